@@ -2643,3 +2643,1894 @@ def test_hub_translation_never_makes_up_an_end():
     assert str(caught.value) == cp.CUT_SHORT
     hub = cp.Translation(LineReader(), cp.AnthropicStream("msg_1", "m"))
     assert frames(hub.feed(b"data: one\n\n") + hub.fail(caught.value))[-1][0] == "error"
+
+
+# ============================================================================
+# 9. Anthropic Messages
+# ============================================================================
+# Requests: one row a rule, refusals with their exact path. Answers: every stream is
+# checked against the grammar and against its own fold.
+
+
+def grammar(events):
+    """Assert that `events` are one whole Messages stream, as the strictest SDK wants it."""
+    assert events[0]["type"] == "message_start" and events[0]["message"]["content"] == []
+    assert set(events[0]["message"]["usage"]) == USAGE_FIELDS
+    assert [e["type"] for e in events[-2:]] == ["message_delta", "message_stop"]
+    assert set(events[-2]["usage"]) == USAGE_FIELDS
+    opened, index = None, -1
+    for event in events[1:-2]:
+        kind = event["type"]
+        if kind == "content_block_start":
+            assert opened is None, "two blocks open"
+            opened, index = event["content_block"]["type"], index + 1
+            assert event["content_block"].get("input", {}) == {}  # CLIENTS 1: ignored there
+        else:
+            assert opened, "%s without a block" % kind
+            if kind == "content_block_delta":
+                field = GRAMMAR_DELTAS[opened][event["delta"]["type"]]
+                assert event["delta"][field], "an empty delta"
+            else:
+                assert kind == "content_block_stop"
+                opened = None
+        assert event["index"] == index
+    assert opened is None
+
+
+USAGE_FIELDS = {"input_tokens", "output_tokens", "cache_read_input_tokens",
+                "cache_creation_input_tokens"}
+GRAMMAR_DELTAS = {"text": {"text_delta": "text"}, "tool_use": {
+    "input_json_delta": "partial_json"}, "thinking": {
+    "thinking_delta": "thinking", "signature_delta": "signature"}}
+
+
+# -- requests ----------------------------------------------------------------
+
+SIGNED, NONE = cp.pack_reasoning("b/9+=", "chat:Google"), cp.pack_reasoning("", "")
+PNG_BLOCK = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iV"}}
+PDF_BLOCK = {"type": "document", "title": "a.pdf", "source": {
+    "type": "base64", "media_type": "application/pdf", "data": "JV"}}
+USE = {"type": "tool_use", "id": "c1", "name": "Read", "input": {"p": "ä"}}
+NOW = {"type": "tool_use", "id": "c2", "name": "Now"}
+HI_MESSAGE = {"role": "user", "content": "hi"}
+
+
+def said(text, **more):
+    return {"type": "text", "text": text, **more}
+
+
+def result(call_id, content=None, **more):
+    return {"type": "tool_result", "tool_use_id": call_id, "content": content, **more}
+
+
+def by_user(*blocks):
+    return {"role": "user", "content": list(blocks)}
+
+
+def by_model(*blocks):
+    return {"role": "assistant", "content": list(blocks)}
+
+
+def by_system(*blocks):
+    return {"role": "system", "content": list(blocks)}
+
+
+def thinking(text, signature):
+    return {"type": "thinking", "thinking": text, "signature": signature}
+
+
+def brief(part):
+    """A part for a table: words bare, a result as {its call: parts}."""
+    if isinstance(part, cp.Text):
+        return part.text
+    if isinstance(part, cp.Result):
+        return {"!" * part.is_error + part.call_id: [brief(p) for p in part.parts]}
+    return (type(part).__name__, *part)
+
+
+CALL, CALL2 = ("Call", "c1", "Read", '{"p":"ä"}'), ("Call", "c2", "Now", "{}")
+IMAGE, FILE = ("Image", "data:image/png;base64,iV", ""), ("Document", "application/pdf", "JV", "a.pdf")
+OWN_THOUGHT, LOST = ("Reasoning", "t", "b/9+=", "chat:Google"), "[result of a tool call that is not shown]"
+PAIRED = [["assistant", CALL, CALL2], ["user", {"c1": ["1"]}, {"c2": ["2"]}]]
+
+TURN_CASES = [  # name, messages, [[role, *parts]]
+    ("string", [HI_MESSAGE], [["user", "hi"]]),
+    ("blocks", [by_user(said("a"), said("b"))], [["user", "a", "b"]]),
+    ("blank text is dropped", [by_user(said(""), said(" \n"), said("a"))], [["user", "a"]]),
+    ("empty turns are dropped", [HI_MESSAGE, by_model(), {"role": "user", "content": ""}], [["user", "hi"]]),
+    ("system anywhere", [HI_MESSAGE, {"role": "system", "content": "s"}, {
+        **by_system(), "output_config": {"effort": "low"}}], [["user", "hi"], ["system", "s"]]),
+    ("image base64", [by_user(PNG_BLOCK)], [["user", IMAGE]]),
+    ("image url", [by_user({"type": "image", "source": {"type": "url", "url": "https://x/y"}})],
+     [["user", ("Image", "https://x/y", "")]]),
+    ("document", [by_user(PDF_BLOCK)], [["user", FILE]]),
+    ("document of text", [by_user({"type": "document", "title": "t", "source": {
+        "type": "text", "media_type": "text/plain", "data": "d"}})], [["user", "t\n\nd"]]),
+    ("search result", [by_user({"type": "search_result", "title": "t", "source": "u", "content": [
+        said("w")]})], [["user", "[search_result t u\ntext w]"]]),
+    ("web search in the past", [HI_MESSAGE, by_model(
+        {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "q"}},
+        {"type": "web_search_tool_result", "tool_use_id": "s1", "content": [
+            {"type": "web_search_result", "title": "t", "url": "u", "encrypted_content": "e"}]},
+        {"type": "web_search_tool_result", "tool_use_id": "s2", "content": {
+            "type": "web_search_tool_result_error", "error_code": "max_uses_exceeded"}})],
+     [["user", "hi"], ["assistant", '[server_tool_use web_search\n{"query":"q"}]',
+                       "[web_search_tool_result\nweb_search_result t u]",
+                       "[web_search_tool_result\nweb_search_tool_result_error max_uses_exceeded]"]]),
+    ("call and result", [by_model(USE), by_user(result("c1", "r"))],
+     [["assistant", CALL], ["user", {"c1": ["r"]}]]),
+    ("no input, empty results", [by_model(USE, NOW), by_user(result("c1"), result("c2", []))],
+     [["assistant", CALL, CALL2], ["user", {"c1": []}, {"c2": []}]]),
+    ("result of blocks", [by_model(USE), by_user(result("c1", [said("r"), PNG_BLOCK, PDF_BLOCK, {
+        "type": "tool_reference", "tool_name": "Web"}], is_error=True))], [["assistant", CALL], [
+            "user", {"!c1": ["r", IMAGE, FILE, "The tool Web can be used now."]}]]),
+    ("results first", [by_model(USE), by_user(said("t"), result("c1", "r"))],
+     [["assistant", CALL], ["user", {"c1": ["r"]}, "t"]]),
+    ("results in the order of the calls", [by_model(USE, NOW), by_user(
+        result("c2", "2"), result("c1", "1"))], PAIRED),
+    ("results over two messages", [by_model(USE, NOW), by_user(result("c1", "1")), by_user(
+        result("c2", "2"))], PAIRED),
+    ("a system message in between", [by_model(USE, NOW), by_system(said("s")), by_user(
+        result("c1", "1"), result("c2", "2"), said("t"))], [*PAIRED, ["system", "s"], ["user", "t"]]),
+    ("calls over two messages", [by_model(USE), by_model(NOW), by_user(result("c1", "1"), result("c2", "2"))],
+     [["assistant", CALL], ["user", {"c1": ["1"]}], ["assistant", CALL2], ["user", {"c2": ["2"]}]]),
+    ("call without result", [by_model(USE), HI_MESSAGE], [["assistant", CALL], ["user", {"!c1": [
+        "(no result)"]}, "hi"]]),
+    ("call at the end", [HI_MESSAGE, by_model(USE)], [["user", "hi"], ["assistant", CALL], [
+        "user", {"!c1": ["(no result)"]}]]),
+    ("result without call", [by_user(result("c9", [said("r"), PNG_BLOCK]))], [["user", LOST, "r", IMAGE]]),
+    ("one id, two equal results", [by_model(USE), by_user(result("c1", "r"), result("c1", "r"))],
+     [["assistant", CALL], ["user", {"c1": ["r"]}, LOST, "r"]]),
+    ("one id, two calls", [by_model(USE), by_user(result("c1", "r")), by_model(USE), by_user(result("c1", "s"))],
+     [["assistant", CALL], ["user", {"c1": ["r"]}], ["assistant", CALL], ["user", {"c1": ["s"]}]]),
+    ("own reasoning", [by_model(thinking("t", SIGNED), said("a"))], [["assistant", OWN_THOUGHT, "a"]]),
+    ("redacted", [by_model({"type": "redacted_thinking", "thinking": "t", "data": SIGNED})],
+     [["assistant", OWN_THOUGHT]]),
+    ("foreign reasoning is left out", [HI_MESSAGE, by_model(
+        thinking("t", ""), thinking("t", "EqQBCg=="), {"type": "thinking", "thinking": "t"},
+        thinking("t", NONE), {"type": "redacted_thinking", "data": "Eq"}, said("a"))],
+     [["user", "hi"], ["assistant", "a"]]),
+    ("text goes back with its late opaque", [by_model(thinking("t", NONE), said("a"), thinking(
+        "", SIGNED))], [["assistant", "a", OWN_THOUGHT]]),
+]
+
+
+@pytest.mark.parametrize("name, messages, expected", TURN_CASES)
+def test_messages_turns(name, messages, expected):
+    before = json.dumps(messages)
+    turns = cp.parse_messages({"messages": messages}).turns
+    assert [[turn.role, *map(brief, turn.parts)] for turn in turns] == expected
+    assert json.dumps(messages) == before, "the body was changed"
+
+
+READ = {"name": "Read", "description": "d", "input_schema": {"type": "object"}}
+FOUND = [by_model({**USE, "name": "ToolSearch"}), by_user(result("c1", [
+    {"type": "tool_reference", "tool_name": "Web"}]))]
+DEFERRED = [READ, {"name": "Web", "input_schema": {}, "defer_loading": True},
+            {"name": "DeferredToolPlaceholder", "input_schema": {}, "defer_loading": True}]
+BILL = said("x-anthropic-billing-header: cc_version=2.1; cc_entrypoint=cli;")
+IDS = '{"device_id":"%s","account_uuid":"","session_id":"11d5-aa"}' % ("f" * 64)
+CACHED = {"cache_control": {"type": "ephemeral"}}
+SCHEMA = {"type": "json_schema", "schema": {"type": "object"}}
+
+TOOL, ANY = cp.Tool("Read", "d", {"type": "object"}), {"type": "object", "properties": {}}
+TURN, SYSTEM = [cp.Turn(role, (cp.Text(text),), path) for role, text, path in (
+    ("user", "hi", "messages.0"), ("system", "s", "system"))]
+
+SETTING_CASES = [  # name, body, {field: expected}
+    ("nothing asked", {}, dict(tools=(), tool_choice="", parallel=None, max_tokens=None, stop=(),
+                               temperature=None, effort="", thinking=False, schema=None, user="")),
+    ("plain", {"max_tokens": 9, "temperature": 0, "top_p": 0.5, "stop_sequences": ["x"], "top_k": 1},
+     dict(max_tokens=9, temperature=0, top_p=0.5, stop=("x",))),
+    ("tool", {"tools": [READ]}, dict(tools=(TOOL,))),
+    ("tool, custom, strict", {"tools": [{**READ, "type": "custom", "strict": True}]},
+     dict(tools=(TOOL._replace(strict=True),))),
+    ("chat tool", {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"a": 1}}}]},
+     dict(tools=(cp.Tool("f", "", {"a": 1}),))),
+    ("responses tool", {"tools": [{"type": "function", "name": "f"}]},
+     dict(tools=(TOOL._replace(name="f", description="", schema=ANY),))),
+    ("deferred", {"tools": DEFERRED}, dict(tools=(TOOL,))),
+    ("deferred and found", {"tools": DEFERRED, "messages": FOUND},
+     dict(tools=(TOOL, TOOL._replace(name="Web", description="", schema=ANY)))),
+    ("128 and deferred ones", {"tools": [READ] * 128 + DEFERRED[1:]}, dict(tools=(TOOL,) * 128)),
+    *[("choice " + kind, {"tools": [READ], "tool_choice": {"type": kind}}, dict(
+        tool_choice=word, parallel=None)) for kind, word in (
+            ("auto", "auto"), ("any", "required"), ("none", "none"))],
+    ("choice tool", {"tools": [READ], "tool_choice": {
+        "type": "tool", "name": "Read", "disable_parallel_tool_use": True}},
+     dict(tool_choice="=Read", parallel=False)),
+    ("choice among none", {"tool_choice": {"type": "auto"}}, dict(tool_choice="")),
+    *[("budget %d" % n, {"thinking": {"type": "enabled", "budget_tokens": n}}, dict(
+        effort=word, thinking=True)) for n, word in (
+            (1024, "low"), (4001, "medium"), (31999, "high"))],
+    ("effort before budget", {"thinking": {"type": "enabled", "budget_tokens": 1024},
+                              "output_config": {"effort": "max"}}, dict(effort="max", thinking=True)),
+    ("adaptive", {"thinking": {"type": "adaptive", "display": "updates"}}, dict(effort="", thinking=True)),
+    ("disabled", {"thinking": {"type": "disabled"}, "output_config": {"effort": "high"}},
+     dict(effort="none", thinking=False)),
+    ("schema", {"output_config": {"format": SCHEMA}},
+     dict(schema={"name": "answer", "schema": {"type": "object"}})),
+    ("schema, old", {"output_format": SCHEMA}, dict(schema={"name": "answer", "schema": {
+        "type": "object"}})),
+    ("user", {"metadata": {"user_id": "me"}}, dict(user="me")),
+    ("user of Claude Code", {"metadata": {"user_id": IDS}}, dict(user="11d5-aa")),
+    ("user too long", {"metadata": {"user_id": "a" * 64 + "_session_1"}},
+     dict(user="a" * 54 + "_session_1")),
+    ("system", {"system": "s"}, dict(turns=(SYSTEM, TURN))),
+    ("system without bill", {"system": [BILL, said("s", **CACHED)]},
+     dict(turns=(SYSTEM._replace(cached=True), TURN))),
+    ("only a bill", {"system": [BILL]}, dict(turns=(TURN,))),
+    ("cache mark", {"messages": [by_user(said("hi", **CACHED))]}, dict(turns=(TURN._replace(cached=True),))),
+]
+
+
+@pytest.mark.parametrize("name, body, expected", SETTING_CASES)
+def test_messages_settings(name, body, expected):
+    got = cp.parse_messages({"messages": [HI_MESSAGE], **body})
+    assert {key: getattr(got, key) for key in expected} == expected
+
+
+def test_messages_cache_mark_on_a_result():
+    turns = cp.parse_messages({"messages": [by_model(USE), by_user(result("c1", "r", **CACHED))]}).turns
+    assert [turn.cached for turn in turns] == [False, True]
+
+
+AT, IN = "messages.0.content", "messages.0.content.0"
+REFUSALS = [  # body, start of the message
+    ({}, "messages: required"), ({"messages": "hi"}, "messages: expected a list"),
+    ({"messages": []}, "messages: at least one"),
+    ({"messages": [by_user(), {"role": "system", "content": []}]}, "messages: at least one"),
+    ({"messages": ["hi"]}, "messages.0: expected an object"),
+    ({"messages": [HI_MESSAGE, {"content": "x"}]}, "messages.1.role: required"),
+    ({"messages": [{"role": "tool", "content": ""}]}, "messages.0.role: expected user or assistant"),
+    ({"messages": [{"role": "user"}]}, "messages.0.content: required"),
+    ({"messages": [{"role": "user", "content": 5}]}, AT + ": expected a list"),
+    ({"messages": [by_user("hi")]}, IN + ": expected an object"),
+    ({"messages": [by_user({"text": "x"})]}, IN + ".type: required"),
+    ({"messages": [by_user({"type": "text"})]}, IN + ".text: required"),
+    ({"messages": [by_user({"type": "video"})]}, IN + ": a block of type 'video' cannot be sent to this model (user)"),
+    ({"messages": [by_model({"type": "mcp_tool_use"})]}, IN + ": a block of type 'mcp_tool_use'"),
+    ({"messages": [by_user(USE)]}, IN + ": a block of type 'tool_use' cannot be sent to this model (user)"),
+    ({"messages": [by_model(PNG_BLOCK)]}, IN + ": a block of type 'image' cannot be sent to this model (assistant)"),
+    ({"messages": [{"role": "system", "content": [PNG_BLOCK]}]}, IN + ": a block of type 'image'"),
+    ({"messages": [by_user(result("c1", [USE]))]}, IN + ".content.0: a block of type 'tool_use'"),
+    ({"messages": [by_user({"type": "tool_result"})]}, IN + ".tool_use_id: required"),
+    ({"messages": [by_user(result("c1", is_error="no"))]}, IN + ".is_error: expected true"),
+    ({"messages": [by_model({**USE, "input": "{}"})]}, IN + ".input: expected an object"),
+    ({"messages": [by_model({**USE, "id": None})]}, IN + ".id: required"),
+    ({"messages": [by_user({"type": "image"})]}, IN + ".source: required"),
+    ({"messages": [by_user({"type": "image", "source": {"type": "file", "file_id": "f"}})]},
+     IN + ".source.type: expected base64 or url, not 'file'"),
+    ({"messages": [by_user({"type": "document", "source": {"type": "url", "url": "u"}})]},
+     IN + ".source.type: expected base64 or text, not 'url'"),
+    ({"messages": [by_user({"type": "image", "source": {"type": "base64", "data": "iV"}})]},
+     IN + ".source.media_type: required"),
+    ({"system": [PNG_BLOCK]}, "system.0: a block of type 'image' cannot be sent to this model (system)"),
+    ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
+     "tools.0.type: 'web_search_20250305' is run by"),
+    ({"tools": [READ, {"input_schema": {}}]}, "tools.1.name: required"),
+    ({"tools": [READ] * 129}, "tools: 129 are too many"),
+    ({"tools": [READ], "tool_choice": {"type": "tool", "name": "Write"}},
+     "tool_choice.name: expected Read, not 'Write'"),
+    ({"tools": [READ], "tool_choice": {"type": "some"}}, "tool_choice.type: expected auto or"),
+    ({"thinking": {"type": "deep"}}, "thinking.type: expected"),
+    ({"output_config": {"format": {"type": "regex"}}}, "output_config.format.type: expected json"),
+    ({"output_config": {"format": {"type": "json_schema"}}}, "output_config.format.schema: required"),
+    ({"stop_sequences": [1]}, "stop_sequences.0: expected a string"),
+    ({"max_tokens": 0}, "max_tokens: expected at least 1"),
+    ({"max_tokens": True}, "max_tokens: expected a whole number"),
+    ({"temperature": "hot"}, "temperature: expected a number"),
+]
+
+
+@pytest.mark.parametrize("body, message", REFUSALS)
+def test_messages_refusals(body, message):
+    with pytest.raises(cp.BadRequest) as caught:
+        cp.parse_messages({"messages": [HI_MESSAGE], **body} if body and "messages" not in body else body)
+    assert str(caught.value).startswith(message)
+
+
+def test_messages_signature_is_one_word_and_comes_back():
+    for pair in (("b/9+=", "responses:Azure OpenAI"), ("", ""), ("a@b c%41", "x@y")):
+        packed = cp.pack_reasoning(*pair)
+        assert cp.unpack_reasoning(packed) == pair and packed.split() == [packed]
+    assert cp.unpack_reasoning("EqQBCg==") is None is cp.unpack_reasoning("")
+
+
+# -- answers -----------------------------------------------------------------
+
+
+class Upper:
+    """Names as room 10 would shorten them."""
+
+    def original(self, name):
+        return name.upper()
+
+
+def tell(told, **options):
+    sink = cp.AnthropicStream("msg_1", "gpt", 99, **options)
+    for method, *args in told:
+        getattr(sink, method)(*args)
+    return sink
+
+
+def streamed(told, takes=False, **options):
+    """The events of `told`, checked; with `takes` the bytes are taken after each call."""
+    sink = cp.AnthropicStream("msg_1", "gpt", 99, **options)
+    out = b""
+    for method, *args in told:
+        getattr(sink, method)(*args)
+        out += sink.take() if takes else b""
+    events = [obj for _, obj in frames(out + sink.take())]
+    grammar(events)
+    return events
+
+
+def shown(message):
+    """A Message's content in short."""
+    return [(b["type"][0], b.get("text", b.get("thinking", b.get("input"))), *(
+        [b["signature"]] if "signature" in b else [b["id"], b["name"]] if "id" in b else []))
+        for b in message["content"]]
+
+
+END, USED = ("end", "stop", cp.TokenUsage()), cp.TokenUsage(10, 5, 3, 2, 7)
+CALL_A, CALL_B = ("call", 0, "a", "A"), ("call", 1, "b", "B")
+STREAM_CASES = [  # name, told, stop_reason, content
+    ("text", [("text", "He"), ("text", ""), ("text", "llo \ud83d"), ("text", "\ude00\n\"é"), END],
+     "end_turn", [("t", "Hello 😀\n\"é")]),
+    ("nothing", [END], "end_turn", []),
+    ("empty words open nothing", [("text", ""), ("reasoning", ""), ("refusal", ""), END],
+     "end_turn", []),
+    ("thinking before text", [("reasoning", "a"), ("reasoning", "b"), ("text", "c"), END],
+     "end_turn", [("t", "ab", NONE), ("t", "c")]),
+    ("opaque signs the open block", [("reasoning", "a"), ("opaque", "b/9+=", "chat:Google"),
+                                     ("reasoning", "b"), END], "end_turn",
+     [("t", "a", SIGNED), ("t", "b", NONE)]),
+    ("opaque alone, after text", [("text", "a"), ("opaque", "b/9+=", "chat:Google"), END],
+     "end_turn", [("t", "a"), ("t", "", SIGNED)]),
+    ("opaque inside a call waits", [CALL_A, ("arguments", 0, "{"), (
+        "opaque", "b/9+=", "chat:Google"), ("arguments", 0, "}"), END], "tool_use",
+     [("t", {}, "a", "A"), ("t", "", SIGNED)]),
+    ("call", [("text", "x"), CALL_A, ("arguments", 0, '{"a'), ("arguments", 0, '":1}'), END],
+     "tool_use", [("t", "x"), ("t", {"a": 1}, "a", "A")]),
+    ("no arguments", [CALL_A, CALL_B, ("arguments", 1, " "), END], "tool_use",
+     [("t", {}, "a", "A"), ("t", {}, "b", "B")]),
+    ("no id", [("call", 0, "", "A"), ("call", 1, "", "B"), END], "tool_use",
+     [("t", {}, "call_msg_1_0", "A"), ("t", {}, "call_msg_1_1", "B")]),
+    ("fragments wait", [CALL_A, ("arguments", 0, '{"a":'), CALL_B, ("arguments", 1, '{"b":{}'),
+                        ("arguments", 0, '{}'), ("arguments", 1, "}"), ("arguments", 0, "}"),
+                        ("arguments", 0, "\n"), END], "tool_use",
+     [("t", {"a": {}}, "a", "A"), ("t", {"b": {}}, "b", "B")]),
+    ("text ends the calls", [CALL_A, ("arguments", 0, "{}"), CALL_B, ("arguments", 1, "{}"),
+                             ("text", "x"), END], "tool_use",
+     [("t", {}, "a", "A"), ("t", {}, "b", "B"), ("t", "x")]),
+    ("a call that has not begun lets text by", [CALL_A, ("text", "x"), ("arguments", 0, "{}"), END],
+     "tool_use", [("t", "x"), ("t", {}, "a", "A")]),
+    ("length", [("text", "x"), ("end", "length", USED)], "max_tokens", [("t", "x")]),
+    ("length in a call", [CALL_A, ("arguments", 0, '{"a'), ("end", "length", USED)],
+     "max_tokens", []),
+    ("length: whole calls stay", [CALL_A, ("arguments", 0, '{"a'), CALL_B, ("arguments", 1, "{}"),
+                                  ("call", 2, "c", "C"), ("end", "length", USED)],
+     "max_tokens", [("t", {}, "b", "B")]),
+    ("tool_calls without one", [("text", "x"), ("end", "tool_calls", USED)], "end_turn", [("t", "x")]),
+    ("own stop_reason", [("end", "stop_sequence", USED)], "stop_sequence", []),
+    ("filter", [("text", "x"), ("end", "content_filter", USED)], "refusal", [("t", "x")]),
+    ("refusal", [("text", "x"), ("refusal", "I "), ("refusal", "won't"), END], "refusal",
+     [("t", "x"), ("t", "I won't")]),
+]
+
+
+@pytest.mark.parametrize("name, told, stop_reason, content", STREAM_CASES)
+def test_messages_stream_and_fold(name, told, stop_reason, content):
+    events = streamed(told)
+    sink = tell(told, fold=True)
+    assert sink.take() == b"" and events[-2]["delta"]["stop_reason"] == stop_reason
+    for message in (events, streamed(told, takes=True)):
+        message = json.loads(json.dumps(cp.fold_message(message)))  # joins half surrogates
+        assert (message["stop_reason"], shown(message)) == (stop_reason, content)
+        assert message == sink.whole()
+
+
+def test_messages_cut_call_is_in_the_stream_as_it_is():
+    events = streamed([CALL_A, ("arguments", 0, '{"a'), CALL_B, ("end", "length", USED)])
+    assert [e["delta"].get("partial_json") for e in events if "delta" in e][:-1] == ['{"a']
+
+
+def test_messages_usage():
+    events = streamed([("text", "x"), ("end", "stop", USED)], names=Upper())
+    assert events[0]["message"]["usage"]["input_tokens"] == 99
+    truth = {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 3,
+             "cache_creation_input_tokens": 2}
+    assert events[-2]["usage"] == truth == cp.fold_message(events)["usage"]
+    assert cp.fold_message(events)["copilot_usage"] == {"total_nano_aiu": 7}
+    untold = streamed([END])  # the upstream told no usage: the estimate stands
+    assert "copilot_usage" not in untold[-2]
+    assert cp.fold_message(untold)["usage"]["input_tokens"] == 99
+    cached = streamed([("end", "stop", cp.TokenUsage(0, 1, 500))])
+    assert cp.fold_message(cached)["usage"]["input_tokens"] == 1, "the estimate would be added"
+
+
+def test_messages_names_and_refusal_are_told():
+    events = streamed([("call", 0, "i", "read"), END], names=Upper())
+    assert events[1]["content_block"] == {"type": "tool_use", "id": "i", "name": "READ", "input": {}}
+    events = streamed([("refusal", "No."), ("end", "length", USED)])
+    assert events[-2]["delta"] == {"stop_reason": "refusal", "stop_sequence": None, "stop_details": {
+        "type": "refusal", "category": None, "explanation": "No."}}
+
+
+def test_messages_error_is_the_last_word():
+    for told in ([], [("text", "x")], [CALL_A, ("arguments", 0, "{")]):
+        sink = tell(told + [("error", cp.UpstreamError("gone", status=503))])
+        first = sink.take()
+        for method, *args in [("text", "y"), ("call", 9, "z", "Z"), ("opaque", "o", "s"), (
+                "arguments", 9, "{}"), END, ("error", cp.UpstreamError("again")), ("start",)]:
+            getattr(sink, method)(*args)
+        events = [obj for _, obj in frames(first + sink.take())]
+        assert events[-1] == {"type": "error", "error": {
+            "type": "overloaded_error", "message": "gone"}}
+        assert not sink.at_boundary and b"x" in first if ("text", "x") in told else True
+
+
+def test_messages_start_comes_once_and_before_a_ping():
+    sink = cp.AnthropicStream("msg_1", "gpt")
+    assert not sink.at_boundary and sink.take() == b""
+    sink.start()
+    sink.start()
+    assert sink.at_boundary and sink.take().count(b"event: message_start") == 1
+    sink.text("x")
+    assert sink.at_boundary and sink.take().endswith(b'"text":"x"}}\n\n')
+
+
+MISUSE = [
+    ("late arguments", [CALL_A, ("arguments", 0, "{"), ("text", "x"), ("arguments", 0, "}")]),
+    ("after the next call", [CALL_A, ("arguments", 0, "{}"), CALL_B, ("arguments", 1, "{"),
+                             ("arguments", 0, "{}")]),
+    ("twice", [CALL_A, CALL_A]), ("unknown", [("arguments", 5, "{}")]),
+]
+
+
+@pytest.mark.parametrize("name, told", MISUSE)
+def test_messages_nothing_reopens(name, told):
+    with pytest.raises(cp.UpstreamError):
+        tell(told)
+
+
+@pytest.mark.parametrize("arguments", ['{"a":', "[]", "null", "nonsense"])
+def test_messages_fold_never_makes_up_arguments(arguments):
+    told = [CALL_A, ("arguments", 0, arguments), END]
+    assert streamed(told)[-2]["delta"]["stop_reason"] == "tool_use"  # the client tells the model
+    with pytest.raises(cp.UpstreamError, match="called A"):
+        tell(told, fold=True).whole()
+
+
+def test_messages_fold_needs_the_end():
+    for told in ([], [("text", "x")], [("text", "x"), ("error", cp.UpstreamError("gone"))]):
+        with pytest.raises(cp.UpstreamError):
+            tell(told, fold=True).whole()
+
+
+def random_answer(dice):
+    """Calls of a sink in a random order, and what must come out: {channel: text}."""
+    calls = {key: json.dumps({"k": "x" * dice.randrange(9), "o": {"é": [key]}})
+             for key in range(dice.randrange(4))}
+    told, expected, left = [], {key: json.loads(raw) for key, raw in calls.items()}, dict(calls)
+    for key in calls:
+        told.append(("call", key, "id%d" % key, "n%d" % key))
+    while left:
+        key = dice.choice(list(left))
+        size = dice.randrange(1, 9)
+        told.append(("arguments", key, left[key][:size]))
+        left[key] = left[key][size:]
+        if not left[key]:
+            del left[key]
+    told = [("opaque", "o", "s")] * dice.randrange(2) + told
+    words = [(dice.choice(["text", "reasoning"]), dice.choice(["a", "\n", "é", "", "\"}"]))
+             for _ in range(dice.randrange(9))]
+    expected.update({kind: "".join(w for k, w in words if k == kind) for kind in (
+        "text", "reasoning")})
+    return words + told + [("end", dice.choice(["stop", "tool_calls"]), USED)], expected
+
+
+def test_messages_random_answers_lose_nothing():
+    for seed in range(300):
+        told, expected = random_answer(random.Random(seed))
+        for takes in (False, True):
+            whole = cp.fold_message(streamed(told, takes))
+            got = {int(b["name"][1:]): b["input"] for b in whole["content"] if "input" in b}
+            for kind, name in (("text", "text"), ("reasoning", "thinking")):
+                got[kind] = "".join(b.get(name, "") for b in whole["content"])
+            assert got == expected, seed
+        assert tell(told, fold=True).whole() == whole, seed
+
+
+# ============================================================================
+# 10. OpenAI chat
+# ============================================================================
+
+GPT41 = cp.Model("gpt-4.1", vendor="Azure OpenAI", output=16384)
+GPT5 = cp.Model("gpt-5-mini", vendor="Azure OpenAI", output=64000, efforts=("low", "medium", "high"))
+CHAT_CLAUDE = cp.Model("claude-sonnet-4.5", vendor="Anthropic", output=32000,
+                       endpoints=(cp.CHAT, cp.MESSAGES))
+GEMINI = cp.Model("gemini-2.5-pro", vendor="Google", output=64000)
+O1 = cp.Model("o1", vendor="OpenAI")
+MARK = {"copilot_cache_control": {"type": "ephemeral"}}
+HI = {"role": "user", "content": "hi"}
+PNG = "data:image/png;base64,AAAA"
+LONG = "mcp__" + "x" * 80
+
+
+def user(*parts):
+    return cp.Turn("user", tuple(cp.Text(p) if isinstance(p, str) else p for p in parts), "messages.7")
+
+
+def assistant(*parts):
+    return user(*parts)._replace(role="assistant")
+
+
+def chat_call(call_id="c1", name="f", arguments="{}"):
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def test_chat_tool_names():
+    names = cp.ToolNames([LONG, "a b", "a_b", "ok-1_A"])
+    assert [names.short(n) for n in ("ok-1_A", "a_b")] == ["ok-1_A", "a_b"]
+    for odd in (LONG, "a b", "", "é" * 70, "\ud800", "never declared!"):
+        short = names.short(odd)
+        assert cp.TOOL_NAME.fullmatch(short) and names.original(short) == odd
+        assert short == cp.ToolNames(["zz", LONG, "a b", odd]).short(odd)  # any set, any order
+    taken = cp.ToolNames(["a b"]).short("a b")  # another tool really has that name
+    names = cp.ToolNames(["a b", taken])
+    assert names.short(taken) == taken != names.short("a b")
+    assert names.original(names.short("a b")) == "a b" and names.original("unknown") == "unknown"
+
+
+# name, model, conversation fields, what the body must be beside model and stream
+ENCODED = [
+    ("system anywhere", GPT41, dict(turns=(cp.Turn("system", (cp.Text("S"), cp.Text("T"))), user("hi"),
+                                           cp.Turn("system", (cp.Text("U"),)))),
+     {"messages": [{"role": "system", "content": "S\n\nT"}, HI, {"role": "system", "content": "U"}]}),
+    ("empty turns go", GPT41, dict(turns=(cp.Turn("system", ()), user(""), user("hi"), assistant(""))),
+     {"messages": [HI]}),
+    ("image", GPT41, dict(turns=(user("see", cp.Image(PNG), cp.Image("https://x/y", "low")),)),
+     {"messages": [{"role": "user", "content": [
+         {"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": PNG}},
+         {"type": "image_url", "image_url": {"url": "https://x/y", "detail": "low"}}]}]}),
+    ("results first", GPT41, dict(turns=(user("go on", cp.Result("c1", (cp.Text("a"), cp.Text("b"))),
+                                              cp.Result("c2", (), True)),)),
+     {"messages": [{"role": "tool", "tool_call_id": "c1", "content": "a\n\nb"},
+                   {"role": "tool", "tool_call_id": "c2", "content": "Error: "},
+                   {"role": "user", "content": "go on"}]}),
+    ("image of a result", GPT41, dict(turns=(user(cp.Result("c1", (cp.Image(PNG),)), "?"),)),
+     {"messages": [{"role": "tool", "tool_call_id": "c1", "content": "(see the next message)"},
+                   {"role": "user", "content": [
+                       {"type": "text", "text": "From the result of tool call c1:"},
+                       {"type": "image_url", "image_url": {"url": PNG}}, {"type": "text", "text": "?"}]}]}),
+    ("assistant", GPT41, dict(turns=(assistant("Look. \n", cp.Call("c1", "f", "")),)),
+     {"messages": [{"role": "assistant", "content": "Look.", "tool_calls": [chat_call()]}]}),
+    ("calls only", GPT41, dict(turns=(assistant(cp.Call("c1", LONG, '{"a":1}')),)),
+     {"messages": [{"role": "assistant", "content": None, "tool_calls": [
+         chat_call("c1", cp.ToolNames().short(LONG), '{"a":1}')]}]}),
+    ("own reasoning", GEMINI, dict(turns=(assistant(cp.Reasoning("hm", "OPQ", "chat:google"), "x"),)),
+     {"messages": [{"role": "assistant", "content": "x", "reasoning_text": "hm", "reasoning_opaque": "OPQ"}]}),
+    ("foreign reasoning", GEMINI, dict(turns=(assistant(cp.Reasoning("hm", "OPQ", "responses:google"), "x"),)),
+     {"messages": [{"role": "assistant", "content": "x"}]}),
+    ("prefill stays for GPT", GPT41, dict(turns=(user("hi"), assistant("{"))),
+     {"messages": [HI, {"role": "assistant", "content": "{"}]}),
+    ("prefill ends for Claude", CHAT_CLAUDE, dict(turns=(user("hi"), assistant("{")), max_tokens=9),
+     {"messages": [HI, {"role": "assistant", "content": "{"},
+                   {"role": "user", "content": "Please continue.", **MARK}], "max_tokens": 9}),
+    ("marks", CHAT_CLAUDE, dict(max_tokens=99999, turns=(
+        cp.Turn("system", (cp.Text("1"),)), cp.Turn("system", (cp.Text("2"),)),
+        cp.Turn("system", (cp.Text("3"),)), user(cp.Result("a", ())), user(cp.Result("b", ())), user("hi"))),
+     {"messages": [{"role": "system", "content": "1", **MARK}, {"role": "system", "content": "2"},
+                   {"role": "system", "content": "3", **MARK}, {"role": "tool", "tool_call_id": "a", "content": ""},
+                   {"role": "tool", "tool_call_id": "b", "content": "", **MARK}, {**HI, **MARK}],
+      "max_tokens": 32000}),
+    ("tools", GPT41, dict(turns=(user("hi"),), tool_choice="=f", parallel=False, tools=(
+        cp.Tool("f", "d", {"$schema": "s", "required": []}), cp.Tool("g", "", {"type": "object"}, True))),
+     {"messages": [HI], "parallel_tool_calls": False,
+      "tool_choice": {"type": "function", "function": {"name": "f"}},
+      "tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": {
+          "type": "object", "properties": {}, "required": []}}},
+          {"type": "function", "function": {"name": "g", "strict": True, "parameters": {
+              "type": "object", "properties": {}}}}]}),
+    ("choice without tools", GPT41, dict(turns=(user("hi"),), tool_choice="auto", parallel=True), {"messages": [HI]}),
+    ("samplers", GPT41, dict(turns=(user("hi"),), temperature=0, top_p=0.5, stop=("a", "b"), user="u"),
+     {"messages": [HI], "temperature": 0, "top_p": 0.5, "stop": ["a", "b"], "user": "u"}),
+    ("gpt-5", GPT5, dict(turns=(user("hi"),), temperature=0, top_p=1, max_tokens=99999, effort="xhigh"),
+     {"messages": [HI], "max_completion_tokens": 64000, "reasoning_effort": "high"}),
+    ("no efforts", GPT41, dict(turns=(user("hi"),), effort="high", max_tokens=5), {"messages": [HI], "max_tokens": 5}),
+    ("schema", GPT41, dict(turns=(user("hi"),), schema={"name": "n", "schema": {}}), {
+        "messages": [HI], "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}}}),
+    ("any json", GPT41, dict(turns=(user("hi"),), schema={}, extra={"verbosity": "low"}), {
+        "messages": [HI], "response_format": {"type": "json_object"}, "verbosity": "low"}),
+]
+
+
+@pytest.mark.parametrize("name, model, fields, expected", ENCODED, ids=[row[0] for row in ENCODED])
+def test_chat_encode(name, model, fields, expected):
+    conv = cp.Conversation(**fields)
+    body = cp.encode_chat(conv, model, cp.ToolNames(t.name for t in conv.tools))
+    assert body == {"model": model.id, "stream": True, **expected}
+
+
+PACKED, ALIEN = cp.pack_reasoning("OPQ", "chat:google"), cp.pack_reasoning("ALN", "responses:openai")
+# name, model, messages and fields sent, what must come of them
+PREPARED = [
+    ("unknown stays", GPT41, {"logit_bias": {"1": 2}, "seed": 3, "stream_options": {}, "stream": False, "n": 1},
+     {"logit_bias": {"1": 2}, "seed": 3, "n": 1}),
+    ("gpt-5 limit", GPT5, {"max_tokens": 70000, "temperature": 1, "n": 1, "reasoning_effort": "minimal"},
+     {"max_completion_tokens": 64000, "reasoning_effort": "low"}),
+    ("gpt-4 limit", GPT41, {"max_completion_tokens": 7, "reasoning_effort": "low"}, {"max_tokens": 7}),
+    ("claude limit", CHAT_CLAUDE, {}, {"max_tokens": 32000, "messages": [{**HI, **MARK}]}),
+    ("own marks", CHAT_CLAUDE, {"messages": [{**HI, **MARK}, HI]}, {"max_tokens": 32000, "messages": [{**HI, **MARK}, HI]}),
+    ("developer", GEMINI, {"messages": [{"role": "developer", "content": "S"}, HI]},
+     {"messages": [{"role": "system", "content": "S"}, HI]}),
+    ("developer gpt-5", GPT5, {"messages": [{"role": "developer", "content": "S"}]},
+     {"messages": [{"role": "developer", "content": "S"}]}),
+    ("o1", O1, {"messages": [{"role": "system", "content": "S"}]}, {"messages": [{"role": "user", "content": "S"}]}),
+    ("empty assistant", GPT41, {"messages": [HI, {"role": "assistant", "content": " \n"}, HI,
+                                             {"role": "assistant", "content": "", "tool_calls": [chat_call()]}]},
+     {"messages": [HI, HI, {"role": "assistant", "content": None, "tool_calls": [chat_call()]}]}),
+    ("url image", GPT41, {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x"}}]}]},
+     {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x"}}]}]}),
+    ("reasoning back", GEMINI, {"messages": [{"role": "assistant", "content": "x", "reasoning_content": "hm",
+                                              "reasoning_opaque": PACKED + " "}]},
+     {"messages": [{"role": "assistant", "content": "x", "reasoning_text": "hm", "reasoning_opaque": "OPQ"}]}),
+    ("reasoning of others", GEMINI, {"messages": [{"role": "assistant", "content": "x", "reasoning_content": "hm",
+                                                   "reasoning_opaque": ALIEN}]},
+     {"messages": [{"role": "assistant", "content": "x"}]}),
+    ("reasoning raw", GEMINI, {"messages": [{"role": "assistant", "content": "x", "reasoning_text": "hm", "reasoning_opaque": "OPQ"}]},
+     {"messages": [{"role": "assistant", "content": "x", "reasoning_text": "hm", "reasoning_opaque": "OPQ"}]}),
+    ("system last after prefill", CHAT_CLAUDE, {"max_tokens": 1, "messages": [
+        HI, {"role": "assistant", "content": "a"}, {"role": "system", "content": "S"}]},
+     {"max_tokens": 1, "messages": [HI, {"role": "assistant", "content": "a"}, {"role": "system", "content": "S", **MARK},
+                                    {"role": "user", "content": "Please continue.", **MARK}]}),
+]
+
+
+@pytest.mark.parametrize("name, model, sent, expected", PREPARED, ids=[row[0] for row in PREPARED])
+def test_chat_prepare(name, model, sent, expected):
+    body = {"model": "asked", "messages": [HI], **sent}
+    before = json.dumps(body)
+    assert cp.prepare_chat(body, model) == {"model": model.id, "stream": True, "messages": [HI], **expected}
+    assert json.dumps(body) == before
+
+
+def parsed(message, **rest):
+    return cp.parse_chat({"messages": [message], **rest})
+
+
+def part(kind, **rest):
+    return parsed({"role": "user", "content": [{"type": kind, **rest}]}).turns[0].parts
+
+
+# name, what is called, its value or the text of its refusal
+REFUSED_OR_READ = [
+    ("document", lambda: cp.encode_chat(cp.Conversation((user(cp.Document("application/pdf", "x")),)), GPT41, cp.ToolNames()),
+     "messages.7: this model takes text and images, not application/pdf"),
+    ("document in result", lambda: cp.encode_chat(cp.Conversation((
+        user(cp.Result("c", (cp.Document("application/pdf", "x"),))),)), GPT41, cp.ToolNames()), "messages.7: .*application/pdf"),
+    ("stops", lambda: cp.encode_chat(cp.Conversation((user("x"),), stop=tuple("abcde")), GPT41, cp.ToolNames()), "stop: 5"),
+    ("too many tools", lambda: cp.prepare_chat({"messages": [], "tools": [{}] * 129}, GPT41), "tools: 129"),
+    ("no messages", lambda: cp.prepare_chat({}, GPT41), "messages: required"),
+    ("bad message", lambda: cp.prepare_chat({"messages": [1]}, GPT41), "messages.0: expected an object"),
+    ("two choices", lambda: cp.prepare_chat({"messages": [HI], "n": 2}, GPT5), "n: "),
+    ("functions", lambda: cp.prepare_chat({"messages": [HI], "functions": [{}]}, GPT41), "functions: .*use tools"),
+    ("no messages there", lambda: cp.parse_chat({}), "messages: required"),
+    ("logprobs", lambda: parsed(HI, logprobs=True), "logprobs: "),
+    ("penalty", lambda: parsed(HI, presence_penalty=0.5), "presence_penalty: "),
+    ("role", lambda: parsed({"role": "function", "content": "x"}), "messages.0.role: expected .*, not 'function'"),
+    ("part", lambda: part("input_audio"), "messages.0.content.0: .* not 'input_audio'"),
+    ("file", lambda: part("file", file={}), "messages.0.content.0: expected text or refusal or image_url, not 'file'"),
+    ("legacy call", lambda: parsed({"role": "assistant", "function_call": {"name": "f"}}), "messages.0.function_call"),
+    ("custom call", lambda: parsed({"role": "assistant", "tool_calls": [{"type": "custom"}]}), "messages.0.tool_calls.0: expected function, not 'custom'"),
+    ("call id", lambda: parsed({"role": "assistant", "tool_calls": [{"function": {}}]}), "messages.0.tool_calls.0.id: required"),
+    ("tool type", lambda: parsed(HI, tools=[{"type": "mcp"}]), "tools.0: .*'mcp'"),
+    ("choice type", lambda: parsed(HI, tool_choice={"type": "allowed_tools"}), "tool_choice: .*'allowed_tools'"),
+    ("choice word", lambda: parsed(HI, tool_choice="always"), "tool_choice: expected an object"),
+    ("format", lambda: parsed(HI, response_format={"type": "grammar"}), "response_format.type: .*'grammar'"),
+    ("stop word", lambda: parsed(HI, stop=[1]), "stop.0: expected a string"),
+    ("text", lambda: part("text", text="a"), (cp.Text("a"),)),
+    ("no text", lambda: part("text", text=""), ()),
+    ("image", lambda: part("image_url", image_url={"url": PNG, "detail": "low"}), (cp.Image(PNG, "low"),)),
+    ("developer", lambda: parsed({"role": "developer", "content": "S"}).turns, (cp.Turn("system", (cp.Text("S"),), "messages.0"),)),
+    ("result", lambda: parsed({"role": "tool", "tool_call_id": "c", "content": "R"}).turns,
+     (cp.Turn("user", (cp.Result("c", (cp.Text("R"),)),), "messages.0"),)),
+    ("assistant", lambda: parsed({"role": "assistant", "content": "x", "refusal": "no", "tool_calls": [chat_call()]}).turns[0].parts,
+     (cp.Text("x"), cp.Text("no"), cp.Call("c1", "f", "{}"))),
+    ("reasoning", lambda: parsed({"role": "assistant", "content": None, "reasoning_content": "hm",
+                                  "reasoning_opaque": "%s %s raw" % (ALIEN, PACKED)}).turns[0].parts,
+     (cp.Reasoning("hm", "ALN", "responses:openai"), cp.Reasoning("", "OPQ", "chat:google"))),
+    ("tools", lambda: parsed(HI, tools=[{"type": "function", "function": {"name": "f", "strict": True}}]).tools,
+     (cp.Tool("f", "", {}, True),)),
+    ("choice", lambda: parsed(HI, tool_choice={"type": "function", "function": {"name": "f"}}).tool_choice, "=f"),
+    ("settings", lambda: parsed(HI, tool_choice="none", parallel_tool_calls=False, max_tokens=5, max_completion_tokens=6,
+                                temperature=0, top_p=1.0, stop="s", reasoning_effort="low", user="u", seed=1, n=1,
+                                verbosity="low", response_format={"type": "json_object"})[2:],
+     ("none", False, 6, 0, 1.0, ("s",), "low", True, {}, "u", {"verbosity": "low"})),
+    ("schema", lambda: parsed(HI, response_format={"type": "json_schema", "json_schema": {"name": "n"}}).schema, {"name": "n"}),
+]
+
+
+@pytest.mark.parametrize("name, act, expected", REFUSED_OR_READ, ids=[row[0] for row in REFUSED_OR_READ])
+def test_chat_parse_and_refusals(name, act, expected):
+    if isinstance(expected, str) and expected != "=f":
+        with pytest.raises(cp.BadRequest, match=expected):
+            act()
+    else:
+        assert act() == expected
+
+
+# -- answers ----------------------------------------------------------------
+
+CHAT_SAFE = {"hate": {"filtered": False, "severity": "safe"}}
+
+
+def chunk(delta=None, finish=None, **rest):
+    choice = {"index": 0, "content_filter_results": CHAT_SAFE, "delta": delta or {}, "finish_reason": finish}
+    return {"choices": [choice], "created": 1, "id": "up-1", "model": "m", **rest}
+
+
+def tools(*calls, **rest):
+    return {"content": None, "tool_calls": [
+        {k: v for k, v in (("index", i), ("id", c), ("function", {k: v for k, v in (
+            ("name", n), ("arguments", a)) if v is not None})) if v is not None} for i, c, n, a in calls], **rest}
+
+
+USAGE = {"prompt_tokens": 9, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4}}
+ZERO = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "reasoning_tokens": 0}
+DONE = "[DONE]"
+# name, chunks, (content, calls, finish_reason) or the error's words, other fields of the message
+ANSWERS = [
+    ("text", [{"choices": [], "prompt_filter_results": []}, chunk({"role": "assistant", "content": ""}),
+              chunk({"content": "Hé"}), chunk({"content": 'l"\\\n'}), chunk({"content": "o"}), chunk({}, "stop", usage=USAGE), DONE],
+     ('Hél"\\\no', [], "stop"), {}),
+    ("calls of one index", [chunk(tools((0, "t1", "f", None))), chunk(tools((0, None, None, ""))),
+                            chunk(tools((0, None, None, '{"a"'))), chunk(tools((0, None, None, ":1}"))),
+                            chunk(tools((0, "t2", "g", None))), chunk(tools((0, None, None, "[]"))), chunk({}, "stop"), DONE],
+     (None, [("t1", "f", '{"a":1}'), ("t2", "g", "[]")], "tool_calls"), {}),
+    ("interleaved", [chunk(tools((3, "a", "f", ""), (4, "b", "g", ""))), chunk(tools((4, None, None, "2"), (3, None, None, "1"))),
+                     chunk(tools((4, "b", None, "3"))), chunk({}, "tool_calls")],
+     (None, [("a", "f", "1"), ("b", "g", "23")], "tool_calls"), {}),
+    ("name after id, no arguments", [chunk(tools((0, "a", None, "{"))), chunk(tools((0, None, "f", None))),
+                                     chunk(tools((0, None, None, "}"), (1, "b", "g", None))), chunk({}, "tool_calls")],
+     (None, [("a", "f", "{}"), ("b", "g", "{}")], "tool_calls"), {}),
+    ("no ids", [chunk(tools((0, None, "f", "1"), (1, None, "g", "2"))), chunk({}, "stop")],
+     (None, [("call_up-1_0", "f", "1"), ("call_up-1_1", "g", "2")], "tool_calls"), {}),
+    ("no ids, one index", [chunk(tools((0, None, "f", "1"))), chunk(tools((0, None, "g", "2"))), chunk({}, "stop")],
+     (None, [("call_up-1_0", "f", "1"), ("call_up-1_1", "g", "2")], "tool_calls"), {}),
+    ("latest without index", [chunk(tools(([], "a", "f", "1"))), chunk(tools((None, None, None, "2"))), chunk({}, "stop")],
+     (None, [("a", "f", "12")], "tool_calls"), {}),
+    ("arguments as object", [chunk(tools((0, "a", "f", {"x": 1}))), chunk({}, "function_call")],
+     (None, [("a", "f", '{"x":1}')], "tool_calls"), {}),
+    ("cut by length", [chunk(tools((0, "a", "f", ""))), chunk({}, "length")], (None, [("a", "f", "")], "length"), {}),
+    ("gemini", [chunk({"role": "assistant", "reasoning_text": "hm", "content": ""}, usage=ZERO), chunk({"content": "Now"}, usage=ZERO),
+                chunk(tools((0, "a", "f", "{}"), reasoning_opaque="OPQ"), "tool_calls", usage=USAGE), chunk({"reasoning_text": "!"}, usage=ZERO)],
+     ("Now", [("a", "f", "{}")], "tool_calls"), {"reasoning_content": "hm!", "reasoning_opaque": PACKED + " "}),
+    ("thinking fields", [chunk({"cot_summary": "a", "cot_id": 1}), chunk({"thinking": "b", "signature": "OPQ"}), chunk({"content": "x"}, "stop")],
+     ("x", [], "stop"), {"reasoning_content": "ab", "reasoning_opaque": PACKED + " "}),
+    ("split choices", [{"choices": [{"delta": {"content": "I look."}, "finish_reason": "tool_calls"},
+                                    {"delta": tools((0, "a", "f", "{}")), "finish_reason": "tool_calls"}], "usage": USAGE}],
+     ("I look.", [("a", "f", "{}")], "tool_calls"), {}),
+    ("null choices, parts, late usage", [{"choices": None}, chunk({"content": [{"type": "text", "text": "a"}, {"type": "x"}]}),
+                                         chunk({}, "stop", usage=None), {"choices": [], "usage": USAGE, "copilot_usage": {"total_nano_aiu": 7}}, DONE],
+     ("a", [], "stop"), {}),
+    ("tool_calls without calls", [chunk({"content": "a"}, "tool_calls")], ("a", [], "stop"), {}),
+    ("only DONE", [chunk({"content": "a"}), DONE], ("a", [], "stop"), {}),
+    ("only DONE, calls", [chunk(tools((0, "a", "f", None))), DONE], (None, [("a", "f", "{}")], "tool_calls"), {}),
+    ("refusal", [chunk({"refusal": "No."}), chunk({}, "stop")], ("", [], "stop"), {"refusal": "No."}),
+    ("filter", [chunk({"content": "a"}), {"choices": [{"finish_reason": "content_filter", "delta": {"copilot_annotations": {
+        "TextCopyright": []}}, "content_filter_results": {"hate": {"filtered": True}, "sexual": {"filtered": False}}}]}],
+     ("a", [], "content_filter"), {"refusal": "Copilot's content filter stopped this answer (hate, TextCopyright)."}),
+    ("nothing but DONE", [DONE], "without finishing", {}), ("nothing", [chunk({"content": "a"})], "without finishing", {}),
+    ("error", [chunk({"content": "a"}), {"error": {"code": "x", "message": "Broke."}}], "Broke.", {}),
+    ("copilot_errors", [{"copilot_errors": [{"code": "x", "message": "Broke."}]}], "Broke.", {}),
+    ("finish error", [chunk({}, "error")], "ended its answer with an error", {}),
+    ("garbage", [chunk({"content": "a"}), "{\"choices\":["], "broken piece", {}), ("no object", ["[1]"], "no answer", {}),
+    ("nameless", [chunk(tools((0, "a", None, "{}"))), chunk({}, "stop")], "nameless", {}),
+]
+
+
+def sse(chunks):
+    return "".join("data: %s\n\n" % (c if isinstance(c, str) else json.dumps(c, separators=(",", ":"), ensure_ascii=False))
+                   for c in chunks).encode()
+
+
+def chat_chat_stream(**rest):
+    return cp.ChatStream("id-1", "asked", 5, True, **rest)
+
+
+def chat_frames(raw):
+    """The chunks of a client's stream, its grammar checked; [] after an error."""
+    events = [line[6:] for line in raw.decode().split("\n\n") if line]
+    assert raw.decode().count("[DONE]") == 1 and events.pop() == "[DONE]"
+    chunks = [json.loads(event) for event in events]
+    assert {(c["id"], c["object"], c["created"], c["model"]) for c in chunks} == {("id-1", "chat.completion.chunk", 5, "asked")}
+    usage = chunks.pop()
+    assert usage["choices"] == [] and chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert [c["choices"][0]["finish_reason"] is None for c in chunks] == [True] * (len(chunks) - 1) + [False]
+    message, calls = {"role": "assistant", "content": ""}, []
+    for delta in (c["choices"][0]["delta"] for c in chunks[1:]):
+        for call in delta.pop("tool_calls", ()):
+            if call["index"] == len(calls):
+                calls.append({k: call[k] for k in ("id", "type", "function")})
+            else:
+                assert set(call) == {"index", "function"} and set(call["function"]) == {"arguments"}
+                calls[call["index"]]["function"]["arguments"] += call["function"]["arguments"]
+        for key, text in delta.items():
+            message[key] = message.get(key, "") + text
+    message["content"] = message["content"] or (None if calls else "")
+    message.update({"tool_calls": calls} if calls else {})
+    return {**usage, "object": "chat.completion", "choices": [{"index": 0, "message": message, "logprobs": None,
+                                                               "finish_reason": chunks[-1]["choices"][0]["finish_reason"]}]}
+
+
+def chat_run(pieces, sink):
+    translation = cp.Translation(cp.ChatReader("chat:google"), sink)
+    out = b"".join([translation.feed(piece) for piece in pieces])
+    return out + translation.finish(), translation
+
+
+@pytest.mark.parametrize("name, chunks, expected, more", ANSWERS, ids=[row[0] for row in ANSWERS])
+def test_chat_answers_under_every_cut(name, chunks, expected, more):
+    for pieces in cuts(sse(chunks)):
+        if isinstance(expected, str):
+            with pytest.raises(cp.UpstreamError, match=expected):
+                chat_run(pieces, chat_chat_stream())
+            continue
+        out, translation = chat_run(pieces, chat_chat_stream())
+        whole = chat_frames(out)
+        choice = whole["choices"][0]
+        content, calls, finish = expected
+        made = [chat_call(*call) for call in calls]
+        assert choice["message"] == {"role": "assistant", "content": content, **more, **({"tool_calls": made} if made else {})}
+        assert choice["finish_reason"] == finish and translation.done == (DONE in chunks)
+        folded = chat_chat_stream(fold=True)
+        assert chat_run(pieces, folded)[0] == b"" and folded.whole() == whole
+        if "usage" in str(chunks):
+            assert (whole["usage"]["prompt_tokens"], whole["usage"]["completion_tokens"]) == (9, 5)
+            assert whole["usage"]["prompt_tokens_details"] == {"cached_tokens": 4}
+
+
+def test_chat_json_answer_instead_of_a_stream():
+    obj = {"choices": [{"finish_reason": "tool_calls", "message": {"content": "I look.", "role": "assistant"}},
+                       {"finish_reason": "tool_calls", "message": {"tool_calls": [chat_call("a"), chat_call("b", "g", "")]}}],
+           "id": "msg", "usage": USAGE}
+    reader, sink = cp.ChatReader(), chat_chat_stream(fold=True)
+    reader.read_json(obj, sink)
+    sink.end(reader.finish_reason, reader.usage)
+    message = sink.whole()["choices"][0]["message"]
+    assert message["content"] == "I look." and reader.done and reader.usage.cache_read == 4
+    assert message["tool_calls"] == [chat_call("a"), chat_call("b", "g", "{}")]
+    with pytest.raises(cp.UpstreamError, match="Busy"):
+        cp.ChatReader().read_json({"error": {"message": "Busy.", "code": "user_model_rate_limited"}}, sink)
+
+
+class Told:
+    """A sink that writes down what it is told."""
+
+    def __init__(self):
+        self.log = []
+
+    def __getattr__(self, name):
+        return lambda *args: self.log.append((name,) + args)
+
+
+TRICKY = ["plain", "", "a\"b", "back\\slash", "line\nbreak", "\u2028 ü 日本 🎉", "\ud83d", '"content":"', "\x7f", "\\u0041", "data: [DONE]"]
+CORPUS = [chunk({"content": text}, **rest) for text in TRICKY for rest in ({}, {"usage": None})] + [
+    chunk({"content": "x"}, "stop"), chunk({"content": "y"}, "stop"), chunk({"content": "x"}, usage=ZERO), chunk({"content": "x"}, usage=USAGE),
+    chunk({"content": "x", "role": "assistant"}), chunk({"content": None}), chunk({"content": "x", "reasoning_text": "r"}),
+    chunk(tools((0, "a", "f", "{}"))), chunk({**tools((0, None, None, "1")), "content": "x"}), chunk({"content": "x", "refusal": None}),
+    {**chunk({"content": "x"}), "choices": chunk({"content": "x"})["choices"] * 2},
+    {"x": {"content": "x"}, **chunk({"content": "x"})}, {"x": {"content": "y"}, **chunk({"content": "x"})},
+    {"choices": [], "usage": {**USAGE, "completion_tokens": 6}}, chunk({}, "length"),
+    {**chunk({"content": "x"}), "choices": [{"delta": {"content": "x"}, "logprobs": {"content": []}}]}]
+
+
+def test_chat_fast_route_tells_the_same():
+    dice, fast_ones = random.Random(10), 0
+    for ascii_only in (True, False):
+        datas = [json.dumps(c, ensure_ascii=ascii_only, separators=(",", ":")).encode("utf-8", "surrogatepass") for c in CORPUS]
+        datas = [d for d in datas if b"\xed\xa0" not in d] + [datas[0].replace(b"plain", raw) for raw in (
+            b'a","role":"x', b"\t", b"\\u00e9", b"\\ud83d\\ude00", b'x"}}],"choices":[{"delta":{"content":"y')]
+        for _ in range(40):
+            fast, full, one, other = cp.ChatReader(), cp.ChatReader(), Told(), Told()
+            for data in dice.choices(datas, k=40) + dice.choices(datas[:20] + [datas[0]] * 5, k=20):
+                full._head = b""  # never learned anything
+                fast_ones += bool(fast._head) and fast._fast_text(data) is not None
+                results = []
+                for reader, sink in ((fast, one), (full, other)):
+                    try:
+                        results.append(reader.read(cp.SSEEvent("", data), sink))
+                    except cp.UpstreamError as exc:
+                        results.append(str(exc))
+                assert results[0] == results[1] and one.log == other.log, data
+                assert (fast.usage, fast.finish_reason, fast.done) == (full.usage, full.finish_reason, full.done)
+    assert fast_ones > 300
+
+
+def test_chat_stream_error_usage_and_names():
+    sink = cp.ChatStream("i", "m", 1, False, names=cp.ToolNames([LONG]))
+    sink.call("k", "c", cp.ToolNames([LONG]).short(LONG))
+    sink.text("\ud83d")
+    out = sink.take()
+    assert LONG.encode() in out and rb'"\ud83d"' in out and sink.take() == b""
+    sink.error(cp.UpstreamError("Gone."))
+    sink.end("stop", cp.TokenUsage())
+    sink.error(cp.UpstreamError("Again."))
+    assert json.loads(sink.take()[6:])["error"]["message"] == "Gone."
+    sink = cp.ChatStream("i", "m", 1, False)
+    sink.end("stop", cp.TokenUsage(1, 2, 3, 4, 5, 1))
+    assert b"usage" not in sink.take() and sink.at_boundary
+    assert sink.whole()["usage"] == {
+        "prompt_tokens": 8, "completion_tokens": 2, "total_tokens": 10, "prompt_tokens_details": {"cached_tokens": 3},
+        "completion_tokens_details": {"reasoning_tokens": 1}}
+    assert sink.whole()["copilot_usage"] == {"total_nano_aiu": 5}
+
+
+def random_turns(dice):
+    turns = [cp.Turn("system", (cp.Text("S"),))] * dice.randrange(3)
+    for n in range(dice.randrange(1, 6)):
+        calls = ["c%d_%d" % (n, i) for i in range(dice.randrange(3))]
+        turns.append(user("ask %d " % n, *[cp.Image(PNG)] * dice.randrange(2)))
+        turns.append(assistant(dice.choice(["", "say "]), *[cp.Call(c, dice.choice([LONG, "f"]), "{}") for c in calls]))
+        if calls:
+            turns.append(user(*[cp.Result(c, (cp.Text("r"),) + (cp.Image(PNG),) * dice.randrange(2)) for c in calls]))
+    return turns
+
+
+def test_chat_random_conversations():
+    for seed in range(200):
+        dice = random.Random(seed)
+        turns, model = random_turns(dice), dice.choice([GPT41, CHAT_CLAUDE, GEMINI])
+        bodies = [cp.encode_chat(cp.Conversation(tuple(turns[:n])), model, cp.ToolNames())["messages"]
+                  for n in range(1, len(turns) + 1)]
+        plain = [[{k: v for k, v in m.items() if k != "copilot_cache_control"} for m in body] for body in bodies]
+        for body, before, after in zip(bodies, plain, plain[1:] + plain[-1:]):
+            assert sum("copilot_cache_control" in m for m in body) <= 4, seed
+            before = before[:-1] if before and before[-1].get("content") == "Please continue." else before
+            assert after[:len(before)] == before, seed  # the prefix does not move
+            open_calls = []
+            for message in before:
+                if message["role"] == "tool":
+                    open_calls.remove(message["tool_call_id"])
+                elif open_calls:
+                    raise AssertionError("a message between call and result, seed %d" % seed)
+                open_calls += [call["id"] for call in message.get("tool_calls", ())]
+                assert message["role"] != "assistant" or message["content"] or message["tool_calls"]
+
+
+# ============================================================================
+# 11. OpenAI Responses
+# ============================================================================
+
+R_GPT = cp.Model("gpt-5.4", vendor="OpenAI", output=1000,
+                 efforts=("low", "medium", "high"))
+R_PLAIN = cp.Model("gpt-4.1", vendor="Azure OpenAI", output=1000)
+R_OURS = cp.responses_source(R_GPT)
+
+
+def resp_encode(*turns, model=R_GPT, **settings):
+    turns = tuple(cp.Turn(*turn, "messages.%d" % at) for at, turn in enumerate(turns))
+    conv = cp.Conversation(turns, **settings)
+    return cp.encode_responses(conv, model, cp.ToolNames(t.name for t in conv.tools))
+
+
+def resp_said(role, *texts):
+    kind = "output_text" if role == "assistant" else "input_text"
+    return {"type": "message", "role": role,
+            "content": [{"type": kind, "text": text} for text in texts]}
+
+
+R_PIXEL = cp.Image("data:image/png;base64,AAAA")
+R_PDF = cp.Document("application/pdf", "AAAA")
+R_PIXEL_PART = {"type": "input_image", "image_url": R_PIXEL.url, "detail": "auto"}
+R_CALL, R_RESULT = cp.Call("c1", "ls", '{"a": 1}'), cp.Result("c1", (cp.Text("ok"),))
+R_CALL_ITEM = {"type": "function_call", "call_id": "c1", "name": "ls",
+             "arguments": '{"a": 1}'}
+R_THOUGHT = cp.Reasoning("hm", "ENC", R_OURS)
+R_THOUGHT_ITEM = {"type": "reasoning", "encrypted_content": "ENC",
+                "summary": [{"type": "summary_text", "text": "hm"}]}
+
+
+def resp_output(output):
+    return {"type": "function_call_output", "call_id": "c1", "output": output}
+
+
+R_A, R_B, R_C = cp.Text("a"), cp.Text("b"), cp.Text("c")
+RESP_INPUTS = [
+    ("system anywhere", [("system", (R_A,)), ("user", (R_B,)), ("system", (R_C,))],
+     [resp_said("system", "a"), resp_said("user", "b"), resp_said("system", "c")]),
+    ("empty texts", [("system", ()), ("user", (cp.Text(""), R_B, R_C))],
+     [resp_said("user", "b", "c")]),
+    ("image", [("user", (R_A, R_PIXEL))],
+     [{"type": "message", "role": "user",
+       "content": [{"type": "input_text", "text": "a"}, R_PIXEL_PART]}]),
+    ("call", [("assistant", (R_A, R_CALL)), ("user", (R_RESULT, R_B))],
+     [resp_said("assistant", "a"), R_CALL_ITEM, resp_output("ok"),
+      resp_said("user", "b")]),
+    ("reasoning", [("assistant", (R_THOUGHT, R_A, R_THOUGHT._replace(text=""), R_CALL)),
+                   ("user", (R_RESULT,))],
+     [R_THOUGHT_ITEM, resp_said("assistant", "a"), {**R_THOUGHT_ITEM, "summary": []},
+      R_CALL_ITEM, resp_output("ok")]),
+    ("foreign reasoning", [("assistant", (cp.Reasoning("x", "ENC", "chat:google"),
+                                          cp.Reasoning("y", "", R_OURS), R_A))],
+     [resp_said("assistant", "a")]),
+    ("reasoning alone", [("assistant", (R_A, R_THOUGHT, R_THOUGHT))],
+     [resp_said("assistant", "a")]),
+    ("result with an image", [("assistant", (R_CALL,)),
+                              ("user", (cp.Result("c1", (R_A, R_PIXEL)),))],
+     [R_CALL_ITEM, resp_output([{"type": "input_text", "text": "a"}, R_PIXEL_PART])]),
+    ("failed result", [("assistant", (R_CALL,)),
+                       ("user", (R_RESULT._replace(is_error=True),))],
+     [R_CALL_ITEM, resp_output("Error:\nok")]),
+    ("empty result", [("assistant", (R_CALL,)), ("user", (cp.Result("c1", ()),))],
+     [R_CALL_ITEM, resp_output("")]),
+    ("orphan call", [("assistant", (R_CALL, R_A))],
+     [R_CALL_ITEM, resp_said("assistant", "a"),
+      resp_output("Error: the call was interrupted, it has no result.")]),
+    ("document", [("user", (R_PDF,))], cp.BadRequest),
+    ("document in a result", [("user", (cp.Result("c1", (R_PDF,)),))], cp.BadRequest),
+    ("image of the assistant", [("assistant", (R_PIXEL,))], cp.BadRequest),
+]
+
+
+@pytest.mark.parametrize("name, turns, expected", RESP_INPUTS)
+def test_responses_input(name, turns, expected):
+    if expected is cp.BadRequest:
+        with pytest.raises(cp.BadRequest, match=r"^messages\.0: .*(pdf|image)"):
+            resp_encode(*turns)
+    else:
+        assert resp_encode(*turns)["input"] == expected
+
+
+R_TOOL = cp.Tool("x" * 70, "does", {"properties": {"a": {}}})
+R_SHORT = cp.ToolNames([R_TOOL.name]).short(R_TOOL.name)
+R_TOOL_ENTRY = {"type": "function", "name": R_SHORT, "description": "does",
+                "strict": False,
+                "parameters": {"type": "object", "properties": {"a": {}}}}
+R_ALWAYS = {"model": "gpt-5.4", "stream": True, "store": False,
+          "include": ["reasoning.encrypted_content"]}
+RESP_SETTINGS = [
+    ("nothing", {}, {}),
+    ("tools", dict(tools=(R_TOOL,), tool_choice="=" + R_TOOL.name, parallel=False),
+     {"tools": [R_TOOL_ENTRY], "tool_choice": {"type": "function", "name": R_SHORT},
+      "parallel_tool_calls": False}),
+    ("strict", dict(tools=(R_TOOL._replace(strict=True),), tool_choice="required"),
+     {"tools": [{**R_TOOL_ENTRY, "strict": True}], "tool_choice": "required"}),
+    ("choice without tools", dict(tool_choice="auto", parallel=True), {}),
+    ("small limit", dict(max_tokens=1), {"max_output_tokens": 16}),
+    ("large limit", dict(max_tokens=5000), {"max_output_tokens": 1000}),
+    ("effort", dict(effort="max", thinking=True),
+     {"reasoning": {"effort": "high", "summary": "auto"}}),
+    ("summary only", dict(thinking=True), {"reasoning": {"summary": "auto"}}),
+    ("samplers go", dict(temperature=0.0, top_p=0.5, stop=("x",)), {}),
+    ("schema", dict(schema={"schema": {"type": "object"}, "strict": True}),
+     {"text": {"format": {"type": "json_schema", "name": "answer", "strict": True,
+                          "schema": {"type": "object"}}}}),
+    ("any JSON, extra", dict(schema={}, extra={"verbosity": "low", "metadata": {}}),
+     {"text": {"format": {"type": "json_object"}, "verbosity": "low"}, "metadata": {}}),
+    ("user", dict(user="me"), {"prompt_cache_key": "me"}),
+    ("own key", dict(user="me", extra={"prompt_cache_key": "k"}),
+     {"prompt_cache_key": "k"}),
+]
+
+
+@pytest.mark.parametrize("name, settings, expected", RESP_SETTINGS)
+def test_responses_settings(name, settings, expected):
+    body = resp_encode(("user", (cp.Text("hi"),)), **settings)
+    assert body == {**R_ALWAYS, "input": [resp_said("user", "hi")], **expected}
+
+
+def test_responses_settings_of_a_model_that_does_not_reason():
+    body = resp_encode(model=R_PLAIN, temperature=0.0, top_p=0.5, effort="high",
+                       thinking=True, user="u" * 150)
+    assert len(body.pop("prompt_cache_key")) == 64
+    assert body == {"model": "gpt-4.1", "stream": True, "store": False,
+                    "temperature": 0.0, "top_p": 0.5}
+    assert cp.responses_source(R_PLAIN) == R_OURS
+    with pytest.raises(cp.BadRequest, match="129 tools"):
+        resp_encode(tools=tuple(R_TOOL._replace(name="t%d" % n) for n in range(129)))
+
+
+def test_responses_prefix_is_stable():
+    turns = [("user", (cp.Text("go"),)), ("assistant", (R_THOUGHT, R_CALL)),
+             ("user", (R_RESULT, cp.Text("and"))), ("assistant", (cp.Text("done"),))]
+    whole = resp_encode(*turns)["input"]
+    for length in (1, 3):
+        part = resp_encode(*turns[:length])["input"]
+        assert cp.dumps(whole).startswith(cp.dumps(part)[:-1])
+
+
+class RSink:
+    """A Sink that keeps what it was told, neighbours of one kind joined."""
+
+    at_boundary = True
+
+    def __init__(self):
+        self.told = []
+
+    def __getattr__(self, name):
+        def tell(*said):
+            if self.told and name in ("text", "reasoning", "refusal", "arguments") and (
+                    self.told[-1][:-1] == (name, *said[:-1])):
+                self.told[-1] = (*self.told[-1][:-1], self.told[-1][-1] + said[-1])
+            else:
+                self.told.append((name, *said))
+        return tell
+
+    def take(self):
+        return b""
+
+
+class RWire:
+    """Writes a /responses stream as Copilot does: every id new in every event."""
+
+    def __init__(self, named=True, seed=3):
+        self.raw, self.number, self.named = b"", 0, named
+        self.dice = random.Random(seed)
+
+    def id(self):
+        return base64.b64encode(bytes(self.dice.choices(range(256), k=30))).decode()
+
+    def event(self, kind, **fields):
+        obj = {**fields, "sequence_number": self.number, "type": kind}
+        self.number += 1
+        head = "event: %s\n" % kind if self.named else ""
+        self.raw += ("%sdata: %s\n\n" % (head, json.dumps(
+            obj, sort_keys=True, separators=(",", ":"), ensure_ascii=False))).encode()
+        return self
+
+    def start(self):
+        for kind in ("response.created", "response.in_progress"):
+            self.event(kind, response={"id": self.id(), "status": "in_progress",
+                                       "instructions": "rate_limit", "output": []})
+        return self
+
+    def item(self, kind, index, added, **fields):
+        return self.event("response.output_item." + kind, output_index=index,
+                          item={"id": self.id(), **fields, **added})
+
+    def deltas(self, kind, index, pieces, **fields):
+        for piece in pieces:
+            self.event("response.%s.delta" % kind, delta=piece, output_index=index,
+                       item_id=self.id(), **fields)
+        return self
+
+    def message(self, index, pieces, told=True, kind="output_text"):
+        text = "".join(pieces)
+        part = {"type": kind, "refusal" if kind == "refusal" else "text": text}
+        self.item("added", index, {"content": []}, type="message", role="assistant")
+        if told:
+            self.deltas(kind, index, pieces, content_index=0, logprobs=[],
+                        obfuscation="x9")
+        self.event("response.%s.done" % kind, output_index=index, content_index=0,
+                   item_id=self.id(), text=text)
+        return self.item("done", index, {"content": [part]}, type="message")
+
+    def thought(self, index, parts, told=True):
+        self.item("added", index, {"encrypted_content": "wrong"}, type="reasoning")
+        for at, text in enumerate(parts if told else ()):
+            self.deltas("reasoning_summary_text", index, [text[:2], text[2:]],
+                        summary_index=at)
+        return self.item("done", index, {"encrypted_content": "ENC"}, type="reasoning",
+                         summary=[{"type": "summary_text", "text": p} for p in parts])
+
+    def call(self, index, pieces, told=True, added=True, **fields):
+        about = {"type": "function_call", "call_id": "call_%d" % index, "name": "ls"}
+        if added:
+            self.item("added", index, {"arguments": ""}, **about)
+        self.deltas("function_call_arguments", index, pieces if told else ())
+        about.update(fields, arguments="".join(pieces))
+        return self.item("done", index, about)
+
+    def end(self, status="completed", output=(), **fields):
+        return self.event("response." + status, copilot_usage={"total_nano_aiu": 7},
+                          response={"id": self.id(), "status": status, "usage": {
+                              "input_tokens": 9, "output_tokens": 5,
+                              "input_tokens_details": {"cached_tokens": 4}},
+                              "output": list(output), **fields})
+
+
+def resp_read(pieces):
+    sink = RSink()
+    machine = cp.Translation(cp.ResponsesReader(R_OURS), sink)
+    try:
+        for piece in pieces:
+            machine.feed(piece)
+        machine.finish()
+    except cp.ProxyError as exc:
+        return sink.told + [(type(exc), str(exc))]
+    return sink.told
+
+
+R_SPENT = cp.TokenUsage(input=5, cache_read=4, output=5, nano_aiu=7)
+R_STOP, R_TOOLS = ("end", "stop", R_SPENT), ("end", "tool_calls", R_SPENT)
+R_LONG = ("end", "length", R_SPENT)
+R_ERROR = {"code": "server_error", "message": "it broke"}
+R_CITED = {"type": "message", "content": [
+    {"type": "output_text", "text": "a", "annotations": [
+        {"type": "url_citation", "url": "http://x", "title": "X"},
+        {"type": "url_citation", "url": "http://x", "title": "X"},
+        {"type": "file_citation", "url": "http://y"}]}]}
+RESP_STREAMS = [
+    ("all kinds", RWire().start().thought(0, ["one", "two"])
+     .message(1, ["Hé", "l\"o\n"]).call(2, ['{"p', '":1}']).call(3, ["{}"]).end(),
+     [("reasoning", "one\n\ntwo"), ("opaque", "ENC", R_OURS), ("text", "Hél\"o\n"),
+      ("call", 2, "call_2", "ls"), ("arguments", 2, '{"p":1}'),
+      ("call", 3, "call_3", "ls"), ("arguments", 3, "{}"), R_TOOLS]),
+    ("no event lines", RWire(named=False).start().message(0, ["Hi"]).end(),
+     [("text", "Hi"), R_STOP]),
+    ("only done events", RWire().thought(0, ["one", "two"], False)
+     .message(1, "Hi", False).call(2, ["{}"], told=False, added=False).end(),
+     [("reasoning", "one\n\ntwo"), ("opaque", "ENC", R_OURS), ("text", "Hi"),
+      ("call", 2, "call_2", "ls"), ("arguments", 2, "{}"), R_TOOLS]),
+    ("unannounced arguments", RWire().call(0, ['{"a"', ":1}"], added=False).end(),
+     [("call", 0, "call_0", "ls"), ("arguments", 0, '{"a":1}'), R_TOOLS]),
+    ("only the terminal event", RWire().end(output=[R_CITED]), [("text", "a"), R_STOP]),
+    ("told again at the end", RWire().thought(0, ["x"]).message(1, ["a"]).end(
+        output=[R_CITED, R_THOUGHT_ITEM]), [
+            ("reasoning", "x"), ("opaque", "ENC", R_OURS), ("text", "a"), R_STOP]),
+    ("no arguments at all", RWire().call(0, []).end(),
+     [("call", 0, "call_0", "ls"), ("arguments", 0, "{}"), R_TOOLS]),
+    ("custom tool", RWire().item("done", 0, {}, type="custom_tool_call", call_id="c",
+                                  name="patch", input="*** x").end(),
+     [("call", 0, "c", "patch"), ("arguments", 0, '{"input":"*** x"}'), R_TOOLS]),
+    ("refusal", RWire().message(0, ["No", "."], kind="refusal").end(),
+     [("refusal", "No."), R_STOP]),
+    ("strangers", RWire().event("ping").event("response.shrug.delta", delta="x").item(
+        "added", 0, {}, type="web_search_call").message(1, ["Hi"]).end(),
+     [("text", "Hi"), R_STOP]),
+    ("cut arguments", RWire().call(0, ['{"a'], status="incomplete").end(
+        "incomplete", incomplete_details={"reason": "max_output_tokens"}),
+     [("call", 0, "call_0", "ls"), ("arguments", 0, '{"a'), R_LONG]),
+    ("filtered", RWire().message(0, ["x"]).end(
+        "incomplete", incomplete_details={"reason": "content_filter"}),
+     [("text", "x"), ("refusal", cp.FILTERED), ("end", "content_filter", R_SPENT)]),
+    ("failed", RWire().start().message(0, ["x"]).end("failed", error=R_ERROR),
+     [("text", "x"), (cp.UpstreamError, "it broke")]),
+    ("cancelled", RWire().end("cancelled", error=None),
+     [(cp.UpstreamError, "the answer was given up")]),
+    ("nested error", RWire().event("error", error=R_ERROR),
+     [(cp.UpstreamError, "it broke")]),
+    ("flat error", RWire().event("error", **R_ERROR), [(cp.UpstreamError, "it broke")]),
+    ("early end", RWire().call(0, ['{"a']).message(1, ["x"]),
+     [("call", 0, "call_0", "ls"), ("arguments", 0, '{"a'), ("text", "x"),
+      (cp.UpstreamError, cp.CUT_SHORT)]),
+]
+
+
+@pytest.mark.parametrize("name, script, expected", RESP_STREAMS)
+def test_responses_reader_under_every_cut(name, script, expected):
+    for pieces in cuts(script.raw):
+        told = resp_read(pieces)
+        if isinstance(expected[-1][0], type):
+            assert (told[:-1], told[-1][0]) == (expected[:-1], expected[-1][0])
+            assert told[-1][1].startswith(expected[-1][1])
+        else:
+            assert told == expected
+
+
+@pytest.mark.parametrize("raw", [
+    b"data: {\n\n", b"data: []\n\n", b"event: error\ndata: x\n\n",
+    b'data: {"error":{}}\n\n',
+    RWire().message(0, ["abc", "def"]).raw[:-30], b"data: \xff\n\n"])
+def test_responses_reader_tells_garbage(raw):
+    assert resp_read([raw])[-1][0] is cp.UpstreamError
+    with pytest.raises(cp.UpstreamError):
+        machine = cp.ResponsesPassThrough()
+        machine.feed(raw)
+        machine.finish()
+        machine.whole()
+
+
+def test_responses_reader_knows_an_error_without_a_type():
+    told = resp_read([b'data: {"error":{"message":"it broke"}}\n\n'])
+    assert told[-1][1].startswith("it broke")
+
+
+def test_responses_reader_survives_wrong_types():
+    for kind in cp.ResponsesReader.EVENTS:
+        for odd in (None, 1, "x", [1], {"type": 1}):
+            fields = {key: odd for key in ("item", "delta", "output_index", "response",
+                                           "content_index", "error", "message")}
+            told = resp_read([RWire().event(kind, **fields).raw])
+            assert told[-1][0] in ("end", cp.UpstreamError)
+
+
+def test_responses_reader_does_not_read_what_only_repeats():
+    raw = b"event: response.created\ndata: {never parsed\n\n" + RWire().end().raw
+    assert resp_read([raw + b"data: [DONE]\n\n"]) == [R_STOP]
+
+
+@pytest.mark.parametrize("text", [
+    "a", "é\u2028\U0001f600", '"', "\\", "\n", "", '","delta":"x', "{",
+    "b", '"output_index":9,', '{"delta":"x","output_index":7}', "\x7f", "<"])
+def test_responses_fast_paths_equal_the_full_parse(text):
+    for order in (sorted, reversed):
+        obj = {"content_index": 1, "delta": text, "item_id": "m\u00fc/+=",
+               "output_index": 3, "obfuscation": text, "type": cp.TEXT_DELTA,
+               "logprobs": [{"item_id": "n", "delta": "d"}] if text == "a" else []}
+        obj = {key: obj[key] for key in order(list(obj))}
+        first = cp.encode_sse(cp.TEXT_DELTA, {**obj, "delta": "x", "item_id": '"id"'})
+        for raw in (cp.dumps(obj), json.dumps(obj).encode(),
+                    cp.dumps({**obj, "output_index": 4}),
+                    cp.dumps({**obj, "content_index": 2})):
+            event, got, full = cp.SSEEvent(cp.TEXT_DELTA, raw), RSink(), RSink()
+            quick, slow = cp.ResponsesReader(), cp.ResponsesReader()
+            quick.read(cp.SSEDecoder().feed(first)[0], RSink())
+            quick.read(event, got)
+            slow._delta(cp.TEXT_DELTA, json.loads(raw), full)
+            assert got.told == full.told and quick._told >= slow._told
+            machine, parsed = cp.ResponsesPassThrough(), json.loads(raw)
+            machine.feed(first)
+            sent = machine.feed(b"event: %b\ndata: %b\n\n" % (
+                cp.TEXT_DELTA.encode(), raw))
+            machine._pin_ids(parsed)
+            assert cp.loads(cp.SSEDecoder().feed(sent)[0].data) == parsed
+
+
+def test_responses_fast_paths_leave_broken_events_to_the_parser():
+    start = RWire().message(0, ["x"]).raw
+    good = cp.SSEDecoder().feed(RWire().deltas(
+        "output_text", 0, ["y"], content_index=0, logprobs=[]).raw)[0].data
+    for bad in (good[:-1], good[:40], good.replace(b"y", b"\xff"),
+                good.replace(b"y", b"\x01")):
+        told = resp_read([start, b"event: %b\ndata: %b\n\n" % (
+            cp.TEXT_DELTA.encode(), bad)])
+        assert "broken piece" in told[-1][1]
+
+
+def test_responses_stop_sequence_ends_the_text():
+    for stops, pieces, expected in [
+            (("END",), ["one E", "N", "D two"], "one "),
+            (("END",), ["one EN"], "one EN"), (("aab",), list("aaaabaab"), "aa"),
+            (("b", "abc"), ["xabc"], "xa"), (("\n\n",), ["a\nb\n", "\nc"], "a\nb")]:
+        sink = RSink()
+        stop = cp.StopAt(sink, stops)
+        for piece in pieces:
+            stop.text(piece)
+        stop.call(1, "c", "ls")
+        stop.end("tool_calls", R_SPENT)
+        hit = "".join(pieces) != expected
+        assert sink.told == [("text", expected)] + (
+            [R_STOP] if hit else [("call", 1, "c", "ls"), R_TOOLS])
+        assert stop.at_boundary and stop.take() == b""
+
+
+def test_responses_random_streams_tell_what_was_written():
+    for seed in range(200):
+        dice = random.Random(seed)
+        script, wanted = RWire(named=dice.random() < 0.8, seed=seed).start(), []
+        for index in range(dice.randrange(5)):
+            pieces = ["".join(dice.choices('ab"\\é{}\n,', k=dice.randrange(1, 6)))
+                      for _ in range(dice.randrange(1, 5))]
+            told, text = dice.random() < 0.7, "".join(pieces)
+            kind = dice.choice(["text", "call", "thought"])
+            if kind == "text":
+                script.message(index, pieces, told)
+                wanted.append(("text", text))
+            elif kind == "call":
+                script.call(index, pieces, told, added=dice.random() < 0.8)
+                wanted += [("call", index, "call_%d" % index, "ls"),
+                           ("arguments", index, text)]
+            else:
+                script.thought(index, pieces, told)
+                wanted += [("reasoning", "\n\n".join(pieces)),
+                           ("opaque", "ENC", R_OURS)]
+        joined = RSink()
+        for name, *said in wanted:
+            getattr(joined, name)(*said)
+        calls = any(name == "call" for name, *_ in wanted)
+        cut = dice.randrange(len(script.end().raw))
+        assert resp_read([script.raw[:cut], script.raw[cut:]]) == (
+            joined.told + [R_TOOLS if calls else R_STOP]), seed
+
+
+def resp_ids(obj):
+    """(name, id) of every id in an event."""
+    response = obj.get("response", {})
+    return [pair for pair in [
+        ("response", response.get("id")), (obj.get("output_index"), obj.get("item_id")),
+        (obj.get("output_index"), obj.get("item", {}).get("id")),
+        *((at, item.get("id")) for at, item in enumerate(response.get("output", [])))]
+        if pair[1]]
+
+
+def resp_without_ids(events):
+    plain = [(name, json.dumps(obj, sort_keys=True)) for name, obj in events]
+    return [(name, re.sub(r'"(item_)?id": "[^"]*"', "", text)) for name, text in plain]
+
+
+def test_responses_pass_through_changes_ids_only_under_every_cut():
+    script = RWire().start().thought(0, ["one"]).message(1, ["Hé", "l\"o", "\n"])
+    script.call(2, ['{"p', '":1}']).end(output=[{"id": script.id()} for _ in range(3)])
+    sent = [(name, json.loads(data)) for name, data in
+            cp.SSEDecoder().feed(script.raw)]
+    first = {}
+    for _, obj in sent:
+        for key, value in resp_ids(obj):
+            first.setdefault(key, value)
+    assert len(first) == 4
+    for pieces in cuts(script.raw):
+        machine = cp.ResponsesPassThrough()
+        got = frames(b"".join(map(machine.feed, pieces)) + machine.finish())
+        assert resp_without_ids(got) == resp_without_ids(sent)
+        assert all(first[k] == value for _, obj in got for k, value in resp_ids(obj))
+        assert (machine.usage, machine.finished, machine.done) == (R_SPENT, True, True)
+        assert machine.whole()["copilot_usage"] == {"total_nano_aiu": 7}
+        assert machine.whole()["id"] == first["response"]
+
+
+def test_responses_pass_through_leaves_bytes_alone():
+    raw = (b'event: response.created\ndata: {"response": {"id": "r"},  "x": 1.50}\n\n'
+           b'event: new.kind\ndata: {"a":\ndata: 1}\n\n: comment\n\ndata: [DONE]\n\n'
+           b'event: response.x.delta\ndata: {"delta": "a"}\n\n')
+    machine = cp.ResponsesPassThrough()
+    assert machine.feed(raw) == raw.replace(b": comment\n\ndata: [DONE]\n\n", b"")
+    assert not machine.done
+    with pytest.raises(cp.UpstreamError, match="without finishing"):
+        machine.finish()
+
+
+def test_responses_pass_through_fails_as_clients_understand():
+    script = RWire().start().message(0, ["x"])
+    for pieces in cuts(script.raw + b"data: garbage\n\n"):
+        machine, got = cp.ResponsesPassThrough(), b""
+        try:
+            for piece in pieces:
+                got += machine.feed(piece)
+        except cp.UpstreamError:
+            got += machine.fail(cp.UpstreamError("broken", code="rate_limit_exceeded"))
+        events = [obj for _, obj in frames(got)]
+        assert len(events) == script.number + 2
+        assert events[-2]["error"]["message"] == events[-2]["message"] == "broken"
+        assert events[-1]["response"]["error"] == {
+            "code": "rate_limit_exceeded", "message": "broken"}
+    assert len(frames(cp.ResponsesPassThrough().fail(cp.UpstreamError("x")))) == 2
+    for script in (RWire().end("failed", error=R_ERROR),
+                   RWire().event("error", **R_ERROR)):
+        machine = cp.ResponsesPassThrough()
+        assert machine.feed(script.raw) and machine.finish() == b""
+        with pytest.raises(cp.UpstreamError, match="it broke"):
+            machine.whole()
+
+
+def test_responses_frame_of_a_megabyte():
+    tools = [{"name": "t", "description": "d" * 1000}] * 1000
+    script = RWire().start().message(0, ["x"]).end(tools=tools)
+    assert len(script.raw) > 10 ** 6
+    pieces = [script.raw[at:at + 16384] for at in range(0, len(script.raw), 16384)]
+    assert resp_read(pieces) == [("text", "x"), R_STOP]
+    machine = cp.ResponsesPassThrough()
+    got = frames(b"".join(map(machine.feed, pieces)))
+    assert got[-1][1]["response"]["tools"] == tools
+
+
+RESP_PREPARED = [
+    ("kept", {"input": "hi", "new": {"a": None}, "reasoning": None},
+     {"input": "hi", "new": {"a": None}}),
+    ("left out", {"store": True, "service_tier": "auto", "conversation": None,
+                  "background": False, "previous_response_id": None, "stream": False,
+                  "client_metadata": {}}, {}),
+    ("ids", {"input": [{"id": "x", "type": "message"}, {"id": "y", "call_id": "c"},
+                       {"type": "reasoning", "id": "z", "encrypted_content": "E"}]},
+     {"input": [{"type": "message"}, {"call_id": "c"},
+                {"type": "reasoning", "encrypted_content": "E"}]}),
+    ("tools", {"tools": [{"type": "function", "name": "f"}, {"type": "namespace"},
+                         {"type": "web_search"}, {"type": "mcp"}, {"type": "custom"}]},
+     {"tools": [{"type": "function", "name": "f"}, {"type": "web_search"},
+                {"type": "custom"}]}),
+    ("no tool left", {"tools": [{"type": "namespace"}]}, {}),
+    ("chosen tool", {"tools": [{"type": "mcp"}], "tool_choice": {"type": "mcp"}},
+     {"tools": [{"type": "mcp"}], "tool_choice": {"type": "mcp"}}),
+    ("limits", {"max_output_tokens": 8}, {"max_output_tokens": 16}),
+    ("large", {"max_output_tokens": 32000}, {"max_output_tokens": 1000}),
+    ("effort", {"reasoning": {"effort": "xhigh", "summary": "auto"}},
+     {"reasoning": {"effort": "high", "summary": "auto"}}),
+    ("includes", {"include": ["usage", "reasoning.encrypted_content"]},
+     {"include": ["reasoning.encrypted_content"]}),
+    ("only usage", {"include": ["usage"]}, {}),
+    ("memory", {"previous_response_id": "r"}, "previous_response_id.* full input"),
+    ("background", {"background": True}, "background"),
+    ("conversation", {"conversation": "c"}, "conversation"),
+    ("reference", {"input": [1, {"type": "item_reference", "id": "x"}]}, r"^input\.1"),
+    ("wrong tools", {"tools": {}}, "^tools: "),
+    ("wrong effort", {"reasoning": {"effort": 1}}, r"^reasoning\.effort: "),
+]
+
+
+@pytest.mark.parametrize("name, body, expected", RESP_PREPARED)
+def test_responses_prepared(name, body, expected):
+    before = json.dumps(body)
+    if isinstance(expected, str):
+        with pytest.raises(cp.BadRequest, match=expected):
+            cp.prepare_responses(body, R_GPT)
+    else:
+        assert cp.prepare_responses(body, R_GPT) == {
+            "model": "gpt-5.4", "stream": True, "store": False, **expected}
+    assert json.dumps(body) == before
+
+
+def test_responses_left_out_names_fields_and_tools():
+    assert cp.left_out({
+        "service_tier": "auto", "background": False, "tools": [
+            {"type": "namespace"}, {"type": "function"}]
+    }) == ["service_tier", "tool namespace"]
+
+
+def test_responses_web_search():
+    assert cp.search_request("cats", R_GPT) == {
+        "model": "gpt-5.4", "stream": True, "store": False, "input": "cats",
+        "tools": [{"type": "web_search"}], "tool_choice": "required",
+        "reasoning": {"effort": "low"}}
+    search = {"type": "web_search_call", "action": {"type": "search", "query": "cats"}}
+    call, result, text = cp.search_blocks({"output": [
+        {"type": "web_search_call"}, search, R_CITED]}, "srvtoolu_1")
+    assert call == {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search",
+                    "input": {"query": "cats"}}
+    assert result == {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1",
+                      "content": [{"type": "web_search_result", "url": "http://x",
+                                   "title": "X", "page_age": None,
+                                   "encrypted_content": ""}]}
+    assert text == {"type": "text", "text": "a"}
+    assert len(cp.search_blocks({}, "x")) == 2
+
+
+# ============================================================================
+# 12. Native messages
+# ============================================================================
+
+NATIVE = {model.id: model for model in CATALOGUE if cp.MESSAGES in model.endpoints}
+CONTEXT = "context-management-2025-06-27"
+MARKED = {"type": "ephemeral"}
+
+
+def ask_of(**more):
+    """A Messages body that needs no repair."""
+    return {"model": "claude-haiku-4.5", "max_tokens": 4000,
+            "messages": [{"role": "user", "content": "hi"}], **more}
+
+
+def turns(*contents):
+    """Messages by turns, user first; a tuple is (role, content)."""
+    return [{"role": one[0], "content": one[1]} if isinstance(one, tuple) else {
+        "role": ("user", "assistant")[at % 2], "content": one}
+        for at, one in enumerate(contents)]
+
+
+def words(text, **more):
+    return {"type": "text", "text": text, **more}
+
+
+def tool_of(name="t", **more):
+    return {"name": name, "input_schema": {"type": "object"}, **more}
+
+
+def use_of(call, name="t"):
+    return {"type": "tool_use", "id": call, "name": name, "input": {}}
+
+
+def result_of(call, content="ok"):
+    return {"type": "tool_result", "tool_use_id": call, "content": content}
+
+
+def prepared(body, model="claude-haiku-4.5", betas=(), lessons=None):
+    """What goes up, checked to be whole JSON and to leave the body alone."""
+    before = json.dumps(body)
+    raw = cp.dumps(body)
+    out, names = cp.prepare_messages(
+        raw, body, NATIVE[model], lessons or cp.Lessons(), betas)
+    assert json.dumps(body) == before
+    return cp.loads_object(out), names
+
+
+THOUGHT = {"type": "thinking", "thinking": "", "signature": "EqQB"}
+OURS = {"type": "thinking", "thinking": "x", "signature": cp.pack_reasoning("o", "chat:x")}
+INTERRUPTED = {"type": "tool_result", "tool_use_id": "b", "is_error": True,
+        "content": "The call was interrupted."}
+REPAIRS = [  # name, model, what is put in, what comes out instead
+    ("date", "claude-haiku-4.5", {"model": "claude-haiku-4-5-20251001"},
+     {"model": "claude-haiku-4.5"}),
+    ("top fields", "claude-haiku-4.5", {"cache_control": MARKED, "service_tier": "auto",
+     "speed": "fast", "metadata": {"user_id": "u"}}, {"metadata": {"user_id": "u"}}),
+    ("scope", "claude-haiku-4.5", {"system": [words("s", cache_control={
+        "type": "ephemeral", "scope": "global", "ttl": "1h"})]},
+     {"system": [words("s", cache_control={"type": "ephemeral", "ttl": "1h"})]}),
+    ("billing", "claude-haiku-4.5",
+     {"system": [words("x-anthropic-billing-header: cc_version=2"), words("s")]},
+     {"system": [words("s")]}),
+    ("billing alone", "claude-haiku-4.5",
+     {"system": [words("x-anthropic-billing-header: cc")]}, {}),
+    ("eager", "claude-haiku-4.5", {"tools": [tool_of(eager_input_streaming=True)]},
+     {"tools": [tool_of()]}),
+    ("server tools", "claude-haiku-4.5", {"tools": [
+        {"type": "web_search_20250305", "name": "web_search"}, tool_of()],
+        "tool_choice": {"type": "tool", "name": "web_search"}}, {"tools": [tool_of()]}),
+    ("only server tools", "claude-haiku-4.5", {"tools": [
+        {"type": "web_fetch_1", "name": "f"}], "tool_choice": {"type": "any"}}, {}),
+    ("effort unlisted", "claude-haiku-4.5", {"output_config": {"effort": "high"}}, {}),
+    ("effort above", "claude-opus-4.5", {"output_config": {"effort": "max", "format": {}}},
+     {"output_config": {"effort": "high", "format": {}}}),
+    ("adaptive to budget", "claude-haiku-4.5",
+     {"thinking": {"type": "adaptive", "display": "updates"}, "max_tokens": 64000,
+      "output_config": {"effort": "low"}},
+     {"thinking": {"type": "enabled", "budget_tokens": 4000}, "max_tokens": 64000}),
+    ("budget to adaptive", "claude-opus-5",
+     {"thinking": {"type": "enabled", "budget_tokens": 31999}},
+     {"thinking": {"type": "adaptive"}}),
+    ("budget clamped", "claude-haiku-4.5",
+     {"thinking": {"type": "enabled", "budget_tokens": 31999}},
+     {"thinking": {"type": "enabled", "budget_tokens": 3999}}),
+    ("budget raised", "claude-haiku-4.5", {"thinking": {
+        "type": "enabled", "budget_tokens": 5}, "temperature": 0},
+     {"thinking": {"type": "enabled", "budget_tokens": 1024}}),
+    ("no room to think", "claude-haiku-4.5", {"max_tokens": 500, "thinking": {
+        "type": "enabled", "budget_tokens": 400}}, {"max_tokens": 500}),
+    ("forced tool", "claude-opus-5", {"thinking": {"type": "adaptive"}, "tools": [
+        tool_of()], "tool_choice": {"type": "any"}},
+     {"tools": [tool_of()], "tool_choice": {"type": "any"}}),
+    ("samplers", "claude-haiku-4.5", {"temperature": 0.5, "top_p": 0.9},
+     {"temperature": 0.5}),
+    ("context without beta", "claude-haiku-4.5", {"context_management": {}}, {}),
+    ("empty texts", "claude-haiku-4.5",
+     {"messages": turns([words(" "), words("a")], [words("\n")], "b")},
+     {"messages": [{"role": "user", "content": [words("a")]},
+                   {"role": "user", "content": "b"}]}),
+    ("foreign thinking", "claude-haiku-4.5",
+     {"messages": turns("a", [OURS, dict(THOUGHT, signature=""), words("b")], "c")},
+     {"messages": turns("a", [words("b")], "c")}),
+    ("orphan call", "claude-haiku-4.5",
+     {"tools": [tool_of()], "messages": turns(
+         "a", [use_of("a"), use_of("b")], [result_of("a")])},
+     {"tools": [tool_of()], "messages": turns(
+         "a", [use_of("a"), use_of("b")], [INTERRUPTED], ("user", [result_of("a")]))}),
+    ("last call", "claude-haiku-4.5",
+     {"tools": [tool_of()], "messages": turns("a", [use_of("b")])},
+     {"tools": [tool_of()], "messages": turns("a", [use_of("b")], [INTERRUPTED])}),
+    ("orphan result", "claude-haiku-4.5",
+     {"messages": turns("a", "b", [result_of("x"), words("c")], ("user", [result_of("y")]))},
+     {"messages": turns("a", "b", [words("c")])}),
+    ("tool reference", "claude-haiku-4.5",
+     {"tools": [tool_of()], "messages": turns("a", [use_of("a")], [result_of("a", [
+         {"type": "tool_reference", "tool_name": n} for n in ("t", "gone")])])},
+     {"tools": [tool_of()], "messages": turns("a", [use_of("a")], [result_of("a", [
+         {"type": "tool_reference", "tool_name": "t"},
+         words("Tool gone is not available.")])])}),
+    ("prefill", "claude-opus-5", {"messages": turns("a", "b")},
+     {"messages": turns("a", "b", "Please continue.")}),
+    ("system turn folded", "claude-sonnet-4.6",
+     {"messages": turns("a", ("system", [words("s")]), ("system", []))},
+     {"messages": turns("a", ("user", [words("s")]))}),
+]
+
+
+@pytest.mark.parametrize("name, model, given, expected", REPAIRS, ids=[r[0] for r in REPAIRS])
+def test_native_repairs(name, model, given, expected):
+    body = ask_of(**{"model": model, **given})
+    fixed, betas = prepared(body, model)
+    want = {"model": model, "max_tokens": 4000, "messages": body["messages"], **expected}
+    assert fixed == want
+    kept = [key for key in body if key in fixed]
+    assert list(fixed) == kept, "the order of keys decides what is cached"
+    entry = next(e for e in _catalogue() if e["id"] == model)
+    refuse_body(MESSAGES, fixed, entry, betas)  # the fake knows what the real one refuses
+
+
+def test_native_body_in_order_goes_up_as_it_came():
+    body = ask_of(stream=True, system=[words("s", cache_control=MARKED)], tools=[tool_of()],
+                  unknown={"kept": [1.50, None]}, messages=turns(
+                      "a", [THOUGHT, use_of("1")], [result_of("1", [words("r")])]))
+    raw = json.dumps(body, indent=1).encode()
+    assert cp.prepare_messages(
+        raw, body, NATIVE["claude-haiku-4.5"], cp.Lessons(), [])[0] is raw
+
+
+def test_native_only_changed_slices_are_written_anew():
+    raw = ('{"model":"haiku","messages":[{"role":"user","content":"é \\u00e9 1.50"}],'
+           '"max_tokens":1e2,"speed":"fast","system":[{"type":"text","text":""},'
+           '{"type":"text","text":"s"}]}').encode()
+    out = prepared_raw(raw)
+    assert out == raw.replace(b'"haiku"', b'"claude-haiku-4.5"').replace(
+        b',"speed":"fast"', b"").replace(b'{"type":"text","text":""},', b"")
+    spaced = json.dumps(cp.loads_object(raw)).encode()  # not our spelling: all anew
+    assert cp.loads(prepared_raw(spaced)) == cp.loads(out)
+    twice = raw.replace(b'"max_tokens":1e2', b'"x":{"model":"haiku"}')
+    assert cp.loads(prepared_raw(twice)) == {
+        "model": "claude-haiku-4.5", "messages": cp.loads(raw)["messages"],
+        "x": {"model": "haiku"}, "system": [words("s")]}
+    assert prepared_raw(b'{"speed":1,"messages":[]}') == (
+        b'{"messages":[],"model":"claude-haiku-4.5"}')
+
+
+def prepared_raw(raw):
+    return cp.prepare_messages(raw, cp.loads_object(raw), NATIVE["claude-haiku-4.5"],
+                               cp.Lessons(), [])[0]
+
+
+def test_native_never_fails_on_strange_bodies():
+    dice = random.Random(5)
+    strange = [None, 3, "x", [], {}, [None], [{}], {"type": []}, [{"content": [[], {}]}]]
+    body = ask_of(system=[words("s", cache_control=MARKED)], tools=[tool_of()],
+                  tool_choice={"type": "tool", "name": "t"}, thinking={"type": "adaptive"},
+                  output_config={"effort": "low"}, messages=turns(
+                      "a", [THOUGHT, use_of("1")], [result_of("1", [words("r")])]))
+    for _ in range(400):
+        copy = json.loads(json.dumps(body))
+        victim = dice.choice([obj for _, obj in walk(copy) if obj])
+        victim[dice.choice(list(victim))] = dice.choice(strange)
+        prepared(copy)
+
+
+def test_native_marks_newest_four_stay():
+    body = ask_of(tools=[tool_of(cache_control=MARKED)], system=[words("s", cache_control=MARKED)],
+                  messages=turns([words("a", cache_control=MARKED)],
+                                 [words("b", cache_control=MARKED)],
+                                 [words("c", cache_control=MARKED),
+                                  words("d", cache_control=MARKED)]))
+    fixed, _ = prepared(body)
+    assert "cache_control" not in fixed["tools"][0]
+    assert "cache_control" not in fixed["system"][0]
+    assert sum("cache_control" in block for _, block in walk(fixed["messages"])) == 4
+
+
+def test_native_betas():
+    given = ["claude-code-20250219, interleaved-thinking-2025-05-14", CONTEXT, CONTEXT]
+    assert prepared(ask_of(context_management={}), betas=given) == (
+        ask_of(context_management={}), ["interleaved-thinking-2025-05-14", CONTEXT])
+    said = ask_of(messages=turns("a", ("system", "s")))
+    fixed, betas = prepared(dict(said, model="claude-opus-5"), "claude-opus-5")
+    assert fixed["messages"] == said["messages"] and betas == [cp.MID_SYSTEM_BETA]
+
+
+LESSONS = [  # what was said, the body and betas before, what goes up after
+    ("beta", "unsupported beta header(s): %s, other-1" % CONTEXT,
+     {"context_management": {}}, {}, []),
+    ("no betas", "invalid beta flag", {}, {}, []),
+    ("field", "context_management: Extra inputs are not permitted",
+     {"context_management": {}}, {}, []),
+    ("deep field", "tools.0.custom.input_schema.odd: Extra inputs are not permitted",
+     {"tools": [tool_of(), {"name": "u", "input_schema": {"odd": 1, "b": 2}}]},
+     {"tools": [tool_of(), {"name": "u", "input_schema": {"b": 2}}]}, [CONTEXT]),
+    ("tagged field", "messages.0.content.0.text.citations: Extra inputs are not permitted",
+     {"messages": turns([words("a", citations=1)])}, {"messages": turns([words("a")])},
+     [CONTEXT]),
+    ("effort", 'output_config.effort "max" is not supported by model X; supported values: '
+     "[medium]", {"output_config": {"effort": "max"}},
+     {"output_config": {"effort": "medium"}}, [CONTEXT]),
+    ("no effort", 'output_config.effort "max" is not supported by model X',
+     {"output_config": {"effort": "max"}}, {}, [CONTEXT]),
+    ("role", 'messages.1: Unexpected role "system"',
+     {"messages": turns("a", ("system", "s"))}, {"messages": turns("a", ("user", "s"))},
+     [CONTEXT]),
+    ("signature", "messages.1.content.0: Invalid `signature` in `thinking` block",
+     {"messages": turns("a", [THOUGHT, words("b")], "c")},
+     {"messages": turns("a", [words("b")], "c")}, [CONTEXT]),
+    ("max_tokens", "max_tokens: 4000 > 2000, which is the maximum allowed", {},
+     {"max_tokens": 2000}, [CONTEXT]),
+    ("adaptive", "adaptive thinking is not supported on this model",
+     {"thinking": {"type": "adaptive"}},
+     {"thinking": {"type": "enabled", "budget_tokens": 3999}}, [CONTEXT]),
+    ("enabled", '"thinking.type.enabled" is not supported for this model.',
+     {"thinking": {"type": "enabled", "budget_tokens": 2000}},
+     {"thinking": {"type": "adaptive"}}, [CONTEXT]),
+    ("adaptive budget", "thinking.adaptive.budget_tokens: Extra inputs are not permitted",
+     {"thinking": {"type": "adaptive"}}, {"thinking": {"type": "adaptive"}}, [CONTEXT]),
+]
+
+
+@pytest.mark.parametrize("name, said, given, expected, betas", LESSONS,
+                         ids=[r[0] for r in LESSONS])
+def test_native_lessons(name, said, given, expected, betas):
+    lessons, model = cp.Lessons(), NATIVE["claude-sonnet-4.6"]
+    if name == "role":
+        model = NATIVE["claude-opus-4.6"]
+    body = ask_of(model=model.id, **given)
+    refused = cp.upstream_error(400, {}, json.dumps({"error": {"message": said}}).encode())
+    assert lessons.learn(model.id, cp.MESSAGES, refused, cp.dumps(body))
+    fixed, names = cp.prepare_messages(cp.dumps(body), body, model, lessons, [CONTEXT])
+    want = {**body, **expected}
+    for key in set(given) - set(expected):
+        want.pop(key)
+    assert (cp.loads(fixed), names) == (want, betas)
+    other, _ = cp.prepare_messages(
+        cp.dumps(body), body, model._replace(id="other"), lessons, [CONTEXT])
+    assert cp.loads(other) != dict(want, model="other") or name in (
+        "no betas", "adaptive budget"), "a lesson holds for its model only"
+
+
+def test_native_lessons_prefill_signature_and_what_teaches_nothing():
+    lessons, body = cp.Lessons(), ask_of(messages=turns("a", "b"))
+    assert prepared(body, lessons=lessons)[0] == body  # haiku takes a prefill
+    refused = cp.upstream_error(400, {}, PREFILL.encode())
+    assert "claude-haiku-4.5" in lessons.learn(
+        "claude-haiku-4.5", cp.MESSAGES, refused, cp.dumps(body))
+    assert prepared(body, lessons=lessons)[0]["messages"][-1]["role"] == "user"
+    for exc in (cp.upstream_error(500, {}, PREFILL.encode()), cp.ContextOverflow(9, 8),
+                cp.upstream_error(400, {}, b"no idea"), cp.BadRequest(PREFILL)):
+        assert lessons.learn("m", cp.MESSAGES, exc, b"{}") == ""
+
+
+def test_lessons_for_chat_and_responses():
+    lessons = cp.Lessons()
+    for endpoint, status, said in (
+            (cp.CHAT, 400, "Unsupported parameter: 'temperature' is not supported with this "
+             "model."),
+            (cp.CHAT, 400, "Unsupported parameter: 'max_tokens' is not supported with this "
+             "model. Use 'max_completion_tokens' instead."),
+            (cp.CHAT, 400, "Unsupported value: 'minimal' is not supported with the 'm' model. "
+             "Supported values are: 'low', and 'high'."),
+            (cp.RESPONSES, 400, "Unsupported parameter: 'text.verbosity' is not supported"),
+            (cp.RESPONSES, 401, "input item ID does not belong to this connection")):
+        exc = cp.upstream_error(status, {}, said.encode())
+        assert lessons.learn("m", endpoint, exc, b"{}"), said
+    assert lessons.apply({"temperature": 0, "max_tokens": 5, "reasoning_effort": "minimal"},
+                         "m", cp.CHAT) == {"max_completion_tokens": 5,
+                                           "reasoning_effort": "low"}
+    body = {"input": [{"id": "x", "call_id": "c"}], "text": {"verbosity": 1, "format": {}}}
+    assert lessons.apply(body, "m", cp.RESPONSES) == {
+        "input": [{"call_id": "c"}], "text": {"format": {}}}
+    assert lessons.apply(body, "other", cp.RESPONSES) is body
+
+
+STREAM_OK = b"".join(data(obj, obj["type"]) for obj in (
+    {"type": "message_start", "message": {"usage": {
+        "input_tokens": 9, "output_tokens": 1, "cache_read_input_tokens": 5}}},
+    {"type": "content_block_delta", "delta": {"text": '"usage" message_stop "error"'}},
+    {"type": "message_delta", "copilot_usage": {"total_nano_aiu": 77}, "usage": {
+        "input_tokens": 0, "output_tokens": 4, "cache_creation_input_tokens": 2,
+        "output_tokens_details": {"thinking_tokens": 3}}},
+    {"type": "message_stop"}))
+TAPPED_USAGE = cp.TokenUsage(9, 4, 5, 2, 77, 3)
+
+
+@pytest.mark.parametrize("raw", [STREAM_OK, STREAM_OK.replace(b"\n", b"\r\n")],
+                         ids=["lf", "crlf"])
+def test_pass_through_is_identity_and_reads_usage(raw):
+    for pieces in cuts(raw):
+        tap, seen = cp.PassThrough(), b""
+        for piece in pieces:
+            assert tap.feed(piece) is piece
+            seen += piece
+            assert tap.done == (seen == raw), "the client would miss the end"
+        assert tap.finish() == b"" and tap.usage == TAPPED_USAGE and tap.at_boundary
+
+
+def test_pass_through_ends():
+    cut = cp.PassThrough()
+    cut.feed(STREAM_OK[:-40])
+    with pytest.raises(cp.UpstreamError, match="without finishing"):
+        cut.finish()
+    assert not cut.at_boundary
+    failed = cut.fail(cp.UpstreamError("broken", status=502))
+    assert failed.startswith(b"\n\nevent: error\n") and b"broken" in failed
+    unended = cp.PassThrough()  # no blank line, no newline at the end (UPSTREAM 17.4)
+    unended.feed(STREAM_OK[:-2])
+    assert not unended.done and unended.finish() == b"\n\n"
+    told = cp.PassThrough()
+    told.feed(data({"type": "error", "error": {"type": "overloaded_error"}}, "error"))
+    assert told.done and told.finish() == b""
+    gateway_error = cp.PassThrough()
+    gateway_error.feed(data({"error": {"message": "out of luck", "code": "x"}}))
+    with pytest.raises(cp.UpstreamError, match="out of luck"):
+        gateway_error.finish()
+
+
+def test_pass_through_tap_survives_anything():
+    tap = cp.PassThrough()
+    for piece in (b'data: {"usage"\n', b'data: ["usage"]\n', b'data: "message_stop"\n\n',
+                  b'data: {"type":"message_delta","usage":3,"copilot_usage":[]}\n\n',
+                  b'data: {"type":"message_start","message":7,"usage":null}\n\n',
+                  b"data: \xff message_stop\n\n", b"data: " + b"x" * (1 << 20), b"yz", b"\n\n"):
+        assert tap.feed(piece) is piece
+    assert tap.usage == cp.TokenUsage() and not tap.finished and tap.at_boundary
+    tap.feed(STREAM_OK)
+    assert tap.done and tap.usage == TAPPED_USAGE
+
+
+def test_native_usage_of_a_whole_message():
+    assert cp.native_usage({"usage": {"input_tokens": 3, "output_tokens": 2},
+                            "copilot_usage": {"total_nano_aiu": 5}}) == cp.TokenUsage(
+                                3, 2, nano_aiu=5)
+    assert cp.native_usage({}) == cp.native_usage({"usage": [], "copilot_usage": 1})
