@@ -3958,3 +3958,611 @@ class PassThrough:
         """An error event, on a line of its own."""
         gap = b"" if self.at_boundary else b"\n\n"
         return gap + encode_sse("error", anthropic_error(exc))
+
+
+# ============================================================================
+# 13. Tokens, usage and limits
+# ============================================================================
+# Arithmetic over an injected clock: how long a prompt is, what was used, and who has
+# to wait. TOKENS.md has the measurements behind every number.       uses: 1, 2, 4, 8
+# Contract: an estimate is >= 1 and linear in the text; sums of sessions are the totals;
+# a refused request is not charged; every table here is bounded.
+
+# How o200k cuts text before it looks for tokens, without \p classes: the same pieces on
+# 919 samples but for 1.3 % of the worst (TOKENS A).
+_SYM = (
+    r"\u00a1-\u00a9\u00ab-\u00b1\u00b4\u00b6-\u00b8\u00bb\u00bf\u00d7\u00f7"
+    r"\u2010-\u2027\u202a-\u202e\u2030-\u205e\u2060-\u206f\u200b-\u200f\u20a0-\u20bf"
+    r"\u2100-\u2bff\u3001-\u3004\u3008-\u3020\u3030\u303d-\u303f\u30fb\ufe30-\ufe6f"
+    r"\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65\uffe0-\uffee\ufff9-\ufffd"
+    r"\u060c\u061b\u061f\u066a-\u066d\u06d4\u0964\u0965\u0e3f\ue000-\uf8ff"
+    r"\U0001f000-\U0001faff\U000e0000-\U000e007f")
+_OTHER_SCRIPTS = (
+    r"\u0530-\u060b\u060d-\u061a\u061c-\u061e\u0620-\u065f\u066e-\u06d3\u06d5-\u06ef"
+    r"\u06fa-\u0963\u0970-\u0e3e\u0e40-\u1dff\u2c00-\u2fdf\u3005-\u3007\u3040-\u30fa"
+    r"\u30fc-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\ud7ff\uf900-\ufdff\ufe20-\ufe2f"
+    r"\ufe70-\ufefe\uff21-\uff3a\uff41-\uff5a\uff66-\uffdc\U00010000-\U0001efff"
+    r"\U00020000-\U0003ffff")
+PIECES = "|".join((
+    r"{lead}[{up}]*[a-z\u00aa\u00b5\u00ba\u00df-\u00f6\u00f8-\u024f\u1e00-\u1eff"
+    r"\u0300-\u036f\ufe00-\ufe0f]+{clitic}",
+    r"{lead}[{up}]+{clitic}", r"{lead}[\u0400-\u052f\u0370-\u03ff\u1f00-\u1fff]+",
+    r"{lead}[{other}]+", r"[0-9]{{1,3}}", r" ?[{ascii}{sym}]+[\r\n/]*",
+    r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+", r"[\s\S]")).format(
+        lead=r"[\t\x0b\x0c !-/:-@\[-`{-~\u00a0\u2000-\u200a\u3000" + _SYM + "]?",
+        up=r"A-Z\u00c0-\u00d6\u00d8-\u00de", clitic="(?:'(?:[stmd]|re|ve|ll))?",
+        other=_OTHER_SCRIPTS, ascii=r"!-/:-@\[-`{-~", sym=_SYM)
+
+WEIGHTS = {  # o200k, Claude up to 4.6, Claude from 4.7 (TOKENS B)
+    "word": (0.99, 1.04, 1.29),         # letters, and one blank before them
+    "marked": (1.27, 2.06, 2.49),       # letters, and a punctuation mark before them
+    "cap": (0.05, 0.41, 1.23),          # Capitalised
+    "long": (0.09, 0.14, 0.40),         # letters 7-20 of a lower or Capitalised word
+    "upper": (0.15, 0.45, 0.85),        # letters 2-12 of an UPPER or MIxed one
+    "beyond": (0.30, 0.36, 0.90),       # letters after the 20th
+    "number": (1.07, 1.08, 0.97),       # 1-3 digits
+    "blank": (0.99, 0.75, 0.42),
+    "newline": (1.40, 1.42, 1.68),      # blanks with a newline among them
+    "wide": (0.00, 0.08, 0.09),         # each blank after the 16th
+    "punct": (1.01, 1.00, 1.13),        # a run of punctuation
+    "change": (0.18, 0.35, 0.70),       # in a run, each change of character after two
+    "repeat": (0.02, 0.03, 0.11),       # in a run, each repetition after three
+    "ending": (-0.06, 1.09, 1.27),      # the run takes the newline with it
+    "accents": (-0.10, 0.39, 0.29),     # a word with accents,
+    "latin1": (0.38, 0.60, 0.97),       # each of them from Latin-1,
+    "extended": (0.90, 2.12, 1.80),     # each of them from beyond
+    "sign": (1.03, 1.21, 1.52),         # one of COMMON_SIGNS
+    "symbol": (2.18, 2.30, 2.30),
+    "emoji": (2.74, 2.70, 2.90),
+    "again": (0.18, 0.49, 0.34),        # the same symbol once more
+    "script": (0.35, 0.40, 0.40),       # a run of another script; and its characters:
+}
+SCRIPTS = (  # first, end, o200k, Claude; for each character
+    (0x370, 0x400, .35, .72), (0x400, 0x530, .28, .37), (0x530, 0x590, .33, 1.7),
+    (0x590, 0x600, .45, .78), (0x600, 0x780, .30, .71), (0x8a0, 0x900, .30, .71),
+    (0x900, 0x980, .32, .76), (0x980, 0xe00, .42, 1.3), (0xe00, 0xe80, .40, .88),
+    (0x1000, 0x10a0, .44, 1.7), (0x10a0, 0x1100, .35, 1.7), (0x1100, 0x1200, .68, 1.24),
+    (0x1780, 0x1800, .52, 1.3), (0x1f00, 0x2000, .35, .72), (0x3005, 0x3008, .81, .99),
+    (0x3040, 0x3100, .59, .75), (0x3130, 0x3190, .68, 1.24), (0x3400, 0xa000, .81, .99),
+    (0xac00, 0xd7b0, .68, 1.24), (0xf900, 0xfb00, .81, .99), (0xfb50, 0xff00, .30, .71),
+    (0xff66, 0xff9e, .59, .75), (0x20000, 0x40000, .81, .99))
+SCRIPT_STARTS = [row[0] for row in SCRIPTS]
+COMMON_SIGNS = re.compile(
+    "[\u00a0-\u00bf\u00d7\u00f7\u2010-\u2027\u2030-\u203a\u20ac\u2122\u2190\u2192\u221a"
+    "\u2500\u2502\u251c\u2501\u2550\u2551\u200b\ufeff]").match
+
+
+class Family(NamedTuple):
+    """How one kind of model counts; the frame of a prompt is TOKENS 6."""
+
+    column: int           # of WEIGHTS
+    factor: float = 1.0   # on all text
+    digits: bool = False  # every digit is a token of its own
+    request: int = 3      # tokens around a request
+    message: int = 3      # and around each message
+    image: Tuple[int, float, int] = (32, 1.2, 3000)  # pixels a patch, weight, most
+
+
+GPT = Family(0)
+CLAUDE_4 = Family(1, message=4, image=(28, 1.0, 1600))
+CLAUDE_5 = Family(2, request=7, message=4, image=(28, 1.0, 4000))  # and 4.7, 4.8
+GEMINI = Family(0, factor=1.16, digits=True)
+GROK = Family(0, factor=1.03)
+_CLAUDE_VERSION = re.compile(r"claude\D*(\d+)(?:[.-](\d{1,2})(?!\d))?")
+
+
+def family_of(model: str) -> Family:
+    """The family of a model's id; an unknown Claude is a new one (TOKENS 6)."""
+    name = model.lower()
+    if "claude" not in name:
+        return GEMINI if "gemini" in name else GROK if "grok" in name else GPT
+    # Counting too little is the dangerous side: Claude Code would compact too late.
+    found = _CLAUDE_VERSION.search(name)
+    old = found and (int(found[1]), int(found[2] or 0)) < (4, 7)
+    return CLAUDE_4 if old else CLAUDE_5
+
+
+class _Costs(dict):
+    """The memo of one family, piece -> tokens; it prices what it does not hold."""
+
+    LONGEST, MOST = 40, 60_000  # a session has 17,600 pieces a MB; long ones come once
+
+    def __init__(self, family: Family) -> None:
+        super().__init__()
+        self._w = {name: row[family.column] for name, row in WEIGHTS.items()}
+        self._column, self._digits = 3 if family.column else 2, family.digits
+
+    def __missing__(self, piece: str) -> float:
+        cost = self._price(piece)
+        if len(piece) <= self.LONGEST:
+            if len(self) >= self.MOST:
+                self.clear()
+            self[piece] = cost
+        return cost
+
+    def _price(self, piece: str) -> float:
+        if piece > "\u2000" and len(piece) == 1:
+            return self._sign(piece)
+        if piece.isspace():
+            return self._w["wide"] * max(0, len(piece) - 16) + self._w[
+                "newline" if "\n" in piece or "\r" in piece else "blank"]
+        if piece.isdigit():
+            return float(len(piece)) if self._digits else self._w["number"]
+        first = piece[0] if piece[0].isalpha() else piece[1:2]
+        if first.isalpha() and (first < "\u0250" or "\u1e00" <= first < "\u1f00"):
+            return self._word(piece)
+        if piece.isascii():
+            return self._punct(piece)
+        return self._signs(piece) if len(piece) > 1 else self._sign(piece)
+
+    def _word(self, piece: str) -> float:
+        w, bare = self._w, piece[0].isalpha()
+        letters = piece if bare else piece[1:]
+        size = len(letters)
+        cost = w["word" if bare or piece[0] == " " else "marked"] + (
+            w["beyond"] * max(0, size - 20))
+        if letters.islower() or letters[1:].islower():
+            cost += w["long"] * max(0, min(size, 20) - 6) + (
+                0 if letters.islower() else w["cap"])
+        else:
+            cost += w["upper"] * (min(size, 12) - 1)
+        if not letters.isascii():
+            accents = [char > "\xff" for char in letters if char > "\x7f"]
+            cost += w["accents"] + w["extended"] * sum(accents) + (
+                w["latin1"] * (len(accents) - sum(accents)))
+        return cost
+
+    def _punct(self, piece: str) -> float:
+        w, run = self._w, piece.strip(" \r\n")
+        changes = sum(map(str.__ne__, run, run[1:]))
+        return w["punct"] + w["change"] * max(0, changes - 2) + w["repeat"] * max(
+            0, len(run) - changes - 4) + w["ending"] * (piece[-1] in "\r\n")
+
+    def _signs(self, piece: str) -> float:
+        run = piece.lstrip(" ")
+        once = re.sub(r"(.)\1+", r"\1", run)
+        cost = self._w["again"] * (len(run) - len(once))
+        cost += sum(map(self.__getitem__, once))
+        if any(map(str.isalpha, once[:2])):  # letters: they share one run's price
+            cost -= self._w["script"] * (len(once) - 1)
+        return cost
+
+    def _sign(self, char: str) -> float:
+        code = ord(char)
+        if COMMON_SIGNS(char):
+            return self._w["sign"]
+        row = SCRIPTS[bisect.bisect(SCRIPT_STARTS, code) - 1]
+        if row[0] <= code < row[1]:
+            return self._w["script"] + row[self._column]
+        return self._w["emoji" if 0x1F000 <= code < 0x1FB00 else "symbol"]
+
+
+IMAGE_SIZES = (  # mark, where; then where the width and height are, bytes, order, add
+    (b"\x89PNG", 0, 16, 20, 4, "big", 0), (b"GIF8", 0, 6, 8, 2, "little", 0),
+    (b"VP8 ", 12, 26, 28, 2, "little", 0), (b"VP8X", 12, 24, 27, 3, "little", 1))
+IMAGE_UNKNOWN = 1600
+IMAGE_HEAD = 256 * 1024  # base64; a JPEG has its size behind Exif data and profiles
+
+
+def image_size(head: bytes) -> Tuple[int, int]:
+    """Width and height from the head of a PNG, GIF, WebP or JPEG; 0 = unknown."""
+    for mark, place, wide, high, size, order, add in IMAGE_SIZES:
+        if head.startswith(mark, place):
+            return tuple(int.from_bytes(head[at:at + size], order) + add
+                         for at in (wide, high))
+    at = 2 if head.startswith(b"\xff\xd8") else len(head)
+    while at + 9 <= len(head) and head[at] == 0xFF:
+        if 0xC0 <= head[at + 1] <= 0xCF and head[at + 1] not in (0xC4, 0xC8, 0xCC):
+            return struct.unpack_from(">HH", head, at + 5)[::-1]
+        at += 2 + int.from_bytes(head[at + 2:at + 4], "big")
+    return 0, 0
+
+
+def image_tokens(data: str, family: Family) -> int:
+    """Tokens of an image given as base64 or data URL; only its head is decoded."""
+    head = data[:IMAGE_HEAD].rpartition(",")[2]
+    try:
+        wide, high = image_size(binascii.a2b_base64(head[:len(head) // 4 * 4]))
+    except ValueError:  # an address, or no base64: others refuse it
+        wide = high = 0
+    patch, weight, most = family.image
+    return min(most, round(-(-wide // patch) * -(-high // patch) * weight)
+               or IMAGE_UNKNOWN)
+
+
+class Estimate(NamedTuple):
+    """Tokens of a prompt, in the two parts that are calibrated apart."""
+
+    static: int  # system and tools
+    messages: int
+    has_media: bool = False
+
+    @property
+    def total(self) -> int:
+        return self.static + self.messages
+
+
+PICTURES = frozenset(["image", "image_url", "input_image"])
+FILES = frozenset(["document", "file", "input_file", "input_audio"])
+# Earlier thinking is not counted by its vendor, and a signature is no text (TOKENS 6).
+UNCOUNTED = frozenset(["thinking", "redacted_thinking", "reasoning"])
+AROUND = {"tool_use": 12, "function": 12, "function_call": 12,
+          "tool_result": 10, "function_call_output": 10}
+COUNTED = ("content", "text", "name", "input", "arguments", "output", "function",
+           "tool_calls", "tool_name", "refusal")
+CLAUDE_TOOLS, CLAUDE_TOOL = 496, 20  # Claude Code takes 500 off when it asks for tools
+GPT_TOOLS, GPT_TOOL = 24, 6
+# A page of a PDF is 1,500-3,000 tokens and seldom more than 60 KB; its size must do.
+PAGE_TOKENS, PAGE_BASE64 = 2500, 80_000
+
+
+class Estimator:
+    """Counts tokens without a vocabulary, 10 MB a second; threads may share it."""
+
+    SLICE = 256 * 1024  # so that the pieces of one long text are never all in memory
+    MOST_UNITS = 20_000
+
+    def __init__(self) -> None:
+        self._costs = {f: _Costs(f) for f in (GPT, CLAUDE_4, CLAUDE_5, GEMINI, GROK)}
+        self._units: Dict[Hashable, Tuple[int, bool]] = {}
+
+    def text(self, text: str, family: Family) -> int:
+        """Tokens of a text; 0 only for an empty one."""
+        cost = self._costs[family].__getitem__
+        # re.findall compiles at the first use, 10 ms that a start need not wait for.
+        total = sum(sum(map(cost, re.findall(PIECES, text[at:at + self.SLICE])))
+                    for at in range(0, len(text), self.SLICE))
+        return max(1, round(total * family.factor)) if text else 0
+
+    def request(self, body: JSON, model: str) -> Estimate:
+        """Estimate a body of any dialect, checked or not; identical parts only once."""
+        family = family_of(model)
+        static, messages, media = 0, family.request, False
+        turns = body.get("messages") or body.get("input") or body.get("prompt") or []
+        for turn in turns if isinstance(turns, list) else [turns]:
+            tokens, seen = self._unit(self._content, turn, family)
+            media = media or seen
+            if isinstance(turn, dict) and turn.get("role") in ("system", "developer"):
+                static += tokens + family.message
+            else:
+                messages += tokens + family.message
+        for part in (body.get("system"), body.get("instructions")):
+            static += self._unit(self._content, part, family)[0]
+        tools = body.get("tools")
+        if isinstance(tools, list) and tools:
+            static += CLAUDE_TOOLS if family.column else GPT_TOOLS
+            static += sum(self._unit(self._tool, tool, family)[0] for tool in tools)
+        return Estimate(static, messages, media)
+
+    def _unit(self, measure: Callable[..., Any], unit: Any, family: Family) -> Any:
+        # A conversation grows at its end, and /context asks 35 times about the same
+        # parts at once (CLIENTS 1); a digest costs a fiftieth of a count.
+        key = (measure.__name__, family,
+               hashlib.blake2b(dumps(unit), digest_size=16).digest())
+        found = self._units.get(key)
+        if found is None:
+            if len(self._units) >= self.MOST_UNITS:
+                self._units.clear()
+            found = self._units[key] = measure(unit, family)
+        return found
+
+    def _content(self, content: Any, family: Family) -> Tuple[int, bool]:
+        total, media, parts = 0, False, [content]
+        for part in parts:  # grows meanwhile, as clients nest deeper than Python calls
+            if isinstance(part, str):
+                total += self.text(part, family)
+            elif isinstance(part, list):
+                parts += part
+            elif isinstance(part, dict):
+                kind = str(part.get("type"))
+                if kind in PICTURES or kind in FILES:
+                    media, total = True, total + self._media(part, kind, family)
+                elif kind not in UNCOUNTED:
+                    total += AROUND.get(kind, 0)
+                    parts += [dumps_text(part[key]) if key == "input" else part[key]
+                              for key in COUNTED if key in part]
+        return total, media
+
+    def _media(self, part: JSON, kind: str, family: Family) -> int:
+        inner = [value for value in part.values() if isinstance(value, dict)]
+        data = max((value for layer in (part, *inner) for value in layer.values()
+                    if isinstance(value, str)), key=len)  # base64, URL or plain text
+        if kind in PICTURES:
+            return image_tokens(data, family)
+        if any(layer.get("type") == "text" for layer in inner):
+            return self.text(data, family)
+        return PAGE_TOKENS * (1 + len(data) // PAGE_BASE64)
+
+    def _tool(self, tool: Any, family: Family) -> Tuple[int, bool]:
+        spec = tool if isinstance(tool, dict) else {}
+        spec = spec["function"] if isinstance(spec.get("function"), dict) else spec
+        name, about = spec.get("name"), spec.get("description")
+        schema = spec.get("input_schema") or spec.get("parameters")
+        if family.column:
+            text = dumps_text(
+                {"name": name, "description": about, "parameters": schema})
+            return CLAUDE_TOOL + self.text(text, family), False
+        # Not priced as JSON: the model reads a declaration (OpenAI's cookbook).
+        total, nodes = GPT_TOOL, [{"description": about}, schema]
+        said = [name]
+        for node in nodes:
+            if isinstance(node, dict):
+                fields = node.get("properties")
+                fields = fields if isinstance(fields, dict) else {}
+                priced = (node.get("description"), node.get("enum"), list(fields))
+                total += 3 * len(fields) + sum(
+                    price for price, part in zip((2, 7, 2), priced) if part)
+                said += priced
+                nodes += [node.get("items"), *fields.values()]
+        return total + self._content(said, family)[0], False
+
+
+MAX_SESSIONS, MAX_MODELS = 1000, 100  # RELIABILITY R10; a catalogue has about 40 models
+
+
+def _keep(table: Dict[str, Any], key: str, new: Callable[[], Any],
+          most: int = MAX_SESSIONS) -> Tuple[Any, Any]:
+    """The entry of `key`, made the youngest, and the oldest if it had to go for it."""
+    value = table[key] = table.pop(key) if key in table else new()
+    return value, table.pop(next(iter(table))) if len(table) > most else None
+
+
+class _Filter(NamedTuple):
+    """The two ratios real / estimated, and what is known of them (their covariance)."""
+
+    static: float = 1.0
+    messages: float = 1.0
+    ss: float = 0.0625
+    sm: float = 0.0375
+    mm: float = 0.0625
+
+
+def _clamp(ratio: float) -> float:
+    return min(3.0, max(0.4, ratio))  # so that one corrupt usage does not last
+
+
+class Calibration:
+    """Learns, for each model, how far estimates are off (TOKENS 7: a Kalman filter).
+
+    Two ratios, because one learnt from long conversations would harm the first request
+    of the next, which is mostly system and tools."""
+
+    def __init__(self) -> None:
+        self._filters: Dict[str, _Filter] = {}
+
+    def predict(self, model: str, estimate: Estimate) -> int:
+        """The tokens that the upstream will say it read."""
+        ratio = self._filters.get(model, _Filter())
+        return max(1, round(ratio.static * estimate.static
+                            + ratio.messages * estimate.messages))
+
+    def learn(self, model: str, estimate: Estimate, prompt_tokens: int) -> None:
+        """Take what it said, cached tokens included; 0 = it did not say."""
+        size = estimate.total
+        if estimate.has_media or size < 200 or prompt_tokens <= 0:
+            return
+        old = _keep(self._filters, model, _Filter, MAX_MODELS)[0]
+        hs, hm = estimate.static / size, estimate.messages / size
+        ss, sm, mm = old.ss + 2e-5, old.sm + 1e-5, old.mm + 2e-5
+        gs, gm = ss * hs + sm * hm, sm * hs + mm * hm
+        noise = hs * gs + hm * gm + 1e-4
+        missed = (prompt_tokens / size - hs * old.static - hm * old.messages) / noise
+        self._filters[model] = _Filter(
+            _clamp(old.static + gs * missed), _clamp(old.messages + gm * missed),
+            ss - gs * gs / noise, sm - gs * gm / noise, mm - gm * gm / noise)
+
+
+Sums = Dict[str, collections.Counter]  # model -> requests and the tokens of TokenUsage
+
+
+def _add(sums: Sums, more: Sums) -> None:
+    for model, spent in more.items():
+        name = model if model in sums or len(sums) < MAX_MODELS else "other"
+        sums.setdefault(name, collections.Counter()).update(spent)
+
+
+def _figures(spent: collections.Counter) -> JSON:
+    prompt = spent["input"] + spent["cache_read"] + spent["cache_write"]
+    return {"requestCount": spent["requests"], "tokenCount": prompt + spent["output"],
+            "inputTokens": spent["input"], "outputTokens": spent["output"],
+            "cacheReadTokens": spent["cache_read"],
+            "cacheWriteTokens": spent["cache_write"],
+            "cacheHitRatio": round(spent["cache_read"] / (prompt or 1), 4),
+            "credits": spent["nano_aiu"] / 1e9}
+
+
+def _report(models: Sums) -> JSON:
+    total = sum(models.values(), collections.Counter())
+    return {**_figures(total),
+            "models": {model: _figures(spent) for model, spent in models.items()}}
+
+
+def _iso(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime(
+        "%Y-%m-%dT%H:%M:%SZ")
+
+
+class Served(NamedTuple):
+    """One answered request, for the status page."""
+
+    at: float
+    asked: str  # the model that the client named,
+    model: str  # and the one that answered
+    status: int
+    tokens: int
+    credits: float
+    ms: int
+
+
+class _Session:
+    def __init__(self, now: float) -> None:
+        self.start = self.last = now
+        self.models: Sums = {}
+
+
+class UsageLedger:
+    """Who used what since the start, in the shapes of SPEC 2; in memory only."""
+
+    def __init__(self) -> None:
+        self.recent: Deque[Served] = collections.deque(maxlen=50)
+        self.reset_all()
+
+    def record(self, session: str, model: str, usage: TokenUsage, now: float) -> None:
+        """Add one request, a failed one too; `now` counts seconds since 1970."""
+        kept, oldest = _keep(self._sessions, session, lambda: _Session(now))
+        kept.last = now
+        _add(kept.models, {model: collections.Counter(usage._asdict(), requests=1)})
+        if oldest:
+            _add(self._dropped, oldest.models)
+
+    def summary(self) -> JSON:
+        """The sums, over the sessions dropped for room too."""
+        models: Sums = {}
+        for part in (self._dropped, *(s.models for s in self._sessions.values())):
+            _add(models, part)
+        sums = _report(models)
+        requests, tokens = sums["requestCount"], sums["tokenCount"]
+        return {"totalRequests": requests, "totalTokens": tokens,
+                "activeSessions": len(self._sessions),
+                "averageTokensPerRequest": round(tokens / (requests or 1), 2), **sums}
+
+    def details(self) -> List[JSON]:
+        """One entry for each session, the latest first."""
+        return [{"sessionId": name, "startTime": _iso(session.start),
+                 "lastRequestTime": _iso(session.last),
+                 "duration": round(session.last - session.start),
+                 **_report(session.models)}
+                for name, session in reversed(list(self._sessions.items()))]
+
+    def reset(self, session_id: str) -> str:
+        """Forget a session by its id or by a start that only it has; return the id."""
+        found = [name for name in self._sessions
+                 if session_id and name.startswith(session_id)]
+        if session_id in found:
+            found = [session_id]
+        if not found:
+            raise NotFound("Session ID not found", code="session_not_found")
+        if len(found) > 1:
+            raise BadRequest("%d session ids begin like this; give more of it."
+                             % len(found), code="session_ambiguous")
+        del self._sessions[found[0]]
+        return found[0]
+
+    def reset_all(self) -> None:
+        """Forget everything but the recent requests."""
+        self._sessions: Dict[str, _Session] = {}
+        self._dropped: Sums = {}
+
+
+class SlidingWindow:
+    """At most `limit` within any 60 seconds; 0 = no limit."""
+
+    SPAN = 60.0
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._used = limit, 0
+        self._entries: Deque[Tuple[float, int]] = collections.deque()
+
+    def wait(self, now: float) -> int:
+        """The first whole second, counted from now, at which one more fits."""
+        while self._entries and self._entries[0][0] + self.SPAN <= now:
+            self._used -= self._entries.popleft()[1]
+        excess, free = self._used + 1 - self._limit, now
+        for then, cost in self._entries:
+            if excess <= 0:
+                break
+            excess, free = excess - cost, then + self.SPAN
+        seconds = int(free - now)
+        return seconds + (now + seconds < free)
+
+    def add(self, now: float, cost: int = 1) -> None:
+        """Charge `cost`, fitting or not: an answer's tokens are known after it."""
+        if self._limit and cost:
+            self._entries.append((now, cost))
+            self._used += cost
+
+
+# RATE_LIMIT_CHAT_COMPLETIONS is for /v1/chat/completions only, as its name says; under
+# 20 a minute an agent on /v1/messages would stand still.
+RATES = {"openai": "RATE_LIMIT_CHAT_COMPLETIONS"}
+WINDOWS = ("RATE_LIMIT_DEFAULT", "RATE_LIMIT_CHAT_COMPLETIONS", "MAX_TOKENS_PER_MINUTE")
+
+
+class _Allowance:
+    """What one session has used of what it may use."""
+
+    def __init__(self, config: Config) -> None:
+        self.nano_aiu = 0
+        self.windows = {name: SlidingWindow(getattr(config, name.lower()))
+                        for name in WINDOWS}
+
+
+class Limits:
+    """Admits or refuses model requests, each session for itself."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.reset_all()
+
+    def admit(self, session: str, dialect: str, now: float, tokens: int = 0) -> None:
+        """Count one request, whose prompt has about `tokens`, or raise why not."""
+        most, budget = self._config.max_tokens_per_request, self._config.credit_budget
+        if most and tokens > most:
+            raise ContextOverflow(tokens, most)
+        allowance = self._of(session)
+        if budget and allowance.nano_aiu >= budget * 1e9:
+            raise BudgetExceeded(
+                "this session has used the %g AI credits that CREDIT_BUDGET allows. "
+                "To go on, raise it or POST /usage/reset/%s" % (budget, session))
+        rate = RATES.get(dialect, "RATE_LIMIT_DEFAULT")
+        for name in (rate, "MAX_TOKENS_PER_MINUTE"):
+            wait = allowance.windows[name].wait(now)
+            if wait:
+                raise RateLimited(
+                    "this proxy's own %s=%d is reached; try again in %d s, or raise it "
+                    "(0 = off)." % (name, getattr(self._config, name.lower()), wait),
+                    retry_after=str(wait))
+        allowance.windows[rate].add(now)
+
+    def charge(self, session: str, now: float, usage: TokenUsage) -> None:
+        """Take an answer's credits, and its tokens but those read from the cache."""
+        allowance = self._of(session)
+        allowance.nano_aiu += usage.nano_aiu
+        allowance.windows["MAX_TOKENS_PER_MINUTE"].add(
+            now, usage.input + usage.cache_write + usage.output)
+
+    def reset(self, session: str) -> None:
+        """Let a session start anew."""
+        self._sessions.pop(session, None)
+
+    def reset_all(self) -> None:
+        """Let every session start anew."""
+        self._sessions: Dict[str, _Allowance] = {}
+
+    def _of(self, session: str) -> _Allowance:
+        return _keep(self._sessions, session, lambda: _Allowance(self._config))[0]
+
+
+# Claude Code (CLIENTS 1), Codex and opencode (CLIENTS 2).
+SESSION_HEADERS = ("x-claude-code-session-id", "session-id", "x-session-id")
+# In metadata.user_id: JSON text since 2.1, user_..._account__session_UUID before.
+USER_SESSION = re.compile(r'session_(?:id"\s*:\s*")?([0-9A-Za-z-]{8,})')
+SAFE_SESSION = re.compile(r"[0-9A-Za-z._:-]{1,128}")
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
+
+
+def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
+    """Whose request it is, as a name that is safe in headers, paths and logs."""
+    metadata = body.get("metadata")
+    user = metadata.get("user_id") if isinstance(metadata, dict) else ""
+    in_user = USER_SESSION.search(user) if isinstance(user, str) else None
+    named = next(filter(None, map(headers.get, SESSION_HEADERS)), None) or (
+        in_user and in_user[1])
+    key = headers.get("x-api-key") or headers.get("authorization")
+    if key and not named:
+        return "key-" + _short_hash(key)  # the key itself is a secret
+    name = named or peer
+    return name if SAFE_SESSION.fullmatch(name) else "id-" + _short_hash(name)

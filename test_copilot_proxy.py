@@ -4534,3 +4534,426 @@ def test_native_usage_of_a_whole_message():
                             "copilot_usage": {"total_nano_aiu": 5}}) == cp.TokenUsage(
                                 3, 2, nano_aiu=5)
     assert cp.native_usage({}) == cp.native_usage({"usage": [], "copilot_usage": 1})
+
+
+# ============================================================================
+# 13. Tokens, usage and limits
+# ============================================================================
+# o200k's counts were made with npm gpt-tokenizer 4.0.0; Claude's are TOKENS 5a's.
+
+PROSE = """The proxy keeps one connection open for each stream. When the client leaves, the upstream
+request is cancelled within a second, so nobody pays for words that nobody reads. If the answer was
+cut short, the error says whose fault it was and what can be done about it; a made-up ending would
+be worse than none."""
+CODE = '''class Cart:
+    """Items and their total price."""
+    def __init__(self, currency="EUR", tax_rate=0.19):
+        self.items = []
+        self.currency, self.tax_rate = currency, tax_rate
+
+    def add(self, item, quantity=1):
+        if quantity < 1:
+            raise ValueError(f"quantity must be positive, not {quantity!r}")
+        self.items.append((item, quantity))
+'''
+DATA = "\n".join('{"id": %d, "name": "item-%d", "price": %.2f, "tags": ["new", "red"], "ok": true}'
+                 % (i, i * 7, i * 3.5) for i in range(20))
+LOGS = "\n".join("2026-11-24T10:%02d:%02dZ INFO worker[%d]: GET /api/v1/items/%d 200 in %d ms"
+                 % (i, 59 - i, 100 + i, i * 37, i * 13) for i in range(20))
+FRENCH = ("Le serveur garde une connexion ouverte pour chaque flux. Quand le client s'en va, la "
+          "requête est annulée aussitôt : personne ne paie des mots que personne ne lira. Si la "
+          "réponse a été coupée, l'erreur dit pourquoi.")
+RUSSIAN = ("Сервер держит одно соединение для каждого потока. Когда клиент уходит, запрос сразу "
+           "отменяется, и никто не платит за слова, которых никто не прочтёт.")
+CHINESE = "代理为每个流保持一个连接。客户端离开时,上游请求会在一秒内取消,所以没有人为没人读的文字付费。"
+ENGLISH = [(PROSE, 68), (CODE, 91), (DATA, 720), (LOGS, 659)]
+
+
+def test_tokens_near_o200k_and_as_far_from_claude_as_published():
+    text = cp.Estimator().text
+    for sample, true in ENGLISH:
+        assert abs(text(sample, cp.GPT) / true - 1) <= 0.08, sample
+    for sample, true in ((FRENCH, 53), (RUSSIAN, 38), (CHINESE, 34)):
+        assert abs(text(sample, cp.GPT) / true - 1) <= 0.25, sample
+    for family, low, high in ((cp.CLAUDE_4, 1.05, 1.30), (cp.CLAUDE_5, 1.20, 1.70)):
+        ratio = sum(text(t, family) / true for t, true in ENGLISH) / len(ENGLISH)
+        assert low <= ratio <= high
+
+
+def odd_texts(count):
+    dice = random.Random(13)
+    alphabet = "aZé9 \t\n\r'.s/—“ß你ンруα\u0301\ufe0f😀\ud800\x00\u2028हि१ª"
+    for _ in range(count):
+        yield "".join(dice.choice(alphabet) for _ in range(dice.randrange(40)))
+    for _ in range(count):
+        yield "".join(chr(dice.randrange(0x110000)) for _ in range(dice.randrange(40)))
+
+
+def test_tokens_pieces_join_to_the_text_and_cost_something():
+    text = cp.Estimator().text
+    for sample in odd_texts(300):
+        pieces = re.findall(cp.PIECES, sample)
+        assert "".join(pieces) == sample
+        for family in (cp.GPT, cp.CLAUDE_4, cp.CLAUDE_5, cp.GEMINI):
+            assert text(sample, family) >= (1 if sample else 0)
+            assert all(cp._Costs(family)[piece] > 0 for piece in pieces[:3])
+
+
+@pytest.mark.parametrize("name, unit", [
+    ("blanks, then x", " "), ("letter", "a"), ("capital", "A"), ("crlf", "\r\n"), ("dash", "-"),
+    ("accent", "é"), ("camel", "aA"), ("marks", " ."), ("cjk", "语言"), ("emoji", "😀"),
+    ("surrogate", "\ud800"), ("clitic", "'s"), ("base64", None), ("unicode", None)])
+def test_tokens_pathological_text_is_linear(name, unit):
+    dice, size = random.Random(1), 100_000
+    alphabet = [chr(dice.randrange(0x110000)) for _ in range(9999)] if name == "unicode" else "AFZabz01/+"
+    sample = unit * (size // len(unit)) if unit else "".join(dice.choice(alphabet) for _ in range(size))
+    began = time.process_time()
+    assert cp.Estimator().text(sample + "x" * ("x" in name), cp.CLAUDE_5) > 0
+    assert time.process_time() - began < 1  # quadratic: minutes
+
+
+def test_tokens_memo_is_bounded():
+    costs = cp._Costs(cp.GPT)
+    for number in range(costs.MOST + 5000):
+        costs["w%d" % number]
+    assert len(costs) <= costs.MOST
+    assert costs["y" * 41] > 1 and "y" * 41 not in costs
+
+
+@pytest.mark.parametrize("model, family", [
+    ("claude-haiku-4.5", "CLAUDE_4"), ("claude-opus-4.6", "CLAUDE_4"), ("claude-opus-4-6", "CLAUDE_4"),
+    ("claude-sonnet-4-20250514", "CLAUDE_4"), ("claude-3-7-sonnet-20250219", "CLAUDE_4"),
+    ("claude-opus-4.7", "CLAUDE_5"), ("claude-opus-4-8", "CLAUDE_5"), ("claude-haiku-5", "CLAUDE_5"),
+    ("claude-sonnet-5.5", "CLAUDE_5"), ("Claude-Fable-5", "CLAUDE_5"), ("claude-mythos", "CLAUDE_5"),
+    ("gpt-5.3-codex", "GPT"), ("gemini-3.1-pro-preview", "GEMINI"), ("grok-4", "GROK"), ("", "GPT")])
+def test_tokens_family(model, family):
+    assert cp.family_of(model) == getattr(cp, family)
+
+
+TOKENS_TOOL = {"name": "read_file", "description": "Read one file.", "input_schema": {
+    "type": "object", "properties": {
+        "path": {"type": "string", "description": "where"},
+        "mode": {"type": "string", "enum": ["text", "bytes"]}}}}
+
+
+def tokens_user(*content):
+    return {"role": "tokens_user", "content": list(content)}
+
+
+def test_tokens_claude_request_is_its_parts():
+    estimator = cp.Estimator()
+    words = lambda text: estimator.text(text, cp.CLAUDE_5)
+    call = {"type": "tool_use", "id": "toolu_1", "name": "read_file", "input": {"path": "/etc/hosts"}}
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "text", "text": CODE}]}
+    body = {"system": [{"type": "text", "text": PROSE, "cache_control": {"type": "ephemeral"}}],
+            "tools": [TOKENS_TOOL], "messages": [{"role": "tokens_user", "content": "hello"},
+                                          {"role": "assistant", "content": [call]}, tokens_user(result)]}
+    told = estimator.request(body, "claude-opus-5")
+    spec = json.dumps({"name": TOKENS_TOOL["name"], "description": TOKENS_TOOL["description"],
+                       "parameters": TOKENS_TOOL["input_schema"]}, separators=(",", ":"))
+    assert told.static == words(PROSE) + 496 + 20 + words(spec)
+    assert told.messages == 7 + 3 * 4 + words("hello") + 12 + words("read_file") + words(
+        '{"path":"/etc/hosts"}') + 10 + words(CODE)
+    assert not told.has_media and told.total == told.static + told.messages
+    foo = {"messages": [{"role": "tokens_user", "content": "foo"}], "tools": [TOKENS_TOOL]}
+    assert 0 < estimator.request(foo, "claude-haiku-4.5").total - 500 < 120  # /context shows this
+
+
+def test_tokens_gpt_tools_are_declared_not_json():
+    estimator = cp.Estimator()
+    words = lambda text: estimator.text(text, cp.GPT)
+    expected = 24 + 6 + words("read_file") + 2 + words("Read one file.") + 5 + 3 + words(
+        "path") + words("mode") + 2 + words("where") + 7 + words("text") + words("bytes")
+    chat = {"type": "function", "function": {
+        "name": TOKENS_TOOL["name"], "description": TOKENS_TOOL["description"], "parameters": TOKENS_TOOL["input_schema"]}}
+    for tool in (TOKENS_TOOL, chat, {"type": "function", **chat["function"]}):
+        assert estimator.request({"tools": [tool]}, "gpt-5").static == expected
+    assert estimator.request({"tools": [{"type": "web_search"}]}, "gpt-5").static == 30
+
+
+def test_tokens_three_dialects_agree():
+    request = cp.Estimator().request
+    shapes = [
+        {"system": PROSE, "messages": [tokens_user({"type": "text", "text": CODE})]},
+        {"messages": [{"role": "system", "content": PROSE}, {"role": "tokens_user", "content": CODE}]},
+        {"instructions": PROSE, "input": [tokens_user({"type": "input_text", "text": CODE})]},
+        {"instructions": PROSE, "input": CODE}]
+    told = [request(body, "gpt-5-mini") for body in shapes]
+    assert len({t.messages for t in told}) == 1
+    assert [t.static - told[0].static for t in told] == [0, 3, 0, 0]  # a system message is one
+    called = {"role": "assistant", "content": "", "tool_calls": [
+        {"id": "c", "type": "function", "function": {"name": "f", "arguments": CODE}}]}
+    item = {"type": "function_call", "call_id": "c", "name": "f", "arguments": CODE}
+    assert request({"messages": [called]}, "gpt-5") == request({"input": [item]}, "gpt-5")
+
+
+def png(wide, high, size=64):
+    return base64.b64encode(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", wide, high)
+                            + b"\xa5" * size).decode()
+
+
+@pytest.mark.parametrize("name, head, size", [
+    ("png", base64.b64decode(png(640, 480)), (640, 480)),
+    ("gif", b"GIF89a" + struct.pack("<HH", 20, 30) + b"\0" * 9, (20, 30)),
+    ("webp lossy", b"RIFF\0\0\0\0WEBPVP8 " + b"\0" * 10 + struct.pack("<HH", 99, 77), (99, 77)),
+    ("webp extended", b"RIFF\0\0\0\0WEBPVP8X" + b"\0" * 8 + b"\x1f\x03\0\x57\x02\0", (800, 600)),
+    ("jpeg behind Exif", b"\xff\xd8\xff\xe1\x40\x02" + b"\xff\xc0" * 0x2000 + b"\xff\xc4\0\4ab"
+     b"\xff\xc2\0\x11\x08" + struct.pack(">HH", 90, 160) + b"\3", (160, 90)),
+    ("cut short", b"\xff\xd8\xff\xe1\x40", (0, 0)), ("no image", b"%PDF-1.7", (0, 0)),
+    ("jpeg of zeros", b"\xff\xd8\xff\0\0\0\0\0\0\0\0\0", (0, 0)), ("nothing", b"", (0, 0))])
+def test_tokens_image_size(name, head, size):
+    assert tuple(cp.image_size(head)) == size
+
+
+@pytest.mark.parametrize("part, claude, gpt", [
+    ({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": png(280, 56)}}, 20, 22),
+    ({"type": "image_url", "image_url": {"url": "data:image/png;base64," + png(280, 56)}}, 20, 22),
+    ({"type": "input_image", "image_url": "data:image/png;base64," + png(280, 56)}, 20, 22),
+    ({"type": "image", "source": {"type": "url", "url": "https://example.org/cat.png"}}, 1600, 1600),
+    ({"type": "image", "source": {"type": "base64", "data": png(9999, 9999, 3 << 20)}}, 4000, 3000),
+    ({"type": "image", "source": {"type": "base64", "data": "é$%"}}, 1600, 1600), ({"type": "image"}, 1600, 1600),
+    ({"type": "document", "source": {"type": "base64", "data": "J" * 200_000}}, 7500, 7500),
+    ({"type": "input_file", "file_data": "data:application/pdf;base64," + "J" * 99}, 2500, 2500)])
+def test_tokens_media_by_size_not_as_text(part, claude, gpt):
+    for model, expected in (("claude-opus-5", claude), ("gpt-5", gpt)):
+        bare = cp.Estimator().request({"messages": [tokens_user()]}, model)
+        inside = tokens_user({"type": "tool_result", "content": [part]})
+        for message, more in ((tokens_user(part), 0), (inside, 10)):
+            told = cp.Estimator().request({"messages": [message]}, model)
+            assert told.messages - bare.messages == expected + more and told.has_media
+
+
+def test_tokens_thinking_and_odd_shapes():
+    bare = cp.Estimator().request({"messages": [tokens_user()]}, "claude-opus-5")
+    for part in ({"type": "thinking", "thinking": "hm", "signature": "x" * 999},
+                 {"type": "redacted_thinking", "data": "x" * 999},
+                 {"type": "reasoning", "encrypted_content": "x" * 999}, None, 7, {"type": []}, []):
+        assert cp.Estimator().request({"messages": [tokens_user(part)]}, "claude-opus-5") == bare
+    plain = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": PROSE}}
+    told = cp.Estimator().request({"messages": [tokens_user(plain)]}, "claude-opus-5").messages
+    assert told == bare.messages + cp.Estimator().text(PROSE, cp.CLAUDE_5)
+    for body in ({}, {"messages": 5, "tools": {}, "system": 7}, {"tools": [3, {"function": 1}]},
+                 {"tools": [{"name": 5, "input_schema": {"properties": [], "enum": 1}}]}, {"prompt": [["a"]]}):
+        for model in ("claude-opus-5", "gpt-5"):
+            assert cp.Estimator().request(body, model).total >= 1
+    deep = []
+    for _ in range(300):
+        deep = [{"type": "tool_result", "content": deep}]
+    assert cp.Estimator().request({"messages": [tokens_user(*deep)]}, "gpt-5").total > 3000
+
+
+def test_tokens_growing_conversation_is_counted_once():
+    class Counted(cp.Estimator):
+        seen = 0
+
+        def text(self, text, family):
+            Counted.seen += len(text)
+            return super().text(text, family)
+
+    estimator, turns, sums = Counted(), [], []
+    for number in range(30):
+        turns.append({"role": "tokens_user", "content": PROSE + str(number)})
+        sums.append(estimator.request({"messages": turns, "tools": [TOKENS_TOOL]}, "claude-opus-5").total)
+    assert sums == sorted(set(sums)) and Counted.seen < 31 * (len(PROSE) + 200)
+    assert sums[-1] == cp.Estimator().request({"messages": turns, "tools": [TOKENS_TOOL]}, "claude-opus-5").total
+    estimator.MOST_UNITS = 10
+    estimator.request({"messages": turns}, "gpt-5")
+    assert len(estimator._units) <= 10
+
+
+# -- calibration --------------------------------------------------------------
+
+@pytest.mark.parametrize("static, messages, real", [
+    (20000, 500, 31000), (20000, 500, 12000), (0, 5000, 6400), (15000, 60000, 81000), (300, 0, 350)])
+def test_calibration_one_answer_is_enough(static, messages, real):
+    calibration, estimate = cp.Calibration(), cp.Estimate(static, messages)
+    assert calibration.predict("m", estimate) == static + messages
+    calibration.learn("m", estimate, real)
+    assert abs(calibration.predict("m", estimate) / real - 1) <= 0.01
+    assert calibration.predict("other", estimate) == static + messages
+
+
+def test_calibration_learns_both_ratios_of_a_session():
+    calibration = cp.Calibration()
+    for history in (500, 4000, 9000, 20000, 60000):
+        estimate = cp.Estimate(20000, history)
+        calibration.learn("m", estimate, int(1.3 * 20000 + 0.8 * history))
+    for estimate in (cp.Estimate(20000, 500), cp.Estimate(20000, 90000), cp.Estimate(0, 25000)):
+        real = 1.3 * estimate.static + 0.8 * estimate.messages
+        assert abs(calibration.predict("m", estimate) / real - 1) <= 0.03
+
+
+def test_calibration_guards():
+    calibration, estimate = cp.Calibration(), cp.Estimate(1000, 1000)
+    for skipped, real in ((estimate, 0), (estimate, -5), (cp.Estimate(90, 90), 999),
+                          (cp.Estimate(1000, 1000, True), 9000)):
+        calibration.learn("m", skipped, real)
+        assert calibration.predict("m", estimate) == 2000
+    for real, worst in ((20000, 6000), (10 ** 12, 6000), (1, 800)):
+        corrupt = cp.Calibration()
+        corrupt.learn("m", estimate, real)
+        assert corrupt.predict("m", estimate) == worst
+        for _ in range(12):
+            corrupt.learn("m", estimate, 2400)
+        assert abs(corrupt.predict("m", estimate) / 2400 - 1) <= 0.02
+    assert calibration.predict("m", cp.Estimate(0, 0)) == 1
+    for number in range(300):
+        calibration.learn("m%d" % number, estimate, 2400)
+    assert len(calibration._filters) <= cp.MAX_MODELS
+
+
+# -- ledger, windows, limits ---------------------------------------------------
+
+SUMMED = ("requestCount", "tokenCount", "inputTokens", "outputTokens", "cacheReadTokens", "cacheWriteTokens")
+
+
+def test_ledger_shapes():
+    ledger = cp.UsageLedger()
+    empty = ledger.summary()
+    assert (empty["totalRequests"], empty["averageTokensPerRequest"], empty["models"]) == (0, 0, {})
+    ledger.record("s1", "gpt-5", cp.TokenUsage(100, 20, 300, 0, 1_500_000_000), 1764000000.0)
+    ledger.record("s1", "gpt-5", cp.TokenUsage(7, 1), 1764000060.4)
+    ledger.record("s1", "claude-opus-5", cp.TokenUsage(), 1764000090.4)
+    (session,) = ledger.details()
+    models = session.pop("models")
+    assert session == {
+        "sessionId": "s1", "startTime": "2025-11-24T16:00:00Z", "lastRequestTime": "2025-11-24T16:01:30Z",
+        "requestCount": 3, "tokenCount": 428, "duration": 90, "inputTokens": 107, "outputTokens": 21,
+        "cacheReadTokens": 300, "cacheWriteTokens": 0, "cacheHitRatio": 0.7371, "credits": 1.5}
+    assert [(m, f["requestCount"], f["credits"]) for m, f in models.items()] == [
+        ("gpt-5", 2, 1.5), ("claude-opus-5", 1, 0)]
+    told = ledger.summary()
+    assert (told["totalRequests"], told["totalTokens"], told["activeSessions"], told["credits"],
+            told["averageTokensPerRequest"]) == (3, 428, 1, 1.5, 142.67)
+
+
+def test_ledger_sums_of_sessions_are_the_totals():
+    dice, ledger, real = random.Random(3), cp.UsageLedger(), {}
+    for step in range(600):
+        session = "s%d" % dice.randrange(20)
+        usage = cp.TokenUsage(*(dice.randrange(999) for _ in range(6)))
+        ledger.record(session, "m%d" % dice.randrange(4), usage, float(step))
+        real.setdefault(session, []).append(usage)
+        if dice.random() < 0.05:
+            gone = dice.choice(sorted(real))
+            before = {d["sessionId"]: d for d in ledger.details()}
+            assert ledger.reset(gone) == gone
+            del real[gone], before[gone]
+            assert {d["sessionId"]: d for d in ledger.details()} == before
+    told, details = ledger.summary(), ledger.details()
+    assert told["totalRequests"] == sum(map(len, real.values()))
+    assert told["totalTokens"] == sum(u.prompt + u.output for us in real.values() for u in us)
+    for key in SUMMED:
+        assert told[key] == sum(d[key] for d in details) == sum(m[key] for m in told["models"].values())
+        assert all(d[key] == sum(m[key] for m in d["models"].values()) for d in details)
+
+
+def test_ledger_is_bounded_but_the_totals_keep():
+    ledger = cp.UsageLedger()
+    for number in range(1500):
+        ledger.record("s%d" % number, "m%d" % number, cp.TokenUsage(1, 1), float(number))
+        ledger.record("kept", "m%d" % (number % 150), cp.TokenUsage(1), float(number))
+    told = ledger.summary()
+    assert (told["totalRequests"], told["totalTokens"], told["activeSessions"]) == (3000, 4500, 1000)
+    assert len(told["models"]) <= cp.MAX_MODELS + 1
+    kept = {d["sessionId"]: d for d in ledger.details()}
+    assert len(kept) == 1000 and kept["kept"]["requestCount"] == 1500 and "s500" not in kept
+    ledger.reset_all()
+    assert ledger.summary()["totalTokens"] == 0 and ledger.details() == []
+
+
+@pytest.mark.parametrize("asked, outcome", [
+    ("abcd-1", "abcd-1"), ("abcd-12", "abcd-12"), ("x", "xyz"), ("abcd", cp.BadRequest),
+    ("nobody", cp.NotFound), ("", cp.NotFound), ("abcd-123", cp.NotFound)])
+def test_ledger_reset_by_id_or_prefix(asked, outcome):
+    ledger = cp.UsageLedger()
+    for name in ("abcd-1", "abcd-12", "xyz"):
+        ledger.record(name, "m", cp.TokenUsage(1), 0.0)
+    if isinstance(outcome, str):
+        assert ledger.reset(asked) == outcome
+        assert outcome not in [d["sessionId"] for d in ledger.details()] and len(ledger.details()) == 2
+    else:
+        with pytest.raises(outcome) as caught:
+            ledger.reset(asked)
+        assert outcome is cp.BadRequest or (str(caught.value), caught.value.code) == (
+            "Session ID not found", "session_not_found")
+        assert len(ledger.details()) == 3
+
+
+def test_window_never_over_its_limit_and_retry_after_is_exact():
+    for seed in range(40):
+        dice, limit = random.Random(seed), random.Random(seed).randrange(1, 8)
+        window, now, passed = cp.SlidingWindow(limit), 1000 * dice.random(), []
+        for _ in range(80):
+            wait = window.wait(now)
+            if wait:
+                early = [t for t in passed if t + 60 > now + wait - 1]
+                then = [t for t in passed if t + 60 > now + wait]
+                assert len(early) >= limit > len(then)
+            else:
+                window.add(now)
+                passed.append(now)
+                assert len([t for t in passed if t + 60 > now]) <= limit
+            now += dice.choice([0, dice.random(), 5 * dice.random(), wait])
+
+
+LIMITED = [  # limits, requests at second 0, dialect, second, the outcome
+    ({"rate_limit_chat_completions": 2}, 2, "openai", 0.5, 60),
+    ({"rate_limit_chat_completions": 2}, 2, "openai", 60, None), ({}, 20, "openai", 59.5, 1),
+    ({"rate_limit_chat_completions": 2}, 9, "anthropic", 0.5, None), ({}, 60, "anthropic", 59.5, 1),
+    ({"rate_limit_default": 2}, 2, "responses", 1, 59), ({"rate_limit_default": 0}, 99, "anthropic", 0, None),
+    ({"max_tokens_per_minute": 330}, 3, "anthropic", 10, 50), ({"max_tokens_per_minute": 331}, 3, "openai", 1, None),
+    ({"credit_budget": 1.5}, 3, "openai", 999, cp.BudgetExceeded), ({"credit_budget": 1.6}, 3, "openai", 1, None)]
+
+
+@pytest.mark.parametrize("limits, used, dialect, now, outcome", LIMITED)
+def test_limits(limits, used, dialect, now, outcome):
+    guard = cp.Limits(cp.Config(**limits))
+    for _ in range(used):
+        guard.admit("s", dialect, 0.0)
+        guard.charge("s", 0.0, cp.TokenUsage(80, 10, 5000, 20, 500_000_000))
+    guard.admit("another", dialect, now)
+    if outcome is None:
+        return guard.admit("s", dialect, now)
+    for _ in range(3):  # a refusal is not charged: asking again does not move the time
+        with pytest.raises(cp.RateLimited if isinstance(outcome, int) else outcome) as caught:
+            guard.admit("s", dialect, now)
+    if outcome is cp.BudgetExceeded:
+        assert "CREDIT_BUDGET" in str(caught.value) and "/usage/reset/s" in str(caught.value)
+    else:
+        assert caught.value.retry_after == str(outcome)
+        guard.admit("s", dialect, now + outcome)
+    guard.reset("s")
+    return guard.admit("s", dialect, now)
+
+
+def test_limits_prompt_size_and_sessions_are_bounded():
+    guard = cp.Limits(cp.Config(max_tokens_per_request=1000, rate_limit_default=1))
+    with pytest.raises(cp.ContextOverflow, match="1001 tokens > 1000 maximum"):
+        guard.admit("s", "anthropic", 0.0, 1001)
+    guard.admit("s", "anthropic", 0.0, 1000)
+    for number in range(1200):
+        guard.admit("s%d" % number, "anthropic", 1.0)
+    assert len(guard._sessions) == cp.MAX_SESSIONS
+
+
+UUID = "0b5a1f2c-1111-4222-8333-444455556666"
+
+
+@pytest.mark.parametrize("headers, user_id, session", [
+    ({"x-claude-code-session-id": UUID, "authorization": "Bearer k"}, None, UUID),
+    ({"session-id": "codex.1:a"}, None, "codex.1:a"), ({"x-session-id": "ses_9"}, None, "ses_9"),
+    ({"x-api-key": "k"}, json.dumps({"device_id": "d" * 64, "account_uuid": "", "session_id": UUID}), UUID),
+    ({}, "user_abc_account__session_" + UUID, UUID), ({}, "someone", "127.0.0.1"), ({}, 5, "127.0.0.1"),
+    ({"x-api-key": "sk-secret"}, None, "key-"), ({"authorization": "Bearer sk-secret"}, "x", "key-"),
+    ({"x-session-id": "a/b\r\nc"}, None, "id-"), ({"x-session-id": "x" * 129}, None, "id-"),
+    ({}, None, "127.0.0.1")])
+def test_session_of(headers, user_id, session):
+    body = {} if user_id is None else {"metadata": {"user_id": user_id}}
+    found = cp.session_of(headers, body, "127.0.0.1")
+    assert found == session or session in ("key-", "id-") and found.startswith(session)
+    assert re.fullmatch(r"[\w.:-]{1,128}", found) and "secret" not in found
+    assert found == cp.session_of(headers, body, "127.0.0.1")
+    ledger = cp.UsageLedger()
+    ledger.record(found, "m", cp.TokenUsage(1), 0.0)
+    assert ledger.reset(ledger.details()[0]["sessionId"]) == found
