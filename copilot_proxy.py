@@ -4566,3 +4566,1803 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
         return "key-" + _short_hash(key)  # the key itself is a secret
     name = named or peer
     return name if SAFE_SESSION.fullmatch(name) else "id-" + _short_hash(name)
+
+
+# ~~~~~~~~~~~~~~~~~~ the waterline: below this line the program touches the world ~~~~
+
+
+# ============================================================================
+# 14. HTTP client
+# ============================================================================
+# Origins, proxies, TLS, keep-alive and deadlines; nothing about GitHub.
+# Uses: 1, 2, 3, 6.
+# Contract: a connection is used again only when its body was read to the end and no
+# side said close; a request is sent twice only when a kept connection died before the
+# first byte of an answer; TLS is always verified; close(), or cancelling who waits,
+# closes the socket at once. It fails with ConnectFailed (no byte of an answer came),
+# UpstreamTimeout or UpstreamError.
+
+MAX_IDLE = 90.0          # seconds; people think for a minute, a handshake costs 155 ms
+READ_AHEAD = 256 * 1024  # bytes held for a slow reader before the upstream must wait
+TLS_BUFFER = 32 * 1024
+TCP_KEEP_ALIVE = 15      # seconds; NATs forget silent connections while a model thinks
+EYEBALLS_DELAY = 0.25    # RFC 8305 5: so long IPv6 may take until IPv4 is tried too
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Origin(NamedTuple):
+    """Whom a connection leads to."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """`host:port`, an IPv6 address in brackets."""
+        return ("[%s]:%d" if ":" in self.host else "%s:%d") % (self.host, self.port)
+
+
+def parse_url(url: str) -> Tuple[Origin, str]:
+    """Split an absolute URL into origin and request target; raises UpstreamError."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        port = parts.port or DEFAULT_PORTS[parts.scheme]
+    except (KeyError, ValueError):
+        port = 0
+    if not port or not parts.hostname:
+        raise UpstreamError("%a is not a usable http(s) address" % redact(url))
+    target = (parts.path or "/") + ("?" + parts.query if parts.query else "")
+    return Origin(parts.scheme, parts.hostname, port), target
+
+
+class Proxy(NamedTuple):
+    """A proxy and the header that it wants."""
+
+    origin: Origin
+    pairs: Tuple[Tuple[str, str], ...] = ()
+
+
+class Proxies(NamedTuple):
+    """Which proxy leads where; only NO_PROXY makes exceptions, also for loopback."""
+
+    https: Optional[Proxy] = None
+    http: Optional[Proxy] = None
+    exceptions: Tuple[str, ...] = ()
+
+    def for_origin(self, origin: Origin) -> Optional[Proxy]:
+        """The proxy on the way to `origin`, or None."""
+        if any(_is_exception(rule, origin) for rule in self.exceptions):
+            return None
+        return self.https if origin.scheme == "https" else self.http
+
+
+def _is_exception(rule: str, origin: Origin) -> bool:
+    # As curl: `*`, or a host and all below it, with or without a port.
+    name, port = rule, ""
+    if rule.count(":") == 1 or "]:" in rule:
+        name, _, port = rule.rpartition(":")
+    name = name.strip("[]").lstrip("*.").lower()
+    return port in ("", str(origin.port)) and (
+        not name or ("." + origin.host).endswith("." + name))
+
+
+def _parse_proxy(name: str, url: str) -> Optional[Proxy]:
+    if not url:
+        return None
+    url = url if "://" in url else "http://" + url
+    with contextlib.suppress(UpstreamError):
+        origin, parts = parse_url(url)[0], urllib.parse.urlsplit(url)
+        login = "%s:%s" % (parts.username or "", parts.password or "")
+        basic = base64.b64encode(urllib.parse.unquote_to_bytes(login)).decode("ascii")
+        if origin.scheme == "http":
+            return Proxy(origin, (("Proxy-Authorization", "Basic " + basic),)
+                         if parts.username else ())
+    raise ConfigError("%s is not usable: expected http://host:port or "
+                      "http://user:password@host:port." % name)
+
+
+def proxies_from(config: Config) -> Proxies:
+    """Read the four proxy settings; raises ConfigError."""
+    https, http = [
+        _parse_proxy(name if own else "ALL_PROXY", own or config.all_proxy)
+        for name, own in (("HTTPS_PROXY", config.https_proxy),
+                          ("HTTP_PROXY", config.http_proxy))]
+    return Proxies(https, http, tuple(re.findall(r"[^,\s]+", config.no_proxy)))
+
+
+def make_ssl_context(config: Config) -> ssl.SSLContext:
+    """The one TLS context, 21 ms of work; raises ConfigError for bad certificates."""
+    cafile, capath = [os.path.expanduser(path) or None
+                      for path in (config.ssl_cert_file, config.ssl_cert_dir)]
+    if capath and not os.path.isdir(capath):  # OpenSSL would not mention it
+        raise ConfigError("SSL_CERT_DIR=%a is not usable: expected a folder." % capath)
+    try:
+        context = ssl.create_default_context(cafile=cafile, capath=capath)
+    except OSError as exc:
+        raise ConfigError("SSL_CERT_FILE=%a is not usable: expected a PEM file with "
+                          "certificates (%s)." % (cafile, exc)) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    # On since Python 3.13, but the roots of companies that inspect TLS rarely meet it.
+    context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
+    # It reserves 256 KiB for each connection: 100 streams take 66 MB instead of 42.
+    if hasattr(asyncio.sslproto.SSLProtocol, "max_size"):
+        asyncio.sslproto.SSLProtocol.max_size = TLS_BUFFER
+    return context
+
+
+CHECK_CLOCK = "check this computer's clock; if it is right, the server must renew it"
+CHECK_NAME = "check the address in your settings; something may intercept the way to it"
+CHECK_TRUST = (
+    "if your company inspects TLS, set SSL_CERT_FILE to its root certificate; with "
+    "Python from python.org on macOS run \"Install Certificates.command\" once")
+CERTIFICATE_ADVICE = {9: CHECK_CLOCK, 10: CHECK_CLOCK,  # X509_V_ERR_* of OpenSSL;
+                      62: CHECK_NAME, 64: CHECK_NAME}   # the others are about trust
+
+
+def _connect_error(exc: Exception, where: str) -> UpstreamError:
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        advice = CERTIFICATE_ADVICE.get(exc.verify_code, CHECK_TRUST)
+        return UpstreamError("the certificate of %s is refused (%s): %s" % (
+            where, exc.verify_message.rstrip("."), advice), should_retry=False)
+    return ConnectFailed("no connection to %s (%s); check the network, DNS, the proxy "
+                         "settings and any firewall" % (where, exc))
+
+
+def _proxy_error(head: ResponseHead, where: str) -> UpstreamError:
+    advice = "ask who runs it, or add the host to NO_PROXY"
+    if head.status == 407:
+        advice = "put its login into HTTPS_PROXY, as http://user:password@host:port"
+    return UpstreamError("the proxy on the way to %s answered %d %s; %s" % (
+        where, head.status, head.reason, advice), should_retry=False)
+
+
+class _Connection(asyncio.Protocol):
+    """One socket. Not an asyncio.StreamReader, which forgets what it holds when a reset
+    follows (an early 413), and has no public way into TLS after CONNECT on 3.9."""
+
+    def __init__(self, origin: Origin, everyone: Set[_Connection]) -> None:
+        self.origin, self.idle_since = origin, 0.0
+        self.transport: Any = None
+        self._heard = self._ended = False  # a byte of this answer came; no more will
+        self._error: Optional[UpstreamError] = None
+        self._pieces: List[bytes] = []
+        self._size = 0
+        self._waiter: Optional[asyncio.Future[None]] = None
+        self._timer: Optional[asyncio.TimerHandle] = None
+        self._due = 0.0
+        self._loop, self._everyone = asyncio.get_running_loop(), everyone
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self._everyone.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = True
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size > READ_AHEAD:
+            self.transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> None:
+        self._ended = True
+        self._wake()
+
+    def connection_lost(self, exc: Optional[Exception]) -> None:
+        self._end(self.broken("the connection broke (%s)" % exc) if exc else None)
+
+    def broken(self, what: str) -> UpstreamError:
+        """The error for a failure of the exchange that is going on."""
+        kind = UpstreamError if self._heard else ConnectFailed
+        return kind("%s: %s; try again" % (self.origin.host, what))
+
+    def abort(self, error: Optional[UpstreamError] = None) -> None:
+        """Close the socket at once; who reads from it now or later gets `error`."""
+        self._end(error or self.broken("the answer was given up"))
+        self.transport.abort()
+
+    def is_idle(self) -> bool:
+        """Can another exchange begin?"""
+        return not (self._ended or self._pieces
+                    or self.transport.get_write_buffer_size())
+
+    async def read(self, seconds: float) -> bytes:
+        """All bytes that have come, or b"" at the end; waits so long for the first."""
+        if not self._pieces and not self._ended:
+            self._waiter = self._loop.create_future()
+            self._watch(self._loop.time() + seconds)
+            try:
+                await self._waiter
+            except asyncio.CancelledError:
+                self.abort()
+                raise
+            finally:
+                self._waiter = None
+        if not self._pieces and self._error:
+            raise self._error
+        data = b"".join(self._pieces)
+        self._pieces.clear()
+        if self._size > READ_AHEAD:
+            self.transport.resume_reading()
+        self._size = 0
+        return data
+
+    async def ask(self, message: bytes, method: str,
+                  seconds: float) -> Tuple[ResponseHead, Body, bytes]:
+        """Send a request, wait so long for the head of its answer (interim ones are
+        skipped); give it, the reader of its body, and the bytes that came with it."""
+        due, data, self._heard = self._loop.time() + seconds, b"", False
+        self.transport.write(message)
+        try:
+            while True:
+                reader = HeadReader(RESPONSE_LIMITS)
+                block = reader.feed(data)
+                while block is None:
+                    data = await self.read(due - self._loop.time())
+                    if not data:
+                        raise self.broken("the connection ended without an answer")
+                    block = reader.feed(data)
+                head, data = parse_response_head(block), reader.rest
+                if head.status >= 200:
+                    return head, response_framing(method, head), data
+        except ProtocolError as exc:
+            raise self.broken("the answer is not proper HTTP (%s)" % exc) from None
+
+    def _end(self, error: Optional[UpstreamError]) -> None:
+        self._ended, self._error = True, self._error or error
+        self._everyone.discard(self)
+        if self._timer:
+            self._timer.cancel()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _watch(self, due: float) -> None:
+        # One timer for many reads, which finds out late that it is not due yet:
+        # asyncio.wait_for costs 24 us a read on Python 3.9.
+        self._due = due
+        if self._timer and self._timer.when() > due:
+            self._timer.cancel()
+            self._timer = None
+        self._timer = self._timer or self._loop.call_at(due, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._waiter and self._loop.time() < self._due:
+            self._watch(self._due)
+        elif self._waiter:  # a client that reads slowly is not the upstream's fault
+            self.abort(UpstreamTimeout("%s sent nothing for too long; try again, or "
+                                       "raise IDLE_TIMEOUT" % self.origin.host))
+
+
+class Response:
+    """An answer whose body is still to come; read it to the end or close() it."""
+
+    def __init__(self, head: ResponseHead, body: Body, data: bytes,
+                 connection: _Connection, idle_timeout: float,
+                 keep: Callable[[_Connection], None]) -> None:
+        self.status, self.headers = head.status, head.headers
+        self._body, self._connection = body, connection
+        self._idle_timeout, self._closed = idle_timeout, False
+        self._keep = keep if keeps_alive(head) else _Connection.abort
+        self._ahead = self._decode(data) if data or body.done else b""
+
+    async def read(self) -> bytes:
+        """All body bytes that have come, at least one; b"" at the end."""
+        data, self._ahead = self._ahead, b""
+        while not data and not self._body.done:
+            data = self._decode(await self._connection.read(self._idle_timeout))
+        return data
+
+    async def read_all(self, limit: int) -> bytes:
+        """The whole body; raises UpstreamError when it is over `limit` bytes."""
+        pieces, size, data = [], 0, await self.read()
+        while data:
+            pieces.append(data)
+            size += len(data)
+            if size > limit:
+                self.close()
+                raise self._connection.broken("the answer is over %d bytes" % limit)
+            data = await self.read()
+        return b"".join(pieces)
+
+    async def finish(self, seconds: float = 0.5) -> None:
+        """Leave a stream that has said all: if its body ends in time the connection is
+        used again, else it is closed."""
+        self._idle_timeout = seconds
+        with contextlib.suppress(UpstreamError):
+            await self.read()
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection, unless the body has ended: then it is used again."""
+        if not self._closed:
+            self._closed = True
+            if self._body.done and not self._body.rest:
+                self._keep(self._connection)
+            else:
+                self._connection.abort()
+
+    def _decode(self, data: bytes) -> bytes:
+        body = b""
+        try:
+            if data:
+                body = self._body.feed(data)
+            else:
+                self._body.eof()
+        except ProtocolError as exc:
+            error = self._connection.broken("the answer is cut or garbled (%s)" % exc)
+            self._connection.abort(error)
+            raise error from None
+        if self._body.done:
+            self.close()
+        return body
+
+
+class ConnectionPool:
+    """Sends requests over kept connections; `ssl_context` may be what makes it once."""
+
+    def __init__(self, ssl_context: Union[ssl.SSLContext, Callable[[], ssl.SSLContext],
+                                          None] = None,
+                 proxies: Proxies = Proxies(), connect_timeout: float = 10.0) -> None:
+        self._ssl = ssl_context or ssl.create_default_context
+        self._proxies = proxies
+        self._connect_timeout = connect_timeout
+        self._idle: Dict[Origin, List[_Connection]] = {}
+        self._everyone: Set[_Connection] = set()
+
+    async def request(
+            self, method: str, url: str, headers: Iterable[Tuple[str, str]],
+            body: bytes = b"", *, head_timeout: float = 300.0,
+            idle_timeout: float = 300.0) -> Response:
+        """Send one request and wait for the head of its answer, whatever its status.
+
+        Host, Accept-Encoding and Content-Length are added; redirects are not followed.
+        """
+        origin, target = parse_url(url)
+        proxy = self._proxies.for_origin(origin)
+        pairs = [("Host", urllib.parse.urlsplit(url).netloc.rpartition("@")[2]),
+                 ("Accept-Encoding", "identity"), *headers]
+        if body or method not in ("GET", "HEAD"):
+            pairs.append(("Content-Length", str(len(body))))
+        if proxy and origin.scheme == "http":  # proxies let CONNECT lead to 443 only
+            target = "http://%s%s" % (origin.authority, target)
+            pairs += proxy.pairs
+        message = encode_request_head(method, target, pairs) + body
+        timeouts = (head_timeout, idle_timeout)
+        connection = self._take(origin)
+        if connection:
+            try:
+                return await self._exchange(connection, method, message, timeouts)
+            except ConnectFailed:
+                pass  # it had died unseen, so nobody has read the request
+        connection = await self._connect(origin, proxy)
+        return await self._exchange(connection, method, message, timeouts)
+
+    async def close(self) -> None:
+        """Close all connections, also those in use."""
+        for connection in list(self._everyone):
+            connection.abort(UpstreamError("the proxy is shutting down"))
+        for _ in range(4):  # the turns of the loop that a TLS transport needs for it
+            await asyncio.sleep(0)
+
+    async def _exchange(self, connection: _Connection, method: str, message: bytes,
+                        timeouts: Tuple[float, float]) -> Response:
+        response = None
+        try:
+            head, body, data = await connection.ask(message, method, timeouts[0])
+            if head.status == 407:
+                raise _proxy_error(head, connection.origin.host)
+            coding = head.headers.get("content-encoding", "identity")
+            if coding.lower() != "identity":
+                raise connection.broken(
+                    "the answer is compressed (%s), which was not asked for" % coding)
+            response = Response(head, body, data, connection, timeouts[1], self._keep)
+            return response
+        finally:
+            if not response:
+                connection.abort()
+
+    def _take(self, origin: Origin) -> Optional[_Connection]:
+        idle = self._idle.get(origin, [])
+        while idle:
+            connection = idle.pop()
+            if connection.is_idle() and (
+                    time.monotonic() - connection.idle_since < MAX_IDLE):
+                return connection
+            connection.abort()
+        return None
+
+    def _keep(self, connection: _Connection) -> None:
+        if connection.is_idle():
+            connection.idle_since = time.monotonic()
+            idle = self._idle.setdefault(connection.origin, [])
+            idle[:] = [other for other in idle if other.is_idle()] + [connection]
+        else:
+            connection.abort()
+
+    async def _connect(self, origin: Origin, proxy: Optional[Proxy]) -> _Connection:
+        where = origin.host + (
+            " by the proxy %s" % proxy.origin.authority if proxy else "")
+        # Not wait_for(), which before Python 3.12 can swallow a cancellation.
+        task = asyncio.ensure_future(self._open(origin, proxy))
+        try:
+            await asyncio.wait([task], timeout=self._connect_timeout)
+            if not task.done():
+                raise TimeoutError("none within %g s" % self._connect_timeout)
+            return task.result()
+        except (OSError, UnicodeError, ConfigError) as exc:
+            raise _connect_error(exc, where) from None
+        finally:
+            task.cancel()
+
+    async def _open(self, origin: Origin, proxy: Optional[Proxy]) -> _Connection:
+        connection = _Connection(origin, self._everyone)
+        first = proxy.origin if proxy else origin
+        tls = self._tls() if origin.scheme == "https" else None
+        await asyncio.get_running_loop().create_connection(
+            lambda: connection, first.host, first.port, ssl=None if proxy else tls,
+            happy_eyeballs_delay=EYEBALLS_DELAY)
+        sock = connection.transport.get_extra_info("socket")  # asyncio set TCP_NODELAY
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name in ("TCP_KEEPIDLE", "TCP_KEEPALIVE", "TCP_KEEPINTVL"):  # by platform
+            if hasattr(socket, name):
+                number = getattr(socket, name)
+                sock.setsockopt(socket.IPPROTO_TCP, number, TCP_KEEP_ALIVE)
+        if proxy and tls:
+            await self._tunnel(connection, proxy, tls)
+        return connection
+
+    def _tls(self) -> ssl.SSLContext:
+        if not isinstance(self._ssl, ssl.SSLContext):
+            self._ssl = self._ssl()
+        return self._ssl
+
+    async def _tunnel(self, connection: _Connection, proxy: Proxy,
+                      tls: ssl.SSLContext) -> None:
+        authority, inner = connection.origin.authority, None
+        try:
+            pairs = [("Host", authority), *proxy.pairs]
+            head, _, data = await connection.ask(
+                encode_request_head("CONNECT", authority, pairs), "CONNECT",
+                self._connect_timeout)
+            if head.status >= 300 or data:
+                raise _proxy_error(head, connection.origin.host)
+            connection.transport = inner = await asyncio.get_running_loop().start_tls(
+                connection.transport, connection, tls,
+                server_hostname=connection.origin.host)
+        finally:
+            if not inner:
+                connection.abort()
+
+
+# ============================================================================
+# 15. HTTP server
+# ============================================================================
+# Accept, parse, guard, call one function, answer.              Uses: 1-4 and 6.
+# Contract: one answer to each request, the next one is parsed after it; a client that
+# left cancels the handler, a slow one stops it; what is wrong is answered in the path's
+# dialect. A Protocol and not streams, because only it tells at once that the client
+# left, stalled or reads again, with no second task and no time-out for each write.
+
+
+class ServerLimits(NamedTuple):
+    """A number of clients, and seconds; tests set them low."""
+    connections: int = 512
+    head: float = 10.0        # from a request's first byte to the end of its head
+    body: float = 30.0        # without progress, and until BODY_RATE is asked for
+    idle: float = 65.0        # most clients close after 60, and should be the first to
+    stall: float = 60.0       # the client takes nothing of a long answer,
+    unsent: float = 60.0      # or of its last bytes
+    linger: float = 2.0       # RFC 9112 9.6: closing at once destroys the last answer
+    half_closed: float = 0.5  # see eof_received
+
+
+BODY_RATE = 1024         # bytes a second; slower is an attack, not a modem
+MAX_UNREAD = 65536       # bytes kept of what a client sends before its turn
+MAX_UNSENT = 65536       # bytes of an answer the client has yet to take
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+SAFE_PAIRS = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
+
+
+class Request(NamedTuple):
+    """A whole request; `path` is percent-decoded and without the query."""
+    method: str
+    path: str
+    query: str
+    headers: Headers
+    body: bytes
+    peer: str
+
+
+def dialect_of(path: str) -> str:
+    """The dialect that errors of `path` are spelled in: anthropic or openai."""
+    return "anthropic" if re.match(r"/+(?:v1/+)*messages", path) else "openai"
+
+
+def error_answer(exc: ProxyError, path: str) -> Tuple[int, Pairs, bytes]:
+    """Status, headers and body that tell the client of `exc`."""
+    spell = anthropic_error if dialect_of(path) == "anthropic" else openai_error
+    retry = {None: "", True: "true", False: "false"}[exc.should_retry]
+    pairs = (("content-type", "application/json"), ("retry-after", exc.retry_after),
+             ("x-should-retry", retry), ("allow", getattr(exc, "allow", "")),
+             ("www-authenticate", "Bearer" if exc.status == 401 else ""))
+    return exc.status, [pair for pair in pairs if pair[1]], dumps(spell(exc))
+
+
+def check_bind(config: Config) -> None:
+    """Raise ConfigError when others could reach the proxy without a key."""
+    try:
+        local = ipaddress.ip_address(config.host).is_loopback
+    except ValueError:
+        local = config.host.lower() == "localhost"
+    if not local and len(config.api_key) < 16:
+        raise ConfigError("HOST=%s lets other machines in: set API_KEY to 16 or more "
+                          "characters, or HOST to 127.0.0.1." % config.host)
+
+
+def _is_preflight(head: RequestHead) -> bool:
+    return head.method == "OPTIONS" and (
+        head.headers.get("access-control-request-method") is not None)
+
+
+def _cors_pairs(head: RequestHead, config: Config) -> List[Tuple[str, str]]:
+    origin = head.headers.get("origin", "")
+    if origin not in config.allowed_origins:
+        return []
+    pairs = [("access-control-allow-origin", origin), ("vary", "origin")]
+    if _is_preflight(head):
+        asked = head.headers.get("access-control-request-headers", "content-type")
+        pairs += [("access-control-allow-headers", asked),
+                  ("access-control-allow-methods", "GET, POST"),
+                  ("access-control-allow-private-network", "true")]
+    return pairs
+
+
+def _check_browser(head: RequestHead, config: Config, port: int) -> None:
+    """Refuse DNS rebinding and the pages of other sites."""
+    # Compared whole: startswith("localhost:") would let `localhost:1@evil` in.
+    names = [name.lower() for name in (*LOOPBACK, *config.allowed_hosts)]
+    names += ["%s:%d" % (name, port) for name in names]
+    for host in (head.headers.get("host"), head.authority):
+        # HTTP/1.0 may leave Host out; no browser does.
+        if host is not None and host.lower() not in names:
+            raise Forbidden("the Host %s is not this proxy; its owner can add it to "
+                            "ALLOWED_HOSTS." % host[:200])
+    origin = head.headers.get("origin")
+    if origin in config.allowed_origins:
+        return
+    # Here the port must be named: without it, it is another program's page.
+    suffix = "" if port == 80 else ":%d" % port
+    pages = ["http://%s%s" % (name, suffix) for name in LOOPBACK]
+    if origin is not None and origin.lower() not in pages:
+        raise Forbidden("pages of %s may not use this proxy; its owner can add them to "
+                        "ALLOWED_ORIGINS." % origin[:200])
+    if head.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        raise Forbidden("other web sites may not use this proxy.")
+
+
+def _has_key(headers: Headers, key: bytes) -> bool:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    sent = [headers.get("x-api-key", ""), token if scheme.lower() == "bearer" else ""]
+    return any([hmac.compare_digest(one.encode("latin-1"), key) for one in sent])
+
+
+def guard(head: RequestHead, config: Config, port: int) -> None:
+    """Raise ProxyError unless this request may come in (RELIABILITY R5)."""
+    _check_browser(head, config, port)
+    public = head.method == "HEAD" or (head.method, head.path) == ("GET", "/")
+    if config.api_key and not public and not _is_preflight(head) and not _has_key(
+            head.headers, config.api_key.encode("utf-8")):
+        raise AuthRequired("this proxy needs its API_KEY as Bearer token or x-api-key.")
+    media = head.headers.get("content-type", "").partition(";")[0].strip(" \t").lower()
+    # Browsers post forms and plain text anywhere without asking first.
+    if head.method == "POST" and media != "application/json" and (
+            head.headers.get("transfer-encoding")
+            or head.headers.get("content-length", "0").strip("0")):
+        raise ProxyError("the body of a POST must be application/json.", status=415)
+
+
+class Connection(asyncio.Protocol):
+    """One client's socket: what it sent, what it takes, and whether it is there."""
+
+    def __init__(self, limits: ServerLimits,
+                 connected: Callable[[Connection], asyncio.Task[None]]) -> None:
+        self._limits, self._connected = limits, connected
+        self._loop = asyncio.get_running_loop()
+        self._timers: Dict[str, asyncio.TimerHandle] = {}
+        self._arrived, self._writable, self._lost = [asyncio.Event() for _ in range(3)]
+        self._writable.set()
+        self._eof = False
+        self._input: List[bytes] = []
+        self._size = 0  # of _input
+        self.idle = False  # between two requests
+        self.busy = False  # in the handler
+        self.gone = False  # nobody reads any more
+        self.closing = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        # None when the client left before it could be asked.
+        self.peer = (transport.get_extra_info("peername") or ("",))[0]
+        self.port = transport.get_extra_info("sockname")[1]
+        transport.set_write_buffer_limits(MAX_UNSENT)
+        self.task = self._connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.closing:
+            self.unread(data)
+            self._arrived.set()
+        if self._size > MAX_UNREAD:
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        # It left or, as `nc -N` does, has only nothing more to say: an answer that is
+        # nearly there goes out, but no model works for nobody.
+        self._eof = True
+        self._arrived.set()
+        self._later("half_closed", self._leave)
+        return not self.closing
+
+    def connection_lost(self, exc: Optional[Exception]) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._eof = True
+        self._arrived.set()
+        self._writable.set()
+        self._lost.set()
+        self._leave()
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+        self._later("stall", self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+        self._timers["stall"].cancel()
+
+    def _later(self, name: str, call: Callable[[], None]) -> None:
+        self._timers[name] = self._loop.call_later(getattr(self._limits, name), call)
+
+    def _leave(self) -> None:
+        self.gone, self._input = True, []
+        if self.busy:
+            self.task.cancel()
+
+    async def read(self, seconds: float) -> Optional[bytes]:
+        """What has come; b"" at the end of the input, None when the time is over."""
+        if not self._input and not self._eof:
+            self._arrived.clear()
+            timer = self._loop.call_later(seconds, self._arrived.set)
+            try:
+                await self._arrived.wait()
+            finally:
+                timer.cancel()
+        if not self._input:
+            return b"" if self._eof else None
+        data, self._input, self._size = b"".join(self._input), [], 0
+        self.transport.resume_reading()
+        return data
+
+    def unread(self, data: bytes) -> None:
+        """Keep `data` for the next read."""
+        self._input += [data] if data else []
+        self._size += len(data)
+
+    async def write(self, data: bytes) -> None:
+        """Send; waits while the client is slow. Nothing is sent to one that is gone."""
+        if not self.gone:
+            self.transport.write(data)
+            if not self._writable.is_set():
+                await self._writable.wait()
+
+    async def close(self) -> None:
+        """Send what is left, wait for the client to see it, give the socket back."""
+        self.closing = True
+        if self._lost.is_set():
+            return
+        self._later("unsent", self.transport.abort)
+        if self.gone:
+            self.transport.abort()
+        elif self._eof:
+            self.transport.close()
+        else:
+            self.transport.resume_reading()
+            self._later("linger", self.transport.close)
+            with contextlib.suppress(OSError):  # lost, and we are about to be told
+                self.transport.write_eof()
+        await self._lost.wait()
+
+
+class Responder:
+    """The one answer to a request: send(), or start(), write() and end().
+
+    What is written to a client that is gone is dropped; `closed` tells.
+    """
+
+    def __init__(self, conn: Connection, head: Optional[RequestHead] = None,
+                 pairs: Pairs = ()) -> None:
+        self._conn, self._pairs = conn, pairs
+        self._bodiless = head is not None and head.method == "HEAD"
+        self._chunks = head is not None and head.version != "1.0"
+        self.keep = head is not None and keeps_alive(head)  # the connection, afterwards
+        self.started = self.ended = False
+
+    @property
+    def closed(self) -> bool:
+        return self._conn.gone
+
+    async def _start(self, status: int, pairs: Pairs, body: bytes = b"") -> None:
+        if self.started:
+            raise RuntimeError("a request is answered once")
+        pairs = [*pairs, *SAFE_PAIRS, *self._pairs,
+                 ("date", email.utils.formatdate(usegmt=True))]
+        if not self._chunks or not self.keep:
+            pairs.append(("connection", "keep-alive" if self.keep else "close"))
+        head = encode_response_head(status, pairs)
+        self.started = True
+        await self._conn.write(head if self._bodiless else head + body)
+
+    async def send(self, status: int, pairs: Pairs, body: bytes = b"") -> None:
+        """Send a whole answer."""
+        if status != 204:  # RFC 9110 8.6
+            pairs = [*pairs, ("content-length", str(len(body)))]
+        self.ended = True
+        await self._start(status, pairs, body)
+
+    async def start(self, status: int, pairs: Pairs) -> None:
+        """Send the head of a streamed answer."""
+        # HTTP/1.0 knows no chunks: there the end of the connection ends the answer.
+        self.keep = self.keep and self._chunks
+        if self._chunks:
+            pairs = [*pairs, ("transfer-encoding", "chunked")]
+        await self._start(status, pairs)
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of a streamed answer; waits while the client is slow."""
+        if data and not self._bodiless and not self.ended:
+            await self._conn.write(encode_chunk(data) if self._chunks else data)
+
+    async def end(self) -> None:
+        """Complete a streamed answer; without it the client sees that it was cut."""
+        last = self._chunks and not self._bodiless and not self.ended
+        self.ended = True
+        await self._conn.write(LAST_CHUNK if last else b"")
+
+
+class HTTPServer:
+    """Calls `handler(request, responder)` for each request.
+
+    A ProxyError it raises before it began to answer is answered for it. At a shutdown
+    it is cancelled while `responder.closed` is false, and may write an error event.
+    """
+
+    def __init__(self, config: Config,
+                 handler: Callable[[Request, Responder], Awaitable[None]],
+                 limits: ServerLimits = ServerLimits()) -> None:
+        self._config, self._handler, self._limits = config, handler, limits
+        # Holds the tasks, too: before 3.10 the garbage collector ends those that only
+        # the loop knows, mid stream (gh-90467).
+        self._connections: Set[Connection] = set()
+        self._closing = False
+
+    async def start(self) -> Tuple[str, int]:
+        """Listen; gives the address. Raises ConfigError (see check_bind) or OSError."""
+        check_bind(self._config)
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Connection(self._limits, self._accept),
+            self._config.host, self._config.port, backlog=512)
+        return self._server.sockets[0].getsockname()[:2]
+
+    async def close(self, grace: float) -> None:
+        """Stop accepting at once; answers may finish for `grace` seconds (R12)."""
+        self._closing = True
+        self._server.close()
+        for conn in self._connections:
+            if conn.idle:
+                conn.transport.close()
+        await self._wait(grace)
+        for conn in self._connections:
+            if not conn.closing:
+                conn.task.cancel()
+        await self._wait(self._limits.linger)
+        for conn in self._connections:
+            conn.transport.abort()
+        await self._wait(self._limits.linger)
+
+    async def _wait(self, seconds: float) -> None:
+        if self._connections:
+            await asyncio.wait([c.task for c in self._connections], timeout=seconds)
+
+    def _accept(self, conn: Connection) -> asyncio.Task[None]:
+        self._connections.add(conn)
+        task = asyncio.get_running_loop().create_task(self._serve(conn))
+        task.add_done_callback(lambda _: self._connections.discard(conn))
+        return task
+
+    async def _serve(self, conn: Connection) -> None:
+        try:
+            if len(self._connections) > self._limits.connections:
+                full = ProxyError("too many connections", status=503, retry_after="1")
+                await Responder(conn).send(*error_answer(full, ""))
+            else:
+                while await self._exchange(conn) and not self._closing:
+                    pass
+        finally:
+            await conn.close()
+
+    async def _exchange(self, conn: Connection) -> bool:
+        """Answer one request; False when the connection ends with it."""
+        out, path, body = Responder(conn), "", Body(None)
+        try:
+            head = await self._read_head(conn)
+            if head is None:
+                return False
+            out = Responder(conn, head, _cors_pairs(head, self._config))
+            path = head.path
+            body = request_framing(head, self._config.max_body_mb << 20)
+            guard(head, self._config, conn.port)
+            content = await self._read_body(conn, head, body)
+        except ProxyError as exc:
+            log_event("info", "request_refused", status=exc.status, peer=conn.peer,
+                      path=ascii(path)[:60], error=ascii(str(exc))[:100])
+            out.keep = out.keep and body.done  # nobody reads what is left of it
+            await out.send(*error_answer(exc, path))
+            return out.keep
+        out.keep = out.keep and not self._closing
+        if _is_preflight(head):
+            await out.send(204, [])
+        else:
+            await self._dispatch(conn, out, Request(
+                head.method, path, head.query, head.headers, content, conn.peer))
+        return out.keep
+
+    async def _read_head(self, conn: Connection) -> Optional[RequestHead]:
+        reader = HeadReader()
+        conn.idle = True
+        data = await conn.read(self._limits.idle)
+        conn.idle = False
+        due = time.monotonic() + self._limits.head
+        while data:
+            head = reader.feed(data)
+            if head is not None:
+                conn.unread(reader.rest)
+                return parse_request_head(head)
+            data = await conn.read(due - time.monotonic())
+            if data is None:
+                raise ProtocolError("the request head took too long", status=408)
+        return None
+
+    async def _read_body(
+            self, conn: Connection, head: RequestHead, body: Body) -> bytes:
+        expected = head.headers.get("expect", "").lower()
+        if expected and head.version != "1.0":  # RFC 9110 10.1.1
+            if expected != "100-continue":
+                raise ProtocolError("unknown expectation", status=417)
+            if not body.done:
+                await conn.write(encode_response_head(100, []))
+        began, size, pieces = time.monotonic(), 0, []
+        while not body.done:
+            due = began + self._limits.body + size / BODY_RATE
+            data = await conn.read(min(self._limits.body, due - time.monotonic()))
+            if data is None:
+                raise ProtocolError("the request body took too long", status=408)
+            if not data:
+                body.eof()
+            pieces.append(body.feed(data))
+            size += len(data)
+        conn.unread(body.rest)
+        return b"".join(pieces)
+
+    async def _dispatch(
+            self, conn: Connection, out: Responder, request: Request) -> None:
+        failure = None
+        conn.busy = True
+        try:
+            await self._handler(request, out)
+            if not out.started:
+                raise RuntimeError("the handler gave no answer")
+        except asyncio.CancelledError:  # a shutdown, or nobody is there to read this
+            out.keep = False
+            if not out.started:
+                away = ProxyError("the proxy is shutting down; try again.", status=503)
+                await out.send(*error_answer(away, request.path))
+            raise
+        except ProxyError as exc:
+            failure = exc
+        except Exception:  # a bug must cost one answer, not the server
+            LOG.error("handler_failed: %s", ascii(request.path)[:80], exc_info=True)
+            failure = ProxyError("this is a bug of the proxy; its log has the details.")
+        finally:
+            conn.busy = False
+        if failure is not None and not out.started:
+            await out.send(*error_answer(failure, request.path))
+        elif failure is not None:
+            conn.transport.abort()  # so that nobody takes it for a regular end
+        out.keep = out.keep and out.ended
+
+
+# ============================================================================
+# 16. GitHub sign-in
+# ============================================================================
+# The device flow, the Copilot token and the one file that keeps them (UPSTREAM 2-3,
+# RELIABILITY R7, R8).                                        uses: 1, 2, 3, 4, 14
+# Contract: many callers, one exchange; a failed exchange never deletes the GitHub
+# token and is never tried in a loop; GITHUB_TOKEN is never written to disk.
+
+LOGIN_HINT = ("run `python copilot_proxy.py login`, or POST /auth/login and enter the "
+              "code it answers with")
+MAX_TOKEN_FILE = 64 * 1024  # ours has about 1 KB; anything larger is not ours
+
+
+class TokenStore:
+    """The token file: `{"githubToken", "copilotToken", "savedAt"}`, mode 0600."""
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.abspath(os.path.expanduser(path))
+
+    def load(self) -> JSON:
+        """The file's object; {} when there is none or it cannot be trusted."""
+        try:
+            return self._read()
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as exc:
+            log_event("warn", "token_file_ignored", path=self.path, reason=str(exc))
+            return {}
+
+    def _read(self) -> JSON:
+        # O_NOFOLLOW: a symlink could point the login at another user's file.
+        # O_NONBLOCK: a FIFO in its place must not hang the start.
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        with open(os.open(self.path, flags), "rb") as file:
+            info = os.fstat(file.fileno())
+            if not stat.S_ISREG(info.st_mode) or os.path.islink(self.path):
+                raise ValueError("not a regular file")
+            if hasattr(os, "getuid"):  # Windows has no owners and modes of this kind
+                if info.st_uid != os.getuid():
+                    raise ValueError("it belongs to another user")
+                if info.st_mode & 0o077:
+                    os.fchmod(file.fileno(), 0o600)
+                    log_event("warn", "token_file_mode_repaired", path=self.path)
+            raw = file.read(MAX_TOKEN_FILE + 1)
+        obj = loads(raw) if len(raw) <= MAX_TOKEN_FILE else None
+        if not isinstance(obj, dict):
+            raise ValueError("not a token file")
+        return obj
+
+    def save(self, obj: JSON) -> None:
+        """Replace the file in one step; a failure is logged, the login goes on."""
+        temporary = ""
+        try:
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+            handle, temporary = tempfile.mkstemp(  # mkstemp makes it 0600
+                prefix=".copilot-", dir=os.path.dirname(self.path))
+            with open(handle, "wb") as file:
+                file.write(dumps(obj))
+                file.flush()
+                os.fsync(file.fileno())  # else a crash can leave an empty new file
+            os.replace(temporary, self.path)
+        except OSError as exc:
+            log_event("error", "token_file_not_saved", path=self.path, reason=str(exc))
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+    def clear(self) -> None:
+        """Delete the file."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+
+class CopilotToken(NamedTuple):
+    """What the exchange gives: a token for half an hour and where to use it."""
+
+    token: str
+    api: str         # inference host, COPILOT_API_URL already applied
+    proxy: str       # autocomplete host
+    expires_at: int  # unix seconds, for people; the life is kept on the monotonic clock
+    sku: str = ""
+
+
+# UPSTREAM 3.4: notification_id -> what the person can do.
+NOTIFICATIONS = {
+    "no_copilot_access": "This account has no Copilot subscription",
+    "not_signed_up": "This account has no Copilot subscription",
+    "subscription_ended": "The Copilot subscription has ended; renew it",
+    "expired_coupon": "The Copilot subscription has ended; renew it",
+    "revoked_coupon": "The Copilot subscription has ended; renew it",
+    "billing_locked": "GitHub reports a billing problem; settle it",
+    "enterprise_managed_user_account": "Your organisation has not given this account "
+                                       "Copilot; ask its administrator",
+    "feature_flag_blocked": "GitHub has blocked this account; contact GitHub Support",
+    "spammy_user": "GitHub has blocked this account; contact GitHub Support",
+    "access_revoked": "GitHub has blocked this account; contact GitHub Support",
+    "trade_restricted": "Copilot is not available in this country",
+    "trade_restricted_country": "Copilot is not available in this country",
+    "snippy_not_configured": "Choose a setting for suggestions that match public code",
+    "codespaces_demo_inactive": "The Copilot demo has ended",
+    "go_http_client": "GitHub refused the program's User-Agent; set "
+                      "COPILOT_PLUGIN_VERSION to a current version",
+    "programmatic_token_generation": "GitHub saw too many token requests; stop, and try "
+                                     "again in an hour",
+    "server_error": "GitHub has a problem; try again in a moment",
+}
+# UPSTREAM 2.2: what ends the wait for a code.
+DEVICE_FAILURES = {
+    "expired_token": "The code has expired; start again.",
+    "access_denied": "The sign-in was cancelled on GitHub; start again if that was not "
+                     "you.",
+    "device_flow_disabled": "GitHub or your tenant has switched the device flow off; "
+                            "set GITHUB_TOKEN instead.",
+    "incorrect_client_credentials": "GitHub does not know this app; check "
+                                    "GITHUB_COPILOT_CLIENT_ID.",
+}
+TOKEN_PREFIXES = {
+    "ghp_": "a classic personal access token, which Copilot does not take",
+    "github_pat_": "a fine-grained personal access token, which Copilot does not take",
+    "ghs_": "an Actions or App installation token, which Copilot does not take",
+    "gho_": "an OAuth token of an app that may have no Copilot access",
+}
+
+
+def exchange_error(status: int, headers: Mapping[str, str], body: bytes,
+                   env_token: str) -> ProxyError:
+    """Tell the failures of the token exchange apart (UPSTREAM 3.4)."""
+    try:
+        obj = loads_object(body)
+    except BadRequest:
+        obj = {}
+    details = obj.get("error_details")
+    kind = details.get("notification_id") if isinstance(details, dict) else None
+    if status == 403 and kind:
+        # The envelope's own message names the account: shown to nobody, logged nowhere.
+        # "no_copilot_access" may offer Copilot Free.
+        text = NOTIFICATIONS.get(str(kind), "GitHub refuses Copilot to this account")
+        free = "; Copilot Free is open to it" if obj.get("can_signup_for_limited") else ""
+        return Forbidden("%s%s. See github.com/settings/copilot (%s)." % (
+            text, free, str(kind)[:60]), should_retry=False)
+    exc = upstream_error(status, headers, body)
+    prefix = next((p for p in TOKEN_PREFIXES if env_token.startswith(p)), "")
+    if prefix and status in (401, 403, 404) and "rate limit" not in str(exc).lower():
+        return AuthRequired("GITHUB_TOKEN is %s; unset it and %s." % (
+            TOKEN_PREFIXES[prefix], LOGIN_HINT))
+    if status == 401:
+        return AuthRequired("GitHub no longer accepts the sign-in; %s." % LOGIN_HINT)
+    if status == 404:
+        return Forbidden("GitHub knows no Copilot for this account here; check "
+                         "GITHUB_URL, or sign in with another account.")
+    if not headers.get("x-github-request-id"):  # UPSTREAM 3.4, last row
+        return UpstreamError("%s This answer is not from GitHub: a company proxy or "
+                             "firewall may be in the way." % exc, status=502)
+    return exc
+
+
+class CopilotAuth:
+    """Who is signed in, and a valid Copilot token for whoever asks."""
+
+    def __init__(self, config: Config, pool: ConnectionPool, store: TokenStore,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self._config, self._pool, self._store, self._clock = config, pool, store, clock
+        saved = {} if config.github_token else store.load()
+        self._github = config.github_token or _saved_token(saved.get("githubToken"))
+        self._token: Optional[CopilotToken] = None
+        self._refresh_at = self._valid_until = self._minted_at = 0.0
+        self._adopt_saved(saved.get("copilotToken"))
+        self._exchange: Optional[asyncio.Future[CopilotToken]] = None
+        self._failure: Optional[ProxyError] = None
+        self._failures, self._retry_at = 0, 0.0
+        self._code: JSON = {}  # the pending device code, as GitHub gave it
+        self._code_until = 0.0
+        self._poll: Optional[asyncio.Future[None]] = None
+        self._login_error = ""
+
+    # -- the GitHub token ----------------------------------------------------
+
+    def github_token(self) -> str:
+        """The long-lived token; raises AuthRequired when nobody is signed in."""
+        if not self._github:
+            raise AuthRequired("nobody is signed in to GitHub: %s." % LOGIN_HINT)
+        return self._github
+
+    def headers(self) -> List[Tuple[str, str]]:
+        """The headers for GitHub's own API; raises AuthRequired."""
+        return [("authorization", "token " + self.github_token()),
+                ("accept", "application/json"), ("x-github-api-version", "2025-04-01"),
+                ("user-agent", user_agent(self._config)),
+                ("editor-version", self._config.copilot_editor_version),
+                ("editor-plugin-version", self._config.copilot_plugin_version)]
+
+    def status(self) -> JSON:
+        """`GET /auth/status`."""
+        if self._github:
+            return {"status": "authenticated",
+                    "expiresAt": self._token.expires_at if self._token else None}
+        error = {"error": self._login_error} if self._login_error else {}
+        return {"status": "unauthenticated", **error}
+
+    def logout(self) -> JSON:
+        """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
+        self._forget_code("")
+        self._store.clear()
+        self._token = self._failure = None
+        self._github = self._config.github_token
+        note = {"note": "GITHUB_TOKEN is set in the environment and stays in use; "
+                        "unset it and restart."} if self._github else {}
+        return {"status": "logged_out", **note}
+
+    async def close(self) -> None:
+        """Stop polling and exchanging."""
+        for task in (self._poll, self._exchange):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+
+    # -- the device flow (RFC 8628, UPSTREAM 2) ------------------------------
+
+    async def login(self) -> JSON:
+        """Give the pending code, or ask GitHub for one and begin to poll."""
+        if self._github and not isinstance(self._failure, AuthRequired):
+            return {"status": "authenticated"}
+        if self._poll is None:
+            self._login_error = ""
+            self._poll = asyncio.ensure_future(self._sign_in())
+        while not self._code and not self._poll.done():
+            await asyncio.wait([self._poll], timeout=0.02)
+        if not self._code:
+            error, self._login_error = self._login_error, ""
+            raise UpstreamError(error or "the sign-in could not be started")
+        return {"verification_uri": self._code["verification_uri"],
+                "user_code": self._code["user_code"],
+                "expires_in": max(0, int(self._code_until - self._clock())),
+                "interval": self._code["interval"], "status": "pending_verification"}
+
+    def check(self) -> JSON:
+        """`POST /auth/check`: where the sign-in stands; never talks to GitHub."""
+        if self._github:
+            return {"status": "authenticated"}
+        if self._code:
+            return {"status": "pending_verification"}
+        return {"status": "unauthenticated", "error": self._login_error or (
+            "no sign-in is under way: %s" % LOGIN_HINT)}
+
+    async def wait_for_login(self) -> bool:
+        """Wait until the pending code is used or dead; True = signed in."""
+        if self._poll is not None:
+            await asyncio.wait([self._poll])
+        return bool(self._github)
+
+    async def _sign_in(self) -> None:
+        """Get a code and poll until it is used: one task, so never two polls at once."""
+        try:
+            code = await self._oauth("/login/device/code", {"scope": "read:user"})
+            if not all(isinstance(code.get(k), str) for k in (
+                    "device_code", "user_code", "verification_uri")):
+                raise UpstreamError(_oauth_failure(code))
+            code["interval"] = max(1, count(code.get("interval")) or 5)
+            self._code_until = self._clock() + (count(code.get("expires_in")) or 900)
+            self._code = code
+            token = await self._poll_for_token(code)
+        except ProxyError as exc:
+            log_event("warn", "login_failed", reason=str(exc))
+            self._forget_code(str(exc))
+            return
+        self._github, self._failure, self._token = token, None, None
+        self._forget_code("")
+        self._store.save({"githubToken": token, "copilotToken": None,
+                          "savedAt": int(time.time() * 1000)})
+        log_event("info", "login_completed")
+
+    async def _poll_for_token(self, code: JSON) -> str:
+        interval = code["interval"]
+        while True:
+            await asyncio.sleep(interval)  # also before the first poll (RFC 8628 3.5)
+            if self._clock() >= self._code_until:
+                raise UpstreamError(DEVICE_FAILURES["expired_token"])
+            try:
+                reply = await self._oauth("/login/oauth/access_token", {
+                    "device_code": code["device_code"],
+                    "grant_type": "urn:ietf:params:oauth:grant-type:device_code"})
+            except UpstreamError:
+                continue  # the network may come back before the code expires
+            token, error = reply.get("access_token"), reply.get("error")
+            if isinstance(token, str) and token:
+                return token
+            if error == "slow_down":
+                interval = code["interval"] = max(
+                    count(reply.get("interval")), interval + 5)
+            elif error != "authorization_pending":
+                raise UpstreamError(_oauth_failure(reply))
+
+    async def _oauth(self, path: str, fields: JSON) -> JSON:
+        body = dumps({"client_id": self._config.github_copilot_client_id, **fields})
+        response = await self._pool.request(
+            "POST", self._config.github_url + path,
+            [("accept", "application/json"), ("content-type", "application/json"),
+             ("user-agent", user_agent(self._config))],
+            body, head_timeout=30.0, idle_timeout=30.0)  # UPSTREAM 2.2: 30 s
+        raw = await response.read_all(MAX_TOKEN_FILE)
+        try:
+            return loads_object(raw)
+        except BadRequest:
+            raise UpstreamError("GitHub answered the sign-in with status %d and no JSON."
+                                % response.status) from None
+
+    def _forget_code(self, error: str) -> None:
+        if self._poll is not None and self._poll is not _current_task():
+            self._poll.cancel()
+        self._code, self._poll, self._login_error = {}, None, error
+
+    # -- the Copilot token (UPSTREAM 3) --------------------------------------
+
+    async def token(self) -> CopilotToken:
+        """A valid Copilot token; raises AuthRequired, Forbidden or UpstreamError.
+
+        A token within 5 minutes of its end is still given out while its successor is
+        fetched; only an expired one makes callers wait, all on the same exchange.
+        """
+        self.github_token()
+        now = self._clock()
+        if self._token is not None and now < self._refresh_at:
+            return self._token
+        if self._exchange is None and now >= self._retry_at:
+            self._exchange = asyncio.ensure_future(self._renew())
+        if self._token is not None and now < self._valid_until:
+            return self._token
+        if self._exchange is None:
+            assert self._failure is not None  # _retry_at is only set with it
+            raise self._failure
+        # Shielded: a waiter that is cancelled must not take the others down.
+        return await asyncio.shield(self._exchange)
+
+    def invalidate(self, token: str) -> bool:
+        """The upstream refused `token`; True = asking again may give another one.
+
+        A token that was minted in answer to a refusal and is refused within 30 s is
+        kept: minting in a loop gets accounts blocked (UPSTREAM 3.4, 19).
+        """
+        if self._token is None or self._token.token != token:
+            return True
+        if self._clock() - self._minted_at < 30.0:
+            return False
+        self._token = None
+        return True
+
+    async def _renew(self) -> CopilotToken:
+        try:
+            fresh = await self._mint()
+        except ProxyError as exc:
+            self._failures += 1
+            # 1, 2, 4 ... 60 s; a dead login or a refused account waits the longest.
+            self._retry_at = self._clock() + (60.0 if exc.status in (401, 403) else min(
+                60.0, 2.0 ** (self._failures - 1)))
+            self._failure = exc
+            log_event("warn", "copilot_token_failed", status=exc.status, reason=str(exc))
+            raise
+        finally:
+            self._exchange = None
+        return fresh
+
+    async def _mint(self) -> CopilotToken:
+        response = await self._pool.request(
+            "GET", self._config.github_api_url + "/copilot_internal/v2/token",
+            self.headers(), head_timeout=15.0, idle_timeout=15.0)
+        raw = await response.read_all(MAX_TOKEN_FILE)
+        if response.status != 200:
+            raise exchange_error(
+                response.status, response.headers, raw, self._config.github_token)
+        try:
+            reply = loads_object(raw)
+        except BadRequest:
+            reply = {}
+        if not isinstance(reply.get("token"), str) or not reply["token"]:
+            raise UpstreamError("GitHub's answer holds no Copilot token; try again later.")
+        self._adopt(reply, count(reply.get("refresh_in")) or 1500)
+        if not self._config.github_token:
+            self._store.save({"githubToken": self._github, "copilotToken": {
+                key: reply[key] for key in SAVED_FIELDS if key in reply},
+                "savedAt": int(time.time() * 1000)})
+        assert self._token is not None
+        return self._token
+
+    def _adopt(self, reply: JSON, refresh_in: float) -> None:
+        """Use a token for refresh_in + 60 s from now, whatever its clock says."""
+        now = self._clock()
+        life = min(max(refresh_in, 60.0), 86400.0) + 60.0
+        self._minted_at, self._valid_until = now, now + life
+        self._refresh_at = now + max(life - 300.0, life / 2)
+        self._failures, self._retry_at, self._failure = 0, 0.0, None
+        self._token = CopilotToken(
+            reply["token"], *_endpoints(self._config, reply),
+            int(time.time() + life), str(reply.get("sku") or ""))
+
+    def _adopt_saved(self, saved: Any) -> None:
+        """Take over a token from the file while it is surely good, to save a mint."""
+        if not isinstance(saved, dict) or not isinstance(saved.get("token"), str):
+            return
+        left = count(saved.get("expires_at")) - time.time()
+        if 360 < left <= 3600:  # a longer life means that the clock is wrong
+            self._adopt(saved, left - 60.0)
+            self._minted_at = -1e9  # it may be refused and renewed at once
+
+
+SAVED_FIELDS = ("token", "expires_at", "refresh_in", "endpoints", "sku")
+
+
+def _saved_token(value: Any) -> str:
+    if isinstance(value, dict):
+        value = value.get("access_token") or value.get("token")
+    return value if isinstance(value, str) and value.isascii() else ""
+
+
+def _oauth_failure(reply: JSON) -> str:
+    error = str(reply.get("error") or "unknown")[:80]
+    return DEVICE_FAILURES.get(error) or "GitHub refuses the sign-in: %s (%s)." % (
+        str(reply.get("error_description") or "no reason given")[:200], error)
+
+
+def _current_task() -> Optional[asyncio.Task[Any]]:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+def _endpoints(config: Config, reply: JSON) -> Tuple[str, str]:
+    """Inference and autocomplete host, in the order of UPSTREAM 1.1."""
+    named = reply.get("endpoints")
+    named = named if isinstance(named, dict) else {}
+    hint = re.search(r"proxy-ep=proxy\.([\w.-]+)", reply["token"])
+    tenant = config.github_url.partition("://")[2]
+    api = (config.copilot_api_url or _https(named.get("api"))
+           or ("https://api." + hint.group(1) if hint else "")
+           or ("https://copilot-api." + tenant if tenant.endswith(".ghe.com") else "")
+           or "https://api.githubcopilot.com")
+    proxy = (_https(named.get("proxy"))
+             or ("https://proxy." + hint.group(1) if hint else "")
+             or "https://copilot-proxy.githubusercontent.com")
+    return api, proxy
+
+
+def _https(value: Any) -> str:
+    """An endpoint that may be sent a token: https, or http on loopback for tests."""
+    ok = isinstance(value, str) and re.fullmatch(
+        r"https://[\w.-]+(:\d{1,5})?/?|http://(127\.0\.0\.1|localhost)(:\d{1,5})?/?",
+        value)
+    return value.rstrip("/") if ok else ""
+
+
+def user_agent(config: Config) -> str:
+    """GitHubCopilotChat/<version>: a generic one is refused (UPSTREAM 3.4)."""
+    return "GitHubCopilotChat/" + config.copilot_plugin_version.rpartition("/")[2]
+
+
+# ============================================================================
+# 17. Copilot upstream
+# ============================================================================
+# The one place that knows Copilot's headers and paths: send, retry, catalogue, quota,
+# and who pays for a request (UPSTREAM 4-7, 12, 15).    uses: 1-4, 6, 7, 13, 14, 16
+# Contract: send() gives a 2xx answer or raises a ProxyError; nothing is sent again once
+# a byte of an answer was handed out; one exchange for many callers.
+
+MODELS, EMBEDDINGS, COUNT_TOKENS = "/models", "/embeddings", MESSAGES + "/count_tokens"
+ENGINES = "/v1/engines/"  # the autocomplete host's paths (UPSTREAM 14)
+MAX_ERROR = 64 * 1024
+MAX_CATALOGUE = 16 * 1024 * 1024
+
+
+def engine_path(engine: str) -> str:
+    """The path of the legacy autocomplete service for one engine."""
+    return "%s%s/completions" % (ENGINES, urllib.parse.quote(engine, safe=""))
+
+
+# Openai-Intent sways Copilot's content filter, so it follows official clients (5.1).
+INTENTS = {MESSAGES: "messages-proxy", COUNT_TOKENS: "messages-proxy",
+           MODELS: "model-access", CHAT: "conversation-agent",
+           RESPONSES: "conversation-agent", EMBEDDINGS: "conversation-other"}
+
+
+def copilot_headers(config: Config, token: str, endpoint: str,
+                    request_id: str) -> List[Tuple[str, str]]:
+    """What every request on the inference host carries (UPSTREAM 5.1)."""
+    intent = INTENTS.get(endpoint, "copilot-ghost")
+    pairs = [
+        ("authorization", "Bearer " + token),
+        ("user-agent", user_agent(config)),
+        ("editor-version", config.copilot_editor_version),
+        ("editor-plugin-version", config.copilot_plugin_version),
+        ("copilot-integration-id", "vscode-chat"),
+        ("x-github-api-version", config.copilot_api_version),
+        ("openai-intent", intent), ("x-interaction-type", intent),
+        ("x-request-id", request_id), ("x-agent-task-id", request_id)]
+    if endpoint.startswith(ENGINES):
+        pairs.append(("openai-organization", "github-copilot"))
+    return pairs if endpoint == MODELS else [
+        *pairs, ("content-type", "application/json")]
+
+
+FORWARDED = re.compile(
+    r"(?:x-)?request-id|retry-after|x-github-request-id|x-copilot-service-request-id"
+    r"|x-ratelimit-exceeded|x-(?:quota-snapshot|usage-ratelimit)-.+")
+
+
+def forward_headers(headers: Iterable[Tuple[str, str]]) -> List[Tuple[str, str]]:
+    """What the client may see of the upstream's headers (UPSTREAM 5.3, 6.3)."""
+    return [pair for pair in headers if FORWARDED.fullmatch(pair[0])]
+
+
+IMAGE = re.compile(rb'"type"\s*:\s*"(?:image|image_url|input_image)"')
+
+
+def has_image(body: bytes) -> bool:
+    """Whether an image is anywhere in it, for Copilot-Vision-Request (UPSTREAM 5.1).
+
+    Inside a JSON string the quotes would be escaped, so text about images is no match.
+    """
+    return b"image" in body and IMAGE.search(body) is not None
+
+
+# -- who pays: `user` once for what a person typed, `agent` for the rest (SPEC 11) 
+
+
+class Initiator(NamedTuple):
+    """The X-Initiator of a request; `key` names the prompt that it answers."""
+
+    who: str
+    key: Hashable = None
+
+
+AGENT = Initiator("agent")
+
+
+def _items(body: JSON) -> List[Any]:
+    items = body.get("messages") or body.get("input")
+    return items if isinstance(items, list) else [{"role": "user", "content": items}]
+
+
+def _last_item(body: JSON) -> JSON:
+    """The last message or item; instructions may follow it (CLIENTS 1)."""
+    for item in reversed(_items(body)):
+        if isinstance(item, dict) and item.get("role") not in ("system", "developer"):
+            return item
+    return {"role": "user"}
+
+
+def _is_typed(item: JSON) -> bool:
+    """A person's message: no tool result in it, whatever text stands beside that."""
+    content = item.get("content")
+    parts = [part for part in (content if isinstance(content, list) else ())
+             if isinstance(part, dict)]
+    if item.get("role") != "user" or any(p.get("type") == "tool_result" for p in parts):
+        return False
+    text = content if isinstance(content, str) else " ".join(
+        str(part.get("text")) for part in parts)
+    # The order to compact, given by Claude Code itself.
+    return not ("<summary>" in text and "summary of the conversation" in text)
+
+
+def _is_side_request(headers: Headers, body: JSON) -> bool:
+    """Claude Code's own questions: titles, probes, its web search (CLIENTS 1)."""
+    if not (headers.get("user-agent") or "").startswith("claude-cli/"):
+        return False
+    tools, thinking, config = [body.get(key) for key in (
+        "tools", "thinking", "output_config")]
+    if body.get("max_tokens") == 1:
+        return True
+    if not isinstance(thinking, dict) or thinking.get("type") != "disabled":
+        return False
+    if tools:
+        return "web_search_20" in dumps_text(tools)[:200]
+    return bool(isinstance(config, dict) and config.get("format")) or (
+        "title" in dumps_text(body.get("system")))
+
+
+def initiator(headers: Headers, body: JSON) -> str:
+    """`user` for a prompt that a person typed, and when in doubt; else `agent`."""
+    request_class = headers.get("x-claude-code-request-class") or "main"
+    if (request_class != "main" or headers.get("x-claude-code-agent-id")
+            or headers.get("x-claude-code-compaction")
+            or not _is_typed(_last_item(body)) or _is_side_request(headers, body)):
+        return "agent"
+    return "user"
+
+
+def prompt_key(headers: Headers, body: JSON, session: str) -> Hashable:
+    """Names a typed prompt, the same when a client repeats it; None = cannot tell.
+
+    Without a session of its own a client's same words may well be typed again.
+    """
+    prompt = headers.get("x-claude-code-prompt-id")
+    if prompt or not any(headers.get(name) for name in SESSION_HEADERS):
+        return prompt
+    return session, len(_items(body)), hash(dumps(_last_item(body)))
+
+
+# -- when to try again ---------------------------------------------------------
+
+RETRIED = {408: 1, 499: 2, 502: 2, 503: 2, 504: 2, 529: 2}  # SPEC 8; UPSTREAM 15.2
+LONGEST_WAIT = 8.0  # R6
+
+
+def retry_wait(exc: ProxyError, attempt: int, dice: float) -> Optional[float]:
+    """Seconds until the next try after `attempt` retries, None = give up; dice < 1."""
+    if (isinstance(exc, UpstreamTimeout)  # has cost 300 s already, and may be billed
+            or exc.should_retry is False or attempt >= RETRIED.get(exc.status, 0)):
+        return None
+    wait = 0.5 * 4 ** attempt * (1 + dice)
+    if exc.retry_after:  # a date, or long: the client decides
+        told = exc.retry_after
+        wait = max(wait, float(told)) if told.isdecimal() else LONGEST_WAIT + 1
+    return wait if wait <= LONGEST_WAIT else None
+
+
+def wants_new_token(exc: ProxyError) -> bool:
+    """Whether another Copilot token, or the host named with it, may help (15.2)."""
+    if not isinstance(exc, UpstreamError):
+        return False
+    said = exc.said.lower()
+    if exc.status == 401:  # one 401 is not about tokens, see room 12
+        return "does not belong to this connection" not in said
+    plain = not exc.code and not exc.kind and said.startswith("forbidden")
+    return exc.status == 421 or exc.status == 403 and plain  # a reasoned 403 is final
+
+
+# -- the account's quota (UPSTREAM 4) ------------------------------------------
+
+
+def _figure(value: Any) -> Optional[float]:
+    return value if type(value) in (int, float) else None
+
+
+def _snapshot(raw: JSON) -> JSON:
+    unlimited = raw.get("unlimited") is True
+    left = _figure(raw.get("quota_remaining"))
+    left = _figure(raw.get("remaining")) if left is None else left
+    permitted = raw.get("overage_permitted") is True
+    return {
+        "unlimited": unlimited, "overage_permitted": permitted,
+        "overage_count": _figure(raw.get("overage_count")) or 0,
+        "blocked": raw.get("has_quota") is False or not unlimited and not permitted
+        and left is not None and left <= 0,
+        **{key: None if unlimited else value for key, value in (
+            ("entitlement", _figure(raw.get("entitlement"))), ("remaining", left),
+            ("percent_remaining", _figure(raw.get("percent_remaining"))))}}
+
+
+def _free_snapshot(left: Any, total: Any) -> JSON:
+    known = _figure(left) is not None and _figure(total)
+    return _snapshot({"entitlement": total, "remaining": left,
+                      "percent_remaining": 100.0 * left / total if known else None})
+
+
+def parse_quota(reply: JSON) -> JSON:
+    """Read copilot_internal/user, whatever the plan and its billing."""
+    def table(key: str) -> JSON:
+        value = reply.get(key)
+        return value if isinstance(value, dict) else {}
+
+    raw = {name: value for name, value in table("quota_snapshots").items()
+           if isinstance(value, dict)}
+    by_tokens = [x.get("token_based_billing") is True for x in (reply, *raw.values())]
+    billing = "ai_credits" if any(by_tokens) else "premium_requests"
+    quotas = {billing if name == "premium_interactions" else name: _snapshot(value)
+              for name, value in raw.items()}
+    totals = table("monthly_quotas")  # Copilot Free on the old billing
+    for name, left in table("limited_user_quotas").items():
+        quotas.setdefault(name, _free_snapshot(left, totals.get(name)))
+    told = {ours: reply.get(theirs) for ours, theirs in (
+        ("login", "login"), ("plan", "copilot_plan"), ("sku", "access_type_sku"))}
+    return {**told, "billing": billing, "quotas": quotas,
+            "reset_date": reply.get("quota_reset_date")
+            or reply.get("limited_user_reset_date")}
+
+
+# -- sending -------------------------------------------------------------------
+
+
+class Cached:
+    """A value fetched on need, by one flight for all who wait; kept if that fails."""
+
+    def __init__(self, fetch: Callable[[], Awaitable[Any]], life: float,
+                 clock: Callable[[], float]) -> None:
+        self._fetch, self._life, self._clock = fetch, life, clock
+        self.value: Any = None
+        self._from = self._until = 0.0
+        self._flight: Optional[asyncio.Future[Any]] = None
+
+    async def get(self, *, refresh: bool = False) -> Any:
+        """The value; `refresh` asks again unless it is just half a minute old."""
+        until = min(self._until, self._from + 30.0) if refresh else self._until
+        if self.value is not None and self._clock() < until:
+            return self.value
+        if self._flight is None:
+            self._flight = asyncio.ensure_future(self._load())
+            # Retrieved even if every waiter has gone; else asyncio complains.
+            self._flight.add_done_callback(
+                lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._flight)
+
+    def forget(self) -> None:
+        """Drop the value; a flight under way still answers those who wait for it."""
+        self.value = self._flight = None
+
+    async def _load(self) -> Any:
+        try:
+            value = await self._fetch()
+            life = self._life
+        except ProxyError as exc:
+            value, life = self.value, 60.0  # no hammering of a broken upstream
+            if value is None or isinstance(exc, AuthRequired):
+                raise
+            log_event("warn", "refresh_failed", reason=str(exc))
+        finally:
+            current = self._flight is asyncio.current_task()
+            if current:
+                self._flight = None
+        if current:  # not forgotten meanwhile
+            self.value, self._from = value, self._clock()
+            self._until = self._from + life
+        return value
+
+
+class Outgoing(NamedTuple):
+    """One request to the inference host; no body = GET."""
+
+    endpoint: str
+    body: bytes = b""
+    who: str = ""
+    pairs: Tuple[Tuple[str, str], ...] = ()
+
+
+class CopilotClient:
+    """The signed-in account's Copilot."""
+
+    def __init__(self, config: Config, pool: ConnectionPool, auth: CopilotAuth,
+                 clock: Callable[[], float] = time.monotonic,
+                 sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._config, self._pool, self._auth = config, pool, auth
+        self._clock, self._sleep = clock, sleep
+        self._models = Cached(self._fetch_models, 600.0, clock)  # the official 10 min
+        self._quota = Cached(self._fetch_quota, 60.0, clock)
+        self._asked: Dict[Hashable, float] = {}  # prompts sent as `user`, and when
+
+    # -- what the account has --------------------------------------------------
+
+    async def models(self, refresh: bool = False) -> List[Model]:
+        """The catalogue; raises ProxyError when it was never to be had."""
+        return await self._models.get(refresh=refresh)
+
+    async def _fetch_models(self) -> List[Model]:
+        response = await self._send(Outgoing(MODELS))
+        raw = await response.read_all(MAX_CATALOGUE)
+        try:
+            models = parse_models(loads(raw))
+        except ValueError:
+            models = []
+        if not models:
+            raise UpstreamError("Copilot's list of models cannot be read; try again.")
+        return models
+
+    async def quota(self) -> JSON:
+        """The account's quota, at most a minute old."""
+        return await self._quota.get()
+
+    async def _fetch_quota(self) -> JSON:
+        response = await self._pool.request(
+            "GET", self._config.github_api_url + "/copilot_internal/user",
+            self._auth.headers(), head_timeout=30.0, idle_timeout=30.0)
+        if response.status != 200:
+            raise await self._refusal(response)
+        try:
+            return parse_quota(loads_object(await response.read_all(MAX_CATALOGUE)))
+        except BadRequest:
+            raise UpstreamError("GitHub's account page cannot be read.") from None
+
+    def account(self) -> JSON:
+        """What the last quota call told, {} before; asks nobody."""
+        return self._quota.value or {}
+
+    def forget(self) -> None:
+        """Another account may follow."""
+        self._models.forget()
+        self._quota.forget()
+
+    # -- requests ----------------------------------------------------------------
+
+    def initiator(self, headers: Headers, body: JSON, session: str) -> Initiator:
+        """Who pays; `agent` where a client repeats a prompt that has been answered to.
+
+        A try that was refused (429, 5xx) was not billed and does not count.
+        """
+        who, key = initiator(headers, body), prompt_key(headers, body, session)
+        recently = self._clock() - 900.0
+        repeated = key is not None and self._asked.get(key, recently) > recently
+        return AGENT if repeated else Initiator(who, key if who == "user" else None)
+
+    async def send(self, endpoint: str, body: bytes, model: Model, *,
+                   initiator: Initiator = AGENT, betas: Iterable[str] = (),
+                   headers: Headers = Headers()) -> Response:
+        """POST `body`; the answer's head has come and is 2xx. Raises ProxyError."""
+        extra = model.raw.get("request_headers")  # what this model wants (7.1)
+        pairs = [(name.lower(), value) for name, value in (
+            extra.items() if isinstance(extra, dict) else ())
+            if name.lower().startswith("x-") and isinstance(value, str)]
+        if endpoint == MESSAGES:
+            pairs.append(("anthropic-version",
+                          headers.get("anthropic-version") or "2023-06-01"))
+        if betas:
+            pairs.append(("anthropic-beta", ",".join(betas)))
+        response = await self._send(
+            Outgoing(endpoint, body, initiator.who, tuple(pairs)))
+        if initiator.key is not None:
+            self._asked[initiator.key] = self._clock()
+            if len(self._asked) > 1000:
+                del self._asked[next(iter(self._asked))]
+        return response
+
+    async def count_tokens(self, body: JSON, model: Model) -> int:
+        """The upstream's own count for a Messages request; free of charge."""
+        raw = dumps({**body, "model": model.id})
+        response = await self._send(Outgoing(COUNT_TOKENS, raw), patient=False)
+        told = loads_object(await response.read_all(MAX_ERROR))
+        return field(told, "input_tokens", int, default=0)
+
+    async def _send(self, outgoing: Outgoing, *, patient: bool = True) -> Response:
+        renewed, attempt = False, 0 if patient else 9
+        while True:
+            token = await self._auth.token()
+            try:
+                return await self._exchange(outgoing, token)
+            except ProxyError as exc:
+                if not renewed and wants_new_token(exc) and self._auth.invalidate(
+                        token.token):
+                    renewed = True
+                    continue
+                wait = retry_wait(exc, attempt, random.random())
+                if wait is None:
+                    raise
+                log_event("info", "upstream_retry", endpoint=outgoing.endpoint,
+                          status=exc.status, wait=round(wait, 2))
+                if outgoing.who and not isinstance(exc, ConnectFailed):
+                    # As the official client (6.1): what reached it may be billed.
+                    outgoing = outgoing._replace(who="agent")
+            attempt += 1
+            await self._sleep(wait)
+
+    async def _exchange(self, outgoing: Outgoing, token: CopilotToken) -> Response:
+        pairs = copilot_headers(self._config, token.token, outgoing.endpoint,
+                                str(uuid.uuid4()))
+        if outgoing.who:
+            pairs.append(("x-initiator", outgoing.who))
+        if has_image(outgoing.body):  # else not: an organisation may forbid vision
+            pairs.append(("copilot-vision-request", "true"))
+        taken = [name for name, _ in pairs]
+        pairs += [pair for pair in outgoing.pairs if pair[0] not in taken]
+        base = token.proxy if outgoing.endpoint.startswith(ENGINES) else token.api
+        response = await self._pool.request(
+            "POST" if outgoing.body else "GET", base + outgoing.endpoint, pairs,
+            outgoing.body, head_timeout=300.0 if outgoing.who else 30.0,
+            idle_timeout=self._config.idle_timeout)
+        if 200 <= response.status < 300:
+            return response
+        raise await self._refusal(response)
+
+    async def _refusal(self, response: Response) -> ProxyError:
+        """Read an error answer; a long or cut body still tells its status."""
+        pieces: List[bytes] = []
+        try:
+            while sum(map(len, pieces)) < MAX_ERROR:
+                pieces.append(await response.read())
+                if not pieces[-1]:
+                    break
+        except UpstreamError as exc:
+            log_event("debug", "error_body_cut", reason=str(exc))
+        finally:
+            response.close()
+        exc = upstream_error(response.status, response.headers, b"".join(pieces))
+        log_event("debug", "upstream_refused", status=response.status, code=exc.code,
+                  ids=dict(forward_headers(response.headers)))
+        return exc

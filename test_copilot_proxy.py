@@ -4957,3 +4957,1352 @@ def test_session_of(headers, user_id, session):
     ledger = cp.UsageLedger()
     ledger.record(found, "m", cp.TokenUsage(1), 0.0)
     assert ledger.reset(ledger.details()[0]["sessionId"]) == found
+
+
+# ============================================================================
+# 14. HTTP client
+# ============================================================================
+# Against raw servers: each answers its requests with a script of bytes, pauses (a
+# float), and the words below.
+
+STAY, RST, FIN = "wait for the client to go", "reset", "close"
+YES = [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"]
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class RawServer:
+    """Serves `answers` in order, the last one for ever, over any number of connections."""
+
+    def __init__(self, *answers, tls=None, host="127.0.0.1"):
+        self.answers, self.tls, self.host = list(answers), tls, host
+        self.connections, self.heads, self.bodies, self.tasks = 0, [], [], []
+
+    async def __aenter__(self):
+        self.gone = asyncio.Event()
+        self.server = await asyncio.start_server(self.talk, self.host, 0, ssl=self.tls)
+        self.port = self.server.sockets[0].getsockname()[1]
+        scheme = "https" if self.tls else "http"
+        self.url = "%s://%s:%d/x?y=1" % (scheme, "localhost" if self.tls else self.host, self.port)
+        return self
+
+    async def __aexit__(self, *exc):
+        self.server.close()
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    async def talk(self, reader, writer):
+        self.tasks.append(asyncio.current_task())  # gh-90467
+        self.connections += 1
+        try:
+            while await self.exchange(reader, writer):
+                pass
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self.gone.set()
+        finally:
+            writer.transport.abort() if writer.transport.is_closing() else writer.close()
+
+    async def exchange(self, reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"\r\ncontent-length: (\d+)", head.lower())
+        self.bodies.append(await reader.readexactly(int(length[1])) if length else b"")
+        self.heads.append(head)
+        for step in self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]:
+            if step is FIN:
+                return False
+            if step is RST:
+                writer.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                writer.transport.abort()
+                return False
+            if step is STAY:
+                await reader.read()
+                raise ConnectionError
+            if isinstance(step, float):
+                await asyncio.sleep(step)
+            else:
+                writer.write(step)
+                await writer.drain()
+        return True
+
+
+def in_a_loop(test):
+    """Make a test of an `async def`."""
+    def sync(**fixtures):
+        asyncio.run(asyncio.wait_for(test(**fixtures), 30))
+    sync.__name__, sync.__wrapped__ = test.__name__, test  # pytest asks for the parameters
+    return sync
+
+
+@contextlib.asynccontextmanager
+async def client(tls=None, *rest, **options):
+    pool = cp.ConnectionPool(tls, *rest, **options)
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+async def fetch(pool, url, limit=1 << 20, method="GET", body=b"", **timeouts):
+    response = await pool.request(method, url, [("x-test", "1")], body, **timeouts)
+    return response.status, await response.read_all(limit)
+
+
+GOOD_ANSWERS = [  # name, answer, body, whether the connection is used again
+    ("length", YES, b"ok", True),
+    ("chunked", [CHUNKED + b"2\r\nok\r\n0\r\n\r\n"], b"ok", True),
+    ("extension and trailer", [CHUNKED + b"2;a=b\r\nok\r\n0\r\nx: y\r\n\r\n"], b"ok", True),
+    ("one byte at a time", [bytes([b]) for b in CHUNKED + b"1\r\no\r\n1\r\nk\r\n0\r\n\r\n"],
+     b"ok", True),
+    ("interim answers", [b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\na: b\r\n\r\n"
+                         + YES[0]], b"ok", True),
+    ("no content", [b"HTTP/1.1 204 No Content\r\n\r\n"], b"", True),
+    ("until the end", [b"HTTP/1.1 200 OK\r\n\r\n", b"o", b"k", FIN], b"ok", False),
+    ("said close", [YES[0].replace(b"OK\r\n", b"OK\r\nConnection: close\r\n")], b"ok", False),
+    ("old", [YES[0].replace(b"1.1", b"1.0")], b"ok", False),
+    ("more than the body", [YES[0] + b"!"], b"ok", False),
+    ("unasked bytes later", [YES[0], 0.005, b"HTTP/1.1 408 Late\r\n\r\n"], b"ok", False),
+]
+
+
+@pytest.mark.parametrize("name, answer, body, kept", GOOD_ANSWERS)
+@in_a_loop
+async def test_client_reads_answer(name, answer, body, kept):
+    async with RawServer(answer, YES) as server, client() as pool:
+        assert (await fetch(pool, server.url))[1] == body
+        await asyncio.sleep(0.02)
+        assert await fetch(pool, server.url) == (200, b"ok")
+        assert server.connections == (1 if kept else 2)
+
+
+BAD_ANSWERS = [  # name, answer, exact class, words of the message
+    ("cut length", [YES[0][:-1], FIN], "UpstreamError", "cut or garbled"),
+    ("cut chunk", [CHUNKED + b"5\r\nab", FIN], "UpstreamError", "cut or garbled"),
+    ("no last chunk", [CHUNKED + b"2\r\nok\r\n", FIN], "UpstreamError", "cut or garbled"),
+    ("bad chunk size", [CHUNKED + b"0x2\r\nok\r\n"], "UpstreamError", "cut or garbled"),
+    ("not http", [b"SSH-2.0-x\r\n\r\n"], "UpstreamError", "not proper HTTP"),
+    ("two framings", [CHUNKED[:-2] + b"Content-Length: 2\r\n\r\nok"], "UpstreamError", "HTTP"),
+    ("gzip", [CHUNKED[:-2] + b"Content-Encoding: gzip\r\n\r\n"], "UpstreamError", "gzip"),
+    ("many fields", [CHUNKED[:-2] + b"a: b\r\n" * 200 + b"\r\n"], "UpstreamError", "HTTP"),
+    ("large head", [CHUNKED[:-2] + b"a: " + b"b" * 70000], "UpstreamError", "HTTP"),
+    ("large body", [CHUNKED + b"400\r\n%b\r\n" % (b"x" * 1024), STAY], "UpstreamError", "over 99"),
+    ("nothing", [FIN], "ConnectFailed", "without an answer"),
+    ("nothing and reset", [RST], "ConnectFailed", "broke"),
+    ("half a head", [CHUNKED[:20], 0.005, FIN], "UpstreamError", "without an answer"),
+    ("reset in a body", [YES[0][:-1], 0.005, RST], "UpstreamError", "broke"),
+    ("reset is no end", [b"HTTP/1.1 200 OK\r\n\r\nok", 0.005, RST], "UpstreamError", "broke"),
+    ("silent", [STAY], "UpstreamTimeout", "sent nothing"),
+    ("slow head", [part for _ in range(99) for part in (b"HTTP/1.1 100 C\r\n\r\n", 0.01)],
+     "UpstreamTimeout", "sent nothing"),
+    ("silent body", [CHUNKED, b"2\r\nok\r\n", STAY], "UpstreamTimeout", "sent nothing"),
+]
+
+
+@pytest.mark.parametrize("name, answer, kind, words", BAD_ANSWERS)
+@in_a_loop
+async def test_client_reports_failure(name, answer, kind, words):
+    async with RawServer(answer) as server, client() as pool:
+        with pytest.raises(cp.UpstreamError) as caught:
+            await fetch(pool, server.url, 99, head_timeout=0.1, idle_timeout=0.03)
+        assert type(caught.value).__name__ == kind and caught.value.status in (502, 504)
+        assert words in str(caught.value) and "127.0.0.1" in str(caught.value)
+        assert len(server.heads) == 1  # never sent again by itself
+        if answer[-1] is STAY:
+            await asyncio.wait_for(server.gone.wait(), 1)
+
+
+@in_a_loop
+async def test_client_sends_what_it_should():
+    async with RawServer(YES) as server, client() as pool:
+        body = os.urandom(1 << 20)
+        assert await fetch(pool, server.url, method="POST", body=body) == (200, b"ok")
+        assert server.bodies == [body]
+        assert server.heads[0].decode().split("\r\n") == [
+            "POST /x?y=1 HTTP/1.1", "Host: 127.0.0.1:%d" % server.port,
+            "Accept-Encoding: identity", "x-test: 1", "Content-Length: 1048576", "", ""]
+        await fetch(pool, server.url, method="HEAD")
+        assert b"Content-Length" not in server.heads[1]
+        with pytest.raises(cp.ProxyError):
+            await pool.request("GET", server.url, [("a", "b\r\nc: d")])
+        for url in ("ftp://x/", "http:///x", "http://x:y/", "nonsense"):
+            with pytest.raises(cp.UpstreamError, match="not a usable"):
+                await pool.request("GET", url, [])
+
+
+@in_a_loop
+async def test_client_counts_of_connections():
+    async with RawServer(YES) as server, client() as pool:
+        for _ in range(20):
+            await fetch(pool, server.url)
+        assert server.connections == 1
+        await asyncio.gather(*[fetch(pool, server.url) for _ in range(5)])
+        await asyncio.gather(*[fetch(pool, server.url) for _ in range(5)])
+        assert server.connections == 5
+
+
+@in_a_loop
+async def test_client_idle_connections_age(monkeypatch):
+    assert cp.MAX_IDLE >= 75
+    monkeypatch.setattr(cp, "MAX_IDLE", 0.0)
+    async with RawServer(YES) as server, client() as pool:
+        await fetch(pool, server.url)
+        await fetch(pool, server.url)
+        await asyncio.wait_for(server.gone.wait(), 1)
+        assert server.connections == 2
+
+
+STALE = [  # the answers after a good first one; requests, connections and the outcome
+    ("closed while idle", [YES + [FIN], YES], 2, 2, None),
+    ("dies once", [YES, [RST], YES], 3, 2, None),
+    ("dies twice", [YES, [FIN], [FIN]], 3, 2, "ConnectFailed"),
+    ("half a head", [YES, [b"HTTP/1.1 2", 0.005, FIN], YES], 2, 1, "UpstreamError"),
+    ("too slow", [YES, [STAY], YES], 2, 1, "UpstreamTimeout"),
+]
+
+
+@pytest.mark.parametrize("name, answers, requests, connections, kind", STALE)
+@in_a_loop
+async def test_client_replays_once_and_only_unanswered(name, answers, requests, connections, kind):
+    async with RawServer(*answers) as server, client() as pool:
+        await fetch(pool, server.url)
+        await asyncio.sleep(0.01)
+        try:
+            assert await fetch(pool, server.url, head_timeout=0.2) == (200, b"ok")
+            outcome = None
+        except cp.UpstreamError as exc:
+            outcome = type(exc).__name__
+        assert outcome == kind
+        assert (len(server.heads), server.connections) == (requests, connections)
+
+
+@pytest.mark.parametrize("answer", [[STAY], [CHUNKED, STAY], [CHUNKED + b"2\r\nok\r\n", STAY]])
+@in_a_loop
+async def test_client_cancelled_closes_the_socket_at_once(answer):
+    async with RawServer(answer) as server, client() as pool:
+        task = asyncio.ensure_future(fetch(pool, server.url))
+        await asyncio.sleep(0.03)
+        task.cancel()
+        started = time.monotonic()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.wait_for(server.gone.wait(), 1)
+        assert time.monotonic() - started < 0.5
+
+
+@in_a_loop
+async def test_client_response_closed_is_never_a_success():
+    until_end = [b"HTTP/1.1 200 OK\r\n\r\nok", STAY]
+    async with RawServer(until_end) as server, client() as pool:
+        response = await pool.request("GET", server.url, [])
+        assert await response.read() == b"ok"
+        waiting = asyncio.ensure_future(response.read())
+        await asyncio.sleep(0)
+        response.close()
+        response.close()
+        for read in (waiting, response.read()):
+            with pytest.raises(cp.UpstreamError):
+                await read
+        await asyncio.wait_for(server.gone.wait(), 1)
+
+
+@pytest.mark.parametrize("rest, connections", [
+    ([b"0\r\n\r\n"], 1), ([0.01, b"0\r\n\r\n"], 1), ([0.01, b"1\r\nx\r\n", STAY], 2), ([STAY], 2)])
+@in_a_loop
+async def test_client_finish_keeps_what_ends_in_time(rest, connections):
+    async with RawServer([CHUNKED + b"2\r\nok\r\n"] + rest, YES) as server, client() as pool:
+        response = await pool.request("GET", server.url, [])
+        assert await response.read() == b"ok"
+        await response.finish(0.1)
+        await fetch(pool, server.url)
+        assert server.connections == connections
+
+
+@in_a_loop
+async def test_client_slow_reader_holds_the_upstream_back():
+    sent = []
+
+    def steps():
+        yield CHUNKED
+        for _ in range(200):
+            sent.append(1)
+            yield b"10000\r\n" + b"x" * 65536 + b"\r\n"
+        yield b"0\r\n\r\n"
+    async with RawServer(steps()) as server, client() as pool:
+        response = await pool.request("GET", server.url, [], idle_timeout=1)
+        await asyncio.sleep(0.05)
+        assert len(sent) < 150, "13 MB on the way"
+        assert len(await response.read_all(1 << 24)) == 200 << 16
+
+
+@pytest.mark.parametrize("pauses", [0, 2])
+@in_a_loop
+async def test_client_idle_timeout_counts_from_the_last_byte_and_only_while_waiting(pauses):
+    drip = [part for _ in range(8) for part in (0.02, b"2\r\nok\r\n")]
+    async with RawServer([CHUNKED] + drip + [b"0\r\n\r\n"]) as server, client() as pool:
+        response = await pool.request("GET", server.url, [], idle_timeout=0.08)
+        assert await response.read() == b"ok"
+        for _ in range(pauses):
+            await asyncio.sleep(0.05)
+        assert await response.read_all(99) == b"ok" * 7
+
+
+@in_a_loop
+async def test_client_reaches_ipv6():
+    try:
+        server = await RawServer(YES, host="::1").__aenter__()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    async with client() as pool:
+        url = "http://[::1]:%d/" % server.port
+        assert await fetch(pool, url) == (200, b"ok")
+        assert b"\r\nHost: [::1]:%d\r\n" % server.port in server.heads[0]
+    await server.__aexit__()
+
+
+# -- TLS ---------------------------------------------------------------------
+
+def openssl(folder, *words):
+    subprocess.run(["openssl", *words], cwd=folder, check=True, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    """A folder with ca.pem and the certificates good, expired, other, lone (+ .key)."""
+    if not shutil.which("openssl"):
+        pytest.skip("needs the openssl command to make certificates")
+    folder = tmp_path_factory.mktemp("tls")
+    key = ["-newkey", "rsa:2048", "-nodes"]
+    openssl(folder, "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem",
+            "-subj", "/CN=Test root", "-days", "2")
+    openssl(folder, "req", "-x509", *key, "-keyout", "lone.key", "-out", "lone.pem",
+            "-subj", "/CN=localhost", "-days", "2", "-addext", "subjectAltName=DNS:localhost")
+    for name, host, days in (("good", "localhost", "2"), ("expired", "localhost", "-1"),
+                             ("other", "example.org", "2")):
+        (folder / "san").write_text("subjectAltName=DNS:%s,IP:127.0.0.1\n" % host
+                                    if name != "other" else "subjectAltName=DNS:" + host)
+        openssl(folder, "req", *key, "-keyout", name + ".key", "-out", "csr", "-subj", "/CN=x")
+        openssl(folder, "x509", "-req", "-in", "csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+                "-CAcreateserial", "-days", days, "-extfile", "san", "-out", name + ".pem")
+    return folder
+
+
+def server_tls(folder, name):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(str(folder / (name + ".pem")), str(folder / (name + ".key")))
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    return context
+
+
+def trusting(folder):
+    return cp.make_ssl_context(cp.Config(ssl_cert_file=str(folder / "ca.pem")))
+
+
+@in_a_loop
+async def test_tls_one_connection_for_many_requests(certificates):
+    tls = server_tls(certificates, "good")
+    made = []
+    async with RawServer(YES, tls=tls) as server, client(
+            lambda: made.append(trusting(certificates)) or made[0]) as pool:
+        for _ in range(10):
+            assert await fetch(pool, server.url) == (200, b"ok")
+        assert server.connections == len(made) == 1
+        server.answers = [[STAY]]
+        with pytest.raises(cp.UpstreamTimeout):
+            await fetch(pool, server.url, head_timeout=0.03)
+        await asyncio.wait_for(server.gone.wait(), 1)
+
+
+@pytest.mark.parametrize("name, words", [
+    ("lone", "SSL_CERT_FILE"), ("expired", "clock"), ("other", "check the address")])
+@in_a_loop
+async def test_tls_bad_certificate_is_explained_and_not_retried(certificates, name, words):
+    tls = server_tls(certificates, name)
+    async with RawServer(YES, tls=tls) as server, client(trusting(certificates)) as pool:
+        with pytest.raises(cp.UpstreamError) as caught:
+            await fetch(pool, server.url)
+        assert not isinstance(caught.value, cp.ConnectFailed)
+        assert caught.value.should_retry is False and caught.value.status == 502
+        assert words in str(caught.value) and "localhost" in str(caught.value)
+        assert server.heads == []
+
+
+def test_tls_context_and_its_settings(certificates, tmp_path):
+    context = trusting(certificates)
+    assert context.verify_mode == ssl.CERT_REQUIRED and context.check_hostname
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+    assert context.cert_store_stats()["x509_ca"] == 1
+    (tmp_path / "empty.pem").write_text("nothing")
+    for bad in ({"ssl_cert_file": str(tmp_path / "absent")}, {"ssl_cert_dir": "/absent"},
+                {"ssl_cert_file": str(tmp_path / "empty.pem")}):
+        with pytest.raises(cp.ConfigError, match="SSL_CERT_"):
+            cp.make_ssl_context(cp.Config(**bad))
+
+    async def lazily():
+        async with client(lambda: cp.make_ssl_context(cp.Config(**bad))) as pool:
+            with pytest.raises(cp.UpstreamError, match="SSL_CERT_FILE"):
+                await fetch(pool, "https://127.0.0.1:1/")
+    asyncio.run(lazily())
+
+
+@in_a_loop
+async def test_tls_to_a_plain_or_silent_or_absent_server(certificates):
+    async with RawServer(YES) as server, client(
+            trusting(certificates), connect_timeout=0.05) as pool:
+        address = "https://127.0.0.1:%d/" % server.port  # waits for CRLF CRLF
+        with pytest.raises(cp.ConnectFailed, match="within 0.05 s"):
+            await fetch(pool, address)
+        server.server.close()
+        for url in (address, address.replace("https", "http"), "http://%s/" % ("a" * 70)):
+            with pytest.raises(cp.ConnectFailed, match="no connection to"):
+                await fetch(pool, url)
+
+
+# -- proxies -----------------------------------------------------------------
+
+class ConnectProxy(RawServer):
+    """Opens tunnels to `target`, or answers what it was given."""
+
+    def __init__(self, target, answer=b"HTTP/1.1 200 Opened\r\n\r\n"):
+        super().__init__([answer])
+        self.target = target
+
+    async def exchange(self, reader, writer):
+        await super().exchange(reader, writer)
+        if self.heads[-1].startswith(b"CONNECT") and b" 200 " in self.answers[0][0]:
+            there, back = await asyncio.open_connection("127.0.0.1", self.target.port)
+            await asyncio.gather(self.pump(reader, back), self.pump(there, writer))
+            return False
+        return True
+
+    async def pump(self, reader, writer):
+        try:
+            while True:
+                data = await reader.read(65536)
+                if not data:
+                    break
+                writer.write(data)
+        finally:
+            writer.close()
+
+
+@in_a_loop
+async def test_proxy_tunnels_tls(certificates):
+    async with RawServer(YES, tls=server_tls(certificates, "good")) as server, \
+            ConnectProxy(server) as proxy:
+        proxies = cp.proxies_from(cp.Config(
+            https_proxy="http://me%%40x:p%%3A%%20s@127.0.0.1:%d" % proxy.port))
+        async with client(trusting(certificates), proxies) as pool:
+            for _ in range(3):
+                assert await fetch(pool, server.url) == (200, b"ok")
+        assert server.connections == proxy.connections == 1
+        secret = base64.b64encode(b"me@x:p: s").decode()
+        assert proxy.heads[0].decode().split("\r\n") == [
+            "CONNECT localhost:%d HTTP/1.1" % server.port,
+            "Host: localhost:%d" % server.port,
+            "Proxy-Authorization: Basic " + secret, "", ""]
+        assert b"roxy" not in b"".join(server.heads)
+        await asyncio.wait_for(server.gone.wait(), 1)
+
+
+@in_a_loop
+async def test_proxy_tunnel_checks_the_certificate(certificates):
+    async with RawServer(YES, tls=server_tls(certificates, "other")) as server, \
+            ConnectProxy(server) as proxy:
+        proxies = cp.proxies_from(cp.Config(all_proxy="127.0.0.1:%d" % proxy.port))
+        async with client(trusting(certificates), proxies) as pool:
+            with pytest.raises(cp.UpstreamError, match="check the address"):
+                await fetch(pool, server.url)
+        assert server.heads == []
+
+
+@pytest.mark.parametrize("answer, words", [
+    (b"HTTP/1.1 407 Auth\r\nContent-Length: 0\r\n\r\n", "login into HTTPS_PROXY"),
+    (b"HTTP/1.1 403 No\r\n\r\n", "answered 403 No; ask"),
+    (b"HTTP/1.1 200 OK\r\n\r\ntoo early", "answered 200"), (b"gibberish\r\n\r\n", "proper HTTP")])
+@in_a_loop
+async def test_proxy_refusal_is_explained(certificates, answer, words):
+    async with ConnectProxy(None, answer) as proxy:
+        url = "http://me:secret@127.0.0.1:%d" % proxy.port
+        proxies = cp.proxies_from(cp.Config(https_proxy=url))
+        async with client(trusting(certificates), proxies) as pool:
+            with pytest.raises(cp.UpstreamError) as caught:
+                await fetch(pool, "https://api.test/")
+        assert caught.value.status == 502 and words in str(caught.value)
+        assert "secret" not in str(caught.value)
+
+
+@in_a_loop
+async def test_proxy_for_plain_http_gets_the_whole_address():
+    async with RawServer(YES) as proxy, client(None, cp.proxies_from(cp.Config(
+            http_proxy="http://u@127.0.0.1:%d" % proxy.port))) as pool:
+        assert await fetch(pool, "http://api.test/a?b") == (200, b"ok")
+        assert proxy.heads[0].startswith(b"GET http://api.test:80/a?b HTTP/1.1\r\n")
+        assert b"\r\nHost: api.test\r\n" in proxy.heads[0]
+        assert b"\r\nProxy-Authorization: Basic dTo=\r\n" in proxy.heads[0]
+        proxy.answers = [[b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"]]
+        with pytest.raises(cp.UpstreamError, match="its login"):
+            await fetch(pool, "http://api.test/")
+
+
+@pytest.mark.parametrize("no_proxy, url, direct", [
+    ("", "https://a.test", False), ("*", "https://a.test", True), ("a.test", "https://a.test", True),
+    ("a.test", "https://x.A.test", True), (".a.test", "https://a.test", True),
+    ("*.a.test", "https://x.a.test", True), ("a.test", "https://ba.test", False),
+    ("b.test, A.Test", "https://a.test", True), ("a.test:443", "https://a.test", True),
+    ("a.test:80", "https://a.test", False), ("127.0.0.1", "http://127.0.0.1:9/", True),
+    ("::1", "http://[::1]:8/", True),
+    ("[::1]:8", "http://[::1]:8/", True), ("[::1]:9", "http://[::1]:8/", False),
+    ("localhost", "http://127.0.0.1/", False), (",", "http://127.0.0.1/", False)])
+def test_proxy_exceptions(no_proxy, url, direct):
+    proxies = cp.proxies_from(cp.Config(all_proxy="http://p:1", no_proxy=no_proxy))
+    assert (proxies.for_origin(cp.parse_url(url)[0]) is None) == direct
+
+
+def test_proxy_settings():
+    chosen = cp.proxies_from(cp.Config(https_proxy="p1:3128", all_proxy="http://[::1]:8/"))
+    assert chosen.for_origin(cp.Origin("https", "x", 443)).origin == ("http", "p1", 3128)
+    assert chosen.for_origin(cp.Origin("http", "x", 80)).origin == ("http", "::1", 8)
+    assert cp.proxies_from(cp.Config()).for_origin(cp.Origin("https", "x", 443)) is None
+    for bad in ("socks5://u:secret@h:1", "https://h:1", "http://", "http://h:port", "http://[:"):
+        with pytest.raises(cp.ConfigError, match="ALL_PROXY is not usable") as caught:
+            cp.proxies_from(cp.Config(all_proxy=bad))
+        assert "secret" not in str(caught.value)
+
+
+# ============================================================================
+# 15. HTTP server
+# ============================================================================
+# The real server over loopback: room 6's table, the standard library's client, rules
+# for browsers, abuse (with time-outs of 0.15 s), clients that leave, shutdown.
+
+import gc
+
+QUICK = cp.ServerLimits(head=0.15, body=0.15, idle=0.15, stall=0.15, unsent=0.15,
+                        linger=0.1, half_closed=0.05)
+
+
+async def echo(request, out):
+    await out.send(200, [("content-type", "text/plain")], request.body)
+
+
+async def count_up(request, out):
+    await out.start(200, [("content-type", "text/plain")])
+    for number in range(3):
+        await out.write(b"%d" % number)
+    await out.end()
+
+
+@contextlib.asynccontextmanager
+async def serving(handler=echo, limits=cp.ServerLimits(), **settings):
+    server = cp.HTTPServer(cp.Config(port=0, **settings), handler, limits)
+    server.port = (await server.start())[1]
+    try:
+        yield server
+    finally:
+        await asyncio.wait_for(server.close(0), 5)
+
+
+async def send_pieces(host, port, pieces):
+    """All bytes that come back when `pieces` are sent and the input is then ended."""
+    reader, writer = await asyncio.open_connection(host, port)
+    for piece in pieces:
+        writer.write(piece)
+        await asyncio.sleep(0)
+    writer.write_eof()
+    try:
+        return await asyncio.wait_for(reader.read(), 10)
+    finally:
+        writer.close()
+
+
+def words_of(raw):
+    """The answers in `raw`, strictly read, in the words of room 6's table."""
+    words = []
+    while raw:
+        head, body = raw.split(b"\r\n\r\n", 1)
+        size = int(re.search(rb"\r\ncontent-length: (\d+)(?:\r|$)", head).group(1))
+        status, body, raw = head[9:12].decode(), body[:size], body[size:]
+        assert head.startswith(b"HTTP/1.1 ") and len(body) == size
+        assert b"nosniff" in head and b"no-store" in head
+        words.append(status if status != "200" else
+                     "ok:" + body.decode("latin-1") if body else "ok")
+    return " ".join(words)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_server_answers_the_wire_table_whole_and_cut(host):
+    async def all_cases():
+        gate = asyncio.Semaphore(40)
+
+        async def one(port, name, pieces, expected):
+            async with gate:
+                return name, words_of(await send_pieces(host, port, pieces)), expected
+
+        async with serving(host=host, max_body_mb=1) as server:
+            return await asyncio.gather(*[
+                one(server.port, name, pieces, expected)
+                for number, (name, raw, expected) in enumerate(HTTP_CASES)
+                for pieces in ([raw], list(cuts(raw, seed=number))[-1])])
+
+    if host == "::1" and not has_ipv6():
+        pytest.skip("no ::1 here")
+    assert [(name, got) for name, got, expected in run(all_cases())
+            if got != expected] == []
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+        return True
+    except OSError:
+        return False
+
+
+def test_server_and_the_standard_client():
+    def talk(port):
+        conn = http_client.HTTPConnection("127.0.0.1", port, timeout=5)
+        kind = {"Content-Type": "application/json"}
+        got = []
+        for method, path, body in (
+                ("GET", "/", None), ("HEAD", "/up", None), ("POST", "/", b"x" * 300000),
+                ("POST", "/", iter([b"ab", b"", b"cd"])), ("GET", "/up", None)):
+            conn.request(method, path, body, kind, encode_chunked=False)
+            reply = conn.getresponse()
+            got.append((reply.status, reply.read(), reply.will_close, id(conn.sock)))
+        conn.close()
+        return got
+
+    async def main():
+        async def handler(request, out):
+            await (count_up if request.path == "/up" else echo)(request, out)
+        async with serving(handler) as server:
+            return await asyncio.get_running_loop().run_in_executor(
+                None, talk, server.port)
+    got = run(main())
+    assert [row[:3] for row in got] == [
+        (200, b"", False), (200, b"", False), (200, b"x" * 300000, False),
+        (200, b"abcd", False), (200, b"012", False)]
+    assert len({row[3] for row in got}) == 1, "the connection was not kept"
+
+
+EXPECTING = (b"PUT / HTTP/1.1\r\nHost: localhost\r\nExpect: %b\r\n"
+             b"Content-Length: %d\r\n\r\n")
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
+SERVER_STREAM_CASES = [  # (name, bytes, must match)
+    ("1.1", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+     rb"HTTP/1.1 200 .*chunked.*\r\n\r\n1\r\n0\r\n1\r\n1\r\n1\r\n2\r\n0\r\n\r\n"),
+    ("1.0 until close", b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+     rb"HTTP/1.1 200 (?!.*chunked).*connection: close\r\n\r\n012"),
+    ("HEAD", b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+     rb"HTTP/1.1 200 .*\r\n\r\n"),
+    ("close", b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+     rb"HTTP/1.1 200 .*connection: close\r\n\r\n1\r\n0.*0\r\n\r\n"),
+    ("100 and 400", EXPECTING % (b"100-Continue", 1), INTERIM + rb"HTTP/1.1 400 .*"),
+    ("100 and 200", EXPECTING % (b"100-continue", 1) + b"x",
+     INTERIM + rb"HTTP/1.1 200 .*"),
+    ("no 100 for too much", EXPECTING % (b"100-continue", 9 ** 9), rb"HTTP/1.1 413 .*"),
+    ("no 100 for 1.0", EXPECTING.replace(b"1.1", b"1.0") % (b"100-continue", 1),
+     rb"HTTP/1.1 400 .*"),
+    ("unknown expectation", EXPECTING % (b"x", 1) + b"x", rb"HTTP/1.1 417 .*")]
+
+
+@pytest.mark.parametrize("name, raw, pattern", SERVER_STREAM_CASES,
+                         ids=[row[0] for row in SERVER_STREAM_CASES])
+def test_server_framing_of_its_answers(name, raw, pattern):
+    async def main():
+        async with serving(count_up) as server:
+            return await send_pieces("127.0.0.1", server.port, [raw])
+    got = run(main())
+    assert re.fullmatch(pattern, got, re.DOTALL), got
+
+
+OWN_PAGE, PAGE = "http://localhost:8082", "https://app.example"
+JSON_TYPE = {"content-type": "application/json", "content-length": "2"}
+OPEN_TO = {"allowed_hosts": ("Proxy.lan",), "allowed_origins": (PAGE,)}
+ASKS = {"origin": PAGE, "access-control-request-method": "POST"}
+KEY = "0123456789abcdef"
+LOCKED = {"api_key": KEY}
+GUARD_CASES = (
+    [("GET", {"host": host}, {}, 0) for host in (
+        "localhost", "LocalHost:8082", "127.0.0.1", "127.0.0.1:8082", "[::1]:8082",
+        "[::1]")]
+    + [("GET", {"host": host}, {}, 403) for host in (
+        "localhost:8083", "localhost.", "localhost.evil.com", "evil.com", "xlocalhost",
+        "127.0.0.1.nip.io", "127.0.0.2", "127.1", "0.0.0.0:8082", "[::]", "",
+        "[::ffff:127.0.0.1]", "2130706433", "localhost:", "proxy.lan", "localhost:08082",
+        "[0:0:0:0:0:0:0:1]")]
+    + [("GET", {"host": "proxy.LAN:8082"}, OPEN_TO, 0),
+       ("GET", {"host": "x.proxy.lan"}, OPEN_TO, 403),
+       ("GET", {"host": "proxy.lan:1"}, OPEN_TO, 403)]
+    + [("GET", {"origin": origin}, {}, status) for origin, status in (
+        (OWN_PAGE, 0), ("http://127.0.0.1:8082", 0), ("http://[::1]:8082", 0),
+        ("http://localhost", 403), ("https://localhost:8082", 403), ("null", 403),
+        ("http://localhost:3000", 403), (PAGE, 403), (OWN_PAGE + ", " + OWN_PAGE, 403),
+        ("http://localhost:8082.evil.com", 403), ("", 403))]
+    + [("GET", {"sec-fetch-site": site}, {}, status) for site, status in (
+        ("none", 0), ("same-origin", 0), ("same-site", 403), ("cross-site", 403),
+        ("", 403))]
+    + [("GET", {"origin": PAGE, "sec-fetch-site": "cross-site"}, OPEN_TO, 0),
+       ("GET", {"origin": PAGE + ".evil"}, OPEN_TO, 403), ("OPTIONS", ASKS, {}, 403),
+       ("OPTIONS", ASKS, {**OPEN_TO, **LOCKED}, 0), ("OPTIONS", {}, LOCKED, 401)]
+    + [("POST", {"content-type": kind, "content-length": "2"}, {}, status)
+       for kind, status in (
+           ("application/json", 0), ("Application/JSON ; charset=utf-8", 0), ("", 415),
+           ("text/plain", 415), ("application/x-www-form-urlencoded", 415),
+           ("multipart/form-data; boundary=application/json", 415),
+           ("application/json, text/plain", 415), ("application/jsonp", 415))]
+    + [("POST", {}, {}, 0), ("POST", {"content-length": "00"}, {}, 0),
+       ("POST", {"transfer-encoding": "chunked"}, {}, 415),
+       ("PUT", {"content-length": "2"}, {}, 0)]
+    + [("POST", {name: value}, LOCKED, status) for name, value, status in (
+        ("authorization", "Bearer " + KEY, 0), ("authorization", "bearer " + KEY, 0),
+        ("x-api-key", KEY, 0), ("x-api-key", KEY + "x", 401), ("x-api-key", "", 401),
+        ("authorization", "Basic " + KEY, 401), ("authorization", KEY, 401),
+        ("x-api-key", "\xfc", 401), ("x", "y", 401), ("x-api-key", KEY[1:], 401))]
+    + [("HEAD", {}, LOCKED, 0), ("GET", {}, LOCKED, 401)])
+
+
+@pytest.mark.parametrize("method, headers, settings, expected", GUARD_CASES)
+def test_guard_rules(method, headers, settings, expected):
+    pairs = {"host": "localhost", **headers}
+    headers = cp.Headers(pairs.items())
+    head = cp.RequestHead(method, None, "/v1/models", "", "1.1", headers)
+    try:
+        cp.guard(head, cp.Config(**settings), 8082)
+    except cp.ProxyError as exc:
+        assert exc.status == expected and expected
+    else:
+        assert not expected
+
+
+def test_guard_leaves_only_the_front_page_open_and_checks_absolute_targets():
+    config, headers = cp.Config(**LOCKED), cp.Headers([("host", "localhost")])
+    cp.guard(cp.RequestHead("GET", "localhost", "/", "", "1.1", headers), config, 1)
+    for authority, path, failure in (
+            (None, "//", cp.AuthRequired), ("evil", "/", cp.Forbidden),
+            ("a@localhost", "/", cp.Forbidden), ("", "/", cp.Forbidden)):
+        with pytest.raises(failure):
+            cp.guard(cp.RequestHead("GET", authority, path, "", "1.1", headers), config,
+                     1)
+
+
+@pytest.mark.parametrize("host, key, fine", [
+    ("127.0.0.1", "", True), ("::1", "", True), ("LOCALHOST", "", True),
+    ("127.8.8.8", "", True), ("::", "", False), ("0", "", False), ("10.0.0.1", "", False),
+    ("0.0.0.0", "", False),
+    ("proxy.lan", "", False), ("localhost.lan", "", False), ("0.0.0.0", KEY[1:], False),
+    ("0.0.0.0", KEY, True), ("proxy.lan", KEY, True)])
+def test_server_refuses_to_listen_for_everybody_without_a_key(host, key, fine):
+    try:
+        cp.check_bind(cp.Config(host=host, api_key=key))
+        assert fine
+    except cp.ConfigError as exc:
+        assert not fine and "API_KEY" in str(exc) and "\n" not in str(exc)
+
+
+@pytest.mark.parametrize("path, kind", [
+    ("/v1/messages", "error"), ("/messages/count_tokens", "error"), ("", None),
+    ("//v1/v1/messages", "error"), ("/v1/chat/completions", None), ("/v1/models", None)])
+def test_server_spells_errors_in_the_dialect_of_the_path(path, kind):
+    for exc, pairs in (
+            (cp.RateLimited("x", retry_after="7", should_retry=True),
+             {"retry-after": "7", "x-should-retry": "true"}),
+            (cp.MethodNotAllowed("x", "GET, HEAD"), {"allow": "GET, HEAD"}),
+            (cp.AuthRequired("x"),
+             {"x-should-retry": "false", "www-authenticate": "Bearer"})):
+        status, got, body = cp.error_answer(exc, path)
+        assert dict(got) == {"content-type": "application/json", **pairs}
+        assert status == exc.status and json.loads(body).get("type") == kind
+
+
+def test_server_cors_only_for_allowed_origins():
+    async def main():
+        async with serving(**OPEN_TO) as server:
+            return [await ask(server.port, method, "/v1/models", None, headers)
+                    for method, headers in (
+                        ("OPTIONS", {**ASKS, "Access-Control-Request-Headers": "x-a"}),
+                        ("GET", {"Origin": PAGE}), ("GET", {}),
+                        ("GET", {"Origin": "https://evil.example"}))]
+    preflight, allowed, plain, foreign = run(main())
+    assert preflight.status == 204
+    assert preflight.headers["access-control-allow-headers"] == "x-a"
+    assert allowed.headers["access-control-allow-origin"] == PAGE
+    assert allowed.headers["vary"] == "origin"
+    for one in plain, foreign:
+        assert not [name for name in one.headers if name.startswith("access-control")]
+    assert foreign.status == 403
+
+
+async def until(condition, seconds=1.0):
+    """Wait for `condition`, at most R6's second."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        await asyncio.sleep(0.01)
+
+
+POSTING = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+ABUSES = [  # (name, bytes at once, bytes then dripped, expected)
+    ("slow head", b"GET / HT", b"T", rb"HTTP/1.1 408 .*"),
+    ("head in slow fields", b"GET / HTTP/1.1\r\n", b"A: b\r\n", rb"HTTP/1.1 408 .*"),
+    ("silent in the head", b"GET / HTTP/1.1\r\nHost:", b"", rb"HTTP/1.1 408 .*"),
+    ("silent in the body", POSTING + b"Content-Length: 9\r\n\r\nx", b"",
+     rb"HTTP/1.1 408 .*"),
+    ("dripping body", POSTING + b"Content-Length: 9999\r\n\r\n", b"x",
+     rb"HTTP/1.1 408 .*"),
+    ("dripping chunks", POSTING + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n",
+     rb"HTTP/1.1 408 .*"),
+    ("idle from the start", b"", b"", rb""),
+    ("idle afterwards", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"",
+     rb"HTTP/1.1 200 .*\r\n\r\n")]
+
+
+@pytest.mark.parametrize("name, start, drip, expected", ABUSES,
+                         ids=[row[0] for row in ABUSES])
+def test_server_ends_slow_clients(name, start, drip, expected):
+    async def main():
+        async with serving(limits=QUICK) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(start)
+            answer = asyncio.ensure_future(reader.read())
+            end = time.monotonic() + 2
+            while not answer.done() and time.monotonic() < end:
+                writer.write(drip)
+                await asyncio.sleep(0.02)
+            assert (await ask(server.port, "GET", "/")).status == 200
+            writer.close()
+            return await asyncio.wait_for(answer, 1)
+    got = run(main())
+    assert re.fullmatch(expected, got, re.DOTALL), got
+
+
+def test_server_drops_a_client_that_never_reads():
+    sent, ended = [], []
+
+    async def pour(request, out):
+        await out.start(200, [])
+        try:
+            while True:
+                await out.write(b"x" * 65536)
+                sent.append(1)
+        except asyncio.CancelledError:
+            ended.append(out.closed)
+            raise
+
+    async def main():
+        async with serving(pour, QUICK) as server:
+            with socket.create_connection(("127.0.0.1", server.port)) as sock:
+                sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
+                await until(lambda: ended)
+    run(main())
+    assert ended == [True] and len(sent) < 200, "it was buffered without end"
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("leave", ["close", "reset", "reset with more to read"])
+def test_server_cancels_the_handler_of_a_client_that_left(leave, streaming):
+    started, ended = [], []
+
+    async def wait(request, out):
+        if streaming:
+            await out.start(200, [])
+        started.append(1)
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            ended.append(out.closed)
+            await out.write(b"nobody sees this")
+            raise
+
+    async def main():
+        async with serving(wait) as server:
+            sock = socket.create_connection(("127.0.0.1", server.port))
+            more = b"GET / HTTP/1.1\r\n" if "more" in leave else b""
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" + more)
+            await until(lambda: started)
+            if leave != "close":  # so does Claude Code (CLIENTS 1)
+                at_once = struct.pack("ii", 1, 0)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+            sock.close()
+            await until(lambda: ended)
+    run(main())
+    assert ended == [True]
+
+
+def test_server_keeps_pipelined_requests_while_the_handler_works():
+    async def slow(request, out):
+        await asyncio.sleep(0.02)
+        await echo(request, out)
+
+    async def main():
+        async with serving(slow) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            one = b"PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90000\r\n\r\n"
+            writer.write((one + b"x" * 90000) * 4)
+            got = b""
+            while got.count(b"x") < 4 * 90000:
+                got += await asyncio.wait_for(reader.read(65536), 5)
+            writer.close()
+            return words_of(got)
+    assert run(main()) == " ".join(["ok:" + "x" * 90000] * 4)
+
+
+def test_server_refuses_one_client_too_many_and_recovers():
+    async def main():
+        async with serving(limits=cp.ServerLimits(connections=3)) as server:
+            held = [await asyncio.open_connection("127.0.0.1", server.port)
+                    for _ in range(3)]
+            full = await ask(server.port, "GET", "/")
+            for _, writer in held:
+                writer.close()
+            await until(lambda: len(server._connections) == 0)
+            return full, await ask(server.port, "GET", "/")
+    full, later = run(main())
+    assert (full.status, full.headers["retry-after"], later.status) == (503, "1", 200)
+
+
+async def broken(request, out):
+    if request.path != "/before":
+        await out.start(200, [])
+        await out.write(b"half")
+    if request.path == "/silent":
+        return
+    raise cp.Forbidden("no") if request.query else KeyError("a bug")
+
+
+def test_server_survives_bugs_and_never_sends_a_second_head():
+    async def main():
+        async with serving(broken) as server:
+            raw = b"".join(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path
+                           for path in (b"/before", b"/before?x", b"/before"))
+            cut = []
+            for path in (b"/after", b"/after?x", b"/silent"):
+                got = await http(
+                    server.port, b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path)
+                cut.append(b"\r\n0\r\n\r\n" not in got and got.count(b"HTTP/1.1") < 2)
+            return words_of(await send_pieces("127.0.0.1", server.port, [raw])), cut
+
+    assert run(main()) == ("500 403 500", [True] * 3)
+
+
+def test_server_checks_the_headers_that_a_handler_sends():
+    async def splitting(request, out):
+        await out.send(200, [("x", "a\r\nset-cookie: b")], b"")
+
+    async def main():
+        async with serving(splitting) as server:
+            return await ask(server.port, "GET", "/")
+    got = run(main())
+    assert got.status == 500 and "set-cookie" not in got.headers
+
+
+def test_server_shutdown_waits_then_lets_streams_say_goodbye():
+    release, said = [], []
+
+    async def handler(request, out):
+        if request.path != "/waits":
+            await out.start(200, [])
+            await out.write(b"begun ")
+        try:
+            while not release or request.path != "/ends":
+                await asyncio.sleep(0.01)
+            await out.write(b"done")
+            await out.end()
+        except asyncio.CancelledError:
+            said.append(out.closed)
+            if out.started:
+                await out.write(b"goodbye")
+            raise
+
+    async def main():
+        async with serving(handler) as server:
+            idle = await asyncio.open_connection("127.0.0.1", server.port)
+            asking = [asyncio.ensure_future(http(
+                server.port, b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path))
+                for path in (b"/ends", b"/endless", b"/waits")]
+            await asyncio.sleep(0.05)
+            closing = asyncio.ensure_future(server.close(0.2))
+            assert await asyncio.wait_for(idle[0].read(), 0.15) == b""
+            idle[1].close()
+            with pytest.raises(OSError):
+                await asyncio.open_connection("127.0.0.1", server.port)
+            release.append(1)
+            answers = await asyncio.gather(*asking)
+            await closing
+            return answers
+    ends, endless, waits = run(main())
+    assert ends.endswith(b"done\r\n0\r\n\r\n")
+    assert endless.endswith(b"goodbye\r\n") and said == [False, False]
+    assert waits.startswith(b"HTTP/1.1 503 ")
+
+
+def test_server_handlers_survive_the_garbage_collector():
+    async def main():
+        gate = asyncio.Event()
+
+        async def waits(request, out):
+            await gate.wait()
+            await echo(request, out)
+        async with serving(waits) as server:
+            asking = [asyncio.ensure_future(ask(server.port, "GET", "/"))
+                      for _ in range(20)]
+            await until(lambda: len(server._connections) == 20)
+            gc.collect()  # gh-90467
+            gate.set()
+            return [answer.status for answer in await asyncio.gather(*asking)]
+    assert run(main()) == [200] * 20
+
+
+# ============================================================================
+# 17. Copilot upstream
+# ============================================================================
+
+
+class Upstream:
+    """A CopilotClient in front of a FakeUpstream; it never really sleeps."""
+
+    def __init__(self, up, **settings):
+        self.config = cp.Config(
+            github_url=up.url, github_api_url=up.url, github_token="ghu_test",
+            token_file=os.path.join(tempfile.gettempdir(), "no-such-token-file"), **settings)
+        self.pool = cp.ConnectionPool(ssl.create_default_context())
+        self.clock, self.waits = FakeClock(), []
+        self.auth = cp.CopilotAuth(self.config, self.pool, cp.TokenStore(
+            self.config.token_file), self.clock)
+        self.client = cp.CopilotClient(
+            self.config, self.pool, self.auth, self.clock, self.sleep)
+
+    async def sleep(self, seconds):
+        self.waits.append(seconds)
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *_):
+        await self.auth.close()
+        await self.pool.close()
+
+    async def post(self, body, endpoint=cp.CHAT, model="gpt-4.1", **more):
+        response = await self.client.send(
+            endpoint, cp.dumps(body), cp.Model(model), **more)
+        return response, await response.read_all(1 << 20)
+
+
+CHAT_BODY = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "hi"}]}
+USER_TURN = cp.Initiator("user", "prompt")
+
+
+def with_upstream(test, **settings):
+    """Run `test(up, client)` against a fresh fake."""
+    async def both():
+        async with FakeUpstream() as up, Upstream(up, **settings) as one:
+            await test(up, one)
+    asyncio.run(asyncio.wait_for(both(), 30))
+
+
+# -- pure ------------------------------------------------------------------------------
+
+
+def test_copilot_headers():
+    config = cp.Config()
+    pairs = cp.copilot_headers(config, "tid=1", cp.MESSAGES, "id-1")
+    got = dict(pairs)
+    assert len(got) == len(pairs)
+    assert got["authorization"] == "Bearer tid=1" and got["x-request-id"] == "id-1"
+    assert got["editor-version"].startswith("vscode/")
+    assert got["user-agent"].startswith("GitHubCopilotChat/")
+    assert got["openai-intent"] == "messages-proxy"
+    assert got["content-type"] == "application/json"
+    assert "content-type" not in dict(cp.copilot_headers(config, "t", cp.MODELS, "i"))
+    ghost = dict(cp.copilot_headers(config, "t", cp.engine_path("a/../b"), "i"))
+    assert ghost["openai-intent"] == "copilot-ghost"
+    assert cp.engine_path("a/../b") == "/v1/engines/a%2F..%2Fb/completions"
+
+
+def test_forwarded_headers():
+    given = [("request-id", "1"), ("retry-after", "2"), ("x-quota-snapshot-chat", "ent=1"),
+             ("x-usage-ratelimit-weekly", "r"), ("x-github-request-id", "g"),
+             ("set-cookie", "c"), ("content-length", "3"), ("x-quota-snapshot-", "")]
+    assert cp.forward_headers(cp.Headers(given)) == given[:5]
+
+
+@pytest.mark.parametrize("body, expected", [
+    ({"content": [{"type": "image", "source": {}}]}, True),
+    ({"content": [{"type": "tool_result", "content": [{"type": "image"}]}]}, True),
+    ({"content": [{"type": "image_url"}]}, True),
+    ({"input": [{"content": [{"type": "input_image"}]}]}, True),
+    ({"content": 'say {"type":"image"} or {"type": "image"}'}, False),
+    ({"content": [{"type": "text", "text": "image"}], "image": "type"}, False)])
+def test_has_image(body, expected):
+    for raw in (json.dumps(body).encode(), cp.dumps(body)):
+        assert cp.has_image(raw) is expected
+
+
+RESULT = {"role": "user", "content": [result_of("1"), words("go")]}
+COMPACT = "Your task is to create a detailed summary of the conversation... <summary>"
+CLI = {"user-agent": "claude-cli/2.1.330 (external, cli)"}
+OFF = {"type": "disabled"}
+SEARCH = [{"type": "web_search_20250305", "name": "web_search"}]
+INITIATORS = [  # name, headers, body, who
+    ("typed", {}, ask_of(), "user"),
+    ("typed, then system", {}, ask_of(messages=turns("a", ("system", "s"))), "user"),
+    ("tool result", {}, ask_of(messages=[RESULT]), "agent"),
+    ("tool result, then system", {}, ask_of(
+        messages=[RESULT, {"role": "system", "content": "s"}]), "agent"),
+    ("continuation", {}, ask_of(messages=turns("a", "b")), "agent"),
+    ("chat tool", {}, {"messages": [{"role": "tool", "content": "x"}]}, "agent"),
+    ("chat typed", {}, {"messages": [{"role": "user", "content": [words("x")]},
+                                     {"role": "developer", "content": "d"}]}, "user"),
+    ("responses text", {}, {"input": "hello"}, "user"),
+    ("responses typed", {}, {"input": [{"type": "message", "role": "user", "content": [
+        {"type": "input_text", "text": "x"}]}]}, "user"),
+    ("responses result", {}, {"input": [{"type": "function_call_output"}]}, "agent"),
+    ("sub-agent", {"x-claude-code-agent-id": "a"}, ask_of(), "agent"),
+    ("class", {"x-claude-code-request-class": "subagent"}, ask_of(), "agent"),
+    ("main class", {"x-claude-code-request-class": "main"}, ask_of(), "user"),
+    ("compaction header", {"x-claude-code-compaction": "auto"}, ask_of(), "agent"),
+    ("compaction text", {}, ask_of(messages=turns("a", "b", [words(COMPACT)])), "agent"),
+    ("title", CLI, ask_of(thinking=OFF, output_config={"format": {}}, tools=[]), "user"),
+    ("title schema", CLI, ask_of(thinking=OFF, output_config={"format": {"type": "x"}}),
+     "agent"),
+    ("title system", CLI, ask_of(thinking=OFF, system=[words("Write a title")]), "agent"),
+    ("search", CLI, ask_of(thinking=OFF, tools=SEARCH), "agent"),
+    ("probe", CLI, ask_of(max_tokens=1), "agent"),
+    ("no thinking, tools", CLI, ask_of(thinking=OFF, tools=[tool_of("title")]), "user"),
+    ("same by another", {}, ask_of(thinking=OFF, system=[words("Write a title")]), "user"),
+    ("strange", {}, {"messages": [None, 3, [], {"role": "user", "content": [[], None]}]},
+     "user"),
+    ("empty", {}, {}, "user"),
+]
+
+
+@pytest.mark.parametrize("name, headers, body, who", INITIATORS,
+                         ids=[row[0] for row in INITIATORS])
+def test_initiator(name, headers, body, who):
+    assert cp.initiator(cp.Headers(headers.items()), body) == who
+
+
+@pytest.mark.parametrize("exc, waits", [
+    (cp.ConnectFailed("x"), 2), (cp.ConnectFailed("tls", should_retry=False), 0),
+    (cp.UpstreamTimeout("x"), 0), (cp.UpstreamError("x", status=408), 1),
+    (cp.UpstreamError("x", status=499), 2), (cp.UpstreamError("x", status=503), 2),
+    (cp.UpstreamError("x", status=503, retry_after="60"), 0),
+    (cp.UpstreamError("x", status=503, retry_after="Wed, 21 Oct 2026 07:28:00 GMT"), 0),
+    (cp.UpstreamError("x", status=529, retry_after="3"), 2),
+    (cp.UpstreamError("x", status=429, retry_after="1"), 0),
+    (cp.UpstreamError("x", status=402), 0), (cp.UpstreamError("x", status=403), 0),
+    (cp.UpstreamError("x", status=400), 0), (cp.BadRequest("x"), 0)])
+def test_retry_waits(exc, waits):
+    for dice in (0.0, 0.999):
+        got = [cp.retry_wait(exc, attempt, dice) for attempt in range(4)]
+        assert [wait is not None for wait in got] == [at < waits for at in range(4)]
+        assert all(0.5 <= wait <= 8 for wait in got if wait is not None)
+        assert not exc.retry_after or all(wait >= 3 for wait in got if wait is not None)
+
+
+QUOTAS = [
+    ("credits", USER, "ai_credits", "ai_credits", 1287.4, False),
+    ("requests, overdrawn", {"quota_snapshots": {"premium_interactions": {
+        "entitlement": 300, "remaining": -1, "percent_remaining": -0.33}}},
+     "premium_requests", "premium_requests", -1, True),
+    ("overage", {"quota_snapshots": {"premium_interactions": {
+        "remaining": 0, "overage_permitted": True, "token_based_billing": True}}},
+     "ai_credits", "ai_credits", 0, False),
+    ("blocked", {"quota_snapshots": {"chat": {"remaining": 5, "has_quota": False}}},
+     "premium_requests", "chat", 5, True),
+    ("unlimited", {"quota_snapshots": {"chat": {"unlimited": True, "remaining": 0}}},
+     "premium_requests", "chat", None, False),
+    ("free", {"limited_user_quotas": {"chat": 20}, "monthly_quotas": {"chat": 50}},
+     "premium_requests", "chat", 20, False),
+]
+
+
+@pytest.mark.parametrize("name, reply, billing, quota, left, blocked", QUOTAS)
+def test_quota_shapes(name, reply, billing, quota, left, blocked):
+    got = cp.parse_quota(reply)
+    assert got["billing"] == billing
+    one = got["quotas"][quota]
+    assert (one["remaining"], one["blocked"]) == (left, blocked)
+    if name == "free":
+        assert one["percent_remaining"] == 40.0
+    for odd in ({}, {"quota_snapshots": [1], "limited_user_quotas": {"chat": None}},
+                {"quota_snapshots": {"chat": 3}, "monthly_quotas": {"chat": "x"}}):
+        assert isinstance(cp.parse_quota(odd)["quotas"], dict)
+
+
+# -- against the fake --------------------------------------------------------------------
+
+
+def test_upstream_catalogue_single_flight_cache_and_failure():
+    async def check(up, one):
+        lists = await asyncio.gather(*(one.client.models() for _ in range(40)))
+        assert all(got is lists[0] for got in lists) and len(up.asked("/models")) == 1
+        assert len(up.mints) == 1
+        await one.client.models(refresh=True)  # just fetched: not asked again
+        one.clock.advance(599)
+        await one.client.models()
+        assert len(up.asked("/models")) == 1
+        await one.client.models(refresh=True)
+        assert len(up.asked("/models")) == 2
+        one.clock.advance(601)
+        up.script["GET", "/models"] = [whole(429, "slow down")]
+        assert await one.client.models() and len(up.asked("/models")) == 3
+        await one.client.models()  # kept, and the upstream is left alone for a while
+        assert len(up.asked("/models")) == 3
+        one.client.forget()
+        up.script["GET", "/models"] = [whole(500, "<html><title>Unicorn</title>")]
+        with pytest.raises(cp.UpstreamError, match="Unicorn"):
+            await one.client.models()
+        up.script["GET", "/models"] = [whole(200, {"data": []})]
+        with pytest.raises(cp.UpstreamError, match="cannot be read"):
+            await one.client.models()
+    with_upstream(check)
+
+
+def test_upstream_catalogue_survives_waiters_that_leave():
+    async def check(up, one):
+        first = asyncio.ensure_future(one.client.models())
+        second = asyncio.ensure_future(one.client.models())
+        await asyncio.sleep(0)
+        first.cancel()
+        assert await second and len(up.asked("/models")) == 1
+    with_upstream(check)
+
+
+def test_upstream_send_headers_on_the_wire():
+    async def check(up, one):
+        picture = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]
+        await one.post({**CHAT_BODY, "messages": [{"role": "user", "content": picture}]},
+                       initiator=USER_TURN)
+        seen = up.asked(CHAT)[0]
+        assert seen.header("copilot-vision-request") == "true"
+        assert seen.header("x-initiator") == "user"
+        model = cp.Model("claude-opus-5", raw={"request_headers": {
+            "X-Extra": "1", "x-initiator": "spoof", "Authorization": "spoof"}})
+        response = await one.client.send(
+            cp.MESSAGES, cp.dumps(ask_of(model="claude-opus-5")), model, betas=[CONTEXT],
+            headers=cp.Headers([("anthropic-version", "2023-06-01"), ("x-api-key", "k")]))
+        assert response.status == 200 and cp.loads(await response.read_all(1 << 20))
+        seen = up.asked(cp.MESSAGES)[0]
+        assert seen.header("x-initiator") == "agent" and seen.header("x-extra") == "1"
+        assert seen.header("anthropic-beta") == CONTEXT
+        assert seen.header("anthropic-version") == "2023-06-01"
+        assert seen.header("x-api-key") is seen.header("copilot-vision-request") is None
+    with_upstream(check)
+
+
+TOKEN_FAULTS = [  # the refusal, how often, tokens minted, requests, raised
+    ("401 once", whole(401, "unauthorized: token expired\n"), 1, 2, 2, None),
+    ("401 again", whole(401, "unauthorized: token expired\n"), 2, 2, 2, 401),
+    ("403 text", whole(403, "Forbidden\n"), 1, 2, 2, None),
+    ("403 structured", whole(403, {"error": {"message": "Forbidden by policy",
+                                             "code": "policy"}}), 1, 1, 1, 403),
+    ("421", whole(421, "Misdirected Request\n"), 1, 2, 2, None),
+    ("item id", whole(401, "input item ID does not belong to this connection"),
+     1, 1, 1, 401),
+    ("429", whole(429, {"error": {"message": "no"}}), 1, 1, 1, 429),
+    ("402", whole(402, "quota exceeded"), 1, 1, 1, 402),
+    ("503 once", whole(503, ""), 1, 1, 2, None),
+    ("503 for ever", whole(503, ""), 9, 1, 3, 503),
+    ("499", whole(499, ""), 2, 1, 3, None),
+    ("408", whole(408, "Timed out reading request body."), 2, 1, 2, 408),
+]
+
+
+@pytest.mark.parametrize("name, answer, times, mints, sent, status", TOKEN_FAULTS,
+                         ids=[row[0] for row in TOKEN_FAULTS])
+def test_upstream_faults(name, answer, times, mints, sent, status):
+    async def check(up, one):
+        await one.auth.token()
+        one.clock.advance(60)  # a fresh token is not minted again
+        up.script["POST", CHAT] = [answer] * times
+        if status is None:
+            response, _ = await one.post(CHAT_BODY, initiator=USER_TURN)
+            assert response.status == 200
+        else:
+            with pytest.raises(cp.ProxyError) as caught:
+                await one.post(CHAT_BODY, initiator=USER_TURN)
+            assert caught.value.status == status
+        assert (len(up.mints), len(up.asked(CHAT))) == (mints, sent)
+        backs_off = len(one.waits)
+        assert up.initiators == ["user"] * (sent - backs_off) + ["agent"] * backs_off
+    with_upstream(check)
+
+
+def test_upstream_40_refused_at_once_mint_one_token():
+    async def check(up, one):
+        await one.auth.token()
+        one.clock.advance(60)
+        up.refuse_tokens()
+        await asyncio.gather(*(one.post(CHAT_BODY) for _ in range(40)))
+        assert len(up.mints) == 2
+    with_upstream(check)
+
+
+def test_upstream_prompt_repeated_after_an_answer_is_agent():
+    headers = cp.Headers([("x-claude-code-session-id", "s")])
+
+    async def check(up, one):
+        def who(body=CHAT_BODY, given=headers):
+            return one.client.initiator(given, body, "s")
+        up.script["POST", CHAT] = [whole(429, "wait")]
+        with pytest.raises(cp.UpstreamError):
+            await one.post(CHAT_BODY, initiator=who())
+        assert who().who == "user"  # not billed
+        await one.post(CHAT_BODY, initiator=who())
+        assert who({**CHAT_BODY, "stream": True}).who == "agent"
+        assert who({"messages": CHAT_BODY["messages"] * 2}).who == "user"
+        assert who(given=cp.Headers()).who == "user"  # curl: typed again, for all we know
+        one.clock.advance(901)
+        assert who().who == "user"
+        hinted = cp.Headers([("x-claude-code-prompt-id", "p1")])
+        await one.post(CHAT_BODY, initiator=who(given=hinted))
+        assert who({"messages": []}, hinted).who == "agent"
+    with_upstream(check)
+
+
+def test_upstream_error_bodies_are_bounded():
+    async def check(up, one):
+        up.script["POST", CHAT] = [(400, {"content-type": "text/plain"},
+                                    [b"x" * 40000, b"y" * 40000, HANG])]
+        with pytest.raises(cp.UpstreamError, match="xxx"):
+            await one.post(CHAT_BODY)
+        up.script["POST", CHAT] = [(403, {"content-length": "50"}, [b"policy says no",
+                                                                      CLOSE])]
+        with pytest.raises(cp.UpstreamError, match="policy says no"):
+            await one.post(CHAT_BODY)
+    with_upstream(check)
+
+
+def test_upstream_count_tokens_and_quota():
+    async def check(up, one):
+        assert one.client.account() == {}
+        quota = await one.client.quota()
+        assert (quota["login"], quota["plan"]) == ("octocat", "individual_pro")
+        assert one.client.account() is quota is await one.client.quota()
+        one.clock.advance(61)
+        await one.client.quota()
+        assert len(up.asked("/copilot_internal/user")) == 2
+        one.client.forget()
+        assert one.client.account() == {}
+        up.script["GET", "/copilot_internal/user"] = [whole(401, {"message": "Bad"})]
+        with pytest.raises(cp.UpstreamError):
+            await one.client.quota()
+        body = ask_of(model="haiku")
+        assert await one.client.count_tokens(body, NATIVE["claude-haiku-4.5"]) >= 1
+        assert up.asked(cp.COUNT_TOKENS)[0].json["model"] == "claude-haiku-4.5"
+        up.script["POST", cp.COUNT_TOKENS] = [whole(503, "")]
+        with pytest.raises(cp.UpstreamError):  # the estimate is better than a wait
+            await one.client.count_tokens(body, NATIVE["claude-haiku-4.5"])
+        assert one.waits == []
+    with_upstream(check)
+
+
+def test_upstream_engines_have_their_own_host():
+    async def check(up, one):
+        up.token_fields = {"endpoints": {"api": "http://127.0.0.1:9", "proxy": up.url}}
+        response, raw = await one.post({"prompt": "def f"}, cp.engine_path("copilot-codex"))
+        assert b"[DONE]" in raw and up.asked("/v1/engines/copilot-codex/completions")
+    with_upstream(check)
