@@ -6366,3 +6366,1261 @@ class CopilotClient:
         log_event("debug", "upstream_refused", status=response.status, code=exc.code,
                   ids=dict(forward_headers(response.headers)))
         return exc
+
+
+# ============================================================================
+# 18. Routes
+# ============================================================================
+# What each path does: parse, admit, choose, translate, relay. No dict surgery and no
+# framing here: the rooms above do that.            uses: 1-5, 7-13, 15, 16, 17
+# Contract: the path decides the dialect of every error; the first byte to the client
+# waits for the upstream's status; usage is recorded once, also on failure; a stream
+# that failed ends with an error event, never with a made-up end.
+
+
+class Route(NamedTuple):
+    """One endpoint; `{name}` in the path takes one segment. HEAD follows GET."""
+
+    method: str
+    path: str
+    handler: str  # a method of App
+
+
+ROUTES = (
+    Route("GET", "/", "home"),
+    Route("GET", "/api/hello", "home"),
+    Route("POST", "/auth/login", "login"),
+    Route("POST", "/auth/check", "check"),
+    Route("GET", "/auth/status", "status"),
+    Route("POST", "/auth/logout", "logout"),
+    Route("POST", "/v1/messages", "messages"),
+    Route("POST", "/v1/messages/count_tokens", "count_tokens"),
+    Route("GET", "/v1/models", "models"),
+    Route("GET", "/v1/models/{id}", "model"),
+    Route("POST", "/v1/chat/completions", "chat"),
+    Route("POST", "/v1/responses", "responses"),
+    Route("GET", "/v1/responses", "responses_socket"),
+    Route("POST", "/v1/embeddings", "embeddings"),
+    Route("POST", "/v1/completions", "completions"),
+    Route("GET", "/usage/summary", "usage_summary"),
+    Route("GET", "/usage/details", "usage_details"),
+    Route("GET", "/usage/quota", "usage_quota"),
+    Route("GET", "/usage/recent", "usage_recent"),
+    Route("POST", "/usage/reset/{session}", "usage_reset"),
+    Route("POST", "/usage/reset-all", "usage_reset_all"),
+    Route("POST", "/api/event_logging/batch", "event_batch"),
+)
+
+
+def segments(path: str) -> List[str]:
+    """The path's parts without empty ones and without any leading v1 (SPEC 2)."""
+    parts = [part for part in path.split("/") if part]
+    while parts[:1] == ["v1"]:
+        del parts[0]
+    return parts
+
+
+def find_route(method: str, path: str) -> Tuple[Route, str]:
+    """The route and its parameter; raises NotFound or MethodNotAllowed."""
+    asked, allowed = segments(path), []
+    for route in ROUTES:
+        pattern = segments(route.path)
+        if len(pattern) == len(asked) and all(
+                p == a or p[0] == "{" for p, a in zip(pattern, asked)):
+            if route.method == {"HEAD": "GET"}.get(method, method):
+                return route, asked[-1] if route.path.endswith("}") else ""
+            allowed.append(route.method)
+    if allowed:
+        also = ["HEAD"] if "GET" in allowed else []
+        raise MethodNotAllowed("%s does not take %s." % (path[:200], method[:20]),
+                               ", ".join(allowed + also))
+    raise NotFound("no such path: %s. Clients use the base URL without /v1 for Anthropic "
+                   "and with /v1 for OpenAI." % path[:200])
+
+
+SSE_HEADERS = [("content-type", "text/event-stream; charset=utf-8"),
+               ("x-accel-buffering", "no")]
+# What may still come after a terminal event is a usage chunk (UPSTREAM 9.4 rule 8); an
+# upstream that keeps the connection open after it must not keep the client waiting.
+LATE_USAGE = 2.0
+MAX_ANSWER = 64 * 1024 * 1024  # R2: a whole JSON answer
+
+
+class Exchange:
+    """One model request: who asked what, what serves it, and what came of it."""
+
+    def __init__(self, request: Request, out: Responder, dialect: str) -> None:
+        self.request, self.out, self.dialect = request, out, dialect
+        self.body = loads_object(request.body)
+        self.asked = field(self.body, "model", str, default="")
+        self.stream = field(self.body, "stream", bool, default=False)
+        self.session = session_of(request.headers, self.body, request.peer)
+        self.started = time.monotonic()
+        self.first = 0.0  # seconds until the upstream's status
+        self.status = 0
+        self.usage = TokenUsage()
+        self.model = Model("")
+        self.endpoint = ""
+        self.initiator = Initiator("user")
+
+    def headers(self, response: Response) -> List[Tuple[str, str]]:
+        """What the client is told beside the answer."""
+        return [("x-copilot-model", self.model.id), *forward_headers(response.headers)]
+
+    def summary(self) -> str:
+        """The request's log line, for people."""
+        usage, mapped = self.usage, "" if self.asked in ("", self.model.id) else (
+            " (asked %s)" % self.asked)
+        return "%s%s %s %d %s | in %d cached %d out %d | %.3f credits | first %.2f s all %.2f s" % (
+            self.model.id or self.asked, mapped, self.endpoint or "-", self.status,
+            "stream" if self.stream else "whole", usage.input + usage.cache_write,
+            usage.cache_read, usage.output, usage.nano_aiu / 1e9, self.first,
+            time.monotonic() - self.started)
+
+
+class PromptSizes:
+    """How long prompts are: a guess by bytes, an estimate, and the upstream's count."""
+
+    MAX_SAMPLE, MAX_COUNTED = 1 << 20, 512
+
+    def __init__(self, copilot: CopilotClient) -> None:
+        self._copilot = copilot
+        self._estimator, self._calibration = Estimator(), Calibration()
+        self._ratio: Dict[str, float] = {}
+        # The last real request of each model: read only when a count is asked for, so
+        # that nobody pays for estimates that nobody wants.
+        self._samples: Dict[str, Tuple[bytes, int]] = {}
+        self._counted: collections.OrderedDict[bytes, int] = collections.OrderedDict()
+        self._turn = asyncio.Semaphore(4)  # SPEC 9: Claude Code asks 35 at once
+
+    def guess(self, model: str, size: int) -> int:
+        """Tokens of a request body of `size` bytes, for message_start."""
+        return int(size * self._ratio.get(model, 0.27))
+
+    def learn(self, model: str, raw: bytes, prompt: int) -> None:
+        """What the upstream counted for a whole request; implausible ratios are left."""
+        if len(raw) > 2000 and 0.02 < prompt / len(raw) < 2:
+            self._ratio[model] = prompt / len(raw)
+        if len(raw) <= self.MAX_SAMPLE and len(self._samples) < 32:
+            self._samples[model] = raw, prompt
+
+    def estimate(self, body: JSON, model: str) -> int:
+        """Tokens of a request, corrected by what real usage has shown."""
+        sample = self._samples.pop(model, None)
+        if sample is not None:
+            raw, prompt = sample
+            self._calibration.learn(
+                model, self._estimator.request(loads_object(raw), model), prompt)
+        return self._calibration.predict(model, self._estimator.request(body, model))
+
+    async def count(self, raw: bytes, body: JSON, model: Model) -> int:
+        """The upstream's own count where it has one, else the estimate."""
+        key = hashlib.blake2b(raw, digest_size=16).digest()
+        if key in self._counted:
+            return self._counted[key]
+        async with self._turn:
+            tokens = await self._ask_upstream(body, model)
+        if tokens:
+            self._counted[key] = tokens
+            if len(self._counted) > self.MAX_COUNTED:
+                self._counted.popitem(last=False)
+            return tokens
+        if len(raw) < 100_000:
+            return self.estimate(body, model.id)
+        # 800 KB would hold the event loop for 80 ms.
+        return await asyncio.get_running_loop().run_in_executor(
+            None, self.estimate, body, model.id)
+
+    async def _ask_upstream(self, body: JSON, model: Model) -> int:
+        if MESSAGES not in model.endpoints:
+            return 0
+        try:
+            return await self._copilot.count_tokens(body, model)
+        except ProxyError as exc:
+            log_event("debug", "count_estimated", model=model.id, reason=str(exc))
+            return 0
+
+
+async def pump(response: Response, translator: StreamTranslator,
+               write: Callable[[bytes], Awaitable[None]]) -> None:
+    """Feed the translator until nothing can follow; raises ProxyError."""
+    while not translator.done:
+        if translator.finished:
+            response.idle_timeout = LATE_USAGE
+        try:
+            data = await response.read()
+        except UpstreamError:
+            if translator.finished:
+                break  # the answer is complete, only its usage is not
+            raise
+        if not data:
+            break
+        told = translator.feed(data)
+        if told:
+            await write(told)
+
+
+async def discard(_: bytes) -> None:
+    """Where a folding translator writes: it never does."""
+
+
+async def whole_answer(response: Response) -> Tuple[bytes, JSON]:
+    """A JSON answer and its object; cut, garbled or an error inside is raised."""
+    raw = await response.read_all(MAX_ANSWER)
+    try:
+        obj = loads(raw)
+    except ValueError:
+        obj = None
+    if not isinstance(obj, dict):
+        raise UpstreamError("the upstream's answer is not whole JSON; try again.")
+    if isinstance(obj.get("error"), dict):  # in a 200 (UPSTREAM 15.2, last row)
+        raise error_in_stream(obj)
+    return raw, obj
+
+
+MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
+EMBEDDER = "text-embedding-3-small"  # what Copilot has (UPSTREAM 13)
+STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
+STOPPING = "the proxy is being stopped; start it again and repeat the request."
+
+
+class App:
+    """The handlers and what they share; `handle` is the server's one callback."""
+
+    def __init__(self, config: Config, auth: CopilotAuth, copilot: CopilotClient) -> None:
+        self._config, self._auth, self._copilot = config, auth, copilot
+        self._ledger, self._limits = UsageLedger(), Limits(config)
+        self._lessons, self._sizes = Lessons(), PromptSizes(copilot)
+        self._live: Dict[Exchange, None] = {}  # requests under way, for the status page
+
+    async def handle(self, request: Request, out: Responder) -> None:
+        """Answer one request; the server spells a ProxyError in the path's dialect."""
+        route, parameter = find_route(request.method, request.path)
+        await getattr(self, "_" + route.handler)(request, out, parameter)
+
+    # -- status, sign-in, usage ------------------------------------------------
+
+    async def _json(self, out: Responder, obj: Any, status: int = 200) -> None:
+        await out.send(status, [("content-type", "application/json")], dumps(obj))
+
+    async def _home(self, request: Request, out: Responder, _: str) -> None:
+        accept = request.headers.get("accept") or ""
+        if "text/html" in accept and request.path == "/":
+            nonce = secrets.token_urlsafe(16)
+            await out.send(200, page_headers(nonce), status_page(nonce))
+            return
+        await self._json(out, {
+            "status": "ok", "proxy": "copilot-claude-proxy", "version": __version__,
+            "authenticated": self._auth.check()["status"] == "authenticated"})
+
+    async def _login(self, request: Request, out: Responder, _: str) -> None:
+        await self._json(out, await self._auth.login())
+
+    async def _check(self, request: Request, out: Responder, _: str) -> None:
+        told = self._auth.check()
+        await self._json(out, told, 400 if told["status"] == "unauthenticated" else 200)
+
+    async def _status(self, request: Request, out: Responder, _: str) -> None:
+        account = self._copilot.account()  # what the last quota call told, no new one
+        known = {key: account[key] for key in ("login", "plan") if account.get(key)}
+        told = self._auth.status()
+        await self._json(out, {**told, **(
+            known if told["status"] == "authenticated" else {})})
+
+    async def _logout(self, request: Request, out: Responder, _: str) -> None:
+        self._copilot.forget()
+        await self._json(out, self._auth.logout())
+
+    async def _usage_summary(self, request: Request, out: Responder, _: str) -> None:
+        await self._json(out, self._ledger.summary())
+
+    async def _usage_details(self, request: Request, out: Responder, _: str) -> None:
+        await self._json(out, self._ledger.details())
+
+    async def _usage_recent(self, request: Request, out: Responder, _: str) -> None:
+        now = time.monotonic()
+        running = [{"at": time.time() - (now - x.started), "asked": x.asked[:100],
+                    "model": x.model.id, "status": 0, "tokens": 0, "credits": 0,
+                    "ms": int(1000 * (now - x.started))} for x in self._live]
+        await self._json(out, running + [
+            served._asdict() for served in reversed(self._ledger.recent)])
+
+    async def _usage_quota(self, request: Request, out: Responder, _: str) -> None:
+        await self._json(out, await self._copilot.quota())
+
+    async def _usage_reset(self, request: Request, out: Responder, session: str) -> None:
+        full = self._ledger.reset(session)
+        self._limits.reset(full)
+        await self._json(out, {"success": True,
+                               "message": "Usage reset for session: %s" % session})
+
+    async def _usage_reset_all(self, request: Request, out: Responder, _: str) -> None:
+        self._ledger.reset_all()
+        self._limits.reset_all()
+        await self._json(out, {"success": True, "message": "All usage metrics reset"})
+
+    async def _event_batch(self, request: Request, out: Responder, _: str) -> None:
+        await self._json(out, {"success": True})  # Claude Code's telemetry ends here
+
+    async def _models(self, request: Request, out: Responder, _: str) -> None:
+        await self._json(out, models_payload(await self._copilot.models()))
+
+    async def _model(self, request: Request, out: Responder, name: str) -> None:
+        models = await self._copilot.models()
+        model = next((m for m in models if m.id == name), None) or resolve_model(
+            name, models, self._config.copilot_default_model)
+        await self._json(out, model_payload(model, name))
+
+    async def _responses_socket(self, request: Request, out: Responder, _: str) -> None:
+        # Codex falls back to POST at once on a 426, after 6 s on anything else
+        # (CLIENTS 2).
+        raise ProxyError("this proxy serves /v1/responses by POST only; use POST.",
+                         status=426)
+
+    # -- model requests ----------------------------------------------------------
+
+    async def _serve(self, request: Request, out: Responder, dialect: str,
+                     answer: Callable[[Exchange], Awaitable[None]]) -> None:
+        """Admit one model request, answer it, and account for it whatever happens."""
+        x = Exchange(request, out, dialect)
+        self._live[x] = None
+        try:
+            await self._choose(x)
+            self._admit(x)
+            await self._answer_fresh(x, answer)
+            x.status = x.status or 200
+        except ContextOverflow as exc:
+            x.status = exc.status
+            # Claude Code cuts by these numbers, so they must not be 0 (SPEC 8).
+            if exc.tokens:
+                raise
+            top = x.model.prompt or x.model.context
+            raise ContextOverflow(max(
+                self._sizes.estimate(x.body, x.model.id), top + 1), top) from None
+        except ProxyError as exc:
+            x.status = exc.status
+            raise
+        except asyncio.CancelledError:
+            x.status = 499  # the client has gone, or the program stops
+            raise
+        finally:
+            del self._live[x]
+            self._account(x)
+
+    def _admit(self, x: Exchange) -> None:
+        """Apply this proxy's own limits; what they refuse is not charged."""
+        limit = self._config.max_tokens_per_request
+        # No text has more tokens than bytes: short requests need no estimate.
+        if limit and len(x.request.body) > limit:
+            tokens = self._sizes.estimate(x.body, x.model.id)
+            if tokens > limit:
+                raise ContextOverflow(tokens, limit)
+        self._limits.admit(x.session, x.dialect, time.monotonic())
+
+    async def _choose(self, x: Exchange) -> None:
+        if x.dialect == "completions":
+            return  # an engine of the autocomplete host, in no catalogue
+        models = await self._copilot.models()
+        if x.dialect == "embeddings":
+            x.model = resolve_model(x.asked, models, EMBEDDER, "embeddings")
+            x.endpoint = EMBEDDINGS
+        else:
+            x.model = resolve_model(x.asked, models, self._config.copilot_default_model)
+            x.endpoint = choose_endpoint(x.model, x.dialect, models)
+        if x.asked != x.model.id:
+            log_event("info", "model_mapped", asked=x.asked[:100], used=x.model.id)
+
+    async def _answer_fresh(self, x: Exchange,
+                            answer: Callable[[Exchange], Awaitable[None]]) -> None:
+        """Answer; when the catalogue proves stale, read it again and route once more."""
+        try:
+            await answer(x)
+        except UpstreamError as exc:
+            if exc.code not in STALE_CATALOGUE or x.out.started:
+                raise
+            before = x.model.id, x.endpoint
+            await self._copilot.models(refresh=True)
+            await self._choose(x)
+            if (x.model.id, x.endpoint) == before:
+                raise
+            await answer(x)
+
+    def _account(self, x: Exchange) -> None:
+        now, usage = time.monotonic(), x.usage
+        self._ledger.record(x.session, x.model.id or x.asked[:100], usage, time.time())
+        self._ledger.recent.append(Served(
+            time.time(), x.asked[:100], x.model.id, x.status,
+            usage.prompt + usage.output, usage.nano_aiu / 1e9,
+            int(1000 * (now - x.started))))
+        self._limits.charge(x.session, now, usage)
+        if x.usage.prompt:
+            self._sizes.learn(x.model.id, x.request.body, x.usage.prompt)
+        log_line("info" if x.status < 500 else "warn", "request", x.summary())
+
+    async def _send(self, x: Exchange, build: Callable[[], Tuple[bytes, List[str]]]
+                    ) -> Response:
+        """Send, and again when a refusal taught how to say it (SPEC 6)."""
+        x.initiator = self._copilot.initiator(x.request.headers, x.body, x.session)
+        if x.initiator.who == "agent":
+            log_event("debug", "agent_mode_enabled", model=x.model.id)
+        body, betas = build()
+        for _ in range(MAX_REPAIRS):
+            try:
+                return await self._send_once(x, body, betas)
+            except UpstreamError as exc:
+                lesson = self._lessons.learn(x.model.id, x.endpoint, exc, body)
+                before = body, betas
+                body, betas = build()
+                if not lesson or (body, betas) == before:
+                    raise
+                log_event("info", "lesson", model=x.model.id, lesson=lesson)
+        return await self._send_once(x, body, betas)
+
+    async def _send_once(self, x: Exchange, body: bytes, betas: List[str]) -> Response:
+        response = await self._copilot.send(
+            x.endpoint, body, x.model, initiator=x.initiator, betas=betas,
+            headers=x.request.headers)
+        x.first = time.monotonic() - x.started
+        return response
+
+    async def _messages(self, request: Request, out: Responder, _: str) -> None:
+        await self._serve(request, out, "anthropic", self._answer_messages)
+
+    async def _answer_messages(self, x: Exchange) -> None:
+        query = search_query(x.body)
+        if query is not None:
+            await self._web_search(x, query)
+        elif x.endpoint == MESSAGES:
+            await self._native(x)
+        else:
+            conversation = parse_messages(x.body)
+            names = ToolNames(tool.name for tool in conversation.tools)
+            sink = AnthropicStream(
+                "msg_" + secrets.token_hex(12), x.asked or x.model.id, names=names,
+                input_tokens=self._sizes.guess(x.model.id, len(x.request.body)),
+                fold=not x.stream)
+            await self._translate(x, conversation, names, sink)
+
+    async def _native(self, x: Exchange) -> None:
+        raw, asked = x.request.body, x.request.headers.all("anthropic-beta")
+        response = await self._send(x, lambda: prepare_messages(
+            raw, x.body, x.model, self._lessons, asked))
+        if x.stream:
+            await self._relay(x, response, PassThrough())
+            return
+        with contextlib.closing(response):
+            answer, obj = await whole_answer(response)
+        x.usage = native_usage(obj)
+        await x.out.send(200, [("content-type", "application/json"),
+                               *x.headers(response)], answer)
+
+    async def _chat(self, request: Request, out: Responder, _: str) -> None:
+        await self._serve(request, out, "openai", self._answer_chat)
+
+    async def _answer_chat(self, x: Exchange) -> None:
+        options = field(x.body, "stream_options", dict, default={})
+        sink = ChatStream("chatcmpl-" + secrets.token_hex(12), x.asked or x.model.id,
+                          int(time.time()), options.get("include_usage") is True,
+                          fold=not x.stream)
+        if x.endpoint == CHAT:
+            response = await self._send(x, lambda: (dumps(self._lessons.apply(
+                prepare_chat(x.body, x.model), x.model.id, CHAT)), []))
+            await self._answer(x, response, Translation(
+                ChatReader(chat_source(x.model)), sink))
+        else:
+            conversation = parse_chat(x.body)
+            names = ToolNames(tool.name for tool in conversation.tools)
+            await self._translate(x, conversation, names, sink)
+
+    async def _translate(self, x: Exchange, conversation: Conversation,
+                         names: ToolNames, sink: Sink) -> None:
+        encode, reader = {
+            CHAT: (encode_chat, ChatReader(chat_source(x.model))),
+            RESPONSES: (encode_responses, ResponsesReader(responses_source(x.model))),
+        }[x.endpoint]
+        response = await self._send(x, lambda: (dumps(self._lessons.apply(
+            encode(conversation, x.model, names), x.model.id, x.endpoint)), []))
+        if x.endpoint == RESPONSES and conversation.stop:
+            sink = StopAt(sink, conversation.stop)  # Responses has no such field
+        await self._answer(x, response, Translation(reader, sink))
+
+    async def _responses(self, request: Request, out: Responder, _: str) -> None:
+        await self._serve(request, out, "responses", self._answer_responses)
+
+    async def _answer_responses(self, x: Exchange) -> None:
+        for note in left_out(x.body):
+            log_event("info", "left_out", model=x.model.id, what=note)
+        response = await self._send(x, lambda: (dumps(self._lessons.apply(
+            prepare_responses(x.body, x.model), x.model.id, RESPONSES)), []))
+        await self._answer(x, response, ResponsesPassThrough())
+
+    async def _answer(self, x: Exchange, response: Response,
+                      translator: Any) -> None:
+        """Stream the translation, or fold it into one object: the same answer."""
+        if x.stream:
+            await self._relay(x, response, translator)
+            return
+        try:
+            await pump(response, translator, discard)
+            translator.finish()
+        finally:
+            x.usage = translator.usage
+            response.close()
+        await x.out.send(200, [("content-type", "application/json"),
+                               *x.headers(response)], dumps(translator.whole()))
+
+    async def _relay(self, x: Exchange, response: Response,
+                     translator: StreamTranslator) -> None:
+        """Pump one streamed answer: upstream bytes -> translator -> client."""
+        out, event = x.out, "anthropic" if x.dialect == "anthropic" else "openai"
+        await out.start(200, SSE_HEADERS + x.headers(response))
+        log_event("debug", "stream_start_" + event, model=x.model.id, session=x.session)
+        pings = asyncio.ensure_future(self._ping(x, translator))
+        try:
+            await pump(response, translator, out.write)
+            await out.write(translator.finish())
+            log_event("debug", "stream_completed_" + event, model=x.model.id)
+        except ProxyError as exc:  # the status line is long gone: say it in the stream
+            log_event("warn", "stream_error_" + event, model=x.model.id, reason=str(exc))
+            x.status = exc.status
+            await out.write(translator.fail(exc))
+        except asyncio.CancelledError:
+            log_event("debug", "stream_closed_" + event, model=x.model.id)
+            if not out.closed:  # the program stops, the client is still there
+                await out.write(translator.fail(UpstreamError(STOPPING, status=503)))
+                await out.end()
+            raise
+        finally:
+            pings.cancel()
+            x.usage = translator.usage
+            response.close()
+        await out.end()
+
+    async def _ping(self, x: Exchange, translator: StreamTranslator) -> None:
+        """Keep a waiting client's timers from running out, between events only."""
+        # Claude Code wants message_start first; a comment may stand anywhere.
+        ping = SSE_PING if x.dialect == "anthropic" else SSE_COMMENT
+        while True:
+            await asyncio.sleep(self._config.ping_interval)
+            if translator.at_boundary:
+                await x.out.write(ping if x.out.written else SSE_COMMENT)
+
+    async def _web_search(self, x: Exchange, query: str) -> None:
+        """Claude Code's search request: a model with a search tool of its own, or words."""
+        answer = {"content": [{"type": "text", "text": NO_SEARCH}]}
+        asked, searcher = x.model, search_model(await self._copilot.models())
+        if self._config.web_search == "on" and searcher is not None:
+            x.model, x.endpoint = searcher, RESPONSES
+            response = await self._send(x, lambda: (dumps(
+                search_request(query, searcher)), []))
+            translator = ResponsesPassThrough()
+            try:
+                await pump(response, translator, discard)
+                translator.finish()
+            finally:
+                x.usage = translator.usage
+                response.close()
+            answer["content"] = search_blocks(
+                translator.whole(), "srvtoolu_" + secrets.token_hex(12))
+        message = search_message("msg_" + secrets.token_hex(12), x.asked or asked.id,
+                                 answer["content"], x.usage)
+        if not x.stream:
+            await self._json(x.out, message)
+            return
+        await x.out.start(200, SSE_HEADERS + [("x-copilot-model", x.model.id)])
+        await x.out.write(stream_message(message))
+        await x.out.end()
+
+    async def _count_tokens(self, request: Request, out: Responder, _: str) -> None:
+        body = loads_object(request.body)
+        models = await self._copilot.models()
+        model = resolve_model(field(body, "model", str, default=""), models,
+                              self._config.copilot_default_model)
+        tokens = await self._sizes.count(request.body, body, model)
+        await self._json(out, {"input_tokens": max(1, tokens)})
+
+    async def _embeddings(self, request: Request, out: Responder, _: str) -> None:
+        await self._serve(request, out, "embeddings", self._answer_embeddings)
+
+    async def _answer_embeddings(self, x: Exchange) -> None:
+        response = await self._send(x, lambda: (dumps(
+            prepare_embeddings(x.body, x.model)), []))
+        with contextlib.closing(response):
+            _, obj = await whole_answer(response)
+        x.usage = openai_usage(obj.get("usage"), obj.get("copilot_usage"))
+        await self._json(x.out, {**obj, "object": "list", "model": x.model.id})
+
+    async def _completions(self, request: Request, out: Responder, _: str) -> None:
+        await self._serve(request, out, "completions", self._answer_completions)
+
+    async def _answer_completions(self, x: Exchange) -> None:
+        engine, body = prepare_completion(x.body)
+        x.endpoint = engine_path(engine)
+        response = await self._send(x, lambda: (dumps(body), []))
+        await self._answer(x, response, CompletionStream(engine))
+
+
+# ============================================================================
+# 19. Status page
+# ============================================================================
+# One HTML string: no build, no third-party script, no external resource. All it shows
+# comes from the JSON endpoints, set as text, never as HTML.               uses: 0
+# Contract: works signed out, without a mouse, in the dark and on a phone; the nonce is
+# the only script and style that its policy allows.
+
+
+def page_headers(nonce: str) -> List[Tuple[str, str]]:
+    """Content type and a policy that allows the page's own script and style only."""
+    return [("content-type", "text/html; charset=utf-8"), ("referrer-policy", "no-referrer"),
+            ("x-frame-options", "DENY"), ("content-security-policy", (
+                "default-src 'none'; script-src 'nonce-%s'; style-src 'nonce-%s'; "
+                "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+                "frame-ancestors 'none'") % (nonce, nonce))]
+
+
+def status_page(nonce: str) -> bytes:
+    """The page for `GET /` when a browser asks."""
+    return PAGE.replace("{nonce}", nonce).replace("{version}", __version__).encode("utf-8")
+
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>copilot-claude-proxy</title>
+<meta name="viewport" content="width=device-width,initial-scale=1">
+<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">
+<style nonce="{nonce}">
+:root{--bg:#fff;--card:#f6f7f9;--ink:#1b1f24;--dim:#59636e;--line:#d5dae0;--mark:#0b57d0;
+--bad:#b3261e;--b1:#0b57d0;--b2:#7a9cd6;--b3:#1a7f37}
+@media(prefers-color-scheme:dark){:root{--bg:#101418;--card:#181d23;--ink:#e6e9ed;
+--dim:#9aa5b1;--line:#333b44;--mark:#8ab4f8;--bad:#ff8a80;--b1:#8ab4f8;--b2:#4a6a9c;--b3:#57c478}}
+*{box-sizing:border-box}body{margin:0 auto;max-width:70rem;padding:1rem;background:var(--bg);
+color:var(--ink);font:16px/1.5 system-ui,sans-serif}
+h1{font-size:1.3rem;margin:.2rem 0}h2{font-size:1.05rem;margin:0 0 .6rem}
+section{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:1rem;
+margin:1rem 0}.dim{color:var(--dim)}.bad{color:var(--bad)}a{color:var(--mark)}
+.code{font:700 2rem/1.2 ui-monospace,monospace;letter-spacing:.1em}
+button,input,select{font:inherit;color:inherit;background:var(--bg);border:1px solid var(--dim);
+border-radius:.4rem;padding:.4rem .8rem;min-height:2.75rem}
+button.main{background:var(--mark);border-color:var(--mark);color:var(--bg)}
+:focus-visible{outline:3px solid var(--mark);outline-offset:2px}
+.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem}
+th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);white-space:nowrap}
+.n{text-align:right;font-variant-numeric:tabular-nums}th{color:var(--dim);font-weight:600}
+pre{overflow-x:auto;background:var(--bg);border:1px solid var(--line);border-radius:.4rem;
+padding:.6rem;margin:.4rem 0;font-size:.85rem}
+.b1{fill:var(--b1)}.b2{fill:var(--b2)}.b3{fill:var(--b3)}svg{display:block;width:100%;height:1rem}
+.facts{display:flex;flex-wrap:wrap;gap:.4rem 2rem;margin:0}.facts div{display:flex;
+flex-direction:column-reverse}.facts dt{color:var(--dim);font-size:.85rem}.facts dd{margin:0;
+font-size:1.2rem;font-variant-numeric:tabular-nums}summary{cursor:pointer;padding:.4rem 0}
+[hidden]{display:none}
+</style></head><body>
+<header><h1>copilot-claude-proxy <span class="dim">{version}</span></h1>
+<p id="state" role="status" class="dim">Reading the proxy's state.</p></header>
+<main>
+<section id="key" hidden aria-labelledby="h0"><h2 id="h0">This proxy has a key</h2>
+<form id="keyform"><label>API_KEY <input id="keybox" type="password" autocomplete="off"></label>
+<button>Use it</button></form></section>
+<section id="signin" hidden aria-labelledby="h1"><h2 id="h1">Sign in to GitHub</h2>
+<div id="nocode"><button id="login" class="main">Get a code</button></div>
+<div id="code" hidden><p>Enter this code on <a id="where" rel="noreferrer" target="_blank"></a>:</p>
+<p class="code" id="usercode"></p><p class="dim" id="left"></p></div></section>
+<section aria-labelledby="h2"><h2 id="h2">Account</h2><dl class="facts" id="account"></dl>
+<p id="quotanote" class="dim"></p></section>
+<section aria-labelledby="h3"><h2 id="h3">Usage since the start</h2><dl class="facts" id="sum"></dl>
+<div class="wide" tabindex="0" role="region" aria-label="Sessions"><table id="sessions"></table></div>
+<p class="dim">Bar: input, from the cache, output, as shares of the largest session.</p></section>
+<section aria-labelledby="h4"><h2 id="h4">Requests</h2>
+<div class="wide" tabindex="0" role="region" aria-label="Requests"><table id="recent"></table></div></section>
+<section aria-labelledby="h5"><h2 id="h5">Models</h2>
+<div class="wide" tabindex="0" role="region" aria-label="Models"><table id="models"></table></div>
+<p class="dim">Prices: AI credits per million tokens; 1 credit is US$0.01.</p></section>
+<section aria-labelledby="h6"><h2 id="h6">Connect a client</h2><div id="connect"></div></section>
+</main>
+<script nonce="{nonce}">
+"use strict";
+const $=id=>document.getElementById(id),base=location.origin;
+const num=n=>n==null?"-":Number(n).toLocaleString("en",{maximumFractionDigits:n<10?3:0});
+const pct=r=>r==null?"-":(100*r).toFixed(0)+" %";
+function el(tag,text,cls){const e=document.createElement(tag);if(text!=null)e.textContent=text;
+ if(cls)e.className=cls;return e}
+async function ask(path,method){const key=sessionStorage.getItem("key");
+ const r=await fetch(path,{method:method||"GET",headers:{accept:"application/json",
+  ...(method?{"content-type":"application/json"}:{}),...(key?{"x-api-key":key}:{})}});
+ const body=await r.json().catch(()=>({}));
+ if(!r.ok&&!body.status){const e=new Error((body.error||{}).message||"status "+r.status);
+  e.status=r.status;throw e}return body}
+function facts(id,rows){$(id).replaceChildren(...rows.filter(r=>r[1]!=null).map(([k,v])=>{
+ const d=el("div");d.append(el("dt",k),el("dd",v));return d}))}
+function table(id,heads,rows,empty){const t=el("tbody"),h=el("thead"),tr=el("tr");
+ heads.forEach(([name,cls])=>{const th=el("th",name,cls);th.scope="col";tr.append(th)});h.append(tr);
+ rows.forEach(cells=>{const r=el("tr");cells.forEach((c,i)=>{const td=el("td",null,heads[i][1]);
+  td.append(c instanceof Node?c:document.createTextNode(c));r.append(td)});t.append(r)});
+ if(!rows.length){const r=el("tr"),td=el("td",empty,"dim");td.colSpan=heads.length;r.append(td);t.append(r)}
+ $(id).replaceChildren(h,t)}
+function bar(parts,most){const ns="http://www.w3.org/2000/svg",s=document.createElementNS(ns,"svg");
+ s.setAttribute("viewBox","0 0 100 4");s.setAttribute("preserveAspectRatio","none");
+ s.setAttribute("role","img");s.setAttribute("aria-label",parts.map(num).join(", "));let x=0;
+ parts.forEach((p,i)=>{const r=document.createElementNS(ns,"rect"),w=most?100*p/most:0;
+  r.setAttribute("x",x);r.setAttribute("width",w);r.setAttribute("height",4);
+  r.setAttribute("class","b"+(i+1));s.append(r);x+=w});return s}
+function state(text,bad){if($("state").textContent!==text)$("state").textContent=text;
+ $("state").className=bad?"bad":"dim"}
+let until=0;
+function showCode(c){$("nocode").hidden=true;$("code").hidden=false;$("where").href=c.verification_uri;
+ $("where").textContent=c.verification_uri;$("usercode").textContent=c.user_code;
+ until=Date.now()+1000*c.expires_in}
+async function login(){try{const c=await ask("/auth/login","POST");
+ if(c.user_code)showCode(c);else tick()}catch(e){state("Sign-in failed: "+e.message,true)}}
+$("login").onclick=login;
+$("keyform").onsubmit=e=>{e.preventDefault();sessionStorage.setItem("key",$("keybox").value);tick()};
+function amount(q){return q.unlimited?"unlimited":num(q.remaining)+" of "+num(q.entitlement)}
+async function account(s){const rows=[["account",s.login],["plan",s.plan]];
+ try{const q=await ask("/usage/quota");rows[0][1]=q.login;rows[1][1]=q.plan;
+  Object.entries(q.quotas||{}).forEach(([k,v])=>rows.push([k.replaceAll("_"," ")+" left",amount(v)]));
+  rows.push(["resets",q.reset_date]);$("quotanote").textContent=""}
+ catch(e){$("quotanote").textContent=e.message}
+ facts("account",rows)}
+async function usage(){const [sum,all,rec]=await Promise.all(
+  ["/usage/summary","/usage/details","/usage/recent"].map(p=>ask(p)));
+ facts("sum",[["requests",num(sum.totalRequests)],["input",num(sum.inputTokens)],
+  ["from the cache",num(sum.cacheReadTokens)],["output",num(sum.outputTokens)],
+  ["cache ratio",pct(sum.cacheHitRatio)],["credits",num(sum.credits)]]);
+ const total=s=>s.inputTokens+s.cacheReadTokens+s.outputTokens,most=Math.max(0,...all.map(total));
+ table("sessions",[["Session"],["Requests","n"],["Tokens","n"],["Cache","n"],["Credits","n"],["Share"]],
+  all.slice(0,20).map(s=>[s.sessionId.slice(0,18),num(s.requestCount),num(s.tokenCount),
+   pct(s.cacheHitRatio),num(s.credits),bar([s.inputTokens,s.cacheReadTokens,s.outputTokens],most)]),
+  "No request yet.");
+ table("recent",[["Time"],["Asked"],["Used"],["Status","n"],["Tokens","n"],["Credits","n"],["Seconds","n"]],
+  rec.map(r=>[new Date(1000*r.at).toLocaleTimeString(),r.asked||"-",r.model,
+   r.status||"running",num(r.tokens),num(r.credits),num(r.ms/1000)]),"No request yet.")}
+async function models(){try{const m=await ask("/v1/models");
+ table("models",[["Model"],["Prompt","n"],["Output","n"],["In","n"],["Out","n"],["Endpoints"]],
+  m.data.map(x=>[x.id,num(x.context_window),num(x.max_output_tokens),
+   x.credits?num(x.credits.input):"-",x.credits?num(x.credits.output):"-",(x.endpoints||[]).join(" ")]),
+  "None.")}
+ catch(e){table("models",[["Model"]],[],e.message)}}
+let signed=null;
+async function tick(){try{
+  const s=await ask("/auth/status"),ok=s.status==="authenticated";$("key").hidden=true;
+  $("signin").hidden=ok;
+  if(ok!==signed){signed=ok;if(ok){$("code").hidden=true;$("nocode").hidden=false;models()}
+   else table("models",[["Model"]],[],"Sign in to see the models of your plan.")}
+  state(ok?"Signed in. Ready.":s.error?"Not signed in: "+s.error:"Not signed in.",!ok&&s.error);
+  if(ok)await account(s);else{facts("account",[["account","nobody is signed in"]]);
+   const left=Math.max(0,Math.round((until-Date.now())/1000));
+   if(until&&!left){until=0;$("code").hidden=true;$("nocode").hidden=false}
+   $("left").textContent="It works for "+Math.floor(left/60)+" min "+left%60+" s more."}
+  await usage()}
+ catch(e){if(e.status===401&&/API_KEY/.test(e.message)){$("key").hidden=false;state("Enter the key.",true)}
+  else state("The proxy does not answer: "+e.message,true)}}
+[["Claude Code, bash","export ANTHROPIC_BASE_URL="+base+"\\nexport ANTHROPIC_AUTH_TOKEN=copilot\\nclaude"],
+ ["Claude Code, PowerShell","$env:ANTHROPIC_BASE_URL='"+base+"'\\n$env:ANTHROPIC_AUTH_TOKEN='copilot'\\nclaude"],
+ ["Codex CLI, ~/.codex/config.toml",'openai_base_url = "'+base+'/v1"\\nmodel = "gpt-5.3-codex"'],
+ ["Continue","provider: openai\\napiBase: "+base+"/v1\\napiKey: copilot"],
+ ["opencode",'"npm": "@ai-sdk/openai-compatible",\\n"options": {"baseURL": "'+base+'/v1"}'],
+ ["Cursor","Cursor calls the base URL from its own servers, so it cannot reach this machine\\nwithout a tunnel; with one, set API_KEY and ALLOWED_HOSTS first."]
+].forEach(([name,text],i)=>{const d=el("details");d.open=i===0;d.append(el("summary",name),el("pre",text));
+ $("connect").append(d)});
+tick();setInterval(()=>{if(!document.hidden)tick()},3000);
+</script></body></html>
+"""
+
+
+# ============================================================================
+# 20. Command line
+# ============================================================================
+# The verbs, what they print, and the one place where everything is built. The only
+# room that reads the environment and prints.        uses: 1, 2, 3, 4, 7, 13-18
+# Contract: exit codes 0 done, 1 failed, 2 wrong usage or setting, 3 not signed in.
+
+DONE, FAILED, USAGE, NOT_SIGNED_IN = 0, 1, 2, 3
+VERBS = {
+    "serve": "listen until Ctrl-C (the default)",
+    "login": "sign in to GitHub with a code",
+    "logout": "forget the sign-in and delete the token file",
+    "models": "list the models of your plan with their limits and prices",
+    "usage": "show what is left of your quota, and what a running proxy has used",
+    "env": "print the lines that point Claude Code and OpenAI clients here",
+    "run": "serve on a free port, run a command that uses it, stop with it",
+    "check": "test Python, TLS, GitHub, the sign-in and the catalogue",
+}
+EXAMPLES = """\
+examples:
+  python copilot_proxy.py                     sign in if need be, then serve
+  python copilot_proxy.py run -- claude       Claude Code on your Copilot models
+  eval "$(python copilot_proxy.py env)"       point this shell at a running proxy
+  python copilot_proxy.py models --json       the catalogue, for programs
+
+exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 not signed in.
+Settings are environment variables or lines of .env; .env.example lists them all.
+"""
+
+
+class Program:
+    """Everything, built once; `await start()` listens, `await close()` ends it."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.pool = ConnectionPool(
+            lambda: make_ssl_context(config), proxies_from(config))
+        self.auth = CopilotAuth(config, self.pool, TokenStore(config.token_file))
+        self.copilot = CopilotClient(config, self.pool, self.auth)
+        self.app = App(config, self.auth, self.copilot)
+        self.server = HTTPServer(config, self.app.handle)
+        self.base = ""
+
+    async def start(self) -> int:
+        """Listen; returns the port. Raises OSError when the address is taken."""
+        host, port = await self.server.start()
+        shown = "[%s]" % host if ":" in host else host
+        self.base = "http://%s:%d" % (
+            "127.0.0.1" if shown in ("0.0.0.0", "[::]") else shown, port)
+        return port
+
+    async def close(self, grace: float = 10.0) -> None:
+        """Stop listening, let streams finish for `grace` seconds, close everything."""
+        await self.server.close(grace)
+        await self.auth.close()
+        await self.pool.close()
+
+
+def read_environment(environ: Mapping[str, str]) -> Config:
+    """The environment beats .env in the working folder beats .env beside the script."""
+    values: Dict[str, str] = {}
+    here = os.path.dirname(os.path.abspath(__file__))
+    for folder in dict.fromkeys((here, os.getcwd())):
+        path = os.path.join(folder, ".env")
+        try:
+            with open(path, encoding="utf-8") as file:
+                values.update(parse_dotenv(file.read(1 << 20)))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as exc:
+            raise ConfigError("%s cannot be read: %s." % (path, exc)) from None
+    values.update({name: value for name, value in environ.items() if value})
+    return Config.from_env(values)
+
+
+# -- what to paste ---------------------------------------------------------------
+
+SHELLS = {
+    "bash": "export {}='{}'",
+    "fish": "set -gx {} '{}'",
+    "powershell": "$env:{} = '{}'",
+}
+MIN_COMPACT_WINDOW = 60_000  # Claude Code compacts 33,000 below it (CLIENTS 1)
+
+
+def client_environment(base: str, config: Config, models: List[Model]) -> Dict[str, str]:
+    """The variables that matter to clients (CLIENTS 1), from the real catalogue."""
+    key = config.api_key or "copilot"
+    env = {"ANTHROPIC_BASE_URL": base, "ANTHROPIC_AUTH_TOKEN": key,
+           "OPENAI_BASE_URL": base + "/v1", "OPENAI_API_KEY": key,
+           # The billing line changes with every session and would break caching.
+           "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
+           "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1"}
+    newest = {}
+    for family in ("haiku", "sonnet", "opus"):
+        with contextlib.suppress(NotFound):
+            newest[family] = resolve_model(family, models, "")
+            env["ANTHROPIC_DEFAULT_%s_MODEL" % family.upper()] = newest[family].id
+    main = newest.get("sonnet") or newest.get("opus") or newest.get("haiku")
+    if main is not None:
+        env["ANTHROPIC_MODEL"] = main.id
+        if main.prompt >= MIN_COMPACT_WINDOW:
+            env["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] = str(main.prompt)
+    return env
+
+
+def shell_lines(env: Mapping[str, str], shell: str) -> str:
+    """`env` as lines to paste; values cannot hold a quote, they come from us."""
+    return "\n".join(SHELLS[shell].format(*pair) for pair in env.items())
+
+
+def table(rows: Sequence[Sequence[str]], right: str) -> str:
+    """Rows as aligned columns; `right` has "r" where a column is right-aligned."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ("  ".join(
+        cell.rjust(width) if side == "r" else cell.ljust(width)
+        for cell, width, side in zip(row, widths, right)).rstrip() for row in rows)
+    return "\n".join(lines)
+
+
+def thousands(number: float) -> str:
+    """`128k`, `1.5M`, `-` for nothing known."""
+    if not number:
+        return "-"
+    if number < 1000:
+        return "%g" % number
+    return "%gM" % round(number / 1e6, 2) if number >= 1e6 else "%gk" % round(number / 1e3)
+
+
+def models_table(models: Sequence[Model]) -> str:
+    """The catalogue for people, within 80 columns."""
+    rows = [["MODEL", "PROMPT", "OUTPUT", "IMAGES", "IN", "OUT", "ENDPOINTS"]]
+    for model in models:
+        prices = model_prices(model)
+        rows.append([
+            model.id[:30], thousands(model.prompt), thousands(model.output),
+            "yes" if model.vision else "-", "%g" % prices["input"] if prices else "-",
+            "%g" % prices["output"] if prices else "-",
+            " ".join(e.rsplit("/", 1)[1] if e != CHAT else "chat"
+                     for e in model.endpoints)[:24]])
+    return table(rows, "lrrlrrl") + "\n\nIN, OUT: AI credits per million tokens."
+
+
+def quota_lines(quota: JSON) -> str:
+    """The account's quota for people."""
+    lines = ["Account  %s, plan %s" % (quota.get("login") or "?", quota.get("plan") or "?")]
+    for name, left in (quota.get("quotas") or {}).items():
+        amount = "unlimited" if left.get("unlimited") else "%s of %s left (%s%%)" % tuple(
+            "?" if left.get(k) is None else "%g" % left[k]
+            for k in ("remaining", "entitlement", "percent_remaining"))
+        lines.append("%-22s %s" % (name.replace("_", " "), amount))
+    if quota.get("reset_date"):
+        lines.append("Resets   %s" % quota["reset_date"])
+    return "\n".join(lines)
+
+
+# -- the verbs -------------------------------------------------------------------
+
+def say(text: str = "", end: str = "\n") -> None:
+    """Print for a person; a closed pipe is not an error of ours."""
+    with contextlib.suppress(OSError):
+        print(text, end=end, flush=True)
+
+
+async def sign_in_at_terminal(program: Program) -> bool:
+    """Show the code, count down, and wait until it is used or dead."""
+    try:
+        code = await program.auth.login()
+    except ProxyError as exc:
+        say("Sign-in failed: %s" % exc)
+        return False
+    if code["status"] != "authenticated":
+        say("\nOpen      %s\nand enter %s\n" % (
+            code["verification_uri"], code["user_code"]))
+        waiting = asyncio.ensure_future(program.auth.wait_for_login())
+        try:
+            await count_down(waiting, time.monotonic() + code["expires_in"])
+        finally:
+            waiting.cancel()
+        check = program.auth.check()
+        if check["status"] != "authenticated":
+            say("Sign-in failed: %s" % check.get("error", "the code was not used."))
+            return False
+    say("Signed in.")
+    return True
+
+
+async def count_down(waiting: asyncio.Future[bool], end: float) -> None:
+    """A line that says how long the code still works; plain waiting off a terminal."""
+    while not waiting.done():
+        left = max(0, int(end - time.monotonic()))
+        if sys.stdout.isatty():
+            say("\rWaiting, the code works for %d:%02d more " % divmod(left, 60), end="")
+        await asyncio.wait([waiting], timeout=1.0)
+    if sys.stdout.isatty():
+        say("\r" + " " * 48 + "\r", end="")
+
+
+async def banner(program: Program) -> None:
+    """Who is signed in, what there is, and what to paste."""
+    config, models = program.config, []
+    try:
+        models = await program.copilot.models()
+        say(quota_lines(await program.copilot.quota()))
+    except ProxyError as exc:
+        say("Copilot   %s" % exc)
+    say("Models   %d, `python copilot_proxy.py models` lists them\n" % len(models))
+    env = client_environment(program.base, config, models)
+    for shell in ("bash", "powershell"):
+        say("Claude Code, %s:\n%s\n" % (shell, shell_lines({
+            k: "<your API_KEY>" if config.api_key and v == config.api_key else v
+            for k, v in env.items() if not k.startswith("OPENAI_")}, shell)))
+    say("OpenAI-style clients: base URL %s/v1, any key%s\nStatus page: %s/\n" % (
+        program.base, " = API_KEY" if config.api_key else "", program.base))
+
+
+CURL_LINES = """\
+Nobody is signed in. Get a code, enter it on GitHub, and the proxy does the rest:
+  curl -X POST {0}/auth/login
+  curl -X POST {0}/auth/check
+"""
+
+
+async def start_or_explain(program: Program) -> bool:
+    """Listen; a taken port is explained instead of traced."""
+    try:
+        await program.start()
+    except OSError as exc:
+        config = program.config
+        say("Cannot listen on %s port %d: %s." % (
+            config.host, config.port, exc.strerror or exc))
+        if await is_our_proxy(program):
+            say("This program is running there already; use it, or set PORT to another "
+                "number.")
+        else:
+            say("Set PORT to another number (PORT=0 takes any free one).")
+        return False
+    return True
+
+
+async def is_our_proxy(program: Program) -> bool:
+    """Whether the answer on our port is ours."""
+    with contextlib.suppress(ProxyError):
+        response = await program.pool.request(
+            "GET", "http://127.0.0.1:%d/" % program.config.port,
+            [("accept", "application/json")], head_timeout=2.0, idle_timeout=2.0)
+        return b'"copilot-claude-proxy"' in await response.read_all(4096)
+    return False
+
+
+def stop_event() -> asyncio.Event:
+    """Set by the first SIGINT or SIGTERM; the second one ends the program at once."""
+    event, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def stop(*_: Any) -> None:
+        if event.is_set():
+            os._exit(128 + signal.SIGINT)
+        loop.call_soon_threadsafe(event.set)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)  # loop.add_signal_handler does not exist on Windows
+    return event
+
+
+async def serve(config: Config, args: argparse.Namespace) -> int:
+    """The default verb."""
+    program, stop = Program(config), stop_event()
+    if not await start_or_explain(program):
+        await program.pool.close()
+        return FAILED
+    say("copilot-claude-proxy %s on %s" % (__version__, program.base))
+    greeting = asyncio.ensure_future(greet(program))
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait([greeting, stopping], return_when=asyncio.FIRST_COMPLETED)
+    await stopping
+    greeting.cancel()
+    say("Stopping; running answers get 10 seconds. Ctrl-C again stops at once.")
+    await program.close()
+    return DONE
+
+
+async def greet(program: Program) -> None:
+    """Sign in where a person can see it, else say how; then the banner."""
+    if program.auth.check()["status"] != "authenticated":
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            say(CURL_LINES.format(program.base))
+            return
+        if not await sign_in_at_terminal(program):
+            say("The proxy keeps running; " + LOGIN_HINT + ".")
+            return
+    await banner(program)
+
+
+async def login(config: Config, args: argparse.Namespace) -> int:
+    """Sign in and verify that the account has Copilot."""
+    program = Program(config)
+    try:
+        if not await sign_in_at_terminal(program):
+            return NOT_SIGNED_IN
+        await program.auth.token()
+        say(quota_lines(await program.copilot.quota()))
+    finally:
+        await program.close(0.0)
+    return DONE
+
+
+async def logout(config: Config, args: argparse.Namespace) -> int:
+    """Forget the login."""
+    program = Program(config)
+    told = program.auth.logout()
+    await program.close(0.0)
+    say("Signed out. %s" % told.get("note", "The token file is deleted; GitHub lists the "
+        "app under github.com/settings/applications."))
+    return DONE
+
+
+async def models(config: Config, args: argparse.Namespace) -> int:
+    """The catalogue as a table or as JSON."""
+    program = Program(config)
+    try:
+        found = await program.copilot.models()
+    finally:
+        await program.close(0.0)
+    if args.json:
+        say(dumps_text(models_payload(found)))
+    else:
+        say(models_table([m for m in found if m.kind == "chat" and (
+            args.all or m.offered)]))
+    return DONE
+
+
+async def usage(config: Config, args: argparse.Namespace) -> int:
+    """The quota, and the figures of a proxy that runs on our port."""
+    program = Program(config)
+    try:
+        told = {"quota": await program.copilot.quota(), "proxy": None}
+        headers = [("x-api-key", config.api_key)] if config.api_key else []
+        with contextlib.suppress(ProxyError):
+            response = await program.pool.request(
+                "GET", "http://127.0.0.1:%d/usage/summary" % config.port, headers,
+                head_timeout=2.0, idle_timeout=2.0)
+            if response.status == 200:
+                told["proxy"] = loads_object(await response.read_all(1 << 20))
+    finally:
+        await program.close(0.0)
+    if args.json:
+        say(dumps_text(told))
+        return DONE
+    say(quota_lines(told["quota"]))
+    if told["proxy"]:
+        say("\n" + table([[name, "%g" % value] for name, value in told["proxy"].items()
+                          if isinstance(value, (int, float))], "lr"))
+    else:
+        say("\nNo proxy answers on port %d." % config.port)
+    return DONE
+
+
+async def env(config: Config, args: argparse.Namespace) -> int:
+    """The lines to paste, for eval: nothing else on standard output."""
+    program, found = Program(config), []
+    try:
+        with contextlib.suppress(ProxyError):  # the addresses hold without a catalogue
+            found = await program.copilot.models()
+    finally:
+        await program.close(0.0)
+    base = "http://127.0.0.1:%d" % config.port
+    say(shell_lines(client_environment(base, config, found), args.shell))
+    return DONE
+
+
+async def run(config: Config, args: argparse.Namespace) -> int:
+    """Serve on a free port for as long as one command runs."""
+    command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    path = shutil.which(command[0]) if command else None
+    if path is None:
+        say("run: %s; example: python copilot_proxy.py run -- claude" % (
+            "%s is not on the PATH" % command[0] if command else "no command given"))
+        return USAGE
+    # A full-screen program owns the terminal: our lines go to a file, or nowhere.
+    log = open(args.log, "a", encoding="utf-8") if args.log else open(os.devnull, "w")
+    values = dict(config.__dict__, port=0)
+    program = Program(Config(**values))
+    with log:
+        try:
+            if not await start_or_explain(program):
+                return FAILED
+            if program.auth.check()["status"] != "authenticated" and not (
+                    await sign_in_at_terminal(program)):
+                return NOT_SIGNED_IN
+            configure_logging(config.log_level, log)
+            return await run_command(program, [path, *command[1:]])
+        finally:
+            await program.close(0.0)
+
+
+async def run_command(program: Program, command: List[str]) -> int:
+    """Start the command with everything set that the user has not set; its exit code."""
+    found: List[Model] = []
+    try:
+        found = await program.copilot.models()
+    except ProxyError as exc:
+        say("Copilot's catalogue cannot be read: %s" % exc)
+        return FAILED
+    ours = client_environment(program.base, program.config, found)
+    always = ("_BASE_URL", "_AUTH_TOKEN", "OPENAI_API_KEY")  # or it would not reach us
+    child_env = {**os.environ, **{name: value for name, value in ours.items()
+                                  if name.endswith(always) or name not in os.environ}}
+    # Ctrl-C reaches the whole foreground group: the command decides what it means.
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *command, env=child_env,
+            **({} if os.name == "nt" else {"preexec_fn": _default_sigint}))
+        return await child.wait()
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _default_sigint() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an ignored signal is inherited
+
+
+async def check(config: Config, args: argparse.Namespace) -> int:
+    """One line for each thing that must be right, each with its remedy."""
+    program = Program(config)
+    copilot, failed = program.copilot, False
+
+    async def reach_github() -> str:
+        await program.auth.reach()
+        return config.github_url
+    steps: List[Tuple[str, Callable[[], Awaitable[Any]]]] = [
+        ("GitHub", reach_github), ("Copilot token", program.auth.token),
+        ("Catalogue", copilot.models), ("Quota", copilot.quota)]
+    say("ok    Python %s, %s" % (sys.version.split()[0], ssl.OPENSSL_VERSION))
+    try:
+        for name, step in steps:
+            try:
+                result = await step()
+            except (ProxyError, ConfigError) as exc:
+                failed = True
+                say("FAIL  %s: %s" % (name, exc))
+                break  # what follows needs this one
+            detail = {"Catalogue": lambda: "%d models" % len(result),
+                      "GitHub": lambda: result}.get(name, lambda: "valid")
+            say("ok    %s: %s" % (name, detail()))
+    finally:
+        await program.close(0.0)
+    return FAILED if failed else DONE
+
+
+RUN_VERB = {"serve": serve, "login": login, "logout": logout, "models": models,
+            "usage": usage, "env": env, "run": run, "check": check}
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """Verbs and their options."""
+    parser = argparse.ArgumentParser(
+        prog="copilot_proxy.py", epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Use your own GitHub Copilot subscription from Claude Code and from "
+                    "OpenAI-style clients.")
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    made = {name: verbs.add_parser(name, help=text, description=text.capitalize() + ".",
+                                   epilog=EXAMPLES, formatter_class=parser.formatter_class)
+            for name, text in VERBS.items()}
+    for name in ("models", "usage"):
+        made[name].add_argument("--json", action="store_true", help="for programs")
+    made["models"].add_argument("--all", action="store_true",
+                                help="also models that the picker hides")
+    made["env"].add_argument("--shell", choices=sorted(SHELLS), default="bash")
+    made["run"].add_argument("--log", metavar="FILE", help="append the log to FILE")
+    made["run"].add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND...")
+    return parser
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run one verb; returns the exit code."""
+    args = argument_parser().parse_args(argv)
+    verb = args.verb or "serve"
+    try:
+        config = read_environment(os.environ)
+        check_bind(config)
+        configure_logging(config.log_level, sys.stderr)
+        return asyncio.run(RUN_VERB[verb](config, args))
+    except ConfigError as exc:
+        sys.stderr.write("copilot_proxy.py: %s\n" % exc)
+        return USAGE
+    except AuthRequired as exc:
+        say(str(exc))
+        return NOT_SIGNED_IN
+    except ProxyError as exc:
+        say(str(exc))
+        return FAILED
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

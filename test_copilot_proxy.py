@@ -6306,3 +6306,77 @@ def test_upstream_engines_have_their_own_host():
         response, raw = await one.post({"prompt": "def f"}, cp.engine_path("copilot-codex"))
         assert b"[DONE]" in raw and up.asked("/v1/engines/copilot-codex/completions")
     with_upstream(check)
+
+
+# ============================================================================
+# The try-out mode
+# ============================================================================
+# `python test_copilot_proxy.py`: the program in front of the fake upstream, to be tried
+# with real clients by people without a subscription, and by .ci/e2e.py.
+
+PASTE = """
+The proxy is at {url}, with a fake Copilot behind it: nothing leaves this computer.
+
+Claude Code in bash or zsh:
+  ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN=try ANTHROPIC_MODEL=claude-sonnet-4.5 claude
+in PowerShell:
+  $env:ANTHROPIC_BASE_URL='{url}'; $env:ANTHROPIC_AUTH_TOKEN='try'
+  $env:ANTHROPIC_MODEL='claude-sonnet-4.5'; claude
+curl:
+  curl {url}/v1/chat/completions -H 'content-type: application/json' -d '{{
+    "model": "gpt-5-mini", "messages": [{{"role": "user", "content": "hello"}}]}}'
+
+Say "try a tool" to Claude Code to see a harmless tool call. Status page: {url}/
+Ctrl-C ends it.
+"""
+
+
+class FriendlyUpstream(FakeUpstream):
+    """Says more than `ok` to a person."""
+
+    def plain(self, said, names):
+        wishes = [at for at, (role, text) in enumerate(said)
+                  if role == "user" and "try a tool" in text.lower()]
+        if wishes and "Bash" in names and ("result", "") not in said[wishes[-1]:]:
+            return "", [{"name": "Bash", "input": {
+                "command": "echo hello from the fake Copilot",
+                "description": "Say hello, as a demonstration"}}]
+        if wishes:
+            return "The tool ran and its result came back to me: the whole way works.", []
+        return ("Hello from the fake Copilot. Your prompt of %d characters arrived, and this "
+                "answer came back through the proxy as a stream. I cannot do more than that."
+                % sum(len(text) for _, text in said)), []
+
+
+async def _try_out(port, ready_file):
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt instead
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    up = FriendlyUpstream()
+    up.pause = 0.0 if ready_file else 0.05
+    async with up, Proxy(up, port=port) as proxy:
+        print(PASTE.format(url=proxy.url), flush=True)
+        if ready_file:
+            pathlib.Path(ready_file + ".new").write_text(proxy.url)
+            os.replace(ready_file + ".new", ready_file)
+        await stop.wait()
+        print("%d requests reached the fake Copilot." % len(up.requests))
+        for fault in sorted(set(up.faults)):
+            print("fault: " + fault)
+        faults, up.faults = up.faults, []
+    return 1 if faults else 0
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(description="Try the proxy without a subscription.")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 = any")
+    parser.add_argument("--ready-file", default="", help="file to write the address to")
+    options = parser.parse_args(argv)
+    cp.configure_logging("info", sys.stderr)
+    return asyncio.run(_try_out(options.port, options.ready_file))
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.exit(main(sys.argv[1:]))
