@@ -12,29 +12,29 @@ never sends what the client did not ask for, and lets nobody else in.
 
 The file is a house of numbered rooms; a room uses only rooms above it.
 
-     0  Preamble              this page, imports
-     1  Config                settings, .env
-     2  Errors                every failure a client may see, in both spellings
-     3  Logging               one event, one line, no secrets
-     4  JSON                  the edge where bytes become checked dicts
-     5  Server-sent events    WHATWG framing
-     6  HTTP/1.1 wire         bytes <-> heads and bodies, no sockets
-     7  Models                the catalogue, names, endpoint choice, limits
-     8  Conversation          the hub: one neutral request, one sink for answers
-     9  Anthropic Messages    request -> hub, hub -> stream (max_tokens, thinking, tools)
-    10  OpenAI chat           request <-> hub, stream -> hub -> stream
-    11  OpenAI Responses      hub -> request, stream -> hub, pass-through with stable ids
-    12  Native messages       leave the bytes alone; what a 400 teaches
-    13  Tokens, usage, limits estimates, ledger, windows, budget
+     0  Preamble                  this page, imports
+     1  Config                    settings, .env
+     2  Errors                    every failure a client may see, in both spellings
+     3  Logging                   one event, one line, no secrets
+     4  JSON                      the edge where bytes become checked dicts
+     5  Server-sent events        WHATWG framing
+     6  HTTP/1.1 wire             bytes <-> heads and bodies, no sockets
+     7  Models                    the catalogue, names, endpoint choice, limits, prices
+     8  Conversation              the hub: one neutral request, one sink for answers
+     9  Anthropic Messages        request -> hub -> stream: blocks, tools, thinking
+    10  OpenAI chat               requests and chunks both ways; max_tokens, samplers
+    11  OpenAI Responses          requests and events both ways; web search
+    12  Native messages           leave the bytes alone; what a 400 teaches
+    13  Tokens, usage and limits  estimates, ledger, windows, budget
     ~~  the waterline: nothing above it awaits or reads a clock, socket, file,
         environment or random source; rooms below it do
-    14  HTTP client           origins, TLS, CONNECT, keep-alive, deadlines
-    15  HTTP server           accept, parse, guard, answer
-    16  GitHub sign-in        device flow, Copilot token, one file
-    17  Copilot upstream      headers, retries, catalogue, quota, billing initiator
-    18  Routes                parse, admit, choose, translate, relay
-    19  Status page           one HTML string
-    20  Command line          verbs, banner, the composition root
+    14  HTTP client               origins, TLS, CONNECT, keep-alive, deadlines
+    15  HTTP server               accept, parse, guard, answer
+    16  GitHub sign-in            device flow, Copilot token, one file
+    17  Copilot upstream          headers, retries, catalogue, quota, who pays
+    18  Routes                    parse, admit, choose, translate, relay
+    19  Status page               one HTML string
+    20  Command line              verbs, banner, the composition root
 """
 
 # ============================================================================
@@ -77,8 +77,8 @@ import time
 import urllib.parse
 import uuid
 from typing import (
-    Any, Awaitable, Callable, Deque, Dict, FrozenSet, Hashable, Iterable, Iterator,
-    List, Mapping, NamedTuple, Optional, Protocol, Sequence, Set, Tuple, Type, Union,
+    Any, Awaitable, Callable, Deque, Dict, Hashable, Iterable, Iterator,
+    List, Mapping, NamedTuple, Optional, Protocol, Sequence, Set, Tuple, Union,
 )
 
 __version__ = "1.0.0"
@@ -565,8 +565,10 @@ def log_line(level: str, event: str, text: str) -> None:
     """Log `event: text` for people; `text` is made printable."""
     number = LOG_LEVELS[level]
     if LOG.isEnabledFor(number):
-        shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in redact(text))
-        LOG.log(number, "%s: %s", event, shown)
+        text = redact(text)
+        if not text.isprintable():
+            text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        LOG.log(number, "%s: %s", event, text)
 
 
 class LevelName(logging.Formatter):
@@ -672,6 +674,25 @@ def required(obj: JSON, key: str, kind: type, path: str = "") -> Any:
     if obj.get(key) is None:
         raise BadRequest("%s: required" % where)
     return expect(obj[key], kind, where)
+
+
+def one_of(word: str, words: Sequence[str], path: str) -> str:
+    """Return `word` if it is one of `words`; else raise BadRequest naming `path`."""
+    if word not in words:
+        raise BadRequest("%s: expected %s, not %s" % (
+            path, " or ".join(words), ascii(word[:40])))
+    return word
+
+
+def typed(obj: Any, key: str, kind: type) -> Any:
+    """`obj[key]` if it is a `kind`, else an empty one: the getter that never raises."""
+    value = obj.get(key) if isinstance(obj, dict) else None
+    return value if isinstance(value, kind) else kind()
+
+
+def objects(value: Any) -> List[JSON]:
+    """The objects in a list; none in anything else."""
+    return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
 
 
 # ============================================================================
@@ -795,21 +816,18 @@ CHUNK_LINE = re.compile(
 LENGTH = re.compile(r"[0-9]{1,19}")  # 19 digits reach 2^63
 HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[\w.~%-]{0,255})(?::[0-9]{0,5})?", re.A)
 PATH = re.compile(r"/(?:[^%]|%[0-9A-Fa-f]{2})*")
-WHOLE_HEAD = re.compile(rb"(?:[^\r\n]+\r\n)+\r\n")
+WHOLE_HEAD = re.compile(rb"((?:[^\r\n]+\r\n)+)\r\n")
 FIRST_BYTE = re.compile(rb"\r|" + _TOKEN)
 
-HOP_BY_HOP = frozenset([  # RFC 9110 7.6.1: about one connection, never passed on
-    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization",
-    "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"])
 REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 # Bytes of the first line, of one field, of all fields; number of fields.
 REQUEST_LIMITS = (16384, 16384, 32768, 100)   # nginx: 8k lines, 32k in all
 RESPONSE_LIMITS = (16384, 65536, 65536, 128)  # github.com's CSP alone is 4k
+TRAILER_LIMITS = (0, 16384, 16384, 64)        # no first line
+UNLIMITED = 1 << 63
 MAX_BLANK_LINES = 4     # before a request; RFC 9112 2.2 asks for one
 MAX_CHUNK_LINE = 1024
 MAX_EXTENSIONS = 16384  # in a message; CVE-2023-39326 is a drip of ignored bytes
-MAX_TRAILER = 16384     # bytes in all
-MAX_TRAILERS = 64       # fields
 
 Pairs = Iterable[Tuple[str, str]]
 
@@ -920,9 +938,9 @@ class HeadReader:
     """Cuts one head off the stream; after it, `rest` holds the bytes that followed."""
 
     def __init__(self, limits: Tuple[int, int, int, int] = REQUEST_LIMITS) -> None:
-        self.rest = self._tail = b""
+        self.rest = b""
         self._first, self._field, self._block, self._fields = limits
-        self._lines: List[bytes] = []
+        self._lines = [] if self._first else [b""]
         self._blank = 0
 
     def feed(self, data: bytes) -> Optional[bytes]:
@@ -930,28 +948,25 @@ class HeadReader:
 
         Raises ProtocolError 400, 414 or 431 at the first byte that is wrong.
         """
-        if not self._lines and not self._tail:
-            # The usual head came in one piece and is far from every limit.
-            whole = WHOLE_HEAD.match(data)
-            if whole and whole.end() < self._first and (
-                    data.count(b"\n", 0, whole.end()) < self._fields):
+        if not self.rest and not self._lines:
+            # The usual head comes in one piece and is far from every limit.
+            whole = WHOLE_HEAD.match(data, 0, self._first)
+            if whole and whole[1].count(b"\n") < self._fields:
                 self.rest = data[whole.end():]
-                return data[:whole.end() - 2]
-        data, at = self._tail + data, 0
-        while True:
+                return whole[1]
+        data, at, line = self.rest + data, 0, b""
+        while line != b"\r\n" or not self._lines:
             line, end = self._cut(data, at)
             if not end:
-                self._tail = line
+                self.rest = line
                 return None
             at = end
+            self._blank += line == b"\r\n"
+            self._block -= len(line) if self._lines else 0
             if line != b"\r\n":
-                self._block -= len(line) if self._lines else 0
                 self._lines.append(line)
-            elif self._lines:
-                self.rest = data[at:]
-                return b"".join(self._lines)
-            else:
-                self._blank += 1
+        self.rest = data[at:]
+        return b"".join(self._lines)
 
     def _cut(self, data: bytes, at: int) -> Tuple[bytes, int]:
         if len(self._lines) > self._fields + 1 or self._block < 0:
@@ -974,7 +989,7 @@ class Body:
     def __init__(self, length: Optional[int]) -> None:
         self.done, self.rest = length == 0, b""
         self._closes = length is None
-        self._left = sys.maxsize if length is None else length
+        self._left = UNLIMITED if length is None else length
 
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes."""
@@ -994,70 +1009,54 @@ class Body:
 class ChunkedBody(Body):
     """A chunked body (RFC 9112 7.1); extensions and trailers are checked, not kept."""
 
-    def __init__(self, limit: int = sys.maxsize) -> None:
+    def __init__(self, limit: int = UNLIMITED) -> None:
         super().__init__(0)
         self.done = False
-        self._limit = limit          # body bytes that may still come
-        # _left of this chunk's data are to come, and then a line:
-        self._expect = "size"        # "size", "end" of the data, or "trailer",
-        self._room = MAX_CHUNK_LINE  # so long at most;
-        self._tail = b""             # this much of it is there
-        self._extensions = self._trailers = 0
+        self._limit, self._extensions = limit, MAX_EXTENSIONS  # bytes that may come
+        # After _left bytes of data comes a line, of which _tail is there.
+        self._room, self._tail = MAX_CHUNK_LINE, b""
+        self._trailer: Optional[HeadReader] = None
 
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes; raises ProtocolError 400, 413 or 431."""
         data, self._tail, at = self._tail + data, b"", 0
         pieces = []
-        while not self.done:
+        while self._trailer is None:
             piece = data[at:at + self._left]
             pieces.append(piece)
             at += len(piece)
             self._left -= len(piece)
-            if self._left:
-                break
-            line, end = _cut_line(
-                data, at, self._room, 431 if self._expect == "trailer" else 400)
+            line, end = (b"", 0) if self._left else _cut_line(data, at, self._room, 400)
             if not end:
                 self._tail = line
-                break
+                return b"".join(pieces)
             at = end
             self._step(line)
-        else:
-            self.rest += data[at:]
+        block = self._trailer.feed(data[at:])
+        if block is not None:
+            self.done, self.rest = True, self._trailer.rest
+            if not FIELDS.fullmatch(block):
+                raise ProtocolError("a trailer field is malformed")
         return b"".join(pieces)
 
     def _step(self, line: bytes) -> None:
-        if self._expect == "size":
-            self._size(line)
-        elif self._expect == "trailer":
-            self._trailer(line)
-        elif line == b"\r\n":
-            self._expect, self._room = "size", MAX_CHUNK_LINE
-        else:
-            raise ProtocolError("a chunk is longer than its size")
-
-    def _size(self, line: bytes) -> None:
+        if not self._room:
+            if line != b"\r\n":
+                raise ProtocolError("a chunk is longer than its size")
+            self._room = MAX_CHUNK_LINE
+            return
         found = CHUNK_LINE.fullmatch(line)
         if not found:
             raise ProtocolError("a chunk size is malformed")
         self._left = int(found.group(1), 16)
         self._limit -= self._left
-        self._extensions += len(found.group(2))
+        self._extensions -= len(found.group(2))
         if self._limit < 0:
             raise ProtocolError("the body is too large", status=413)
-        if self._extensions > MAX_EXTENSIONS:
+        if self._extensions < 0:
             raise ProtocolError("the chunk extensions are too large")
-        self._expect, self._room = (
-            ("end", 0) if self._left else ("trailer", MAX_TRAILER))
-
-    def _trailer(self, line: bytes) -> None:
-        self._room = max(self._room - len(line), 0)
-        self._trailers += 1
-        self.done = line == b"\r\n"
-        if not self.done and not FIELDS.fullmatch(line):
-            raise ProtocolError("a trailer field is malformed")
-        if self._trailers > MAX_TRAILERS + 1:
-            raise ProtocolError("too many trailer fields", status=431)
+        self._room = 0  # for what follows the data
+        self._trailer = None if self._left else HeadReader(TRAILER_LIMITS)
 
 
 def _framing(head: Union[RequestHead, ResponseHead], limit: int,
@@ -1079,7 +1078,7 @@ def _framing(head: Union[RequestHead, ResponseHead], limit: int,
     return Body(int(length))
 
 
-def request_framing(head: RequestHead, limit: int = sys.maxsize) -> Body:
+def request_framing(head: RequestHead, limit: int = UNLIMITED) -> Body:
     """The reader of a request's body; raises ProtocolError, 413 above `limit` bytes."""
     return _framing(head, limit, 0)
 
@@ -1089,7 +1088,7 @@ def response_framing(method: str, head: ResponseHead) -> Body:
     if method == "HEAD" or head.status < 200 or head.status in (204, 304) or (
             method == "CONNECT" and head.status < 300):
         return Body(0)
-    return _framing(head, sys.maxsize, None)
+    return _framing(head, UNLIMITED, None)
 
 
 def _encode_head(line: str, pairs: Pairs) -> bytes:
@@ -1339,8 +1338,8 @@ def models_payload(models: Sequence[Model]) -> JSON:
 # told to one Sink; so n dialects need n readers and n writers, not n*n translators.
 # Uses: 2, 4, 5.
 # Contract: a parser maps every part or refuses it by path and kind; terminal events
-# come only from Translation.finish(), so a late usage still counts; an upstream that
-# ended without its terminal event is an UpstreamError, never a made-up end.
+# come only from finish(), so a late usage still counts; an upstream that ended without
+# its terminal event is an UpstreamError, never a made-up end.
 
 
 class Text(NamedTuple):
@@ -1365,7 +1364,7 @@ class Reasoning(NamedTuple):
     """What a model thought; `opaque` is what its vendor wants back, made by `source`."""
     text: str
     opaque: str = ""
-    source: str = ""  # vendor and endpoint, see room 9: foreign reasoning is left out
+    source: str = ""  # vendor and endpoint; encoders leave out what others made
 
 
 class Call(NamedTuple):
@@ -1381,13 +1380,17 @@ class Result(NamedTuple):
     parts: Tuple[Any, ...]
     is_error: bool = False
 
+    @property
+    def told(self) -> Tuple[Any, ...]:
+        """The parts for an API that has no field for a failure: OpenAI's have none."""
+        return (Text("Error:"),) * self.is_error + self.parts
+
 
 class Turn(NamedTuple):
     """One message: system, user or assistant; parts in the client's order."""
     role: str
     parts: Tuple[Any, ...]
-    path: str = ""        # "messages.3", for error texts
-    cached: bool = False  # the client put a cache mark on it
+    path: str = ""  # "messages.3", for error texts
 
 
 class Tool(NamedTuple):
@@ -1396,6 +1399,12 @@ class Tool(NamedTuple):
     description: str
     schema: JSON
     strict: Optional[bool] = None
+
+    @property
+    def parameters(self) -> JSON:
+        """The schema as the official client fits it (UPSTREAM 11.5)."""
+        return {"type": "object", "properties": {}, **{
+            key: value for key, value in self.schema.items() if key != "$schema"}}
 
 
 class Conversation(NamedTuple):
@@ -1408,11 +1417,56 @@ class Conversation(NamedTuple):
     temperature: Optional[float] = None
     top_p: Optional[float] = None
     stop: Tuple[str, ...] = ()
-    effort: str = ""       # as asked; encoders clamp it to the model's list
+    effort: str = ""        # as asked; encoders clamp it to the model's list
     thinking: bool = False  # reasoning was asked for, so summaries are wanted
     schema: Optional[JSON] = None  # {"name","schema","strict"?}; {} = any JSON object
     user: str = ""
-    extra: JSON = {}       # fields of an OpenAI body that mean the same in both APIs
+    extra: JSON = {}        # fields of an OpenAI body that mean the same in both APIs
+
+
+def text_of(parts: Iterable[Any]) -> str:
+    """The texts among `parts`, a blank line between two."""
+    return "\n\n".join(p.text for p in parts if isinstance(p, Text) and p.text)
+
+
+def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
+    """Put the results of calls right behind them, before anything else that was said.
+
+    Every upstream demands it, and a result for each call (UPSTREAM 10.1, 11.5). A call
+    without one gets an error that says so; a result without a call is told as text.
+    """
+    results: Dict[str, List[Result]] = collections.defaultdict(list)
+    for part in [part for turn in turns for part in turn.parts]:
+        if isinstance(part, Result):
+            results[part.call_id].append(part)
+    paired: List[Turn] = []
+    due: List[Any] = []
+    for turn in (*turns, Turn("", ())):  # the last one only brings out what is due
+        if turn.role != "user" and due:
+            paired.append(Turn("user", tuple(due)))
+            due = []
+        for part in turn.parts:
+            if not isinstance(part, Result):
+                due.append(part)
+            elif results[part.call_id][:1] == [part]:  # no call has taken it
+                due += [Text("[result of a tool call that is not shown]"),
+                        *results[part.call_id].pop(0).parts]
+        if due:
+            paired.append(turn._replace(parts=tuple(due)))
+        due = [results[part.id].pop(0) if results[part.id] else
+               Result(part.id, (Text("(no result)"),), True)
+               for part in turn.parts if isinstance(part, Call)]
+    return tuple(paired)
+
+
+MAX_TOOLS = 128  # HARD_TOOL_LIMIT of the official client (UPSTREAM 16, SPEC 7)
+
+
+def check_tool_count(tools: Sequence[Any]) -> None:
+    """Raise BadRequest when there are more tools than Copilot's models take."""
+    if len(tools) > MAX_TOOLS:
+        raise BadRequest("tools: %d are too many, this model takes %d; switch some MCP "
+                         "servers off" % (len(tools), MAX_TOOLS))
 
 
 class TokenUsage(NamedTuple):
@@ -1421,7 +1475,7 @@ class TokenUsage(NamedTuple):
     output: int = 0
     cache_read: int = 0
     cache_write: int = 0
-    nano_aiu: int = 0  # 10^9 = one AI credit (UPSTREAM 6.2)
+    nano_aiu: int = 0   # 10^9 = one AI credit (UPSTREAM 6.2)
     reasoning: int = 0  # the part of output that was thinking
 
     @property
@@ -1437,57 +1491,43 @@ def count(value: Any) -> int:
 
 def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
     """Read `usage` of chat completions or Responses, and `copilot_usage` beside it."""
-    usage, cost = [obj if isinstance(obj, dict) else {} for obj in (usage, cost)]
-    details, thought = [next(
-        (usage[name] for name in names if isinstance(usage.get(name), dict)), {})
-        for names in (("prompt_tokens_details", "input_tokens_details"),
-                      ("completion_tokens_details", "output_tokens_details"))]
-    prompt = count(usage.get("prompt_tokens")) or count(usage.get("input_tokens"))
-    read = min(count(details.get("cached_tokens")), prompt)
-    write = min(count(details.get("cache_write_tokens")), prompt - read)
+    def first(obj: Any, *keys: str) -> int:
+        return next(filter(None, (count(typed(obj, key, int)) for key in keys)), 0)
+    details = typed(usage, "prompt_tokens_details", dict) or typed(
+        usage, "input_tokens_details", dict)
+    thought = typed(usage, "completion_tokens_details", dict) or typed(
+        usage, "output_tokens_details", dict)
+    prompt = first(usage, "prompt_tokens", "input_tokens")
+    read = min(first(details, "cached_tokens"), prompt)
+    write = min(first(details, "cache_write_tokens"), prompt - read)
     return TokenUsage(
         input=prompt - read - write, cache_read=read, cache_write=write,
-        output=count(usage.get("completion_tokens")) or count(usage.get("output_tokens")),
-        nano_aiu=count(cost.get("total_nano_aiu")),
-        reasoning=count(thought.get("reasoning_tokens"))
-        or count(usage.get("reasoning_tokens")))
+        output=first(usage, "completion_tokens", "output_tokens"),
+        nano_aiu=first(cost, "total_nano_aiu"), reasoning=first(
+            thought, "reasoning_tokens") or first(usage, "reasoning_tokens"))
 
 
 class Sink(Protocol):
-    """Where a reader tells an answer; implemented by the writers of rooms 9 and 10."""
-
-    def text(self, text: str) -> None:
-        """More of the answer's text."""
-
-    def reasoning(self, text: str) -> None:
-        """More of what the model thought."""
-
-    def opaque(self, data: str, source: str) -> None:
-        """Encrypted reasoning, whole, to be given back in the next turn."""
-
-    def call(self, key: Hashable, call_id: str, name: str) -> None:
-        """A tool call begins; `key` names it in what follows."""
-
-    def arguments(self, key: Hashable, fragment: str) -> None:
-        """More of the JSON text of a call's arguments."""
-
-    def refusal(self, text: str) -> None:
-        """The model or a filter refuses; said instead of, or after, the text."""
-
-    def end(self, reason: str, usage: TokenUsage) -> None:
-        """The answer is complete: stop, length, tool_calls, content_filter (or an
-        Anthropic stop_reason of its own)."""
-
-    def error(self, exc: ProxyError) -> None:
-        """The answer failed: one error event, and nothing after it."""
-
-    def take(self) -> bytes:
-        """The bytes written since the last call."""
-
-    def whole(self) -> JSON:
-        """The answer as one object: the fold of what was told (non-streaming)."""
+    """Where a reader tells an answer, piece by piece; written in rooms 9 and 10."""
 
     at_boundary: bool  # a ping may go out now
+
+    def text(self, text: str) -> None: ...
+    def reasoning(self, text: str) -> None: ...
+    def refusal(self, text: str) -> None: ...  # instead of, or after, the text
+
+    # Encrypted reasoning, whole, to be given back in the next turn.
+    def opaque(self, data: str, source: str) -> None: ...
+
+    # A tool call begins; `key` names it where its arguments follow in fragments.
+    def call(self, key: Hashable, call_id: str, name: str) -> None: ...
+    def arguments(self, key: Hashable, fragment: str) -> None: ...
+
+    # The answer is complete: stop, length, tool_calls or content_filter.
+    def end(self, reason: str, usage: TokenUsage) -> None: ...
+    def error(self, exc: ProxyError) -> None: ...  # one event, and nothing after it
+    def take(self) -> bytes: ...  # what was written since the last call
+    def whole(self) -> JSON: ...  # after end(): the same answer as one object
 
 
 class Reader(Protocol):
@@ -1501,65 +1541,78 @@ class Reader(Protocol):
         """Tell one event to `sink`; raises UpstreamError on an error inside it."""
 
 
-class StreamTranslator(Protocol):
-    """What the relay of room 18 drives, translating or passing through."""
-
-    usage: TokenUsage
-    finished: bool     # a terminal event came; only a late usage may still follow
-    done: bool         # nothing can follow
-    at_boundary: bool
-
-    def feed(self, data: bytes) -> bytes:
-        """Take upstream bytes, give client bytes; raises ProxyError."""
-
-    def finish(self) -> bytes:
-        """The upstream ended; raises UpstreamError when it had not finished."""
-
-    def fail(self, exc: ProxyError) -> bytes:
-        """The bytes that tell the client of `exc` inside the stream."""
+def event_object(event: SSEEvent) -> JSON:
+    """The object that an event carries; raises UpstreamError for anything else."""
+    try:
+        obj = loads(event.data)
+    except ValueError:
+        obj = None
+    if not isinstance(obj, dict):
+        raise UpstreamError("the upstream sent a broken piece of its answer; try again")
+    return obj
 
 
 CUT_SHORT = ("the upstream ended the answer without finishing it. "
              "Nothing is wrong with your request; try again.")
 
 
-class Translation:
-    """A StreamTranslator made of a reader and a sink."""
+class StreamTranslator:
+    """What the relay of room 18 drives: upstream bytes in, client bytes out."""
 
-    def __init__(self, reader: Reader, sink: Sink) -> None:
-        self._reader, self._sink, self._decoder = reader, sink, SSEDecoder()
+    usage = TokenUsage()
+    finished = False    # a terminal event came; only a late usage may still follow
+    done = False        # nothing can follow
+    at_boundary = True  # a ping may go out now
 
-    @property
-    def usage(self) -> TokenUsage:
-        return self._reader.usage
+    def __init__(self) -> None:
+        self._decoder, self._out = SSEDecoder(), []
 
-    @property
-    def finished(self) -> bool:
-        return bool(self._reader.finish_reason)
+    def _read(self, event: SSEEvent) -> None:
+        raise NotImplementedError
 
-    @property
-    def done(self) -> bool:
-        return self._reader.done
-
-    @property
-    def at_boundary(self) -> bool:
-        return self._sink.at_boundary
+    def _take(self) -> bytes:
+        out, self._out = b"".join(self._out), []
+        return out
 
     def feed(self, data: bytes) -> bytes:
         """Take upstream bytes, give client bytes; raises ProxyError."""
-        read, sink = self._reader.read, self._sink
         for event in self._decoder.feed(data):
-            read(event, sink)
-        return sink.take()
+            self._read(event)
+        return self._take()
+
+    def finish(self) -> bytes:
+        """The upstream ended; raises UpstreamError when it had not finished."""
+        for event in self._decoder.finish():
+            self._read(event)
+        if not self.finished:
+            raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
+        return self._take()
+
+    def fail(self, exc: ProxyError) -> bytes:
+        """The bytes that tell the client of `exc` inside the stream."""
+        return self._take() + encode_sse("", openai_error(exc))
+
+
+class Translation(StreamTranslator):
+    """A StreamTranslator made of a reader and a sink."""
+
+    def __init__(self, reader: Reader, sink: Sink) -> None:
+        super().__init__()
+        self._reader, self._sink, self._take = reader, sink, sink.take
+
+    def _read(self, event: SSEEvent) -> None:
+        self._reader.read(event, self._sink)
+
+    usage = property(lambda self: self._reader.usage)
+    finished = property(lambda self: bool(self._reader.finish_reason))
+    done = property(lambda self: self._reader.done)
+    at_boundary = property(lambda self: self._sink.at_boundary)
 
     def finish(self) -> bytes:
         """End the answer; raises UpstreamError when the upstream had not."""
-        for event in self._decoder.finish():
-            self._reader.read(event, self._sink)
-        if not self._reader.finish_reason:
-            raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
+        out = super().finish()
         self._sink.end(self._reader.finish_reason, self._reader.usage)
-        return self._sink.take()
+        return out + self._sink.take()
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
@@ -1597,19 +1650,6 @@ def unpack_reasoning(signature: str) -> Optional[Tuple[str, str]]:
     return urllib.parse.unquote(opaque), urllib.parse.unquote(source)
 
 
-def one_of(word: str, words: Sequence[str], path: str) -> str:
-    """Return `word` if it is one of `words`; else raise BadRequest naming `path`."""
-    if word not in words:
-        raise BadRequest("%s: expected %s, not %s" % (
-            path, " or ".join(words), ascii(word[:40])))
-    return word
-
-
-def _dicts(value: Any) -> List[JSON]:
-    value = value if isinstance(value, list) else [value]
-    return [item for item in value if isinstance(item, dict)]
-
-
 def _read_source(block: JSON, path: str) -> Any:
     title, what = field(block, "title", str, path, ""), block["type"]
     source, path = required(block, "source", dict, path), path + ".source"
@@ -1625,7 +1665,26 @@ def _read_source(block: JSON, path: str) -> Any:
         "data:%s;base64,%s" % (media_type, data))
 
 
+def _read_thinking(block: JSON, path: str) -> Optional[Reasoning]:
+    # With a foreign or no signature only its own model can use the block; another would
+    # take it for its answer if it came as text.
+    key = "signature" if block["type"] == "thinking" else "data"
+    ours = unpack_reasoning(field(block, key, str, path, ""))
+    return ours and Reasoning(field(block, "thinking", str, path, ""), *ours)
+
+
+def _read_search(block: JSON) -> Text:
+    """A search as words: what is encrypted in it only its own server reads."""
+    found = block.get("content")
+    keys = ("type", "name", "title", "source", "url", "text", "error_code")
+    lines = [" ".join(typed(part, key, str) for key in keys if typed(part, key, str))
+             for part in (block, *objects(found if isinstance(found, list) else [found]))]
+    lines += [dumps_text(block["input"])] if "input" in block else []
+    return Text("[%s]" % "\n".join(lines))
+
+
 def _read_block(block: JSON, path: str) -> Any:
+    """The part that a block is; None for what no other model can use."""
     kind = block["type"]
     if kind == "text":
         text = required(block, "text", str, path)
@@ -1635,21 +1694,16 @@ def _read_block(block: JSON, path: str) -> Any:
     if kind == "tool_use":
         call_id, name = [required(block, key, str, path) for key in ("id", "name")]
         return Call(call_id, name, dumps_text(field(block, "input", dict, path, {})))
+    if kind == "tool_result":
+        return Result(required(block, "tool_use_id", str, path), tuple(_read_content(
+            block.get("content") or "", kind, path + ".content")),
+            field(block, "is_error", bool, path, False))
     if kind == "tool_reference":
         return Text("The tool %s can be used now." % required(
             block, "tool_name", str, path))
     if kind in ("thinking", "redacted_thinking"):
-        # With a foreign or no signature only its own model can use the block; another
-        # would take it for its answer if it came as text.
-        key = "signature" if kind == "thinking" else "data"
-        ours = unpack_reasoning(field(block, key, str, path, ""))
-        return ours and Reasoning(field(block, "thinking", str, path, ""), *ours)
-    # Searches come as words: what is encrypted in them only their own server reads.
-    keys = ("type", "name", "title", "source", "url", "text", "error_code")
-    lines = [" ".join(part[key] for key in keys if isinstance(part.get(key), str))
-             for part in (block, *_dicts(block.get("content")))]
-    lines += [dumps_text(block["input"])] if "input" in block else []
-    return Text("[%s]" % "\n".join(lines))
+        return _read_thinking(block, path)
+    return _read_search(block)
 
 
 # Where which block may stand.
@@ -1672,79 +1726,28 @@ def _read_content(content: Any, place: str, path: str) -> List[Any]:
         if kind not in PLACES[place]:
             raise BadRequest("%s: a block of type %r cannot be sent to this model (%s)"
                              % (where, kind, place))
-        if kind == "tool_result":
-            parts.append(Result(
-                required(block, "tool_use_id", str, where), tuple(_read_content(
-                    block.get("content") or "", kind, where + ".content")),
-                field(block, "is_error", bool, where, False)))
-        else:
-            parts.append(_read_block(block, where))
+        parts.append(_read_block(block, where))
     return [part for part in parts if part is not None]
-
-
-def _all_blocks(message: JSON) -> List[JSON]:
-    blocks = _dicts(message.get("content"))
-    return blocks + [part for block in blocks for part in _dicts(block.get("content"))]
-
-
-def _is_cached(message: JSON) -> bool:
-    return any(block.get("cache_control") for block in (message, *_all_blocks(message)))
 
 
 def _read_message(message: JSON, path: str) -> Turn:
     role = one_of(required(expect(message, dict, path), "role", str, path),
-                   ("user", "assistant", "system"), path + ".role")
+                  ("user", "assistant", "system"), path + ".role")
     if message.get("content") is None:
         raise BadRequest("%s.content: required" % path)
-    parts = _read_content(message["content"], role, path + ".content")
-    # Gemini's opaque comes blocks after its text and wants that text back beside it
-    # (UPSTREAM 9.1, 9.3); text that nothing opaque belongs to is of no use.
-    thoughts = [part for part in parts if isinstance(part, Reasoning)]
-    loose = "".join(part.text for part in thoughts if not part.opaque)
-    first = next((part for part in thoughts if part.opaque), None)
-    parts = [part._replace(text=loose + part.text) if part is first else part
-             for part in parts if getattr(part, "opaque", True)]
-    return Turn(role, tuple(parts), path, _is_cached(message))
+    content = _read_content(message["content"], role, path + ".content")
+    return Turn(role, tuple(content), path)
 
 
-def _pair_results(turns: Sequence[Turn]) -> List[Turn]:
-    """Put the results of calls right behind them, before anything else that was said.
-
-    Every upstream demands it, and a result for each call (UPSTREAM 10.1, 11.5). A call
-    without one gets an error that says so; a result without a call is told as text.
-    """
-    results: Dict[str, List[Result]] = collections.defaultdict(list)
-    for part in [part for turn in turns for part in turn.parts]:
-        if isinstance(part, Result):
-            results[part.call_id].append(part)
-    paired: List[Turn] = []
-    due: List[Any] = []
-    for turn in (*turns, Turn("", ())):  # the last one only brings out what is due
-        if turn.role != "user" and due:
-            paired.append(Turn("user", tuple(due)))
-            due = []
-        for part in turn.parts:
-            if not isinstance(part, Result):
-                due.append(part)
-            elif results[part.call_id][:1] == [part]:  # no call has taken it
-                due += [Text("[result of a tool call that is not shown]"),
-                        *results[part.call_id].pop(0).parts]
-        if due:
-            paired.append(turn._replace(parts=tuple(due)))
-        due = [results[part.id].pop(0) if results[part.id] else
-               Result(part.id, (Text("(no result)"),), True)
-               for part in turn.parts if isinstance(part, Call)]
-    return paired
-
-
-TOOL_LIMIT = 128  # of every model but Claude (SPEC 7)
+def _found_tools(messages: List[JSON]) -> Set[str]:
+    """What tool searches have found: deferred tools are wanted then (CLIENTS 1)."""
+    results = [block for message in messages for block in objects(message.get("content"))]
+    return {typed(part, "tool_name", str) for block in results
+            for part in objects(block.get("content"))}
 
 
 def _read_tools(body: JSON) -> List[Tool]:
-    # A deferred tool is wanted once a search has named it, not before (CLIENTS 1).
-    found = [block.get("tool_name") for message in body["messages"]
-             for block in _all_blocks(message) if block.get("type") == "tool_reference"]
-    tools: List[Tool] = []
+    tools, found = [], _found_tools(body["messages"])
     for index, item in enumerate(field(body, "tools", list, default=[])):
         path = "tools.%d" % index
         kind = field(expect(item, dict, path), "type", str, path, "custom")
@@ -1754,13 +1757,10 @@ def _read_tools(body: JSON) -> List[Tool]:
         tool = field(item, "function", dict, path) or item  # a courtesy: UPSTREAM 0.4
         name = required(tool, "name", str, path)
         schema = field(tool, "input_schema", dict, path) or field(
-            tool, "parameters", dict, path, {"type": "object", "properties": {}})
+            tool, "parameters", dict, path, {})
         if not item.get("defer_loading") or name in found:
             tools.append(Tool(name, field(tool, "description", str, path, ""), schema,
                               field(tool, "strict", bool, path)))
-    if len(tools) > TOOL_LIMIT:
-        raise BadRequest("tools: %d are too many, this model takes %d; switch some MCP "
-                         "servers off" % (len(tools), TOOL_LIMIT))
     return tools
 
 
@@ -1771,9 +1771,9 @@ def _read_tool_choice(choice: Optional[JSON], names: List[str]) -> Tuple[str, An
     if choice is None or not names:  # OpenAI refuses a choice among no tools
         return "", None
     kind = one_of(required(choice, "type", str, "tool_choice"), tuple(TOOL_CHOICES),
-                   "tool_choice.type")
+                  "tool_choice.type")
     name = one_of(required(choice, "name", str, "tool_choice"), names,
-                   "tool_choice.name") if kind == "tool" else ""
+                  "tool_choice.name") if kind == "tool" else ""
     alone = field(choice, "disable_parallel_tool_use", bool, "tool_choice")
     return TOOL_CHOICES[kind] + name, False if alone else None
 
@@ -1804,23 +1804,31 @@ def _read_schema(body: JSON, config: JSON) -> Optional[JSON]:
     return {"name": "answer", "schema": required(form, "schema", dict, path)}
 
 
+def _read_user(body: JSON) -> str:
+    metadata = field(body, "metadata", dict, default={})
+    user = field(metadata, "user_id", str, "metadata", "")
+    session = re.search(r'"session_id": *"([\w-]+)"', user)  # JSON in JSON: CLIENTS 1
+    return (session.group(1) if session else user)[-64:]  # OpenAI takes no more
+
+
+def _read_turns(body: JSON) -> Iterator[Turn]:
+    # Claude Code's billing line is no instruction, and as it changes with each session
+    # nothing behind it would be found in the cache (CLIENTS 1).
+    system = [part for part in _read_content(body.get("system") or "", "system", "system")
+              if not part.text.startswith("x-anthropic-billing-header")]
+    yield Turn("system", tuple(system), "system")
+    for index, message in enumerate(required(body, "messages", list)):
+        yield _read_message(message, "messages.%d" % index)
+
+
 def parse_messages(body: JSON) -> Conversation:
     """Read a Messages request; raises BadRequest naming the path of what is wrong.
 
     top_k and context_management have no counterpart anywhere and are left out.
     """
-    turns = _pair_results([
-        _read_message(message, "messages.%d" % index) for index, message
-        in enumerate(required(body, "messages", list))])
-    if not turns:
+    turns = pair_results(tuple(_read_turns(body)))
+    if all(turn.path == "system" for turn in turns):
         raise BadRequest("messages: at least one message with content is required")
-    system = body.get("system") or ""
-    # Claude Code's billing line is no instruction, and as it changes with each session
-    # nothing behind it would be found in the cache (CLIENTS 1).
-    parts = tuple(part for part in _read_content(system, "system", "system")
-                  if not part.text.startswith("x-anthropic-billing-header"))
-    if parts:
-        turns[:0] = [Turn("system", parts, "system", _is_cached({"content": system}))]
     config, tools = field(body, "output_config", dict, default={}), _read_tools(body)
     choice, parallel = _read_tool_choice(
         field(body, "tool_choice", dict), [tool.name for tool in tools])
@@ -1828,17 +1836,13 @@ def parse_messages(body: JSON) -> Conversation:
     max_tokens = field(body, "max_tokens", int)
     if max_tokens is not None and max_tokens < 1:
         raise BadRequest("max_tokens: expected at least 1")
-    metadata = field(body, "metadata", dict, default={})
-    user = field(metadata, "user_id", str, "metadata", "")
-    session = re.search(r'"session_id": *"([\w-]+)"', user)  # JSON in JSON: CLIENTS 1
     return Conversation(
-        turns=tuple(turns), tools=tuple(tools), tool_choice=choice, parallel=parallel,
+        turns=turns, tools=tuple(tools), tool_choice=choice, parallel=parallel,
         max_tokens=max_tokens, temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float), effort=effort, thinking=thinking,
         stop=tuple(expect(word, str, "stop_sequences.%d" % index) for index, word
                    in enumerate(field(body, "stop_sequences", list, default=[]))),
-        schema=_read_schema(body, config),
-        user=(session.group(1) if session else user)[-64:])  # OpenAI takes no more
+        schema=_read_schema(body, config), user=_read_user(body))
 
 
 def _parse_object(text: str) -> Optional[JSON]:
@@ -1868,15 +1872,16 @@ def fold_message(events: Iterable[JSON]) -> JSON:
     for event in events:
         kind = event["type"]
         if kind == "message_start":
-            message = dict(event["message"])
+            message = event["message"]
         elif kind == "content_block_start":
             blocks.append((event["content_block"], []))
         elif kind == "content_block_delta":
             blocks[-1][1].append(event["delta"])
         elif kind == "message_delta":
             told = {k: v for k, v in event["usage"].items() if v}  # 0 tells nothing
-            message.update(event["delta"], usage={**message["usage"], **told})
-            message.update({k: event[k] for k in ("copilot_usage",) if k in event})
+            cost = {k: v for k, v in event.items() if k == "copilot_usage"}
+            message = {**message, **event["delta"], **cost,
+                       "usage": {**message["usage"], **told}}
     if message.get("stop_reason") is None:
         raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
     content = [_fold_block(start, deltas) for start, deltas in blocks]
@@ -1900,7 +1905,8 @@ DELTA_HEAD = (b'event: content_block_delta\ndata: {"type":"content_block_delta",
               b'"index":%d,"delta":{"type":"%b","%b":')
 
 
-def _usage_fields(usage: TokenUsage) -> JSON:
+def anthropic_usage(usage: TokenUsage) -> JSON:
+    """`usage` in Anthropic's words."""
     return {
         # Clients keep the estimate of message_start where a 0 follows (CLIENTS 1), so a
         # prompt that came whole from the cache is told as one token more.
@@ -1915,13 +1921,15 @@ class AnthropicStream:
     What is told of one block between two take() goes out as one delta: bursts cost
     little. A tool block opens with its first arguments and ends when they are complete,
     other content comes, or the answer ends; fragments of other calls wait until then.
-    `names.original` undoes shortened tool names.
     """
 
     def __init__(self, message_id: str, model: str, input_tokens: int = 0,
-                 names: Any = None, fold: bool = False) -> None:
+                 names: Any = None, *, fold: bool = False,
+                 thinking: bool = True) -> None:
+        # `names.original` undoes shortened tool names.
         self._id, self._model, self._estimate = message_id, model, input_tokens
-        self._names, self._fold = names, fold
+        self._name, self._fold = names.original if names else str, fold
+        self._thinking = thinking  # asked for; else only what must come back is told
         self._started = self._over = False
         self._out: List[bytes] = []
         self._open, self._key, self._index, self._head = "", None, -1, b""
@@ -1941,7 +1949,8 @@ class AnthropicStream:
         self._say("text", text)
 
     def reasoning(self, text: str) -> None:
-        self._say("thinking", text)
+        if self._thinking:
+            self._say("thinking", text)
 
     def refusal(self, text: str) -> None:
         self._refusal.append(text)
@@ -1958,25 +1967,22 @@ class AnthropicStream:
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         if key in self._calls:
             raise UpstreamError("the upstream began tool call %r twice" % (key,))
-        self._calls[key] = {
-            "id": call_id or "call_%s_%d" % (self._id, len(self._calls)),
-            "name": self._names.original(name) if self._names else name}
+        call_id = call_id or "call_%s_%d" % (self._id, len(self._calls))
+        self._calls[key] = {"id": call_id, "name": self._name(name)}
         self._waiting[key] = []
         self._advance()
 
     def arguments(self, key: Hashable, fragment: str) -> None:
-        if self._open == "call" and key == self._key:
-            self._pending.append(fragment)
-            if self._waiting:
-                self._advance()
-        elif key in self._waiting:
+        if key in self._waiting:
             self._waiting[key].append(fragment)
-            if self._open != "call":
-                self._advance()
+        elif self._open == "call" and key == self._key:
+            self._pending.append(fragment)
         elif fragment.strip():
             # Clients run a tool at its stop event: what comes later is lost for good.
             raise UpstreamError("the upstream continued tool call %r after its end"
                                 % (key,))
+        if self._waiting:
+            self._advance()
 
     def end(self, reason: str, usage: TokenUsage) -> None:
         """End the answer. A call that was cut stays as it is, as with Anthropic, or is
@@ -1987,7 +1993,7 @@ class AnthropicStream:
         for key, fragments in list(self._waiting.items()):
             if not cut or _parse_object("".join(fragments)) is not None:
                 self._begin_call(key)
-        self.start()
+        self._start()
         self._close()
         delta: JSON = {"stop_reason": stop, "stop_sequence": None}
         if not cut:  # Claude Code asks again for a tool_use without a call (CLIENTS 1)
@@ -1996,7 +2002,7 @@ class AnthropicStream:
             delta["stop_details"] = {"type": stop, "category": None,
                                      "explanation": refused or "a content filter"}
         cost = {"copilot_usage": {"total_nano_aiu": usage.nano_aiu}}
-        self._write("message_delta", delta=delta, usage=_usage_fields(usage),
+        self._write("message_delta", delta=delta, usage=anthropic_usage(usage),
                     **(cost if usage.nano_aiu else {}))
         self._write("message_stop")
         self._over = True
@@ -2005,16 +2011,6 @@ class AnthropicStream:
         self._flush()
         self._write("error", **anthropic_error(exc))
         self._over = True
-
-    def start(self) -> None:
-        """Write message_start, once: by itself, or for a ping that comes first."""
-        if not self._started:
-            self._started = True
-            self._write("message_start", message={
-                "id": self._id, "type": "message", "role": "assistant",
-                "model": self._model, "content": [], "stop_reason": None,
-                "stop_sequence": None, "usage": _usage_fields(
-                    TokenUsage(self._estimate))})
 
     def take(self) -> bytes:
         if self._fold:
@@ -2027,6 +2023,15 @@ class AnthropicStream:
     def whole(self) -> JSON:
         return fold_message(
             loads(event.data) for event in SSEDecoder().feed(b"".join(self._out)))
+
+    def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            self._write("message_start", message={
+                "id": self._id, "type": "message", "role": "assistant",
+                "model": self._model, "content": [], "stop_reason": None,
+                "stop_sequence": None, "usage": anthropic_usage(
+                    TokenUsage(self._estimate))})
 
     def _say(self, kind: str, text: str) -> None:
         if self._open != kind:
@@ -2059,7 +2064,7 @@ class AnthropicStream:
         self._pending = fragments if "".join(fragments).strip() else ["{}"]
 
     def _begin(self, kind: str, **more: Any) -> None:
-        self.start()
+        self._start()
         self._close()
         start, delta, name = OPENINGS[kind]
         self._open, self._index = kind, self._index + 1
@@ -2154,27 +2159,41 @@ CHAT_FAMILIES = (
 )
 # Said anew for each model, or not at all: usage comes unasked (9.1).
 FITTED = ("max_tokens", "max_completion_tokens", "reasoning_effort", "stream_options")
-# What no answer of ours would have, with the values that ask for nothing: Copilot's
+# What no answer of ours would have, beside the value that asks for nothing: Copilot's
 # choices are parts of one text, without logprobs; `tools` replaced functions in 2023.
-UNSERVED = {"n": (None, 1), "audio": (None,), "modalities": (None, [], ["text"]),
-            "logprobs": (None, False), "functions": (None, []),
-            "function_call": (None, "auto", "none")}
+UNSERVED = {"n": 1, "audio": None, "modalities": ["text"], "logprobs": False,
+            "functions": []}
 # What Responses has no field for. Dropped there, because it changes no answer: seed
-# (best effort by its own description), store and service_tier (Copilot has one of
-# each), prediction (for speed), and what OpenAI does not know.
-UNSERVED_BY_RESPONSES = {
-    **UNSERVED, "logit_bias": (None, {}), "frequency_penalty": (None, 0),
-    "presence_penalty": (None, 0), "web_search_options": (None,)}
+# (best effort by its own description), store, service_tier, prediction (for speed).
+UNSERVED_BY_RESPONSES = {**UNSERVED, "logit_bias": {}, "frequency_penalty": 0,
+                         "presence_penalty": 0, "web_search_options": None}
 SAME_IN_RESPONSES = {"verbosity": str, "prompt_cache_key": str, "metadata": dict}
-MAX_TOOLS = 128  # HARD_TOOL_LIMIT of the official client (UPSTREAM 16)
-MAX_STOPS = 4    # OpenAI's; with some left out the answer would run on
 
 
-def _refuse_unserved(body: JSON, table: Mapping[str, Tuple[Any, ...]]) -> None:
+def _refuse_unserved(body: JSON, table: JSON) -> None:
     for key, harmless in table.items():
-        if body.get(key) not in harmless:
+        if body.get(key) not in (None, harmless):
             raise BadRequest("%s: not available here; %s" % (
-                key, "use tools" if "function" in key else "leave it out"))
+                key, "use tools" if key == "functions" else "leave it out"))
+
+
+# Gemini refuses calls that come back without their reasoning (9.1), and most clients
+# keep only what OpenAI's API knows; but all keep ids. So a call's id carries it.
+CARRIED = "#" + SIGNATURE_MARK
+
+
+def _uncarry(message: JSON) -> JSON:
+    """The message with its calls' own ids, and what one carried in its own field."""
+    answered, mark, _ = typed(message, "tool_call_id", str).partition(CARRIED)
+    if mark:
+        return dict(message, tool_call_id=answered)
+    calls = objects(message.get("tool_calls"))
+    ids = [typed(call, "id", str).partition(CARRIED) for call in calls]
+    carried = [SIGNATURE_MARK + packed for _, mark, packed in ids if mark]
+    if not carried:
+        return message
+    return dict(message, tool_calls=[dict(call, id=own) for call, (own, _, _) in zip(
+        calls, ids)], reasoning_opaque=message.get("reasoning_opaque") or carried[0])
 
 
 def _assistant_for(message: JSON, source: str) -> Optional[JSON]:
@@ -2186,9 +2205,8 @@ def _assistant_for(message: JSON, source: str) -> Optional[JSON]:
     message = dict(message, content=content or None)
     # Copilot gets back what ChatStream gave out, and nothing that another made.
     thought = message.pop("reasoning_content", None)
-    packed = message.get("reasoning_opaque")
     pairs = [unpack_reasoning(word) for word in
-             (packed.split() if isinstance(packed, str) else ())]
+             typed(message, "reasoning_opaque", str).split()]
     own = [pair[0] for pair in pairs if pair and pair[1] == source]
     if own:
         message.update(reasoning_text=thought or "", reasoning_opaque=own[-1])
@@ -2210,8 +2228,8 @@ def _mark_for_cache(messages: List[JSON]) -> None:
 def _messages_for(model: Model, body: JSON, roles: Mapping[str, str]) -> List[JSON]:
     out: List[JSON] = []
     for at, message in enumerate(required(body, "messages", list)):
-        path = "messages.%d" % at
-        role = field(expect(message, dict, path), "role", str, path)
+        message = _uncarry(expect(message, dict, "messages.%d" % at))
+        role = typed(message, "role", str)
         if role == "assistant":
             message = _assistant_for(message, chat_source(model))
         elif role in roles:
@@ -2229,13 +2247,10 @@ def _messages_for(model: Model, body: JSON, roles: Mapping[str, str]) -> List[JS
 def prepare_chat(body: JSON, model: Model) -> JSON:
     """Fit an OpenAI chat request to `model` on Copilot; unknown fields are kept."""
     _refuse_unserved(body, UNSERVED)
+    check_tool_count(field(body, "tools", list, default=()))
     refused, limit_name, roles = next(
         row[1:] for row in CHAT_FAMILIES if re.match(row[0], model.id))
     out = {key: value for key, value in body.items() if key not in refused + FITTED}
-    tools = field(body, "tools", list, default=())
-    if len(tools) > MAX_TOOLS:
-        raise BadRequest("tools: %d are too many, Copilot takes %d; turn some tool "
-                         "servers off" % (len(tools), MAX_TOOLS))
     limit = (field(body, "max_completion_tokens", int) or field(body, "max_tokens", int)
              or (model.output if model.is_claude else 0))  # as the official client
     if limit:
@@ -2247,47 +2262,49 @@ def prepare_chat(body: JSON, model: Model) -> JSON:
     return dict(out, model=model.id, stream=True, messages=messages)
 
 
-def _words(parts: Iterable[Any]) -> str:
-    return "\n\n".join(p.text for p in parts if isinstance(p, Text) and p.text)
+def refuse_part(part: Any, path: str) -> BadRequest:
+    """The error for a part that only Claude models take."""
+    kind = part.media_type if isinstance(part, Document) else type(part).__name__
+    return BadRequest("%s: this model takes text and images, not %s; use a Claude model "
+                      "or send its text" % (path or "messages", kind))
 
 
 def _encode_part(part: Any, path: str) -> JSON:
     if isinstance(part, Text):
         return {"type": "text", "text": part.text}
-    if isinstance(part, Image):
-        detail = {"detail": part.detail} if part.detail else {}
-        return {"type": "image_url", "image_url": {"url": part.url, **detail}}
-    kind = part.media_type if isinstance(part, Document) else type(part).__name__
-    raise BadRequest("%s: this model takes text and images, not %s; use a Claude model "
-                     "or send its text" % (path or "messages", kind))
+    if not isinstance(part, Image):
+        raise refuse_part(part, path)
+    detail = {"detail": part.detail} if part.detail else {}
+    return {"type": "image_url", "image_url": {"url": part.url, **detail}}
 
 
 def _encode_user(turn: Turn) -> Iterator[JSON]:
-    """Results first, for nothing may stand between a call and its result."""
     rest: List[Any] = []
-    for result in (part for part in turn.parts if isinstance(part, Result)):
-        text = _words(result.parts)
-        moved = [part for part in result.parts if not isinstance(part, Text)]
+    for part in turn.parts:
+        if not isinstance(part, Result):
+            rest.append(part)
+            continue
+        moved = [inner for inner in part.parts if not isinstance(inner, Text)]
         if moved:  # a tool message holds only text
-            rest += [Text("From the result of tool call %s:" % result.call_id), *moved]
-            text = text or "(see the next message)"
-        yield {"role": "tool", "tool_call_id": result.call_id,
-               "content": "Error: " + text if result.is_error else text}
-    rest += [p for p in turn.parts if not isinstance(p, Result) and p != Text("")]
-    if all(isinstance(part, Text) for part in rest):
-        if rest:
-            yield {"role": turn.role, "content": _words(rest)}
-    else:
-        yield {"role": turn.role, "content": [_encode_part(p, turn.path) for p in rest]}
+            rest += [Text("From the result of tool call %s:" % part.call_id), *moved]
+        yield {"role": "tool", "tool_call_id": part.call_id, "content": text_of(
+            part.told) or "(see the next message)" * bool(moved)}
+    content = [_encode_part(part, turn.path) for part in rest if part != Text("")]
+    if any(isinstance(part, Image) for part in rest):
+        yield {"role": turn.role, "content": content}
+    elif content:
+        yield {"role": turn.role, "content": text_of(rest)}
 
 
 def _encode_assistant(turn: Turn, source: str, names: ToolNames) -> JSON:
-    message: JSON = {"role": "assistant", "content": _words(turn.parts)}
-    own = [p for p in turn.parts if isinstance(p, Reasoning) and p.source == source]
-    if own:
-        message.update(
-            reasoning_text="".join(p.text for p in own),
-            reasoning_opaque=next((p.opaque for p in reversed(own) if p.opaque), ""))
+    message: JSON = {"role": "assistant", "content": text_of(turn.parts)}
+    # Gemini's opaque comes blocks after its text and wants that text back beside it
+    # (UPSTREAM 9.1, 9.3), so the text is what no other vendor's opaque belongs to.
+    own = [p for p in turn.parts if isinstance(p, Reasoning) and p.source in ("", source)]
+    opaque = [p.opaque for p in own if p.opaque]
+    if opaque:
+        message.update(reasoning_text="".join(p.text for p in own),
+                       reasoning_opaque=opaque[-1])
     calls = [{"id": p.id, "type": "function", "function": {
         "name": names.short(p.name), "arguments": p.arguments or "{}"}}
         for p in turn.parts if isinstance(p, Call)]
@@ -2295,10 +2312,8 @@ def _encode_assistant(turn: Turn, source: str, names: ToolNames) -> JSON:
 
 
 def _encode_tool(tool: Tool, names: ToolNames) -> JSON:
-    schema = {"type": "object", "properties": {}, **tool.schema}
-    schema.pop("$schema", None)  # the official client does both (UPSTREAM 11.5)
     function = {"name": names.short(tool.name), "description": tool.description or None,
-                "parameters": schema, "strict": tool.strict}
+                "parameters": tool.parameters, "strict": tool.strict}
     return {"type": "function", "function": {
         key: value for key, value in function.items() if value is not None}}
 
@@ -2309,9 +2324,6 @@ def encode_chat(conv: Conversation, model: Model, names: ToolNames) -> JSON:
     for turn in conv.turns:
         messages += [_encode_assistant(turn, chat_source(model), names)] if (
             turn.role == "assistant") else _encode_user(turn)
-    if len(conv.stop) > MAX_STOPS:
-        raise BadRequest("stop: %d sequences are too many, this model takes %d" % (
-            len(conv.stop), MAX_STOPS))
     choice: Any = conv.tool_choice or None
     if choice and choice[0] == "=":
         choice = {"type": "function", "function": {"name": names.short(choice[1:])}}
@@ -2350,7 +2362,7 @@ def _parse_part(part: Any, path: str) -> Any:
 
 
 def _parse_content(message: JSON, path: str) -> List[Any]:
-    content = message.get("content") or []
+    content = message.get("content") or ""
     parts = [Text(content)] if isinstance(content, str) else _parse_list(
         message, "content", _parse_part, path)
     return [part for part in parts if part != Text("")]
@@ -2372,10 +2384,10 @@ def _parse_assistant(message: JSON, path: str) -> List[Any]:
     for key in ("function_call", "audio"):
         if message.get(key):
             raise BadRequest("%s.%s: send tool_calls or text" % (path, key))
-    thought, raw, packed, refusal = [field(message, key, str, path, "") for key in (
-        "reasoning_content", "reasoning_text", "reasoning_opaque", "refusal")]
+    thought, packed, refusal = [field(message, key, str, path, "") for key in (
+        "reasoning_content", "reasoning_opaque", "refusal")]
     # One text for all that came encrypted: the vendor reads only the latter.
-    parts = [Reasoning("" if at else thought or raw, *pair) for at, pair in enumerate(
+    parts = [Reasoning("" if at else thought, *pair) for at, pair in enumerate(
         filter(None, map(unpack_reasoning, packed.split())))]
     return (parts + _parse_content(message, path) + ([Text(refusal)] if refusal else [])
             + _parse_list(message, "tool_calls", _parse_call, path))
@@ -2386,12 +2398,11 @@ TURN_ROLES = {"system": "system", "developer": "system", "user": "user", "tool":
 
 
 def _parse_turn(message: Any, path: str) -> Turn:
-    role = one_of(required(expect(message, dict, path), "role", str, path),
+    message = _uncarry(expect(message, dict, path))
+    role = one_of(required(message, "role", str, path),
                   tuple(TURN_ROLES), path + ".role")
-    if role == "assistant":
-        parts = _parse_assistant(message, path)
-    else:
-        parts = _parse_content(message, path)
+    parts = _parse_assistant(message, path) if role == "assistant" else (
+        _parse_content(message, path))
     if role == "tool":
         parts = [Result(required(message, "tool_call_id", str, path), tuple(parts))]
     return Turn(TURN_ROLES[role], tuple(parts), path)
@@ -2406,7 +2417,7 @@ def _parse_tool(entry: Any, path: str) -> Tool:
 
 
 def _parse_choice(choice: Any) -> str:
-    if choice is None or choice in ("auto", "none", "required"):
+    if choice in (None, "auto", "none", "required"):
         return choice or ""
     function = _function_of(choice, "tool_choice")
     return "=" + required(function, "name", str, "tool_choice.function")
@@ -2429,7 +2440,7 @@ def parse_chat(body: JSON) -> Conversation:
     stops = {"stop": [stop] if isinstance(stop, str) else stop}
     effort = field(body, "reasoning_effort", str, default="")
     return Conversation(
-        turns=tuple(_parse_list(body, "messages", _parse_turn)),
+        turns=pair_results(_parse_list(body, "messages", _parse_turn)),
         tools=tuple(_parse_list(body, "tools", _parse_tool)),
         tool_choice=_parse_choice(body.get("tool_choice")),
         parallel=field(body, "parallel_tool_calls", bool),
@@ -2450,37 +2461,27 @@ REASONING_FIELDS = ("reasoning_text", "cot_summary", "thinking", "reasoning_cont
 OPAQUE_FIELDS = ("reasoning_opaque", "signature")
 
 
-def _object(value: Any) -> JSON:
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(value: Any) -> List[JSON]:
-    return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
-
-
 def _first_text(obj: Any, *keys: str) -> str:
     """The first of `keys` that holds words; "" when none does."""
-    for key in keys:
-        value = _object(obj).get(key)
-        if value and isinstance(value, str):
-            return value
-    return ""
+    return next(filter(None, (typed(obj, key, str) for key in keys)), "")
 
 
 def _delta_of(choice: JSON) -> JSON:
-    return _object(choice.get("delta") or choice.get("message"))  # 9.5: not streamed
+    return typed(choice, "delta", dict) or typed(choice, "message", dict)  # 9.5
 
 
 def _filter_text(choice: JSON) -> str:
     """What Copilot's filter objected to, in words (9.4, 11)."""
-    hits = _object(choice.get("content_filter_results"))
-    causes = [name for name, hit in hits.items() if _object(hit).get("filtered")]
-    causes += _object(_delta_of(choice).get("copilot_annotations"))
+    hits = typed(choice, "content_filter_results", dict)
+    causes = [name for name in hits if typed(hits[name], "filtered", bool)]
+    causes += typed(_delta_of(choice), "copilot_annotations", dict)
     return "Copilot's content filter stopped this answer%s." % (
         " (%s)" % ", ".join(causes) if causes else "")
 
 
 class _OpenCall:
+    """A tool call under way; what came before its name is held."""
+
     def __init__(self, key: int, call_id: str) -> None:
         self.key, self.id, self.name = key, call_id, ""
         self.held, self.empty = "", True
@@ -2513,11 +2514,6 @@ class ChatReader:
         elif text:
             sink.text(text)
 
-    def read_json(self, obj: Any, sink: Sink) -> None:
-        """Tell an answer that came as one JSON object although a stream was asked."""
-        self._read_chunk(obj, sink)
-        self._close(sink)
-
     def _fast_text(self, data: bytes) -> Optional[str]:
         """The text of a chunk that differs from a known plain one in nothing else.
 
@@ -2534,59 +2530,54 @@ class ChatReader:
             return None
         return text if end == len(string) else None
 
-    def _learn(self, data: bytes, chunk: JSON) -> None:
+    def _learn(self, data: bytes, chunk: JSON, choice: JSON) -> None:
         """Keep what surrounds the text of a chunk with nothing else that counts."""
-        choices = _objects(chunk.get("choices"))
-        if len(choices) != 1 or choices[0].get("finish_reason") or any(
-                map(chunk.get, ("usage", "copilot_usage"))):
-            return
-        delta = _delta_of(choices[0])
-        text, others = _first_text(delta, "content"), set(delta) - {"content", "role"}
+        delta = _delta_of(choice)
+        text, others = typed(delta, "content", str), set(delta) - {"content", "role"}
         head, mark, rest = data.partition(b'"content":"')
         # One "content" in all and no escape in it: then this is the one that counts.
         if (text and "\\" not in text and data.count(b'"content"') == 1
                 and rest.startswith(text.encode("utf-8", "replace") + b'"')
-                and not any(map(delta.get, others))):
+                and not any(map(delta.get, others)) and not choice.get("finish_reason")
+                and not any(map(chunk.get, ("usage", "copilot_usage")))):
             self._head, self._tail = head + mark, rest[rest.index(b'"'):]
 
     def _read_fully(self, event: SSEEvent, sink: Sink) -> None:
-        if self.done or event.data.strip() == b"[DONE]":
-            return None if self.done else self._close(sink)
-        try:
-            chunk = loads(event.data)
-        except ValueError:
-            raise UpstreamError("the upstream sent a broken piece of its answer; "
-                                "try again") from None
-        if event.event in ("error", "copilot_errors"):
-            chunk = {"error": chunk}
-        self._read_chunk(chunk, sink)
-        self._learn(event.data, chunk)
-
-    def _read_chunk(self, chunk: Any, sink: Sink) -> None:
-        error = chunk.get("error") or chunk.get("copilot_errors") if isinstance(
-            chunk, dict) else "the upstream sent something that is no answer; try again"
+        if self.done:
+            return
+        if event.data.strip() == b"[DONE]":
+            self._close(sink)
+            return
+        chunk = event_object(event)
+        error = chunk.get("error") or chunk.get("copilot_errors") or (
+            event.event in ("error", "copilot_errors") and chunk)
         if error:
-            error = error[0] if isinstance(error, list) else error
-            raise error_in_stream({"error": error})
+            raise error_in_stream(
+                {"error": error[0] if isinstance(error, list) else error})
+        self._read_usage(chunk)
+        choices = objects(chunk.get("choices"))
+        for choice in choices:  # split ones are parts of one answer (9.5)
+            self._read_delta(_delta_of(choice), typed(chunk, "id", str), sink)
+            self._read_finish(choice, sink)
+        if any(choice.get("finish_reason") for choice in choices):
+            self._complete_calls(sink)
+        if len(choices) == 1:
+            self._learn(event.data, chunk, choices[0])
+
+    def _read_usage(self, chunk: JSON) -> None:
         if chunk.get("usage") or chunk.get("copilot_usage"):
             usage = openai_usage(chunk.get("usage"), chunk.get("copilot_usage"))
             nano = usage.nano_aiu or self.usage.nano_aiu
             # Gemini sends zeros with every chunk (9.3): they must not undo a count.
             known = usage if usage.prompt or usage.output else self.usage
             self.usage = known._replace(nano_aiu=nano)
-        choices = _objects(chunk.get("choices"))
-        for choice in choices:  # split ones are parts of one answer (9.5)
-            self._read_delta(_delta_of(choice), _first_text(chunk, "id"), sink)
-            self._read_finish(choice, sink)
-        if any(choice.get("finish_reason") for choice in choices):
-            self._complete_calls(sink)
 
     def _read_delta(self, delta: JSON, chunk_id: str, sink: Sink) -> None:
-        content, refusal = delta.get("content"), _first_text(delta, "refusal")
+        content, refusal = delta.get("content"), typed(delta, "refusal", str)
         thought = _first_text(delta, *REASONING_FIELDS)
         opaque = _first_text(delta, *OPAQUE_FIELDS)
         if isinstance(content, list):
-            content = "".join(_first_text(part, "text") for part in content)
+            content = "".join(typed(part, "text", str) for part in content)
         if thought:
             sink.reasoning(thought)
         if opaque:
@@ -2597,12 +2588,12 @@ class ChatReader:
         if refusal:
             self._content = True
             sink.refusal(refusal)
-        for call in _objects(delta.get("tool_calls")):
+        for call in objects(delta.get("tool_calls")):
             self._read_call(call, chunk_id, sink)
 
     def _read_call(self, delta: JSON, chunk_id: str, sink: Sink) -> None:
-        function = _object(delta.get("function"))
-        name, arguments = _first_text(function, "name"), function.get("arguments")
+        function = typed(delta, "function", dict)
+        name, arguments = typed(function, "name", str), function.get("arguments")
         call = self._latest = self._call_for(delta, name, chunk_id)
         if name and not call.name:
             call.name = name
@@ -2610,13 +2601,13 @@ class ChatReader:
         if arguments not in (None, ""):
             call.held += arguments if isinstance(arguments, str) else (
                 dumps_text(arguments))
-        if call.held and call.name:  # a name may come later than its id
+        if call.held and call.name:
             sink.arguments(call.key, call.held)
             call.held, call.empty = "", False
 
     def _call_for(self, delta: JSON, name: str, chunk_id: str) -> _OpenCall:
         """The call of a fragment (9.4, 4): by id, by index, or the latest one."""
-        call_id, index = _first_text(delta, "id"), delta.get("index")
+        call_id, index = typed(delta, "id", str), delta.get("index")
         index = index if type(index) is int else None
         call = self._calls.get(call_id) if call_id else (
             self._at.get(index, self._latest))
@@ -2630,7 +2621,7 @@ class ChatReader:
         return call
 
     def _read_finish(self, choice: JSON, sink: Sink) -> None:
-        reason = _first_text(choice, "finish_reason")
+        reason = typed(choice, "finish_reason", str)
         if reason == "error":
             raise UpstreamError("the model ended its answer with an error; try again")
         if reason == "content_filter" != self._finish:
@@ -2656,6 +2647,17 @@ class ChatReader:
 
 # --- answers for OpenAI clients -------------------------------------------------------
 
+def _accounts(usage: TokenUsage) -> JSON:
+    """What an answer tells of its cost."""
+    cost = {"copilot_usage": {"total_nano_aiu": usage.nano_aiu}}
+    return {"usage": {
+        "prompt_tokens": usage.prompt, "completion_tokens": usage.output,
+        "total_tokens": usage.prompt + usage.output,
+        "prompt_tokens_details": {"cached_tokens": usage.cache_read},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning}},
+        **(cost if usage.nano_aiu else {})}
+
+
 class ChatStream:
     """A Sink that writes chat chunks or, with `fold`, keeps what whole() returns.
 
@@ -2677,6 +2679,7 @@ class ChatStream:
         self._pieces: Dict[Any, List[str]] = {}            # with fold: what was said
         self._frames: Dict[Any, Tuple[bytes, bytes]] = {}  # else: the bytes around it
         self._calls: Dict[Hashable, JSON] = {}
+        self._carried = ""  # what the next call's id is to carry
         self._out = [self._chunk({"role": "assistant", "content": ""})]
 
     def _chunk(self, delta: JSON, reason: Optional[str] = None) -> bytes:
@@ -2685,22 +2688,22 @@ class ChatStream:
 
     def _frame(self, key: Any) -> Tuple[bytes, bytes]:
         """The bytes around the text of a delta: 0.4 us for each instead of 4."""
-        head, _, tail = self._chunk({key: "\0"} if isinstance(key, str) else {
-            "tool_calls": [{"index": key, "function": {"arguments": "\0"}}]}
-        ).rpartition(b'"\\u0000"')
-        self._frames[key] = head, tail
-        return head, tail
+        if key not in self._frames:
+            chunk = self._chunk({key: "\0"} if isinstance(key, str) else {
+                "tool_calls": [{"index": key, "function": {"arguments": "\0"}}]})
+            head, _, tail = chunk.rpartition(b'"\\u0000"')
+            self._frames[key] = head, tail
+        return self._frames[key]
 
     def _say(self, key: Any, text: str) -> None:
         """Add to a field of the message, or to a call's arguments by its index."""
         if self._fold:
             self._pieces.setdefault(key, []).append(text)
-            return
-        head, tail = self._frames.get(key) or self._frame(key)
-        try:
-            self._out.append(head + json_string(text).encode("utf-8") + tail)
-        except UnicodeEncodeError:  # a lone surrogate
-            self._out.append(head + dumps(text) + tail)
+        else:
+            head, tail = self._frame(key)
+            # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
+            self._out.append(head + json_string(text).encode(
+                "utf-8", "backslashreplace") + tail)
 
     def text(self, text: str) -> None:
         self._say("content", text)
@@ -2710,15 +2713,19 @@ class ChatStream:
 
     def opaque(self, data: str, source: str) -> None:
         # Clients join what comes in pieces: the space keeps them apart.
-        self._say("reasoning_opaque", pack_reasoning(data, source) + " ")
+        packed = pack_reasoning(data, source)
+        self._say("reasoning_opaque", packed + " ")
+        if source.startswith("chat:"):  # Responses takes calls without
+            self._carried = "#" + packed
 
     def refusal(self, text: str) -> None:
         self._say("refusal", text)
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        call = {"index": len(self._calls), "id": call_id, "type": "function",
+        call = {"index": len(self._calls), "id": call_id + self._carried,
+                "type": "function",
                 "function": {"name": self._name(name), "arguments": ""}}
-        self._calls[key] = call
+        self._calls[key], self._carried = call, ""
         self._out.append(self._chunk({"tool_calls": [call]}))
 
     def arguments(self, key: Hashable, fragment: str) -> None:
@@ -2726,13 +2733,14 @@ class ChatStream:
 
     def end(self, reason: str, usage: TokenUsage) -> None:
         """Write the finish chunk, the usage when it was asked for, and [DONE]."""
-        if not self._ended:
-            self._ended, self._reason, self._usage = True, reason, usage
-            self._out.append(self._chunk({}, reason))
-            if self._include_usage:
-                self._out.append(encode_sse("", {
-                    **self._about, "choices": [], **self._accounts()}))
-            self._out.append(SSE_DONE)
+        if self._ended:
+            return
+        self._ended, self._reason, self._usage = True, reason, usage
+        self._out.append(self._chunk({}, reason))
+        if self._include_usage:
+            self._out.append(encode_sse("", {
+                **self._about, "choices": [], **_accounts(usage)}))
+        self._out.append(SSE_DONE)
 
     def error(self, exc: ProxyError) -> None:
         """Write one error chunk; no [DONE] follows, for the answer is not done."""
@@ -2745,16 +2753,6 @@ class ChatStream:
         out, self._out = self._out, []
         return b"" if self._fold else b"".join(out)
 
-    def _accounts(self) -> JSON:
-        usage = self._usage
-        counts = {
-            "prompt_tokens": usage.prompt, "completion_tokens": usage.output,
-            "total_tokens": usage.prompt + usage.output,
-            "prompt_tokens_details": {"cached_tokens": usage.cache_read},
-            "completion_tokens_details": {"reasoning_tokens": usage.reasoning}}
-        cost = {"copilot_usage": {"total_nano_aiu": usage.nano_aiu}}
-        return {"usage": counts, **(cost if usage.nano_aiu else {})}
-
     def whole(self) -> JSON:
         """The chat.completion that the chunks add up to, after end()."""
         said = {key: "".join(pieces) for key, pieces in self._pieces.items()}
@@ -2766,10 +2764,10 @@ class ChatStream:
             message["tool_calls"] = calls
         return {**self._about, "object": "chat.completion", "choices": [{
             "index": 0, "message": message, "logprobs": None,
-            "finish_reason": self._reason}], **self._accounts()}
+            "finish_reason": self._reason}], **_accounts(self._usage)}
 
 
-# -- the two small APIs beside chat ------------------------------------------------
+# --- the two small APIs beside chat ---------------------------------------------------
 
 LEGACY_ENGINE = "copilot-codex"  # the original's; UPSTREAM 14
 
@@ -2777,8 +2775,7 @@ LEGACY_ENGINE = "copilot-codex"  # the original's; UPSTREAM 14
 def prepare_embeddings(body: JSON, model: Model) -> JSON:
     """The upstream takes a list only, and ignores encoding_format (UPSTREAM 13)."""
     inputs = body.get("input")
-    if isinstance(inputs, str):
-        inputs = [inputs]
+    inputs = [inputs] if isinstance(inputs, str) else inputs
     if not isinstance(inputs, list) or not inputs:
         raise BadRequest("input: expected a string or a list of strings")
     if body.get("encoding_format") == "base64":
@@ -2796,55 +2793,31 @@ def prepare_completion(body: JSON) -> Tuple[str, JSON]:
                     "prompt": prompt, "stream": True}
 
 
-class CompletionStream:
-    """A StreamTranslator for legacy completions: bytes untouched, text collected."""
+class CompletionStream(StreamTranslator):
+    """Legacy completions: events as they are, the text collected for whole()."""
 
     def __init__(self, model: str) -> None:
-        self.usage, self.finished, self.done = TokenUsage(), False, False
-        self._decoder, self._model = SSEDecoder(), model
-        self._texts: List[str] = []
-        self._last: JSON = {}
+        super().__init__()
+        self._model, self._texts, self._last = model, [], {}
 
-    @property
-    def at_boundary(self) -> bool:
-        return not self._decoder.pending
-
-    def feed(self, data: bytes) -> bytes:
-        """Pass the bytes on, and note what they say; raises UpstreamError."""
-        for event in self._decoder.feed(data):
-            self._note(event.data)
-        return data
-
-    def _note(self, data: bytes) -> None:
-        if data.strip() == b"[DONE]":
+    def _read(self, event: SSEEvent) -> None:
+        if event.data.strip() == b"[DONE]":
             self.finished = self.done = True
             return
-        try:
-            chunk = loads(data)
-        except ValueError:
-            chunk = None
-        if not isinstance(chunk, dict):
-            raise UpstreamError("the upstream sent a broken piece of its answer; "
-                                "try again")
+        chunk = event_object(event)
         if isinstance(chunk.get("error"), dict):
             raise error_in_stream(chunk)
-        for choice in chunk.get("choices") or ():
-            self._texts.append(str(choice.get("text") or ""))
+        for choice in objects(chunk.get("choices")):
+            self._texts.append(typed(choice, "text", str))
             self._last = {**chunk, "finish": choice.get("finish_reason")}
             self.finished = self.finished or bool(choice.get("finish_reason"))
         if chunk.get("usage"):
             self.usage = openai_usage(chunk["usage"], chunk.get("copilot_usage"))
+        self._out.append(b"data: %b\n\n" % event.data)
 
     def finish(self) -> bytes:
         """The end; raises UpstreamError when the upstream had not finished."""
-        if not self.finished:
-            raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
-        return b"" if self.done else SSE_DONE
-
-    def fail(self, exc: ProxyError) -> bytes:
-        """A dangling line is closed first, so that the error is an event of its own."""
-        return (b"\n\n" if self._decoder.pending else b"") + encode_sse(
-            "", openai_error(exc))
+        return super().finish() + SSE_DONE
 
     def whole(self) -> JSON:
         """The answer for stream:false."""
@@ -2852,21 +2825,19 @@ class CompletionStream:
                 "created": self._last.get("created") or 0, "model": self._model,
                 "choices": [{"index": 0, "text": "".join(self._texts), "logprobs": None,
                              "finish_reason": self._last.get("finish") or "stop"}],
-                "usage": {"prompt_tokens": self.usage.prompt,
-                          "completion_tokens": self.usage.output,
-                          "total_tokens": self.usage.prompt + self.usage.output}}
+                **_accounts(self.usage)}
 
 
 # ============================================================================
 # 11. OpenAI Responses
 # ============================================================================
 # Hub -> request, stream -> hub, web search, and the pass-through for clients that speak
-# Responses themselves (UPSTREAM 10, CLIENTS 2-4).        Uses: 2, 4, 5, 7, 8, 10.
+# Responses themselves (UPSTREAM 10, CLIENTS 2-4).        Uses: 2, 4, 5, 7-10.
 # Contract: items are known by output_index, never by id, because Copilot encrypts ids
 # anew in every event; what only a `done` event says is neither lost nor told twice.
 
 LEAST_OUTPUT = 16   # a smaller max_output_tokens is a 400 (UPSTREAM 10.1, live)
-MAX_CACHE_KEY = 64  # OpenAI refuses longer ones; Claude Code's user id has 150
+MAX_CACHE_KEY = 64  # OpenAI refuses longer ones
 ENCRYPTED = "reasoning.encrypted_content"
 REASONERS = re.compile(r"o\d|gpt-[5-9]")  # these refuse samplers (UPSTREAM 9.1)
 
@@ -2887,24 +2858,15 @@ def _output_limit(wanted: Optional[int], model: Model) -> Optional[int]:
         LEAST_OUTPUT, min(wanted, model.output or wanted))
 
 
-def _typed(obj: Any, key: str, kind: type) -> Any:
-    """`obj[key]` if it is a `kind`, else an empty one."""
-    value = obj.get(key) if isinstance(obj, dict) else None
-    return value if isinstance(value, kind) else kind()
-
-
 # --- the hub's requests ---------------------------------------------------------------
 
 def _content_part(part: Any, turn: Turn) -> JSON:
     if isinstance(part, Text):
         return {"type": "output_text" if turn.role == "assistant" else "input_text",
                 "text": part.text}
-    if isinstance(part, Image) and turn.role != "assistant":
-        return {"type": "input_image", "image_url": part.url,
-                "detail": part.detail or "auto"}
-    kind = part.media_type if isinstance(part, Document) else "image"
-    raise BadRequest("%s: this model takes no %s from the %s; use a Claude model, or "
-                     "send the text of it" % (turn.path or "messages", kind, turn.role))
+    if not isinstance(part, Image) or turn.role == "assistant":
+        raise refuse_part(part, turn.path)
+    return {"type": "input_image", "image_url": part.url, "detail": part.detail or "auto"}
 
 
 def _item(part: Any, turn: Turn, names: ToolNames) -> JSON:
@@ -2915,23 +2877,19 @@ def _item(part: Any, turn: Turn, names: ToolNames) -> JSON:
     if isinstance(part, Reasoning):
         return {"type": "reasoning", "encrypted_content": part.opaque, "summary": [
             {"type": "summary_text", "text": part.text}] if part.text else []}
-    if not isinstance(part, Result):
-        return {"type": "message", "role": turn.role,
-                "content": [_content_part(part, turn)]}
-    # Responses has no field for a failure.
-    inner = (Text("Error:"),) * part.is_error + part.parts
-    output = [_content_part(part, turn) for part in inner]
-    return {"type": "function_call_output", "call_id": part.call_id,
-            "output": "\n".join(part.text for part in inner)
-            if all(isinstance(part, Text) for part in inner) else output}
+    if isinstance(part, Result):
+        output = [_content_part(inner, turn) for inner in part.told]
+        plain = all(isinstance(inner, Text) for inner in part.told)
+        return {"type": "function_call_output", "call_id": part.call_id,
+                "output": text_of(part.told) if plain else output}
+    return {"type": "message", "role": turn.role, "content": [_content_part(part, turn)]}
 
 
 def _turn_items(turn: Turn, names: ToolNames, source: str) -> List[JSON]:
     items: List[JSON] = []
-    for part in turn.parts:
-        if part == Text("") or isinstance(part, Reasoning) and (
-                not part.opaque or part.source != source):
-            continue
+    parts = [part for part in turn.parts if part != Text("") and (
+        not isinstance(part, Reasoning) or part.opaque and part.source == source)]
+    for part in parts:
         item = _item(part, turn, names)
         if items and item["type"] == items[-1]["type"] == "message":
             items[-1]["content"] += item["content"]
@@ -2942,22 +2900,9 @@ def _turn_items(turn: Turn, names: ToolNames, source: str) -> List[JSON]:
     return items
 
 
-def _input_items(conv: Conversation, names: ToolNames, source: str) -> Iterator[JSON]:
-    answered = {part.call_id for turn in conv.turns for part in turn.parts
-                if isinstance(part, Result)}
-    for turn in conv.turns:
-        items = _turn_items(turn, names, source)
-        yield from items
-        for item in items:  # a call without output is a 400 (UPSTREAM 10.1, 2026-08-20)
-            if item["type"] == "function_call" and item["call_id"] not in answered:
-                yield {"type": "function_call_output", "call_id": item["call_id"],
-                       "output": "Error: the call was interrupted, it has no result."}
-
-
 def _function(tool: Tool, names: ToolNames) -> JSON:
-    return {"type": "function", "name": names.short(tool.name),
-            "description": tool.description, "strict": bool(tool.strict),
-            "parameters": {"type": "object", "properties": {}, **tool.schema}}
+    return {"type": "function", "name": names.short(tool.name), "strict": bool(
+        tool.strict), "description": tool.description, "parameters": tool.parameters}
 
 
 def _format(schema: Optional[JSON]) -> Optional[JSON]:
@@ -2971,28 +2916,28 @@ def encode_responses(conv: Conversation, model: Model, names: ToolNames) -> JSON
 
     Responses has no stop sequences: put StopAt(sink, conv.stop) before the sink.
     """
-    if len(conv.tools) > MAX_TOOLS:
-        raise BadRequest("tools: %d tools are too many, Copilot takes %d; turn some "
-                         "tool servers off" % (len(conv.tools), MAX_TOOLS))
-    choice, extra, called = conv.tool_choice, dict(conv.extra), bool(conv.tools)
+    check_tool_count(conv.tools)
+    choice, extra, source = conv.tool_choice, dict(conv.extra), responses_source(model)
     reasons = bool(model.efforts or REASONERS.match(model.id))
-    key = extra.get("prompt_cache_key") or conv.user
-    if len(key) > MAX_CACHE_KEY:
-        key = hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()
-    text = _given(verbosity=extra.pop("verbosity", ""), format=_format(conv.schema))
-    return {**extra, **_given(
-        model=model.id, stream=True, store=False, prompt_cache_key=key, text=text,
-        input=list(_input_items(conv, names, responses_source(model))),
-        tools=[_function(tool, names) for tool in conv.tools],
-        tool_choice=None if not called else choice if choice[:1] != "=" else {
-            "type": "function", "name": names.short(choice[1:])},
-        parallel_tool_calls=conv.parallel if called else None,
-        max_output_tokens=_output_limit(conv.max_tokens, model),
-        include=[ENCRYPTED] if reasons else [],
-        reasoning=_given(effort=clamp_effort(conv.effort, model),
-                         summary="auto" if conv.thinking else "") if reasons else {},
-        temperature=None if reasons else conv.temperature,
-        top_p=None if reasons else conv.top_p)}
+    key = extra.pop("prompt_cache_key", "") or conv.user
+    settings = _given(
+        model=model.id, stream=True, store=False, prompt_cache_key=key[:MAX_CACHE_KEY],
+        text=_given(verbosity=extra.pop("verbosity", ""), format=_format(conv.schema)),
+        input=[item for turn in conv.turns for item in _turn_items(turn, names, source)],
+        max_output_tokens=_output_limit(conv.max_tokens, model))
+    if conv.tools:
+        settings.update(_given(
+            tools=[_function(tool, names) for tool in conv.tools],
+            tool_choice=choice if choice[:1] != "=" else {
+                "type": "function", "name": names.short(choice[1:])},
+            parallel_tool_calls=conv.parallel))
+    if reasons:
+        settings.update(_given(include=[ENCRYPTED], reasoning=_given(
+            effort=clamp_effort(conv.effort, model),
+            summary="auto" if conv.thinking else "")))
+    else:
+        settings.update(_given(temperature=conv.temperature, top_p=conv.top_p))
+    return {**extra, **settings}
 
 
 class StopAt:
@@ -3013,18 +2958,20 @@ class StopAt:
         if cut:
             self._sink.text(text[:cut])
 
-    def _tell(self, name: str, *said: Any) -> None:
+    def _release(self) -> None:
         held, self._held = self._held, ""
         if held:
             self._sink.text(held)
-        if name == "end":
-            self._sink.end("stop" if self._hit else said[0], said[1])
-        elif not self._hit:
-            getattr(self._sink, name)(*said)
+
+    def end(self, reason: str, usage: TokenUsage) -> None:
+        self._release()
+        self._sink.end("stop" if self._hit else reason, usage)
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("reasoning", "opaque", "call", "arguments", "refusal", "end"):
-            return lambda *said: self._tell(name, *said)
+        # The other things to say; once a stop was hit, nothing more is said.
+        if name in ("reasoning", "opaque", "call", "arguments", "refusal"):
+            self._release()
+            return (lambda *said: None) if self._hit else getattr(self._sink, name)
         return getattr(self._sink, name)
 
 
@@ -3032,21 +2979,16 @@ class StopAt:
 
 def _parse_event(event: SSEEvent) -> Tuple[str, JSON]:
     """The type of an event and its object; raises UpstreamError for garbage."""
-    try:
-        obj = loads(event.data)
-    except ValueError:
-        obj = None
-    if not isinstance(obj, dict):
-        raise UpstreamError("the upstream sent a broken piece of its answer; try again")
+    obj = event_object(event)
     # A bare {"error": ...} has neither name nor type (UPSTREAM 15.2, status 200).
     bare = "error" if "error" in obj else ""
-    return event.event or _typed(obj, "type", str) or bare, obj
+    return event.event or typed(obj, "type", str) or bare, obj
 
 
 def _failure(obj: JSON) -> ProxyError:
     """What response.failed, response.cancelled or either shape of `error` says."""
-    holder = _typed(obj, "response", dict) or obj
-    error = _typed(holder, "error", dict) or {
+    holder = typed(obj, "response", dict) or obj
+    error = typed(holder, "error", dict) or {
         key: holder.get(key) for key in ("code", "message")}
     # Only this part: the rest holds the prompt, in which any word may stand.
     return error_in_stream({"error": {**error, "message": error.get("message") or
@@ -3101,44 +3043,44 @@ class ResponsesReader:
         self._told.add(place)
 
     def _delta(self, kind: str, obj: JSON, sink: Sink) -> None:
-        part = _typed(obj, "content_index", int) or _typed(obj, "summary_index", int)
-        index, text = _typed(obj, "output_index", int), _typed(obj, "delta", str)
+        part = typed(obj, "content_index", int) or typed(obj, "summary_index", int)
+        index, text = typed(obj, "output_index", int), typed(obj, "delta", str)
         if text:
             self._tell(DELTAS[kind], (index, part), text, sink)
         if text and kind == TEXT_DELTA:
             self._marks = b'"output_index":%d,' % index, b'"content_index":%d,' % part
 
     def _item_added(self, kind: str, obj: JSON, sink: Sink) -> None:
-        item, index = _typed(obj, "item", dict), _typed(obj, "output_index", int)
+        item, index = typed(obj, "item", dict), typed(obj, "output_index", int)
         if item.get("type") in CALLS and index not in self._calls:
             self._calls.add(index)
-            sink.call(index, _typed(item, "call_id", str), _typed(item, "name", str))
+            sink.call(index, typed(item, "call_id", str), typed(item, "name", str))
 
     def _item_done(self, kind: str, obj: JSON, sink: Sink) -> None:
         self._item_added(kind, obj, sink)
-        item, index = _typed(obj, "item", dict), _typed(obj, "output_index", int)
-        for at, part in enumerate(_typed(item, "summary", list) or
-                                  _typed(item, "content", list)):
-            how = DELTAS.get(_typed(part, "type", str), "")
-            text = _typed(part, "text", str) or _typed(part, "refusal", str)
+        item, index = typed(obj, "item", dict), typed(obj, "output_index", int)
+        for at, part in enumerate(typed(item, "summary", list) or
+                                  typed(item, "content", list)):
+            how = DELTAS.get(typed(part, "type", str), "")
+            text = typed(part, "text", str) or typed(part, "refusal", str)
             if how and text and (index, at) not in self._told:
                 self._tell(how, (index, at), text, sink)
         if index in self._calls and (index, 0) not in self._told:
-            sink.arguments(index, _typed(item, "arguments", str) or dumps_text(
+            sink.arguments(index, typed(item, "arguments", str) or dumps_text(
                 {"input": item["input"]} if "input" in item else {}))
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
-        if item.get("type") == "reasoning" and _typed(item, "encrypted_content", str):
+        if item.get("type") == "reasoning" and typed(item, "encrypted_content", str):
             sink.opaque(item["encrypted_content"], self._source)
         self._whole.add(index)
 
     def _end(self, kind: str, obj: JSON, sink: Sink) -> None:
-        response = _typed(obj, "response", dict)
+        response = typed(obj, "response", dict)
         if not (self._told or self._calls or self._whole):  # nothing came before it
-            for index, item in enumerate(_typed(response, "output", list)):
+            for index, item in enumerate(typed(response, "output", list)):
                 self._item_done(kind, {"output_index": index, "item": item}, sink)
         self.finish_reason = "tool_calls" if self._calls else "stop"
         if kind == "response.incomplete":
-            why = _typed(_typed(response, "incomplete_details", dict), "reason", str)
+            why = typed(typed(response, "incomplete_details", dict), "reason", str)
             self.finish_reason = INCOMPLETE.get(why, "length")
         if self.finish_reason == "content_filter":
             sink.refusal(FILTERED)
@@ -3204,15 +3146,15 @@ KNOWN_INCLUDES = (ENCRYPTED, "web_search_call.action.sources",  # of the tools i
 
 def left_out(body: JSON) -> List[str]:
     """What prepare_responses() will not send of `body`, for the log."""
-    chosen = _typed(_typed(body, "tool_choice", dict), "type", str)
-    kinds = [_typed(tool, "type", str) for tool in _typed(body, "tools", list)]
+    chosen = typed(typed(body, "tool_choice", dict), "type", str)
+    kinds = [typed(tool, "type", str) for tool in typed(body, "tools", list)]
     return ([key for key in UNSENT_FIELDS if body.get(key)] + [
         "tool " + kind for kind in kinds if kind in UNSERVED_TOOLS and kind != chosen])
 
 
 def _own_items(items: List[Any]) -> Iterator[Any]:
     for at, item in enumerate(items):
-        if _typed(item, "type", str) == "item_reference":
+        if typed(item, "type", str) == "item_reference":
             raise BadRequest("input.%d: Copilot keeps no items; send it whole" % at)
         # Ids of another connection are refused (UPSTREAM 10.1).
         yield {key: value for key, value in item.items() if key != "id"} if isinstance(
@@ -3232,7 +3174,7 @@ def prepare_responses(body: JSON, model: Model) -> JSON:
     changes.update(
         model=model.id, stream=True, store=False,
         tools=[tool for tool in field(body, "tools", list, default=())
-               if "tool " + _typed(tool, "type", str) not in unsent] or None,
+               if "tool " + typed(tool, "type", str) not in unsent] or None,
         include=[one for one in field(body, "include", list, default=())
                  if one in KNOWN_INCLUDES] or None,
         max_output_tokens=_output_limit(limit, model),
@@ -3247,31 +3189,27 @@ TERMINAL = ("response.completed", "response.incomplete", "response.failed",
             "response.cancelled", "error")
 
 
-class ResponsesPassThrough:
+class ResponsesPassThrough(StreamTranslator):
     """A StreamTranslator for Responses clients: only ids change, to the first seen.
 
     OpenAI's SDK raises when the id of a response differs between events (CLIENTS 6).
     """
 
-    at_boundary = True  # only whole events are given
-
     def __init__(self) -> None:
-        self.usage, self.finished, self.done = TokenUsage(), False, False
-        self._decoder, self._out, self._last = SSEDecoder(), [], b""
+        super().__init__()
         self._ids: Dict[Any, str] = {}  # by output_index, and of the "response"
         self._mark, self._known = b"", b""  # the last delta's item, and its id
-        self._end: JSON = {}
+        self._last, self._end = b"", {}
 
     def _pin_ids(self, obj: JSON) -> bool:
         """Give every id its first value; whether that changed one."""
-        response, changed = _typed(obj, "response", dict), False
-        index, items = _typed(obj, "output_index", int), _typed(
-            response, "output", list)
+        response, changed = typed(obj, "response", dict), False
+        index, items = typed(obj, "output_index", int), typed(response, "output", list)
         places = [(response, "id", "response"), (obj, "item_id", index),
                   (obj.get("item"), "id", index),
                   *((item, "id", at) for at, item in enumerate(items))]
         for holder, key, name in places:
-            own = _typed(holder, key, str)
+            own = typed(holder, key, str)
             if own and self._ids.setdefault(name, own) != own:
                 holder[key], changed = self._ids[name], True
         return changed
@@ -3283,43 +3221,27 @@ class ResponsesPassThrough:
             return b""
         return data[:at] + self._known + data[end:]
 
-    def _relay(self, event: SSEEvent) -> None:
+    def _pin(self, event: SSEEvent) -> bytes:
+        kind, obj = _parse_event(event)
+        data = dumps(obj) if self._pin_ids(obj) else event.data
+        if typed(obj, "item_id", str):
+            index = typed(obj, "output_index", int)
+            self._mark = b'"output_index":%d,' % index
+            self._known = dumps(self._ids[index])[1:-1]
+        if kind in TERMINAL:
+            self._end, self.finished, self.done = obj, True, True
+            self.usage = openai_usage(typed(obj, "response", dict).get("usage"),
+                                      obj.get("copilot_usage"))
+        return data
+
+    def _read(self, event: SSEEvent) -> None:
         if event.data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
             return
-        data = self._pin_plain(event.data) if event.event[-6:] == ".delta" else b""
-        if not data:
-            kind, obj = _parse_event(event)
-            data = dumps(obj) if self._pin_ids(obj) else event.data
-            if _typed(obj, "item_id", str):
-                index = _typed(obj, "output_index", int)
-                self._mark = b'"output_index":%d,' % index
-                self._known = dumps(self._ids[index])[1:-1]
-            if kind in TERMINAL:
-                self._end, self.finished, self.done = obj, True, True
-                self.usage = openai_usage(_typed(obj, "response", dict).get("usage"),
-                                          obj.get("copilot_usage"))
-        self._last = data
+        quick = self._pin_plain(event.data) if event.event[-6:] == ".delta" else b""
+        self._last = quick or self._pin(event)
+        name = b"event: %b\n" % event.event.encode("utf-8") if event.event else b""
         self._out.append(b"%bdata: %b\n\n" % (
-            b"event: %b\n" % event.event.encode("utf-8") if event.event else b"",
-            data.replace(b"\n", b"\ndata: ")))
-
-    def _take(self) -> bytes:
-        out, self._out = b"".join(self._out), []
-        return out
-
-    def feed(self, data: bytes) -> bytes:
-        """Take upstream bytes, give client bytes; raises UpstreamError for garbage."""
-        for event in self._decoder.feed(data):
-            self._relay(event)
-        return self._take()
-
-    def finish(self) -> bytes:
-        """The upstream ended; raises UpstreamError when it had not finished."""
-        for event in self._decoder.finish():
-            self._relay(event)
-        if not self.done:
-            raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
-        return self._take()
+            name, self._last.replace(b"\n", b"\ndata: ")))
 
     def fail(self, exc: ProxyError) -> bytes:
         """`error` in both its shapes, which SDKs raise, then what Codex reads."""
@@ -3335,7 +3257,7 @@ class ResponsesPassThrough:
 
     def whole(self) -> JSON:
         """The answer for stream:false, after finish(); raises an upstream's failure."""
-        response = _typed(self._end, "response", dict)
+        response = typed(self._end, "response", dict)
         cost = self._end.get("copilot_usage")
         if response.get("status", "failed") in ("failed", "cancelled"):
             raise _failure(self._end)
@@ -3353,13 +3275,13 @@ def search_request(query: str, model: Model) -> JSON:
 
 def search_blocks(response: JSON, tool_use_id: str) -> List[JSON]:
     """Anthropic's blocks for a search: the query, its results, the answer's text."""
-    items = _typed(response, "output", list)
-    queries = [_typed(_typed(item, "action", dict), "query", str) for item in items]
-    parts = [part for item in items for part in _typed(item, "content", list)]
-    text = "".join(_typed(part, "text", str) for part in parts)
-    found = {_typed(note, "url", str): _typed(note, "title", str)
-             for part in parts for note in _typed(part, "annotations", list)
-             if _typed(note, "type", str) == "url_citation"}
+    items = typed(response, "output", list)
+    queries = [typed(typed(item, "action", dict), "query", str) for item in items]
+    parts = [part for item in items for part in typed(item, "content", list)]
+    text = "".join(typed(part, "text", str) for part in parts)
+    found = {typed(note, "url", str): typed(note, "title", str)
+             for part in parts for note in typed(part, "annotations", list)
+             if typed(note, "type", str) == "url_citation"}
     return [{"type": "server_tool_use", "id": tool_use_id, "name": "web_search",
              "input": {"query": next(filter(None, queries), "")}},
             {"type": "web_search_tool_result", "tool_use_id": tool_use_id, "content": [
@@ -3376,14 +3298,11 @@ NO_SEARCH = ("Web search is not available through this proxy: no model of this C
 
 def search_query(body: JSON) -> Optional[str]:
     """The words of Claude Code's search request (CLIENTS 1); None for any other."""
-    tools = body.get("tools")
-    kinds = [str(tool.get("type")) for tool in tools if isinstance(tool, dict)] if (
-        isinstance(tools, list)) else []
+    kinds = [typed(tool, "type", str) for tool in objects(body.get("tools"))]
     if len(kinds) != 1 or not kinds[0].startswith("web_search_"):
         return None
     turns = parse_messages({**body, "tools": [], "tool_choice": None}).turns
-    return "\n".join(part.text for turn in turns if turn.role == "user"
-                     for part in turn.parts if isinstance(part, Text))
+    return text_of(part for turn in turns if turn.role == "user" for part in turn.parts)
 
 
 def search_model(models: Sequence[Model]) -> Optional[Model]:
@@ -3402,31 +3321,37 @@ def search_message(message_id: str, model: str, blocks: List[JSON],
     searches = sum(block["type"] == "server_tool_use" for block in blocks)
     return {"id": message_id, "type": "message", "role": "assistant", "model": model,
             "content": blocks, "stop_reason": "end_turn", "stop_sequence": None,
-            "usage": {"input_tokens": usage.input, "output_tokens": usage.output,
-                      "cache_read_input_tokens": usage.cache_read,
-                      "cache_creation_input_tokens": usage.cache_write,
+            "usage": {**anthropic_usage(usage),
                       "server_tool_use": {"web_search_requests": searches}}}
+
+
+# How the blocks of a finished Message stream: the field that comes in a delta, and how.
+STREAMED = {"text": ("text", "", "text_delta", "text"),
+            "server_tool_use": ("input", {}, "input_json_delta", "partial_json")}
+
+
+def _block_events(index: int, block: JSON) -> Iterator[Tuple[str, JSON]]:
+    start = block
+    if block["type"] in STREAMED:
+        field_name, empty, delta, key = STREAMED[block["type"]]
+        start, told = {**block, field_name: empty}, block[field_name]
+    yield "content_block_start", {"index": index, "content_block": start}
+    if block["type"] in STREAMED:
+        yield "content_block_delta", {"index": index, "delta": {
+            "type": delta, key: told if isinstance(told, str) else dumps_text(told)}}
+    yield "content_block_stop", {"index": index}
 
 
 def stream_message(message: JSON) -> bytes:
     """A finished Message as the events that a stream of it would have had."""
-    usage, events = message["usage"], [("message_start", {"message": {
+    usage = message["usage"]
+    events = [("message_start", {"message": {
         **message, "content": [], "stop_reason": None,
-        "usage": {**message["usage"], "output_tokens": 0}}})]
+        "usage": {**usage, "output_tokens": 0}}})]
     for index, block in enumerate(message["content"]):
-        delta = {"text": {"type": "text_delta", "text": block.get("text")},
-                 "server_tool_use": {"type": "input_json_delta",
-                                     "partial_json": dumps_text(block.get("input"))},
-                 }.get(block["type"])
-        empty = {"text": {"text": ""}, "server_tool_use": {"input": {}}}
-        events.append(("content_block_start", {
-            "index": index, "content_block": {**block, **empty.get(block["type"], {})}}))
-        if delta:
-            events.append(("content_block_delta", {"index": index, "delta": delta}))
-        events.append(("content_block_stop", {"index": index}))
-    events += [("message_delta", {"delta": {"stop_reason": message["stop_reason"],
-                                            "stop_sequence": None}, "usage": usage}),
-               ("message_stop", {})]
+        events += _block_events(index, block)
+    ending = {"stop_reason": message["stop_reason"], "stop_sequence": None}
+    events += [("message_delta", {"delta": ending, "usage": usage}), ("message_stop", {})]
     return b"".join(encode_sse(name, {"type": name, **data}) for name, data in events)
 
 
@@ -4574,8 +4499,8 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 # ============================================================================
 # 14. HTTP client
 # ============================================================================
-# Origins, proxies, TLS, keep-alive and deadlines; nothing about GitHub.
-# Uses: 1, 2, 3, 6.
+# Origins, proxies, TLS, keep-alive and deadlines over asyncio streams; nothing about
+# GitHub.                                                           Uses: 1, 2, 3, 6.
 # Contract: a connection is used again only when its body was read to the end and no
 # side said close; a request is sent twice only when a kept connection died before the
 # first byte of an answer; TLS is always verified; close(), or cancelling who waits,
@@ -4583,7 +4508,7 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 # UpstreamTimeout or UpstreamError.
 
 MAX_IDLE = 90.0          # seconds; people think for a minute, a handshake costs 155 ms
-READ_AHEAD = 256 * 1024  # bytes held for a slow reader before the upstream must wait
+READ_AHEAD = 256 * 1024  # bytes; with twice as many unread, the upstream must wait
 TLS_BUFFER = 32 * 1024
 TCP_KEEP_ALIVE = 15      # seconds; NATs forget silent connections while a model thinks
 EYEBALLS_DELAY = 0.25    # RFC 8305 5: so long IPv6 may take until IPv4 is tried too
@@ -4592,7 +4517,6 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 class Origin(NamedTuple):
     """Whom a connection leads to."""
-
     scheme: str
     host: str
     port: int
@@ -4618,33 +4542,24 @@ def parse_url(url: str) -> Tuple[Origin, str]:
 
 class Proxy(NamedTuple):
     """A proxy and the header that it wants."""
-
     origin: Origin
     pairs: Tuple[Tuple[str, str], ...] = ()
 
 
 class Proxies(NamedTuple):
     """Which proxy leads where; only NO_PROXY makes exceptions, also for loopback."""
-
     https: Optional[Proxy] = None
     http: Optional[Proxy] = None
     exceptions: Tuple[str, ...] = ()
 
     def for_origin(self, origin: Origin) -> Optional[Proxy]:
         """The proxy on the way to `origin`, or None."""
-        if any(_is_exception(rule, origin) for rule in self.exceptions):
-            return None
+        names = (origin.host, "[%s]" % origin.host, origin.authority)
+        for rule in self.exceptions:  # as curl: `*`, or a host and all below it
+            rule = rule.lstrip("*.").lower()
+            if not rule or any(("." + name).endswith("." + rule) for name in names):
+                return None
         return self.https if origin.scheme == "https" else self.http
-
-
-def _is_exception(rule: str, origin: Origin) -> bool:
-    # As curl: `*`, or a host and all below it, with or without a port.
-    name, port = rule, ""
-    if rule.count(":") == 1 or "]:" in rule:
-        name, _, port = rule.rpartition(":")
-    name = name.strip("[]").lstrip("*.").lower()
-    return port in ("", str(origin.port)) and (
-        not name or ("." + origin.host).endswith("." + name))
 
 
 def _parse_proxy(name: str, url: str) -> Optional[Proxy]:
@@ -4652,12 +4567,12 @@ def _parse_proxy(name: str, url: str) -> Optional[Proxy]:
         return None
     url = url if "://" in url else "http://" + url
     with contextlib.suppress(UpstreamError):
-        origin, parts = parse_url(url)[0], urllib.parse.urlsplit(url)
-        login = "%s:%s" % (parts.username or "", parts.password or "")
-        basic = base64.b64encode(urllib.parse.unquote_to_bytes(login)).decode("ascii")
+        origin, login = parse_url(url)[0], urllib.parse.urlsplit(url).netloc
+        login = login.rpartition("@")[0]
+        plain = urllib.parse.unquote_to_bytes(login if ":" in login else login + ":")
+        basic = "Basic " + base64.b64encode(plain).decode("ascii")
         if origin.scheme == "http":
-            return Proxy(origin, (("Proxy-Authorization", "Basic " + basic),)
-                         if parts.username else ())
+            return Proxy(origin, (("Proxy-Authorization", basic),) if login else ())
     raise ConfigError("%s is not usable: expected http://host:port or "
                       "http://user:password@host:port." % name)
 
@@ -4702,6 +4617,8 @@ CERTIFICATE_ADVICE = {9: CHECK_CLOCK, 10: CHECK_CLOCK,  # X509_V_ERR_* of OpenSS
 
 
 def _connect_error(exc: Exception, where: str) -> UpstreamError:
+    if isinstance(exc, ConfigError):
+        return UpstreamError("no TLS to %s: %s" % (where, exc), should_retry=False)
     if isinstance(exc, ssl.SSLCertVerificationError):
         advice = CERTIFICATE_ADVICE.get(exc.verify_code, CHECK_TRUST)
         return UpstreamError("the certificate of %s is refused (%s): %s" % (
@@ -4718,40 +4635,48 @@ def _proxy_error(head: ResponseHead, where: str) -> UpstreamError:
         where, head.status, head.reason, advice), should_retry=False)
 
 
-class _Connection(asyncio.Protocol):
-    """One socket. Not an asyncio.StreamReader, which forgets what it holds when a reset
-    follows (an early 413), and has no public way into TLS after CONNECT on 3.9."""
+class _Connection(asyncio.StreamReaderProtocol):
+    """A StreamReader and a StreamWriter, for one exchange after another."""
 
-    def __init__(self, origin: Origin, everyone: Set[_Connection]) -> None:
+    def __init__(self, origin: Origin) -> None:
+        self.reader = asyncio.StreamReader(READ_AHEAD)
+        super().__init__(self.reader)
+        self.writer: Any = None
+        self.tunnel: Optional[_Connection] = None  # what this one's TLS leads through
         self.origin, self.idle_since = origin, 0.0
-        self.transport: Any = None
-        self._heard = self._ended = False  # a byte of this answer came; no more will
+        self._heard = False  # has a byte of this answer come?
+        self._unread = 0     # bytes
+        self._due = 0.0      # until when read() waits; 0: it does not
+        self._timer: Any = None
         self._error: Optional[UpstreamError] = None
-        self._pieces: List[bytes] = []
-        self._size = 0
-        self._waiter: Optional[asyncio.Future[None]] = None
-        self._timer: Optional[asyncio.TimerHandle] = None
-        self._due = 0.0
-        self._loop, self._everyone = asyncio.get_running_loop(), everyone
+        self._loop = asyncio.get_running_loop()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-        self._everyone.add(self)
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.writer = asyncio.StreamWriter(transport, self, self.reader, self._loop)
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
-        self._pieces.append(data)
-        self._size += len(data)
-        if self._size > READ_AHEAD:
-            self.transport.pause_reading()
-        self._wake()
-
-    def eof_received(self) -> None:
-        self._ended = True
-        self._wake()
+        self._unread += len(data)
+        self.reader.feed_data(data)
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
-        self._end(self.broken("the connection broke (%s)" % exc) if exc else None)
+        if exc:
+            self._error = self._error or self.broken("the connection broke (%s)" % exc)
+        # A StreamReader that hears of a reset forgets what it holds (an early 413).
+        super().connection_lost(None)
+
+    async def open(self, first: Origin, tls: Optional[ssl.SSLContext]) -> None:
+        """Connect to `first`, which is a proxy or the origin."""
+        await self._loop.create_connection(
+            lambda: self, first.host, first.port, ssl=tls,
+            happy_eyeballs_delay=EYEBALLS_DELAY)
+        sock = self.writer.get_extra_info("socket")  # asyncio has set TCP_NODELAY
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name in ("TCP_KEEPIDLE", "TCP_KEEPALIVE", "TCP_KEEPINTVL"):  # by platform
+            if hasattr(socket, name):
+                number = getattr(socket, name)
+                sock.setsockopt(socket.IPPROTO_TCP, number, TCP_KEEP_ALIVE)
 
     def broken(self, what: str) -> UpstreamError:
         """The error for a failure of the exchange that is going on."""
@@ -4760,33 +4685,39 @@ class _Connection(asyncio.Protocol):
 
     def abort(self, error: Optional[UpstreamError] = None) -> None:
         """Close the socket at once; who reads from it now or later gets `error`."""
-        self._end(error or self.broken("the answer was given up"))
-        self.transport.abort()
+        self._error = self._error or error or self.broken("the answer was given up")
+        if self._timer:
+            self._timer.cancel()
+        if self.writer:
+            self.writer.transport.abort()
+        if self.tunnel:
+            self.tunnel.abort()
 
-    def is_idle(self) -> bool:
-        """Can another exchange begin?"""
-        return not (self._ended or self._pieces
-                    or self.transport.get_write_buffer_size())
+    def rests(self) -> bool:
+        """Can another exchange begin? If not, it is closed."""
+        good = not (self._unread or self.reader.at_eof()
+                    or self.writer.transport.get_write_buffer_size()
+                    or time.monotonic() - self.idle_since >= MAX_IDLE)
+        if not good:
+            self.abort()
+        return good
 
     async def read(self, seconds: float) -> bytes:
-        """All bytes that have come, or b"" at the end; waits so long for the first."""
-        if not self._pieces and not self._ended:
-            self._waiter = self._loop.create_future()
-            self._watch(self._loop.time() + seconds)
-            try:
-                await self._waiter
-            except asyncio.CancelledError:
-                self.abort()
-                raise
-            finally:
-                self._waiter = None
-        if not self._pieces and self._error:
+        """Some bytes, or b"" at the end; waits so long for them."""
+        if not self._unread:
+            self._due = self._loop.time() + seconds
+            if not self._timer or self._timer.when() > self._due:
+                self._watch()
+        try:
+            data = await self.reader.read(65536)
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+        finally:
+            self._due = 0.0
+        self._unread -= len(data)
+        if not data and self._error:
             raise self._error
-        data = b"".join(self._pieces)
-        self._pieces.clear()
-        if self._size > READ_AHEAD:
-            self.transport.resume_reading()
-        self._size = 0
         return data
 
     async def ask(self, message: bytes, method: str,
@@ -4794,7 +4725,7 @@ class _Connection(asyncio.Protocol):
         """Send a request, wait so long for the head of its answer (interim ones are
         skipped); give it, the reader of its body, and the bytes that came with it."""
         due, data, self._heard = self._loop.time() + seconds, b"", False
-        self.transport.write(message)
+        self.writer.write(message)  # no drain(): an early 413 comes before it is taken
         try:
             while True:
                 reader = HeadReader(RESPONSE_LIMITS)
@@ -4810,70 +4741,54 @@ class _Connection(asyncio.Protocol):
         except ProtocolError as exc:
             raise self.broken("the answer is not proper HTTP (%s)" % exc) from None
 
-    def _end(self, error: Optional[UpstreamError]) -> None:
-        self._ended, self._error = True, self._error or error
-        self._everyone.discard(self)
+    def _watch(self) -> None:
+        # One timer for many reads, which finds out late that it is not due yet; one
+        # for each costs 3 us, asyncio.wait_for 24.
         if self._timer:
             self._timer.cancel()
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def _watch(self, due: float) -> None:
-        # One timer for many reads, which finds out late that it is not due yet:
-        # asyncio.wait_for costs 24 us a read on Python 3.9.
-        self._due = due
-        if self._timer and self._timer.when() > due:
-            self._timer.cancel()
-            self._timer = None
-        self._timer = self._timer or self._loop.call_at(due, self._ring)
-
-    def _ring(self) -> None:
         self._timer = None
-        if self._waiter and self._loop.time() < self._due:
-            self._watch(self._due)
-        elif self._waiter:  # a client that reads slowly is not the upstream's fault
+        if self._due > self._loop.time():
+            self._timer = self._loop.call_at(self._due, self._watch)
+        elif self._due:  # a client that reads slowly is not the upstream's fault
             self.abort(UpstreamTimeout("%s sent nothing for too long; try again, or "
                                        "raise IDLE_TIMEOUT" % self.origin.host))
 
 
 class Response:
-    """An answer whose body is still to come; read it to the end or close() it."""
+    """An answer whose body is still to come; read it to the end or close() it.
+    `idle_timeout` may be changed: the seconds of silence that read() bears."""
 
     def __init__(self, head: ResponseHead, body: Body, data: bytes,
                  connection: _Connection, idle_timeout: float,
                  keep: Callable[[_Connection], None]) -> None:
         self.status, self.headers = head.status, head.headers
-        self._body, self._connection = body, connection
-        self._idle_timeout, self._closed = idle_timeout, False
+        self.idle_timeout = idle_timeout
+        self._body, self._connection, self._closed = body, connection, False
         self._keep = keep if keeps_alive(head) else _Connection.abort
         self._ahead = self._decode(data) if data or body.done else b""
 
     async def read(self) -> bytes:
-        """All body bytes that have come, at least one; b"" at the end."""
+        """Body bytes, at least one; b"" at the end."""
         data, self._ahead = self._ahead, b""
         while not data and not self._body.done:
-            data = self._decode(await self._connection.read(self._idle_timeout))
+            data = self._decode(await self._connection.read(self.idle_timeout))
         return data
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body; raises UpstreamError when it is over `limit` bytes."""
-        pieces, size, data = [], 0, await self.read()
-        while data:
-            pieces.append(data)
-            size += len(data)
+        pieces, size = [await self.read()], 0
+        while pieces[-1]:
+            size += len(pieces[-1])
             if size > limit:
                 self.close()
                 raise self._connection.broken("the answer is over %d bytes" % limit)
-            data = await self.read()
+            pieces.append(await self.read())
         return b"".join(pieces)
 
     async def finish(self, seconds: float = 0.5) -> None:
         """Leave a stream that has said all: if its body ends in time the connection is
         used again, else it is closed."""
-        self._idle_timeout = seconds
+        self.idle_timeout = seconds
         with contextlib.suppress(UpstreamError):
             await self.read()
         self.close()
@@ -4888,12 +4803,8 @@ class Response:
                 self._connection.abort()
 
     def _decode(self, data: bytes) -> bytes:
-        body = b""
         try:
-            if data:
-                body = self._body.feed(data)
-            else:
-                self._body.eof()
+            body = self._body.feed(data) if data else self._body.eof() or b""
         except ProtocolError as exc:
             error = self._connection.broken("the answer is cut or garbled (%s)" % exc)
             self._connection.abort(error)
@@ -4906,23 +4817,18 @@ class Response:
 class ConnectionPool:
     """Sends requests over kept connections; `ssl_context` may be what makes it once."""
 
-    def __init__(self, ssl_context: Union[ssl.SSLContext, Callable[[], ssl.SSLContext],
-                                          None] = None,
-                 proxies: Proxies = Proxies(), connect_timeout: float = 10.0) -> None:
+    def __init__(self, ssl_context: Any = None, proxies: Proxies = Proxies(),
+                 connect_timeout: float = 10.0) -> None:
         self._ssl = ssl_context or ssl.create_default_context
-        self._proxies = proxies
-        self._connect_timeout = connect_timeout
+        self._proxies, self._connect_timeout = proxies, connect_timeout
         self._idle: Dict[Origin, List[_Connection]] = {}
-        self._everyone: Set[_Connection] = set()
 
     async def request(
             self, method: str, url: str, headers: Iterable[Tuple[str, str]],
             body: bytes = b"", *, head_timeout: float = 300.0,
             idle_timeout: float = 300.0) -> Response:
-        """Send one request and wait for the head of its answer, whatever its status.
-
-        Host, Accept-Encoding and Content-Length are added; redirects are not followed.
-        """
+        """Send one request (Host, Accept-Encoding and Content-Length are added), wait
+        for the head of its answer, whatever its status; follow no redirects."""
         origin, target = parse_url(url)
         proxy = self._proxies.for_origin(origin)
         pairs = [("Host", urllib.parse.urlsplit(url).netloc.rpartition("@")[2]),
@@ -4934,120 +4840,94 @@ class ConnectionPool:
             pairs += proxy.pairs
         message = encode_request_head(method, target, pairs) + body
         timeouts = (head_timeout, idle_timeout)
-        connection = self._take(origin)
-        if connection:
-            try:
-                return await self._exchange(connection, method, message, timeouts)
-            except ConnectFailed:
-                pass  # it had died unseen, so nobody has read the request
-        connection = await self._connect(origin, proxy)
-        return await self._exchange(connection, method, message, timeouts)
+        kept = self._take(origin)
+        if kept:
+            # Where none came, the connection had died unseen and nobody read it.
+            with contextlib.suppress(ConnectFailed):
+                return await self._exchange(kept, method, message, timeouts)
+        return await self._exchange(_Connection(origin), method, message, timeouts)
 
     async def close(self) -> None:
-        """Close all connections, also those in use."""
-        for connection in list(self._everyone):
-            connection.abort(UpstreamError("the proxy is shutting down"))
+        """Close the idle connections; the others are their readers'."""
+        for connection in itertools.chain(*self._idle.values()):
+            connection.abort()
         for _ in range(4):  # the turns of the loop that a TLS transport needs for it
             await asyncio.sleep(0)
 
     async def _exchange(self, connection: _Connection, method: str, message: bytes,
                         timeouts: Tuple[float, float]) -> Response:
-        response = None
         try:
+            if not connection.writer:
+                await self._connect(connection)
             head, body, data = await connection.ask(message, method, timeouts[0])
             if head.status == 407:
                 raise _proxy_error(head, connection.origin.host)
-            coding = head.headers.get("content-encoding", "identity")
-            if coding.lower() != "identity":
-                raise connection.broken(
-                    "the answer is compressed (%s), which was not asked for" % coding)
-            response = Response(head, body, data, connection, timeouts[1], self._keep)
-            return response
-        finally:
-            if not response:
-                connection.abort()
+            coding = head.headers.get("content-encoding", "identity").lower()
+            if coding != "identity":
+                raise connection.broken("the answer came in %s, unasked" % coding)
+            return Response(head, body, data, connection, timeouts[1], self._keep)
+        except (UpstreamError, asyncio.CancelledError):
+            connection.abort()
+            raise
 
     def _take(self, origin: Origin) -> Optional[_Connection]:
         idle = self._idle.get(origin, [])
         while idle:
             connection = idle.pop()
-            if connection.is_idle() and (
-                    time.monotonic() - connection.idle_since < MAX_IDLE):
+            if connection.rests():
                 return connection
-            connection.abort()
         return None
 
     def _keep(self, connection: _Connection) -> None:
-        if connection.is_idle():
-            connection.idle_since = time.monotonic()
-            idle = self._idle.setdefault(connection.origin, [])
-            idle[:] = [other for other in idle if other.is_idle()] + [connection]
-        else:
-            connection.abort()
+        connection.idle_since = time.monotonic()
+        idle = self._idle.setdefault(connection.origin, [])
+        idle[:] = [each for each in (*idle, connection) if each.rests()]
 
-    async def _connect(self, origin: Origin, proxy: Optional[Proxy]) -> _Connection:
-        where = origin.host + (
-            " by the proxy %s" % proxy.origin.authority if proxy else "")
+    async def _connect(self, connection: _Connection) -> None:
+        proxy = self._proxies.for_origin(connection.origin)
         # Not wait_for(), which before Python 3.12 can swallow a cancellation.
-        task = asyncio.ensure_future(self._open(origin, proxy))
+        task = asyncio.ensure_future(self._open(connection, proxy))
         try:
             await asyncio.wait([task], timeout=self._connect_timeout)
             if not task.done():
                 raise TimeoutError("none within %g s" % self._connect_timeout)
-            return task.result()
+            task.result()
         except (OSError, UnicodeError, ConfigError) as exc:
-            raise _connect_error(exc, where) from None
+            where = " by the proxy " + proxy.origin.authority if proxy else ""
+            raise _connect_error(exc, connection.origin.host + where) from None
         finally:
             task.cancel()
 
-    async def _open(self, origin: Origin, proxy: Optional[Proxy]) -> _Connection:
-        connection = _Connection(origin, self._everyone)
-        first = proxy.origin if proxy else origin
-        tls = self._tls() if origin.scheme == "https" else None
-        await asyncio.get_running_loop().create_connection(
-            lambda: connection, first.host, first.port, ssl=None if proxy else tls,
-            happy_eyeballs_delay=EYEBALLS_DELAY)
-        sock = connection.transport.get_extra_info("socket")  # asyncio set TCP_NODELAY
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name in ("TCP_KEEPIDLE", "TCP_KEEPALIVE", "TCP_KEEPINTVL"):  # by platform
-            if hasattr(socket, name):
-                number = getattr(socket, name)
-                sock.setsockopt(socket.IPPROTO_TCP, number, TCP_KEEP_ALIVE)
-        if proxy and tls:
-            await self._tunnel(connection, proxy, tls)
-        return connection
-
-    def _tls(self) -> ssl.SSLContext:
-        if not isinstance(self._ssl, ssl.SSLContext):
-            self._ssl = self._ssl()
-        return self._ssl
-
-    async def _tunnel(self, connection: _Connection, proxy: Proxy,
-                      tls: ssl.SSLContext) -> None:
-        authority, inner = connection.origin.authority, None
-        try:
-            pairs = [("Host", authority), *proxy.pairs]
-            head, _, data = await connection.ask(
-                encode_request_head("CONNECT", authority, pairs), "CONNECT",
-                self._connect_timeout)
-            if head.status >= 300 or data:
-                raise _proxy_error(head, connection.origin.host)
-            connection.transport = inner = await asyncio.get_running_loop().start_tls(
-                connection.transport, connection, tls,
-                server_hostname=connection.origin.host)
-        finally:
-            if not inner:
-                connection.abort()
+    async def _open(self, connection: _Connection, proxy: Optional[Proxy]) -> None:
+        origin, tls = connection.origin, None
+        if origin.scheme == "https":
+            self._ssl = tls = (self._ssl if isinstance(self._ssl, ssl.SSLContext)
+                               else self._ssl())
+        if not proxy or not tls:
+            await connection.open(proxy.origin if proxy else origin, tls)
+            return
+        connection.tunnel = tunnel = _Connection(origin)
+        await tunnel.open(proxy.origin, None)
+        pairs = [("Host", origin.authority), *proxy.pairs]
+        head, _, data = await tunnel.ask(
+            encode_request_head("CONNECT", origin.authority, pairs), "CONNECT",
+            self._connect_timeout)
+        if head.status >= 300 or data:
+            raise _proxy_error(head, origin.host)
+        # Not StreamWriter.start_tls(), which Python 3.11 brought. The tunnel's writer
+        # stays referenced: since 3.11.5 a writer that nobody holds closes its socket.
+        connection.connection_made(await asyncio.get_running_loop().start_tls(
+            tunnel.writer.transport, connection, tls, server_hostname=origin.host))
 
 
 # ============================================================================
 # 15. HTTP server
 # ============================================================================
-# Accept, parse, guard, call one function, answer.              Uses: 1-4 and 6.
+# Accept, parse, guard, call one function, answer.              Uses: 1-4, 6.
 # Contract: one answer to each request, the next one is parsed after it; a client that
 # left cancels the handler, a slow one stops it; what is wrong is answered in the path's
-# dialect. A Protocol and not streams, because only it tells at once that the client
-# left, stalled or reads again, with no second task and no time-out for each write.
+# dialect. Connection extends asyncio's StreamReaderProtocol, because a StreamReader
+# tells only who reads from it that the client left.
 
 
 class ServerLimits(NamedTuple):
@@ -5167,115 +5047,109 @@ def guard(head: RequestHead, config: Config, port: int) -> None:
         raise ProxyError("the body of a POST must be application/json.", status=415)
 
 
-class Connection(asyncio.Protocol):
-    """One client's socket: what it sent, what it takes, and whether it is there."""
+class Connection(asyncio.StreamReaderProtocol):
+    """One client's StreamReader and StreamWriter, and whether it is still there."""
 
     def __init__(self, limits: ServerLimits,
-                 connected: Callable[[Connection], asyncio.Task[None]]) -> None:
-        self._limits, self._connected = limits, connected
+                 accept: Callable[[Connection], asyncio.Task[None]]) -> None:
+        self._reader = asyncio.StreamReader(MAX_UNREAD // 2)  # it stops at twice that
+        super().__init__(self._reader, self._begin)
         self._loop = asyncio.get_running_loop()
-        self._timers: Dict[str, asyncio.TimerHandle] = {}
-        self._arrived, self._writable, self._lost = [asyncio.Event() for _ in range(3)]
-        self._writable.set()
-        self._eof = False
-        self._input: List[bytes] = []
-        self._size = 0  # of _input
+        self._limits, self._accept = limits, accept
+        self._draining = asyncio.Lock()
+        self._ahead = b""
+        self._late = False
         self.idle = False  # between two requests
         self.busy = False  # in the handler
         self.gone = False  # nobody reads any more
-        self.closing = False
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        self.transport = transport
+    def _begin(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
         # None when the client left before it could be asked.
-        self.peer = (transport.get_extra_info("peername") or ("",))[0]
-        self.port = transport.get_extra_info("sockname")[1]
-        transport.set_write_buffer_limits(MAX_UNSENT)
-        self.task = self._connected(self)
+        self.peer = (writer.get_extra_info("peername") or ("",))[0]
+        self.port = writer.get_extra_info("sockname")[1]
+        writer.transport.set_write_buffer_limits(MAX_UNSENT)
+        writer.transport.max_size = MAX_UNREAD  # a recv(); 256 KiB are much for 512
+        self.task = self._accept(self)
 
-    def data_received(self, data: bytes) -> None:
-        if not self.closing:
-            self.unread(data)
-            self._arrived.set()
-        if self._size > MAX_UNREAD:
-            self.transport.pause_reading()
-
-    def eof_received(self) -> bool:
+    def eof_received(self) -> Optional[bool]:
         # It left or, as `nc -N` does, has only nothing more to say: an answer that is
         # nearly there goes out, but no model works for nobody.
-        self._eof = True
-        self._arrived.set()
-        self._later("half_closed", self._leave)
-        return not self.closing
+        self._loop.call_later(self._limits.half_closed, self._leave)
+        return super().eof_received()
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
-        self._eof = True
-        self._arrived.set()
-        self._writable.set()
-        self._lost.set()
         self._leave()
-
-    def pause_writing(self) -> None:
-        self._writable.clear()
-        self._later("stall", self.transport.abort)
-
-    def resume_writing(self) -> None:
-        self._writable.set()
-        self._timers["stall"].cancel()
-
-    def _later(self, name: str, call: Callable[[], None]) -> None:
-        self._timers[name] = self._loop.call_later(getattr(self._limits, name), call)
+        super().connection_lost(None)  # `gone` says it; no error at the next read
 
     def _leave(self) -> None:
-        self.gone, self._input = True, []
-        if self.busy:
+        if self.busy and not self.gone:
             self.task.cancel()
+        self.gone = True
 
     async def read(self, seconds: float) -> Optional[bytes]:
-        """What has come; b"" at the end of the input, None when the time is over."""
-        if not self._input and not self._eof:
-            self._arrived.clear()
-            timer = self._loop.call_later(seconds, self._arrived.set)
-            try:
-                await self._arrived.wait()
-            finally:
-                timer.cancel()
-        if not self._input:
-            return b"" if self._eof else None
-        data, self._input, self._size = b"".join(self._input), [], 0
-        self.transport.resume_reading()
-        return data
+        """What has come; b"" at the end of the input, None when the time is over: then
+        the connection has to end."""
+        data, self._ahead = self._ahead, b""
+        if data or self.gone:
+            return b"" if self.gone else data
+        timer = self._loop.call_later(seconds, self._expire)
+        try:  # as asyncio.timeout() of Python 3.11 does it
+            return await self._reader.read(MAX_UNREAD)
+        except asyncio.CancelledError:
+            if self._late:
+                return None
+            raise
+        finally:
+            timer.cancel()
+
+    def _expire(self) -> None:
+        self._late = True
+        self.task.cancel()
 
     def unread(self, data: bytes) -> None:
         """Keep `data` for the next read."""
-        self._input += [data] if data else []
-        self._size += len(data)
+        self._ahead = data + self._ahead
 
     async def write(self, data: bytes) -> None:
         """Send; waits while the client is slow. Nothing is sent to one that is gone."""
         if not self.gone:
-            self.transport.write(data)
-            if not self._writable.is_set():
-                await self._writable.wait()
+            self.writer.write(data)
+            if self.writer.transport.get_write_buffer_size() > MAX_UNSENT:
+                await self._drain()
+
+    async def _drain(self) -> None:
+        async with self._draining:  # by one at a time until Python 3.10 (bpo-29930)
+            stall = self._loop.call_later(
+                self._limits.stall, self.writer.transport.abort)
+            try:
+                await self.writer.drain()
+            except ConnectionError:
+                pass  # connection_lost tells
+            finally:
+                stall.cancel()
+
+    def reset(self) -> None:
+        """Break off, by RST: HTTP/1.0 takes the usual FIN for the end of the answer."""
+        self.writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
 
     async def close(self) -> None:
         """Send what is left, wait for the client to see it, give the socket back."""
-        self.closing = True
-        if self._lost.is_set():
-            return
-        self._later("unsent", self.transport.abort)
-        if self.gone:
-            self.transport.abort()
-        elif self._eof:
-            self.transport.close()
-        else:
-            self.transport.resume_reading()
-            self._later("linger", self.transport.close)
+        unsent = self._loop.call_later(
+            0 if self.gone else self._limits.unsent, self.writer.transport.abort)
+        linger = self._loop.call_later(self._limits.linger, self.writer.close)
+        try:
             with contextlib.suppress(OSError):  # lost, and we are about to be told
-                self.transport.write_eof()
-        await self._lost.wait()
+                self.writer.write_eof()
+            while await self._reader.read(MAX_UNREAD):
+                pass
+            self.writer.close()
+            await self.writer.wait_closed()
+        finally:
+            unsent.cancel()
+            linger.cancel()
 
 
 class Responder:
@@ -5290,7 +5164,8 @@ class Responder:
         self._bodiless = head is not None and head.method == "HEAD"
         self._chunks = head is not None and head.version != "1.0"
         self.keep = head is not None and keeps_alive(head)  # the connection, afterwards
-        self.started = self.ended = False
+        # The head is out, a piece of the body is out, the answer is complete.
+        self.started = self.written = self.ended = False
 
     @property
     def closed(self) -> bool:
@@ -5325,6 +5200,7 @@ class Responder:
     async def write(self, data: bytes) -> None:
         """Send a piece of a streamed answer; waits while the client is slow."""
         if data and not self._bodiless and not self.ended:
+            self.written = True
             await self._conn.write(encode_chunk(data) if self._chunks else data)
 
     async def end(self) -> None:
@@ -5364,14 +5240,16 @@ class HTTPServer:
         self._server.close()
         for conn in self._connections:
             if conn.idle:
-                conn.transport.close()
+                conn.writer.close()
         await self._wait(grace)
         for conn in self._connections:
-            if not conn.closing:
+            if conn.busy:
                 conn.task.cancel()
+            else:
+                conn.writer.close()
         await self._wait(self._limits.linger)
         for conn in self._connections:
-            conn.transport.abort()
+            conn.writer.transport.abort()
         await self._wait(self._limits.linger)
 
     async def _wait(self, seconds: float) -> None:
@@ -5482,7 +5360,7 @@ class HTTPServer:
         if failure is not None and not out.started:
             await out.send(*error_answer(failure, request.path))
         elif failure is not None:
-            conn.transport.abort()  # so that nobody takes it for a regular end
+            conn.reset()
         out.keep = out.keep and out.ended
 
 
@@ -5490,7 +5368,7 @@ class HTTPServer:
 # 16. GitHub sign-in
 # ============================================================================
 # The device flow, the Copilot token and the one file that keeps them (UPSTREAM 2-3,
-# RELIABILITY R7, R8).                                        uses: 1, 2, 3, 4, 14
+# RELIABILITY R7, R8).                                     uses: 1, 2, 3, 4, 8, 14
 # Contract: many callers, one exchange; a failed exchange never deletes the GitHub
 # token and is never tried in a loop; GITHUB_TOKEN is never written to disk.
 
@@ -5499,51 +5377,60 @@ LOGIN_HINT = ("run `python copilot_proxy.py login`, or POST /auth/login and ente
 MAX_TOKEN_FILE = 64 * 1024  # ours has about 1 KB; anything larger is not ours
 
 
+def _header_safe(value: Any) -> str:
+    return value if isinstance(value, str) and re.fullmatch(r"[!-~]+", value) else ""
+
+
+def _open_plain(path: str, flags: int) -> int:
+    # Not a symlink, which could lead to another's file, and no waiting for a FIFO.
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0)
+                   | getattr(os, "O_NONBLOCK", 0))
+
+
 class TokenStore:
     """The token file: `{"githubToken", "copilotToken", "savedAt"}`, mode 0600."""
 
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(os.path.expanduser(path))
+        self._complaint = ""  # the last one: who is signed out looks again and again
 
     def load(self) -> JSON:
         """The file's object; {} when there is none or it cannot be trusted."""
         try:
-            return self._read()
+            with open(self.path, "rb", opener=_open_plain) as file:
+                info = os.fstat(file.fileno())
+                if not stat.S_ISREG(info.st_mode) or os.path.islink(self.path):
+                    raise ValueError("not a regular file")
+                if info.st_size > MAX_TOKEN_FILE:
+                    raise ValueError("too large")
+                self._claim(file.fileno(), info)
+                return loads_object(file.read())
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as exc:
-            log_event("warn", "token_file_ignored", path=self.path, reason=str(exc))
+        except (OSError, ValueError, BadRequest) as exc:
+            if str(exc) != self._complaint:
+                self._complaint = str(exc)
+                log_event("warn", "token_file_ignored", path=self.path, reason=str(exc))
             return {}
 
-    def _read(self) -> JSON:
-        # O_NOFOLLOW: a symlink could point the login at another user's file.
-        # O_NONBLOCK: a FIFO in its place must not hang the start.
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        with open(os.open(self.path, flags), "rb") as file:
-            info = os.fstat(file.fileno())
-            if not stat.S_ISREG(info.st_mode) or os.path.islink(self.path):
-                raise ValueError("not a regular file")
-            if hasattr(os, "getuid"):  # Windows has no owners and modes of this kind
-                if info.st_uid != os.getuid():
-                    raise ValueError("it belongs to another user")
-                if info.st_mode & 0o077:
-                    os.fchmod(file.fileno(), 0o600)
-                    log_event("warn", "token_file_mode_repaired", path=self.path)
-            raw = file.read(MAX_TOKEN_FILE + 1)
-        obj = loads(raw) if len(raw) <= MAX_TOKEN_FILE else None
-        if not isinstance(obj, dict):
-            raise ValueError("not a token file")
-        return obj
+    def _claim(self, handle: int, info: os.stat_result) -> None:
+        if os.name == "nt":  # no owners and modes of this kind
+            return
+        if info.st_uid != os.getuid():
+            raise ValueError("it belongs to another user")
+        if info.st_mode & 0o077:
+            os.fchmod(handle, 0o600)
+            log_event("warn", "token_file_mode_repaired", path=self.path)
 
-    def save(self, obj: JSON) -> None:
+    def save(self, github: str, copilot: Optional[JSON] = None) -> None:
         """Replace the file in one step; a failure is logged, the login goes on."""
-        temporary = ""
+        folder, temporary = os.path.dirname(self.path), ""
         try:
-            os.makedirs(os.path.dirname(self.path), exist_ok=True)
-            handle, temporary = tempfile.mkstemp(  # mkstemp makes it 0600
-                prefix=".copilot-", dir=os.path.dirname(self.path))
+            os.makedirs(folder, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(prefix=".copilot-", dir=folder)  # 0600
             with open(handle, "wb") as file:
-                file.write(dumps(obj))
+                file.write(dumps({"githubToken": github, "copilotToken": copilot,
+                                  "savedAt": int(time.time() * 1000)}))
                 file.flush()
                 os.fsync(file.fileno())  # else a crash can leave an empty new file
             os.replace(temporary, self.path)
@@ -5553,9 +5440,13 @@ class TokenStore:
                 os.unlink(temporary)
 
     def clear(self) -> None:
-        """Delete the file."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
+        """Delete the file; raises ProxyError when it stays."""
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path)
+        except OSError as exc:
+            raise ProxyError("you are still signed in, %s cannot be deleted (%s)." % (
+                self.path, exc.strerror)) from None
 
 
 class CopilotToken(NamedTuple):
@@ -5565,107 +5456,167 @@ class CopilotToken(NamedTuple):
     api: str         # inference host, COPILOT_API_URL already applied
     proxy: str       # autocomplete host
     expires_at: int  # unix seconds, for people; the life is kept on the monotonic clock
-    sku: str = ""
 
 
-# UPSTREAM 3.4: notification_id -> what the person can do.
-NOTIFICATIONS = {
-    "no_copilot_access": "This account has no Copilot subscription",
-    "not_signed_up": "This account has no Copilot subscription",
-    "subscription_ended": "The Copilot subscription has ended; renew it",
-    "expired_coupon": "The Copilot subscription has ended; renew it",
-    "revoked_coupon": "The Copilot subscription has ended; renew it",
-    "billing_locked": "GitHub reports a billing problem; settle it",
-    "enterprise_managed_user_account": "Your organisation has not given this account "
-                                       "Copilot; ask its administrator",
-    "feature_flag_blocked": "GitHub has blocked this account; contact GitHub Support",
-    "spammy_user": "GitHub has blocked this account; contact GitHub Support",
-    "access_revoked": "GitHub has blocked this account; contact GitHub Support",
-    "trade_restricted": "Copilot is not available in this country",
-    "trade_restricted_country": "Copilot is not available in this country",
-    "snippy_not_configured": "Choose a setting for suggestions that match public code",
-    "codespaces_demo_inactive": "The Copilot demo has ended",
-    "go_http_client": "GitHub refused the program's User-Agent; set "
-                      "COPILOT_PLUGIN_VERSION to a current version",
-    "programmatic_token_generation": "GitHub saw too many token requests; stop, and try "
-                                     "again in an hour",
-    "server_error": "GitHub has a problem; try again in a moment",
-}
-# UPSTREAM 2.2: what ends the wait for a code.
-DEVICE_FAILURES = {
-    "expired_token": "The code has expired; start again.",
-    "access_denied": "The sign-in was cancelled on GitHub; start again if that was not "
-                     "you.",
-    "device_flow_disabled": "GitHub or your tenant has switched the device flow off; "
-                            "set GITHUB_TOKEN instead.",
-    "incorrect_client_credentials": "GitHub does not know this app; check "
-                                    "GITHUB_COPILOT_CLIENT_ID.",
-}
-TOKEN_PREFIXES = {
-    "ghp_": "a classic personal access token, which Copilot does not take",
-    "github_pat_": "a fine-grained personal access token, which Copilot does not take",
-    "ghs_": "an Actions or App installation token, which Copilot does not take",
-    "gho_": "an OAuth token of an app that may have no Copilot access",
-}
+# UPSTREAM 3.4: notification_ids, and what the person can do.
+NOTIFICATIONS = (
+    ("no_copilot_access not_signed_up", "This account has no Copilot subscription"),
+    ("subscription_ended expired_coupon revoked_coupon", "The subscription has ended"),
+    ("billing_locked", "GitHub reports a billing problem; settle it"),
+    ("enterprise_managed_user_account", "Your organisation has to give this account "
+     "Copilot; ask its administrator"),
+    ("feature_flag_blocked spammy_user access_revoked", "GitHub has blocked this "
+     "account; contact GitHub Support"),
+    ("trade_restricted trade_restricted_country", "Not available in this country"),
+    ("snippy_not_configured", "Choose whether suggestions may match public code"),
+    ("codespaces_demo_inactive", "The Copilot demo has ended"),
+    ("go_http_client", "GitHub refused our User-Agent; raise COPILOT_PLUGIN_VERSION"),
+    ("programmatic_token_generation", "Too many token requests; try again in an hour"),
+    ("server_error", "GitHub has a problem; try again in a moment"),
+)
+# UPSTREAM 3.5: what GITHUB_TOKEN may be instead of an editor's `ghu_`.
+TOKEN_PREFIXES = {"ghp_": "a classic personal access token", "gho_": "of another app",
+                  "github_pat_": "a fine-grained personal access token",
+                  "ghs_": "an Actions or App installation token"}
+
+
+def _notification_error(obj: JSON, hint: str) -> Forbidden:
+    # The envelope's own message names the account: shown to nobody, logged nowhere.
+    details = required(obj, "error_details", dict)
+    kind = required(details, "notification_id", str)[:60]
+    text = next((text for kinds, text in NOTIFICATIONS if kind in kinds.split()),
+                "GitHub refuses Copilot to this account")
+    free = "; Copilot Free is open to it" if obj.get("can_signup_for_limited") else ""
+    return Forbidden("%s%s. See github.com/settings/copilot (%s). %s" % (
+        text, free, kind, hint), should_retry=kind == "server_error",
+        retry_after="3600" if kind == "programmatic_token_generation" else "")
 
 
 def exchange_error(status: int, headers: Mapping[str, str], body: bytes,
-                   env_token: str) -> ProxyError:
-    """Tell the failures of the token exchange apart (UPSTREAM 3.4)."""
-    try:
-        obj = loads_object(body)
-    except BadRequest:
-        obj = {}
-    details = obj.get("error_details")
-    kind = details.get("notification_id") if isinstance(details, dict) else None
-    if status == 403 and kind:
-        # The envelope's own message names the account: shown to nobody, logged nowhere.
-        # "no_copilot_access" may offer Copilot Free.
-        text = NOTIFICATIONS.get(str(kind), "GitHub refuses Copilot to this account")
-        free = "; Copilot Free is open to it" if obj.get("can_signup_for_limited") else ""
-        return Forbidden("%s%s. See github.com/settings/copilot (%s)." % (
-            text, free, str(kind)[:60]), should_retry=False)
+                   env_token: str = "") -> ProxyError:
+    """Tell the failures of the token exchange apart (UPSTREAM 3.4): AuthRequired only
+    when the GitHub token is dead. `env_token` is GITHUB_TOKEN if that was sent."""
     exc = upstream_error(status, headers, body)
+    if status == 429 or "rate limit" in str(exc).lower():
+        return exc  # throttled, so still signed in
     prefix = next((p for p in TOKEN_PREFIXES if env_token.startswith(p)), "")
-    if prefix and status in (401, 403, 404) and "rate limit" not in str(exc).lower():
-        return AuthRequired("GITHUB_TOKEN is %s; unset it and %s." % (
-            TOKEN_PREFIXES[prefix], LOGIN_HINT))
-    if status == 401:
-        return AuthRequired("GitHub no longer accepts the sign-in; %s." % LOGIN_HINT)
-    if status == 404:
+    hint = ("GITHUB_TOKEN is %s (%s), Copilot takes an editor's (ghu_); unset it, %s."
+            % (TOKEN_PREFIXES[prefix], prefix, LOGIN_HINT)) if prefix else ""
+    with contextlib.suppress(BadRequest):
+        if status == 403:
+            return _notification_error(loads_object(body), hint)
+    if not headers.get("x-github-request-id"):
+        return UpstreamError("this answer is not GitHub's, a company proxy or firewall "
+                             "may be in the way: %s" % exc)
+    if status == 404 and not hint:
         return Forbidden("GitHub knows no Copilot for this account here; check "
                          "GITHUB_URL, or sign in with another account.")
-    if not headers.get("x-github-request-id"):  # UPSTREAM 3.4, last row
-        return UpstreamError("%s This answer is not from GitHub: a company proxy or "
-                             "firewall may be in the way." % exc, status=502)
+    if status == 401 or hint and status in (403, 404):
+        return AuthRequired(hint or "GitHub no longer accepts %s; %s." % (
+            "GITHUB_TOKEN: unset it" if env_token else "the sign-in", LOGIN_HINT))
     return exc
+
+
+def user_agent(config: Config) -> str:
+    """GitHubCopilotChat/<version>: a generic one is refused (UPSTREAM 3.4)."""
+    return "GitHubCopilotChat/" + config.copilot_plugin_version.rpartition("/")[2]
+
+
+# Where a token may be sent: https, or http on loopback for tests.
+ENDPOINT = re.compile(r"(https://[\w.-]+(?::\d+)?|http://(?:127\.0\.0\.1|localhost)"
+                      r"(?::\d+)?)/?", re.ASCII)
+
+
+def _endpoints(config: Config, reply: JSON) -> Tuple[str, str]:
+    """Inference and autocomplete host, in the order of UPSTREAM 1.1."""
+    tenant = config.github_url.partition("://")[2]
+    hint = re.search(r"proxy-ep=proxy(\.[\w.-]+)", reply["token"], re.ASCII)
+    hosts = {"api": "https://copilot-api." + tenant if tenant.endswith(".ghe.com") else
+             "https://api.githubcopilot.com",
+             "proxy": "https://copilot-proxy.githubusercontent.com"}
+    for name in hosts:
+        named = reply.get("endpoints")
+        named = ENDPOINT.fullmatch(str(named.get(name))) if isinstance(
+            named, dict) else None
+        if named:
+            hosts[name] = named.group(1)
+        elif hint:
+            hosts[name] = "https://%s%s" % (name, hint.group(1))
+    return config.copilot_api_url or hosts["api"], hosts["proxy"]
+
+
+# UPSTREAM 2.2: what ends the wait for a code.
+DEVICE_FAILURES = {
+    "expired_token": "The code has expired; start again.",
+    "access_denied": "The sign-in was cancelled on GitHub; start again.",
+    "device_flow_disabled": "GitHub or your tenant has switched the device flow off; "
+                            "set GITHUB_TOKEN instead.",
+    "incorrect_client_credentials": "GitHub does not know this app; check "
+                                    "GITHUB_COPILOT_CLIENT_ID and GITHUB_URL.",
+}
+
+
+def _device_error(reply: JSON) -> UpstreamError:
+    error = str(reply.get("error") or "unknown")[:80]
+    return UpstreamError(
+        DEVICE_FAILURES.get(error) or "GitHub refuses the sign-in: %s (%s)." % (
+            str(reply.get("error_description") or "no reason given")[:200], error))
 
 
 class CopilotAuth:
     """Who is signed in, and a valid Copilot token for whoever asks."""
 
     def __init__(self, config: Config, pool: ConnectionPool, store: TokenStore,
-                 clock: Callable[[], float] = time.monotonic) -> None:
-        self._config, self._pool, self._store, self._clock = config, pool, store, clock
-        saved = {} if config.github_token else store.load()
-        self._github = config.github_token or _saved_token(saved.get("githubToken"))
+                 clock: Callable[[], float] = time.monotonic,
+                 sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._config, self._pool, self._store = config, pool, store
+        self._clock, self._sleep = clock, sleep
+        self._tasks: Set[asyncio.Future[Any]] = set()
+        self._polling: Optional[asyncio.Future[None]] = None
+        self._code: asyncio.Future[JSON]  # what GitHub told; there when _polling is
+        self._become(config.github_token)
+        self._signed_in()
+
+    def _become(self, github: str) -> None:
+        """Start afresh with this GitHub token, or with none."""
+        self._github, self._dead, self._login_error = github, "", ""
         self._token: Optional[CopilotToken] = None
-        self._refresh_at = self._valid_until = self._minted_at = 0.0
-        self._adopt_saved(saved.get("copilotToken"))
-        self._exchange: Optional[asyncio.Future[CopilotToken]] = None
+        self._refresh_at = self._valid_until = self._retry_at = 0.0
         self._failure: Optional[ProxyError] = None
-        self._failures, self._retry_at = 0, 0.0
-        self._code: JSON = {}  # the pending device code, as GitHub gave it
-        self._code_until = 0.0
-        self._poll: Optional[asyncio.Future[None]] = None
-        self._login_error = ""
+        self._failures, self._refused_at = 0, -1e9
+        self._exchange: Optional[asyncio.Future[CopilotToken]] = None
+
+    def _signed_in(self) -> bool:
+        """Who is not, may be by now: `copilot_proxy.py login` is another process."""
+        if not self._github or self._dead:
+            saved = self._store.load()
+            github = saved.get("githubToken")
+            if _header_safe(github) and github != self._github:
+                self._become(github)
+                self._adopt_saved(saved.get("copilotToken"))
+        return bool(self._github) and not self._dead
+
+    def _spawn(self, work: Awaitable[Any]) -> asyncio.Future[Any]:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        # Retrieved even if nobody waits any more; else asyncio complains.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
+
+    async def close(self) -> None:
+        """Stop polling and exchanging."""
+        for task in list(self._tasks):
+            task.cancel()
+            await asyncio.wait([task])
 
     # -- the GitHub token ----------------------------------------------------
 
     def github_token(self) -> str:
-        """The long-lived token; raises AuthRequired when nobody is signed in."""
-        if not self._github:
-            raise AuthRequired("nobody is signed in to GitHub: %s." % LOGIN_HINT)
+        """The long-lived token; raises AuthRequired when there is none that works."""
+        if not self._signed_in():
+            raise AuthRequired(
+                self._dead or "nobody is signed in to GitHub: %s." % LOGIN_HINT)
         return self._github
 
     def headers(self) -> List[Tuple[str, str]]:
@@ -5678,104 +5629,103 @@ class CopilotAuth:
 
     def status(self) -> JSON:
         """`GET /auth/status`."""
-        if self._github:
+        if self._signed_in():
             return {"status": "authenticated",
                     "expiresAt": self._token.expires_at if self._token else None}
-        error = {"error": self._login_error} if self._login_error else {}
-        return {"status": "unauthenticated", **error}
+        error = self._login_error or self._dead
+        return {"status": "unauthenticated", **({"error": error} if error else {})}
 
     def logout(self) -> JSON:
         """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
-        self._forget_code("")
         self._store.clear()
-        self._token = self._failure = None
-        self._github = self._config.github_token
+        if self._polling:
+            self._polling.cancel()
+            self._polling = None
+        self._become(self._config.github_token)
         note = {"note": "GITHUB_TOKEN is set in the environment and stays in use; "
                         "unset it and restart."} if self._github else {}
         return {"status": "logged_out", **note}
 
-    async def close(self) -> None:
-        """Stop polling and exchanging."""
-        for task in (self._poll, self._exchange):
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
+    async def reach(self) -> None:
+        """Return if GitHub answers at all; raises the ProxyError that says why not."""
+        (await self._pool.request(
+            "GET", self._config.github_api_url + "/",
+            [("user-agent", user_agent(self._config))], head_timeout=15.0)).close()
 
     # -- the device flow (RFC 8628, UPSTREAM 2) ------------------------------
 
     async def login(self) -> JSON:
         """Give the pending code, or ask GitHub for one and begin to poll."""
-        if self._github and not isinstance(self._failure, AuthRequired):
+        if self._signed_in():
             return {"status": "authenticated"}
-        if self._poll is None:
+        if self._polling is None or self._polling.done():
             self._login_error = ""
-            self._poll = asyncio.ensure_future(self._sign_in())
-        while not self._code and not self._poll.done():
-            await asyncio.wait([self._poll], timeout=0.02)
-        if not self._code:
-            error, self._login_error = self._login_error, ""
-            raise UpstreamError(error or "the sign-in could not be started")
-        return {"verification_uri": self._code["verification_uri"],
-                "user_code": self._code["user_code"],
-                "expires_in": max(0, int(self._code_until - self._clock())),
-                "interval": self._code["interval"], "status": "pending_verification"}
+            self._code = asyncio.get_running_loop().create_future()
+            self._polling = self._spawn(self._sign_in(self._code))
+        told = self._code
+        await asyncio.wait([told, self._polling], return_when=asyncio.FIRST_COMPLETED)
+        if not told.done():
+            raise UpstreamError(self._login_error or "signed out meanwhile; try again")
+        code = told.result()
+        shown = ("verification_uri", "user_code", "interval")
+        return {"status": "pending_verification", **{key: code[key] for key in shown},
+                "expires_in": max(0, int(code["until"] - self._clock()))}
 
     def check(self) -> JSON:
         """`POST /auth/check`: where the sign-in stands; never talks to GitHub."""
-        if self._github:
+        if self._signed_in():
             return {"status": "authenticated"}
-        if self._code:
+        if self._polling and not self._polling.done():
             return {"status": "pending_verification"}
-        return {"status": "unauthenticated", "error": self._login_error or (
-            "no sign-in is under way: %s" % LOGIN_HINT)}
+        error = self._login_error or self._dead
+        return {"status": "unauthenticated",
+                "error": error or "no sign-in is under way: %s." % LOGIN_HINT}
 
     async def wait_for_login(self) -> bool:
         """Wait until the pending code is used or dead; True = signed in."""
-        if self._poll is not None:
-            await asyncio.wait([self._poll])
-        return bool(self._github)
+        if self._polling:
+            await asyncio.wait([self._polling])
+        return self._signed_in()
 
-    async def _sign_in(self) -> None:
-        """Get a code and poll until it is used: one task, so never two polls at once."""
+    async def _sign_in(self, told: asyncio.Future[JSON]) -> None:
         try:
             code = await self._oauth("/login/device/code", {"scope": "read:user"})
-            if not all(isinstance(code.get(k), str) for k in (
+            if not all(isinstance(code.get(key), str) for key in (
                     "device_code", "user_code", "verification_uri")):
-                raise UpstreamError(_oauth_failure(code))
-            code["interval"] = max(1, count(code.get("interval")) or 5)
-            self._code_until = self._clock() + (count(code.get("expires_in")) or 900)
-            self._code = code
-            token = await self._poll_for_token(code)
+                raise _device_error(code)
+            pause, life = code.get("interval"), count(code.get("expires_in")) or 900
+            code["interval"] = max(1, pause) if type(pause) is int else 5
+            code["until"] = self._clock() + min(life, 3600)
+            told.set_result(code)
+            github = await self._poll(code)
         except ProxyError as exc:
             log_event("warn", "login_failed", reason=str(exc))
-            self._forget_code(str(exc))
+            self._login_error = str(exc)
             return
-        self._github, self._failure, self._token = token, None, None
-        self._forget_code("")
-        self._store.save({"githubToken": token, "copilotToken": None,
-                          "savedAt": int(time.time() * 1000)})
+        self._become(github)
+        self._store.save(github)
         log_event("info", "login_completed")
 
-    async def _poll_for_token(self, code: JSON) -> str:
-        interval = code["interval"]
-        while True:
-            await asyncio.sleep(interval)  # also before the first poll (RFC 8628 3.5)
-            if self._clock() >= self._code_until:
-                raise UpstreamError(DEVICE_FAILURES["expired_token"])
+    async def _poll(self, code: JSON) -> str:
+        interval, left = code["interval"], code["until"] - self._clock()
+        while left > 0:
+            await self._sleep(min(interval, left))  # first, too (RFC 8628 3.5)
+            left = code["until"] - self._clock()
             try:
                 reply = await self._oauth("/login/oauth/access_token", {
                     "device_code": code["device_code"],
                     "grant_type": "urn:ietf:params:oauth:grant-type:device_code"})
-            except UpstreamError:
-                continue  # the network may come back before the code expires
-            token, error = reply.get("access_token"), reply.get("error")
-            if isinstance(token, str) and token:
+            except UpstreamError as exc:  # it may pass before the code expires
+                log_event("debug", "login_poll_failed", reason=str(exc))
+                continue
+            token, error = _header_safe(reply.get("access_token")), reply.get("error")
+            if token:
                 return token
             if error == "slow_down":
-                interval = code["interval"] = max(
-                    count(reply.get("interval")), interval + 5)
+                interval = max(count(reply.get("interval")), interval + 5)
             elif error != "authorization_pending":
-                raise UpstreamError(_oauth_failure(reply))
+                raise _device_error(reply)
+        raise _device_error({"error": "expired_token"})
 
     async def _oauth(self, path: str, fields: JSON) -> JSON:
         body = dumps({"client_id": self._config.github_copilot_client_id, **fields})
@@ -5785,16 +5735,14 @@ class CopilotAuth:
              ("user-agent", user_agent(self._config))],
             body, head_timeout=30.0, idle_timeout=30.0)  # UPSTREAM 2.2: 30 s
         raw = await response.read_all(MAX_TOKEN_FILE)
-        try:
+        if response.status == 404:
+            raise _device_error({"error": "incorrect_client_credentials"})
+        if response.status != 200:
+            raise upstream_error(response.status, response.headers, raw)
+        with contextlib.suppress(BadRequest):
             return loads_object(raw)
-        except BadRequest:
-            raise UpstreamError("GitHub answered the sign-in with status %d and no JSON."
-                                % response.status) from None
-
-    def _forget_code(self, error: str) -> None:
-        if self._poll is not None and self._poll is not _current_task():
-            self._poll.cancel()
-        self._code, self._poll, self._login_error = {}, None, error
+        raise UpstreamError("this answer is not GitHub's, a company proxy or firewall "
+                            "may be in the way")
 
     # -- the Copilot token (UPSTREAM 3) --------------------------------------
 
@@ -5804,140 +5752,94 @@ class CopilotAuth:
         A token within 5 minutes of its end is still given out while its successor is
         fetched; only an expired one makes callers wait, all on the same exchange.
         """
+        signed_in, now = self._signed_in(), self._clock()
+        usable = self._token if now < self._valid_until else None
+        if usable and (now < self._refresh_at or not signed_in):
+            return usable
         self.github_token()
-        now = self._clock()
-        if self._token is not None and now < self._refresh_at:
-            return self._token
         if self._exchange is None and now >= self._retry_at:
-            self._exchange = asyncio.ensure_future(self._renew())
-        if self._token is not None and now < self._valid_until:
-            return self._token
-        if self._exchange is None:
-            assert self._failure is not None  # _retry_at is only set with it
-            raise self._failure
+            self._exchange = self._spawn(self._renew())
+        if usable:
+            return usable
+        if self._exchange is None and self._failure:
+            raise self._failure.with_traceback(None)  # it would grow with every raise
         # Shielded: a waiter that is cancelled must not take the others down.
         return await asyncio.shield(self._exchange)
 
     def invalidate(self, token: str) -> bool:
         """The upstream refused `token`; True = asking again may give another one.
 
-        A token that was minted in answer to a refusal and is refused within 30 s is
-        kept: minting in a loop gets accounts blocked (UPSTREAM 3.4, 19).
+        Once in 30 s: minting in a loop gets accounts blocked (UPSTREAM 3.4, 19).
         """
         if self._token is None or self._token.token != token:
             return True
-        if self._clock() - self._minted_at < 30.0:
+        if self._clock() - self._refused_at < 30.0:
             return False
-        self._token = None
+        self._token, self._refused_at = None, self._clock()
         return True
 
     async def _renew(self) -> CopilotToken:
+        github = self._github
         try:
-            fresh = await self._mint()
+            reply = await self._mint()
+            if github != self._github:
+                raise AuthRequired("signed out meanwhile; %s." % LOGIN_HINT)
+            token = self._adopt(reply, count(reply.get("refresh_in")) or 1500)
         except ProxyError as exc:
-            self._failures += 1
-            # 1, 2, 4 ... 60 s; a dead login or a refused account waits the longest.
-            self._retry_at = self._clock() + (60.0 if exc.status in (401, 403) else min(
-                60.0, 2.0 ** (self._failures - 1)))
-            self._failure = exc
-            log_event("warn", "copilot_token_failed", status=exc.status, reason=str(exc))
+            if github == self._github:
+                self._back_off(exc)
             raise
         finally:
-            self._exchange = None
-        return fresh
+            if self._exchange is asyncio.current_task():
+                self._exchange = None
+        # Another process may have signed out, or in as another person.
+        if self._store.load().get("githubToken") == github != self._config.github_token:
+            self._store.save(github, {**reply, "expires_at": token.expires_at})
+        return token
 
-    async def _mint(self) -> CopilotToken:
+    async def _mint(self) -> JSON:
+        env_token = self._config.github_token
         response = await self._pool.request(
             "GET", self._config.github_api_url + "/copilot_internal/v2/token",
             self.headers(), head_timeout=15.0, idle_timeout=15.0)
-        raw = await response.read_all(MAX_TOKEN_FILE)
+        raw = await response.read_all(MAX_TOKEN_FILE // 2)
         if response.status != 200:
-            raise exchange_error(
-                response.status, response.headers, raw, self._config.github_token)
-        try:
+            raise exchange_error(response.status, response.headers, raw,
+                                 env_token if env_token == self._github else "")
+        with contextlib.suppress(BadRequest):
             reply = loads_object(raw)
-        except BadRequest:
-            reply = {}
-        if not isinstance(reply.get("token"), str) or not reply["token"]:
-            raise UpstreamError("GitHub's answer holds no Copilot token; try again later.")
-        self._adopt(reply, count(reply.get("refresh_in")) or 1500)
-        if not self._config.github_token:
-            self._store.save({"githubToken": self._github, "copilotToken": {
-                key: reply[key] for key in SAVED_FIELDS if key in reply},
-                "savedAt": int(time.time() * 1000)})
-        assert self._token is not None
-        return self._token
+            if _header_safe(reply.get("token")):
+                return reply
+        # Not in its own words: they may hold half a token.
+        raise exchange_error(502, response.headers, b"no Copilot token came.")
 
-    def _adopt(self, reply: JSON, refresh_in: float) -> None:
+    def _back_off(self, exc: ProxyError) -> None:
+        self._failures, self._failure = self._failures + 1, exc
+        # 1, 2, 4 ... 60 s; the longest for what time does not heal soon (UPSTREAM 3.4).
+        wait = 60.0 if exc.status == 403 else min(2.0 ** min(self._failures - 1, 6), 60)
+        if re.fullmatch("[0-9]{1,4}", exc.retry_after):
+            wait = max(wait, float(exc.retry_after))
+        self._retry_at = self._clock() + wait
+        if isinstance(exc, AuthRequired):
+            self._dead = str(exc)
+        log_event("warn", "copilot_token_failed", status=exc.status, reason=str(exc))
+
+    def _adopt(self, reply: JSON, refresh_in: float) -> CopilotToken:
         """Use a token for refresh_in + 60 s from now, whatever its clock says."""
-        now = self._clock()
-        life = min(max(refresh_in, 60.0), 86400.0) + 60.0
-        self._minted_at, self._valid_until = now, now + life
-        self._refresh_at = now + max(life - 300.0, life / 2)
+        now, life = self._clock(), min(max(refresh_in, 60), 86400) + 60.0
+        self._valid_until = now + life
+        self._refresh_at = now + max(life - 300, life / 2)
         self._failures, self._retry_at, self._failure = 0, 0.0, None
-        self._token = CopilotToken(
-            reply["token"], *_endpoints(self._config, reply),
-            int(time.time() + life), str(reply.get("sku") or ""))
+        self._token = CopilotToken(reply["token"], *_endpoints(self._config, reply),
+                                   int(time.time() + life))
+        return self._token
 
     def _adopt_saved(self, saved: Any) -> None:
         """Take over a token from the file while it is surely good, to save a mint."""
-        if not isinstance(saved, dict) or not isinstance(saved.get("token"), str):
-            return
-        left = count(saved.get("expires_at")) - time.time()
-        if 360 < left <= 3600:  # a longer life means that the clock is wrong
-            self._adopt(saved, left - 60.0)
-            self._minted_at = -1e9  # it may be refused and renewed at once
-
-
-SAVED_FIELDS = ("token", "expires_at", "refresh_in", "endpoints", "sku")
-
-
-def _saved_token(value: Any) -> str:
-    if isinstance(value, dict):
-        value = value.get("access_token") or value.get("token")
-    return value if isinstance(value, str) and value.isascii() else ""
-
-
-def _oauth_failure(reply: JSON) -> str:
-    error = str(reply.get("error") or "unknown")[:80]
-    return DEVICE_FAILURES.get(error) or "GitHub refuses the sign-in: %s (%s)." % (
-        str(reply.get("error_description") or "no reason given")[:200], error)
-
-
-def _current_task() -> Optional[asyncio.Task[Any]]:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None
-
-
-def _endpoints(config: Config, reply: JSON) -> Tuple[str, str]:
-    """Inference and autocomplete host, in the order of UPSTREAM 1.1."""
-    named = reply.get("endpoints")
-    named = named if isinstance(named, dict) else {}
-    hint = re.search(r"proxy-ep=proxy\.([\w.-]+)", reply["token"])
-    tenant = config.github_url.partition("://")[2]
-    api = (config.copilot_api_url or _https(named.get("api"))
-           or ("https://api." + hint.group(1) if hint else "")
-           or ("https://copilot-api." + tenant if tenant.endswith(".ghe.com") else "")
-           or "https://api.githubcopilot.com")
-    proxy = (_https(named.get("proxy"))
-             or ("https://proxy." + hint.group(1) if hint else "")
-             or "https://copilot-proxy.githubusercontent.com")
-    return api, proxy
-
-
-def _https(value: Any) -> str:
-    """An endpoint that may be sent a token: https, or http on loopback for tests."""
-    ok = isinstance(value, str) and re.fullmatch(
-        r"https://[\w.-]+(:\d{1,5})?/?|http://(127\.0\.0\.1|localhost)(:\d{1,5})?/?",
-        value)
-    return value.rstrip("/") if ok else ""
-
-
-def user_agent(config: Config) -> str:
-    """GitHubCopilotChat/<version>: a generic one is refused (UPSTREAM 3.4)."""
-    return "GitHubCopilotChat/" + config.copilot_plugin_version.rpartition("/")[2]
+        if isinstance(saved, dict) and _header_safe(saved.get("token")):
+            left = count(saved.get("expires_at")) - int(time.time())
+            if 360 < left <= 3600:  # a longer life means that the clock is wrong
+                self._adopt(saved, left - 60)
 
 
 # ============================================================================
@@ -6005,17 +5907,30 @@ def has_image(body: bytes) -> bool:
     return b"image" in body and IMAGE.search(body) is not None
 
 
-# -- who pays: `user` once for what a person typed, `agent` for the rest (SPEC 11) 
+# -- who pays: `user` once for what a person typed, `agent` for the rest (SPEC 11) ----
 
 
 class Initiator(NamedTuple):
-    """The X-Initiator of a request; `key` names the prompt that it answers."""
+    """The X-Initiator of a request, and the prompt that it answers."""
 
     who: str
     key: Hashable = None
+    place: int = 0  # the prompt's place in the conversation; 0 = does not matter
 
 
 AGENT = Initiator("agent")
+
+# How the texts begin that are sent as the user's though nobody typed them: titles,
+# searches, compaction, resumed answers, hooks, finished background agents (Claude Code
+# 2.1.197 and 2.1.330, Codex 0.169; 2026-11).
+AUTOMATIC = re.compile(
+    r"\s*(?:<session>|Perform a web search for the query: |\[SUGGESTION MODE"
+    r"|CRITICAL: Respond with TEXT ONLY|Your task is to create a detailed summary of "
+    r"|This session is being continued from |You are performing a CONTEXT CHECKPOINT"
+    r"|Output token limit hit|\[Your previous response had no visible output"
+    r"|Your tool call was malformed|Continue from where you left off\."
+    r"|\w+ hook feedback:|<task-notification>|\[[A-Z -]+ - NOT USER INPUT\])")
+REMINDER, REMINDER_END = "<system-reminder>", "</system-reminder>"
 
 
 def _items(body: JSON) -> List[Any]:
@@ -6031,54 +5946,54 @@ def _last_item(body: JSON) -> JSON:
     return {"role": "user"}
 
 
-def _is_typed(item: JSON) -> bool:
-    """A person's message: no tool result in it, whatever text stands beside that."""
+def typed_text(item: JSON) -> Optional[str]:
+    """What a person typed in a message, "" = a picture; None = nothing.
+
+    Reminders stand around the prompt; tool results may have texts beside them.
+    """
     content = item.get("content")
-    parts = [part for part in (content if isinstance(content, list) else ())
-             if isinstance(part, dict)]
+    parts = content if isinstance(content, list) else [{"text": content}]
+    parts = [part for part in parts if isinstance(part, dict)]
     if item.get("role") != "user" or any(p.get("type") == "tool_result" for p in parts):
-        return False
-    text = content if isinstance(content, str) else " ".join(
-        str(part.get("text")) for part in parts)
-    # The order to compact, given by Claude Code itself.
-    return not ("<summary>" in text and "summary of the conversation" in text)
+        return None
+    texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
+    said = [text for text in texts if not (
+        text.lstrip().startswith(REMINDER)
+        and not text.partition(REMINDER_END)[2].strip())]
+    if AUTOMATIC.match(said[-1]) if said else texts:
+        return None
+    return said[-1] if said else ""
 
 
 def _is_side_request(headers: Headers, body: JSON) -> bool:
-    """Claude Code's own questions: titles, probes, its web search (CLIENTS 1)."""
-    if not (headers.get("user-agent") or "").startswith("claude-cli/"):
-        return False
-    tools, thinking, config = [body.get(key) for key in (
-        "tools", "thinking", "output_config")]
-    if body.get("max_tokens") == 1:
-        return True
-    if not isinstance(thinking, dict) or thinking.get("type") != "disabled":
-        return False
-    if tools:
-        return "web_search_20" in dumps_text(tools)[:200]
-    return bool(isinstance(config, dict) and config.get("format")) or (
-        "title" in dumps_text(body.get("system")))
+    """Claude Code's sub-agents, and its questions outside the conversation.
 
-
-def initiator(headers: Headers, body: JSON) -> str:
-    """`user` for a prompt that a person typed, and when in doubt; else `agent`."""
-    request_class = headers.get("x-claude-code-request-class") or "main"
-    if (request_class != "main" or headers.get("x-claude-code-agent-id")
-            or headers.get("x-claude-code-compaction")
-            or not _is_typed(_last_item(body)) or _is_side_request(headers, body)):
-        return "agent"
-    return "user"
-
-
-def prompt_key(headers: Headers, body: JSON, session: str) -> Hashable:
-    """Names a typed prompt, the same when a client repeats it; None = cannot tell.
-
-    Without a session of its own a client's same words may well be typed again.
+    These, for titles, fetched pages or probes, have neither tools nor thinking; the
+    conversation always has tools (both versions, 2026-11).
     """
+    hints = [headers.get("x-claude-code-" + name) for name in (
+        "agent-id", "compaction", "request-class")]
+    system, thinking, tools = [body.get(key) for key in ("system", "thinking", "tools")]
+    if any(hint not in (None, "main") for hint in hints) or (
+            isinstance(system, list) and "cc_is_subagent=true" in str(system[:1])):
+        return True
+    return (headers.get("user-agent") or "").startswith("claude-cli/") and (
+        body.get("max_tokens") == 1 or not tools and isinstance(thinking, dict)
+        and thinking.get("type") == "disabled")
+
+
+def initiator(headers: Headers, body: JSON, session: str) -> Initiator:
+    """Who asks: `user` for a prompt that a person typed, and when in doubt."""
+    item = _last_item(body)
+    text = typed_text(item)
+    if text is None or _is_side_request(headers, body):
+        return AGENT
     prompt = headers.get("x-claude-code-prompt-id")
-    if prompt or not any(headers.get(name) for name in SESSION_HEADERS):
-        return prompt
-    return session, len(_items(body)), hash(dumps(_last_item(body)))
+    if not prompt and any(headers.get(name) for name in SESSION_HEADERS):
+        return Initiator(
+            "user", (session, hash(text or dumps(item))), len(_items(body)))
+    # Without a session of its own a client's same words may well be typed again.
+    return Initiator("user", prompt or object())
 
 
 # -- when to try again ---------------------------------------------------------
@@ -6118,46 +6033,41 @@ def _figure(value: Any) -> Optional[float]:
 
 
 def _snapshot(raw: JSON) -> JSON:
-    unlimited = raw.get("unlimited") is True
-    left = _figure(raw.get("quota_remaining"))
-    left = _figure(raw.get("remaining")) if left is None else left
-    permitted = raw.get("overage_permitted") is True
-    return {
-        "unlimited": unlimited, "overage_permitted": permitted,
-        "overage_count": _figure(raw.get("overage_count")) or 0,
-        "blocked": raw.get("has_quota") is False or not unlimited and not permitted
-        and left is not None and left <= 0,
-        **{key: None if unlimited else value for key, value in (
-            ("entitlement", _figure(raw.get("entitlement"))), ("remaining", left),
-            ("percent_remaining", _figure(raw.get("percent_remaining"))))}}
-
-
-def _free_snapshot(left: Any, total: Any) -> JSON:
-    known = _figure(left) is not None and _figure(total)
-    return _snapshot({"entitlement": total, "remaining": left,
-                      "percent_remaining": 100.0 * left / total if known else None})
+    unlimited, permitted = [raw.get(key) is True for key in (
+        "unlimited", "overage_permitted")]
+    total, left, percent = [_figure(raw.get(key)) for key in (
+        "entitlement", "remaining", "percent_remaining")]
+    if _figure(raw.get("quota_remaining")) is not None:
+        left = raw["quota_remaining"]
+    if percent is None and left is not None and total:
+        percent = 100.0 * left / total
+    spent = left is not None and left <= 0 and not unlimited and not permitted
+    if unlimited:
+        total = left = percent = None
+    return {"unlimited": unlimited, "entitlement": total, "remaining": left,
+            "percent_remaining": percent, "overage_permitted": permitted,
+            "overage_count": _figure(raw.get("overage_count")) or 0,
+            "blocked": spent or raw.get("has_quota") is False}
 
 
 def parse_quota(reply: JSON) -> JSON:
     """Read copilot_internal/user, whatever the plan and its billing."""
-    def table(key: str) -> JSON:
-        value = reply.get(key)
-        return value if isinstance(value, dict) else {}
-
-    raw = {name: value for name, value in table("quota_snapshots").items()
-           if isinstance(value, dict)}
+    tables = [reply.get(key) for key in (
+        "quota_snapshots", "limited_user_quotas", "monthly_quotas")]
+    named, free, totals = [table if isinstance(table, dict) else {} for table in tables]
+    # Copilot Free on the old billing has figures only.
+    raw = {name: {"remaining": left, "entitlement": totals.get(name)}
+           for name, left in free.items()}
+    raw.update((name, told) for name, told in named.items() if isinstance(told, dict))
     by_tokens = [x.get("token_based_billing") is True for x in (reply, *raw.values())]
     billing = "ai_credits" if any(by_tokens) else "premium_requests"
-    quotas = {billing if name == "premium_interactions" else name: _snapshot(value)
-              for name, value in raw.items()}
-    totals = table("monthly_quotas")  # Copilot Free on the old billing
-    for name, left in table("limited_user_quotas").items():
-        quotas.setdefault(name, _free_snapshot(left, totals.get(name)))
-    told = {ours: reply.get(theirs) for ours, theirs in (
-        ("login", "login"), ("plan", "copilot_plan"), ("sku", "access_type_sku"))}
-    return {**told, "billing": billing, "quotas": quotas,
-            "reset_date": reply.get("quota_reset_date")
-            or reply.get("limited_user_reset_date")}
+    return {
+        "login": reply.get("login"), "plan": reply.get("copilot_plan"),
+        "sku": reply.get("access_type_sku"), "billing": billing,
+        "quotas": {billing if name == "premium_interactions" else name: _snapshot(told)
+                   for name, told in raw.items()},
+        "reset_date": reply.get("quota_reset_date")
+        or reply.get("limited_user_reset_date")}
 
 
 # -- sending -------------------------------------------------------------------
@@ -6171,41 +6081,33 @@ class Cached:
         self._fetch, self._life, self._clock = fetch, life, clock
         self.value: Any = None
         self._from = self._until = 0.0
-        self._flight: Optional[asyncio.Future[Any]] = None
+        self._flight: Optional[asyncio.Future[None]] = None
 
     async def get(self, *, refresh: bool = False) -> Any:
         """The value; `refresh` asks again unless it is just half a minute old."""
         until = min(self._until, self._from + 30.0) if refresh else self._until
-        if self.value is not None and self._clock() < until:
-            return self.value
-        if self._flight is None:
-            self._flight = asyncio.ensure_future(self._load())
-            # Retrieved even if every waiter has gone; else asyncio complains.
-            self._flight.add_done_callback(
-                lambda task: task.cancelled() or task.exception())
-        return await asyncio.shield(self._flight)
+        if self.value is None or self._clock() >= until:
+            if self._flight is None:
+                self._flight = asyncio.ensure_future(self._load())
+                # Retrieved even if every waiter has gone; else asyncio complains.
+                self._flight.add_done_callback(
+                    lambda task: task.cancelled() or task.exception())
+            await asyncio.shield(self._flight)
+        return self.value
 
-    def forget(self) -> None:
-        """Drop the value; a flight under way still answers those who wait for it."""
-        self.value = self._flight = None
-
-    async def _load(self) -> Any:
+    async def _load(self) -> None:
+        life = self._life
         try:
-            value = await self._fetch()
-            life = self._life
+            self.value = await self._fetch()
         except ProxyError as exc:
-            value, life = self.value, 60.0  # no hammering of a broken upstream
-            if value is None or isinstance(exc, AuthRequired):
+            if self.value is None or isinstance(exc, AuthRequired):
                 raise
             log_event("warn", "refresh_failed", reason=str(exc))
+            life = 60.0  # no hammering of a broken upstream
         finally:
-            current = self._flight is asyncio.current_task()
-            if current:
-                self._flight = None
-        if current:  # not forgotten meanwhile
-            self.value, self._from = value, self._clock()
-            self._until = self._from + life
-        return value
+            self._flight = None
+        self._from = self._clock()
+        self._until = self._from + life
 
 
 class Outgoing(NamedTuple):
@@ -6213,7 +6115,7 @@ class Outgoing(NamedTuple):
 
     endpoint: str
     body: bytes = b""
-    who: str = ""
+    asked: Optional[Initiator] = None  # None = it costs nothing
     pairs: Tuple[Tuple[str, str], ...] = ()
 
 
@@ -6225,11 +6127,15 @@ class CopilotClient:
                  sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._config, self._pool, self._auth = config, pool, auth
         self._clock, self._sleep = clock, sleep
-        self._models = Cached(self._fetch_models, 600.0, clock)  # the official 10 min
-        self._quota = Cached(self._fetch_quota, 60.0, clock)
-        self._asked: Dict[Hashable, float] = {}  # prompts sent as `user`, and when
+        self._asked: Dict[Hashable, Tuple[float, int]] = {}  # `user` prompts: when, place
+        self.forget()
 
     # -- what the account has --------------------------------------------------
+
+    def forget(self) -> None:
+        """Another account may follow; a fetch under way ends in the old caches."""
+        self._models = Cached(self._fetch_models, 600.0, self._clock)  # as VS Code
+        self._quota = Cached(self._fetch_quota, 60.0, self._clock)
 
     async def models(self, refresh: bool = False) -> List[Model]:
         """The catalogue; raises ProxyError when it was never to be had."""
@@ -6237,14 +6143,11 @@ class CopilotClient:
 
     async def _fetch_models(self) -> List[Model]:
         response = await self._send(Outgoing(MODELS))
-        raw = await response.read_all(MAX_CATALOGUE)
-        try:
-            models = parse_models(loads(raw))
-        except ValueError:
-            models = []
-        if not models:
-            raise UpstreamError("Copilot's list of models cannot be read; try again.")
-        return models
+        with contextlib.suppress(BadRequest):
+            models = parse_models(loads_object(await response.read_all(MAX_CATALOGUE)))
+            if models:
+                return models
+        raise UpstreamError("Copilot's list of models cannot be read; try again.")
 
     async def quota(self) -> JSON:
         """The account's quota, at most a minute old."""
@@ -6256,31 +6159,35 @@ class CopilotClient:
             self._auth.headers(), head_timeout=30.0, idle_timeout=30.0)
         if response.status != 200:
             raise await self._refusal(response)
-        try:
+        with contextlib.suppress(BadRequest):
             return parse_quota(loads_object(await response.read_all(MAX_CATALOGUE)))
-        except BadRequest:
-            raise UpstreamError("GitHub's account page cannot be read.") from None
+        raise UpstreamError("GitHub's account page cannot be read; try again.")
 
     def account(self) -> JSON:
         """What the last quota call told, {} before; asks nobody."""
         return self._quota.value or {}
 
-    def forget(self) -> None:
-        """Another account may follow."""
-        self._models.forget()
-        self._quota.forget()
-
     # -- requests ----------------------------------------------------------------
 
     def initiator(self, headers: Headers, body: JSON, session: str) -> Initiator:
-        """Who pays; `agent` where a client repeats a prompt that has been answered to.
+        """Who pays; `agent` for a retry too, as with the official client (6.1)."""
+        return self._unless_repeated(initiator(headers, body, session))
 
-        A try that was refused (429, 5xx) was not billed and does not count.
-        """
-        who, key = initiator(headers, body), prompt_key(headers, body, session)
-        recently = self._clock() - 900.0
-        repeated = key is not None and self._asked.get(key, recently) > recently
-        return AGENT if repeated else Initiator(who, key if who == "user" else None)
+    def _unless_repeated(self, asked: Initiator) -> Initiator:
+        when, place = self._asked.get(asked.key, (-1e9, 0))
+        repeated = self._clock() - when < 900.0 and place in (0, asked.place)
+        return asked._replace(who="agent") if repeated else asked
+
+    def _note(self, asked: Initiator, exc: Optional[ProxyError] = None) -> None:
+        # Not where Copilot never looked at it. After an overflow Claude Code compacts
+        # and sends the prompt again at another place.
+        if asked.key is not None and not isinstance(exc, ConnectFailed) and not (
+                exc and wants_new_token(exc)):
+            place = 0 if isinstance(exc, ContextOverflow) else asked.place
+            self._asked.pop(asked.key, None)
+            self._asked[asked.key] = self._clock(), place
+            if len(self._asked) > 1000:
+                del self._asked[next(iter(self._asked))]
 
     async def send(self, endpoint: str, body: bytes, model: Model, *,
                    initiator: Initiator = AGENT, betas: Iterable[str] = (),
@@ -6295,13 +6202,7 @@ class CopilotClient:
                           headers.get("anthropic-version") or "2023-06-01"))
         if betas:
             pairs.append(("anthropic-beta", ",".join(betas)))
-        response = await self._send(
-            Outgoing(endpoint, body, initiator.who, tuple(pairs)))
-        if initiator.key is not None:
-            self._asked[initiator.key] = self._clock()
-            if len(self._asked) > 1000:
-                del self._asked[next(iter(self._asked))]
-        return response
+        return await self._send(Outgoing(endpoint, body, initiator, tuple(pairs)))
 
     async def count_tokens(self, body: JSON, model: Model) -> int:
         """The upstream's own count for a Messages request; free of charge."""
@@ -6326,43 +6227,41 @@ class CopilotClient:
                     raise
                 log_event("info", "upstream_retry", endpoint=outgoing.endpoint,
                           status=exc.status, wait=round(wait, 2))
-                if outgoing.who and not isinstance(exc, ConnectFailed):
-                    # As the official client (6.1): what reached it may be billed.
-                    outgoing = outgoing._replace(who="agent")
             attempt += 1
             await self._sleep(wait)
 
     async def _exchange(self, outgoing: Outgoing, token: CopilotToken) -> Response:
         pairs = copilot_headers(self._config, token.token, outgoing.endpoint,
                                 str(uuid.uuid4()))
-        if outgoing.who:
-            pairs.append(("x-initiator", outgoing.who))
+        asked = outgoing.asked or AGENT
+        if outgoing.asked:
+            pairs.append(("x-initiator", self._unless_repeated(asked).who))
         if has_image(outgoing.body):  # else not: an organisation may forbid vision
             pairs.append(("copilot-vision-request", "true"))
         taken = [name for name, _ in pairs]
         pairs += [pair for pair in outgoing.pairs if pair[0] not in taken]
         base = token.proxy if outgoing.endpoint.startswith(ENGINES) else token.api
-        response = await self._pool.request(
-            "POST" if outgoing.body else "GET", base + outgoing.endpoint, pairs,
-            outgoing.body, head_timeout=300.0 if outgoing.who else 30.0,
-            idle_timeout=self._config.idle_timeout)
-        if 200 <= response.status < 300:
-            return response
-        raise await self._refusal(response)
+        try:
+            response = await self._pool.request(
+                "POST" if outgoing.body else "GET", base + outgoing.endpoint, pairs,
+                outgoing.body, head_timeout=300.0 if outgoing.asked else 30.0,
+                idle_timeout=self._config.idle_timeout)
+            if not 200 <= response.status < 300:
+                raise await self._refusal(response)
+        except ProxyError as exc:
+            self._note(asked, exc)
+            raise
+        self._note(asked)
+        return response
 
     async def _refusal(self, response: Response) -> ProxyError:
         """Read an error answer; a long or cut body still tells its status."""
-        pieces: List[bytes] = []
-        try:
-            while sum(map(len, pieces)) < MAX_ERROR:
-                pieces.append(await response.read())
-                if not pieces[-1]:
-                    break
-        except UpstreamError as exc:
-            log_event("debug", "error_body_cut", reason=str(exc))
-        finally:
-            response.close()
-        exc = upstream_error(response.status, response.headers, b"".join(pieces))
+        body, more = b"", b"more"
+        with contextlib.closing(response), contextlib.suppress(UpstreamError):
+            while more and len(body) < MAX_ERROR:
+                more = await response.read()
+                body += more
+        exc = upstream_error(response.status, response.headers, body)
         log_event("debug", "upstream_refused", status=response.status, code=exc.code,
                   ids=dict(forward_headers(response.headers)))
         return exc
@@ -6372,7 +6271,7 @@ class CopilotClient:
 # 18. Routes
 # ============================================================================
 # What each path does: parse, admit, choose, translate, relay. No dict surgery and no
-# framing here: the rooms above do that.            uses: 1-5, 7-13, 15, 16, 17
+# framing here: the rooms above do that.            uses: 1-5, 7-17
 # Contract: the path decides the dialect of every error; the first byte to the client
 # waits for the upstream's status; usage is recorded once, also on failure; a stream
 # that failed ends with an error event, never with a made-up end.
@@ -6383,7 +6282,8 @@ class Route(NamedTuple):
 
     method: str
     path: str
-    handler: str  # a method of App
+    handler: str       # a method of App
+    dialect: str = ""  # of a model request; such a handler is given an Exchange
 
 
 ROUTES = (
@@ -6393,15 +6293,15 @@ ROUTES = (
     Route("POST", "/auth/check", "check"),
     Route("GET", "/auth/status", "status"),
     Route("POST", "/auth/logout", "logout"),
-    Route("POST", "/v1/messages", "messages"),
+    Route("POST", "/v1/messages", "messages", "anthropic"),
     Route("POST", "/v1/messages/count_tokens", "count_tokens"),
     Route("GET", "/v1/models", "models"),
     Route("GET", "/v1/models/{id}", "model"),
-    Route("POST", "/v1/chat/completions", "chat"),
-    Route("POST", "/v1/responses", "responses"),
+    Route("POST", "/v1/chat/completions", "chat", "openai"),
+    Route("POST", "/v1/responses", "responses", "responses"),
     Route("GET", "/v1/responses", "responses_socket"),
-    Route("POST", "/v1/embeddings", "embeddings"),
-    Route("POST", "/v1/completions", "completions"),
+    Route("POST", "/v1/embeddings", "embeddings", "embeddings"),
+    Route("POST", "/v1/completions", "completions", "completions"),
     Route("GET", "/usage/summary", "usage_summary"),
     Route("GET", "/usage/details", "usage_details"),
     Route("GET", "/usage/quota", "usage_quota"),
@@ -6434,16 +6334,16 @@ def find_route(method: str, path: str) -> Tuple[Route, str]:
         also = ["HEAD"] if "GET" in allowed else []
         raise MethodNotAllowed("%s does not take %s." % (path[:200], method[:20]),
                                ", ".join(allowed + also))
-    raise NotFound("no such path: %s. Clients use the base URL without /v1 for Anthropic "
-                   "and with /v1 for OpenAI." % path[:200])
+    raise NotFound("no such path: %s. Clients use the base URL without /v1 for "
+                   "Anthropic and with /v1 for OpenAI." % path[:200])
 
 
-SSE_HEADERS = [("content-type", "text/event-stream; charset=utf-8"),
-               ("x-accel-buffering", "no")]
 # What may still come after a terminal event is a usage chunk (UPSTREAM 9.4 rule 8); an
 # upstream that keeps the connection open after it must not keep the client waiting.
 LATE_USAGE = 2.0
-MAX_ANSWER = 64 * 1024 * 1024  # R2: a whole JSON answer
+JSON_HEADERS = [("content-type", "application/json")]
+SSE_HEADERS = [("content-type", "text/event-stream; charset=utf-8"),
+               ("x-accel-buffering", "no")]
 
 
 class Exchange:
@@ -6455,27 +6355,36 @@ class Exchange:
         self.asked = field(self.body, "model", str, default="")
         self.stream = field(self.body, "stream", bool, default=False)
         self.session = session_of(request.headers, self.body, request.peer)
-        self.started = time.monotonic()
-        self.first = 0.0  # seconds until the upstream's status
-        self.status = 0
-        self.usage = TokenUsage()
-        self.model = Model("")
-        self.endpoint = ""
-        self.initiator = Initiator("user")
+        self.model, self.endpoint = Model(""), ""
+        self.response: Optional[Response] = None
+        self.spoken = False  # the client has seen an event
+        self.started, self.first = time.monotonic(), 0.0  # until the upstream's status
+        self.status, self.usage = 0, TokenUsage()
 
-    def headers(self, response: Response) -> List[Tuple[str, str]]:
+    def headers(self) -> List[Tuple[str, str]]:
         """What the client is told beside the answer."""
-        return [("x-copilot-model", self.model.id), *forward_headers(response.headers)]
+        return [("x-copilot-model", self.model.id),
+                *forward_headers(self.response.headers if self.response else ())]
+
+    async def send(self, answer: bytes) -> None:
+        """Answer with JSON."""
+        await self.out.send(200, JSON_HEADERS + self.headers(), answer)
+
+    def close(self) -> None:
+        """Leave the upstream, whatever it still has to say."""
+        if self.response:
+            self.response.close()
 
     def summary(self) -> str:
         """The request's log line, for people."""
-        usage, mapped = self.usage, "" if self.asked in ("", self.model.id) else (
-            " (asked %s)" % self.asked)
-        return "%s%s %s %d %s | in %d cached %d out %d | %.3f credits | first %.2f s all %.2f s" % (
-            self.model.id or self.asked, mapped, self.endpoint or "-", self.status,
-            "stream" if self.stream else "whole", usage.input + usage.cache_write,
-            usage.cache_read, usage.output, usage.nano_aiu / 1e9, self.first,
-            time.monotonic() - self.started)
+        usage, asked = self.usage, "" if self.asked in ("", self.model.id) else (
+            " (asked %s)" % self.asked[:100])
+        return ("%s%s %s %d %s | in %d cached %d out %d | %.3f credits"
+                " | first %.2f s all %.2f s" % (
+                    self.model.id, asked, self.endpoint or "-", self.status,
+                    "stream" if self.stream else "whole",
+                    usage.input + usage.cache_write, usage.cache_read, usage.output,
+                    usage.nano_aiu / 1e9, self.first, time.monotonic() - self.started))
 
 
 class PromptSizes:
@@ -6490,7 +6399,7 @@ class PromptSizes:
         # The last real request of each model: read only when a count is asked for, so
         # that nobody pays for estimates that nobody wants.
         self._samples: Dict[str, Tuple[bytes, int]] = {}
-        self._counted: collections.OrderedDict[bytes, int] = collections.OrderedDict()
+        self._counted: Dict[bytes, int] = {}
         self._turn = asyncio.Semaphore(4)  # SPEC 9: Claude Code asks 35 at once
 
     def guess(self, model: str, size: int) -> int:
@@ -6498,10 +6407,10 @@ class PromptSizes:
         return int(size * self._ratio.get(model, 0.27))
 
     def learn(self, model: str, raw: bytes, prompt: int) -> None:
-        """What the upstream counted for a whole request; implausible ratios are left."""
+        """What the upstream counted for a whole request; odd ratios are left out."""
         if len(raw) > 2000 and 0.02 < prompt / len(raw) < 2:
             self._ratio[model] = prompt / len(raw)
-        if len(raw) <= self.MAX_SAMPLE and len(self._samples) < 32:
+        if prompt and len(raw) <= self.MAX_SAMPLE and len(self._samples) < 32:
             self._samples[model] = raw, prompt
 
     def estimate(self, body: JSON, model: str) -> int:
@@ -6516,20 +6425,19 @@ class PromptSizes:
     async def count(self, raw: bytes, body: JSON, model: Model) -> int:
         """The upstream's own count where it has one, else the estimate."""
         key = hashlib.blake2b(raw, digest_size=16).digest()
-        if key in self._counted:
-            return self._counted[key]
         async with self._turn:
-            tokens = await self._ask_upstream(body, model)
+            tokens = self._counted.get(key) or await self._ask_upstream(body, model)
         if tokens:
             self._counted[key] = tokens
             if len(self._counted) > self.MAX_COUNTED:
-                self._counted.popitem(last=False)
+                del self._counted[next(iter(self._counted))]
             return tokens
         if len(raw) < 100_000:
             return self.estimate(body, model.id)
-        # 800 KB would hold the event loop for 80 ms.
-        return await asyncio.get_running_loop().run_in_executor(
-            None, self.estimate, body, model.id)
+        # 800 KB would hold the event loop for 80 ms; an Estimator is for one thread.
+        estimate = await asyncio.get_running_loop().run_in_executor(
+            None, Estimator().request, body, model.id)
+        return self._calibration.predict(model.id, estimate)
 
     async def _ask_upstream(self, body: JSON, model: Model) -> int:
         if MESSAGES not in model.endpoints:
@@ -6541,32 +6449,12 @@ class PromptSizes:
             return 0
 
 
-async def pump(response: Response, translator: StreamTranslator,
-               write: Callable[[bytes], Awaitable[None]]) -> None:
-    """Feed the translator until nothing can follow; raises ProxyError."""
-    while not translator.done:
-        if translator.finished:
-            response.idle_timeout = LATE_USAGE
-        try:
-            data = await response.read()
-        except UpstreamError:
-            if translator.finished:
-                break  # the answer is complete, only its usage is not
-            raise
-        if not data:
-            break
-        told = translator.feed(data)
-        if told:
-            await write(told)
+MAX_ANSWER = 64 * 1024 * 1024  # R2: a whole JSON answer
 
 
-async def discard(_: bytes) -> None:
-    """Where a folding translator writes: it never does."""
-
-
-async def whole_answer(response: Response) -> Tuple[bytes, JSON]:
+async def whole_answer(response: Response, begun: bytes = b"") -> Tuple[bytes, JSON]:
     """A JSON answer and its object; cut, garbled or an error inside is raised."""
-    raw = await response.read_all(MAX_ANSWER)
+    raw = begun + await response.read_all(MAX_ANSWER)
     try:
         obj = loads(raw)
     except ValueError:
@@ -6578,17 +6466,65 @@ async def whole_answer(response: Response) -> Tuple[bytes, JSON]:
     return raw, obj
 
 
+async def first_piece(response: Response) -> bytes:
+    """The start of a stream that is not called one; raises what is said instead of it.
+
+    A stream with its proper type is not waited for: the client's 200 may go out.
+    """
+    if (response.headers.get("content-type") or "").startswith("text/event-stream"):
+        return b""
+    piece = await response.read()
+    if piece.lstrip()[:1] in (b"{", b"<", b""):
+        await whole_answer(response, piece)
+        raise UpstreamError("the upstream sent an answer, but no stream; try again.")
+    return piece
+
+
+async def pump(x: Exchange, translator: StreamTranslator, first: bytes,
+               write: Callable[[bytes], Awaitable[None]]) -> None:
+    """Feed the translator until nothing can follow; raises ProxyError."""
+    late = None
+    try:
+        while not translator.done:
+            if translator.finished and late is None:
+                late = asyncio.get_running_loop().call_later(LATE_USAGE, x.close)
+            try:
+                data, first = first or await x.response.read(), b""
+            except UpstreamError:
+                if translator.finished:
+                    break  # the answer is complete, only its usage is not
+                raise
+            if not data:
+                break
+            told = translator.feed(data)
+            if told:
+                x.spoken = True
+                await write(told)
+    finally:
+        if late:
+            late.cancel()
+
+
+async def discard(_: bytes) -> None:
+    """Where a folding translator writes: it never does."""
+
+
 MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
 EMBEDDER = "text-embedding-3-small"  # what Copilot has (UPSTREAM 13)
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
 STOPPING = "the proxy is being stopped; start it again and repeat the request."
+Answerer = Callable[[Exchange], Awaitable[None]]
+# The status page for a nonce: its headers and its body.
+Page = Callable[[str], Tuple[List[Tuple[str, str]], bytes]]
 
 
 class App:
     """The handlers and what they share; `handle` is the server's one callback."""
 
-    def __init__(self, config: Config, auth: CopilotAuth, copilot: CopilotClient) -> None:
+    def __init__(self, config: Config, auth: CopilotAuth, copilot: CopilotClient,
+                 page: Page) -> None:
         self._config, self._auth, self._copilot = config, auth, copilot
+        self._page = page
         self._ledger, self._limits = UsageLedger(), Limits(config)
         self._lessons, self._sizes = Lessons(), PromptSizes(copilot)
         self._live: Dict[Exchange, None] = {}  # requests under way, for the status page
@@ -6596,126 +6532,114 @@ class App:
     async def handle(self, request: Request, out: Responder) -> None:
         """Answer one request; the server spells a ProxyError in the path's dialect."""
         route, parameter = find_route(request.method, request.path)
-        await getattr(self, "_" + route.handler)(request, out, parameter)
-
-    # -- status, sign-in, usage ------------------------------------------------
-
-    async def _json(self, out: Responder, obj: Any, status: int = 200) -> None:
-        await out.send(status, [("content-type", "application/json")], dumps(obj))
-
-    async def _home(self, request: Request, out: Responder, _: str) -> None:
-        accept = request.headers.get("accept") or ""
-        if "text/html" in accept and request.path == "/":
-            nonce = secrets.token_urlsafe(16)
-            await out.send(200, page_headers(nonce), status_page(nonce))
+        handler = getattr(self, "_" + route.handler)
+        if not route.dialect:
+            told = await handler(request, out, parameter)
+            if not out.started:
+                await out.send(200, JSON_HEADERS, dumps(told))
             return
-        await self._json(out, {
-            "status": "ok", "proxy": "copilot-claude-proxy", "version": __version__,
-            "authenticated": self._auth.check()["status"] == "authenticated"})
+        with contextlib.closing(Exchange(request, out, route.dialect)) as x:
+            await self._serve(x, handler)
+            if x.response:  # the client has its answer; the connection may be of use
+                await x.response.finish(LATE_USAGE / 4)
 
-    async def _login(self, request: Request, out: Responder, _: str) -> None:
-        await self._json(out, await self._auth.login())
+    # -- status, sign-in, usage: what they return is sent as JSON ------------------
 
-    async def _check(self, request: Request, out: Responder, _: str) -> None:
+    async def _home(self, request: Request, out: Responder, _: str) -> JSON:
+        if request.path == "/" and "text/html" in (request.headers.get("accept") or ""):
+            await out.send(200, *self._page(secrets.token_urlsafe(16)))
+        return {"status": "ok", "proxy": "copilot-claude-proxy", "version": __version__,
+                "authenticated": self._auth.check()["status"] == "authenticated"}
+
+    async def _login(self, request: Request, out: Responder, _: str) -> JSON:
+        return await self._auth.login()
+
+    async def _check(self, request: Request, out: Responder, _: str) -> JSON:
         told = self._auth.check()
-        await self._json(out, told, 400 if told["status"] == "unauthenticated" else 200)
+        if told["status"] == "unauthenticated":
+            await out.send(400, JSON_HEADERS, dumps(told))
+        return told
 
-    async def _status(self, request: Request, out: Responder, _: str) -> None:
-        account = self._copilot.account()  # what the last quota call told, no new one
-        known = {key: account[key] for key in ("login", "plan") if account.get(key)}
-        told = self._auth.status()
-        await self._json(out, {**told, **(
-            known if told["status"] == "authenticated" else {})})
+    async def _status(self, request: Request, out: Responder, _: str) -> JSON:
+        told, account = self._auth.status(), self._copilot.account()
+        if told["status"] == "authenticated":
+            told.update((key, account[key]) for key in ("login", "plan")
+                        if account.get(key))
+        return told
 
-    async def _logout(self, request: Request, out: Responder, _: str) -> None:
+    async def _logout(self, request: Request, out: Responder, _: str) -> JSON:
         self._copilot.forget()
-        await self._json(out, self._auth.logout())
+        return self._auth.logout()
 
-    async def _usage_summary(self, request: Request, out: Responder, _: str) -> None:
-        await self._json(out, self._ledger.summary())
+    async def _usage_summary(self, request: Request, out: Responder, _: str) -> JSON:
+        return self._ledger.summary()
 
-    async def _usage_details(self, request: Request, out: Responder, _: str) -> None:
-        await self._json(out, self._ledger.details())
+    async def _usage_details(self, request: Request, out: Responder, _: str) -> Any:
+        return self._ledger.details()
 
-    async def _usage_recent(self, request: Request, out: Responder, _: str) -> None:
-        now = time.monotonic()
-        running = [{"at": time.time() - (now - x.started), "asked": x.asked[:100],
-                    "model": x.model.id, "status": 0, "tokens": 0, "credits": 0,
-                    "ms": int(1000 * (now - x.started))} for x in self._live]
-        await self._json(out, running + [
-            served._asdict() for served in reversed(self._ledger.recent)])
+    async def _usage_recent(self, request: Request, out: Responder, _: str) -> Any:
+        served = [self._served(x) for x in self._live] + list(
+            reversed(self._ledger.recent))
+        return [one._asdict() for one in served]
 
-    async def _usage_quota(self, request: Request, out: Responder, _: str) -> None:
-        await self._json(out, await self._copilot.quota())
+    async def _usage_quota(self, request: Request, out: Responder, _: str) -> JSON:
+        return await self._copilot.quota()
 
-    async def _usage_reset(self, request: Request, out: Responder, session: str) -> None:
-        full = self._ledger.reset(session)
-        self._limits.reset(full)
-        await self._json(out, {"success": True,
-                               "message": "Usage reset for session: %s" % session})
+    async def _usage_reset(self, request: Request, out: Responder, name: str) -> JSON:
+        self._limits.reset(self._ledger.reset(name))
+        return {"success": True, "message": "Usage reset for session: %s" % name}
 
-    async def _usage_reset_all(self, request: Request, out: Responder, _: str) -> None:
+    async def _usage_reset_all(self, request: Request, out: Responder, _: str) -> JSON:
         self._ledger.reset_all()
         self._limits.reset_all()
-        await self._json(out, {"success": True, "message": "All usage metrics reset"})
+        return {"success": True, "message": "All usage metrics reset"}
 
-    async def _event_batch(self, request: Request, out: Responder, _: str) -> None:
-        await self._json(out, {"success": True})  # Claude Code's telemetry ends here
+    async def _event_batch(self, request: Request, out: Responder, _: str) -> JSON:
+        return {"success": True}  # Claude Code's telemetry ends here
 
-    async def _models(self, request: Request, out: Responder, _: str) -> None:
-        await self._json(out, models_payload(await self._copilot.models()))
+    async def _models(self, request: Request, out: Responder, _: str) -> JSON:
+        return models_payload(await self._copilot.models())
 
-    async def _model(self, request: Request, out: Responder, name: str) -> None:
+    async def _model(self, request: Request, out: Responder, name: str) -> JSON:
         models = await self._copilot.models()
         model = next((m for m in models if m.id == name), None) or resolve_model(
             name, models, self._config.copilot_default_model)
-        await self._json(out, model_payload(model, name))
+        return model_payload(model, name)
 
-    async def _responses_socket(self, request: Request, out: Responder, _: str) -> None:
+    async def _responses_socket(self, request: Request, out: Responder, _: str) -> JSON:
         # Codex falls back to POST at once on a 426, after 6 s on anything else
         # (CLIENTS 2).
         raise ProxyError("this proxy serves /v1/responses by POST only; use POST.",
                          status=426)
 
-    # -- model requests ----------------------------------------------------------
+    async def _count_tokens(self, request: Request, out: Responder, _: str) -> JSON:
+        body = loads_object(request.body)
+        model = resolve_model(
+            field(body, "model", str, default=""), await self._copilot.models(),
+            self._config.copilot_default_model)
+        tokens = await self._sizes.count(request.body, body, model)
+        return {"input_tokens": max(1, tokens)}
 
-    async def _serve(self, request: Request, out: Responder, dialect: str,
-                     answer: Callable[[Exchange], Awaitable[None]]) -> None:
+    # -- model requests: admit, choose, account --------------------------------------
+
+    async def _serve(self, x: Exchange, answer: Answerer) -> None:
         """Admit one model request, answer it, and account for it whatever happens."""
-        x = Exchange(request, out, dialect)
         self._live[x] = None
         try:
             await self._choose(x)
             self._admit(x)
             await self._answer_fresh(x, answer)
             x.status = x.status or 200
-        except ContextOverflow as exc:
-            x.status = exc.status
-            # Claude Code cuts by these numbers, so they must not be 0 (SPEC 8).
-            if exc.tokens:
-                raise
-            top = x.model.prompt or x.model.context
-            raise ContextOverflow(max(
-                self._sizes.estimate(x.body, x.model.id), top + 1), top) from None
         except ProxyError as exc:
-            x.status = exc.status
-            raise
-        except asyncio.CancelledError:
-            x.status = 499  # the client has gone, or the program stops
+            told = self._sized(x, exc)
+            x.status = told.status
+            raise told from None
+        except asyncio.CancelledError:  # the client has gone, or the program stops
+            x.status = 499 if x.out.closed else 503
             raise
         finally:
             del self._live[x]
             self._account(x)
-
-    def _admit(self, x: Exchange) -> None:
-        """Apply this proxy's own limits; what they refuse is not charged."""
-        limit = self._config.max_tokens_per_request
-        # No text has more tokens than bytes: short requests need no estimate.
-        if limit and len(x.request.body) > limit:
-            tokens = self._sizes.estimate(x.body, x.model.id)
-            if tokens > limit:
-                raise ContextOverflow(tokens, limit)
-        self._limits.admit(x.session, x.dialect, time.monotonic())
 
     async def _choose(self, x: Exchange) -> None:
         if x.dialect == "completions":
@@ -6730,9 +6654,16 @@ class App:
         if x.asked != x.model.id:
             log_event("info", "model_mapped", asked=x.asked[:100], used=x.model.id)
 
-    async def _answer_fresh(self, x: Exchange,
-                            answer: Callable[[Exchange], Awaitable[None]]) -> None:
-        """Answer; when the catalogue proves stale, read it again and route once more."""
+    def _admit(self, x: Exchange) -> None:
+        """Apply this proxy's own limits; what they refuse is not charged."""
+        # No text has more tokens than bytes: short requests need no estimate.
+        most = self._config.max_tokens_per_request
+        tokens = self._sizes.estimate(x.body, x.model.id) if (
+            0 < most < len(x.request.body)) else 0
+        self._limits.admit(x.session, x.dialect, time.monotonic(), tokens)
+
+    async def _answer_fresh(self, x: Exchange, answer: Answerer) -> None:
+        """Answer; if the catalogue proves stale, read it again and route once more."""
         try:
             await answer(x)
         except UpstreamError as exc:
@@ -6745,145 +6676,90 @@ class App:
                 raise
             await answer(x)
 
+    def _sized(self, x: Exchange, exc: ProxyError) -> ProxyError:
+        """Claude Code cuts by an overflow's numbers, so they must not be 0 (SPEC 8)."""
+        if not isinstance(exc, ContextOverflow) or exc.tokens:
+            return exc
+        tokens = self._sizes.estimate(x.body, x.model.id)
+        most = x.model.prompt or x.model.context or tokens
+        return ContextOverflow(max(tokens, most + 1), most)
+
+    def _served(self, x: Exchange) -> Served:
+        took = time.monotonic() - x.started
+        return Served(time.time() - took, x.asked[:100], x.model.id, x.status,
+                      x.usage.prompt + x.usage.output, x.usage.nano_aiu / 1e9,
+                      int(1000 * took))
+
     def _account(self, x: Exchange) -> None:
-        now, usage = time.monotonic(), x.usage
-        self._ledger.record(x.session, x.model.id or x.asked[:100], usage, time.time())
-        self._ledger.recent.append(Served(
-            time.time(), x.asked[:100], x.model.id, x.status,
-            usage.prompt + usage.output, usage.nano_aiu / 1e9,
-            int(1000 * (now - x.started))))
-        self._limits.charge(x.session, now, usage)
-        if x.usage.prompt:
-            self._sizes.learn(x.model.id, x.request.body, x.usage.prompt)
+        x.status = x.status or 500  # a bug: the server answers it and says more
+        self._ledger.record(
+            x.session, x.model.id or x.asked[:100], x.usage, time.time())
+        self._ledger.recent.append(self._served(x))
+        self._limits.charge(x.session, time.monotonic(), x.usage)
+        self._sizes.learn(x.model.id, x.request.body, x.usage.prompt)
         log_line("info" if x.status < 500 else "warn", "request", x.summary())
 
+    # -- to the upstream ---------------------------------------------------------------
+
     async def _send(self, x: Exchange, build: Callable[[], Tuple[bytes, List[str]]]
-                    ) -> Response:
+                    ) -> None:
         """Send, and again when a refusal taught how to say it (SPEC 6)."""
-        x.initiator = self._copilot.initiator(x.request.headers, x.body, x.session)
-        if x.initiator.who == "agent":
+        initiator = self._copilot.initiator(x.request.headers, x.body, x.session)
+        if initiator.who == "agent":
             log_event("debug", "agent_mode_enabled", model=x.model.id)
         body, betas = build()
-        for _ in range(MAX_REPAIRS):
+        for repairs_left in range(MAX_REPAIRS, -1, -1):
             try:
-                return await self._send_once(x, body, betas)
+                x.response = await self._copilot.send(
+                    x.endpoint, body, x.model, initiator=initiator, betas=betas,
+                    headers=x.request.headers)
+                break
             except UpstreamError as exc:
-                lesson = self._lessons.learn(x.model.id, x.endpoint, exc, body)
+                lesson = repairs_left and self._lessons.learn(
+                    x.model.id, x.endpoint, exc, body)
                 before = body, betas
-                body, betas = build()
-                if not lesson or (body, betas) == before:
+                body, betas = build() if lesson else before
+                if (body, betas) == before:
                     raise
                 log_event("info", "lesson", model=x.model.id, lesson=lesson)
-        return await self._send_once(x, body, betas)
-
-    async def _send_once(self, x: Exchange, body: bytes, betas: List[str]) -> Response:
-        response = await self._copilot.send(
-            x.endpoint, body, x.model, initiator=x.initiator, betas=betas,
-            headers=x.request.headers)
         x.first = time.monotonic() - x.started
-        return response
 
-    async def _messages(self, request: Request, out: Responder, _: str) -> None:
-        await self._serve(request, out, "anthropic", self._answer_messages)
+    async def _post(self, x: Exchange, encode: Callable[[], JSON]) -> None:
+        await self._send(x, lambda: (dumps(self._lessons.apply(
+            encode(), x.model.id, x.endpoint)), []))
 
-    async def _answer_messages(self, x: Exchange) -> None:
-        query = search_query(x.body)
-        if query is not None:
-            await self._web_search(x, query)
-        elif x.endpoint == MESSAGES:
-            await self._native(x)
-        else:
-            conversation = parse_messages(x.body)
-            names = ToolNames(tool.name for tool in conversation.tools)
-            sink = AnthropicStream(
-                "msg_" + secrets.token_hex(12), x.asked or x.model.id, names=names,
-                input_tokens=self._sizes.guess(x.model.id, len(x.request.body)),
-                fold=not x.stream)
-            await self._translate(x, conversation, names, sink)
-
-    async def _native(self, x: Exchange) -> None:
-        raw, asked = x.request.body, x.request.headers.all("anthropic-beta")
-        response = await self._send(x, lambda: prepare_messages(
-            raw, x.body, x.model, self._lessons, asked))
-        if x.stream:
-            await self._relay(x, response, PassThrough())
-            return
-        with contextlib.closing(response):
-            answer, obj = await whole_answer(response)
-        x.usage = native_usage(obj)
-        await x.out.send(200, [("content-type", "application/json"),
-                               *x.headers(response)], answer)
-
-    async def _chat(self, request: Request, out: Responder, _: str) -> None:
-        await self._serve(request, out, "openai", self._answer_chat)
-
-    async def _answer_chat(self, x: Exchange) -> None:
-        options = field(x.body, "stream_options", dict, default={})
-        sink = ChatStream("chatcmpl-" + secrets.token_hex(12), x.asked or x.model.id,
-                          int(time.time()), options.get("include_usage") is True,
-                          fold=not x.stream)
-        if x.endpoint == CHAT:
-            response = await self._send(x, lambda: (dumps(self._lessons.apply(
-                prepare_chat(x.body, x.model), x.model.id, CHAT)), []))
-            await self._answer(x, response, Translation(
-                ChatReader(chat_source(x.model)), sink))
-        else:
-            conversation = parse_chat(x.body)
-            names = ToolNames(tool.name for tool in conversation.tools)
-            await self._translate(x, conversation, names, sink)
-
-    async def _translate(self, x: Exchange, conversation: Conversation,
-                         names: ToolNames, sink: Sink) -> None:
-        encode, reader = {
-            CHAT: (encode_chat, ChatReader(chat_source(x.model))),
-            RESPONSES: (encode_responses, ResponsesReader(responses_source(x.model))),
-        }[x.endpoint]
-        response = await self._send(x, lambda: (dumps(self._lessons.apply(
-            encode(conversation, x.model, names), x.model.id, x.endpoint)), []))
-        if x.endpoint == RESPONSES and conversation.stop:
-            sink = StopAt(sink, conversation.stop)  # Responses has no such field
-        await self._answer(x, response, Translation(reader, sink))
-
-    async def _responses(self, request: Request, out: Responder, _: str) -> None:
-        await self._serve(request, out, "responses", self._answer_responses)
-
-    async def _answer_responses(self, x: Exchange) -> None:
-        for note in left_out(x.body):
-            log_event("info", "left_out", model=x.model.id, what=note)
-        response = await self._send(x, lambda: (dumps(self._lessons.apply(
-            prepare_responses(x.body, x.model), x.model.id, RESPONSES)), []))
-        await self._answer(x, response, ResponsesPassThrough())
-
-    async def _answer(self, x: Exchange, response: Response,
-                      translator: Any) -> None:
-        """Stream the translation, or fold it into one object: the same answer."""
-        if x.stream:
-            await self._relay(x, response, translator)
-            return
+    async def _fold(self, x: Exchange, translator: Any) -> JSON:
+        """The whole answer, from the stream that the upstream sends in any case."""
         try:
-            await pump(response, translator, discard)
+            await pump(x, translator, await first_piece(x.response), discard)
             translator.finish()
         finally:
             x.usage = translator.usage
-            response.close()
-        await x.out.send(200, [("content-type", "application/json"),
-                               *x.headers(response)], dumps(translator.whole()))
+        return translator.whole()
 
-    async def _relay(self, x: Exchange, response: Response,
-                     translator: StreamTranslator) -> None:
+    async def _answer(self, x: Exchange, translator: Any) -> None:
+        """Stream the translation, or fold it into one object: the same answer."""
+        if x.stream:
+            await self._relay(x, translator)
+        else:
+            await x.send(dumps(await self._fold(x, translator)))
+
+    async def _relay(self, x: Exchange, translator: StreamTranslator) -> None:
         """Pump one streamed answer: upstream bytes -> translator -> client."""
         out, event = x.out, "anthropic" if x.dialect == "anthropic" else "openai"
-        await out.start(200, SSE_HEADERS + x.headers(response))
+        first = await first_piece(x.response)
+        await out.start(200, SSE_HEADERS + x.headers())
         log_event("debug", "stream_start_" + event, model=x.model.id, session=x.session)
         pings = asyncio.ensure_future(self._ping(x, translator))
         try:
-            await pump(response, translator, out.write)
-            await out.write(translator.finish())
+            await pump(x, translator, first, out.write)
+            last = translator.finish()
             log_event("debug", "stream_completed_" + event, model=x.model.id)
         except ProxyError as exc:  # the status line is long gone: say it in the stream
-            log_event("warn", "stream_error_" + event, model=x.model.id, reason=str(exc))
-            x.status = exc.status
-            await out.write(translator.fail(exc))
+            x.close()
+            x.status, last = exc.status, translator.fail(self._sized(x, exc))
+            log_event("warn", "stream_error_" + event, model=x.model.id,
+                      reason=str(exc))
         except asyncio.CancelledError:
             log_event("debug", "stream_closed_" + event, model=x.model.id)
             if not out.closed:  # the program stops, the client is still there
@@ -6893,71 +6769,106 @@ class App:
         finally:
             pings.cancel()
             x.usage = translator.usage
-            response.close()
+        await out.write(last)
         await out.end()
 
     async def _ping(self, x: Exchange, translator: StreamTranslator) -> None:
         """Keep a waiting client's timers from running out, between events only."""
-        # Claude Code wants message_start first; a comment may stand anywhere.
         ping = SSE_PING if x.dialect == "anthropic" else SSE_COMMENT
         while True:
             await asyncio.sleep(self._config.ping_interval)
-            if translator.at_boundary:
-                await x.out.write(ping if x.out.written else SSE_COMMENT)
+            if not x.spoken:  # message_start must be the first event
+                await x.out.write(SSE_COMMENT)
+            elif translator.at_boundary and not translator.finished:
+                await x.out.write(ping)
+
+    # -- the dialects ------------------------------------------------------------------
+
+    async def _messages(self, x: Exchange) -> None:
+        query = search_query(x.body)
+        if query is not None:
+            await self._web_search(x, query)
+        elif x.endpoint == MESSAGES:
+            await self._native(x)
+        else:
+            guess = self._sizes.guess(x.model.id, len(x.request.body))
+            await self._translate(x, parse_messages(x.body), lambda n: AnthropicStream(
+                "msg_" + secrets.token_hex(12), x.asked or x.model.id, names=n,
+                input_tokens=guess, fold=not x.stream))
+
+    async def _native(self, x: Exchange) -> None:
+        betas = x.request.headers.all("anthropic-beta")
+        await self._send(x, lambda: prepare_messages(
+            x.request.body, x.body, x.model, self._lessons, betas))
+        if x.stream:
+            await self._answer(x, PassThrough())
+            return
+        answer, obj = await whole_answer(x.response)
+        x.usage = native_usage(obj)
+        await x.send(answer)
+
+    async def _chat(self, x: Exchange) -> None:
+        options = field(x.body, "stream_options", dict, default={})
+
+        def sink(names: Optional[ToolNames] = None) -> Sink:
+            return ChatStream(
+                "chatcmpl-" + secrets.token_hex(12), x.asked or x.model.id,
+                int(time.time()), options.get("include_usage") is True,
+                fold=not x.stream, names=names)
+        if x.endpoint == CHAT:
+            await self._post(x, lambda: prepare_chat(x.body, x.model))
+            await self._answer(x, Translation(ChatReader(chat_source(x.model)), sink()))
+        else:
+            await self._translate(x, parse_chat(x.body), sink)
+
+    async def _translate(self, x: Exchange, conversation: Conversation,
+                         sink_for: Callable[[ToolNames], Sink]) -> None:
+        encode, reader = {
+            CHAT: (encode_chat, ChatReader(chat_source(x.model))),
+            RESPONSES: (encode_responses, ResponsesReader(responses_source(x.model))),
+        }[x.endpoint]
+        names = ToolNames(tool.name for tool in conversation.tools)
+        await self._post(x, lambda: encode(conversation, x.model, names))
+        sink = sink_for(names)
+        if x.endpoint == RESPONSES and conversation.stop:
+            sink = StopAt(sink, conversation.stop)  # Responses has no such field
+        await self._answer(x, Translation(reader, sink))
+
+    async def _responses(self, x: Exchange) -> None:
+        for note in left_out(x.body):
+            log_event("info", "left_out", model=x.model.id, what=note)
+        await self._post(x, lambda: prepare_responses(x.body, x.model))
+        await self._answer(x, ResponsesPassThrough())
 
     async def _web_search(self, x: Exchange, query: str) -> None:
-        """Claude Code's search request: a model with a search tool of its own, or words."""
-        answer = {"content": [{"type": "text", "text": NO_SEARCH}]}
+        """Claude Code's search request: a model that can search by itself, or words."""
+        blocks: List[JSON] = [{"type": "text", "text": NO_SEARCH}]
         asked, searcher = x.model, search_model(await self._copilot.models())
         if self._config.web_search == "on" and searcher is not None:
             x.model, x.endpoint = searcher, RESPONSES
-            response = await self._send(x, lambda: (dumps(
-                search_request(query, searcher)), []))
-            translator = ResponsesPassThrough()
-            try:
-                await pump(response, translator, discard)
-                translator.finish()
-            finally:
-                x.usage = translator.usage
-                response.close()
-            answer["content"] = search_blocks(
-                translator.whole(), "srvtoolu_" + secrets.token_hex(12))
+            await self._post(x, lambda: search_request(query, searcher))
+            blocks = search_blocks(await self._fold(x, ResponsesPassThrough()),
+                                   "srvtoolu_" + secrets.token_hex(12))
         message = search_message("msg_" + secrets.token_hex(12), x.asked or asked.id,
-                                 answer["content"], x.usage)
-        if not x.stream:
-            await self._json(x.out, message)
-            return
-        await x.out.start(200, SSE_HEADERS + [("x-copilot-model", x.model.id)])
-        await x.out.write(stream_message(message))
-        await x.out.end()
+                                 blocks, x.usage)
+        if x.stream:
+            await x.out.start(200, SSE_HEADERS + x.headers())
+            await x.out.write(stream_message(message))
+            await x.out.end()
+        else:
+            await x.send(dumps(message))
 
-    async def _count_tokens(self, request: Request, out: Responder, _: str) -> None:
-        body = loads_object(request.body)
-        models = await self._copilot.models()
-        model = resolve_model(field(body, "model", str, default=""), models,
-                              self._config.copilot_default_model)
-        tokens = await self._sizes.count(request.body, body, model)
-        await self._json(out, {"input_tokens": max(1, tokens)})
-
-    async def _embeddings(self, request: Request, out: Responder, _: str) -> None:
-        await self._serve(request, out, "embeddings", self._answer_embeddings)
-
-    async def _answer_embeddings(self, x: Exchange) -> None:
-        response = await self._send(x, lambda: (dumps(
-            prepare_embeddings(x.body, x.model)), []))
-        with contextlib.closing(response):
-            _, obj = await whole_answer(response)
+    async def _embeddings(self, x: Exchange) -> None:
+        await self._post(x, lambda: prepare_embeddings(x.body, x.model))
+        _, obj = await whole_answer(x.response)
         x.usage = openai_usage(obj.get("usage"), obj.get("copilot_usage"))
-        await self._json(x.out, {**obj, "object": "list", "model": x.model.id})
+        await x.send(dumps({**obj, "object": "list", "model": x.model.id}))
 
-    async def _completions(self, request: Request, out: Responder, _: str) -> None:
-        await self._serve(request, out, "completions", self._answer_completions)
-
-    async def _answer_completions(self, x: Exchange) -> None:
+    async def _completions(self, x: Exchange) -> None:
         engine, body = prepare_completion(x.body)
-        x.endpoint = engine_path(engine)
-        response = await self._send(x, lambda: (dumps(body), []))
-        await self._answer(x, response, CompletionStream(engine))
+        x.model, x.endpoint = Model(engine), engine_path(engine)
+        await self._post(x, lambda: body)
+        await self._answer(x, CompletionStream(engine))
 
 
 # ============================================================================
@@ -6969,18 +6880,15 @@ class App:
 # the only script and style that its policy allows.
 
 
-def page_headers(nonce: str) -> List[Tuple[str, str]]:
-    """Content type and a policy that allows the page's own script and style only."""
-    return [("content-type", "text/html; charset=utf-8"), ("referrer-policy", "no-referrer"),
-            ("x-frame-options", "DENY"), ("content-security-policy", (
-                "default-src 'none'; script-src 'nonce-%s'; style-src 'nonce-%s'; "
-                "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
-                "frame-ancestors 'none'") % (nonce, nonce))]
-
-
-def status_page(nonce: str) -> bytes:
-    """The page for `GET /` when a browser asks."""
-    return PAGE.replace("{nonce}", nonce).replace("{version}", __version__).encode("utf-8")
+def status_page(nonce: str) -> Tuple[List[Tuple[str, str]], bytes]:
+    """Headers and body for `GET /` when a browser asks; a fresh nonce each time."""
+    policy = ("default-src 'none'; script-src 'nonce-{0}'; style-src 'nonce-{0}'; "
+              "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+              "frame-ancestors 'none'").format(nonce)
+    body = PAGE.replace("{nonce}", nonce).replace("{version}", __version__)
+    return [("content-type", "text/html; charset=utf-8"), ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+            ("content-security-policy", policy)], body.encode("utf-8")
 
 
 PAGE = """<!doctype html>
@@ -7007,7 +6915,8 @@ th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);w
 .n{text-align:right;font-variant-numeric:tabular-nums}th{color:var(--dim);font-weight:600}
 pre{overflow-x:auto;background:var(--bg);border:1px solid var(--line);border-radius:.4rem;
 padding:.6rem;margin:.4rem 0;font-size:.85rem}
-.b1{fill:var(--b1)}.b2{fill:var(--b2)}.b3{fill:var(--b3)}svg{display:block;width:100%;height:1rem}
+.b1{fill:var(--b1);color:var(--b1)}.b2{fill:var(--b2);color:var(--b2)}.b3{fill:var(--b3);color:var(--b3)}
+svg{display:block;width:100%;min-width:6rem;height:1rem}.key span::before{content:"\\25A0 "}
 .facts{display:flex;flex-wrap:wrap;gap:.4rem 2rem;margin:0}.facts div{display:flex;
 flex-direction:column-reverse}.facts dt{color:var(--dim);font-size:.85rem}.facts dd{margin:0;
 font-size:1.2rem;font-variant-numeric:tabular-nums}summary{cursor:pointer;padding:.4rem 0}
@@ -7027,7 +6936,8 @@ font-size:1.2rem;font-variant-numeric:tabular-nums}summary{cursor:pointer;paddin
 <p id="quotanote" class="dim"></p></section>
 <section aria-labelledby="h3"><h2 id="h3">Usage since the start</h2><dl class="facts" id="sum"></dl>
 <div class="wide" tabindex="0" role="region" aria-label="Sessions"><table id="sessions"></table></div>
-<p class="dim">Bar: input, from the cache, output, as shares of the largest session.</p></section>
+<p class="dim key">Share of the largest session: <span class="b1">input</span>
+<span class="b2">from the cache</span> <span class="b3">output</span></p></section>
 <section aria-labelledby="h4"><h2 id="h4">Requests</h2>
 <div class="wide" tabindex="0" role="region" aria-label="Requests"><table id="recent"></table></div></section>
 <section aria-labelledby="h5"><h2 id="h5">Models</h2>
@@ -7089,12 +6999,13 @@ async function usage(){const [sum,all,rec]=await Promise.all(
   all.slice(0,20).map(s=>[s.sessionId.slice(0,18),num(s.requestCount),num(s.tokenCount),
    pct(s.cacheHitRatio),num(s.credits),bar([s.inputTokens,s.cacheReadTokens,s.outputTokens],most)]),
   "No request yet.");
- table("recent",[["Time"],["Asked"],["Used"],["Status","n"],["Tokens","n"],["Credits","n"],["Seconds","n"]],
-  rec.map(r=>[new Date(1000*r.at).toLocaleTimeString(),r.asked||"-",r.model,
-   r.status||"running",num(r.tokens),num(r.credits),num(r.ms/1000)]),"No request yet.")}
-async function models(){try{const m=await ask("/v1/models");
- table("models",[["Model"],["Prompt","n"],["Output","n"],["In","n"],["Out","n"],["Endpoints"]],
-  m.data.map(x=>[x.id,num(x.context_window),num(x.max_output_tokens),
+ table("recent",[["Time"],["Model"],["Status","n"],["Tokens","n"],["Credits","n"],["Seconds","n"]],
+  rec.map(r=>[new Date(1000*r.at).toLocaleTimeString(),
+   r.model+(r.asked&&r.asked!==r.model?" (asked "+r.asked+")":""),r.status||"running",num(r.tokens),num(r.credits),num(r.ms/1000)]),"No request yet.")}
+async function models(){try{const m=await ask("/v1/models"),
+  shown=new Set(m.data.filter(x=>x.id.includes(".")).map(x=>x.id.replaceAll("-",".")));
+ table("models",[["Model"],["Context","n"],["Output","n"],["In","n"],["Out","n"],["Endpoints"]],
+  m.data.filter(x=>!shown.has(x.id.replaceAll("-","."))||x.id.includes(".")).map(x=>[x.id,num(x.context_window),num(x.max_output_tokens),
    x.credits?num(x.credits.input):"-",x.credits?num(x.credits.output):"-",(x.endpoints||[]).join(" ")]),
   "None.")}
  catch(e){table("models",[["Model"]],[],e.message)}}
@@ -7129,7 +7040,7 @@ tick();setInterval(()=>{if(!document.hidden)tick()},3000);
 # 20. Command line
 # ============================================================================
 # The verbs, what they print, and the one place where everything is built. The only
-# room that reads the environment and prints.        uses: 1, 2, 3, 4, 7, 13-18
+# room that reads the environment and prints.        uses: 1-4, 7, 14-19
 # Contract: exit codes 0 done, 1 failed, 2 wrong usage or setting, 3 not signed in.
 
 DONE, FAILED, USAGE, NOT_SIGNED_IN = 0, 1, 2, 3
@@ -7164,9 +7075,9 @@ class Program:
             lambda: make_ssl_context(config), proxies_from(config))
         self.auth = CopilotAuth(config, self.pool, TokenStore(config.token_file))
         self.copilot = CopilotClient(config, self.pool, self.auth)
-        self.app = App(config, self.auth, self.copilot)
+        self.app = App(config, self.auth, self.copilot, status_page)
         self.server = HTTPServer(config, self.app.handle)
-        self.base = ""
+        self.base = ""  # our address, once we listen
 
     async def start(self) -> int:
         """Listen; returns the port. Raises OSError when the address is taken."""
@@ -7178,7 +7089,8 @@ class Program:
 
     async def close(self, grace: float = 10.0) -> None:
         """Stop listening, let streams finish for `grace` seconds, close everything."""
-        await self.server.close(grace)
+        if self.base:
+            await self.server.close(grace)
         await self.auth.close()
         await self.pool.close()
 
@@ -7197,7 +7109,12 @@ def read_environment(environ: Mapping[str, str]) -> Config:
         except (OSError, ValueError) as exc:
             raise ConfigError("%s cannot be read: %s." % (path, exc)) from None
     values.update({name: value for name, value in environ.items() if value})
-    return Config.from_env(values)
+    config = Config.from_env(values)
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        path = getattr(config, name.lower())
+        if path and not os.path.exists(path):
+            raise ConfigError("%s=%s does not exist." % (name, path))
+    return config
 
 
 # -- what to paste ---------------------------------------------------------------
@@ -7236,7 +7153,7 @@ def shell_lines(env: Mapping[str, str], shell: str) -> str:
     return "\n".join(SHELLS[shell].format(*pair) for pair in env.items())
 
 
-def table(rows: Sequence[Sequence[str]], right: str) -> str:
+def aligned(rows: Sequence[Sequence[str]], right: str) -> str:
     """Rows as aligned columns; `right` has "r" where a column is right-aligned."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ("  ".join(
@@ -7263,9 +7180,9 @@ def models_table(models: Sequence[Model]) -> str:
             model.id[:30], thousands(model.prompt), thousands(model.output),
             "yes" if model.vision else "-", "%g" % prices["input"] if prices else "-",
             "%g" % prices["output"] if prices else "-",
-            " ".join(e.rsplit("/", 1)[1] if e != CHAT else "chat"
-                     for e in model.endpoints)[:24]])
-    return table(rows, "lrrlrrl") + "\n\nIN, OUT: AI credits per million tokens."
+            " ".join("chat" if e == CHAT else e.rpartition("/")[2]
+                     for e in model.endpoints if ":" not in e)[:24]])
+    return aligned(rows, "lrrlrrl") + "\n\nIN, OUT: AI credits per million tokens."
 
 
 def quota_lines(quota: JSON) -> str:
@@ -7273,7 +7190,7 @@ def quota_lines(quota: JSON) -> str:
     lines = ["Account  %s, plan %s" % (quota.get("login") or "?", quota.get("plan") or "?")]
     for name, left in (quota.get("quotas") or {}).items():
         amount = "unlimited" if left.get("unlimited") else "%s of %s left (%s%%)" % tuple(
-            "?" if left.get(k) is None else "%g" % left[k]
+            "?" if left.get(k) is None else "{:,}".format(left[k])
             for k in ("remaining", "entitlement", "percent_remaining"))
         lines.append("%-22s %s" % (name.replace("_", " "), amount))
     if quota.get("reset_date"):
@@ -7317,10 +7234,11 @@ async def count_down(waiting: asyncio.Future[bool], end: float) -> None:
     while not waiting.done():
         left = max(0, int(end - time.monotonic()))
         if sys.stdout.isatty():
-            say("\rWaiting, the code works for %d:%02d more " % divmod(left, 60), end="")
+            # Short, and back at the line's start, so that a log line covers it.
+            say("\rThe code works for %d:%02d \r" % divmod(left, 60), end="")
         await asyncio.wait([waiting], timeout=1.0)
     if sys.stdout.isatty():
-        say("\r" + " " * 48 + "\r", end="")
+        say("\r" + " " * 30 + "\r", end="")
 
 
 async def banner(program: Program) -> None:
@@ -7355,7 +7273,7 @@ async def start_or_explain(program: Program) -> bool:
     except OSError as exc:
         config = program.config
         say("Cannot listen on %s port %d: %s." % (
-            config.host, config.port, exc.strerror or exc))
+            config.host, config.port, os.strerror(exc.errno) if exc.errno else exc))
         if await is_our_proxy(program):
             say("This program is running there already; use it, or set PORT to another "
                 "number.")
@@ -7388,17 +7306,14 @@ def stop_event() -> asyncio.Event:
     return event
 
 
-async def serve(config: Config, args: argparse.Namespace) -> int:
-    """The default verb."""
-    program, stop = Program(config), stop_event()
+async def verb_serve(program: Program, args: argparse.Namespace) -> int:
+    """Listen at once, sign in if need be, and serve until a signal."""
+    stop = stop_event()
     if not await start_or_explain(program):
-        await program.pool.close()
         return FAILED
     say("copilot-claude-proxy %s on %s" % (__version__, program.base))
     greeting = asyncio.ensure_future(greet(program))
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait([greeting, stopping], return_when=asyncio.FIRST_COMPLETED)
-    await stopping
+    await stop.wait()
     greeting.cancel()
     say("Stopping; running answers get 10 seconds. Ctrl-C again stops at once.")
     await program.close()
@@ -7417,84 +7332,64 @@ async def greet(program: Program) -> None:
     await banner(program)
 
 
-async def login(config: Config, args: argparse.Namespace) -> int:
-    """Sign in and verify that the account has Copilot."""
-    program = Program(config)
-    try:
-        if not await sign_in_at_terminal(program):
-            return NOT_SIGNED_IN
-        await program.auth.token()
-        say(quota_lines(await program.copilot.quota()))
-    finally:
-        await program.close(0.0)
+async def verb_login(program: Program, args: argparse.Namespace) -> int:
+    """Sign in, and prove that the account has Copilot."""
+    if not await sign_in_at_terminal(program):
+        return NOT_SIGNED_IN
+    await program.auth.token()
+    say(quota_lines(await program.copilot.quota()))
     return DONE
 
 
-async def logout(config: Config, args: argparse.Namespace) -> int:
+async def verb_logout(program: Program, args: argparse.Namespace) -> int:
     """Forget the login."""
-    program = Program(config)
     told = program.auth.logout()
-    await program.close(0.0)
     say("Signed out. %s" % told.get("note", "The token file is deleted; GitHub lists the "
         "app under github.com/settings/applications."))
     return DONE
 
 
-async def models(config: Config, args: argparse.Namespace) -> int:
+async def verb_models(program: Program, args: argparse.Namespace) -> int:
     """The catalogue as a table or as JSON."""
-    program = Program(config)
-    try:
-        found = await program.copilot.models()
-    finally:
-        await program.close(0.0)
-    if args.json:
-        say(dumps_text(models_payload(found)))
-    else:
-        say(models_table([m for m in found if m.kind == "chat" and (
-            args.all or m.offered)]))
+    found = await program.copilot.models()
+    say(dumps_text(models_payload(found)) if args.json else models_table(
+        [m for m in found if m.kind == "chat" and (args.all or m.offered)]))
     return DONE
 
 
-async def usage(config: Config, args: argparse.Namespace) -> int:
+async def verb_usage(program: Program, args: argparse.Namespace) -> int:
     """The quota, and the figures of a proxy that runs on our port."""
-    program = Program(config)
-    try:
-        told = {"quota": await program.copilot.quota(), "proxy": None}
-        headers = [("x-api-key", config.api_key)] if config.api_key else []
-        with contextlib.suppress(ProxyError):
-            response = await program.pool.request(
-                "GET", "http://127.0.0.1:%d/usage/summary" % config.port, headers,
-                head_timeout=2.0, idle_timeout=2.0)
-            if response.status == 200:
-                told["proxy"] = loads_object(await response.read_all(1 << 20))
-    finally:
-        await program.close(0.0)
+    config, running = program.config, None
+    quota = await program.copilot.quota()
+    with contextlib.suppress(ProxyError):
+        response = await program.pool.request(
+            "GET", "http://127.0.0.1:%d/usage/summary" % config.port,
+            [("x-api-key", config.api_key or "none")],
+            head_timeout=2.0, idle_timeout=2.0)
+        told = loads_object(await response.read_all(1 << 20))
+        running = told if "totalRequests" in told else None
     if args.json:
-        say(dumps_text(told))
+        say(dumps_text({"quota": quota, "proxy": running}))
         return DONE
-    say(quota_lines(told["quota"]))
-    if told["proxy"]:
-        say("\n" + table([[name, "%g" % value] for name, value in told["proxy"].items()
-                          if isinstance(value, (int, float))], "lr"))
-    else:
-        say("\nNo proxy answers on port %d." % config.port)
+    say(quota_lines(quota))
+    say("\nThe proxy on port %d since its start:\n%s" % (config.port, aligned(
+        [[name, "{:,}".format(value)] for name, value in running.items()
+         if isinstance(value, (int, float))], "lr")) if running else
+        "\nNo proxy answers on port %d." % config.port)
     return DONE
 
 
-async def env(config: Config, args: argparse.Namespace) -> int:
+async def verb_env(program: Program, args: argparse.Namespace) -> int:
     """The lines to paste, for eval: nothing else on standard output."""
-    program, found = Program(config), []
-    try:
-        with contextlib.suppress(ProxyError):  # the addresses hold without a catalogue
-            found = await program.copilot.models()
-    finally:
-        await program.close(0.0)
-    base = "http://127.0.0.1:%d" % config.port
-    say(shell_lines(client_environment(base, config, found), args.shell))
+    found: List[Model] = []
+    with contextlib.suppress(ProxyError):  # the addresses hold without a catalogue
+        found = await program.copilot.models()
+    base = "http://127.0.0.1:%d" % program.config.port
+    say(shell_lines(client_environment(base, program.config, found), args.shell))
     return DONE
 
 
-async def run(config: Config, args: argparse.Namespace) -> int:
+async def verb_run(program: Program, args: argparse.Namespace) -> int:
     """Serve on a free port for as long as one command runs."""
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
     path = shutil.which(command[0]) if command else None
@@ -7502,80 +7397,70 @@ async def run(config: Config, args: argparse.Namespace) -> int:
         say("run: %s; example: python copilot_proxy.py run -- claude" % (
             "%s is not on the PATH" % command[0] if command else "no command given"))
         return USAGE
-    # A full-screen program owns the terminal: our lines go to a file, or nowhere.
-    log = open(args.log, "a", encoding="utf-8") if args.log else open(os.devnull, "w")
-    values = dict(config.__dict__, port=0)
-    program = Program(Config(**values))
-    with log:
-        try:
-            if not await start_or_explain(program):
-                return FAILED
-            if program.auth.check()["status"] != "authenticated" and not (
-                    await sign_in_at_terminal(program)):
-                return NOT_SIGNED_IN
-            configure_logging(config.log_level, log)
-            return await run_command(program, [path, *command[1:]])
-        finally:
-            await program.close(0.0)
-
-
-async def run_command(program: Program, command: List[str]) -> int:
-    """Start the command with everything set that the user has not set; its exit code."""
-    found: List[Model] = []
-    try:
-        found = await program.copilot.models()
-    except ProxyError as exc:
-        say("Copilot's catalogue cannot be read: %s" % exc)
+    if not await start_or_explain(program):
         return FAILED
-    ours = client_environment(program.base, program.config, found)
+    if program.auth.check()["status"] != "authenticated" and not (
+            await sign_in_at_terminal(program)):
+        return NOT_SIGNED_IN
+    ours = client_environment(
+        program.base, program.config, await program.copilot.models())
     always = ("_BASE_URL", "_AUTH_TOKEN", "OPENAI_API_KEY")  # or it would not reach us
     child_env = {**os.environ, **{name: value for name, value in ours.items()
                                   if name.endswith(always) or name not in os.environ}}
+    # A full-screen program owns the terminal: our lines go to a file, or nowhere.
+    with open(args.log or os.devnull, "a", encoding="utf-8") as log:
+        configure_logging(program.config.log_level, log)
+        return await run_command([path, *command[1:]], child_env)
+
+
+async def run_command(command: List[str], env: Dict[str, str]) -> int:
+    """Run to the end; its exit code, as a shell has it."""
     # Ctrl-C reaches the whole foreground group: the command decides what it means.
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         child = await asyncio.create_subprocess_exec(
-            *command, env=child_env,
+            *command, env=env,
             **({} if os.name == "nt" else {"preexec_fn": _default_sigint}))
-        return await child.wait()
+        code = await child.wait()
     finally:
         signal.signal(signal.SIGINT, previous)
+    return code if code >= 0 else 128 - code
 
 
 def _default_sigint() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # an ignored signal is inherited
 
 
-async def check(config: Config, args: argparse.Namespace) -> int:
-    """One line for each thing that must be right, each with its remedy."""
-    program = Program(config)
-    copilot, failed = program.copilot, False
-
-    async def reach_github() -> str:
-        await program.auth.reach()
-        return config.github_url
-    steps: List[Tuple[str, Callable[[], Awaitable[Any]]]] = [
-        ("GitHub", reach_github), ("Copilot token", program.auth.token),
-        ("Catalogue", copilot.models), ("Quota", copilot.quota)]
+async def verb_check(program: Program, args: argparse.Namespace) -> int:
+    """One line for each thing that must be right, the first failure with its remedy."""
+    steps: Tuple[Tuple[str, Callable[[], Awaitable[Any]]], ...] = (
+        ("GitHub answers, TLS included", program.auth.reach),
+        ("the sign-in gives a Copilot token", program.auth.token),
+        ("the catalogue of models can be read", program.copilot.models),
+        ("the quota can be read", program.copilot.quota))
     say("ok    Python %s, %s" % (sys.version.split()[0], ssl.OPENSSL_VERSION))
+    for text, step in steps:
+        try:
+            await step()
+        except ProxyError as exc:
+            say("FAIL  %s\n      %s" % (text, exc))
+            return NOT_SIGNED_IN if isinstance(exc, AuthRequired) else FAILED
+        say("ok    %s" % text)
+    return DONE
+
+
+RUN_VERB = {"serve": verb_serve, "login": verb_login, "logout": verb_logout,
+            "models": verb_models, "usage": verb_usage, "env": verb_env,
+            "run": verb_run, "check": verb_check}
+
+
+async def run_verb(verb: str, config: Config, args: argparse.Namespace) -> int:
+    """Build the program, run one verb, and leave nothing open."""
+    program = Program(config)
     try:
-        for name, step in steps:
-            try:
-                result = await step()
-            except (ProxyError, ConfigError) as exc:
-                failed = True
-                say("FAIL  %s: %s" % (name, exc))
-                break  # what follows needs this one
-            detail = {"Catalogue": lambda: "%d models" % len(result),
-                      "GitHub": lambda: result}.get(name, lambda: "valid")
-            say("ok    %s: %s" % (name, detail()))
+        return await RUN_VERB[verb](program, args)
     finally:
         await program.close(0.0)
-    return FAILED if failed else DONE
-
-
-RUN_VERB = {"serve": serve, "login": login, "logout": logout, "models": models,
-            "usage": usage, "env": env, "run": run, "check": check}
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -7605,10 +7490,13 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     args = argument_parser().parse_args(argv)
     verb = args.verb or "serve"
     try:
-        config = read_environment(os.environ)
+        environ = {**os.environ, "PORT": "0"} if verb == "run" else os.environ
+        config = read_environment(environ)
         check_bind(config)
-        configure_logging(config.log_level, sys.stderr)
-        return asyncio.run(RUN_VERB[verb](config, args))
+        # Where a person reads the outcome, the log would only say it again.
+        level = config.log_level if verb == "serve" else "error"
+        configure_logging(level, sys.stderr)
+        return asyncio.run(run_verb(verb, config, args))
     except ConfigError as exc:
         sys.stderr.write("copilot_proxy.py: %s\n" % exc)
         return USAGE

@@ -1,4 +1,4 @@
-"""Tests of copilot_proxy.py: `python -m pytest -q`; `python test_copilot_proxy.py` starts
+"""Tests of copilot_proxy.py: `python -m pytest -q`. `python test_copilot_proxy.py` is
 the try-out mode instead, which needs neither pytest nor a subscription.
 
 No network but 127.0.0.1 and no mocks of our own code: the proxy runs whole against a
@@ -33,6 +33,7 @@ import sys
 import tempfile
 import threading
 import time
+import tokenize
 import urllib.parse
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
@@ -91,7 +92,7 @@ def run(coro, limit=30.0):
 
 
 async def http(port, raw, limit=10.0):
-    """Send `raw`, return every byte until the server closes: not the product's client."""
+    """Send `raw`, return every byte until the server closes; not our own client."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     got = b""
     try:
@@ -120,50 +121,46 @@ class Answer(NamedTuple):
 
 
 def parse_answer(raw, method="GET"):
-    """Split one whole answer of a closed connection, strictly."""
+    """Read the one answer of a closed connection, strictly."""
     head, _, body = raw.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
-    version, status = re.fullmatch(r"(HTTP/1\.[01]) (\d{3}) .*", first).groups()
-    headers = {}
-    for line in lines:
-        name, value = re.fullmatch(r"([!#-'*+.0-9A-Z^-z|~-]+):\s*(.*?)\s*", line).groups()
-        assert name.lower() not in headers, "sent twice: " + name
-        headers[name.lower()] = value
+    status = int(re.fullmatch(r"HTTP/1\.[01] (\d{3}) .*", first).group(1))
+    pairs = [re.fullmatch(r"([!#-'*+.0-9A-Z^-z|~-]+):\s*(.*?)\s*", line).groups()
+             for line in lines]
+    headers = {name.lower(): value for name, value in pairs}
+    assert len(headers) == len(pairs), "a header twice: %r" % pairs
     if headers.get("transfer-encoding") == "chunked":
-        return Answer(int(status), headers, *_dechunk(body))
-    length = int(headers.get("content-length", len(body)))
-    if method == "HEAD" or status in ("204", "304"):
-        length = 0
+        return Answer(status, headers, *_dechunk(body))
+    length = 0 if method == "HEAD" or status in (204, 304) else int(
+        headers.get("content-length", len(body)))
     assert len(body) <= length, "more body than declared: %r" % body[length:]
-    return Answer(int(status), headers, body, len(body) == length)
+    return Answer(status, headers, body, len(body) == length)
 
 
 def _dechunk(raw):
-    body, at = b"", 0
+    body = b""
     while True:
-        line = re.compile(rb"([0-9A-Fa-f]+)\r\n").match(raw, at)
-        size = int(line.group(1), 16) if line else 0
-        if not line or (size and raw[line.end() + size:line.end() + size + 2] != b"\r\n"):
+        line, _, rest = raw.partition(b"\r\n")
+        size = int(line, 16) if re.fullmatch(rb"[0-9A-Fa-f]+", line) else 0
+        if not line or (size and rest[size:size + 2] != b"\r\n"):
             return body, False
         if not size:
-            assert raw[line.end():] == b"\r\n", "bytes after the last chunk"
+            assert raw == b"0\r\n\r\n", "not a last chunk: %r" % raw
             return body, True
-        body += raw[line.end():line.end() + size]
-        at = line.end() + size + 2
+        body, raw = body + rest[:size], rest[size + 2:]
 
 
 async def ask(port, method, path, body=None, headers=()):
     """One request on a connection of its own; `body` is bytes or an object for JSON."""
     raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(
         body).encode()
-    pairs = {"Host": "127.0.0.1:%d" % port, "Connection": "close"}
-    if body is not None:
-        pairs.update({"Content-Type": "application/json", "Content-Length": len(raw)})
-    pairs.update(dict(headers))
+    typed = {"Content-Type": "application/json", "Content-Length": len(raw)}
+    pairs = {"Host": "127.0.0.1:%d" % port, "Connection": "close",
+             **({} if body is None else typed), **dict(headers)}
     head = "".join("%s: %s\r\n" % pair for pair in pairs.items())
-    return parse_answer(await http(
-        port, ("%s %s HTTP/1.1\r\n%s\r\n" % (method, path, head)).encode() + raw, 30.0),
-        method)
+    got = await http(port, ("%s %s HTTP/1.1\r\n%s\r\n" % (
+        method, path, head)).encode() + raw, 30.0)
+    return parse_answer(got, method)
 
 
 def frames(raw):
@@ -172,136 +169,132 @@ def frames(raw):
     `[DONE]` is ("", "[DONE]"). A stream cut at an event's end is fine; the test says
     whether it may end there.
     """
+    assert raw.endswith(b"\n\n") or not raw, "the last event is cut: %r" % raw[-80:]
     got = []
     for block in raw.decode("utf-8").split("\n\n")[:-1]:
-        lines = [line for line in block.split("\n") if not line.startswith(":")]
-        fields = [re.fullmatch(r"(event|data): (.*)", line).groups() for line in lines]
+        fields = [re.fullmatch(r"(event|data): (.*)", line).groups()
+                  for line in block.split("\n") if not line.startswith(":")]
         if fields:
             assert [name for name, _ in fields] in (["event", "data"], ["data"]), block
-            data = fields[-1][1]
+            text = fields[-1][1]
             got.append((fields[0][1] if len(fields) == 2 else "",
-                        data if data == "[DONE]" else json.loads(data)))
-    if raw:
-        assert raw.endswith(b"\n\n"), "the last event is not whole: %r" % raw[-80:]
-    _check_grammar(got)
-    return got
-
-
-def _check_grammar(got):
-    for name, obj in got:
-        assert not name or obj["type"] == name, "event and type differ: %s" % name
+                        text if text == "[DONE]" else json.loads(text)))
+    assert all(obj["type"] == name for name, obj in got if name), got
+    assert ("", "[DONE]") not in got[:-1], "an event after [DONE]"
     if got and got[0][0] == "message_start":
-        _check_messages([obj for _, obj in got if obj["type"] != "ping"])
+        _check_messages([obj for name, obj in got if name != "ping"])
     elif got and got[0][0].startswith("response."):
         numbers = [obj["sequence_number"] for _, obj in got if "sequence_number" in obj]
         assert numbers == sorted(set(numbers)), numbers
-        assert len({o["response"]["id"] for _, o in got if "response" in o}) <= 1
-    elif got:
-        assert (("", "[DONE]") not in got) or got.index(("", "[DONE]")) == len(got) - 1
+        assert len({obj["response"]["id"] for _, obj in got if "response" in obj}) <= 1
+    return got
 
 
-DELTAS = {"text_delta": "text", "input_json_delta": "tool_use", "citations_delta": "text",
-          "thinking_delta": "thinking", "signature_delta": "thinking"}
+DELTAS = {"text_delta": "text", "citations_delta": "text", "thinking_delta": "thinking",
+          "signature_delta": "thinking", "input_json_delta": "tool_use"}
 
 
 def _check_messages(got):
     opened, index, last = None, -1, ""
-    for at, obj in enumerate(got):
+    for obj in got:
         kind = obj["type"]
         assert last not in ("message_stop", "error"), "%s after %s" % (kind, last)
-        assert (kind == "message_start") == (at == 0)
+        assert (kind == "message_start") == (not last)
         if kind == "content_block_start":
-            assert opened is None and obj["index"] == index + 1 and last != "message_delta"
-            opened, index = obj["content_block"]["type"], index + 1
+            index += 1
+            assert opened is None and obj["index"] == index and last != "message_delta"
+            opened = obj["content_block"]["type"]
         elif kind == "content_block_delta":
             assert obj["index"] == index and DELTAS[obj["delta"]["type"]] == opened, obj
         elif kind == "content_block_stop":
             assert opened and obj["index"] == index
             opened = None
         elif kind in ("message_delta", "message_stop"):
-            assert opened is None and (kind, last)[:2] != ("message_delta", kind)
-            assert kind == "message_delta" or last == "message_delta"
+            assert opened is None
+            assert (last == "message_delta") == (kind == "message_stop")
         last = kind
 
 
 # ============================================================================
 # Fake upstream: what it knows
 # ============================================================================
-# UPSTREAM 7: the catalogue. Prices are AI credits for a million tokens: input, output,
-# cache read, cache write.
+# UPSTREAM 7. Prices are AI credits for a million tokens: input, output, cache read and
+# cache write. The catalogue also holds an entry that does not parse, an endpoint that
+# nobody knows and a model that is not enabled.
 
 MESSAGES, CHAT, RESPONSES = "/v1/messages", "/chat/completions", "/responses"
-OPUS, SONNET, HAIKU = (500, 2500, 50, 625), (300, 1500, 30, 375), (100, 500, 10, 125)
-GPT, MINI, FREE = (125, 1000, 13, 0), (25, 200, 3, 0), (0, 0, 0, 0)
+SERVED = {"both": [CHAT, MESSAGES], "old": None, "new": ["/telepathy"],
+          "gpt": [CHAT, RESPONSES, "ws:/responses"],
+          "only": [RESPONSES, "ws:/responses"]}
 BUDGET = {"min_thinking_budget": 1024, "max_thinking_budget": 32000}
-ADAPTIVE = {"adaptive_thinking": True}
-TO_HIGH, TO_XHIGH = ["low", "medium", "high"], ["low", "medium", "high", "xhigh"]
-TO_MAX = TO_XHIGH + ["max"]
+THINKS = {"budget": BUDGET, "adaptive": {"adaptive_thinking": True},
+          "either": {**BUDGET, "adaptive_thinking": True}, "-": {}}
+VENDORS = {"claude": "Anthropic", "gpt": "Azure OpenAI", "gemini": "Google",
+           "mind": "Microsoft"}
+MODEL_ROWS = """
+claude-sonnet-4.5    both  200000 168000  32000 300/1500/30/375 budget   -
+claude-haiku-4.5     both  200000 136000  64000 100/500/10/125  budget   -
+claude-opus-4.5      both  200000 168000  32000 500/2500/50/625 budget   high
+claude-sonnet-4.6    both  200000 168000  32000 300/1500/30/375 either   high,max
+claude-opus-4.6      both  200000 168000  32000 500/2500/50/625 either   high,max
+claude-opus-4.7      both 1000000 936000  64000 500/2500/50/625 adaptive high,xhigh,max
+claude-opus-4.8      both 1000000 936000  64000 500/2500/50/625 either   high,xhigh,max
+claude-opus-5        both 1000000 936000  64000 500/2500/50/625 adaptive high,xhigh,max
+claude-sonnet-5      both 1000000 936000  64000 300/1500/30/375 adaptive high,xhigh,max
+gpt-4.1              old   128000 128000  16384 0/0/0/0         -        -
+gpt-4o               old   128000  64000   4096 0/0/0/0         -        -
+gpt-5-mini           gpt   264000 128000  64000 25/200/3/0      -        high
+gpt-5                gpt   400000 272000 128000 125/1000/13/0   -        high
+gpt-5.4              gpt   400000 272000 128000 125/1000/13/0   -        high,xhigh
+gpt-5.3-codex        only  400000 272000 128000 125/1000/13/0   -        high,xhigh
+gpt-5.5              only  400000 272000 128000 125/1000/13/0   -        high,xhigh
+gemini-2.5-pro       old   128000 128000  64000 125/1000/13/0   -        -
+gemini-3-pro-preview old   128000 128000  64000 125/1000/13/0   -        -
+mind-reader-1        new   128000 128000  64000 125/1000/13/0   -        -
+"""
 
 
-def _entry(name, vendor, served, sizes, price, efforts=(), supports=None, **more):
-    window, prompt, output = sizes
-    limits = {"max_context_window_tokens": window, "max_prompt_tokens": prompt,
-              "max_output_tokens": output, "vision": {
-                  "max_prompt_images": 5, "max_prompt_image_size": 3145728,
-                  "supported_media_types": ["image/jpeg", "image/png", "image/webp"]}}
-    can = {"streaming": True, "tool_calls": True, "parallel_tool_calls": True,
-           "structured_outputs": True, "vision": True, **(supports or {})}
-    if efforts:
-        can["reasoning_effort"] = list(efforts)
-    prices = dict(zip(("input_price", "output_price", "cache_price",
-                       "cache_write_price"), price), context_max=window)
+def _entry(row):
+    name, served, window, prompt, output, price, thinks, efforts = row.split()
+    supports = {"streaming": True, "tool_calls": True, "parallel_tool_calls": True,
+                "structured_outputs": True, "vision": True, **THINKS[thinks]}
+    if efforts != "-":
+        supports["reasoning_effort"] = ["low", "medium", *efforts.split(",")]
+    kinds = ("input_price", "output_price", "cache_price", "cache_write_price")
+    prices = dict(zip(kinds, map(int, price.split("/"))), context_max=int(window))
     entry = {"id": name, "name": name.replace("-", " ").title().replace("Gpt ", "GPT-"),
-             "object": "model", "vendor": vendor, "version": name, "preview": False,
-             "model_picker_enabled": True, "policy": {"state": "enabled", "terms": "..."},
-             "billing": {"is_premium": price != FREE, "multiplier": 1, "token_prices": {
-                 "batch_size": 1000000, "default": prices}},
-             "supported_endpoints": served, "capabilities": {
+             "object": "model", "vendor": VENDORS[name.partition("-")[0]],
+             "version": name,
+             "preview": False, "model_picker_enabled": "gpt-4" not in name,
+             "policy": {"state": "disabled" if name == "claude-opus-4.8" else "enabled",
+                        "terms": "..."},
+             "billing": {"is_premium": price[0] != "0", "multiplier": 1,
+                         "token_prices": {"batch_size": 1000000, "default": prices}},
+             "supported_endpoints": SERVED[served], "capabilities": {
                  "type": "chat", "object": "model_capabilities", "family": name,
-                 "tokenizer": "o200k_base", "limits": limits, "supports": can}, **more}
-    return {key: value for key, value in entry.items() if value is not None}
+                 "tokenizer": "o200k_base", "supports": supports, "limits": {
+                     "max_context_window_tokens": int(window),
+                     "max_prompt_tokens": int(prompt), "max_output_tokens": int(output),
+                     "vision": {
+                         "max_prompt_images": 5, "max_prompt_image_size": 3145728,
+                         "supported_media_types": ["image/jpeg", "image/png"]}}}}
+    if served == "old":  # absent means chat
+        del entry["supported_endpoints"], entry["policy"]
+    return entry
+
+
+EMBEDDER = {
+    "id": "text-embedding-3-small", "name": "Embedding V3 small", "object": "model",
+    "vendor": "Azure OpenAI", "version": "text-embedding-3-small",
+    "model_picker_enabled": False, "capabilities": {
+        "type": "embeddings", "family": "text-embedding-3-small",
+        "tokenizer": "cl100k_base", "limits": {"max_inputs": 512},
+        "supports": {"dimensions": True}}}
 
 
 def _catalogue():
-    both, native = [CHAT, MESSAGES], dict(policy={"state": "disabled", "terms": "..."})
-    old = dict(supported_endpoints=None, model_picker_enabled=False, policy=None)
-    gpt, only = [CHAT, RESPONSES, "ws:/responses"], [RESPONSES, "ws:/responses"]
-    small, large = (200000, 168000, 32000), (1000000, 936000, 64000)
-    return [
-        _entry("claude-sonnet-4.5", "Anthropic", both, small, SONNET, (), BUDGET),
-        _entry("claude-haiku-4.5", "Anthropic", both, (200000, 136000, 64000), HAIKU, (),
-               BUDGET),
-        _entry("claude-opus-4.5", "Anthropic", both, small, OPUS, TO_HIGH, BUDGET),
-        _entry("claude-sonnet-4.6", "Anthropic", both, small, SONNET, TO_HIGH + ["max"],
-               {**BUDGET, **ADAPTIVE}),
-        _entry("claude-opus-4.6", "Anthropic", both, small, OPUS, TO_HIGH + ["max"],
-               {**BUDGET, **ADAPTIVE}),
-        _entry("claude-opus-4.7", "Anthropic", both, large, OPUS, TO_MAX, ADAPTIVE),
-        _entry("claude-opus-4.8", "Anthropic", both, large, OPUS, TO_MAX,
-               {**BUDGET, **ADAPTIVE}, **native),
-        _entry("claude-opus-5", "Anthropic", both, large, OPUS, TO_MAX, ADAPTIVE),
-        _entry("claude-sonnet-5", "Anthropic", both, large, SONNET, TO_MAX, ADAPTIVE),
-        _entry("gpt-4.1", "Azure OpenAI", [], (128000, 128000, 16384), FREE, **old),
-        _entry("gpt-4o", "Azure OpenAI", [], (128000, 64000, 4096), FREE, **old),
-        _entry("gpt-5-mini", "Azure OpenAI", gpt, (264000, 128000, 64000), MINI, TO_HIGH),
-        _entry("gpt-5", "Azure OpenAI", gpt, (400000, 272000, 128000), GPT, TO_HIGH),
-        _entry("gpt-5.4", "OpenAI", gpt, (400000, 272000, 128000), GPT, TO_XHIGH),
-        _entry("gpt-5.3-codex", "OpenAI", only, (400000, 272000, 128000), GPT, TO_XHIGH,
-               is_chat_default=True, policy=None),
-        _entry("gpt-5.5", "OpenAI", only, (400000, 272000, 128000), GPT, TO_XHIGH),
-        _entry("gemini-2.5-pro", "Google", None, (128000, 128000, 64000), GPT, (),
-               {"min_thinking_budget": 128, "max_thinking_budget": 32768},
-               policy={"state": "unconfigured", "terms": "..."}),
-        _entry("gemini-3-pro-preview", "Google", None, (128000, 128000, 64000), GPT),
-        _entry("mind-reader-1", "Experimental", ["/telepathy"], small, GPT),
-        {"id": 42, "capabilities": ["this entry does not parse"]},
-        {"id": "text-embedding-3-small", "name": "Embedding V3 small", "object": "model",
-         "vendor": "Azure OpenAI", "version": "text-embedding-3-small",
-         "model_picker_enabled": False, "capabilities": {
-             "type": "embeddings", "family": "text-embedding-3-small",
-             "tokenizer": "cl100k_base", "limits": {"max_inputs": 512},
-             "supports": {"dimensions": True}}},
-    ]
+    return [*map(_entry, MODEL_ROWS.strip().splitlines()), EMBEDDER,
+            {"id": 42, "capabilities": ["this entry does not parse"]}]
 
 
 # UPSTREAM 11.4; patterns stand for the rows with a star.
@@ -313,8 +306,8 @@ KNOWN_BETA = re.compile(
     r"|mid-conversation-system-2026-04-07|tool-search-tool-2025-11-19"
     r"|token-efficient-tools-20(25-02-19|26-03-28)|task-budgets-2026-03-13"
     r"|summarize-connector-text-2026-03-13|afk-mode-2026-01-31"
-    r"|cli-internal-2026-02-09"
-    r"|(effort|structured-outputs|redact-thinking|fast-mode|web-search|pdfs|compact)-.+")
+    r"|cli-internal-2026-02-09|(effort|structured-outputs|redact-thinking)-.+"
+    r"|(fast-mode|web-search|pdfs|compact)-.+")
 USER = {  # UPSTREAM 4
     "login": "octocat", "access_type_sku": "plus_monthly_subscriber_quota",
     "copilot_plan": "individual_pro", "chat_enabled": True, "token_based_billing": True,
@@ -330,12 +323,12 @@ USER = {  # UPSTREAM 4
 # Fake upstream: what it refuses
 # ============================================================================
 # A rule yields complaints in the words of the real service; the first one counts. Every
-# rule is a row of UPSTREAM 9.1, 10.1, 11.4-11.6, 15.2 or 16, or a documented habit of the
-# service behind Copilot.
+# rule is a row of UPSTREAM 9.1, 10.1, 11.4-11.6, 15.2 or 16, or a documented habit of
+# the service behind Copilot.
 
 
 def whole(status, body, kind="application/json", **headers):
-    """An answer in one piece with its length, for scripts too; `body` is text or JSON."""
+    """An answer in one piece with its length; `body` is text or an object."""
     text = body if isinstance(body, str) else json.dumps(body)
     return status, {"content-type": kind, "content-length": "auto", **headers}, [
         text.encode()]
@@ -350,7 +343,7 @@ class Refused(Exception):
 
 
 def gateway(message, code="invalid_request_body", **more):
-    """Copilot's own refusal: JSON called text, Go's escapes, a newline (UPSTREAM 15.1)."""
+    """Copilot's own refusal: JSON called text, Go's escapes, a newline (15.1)."""
     body = json.dumps({"error": {"message": message, "code": code, **more}})
     return Refused(400, body.replace(">", "\\u003e").replace("<", "\\u003c") + "\n")
 
@@ -374,12 +367,14 @@ def walk(obj, path=""):
 
 def blocks(content):
     """A content as a list of blocks."""
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content or []
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return content or []
 
 
 EXTRA = "%s: Extra inputs are not permitted"
-PREFILL = ("This model does not support assistant message prefill. The conversation must "
-           "end with a user message.")
+PREFILL = ("This model does not support assistant message prefill. The conversation "
+           "must end with a user message.")
 CONTEXT_BETA, SYSTEM_BETA = "context-management-2025-06-27", \
     "mid-conversation-system-2026-04-07"
 MESSAGES_KEYS = frozenset(
@@ -392,16 +387,17 @@ TOOL_KEYS = frozenset("type name description input_schema cache_control defer_lo
 def _fields(body, entry, betas):
     extra = [key for key in body if key not in MESSAGES_KEYS or (
         key == "context_management" and CONTEXT_BETA not in betas)]
-    extra += ["output_config.format." + key for key in (body.get("output_config") or {}).get(
-        "format") or () if key not in ("type", "schema")]
+    form = (body.get("output_config") or {}).get("format") or {}
+    extra += ["output_config.format." + key for key in form
+              if key not in ("type", "schema")]
     yield from (EXTRA % key for key in extra)
     if not body.get("messages"):
         yield "messages: at least one message is required"
     if not isinstance(body.get("max_tokens"), int):
         yield "max_tokens: Field required"
     elif body["max_tokens"] > 128000:
-        yield "max_tokens: %d > 128000, which is the maximum allowed number of output " \
-              "tokens for %s" % (body["max_tokens"], entry["id"])
+        yield "max_tokens: %d > 128000, which is the maximum allowed number of " \
+              "output tokens for %s" % (body["max_tokens"], entry["id"])
 
 
 def _cache_marks(body, entry, betas):
@@ -412,8 +408,8 @@ def _cache_marks(body, entry, betas):
         yield from (EXTRA % "%s.cache_control.ephemeral.%s" % (place, key)
                     for key in obj["cache_control"] if key not in ("type", "ttl"))
     if len(marked) > 4:
-        yield "A maximum of 4 blocks with cache_control may be provided. Found %d." % len(
-            marked)
+        yield "A maximum of 4 blocks with cache_control may be provided. Found %d." % (
+            len(marked))
 
 
 def _tools(body, entry, betas):
@@ -455,7 +451,8 @@ def _thinking(body, entry, betas):
         yield '"thinking.type.enabled" is not supported for this model. Use ' \
               '"thinking.type.adaptive" and "output_config.effort".'
     if kind == "enabled" and budget < 1024:
-        yield "thinking.enabled.budget_tokens: Input should be greater than or equal to 1024"
+        yield "thinking.enabled.budget_tokens: Input should be greater than or equal " \
+              "to 1024"
     if kind == "enabled" and budget >= body["max_tokens"]:
         yield "`max_tokens` must be greater than `thinking.budget_tokens`."
     if thinking.get("display", "summarized") not in ("summarized", "omitted"):
@@ -489,8 +486,8 @@ def _content(body, entry, betas):
 
 
 INNER = ("text", "image", "document", "tool_reference", "search_result")
-OUTER = ("text", "image", "document", "search_result", "tool_use", "tool_result", "thinking",
-         "redacted_thinking")
+OUTER = ("text", "image", "document", "search_result", "tool_use", "tool_result",
+         "thinking", "redacted_thinking")
 
 
 def _block(path, block, known=OUTER):
@@ -498,11 +495,12 @@ def _block(path, block, known=OUTER):
     if kind in ("server_tool_use", "web_search_tool_result"):
         yield "%s: Invalid `encrypted_content` in `search_result` block" % path
     if kind not in known:
-        yield "%s: Input tag '%s' found using 'type' does not match any of the expected " \
-              "tags" % (path, kind)
+        yield "%s: Input tag '%s' found using 'type' does not match any of the " \
+              "expected tags" % (path, kind)
     if kind in ("image", "document") and block["source"].get("type") != "base64":
         yield "%s.%s.source.type: only base64 is supported" % (path, kind)
-    for at, inner in enumerate(blocks(block.get("content")) if kind == "tool_result" else ()):
+    results = blocks(block.get("content")) if kind == "tool_result" else []
+    for at, inner in enumerate(results):
         yield from _block("%s.tool_result.content.%d" % (path, at), inner, INNER)
 
 
@@ -524,10 +522,11 @@ def _pairs(body, entry, betas):
         results = [b["tool_use_id"] for b in content if b["type"] == "tool_result"]
         missing = ", ".join(one for one in waiting if one not in results)
         if missing:
-            yield "messages.%d: `tool_use` ids were found without `tool_result` blocks " \
-                  "immediately after: %s." % (at - 1, missing)
-        yield from ("messages.%d.content.0: unexpected `tool_use_id` found in `tool_result` "
-                    "blocks: %s." % (at, one) for one in results if one not in waiting)
+            yield "messages.%d: `tool_use` ids were found without `tool_result` " \
+                  "blocks immediately after: %s." % (at - 1, missing)
+        yield from ("messages.%d.content.0: unexpected `tool_use_id` found in "
+                    "`tool_result` blocks: %s." % (at, one) for one in results
+                    if one not in waiting)
         waiting = [block["id"] for block in content if block["type"] == "tool_use"]
 
 
@@ -542,20 +541,20 @@ def _thoughts(body, entry, betas):
         if "tool_use" in kinds and kinds[-1] != "tool_use":
             yield PREFILL
     if spoken and ("thinking", "thinking") in zip(spoken[-1][1], spoken[-1][1][1:]):
-        yield "messages.%d: `thinking` blocks in the latest assistant message cannot be " \
-              "modified." % spoken[-1][0]
+        yield "messages.%d: `thinking` blocks in the latest assistant message cannot " \
+              "be modified." % spoken[-1][0]
 
 
 def _openai(body, entry):
     if entry["id"].startswith(("gpt-5", "o")):
-        yield from ("Unsupported parameter: '%s' is not supported with this model." % key
-                    for key in ("temperature", "top_p", "n") if body.get(key) is not None)
+        yield from ("Unsupported parameter: '%s' is not supported with this model." % k
+                    for k in ("temperature", "top_p", "n") if body.get(k) is not None)
     tools = body.get("tools")
     if tools == []:
         yield "Invalid 'tools': empty array. Expected an array with minimum length 1."
     if len(tools or ()) > 128 and "OpenAI" in entry["vendor"]:
-        yield "Invalid 'tools': array too long. Expected an array with maximum length " \
-              "128, but got an array with length %d instead." % len(tools)
+        yield "Invalid 'tools': array too long. Expected an array with maximum " \
+              "length 128, but got an array with length %d instead." % len(tools)
     for at, tool in enumerate(tools or []):
         if tool["type"] == "function" and not re.fullmatch(
                 "[a-zA-Z0-9_-]{1,64}", (tool.get("function") or tool)["name"]):
@@ -570,8 +569,9 @@ def _chat(body, entry):
         parts = blocks(message.get("content"))
         if any(part["type"] not in ("text", "image_url") for part in parts):
             yield "only text and image_url are allowed"
-        if message["role"] == "assistant" and not message.get("tool_calls") and not "".join(
-                part.get("text", "") for part in parts).strip():
+        said = message.get("tool_calls") or "".join(
+            part.get("text", "") for part in parts).strip()
+        if message["role"] == "assistant" and not said:
             yield "assistant message must have content or tool_calls"
     most = entry["capabilities"]["limits"]["max_output_tokens"]
     for key in ("max_tokens", "max_completion_tokens"):
@@ -589,8 +589,8 @@ def _chat_pairs(body, entry):
             waiting.remove(message["tool_call_id"])
             continue
         if message["role"] == "tool":
-            yield "messages with role 'tool' must be a response to a preceeding message " \
-                  "with 'tool_calls'."
+            yield "messages with role 'tool' must be a response to a preceeding " \
+                  "message with 'tool_calls'."
         if waiting:
             yield "An assistant message with 'tool_calls' must be followed by tool " \
                   "messages responding to each 'tool_call_id'. The following " \
@@ -599,15 +599,17 @@ def _chat_pairs(body, entry):
 
 
 def _responses(body, entry):
-    banned = ["store", "previous_response_id", "background", "service_tier", "conversation"]
+    banned = ["store", "previous_response_id", "background", "service_tier",
+              "conversation"]
     if entry["id"] in ("gpt-5", "gpt-5.1", "gpt-5.2"):
         banned.append("context_management")
     yield from ("Unsupported parameter: '%s'." % key for key in banned if body.get(key))
     if "usage" in (body.get("include") or ()):
-        yield "Invalid value: 'usage'. Supported values are: 'reasoning.encrypted_content'."
+        yield "Invalid value: 'usage'. Supported values are: " \
+              "'reasoning.encrypted_content'."
     if (body.get("max_output_tokens") or 16) < 16:
-        yield "Invalid 'max_output_tokens': integer below minimum value. Expected a value " \
-              ">= 16, but got %d instead." % body["max_output_tokens"]
+        yield "Invalid 'max_output_tokens': integer below minimum value. Expected a " \
+              "value >= 16, but got %d instead." % body["max_output_tokens"]
     yield from ("The requested tool %s is not supported." % tool["type"]
                 for tool in body.get("tools") or [] if tool["type"] not in (
                     "function", "custom", "web_search", "web_search_preview"))
@@ -621,8 +623,8 @@ def _items_in(body, entry):
     items = body["input"] if isinstance(body["input"], list) else []
     for at, item in enumerate(items):
         if item.get("type") == "function_call" and item.get("id", "fc")[:2] != "fc":
-            yield "Invalid 'input[%d].id': '%s'. Expected an ID that begins with 'fc'." % (
-                at, item["id"])
+            yield "Invalid 'input[%d].id': '%s'. Expected an ID that begins with " \
+                  "'fc'." % (at, item["id"])
         known = ("output_text", "refusal") if item.get("role") == "assistant" else (
             "input_text", "input_image", "input_file")
         yield from ("Invalid value: '%s'." % part["type"] for part in (
@@ -646,7 +648,8 @@ EFFORT = {MESSAGES: ("output_config", "effort"), CHAT: ("reasoning_effort",),
 
 def refuse_body(path, body, entry, betas):
     """Raise what the real service would say about this body, if anything."""
-    effort, efforts = body, entry["capabilities"]["supports"].get("reasoning_effort", [])
+    effort = body
+    efforts = entry["capabilities"]["supports"].get("reasoning_effort", [])
     for key in EFFORT[path]:
         effort = (effort or {}).get(key)
     if effort is not None and effort not in efforts:
@@ -660,7 +663,7 @@ def refuse_body(path, body, entry, betas):
         for complaint in rule(body, entry):
             raise gateway(complaint)
     if any("id" in item for item in body.get("input") or () if isinstance(item, dict)):
-        # Ids are good on the connection that made them: the advice is to strip them all.
+        # Ids are good only on the connection that made them: strip them all.
         raise Refused(401, "input item ID does not belong to this connection\n")
 
 
@@ -677,7 +680,7 @@ def has_image(body):
 
 
 class Use(NamedTuple):
-    """Tokens of one answer, in the order of the prices."""
+    """Tokens of one answer."""
     input: int
     output: int
     read: int
@@ -689,17 +692,22 @@ class Use(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What the model says, before any endpoint spells it."""
+    """What the model says, before an endpoint spells it."""
     id: str
     model: str
     text: str
     calls: List[Tuple[str, str, str]]  # id, name, arguments as JSON text
     use: Use
     cost: Dict[str, Any]
-    signature: str = ""  # of the thinking, when there was any
-    thought: str = ""
-    cut: bool = False    # max_tokens ended it
-    searched: str = ""   # what the server's own web search looked for
+    signature: str  # of the thinking, "" when there was none
+    cut: bool       # max_tokens ended it
+    searched: str   # what the server's own web search looked for
+    body: Any       # the request, which the frames of /responses repeat
+    fresh: Any      # makes a new opaque id, as Copilot does for every event
+
+    def ending(self, length, calls, stop):
+        """Which of the three endings it is."""
+        return length if self.cut else calls if self.calls else stop
 
 
 def thirds(text):
@@ -711,49 +719,45 @@ def thirds(text):
 def data(obj, name=""):
     """One SSE event as upstream writes them: sorted keys, raw UTF-8."""
     text = json.dumps(obj, sort_keys=True, ensure_ascii=False)
-    return ("event: %s\ndata: %s\n\n" % (name, text) if name else
-            "data: %s\n\n" % text).encode()
+    return (("event: %s\n" % name if name else "") + "data: %s\n\n" % text).encode()
+
+
+def messages_reply(reply):
+    """The non-streaming answer of /v1/messages."""
+    thought = "I thought." if "haiku" in reply.model else ""  # the others tell none
+    content = [{"type": "thinking", "thinking": thought, "signature": reply.signature}
+               ] if reply.signature else []
+    content += [{"type": "text", "text": reply.text}] if reply.text else []
+    content += [{"type": "tool_use", "id": call, "name": name, "input": json.loads(raw)}
+                for call, name, raw in reply.calls]
+    use = {"input_tokens": reply.use.input, "output_tokens": reply.use.output,
+           "cache_read_input_tokens": reply.use.read,
+           "cache_creation_input_tokens": reply.use.write, "inference_geo": "global"}
+    return {"id": reply.id, "type": "message", "role": "assistant", "content": content,
+            "model": reply.model.replace(".", "-"), "stop_details": None, "usage": use,
+            "stop_reason": reply.ending("max_tokens", "tool_use", "end_turn"),
+            "stop_sequence": None, "copilot_usage": reply.cost}
 
 
 EMPTY_BLOCK = {"text": {"text": ""}, "tool_use": {"input": {}},
                "thinking": {"thinking": "", "signature": ""}}
 
 
-def messages_reply(reply):
-    """The non-streaming answer of /v1/messages."""
-    use = {"input_tokens": reply.use.input, "output_tokens": reply.use.output,
-           "cache_read_input_tokens": reply.use.read,
-           "cache_creation_input_tokens": reply.use.write, "inference_geo": "global"}
-    content = [{"type": "thinking", "thinking": reply.thought,
-                "signature": reply.signature}] if reply.signature else []
-    content += [{"type": "text", "text": reply.text}] if reply.text else []
-    content += [{"type": "tool_use", "id": call, "name": name, "input": json.loads(raw)}
-                for call, name, raw in reply.calls]
-    stop = "max_tokens" if reply.cut else "tool_use" if reply.calls else "end_turn"
-    return {"id": reply.id, "type": "message", "role": "assistant",
-            "model": reply.model.replace(".", "-"), "content": content,
-            "stop_reason": stop, "stop_sequence": None, "stop_details": None,
-            "usage": use, "copilot_usage": reply.cost}
-
-
 def messages_stream(reply):
     """The events of /v1/messages."""
     full = messages_reply(reply)
-    start = {**full, "content": [], "stop_reason": None,
-             "usage": {**full["usage"], "output_tokens": 1}}
-    del start["copilot_usage"]
-    events = [{"type": "message_start", "message": start}]
+    events = [{"type": "message_start", "message": {
+        **full, "content": [], "stop_reason": None,
+        "usage": {**full["usage"], "output_tokens": 1}}}]
     for index, block in enumerate(full["content"]):
         events += [{"type": "content_block_start", "index": index,
                     "content_block": {**block, **EMPTY_BLOCK[block["type"]]}}]
         events += [{"type": "content_block_delta", "index": index, "delta": delta}
                    for delta in _block_deltas(block)]
         events += [{"type": "content_block_stop", "index": index}]
-    events += [{"type": "message_delta", "usage": full["usage"],
-                "copilot_usage": reply.cost, "delta": {
-                    key: full[key] for key in ("stop_reason", "stop_sequence",
-                                                "stop_details")}},
-               {"type": "message_stop"}]
+    ending = {key: value for key, value in full.items() if key.startswith("stop_")}
+    events += [{"type": "message_delta", "usage": full["usage"], "delta": ending,
+                "copilot_usage": reply.cost}, {"type": "message_stop"}]
     return [data(event, event["type"]) for event in events]
 
 
@@ -762,90 +766,88 @@ def _block_deltas(block):
         return [{"type": "text_delta", "text": t} for t in thirds(block["text"])]
     if block["type"] == "tool_use":
         raw = json.dumps(block["input"], ensure_ascii=False)
-        return [{"type": "input_json_delta", "partial_json": t} for t in ["", *thirds(raw)]]
-    text = [{"type": "thinking_delta", "thinking": t} for t in thirds(block["thinking"])]
-    return text + [{"type": "signature_delta", "signature": block["signature"]}]
+        return [{"type": "input_json_delta", "partial_json": t}
+                for t in ["", *thirds(raw)]]
+    return [{"type": "thinking_delta", "thinking": t} for t in thirds(
+        block["thinking"])] + [{"type": "signature_delta",
+                                "signature": block["signature"]}]
 
 
 SAFE = {kind: {"filtered": False, "severity": "safe"}
         for kind in ("hate", "self_harm", "sexual", "violence")}
+ZEROS = {"usage": {"completion_tokens": 0, "prompt_tokens": 0, "total_tokens": 0,
+                   "prompt_tokens_details": {"cached_tokens": 0},
+                   "reasoning_tokens": 0}}
 
 
-def chat_usage(reply):
-    """`usage` and `copilot_usage` of chat completions; no cache writes there."""
-    return {"usage": {"prompt_tokens": reply.use.prompt,
-                      "completion_tokens": reply.use.output,
-                      "prompt_tokens_details": {"cached_tokens": reply.use.read},
-                      "total_tokens": reply.use.prompt + reply.use.output},
-            "copilot_usage": reply.cost}
+def _chat_usage(reply):
+    use = reply.use  # cache writes are not told on this endpoint
+    return {"copilot_usage": reply.cost, "usage": {
+        "prompt_tokens": use.prompt, "completion_tokens": use.output,
+        "prompt_tokens_details": {"cached_tokens": use.read},
+        "total_tokens": use.prompt + use.output}}
 
 
-def _finish(reply):
-    return "length" if reply.cut else "tool_calls" if reply.calls else "stop"
-
-
-def _call(call, name=None, arguments=None, index=0):
-    function = {"name": name, "arguments": arguments}
-    made = {"id": call, "index": index, "type": "function" if call else None,
-            "function": {k: v for k, v in function.items() if v is not None}}
-    return {"content": None, "tool_calls": [
-        {k: v for k, v in made.items() if v is not None}]}
+def _call(index, call="", name="", raw=None):
+    made = {"index": index, "function": {}}
+    made.update({"id": call, "type": "function"} if call else {})
+    made["function"].update({"name": name} if name else {})
+    made["function"].update({} if raw is None else {"arguments": raw})
+    return {"content": None, "tool_calls": [made]}
 
 
 def _gpt_chunks(reply):
     yield {"choices": [], "created": 0, "id": "", "prompt_filter_results": [
         {"content_filter_results": SAFE, "prompt_index": 0}]}
-    yield {"delta": {"content": "", "role": "assistant"}, "content_filter_results": SAFE}
+    yield {"delta": {"content": "", "role": "assistant"},
+           "content_filter_results": SAFE}
     for text in thirds(reply.text):
         yield {"delta": {"content": text}, "content_filter_results": {}}
     for index, (call, name, raw) in enumerate(reply.calls):
-        yield {"delta": {"role": "assistant", **_call(call, name, "", index)}}
-        for text in thirds(raw):
-            yield {"delta": _call(None, None, text, index)}
-    yield {"delta": {"content": None}, "finish_reason": _finish(reply)}, chat_usage(reply)
+        yield {"delta": {"role": "assistant", **_call(index, call, name, "")}}
+        yield from ({"delta": _call(index, raw=text)} for text in thirds(raw))
 
 
 def _claude_chunks(reply):
     for text in thirds(reply.text):
         yield {"delta": {"content": text, "role": "assistant"}}
     for call, name, raw in reply.calls:  # parallel calls share index 0
-        yield {"delta": {"role": "assistant", **_call(call, name)}}
-        for text in ("", raw):
-            yield {"delta": _call(None, None, text)}
-    yield {"delta": {"content": None}, "finish_reason": _finish(reply)}, chat_usage(reply)
+        yield {"delta": {"role": "assistant", **_call(0, call, name)}}
+        yield from ({"delta": _call(0, raw=text)} for text in ("", raw))
 
 
 def _gemini_chunks(reply):
-    zeros = {"usage": {"completion_tokens": 0, "prompt_tokens": 0, "total_tokens": 0,
-                       "prompt_tokens_details": {"cached_tokens": 0},
-                       "reasoning_tokens": 0}}
     for text in thirds("Let me see."):
-        yield {"delta": {"reasoning_text": text, "role": "assistant"}}, zeros
+        yield {"delta": {"reasoning_text": text, "role": "assistant"}, **ZEROS}
     for text in thirds(reply.text):
-        yield {"delta": {"content": text, "role": "assistant"}}, zeros
-    delta = {"content": None, "role": "assistant", "tool_calls": [
-        _call(call, name, raw, at)["tool_calls"][0]
-        for at, (call, name, raw) in enumerate(reply.calls)]}
-    if not reply.calls:
-        del delta["tool_calls"]
-    else:
-        delta["reasoning_opaque"] = reply.signature
-    yield {"delta": delta, "finish_reason": _finish(reply)}, zeros
-    yield {"choices": [], **chat_usage(reply)}
+        yield {"delta": {"content": text, "role": "assistant"}, **ZEROS}
+
+
+def _last_chunks(reply):
+    """Gemini tells all calls in the finishing chunk and the usage after it."""
+    end = {"delta": {"content": None},
+           "finish_reason": reply.ending("length", "tool_calls", "stop")}
+    if not reply.model.startswith("gemini"):
+        return [{**end, **_chat_usage(reply)}]
+    if reply.calls:
+        end["delta"].update(reasoning_opaque=reply.signature, tool_calls=[
+            _call(at, *call)["tool_calls"][0] for at, call in enumerate(reply.calls)])
+    return [{**end, **ZEROS}, {"choices": [], **_chat_usage(reply)}]
 
 
 def chat_stream(reply):
     """The events of /chat/completions, each vendor with its own habits."""
-    vendor = reply.model.split("-")[0]
-    chunks = {"claude": _claude_chunks, "gemini": _gemini_chunks}.get(vendor, _gpt_chunks)
-    made = []
-    for chunk in chunks(reply):
-        choice, more = chunk if isinstance(chunk, tuple) else (chunk, {})
-        if "choices" not in choice:
-            choice = {"choices": [{"index": 0, **choice}]}
-        made.append(data({"created": 1790000001, "id": reply.id, "model": reply.model,
-                          **choice, **more}))
-    return made + [b"data: [DONE]\n\n"]
+    chunks = {"claude": _claude_chunks, "gemini": _gemini_chunks}.get(
+        reply.model.partition("-")[0], _gpt_chunks)
+    events = []
+    for chunk in [*chunks(reply), *_last_chunks(reply)]:
+        made = {"created": 1790000001, "id": reply.id, "model": reply.model}
+        made.update((key, chunk.pop(key)) for key in ("usage", "copilot_usage")
+                    if key in chunk)
+        made.update(chunk if "choices" in chunk else {
+            "choices": [{"index": 0, **chunk}]})
+        events.append(data(made))
+    return events + [b"data: [DONE]\n\n"]
 
 
 def chat_reply(reply):
@@ -854,29 +856,30 @@ def chat_reply(reply):
     calls = {"role": "assistant", "tool_calls": [
         {"id": call, "type": "function", "function": {"name": name, "arguments": raw}}
         for call, name, raw in reply.calls]}
-    if reply.model.startswith("claude"):
-        messages = ([text] if reply.text else []) + ([calls] if reply.calls else [])
-        choices = [{"message": m, "finish_reason": _finish(reply)} for m in messages]
-    else:
-        choices = [{"index": 0, "message": {**text, **(calls if reply.calls else {})},
-                    "finish_reason": _finish(reply)}]
-    return {"choices": choices, "created": 1790000003, "id": reply.id,
-            "model": reply.model, **chat_usage(reply)}
+    said = [text] * bool(reply.text) + [calls] * bool(reply.calls)
+    if not reply.model.startswith("claude"):
+        said = [{**calls, **text} if reply.calls else text]
+    end = {"finish_reason": reply.ending("length", "tool_calls", "stop")}
+    return {"choices": [{"message": message, **end} for message in said],
+            "id": reply.id, "created": 1790000003, "model": reply.model,
+            **_chat_usage(reply)}
 
 
-def _items(reply, summary):
+def _items(reply):
     if reply.signature:
         yield {"type": "reasoning", "encrypted_content": reply.signature, "summary": [
-            {"type": "summary_text", "text": "Looking at it."}] if summary else []}
+            {"type": "summary_text", "text": "Looking at it."}]
+            if reply.body["reasoning"].get("summary") else []}
     notes = []
     if reply.searched:
         yield {"type": "web_search_call", "status": "completed",
                "action": {"type": "search", "query": reply.searched}}
-        notes = [{"type": "url_citation", "start_index": 0, "end_index": len(reply.text),
-                  "url": "https://example.com/found", "title": "Found"}]
+        notes = [{"type": "url_citation", "url": "https://example.com/found",
+                  "title": "Found", "start_index": 0, "end_index": len(reply.text)}]
     if reply.text:
-        yield {"type": "message", "role": "assistant", "status": "completed", "content": [
-            {"type": "output_text", "text": reply.text, "annotations": notes}]}
+        yield {"type": "message", "role": "assistant", "status": "completed",
+               "content": [{"type": "output_text", "text": reply.text,
+                            "annotations": notes}]}
     for call, name, raw in reply.calls:
         yield {"type": "function_call", "status": "completed", "call_id": call,
                "name": name, "arguments": raw}
@@ -888,67 +891,80 @@ EMPTY_ITEM = {"reasoning": {"summary": []}, "message": {"content": []},
 
 def _item_events(item):
     """(kind, fields) between output_item.added and output_item.done."""
-    if item["type"] == "reasoning":
-        for part in item["summary"]:
-            yield "reasoning_summary_part.added", {"summary_index": 0, "part": {
-                **part, "text": ""}}
-            for text in thirds(part["text"]):
-                yield "reasoning_summary_text.delta", {"summary_index": 0, "delta": text}
-            yield "reasoning_summary_text.done", {"summary_index": 0, "text": part["text"]}
-            yield "reasoning_summary_part.done", {"summary_index": 0, "part": part}
-    elif item["type"] == "web_search_call":
-        for step in ("in_progress", "searching", "completed"):
-            yield "web_search_call." + step, {}
+    if item["type"] == "web_search_call":
+        yield from (("web_search_call." + step, {})
+                    for step in ("in_progress", "searching", "completed"))
     elif item["type"] == "function_call":
-        for text in thirds(item["arguments"]):
-            yield "function_call_arguments.delta", {"delta": text}
-        yield "function_call_arguments.done", {"arguments": item["arguments"]}
+        yield from _told("function_call_arguments", {}, "arguments", item["arguments"])
+    elif item["type"] == "reasoning":
+        for part in item["summary"]:
+            at = {"summary_index": 0}
+            yield "reasoning_summary_part.added", {**at, "part": {**part, "text": ""}}
+            yield from _told("reasoning_summary_text", at, "text", part["text"])
+            yield "reasoning_summary_part.done", {**at, "part": part}
     else:
         part, at = item["content"][0], {"content_index": 0}
-        yield "content_part.added", {**at, "part": {**part, "text": "", "annotations": []}}
-        for text in thirds(part["text"]):
-            yield "output_text.delta", {**at, "delta": text, "logprobs": []}
+        yield "content_part.added", {
+            **at, "part": {**part, "text": "", "annotations": []}}
+        yield from _told("output_text", {**at, "logprobs": []}, "text", part["text"])
         for number, note in enumerate(part["annotations"]):
             yield "output_text.annotation.added", {
                 **at, "annotation_index": number, "annotation": note}
-        yield "output_text.done", {**at, "text": part["text"], "logprobs": []}
         yield "content_part.done", {**at, "part": part}
 
 
-def responses_reply(reply, body, fresh):
-    """The response object; `fresh()` is a new opaque id, as Copilot makes at every use."""
-    summary = (body.get("reasoning") or {}).get("summary")
-    use = {"input_tokens": reply.use.prompt, "output_tokens": reply.use.output,
-           "input_tokens_details": {"cached_tokens": reply.use.read},
-           "output_tokens_details": {"reasoning_tokens": 0},
-           "total_tokens": reply.use.prompt + reply.use.output}
-    return {"id": fresh(), "object": "response", "created_at": 1790000004, "error": None,
-            "status": "incomplete" if reply.cut else "completed", "model": reply.model,
-            "incomplete_details": {"reason": "max_output_tokens"} if reply.cut else None,
-            "output": [{"id": fresh(), **item} for item in _items(reply, summary)],
+def _told(kind, at, key, text):
+    yield from ((kind + ".delta", {**at, "delta": piece}) for piece in thirds(text))
+    yield kind + ".done", {**at, key: text}
+
+
+def responses_reply(reply):
+    """The response object of /responses."""
+    use, body, fresh = reply.use, reply.body, reply.fresh
+    cut = {"reason": "max_output_tokens"} if reply.cut else None
+    return {"id": fresh(), "object": "response", "created_at": 1790000004,
+            "status": "incomplete" if cut else "completed", "incomplete_details": cut,
+            "error": None, "model": reply.model,
+            "output": [{"id": fresh(), **item} for item in _items(reply)],
             "instructions": body.get("instructions"), "tools": body.get("tools", []),
             "tool_choice": "auto", "parallel_tool_calls": True, "metadata": {},
-            "store": False, "usage": use}
+            "store": False, "usage": {
+                "input_tokens": use.prompt, "output_tokens": use.output,
+                "input_tokens_details": {"cached_tokens": use.read},
+                "output_tokens_details": {"reasoning_tokens": 0},
+                "total_tokens": use.prompt + use.output}}
 
 
-def responses_stream(reply, body, fresh):
-    """The events of /responses: ids differ in every one, the frames repeat all tools."""
-    full = responses_reply(reply, body, fresh)
+def responses_stream(reply):
+    """The events of /responses: an id differs in each, frames repeat all tools."""
+    full, fresh = responses_reply(reply), reply.fresh
     begun = {**full, "status": "in_progress", "output": [], "usage": None,
              "incomplete_details": None}
     events = [(kind, {"response": {**begun, "id": fresh()}})
               for kind in ("created", "in_progress")]
     for at, item in enumerate(full["output"]):
-        events.append(("output_item.added", {"item": {
-            **item, **EMPTY_ITEM[item["type"]], "id": fresh(), "status": "in_progress"},
-            "output_index": at}))
+        events.append(("output_item.added", {"output_index": at, "item": {
+            **item, **EMPTY_ITEM[item["type"]], "id": fresh(),
+            "status": "in_progress"}}))
         events += [(kind, {"item_id": fresh(), "output_index": at, **fields})
                    for kind, fields in _item_events(item)]
-        events.append(("output_item.done", {"item": {**item, "id": fresh()},
-                                            "output_index": at}))
+        events.append(("output_item.done", {"output_index": at, "item": {
+            **item, "id": fresh()}}))
     events.append((full["status"], {"response": full, "copilot_usage": reply.cost}))
     return [data({"type": "response." + kind, "sequence_number": number, **fields},
                  "response." + kind) for number, (kind, fields) in enumerate(events)]
+
+
+WHOLE = {MESSAGES: messages_reply, CHAT: chat_reply, RESPONSES: responses_reply}
+STREAM = {MESSAGES: messages_stream, CHAT: chat_stream, RESPONSES: responses_stream}
+OVERFLOW = {  # UPSTREAM 15.2
+    MESSAGES: lambda n, most: backend("prompt is too long: %d tokens > %d maximum" % (
+        n, most), code="model_max_prompt_tokens_exceeded"),
+    CHAT: lambda n, most: gateway("prompt token count of %d exceeds the limit of %d" % (
+        n, most), "model_max_prompt_tokens_exceeded"),
+    RESPONSES: lambda n, most: gateway(
+        "Your input exceeds the context window of this model. Please adjust your input "
+        "and try again.")}
 
 
 # ============================================================================
@@ -960,7 +976,7 @@ SSE = {"content-type": "text/event-stream; charset=utf-8"}
 MARKER = re.compile(r"E2E:([A-Za-z0-9+/=]+):E2E")
 REQUEST = re.compile(rb"([A-Z]+) (/[!-~]*) HTTP/1\.1\r\n"
                      rb"((?:[!#-'*+.0-9A-Z^-z|~-]+:[ \t]*[ -~\t\x80-\xff]*\r\n)+)\r\n")
-# UPSTREAM 5.1: never forwarded.
+# UPSTREAM 5.1: never forwarded. The rest is what a careless copy would add.
 NEVER = re.compile(r"x-api-key|x-stainless-.*|transfer-encoding|expect|cookie|origin")
 
 
@@ -973,23 +989,22 @@ class Asked(NamedTuple):
     json: Any
 
     def header(self, name):
-        """The only value of a header, or None."""
-        values = [value for key, value in self.headers if key == name.lower()]
-        assert len(values) < 2, "%s sent %d times" % (name, len(values))
-        return values[0] if values else None
+        """The value of a header, or None."""
+        return dict(self.headers).get(name.lower())
 
 
 def heard(body):
     """The prompt as (role, text) pairs in order; a tool result is ("result", "")."""
     items = body.get("messages") or body.get("input") or body.get("prompt") or []
+    if isinstance(items, str):
+        items = [{"role": "user", "content": items}]
     said = []
-    for item in [{"role": "user", "content": items}] if isinstance(items, str) else items:
-        role = item.get("role", "")
-        if role == "tool" or item.get("type", "").endswith("_output"):
+    for item in items:
+        if item.get("role") == "tool" or item.get("type", "").endswith("_output"):
             said.append(("result", ""))
-        for part in blocks(item.get("content")):
-            said.append(("result", "") if part.get("type") == "tool_result" else
-                        (role, part.get("text", "")))
+        said += [("result", "") if part.get("type") == "tool_result" else
+                 (item.get("role", ""), part.get("text", ""))
+                 for part in blocks(item.get("content"))]
     return said
 
 
@@ -1003,12 +1018,50 @@ def weigh(obj):
     return sum(map(weigh, obj)) if isinstance(obj, list) else 0
 
 
+def prompt_parts(body):
+    """(part, carries a cache mark) in the order in which a prompt cache reads them."""
+    parts = [*(body.get("tools") or []), *blocks(body.get("system") or body.get(
+        "instructions"))]
+    for item in blocks(body.get("input")) + (body.get("messages") or []):
+        if "copilot_cache_control" in item or not isinstance(item.get("content"), list):
+            parts.append(item)
+        else:
+            parts += [{"role": item.get("role"), **block} for block in item["content"]]
+    marks = ("cache_control", "copilot_cache_control")
+    return [({key: value for key, value in part.items() if key not in marks},
+             any(part.get(mark) for mark in marks)) for part in parts]
+
+
+def in_schema(body, text):
+    """`text`, or an object of the JSON schema that the client asked for, as a title."""
+    for key, inner in (("output_config", "format"), ("response_format", "json_schema"),
+                       ("text", "format")):
+        asked = (body.get(key) or {}).get(inner) or {}
+        if asked.get("schema"):
+            names = asked["schema"].get("properties", {})
+            return json.dumps(dict.fromkeys(names, text))
+    return text
+
+
+def cost_of(entry, use):
+    """`copilot_usage` (UPSTREAM 6.2)."""
+    prices = entry["billing"]["token_prices"]["default"]
+    details = [{"token_type": kind, "token_count": count, "batch_size": 1000000,
+                "cost_per_batch": prices[price] * 10 ** 9} for kind, price, count in (
+                    ("input", "input_price", use.input),
+                    ("cache_read", "cache_price", use.read),
+                    ("cache_write", "cache_write_price", use.write),
+                    ("output", "output_price", use.output))]
+    return {"token_details": details, "total_nano_aiu": sum(
+        one["token_count"] * one["cost_per_batch"] // 1000000 for one in details)}
+
+
 class FakeUpstream:
     """GitHub and Copilot on one port of 127.0.0.1.
 
-    `script[method, path]` holds answers to give first, in order: (status, headers, pieces)
-    with pieces of bytes, seconds, an asyncio.Event to wait for, RESET, CLOSE or HANG; None
-    is the default behaviour once. Chunked unless the headers say otherwise
+    `script[method, path]` holds answers to give first, in order: (status, headers,
+    pieces) with pieces of bytes, seconds, an asyncio.Event to wait for, RESET, CLOSE or
+    HANG; None is the default behaviour once. Chunked unless the headers say otherwise
     (`content-length: auto` counts; `connection: close` alone ends by closing).
     """
 
@@ -1017,24 +1070,22 @@ class FakeUpstream:
         self.requests: List[Asked] = []
         self.faults: List[str] = []      # what a proxy must not send, though it works
         self.gone: List[float] = []      # when a client left in the middle of an answer
-        self.mints: List[str] = []
-        self.initiators: List[Optional[str]] = []
-        self.billed = collections.defaultdict(lambda: {"requests": 0, "tokens": 0,
-                                                       "nano": 0})
+        self.mints: List[str] = []       # the Copilot tokens given out
+        self.initiators: List[Optional[str]] = []   # X-Initiator of each model request
+        # model -> requests, tokens, nano
+        self.billed: Dict[str, Any] = collections.defaultdict(collections.Counter)
         self.connections = self.open = 0
         self.models = _catalogue()
         self.github_tokens, self.tokens = {"ghu_test"}, set()
         self.token_fields: Dict[str, Any] = {}      # overrides of the token reply
-        self.device = ["authorization_pending"]     # polls to answer before success
+        self.device: List[Any] = ["authorization_pending"]  # polls before the success
         self.interval = 0
         self.cut = 0       # cut streams in pieces of this many bytes
-        self.pause = 0.0   # seconds between the pieces of a default answer
-        self._failed: Dict[str, int] = collections.Counter()
-        self._cached: Dict[str, Dict[int, float]] = collections.defaultdict(dict)
+        self.pause = 0.0   # seconds between the pieces of a default stream
+        self._failed = collections.Counter()
+        self._cached: Dict[str, Dict[int, int]] = collections.defaultdict(dict)
         self._opaque: Dict[str, str] = {}
-        self._signed: set = set()
-        self._tasks: set = set()
-        self._number = 0
+        self._signed, self._tasks, self._number, self._code = set(), set(), 0, ""
 
     async def __aenter__(self):
         self._server = await asyncio.start_server(
@@ -1047,7 +1098,7 @@ class FakeUpstream:
         self._server.close()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*list(self._tasks), return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         assert kind or not self.faults, self.faults
 
     def asked(self, path):
@@ -1074,7 +1125,7 @@ class FakeUpstream:
                 request = await self._read(coming.result(), reader)
                 coming = asyncio.ensure_future(_first_byte(reader))
                 sending = asyncio.ensure_future(self._send(request, writer))
-                await asyncio.wait({coming, sending}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({coming, sending}, return_when="FIRST_COMPLETED")
                 if not sending.done() and not coming.result():
                     self.gone.append(time.monotonic())
                     break
@@ -1100,33 +1151,39 @@ class FakeUpstream:
             line.partition(":") for line in fields.split("\r\n")[:-1])]
         names = [name for name, _ in headers]
         self.faults += ["%s was sent" % name for name in names if NEVER.fullmatch(name)]
-        self.faults += ["%s was sent twice" % n for n in set(names) if names.count(n) > 1]
+        self.faults += ["%s was sent twice" % name for name in set(names)
+                        if names.count(name) > 1]
         if ("host", "127.0.0.1:%d" % self.port) not in headers:
             self.faults.append("wrong Host")
-        size = int(dict(headers).get("content-length", 0))
-        body = await reader.readexactly(size)
+        body = await reader.readexactly(int(dict(headers).get("content-length", 0)))
         try:
             parsed = json.loads(body)
         except ValueError:
             parsed = dict(urllib.parse.parse_qsl(body.decode("latin-1")))
-        self.requests.append(Asked(method, target.partition("?")[0], headers, body, parsed))
+        path = target.partition("?")[0]
+        self.requests.append(Asked(method, path, headers, body, parsed))
         return self.requests[-1]
 
     async def _send(self, request, writer):
         status, headers, pieces = self.answer(request)
-        headers = dict(headers)
+        headers = {"x-github-request-id": "FA4E:%d" % len(self.requests),
+                   **dict(headers)}
         if headers.get("content-length") == "auto":
             headers["content-length"] = sum(map(len, pieces))
         chunked = not {"content-length", "connection"} & set(headers)
         if chunked:
             headers["transfer-encoding"] = "chunked"
-        headers["x-github-request-id"] = "FA4E:%d" % len(self.requests)
         writer.write(("HTTP/1.1 %d %s\r\n%s\r\n" % (
             status, http_client.responses.get(status, ""), "".join(
                 "%s: %s\r\n" % pair for pair in headers.items()))).encode("latin-1"))
         for piece in pieces:
+            await writer.drain()
             if piece in (RESET, CLOSE):
-                return await _end_badly(writer, piece)
+                if piece == RESET:
+                    writer.get_extra_info("socket").setsockopt(
+                        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    writer.transport.abort()
+                return False
             await self._piece(piece, writer, chunked)
         if chunked:
             writer.write(b"0\r\n\r\n")
@@ -1134,7 +1191,6 @@ class FakeUpstream:
         return "connection" not in headers and request.header("connection") != "close"
 
     async def _piece(self, piece, writer, chunked):
-        await writer.drain()
         if isinstance(piece, (int, float)):
             await asyncio.sleep(piece)
         elif piece == HANG or isinstance(piece, asyncio.Event):
@@ -1146,15 +1202,14 @@ class FakeUpstream:
 
     def answer(self, request):
         """The (status, headers, pieces) for a request."""
-        path = request.path
-        if path in (MESSAGES, CHAT, RESPONSES):
+        if request.path in STREAM:
             self.initiators.append(request.header("x-initiator"))
-        script = self.script[request.method, path]
+        script = self.script[request.method, request.path]
         scripted = script.pop(0) if script else None
         if scripted is not None:
             return scripted
         for method, pattern, name in ROUTES:
-            if method == request.method and re.fullmatch(pattern, path):
+            if method == request.method and re.fullmatch(pattern, request.path):
                 return self._default(request, name)
         return whole(404, "404 page not found\n", "text/plain")
 
@@ -1165,24 +1220,23 @@ class FakeUpstream:
             return getattr(self, name)(request)
         except Refused as no:
             return no.answer
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as exc:
+        except (AttributeError, LookupError, TypeError, ValueError) as exc:
             # The rules take the documented shape for granted, as Go's decoder does.
             self.faults.append("malformed %s: %r" % (request.path, exc))
             return gateway("failed to parse request", "").answer
 
     def _admit(self, request):
         """UPSTREAM 5.1 and 15.2: the headers without which nothing goes."""
-        given, editor = request.header("authorization"), request.header("editor-version")
+        given = request.header("authorization")
+        editor = request.header("editor-version")
         if not given:
             raise Refused(400, "bad request: missing Authorization header\n")
-        if not editor:
-            raise Refused(400, "bad request: missing Editor-Version header for IDE auth\n")
-        if not re.fullmatch(r"(vscode|Neovim|Zed)/\S+", editor):
-            raise Refused(400, "bad request: unknown Editor-Version header for IDE auth\n")
+        if not editor or not re.fullmatch(r"(vscode|Neovim|Zed)/\S+", editor):
+            raise Refused(400, "bad request: %s Editor-Version header for IDE auth\n"
+                          % ("unknown" if editor else "missing"))
         if given[:7] != "Bearer " or given[7:] not in self.tokens:
             raise Refused(401, "unauthorized: token expired\n")
-        if request.method == "POST" and request.header(
-                "content-type") != "application/json":
+        if request.body and request.header("content-type") != "application/json":
             self.faults.append("%s without content-type JSON" % request.path)
 
     def _github_code(self, request):
@@ -1198,12 +1252,11 @@ class FakeUpstream:
         elif asked.get("device_code") != self._code:
             said = "incorrect_device_code"
         else:
-            said = self.device.pop(0) if self.device else "ghu_device"
-        if said == "ghu_device":
-            self.github_tokens.add(said)
-            said = {"access_token": said, "token_type": "bearer", "scope": ""}
-        elif isinstance(said, str):
+            said = self.device.pop(0) if self.device else {
+                "access_token": "ghu_device", "token_type": "bearer", "scope": ""}
+        if isinstance(said, str):
             said = {"error": said, "error_description": "The " + said.replace("_", " ")}
+        self.github_tokens.add(said.get("access_token"))
         return whole(200, said)
 
     def _github_admit(self, request):
@@ -1211,8 +1264,7 @@ class FakeUpstream:
         if scheme.lower() not in ("token", "bearer") or token not in self.github_tokens:
             raise Refused(401, {"message": "Bad credentials", "status": "401"},
                           "application/json")
-        if not re.match("(GitHubCopilot|GithubCopilot|vscode)",
-                        request.header("user-agent") or ""):
+        if not re.match("GitHubCopilot|vscode", request.header("user-agent") or ""):
             raise Refused(403, {"message": "Resource not accessible by integration",
                                 "error_details": {"notification_id": "go_http_client",
                                                   "message": "Upgrade your client."}},
@@ -1220,40 +1272,40 @@ class FakeUpstream:
 
     def _github_token(self, request):
         self._github_admit(request)
-        now = int(time.time())
-        token = "tid=fake%d;exp=%d;sku=plus_monthly_subscriber_quota;chat=1:mac" % (
-            len(self.mints), now + 1800)
-        self.mints.append(token)
-        self.tokens.add(token)
+        ends, sku = int(time.time()) + 1800, "plus_monthly_subscriber_quota"
+        self.mints.append("tid=fake%d;exp=%d;sku=%s;chat=1:mac" % (
+            len(self.mints), ends, sku))
+        self.tokens.add(self.mints[-1])
         return whole(200, {
-            "token": token, "expires_at": now + 1800, "refresh_in": 1500,
-            "sku": "plus_monthly_subscriber_quota", "individual": True,
+            "token": self.mints[-1], "expires_at": ends, "refresh_in": 1500, "sku": sku,
             "endpoints": {"api": self.url, "proxy": self.url, "telemetry": self.url},
-            "limited_user_quotas": None, "user_notification": None, **self.token_fields})
+            "limited_user_quotas": None, **self.token_fields})
 
     def _github_user(self, request):
         self._github_admit(request)
         return whole(200, {**USER, "endpoints": {"api": self.url}})
 
-    def _catalogue(self, request):
+    def _models(self, request):
         return whole(200, {"object": "list", "data": self.models})
 
     def _one_model(self, request):
-        return whole(200, self._entry(request.path.split("/")[2]))
+        return whole(200, self._find(request.path.split("/")[2]))
 
     def _policy(self, request):
-        entry = next(e for e in self.models if e["id"] == request.path.split("/")[2])
-        entry["policy"]["state"] = "enabled"
+        for entry in self.models:
+            if entry["id"] == request.path.split("/")[2]:
+                entry["policy"]["state"] = "enabled"
         return whole(200, {})
 
     def _ping(self, request):
         return whole(200, {})
 
-    def _entry(self, name, path=""):
+    def _find(self, name, path=""):
         for entry in self.models:
-            names = [entry["id"]] + ([str(entry["id"]).replace(".", "-")] if path.startswith(
-                MESSAGES) else [])
-            if name in names and (entry.get("policy") or {}).get("state") != "disabled":
+            names = [entry["id"]]
+            if path[:12] == MESSAGES:  # takes both spellings (UPSTREAM 8)
+                names.append(str(entry["id"]).replace(".", "-"))
+            if name in names and entry.get("policy", {}).get("state") != "disabled":
                 return entry
         raise gateway("The requested model is not supported.", "model_not_supported",
                       param="model", type="invalid_request_error")
@@ -1262,26 +1314,23 @@ class FakeUpstream:
 
     def _embeddings(self, request):
         body = request.json
-        if self._entry(body["model"])["capabilities"]["type"] != "embeddings" or not \
-                isinstance(body.get("input"), list):
+        if self._find(body["model"]) != EMBEDDER or not isinstance(body["input"], list):
             raise gateway("input must be an array of strings")
-        return whole(200, {"data": [
-            {"embedding": [0.25] * body.get("dimensions", 4), "index": at}
-            for at in range(len(body["input"]))], "usage": {
-                "prompt_tokens": 1, "total_tokens": 1}})
+        return whole(200, {
+            "data": [{"embedding": [0.25] * body.get("dimensions", 4), "index": at}
+                     for at in range(len(body["input"]))],
+            "usage": {"prompt_tokens": 1, "total_tokens": 1}})
 
     def _completion(self, request):
-        text = self.decide(request.json)[0]
+        said = [(text, None) for text in thirds(self.decide(request.json)[0])]
         return 200, SSE, [data({"id": "cmpl-1", "choices": [
-            {"text": piece, "index": 0, "finish_reason": None}]}) for piece in thirds(
-                text)] + [data({"id": "cmpl-1", "choices": [
-                    {"text": "", "index": 0, "finish_reason": "stop"}]}),
-                    b"data: [DONE]\n\n"]
+            {"text": text, "index": 0, "finish_reason": why}]})
+            for text, why in said + [("", "stop")]] + [b"data: [DONE]\n\n"]
 
     def _count_tokens(self, request):
         self._betas(request)
-        entry = self._entry(request.json.get("model"), MESSAGES)
-        if entry["capabilities"]["type"] == "embeddings":
+        entry = self._find(request.json.get("model"), MESSAGES)
+        if entry is EMBEDDER:
             raise self._wrong_endpoint(entry, request.path)
         return whole(200, {"input_tokens": max(1, self.weigh(request.json))})
 
@@ -1302,81 +1351,67 @@ class FakeUpstream:
 
     def refuse(self, request, entry):
         """Everything that the real service refuses before the model sees it."""
-        body, path, betas = request.json, request.path, self._betas(request)
+        body, betas = request.json, self._betas(request)
         vision = request.header("copilot-vision-request")
-        if has_image(body) and vision != "true":
+        if vision != "true" and has_image(body):
             raise gateway("missing required Copilot-Vision-Request header for vision "
                           "requests", "")
-        if vision and not re.search(rb'"(image|image_url|input_image|document)"',
-                                    request.body):
+        if vision and not re.search(rb'image|"document"', request.body):
             self.faults.append("Copilot-Vision-Request without an image")
-        refuse_body(path, body, entry, betas)
-        self._refuse_secrets(body, entry)
-        tokens, most = self.weigh(body), entry["capabilities"]["limits"][
-            "max_prompt_tokens"]
-        if tokens > most:
-            raise OVERFLOW[path](tokens, most)
-
-    def _refuse_secrets(self, body, entry):
+        refuse_body(request.path, body, entry, betas)
         for path, obj in walk(body.get("messages")):
             if obj.get("type") == "thinking" and obj["signature"] not in self._signed:
                 raise backend("%s: Invalid `signature` in `thinking` block" % path)
-            calls = [c["id"] for c in obj.get("tool_calls") or []]
-            if entry["vendor"] == "Google" and calls and self._opaque.get(
-                    calls[0], obj.get("reasoning_opaque")) != obj.get("reasoning_opaque"):
+            call = (obj.get("tool_calls") or [{}])[0].get("id")
+            if self._opaque.get(call, obj.get("reasoning_opaque")) != obj.get(
+                    "reasoning_opaque"):
                 raise gateway("function call is missing its reasoning_opaque")
+        tokens, limits = self.weigh(body), entry["capabilities"]["limits"]
+        if tokens > limits["max_prompt_tokens"]:
+            raise OVERFLOW[request.path](tokens, limits["max_prompt_tokens"])
 
     def _infer(self, request):
         body, path = request.json, request.path
-        if not isinstance(body, dict) or not request.body.startswith(b"{"):
-            raise gateway("failed to parse request", "")
-        entry = self._entry(body.get("model"), path)
-        if path not in (entry.get("supported_endpoints") or [CHAT]) or entry[
-                "capabilities"]["type"] != "chat":
+        entry = self._find(body["model"], path)
+        if entry is EMBEDDER or path not in entry.get("supported_endpoints", [CHAT]):
             raise self._wrong_endpoint(entry, path)
         self.refuse(request, entry)
         reply = self._reply(path, body, entry)
-        bill = self.billed[entry["id"]]
-        for key, value in (("requests", 1), ("tokens", reply.use.prompt + reply.use.output),
-                           ("nano", reply.cost["total_nano_aiu"])):
-            bill[key] += value
-        more = () if path in (MESSAGES, CHAT) else (body, self.fresh)
+        self.billed[entry["id"]].update(
+            requests=1, tokens=reply.use.prompt + reply.use.output,
+            nano=reply.cost["total_nano_aiu"])
         if not body.get("stream"):
-            return whole(200, {"copilot_usage": reply.cost, **WHOLE[path](reply, *more)})
-        events = STREAM[path](reply, *more)
+            return whole(200, {"copilot_usage": reply.cost, **WHOLE[path](reply)})
+        events = STREAM[path](reply)
         if self.cut:
             raw = b"".join(events)
             events = [raw[at:at + self.cut] for at in range(0, len(raw), self.cut)]
-        pauses = ([event, self.pause] for event in events)
-        return 200, SSE, sum(pauses, []) if self.pause else events
+        return 200, SSE, [piece for event in events for piece in (event, self.pause)
+                          if piece]
 
     def _reply(self, path, body, entry):
-        text, calls, searched = self.decide(body)
-        thinks = (body.get("thinking") or {}).get("type") in ("enabled", "adaptive") or \
-            body.get("reasoning") or (entry["vendor"] == "Google" and calls)
-        prefix = {MESSAGES: "toolu_", RESPONSES: "call_"}.get(
-            path, "tooluse_" if entry["vendor"] == "Anthropic" else "call_")
-        made = []
-        for call in calls:
-            self._number += 1
-            made.append((prefix + "%06d" % self._number, call["name"],
-                         json.dumps(call["input"], ensure_ascii=False)))
+        text, wanted, searched = self.decide(body)
+        google, claude = entry["vendor"] == "Google", entry["vendor"] == "Anthropic"
+        prefix = "toolu_" if path == MESSAGES else "tooluse_" if claude else "call_"
+        calls = [("%s%s" % (prefix, self.fresh()[-8:].strip("=")), call["name"],
+                  json.dumps(call["input"], ensure_ascii=False)) for call in wanted]
+        thinks = google or body.get("reasoning") or (
+            body.get("thinking") or {}).get("type") in ("enabled", "adaptive")
         signature = "Eq" + self.fresh() if thinks else ""
         self._signed.add(signature)
-        self._opaque.update({call: signature for call, _, _ in made if signature})
-        most = body.get("max_tokens") or body.get("max_output_tokens") or body.get(
-            "max_completion_tokens") or 1 << 30
-        cut = len(text) > 4 * most
-        text = text[:4 * most]
-        output = 1 + (len(text) + sum(len(raw) for _, _, raw in made)) // 4
+        self._opaque.update({call: signature for call, _, _ in calls if google})
+        most = 4 * (body.get("max_tokens") or body.get("max_output_tokens") or body.get(
+            "max_completion_tokens") or 1 << 30)
+        output = 1 + (len(text[:most]) + sum(len(raw) for _, _, raw in calls)) // 4
         use = self._use(body, entry, output)
-        haiku = "I thought." if thinks and "haiku" in entry["id"] else ""
-        return Reply("msg_%06d" % len(self.requests), entry["id"], text, made, use,
-                     _cost(entry, use), signature, haiku, cut, searched)
+        return Reply("msg_%06d" % len(self.requests), entry["id"], text[:most], calls,
+                     use, cost_of(entry, use), signature, len(text) > most, searched,
+                     body, self.fresh)
 
     def _use(self, body, entry, output):
-        """Tokens with a prompt cache: Claude's follows the marks, the others' is silent."""
-        seen, total, key, read, keep, fresh = self._cached[entry["id"]], 0.0, 0, 0, 0, {}
+        """Tokens with a prompt cache: Claude's follows the marks, others need none."""
+        total, key, read, keep = 0.0, 0, 0, 0
+        seen, fresh = self._cached[entry["id"]], {}
         claude = entry["vendor"] == "Anthropic"
         for part, marked in prompt_parts(body):
             total += weigh(part)
@@ -1391,24 +1426,24 @@ class FakeUpstream:
     def decide(self, body):
         """The rule of shared/e2e/README.md: (text, calls, web search query)."""
         said = heard(body)
+        tools = [tool.get("function") or tool for tool in body.get("tools") or []]
+        names = {tool.get("name") for tool in tools}
         marks = [(at, found) for at, (role, text) in enumerate(said) if role == "user"
                  for found in MARKER.findall(text)]
-        tools = [t.get("function") or t for t in body.get("tools") or []]
-        names = {tool.get("name") for tool in tools}
         if not marks:
             web = any(t.get("type", "").startswith("web_search") for t in tools)
             text, calls = self.plain(said, names)
-            return _as_schema(body, text), calls, said[-1][1][-80:] if web else ""
+            return in_schema(body, text), calls, said[-1][1][-80:] if web else ""
         at, spec = marks[-1][0], json.loads(base64.b64decode(marks[-1][1]))
         fails, used = spec.get("fail", []), self._failed[spec["id"]]
         if used < len(fails):
             self._failed[spec["id"]] += 1
             raise Refused(fails[used]["status"], fails[used].get("body", ""),
                           "application/json", **fails[used].get("headers", {}))
-        answered = any(role == "result" for role, _ in said[at:])
-        if spec["calls"] and not answered and names >= {c["name"] for c in spec["calls"]}:
+        wanted = {call["name"] for call in spec["calls"]}
+        if wanted and names >= wanted and ("result", "") not in said[at:]:
             return "", spec["calls"], ""
-        return _as_schema(body, spec["final"]), [], ""
+        return in_schema(body, spec["final"]), [], ""
 
     def plain(self, said, names):
         """(text, calls) for a prompt without a marker; the try-out mode says more."""
@@ -1422,84 +1457,20 @@ async def _first_byte(reader):
         return b""
 
 
-async def _end_badly(writer, piece):
-    await writer.drain()
-    if piece == RESET:
-        writer.get_extra_info("socket").setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        writer.transport.abort()
-    return False
-
-
-def _as_schema(body, text):
-    """`text`, or an object of the JSON schema that the client asked for."""
-    asked = [(body.get(key) or {}).get(inner) or {} for key, inner in (
-        ("output_config", "format"), ("response_format", "json_schema"),
-        ("text", "format"))]
-    for schema in (one["schema"] for one in asked if one.get("schema")):
-        return json.dumps({name: text for name in schema.get("properties", {})})
-    return text
-
-
-def _cost(entry, use):
-    prices = entry["billing"]["token_prices"]["default"]
-    kinds = (("input", "input_price"), ("output", "output_price"),
-             ("cache_read", "cache_price"), ("cache_write", "cache_write_price"))
-    details = [{"token_type": kind, "token_count": number, "batch_size": 1000000,
-                "cost_per_batch": prices[price] * 10 ** 9}
-               for (kind, price), number in zip(kinds, use)]
-    return {"token_details": details, "total_nano_aiu": sum(
-        one["token_count"] * one["cost_per_batch"] // 1000000 for one in details)}
-
-
-def prompt_parts(body):
-    """(part, carries a cache mark) in the order in which a prompt cache reads them."""
-    for tool in body.get("tools") or []:
-        yield tool, False
-    for block in blocks(body.get("system") or body.get("instructions")):
-        yield from _unmarked(block)
-    for item in blocks(body.get("input")) + (body.get("messages") or []):
-        inner = item.get("content")
-        if "copilot_cache_control" in item or not isinstance(inner, list):
-            yield from _unmarked(item)
-            continue
-        for block in inner:
-            yield from _unmarked({"role": item.get("role"), **block})
-
-
-def _unmarked(part):
-    marks = ("cache_control", "copilot_cache_control")
-    yield ({key: value for key, value in part.items() if key not in marks},
-           any(part.get(mark) for mark in marks))
-
-
-WHOLE = {MESSAGES: messages_reply, CHAT: chat_reply, RESPONSES: responses_reply}
-STREAM = {MESSAGES: messages_stream, CHAT: chat_stream, RESPONSES: responses_stream}
-OVERFLOW = {  # UPSTREAM 15.2
-    MESSAGES: lambda n, most: backend("prompt is too long: %d tokens > %d maximum" % (
-        n, most), code="model_max_prompt_tokens_exceeded"),
-    CHAT: lambda n, most: gateway("prompt token count of %d exceeds the limit of %d" % (
-        n, most), "model_max_prompt_tokens_exceeded"),
-    RESPONSES: lambda n, most: gateway(
-        "Your input exceeds the context window of this model. Please adjust your input "
-        "and try again.")}
 ROUTES = (
     ("POST", "/login/device/code", "_github_code"),
     ("POST", "/login/oauth/access_token", "_github_poll"),
     ("GET", "/copilot_internal/v2/token", "_github_token"),
     ("GET", "/copilot_internal/user", "_github_user"),
-    ("GET", "/models", "_catalogue"), ("GET", "/models/[^/]+", "_one_model"),
-    ("POST", "/models/[^/]+/policy", "_policy"), ("GET", "/_ping", "_ping"),
+    ("GET", "/models", "_models"),
+    ("GET", "/models/[^/]+", "_one_model"),
+    ("POST", "/models/[^/]+/policy", "_policy"),
+    ("GET", "/_ping", "_ping"),
     ("POST", "/embeddings", "_embeddings"),
     ("POST", "/v1/engines/[^/]+/completions", "_completion"),
     ("POST", "/v1/messages/count_tokens", "_count_tokens"),
     ("POST", "/v1/messages|/chat/completions|/responses", "_infer"),
 )
-
-
-# ============================================================================
-# The program whole
-# ============================================================================
 
 
 class Proxy:
@@ -1541,7 +1512,7 @@ SOURCE = pathlib.Path(cp.__file__).read_text("utf-8")
 TREE = ast.parse(SOURCE)
 LINES = SOURCE.splitlines()
 BANNER = re.compile(r"^# =+\n# (\d+)\. (.+)\n# =+$", re.MULTILINE)
-MAX_PRODUCT_LINES, MAX_TEST_LINES = 4600, 5600
+MAX_PRODUCT_LINES, MAX_TEST_LINES = 7500, 8400
 
 
 def rooms(text):
@@ -1652,7 +1623,7 @@ def test_house_charters_tell_what_a_room_uses():
 
 
 IMPURE = {"asyncio", "os", "socket", "ssl", "time", "random", "secrets", "tempfile",
-          "signal", "shutil", "sys", "subprocess", "open", "print"}
+          "signal", "shutil", "subprocess", "open", "print"}
 
 
 def test_house_waterline():
@@ -1705,8 +1676,9 @@ def test_house_imports_are_used():
 
 
 def test_house_why_comments():
-    comments = [l for l in LINES if re.match(r"\s*#(?! [=~])", l)]
-    assert 0.04 <= len(comments) / len(LINES) <= 0.2
+    comments = [t for t in tokenize.generate_tokens(io.StringIO(SOURCE).readline)
+                if t.type == tokenize.COMMENT and not re.match(r"# ?[=~-]", t.string)]
+    assert 0.06 <= len(comments) / len(LINES) <= 0.2
     public = [n for n in TREE.body if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef,
               ast.ClassDef)) and not n.name.startswith("_")]
     assert [n.name for n in public if not ast.get_docstring(n)] == []
@@ -2211,7 +2183,7 @@ LIMITS = [
     ("chunk over", chunked(b"%x\r\n" % (MAX + 1)), "413"),
     ("chunk 16 digits", chunked(b"f" * 16 + b"\r\n"), "413"),
     ("chunks over", chunked(b"1\r\nx\r\n%x\r\n" % MAX), "413"),
-    ("extension drip", chunked(b"1;aaaaaaaaaaaaaa\r\nx\r\n" * 1200), "400"),
+    ("extension drip", chunked(b"1;aaaaaaaaaaaaaa\r\nx\r\n" * 1200 + LAST[2:]), "400"),
     ("64 trailers", chunked(b"0\r\n" + b"A: b\r\n" * 64 + b"\r\n"), "ok"),
     ("65 trailers", chunked(b"0\r\n" + b"A: b\r\n" * 65 + b"\r\n"), "431"),
     ("trailers 16 KiB", chunked(b"0\r\n" + (b"A:" + b"b" * 4000 + b"\r\n") * 5), "431"),
@@ -2250,7 +2222,7 @@ HTTP_CASES = (
     + rows("host", lambda one: LINE + one + b"\r\n\r\n", BAD_HOSTS, "400")
     + rows("length", lambda one: put(b"Content-Length: " + one, b"hello"),
            BAD_LENGTHS, "400")
-    + rows("coding", lambda one: put(b"Transfer-Encoding: " + one, b"5\r\nhello" + LAST),
+    + rows("coding", lambda one: put(b"Transfer-Encoding: " + one, b"2\r\nhi" + LAST),
            BAD_CODINGS, "400")
     + rows("chunks", chunked, GOOD_CHUNKS, "ok:hello")
     + rows("chunks", chunked, BAD_CHUNKS, "400")
@@ -2318,7 +2290,7 @@ SAYS_CHUNKED, SAYS_CLOSE = b"Transfer-Encoding: chunked", b"Connection: close"
 RESPONSES_TABLE = [  # (name, method, bytes, expected): status, body, reusable; or error
     ("length", "GET", answer(b"Content-Length: 2", body=b"hi"), (200, b"hi", True)),
     ("length 0", "GET", answer(b"Content-Length: 0"), (200, b"", True)),
-    ("chunked", "GET", answer(SAYS_CHUNKED, body=b"2\r\nhi" + LAST), (200, b"hi", True)),
+    ("chunks", "GET", answer(SAYS_CHUNKED, body=b"2\r\nhi" + LAST), (200, b"hi", True)),
     ("until close", "GET", answer(body=b"hi"), (200, b"hi", False)),
     ("says close", "GET", answer(SAYS_CLOSE, b"Content-Length: 0"), (200, b"", False)),
     ("HEAD", "HEAD", answer(b"Content-Length: 9"), (200, b"", True)),
@@ -2450,8 +2422,9 @@ def test_wire_targets_and_repeated_headers():
 # 7. Models
 # ============================================================================
 
-CATALOGUE = cp.parse_models({"data": _catalogue()})
-BY_ID = {model.id: model for model in CATALOGUE}
+ENTRIES = FakeUpstream().models
+MODELS = cp.parse_models({"data": ENTRIES})
+BY_ID = {model.id: model for model in MODELS}
 
 NAMES = [
     ("exact", "claude-sonnet-4.5", "claude-sonnet-4.5"),
@@ -2484,14 +2457,14 @@ NAMES = [
 def test_model_names(name, asked, expected):
     if expected is cp.NotFound:
         with pytest.raises(cp.NotFound):
-            cp.resolve_model(asked, CATALOGUE, "gpt-4.1")
+            cp.resolve_model(asked, MODELS, "gpt-4.1")
     else:
-        assert cp.resolve_model(asked, CATALOGUE, "gpt-4.1").id == expected
+        assert cp.resolve_model(asked, MODELS, "gpt-4.1").id == expected
 
 
 def test_model_ids_mean_themselves():
-    for model in CATALOGUE:
-        assert cp.resolve_model(model.id, CATALOGUE, "", model.kind) is model
+    for model in MODELS:
+        assert cp.resolve_model(model.id, MODELS, "", model.kind) is model
 
 
 def test_model_window_variant_and_enabled_are_preferred():
@@ -2506,7 +2479,7 @@ def test_model_window_variant_and_enabled_are_preferred():
     ("claude-haiku-9", "ANTHROPIC_DEFAULT_HAIKU_MODEL"), ("llama", "COPILOT_DEFAULT_MODEL"),
     ("claude-fable-5", "ANTHROPIC_MODEL"), ("default", "COPILOT_DEFAULT_MODEL")])
 def test_model_not_found_names_three_ids_and_the_setting(asked, setting):
-    models = [model for model in CATALOGUE if "haiku" not in model.id]
+    models = [model for model in MODELS if "haiku" not in model.id]
     with pytest.raises(cp.NotFound) as caught:
         cp.resolve_model(asked, models, "nope")
     text = str(caught.value)
@@ -2522,7 +2495,7 @@ def test_model_entries_that_cannot_be_read_are_skipped():
     assert cp.parse_models({"data": odd})[1].output == 0
     for reply in (None, [], {}, {"data": None}, {"data": {"a": 1}}):
         assert cp.parse_models(reply) == []
-    assert len(CATALOGUE) == len(_catalogue()) - 1
+    assert len(MODELS) == len(ENTRIES) - 1
 
 
 def test_model_fields():
@@ -2549,9 +2522,9 @@ def test_model_endpoint_choice(name, anthropic, openai, responses):
     for dialect, expected in wanted.items():
         if expected is cp.BadRequest:
             with pytest.raises(cp.BadRequest, match="work here: .*gpt-5"):
-                cp.choose_endpoint(BY_ID[name], dialect, CATALOGUE)
+                cp.choose_endpoint(BY_ID[name], dialect, MODELS)
         else:
-            assert cp.choose_endpoint(BY_ID[name], dialect, CATALOGUE) == expected
+            assert cp.choose_endpoint(BY_ID[name], dialect, MODELS) == expected
 
 
 @pytest.mark.parametrize("asked, listed, expected", [
@@ -2563,7 +2536,7 @@ def test_model_effort(asked, listed, expected):
 
 
 def test_models_payload_pleases_both_sdks_and_claude_code():
-    reply = cp.models_payload(CATALOGUE)
+    reply = cp.models_payload(MODELS)
     ids = [entry["id"] for entry in reply["data"]]
     assert reply["object"] == "list" and reply["has_more"] is False
     assert (reply["first_id"], reply["last_id"]) == (ids[0], ids[-1])
@@ -2719,90 +2692,6 @@ def thinking(text, signature):
     return {"type": "thinking", "thinking": text, "signature": signature}
 
 
-def brief(part):
-    """A part for a table: words bare, a result as {its call: parts}."""
-    if isinstance(part, cp.Text):
-        return part.text
-    if isinstance(part, cp.Result):
-        return {"!" * part.is_error + part.call_id: [brief(p) for p in part.parts]}
-    return (type(part).__name__, *part)
-
-
-CALL, CALL2 = ("Call", "c1", "Read", '{"p":"ä"}'), ("Call", "c2", "Now", "{}")
-IMAGE, FILE = ("Image", "data:image/png;base64,iV", ""), ("Document", "application/pdf", "JV", "a.pdf")
-OWN_THOUGHT, LOST = ("Reasoning", "t", "b/9+=", "chat:Google"), "[result of a tool call that is not shown]"
-PAIRED = [["assistant", CALL, CALL2], ["user", {"c1": ["1"]}, {"c2": ["2"]}]]
-
-TURN_CASES = [  # name, messages, [[role, *parts]]
-    ("string", [HI_MESSAGE], [["user", "hi"]]),
-    ("blocks", [by_user(said("a"), said("b"))], [["user", "a", "b"]]),
-    ("blank text is dropped", [by_user(said(""), said(" \n"), said("a"))], [["user", "a"]]),
-    ("empty turns are dropped", [HI_MESSAGE, by_model(), {"role": "user", "content": ""}], [["user", "hi"]]),
-    ("system anywhere", [HI_MESSAGE, {"role": "system", "content": "s"}, {
-        **by_system(), "output_config": {"effort": "low"}}], [["user", "hi"], ["system", "s"]]),
-    ("image base64", [by_user(PNG_BLOCK)], [["user", IMAGE]]),
-    ("image url", [by_user({"type": "image", "source": {"type": "url", "url": "https://x/y"}})],
-     [["user", ("Image", "https://x/y", "")]]),
-    ("document", [by_user(PDF_BLOCK)], [["user", FILE]]),
-    ("document of text", [by_user({"type": "document", "title": "t", "source": {
-        "type": "text", "media_type": "text/plain", "data": "d"}})], [["user", "t\n\nd"]]),
-    ("search result", [by_user({"type": "search_result", "title": "t", "source": "u", "content": [
-        said("w")]})], [["user", "[search_result t u\ntext w]"]]),
-    ("web search in the past", [HI_MESSAGE, by_model(
-        {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "q"}},
-        {"type": "web_search_tool_result", "tool_use_id": "s1", "content": [
-            {"type": "web_search_result", "title": "t", "url": "u", "encrypted_content": "e"}]},
-        {"type": "web_search_tool_result", "tool_use_id": "s2", "content": {
-            "type": "web_search_tool_result_error", "error_code": "max_uses_exceeded"}})],
-     [["user", "hi"], ["assistant", '[server_tool_use web_search\n{"query":"q"}]',
-                       "[web_search_tool_result\nweb_search_result t u]",
-                       "[web_search_tool_result\nweb_search_tool_result_error max_uses_exceeded]"]]),
-    ("call and result", [by_model(USE), by_user(result("c1", "r"))],
-     [["assistant", CALL], ["user", {"c1": ["r"]}]]),
-    ("no input, empty results", [by_model(USE, NOW), by_user(result("c1"), result("c2", []))],
-     [["assistant", CALL, CALL2], ["user", {"c1": []}, {"c2": []}]]),
-    ("result of blocks", [by_model(USE), by_user(result("c1", [said("r"), PNG_BLOCK, PDF_BLOCK, {
-        "type": "tool_reference", "tool_name": "Web"}], is_error=True))], [["assistant", CALL], [
-            "user", {"!c1": ["r", IMAGE, FILE, "The tool Web can be used now."]}]]),
-    ("results first", [by_model(USE), by_user(said("t"), result("c1", "r"))],
-     [["assistant", CALL], ["user", {"c1": ["r"]}, "t"]]),
-    ("results in the order of the calls", [by_model(USE, NOW), by_user(
-        result("c2", "2"), result("c1", "1"))], PAIRED),
-    ("results over two messages", [by_model(USE, NOW), by_user(result("c1", "1")), by_user(
-        result("c2", "2"))], PAIRED),
-    ("a system message in between", [by_model(USE, NOW), by_system(said("s")), by_user(
-        result("c1", "1"), result("c2", "2"), said("t"))], [*PAIRED, ["system", "s"], ["user", "t"]]),
-    ("calls over two messages", [by_model(USE), by_model(NOW), by_user(result("c1", "1"), result("c2", "2"))],
-     [["assistant", CALL], ["user", {"c1": ["1"]}], ["assistant", CALL2], ["user", {"c2": ["2"]}]]),
-    ("call without result", [by_model(USE), HI_MESSAGE], [["assistant", CALL], ["user", {"!c1": [
-        "(no result)"]}, "hi"]]),
-    ("call at the end", [HI_MESSAGE, by_model(USE)], [["user", "hi"], ["assistant", CALL], [
-        "user", {"!c1": ["(no result)"]}]]),
-    ("result without call", [by_user(result("c9", [said("r"), PNG_BLOCK]))], [["user", LOST, "r", IMAGE]]),
-    ("one id, two equal results", [by_model(USE), by_user(result("c1", "r"), result("c1", "r"))],
-     [["assistant", CALL], ["user", {"c1": ["r"]}, LOST, "r"]]),
-    ("one id, two calls", [by_model(USE), by_user(result("c1", "r")), by_model(USE), by_user(result("c1", "s"))],
-     [["assistant", CALL], ["user", {"c1": ["r"]}], ["assistant", CALL], ["user", {"c1": ["s"]}]]),
-    ("own reasoning", [by_model(thinking("t", SIGNED), said("a"))], [["assistant", OWN_THOUGHT, "a"]]),
-    ("redacted", [by_model({"type": "redacted_thinking", "thinking": "t", "data": SIGNED})],
-     [["assistant", OWN_THOUGHT]]),
-    ("foreign reasoning is left out", [HI_MESSAGE, by_model(
-        thinking("t", ""), thinking("t", "EqQBCg=="), {"type": "thinking", "thinking": "t"},
-        thinking("t", NONE), {"type": "redacted_thinking", "data": "Eq"}, said("a"))],
-     [["user", "hi"], ["assistant", "a"]]),
-    ("text goes back with its late opaque", [by_model(thinking("t", NONE), said("a"), thinking(
-        "", SIGNED))], [["assistant", "a", OWN_THOUGHT]]),
-]
-
-
-@pytest.mark.parametrize("name, messages, expected", TURN_CASES)
-def test_messages_turns(name, messages, expected):
-    before = json.dumps(messages)
-    turns = cp.parse_messages({"messages": messages}).turns
-    assert [[turn.role, *map(brief, turn.parts)] for turn in turns] == expected
-    assert json.dumps(messages) == before, "the body was changed"
-
-
 READ = {"name": "Read", "description": "d", "input_schema": {"type": "object"}}
 FOUND = [by_model({**USE, "name": "ToolSearch"}), by_user(result("c1", [
     {"type": "tool_reference", "tool_name": "Web"}]))]
@@ -2812,68 +2701,6 @@ BILL = said("x-anthropic-billing-header: cc_version=2.1; cc_entrypoint=cli;")
 IDS = '{"device_id":"%s","account_uuid":"","session_id":"11d5-aa"}' % ("f" * 64)
 CACHED = {"cache_control": {"type": "ephemeral"}}
 SCHEMA = {"type": "json_schema", "schema": {"type": "object"}}
-
-TOOL, ANY = cp.Tool("Read", "d", {"type": "object"}), {"type": "object", "properties": {}}
-TURN, SYSTEM = [cp.Turn(role, (cp.Text(text),), path) for role, text, path in (
-    ("user", "hi", "messages.0"), ("system", "s", "system"))]
-
-SETTING_CASES = [  # name, body, {field: expected}
-    ("nothing asked", {}, dict(tools=(), tool_choice="", parallel=None, max_tokens=None, stop=(),
-                               temperature=None, effort="", thinking=False, schema=None, user="")),
-    ("plain", {"max_tokens": 9, "temperature": 0, "top_p": 0.5, "stop_sequences": ["x"], "top_k": 1},
-     dict(max_tokens=9, temperature=0, top_p=0.5, stop=("x",))),
-    ("tool", {"tools": [READ]}, dict(tools=(TOOL,))),
-    ("tool, custom, strict", {"tools": [{**READ, "type": "custom", "strict": True}]},
-     dict(tools=(TOOL._replace(strict=True),))),
-    ("chat tool", {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"a": 1}}}]},
-     dict(tools=(cp.Tool("f", "", {"a": 1}),))),
-    ("responses tool", {"tools": [{"type": "function", "name": "f"}]},
-     dict(tools=(TOOL._replace(name="f", description="", schema=ANY),))),
-    ("deferred", {"tools": DEFERRED}, dict(tools=(TOOL,))),
-    ("deferred and found", {"tools": DEFERRED, "messages": FOUND},
-     dict(tools=(TOOL, TOOL._replace(name="Web", description="", schema=ANY)))),
-    ("128 and deferred ones", {"tools": [READ] * 128 + DEFERRED[1:]}, dict(tools=(TOOL,) * 128)),
-    *[("choice " + kind, {"tools": [READ], "tool_choice": {"type": kind}}, dict(
-        tool_choice=word, parallel=None)) for kind, word in (
-            ("auto", "auto"), ("any", "required"), ("none", "none"))],
-    ("choice tool", {"tools": [READ], "tool_choice": {
-        "type": "tool", "name": "Read", "disable_parallel_tool_use": True}},
-     dict(tool_choice="=Read", parallel=False)),
-    ("choice among none", {"tool_choice": {"type": "auto"}}, dict(tool_choice="")),
-    *[("budget %d" % n, {"thinking": {"type": "enabled", "budget_tokens": n}}, dict(
-        effort=word, thinking=True)) for n, word in (
-            (1024, "low"), (4001, "medium"), (31999, "high"))],
-    ("effort before budget", {"thinking": {"type": "enabled", "budget_tokens": 1024},
-                              "output_config": {"effort": "max"}}, dict(effort="max", thinking=True)),
-    ("adaptive", {"thinking": {"type": "adaptive", "display": "updates"}}, dict(effort="", thinking=True)),
-    ("disabled", {"thinking": {"type": "disabled"}, "output_config": {"effort": "high"}},
-     dict(effort="none", thinking=False)),
-    ("schema", {"output_config": {"format": SCHEMA}},
-     dict(schema={"name": "answer", "schema": {"type": "object"}})),
-    ("schema, old", {"output_format": SCHEMA}, dict(schema={"name": "answer", "schema": {
-        "type": "object"}})),
-    ("user", {"metadata": {"user_id": "me"}}, dict(user="me")),
-    ("user of Claude Code", {"metadata": {"user_id": IDS}}, dict(user="11d5-aa")),
-    ("user too long", {"metadata": {"user_id": "a" * 64 + "_session_1"}},
-     dict(user="a" * 54 + "_session_1")),
-    ("system", {"system": "s"}, dict(turns=(SYSTEM, TURN))),
-    ("system without bill", {"system": [BILL, said("s", **CACHED)]},
-     dict(turns=(SYSTEM._replace(cached=True), TURN))),
-    ("only a bill", {"system": [BILL]}, dict(turns=(TURN,))),
-    ("cache mark", {"messages": [by_user(said("hi", **CACHED))]}, dict(turns=(TURN._replace(cached=True),))),
-]
-
-
-@pytest.mark.parametrize("name, body, expected", SETTING_CASES)
-def test_messages_settings(name, body, expected):
-    got = cp.parse_messages({"messages": [HI_MESSAGE], **body})
-    assert {key: getattr(got, key) for key in expected} == expected
-
-
-def test_messages_cache_mark_on_a_result():
-    turns = cp.parse_messages({"messages": [by_model(USE), by_user(result("c1", "r", **CACHED))]}).turns
-    assert [turn.cached for turn in turns] == [False, True]
-
 
 AT, IN = "messages.0.content", "messages.0.content.0"
 REFUSALS = [  # body, start of the message
@@ -2888,30 +2715,19 @@ REFUSALS = [  # body, start of the message
     ({"messages": [by_user("hi")]}, IN + ": expected an object"),
     ({"messages": [by_user({"text": "x"})]}, IN + ".type: required"),
     ({"messages": [by_user({"type": "text"})]}, IN + ".text: required"),
-    ({"messages": [by_user({"type": "video"})]}, IN + ": a block of type 'video' cannot be sent to this model (user)"),
-    ({"messages": [by_model({"type": "mcp_tool_use"})]}, IN + ": a block of type 'mcp_tool_use'"),
     ({"messages": [by_user(USE)]}, IN + ": a block of type 'tool_use' cannot be sent to this model (user)"),
     ({"messages": [by_model(PNG_BLOCK)]}, IN + ": a block of type 'image' cannot be sent to this model (assistant)"),
     ({"messages": [{"role": "system", "content": [PNG_BLOCK]}]}, IN + ": a block of type 'image'"),
-    ({"messages": [by_user(result("c1", [USE]))]}, IN + ".content.0: a block of type 'tool_use'"),
     ({"messages": [by_user({"type": "tool_result"})]}, IN + ".tool_use_id: required"),
     ({"messages": [by_user(result("c1", is_error="no"))]}, IN + ".is_error: expected true"),
     ({"messages": [by_model({**USE, "input": "{}"})]}, IN + ".input: expected an object"),
     ({"messages": [by_model({**USE, "id": None})]}, IN + ".id: required"),
     ({"messages": [by_user({"type": "image"})]}, IN + ".source: required"),
-    ({"messages": [by_user({"type": "image", "source": {"type": "file", "file_id": "f"}})]},
-     IN + ".source.type: expected base64 or url, not 'file'"),
     ({"messages": [by_user({"type": "document", "source": {"type": "url", "url": "u"}})]},
      IN + ".source.type: expected base64 or text, not 'url'"),
     ({"messages": [by_user({"type": "image", "source": {"type": "base64", "data": "iV"}})]},
      IN + ".source.media_type: required"),
-    ({"system": [PNG_BLOCK]}, "system.0: a block of type 'image' cannot be sent to this model (system)"),
-    ({"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
-     "tools.0.type: 'web_search_20250305' is run by"),
     ({"tools": [READ, {"input_schema": {}}]}, "tools.1.name: required"),
-    ({"tools": [READ] * 129}, "tools: 129 are too many"),
-    ({"tools": [READ], "tool_choice": {"type": "tool", "name": "Write"}},
-     "tool_choice.name: expected Read, not 'Write'"),
     ({"tools": [READ], "tool_choice": {"type": "some"}}, "tool_choice.type: expected auto or"),
     ({"thinking": {"type": "deep"}}, "thinking.type: expected"),
     ({"output_config": {"format": {"type": "regex"}}}, "output_config.format.type: expected json"),
@@ -3063,7 +2879,7 @@ def test_messages_error_is_the_last_word():
         sink = tell(told + [("error", cp.UpstreamError("gone", status=503))])
         first = sink.take()
         for method, *args in [("text", "y"), ("call", 9, "z", "Z"), ("opaque", "o", "s"), (
-                "arguments", 9, "{}"), END, ("error", cp.UpstreamError("again")), ("start",)]:
+                "arguments", 9, "{}"), END, ("error", cp.UpstreamError("again"))]:
             getattr(sink, method)(*args)
         events = [obj for _, obj in frames(first + sink.take())]
         assert events[-1] == {"type": "error", "error": {
@@ -3074,8 +2890,7 @@ def test_messages_error_is_the_last_word():
 def test_messages_start_comes_once_and_before_a_ping():
     sink = cp.AnthropicStream("msg_1", "gpt")
     assert not sink.at_boundary and sink.take() == b""
-    sink.start()
-    sink.start()
+    sink.text("x")
     assert sink.at_boundary and sink.take().count(b"event: message_start") == 1
     sink.text("x")
     assert sink.at_boundary and sink.take().endswith(b'"text":"x"}}\n\n')
@@ -3147,213 +2962,115 @@ def test_messages_random_answers_lose_nothing():
 # 10. OpenAI chat
 # ============================================================================
 
-GPT41 = cp.Model("gpt-4.1", vendor="Azure OpenAI", output=16384)
-GPT5 = cp.Model("gpt-5-mini", vendor="Azure OpenAI", output=64000, efforts=("low", "medium", "high"))
-CHAT_CLAUDE = cp.Model("claude-sonnet-4.5", vendor="Anthropic", output=32000,
+C_GPT41 = cp.Model("gpt-4.1", vendor="Azure OpenAI", output=16384)
+C_GPT5 = cp.Model("gpt-5-mini", vendor="Azure OpenAI", output=64000, efforts=("low", "medium", "high"))
+C_CLAUDE = cp.Model("claude-sonnet-4.5", vendor="Anthropic", output=32000,
                        endpoints=(cp.CHAT, cp.MESSAGES))
-GEMINI = cp.Model("gemini-2.5-pro", vendor="Google", output=64000)
-O1 = cp.Model("o1", vendor="OpenAI")
-MARK = {"copilot_cache_control": {"type": "ephemeral"}}
-HI = {"role": "user", "content": "hi"}
-PNG = "data:image/png;base64,AAAA"
-LONG = "mcp__" + "x" * 80
+C_GEMINI = cp.Model("gemini-2.5-pro", vendor="Google", output=64000)
+C_O1 = cp.Model("o1", vendor="OpenAI")
+C_MARK = {"copilot_cache_control": {"type": "ephemeral"}}
+C_HI = {"role": "user", "content": "hi"}
+C_PNG = "data:image/png;base64,AAAA"
+C_LONG = "mcp__" + "x" * 80
 
 
-def user(*parts):
-    return cp.Turn("user", tuple(cp.Text(p) if isinstance(p, str) else p for p in parts), "messages.7")
-
-
-def assistant(*parts):
-    return user(*parts)._replace(role="assistant")
-
-
-def chat_call(call_id="c1", name="f", arguments="{}"):
+def c_call(call_id="c1", name="f", arguments="{}"):
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def test_chat_tool_names():
-    names = cp.ToolNames([LONG, "a b", "a_b", "ok-1_A"])
+    names = cp.ToolNames([C_LONG, "a b", "a_b", "ok-1_A"])
     assert [names.short(n) for n in ("ok-1_A", "a_b")] == ["ok-1_A", "a_b"]
-    for odd in (LONG, "a b", "", "é" * 70, "\ud800", "never declared!"):
+    for odd in (C_LONG, "a b", "", "é" * 70, "\ud800", "never declared!"):
         short = names.short(odd)
         assert cp.TOOL_NAME.fullmatch(short) and names.original(short) == odd
-        assert short == cp.ToolNames(["zz", LONG, "a b", odd]).short(odd)  # any set, any order
+        assert short == cp.ToolNames(["zz", C_LONG, "a b", odd]).short(odd)  # any set, any order
     taken = cp.ToolNames(["a b"]).short("a b")  # another tool really has that name
     names = cp.ToolNames(["a b", taken])
     assert names.short(taken) == taken != names.short("a b")
     assert names.original(names.short("a b")) == "a b" and names.original("unknown") == "unknown"
 
 
-# name, model, conversation fields, what the body must be beside model and stream
-ENCODED = [
-    ("system anywhere", GPT41, dict(turns=(cp.Turn("system", (cp.Text("S"), cp.Text("T"))), user("hi"),
-                                           cp.Turn("system", (cp.Text("U"),)))),
-     {"messages": [{"role": "system", "content": "S\n\nT"}, HI, {"role": "system", "content": "U"}]}),
-    ("empty turns go", GPT41, dict(turns=(cp.Turn("system", ()), user(""), user("hi"), assistant(""))),
-     {"messages": [HI]}),
-    ("image", GPT41, dict(turns=(user("see", cp.Image(PNG), cp.Image("https://x/y", "low")),)),
-     {"messages": [{"role": "user", "content": [
-         {"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": PNG}},
-         {"type": "image_url", "image_url": {"url": "https://x/y", "detail": "low"}}]}]}),
-    ("results first", GPT41, dict(turns=(user("go on", cp.Result("c1", (cp.Text("a"), cp.Text("b"))),
-                                              cp.Result("c2", (), True)),)),
-     {"messages": [{"role": "tool", "tool_call_id": "c1", "content": "a\n\nb"},
-                   {"role": "tool", "tool_call_id": "c2", "content": "Error: "},
-                   {"role": "user", "content": "go on"}]}),
-    ("image of a result", GPT41, dict(turns=(user(cp.Result("c1", (cp.Image(PNG),)), "?"),)),
-     {"messages": [{"role": "tool", "tool_call_id": "c1", "content": "(see the next message)"},
-                   {"role": "user", "content": [
-                       {"type": "text", "text": "From the result of tool call c1:"},
-                       {"type": "image_url", "image_url": {"url": PNG}}, {"type": "text", "text": "?"}]}]}),
-    ("assistant", GPT41, dict(turns=(assistant("Look. \n", cp.Call("c1", "f", "")),)),
-     {"messages": [{"role": "assistant", "content": "Look.", "tool_calls": [chat_call()]}]}),
-    ("calls only", GPT41, dict(turns=(assistant(cp.Call("c1", LONG, '{"a":1}')),)),
-     {"messages": [{"role": "assistant", "content": None, "tool_calls": [
-         chat_call("c1", cp.ToolNames().short(LONG), '{"a":1}')]}]}),
-    ("own reasoning", GEMINI, dict(turns=(assistant(cp.Reasoning("hm", "OPQ", "chat:google"), "x"),)),
-     {"messages": [{"role": "assistant", "content": "x", "reasoning_text": "hm", "reasoning_opaque": "OPQ"}]}),
-    ("foreign reasoning", GEMINI, dict(turns=(assistant(cp.Reasoning("hm", "OPQ", "responses:google"), "x"),)),
-     {"messages": [{"role": "assistant", "content": "x"}]}),
-    ("prefill stays for GPT", GPT41, dict(turns=(user("hi"), assistant("{"))),
-     {"messages": [HI, {"role": "assistant", "content": "{"}]}),
-    ("prefill ends for Claude", CHAT_CLAUDE, dict(turns=(user("hi"), assistant("{")), max_tokens=9),
-     {"messages": [HI, {"role": "assistant", "content": "{"},
-                   {"role": "user", "content": "Please continue.", **MARK}], "max_tokens": 9}),
-    ("marks", CHAT_CLAUDE, dict(max_tokens=99999, turns=(
-        cp.Turn("system", (cp.Text("1"),)), cp.Turn("system", (cp.Text("2"),)),
-        cp.Turn("system", (cp.Text("3"),)), user(cp.Result("a", ())), user(cp.Result("b", ())), user("hi"))),
-     {"messages": [{"role": "system", "content": "1", **MARK}, {"role": "system", "content": "2"},
-                   {"role": "system", "content": "3", **MARK}, {"role": "tool", "tool_call_id": "a", "content": ""},
-                   {"role": "tool", "tool_call_id": "b", "content": "", **MARK}, {**HI, **MARK}],
-      "max_tokens": 32000}),
-    ("tools", GPT41, dict(turns=(user("hi"),), tool_choice="=f", parallel=False, tools=(
-        cp.Tool("f", "d", {"$schema": "s", "required": []}), cp.Tool("g", "", {"type": "object"}, True))),
-     {"messages": [HI], "parallel_tool_calls": False,
-      "tool_choice": {"type": "function", "function": {"name": "f"}},
-      "tools": [{"type": "function", "function": {"name": "f", "description": "d", "parameters": {
-          "type": "object", "properties": {}, "required": []}}},
-          {"type": "function", "function": {"name": "g", "strict": True, "parameters": {
-              "type": "object", "properties": {}}}}]}),
-    ("choice without tools", GPT41, dict(turns=(user("hi"),), tool_choice="auto", parallel=True), {"messages": [HI]}),
-    ("samplers", GPT41, dict(turns=(user("hi"),), temperature=0, top_p=0.5, stop=("a", "b"), user="u"),
-     {"messages": [HI], "temperature": 0, "top_p": 0.5, "stop": ["a", "b"], "user": "u"}),
-    ("gpt-5", GPT5, dict(turns=(user("hi"),), temperature=0, top_p=1, max_tokens=99999, effort="xhigh"),
-     {"messages": [HI], "max_completion_tokens": 64000, "reasoning_effort": "high"}),
-    ("no efforts", GPT41, dict(turns=(user("hi"),), effort="high", max_tokens=5), {"messages": [HI], "max_tokens": 5}),
-    ("schema", GPT41, dict(turns=(user("hi"),), schema={"name": "n", "schema": {}}), {
-        "messages": [HI], "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}}}}),
-    ("any json", GPT41, dict(turns=(user("hi"),), schema={}, extra={"verbosity": "low"}), {
-        "messages": [HI], "response_format": {"type": "json_object"}, "verbosity": "low"}),
-]
-
-
-@pytest.mark.parametrize("name, model, fields, expected", ENCODED, ids=[row[0] for row in ENCODED])
-def test_chat_encode(name, model, fields, expected):
-    conv = cp.Conversation(**fields)
-    body = cp.encode_chat(conv, model, cp.ToolNames(t.name for t in conv.tools))
-    assert body == {"model": model.id, "stream": True, **expected}
-
-
-PACKED, ALIEN = cp.pack_reasoning("OPQ", "chat:google"), cp.pack_reasoning("ALN", "responses:openai")
+C_PACKED, C_ALIEN = cp.pack_reasoning("OPQ", "chat:google"), cp.pack_reasoning("ALN", "responses:openai")
 # name, model, messages and fields sent, what must come of them
-PREPARED = [
-    ("unknown stays", GPT41, {"logit_bias": {"1": 2}, "seed": 3, "stream_options": {}, "stream": False, "n": 1},
+C_PREPARED = [
+    ("unknown stays", C_GPT41, {"logit_bias": {"1": 2}, "seed": 3, "stream_options": {}, "stream": False, "n": 1},
      {"logit_bias": {"1": 2}, "seed": 3, "n": 1}),
-    ("gpt-5 limit", GPT5, {"max_tokens": 70000, "temperature": 1, "n": 1, "reasoning_effort": "minimal"},
+    ("gpt-5 limit", C_GPT5, {"max_tokens": 70000, "temperature": 1, "n": 1, "reasoning_effort": "minimal"},
      {"max_completion_tokens": 64000, "reasoning_effort": "low"}),
-    ("gpt-4 limit", GPT41, {"max_completion_tokens": 7, "reasoning_effort": "low"}, {"max_tokens": 7}),
-    ("claude limit", CHAT_CLAUDE, {}, {"max_tokens": 32000, "messages": [{**HI, **MARK}]}),
-    ("own marks", CHAT_CLAUDE, {"messages": [{**HI, **MARK}, HI]}, {"max_tokens": 32000, "messages": [{**HI, **MARK}, HI]}),
-    ("developer", GEMINI, {"messages": [{"role": "developer", "content": "S"}, HI]},
-     {"messages": [{"role": "system", "content": "S"}, HI]}),
-    ("developer gpt-5", GPT5, {"messages": [{"role": "developer", "content": "S"}]},
+    ("gpt-4 limit", C_GPT41, {"max_completion_tokens": 7, "reasoning_effort": "low"}, {"max_tokens": 7}),
+    ("claude limit", C_CLAUDE, {}, {"max_tokens": 32000, "messages": [{**C_HI, **C_MARK}]}),
+    ("own marks", C_CLAUDE, {"messages": [{**C_HI, **C_MARK}, C_HI]}, {"max_tokens": 32000, "messages": [{**C_HI, **C_MARK}, C_HI]}),
+    ("developer gpt-5", C_GPT5, {"messages": [{"role": "developer", "content": "S"}]},
      {"messages": [{"role": "developer", "content": "S"}]}),
-    ("o1", O1, {"messages": [{"role": "system", "content": "S"}]}, {"messages": [{"role": "user", "content": "S"}]}),
-    ("empty assistant", GPT41, {"messages": [HI, {"role": "assistant", "content": " \n"}, HI,
-                                             {"role": "assistant", "content": "", "tool_calls": [chat_call()]}]},
-     {"messages": [HI, HI, {"role": "assistant", "content": None, "tool_calls": [chat_call()]}]}),
-    ("url image", GPT41, {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x"}}]}]},
-     {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x"}}]}]}),
-    ("reasoning back", GEMINI, {"messages": [{"role": "assistant", "content": "x", "reasoning_content": "hm",
-                                              "reasoning_opaque": PACKED + " "}]},
+    ("o1", C_O1, {"messages": [{"role": "system", "content": "S"}]}, {"messages": [{"role": "user", "content": "S"}]}),
+    ("reasoning back", C_GEMINI, {"messages": [{"role": "assistant", "content": "x", "reasoning_content": "hm",
+                                              "reasoning_opaque": C_PACKED + " "}]},
      {"messages": [{"role": "assistant", "content": "x", "reasoning_text": "hm", "reasoning_opaque": "OPQ"}]}),
-    ("reasoning of others", GEMINI, {"messages": [{"role": "assistant", "content": "x", "reasoning_content": "hm",
-                                                   "reasoning_opaque": ALIEN}]},
+    ("reasoning of others", C_GEMINI, {"messages": [{"role": "assistant", "content": "x", "reasoning_content": "hm",
+                                                   "reasoning_opaque": C_ALIEN}]},
      {"messages": [{"role": "assistant", "content": "x"}]}),
-    ("reasoning raw", GEMINI, {"messages": [{"role": "assistant", "content": "x", "reasoning_text": "hm", "reasoning_opaque": "OPQ"}]},
+    ("reasoning raw", C_GEMINI, {"messages": [{"role": "assistant", "content": "x", "reasoning_text": "hm", "reasoning_opaque": "OPQ"}]},
      {"messages": [{"role": "assistant", "content": "x", "reasoning_text": "hm", "reasoning_opaque": "OPQ"}]}),
-    ("system last after prefill", CHAT_CLAUDE, {"max_tokens": 1, "messages": [
-        HI, {"role": "assistant", "content": "a"}, {"role": "system", "content": "S"}]},
-     {"max_tokens": 1, "messages": [HI, {"role": "assistant", "content": "a"}, {"role": "system", "content": "S", **MARK},
-                                    {"role": "user", "content": "Please continue.", **MARK}]}),
+    ("system last after prefill", C_CLAUDE, {"max_tokens": 1, "messages": [
+        C_HI, {"role": "assistant", "content": "a"}, {"role": "system", "content": "S"}]},
+     {"max_tokens": 1, "messages": [C_HI, {"role": "assistant", "content": "a"}, {"role": "system", "content": "S", **C_MARK},
+                                    {"role": "user", "content": "Please continue.", **C_MARK}]}),
 ]
 
 
-@pytest.mark.parametrize("name, model, sent, expected", PREPARED, ids=[row[0] for row in PREPARED])
+@pytest.mark.parametrize("name, model, sent, expected", C_PREPARED, ids=[row[0] for row in C_PREPARED])
 def test_chat_prepare(name, model, sent, expected):
-    body = {"model": "asked", "messages": [HI], **sent}
+    body = {"model": "asked", "messages": [C_HI], **sent}
     before = json.dumps(body)
-    assert cp.prepare_chat(body, model) == {"model": model.id, "stream": True, "messages": [HI], **expected}
+    assert cp.prepare_chat(body, model) == {"model": model.id, "stream": True, "messages": [C_HI], **expected}
     assert json.dumps(body) == before
 
 
-def parsed(message, **rest):
+def c_parsed(message, **rest):
     return cp.parse_chat({"messages": [message], **rest})
 
 
-def part(kind, **rest):
-    return parsed({"role": "user", "content": [{"type": kind, **rest}]}).turns[0].parts
+def c_part(kind, **rest):
+    return c_parsed({"role": "user", "content": [{"type": kind, **rest}]}).turns[0].parts
 
 
 # name, what is called, its value or the text of its refusal
-REFUSED_OR_READ = [
-    ("document", lambda: cp.encode_chat(cp.Conversation((user(cp.Document("application/pdf", "x")),)), GPT41, cp.ToolNames()),
-     "messages.7: this model takes text and images, not application/pdf"),
-    ("document in result", lambda: cp.encode_chat(cp.Conversation((
-        user(cp.Result("c", (cp.Document("application/pdf", "x"),))),)), GPT41, cp.ToolNames()), "messages.7: .*application/pdf"),
-    ("stops", lambda: cp.encode_chat(cp.Conversation((user("x"),), stop=tuple("abcde")), GPT41, cp.ToolNames()), "stop: 5"),
-    ("too many tools", lambda: cp.prepare_chat({"messages": [], "tools": [{}] * 129}, GPT41), "tools: 129"),
-    ("no messages", lambda: cp.prepare_chat({}, GPT41), "messages: required"),
-    ("bad message", lambda: cp.prepare_chat({"messages": [1]}, GPT41), "messages.0: expected an object"),
-    ("two choices", lambda: cp.prepare_chat({"messages": [HI], "n": 2}, GPT5), "n: "),
-    ("functions", lambda: cp.prepare_chat({"messages": [HI], "functions": [{}]}, GPT41), "functions: .*use tools"),
+C_REFUSED_OR_READ = [
     ("no messages there", lambda: cp.parse_chat({}), "messages: required"),
-    ("logprobs", lambda: parsed(HI, logprobs=True), "logprobs: "),
-    ("penalty", lambda: parsed(HI, presence_penalty=0.5), "presence_penalty: "),
-    ("role", lambda: parsed({"role": "function", "content": "x"}), "messages.0.role: expected .*, not 'function'"),
-    ("part", lambda: part("input_audio"), "messages.0.content.0: .* not 'input_audio'"),
-    ("file", lambda: part("file", file={}), "messages.0.content.0: expected text or refusal or image_url, not 'file'"),
-    ("legacy call", lambda: parsed({"role": "assistant", "function_call": {"name": "f"}}), "messages.0.function_call"),
-    ("custom call", lambda: parsed({"role": "assistant", "tool_calls": [{"type": "custom"}]}), "messages.0.tool_calls.0: expected function, not 'custom'"),
-    ("call id", lambda: parsed({"role": "assistant", "tool_calls": [{"function": {}}]}), "messages.0.tool_calls.0.id: required"),
-    ("tool type", lambda: parsed(HI, tools=[{"type": "mcp"}]), "tools.0: .*'mcp'"),
-    ("choice type", lambda: parsed(HI, tool_choice={"type": "allowed_tools"}), "tool_choice: .*'allowed_tools'"),
-    ("choice word", lambda: parsed(HI, tool_choice="always"), "tool_choice: expected an object"),
-    ("format", lambda: parsed(HI, response_format={"type": "grammar"}), "response_format.type: .*'grammar'"),
-    ("stop word", lambda: parsed(HI, stop=[1]), "stop.0: expected a string"),
-    ("text", lambda: part("text", text="a"), (cp.Text("a"),)),
-    ("no text", lambda: part("text", text=""), ()),
-    ("image", lambda: part("image_url", image_url={"url": PNG, "detail": "low"}), (cp.Image(PNG, "low"),)),
-    ("developer", lambda: parsed({"role": "developer", "content": "S"}).turns, (cp.Turn("system", (cp.Text("S"),), "messages.0"),)),
-    ("result", lambda: parsed({"role": "tool", "tool_call_id": "c", "content": "R"}).turns,
-     (cp.Turn("user", (cp.Result("c", (cp.Text("R"),)),), "messages.0"),)),
-    ("assistant", lambda: parsed({"role": "assistant", "content": "x", "refusal": "no", "tool_calls": [chat_call()]}).turns[0].parts,
+    ("logprobs", lambda: c_parsed(C_HI, logprobs=True), "logprobs: "),
+    ("penalty", lambda: c_parsed(C_HI, presence_penalty=0.5), "presence_penalty: "),
+    ("role", lambda: c_parsed({"role": "function", "content": "x"}), "messages.0.role: expected .*, not 'function'"),
+    ("part", lambda: c_part("input_audio"), "messages.0.content.0: .* not 'input_audio'"),
+    ("file", lambda: c_part("file", file={}), "messages.0.content.0: expected text or refusal or image_url, not 'file'"),
+    ("legacy call", lambda: c_parsed({"role": "assistant", "function_call": {"name": "f"}}), "messages.0.function_call"),
+    ("custom call", lambda: c_parsed({"role": "assistant", "tool_calls": [{"type": "custom"}]}), "messages.0.tool_calls.0: expected function, not 'custom'"),
+    ("call id", lambda: c_parsed({"role": "assistant", "tool_calls": [{"function": {}}]}), "messages.0.tool_calls.0.id: required"),
+    ("tool type", lambda: c_parsed(C_HI, tools=[{"type": "mcp"}]), "tools.0: .*'mcp'"),
+    ("choice type", lambda: c_parsed(C_HI, tool_choice={"type": "allowed_tools"}), "tool_choice: .*'allowed_tools'"),
+    ("choice word", lambda: c_parsed(C_HI, tool_choice="always"), "tool_choice: expected an object"),
+    ("format", lambda: c_parsed(C_HI, response_format={"type": "grammar"}), "response_format.type: .*'grammar'"),
+    ("stop word", lambda: c_parsed(C_HI, stop=[1]), "stop.0: expected a string"),
+    ("text", lambda: c_part("text", text="a"), (cp.Text("a"),)),
+    ("image", lambda: c_part("image_url", image_url={"url": C_PNG, "detail": "low"}), (cp.Image(C_PNG, "low"),)),
+    ("developer", lambda: c_parsed({"role": "developer", "content": "S"}).turns, (cp.Turn("system", (cp.Text("S"),), "messages.0"),)),
+    ("assistant", lambda: c_parsed({"role": "assistant", "content": "x", "refusal": "no", "tool_calls": [c_call()]}).turns[0].parts,
      (cp.Text("x"), cp.Text("no"), cp.Call("c1", "f", "{}"))),
-    ("reasoning", lambda: parsed({"role": "assistant", "content": None, "reasoning_content": "hm",
-                                  "reasoning_opaque": "%s %s raw" % (ALIEN, PACKED)}).turns[0].parts,
+    ("reasoning", lambda: c_parsed({"role": "assistant", "content": None, "reasoning_content": "hm",
+                                  "reasoning_opaque": "%s %s raw" % (C_ALIEN, C_PACKED)}).turns[0].parts,
      (cp.Reasoning("hm", "ALN", "responses:openai"), cp.Reasoning("", "OPQ", "chat:google"))),
-    ("tools", lambda: parsed(HI, tools=[{"type": "function", "function": {"name": "f", "strict": True}}]).tools,
+    ("tools", lambda: c_parsed(C_HI, tools=[{"type": "function", "function": {"name": "f", "strict": True}}]).tools,
      (cp.Tool("f", "", {}, True),)),
-    ("choice", lambda: parsed(HI, tool_choice={"type": "function", "function": {"name": "f"}}).tool_choice, "=f"),
-    ("settings", lambda: parsed(HI, tool_choice="none", parallel_tool_calls=False, max_tokens=5, max_completion_tokens=6,
+    ("choice", lambda: c_parsed(C_HI, tool_choice={"type": "function", "function": {"name": "f"}}).tool_choice, "=f"),
+    ("settings", lambda: c_parsed(C_HI, tool_choice="none", parallel_tool_calls=False, max_tokens=5, max_completion_tokens=6,
                                 temperature=0, top_p=1.0, stop="s", reasoning_effort="low", user="u", seed=1, n=1,
                                 verbosity="low", response_format={"type": "json_object"})[2:],
      ("none", False, 6, 0, 1.0, ("s",), "low", True, {}, "u", {"verbosity": "low"})),
-    ("schema", lambda: parsed(HI, response_format={"type": "json_schema", "json_schema": {"name": "n"}}).schema, {"name": "n"}),
+    ("schema", lambda: c_parsed(C_HI, response_format={"type": "json_schema", "json_schema": {"name": "n"}}).schema, {"name": "n"}),
 ]
 
 
-@pytest.mark.parametrize("name, act, expected", REFUSED_OR_READ, ids=[row[0] for row in REFUSED_OR_READ])
+@pytest.mark.parametrize("name, act, expected", C_REFUSED_OR_READ, ids=[row[0] for row in C_REFUSED_OR_READ])
 def test_chat_parse_and_refusals(name, act, expected):
     if isinstance(expected, str) and expected != "=f":
         with pytest.raises(cp.BadRequest, match=expected):
@@ -3364,84 +3081,83 @@ def test_chat_parse_and_refusals(name, act, expected):
 
 # -- answers ----------------------------------------------------------------
 
-CHAT_SAFE = {"hate": {"filtered": False, "severity": "safe"}}
+C_SAFE = {"hate": {"filtered": False, "severity": "safe"}}
 
 
-def chunk(delta=None, finish=None, **rest):
-    choice = {"index": 0, "content_filter_results": CHAT_SAFE, "delta": delta or {}, "finish_reason": finish}
+def c_chunk(delta=None, finish=None, **rest):
+    choice = {"index": 0, "content_filter_results": C_SAFE, "delta": delta or {}, "finish_reason": finish}
     return {"choices": [choice], "created": 1, "id": "up-1", "model": "m", **rest}
 
 
-def tools(*calls, **rest):
+def c_tools(*calls, **rest):
     return {"content": None, "tool_calls": [
         {k: v for k, v in (("index", i), ("id", c), ("function", {k: v for k, v in (
             ("name", n), ("arguments", a)) if v is not None})) if v is not None} for i, c, n, a in calls], **rest}
 
 
-USAGE = {"prompt_tokens": 9, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4}}
-ZERO = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "reasoning_tokens": 0}
-DONE = "[DONE]"
+C_USAGE = {"prompt_tokens": 9, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4}}
+C_ZERO = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0, "reasoning_tokens": 0}
+C_DONE = "[DONE]"
+C_NO_IDS = None, [("call_up-1_0", "f", "{}"), ("call_up-1_1", "g", '{"a":2}')], "tool_calls"
 # name, chunks, (content, calls, finish_reason) or the error's words, other fields of the message
-ANSWERS = [
-    ("text", [{"choices": [], "prompt_filter_results": []}, chunk({"role": "assistant", "content": ""}),
-              chunk({"content": "Hé"}), chunk({"content": 'l"\\\n'}), chunk({"content": "o"}), chunk({}, "stop", usage=USAGE), DONE],
+C_ANSWERS = [
+    ("text", [{"choices": [], "prompt_filter_results": []}, c_chunk({"role": "assistant", "content": ""}),
+              c_chunk({"content": "Hé"}), c_chunk({"content": 'l"\\\n'}), c_chunk({"content": "o"}), c_chunk({}, "stop", usage=C_USAGE), C_DONE],
      ('Hél"\\\no', [], "stop"), {}),
-    ("calls of one index", [chunk(tools((0, "t1", "f", None))), chunk(tools((0, None, None, ""))),
-                            chunk(tools((0, None, None, '{"a"'))), chunk(tools((0, None, None, ":1}"))),
-                            chunk(tools((0, "t2", "g", None))), chunk(tools((0, None, None, "[]"))), chunk({}, "stop"), DONE],
-     (None, [("t1", "f", '{"a":1}'), ("t2", "g", "[]")], "tool_calls"), {}),
-    ("interleaved", [chunk(tools((3, "a", "f", ""), (4, "b", "g", ""))), chunk(tools((4, None, None, "2"), (3, None, None, "1"))),
-                     chunk(tools((4, "b", None, "3"))), chunk({}, "tool_calls")],
-     (None, [("a", "f", "1"), ("b", "g", "23")], "tool_calls"), {}),
-    ("name after id, no arguments", [chunk(tools((0, "a", None, "{"))), chunk(tools((0, None, "f", None))),
-                                     chunk(tools((0, None, None, "}"), (1, "b", "g", None))), chunk({}, "tool_calls")],
+    ("calls of one index", [c_chunk(c_tools((0, "t1", "f", None))), c_chunk(c_tools((0, None, None, ""))),
+                            c_chunk(c_tools((0, None, None, '{"a"'))), c_chunk(c_tools((0, None, None, ":1}"))),
+                            c_chunk(c_tools((0, "t2", "g", None))), c_chunk(c_tools((0, None, None, "{}"))), c_chunk({}, "stop"), C_DONE],
+     (None, [("t1", "f", '{"a":1}'), ("t2", "g", "{}")], "tool_calls"), {}),
+    ("interleaved", [c_chunk(c_tools((3, "a", "f", ""), (4, "b", "g", "{"))), c_chunk(c_tools((4, None, None, '"x"'), (3, None, None, "{"))),
+                     c_chunk(c_tools((4, "b", None, ":1}"), (3, "a", None, "}"))), c_chunk({}, "tool_calls")],
+     (None, [("a", "f", "{}"), ("b", "g", '{"x":1}')], "tool_calls"), {}),
+    ("name after id, no arguments", [c_chunk(c_tools((0, "a", None, "{"))), c_chunk(c_tools((0, None, "f", None))),
+                                     c_chunk(c_tools((0, None, None, "}"), (1, "b", "g", None))), c_chunk({}, "tool_calls")],
      (None, [("a", "f", "{}"), ("b", "g", "{}")], "tool_calls"), {}),
-    ("no ids", [chunk(tools((0, None, "f", "1"), (1, None, "g", "2"))), chunk({}, "stop")],
-     (None, [("call_up-1_0", "f", "1"), ("call_up-1_1", "g", "2")], "tool_calls"), {}),
-    ("no ids, one index", [chunk(tools((0, None, "f", "1"))), chunk(tools((0, None, "g", "2"))), chunk({}, "stop")],
-     (None, [("call_up-1_0", "f", "1"), ("call_up-1_1", "g", "2")], "tool_calls"), {}),
-    ("latest without index", [chunk(tools(([], "a", "f", "1"))), chunk(tools((None, None, None, "2"))), chunk({}, "stop")],
-     (None, [("a", "f", "12")], "tool_calls"), {}),
-    ("arguments as object", [chunk(tools((0, "a", "f", {"x": 1}))), chunk({}, "function_call")],
+    ("no ids", [c_chunk(c_tools((0, None, "f", "{}"), (1, None, "g", '{"a":2}'))), c_chunk({}, "stop")], C_NO_IDS, {}),
+    ("no ids, one index", [c_chunk(c_tools((0, None, "f", "{}"))), c_chunk(c_tools((0, None, "g", '{"a":2}'))), c_chunk({}, "stop")], C_NO_IDS, {}),
+    ("latest without index", [c_chunk(c_tools(([], "a", "f", "{"))), c_chunk(c_tools((None, None, None, "}"))), c_chunk({}, "stop")],
+     (None, [("a", "f", "{}")], "tool_calls"), {}),
+    ("arguments as object", [c_chunk(c_tools((0, "a", "f", {"x": 1}))), c_chunk({}, "function_call")],
      (None, [("a", "f", '{"x":1}')], "tool_calls"), {}),
-    ("cut by length", [chunk(tools((0, "a", "f", ""))), chunk({}, "length")], (None, [("a", "f", "")], "length"), {}),
-    ("gemini", [chunk({"role": "assistant", "reasoning_text": "hm", "content": ""}, usage=ZERO), chunk({"content": "Now"}, usage=ZERO),
-                chunk(tools((0, "a", "f", "{}"), reasoning_opaque="OPQ"), "tool_calls", usage=USAGE), chunk({"reasoning_text": "!"}, usage=ZERO)],
-     ("Now", [("a", "f", "{}")], "tool_calls"), {"reasoning_content": "hm!", "reasoning_opaque": PACKED + " "}),
-    ("thinking fields", [chunk({"cot_summary": "a", "cot_id": 1}), chunk({"thinking": "b", "signature": "OPQ"}), chunk({"content": "x"}, "stop")],
-     ("x", [], "stop"), {"reasoning_content": "ab", "reasoning_opaque": PACKED + " "}),
+    ("cut by length", [c_chunk(c_tools((0, "a", "f", ""))), c_chunk({}, "length")], (None, [("a", "f", "")], "length"), {}),
+    ("gemini", [c_chunk({"role": "assistant", "reasoning_text": "hm", "content": ""}, usage=C_ZERO), c_chunk({"content": "Now"}, usage=C_ZERO),
+                c_chunk(c_tools((0, "a", "f", "{}"), reasoning_opaque="OPQ"), "tool_calls", usage=C_USAGE), c_chunk({"reasoning_text": "!"}, usage=C_ZERO)],
+     ("Now", [("a", "f", "{}")], "tool_calls"), {"reasoning_content": "hm!", "reasoning_opaque": C_PACKED + " "}),
+    ("thinking fields", [c_chunk({"cot_summary": "a", "cot_id": 1}), c_chunk({"thinking": "b", "signature": "OPQ"}), c_chunk({"content": "x"}, "stop")],
+     ("x", [], "stop"), {"reasoning_content": "ab", "reasoning_opaque": C_PACKED + " "}),
     ("split choices", [{"choices": [{"delta": {"content": "I look."}, "finish_reason": "tool_calls"},
-                                    {"delta": tools((0, "a", "f", "{}")), "finish_reason": "tool_calls"}], "usage": USAGE}],
+                                    {"delta": c_tools((0, "a", "f", "{}")), "finish_reason": "tool_calls"}], "usage": C_USAGE}],
      ("I look.", [("a", "f", "{}")], "tool_calls"), {}),
-    ("null choices, parts, late usage", [{"choices": None}, chunk({"content": [{"type": "text", "text": "a"}, {"type": "x"}]}),
-                                         chunk({}, "stop", usage=None), {"choices": [], "usage": USAGE, "copilot_usage": {"total_nano_aiu": 7}}, DONE],
+    ("null choices, parts, late usage", [{"choices": None}, c_chunk({"content": [{"type": "text", "text": "a"}, {"type": "x"}]}),
+                                         c_chunk({}, "stop", usage=None), {"choices": [], "usage": C_USAGE, "copilot_usage": {"total_nano_aiu": 7}}, C_DONE],
      ("a", [], "stop"), {}),
-    ("tool_calls without calls", [chunk({"content": "a"}, "tool_calls")], ("a", [], "stop"), {}),
-    ("only DONE", [chunk({"content": "a"}), DONE], ("a", [], "stop"), {}),
-    ("only DONE, calls", [chunk(tools((0, "a", "f", None))), DONE], (None, [("a", "f", "{}")], "tool_calls"), {}),
-    ("refusal", [chunk({"refusal": "No."}), chunk({}, "stop")], ("", [], "stop"), {"refusal": "No."}),
-    ("filter", [chunk({"content": "a"}), {"choices": [{"finish_reason": "content_filter", "delta": {"copilot_annotations": {
+    ("tool_calls without calls", [c_chunk({"content": "a"}, "tool_calls")], ("a", [], "stop"), {}),
+    ("only DONE", [c_chunk({"content": "a"}), C_DONE], ("a", [], "stop"), {}),
+    ("only DONE, calls", [c_chunk(c_tools((0, "a", "f", None))), C_DONE], (None, [("a", "f", "{}")], "tool_calls"), {}),
+    ("refusal", [c_chunk({"refusal": "No."}), c_chunk({}, "stop")], ("", [], "stop"), {"refusal": "No."}),
+    ("filter", [c_chunk({"content": "a"}), {"choices": [{"finish_reason": "content_filter", "delta": {"copilot_annotations": {
         "TextCopyright": []}}, "content_filter_results": {"hate": {"filtered": True}, "sexual": {"filtered": False}}}]}],
      ("a", [], "content_filter"), {"refusal": "Copilot's content filter stopped this answer (hate, TextCopyright)."}),
-    ("nothing but DONE", [DONE], "without finishing", {}), ("nothing", [chunk({"content": "a"})], "without finishing", {}),
-    ("error", [chunk({"content": "a"}), {"error": {"code": "x", "message": "Broke."}}], "Broke.", {}),
+    ("nothing but DONE", [C_DONE], "without finishing", {}), ("nothing", [c_chunk({"content": "a"})], "without finishing", {}),
+    ("error", [c_chunk({"content": "a"}), {"error": {"code": "x", "message": "Broke."}}], "Broke.", {}),
     ("copilot_errors", [{"copilot_errors": [{"code": "x", "message": "Broke."}]}], "Broke.", {}),
-    ("finish error", [chunk({}, "error")], "ended its answer with an error", {}),
-    ("garbage", [chunk({"content": "a"}), "{\"choices\":["], "broken piece", {}), ("no object", ["[1]"], "no answer", {}),
-    ("nameless", [chunk(tools((0, "a", None, "{}"))), chunk({}, "stop")], "nameless", {}),
+    ("finish error", [c_chunk({}, "error")], "ended its answer with an error", {}),
+    ("garbage", [c_chunk({"content": "a"}), "{\"choices\":["], "broken piece", {}), ("no object", ["[1]"], "broken piece", {}),
+    ("nameless", [c_chunk(c_tools((0, "a", None, "{}"))), c_chunk({}, "stop")], "nameless", {}),
 ]
 
 
-def sse(chunks):
+def c_sse(chunks):
     return "".join("data: %s\n\n" % (c if isinstance(c, str) else json.dumps(c, separators=(",", ":"), ensure_ascii=False))
                    for c in chunks).encode()
 
 
-def chat_chat_stream(**rest):
+def c_stream(**rest):
     return cp.ChatStream("id-1", "asked", 5, True, **rest)
 
 
-def chat_frames(raw):
+def c_frames(raw):
     """The chunks of a client's stream, its grammar checked; [] after an error."""
     events = [line[6:] for line in raw.decode().split("\n\n") if line]
     assert raw.decode().count("[DONE]") == 1 and events.pop() == "[DONE]"
@@ -3466,48 +3182,7 @@ def chat_frames(raw):
                                                                "finish_reason": chunks[-1]["choices"][0]["finish_reason"]}]}
 
 
-def chat_run(pieces, sink):
-    translation = cp.Translation(cp.ChatReader("chat:google"), sink)
-    out = b"".join([translation.feed(piece) for piece in pieces])
-    return out + translation.finish(), translation
-
-
-@pytest.mark.parametrize("name, chunks, expected, more", ANSWERS, ids=[row[0] for row in ANSWERS])
-def test_chat_answers_under_every_cut(name, chunks, expected, more):
-    for pieces in cuts(sse(chunks)):
-        if isinstance(expected, str):
-            with pytest.raises(cp.UpstreamError, match=expected):
-                chat_run(pieces, chat_chat_stream())
-            continue
-        out, translation = chat_run(pieces, chat_chat_stream())
-        whole = chat_frames(out)
-        choice = whole["choices"][0]
-        content, calls, finish = expected
-        made = [chat_call(*call) for call in calls]
-        assert choice["message"] == {"role": "assistant", "content": content, **more, **({"tool_calls": made} if made else {})}
-        assert choice["finish_reason"] == finish and translation.done == (DONE in chunks)
-        folded = chat_chat_stream(fold=True)
-        assert chat_run(pieces, folded)[0] == b"" and folded.whole() == whole
-        if "usage" in str(chunks):
-            assert (whole["usage"]["prompt_tokens"], whole["usage"]["completion_tokens"]) == (9, 5)
-            assert whole["usage"]["prompt_tokens_details"] == {"cached_tokens": 4}
-
-
-def test_chat_json_answer_instead_of_a_stream():
-    obj = {"choices": [{"finish_reason": "tool_calls", "message": {"content": "I look.", "role": "assistant"}},
-                       {"finish_reason": "tool_calls", "message": {"tool_calls": [chat_call("a"), chat_call("b", "g", "")]}}],
-           "id": "msg", "usage": USAGE}
-    reader, sink = cp.ChatReader(), chat_chat_stream(fold=True)
-    reader.read_json(obj, sink)
-    sink.end(reader.finish_reason, reader.usage)
-    message = sink.whole()["choices"][0]["message"]
-    assert message["content"] == "I look." and reader.done and reader.usage.cache_read == 4
-    assert message["tool_calls"] == [chat_call("a"), chat_call("b", "g", "{}")]
-    with pytest.raises(cp.UpstreamError, match="Busy"):
-        cp.ChatReader().read_json({"error": {"message": "Busy.", "code": "user_model_rate_limited"}}, sink)
-
-
-class Told:
+class ChatTold:
     """A sink that writes down what it is told."""
 
     def __init__(self):
@@ -3517,25 +3192,25 @@ class Told:
         return lambda *args: self.log.append((name,) + args)
 
 
-TRICKY = ["plain", "", "a\"b", "back\\slash", "line\nbreak", "\u2028 ü 日本 🎉", "\ud83d", '"content":"', "\x7f", "\\u0041", "data: [DONE]"]
-CORPUS = [chunk({"content": text}, **rest) for text in TRICKY for rest in ({}, {"usage": None})] + [
-    chunk({"content": "x"}, "stop"), chunk({"content": "y"}, "stop"), chunk({"content": "x"}, usage=ZERO), chunk({"content": "x"}, usage=USAGE),
-    chunk({"content": "x", "role": "assistant"}), chunk({"content": None}), chunk({"content": "x", "reasoning_text": "r"}),
-    chunk(tools((0, "a", "f", "{}"))), chunk({**tools((0, None, None, "1")), "content": "x"}), chunk({"content": "x", "refusal": None}),
-    {**chunk({"content": "x"}), "choices": chunk({"content": "x"})["choices"] * 2},
-    {"x": {"content": "x"}, **chunk({"content": "x"})}, {"x": {"content": "y"}, **chunk({"content": "x"})},
-    {"choices": [], "usage": {**USAGE, "completion_tokens": 6}}, chunk({}, "length"),
-    {**chunk({"content": "x"}), "choices": [{"delta": {"content": "x"}, "logprobs": {"content": []}}]}]
+C_TRICKY = ["plain", "", "a\"b", "back\\slash", "line\nbreak", "\u2028 ü 日本 🎉", "\ud83d", '"content":"', "\x7f", "\\u0041", "data: [DONE]"]
+C_CORPUS = [c_chunk({"content": text}, **rest) for text in C_TRICKY for rest in ({}, {"usage": None})] + [
+    c_chunk({"content": "x"}, "stop"), c_chunk({"content": "y"}, "stop"), c_chunk({"content": "x"}, usage=C_ZERO), c_chunk({"content": "x"}, usage=C_USAGE),
+    c_chunk({"content": "x", "role": "assistant"}), c_chunk({"content": None}), c_chunk({"content": "x", "reasoning_text": "r"}),
+    c_chunk(c_tools((0, "a", "f", "{}"))), c_chunk({**c_tools((0, None, None, "1")), "content": "x"}), c_chunk({"content": "x", "refusal": None}),
+    {**c_chunk({"content": "x"}), "choices": c_chunk({"content": "x"})["choices"] * 2},
+    {"x": {"content": "x"}, **c_chunk({"content": "x"})}, {"x": {"content": "y"}, **c_chunk({"content": "x"})},
+    {"choices": [], "usage": {**C_USAGE, "completion_tokens": 6}}, c_chunk({}, "length"),
+    {**c_chunk({"content": "x"}), "choices": [{"delta": {"content": "x"}, "logprobs": {"content": []}}]}]
 
 
 def test_chat_fast_route_tells_the_same():
     dice, fast_ones = random.Random(10), 0
     for ascii_only in (True, False):
-        datas = [json.dumps(c, ensure_ascii=ascii_only, separators=(",", ":")).encode("utf-8", "surrogatepass") for c in CORPUS]
+        datas = [json.dumps(c, ensure_ascii=ascii_only, separators=(",", ":")).encode("utf-8", "surrogatepass") for c in C_CORPUS]
         datas = [d for d in datas if b"\xed\xa0" not in d] + [datas[0].replace(b"plain", raw) for raw in (
             b'a","role":"x', b"\t", b"\\u00e9", b"\\ud83d\\ude00", b'x"}}],"choices":[{"delta":{"content":"y')]
         for _ in range(40):
-            fast, full, one, other = cp.ChatReader(), cp.ChatReader(), Told(), Told()
+            fast, full, one, other = cp.ChatReader(), cp.ChatReader(), ChatTold(), ChatTold()
             for data in dice.choices(datas, k=40) + dice.choices(datas[:20] + [datas[0]] * 5, k=20):
                 full._head = b""  # never learned anything
                 fast_ones += bool(fast._head) and fast._fast_text(data) is not None
@@ -3551,11 +3226,11 @@ def test_chat_fast_route_tells_the_same():
 
 
 def test_chat_stream_error_usage_and_names():
-    sink = cp.ChatStream("i", "m", 1, False, names=cp.ToolNames([LONG]))
-    sink.call("k", "c", cp.ToolNames([LONG]).short(LONG))
+    sink = cp.ChatStream("i", "m", 1, False, names=cp.ToolNames([C_LONG]))
+    sink.call("k", "c", cp.ToolNames([C_LONG]).short(C_LONG))
     sink.text("\ud83d")
     out = sink.take()
-    assert LONG.encode() in out and rb'"\ud83d"' in out and sink.take() == b""
+    assert C_LONG.encode() in out and rb'"\ud83d"' in out and sink.take() == b""
     sink.error(cp.UpstreamError("Gone."))
     sink.end("stop", cp.TokenUsage())
     sink.error(cp.UpstreamError("Again."))
@@ -3569,38 +3244,6 @@ def test_chat_stream_error_usage_and_names():
     assert sink.whole()["copilot_usage"] == {"total_nano_aiu": 5}
 
 
-def random_turns(dice):
-    turns = [cp.Turn("system", (cp.Text("S"),))] * dice.randrange(3)
-    for n in range(dice.randrange(1, 6)):
-        calls = ["c%d_%d" % (n, i) for i in range(dice.randrange(3))]
-        turns.append(user("ask %d " % n, *[cp.Image(PNG)] * dice.randrange(2)))
-        turns.append(assistant(dice.choice(["", "say "]), *[cp.Call(c, dice.choice([LONG, "f"]), "{}") for c in calls]))
-        if calls:
-            turns.append(user(*[cp.Result(c, (cp.Text("r"),) + (cp.Image(PNG),) * dice.randrange(2)) for c in calls]))
-    return turns
-
-
-def test_chat_random_conversations():
-    for seed in range(200):
-        dice = random.Random(seed)
-        turns, model = random_turns(dice), dice.choice([GPT41, CHAT_CLAUDE, GEMINI])
-        bodies = [cp.encode_chat(cp.Conversation(tuple(turns[:n])), model, cp.ToolNames())["messages"]
-                  for n in range(1, len(turns) + 1)]
-        plain = [[{k: v for k, v in m.items() if k != "copilot_cache_control"} for m in body] for body in bodies]
-        for body, before, after in zip(bodies, plain, plain[1:] + plain[-1:]):
-            assert sum("copilot_cache_control" in m for m in body) <= 4, seed
-            before = before[:-1] if before and before[-1].get("content") == "Please continue." else before
-            assert after[:len(before)] == before, seed  # the prefix does not move
-            open_calls = []
-            for message in before:
-                if message["role"] == "tool":
-                    open_calls.remove(message["tool_call_id"])
-                elif open_calls:
-                    raise AssertionError("a message between call and result, seed %d" % seed)
-                open_calls += [call["id"] for call in message.get("tool_calls", ())]
-                assert message["role"] != "assistant" or message["content"] or message["tool_calls"]
-
-
 # ============================================================================
 # 11. OpenAI Responses
 # ============================================================================
@@ -3611,136 +3254,8 @@ R_PLAIN = cp.Model("gpt-4.1", vendor="Azure OpenAI", output=1000)
 R_OURS = cp.responses_source(R_GPT)
 
 
-def resp_encode(*turns, model=R_GPT, **settings):
-    turns = tuple(cp.Turn(*turn, "messages.%d" % at) for at, turn in enumerate(turns))
-    conv = cp.Conversation(turns, **settings)
-    return cp.encode_responses(conv, model, cp.ToolNames(t.name for t in conv.tools))
-
-
-def resp_said(role, *texts):
-    kind = "output_text" if role == "assistant" else "input_text"
-    return {"type": "message", "role": role,
-            "content": [{"type": kind, "text": text} for text in texts]}
-
-
-R_PIXEL = cp.Image("data:image/png;base64,AAAA")
-R_PDF = cp.Document("application/pdf", "AAAA")
-R_PIXEL_PART = {"type": "input_image", "image_url": R_PIXEL.url, "detail": "auto"}
-R_CALL, R_RESULT = cp.Call("c1", "ls", '{"a": 1}'), cp.Result("c1", (cp.Text("ok"),))
-R_CALL_ITEM = {"type": "function_call", "call_id": "c1", "name": "ls",
-             "arguments": '{"a": 1}'}
-R_THOUGHT = cp.Reasoning("hm", "ENC", R_OURS)
 R_THOUGHT_ITEM = {"type": "reasoning", "encrypted_content": "ENC",
-                "summary": [{"type": "summary_text", "text": "hm"}]}
-
-
-def resp_output(output):
-    return {"type": "function_call_output", "call_id": "c1", "output": output}
-
-
-R_A, R_B, R_C = cp.Text("a"), cp.Text("b"), cp.Text("c")
-RESP_INPUTS = [
-    ("system anywhere", [("system", (R_A,)), ("user", (R_B,)), ("system", (R_C,))],
-     [resp_said("system", "a"), resp_said("user", "b"), resp_said("system", "c")]),
-    ("empty texts", [("system", ()), ("user", (cp.Text(""), R_B, R_C))],
-     [resp_said("user", "b", "c")]),
-    ("image", [("user", (R_A, R_PIXEL))],
-     [{"type": "message", "role": "user",
-       "content": [{"type": "input_text", "text": "a"}, R_PIXEL_PART]}]),
-    ("call", [("assistant", (R_A, R_CALL)), ("user", (R_RESULT, R_B))],
-     [resp_said("assistant", "a"), R_CALL_ITEM, resp_output("ok"),
-      resp_said("user", "b")]),
-    ("reasoning", [("assistant", (R_THOUGHT, R_A, R_THOUGHT._replace(text=""), R_CALL)),
-                   ("user", (R_RESULT,))],
-     [R_THOUGHT_ITEM, resp_said("assistant", "a"), {**R_THOUGHT_ITEM, "summary": []},
-      R_CALL_ITEM, resp_output("ok")]),
-    ("foreign reasoning", [("assistant", (cp.Reasoning("x", "ENC", "chat:google"),
-                                          cp.Reasoning("y", "", R_OURS), R_A))],
-     [resp_said("assistant", "a")]),
-    ("reasoning alone", [("assistant", (R_A, R_THOUGHT, R_THOUGHT))],
-     [resp_said("assistant", "a")]),
-    ("result with an image", [("assistant", (R_CALL,)),
-                              ("user", (cp.Result("c1", (R_A, R_PIXEL)),))],
-     [R_CALL_ITEM, resp_output([{"type": "input_text", "text": "a"}, R_PIXEL_PART])]),
-    ("failed result", [("assistant", (R_CALL,)),
-                       ("user", (R_RESULT._replace(is_error=True),))],
-     [R_CALL_ITEM, resp_output("Error:\nok")]),
-    ("empty result", [("assistant", (R_CALL,)), ("user", (cp.Result("c1", ()),))],
-     [R_CALL_ITEM, resp_output("")]),
-    ("orphan call", [("assistant", (R_CALL, R_A))],
-     [R_CALL_ITEM, resp_said("assistant", "a"),
-      resp_output("Error: the call was interrupted, it has no result.")]),
-    ("document", [("user", (R_PDF,))], cp.BadRequest),
-    ("document in a result", [("user", (cp.Result("c1", (R_PDF,)),))], cp.BadRequest),
-    ("image of the assistant", [("assistant", (R_PIXEL,))], cp.BadRequest),
-]
-
-
-@pytest.mark.parametrize("name, turns, expected", RESP_INPUTS)
-def test_responses_input(name, turns, expected):
-    if expected is cp.BadRequest:
-        with pytest.raises(cp.BadRequest, match=r"^messages\.0: .*(pdf|image)"):
-            resp_encode(*turns)
-    else:
-        assert resp_encode(*turns)["input"] == expected
-
-
-R_TOOL = cp.Tool("x" * 70, "does", {"properties": {"a": {}}})
-R_SHORT = cp.ToolNames([R_TOOL.name]).short(R_TOOL.name)
-R_TOOL_ENTRY = {"type": "function", "name": R_SHORT, "description": "does",
-                "strict": False,
-                "parameters": {"type": "object", "properties": {"a": {}}}}
-R_ALWAYS = {"model": "gpt-5.4", "stream": True, "store": False,
-          "include": ["reasoning.encrypted_content"]}
-RESP_SETTINGS = [
-    ("nothing", {}, {}),
-    ("tools", dict(tools=(R_TOOL,), tool_choice="=" + R_TOOL.name, parallel=False),
-     {"tools": [R_TOOL_ENTRY], "tool_choice": {"type": "function", "name": R_SHORT},
-      "parallel_tool_calls": False}),
-    ("strict", dict(tools=(R_TOOL._replace(strict=True),), tool_choice="required"),
-     {"tools": [{**R_TOOL_ENTRY, "strict": True}], "tool_choice": "required"}),
-    ("choice without tools", dict(tool_choice="auto", parallel=True), {}),
-    ("small limit", dict(max_tokens=1), {"max_output_tokens": 16}),
-    ("large limit", dict(max_tokens=5000), {"max_output_tokens": 1000}),
-    ("effort", dict(effort="max", thinking=True),
-     {"reasoning": {"effort": "high", "summary": "auto"}}),
-    ("summary only", dict(thinking=True), {"reasoning": {"summary": "auto"}}),
-    ("samplers go", dict(temperature=0.0, top_p=0.5, stop=("x",)), {}),
-    ("schema", dict(schema={"schema": {"type": "object"}, "strict": True}),
-     {"text": {"format": {"type": "json_schema", "name": "answer", "strict": True,
-                          "schema": {"type": "object"}}}}),
-    ("any JSON, extra", dict(schema={}, extra={"verbosity": "low", "metadata": {}}),
-     {"text": {"format": {"type": "json_object"}, "verbosity": "low"}, "metadata": {}}),
-    ("user", dict(user="me"), {"prompt_cache_key": "me"}),
-    ("own key", dict(user="me", extra={"prompt_cache_key": "k"}),
-     {"prompt_cache_key": "k"}),
-]
-
-
-@pytest.mark.parametrize("name, settings, expected", RESP_SETTINGS)
-def test_responses_settings(name, settings, expected):
-    body = resp_encode(("user", (cp.Text("hi"),)), **settings)
-    assert body == {**R_ALWAYS, "input": [resp_said("user", "hi")], **expected}
-
-
-def test_responses_settings_of_a_model_that_does_not_reason():
-    body = resp_encode(model=R_PLAIN, temperature=0.0, top_p=0.5, effort="high",
-                       thinking=True, user="u" * 150)
-    assert len(body.pop("prompt_cache_key")) == 64
-    assert body == {"model": "gpt-4.1", "stream": True, "store": False,
-                    "temperature": 0.0, "top_p": 0.5}
-    assert cp.responses_source(R_PLAIN) == R_OURS
-    with pytest.raises(cp.BadRequest, match="129 tools"):
-        resp_encode(tools=tuple(R_TOOL._replace(name="t%d" % n) for n in range(129)))
-
-
-def test_responses_prefix_is_stable():
-    turns = [("user", (cp.Text("go"),)), ("assistant", (R_THOUGHT, R_CALL)),
-             ("user", (R_RESULT, cp.Text("and"))), ("assistant", (cp.Text("done"),))]
-    whole = resp_encode(*turns)["input"]
-    for length in (1, 3):
-        part = resp_encode(*turns[:length])["input"]
-        assert cp.dumps(whole).startswith(cp.dumps(part)[:-1])
+                  "summary": [{"type": "summary_text", "text": "hm"}]}
 
 
 class RSink:
@@ -4178,11 +3693,469 @@ def test_responses_web_search():
     assert len(cp.search_blocks({}, "x")) == 2
 
 
+# -- the dialect matrix: every conversation through every pair --
+#
+# A request is shown as lines that are the same for every upstream dialect, so that one
+# golden holds for all of them; where they must differ the row says how. Each request is
+# also put before the fake upstream, and sent once more as the client's own: the chat
+# request as that of a chat client, the Responses request as that of a Responses client.
+
+CATALOGUE = {entry["id"]: entry for entry in _catalogue()}
+MATRIX = {"gpt": "gpt-4.1", "gemini": "gemini-2.5-pro", "claude": "claude-sonnet-4.5", "responses": "gpt-5.5"}
+RESPONSES_MODELS = {pair: cp.parse_models({"data": [CATALOGUE[name]]})[0] for pair, name in MATRIX.items()}
+ANY_CHAT = cp.Model("any", vendor="Any", output=10**6, efforts=cp.EFFORTS)  # keeps every setting
+LONG_NAME = "mcp__" + "n" * 70
+SHORT_NAME = cp.ToolNames().short(LONG_NAME)
+
+
+def show_parts(content):
+    """The parts of a message in one line, texts and addresses of images."""
+    if isinstance(content, str) or content is None:
+        return (content or "").replace("\n\n", "|")
+    shown = []
+    for part in content:
+        kind, url = part["type"], part.get("image_url", "")
+        assert kind in ("text", "image_url", "input_text", "output_text", "input_image")
+        assert ("text" in part) == kind.endswith("text")
+        shown.append(part.get("text") or "<%s>" % (url["url"] if isinstance(url, dict) else url))
+    return "|".join(shown).replace("\n\n", "|")
+
+
+def show_tool(tool, choice):
+    function = tool.pop("function", tool)
+    assert tool["type"] == "function" and {"type", "properties"} <= set(function["parameters"])
+    return "tool %s%s %s" % (function["name"], "!" * bool(function.get("strict")), function.get("description") or "-")
+
+
+def show_settings(body):
+    choice = body.pop("tool_choice", None)
+    for tool in body.pop("tools", ()):
+        yield show_tool(dict(tool), choice)
+    if choice:
+        yield "choice " + (choice if isinstance(choice, str) else "=" + (choice.get("function") or choice)["name"])
+    assert body.pop("stream") is True
+    yield from ("%s %s" % (key, json.dumps(body.pop(key))) for key in sorted(body))
+
+
+def show_chat(body):
+    """A chat request as lines; a cache mark is a `*`."""
+    body = dict(body, model=None)
+    for message in body.pop("messages"):
+        star = "*" * bool(message.get("copilot_cache_control"))
+        if "reasoning_opaque" in message:
+            yield "thought %s %s" % (message["reasoning_text"], message["reasoning_opaque"])
+        who = "result " + message["tool_call_id"] if message["role"] == "tool" else message["role"]
+        if message["content"] or message["role"] == "tool":
+            yield "%s%s: %s" % (who, star, show_parts(message["content"]))
+        for call in message.get("tool_calls", ()):
+            yield "call %s %s %s" % (call["id"], call["function"]["name"], call["function"]["arguments"])
+    limit = body.pop("max_tokens", None) or body.pop("max_completion_tokens", None)
+    form = body.pop("response_format", {})
+    yield from () if limit in (100, None) else ["limit %d" % limit]
+    yield from ["schema " + json.dumps(form.get("json_schema", {}))] if form else []
+    renamed = {"reasoning_effort": "effort", "parallel_tool_calls": "parallel"}
+    yield from show_settings({renamed.get(k, k): v for k, v in body.items() if k != "model"})
+
+
+def show_responses(body):
+    """A Responses request as the same lines."""
+    body = dict(body)
+    assert body.pop("store") is False and body.pop("include") == ["reasoning.encrypted_content"]
+    for item in body.pop("input"):
+        kind = item["type"]
+        if kind == "message":
+            yield "%s: %s" % (item["role"], show_parts(item["content"]))
+        elif kind == "reasoning":
+            yield "thought %s %s" % ("".join(p["text"] for p in item["summary"]), item["encrypted_content"])
+        elif kind == "function_call":
+            yield "call %s %s %s" % (item["call_id"], item["name"], item["arguments"])
+        else:
+            assert kind == "function_call_output"
+            yield "result %s: %s" % (item["call_id"], show_parts(item["output"]))
+    limit, text = body.pop("max_output_tokens", 100), body.pop("text", {})
+    yield from [] if limit == 100 else ["limit %d" % limit]
+    form = text.pop("format", None)
+    yield from [] if form is None else ["schema " + json.dumps({k: v for k, v in form.items() if k != "type"})]
+    thinks = body.pop("reasoning", {})
+    settings = {**body, **text, **{k: thinks[k] for k in thinks}}
+    renamed = {"parallel_tool_calls": "parallel", "prompt_cache_key": "user"}
+    yield from show_settings({renamed.get(k, k): v for k, v in settings.items() if k != "model"})
+
+
+def matrix_request(client, pair, body):
+    """The upstream request of one cell."""
+    model = RESPONSES_MODELS.get(pair, ANY_CHAT)
+    if client == "openai" and pair != "responses":
+        return cp.prepare_chat(body, model)
+    conv = cp.parse_messages(body) if client == "anthropic" else cp.parse_chat(body)
+    encode = cp.encode_responses if pair == "responses" else cp.encode_chat
+    return encode(conv, model, cp.ToolNames(tool.name for tool in conv.tools))
+
+
+def matrix_shown(pair, body):
+    """The lines of a request that the fake upstream takes; `user: hi` goes without saying."""
+    path, show = (RESPONSES, show_responses) if pair == "responses" else (CHAT, show_chat)
+    if pair in MATRIX:
+        refuse_body(path, json.loads(json.dumps(body)), CATALOGUE[MATRIX[pair]], ())
+    return [line for line in show(body) if line.replace("*", "") != "user: hi"]
+
+
+PNG_URL = "data:image/png;base64,iV"
+REFERENCE = {"type": "tool_reference", "tool_name": "Web"}
+CALLS = ["call c1 Read {\"p\":\"ä\"}", "call c2 Now {}"]
+SEEN = ["result c1: (see the next message)", "user: From the result of tool call c1:|<%s>" % PNG_URL]
+SHOWN = [CALLS[0], "result c1: r|<%s>" % PNG_URL]
+OURS = {source: cp.pack_reasoning("OPQ/+=", source) for source in ("responses:openai", "chat:google", "chat:anthropic")}
+THOUGHT, HI_THERE = "thought hm OPQ/+=", ["assistant: there"]
+
+
+def mind(source):
+    return {"messages": [HI_MESSAGE, by_model(thinking("hm", OURS[source]), said("there")), HI_MESSAGE]}
+
+
+def talk(*messages, **more):
+    return {"messages": list(messages), **more}
+
+
+def asks(**settings):
+    return {"tools": [READ], **settings}
+
+
+READ_LINE = "tool Read d"
+THINK, AUTO = {"type": "adaptive"}, 'summary "auto"'
+MATRIX_CASES = [  # name, an Anthropic body, its lines or {pair: lines}; "!" is a refusal
+    ("string", talk({"role": "user", "content": "hey"}), ["user: hey"]),
+    ("blocks, blank ones", talk(by_user(said("a"), said(" \n"), said(""), said("b"))), ["user: a|b"]),
+    ("empty turns", talk(HI_MESSAGE, by_model(), by_system(), {"role": "user", "content": ""}), []),
+    ("system string", {"system": "s"}, ["system: s"]), ("system empty", {"system": ""}, []),
+    ("system blocks, billing line", {"system": [BILL, said("s", **CACHED), said("t")]}, ["system: s|t"]),
+    ("system in between", talk(HI_MESSAGE, by_system(said("s")), by_model(said("a")), HI_MESSAGE), ["system: s", "assistant: a"]),
+    ("system last, with effort", talk(HI_MESSAGE, {**by_system(said("s")), "output_config": {"effort": "low"}}), ["system: s"]),
+    ("image", talk(by_user(said("a"), PNG_BLOCK, said("b"))), ["user: a|<%s>|b" % PNG_URL]),
+    ("image by url", talk(by_user({"type": "image", "source": {"type": "url", "url": "https://x/y"}})), ["user: <https://x/y>"]),
+    ("image by file id", talk(by_user({"type": "image", "source": {"type": "file", "file_id": "f"}})),
+     "!messages.0.content.0.source.type: expected base64 or url, not 'file'"),
+    ("document", talk(by_user(PDF_BLOCK)), "!messages.0: this model takes text and images, not application/pdf"),
+    ("document in a result", talk(by_model(USE), by_user(result("c1", [PDF_BLOCK]))),
+     "!messages.1: this model takes text and images, not application/pdf"),
+    ("document of text", talk(by_user({"type": "document", "title": "t", "source": {
+        "type": "text", "media_type": "text/plain", "data": "d"}})), ["user: t|d"]),
+    ("search result", talk(by_user({"type": "search_result", "title": "t", "source": "u", "content": [
+        said("w")]})), ["user: [search_result t u\ntext w]"]),
+    ("web search in the past", talk(HI_MESSAGE, by_model(
+        {"type": "server_tool_use", "id": "s1", "name": "web_search", "input": {"query": "q"}},
+        {"type": "web_search_tool_result", "tool_use_id": "s1", "content": [
+            {"type": "web_search_result", "title": "t", "url": "u", "encrypted_content": "e"}]},
+        {"type": "web_search_tool_result", "tool_use_id": "s2", "content": {
+            "type": "web_search_tool_result_error", "error_code": "max_uses_exceeded"}}), HI_MESSAGE),
+     ["assistant: [server_tool_use web_search\n{\"query\":\"q\"}]|[web_search_tool_result\nweb_search_result t u]|"
+      "[web_search_tool_result\nweb_search_tool_result_error max_uses_exceeded]"]),
+    ("call and result", talk(by_model(said("go"), USE), by_user(result("c1", "r"))), ["assistant: go", CALLS[0], "result c1: r"]),
+    ("no input, empty results", talk(by_model(USE, NOW), by_user(result("c1"), result("c2", []))),
+     [*CALLS, "result c1: ", "result c2: "]),
+    ("error", talk(by_model(USE), by_user(result("c1", [said("r"), said("s")], is_error=True))), [CALLS[0], "result c1: Error:|r|s"]),
+    ("image in a result", talk(by_model(USE), by_user(result("c1", [PNG_BLOCK]), said("t"))), {
+        "": [CALLS[0], SEEN[0], SEEN[1] + "|t"], "responses": [CALLS[0], "result c1: <%s>" % PNG_URL, "user: t"],
+        "chat>responses": [CALLS[0], SEEN[0], SEEN[1] + "|t"]}),
+    ("image and text in a result", talk(by_model(USE), by_user(result("c1", [said("r"), PNG_BLOCK]))), {
+        "": [CALLS[0], "result c1: r", SEEN[1]], "responses": SHOWN, "chat>responses": [CALLS[0], "result c1: r", SEEN[1]]}),
+    ("result, then text", talk(by_model(USE), by_user(result("c1", "r"), said("t"))), [CALLS[0], "result c1: r", "user: t"]),
+    ("text, then result", talk(by_model(USE), by_user(said("t"), result("c1", "r"))), [CALLS[0], "result c1: r", "user: t"]),
+    ("results out of order", talk(by_model(USE, NOW), by_user(result("c2", "2"), result("c1", "1"))),
+     [*CALLS, "result c1: 1", "result c2: 2"]),
+    ("results over two messages, system between", talk(by_model(USE, NOW), by_user(result("c1", "1")), by_system(
+        said("s")), by_user(result("c2", "2"), said("t"))), [*CALLS, "result c1: 1", "result c2: 2", "system: s", "user: t"]),
+    ("calls over two messages", talk(by_model(USE), by_model(NOW), by_user(result("c1", "1"), result("c2", "2"))),
+     [CALLS[0], "result c1: 1", CALLS[1], "result c2: 2"]),
+    ("call without result", talk(by_model(USE), by_user(said("t"))), [CALLS[0], "result c1: Error:|(no result)", "user: t"]),
+    ("call at the end", talk(HI_MESSAGE, by_model(USE)), [CALLS[0], "result c1: Error:|(no result)"]),
+    ("result without call", talk(by_user(result("c9", [said("r"), PNG_BLOCK]))),
+     ["user: [result of a tool call that is not shown]|r|<%s>" % PNG_URL]),
+    ("one id, two results", talk(by_model(USE), by_user(result("c1", "r"), result("c1", "r"))),
+     [CALLS[0], "result c1: r", "user: [result of a tool call that is not shown]|r"]),
+    ("one id, two calls", talk(by_model(USE), by_user(result("c1", "r")), by_model(USE), by_user(result("c1", "s"))),
+     [CALLS[0], "result c1: r", CALLS[0], "result c1: s"]),
+    ("deferred", asks(tools=DEFERRED), [READ_LINE]),
+    ("deferred and found", asks(tools=DEFERRED, **talk(by_model(USE), by_user(result("c1", [REFERENCE, said("Loaded.")])))),
+     [CALLS[0], "result c1: The tool Web can be used now.|Loaded.", READ_LINE, "tool Web -"]),
+    ("own reasoning of Gemini", mind("chat:google"), {"": HI_THERE, "gemini": [THOUGHT, *HI_THERE]}),
+    ("own reasoning of Claude", mind("chat:anthropic"), {"": HI_THERE, "claude": [THOUGHT, *HI_THERE]}),
+    ("own reasoning of GPT", mind("responses:openai"), {"": HI_THERE, "responses": [THOUGHT, *HI_THERE], "chat>responses": HI_THERE}),
+    ("late opaque of Gemini", talk(HI_MESSAGE, by_model(thinking("h", NONE), thinking("m", NONE), said("there"), thinking(
+        "", OURS["chat:google"]), USE)), {"": [*HI_THERE, CALLS[0], "result c1: Error:|(no result)"], "gemini": [
+            THOUGHT, *HI_THERE, CALLS[0], "result c1: Error:|(no result)"]}),
+    ("reasoning that led to nothing", talk(HI_MESSAGE, by_model(thinking("hm", OURS["responses:openai"])), HI_MESSAGE), []),
+    ("reasoning of others", talk(HI_MESSAGE, by_model(thinking("t", ""), thinking("t", "EqQ=="), {
+        "type": "redacted_thinking", "data": "Eq"}, {"type": "thinking", "thinking": "t"}, said("there")), HI_MESSAGE), HI_THERE),
+    ("reasoning alone", talk(HI_MESSAGE, by_model(thinking("t", "EqQ==")), HI_MESSAGE), []),
+    ("prefill", talk(HI_MESSAGE, by_model(said("{ "))), {"": ["assistant: {"], "claude": ["assistant: {", "user*: Please continue."],
+                                                        "responses": ["assistant: { "], "chat>responses": ["assistant: {"]}),
+    ("long name", asks(tools=[{**READ, "name": LONG_NAME}], tool_choice={"type": "tool", "name": LONG_NAME}, **talk(
+        by_model({**USE, "name": LONG_NAME}), by_user(result("c1", "r")))),
+     ["call c1 %s {\"p\":\"ä\"}" % SHORT_NAME, "result c1: r", "tool %s d" % SHORT_NAME, "choice =" + SHORT_NAME]),
+    ("tools of chat and Responses", asks(tools=[{"type": "function", "function": {"name": "f", "parameters": {"a": 1}}},
+                                                {"type": "function", "name": "g", "strict": True}]), ["tool f -", "tool g! -"]),
+    ("128 tools", asks(tools=[{**READ, "name": "t%d" % n} for n in range(128)] + DEFERRED[1:]), ["tool t%d d" % n for n in range(128)]),
+    ("129 tools", asks(tools=[{**READ, "name": "t%d" % n} for n in range(129)]), "!tools: 129 are too many, this model takes 128"),
+    ("a server's tool", asks(tools=[READ, {"type": "web_fetch_20250910", "name": "web_fetch"}]), "!tools.1.type: 'web_fetch_20250910'"),
+    *[("choice " + kind, asks(tool_choice={"type": kind}), [READ_LINE, "choice " + word]) for kind, word in (
+        ("auto", "auto"), ("any", "required"), ("none", "none"))],
+    ("choice tool, one at a time", asks(tool_choice={"type": "tool", "name": "Read", "disable_parallel_tool_use": True}),
+     [READ_LINE, "choice =Read", "parallel false"]),
+    ("choice of an unknown tool", asks(tool_choice={"type": "tool", "name": "Web"}), "!tool_choice.name: expected Read, not 'Web'"),
+    ("choice among none", {"tool_choice": {"type": "auto"}, "tools": []}, []),
+    ("samplers and stops", {"temperature": 0, "top_p": 0.5, "stop_sequences": ["x"], "top_k": 1}, {
+        "": ['stop ["x"]', "temperature 0", "top_p 0.5"], "responses": []}),
+    ("limit over the model's", {"max_tokens": 10**6}, {
+        "gpt": ["limit 16384"], "gemini": ["limit 64000"], "claude": ["limit 32000"], "responses": ["limit 128000"]}),
+    ("small limit", {"max_tokens": 1}, {"": ["limit 1"], "responses": ["limit 16"]}),
+    ("no limit", {"max_tokens": None}, {"": [], "claude": ["limit 32000"]}),
+    *[("effort of " + name, asked, {"": [], "responses": lines, "chat>responses": over}) for name, asked, lines, over in (
+        ("the list", {"output_config": {"effort": "high"}}, ['effort "high"'], ['effort "high"', AUTO]),
+        ("more", {"output_config": {"effort": "max"}, "thinking": THINK}, ['effort "xhigh"', AUTO], ['effort "xhigh"', AUTO]),
+        ("none", {"thinking": {"type": "disabled"}, "output_config": {"effort": "high"}}, ['effort "low"'], ['effort "low"']),
+        ("the default", {"thinking": THINK}, [AUTO], []),
+        *[("a budget of %d" % n, {"thinking": {"type": "enabled", "budget_tokens": n}}, *[['effort "%s"' % word, AUTO]] * 2)
+          for n, word in ((1024, "low"), (4001, "medium"), (31999, "high"))],
+        ("effort and budget", {"thinking": {"type": "enabled", "budget_tokens": 1024}, "output_config": {"effort": "high"}},
+         *[['effort "high"', AUTO]] * 2))],
+    ("structured", {"output_config": {"format": SCHEMA}}, ['schema {"name": "answer", "schema": {"type": "object"}}']),
+    ("structured, old", {"output_format": SCHEMA}, ['schema {"name": "answer", "schema": {"type": "object"}}']),
+    ("user", {"metadata": {"user_id": "me"}}, ['user "me"']),
+    ("user of Claude Code", {"metadata": {"user_id": IDS}}, ['user "11d5-aa"']),
+    ("long user", {"metadata": {"user_id": "a" * 64 + "_session_1"}}, ['user "%s_session_1"' % ("a" * 54)]),
+    ("unknown block", talk(by_user({"type": "video"})), "!messages.0.content.0: a block of type 'video' cannot be sent to this model (user)"),
+    ("unknown block in a result", talk(by_model(USE), by_user(result("c1", [USE]))),
+     "!messages.1.content.0.content.0: a block of type 'tool_use' cannot be sent to this model (tool_result)"),
+    ("unknown block of the model", talk(by_model({"type": "mcp_tool_use"})), "!messages.0.content.0: a block of type 'mcp_tool_use'"),
+    ("image in the system", {"system": [PNG_BLOCK]}, "!system.0: a block of type 'image' cannot be sent to this model (system)"),
+]
+def matrix_check(client, body, expected):
+    """Every pair of one conversation, and once more as an OpenAI client would send it."""
+    table, before = expected if isinstance(expected, dict) else {"": expected}, json.dumps(body)
+    for pair in MATRIX if "" in table else table:
+        lines = table.get(pair, table.get(""))
+        if isinstance(lines, str):
+            with pytest.raises(cp.BadRequest) as caught:
+                matrix_request(client, pair, body)
+            assert str(caught.value).startswith(lines[1:]), pair
+            continue
+        sent = matrix_request(client, pair, body)
+        assert unstarred(matrix_shown(pair, sent)) == unstarred(lines), pair
+        again = cp.prepare_responses(sent, RESPONSES_MODELS[pair]) if pair == "responses" else (
+            cp.prepare_chat(sent, RESPONSES_MODELS[pair]))
+        assert again == sent, "a request of ours is not left alone"
+    if client == "anthropic" and not isinstance(table.get("gpt", table.get("")), str):
+        sent = matrix_request("openai", "responses", matrix_request(client, "any", body))
+        lines = table.get("chat>responses", table.get("responses", table.get("")))
+        assert matrix_shown("responses", sent) == lines
+    assert json.dumps(body) == before, "the client's body was changed"
+
+
+def unstarred(lines):
+    return [line.replace("*:", ":") for line in lines]
+
+
+C_CALLING = {"role": "assistant", "content": "", "tool_calls": [c_call()]}
+C_THINKING = {"role": "assistant", "content": "there", "reasoning_content": "hm", "reasoning_opaque": " ".join(OURS.values()) + " "}
+CHAT_CASES = [  # as above; the bodies are those of a chat client
+    ("developer", {"messages": [{"role": "developer", "content": "s"}, C_HI]}, ["system: s"]),
+    ("system last", {"messages": [C_HI, {"role": "system", "content": "s"}]}, ["system: s"]),
+    ("parts and detail", {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {
+        "type": "image_url", "image_url": {"url": "https://x/y", "detail": "low"}}]}]}, ["user: a|<https://x/y>"]),
+    ("empty content, empty result", {"messages": [C_HI, C_CALLING, {"role": "tool", "tool_call_id": "c1", "content": ""}]},
+     ["call c1 f {}", "result c1: "]),
+    ("reasoning", {"messages": [C_HI, C_THINKING, C_HI]}, {"": HI_THERE, **{p: [THOUGHT, *HI_THERE] for p in (
+        "gemini", "claude", "responses")}}),
+    ("foreign reasoning", {"messages": [C_HI, {**C_THINKING, "reasoning_opaque": OURS["chat:google"]}, C_HI]},
+     {"": HI_THERE, "gemini": [THOUGHT, *HI_THERE]}),
+    ("empty assistant", {"messages": [C_HI, {"role": "assistant", "content": " \n"}, C_HI]}, {"": [], "responses": ["assistant:  \n"]}),
+    ("orphan call", {"messages": [C_CALLING, C_HI]}, {"responses": ["call c1 f {}", "result c1: Error:|(no result)"]}),
+    ("tools", {"tools": [{"type": "function", "function": {"name": "f", "strict": True, "parameters": {
+        "type": "object", "properties": {}}}}], "tool_choice": "required", "parallel_tool_calls": False},
+     ["tool f! -", "choice required", "parallel false"]),
+    ("129 tools", {"tools": [{"type": "function", "function": {"name": "t%d" % n}} for n in range(129)]}, "!tools: 129 are too many"),
+    ("settings", {"max_tokens": 5, "max_completion_tokens": 60, "temperature": 0, "stop": "s", "user": "u", "verbosity": "low",
+                  "stream_options": {"include_usage": True}, "stream": False, "seed": 1}, {
+        "": ["limit 60", "seed 1", 'stop "s"', "temperature 0", 'user "u"', 'verbosity "low"'],
+        "responses": ["limit 60", 'user "u"', 'verbosity "low"']}),
+    ("effort", {"reasoning_effort": "max"}, {"": [], "responses": ['effort "xhigh"', AUTO]}),
+    ("any JSON", {"response_format": {"type": "json_object"}}, {"": ["schema {}"], "responses": ["schema {}"]}),
+    ("structured", {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}, "strict": True}}},
+     ['schema {"name": "n", "schema": {}, "strict": true}']),
+    ("two answers", {"n": 2}, "!n: not available here"), ("logprobs", {"logprobs": True}, "!logprobs: not available"),
+    ("functions", {"functions": [{}]}, "!functions: not available here; use tools"),
+    ("penalty", {"presence_penalty": 1}, {"": ["presence_penalty 1"], "responses": "!presence_penalty: not available"}),
+    ("no messages", {"messages": None}, "!messages: required"), ("no object", {"messages": [1]}, "!messages.0: expected an object"),
+]
+
+
+@pytest.mark.parametrize("name, body, expected", MATRIX_CASES, ids=[row[0] for row in MATRIX_CASES])
+def test_matrix_of_anthropic_requests(name, body, expected):
+    matrix_check("anthropic", {"messages": [HI_MESSAGE], "max_tokens": 100, **body}, expected)
+
+
+@pytest.mark.parametrize("name, body, expected", CHAT_CASES, ids=[row[0] for row in CHAT_CASES])
+def test_matrix_of_chat_requests(name, body, expected):
+    matrix_check("openai", {"messages": [C_HI], "max_tokens": 100, "model": "asked", **body}, expected)
+
+
+def test_matrix_has_at_least_forty_conversations():
+    assert len(MATRIX_CASES) >= 40
+
+
+# Answers: every script of rooms 10 and 11 through both sinks.
+
+def responses_heard(told):
+    """What a sink was told, by kind."""
+    said = {kind: "".join(t[1] for t in told if t[0] == kind) for kind in ("text", "refusal", "reasoning")}
+    arguments = {t[1]: t[2] for t in told if t[0] == "arguments"}
+    return {**said, "opaque": [t[1:] for t in told if t[0] == "opaque"], "end": told[-1][1], "calls": [
+        (call_id, name, arguments.get(key, "")) for _, key, call_id, name in (t for t in told if t[0] == "call")]}
+
+
+def heard_by_chat(answer):
+    choice = answer["choices"][0]
+    message = choice["message"]
+    return {"text": message["content"] or "", "refusal": message.get("refusal", ""), "reasoning": message.get(
+        "reasoning_content", ""), "opaque": [*map(cp.unpack_reasoning, message.get("reasoning_opaque", "").split())],
+        "calls": [(c["id"], c["function"]["name"], c["function"]["arguments"]) for c in message.get("tool_calls", ())],
+        "end": choice["finish_reason"]}
+
+
+def heard_by_anthropic(message):
+    blocks = message["content"]
+    opaque = [cp.unpack_reasoning(b["signature"]) for b in blocks if b.get("signature", NONE) != NONE]
+    return {"text": "".join(b.get("text", "") for b in blocks), "reasoning": "".join(b.get("thinking", "") for b in blocks),
+            "opaque": opaque, "end": message["stop_reason"], "calls": [
+                (b["id"], b["name"], b["input"]) for b in blocks if b["type"] == "tool_use"]}
+
+
+def as_anthropic(told):
+    """`responses_heard` as that dialect says it: a refusal is text, a call that was cut is left out."""
+    calls = [(i, name, cp._parse_object(raw)) for i, name, raw in told["calls"]]
+    end = "refusal" if told["refusal"] else cp.STOP_REASONS[told["end"]]
+    return {"text": told["text"] + told["refusal"], "reasoning": told["reasoning"], "opaque": told["opaque"],
+            "calls": [call for call in calls if call[2] is not None], "end": end}
+
+
+def drive(pieces, reader, sink):
+    """(bytes, translation, error) of one answer."""
+    machine, out = cp.Translation(reader(), sink), b""
+    try:
+        for piece in pieces:
+            out += machine.feed(piece)
+        return out + machine.finish(), machine, None
+    except cp.ProxyError as exc:
+        return out + machine.fail(exc), machine, exc
+
+
+ANSWERS = [("chat, " + name, lambda: cp.ChatReader("chat:google"), c_sse(chunks), told if isinstance(told, str) else {
+    "text": told[0] or "", "calls": told[1], "end": told[2], "refusal": more.get("refusal", ""), "reasoning": more.get(
+        "reasoning_content", ""), "opaque": [*map(cp.unpack_reasoning, more.get("reasoning_opaque", "").split())]})
+           for name, chunks, told, more in C_ANSWERS] + [
+    ("responses, " + name, lambda: cp.ResponsesReader(R_OURS), script.raw, told[-1][1] if told[-1][0] != "end" else responses_heard(
+        told)) for name, script, told in RESP_STREAMS]
+
+
+@pytest.mark.parametrize("name, reader, raw, expected", ANSWERS, ids=[row[0] for row in ANSWERS])
+def test_matrix_of_answers_under_every_cut(name, reader, raw, expected):
+    for pieces in cuts(raw):
+        for sink, known in ((c_stream, heard_by_chat), (lambda **o: cp.AnthropicStream("msg_1", "m", 9, **o), heard_by_anthropic)):
+            out, machine, exc = drive(pieces, reader, sink())
+            events = frames(out)
+            if isinstance(expected, str):
+                assert expected in str(exc) and events[-1][1]["error"]["message"] == str(exc)
+                assert ("", "[DONE]") not in events and "message_stop" not in dict(events)
+                continue
+            folded = sink(fold=True)
+            assert exc is None and drive(pieces, reader, folded)[0] == b""
+            if known is heard_by_chat:
+                assert known(folded.whole()) == expected and c_frames(out) == folded.whole()
+                assert ("usage" in folded.whole()) and machine.usage.prompt in (0, 9)
+            else:
+                grammar([obj for _, obj in events])
+                assert cp.fold_message(obj for _, obj in events) == folded.whole()
+                assert known(folded.whole()) == as_anthropic(expected)
+            assert not (b'_tokens":9' in raw) or machine.usage[:3] == (5, 5, 4)
+
+
+# Both directions at once: an answer, and the next turn that gives it back.
+
+R_TRIP = [c_chunk({"reasoning_text": "hm"}), c_chunk({"reasoning_opaque": "OPQ/+="}), c_chunk({"content": "there"}), c_chunk(
+    c_tools((0, "c1", LONG_NAME, '{"p":"\u00e4"}'), (1, "c2", "Now", ""))), c_chunk({}, "tool_calls"), C_DONE]
+TRIPS = {"gemini": ("chat:google", c_sse(R_TRIP)), "claude": ("chat:anthropic", c_sse(R_TRIP)), "responses": (
+    "responses:openai", RWire().item("done", 0, {}, type="reasoning", encrypted_content="OPQ/+=", summary=[
+        {"type": "summary_text", "text": "hm"}]).message(1, ["the", "re"]).item(
+            "done", 2, {}, type="function_call", call_id="c1", name=SHORT_NAME, arguments='{"p":"\u00e4"}').item(
+            "done", 3, {}, type="function_call", call_id="c2", name="Now", arguments="").end().raw)}
+
+
+@pytest.mark.parametrize("pair", TRIPS)
+def test_matrix_round_trip_keeps_ids_order_errors_and_reasoning(pair):
+    source, raw = TRIPS[pair]
+    reader, names = {"responses": cp.ResponsesReader}.get(pair, cp.ChatReader), cp.ToolNames([LONG_NAME])
+    sinks = [cp.AnthropicStream("msg_1", "m", names=names, fold=True), cp.ChatStream("i", "m", 1, True, fold=True, names=names)]
+    for sink in sinks:
+        assert drive([raw], lambda: reader(source), sink)[2] is None
+    chat = sinks[1].whole()["choices"][0]["message"]
+    assert chat["tool_calls"][0]["function"]["name"] == LONG_NAME == sinks[0].whole()["content"][2]["name"]
+    bodies = {"anthropic": [by_model(*sinks[0].whole()["content"]), by_user(
+        result("c2", "2"), result("c1", "1", is_error=True), said("next"))], "openai": [
+            chat, {"role": "tool", "tool_call_id": "c1", "content": "Error:\n\n1"},
+            {"role": "tool", "tool_call_id": "c2", "content": "2"}, {"role": "user", "content": "next"}]}
+    for client, messages in bodies.items():
+        for other in MATRIX:
+            if client == "openai" and other != "responses":  # names go as the client gave them
+                messages = json.loads(json.dumps(messages).replace(LONG_NAME, SHORT_NAME))
+            lines = matrix_shown(other, matrix_request(client, other, {"messages": [HI_MESSAGE, *messages], "max_tokens": 100}))
+            assert unstarred(lines) == [THOUGHT][:other == pair] + [
+                *HI_THERE, "call c1 %s {\"p\":\"\u00e4\"}" % SHORT_NAME, "call c2 Now {}", "result c1: Error:|1", "result c2: 2", "user: next"]
+
+
+def random_talk(dice):
+    """Messages in any order of kinds, each word and id in them told once: w0, w1 ..."""
+    word, call = map("w{}".format, range(999)), map("c{}".format, range(999))
+    messages = []
+    for _ in range(dice.randrange(1, 6)):
+        picture = {"type": "image", "source": {"type": "url", "url": "https://" + next(word)}}
+        messages.append(by_user(said(next(word)), *[picture] * dice.randrange(2)))
+        messages += [by_system(said(next(word)))] * dice.randrange(2)
+        calls = [{"type": "tool_use", "id": next(call), "name": next(word), "input": {"a": next(word)}} for _ in range(dice.randrange(4))]
+        messages.append(by_model(*[said(next(word))] * dice.randrange(2), *calls))
+        results = [result(c["id"], [said(next(word))] * dice.randrange(2), is_error=dice.random() < 0.2) for c in calls]
+        more = [said(next(word))] * dice.randrange(2)
+        dice.shuffle(results)
+        messages.append(by_user(*results, *more))
+    return messages
+
+
+def test_matrix_random_conversations_lose_nothing():
+    for seed in range(150):
+        messages = random_talk(random.Random(seed))
+        words, ids = [sorted(re.findall(kind, json.dumps(messages))) for kind in (r"\bw\d+", r"\bc\d+")]
+        for pair in MATRIX:
+            before = []
+            for end in range(2 if messages[0] else 1, len(messages) + 1):
+                if end < len(messages) and messages[end - 1]["role"] == "assistant":
+                    continue  # its results are still to come
+                body = {"messages": messages[:end], "max_tokens": 100}
+                lines = matrix_shown(pair, matrix_request("anthropic", pair, body))
+                lines = [line for line in unstarred(lines) if not line.endswith("Please continue.")]
+                assert lines[:len(before)] == before, "the cached prefix moved, seed %d" % seed
+                before = lines
+            told = "\n".join(lines)
+            assert sorted(re.findall(r"\bw\d+", told)) == words, seed
+            assert sorted(re.findall(r"\bc\d+", told)) == ids, seed
+            assert re.findall(r"call (c\d+)", told) == re.findall(r"result (c\d+)", told) == re.findall(
+                r'"id": "(c\d+)', json.dumps(messages)), seed
+
+
 # ============================================================================
 # 12. Native messages
 # ============================================================================
 
-NATIVE = {model.id: model for model in CATALOGUE if cp.MESSAGES in model.endpoints}
+NATIVE = {model.id: model for model in MODELS if cp.MESSAGES in model.endpoints}
 CONTEXT = "context-management-2025-06-27"
 MARKED = {"type": "ephemeral"}
 
@@ -4226,8 +4199,8 @@ def prepared(body, model="claude-haiku-4.5", betas=(), lessons=None):
     return cp.loads_object(out), names
 
 
-THOUGHT = {"type": "thinking", "thinking": "", "signature": "EqQB"}
-OURS = {"type": "thinking", "thinking": "x", "signature": cp.pack_reasoning("o", "chat:x")}
+NATIVE_THOUGHT = {"type": "thinking", "thinking": "", "signature": "EqQB"}
+NATIVE_OURS = {"type": "thinking", "thinking": "x", "signature": cp.pack_reasoning("o", "chat:x")}
 INTERRUPTED = {"type": "tool_result", "tool_use_id": "b", "is_error": True,
         "content": "The call was interrupted."}
 REPAIRS = [  # name, model, what is put in, what comes out instead
@@ -4279,7 +4252,7 @@ REPAIRS = [  # name, model, what is put in, what comes out instead
      {"messages": [{"role": "user", "content": [words("a")]},
                    {"role": "user", "content": "b"}]}),
     ("foreign thinking", "claude-haiku-4.5",
-     {"messages": turns("a", [OURS, dict(THOUGHT, signature=""), words("b")], "c")},
+     {"messages": turns("a", [NATIVE_OURS, dict(NATIVE_THOUGHT, signature=""), words("b")], "c")},
      {"messages": turns("a", [words("b")], "c")}),
     ("orphan call", "claude-haiku-4.5",
      {"tools": [tool_of()], "messages": turns(
@@ -4314,14 +4287,14 @@ def test_native_repairs(name, model, given, expected):
     assert fixed == want
     kept = [key for key in body if key in fixed]
     assert list(fixed) == kept, "the order of keys decides what is cached"
-    entry = next(e for e in _catalogue() if e["id"] == model)
+    entry = next(e for e in ENTRIES if e["id"] == model)
     refuse_body(MESSAGES, fixed, entry, betas)  # the fake knows what the real one refuses
 
 
 def test_native_body_in_order_goes_up_as_it_came():
     body = ask_of(stream=True, system=[words("s", cache_control=MARKED)], tools=[tool_of()],
                   unknown={"kept": [1.50, None]}, messages=turns(
-                      "a", [THOUGHT, use_of("1")], [result_of("1", [words("r")])]))
+                      "a", [NATIVE_THOUGHT, use_of("1")], [result_of("1", [words("r")])]))
     raw = json.dumps(body, indent=1).encode()
     assert cp.prepare_messages(
         raw, body, NATIVE["claude-haiku-4.5"], cp.Lessons(), [])[0] is raw
@@ -4355,7 +4328,7 @@ def test_native_never_fails_on_strange_bodies():
     body = ask_of(system=[words("s", cache_control=MARKED)], tools=[tool_of()],
                   tool_choice={"type": "tool", "name": "t"}, thinking={"type": "adaptive"},
                   output_config={"effort": "low"}, messages=turns(
-                      "a", [THOUGHT, use_of("1")], [result_of("1", [words("r")])]))
+                      "a", [NATIVE_THOUGHT, use_of("1")], [result_of("1", [words("r")])]))
     for _ in range(400):
         copy = json.loads(json.dumps(body))
         victim = dice.choice([obj for _, obj in walk(copy) if obj])
@@ -4405,7 +4378,7 @@ LESSONS = [  # what was said, the body and betas before, what goes up after
      {"messages": turns("a", ("system", "s"))}, {"messages": turns("a", ("user", "s"))},
      [CONTEXT]),
     ("signature", "messages.1.content.0: Invalid `signature` in `thinking` block",
-     {"messages": turns("a", [THOUGHT, words("b")], "c")},
+     {"messages": turns("a", [NATIVE_THOUGHT, words("b")], "c")},
      {"messages": turns("a", [words("b")], "c")}, [CONTEXT]),
     ("max_tokens", "max_tokens: 4000 > 2000, which is the maximum allowed", {},
      {"max_tokens": 2000}, [CONTEXT]),
@@ -4590,6 +4563,8 @@ def odd_texts(count):
 
 
 def test_tokens_pieces_join_to_the_text_and_cost_something():
+    assert re.findall(cp.PIECES, "    if getURLFor(x):\n\n  don't 12345 Привет,语言") == [
+        "   ", " if", " get", "URLFor", "(x", "):\n\n", " ", " don't", " ", "123", "45", " Привет", ",语言"]
     text = cp.Estimator().text
     for sample in odd_texts(300):
         pieces = re.findall(cp.PIECES, sample)
@@ -4630,14 +4605,14 @@ def test_tokens_family(model, family):
     assert cp.family_of(model) == getattr(cp, family)
 
 
-TOKENS_TOOL = {"name": "read_file", "description": "Read one file.", "input_schema": {
+TOOL = {"name": "read_file", "description": "Read one file.", "input_schema": {
     "type": "object", "properties": {
         "path": {"type": "string", "description": "where"},
         "mode": {"type": "string", "enum": ["text", "bytes"]}}}}
 
 
-def tokens_user(*content):
-    return {"role": "tokens_user", "content": list(content)}
+def user(*content):
+    return {"role": "user", "content": list(content)}
 
 
 def test_tokens_claude_request_is_its_parts():
@@ -4646,16 +4621,16 @@ def test_tokens_claude_request_is_its_parts():
     call = {"type": "tool_use", "id": "toolu_1", "name": "read_file", "input": {"path": "/etc/hosts"}}
     result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "text", "text": CODE}]}
     body = {"system": [{"type": "text", "text": PROSE, "cache_control": {"type": "ephemeral"}}],
-            "tools": [TOKENS_TOOL], "messages": [{"role": "tokens_user", "content": "hello"},
-                                          {"role": "assistant", "content": [call]}, tokens_user(result)]}
+            "tools": [TOOL], "messages": [{"role": "user", "content": "hello"},
+                                          {"role": "assistant", "content": [call]}, user(result)]}
     told = estimator.request(body, "claude-opus-5")
-    spec = json.dumps({"name": TOKENS_TOOL["name"], "description": TOKENS_TOOL["description"],
-                       "parameters": TOKENS_TOOL["input_schema"]}, separators=(",", ":"))
+    spec = json.dumps({"name": TOOL["name"], "description": TOOL["description"],
+                       "parameters": TOOL["input_schema"]}, separators=(",", ":"))
     assert told.static == words(PROSE) + 496 + 20 + words(spec)
     assert told.messages == 7 + 3 * 4 + words("hello") + 12 + words("read_file") + words(
         '{"path":"/etc/hosts"}') + 10 + words(CODE)
     assert not told.has_media and told.total == told.static + told.messages
-    foo = {"messages": [{"role": "tokens_user", "content": "foo"}], "tools": [TOKENS_TOOL]}
+    foo = {"messages": [{"role": "user", "content": "foo"}], "tools": [TOOL]}
     assert 0 < estimator.request(foo, "claude-haiku-4.5").total - 500 < 120  # /context shows this
 
 
@@ -4665,8 +4640,8 @@ def test_tokens_gpt_tools_are_declared_not_json():
     expected = 24 + 6 + words("read_file") + 2 + words("Read one file.") + 5 + 3 + words(
         "path") + words("mode") + 2 + words("where") + 7 + words("text") + words("bytes")
     chat = {"type": "function", "function": {
-        "name": TOKENS_TOOL["name"], "description": TOKENS_TOOL["description"], "parameters": TOKENS_TOOL["input_schema"]}}
-    for tool in (TOKENS_TOOL, chat, {"type": "function", **chat["function"]}):
+        "name": TOOL["name"], "description": TOOL["description"], "parameters": TOOL["input_schema"]}}
+    for tool in (TOOL, chat, {"type": "function", **chat["function"]}):
         assert estimator.request({"tools": [tool]}, "gpt-5").static == expected
     assert estimator.request({"tools": [{"type": "web_search"}]}, "gpt-5").static == 30
 
@@ -4674,9 +4649,9 @@ def test_tokens_gpt_tools_are_declared_not_json():
 def test_tokens_three_dialects_agree():
     request = cp.Estimator().request
     shapes = [
-        {"system": PROSE, "messages": [tokens_user({"type": "text", "text": CODE})]},
-        {"messages": [{"role": "system", "content": PROSE}, {"role": "tokens_user", "content": CODE}]},
-        {"instructions": PROSE, "input": [tokens_user({"type": "input_text", "text": CODE})]},
+        {"system": PROSE, "messages": [user({"type": "text", "text": CODE})]},
+        {"messages": [{"role": "system", "content": PROSE}, {"role": "user", "content": CODE}]},
+        {"instructions": PROSE, "input": [user({"type": "input_text", "text": CODE})]},
         {"instructions": PROSE, "input": CODE}]
     told = [request(body, "gpt-5-mini") for body in shapes]
     assert len({t.messages for t in told}) == 1
@@ -4716,21 +4691,21 @@ def test_tokens_image_size(name, head, size):
     ({"type": "input_file", "file_data": "data:application/pdf;base64," + "J" * 99}, 2500, 2500)])
 def test_tokens_media_by_size_not_as_text(part, claude, gpt):
     for model, expected in (("claude-opus-5", claude), ("gpt-5", gpt)):
-        bare = cp.Estimator().request({"messages": [tokens_user()]}, model)
-        inside = tokens_user({"type": "tool_result", "content": [part]})
-        for message, more in ((tokens_user(part), 0), (inside, 10)):
+        bare = cp.Estimator().request({"messages": [user()]}, model)
+        inside = user({"type": "tool_result", "content": [part]})
+        for message, more in ((user(part), 0), (inside, 10)):
             told = cp.Estimator().request({"messages": [message]}, model)
             assert told.messages - bare.messages == expected + more and told.has_media
 
 
 def test_tokens_thinking_and_odd_shapes():
-    bare = cp.Estimator().request({"messages": [tokens_user()]}, "claude-opus-5")
+    bare = cp.Estimator().request({"messages": [user()]}, "claude-opus-5")
     for part in ({"type": "thinking", "thinking": "hm", "signature": "x" * 999},
                  {"type": "redacted_thinking", "data": "x" * 999},
                  {"type": "reasoning", "encrypted_content": "x" * 999}, None, 7, {"type": []}, []):
-        assert cp.Estimator().request({"messages": [tokens_user(part)]}, "claude-opus-5") == bare
+        assert cp.Estimator().request({"messages": [user(part)]}, "claude-opus-5") == bare
     plain = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": PROSE}}
-    told = cp.Estimator().request({"messages": [tokens_user(plain)]}, "claude-opus-5").messages
+    told = cp.Estimator().request({"messages": [user(plain)]}, "claude-opus-5").messages
     assert told == bare.messages + cp.Estimator().text(PROSE, cp.CLAUDE_5)
     for body in ({}, {"messages": 5, "tools": {}, "system": 7}, {"tools": [3, {"function": 1}]},
                  {"tools": [{"name": 5, "input_schema": {"properties": [], "enum": 1}}]}, {"prompt": [["a"]]}):
@@ -4739,7 +4714,7 @@ def test_tokens_thinking_and_odd_shapes():
     deep = []
     for _ in range(300):
         deep = [{"type": "tool_result", "content": deep}]
-    assert cp.Estimator().request({"messages": [tokens_user(*deep)]}, "gpt-5").total > 3000
+    assert cp.Estimator().request({"messages": [user(*deep)]}, "gpt-5").total > 3000
 
 
 def test_tokens_growing_conversation_is_counted_once():
@@ -4752,10 +4727,10 @@ def test_tokens_growing_conversation_is_counted_once():
 
     estimator, turns, sums = Counted(), [], []
     for number in range(30):
-        turns.append({"role": "tokens_user", "content": PROSE + str(number)})
-        sums.append(estimator.request({"messages": turns, "tools": [TOKENS_TOOL]}, "claude-opus-5").total)
+        turns.append({"role": "user", "content": PROSE + str(number)})
+        sums.append(estimator.request({"messages": turns, "tools": [TOOL]}, "claude-opus-5").total)
     assert sums == sorted(set(sums)) and Counted.seen < 31 * (len(PROSE) + 200)
-    assert sums[-1] == cp.Estimator().request({"messages": turns, "tools": [TOKENS_TOOL]}, "claude-opus-5").total
+    assert sums[-1] == cp.Estimator().request({"messages": turns, "tools": [TOOL]}, "claude-opus-5").total
     estimator.MOST_UNITS = 10
     estimator.request({"messages": turns}, "gpt-5")
     assert len(estimator._units) <= 10
@@ -4968,6 +4943,7 @@ def test_session_of(headers, user_id, session):
 STAY, RST, FIN = "wait for the client to go", "reset", "close"
 YES = [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"]
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+OK = b"2\r\nok\r\n"  # a chunk
 
 
 class RawServer:
@@ -4975,14 +4951,14 @@ class RawServer:
 
     def __init__(self, *answers, tls=None, host="127.0.0.1"):
         self.answers, self.tls, self.host = list(answers), tls, host
-        self.connections, self.heads, self.bodies, self.tasks = 0, [], [], []
+        self.connections = self.answered = 0
+        self.heads, self.bodies, self.tasks = [], [], []
 
     async def __aenter__(self):
         self.gone = asyncio.Event()
         self.server = await asyncio.start_server(self.talk, self.host, 0, ssl=self.tls)
         self.port = self.server.sockets[0].getsockname()[1]
-        scheme = "https" if self.tls else "http"
-        self.url = "%s://%s:%d/x?y=1" % (scheme, "localhost" if self.tls else self.host, self.port)
+        self.url = "%s:%d/x?y=1" % ("https://localhost" if self.tls else "http://127.0.0.1", self.port)
         return self
 
     async def __aexit__(self, *exc):
@@ -4996,7 +4972,8 @@ class RawServer:
         self.connections += 1
         try:
             while await self.exchange(reader, writer):
-                pass
+                self.answered += 1
+            self.answered += 1
         except (asyncio.IncompleteReadError, ConnectionError):
             self.gone.set()
         finally:
@@ -5008,12 +4985,11 @@ class RawServer:
         self.bodies.append(await reader.readexactly(int(length[1])) if length else b"")
         self.heads.append(head)
         for step in self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]:
-            if step is FIN:
-                return False
             if step is RST:
                 writer.get_extra_info("socket").setsockopt(
                     socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 writer.transport.abort()
+            if step in (RST, FIN):
                 return False
             if step is STAY:
                 await reader.read()
@@ -5024,6 +5000,12 @@ class RawServer:
                 writer.write(step)
                 await writer.drain()
         return True
+
+    async def until(self, count, number=1):
+        """Until `count` ("answered", ...) is reached and the client could hear of it."""
+        while getattr(self, count) < number:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
 
 
 def in_a_loop(test):
@@ -5050,10 +5032,9 @@ async def fetch(pool, url, limit=1 << 20, method="GET", body=b"", **timeouts):
 
 GOOD_ANSWERS = [  # name, answer, body, whether the connection is used again
     ("length", YES, b"ok", True),
-    ("chunked", [CHUNKED + b"2\r\nok\r\n0\r\n\r\n"], b"ok", True),
+    ("chunked", [CHUNKED + OK + b"0\r\n\r\n"], b"ok", True),
     ("extension and trailer", [CHUNKED + b"2;a=b\r\nok\r\n0\r\nx: y\r\n\r\n"], b"ok", True),
-    ("one byte at a time", [bytes([b]) for b in CHUNKED + b"1\r\no\r\n1\r\nk\r\n0\r\n\r\n"],
-     b"ok", True),
+    ("byte by byte", [bytes([b]) for b in CHUNKED + OK + OK + b"0\r\n\r\n"], b"okok", True),
     ("interim answers", [b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\na: b\r\n\r\n"
                          + YES[0]], b"ok", True),
     ("no content", [b"HTTP/1.1 204 No Content\r\n\r\n"], b"", True),
@@ -5070,7 +5051,7 @@ GOOD_ANSWERS = [  # name, answer, body, whether the connection is used again
 async def test_client_reads_answer(name, answer, body, kept):
     async with RawServer(answer, YES) as server, client() as pool:
         assert (await fetch(pool, server.url))[1] == body
-        await asyncio.sleep(0.02)
+        await server.until("answered")
         assert await fetch(pool, server.url) == (200, b"ok")
         assert server.connections == (1 if kept else 2)
 
@@ -5078,7 +5059,7 @@ async def test_client_reads_answer(name, answer, body, kept):
 BAD_ANSWERS = [  # name, answer, exact class, words of the message
     ("cut length", [YES[0][:-1], FIN], "UpstreamError", "cut or garbled"),
     ("cut chunk", [CHUNKED + b"5\r\nab", FIN], "UpstreamError", "cut or garbled"),
-    ("no last chunk", [CHUNKED + b"2\r\nok\r\n", FIN], "UpstreamError", "cut or garbled"),
+    ("no last chunk", [CHUNKED + OK, FIN], "UpstreamError", "cut or garbled"),
     ("bad chunk size", [CHUNKED + b"0x2\r\nok\r\n"], "UpstreamError", "cut or garbled"),
     ("not http", [b"SSH-2.0-x\r\n\r\n"], "UpstreamError", "not proper HTTP"),
     ("two framings", [CHUNKED[:-2] + b"Content-Length: 2\r\n\r\nok"], "UpstreamError", "HTTP"),
@@ -5094,16 +5075,18 @@ BAD_ANSWERS = [  # name, answer, exact class, words of the message
     ("silent", [STAY], "UpstreamTimeout", "sent nothing"),
     ("slow head", [part for _ in range(99) for part in (b"HTTP/1.1 100 C\r\n\r\n", 0.01)],
      "UpstreamTimeout", "sent nothing"),
-    ("silent body", [CHUNKED, b"2\r\nok\r\n", STAY], "UpstreamTimeout", "sent nothing"),
+    ("silent body", [CHUNKED, OK, STAY], "UpstreamTimeout", "sent nothing"),
 ]
 
 
 @pytest.mark.parametrize("name, answer, kind, words", BAD_ANSWERS)
 @in_a_loop
 async def test_client_reports_failure(name, answer, kind, words):
+    quick = kind == "UpstreamTimeout" or answer[-1] is STAY
     async with RawServer(answer) as server, client() as pool:
         with pytest.raises(cp.UpstreamError) as caught:
-            await fetch(pool, server.url, 99, head_timeout=0.1, idle_timeout=0.03)
+            await fetch(pool, server.url, 99, head_timeout=0.2 if quick else 9.0,
+                        idle_timeout=0.03 if quick else 9.0)
         assert type(caught.value).__name__ == kind and caught.value.status in (502, 504)
         assert words in str(caught.value) and "127.0.0.1" in str(caught.value)
         assert len(server.heads) == 1  # never sent again by itself
@@ -5130,25 +5113,18 @@ async def test_client_sends_what_it_should():
 
 
 @in_a_loop
-async def test_client_counts_of_connections():
+async def test_client_counts_of_connections(monkeypatch):
     async with RawServer(YES) as server, client() as pool:
         for _ in range(20):
             await fetch(pool, server.url)
         assert server.connections == 1
-        await asyncio.gather(*[fetch(pool, server.url) for _ in range(5)])
-        await asyncio.gather(*[fetch(pool, server.url) for _ in range(5)])
-        assert server.connections == 5
-
-
-@in_a_loop
-async def test_client_idle_connections_age(monkeypatch):
-    assert cp.MAX_IDLE >= 75
-    monkeypatch.setattr(cp, "MAX_IDLE", 0.0)
-    async with RawServer(YES) as server, client() as pool:
-        await fetch(pool, server.url)
+        for _ in range(2):
+            await asyncio.gather(*[fetch(pool, server.url) for _ in range(5)])
+        assert server.connections == 5 and cp.MAX_IDLE >= 75 and not server.gone.is_set()
+        monkeypatch.setattr(cp, "MAX_IDLE", 0.0)
         await fetch(pool, server.url)
         await asyncio.wait_for(server.gone.wait(), 1)
-        assert server.connections == 2
+        assert server.connections == 6
 
 
 STALE = [  # the answers after a good first one; requests, connections and the outcome
@@ -5165,7 +5141,7 @@ STALE = [  # the answers after a good first one; requests, connections and the o
 async def test_client_replays_once_and_only_unanswered(name, answers, requests, connections, kind):
     async with RawServer(*answers) as server, client() as pool:
         await fetch(pool, server.url)
-        await asyncio.sleep(0.01)
+        await server.until("answered")
         try:
             assert await fetch(pool, server.url, head_timeout=0.2) == (200, b"ok")
             outcome = None
@@ -5175,41 +5151,47 @@ async def test_client_replays_once_and_only_unanswered(name, answers, requests, 
         assert (len(server.heads), server.connections) == (requests, connections)
 
 
-@pytest.mark.parametrize("answer", [[STAY], [CHUNKED, STAY], [CHUNKED + b"2\r\nok\r\n", STAY]])
+@pytest.mark.parametrize("how", ["cancel", "close"])
+@pytest.mark.parametrize("answer", [[STAY], [CHUNKED, STAY], [CHUNKED + OK, STAY],
+                                    [b"HTTP/1.1 200 OK\r\n\r\nok", STAY]])
 @in_a_loop
-async def test_client_cancelled_closes_the_socket_at_once(answer):
+async def test_client_that_leaves_closes_the_socket_and_never_succeeds(answer, how):
     async with RawServer(answer) as server, client() as pool:
-        task = asyncio.ensure_future(fetch(pool, server.url))
-        await asyncio.sleep(0.03)
-        task.cancel()
-        started = time.monotonic()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await asyncio.wait_for(server.gone.wait(), 1)
-        assert time.monotonic() - started < 0.5
+        waiting = asyncio.ensure_future(pool.request("GET", server.url, []))
+        await server.until("connections")
+        response = None if answer == [STAY] else await waiting
+        if response:
+            waiting = asyncio.ensure_future(response.read_all(99))
+            await asyncio.sleep(0.01)
+        if response and how == "close":
+            response.close()
+            response.close()
+        else:
+            waiting.cancel()
+        with pytest.raises((asyncio.CancelledError, cp.UpstreamError)):
+            await waiting
+        await asyncio.wait_for(server.gone.wait(), 0.5)
+        if response:
+            with pytest.raises(cp.UpstreamError):
+                await response.read()
 
 
 @in_a_loop
-async def test_client_response_closed_is_never_a_success():
-    until_end = [b"HTTP/1.1 200 OK\r\n\r\nok", STAY]
-    async with RawServer(until_end) as server, client() as pool:
+async def test_client_reads_what_came_before_a_reset():
+    async with RawServer([CHUNKED, 0.005, OK, RST]) as server, client() as pool:
         response = await pool.request("GET", server.url, [])
+        await server.until("answered")
         assert await response.read() == b"ok"
-        waiting = asyncio.ensure_future(response.read())
-        await asyncio.sleep(0)
-        response.close()
-        response.close()
-        for read in (waiting, response.read()):
-            with pytest.raises(cp.UpstreamError):
-                await read
-        await asyncio.wait_for(server.gone.wait(), 1)
+        for _ in range(2):
+            with pytest.raises(cp.UpstreamError, match="broke"):
+                await response.read()
 
 
 @pytest.mark.parametrize("rest, connections", [
     ([b"0\r\n\r\n"], 1), ([0.01, b"0\r\n\r\n"], 1), ([0.01, b"1\r\nx\r\n", STAY], 2), ([STAY], 2)])
 @in_a_loop
 async def test_client_finish_keeps_what_ends_in_time(rest, connections):
-    async with RawServer([CHUNKED + b"2\r\nok\r\n"] + rest, YES) as server, client() as pool:
+    async with RawServer([CHUNKED + OK] + rest, YES) as server, client() as pool:
         response = await pool.request("GET", server.url, [])
         assert await response.read() == b"ok"
         await response.finish(0.1)
@@ -5234,32 +5216,36 @@ async def test_client_slow_reader_holds_the_upstream_back():
         assert len(await response.read_all(1 << 24)) == 200 << 16
 
 
-@pytest.mark.parametrize("pauses", [0, 2])
+@pytest.mark.parametrize("pauses", [0, 4])
 @in_a_loop
 async def test_client_idle_timeout_counts_from_the_last_byte_and_only_while_waiting(pauses):
-    drip = [part for _ in range(8) for part in (0.02, b"2\r\nok\r\n")]
-    async with RawServer([CHUNKED] + drip + [b"0\r\n\r\n"]) as server, client() as pool:
-        response = await pool.request("GET", server.url, [], idle_timeout=0.08)
-        assert await response.read() == b"ok"
+    drip = [part for _ in range(10) for part in (0.02, OK)]
+    async with RawServer([CHUNKED] + drip + [STAY]) as server, client() as pool:
+        response = await pool.request("GET", server.url, [], idle_timeout=0.15)
+        data = await response.read()
         for _ in range(pauses):
             await asyncio.sleep(0.05)
-        assert await response.read_all(99) == b"ok" * 7
+        while len(data) < 20:
+            if len(data) == 18:
+                response.idle_timeout = 9.0
+            data += await response.read()
+        response.idle_timeout, started = 0.02, time.monotonic()
+        with pytest.raises(cp.UpstreamTimeout):
+            await response.read()
+        assert time.monotonic() - started < 5
 
 
 @in_a_loop
 async def test_client_reaches_ipv6():
-    try:
-        server = await RawServer(YES, host="::1").__aenter__()
-    except OSError:
-        pytest.skip("no IPv6 here")
-    async with client() as pool:
-        url = "http://[::1]:%d/" % server.port
-        assert await fetch(pool, url) == (200, b"ok")
-        assert b"\r\nHost: [::1]:%d\r\n" % server.port in server.heads[0]
-    await server.__aexit__()
+    with contextlib.suppress(OSError):
+        async with RawServer(YES, host="::1") as server, client() as pool:
+            assert await fetch(pool, "http://[::1]:%d/" % server.port) == (200, b"ok")
+            assert b"\r\nHost: [::1]:%d\r\n" % server.port in server.heads[0]
+            return
+    pytest.skip("no IPv6 here")
 
 
-# -- TLS ---------------------------------------------------------------------
+# -- TLS and proxies ---------------------------------------------------------
 
 def openssl(folder, *words):
     subprocess.run(["openssl", *words], cwd=folder, check=True, stdout=subprocess.DEVNULL,
@@ -5273,14 +5259,12 @@ def certificates(tmp_path_factory):
         pytest.skip("needs the openssl command to make certificates")
     folder = tmp_path_factory.mktemp("tls")
     key = ["-newkey", "rsa:2048", "-nodes"]
-    openssl(folder, "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem",
-            "-subj", "/CN=Test root", "-days", "2")
-    openssl(folder, "req", "-x509", *key, "-keyout", "lone.key", "-out", "lone.pem",
-            "-subj", "/CN=localhost", "-days", "2", "-addext", "subjectAltName=DNS:localhost")
+    for name, host in (("ca", "Test root"), ("lone", "localhost")):
+        openssl(folder, "req", "-x509", *key, "-keyout", name + ".key", "-out", name + ".pem",
+                "-subj", "/CN=" + host, "-days", "2")
     for name, host, days in (("good", "localhost", "2"), ("expired", "localhost", "-1"),
                              ("other", "example.org", "2")):
-        (folder / "san").write_text("subjectAltName=DNS:%s,IP:127.0.0.1\n" % host
-                                    if name != "other" else "subjectAltName=DNS:" + host)
+        (folder / "san").write_text("subjectAltName=DNS:" + host)
         openssl(folder, "req", *key, "-keyout", name + ".key", "-out", "csr", "-subj", "/CN=x")
         openssl(folder, "x509", "-req", "-in", "csr", "-CA", "ca.pem", "-CAkey", "ca.key",
                 "-CAcreateserial", "-days", days, "-extfile", "san", "-out", name + ".pem")
@@ -5298,27 +5282,71 @@ def trusting(folder):
     return cp.make_ssl_context(cp.Config(ssl_cert_file=str(folder / "ca.pem")))
 
 
+class ConnectProxy(RawServer):
+    """Opens tunnels to `target`, or answers what it was given."""
+
+    def __init__(self, target, answer=b"HTTP/1.1 200 Opened\r\n\r\n"):
+        super().__init__([answer])
+        self.target = target
+
+    async def exchange(self, reader, writer):
+        await super().exchange(reader, writer)
+        if self.target:
+            there, back = await asyncio.open_connection("127.0.0.1", self.target.port)
+            await asyncio.gather(self.pump(reader, back), self.pump(there, writer))
+        return not self.target
+
+    async def pump(self, reader, writer):
+        data = True
+        try:
+            while data:
+                data = await reader.read(65536)
+                writer.write(data)
+        finally:
+            writer.close()
+
+
+@contextlib.asynccontextmanager
+async def tls_way(folder, name, tunnel):
+    """A TLS server with the certificate `name`, a proxy, and a client that may use it."""
+    async with RawServer(YES, tls=server_tls(folder, name)) as server, \
+            ConnectProxy(server) as proxy:
+        proxies = cp.proxies_from(cp.Config(https_proxy="http://me%%40x:p%%3A%%20s@127.0.0.1:%d"
+                                            % proxy.port if tunnel else ""))
+        made = []
+        async with client(lambda: made.append(trusting(folder)) or made[0], proxies) as pool:
+            yield server, proxy, pool
+        assert len(made) == 1
+
+
+@pytest.mark.parametrize("tunnel", [False, True])
 @in_a_loop
-async def test_tls_one_connection_for_many_requests(certificates):
-    tls = server_tls(certificates, "good")
-    made = []
-    async with RawServer(YES, tls=tls) as server, client(
-            lambda: made.append(trusting(certificates)) or made[0]) as pool:
+async def test_tls_one_connection_for_many_requests(certificates, tunnel):
+    async with tls_way(certificates, "good", tunnel) as (server, proxy, pool):
         for _ in range(10):
             assert await fetch(pool, server.url) == (200, b"ok")
-        assert server.connections == len(made) == 1
-        server.answers = [[STAY]]
+        assert server.connections == 1
+        secret = base64.b64encode(b"me@x:p: s").decode()
+        assert [head.decode().split("\r\n") for head in proxy.heads] == tunnel * [[
+            "CONNECT localhost:%d HTTP/1.1" % server.port, "Host: localhost:%d" % server.port,
+            "Proxy-Authorization: Basic " + secret, "", ""]]
+        assert b"roxy" not in b"".join(server.heads)
+        server.answers = [[CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (1 << 20, b"x" * (1 << 20))],
+                          [YES[0][:-1], RST], [STAY]]
+        assert (await fetch(pool, server.url))[1] == b"x" * (1 << 20)
+        with pytest.raises(cp.UpstreamError, match="broke|cut"):
+            await fetch(pool, server.url)
         with pytest.raises(cp.UpstreamTimeout):
             await fetch(pool, server.url, head_timeout=0.03)
         await asyncio.wait_for(server.gone.wait(), 1)
 
 
+@pytest.mark.parametrize("tunnel", [False, True])
 @pytest.mark.parametrize("name, words", [
     ("lone", "SSL_CERT_FILE"), ("expired", "clock"), ("other", "check the address")])
 @in_a_loop
-async def test_tls_bad_certificate_is_explained_and_not_retried(certificates, name, words):
-    tls = server_tls(certificates, name)
-    async with RawServer(YES, tls=tls) as server, client(trusting(certificates)) as pool:
+async def test_tls_bad_certificate_is_explained_and_not_retried(certificates, name, words, tunnel):
+    async with tls_way(certificates, name, tunnel) as (server, proxy, pool):
         with pytest.raises(cp.UpstreamError) as caught:
             await fetch(pool, server.url)
         assert not isinstance(caught.value, cp.ConnectFailed)
@@ -5333,16 +5361,17 @@ def test_tls_context_and_its_settings(certificates, tmp_path):
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert context.cert_store_stats()["x509_ca"] == 1
     (tmp_path / "empty.pem").write_text("nothing")
+
+    async def lazily(config):
+        async with client(lambda: cp.make_ssl_context(config)) as pool:
+            await fetch(pool, "https://127.0.0.1:1/")
     for bad in ({"ssl_cert_file": str(tmp_path / "absent")}, {"ssl_cert_dir": "/absent"},
                 {"ssl_cert_file": str(tmp_path / "empty.pem")}):
         with pytest.raises(cp.ConfigError, match="SSL_CERT_"):
             cp.make_ssl_context(cp.Config(**bad))
-
-    async def lazily():
-        async with client(lambda: cp.make_ssl_context(cp.Config(**bad))) as pool:
-            with pytest.raises(cp.UpstreamError, match="SSL_CERT_FILE"):
-                await fetch(pool, "https://127.0.0.1:1/")
-    asyncio.run(lazily())
+        with pytest.raises(cp.UpstreamError, match="SSL_CERT_.*not usable: expected") as caught:
+            asyncio.run(lazily(cp.Config(**bad)))
+        assert caught.value.should_retry is False and type(caught.value) is cp.UpstreamError
 
 
 @in_a_loop
@@ -5356,64 +5385,6 @@ async def test_tls_to_a_plain_or_silent_or_absent_server(certificates):
         for url in (address, address.replace("https", "http"), "http://%s/" % ("a" * 70)):
             with pytest.raises(cp.ConnectFailed, match="no connection to"):
                 await fetch(pool, url)
-
-
-# -- proxies -----------------------------------------------------------------
-
-class ConnectProxy(RawServer):
-    """Opens tunnels to `target`, or answers what it was given."""
-
-    def __init__(self, target, answer=b"HTTP/1.1 200 Opened\r\n\r\n"):
-        super().__init__([answer])
-        self.target = target
-
-    async def exchange(self, reader, writer):
-        await super().exchange(reader, writer)
-        if self.heads[-1].startswith(b"CONNECT") and b" 200 " in self.answers[0][0]:
-            there, back = await asyncio.open_connection("127.0.0.1", self.target.port)
-            await asyncio.gather(self.pump(reader, back), self.pump(there, writer))
-            return False
-        return True
-
-    async def pump(self, reader, writer):
-        try:
-            while True:
-                data = await reader.read(65536)
-                if not data:
-                    break
-                writer.write(data)
-        finally:
-            writer.close()
-
-
-@in_a_loop
-async def test_proxy_tunnels_tls(certificates):
-    async with RawServer(YES, tls=server_tls(certificates, "good")) as server, \
-            ConnectProxy(server) as proxy:
-        proxies = cp.proxies_from(cp.Config(
-            https_proxy="http://me%%40x:p%%3A%%20s@127.0.0.1:%d" % proxy.port))
-        async with client(trusting(certificates), proxies) as pool:
-            for _ in range(3):
-                assert await fetch(pool, server.url) == (200, b"ok")
-        assert server.connections == proxy.connections == 1
-        secret = base64.b64encode(b"me@x:p: s").decode()
-        assert proxy.heads[0].decode().split("\r\n") == [
-            "CONNECT localhost:%d HTTP/1.1" % server.port,
-            "Host: localhost:%d" % server.port,
-            "Proxy-Authorization: Basic " + secret, "", ""]
-        assert b"roxy" not in b"".join(server.heads)
-        await asyncio.wait_for(server.gone.wait(), 1)
-
-
-@in_a_loop
-async def test_proxy_tunnel_checks_the_certificate(certificates):
-    async with RawServer(YES, tls=server_tls(certificates, "other")) as server, \
-            ConnectProxy(server) as proxy:
-        proxies = cp.proxies_from(cp.Config(all_proxy="127.0.0.1:%d" % proxy.port))
-        async with client(trusting(certificates), proxies) as pool:
-            with pytest.raises(cp.UpstreamError, match="check the address"):
-                await fetch(pool, server.url)
-        assert server.heads == []
 
 
 @pytest.mark.parametrize("answer, words", [
@@ -5590,7 +5561,7 @@ def test_server_and_the_standard_client():
 EXPECTING = (b"PUT / HTTP/1.1\r\nHost: localhost\r\nExpect: %b\r\n"
              b"Content-Length: %d\r\n\r\n")
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
-SERVER_STREAM_CASES = [  # (name, bytes, must match)
+FRAMED = [  # (name, bytes, must match)
     ("1.1", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
      rb"HTTP/1.1 200 .*chunked.*\r\n\r\n1\r\n0\r\n1\r\n1\r\n1\r\n2\r\n0\r\n\r\n"),
     ("1.0 until close", b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
@@ -5608,8 +5579,8 @@ SERVER_STREAM_CASES = [  # (name, bytes, must match)
     ("unknown expectation", EXPECTING % (b"x", 1) + b"x", rb"HTTP/1.1 417 .*")]
 
 
-@pytest.mark.parametrize("name, raw, pattern", SERVER_STREAM_CASES,
-                         ids=[row[0] for row in SERVER_STREAM_CASES])
+@pytest.mark.parametrize("name, raw, pattern", FRAMED,
+                         ids=[row[0] for row in FRAMED])
 def test_server_framing_of_its_answers(name, raw, pattern):
     async def main():
         async with serving(count_up) as server:
@@ -5631,8 +5602,8 @@ GUARD_CASES = (
     + [("GET", {"host": host}, {}, 403) for host in (
         "localhost:8083", "localhost.", "localhost.evil.com", "evil.com", "xlocalhost",
         "127.0.0.1.nip.io", "127.0.0.2", "127.1", "0.0.0.0:8082", "[::]", "",
-        "[::ffff:127.0.0.1]", "2130706433", "localhost:", "proxy.lan", "localhost:08082",
-        "[0:0:0:0:0:0:0:1]")]
+        "[::ffff:127.0.0.1]", "2130706433", "localhost:", "proxy.lan",
+        "localhost:08082", "[0:0:0:0:0:0:0:1]")]
     + [("GET", {"host": "proxy.LAN:8082"}, OPEN_TO, 0),
        ("GET", {"host": "x.proxy.lan"}, OPEN_TO, 403),
        ("GET", {"host": "proxy.lan:1"}, OPEN_TO, 403)]
@@ -5690,8 +5661,8 @@ def test_guard_leaves_only_the_front_page_open_and_checks_absolute_targets():
 
 @pytest.mark.parametrize("host, key, fine", [
     ("127.0.0.1", "", True), ("::1", "", True), ("LOCALHOST", "", True),
-    ("127.8.8.8", "", True), ("::", "", False), ("0", "", False), ("10.0.0.1", "", False),
-    ("0.0.0.0", "", False),
+    ("127.8.8.8", "", True), ("::", "", False), ("0", "", False),
+    ("0.0.0.0", "", False), ("10.0.0.1", "", False),
     ("proxy.lan", "", False), ("localhost.lan", "", False), ("0.0.0.0", KEY[1:], False),
     ("0.0.0.0", KEY, True), ("proxy.lan", KEY, True)])
 def test_server_refuses_to_listen_for_everybody_without_a_key(host, key, fine):
@@ -5704,7 +5675,7 @@ def test_server_refuses_to_listen_for_everybody_without_a_key(host, key, fine):
 
 @pytest.mark.parametrize("path, kind", [
     ("/v1/messages", "error"), ("/messages/count_tokens", "error"), ("", None),
-    ("//v1/v1/messages", "error"), ("/v1/chat/completions", None), ("/v1/models", None)])
+    ("//v1/v1/messages", "error"), ("/chat/completions", None), ("/v1/models", None)])
 def test_server_spells_errors_in_the_dialect_of_the_path(path, kind):
     for exc, pairs in (
             (cp.RateLimited("x", retry_after="7", should_retry=True),
@@ -5735,7 +5706,7 @@ def test_server_cors_only_for_allowed_origins():
     assert foreign.status == 403
 
 
-async def until(condition, seconds=1.0):
+async def soon(condition, seconds=1.0):
     """Wait for `condition`, at most R6's second."""
     end = time.monotonic() + seconds
     while not condition():
@@ -5795,7 +5766,7 @@ def test_server_drops_a_client_that_never_reads():
         async with serving(pour, QUICK) as server:
             with socket.create_connection(("127.0.0.1", server.port)) as sock:
                 sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
-                await until(lambda: ended)
+                await soon(lambda: ended)
     run(main())
     assert ended == [True] and len(sent) < 200, "it was buffered without end"
 
@@ -5821,12 +5792,12 @@ def test_server_cancels_the_handler_of_a_client_that_left(leave, streaming):
             sock = socket.create_connection(("127.0.0.1", server.port))
             more = b"GET / HTTP/1.1\r\n" if "more" in leave else b""
             sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" + more)
-            await until(lambda: started)
+            await soon(lambda: started)
             if leave != "close":  # so does Claude Code (CLIENTS 1)
                 at_once = struct.pack("ii", 1, 0)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
             sock.close()
-            await until(lambda: ended)
+            await soon(lambda: ended)
     run(main())
     assert ended == [True]
 
@@ -5857,7 +5828,7 @@ def test_server_refuses_one_client_too_many_and_recovers():
             full = await ask(server.port, "GET", "/")
             for _, writer in held:
                 writer.close()
-            await until(lambda: len(server._connections) == 0)
+            await soon(lambda: len(server._connections) == 0)
             return full, await ask(server.port, "GET", "/")
     full, later = run(main())
     assert (full.status, full.headers["retry-after"], later.status) == (503, "1", 200)
@@ -5869,6 +5840,8 @@ async def broken(request, out):
         await out.write(b"half")
     if request.path == "/silent":
         return
+    if request.path == "/twice":
+        await out.send(200, [], b"")
     raise cp.Forbidden("no") if request.query else KeyError("a bug")
 
 
@@ -5878,13 +5851,57 @@ def test_server_survives_bugs_and_never_sends_a_second_head():
             raw = b"".join(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path
                            for path in (b"/before", b"/before?x", b"/before"))
             cut = []
-            for path in (b"/after", b"/after?x", b"/silent"):
+            for path in (b"/after", b"/after?x", b"/silent", b"/twice"):
                 got = await http(
                     server.port, b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % path)
                 cut.append(b"\r\n0\r\n\r\n" not in got and got.count(b"HTTP/1.1") < 2)
             return words_of(await send_pieces("127.0.0.1", server.port, [raw])), cut
 
-    assert run(main()) == ("500 403 500", [True] * 3)
+    assert run(main()) == ("500 403 500", [True] * 4)
+
+
+def test_server_resets_what_would_look_like_a_regular_end():
+    async def main():
+        async with serving(broken) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(b"GET /after HTTP/1.0\r\n\r\n")
+            try:
+                with pytest.raises(ConnectionResetError):
+                    await reader.read()
+            finally:
+                writer.close()
+    run(main())
+
+
+def test_server_lingers_but_not_for_ever():
+    limits = cp.ServerLimits(linger=0.05)
+
+    async def main():
+        async with serving(limits=limits) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(EXPECTING % (b"100-continue", 9 ** 9) + b"x" * (1 << 22))
+            assert words_of(await reader.read()) == "413"
+            await soon(lambda: not server._connections)
+            writer.close()
+    run(main())
+
+
+def test_server_reads_only_so_far_ahead():
+    async def main():
+        gate = asyncio.Event()
+
+        async def waits(request, out):
+            await gate.wait()
+            await echo(request, out)
+        async with serving(waits) as server:
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(GET + b"x" * (1 << 25))
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(writer.drain(), 0.2)
+            assert writer.transport.get_write_buffer_size() > 1 << 23
+            gate.set()
+            writer.transport.abort()
+    run(main())
 
 
 def test_server_checks_the_headers_that_a_handler_sends():
@@ -5948,11 +5965,615 @@ def test_server_handlers_survive_the_garbage_collector():
         async with serving(waits) as server:
             asking = [asyncio.ensure_future(ask(server.port, "GET", "/"))
                       for _ in range(20)]
-            await until(lambda: len(server._connections) == 20)
+            await soon(lambda: len(server._connections) == 20)
             gc.collect()  # gh-90467
             gate.set()
             return [answer.status for answer in await asyncio.gather(*asking)]
     assert run(main()) == [200] * 20
+
+
+# ============================================================================
+# 16. GitHub sign-in
+# ============================================================================
+
+LOGIN_CODE, POLL = ("POST", "/login/device/code"), ("POST", "/login/oauth/access_token")
+MINT = ("GET", "/copilot_internal/v2/token")
+PENDING = {"error": "authorization_pending"}
+LOGIN_LIMITED = {"message": "API rate limit exceeded for user ID 1.", "status": "403"}
+ENVELOPE = {"message": "Resource not accessible by integration", "error_details": {
+    "message": "You are currently logged in as octocat.", "title": "Sign up"}}
+posix = pytest.mark.skipif(os.name == "nt", reason="POSIX files")
+
+
+@pytest.fixture
+def told():
+    """What is logged, at every level."""
+    stream, level = io.StringIO(), cp.LOG.level
+    handler = logging.StreamHandler(stream)
+    cp.LOG.addHandler(handler)
+    cp.LOG.setLevel(logging.DEBUG)
+    yield stream.getvalue
+    cp.LOG.removeHandler(handler)
+    cp.LOG.setLevel(level)
+
+
+class SignIn:
+    """A CopilotAuth in front of a FakeUpstream; its sleep only moves its clock."""
+
+    def __init__(self, up, path, **settings):
+        self.config = cp.Config(**{"github_url": up.url, "github_api_url": up.url,
+                                   "token_file": str(path), **settings})
+        self.up, self.clock, self.slept = up, FakeClock(), []
+        self.pool = cp.ConnectionPool()
+        self.store = cp.TokenStore(self.config.token_file)
+        self.auth = self.another()
+
+    def another(self):
+        """What another process would have."""
+        return cp.CopilotAuth(self.config, self.pool, self.store, self.clock, self.sleep)
+
+    async def sleep(self, seconds):
+        self.slept.append(seconds)
+        self.clock.advance(seconds)
+
+    async def fails(self, kind=cp.ProxyError):
+        with pytest.raises(kind) as caught:
+            await self.auth.token()
+        return caught.value
+
+    async def settle(self):
+        """Let a background exchange end."""
+        while self.auth._tasks:
+            await asyncio.sleep(0.001)
+
+
+def sign_in(test, path, **settings):
+    """Run `test(one)`; nothing may run, complain or say a secret when it is over."""
+    async def both():
+        trouble = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda _, context: trouble.append(context))
+        async with FakeUpstream() as up:
+            one = SignIn(up, path, **settings)
+            try:
+                await test(one)
+            finally:
+                await one.auth.close()
+                await one.pool.close()
+                mine = [task for task in asyncio.all_tasks() - {asyncio.current_task()}
+                        if "CopilotAuth" in repr(task)]
+                __import__("gc").collect()  # tells of errors that nobody has retrieved
+                assert mine == [] and trouble == []
+    asyncio.run(asyncio.wait_for(both(), 20))
+
+
+def saved(path, github="ghu_test", copilot=None):
+    path.write_text(json.dumps({"githubToken": github, "copilotToken": copilot,
+                                "savedAt": 1}))
+    path.chmod(0o600)
+    return path
+
+
+# -- the file --------------------------------------------------------------------------
+
+
+def test_token_file_shape(tmp_path):
+    store = cp.TokenStore(str(tmp_path / "new" / "tokens.json"))
+    assert store.load() == {}
+    store.save("ghu_1", {"token": "tid=\ud800"})
+    got = json.loads(pathlib.Path(store.path).read_text())
+    assert list(got) == ["githubToken", "copilotToken", "savedAt"] and store.load() == got
+    assert abs(got["savedAt"] / 1000 - time.time()) < 60
+    if os.name != "nt":
+        assert stat.S_IMODE(os.stat(store.path).st_mode) == 0o600
+    before = os.stat(store.path).st_ino
+    store.save("ghu_2")
+    assert os.stat(store.path).st_ino != before  # replaced, not written over
+    assert os.listdir(os.path.dirname(store.path)) == ["tokens.json"]
+    store.clear()
+    store.clear()
+    assert store.load() == {} and not os.path.exists(store.path)
+
+
+@posix
+@pytest.mark.parametrize("make", [
+    lambda path: path.symlink_to(saved(path.with_name("other"))),
+    lambda path: path.symlink_to("/dev/zero"), lambda path: path.mkdir(),
+    lambda path: os.mkfifo(str(path)), lambda path: os.chown(str(saved(path)), 12345, 1),
+    *[lambda path, raw=raw: path.write_bytes(raw) for raw in (
+        b'{"a":"%s"}' % (b"x" * 65536), b"", b"[]", b"\xff", b"{", b"NaN", b"[" * 60000)]])
+def test_token_file_refused(tmp_path, told, make):
+    path = tmp_path / "tokens.json"
+    try:
+        make(path)
+    except PermissionError:
+        pytest.skip("only root can give files away")
+    store = cp.TokenStore(str(path))
+    assert [store.load() for _ in range(3)] == [{}] * 3
+    assert told().count("token_file_ignored") == 1
+
+
+@pytest.mark.parametrize("obj", [
+    {}, {"githubToken": 7}, {"githubToken": "ghu\r\nx: y"}, {"githubToken": "ghu_\xe9"},
+    {"githubToken": None}, {"copilotToken": {"token": "tid=1", "expires_at": 10 ** 400}}])
+def test_token_file_without_a_login(tmp_path, obj):
+    async def test(one):
+        assert one.auth.check()["status"] == "unauthenticated"
+        await one.fails(cp.AuthRequired)
+    (tmp_path / "t").write_text(json.dumps(obj))
+    sign_in(test, tmp_path / "t")
+
+
+def fork(work):
+    """The id of a child that does `work()`."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return child
+
+
+@posix
+def test_token_file_loose_mode_full_disk_no_folder(tmp_path, told):
+    path = saved(tmp_path / "t")
+    path.chmod(0o644)
+    assert cp.TokenStore(str(path)).load()["githubToken"] == "ghu_test"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert "token_file_mode_repaired" in told()
+    before, store = path.read_bytes(), cp.TokenStore(str(path))
+
+    def fill():
+        import resource
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8, 8))
+        store.save("ghu_new")
+        os.kill(os.getpid(), signal.SIGKILL)  # proves that save() raised nothing
+    assert os.waitpid(fork(fill), 0)[1] == signal.SIGKILL
+    assert path.read_bytes() == before and os.listdir(str(tmp_path)) == ["t"]
+    store = cp.TokenStore(str(path / "below"))
+    store.save("ghu_1")
+    assert store.load() == {} and "token_file_not_saved" in told()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(cp.ProxyError, match="still signed in"):
+        cp.TokenStore(str(tmp_path / "folder")).clear()
+
+
+@posix
+def test_token_file_survives_kill(tmp_path):
+    path, dice = saved(tmp_path / "t", "0" * 9000), random.Random(3)
+    store, seen = cp.TokenStore(str(path)), set()
+    for _ in range(10):
+        child = fork(lambda: [store.save(str(n % 10) * 9000) for n in range(10 ** 6)])
+        time.sleep(dice.random() / 20)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        token = json.loads(path.read_text())["githubToken"]
+        assert token == token[0] * 9000
+        seen.add(token)
+    assert len(seen) > 1
+
+
+# -- the device flow -------------------------------------------------------------------
+
+
+def test_login_states(tmp_path):
+    async def test(one):
+        auth, used = one.auth, asyncio.Event()
+        one.up.script[POLL] = [(200, {}, [used, json.dumps(PENDING).encode()])]
+        assert auth.status() == {"status": "unauthenticated"}
+        assert "login" in auth.check()["error"] and await auth.wait_for_login() is False
+        codes = await asyncio.gather(*[auth.login() for _ in range(20)])
+        assert codes == [codes[0]] * 20 and len(one.up.asked(LOGIN_CODE[1])) == 1
+        assert codes[0] == {
+            "verification_uri": one.up.url + "/login/device", "user_code": "WDJB-MJHT",
+            "expires_in": 899, "interval": 1, "status": "pending_verification"}
+        one.clock.advance(60)
+        assert (await auth.login())["expires_in"] == 839  # the same code, older
+        asked = len(one.up.requests)
+        assert auth.check() == {"status": "pending_verification"}
+        assert auth.status() == {"status": "unauthenticated"}
+        assert len(one.up.requests) == asked and auth.logout() == {"status": "logged_out"}
+        assert auth.check()["status"] == "unauthenticated"
+        await auth.login()
+        used.set()
+        assert await auth.wait_for_login() and auth.check() == {"status": "authenticated"}
+        assert await auth.login() == auth.check()
+        assert auth.status() == {"status": "authenticated", "expiresAt": None}
+        assert one.store.load()["githubToken"] == auth.github_token() == "ghu_device"
+        assert one.store.load()["copilotToken"] is None
+        await auth.token()
+        left = auth.status()["expiresAt"] - time.time()
+        assert 1550 < left < 1570
+        assert one.store.load()["copilotToken"]["token"] == one.up.mints[0]
+        assert auth.logout() == {"status": "logged_out"} and not os.listdir(str(tmp_path))
+        await one.fails(cp.AuthRequired)
+    sign_in(test, tmp_path / "t")
+
+
+SLOW, SLOWER = "slow_down", {"error": "slow_down", "interval": 30}
+POLLS = [  # what GitHub says, how long we slept before each poll, the error
+    ([], [1], ""),
+    (["authorization_pending"] * 2, [1, 1, 1], ""),
+    ([SLOW, SLOW, "authorization_pending"], [1, 6, 11, 11], ""),
+    ([SLOWER, {"error": SLOW, "interval": 5}], [1, 30, 35], ""),
+    ([SLOW] * 20, [1] + list(range(6, 96, 5)) + [26], "expired"),
+    (["expired_token"], [1], "expired"),
+    (["access_denied"], [1], "cancelled"),
+    (["device_flow_disabled"], [1], "GITHUB_TOKEN"),
+    (["incorrect_device_code"], [1], "incorrect device code"),
+    (["incorrect_client_credentials"], [1], "GITHUB_COPILOT_CLIENT_ID"),
+    ([{"access_token": "bad\r\ntoken"}], [1], "refuses"), ([{}], [1], "refuses")]
+
+
+@pytest.mark.parametrize("said, slept, error", POLLS)
+def test_login_polls(tmp_path, said, slept, error):
+    async def test(one):
+        one.up.device = list(said)
+        await one.auth.login()
+        assert await one.auth.wait_for_login() is not bool(error)
+        assert one.slept == slept
+        if error:
+            state = one.auth.check()
+            assert state["status"] == "unauthenticated" and error in state["error"]
+            assert one.auth.status() == state and not os.path.exists(one.store.path)
+            one.up.device = []
+            await one.auth.login()  # afresh, with a new code
+            assert await one.auth.wait_for_login() and len(one.up.asked(LOGIN_CODE[1])) == 2
+    sign_in(test, tmp_path / "t")
+
+
+def test_login_outlives_faults_of_the_network(tmp_path):
+    async def test(one):
+        one.up.script[POLL] = [
+            whole(502, "<html>bad gateway</html>", "text/html"), whole(200, "login please"),
+            (200, {}, [b'{"acc', RESET]), (200, {}, [CLOSE]), whole(429, {"message": "x"})]
+        await one.auth.login()
+        assert await one.auth.wait_for_login()
+        assert one.slept == [1] * 7
+    sign_in(test, tmp_path / "t")
+
+
+@pytest.mark.parametrize("answer, error", [
+    (whole(502, "<html><title>Oops</title>", "text/html"), "Oops"),
+    (whole(200, "sign in to the hotel"), "company proxy"),
+    (whole(404, {"error": "Not Found"}), "GITHUB_COPILOT_CLIENT_ID"),
+    (whole(200, {"error": "device_flow_disabled"}), "switched"),
+    (whole(200, {"device_code": 1, "user_code": "A", "verification_uri": "u"}), "refuses"),
+    (whole(200, []), "company proxy")])
+def test_login_that_cannot_start(tmp_path, answer, error):
+    async def test(one):
+        one.up.script[LOGIN_CODE] = [answer]
+        with pytest.raises(cp.UpstreamError, match=error):
+            await one.auth.login()
+        assert error in one.auth.check()["error"] and one.slept == []
+        assert (await one.auth.login())["user_code"]
+    sign_in(test, tmp_path / "t")
+
+
+def test_login_is_given_up(tmp_path):
+    async def test(one):
+        one.up.script[LOGIN_CODE] = [(200, {}, [HANG])]
+        first = asyncio.ensure_future(one.auth.login())
+        while not one.up.requests:
+            await asyncio.sleep(0.001)
+        one.auth.logout()
+        with pytest.raises(cp.UpstreamError, match="signed out"):
+            await first
+        huge = {"device_code": "d", "user_code": "u", "verification_uri": "v",
+                "expires_in": 10 ** 400, "interval": -1}
+        one.up.script[LOGIN_CODE] = [whole(200, huge)]
+        one.up.script[POLL] = [(200, {}, [HANG])] * 2
+        assert (await one.auth.login())["expires_in"] == 3599
+        one.auth.logout()
+        await one.auth.login()  # and close() with a poll under way
+    sign_in(test, tmp_path / "t")
+
+
+def test_login_in_another_process_is_taken_over(tmp_path):
+    async def test(one):
+        await one.fails(cp.AuthRequired)
+        other = one.another()
+        await other.login()
+        await other.wait_for_login()
+        await other.close()
+        assert (await one.auth.token()).token in one.up.mints
+        saved(tmp_path / "t", "ghu_second")  # and what it saves meanwhile stays
+        one.clock.advance(1400)
+        await one.auth.token()
+        await one.settle()
+        assert len(one.up.mints) == 2 and one.store.load()["githubToken"] == "ghu_second"
+    sign_in(test, tmp_path / "t")
+
+
+# -- the Copilot token -----------------------------------------------------------------
+
+
+def test_token_is_exchanged_once_for_all(tmp_path):
+    async def test(one):
+        go = asyncio.Event()
+        one.up.script[MINT] = [(200, {}, [go, json.dumps({
+            "token": "tid=1", "expires_at": 5, "refresh_in": 1500}).encode()])]
+        calls = [asyncio.ensure_future(one.auth.token()) for _ in range(50)]
+        while not one.up.requests:
+            await asyncio.sleep(0.001)
+        calls[0].cancel()
+        await asyncio.sleep(0.001)
+        go.set()
+        got = await asyncio.gather(*calls, return_exceptions=True)
+        assert isinstance(got[0], asyncio.CancelledError) and got[1:] == [got[1]] * 49
+        assert len(one.up.asked(MINT[1])) == 1
+        assert (got[1].api, got[1].proxy) == (
+            "https://api.githubcopilot.com", "https://copilot-proxy.githubusercontent.com")
+        asked = one.up.asked(MINT[1])[0]
+        assert asked.header("authorization") == "token ghu_test"
+        assert asked.header("x-github-api-version") == "2025-04-01"
+        assert asked.header("user-agent").startswith("GitHubCopilotChat/0.")
+        again = [one.auth.invalidate("tid=1") for _ in range(50)]
+        fresh = await asyncio.gather(*[one.auth.token() for _ in range(50)])
+        assert again == [True] * 50 and fresh == [fresh[0]] * 50
+        assert len(one.up.mints) == 1 and one.auth.invalidate("tid=1") is True
+        assert one.auth.invalidate(fresh[0].token) is False  # no loop of minting
+        assert (await one.auth.token()) == fresh[0]
+        one.clock.advance(30)
+        assert one.auth.invalidate(fresh[0].token) is True
+    sign_in(test, saved(tmp_path / "t"))
+
+
+@pytest.mark.parametrize("skew", [-86400, 0, 86400])
+def test_token_is_renewed_early_in_the_background(tmp_path, skew):
+    async def test(one):
+        one.up.token_fields = {"expires_at": int(time.time()) + 1800 + skew}
+        first = await one.auth.token()
+        assert abs(first.expires_at - time.time() - 1560) < 5
+        assert one.store.load()["copilotToken"]["expires_at"] == first.expires_at
+        one.clock.advance(1259)
+        assert await one.auth.token() == first and len(one.up.asked(MINT[1])) == 1
+        one.clock.advance(2)
+        one.up.script[MINT] = [whole(500, "<title>Unicorn"), whole(429, {"message": "x"},
+                                                                   **{"retry-after": "90"})]
+        for pause in (0, 0.5, 0.6, 89):  # fails, too early, fails, too early
+            one.clock.advance(pause)
+            assert [await one.auth.token() for _ in range(5)] == [first] * 5
+            await one.settle()
+        assert len(one.up.asked(MINT[1])) == 3
+        one.clock.advance(2)
+        assert await one.auth.token() == first
+        await one.settle()
+        second = await one.auth.token()
+        assert second.token == one.up.mints[1] and len(one.up.asked(MINT[1])) == 4
+        one.clock.advance(1561)  # asleep for long: now they wait
+        assert (await one.auth.token()).token == one.up.mints[2]
+    sign_in(test, saved(tmp_path / "t"))
+
+
+def test_token_failures_back_off(tmp_path):
+    async def test(one):
+        one.up.script[MINT] = [whole(500, "no")] * 1100
+        for number, expected in enumerate((1, 2, 4, 8, 16, 32, 60, 60), 1):
+            first, again = await one.fails(cp.UpstreamError), await one.fails()
+            assert first is again and again.status == 500
+            one.clock.advance(expected - 0.01)
+            await one.fails()
+            assert len(one.up.asked(MINT[1])) == number
+            one.clock.advance(0.02)
+        assert one.auth.check()["status"] == "authenticated"
+        one.auth._failures = 5000  # a night of it
+        await one.fails(cp.UpstreamError)
+        one.clock.advance(60)
+        one.up.script[MINT] = [None, whole(500, "no")]
+        assert (await one.auth.token()).token in one.up.mints
+        one.clock.advance(2000)
+        await one.fails(cp.UpstreamError)
+        one.clock.advance(1)  # from the beginning
+        assert (await one.auth.token()).token in one.up.mints
+    sign_in(test, saved(tmp_path / "t"))
+
+
+LOGIN_FOUND = {"x-github-request-id": "1"}
+BAD = {"message": "Bad credentials", "status": "401"}
+EXCHANGES = [  # status, body, headers, GITHUB_TOKEN, class, status, text
+    (401, BAD, LOGIN_FOUND, "", cp.AuthRequired, 401, "no longer accepts the sign-in"),
+    (401, BAD, LOGIN_FOUND, "ghu_x", cp.AuthRequired, 401, "GITHUB_TOKEN: unset it"),
+    (401, BAD, LOGIN_FOUND, "ghp_x", cp.AuthRequired, 401, "classic"),
+    (404, {"message": "Not Found"}, LOGIN_FOUND, "github_pat_x", cp.AuthRequired, 401, "fine-gr"),
+    (404, {"message": "Not Found"}, LOGIN_FOUND, "ghs_x", cp.AuthRequired, 401, "Actions"),
+    (403, {"message": "no"}, LOGIN_FOUND, "gho_x", cp.AuthRequired, 401, "gho_"),
+    (404, {"message": "Not Found"}, LOGIN_FOUND, "", cp.Forbidden, 403, "GITHUB_URL"),
+    (403, LOGIN_LIMITED, LOGIN_FOUND, "ghp_x", cp.UpstreamError, 403, "still signed in"),
+    (403, LOGIN_LIMITED, {}, "", cp.UpstreamError, 403, "still signed in"),
+    (429, {}, {}, "", cp.UpstreamError, 429, "limits this account"),
+    (500, "<html><title>Unicorn!</title>", LOGIN_FOUND, "", cp.UpstreamError, 500, "Unicorn"),
+    (403, {"error_details": []}, LOGIN_FOUND, "", cp.UpstreamError, 403, "GitHub"),
+    (403, [1], LOGIN_FOUND, "", cp.UpstreamError, 403, "GitHub"),
+    *[(status, "<html>blocked</html>", {}, env, cp.UpstreamError, 502, "company proxy")
+      for status in (301, 401, 403, 404, 503) for env in ("", "ghp_x")]]
+
+
+@pytest.mark.parametrize("status, body, headers, env, kind, expected, text", EXCHANGES)
+def test_token_refusals(status, body, headers, env, kind, expected, text):
+    exc = cp.exchange_error(status, headers, (
+        body if isinstance(body, str) else json.dumps(body)).encode(), env)
+    assert type(exc) is kind and exc.status == expected and text in str(exc)
+    assert ("company proxy" in str(exc)) == ("company" in text)
+
+
+def test_token_notifications_are_told_apart():
+    texts = {}
+    for kinds, text in cp.NOTIFICATIONS + (("brand_new", "refuses Copilot"),):
+        for kind in kinds.split():
+            body = {**ENVELOPE, "can_signup_for_limited": kind == "not_signed_up"}
+            body["error_details"] = {**body["error_details"], "notification_id": kind}
+            exc = cp.exchange_error(403, LOGIN_FOUND, json.dumps(body).encode(), "gho_1")
+            texts[kind] = str(exc)
+            assert text in str(exc) and "octocat" not in str(exc)
+            assert "Free" in str(exc) or kind != "not_signed_up"
+            assert exc.should_retry is (kind == "server_error") and exc.status == 403
+            assert (exc.retry_after == "3600") == (kind == "programmatic_token_generation")
+    assert len(texts) == 18 and len(set(texts.values())) == 18
+
+
+def test_token_refused_by_github_ends_the_minting(tmp_path, told):
+    async def test(one):
+        one.up.github_tokens.clear()
+        for _ in range(3):
+            assert "no longer accepts" in str(await one.fails(cp.AuthRequired))
+            one.clock.advance(3600)
+        with pytest.raises(cp.AuthRequired):
+            one.auth.headers()
+        assert len(one.up.asked(MINT[1])) == 1
+        assert one.auth.status() == one.auth.check()
+        assert "no longer accepts" in one.auth.status()["error"]
+        assert one.store.load()["githubToken"] == "ghu_test"  # kept: GitHub may be wrong
+        assert (await one.auth.login())["status"] == "pending_verification"
+        assert await one.auth.wait_for_login() and await one.auth.token()
+        one.up.github_tokens.clear()
+        one.clock.advance(1300)
+        usable = await one.auth.token()
+        await one.settle()
+        assert await one.auth.token() == usable  # as long as it is good
+        assert one.auth.status()["status"] == "unauthenticated"
+        one.clock.advance(300)
+        await one.fails(cp.AuthRequired)
+        assert len(one.up.asked(MINT[1])) == 3
+    sign_in(test, saved(tmp_path / "t"))
+    assert "copilot_token_failed" in told() and not re.search(r"ghu_\w|tid=\w|octocat|dev-", told())
+
+
+def test_token_entitlement_and_throttle_keep_the_login(tmp_path):
+    async def test(one):
+        details = {**ENVELOPE["error_details"], "notification_id": "no_copilot_access"}
+        for answer, kind in ((LOGIN_LIMITED, cp.UpstreamError),
+                             ({**ENVELOPE, "error_details": details}, cp.Forbidden)):
+            one.up.script[MINT] = [whole(403, answer)]
+            asked = len(one.up.asked(MINT[1]))
+            for _ in range(3):
+                await one.fails(kind)
+                one.clock.advance(19)
+            assert len(one.up.asked(MINT[1])) == asked + 1
+            assert one.auth.check() == {"status": "authenticated"}
+            one.clock.advance(10)
+        await one.auth.token()
+    sign_in(test, saved(tmp_path / "t"))
+
+
+@pytest.mark.parametrize("raw", [b"<html>", b"[]", b'{"token":"tid=9', b'{"token":7}',
+                                 b'{"token":"tid=9\\n"}', b'{"token":""}', b"x" * 40000])
+def test_token_that_is_none(tmp_path, raw):
+    async def test(one):
+        one.up.script[MINT] = [(200, {}, [raw])]
+        assert "tid=" not in str(await one.fails(cp.UpstreamError))
+        assert one.auth.check() == {"status": "authenticated"}
+    sign_in(test, saved(tmp_path / "t"))
+
+
+def test_token_and_logout_while_it_is_exchanged(tmp_path):
+    async def test(one):
+        for github in ("ghu_test", "ghu_second"):
+            go, asked = asyncio.Event(), len(one.up.requests)
+            one.up.script[MINT] = [(200, {}, [go, b'{"token":"tid=late"}'])]
+            late = asyncio.ensure_future(one.auth.token())
+            while len(one.up.requests) == asked:
+                await asyncio.sleep(0.001)
+            one.auth.logout()
+            if github == "ghu_second":
+                await one.auth.login()
+                await one.auth.wait_for_login()
+                hold = asyncio.Event()
+                one.up.script[MINT] = [(200, {}, [hold, b'{"token":"tid=new"}'])]
+                fresh = [asyncio.ensure_future(one.auth.token())]
+                await asyncio.sleep(0)
+            go.set()
+            with pytest.raises(cp.AuthRequired):
+                await late
+            if github == "ghu_second":
+                fresh.append(asyncio.ensure_future(one.auth.token()))  # joins
+                hold.set()
+                assert [t.token for t in await asyncio.gather(*fresh)] == ["tid=new"] * 2
+            if github == "ghu_test":
+                assert one.store.load() == {} and one.auth._exchange is None
+                saved(tmp_path / "t")
+        assert one.store.load()["githubToken"] == "ghu_device"
+    sign_in(test, saved(tmp_path / "t"))
+
+
+SAVED = {"token": "tid=s;proxy-ep=proxy.business.githubcopilot.com", "refresh_in": 1500}
+
+
+@pytest.mark.parametrize("left, taken", [
+    (1000, True), (355, False), (-5, False), (3601, False), (3590, True)])
+def test_token_saved_is_taken_over_only_when_surely_good(tmp_path, left, taken):
+    async def test(one):
+        token = await one.auth.token()
+        assert one.up.mints == ([] if taken else [token.token])
+        if taken:
+            assert token.api == "https://api.business.githubcopilot.com"
+            assert abs(token.expires_at - time.time() - left) < 5
+            assert one.auth.invalidate(token.token)  # it may be renewed at once
+            assert (await one.auth.token()).token == one.up.mints[0]
+        elsewhere = one.another()
+        assert (await elsewhere.token()).token == one.up.mints[0]  # saved, taken over
+        assert len(one.up.mints) == 1
+        await elsewhere.close()
+    sign_in(test, saved(tmp_path / "t", copilot={**SAVED, "expires_at": int(
+        time.time()) + left}))
+
+
+API, GHE = "https://api.githubcopilot.com", "https://t.ghe.com"
+AUTOCOMPLETE = "https://copilot-proxy.githubusercontent.com"
+
+
+@pytest.mark.parametrize("settings, reply, expected", [
+    ({}, {}, (API, AUTOCOMPLETE)),
+    ({}, SAVED, tuple("https://%s.business.githubcopilot.com" % n for n in ("api", "proxy"))),
+    ({}, {**SAVED, "endpoints": {"api": "https://a/", "proxy": "https://p:8443"}},
+     ("https://a", "https://p:8443")),
+    ({}, {"endpoints": {"api": "http://127.0.0.1:1", "proxy": "http://localhost"}},
+     ("http://127.0.0.1:1", "http://localhost")),
+    *[({}, {"endpoints": {"api": bad, "proxy": bad}}, (API, AUTOCOMPLETE)) for bad in (
+        "http://a", "https://a/b", "https://u@a", "https://\xe9", "ftp://a", "https://a\n",
+        7, None, "http://127.0.0.1.evil.com", "https://")],
+    ({}, {"endpoints": ["https://a"]}, (API, AUTOCOMPLETE)),
+    ({"github_url": GHE}, {}, ("https://copilot-api.t.ghe.com", AUTOCOMPLETE)),
+    ({"github_url": GHE, "copilot_api_url": "http://c"}, SAVED, (
+        "http://c", "https://proxy.business.githubcopilot.com"))])
+def test_token_endpoints(settings, reply, expected):
+    assert cp._endpoints(cp.Config(**settings), {"token": "tid=1", **reply}) == expected
+
+
+def test_token_of_the_environment_is_never_written(tmp_path):
+    async def test(one):
+        assert await one.auth.login() == {"status": "authenticated"}
+        await one.auth.token()
+        assert "GITHUB_TOKEN" in one.auth.logout()["note"]
+        await one.auth.token()
+        assert not os.listdir(str(tmp_path)) and len(one.up.mints) == 2
+        saved(tmp_path / "t")
+        one.auth.invalidate(one.up.mints[1])
+        await one.auth.token()
+        assert one.store.load()["copilotToken"] is None
+        one.up.github_tokens.clear()
+        os.unlink(one.store.path)
+        one.clock.advance(2000)
+        assert "GITHUB_TOKEN" in str(await one.fails(cp.AuthRequired))
+        await one.auth.login()  # instead of it
+        assert await one.auth.wait_for_login() and await one.auth.token()
+        assert one.store.load()["githubToken"] == "ghu_device"
+        one.up.github_tokens.clear()
+        one.clock.advance(2000)
+        assert "GITHUB_TOKEN" not in str(await one.fails(cp.AuthRequired))
+    sign_in(test, tmp_path / "t", github_token="ghu_test")
+
+
+def test_github_is_reached(tmp_path):
+    async def test(one):
+        await one.auth.reach()
+        assert len(one.up.requests) == 1
+        one.up._server.close()
+        await one.pool.close()
+        with pytest.raises(cp.ConnectFailed):
+            await one.auth.reach()
+    sign_in(test, tmp_path / "t")
 
 
 # ============================================================================
@@ -6041,13 +6662,25 @@ def test_has_image(body, expected):
 
 
 RESULT = {"role": "user", "content": [result_of("1"), words("go")]}
-COMPACT = "Your task is to create a detailed summary of the conversation... <summary>"
 CLI = {"user-agent": "claude-cli/2.1.330 (external, cli)"}
 OFF = {"type": "disabled"}
-SEARCH = [{"type": "web_search_20250305", "name": "web_search"}]
+NOTICE = "<system-reminder>\n[SYSTEM NOTIFICATION - NOT USER INPUT]\n</system-reminder>\n"
+REMIND = words("<system-reminder>\nToday is Monday.\n</system-reminder>\n")
+
+
+def last(*texts, **more):
+    """A body whose last message has these texts."""
+    return ask_of(messages=turns("a", "b", [words(text) for text in texts]), **more)
+
+
 INITIATORS = [  # name, headers, body, who
     ("typed", {}, ask_of(), "user"),
     ("typed, then system", {}, ask_of(messages=turns("a", ("system", "s"))), "user"),
+    ("typed among reminders", CLI, last(REMIND["text"], "go", NOTICE), "user"),
+    ("typed with a picture", {}, ask_of(messages=turns([{"type": "image"}])), "user"),
+    ("typed behind a reminder", {}, last(REMIND["text"] + "go"), "user"),
+    ("typed after a summary", {}, last("This session is being continued from a", "go"), "user"),
+    ("reminders only", {}, last(REMIND["text"]), "agent"),
     ("tool result", {}, ask_of(messages=[RESULT]), "agent"),
     ("tool result, then system", {}, ask_of(
         messages=[RESULT, {"role": "system", "content": "s"}]), "agent"),
@@ -6060,18 +6693,25 @@ INITIATORS = [  # name, headers, body, who
         {"type": "input_text", "text": "x"}]}]}, "user"),
     ("responses result", {}, {"input": [{"type": "function_call_output"}]}, "agent"),
     ("sub-agent", {"x-claude-code-agent-id": "a"}, ask_of(), "agent"),
+    ("sub-agent by its billing line", {}, ask_of(system=[words(
+        "x-anthropic-billing-header: cc_version=2; cc_is_subagent=true;")]), "agent"),
     ("class", {"x-claude-code-request-class": "subagent"}, ask_of(), "agent"),
     ("main class", {"x-claude-code-request-class": "main"}, ask_of(), "user"),
     ("compaction header", {"x-claude-code-compaction": "auto"}, ask_of(), "agent"),
-    ("compaction text", {}, ask_of(messages=turns("a", "b", [words(COMPACT)])), "agent"),
-    ("title", CLI, ask_of(thinking=OFF, output_config={"format": {}}, tools=[]), "user"),
-    ("title schema", CLI, ask_of(thinking=OFF, output_config={"format": {"type": "x"}}),
-     "agent"),
-    ("title system", CLI, ask_of(thinking=OFF, system=[words("Write a title")]), "agent"),
-    ("search", CLI, ask_of(thinking=OFF, tools=SEARCH), "agent"),
+    ("compaction", {}, last("CRITICAL: Respond with TEXT ONLY. Do NOT call any"), "agent"),
+    ("compaction of old", {}, last("Your task is to create a detailed summary of the"), "agent"),
+    ("compaction of Codex", {}, {"input": "You are performing a CONTEXT CHECKPOINT"}, "agent"),
+    ("after compaction", {}, last("This session is being continued from a previous"), "agent"),
+    ("background agent", {}, last(REMIND["text"], NOTICE), "agent"),
+    ("resumed", {}, last("Output token limit hit. Resume directly"), "agent"),
+    ("nothing said", {}, last("go", "[Your previous response had no visible output. P"), "agent"),
+    ("hook", {}, last("Stop hook feedback:\nnot yet"), "agent"),
+    ("title", {}, last("<session>\ngo\n</session>"), "agent"),
+    ("search", {}, last("Perform a web search for the query: x"), "agent"),
+    ("fetched page", CLI, ask_of(thinking=OFF, tools=[]), "agent"),
+    ("same by another", {}, ask_of(thinking=OFF), "user"),
     ("probe", CLI, ask_of(max_tokens=1), "agent"),
-    ("no thinking, tools", CLI, ask_of(thinking=OFF, tools=[tool_of("title")]), "user"),
-    ("same by another", {}, ask_of(thinking=OFF, system=[words("Write a title")]), "user"),
+    ("no thinking, tools", CLI, ask_of(thinking=OFF, tools=[tool_of()]), "user"),
     ("strange", {}, {"messages": [None, 3, [], {"role": "user", "content": [[], None]}]},
      "user"),
     ("empty", {}, {}, "user"),
@@ -6081,7 +6721,7 @@ INITIATORS = [  # name, headers, body, who
 @pytest.mark.parametrize("name, headers, body, who", INITIATORS,
                          ids=[row[0] for row in INITIATORS])
 def test_initiator(name, headers, body, who):
-    assert cp.initiator(cp.Headers(headers.items()), body) == who
+    assert cp.initiator(cp.Headers(headers.items()), body, "s").who == who
 
 
 @pytest.mark.parametrize("exc, waits", [
@@ -6241,25 +6881,37 @@ def test_upstream_40_refused_at_once_mint_one_token():
     with_upstream(check)
 
 
-def test_upstream_prompt_repeated_after_an_answer_is_agent():
+def test_upstream_prompt_is_user_once():
     headers = cp.Headers([("x-claude-code-session-id", "s")])
+    overflow = whole(400, {"error": {"message": "too long",
+                                     "code": "model_max_prompt_tokens_exceeded"}})
 
     async def check(up, one):
-        def who(body=CHAT_BODY, given=headers):
-            return one.client.initiator(given, body, "s")
-        up.script["POST", CHAT] = [whole(429, "wait")]
-        with pytest.raises(cp.UpstreamError):
-            await one.post(CHAT_BODY, initiator=who())
-        assert who().who == "user"  # not billed
-        await one.post(CHAT_BODY, initiator=who())
-        assert who({**CHAT_BODY, "stream": True}).who == "agent"
-        assert who({"messages": CHAT_BODY["messages"] * 2}).who == "user"
-        assert who(given=cp.Headers()).who == "user"  # curl: typed again, for all we know
-        one.clock.advance(901)
-        assert who().who == "user"
+        async def told(body, refusal=None, given=headers):
+            up.script["POST", CHAT] = [refusal] if refusal else []
+            with contextlib.suppress(cp.ProxyError):
+                await one.post(CHAT_BODY, initiator=one.client.initiator(given, body, "s"))
+            return up.initiators[-1]
+
+        def typed(text, before=0):
+            return {"messages": turns("x") * before + turns(REMIND["text"] + text)}
+        assert await told(typed("a"), whole(429, "wait")) == "user"
+        assert await told(typed("a")) == await told(typed("a")) == "agent"
+        assert await told(typed("a", 2)) == "user"  # typed again later
+        assert await told(typed("b"), overflow) == "user"
+        assert await told(typed("b", 2)) == "agent"  # the same, compacted
+        assert await told(typed("b", 4)) == "user"
+        curl = cp.Headers()  # typed again, for all we know; but a repair is no new prompt
+        assert await told(typed("b"), given=curl) == await told(typed("b"), given=curl) == "user"
+        asked = one.client.initiator(curl, typed("c"), "s")
+        await one.post(CHAT_BODY, initiator=asked)
+        await one.post(CHAT_BODY, initiator=asked)
+        assert up.initiators[-2:] == ["user", "agent"]
         hinted = cp.Headers([("x-claude-code-prompt-id", "p1")])
-        await one.post(CHAT_BODY, initiator=who(given=hinted))
-        assert who({"messages": []}, hinted).who == "agent"
+        assert await told(typed("d"), given=hinted) == "user"
+        assert await told(typed("e", 7), given=hinted) == "agent"
+        one.clock.advance(901)
+        assert await told(typed("a", 2)) == "user"
     with_upstream(check)
 
 
@@ -6309,6 +6961,1238 @@ def test_upstream_engines_have_their_own_host():
 
 
 # ============================================================================
+# 18. Routes
+# ============================================================================
+# The program whole, over real sockets: client -> proxy -> FakeUpstream and back.
+
+
+class QuickProxy(Proxy):
+    """The program with a clock of its own and a back-off that takes no time."""
+
+    async def __aenter__(self):
+        program = self.program = cp.Program(cp.Config(**self._settings))
+        self.clock, self.waits = FakeClock(), []
+        program.auth = cp.CopilotAuth(
+            program.config, program.pool, cp.TokenStore(self.token_file), self.clock)
+        program.copilot = cp.CopilotClient(
+            program.config, program.pool, program.auth, self.clock, self._sleep)
+        program.app = cp.App(program.config, program.auth, program.copilot, cp.status_page)
+        program.server = cp.HTTPServer(program.config, program.app.handle)
+        self.port = await program.start()
+        return self
+
+    async def _sleep(self, seconds):
+        self.waits.append(seconds)
+
+    async def post(self, path, body, **headers):
+        """POST within 2 s, the time that nothing here may take."""
+        return await asyncio.wait_for(self.ask("POST", path, body, headers), 2.0)
+
+    async def get(self, path):
+        return (await self.ask("GET", path)).json
+
+
+def whole_program(upstream=FakeUpstream, **settings):
+    """Run a test `(up, proxy, ...)` with a fresh program in front of a fresh fake."""
+    def made(test):
+        async def both(params):
+            async with upstream() as up, QuickProxy(up, **settings) as proxy:
+                await test(up, proxy, **params)
+
+        def plain(**params):
+            run(both(params))
+        plain.__signature__ = inspect.Signature(
+            list(inspect.signature(test).parameters.values())[2:])
+        plain.__name__, plain.__doc__ = test.__name__, test.__doc__
+        return plain
+    return made
+
+
+async def until(told, seconds=1.0):
+    """Wait until `told()` is true, at most so long."""
+    due = time.monotonic() + seconds
+    while not told() and time.monotonic() < due:
+        await asyncio.sleep(0.005)
+    return told()
+
+
+class Cell(NamedTuple):
+    """One field of SPEC 4: the client's path, the model, the upstream's path."""
+    path: str
+    model: str
+    served: str
+
+    def body(self, stream, **more):
+        routes_said = [{"role": "user", "content": "Say something nice."}]
+        kind = {"input": routes_said} if "responses" in self.path else {
+            "max_tokens": 2000, "messages": routes_said}
+        return {"model": self.model, "stream": stream, **kind, **more}
+
+
+CELLS = {
+    "anthropic native": Cell("/v1/messages", "claude-sonnet-4.5", MESSAGES),
+    "anthropic chat": Cell("/v1/messages", "gpt-4.1", CHAT),
+    "anthropic responses": Cell("/v1/messages", "gpt-5.5", RESPONSES),
+    "chat chat": Cell("/v1/chat/completions", "gpt-4.1", CHAT),
+    "chat claude": Cell("/v1/chat/completions", "claude-sonnet-4.5", CHAT),
+    "chat responses": Cell("/v1/chat/completions", "gpt-5.5", RESPONSES),
+    "responses responses": Cell("/v1/responses", "gpt-5-mini", RESPONSES)}
+NATIVE_CELL, CHAT_CELL = CELLS["anthropic native"], CELLS["chat chat"]
+EACH_CELL = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+ROWS = [(name, cell, stream) for name, cell in CELLS.items() for stream in (True, False)]
+
+
+def cell_table(rows):
+    return pytest.mark.parametrize("cell, stream", [row[1:] for row in rows], ids=[
+        "%s, %s" % (name, "stream" if stream else "whole") for name, _, stream in rows])
+
+
+EVERY_ROW = cell_table(ROWS)
+# A native answer that is not streamed is one JSON object, which the first table covers.
+STREAMED_ROWS = cell_table([r for r in ROWS if r[2] or r[1].served != MESSAGES])
+
+
+def message_of(path, obj):
+    """The text of an error in the dialect of `path`; asserts that it is in that one."""
+    if "messages" in path:
+        assert obj["type"] == "error" and set(obj["error"]) == {"type", "message"}, obj
+    else:
+        assert {"message", "type", "param", "code"} <= set(obj["error"]), obj
+    return obj["error"]["message"]
+
+
+def Routes_content(obj):
+    """(text, (call, name, arguments) or None, reason) pieces of one object."""
+    block, delta = obj.get("content_block") or {}, obj.get("delta")
+    delta = delta if isinstance(delta, dict) else {}
+    if block.get("type") == "tool_use":
+        yield "", (block["id"], block["name"], ""), None
+    yield delta.get("text", ""), (None, None, delta.get("partial_json", "")), delta.get(
+        "stop_reason")
+    for block in obj.get("content") or ():
+        yield block.get("text", ""), (block.get("id"), block.get("name"), json.dumps(
+            block["input"]) if "id" in block else ""), obj["stop_reason"]
+    for choice in obj.get("choices") or ():
+        routes_said = choice.get("delta") or choice.get("message") or {}
+        yield routes_said.get("content") or "", None, choice["finish_reason"]
+        for call in routes_said.get("tool_calls") or ():
+            function = call["function"]
+            yield "", (call.get("id"), function.get("name"), function["arguments"]), None
+    response = obj.get("response", obj)
+    if response.get("object") == "response" and response["status"] == "completed":
+        for item in response["output"]:
+            yield "".join(part["text"] for part in item.get("content", ())), (
+                item.get("call_id"), item.get("name"), item.get("arguments", "")), \
+                "completed"
+
+
+def content_of(answer, stream):
+    """(text, [(name, arguments)], reason) of an answer in any dialect."""
+    raw = answer.body.replace(b"\r\n", b"\n")
+    text, calls, reason = "", [], None
+    for obj in [o for _, o in frames(raw)] if stream else [answer.json]:
+        for piece, call, why in Routes_content(obj) if obj != "[DONE]" else ():
+            text, reason = text + piece, why or reason
+            if call and call[0]:
+                calls.append([call[1], ""])
+            if call and call[2]:
+                calls[-1][1] += call[2]
+    return text, [(name, json.loads(raw or "{}")) for name, raw in calls], reason
+
+
+# -- routes and shapes -------------------------------------------------------------------
+
+HELLO = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}
+ROUTE_CASES = [  # method, path, body, status, what is told
+    ("GET", "/", None, 200, {"status": "ok", "proxy": "copilot-claude-proxy"}),
+    ("GET", "/api/hello", None, 200, {"authenticated": True}),
+    ("GET", "/auth/status", None, 200, {"status": "authenticated"}),
+    ("POST", "/auth/login", {}, 200, {"status": "authenticated"}),
+    ("POST", "/auth/check", {}, 200, {"status": "authenticated"}),
+    ("POST", "/api/event_logging/batch", {"events": []}, 200, {"success": True}),
+    ("POST", "/usage/reset-all", None, 200,
+     {"success": True, "message": "All usage metrics reset"}),
+    ("POST", "/usage/reset/nobody", None, 404, {"error": {
+        "message": "Session ID not found", "code": "session_not_found"}}),
+    ("GET", "/usage/quota", None, 200, {"plan": "individual_pro"}),
+    ("GET", "/usage/summary", None, 200, {"totalRequests": 0, "totalTokens": 0,
+                                          "activeSessions": 0,
+                                          "averageTokensPerRequest": 0}),
+    ("GET", "/v1/models?limit=1000", None, 200, {"object": "list", "has_more": False}),
+    ("GET", "/models", None, 200, {"object": "list"}),
+    ("GET", "/v1/models/claude-sonnet-4-5", None, 200,
+     {"id": "claude-sonnet-4-5", "object": "model", "type": "model"}),
+    ("GET", "/v1/models/text-embedding-3-small", None, 200, {"object": "model"}),
+    ("GET", "/v1/models/no-such", None, 404, {"error": {"code": "model_not_found"}}),
+    ("POST", "/messages?beta=true", HELLO, 200, {"type": "message", "model": "gpt-4.1"}),
+    ("POST", "/v1/v1/messages", HELLO, 200, {"type": "message"}),
+    ("POST", "//v1/messages", HELLO, 200, {"type": "message"}),
+    ("POST", "/chat/completions", HELLO, 200, {"object": "chat.completion"}),
+    ("POST", "/v1/v1/responses", {"model": "gpt-5.5", "input": "hi"}, 200,
+     {"object": "response", "status": "completed"}),
+    ("POST", "/v1/messages/count_tokens", HELLO, 200, {}),
+    ("POST", "/v1/embeddings", {"model": "text-embedding-3-small", "input": "a"}, 200,
+     {"object": "list", "model": "text-embedding-3-small"}),
+    ("POST", "/embeddings", {"input": ["a", "b"]}, 200, {"object": "list"}),
+    ("POST", "/v1/embeddings", {"input": 3}, 400, {}),
+    ("POST", "/v1/completions", {"prompt": "def f("}, 200,
+     {"object": "text_completion", "model": "copilot-codex"}),
+    ("POST", "/v1/completions", {"prompt": "x", "model": "../../y"}, 400, {}),
+    ("GET", "/v1/responses", None, 426, {}),
+    ("GET", "/v1/nothing", None, 404, {}),
+    ("GET", "/v1/messages/nothing", None, 404, {}),
+    ("GET", "/v1/messages", None, 405, {}),
+    ("POST", "/v1/models", {}, 405, {}),
+    ("DELETE", "/v1/chat/completions", None, 405, {}),
+    ("POST", "/v1/messages", b"{", 400, {}),
+    ("POST", "/v1/messages", {"model": 3}, 400, {}),
+    ("POST", "/v1/chat/completions", {"model": "gpt-4.1", "stream": "yes"}, 400, {}),
+    ("POST", "/v1/responses", {"model": "gpt-4.1", "input": "hi"}, 400,
+     {"error": {"code": "unsupported_api_for_model"}})]
+ALLOW = {"/v1/models": "GET, HEAD", "/v1/messages": "POST",
+         "/v1/chat/completions": "POST"}
+
+
+def has_all(obj, part):
+    """Whether a JSON value has all of `part`."""
+    return obj == part if not isinstance(part, dict) else all(
+        key in obj and has_all(obj[key], value) for key, value in part.items())
+
+
+@whole_program()
+async def test_routes_every_path_and_shape(up, proxy):
+    for method, path, body, status, part in ROUTE_CASES:
+        answer = await asyncio.wait_for(proxy.ask(method, path, body), 2.0)
+        assert (answer.status, answer.complete) == (status, True), (path, answer)
+        assert has_all(answer.json, part), (path, answer.json)
+        assert status < 400 or message_of(path, answer.json), path
+        if method == "GET":
+            head = await proxy.ask("HEAD", path)
+            assert (head.status, head.body) == (status, b"")
+        assert status != 405 or answer.headers["allow"] == ALLOW[path]
+    answer = await proxy.post("/v1/completions", {"prompt": "x", "stream": True})
+    got = frames(answer.body)
+    assert got[-1] == ("", "[DONE]") and answer.headers["x-copilot-model"]
+    assert "".join(o["choices"][0]["text"] for _, o in got[:-1]) == "ok"
+    assert up.requests[-1].path == "/v1/engines/copilot-codex/completions"
+    page = await proxy.ask("GET", "/", headers={"Accept": "text/html"})
+    assert page.status == 200 and page.headers["content-type"].startswith("text/html")
+
+
+@whole_program()
+async def test_routes_models_and_usage_shapes(up, proxy):
+    listed = await proxy.get("/v1/models")
+    one = {m["id"]: m for m in listed["data"]}["claude-sonnet-4-5"]
+    assert set("object created owned_by type display_name created_at context_window "
+               "max_output_tokens endpoints vision credits".split()) <= set(one)
+    ends = listed["data"][0]["id"], listed["data"][-1]["id"]
+    assert (listed["first_id"], listed["last_id"]) == ends
+    for _ in range(2):
+        await proxy.post("/v1/messages", dict(HELLO, model="claude-haiku-4.5"),
+                         **{"X-Claude-Code-Session-Id": "0123-abcd"})
+    summary, bills = await proxy.get("/usage/summary"), up.billed.values()
+    assert (summary["totalRequests"], summary["activeSessions"]) == (2, 1)
+    assert summary["totalTokens"] == sum(bill["tokens"] for bill in bills)
+    assert summary["credits"] == sum(bill["nano"] for bill in bills) / 1e9
+    details = await proxy.get("/usage/details")
+    assert set("sessionId startTime lastRequestTime requestCount tokenCount "
+               "duration".split()) <= set(details[0])
+    assert [one["status"] for one in await proxy.get("/usage/recent")] == [200, 200]
+    done = await proxy.post("/usage/reset/" + details[0]["sessionId"], {})
+    assert done.json == {"success": True, "message": "Usage reset for session: 0123-abcd"}
+    assert await proxy.get("/usage/details") == []
+    assert (await proxy.post("/auth/logout", {})).json["status"] == "logged_out"
+
+
+@whole_program(github_token="")
+async def test_routes_signed_out(up, proxy):
+    for cell in CELLS.values():
+        answer = await proxy.post(cell.path, cell.body(True))
+        assert answer.status == 401 and answer.headers["x-should-retry"] == "false"
+        assert "login" in message_of(cell.path, answer.json)
+    assert await proxy.get("/auth/status") == {"status": "unauthenticated"}
+    gone = await proxy.post("/auth/check", {})
+    assert gone.status == 400 and gone.json["status"] == "unauthenticated"
+    assert (await proxy.get("/"))["authenticated"] is False
+    assert (await proxy.ask("GET", "/usage/summary")).status == 200
+    first, again = [(await proxy.post("/auth/login", {})).json for _ in range(2)]
+    assert first["status"] == "pending_verification"
+    assert first["user_code"] == again["user_code"] == "WDJB-MJHT"
+
+
+@whole_program()
+async def test_routes_count_tokens(up, proxy):
+    path, body = "/v1/messages/count_tokens", dict(HELLO, model="claude-sonnet-4.5")
+    bodies = [{**body, "system": "Number %d." % (n % 30)} for n in range(35)]
+    up.script["POST", path] = [(200, JSON_KIND, [0.01, b'{"input_tokens":77}'])] * 30
+    counts = await asyncio.gather(*(proxy.post(path, one) for one in bodies))
+    assert {c.json["input_tokens"] for c in counts} == {77}
+    assert up.connections <= 5 and len(up.asked(path)) == 30  # 4, and GitHub's
+    assert (await proxy.post(path, bodies[0])).json == {"input_tokens": 77}
+    for sent, status in ((31, 400), (32, 503)):  # estimated at once, not tried again
+        up.script["POST", path] = [whole(status, "no")]
+        told = await proxy.post(path, {**body, "system": "Other %d" % status})
+        assert 5 <= told.json["input_tokens"] <= 60 and len(up.asked(path)) == sent
+    for size, low, high in ((1, 3, 30), (30000, 20000, 60000)):
+        told = await proxy.post(path, dict(HELLO, model="gpt-5.5", system="word " * size))
+        assert low < told.json["input_tokens"] < high and len(up.asked(path)) == 32
+
+
+# -- SPEC 4 and 5 -------------------------------------------------------------------------
+
+SCHEMA_OF_READ = {"type": "object", "properties": {"path": {"type": "string"}}}
+READ_TOOL = {"name": "Read", "description": "Reads", "input_schema": SCHEMA_OF_READ}
+OPENAI_TOOL = {"name": "Read", "description": "Reads", "parameters": SCHEMA_OF_READ}
+IN_DIALECT = {  # the tool and the two endings
+    "/v1/messages": (READ_TOOL, "end_turn", "tool_use"),
+    "/v1/chat/completions": ({"type": "function", "function": OPENAI_TOOL}, "stop",
+                             "tool_calls"),
+    "/v1/responses": ({"type": "function", **OPENAI_TOOL}, "completed", "completed")}
+
+
+class TellingUpstream(FakeUpstream):
+    """Says a sentence; calls the tool it is given."""
+
+    def plain(self, routes_said, names):
+        return "Hällo brave new world", [
+            {"name": name, "input": {"path": "ä.py"}} for name in sorted(names - {None})]
+
+
+@EACH_CELL
+@whole_program(TellingUpstream)
+async def test_cell_stream_equals_whole(up, proxy, cell):
+    tool, *reasons = IN_DIALECT[cell.path]
+    for with_tool, reason in enumerate(reasons):
+        for stream in (True, False):
+            answer = await proxy.post(cell.path, cell.body(
+                stream, **{"tools": [tool]} if with_tool else {}))
+            assert answer.status == 200 and answer.complete
+            assert answer.headers["x-copilot-model"] == cell.model
+            assert answer.headers["content-type"].partition(";")[0] == (
+                "text/event-stream" if stream else "application/json")
+            assert content_of(answer, stream) == (
+                "Hällo brave new world", [("Read", {"path": "ä.py"})] * with_tool, reason)
+    assert [request.path for request in up.requests[2:]] == [cell.served] * 4
+    bill, summary = up.billed[cell.model], await proxy.get("/usage/summary")
+    assert summary["totalRequests"] == bill["requests"] == 4
+    assert summary["totalTokens"] == bill["tokens"] and up.connections == 1
+    assert summary["credits"] == pytest.approx(bill["nano"] / 1e9)
+
+
+@whole_program()
+async def test_cell_waits_for_the_end_to_keep_the_connection(up, proxy):
+    for cell in CELLS.values():
+        up.script["POST", cell.served] = [(200, SSE, events_of(cell)[0] + [0.01])]
+        assert (await proxy.post(cell.path, cell.body(True))).status == 200
+    assert up.connections == 1
+
+
+@whole_program(TellingUpstream)
+async def test_cell_long_tool_names_come_back(up, proxy):
+    long = "mcp__" + "x" * 80
+    answer = await proxy.post("/v1/chat/completions", CELLS["chat responses"].body(
+        True, tools=[{"type": "function", "function": {**OPENAI_TOOL, "name": long}}]))
+    assert content_of(answer, True)[1][0][0] == long
+
+
+@whole_program()
+async def test_routes_model_mapping(up, proxy):
+    for asked, used in (("claude-sonnet-4-5-20250929", "claude-sonnet-4.5"),
+                        ("", "gpt-4.1"), ("default", "gpt-4.1"),
+                        ("GPT-5-Mini", "gpt-5-mini"), ("haiku", "claude-haiku-4.5")):
+        answer = await proxy.post("/v1/messages", dict(HELLO, model=asked))
+        assert answer.headers["x-copilot-model"] == used, asked
+        assert used[:6] == "claude" or answer.json["model"] == (asked or used)
+    ids = {entry["id"] for entry in up.models}
+    for path in ("/v1/messages", "/v1/chat/completions", "/v1/messages/count_tokens"):
+        answer = await proxy.post(path, dict(HELLO, model="llama-9"))
+        routes_said = message_of(path, answer.json)
+        assert sum(word.strip(",.") in ids for word in routes_said.split()) == 3, routes_said
+        assert answer.status == 404
+    unheard = await proxy.post("/v1/messages", dict(HELLO, model="mind-reader-1"))
+    assert unheard.status == 400 and "/telepathy" in unheard.json["error"]["message"]
+
+
+@whole_program()
+async def test_routes_catalogue_failures(up, proxy):
+    up.script["GET", "/models"] = [whole(500, UNICORN, "text/html"), whole(200, "[]"),
+                                   *[whole(503, "busy")] * 3]
+    for status, words in ((500, "Unicorn"), (502, "cannot be read"), (503, "busy")):
+        answer = await proxy.post("/v1/messages", HELLO)
+        assert answer.status == status and words in message_of("messages", answer.json)
+    assert (await proxy.post("/v1/messages", HELLO)).status == 200
+    proxy.clock.advance(700)
+    up.script["GET", "/models"] = [whole(429, "later")]
+    assert (await proxy.post("/v1/messages", HELLO)).status == 200  # the old list
+
+
+@pytest.mark.parametrize("code", ["model_not_supported", "unsupported_api_for_model"])
+@whole_program()
+async def test_routes_stale_catalogue_is_read_again_once(up, proxy, code):
+    body = dict(HELLO, model="gpt-5-mini")
+    await proxy.post("/v1/messages", body)
+    mini = next(entry for entry in up.models if entry["id"] == "gpt-5-mini")
+    mini["supported_endpoints"] = [RESPONSES]
+    proxy.clock.advance(60)
+    refused = gateway("it is not accessible", code).answer
+    up.script["POST", CHAT] = [refused]
+    answer = await proxy.post("/v1/messages", body)
+    assert answer.status == 200 and content_of(answer, False)[0] == "ok"
+    assert [r.path for r in up.requests[2:]] == [CHAT, CHAT, "/models", RESPONSES]
+    proxy.clock.advance(60)
+    up.script["POST", CHAT] = [refused] * 9
+    answer = await proxy.post("/v1/chat/completions", dict(HELLO, model="gpt-4.1"))
+    assert answer.status == 400 and answer.json["error"]["code"] == code
+    assert [r.path for r in up.requests[6:]] == [CHAT, "/models"]
+
+
+# -- faults before the first byte (UPSTREAM 15, 20) ---------------------------------------
+
+JSON_KIND = {"content-type": "application/json"}
+ROUTES_LIMITED = {"error": {"message": "Sorry, you've exhausted this model's rate limit.",
+                     "code": "user_model_rate_limited:pro_plus"}}
+WHEN = "Wed, 21 Oct 2026 07:28:00 GMT"
+UNICORN = "<html><head><title>Unicorn!</title></head></html>"
+NO_RETRY, CUT = {"x-should-retry": "false"}, {**JSON_KIND, "content-length": "90"}
+
+
+def routes_said(message, code=""):
+    return {"error": {"message": message, "code": code}}
+
+
+REFUSALS_BEFORE = {  # name: (answer, requests it takes, status, words, headers)
+    "429 seconds": (whole(429, ROUTES_LIMITED, **{"retry-after": "7"}), 1, 429, "exhausted",
+                    {"retry-after": "7"}),
+    "429 date": (whole(429, ROUTES_LIMITED, **{"retry-after": WHEN}), 1, 429, "exhausted",
+                 {"retry-after": WHEN}),
+    "429 none": (whole(429, ROUTES_LIMITED), 1, 429, "another model", {"retry-after": None}),
+    "402 text": (whole(402, "quota exceeded\n", "text/plain"), 1, 402, "quota exceeded",
+                 NO_RETRY),
+    "402 JSON": (whole(402, routes_said("You have no quota", "quota_exceeded")), 1, 402,
+                 "no quota", NO_RETRY),
+    "403 text": (whole(403, "Forbidden\n", "text/plain"), 2, 403, "Forbidden", {}),
+    "403 JSON": (whole(403, routes_said("Your organization forbids it.", "policy")), 1, 403,
+                 "organization", {}),
+    "403 throttle": (whole(403, {"message": "API rate limit exceeded for user"}), 1, 403,
+                     "still signed in", {"x-should-retry": "true"}),
+    "401": (whole(401, "unauthorized: token expired\n", "text/plain"), 2, 401, "login",
+            NO_RETRY),
+    "408": (whole(408, routes_said("Timed out reading request body.", "user_request_timeout")), 2,
+            408, "Timed out", {}),
+    "413 text": (whole(413, "Request Entity Too Large", "text/plain"), 1, 413, "Too Large",
+                 {}),
+    "413 JSON": (whole(413, routes_said("failed to parse request"), "text/plain"), 1, 413,
+                 "images", {}),
+    "421": (whole(421, "Misdirected Request\n", "text/plain"), 2, 421, "COPILOT_API_URL",
+            {}),
+    "422": (whole(422, routes_said("filtered", "cyber_policy")), 1, 400, "filtered", {}),
+    "466": (whole(466, "", "text/plain"), 1, 466, "COPILOT_EDITOR_VERSION", {}),
+    "499 empty": (whole(499, ""), 3, 499, "gave the request up", {}),
+    "500": (whole(500, routes_said("oops")), 1, 500, "oops", {}),
+    "502 HTML": (whole(502, UNICORN, "text/html"), 3, 502, "Unicorn!", {}),
+    "503": (whole(503, routes_said("provider limit")), 3, 503, "overloaded", {}),
+    "529": (whole(529, {"type": "error", "error": {
+        "type": "overloaded_error", "message": "Overloaded"}}), 3, 529, "Overloaded", {}),
+    "gzip": (whole(200, "\x1f\x8b", **{"content-encoding": "gzip"}), 3, 502, "gzip", {}),
+    "error in a 200": (whole(200, ROUTES_LIMITED), 1, 429, "exhausted", {}),
+    "as text": (whole(200, ROUTES_LIMITED, "text/plain"), 1, 429, "exhausted", {}),
+    "page in a 200": (whole(200, UNICORN, "text/html"), 1, 502, "upstream", {}),
+    "nothing in a 200": (whole(200, ""), 1, 502, "upstream", {}),
+    "not HTTP": ((200, {"content-length": "-1"}, []), 3, 502, "not proper HTTP", {}),
+    "cut in the body": ((200, CUT, [b"{", CLOSE]), 1, 502, "cut", {}),
+    "reset after the head": ((200, CUT, [RESET]), 1, 502, "try again", {}),
+    "silent after the head": ((200, CUT, [HANG]), 1, 504, "IDLE_TIMEOUT", {})}
+
+
+@EVERY_ROW
+@whole_program(idle_timeout=0.05)
+async def test_fault_before_the_first_byte(up, proxy, cell, stream):
+    await proxy.post(cell.path, cell.body(stream))
+    for name, (answer, takes, status, words, headers) in REFUSALS_BEFORE.items():
+        before = len(up.asked(cell.served))
+        up.script["POST", cell.served] = [answer] * takes
+        proxy.clock.advance(60)  # a token may be minted again
+        got = await proxy.post(cell.path, cell.body(stream))
+        assert (got.status, got.complete) == (status, True), (name, got)
+        assert got.headers["content-type"] == "application/json", name
+        assert words in message_of(cell.path, got.json), (name, got.json)
+        assert len(up.asked(cell.served)) - before == takes, name
+        for key, value in headers.items():
+            assert got.headers.get(key) == value, (name, key)
+    recent = [one["status"] for one in await proxy.get("/usage/recent")]
+    assert recent == [row[2] for row in reversed(REFUSALS_BEFORE.values())] + [200]
+    assert (await proxy.post(cell.path, cell.body(stream))).status == 200
+
+
+# -- faults in the answer -----------------------------------------------------------------
+
+INSIDE = {  # an error as each upstream says it within a stream
+    MESSAGES: data({"type": "error", "error": {"type": "overloaded_error",
+                                               "message": "It broke"}}, "error"),
+    CHAT: data(routes_said("It broke", "server_error")),
+    RESPONSES: data({"type": "error", **routes_said("It broke", "server_error")}, "error")}
+
+
+def events_of(cell, text="Hello brave new world", calls=True):
+    """A regular stream of the cell's upstream: (events, how many end it)."""
+    made = [("call_1", "Read", '{"path": "a.py"}')] if calls else []
+    return STREAM[cell.served](Reply(
+        id="msg_1", model=cell.model, text=text, calls=made, use=Use(10, 5, 0, 0),
+        cost={"token_details": [], "total_nano_aiu": 7}, signature="", cut=False,
+        searched="", body={}, fresh=("id %d" % n for n in range(99)).__next__)), {
+            MESSAGES: 2, CHAT: 2, RESPONSES: 1}[cell.served]
+
+
+def stream_faults(cell):
+    """{name: (pieces, words of the error, its status)} for one upstream."""
+    events, last = events_of(cell)
+    half, begun = events[:len(events) // 2], events[len(events) // 2]
+    cut, lost = "without finishing|broken piece|garbage", "cut|broke|ended|closed|reset"
+    faults = {
+        "no event": ([], cut, 502),
+        "block boundary": (events[:-last], cut, 502),
+        "mid block": (half, cut, 502),
+        "mid event": (half + [begun[:len(begun) // 2]], cut, 502),
+        "close": (half + [CLOSE], lost, 502),
+        "close mid event": (half + [begun[:9], CLOSE], lost, 502),
+        "reset": (half + [RESET], lost, 502),
+        "reset at once": ([RESET], lost, 502),
+        "silence": (half + [HANG], "IDLE_TIMEOUT", 504),
+        "silence at once": ([HANG], "IDLE_TIMEOUT", 504),
+        "garbage": (half + [b"data: {oops\n\n"], "broken|garbage|finish|upstream", 502),
+        "error": (half + [INSIDE[cell.served]], "It broke", 502),
+        "error at once": ([INSIDE[cell.served]], "It broke", 502),
+        "error, then silence": (half + [INSIDE[cell.served], HANG], "It broke", 502)}
+    if cell.served == RESPONSES:
+        faults["failed"] = (half + [data({"type": "response.failed", "sequence_number": 99,
+                                          "response": {
+            "id": "id 0", "object": "response", "status": "failed", "output": [],
+            **routes_said("It broke", "server_error")}}, "response.failed")], "It broke", 502)
+    return faults
+
+
+def failed_stream(path, got):
+    """The error's words at the end of a failed stream; asserts that it has no other end."""
+    names = {name or str(obj) for name, obj in got}
+    assert not {"message_stop", "response.completed", "[DONE]"} & names
+    name, obj = got[-1]
+    if path == "/v1/responses":
+        assert name in ("response.failed", "error")
+        return (obj.get("error") or obj.get("response", {}).get("error") or obj)["message"]
+    assert name == ("error" if path == "/v1/messages" else "")
+    return message_of(path, obj)
+
+
+@STREAMED_ROWS
+@whole_program(idle_timeout=0.05)
+async def test_fault_in_the_answer(up, proxy, cell, stream):
+    faults = stream_faults(cell)
+    # What the upstream itself says to a client of its own dialect goes through.
+    native = stream and cell in (NATIVE_CELL, CELLS["responses responses"])
+    for name, (pieces, words, status) in faults.items():
+        up.script["POST", cell.served] = [(200, SSE, pieces)]
+        got = await proxy.post(cell.path, cell.body(stream))
+        assert got.complete and got.status == (200 if stream else status), (name, got)
+        if cell.served == MESSAGES:  # what was half sent cannot be taken back
+            got = got._replace(body=re.sub(
+                rb"\n\n(event: \w+|[^\n]*\n?data: [^\n]*[^}\n])\n\n", b"\n\n", got.body))
+        told = failed_stream(cell.path, frames(got.body)) if stream else message_of(
+            cell.path, got.json)
+        assert re.search(words, told), (name, told)
+    recent = [one["status"] for one in await proxy.get("/usage/recent")]
+    assert recent[::-1] == [200 if native and words == "It broke" else status
+                            for _, words, status in faults.values()]
+    assert len(up.asked(cell.served)) == len(faults)  # none sent twice
+    assert await until(lambda: up.open <= 1)
+
+
+def odd_answers(cell):
+    """{name: answer} of complete answers in unusual packing."""
+    events, raw = events_of(cell, calls=False)[0], b"".join(
+        events_of(cell, calls=False)[0])
+    long = b"".join(events_of(cell, "Hello " * 175000, False)[0])
+    close = {**SSE, "connection": "close"}
+    return {
+        "1-byte chunks": (200, SSE, [raw[at:at + 1] for at in range(len(raw))]),
+        "text/plain": (200, {"content-type": "text/plain; charset=utf-8"}, events),
+        "no type": (200, {}, events),
+        "close-delimited": (200, close, events + [CLOSE]),
+        "counted": (200, {**SSE, "content-length": len(raw)}, events),
+        "socket closed after it": (200, {**SSE, "content-length": len(raw)},
+                                   events + [CLOSE]),
+        "CRLF and comments": (200, SSE, [b": hello\r\n\r\n", raw.replace(b"\n", b"\r\n")]),
+        "no blank line at the end": (200, close, [raw[:-1], CLOSE]),
+        "stays open": (200, SSE, events + [HANG]),
+        "stays open, no [DONE]": (200, SSE, events[:-1 if cell.served == CHAT else None] + [
+            HANG]),
+        "reset after the end": (200, SSE, events + [0.01, RESET]),
+        "megabyte": (200, SSE, [long[at:at + 65536] for at in range(0, len(long), 65536)])}
+
+
+@STREAMED_ROWS
+def test_odd_but_complete_answers(monkeypatch, cell, stream):
+    @whole_program()
+    async def check(up, proxy):
+        for name, odd in odd_answers(cell).items():
+            up.script["POST", cell.served] = [odd]
+            began = time.monotonic()
+            got = await proxy.post(cell.path, cell.body(stream))
+            assert got.status == 200 and got.complete, (name, got)
+            text = "Hello " * 175000 if name == "megabyte" else "Hello brave new world"
+            assert content_of(got, stream) == (text, [], IN_DIALECT[cell.path][1]), name
+            assert time.monotonic() - began < 1, name
+        summary = await proxy.get("/usage/summary")
+        assert summary["inputTokens"] == 10 * len(odd_answers(cell))
+    monkeypatch.setattr(cp, "LATE_USAGE", 0.1)
+    check()
+
+
+# -- clients that leave, pings, the end of the program -------------------------------------
+
+
+class HoldingUpstream(FakeUpstream):
+    """Lets no head of a model's answer out before `hold` is set."""
+
+    hold = None
+
+    async def _send(self, request, writer):
+        if self.hold and request.method == "POST":
+            await self.hold.wait()
+        return await super()._send(request, writer)
+
+
+async def begin(proxy, cell, stream, seen=b""):
+    """Send a request on a raw connection and read until `seen` came."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
+    raw = json.dumps(cell.body(stream)).encode()
+    writer.write(b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json"
+                 b"\r\nContent-Length: %d\r\n\r\n%s" % (cell.path.encode(), len(raw), raw))
+    got = b""
+    while seen not in got:
+        got += await asyncio.wait_for(reader.read(65536), 2.0)
+    return reader, writer
+
+
+WINDOWS = [  # stream, events that the upstream has sent, what the client has seen
+    (True, None, b""), (True, 0, b"200 OK"), (True, 5, b"Hello"), (False, 5, b"")]
+
+
+def test_client_gone_closes_the_upstream():
+    """Before the headers, before the first token, mid stream, and not streamed."""
+    async def one(cell, leave, stream, told, seen):
+        async with HoldingUpstream() as up, QuickProxy(up) as proxy:
+            await proxy.post(cell.path, cell.body(False))
+            up.hold = asyncio.Event() if told is None else None
+            up.script["POST", cell.served] = [
+                (200, SSE, events_of(cell)[0][:told or 0] + [HANG])]
+            _, writer = await begin(proxy, cell, stream, seen)
+            assert await until(lambda: len(up.asked(cell.served)) == 2)
+            await asyncio.sleep(0.02)
+            leave(writer)
+            assert await until(lambda: len(up.gone) == 1)
+            recent = await proxy.get("/usage/recent")
+            assert [one["status"] for one in recent] == [499, 200]
+
+    async def every():
+        await asyncio.gather(*(
+            one(CELLS[cell], leave, *window)
+            for cell in ("anthropic native", "anthropic responses", "chat chat")
+            for leave in (lambda w: w.close(), lambda w: w.transport.abort())
+            for window in WINDOWS))
+    run(every())
+
+
+@EACH_CELL
+@whole_program()
+async def test_shutdown_ends_a_stream_with_an_error_event(up, proxy, cell):
+    events, last = events_of(cell)
+    up.script["POST", cell.served] = [(200, SSE, events[:-last] + [HANG]),
+                                      (200, SSE, [HANG])]
+    opened = [await begin(proxy, cell, True, b"Hello"), await begin(proxy, cell, False)]
+    await until(lambda: len(up.asked(cell.served)) == 2)
+    closing = asyncio.ensure_future(proxy.program.close(0.05))
+    rest, refused = [await asyncio.wait_for(r.read(), 3.0) for r, _ in opened]
+    for _, writer in opened:
+        writer.close()
+    await closing
+    assert rest.endswith(b"0\r\n\r\n") and b"is being stopped" in rest
+    assert b"message_stop" not in rest and b"[DONE]" not in rest
+    assert b"response.completed" not in rest and b" 503 " in refused.split(b"\r\n")[0]
+    assert message_of(cell.path, json.loads(refused.split(b"\r\n\r\n")[1]))
+
+
+@EACH_CELL
+@whole_program(ping_interval=0.02)
+async def test_pings_only_between_events(up, proxy, cell):
+    raw = b"".join(events_of(cell)[0])
+    at = raw.rindex(b"\n\n", 0, raw.index(b"ave new")) + 2
+    up.script["POST", cell.served] = [
+        (200, SSE, [0.05, raw[:at], 0.05, raw[at:at + 9], 0.05, raw[at + 9:]])]
+    answer = await proxy.post(cell.path, cell.body(True))
+    ping = b"event: ping" if cell.path == "/v1/messages" else b": ping"
+    assert answer.body.startswith(b": ping\n\n: ping\n\n")
+    assert 2 <= answer.body.count(ping, 18) <= 5
+    assert cell.served != MESSAGES or raw[at:] in answer.body
+    assert content_of(answer, True)[0] == "Hello brave new world"
+
+
+# -- tokens, prompts, overflow, lessons ------------------------------------------------------
+
+
+@whole_program()
+async def test_routes_one_exchange_for_fifty(up, proxy):
+    async def fifty():
+        return {a.status for a in await asyncio.gather(*(proxy.ask(
+            "POST", cell.path, cell.body(n % 3 == 0))
+            for n in range(25) for cell in (NATIVE_CELL, CHAT_CELL)))}
+    assert await fifty() == {200} and len(up.mints) == len(up.asked("/models")) == 1
+    proxy.clock.advance(60)
+    up.refuse_tokens()
+    assert await fifty() == {200} and len(up.mints) == 2
+    up.script["POST", MESSAGES] = [REFUSALS_BEFORE["401"][0]] * 9
+    proxy.clock.advance(60)
+    for _ in range(2):  # the second time without another mint: never in a loop
+        answer = await proxy.post(NATIVE_CELL.path, NATIVE_CELL.body(True))
+        assert answer.status == 401 and answer.headers["x-should-retry"] == "false"
+        assert len(up.mints) == 3
+
+
+MARK = {"cache_control": {"type": "ephemeral"}}
+FIRST_ASK = {
+    "system": [words("x-anthropic-billing-header: cc_version=2;"), words("Brief.", **MARK)],
+    "tools": [READ_TOOL], "messages": [{"role": "user", "content": [words("hi", **MARK)]}]}
+GROWN_ASK = {**FIRST_ASK, "messages": [
+    {"role": "user", "content": [words("hi")]},
+    {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1", "name": "Read",
+                                       "input": {"path": "ä"}}]},
+    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1",
+                                  "content": "text", **MARK}]}]}
+
+
+def without_marks(obj):
+    """A JSON value without cache marks: they move, the cache goes by what is before."""
+    if isinstance(obj, dict):
+        return {key: without_marks(value) for key, value in obj.items()
+                if not key.endswith("cache_control")}
+    return [without_marks(one) for one in obj] if isinstance(obj, list) else obj
+
+
+@pytest.mark.parametrize("model, key, marks", [
+    ("claude-sonnet-4.5", "messages", 2), ("gpt-4.1", "messages", 0),
+    ("gpt-5.5", "input", 0)])
+@whole_program()
+async def test_prompt_prefix_is_the_same_again(up, proxy, model, key, marks):
+    for body in (FIRST_ASK, FIRST_ASK, GROWN_ASK):
+        answer = await proxy.post("/v1/messages", {
+            "model": model, "max_tokens": 99, "stream": True, **body})
+        assert answer.status == 200
+    first, again, grown = [r for r in up.requests if r.path in STREAM]
+    assert first.body == again.body and b"billing" not in first.body
+    same = first.body.index(b'"hi"')
+    assert first.body[:same] == grown.body[:same]
+    old, new = without_marks(first.json[key]), without_marks(grown.json[key])
+    assert len(new) > len(old) and new[:len(old)] == old
+    for request in (first, grown):
+        assert sum("cache_control" in obj for _, obj in walk(request.json)) == marks
+
+
+@whole_program()
+async def test_prompt_cache_marks_for_claude_on_chat(up, proxy):
+    turn = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
+    for length in (0, 6, 6):
+        body = {"model": "claude-sonnet-4.5", "messages": [
+            {"role": "system", "content": "Be brief."}, *turn * length, turn[0]]}
+        answer = await proxy.post("/v1/chat/completions", body)
+        sent = up.asked(CHAT)[-1].json["messages"]
+        marked = [at for at, m in enumerate(sent) if "copilot_cache_control" in m]
+        assert 2 <= len(marked) <= 4 and marked[0] == 0 and marked[-1] == len(sent) - 1
+        assert without_marks(sent) == body["messages"]
+    assert answer.json["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
+
+
+@EVERY_ROW
+@whole_program()
+async def test_overflow_tells_true_numbers(up, proxy, cell, stream):
+    most = next(e for e in up.models if e["id"] == cell.model)["capabilities"]["limits"][
+        "max_prompt_tokens"]
+    inside = (200, SSE, [data({"type": "error", **routes_said(
+        "Your input exceeds the context window", "invalid_request_body")}, "error")])
+    up.script["POST", cell.served] = [OVERFLOW[cell.served](most + 9, most).answer, inside]
+    translated = "responses" not in cell.path and cell.served != MESSAGES
+    for at in range(1 + translated):
+        answer = await proxy.post(cell.path, cell.body(stream))
+        assert answer.status == (200 if at and stream else 400)
+        obj = answer.json if answer.status != 200 else frames(answer.body)[-1][1]
+        tokens, maximum = map(int, re.fullmatch(
+            r"prompt is too long: (\d+) tokens > (\d+) maximum",
+            message_of(cell.path, obj)).groups())
+        assert maximum == most and tokens > most, obj
+        assert at or cell.served == RESPONSES or tokens == most + 9
+        assert (obj["error"].get("code") or obj["error"]["type"]) == (
+            "invalid_request_error" if cell.path == "/v1/messages" else
+            "context_length_exceeded")
+
+
+LEARNT = [  # name, model, request, the refusal if the fake does not make it, what is gone
+    ("beta", "claude-sonnet-4.5", {}, gateway(
+        "unsupported beta header(s): interleaved-thinking-2025-05-14").answer, None),
+    ("extra input", "claude-sonnet-4.5", {"colour": "red"}, None, b"colour"),
+    ("in a tool", "claude-sonnet-4.5", {"tools": [{**READ_TOOL, "colour": "red"}]}, None,
+     b"colour"),
+    ("signature", "claude-opus-4.5", {"messages": [
+        {"role": "user", "content": "hi"}, {"role": "assistant", "content": [
+            {"type": "thinking", "thinking": "", "signature": "EqForeign"}, words("ho")]},
+        {"role": "user", "content": "go on"}]}, None, b"EqForeign"),
+    ("effort", "claude-opus-4.6", {"output_config": {"effort": "high"}}, gateway(
+        'output_config.effort "high" is not supported by model X; supported values: '
+        '[low medium]', "invalid_reasoning_effort").answer, b'"high"'),
+    ("chat field", "gpt-4.1", {"temperature": 0.5}, gateway(
+        "Unsupported parameter: 'temperature' is not supported with this model.").answer,
+     b"temperature")]
+
+
+@pytest.mark.parametrize("name, model, more, refusal, gone", LEARNT,
+                         ids=[row[0] for row in LEARNT])
+@whole_program()
+async def test_lesson_is_one_repair_one_replay_and_remembered(
+        up, proxy, name, model, more, refusal, gone):
+    path = MESSAGES if model.startswith("claude") else CHAT
+    up.script["POST", path] = [refusal] if refusal else []
+    body = {**HELLO, "model": model, **more}
+    for sent in (2, 3):  # in all
+        answer = await proxy.post("/v1/messages", body, **{
+            "anthropic-beta": "interleaved-thinking-2025-05-14"})
+        assert answer.status == 200 and len(up.asked(path)) == sent, answer
+    first, *repaired = up.asked(path)
+    assert gone is None or gone in first.body
+    for request in repaired:
+        assert gone not in request.body if gone else not request.header("anthropic-beta")
+    # One person's prompt is billed once; without a session it may be typed again.
+    assert up.initiators == ["user", "agent", "user"]
+    up.script["POST", path] = [gateway("something else is wrong").answer] * 2
+    answer = await proxy.post("/v1/messages", body)
+    assert answer.status == 400 and len(up.asked(path)) == 4
+    assert "something else is wrong" in answer.json["error"]["message"]
+
+
+# -- web search, limits, nothing leaks -------------------------------------------------------
+
+SEARCH_ASK = {"model": "claude-sonnet-4.5", "max_tokens": 999, "messages": [
+    {"role": "user", "content": "Perform a web search for the query: tea"}],
+    "tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 8}]}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@whole_program()
+async def test_web_search(up, proxy, stream):
+    ask = {**SEARCH_ASK, "stream": stream}
+    answer = await proxy.post("/v1/messages", ask)
+    assert answer.status == 200 and answer.headers["x-copilot-model"] == "gpt-5-mini"
+    assert up.asked(RESPONSES)[0].json["tools"] == [{"type": "web_search"}]
+    kinds = re.findall(rb'"type":"(server_tool_use|web_search_tool_result|text)"',
+                       answer.body)
+    assert kinds == [b"server_tool_use", b"web_search_tool_result", b"text"]
+    assert b"https://example.com/found" in answer.body
+    assert list((await proxy.get("/usage/summary"))["models"]) == ["gpt-5-mini"]
+    up.script["POST", RESPONSES] = [(200, SSE, [])]
+    answer = await proxy.post("/v1/messages", ask)
+    assert answer.status == 502 and message_of("messages", answer.json)
+    for entry in up.models:  # nobody who could search is left
+        entry["supported_endpoints"] = [CHAT]
+    proxy.clock.advance(700)
+    answer = await proxy.post("/v1/messages", ask)
+    assert answer.status == 200 and b"not available" in answer.body
+    assert len(up.asked(RESPONSES)) == 2
+
+
+@whole_program(web_search="off")
+async def test_web_search_off(up, proxy):
+    answer = await proxy.post("/v1/messages", {**SEARCH_ASK, "stream": True})
+    assert "not available" in content_of(answer, True)[0]
+    assert not up.asked(RESPONSES) and not up.asked(MESSAGES)
+
+
+@whole_program(rate_limit_default=3, rate_limit_chat_completions=2)
+async def test_limits_in_the_dialect_of_the_path(up, proxy):
+    for cell, most in ((NATIVE_CELL, 3), (CHAT_CELL, 2)):
+        name = {"X-Session-Id": cell.path[4:8]}
+        for count in range(most + 1):
+            answer = await proxy.post(cell.path, cell.body(True), **name)
+            assert answer.status == (200 if count < most else 429)
+        assert 58 <= int(answer.headers["retry-after"]) <= 60
+        assert "RATE_LIMIT" in message_of(cell.path, answer.json)
+        assert (await proxy.post("/v1/messages/count_tokens", HELLO, **name)).status == 200
+        await proxy.post("/usage/reset/" + cell.path[4:8], {})
+        assert (await proxy.post(cell.path, cell.body(True), **name)).status == 200
+    assert len(up.asked(MESSAGES)) == 4 and len(up.asked(CHAT)) == 3
+
+
+@whole_program(credit_budget=0.0001, max_tokens_per_request=5000)
+async def test_limits_of_credits_and_tokens(up, proxy):
+    for cell in (NATIVE_CELL, CELLS["anthropic responses"]):
+        for status in (200, 402):
+            answer = await proxy.post(
+                cell.path, cell.body(True), **{"X-Session-Id": cell.model})
+            assert answer.status == status
+        assert "CREDIT_BUDGET" in message_of(cell.path, answer.json)
+        assert answer.headers["x-should-retry"] == "false"
+    answer = await proxy.post(CHAT_CELL.path, CHAT_CELL.body(True, messages=[
+        {"role": "user", "content": "word " * 9000}]))
+    assert answer.status == 400 and not up.asked(CHAT)
+    assert answer.json["error"]["code"] == "context_length_exceeded"
+    assert re.search(r"\d{4} tokens > 5000 maximum", answer.json["error"]["message"])
+
+
+def test_nothing_leaks():
+    """300 requests with random faults and clients that leave."""
+    dice, table = random.Random(18), list(REFUSALS_BEFORE.values())
+
+    async def one(up, proxy, gate):
+        async with gate:
+            cell, stream = dice.choice(list(CELLS.values())), dice.random() < 0.6
+            fault = dice.choice([None, "refused", "broken", "leave"])
+            if fault:
+                up.script["POST", cell.served].append(
+                    dice.choice(table)[0] if fault == "refused" else
+                    (200, SSE, dice.choice(list(stream_faults(cell).values()))[0]))
+            if fault != "leave":
+                await proxy.ask("POST", cell.path, cell.body(stream))
+                return
+            _, writer = await begin(proxy, cell, stream)
+            await asyncio.sleep(dice.random() * 0.02)
+            writer.close()
+
+    @whole_program(idle_timeout=0.05)
+    async def check(up, proxy):
+        await proxy.get("/v1/models")
+        before, gate = len(asyncio.all_tasks()) - 2 * up.open, asyncio.Semaphore(12)
+        await asyncio.gather(*(one(up, proxy, gate) for _ in range(300)))
+        # What is left are kept connections, of which the fake has two tasks each.
+        assert await until(lambda: len(asyncio.all_tasks()) - 2 * up.open <= before)
+        assert up.open <= 13
+        upstreams.append(up)
+
+    def descriptors():
+        return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    upstreams, before = [], descriptors()
+    check()
+    assert descriptors() <= before + 1 and upstreams[0].open == 0
+
+
+# ============================================================================
+# 19. Status page
+# ============================================================================
+
+CHROMIUM = next(filter(None, map(shutil.which, (
+    "chromium", "chromium-browser", "google-chrome"))), None)
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+
+def dump_dom(url, profile, *flags):
+    """The page's document after its scripts ran, as headless Chromium has it."""
+    done = subprocess.run([
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+        "--no-first-run", "--disable-background-networking", "--disable-component-update",
+        "--disable-sync", "--user-data-dir=%s" % profile, "--virtual-time-budget=5000",
+        *flags, "--dump-dom", url], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        timeout=50)
+    return done.stdout.decode("utf-8", "replace")
+
+
+async def browse(url, profile, *flags):
+    return await asyncio.get_running_loop().run_in_executor(
+        None, dump_dom, url, profile, *flags)
+
+
+def test_page_is_one_document_with_a_strict_policy():
+    async def scenario():
+        async with FakeUpstream() as up, Proxy(up) as proxy:
+            answers = [await proxy.ask("GET", "/", headers=[("accept", "text/html,*/*")])
+                       for _ in range(2)]
+            plain = await proxy.ask("GET", "/", headers=[("accept", "*/*")])
+        return answers, plain
+    (first, second), plain = run(scenario())
+    policy = dict(first.headers)["content-security-policy"]
+    nonce = re.search(r"'nonce-([\w-]{16,})'", policy).group(1)
+    page = first.body.decode()
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    assert page.count('nonce="%s"' % nonce) == 2 and nonce not in second.body.decode()
+    assert not re.search(r"(src|href)=[\"']?(https?:)?//", page) and "innerHTML" not in page
+    assert not re.search(r"\son\w+=|\sstyle=", re.sub(r"<script.*?</script>", "", page, flags=re.S))
+    assert plain.json["proxy"] == "copilot-claude-proxy"
+
+
+def test_page_labels_everything():
+    page = cp.PAGE
+    assert '<html lang="en">' in page and "<main>" in page and 'role="status"' in page
+    for section in re.findall(r"<section[^>]*>", page):
+        label = re.search(r'aria-labelledby="(\w+)"', section).group(1)
+        assert 'id="%s"' % label in page
+    assert re.findall(r"<input[^>]*>", page) and "<label>API_KEY <input" in page
+    for identity in re.findall(r'\$\("(\w+)"\)', page):
+        assert 'id="%s"' % identity in page, identity
+
+
+def luminance(colour):
+    parts = [int(colour[i:i + 2], 16) / 255 for i in (1, 3, 5)]
+    return sum(w * (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4)
+               for w, c in zip((0.2126, 0.7152, 0.0722), parts))
+
+
+def test_page_contrast_is_readable_in_both_schemes():
+    for scheme in re.findall(r":root\{(.*?)\}", cp.PAGE, re.S):
+        colour = {k: v if len(v) == 7 else "#" + "".join(c * 2 for c in v[1:])
+                  for k, v in re.findall(r"--(\w+):(#\w+)", scheme)}
+        for ink in ("ink", "dim", "mark", "bad", "b1"):
+            for ground in ("bg", "card"):
+                light, dark = sorted((luminance(colour[ink]), luminance(colour[ground])), reverse=True)
+                assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, ground)
+
+
+@needs_browser
+def test_page_in_a_browser_signs_in_and_shows_usage(tmp_path):
+    async def scenario():
+        async with FakeUpstream() as up, Proxy(up) as proxy:
+            await proxy.ask("POST", "/v1/messages", {
+                "model": "claude-sonnet-4.5", "max_tokens": 9,
+                "messages": [{"role": "user", "content": "hello"}]})
+            return await browse(proxy.url + "/", tmp_path)
+    dom = run(scenario(), 60)
+    assert "Signed in. Ready." in dom and "octocat" in dom
+    assert ">claude-sonnet-4.5<" in dom and 'class="b1"' in dom and "ai credits left" in dom
+
+
+@needs_browser
+def test_page_in_a_browser_signed_out_offers_the_code(tmp_path):
+    async def scenario():
+        async with FakeUpstream() as up, Proxy(up, github_token="") as proxy:
+            return await browse(proxy.url + "/", tmp_path)
+    dom = run(scenario(), 60)
+    assert "Not signed in." in dom and '<section id="signin" aria' in dom
+    assert "Sign in to see the models" in dom
+
+
+ATTACK = b"""<!doctype html><body><script>
+const say=(k,v)=>{const p=document.createElement("p");p.textContent=k+"="+v;document.body.append(p)};
+const t="TARGET";const go=async(k,u,o)=>{try{const r=await fetch(u,o);say(k,r.type+":"+(await r.text()).length)}
+catch(e){say(k,"refused")}};
+(async()=>{await go("read",t+"/usage/summary");await go("opaque",t+"/auth/logout",{method:"POST",mode:"no-cors"});
+await go("simple",t+"/usage/reset-all",{method:"POST",mode:"no-cors",headers:{"content-type":"text/plain"},body:"{}"});
+await go("json",t+"/v1/messages",{method:"POST",headers:{"content-type":"application/json"},body:"{}"});
+const f=document.createElement("iframe");f.src=t+"/";document.body.append(f);say("done","yes")})()
+</script></body>"""
+
+
+@needs_browser
+def test_page_of_another_origin_reads_and_triggers_nothing(tmp_path):
+    async def scenario():
+        async with FakeUpstream() as up, Proxy(up) as proxy:
+            async def serve(reader, writer):
+                await reader.readuntil(b"\r\n\r\n")
+                body = ATTACK.replace(b"TARGET", proxy.url.encode())
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: "
+                             b"close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+                await writer.drain()
+                writer.close()
+            await proxy.ask("POST", "/v1/messages", {
+                "model": "gpt-4.1", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]})
+            evil = await asyncio.start_server(serve, "127.0.0.1", 0)
+            port = evil.sockets[0].getsockname()[1]
+            # rebind.test stands for a name that the attacker points at 127.0.0.1
+            rebound = await browse("http://rebind.test:%d/" % proxy.port, tmp_path,
+                                   "--host-resolver-rules=MAP rebind.test 127.0.0.1")
+            dom = await browse("http://127.0.0.1:%d/" % port, tmp_path)
+            evil.close()
+            after = (await proxy.ask("GET", "/usage/summary")).json
+            status = (await proxy.ask("GET", "/auth/status")).json
+            return dom, rebound, after, status
+    dom, rebound, after, status = run(scenario(), 110)
+    assert "done=yes" in dom and "read=refused" in dom and "json=refused" in dom
+    assert after["totalRequests"] == 1 and status["status"] == "authenticated"
+    assert "is not this proxy" in rebound and "octocat" not in rebound
+
+
+# ============================================================================
+# 20. Command line
+# ============================================================================
+
+SCRIPT = os.path.abspath(cp.__file__)
+
+
+class Cli:
+    """The program in a process of its own, in front of a fake upstream."""
+
+    def __init__(self, up, home, **settings):
+        self.home = str(home)
+        self.env = {"PATH": os.environ["PATH"], "HOME": self.home, "GITHUB_URL": up.url,
+                    "GITHUB_API_URL": up.url, "PORT": "0", "PYTHONWARNINGS": "error",
+                    **{k.upper(): str(v) for k, v in settings.items()}}
+
+    async def start(self, *args):
+        return await asyncio.create_subprocess_exec(
+            sys.executable, SCRIPT, *args, cwd=self.home, env=self.env,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    async def __call__(self, *args):
+        """Exit code, standard output, standard error."""
+        process = await self.start(*args)
+        out, err = await asyncio.wait_for(process.communicate(), 20)
+        return process.returncode, out.decode(), err.decode()
+
+
+def cli(scenario, home, **settings):
+    async def whole():
+        async with FakeUpstream() as up:
+            up.interval = 1
+            return await scenario(Cli(up, home, **{"github_token": "ghu_test", **settings}), up)
+    return run(whole(), 60)
+
+
+def test_cli_help_of_every_verb(capsys):
+    for args in ([], *([verb] for verb in cp.VERBS)):
+        with pytest.raises(SystemExit) as caught:
+            cp.main(args + ["--help"])
+        text = capsys.readouterr().out
+        assert caught.value.code == 0 and "exit codes: 0 done" in text
+        assert all(len(line) <= 88 for line in text.splitlines())
+    assert set(cp.RUN_VERB) == set(cp.VERBS)
+
+
+def test_cli_lists_and_json(tmp_path):
+    async def scenario(do, up):
+        return [await do("models"), await do("models", "--json"), await do("usage"),
+                await do("usage", "--json"), await do("check"), await do("env"),
+                await do("env", "--shell", "powershell"), await do("login")]
+    table, raw, usage, raw_usage, check, env, power, login = cli(scenario, tmp_path)
+    assert [code for code, _, _ in (table, raw, usage, raw_usage, check, env, power, login)] == [0] * 8
+    assert all(len(line) <= 80 for line in table[1].splitlines())
+    assert re.search(r"^claude-sonnet-4\.5 +168k +32k", table[1], re.M)
+    assert json.loads(raw[1])["object"] == "list"
+    assert "octocat" in usage[1] and "1,287.4 of 1,500" in usage[1]
+    assert json.loads(raw_usage[1])["quota"]["login"] == "octocat"
+    assert check[1].count("ok    ") == 5 and login[1].startswith("Signed in.")
+    assert "export ANTHROPIC_BASE_URL='http://127.0.0.1:0'" in env[1]
+    assert "$env:ANTHROPIC_MODEL = 'claude-" in power[1]
+    assert env[2] == power[2] == raw[2] == ""
+
+
+CLI_FAILURES = [
+    ({"port": "x"}, ["serve"], 2, "PORT='x' is not usable"),
+    ({"host": "0.0.0.0"}, ["serve"], 2, "set API_KEY to 16 or more"),
+    ({"github_token": ""}, ["models"], 3, "nobody is signed in"),
+    ({"github_token": ""}, ["check"], 3, "FAIL  the sign-in"),
+    ({"github_token": "ghp_x"}, ["models"], 3, "classic personal access token"),
+    ({"github_url": "http://127.0.0.1:1", "github_api_url": "http://127.0.0.1:1", "github_token": ""},
+     ["login"], 3, "Sign-in failed: no connection to 127.0.0.1"),
+    ({}, ["run"], 2, "no command given"), ({}, ["run", "--", "no-such-command"], 2, "not on the PATH"),
+    ({}, ["frob"], 2, "invalid choice"), ({"ssl_cert_file": "/nowhere"}, ["check"], 2, "SSL_CERT_FILE=/nowhere does not exist."),
+]
+
+
+@pytest.mark.parametrize("settings, args, code, text", CLI_FAILURES)
+def test_cli_failures_are_one_clear_line(tmp_path, settings, args, code, text):
+    async def scenario(do, up):
+        return await do(*args)
+    got, out, err = cli(scenario, tmp_path, **settings)
+    assert got == code and text in out + err and "Traceback" not in out + err
+
+
+def test_cli_first_run_signs_in_and_serves(tmp_path):
+    async def scenario(do, up):
+        first = await do("login")
+        again = await do("models")
+        mode = os.stat(os.path.join(do.home, ".copilot-claude-proxy-tokens.json")).st_mode & 0o777
+        out = await do("logout")
+        return first, again, mode, out, await do("models")
+    first, again, mode, out, after = cli(scenario, tmp_path, github_token="")
+    assert first[0] == 0 and re.search(r"and enter \w{4}-\w{4}", first[1]) and "Signed in." in first[1]
+    assert again[0] == 0 and mode == 0o600 and out[0] == 0 and after[0] == 3
+    assert os.listdir(str(tmp_path)) == []
+
+
+def test_cli_denied_says_so(tmp_path):
+    async def scenario(do, up):
+        up.device = ["access_denied"]
+        return await do("login")
+    code, out, _ = cli(scenario, tmp_path, github_token="")
+    assert code == 3 and "cancelled on GitHub" in out
+
+
+async def until_line(stream, mark):
+    seen = []
+    while mark not in (seen[-1] if seen else ""):
+        line = await asyncio.wait_for(stream.readline(), 10)
+        assert line, "".join(seen)
+        seen.append(line.decode())
+    return "".join(seen)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_cli_serves_until_a_signal_and_knows_its_port(tmp_path):
+    async def scenario(do, up):
+        server = await do.start()
+        told = await until_line(server.stdout, "Status page")
+        port = int(re.search(r"on http://127\.0\.0\.1:(\d+)", told).group(1))
+        answer = await ask(port, "GET", "/auth/status")
+        do.env["PORT"] = str(port)
+        taken = await do("serve")
+        usage = await do("usage")
+        server.send_signal(signal.SIGINT)
+        out, err = await asyncio.wait_for(server.communicate(), 15)
+        return told, answer, taken, usage, server.returncode, out.decode(), err.decode()
+    told, answer, taken, usage, code, out, err = cli(scenario, tmp_path)
+    assert "export ANTHROPIC_BASE_URL" in told and "$env:ANTHROPIC_BASE_URL" in told
+    assert answer.json["login"] == "octocat" and code == 0 and "Stopping" in out
+    assert taken[0] == 1 and "This program is running there already" in taken[1]
+    assert "totalRequests" in usage[1] and "Traceback" not in err
+
+
+def test_cli_signed_out_without_a_terminal_prints_curl(tmp_path):
+    async def scenario(do, up):
+        server = await do.start()
+        told = await until_line(server.stdout, "/auth/check")
+        server.terminate()
+        await asyncio.wait_for(server.communicate(), 15)
+        return told
+    assert re.search(r"curl -X POST http://127\.0\.0\.1:\d+/auth/login", cli(
+        scenario, tmp_path, github_token=""))
+
+
+def test_cli_run_sets_the_environment_and_keeps_the_exit_code(tmp_path):
+    code = ("import os,sys,json,urllib.request as u; e=os.environ; print(json.dumps(["
+            "e['ANTHROPIC_BASE_URL'],e['ANTHROPIC_MODEL'],e['CLAUDE_CODE_ATTRIBUTION_HEADER'],"
+            "u.urlopen(e['ANTHROPIC_BASE_URL']+'/auth/status').status])); sys.exit(7)")
+
+    async def scenario(do, up):
+        do.env.update(ANTHROPIC_MODEL="mine", ANTHROPIC_BASE_URL="http://elsewhere", PORT="1")
+        return await do("run", "--", sys.executable, "-c", code)
+    got, out, err = cli(scenario, tmp_path)
+    base, model, header, status = json.loads(out.splitlines()[-1])
+    assert got == 7 and base.startswith("http://127.0.0.1:") and model == "mine"
+    assert header == "0" and status == 200 and err == ""
+
+
+def test_cli_environment_beats_dotenv(tmp_path, monkeypatch):
+    (tmp_path / ".env").write_text("PORT=1111\nLOG_LEVEL=debug\nAPI_KEY=from-file\n")
+    monkeypatch.chdir(tmp_path)
+    config = cp.read_environment({"PORT": "2222", "LOG_LEVEL": ""})
+    assert (config.port, config.log_level, config.api_key) == (2222, "debug", "from-file")
+    (tmp_path / ".env").write_bytes(b"\xff\xfe")
+    with pytest.raises(cp.ConfigError):
+        cp.read_environment({})
+
+
+def test_cli_compaction_window_follows_the_model():
+    small = cp.parse_models({"data": [{"id": "claude-sonnet-4.5", "capabilities": {
+        "limits": {"max_prompt_tokens": 128000}}, "supported_endpoints": ["/v1/messages"]}]})
+    env = cp.client_environment("http://h:1", cp.Config(api_key="k" * 16), small)
+    assert env["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] == "128000"
+    assert env["ANTHROPIC_AUTH_TOKEN"] == "k" * 16 and env["OPENAI_BASE_URL"] == "http://h:1/v1"
+    assert "ANTHROPIC_DEFAULT_OPUS_MODEL" not in env
+    assert "ANTHROPIC_MODEL" not in cp.client_environment("http://h:1", cp.Config(), [])
+
+
+# ============================================================================
 # The try-out mode
 # ============================================================================
 # `python test_copilot_proxy.py`: the program in front of the fake upstream, to be tried
@@ -6318,7 +8202,8 @@ PASTE = """
 The proxy is at {url}, with a fake Copilot behind it: nothing leaves this computer.
 
 Claude Code in bash or zsh:
-  ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN=try ANTHROPIC_MODEL=claude-sonnet-4.5 claude
+  ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN=try \\
+  ANTHROPIC_MODEL=claude-sonnet-4.5 claude
 in PowerShell:
   $env:ANTHROPIC_BASE_URL='{url}'; $env:ANTHROPIC_AUTH_TOKEN='try'
   $env:ANTHROPIC_MODEL='claude-sonnet-4.5'; claude
@@ -6342,16 +8227,16 @@ class FriendlyUpstream(FakeUpstream):
                 "command": "echo hello from the fake Copilot",
                 "description": "Say hello, as a demonstration"}}]
         if wishes:
-            return "The tool ran and its result came back to me: the whole way works.", []
-        return ("Hello from the fake Copilot. Your prompt of %d characters arrived, and this "
-                "answer came back through the proxy as a stream. I cannot do more than that."
+            return "The tool ran and its result came back: the whole way works.", []
+        return ("Hello from the fake Copilot. Your prompt of %d characters arrived "
+                "and this answer came back through the proxy. That is all I can do."
                 % sum(len(text) for _, text in said)), []
 
 
 async def _try_out(port, ready_file):
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt instead
+        with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     up = FriendlyUpstream()
     up.pause = 0.0 if ready_file else 0.05
@@ -6369,8 +8254,8 @@ async def _try_out(port, ready_file):
 
 
 def main(argv):
-    parser = argparse.ArgumentParser(description="Try the proxy without a subscription.")
-    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 = any")
+    parser = argparse.ArgumentParser(description="Try it without a subscription.")
+    parser.add_argument("--port", type=int, default=0, help="0 = any free one")
     parser.add_argument("--ready-file", default="", help="file to write the address to")
     options = parser.parse_args(argv)
     cp.configure_logging("info", sys.stderr)

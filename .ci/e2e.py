@@ -15,7 +15,8 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DRIVERS = ROOT.parent / "shared" / "e2e"
-CLIENTS = pathlib.Path(os.environ.get("CLIENTS_ROOT", "~/.cache/copilot-proxy-e2e")).expanduser()
+CLIENTS = pathlib.Path(os.environ.get(
+    "CLIENTS_ROOT", "~/.cache/copilot-proxy-e2e")).expanduser()
 CLAUDE = "node_modules/@anthropic-ai/claude-code-linux-x64/claude"
 SCENARIOS = ("text write parallel subagent image pdf continue compact retry429 "
              "unknownmodel ptl").split()
@@ -43,9 +44,10 @@ def install(clients):
     missing = set()
     for client in clients:
         try:
-            done = subprocess.run(["bash", str(DRIVERS / "install.sh"), client], timeout=300,
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                  stderr=subprocess.STDOUT)
+            done = subprocess.run(
+                ["bash", str(DRIVERS / "install.sh"), client], timeout=300,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT)
             said, failed = done.stdout.decode("utf-8", "replace"), done.returncode
         except subprocess.TimeoutExpired:
             said, failed = "no end after 300 s", True
@@ -59,8 +61,8 @@ def start(ready):
     """The try-out mode in a process of its own; returns it and its address."""
     log = open(str(ready) + ".log", "wb")
     program = subprocess.Popen(
-        [sys.executable, "test_copilot_proxy.py", "--ready-file", str(ready)], cwd=str(ROOT),
-        stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        [sys.executable, "test_copilot_proxy.py", "--ready-file", str(ready)],
+        cwd=str(ROOT), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
     for _ in range(200):
         if ready.exists() or program.poll() is not None:
             break
@@ -75,9 +77,9 @@ def drive(base, arguments, environment):
     try:
         done = subprocess.run(
             [sys.executable, script, base] + ([scenario] if scenario else []),
-            cwd=str(DRIVERS), timeout=180, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1",
-                                           **environment})
+            cwd=str(DRIVERS), timeout=180, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment})
         code, said = done.returncode, done.stdout.decode("utf-8", "replace")
     except subprocess.TimeoutExpired:
         code, said = 1, "no end after 180 s"
@@ -93,7 +95,8 @@ def run_all(base, missing):
             drive, base, job[2], job[3])) for job in jobs()]
         for (client, label, _, _), future in running:
             outcome, seconds, said = future.result() if future else ("skipped", 0.0, "")
-            print("%-11s %-24s %-8s %5.1f s" % (client, label, outcome, seconds), flush=True)
+            print("%-11s %-24s %-8s %5.1f s" % (client, label, outcome, seconds),
+                  flush=True)
             if outcome == "failed":
                 print("    " + said.strip()[-1500:].replace("\n", "\n    "))
             outcomes.append(outcome)
