@@ -29,26 +29,25 @@ TOO_LONG = kit.whole(400, {"error": {
 
 
 class Copilot(kit.FakeUpstream):
-    """Calls tools on demand: three rounds of Bash, a search, a sub-agent that does both."""
+    """Calls tools on demand: three rounds of Bash, a search, a sub-agent."""
 
     def plain(self, said, names):
         asked = max(at for at, (role, text) in enumerate(said) if role == "user" and text)
-        done = said[asked:].count(("result", ""))
-        if "three rounds" in said[asked][1] and done < 3 and "Bash" in names:
-            return "", [{"name": "Bash", "input": {"command": "echo %d" % done,
-                                                   "description": "count"}}]
-        if "search the web" in said[asked][1] and not done and "WebSearch" in names:
-            return "", [{"name": "WebSearch", "input": {"query": "weather"}}]
-        if "delegate" in said[asked][1] and not done and "Agent" in names:
-            return "", [{"name": "Agent", "input": {
-                "description": "count", "prompt": "do three rounds",
-                "subagent_type": "general-purpose"}}]
-        long = "word " * 4000 if "long answer" in said[asked][1] else ""
-        return long or "<analysis>a</analysis><summary>all is done</summary>", []
+        prompt, done = said[asked][1], said[asked:].count(("result", ""))
+        for words, rounds, name, call in (
+                ("three rounds", 3, "Bash", {"command": "echo %d" % done, "description": "c"}),
+                ("search the web", 1, "WebSearch", {"query": "weather"}),
+                ("delegate", 1, "Agent", {"description": "c", "prompt": "do three rounds",
+                                          "subagent_type": "general-purpose"})):
+            if words in prompt and done < rounds and name in names:
+                return "", [{"name": name, "input": call}]
+        if "long answer" in prompt:
+            return "word " * 4000, []
+        return "<analysis>a</analysis><summary>all is done</summary>", []
 
 
-class Session:
-    """One client with a home of its own."""
+class Client:
+    """Claude Code with a home of its own."""
 
     def __init__(self, binary, url, folder):
         self.binary, self.folder = binary, folder
@@ -65,21 +64,20 @@ class Session:
             "DISABLE_TELEMETRY": "1", "DISABLE_AUTOUPDATER": "1", "NO_PROXY": "127.0.0.1",
             "HTTPS_PROXY": nowhere, "HTTP_PROXY": nowhere}
 
-    async def headless(self, prompt, *options, **env):
-        """claude -p"""
-        program = await asyncio.create_subprocess_exec(
-            self.binary, "-p", prompt, "--dangerously-skip-permissions", *options,
-            cwd=self.folder, env={**self.env, **env}, stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL)
-        await asyncio.wait_for(program.wait(), 60)
+    async def run(self, *arguments, terminal=asyncio.subprocess.DEVNULL, **env):
+        return await asyncio.create_subprocess_exec(
+            self.binary, "--dangerously-skip-permissions", *arguments, cwd=self.folder,
+            env={**self.env, **env}, stdin=terminal, stdout=terminal, stderr=terminal,
+            start_new_session=True)
 
-    async def terminal(self, check, *steps):
-        """Type each step into the interactive client and check what it cost."""
+    async def headless(self, prompt, *options, **env):
+        await asyncio.wait_for((await self.run("-p", prompt, *options, **env)).wait(), 60)
+
+    async def interactive(self, check, *steps):
+        """Type each step into the terminal client and check what it cost."""
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 160, 0, 0))
-        program = await asyncio.create_subprocess_exec(
-            self.binary, "--dangerously-skip-permissions", cwd=self.folder, env=self.env,
-            stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+        program = await self.run(terminal=slave)
         asyncio.get_running_loop().add_reader(master, lambda: os.read(master, 1 << 16))
         await asyncio.sleep(4)
         for text, users in steps:
@@ -92,52 +90,48 @@ class Session:
         asyncio.get_running_loop().remove_reader(master)
 
 
-async def audit(client, binary):
+async def audit(name, binary):
     """One client's run; returns what is wrong."""
     wrong, seen = [], 0
-    async with Copilot() as up, kit.Proxy(up) as proxy:
-        async def check(step, users):
-            nonlocal seen
-            while True:  # until nothing more comes, a background agent's report included
-                before = len(up.requests)
-                await asyncio.sleep(2)
-                if len(up.requests) == before:
-                    break
-            told, seen = up.initiators[seen:], len(up.initiators)
-            right = told.count("user") == users and set(told) <= {"user", "agent"} and told
-            print("%s %-42s %-5s %s" % (client, step[:42], "ok" if right else "WRONG",
-                                        " ".join(told)), flush=True)
-            wrong.extend([] if right else [step])
+    with tempfile.TemporaryDirectory(prefix="billing-") as folder:
+        async with Copilot() as up, kit.Proxy(up) as proxy:
+            async def check(step, users):
+                nonlocal seen
+                before = -1
+                while before != len(up.requests):  # a background agent reports later
+                    before = len(up.requests)
+                    await asyncio.sleep(2)
+                told, seen = up.initiators[seen:], len(up.initiators)
+                right = told and told.count("user") == users and set(told) <= {"user", "agent"}
+                print("%s %-40s %-5s %s" % (name, step, "ok" if right else "WRONG",
+                                            " ".join(told)), flush=True)
+                wrong.extend([] if right else [step])
 
-        with tempfile.TemporaryDirectory(prefix="billing-") as folder:
-            one = Session(binary, proxy.url, folder)
-            for prompt, *options in (("three rounds",), ("delegate this",), ("search the web",),
-                                     ("go on", "--continue")):
-                await one.headless(prompt, *options)
-                await check(" ".join([prompt, *options]), 1)
-            await one.headless("/compact", "--continue")
-            await check("/compact --continue", 0)
-            for name, answer in ("refused with 429", SLOW), ("too long, compacted", TOO_LONG):
-                up.script["POST", "/v1/messages"] = [answer]
-                await one.headless(name, "--continue")
-                await check(name, 1)
+            one, path = Client(binary, proxy.url, folder), ("POST", "/v1/messages")
+            for prompt, users, *refusal in (
+                    ("three rounds", 1), ("delegate this", 1), ("search the web", 1),
+                    ("/compact", 0), ("refused with 429", 1, SLOW), ("too long", 1, TOO_LONG)):
+                up.script[path] = refusal
+                await one.headless(prompt, *([] if users and not refusal else ["--continue"]))
+                await check(prompt, users)
             await one.headless("long answer", CLAUDE_CODE_MAX_OUTPUT_TOKENS="1200")
             await check("long answer, resumed", 1)
-            await one.terminal(check, ("three rounds", 1), ("delegate this", 1),
-                               ("search the web", 1), ("/compact", 0), ("three rounds", 1))
-        sessions = (await proxy.ask("GET", "/usage/details")).json
-    told = [sum(s["tokenCount"] for s in sessions), sum(round(s["credits"] * 1e9) for s in sessions)]
-    billed = [sum(one[key] for one in up.billed.values()) for key in ("tokens", "nano")]
-    print("%s tokens and nano-credits: %s told, %s billed" % (client, told, billed))
+            await one.interactive(check, ("three rounds", 1), ("delegate this", 1),
+                                  ("search the web", 1), ("/compact", 0), ("three rounds", 1))
+            sessions = (await proxy.ask("GET", "/usage/details")).json
+            told = [sum(s["tokenCount"] for s in sessions),
+                    sum(round(s["credits"] * 1e9) for s in sessions)]
+            billed = [sum(m[key] for m in up.billed.values()) for key in ("tokens", "nano")]
+    print("%s tokens, nano-credits: %s told, %s billed" % (name, told, billed))
     return wrong + ([] if told == billed else ["usage"])
 
 
 def main(names):
-    found = [(name, str(CLIENTS / name / CLAUDE)) for name in names or ("claude-new", "claude-old")
+    found = [(name, str(CLIENTS / name / CLAUDE)) for name in names
              if (CLIENTS / name / CLAUDE).exists()]
     wrong = [one for name, binary in found for one in asyncio.run(audit(name, binary))]
     return 1 if wrong else 0 if found else 77
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:] or ["claude-new", "claude-old"]))

@@ -20,11 +20,14 @@ CLIENTS = pathlib.Path(os.environ.get(
 CLAUDE = "node_modules/@anthropic-ai/claude-code-linux-x64/claude"
 SCENARIOS = ("text write parallel subagent image pdf continue compact retry429 "
              "unknownmodel ptl").split()
+BILLING = str(ROOT / ".ci" / "billing.py")  # has a proxy of its own
 MODELS = ("gpt-4.1", "gpt-5.5", "claude-opus-4.6")  # chat only, responses only, native
 
 
 def jobs():
     """(client, label, arguments after the base URL, environment) of every run."""
+    for client in ("claude-new", "claude-old"):
+        yield client, "billing audit", [BILLING, client], {}  # the longest first
     for client in ("claude-new", "claude-old"):
         binary = {"CLAUDE_BIN": str(CLIENTS / client / CLAUDE)}
         for scenario in SCENARIOS:
@@ -76,7 +79,8 @@ def drive(base, arguments, environment):
     begun = time.monotonic()
     try:
         done = subprocess.run(
-            [sys.executable, script, base] + ([scenario] if scenario else []),
+            [sys.executable, script] + [word for word in (
+                "" if script == BILLING else base, scenario) if word],
             cwd=str(DRIVERS), timeout=180, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment})
