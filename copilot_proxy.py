@@ -5009,6 +5009,8 @@ class ServerLimits(NamedTuple):
 BODY_RATE = 1024         # bytes a second; slower is an attack, not a modem
 MAX_UNREAD = 65536       # bytes kept of what a client sends before its turn
 MAX_UNSENT = 65536       # bytes of an answer the client has yet to take
+HEAVY = 4 << 20          # a body over it waits for its place among
+HEAVY_IN_ALL = 96 << 20  # the others: one is in memory four times while it is sent on
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SAFE_PAIRS = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
 
@@ -5127,6 +5129,7 @@ class Connection(asyncio.StreamReaderProtocol):
         self._limits, self._accept = limits, accept
         self._draining = asyncio.Lock()
         self._late = False
+        self.weight = 0    # of this request's body, if it is a heavy one
         self.ahead = b""   # read too early
         self.idle = False  # between two requests
         self.busy = False  # in the handler
@@ -5296,6 +5299,7 @@ class HTTPServer:
         # Holds the tasks, too: before 3.10 the garbage collector ends those that only
         # the loop knows, mid stream (gh-90467).
         self._connections: Set[Connection] = set()
+        self._heavy = 0  # bytes of the bodies that are over HEAVY
         self._closing = False
 
     async def start(self) -> Tuple[str, int]:
@@ -5341,9 +5345,11 @@ class HTTPServer:
                 await Responder(conn).send(*error_answer(full, ""))
                 return
             while await self._exchange(conn) and not self._closing:
+                self._heavy, conn.weight = self._heavy - conn.weight, 0
                 if conn.ahead:  # who pipelines must not hold up the others
                     await asyncio.sleep(0)
         finally:
+            self._heavy -= conn.weight
             await conn.close()
 
     async def _exchange(self, conn: Connection) -> bool:
@@ -5406,12 +5412,22 @@ class HTTPServer:
                 body.eof()
             pieces.append(body.feed(data))
             size += len(data)
+            if size > HEAVY and not conn.weight:
+                await self._weigh(conn, head)
+                began = time.monotonic()
         conn.unread(body.rest)
         return b"".join(pieces)
 
+    async def _weigh(self, conn: Connection, head: RequestHead) -> None:
+        """Wait for a place for the whole body; alone, each has one."""
+        length = int(head.headers.get("content-length") or HEAVY_IN_ALL)
+        while self._heavy and self._heavy + length > HEAVY_IN_ALL:
+            await asyncio.sleep(0.1)
+        conn.weight = length
+        self._heavy += length
+
     async def _dispatch(
             self, conn: Connection, out: Responder, request: Request) -> None:
-        failure = None
         conn.busy = True
         try:
             await self._handler(request, out)
@@ -5423,18 +5439,23 @@ class HTTPServer:
                 away = ProxyError("the proxy is shutting down; try again.", status=503)
                 await out.send(*error_answer(away, request.path))
             raise
+        # Not kept in a variable: with its traceback it would keep this frame's body.
         except ProxyError as exc:
-            failure = exc
+            await self._fail(conn, out, exc, request.path)
         except Exception:  # a bug must cost one answer, not the server
             LOG.error("handler_failed: %s", ascii(request.path)[:80], exc_info=True)
-            failure = ProxyError("this is a bug of the proxy; its log has the details.")
+            await self._fail(conn, out, ProxyError(
+                "this is a bug of the proxy; its log has the details."), request.path)
         finally:
             conn.busy = False
-        if failure is not None and not out.started:
-            await out.send(*error_answer(failure, request.path))
-        elif failure is not None:
-            conn.reset()
         out.keep = out.keep and out.ended
+
+    async def _fail(self, conn: Connection, out: Responder, exc: ProxyError,
+                    path: str) -> None:
+        if out.started:
+            conn.reset()
+        else:
+            await out.send(*error_answer(exc, path))
 
 
 # ============================================================================
@@ -7015,7 +7036,8 @@ th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);w
 .n{text-align:right;font-variant-numeric:tabular-nums}th{color:var(--dim);font-weight:600}
 pre{overflow-x:auto;background:var(--bg);border:1px solid var(--line);border-radius:.4rem;
 padding:.6rem;margin:.4rem 0;font-size:.85rem}
-.b1{fill:var(--b1);color:var(--b1)}.b2{fill:var(--b2);color:var(--b2)}.b3{fill:var(--b3);color:var(--b3)}
+.b1{fill:var(--b1)}.b2{fill:var(--b2)}.b3{fill:var(--b3)}
+.b1::before{color:var(--b1)}.b2::before{color:var(--b2)}.b3::before{color:var(--b3)}
 svg{display:block;width:100%;min-width:6rem;height:1rem}.key span::before{content:"\\25A0 "}
 .facts{display:flex;flex-wrap:wrap;gap:.4rem 2rem;margin:0}.facts div{display:flex;
 flex-direction:column-reverse}.facts dt{color:var(--dim);font-size:.85rem}.facts dd{margin:0;
@@ -7117,6 +7139,8 @@ async function tick(){try{
    else table("models",[["Model"]],[],"Sign in to see the models of your plan.")}
   state(ok?"Signed in. Ready.":s.error?"Not signed in: "+s.error:"Not signed in.",!ok&&s.error);
   if(ok)await account(s);else{facts("account",[["account","nobody is signed in"]]);
+   if($("code").hidden&&(await ask("/auth/check","POST")).status==="pending_verification")
+    await login();
    const left=Math.max(0,Math.round((until-Date.now())/1000));
    if(until&&!left){until=0;$("code").hidden=true;$("nocode").hidden=false}
    $("left").textContent="It works for "+Math.floor(left/60)+" min "+left%60+" s more."}

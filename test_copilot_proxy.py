@@ -1512,7 +1512,7 @@ SOURCE = pathlib.Path(cp.__file__).read_text("utf-8")
 TREE = ast.parse(SOURCE)
 LINES = SOURCE.splitlines()
 BANNER = re.compile(r"^# =+\n# (\d+)\. (.+)\n# =+$", re.MULTILINE)
-MAX_PRODUCT_LINES, MAX_TEST_LINES = 7600, 8400
+MAX_PRODUCT_LINES, MAX_TEST_LINES = 7700, 8400
 
 
 def rooms(text):
@@ -8032,8 +8032,12 @@ def test_page_in_a_browser_signs_in_and_shows_usage(tmp_path):
 def test_page_in_a_browser_signed_out_offers_the_code(tmp_path):
     async def scenario():
         async with FakeUpstream() as up, Proxy(up, github_token="") as proxy:
-            return await browse(proxy.url + "/", tmp_path)
-    dom = run(scenario(), 60)
+            idle = await browse(proxy.url + "/", tmp_path)
+            up.interval = 5
+            await proxy.ask("POST", "/auth/login", {})
+            return idle, await browse(proxy.url + "/", tmp_path)
+    dom, pending = run(scenario(), 60)
+    assert 'id="usercode">WDJB-MJHT<' in pending and 'id="usercode"></p>' in dom
     assert "Not signed in." in dom and '<section id="signin" aria' in dom
     assert "Sign in to see the models" in dom
 
@@ -8319,11 +8323,160 @@ async def _try_out(port, ready_file):
     return 1 if faults else 0
 
 
+# `--bench`: what the proxy adds. It and a bare pipe run as processes of their own in
+# front of one fake upstream; only ratios mean something on another computer.
+
+WORKS = (  # name, path, model, connections, requests on each, events, pause in ms
+    ("small, whole", "/v1/messages", "claude-sonnet-4.5", 1, 300, 0, 0),
+    ("burst, translated", "/v1/messages", "gpt-4.1", 1, 5, 2000, 0),
+    ("burst, chat", "/chat/completions", "gpt-4.1", 1, 5, 2000, 0),
+    ("16 slow streams", "/v1/messages", "gpt-4.1", 16, 1, 100, 10),
+)
+
+
+class BenchUpstream(FakeUpstream):
+    """Answers a prompt `events=N pause=MS` with so many chunks, and checks nothing."""
+
+    def answer(self, request):
+        wish = re.search(rb"events=(\d+) pause=(\d+)", request.body)
+        if not wish:
+            return super().answer(request)
+        events, pause = int(wish[1]), int(wish[2]) / 1000
+        if not events:
+            return whole(200, {
+                "id": "msg_1", "type": "message", "role": "assistant", "model": "m",
+                "content": [{"type": "text", "text": "ok"}], "stop_reason": "end_turn",
+                "stop_sequence": None, "usage": {"input_tokens": 9, "output_tokens": 1}})
+        chunk = [data({"id": "c", "created": 1, "model": "gpt-4.1", "choices": [
+            {"index": 0, "delta": {"content": " some words"}, "finish_reason": None}]})]
+        last = data({"id": "c", "created": 1, "model": "gpt-4.1", "choices": [
+            {"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        return 200, SSE, (chunk + [pause] * (pause > 0)) * events + [
+            last, b"data: [DONE]\n\n"]
+
+
+async def _floor(upstream, reader, writer):
+    """The least a Python proxy can do: the request parsed, the answer passed on."""
+    up_reader, up_writer = await asyncio.open_connection("127.0.0.1", upstream)
+    length = re.compile(rb"(?i)(content-length: *)(\d+)")
+    try:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            body = await reader.readexactly(int(length.search(head)[2]))
+            body = json.dumps(json.loads(body)).encode()
+            up_writer.write(length.sub(rb"\g<1>%d" % len(body), head) + body)
+            head = await up_reader.readuntil(b"\r\n\r\n")
+            size = length.search(head)
+            if size:
+                writer.write(head + await up_reader.readexactly(int(size[2])))
+                continue
+            writer.write(head)
+            line = b""
+            while line != b"0\r\n":
+                line = await up_reader.readuntil(b"\r\n")
+                writer.write(line + await up_reader.readexactly(int(line, 16) + 2))
+                await writer.drain()
+    except asyncio.IncompleteReadError:
+        pass
+    finally:
+        writer.close()
+        up_writer.close()
+
+
+async def _bench_child(kind):
+    if kind == "upstream":
+        async with BenchUpstream() as up:
+            print("at http://127.0.0.1:%d" % up.port, flush=True)
+            await asyncio.Event().wait()
+    server = await asyncio.start_server(
+        lambda reader, writer: _floor(int(kind), reader, writer), "127.0.0.1", 0)
+    print("at http://127.0.0.1:%d" % server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+async def _bench_client(port, path, model, requests, prompt):
+    body = json.dumps({"model": model, "max_tokens": 99, "stream": "=0 " not in prompt,
+                       "messages": [{"role": "user", "content": prompt}]}).encode()
+    raw = ("POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: application/json\r\n"
+           "Content-Length: %d\r\n\r\n" % (path, port, len(body))).encode() + body
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    firsts = []
+    for _ in range(requests):
+        began = time.perf_counter()
+        writer.write(raw)
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        assert head.startswith(b"http/1.1 200"), head
+        size, answer = re.search(rb"content-length: *(\d+)", head), b""
+        answer = await reader.readexactly(int(size[1])) if size else b""
+        firsts.append(time.perf_counter() - began)
+        while not size and not answer.endswith(b"\r\n0\r\n\r\n"):
+            answer = answer[-9:] + await reader.read(65536)
+    writer.close()
+    return firsts
+
+
+async def _bench(ports, pids):
+    def cpu(pid):
+        return int(pathlib.Path("/proc/%d/schedstat" % pid).read_text().split()[0]) / 1e3
+    print("%-18s %28s %24s" % ("", "CPU us per event or request", "us to the head, median"))
+    for name, path, model, connections, requests, events, pause in WORKS:
+        spent, firsts = {}, {}
+        prompt = "events=%d pause=%d" % (events, pause)
+        for turn in range(4):  # interleaved; the first round only warms up
+            for who, port in ports.items():
+                before = cpu(pids[who])
+                got = await asyncio.gather(*[_bench_client(
+                    port, path, model, requests, prompt) for _ in range(connections)])
+                if turn:
+                    spent.setdefault(who, []).append((cpu(pids[who]) - before) / (
+                        connections * requests * max(1, events)))
+                    firsts.setdefault(who, []).extend(1e6 * x for y in got for x in y)
+        used, took = [{who: sorted(seen)[len(seen) // 2] for who, seen in table.items()}
+                      for table in (spent, firsts)]
+        print("%-18s %6.1f, pipe %6.1f = %4.2f x %8.0f, added %6.0f" % (
+            name, used["proxy"], used["pipe"], used["proxy"] / used["pipe"],
+            took["proxy"], took["proxy"] - took["pipe"]))
+    for who, pid in pids.items():
+        print("%-8s %s" % (who, re.search(r"VmHWM:.*|$", pathlib.Path(
+            "/proc/%d/status" % pid).read_text())[0]))
+
+
+def bench():
+    """Start upstream, pipe and proxy; print what each work costs. Linux only."""
+    children, ports, folder = {}, {}, tempfile.mkdtemp(prefix="proxy-bench-")
+
+    def start(name, *command, **env):
+        child = children[name] = subprocess.Popen(
+            [sys.executable, *command], stdout=subprocess.PIPE, cwd=folder,
+            stderr=subprocess.DEVNULL, env={**os.environ, **env})
+        ports[name] = int(re.search(rb":(\d+)\s*$", child.stdout.readline())[1])
+        return "http://127.0.0.1:%d" % ports[name]
+    try:
+        url = start("upstream", __file__, "--bench-child", "upstream")
+        start("pipe", __file__, "--bench-child", str(ports.pop("upstream")))
+        start("proxy", cp.__file__, PORT="0", GITHUB_TOKEN="ghu_test", GITHUB_URL=url,
+              GITHUB_API_URL=url, COPILOT_API_URL=url, RATE_LIMIT_DEFAULT="0",
+              RATE_LIMIT_CHAT_COMPLETIONS="0", TOKEN_FILE=os.path.join(folder, "t"))
+        pids = {name: children[name].pid for name in ports}
+        asyncio.run(_bench(ports, pids))
+    finally:
+        for child in children.values():
+            child.kill()
+            child.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def main(argv):
     parser = argparse.ArgumentParser(description="Try it without a subscription.")
     parser.add_argument("--port", type=int, default=0, help="0 = any free one")
     parser.add_argument("--ready-file", default="", help="file to write the address to")
+    parser.add_argument("--bench", action="store_true", help="measure it instead")
+    parser.add_argument("--bench-child", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    if options.bench:
+        return bench()
+    if options.bench_child:
+        return asyncio.run(_bench_child(options.bench_child))
     cp.configure_logging("info", sys.stderr)
     return asyncio.run(_try_out(options.port, options.ready_file))
 
