@@ -4995,8 +4995,10 @@ class ConnectionPool:
 
 
 class ServerLimits(NamedTuple):
-    """A number of clients, and seconds; tests set them low."""
+    """A number of clients, bytes and seconds; tests set them low."""
     connections: int = 512
+    heavy: int = 4 << 20          # a body over it waits for its place among the others:
+    heavy_in_all: int = 96 << 20  # while it is sent on, one is in memory four times
     head: float = 10.0        # from a request's first byte to the end of its head
     body: float = 30.0        # without progress, and until BODY_RATE is asked for
     idle: float = 65.0        # most clients close after 60, and should be the first to
@@ -5009,8 +5011,6 @@ class ServerLimits(NamedTuple):
 BODY_RATE = 1024         # bytes a second; slower is an attack, not a modem
 MAX_UNREAD = 65536       # bytes kept of what a client sends before its turn
 MAX_UNSENT = 65536       # bytes of an answer the client has yet to take
-HEAVY = 4 << 20          # a body over it waits for its place among
-HEAVY_IN_ALL = 96 << 20  # the others: one is in memory four times while it is sent on
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SAFE_PAIRS = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
 
@@ -5130,7 +5130,7 @@ class Connection(asyncio.StreamReaderProtocol):
         self._draining = asyncio.Lock()
         self._late = False
         self.weight = 0    # of this request's body, if it is a heavy one
-        self.ahead = b""   # read too early
+        self.ahead = b""   # what was read too early, for the next read
         self.idle = False  # between two requests
         self.busy = False  # in the handler
         self.gone = False  # nobody reads any more
@@ -5178,10 +5178,6 @@ class Connection(asyncio.StreamReaderProtocol):
     def _expire(self) -> None:
         self._late = True
         self.task.cancel()
-
-    def unread(self, data: bytes) -> None:
-        """Keep `data` for the next read."""
-        self.ahead = data + self.ahead
 
     async def write(self, data: bytes) -> None:
         """Send; waits while the client is slow. Nothing is sent to one that is gone."""
@@ -5299,7 +5295,7 @@ class HTTPServer:
         # Holds the tasks, too: before 3.10 the garbage collector ends those that only
         # the loop knows, mid stream (gh-90467).
         self._connections: Set[Connection] = set()
-        self._heavy = 0  # bytes of the bodies that are over HEAVY
+        self._heavy = 0  # bytes of the heavy bodies that are being answered
         self._closing = False
 
     async def start(self) -> Tuple[str, int]:
@@ -5387,7 +5383,7 @@ class HTTPServer:
         while data:
             head = reader.feed(data)
             if head is not None:
-                conn.unread(reader.rest)
+                conn.ahead = reader.rest
                 return parse_request_head(head)
             data = await conn.read(due - time.monotonic())
             if data is None:
@@ -5411,17 +5407,17 @@ class HTTPServer:
             if not data:
                 body.eof()
             pieces.append(body.feed(data))
+            conn.ahead = body.rest
             size += len(data)
-            if size > HEAVY and not conn.weight:
+            if size > self._limits.heavy and not conn.weight:
                 await self._weigh(conn, head)
                 began = time.monotonic()
-        conn.unread(body.rest)
         return b"".join(pieces)
 
     async def _weigh(self, conn: Connection, head: RequestHead) -> None:
         """Wait for a place for the whole body; alone, each has one."""
-        length = int(head.headers.get("content-length") or HEAVY_IN_ALL)
-        while self._heavy and self._heavy + length > HEAVY_IN_ALL:
+        length = int(head.headers.get("content-length") or self._limits.heavy_in_all)
+        while self._heavy and self._heavy + length > self._limits.heavy_in_all:
             await asyncio.sleep(0.1)
         conn.weight = length
         self._heavy += length
@@ -5439,7 +5435,6 @@ class HTTPServer:
                 away = ProxyError("the proxy is shutting down; try again.", status=503)
                 await out.send(*error_answer(away, request.path))
             raise
-        # Not kept in a variable: with its traceback it would keep this frame's body.
         except ProxyError as exc:
             await self._fail(conn, out, exc, request.path)
         except Exception:  # a bug must cost one answer, not the server
@@ -5452,6 +5447,9 @@ class HTTPServer:
 
     async def _fail(self, conn: Connection, out: Responder, exc: ProxyError,
                     path: str) -> None:
+        # Frames that hold the exception and are held by it would keep the body until
+        # the garbage collector comes.
+        exc.__traceback__ = exc.__context__ = None
         if out.started:
             conn.reset()
         else:

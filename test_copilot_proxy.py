@@ -1512,7 +1512,7 @@ SOURCE = pathlib.Path(cp.__file__).read_text("utf-8")
 TREE = ast.parse(SOURCE)
 LINES = SOURCE.splitlines()
 BANNER = re.compile(r"^# =+\n# (\d+)\. (.+)\n# =+$", re.MULTILINE)
-MAX_PRODUCT_LINES, MAX_TEST_LINES = 7700, 8400
+MAX_PRODUCT_LINES, MAX_TEST_LINES = 7700, 8700
 
 
 def rooms(text):
@@ -8343,15 +8343,12 @@ class BenchUpstream(FakeUpstream):
             return super().answer(request)
         events, pause = int(wish[1]), int(wish[2]) / 1000
         if not events:
-            return whole(200, {
-                "id": "msg_1", "type": "message", "role": "assistant", "model": "m",
-                "content": [{"type": "text", "text": "ok"}], "stop_reason": "end_turn",
-                "stop_sequence": None, "usage": {"input_tokens": 9, "output_tokens": 1}})
-        chunk = [data({"id": "c", "created": 1, "model": "gpt-4.1", "choices": [
-            {"index": 0, "delta": {"content": " some words"}, "finish_reason": None}]})]
-        last = data({"id": "c", "created": 1, "model": "gpt-4.1", "choices": [
-            {"index": 0, "delta": {}, "finish_reason": "stop"}]})
-        return 200, SSE, (chunk + [pause] * (pause > 0)) * events + [
+            return whole(200, {"type": "message", "role": "assistant", "content": [],
+                               "usage": {"input_tokens": 9, "output_tokens": 1}})
+        chunk, last = [data({"id": "c", "choices": [
+            {"index": 0, "delta": {"content": text}, "finish_reason": why}]})
+            for text, why in ((" some words", None), ("", "stop"))]
+        return 200, SSE, [chunk, pause][:1 + (pause > 0)] * events + [
             last, b"data: [DONE]\n\n"]
 
 
