@@ -1045,9 +1045,9 @@ class ChunkedBody(Body):
             self._step(line)
         block = self._trailer.feed(data[at:])
         if block is not None:
-            self.done, self.rest = True, self._trailer.rest
             if not FIELDS.fullmatch(block):
                 raise ProtocolError("a trailer field is malformed")
+            self.done, self.rest = True, self._trailer.rest
         return b"".join(pieces)
 
     def _plain_chunks(self, data: bytes, pieces: List[bytes]) -> int:
@@ -4571,6 +4571,7 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 # closes the socket at once. It fails with ConnectFailed (no byte of an answer came),
 # UpstreamTimeout or UpstreamError.
 
+MAX_KEPT = 16            # idle ones for each origin: a burst of 200 left 200 open
 MAX_IDLE = 90.0          # seconds; people think for a minute, a handshake costs 155 ms
 READ_AHEAD = 256 * 1024  # bytes; with twice as many unread, the upstream must wait
 TLS_BUFFER = 32 * 1024
@@ -4946,6 +4947,8 @@ class ConnectionPool:
         connection.idle_since = time.monotonic()
         idle = self._idle.setdefault(connection.origin, [])
         idle[:] = [each for each in (*idle, connection) if each.rests()]
+        if len(idle) > MAX_KEPT:
+            idle.pop(0).abort()
 
     async def _connect(self, connection: _Connection) -> None:
         proxy = self._proxies.for_origin(connection.origin)
