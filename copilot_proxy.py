@@ -3489,8 +3489,10 @@ class Lessons:
                 if len(known) > MAX_LESSONS:
                     known.clear()
                 known |= self._words(kind, told, body) - NEVER_DROPPED
-                return "%s refuses this (%s), so it is left out: %s" % (
-                    model_id, kind, said[:200])
+                # Not the upstream's words, which may quote the prompt: this is logged.
+                names = told[:80] if kind in ("beta", "field") else ""
+                return "%s refuses this, so it is left out: %s %s" % (
+                    model_id, kind, names)
         return ""
 
     @staticmethod
@@ -5194,9 +5196,8 @@ class Connection(asyncio.StreamReaderProtocol):
             stall = self._loop.call_later(
                 self._limits.stall, self.writer.transport.abort)
             try:
-                await self.writer.drain()
-            except ConnectionError:
-                pass  # connection_lost tells
+                with contextlib.suppress(ConnectionError):  # connection_lost tells
+                    await self.writer.drain()
             finally:
                 stall.cancel()
 
@@ -5209,7 +5210,7 @@ class Connection(asyncio.StreamReaderProtocol):
     async def close(self) -> None:
         """Send what is left, wait for the client to see it, give the socket back."""
         unsent = self._loop.call_later(
-            0 if self.gone else self._limits.unsent, self.writer.transport.abort)
+            self._limits.unsent, self.writer.transport.abort)
         linger = self._loop.call_later(self._limits.linger, self.writer.close)
         try:
             with contextlib.suppress(OSError):  # lost, and we are about to be told
@@ -6563,7 +6564,7 @@ class PromptSizes:
         try:
             return await self._copilot.count_tokens(body, model)
         except ProxyError as exc:
-            log_event("debug", "count_estimated", model=model.id, reason=str(exc))
+            log_event("debug", "count_estimated", model=model.id, status=exc.status)
             return 0
 
 
@@ -6879,8 +6880,9 @@ class App:
         except ProxyError as exc:  # the status line is long gone: say it in the stream
             x.close()
             x.status, last = exc.status, translator.fail(self._sized(x, exc))
+            # Its words go to the client only: an upstream may quote the prompt in them.
             log_event("warn", "stream_error_" + event, model=x.model.id,
-                      reason=str(exc))
+                      status=exc.status, kind=type(exc).__name__)
         except asyncio.CancelledError:
             log_event("debug", "stream_closed_" + event, model=x.model.id)
             if not out.closed:  # the program stops, the client is still there
