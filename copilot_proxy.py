@@ -1187,6 +1187,11 @@ class Model(NamedTuple):
                 and policy.get("state", "enabled") == "enabled")
 
     @property
+    def maker(self) -> str:
+        """The vendor in one word: Azure OpenAI is OpenAI."""
+        return self.vendor.lower().rpartition(" ")[2]
+
+    @property
     def is_claude(self) -> bool:
         """Speaks Anthropic's dialect, with its caching and thinking."""
         return MESSAGES in self.endpoints or self.id.lower().startswith("claude")
@@ -1561,6 +1566,7 @@ def event_object(event: SSEEvent) -> JSON:
     return obj
 
 
+GO_ON = "Please continue."  # where a model takes no text begun for it (UPSTREAM 11.5)
 CUT_SHORT = ("the upstream ended the answer without finishing it. "
              "Nothing is wrong with your request; try again.")
 
@@ -1643,6 +1649,9 @@ class Translation(StreamTranslator):
 # streaming is the fold of the same bytes.
 
 SIGNATURE_MARK = "copilot-claude-proxy@"
+# How Claude Code's billing line begins. It is no instruction, and as it changes with
+# each session nothing behind it would be found in the cache (CLIENTS 1).
+BILLING_MARK = "x-anthropic-billing-header"
 
 
 def pack_reasoning(opaque: str, source: str) -> str:
@@ -1659,6 +1668,11 @@ def unpack_reasoning(signature: str) -> Optional[Tuple[str, str]]:
     return urllib.parse.unquote(opaque), urllib.parse.unquote(source)
 
 
+def titled(title: str, text: str) -> str:
+    """A document's text under its title, if it has one."""
+    return "%s\n\n%s" % (title, text) if title else text
+
+
 def _read_source(block: JSON, path: str) -> Any:
     title, what = field(block, "title", str, path, ""), block["type"]
     source, path = required(block, "source", dict, path), path + ".source"
@@ -1668,7 +1682,7 @@ def _read_source(block: JSON, path: str) -> Any:
         return Image(required(source, "url", str, path))
     data = required(source, "data", str, path)
     if kind == "text":
-        return Text("%s\n\n%s" % (title, data) if title else data)
+        return Text(titled(title, data))
     media_type = required(source, "media_type", str, path)
     if what == "document":
         raise BadRequest("%s: this model takes text and images, not %s; use a Claude "
@@ -1824,12 +1838,10 @@ def _read_user(body: JSON) -> str:
 
 
 def _read_turns(body: JSON) -> Iterator[Turn]:
-    # Claude Code's billing line is no instruction, and as it changes with each session
-    # nothing behind it would be found in the cache (CLIENTS 1).
     system = _read_content(body.get("system") or "", "system", "system")
     yield Turn("system", tuple(
         part for part in system
-        if not part.text.startswith("x-anthropic-billing-header")), "system")
+        if not part.text.startswith(BILLING_MARK)), "system")
     for index, message in enumerate(required(body, "messages", list)):
         yield _read_message(message, "messages.%d" % index)
 
@@ -2157,7 +2169,7 @@ class ToolNames:
 
 def chat_source(model: Model) -> str:
     """Who made an encrypted reasoning of this endpoint: only they can read it."""
-    return "chat:" + model.vendor.lower().rpartition(" ")[2]  # Azure OpenAI is OpenAI
+    return "chat:" + model.maker
 
 
 # --- requests for Copilot -------------------------------------------------------------
@@ -2252,7 +2264,7 @@ def _messages_for(model: Model, body: JSON, roles: Mapping[str, str]) -> List[JS
     if model.is_claude and spoken:
         if spoken[-1].get("role") == "assistant":
             # No Claude continues a text that was begun for it (UPSTREAM 11.5).
-            out.append({"role": "user", "content": "Please continue."})
+            out.append({"role": "user", "content": GO_ON})
         _mark_for_cache(out)
     return out
 
@@ -2847,8 +2859,8 @@ REASONERS = re.compile(r"o\d|gpt-[5-9]")  # these refuse samplers (UPSTREAM 9.1)
 
 
 def responses_source(model: Model) -> str:
-    """Who made an encrypted reasoning of this endpoint: OpenAI and Azure are one."""
-    return "responses:" + (model.vendor.lower().rpartition(" ")[2] or "openai")
+    """Who made an encrypted reasoning of this endpoint; it is OpenAI's own."""
+    return "responses:" + (model.maker or "openai")
 
 
 def _given(**fields: Any) -> JSON:
@@ -3639,9 +3651,7 @@ class Preparation:
         return self._mark(_without(tool, REFUSED_TOOL_KEY))
 
     def _system_block(self, block: JSON) -> Optional[JSON]:
-        # Claude Code's first block, a billing line that changes from session to session
-        # and so would spoil the cached prefix (CLIENTS 1).
-        if str(block.get("text")).startswith("x-anthropic-billing-header"):
+        if str(block.get("text")).startswith(BILLING_MARK):
             return None
         return self._block(block)
 
@@ -3689,9 +3699,8 @@ class Preparation:
                              "base64." % (_path_of(self._body, block), block["type"],
                                           source["type"]))
         text = _document_text(source) if block["type"] == "document" else None
-        title = typed(block, "title", str)
         return block if text is None else _said(
-            block, "%s\n\n%s" % (title, text) if title else text)
+            block, titled(typed(block, "title", str), text))
 
     def _turn(self, turn: JSON) -> Optional[JSON]:
         content, role = turn.get("content"), turn.get("role")
@@ -3723,7 +3732,7 @@ class Preparation:
         if kept and kept[-1].get("role") == "assistant" and (
                 self._adaptive or self._known("no-prefill")):
             # Models since 4.6 refuse a prefill; older ones honour it (11.5).
-            kept = kept + [{"role": "user", "content": "Please continue."}]
+            kept = kept + [{"role": "user", "content": GO_ON}]
         gone = [name for name in self._called if name not in self._tools]
         if gone:  # 400 "Tool 'X' not found in provided tools"
             body = {**body, "tools": typed(body, "tools", list) + [{
@@ -5659,6 +5668,11 @@ def _device_error(reply: JSON) -> UpstreamError:
             str(reply.get("error_description") or "no reason given")[:200], error))
 
 
+def retrieve(task: asyncio.Future[Any]) -> None:
+    """Take a failure that nobody waits for any more; else asyncio complains."""
+    task.cancelled() or task.exception()
+
+
 class CopilotAuth:
     """Who is signed in, and a valid Copilot token for whoever asks."""
 
@@ -5696,8 +5710,7 @@ class CopilotAuth:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        # Retrieved even if nobody waits any more; else asyncio complains.
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        task.add_done_callback(retrieve)
         return task
 
     async def close(self) -> None:
@@ -6185,9 +6198,7 @@ class Cached:
         if self.value is None or self._clock() >= until:
             if self._flight is None:
                 self._flight = asyncio.ensure_future(self._load())
-                # Retrieved even if every waiter has gone; else asyncio complains.
-                self._flight.add_done_callback(
-                    lambda task: task.cancelled() or task.exception())
+                self._flight.add_done_callback(retrieve)
             await asyncio.shield(self._flight)
         return self.value
 
@@ -6270,7 +6281,8 @@ class CopilotClient:
         raise UpstreamError("GitHub's account page cannot be read; try again.")
 
     def account(self) -> JSON:
-        """What the last quota call told, {} before; asks nobody."""
+        """What the last quota call told, {} before; raises AuthRequired."""
+        self._check_owner()
         return self._quota.value or {}
 
     # -- requests ----------------------------------------------------------------
@@ -6680,14 +6692,14 @@ class App:
         return told
 
     async def _status(self, request: Request, out: Responder, _: str) -> JSON:
-        told, account = self._auth.status(), self._copilot.account()
+        told = self._auth.status()
         if told["status"] == "authenticated":
+            account = self._copilot.account()
             told.update((key, account[key]) for key in ("login", "plan")
                         if account.get(key))
         return told
 
     async def _logout(self, request: Request, out: Responder, _: str) -> JSON:
-        self._copilot.forget()
         return self._auth.logout()
 
     async def _usage_summary(self, request: Request, out: Responder, _: str) -> JSON:

@@ -7933,10 +7933,13 @@ async def test_routes_another_account_gets_its_own_catalogue(up, proxy):
         cp.TokenStore(proxy.token_file).save(token)
     sign_in("ghu_one")
     assert (await proxy.ask("GET", "/v1/models/haiku")).status == 200
+    await proxy.ask("GET", "/usage/quota")
+    assert (await proxy.ask("GET", "/auth/status")).json["login"] == "octocat"
     assert (await proxy.post("/auth/logout", {})).json["status"] == "logged_out"
     assert (await proxy.ask("GET", "/v1/models")).status == 401
     up.models = [entry for entry in up.models if "haiku" not in str(entry.get("id"))]
     sign_in("ghu_two")
+    assert "login" not in (await proxy.ask("GET", "/auth/status")).json  # not the old one
     assert (await proxy.ask("GET", "/v1/models/haiku")).status == 404
 
 
