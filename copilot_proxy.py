@@ -1032,6 +1032,8 @@ class ChunkedBody(Body):
         data, self._tail = self._tail + data, b""
         pieces: List[bytes] = []
         at = self._plain_chunks(data, pieces)
+        if at == len(data) and self._room:
+            return b"".join(pieces)
         while self._trailer is None:
             piece = data[at:at + self._left]
             pieces.append(piece)
@@ -4722,7 +4724,8 @@ class _Connection(asyncio.StreamReaderProtocol):
         self.tunnel: Optional[_Connection] = None  # what this one's TLS leads through
         self.origin, self.idle_since = origin, 0.0
         self._heard = False  # has a byte of this answer come?
-        self._unread = 0     # bytes
+        self.unread = 0      # bytes
+        self._tap: Any = None  # who takes the bytes, for how long it waits, its future
         self._due = 0.0      # until when read() waits; 0: it does not
         self._timer: Any = None
         self._error: Optional[UpstreamError] = None
@@ -4734,14 +4737,25 @@ class _Connection(asyncio.StreamReaderProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard = True
-        self._unread += len(data)
-        self.reader.feed_data(data)
+        if self._tap:
+            self._tapped(data)
+        else:
+            self.unread += len(data)
+            self.reader.feed_data(data)
+
+    def eof_received(self) -> Optional[bool]:
+        keep = super().eof_received()
+        if self._tap:
+            self._tapped(b"")
+        return keep
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         if exc:
             self._error = self._error or self.broken("the connection broke (%s)" % exc)
         # A StreamReader that hears of a reset forgets what it holds (an early 413).
         super().connection_lost(None)
+        if self._tap:
+            self._tapped(b"")
 
     async def open(self, first: Origin, tls: Optional[ssl.SSLContext]) -> None:
         """Connect to `first`, which is a proxy or the origin."""
@@ -4772,7 +4786,7 @@ class _Connection(asyncio.StreamReaderProtocol):
 
     def rests(self) -> bool:
         """Can another exchange begin? If not, it is closed."""
-        good = not (self._unread or self.reader.at_eof()
+        good = not (self.unread or self.reader.at_eof()
                     or self.writer.transport.get_write_buffer_size()
                     or time.monotonic() - self.idle_since >= MAX_IDLE)
         if not good:
@@ -4781,10 +4795,8 @@ class _Connection(asyncio.StreamReaderProtocol):
 
     async def read(self, seconds: float) -> bytes:
         """Some bytes, or b"" at the end; waits so long for them."""
-        if not self._unread:
-            self._due = self._loop.time() + seconds
-            if not self._timer or self._timer.when() > self._due:
-                self._watch()
+        if not self.unread:
+            self._wait(seconds)
         try:
             data = await self.reader.read(65536)
         except asyncio.CancelledError:
@@ -4792,10 +4804,39 @@ class _Connection(asyncio.StreamReaderProtocol):
             raise
         finally:
             self._due = 0.0
-        self._unread -= len(data)
+        self.unread -= len(data)
         if not data and self._error:
             raise self._error
         return data
+
+    async def pour(self, take: Callable[[bytes], bool], seconds: float) -> None:
+        """Give the bytes to `take` the moment they come, b"" at the end, until it
+        returns False; what it raises is raised here. None may be unread before.
+
+        A reader that is woken for them costs a turn of the event loop: 25 us of 60.
+        """
+        self._tap = tap = take, seconds, self._loop.create_future()
+        self._wait(seconds)
+        try:
+            await tap[2]
+        except asyncio.CancelledError:
+            if self._tap is tap:  # else it may be in another's hands by now
+                self._tap = None
+                self.abort()
+            raise
+
+    def _tapped(self, data: bytes) -> None:
+        take, seconds, over = self._tap
+        self._due = self._loop.time() + seconds
+        try:
+            if not data and self._error:
+                raise self._error
+            if take(data):
+                return
+            over.set_result(None)
+        except Exception as exc:  # its place is in who waits
+            over.set_exception(exc)
+        self._tap, self._due = None, 0.0
 
     async def ask(self, message: bytes, method: str,
                   seconds: float) -> Tuple[ResponseHead, Body, bytes]:
@@ -4816,6 +4857,11 @@ class _Connection(asyncio.StreamReaderProtocol):
                     return head, response_framing(method, head), data
         except ProtocolError as exc:
             raise self.broken("the answer is not proper HTTP (%s)" % exc) from None
+
+    def _wait(self, seconds: float) -> None:
+        self._due = self._loop.time() + seconds
+        if not self._timer or self._timer.when() > self._due:
+            self._watch()
 
     def _watch(self) -> None:
         # One timer for many reads, which finds out late that it is not due yet; one
@@ -4849,6 +4895,22 @@ class Response:
         while not data and not self._body.done:
             data = self._decode(await self._connection.read(self.idle_timeout))
         return data
+
+    async def pour(self, take: Callable[[bytes], bool]) -> bool:
+        """Give body bytes to `take` as they come, until it returns False, which gives
+        True, or the body ends, which gives False."""
+        while self._ahead or self._connection.unread and not self._body.done:
+            data = await self.read()
+            if data and not take(data):
+                return True
+        if not self._body.done:
+            await self._connection.pour(
+                lambda data: self._take(data, take), self.idle_timeout)
+        return not self._body.done
+
+    def _take(self, data: bytes, take: Callable[[bytes], bool]) -> bool:
+        body = self._decode(data)
+        return (not body or take(body)) and not self._body.done
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body; raises UpstreamError when it is over `limit` bytes."""
@@ -5193,14 +5255,23 @@ class Connection(asyncio.StreamReaderProtocol):
         self._late = True
         self.task.cancel()
 
-    async def write(self, data: bytes) -> None:
-        """Send; waits while the client is slow. Nothing is sent to one that is gone."""
-        if not self.gone:
-            self.writer.write(data)
-            if self.writer.transport.get_write_buffer_size() > MAX_UNSENT:
-                await self._drain()
+    def push(self, data: bytes) -> bool:
+        """Send, but nothing to one that is gone; False: call drain() before more."""
+        if self.gone:
+            return True
+        transport = self.writer.transport
+        transport.write(data)
+        return transport.get_write_buffer_size() <= MAX_UNSENT
 
-    async def _drain(self) -> None:
+    async def write(self, data: bytes) -> None:
+        """Send; waits while the client is slow."""
+        if not self.push(data):
+            await self.drain()
+
+    async def drain(self) -> None:
+        """Wait until a slow client has taken the most of what was sent."""
+        if self.gone or self.writer.transport.get_write_buffer_size() <= MAX_UNSENT:
+            return
         async with self._draining:  # by one at a time until Python 3.10 (bpo-29930)
             stall = self._loop.call_later(
                 self._limits.stall, self.writer.transport.abort)
@@ -5282,10 +5353,19 @@ class Responder:
             pairs = [*pairs, ("transfer-encoding", "chunked")]
         await self._start(status, pairs, b"")
 
+    def push(self, data: bytes) -> bool:
+        """Send a piece of a streamed answer; False: call drain() before more."""
+        return self._bodiless or self.ended or self._conn.push(
+            encode_chunk(data) if self._chunks else data)
+
+    async def drain(self) -> None:
+        """Wait until a slow client has taken the most of what was sent."""
+        await self._conn.drain()
+
     async def write(self, data: bytes) -> None:
-        """Send a piece of a streamed answer; waits while the client is slow."""
-        if not self._bodiless and not self.ended:
-            await self._conn.write(encode_chunk(data) if self._chunks else data)
+        """push() and, for a slow client, drain()."""
+        if not self.push(data):
+            await self.drain()
 
     async def end(self) -> None:
         """Complete a streamed answer; without it the client sees that it was cut."""
@@ -6486,6 +6566,7 @@ class Exchange:
         self.model, self.endpoint = Model(""), ""
         self.response: Optional[Response] = None
         self.spoken = False  # the client has seen an event
+        self.timer: Any = None  # of the next ping
         self.started, self.first = time.monotonic(), 0.0  # until the upstream's status
         self.status, self.usage = 0, TokenUsage()
 
@@ -6612,32 +6693,45 @@ async def first_piece(response: Response) -> bytes:
 
 
 async def pump(x: Exchange, translator: StreamTranslator, first: bytes,
-               write: Callable[[bytes], Awaitable[None]]) -> None:
+               push: Callable[[bytes], bool]) -> None:
     """Feed the translator until nothing can follow; raises ProxyError."""
-    late = None
+    def take(data: bytes) -> bool:
+        told = translator.feed(data)
+        if told:
+            x.spoken = True
+            if not push(told):
+                return False
+        return not translator.finished
+
+    if first:
+        take(first)
+    more = True
+    while more and not translator.finished:
+        await x.out.drain()
+        more = await x.response.pour(take)
+    if more and not translator.done:
+        await _late_words(x, translator, take)
+
+
+async def _late_words(x: Exchange, translator: StreamTranslator,
+                      take: Callable[[bytes], bool]) -> None:
+    """Wait for what may follow a terminal event: the answer is complete without it."""
+    timer = asyncio.get_running_loop().call_later(LATE_USAGE, x.close)
     try:
         while not translator.done:
-            if translator.finished and late is None:
-                late = asyncio.get_running_loop().call_later(LATE_USAGE, x.close)
-            try:
-                data, first = first or await x.response.read(), b""
-            except UpstreamError:
-                if translator.finished:
-                    break  # the answer is complete, only its usage is not
-                raise
+            data = b""
+            with contextlib.suppress(UpstreamError):
+                data = await x.response.read()
             if not data:
                 break
-            told = translator.feed(data)
-            if told:
-                x.spoken = True
-                await write(told)
+            take(data)
     finally:
-        if late:
-            late.cancel()
+        timer.cancel()
 
 
-async def discard(_: bytes) -> None:
-    """Where a folding translator writes: it never does."""
+def discard(_: bytes) -> bool:
+    """Where a folding translator pushes."""
+    return True
 
 
 MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
@@ -6884,9 +6978,9 @@ class App:
         first = await first_piece(x.response)
         await out.start(200, SSE_HEADERS + x.headers())
         log_event("debug", "stream_start_" + event, model=x.model.id, session=x.session)
-        pings = asyncio.ensure_future(self._ping(x, translator))
+        self._ping_later(x, translator)
         try:
-            await pump(x, translator, first, out.write)
+            await pump(x, translator, first, out.push)
             last = translator.finish()
             log_event("debug", "stream_completed_" + event, model=x.model.id)
         except ProxyError as exc:  # the status line is long gone: say it in the stream
@@ -6902,20 +6996,22 @@ class App:
                 await out.end()
             raise
         finally:
-            pings.cancel()
+            x.timer.cancel()
             x.usage = translator.usage
         await out.write(last)
         await out.end()
 
-    async def _ping(self, x: Exchange, translator: StreamTranslator) -> None:
+    def _ping_later(self, x: Exchange, translator: StreamTranslator) -> None:
+        x.timer = asyncio.get_running_loop().call_later(
+            self._config.ping_interval, self._ping, x, translator)
+
+    def _ping(self, x: Exchange, translator: StreamTranslator) -> None:
         """Keep a waiting client's timers from running out, between events only."""
-        ping = SSE_PING if x.dialect == "anthropic" else SSE_COMMENT
-        while True:
-            await asyncio.sleep(self._config.ping_interval)
-            if not x.spoken:  # message_start must be the first event
-                await x.out.write(SSE_COMMENT)
-            elif translator.at_boundary and not translator.finished:
-                await x.out.write(ping)
+        if not x.spoken:  # message_start must be the first event
+            x.out.push(SSE_COMMENT)
+        elif translator.at_boundary and not translator.finished:
+            x.out.push(SSE_PING if x.dialect == "anthropic" else SSE_COMMENT)
+        self._ping_later(x, translator)
 
     # -- the dialects ------------------------------------------------------------------
 
