@@ -818,7 +818,7 @@ FIELDS = re.compile(rb"(?:%b:%b\r\n)*" % (_TOKEN, _VALUE))
 CHUNK_LINE = re.compile(
     rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?)*)\r\n"
     % (_TOKEN, _TOKEN, _QUOTED))
-PLAIN_CHUNK = re.compile(rb"([1-9A-Fa-f][0-9A-Fa-f]{0,7})\r\n")
+PLAIN_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 LENGTH = re.compile(r"[0-9]{1,19}")  # 19 digits reach 2^63
 HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[\w.~%-]{0,255})(?::[0-9]{0,5})?", re.A)
 PATH = re.compile(r"/(?:[^%]|%[0-9A-Fa-f]{2})*")
@@ -1061,7 +1061,7 @@ class ChunkedBody(Body):
         while found:
             start, size = found.end(), int(found[1], 16)
             end = start + size
-            if size > self._limit or data[end:end + 2] != b"\r\n":
+            if not 0 < size <= self._limit or data[end:end + 2] != b"\r\n":
                 break
             pieces.append(data[start:end])
             self._limit -= size
@@ -4584,8 +4584,10 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 # closes the socket at once. It fails with ConnectFailed (no byte of an answer came),
 # UpstreamTimeout or UpstreamError.
 
-MAX_KEPT = 16            # idle ones for each origin: a burst of 200 left 200 open
 MAX_IDLE = 90.0          # seconds; people think for a minute, a handshake costs 155 ms
+MAX_KEPT = 16            # to each origin; a burst leaves more of them,
+SPARE_IDLE = 8.0         # which are kept so many seconds,
+PRUNE_EVERY = 2.0        # give or take these
 READ_AHEAD = 256 * 1024  # bytes; with twice as many unread, the upstream must wait
 TLS_BUFFER = 32 * 1024
 TCP_KEEP_ALIVE = 15      # seconds; NATs forget silent connections while a model thinks
@@ -4787,6 +4789,7 @@ class _Connection(asyncio.StreamReaderProtocol):
     def rests(self) -> bool:
         """Can another exchange begin? If not, it is closed."""
         good = not (self.unread or self.reader.at_eof()
+                    or self.writer.transport.is_closing()
                     or self.writer.transport.get_write_buffer_size()
                     or time.monotonic() - self.idle_since >= MAX_IDLE)
         if not good:
@@ -4960,6 +4963,7 @@ class ConnectionPool:
         self._ssl = ssl_context or ssl.create_default_context
         self._proxies, self._connect_timeout = proxies, connect_timeout
         self._idle: Dict[Origin, List[_Connection]] = {}
+        self._pruning: Any = None  # its timer, while there is something to close
 
     async def request(
             self, method: str, url: str, headers: Iterable[Tuple[str, str]],
@@ -4987,6 +4991,8 @@ class ConnectionPool:
 
     async def close(self) -> None:
         """Close the idle connections; the others are their readers'."""
+        if self._pruning:
+            self._pruning.cancel()
         for connection in itertools.chain(*self._idle.values()):
             connection.abort()
         for _ in range(4):  # the turns of the loop that a TLS transport needs for it
@@ -5018,10 +5024,22 @@ class ConnectionPool:
 
     def _keep(self, connection: _Connection) -> None:
         connection.idle_since = time.monotonic()
-        idle = self._idle.setdefault(connection.origin, [])
-        idle[:] = [each for each in (*idle, connection) if each.rests()]
-        if len(idle) > MAX_KEPT:
-            idle.pop(0).abort()
+        self._idle.setdefault(connection.origin, []).append(connection)
+        self._pruning = self._pruning or asyncio.get_running_loop().call_later(
+            PRUNE_EVERY, self._prune)
+
+    def _prune(self) -> None:
+        """Close what nobody will use again."""
+        self._pruning = None
+        for origin, idle in list(self._idle.items()):
+            spare = time.monotonic() - SPARE_IDLE
+            for connection in idle[:-MAX_KEPT]:
+                if connection.idle_since <= spare:
+                    connection.abort()
+            self._idle[origin] = [each for each in idle if each.rests()]
+        if any(self._idle.values()):
+            self._pruning = asyncio.get_running_loop().call_later(
+                PRUNE_EVERY, self._prune)
 
     async def _connect(self, connection: _Connection) -> None:
         proxy = self._proxies.for_origin(connection.origin)
@@ -6559,7 +6577,7 @@ class Exchange:
 
     def __init__(self, request: Request, out: Responder, dialect: str) -> None:
         self.request, self.out, self.dialect = request, out, dialect
-        self.body = loads_object(request.body)
+        self._body: Optional[JSON] = loads_object(request.body)
         self.asked = field(self.body, "model", str, default="")
         self.stream = field(self.body, "stream", bool, default=False)
         self.session = session_of(request.headers, self.body, request.peer)
@@ -6569,6 +6587,17 @@ class Exchange:
         self.timer: Any = None  # of the next ping
         self.started, self.first = time.monotonic(), 0.0  # until the upstream's status
         self.status, self.usage = 0, TokenUsage()
+
+    @property
+    def body(self) -> JSON:
+        """The parsed request."""
+        if self._body is None:
+            self._body = loads_object(self.request.body)
+        return self._body
+
+    def sent(self) -> None:
+        """It has gone up: 100 streams need not hold two copies of their prompts."""
+        self._body = None
 
     def headers(self) -> List[Tuple[str, str]]:
         """What the client is told beside the answer."""
@@ -6951,6 +6980,7 @@ class App:
                     raise
                 log_event("info", "lesson", model=x.model.id, lesson=lesson)
         x.first = time.monotonic() - x.started
+        x.sent()
 
     async def _post(self, x: Exchange, encode: Callable[[], JSON]) -> None:
         await self._send(x, lambda: (dumps(self._lessons.apply(
@@ -7022,11 +7052,11 @@ class App:
         elif x.endpoint == MESSAGES:
             await self._native(x)
         else:
-            asked = parse_messages(x.body)
             guess = self._sizes.guess(x.model.id, len(x.request.body))
-            await self._translate(x, asked, lambda names: AnthropicStream(
-                "msg_" + secrets.token_hex(12), x.asked or x.model.id, names=names,
-                input_tokens=guess, fold=not x.stream, thinking=asked.thinking))
+            await self._translate(x, parse_messages, lambda names, asked: (
+                AnthropicStream(
+                    "msg_" + secrets.token_hex(12), x.asked or x.model.id, names=names,
+                    input_tokens=guess, fold=not x.stream, thinking=asked.thinking)))
 
     async def _native(self, x: Exchange) -> None:
         betas = x.request.headers.all("anthropic-beta")
@@ -7042,7 +7072,7 @@ class App:
     async def _chat(self, x: Exchange) -> None:
         options = field(x.body, "stream_options", dict, default={})
 
-        def sink(names: Optional[ToolNames] = None) -> Sink:
+        def sink(names: Optional[ToolNames] = None, _: Any = None) -> Sink:
             return ChatStream(
                 "chatcmpl-" + secrets.token_hex(12), x.asked or x.model.id,
                 int(time.time()), options.get("include_usage") is True,
@@ -7051,19 +7081,21 @@ class App:
             await self._post(x, lambda: prepare_chat(x.body, x.model))
             await self._answer(x, Translation(ChatReader(chat_source(x.model)), sink()))
         else:
-            await self._translate(x, parse_chat(x.body), sink)
+            await self._translate(x, parse_chat, sink)
 
-    async def _translate(self, x: Exchange, conversation: Conversation,
-                         sink_for: Callable[[ToolNames], Sink]) -> None:
+    async def _translate(self, x: Exchange, parse: Callable[[JSON], Conversation],
+                         sink_for: Callable[[ToolNames, Conversation], Sink]) -> None:
+        conversation = parse(x.body)
         encode, reader = {
             CHAT: (encode_chat, ChatReader(chat_source(x.model))),
             RESPONSES: (encode_responses, ResponsesReader(responses_source(x.model))),
         }[x.endpoint]
         names = ToolNames(tool.name for tool in conversation.tools)
-        await self._post(x, lambda: encode(conversation, x.model, names))
-        sink = sink_for(names)
+        sink = sink_for(names, conversation)
         if x.endpoint == RESPONSES and conversation.stop:
             sink = StopAt(sink, conversation.stop)  # Responses has no such field
+        await self._post(x, lambda: encode(conversation, x.model, names))
+        del conversation  # as x.sent()
         await self._answer(x, Translation(reader, sink))
 
     async def _responses(self, x: Exchange) -> None:

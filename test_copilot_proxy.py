@@ -5159,9 +5159,15 @@ async def test_client_counts_of_connections(monkeypatch):
         for _ in range(2):
             await asyncio.gather(*[fetch(pool, server.url) for _ in range(5)])
         assert server.connections == 5 and cp.MAX_IDLE >= 75 and not server.gone.is_set()
-        monkeypatch.setattr(cp, "MAX_KEPT", 4)  # after a burst the rest are given back
-        await fetch(pool, server.url)
+    monkeypatch.setattr(cp, "PRUNE_EVERY", 0.01)
+    monkeypatch.setattr(cp, "MAX_KEPT", 4)  # after a burst the rest are given back
+    async with RawServer(YES) as server, client() as pool:
+        await asyncio.gather(*[fetch(pool, server.url) for _ in range(5)])
+        await asyncio.sleep(0.05)
+        assert not server.gone.is_set() and cp.SPARE_IDLE + cp.PRUNE_EVERY <= 10  # R4
+        monkeypatch.setattr(cp, "SPARE_IDLE", 0.0)
         await asyncio.wait_for(server.gone.wait(), 1)
+        await asyncio.gather(*[fetch(pool, server.url) for _ in range(4)])
         assert server.connections == 5
     async with RawServer(YES) as server, client() as pool:
         monkeypatch.setattr(cp, "MAX_IDLE", 0.0)
