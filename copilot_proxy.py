@@ -51,9 +51,6 @@ import binascii
 import bisect
 import collections
 import contextlib
-import datetime
-import difflib
-import email.utils
 import functools
 import hashlib
 import hmac
@@ -66,17 +63,14 @@ import os
 import random
 import re
 import secrets
-import shutil
 import signal
 import socket
 import ssl
 import stat
 import struct
 import sys
-import tempfile
 import time
 import urllib.parse
-import uuid
 from typing import (
     Any, Awaitable, Callable, Deque, Dict, Hashable, Iterable, Iterator,
     List, Mapping, NamedTuple, Optional, Protocol, Sequence, Set, Tuple, Union,
@@ -552,9 +546,15 @@ SECRET = re.compile(
     r"|(?<=://)[^/\s@\"']+(?=@)", re.IGNORECASE)
 
 
+SECRET_HINTS = ("gh", "_pat_", "tid=", "bearer ", "://")  # what SECRET matches has one
+
+
 def redact(text: str) -> str:
     """Blank out everything that looks like a token or a proxy password."""
-    return SECRET.sub("***", text)
+    lower = text.lower()
+    if any([hint in lower for hint in SECRET_HINTS]):
+        return SECRET.sub("***", text)
+    return text
 
 
 def log_event(level: str, event: str, **fields: Any) -> None:
@@ -575,14 +575,18 @@ def log_line(level: str, event: str, text: str) -> None:
         LOG.log(number, "%s: %s", event, text)
 
 
+@functools.lru_cache(maxsize=1)
+def _clock_time(second: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(second))
+
+
 class LevelName(logging.Formatter):
     """`12:00:01 [info] event: ...`"""
 
     def format(self, record: logging.LogRecord) -> str:
         name = {logging.WARNING: "warn"}.get(record.levelno, record.levelname.lower())
         line = "%s [%s] %s" % (
-            time.strftime("%H:%M:%S", time.localtime(record.created)), name,
-            record.getMessage())
+            _clock_time(int(record.created)), name, record.getMessage())
         if record.exc_info:  # a bug of ours: the traceback on one line, and redacted
             line += " | " + redact(json.dumps(self.formatException(record.exc_info)))
         return line
@@ -596,6 +600,9 @@ def configure_logging(level: str, stream: Any) -> None:
     LOG.propagate = False
     LOG.setLevel(LOG_LEVELS[level])
     logging.raiseExceptions = False  # a closed terminal must not break a request
+    # What no line shows need not be found out (Optimization, in the Logging HOWTO).
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
 
 
 # ============================================================================
@@ -849,13 +856,12 @@ class Headers:
             self._joined[name] = value if known is None else known + ", " + value
 
     def get(self, name: str, default: Optional[str] = None) -> Optional[str]:
-        """The field's value; repeated fields joined by ", " (RFC 9110 5.3), so that a
-        doubled Origin or Content-Length is no valid one."""
-        return self._joined.get(name.lower(), default)
+        """The field's value, by its lower-case name; repeated fields are joined by ", "
+        (RFC 9110 5.3), so that a doubled Origin or Content-Length is no valid one."""
+        return self._joined.get(name, default)
 
     def all(self, name: str) -> List[str]:
-        """The values of every field of that name."""
-        name = name.lower()
+        """The values of every field of that lower-case name."""
         return [value for key, value in self._pairs if key == name]
 
     def __iter__(self) -> Iterator[Tuple[str, str]]:
@@ -1272,6 +1278,7 @@ def resolve_model(name: str, models: Sequence[Model], default: str,
 
 
 def _model_not_found(name: str, known: Sequence[Model]) -> NotFound:
+    import difflib  # here, as who starts the program should not wait for it
     close = difflib.get_close_matches(name, [m.id for m in known], n=3, cutoff=0.0)
     tier = re.search(r"haiku|sonnet|opus", name.lower())
     setting = ("ANTHROPIC_DEFAULT_%s_MODEL" % tier.group().upper() if tier else
@@ -3565,6 +3572,7 @@ class Preparation:
         self._marks = 0  # cache marks met so far
         self._tools: Set[str] = set()
         self._called: Dict[str, None] = {}  # tools in the history, in order
+        self._results = False  # was there any?
         names = (name.strip() for value in betas for name in value.split(","))
         self.betas = [name for name in dict.fromkeys(names)
                       if name.startswith(BETA_PREFIXES) and self._allows(name)]
@@ -3687,8 +3695,11 @@ class Preparation:
             # What is encrypted in it only its own server reads.
             block = _said(block, dumps_text(_without(_without_path(
                 block, ["content", "*", "encrypted_content"]), "cache_control")))
-        elif kind == "tool_result" and isinstance(block.get("content"), list):
-            block = _with(block, "content", _change_each(block["content"], self._block))
+        elif kind == "tool_result":
+            self._results = True
+            if isinstance(block.get("content"), list):
+                block = _with(block, "content", _change_each(
+                    block["content"], self._block))
         if block.get("type") == "text" and _blank(block.get("text")):
             return None  # 400 "must be non-empty"
         return self._mark(block) if "cache_control" in block else block
@@ -3730,7 +3741,9 @@ class Preparation:
         turns = body.get("messages")
         if not isinstance(turns, list) or len(objects(turns)) < len(turns):
             return body  # the upstream has words for it
-        kept = _fix_pairs(_change_each(turns, self._turn))
+        kept = _change_each(turns, self._turn)
+        if self._called or self._results:
+            kept = _fix_pairs(kept)
         if kept and kept[-1].get("role") == "assistant" and (
                 self._adaptive or self._known("no-prefill")):
             # Models since 4.6 refuse a prefill; older ones honour it (11.5).
@@ -4380,6 +4393,7 @@ def _report(models: Sums) -> JSON:
 
 
 def _iso(seconds: float) -> str:
+    import datetime  # as difflib
     return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime(
         "%Y-%m-%dT%H:%M:%SZ")
 
@@ -4552,6 +4566,7 @@ USER_SESSION = re.compile(r'session_(?:id"\s*:\s*")?([0-9A-Za-z-]{8,})')
 SAFE_SESSION = re.compile(r"[0-9A-Za-z._:-]{1,128}")
 
 
+@functools.lru_cache(maxsize=64)
 def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
 
@@ -4716,7 +4731,41 @@ def _proxy_error(head: ResponseHead, where: str) -> UpstreamError:
         where, head.status, head.reason, advice), should_retry=False)
 
 
-class _Connection(asyncio.StreamReaderProtocol):
+class TimedProtocol(asyncio.StreamReaderProtocol):
+    """A StreamReaderProtocol with a deadline; late() is called when it is missed.
+
+    One timer for all of them, which finds out late that it is not due yet: one for
+    each costs 3 us, asyncio.wait_for 24.
+    """
+
+    _due = 0.0  # 0: nobody waits
+    _timer: Any = None
+
+    def expect(self, seconds: float) -> None:
+        """Set the deadline anew."""
+        self._due = self._loop.time() + seconds
+        if not self._timer or self._timer.when() > self._due:
+            self._watch()
+
+    def forget_timer(self) -> None:
+        """Nobody will wait any more."""
+        if self._timer:
+            self._timer.cancel()
+
+    def _watch(self) -> None:
+        self.forget_timer()
+        self._timer = None
+        if self._due > self._loop.time():
+            self._timer = self._loop.call_at(self._due, self._watch)
+        elif self._due:
+            self.late()
+
+    def late(self) -> None:
+        """The deadline was missed."""
+        raise NotImplementedError
+
+
+class _Connection(TimedProtocol):
     """A StreamReader and a StreamWriter, for one exchange after another."""
 
     def __init__(self, origin: Origin) -> None:
@@ -4728,8 +4777,6 @@ class _Connection(asyncio.StreamReaderProtocol):
         self._heard = False  # has a byte of this answer come?
         self.unread = 0      # bytes
         self._tap: Any = None  # who takes the bytes, for how long it waits, its future
-        self._due = 0.0      # until when read() waits; 0: it does not
-        self._timer: Any = None
         self._error: Optional[UpstreamError] = None
         self._loop = asyncio.get_running_loop()
 
@@ -4779,8 +4826,7 @@ class _Connection(asyncio.StreamReaderProtocol):
     def abort(self, error: Optional[UpstreamError] = None) -> None:
         """Close the socket at once; who reads from it now or later gets `error`."""
         self._error = self._error or error or self.broken("the answer was given up")
-        if self._timer:
-            self._timer.cancel()
+        self.forget_timer()
         if self.writer:
             self.writer.transport.abort()
         if self.tunnel:
@@ -4799,7 +4845,7 @@ class _Connection(asyncio.StreamReaderProtocol):
     async def read(self, seconds: float) -> bytes:
         """Some bytes, or b"" at the end; waits so long for them."""
         if not self.unread:
-            self._wait(seconds)
+            self.expect(seconds)
         try:
             data = await self.reader.read(65536)
         except asyncio.CancelledError:
@@ -4819,7 +4865,7 @@ class _Connection(asyncio.StreamReaderProtocol):
         A reader that is woken for them costs a turn of the event loop: 25 us of 60.
         """
         self._tap = tap = take, seconds, self._loop.create_future()
-        self._wait(seconds)
+        self.expect(seconds)
         try:
             await tap[2]
         except asyncio.CancelledError:
@@ -4861,22 +4907,9 @@ class _Connection(asyncio.StreamReaderProtocol):
         except ProtocolError as exc:
             raise self.broken("the answer is not proper HTTP (%s)" % exc) from None
 
-    def _wait(self, seconds: float) -> None:
-        self._due = self._loop.time() + seconds
-        if not self._timer or self._timer.when() > self._due:
-            self._watch()
-
-    def _watch(self) -> None:
-        # One timer for many reads, which finds out late that it is not due yet; one
-        # for each costs 3 us, asyncio.wait_for 24.
-        if self._timer:
-            self._timer.cancel()
-        self._timer = None
-        if self._due > self._loop.time():
-            self._timer = self._loop.call_at(self._due, self._watch)
-        elif self._due:  # a client that reads slowly is not the upstream's fault
-            self.abort(UpstreamTimeout("%s sent nothing for too long; try again, or "
-                                       "raise IDLE_TIMEOUT" % self.origin.host))
+    def late(self) -> None:  # not of a client that reads slowly: expect() says when
+        self.abort(UpstreamTimeout("%s sent nothing for too long; try again, or "
+                                   "raise IDLE_TIMEOUT" % self.origin.host))
 
 
 class Response:
@@ -5081,10 +5114,10 @@ class ConnectionPool:
 # ============================================================================
 # 15. HTTP server
 # ============================================================================
-# Accept, parse, guard, call one function, answer.              Uses: 1-4, 6.
+# Accept, parse, guard, call one function, answer.              Uses: 1-4, 6, 14.
 # Contract: one answer to each request, the next one is parsed after it; a client that
 # left cancels the handler, a slow one stops it; what is wrong is answered in the path's
-# dialect. Connection extends asyncio's StreamReaderProtocol, because a StreamReader
+# dialect. Connection is a StreamReaderProtocol of its own, because a StreamReader
 # tells only who reads from it that the client left.
 
 
@@ -5212,7 +5245,7 @@ def guard(head: RequestHead, config: Config, port: int) -> None:
         raise ProxyError("the body of a POST must be application/json.", status=415)
 
 
-class Connection(asyncio.StreamReaderProtocol):
+class Connection(TimedProtocol):
     """One client's StreamReader and StreamWriter, and whether it is still there."""
 
     def __init__(self, limits: ServerLimits,
@@ -5246,6 +5279,7 @@ class Connection(asyncio.StreamReaderProtocol):
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self._leave()
+        self.forget_timer()
         super().connection_lost(None)  # `gone` says it; no error at the next read
 
     def _leave(self) -> None:
@@ -5259,7 +5293,7 @@ class Connection(asyncio.StreamReaderProtocol):
         data, self.ahead = self.ahead, b""
         if data or self.gone:
             return b"" if self.gone else data
-        timer = self._loop.call_later(seconds, self._expire)
+        self.expect(seconds)
         try:  # as asyncio.timeout() of Python 3.11 does it
             return await self._reader.read(MAX_UNREAD)
         except asyncio.CancelledError:
@@ -5267,9 +5301,9 @@ class Connection(asyncio.StreamReaderProtocol):
                 return None
             raise
         finally:
-            timer.cancel()
+            self._due = 0.0
 
-    def _expire(self) -> None:
+    def late(self) -> None:
         self._late = True
         self.task.cancel()
 
@@ -5324,7 +5358,8 @@ class Connection(asyncio.StreamReaderProtocol):
 
 @functools.lru_cache(maxsize=1)
 def _date(second: int) -> str:
-    return email.utils.formatdate(second, usegmt=True)
+    # In English: only locale.setlocale() would change that, and nobody calls it.
+    return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(second))
 
 
 class Responder:
@@ -5584,6 +5619,10 @@ def _header_safe(value: Any) -> str:
     return value if isinstance(value, str) and re.fullmatch(r"[!-~]+", value) else ""
 
 
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def _open_plain(path: str, flags: int) -> int:
     # Not a symlink, which could lead to another's file, and no waiting for a FIFO.
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0)
@@ -5627,11 +5666,11 @@ class TokenStore:
 
     def save(self, github: str, copilot: Optional[JSON] = None) -> None:
         """Replace the file in one step; a failure is logged, the login goes on."""
-        folder, temporary = os.path.dirname(self.path), ""
+        folder = os.path.dirname(self.path)
+        temporary = os.path.join(folder, ".copilot-" + secrets.token_hex(8))
         try:
             os.makedirs(folder, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=".copilot-", dir=folder)  # 0600
-            with open(handle, "wb") as file:
+            with open(temporary, "xb", opener=_open_private) as file:
                 file.write(dumps({"githubToken": github, "copilotToken": copilot,
                                   "savedAt": int(time.time() * 1000)}))
                 file.flush()
@@ -6074,6 +6113,13 @@ INTENTS = {MESSAGES: "messages-proxy", COUNT_TOKENS: "messages-proxy",
            RESPONSES: "conversation-agent", EMBEDDINGS: "conversation-other"}
 
 
+def new_uuid() -> str:
+    """A random UUID (RFC 9562 5.4), at a third of the uuid module's cost."""
+    raw = secrets.token_hex(16)
+    return "%s-%s-4%s-%x%s-%s" % (raw[:8], raw[8:12], raw[13:16],
+                                  8 + int(raw[16], 16) % 4, raw[17:20], raw[20:])
+
+
 def copilot_headers(config: Config, token: str, endpoint: str,
                     request_id: str) -> List[Tuple[str, str]]:
     """What every request on the inference host carries (UPSTREAM 5.1)."""
@@ -6098,9 +6144,14 @@ FORWARDED = re.compile(
     r"|x-ratelimit-exceeded|x-(?:quota-snapshot|usage-ratelimit)-.+")
 
 
+@functools.lru_cache(maxsize=256)
+def _is_forwarded(name: str) -> bool:
+    return FORWARDED.fullmatch(name) is not None
+
+
 def forward_headers(headers: Iterable[Tuple[str, str]]) -> List[Tuple[str, str]]:
     """What the client may see of the upstream's headers (UPSTREAM 5.3, 6.3)."""
-    return [pair for pair in headers if FORWARDED.fullmatch(pair[0])]
+    return [pair for pair in headers if _is_forwarded(pair[0])]
 
 
 IMAGE = re.compile(rb'"type"\s*:\s*"(?:image|image_url|input_image)"')
@@ -6448,7 +6499,7 @@ class CopilotClient:
 
     async def _exchange(self, outgoing: Outgoing, token: CopilotToken) -> Response:
         pairs = copilot_headers(self._config, token.token, outgoing.endpoint,
-                                str(uuid.uuid4()))
+                                new_uuid())
         asked = outgoing.asked or AGENT
         if outgoing.asked:
             pairs.append(("x-initiator", self._unless_repeated(asked).who))
@@ -7664,6 +7715,7 @@ async def verb_env(program: Program, args: argparse.Namespace) -> int:
 
 async def verb_run(program: Program, args: argparse.Namespace) -> int:
     """Serve on a free port for as long as one command runs."""
+    import shutil  # as difflib
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
     path = shutil.which(command[0]) if command else None
     if path is None:
