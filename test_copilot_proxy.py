@@ -8512,6 +8512,20 @@ async def _with_marks(do, up):
     return answers, told + (await reader).decode() + err.decode()
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux") or sys.version_info[:2] == (3, 12),
+                    reason="reads /proc; on 3.12 main() cannot start late")
+def test_idle_memory(tmp_path):  # R4
+    async def scenario(do, up):
+        server = await do.start()
+        await until_line(server.stdout, "http://127")
+        await asyncio.sleep(cp.TRIM_AFTER + 0.7)
+        used = pathlib.Path("/proc/%d/status" % server.pid).read_text()
+        server.terminate()
+        assert await server.wait() == 0
+        return int(re.search(r"VmRSS:\s+(\d+) kB", used)[1])
+    assert cli(scenario, tmp_path) <= 40 * 1024
+
+
 def test_no_secret_is_ever_printed_or_answered(tmp_path):
     async def scenario(do, up):
         up.token_fields = {"token": "tid=%s;exp=2000000000:x" % MARKS["copilot"]}
