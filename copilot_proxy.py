@@ -776,6 +776,11 @@ class SSEDecoder:
 
     def feed(self, data: bytes) -> List[SSEEvent]:
         """Take the next bytes, return the events that they complete."""
+        if data[-2:] == b"\n\n" and b"\r" not in data and len(data) <= self._limit and (
+                not (self._tail or self._skip_lf or self._start)):
+            # Whole events, as they mostly come: half the work.
+            return [event for event in map(_parse_block, data[:-2].split(b"\n\n"))
+                    if event]
         if self._skip_lf or b"\r" in data:
             data = self._plain_newlines(data)
         if self._tail[-1:] == b"\n":  # half of a blank line, perhaps
@@ -1263,10 +1268,10 @@ def resolve_model(name: str, models: Sequence[Model], default: str,
                   kind: str = "chat") -> Model:
     """Find what a client means by `name`; raises NotFound naming close ids."""
     wanted = default if name in ("", "default") else name
-    known = [model for model in models if model.kind == kind]
-    for model in known:
-        if model.id == wanted:
+    for model in models:
+        if model.id == wanted and model.kind == kind:
             return model
+    known = [model for model in models if model.kind == kind]
     by_spelling = {_spellings(model.id)[0]: model for model in reversed(known)}
     for spelling in _spellings(wanted):
         if spelling in by_spelling:
@@ -3530,6 +3535,8 @@ class Lessons:
 
     def apply(self, body: JSON, model_id: str, endpoint: str) -> JSON:
         """Leave out of a body what the model refused before."""
+        if not self._known:
+            return body
         fixed = body
         for path in self.of(model_id, endpoint, "field"):
             fixed = _without_path(fixed, path.split("."))
@@ -4942,10 +4949,10 @@ class Response:
                 return True
         if not self._body.done:
             await self._connection.pour(
-                lambda data: self._take(data, take), self.idle_timeout)
+                functools.partial(self._take, take), self.idle_timeout)
         return not self._body.done
 
-    def _take(self, data: bytes, take: Callable[[bytes], bool]) -> bool:
+    def _take(self, take: Callable[[bytes], bool], data: bytes) -> bool:
         body = self._decode(data)
         return (not body or take(body)) and not self._body.done
 
@@ -5276,12 +5283,12 @@ class Connection(TimedProtocol):
         self.gone = False  # nobody reads any more
 
     def _begin(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writer = writer
+        self.writer, self.transport = writer, writer.transport
         # None when the client left before it could be asked.
         self.peer = (writer.get_extra_info("peername") or ("",))[0]
         self.port = writer.get_extra_info("sockname")[1]
-        writer.transport.set_write_buffer_limits(MAX_UNSENT)
-        writer.transport.max_size = MAX_UNREAD  # a recv(); 256 KiB are much for 512
+        self.transport.set_write_buffer_limits(MAX_UNSENT)
+        self.transport.max_size = MAX_UNREAD  # a recv(); 256 KiB are much for 512
         self.task = self._accept(self)
 
     def eof_received(self) -> Optional[bool]:
@@ -5324,9 +5331,8 @@ class Connection(TimedProtocol):
         """Send, but nothing to one that is gone; False: call drain() before more."""
         if self.gone:
             return True
-        transport = self.writer.transport
-        transport.write(data)
-        return transport.get_write_buffer_size() <= MAX_UNSENT
+        self.transport.write(data)
+        return self.transport.get_write_buffer_size() <= MAX_UNSENT
 
     async def write(self, data: bytes) -> None:
         """Send; waits while the client is slow."""
@@ -5335,11 +5341,11 @@ class Connection(TimedProtocol):
 
     async def drain(self) -> None:
         """Wait until a slow client has taken the most of what was sent."""
-        if self.gone or self.writer.transport.get_write_buffer_size() <= MAX_UNSENT:
+        if self.gone or self.transport.get_write_buffer_size() <= MAX_UNSENT:
             return
         async with self._draining:  # by one at a time until Python 3.10 (bpo-29930)
             stall = self._loop.call_later(
-                self._limits.stall, self.writer.transport.abort)
+                self._limits.stall, self.transport.abort)
             try:
                 with contextlib.suppress(ConnectionError):  # connection_lost tells
                     await self.writer.drain()
@@ -5350,12 +5356,12 @@ class Connection(TimedProtocol):
         """Break off, by RST: HTTP/1.0 takes the usual FIN for the end of the answer."""
         self.writer.get_extra_info("socket").setsockopt(
             socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.writer.transport.abort()
+        self.transport.abort()
 
     async def close(self) -> None:
         """Send what is left, wait for the client to see it, give the socket back."""
         unsent = self._loop.call_later(
-            self._limits.unsent, self.writer.transport.abort)
+            self._limits.unsent, self.transport.abort)
         linger = self._loop.call_later(self._limits.linger, self.writer.close)
         try:
             with contextlib.suppress(OSError):  # lost, and we are about to be told
@@ -5481,7 +5487,7 @@ class HTTPServer:
                 conn.writer.close()
         await self._wait(self._limits.linger)
         for conn in self._connections:
-            conn.writer.transport.abort()
+            conn.transport.abort()
         await self._wait(self._limits.linger)
 
     async def _wait(self, seconds: float) -> None:
