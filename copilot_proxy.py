@@ -760,6 +760,12 @@ def _parse_block(block: bytes) -> Optional[SSEEvent]:
     return _parse_lines(block)
 
 
+def event_too_large(limit: int) -> UpstreamError:
+    """The error for an event that nobody can want."""
+    return UpstreamError("the upstream sent an event of more than %d bytes; try again"
+                         % limit)
+
+
 class SSEDecoder:
     """Bytes in, events out; raises UpstreamError for an event over `limit` bytes."""
 
@@ -789,8 +795,7 @@ class SSEDecoder:
         blocks = data.split(b"\n\n")
         self._tail += blocks[0]  # a bytearray: bytes would be copied for every piece
         if max(len(self._tail), max(map(len, blocks))) > self._limit:
-            raise UpstreamError("the upstream sent an event of more than %d bytes; "
-                                "try again" % self._limit)
+            raise event_too_large(self._limit)
         if len(blocks) == 1:
             return []
         blocks[0] = bytes(self._tail)
@@ -3394,7 +3399,7 @@ def stream_message(message: JSON) -> bytes:
 # known to be refused, remember what a 400 teaches (UPSTREAM 11).
 # Uses: 0, 2, 4, 5, 7, 8, 9.
 # Contract: a body that needs nothing goes up as it came, byte for byte; keys and blocks
-# keep their order, so the cached prefix stays; the tap on the answer never raises.
+# keep their order, so the cached prefix stays; an answer passes event by event.
 
 # Only what Copilot's own client forwards: one unknown value costs the request (11.4).
 BETA_PREFIXES = ("interleaved-thinking-", "context-management-", "advanced-tool-use-",
@@ -3900,23 +3905,25 @@ def native_usage(obj: JSON) -> TokenUsage:
         reasoning=count(details.get("thinking_tokens")))
 
 
-MAX_TAP = 1 << 20  # an event with usage has about 1 KB; a longer line is not looked at
-
-
 def _tells(data: bytes) -> bool:
     return b'"usage"' in data or b"message_stop" in data or b'"error"' in data
 
 
 class PassThrough:
-    """A StreamTranslator that changes nothing and reads the usage in passing."""
+    """A StreamTranslator that passes events on as they came, and reads the usage.
+
+    An event goes out when it is whole: no client could read what stood behind a half.
+    """
+
+    at_boundary = True
+    WHOLE = re.compile(rb".*\n\r?\n", re.S)  # up to the last blank line
 
     def __init__(self) -> None:
         self.finished = False
         self._told: JSON = {"usage": {}, "copilot_usage": None}
         self._said: Optional[ProxyError] = None
-        self._held: List[bytes] = []  # the line that has not ended yet
-        self._size = 0
-        self._end = b"\n\n"           # the last bytes that went by
+        self._held: List[bytes] = []  # the event that has not ended, in pieces
+        self._size, self._end = 0, b""  # its bytes, and the last two of them
 
     @property
     def usage(self) -> TokenUsage:
@@ -3924,33 +3931,34 @@ class PassThrough:
         return native_usage(self._told)
 
     @property
-    def at_boundary(self) -> bool:
-        """No event is half sent, so a ping may go out."""
-        return self._end.endswith((b"\n\n", b"\n\r\n"))
-
-    @property
     def done(self) -> bool:
-        """The terminal event has gone by, with its blank line."""
-        return self.finished and self.at_boundary
+        """The terminal event has gone by."""
+        return self.finished
 
     def feed(self, data: bytes) -> bytes:
-        """Give the same bytes back; never raises."""
-        self._end = (self._end + data[-3:])[-3:]
-        if self._held or data[-1:] != b"\n" or _tells(data):
-            self._watch(data)
-        return data
+        """Give the events that are whole now; raises UpstreamError for a huge one."""
+        whole = data if not self._held and data[-2:] == b"\n\n" else self._cut(data)
+        if _tells(whole):
+            self._watch(whole)
+        return whole
 
-    def _watch(self, data: bytes) -> None:
-        cut = data.rfind(b"\n") + 1
-        if not cut:
-            self._size += len(data)
-            self._held.append(data)
-            if self._size > MAX_TAP:  # no longer begins with "data:": passed over
-                self._held, self._size = [b"too long"], 0
-            return
-        lines = b"".join(self._held) + data[:cut]
-        self._held, self._size = [data[cut:]] if cut < len(data) else [], 0
-        for line in lines.split(b"\n") if _tells(lines) else ():
+    def _cut(self, data: bytes) -> bytes:
+        near = self._end + data
+        found = self.WHOLE.match(near)
+        cut = found.end() - len(self._end) if found else 0
+        whole = b""
+        if found:
+            whole = b"".join([*self._held, data[:cut]])
+            self._held, self._size, near = [], 0, data[cut:]
+        if cut < len(data):
+            self._held.append(data[cut:])
+        self._size, self._end = self._size + len(data) - cut, near[-2:]
+        if self._size > MAX_EVENT:
+            raise event_too_large(MAX_EVENT)
+        return whole
+
+    def _watch(self, events: bytes) -> None:
+        for line in events.split(b"\n"):
             if line.startswith(b"data:") and _tells(line):
                 with contextlib.suppress(ValueError):
                     self._read(loads(line[5:]))
@@ -3970,16 +3978,15 @@ class PassThrough:
 
     def finish(self) -> bytes:
         """End it; raises UpstreamError when no message_stop came."""
-        if self._held:
-            self._watch(b"\n")
+        rest, self._held = b"".join(self._held), []
+        self._watch(rest)
         if not self.finished:
             raise self._said or UpstreamError(CUT_SHORT, code="upstream_cut_short")
-        return b"" if self.at_boundary else b"\n\n"
+        return rest + b"\n\n" if rest.strip() else b""
 
     def fail(self, exc: ProxyError) -> bytes:
-        """An error event, on a line of its own."""
-        gap = b"" if self.at_boundary else b"\n\n"
-        return gap + encode_sse("error", anthropic_error(exc))
+        """An error event."""
+        return encode_sse("error", anthropic_error(exc))
 
 
 # ============================================================================

@@ -4495,23 +4495,26 @@ def test_pass_through_is_identity_and_reads_usage(raw):
     for pieces in cuts(raw):
         tap, seen = cp.PassThrough(), b""
         for piece in pieces:
-            assert tap.feed(piece) is piece
-            seen += piece
+            told = tap.feed(piece)
+            assert told == b"" or told.endswith((b"\n\n", b"\n\r\n"))
+            seen += told
             assert tap.done == (seen == raw), "the client would miss the end"
-        assert tap.finish() == b"" and tap.usage == TAPPED_USAGE and tap.at_boundary
+        assert tap.finish() == b"" and tap.usage == TAPPED_USAGE and seen == raw
+    for events in (STREAM_OK, STREAM_OK[:STREAM_OK.index(b"\n\n") + 2]):
+        assert cp.PassThrough().feed(events) is events  # nothing is copied
 
 
 def test_pass_through_ends():
     cut = cp.PassThrough()
-    cut.feed(STREAM_OK[:-40])
+    told = cut.feed(STREAM_OK[:-40])
+    assert told.endswith(b"\n\n")  # half an event is not begun
     with pytest.raises(cp.UpstreamError, match="without finishing"):
         cut.finish()
-    assert not cut.at_boundary
     failed = cut.fail(cp.UpstreamError("broken", status=502))
-    assert failed.startswith(b"\n\nevent: error\n") and b"broken" in failed
+    assert failed.startswith(b"event: error\n") and b"broken" in failed
     unended = cp.PassThrough()  # no blank line, no newline at the end (UPSTREAM 17.4)
-    unended.feed(STREAM_OK[:-2])
-    assert not unended.done and unended.finish() == b"\n\n"
+    told = unended.feed(STREAM_OK[:-2])
+    assert not unended.done and told + unended.finish() == STREAM_OK
     told = cp.PassThrough()
     told.feed(data({"type": "error", "error": {"type": "overloaded_error"}}, "error"))
     assert told.done and told.finish() == b""
@@ -4527,10 +4530,20 @@ def test_pass_through_tap_survives_anything():
                   b'data: {"type":"message_delta","usage":3,"copilot_usage":[]}\n\n',
                   b'data: {"type":"message_start","message":7,"usage":null}\n\n',
                   b"data: \xff message_stop\n\n", b"data: " + b"x" * (1 << 20), b"yz", b"\n\n"):
-        assert tap.feed(piece) is piece
-    assert tap.usage == cp.TokenUsage() and not tap.finished and tap.at_boundary
+        tap.feed(piece)
+    assert tap.usage == cp.TokenUsage() and not tap.finished
     tap.feed(STREAM_OK)
     assert tap.done and tap.usage == TAPPED_USAGE
+
+
+def test_pass_through_of_a_huge_event():
+    tap, piece, began = cp.PassThrough(), b"x" * 16384, time.process_time()
+    pieces = [b"data: ", *[piece] * 1024, b"\n", b"\n"]
+    assert b"".join(map(tap.feed, pieces)) == b"".join(pieces)
+    assert time.process_time() - began < 1  # 16 MB; quadratic, it takes 10 s
+    with pytest.raises(cp.UpstreamError, match="more than 33554432 bytes"):
+        for _ in range(2049):
+            tap.feed(piece)
 
 
 def test_native_usage_of_a_whole_message():
