@@ -4780,6 +4780,15 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
         raise NotImplementedError
 
 
+class _Tap:
+    """One call of pour(): who takes the bytes, and how that ended."""
+
+    def __init__(self, take: Callable[[bytes], bool], seconds: float,
+                 over: asyncio.Future[None]) -> None:
+        self.take, self.seconds, self.over = take, seconds, over
+        self.failure: Optional[Exception] = None
+
+
 class _Connection(TimedProtocol):
     """A StreamReader and a StreamWriter, for one exchange after another."""
 
@@ -4791,7 +4800,7 @@ class _Connection(TimedProtocol):
         self.origin, self.idle_since = origin, 0.0
         self._heard = False  # has a byte of this answer come?
         self.unread = 0      # bytes
-        self._tap: Any = None  # who takes the bytes, for how long it waits, its future
+        self._tap: Optional[_Tap] = None
         self._error: Optional[UpstreamError] = None
         self._loop = asyncio.get_running_loop()
 
@@ -4879,28 +4888,31 @@ class _Connection(TimedProtocol):
 
         A reader that is woken for them costs a turn of the event loop: 25 us of 60.
         """
-        self._tap = tap = take, seconds, self._loop.create_future()
+        self._tap = tap = _Tap(take, seconds, self._loop.create_future())
         self.expect(seconds)
         try:
-            await tap[2]
+            await tap.over
         except asyncio.CancelledError:
-            if self._tap is tap:  # else it may be in another's hands by now
+            if self._tap is tap:  # else the connection may be another's by now
                 self._tap = None
                 self.abort()
             raise
+        if tap.failure:
+            raise tap.failure
 
     def _tapped(self, data: bytes) -> None:
-        take, seconds, over = self._tap
-        self._due = self._loop.time() + seconds
+        tap = self._tap
+        self._due = self._loop.time() + tap.seconds
         try:
             if not data and self._error:
                 raise self._error
-            if take(data):
+            if tap.take(data):
                 return
-            over.set_result(None)
-        except Exception as exc:  # its place is in who waits
-            over.set_exception(exc)
+        except Exception as exc:  # its place is in pour()
+            tap.failure = exc
         self._tap, self._due = None, 0.0
+        if not tap.over.done():  # who waits may have been cancelled in this turn
+            tap.over.set_result(None)
 
     async def ask(self, message: bytes, method: str,
                   seconds: float) -> Tuple[ResponseHead, Body, bytes]:
