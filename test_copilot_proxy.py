@@ -82,6 +82,64 @@ class FakeClock:
         self.now += seconds
 
 
+PROMPT = "Only the model may read this."
+# Tokens, keys and passwords of all tests, the fake's opaque ids, marked prompts.
+LEAK = re.compile(
+    r"gh[a-z]_\w|github_pat_\w|tid=[^*]|(?i:bearer|basic) +[^*\s]|://[^/\s*\"']+@"
+    r"|hunter2|sk-secret|Marked|b3BhcXVl|0123456789abcdef")
+ASKED = re.compile(r"\(asked .*\) /|\"asked\": .*")  # what a client calls a model is logged
+
+
+class Overheard(logging.Filter):
+    """All that the program prints during a test, and the texts that were sent to it.
+
+    A filter, because configure_logging() replaces the handlers.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.form, self.printed, self.sent = cp.LevelName(), [], set()
+        self.pieces = collections.defaultdict(bytes)  # of other processes
+
+    def filter(self, record):
+        self.printed.append(self.form.format(record))
+        return True
+
+    def note(self, body):
+        """Remember the start of each text in a request, in plain pieces."""
+        todo = [body]
+        while todo:
+            one = todo.pop()
+            if isinstance(one, str):
+                self.sent.update(re.findall(r"[A-Za-z0-9 .,!?]{12,24}", one[:200]))
+            elif isinstance(one, (dict, list)):
+                todo += one.values() if isinstance(one, dict) else one
+
+    def leaks(self):
+        """The lines since the last call that tell a secret or a text."""
+        lines = self.printed + b"\n".join(self.pieces.values()).decode(
+            "utf-8", "replace").splitlines()
+        found = [line[:300] for line in lines
+                 if LEAK.search(line) or any(
+                     text in ASKED.sub("", line) for text in (PROMPT, *self.sent))]
+        for seen in (self.printed, self.pieces, self.sent):
+            seen.clear()
+        return found
+
+
+OVERHEARD = Overheard()
+
+
+@pytest.fixture(autouse=True)
+def nothing_private_is_printed():
+    """Every test is also one of R9, at debug level."""
+    for logger in (cp.LOG, logging.getLogger("asyncio")):
+        logger.addFilter(OVERHEARD)
+    cp.LOG.setLevel(logging.DEBUG)
+    yield
+    assert OVERHEARD.leaks() == []
+
+
 def run(coro, limit=30.0):
     """asyncio.run with a time limit."""
     async def limited():
@@ -150,6 +208,7 @@ def _dechunk(raw):
 
 async def ask(port, method, path, body=None, headers=()):
     """One request on a connection of its own; `body` is bytes or an object for JSON."""
+    OVERHEARD.note(body)
     raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(
         body).encode()
     typed = {"Content-Type": "application/json", "Content-Length": len(raw)}
@@ -1158,6 +1217,7 @@ class FakeUpstream:
             parsed = json.loads(body)
         except ValueError:
             parsed = dict(urllib.parse.parse_qsl(body.decode("latin-1")))
+        OVERHEARD.note(parsed)
         path = target.partition("?")[0]
         self.requests.append(Asked(method, path, headers, body, parsed))
         return self.requests[-1]
@@ -1510,7 +1570,7 @@ SOURCE = pathlib.Path(cp.__file__).read_text("utf-8")
 TREE = ast.parse(SOURCE)
 LINES = SOURCE.splitlines()
 BANNER = re.compile(r"^# =+\n# (\d+)\. (.+)\n# =+$", re.MULTILINE)
-MAX_PRODUCT_LINES, MAX_TEST_LINES = 7920, 8950
+MAX_PRODUCT_LINES, MAX_TEST_LINES = 7920, 9000
 
 
 def rooms(text):
@@ -5522,13 +5582,13 @@ async def test_tls_to_a_plain_or_silent_or_absent_server(certificates):
 @in_a_loop
 async def test_proxy_refusal_is_explained(certificates, answer, words):
     async with ConnectProxy(None, answer) as proxy:
-        url = "http://me:secret@127.0.0.1:%d" % proxy.port
+        url = "http://me:hunter2@127.0.0.1:%d" % proxy.port
         proxies = cp.proxies_from(cp.Config(https_proxy=url))
         async with client(trusting(certificates), proxies) as pool:
             with pytest.raises(cp.UpstreamError) as caught:
                 await fetch(pool, "https://api.test/")
         assert caught.value.status == 502 and words in str(caught.value)
-        assert "secret" not in str(caught.value)
+        assert "hunter2" not in str(caught.value)
 
 
 @in_a_loop
@@ -6742,7 +6802,7 @@ class Upstream:
         return response, await response.read_all(1 << 20)
 
 
-CHAT_BODY = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "hi"}]}
+CHAT_BODY = {"model": "gpt-4.1", "messages": [{"role": "user", "content": PROMPT}]}
 USER_TURN = cp.Initiator("user", "prompt")
 
 
@@ -7086,7 +7146,7 @@ def test_upstream_count_tokens_and_quota():
 def test_upstream_engines_have_their_own_host():
     async def check(up, one):
         up.token_fields = {"endpoints": {"api": "http://127.0.0.1:9", "proxy": up.url}}
-        response, raw = await one.post({"prompt": "def f"}, cp.engine_path("copilot-codex"))
+        response, raw = await one.post({"prompt": PROMPT}, cp.engine_path("copilot-codex"))
         assert b"[DONE]" in raw and up.asked("/v1/engines/copilot-codex/completions")
     with_upstream(check)
 
@@ -7154,7 +7214,7 @@ class Cell(NamedTuple):
     served: str
 
     def body(self, stream, **more):
-        routes_said = [{"role": "user", "content": "Say something nice."}]
+        routes_said = [{"role": "user", "content": PROMPT}]
         kind = {"input": routes_said} if "responses" in self.path else {
             "max_tokens": 2000, "messages": routes_said}
         return {"model": self.model, "stream": stream, **kind, **more}
@@ -7233,7 +7293,7 @@ def content_of(answer, stream):
 
 # -- routes and shapes -------------------------------------------------------------------
 
-HELLO = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}
+HELLO = {"messages": [{"role": "user", "content": PROMPT}], "max_tokens": 9}
 ROUTE_CASES = [  # method, path, body, status, what is told
     ("GET", "/", None, 200, {"status": "ok", "proxy": "copilot-claude-proxy"}),
     ("GET", "/api/hello", None, 200, {"authenticated": True}),
@@ -7259,10 +7319,10 @@ ROUTE_CASES = [  # method, path, body, status, what is told
     ("POST", "/v1/v1/messages", HELLO, 200, {"type": "message"}),
     ("POST", "//v1/messages", HELLO, 200, {"type": "message"}),
     ("POST", "/chat/completions", HELLO, 200, {"object": "chat.completion"}),
-    ("POST", "/v1/v1/responses", {"model": "gpt-5.5", "input": "hi"}, 200,
+    ("POST", "/v1/v1/responses", {"model": "gpt-5.5", "input": PROMPT}, 200,
      {"object": "response", "status": "completed"}),
     ("POST", "/v1/messages/count_tokens", HELLO, 200, {}),
-    ("POST", "/v1/embeddings", {"model": "text-embedding-3-small", "input": "a"}, 200,
+    ("POST", "/v1/embeddings", {"model": "text-embedding-3-small", "input": PROMPT}, 200,
      {"object": "list", "model": "text-embedding-3-small"}),
     ("POST", "/embeddings", {"input": ["a", "b"]}, 200, {"object": "list"}),
     ("POST", "/v1/embeddings", {"input": 3}, 400, {}),
@@ -7278,7 +7338,7 @@ ROUTE_CASES = [  # method, path, body, status, what is told
     ("POST", "/v1/messages", b"{", 400, {}),
     ("POST", "/v1/messages", {"model": 3}, 400, {}),
     ("POST", "/v1/chat/completions", {"model": "gpt-4.1", "stream": "yes"}, 400, {}),
-    ("POST", "/v1/responses", {"model": "gpt-4.1", "input": "hi"}, 400,
+    ("POST", "/v1/responses", {"model": "gpt-4.1", "input": PROMPT}, 400,
      {"error": {"code": "unsupported_api_for_model"}})]
 ALLOW = {"/v1/models": "GET, HEAD", "/v1/messages": "POST",
          "/v1/chat/completions": "POST"}
@@ -7301,7 +7361,7 @@ async def test_routes_every_path_and_shape(up, proxy):
             head = await proxy.ask("HEAD", path)
             assert (head.status, head.body) == (status, b"")
         assert status != 405 or answer.headers["allow"] == ALLOW[path]
-    answer = await proxy.post("/v1/completions", {"prompt": "x", "stream": True})
+    answer = await proxy.post("/v1/completions", {"prompt": PROMPT, "stream": True})
     got = frames(answer.body)
     assert got[-1] == ("", "[DONE]") and answer.headers["x-copilot-model"]
     assert "".join(o["choices"][0]["text"] for _, o in got[:-1]) == "ok"
@@ -7793,9 +7853,9 @@ async def test_routes_one_exchange_for_fifty(up, proxy):
 MARK = {"cache_control": {"type": "ephemeral"}}
 FIRST_ASK = {
     "system": [words("x-anthropic-billing-header: cc_version=2;"), words("Brief.", **MARK)],
-    "tools": [READ_TOOL], "messages": [{"role": "user", "content": [words("hi", **MARK)]}]}
+    "tools": [READ_TOOL], "messages": [{"role": "user", "content": [words(PROMPT, **MARK)]}]}
 GROWN_ASK = {**FIRST_ASK, "messages": [
-    {"role": "user", "content": [words("hi")]},
+    {"role": "user", "content": [words(PROMPT)]},
     {"role": "assistant", "content": [{"type": "tool_use", "id": "toolu_1", "name": "Read",
                                        "input": {"path": "ä"}}]},
     {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1",
@@ -7821,7 +7881,7 @@ async def test_prompt_prefix_is_the_same_again(up, proxy, model, key, marks):
         assert answer.status == 200
     first, again, grown = [r for r in up.requests if r.path in STREAM]
     assert first.body == again.body and b"billing" not in first.body
-    same = first.body.index(b'"hi"')
+    same = first.body.index(PROMPT.encode())
     assert first.body[:same] == grown.body[:same]
     old, new = without_marks(first.json[key]), without_marks(grown.json[key])
     assert len(new) > len(old) and new[:len(old)] == old
@@ -7831,7 +7891,7 @@ async def test_prompt_prefix_is_the_same_again(up, proxy, model, key, marks):
 
 @whole_program()
 async def test_prompt_cache_marks_for_claude_on_chat(up, proxy):
-    turn = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
+    turn = [{"role": "user", "content": PROMPT}, {"role": "assistant", "content": "ho"}]
     for length in (0, 6, 6):
         body = {"model": "claude-sonnet-4.5", "messages": [
             {"role": "system", "content": "Be brief."}, *turn * length, turn[0]]}
@@ -7873,7 +7933,7 @@ LEARNT = [  # name, model, request, the refusal if the fake does not make it, wh
     ("in a tool", "claude-sonnet-4.5", {"tools": [{**READ_TOOL, "colour": "red"}]}, None,
      b"colour"),
     ("signature", "claude-opus-4.5", {"messages": [
-        {"role": "user", "content": "hi"}, {"role": "assistant", "content": [
+        {"role": "user", "content": PROMPT}, {"role": "assistant", "content": [
             {"type": "thinking", "thinking": "", "signature": "EqForeign"}, words("ho")]},
         {"role": "user", "content": "go on"}]}, None, b"EqForeign"),
     ("effort", "claude-opus-4.6", {"output_config": {"effort": "high"}}, gateway(
@@ -7911,7 +7971,7 @@ async def test_lesson_is_one_repair_one_replay_and_remembered(
 # -- web search, limits, nothing leaks -------------------------------------------------------
 
 SEARCH_ASK = {"model": "claude-sonnet-4.5", "max_tokens": 999, "messages": [
-    {"role": "user", "content": "Perform a web search for the query: tea"}],
+    {"role": "user", "content": "Perform a web search for the query: " + PROMPT}],
     "tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 8}]}
 
 
@@ -8173,6 +8233,14 @@ def test_page_of_another_origin_reads_and_triggers_nothing(tmp_path):
 SCRIPT = os.path.abspath(cp.__file__)
 
 
+class ListeningProtocol(asyncio.subprocess.SubprocessStreamProtocol):
+    """Lets OVERHEARD have what a process prints, whoever else reads it."""
+
+    def pipe_data_received(self, fd, data):
+        OVERHEARD.pieces[self, fd] += data
+        super().pipe_data_received(fd, data)
+
+
 class Cli:
     """The program in a process of its own, in front of a fake upstream."""
 
@@ -8180,12 +8248,16 @@ class Cli:
         self.home = str(home)
         self.env = {"PATH": os.environ["PATH"], "HOME": self.home, "GITHUB_URL": up.url,
                     "GITHUB_API_URL": up.url, "PORT": "0", "PYTHONWARNINGS": "error",
+                    "LOG_LEVEL": "debug",
                     **{k.upper(): str(v) for k, v in settings.items()}}
 
     async def start(self, *args):
-        return await asyncio.create_subprocess_exec(
-            sys.executable, SCRIPT, *args, cwd=self.home, env=self.env,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        loop, pipe = asyncio.get_running_loop(), subprocess.PIPE
+        transport, protocol = await loop.subprocess_exec(
+            lambda: ListeningProtocol(limit=1 << 20, loop=loop), sys.executable, SCRIPT,
+            *args, cwd=self.home, env=self.env, stdin=subprocess.DEVNULL, stdout=pipe,
+            stderr=pipe)
+        return asyncio.subprocess.Process(transport, protocol, loop)
 
     async def __call__(self, *args):
         """Exit code, standard output, standard error."""
@@ -8354,21 +8426,21 @@ def test_cli_compaction_window_follows_the_model():
 # traceback, alive afterwards, memory flat. Longer by hand: --fuzz-seconds N.
 
 FUZZ_HELLO = {"max_tokens": 99, "messages": [
-    {"role": "user", "content": [{"type": "text", "text": "h\u00e9llo"}]}]}
+    {"role": "user", "content": [{"type": "text", "text": "h\u00e9llo " + PROMPT}]}]}
 FUZZ_TOOL = {"name": "Bash", "description": "run", "input_schema": {
     "type": "object", "properties": {"command": {"type": "string"}}}}
 FUZZ_BODIES = [(path, json.dumps(body).encode()) for path, body in (
     ("/v1/messages", {**FUZZ_HELLO, "model": "claude-sonnet-4.5", "tools": [FUZZ_TOOL]}),
     ("/v1/messages", {**FUZZ_HELLO, "model": "gpt-4.1", "stream": True, "system": "s"}),
     ("/v1/messages", {"model": "gpt-5-mini", "max_tokens": 9, "messages": [
-        {"role": "user", "content": "x"},
+        {"role": "user", "content": PROMPT},
         {"role": "assistant", "content": [
             {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "ls"}}]},
         {"role": "user", "content": [
             {"type": "tool_result", "tool_use_id": "t1", "content": "a"}]}]}),
     ("/v1/messages/count_tokens", {**FUZZ_HELLO, "model": "gpt-4.1"}),
     ("/v1/chat/completions", {**FUZZ_HELLO, "model": "gpt-4.1", "stream": True}),
-    ("/v1/responses", {"model": "gpt-5-mini", "input": "x", "instructions": "be"}),
+    ("/v1/responses", {"model": "gpt-5-mini", "input": PROMPT, "instructions": PROMPT}),
     ("/v1/embeddings", {"model": "text-embedding-3-small", "input": ["x"]}))]
 
 FUZZ_STREAMS = [("claude-sonnet-4.5", "/v1/messages"), ("gpt-4.1", "/chat/completions"),
@@ -8415,7 +8487,8 @@ class Fuzzer:
 
     async def run(self, seconds):
         told, end = io.StringIO(), time.monotonic() + seconds
-        cp.configure_logging("info", told)
+        cp.configure_logging("debug", told)
+        cp.LOG.addFilter(OVERHEARD)
         asyncio.get_running_loop().set_exception_handler(
             lambda _, context: told.write("Traceback: %r" % context))
         async with FakeUpstream() as self.up, Proxy(self.up) as self.proxy:
@@ -8426,6 +8499,7 @@ class Fuzzer:
                     self.ran[kind.__name__] += 8
                 self.up.script.clear()
                 assert "Traceback" not in told.getvalue(), told.getvalue()[-3000:]
+                assert OVERHEARD.leaks() == []
                 told.truncate(told.seek(0))
                 for record in (self.up.requests, self.up.gone, self.up.initiators):
                     record.clear()
@@ -8500,8 +8574,8 @@ def test_fuzz_for_a_moment():
 # ============================================================================
 # Secrets
 # ============================================================================
-# The whole program at LOG_LEVEL=debug, with marked secrets: none of them may be in
-# anything that it prints, and only what the upstream said of a prompt in an answer.
+# What every test checks of what is printed (OVERHEARD), here with the widest requests;
+# and of marked secrets an answer may have only what the upstream said of a prompt.
 
 MARKS = {"github": "ghu_MarkedLogin", "copilot": "MarkedCopilot", "key": "MarkedKey0123456",
          "device": "MarkedDevice", "prompt": "MarkedPrompt", "tool": "MarkedTool"}
@@ -8606,7 +8680,24 @@ def test_idle_memory(tmp_path):  # R4
     assert cli(scenario, tmp_path) <= 40 * 1024
 
 
-def test_no_secret_is_ever_printed_or_answered(tmp_path):
+def test_overheard_hears_everything(tmp_path):
+    async def scenario(do, up):
+        body = {"max_tokens": 9, "messages": [
+            {"role": "user", "content": "Nobody knows th\u00eb rest."}]}
+        async with Proxy(up) as proxy:
+            assert (await proxy.ask("POST", "/v1/messages", body)).status == 200
+        assert OVERHEARD.sent == {"Nobody knows th"} and OVERHEARD.printed
+        cp.log_event("debug", "sent", body=body)
+        assert len(OVERHEARD.leaks()) == 1
+        assert (await do("ghu_verb"))[0] == 2
+        assert OVERHEARD.leaks()  # on the other process's standard error
+    cli(scenario, tmp_path)
+    for secret in (*SECRETS, *MARKS.values(), PROMPT):
+        cp.LOG.debug("%s", secret)
+        assert OVERHEARD.leaks(), secret
+
+
+def test_no_secret_is_ever_answered(tmp_path):
     async def scenario(do, up):
         up.token_fields = {"token": "tid=%s;exp=2000000000:x" % MARKS["copilot"]}
         up.tokens.add(up.token_fields["token"])
@@ -8617,14 +8708,10 @@ def test_no_secret_is_ever_printed_or_answered(tmp_path):
             "access_token": MARKS["github"], "token_type": "bearer", "scope": ""})]
         up.github_tokens.add(MARKS["github"])
         return await _with_marks(do, up)
-    answers, printed = cli(scenario, tmp_path, log_level="debug", api_key=MARKS["key"],
-                           github_token="", rate_limit_default=0,
-                           rate_limit_chat_completions=0)
+    answers, printed = cli(scenario, tmp_path, api_key=MARKS["key"], github_token="",
+                           rate_limit_default=0, rate_limit_chat_completions=0)
     assert "[debug]" in printed and "request_refused" in printed and "Traceback" not in printed
     assert sum(one.status == 200 for one in answers) > 25
-    found = {name for name, mark in MARKS.items() if mark in printed}
-    assert not found, [line[:300] for line in printed.splitlines()
-                       if any(mark in line for mark in MARKS.values())][:9]
     for one in answers:
         said = repr(one.headers).encode() + one.body.replace(b"you said MarkedPrompt", b"")
         assert not [name for name, mark in MARKS.items() if mark.encode() in said], one
