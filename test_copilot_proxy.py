@@ -5440,6 +5440,32 @@ async def test_client_reaches_ipv6():
     pytest.skip("no IPv6 here")
 
 
+@pytest.mark.parametrize("silent", [False, True])
+@in_a_loop
+async def test_client_falls_back_to_ipv4(monkeypatch, silent):
+    try:
+        bad = socket.create_server(("::1", 0), family=socket.AF_INET6, backlog=0)
+    except OSError:
+        pytest.skip("no IPv6 here")
+    address, fills = bad.getsockname(), [socket.socket(socket.AF_INET6) for _ in range(9)]
+    for one in fills if silent else ():  # its queue is full: it lets the next ones wait
+        one.setblocking(False)
+        one.connect_ex(address)
+    if not silent:
+        bad.close()
+    async with RawServer(YES) as server, client() as pool:
+        async def resolve(*_, **__):  # a name with a bad and a good address
+            return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", address),
+                    (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))]
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        began = time.monotonic()
+        assert await fetch(pool, "http://two-addresses.test/") == (200, b"ok")
+        assert time.monotonic() - began < (1 if silent else 0.2)
+    assert cp.EYEBALLS_DELAY <= 0.3
+    for one in (bad, *fills):
+        one.close()
+
+
 # -- TLS and proxies ---------------------------------------------------------
 
 def openssl(folder, *words):
@@ -5720,6 +5746,25 @@ def test_server_answers_the_wire_table_whole_and_cut(host):
         pytest.skip("no %s here" % host)
     assert [(name, got) for name, got, expected in run(all_cases())
             if got != expected] == []
+
+
+BODIES = [  # (name, the request with a body of `size` bytes)
+    ("length", lambda size: put(b"Content-Length: %d" % size, b"x" * size)),
+    ("one chunk", lambda size: chunked(b"%x\r\n" % size + b"x" * size + LAST)),
+    ("chunks", lambda size: chunked(b"7fff\r\n%b\r\n" % (b"x" * 0x7fff)
+                                    + b"%x\r\n" % (size - 0x7fff) + b"x" * (size - 0x7fff) + LAST))]
+
+
+@pytest.mark.parametrize("name, make", BODIES, ids=[name for name, _ in BODIES])
+def test_server_takes_a_body_of_the_limit_and_not_one_byte_more(name, make):
+    async def size(request, out):
+        await out.send(200, [], b"%d" % len(request.body))
+
+    async def main():
+        async with serving(size, max_body_mb=1) as server:
+            return [words_of(await send_pieces("127.0.0.1", server.port, [make(n) + GET]))
+                    for n in (MAX, MAX + 1)]
+    assert run(main()) == ["ok:%d ok:0" % MAX, "413"]
 
 
 def test_server_and_the_standard_client():
