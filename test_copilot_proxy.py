@@ -91,7 +91,7 @@ PROMPT = "Only the model may read this."
 LEAK = re.compile(
     r"gh[a-z]_\w|github_pat_\w|tid=[^*]|(?i:bearer|basic) +[^*\s]|://[^/\s*\"']+@"
     r"|hunter2|sk-secret|Marked|b3BhcXVl|0123456789abcdef")
-ASKED = re.compile(r"\(asked .*\) /|\"asked\": .*")  # what a client calls a model is logged
+ASKED = re.compile(r"\(asked .*\) [-/]|\"asked\": .*")  # what a client calls a model is logged
 
 
 class Overheard(logging.Filter):
@@ -8610,6 +8610,7 @@ class Fuzzer:
 
 def memory_now():
     """Resident MB; 0 where there is no /proc."""
+    gc.collect()  # 3.13 lets 200,000 objects wait for it: 7 MB that are no leak
     with contextlib.suppress(OSError):
         return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) / 256
     return 0
