@@ -5152,7 +5152,7 @@ class ServerLimits(NamedTuple):
     """A number of clients, bytes and seconds; tests set them low."""
     connections: int = 512
     heavy: int = 4 << 20          # a body over it waits for its place among the others:
-    heavy_in_all: int = 96 << 20  # while it is sent on, one is in memory four times
+    heavy_in_all: int = 64 << 20  # translated, one is in memory up to eight times
     head: float = 10.0        # from a request's first byte to the end of its head
     body: float = 30.0        # without progress, and until BODY_RATE is asked for
     idle: float = 65.0        # most clients close after 60, and should be the first to
