@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Abuse of the running program (RELIABILITY R4): 200 attackers of each kind, from a
-process of their own, while a healthy client works; then 8 bodies of 30 MiB. Linux only.
+process of their own, while a healthy client works; then 8 bodies of 30 MiB, refused and
+answered, natively and translated, and what memory stays of them. Linux only.
 
-    .ci/abuse.py [FOLDER OF copilot_proxy.py]     about 35 s; exit 0 = within R4
+    .ci/abuse.py [FOLDER OF copilot_proxy.py]     about 45 s; exit 0 = within R4
 """
 import asyncio
 import contextlib
@@ -143,16 +144,25 @@ async def under(watched, port, work):
               asyncio.ensure_future(watched.sample())]
     await work
     for task in beside:
-        task.cancel()
-    await asyncio.gather(*beside, return_exceptions=True)
+        while not task.done():  # before Python 3.12 wait_for() can swallow it
+            task.cancel()
+            await asyncio.wait([task], timeout=0.1)
     slow = sorted(ms for _, ms in times)
     return (100.0 * sum(good for good, _ in times) / len(times), len(times),
             slow[len(slow) * 99 // 100], watched.peak)
 
 
-async def big_bodies(port):
-    body = json.dumps({"model": "claude-sonnet-4.5", "max_tokens": 9, "messages": [
-        {"role": "user", "content": "a word " * (30 * (1 << 20) // 7)}]}).encode()
+BIG = 30 << 20
+TEXT = [{"type": "text", "text": "a word " * (BIG // 7)}]  # more than any model reads
+IMAGE = [{"type": "image", "source": {
+    "type": "base64", "media_type": "image/png", "data": "iVBO" * (BIG // 4)}}]
+BODIES = (("refused", "claude-sonnet-4.5", TEXT), ("native", "claude-sonnet-4.5", IMAGE),
+          ("translated", "gpt-4.1", IMAGE), ("native again", "claude-sonnet-4.5", IMAGE))
+
+
+async def big_bodies(port, model, content):
+    body = json.dumps({"model": model, "max_tokens": 9, "messages": [
+        {"role": "user", "content": content}]}).encode()
 
     async def one():
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -194,14 +204,19 @@ async def measure(up, port, pid):
             ended.value, back, up.open))
         if back >= 10 or (kind is slowloris and ended.value < ATTACKERS):
             failures.append(kind.__name__)
-    statuses = []
+    for name, model, content in BODIES:
+        statuses = []
 
-    async def bodies():
-        statuses.extend(await big_bodies(port))
-    report("8 x 30 MiB", await under(watched, port, bodies()), 512,
-           "; answered " + " ".join(sorted(set(statuses))))
-    await asyncio.sleep(0.5)
-    print("afterwards     RSS %.1f MB, %d fds" % (watched.rss(), watched.fds()))
+        async def bodies():
+            statuses.extend(await big_bodies(port, model, content))
+        row = await under(watched, port, bodies())
+        up.requests.clear()
+        await asyncio.sleep(1)
+        report("8 x 30 MiB", row, 512, "; %s: %s; a second later %.1f MB" % (
+            name, " ".join(sorted(set(statuses))), watched.rss()))
+        if statuses != ["400" if name == "refused" else "200"] * 8:
+            failures.append(name)
+    print("afterwards     %d fds" % watched.fds())
     return failures
 
 
