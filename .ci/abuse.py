@@ -188,6 +188,7 @@ async def measure(up, port, pid):
 
     for _ in range(3):
         await ask(port, "GET", "/v1/models")
+    await asyncio.sleep(1)  # it gives back the memory of its start
     base, fds = watched.rss(), watched.fds()
     print("idle           RSS %.1f MB, %d fds" % (base, fds))
     if base > 40:
