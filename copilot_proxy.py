@@ -5175,6 +5175,7 @@ def give_back_memory() -> None:
 
 
 BODY_RATE = 1024         # bytes a second; slower is an attack, not a modem
+HEAVY_RATE = 128 * 1024  # of a heavy body whose place others wait for
 MAX_UNREAD = 65536       # bytes kept of what a client sends before its turn
 MAX_UNSENT = 65536       # bytes of an answer the client has yet to take
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -5480,6 +5481,7 @@ class HTTPServer:
         # the loop knows, mid stream (gh-90467).
         self._connections: Set[Connection] = set()
         self._heavy = 0  # bytes of the heavy bodies that are being answered
+        self._waiting: Set[asyncio.Future[None]] = set()  # who has no place for one
         self._closing = False
 
     async def start(self) -> Tuple[str, int]:
@@ -5585,7 +5587,8 @@ class HTTPServer:
                 await conn.write(encode_response_head(100, []))
         began, size, pieces = time.monotonic(), 0, []
         while not body.done:
-            due = began + self._limits.body + size / BODY_RATE
+            rate = HEAVY_RATE if conn.weight and self._waiting else BODY_RATE
+            due = began + self._limits.body + size / rate
             data = await conn.read(min(self._limits.body, due - time.monotonic()))
             if data is None:
                 raise ProtocolError("the request body took too long", status=408)
@@ -5603,13 +5606,22 @@ class HTTPServer:
         """Wait for a place for the whole body; alone, each has one."""
         length = int(head.headers.get("content-length") or self._limits.heavy_in_all)
         while self._heavy and self._heavy + length > self._limits.heavy_in_all:
-            await asyncio.sleep(0.1)
+            place = asyncio.get_running_loop().create_future()
+            self._waiting.add(place)
+            conn.busy = True  # who leaves now is cancelled
+            try:
+                await place
+            finally:
+                conn.busy = False
+                self._waiting.discard(place)
         conn.weight = length
         self._heavy += length
 
     def _lighten(self, conn: Connection) -> None:
         if conn.weight:
             self._heavy, conn.weight = self._heavy - conn.weight, 0
+            for place in self._waiting:
+                place.done() or place.set_result(None)
             asyncio.get_running_loop().call_later(TRIM_AFTER, give_back_memory)
 
     async def _dispatch(
