@@ -581,25 +581,39 @@ def _clock_time(second: int) -> str:
     return time.strftime("%H:%M:%S", time.localtime(second))
 
 
-class LevelName(logging.Formatter):
+def where_raised(exc: Optional[BaseException]) -> str:
+    """The kind of a failure and the functions and lines that it came from, the deepest
+    first. Not its words: a KeyError may quote the prompt."""
+    places, trace = [], exc and exc.__traceback__
+    while trace:
+        places.append("%s:%d" % (trace.tb_frame.f_code.co_name, trace.tb_lineno))
+        trace = trace.tb_next
+    return "%s in %s" % (type(exc).__name__, " < ".join(places[:-13:-1]))
+
+
+class LineFormatter(logging.Formatter):
     """`12:00:01 [info] event: ...`"""
 
     def format(self, record: logging.LogRecord) -> str:
         name = {logging.WARNING: "warn"}.get(record.levelno, record.levelname.lower())
-        line = "%s [%s] %s" % (
-            _clock_time(int(record.created)), name, record.getMessage())
-        if record.exc_info:  # a bug of ours: the traceback on one line, and redacted
-            line += " | " + redact(json.dumps(self.formatException(record.exc_info)))
-        return line
+        text = record.getMessage()
+        if record.name != LOG.name:  # asyncio's, where reprs of what failed may follow
+            words = re.match(r"[^\n(<]*", text)[0]
+            text = "%s: %s" % (record.name, redact(words.strip()))
+        if record.exc_info:  # a bug of ours
+            text += " | " + where_raised(record.exc_info[1])
+        return "%s [%s] %s" % (_clock_time(int(record.created)), name, text)
 
 
 def configure_logging(level: str, stream: Any) -> None:
-    """Send the program's log to `stream`, once."""
+    """Send the program's log to `stream`, once, and what asyncio has to say."""
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(LevelName())
-    LOG.handlers[:] = [handler]
-    LOG.propagate = False
-    LOG.setLevel(LOG_LEVELS[level])
+    handler.setFormatter(LineFormatter())
+    for logger, lowest in ((LOG, LOG_LEVELS[level]),
+                           (logging.getLogger("asyncio"), logging.WARNING)):
+        logger.handlers[:] = [handler]
+        logger.propagate = False
+        logger.setLevel(lowest)
     logging.raiseExceptions = False  # a closed terminal must not break a request
     # What no line shows need not be found out (Optimization, in the Logging HOWTO).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
@@ -4620,6 +4634,7 @@ SPARE_IDLE = 8.0         # which are kept so many seconds,
 PRUNE_EVERY = 2.0        # give or take these
 READ_AHEAD = 256 * 1024  # bytes; with twice as many unread, the upstream must wait
 TLS_BUFFER = 32 * 1024
+TLS_SLICE = 32 * 1024    # OpenSSL keeps a buffer as large as the largest one written
 TCP_KEEP_ALIVE = 15      # seconds; NATs forget silent connections while a model thinks
 EYEBALLS_DELAY = 0.25    # RFC 8305 5: so long IPv6 may take until IPv4 is tried too
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -4919,7 +4934,9 @@ class _Connection(TimedProtocol):
         """Send a request, wait so long for the head of its answer (interim ones are
         skipped); give it, the reader of its body, and the bytes that came with it."""
         due, data, self._heard = self._loop.time() + seconds, b"", False
-        self.writer.write(message)  # no drain(): an early 413 comes before it is taken
+        for at in range(0, len(message), TLS_SLICE):
+            # No drain(): an early 413 comes before all of it is taken.
+            self.writer.write(memoryview(message)[at:at + TLS_SLICE])
         try:
             while True:
                 reader, block = HeadReader(RESPONSE_LIMITS), None
@@ -5640,7 +5657,8 @@ class HTTPServer:
         except ProxyError as exc:
             await self._fail(conn, out, exc, request.path)
         except Exception:  # a bug must cost one answer, not the server
-            LOG.error("handler_failed: %s", ascii(request.path)[:80], exc_info=True)
+            LOG.error("handler_failed: %s", redact(ascii(request.path))[:80],
+                      exc_info=True)
             await self._fail(conn, out, ProxyError(
                 "this is a bug of the proxy; its log has the details."), request.path)
         finally:

@@ -102,7 +102,7 @@ class Overheard(logging.Filter):
 
     def __init__(self):
         super().__init__()
-        self.form, self.printed, self.sent = cp.LevelName(), [], set()
+        self.form, self.printed, self.sent = cp.LineFormatter(), [], set()
         self.pieces = collections.defaultdict(bytes)  # of other processes
 
     def filter(self, record):
@@ -1580,7 +1580,7 @@ SOURCE = pathlib.Path(cp.__file__).read_text("utf-8")
 TREE = ast.parse(SOURCE)
 LINES = SOURCE.splitlines()
 BANNER = re.compile(r"^# =+\n# (\d+)\. (.+)\n# =+$", re.MULTILINE)
-MAX_PRODUCT_LINES, MAX_TEST_LINES = 7930, 9050
+MAX_PRODUCT_LINES, MAX_TEST_LINES = 7950, 9080
 
 
 def rooms(text):
@@ -1920,6 +1920,30 @@ def test_errors_inside_a_stream():
 
 SECRETS = ["gho_abcDEF123", "ghu_x1", "ghp_y2", "github_pat_11AA_bb", "tid=0f3c;exp=1;sku=x:9a1b",
            "Bearer s3cr3t.value", "http://user:hunter2@proxy:1"]
+
+
+def test_logging_a_bug_tells_where_and_not_what(monkeypatch):
+    def deep():
+        raise KeyError("secret words ghu_abcdef")
+    out = io.StringIO()
+    for logger in (cp.LOG, logging.getLogger("asyncio")):
+        for name in ("handlers", "propagate", "level"):
+            monkeypatch.setattr(logger, name, getattr(logger, name))
+    cp.configure_logging("info", out)
+    try:
+        deep()
+    except KeyError as exc:
+        cp.LOG.error("handler_failed: %s", "'/x'", exc_info=True)
+        logging.getLogger("asyncio").error(
+            "Task exception was never retrieved\nfuture: <Task %r>", exc, exc_info=exc)
+        logging.getLogger("asyncio").error("Exception in callback f(%r)", exc)
+    at = deep.__code__.co_firstlineno + 1
+    shape = r"KeyError in deep:%d < test_logging_a_bug\w+:\d+" % at
+    first, second, third = out.getvalue().splitlines()
+    assert re.fullmatch(r"..:..:.. \[error\] handler_failed: '/x' \| " + shape, first)
+    assert re.fullmatch(r"..:..:.. \[error\] asyncio: Task exception was never retrieved \| "
+                        + shape, second)
+    assert third.endswith("asyncio: Exception in callback f")
 
 
 @pytest.mark.parametrize("secret", SECRETS)
