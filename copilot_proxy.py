@@ -1651,9 +1651,9 @@ class Translation(StreamTranslator):
 
     def _read(self, event: SSEEvent) -> None:
         self._reader.read(event, self._sink)
+        self.finished = self._reader.finish_reason != ""
 
     usage = property(lambda self: self._reader.usage)
-    finished = property(lambda self: bool(self._reader.finish_reason))
     done = property(lambda self: self._reader.done)
     at_boundary = property(lambda self: self._sink.at_boundary)
 
