@@ -4781,10 +4781,10 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
         """Nobody will wait any more."""
         if self._timer:
             self._timer.cancel()
+        self._timer = None
 
     def _watch(self) -> None:
         self.forget_timer()
-        self._timer = None
         if self._due > self._loop.time():
             self._timer = self._loop.call_at(self._due, self._watch)
         elif self._due:
@@ -4951,7 +4951,8 @@ class _Connection(TimedProtocol):
         except ProtocolError as exc:
             raise self.broken("the answer is not proper HTTP (%s)" % exc) from None
 
-    def late(self) -> None:  # not of a client that reads slowly: expect() says when
+    def late(self) -> None:
+        """The upstream is silent. No deadline runs while a slow client is waited for."""
         self.abort(UpstreamTimeout("%s sent nothing for too long; try again, or "
                                    "raise IDLE_TIMEOUT" % self.origin.host))
 
@@ -4979,7 +4980,8 @@ class Response:
     async def pour(self, take: Callable[[bytes], bool]) -> bool:
         """Give body bytes to `take` as they come, until it returns False, which gives
         True, or the body ends, which gives False."""
-        while self._ahead or self._connection.unread and not self._body.done:
+        while self._ahead or not self._body.done and (
+                self._connection.unread or self._connection.reader.at_eof()):
             data = await self.read()
             if data and not take(data):
                 return True
