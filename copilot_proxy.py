@@ -4952,7 +4952,7 @@ class _Connection(TimedProtocol):
             raise self.broken("the answer is not proper HTTP (%s)" % exc) from None
 
     def late(self) -> None:
-        """The upstream is silent. No deadline runs while a slow client is waited for."""
+        """The upstream is silent; a slow client is waited for without a deadline."""
         self.abort(UpstreamTimeout("%s sent nothing for too long; try again, or "
                                    "raise IDLE_TIMEOUT" % self.origin.host))
 
@@ -6850,7 +6850,8 @@ async def first_piece(response: Response) -> bytes:
 
 async def pump(x: Exchange, translator: StreamTranslator, first: bytes,
                push: Callable[[bytes], bool]) -> None:
-    """Feed the translator until nothing can follow; raises ProxyError."""
+    """Feed the translator and `push` what it tells until nothing can follow; where that
+    gives False the client is slow and is waited for. Raises ProxyError."""
     def take(data: bytes) -> bool:
         told = translator.feed(data)
         if told:
