@@ -7935,7 +7935,8 @@ if __name__ == "__main__":
     # first among what threading does at the end. It has no public name for that, so
     # only where it was tried: 3.12.1 starts no thread by then.
     import concurrent.futures.thread  # must not come later than this
-    if sys.version_info[:2] in ((3, 9), (3, 10), (3, 11), (3, 13)):
+    if sys.platform == "linux" and sys.version_info[:2] in (
+            (3, 9), (3, 10), (3, 11), (3, 13)):
         threading._register_atexit(exit_with_main)
     else:
         exit_with_main()
