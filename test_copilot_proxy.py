@@ -8327,11 +8327,12 @@ def test_page_of_another_origin_reads_and_triggers_nothing(tmp_path):
     async def scenario():
         async with FakeUpstream() as up, Proxy(up) as proxy:
             async def serve(reader, writer):
-                await reader.readuntil(b"\r\n\r\n")
                 body = ATTACK.replace(b"TARGET", proxy.url.encode())
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: "
-                             b"close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-                await writer.drain()
+                with contextlib.suppress(EOFError):  # browsers open spare connections
+                    await reader.readuntil(b"\r\n\r\n")
+                    writer.write(
+                        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: "
+                        b"close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
                 writer.close()
             await proxy.ask("POST", "/v1/messages", {
                 "model": "gpt-4.1", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]})
