@@ -71,6 +71,7 @@ import struct
 import sys
 import threading
 import time
+import traceback
 import urllib.parse
 from typing import (
     Any, Awaitable, Callable, Deque, Dict, Hashable, Iterable, Iterator,
@@ -545,8 +546,6 @@ LOG_LEVELS = {"error": logging.ERROR, "warn": logging.WARNING,
 SECRET = re.compile(
     r"(?:gh[a-z]_|github_pat_)\w+|tid=[^\s\"']+|(?<=bearer )[^\s\"']+"
     r"|(?<=://)[^/\s@\"']+(?=@)", re.IGNORECASE)
-
-
 SECRET_HINTS = ("gh", "_pat_", "tid=", "bearer ", "://")  # what SECRET matches has one
 
 
@@ -584,10 +583,8 @@ def _clock_time(second: int) -> str:
 def where_raised(exc: Optional[BaseException]) -> str:
     """The kind of a failure and the functions and lines that it came from, the deepest
     first. Not its words: a KeyError may quote the prompt."""
-    places, trace = [], exc and exc.__traceback__
-    while trace:
-        places.append("%s:%d" % (trace.tb_frame.f_code.co_name, trace.tb_lineno))
-        trace = trace.tb_next
+    places = ["%s:%d" % (frame.f_code.co_name, line)
+              for frame, line in traceback.walk_tb(exc and exc.__traceback__)]
     return "%s in %s" % (type(exc).__name__, " < ".join(places[:-13:-1]))
 
 
@@ -4871,9 +4868,14 @@ class _Connection(TimedProtocol):
         if self.tunnel:
             self.tunnel.abort()
 
+    @property
+    def ready(self) -> bool:
+        """Does read() give bytes or the end without waiting?"""
+        return self.unread > 0 or self.reader.at_eof()
+
     def rests(self) -> bool:
         """Can another exchange begin? If not, it is closed."""
-        good = not (self.unread or self.reader.at_eof()
+        good = not (self.ready
                     or self.writer.transport.is_closing()
                     or self.writer.transport.get_write_buffer_size()
                     or time.monotonic() - self.idle_since >= MAX_IDLE)
@@ -4980,8 +4982,7 @@ class Response:
     async def pour(self, take: Callable[[bytes], bool]) -> bool:
         """Give body bytes to `take` as they come, until it returns False, which gives
         True, or the body ends, which gives False."""
-        while self._ahead or not self._body.done and (
-                self._connection.unread or self._connection.reader.at_eof()):
+        while self._ahead or self._connection.ready and not self._body.done:
             data = await self.read()
             if data and not take(data):
                 return True
@@ -5109,9 +5110,8 @@ class ConnectionPool:
 
     def _prune(self) -> None:
         """Close what nobody will use again."""
-        self._pruning = None
+        self._pruning, spare = None, time.monotonic() - SPARE_IDLE
         for origin, idle in list(self._idle.items()):
-            spare = time.monotonic() - SPARE_IDLE
             for connection in idle[:-MAX_KEPT]:
                 if connection.idle_since <= spare:
                     connection.abort()
@@ -5181,22 +5181,11 @@ class ServerLimits(NamedTuple):
     half_closed: float = 0.5  # see eof_received
 
 
-TRIM_AFTER = 0.3         # seconds
-
-
-def give_back_memory() -> None:
-    """Return freed memory to the system where the C library keeps it (glibc): 14 MB
-    after the compilation of this file, 100 MB after some large bodies."""
-    if sys.platform == "linux":
-        with contextlib.suppress(ImportError, OSError, AttributeError):  # musl
-            import ctypes  # as difflib
-            ctypes.CDLL(None).malloc_trim(0)
-
-
 BODY_RATE = 1024         # bytes a second; slower is an attack, not a modem
 HEAVY_RATE = 128 * 1024  # of a heavy body whose place others wait for
 MAX_UNREAD = 65536       # bytes kept of what a client sends before its turn
 MAX_UNSENT = 65536       # bytes of an answer the client has yet to take
+TRIM_AFTER = 0.3         # seconds until give_back_memory()
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SAFE_PAIRS = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
 
@@ -5483,6 +5472,15 @@ class Responder:
         if self._chunks and not self._bodiless and not self.ended:
             await self._conn.write(LAST_CHUNK)
         self.ended = True
+
+
+def give_back_memory() -> None:
+    """Return freed memory to the system where the C library keeps it (glibc): 14 MB
+    after the compilation of this file, 100 MB after some large bodies."""
+    if sys.platform == "linux":
+        with contextlib.suppress(ImportError, OSError, AttributeError):  # musl
+            import ctypes  # as difflib
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 class HTTPServer:
@@ -7921,7 +7919,7 @@ def exit_with_main() -> None:
     except SystemExit as exc:  # argparse's
         code = exc.code
     finally:
-        if code == FAILED and sys.exc_info()[0]:
+        if sys.exc_info()[0]:
             sys.excepthook(*sys.exc_info())
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):  # closed
