@@ -4617,8 +4617,8 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 # ============================================================================
 # 14. HTTP client
 # ============================================================================
-# Origins, proxies, TLS, keep-alive and deadlines over asyncio streams; nothing about
-# GitHub.                                                           Uses: 1, 2, 3, 6.
+# Origins, proxies, TLS, keep-alive and deadlines over asyncio's transports; nothing
+# about GitHub.                                                     Uses: 1, 2, 3, 6.
 # Contract: a connection is used again only when its body was read to the end and no
 # side said close; a request is sent twice only when a kept connection died before the
 # first byte of an answer; TLS is always verified; close(), or cancelling who waits,
@@ -4629,9 +4629,10 @@ MAX_IDLE = 90.0          # seconds; people think for a minute, a handshake costs
 MAX_KEPT = 16            # to each origin; a burst leaves more of them,
 SPARE_IDLE = 8.0         # which are kept so many seconds,
 PRUNE_EVERY = 2.0        # give or take these
-READ_AHEAD = 256 * 1024  # bytes; with twice as many unread, the upstream must wait
-TLS_BUFFER = 32 * 1024
-TLS_SLICE = 32 * 1024    # OpenSSL keeps a buffer as large as the largest one written
+READ_AHEAD = 512 * 1024  # bytes; with more of them unread, the upstream must wait
+TLS_BUFFER = 32 * 1024   # OpenSSL keeps buffers as large as the largest piece that was
+TLS_SLICE = 32 * 1024    # received, and the largest one that was sent
+TLS_RECORD = 16 * 1024   # RFC 8446 5.1
 TCP_KEEP_ALIVE = 15      # seconds; NATs forget silent connections while a model thinks
 EYEBALLS_DELAY = 0.25    # RFC 8305 5: so long IPv6 may take until IPv4 is tried too
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -4724,9 +4725,6 @@ def make_ssl_context(config: Config) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     # On since Python 3.13, but the roots of companies that inspect TLS rarely meet it.
     context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
-    # It reserves 256 KiB for each connection: 100 streams take 66 MB instead of 42.
-    if hasattr(asyncio.sslproto.SSLProtocol, "max_size"):
-        asyncio.sslproto.SSLProtocol.max_size = TLS_BUFFER
     return context
 
 
@@ -4758,38 +4756,137 @@ def _proxy_error(head: ResponseHead, where: str) -> UpstreamError:
         where, head.status, head.reason, advice), should_retry=False)
 
 
-class TimedProtocol(asyncio.StreamReaderProtocol):
-    """A StreamReaderProtocol with a deadline; late() is called when it is missed.
+class SocketProtocol(asyncio.Protocol):
+    """One socket: what came and is not read yet, the end of it, a deadline for it, and
+    a peer that takes its time. For one reader at a time.
 
-    One timer for all of them, which finds out late that it is not due yet: one for
-    each costs 3 us, asyncio.wait_for 24.
+    asyncio's StreamReader and StreamWriter do this, too, for 30 us a request more.
     """
 
-    _due = 0.0  # 0: nobody waits
-    _timer: Any = None
+    most_unread = 64 * 1024  # bytes; with more of them the peer must wait
 
-    def expect(self, seconds: float) -> None:
-        """Set the deadline anew."""
-        self._due = self._loop.time() + seconds
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.transport: Any = None
+        self._pieces: List[bytes] = []  # what came
+        self.unread = 0                # bytes in them
+        self.at_eof = False             # nothing more will come
+        self._reader: Optional[asyncio.Future[None]] = None
+        self._flows = asyncio.Event()   # clear while the peer is slow to take bytes
+        self._flows.set()
+        self._due = 0.0                 # the reader's deadline, 0: it has none
+        # One timer for all deadlines, which finds out late that it is not due yet: one
+        # for each costs 3 us, asyncio.wait_for 24.
+        self._timer: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self.unread += len(data)
+        if self.unread > self.most_unread:
+            self.transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> Optional[bool]:
+        self.at_eof = True
+        self._wake()
+        return True  # it may still listen
+
+    def connection_lost(self, exc: Optional[Exception]) -> None:
+        self.at_eof = True
+        self._wake()
+        self._flows.set()
+        if self._timer:
+            self._timer.cancel()
+
+    def pause_writing(self) -> None:
+        self._flows.clear()
+
+    def resume_writing(self) -> None:
+        self._flows.set()
+
+    async def read(self, seconds: float) -> Optional[bytes]:
+        """What came, b"" at the end, None when neither came in time."""
+        if not self._pieces and not self.at_eof:
+            self._reader = self._loop.create_future()
+            self._expect(seconds)
+            try:
+                await self._reader
+            finally:
+                self._reader, self._due = None, 0.0
+        pieces, self._pieces = self._pieces, []
+        if self.unread > self.most_unread:
+            self.transport.resume_reading()
+        self.unread = 0
+        if len(pieces) == 1:
+            return pieces[0]
+        return b"".join(pieces) if pieces or self.at_eof else None
+
+    def _wake(self) -> None:
+        if self._reader and not self._reader.done():
+            self._reader.set_result(None)
+
+    def _expect(self, seconds: float) -> None:
+        self._due = time.monotonic() + seconds  # the clock of asyncio's loops
         if not self._timer or self._timer.when() > self._due:
             self._watch()
 
-    def forget_timer(self) -> None:
-        """Nobody will wait any more."""
+    def _watch(self) -> None:
         if self._timer:
             self._timer.cancel()
         self._timer = None
-
-    def _watch(self) -> None:
-        self.forget_timer()
-        if self._due > self._loop.time():
+        if self._due > time.monotonic():
             self._timer = self._loop.call_at(self._due, self._watch)
         elif self._due:
-            self.late()
+            self._late()
 
-    def late(self) -> None:
-        """The deadline was missed."""
-        raise NotImplementedError
+    def _late(self) -> None:
+        self._wake()
+
+
+class TLS:
+    """The client's side of TLS, bytes to bytes; it raises ssl.SSLError.
+
+    asyncio's costs twice as much for a small read, and 256 KiB for a connection.
+    """
+
+    def __init__(self, context: ssl.SSLContext, host: str) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._engine = context.wrap_bio(self._incoming, self._outgoing,
+                                        server_hostname=host)
+        self.ended = False  # by its own goodbye (close_notify)
+
+    def shake_hands(self, data: bytes) -> bool:
+        """Go on with what came; True: that was all of it."""
+        self._incoming.write(data)
+        try:
+            self._engine.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+    def decrypt(self, data: bytes) -> bytes:
+        """The plain bytes that are complete with what came."""
+        self._incoming.write(data)
+        pieces: List[bytes] = []
+        try:
+            while not self.ended and (self._incoming.pending or self._engine.pending()):
+                pieces.append(self._engine.read(TLS_RECORD))
+                self.ended = not pieces[-1]
+        except ssl.SSLWantReadError:  # the rest of a record is still to come
+            pass
+        return b"".join(pieces)
+
+    def encrypt(self, data: Union[bytes, memoryview]) -> bytes:
+        """What to send for `data`."""
+        self._engine.write(data)
+        return self.outgoing()
+
+    def outgoing(self) -> bytes:
+        """What it has to say of its own."""
+        return self._outgoing.read()
 
 
 class _Tap:
@@ -4801,58 +4898,81 @@ class _Tap:
         self.failure: Optional[Exception] = None
 
 
-class _Connection(TimedProtocol):
-    """A StreamReader and a StreamWriter, for one exchange after another."""
+class _Connection(SocketProtocol):
+    """The way to one origin, for one exchange after another."""
+
+    most_unread = READ_AHEAD
 
     def __init__(self, origin: Origin) -> None:
-        self.reader = asyncio.StreamReader(READ_AHEAD)
-        super().__init__(self.reader)
-        self.writer: Any = None
-        self.tunnel: Optional[_Connection] = None  # what this one's TLS leads through
+        super().__init__()
         self.origin, self.idle_since = origin, 0.0
+        self._tls: Optional[TLS] = None
         self._heard = False  # has a byte of this answer come?
-        self.unread = 0      # bytes
         self._tap: Optional[_Tap] = None
         self._error: Optional[UpstreamError] = None
-        self._loop = asyncio.get_running_loop()
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self.writer = asyncio.StreamWriter(transport, self, self.reader, self._loop)
 
     def data_received(self, data: bytes) -> None:
+        if self._tls:
+            data = self._decrypt(self._tls, data)
+        if not data:
+            return
         self._heard = True
         if self._tap:
             self._tapped(data)
         else:
-            self.unread += len(data)
-            self.reader.feed_data(data)
+            super().data_received(data)
+
+    def _decrypt(self, tls: TLS, data: bytes) -> bytes:
+        try:
+            plain = tls.decrypt(data)
+        except ssl.SSLError as exc:
+            self.abort(self.broken("TLS failed (%s)" % exc))
+            return b""
+        answer = tls.outgoing()
+        if answer:  # to a change of keys
+            self.transport.write(answer)
+        if tls.ended:
+            self._loop.call_soon(self.eof_received)  # after these bytes
+        return plain
 
     def eof_received(self) -> Optional[bool]:
-        keep = super().eof_received()
-        if self._tap:
-            self._tapped(b"")
-        return keep
+        if not self.at_eof:
+            super().eof_received()
+            if self._tap:
+                self._tapped(b"")
+        return True
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         if exc:
             self._error = self._error or self.broken("the connection broke (%s)" % exc)
-        # A StreamReader that hears of a reset forgets what it holds (an early 413).
-        super().connection_lost(None)
+        super().connection_lost(exc)
         if self._tap:
             self._tapped(b"")
 
-    async def open(self, first: Origin, tls: Optional[ssl.SSLContext]) -> None:
+    async def open(self, first: Origin) -> None:
         """Connect to `first`, which is a proxy or the origin."""
         await self._loop.create_connection(
-            lambda: self, first.host, first.port, ssl=tls,
-            happy_eyeballs_delay=EYEBALLS_DELAY)
-        sock = self.writer.get_extra_info("socket")  # asyncio has set TCP_NODELAY
+            lambda: self, first.host, first.port, happy_eyeballs_delay=EYEBALLS_DELAY)
+        self.transport.max_size = TLS_BUFFER  # a recv(); 256 KiB are much for 500
+        sock = self.transport.get_extra_info("socket")  # asyncio has set TCP_NODELAY
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name in ("TCP_KEEPIDLE", "TCP_KEEPALIVE", "TCP_KEEPINTVL"):  # by platform
             if hasattr(socket, name):
                 number = getattr(socket, name)
                 sock.setsockopt(socket.IPPROTO_TCP, number, TCP_KEEP_ALIVE)
+
+    async def secure(self, context: ssl.SSLContext, seconds: float) -> None:
+        """Go on in TLS; raises OSError when that fails."""
+        tls, data, done = TLS(context, self.origin.host), b"", False
+        while not done:
+            try:
+                done = tls.shake_hands(data)
+            finally:  # also what tells the other side that it is not believed
+                self.transport.write(tls.outgoing())
+            data = b"" if done else await super().read(seconds) or b""
+            if not data and not done:
+                raise ConnectionError("it was closed during the TLS handshake")
+        self._tls = tls
 
     def broken(self, what: str) -> UpstreamError:
         """The error for a failure of the exchange that is going on."""
@@ -4862,22 +4982,19 @@ class _Connection(TimedProtocol):
     def abort(self, error: Optional[UpstreamError] = None) -> None:
         """Close the socket at once; who reads from it now or later gets `error`."""
         self._error = self._error or error or self.broken("the answer was given up")
-        self.forget_timer()
-        if self.writer:
-            self.writer.transport.abort()
-        if self.tunnel:
-            self.tunnel.abort()
+        if self.transport:
+            self.transport.abort()
 
     @property
     def ready(self) -> bool:
         """Does read() give bytes or the end without waiting?"""
-        return self.unread > 0 or self.reader.at_eof()
+        return self.unread > 0 or self.at_eof
 
     def rests(self) -> bool:
         """Can another exchange begin? If not, it is closed."""
-        good = not (self.ready
-                    or self.writer.transport.is_closing()
-                    or self.writer.transport.get_write_buffer_size()
+        good = not (self.unread or self.at_eof
+                    or self.transport.is_closing()
+                    or self.transport.get_write_buffer_size()
                     or time.monotonic() - self.idle_since >= MAX_IDLE)
         if not good:
             self.abort()
@@ -4885,19 +5002,14 @@ class _Connection(TimedProtocol):
 
     async def read(self, seconds: float) -> bytes:
         """Some bytes, or b"" at the end; waits so long for them."""
-        if not self.unread:
-            self.expect(seconds)
         try:
-            data = await self.reader.read(65536)
+            data = await super().read(seconds)
         except asyncio.CancelledError:
             self.abort()
             raise
-        finally:
-            self._due = 0.0
-        self.unread -= len(data)
         if not data and self._error:
             raise self._error
-        return data
+        return data or b""
 
     async def pour(self, take: Callable[[bytes], bool], seconds: float) -> None:
         """Give the bytes to `take` the moment they come, b"" at the end, until it
@@ -4906,7 +5018,7 @@ class _Connection(TimedProtocol):
         A reader that is woken for them costs a turn of the event loop: 25 us of 60.
         """
         self._tap = tap = _Tap(take, seconds, self._loop.create_future())
-        self.expect(seconds)
+        self._expect(seconds)
         try:
             await tap.over
         except asyncio.CancelledError:
@@ -4919,7 +5031,7 @@ class _Connection(TimedProtocol):
 
     def _tapped(self, data: bytes) -> None:
         tap = self._tap
-        self._due = self._loop.time() + tap.seconds
+        self._due = time.monotonic() + tap.seconds
         try:
             if not data and self._error:
                 raise self._error
@@ -4931,19 +5043,26 @@ class _Connection(TimedProtocol):
         if not tap.over.done():  # who waits may have been cancelled in this turn
             tap.over.set_result(None)
 
+    def _send(self, message: bytes) -> None:
+        # Nothing waits until it is taken: an early 413 comes before.
+        if not self._tls:
+            self.transport.write(message)
+            return
+        for at in range(0, len(message), TLS_SLICE):
+            self.transport.write(
+                self._tls.encrypt(memoryview(message)[at:at + TLS_SLICE]))
+
     async def ask(self, message: bytes, method: str,
                   seconds: float) -> Tuple[ResponseHead, Body, bytes]:
         """Send a request, wait so long for the head of its answer (interim ones are
         skipped); give it, the reader of its body, and the bytes that came with it."""
-        due, data, self._heard = self._loop.time() + seconds, b"", False
-        for at in range(0, len(message), TLS_SLICE):
-            # No drain(): an early 413 comes before all of it is taken.
-            self.writer.write(memoryview(message)[at:at + TLS_SLICE])
+        due, data, self._heard = time.monotonic() + seconds, b"", False
+        self._send(message)
         try:
             while True:
                 reader, block = HeadReader(RESPONSE_LIMITS), None
                 while block is None:
-                    data = data or await self.read(due - self._loop.time())
+                    data = data or await self.read(due - time.monotonic())
                     if not data:
                         raise self.broken("the connection ended without an answer")
                     block, data = reader.feed(data), b""
@@ -4953,8 +5072,8 @@ class _Connection(TimedProtocol):
         except ProtocolError as exc:
             raise self.broken("the answer is not proper HTTP (%s)" % exc) from None
 
-    def late(self) -> None:
-        """The upstream is silent; a slow client is waited for without a deadline."""
+    def _late(self) -> None:
+        # The upstream is silent; a slow client is waited for without a deadline.
         self.abort(UpstreamTimeout("%s sent nothing for too long; try again, or "
                                    "raise IDLE_TIMEOUT" % self.origin.host))
 
@@ -5075,13 +5194,12 @@ class ConnectionPool:
             self._pruning.cancel()
         for connection in itertools.chain(*self._idle.values()):
             connection.abort()
-        for _ in range(4):  # the turns of the loop that a TLS transport needs for it
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the turn of the loop in which that is done
 
     async def _exchange(self, connection: _Connection, method: str, message: bytes,
                         timeouts: Tuple[float, float]) -> Response:
         try:
-            if not connection.writer:
+            if not connection.transport:
                 await self._connect(connection)
             head, body, data = await connection.ask(message, method, timeouts[0])
             if head.status == 407:
@@ -5136,25 +5254,21 @@ class ConnectionPool:
             task.cancel()
 
     async def _open(self, connection: _Connection, proxy: Optional[Proxy]) -> None:
-        origin, tls = connection.origin, None
-        if origin.scheme == "https":
-            self._ssl = tls = (self._ssl if isinstance(self._ssl, ssl.SSLContext)
-                               else self._ssl())
-        if not proxy or not tls:
-            await connection.open(proxy.origin if proxy else origin, tls)
+        origin = connection.origin
+        if origin.scheme != "https":
+            await connection.open(proxy.origin if proxy else origin)
             return
-        connection.tunnel = tunnel = _Connection(origin)
-        await tunnel.open(proxy.origin, None)
-        pairs = [("Host", origin.authority), *proxy.pairs]
-        head, _, data = await tunnel.ask(
-            encode_request_head("CONNECT", origin.authority, pairs), "CONNECT",
-            self._connect_timeout)
-        if head.status >= 300 or data:
-            raise _proxy_error(head, origin.host)
-        # Not StreamWriter.start_tls(), which Python 3.11 brought. The tunnel's writer
-        # stays referenced: in late 3.11 and up one that nobody holds closes its socket.
-        connection.connection_made(await asyncio.get_running_loop().start_tls(
-            tunnel.writer.transport, connection, tls, server_hostname=origin.host))
+        if not isinstance(self._ssl, ssl.SSLContext):
+            self._ssl = self._ssl()
+        await connection.open(proxy.origin if proxy else origin)
+        if proxy:
+            pairs = [("Host", origin.authority), *proxy.pairs]
+            head, _, data = await connection.ask(
+                encode_request_head("CONNECT", origin.authority, pairs), "CONNECT",
+                self._connect_timeout)
+            if head.status >= 300 or data:
+                raise _proxy_error(head, origin.host)
+        await connection.secure(self._ssl, self._connect_timeout)
 
 
 # ============================================================================
@@ -5163,8 +5277,7 @@ class ConnectionPool:
 # Accept, parse, guard, call one function, answer.              Uses: 1-4, 6, 14.
 # Contract: one answer to each request, the next one is parsed after it; a client that
 # left cancels the handler, a slow one stops it; what is wrong is answered in the path's
-# dialect. Connection is a StreamReaderProtocol of its own, because a StreamReader
-# tells only who reads from it that the client left.
+# dialect.
 
 
 class ServerLimits(NamedTuple):
@@ -5293,30 +5406,29 @@ def guard(head: RequestHead, config: Config, port: int) -> None:
         raise ProxyError("the body of a POST must be application/json.", status=415)
 
 
-class Connection(TimedProtocol):
-    """One client's StreamReader and StreamWriter, and whether it is still there."""
+class Connection(SocketProtocol):
+    """One client's socket, and whether it is still there."""
+
+    most_unread = MAX_UNREAD
 
     def __init__(self, limits: ServerLimits,
                  accept: Callable[[Connection], asyncio.Task[None]]) -> None:
-        self._reader = asyncio.StreamReader(MAX_UNREAD // 2)  # it stops at twice that
-        super().__init__(self._reader, self._begin)
-        self._loop = asyncio.get_running_loop()
+        super().__init__()
         self._limits, self._accept = limits, accept
-        self._draining = asyncio.Lock()
-        self._late = False
+        self._lost = self._loop.create_future()
         self.weight = 0    # of this request's body, if it is a heavy one
         self.ahead = b""   # what was read too early, for the next read
         self.idle = False  # between two requests
         self.busy = False  # in the handler
         self.gone = False  # nobody reads any more
 
-    def _begin(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writer, self.transport = writer, writer.transport
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
         # None when the client left before it could be asked.
-        self.peer = (writer.get_extra_info("peername") or ("",))[0]
-        self.port = writer.get_extra_info("sockname")[1]
-        self.transport.set_write_buffer_limits(MAX_UNSENT)
-        self.transport.max_size = MAX_UNREAD  # a recv(); 256 KiB are much for 512
+        self.peer = (transport.get_extra_info("peername") or ("",))[0]
+        self.port = transport.get_extra_info("sockname")[1]
+        transport.set_write_buffer_limits(MAX_UNSENT)
+        transport.max_size = MAX_UNREAD  # a recv(); 256 KiB are much for 512
         self.task = self._accept(self)
 
     def eof_received(self) -> Optional[bool]:
@@ -5327,8 +5439,8 @@ class Connection(TimedProtocol):
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self._leave()
-        self.forget_timer()
-        super().connection_lost(None)  # `gone` says it; no error at the next read
+        super().connection_lost(exc)
+        self._lost.set_result(None)
 
     def _leave(self) -> None:
         if self.busy and not self.gone:
@@ -5341,26 +5453,14 @@ class Connection(TimedProtocol):
         data, self.ahead = self.ahead, b""
         if data or self.gone:
             return b"" if self.gone else data
-        self.expect(seconds)
-        try:  # as asyncio.timeout() of Python 3.11 does it
-            return await self._reader.read(MAX_UNREAD)
-        except asyncio.CancelledError:
-            if self._late:
-                return None
-            raise
-        finally:
-            self._due = 0.0
-
-    def late(self) -> None:
-        self._late = True
-        self.task.cancel()
+        return await super().read(seconds)
 
     def push(self, data: bytes) -> bool:
         """Send, but nothing to one that is gone; False: call drain() before more."""
         if self.gone:
             return True
         self.transport.write(data)
-        return self.transport.get_write_buffer_size() <= MAX_UNSENT
+        return self._flows.is_set()
 
     async def write(self, data: bytes) -> None:
         """Send; waits while the client is slow."""
@@ -5369,38 +5469,32 @@ class Connection(TimedProtocol):
 
     async def drain(self) -> None:
         """Wait until a slow client has taken the most of what was sent."""
-        if self.gone or self.transport.get_write_buffer_size() <= MAX_UNSENT:
-            return
-        async with self._draining:  # by one at a time until Python 3.10 (bpo-29930)
-            stall = self._loop.call_later(
-                self._limits.stall, self.transport.abort)
+        if not self.gone and not self._flows.is_set():
+            stall = self._loop.call_later(self._limits.stall, self.transport.abort)
             try:
-                with contextlib.suppress(ConnectionError):  # connection_lost tells
-                    await self.writer.drain()
+                await self._flows.wait()
             finally:
                 stall.cancel()
 
     def reset(self) -> None:
         """Break off, by RST: HTTP/1.0 takes the usual FIN for the end of the answer."""
-        self.writer.get_extra_info("socket").setsockopt(
+        self.transport.get_extra_info("socket").setsockopt(
             socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
     async def close(self) -> None:
         """Send what is left, wait for the client to see it, give the socket back."""
-        unsent = self._loop.call_later(
-            self._limits.unsent, self.transport.abort)
-        linger = self._loop.call_later(self._limits.linger, self.writer.close)
+        unsent = self._loop.call_later(self._limits.unsent, self.transport.abort)
+        due = time.monotonic() + self._limits.linger
         try:
             with contextlib.suppress(OSError):  # lost, and we are about to be told
-                self.writer.write_eof()
-            while await self._reader.read(MAX_UNREAD):
+                self.transport.write_eof()
+            while await super().read(due - time.monotonic()):
                 pass
-            self.writer.close()
-            await self.writer.wait_closed()
+            self.transport.close()
+            await self._lost
         finally:
             unsent.cancel()
-            linger.cancel()
 
 
 @functools.lru_cache(maxsize=1)
@@ -5516,13 +5610,13 @@ class HTTPServer:
         self._server.close()
         for conn in self._connections:
             if conn.idle:
-                conn.writer.close()
+                conn.transport.close()
         await self._wait(grace)
         for conn in self._connections:
             if conn.busy:
                 conn.task.cancel()
             else:
-                conn.writer.close()
+                conn.transport.close()
         await self._wait(self._limits.linger)
         for conn in self._connections:
             conn.transport.abort()
