@@ -5719,7 +5719,7 @@ async def echo(request, out):
 
 
 async def count_up(request, out):
-    await out.start(200, [("content-type", "text/plain")])
+    out.start(200, [("content-type", "text/plain")])
     for number in range(3):
         await out.write(b"%d" % number)
     await out.end()
@@ -6028,7 +6028,7 @@ def test_server_drops_a_client_that_never_reads():
     sent, ended = [], []
 
     async def pour(request, out):
-        await out.start(200, [])
+        out.start(200, [])
         try:
             while True:
                 await out.write(b"x" * 65536)
@@ -6053,7 +6053,7 @@ def test_server_cancels_the_handler_of_a_client_that_left(leave, streaming):
 
     async def wait(request, out):
         if streaming:
-            await out.start(200, [])
+            out.start(200, [])
         started.append(1)
         try:
             await asyncio.sleep(30)
@@ -6187,7 +6187,7 @@ async def broken(request, out):
     if request.path == "/split":
         await out.send(200, [("x", "a\r\nset-cookie: b")], b"")
     if request.path != "/before":
-        await out.start(200, [])
+        out.start(200, [])
         await out.write(b"half")
     if request.path == "/silent":
         return
@@ -6252,7 +6252,7 @@ def test_server_shutdown_waits_then_lets_streams_say_goodbye():
 
     async def handler(request, out):
         if request.path != "/waits":
-            await out.start(200, [])
+            out.start(200, [])
             await out.write(b"begun ")
         try:
             while not release or request.path != "/ends":
