@@ -59,6 +59,7 @@ import ipaddress
 import itertools
 import json
 import logging
+import operator
 import os
 import random
 import re
@@ -3444,7 +3445,7 @@ NEVER_DROPPED = {"model", "messages", "input", "stream"}
 
 
 def _changed(new: List[Any], old: List[Any]) -> bool:
-    return len(new) != len(old) or any(a is not b for a, b in zip(new, old))
+    return len(new) != len(old) or any(map(operator.is_not, new, old))
 
 
 def _change_each(items: List[Any],
@@ -3455,9 +3456,9 @@ def _change_each(items: List[Any],
 
 
 def _without(obj: JSON, *keys: str) -> JSON:
-    if any(key in obj for key in keys):
-        return {key: value for key, value in obj.items() if key not in keys}
-    return obj
+    if obj.keys().isdisjoint(keys):
+        return obj
+    return {key: value for key, value in obj.items() if key not in keys}
 
 
 def _with(obj: JSON, key: str, value: Any) -> JSON:
