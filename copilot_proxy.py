@@ -4943,6 +4943,8 @@ class _Connection(SocketProtocol):
     def eof_received(self) -> Optional[bool]:
         if not self.at_eof:
             super().eof_received()
+            if self._tls and not self._tls.ended:  # by whom is not known (RFC 9112 9.8)
+                self.abort(self.broken("the connection was cut"))
             if self._tap:
                 self._tapped(b"")
         return True
@@ -4966,15 +4968,15 @@ class _Connection(SocketProtocol):
                 number = getattr(socket, name)
                 sock.setsockopt(socket.IPPROTO_TCP, number, TCP_KEEP_ALIVE)
 
-    async def secure(self, context: ssl.SSLContext, seconds: float) -> None:
-        """Go on in TLS; raises OSError when that fails."""
+    async def secure(self, context: ssl.SSLContext) -> None:
+        """Go on in TLS; raises OSError when that fails. It sets no deadline."""
         tls, data, done = TLS(context, self.origin.host), b"", False
         while not done:
             try:
                 done = tls.shake_hands(data)
             finally:  # also what tells the other side that it is not believed
                 self.transport.write(tls.outgoing())
-            data = b"" if done else await super().read(seconds) or b""
+            data = b"" if done else await super().read(MAX_IDLE) or b""
             if not data and not done:
                 raise ConnectionError("it was closed during the TLS handshake")
         self._tls = tls
@@ -5276,7 +5278,7 @@ class ConnectionPool:
                 self._connect_timeout)
             if head.status >= 300 or data:
                 raise _proxy_error(head, origin.host)
-        await connection.secure(self._ssl, self._connect_timeout)
+        await connection.secure(self._ssl)
 
 
 # ============================================================================

@@ -5592,13 +5592,88 @@ async def test_tls_one_connection_for_many_requests(certificates, tunnel):
         server.answers = [[CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (1 << 20, b"x" * (1 << 20))],
                           [YES[0][:-1], RST], [STAY]]
         assert (await fetch(pool, server.url))[1] == b"x" * (1 << 20)
-        # Closed by its reader: TLS of 3.9 does not know when the peer has closed it.
         with pytest.raises(cp.UpstreamError, match="broke|cut"), contextlib.closing(
                 await pool.request("GET", server.url, [])) as response:
             await response.read_all(9)
         with pytest.raises(cp.UpstreamTimeout):
             await fetch(pool, server.url, head_timeout=0.03)
         await asyncio.wait_for(server.gone.wait(), 1)
+
+
+class ServerTLS:
+    """The server's side of TLS, bytes to bytes."""
+
+    def __init__(self, folder):
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.engine = server_tls(folder, "good").wrap_bio(
+            self.incoming, self.outgoing, server_side=True)
+
+    def say(self, plain, goodbye):
+        if plain:
+            self.engine.write(plain)
+        if goodbye:
+            with contextlib.suppress(ssl.SSLError):  # it would wait for the answer
+                self.engine.unwrap()
+        return self.outgoing.read()
+
+    def shake_hands(self, data):
+        self.incoming.write(data)
+        done = False
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.engine.do_handshake()
+            done = True
+        return done, self.outgoing.read()
+
+
+def shaken_hands(folder):
+    ours, theirs, data, done = cp.TLS(trusting(folder), "localhost"), ServerTLS(folder), b"", False
+    while not done:
+        for piece in [data[at:at + 100] for at in range(0, len(data) or 1, 100)]:
+            done = ours.shake_hands(piece)
+        data = theirs.shake_hands(ours.outgoing())[1]
+    assert ours.decrypt(data) == b""  # session tickets
+    return ours, theirs
+
+
+def test_tls_any_cut_gives_the_same_bytes(certificates):
+    plain = random.Random(1).randbytes(40000)
+    ours, theirs = shaken_hands(certificates)
+    theirs.incoming.write(ours.encrypt(memoryview(plain)))
+    assert b"".join(theirs.engine.read(1 << 14) for _ in range(3)) == plain
+    for number in range(10):
+        ours, theirs = shaken_hands(certificates)
+        pieces = list(cuts(theirs.say(plain, True), number))[number]
+        assert b"".join(map(ours.decrypt, pieces)) == plain
+        assert ours.ended and ours.decrypt(b"more") == b""
+    ours, _ = shaken_hands(certificates)
+    with pytest.raises(ssl.SSLError):
+        ours.decrypt(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+@pytest.mark.parametrize("head, goodbye, words", [
+    (b"HTTP/1.1 200 OK\r\n\r\n", True, None), (b"HTTP/1.1 200 OK\r\n\r\n", False, "was cut"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n", False, None),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", True, "cut or garbled"), (b"", False, "was cut")])
+@in_a_loop
+async def test_tls_end_without_a_goodbye_is_no_end(certificates, head, goodbye, words):
+    async def serve(reader, writer):
+        theirs, done = ServerTLS(certificates), False
+        while not done:
+            done, data = theirs.shake_hands(await reader.read(1000))
+            writer.write(data)
+        theirs.incoming.write(await reader.read(1000))
+        writer.write(theirs.say(head + b"half" if head else b"", goodbye))
+        writer.close()
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = "https://localhost:%d/" % server.sockets[0].getsockname()[1]
+    async with client(trusting(certificates)) as pool:
+        for pour in (False, True):
+            if words:
+                with pytest.raises(cp.UpstreamError, match=words):
+                    await fetch(pool, url, pour=pour)
+            else:
+                assert await fetch(pool, url, pour=pour) == (200, b"half")
+    server.close()
 
 
 @pytest.mark.parametrize("tunnel", [False, True])
