@@ -6416,21 +6416,23 @@ def typed_text(item: JSON) -> Optional[str]:
     return said[-1] if said else ""
 
 
+SIDE_HINTS = ["x-claude-code-" + name for name in (
+    "agent-id", "compaction", "request-class")]
+
+
 def _is_side_request(headers: Headers, body: JSON) -> bool:
     """Claude Code's sub-agents, and its questions outside the conversation.
 
     These, for titles, fetched pages or probes, have neither tools nor thinking; the
     conversation always has tools (both versions, 2026-11).
     """
-    hints = [headers.get("x-claude-code-" + name) for name in (
-        "agent-id", "compaction", "request-class")]
-    system, thinking, tools = [body.get(key) for key in ("system", "thinking", "tools")]
-    if any(hint not in (None, "main") for hint in hints) or (
+    system, thinking = body.get("system"), body.get("thinking")
+    if any([headers.get(name) not in (None, "main") for name in SIDE_HINTS]) or (
             isinstance(system, list) and "cc_is_subagent=true" in str(system[:1])):
         return True
-    return (headers.get("user-agent") or "").startswith("claude-cli/") and (
-        body.get("max_tokens") == 1 or not tools and isinstance(thinking, dict)
-        and thinking.get("type") == "disabled")
+    return headers.get("user-agent", "").startswith("claude-cli/") and (
+        body.get("max_tokens") == 1 or not body.get("tools")
+        and isinstance(thinking, dict) and thinking.get("type") == "disabled")
 
 
 def initiator(headers: Headers, body: JSON, session: str) -> Initiator:
