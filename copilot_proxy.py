@@ -4631,9 +4631,9 @@ MAX_KEPT = 16            # to each origin; a burst leaves more of them,
 SPARE_IDLE = 8.0         # which are kept so many seconds,
 PRUNE_EVERY = 2.0        # give or take these
 READ_AHEAD = 512 * 1024  # bytes; with more of them unread, the upstream must wait
-TLS_BUFFER = 32 * 1024   # OpenSSL keeps buffers as large as the largest piece that was
-TLS_SLICE = 32 * 1024    # received, and the largest one that was sent
-TLS_RECORD = 16 * 1024   # RFC 8446 5.1
+# OpenSSL keeps buffers as large as the largest piece that it was given: so large is a
+TLS_BUFFER = 32 * 1024   # recv() of its bytes,
+TLS_RECORD = 16 * 1024   # and what it encrypts at once (RFC 8446 5.1)
 SEND_SLICE = 256 * 1024  # encrypted and sent at once: a call to the system costs 20 us
 TCP_KEEP_ALIVE = 15      # seconds; NATs forget silent connections while a model thinks
 EYEBALLS_DELAY = 0.25    # RFC 8305 5: so long IPv6 may take until IPv4 is tried too
@@ -4884,8 +4884,8 @@ class TLS:
     def encrypt(self, data: memoryview) -> bytes:
         """What to send for `data`."""
         pieces = []
-        for at in range(0, len(data), TLS_SLICE):
-            self._engine.write(data[at:at + TLS_SLICE])
+        for at in range(0, len(data), TLS_RECORD):
+            self._engine.write(data[at:at + TLS_RECORD])
             pieces.append(self.outgoing())
         return b"".join(pieces)
 
@@ -4960,7 +4960,7 @@ class _Connection(SocketProtocol):
         """Connect to `first`, which is a proxy or the origin."""
         await self._loop.create_connection(
             lambda: self, first.host, first.port, happy_eyeballs_delay=EYEBALLS_DELAY)
-        self.transport.max_size = TLS_BUFFER  # a recv(); 256 KiB are much for 500
+        self.transport.max_size = TLS_BUFFER
         sock = self.transport.get_extra_info("socket")  # asyncio has set TCP_NODELAY
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name in ("TCP_KEEPIDLE", "TCP_KEEPALIVE", "TCP_KEEPINTVL"):  # by platform
