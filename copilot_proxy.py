@@ -4618,8 +4618,8 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 # ============================================================================
 # 14. HTTP client
 # ============================================================================
-# Origins, proxies, TLS, keep-alive and deadlines over asyncio's transports; nothing
-# about GitHub.                                                     Uses: 1, 2, 3, 6.
+# Origins, proxies, TLS, keep-alive and deadlines over asyncio streams; nothing about
+# GitHub.                                                           Uses: 1, 2, 3, 6.
 # Contract: a connection is used again only when its body was read to the end and no
 # side said close; a request is sent twice only when a kept connection died before the
 # first byte of an answer; TLS is always verified; close(), or cancelling who waits,
@@ -4758,77 +4758,49 @@ def _proxy_error(head: ResponseHead, where: str) -> UpstreamError:
         where, head.status, head.reason, advice), should_retry=False)
 
 
-class SocketProtocol(asyncio.Protocol):
-    """One socket: what came and is not read yet, the end of it, a deadline for it, and
-    a peer that takes its time. For one reader at a time.
+class TimedProtocol(asyncio.StreamReaderProtocol):
+    """A StreamReader and a StreamWriter over one socket, and a deadline for its reader.
 
-    asyncio's StreamReader and StreamWriter do this, too, for 30 us a request more.
+    One timer for all deadlines, which finds out late that it is not due yet: one for
+    each costs 3 us, asyncio.wait_for 24.
     """
 
-    most_unread = 64 * 1024  # bytes; with more of them the peer must wait
-
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
+        self.reader = asyncio.StreamReader(limit // 2)  # it stops at twice that
+        super().__init__(self.reader)
         self._loop = asyncio.get_running_loop()
         self.transport: Any = None
-        self._pieces: List[bytes] = []  # what came
-        self.unread = 0                # bytes in them
-        self.at_eof = False             # nothing more will come
-        self._reader: Optional[asyncio.Future[None]] = None
-        self._flows = asyncio.Event()   # clear while the peer is slow to take bytes
-        self._flows.set()
-        self._due = 0.0                 # the reader's deadline, 0: it has none
-        # One timer for all deadlines, which finds out late that it is not due yet: one
-        # for each costs 3 us, asyncio.wait_for 24.
+        self.unread = 0  # bytes
+        self._due = 0.0  # 0: nobody waits
         self._timer: Any = None
 
     def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
         self.transport = transport
+        self.writer = asyncio.StreamWriter(transport, self, self.reader, self._loop)
 
     def data_received(self, data: bytes) -> None:
-        self._pieces.append(data)
         self.unread += len(data)
-        if self.unread > self.most_unread:
-            self.transport.pause_reading()
-        self._wake()
-
-    def eof_received(self) -> Optional[bool]:
-        self.at_eof = True
-        self._wake()
-        return True  # it may still listen
+        self.reader.feed_data(data)
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
-        self.at_eof = True
-        self._wake()
-        self._flows.set()
         if self._timer:
             self._timer.cancel()
-
-    def pause_writing(self) -> None:
-        self._flows.clear()
-
-    def resume_writing(self) -> None:
-        self._flows.set()
+        # A StreamReader that hears of a reset forgets what it holds (an early 413).
+        super().connection_lost(None)
 
     async def read(self, seconds: float) -> Optional[bytes]:
         """What came, b"" at the end, None when neither came in time."""
-        if not self._pieces and not self.at_eof:
-            self._reader = self._loop.create_future()
-            self._expect(seconds)
-            try:
-                await self._reader
-            finally:
-                self._reader, self._due = None, 0.0
-        pieces, self._pieces = self._pieces, []
-        if self.unread > self.most_unread:
-            self.transport.resume_reading()
-        self.unread = 0
-        if len(pieces) == 1:
-            return pieces[0]
-        return b"".join(pieces) if pieces or self.at_eof else None
-
-    def _wake(self) -> None:
-        if self._reader and not self._reader.done():
-            self._reader.set_result(None)
+        self._expect(seconds)
+        try:
+            data = await self.reader.read(65536)
+        except TimeoutError:
+            self.reader.set_exception(None)  # who closes reads on
+            return None
+        finally:
+            self._due = 0.0
+        self.unread -= len(data)
+        return data
 
     def _expect(self, seconds: float) -> None:
         self._due = time.monotonic() + seconds  # the clock of asyncio's loops
@@ -4845,7 +4817,8 @@ class SocketProtocol(asyncio.Protocol):
             self._late()
 
     def _late(self) -> None:
-        self._wake()
+        if not self.unread:  # else the reader is being woken for that
+            self.reader.set_exception(TimeoutError())
 
 
 class TLS:
@@ -4903,13 +4876,11 @@ class _Tap:
         self.failure: Optional[Exception] = None
 
 
-class _Connection(SocketProtocol):
+class _Connection(TimedProtocol):
     """The way to one origin, for one exchange after another."""
 
-    most_unread = READ_AHEAD
-
     def __init__(self, origin: Origin) -> None:
-        super().__init__()
+        super().__init__(READ_AHEAD)
         self.origin, self.idle_since = origin, 0.0
         self._tls: Optional[TLS] = None
         self._heard = False  # has a byte of this answer come?
@@ -4941,7 +4912,7 @@ class _Connection(SocketProtocol):
         return plain
 
     def eof_received(self) -> Optional[bool]:
-        if not self.at_eof:
+        if not self.reader.at_eof():
             super().eof_received()
             if self._tls and not self._tls.ended:  # by whom is not known (RFC 9112 9.8)
                 self.abort(self.broken("the connection was cut"))
@@ -4995,11 +4966,11 @@ class _Connection(SocketProtocol):
     @property
     def ready(self) -> bool:
         """Does read() give bytes or the end without waiting?"""
-        return self.unread > 0 or self.at_eof
+        return self.unread > 0 or self.reader.at_eof()
 
     def rests(self) -> bool:
         """Can another exchange begin? If not, it is closed."""
-        good = not (self.unread or self.at_eof
+        good = not (self.ready
                     or self.transport.is_closing()
                     or self.transport.get_write_buffer_size()
                     or time.monotonic() - self.idle_since >= MAX_IDLE)
@@ -5016,7 +4987,7 @@ class _Connection(SocketProtocol):
             raise
         if not data and self._error:
             raise self._error
-        return data or b""
+        return data
 
     async def pour(self, take: Callable[[bytes], bool], seconds: float) -> None:
         """Give the bytes to `take` the moment they come, b"" at the end, until it
@@ -5416,16 +5387,14 @@ def guard(head: RequestHead, config: Config, port: int) -> None:
         raise ProxyError("the body of a POST must be application/json.", status=415)
 
 
-class Connection(SocketProtocol):
+class Connection(TimedProtocol):
     """One client's socket, and whether it is still there."""
-
-    most_unread = MAX_UNREAD
 
     def __init__(self, limits: ServerLimits,
                  accept: Callable[[Connection], asyncio.Task[None]]) -> None:
-        super().__init__()
+        super().__init__(MAX_UNREAD)
         self._limits, self._accept = limits, accept
-        self._lost = self._loop.create_future()
+        self._draining = asyncio.Lock()
         self.weight = 0    # of this request's body, if it is a heavy one
         self.ahead = b""   # what was read too early, for the next read
         self.idle = False  # between two requests
@@ -5450,7 +5419,6 @@ class Connection(SocketProtocol):
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self._leave()
         super().connection_lost(exc)
-        self._lost.set_result(None)
 
     def _leave(self) -> None:
         if self.busy and not self.gone:
@@ -5470,7 +5438,7 @@ class Connection(SocketProtocol):
         if self.gone:
             return True
         self.transport.write(data)
-        return self._flows.is_set()
+        return self.transport.get_write_buffer_size() <= MAX_UNSENT
 
     async def write(self, data: bytes) -> None:
         """Send; waits while the client is slow."""
@@ -5479,10 +5447,13 @@ class Connection(SocketProtocol):
 
     async def drain(self) -> None:
         """Wait until a slow client has taken the most of what was sent."""
-        if not self.gone and not self._flows.is_set():
+        if self.gone or self.transport.get_write_buffer_size() <= MAX_UNSENT:
+            return
+        async with self._draining:  # by one at a time until Python 3.10 (bpo-29930)
             stall = self._loop.call_later(self._limits.stall, self.transport.abort)
             try:
-                await self._flows.wait()
+                with contextlib.suppress(ConnectionError):  # connection_lost tells
+                    await self.writer.drain()
             finally:
                 stall.cancel()
 
@@ -5498,11 +5469,11 @@ class Connection(SocketProtocol):
         due = time.monotonic() + self._limits.linger
         try:
             with contextlib.suppress(OSError):  # lost, and we are about to be told
-                self.transport.write_eof()
+                self.writer.write_eof()
             while await super().read(due - time.monotonic()):
                 pass
-            self.transport.close()
-            await self._lost
+            self.writer.close()
+            await self.writer.wait_closed()
         finally:
             unsent.cancel()
 
