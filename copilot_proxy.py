@@ -5804,12 +5804,10 @@ LOGIN_HINT = ("run `python copilot_proxy.py login`, or POST /auth/login and ente
 MAX_TOKEN_FILE = 64 * 1024  # ours has about 1 KB; anything larger is not ours
 
 
-def _header_safe(value: Any) -> str:
-    return value if isinstance(value, str) and re.fullmatch(r"[!-~]+", value) else ""
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _token_in(obj: Any, key: str) -> str:
+    """A token that may stand in a header, "" when there is none."""
+    found = re.fullmatch(r"[!-~]+", typed(obj, key, str))
+    return found[0] if found else ""
 
 
 def _open_plain(path: str, flags: int) -> int:
@@ -5837,12 +5835,12 @@ class TokenStore:
                 self._claim(file.fileno(), info)
                 return loads_object(file.read())
         except FileNotFoundError:
-            return {}
+            pass
         except (OSError, ValueError, BadRequest) as exc:
             if str(exc) != self._complaint:
                 self._complaint = str(exc)
                 log_event("warn", "token_file_ignored", path=self.path, reason=str(exc))
-            return {}
+        return {}
 
     def _claim(self, handle: int, info: os.stat_result) -> None:
         if os.name == "nt":  # no owners and modes of this kind
@@ -5859,7 +5857,8 @@ class TokenStore:
         temporary = os.path.join(folder, ".copilot-" + secrets.token_hex(8))
         try:
             os.makedirs(folder, exist_ok=True)
-            with open(temporary, "xb", opener=_open_private) as file:
+            private = functools.partial(os.open, mode=0o600)
+            with open(temporary, "xb", opener=private) as file:
                 file.write(dumps({"githubToken": github, "copilotToken": copilot,
                                   "savedAt": int(time.time() * 1000)}))
                 file.flush()
@@ -5873,8 +5872,9 @@ class TokenStore:
     def clear(self) -> None:
         """Delete the file; raises ProxyError when it stays."""
         try:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.path)
+            os.unlink(self.path)
+        except FileNotFoundError:
+            pass
         except OSError as exc:
             raise ProxyError("you are still signed in, %s cannot be deleted (%s)." % (
                 self.path, exc.strerror)) from None
@@ -5966,13 +5966,11 @@ def _endpoints(config: Config, reply: JSON) -> Tuple[str, str]:
              "https://api.githubcopilot.com",
              "proxy": "https://copilot-proxy.githubusercontent.com"}
     for name in hosts:
-        named = reply.get("endpoints")
-        named = ENDPOINT.fullmatch(str(named.get(name))) if isinstance(
-            named, dict) else None
+        named = ENDPOINT.fullmatch(typed(typed(reply, "endpoints", dict), name, str))
         if named:
-            hosts[name] = named.group(1)
+            hosts[name] = named[1]
         elif hint:
-            hosts[name] = "https://%s%s" % (name, hint.group(1))
+            hosts[name] = "https://%s%s" % (name, hint[1])
     return config.copilot_api_url or hosts["api"], hosts["proxy"]
 
 
@@ -6011,7 +6009,7 @@ class CopilotAuth:
         self._polling: Optional[asyncio.Future[None]] = None
         self._code: asyncio.Future[JSON]  # what GitHub told; there when _polling is
         self._become(config.github_token)
-        self._signed_in()
+        self.signed_in()
 
     def _become(self, github: str) -> None:
         """Start afresh with this GitHub token, or with none."""
@@ -6022,12 +6020,13 @@ class CopilotAuth:
         self._failures, self._refused_at = 0, -1e9
         self._exchange: Optional[asyncio.Future[CopilotToken]] = None
 
-    def _signed_in(self) -> bool:
-        """Who is not, may be by now: `copilot_proxy.py login` is another process."""
+    def signed_in(self) -> bool:
+        """Whether a GitHub token is there that is not known to be dead."""
         if not self._github or self._dead:
+            # By now perhaps: `copilot_proxy.py login` is another process.
             saved = self._store.load()
-            github = saved.get("githubToken")
-            if _header_safe(github) and github != self._github:
+            github = _token_in(saved, "githubToken")
+            if github and github != self._github:
                 self._become(github)
                 self._adopt_saved(saved.get("copilotToken"))
         return bool(self._github) and not self._dead
@@ -6049,7 +6048,7 @@ class CopilotAuth:
 
     def github_token(self) -> str:
         """The long-lived token; raises AuthRequired when there is none that works."""
-        if not self._signed_in():
+        if not self.signed_in():
             raise AuthRequired(
                 self._dead or "nobody is signed in to GitHub: %s." % LOGIN_HINT)
         return self._github
@@ -6064,7 +6063,7 @@ class CopilotAuth:
 
     def status(self) -> JSON:
         """`GET /auth/status`."""
-        if self._signed_in():
+        if self.signed_in():
             return {"status": "authenticated",
                     "expiresAt": self._token.expires_at if self._token else None}
         error = self._login_error or self._dead
@@ -6091,7 +6090,7 @@ class CopilotAuth:
 
     async def login(self) -> JSON:
         """Give the pending code, or ask GitHub for one and begin to poll."""
-        if self._signed_in():
+        if self.signed_in():
             return {"status": "authenticated"}
         if self._polling is None or self._polling.done():
             self._login_error = ""
@@ -6108,7 +6107,7 @@ class CopilotAuth:
 
     def check(self) -> JSON:
         """`POST /auth/check`: where the sign-in stands; never talks to GitHub."""
-        if self._signed_in():
+        if self.signed_in():
             return {"status": "authenticated"}
         if self._polling and not self._polling.done():
             return {"status": "pending_verification"}
@@ -6120,7 +6119,7 @@ class CopilotAuth:
         """Wait until the pending code is used or dead; True = signed in."""
         if self._polling:
             await asyncio.wait([self._polling])
-        return self._signed_in()
+        return self.signed_in()
 
     async def _sign_in(self, told: asyncio.Future[JSON]) -> None:
         try:
@@ -6142,10 +6141,10 @@ class CopilotAuth:
         log_event("info", "login_completed")
 
     async def _poll(self, code: JSON) -> str:
-        interval, left = code["interval"], code["until"] - self._clock()
-        while left > 0:
-            await self._sleep(min(interval, left))  # first, too (RFC 8628 3.5)
-            left = code["until"] - self._clock()
+        interval = code["interval"]
+        while self._clock() < code["until"]:
+            # First, too (RFC 8628 3.5).
+            await self._sleep(min(interval, code["until"] - self._clock()))
             try:
                 reply = await self._oauth("/login/oauth/access_token", {
                     "device_code": code["device_code"],
@@ -6153,7 +6152,7 @@ class CopilotAuth:
             except UpstreamError as exc:  # it may pass before the code expires
                 log_event("debug", "login_poll_failed", reason=str(exc))
                 continue
-            token, error = _header_safe(reply.get("access_token")), reply.get("error")
+            token, error = _token_in(reply, "access_token"), reply.get("error")
             if token:
                 return token
             if error == "slow_down":
@@ -6187,7 +6186,7 @@ class CopilotAuth:
         A token within 5 minutes of its end is still given out while its successor is
         fetched; only an expired one makes callers wait, all on the same exchange.
         """
-        signed_in, now = self._signed_in(), self._clock()
+        signed_in, now = self.signed_in(), self._clock()
         usable = self._token if now < self._valid_until else None
         if usable and (now < self._refresh_at or not signed_in):
             return usable
@@ -6233,17 +6232,17 @@ class CopilotAuth:
         return token
 
     async def _mint(self) -> JSON:
-        env_token = self._config.github_token
         response = await self._pool.request(
             "GET", self._config.github_api_url + "/copilot_internal/v2/token",
             self.headers(), head_timeout=15.0, idle_timeout=15.0)
         raw = await response.read_all(MAX_TOKEN_FILE // 2)
         if response.status != 200:
+            from_env = self._github == self._config.github_token
             raise exchange_error(response.status, response.headers, raw,
-                                 env_token if env_token == self._github else "")
+                                 self._github if from_env else "")
         with contextlib.suppress(BadRequest):
             reply = loads_object(raw)
-            if _header_safe(reply.get("token")):
+            if _token_in(reply, "token"):
                 return reply
         # Not in its own words: they may hold half a token.
         raise exchange_error(502, response.headers, b"no Copilot token came.")
@@ -6271,7 +6270,7 @@ class CopilotAuth:
 
     def _adopt_saved(self, saved: Any) -> None:
         """Take over a token from the file while it is surely good, to save a mint."""
-        if isinstance(saved, dict) and _header_safe(saved.get("token")):
+        if _token_in(saved, "token"):
             left = count(saved.get("expires_at")) - int(time.time())
             if 360 < left <= 3600:  # a longer life means that the clock is wrong
                 self._adopt(saved, left - 60)
@@ -7047,7 +7046,7 @@ class App:
         if request.path == "/" and "text/html" in (request.headers.get("accept") or ""):
             await out.send(200, *self._page(secrets.token_urlsafe(16)))
         return {"status": "ok", "proxy": "copilot-claude-proxy", "version": __version__,
-                "authenticated": self._auth.check()["status"] == "authenticated"}
+                "authenticated": self._auth.signed_in()}
 
     async def _login(self, request: Request, out: Responder, _: str) -> JSON:
         return await self._auth.login()
@@ -7644,13 +7643,12 @@ def client_environment(base: str, config: Config,
            # The billing line changes with every session and would break caching.
            "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
            "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1"}
-    newest = {}
-    for family in ("haiku", "sonnet", "opus"):
+    main = None
+    for family in ("haiku", "opus", "sonnet"):  # the last one found is the main one
         with contextlib.suppress(NotFound):
-            newest[family] = resolve_model(family, models, "")
-            env["ANTHROPIC_DEFAULT_%s_MODEL" % family.upper()] = newest[family].id
-    main = newest.get("sonnet") or newest.get("opus") or newest.get("haiku")
-    if main is not None:
+            main = resolve_model(family, models, "")
+            env["ANTHROPIC_DEFAULT_%s_MODEL" % family.upper()] = main.id
+    if main:
         env["ANTHROPIC_MODEL"] = main.id
         if main.prompt >= MIN_COMPACT_WINDOW:
             env["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] = str(main.prompt)
@@ -7664,7 +7662,7 @@ def shell_lines(env: Mapping[str, str], shell: str) -> str:
 
 def aligned(rows: Sequence[Sequence[str]], right: str) -> str:
     """Rows as aligned columns; `right` has "r" where a column is right-aligned."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ("  ".join(
         cell.rjust(width) if side == "r" else cell.ljust(width)
         for cell, width, side in zip(row, widths, right)).rstrip() for row in rows)
@@ -7720,6 +7718,11 @@ def say(text: str = "", end: str = "\n") -> None:
         print(text, end=end, flush=True)
 
 
+def exit_code(exc: ProxyError) -> int:
+    """The code that tells scripts of a failure."""
+    return NOT_SIGNED_IN if isinstance(exc, AuthRequired) else FAILED
+
+
 async def sign_in_at_terminal(program: Program) -> bool:
     """Show the code, count down, and wait until it is used or dead."""
     try:
@@ -7735,9 +7738,9 @@ async def sign_in_at_terminal(program: Program) -> bool:
             await count_down(waiting, time.monotonic() + code["expires_in"])
         finally:
             waiting.cancel()
-        check = program.auth.check()
-        if check["status"] != "authenticated":
-            say("Sign-in failed: %s" % check.get("error", "the code was not used."))
+        if not program.auth.signed_in():
+            say("Sign-in failed: %s" % program.auth.check().get(
+                "error", "the code was not used."))
             return False
     say("Signed in.")
     return True
@@ -7780,6 +7783,17 @@ Nobody is signed in. Get a code, enter it on GitHub, and the proxy does the rest
 """
 
 
+async def ask_own_port(program: Program, path: str, header: Tuple[str, str],
+                       limit: int) -> bytes:
+    """What answers on the configured port; b"" if nothing does."""
+    with contextlib.suppress(ProxyError):
+        response = await program.pool.request(
+            "GET", "http://127.0.0.1:%d%s" % (program.config.port, path), [header],
+            head_timeout=2.0, idle_timeout=2.0)
+        return await response.read_all(limit)
+    return b""
+
+
 async def start_or_explain(program: Program) -> bool:
     """Listen; a taken port is explained instead of traced."""
     try:
@@ -7788,23 +7802,14 @@ async def start_or_explain(program: Program) -> bool:
         config = program.config
         say("Cannot listen on %s port %d: %s." % (
             config.host, config.port, os.strerror(exc.errno) if exc.errno else exc))
-        if await is_our_proxy(program):
+        if b'"copilot-claude-proxy"' in await ask_own_port(
+                program, "/", ("accept", "application/json"), 4096):
             say("This program is running there already; use it, or set PORT to another "
                 "number.")
         else:
             say("Set PORT to another number (PORT=0 takes any free one).")
         return False
     return True
-
-
-async def is_our_proxy(program: Program) -> bool:
-    """Whether the answer on our port is ours."""
-    with contextlib.suppress(ProxyError):
-        response = await program.pool.request(
-            "GET", "http://127.0.0.1:%d/" % program.config.port,
-            [("accept", "application/json")], head_timeout=2.0, idle_timeout=2.0)
-        return b'"copilot-claude-proxy"' in await response.read_all(4096)
-    return False
 
 
 def stop_event() -> asyncio.Event:
@@ -7836,7 +7841,7 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> int:
 
 async def greet(program: Program) -> None:
     """Sign in where a person can see it, else say how; then the banner."""
-    if program.auth.check()["status"] != "authenticated":
+    if not program.auth.signed_in():
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             say(CURL_LINES.format(program.base))
             return
@@ -7875,12 +7880,9 @@ async def verb_usage(program: Program, args: argparse.Namespace) -> int:
     """The quota, and the figures of a proxy that runs on our port."""
     config, running = program.config, None
     quota = await program.copilot.quota()
-    with contextlib.suppress(ProxyError):
-        response = await program.pool.request(
-            "GET", "http://127.0.0.1:%d/usage/summary" % config.port,
-            [("x-api-key", config.api_key or "none")],
-            head_timeout=2.0, idle_timeout=2.0)
-        told = loads_object(await response.read_all(1 << 20))
+    with contextlib.suppress(BadRequest):
+        told = loads_object(await ask_own_port(
+            program, "/usage/summary", ("x-api-key", config.api_key or "none"), 1 << 20))
         running = told if "totalRequests" in told else None
     if args.json:
         say(dumps_text({"quota": quota, "proxy": running}))
@@ -7914,8 +7916,7 @@ async def verb_run(program: Program, args: argparse.Namespace) -> int:
         return USAGE
     if not await start_or_explain(program):
         return FAILED
-    if program.auth.check()["status"] != "authenticated" and not (
-            await sign_in_at_terminal(program)):
+    if not program.auth.signed_in() and not await sign_in_at_terminal(program):
         return NOT_SIGNED_IN
     ours = client_environment(
         program.base, program.config, await program.copilot.models())
@@ -7948,18 +7949,17 @@ def _default_sigint() -> None:
 
 async def verb_check(program: Program, args: argparse.Namespace) -> int:
     """One line for each thing that must be right, the first failure with its remedy."""
-    steps: Tuple[Tuple[str, Callable[[], Awaitable[Any]]], ...] = (
-        ("GitHub answers, TLS included", program.auth.reach),
-        ("the sign-in gives a Copilot token", program.auth.token),
-        ("the catalogue of models can be read", program.copilot.models),
-        ("the quota can be read", program.copilot.quota))
     say("ok    Python %s, %s" % (sys.version.split()[0], ssl.OPENSSL_VERSION))
-    for text, step in steps:
+    for text, step in (
+            ("GitHub answers, TLS included", program.auth.reach),
+            ("the sign-in gives a Copilot token", program.auth.token),
+            ("the catalogue of models can be read", program.copilot.models),
+            ("the quota can be read", program.copilot.quota)):
         try:
             await step()
         except ProxyError as exc:
             say("FAIL  %s\n      %s" % (text, exc))
-            return NOT_SIGNED_IN if isinstance(exc, AuthRequired) else FAILED
+            return exit_code(exc)
         say("ok    %s" % text)
     return DONE
 
@@ -8016,12 +8016,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except ConfigError as exc:
         sys.stderr.write("copilot_proxy.py: %s\n" % exc)
         return USAGE
-    except AuthRequired as exc:
-        say(str(exc))
-        return NOT_SIGNED_IN
     except ProxyError as exc:
         say(str(exc))
-        return FAILED
+        return exit_code(exc)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
