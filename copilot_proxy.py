@@ -6735,11 +6735,11 @@ class CopilotClient:
 
 
 class Route(NamedTuple):
-    """One endpoint; `{name}` in the path takes one segment. HEAD follows GET."""
+    """One endpoint; `{name}` takes the path's last segment. HEAD follows GET."""
 
     method: str
     path: str
-    handler: str       # a method of App
+    handler: str       # a method of App, given the Request
     dialect: str = ""  # of a model request; such a handler is given an Exchange
 
 
@@ -6771,10 +6771,8 @@ ROUTES = (
 
 def segments(path: str) -> List[str]:
     """The path's parts without empty ones and without any leading v1 (SPEC 2)."""
-    parts = [part for part in path.split("/") if part]
-    while parts[:1] == ["v1"]:
-        del parts[0]
-    return parts
+    parts = filter(None, path.split("/"))
+    return list(itertools.dropwhile(lambda part: part == "v1", parts))
 
 
 ANY = "/"  # stands for a parameter: no segment has it
@@ -6783,24 +6781,21 @@ ROUTE_OF = {(route.method, *[ANY if part[0] == "{" else part
             for route in ROUTES}
 
 
-def _match(method: str, parts: List[str]) -> Tuple[Optional[Route], str]:
-    route = ROUTE_OF.get((method, *parts))
-    if route or not parts:
-        return route, ""
-    return ROUTE_OF.get((method, *parts[:-1], ANY)), parts[-1]
+def _match(method: str, parts: List[str]) -> Optional[Route]:
+    verb = "GET" if method == "HEAD" else method
+    return ROUTE_OF.get((verb, *parts)) or ROUTE_OF.get((verb, *parts[:-1], ANY))
 
 
-def find_route(method: str, path: str) -> Tuple[Route, str]:
-    """The route and its parameter; raises NotFound or MethodNotAllowed."""
+def find_route(method: str, path: str) -> Route:
+    """The route of a request; raises NotFound or MethodNotAllowed."""
     parts = segments(path)
-    route, parameter = _match("GET" if method == "HEAD" else method, parts)
+    route = _match(method, parts)
     if route:
-        return route, parameter
-    allowed = [verb for verb in ("GET", "POST") if _match(verb, parts)[0]]
+        return route
+    allowed = [verb for verb in ("GET", "POST", "HEAD") if _match(verb, parts)]
     if allowed:
-        also = ["HEAD"] if "GET" in allowed else []
         raise MethodNotAllowed("%s does not take %s." % (path[:200], method[:20]),
-                               ", ".join(allowed + also))
+                               ", ".join(allowed))
     raise NotFound("no such path: %s. Clients use the base URL without /v1 for "
                    "Anthropic and with /v1 for OpenAI." % path[:200])
 
@@ -6818,11 +6813,9 @@ class Exchange:
 
     def __init__(self, request: Request, out: Responder, dialect: str) -> None:
         self.request, self.out, self.dialect = request, out, dialect
-        body = loads_object(request.body)
-        self._body: Optional[JSON] = body
-        self.asked = field(body, "model", str, default="")
-        self.stream = field(body, "stream", bool, default=False)
-        self.session = session_of(request.headers, body, request.peer)
+        self.asked = field(self.body, "model", str, default="")
+        self.stream = field(self.body, "stream", bool, default=False)
+        self.session = session_of(request.headers, self.body, request.peer)
         self.model, self.endpoint = Model(""), ""
         self.response: Optional[Response] = None
         self.spoken = False  # the client has seen an event
@@ -6830,16 +6823,10 @@ class Exchange:
         self.started, self.first = time.monotonic(), 0.0  # until the upstream's status
         self.status, self.usage = 0, TokenUsage()
 
-    @property
+    @functools.cached_property
     def body(self) -> JSON:
-        """The parsed request."""
-        if self._body is None:
-            self._body = loads_object(self.request.body)
-        return self._body
-
-    def sent(self) -> None:
-        """It has gone up: 100 streams need not hold two copies of their prompts."""
-        self._body = None
+        """The parsed request; read again when it is asked for after a `del`."""
+        return loads_object(self.request.body)
 
     def headers(self) -> List[Tuple[str, str]]:
         """What the client is told beside the answer."""
@@ -6939,11 +6926,10 @@ async def whole_answer(response: Response, begun: bytes = b"") -> Tuple[bytes, J
     """A JSON answer and its object; cut, garbled or an error inside is raised."""
     raw = begun + await response.read_all(MAX_ANSWER)
     try:
-        obj = loads(raw)
-    except ValueError:
-        obj = None
-    if not isinstance(obj, dict):
-        raise UpstreamError("the upstream's answer is not whole JSON; try again.")
+        obj = loads_object(raw)
+    except BadRequest:
+        raise UpstreamError(
+            "the upstream's answer is not whole JSON; try again.") from None
     if isinstance(obj.get("error"), dict):  # in a 200 (UPSTREAM 15.2, last row)
         raise error_in_stream(obj)
     return raw, obj
@@ -6954,7 +6940,7 @@ async def first_piece(response: Response) -> bytes:
 
     A stream with its proper type is not waited for: the client's 200 may go out.
     """
-    if (response.headers.get("content-type") or "").startswith("text/event-stream"):
+    if response.headers.get("content-type", "").startswith("text/event-stream"):
         return b""
     piece = await response.read()
     if piece.lstrip()[:1] in (b"{", b"<", b""):
@@ -7028,36 +7014,35 @@ class App:
 
     async def handle(self, request: Request, out: Responder) -> None:
         """Answer one request; the server spells a ProxyError in the path's dialect."""
-        route, parameter = find_route(request.method, request.path)
+        route = find_route(request.method, request.path)
         handler = getattr(self, "_" + route.handler)
         if not route.dialect:
-            told = await handler(request, out, parameter)
-            if not out.started:
-                await out.send(200, JSON_HEADERS, dumps(told))
+            told = await handler(request)
+            await out.send(*told if isinstance(told, tuple) else (
+                200, JSON_HEADERS, dumps(told)))
             return
         with contextlib.closing(Exchange(request, out, route.dialect)) as x:
             await self._serve(x, handler)
             if x.response:  # the client has its answer; the connection may be of use
                 await x.response.finish(LATE_USAGE / 4)
 
-    # -- status, sign-in, usage: what they return is sent as JSON ------------------
+    # -- status, sign-in, usage: they return JSON, or status, headers and body -----
 
-    async def _home(self, request: Request, out: Responder, _: str) -> JSON:
-        if request.path == "/" and "text/html" in (request.headers.get("accept") or ""):
-            await out.send(200, *self._page(secrets.token_urlsafe(16)))
+    async def _home(self, request: Request) -> Any:
+        if request.path == "/" and "text/html" in request.headers.get("accept", ""):
+            return (200, *self._page(secrets.token_urlsafe(16)))
         return {"status": "ok", "proxy": "copilot-claude-proxy", "version": __version__,
                 "authenticated": self._auth.signed_in()}
 
-    async def _login(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _login(self, _: Request) -> JSON:
         return await self._auth.login()
 
-    async def _check(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _check(self, _: Request) -> Any:
         told = self._auth.check()
-        if told["status"] == "unauthenticated":
-            await out.send(400, JSON_HEADERS, dumps(told))
-        return told
+        status = 400 if told["status"] == "unauthenticated" else 200
+        return status, JSON_HEADERS, dumps(told)
 
-    async def _status(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _status(self, _: Request) -> JSON:
         told = self._auth.status()
         if told["status"] == "authenticated":
             account = self._copilot.account()
@@ -7065,51 +7050,51 @@ class App:
                         if account.get(key))
         return told
 
-    async def _logout(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _logout(self, _: Request) -> JSON:
         return self._auth.logout()
 
-    async def _usage_summary(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _usage_summary(self, _: Request) -> JSON:
         return self._ledger.summary()
 
-    async def _usage_details(self, request: Request, out: Responder, _: str) -> Any:
+    async def _usage_details(self, _: Request) -> Any:
         return self._ledger.details()
 
-    async def _usage_recent(self, request: Request, out: Responder, _: str) -> Any:
-        served = [self._served(x) for x in self._live] + list(
-            reversed(self._ledger.recent))
-        return [one._asdict() for one in served]
+    async def _usage_recent(self, _: Request) -> Any:
+        live = map(self._served, self._live)
+        return [one._asdict() for one in (*live, *reversed(self._ledger.recent))]
 
-    async def _usage_quota(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _usage_quota(self, _: Request) -> JSON:
         return await self._copilot.quota()
 
-    async def _usage_reset(self, request: Request, out: Responder, name: str) -> JSON:
+    async def _usage_reset(self, request: Request) -> JSON:
+        name = segments(request.path)[-1]
         self._limits.reset(self._ledger.reset(name))
         return {"success": True, "message": "Usage reset for session: %s" % name}
 
-    async def _usage_reset_all(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _usage_reset_all(self, _: Request) -> JSON:
         self._ledger.reset_all()
         self._limits.reset_all()
         return {"success": True, "message": "All usage metrics reset"}
 
-    async def _event_batch(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _event_batch(self, _: Request) -> JSON:
         return {"success": True}  # Claude Code's telemetry ends here
 
-    async def _models(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _models(self, _: Request) -> JSON:
         return models_payload(await self._copilot.models())
 
-    async def _model(self, request: Request, out: Responder, name: str) -> JSON:
-        models = await self._copilot.models()
+    async def _model(self, request: Request) -> JSON:
+        name, models = segments(request.path)[-1], await self._copilot.models()
         model = next((m for m in models if m.id == name), None) or resolve_model(
             name, models, self._config.copilot_default_model)
         return model_payload(model, name)
 
-    async def _responses_socket(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _responses_socket(self, _: Request) -> JSON:
         # Codex falls back to POST at once on a 426, after 6 s on anything else
         # (CLIENTS 2).
         raise ProxyError("this proxy serves /v1/responses by POST only; use POST.",
                          status=426)
 
-    async def _count_tokens(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _count_tokens(self, request: Request) -> JSON:
         body = loads_object(request.body)
         asked = field(body, "model", str, default="")
         try:
@@ -7223,7 +7208,7 @@ class App:
                     raise
                 log_event("info", "lesson", model=x.model.id, lesson=lesson)
         x.first = time.monotonic() - x.started
-        x.sent()
+        del x.body  # 100 streams need not hold two copies of their prompts
 
     async def _post(self, x: Exchange, encode: Callable[[], JSON]) -> None:
         await self._send(x, lambda: (dumps(self._lessons.apply(
@@ -7327,16 +7312,17 @@ class App:
     async def _translate(self, x: Exchange, parse: Callable[[JSON], Conversation],
                          sink_for: Callable[[ToolNames, Conversation], Sink]) -> None:
         conversation = parse(x.body)
-        encode, reader = {
-            CHAT: (encode_chat, ChatReader(chat_source(x.model))),
-            RESPONSES: (encode_responses, ResponsesReader(responses_source(x.model))),
-        }[x.endpoint]
         names = ToolNames(tool.name for tool in conversation.tools)
         sink = sink_for(names, conversation)
-        if x.endpoint == RESPONSES and conversation.stop:
-            sink = StopAt(sink, conversation.stop)  # Responses has no such field
+        if x.endpoint == CHAT:
+            encode, reader = encode_chat, ChatReader(chat_source(x.model))
+        else:
+            encode = encode_responses
+            reader = ResponsesReader(responses_source(x.model))
+            if conversation.stop:  # Responses has no such field
+                sink = StopAt(sink, conversation.stop)
         await self._post(x, lambda: encode(conversation, x.model, names))
-        del conversation  # as x.sent()
+        del conversation  # as x.body
         await self._answer(x, Translation(reader, sink))
 
     async def _responses(self, x: Exchange) -> None:
