@@ -7646,13 +7646,11 @@ def shell_lines(env: Mapping[str, str], shell: str) -> str:
     return "\n".join(SHELLS[shell].format(*pair) for pair in env.items())
 
 
-def aligned(rows: Sequence[Sequence[str]], right: str) -> str:
-    """Rows as aligned columns; `right` has "r" where a column is right-aligned."""
+def aligned(rows: Sequence[Sequence[str]], sides: str) -> str:
+    """Rows as columns; `sides` has "<" or ">" for each, as in a format."""
     widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ("  ".join(
-        cell.rjust(width) if side == "r" else cell.ljust(width)
-        for cell, width, side in zip(row, widths, right)).rstrip() for row in rows)
-    return "\n".join(lines)
+    form = "  ".join("{:%s%d}" % pair for pair in zip(sides, widths))
+    return "\n".join(form.format(*row).rstrip() for row in rows)
 
 
 def thousands(number: float) -> str:
@@ -7677,7 +7675,7 @@ def models_table(models: Sequence[Model]) -> str:
             "%g" % prices["output"] if prices else "-",
             " ".join("chat" if e == CHAT else e.rpartition("/")[2]
                      for e in model.endpoints if ":" not in e)[:24]])
-    return aligned(rows, "lrrlrrl") + "\n\nIN, OUT: AI credits per million tokens."
+    return aligned(rows, "<>><>><") + "\n\nIN, OUT: AI credits per million tokens."
 
 
 def quota_lines(quota: JSON) -> str:
@@ -7698,7 +7696,7 @@ def quota_lines(quota: JSON) -> str:
 
 # -- the verbs -------------------------------------------------------------------
 
-def say(text: str = "", end: str = "\n") -> None:
+def say(text: str, end: str = "\n") -> None:
     """Print for a person; a closed pipe is not an error of ours."""
     with contextlib.suppress(OSError):
         print(text, end=end, flush=True)
@@ -7876,7 +7874,7 @@ async def verb_usage(program: Program, args: argparse.Namespace) -> int:
     say(quota_lines(quota))
     say("\nThe proxy on port %d since its start:\n%s" % (config.port, aligned(
         [[name, "{:,}".format(value)] for name, value in running.items()
-         if isinstance(value, (int, float))], "lr")) if running else
+         if isinstance(value, (int, float))], "<>")) if running else
         "\nNo proxy answers on port %d." % config.port)
     return DONE
 
@@ -7920,17 +7918,14 @@ async def run_command(command: List[str], env: Dict[str, str]) -> int:
     # Ctrl-C reaches the whole foreground group: the command decides what it means.
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
+        # An ignored signal would be inherited.
         child = await asyncio.create_subprocess_exec(
-            *command, env=env,
-            **({} if os.name == "nt" else {"preexec_fn": _default_sigint}))
+            *command, env=env, preexec_fn=None if os.name == "nt" else
+            functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL))
         code = await child.wait()
     finally:
         signal.signal(signal.SIGINT, previous)
     return code if code >= 0 else 128 - code
-
-
-def _default_sigint() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an ignored signal is inherited
 
 
 async def verb_check(program: Program, args: argparse.Namespace) -> int:
