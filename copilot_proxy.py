@@ -6195,7 +6195,7 @@ class CopilotAuth:
             self._exchange = self._spawn(self._renew())
         if usable:
             return usable
-        if self._exchange is None and self._failure:
+        if self._exchange is None:
             raise self._failure.with_traceback(None)  # it would grow with every raise
         # Shielded: a waiter that is cancelled must not take the others down.
         return await asyncio.shield(self._exchange)
@@ -7681,15 +7681,15 @@ def models_table(models: Sequence[Model]) -> str:
 def quota_lines(quota: JSON) -> str:
     """The account's quota for people."""
     lines = ["Account  %s, plan %s" % tuple(
-        quota.get(key) or "unknown" for key in ("login", "plan"))]
-    for name, left in (quota.get("quotas") or {}).items():
+        quota[key] or "unknown" for key in ("login", "plan"))]
+    for name, left in quota["quotas"].items():
         amount = "unlimited"
-        if not left.get("unlimited"):
+        if not left["unlimited"]:
             amount = "%s of %s left (%s%%)" % tuple(
-                "?" if left.get(key) is None else "{:,}".format(left[key])
+                "?" if left[key] is None else "{:,}".format(left[key])
                 for key in ("remaining", "entitlement", "percent_remaining"))
         lines.append("%-22s %s" % (name.replace("_", " "), amount))
-    if quota.get("reset_date"):
+    if quota["reset_date"]:
         lines.append("Resets   %s" % quota["reset_date"])
     return "\n".join(lines)
 
@@ -7825,14 +7825,13 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> int:
 
 async def greet(program: Program) -> None:
     """Sign in where a person can see it, else say how; then the banner."""
-    if not program.auth.signed_in():
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            say(CURL_LINES.format(program.base))
-            return
-        if not await sign_in_at_terminal(program):
-            say("The proxy keeps running; " + LOGIN_HINT + ".")
-            return
-    await banner(program)
+    seen = sys.stdin.isatty() and sys.stdout.isatty()
+    if program.auth.signed_in() or seen and await sign_in_at_terminal(program):
+        await banner(program)
+    elif seen:
+        say("The proxy keeps running; %s." % LOGIN_HINT)
+    else:
+        say(CURL_LINES.format(program.base))
 
 
 async def verb_login(program: Program, args: argparse.Namespace) -> int:
