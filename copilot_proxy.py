@@ -7192,8 +7192,9 @@ class App:
         initiator = self._copilot.initiator(x.request.headers, x.body, x.session)
         if initiator.who == "agent":
             log_event("debug", "agent_mode_enabled", model=x.model.id)
-        body, betas = build()
+        built = build()
         for repairs_left in range(MAX_REPAIRS, -1, -1):
+            body, betas = built
             try:
                 x.response = await self._copilot.send(
                     x.endpoint, body, x.model, initiator=initiator, betas=betas,
@@ -7202,9 +7203,8 @@ class App:
             except UpstreamError as exc:
                 lesson = repairs_left and self._lessons.learn(
                     x.model.id, x.endpoint, exc, body)
-                before = body, betas
-                body, betas = build() if lesson else before
-                if (body, betas) == before:
+                built = build() if lesson else built
+                if built == (body, betas):
                     raise
                 log_event("info", "lesson", model=x.model.id, lesson=lesson)
         x.first = time.monotonic() - x.started
@@ -7754,7 +7754,7 @@ async def banner(program: Program) -> None:
     env = client_environment(program.base, config, models)
     for shell in ("bash", "powershell"):
         say("Claude Code, %s:\n%s\n" % (shell, shell_lines({
-            k: "<your API_KEY>" if config.api_key and v == config.api_key else v
+            k: "<your API_KEY>" if v == config.api_key else v
             for k, v in env.items() if not k.startswith("OPENAI_")}, shell)))
     say("OpenAI-style clients: base URL %s/v1, any key%s\nStatus page: %s/\n" % (
         program.base, " = API_KEY" if config.api_key else "", program.base))
