@@ -7825,13 +7825,14 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> int:
 
 async def greet(program: Program) -> None:
     """Sign in where a person can see it, else say how; then the banner."""
-    seen = sys.stdin.isatty() and sys.stdout.isatty()
-    if program.auth.signed_in() or seen and await sign_in_at_terminal(program):
-        await banner(program)
-    elif seen:
-        say("The proxy keeps running; %s." % LOGIN_HINT)
-    else:
-        say(CURL_LINES.format(program.base))
+    if not program.auth.signed_in():
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            say(CURL_LINES.format(program.base))
+            return
+        if not await sign_in_at_terminal(program):
+            say("The proxy keeps running; " + LOGIN_HINT + ".")
+            return
+    await banner(program)
 
 
 async def verb_login(program: Program, args: argparse.Namespace) -> int:
