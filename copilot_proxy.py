@@ -5777,12 +5777,10 @@ LOGIN_HINT = ("run `python copilot_proxy.py login`, or POST /auth/login and ente
 MAX_TOKEN_FILE = 64 * 1024  # ours has about 1 KB; anything larger is not ours
 
 
-def _header_safe(value: Any) -> str:
-    return value if isinstance(value, str) and re.fullmatch(r"[!-~]+", value) else ""
-
-
-def _open_private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _token_in(obj: Any, key: str) -> str:
+    """A token that may stand in a header, "" when there is none."""
+    found = re.fullmatch(r"[!-~]+", typed(obj, key, str))
+    return found[0] if found else ""
 
 
 def _open_plain(path: str, flags: int) -> int:
@@ -5810,12 +5808,12 @@ class TokenStore:
                 self._claim(file.fileno(), info)
                 return loads_object(file.read())
         except FileNotFoundError:
-            return {}
+            pass
         except (OSError, ValueError, BadRequest) as exc:
             if str(exc) != self._complaint:
                 self._complaint = str(exc)
                 log_event("warn", "token_file_ignored", path=self.path, reason=str(exc))
-            return {}
+        return {}
 
     def _claim(self, handle: int, info: os.stat_result) -> None:
         if os.name == "nt":  # no owners and modes of this kind
@@ -5832,7 +5830,8 @@ class TokenStore:
         temporary = os.path.join(folder, ".copilot-" + secrets.token_hex(8))
         try:
             os.makedirs(folder, exist_ok=True)
-            with open(temporary, "xb", opener=_open_private) as file:
+            private = functools.partial(os.open, mode=0o600)
+            with open(temporary, "xb", opener=private) as file:
                 file.write(dumps({"githubToken": github, "copilotToken": copilot,
                                   "savedAt": int(time.time() * 1000)}))
                 file.flush()
@@ -5846,8 +5845,9 @@ class TokenStore:
     def clear(self) -> None:
         """Delete the file; raises ProxyError when it stays."""
         try:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self.path)
+            os.unlink(self.path)
+        except FileNotFoundError:
+            pass
         except OSError as exc:
             raise ProxyError("you are still signed in, %s cannot be deleted (%s)." % (
                 self.path, exc.strerror)) from None
@@ -5939,13 +5939,11 @@ def _endpoints(config: Config, reply: JSON) -> Tuple[str, str]:
              "https://api.githubcopilot.com",
              "proxy": "https://copilot-proxy.githubusercontent.com"}
     for name in hosts:
-        named = reply.get("endpoints")
-        named = ENDPOINT.fullmatch(str(named.get(name))) if isinstance(
-            named, dict) else None
+        named = ENDPOINT.fullmatch(typed(typed(reply, "endpoints", dict), name, str))
         if named:
-            hosts[name] = named.group(1)
+            hosts[name] = named[1]
         elif hint:
-            hosts[name] = "https://%s%s" % (name, hint.group(1))
+            hosts[name] = "https://%s%s" % (name, hint[1])
     return config.copilot_api_url or hosts["api"], hosts["proxy"]
 
 
@@ -5984,7 +5982,7 @@ class CopilotAuth:
         self._polling: Optional[asyncio.Future[None]] = None
         self._code: asyncio.Future[JSON]  # what GitHub told; there when _polling is
         self._become(config.github_token)
-        self._signed_in()
+        self.signed_in()
 
     def _become(self, github: str) -> None:
         """Start afresh with this GitHub token, or with none."""
@@ -5995,12 +5993,13 @@ class CopilotAuth:
         self._failures, self._refused_at = 0, -1e9
         self._exchange: Optional[asyncio.Future[CopilotToken]] = None
 
-    def _signed_in(self) -> bool:
-        """Who is not, may be by now: `copilot_proxy.py login` is another process."""
+    def signed_in(self) -> bool:
+        """Whether a GitHub token is there that is not known to be dead."""
         if not self._github or self._dead:
+            # By now perhaps: `copilot_proxy.py login` is another process.
             saved = self._store.load()
-            github = saved.get("githubToken")
-            if _header_safe(github) and github != self._github:
+            github = _token_in(saved, "githubToken")
+            if github and github != self._github:
                 self._become(github)
                 self._adopt_saved(saved.get("copilotToken"))
         return bool(self._github) and not self._dead
@@ -6022,7 +6021,7 @@ class CopilotAuth:
 
     def github_token(self) -> str:
         """The long-lived token; raises AuthRequired when there is none that works."""
-        if not self._signed_in():
+        if not self.signed_in():
             raise AuthRequired(
                 self._dead or "nobody is signed in to GitHub: %s." % LOGIN_HINT)
         return self._github
@@ -6037,7 +6036,7 @@ class CopilotAuth:
 
     def status(self) -> JSON:
         """`GET /auth/status`."""
-        if self._signed_in():
+        if self.signed_in():
             return {"status": "authenticated",
                     "expiresAt": self._token.expires_at if self._token else None}
         error = self._login_error or self._dead
@@ -6064,7 +6063,7 @@ class CopilotAuth:
 
     async def login(self) -> JSON:
         """Give the pending code, or ask GitHub for one and begin to poll."""
-        if self._signed_in():
+        if self.signed_in():
             return {"status": "authenticated"}
         if self._polling is None or self._polling.done():
             self._login_error = ""
@@ -6081,7 +6080,7 @@ class CopilotAuth:
 
     def check(self) -> JSON:
         """`POST /auth/check`: where the sign-in stands; never talks to GitHub."""
-        if self._signed_in():
+        if self.signed_in():
             return {"status": "authenticated"}
         if self._polling and not self._polling.done():
             return {"status": "pending_verification"}
@@ -6093,7 +6092,7 @@ class CopilotAuth:
         """Wait until the pending code is used or dead; True = signed in."""
         if self._polling:
             await asyncio.wait([self._polling])
-        return self._signed_in()
+        return self.signed_in()
 
     async def _sign_in(self, told: asyncio.Future[JSON]) -> None:
         try:
@@ -6115,10 +6114,10 @@ class CopilotAuth:
         log_event("info", "login_completed")
 
     async def _poll(self, code: JSON) -> str:
-        interval, left = code["interval"], code["until"] - self._clock()
-        while left > 0:
-            await self._sleep(min(interval, left))  # first, too (RFC 8628 3.5)
-            left = code["until"] - self._clock()
+        interval = code["interval"]
+        while self._clock() < code["until"]:
+            # First, too (RFC 8628 3.5).
+            await self._sleep(min(interval, code["until"] - self._clock()))
             try:
                 reply = await self._oauth("/login/oauth/access_token", {
                     "device_code": code["device_code"],
@@ -6126,7 +6125,7 @@ class CopilotAuth:
             except UpstreamError as exc:  # it may pass before the code expires
                 log_event("debug", "login_poll_failed", reason=str(exc))
                 continue
-            token, error = _header_safe(reply.get("access_token")), reply.get("error")
+            token, error = _token_in(reply, "access_token"), reply.get("error")
             if token:
                 return token
             if error == "slow_down":
@@ -6160,7 +6159,7 @@ class CopilotAuth:
         A token within 5 minutes of its end is still given out while its successor is
         fetched; only an expired one makes callers wait, all on the same exchange.
         """
-        signed_in, now = self._signed_in(), self._clock()
+        signed_in, now = self.signed_in(), self._clock()
         usable = self._token if now < self._valid_until else None
         if usable and (now < self._refresh_at or not signed_in):
             return usable
@@ -6169,7 +6168,7 @@ class CopilotAuth:
             self._exchange = self._spawn(self._renew())
         if usable:
             return usable
-        if self._exchange is None and self._failure:
+        if self._exchange is None:
             raise self._failure.with_traceback(None)  # it would grow with every raise
         # Shielded: a waiter that is cancelled must not take the others down.
         return await asyncio.shield(self._exchange)
@@ -6206,17 +6205,17 @@ class CopilotAuth:
         return token
 
     async def _mint(self) -> JSON:
-        env_token = self._config.github_token
         response = await self._pool.request(
             "GET", self._config.github_api_url + "/copilot_internal/v2/token",
             self.headers(), head_timeout=15.0, idle_timeout=15.0)
         raw = await response.read_all(MAX_TOKEN_FILE // 2)
         if response.status != 200:
+            from_env = self._github == self._config.github_token
             raise exchange_error(response.status, response.headers, raw,
-                                 env_token if env_token == self._github else "")
+                                 self._github if from_env else "")
         with contextlib.suppress(BadRequest):
             reply = loads_object(raw)
-            if _header_safe(reply.get("token")):
+            if _token_in(reply, "token"):
                 return reply
         # Not in its own words: they may hold half a token.
         raise exchange_error(502, response.headers, b"no Copilot token came.")
@@ -6244,7 +6243,7 @@ class CopilotAuth:
 
     def _adopt_saved(self, saved: Any) -> None:
         """Take over a token from the file while it is surely good, to save a mint."""
-        if isinstance(saved, dict) and _header_safe(saved.get("token")):
+        if _token_in(saved, "token"):
             left = count(saved.get("expires_at")) - int(time.time())
             if 360 < left <= 3600:  # a longer life means that the clock is wrong
                 self._adopt(saved, left - 60)
@@ -6711,11 +6710,11 @@ class CopilotClient:
 
 
 class Route(NamedTuple):
-    """One endpoint; `{name}` in the path takes one segment. HEAD follows GET."""
+    """One endpoint; `{name}` takes the path's last segment. HEAD follows GET."""
 
     method: str
     path: str
-    handler: str       # a method of App
+    handler: str       # a method of App, given the Request
     dialect: str = ""  # of a model request; such a handler is given an Exchange
 
 
@@ -6747,10 +6746,8 @@ ROUTES = (
 
 def segments(path: str) -> List[str]:
     """The path's parts without empty ones and without any leading v1 (SPEC 2)."""
-    parts = [part for part in path.split("/") if part]
-    while parts[:1] == ["v1"]:
-        del parts[0]
-    return parts
+    parts = filter(None, path.split("/"))
+    return list(itertools.dropwhile(lambda part: part == "v1", parts))
 
 
 ANY = "/"  # stands for a parameter: no segment has it
@@ -6759,24 +6756,21 @@ ROUTE_OF = {(route.method, *[ANY if part[0] == "{" else part
             for route in ROUTES}
 
 
-def _match(method: str, parts: List[str]) -> Tuple[Optional[Route], str]:
-    route = ROUTE_OF.get((method, *parts))
-    if route or not parts:
-        return route, ""
-    return ROUTE_OF.get((method, *parts[:-1], ANY)), parts[-1]
+def _match(method: str, parts: List[str]) -> Optional[Route]:
+    verb = "GET" if method == "HEAD" else method
+    return ROUTE_OF.get((verb, *parts)) or ROUTE_OF.get((verb, *parts[:-1], ANY))
 
 
-def find_route(method: str, path: str) -> Tuple[Route, str]:
-    """The route and its parameter; raises NotFound or MethodNotAllowed."""
+def find_route(method: str, path: str) -> Route:
+    """The route of a request; raises NotFound or MethodNotAllowed."""
     parts = segments(path)
-    route, parameter = _match("GET" if method == "HEAD" else method, parts)
+    route = _match(method, parts)
     if route:
-        return route, parameter
-    allowed = [verb for verb in ("GET", "POST") if _match(verb, parts)[0]]
+        return route
+    allowed = [verb for verb in ("GET", "POST", "HEAD") if _match(verb, parts)]
     if allowed:
-        also = ["HEAD"] if "GET" in allowed else []
         raise MethodNotAllowed("%s does not take %s." % (path[:200], method[:20]),
-                               ", ".join(allowed + also))
+                               ", ".join(allowed))
     raise NotFound("no such path: %s. Clients use the base URL without /v1 for "
                    "Anthropic and with /v1 for OpenAI." % path[:200])
 
@@ -6794,11 +6788,9 @@ class Exchange:
 
     def __init__(self, request: Request, out: Responder, dialect: str) -> None:
         self.request, self.out, self.dialect = request, out, dialect
-        body = loads_object(request.body)
-        self._body: Optional[JSON] = body
-        self.asked = field(body, "model", str, default="")
-        self.stream = field(body, "stream", bool, default=False)
-        self.session = session_of(request.headers, body, request.peer)
+        self.asked = field(self.body, "model", str, default="")
+        self.stream = field(self.body, "stream", bool, default=False)
+        self.session = session_of(request.headers, self.body, request.peer)
         self.model, self.endpoint = Model(""), ""
         self.response: Optional[Response] = None
         self.spoken = False  # the client has seen an event
@@ -6806,16 +6798,10 @@ class Exchange:
         self.started, self.first = time.monotonic(), 0.0  # until the upstream's status
         self.status, self.usage = 0, TokenUsage()
 
-    @property
+    @functools.cached_property
     def body(self) -> JSON:
-        """The parsed request."""
-        if self._body is None:
-            self._body = loads_object(self.request.body)
-        return self._body
-
-    def sent(self) -> None:
-        """It has gone up: 100 streams need not hold two copies of their prompts."""
-        self._body = None
+        """The parsed request; read again when it is asked for after a `del`."""
+        return loads_object(self.request.body)
 
     def headers(self) -> List[Tuple[str, str]]:
         """What the client is told beside the answer."""
@@ -6915,11 +6901,10 @@ async def whole_answer(response: Response, begun: bytes = b"") -> Tuple[bytes, J
     """A JSON answer and its object; cut, garbled or an error inside is raised."""
     raw = begun + await response.read_all(MAX_ANSWER)
     try:
-        obj = loads(raw)
-    except ValueError:
-        obj = None
-    if not isinstance(obj, dict):
-        raise UpstreamError("the upstream's answer is not whole JSON; try again.")
+        obj = loads_object(raw)
+    except BadRequest:
+        raise UpstreamError(
+            "the upstream's answer is not whole JSON; try again.") from None
     if isinstance(obj.get("error"), dict):  # in a 200 (UPSTREAM 15.2, last row)
         raise error_in_stream(obj)
     return raw, obj
@@ -6930,7 +6915,7 @@ async def first_piece(response: Response) -> bytes:
 
     A stream with its proper type is not waited for: the client's 200 may go out.
     """
-    if (response.headers.get("content-type") or "").startswith("text/event-stream"):
+    if response.headers.get("content-type", "").startswith("text/event-stream"):
         return b""
     piece = await response.read()
     if piece.lstrip()[:1] in (b"{", b"<", b""):
@@ -7004,36 +6989,35 @@ class App:
 
     async def handle(self, request: Request, out: Responder) -> None:
         """Answer one request; the server spells a ProxyError in the path's dialect."""
-        route, parameter = find_route(request.method, request.path)
+        route = find_route(request.method, request.path)
         handler = getattr(self, "_" + route.handler)
         if not route.dialect:
-            told = await handler(request, out, parameter)
-            if not out.started:
-                await out.send(200, JSON_HEADERS, dumps(told))
+            told = await handler(request)
+            await out.send(*told if isinstance(told, tuple) else (
+                200, JSON_HEADERS, dumps(told)))
             return
         with contextlib.closing(Exchange(request, out, route.dialect)) as x:
             await self._serve(x, handler)
             if x.response:  # the client has its answer; the connection may be of use
                 await x.response.finish(LATE_USAGE / 4)
 
-    # -- status, sign-in, usage: what they return is sent as JSON ------------------
+    # -- status, sign-in, usage: they return JSON, or status, headers and body -----
 
-    async def _home(self, request: Request, out: Responder, _: str) -> JSON:
-        if request.path == "/" and "text/html" in (request.headers.get("accept") or ""):
-            await out.send(200, *self._page(secrets.token_urlsafe(16)))
+    async def _home(self, request: Request) -> Any:
+        if request.path == "/" and "text/html" in request.headers.get("accept", ""):
+            return (200, *self._page(secrets.token_urlsafe(16)))
         return {"status": "ok", "proxy": "copilot-claude-proxy", "version": __version__,
-                "authenticated": self._auth.check()["status"] == "authenticated"}
+                "authenticated": self._auth.signed_in()}
 
-    async def _login(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _login(self, _: Request) -> JSON:
         return await self._auth.login()
 
-    async def _check(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _check(self, _: Request) -> Any:
         told = self._auth.check()
-        if told["status"] == "unauthenticated":
-            await out.send(400, JSON_HEADERS, dumps(told))
-        return told
+        status = 400 if told["status"] == "unauthenticated" else 200
+        return status, JSON_HEADERS, dumps(told)
 
-    async def _status(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _status(self, _: Request) -> JSON:
         told = self._auth.status()
         if told["status"] == "authenticated":
             account = self._copilot.account()
@@ -7041,51 +7025,51 @@ class App:
                         if account.get(key))
         return told
 
-    async def _logout(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _logout(self, _: Request) -> JSON:
         return self._auth.logout()
 
-    async def _usage_summary(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _usage_summary(self, _: Request) -> JSON:
         return self._ledger.summary()
 
-    async def _usage_details(self, request: Request, out: Responder, _: str) -> Any:
+    async def _usage_details(self, _: Request) -> Any:
         return self._ledger.details()
 
-    async def _usage_recent(self, request: Request, out: Responder, _: str) -> Any:
-        served = [self._served(x) for x in self._live] + list(
-            reversed(self._ledger.recent))
-        return [one._asdict() for one in served]
+    async def _usage_recent(self, _: Request) -> Any:
+        live = map(self._served, self._live)
+        return [one._asdict() for one in (*live, *reversed(self._ledger.recent))]
 
-    async def _usage_quota(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _usage_quota(self, _: Request) -> JSON:
         return await self._copilot.quota()
 
-    async def _usage_reset(self, request: Request, out: Responder, name: str) -> JSON:
+    async def _usage_reset(self, request: Request) -> JSON:
+        name = segments(request.path)[-1]
         self._limits.reset(self._ledger.reset(name))
         return {"success": True, "message": "Usage reset for session: %s" % name}
 
-    async def _usage_reset_all(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _usage_reset_all(self, _: Request) -> JSON:
         self._ledger.reset_all()
         self._limits.reset_all()
         return {"success": True, "message": "All usage metrics reset"}
 
-    async def _event_batch(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _event_batch(self, _: Request) -> JSON:
         return {"success": True}  # Claude Code's telemetry ends here
 
-    async def _models(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _models(self, _: Request) -> JSON:
         return models_payload(await self._copilot.models())
 
-    async def _model(self, request: Request, out: Responder, name: str) -> JSON:
-        models = await self._copilot.models()
+    async def _model(self, request: Request) -> JSON:
+        name, models = segments(request.path)[-1], await self._copilot.models()
         model = next((m for m in models if m.id == name), None) or resolve_model(
             name, models, self._config.copilot_default_model)
         return model_payload(model, name)
 
-    async def _responses_socket(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _responses_socket(self, _: Request) -> JSON:
         # Codex falls back to POST at once on a 426, after 6 s on anything else
         # (CLIENTS 2).
         raise ProxyError("this proxy serves /v1/responses by POST only; use POST.",
                          status=426)
 
-    async def _count_tokens(self, request: Request, out: Responder, _: str) -> JSON:
+    async def _count_tokens(self, request: Request) -> JSON:
         body = loads_object(request.body)
         asked = field(body, "model", str, default="")
         try:
@@ -7183,8 +7167,9 @@ class App:
         initiator = self._copilot.initiator(x.request.headers, x.body, x.session)
         if initiator.who == "agent":
             log_event("debug", "agent_mode_enabled", model=x.model.id)
-        body, betas = build()
+        built = build()
         for repairs_left in range(MAX_REPAIRS, -1, -1):
+            body, betas = built
             try:
                 x.response = await self._copilot.send(
                     x.endpoint, body, x.model, initiator=initiator, betas=betas,
@@ -7193,13 +7178,12 @@ class App:
             except UpstreamError as exc:
                 lesson = repairs_left and self._lessons.learn(
                     x.model.id, x.endpoint, exc, body)
-                before = body, betas
-                body, betas = build() if lesson else before
-                if (body, betas) == before:
+                built = build() if lesson else built
+                if built == (body, betas):
                     raise
                 log_event("info", "lesson", model=x.model.id, lesson=lesson)
         x.first = time.monotonic() - x.started
-        x.sent()
+        del x.body  # 100 streams need not hold two copies of their prompts
 
     async def _post(self, x: Exchange, encode: Callable[[], JSON]) -> None:
         await self._send(x, lambda: (dumps(self._lessons.apply(
@@ -7303,16 +7287,17 @@ class App:
     async def _translate(self, x: Exchange, parse: Callable[[JSON], Conversation],
                          sink_for: Callable[[ToolNames, Conversation], Sink]) -> None:
         conversation = parse(x.body)
-        encode, reader = {
-            CHAT: (encode_chat, ChatReader(chat_source(x.model))),
-            RESPONSES: (encode_responses, ResponsesReader(responses_source(x.model))),
-        }[x.endpoint]
         names = ToolNames(tool.name for tool in conversation.tools)
         sink = sink_for(names, conversation)
-        if x.endpoint == RESPONSES and conversation.stop:
-            sink = StopAt(sink, conversation.stop)  # Responses has no such field
+        if x.endpoint == CHAT:
+            encode, reader = encode_chat, ChatReader(chat_source(x.model))
+        else:
+            encode = encode_responses
+            reader = ResponsesReader(responses_source(x.model))
+            if conversation.stop:  # Responses has no such field
+                sink = StopAt(sink, conversation.stop)
         await self._post(x, lambda: encode(conversation, x.model, names))
-        del conversation  # as x.sent()
+        del conversation  # as x.body
         await self._answer(x, Translation(reader, sink))
 
     async def _responses(self, x: Exchange) -> None:
@@ -7619,13 +7604,12 @@ def client_environment(base: str, config: Config,
            # The billing line changes with every session and would break caching.
            "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
            "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1"}
-    newest = {}
-    for family in ("haiku", "sonnet", "opus"):
+    main = None
+    for family in ("haiku", "opus", "sonnet"):  # the last one found is the main one
         with contextlib.suppress(NotFound):
-            newest[family] = resolve_model(family, models, "")
-            env["ANTHROPIC_DEFAULT_%s_MODEL" % family.upper()] = newest[family].id
-    main = newest.get("sonnet") or newest.get("opus") or newest.get("haiku")
-    if main is not None:
+            main = resolve_model(family, models, "")
+            env["ANTHROPIC_DEFAULT_%s_MODEL" % family.upper()] = main.id
+    if main:
         env["ANTHROPIC_MODEL"] = main.id
         if main.prompt >= MIN_COMPACT_WINDOW:
             env["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] = str(main.prompt)
@@ -7637,13 +7621,11 @@ def shell_lines(env: Mapping[str, str], shell: str) -> str:
     return "\n".join(SHELLS[shell].format(*pair) for pair in env.items())
 
 
-def aligned(rows: Sequence[Sequence[str]], right: str) -> str:
-    """Rows as aligned columns; `right` has "r" where a column is right-aligned."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ("  ".join(
-        cell.rjust(width) if side == "r" else cell.ljust(width)
-        for cell, width, side in zip(row, widths, right)).rstrip() for row in rows)
-    return "\n".join(lines)
+def aligned(rows: Sequence[Sequence[str]], sides: str) -> str:
+    """Rows as columns; `sides` has "<" or ">" for each, as in a format."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    form = "  ".join("{:%s%d}" % pair for pair in zip(sides, widths))
+    return "\n".join(form.format(*row).rstrip() for row in rows)
 
 
 def thousands(number: float) -> str:
@@ -7668,31 +7650,36 @@ def models_table(models: Sequence[Model]) -> str:
             "%g" % prices["output"] if prices else "-",
             " ".join("chat" if e == CHAT else e.rpartition("/")[2]
                      for e in model.endpoints if ":" not in e)[:24]])
-    return aligned(rows, "lrrlrrl") + "\n\nIN, OUT: AI credits per million tokens."
+    return aligned(rows, "<>><>><") + "\n\nIN, OUT: AI credits per million tokens."
 
 
 def quota_lines(quota: JSON) -> str:
     """The account's quota for people."""
     lines = ["Account  %s, plan %s" % tuple(
-        quota.get(key) or "unknown" for key in ("login", "plan"))]
-    for name, left in (quota.get("quotas") or {}).items():
+        quota[key] or "unknown" for key in ("login", "plan"))]
+    for name, left in quota["quotas"].items():
         amount = "unlimited"
-        if not left.get("unlimited"):
+        if not left["unlimited"]:
             amount = "%s of %s left (%s%%)" % tuple(
-                "?" if left.get(key) is None else "{:,}".format(left[key])
+                "?" if left[key] is None else "{:,}".format(left[key])
                 for key in ("remaining", "entitlement", "percent_remaining"))
         lines.append("%-22s %s" % (name.replace("_", " "), amount))
-    if quota.get("reset_date"):
+    if quota["reset_date"]:
         lines.append("Resets   %s" % quota["reset_date"])
     return "\n".join(lines)
 
 
 # -- the verbs -------------------------------------------------------------------
 
-def say(text: str = "", end: str = "\n") -> None:
+def say(text: str, end: str = "\n") -> None:
     """Print for a person; a closed pipe is not an error of ours."""
     with contextlib.suppress(OSError):
         print(text, end=end, flush=True)
+
+
+def exit_code(exc: ProxyError) -> int:
+    """The code that tells scripts of a failure."""
+    return NOT_SIGNED_IN if isinstance(exc, AuthRequired) else FAILED
 
 
 async def sign_in_at_terminal(program: Program) -> bool:
@@ -7710,9 +7697,9 @@ async def sign_in_at_terminal(program: Program) -> bool:
             await count_down(waiting, time.monotonic() + code["expires_in"])
         finally:
             waiting.cancel()
-        check = program.auth.check()
-        if check["status"] != "authenticated":
-            say("Sign-in failed: %s" % check.get("error", "the code was not used."))
+        if not program.auth.signed_in():
+            say("Sign-in failed: %s" % program.auth.check().get(
+                "error", "the code was not used."))
             return False
     say("Signed in.")
     return True
@@ -7742,7 +7729,7 @@ async def banner(program: Program) -> None:
     env = client_environment(program.base, config, models)
     for shell in ("bash", "powershell"):
         say("Claude Code, %s:\n%s\n" % (shell, shell_lines({
-            k: "<your API_KEY>" if config.api_key and v == config.api_key else v
+            k: "<your API_KEY>" if v == config.api_key else v
             for k, v in env.items() if not k.startswith("OPENAI_")}, shell)))
     say("OpenAI-style clients: base URL %s/v1, any key%s\nStatus page: %s/\n" % (
         program.base, " = API_KEY" if config.api_key else "", program.base))
@@ -7755,6 +7742,17 @@ Nobody is signed in. Get a code, enter it on GitHub, and the proxy does the rest
 """
 
 
+async def ask_own_port(program: Program, path: str, header: Tuple[str, str],
+                       limit: int) -> bytes:
+    """What answers on the configured port; b"" if nothing does."""
+    with contextlib.suppress(ProxyError):
+        response = await program.pool.request(
+            "GET", "http://127.0.0.1:%d%s" % (program.config.port, path), [header],
+            head_timeout=2.0, idle_timeout=2.0)
+        return await response.read_all(limit)
+    return b""
+
+
 async def start_or_explain(program: Program) -> bool:
     """Listen; a taken port is explained instead of traced."""
     try:
@@ -7763,23 +7761,14 @@ async def start_or_explain(program: Program) -> bool:
         config = program.config
         say("Cannot listen on %s port %d: %s." % (
             config.host, config.port, os.strerror(exc.errno) if exc.errno else exc))
-        if await is_our_proxy(program):
+        if b'"copilot-claude-proxy"' in await ask_own_port(
+                program, "/", ("accept", "application/json"), 4096):
             say("This program is running there already; use it, or set PORT to another "
                 "number.")
         else:
             say("Set PORT to another number (PORT=0 takes any free one).")
         return False
     return True
-
-
-async def is_our_proxy(program: Program) -> bool:
-    """Whether the answer on our port is ours."""
-    with contextlib.suppress(ProxyError):
-        response = await program.pool.request(
-            "GET", "http://127.0.0.1:%d/" % program.config.port,
-            [("accept", "application/json")], head_timeout=2.0, idle_timeout=2.0)
-        return b'"copilot-claude-proxy"' in await response.read_all(4096)
-    return False
 
 
 def stop_event() -> asyncio.Event:
@@ -7811,7 +7800,7 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> int:
 
 async def greet(program: Program) -> None:
     """Sign in where a person can see it, else say how; then the banner."""
-    if program.auth.check()["status"] != "authenticated":
+    if not program.auth.signed_in():
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             say(CURL_LINES.format(program.base))
             return
@@ -7850,12 +7839,9 @@ async def verb_usage(program: Program, args: argparse.Namespace) -> int:
     """The quota, and the figures of a proxy that runs on our port."""
     config, running = program.config, None
     quota = await program.copilot.quota()
-    with contextlib.suppress(ProxyError):
-        response = await program.pool.request(
-            "GET", "http://127.0.0.1:%d/usage/summary" % config.port,
-            [("x-api-key", config.api_key or "none")],
-            head_timeout=2.0, idle_timeout=2.0)
-        told = loads_object(await response.read_all(1 << 20))
+    with contextlib.suppress(BadRequest):
+        told = loads_object(await ask_own_port(
+            program, "/usage/summary", ("x-api-key", config.api_key or "none"), 1 << 20))
         running = told if "totalRequests" in told else None
     if args.json:
         say(dumps_text({"quota": quota, "proxy": running}))
@@ -7863,7 +7849,7 @@ async def verb_usage(program: Program, args: argparse.Namespace) -> int:
     say(quota_lines(quota))
     say("\nThe proxy on port %d since its start:\n%s" % (config.port, aligned(
         [[name, "{:,}".format(value)] for name, value in running.items()
-         if isinstance(value, (int, float))], "lr")) if running else
+         if isinstance(value, (int, float))], "<>")) if running else
         "\nNo proxy answers on port %d." % config.port)
     return DONE
 
@@ -7889,8 +7875,7 @@ async def verb_run(program: Program, args: argparse.Namespace) -> int:
         return USAGE
     if not await start_or_explain(program):
         return FAILED
-    if program.auth.check()["status"] != "authenticated" and not (
-            await sign_in_at_terminal(program)):
+    if not program.auth.signed_in() and not await sign_in_at_terminal(program):
         return NOT_SIGNED_IN
     ours = client_environment(
         program.base, program.config, await program.copilot.models())
@@ -7908,33 +7893,29 @@ async def run_command(command: List[str], env: Dict[str, str]) -> int:
     # Ctrl-C reaches the whole foreground group: the command decides what it means.
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
+        # An ignored signal would be inherited.
         child = await asyncio.create_subprocess_exec(
-            *command, env=env,
-            **({} if os.name == "nt" else {"preexec_fn": _default_sigint}))
+            *command, env=env, preexec_fn=None if os.name == "nt" else
+            functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL))
         code = await child.wait()
     finally:
         signal.signal(signal.SIGINT, previous)
     return code if code >= 0 else 128 - code
 
 
-def _default_sigint() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # an ignored signal is inherited
-
-
 async def verb_check(program: Program, args: argparse.Namespace) -> int:
     """One line for each thing that must be right, the first failure with its remedy."""
-    steps: Tuple[Tuple[str, Callable[[], Awaitable[Any]]], ...] = (
-        ("GitHub answers, TLS included", program.auth.reach),
-        ("the sign-in gives a Copilot token", program.auth.token),
-        ("the catalogue of models can be read", program.copilot.models),
-        ("the quota can be read", program.copilot.quota))
     say("ok    Python %s, %s" % (sys.version.split()[0], ssl.OPENSSL_VERSION))
-    for text, step in steps:
+    for text, step in (
+            ("GitHub answers, TLS included", program.auth.reach),
+            ("the sign-in gives a Copilot token", program.auth.token),
+            ("the catalogue of models can be read", program.copilot.models),
+            ("the quota can be read", program.copilot.quota)):
         try:
             await step()
         except ProxyError as exc:
             say("FAIL  %s\n      %s" % (text, exc))
-            return NOT_SIGNED_IN if isinstance(exc, AuthRequired) else FAILED
+            return exit_code(exc)
         say("ok    %s" % text)
     return DONE
 
@@ -7991,12 +7972,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except ConfigError as exc:
         sys.stderr.write("copilot_proxy.py: %s\n" % exc)
         return USAGE
-    except AuthRequired as exc:
-        say(str(exc))
-        return NOT_SIGNED_IN
     except ProxyError as exc:
         say(str(exc))
-        return FAILED
+        return exit_code(exc)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
 
