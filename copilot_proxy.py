@@ -1475,6 +1475,24 @@ def text_of(parts: Iterable[Any]) -> str:
     return "\n\n".join(p.text for p in parts if isinstance(p, Text) and p.text)
 
 
+def required_word(obj: JSON, key: str, words: Iterable[str], path: str) -> str:
+    """`obj[key]`, which must be one of `words`; raises BadRequest when it is not."""
+    return one_of(required(obj, key, str, path), tuple(words), "%s.%s" % (path, key))
+
+
+def parse_list(obj: JSON, key: str, parse: Callable[[Any, str], Any],
+               path: str = "") -> List[Any]:
+    """Parse the items of the list `obj[key]`, each told its own path."""
+    where = "%s.%s" % (path, key) if path else key
+    return [parse(item, "%s.%d" % (where, at)) for at, item in enumerate(
+        field(obj, key, list, path, ()))]
+
+
+def parse_words(obj: JSON, key: str) -> Tuple[str, ...]:
+    """The words in the list `obj[key]`; raises BadRequest for anything else in it."""
+    return tuple(parse_list(obj, key, lambda word, path: expect(word, str, path)))
+
+
 def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
     """Put the results of calls right behind them, before anything else that was said.
 
@@ -1708,8 +1726,8 @@ def titled(title: str, text: str) -> str:
 def _read_source(block: JSON, path: str) -> Any:
     title, what = field(block, "title", str, path, ""), block["type"]
     source, path = required(block, "source", dict, path), path + ".source"
-    kind = one_of(required(source, "type", str, path), (
-        "base64", "url" if what == "image" else "text"), path + ".type")
+    kind = required_word(source, "type", (
+        "base64", "url" if what == "image" else "text"), path)
     if kind == "url":
         return Image(required(source, "url", str, path))
     data = required(source, "data", str, path)
@@ -1741,9 +1759,22 @@ def _read_search(block: JSON) -> Text:
     return Text("[%s]" % "\n".join(lines))
 
 
-def _read_block(block: JSON, path: str) -> Any:
+# Where which block may stand.
+PLACES = {
+    "user": ("text", "image", "document", "search_result", "tool_result"),
+    "assistant": ("text", "tool_use", "thinking", "redacted_thinking",
+                  "server_tool_use", "web_search_tool_result"),
+    "system": ("text",),
+    "tool_result": ("text", "image", "document", "search_result", "tool_reference"),
+}
+
+
+def _read_block(block: Any, path: str, place: str) -> Any:
     """The part that a block is; None for what no other model can use."""
-    kind = block["type"]
+    kind = required(expect(block, dict, path), "type", str, path)
+    if kind not in PLACES[place]:
+        raise BadRequest("%s: a block of type %r cannot be sent to this model (%s)"
+                         % (path, kind, place))
     if kind == "text":
         text = required(block, "text", str, path)
         return Text(text) if text.strip() else None  # refused as blank: UPSTREAM 11.5
@@ -1764,33 +1795,17 @@ def _read_block(block: JSON, path: str) -> Any:
     return _read_search(block)
 
 
-# Where which block may stand.
-PLACES = {
-    "user": ("text", "image", "document", "search_result", "tool_result"),
-    "assistant": ("text", "tool_use", "thinking", "redacted_thinking",
-                  "server_tool_use", "web_search_tool_result"),
-    "system": ("text",),
-    "tool_result": ("text", "image", "document", "search_result", "tool_reference"),
-}
-
-
 def _read_content(content: Any, place: str, path: str) -> List[Any]:
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
-    parts: List[Any] = []
-    for index, block in enumerate(expect(content, list, path)):
-        where = "%s.%d" % (path, index)
-        kind = required(expect(block, dict, where), "type", str, where)
-        if kind not in PLACES[place]:
-            raise BadRequest("%s: a block of type %r cannot be sent to this model (%s)"
-                             % (where, kind, place))
-        parts.append(_read_block(block, where))
+    parts = [_read_block(block, "%s.%d" % (path, index), place)
+             for index, block in enumerate(expect(content, list, path))]
     return [part for part in parts if part is not None]
 
 
-def _read_message(message: JSON, path: str) -> Turn:
-    role = one_of(required(expect(message, dict, path), "role", str, path),
-                  ("user", "assistant", "system"), path + ".role")
+def _read_message(message: Any, path: str) -> Turn:
+    role = required_word(expect(message, dict, path), "role",
+                         ("user", "assistant", "system"), path)
     if message.get("content") is None:
         raise BadRequest("%s.content: required" % path)
     content = _read_content(message["content"], role, path + ".content")
@@ -1804,22 +1819,23 @@ def _found_tools(messages: List[JSON]) -> Set[str]:
             for part in objects(block.get("content"))}
 
 
-def _read_tools(body: JSON) -> List[Tool]:
-    tools, found = [], _found_tools(body["messages"])
-    for index, item in enumerate(field(body, "tools", list, default=[])):
-        path = "tools.%d" % index
-        kind = field(expect(item, dict, path), "type", str, path, "custom")
-        if kind not in ("custom", "function"):
-            raise BadRequest("%s.type: %r is run by Anthropic's servers and cannot be "
-                             "used with this model" % (path, kind))
-        tool = field(item, "function", dict, path) or item  # a courtesy: UPSTREAM 0.4
-        name = required(tool, "name", str, path)
-        schema = field(tool, "input_schema", dict, path) or field(
-            tool, "parameters", dict, path, {})
-        if not item.get("defer_loading") or name in found:
-            tools.append(Tool(name, field(tool, "description", str, path, ""), schema,
-                              field(tool, "strict", bool, path)))
-    return tools
+def _read_tool(item: Any, path: str) -> Tool:
+    kind = field(expect(item, dict, path), "type", str, path, "custom")
+    if kind not in ("custom", "function"):
+        raise BadRequest("%s.type: %r is run by Anthropic's servers and cannot be "
+                         "used with this model" % (path, kind))
+    tool = field(item, "function", dict, path) or item  # a courtesy: UPSTREAM 0.4
+    name = required(tool, "name", str, path)
+    schema = field(tool, "input_schema", dict, path) or field(
+        tool, "parameters", dict, path, {})
+    return Tool(name, field(tool, "description", str, path, ""), schema,
+                field(tool, "strict", bool, path))
+
+
+def _read_tools(body: JSON) -> Tuple[Tool, ...]:
+    tools, found = parse_list(body, "tools", _read_tool), _found_tools(body["messages"])
+    return tuple(tool for tool, item in zip(tools, body.get("tools") or ())
+                 if not item.get("defer_loading") or tool.name in found)
 
 
 TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none", "tool": "="}
@@ -1828,10 +1844,8 @@ TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none", "tool": "="}
 def _read_tool_choice(choice: Optional[JSON], names: List[str]) -> Tuple[str, Any]:
     if choice is None or not names:  # OpenAI refuses a choice among no tools
         return "", None
-    kind = one_of(required(choice, "type", str, "tool_choice"), tuple(TOOL_CHOICES),
-                  "tool_choice.type")
-    name = one_of(required(choice, "name", str, "tool_choice"), names,
-                  "tool_choice.name") if kind == "tool" else ""
+    kind = required_word(choice, "type", TOOL_CHOICES, "tool_choice")
+    name = required_word(choice, "name", names, "tool_choice") if kind == "tool" else ""
     alone = field(choice, "disable_parallel_tool_use", bool, "tool_choice")
     return TOOL_CHOICES[kind] + name, False if alone else None
 
@@ -1842,8 +1856,8 @@ BUDGET_EFFORTS = ((4000, "low"), (16000, "medium"))
 
 def _read_effort(body: JSON, config: JSON) -> Tuple[str, bool]:
     thinking = field(body, "thinking", dict, default={})
-    kind = thinking and one_of(required(thinking, "type", str, "thinking"), (
-        "enabled", "adaptive", "disabled"), "thinking.type")
+    kind = thinking and required_word(
+        thinking, "type", ("enabled", "adaptive", "disabled"), "thinking")
     if kind == "disabled":
         return "none", False  # encoders take the least that the model can do
     effort = field(config, "effort", str, "output_config", "")
@@ -1858,7 +1872,7 @@ def _read_schema(body: JSON, config: JSON) -> Optional[JSON]:
     form = form or field(body, "output_format", dict)  # its name in 2025
     if form is None:
         return None
-    one_of(required(form, "type", str, path), ("json_schema",), path + ".type")
+    required_word(form, "type", ("json_schema",), path)
     return {"name": "answer", "schema": required(form, "schema", dict, path)}
 
 
@@ -1869,13 +1883,12 @@ def _read_user(body: JSON) -> str:
     return (session.group(1) if session else user)[-64:]  # OpenAI takes no more
 
 
-def _read_turns(body: JSON) -> Iterator[Turn]:
+def _read_turns(body: JSON) -> List[Turn]:
     system = _read_content(body.get("system") or "", "system", "system")
-    yield Turn("system", tuple(
-        part for part in system
-        if not part.text.startswith(BILLING_MARK)), "system")
-    for index, message in enumerate(required(body, "messages", list)):
-        yield _read_message(message, "messages.%d" % index)
+    rules = tuple(part for part in system if not part.text.startswith(BILLING_MARK))
+    required(body, "messages", list)
+    return [Turn("system", rules, "system"),
+            *parse_list(body, "messages", _read_message)]
 
 
 def parse_messages(body: JSON) -> Conversation:
@@ -1883,7 +1896,7 @@ def parse_messages(body: JSON) -> Conversation:
 
     top_k and context_management have no counterpart anywhere and are left out.
     """
-    turns = pair_results(tuple(_read_turns(body)))
+    turns = pair_results(_read_turns(body))
     if all(turn.path == "system" for turn in turns):
         raise BadRequest("messages: at least one message with content is required")
     config, tools = field(body, "output_config", dict, default={}), _read_tools(body)
@@ -1894,11 +1907,10 @@ def parse_messages(body: JSON) -> Conversation:
     if max_tokens is not None and max_tokens < 1:
         raise BadRequest("max_tokens: expected at least 1")
     return Conversation(
-        turns=turns, tools=tuple(tools), tool_choice=choice, parallel=parallel,
+        turns=turns, tools=tools, tool_choice=choice, parallel=parallel,
         max_tokens=max_tokens, temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float), effort=effort, thinking=thinking,
-        stop=tuple(expect(word, str, "stop_sequences.%d" % index) for index, word
-                   in enumerate(field(body, "stop_sequences", list, default=[]))),
+        stop=parse_words(body, "stop_sequences"),
         schema=_read_schema(body, config), user=_read_user(body))
 
 
@@ -2392,14 +2404,6 @@ def encode_chat(conv: Conversation, model: Model, names: ToolNames) -> JSON:
 
 # --- requests of OpenAI clients -------------------------------------------------------
 
-def _parse_list(obj: JSON, key: str, parse: Callable[[Any, str], Any],
-                path: str = "") -> List[Any]:
-    """Parse the items of the list `obj[key]`, each told its own path."""
-    where = "%s.%s" % (path, key) if path else key
-    return [parse(item, "%s.%d" % (where, at)) for at, item in enumerate(
-        field(obj, key, list, path, ()))]
-
-
 def _parse_part(part: Any, path: str) -> Any:
     kind = one_of(required(expect(part, dict, path), "type", str, path),
                   ("text", "refusal", "image_url"), path)
@@ -2412,7 +2416,7 @@ def _parse_part(part: Any, path: str) -> Any:
 
 def _parse_content(message: JSON, path: str) -> List[Any]:
     content = message.get("content") or ""
-    parts = [Text(content)] if isinstance(content, str) else _parse_list(
+    parts = [Text(content)] if isinstance(content, str) else parse_list(
         message, "content", _parse_part, path)
     return [part for part in parts if part != Text("")]
 
@@ -2439,7 +2443,7 @@ def _parse_assistant(message: JSON, path: str) -> List[Any]:
     parts = [Reasoning("" if at else thought, *pair) for at, pair in enumerate(
         filter(None, map(unpack_reasoning, packed.split())))]
     return (parts + _parse_content(message, path) + ([Text(refusal)] if refusal else [])
-            + _parse_list(message, "tool_calls", _parse_call, path))
+            + parse_list(message, "tool_calls", _parse_call, path))
 
 
 TURN_ROLES = {"system": "system", "developer": "system", "user": "user", "tool": "user",
@@ -2448,8 +2452,7 @@ TURN_ROLES = {"system": "system", "developer": "system", "user": "user", "tool":
 
 def _parse_turn(message: Any, path: str) -> Turn:
     message = _uncarry(expect(message, dict, path))
-    role = one_of(required(message, "role", str, path),
-                  tuple(TURN_ROLES), path + ".role")
+    role = required_word(message, "role", TURN_ROLES, path)
     parts = _parse_assistant(message, path) if role == "assistant" else (
         _parse_content(message, path))
     if role == "tool":
@@ -2474,8 +2477,8 @@ def _parse_choice(choice: Any) -> str:
 
 def _parse_format(body: JSON) -> Optional[JSON]:
     asked = field(body, "response_format", dict, default={"type": "text"})
-    kind = one_of(required(asked, "type", str, "response_format"),
-                  ("text", "json_object", "json_schema"), "response_format.type")
+    kind = required_word(asked, "type", ("text", "json_object", "json_schema"),
+                         "response_format")
     if kind == "json_schema":
         return required(asked, kind, dict, "response_format")
     return None if kind == "text" else {}
@@ -2489,15 +2492,15 @@ def parse_chat(body: JSON) -> Conversation:
     stops = {"stop": [stop] if isinstance(stop, str) else stop}
     effort = field(body, "reasoning_effort", str, default="")
     return Conversation(
-        turns=pair_results(_parse_list(body, "messages", _parse_turn)),
-        tools=tuple(_parse_list(body, "tools", _parse_tool)),
+        turns=pair_results(parse_list(body, "messages", _parse_turn)),
+        tools=tuple(parse_list(body, "tools", _parse_tool)),
         tool_choice=_parse_choice(body.get("tool_choice")),
         parallel=field(body, "parallel_tool_calls", bool),
         max_tokens=field(body, "max_completion_tokens", int)
         or field(body, "max_tokens", int),
         temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float),
-        stop=tuple(_parse_list(stops, "stop", lambda word, at: expect(word, str, at))),
+        stop=parse_words(stops, "stop"),
         effort=effort, thinking=effort not in ("", "none"),
         schema=_parse_format(body), user=field(body, "user", str, default=""),
         extra={key: field(body, key, kind) for key, kind in SAME_IN_RESPONSES.items()
