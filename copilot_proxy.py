@@ -1475,6 +1475,12 @@ def text_of(parts: Iterable[Any]) -> str:
     return "\n\n".join(p.text for p in parts if isinstance(p, Text) and p.text)
 
 
+def given(**fields: Any) -> JSON:
+    """The fields that say something; 0 and False do."""
+    return {key: value for key, value in fields.items()
+            if value is not None and value not in ("", {}, [])}
+
+
 def required_word(obj: JSON, key: str, words: Iterable[str], path: str) -> str:
     """`obj[key]`, which must be one of `words`; raises BadRequest when it is not."""
     return one_of(required(obj, key, str, path), tuple(words), "%s.%s" % (path, key))
@@ -1546,6 +1552,12 @@ class TokenUsage(NamedTuple):
     def prompt(self) -> int:
         """Everything that was read, cached or not."""
         return self.input + self.cache_read + self.cache_write
+
+    @property
+    def cost(self) -> JSON:
+        """The price as a member of an answer, when it is known: Copilot's own."""
+        return {"copilot_usage": {
+            "total_nano_aiu": self.nano_aiu}} if self.nano_aiu else {}
 
 
 def count(value: Any) -> int:
@@ -2070,9 +2082,8 @@ class AnthropicStream:
         if stop == "refusal":
             delta["stop_details"] = {"type": stop, "category": None,
                                      "explanation": refused or "a content filter"}
-        cost = {"copilot_usage": {"total_nano_aiu": usage.nano_aiu}}
         self._write("message_delta", delta=delta, usage=anthropic_usage(usage),
-                    **(cost if usage.nano_aiu else {}))
+                    **usage.cost)
         self._write("message_stop")
         self._over = True
 
@@ -2325,10 +2336,8 @@ def prepare_chat(body: JSON, model: Model) -> JSON:
     if limit:
         out[limit_name] = min(limit, model.output or limit)
     effort = clamp_effort(field(body, "reasoning_effort", str, default=""), model)
-    if effort:
-        out["reasoning_effort"] = effort
-    messages = _messages_for(model, body, roles)
-    return dict(out, model=model.id, stream=True, messages=messages)
+    return {**out, **given(reasoning_effort=effort), "model": model.id, "stream": True,
+            "messages": _messages_for(model, body, roles)}
 
 
 def _encode_part(part: Any) -> JSON:
@@ -2373,10 +2382,9 @@ def _encode_assistant(turn: Turn, source: str, names: ToolNames) -> JSON:
 
 
 def _encode_tool(tool: Tool, names: ToolNames) -> JSON:
-    function = {"name": names.short(tool.name), "description": tool.description or None,
-                "parameters": tool.parameters, "strict": tool.strict}
-    return {"type": "function", "function": {
-        key: value for key, value in function.items() if value is not None}}
+    return {"type": "function", "function": given(
+        name=names.short(tool.name), description=tool.description,
+        parameters=tool.parameters, strict=tool.strict)}
 
 
 def encode_chat(conv: Conversation, model: Model, names: ToolNames) -> JSON:
@@ -2385,21 +2393,20 @@ def encode_chat(conv: Conversation, model: Model, names: ToolNames) -> JSON:
     for turn in conv.turns:
         messages += [_encode_assistant(turn, chat_source(model), names)] if (
             turn.role == "assistant") else _encode_user(turn)
-    choice: Any = conv.tool_choice or None
-    if choice and choice[0] == "=":
-        choice = {"type": "function", "function": {"name": names.short(choice[1:])}}
-    settings: JSON = {
-        "max_tokens": conv.max_tokens, "temperature": conv.temperature,
-        "top_p": conv.top_p, "stop": list(conv.stop) or None,
-        "reasoning_effort": conv.effort or None, "user": conv.user or None}
+    settings = given(
+        max_tokens=conv.max_tokens, temperature=conv.temperature, top_p=conv.top_p,
+        stop=list(conv.stop), reasoning_effort=conv.effort, user=conv.user)
     if conv.tools:  # OpenAI refuses the other two without
-        settings.update(tools=[_encode_tool(tool, names) for tool in conv.tools],
-                        tool_choice=choice, parallel_tool_calls=conv.parallel)
+        choice = conv.tool_choice
+        settings.update(given(
+            tools=[_encode_tool(tool, names) for tool in conv.tools],
+            tool_choice=choice if choice[:1] != "=" else {
+                "type": "function", "function": {"name": names.short(choice[1:])}},
+            parallel_tool_calls=conv.parallel))
     if conv.schema is not None:
         settings["response_format"] = {"type": "json_object"} if not conv.schema else {
             "type": "json_schema", "json_schema": {"name": "answer", **conv.schema}}
-    asked = {key: value for key, value in settings.items() if value is not None}
-    return prepare_chat({"messages": messages, **conv.extra, **asked}, model)
+    return prepare_chat({"messages": messages, **conv.extra, **settings}, model)
 
 
 # --- requests of OpenAI clients -------------------------------------------------------
@@ -2701,13 +2708,12 @@ class ChatReader:
 
 def _accounts(usage: TokenUsage) -> JSON:
     """What an answer tells of its cost."""
-    cost = {"copilot_usage": {"total_nano_aiu": usage.nano_aiu}}
     return {"usage": {
         "prompt_tokens": usage.prompt, "completion_tokens": usage.output,
         "total_tokens": usage.prompt + usage.output,
         "prompt_tokens_details": {"cached_tokens": usage.cache_read},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning}},
-        **(cost if usage.nano_aiu else {})}
+        **usage.cost}
 
 
 class ChatStream:
@@ -2898,12 +2904,6 @@ def responses_source(model: Model) -> str:
     return "responses:" + (model.maker or "openai")
 
 
-def _given(**fields: Any) -> JSON:
-    """The fields that say something; 0 and False do."""
-    return {key: value for key, value in fields.items()
-            if value is not None and value not in ("", {}, [])}
-
-
 def _output_limit(wanted: Optional[int], model: Model) -> Optional[int]:
     return None if wanted is None else max(
         LEAST_OUTPUT, min(wanted, model.output or wanted))
@@ -2971,23 +2971,23 @@ def encode_responses(conv: Conversation, model: Model, names: ToolNames) -> JSON
     reasons = bool(model.efforts or REASONERS.match(model.id))
     key = extra.pop("prompt_cache_key", "") or conv.user
     items = [_turn_items(turn, names, source) for turn in conv.turns]
-    settings = _given(
+    settings = given(
         model=model.id, stream=True, store=False, prompt_cache_key=key[:MAX_CACHE_KEY],
-        text=_given(verbosity=extra.pop("verbosity", ""), format=_format(conv.schema)),
+        text=given(verbosity=extra.pop("verbosity", ""), format=_format(conv.schema)),
         input=list(itertools.chain.from_iterable(items)),
         max_output_tokens=_output_limit(conv.max_tokens, model))
     if conv.tools:
-        settings.update(_given(
+        settings.update(given(
             tools=[_function(tool, names) for tool in conv.tools],
             tool_choice=choice if choice[:1] != "=" else {
                 "type": "function", "name": names.short(choice[1:])},
             parallel_tool_calls=conv.parallel))
     if reasons:
-        settings.update(_given(include=[ENCRYPTED], reasoning=_given(
+        settings.update(given(include=[ENCRYPTED], reasoning=given(
             effort=clamp_effort(conv.effort, model),
             summary="auto" if conv.thinking else "")))
     else:
-        settings.update(_given(temperature=conv.temperature, top_p=conv.top_p))
+        settings.update(given(temperature=conv.temperature, top_p=conv.top_p))
     return {**extra, **settings}
 
 
@@ -3229,7 +3229,7 @@ def prepare_responses(body: JSON, model: Model) -> JSON:
         include=[one for one in field(body, "include", list, default=())
                  if one in KNOWN_INCLUDES] or None,
         max_output_tokens=_output_limit(limit, model),
-        reasoning=_given(**{**reasoning, "effort": effort}) or None)
+        reasoning=given(**{**reasoning, "effort": effort}) or None)
     if isinstance(body.get("input"), list):
         changes["input"] = list(_own_items(body["input"]))
     return {key: value for key, value in {**body, **changes}.items()
@@ -3319,9 +3319,9 @@ class ResponsesPassThrough(StreamTranslator):
 
 def search_request(query: str, model: Model) -> JSON:
     """A Responses body that answers `query` from the web."""
-    return _given(model=model.id, stream=True, store=False, input=query,
-                  tools=[{"type": "web_search"}], tool_choice="required",
-                  reasoning=_given(effort=clamp_effort("low", model)))
+    return given(model=model.id, stream=True, store=False, input=query,
+                 tools=[{"type": "web_search"}], tool_choice="required",
+                 reasoning=given(effort=clamp_effort("low", model)))
 
 
 def search_blocks(response: JSON, tool_use_id: str) -> List[JSON]:
