@@ -1765,7 +1765,7 @@ def _read_search(block: JSON) -> Text:
     found = block.get("content")
     parts = objects(found if isinstance(found, list) else [found])
     keys = ("type", "name", "title", "source", "url", "text", "error_code")
-    lines = [" ".join(typed(part, key, str) for key in keys if typed(part, key, str))
+    lines = [" ".join(filter(None, (typed(part, key, str) for key in keys)))
              for part in (block, *parts)]
     lines += [dumps_text(block["input"])] if "input" in block else []
     return Text("[%s]" % "\n".join(lines))
@@ -1960,7 +1960,7 @@ def fold_message(events: Iterable[JSON]) -> JSON:
             blocks[-1][1].append(event["delta"])
         elif kind == "message_delta":
             told = {k: v for k, v in event["usage"].items() if v}  # 0 tells nothing
-            cost = {k: v for k, v in event.items() if k == "copilot_usage"}
+            cost = given(copilot_usage=event.get("copilot_usage"))
             message = {**message, **event["delta"], **cost,
                        "usage": {**message["usage"], **told}}
     if message.get("stop_reason") is None:
@@ -2076,9 +2076,9 @@ class AnthropicStream:
                 self._begin_call(key)
         self._start()
         self._close()
-        delta: JSON = {"stop_reason": stop, "stop_sequence": None}
         if not cut:  # Claude Code asks again for a tool_use without a call (CLIENTS 1)
-            delta["stop_reason"] = "tool_use" if self._calls else "end_turn"
+            stop = "tool_use" if self._calls else "end_turn"
+        delta: JSON = {"stop_reason": stop, "stop_sequence": None}
         if stop == "refusal":
             delta["stop_details"] = {"type": stop, "category": None,
                                      "explanation": refused or "a content filter"}
@@ -2102,7 +2102,7 @@ class AnthropicStream:
 
     def whole(self) -> JSON:
         return fold_message(
-            loads(event.data) for event in SSEDecoder().feed(b"".join(self._out)))
+            map(event_object, SSEDecoder().feed(b"".join(self._out))))
 
     def _start(self) -> None:
         if not self._started:
@@ -2262,6 +2262,11 @@ def _refuse_unserved(body: JSON, table: JSON) -> None:
 CARRIED = "#" + SIGNATURE_MARK
 
 
+def _unpack_words(words: str) -> List[Tuple[str, str]]:
+    """(opaque, source) of every word of ours; ChatStream gives them out."""
+    return list(filter(None, map(unpack_reasoning, words.split())))
+
+
 def _uncarry(message: JSON) -> JSON:
     """The message with its calls' own ids, and what one carried in its own field."""
     answered, mark, _ = typed(message, "tool_call_id", str).partition(CARRIED)
@@ -2285,12 +2290,11 @@ def _assistant_for(message: JSON, source: str) -> Optional[JSON]:
     message = dict(message, content=content or None)
     # Copilot gets back what ChatStream gave out, and nothing that another made.
     thought = message.pop("reasoning_content", None)
-    pairs = [unpack_reasoning(word) for word in
-             typed(message, "reasoning_opaque", str).split()]
-    own = [pair[0] for pair in pairs if pair and pair[1] == source]
+    pairs = _unpack_words(typed(message, "reasoning_opaque", str))
+    own = [opaque for opaque, maker in pairs if maker == source]
     if own:
         message.update(reasoning_text=thought or "", reasoning_opaque=own[-1])
-    elif any(pairs):
+    elif pairs:
         del message["reasoning_opaque"]
     return message
 
@@ -2343,8 +2347,8 @@ def prepare_chat(body: JSON, model: Model) -> JSON:
 def _encode_part(part: Any) -> JSON:
     if isinstance(part, Text):
         return {"type": "text", "text": part.text}
-    detail = {"detail": part.detail} if part.detail else {}
-    return {"type": "image_url", "image_url": {"url": part.url, **detail}}
+    return {"type": "image_url", "image_url": {
+        "url": part.url, **given(detail=part.detail)}}
 
 
 def _encode_user(turn: Turn) -> Iterator[JSON]:
@@ -2359,10 +2363,9 @@ def _encode_user(turn: Turn) -> Iterator[JSON]:
         yield {"role": "tool", "tool_call_id": part.call_id, "content": text_of(
             part.told) or "(see the next message)" * bool(moved)}
     content = [_encode_part(part) for part in rest if part != Text("")]
-    if any(isinstance(part, Image) for part in rest):
-        yield {"role": turn.role, "content": content}
-    elif content:
-        yield {"role": turn.role, "content": text_of(rest)}
+    if content:
+        seen = any(isinstance(part, Image) for part in rest)
+        yield {"role": turn.role, "content": content if seen else text_of(rest)}
 
 
 def _encode_assistant(turn: Turn, source: str, names: ToolNames) -> JSON:
@@ -2423,9 +2426,8 @@ def _parse_part(part: Any, path: str) -> Any:
 
 def _parse_content(message: JSON, path: str) -> List[Any]:
     content = message.get("content") or ""
-    parts = [Text(content)] if isinstance(content, str) else parse_list(
+    return [Text(content)] if isinstance(content, str) else parse_list(
         message, "content", _parse_part, path)
-    return [part for part in parts if part != Text("")]
 
 
 def _function_of(entry: Any, path: str) -> JSON:
@@ -2447,10 +2449,10 @@ def _parse_assistant(message: JSON, path: str) -> List[Any]:
     thought, packed, refusal = [field(message, key, str, path, "") for key in (
         "reasoning_content", "reasoning_opaque", "refusal")]
     # One text for all that came encrypted: the vendor reads only the latter.
-    parts = [Reasoning("" if at else thought, *pair) for at, pair in enumerate(
-        filter(None, map(unpack_reasoning, packed.split())))]
-    return (parts + _parse_content(message, path) + ([Text(refusal)] if refusal else [])
-            + parse_list(message, "tool_calls", _parse_call, path))
+    parts = [Reasoning("" if at else thought, *pair)
+             for at, pair in enumerate(_unpack_words(packed))]
+    return [*parts, *_parse_content(message, path), Text(refusal),
+            *parse_list(message, "tool_calls", _parse_call, path)]
 
 
 TURN_ROLES = {"system": "system", "developer": "system", "user": "user", "tool": "user",
@@ -2460,8 +2462,8 @@ TURN_ROLES = {"system": "system", "developer": "system", "user": "user", "tool":
 def _parse_turn(message: Any, path: str) -> Turn:
     message = _uncarry(expect(message, dict, path))
     role = required_word(message, "role", TURN_ROLES, path)
-    parts = _parse_assistant(message, path) if role == "assistant" else (
-        _parse_content(message, path))
+    parse = _parse_assistant if role == "assistant" else _parse_content
+    parts = [part for part in parse(message, path) if part != Text("")]
     if role == "tool":
         parts = [Result(required(message, "tool_call_id", str, path), tuple(parts))]
     return Turn(TURN_ROLES[role], tuple(parts), path)
@@ -2635,18 +2637,17 @@ class ChatReader:
         content, refusal = delta.get("content"), typed(delta, "refusal", str)
         thought = _first_text(delta, *REASONING_FIELDS)
         opaque = _first_text(delta, *OPAQUE_FIELDS)
-        if isinstance(content, list):
-            content = "".join(typed(part, "text", str) for part in content)
+        text = content if isinstance(content, str) else "".join(
+            typed(part, "text", str) for part in objects(content))
         if thought:
             sink.reasoning(thought)
         if opaque:
             sink.opaque(opaque, self._source)
-        if content and isinstance(content, str):
-            self._content = True
-            sink.text(content)
+        if text:
+            sink.text(text)
         if refusal:
-            self._content = True
             sink.refusal(refusal)
+        self._content = bool(self._content or text or refusal)
         for call in objects(delta.get("tool_calls")):
             self._read_call(call, chunk_id, sink)
 
@@ -2657,7 +2658,7 @@ class ChatReader:
         if name and not call.name:
             call.name = name
             sink.call(call.key, call.id, name)
-        if arguments not in (None, ""):
+        if arguments is not None:
             call.held += arguments if isinstance(arguments, str) else (
                 dumps_text(arguments))
         if call.held and call.name:
@@ -2816,9 +2817,8 @@ class ChatStream:
         calls = [{"id": call["id"], "type": "function", "function": dict(
             call["function"], arguments=said.pop(call["index"], ""))}
             for call in self._calls.values()]
-        message = {"role": "assistant", "content": None if calls else "", **said}
-        if calls:
-            message["tool_calls"] = calls
+        message = {"role": "assistant", "content": None if calls else "", **said,
+                   **given(tool_calls=calls)}
         return {**self._about, "object": "chat.completion", "choices": [{
             "index": 0, "message": message, "logprobs": None,
             "finish_reason": self._reason}], **_accounts(self._usage)}
@@ -2842,12 +2842,11 @@ def prepare_embeddings(body: JSON, model: Model) -> JSON:
 
 def prepare_completion(body: JSON) -> Tuple[str, JSON]:
     """Engine and body for legacy autocomplete, which only streams (UPSTREAM 14)."""
-    prompt = required(body, "prompt", str)
+    required(body, "prompt", str)
     engine = field(body, "model", str, default="") or LEGACY_ENGINE
     if not re.fullmatch(r"[\w.-]{1,64}", engine):
         raise BadRequest("model: expected the name of an engine, as %s" % LEGACY_ENGINE)
-    return engine, {**{k: v for k, v in body.items() if k != "model"},
-                    "prompt": prompt, "stream": True}
+    return engine, {**{k: v for k, v in body.items() if k != "model"}, "stream": True}
 
 
 class CompletionStream(StreamTranslator):
