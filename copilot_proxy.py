@@ -1436,7 +1436,6 @@ class Turn(NamedTuple):
     """One message: system, user or assistant; parts in the client's order."""
     role: str
     parts: Tuple[Any, ...]
-    path: str = ""  # "messages.3", for error texts
 
 
 class Tool(NamedTuple):
@@ -1821,7 +1820,7 @@ def _read_message(message: Any, path: str) -> Turn:
     if message.get("content") is None:
         raise BadRequest("%s.content: required" % path)
     content = _read_content(message["content"], role, path + ".content")
-    return Turn(role, tuple(content), path)
+    return Turn(role, tuple(content))
 
 
 def _found_tools(messages: List[JSON]) -> Set[str]:
@@ -1880,8 +1879,9 @@ def _read_effort(body: JSON, config: JSON) -> Tuple[str, bool]:
 
 
 def _read_schema(body: JSON, config: JSON) -> Optional[JSON]:
-    form, path = field(config, "format", dict, "output_config"), "output_config.format"
-    form = form or field(body, "output_format", dict)  # its name in 2025
+    path = "output_config.format"
+    form = field(config, "format", dict, "output_config") or field(
+        body, "output_format", dict)  # its name in 2025
     if form is None:
         return None
     required_word(form, "type", ("json_schema",), path)
@@ -1895,12 +1895,10 @@ def _read_user(body: JSON) -> str:
     return (session.group(1) if session else user)[-64:]  # OpenAI takes no more
 
 
-def _read_turns(body: JSON) -> List[Turn]:
+def _read_system(body: JSON) -> List[Turn]:
     system = _read_content(body.get("system") or "", "system", "system")
     rules = tuple(part for part in system if not part.text.startswith(BILLING_MARK))
-    required(body, "messages", list)
-    return [Turn("system", rules, "system"),
-            *parse_list(body, "messages", _read_message)]
+    return [Turn("system", rules)] if rules else []
 
 
 def parse_messages(body: JSON) -> Conversation:
@@ -1908,8 +1906,10 @@ def parse_messages(body: JSON) -> Conversation:
 
     top_k and context_management have no counterpart anywhere and are left out.
     """
-    turns = pair_results(_read_turns(body))
-    if all(turn.path == "system" for turn in turns):
+    system = _read_system(body)
+    required(body, "messages", list)
+    turns = pair_results(parse_list(body, "messages", _read_message))
+    if not turns:
         raise BadRequest("messages: at least one message with content is required")
     config, tools = field(body, "output_config", dict, default={}), _read_tools(body)
     choice, parallel = _read_tool_choice(
@@ -1919,7 +1919,7 @@ def parse_messages(body: JSON) -> Conversation:
     if max_tokens is not None and max_tokens < 1:
         raise BadRequest("max_tokens: expected at least 1")
     return Conversation(
-        turns=turns, tools=tools, tool_choice=choice, parallel=parallel,
+        turns=(*system, *turns), tools=tools, tool_choice=choice, parallel=parallel,
         max_tokens=max_tokens, temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float), effort=effort, thinking=thinking,
         stop=parse_words(body, "stop_sequences"),
@@ -2267,8 +2267,9 @@ def _unpack_words(words: str) -> List[Tuple[str, str]]:
     return list(filter(None, map(unpack_reasoning, words.split())))
 
 
-def _uncarry(message: JSON) -> JSON:
+def _uncarry(message: Any, path: str) -> JSON:
     """The message with its calls' own ids, and what one carried in its own field."""
+    expect(message, dict, path)
     answered, mark, _ = typed(message, "tool_call_id", str).partition(CARRIED)
     if mark:
         return dict(message, tool_call_id=answered)
@@ -2311,8 +2312,8 @@ def _mark_for_cache(messages: List[JSON]) -> None:
 
 def _messages_for(model: Model, body: JSON, roles: Mapping[str, str]) -> List[JSON]:
     out: List[JSON] = []
-    for at, message in enumerate(required(body, "messages", list)):
-        message = _uncarry(expect(message, dict, "messages.%d" % at))
+    required(body, "messages", list)
+    for message in parse_list(body, "messages", _uncarry):
         role = typed(message, "role", str)
         if role == "assistant":
             message = _assistant_for(message, chat_source(model))
@@ -2460,13 +2461,13 @@ TURN_ROLES = {"system": "system", "developer": "system", "user": "user", "tool":
 
 
 def _parse_turn(message: Any, path: str) -> Turn:
-    message = _uncarry(expect(message, dict, path))
+    message = _uncarry(message, path)
     role = required_word(message, "role", TURN_ROLES, path)
     parse = _parse_assistant if role == "assistant" else _parse_content
     parts = [part for part in parse(message, path) if part != Text("")]
     if role == "tool":
         parts = [Result(required(message, "tool_call_id", str, path), tuple(parts))]
-    return Turn(TURN_ROLES[role], tuple(parts), path)
+    return Turn(TURN_ROLES[role], tuple(parts))
 
 
 def _parse_tool(entry: Any, path: str) -> Tool:
