@@ -1725,8 +1725,9 @@ def unpack_reasoning(signature: str) -> Optional[Tuple[str, str]]:
     """(opaque, source) of a signature of ours, None for every other one."""
     if not signature.startswith(SIGNATURE_MARK):
         return None
-    source, _, opaque = signature[len(SIGNATURE_MARK):].partition("@")
-    return urllib.parse.unquote(opaque), urllib.parse.unquote(source)
+    source, _, opaque = map(
+        urllib.parse.unquote, signature[len(SIGNATURE_MARK):].partition("@"))
+    return opaque, source
 
 
 def titled(title: str, text: str) -> str:
@@ -1792,8 +1793,8 @@ def _read_block(block: Any, path: str, place: str) -> Any:
     if kind in ("image", "document"):
         return _read_source(block, path)
     if kind == "tool_use":
-        call_id, name = [required(block, key, str, path) for key in ("id", "name")]
-        return Call(call_id, name, dumps_text(field(block, "input", dict, path, {})))
+        return Call(required(block, "id", str, path), required(block, "name", str, path),
+                    dumps_text(field(block, "input", dict, path, {})))
     if kind == "tool_result":
         return Result(required(block, "tool_use_id", str, path), tuple(_read_content(
             block.get("content") or "", kind, path + ".content")),
@@ -1830,7 +1831,7 @@ def _found_tools(messages: List[JSON]) -> Set[str]:
             for part in objects(block.get("content"))}
 
 
-def _read_tool(item: Any, path: str) -> Tool:
+def _read_tool(item: Any, path: str, found: Set[str]) -> Optional[Tool]:
     kind = field(expect(item, dict, path), "type", str, path, "custom")
     if kind not in ("custom", "function"):
         raise BadRequest("%s.type: %r is run by Anthropic's servers and cannot be "
@@ -1839,14 +1840,16 @@ def _read_tool(item: Any, path: str) -> Tool:
     name = required(tool, "name", str, path)
     schema = field(tool, "input_schema", dict, path) or field(
         tool, "parameters", dict, path, {})
+    if item.get("defer_loading") and name not in found:
+        return None
     return Tool(name, field(tool, "description", str, path, ""), schema,
                 field(tool, "strict", bool, path))
 
 
 def _read_tools(body: JSON) -> Tuple[Tool, ...]:
-    tools, found = parse_list(body, "tools", _read_tool), _found_tools(body["messages"])
-    return tuple(tool for tool, item in zip(tools, body.get("tools") or ())
-                 if not item.get("defer_loading") or tool.name in found)
+    found = _found_tools(body["messages"])
+    return tuple(filter(None, parse_list(
+        body, "tools", lambda item, path: _read_tool(item, path, found))))
 
 
 TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none", "tool": "="}
@@ -1861,10 +1864,6 @@ def _read_tool_choice(choice: Optional[JSON], names: List[str]) -> Tuple[str, An
     return TOOL_CHOICES[kind] + name, False if alone else None
 
 
-# An eighth and a half of the largest budget there is, 32,000 (UPSTREAM 16).
-BUDGET_EFFORTS = ((4000, "low"), (16000, "medium"))
-
-
 def _read_effort(body: JSON, config: JSON) -> Tuple[str, bool]:
     thinking = field(body, "thinking", dict, default={})
     kind = thinking and required_word(
@@ -1874,7 +1873,8 @@ def _read_effort(body: JSON, config: JSON) -> Tuple[str, bool]:
     effort = field(config, "effort", str, "output_config", "")
     budget = field(thinking, "budget_tokens", int, "thinking", 0)
     if budget and not effort:
-        effort = next((word for top, word in BUDGET_EFFORTS if budget <= top), "high")
+        # An eighth and a half of the largest budget there is, 32,000 (UPSTREAM 16).
+        effort = "low" if budget <= 4000 else "medium" if budget <= 16000 else "high"
     return effort, bool(kind)
 
 
@@ -2101,8 +2101,7 @@ class AnthropicStream:
         return data
 
     def whole(self) -> JSON:
-        return fold_message(
-            map(event_object, SSEDecoder().feed(b"".join(self._out))))
+        return fold_message(map(event_object, SSEDecoder().feed(b"".join(self._out))))
 
     def _start(self) -> None:
         if not self._started:
@@ -2737,7 +2736,7 @@ class ChatStream:
         self._name = names.original if names else str
         self._ended, self._reason, self._usage = False, "", TokenUsage()
         self._pieces: Dict[Any, List[str]] = {}            # with fold: what was said
-        self._frames: Dict[Any, Tuple[bytes, bytes]] = {}  # else: the bytes around it
+        self._frames: Dict[Any, Tuple[bytes, ...]] = {}    # else: the bytes around it
         self._calls: Dict[Hashable, JSON] = {}
         self._carried = ""  # what the next call's id is to carry
         self._out = [self._chunk({"role": "assistant", "content": ""})]
@@ -2746,20 +2745,19 @@ class ChatStream:
         return encode_sse("", dict(self._about, choices=[{
             "index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}]))
 
-    def _frame(self, key: Any) -> Tuple[bytes, bytes]:
+    def _frame(self, key: Any) -> Tuple[bytes, ...]:
         """The bytes around the text of a delta: 0.4 us for each instead of 4."""
         chunk = self._chunk({key: "\0"} if isinstance(key, str) else {
             "tool_calls": [{"index": key, "function": {"arguments": "\0"}}]})
-        head, _, tail = chunk.rpartition(b'"\\u0000"')
-        self._frames[key] = head, tail
-        return head, tail
+        self._frames[key] = frame = chunk.rpartition(b'"\\u0000"')
+        return frame
 
     def _say(self, key: Any, text: str) -> None:
         """Add to a field of the message, or to a call's arguments by its index."""
         if self._fold:
             self._pieces.setdefault(key, []).append(text)
         else:
-            head, tail = self._frames.get(key) or self._frame(key)
+            head, _, tail = self._frames.get(key) or self._frame(key)
             # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
             self._out.append(head + json_string(text).encode(
                 "utf-8", "backslashreplace") + tail)
