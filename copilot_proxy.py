@@ -1960,8 +1960,8 @@ def fold_message(events: Iterable[JSON]) -> JSON:
             blocks[-1][1].append(event["delta"])
         elif kind == "message_delta":
             told = {k: v for k, v in event["usage"].items() if v}  # 0 tells nothing
-            cost = given(copilot_usage=event.get("copilot_usage"))
-            message = {**message, **event["delta"], **cost,
+            message = {**message, **event["delta"],
+                       **given(copilot_usage=event.get("copilot_usage")),
                        "usage": {**message["usage"], **told}}
     if message.get("stop_reason") is None:
         raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
@@ -2522,11 +2522,6 @@ REASONING_FIELDS = ("reasoning_text", "cot_summary", "thinking", "reasoning_cont
 OPAQUE_FIELDS = ("reasoning_opaque", "signature")
 
 
-def _first_text(obj: Any, *keys: str) -> str:
-    """The first of `keys` that holds words; "" when none does."""
-    return next(filter(None, (typed(obj, key, str) for key in keys)), "")
-
-
 def _delta_of(choice: JSON) -> JSON:
     return typed(choice, "delta", dict) or typed(choice, "message", dict)  # 9.5
 
@@ -2628,15 +2623,16 @@ class ChatReader:
     def _read_usage(self, chunk: JSON) -> None:
         if chunk.get("usage") or chunk.get("copilot_usage"):
             usage = openai_usage(chunk.get("usage"), chunk.get("copilot_usage"))
-            nano = usage.nano_aiu or self.usage.nano_aiu
             # Gemini sends zeros with every chunk (9.3): they must not undo a count.
             known = usage if usage.prompt or usage.output else self.usage
-            self.usage = known._replace(nano_aiu=nano)
+            self.usage = known._replace(nano_aiu=usage.nano_aiu or self.usage.nano_aiu)
 
     def _read_delta(self, delta: JSON, chunk_id: str, sink: Sink) -> None:
         content, refusal = delta.get("content"), typed(delta, "refusal", str)
-        thought = _first_text(delta, *REASONING_FIELDS)
-        opaque = _first_text(delta, *OPAQUE_FIELDS)
+        # Of several names for one thing, the first that holds words.
+        thought, opaque = [
+            next(filter(None, (typed(delta, key, str) for key in keys)), "")
+            for keys in (REASONING_FIELDS, OPAQUE_FIELDS)]
         text = content if isinstance(content, str) else "".join(
             typed(part, "text", str) for part in objects(content))
         if thought:
