@@ -1436,7 +1436,6 @@ class Turn(NamedTuple):
     """One message: system, user or assistant; parts in the client's order."""
     role: str
     parts: Tuple[Any, ...]
-    path: str = ""  # "messages.3", for error texts
 
 
 class Tool(NamedTuple):
@@ -1473,6 +1472,30 @@ class Conversation(NamedTuple):
 def text_of(parts: Iterable[Any]) -> str:
     """The texts among `parts`, a blank line between two."""
     return "\n\n".join(p.text for p in parts if isinstance(p, Text) and p.text)
+
+
+def given(**fields: Any) -> JSON:
+    """The fields that say something; 0 and False do."""
+    return {key: value for key, value in fields.items()
+            if value is not None and value not in ("", {}, [])}
+
+
+def required_word(obj: JSON, key: str, words: Iterable[str], path: str) -> str:
+    """`obj[key]`, which must be one of `words`; raises BadRequest when it is not."""
+    return one_of(required(obj, key, str, path), tuple(words), "%s.%s" % (path, key))
+
+
+def parse_list(obj: JSON, key: str, parse: Callable[[Any, str], Any],
+               path: str = "") -> List[Any]:
+    """Parse the items of the list `obj[key]`, each told its own path."""
+    where = "%s.%s" % (path, key) if path else key
+    return [parse(item, "%s.%d" % (where, at)) for at, item in enumerate(
+        field(obj, key, list, path, ()))]
+
+
+def parse_words(obj: JSON, key: str) -> Tuple[str, ...]:
+    """The words in the list `obj[key]`; raises BadRequest for anything else in it."""
+    return tuple(parse_list(obj, key, lambda word, path: expect(word, str, path)))
 
 
 def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
@@ -1528,6 +1551,12 @@ class TokenUsage(NamedTuple):
     def prompt(self) -> int:
         """Everything that was read, cached or not."""
         return self.input + self.cache_read + self.cache_write
+
+    @property
+    def cost(self) -> JSON:
+        """The price as a member of an answer, when it is known: Copilot's own."""
+        return {"copilot_usage": {
+            "total_nano_aiu": self.nano_aiu}} if self.nano_aiu else {}
 
 
 def count(value: Any) -> int:
@@ -1696,8 +1725,9 @@ def unpack_reasoning(signature: str) -> Optional[Tuple[str, str]]:
     """(opaque, source) of a signature of ours, None for every other one."""
     if not signature.startswith(SIGNATURE_MARK):
         return None
-    source, _, opaque = signature[len(SIGNATURE_MARK):].partition("@")
-    return urllib.parse.unquote(opaque), urllib.parse.unquote(source)
+    source, _, opaque = map(
+        urllib.parse.unquote, signature[len(SIGNATURE_MARK):].partition("@"))
+    return opaque, source
 
 
 def titled(title: str, text: str) -> str:
@@ -1708,8 +1738,8 @@ def titled(title: str, text: str) -> str:
 def _read_source(block: JSON, path: str) -> Any:
     title, what = field(block, "title", str, path, ""), block["type"]
     source, path = required(block, "source", dict, path), path + ".source"
-    kind = one_of(required(source, "type", str, path), (
-        "base64", "url" if what == "image" else "text"), path + ".type")
+    kind = required_word(source, "type", (
+        "base64", "url" if what == "image" else "text"), path)
     if kind == "url":
         return Image(required(source, "url", str, path))
     data = required(source, "data", str, path)
@@ -1735,33 +1765,10 @@ def _read_search(block: JSON) -> Text:
     found = block.get("content")
     parts = objects(found if isinstance(found, list) else [found])
     keys = ("type", "name", "title", "source", "url", "text", "error_code")
-    lines = [" ".join(typed(part, key, str) for key in keys if typed(part, key, str))
+    lines = [" ".join(filter(None, (typed(part, key, str) for key in keys)))
              for part in (block, *parts)]
     lines += [dumps_text(block["input"])] if "input" in block else []
     return Text("[%s]" % "\n".join(lines))
-
-
-def _read_block(block: JSON, path: str) -> Any:
-    """The part that a block is; None for what no other model can use."""
-    kind = block["type"]
-    if kind == "text":
-        text = required(block, "text", str, path)
-        return Text(text) if text.strip() else None  # refused as blank: UPSTREAM 11.5
-    if kind in ("image", "document"):
-        return _read_source(block, path)
-    if kind == "tool_use":
-        call_id, name = [required(block, key, str, path) for key in ("id", "name")]
-        return Call(call_id, name, dumps_text(field(block, "input", dict, path, {})))
-    if kind == "tool_result":
-        return Result(required(block, "tool_use_id", str, path), tuple(_read_content(
-            block.get("content") or "", kind, path + ".content")),
-            field(block, "is_error", bool, path, False))
-    if kind == "tool_reference":
-        return Text("The tool %s can be used now." % required(
-            block, "tool_name", str, path))
-    if kind in ("thinking", "redacted_thinking"):
-        return _read_thinking(block, path)
-    return _read_search(block)
 
 
 # Where which block may stand.
@@ -1774,27 +1781,47 @@ PLACES = {
 }
 
 
+def _read_block(block: Any, path: str, place: str) -> Any:
+    """The part that a block is; None for what no other model can use."""
+    kind = required(expect(block, dict, path), "type", str, path)
+    if kind not in PLACES[place]:
+        raise BadRequest("%s: a block of type %r cannot be sent to this model (%s)"
+                         % (path, kind, place))
+    if kind == "text":
+        text = required(block, "text", str, path)
+        return Text(text) if text.strip() else None  # refused as blank: UPSTREAM 11.5
+    if kind in ("image", "document"):
+        return _read_source(block, path)
+    if kind == "tool_use":
+        return Call(required(block, "id", str, path), required(block, "name", str, path),
+                    dumps_text(field(block, "input", dict, path, {})))
+    if kind == "tool_result":
+        return Result(required(block, "tool_use_id", str, path), tuple(_read_content(
+            block.get("content") or "", kind, path + ".content")),
+            field(block, "is_error", bool, path, False))
+    if kind == "tool_reference":
+        return Text("The tool %s can be used now." % required(
+            block, "tool_name", str, path))
+    if kind in ("thinking", "redacted_thinking"):
+        return _read_thinking(block, path)
+    return _read_search(block)
+
+
 def _read_content(content: Any, place: str, path: str) -> List[Any]:
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
-    parts: List[Any] = []
-    for index, block in enumerate(expect(content, list, path)):
-        where = "%s.%d" % (path, index)
-        kind = required(expect(block, dict, where), "type", str, where)
-        if kind not in PLACES[place]:
-            raise BadRequest("%s: a block of type %r cannot be sent to this model (%s)"
-                             % (where, kind, place))
-        parts.append(_read_block(block, where))
+    parts = [_read_block(block, "%s.%d" % (path, index), place)
+             for index, block in enumerate(expect(content, list, path))]
     return [part for part in parts if part is not None]
 
 
-def _read_message(message: JSON, path: str) -> Turn:
-    role = one_of(required(expect(message, dict, path), "role", str, path),
-                  ("user", "assistant", "system"), path + ".role")
+def _read_message(message: Any, path: str) -> Turn:
+    role = required_word(expect(message, dict, path), "role",
+                         ("user", "assistant", "system"), path)
     if message.get("content") is None:
         raise BadRequest("%s.content: required" % path)
     content = _read_content(message["content"], role, path + ".content")
-    return Turn(role, tuple(content), path)
+    return Turn(role, tuple(content))
 
 
 def _found_tools(messages: List[JSON]) -> Set[str]:
@@ -1804,22 +1831,25 @@ def _found_tools(messages: List[JSON]) -> Set[str]:
             for part in objects(block.get("content"))}
 
 
-def _read_tools(body: JSON) -> List[Tool]:
-    tools, found = [], _found_tools(body["messages"])
-    for index, item in enumerate(field(body, "tools", list, default=[])):
-        path = "tools.%d" % index
-        kind = field(expect(item, dict, path), "type", str, path, "custom")
-        if kind not in ("custom", "function"):
-            raise BadRequest("%s.type: %r is run by Anthropic's servers and cannot be "
-                             "used with this model" % (path, kind))
-        tool = field(item, "function", dict, path) or item  # a courtesy: UPSTREAM 0.4
-        name = required(tool, "name", str, path)
-        schema = field(tool, "input_schema", dict, path) or field(
-            tool, "parameters", dict, path, {})
-        if not item.get("defer_loading") or name in found:
-            tools.append(Tool(name, field(tool, "description", str, path, ""), schema,
-                              field(tool, "strict", bool, path)))
-    return tools
+def _read_tool(item: Any, path: str, found: Set[str]) -> Optional[Tool]:
+    kind = field(expect(item, dict, path), "type", str, path, "custom")
+    if kind not in ("custom", "function"):
+        raise BadRequest("%s.type: %r is run by Anthropic's servers and cannot be "
+                         "used with this model" % (path, kind))
+    tool = field(item, "function", dict, path) or item  # a courtesy: UPSTREAM 0.4
+    name = required(tool, "name", str, path)
+    schema = field(tool, "input_schema", dict, path) or field(
+        tool, "parameters", dict, path, {})
+    if item.get("defer_loading") and name not in found:
+        return None
+    return Tool(name, field(tool, "description", str, path, ""), schema,
+                field(tool, "strict", bool, path))
+
+
+def _read_tools(body: JSON) -> Tuple[Tool, ...]:
+    found = _found_tools(body["messages"])
+    return tuple(filter(None, parse_list(
+        body, "tools", lambda item, path: _read_tool(item, path, found))))
 
 
 TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none", "tool": "="}
@@ -1828,37 +1858,33 @@ TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none", "tool": "="}
 def _read_tool_choice(choice: Optional[JSON], names: List[str]) -> Tuple[str, Any]:
     if choice is None or not names:  # OpenAI refuses a choice among no tools
         return "", None
-    kind = one_of(required(choice, "type", str, "tool_choice"), tuple(TOOL_CHOICES),
-                  "tool_choice.type")
-    name = one_of(required(choice, "name", str, "tool_choice"), names,
-                  "tool_choice.name") if kind == "tool" else ""
+    kind = required_word(choice, "type", TOOL_CHOICES, "tool_choice")
+    name = required_word(choice, "name", names, "tool_choice") if kind == "tool" else ""
     alone = field(choice, "disable_parallel_tool_use", bool, "tool_choice")
     return TOOL_CHOICES[kind] + name, False if alone else None
 
 
-# An eighth and a half of the largest budget there is, 32,000 (UPSTREAM 16).
-BUDGET_EFFORTS = ((4000, "low"), (16000, "medium"))
-
-
 def _read_effort(body: JSON, config: JSON) -> Tuple[str, bool]:
     thinking = field(body, "thinking", dict, default={})
-    kind = thinking and one_of(required(thinking, "type", str, "thinking"), (
-        "enabled", "adaptive", "disabled"), "thinking.type")
+    kind = thinking and required_word(
+        thinking, "type", ("enabled", "adaptive", "disabled"), "thinking")
     if kind == "disabled":
         return "none", False  # encoders take the least that the model can do
     effort = field(config, "effort", str, "output_config", "")
     budget = field(thinking, "budget_tokens", int, "thinking", 0)
     if budget and not effort:
-        effort = next((word for top, word in BUDGET_EFFORTS if budget <= top), "high")
+        # An eighth and a half of the largest budget there is, 32,000 (UPSTREAM 16).
+        effort = "low" if budget <= 4000 else "medium" if budget <= 16000 else "high"
     return effort, bool(kind)
 
 
 def _read_schema(body: JSON, config: JSON) -> Optional[JSON]:
-    form, path = field(config, "format", dict, "output_config"), "output_config.format"
-    form = form or field(body, "output_format", dict)  # its name in 2025
+    path = "output_config.format"
+    form = field(config, "format", dict, "output_config") or field(
+        body, "output_format", dict)  # its name in 2025
     if form is None:
         return None
-    one_of(required(form, "type", str, path), ("json_schema",), path + ".type")
+    required_word(form, "type", ("json_schema",), path)
     return {"name": "answer", "schema": required(form, "schema", dict, path)}
 
 
@@ -1869,13 +1895,10 @@ def _read_user(body: JSON) -> str:
     return (session.group(1) if session else user)[-64:]  # OpenAI takes no more
 
 
-def _read_turns(body: JSON) -> Iterator[Turn]:
+def _read_system(body: JSON) -> List[Turn]:
     system = _read_content(body.get("system") or "", "system", "system")
-    yield Turn("system", tuple(
-        part for part in system
-        if not part.text.startswith(BILLING_MARK)), "system")
-    for index, message in enumerate(required(body, "messages", list)):
-        yield _read_message(message, "messages.%d" % index)
+    rules = tuple(part for part in system if not part.text.startswith(BILLING_MARK))
+    return [Turn("system", rules)] if rules else []
 
 
 def parse_messages(body: JSON) -> Conversation:
@@ -1883,8 +1906,10 @@ def parse_messages(body: JSON) -> Conversation:
 
     top_k and context_management have no counterpart anywhere and are left out.
     """
-    turns = pair_results(tuple(_read_turns(body)))
-    if all(turn.path == "system" for turn in turns):
+    system = _read_system(body)
+    required(body, "messages", list)
+    turns = pair_results(parse_list(body, "messages", _read_message))
+    if not turns:
         raise BadRequest("messages: at least one message with content is required")
     config, tools = field(body, "output_config", dict, default={}), _read_tools(body)
     choice, parallel = _read_tool_choice(
@@ -1894,11 +1919,10 @@ def parse_messages(body: JSON) -> Conversation:
     if max_tokens is not None and max_tokens < 1:
         raise BadRequest("max_tokens: expected at least 1")
     return Conversation(
-        turns=turns, tools=tuple(tools), tool_choice=choice, parallel=parallel,
+        turns=(*system, *turns), tools=tools, tool_choice=choice, parallel=parallel,
         max_tokens=max_tokens, temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float), effort=effort, thinking=thinking,
-        stop=tuple(expect(word, str, "stop_sequences.%d" % index) for index, word
-                   in enumerate(field(body, "stop_sequences", list, default=[]))),
+        stop=parse_words(body, "stop_sequences"),
         schema=_read_schema(body, config), user=_read_user(body))
 
 
@@ -1936,8 +1960,8 @@ def fold_message(events: Iterable[JSON]) -> JSON:
             blocks[-1][1].append(event["delta"])
         elif kind == "message_delta":
             told = {k: v for k, v in event["usage"].items() if v}  # 0 tells nothing
-            cost = {k: v for k, v in event.items() if k == "copilot_usage"}
-            message = {**message, **event["delta"], **cost,
+            message = {**message, **event["delta"],
+                       **given(copilot_usage=event.get("copilot_usage")),
                        "usage": {**message["usage"], **told}}
     if message.get("stop_reason") is None:
         raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
@@ -2052,15 +2076,14 @@ class AnthropicStream:
                 self._begin_call(key)
         self._start()
         self._close()
-        delta: JSON = {"stop_reason": stop, "stop_sequence": None}
         if not cut:  # Claude Code asks again for a tool_use without a call (CLIENTS 1)
-            delta["stop_reason"] = "tool_use" if self._calls else "end_turn"
+            stop = "tool_use" if self._calls else "end_turn"
+        delta: JSON = {"stop_reason": stop, "stop_sequence": None}
         if stop == "refusal":
             delta["stop_details"] = {"type": stop, "category": None,
                                      "explanation": refused or "a content filter"}
-        cost = {"copilot_usage": {"total_nano_aiu": usage.nano_aiu}}
         self._write("message_delta", delta=delta, usage=anthropic_usage(usage),
-                    **(cost if usage.nano_aiu else {}))
+                    **usage.cost)
         self._write("message_stop")
         self._over = True
 
@@ -2078,8 +2101,7 @@ class AnthropicStream:
         return data
 
     def whole(self) -> JSON:
-        return fold_message(
-            loads(event.data) for event in SSEDecoder().feed(b"".join(self._out)))
+        return fold_message(map(event_object, SSEDecoder().feed(b"".join(self._out))))
 
     def _start(self) -> None:
         if not self._started:
@@ -2239,8 +2261,14 @@ def _refuse_unserved(body: JSON, table: JSON) -> None:
 CARRIED = "#" + SIGNATURE_MARK
 
 
-def _uncarry(message: JSON) -> JSON:
+def _unpack_words(words: str) -> List[Tuple[str, str]]:
+    """(opaque, source) of every word of ours; ChatStream gives them out."""
+    return list(filter(None, map(unpack_reasoning, words.split())))
+
+
+def _uncarry(message: Any, path: str) -> JSON:
     """The message with its calls' own ids, and what one carried in its own field."""
+    expect(message, dict, path)
     answered, mark, _ = typed(message, "tool_call_id", str).partition(CARRIED)
     if mark:
         return dict(message, tool_call_id=answered)
@@ -2262,12 +2290,11 @@ def _assistant_for(message: JSON, source: str) -> Optional[JSON]:
     message = dict(message, content=content or None)
     # Copilot gets back what ChatStream gave out, and nothing that another made.
     thought = message.pop("reasoning_content", None)
-    pairs = [unpack_reasoning(word) for word in
-             typed(message, "reasoning_opaque", str).split()]
-    own = [pair[0] for pair in pairs if pair and pair[1] == source]
+    pairs = _unpack_words(typed(message, "reasoning_opaque", str))
+    own = [opaque for opaque, maker in pairs if maker == source]
     if own:
         message.update(reasoning_text=thought or "", reasoning_opaque=own[-1])
-    elif any(pairs):
+    elif pairs:
         del message["reasoning_opaque"]
     return message
 
@@ -2284,8 +2311,8 @@ def _mark_for_cache(messages: List[JSON]) -> None:
 
 def _messages_for(model: Model, body: JSON, roles: Mapping[str, str]) -> List[JSON]:
     out: List[JSON] = []
-    for at, message in enumerate(required(body, "messages", list)):
-        message = _uncarry(expect(message, dict, "messages.%d" % at))
+    required(body, "messages", list)
+    for message in parse_list(body, "messages", _uncarry):
         role = typed(message, "role", str)
         if role == "assistant":
             message = _assistant_for(message, chat_source(model))
@@ -2313,17 +2340,15 @@ def prepare_chat(body: JSON, model: Model) -> JSON:
     if limit:
         out[limit_name] = min(limit, model.output or limit)
     effort = clamp_effort(field(body, "reasoning_effort", str, default=""), model)
-    if effort:
-        out["reasoning_effort"] = effort
-    messages = _messages_for(model, body, roles)
-    return dict(out, model=model.id, stream=True, messages=messages)
+    return {**out, **given(reasoning_effort=effort), "model": model.id, "stream": True,
+            "messages": _messages_for(model, body, roles)}
 
 
 def _encode_part(part: Any) -> JSON:
     if isinstance(part, Text):
         return {"type": "text", "text": part.text}
-    detail = {"detail": part.detail} if part.detail else {}
-    return {"type": "image_url", "image_url": {"url": part.url, **detail}}
+    return {"type": "image_url", "image_url": {
+        "url": part.url, **given(detail=part.detail)}}
 
 
 def _encode_user(turn: Turn) -> Iterator[JSON]:
@@ -2338,10 +2363,9 @@ def _encode_user(turn: Turn) -> Iterator[JSON]:
         yield {"role": "tool", "tool_call_id": part.call_id, "content": text_of(
             part.told) or "(see the next message)" * bool(moved)}
     content = [_encode_part(part) for part in rest if part != Text("")]
-    if any(isinstance(part, Image) for part in rest):
-        yield {"role": turn.role, "content": content}
-    elif content:
-        yield {"role": turn.role, "content": text_of(rest)}
+    if content:
+        seen = any(isinstance(part, Image) for part in rest)
+        yield {"role": turn.role, "content": content if seen else text_of(rest)}
 
 
 def _encode_assistant(turn: Turn, source: str, names: ToolNames) -> JSON:
@@ -2361,10 +2385,9 @@ def _encode_assistant(turn: Turn, source: str, names: ToolNames) -> JSON:
 
 
 def _encode_tool(tool: Tool, names: ToolNames) -> JSON:
-    function = {"name": names.short(tool.name), "description": tool.description or None,
-                "parameters": tool.parameters, "strict": tool.strict}
-    return {"type": "function", "function": {
-        key: value for key, value in function.items() if value is not None}}
+    return {"type": "function", "function": given(
+        name=names.short(tool.name), description=tool.description,
+        parameters=tool.parameters, strict=tool.strict)}
 
 
 def encode_chat(conv: Conversation, model: Model, names: ToolNames) -> JSON:
@@ -2373,32 +2396,23 @@ def encode_chat(conv: Conversation, model: Model, names: ToolNames) -> JSON:
     for turn in conv.turns:
         messages += [_encode_assistant(turn, chat_source(model), names)] if (
             turn.role == "assistant") else _encode_user(turn)
-    choice: Any = conv.tool_choice or None
-    if choice and choice[0] == "=":
-        choice = {"type": "function", "function": {"name": names.short(choice[1:])}}
-    settings: JSON = {
-        "max_tokens": conv.max_tokens, "temperature": conv.temperature,
-        "top_p": conv.top_p, "stop": list(conv.stop) or None,
-        "reasoning_effort": conv.effort or None, "user": conv.user or None}
+    settings = given(
+        max_tokens=conv.max_tokens, temperature=conv.temperature, top_p=conv.top_p,
+        stop=list(conv.stop), reasoning_effort=conv.effort, user=conv.user)
     if conv.tools:  # OpenAI refuses the other two without
-        settings.update(tools=[_encode_tool(tool, names) for tool in conv.tools],
-                        tool_choice=choice, parallel_tool_calls=conv.parallel)
+        choice = conv.tool_choice
+        settings.update(given(
+            tools=[_encode_tool(tool, names) for tool in conv.tools],
+            tool_choice=choice if choice[:1] != "=" else {
+                "type": "function", "function": {"name": names.short(choice[1:])}},
+            parallel_tool_calls=conv.parallel))
     if conv.schema is not None:
         settings["response_format"] = {"type": "json_object"} if not conv.schema else {
             "type": "json_schema", "json_schema": {"name": "answer", **conv.schema}}
-    asked = {key: value for key, value in settings.items() if value is not None}
-    return prepare_chat({"messages": messages, **conv.extra, **asked}, model)
+    return prepare_chat({"messages": messages, **conv.extra, **settings}, model)
 
 
 # --- requests of OpenAI clients -------------------------------------------------------
-
-def _parse_list(obj: JSON, key: str, parse: Callable[[Any, str], Any],
-                path: str = "") -> List[Any]:
-    """Parse the items of the list `obj[key]`, each told its own path."""
-    where = "%s.%s" % (path, key) if path else key
-    return [parse(item, "%s.%d" % (where, at)) for at, item in enumerate(
-        field(obj, key, list, path, ()))]
-
 
 def _parse_part(part: Any, path: str) -> Any:
     kind = one_of(required(expect(part, dict, path), "type", str, path),
@@ -2412,9 +2426,8 @@ def _parse_part(part: Any, path: str) -> Any:
 
 def _parse_content(message: JSON, path: str) -> List[Any]:
     content = message.get("content") or ""
-    parts = [Text(content)] if isinstance(content, str) else _parse_list(
+    return [Text(content)] if isinstance(content, str) else parse_list(
         message, "content", _parse_part, path)
-    return [part for part in parts if part != Text("")]
 
 
 def _function_of(entry: Any, path: str) -> JSON:
@@ -2436,10 +2449,10 @@ def _parse_assistant(message: JSON, path: str) -> List[Any]:
     thought, packed, refusal = [field(message, key, str, path, "") for key in (
         "reasoning_content", "reasoning_opaque", "refusal")]
     # One text for all that came encrypted: the vendor reads only the latter.
-    parts = [Reasoning("" if at else thought, *pair) for at, pair in enumerate(
-        filter(None, map(unpack_reasoning, packed.split())))]
-    return (parts + _parse_content(message, path) + ([Text(refusal)] if refusal else [])
-            + _parse_list(message, "tool_calls", _parse_call, path))
+    parts = [Reasoning("" if at else thought, *pair)
+             for at, pair in enumerate(_unpack_words(packed))]
+    return [*parts, *_parse_content(message, path), Text(refusal),
+            *parse_list(message, "tool_calls", _parse_call, path)]
 
 
 TURN_ROLES = {"system": "system", "developer": "system", "user": "user", "tool": "user",
@@ -2447,14 +2460,13 @@ TURN_ROLES = {"system": "system", "developer": "system", "user": "user", "tool":
 
 
 def _parse_turn(message: Any, path: str) -> Turn:
-    message = _uncarry(expect(message, dict, path))
-    role = one_of(required(message, "role", str, path),
-                  tuple(TURN_ROLES), path + ".role")
-    parts = _parse_assistant(message, path) if role == "assistant" else (
-        _parse_content(message, path))
+    message = _uncarry(message, path)
+    role = required_word(message, "role", TURN_ROLES, path)
+    parse = _parse_assistant if role == "assistant" else _parse_content
+    parts = [part for part in parse(message, path) if part != Text("")]
     if role == "tool":
         parts = [Result(required(message, "tool_call_id", str, path), tuple(parts))]
-    return Turn(TURN_ROLES[role], tuple(parts), path)
+    return Turn(TURN_ROLES[role], tuple(parts))
 
 
 def _parse_tool(entry: Any, path: str) -> Tool:
@@ -2474,8 +2486,8 @@ def _parse_choice(choice: Any) -> str:
 
 def _parse_format(body: JSON) -> Optional[JSON]:
     asked = field(body, "response_format", dict, default={"type": "text"})
-    kind = one_of(required(asked, "type", str, "response_format"),
-                  ("text", "json_object", "json_schema"), "response_format.type")
+    kind = required_word(asked, "type", ("text", "json_object", "json_schema"),
+                         "response_format")
     if kind == "json_schema":
         return required(asked, kind, dict, "response_format")
     return None if kind == "text" else {}
@@ -2489,15 +2501,15 @@ def parse_chat(body: JSON) -> Conversation:
     stops = {"stop": [stop] if isinstance(stop, str) else stop}
     effort = field(body, "reasoning_effort", str, default="")
     return Conversation(
-        turns=pair_results(_parse_list(body, "messages", _parse_turn)),
-        tools=tuple(_parse_list(body, "tools", _parse_tool)),
+        turns=pair_results(parse_list(body, "messages", _parse_turn)),
+        tools=tuple(parse_list(body, "tools", _parse_tool)),
         tool_choice=_parse_choice(body.get("tool_choice")),
         parallel=field(body, "parallel_tool_calls", bool),
         max_tokens=field(body, "max_completion_tokens", int)
         or field(body, "max_tokens", int),
         temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float),
-        stop=tuple(_parse_list(stops, "stop", lambda word, at: expect(word, str, at))),
+        stop=parse_words(stops, "stop"),
         effort=effort, thinking=effort not in ("", "none"),
         schema=_parse_format(body), user=field(body, "user", str, default=""),
         extra={key: field(body, key, kind) for key, kind in SAME_IN_RESPONSES.items()
@@ -2508,11 +2520,6 @@ def parse_chat(body: JSON) -> Conversation:
 
 REASONING_FIELDS = ("reasoning_text", "cot_summary", "thinking", "reasoning_content")
 OPAQUE_FIELDS = ("reasoning_opaque", "signature")
-
-
-def _first_text(obj: Any, *keys: str) -> str:
-    """The first of `keys` that holds words; "" when none does."""
-    return next(filter(None, (typed(obj, key, str) for key in keys)), "")
 
 
 def _delta_of(choice: JSON) -> JSON:
@@ -2616,27 +2623,27 @@ class ChatReader:
     def _read_usage(self, chunk: JSON) -> None:
         if chunk.get("usage") or chunk.get("copilot_usage"):
             usage = openai_usage(chunk.get("usage"), chunk.get("copilot_usage"))
-            nano = usage.nano_aiu or self.usage.nano_aiu
             # Gemini sends zeros with every chunk (9.3): they must not undo a count.
             known = usage if usage.prompt or usage.output else self.usage
-            self.usage = known._replace(nano_aiu=nano)
+            self.usage = known._replace(nano_aiu=usage.nano_aiu or self.usage.nano_aiu)
 
     def _read_delta(self, delta: JSON, chunk_id: str, sink: Sink) -> None:
         content, refusal = delta.get("content"), typed(delta, "refusal", str)
-        thought = _first_text(delta, *REASONING_FIELDS)
-        opaque = _first_text(delta, *OPAQUE_FIELDS)
-        if isinstance(content, list):
-            content = "".join(typed(part, "text", str) for part in content)
+        # Of several names for one thing, the first that holds words.
+        thought, opaque = [
+            next(filter(None, (typed(delta, key, str) for key in keys)), "")
+            for keys in (REASONING_FIELDS, OPAQUE_FIELDS)]
+        text = content if isinstance(content, str) else "".join(
+            typed(part, "text", str) for part in objects(content))
         if thought:
             sink.reasoning(thought)
         if opaque:
             sink.opaque(opaque, self._source)
-        if content and isinstance(content, str):
-            self._content = True
-            sink.text(content)
+        if text:
+            sink.text(text)
         if refusal:
-            self._content = True
             sink.refusal(refusal)
+        self._content = bool(self._content or text or refusal)
         for call in objects(delta.get("tool_calls")):
             self._read_call(call, chunk_id, sink)
 
@@ -2647,7 +2654,7 @@ class ChatReader:
         if name and not call.name:
             call.name = name
             sink.call(call.key, call.id, name)
-        if arguments not in (None, ""):
+        if arguments is not None:
             call.held += arguments if isinstance(arguments, str) else (
                 dumps_text(arguments))
         if call.held and call.name:
@@ -2698,13 +2705,12 @@ class ChatReader:
 
 def _accounts(usage: TokenUsage) -> JSON:
     """What an answer tells of its cost."""
-    cost = {"copilot_usage": {"total_nano_aiu": usage.nano_aiu}}
     return {"usage": {
         "prompt_tokens": usage.prompt, "completion_tokens": usage.output,
         "total_tokens": usage.prompt + usage.output,
         "prompt_tokens_details": {"cached_tokens": usage.cache_read},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning}},
-        **(cost if usage.nano_aiu else {})}
+        **usage.cost}
 
 
 class ChatStream:
@@ -2726,7 +2732,7 @@ class ChatStream:
         self._name = names.original if names else str
         self._ended, self._reason, self._usage = False, "", TokenUsage()
         self._pieces: Dict[Any, List[str]] = {}            # with fold: what was said
-        self._frames: Dict[Any, Tuple[bytes, bytes]] = {}  # else: the bytes around it
+        self._frames: Dict[Any, Tuple[bytes, ...]] = {}    # else: the bytes around it
         self._calls: Dict[Hashable, JSON] = {}
         self._carried = ""  # what the next call's id is to carry
         self._out = [self._chunk({"role": "assistant", "content": ""})]
@@ -2735,20 +2741,19 @@ class ChatStream:
         return encode_sse("", dict(self._about, choices=[{
             "index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}]))
 
-    def _frame(self, key: Any) -> Tuple[bytes, bytes]:
+    def _frame(self, key: Any) -> Tuple[bytes, ...]:
         """The bytes around the text of a delta: 0.4 us for each instead of 4."""
         chunk = self._chunk({key: "\0"} if isinstance(key, str) else {
             "tool_calls": [{"index": key, "function": {"arguments": "\0"}}]})
-        head, _, tail = chunk.rpartition(b'"\\u0000"')
-        self._frames[key] = head, tail
-        return head, tail
+        self._frames[key] = frame = chunk.rpartition(b'"\\u0000"')
+        return frame
 
     def _say(self, key: Any, text: str) -> None:
         """Add to a field of the message, or to a call's arguments by its index."""
         if self._fold:
             self._pieces.setdefault(key, []).append(text)
         else:
-            head, tail = self._frames.get(key) or self._frame(key)
+            head, _, tail = self._frames.get(key) or self._frame(key)
             # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
             self._out.append(head + json_string(text).encode(
                 "utf-8", "backslashreplace") + tail)
@@ -2807,9 +2812,8 @@ class ChatStream:
         calls = [{"id": call["id"], "type": "function", "function": dict(
             call["function"], arguments=said.pop(call["index"], ""))}
             for call in self._calls.values()]
-        message = {"role": "assistant", "content": None if calls else "", **said}
-        if calls:
-            message["tool_calls"] = calls
+        message = {"role": "assistant", "content": None if calls else "", **said,
+                   **given(tool_calls=calls)}
         return {**self._about, "object": "chat.completion", "choices": [{
             "index": 0, "message": message, "logprobs": None,
             "finish_reason": self._reason}], **_accounts(self._usage)}
@@ -2833,12 +2837,11 @@ def prepare_embeddings(body: JSON, model: Model) -> JSON:
 
 def prepare_completion(body: JSON) -> Tuple[str, JSON]:
     """Engine and body for legacy autocomplete, which only streams (UPSTREAM 14)."""
-    prompt = required(body, "prompt", str)
+    required(body, "prompt", str)
     engine = field(body, "model", str, default="") or LEGACY_ENGINE
     if not re.fullmatch(r"[\w.-]{1,64}", engine):
         raise BadRequest("model: expected the name of an engine, as %s" % LEGACY_ENGINE)
-    return engine, {**{k: v for k, v in body.items() if k != "model"},
-                    "prompt": prompt, "stream": True}
+    return engine, {**{k: v for k, v in body.items() if k != "model"}, "stream": True}
 
 
 class CompletionStream(StreamTranslator):
@@ -2893,12 +2896,6 @@ REASONERS = re.compile(r"o\d|gpt-[5-9]")  # these refuse samplers (UPSTREAM 9.1)
 def responses_source(model: Model) -> str:
     """Who made an encrypted reasoning of this endpoint; it is OpenAI's own."""
     return "responses:" + (model.maker or "openai")
-
-
-def _given(**fields: Any) -> JSON:
-    """The fields that say something; 0 and False do."""
-    return {key: value for key, value in fields.items()
-            if value is not None and value not in ("", {}, [])}
 
 
 def _output_limit(wanted: Optional[int], model: Model) -> Optional[int]:
@@ -2968,23 +2965,23 @@ def encode_responses(conv: Conversation, model: Model, names: ToolNames) -> JSON
     reasons = bool(model.efforts or REASONERS.match(model.id))
     key = extra.pop("prompt_cache_key", "") or conv.user
     items = [_turn_items(turn, names, source) for turn in conv.turns]
-    settings = _given(
+    settings = given(
         model=model.id, stream=True, store=False, prompt_cache_key=key[:MAX_CACHE_KEY],
-        text=_given(verbosity=extra.pop("verbosity", ""), format=_format(conv.schema)),
+        text=given(verbosity=extra.pop("verbosity", ""), format=_format(conv.schema)),
         input=list(itertools.chain.from_iterable(items)),
         max_output_tokens=_output_limit(conv.max_tokens, model))
     if conv.tools:
-        settings.update(_given(
+        settings.update(given(
             tools=[_function(tool, names) for tool in conv.tools],
             tool_choice=choice if choice[:1] != "=" else {
                 "type": "function", "name": names.short(choice[1:])},
             parallel_tool_calls=conv.parallel))
     if reasons:
-        settings.update(_given(include=[ENCRYPTED], reasoning=_given(
+        settings.update(given(include=[ENCRYPTED], reasoning=given(
             effort=clamp_effort(conv.effort, model),
             summary="auto" if conv.thinking else "")))
     else:
-        settings.update(_given(temperature=conv.temperature, top_p=conv.top_p))
+        settings.update(given(temperature=conv.temperature, top_p=conv.top_p))
     return {**extra, **settings}
 
 
@@ -3226,7 +3223,7 @@ def prepare_responses(body: JSON, model: Model) -> JSON:
         include=[one for one in field(body, "include", list, default=())
                  if one in KNOWN_INCLUDES] or None,
         max_output_tokens=_output_limit(limit, model),
-        reasoning=_given(**{**reasoning, "effort": effort}) or None)
+        reasoning=given(**{**reasoning, "effort": effort}) or None)
     if isinstance(body.get("input"), list):
         changes["input"] = list(_own_items(body["input"]))
     return {key: value for key, value in {**body, **changes}.items()
@@ -3316,9 +3313,9 @@ class ResponsesPassThrough(StreamTranslator):
 
 def search_request(query: str, model: Model) -> JSON:
     """A Responses body that answers `query` from the web."""
-    return _given(model=model.id, stream=True, store=False, input=query,
-                  tools=[{"type": "web_search"}], tool_choice="required",
-                  reasoning=_given(effort=clamp_effort("low", model)))
+    return given(model=model.id, stream=True, store=False, input=query,
+                 tools=[{"type": "web_search"}], tool_choice="required",
+                 reasoning=given(effort=clamp_effort("low", model)))
 
 
 def search_blocks(response: JSON, tool_use_id: str) -> List[JSON]:

@@ -3141,7 +3141,7 @@ C_REFUSED_OR_READ = [
     ("stop word", lambda: c_parsed(C_HI, stop=[1]), "stop.0: expected a string"),
     ("text", lambda: c_part("text", text="a"), (cp.Text("a"),)),
     ("image", lambda: c_part("image_url", image_url={"url": C_PNG, "detail": "low"}), (cp.Image(C_PNG, "low"),)),
-    ("developer", lambda: c_parsed({"role": "developer", "content": "S"}).turns, (cp.Turn("system", (cp.Text("S"),), "messages.0"),)),
+    ("developer", lambda: c_parsed({"role": "developer", "content": "S"}).turns, (cp.Turn("system", (cp.Text("S"),)),)),
     ("assistant", lambda: c_parsed({"role": "assistant", "content": "x", "refusal": "no", "tool_calls": [c_call()]}).turns[0].parts,
      (cp.Text("x"), cp.Text("no"), cp.Call("c1", "f", "{}"))),
     ("reasoning", lambda: c_parsed({"role": "assistant", "content": None, "reasoning_content": "hm",
