@@ -87,9 +87,8 @@ JSON = Dict[str, Any]
 # ============================================================================
 # 1. Config
 # ============================================================================
-# Settings as values. One table row per setting drives parsing, `--help`,
-# .env.example and the README (tests compare them); the environment itself is read
-# in room 20.                                                             uses: 0
+# Settings as values, one table row each; tests compare the rows with .env.example and
+# the README. The environment itself is read in room 20.                   uses: 0
 # Contract: a bad value raises ConfigError naming variable, value and what is allowed.
 
 
@@ -97,17 +96,8 @@ class ConfigError(ValueError):
     """A setting that cannot be used; the text is one line for the terminal."""
 
 
-class Setting(NamedTuple):
-    """One environment variable: how to read it, its default, what it means."""
-
-    name: str
-    parse: Callable[[str], Any]  # raises ValueError(what is allowed)
-    default: Any
-    help: str
-
-
 def _text(raw: str) -> str:
-    if any(ord(char) < 32 or ord(char) == 127 for char in raw):
+    if re.search(r"[\0-\x1f\x7f]", raw):
         raise ValueError("text without control characters")
     return raw
 
@@ -143,58 +133,59 @@ def _url(raw: str) -> str:
     raise ValueError("an address like https://host")
 
 
+class Setting(NamedTuple):
+    """One environment variable: its name, its default, how to read it."""
+
+    name: str
+    default: Any = ""
+    parse: Callable[[str], Any] = _text  # raises ValueError(what is allowed)
+
+
 SETTINGS = (
-    Setting("PORT", _number(0, 65535), 8082, "port to listen on; 0 = any free one"),
-    Setting("HOST", _text, "127.0.0.1",
-            "address to listen on; other than loopback only with API_KEY"),
-    Setting("COPILOT_DEFAULT_MODEL", _text, "gpt-4.1",
-            "model for clients that name none, or `default`"),
-    Setting("GITHUB_TOKEN", _text, "",
-            "GitHub OAuth token; skips the sign-in, never written to disk"),
-    Setting("GITHUB_COPILOT_CLIENT_ID", _text, "Iv1.b507a08c87ecfe98",
-            "OAuth app that the device flow signs in to"),
-    Setting("TOKEN_FILE", _text, "~/.copilot-claude-proxy-tokens.json",
-            "where the sign-in is kept (mode 0600)"),
-    Setting("API_KEY", _text, "",
-            "when set, clients must send it as Bearer or x-api-key"),
-    Setting("ALLOWED_HOSTS", _names, (), "more Host names to answer to (comma list)"),
-    Setting("ALLOWED_ORIGINS", _names, (),
-            "web origins that may call the proxy (comma list)"),
-    Setting("WEB_SEARCH", _choice("on", "off"), "on",
-            "off: answer Claude Code's web search with a text instead of a search"),
-    Setting("RATE_LIMIT_DEFAULT", _number(0, 1e6), 60,
-            "requests a minute for each session; 0 = off"),
-    Setting("RATE_LIMIT_CHAT_COMPLETIONS", _number(0, 1e6), 20,
-            "model requests a minute for each session; 0 = off"),
-    Setting("MAX_TOKENS_PER_REQUEST", _number(0, 1e9), 0,
-            "refuse larger prompts; 0 = the model's own limit"),
-    Setting("MAX_TOKENS_PER_MINUTE", _number(0, 1e12), 0,
-            "uncached input + output tokens a minute for each session; 0 = off"),
-    Setting("CREDIT_BUDGET", _number(0, 1e9, float), 0.0,
-            "AI credits a session may use; 0 = no limit"),
-    Setting("LOG_LEVEL", _choice("error", "warn", "info", "debug"), "info",
-            "error, warn, info or debug"),
-    Setting("GITHUB_URL", _url, "https://github.com",
-            "GitHub's web address; https://TENANT.ghe.com for data residency"),
-    Setting("GITHUB_API_URL", _url, "", "GitHub's API; follows GITHUB_URL"),
-    Setting("COPILOT_API_URL", _url, "", "override of the token's endpoints.api"),
-    Setting("COPILOT_EDITOR_VERSION", _text, "vscode/1.113.0",
-            "Editor-Version that Copilot is told; raise it after a 466"),
-    Setting("COPILOT_PLUGIN_VERSION", _text, "copilot-chat/0.42.0",
-            "Editor-Plugin-Version that Copilot is told"),
-    Setting("COPILOT_API_VERSION", _text, "2026-06-01",
-            "X-GitHub-Api-Version that Copilot is told"),
-    Setting("IDLE_TIMEOUT", _number(0.05, 86400, float), 300.0,
-            "seconds of silence after which an upstream stream is given up"),
-    Setting("PING_INTERVAL", _number(0.05, 3600, float), 15.0,
-            "seconds between pings to a waiting client"),
-    Setting("MAX_BODY_MB", _number(1, 1024), 32, "largest request body"),
-    Setting("HTTPS_PROXY", _text, "", "proxy for https, by CONNECT"),
-    Setting("HTTP_PROXY", _text, "", "proxy for plain http addresses"),
-    Setting("ALL_PROXY", _text, "", "proxy where the other two are not set"),
-    Setting("NO_PROXY", _text, "", "hosts reached without a proxy (comma list, or *)"),
-    Setting("SSL_CERT_FILE", _text, "", "certificates to trust, one PEM file"),
-    Setting("SSL_CERT_DIR", _text, "", "certificates to trust, a hashed folder"),
+    Setting("PORT", 8082, _number(0, 65535)),  # port to listen on; 0 = any free one
+    # Address to listen on; other than loopback only with API_KEY.
+    Setting("HOST", "127.0.0.1"),
+    Setting("COPILOT_DEFAULT_MODEL", "gpt-4.1"),  # for clients that name none
+    Setting("GITHUB_TOKEN"),  # of OAuth; skips the sign-in, never written to disk
+    # The OAuth app that the device flow signs in to.
+    Setting("GITHUB_COPILOT_CLIENT_ID", "Iv1.b507a08c87ecfe98"),
+    # Where the sign-in is kept (mode 0600).
+    Setting("TOKEN_FILE", "~/.copilot-claude-proxy-tokens.json"),
+    Setting("API_KEY"),  # when set, clients must send it as Bearer or x-api-key
+    Setting("ALLOWED_HOSTS", (), _names),    # more Host names to answer to
+    Setting("ALLOWED_ORIGINS", (), _names),  # web origins that may call the proxy
+    # Off: answer Claude Code's web search with a text instead of a search.
+    Setting("WEB_SEARCH", "on", _choice("on", "off")),
+    # Requests, and model requests, a minute for each session; 0 = off.
+    Setting("RATE_LIMIT_DEFAULT", 60, _number(0, 1e6)),
+    Setting("RATE_LIMIT_CHAT_COMPLETIONS", 20, _number(0, 1e6)),
+    # Refuse larger prompts; 0 = the model's own limit.
+    Setting("MAX_TOKENS_PER_REQUEST", 0, _number(0, 1e9)),
+    # Uncached input + output tokens a minute for each session; 0 = off.
+    Setting("MAX_TOKENS_PER_MINUTE", 0, _number(0, 1e12)),
+    # AI credits a session may use; 0 = no limit.
+    Setting("CREDIT_BUDGET", 0.0, _number(0, 1e9, float)),
+    Setting("LOG_LEVEL", "info", _choice("error", "warn", "info", "debug")),
+    # GitHub's web address; https://TENANT.ghe.com for data residency.
+    Setting("GITHUB_URL", "https://github.com", _url),
+    Setting("GITHUB_API_URL", "", _url),   # GitHub's API; follows GITHUB_URL
+    Setting("COPILOT_API_URL", "", _url),  # override of the token's endpoints.api
+    # What Copilot is told: Editor-Version (raise it after a 466),
+    # Editor-Plugin-Version and X-GitHub-Api-Version.
+    Setting("COPILOT_EDITOR_VERSION", "vscode/1.113.0"),
+    Setting("COPILOT_PLUGIN_VERSION", "copilot-chat/0.42.0"),
+    Setting("COPILOT_API_VERSION", "2026-06-01"),
+    # Seconds of silence after which an upstream stream is given up.
+    Setting("IDLE_TIMEOUT", 300.0, _number(0.05, 86400, float)),
+    # Seconds between pings to a waiting client.
+    Setting("PING_INTERVAL", 15.0, _number(0.05, 3600, float)),
+    Setting("MAX_BODY_MB", 32, _number(1, 1024)),  # largest request body
+    Setting("HTTPS_PROXY"),    # proxy for https, by CONNECT
+    Setting("HTTP_PROXY"),     # proxy for plain http addresses
+    Setting("ALL_PROXY"),      # proxy where the other two are not set
+    Setting("NO_PROXY"),       # hosts reached without a proxy (comma list, or *)
+    Setting("SSL_CERT_FILE"),  # certificates to trust, one PEM file
+    Setting("SSL_CERT_DIR"),   # certificates to trust, a hashed folder
 )
 # The names every other tool also reads in lower case.
 LOWER_CASE_TOO = frozenset(["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"])
@@ -214,7 +205,7 @@ class Config:
         tenant = re.fullmatch(r"https://([\w-]+\.ghe\.com)", self.github_url)
         if not self.github_api_url:  # UPSTREAM 1.1: api.T.ghe.com for tenant T
             self.__dict__["github_api_url"] = "https://api." + (
-                tenant.group(1) if tenant else "github.com")
+                tenant[1] if tenant else "github.com")
 
     def __getattr__(self, name: str) -> Any:
         # Only reached for a missing name; the annotation tells readers and checkers
@@ -225,10 +216,9 @@ class Config:
         raise AttributeError("settings do not change while the program runs")
 
     def __repr__(self) -> str:
-        shown = ("%s=%r" % (s.name, "***" if s.name in SECRET_SETTINGS
-                            and self.__dict__[s.name.lower()] else
-                            self.__dict__[s.name.lower()]) for s in SETTINGS)
-        return "Config(%s)" % ", ".join(shown)
+        return "Config(%s)" % ", ".join("%s=%r" % (
+            name.upper(), "***" if value and name.upper() in SECRET_SETTINGS else value)
+            for name, value in self.__dict__.items())
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Config:
@@ -240,38 +230,30 @@ class Config:
                 raw = env.get(setting.name.lower(), "")
             raw = raw.strip()
             if raw:
-                values[setting.name.lower()] = _read_setting(setting, raw)
+                try:
+                    values[setting.name.lower()] = setting.parse(raw)
+                except ValueError as exc:
+                    secret = setting.name in SECRET_SETTINGS
+                    raise ConfigError("%s=%s is not usable: expected %s." % (
+                        setting.name, "***" if secret else ascii(raw[:80]), exc)
+                    ) from None
         return cls(**values)
 
 
-def _read_setting(setting: Setting, raw: str) -> Any:
-    try:
-        return setting.parse(raw)
-    except ValueError as exc:
-        shown = "***" if setting.name in SECRET_SETTINGS else ascii(raw[:80])
-        raise ConfigError("%s=%s is not usable: expected %s." % (
-            setting.name, shown, exc)) from None
-
-
 DOTENV_LINE = re.compile(
-    r"""[ \t]*(?:export[ \t]+)?([A-Za-z_]\w*)[ \t]*=[ \t]*"""
+    r"""(?m)^[ \t]*(?:export[ \t]+)?([A-Za-z_]\w*)[ \t]*=[ \t]*"""
     r"""(?:'([^'\n]*)'|"((?:[^"\\\n]|\\.)*)"|([^\n]*?))[ \t]*"""
-    r"""(?:(?<=[\s'"=])\#[^\n]*)?""")
+    r"""(?:(?<=[\s'"=])\#[^\n]*)?$""")
 DOTENV_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def parse_dotenv(text: str) -> Dict[str, str]:
     """Read .env: quotes, `export`, comments, CRLF, a BOM; other lines are skipped."""
-    values = {}
-    for line in re.split(r"\r\n|\r|\n", text.lstrip("\ufeff")):
-        found = DOTENV_LINE.fullmatch(line)
-        if found:
-            name, single, double, bare = found.groups()
-            if double is not None:
-                single = re.sub(r"\\(.)", lambda m: DOTENV_ESCAPES.get(
-                    m.group(1), m.group(1)), double)
-            values[name] = single if single is not None else (bare or "").strip()
-    return values
+    lines = text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return {  # of the three spellings of a value a line has one
+        name: single + bare.strip() + re.sub(
+            r"\\(.)", lambda m: DOTENV_ESCAPES.get(m[1], m[1]), double)
+        for name, single, double, bare in DOTENV_LINE.findall(lines)}
 
 
 # ============================================================================
