@@ -105,9 +105,9 @@ def _text(raw: str) -> str:
 def _number(low: float, high: float, kind: type = int) -> Callable[[str], Any]:
     def parse(raw: str) -> Any:
         # The pattern, because int() and float() also take "1_0", "inf" and "٣".
-        if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", raw, re.ASCII):
+        if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", raw):
             value = float(raw)
-            if low <= value <= high and (kind is float or value == int(value)):
+            if low <= value <= high and value == kind(value):
                 return kind(value)
         raise ValueError("a %snumber from %g to %g" % (
             "whole " if kind is int else "", low, high))
@@ -188,9 +188,8 @@ SETTINGS = (
     Setting("SSL_CERT_DIR"),   # certificates to trust, a hashed folder
 )
 # The names every other tool also reads in lower case.
-LOWER_CASE_TOO = frozenset(["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"])
-SECRET_SETTINGS = frozenset(
-    ["GITHUB_TOKEN", "API_KEY", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"])
+LOWER_CASE_TOO = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
+SECRET_SETTINGS = ("GITHUB_TOKEN", "API_KEY", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
 
 class Config:
