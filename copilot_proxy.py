@@ -357,41 +357,35 @@ class ProtocolError(ProxyError):
     status = 400
 
 
-class Spelling(NamedTuple):
-    """How one status is called in the two dialects."""
-
-    anthropic: str
-    openai: str
-
-
+# status: Anthropic's name for it, OpenAI's; 400 and 500 also stand for the others.
 ERROR_TYPES = {
-    400: Spelling("invalid_request_error", "invalid_request_error"),
-    401: Spelling("authentication_error", "authentication_error"),
-    402: Spelling("billing_error", "insufficient_quota"),
-    403: Spelling("permission_error", "permission_error"),
-    404: Spelling("not_found_error", "not_found_error"),
-    413: Spelling("request_too_large", "invalid_request_error"),
-    429: Spelling("rate_limit_error", "rate_limit_error"),
-    503: Spelling("overloaded_error", "server_error"),
-    504: Spelling("timeout_error", "server_error"),
-    529: Spelling("overloaded_error", "server_error"),
+    400: ("invalid_request_error", "invalid_request_error"),
+    401: ("authentication_error", "authentication_error"),
+    402: ("billing_error", "insufficient_quota"),
+    403: ("permission_error", "permission_error"),
+    404: ("not_found_error", "not_found_error"),
+    413: ("request_too_large", "invalid_request_error"),
+    429: ("rate_limit_error", "rate_limit_error"),
+    500: ("api_error", "server_error"),
+    503: ("overloaded_error", "server_error"),
+    504: ("timeout_error", "server_error"),
+    529: ("overloaded_error", "server_error"),
 }
 
 
-def _spelling(status: int) -> Spelling:
-    return ERROR_TYPES.get(status) or (
-        ERROR_TYPES[400] if status < 500 else Spelling("api_error", "server_error"))
+def _error_types(exc: ProxyError) -> Tuple[str, str]:
+    return ERROR_TYPES.get(exc.status) or ERROR_TYPES[400 if exc.status < 500 else 500]
 
 
 def anthropic_error(exc: ProxyError) -> JSON:
     """The body of an Anthropic error answer, and the data of its `error` event."""
     return {"type": "error", "error": {
-        "type": _spelling(exc.status).anthropic, "message": str(exc)}}
+        "type": _error_types(exc)[0], "message": str(exc)}}
 
 
 def openai_error(exc: ProxyError) -> JSON:
     """The body of an OpenAI error answer, and the data of a stream's error chunk."""
-    return {"error": {"message": str(exc), "type": _spelling(exc.status).openai,
+    return {"error": {"message": str(exc), "type": _error_types(exc)[1],
                       "param": None, "code": exc.code}}
 
 
@@ -446,17 +440,16 @@ ADVICE = (
 def advice_for(status: int, code: str, message: str) -> Optional[Advice]:
     """The first row of ADVICE that fits, or None."""
     said = ("%s %s" % (code, message)).lower()
-    for row in ADVICE:
-        if row.status in (0, status) and row.mark in said:
-            return row
-    return None
+    return next((row for row in ADVICE
+                 if row.status in (0, status) and row.mark in said), None)
 
 
 OVERFLOW_NUMBERS = re.compile(
     r"prompt is too long[^0-9]*(\d+)\s*tokens?\s*>\s*(\d+)"
     r"|prompt token count of (\d+) exceeds the limit of (\d+)", re.IGNORECASE)
-OVERFLOW_MARKS = ("model_max_prompt_tokens_exceeded", "exceeds the context window",
-                  "prompt is too long", "context_length_exceeded")
+OVERFLOW_MARKS = re.compile(
+    "model_max_prompt_tokens_exceeded|exceeds the context window"
+    "|prompt is too long|context_length_exceeded")
 MAX_MESSAGE = 2000  # an HTML page or a dump does not belong into a client's terminal
 
 
@@ -468,10 +461,10 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
     """
     message, code, kind = _error_fields(body)
     said = "%s %s" % (code, message)
-    if status in (400, 413) and any(mark in said.lower() for mark in OVERFLOW_MARKS):
+    if status in (400, 413) and OVERFLOW_MARKS.search(said.lower()):
         numbers = OVERFLOW_NUMBERS.search(message)
-        told = numbers.groups() if numbers else ()
-        return ContextOverflow(*[int(number) for number in told if number])
+        told = filter(None, numbers.groups()) if numbers else ()
+        return ContextOverflow(*map(int, told))
     # 422 is Copilot's content filter (UPSTREAM 15.2): the request is at fault.
     status = 400 if status == 422 else status if 400 <= status < 600 else 502
     advice = advice_for(status, code, message)
@@ -479,7 +472,7 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
     exc = UpstreamError(
         "%s%s %s" % (message, "" if message[-1:] in ".!?" else ".", advice.text)
         if advice else message,
-        kind=kind, status=status, code=code or None,
+        kind=kind, status=status, code=code,
         retry_after=headers.get("retry-after") or "",
         should_retry=advice.should_retry if advice else None)
     exc.said = message
@@ -489,8 +482,8 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
 def error_in_stream(obj: JSON) -> ProxyError:
     """The error that an upstream put inside a 200 answer (UPSTREAM 9.4, 15.2)."""
     said = json.dumps(obj)
-    overflow = any(mark in said.lower() for mark in OVERFLOW_MARKS)
-    status = 400 if overflow else 429 if "rate_limit" in said else 502
+    status = (400 if OVERFLOW_MARKS.search(said.lower())
+              else 429 if "rate_limit" in said else 502)
     return upstream_error(status, {}, said.encode("ascii"))
 
 
@@ -499,11 +492,11 @@ def _error_fields(body: bytes) -> Tuple[str, str, str]:
     try:
         obj = json.loads(text)
     except (ValueError, RecursionError):
+        obj = None
         if text[:1] == "<":  # a load balancer's page
             title = re.search(r"<title>\s*([^<]{1,200})", text)
             text = "the upstream sent a web page%s" % (
-                ": " + title.group(1).strip() if title else "")
-        return text[:MAX_MESSAGE], "", ""
+                ": " + title[1].strip() if title else "")
     while isinstance(obj, dict) and isinstance(obj.get("error"), dict):
         obj = obj["error"]  # shapes 1 and 2
     if not isinstance(obj, dict):
