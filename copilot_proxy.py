@@ -567,7 +567,7 @@ class LineFormatter(logging.Formatter):
     """`12:00:01 [info] event: ...`"""
 
     def format(self, record: logging.LogRecord) -> str:
-        name = {logging.WARNING: "warn"}.get(record.levelno, record.levelname.lower())
+        name = record.levelname.lower().replace("warning", "warn")
         text = record.getMessage()
         if record.name != LOG.name:  # asyncio's, where reprs of what failed may follow
             words = re.match(r"[^\n(<]*", text)[0]
