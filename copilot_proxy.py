@@ -605,9 +605,8 @@ def _no_constant(name: str) -> Any:
 
 
 _DECODE = json.JSONDecoder(parse_constant=_no_constant).decode
-# One cached encoder each: json.dumps(..., separators=) builds a new one every call.
+# Cached, because json.dumps(..., separators=) builds a new one every call.
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_ENCODE_ASCII = json.JSONEncoder(separators=(",", ":")).encode
 json_string = json.encoder.encode_basestring  # '"..."', non-ASCII kept
 
 
@@ -635,10 +634,8 @@ def loads_object(raw: bytes) -> JSON:
 
 def dumps(obj: Any) -> bytes:
     """Encode as compact UTF-8; total over whatever loads() returned."""
-    try:
-        return _ENCODE(obj).encode("utf-8")
-    except UnicodeEncodeError:
-        return _ENCODE_ASCII(obj).encode("ascii")
+    # What UTF-8 cannot say is a lone surrogate, and \udc80 is also JSON's spelling.
+    return _ENCODE(obj).encode("utf-8", "backslashreplace")
 
 
 def dumps_text(obj: Any) -> str:
@@ -652,9 +649,8 @@ KINDS = {str: "a string", list: "a list", dict: "an object", bool: "true or fals
 
 def expect(value: Any, kind: type, path: str) -> Any:
     """Return `value` if it is a `kind`; else raise BadRequest naming `path`."""
-    accepted = (int, float) if kind is float else kind
-    if not isinstance(value, accepted) or (
-            isinstance(value, bool) and kind is not bool):
+    given = type(value)  # not isinstance(), because a bool is an int to it
+    if given is not kind and (kind, given) != (float, int):
         raise BadRequest("%s: expected %s" % (path, KINDS[kind]))
     return value
 
