@@ -722,13 +722,13 @@ def _parse_lines(block: bytes) -> Optional[SSEEvent]:
     event, data = b"", []
     for line in block.split(b"\n"):
         field_name, _, value = line.partition(b":")
-        value = value[1:] if value[:1] == b" " else value
+        value = value.removeprefix(b" ")
         if field_name == b"data":
             data.append(value)
         elif field_name == b"event":
             event = value
-    name = event.decode("utf-8", "replace")
-    return SSEEvent(name, b"\n".join(data)) if data else None
+    return SSEEvent(
+        event.decode("utf-8", "replace"), b"\n".join(data)) if data else None
 
 
 def _parse_block(block: bytes) -> Optional[SSEEvent]:
@@ -784,7 +784,7 @@ class SSEDecoder:
         self._tail = bytearray(blocks.pop())
         if self._start:
             self._start = False
-            blocks[0] = blocks[0][3:] if blocks[0][:3] == BOM else blocks[0]
+            blocks[0] = blocks[0].removeprefix(BOM)
         return [event for event in map(_parse_block, blocks) if event]
 
     def finish(self) -> List[SSEEvent]:
@@ -793,7 +793,7 @@ class SSEDecoder:
 
     def _plain_newlines(self, data: bytes) -> bytes:
         if self._skip_lf and data:
-            data, self._skip_lf = data[data[:1] == b"\n":], False
+            data, self._skip_lf = data.removeprefix(b"\n"), False
         self._skip_lf = data.endswith(b"\r") or self._skip_lf
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
