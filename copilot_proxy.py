@@ -898,10 +898,10 @@ def _parse_target(target: str) -> Tuple[Optional[str], str, str]:
         authority, target = re.fullmatch(r"([^/?]*)/?(.*)", target[7:]).groups()
         target = "/" + target
     raw, _, query = target.partition("?")
-    path = urllib.parse.unquote(raw, errors="replace") if PATH.fullmatch(raw) else ""
+    path = urllib.parse.unquote(raw)
     # Bytes that are not UTF-8 came out as U+FFFD, which is no part of a path of ours.
-    if not path or not path.isprintable() or "\ufffd" in path or (
-            not HOST.fullmatch(authority or "")):
+    if not (PATH.fullmatch(raw) and HOST.fullmatch(authority or "")
+            and path.isprintable() and "\ufffd" not in path):
         raise ProtocolError("the request target is malformed")
     return authority, path, query
 
@@ -910,9 +910,9 @@ def parse_request_head(head: bytes) -> RequestHead:
     """Parse what HeadReader gave: a target in origin-form, absolute-form or the `*` of
     OPTIONS, and exactly one valid Host (HTTP/1.0: at most one)."""
     (method, target, version), headers = _parse_head(REQUEST_LINE, head)
-    hosts = headers.all("host")
-    if len(hosts) != 1 and (hosts or version != "1.0") or (
-            hosts and not HOST.fullmatch(hosts[0])):
+    host = headers.get("host", "" if version == "1.0" else None)
+    # Two come as "a, b", which is no valid one.
+    if host is None or not HOST.fullmatch(host):
         raise ProtocolError("exactly one valid Host header is needed")
     if (method, target) == ("OPTIONS", "*"):
         return RequestHead(method, None, "*", "", version, headers)
@@ -965,11 +965,10 @@ class HeadReader:
                 return whole[1]
         data, at, line = self.rest + data, 0, b""
         while line != b"\r\n" or not self._lines:
-            line, end = self._cut(data, at)
-            if not end:
+            line, at = self._cut(data, at)
+            if not at:
                 self.rest = line
                 return None
-            at = end
             self._blank += line == b"\r\n"
             self._block -= len(line) if self._lines else 0
             if line != b"\r\n":
@@ -1022,7 +1021,8 @@ class ChunkedBody(Body):
         super().__init__(0)
         self.done = False
         self._limit, self._extensions = limit, MAX_EXTENSIONS  # bytes that may come
-        # After _left bytes of data comes a line, of which _tail is there.
+        # After _left bytes of data comes a line, of which _tail is there: a chunk's size
+        # in at most _room bytes, or with 0 the end of the data.
         self._room, self._tail = MAX_CHUNK_LINE, b""
         self._trailer: Optional[HeadReader] = None
 
@@ -1038,11 +1038,10 @@ class ChunkedBody(Body):
             pieces.append(piece)
             at += len(piece)
             self._left -= len(piece)
-            line, end = (b"", 0) if self._left else _cut_line(data, at, self._room, 400)
-            if not end:
+            line, at = (b"", 0) if self._left else _cut_line(data, at, self._room, 400)
+            if not at:
                 self._tail = line
                 return b"".join(pieces)
-            at = end
             self._step(line)
         block = self._trailer.feed(data[at:])
         if block is not None:
@@ -1055,8 +1054,7 @@ class ChunkedBody(Body):
         """Take the whole chunks without extensions that `data` begins with, at a third
         of the cost of line by line; gives the place of what is left."""
         at = 0
-        ready = self._room and not self._left and self._trailer is None
-        found = PLAIN_CHUNK.match(data) if ready else None
+        found = PLAIN_CHUNK.match(data) if self._room else None
         while found:
             start, size = found.end(), int(found[1], 16)
             end = start + size
@@ -1077,9 +1075,9 @@ class ChunkedBody(Body):
         found = CHUNK_LINE.fullmatch(line)
         if not found:
             raise ProtocolError("a chunk size is malformed")
-        self._left = int(found.group(1), 16)
+        self._left = int(found[1], 16)
         self._limit -= self._left
-        self._extensions -= len(found.group(2))
+        self._extensions -= len(found[2])
         if self._limit < 0:
             raise ProtocolError("the body is too large", status=413)
         if self._extensions < 0:
@@ -1088,8 +1086,10 @@ class ChunkedBody(Body):
         self._trailer = None if self._left else HeadReader(TRAILER_LIMITS)
 
 
-def _framing(head: Union[RequestHead, ResponseHead], limit: int,
-             default: Optional[int]) -> Body:
+def body_framing(head: Union[RequestHead, ResponseHead], limit: int = UNLIMITED,
+                 unsaid: Optional[int] = 0) -> Body:
+    """The reader of the body after `head`, of `unsaid` bytes when no field tells; raises
+    ProtocolError, 413 above `limit` bytes."""
     coding = head.headers.get("transfer-encoding")
     length = head.headers.get("content-length")
     if coding is not None:
@@ -1099,7 +1099,7 @@ def _framing(head: Union[RequestHead, ResponseHead], limit: int,
                                 "Content-Length, and not in HTTP/1.0")
         return ChunkedBody(limit)
     if length is None:
-        return Body(default)
+        return Body(unsaid)
     if not LENGTH.fullmatch(length):
         raise ProtocolError("Content-Length must be one whole number")
     if int(length) > limit:
@@ -1107,17 +1107,12 @@ def _framing(head: Union[RequestHead, ResponseHead], limit: int,
     return Body(int(length))
 
 
-def request_framing(head: RequestHead, limit: int = UNLIMITED) -> Body:
-    """The reader of a request's body; raises ProtocolError, 413 above `limit` bytes."""
-    return _framing(head, limit, 0)
-
-
 def response_framing(method: str, head: ResponseHead) -> Body:
     """The reader of the body that answers `method` (RFC 9112 6.3)."""
     if method == "HEAD" or head.status < 200 or head.status in (204, 304) or (
             method == "CONNECT" and head.status < 300):
         return Body(0)
-    return _framing(head, UNLIMITED, None)
+    return body_framing(head, unsaid=None)
 
 
 def _encode_head(line: str, pairs: Pairs) -> bytes:
@@ -5646,7 +5641,7 @@ class HTTPServer:
                 return False
             out = Responder(conn, head, _cors_pairs(head, self._config))
             path = head.path
-            body = request_framing(head, self._config.max_body_mb << 20)
+            body = body_framing(head, self._config.max_body_mb << 20)
             guard(head, self._config, conn.port)
             content = await self._read_body(conn, head, body)
         except ProxyError as exc:

@@ -2360,7 +2360,7 @@ class SansIO:
             if raw is None:
                 return None
             self.head, self.body = cp.parse_request_head(raw), b""
-            self.framing = cp.request_framing(self.head, MAX)
+            self.framing = cp.body_framing(self.head, MAX)
             return self.reader.rest
         self.body += self.framing.feed(data)
         if not self.framing.done:
