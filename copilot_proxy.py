@@ -1207,21 +1207,20 @@ def _parse_model(entry: JSON) -> Model:
     about = typed(entry, "capabilities", dict)
     limits, supports = typed(about, "limits", dict), typed(about, "supports", dict)
     kind = typed(about, "type", str) or "chat"
-    context, prompt, output = [typed(limits, "max_%s_tokens" % name, int) for name in (
-        "context_window", "prompt", "output")]
-    low, high = [typed(supports, name + "_thinking_budget", int)
-                 for name in ("min", "max")]
     return Model(
         entry["id"], typed(entry, "name", str) or entry["id"],
         typed(entry, "vendor", str), kind,
         # Older models list nothing and mean chat (UPSTREAM 7.1).
         endpoints=_strings(entry, "supported_endpoints") or (
             (CHAT,) if kind == "chat" else ()),
-        context=context, prompt=prompt, output=output,
+        context=typed(limits, "max_context_window_tokens", int),
+        prompt=typed(limits, "max_prompt_tokens", int),
+        output=typed(limits, "max_output_tokens", int),
         vision=bool(supports.get("vision") or limits.get("vision")),
         efforts=_strings(supports, "reasoning_effort"),
         adaptive=supports.get("adaptive_thinking") is True,
-        budget=(low, high), raw=entry)
+        budget=(typed(supports, "min_thinking_budget", int),
+                typed(supports, "max_thinking_budget", int)), raw=entry)
 
 
 # Claude Code's short names; its opusplan asks for Sonnet outside plan mode (CLIENTS 1).
@@ -1233,7 +1232,7 @@ DATE_SUFFIX = re.compile(r"-20\d\d-?\d\d-?\d\d$")
 def _spellings(name: str) -> List[str]:
     """What `name` may be called in the catalogue, best first, `.` as `-`."""
     lower = name.lower().replace(".", "-")
-    plain = lower[:-4] if lower.endswith("[1m]") else lower
+    plain = lower.removesuffix("[1m]")
     return [lower, plain + "-1m" if plain != lower else lower, plain,
             DATE_SUFFIX.sub("", plain)]
 
@@ -1269,7 +1268,7 @@ def _model_not_found(name: str, known: Sequence[Model]) -> NotFound:
     import difflib  # here, as who starts the program should not wait for it
     close = difflib.get_close_matches(name, [m.id for m in known], n=3, cutoff=0.0)
     tier = re.search(r"haiku|sonnet|opus", name.lower())
-    setting = ("ANTHROPIC_DEFAULT_%s_MODEL" % tier.group().upper() if tier else
+    setting = ("ANTHROPIC_DEFAULT_%s_MODEL" % tier[0].upper() if tier else
                "ANTHROPIC_MODEL" if "claude" in name else "COPILOT_DEFAULT_MODEL")
     return NotFound(
         "your Copilot account has no model %s. Closest: %s. Set the client's model, or "
@@ -1303,11 +1302,11 @@ EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 def clamp_effort(effort: str, model: Model) -> str:
     """The nearest effort that the model lists, not above what was asked; "" = none."""
-    if effort in model.efforts or effort not in EFFORTS:
+    if effort not in EFFORTS:
         return effort if effort in model.efforts else ""
-    listed = [word for word in EFFORTS if word in model.efforts]
-    lower = [word for word in listed if EFFORTS.index(word) < EFFORTS.index(effort)]
-    return lower[-1] if lower else listed[0] if listed else ""
+    at = EFFORTS.index(effort)
+    nearest = EFFORTS[at::-1] + EFFORTS[at + 1:]
+    return next((word for word in nearest if word in model.efforts), "")
 
 
 PRICES = (("input", "input_price"), ("output", "output_price"),
