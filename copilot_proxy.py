@@ -145,15 +145,17 @@ SETTINGS = (
     Setting("PORT", 8082, _number(0, 65535)),  # port to listen on; 0 = any free one
     # Address to listen on; other than loopback only with API_KEY.
     Setting("HOST", "127.0.0.1"),
-    Setting("COPILOT_DEFAULT_MODEL", "gpt-4.1"),  # for clients that name none
-    Setting("GITHUB_TOKEN"),  # of OAuth; skips the sign-in, never written to disk
+    # Model for clients that name none, or `default`.
+    Setting("COPILOT_DEFAULT_MODEL", "gpt-4.1"),
+    Setting("GITHUB_TOKEN"),  # OAuth token; skips the sign-in, never written to disk
     # The OAuth app that the device flow signs in to.
     Setting("GITHUB_COPILOT_CLIENT_ID", "Iv1.b507a08c87ecfe98"),
     # Where the sign-in is kept (mode 0600).
     Setting("TOKEN_FILE", "~/.copilot-claude-proxy-tokens.json"),
     Setting("API_KEY"),  # when set, clients must send it as Bearer or x-api-key
-    Setting("ALLOWED_HOSTS", (), _names),    # more Host names to answer to
-    Setting("ALLOWED_ORIGINS", (), _names),  # web origins that may call the proxy
+    # Comma lists: more Host names to answer to, web origins that may call the proxy.
+    Setting("ALLOWED_HOSTS", (), _names),
+    Setting("ALLOWED_ORIGINS", (), _names),
     # Off: answer Claude Code's web search with a text instead of a search.
     Setting("WEB_SEARCH", "on", _choice("on", "off")),
     # Requests, and model requests, a minute for each session; 0 = off.
@@ -223,19 +225,18 @@ class Config:
     def from_env(cls, env: Mapping[str, str]) -> Config:
         """Read every setting; an empty value counts as not set."""
         values = {}
-        for setting in SETTINGS:
-            raw = env.get(setting.name, "")
-            if not raw and setting.name in LOWER_CASE_TOO:
-                raw = env.get(setting.name.lower(), "")
+        for name, _, parse in SETTINGS:
+            raw = env.get(name, "")
+            if not raw and name in LOWER_CASE_TOO:
+                raw = env.get(name.lower(), "")
             raw = raw.strip()
             if raw:
                 try:
-                    values[setting.name.lower()] = setting.parse(raw)
+                    values[name.lower()] = parse(raw)
                 except ValueError as exc:
-                    secret = setting.name in SECRET_SETTINGS
+                    shown = "***" if name in SECRET_SETTINGS else ascii(raw[:80])
                     raise ConfigError("%s=%s is not usable: expected %s." % (
-                        setting.name, "***" if secret else ascii(raw[:80]), exc)
-                    ) from None
+                        name, shown, exc)) from None
         return cls(**values)
 
 
