@@ -475,7 +475,7 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
         if advice else message,
         kind=kind, status=status, code=code,
         retry_after=headers.get("retry-after") or "",
-        should_retry=advice.should_retry if advice else None)
+        should_retry=advice and advice.should_retry)
     exc.said = message
     return exc
 
