@@ -533,14 +533,6 @@ def redact(text: str) -> str:
     return text
 
 
-def log_event(level: str, event: str, **fields: Any) -> None:
-    """Log `event: {fields}`, the form of the program this one replaces."""
-    number = LOG_LEVELS[level]
-    if LOG.isEnabledFor(number):
-        # ASCII, so that control bytes, lone surrogates and terminal escapes are inert.
-        LOG.log(number, "%s: %s", event, redact(json.dumps(fields, default=str)))
-
-
 def log_line(level: str, event: str, text: str) -> None:
     """Log `event: text` for people; `text` is made printable."""
     number = LOG_LEVELS[level]
@@ -549,6 +541,13 @@ def log_line(level: str, event: str, text: str) -> None:
         if not text.isprintable():
             text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
         LOG.log(number, "%s: %s", event, text)
+
+
+def log_event(level: str, event: str, **fields: Any) -> None:
+    """Log `event: {fields}`, the form of the program this one replaces."""
+    if LOG.isEnabledFor(LOG_LEVELS[level]):
+        # ASCII, so that control bytes, lone surrogates and terminal escapes are inert.
+        log_line(level, event, json.dumps(fields, default=str))
 
 
 @functools.lru_cache(maxsize=1)
