@@ -806,24 +806,24 @@ class SSEDecoder:
 # what two parsers could read in two ways is refused with ProtocolError. Checked by
 # patterns, because int(), strip() and splitlines() also take "+5", "5_0" and \x85.
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_VALUE = rb"[\t -~\x80-\xff]*"
-_QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
-TOKEN = re.compile(_TOKEN.decode("ascii"))
-VALUE = re.compile(_VALUE.decode("latin-1"))
+_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_VALUE = r"[\t -~\x80-\xff]*"
+_QUOTED = r'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+TOKEN = re.compile(_TOKEN)
+VALUE = re.compile(_VALUE)
 # A target without `"#<>`; browsers leave the other odd ones, as {|}, in a query.
-REQUEST_LINE = re.compile(rb"(%b) ([!$-;=?-~]+) HTTP/(1\.[0-9])" % _TOKEN)
-STATUS_LINE = re.compile(rb"HTTP/(1\.[0-9]) ([1-5][0-9][0-9])(?: (%b))?" % _VALUE)
-FIELDS = re.compile(rb"(?:%b:%b\r\n)*" % (_TOKEN, _VALUE))
+REQUEST_LINE = re.compile(r"(%s) ([!$-;=?-~]+) HTTP/(1\.[0-9])" % _TOKEN)
+STATUS_LINE = re.compile(r"HTTP/(1\.[0-9]) ([1-5][0-9][0-9])(?: (%s))?" % _VALUE)
+FIELDS = re.compile(r"(?:%s:%s\r\n)*" % (_TOKEN, _VALUE))
 CHUNK_LINE = re.compile(
-    rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?)*)\r\n"
+    r"([0-9A-Fa-f]{1,16})((?:[ \t]*;[ \t]*%s(?:[ \t]*=[ \t]*(?:%s|%s))?)*)\r\n"
     % (_TOKEN, _TOKEN, _QUOTED))
 PLAIN_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 LENGTH = re.compile(r"[0-9]{1,19}")  # 19 digits reach 2^63
 HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[\w.~%-]{0,255})(?::[0-9]{0,5})?", re.A)
 PATH = re.compile(r"/(?:[^%]|%[0-9A-Fa-f]{2})*")
 WHOLE_HEAD = re.compile(rb"((?:[^\r\n]+\r\n)+)\r\n")
-FIRST_BYTE = re.compile(rb"\r|" + _TOKEN)
+FIRST_BYTE = re.compile(rb"\r|" + _TOKEN.encode("ascii"))
 
 REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 # Bytes of the first line, of one field, of all fields; number of fields.
@@ -879,17 +879,16 @@ class ResponseHead(NamedTuple):
     headers: Headers
 
 
-def _parse_head(pattern: Any, head: bytes) -> Tuple[List[str], Headers]:
-    line, _, block = head.partition(b"\r\n")
+def _parse_head(pattern: Any, head: bytes) -> Tuple[Tuple[str, ...], Headers]:
+    line, _, block = head.decode("latin-1").partition("\r\n")
     found = pattern.fullmatch(line)
     # FIELDS also refuses obs-fold, a space before the colon, NUL, bare CR and bare LF.
     if not found or not FIELDS.fullmatch(block):
         raise ProtocolError("the %s is malformed or not of HTTP/1.x" % (
             "header" if found else "first line"))
-    lines = block.decode("latin-1").split("\r\n")[:-1]
-    fields = [line.partition(":") for line in lines]
-    return ([group.decode("latin-1") for group in found.groups(b"")],
-            Headers([(name, value.strip(" \t")) for name, _, value in fields]))
+    fields = [line.partition(":") for line in block.split("\r\n")[:-1]]
+    return found.groups(""), Headers([
+        (name, value.strip(" \t")) for name, _, value in fields])
 
 
 def _parse_target(target: str) -> Tuple[Optional[str], str, str]:
@@ -1045,7 +1044,7 @@ class ChunkedBody(Body):
             self._step(line)
         block = self._trailer.feed(data[at:])
         if block is not None:
-            if not FIELDS.fullmatch(block):
+            if not FIELDS.fullmatch(block.decode("latin-1")):
                 raise ProtocolError("a trailer field is malformed")
             self.done, self.rest = True, self._trailer.rest
         return b"".join(pieces)
@@ -1072,7 +1071,7 @@ class ChunkedBody(Body):
                 raise ProtocolError("a chunk is longer than its size")
             self._room = MAX_CHUNK_LINE
             return
-        found = CHUNK_LINE.fullmatch(line)
+        found = CHUNK_LINE.fullmatch(line.decode("latin-1"))
         if not found:
             raise ProtocolError("a chunk size is malformed")
         self._left = int(found[1], 16)
@@ -1117,10 +1116,10 @@ def response_framing(method: str, head: ResponseHead) -> Body:
 
 def _encode_head(line: str, pairs: Pairs) -> bytes:
     pairs = tuple(pairs)
-    names, values = [[pair[part] for pair in pairs] for part in (0, 1)]
+    names = [name for name, _ in pairs]
     # All at once: two searches instead of thirty.
     if pairs and not (all(names) and TOKEN.fullmatch("".join(names))
-                      and VALUE.fullmatch("".join(values))):
+                      and VALUE.fullmatch("".join([value for _, value in pairs]))):
         raise ProtocolError("one of the headers %a cannot be sent" % names, status=500)
     lines = [line, *["%s: %s" % pair for pair in pairs], "", ""]
     return "\r\n".join(lines).encode("latin-1")
@@ -1129,7 +1128,7 @@ def _encode_head(line: str, pairs: Pairs) -> bytes:
 def encode_request_head(method: str, target: str, pairs: Pairs) -> bytes:
     """Write a request head; a part that would break it is a ProtocolError."""
     line = "%s %s HTTP/1.1" % (method, target)
-    if not REQUEST_LINE.fullmatch(line.encode("utf-8", "surrogatepass")):
+    if not REQUEST_LINE.fullmatch(line):
         raise ProtocolError("the request line cannot be sent", status=500)
     return _encode_head(line, pairs)
 
