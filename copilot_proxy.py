@@ -1020,8 +1020,8 @@ class ChunkedBody(Body):
         super().__init__(0)
         self.done = False
         self._limit, self._extensions = limit, MAX_EXTENSIONS  # bytes that may come
-        # After _left bytes of data comes a line, of which _tail is there: a chunk's size
-        # in at most _room bytes, or with 0 the end of the data.
+        # After _left bytes of data comes a line, of which _tail is there: a size in at
+        # most _room bytes, or the end of the data where _room is 0.
         self._room, self._tail = MAX_CHUNK_LINE, b""
         self._trailer: Optional[HeadReader] = None
 
@@ -1087,8 +1087,10 @@ class ChunkedBody(Body):
 
 def body_framing(head: Union[RequestHead, ResponseHead], limit: int = UNLIMITED,
                  unsaid: Optional[int] = 0) -> Body:
-    """The reader of the body after `head`, of `unsaid` bytes when no field tells; raises
-    ProtocolError, 413 above `limit` bytes."""
+    """The reader of the body after `head`, of `unsaid` bytes when no field tells.
+
+    Raises ProtocolError, 413 above `limit` bytes.
+    """
     coding = head.headers.get("transfer-encoding")
     length = head.headers.get("content-length")
     if coding is not None:
