@@ -853,10 +853,6 @@ class Headers:
         (RFC 9110 5.3), so that a doubled Origin or Content-Length is no valid one."""
         return self._joined.get(name, default)
 
-    def all(self, name: str) -> List[str]:
-        """The values of every field of that lower-case name."""
-        return [value for key, value in self._pairs if key == name]
-
     def __iter__(self) -> Iterator[Tuple[str, str]]:
         return iter(self._pairs)
 
@@ -7266,7 +7262,7 @@ class App:
                     input_tokens=guess, fold=not x.stream, thinking=asked.thinking)))
 
     async def _native(self, x: Exchange) -> None:
-        betas = x.request.headers.all("anthropic-beta")
+        betas = [x.request.headers.get("anthropic-beta", "")]
         await self._send(x, lambda: prepare_messages(
             x.request.body, x.body, x.model, self._lessons, betas))
         if x.stream:
