@@ -87,9 +87,8 @@ JSON = Dict[str, Any]
 # ============================================================================
 # 1. Config
 # ============================================================================
-# Settings as values. One table row per setting drives parsing, `--help`,
-# .env.example and the README (tests compare them); the environment itself is read
-# in room 20.                                                             uses: 0
+# Settings as values, one table row each; tests compare the rows with .env.example and
+# the README. The environment itself is read in room 20.                   uses: 0
 # Contract: a bad value raises ConfigError naming variable, value and what is allowed.
 
 
@@ -97,17 +96,8 @@ class ConfigError(ValueError):
     """A setting that cannot be used; the text is one line for the terminal."""
 
 
-class Setting(NamedTuple):
-    """One environment variable: how to read it, its default, what it means."""
-
-    name: str
-    parse: Callable[[str], Any]  # raises ValueError(what is allowed)
-    default: Any
-    help: str
-
-
 def _text(raw: str) -> str:
-    if any(ord(char) < 32 or ord(char) == 127 for char in raw):
+    if re.search(r"[\0-\x1f\x7f]", raw):
         raise ValueError("text without control characters")
     return raw
 
@@ -115,9 +105,9 @@ def _text(raw: str) -> str:
 def _number(low: float, high: float, kind: type = int) -> Callable[[str], Any]:
     def parse(raw: str) -> Any:
         # The pattern, because int() and float() also take "1_0", "inf" and "٣".
-        if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", raw, re.ASCII):
+        if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", raw):
             value = float(raw)
-            if low <= value <= high and (kind is float or value == int(value)):
+            if low <= value <= high and value == kind(value):
                 return kind(value)
         raise ValueError("a %snumber from %g to %g" % (
             "whole " if kind is int else "", low, high))
@@ -143,63 +133,65 @@ def _url(raw: str) -> str:
     raise ValueError("an address like https://host")
 
 
+class Setting(NamedTuple):
+    """One environment variable: its name, its default, how to read it."""
+
+    name: str
+    default: Any = ""
+    parse: Callable[[str], Any] = _text  # raises ValueError(what is allowed)
+
+
 SETTINGS = (
-    Setting("PORT", _number(0, 65535), 8082, "port to listen on; 0 = any free one"),
-    Setting("HOST", _text, "127.0.0.1",
-            "address to listen on; other than loopback only with API_KEY"),
-    Setting("COPILOT_DEFAULT_MODEL", _text, "gpt-4.1",
-            "model for clients that name none, or `default`"),
-    Setting("GITHUB_TOKEN", _text, "",
-            "GitHub OAuth token; skips the sign-in, never written to disk"),
-    Setting("GITHUB_COPILOT_CLIENT_ID", _text, "Iv1.b507a08c87ecfe98",
-            "OAuth app that the device flow signs in to"),
-    Setting("TOKEN_FILE", _text, "~/.copilot-claude-proxy-tokens.json",
-            "where the sign-in is kept (mode 0600)"),
-    Setting("API_KEY", _text, "",
-            "when set, clients must send it as Bearer or x-api-key"),
-    Setting("ALLOWED_HOSTS", _names, (), "more Host names to answer to (comma list)"),
-    Setting("ALLOWED_ORIGINS", _names, (),
-            "web origins that may call the proxy (comma list)"),
-    Setting("WEB_SEARCH", _choice("on", "off"), "on",
-            "off: answer Claude Code's web search with a text instead of a search"),
-    Setting("RATE_LIMIT_DEFAULT", _number(0, 1e6), 60,
-            "requests a minute for each session; 0 = off"),
-    Setting("RATE_LIMIT_CHAT_COMPLETIONS", _number(0, 1e6), 20,
-            "model requests a minute for each session; 0 = off"),
-    Setting("MAX_TOKENS_PER_REQUEST", _number(0, 1e9), 0,
-            "refuse larger prompts; 0 = the model's own limit"),
-    Setting("MAX_TOKENS_PER_MINUTE", _number(0, 1e12), 0,
-            "uncached input + output tokens a minute for each session; 0 = off"),
-    Setting("CREDIT_BUDGET", _number(0, 1e9, float), 0.0,
-            "AI credits a session may use; 0 = no limit"),
-    Setting("LOG_LEVEL", _choice("error", "warn", "info", "debug"), "info",
-            "error, warn, info or debug"),
-    Setting("GITHUB_URL", _url, "https://github.com",
-            "GitHub's web address; https://TENANT.ghe.com for data residency"),
-    Setting("GITHUB_API_URL", _url, "", "GitHub's API; follows GITHUB_URL"),
-    Setting("COPILOT_API_URL", _url, "", "override of the token's endpoints.api"),
-    Setting("COPILOT_EDITOR_VERSION", _text, "vscode/1.113.0",
-            "Editor-Version that Copilot is told; raise it after a 466"),
-    Setting("COPILOT_PLUGIN_VERSION", _text, "copilot-chat/0.42.0",
-            "Editor-Plugin-Version that Copilot is told"),
-    Setting("COPILOT_API_VERSION", _text, "2026-06-01",
-            "X-GitHub-Api-Version that Copilot is told"),
-    Setting("IDLE_TIMEOUT", _number(0.05, 86400, float), 300.0,
-            "seconds of silence after which an upstream stream is given up"),
-    Setting("PING_INTERVAL", _number(0.05, 3600, float), 15.0,
-            "seconds between pings to a waiting client"),
-    Setting("MAX_BODY_MB", _number(1, 1024), 32, "largest request body"),
-    Setting("HTTPS_PROXY", _text, "", "proxy for https, by CONNECT"),
-    Setting("HTTP_PROXY", _text, "", "proxy for plain http addresses"),
-    Setting("ALL_PROXY", _text, "", "proxy where the other two are not set"),
-    Setting("NO_PROXY", _text, "", "hosts reached without a proxy (comma list, or *)"),
-    Setting("SSL_CERT_FILE", _text, "", "certificates to trust, one PEM file"),
-    Setting("SSL_CERT_DIR", _text, "", "certificates to trust, a hashed folder"),
+    Setting("PORT", 8082, _number(0, 65535)),  # port to listen on; 0 = any free one
+    # Address to listen on; other than loopback only with API_KEY.
+    Setting("HOST", "127.0.0.1"),
+    # Model for clients that name none, or `default`.
+    Setting("COPILOT_DEFAULT_MODEL", "gpt-4.1"),
+    Setting("GITHUB_TOKEN"),  # OAuth token; skips the sign-in, never written to disk
+    # The OAuth app that the device flow signs in to.
+    Setting("GITHUB_COPILOT_CLIENT_ID", "Iv1.b507a08c87ecfe98"),
+    # Where the sign-in is kept (mode 0600).
+    Setting("TOKEN_FILE", "~/.copilot-claude-proxy-tokens.json"),
+    Setting("API_KEY"),  # when set, clients must send it as Bearer or x-api-key
+    # Comma lists: more Host names to answer to, web origins that may call the proxy.
+    Setting("ALLOWED_HOSTS", (), _names),
+    Setting("ALLOWED_ORIGINS", (), _names),
+    # Off: answer Claude Code's web search with a text instead of a search.
+    Setting("WEB_SEARCH", "on", _choice("on", "off")),
+    # Requests, and model requests, a minute for each session; 0 = off.
+    Setting("RATE_LIMIT_DEFAULT", 60, _number(0, 1e6)),
+    Setting("RATE_LIMIT_CHAT_COMPLETIONS", 20, _number(0, 1e6)),
+    # Refuse larger prompts; 0 = the model's own limit.
+    Setting("MAX_TOKENS_PER_REQUEST", 0, _number(0, 1e9)),
+    # Uncached input + output tokens a minute for each session; 0 = off.
+    Setting("MAX_TOKENS_PER_MINUTE", 0, _number(0, 1e12)),
+    # AI credits a session may use; 0 = no limit.
+    Setting("CREDIT_BUDGET", 0.0, _number(0, 1e9, float)),
+    Setting("LOG_LEVEL", "info", _choice("error", "warn", "info", "debug")),
+    # GitHub's web address; https://TENANT.ghe.com for data residency.
+    Setting("GITHUB_URL", "https://github.com", _url),
+    Setting("GITHUB_API_URL", "", _url),   # GitHub's API; follows GITHUB_URL
+    Setting("COPILOT_API_URL", "", _url),  # override of the token's endpoints.api
+    # What Copilot is told: Editor-Version (raise it after a 466),
+    # Editor-Plugin-Version and X-GitHub-Api-Version.
+    Setting("COPILOT_EDITOR_VERSION", "vscode/1.113.0"),
+    Setting("COPILOT_PLUGIN_VERSION", "copilot-chat/0.42.0"),
+    Setting("COPILOT_API_VERSION", "2026-06-01"),
+    # Seconds of silence after which an upstream stream is given up.
+    Setting("IDLE_TIMEOUT", 300.0, _number(0.05, 86400, float)),
+    # Seconds between pings to a waiting client.
+    Setting("PING_INTERVAL", 15.0, _number(0.05, 3600, float)),
+    Setting("MAX_BODY_MB", 32, _number(1, 1024)),  # largest request body
+    Setting("HTTPS_PROXY"),    # proxy for https, by CONNECT
+    Setting("HTTP_PROXY"),     # proxy for plain http addresses
+    Setting("ALL_PROXY"),      # proxy where the other two are not set
+    Setting("NO_PROXY"),       # hosts reached without a proxy (comma list, or *)
+    Setting("SSL_CERT_FILE"),  # certificates to trust, one PEM file
+    Setting("SSL_CERT_DIR"),   # certificates to trust, a hashed folder
 )
 # The names every other tool also reads in lower case.
-LOWER_CASE_TOO = frozenset(["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"])
-SECRET_SETTINGS = frozenset(
-    ["GITHUB_TOKEN", "API_KEY", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"])
+LOWER_CASE_TOO = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
+SECRET_SETTINGS = ("GITHUB_TOKEN", "API_KEY", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
 
 class Config:
@@ -214,7 +206,7 @@ class Config:
         tenant = re.fullmatch(r"https://([\w-]+\.ghe\.com)", self.github_url)
         if not self.github_api_url:  # UPSTREAM 1.1: api.T.ghe.com for tenant T
             self.__dict__["github_api_url"] = "https://api." + (
-                tenant.group(1) if tenant else "github.com")
+                tenant[1] if tenant else "github.com")
 
     def __getattr__(self, name: str) -> Any:
         # Only reached for a missing name; the annotation tells readers and checkers
@@ -225,53 +217,43 @@ class Config:
         raise AttributeError("settings do not change while the program runs")
 
     def __repr__(self) -> str:
-        shown = ("%s=%r" % (s.name, "***" if s.name in SECRET_SETTINGS
-                            and self.__dict__[s.name.lower()] else
-                            self.__dict__[s.name.lower()]) for s in SETTINGS)
-        return "Config(%s)" % ", ".join(shown)
+        return "Config(%s)" % ", ".join("%s=%r" % (
+            name.upper(), "***" if value and name.upper() in SECRET_SETTINGS else value)
+            for name, value in self.__dict__.items())
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Config:
         """Read every setting; an empty value counts as not set."""
         values = {}
-        for setting in SETTINGS:
-            raw = env.get(setting.name, "")
-            if not raw and setting.name in LOWER_CASE_TOO:
-                raw = env.get(setting.name.lower(), "")
+        for name, _, parse in SETTINGS:
+            raw = env.get(name, "")
+            if not raw and name in LOWER_CASE_TOO:
+                raw = env.get(name.lower(), "")
             raw = raw.strip()
             if raw:
-                values[setting.name.lower()] = _read_setting(setting, raw)
+                try:
+                    values[name.lower()] = parse(raw)
+                except ValueError as exc:
+                    shown = "***" if name in SECRET_SETTINGS else ascii(raw[:80])
+                    raise ConfigError("%s=%s is not usable: expected %s." % (
+                        name, shown, exc)) from None
         return cls(**values)
 
 
-def _read_setting(setting: Setting, raw: str) -> Any:
-    try:
-        return setting.parse(raw)
-    except ValueError as exc:
-        shown = "***" if setting.name in SECRET_SETTINGS else ascii(raw[:80])
-        raise ConfigError("%s=%s is not usable: expected %s." % (
-            setting.name, shown, exc)) from None
-
-
 DOTENV_LINE = re.compile(
-    r"""[ \t]*(?:export[ \t]+)?([A-Za-z_]\w*)[ \t]*=[ \t]*"""
+    r"""(?m)^[ \t]*(?:export[ \t]+)?([A-Za-z_]\w*)[ \t]*=[ \t]*"""
     r"""(?:'([^'\n]*)'|"((?:[^"\\\n]|\\.)*)"|([^\n]*?))[ \t]*"""
-    r"""(?:(?<=[\s'"=])\#[^\n]*)?""")
+    r"""(?:(?<=[\s'"=])\#[^\n]*)?$""")
 DOTENV_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def parse_dotenv(text: str) -> Dict[str, str]:
     """Read .env: quotes, `export`, comments, CRLF, a BOM; other lines are skipped."""
-    values = {}
-    for line in re.split(r"\r\n|\r|\n", text.lstrip("\ufeff")):
-        found = DOTENV_LINE.fullmatch(line)
-        if found:
-            name, single, double, bare = found.groups()
-            if double is not None:
-                single = re.sub(r"\\(.)", lambda m: DOTENV_ESCAPES.get(
-                    m.group(1), m.group(1)), double)
-            values[name] = single if single is not None else (bare or "").strip()
-    return values
+    lines = text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return {  # of the three spellings of a value a line has one
+        name: single + bare.strip() + re.sub(
+            r"\\(.)", lambda m: DOTENV_ESCAPES.get(m[1], m[1]), double)
+        for name, single, double, bare in DOTENV_LINE.findall(lines)}
 
 
 # ============================================================================
@@ -376,41 +358,35 @@ class ProtocolError(ProxyError):
     status = 400
 
 
-class Spelling(NamedTuple):
-    """How one status is called in the two dialects."""
-
-    anthropic: str
-    openai: str
-
-
+# status: Anthropic's name for it, OpenAI's; 400 and 500 also stand for the others.
 ERROR_TYPES = {
-    400: Spelling("invalid_request_error", "invalid_request_error"),
-    401: Spelling("authentication_error", "authentication_error"),
-    402: Spelling("billing_error", "insufficient_quota"),
-    403: Spelling("permission_error", "permission_error"),
-    404: Spelling("not_found_error", "not_found_error"),
-    413: Spelling("request_too_large", "invalid_request_error"),
-    429: Spelling("rate_limit_error", "rate_limit_error"),
-    503: Spelling("overloaded_error", "server_error"),
-    504: Spelling("timeout_error", "server_error"),
-    529: Spelling("overloaded_error", "server_error"),
+    400: ("invalid_request_error", "invalid_request_error"),
+    401: ("authentication_error", "authentication_error"),
+    402: ("billing_error", "insufficient_quota"),
+    403: ("permission_error", "permission_error"),
+    404: ("not_found_error", "not_found_error"),
+    413: ("request_too_large", "invalid_request_error"),
+    429: ("rate_limit_error", "rate_limit_error"),
+    500: ("api_error", "server_error"),
+    503: ("overloaded_error", "server_error"),
+    504: ("timeout_error", "server_error"),
+    529: ("overloaded_error", "server_error"),
 }
 
 
-def _spelling(status: int) -> Spelling:
-    return ERROR_TYPES.get(status) or (
-        ERROR_TYPES[400] if status < 500 else Spelling("api_error", "server_error"))
+def _error_types(exc: ProxyError) -> Tuple[str, str]:
+    return ERROR_TYPES.get(exc.status) or ERROR_TYPES[400 if exc.status < 500 else 500]
 
 
 def anthropic_error(exc: ProxyError) -> JSON:
     """The body of an Anthropic error answer, and the data of its `error` event."""
     return {"type": "error", "error": {
-        "type": _spelling(exc.status).anthropic, "message": str(exc)}}
+        "type": _error_types(exc)[0], "message": str(exc)}}
 
 
 def openai_error(exc: ProxyError) -> JSON:
     """The body of an OpenAI error answer, and the data of a stream's error chunk."""
-    return {"error": {"message": str(exc), "type": _spelling(exc.status).openai,
+    return {"error": {"message": str(exc), "type": _error_types(exc)[1],
                       "param": None, "code": exc.code}}
 
 
@@ -465,17 +441,16 @@ ADVICE = (
 def advice_for(status: int, code: str, message: str) -> Optional[Advice]:
     """The first row of ADVICE that fits, or None."""
     said = ("%s %s" % (code, message)).lower()
-    for row in ADVICE:
-        if row.status in (0, status) and row.mark in said:
-            return row
-    return None
+    return next((row for row in ADVICE
+                 if row.status in (0, status) and row.mark in said), None)
 
 
 OVERFLOW_NUMBERS = re.compile(
     r"prompt is too long[^0-9]*(\d+)\s*tokens?\s*>\s*(\d+)"
     r"|prompt token count of (\d+) exceeds the limit of (\d+)", re.IGNORECASE)
-OVERFLOW_MARKS = ("model_max_prompt_tokens_exceeded", "exceeds the context window",
-                  "prompt is too long", "context_length_exceeded")
+OVERFLOW_MARKS = re.compile(
+    "model_max_prompt_tokens_exceeded|exceeds the context window"
+    "|prompt is too long|context_length_exceeded")
 MAX_MESSAGE = 2000  # an HTML page or a dump does not belong into a client's terminal
 
 
@@ -487,10 +462,10 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
     """
     message, code, kind = _error_fields(body)
     said = "%s %s" % (code, message)
-    if status in (400, 413) and any(mark in said.lower() for mark in OVERFLOW_MARKS):
+    if status in (400, 413) and OVERFLOW_MARKS.search(said.lower()):
         numbers = OVERFLOW_NUMBERS.search(message)
-        told = numbers.groups() if numbers else ()
-        return ContextOverflow(*[int(number) for number in told if number])
+        told = filter(None, numbers.groups()) if numbers else ()
+        return ContextOverflow(*map(int, told))
     # 422 is Copilot's content filter (UPSTREAM 15.2): the request is at fault.
     status = 400 if status == 422 else status if 400 <= status < 600 else 502
     advice = advice_for(status, code, message)
@@ -498,9 +473,9 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
     exc = UpstreamError(
         "%s%s %s" % (message, "" if message[-1:] in ".!?" else ".", advice.text)
         if advice else message,
-        kind=kind, status=status, code=code or None,
+        kind=kind, status=status, code=code,
         retry_after=headers.get("retry-after") or "",
-        should_retry=advice.should_retry if advice else None)
+        should_retry=advice and advice.should_retry)
     exc.said = message
     return exc
 
@@ -508,8 +483,8 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
 def error_in_stream(obj: JSON) -> ProxyError:
     """The error that an upstream put inside a 200 answer (UPSTREAM 9.4, 15.2)."""
     said = json.dumps(obj)
-    overflow = any(mark in said.lower() for mark in OVERFLOW_MARKS)
-    status = 400 if overflow else 429 if "rate_limit" in said else 502
+    status = (400 if OVERFLOW_MARKS.search(said.lower())
+              else 429 if "rate_limit" in said else 502)
     return upstream_error(status, {}, said.encode("ascii"))
 
 
@@ -518,11 +493,11 @@ def _error_fields(body: bytes) -> Tuple[str, str, str]:
     try:
         obj = json.loads(text)
     except (ValueError, RecursionError):
+        obj = None
         if text[:1] == "<":  # a load balancer's page
             title = re.search(r"<title>\s*([^<]{1,200})", text)
             text = "the upstream sent a web page%s" % (
-                ": " + title.group(1).strip() if title else "")
-        return text[:MAX_MESSAGE], "", ""
+                ": " + title[1].strip() if title else "")
     while isinstance(obj, dict) and isinstance(obj.get("error"), dict):
         obj = obj["error"]  # shapes 1 and 2
     if not isinstance(obj, dict):
@@ -558,14 +533,6 @@ def redact(text: str) -> str:
     return text
 
 
-def log_event(level: str, event: str, **fields: Any) -> None:
-    """Log `event: {fields}`, the form of the program this one replaces."""
-    number = LOG_LEVELS[level]
-    if LOG.isEnabledFor(number):
-        # ASCII, so that control bytes, lone surrogates and terminal escapes are inert.
-        LOG.log(number, "%s: %s", event, redact(json.dumps(fields, default=str)))
-
-
 def log_line(level: str, event: str, text: str) -> None:
     """Log `event: text` for people; `text` is made printable."""
     number = LOG_LEVELS[level]
@@ -574,6 +541,13 @@ def log_line(level: str, event: str, text: str) -> None:
         if not text.isprintable():
             text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
         LOG.log(number, "%s: %s", event, text)
+
+
+def log_event(level: str, event: str, **fields: Any) -> None:
+    """Log `event: {fields}`, the form of the program this one replaces."""
+    if LOG.isEnabledFor(LOG_LEVELS[level]):
+        # ASCII, so that control bytes, lone surrogates and terminal escapes are inert.
+        log_line(level, event, json.dumps(fields, default=str))
 
 
 @functools.lru_cache(maxsize=1)
@@ -593,7 +567,7 @@ class LineFormatter(logging.Formatter):
     """`12:00:01 [info] event: ...`"""
 
     def format(self, record: logging.LogRecord) -> str:
-        name = {logging.WARNING: "warn"}.get(record.levelno, record.levelname.lower())
+        name = record.levelname.lower().replace("warning", "warn")
         text = record.getMessage()
         if record.name != LOG.name:  # asyncio's, where reprs of what failed may follow
             words = re.match(r"[^\n(<]*", text)[0]
@@ -631,9 +605,8 @@ def _no_constant(name: str) -> Any:
 
 
 _DECODE = json.JSONDecoder(parse_constant=_no_constant).decode
-# One cached encoder each: json.dumps(..., separators=) builds a new one every call.
+# Cached, because json.dumps(..., separators=) builds a new one every call.
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_ENCODE_ASCII = json.JSONEncoder(separators=(",", ":")).encode
 json_string = json.encoder.encode_basestring  # '"..."', non-ASCII kept
 
 
@@ -661,10 +634,8 @@ def loads_object(raw: bytes) -> JSON:
 
 def dumps(obj: Any) -> bytes:
     """Encode as compact UTF-8; total over whatever loads() returned."""
-    try:
-        return _ENCODE(obj).encode("utf-8")
-    except UnicodeEncodeError:
-        return _ENCODE_ASCII(obj).encode("ascii")
+    # What UTF-8 cannot say is a lone surrogate, and \udc80 is also JSON's spelling.
+    return _ENCODE(obj).encode("utf-8", "backslashreplace")
 
 
 def dumps_text(obj: Any) -> str:
@@ -678,9 +649,8 @@ KINDS = {str: "a string", list: "a list", dict: "an object", bool: "true or fals
 
 def expect(value: Any, kind: type, path: str) -> Any:
     """Return `value` if it is a `kind`; else raise BadRequest naming `path`."""
-    accepted = (int, float) if kind is float else kind
-    if not isinstance(value, accepted) or (
-            isinstance(value, bool) and kind is not bool):
+    given = type(value)  # not isinstance(), because a bool is an int to it
+    if given is not kind and (kind, given) != (float, int):
         raise BadRequest("%s: expected %s" % (path, KINDS[kind]))
     return value
 
@@ -752,13 +722,13 @@ def _parse_lines(block: bytes) -> Optional[SSEEvent]:
     event, data = b"", []
     for line in block.split(b"\n"):
         field_name, _, value = line.partition(b":")
-        value = value[1:] if value[:1] == b" " else value
+        value = value.removeprefix(b" ")
         if field_name == b"data":
             data.append(value)
         elif field_name == b"event":
             event = value
-    name = event.decode("utf-8", "replace")
-    return SSEEvent(name, b"\n".join(data)) if data else None
+    return SSEEvent(
+        event.decode("utf-8", "replace"), b"\n".join(data)) if data else None
 
 
 def _parse_block(block: bytes) -> Optional[SSEEvent]:
@@ -814,7 +784,7 @@ class SSEDecoder:
         self._tail = bytearray(blocks.pop())
         if self._start:
             self._start = False
-            blocks[0] = blocks[0][3:] if blocks[0][:3] == BOM else blocks[0]
+            blocks[0] = blocks[0].removeprefix(BOM)
         return [event for event in map(_parse_block, blocks) if event]
 
     def finish(self) -> List[SSEEvent]:
@@ -823,7 +793,7 @@ class SSEDecoder:
 
     def _plain_newlines(self, data: bytes) -> bytes:
         if self._skip_lf and data:
-            data, self._skip_lf = data[data[:1] == b"\n":], False
+            data, self._skip_lf = data.removeprefix(b"\n"), False
         self._skip_lf = data.endswith(b"\r") or self._skip_lf
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
@@ -836,24 +806,24 @@ class SSEDecoder:
 # what two parsers could read in two ways is refused with ProtocolError. Checked by
 # patterns, because int(), strip() and splitlines() also take "+5", "5_0" and \x85.
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_VALUE = rb"[\t -~\x80-\xff]*"
-_QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
-TOKEN = re.compile(_TOKEN.decode("ascii"))
-VALUE = re.compile(_VALUE.decode("latin-1"))
+_TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_VALUE = r"[\t -~\x80-\xff]*"
+_QUOTED = r'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+TOKEN = re.compile(_TOKEN)
+VALUE = re.compile(_VALUE)
 # A target without `"#<>`; browsers leave the other odd ones, as {|}, in a query.
-REQUEST_LINE = re.compile(rb"(%b) ([!$-;=?-~]+) HTTP/(1\.[0-9])" % _TOKEN)
-STATUS_LINE = re.compile(rb"HTTP/(1\.[0-9]) ([1-5][0-9][0-9])(?: (%b))?" % _VALUE)
-FIELDS = re.compile(rb"(?:%b:%b\r\n)*" % (_TOKEN, _VALUE))
+REQUEST_LINE = re.compile(r"(%s) ([!$-;=?-~]+) HTTP/(1\.[0-9])" % _TOKEN)
+STATUS_LINE = re.compile(r"HTTP/(1\.[0-9]) ([1-5][0-9][0-9])(?: (%s))?" % _VALUE)
+FIELDS = re.compile(r"(?:%s:%s\r\n)*" % (_TOKEN, _VALUE))
 CHUNK_LINE = re.compile(
-    rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?)*)\r\n"
+    r"([0-9A-Fa-f]{1,16})((?:[ \t]*;[ \t]*%s(?:[ \t]*=[ \t]*(?:%s|%s))?)*)\r\n"
     % (_TOKEN, _TOKEN, _QUOTED))
 PLAIN_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 LENGTH = re.compile(r"[0-9]{1,19}")  # 19 digits reach 2^63
 HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[\w.~%-]{0,255})(?::[0-9]{0,5})?", re.A)
 PATH = re.compile(r"/(?:[^%]|%[0-9A-Fa-f]{2})*")
 WHOLE_HEAD = re.compile(rb"((?:[^\r\n]+\r\n)+)\r\n")
-FIRST_BYTE = re.compile(rb"\r|" + _TOKEN)
+FIRST_BYTE = re.compile(rb"\r|" + _TOKEN.encode("ascii"))
 
 REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 # Bytes of the first line, of one field, of all fields; number of fields.
@@ -883,10 +853,6 @@ class Headers:
         (RFC 9110 5.3), so that a doubled Origin or Content-Length is no valid one."""
         return self._joined.get(name, default)
 
-    def all(self, name: str) -> List[str]:
-        """The values of every field of that lower-case name."""
-        return [value for key, value in self._pairs if key == name]
-
     def __iter__(self) -> Iterator[Tuple[str, str]]:
         return iter(self._pairs)
 
@@ -909,17 +875,16 @@ class ResponseHead(NamedTuple):
     headers: Headers
 
 
-def _parse_head(pattern: Any, head: bytes) -> Tuple[List[str], Headers]:
-    line, _, block = head.partition(b"\r\n")
+def _parse_head(pattern: Any, head: bytes) -> Tuple[Tuple[str, ...], Headers]:
+    line, _, block = head.decode("latin-1").partition("\r\n")
     found = pattern.fullmatch(line)
     # FIELDS also refuses obs-fold, a space before the colon, NUL, bare CR and bare LF.
     if not found or not FIELDS.fullmatch(block):
         raise ProtocolError("the %s is malformed or not of HTTP/1.x" % (
             "header" if found else "first line"))
-    lines = block.decode("latin-1").split("\r\n")[:-1]
-    fields = [line.partition(":") for line in lines]
-    return ([group.decode("latin-1") for group in found.groups(b"")],
-            Headers([(name, value.strip(" \t")) for name, _, value in fields]))
+    fields = [line.partition(":") for line in block.split("\r\n")[:-1]]
+    return found.groups(""), Headers([
+        (name, value.strip(" \t")) for name, _, value in fields])
 
 
 def _parse_target(target: str) -> Tuple[Optional[str], str, str]:
@@ -928,10 +893,10 @@ def _parse_target(target: str) -> Tuple[Optional[str], str, str]:
         authority, target = re.fullmatch(r"([^/?]*)/?(.*)", target[7:]).groups()
         target = "/" + target
     raw, _, query = target.partition("?")
-    path = urllib.parse.unquote(raw, errors="replace") if PATH.fullmatch(raw) else ""
+    path = urllib.parse.unquote(raw)
     # Bytes that are not UTF-8 came out as U+FFFD, which is no part of a path of ours.
-    if not path or not path.isprintable() or "\ufffd" in path or (
-            not HOST.fullmatch(authority or "")):
+    if not (PATH.fullmatch(raw) and HOST.fullmatch(authority or "")
+            and path.isprintable() and "\ufffd" not in path):
         raise ProtocolError("the request target is malformed")
     return authority, path, query
 
@@ -940,9 +905,9 @@ def parse_request_head(head: bytes) -> RequestHead:
     """Parse what HeadReader gave: a target in origin-form, absolute-form or the `*` of
     OPTIONS, and exactly one valid Host (HTTP/1.0: at most one)."""
     (method, target, version), headers = _parse_head(REQUEST_LINE, head)
-    hosts = headers.all("host")
-    if len(hosts) != 1 and (hosts or version != "1.0") or (
-            hosts and not HOST.fullmatch(hosts[0])):
+    host = headers.get("host", "" if version == "1.0" else None)
+    # Two come as "a, b", which is no valid one.
+    if host is None or not HOST.fullmatch(host):
         raise ProtocolError("exactly one valid Host header is needed")
     if (method, target) == ("OPTIONS", "*"):
         return RequestHead(method, None, "*", "", version, headers)
@@ -995,11 +960,10 @@ class HeadReader:
                 return whole[1]
         data, at, line = self.rest + data, 0, b""
         while line != b"\r\n" or not self._lines:
-            line, end = self._cut(data, at)
-            if not end:
+            line, at = self._cut(data, at)
+            if not at:
                 self.rest = line
                 return None
-            at = end
             self._blank += line == b"\r\n"
             self._block -= len(line) if self._lines else 0
             if line != b"\r\n":
@@ -1052,7 +1016,8 @@ class ChunkedBody(Body):
         super().__init__(0)
         self.done = False
         self._limit, self._extensions = limit, MAX_EXTENSIONS  # bytes that may come
-        # After _left bytes of data comes a line, of which _tail is there.
+        # After _left bytes of data comes a line, of which _tail is there: a size in at
+        # most _room bytes, or the end of the data where _room is 0.
         self._room, self._tail = MAX_CHUNK_LINE, b""
         self._trailer: Optional[HeadReader] = None
 
@@ -1068,15 +1033,14 @@ class ChunkedBody(Body):
             pieces.append(piece)
             at += len(piece)
             self._left -= len(piece)
-            line, end = (b"", 0) if self._left else _cut_line(data, at, self._room, 400)
-            if not end:
+            line, at = (b"", 0) if self._left else _cut_line(data, at, self._room, 400)
+            if not at:
                 self._tail = line
                 return b"".join(pieces)
-            at = end
             self._step(line)
         block = self._trailer.feed(data[at:])
         if block is not None:
-            if not FIELDS.fullmatch(block):
+            if not FIELDS.fullmatch(block.decode("latin-1")):
                 raise ProtocolError("a trailer field is malformed")
             self.done, self.rest = True, self._trailer.rest
         return b"".join(pieces)
@@ -1085,8 +1049,7 @@ class ChunkedBody(Body):
         """Take the whole chunks without extensions that `data` begins with, at a third
         of the cost of line by line; gives the place of what is left."""
         at = 0
-        ready = self._room and not self._left and self._trailer is None
-        found = PLAIN_CHUNK.match(data) if ready else None
+        found = PLAIN_CHUNK.match(data) if self._room else None
         while found:
             start, size = found.end(), int(found[1], 16)
             end = start + size
@@ -1104,12 +1067,12 @@ class ChunkedBody(Body):
                 raise ProtocolError("a chunk is longer than its size")
             self._room = MAX_CHUNK_LINE
             return
-        found = CHUNK_LINE.fullmatch(line)
+        found = CHUNK_LINE.fullmatch(line.decode("latin-1"))
         if not found:
             raise ProtocolError("a chunk size is malformed")
-        self._left = int(found.group(1), 16)
+        self._left = int(found[1], 16)
         self._limit -= self._left
-        self._extensions -= len(found.group(2))
+        self._extensions -= len(found[2])
         if self._limit < 0:
             raise ProtocolError("the body is too large", status=413)
         if self._extensions < 0:
@@ -1118,8 +1081,12 @@ class ChunkedBody(Body):
         self._trailer = None if self._left else HeadReader(TRAILER_LIMITS)
 
 
-def _framing(head: Union[RequestHead, ResponseHead], limit: int,
-             default: Optional[int]) -> Body:
+def body_framing(head: Union[RequestHead, ResponseHead], limit: int = UNLIMITED,
+                 unsaid: Optional[int] = 0) -> Body:
+    """The reader of the body after `head`, of `unsaid` bytes when no field tells.
+
+    Raises ProtocolError, 413 above `limit` bytes.
+    """
     coding = head.headers.get("transfer-encoding")
     length = head.headers.get("content-length")
     if coding is not None:
@@ -1129,7 +1096,7 @@ def _framing(head: Union[RequestHead, ResponseHead], limit: int,
                                 "Content-Length, and not in HTTP/1.0")
         return ChunkedBody(limit)
     if length is None:
-        return Body(default)
+        return Body(unsaid)
     if not LENGTH.fullmatch(length):
         raise ProtocolError("Content-Length must be one whole number")
     if int(length) > limit:
@@ -1137,25 +1104,20 @@ def _framing(head: Union[RequestHead, ResponseHead], limit: int,
     return Body(int(length))
 
 
-def request_framing(head: RequestHead, limit: int = UNLIMITED) -> Body:
-    """The reader of a request's body; raises ProtocolError, 413 above `limit` bytes."""
-    return _framing(head, limit, 0)
-
-
 def response_framing(method: str, head: ResponseHead) -> Body:
     """The reader of the body that answers `method` (RFC 9112 6.3)."""
     if method == "HEAD" or head.status < 200 or head.status in (204, 304) or (
             method == "CONNECT" and head.status < 300):
         return Body(0)
-    return _framing(head, UNLIMITED, None)
+    return body_framing(head, unsaid=None)
 
 
 def _encode_head(line: str, pairs: Pairs) -> bytes:
     pairs = tuple(pairs)
-    names, values = [[pair[part] for pair in pairs] for part in (0, 1)]
+    names = [name for name, _ in pairs]
     # All at once: two searches instead of thirty.
     if pairs and not (all(names) and TOKEN.fullmatch("".join(names))
-                      and VALUE.fullmatch("".join(values))):
+                      and VALUE.fullmatch("".join([value for _, value in pairs]))):
         raise ProtocolError("one of the headers %a cannot be sent" % names, status=500)
     lines = [line, *["%s: %s" % pair for pair in pairs], "", ""]
     return "\r\n".join(lines).encode("latin-1")
@@ -1164,7 +1126,7 @@ def _encode_head(line: str, pairs: Pairs) -> bytes:
 def encode_request_head(method: str, target: str, pairs: Pairs) -> bytes:
     """Write a request head; a part that would break it is a ProtocolError."""
     line = "%s %s HTTP/1.1" % (method, target)
-    if not REQUEST_LINE.fullmatch(line.encode("utf-8", "surrogatepass")):
+    if not REQUEST_LINE.fullmatch(line):
         raise ProtocolError("the request line cannot be sent", status=500)
     return _encode_head(line, pairs)
 
@@ -1242,21 +1204,20 @@ def _parse_model(entry: JSON) -> Model:
     about = typed(entry, "capabilities", dict)
     limits, supports = typed(about, "limits", dict), typed(about, "supports", dict)
     kind = typed(about, "type", str) or "chat"
-    context, prompt, output = [typed(limits, "max_%s_tokens" % name, int) for name in (
-        "context_window", "prompt", "output")]
-    low, high = [typed(supports, name + "_thinking_budget", int)
-                 for name in ("min", "max")]
     return Model(
         entry["id"], typed(entry, "name", str) or entry["id"],
         typed(entry, "vendor", str), kind,
         # Older models list nothing and mean chat (UPSTREAM 7.1).
         endpoints=_strings(entry, "supported_endpoints") or (
             (CHAT,) if kind == "chat" else ()),
-        context=context, prompt=prompt, output=output,
+        context=typed(limits, "max_context_window_tokens", int),
+        prompt=typed(limits, "max_prompt_tokens", int),
+        output=typed(limits, "max_output_tokens", int),
         vision=bool(supports.get("vision") or limits.get("vision")),
         efforts=_strings(supports, "reasoning_effort"),
         adaptive=supports.get("adaptive_thinking") is True,
-        budget=(low, high), raw=entry)
+        budget=(typed(supports, "min_thinking_budget", int),
+                typed(supports, "max_thinking_budget", int)), raw=entry)
 
 
 # Claude Code's short names; its opusplan asks for Sonnet outside plan mode (CLIENTS 1).
@@ -1268,7 +1229,7 @@ DATE_SUFFIX = re.compile(r"-20\d\d-?\d\d-?\d\d$")
 def _spellings(name: str) -> List[str]:
     """What `name` may be called in the catalogue, best first, `.` as `-`."""
     lower = name.lower().replace(".", "-")
-    plain = lower[:-4] if lower.endswith("[1m]") else lower
+    plain = lower.removesuffix("[1m]")
     return [lower, plain + "-1m" if plain != lower else lower, plain,
             DATE_SUFFIX.sub("", plain)]
 
@@ -1304,7 +1265,7 @@ def _model_not_found(name: str, known: Sequence[Model]) -> NotFound:
     import difflib  # here, as who starts the program should not wait for it
     close = difflib.get_close_matches(name, [m.id for m in known], n=3, cutoff=0.0)
     tier = re.search(r"haiku|sonnet|opus", name.lower())
-    setting = ("ANTHROPIC_DEFAULT_%s_MODEL" % tier.group().upper() if tier else
+    setting = ("ANTHROPIC_DEFAULT_%s_MODEL" % tier[0].upper() if tier else
                "ANTHROPIC_MODEL" if "claude" in name else "COPILOT_DEFAULT_MODEL")
     return NotFound(
         "your Copilot account has no model %s. Closest: %s. Set the client's model, or "
@@ -1338,11 +1299,11 @@ EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 def clamp_effort(effort: str, model: Model) -> str:
     """The nearest effort that the model lists, not above what was asked; "" = none."""
-    if effort in model.efforts or effort not in EFFORTS:
+    if effort not in EFFORTS:
         return effort if effort in model.efforts else ""
-    listed = [word for word in EFFORTS if word in model.efforts]
-    lower = [word for word in listed if EFFORTS.index(word) < EFFORTS.index(effort)]
-    return lower[-1] if lower else listed[0] if listed else ""
+    at = EFFORTS.index(effort)
+    nearest = EFFORTS[at::-1] + EFFORTS[at + 1:]
+    return next((word for word in nearest if word in model.efforts), "")
 
 
 PRICES = (("input", "input_price"), ("output", "output_price"),
@@ -5646,7 +5607,7 @@ class HTTPServer:
                 return False
             out = Responder(conn, head, _cors_pairs(head, self._config))
             path = head.path
-            body = request_framing(head, self._config.max_body_mb << 20)
+            body = body_framing(head, self._config.max_body_mb << 20)
             guard(head, self._config, conn.port)
             content = await self._read_body(conn, head, body)
         except ProxyError as exc:
@@ -7257,7 +7218,7 @@ class App:
                     input_tokens=guess, fold=not x.stream, thinking=asked.thinking)))
 
     async def _native(self, x: Exchange) -> None:
-        betas = x.request.headers.all("anthropic-beta")
+        betas = [x.request.headers.get("anthropic-beta", "")]
         await self._send(x, lambda: prepare_messages(
             x.request.body, x.body, x.model, self._lessons, betas))
         if x.stream:

@@ -2360,7 +2360,7 @@ class SansIO:
             if raw is None:
                 return None
             self.head, self.body = cp.parse_request_head(raw), b""
-            self.framing = cp.request_framing(self.head, MAX)
+            self.framing = cp.body_framing(self.head, MAX)
             return self.reader.rest
         self.body += self.framing.feed(data)
         if not self.framing.done:
@@ -2499,7 +2499,8 @@ def test_wire_targets_and_repeated_headers():
         b"GET http://Host:1/a%2Fb%20%C3%BC?c=%20 HTTP/1.1\r\n"
         b"Host: x\r\nA: 1\r\na:2\r\n")
     assert head[:5] == ("GET", "Host:1", "/a/b \xfc", "c=%20", "1.1")
-    assert head.headers.get("a") == "1, 2" and head.headers.all("a") == ["1", "2"]
+    assert head.headers.get("a") == "1, 2" and list(head.headers)[1:] == [
+        ("a", "1"), ("a", "2")]
     assert head.headers.get("b") is None and head.headers.get("b", "") == ""
 
 
