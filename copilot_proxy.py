@@ -814,7 +814,7 @@ VALUE = re.compile(_VALUE)
 # A target without `"#<>`; browsers leave the other odd ones, as {|}, in a query.
 REQUEST_LINE = re.compile(r"(%s) ([!$-;=?-~]+) HTTP/(1\.[0-9])" % _TOKEN)
 STATUS_LINE = re.compile(r"HTTP/(1\.[0-9]) ([1-5][0-9][0-9])(?: (%s))?" % _VALUE)
-FIELDS = re.compile(r"(?:%s:%s\r\n)*" % (_TOKEN, _VALUE))
+FIELD = re.compile(r"(%s):[ \t]*(%s)" % (_TOKEN, _VALUE))
 CHUNK_LINE = re.compile(
     r"([0-9A-Fa-f]{1,16})((?:[ \t]*;[ \t]*%s(?:[ \t]*=[ \t]*(?:%s|%s))?)*)\r\n"
     % (_TOKEN, _TOKEN, _QUOTED))
@@ -843,10 +843,10 @@ class Headers:
 
     def __init__(self, pairs: Pairs = ()) -> None:
         self._pairs = tuple([(name.lower(), value) for name, value in pairs])
-        self._joined: Dict[str, str] = {}  # because a request is asked 27 times
-        for name, value in self._pairs:
-            known = self._joined.get(name)
-            self._joined[name] = value if known is None else known + ", " + value
+        self._joined = dict(self._pairs)  # because a request is asked 27 times
+        if len(self._joined) < len(self._pairs):
+            self._joined = {name: ", ".join([v for n, v in self._pairs if n == name])
+                            for name in self._joined}
 
     def get(self, name: str, default: Optional[str] = None) -> Optional[str]:
         """The field's value, by its lower-case name; repeated fields are joined by ", "
@@ -875,16 +875,25 @@ class ResponseHead(NamedTuple):
     headers: Headers
 
 
+@functools.lru_cache(maxsize=256)  # peers say the same lines again and again
+def _parse_field(line: str) -> Tuple[str, str]:
+    # It refuses obs-fold, a space before the colon, NUL, bare CR and bare LF, too.
+    found = FIELD.fullmatch(line)
+    if not found:
+        raise ProtocolError("the header is malformed or not of HTTP/1.x")
+    return found[1].lower(), found[2].rstrip(" \t")
+
+
+def _parse_fields(block: bytes) -> Headers:
+    return Headers(map(_parse_field, block.decode("latin-1").split("\r\n")[:-1]))
+
+
 def _parse_head(pattern: Any, head: bytes) -> Tuple[Tuple[str, ...], Headers]:
-    line, _, block = head.decode("latin-1").partition("\r\n")
-    found = pattern.fullmatch(line)
-    # FIELDS also refuses obs-fold, a space before the colon, NUL, bare CR and bare LF.
-    if not found or not FIELDS.fullmatch(block):
-        raise ProtocolError("the %s is malformed or not of HTTP/1.x" % (
-            "header" if found else "first line"))
-    fields = [line.partition(":") for line in block.split("\r\n")[:-1]]
-    return found.groups(""), Headers([
-        (name, value.strip(" \t")) for name, _, value in fields])
+    line, _, block = head.partition(b"\r\n")
+    found = pattern.fullmatch(line.decode("latin-1"))
+    if not found:
+        raise ProtocolError("the first line is malformed or not of HTTP/1.x")
+    return found.groups(""), _parse_fields(block)
 
 
 def _parse_target(target: str) -> Tuple[Optional[str], str, str]:
@@ -1040,8 +1049,7 @@ class ChunkedBody(Body):
             self._step(line)
         block = self._trailer.feed(data[at:])
         if block is not None:
-            if not FIELDS.fullmatch(block.decode("latin-1")):
-                raise ProtocolError("a trailer field is malformed")
+            _parse_fields(block)
             self.done, self.rest = True, self._trailer.rest
         return b"".join(pieces)
 
