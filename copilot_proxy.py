@@ -3420,26 +3420,26 @@ CONTEXT_BETA = BETA_PREFIXES[1]
 MID_SYSTEM_BETA = "mid-conversation-system-2026-04-07"  # role system in messages (11.5)
 MAX_LESSONS = 5000  # of one kind: an upstream gone mad must not grow us
 
-# The upstream's words, the kind of lesson, and what it is about where no group tells;
+# The upstream's words, the kind of lesson, and what it is about if no group tells;
 # the first match counts (10.1, 11.5, 11.6).
-RECIPES = tuple((re.compile(row[0], re.I | re.S), *row[1:]) for row in (
-    (r"unsupported beta header\(s\): ([\w.,\- ]+)", "beta", ""),
-    (r"invalid beta flag", "no-betas", ""),
+RECIPES = tuple((re.compile(words, re.I | re.S), *lesson) for words, *lesson in (
+    (r"unsupported beta header\(s\): ([\w.,\- ]+)", "beta"),
+    (r"invalid beta flag", "no-betas"),
     (r"signature`? in `?thinking|block cannot be `?thinking"
-     r"|thinking.{1,80}cannot be modified", "thinking", ""),
-    (r"adaptive thinking is not supported", "no-adaptive", ""),
-    (r"thinking\.type\.enabled", "no-budget", ""),
-    (r"([\w.]+): extra inputs are not permitted", "field", ""),
+     r"|thinking.{1,80}cannot be modified", "thinking"),
+    (r"adaptive thinking is not supported", "no-adaptive"),
+    (r"thinking\.type\.enabled", "no-budget"),
+    (r"([\w.]+): extra inputs are not permitted", "field"),
     (r"allowedPartnerModelFeatures", "field", "output_config.format"),
     (r"must have defer_loading=false", "field", "tools.*.defer_loading"),
-    (r"unexpected role \W?system", "no-mid-system", ""),
-    (r"does not support assistant message prefill", "no-prefill", ""),
-    (r"max_tokens: \d+ > (\d+)", "max_tokens", ""),
-    (r"does not belong to this connection|an id that begins with", "no-item-ids", ""),
+    (r"unexpected role \W?system", "no-mid-system"),
+    (r"does not support assistant message prefill", "no-prefill"),
+    (r"max_tokens: \d+ > (\d+)", "max_tokens"),
+    (r"does not belong to this connection|an id that begins with", "no-item-ids"),
     (r"(?:effort\b.{0,80}|'(?:none|minimal|low|medium|high|xhigh|max)' is )"
-     r"not supported(?:.{0,120}?supported values[^:]*:(.*))?", "effort", ""),
-    (r"(?:unsupported|unknown) (?:parameter|value): '([\w.\[\]]+)'", "field", ""),
-    (r"unrecognized request argument supplied: ([\w.]+)", "field", ""),
+     r"not supported(?:.{0,120}?supported values[^:]*:(.*))?", "effort"),
+    (r"(?:unsupported|unknown) (?:parameter|value): '([\w.\[\]]+)'", "field"),
+    (r"unrecognized request argument supplied: ([\w.]+)", "field"),
 ))
 NEVER_DROPPED = {"model", "messages", "input", "stream"}
 
@@ -3484,11 +3484,8 @@ def _without_path(value: Any, path: List[str]) -> Any:
 
 
 def _blocks(turns: Any, *kinds: str) -> Iterator[JSON]:
-    for turn in objects(turns):
-        content = turn.get("content")
-        for block in content if isinstance(content, list) else ():
-            if isinstance(block, dict) and block.get("type") in kinds:
-                yield block
+    return (block for turn in objects(turns) for block in objects(turn.get("content"))
+            if block.get("type") in kinds)
 
 
 def _signature(block: JSON) -> str:
@@ -3525,10 +3522,10 @@ class Lessons:
         Then build the request again; if it comes out the same it is no use to send it.
         """
         said = exc.said if isinstance(exc, UpstreamError) else ""
-        for words, kind, about in RECIPES if exc.status in (400, 401) else ():
+        for words, kind, *about in RECIPES if exc.status in (400, 401) else ():
             found = words.search(said)
             if found:
-                told = about or "".join(filter(None, found.groups()))
+                told = "".join(filter(None, (*about, *found.groups())))
                 known = self._known.setdefault((model_id, endpoint, kind), set())
                 if len(known) > MAX_LESSONS:
                     known.clear()
@@ -3694,9 +3691,8 @@ class Preparation:
         mark = block.get("cache_control")
         if isinstance(mark, dict):
             self._marks += 1
-            if not mark.keys() <= MARK_KEYS:
-                return {**block, "cache_control": {
-                    key: value for key, value in mark.items() if key in MARK_KEYS}}
+            mark = _without(mark, *mark.keys() - MARK_KEYS)
+            return _with(block, "cache_control", mark)
         return block
 
     def _block(self, block: JSON) -> Optional[JSON]:
@@ -3835,7 +3831,7 @@ def _fix_pairs(turns: List[JSON]) -> List[JSON]:
     fixed: List[JSON] = []
     asked: List[str] = []
     runs = itertools.groupby(turns, lambda turn: turn.get("role") == "assistant")
-    for is_assistant, group in itertools.chain(runs, [(False, iter(()))]):
+    for is_assistant, group in itertools.chain(runs, [(False, ())]):
         run = list(group)
         if is_assistant:
             asked = _ids(run, "tool_use", "id")
@@ -3883,12 +3879,14 @@ def _spliced(raw: bytes, old: JSON, new: JSON) -> bytes:
     Only where a client's spelling is our compact one and unique; an unescaped `"key":`
     cannot stand inside a string. In any other case all is encoded.
     """
+    if not old.keys() >= new.keys():
+        return dumps(new)
     edits: List[Tuple[bytes, bytes]] = []
     for key, value in old.items():
         if key not in new or new[key] is not value:
             edits += _edits(key, value, new.get(key), first=key == next(iter(old)))
-    for before, after in edits if old.keys() >= new.keys() else [(b"", b"")]:
-        parts = raw.split(before) if before else []
+    for before, after in edits:
+        parts = raw.split(before)
         if len(parts) != 2:
             return dumps(new)
         raw = after.join(parts)
@@ -3899,10 +3897,10 @@ def _edits(key: str, old: Any, new: Any, *, first: bool) -> List[Tuple[bytes, by
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         return [(dumps(a), dumps(b)) for a, b in zip(old, new) if a is not b]
     name = dumps(key) + b":"
-    if new is not None:
-        return [(name + dumps(old), name + dumps(new))]
     member = name + dumps(old)
-    return [(member + b",", b"") if first else (b"," + member, b"")]
+    if new is not None:
+        return [(member, name + dumps(new))]
+    return [(member + b"," if first else b"," + member, b"")]
 
 
 def native_usage(obj: JSON) -> TokenUsage:
@@ -3931,21 +3929,15 @@ class PassThrough:
     WHOLE = re.compile(rb".*\n\r?\n", re.S)  # up to the last blank line
 
     def __init__(self) -> None:
-        self.finished = False
+        self.finished = self.done = False
         self._told: JSON = {"usage": {}, "copilot_usage": None}
         self._said: Optional[ProxyError] = None
-        self._held: List[bytes] = []  # the event that has not ended, in pieces
-        self._size, self._end = 0, b""  # its bytes, and the last two of them
+        self._held = bytearray()  # the event that has not ended
 
     @property
     def usage(self) -> TokenUsage:
         """What has been told so far."""
         return native_usage(self._told)
-
-    @property
-    def done(self) -> bool:
-        """The terminal event has gone by."""
-        return self.finished
 
     def feed(self, data: bytes) -> bytes:
         """Give the events that are whole now; raises UpstreamError for a huge one."""
@@ -3955,17 +3947,14 @@ class PassThrough:
         return whole
 
     def _cut(self, data: bytes) -> bytes:
-        near = self._end + data
-        found = self.WHOLE.match(near)
-        cut = found.end() - len(self._end) if found else 0
+        near = max(0, len(self._held) - 2)  # half of a blank line may stand there
+        self._held += data  # a bytearray: bytes would be copied for every piece
+        found = self.WHOLE.match(self._held, near)
         whole = b""
         if found:
-            whole = b"".join([*self._held, data[:cut]])
-            self._held, self._size, near = [], 0, data[cut:]
-        if cut < len(data):
-            self._held.append(data[cut:])
-        self._size, self._end = self._size + len(data) - cut, near[-2:]
-        if self._size > MAX_EVENT:
+            whole = bytes(memoryview(self._held)[:found.end()])
+            del self._held[:found.end()]
+        if len(self._held) > MAX_EVENT:
             raise event_too_large(MAX_EVENT)
         return whole
 
@@ -3978,7 +3967,7 @@ class PassThrough:
     def _read(self, obj: Any) -> None:
         kind = typed(obj, "type", str)
         if kind in ("message_stop", "error"):
-            self.finished = True
+            self.finished = self.done = True
         elif kind in ("message_start", "message_delta"):
             for part in (obj, typed(obj, "message", dict)):
                 usage = typed(part, "usage", dict)  # a 0 at the end is no news
@@ -3990,7 +3979,7 @@ class PassThrough:
 
     def finish(self) -> bytes:
         """End it; raises UpstreamError when no message_stop came."""
-        rest, self._held = b"".join(self._held), []
+        rest, self._held = bytes(self._held), bytearray()
         self._watch(rest)
         if not self.finished:
             raise self._said or UpstreamError(CUT_SHORT, code="upstream_cut_short")
