@@ -2898,7 +2898,7 @@ def responses_source(model: Model) -> str:
 def _given(**fields: Any) -> JSON:
     """The fields that say something; 0 and False do."""
     return {key: value for key, value in fields.items()
-            if value is not None and value not in ("", {}, [])}
+            if value not in (None, "", {}, [])}
 
 
 def _output_limit(wanted: Optional[int], model: Model) -> Optional[int]:
@@ -2965,27 +2965,26 @@ def encode_responses(conv: Conversation, model: Model, names: ToolNames) -> JSON
     """
     check_tool_count(conv.tools)
     choice, extra, source = conv.tool_choice, dict(conv.extra), responses_source(model)
-    reasons = bool(model.efforts or REASONERS.match(model.id))
     key = extra.pop("prompt_cache_key", "") or conv.user
     items = [_turn_items(turn, names, source) for turn in conv.turns]
-    settings = _given(
+    settings = dict(
         model=model.id, stream=True, store=False, prompt_cache_key=key[:MAX_CACHE_KEY],
         text=_given(verbosity=extra.pop("verbosity", ""), format=_format(conv.schema)),
         input=list(itertools.chain.from_iterable(items)),
         max_output_tokens=_output_limit(conv.max_tokens, model))
     if conv.tools:
-        settings.update(_given(
+        settings.update(
             tools=[_function(tool, names) for tool in conv.tools],
             tool_choice=choice if choice[:1] != "=" else {
                 "type": "function", "name": names.short(choice[1:])},
-            parallel_tool_calls=conv.parallel))
-    if reasons:
-        settings.update(_given(include=[ENCRYPTED], reasoning=_given(
+            parallel_tool_calls=conv.parallel)
+    if model.efforts or REASONERS.match(model.id):
+        settings.update(include=[ENCRYPTED], reasoning=_given(
             effort=clamp_effort(conv.effort, model),
-            summary="auto" if conv.thinking else "")))
+            summary="auto" if conv.thinking else ""))
     else:
-        settings.update(_given(temperature=conv.temperature, top_p=conv.top_p))
-    return {**extra, **settings}
+        settings.update(temperature=conv.temperature, top_p=conv.top_p)
+    return {**extra, **_given(**settings)}
 
 
 class StopAt:
@@ -2996,13 +2995,15 @@ class StopAt:
         self._held, self._hit = "", False  # held: what may begin a stop sequence
 
     def text(self, text: str) -> None:
-        text = self._held + ("" if self._hit else text)
+        if self._hit:
+            return
+        text = self._held + text
         found = sorted((text.find(stop) + len(stop), text.find(stop))
                        for stop in self._stops if stop in text)  # whichever ends first
         begun = [len(text) - n for stop in self._stops
                  for n in range(1, len(stop)) if text.endswith(stop[:n])]
         cut = found[0][1] if found else min(begun + [len(text)])
-        self._held, self._hit = "" if found else text[cut:], self._hit or bool(found)
+        self._held, self._hit = "" if found else text[cut:], bool(found)
         if cut:
             self._sink.text(text[:cut])
 
@@ -3019,7 +3020,8 @@ class StopAt:
         # The other things to say; once a stop was hit, nothing more is said.
         if name in ("reasoning", "opaque", "call", "arguments", "refusal"):
             self._release()
-            return (lambda *said: None) if self._hit else getattr(self._sink, name)
+            if self._hit:
+                return lambda *said: None
         return getattr(self._sink, name)
 
 
@@ -3075,9 +3077,8 @@ class ResponsesReader:
     def __init__(self, source: str = "responses:openai") -> None:
         self.usage, self.finish_reason, self.done = TokenUsage(), "", False
         self._source = source
-        self._told: Set[Tuple[int, int]] = set()  # (output_index, part)
+        self._told: Set[Tuple[int, int]] = set()  # (output_index, part); -1: `done`
         self._calls: Set[int] = set()
-        self._whole: Set[int] = set()             # items whose `done` was read
         self._marks = b"", b""                    # how the last text's place looks
 
     def _tell(self, how: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
@@ -3119,11 +3120,11 @@ class ResponsesReader:
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
         if item.get("type") == "reasoning" and typed(item, "encrypted_content", str):
             sink.opaque(item["encrypted_content"], self._source)
-        self._whole.add(index)
+        self._told.add((index, -1))
 
     def _end(self, kind: str, obj: JSON, sink: Sink) -> None:
         response = typed(obj, "response", dict)
-        if not (self._told or self._calls or self._whole):  # nothing came before it
+        if not (self._told or self._calls):  # nothing came before it
             for index, item in enumerate(typed(response, "output", list)):
                 self._item_done(kind, {"output_index": index, "item": item}, sink)
         self.finish_reason = "tool_calls" if self._calls else "stop"
@@ -3373,20 +3374,17 @@ def search_message(message_id: str, model: str, blocks: List[JSON],
                       "server_tool_use": {"web_search_requests": searches}}}
 
 
-# How the blocks of a finished Message stream: the field that comes in a delta, and how.
-STREAMED = {"text": ("text", "", "text_delta", "text"),
-            "server_tool_use": ("input", {}, "input_json_delta", "partial_json")}
-
-
 def _block_events(index: int, block: JSON) -> Iterator[Tuple[str, JSON]]:
-    start = block
-    if block["type"] in STREAMED:
-        field_name, empty, delta, key = STREAMED[block["type"]]
-        start, told = {**block, field_name: empty}, block[field_name]
+    start, delta = block, {}
+    if block["type"] == "text":
+        start, delta = {**block, "text": ""}, {
+            "type": "text_delta", "text": block["text"]}
+    elif block["type"] == "server_tool_use":
+        start, delta = {**block, "input": {}}, {
+            "type": "input_json_delta", "partial_json": dumps_text(block["input"])}
     yield "content_block_start", {"index": index, "content_block": start}
-    if block["type"] in STREAMED:
-        yield "content_block_delta", {"index": index, "delta": {
-            "type": delta, key: told if isinstance(told, str) else dumps_text(told)}}
+    if delta:
+        yield "content_block_delta", {"index": index, "delta": delta}
     yield "content_block_stop", {"index": index}
 
 
@@ -3588,7 +3586,7 @@ class Preparation:
     def __init__(self, body: JSON, model: Model, lessons: Lessons,
                  betas: Iterable[str]) -> None:
         self._body, self._model, self._lessons = body, model, lessons
-        self._adaptive = ((model.adaptive or bool(self._known("no-budget")))
+        self._adaptive = ((model.adaptive or self._known("no-budget"))
                           and not self._known("no-adaptive"))
         self._budget = (0, 0) if self._known("no-budget") else model.budget
         self._marks = 0  # cache marks met so far
@@ -3833,11 +3831,8 @@ def _fix_pairs(turns: List[JSON]) -> List[JSON]:
     runs = itertools.groupby(turns, lambda turn: turn.get("role") == "assistant")
     for is_assistant, group in itertools.chain(runs, [(False, ())]):
         run = list(group)
-        if is_assistant:
-            asked = _ids(run, "tool_use", "id")
-        else:
-            run, asked = _answers(run, asked), []
-        fixed += run
+        fixed += run if is_assistant else _answers(run, asked)
+        asked = _ids(run, "tool_use", "id") if is_assistant else []
     return fixed if _changed(fixed, turns) else turns
 
 
@@ -4212,10 +4207,10 @@ class Estimate(NamedTuple):
         return self.static + self.messages
 
 
-PICTURES = frozenset(["image", "image_url", "input_image"])
-FILES = frozenset(["document", "file", "input_file", "input_audio"])
+PICTURES = {"image", "image_url", "input_image"}
+FILES = {"document", "file", "input_file", "input_audio"}
 # Earlier thinking is not counted by its vendor, and a signature is no text (TOKENS 6).
-UNCOUNTED = frozenset(["thinking", "redacted_thinking", "reasoning"])
+UNCOUNTED = {"thinking", "redacted_thinking", "reasoning"}
 AROUND = {"tool_use": 12, "function": 12, "function_call": 12,
           "tool_result": 10, "function_call_output": 10}
 COUNTED = ("content", "text", "name", "input", "arguments", "output", "function",
@@ -4258,8 +4253,8 @@ class Estimator:
                 messages += tokens + family.message
         for part in (body.get("system"), body.get("instructions")):
             static += self._unit(self._content, part, family)[0]
-        tools = body.get("tools")
-        if isinstance(tools, list) and tools:
+        tools = typed(body, "tools", list)
+        if tools:
             static += CLAUDE_TOOLS if family.column else GPT_TOOLS
             static += sum(self._unit(self._tool, tool, family)[0] for tool in tools)
         return Estimate(static, messages, media)
@@ -4294,7 +4289,7 @@ class Estimator:
         return total, media
 
     def _media(self, part: JSON, kind: str, family: Family) -> int:
-        inner = [value for value in part.values() if isinstance(value, dict)]
+        inner = objects(list(part.values()))
         data = max((value for layer in (part, *inner) for value in layer.values()
                     if isinstance(value, str)), key=len)  # base64, URL or plain text
         if kind in PICTURES:
@@ -4317,8 +4312,7 @@ class Estimator:
         said = [name]
         for node in nodes:
             if isinstance(node, dict):
-                fields = node.get("properties")
-                fields = fields if isinstance(fields, dict) else {}
+                fields = typed(node, "properties", dict)
                 priced = (node.get("description"), node.get("enum"), list(fields))
                 total += 3 * len(fields) + sum(
                     price for price, part in zip((2, 7, 2), priced) if part)
@@ -4389,7 +4383,7 @@ def _add(sums: Sums, more: Sums) -> None:
     for model, spent in more.items():
         name = model if model in sums or len(sums) < MAX_MODELS else "other"
         had = sums.get(name)
-        sums[name] = tuple([a + b for a, b in zip(had, spent)]) if had else spent
+        sums[name] = tuple(map(operator.add, had, spent)) if had else spent
 
 
 def _figures(requests: int, *spent: int) -> JSON:
@@ -4464,7 +4458,7 @@ class UsageLedger:
                  "lastRequestTime": _iso(session.last),
                  "duration": round(session.last - session.start),
                  **_report(session.models)}
-                for name, session in reversed(list(self._sessions.items()))]
+                for name, session in reversed(self._sessions.items())]
 
     def reset(self, session_id: str) -> str:
         """Forget a session by its id or by a start that only it has; return the id."""
@@ -4589,11 +4583,9 @@ def _short_hash(text: str) -> str:
 
 def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
     """Whose request it is, as a name that is safe in headers, paths and logs."""
-    metadata = body.get("metadata")
-    user = metadata.get("user_id") if isinstance(metadata, dict) else ""
-    in_user = USER_SESSION.search(user) if isinstance(user, str) else None
-    named = next(filter(None, map(headers.get, SESSION_HEADERS)), None) or (
-        in_user and in_user[1])
+    in_user = USER_SESSION.search(typed(typed(body, "metadata", dict), "user_id", str))
+    named = next(filter(None, map(headers.get, SESSION_HEADERS)),
+                 in_user and in_user[1])
     key = headers.get("x-api-key") or headers.get("authorization")
     if key and not named:
         return "key-" + _short_hash(key)  # the key itself is a secret
