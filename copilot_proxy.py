@@ -2991,7 +2991,7 @@ class StopAt:
     """A Sink before `sink` that ends the answer before the first of `stops`."""
 
     def __init__(self, sink: Sink, stops: Sequence[str]) -> None:
-        self._sink, self._stops = sink, [stop for stop in stops if stop]
+        self._sink, self._stops = sink, list(filter(None, stops))
         self._held, self._hit = "", False  # held: what may begin a stop sequence
 
     def text(self, text: str) -> None:
@@ -3064,7 +3064,6 @@ DELTAS = {TEXT_DELTA: "text", "output_text": "text",
           "summary_text": "reasoning",
           "response.function_call_arguments.delta": "arguments"}
 CALLS = ("function_call", "custom_tool_call")
-INCOMPLETE = {"max_output_tokens": "length", "content_filter": "content_filter"}
 FILTERED = "The answer was stopped by Copilot's content filter."
 
 
@@ -3130,9 +3129,10 @@ class ResponsesReader:
         self.finish_reason = "tool_calls" if self._calls else "stop"
         if kind == "response.incomplete":
             why = typed(typed(response, "incomplete_details", dict), "reason", str)
-            self.finish_reason = INCOMPLETE.get(why, "length")
-        if self.finish_reason == "content_filter":
-            sink.refusal(FILTERED)
+            self.finish_reason = "length"
+            if why == "content_filter":
+                self.finish_reason = why
+                sink.refusal(FILTERED)
         self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
         self.done = True
 
@@ -3446,9 +3446,11 @@ def _changed(new: List[Any], old: List[Any]) -> bool:
     return len(new) != len(old) or any(map(operator.is_not, new, old))
 
 
-def _change_each(items: List[Any],
-                 change: Callable[[JSON], Optional[JSON]]) -> List[Any]:
-    """Change the objects of a list, None = drop; the same list if nothing changed."""
+Change = Callable[[JSON], Optional[JSON]]  # None = drop the object
+
+
+def _change_each(items: List[Any], change: Change) -> List[Any]:
+    """Change the objects of a list; the same list if nothing changed."""
     new = [change(item) if isinstance(item, dict) else item for item in items]
     return [item for item in new if item is not None] if _changed(new, items) else items
 
@@ -3466,12 +3468,19 @@ def _with(obj: JSON, key: str, value: Any) -> JSON:
     return _without(obj, key) if value is None else {**obj, key: value}
 
 
+def _change_in(obj: JSON, key: str, change: Change) -> JSON:
+    """Change the objects of the list under a key, if it is one."""
+    items = obj.get(key)
+    return _with(obj, key, _change_each(items, change)) if isinstance(
+        items, list) else obj
+
+
 def _without_path(value: Any, path: List[str]) -> Any:
     """Remove what an error path names; in `tools.*.custom.x` custom is only a tag."""
     if isinstance(value, list):
         rest = path[path[0] == "*":]
         return _change_each(value, lambda item: _without_path(item, rest))
-    if not isinstance(value, dict) or not path:
+    if not path:
         return value
     if len(path) == 1:
         return _without(value, path[0])
@@ -3559,9 +3568,8 @@ class Lessons:
         if endpoint == CHAT and "max_tokens" in body and "max_tokens" not in fixed:
             # Newer models answer "Use 'max_completion_tokens' instead".
             fixed = {**fixed, "max_completion_tokens": body["max_tokens"]}
-        if self.of(model_id, endpoint, "no-item-ids") and typed(fixed, "input", list):
-            fixed = _with(fixed, "input", _change_each(
-                fixed["input"], lambda item: _without(item, "id")))
+        if self.of(model_id, endpoint, "no-item-ids"):
+            fixed = _change_in(fixed, "input", lambda item: _without(item, "id"))
         return fixed
 
 
@@ -3716,9 +3724,7 @@ class Preparation:
                 block, ["content", "*", "encrypted_content"]), "cache_control")))
         elif kind == "tool_result":
             self._results = True
-            if isinstance(block.get("content"), list):
-                block = _with(block, "content", _change_each(
-                    block["content"], self._block))
+            block = _change_in(block, "content", self._block)
         if block.get("type") == "text" and _blank(block.get("text")):
             return None  # 400 "must be non-empty"
         return self._mark(block) if "cache_control" in block else block
@@ -3812,8 +3818,7 @@ def _drop_marks(body: JSON, extra: int) -> JSON:
 
     def drop(holder: JSON) -> JSON:
         for key in ("tools", "system", "messages", "content"):
-            if isinstance(holder.get(key), list):
-                holder = _with(holder, key, _change_each(holder[key], drop))
+            holder = _change_in(holder, key, drop)
         marked = isinstance(holder.get("cache_control"), dict)
         return _without(holder, "cache_control") if (
             marked and next(left, None) is not None) else holder
@@ -3847,8 +3852,7 @@ def _answers(run: List[JSON], asked: List[str]) -> List[JSON]:
         return None if orphan else block
 
     if not set(answered) <= set(asked):
-        run = [_with(turn, "content", _change_each(turn["content"], known))
-               if isinstance(turn.get("content"), list) else turn for turn in run]
+        run = [_change_in(turn, "content", known) for turn in run]
         run = [turn for turn in run if turn.get("content") != []]
     if missing:  # two turns of one role in a row are fine (11.5)
         run = [{"role": "user", "content": [
@@ -4247,7 +4251,7 @@ class Estimator:
         for turn in turns if isinstance(turns, list) else [turns]:
             tokens, seen = self._unit(self._content, turn, family)
             media = media or seen
-            if isinstance(turn, dict) and turn.get("role") in ("system", "developer"):
+            if typed(turn, "role", str) in ("system", "developer"):
                 static += tokens + family.message
             else:
                 messages += tokens + family.message
