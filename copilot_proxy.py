@@ -2925,10 +2925,10 @@ def _item(part: Any, role: str, names: ToolNames) -> JSON:
         return {"type": "reasoning", "encrypted_content": part.opaque, "summary": [
             {"type": "summary_text", "text": part.text}] if part.text else []}
     if isinstance(part, Result):
-        output = [_content_part(inner, role) for inner in part.told]
         plain = all(isinstance(inner, Text) for inner in part.told)
         return {"type": "function_call_output", "call_id": part.call_id,
-                "output": text_of(part.told) if plain else output}
+                "output": text_of(part.told) if plain else [
+                    _content_part(inner, role) for inner in part.told]}
     return {"type": "message", "role": role, "content": [_content_part(part, role)]}
 
 
@@ -2947,11 +2947,6 @@ def _turn_items(turn: Turn, names: ToolNames, source: str) -> List[JSON]:
     return items
 
 
-def _function(tool: Tool, names: ToolNames) -> JSON:
-    return {"type": "function", "name": names.short(tool.name), "strict": bool(
-        tool.strict), "description": tool.description, "parameters": tool.parameters}
-
-
 def _format(schema: Optional[JSON]) -> Optional[JSON]:
     if not schema:
         return schema if schema is None else {"type": "json_object"}
@@ -2966,15 +2961,17 @@ def encode_responses(conv: Conversation, model: Model, names: ToolNames) -> JSON
     check_tool_count(conv.tools)
     choice, extra, source = conv.tool_choice, dict(conv.extra), responses_source(model)
     key = extra.pop("prompt_cache_key", "") or conv.user
-    items = [_turn_items(turn, names, source) for turn in conv.turns]
     settings = dict(
         model=model.id, stream=True, store=False, prompt_cache_key=key[:MAX_CACHE_KEY],
         text=_given(verbosity=extra.pop("verbosity", ""), format=_format(conv.schema)),
-        input=list(itertools.chain.from_iterable(items)),
+        input=[item for turn in conv.turns
+               for item in _turn_items(turn, names, source)],
         max_output_tokens=_output_limit(conv.max_tokens, model))
     if conv.tools:
         settings.update(
-            tools=[_function(tool, names) for tool in conv.tools],
+            tools=[{"type": "function", "name": names.short(tool.name),
+                    "strict": bool(tool.strict), "description": tool.description,
+                    "parameters": tool.parameters} for tool in conv.tools],
             tool_choice=choice if choice[:1] != "=" else {
                 "type": "function", "name": names.short(choice[1:])},
             parallel_tool_calls=conv.parallel)
