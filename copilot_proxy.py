@@ -3877,15 +3877,15 @@ def _spliced(raw: bytes, old: JSON, new: JSON) -> bytes:
     """
     if not old.keys() >= new.keys():
         return dumps(new)
-    edits: List[Tuple[bytes, bytes]] = []
     for key, value in old.items():
-        if key not in new or new[key] is not value:
-            edits += _edits(key, value, new.get(key), first=key == next(iter(old)))
-    for before, after in edits:
-        parts = raw.split(before)
-        if len(parts) != 2:
-            return dumps(new)
-        raw = after.join(parts)
+        if key in new and new[key] is value:
+            continue
+        edits = _edits(key, value, new.get(key), first=key == next(iter(old)))
+        for before, after in edits:
+            parts = raw.split(before)
+            if len(parts) != 2:
+                return dumps(new)
+            raw = after.join(parts)
     return raw
 
 
