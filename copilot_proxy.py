@@ -649,8 +649,8 @@ KINDS = {str: "a string", list: "a list", dict: "an object", bool: "true or fals
 
 def expect(value: Any, kind: type, path: str) -> Any:
     """Return `value` if it is a `kind`; else raise BadRequest naming `path`."""
-    given = type(value)  # not isinstance(), because a bool is an int to it
-    if given is not kind and (kind, given) != (float, int):
+    actual = type(value)  # not isinstance(), because a bool is an int to it
+    if actual is not kind and (kind, actual) != (float, int):
         raise BadRequest("%s: expected %s" % (path, KINDS[kind]))
     return value
 
@@ -2891,10 +2891,10 @@ def _item(part: Any, role: str, names: ToolNames) -> JSON:
         return {"type": "reasoning", "encrypted_content": part.opaque, "summary": [
             {"type": "summary_text", "text": part.text}] if part.text else []}
     if isinstance(part, Result):
-        output = [_content_part(inner, role) for inner in part.told]
         plain = all(isinstance(inner, Text) for inner in part.told)
         return {"type": "function_call_output", "call_id": part.call_id,
-                "output": text_of(part.told) if plain else output}
+                "output": text_of(part.told) if plain else [
+                    _content_part(inner, role) for inner in part.told]}
     return {"type": "message", "role": role, "content": [_content_part(part, role)]}
 
 
@@ -2913,11 +2913,6 @@ def _turn_items(turn: Turn, names: ToolNames, source: str) -> List[JSON]:
     return items
 
 
-def _function(tool: Tool, names: ToolNames) -> JSON:
-    return {"type": "function", "name": names.short(tool.name), "strict": bool(
-        tool.strict), "description": tool.description, "parameters": tool.parameters}
-
-
 def _format(schema: Optional[JSON]) -> Optional[JSON]:
     if not schema:
         return schema if schema is None else {"type": "json_object"}
@@ -2931,44 +2926,47 @@ def encode_responses(conv: Conversation, model: Model, names: ToolNames) -> JSON
     """
     check_tool_count(conv.tools)
     choice, extra, source = conv.tool_choice, dict(conv.extra), responses_source(model)
-    reasons = bool(model.efforts or REASONERS.match(model.id))
     key = extra.pop("prompt_cache_key", "") or conv.user
-    items = [_turn_items(turn, names, source) for turn in conv.turns]
-    settings = given(
+    settings = dict(
         model=model.id, stream=True, store=False, prompt_cache_key=key[:MAX_CACHE_KEY],
         text=given(verbosity=extra.pop("verbosity", ""), format=_format(conv.schema)),
-        input=list(itertools.chain.from_iterable(items)),
+        input=[item for turn in conv.turns
+               for item in _turn_items(turn, names, source)],
         max_output_tokens=_output_limit(conv.max_tokens, model))
     if conv.tools:
-        settings.update(given(
-            tools=[_function(tool, names) for tool in conv.tools],
+        settings.update(
+            tools=[{"type": "function", "name": names.short(tool.name),
+                    "strict": bool(tool.strict), "description": tool.description,
+                    "parameters": tool.parameters} for tool in conv.tools],
             tool_choice=choice if choice[:1] != "=" else {
                 "type": "function", "name": names.short(choice[1:])},
-            parallel_tool_calls=conv.parallel))
-    if reasons:
-        settings.update(given(include=[ENCRYPTED], reasoning=given(
+            parallel_tool_calls=conv.parallel)
+    if model.efforts or REASONERS.match(model.id):
+        settings.update(include=[ENCRYPTED], reasoning=given(
             effort=clamp_effort(conv.effort, model),
-            summary="auto" if conv.thinking else "")))
+            summary="auto" if conv.thinking else ""))
     else:
-        settings.update(given(temperature=conv.temperature, top_p=conv.top_p))
-    return {**extra, **settings}
+        settings.update(temperature=conv.temperature, top_p=conv.top_p)
+    return {**extra, **given(**settings)}
 
 
 class StopAt:
     """A Sink before `sink` that ends the answer before the first of `stops`."""
 
     def __init__(self, sink: Sink, stops: Sequence[str]) -> None:
-        self._sink, self._stops = sink, [stop for stop in stops if stop]
+        self._sink, self._stops = sink, list(filter(None, stops))
         self._held, self._hit = "", False  # held: what may begin a stop sequence
 
     def text(self, text: str) -> None:
-        text = self._held + ("" if self._hit else text)
+        if self._hit:
+            return
+        text = self._held + text
         found = sorted((text.find(stop) + len(stop), text.find(stop))
                        for stop in self._stops if stop in text)  # whichever ends first
         begun = [len(text) - n for stop in self._stops
                  for n in range(1, len(stop)) if text.endswith(stop[:n])]
         cut = found[0][1] if found else min(begun + [len(text)])
-        self._held, self._hit = "" if found else text[cut:], self._hit or bool(found)
+        self._held, self._hit = "" if found else text[cut:], bool(found)
         if cut:
             self._sink.text(text[:cut])
 
@@ -2985,7 +2983,8 @@ class StopAt:
         # The other things to say; once a stop was hit, nothing more is said.
         if name in ("reasoning", "opaque", "call", "arguments", "refusal"):
             self._release()
-            return (lambda *said: None) if self._hit else getattr(self._sink, name)
+            if self._hit:
+                return lambda *said: None
         return getattr(self._sink, name)
 
 
@@ -3028,7 +3027,6 @@ DELTAS = {TEXT_DELTA: "text", "output_text": "text",
           "summary_text": "reasoning",
           "response.function_call_arguments.delta": "arguments"}
 CALLS = ("function_call", "custom_tool_call")
-INCOMPLETE = {"max_output_tokens": "length", "content_filter": "content_filter"}
 FILTERED = "The answer was stopped by Copilot's content filter."
 
 
@@ -3041,9 +3039,8 @@ class ResponsesReader:
     def __init__(self, source: str = "responses:openai") -> None:
         self.usage, self.finish_reason, self.done = TokenUsage(), "", False
         self._source = source
-        self._told: Set[Tuple[int, int]] = set()  # (output_index, part)
+        self._told: Set[Tuple[int, int]] = set()  # (output_index, part); -1: `done`
         self._calls: Set[int] = set()
-        self._whole: Set[int] = set()             # items whose `done` was read
         self._marks = b"", b""                    # how the last text's place looks
 
     def _tell(self, how: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
@@ -3085,19 +3082,20 @@ class ResponsesReader:
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
         if item.get("type") == "reasoning" and typed(item, "encrypted_content", str):
             sink.opaque(item["encrypted_content"], self._source)
-        self._whole.add(index)
+        self._told.add((index, -1))
 
     def _end(self, kind: str, obj: JSON, sink: Sink) -> None:
         response = typed(obj, "response", dict)
-        if not (self._told or self._calls or self._whole):  # nothing came before it
+        if not (self._told or self._calls):  # nothing came before it
             for index, item in enumerate(typed(response, "output", list)):
                 self._item_done(kind, {"output_index": index, "item": item}, sink)
         self.finish_reason = "tool_calls" if self._calls else "stop"
         if kind == "response.incomplete":
             why = typed(typed(response, "incomplete_details", dict), "reason", str)
-            self.finish_reason = INCOMPLETE.get(why, "length")
-        if self.finish_reason == "content_filter":
-            sink.refusal(FILTERED)
+            self.finish_reason = "length"
+            if why == "content_filter":
+                self.finish_reason = why
+                sink.refusal(FILTERED)
         self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
         self.done = True
 
@@ -3339,20 +3337,17 @@ def search_message(message_id: str, model: str, blocks: List[JSON],
                       "server_tool_use": {"web_search_requests": searches}}}
 
 
-# How the blocks of a finished Message stream: the field that comes in a delta, and how.
-STREAMED = {"text": ("text", "", "text_delta", "text"),
-            "server_tool_use": ("input", {}, "input_json_delta", "partial_json")}
-
-
 def _block_events(index: int, block: JSON) -> Iterator[Tuple[str, JSON]]:
-    start = block
-    if block["type"] in STREAMED:
-        field_name, empty, delta, key = STREAMED[block["type"]]
-        start, told = {**block, field_name: empty}, block[field_name]
+    start, delta = block, {}
+    if block["type"] == "text":
+        start, delta = {**block, "text": ""}, {
+            "type": "text_delta", "text": block["text"]}
+    elif block["type"] == "server_tool_use":
+        start, delta = {**block, "input": {}}, {
+            "type": "input_json_delta", "partial_json": dumps_text(block["input"])}
     yield "content_block_start", {"index": index, "content_block": start}
-    if block["type"] in STREAMED:
-        yield "content_block_delta", {"index": index, "delta": {
-            "type": delta, key: told if isinstance(told, str) else dumps_text(told)}}
+    if delta:
+        yield "content_block_delta", {"index": index, "delta": delta}
     yield "content_block_stop", {"index": index}
 
 
@@ -3386,26 +3381,26 @@ CONTEXT_BETA = BETA_PREFIXES[1]
 MID_SYSTEM_BETA = "mid-conversation-system-2026-04-07"  # role system in messages (11.5)
 MAX_LESSONS = 5000  # of one kind: an upstream gone mad must not grow us
 
-# The upstream's words, the kind of lesson, and what it is about where no group tells;
+# The upstream's words, the kind of lesson, and what it is about if no group tells;
 # the first match counts (10.1, 11.5, 11.6).
-RECIPES = tuple((re.compile(row[0], re.I | re.S), *row[1:]) for row in (
-    (r"unsupported beta header\(s\): ([\w.,\- ]+)", "beta", ""),
-    (r"invalid beta flag", "no-betas", ""),
+RECIPES = tuple((re.compile(words, re.I | re.S), *lesson) for words, *lesson in (
+    (r"unsupported beta header\(s\): ([\w.,\- ]+)", "beta"),
+    (r"invalid beta flag", "no-betas"),
     (r"signature`? in `?thinking|block cannot be `?thinking"
-     r"|thinking.{1,80}cannot be modified", "thinking", ""),
-    (r"adaptive thinking is not supported", "no-adaptive", ""),
-    (r"thinking\.type\.enabled", "no-budget", ""),
-    (r"([\w.]+): extra inputs are not permitted", "field", ""),
+     r"|thinking.{1,80}cannot be modified", "thinking"),
+    (r"adaptive thinking is not supported", "no-adaptive"),
+    (r"thinking\.type\.enabled", "no-budget"),
+    (r"([\w.]+): extra inputs are not permitted", "field"),
     (r"allowedPartnerModelFeatures", "field", "output_config.format"),
     (r"must have defer_loading=false", "field", "tools.*.defer_loading"),
-    (r"unexpected role \W?system", "no-mid-system", ""),
-    (r"does not support assistant message prefill", "no-prefill", ""),
-    (r"max_tokens: \d+ > (\d+)", "max_tokens", ""),
-    (r"does not belong to this connection|an id that begins with", "no-item-ids", ""),
+    (r"unexpected role \W?system", "no-mid-system"),
+    (r"does not support assistant message prefill", "no-prefill"),
+    (r"max_tokens: \d+ > (\d+)", "max_tokens"),
+    (r"does not belong to this connection|an id that begins with", "no-item-ids"),
     (r"(?:effort\b.{0,80}|'(?:none|minimal|low|medium|high|xhigh|max)' is )"
-     r"not supported(?:.{0,120}?supported values[^:]*:(.*))?", "effort", ""),
-    (r"(?:unsupported|unknown) (?:parameter|value): '([\w.\[\]]+)'", "field", ""),
-    (r"unrecognized request argument supplied: ([\w.]+)", "field", ""),
+     r"not supported(?:.{0,120}?supported values[^:]*:(.*))?", "effort"),
+    (r"(?:unsupported|unknown) (?:parameter|value): '([\w.\[\]]+)'", "field"),
+    (r"unrecognized request argument supplied: ([\w.]+)", "field"),
 ))
 NEVER_DROPPED = {"model", "messages", "input", "stream"}
 
@@ -3414,9 +3409,11 @@ def _changed(new: List[Any], old: List[Any]) -> bool:
     return len(new) != len(old) or any(map(operator.is_not, new, old))
 
 
-def _change_each(items: List[Any],
-                 change: Callable[[JSON], Optional[JSON]]) -> List[Any]:
-    """Change the objects of a list, None = drop; the same list if nothing changed."""
+Change = Callable[[JSON], Optional[JSON]]  # None = drop the object
+
+
+def _change_each(items: List[Any], change: Change) -> List[Any]:
+    """Change the objects of a list; the same list if nothing changed."""
     new = [change(item) if isinstance(item, dict) else item for item in items]
     return [item for item in new if item is not None] if _changed(new, items) else items
 
@@ -3434,12 +3431,19 @@ def _with(obj: JSON, key: str, value: Any) -> JSON:
     return _without(obj, key) if value is None else {**obj, key: value}
 
 
+def _change_in(obj: JSON, key: str, change: Change) -> JSON:
+    """Change the objects of the list under a key, if it is one."""
+    items = obj.get(key)
+    return _with(obj, key, _change_each(items, change)) if isinstance(
+        items, list) else obj
+
+
 def _without_path(value: Any, path: List[str]) -> Any:
     """Remove what an error path names; in `tools.*.custom.x` custom is only a tag."""
     if isinstance(value, list):
         rest = path[path[0] == "*":]
         return _change_each(value, lambda item: _without_path(item, rest))
-    if not isinstance(value, dict) or not path:
+    if not path:
         return value
     if len(path) == 1:
         return _without(value, path[0])
@@ -3450,11 +3454,8 @@ def _without_path(value: Any, path: List[str]) -> Any:
 
 
 def _blocks(turns: Any, *kinds: str) -> Iterator[JSON]:
-    for turn in objects(turns):
-        content = turn.get("content")
-        for block in content if isinstance(content, list) else ():
-            if isinstance(block, dict) and block.get("type") in kinds:
-                yield block
+    return (block for turn in objects(turns) for block in objects(turn.get("content"))
+            if block.get("type") in kinds)
 
 
 def _signature(block: JSON) -> str:
@@ -3491,10 +3492,10 @@ class Lessons:
         Then build the request again; if it comes out the same it is no use to send it.
         """
         said = exc.said if isinstance(exc, UpstreamError) else ""
-        for words, kind, about in RECIPES if exc.status in (400, 401) else ():
+        for words, kind, *about in RECIPES if exc.status in (400, 401) else ():
             found = words.search(said)
             if found:
-                told = about or "".join(filter(None, found.groups()))
+                told = "".join(filter(None, (*about, *found.groups())))
                 known = self._known.setdefault((model_id, endpoint, kind), set())
                 if len(known) > MAX_LESSONS:
                     known.clear()
@@ -3530,9 +3531,8 @@ class Lessons:
         if endpoint == CHAT and "max_tokens" in body and "max_tokens" not in fixed:
             # Newer models answer "Use 'max_completion_tokens' instead".
             fixed = {**fixed, "max_completion_tokens": body["max_tokens"]}
-        if self.of(model_id, endpoint, "no-item-ids") and typed(fixed, "input", list):
-            fixed = _with(fixed, "input", _change_each(
-                fixed["input"], lambda item: _without(item, "id")))
+        if self.of(model_id, endpoint, "no-item-ids"):
+            fixed = _change_in(fixed, "input", lambda item: _without(item, "id"))
         return fixed
 
 
@@ -3557,7 +3557,7 @@ class Preparation:
     def __init__(self, body: JSON, model: Model, lessons: Lessons,
                  betas: Iterable[str]) -> None:
         self._body, self._model, self._lessons = body, model, lessons
-        self._adaptive = ((model.adaptive or bool(self._known("no-budget")))
+        self._adaptive = ((model.adaptive or self._known("no-budget"))
                           and not self._known("no-adaptive"))
         self._budget = (0, 0) if self._known("no-budget") else model.budget
         self._marks = 0  # cache marks met so far
@@ -3660,9 +3660,8 @@ class Preparation:
         mark = block.get("cache_control")
         if isinstance(mark, dict):
             self._marks += 1
-            if not mark.keys() <= MARK_KEYS:
-                return {**block, "cache_control": {
-                    key: value for key, value in mark.items() if key in MARK_KEYS}}
+            mark = _without(mark, *mark.keys() - MARK_KEYS)
+            return _with(block, "cache_control", mark)
         return block
 
     def _block(self, block: JSON) -> Optional[JSON]:
@@ -3688,9 +3687,7 @@ class Preparation:
                 block, ["content", "*", "encrypted_content"]), "cache_control")))
         elif kind == "tool_result":
             self._results = True
-            if isinstance(block.get("content"), list):
-                block = _with(block, "content", _change_each(
-                    block["content"], self._block))
+            block = _change_in(block, "content", self._block)
         if block.get("type") == "text" and _blank(block.get("text")):
             return None  # 400 "must be non-empty"
         return self._mark(block) if "cache_control" in block else block
@@ -3784,8 +3781,7 @@ def _drop_marks(body: JSON, extra: int) -> JSON:
 
     def drop(holder: JSON) -> JSON:
         for key in ("tools", "system", "messages", "content"):
-            if isinstance(holder.get(key), list):
-                holder = _with(holder, key, _change_each(holder[key], drop))
+            holder = _change_in(holder, key, drop)
         marked = isinstance(holder.get("cache_control"), dict)
         return _without(holder, "cache_control") if (
             marked and next(left, None) is not None) else holder
@@ -3801,13 +3797,10 @@ def _fix_pairs(turns: List[JSON]) -> List[JSON]:
     fixed: List[JSON] = []
     asked: List[str] = []
     runs = itertools.groupby(turns, lambda turn: turn.get("role") == "assistant")
-    for is_assistant, group in itertools.chain(runs, [(False, iter(()))]):
+    for is_assistant, group in itertools.chain(runs, [(False, ())]):
         run = list(group)
-        if is_assistant:
-            asked = _ids(run, "tool_use", "id")
-        else:
-            run, asked = _answers(run, asked), []
-        fixed += run
+        fixed += run if is_assistant else _answers(run, asked)
+        asked = _ids(run, "tool_use", "id") if is_assistant else []
     return fixed if _changed(fixed, turns) else turns
 
 
@@ -3822,8 +3815,7 @@ def _answers(run: List[JSON], asked: List[str]) -> List[JSON]:
         return None if orphan else block
 
     if not set(answered) <= set(asked):
-        run = [_with(turn, "content", _change_each(turn["content"], known))
-               if isinstance(turn.get("content"), list) else turn for turn in run]
+        run = [_change_in(turn, "content", known) for turn in run]
         run = [turn for turn in run if turn.get("content") != []]
     if missing:  # two turns of one role in a row are fine (11.5)
         run = [{"role": "user", "content": [
@@ -3849,15 +3841,17 @@ def _spliced(raw: bytes, old: JSON, new: JSON) -> bytes:
     Only where a client's spelling is our compact one and unique; an unescaped `"key":`
     cannot stand inside a string. In any other case all is encoded.
     """
-    edits: List[Tuple[bytes, bytes]] = []
+    if not old.keys() >= new.keys():
+        return dumps(new)
     for key, value in old.items():
-        if key not in new or new[key] is not value:
-            edits += _edits(key, value, new.get(key), first=key == next(iter(old)))
-    for before, after in edits if old.keys() >= new.keys() else [(b"", b"")]:
-        parts = raw.split(before) if before else []
-        if len(parts) != 2:
-            return dumps(new)
-        raw = after.join(parts)
+        if key in new and new[key] is value:
+            continue
+        edits = _edits(key, value, new.get(key), first=key == next(iter(old)))
+        for before, after in edits:
+            parts = raw.split(before)
+            if len(parts) != 2:
+                return dumps(new)
+            raw = after.join(parts)
     return raw
 
 
@@ -3865,10 +3859,10 @@ def _edits(key: str, old: Any, new: Any, *, first: bool) -> List[Tuple[bytes, by
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         return [(dumps(a), dumps(b)) for a, b in zip(old, new) if a is not b]
     name = dumps(key) + b":"
-    if new is not None:
-        return [(name + dumps(old), name + dumps(new))]
     member = name + dumps(old)
-    return [(member + b",", b"") if first else (b"," + member, b"")]
+    if new is not None:
+        return [(member, name + dumps(new))]
+    return [(member + b"," if first else b"," + member, b"")]
 
 
 def native_usage(obj: JSON) -> TokenUsage:
@@ -3897,21 +3891,15 @@ class PassThrough:
     WHOLE = re.compile(rb".*\n\r?\n", re.S)  # up to the last blank line
 
     def __init__(self) -> None:
-        self.finished = False
+        self.finished = self.done = False
         self._told: JSON = {"usage": {}, "copilot_usage": None}
         self._said: Optional[ProxyError] = None
-        self._held: List[bytes] = []  # the event that has not ended, in pieces
-        self._size, self._end = 0, b""  # its bytes, and the last two of them
+        self._held = bytearray()  # the event that has not ended
 
     @property
     def usage(self) -> TokenUsage:
         """What has been told so far."""
         return native_usage(self._told)
-
-    @property
-    def done(self) -> bool:
-        """The terminal event has gone by."""
-        return self.finished
 
     def feed(self, data: bytes) -> bytes:
         """Give the events that are whole now; raises UpstreamError for a huge one."""
@@ -3921,17 +3909,14 @@ class PassThrough:
         return whole
 
     def _cut(self, data: bytes) -> bytes:
-        near = self._end + data
-        found = self.WHOLE.match(near)
-        cut = found.end() - len(self._end) if found else 0
+        near = max(0, len(self._held) - 2)  # half of a blank line may stand there
+        self._held += data  # a bytearray: bytes would be copied for every piece
+        found = self.WHOLE.match(self._held, near)
         whole = b""
         if found:
-            whole = b"".join([*self._held, data[:cut]])
-            self._held, self._size, near = [], 0, data[cut:]
-        if cut < len(data):
-            self._held.append(data[cut:])
-        self._size, self._end = self._size + len(data) - cut, near[-2:]
-        if self._size > MAX_EVENT:
+            whole = bytes(memoryview(self._held)[:found.end()])
+            del self._held[:found.end()]
+        if len(self._held) > MAX_EVENT:
             raise event_too_large(MAX_EVENT)
         return whole
 
@@ -3944,7 +3929,7 @@ class PassThrough:
     def _read(self, obj: Any) -> None:
         kind = typed(obj, "type", str)
         if kind in ("message_stop", "error"):
-            self.finished = True
+            self.finished = self.done = True
         elif kind in ("message_start", "message_delta"):
             for part in (obj, typed(obj, "message", dict)):
                 usage = typed(part, "usage", dict)  # a 0 at the end is no news
@@ -3956,7 +3941,7 @@ class PassThrough:
 
     def finish(self) -> bytes:
         """End it; raises UpstreamError when no message_stop came."""
-        rest, self._held = b"".join(self._held), []
+        rest, self._held = bytes(self._held), bytearray()
         self._watch(rest)
         if not self.finished:
             raise self._said or UpstreamError(CUT_SHORT, code="upstream_cut_short")
@@ -4189,10 +4174,10 @@ class Estimate(NamedTuple):
         return self.static + self.messages
 
 
-PICTURES = frozenset(["image", "image_url", "input_image"])
-FILES = frozenset(["document", "file", "input_file", "input_audio"])
+PICTURES = {"image", "image_url", "input_image"}
+FILES = {"document", "file", "input_file", "input_audio"}
 # Earlier thinking is not counted by its vendor, and a signature is no text (TOKENS 6).
-UNCOUNTED = frozenset(["thinking", "redacted_thinking", "reasoning"])
+UNCOUNTED = {"thinking", "redacted_thinking", "reasoning"}
 AROUND = {"tool_use": 12, "function": 12, "function_call": 12,
           "tool_result": 10, "function_call_output": 10}
 COUNTED = ("content", "text", "name", "input", "arguments", "output", "function",
@@ -4229,14 +4214,14 @@ class Estimator:
         for turn in turns if isinstance(turns, list) else [turns]:
             tokens, seen = self._unit(self._content, turn, family)
             media = media or seen
-            if isinstance(turn, dict) and turn.get("role") in ("system", "developer"):
+            if typed(turn, "role", str) in ("system", "developer"):
                 static += tokens + family.message
             else:
                 messages += tokens + family.message
         for part in (body.get("system"), body.get("instructions")):
             static += self._unit(self._content, part, family)[0]
-        tools = body.get("tools")
-        if isinstance(tools, list) and tools:
+        tools = typed(body, "tools", list)
+        if tools:
             static += CLAUDE_TOOLS if family.column else GPT_TOOLS
             static += sum(self._unit(self._tool, tool, family)[0] for tool in tools)
         return Estimate(static, messages, media)
@@ -4271,7 +4256,7 @@ class Estimator:
         return total, media
 
     def _media(self, part: JSON, kind: str, family: Family) -> int:
-        inner = [value for value in part.values() if isinstance(value, dict)]
+        inner = objects(list(part.values()))
         data = max((value for layer in (part, *inner) for value in layer.values()
                     if isinstance(value, str)), key=len)  # base64, URL or plain text
         if kind in PICTURES:
@@ -4294,8 +4279,7 @@ class Estimator:
         said = [name]
         for node in nodes:
             if isinstance(node, dict):
-                fields = node.get("properties")
-                fields = fields if isinstance(fields, dict) else {}
+                fields = typed(node, "properties", dict)
                 priced = (node.get("description"), node.get("enum"), list(fields))
                 total += 3 * len(fields) + sum(
                     price for price, part in zip((2, 7, 2), priced) if part)
@@ -4366,7 +4350,7 @@ def _add(sums: Sums, more: Sums) -> None:
     for model, spent in more.items():
         name = model if model in sums or len(sums) < MAX_MODELS else "other"
         had = sums.get(name)
-        sums[name] = tuple([a + b for a, b in zip(had, spent)]) if had else spent
+        sums[name] = tuple(map(operator.add, had, spent)) if had else spent
 
 
 def _figures(requests: int, *spent: int) -> JSON:
@@ -4441,7 +4425,7 @@ class UsageLedger:
                  "lastRequestTime": _iso(session.last),
                  "duration": round(session.last - session.start),
                  **_report(session.models)}
-                for name, session in reversed(list(self._sessions.items()))]
+                for name, session in reversed(self._sessions.items())]
 
     def reset(self, session_id: str) -> str:
         """Forget a session by its id or by a start that only it has; return the id."""
@@ -4566,11 +4550,9 @@ def _short_hash(text: str) -> str:
 
 def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
     """Whose request it is, as a name that is safe in headers, paths and logs."""
-    metadata = body.get("metadata")
-    user = metadata.get("user_id") if isinstance(metadata, dict) else ""
-    in_user = USER_SESSION.search(user) if isinstance(user, str) else None
-    named = next(filter(None, map(headers.get, SESSION_HEADERS)), None) or (
-        in_user and in_user[1])
+    in_user = USER_SESSION.search(typed(typed(body, "metadata", dict), "user_id", str))
+    named = next(filter(None, map(headers.get, SESSION_HEADERS)),
+                 in_user and in_user[1])
     key = headers.get("x-api-key") or headers.get("authorization")
     if key and not named:
         return "key-" + _short_hash(key)  # the key itself is a secret
