@@ -135,7 +135,6 @@ def _url(raw: str) -> str:
 
 class Setting(NamedTuple):
     """One environment variable: its name, its default, how to read it."""
-
     name: str
     default: Any = ""
     parse: Callable[[str], Any] = _text  # raises ValueError(what is allowed)
@@ -392,7 +391,6 @@ def openai_error(exc: ProxyError) -> JSON:
 
 class Advice(NamedTuple):
     """What a person can do about one upstream failure (README, Troubleshooting)."""
-
     status: int  # 0 = any
     mark: str    # an error code or a part of the text, any case; "" = any
     text: str
@@ -1165,7 +1163,6 @@ MESSAGES, CHAT, RESPONSES = "/v1/messages", "/chat/completions", "/responses"
 
 class Model(NamedTuple):
     """One entry of the catalogue."""
-
     id: str
     name: str = ""
     vendor: str = ""
@@ -4026,7 +4023,6 @@ COMMON_SIGNS = re.compile(
 
 class Family(NamedTuple):
     """How one kind of model counts; the frame of a prompt is TOKENS 6."""
-
     column: int           # of WEIGHTS
     factor: float = 1.0   # on all text
     digits: bool = False  # every digit is a token of its own
@@ -4164,7 +4160,6 @@ def image_tokens(data: str, family: Family) -> int:
 
 class Estimate(NamedTuple):
     """Tokens of a prompt, in the two parts that are calibrated apart."""
-
     static: int  # system and tools
     messages: int
     has_media: bool = False
@@ -4291,16 +4286,21 @@ class Estimator:
 MAX_SESSIONS, MAX_MODELS = 1000, 100  # RELIABILITY R10; a catalogue has about 40 models
 
 
+def keep_newest(table: Dict[Any, Any], key: Hashable, value: Any, most: int) -> Any:
+    """Set `key`, as the youngest of `most`; gives the oldest if it had to go for it."""
+    table.pop(key, None)
+    table[key] = value
+    return table.pop(next(iter(table))) if len(table) > most else None
+
+
 def _keep(table: Dict[str, Any], key: str, new: Callable[[], Any],
           most: int = MAX_SESSIONS) -> Tuple[Any, Any]:
-    """The entry of `key`, made the youngest, and the oldest if it had to go for it."""
-    value = table[key] = table.pop(key) if key in table else new()
-    return value, table.pop(next(iter(table))) if len(table) > most else None
+    value = table[key] if key in table else new()
+    return value, keep_newest(table, key, value, most)
 
 
 class _Filter(NamedTuple):
     """The two ratios real / estimated, and what is known of them (their covariance)."""
-
     static: float = 1.0
     messages: float = 1.0
     ss: float = 0.0625
@@ -4377,7 +4377,6 @@ def _iso(seconds: float) -> str:
 
 class Served(NamedTuple):
     """One answered request, for the status page."""
-
     at: float
     asked: str  # the model that the client named,
     model: str  # and the one that answered
@@ -5803,7 +5802,6 @@ class TokenStore:
 
 class CopilotToken(NamedTuple):
     """What the exchange gives: a token for half an hour and where to use it."""
-
     token: str
     api: str         # inference host, COPILOT_API_URL already applied
     proxy: str       # autocomplete host
@@ -6281,7 +6279,6 @@ def has_image(body: bytes) -> bool:
 
 class Initiator(NamedTuple):
     """The X-Initiator of a request, and the prompt that it answers."""
-
     who: str
     key: Hashable = None
     place: int = 0  # the prompt's place in the conversation; 0 = does not matter
@@ -6481,7 +6478,6 @@ class Cached:
 
 class Outgoing(NamedTuple):
     """One request to the inference host; no body = GET."""
-
     endpoint: str
     body: bytes = b""
     asked: Optional[Initiator] = None  # None = it costs nothing
@@ -6564,10 +6560,7 @@ class CopilotClient:
         if asked.key is not None and not isinstance(exc, ConnectFailed) and not (
                 exc and wants_new_token(exc)):
             place = 0 if isinstance(exc, ContextOverflow) else asked.place
-            self._asked.pop(asked.key, None)
-            self._asked[asked.key] = self._clock(), place
-            if len(self._asked) > 1000:
-                del self._asked[next(iter(self._asked))]
+            keep_newest(self._asked, asked.key, (self._clock(), place), 1000)
 
     async def send(self, endpoint: str, body: bytes, model: Model, *,
                    initiator: Initiator = AGENT, betas: Iterable[str] = (),
@@ -6659,7 +6652,6 @@ class CopilotClient:
 
 class Route(NamedTuple):
     """One endpoint; `{name}` takes the path's last segment. HEAD follows GET."""
-
     method: str
     path: str
     handler: str       # a method of App, given the Request
@@ -6801,10 +6793,7 @@ class PromptSizes:
         if len(raw) > 2000 and 0.02 < prompt / len(raw) < 2:
             self._ratio[model] = prompt / len(raw)
         if prompt and len(raw) <= self.MAX_SAMPLE:
-            self._samples.pop(model, None)
-            self._samples[model] = raw, prompt
-            if len(self._samples) > self.MAX_SAMPLES:
-                del self._samples[next(iter(self._samples))]
+            keep_newest(self._samples, model, (raw, prompt), self.MAX_SAMPLES)
 
     def estimate(self, body: JSON, model: str) -> int:
         """Tokens of a request, corrected by what real usage has shown."""
@@ -6821,15 +6810,13 @@ class PromptSizes:
         async with self._turn:
             tokens = self._counted.get(key) or await self._ask_upstream(body, model)
         if tokens:
-            self._counted[key] = tokens
-            if len(self._counted) > self.MAX_COUNTED:
-                del self._counted[next(iter(self._counted))]
+            keep_newest(self._counted, key, tokens, self.MAX_COUNTED)
             return tokens
         if len(raw) < 100_000:
             return self.estimate(body, model.id)
-        # 800 KB would hold the event loop for 80 ms; an Estimator is for one thread.
+        # 800 KB would hold the event loop for 80 ms.
         estimate = await asyncio.get_running_loop().run_in_executor(
-            None, Estimator().request, body, model.id)
+            None, self._estimator.request, body, model.id)
         return self._calibration.predict(model.id, estimate)
 
     async def _ask_upstream(self, body: JSON, model: Model) -> int:
