@@ -1759,7 +1759,8 @@ def _read_block(block: Any, path: str, place: str) -> Any:
     if kind in ("image", "document"):
         return _read_source(block, path)
     if kind == "tool_use":
-        return Call(required(block, "id", str, path), required(block, "name", str, path),
+        return Call(required(block, "id", str, path),
+                    required(block, "name", str, path),
                     dumps_text(field(block, "input", dict, path, {})))
     if kind == "tool_result":
         return Result(required(block, "tool_use_id", str, path), tuple(_read_content(
@@ -6261,8 +6262,7 @@ def forward_headers(headers: Iterable[Tuple[str, str]]) -> List[Tuple[str, str]]
     return [pair for pair in headers if _is_forwarded(pair[0])]
 
 
-IMAGE_TYPES = (b'"image"', b'"image_url"', b'"input_image"')
-IMAGE = re.compile(rb'"type"\s*:\s*(?:%s)' % b"|".join(IMAGE_TYPES))
+IMAGE = re.compile(rb'"type"\s*:\s*"(?:image|image_url|input_image)"')
 
 
 def has_image(body: bytes) -> bool:
@@ -6270,8 +6270,7 @@ def has_image(body: bytes) -> bool:
 
     Inside a JSON string the quotes would be escaped, so text about images is no match.
     """
-    named = any([kind in body for kind in IMAGE_TYPES])  # 10 times as fast
-    return named and IMAGE.search(body) is not None
+    return b"image" in body and IMAGE.search(body) is not None
 
 
 # -- who pays: `user` once for what a person typed, `agent` for the rest (SPEC 11) ----
@@ -7775,8 +7774,9 @@ async def verb_usage(program: Program, args: argparse.Namespace) -> int:
     config, running = program.config, None
     quota = await program.copilot.quota()
     with contextlib.suppress(BadRequest):
+        key = config.api_key or "none"
         told = loads_object(await ask_own_port(
-            program, "/usage/summary", ("x-api-key", config.api_key or "none"), 1 << 20))
+            program, "/usage/summary", ("x-api-key", key), 1 << 20))
         running = told if "totalRequests" in told else None
     if args.json:
         say(dumps_text({"quota": quota, "proxy": running}))
