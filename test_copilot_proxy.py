@@ -1580,7 +1580,7 @@ SOURCE = pathlib.Path(cp.__file__).read_text("utf-8")
 TREE = ast.parse(SOURCE)
 LINES = SOURCE.splitlines()
 BANNER = re.compile(r"^# =+\n# (\d+)\. (.+)\n# =+$", re.MULTILINE)
-MAX_PRODUCT_LINES, MAX_TEST_LINES = 7950, 9150
+MAX_PRODUCT_LINES, MAX_TEST_LINES = 7950, 9170
 
 
 def rooms(text):
@@ -5599,6 +5599,22 @@ async def test_tls_one_connection_for_many_requests(certificates, tunnel):
         with pytest.raises(cp.UpstreamTimeout):
             await fetch(pool, server.url, head_timeout=0.03)
         await asyncio.wait_for(server.gone.wait(), 1)
+
+
+@in_a_loop
+async def test_client_read_tells_late_from_the_end():
+    conn = cp.TimedProtocol(1000)
+    waits = asyncio.ensure_future(conn.read(9))
+    await asyncio.sleep(0)
+    conn.data_received(b"x")
+    conn._late()  # in the turn in which the bytes came
+    assert await waits == b"x"
+    for seconds in (0.001, 0, -1):
+        assert await conn.read(seconds) is None
+    conn.data_received(b"y")  # one that was late can still be read
+    assert await conn.read(-1) == b"y" and conn.unread == 0
+    conn.eof_received()
+    assert await conn.read(9) == b""
 
 
 class ServerTLS:
