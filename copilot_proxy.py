@@ -7742,7 +7742,7 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> int:
 async def greet(program: Program) -> None:
     """Sign in where a person can see it, else say how; then the banner."""
     if not program.auth.signed_in():
-        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
             say(CURL_LINES.format(program.base))
             return
         if not await sign_in_at_terminal(program):

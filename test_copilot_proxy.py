@@ -8463,7 +8463,7 @@ class Cli:
     """The program in a process of its own, in front of a fake upstream."""
 
     def __init__(self, up, home, **settings):
-        self.home = str(home)
+        self.home, self.prefix = str(home), ()
         self.env = {"PATH": os.environ["PATH"], "HOME": self.home, "GITHUB_URL": up.url,
                     "GITHUB_API_URL": up.url, "PORT": "0", "PYTHONWARNINGS": "error",
                     "LOG_LEVEL": "debug",
@@ -8472,8 +8472,8 @@ class Cli:
     async def start(self, *args):
         loop, pipe = asyncio.get_running_loop(), subprocess.PIPE
         transport, protocol = await loop.subprocess_exec(
-            lambda: ListeningProtocol(limit=1 << 20, loop=loop), sys.executable, SCRIPT,
-            *args, cwd=self.home, env=self.env, stdin=subprocess.DEVNULL, stdout=pipe,
+            lambda: ListeningProtocol(limit=1 << 20, loop=loop), *self.prefix, sys.executable,
+            SCRIPT, *args, cwd=self.home, env=self.env, stdin=subprocess.DEVNULL, stdout=pipe,
             stderr=pipe)
         return asyncio.subprocess.Process(transport, protocol, loop)
 
@@ -8591,8 +8591,10 @@ def test_cli_serves_until_a_signal_and_knows_its_port(tmp_path):
     assert "totalRequests" in usage[1] and "Traceback" not in err
 
 
-def test_cli_signed_out_without_a_terminal_prints_curl(tmp_path):
+@pytest.mark.parametrize("prefix", [(), ("sh", "-c", 'exec "$0" "$@" <&-')])  # no stdin at all
+def test_cli_signed_out_without_a_terminal_prints_curl(tmp_path, prefix):
     async def scenario(do, up):
+        do.prefix = prefix
         server = await do.start()
         told = await until_line(server.stdout, "/auth/check")
         server.terminate()
