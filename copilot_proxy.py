@@ -1713,7 +1713,7 @@ def _read_source(block: JSON, path: str) -> Any:
         return Image(required(source, "url", str, path))
     data = required(source, "data", str, path)
     if kind == "text":
-        return Text(titled(title, data))
+        return Text(titled(title, data)) if (title + data).strip() else None
     media_type = required(source, "media_type", str, path)
     if what == "document":
         raise BadRequest("%s: this model takes text and images, not %s; use a Claude "

@@ -2791,6 +2791,8 @@ REFUSALS = [  # body, start of the message
     ({}, "messages: required"), ({"messages": "hi"}, "messages: expected a list"),
     ({"messages": []}, "messages: at least one"),
     ({"messages": [by_user(), {"role": "system", "content": []}]}, "messages: at least one"),
+    ({"messages": [by_user({"type": "document", "source": {
+        "type": "text", "media_type": "text/plain", "data": " "}})]}, "messages: at least one"),
     ({"messages": ["hi"]}, "messages.0: expected an object"),
     ({"messages": [HI_MESSAGE, {"content": "x"}]}, "messages.1.role: required"),
     ({"messages": [{"role": "tool", "content": ""}]}, "messages.0.role: expected user or assistant"),
