@@ -812,7 +812,7 @@ VALUE = re.compile(_VALUE)
 # A target without `"#<>`; browsers leave the other odd ones, as {|}, in a query.
 REQUEST_LINE = re.compile(r"(%s) ([!$-;=?-~]+) HTTP/(1\.[0-9])" % _TOKEN)
 STATUS_LINE = re.compile(r"HTTP/(1\.[0-9]) ([1-5][0-9][0-9])(?: (%s))?" % _VALUE)
-FIELD = re.compile(r"(%s):[ \t]*(%s)" % (_TOKEN, _VALUE))
+FIELD = re.compile(r"(%s):(%s)" % (_TOKEN, _VALUE))  # [ \t]* there is quadratic
 CHUNK_LINE = re.compile(
     r"([0-9A-Fa-f]{1,16})((?:[ \t]*;[ \t]*%s(?:[ \t]*=[ \t]*(?:%s|%s))?)*)\r\n"
     % (_TOKEN, _TOKEN, _QUOTED))
@@ -879,7 +879,7 @@ def _parse_field(line: str) -> Tuple[str, str]:
     found = FIELD.fullmatch(line)
     if not found:
         raise ProtocolError("the header is malformed or not of HTTP/1.x")
-    return found[1].lower(), found[2].rstrip(" \t")
+    return found[1].lower(), found[2].strip(" \t")
 
 
 def _parse_fields(block: bytes) -> Headers:
