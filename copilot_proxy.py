@@ -4712,7 +4712,7 @@ def _proxy_error(head: ResponseHead, where: str) -> UpstreamError:
 
 
 class TimedProtocol(asyncio.StreamReaderProtocol):
-    """A StreamReader and a StreamWriter over one socket, and a deadline for its reader.
+    """A StreamReader over one socket, and a deadline for who reads from it.
 
     One timer for all deadlines, which finds out late that it is not due yet: one for
     each costs 3 us, asyncio.wait_for 24.
@@ -4730,7 +4730,6 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.transport = transport
-        self.writer = asyncio.StreamWriter(transport, self, self.reader, self._loop)
 
     def data_received(self, data: bytes) -> None:
         self.unread += len(data)
@@ -5188,21 +5187,19 @@ class ConnectionPool:
             task.cancel()
 
     async def _open(self, connection: _Connection, proxy: Optional[Proxy]) -> None:
-        origin = connection.origin
-        if origin.scheme != "https":
-            await connection.open(proxy.origin if proxy else origin)
-            return
-        if not isinstance(self._ssl, ssl.SSLContext):
+        origin, secure = connection.origin, connection.origin.scheme == "https"
+        if secure and not isinstance(self._ssl, ssl.SSLContext):
             self._ssl = self._ssl()
         await connection.open(proxy.origin if proxy else origin)
-        if proxy:
+        if secure and proxy:
             pairs = [("Host", origin.authority), *proxy.pairs]
             head, _, data = await connection.ask(
                 encode_request_head("CONNECT", origin.authority, pairs), "CONNECT",
                 self._connect_timeout)
             if head.status >= 300 or data:
                 raise _proxy_error(head, origin.host)
-        await connection.secure(self._ssl)
+        if secure:
+            await connection.secure(self._ssl)
 
 
 # ============================================================================
@@ -5356,6 +5353,7 @@ class Connection(TimedProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self.writer = asyncio.StreamWriter(transport, self, self.reader, self._loop)
         # None when the client left before it could be asked.
         self.peer = (transport.get_extra_info("peername") or ("",))[0]
         self.port = transport.get_extra_info("sockname")[1]
@@ -5486,15 +5484,18 @@ class Responder:
 
     def _send_head(self) -> None:
         if self._head:
-            self._conn.push(self._head)
-            self._head = b""
+            self._conn.push(self._behind_head(b""))
+
+    def _behind_head(self, data: bytes) -> bytes:
+        head, self._head = self._head, b""
+        return head + data
 
     def push(self, data: bytes) -> bool:
         """Send a piece of a streamed answer; False: call drain() before more."""
         if self._bodiless or self.ended:
             return True
-        head, self._head = self._head, b""
-        return self._conn.push(head + (encode_chunk(data) if self._chunks else data))
+        return self._conn.push(self._behind_head(
+            encode_chunk(data) if self._chunks else data))
 
     async def drain(self) -> None:
         """Wait until a slow client has taken the most of what was sent."""
@@ -5509,10 +5510,9 @@ class Responder:
         """Complete a streamed answer with `last`; without an end the client sees that
         it was cut."""
         tail = encode_chunk(last) + LAST_CHUNK if self._chunks else last
-        head, self._head = self._head, b""
         if not self.ended:
             self.ended = True
-            await self._conn.write(head if self._bodiless else head + tail)
+            await self._conn.write(self._behind_head(b"" if self._bodiless else tail))
 
 
 def give_back_memory() -> None:
