@@ -19,12 +19,12 @@ The file is a house of numbered rooms; a room uses only rooms above it.
      4  JSON                      the edge where bytes become checked dicts
      5  Server-sent events        WHATWG framing
      6  HTTP/1.1 wire             bytes <-> heads and bodies, no sockets
-     7  Models                    the catalogue, names, endpoint choice, limits, prices
+     7  Models, names, Auto       the catalogue, names, endpoint choice, limits, prices
      8  Conversation              the hub: one neutral request, one sink for answers
      9  Anthropic Messages        request -> hub -> stream: blocks, tools, thinking
     10  OpenAI chat               requests and chunks both ways; max_tokens, samplers
     11  OpenAI Responses          requests and events both ways; web search
-    12  Native messages           leave the bytes alone; what a 400 teaches
+    12  Fit: what an upstream takes  what is refused, and what is sent instead
     13  Tokens, usage and limits  estimates, ledger, windows, budget
     ~~  the waterline: nothing above it awaits or reads a clock, socket, file,
         environment or random source; rooms below it do
@@ -75,8 +75,23 @@ import time
 import traceback
 import urllib.parse
 from typing import (
-    Any, Awaitable, Callable, Deque, Dict, Hashable, Iterable, Iterator,
-    List, Mapping, NamedTuple, Optional, Protocol, Sequence, Set, Tuple, Union,
+    Any,
+    Awaitable,
+    Callable,
+    Deque,
+    Dict,
+    Hashable,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Protocol,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
 )
 
 __version__ = "1.0.0"
@@ -109,8 +124,10 @@ def _number(low: float, high: float, kind: type = int) -> Callable[[str], Any]:
             value = float(raw)
             if low <= value <= high and value == kind(value):
                 return kind(value)
-        raise ValueError("a %snumber from %g to %g" % (
-            "whole " if kind is int else "", low, high))
+        raise ValueError(
+            "a %snumber from %g to %g" % ("whole " if kind is int else "", low, high)
+        )
+
     return parse
 
 
@@ -119,6 +136,7 @@ def _choice(*words: str) -> Callable[[str], str]:
         if raw.lower() in words:
             return raw.lower()
         raise ValueError(" or ".join(words))
+
     return parse
 
 
@@ -135,6 +153,7 @@ def _url(raw: str) -> str:
 
 class Setting(NamedTuple):
     """One environment variable: its name, its default, how to read it."""
+
     name: str
     default: Any = ""
     parse: Callable[[str], Any] = _text  # raises ValueError(what is allowed)
@@ -169,7 +188,7 @@ SETTINGS = (
     Setting("LOG_LEVEL", "info", _choice("error", "warn", "info", "debug")),
     # GitHub's web address; https://TENANT.ghe.com for data residency.
     Setting("GITHUB_URL", "https://github.com", _url),
-    Setting("GITHUB_API_URL", "", _url),   # GitHub's API; follows GITHUB_URL
+    Setting("GITHUB_API_URL", "", _url),  # GitHub's API; follows GITHUB_URL
     Setting("COPILOT_API_URL", "", _url),  # override of the token's endpoints.api
     # What Copilot is told: Editor-Version (raise it after a 466),
     # Editor-Plugin-Version and X-GitHub-Api-Version.
@@ -181,12 +200,12 @@ SETTINGS = (
     # Seconds between pings to a waiting client.
     Setting("PING_INTERVAL", 15.0, _number(0.05, 3600, float)),
     Setting("MAX_BODY_MB", 32, _number(1, 1024)),  # largest request body
-    Setting("HTTPS_PROXY"),    # proxy for https, by CONNECT
-    Setting("HTTP_PROXY"),     # proxy for plain http addresses
-    Setting("ALL_PROXY"),      # proxy where the other two are not set
-    Setting("NO_PROXY"),       # hosts reached without a proxy (comma list, or *)
+    Setting("HTTPS_PROXY"),  # proxy for https, by CONNECT
+    Setting("HTTP_PROXY"),  # proxy for plain http addresses
+    Setting("ALL_PROXY"),  # proxy where the other two are not set
+    Setting("NO_PROXY"),  # hosts reached without a proxy (comma list, or *)
     Setting("SSL_CERT_FILE"),  # certificates to trust, one PEM file
-    Setting("SSL_CERT_DIR"),   # certificates to trust, a hashed folder
+    Setting("SSL_CERT_DIR"),  # certificates to trust, a hashed folder
 )
 # The names every other tool also reads in lower case.
 LOWER_CASE_TOO = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -205,7 +224,8 @@ class Config:
         tenant = re.fullmatch(r"https://([\w-]+\.ghe\.com)", self.github_url)
         if not self.github_api_url:  # UPSTREAM 1.1: api.T.ghe.com for tenant T
             self.__dict__["github_api_url"] = "https://api." + (
-                tenant[1] if tenant else "github.com")
+                tenant[1] if tenant else "github.com"
+            )
 
     def __getattr__(self, name: str) -> Any:
         # Only reached for a missing name; the annotation tells readers and checkers
@@ -216,9 +236,14 @@ class Config:
         raise AttributeError("settings do not change while the program runs")
 
     def __repr__(self) -> str:
-        return "Config(%s)" % ", ".join("%s=%r" % (
-            name.upper(), "***" if value and name.upper() in SECRET_SETTINGS else value)
-            for name, value in self.__dict__.items())
+        return "Config(%s)" % ", ".join(
+            "%s=%r"
+            % (
+                name.upper(),
+                "***" if value and name.upper() in SECRET_SETTINGS else value,
+            )
+            for name, value in self.__dict__.items()
+        )
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Config:
@@ -234,15 +259,17 @@ class Config:
                     values[name.lower()] = parse(raw)
                 except ValueError as exc:
                     shown = "***" if name in SECRET_SETTINGS else ascii(raw[:80])
-                    raise ConfigError("%s=%s is not usable: expected %s." % (
-                        name, shown, exc)) from None
+                    raise ConfigError(
+                        "%s=%s is not usable: expected %s." % (name, shown, exc)
+                    ) from None
         return cls(**values)
 
 
 DOTENV_LINE = re.compile(
     r"""(?m)^[ \t]*(?:export[ \t]+)?([A-Za-z_]\w*)[ \t]*=[ \t]*"""
     r"""(?:'([^'\n]*)'|"((?:[^"\\\n]|\\.)*)"|([^\n]*?))[ \t]*"""
-    r"""(?:(?<=[\s'"=])\#[^\n]*)?$""")
+    r"""(?:(?<=[\s'"=])\#[^\n]*)?$"""
+)
 DOTENV_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -250,9 +277,11 @@ def parse_dotenv(text: str) -> Dict[str, str]:
     """Read .env: quotes, `export`, comments, CRLF, a BOM; other lines are skipped."""
     lines = text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     return {  # of the three spellings of a value a line has one
-        name: single + bare.strip() + re.sub(
-            r"\\(.)", lambda m: DOTENV_ESCAPES.get(m[1], m[1]), double)
-        for name, single, double, bare in DOTENV_LINE.findall(lines)}
+        name: single
+        + bare.strip()
+        + re.sub(r"\\(.)", lambda m: DOTENV_ESCAPES.get(m[1], m[1]), double)
+        for name, single, double, bare in DOTENV_LINE.findall(lines)
+    }
 
 
 # ============================================================================
@@ -268,11 +297,18 @@ class ProxyError(Exception):
     """A failure that the client is told; `status` is what it is answered with."""
 
     status = 500
-    code: Optional[str] = None          # OpenAI's error.code
+    code: Optional[str] = None  # OpenAI's error.code
     should_retry: Optional[bool] = None  # Claude Code obeys x-should-retry
 
-    def __init__(self, message: str, *, status: int = 0, code: Optional[str] = None,
-                 retry_after: str = "", should_retry: Optional[bool] = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 0,
+        code: Optional[str] = None,
+        retry_after: str = "",
+        should_retry: Optional[bool] = None,
+    ) -> None:
         super().__init__(message)
         self.status = status or self.status
         self.code = code or self.code
@@ -283,22 +319,26 @@ class ProxyError(Exception):
 
 class BadRequest(ProxyError):
     """The client sent something that cannot be served; the text names the place."""
+
     status = 400
 
 
 class ContextOverflow(BadRequest):
     """The prompt does not fit; 0 = a number that nobody has told yet."""
+
     code = "context_length_exceeded"
 
     def __init__(self, tokens: int = 0, maximum: int = 0) -> None:
         # Claude Code compacts on exactly this sentence and parses both numbers.
         super().__init__(
-            "prompt is too long: %d tokens > %d maximum" % (tokens, maximum))
+            "prompt is too long: %d tokens > %d maximum" % (tokens, maximum)
+        )
         self.tokens, self.maximum = tokens, maximum
 
 
 class AuthRequired(ProxyError):
     """Nobody is signed in, or the client's own key is wrong."""
+
     status = 401
     # Without it Claude Code tries 11 times in 180 s and hides the text (CLIENTS 1).
     should_retry = False
@@ -306,21 +346,25 @@ class AuthRequired(ProxyError):
 
 class BudgetExceeded(ProxyError):
     """The session has used the credits that CREDIT_BUDGET allows."""
+
     status, code, should_retry = 402, "credit_budget_exceeded", False
 
 
 class Forbidden(ProxyError):
     """Not from here: a foreign Host or Origin, or an upstream policy."""
+
     status = 403
 
 
 class NotFound(ProxyError):
     """No such path, model or session."""
+
     status = 404
 
 
 class MethodNotAllowed(ProxyError):
     """The path exists; `allow` lists the methods it takes."""
+
     status = 405
 
     def __init__(self, message: str, allow: str) -> None:
@@ -330,11 +374,13 @@ class MethodNotAllowed(ProxyError):
 
 class RateLimited(ProxyError):
     """Refused by this proxy's own limits; the request was not sent or charged."""
+
     status = 429
 
 
 class UpstreamError(ProxyError):
     """GitHub, Copilot or the way there failed; status and words are the upstream's."""
+
     status = 502
 
     def __init__(self, message: str, *, kind: str = "", **rest: Any) -> None:
@@ -345,6 +391,7 @@ class UpstreamError(ProxyError):
 
 class UpstreamTimeout(UpstreamError):
     """The upstream said nothing for too long."""
+
     status = 504
 
 
@@ -354,6 +401,7 @@ class ConnectFailed(UpstreamError):
 
 class ProtocolError(ProxyError):
     """Bytes that are not HTTP, or over a limit: one answer, then the end."""
+
     status = 400
 
 
@@ -379,56 +427,125 @@ def _error_types(exc: ProxyError) -> Tuple[str, str]:
 
 def anthropic_error(exc: ProxyError) -> JSON:
     """The body of an Anthropic error answer, and the data of its `error` event."""
-    return {"type": "error", "error": {
-        "type": _error_types(exc)[0], "message": str(exc)}}
+    return {
+        "type": "error",
+        "error": {"type": _error_types(exc)[0], "message": str(exc)},
+    }
 
 
 def openai_error(exc: ProxyError) -> JSON:
     """The body of an OpenAI error answer, and the data of a stream's error chunk."""
-    return {"error": {"message": str(exc), "type": _error_types(exc)[1],
-                      "param": None, "code": exc.code}}
+    return {
+        "error": {
+            "message": str(exc),
+            "type": _error_types(exc)[1],
+            "param": None,
+            "code": exc.code,
+        }
+    }
 
 
 class Advice(NamedTuple):
     """What a person can do about one upstream failure (README, Troubleshooting)."""
+
     status: int  # 0 = any
-    mark: str    # an error code or a part of the text, any case; "" = any
+    mark: str  # an error code or a part of the text, any case; "" = any
     text: str
     should_retry: Optional[bool] = None
 
 
 # First match wins. UPSTREAM 15.2 has the words, CLIENTS 1 what Claude Code does.
 ADVICE = (
-    Advice(0, "certificate", "The connection to the upstream is not trusted; if your "
-           "company inspects TLS, set SSL_CERT_FILE to its root certificate.", False),
-    Advice(0, "editor-version", "Copilot refused the client version; check "
-           "COPILOT_EDITOR_VERSION.", False),
-    Advice(0, "personal access tokens are not supported", "A personal access token "
-           "cannot be used here; remove GITHUB_TOKEN and sign in with "
-           "`python copilot_proxy.py login`.", False),
-    Advice(0, "model_not_available_for_integrator", "Your plan or organisation does "
-           "not offer this model; `python copilot_proxy.py models` lists yours."),
-    Advice(401, "", "Copilot refuses the sign-in; renew it with "
-           "`python copilot_proxy.py login`.", False),
-    Advice(402, "", "Your Copilot credits or spending limit are used up; see "
-           "`python copilot_proxy.py usage` and github.com/settings/copilot.", False),
-    Advice(429, "user_model_rate_limited", "Only this model is limited; another model "
-           "still works."),
-    Advice(429, "weekly", "This is GitHub's weekly limit; waiting minutes will not "
-           "help.", False),
-    Advice(429, "", "GitHub limits this account for now; wait, or run fewer agents at "
-           "once."),
-    Advice(403, "rate limit", "GitHub limits this account for now; you are still "
-           "signed in.", True),
-    Advice(403, "", "GitHub or your organisation refuses this; see "
-           "github.com/settings/copilot.", False),
+    Advice(
+        0,
+        "certificate",
+        "The connection to the upstream is not trusted; if your "
+        "company inspects TLS, set SSL_CERT_FILE to its root certificate.",
+        False,
+    ),
+    Advice(
+        0,
+        "editor-version",
+        "Copilot refused the client version; check " "COPILOT_EDITOR_VERSION.",
+        False,
+    ),
+    Advice(
+        0,
+        "personal access tokens are not supported",
+        "A personal access token "
+        "cannot be used here; remove GITHUB_TOKEN and sign in with "
+        "`python copilot_proxy.py login`.",
+        False,
+    ),
+    Advice(
+        0,
+        "model_not_available_for_integrator",
+        "Your plan or organisation does "
+        "not offer this model; `python copilot_proxy.py models` lists yours.",
+    ),
+    Advice(
+        401,
+        "",
+        "Copilot refuses the sign-in; renew it with "
+        "`python copilot_proxy.py login`.",
+        False,
+    ),
+    Advice(
+        402,
+        "",
+        "Your Copilot credits or spending limit are used up; see "
+        "`python copilot_proxy.py usage` and github.com/settings/copilot.",
+        False,
+    ),
+    Advice(
+        429,
+        "user_model_rate_limited",
+        "Only this model is limited; another model " "still works.",
+    ),
+    Advice(
+        429,
+        "weekly",
+        "This is GitHub's weekly limit; waiting minutes will not " "help.",
+        False,
+    ),
+    Advice(
+        429,
+        "",
+        "GitHub limits this account for now; wait, or run fewer agents at " "once.",
+    ),
+    Advice(
+        403,
+        "rate limit",
+        "GitHub limits this account for now; you are still " "signed in.",
+        True,
+    ),
+    Advice(
+        403,
+        "",
+        "GitHub or your organisation refuses this; see " "github.com/settings/copilot.",
+        False,
+    ),
     Advice(408, "", "The request was too slow for Copilot; try again or send less."),
-    Advice(413, "", "Copilot takes smaller requests only; remove images or start a new "
-           "conversation.", False),
-    Advice(421, "", "Your plan has another Copilot address; unset COPILOT_API_URL and "
-           "restart.", False),
-    Advice(466, "", "Copilot wants a newer client; raise COPILOT_EDITOR_VERSION, "
-           "COPILOT_PLUGIN_VERSION and COPILOT_API_VERSION.", False),
+    Advice(
+        413,
+        "",
+        "Copilot takes smaller requests only; remove images or start a new "
+        "conversation.",
+        False,
+    ),
+    Advice(
+        421,
+        "",
+        "Your plan has another Copilot address; unset COPILOT_API_URL and " "restart.",
+        False,
+    ),
+    Advice(
+        466,
+        "",
+        "Copilot wants a newer client; raise COPILOT_EDITOR_VERSION, "
+        "COPILOT_PLUGIN_VERSION and COPILOT_API_VERSION.",
+        False,
+    ),
     Advice(499, "", "Copilot gave the request up; try again."),
     Advice(503, "", "The model's provider is overloaded; try again in a moment."),
     Advice(502, "", "Copilot or the way to it failed; try again in a moment."),
@@ -439,16 +556,20 @@ ADVICE = (
 def advice_for(status: int, code: str, message: str) -> Optional[Advice]:
     """The first row of ADVICE that fits, or None."""
     said = ("%s %s" % (code, message)).lower()
-    return next((row for row in ADVICE
-                 if row.status in (0, status) and row.mark in said), None)
+    return next(
+        (row for row in ADVICE if row.status in (0, status) and row.mark in said), None
+    )
 
 
 OVERFLOW_NUMBERS = re.compile(
     r"prompt is too long[^0-9]*(\d+)\s*tokens?\s*>\s*(\d+)"
-    r"|prompt token count of (\d+) exceeds the limit of (\d+)", re.IGNORECASE)
+    r"|prompt token count of (\d+) exceeds the limit of (\d+)",
+    re.IGNORECASE,
+)
 OVERFLOW_MARKS = re.compile(
     "model_max_prompt_tokens_exceeded|exceeds the context window"
-    "|prompt is too long|context_length_exceeded")
+    "|prompt is too long|context_length_exceeded"
+)
 MAX_MESSAGE = 2000  # an HTML page or a dump does not belong into a client's terminal
 
 
@@ -469,11 +590,17 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
     advice = advice_for(status, code, message)
     message = message or "the upstream answered %d without a word" % status
     exc = UpstreamError(
-        "%s%s %s" % (message, "" if message[-1:] in ".!?" else ".", advice.text)
-        if advice else message,
-        kind=kind, status=status, code=code,
+        (
+            "%s%s %s" % (message, "" if message[-1:] in ".!?" else ".", advice.text)
+            if advice
+            else message
+        ),
+        kind=kind,
+        status=status,
+        code=code,
         retry_after=headers.get("retry-after") or "",
-        should_retry=advice and advice.should_retry)
+        should_retry=advice and advice.should_retry,
+    )
     exc.said = message
     return exc
 
@@ -481,8 +608,11 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
 def error_in_stream(obj: JSON) -> ProxyError:
     """The error that an upstream put inside a 200 answer (UPSTREAM 9.4, 15.2)."""
     said = json.dumps(obj)
-    status = (400 if OVERFLOW_MARKS.search(said.lower())
-              else 429 if "rate_limit" in said else 502)
+    status = (
+        400
+        if OVERFLOW_MARKS.search(said.lower())
+        else 429 if "rate_limit" in said else 502
+    )
     return upstream_error(status, {}, said.encode("ascii"))
 
 
@@ -495,14 +625,14 @@ def _error_fields(body: bytes) -> Tuple[str, str, str]:
         if text[:1] == "<":  # a load balancer's page
             title = re.search(r"<title>\s*([^<]{1,200})", text)
             text = "the upstream sent a web page%s" % (
-                ": " + title[1].strip() if title else "")
+                ": " + title[1].strip() if title else ""
+            )
     while isinstance(obj, dict) and isinstance(obj.get("error"), dict):
         obj = obj["error"]  # shapes 1 and 2
     if not isinstance(obj, dict):
         return text[:MAX_MESSAGE], "", ""
     fields = (obj.get("message") or obj.get("error"), obj.get("code"), obj.get("type"))
-    message, code, kind = (
-        value if isinstance(value, str) else "" for value in fields)
+    message, code, kind = (value if isinstance(value, str) else "" for value in fields)
     return message.strip()[:MAX_MESSAGE] or code, code.partition(":")[0], kind
 
 
@@ -515,11 +645,17 @@ def _error_fields(body: bytes) -> Tuple[str, str, str]:
 # off; a failing write never reaches a request.
 
 LOG = logging.getLogger("copilot_proxy")
-LOG_LEVELS = {"error": logging.ERROR, "warn": logging.WARNING,
-              "info": logging.INFO, "debug": logging.DEBUG}
+LOG_LEVELS = {
+    "error": logging.ERROR,
+    "warn": logging.WARNING,
+    "info": logging.INFO,
+    "debug": logging.DEBUG,
+}
 SECRET = re.compile(
     r"(?:gh[a-z]_|github_pat_)\w+|tid=[^\s\"']+|(?<=bearer )[^\s\"']+"
-    r"|(?<=://)[^/\s@\"']+(?=@)", re.IGNORECASE)
+    r"|(?<=://)[^/\s@\"']+(?=@)",
+    re.IGNORECASE,
+)
 SECRET_HINTS = ("gh", "_pat_", "tid=", "bearer ", "://")  # what SECRET matches has one
 
 
@@ -556,8 +692,10 @@ def _clock_time(second: int) -> str:
 def where_raised(exc: Optional[BaseException]) -> str:
     """The kind of a failure and the functions and lines that it came from, the deepest
     first. Not its words: a KeyError may quote the prompt."""
-    places = ["%s:%d" % (frame.f_code.co_name, line)
-              for frame, line in traceback.walk_tb(exc and exc.__traceback__)]
+    places = [
+        "%s:%d" % (frame.f_code.co_name, line)
+        for frame, line in traceback.walk_tb(exc and exc.__traceback__)
+    ]
     return "%s in %s" % (type(exc).__name__, " < ".join(places[:-13:-1]))
 
 
@@ -579,8 +717,10 @@ def configure_logging(level: str, stream: Any) -> None:
     """Send the program's log to `stream`, once, and what asyncio has to say."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(LineFormatter())
-    for logger, lowest in ((LOG, LOG_LEVELS[level]),
-                           (logging.getLogger("asyncio"), logging.WARNING)):
+    for logger, lowest in (
+        (LOG, LOG_LEVELS[level]),
+        (logging.getLogger("asyncio"), logging.WARNING),
+    ):
         logger.handlers[:] = [handler]
         logger.propagate = False
         logger.setLevel(lowest)
@@ -622,7 +762,8 @@ def loads_object(raw: bytes) -> JSON:
         obj = loads(raw)
     except UnicodeDecodeError as exc:
         raise BadRequest(
-            "the body is not UTF-8: byte %d is wrong" % exc.start) from None
+            "the body is not UTF-8: byte %d is wrong" % exc.start
+        ) from None
     except ValueError as exc:
         raise BadRequest("the body is not JSON: %s" % exc) from None
     if not isinstance(obj, dict):
@@ -641,8 +782,14 @@ def dumps_text(obj: Any) -> str:
     return dumps(obj).decode("utf-8")
 
 
-KINDS = {str: "a string", list: "a list", dict: "an object", bool: "true or false",
-         int: "a whole number", float: "a number"}
+KINDS = {
+    str: "a string",
+    list: "a list",
+    dict: "an object",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+}
 
 
 def expect(value: Any, kind: type, path: str) -> Any:
@@ -672,8 +819,9 @@ def required(obj: JSON, key: str, kind: type, path: str = "") -> Any:
 def one_of(word: str, words: Sequence[str], path: str) -> str:
     """Return `word` if it is one of `words`; else raise BadRequest naming `path`."""
     if word not in words:
-        raise BadRequest("%s: expected %s, not %s" % (
-            path, " or ".join(words), ascii(word[:40])))
+        raise BadRequest(
+            "%s: expected %s, not %s" % (path, " or ".join(words), ascii(word[:40]))
+        )
     return word
 
 
@@ -725,8 +873,9 @@ def _parse_lines(block: bytes) -> Optional[SSEEvent]:
             data.append(value)
         elif field_name == b"event":
             event = value
-    return SSEEvent(
-        event.decode("utf-8", "replace"), b"\n".join(data)) if data else None
+    return (
+        SSEEvent(event.decode("utf-8", "replace"), b"\n".join(data)) if data else None
+    )
 
 
 def _parse_block(block: bytes) -> Optional[SSEEvent]:
@@ -742,8 +891,9 @@ def _parse_block(block: bytes) -> Optional[SSEEvent]:
 
 def event_too_large(limit: int) -> UpstreamError:
     """The error for an event that nobody can want."""
-    return UpstreamError("the upstream sent an event of more than %d bytes; try again"
-                         % limit)
+    return UpstreamError(
+        "the upstream sent an event of more than %d bytes; try again" % limit
+    )
 
 
 class SSEDecoder:
@@ -752,8 +902,8 @@ class SSEDecoder:
     def __init__(self, limit: int = MAX_EVENT) -> None:
         self._limit = limit
         self._tail = bytearray()  # what follows the last blank line
-        self._skip_lf = False     # a CR ended the last piece, and with it its line
-        self._start = True        # only the very first bytes may be a BOM
+        self._skip_lf = False  # a CR ended the last piece, and with it its line
+        self._start = True  # only the very first bytes may be a BOM
 
     @property
     def pending(self) -> bool:
@@ -762,11 +912,16 @@ class SSEDecoder:
 
     def feed(self, data: bytes) -> List[SSEEvent]:
         """Take the next bytes, return the events that they complete."""
-        if data[-2:] == b"\n\n" and b"\r" not in data and len(data) <= self._limit and (
-                not (self._tail or self._skip_lf or self._start)):
+        if (
+            data[-2:] == b"\n\n"
+            and b"\r" not in data
+            and len(data) <= self._limit
+            and (not (self._tail or self._skip_lf or self._start))
+        ):
             # Whole events, as they mostly come: half the work.
-            return [event for event in map(_parse_block, data[:-2].split(b"\n\n"))
-                    if event]
+            return [
+                event for event in map(_parse_block, data[:-2].split(b"\n\n")) if event
+            ]
         if self._skip_lf or b"\r" in data:
             data = self._plain_newlines(data)
         if self._tail[-1:] == b"\n":  # half of a blank line, perhaps
@@ -815,7 +970,8 @@ STATUS_LINE = re.compile(r"HTTP/(1\.[0-9]) ([1-5][0-9][0-9])(?: (%s))?" % _VALUE
 FIELD = re.compile(r"(%s):(%s)" % (_TOKEN, _VALUE))  # [ \t]* there is quadratic
 CHUNK_LINE = re.compile(
     r"([0-9A-Fa-f]{1,16})((?:[ \t]*;[ \t]*%s(?:[ \t]*=[ \t]*(?:%s|%s))?)*)\r\n"
-    % (_TOKEN, _TOKEN, _QUOTED))
+    % (_TOKEN, _TOKEN, _QUOTED)
+)
 PLAIN_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 LENGTH = re.compile(r"[0-9]{1,19}")  # 19 digits reach 2^63
 HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[\w.~%-]{0,255})(?::[0-9]{0,5})?", re.A)
@@ -825,11 +981,11 @@ FIRST_BYTE = re.compile(rb"\r|" + _TOKEN.encode("ascii"))
 
 REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 # Bytes of the first line, of one field, of all fields; number of fields.
-REQUEST_LIMITS = (16384, 16384, 32768, 100)   # nginx: 8k lines, 32k in all
+REQUEST_LIMITS = (16384, 16384, 32768, 100)  # nginx: 8k lines, 32k in all
 RESPONSE_LIMITS = (16384, 65536, 65536, 128)  # github.com's CSP alone is 4k
-TRAILER_LIMITS = (0, 16384, 16384, 64)        # no first line
+TRAILER_LIMITS = (0, 16384, 16384, 64)  # no first line
 UNLIMITED = 1 << 63
-MAX_BLANK_LINES = 4     # before a request; RFC 9112 2.2 asks for one
+MAX_BLANK_LINES = 4  # before a request; RFC 9112 2.2 asks for one
 MAX_CHUNK_LINE = 1024
 MAX_EXTENSIONS = 16384  # in a message; CVE-2023-39326 is a drip of ignored bytes
 
@@ -843,8 +999,10 @@ class Headers:
         self._pairs = tuple(pairs)
         self._joined = dict(self._pairs)  # because a request is asked 27 times
         if len(self._joined) < len(self._pairs):
-            self._joined = {name: ", ".join([v for n, v in self._pairs if n == name])
-                            for name in self._joined}
+            self._joined = {
+                name: ", ".join([v for n, v in self._pairs if n == name])
+                for name in self._joined
+            }
 
     def get(self, name: str, default: Optional[str] = None) -> Optional[str]:
         """The field's value, by its lower-case name; repeated fields are joined by ", "
@@ -857,16 +1015,18 @@ class Headers:
 
 class RequestHead(NamedTuple):
     """A request without its body; `authority` is None unless in absolute-form."""
+
     method: str
     authority: Optional[str]
-    path: str     # decoded
-    query: str    # not decoded
+    path: str  # decoded
+    query: str  # not decoded
     version: str  # "1.0", "1.1" or a later 1.x
     headers: Headers
 
 
 class ResponseHead(NamedTuple):
     """A status line and its fields."""
+
     status: int
     reason: str
     version: str
@@ -903,8 +1063,12 @@ def _parse_target(target: str) -> Tuple[Optional[str], str, str]:
     raw, _, query = target.partition("?")
     path = urllib.parse.unquote(raw)
     # Bytes that are not UTF-8 came out as U+FFFD, which is no part of a path of ours.
-    if not (PATH.fullmatch(raw) and HOST.fullmatch(authority or "")
-            and path.isprintable() and "\ufffd" not in path):
+    if not (
+        PATH.fullmatch(raw)
+        and HOST.fullmatch(authority or "")
+        and path.isprintable()
+        and "\ufffd" not in path
+    ):
         raise ProtocolError("the request target is malformed")
     return authority, path, query
 
@@ -938,7 +1102,7 @@ def keeps_alive(head: Union[RequestHead, ResponseHead]) -> bool:
 def _cut_line(data: bytes, at: int, room: int, status: int) -> Tuple[bytes, int]:
     """The line that begins at `at`, and its end: 0 while its LF is missing."""
     end = data.find(b"\n", at) + 1
-    line = data[at:end or None]
+    line = data[at : end or None]
     if len(line) > room + 2:  # before the CR, so that a late LF changes nothing
         raise ProtocolError("a line is too long", status=status)
     if end and line[-2:] != b"\r\n":
@@ -964,7 +1128,7 @@ class HeadReader:
             # The usual head comes in one piece and is far from every limit.
             whole = WHOLE_HEAD.match(data, 0, self._first)
             if whole and whole[1].count(b"\n") < self._fields:
-                self.rest = data[whole.end():]
+                self.rest = data[whole.end() :]
                 return whole[1]
         data, at, line = self.rest + data, 0, b""
         while line != b"\r\n" or not self._lines:
@@ -985,7 +1149,8 @@ class HeadReader:
         if self._lines:
             return _cut_line(data, at, min(self._field, self._block), 431)
         if self._blank > MAX_BLANK_LINES or (
-                at < len(data) and not FIRST_BYTE.match(data, at)):
+            at < len(data) and not FIRST_BYTE.match(data, at)
+        ):
             # Said at once: a TLS greeting need not have an LF, and waits for us.
             raise ProtocolError("not HTTP (this port speaks http, not https)")
         return _cut_line(data, at, self._first, 414)
@@ -1004,10 +1169,10 @@ class Body:
 
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes."""
-        body = data[:self._left]
+        body = data[: self._left]
         self._left -= len(body)
         self.done = not self._left
-        self.rest += data[len(body):]
+        self.rest += data[len(body) :]
         return body
 
     def eof(self) -> None:
@@ -1037,7 +1202,7 @@ class ChunkedBody(Body):
         if at == len(data) and self._room:
             return b"".join(pieces)
         while self._trailer is None:
-            piece = data[at:at + self._left]
+            piece = data[at : at + self._left]
             pieces.append(piece)
             at += len(piece)
             self._left -= len(piece)
@@ -1060,7 +1225,7 @@ class ChunkedBody(Body):
         while found:
             start, size = found.end(), int(found[1], 16)
             end = start + size
-            if not 0 < size <= self._limit or data[end:end + 2] != b"\r\n":
+            if not 0 < size <= self._limit or data[end : end + 2] != b"\r\n":
                 break
             pieces.append(data[start:end])
             self._limit -= size
@@ -1088,8 +1253,11 @@ class ChunkedBody(Body):
         self._trailer = None if self._left else HeadReader(TRAILER_LIMITS)
 
 
-def body_framing(head: Union[RequestHead, ResponseHead], limit: int = UNLIMITED,
-                 unsaid: Optional[int] = 0) -> Body:
+def body_framing(
+    head: Union[RequestHead, ResponseHead],
+    limit: int = UNLIMITED,
+    unsaid: Optional[int] = 0,
+) -> Body:
     """The reader of the body after `head`, of `unsaid` bytes when no field tells.
 
     Raises ProtocolError, 413 above `limit` bytes.
@@ -1099,8 +1267,10 @@ def body_framing(head: Union[RequestHead, ResponseHead], limit: int = UNLIMITED,
     if coding is not None:
         # RFC 9112 6.1: each of these three is a way to smuggle a request.
         if coding.lower() != "chunked" or length is not None or head.version == "1.0":
-            raise ProtocolError("Transfer-Encoding must be chunked, without "
-                                "Content-Length, and not in HTTP/1.0")
+            raise ProtocolError(
+                "Transfer-Encoding must be chunked, without "
+                "Content-Length, and not in HTTP/1.0"
+            )
         return ChunkedBody(limit)
     if length is None:
         return Body(unsaid)
@@ -1113,8 +1283,12 @@ def body_framing(head: Union[RequestHead, ResponseHead], limit: int = UNLIMITED,
 
 def response_framing(method: str, head: ResponseHead) -> Body:
     """The reader of the body that answers `method` (RFC 9112 6.3)."""
-    if method == "HEAD" or head.status < 200 or head.status in (204, 304) or (
-            method == "CONNECT" and head.status < 300):
+    if (
+        method == "HEAD"
+        or head.status < 200
+        or head.status in (204, 304)
+        or (method == "CONNECT" and head.status < 300)
+    ):
         return Body(0)
     return body_framing(head, unsaid=None)
 
@@ -1154,7 +1328,7 @@ def encode_chunk(data: bytes) -> bytes:
 
 
 # ============================================================================
-# 7. Models
+# 7. Models, names, Auto
 # ============================================================================
 # The account's catalogue, what a client's model name means in it, and which upstream
 # endpoint serves it (SPEC 4, 5; UPSTREAM 7, 8).                          uses: 0, 2, 4
@@ -1166,6 +1340,7 @@ MESSAGES, CHAT, RESPONSES = "/v1/messages", "/chat/completions", "/responses"
 
 class Model(NamedTuple):
     """One entry of the catalogue."""
+
     id: str
     name: str = ""
     vendor: str = ""
@@ -1184,8 +1359,10 @@ class Model(NamedTuple):
     def offered(self) -> bool:
         """For people to choose; a hidden one is still callable (UPSTREAM 7.1)."""
         policy = typed(self.raw, "policy", dict)
-        return (self.raw.get("model_picker_enabled") is not False
-                and policy.get("state", "enabled") == "enabled")
+        return (
+            self.raw.get("model_picker_enabled") is not False
+            and policy.get("state", "enabled") == "enabled"
+        )
 
     @property
     def maker(self) -> str:
@@ -1204,8 +1381,11 @@ def _strings(obj: JSON, key: str) -> Tuple[str, ...]:
 
 def parse_models(reply: Any) -> List[Model]:
     """Read the answer of GET /models, in its order."""
-    return [_parse_model(entry) for entry in objects(typed(reply, "data", list))
-            if typed(entry, "id", str)]
+    return [
+        _parse_model(entry)
+        for entry in objects(typed(reply, "data", list))
+        if typed(entry, "id", str)
+    ]
 
 
 def _parse_model(entry: JSON) -> Model:
@@ -1213,24 +1393,34 @@ def _parse_model(entry: JSON) -> Model:
     limits, supports = typed(about, "limits", dict), typed(about, "supports", dict)
     kind = typed(about, "type", str) or "chat"
     return Model(
-        entry["id"], typed(entry, "name", str) or entry["id"],
-        typed(entry, "vendor", str), kind,
+        entry["id"],
+        typed(entry, "name", str) or entry["id"],
+        typed(entry, "vendor", str),
+        kind,
         # Older models list nothing and mean chat (UPSTREAM 7.1).
-        endpoints=_strings(entry, "supported_endpoints") or (
-            (CHAT,) if kind == "chat" else ()),
+        endpoints=_strings(entry, "supported_endpoints")
+        or ((CHAT,) if kind == "chat" else ()),
         context=typed(limits, "max_context_window_tokens", int),
         prompt=typed(limits, "max_prompt_tokens", int),
         output=typed(limits, "max_output_tokens", int),
         vision=bool(supports.get("vision") or limits.get("vision")),
         efforts=_strings(supports, "reasoning_effort"),
         adaptive=supports.get("adaptive_thinking") is True,
-        budget=(typed(supports, "min_thinking_budget", int),
-                typed(supports, "max_thinking_budget", int)), raw=entry)
+        budget=(
+            typed(supports, "min_thinking_budget", int),
+            typed(supports, "max_thinking_budget", int),
+        ),
+        raw=entry,
+    )
 
 
 # Claude Code's short names; its opusplan asks for Sonnet outside plan mode (CLIENTS 1).
-ALIASES = {"opus": "claude-opus", "sonnet": "claude-sonnet", "haiku": "claude-haiku",
-           "opusplan": "claude-sonnet"}
+ALIASES = {
+    "opus": "claude-opus",
+    "sonnet": "claude-sonnet",
+    "haiku": "claude-haiku",
+    "opusplan": "claude-sonnet",
+}
 DATE_SUFFIX = re.compile(r"-20\d\d-?\d\d-?\d\d$")
 
 
@@ -1238,20 +1428,27 @@ def _spellings(name: str) -> List[str]:
     """What `name` may be called in the catalogue, best first, `.` as `-`."""
     lower = name.lower().replace(".", "-")
     plain = lower.removesuffix("[1m]")
-    return [lower, plain + "-1m" if plain != lower else lower, plain,
-            DATE_SUFFIX.sub("", plain)]
+    return [
+        lower,
+        plain + "-1m" if plain != lower else lower,
+        plain,
+        DATE_SUFFIX.sub("", plain),
+    ]
 
 
 def _family(name: str) -> Tuple[List[str], List[int]]:
     """The words and the version: claude-3-5-haiku -> [claude, haiku], [3, 5]."""
     parts = _spellings(ALIASES.get(name.lower(), name))[-1].split("-")
     # Longer numbers are dates (gpt-4-0613); "4o" and "1m" are words.
-    return ([p for p in parts if not p.isdigit() and p not in ("preview", "latest")],
-            [int(p) for p in parts if p.isdigit() and len(p) < 3])
+    return (
+        [p for p in parts if not p.isdigit() and p not in ("preview", "latest")],
+        [int(p) for p in parts if p.isdigit() and len(p) < 3],
+    )
 
 
-def resolve_model(name: str, models: Sequence[Model], default: str,
-                  kind: str = "chat") -> Model:
+def resolve_model(
+    name: str, models: Sequence[Model], default: str, kind: str = "chat"
+) -> Model:
     """Find what a client means by `name`; raises NotFound naming close ids."""
     wanted = default if name in ("", "default") else name
     for model in models:
@@ -1271,20 +1468,28 @@ def resolve_model(name: str, models: Sequence[Model], default: str,
 
 def _model_not_found(name: str, known: Sequence[Model]) -> NotFound:
     import difflib  # here, as who starts the program should not wait for it
+
     close = difflib.get_close_matches(name, [m.id for m in known], n=3, cutoff=0.0)
     tier = re.search(r"haiku|sonnet|opus", name.lower())
-    setting = ("ANTHROPIC_DEFAULT_%s_MODEL" % tier[0].upper() if tier else
-               "ANTHROPIC_MODEL" if "claude" in name else "COPILOT_DEFAULT_MODEL")
+    setting = (
+        "ANTHROPIC_DEFAULT_%s_MODEL" % tier[0].upper()
+        if tier
+        else "ANTHROPIC_MODEL" if "claude" in name else "COPILOT_DEFAULT_MODEL"
+    )
     return NotFound(
         "your Copilot account has no model %s. Closest: %s. Set the client's model, or "
-        "%s, to one of them; `python copilot_proxy.py models` lists all." % (
-            ascii(name[:100]), ", ".join(close) or "none", setting),
-        code="model_not_found")
+        "%s, to one of them; `python copilot_proxy.py models` lists all."
+        % (ascii(name[:100]), ", ".join(close) or "none", setting),
+        code="model_not_found",
+    )
 
 
 # SPEC 4: what each client dialect can be served from, best first.
-ENDPOINT_CHOICE = {"anthropic": (MESSAGES, CHAT, RESPONSES),
-                   "openai": (CHAT, RESPONSES), "responses": (RESPONSES,)}
+ENDPOINT_CHOICE = {
+    "anthropic": (MESSAGES, CHAT, RESPONSES),
+    "openai": (CHAT, RESPONSES),
+    "responses": (RESPONSES,),
+}
 
 
 def choose_endpoint(model: Model, dialect: str, models: Sequence[Model] = ()) -> str:
@@ -1293,13 +1498,21 @@ def choose_endpoint(model: Model, dialect: str, models: Sequence[Model] = ()) ->
     for endpoint in served:
         if endpoint in model.endpoints:
             return endpoint
-    working = [other.id for other in models if other.offered and other.kind == "chat"
-               and set(served) & set(other.endpoints)]
-    raise BadRequest("model %s is served by %s only, which this API cannot reach; "
-                     "models that work here: %s" % (
-                         model.id, ", ".join(model.endpoints) or "nothing known",
-                         ", ".join(working[:12]) or "none"),
-                     code="unsupported_api_for_model")
+    working = [
+        other.id
+        for other in models
+        if other.offered and other.kind == "chat" and set(served) & set(other.endpoints)
+    ]
+    raise BadRequest(
+        "model %s is served by %s only, which this API cannot reach; "
+        "models that work here: %s"
+        % (
+            model.id,
+            ", ".join(model.endpoints) or "nothing known",
+            ", ".join(working[:12]) or "none",
+        ),
+        code="unsupported_api_for_model",
+    )
 
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
@@ -1310,12 +1523,16 @@ def clamp_effort(effort: str, model: Model) -> str:
     if effort not in EFFORTS:
         return effort if effort in model.efforts else ""
     at = EFFORTS.index(effort)
-    nearest = EFFORTS[at::-1] + EFFORTS[at + 1:]
+    nearest = EFFORTS[at::-1] + EFFORTS[at + 1 :]
     return next((word for word in nearest if word in model.efforts), "")
 
 
-PRICES = (("input", "input_price"), ("output", "output_price"),
-          ("cache_read", "cache_price"), ("cache_write", "cache_write_price"))
+PRICES = (
+    ("input", "input_price"),
+    ("output", "output_price"),
+    ("cache_read", "cache_price"),
+    ("cache_write", "cache_write_price"),
+)
 
 
 def model_prices(model: Model) -> Optional[Dict[str, float]]:
@@ -1323,22 +1540,31 @@ def model_prices(model: Model) -> Optional[Dict[str, float]]:
     prices = typed(typed(model.raw, "billing", dict), "token_prices", dict)
     batch = typed(prices, "batch_size", int) or 10**6
     told = typed(prices, "default", dict)
-    found = {ours: told[theirs] * 10**6 / batch for ours, theirs in PRICES
-             if type(told.get(theirs)) in (int, float)}
+    found = {
+        ours: told[theirs] * 10**6 / batch
+        for ours, theirs in PRICES
+        if type(told.get(theirs)) in (int, float)
+    }
     return found if {"input", "output"} <= found.keys() else None
 
 
 def model_payload(model: Model, shown_as: str = "") -> JSON:
     """One model as OpenAI's and Anthropic's SDKs both read it (SPEC 2)."""
     return {
-        "id": shown_as or model.id, "object": "model", "type": "model",
+        "id": shown_as or model.id,
+        "object": "model",
+        "type": "model",
         # The catalogue has no dates; Anthropic's own API says an unknown one so.
-        "created": 0, "created_at": "1970-01-01T00:00:00Z",
-        "owned_by": model.vendor, "display_name": model.name,
+        "created": 0,
+        "created_at": "1970-01-01T00:00:00Z",
+        "owned_by": model.vendor,
+        "display_name": model.name,
         "context_window": model.context or None,
         "max_output_tokens": model.output or None,
-        "endpoints": list(model.endpoints), "vision": model.vision,
-        "credits": model_prices(model)}
+        "endpoints": list(model.endpoints),
+        "vision": model.vision,
+        "credits": model_prices(model),
+    }
 
 
 def models_payload(models: Sequence[Model]) -> JSON:
@@ -1348,9 +1574,13 @@ def models_payload(models: Sequence[Model]) -> JSON:
         if model.kind == "embeddings" or model.kind == "chat" and model.offered:
             names = [model.id] + [model.id.replace(".", "-")] * model.is_claude
             data += [model_payload(model, name) for name in dict.fromkeys(names)]
-    return {"object": "list", "data": data, "has_more": False,
-            "first_id": data[0]["id"] if data else None,
-            "last_id": data[-1]["id"] if data else None}
+    return {
+        "object": "list",
+        "data": data,
+        "has_more": False,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+    }
 
 
 # ============================================================================
@@ -1366,17 +1596,20 @@ def models_payload(models: Sequence[Model]) -> JSON:
 
 class Text(NamedTuple):
     """Words."""
+
     text: str
 
 
 class Image(NamedTuple):
     """A picture by its address: `data:` (base64) or https."""
+
     url: str
     detail: str = ""
 
 
 class Reasoning(NamedTuple):
     """What a model thought; its vendor wants `opaque` back, which `source` made."""
+
     text: str
     opaque: str = ""
     source: str = ""  # vendor and endpoint; encoders leave out what others made
@@ -1384,6 +1617,7 @@ class Reasoning(NamedTuple):
 
 class Call(NamedTuple):
     """A tool call; `arguments` is JSON text, as it was sent."""
+
     id: str
     name: str
     arguments: str
@@ -1391,6 +1625,7 @@ class Call(NamedTuple):
 
 class Result(NamedTuple):
     """What a tool call gave; parts are Text and Image."""
+
     call_id: str
     parts: Tuple[Any, ...]
     is_error: bool = False
@@ -1403,12 +1638,14 @@ class Result(NamedTuple):
 
 class Turn(NamedTuple):
     """One message: system, user or assistant; parts in the client's order."""
+
     role: str
     parts: Tuple[Any, ...]
 
 
 class Tool(NamedTuple):
     """A function the model may call."""
+
     name: str
     description: str
     schema: JSON
@@ -1417,12 +1654,16 @@ class Tool(NamedTuple):
     @property
     def parameters(self) -> JSON:
         """The schema as the official client fits it (UPSTREAM 11.5)."""
-        return {"type": "object", "properties": {}, **{
-            key: value for key, value in self.schema.items() if key != "$schema"}}
+        return {
+            "type": "object",
+            "properties": {},
+            **{key: value for key, value in self.schema.items() if key != "$schema"},
+        }
 
 
 class Conversation(NamedTuple):
     """A whole request in no dialect. Absent settings are None or empty."""
+
     turns: Tuple[Turn, ...]
     tools: Tuple[Tool, ...] = ()
     tool_choice: str = ""  # "", auto, none, required, or "=name" for one function
@@ -1431,11 +1672,11 @@ class Conversation(NamedTuple):
     temperature: Optional[float] = None
     top_p: Optional[float] = None
     stop: Tuple[str, ...] = ()
-    effort: str = ""        # as asked; encoders clamp it to the model's list
+    effort: str = ""  # as asked; encoders clamp it to the model's list
     thinking: bool = False  # reasoning was asked for, so summaries are wanted
     schema: Optional[JSON] = None  # {"name","schema","strict"?}; {} = any JSON object
     user: str = ""
-    extra: JSON = {}        # fields of an OpenAI body that mean the same in both APIs
+    extra: JSON = {}  # fields of an OpenAI body that mean the same in both APIs
 
 
 def text_of(parts: Iterable[Any]) -> str:
@@ -1445,8 +1686,11 @@ def text_of(parts: Iterable[Any]) -> str:
 
 def given(**fields: Any) -> JSON:
     """The fields that say something; 0 and False do."""
-    return {key: value for key, value in fields.items()
-            if value is not None and value not in ("", {}, [])}
+    return {
+        key: value
+        for key, value in fields.items()
+        if value is not None and value not in ("", {}, [])
+    }
 
 
 def required_word(obj: JSON, key: str, words: Iterable[str], path: str) -> str:
@@ -1454,12 +1698,15 @@ def required_word(obj: JSON, key: str, words: Iterable[str], path: str) -> str:
     return one_of(required(obj, key, str, path), tuple(words), "%s.%s" % (path, key))
 
 
-def parse_list(obj: JSON, key: str, parse: Callable[[Any, str], Any],
-               path: str = "") -> List[Any]:
+def parse_list(
+    obj: JSON, key: str, parse: Callable[[Any, str], Any], path: str = ""
+) -> List[Any]:
     """Parse the items of the list `obj[key]`, each told its own path."""
     where = "%s.%s" % (path, key) if path else key
-    return [parse(item, "%s.%d" % (where, at)) for at, item in enumerate(
-        field(obj, key, list, path, ()))]
+    return [
+        parse(item, "%s.%d" % (where, at))
+        for at, item in enumerate(field(obj, key, list, path, ()))
+    ]
 
 
 def parse_words(obj: JSON, key: str) -> Tuple[str, ...]:
@@ -1487,13 +1734,21 @@ def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
             if not isinstance(part, Result):
                 due.append(part)
             elif results[part.call_id][:1] == [part]:  # no call has taken it
-                due += [Text("[result of a tool call that is not shown]"),
-                        *results[part.call_id].pop(0).parts]
+                due += [
+                    Text("[result of a tool call that is not shown]"),
+                    *results[part.call_id].pop(0).parts,
+                ]
         if due:
             paired.append(turn._replace(parts=tuple(due)))
-        due = [results[part.id].pop(0) if results[part.id] else
-               Result(part.id, (Text("(no result)"),), True)
-               for part in turn.parts if isinstance(part, Call)]
+        due = [
+            (
+                results[part.id].pop(0)
+                if results[part.id]
+                else Result(part.id, (Text("(no result)"),), True)
+            )
+            for part in turn.parts
+            if isinstance(part, Call)
+        ]
     return tuple(paired)
 
 
@@ -1503,17 +1758,20 @@ MAX_TOOLS = 128  # HARD_TOOL_LIMIT of the official client (UPSTREAM 16, SPEC 7)
 def check_tool_count(tools: Sequence[Any]) -> None:
     """Raise BadRequest when there are more tools than Copilot's models take."""
     if len(tools) > MAX_TOOLS:
-        raise BadRequest("tools: %d are too many, this model takes %d; switch some MCP "
-                         "servers off" % (len(tools), MAX_TOOLS))
+        raise BadRequest(
+            "tools: %d are too many, this model takes %d; switch some MCP "
+            "servers off" % (len(tools), MAX_TOOLS)
+        )
 
 
 class TokenUsage(NamedTuple):
     """Tokens of one answer; `input` is without what came from or went to the cache."""
+
     input: int = 0
     output: int = 0
     cache_read: int = 0
     cache_write: int = 0
-    nano_aiu: int = 0   # 10^9 = one AI credit (UPSTREAM 6.2)
+    nano_aiu: int = 0  # 10^9 = one AI credit (UPSTREAM 6.2)
     reasoning: int = 0  # the part of output that was thinking
 
     @property
@@ -1524,8 +1782,11 @@ class TokenUsage(NamedTuple):
     @property
     def cost(self) -> JSON:
         """The price as a member of an answer, when it is known: Copilot's own."""
-        return {"copilot_usage": {
-            "total_nano_aiu": self.nano_aiu}} if self.nano_aiu else {}
+        return (
+            {"copilot_usage": {"total_nano_aiu": self.nano_aiu}}
+            if self.nano_aiu
+            else {}
+        )
 
 
 def count(value: Any) -> int:
@@ -1535,20 +1796,28 @@ def count(value: Any) -> int:
 
 def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
     """Read `usage` of chat completions or Responses, and `copilot_usage` beside it."""
+
     def first(obj: Any, *keys: str) -> int:
         return next(filter(None, (count(typed(obj, key, int)) for key in keys)), 0)
+
     details = typed(usage, "prompt_tokens_details", dict) or typed(
-        usage, "input_tokens_details", dict)
+        usage, "input_tokens_details", dict
+    )
     thought = typed(usage, "completion_tokens_details", dict) or typed(
-        usage, "output_tokens_details", dict)
+        usage, "output_tokens_details", dict
+    )
     prompt = first(usage, "prompt_tokens", "input_tokens")
     read = min(first(details, "cached_tokens"), prompt)
     write = min(first(details, "cache_write_tokens"), prompt - read)
     return TokenUsage(
-        input=prompt - read - write, cache_read=read, cache_write=write,
+        input=prompt - read - write,
+        cache_read=read,
+        cache_write=write,
         output=first(usage, "completion_tokens", "output_tokens"),
-        nano_aiu=first(cost, "total_nano_aiu"), reasoning=first(
-            thought, "reasoning_tokens") or first(usage, "reasoning_tokens"))
+        nano_aiu=first(cost, "total_nano_aiu"),
+        reasoning=first(thought, "reasoning_tokens")
+        or first(usage, "reasoning_tokens"),
+    )
 
 
 class Sink(Protocol):
@@ -1597,16 +1866,18 @@ def event_object(event: SSEEvent) -> JSON:
 
 
 GO_ON = "Please continue."  # where a model takes no text begun for it (UPSTREAM 11.5)
-CUT_SHORT = ("the upstream ended the answer without finishing it. "
-             "Nothing is wrong with your request; try again.")
+CUT_SHORT = (
+    "the upstream ended the answer without finishing it. "
+    "Nothing is wrong with your request; try again."
+)
 
 
 class StreamTranslator:
     """What the relay of room 18 drives: upstream bytes in, client bytes out."""
 
     usage = TokenUsage()
-    finished = False    # a terminal event came; only a late usage may still follow
-    done = False        # nothing can follow
+    finished = False  # a terminal event came; only a late usage may still follow
+    done = False  # nothing can follow
     at_boundary = True  # a ping may go out now
 
     def __init__(self) -> None:
@@ -1686,8 +1957,10 @@ BILLING_MARK = "x-anthropic-billing-header"
 
 def pack_reasoning(opaque: str, source: str) -> str:
     """The signature, one word, of a thinking block of ours: it brings `opaque` back."""
-    return SIGNATURE_MARK + "@".join(urllib.parse.quote(
-        word, safe="+/=:", errors="replace") for word in (source, opaque))
+    return SIGNATURE_MARK + "@".join(
+        urllib.parse.quote(word, safe="+/=:", errors="replace")
+        for word in (source, opaque)
+    )
 
 
 def unpack_reasoning(signature: str) -> Optional[Tuple[str, str]]:
@@ -1695,7 +1968,8 @@ def unpack_reasoning(signature: str) -> Optional[Tuple[str, str]]:
     if not signature.startswith(SIGNATURE_MARK):
         return None
     source, _, opaque = map(
-        urllib.parse.unquote, signature[len(SIGNATURE_MARK):].partition("@"))
+        urllib.parse.unquote, signature[len(SIGNATURE_MARK) :].partition("@")
+    )
     return opaque, source
 
 
@@ -1707,8 +1981,9 @@ def titled(title: str, text: str) -> str:
 def _read_source(block: JSON, path: str) -> Any:
     title, what = field(block, "title", str, path, ""), block["type"]
     source, path = required(block, "source", dict, path), path + ".source"
-    kind = required_word(source, "type", (
-        "base64", "url" if what == "image" else "text"), path)
+    kind = required_word(
+        source, "type", ("base64", "url" if what == "image" else "text"), path
+    )
     if kind == "url":
         return Image(required(source, "url", str, path))
     data = required(source, "data", str, path)
@@ -1716,8 +1991,10 @@ def _read_source(block: JSON, path: str) -> Any:
         return Text(titled(title, data)) if (title + data).strip() else None
     media_type = required(source, "media_type", str, path)
     if what == "document":
-        raise BadRequest("%s: this model takes text and images, not %s; use a Claude "
-                         "model or send its text" % (path, media_type))
+        raise BadRequest(
+            "%s: this model takes text and images, not %s; use a Claude "
+            "model or send its text" % (path, media_type)
+        )
     return Image("data:%s;base64,%s" % (media_type, data))
 
 
@@ -1734,8 +2011,10 @@ def _read_search(block: JSON) -> Text:
     found = block.get("content")
     parts = objects(found if isinstance(found, list) else [found])
     keys = ("type", "name", "title", "source", "url", "text", "error_code")
-    lines = [" ".join(filter(None, (typed(part, key, str) for key in keys)))
-             for part in (block, *parts)]
+    lines = [
+        " ".join(filter(None, (typed(part, key, str) for key in keys)))
+        for part in (block, *parts)
+    ]
     lines += [dumps_text(block["input"])] if "input" in block else []
     return Text("[%s]" % "\n".join(lines))
 
@@ -1743,8 +2022,14 @@ def _read_search(block: JSON) -> Text:
 # Where which block may stand.
 PLACES = {
     "user": ("text", "image", "document", "search_result", "tool_result"),
-    "assistant": ("text", "tool_use", "thinking", "redacted_thinking",
-                  "server_tool_use", "web_search_tool_result"),
+    "assistant": (
+        "text",
+        "tool_use",
+        "thinking",
+        "redacted_thinking",
+        "server_tool_use",
+        "web_search_tool_result",
+    ),
     "system": ("text",),
     "tool_result": ("text", "image", "document", "search_result", "tool_reference"),
 }
@@ -1754,24 +2039,31 @@ def _read_block(block: Any, path: str, place: str) -> Any:
     """The part that a block is; None for what no other model can use."""
     kind = required(expect(block, dict, path), "type", str, path)
     if kind not in PLACES[place]:
-        raise BadRequest("%s: a block of type %r cannot be sent to this model (%s)"
-                         % (path, kind, place))
+        raise BadRequest(
+            "%s: a block of type %r cannot be sent to this model (%s)"
+            % (path, kind, place)
+        )
     if kind == "text":
         text = required(block, "text", str, path)
         return Text(text) if text.strip() else None  # refused as blank: UPSTREAM 11.5
     if kind in ("image", "document"):
         return _read_source(block, path)
     if kind == "tool_use":
-        return Call(required(block, "id", str, path),
-                    required(block, "name", str, path),
-                    dumps_text(field(block, "input", dict, path, {})))
+        return Call(
+            required(block, "id", str, path),
+            required(block, "name", str, path),
+            dumps_text(field(block, "input", dict, path, {})),
+        )
     if kind == "tool_result":
-        return Result(required(block, "tool_use_id", str, path), tuple(_read_content(
-            block.get("content") or "", kind, path + ".content")),
-            field(block, "is_error", bool, path, False))
+        return Result(
+            required(block, "tool_use_id", str, path),
+            tuple(_read_content(block.get("content") or "", kind, path + ".content")),
+            field(block, "is_error", bool, path, False),
+        )
     if kind == "tool_reference":
-        return Text("The tool %s can be used now." % required(
-            block, "tool_name", str, path))
+        return Text(
+            "The tool %s can be used now." % required(block, "tool_name", str, path)
+        )
     if kind in ("thinking", "redacted_thinking"):
         return _read_thinking(block, path)
     return _read_search(block)
@@ -1780,14 +2072,17 @@ def _read_block(block: Any, path: str, place: str) -> Any:
 def _read_content(content: Any, place: str, path: str) -> List[Any]:
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
-    parts = [_read_block(block, "%s.%d" % (path, index), place)
-             for index, block in enumerate(expect(content, list, path))]
+    parts = [
+        _read_block(block, "%s.%d" % (path, index), place)
+        for index, block in enumerate(expect(content, list, path))
+    ]
     return [part for part in parts if part is not None]
 
 
 def _read_message(message: Any, path: str) -> Turn:
-    role = required_word(expect(message, dict, path), "role",
-                         ("user", "assistant", "system"), path)
+    role = required_word(
+        expect(message, dict, path), "role", ("user", "assistant", "system"), path
+    )
     if message.get("content") is None:
         raise BadRequest("%s.content: required" % path)
     content = _read_content(message["content"], role, path + ".content")
@@ -1796,30 +2091,44 @@ def _read_message(message: Any, path: str) -> Turn:
 
 def _found_tools(messages: List[JSON]) -> Set[str]:
     """What tool searches have found: deferred tools are wanted then (CLIENTS 1)."""
-    return {typed(part, "tool_name", str) for message in messages
-            for block in objects(message.get("content"))
-            for part in objects(block.get("content"))}
+    return {
+        typed(part, "tool_name", str)
+        for message in messages
+        for block in objects(message.get("content"))
+        for part in objects(block.get("content"))
+    }
 
 
 def _read_tool(item: Any, path: str, found: Set[str]) -> Optional[Tool]:
     kind = field(expect(item, dict, path), "type", str, path, "custom")
     if kind not in ("custom", "function"):
-        raise BadRequest("%s.type: %r is run by Anthropic's servers and cannot be "
-                         "used with this model" % (path, kind))
+        raise BadRequest(
+            "%s.type: %r is run by Anthropic's servers and cannot be "
+            "used with this model" % (path, kind)
+        )
     tool = field(item, "function", dict, path) or item  # a courtesy: UPSTREAM 0.4
     name = required(tool, "name", str, path)
     schema = field(tool, "input_schema", dict, path) or field(
-        tool, "parameters", dict, path, {})
+        tool, "parameters", dict, path, {}
+    )
     if item.get("defer_loading") and name not in found:
         return None
-    return Tool(name, field(tool, "description", str, path, ""), schema,
-                field(tool, "strict", bool, path))
+    return Tool(
+        name,
+        field(tool, "description", str, path, ""),
+        schema,
+        field(tool, "strict", bool, path),
+    )
 
 
 def _read_tools(body: JSON) -> Tuple[Tool, ...]:
     found = _found_tools(body["messages"])
-    return tuple(filter(None, parse_list(
-        body, "tools", lambda item, path: _read_tool(item, path, found))))
+    return tuple(
+        filter(
+            None,
+            parse_list(body, "tools", lambda item, path: _read_tool(item, path, found)),
+        )
+    )
 
 
 TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none", "tool": "="}
@@ -1837,7 +2146,8 @@ def _read_tool_choice(choice: Optional[JSON], names: List[str]) -> Tuple[str, An
 def _read_effort(body: JSON, config: JSON) -> Tuple[str, bool]:
     thinking = field(body, "thinking", dict, default={})
     kind = thinking and required_word(
-        thinking, "type", ("enabled", "adaptive", "disabled"), "thinking")
+        thinking, "type", ("enabled", "adaptive", "disabled"), "thinking"
+    )
     if kind == "disabled":
         return "none", False  # encoders take the least that the model can do
     effort = field(config, "effort", str, "output_config", "")
@@ -1851,7 +2161,8 @@ def _read_effort(body: JSON, config: JSON) -> Tuple[str, bool]:
 def _read_schema(body: JSON, config: JSON) -> Optional[JSON]:
     path = "output_config.format"
     form = field(config, "format", dict, "output_config") or field(
-        body, "output_format", dict)  # its name in 2025
+        body, "output_format", dict
+    )  # its name in 2025
     if form is None:
         return None
     required_word(form, "type", ("json_schema",), path)
@@ -1883,17 +2194,26 @@ def parse_messages(body: JSON) -> Conversation:
         raise BadRequest("messages: at least one message with content is required")
     config, tools = field(body, "output_config", dict, default={}), _read_tools(body)
     choice, parallel = _read_tool_choice(
-        field(body, "tool_choice", dict), [tool.name for tool in tools])
+        field(body, "tool_choice", dict), [tool.name for tool in tools]
+    )
     effort, thinking = _read_effort(body, config)
     max_tokens = field(body, "max_tokens", int)
     if max_tokens is not None and max_tokens < 1:
         raise BadRequest("max_tokens: expected at least 1")
     return Conversation(
-        turns=(*system, *turns), tools=tools, tool_choice=choice, parallel=parallel,
-        max_tokens=max_tokens, temperature=field(body, "temperature", float),
-        top_p=field(body, "top_p", float), effort=effort, thinking=thinking,
+        turns=(*system, *turns),
+        tools=tools,
+        tool_choice=choice,
+        parallel=parallel,
+        max_tokens=max_tokens,
+        temperature=field(body, "temperature", float),
+        top_p=field(body, "top_p", float),
+        effort=effort,
+        thinking=thinking,
         stop=parse_words(body, "stop_sequences"),
-        schema=_read_schema(body, config), user=_read_user(body))
+        schema=_read_schema(body, config),
+        user=_read_user(body),
+    )
 
 
 def _parse_object(text: str) -> Optional[JSON]:
@@ -1905,11 +2225,16 @@ def _parse_object(text: str) -> Optional[JSON]:
 
 
 def _fold_block(start: JSON, deltas: List[JSON]) -> JSON:
-    told = {key: "".join(delta.get(key, "") for delta in deltas) for key in (
-        "text", "thinking", "signature", "partial_json")}
+    told = {
+        key: "".join(delta.get(key, "") for delta in deltas)
+        for key in ("text", "thinking", "signature", "partial_json")
+    }
     block = {key: told.get(key, value) for key, value in start.items()}
-    return {**block, "input": _parse_object(told["partial_json"])} if (
-        told["partial_json"].strip()) else block
+    return (
+        {**block, "input": _parse_object(told["partial_json"])}
+        if (told["partial_json"].strip())
+        else block
+    )
 
 
 def fold_message(events: Iterable[JSON]) -> JSON:
@@ -1930,30 +2255,46 @@ def fold_message(events: Iterable[JSON]) -> JSON:
             blocks[-1][1].append(event["delta"])
         elif kind == "message_delta":
             told = {k: v for k, v in event["usage"].items() if v}  # 0 tells nothing
-            message = {**message, **event["delta"],
-                       **given(copilot_usage=event.get("copilot_usage")),
-                       "usage": {**message["usage"], **told}}
+            message = {
+                **message,
+                **event["delta"],
+                **given(copilot_usage=event.get("copilot_usage")),
+                "usage": {**message["usage"], **told},
+            }
     if message.get("stop_reason") is None:
         raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
     content = [_fold_block(start, deltas) for start, deltas in blocks]
     broken = [block for block in content if block.get("input", {}) is None]
     if broken and message["stop_reason"] == "tool_use":
-        raise UpstreamError("the model called %s with arguments that are not a JSON "
-                            "object; try again." % broken[0]["name"])
+        raise UpstreamError(
+            "the model called %s with arguments that are not a JSON "
+            "object; try again." % broken[0]["name"]
+        )
     return {**message, "content": [b for b in content if b not in broken]}
 
 
-STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use",
-                "function_call": "tool_use", "content_filter": "refusal"}
+STOP_REASONS = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "function_call": "tool_use",
+    "content_filter": "refusal",
+}
 # What may be open -> its start, the type and the field of its deltas.
 OPENINGS: Dict[str, Tuple[JSON, bytes, bytes]] = {
     "text": ({"type": "text", "text": ""}, b"text_delta", b"text"),
     "refusal": ({"type": "text", "text": ""}, b"text_delta", b"text"),
-    "thinking": ({"type": "thinking", "thinking": "", "signature": ""},
-                 b"thinking_delta", b"thinking"),
-    "call": ({"type": "tool_use", "input": {}}, b"input_json_delta", b"partial_json")}
-DELTA_HEAD = (b'event: content_block_delta\ndata: {"type":"content_block_delta",'
-              b'"index":%d,"delta":{"type":"%b","%b":')
+    "thinking": (
+        {"type": "thinking", "thinking": "", "signature": ""},
+        b"thinking_delta",
+        b"thinking",
+    ),
+    "call": ({"type": "tool_use", "input": {}}, b"input_json_delta", b"partial_json"),
+}
+DELTA_HEAD = (
+    b'event: content_block_delta\ndata: {"type":"content_block_delta",'
+    b'"index":%d,"delta":{"type":"%b","%b":'
+)
 
 
 def anthropic_usage(usage: TokenUsage) -> JSON:
@@ -1963,10 +2304,12 @@ def anthropic_usage(usage: TokenUsage) -> JSON:
         # prompt that came whole from the cache is told as one token more.
         "input_tokens": usage.input or min(usage.prompt, 1),
         "cache_creation_input_tokens": usage.cache_write,
-        "cache_read_input_tokens": usage.cache_read, "output_tokens": usage.output}
+        "cache_read_input_tokens": usage.cache_read,
+        "output_tokens": usage.output,
+    }
 
 
-class AnthropicStream:
+class MessagesWriter:
     """A Sink that writes a Messages stream, or with `fold` keeps it for whole().
 
     What is told of one block between two take() goes out as one delta: bursts cost
@@ -1974,9 +2317,16 @@ class AnthropicStream:
     other content comes, or the answer ends; fragments of other calls wait until then.
     """
 
-    def __init__(self, message_id: str, model: str, input_tokens: int = 0,
-                 names: Any = None, *, fold: bool = False,
-                 thinking: bool = True) -> None:
+    def __init__(
+        self,
+        message_id: str,
+        model: str,
+        input_tokens: int = 0,
+        names: Any = None,
+        *,
+        fold: bool = False,
+        thinking: bool = True,
+    ) -> None:
         # `names.original` undoes shortened tool names.
         self._id, self._model, self._estimate = message_id, model, input_tokens
         self._name, self._fold = names.original if names else str, fold
@@ -1984,11 +2334,11 @@ class AnthropicStream:
         self._started = self._over = False
         self._out: List[bytes] = []
         self._open, self._key, self._index, self._head = "", None, -1, b""
-        self._pending: List[str] = []    # told of the open block, not yet written
+        self._pending: List[str] = []  # told of the open block, not yet written
         self._arguments: List[str] = []  # written of the open call
-        self._calls: Dict[Hashable, JSON] = {}         # id and name of every call
+        self._calls: Dict[Hashable, JSON] = {}  # id and name of every call
         self._waiting: Dict[Hashable, List[str]] = {}  # fragments of the unopened ones
-        self._opaque: List[Tuple[str, str]] = []       # came while a call was open
+        self._opaque: List[Tuple[str, str]] = []  # came while a call was open
         self._refusal: List[str] = []
 
     @property
@@ -2030,8 +2380,9 @@ class AnthropicStream:
             self._pending.append(fragment)
         elif fragment.strip():
             # Clients run a tool at its stop event: what comes later is lost for good.
-            raise UpstreamError("the upstream continued tool call %r after its end"
-                                % (key,))
+            raise UpstreamError(
+                "the upstream continued tool call %r after its end" % (key,)
+            )
         if self._waiting:
             self._advance()
 
@@ -2050,10 +2401,14 @@ class AnthropicStream:
             stop = "tool_use" if self._calls else "end_turn"
         delta: JSON = {"stop_reason": stop, "stop_sequence": None}
         if stop == "refusal":
-            delta["stop_details"] = {"type": stop, "category": None,
-                                     "explanation": refused or "a content filter"}
-        self._write("message_delta", delta=delta, usage=anthropic_usage(usage),
-                    **usage.cost)
+            delta["stop_details"] = {
+                "type": stop,
+                "category": None,
+                "explanation": refused or "a content filter",
+            }
+        self._write(
+            "message_delta", delta=delta, usage=anthropic_usage(usage), **usage.cost
+        )
         self._write("message_stop")
         self._over = True
 
@@ -2076,11 +2431,19 @@ class AnthropicStream:
     def _start(self) -> None:
         if not self._started:
             self._started = True
-            self._write("message_start", message={
-                "id": self._id, "type": "message", "role": "assistant",
-                "model": self._model, "content": [], "stop_reason": None,
-                "stop_sequence": None, "usage": anthropic_usage(
-                    TokenUsage(self._estimate))})
+            self._write(
+                "message_start",
+                message={
+                    "id": self._id,
+                    "type": "message",
+                    "role": "assistant",
+                    "model": self._model,
+                    "content": [],
+                    "stop_reason": None,
+                    "stop_sequence": None,
+                    "usage": anthropic_usage(TokenUsage(self._estimate)),
+                },
+            )
 
     def _say(self, kind: str, text: str) -> None:
         if self._open != kind:
@@ -2104,7 +2467,8 @@ class AnthropicStream:
         self._flush()
         # Parsed only when it may be the end: this is asked at every fragment.
         return self._arguments[-1].rstrip()[-1:] in ("", "}") and (
-            _parse_object("".join(self._arguments)) is not None)
+            _parse_object("".join(self._arguments)) is not None
+        )
 
     def _begin_call(self, key: Hashable) -> None:
         fragments = self._waiting.pop(key)
@@ -2118,16 +2482,22 @@ class AnthropicStream:
         start, delta, name = OPENINGS[kind]
         self._open, self._index = kind, self._index + 1
         self._head = DELTA_HEAD % (self._index, delta, name)
-        self._write("content_block_start", index=self._index,
-                    content_block={**start, **more})
+        self._write(
+            "content_block_start", index=self._index, content_block={**start, **more}
+        )
 
     def _close(self, signature: str = "") -> None:
         self._flush()
         if self._open == "thinking":
             # Always signed, if with nothing: so that room 12 knows the block as ours.
-            self._write("content_block_delta", index=self._index, delta={
-                "type": "signature_delta",
-                "signature": signature or pack_reasoning("", "")})
+            self._write(
+                "content_block_delta",
+                index=self._index,
+                delta={
+                    "type": "signature_delta",
+                    "signature": signature or pack_reasoning("", ""),
+                },
+            )
         if self._open:
             self._write("content_block_stop", index=self._index)
         self._open = ""
@@ -2141,8 +2511,10 @@ class AnthropicStream:
             self._arguments.append(text)
         if text and not self._over:
             # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
-            self._out.append(b"%b%b}}\n\n" % (
-                self._head, json_string(text).encode("utf-8", "backslashreplace")))
+            self._out.append(
+                b"%b%b}}\n\n"
+                % (self._head, json_string(text).encode("utf-8", "backslashreplace"))
+            )
 
     def _write(self, event: str, **fields: Any) -> None:
         if not self._over:
@@ -2210,20 +2582,32 @@ CHAT_FAMILIES = (
 FITTED = ("max_tokens", "max_completion_tokens", "reasoning_effort", "stream_options")
 # What no answer of ours would have, beside the value that asks for nothing: Copilot's
 # choices are parts of one text, without logprobs; `tools` replaced functions in 2023.
-UNSERVED = {"n": 1, "audio": None, "modalities": ["text"], "logprobs": False,
-            "functions": []}
+UNSERVED = {
+    "n": 1,
+    "audio": None,
+    "modalities": ["text"],
+    "logprobs": False,
+    "functions": [],
+}
 # What Responses has no field for. Dropped there, because it changes no answer: seed
 # (best effort by its own description), store, service_tier, prediction (for speed).
-UNSERVED_BY_RESPONSES = {**UNSERVED, "logit_bias": {}, "frequency_penalty": 0,
-                         "presence_penalty": 0, "web_search_options": None}
+UNSERVED_BY_RESPONSES = {
+    **UNSERVED,
+    "logit_bias": {},
+    "frequency_penalty": 0,
+    "presence_penalty": 0,
+    "web_search_options": None,
+}
 SAME_IN_RESPONSES = {"verbosity": str, "prompt_cache_key": str, "metadata": dict}
 
 
 def _refuse_unserved(body: JSON, table: JSON) -> None:
     for key, harmless in table.items():
         if body.get(key) not in (None, harmless):
-            raise BadRequest("%s: not available here; %s" % (
-                key, "use tools" if key == "functions" else "leave it out"))
+            raise BadRequest(
+                "%s: not available here; %s"
+                % (key, "use tools" if key == "functions" else "leave it out")
+            )
 
 
 # Gemini refuses calls that come back without their reasoning (9.1), and most clients
@@ -2232,7 +2616,7 @@ CARRIED = "#" + SIGNATURE_MARK
 
 
 def _unpack_words(words: str) -> List[Tuple[str, str]]:
-    """(opaque, source) of every word of ours; ChatStream gives them out."""
+    """(opaque, source) of every word of ours; ChatWriter gives them out."""
     return list(filter(None, map(unpack_reasoning, words.split())))
 
 
@@ -2247,8 +2631,11 @@ def _uncarry(message: Any, path: str) -> JSON:
     carried = [SIGNATURE_MARK + packed for _, mark, packed in ids if mark]
     if not carried:
         return message
-    return dict(message, tool_calls=[dict(call, id=own) for call, (own, _, _) in zip(
-        calls, ids)], reasoning_opaque=message.get("reasoning_opaque") or carried[0])
+    return dict(
+        message,
+        tool_calls=[dict(call, id=own) for call, (own, _, _) in zip(calls, ids)],
+        reasoning_opaque=message.get("reasoning_opaque") or carried[0],
+    )
 
 
 def _assistant_for(message: JSON, source: str) -> Optional[JSON]:
@@ -2258,7 +2645,7 @@ def _assistant_for(message: JSON, source: str) -> Optional[JSON]:
     if not content and not message.get("tool_calls"):
         return None  # refused without calls (9.1)
     message = dict(message, content=content or None)
-    # Copilot gets back what ChatStream gave out, and nothing that another made.
+    # Copilot gets back what ChatWriter gave out, and nothing that another made.
     thought = message.pop("reasoning_content", None)
     pairs = _unpack_words(typed(message, "reasoning_opaque", str))
     own = [opaque for opaque, maker in pairs if maker == source]
@@ -2273,8 +2660,10 @@ def _mark_for_cache(messages: List[JSON]) -> None:
     """Mark at most 4 messages (9.1); a cached prompt costs a tenth."""
     if any("copilot_cache_control" in message for message in messages):
         return  # the client knows Copilot and does it itself
-    systems, results = [[at for at, message in enumerate(messages)
-                         if message.get("role") == role] for role in ("system", "tool")]
+    systems, results = [
+        [at for at, message in enumerate(messages) if message.get("role") == role]
+        for role in ("system", "tool")
+    ]
     for at in {*systems[:1], *systems[-1:], *results[-1:], len(messages) - 1}:
         messages[at] = dict(messages[at], copilot_cache_control={"type": "ephemeral"})
 
@@ -2303,22 +2692,33 @@ def prepare_chat(body: JSON, model: Model) -> JSON:
     _refuse_unserved(body, UNSERVED)
     check_tool_count(field(body, "tools", list, default=()))
     refused, limit_name, roles = next(
-        row[1:] for row in CHAT_FAMILIES if re.match(row[0], model.id))
+        row[1:] for row in CHAT_FAMILIES if re.match(row[0], model.id)
+    )
     out = {key: value for key, value in body.items() if key not in refused + FITTED}
-    limit = (field(body, "max_completion_tokens", int) or field(body, "max_tokens", int)
-             or (model.output if model.is_claude else 0))  # as the official client
+    limit = (
+        field(body, "max_completion_tokens", int)
+        or field(body, "max_tokens", int)
+        or (model.output if model.is_claude else 0)
+    )  # as the official client
     if limit:
         out[limit_name] = min(limit, model.output or limit)
     effort = clamp_effort(field(body, "reasoning_effort", str, default=""), model)
-    return {**out, **given(reasoning_effort=effort), "model": model.id, "stream": True,
-            "messages": _messages_for(model, body, roles)}
+    return {
+        **out,
+        **given(reasoning_effort=effort),
+        "model": model.id,
+        "stream": True,
+        "messages": _messages_for(model, body, roles),
+    }
 
 
 def _encode_part(part: Any) -> JSON:
     if isinstance(part, Text):
         return {"type": "text", "text": part.text}
-    return {"type": "image_url", "image_url": {
-        "url": part.url, **given(detail=part.detail)}}
+    return {
+        "type": "image_url",
+        "image_url": {"url": part.url, **given(detail=part.detail)},
+    }
 
 
 def _encode_user(turn: Turn) -> Iterator[JSON]:
@@ -2330,8 +2730,11 @@ def _encode_user(turn: Turn) -> Iterator[JSON]:
         moved = [inner for inner in part.parts if not isinstance(inner, Text)]
         if moved:  # a tool message holds only text
             rest += [Text("From the result of tool call %s:" % part.call_id), *moved]
-        yield {"role": "tool", "tool_call_id": part.call_id, "content": text_of(
-            part.told) or "(see the next message)" * bool(moved)}
+        yield {
+            "role": "tool",
+            "tool_call_id": part.call_id,
+            "content": text_of(part.told) or "(see the next message)" * bool(moved),
+        }
     content = [_encode_part(part) for part in rest if part != Text("")]
     if content:
         seen = any(isinstance(part, Image) for part in rest)
@@ -2342,62 +2745,109 @@ def _encode_assistant(turn: Turn, source: str, names: ToolNames) -> JSON:
     message: JSON = {"role": "assistant", "content": text_of(turn.parts)}
     # Gemini's opaque comes blocks after its text and wants that text back beside it
     # (UPSTREAM 9.1, 9.3), so the text is what no other vendor's opaque belongs to.
-    own = [part for part in turn.parts
-           if isinstance(part, Reasoning) and part.source in ("", source)]
+    own = [
+        part
+        for part in turn.parts
+        if isinstance(part, Reasoning) and part.source in ("", source)
+    ]
     opaque = [p.opaque for p in own if p.opaque]
     if opaque:
-        message.update(reasoning_text="".join(p.text for p in own),
-                       reasoning_opaque=opaque[-1])
-    calls = [{"id": p.id, "type": "function", "function": {
-        "name": names.short(p.name), "arguments": p.arguments or "{}"}}
-        for p in turn.parts if isinstance(p, Call)]
+        message.update(
+            reasoning_text="".join(p.text for p in own), reasoning_opaque=opaque[-1]
+        )
+    calls = [
+        {
+            "id": p.id,
+            "type": "function",
+            "function": {"name": names.short(p.name), "arguments": p.arguments or "{}"},
+        }
+        for p in turn.parts
+        if isinstance(p, Call)
+    ]
     return dict(message, tool_calls=calls) if calls else message
 
 
 def _encode_tool(tool: Tool, names: ToolNames) -> JSON:
-    return {"type": "function", "function": given(
-        name=names.short(tool.name), description=tool.description,
-        parameters=tool.parameters, strict=tool.strict)}
+    return {
+        "type": "function",
+        "function": given(
+            name=names.short(tool.name),
+            description=tool.description,
+            parameters=tool.parameters,
+            strict=tool.strict,
+        ),
+    }
 
 
 def encode_chat(conv: Conversation, model: Model, names: ToolNames) -> JSON:
     """The chat request for a conversation; raises BadRequest for what it cannot say."""
     messages: List[JSON] = []
     for turn in conv.turns:
-        messages += [_encode_assistant(turn, chat_source(model), names)] if (
-            turn.role == "assistant") else _encode_user(turn)
+        messages += (
+            [_encode_assistant(turn, chat_source(model), names)]
+            if (turn.role == "assistant")
+            else _encode_user(turn)
+        )
     settings = given(
-        max_tokens=conv.max_tokens, temperature=conv.temperature, top_p=conv.top_p,
-        stop=list(conv.stop), reasoning_effort=conv.effort, user=conv.user)
+        max_tokens=conv.max_tokens,
+        temperature=conv.temperature,
+        top_p=conv.top_p,
+        stop=list(conv.stop),
+        reasoning_effort=conv.effort,
+        user=conv.user,
+    )
     if conv.tools:  # OpenAI refuses the other two without
         choice = conv.tool_choice
-        settings.update(given(
-            tools=[_encode_tool(tool, names) for tool in conv.tools],
-            tool_choice=choice if choice[:1] != "=" else {
-                "type": "function", "function": {"name": names.short(choice[1:])}},
-            parallel_tool_calls=conv.parallel))
+        settings.update(
+            given(
+                tools=[_encode_tool(tool, names) for tool in conv.tools],
+                tool_choice=(
+                    choice
+                    if choice[:1] != "="
+                    else {
+                        "type": "function",
+                        "function": {"name": names.short(choice[1:])},
+                    }
+                ),
+                parallel_tool_calls=conv.parallel,
+            )
+        )
     if conv.schema is not None:
-        settings["response_format"] = {"type": "json_object"} if not conv.schema else {
-            "type": "json_schema", "json_schema": {"name": "answer", **conv.schema}}
+        settings["response_format"] = (
+            {"type": "json_object"}
+            if not conv.schema
+            else {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", **conv.schema},
+            }
+        )
     return prepare_chat({"messages": messages, **conv.extra, **settings}, model)
 
 
 # --- requests of OpenAI clients -------------------------------------------------------
 
+
 def _parse_part(part: Any, path: str) -> Any:
-    kind = one_of(required(expect(part, dict, path), "type", str, path),
-                  ("text", "refusal", "image_url"), path)
+    kind = one_of(
+        required(expect(part, dict, path), "type", str, path),
+        ("text", "refusal", "image_url"),
+        path,
+    )
     if kind != "image_url":
         return Text(field(part, kind, str, path, ""))
     image, path = required(part, kind, dict, path), path + ".image_url"
-    return Image(required(image, "url", str, path),
-                 field(image, "detail", str, path, ""))
+    return Image(
+        required(image, "url", str, path), field(image, "detail", str, path, "")
+    )
 
 
 def _parse_content(message: JSON, path: str) -> List[Any]:
     content = message.get("content") or ""
-    return [Text(content)] if isinstance(content, str) else parse_list(
-        message, "content", _parse_part, path)
+    return (
+        [Text(content)]
+        if isinstance(content, str)
+        else parse_list(message, "content", _parse_part, path)
+    )
 
 
 def _function_of(entry: Any, path: str) -> JSON:
@@ -2408,25 +2858,41 @@ def _function_of(entry: Any, path: str) -> JSON:
 
 def _parse_call(call: Any, path: str) -> Call:
     function, inner = _function_of(call, path), path + ".function"
-    return Call(required(call, "id", str, path), required(function, "name", str, inner),
-                field(function, "arguments", str, inner, ""))
+    return Call(
+        required(call, "id", str, path),
+        required(function, "name", str, inner),
+        field(function, "arguments", str, inner, ""),
+    )
 
 
 def _parse_assistant(message: JSON, path: str) -> List[Any]:
     for key in ("function_call", "audio"):
         if message.get(key):
             raise BadRequest("%s.%s: send tool_calls or text" % (path, key))
-    thought, packed, refusal = [field(message, key, str, path, "") for key in (
-        "reasoning_content", "reasoning_opaque", "refusal")]
+    thought, packed, refusal = [
+        field(message, key, str, path, "")
+        for key in ("reasoning_content", "reasoning_opaque", "refusal")
+    ]
     # One text for all that came encrypted: the vendor reads only the latter.
-    parts = [Reasoning("" if at else thought, *pair)
-             for at, pair in enumerate(_unpack_words(packed))]
-    return [*parts, *_parse_content(message, path), Text(refusal),
-            *parse_list(message, "tool_calls", _parse_call, path)]
+    parts = [
+        Reasoning("" if at else thought, *pair)
+        for at, pair in enumerate(_unpack_words(packed))
+    ]
+    return [
+        *parts,
+        *_parse_content(message, path),
+        Text(refusal),
+        *parse_list(message, "tool_calls", _parse_call, path),
+    ]
 
 
-TURN_ROLES = {"system": "system", "developer": "system", "user": "user", "tool": "user",
-              "assistant": "assistant"}  # role "function" went with functions
+TURN_ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "tool": "user",
+    "assistant": "assistant",
+}  # role "function" went with functions
 
 
 def _parse_turn(message: Any, path: str) -> Turn:
@@ -2441,10 +2907,12 @@ def _parse_turn(message: Any, path: str) -> Turn:
 
 def _parse_tool(entry: Any, path: str) -> Tool:
     function, path = _function_of(entry, path), path + ".function"
-    return Tool(required(function, "name", str, path),
-                field(function, "description", str, path, ""),
-                field(function, "parameters", dict, path, {}),
-                field(function, "strict", bool, path))
+    return Tool(
+        required(function, "name", str, path),
+        field(function, "description", str, path, ""),
+        field(function, "parameters", dict, path, {}),
+        field(function, "strict", bool, path),
+    )
 
 
 def _parse_choice(choice: Any) -> str:
@@ -2456,8 +2924,9 @@ def _parse_choice(choice: Any) -> str:
 
 def _parse_format(body: JSON) -> Optional[JSON]:
     asked = field(body, "response_format", dict, default={"type": "text"})
-    kind = required_word(asked, "type", ("text", "json_object", "json_schema"),
-                         "response_format")
+    kind = required_word(
+        asked, "type", ("text", "json_object", "json_schema"), "response_format"
+    )
     if kind == "json_schema":
         return required(asked, kind, dict, "response_format")
     return None if kind == "text" else {}
@@ -2480,10 +2949,16 @@ def parse_chat(body: JSON) -> Conversation:
         temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float),
         stop=parse_words(stops, "stop"),
-        effort=effort, thinking=effort not in ("", "none"),
-        schema=_parse_format(body), user=field(body, "user", str, default=""),
-        extra={key: field(body, key, kind) for key, kind in SAME_IN_RESPONSES.items()
-               if body.get(key) is not None})
+        effort=effort,
+        thinking=effort not in ("", "none"),
+        schema=_parse_format(body),
+        user=field(body, "user", str, default=""),
+        extra={
+            key: field(body, key, kind)
+            for key, kind in SAME_IN_RESPONSES.items()
+            if body.get(key) is not None
+        },
+    )
 
 
 # --- Copilot's answers ----------------------------------------------------------------
@@ -2502,7 +2977,8 @@ def _filter_text(choice: JSON) -> str:
     causes = [name for name in hits if typed(hits[name], "filtered", bool)]
     causes += typed(_delta_of(choice), "copilot_annotations", dict)
     return "Copilot's content filter stopped this answer%s." % (
-        " (%s)" % ", ".join(causes) if causes else "")
+        " (%s)" % ", ".join(causes) if causes else ""
+    )
 
 
 class _OpenCall:
@@ -2522,10 +2998,10 @@ class ChatReader:
     def __init__(self, source: str = "") -> None:
         self.usage, self.done = TokenUsage(), False
         self._source, self._finish, self._content = source, "", False
-        self._calls: Dict[str, _OpenCall] = {}         # by id
+        self._calls: Dict[str, _OpenCall] = {}  # by id
         self._at: Dict[Optional[int], _OpenCall] = {}  # the latest of each index
         self._latest: Optional[_OpenCall] = None
-        self._head, self._tail = b"", b""              # around a plain chunk's text
+        self._head, self._tail = b"", b""  # around a plain chunk's text
 
     @property
     def finish_reason(self) -> str:
@@ -2550,7 +3026,7 @@ class ChatReader:
         if not (data.startswith(head) and data.endswith(tail)):
             return None
         try:
-            string = data[len(head):len(data) - len(tail) + 1].decode("utf-8")
+            string = data[len(head) : len(data) - len(tail) + 1].decode("utf-8")
             text, end = json.decoder.scanstring(string, 0)
         except ValueError:  # the full route says what is wrong
             return None
@@ -2562,11 +3038,16 @@ class ChatReader:
         text, others = typed(delta, "content", str), set(delta) - {"content", "role"}
         head, mark, rest = data.partition(b'"content":"')
         # One "content" in all and no escape in it: then this is the one that counts.
-        if (text and "\\" not in text and data.count(b'"content"') == 1
-                and rest.startswith(text.encode("utf-8", "replace") + b'"')
-                and not any(map(delta.get, others)) and not choice.get("finish_reason")
-                and not any(map(chunk.get, ("usage", "copilot_usage")))):
-            self._head, self._tail = head + mark, rest[rest.index(b'"'):]
+        if (
+            text
+            and "\\" not in text
+            and data.count(b'"content"') == 1
+            and rest.startswith(text.encode("utf-8", "replace") + b'"')
+            and not any(map(delta.get, others))
+            and not choice.get("finish_reason")
+            and not any(map(chunk.get, ("usage", "copilot_usage")))
+        ):
+            self._head, self._tail = head + mark, rest[rest.index(b'"') :]
 
     def _read_fully(self, event: SSEEvent, sink: Sink) -> None:
         if self.done:
@@ -2575,11 +3056,15 @@ class ChatReader:
             self._close(sink)
             return
         chunk = event_object(event)
-        error = chunk.get("error") or chunk.get("copilot_errors") or (
-            event.event in ("error", "copilot_errors") and chunk)
+        error = (
+            chunk.get("error")
+            or chunk.get("copilot_errors")
+            or (event.event in ("error", "copilot_errors") and chunk)
+        )
         if error:
             raise error_in_stream(
-                {"error": error[0] if isinstance(error, list) else error})
+                {"error": error[0] if isinstance(error, list) else error}
+            )
         self._read_usage(chunk)
         choices = objects(chunk.get("choices"))
         for choice in choices:  # split ones are parts of one answer (9.5)
@@ -2602,9 +3087,13 @@ class ChatReader:
         # Of several names for one thing, the first that holds words.
         thought, opaque = [
             next(filter(None, (typed(delta, key, str) for key in keys)), "")
-            for keys in (REASONING_FIELDS, OPAQUE_FIELDS)]
-        text = content if isinstance(content, str) else "".join(
-            typed(part, "text", str) for part in objects(content))
+            for keys in (REASONING_FIELDS, OPAQUE_FIELDS)
+        ]
+        text = (
+            content
+            if isinstance(content, str)
+            else "".join(typed(part, "text", str) for part in objects(content))
+        )
         if thought:
             sink.reasoning(thought)
         if opaque:
@@ -2625,8 +3114,9 @@ class ChatReader:
             call.name = name
             sink.call(call.key, call.id, name)
         if arguments is not None:
-            call.held += arguments if isinstance(arguments, str) else (
-                dumps_text(arguments))
+            call.held += (
+                arguments if isinstance(arguments, str) else (dumps_text(arguments))
+            )
         if call.held and call.name:
             sink.arguments(call.key, call.held)
             call.held, call.empty = "", False
@@ -2635,10 +3125,16 @@ class ChatReader:
         """The call of a fragment (9.4, 4): by id, by index, or the latest one."""
         call_id, index = typed(delta, "id", str), delta.get("index")
         index = index if type(index) is int else None
-        call = self._calls.get(call_id) if call_id else (
-            self._at.get(index, self._latest))
-        if call is None or name and call.name and not call_id and (
-                index not in self._at or name != call.name):
+        call = (
+            self._calls.get(call_id) if call_id else (self._at.get(index, self._latest))
+        )
+        if (
+            call is None
+            or name
+            and call.name
+            and not call_id
+            and (index not in self._at or name != call.name)
+        ):
             key = len(self._calls)
             call_id = call_id or "call_%s_%d" % (chunk_id, key)
             call = self._calls[call_id] = _OpenCall(key, call_id)
@@ -2673,17 +3169,22 @@ class ChatReader:
 
 # --- answers for OpenAI clients -------------------------------------------------------
 
+
 def _accounts(usage: TokenUsage) -> JSON:
     """What an answer tells of its cost."""
-    return {"usage": {
-        "prompt_tokens": usage.prompt, "completion_tokens": usage.output,
-        "total_tokens": usage.prompt + usage.output,
-        "prompt_tokens_details": {"cached_tokens": usage.cache_read},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning}},
-        **usage.cost}
+    return {
+        "usage": {
+            "prompt_tokens": usage.prompt,
+            "completion_tokens": usage.output,
+            "total_tokens": usage.prompt + usage.output,
+            "prompt_tokens_details": {"cached_tokens": usage.cache_read},
+            "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+        },
+        **usage.cost,
+    }
 
 
-class ChatStream:
+class ChatWriter:
     """A Sink that writes chat chunks or, with `fold`, keeps what whole() returns.
 
     Reasoning goes out as `reasoning_content`, which opencode and Continue read;
@@ -2693,28 +3194,54 @@ class ChatStream:
 
     at_boundary = True  # whatever was written is whole events
 
-    def __init__(self, completion_id: str, model: str, created: int,
-                 include_usage: bool, *, fold: bool = False,
-                 names: Optional[ToolNames] = None) -> None:
-        self._about = {"id": completion_id, "object": "chat.completion.chunk",
-                       "created": created, "model": model}
+    def __init__(
+        self,
+        completion_id: str,
+        model: str,
+        created: int,
+        include_usage: bool,
+        *,
+        fold: bool = False,
+        names: Optional[ToolNames] = None,
+    ) -> None:
+        self._about = {
+            "id": completion_id,
+            "object": "chat.completion.chunk",
+            "created": created,
+            "model": model,
+        }
         self._include_usage, self._fold = include_usage, fold
         self._name = names.original if names else str
         self._ended, self._reason, self._usage = False, "", TokenUsage()
-        self._pieces: Dict[Any, List[str]] = {}            # with fold: what was said
-        self._frames: Dict[Any, Tuple[bytes, ...]] = {}    # else: the bytes around it
+        self._pieces: Dict[Any, List[str]] = {}  # with fold: what was said
+        self._frames: Dict[Any, Tuple[bytes, ...]] = {}  # else: the bytes around it
         self._calls: Dict[Hashable, JSON] = {}
         self._carried = ""  # what the next call's id is to carry
         self._out = [self._chunk({"role": "assistant", "content": ""})]
 
     def _chunk(self, delta: JSON, reason: Optional[str] = None) -> bytes:
-        return encode_sse("", dict(self._about, choices=[{
-            "index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}]))
+        return encode_sse(
+            "",
+            dict(
+                self._about,
+                choices=[
+                    {
+                        "index": 0,
+                        "delta": delta,
+                        "logprobs": None,
+                        "finish_reason": reason,
+                    }
+                ],
+            ),
+        )
 
     def _frame(self, key: Any) -> Tuple[bytes, ...]:
         """The bytes around the text of a delta: 0.4 us for each instead of 4."""
-        chunk = self._chunk({key: "\0"} if isinstance(key, str) else {
-            "tool_calls": [{"index": key, "function": {"arguments": "\0"}}]})
+        chunk = self._chunk(
+            {key: "\0"}
+            if isinstance(key, str)
+            else {"tool_calls": [{"index": key, "function": {"arguments": "\0"}}]}
+        )
         self._frames[key] = frame = chunk.rpartition(b'"\\u0000"')
         return frame
 
@@ -2725,8 +3252,9 @@ class ChatStream:
         else:
             head, _, tail = self._frames.get(key) or self._frame(key)
             # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
-            self._out.append(head + json_string(text).encode(
-                "utf-8", "backslashreplace") + tail)
+            self._out.append(
+                head + json_string(text).encode("utf-8", "backslashreplace") + tail
+            )
 
     def text(self, text: str) -> None:
         self._say("content", text)
@@ -2745,9 +3273,12 @@ class ChatStream:
         self._say("refusal", text)
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        call = {"index": len(self._calls), "id": call_id + self._carried,
-                "type": "function",
-                "function": {"name": self._name(name), "arguments": ""}}
+        call = {
+            "index": len(self._calls),
+            "id": call_id + self._carried,
+            "type": "function",
+            "function": {"name": self._name(name), "arguments": ""},
+        }
         self._calls[key], self._carried = call, ""
         self._out.append(self._chunk({"tool_calls": [call]}))
 
@@ -2761,8 +3292,9 @@ class ChatStream:
         self._ended, self._reason, self._usage = True, reason, usage
         self._out.append(self._chunk({}, reason))
         if self._include_usage:
-            self._out.append(encode_sse("", {
-                **self._about, "choices": [], **_accounts(usage)}))
+            self._out.append(
+                encode_sse("", {**self._about, "choices": [], **_accounts(usage)})
+            )
         self._out.append(SSE_DONE)
 
     def error(self, exc: ProxyError) -> None:
@@ -2779,14 +3311,35 @@ class ChatStream:
     def whole(self) -> JSON:
         """The chat.completion that the chunks add up to, after end()."""
         said = {key: "".join(pieces) for key, pieces in self._pieces.items()}
-        calls = [{"id": call["id"], "type": "function", "function": dict(
-            call["function"], arguments=said.pop(call["index"], ""))}
-            for call in self._calls.values()]
-        message = {"role": "assistant", "content": None if calls else "", **said,
-                   **given(tool_calls=calls)}
-        return {**self._about, "object": "chat.completion", "choices": [{
-            "index": 0, "message": message, "logprobs": None,
-            "finish_reason": self._reason}], **_accounts(self._usage)}
+        calls = [
+            {
+                "id": call["id"],
+                "type": "function",
+                "function": dict(
+                    call["function"], arguments=said.pop(call["index"], "")
+                ),
+            }
+            for call in self._calls.values()
+        ]
+        message = {
+            "role": "assistant",
+            "content": None if calls else "",
+            **said,
+            **given(tool_calls=calls),
+        }
+        return {
+            **self._about,
+            "object": "chat.completion",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": message,
+                    "logprobs": None,
+                    "finish_reason": self._reason,
+                }
+            ],
+            **_accounts(self._usage),
+        }
 
 
 # --- the two small APIs beside chat ---------------------------------------------------
@@ -2842,11 +3395,21 @@ class CompletionStream(StreamTranslator):
 
     def whole(self) -> JSON:
         """The answer for stream:false."""
-        return {"id": self._last.get("id") or "cmpl-0", "object": "text_completion",
-                "created": self._last.get("created") or 0, "model": self._model,
-                "choices": [{"index": 0, "text": "".join(self._texts), "logprobs": None,
-                             "finish_reason": self._last.get("finish") or "stop"}],
-                **_accounts(self.usage)}
+        return {
+            "id": self._last.get("id") or "cmpl-0",
+            "object": "text_completion",
+            "created": self._last.get("created") or 0,
+            "model": self._model,
+            "choices": [
+                {
+                    "index": 0,
+                    "text": "".join(self._texts),
+                    "logprobs": None,
+                    "finish_reason": self._last.get("finish") or "stop",
+                }
+            ],
+            **_accounts(self.usage),
+        }
 
 
 # ============================================================================
@@ -2857,7 +3420,7 @@ class CompletionStream(StreamTranslator):
 # Contract: items are known by output_index, never by id, because Copilot encrypts ids
 # anew in every event; what only a `done` event says is neither lost nor told twice.
 
-LEAST_OUTPUT = 16   # a smaller max_output_tokens is a 400 (UPSTREAM 10.1, live)
+LEAST_OUTPUT = 16  # a smaller max_output_tokens is a 400 (UPSTREAM 10.1, live)
 MAX_CACHE_KEY = 64  # OpenAI refuses longer ones
 ENCRYPTED = "reasoning.encrypted_content"
 REASONERS = re.compile(r"o\d|gpt-[5-9]")  # these refuse samplers (UPSTREAM 9.1)
@@ -2869,40 +3432,68 @@ def responses_source(model: Model) -> str:
 
 
 def _output_limit(wanted: Optional[int], model: Model) -> Optional[int]:
-    return None if wanted is None else max(
-        LEAST_OUTPUT, min(wanted, model.output or wanted))
+    return (
+        None
+        if wanted is None
+        else max(LEAST_OUTPUT, min(wanted, model.output or wanted))
+    )
 
 
 # --- the hub's requests ---------------------------------------------------------------
 
+
 def _content_part(part: Any, role: str) -> JSON:
     if isinstance(part, Image):
-        return {"type": "input_image", "image_url": part.url,
-                "detail": part.detail or "auto"}
-    return {"type": "output_text" if role == "assistant" else "input_text",
-            "text": part.text}
+        return {
+            "type": "input_image",
+            "image_url": part.url,
+            "detail": part.detail or "auto",
+        }
+    return {
+        "type": "output_text" if role == "assistant" else "input_text",
+        "text": part.text,
+    }
 
 
 def _item(part: Any, role: str, names: ToolNames) -> JSON:
     # Without ids: those of another connection are refused (UPSTREAM 10.1).
     if isinstance(part, Call):
-        return {"type": "function_call", "call_id": part.id,
-                "name": names.short(part.name), "arguments": part.arguments or "{}"}
+        return {
+            "type": "function_call",
+            "call_id": part.id,
+            "name": names.short(part.name),
+            "arguments": part.arguments or "{}",
+        }
     if isinstance(part, Reasoning):
-        return {"type": "reasoning", "encrypted_content": part.opaque, "summary": [
-            {"type": "summary_text", "text": part.text}] if part.text else []}
+        return {
+            "type": "reasoning",
+            "encrypted_content": part.opaque,
+            "summary": (
+                [{"type": "summary_text", "text": part.text}] if part.text else []
+            ),
+        }
     if isinstance(part, Result):
         plain = all(isinstance(inner, Text) for inner in part.told)
-        return {"type": "function_call_output", "call_id": part.call_id,
-                "output": text_of(part.told) if plain else [
-                    _content_part(inner, role) for inner in part.told]}
+        return {
+            "type": "function_call_output",
+            "call_id": part.call_id,
+            "output": (
+                text_of(part.told)
+                if plain
+                else [_content_part(inner, role) for inner in part.told]
+            ),
+        }
     return {"type": "message", "role": role, "content": [_content_part(part, role)]}
 
 
 def _turn_items(turn: Turn, names: ToolNames, source: str) -> List[JSON]:
     items: List[JSON] = []
-    parts = [part for part in turn.parts if part != Text("") and (
-        not isinstance(part, Reasoning) or part.opaque and part.source == source)]
+    parts = [
+        part
+        for part in turn.parts
+        if part != Text("")
+        and (not isinstance(part, Reasoning) or part.opaque and part.source == source)
+    ]
     for part in parts:
         item = _item(part, turn.role, names)
         if items and item["type"] == items[-1]["type"] == "message":
@@ -2929,23 +3520,43 @@ def encode_responses(conv: Conversation, model: Model, names: ToolNames) -> JSON
     choice, extra, source = conv.tool_choice, dict(conv.extra), responses_source(model)
     key = extra.pop("prompt_cache_key", "") or conv.user
     settings = dict(
-        model=model.id, stream=True, store=False, prompt_cache_key=key[:MAX_CACHE_KEY],
+        model=model.id,
+        stream=True,
+        store=False,
+        prompt_cache_key=key[:MAX_CACHE_KEY],
         text=given(verbosity=extra.pop("verbosity", ""), format=_format(conv.schema)),
-        input=[item for turn in conv.turns
-               for item in _turn_items(turn, names, source)],
-        max_output_tokens=_output_limit(conv.max_tokens, model))
+        input=[
+            item for turn in conv.turns for item in _turn_items(turn, names, source)
+        ],
+        max_output_tokens=_output_limit(conv.max_tokens, model),
+    )
     if conv.tools:
         settings.update(
-            tools=[{"type": "function", "name": names.short(tool.name),
-                    "strict": bool(tool.strict), "description": tool.description,
-                    "parameters": tool.parameters} for tool in conv.tools],
-            tool_choice=choice if choice[:1] != "=" else {
-                "type": "function", "name": names.short(choice[1:])},
-            parallel_tool_calls=conv.parallel)
+            tools=[
+                {
+                    "type": "function",
+                    "name": names.short(tool.name),
+                    "strict": bool(tool.strict),
+                    "description": tool.description,
+                    "parameters": tool.parameters,
+                }
+                for tool in conv.tools
+            ],
+            tool_choice=(
+                choice
+                if choice[:1] != "="
+                else {"type": "function", "name": names.short(choice[1:])}
+            ),
+            parallel_tool_calls=conv.parallel,
+        )
     if model.efforts or REASONERS.match(model.id):
-        settings.update(include=[ENCRYPTED], reasoning=given(
-            effort=clamp_effort(conv.effort, model),
-            summary="auto" if conv.thinking else ""))
+        settings.update(
+            include=[ENCRYPTED],
+            reasoning=given(
+                effort=clamp_effort(conv.effort, model),
+                summary="auto" if conv.thinking else "",
+            ),
+        )
     else:
         settings.update(temperature=conv.temperature, top_p=conv.top_p)
     return {**extra, **given(**settings)}
@@ -2962,10 +3573,17 @@ class StopAt:
         if self._hit:
             return
         text = self._held + text
-        found = sorted((text.find(stop) + len(stop), text.find(stop))
-                       for stop in self._stops if stop in text)  # whichever ends first
-        begun = [len(text) - n for stop in self._stops
-                 for n in range(1, len(stop)) if text.endswith(stop[:n])]
+        found = sorted(
+            (text.find(stop) + len(stop), text.find(stop))
+            for stop in self._stops
+            if stop in text
+        )  # whichever ends first
+        begun = [
+            len(text) - n
+            for stop in self._stops
+            for n in range(1, len(stop))
+            if text.endswith(stop[:n])
+        ]
         cut = found[0][1] if found else min(begun + [len(text)])
         self._held, self._hit = "" if found else text[cut:], bool(found)
         if cut:
@@ -2991,6 +3609,7 @@ class StopAt:
 
 # --- the upstream's events ------------------------------------------------------------
 
+
 def _parse_event(event: SSEEvent) -> Tuple[str, JSON]:
     """The type of an event and its object; raises UpstreamError for garbage."""
     obj = event_object(event)
@@ -3003,10 +3622,19 @@ def _failure(obj: JSON) -> ProxyError:
     """What response.failed, response.cancelled or either shape of `error` says."""
     holder = typed(obj, "response", dict) or obj
     error = typed(holder, "error", dict) or {
-        key: holder.get(key) for key in ("code", "message")}
+        key: holder.get(key) for key in ("code", "message")
+    }
     # Only this part: the rest holds the prompt, in which any word may stand.
-    return error_in_stream({"error": {**error, "message": error.get("message") or
-                                      error.get("code") or "the answer was given up"}})
+    return error_in_stream(
+        {
+            "error": {
+                **error,
+                "message": error.get("message")
+                or error.get("code")
+                or "the answer was given up",
+            }
+        }
+    )
 
 
 def _member(data: bytes, name: bytes) -> Tuple[int, int]:
@@ -3022,11 +3650,15 @@ def _member(data: bytes, name: bytes) -> Tuple[int, int]:
 
 TEXT_DELTA = "response.output_text.delta"
 # Type of a delta event, or of a part of a whole item -> the Sink's method.
-DELTAS = {TEXT_DELTA: "text", "output_text": "text",
-          "response.refusal.delta": "refusal", "refusal": "refusal",
-          "response.reasoning_summary_text.delta": "reasoning",
-          "summary_text": "reasoning",
-          "response.function_call_arguments.delta": "arguments"}
+DELTAS = {
+    TEXT_DELTA: "text",
+    "output_text": "text",
+    "response.refusal.delta": "refusal",
+    "refusal": "refusal",
+    "response.reasoning_summary_text.delta": "reasoning",
+    "summary_text": "reasoning",
+    "response.function_call_arguments.delta": "arguments",
+}
 CALLS = ("function_call", "custom_tool_call")
 FILTERED = "The answer was stopped by Copilot's content filter."
 
@@ -3042,7 +3674,7 @@ class ResponsesReader:
         self._source = source
         self._told: Set[Tuple[int, int]] = set()  # (output_index, part); -1: `done`
         self._calls: Set[int] = set()
-        self._marks = b"", b""                    # how the last text's place looks
+        self._marks = b"", b""  # how the last text's place looks
 
     def _tell(self, how: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
         if how == "arguments":
@@ -3071,15 +3703,19 @@ class ResponsesReader:
     def _item_done(self, kind: str, obj: JSON, sink: Sink) -> None:
         self._item_added(kind, obj, sink)
         item, index = typed(obj, "item", dict), typed(obj, "output_index", int)
-        for at, part in enumerate(typed(item, "summary", list) or
-                                  typed(item, "content", list)):
+        for at, part in enumerate(
+            typed(item, "summary", list) or typed(item, "content", list)
+        ):
             how = DELTAS.get(typed(part, "type", str), "")
             text = typed(part, "text", str) or typed(part, "refusal", str)
             if how and text and (index, at) not in self._told:
                 self._tell(how, (index, at), text, sink)
         if index in self._calls and (index, 0) not in self._told:
-            sink.arguments(index, typed(item, "arguments", str) or dumps_text(
-                {"input": item["input"]} if "input" in item else {}))
+            sink.arguments(
+                index,
+                typed(item, "arguments", str)
+                or dumps_text({"input": item["input"]} if "input" in item else {}),
+            )
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
         if item.get("type") == "reasoning" and typed(item, "encrypted_content", str):
             sink.opaque(item["encrypted_content"], self._source)
@@ -3151,18 +3787,30 @@ STATEFUL_FIELDS = ("previous_response_id", "background", "conversation")
 # Unsupported (UPSTREAM 10.1); client_metadata is Codex's own, which OpenAI's API lacks.
 UNSENT_FIELDS = STATEFUL_FIELDS + ("service_tier", "client_metadata")
 # 400, seen 2026-07; the last two are Codex's and were never seen to work (CLIENTS 2).
-UNSERVED_TOOLS = ("image_generation", "local_shell", "code_interpreter", "mcp",
-                  "file_search", "namespace", "tool_search")
-KNOWN_INCLUDES = (ENCRYPTED, "web_search_call.action.sources",  # of the tools it has
-                  "message.output_text.logprobs", "message.input_image.image_url")
+UNSERVED_TOOLS = (
+    "image_generation",
+    "local_shell",
+    "code_interpreter",
+    "mcp",
+    "file_search",
+    "namespace",
+    "tool_search",
+)
+KNOWN_INCLUDES = (
+    ENCRYPTED,
+    "web_search_call.action.sources",  # of the tools it has
+    "message.output_text.logprobs",
+    "message.input_image.image_url",
+)
 
 
 def left_out(body: JSON) -> List[str]:
     """What prepare_responses() will not send of `body`, for the log."""
     chosen = typed(typed(body, "tool_choice", dict), "type", str)
     kinds = [typed(tool, "type", str) for tool in typed(body, "tools", list)]
-    return ([key for key in UNSENT_FIELDS if body.get(key)] + [
-        "tool " + kind for kind in kinds if kind in UNSERVED_TOOLS and kind != chosen])
+    return [key for key in UNSENT_FIELDS if body.get(key)] + [
+        "tool " + kind for kind in kinds if kind in UNSERVED_TOOLS and kind != chosen
+    ]
 
 
 def _own_items(items: List[Any]) -> Iterator[Any]:
@@ -3170,36 +3818,60 @@ def _own_items(items: List[Any]) -> Iterator[Any]:
         if typed(item, "type", str) == "item_reference":
             raise BadRequest("input.%d: Copilot keeps no items; send it whole" % at)
         # Ids of another connection are refused (UPSTREAM 10.1).
-        yield {key: value for key, value in item.items() if key != "id"} if isinstance(
-            item, dict) else item
+        yield (
+            {key: value for key, value in item.items() if key != "id"}
+            if isinstance(item, dict)
+            else item
+        )
 
 
 def prepare_responses(body: JSON, model: Model) -> JSON:
     """Fit a Responses request to `model` on Copilot; unknown fields are kept."""
     for key in STATEFUL_FIELDS:
         if body.get(key):
-            raise BadRequest("%s: Copilot keeps no answers; send the full input" % key,
-                             code="unsupported_parameter")
+            raise BadRequest(
+                "%s: Copilot keeps no answers; send the full input" % key,
+                code="unsupported_parameter",
+            )
     unsent, limit = left_out(body), field(body, "max_output_tokens", int)
     reasoning = field(body, "reasoning", dict, default={})
     effort = clamp_effort(field(reasoning, "effort", str, "reasoning", ""), model)
     changes: JSON = dict.fromkeys(UNSENT_FIELDS)
     changes.update(
-        model=model.id, stream=True, store=False,
-        tools=[tool for tool in field(body, "tools", list, default=())
-               if "tool " + typed(tool, "type", str) not in unsent] or None,
-        include=[one for one in field(body, "include", list, default=())
-                 if one in KNOWN_INCLUDES] or None,
+        model=model.id,
+        stream=True,
+        store=False,
+        tools=[
+            tool
+            for tool in field(body, "tools", list, default=())
+            if "tool " + typed(tool, "type", str) not in unsent
+        ]
+        or None,
+        include=[
+            one
+            for one in field(body, "include", list, default=())
+            if one in KNOWN_INCLUDES
+        ]
+        or None,
         max_output_tokens=_output_limit(limit, model),
-        reasoning=given(**{**reasoning, "effort": effort}) or None)
+        reasoning=given(**{**reasoning, "effort": effort}) or None,
+    )
     if isinstance(body.get("input"), list):
         changes["input"] = list(_own_items(body["input"]))
-    return {key: value for key, value in {**body, **changes}.items()
-            if value is not None or key not in changes}
+    return {
+        key: value
+        for key, value in {**body, **changes}.items()
+        if value is not None or key not in changes
+    }
 
 
-TERMINAL = ("response.completed", "response.incomplete", "response.failed",
-            "response.cancelled", "error")
+TERMINAL = (
+    "response.completed",
+    "response.incomplete",
+    "response.failed",
+    "response.cancelled",
+    "error",
+)
 
 
 class ResponsesPassThrough(StreamTranslator):
@@ -3218,9 +3890,12 @@ class ResponsesPassThrough(StreamTranslator):
         """Give every id its first value; whether that changed one."""
         response, changed = typed(obj, "response", dict), False
         index, items = typed(obj, "output_index", int), typed(response, "output", list)
-        places = [(response, "id", "response"), (obj, "item_id", index),
-                  (obj.get("item"), "id", index),
-                  *((item, "id", at) for at, item in enumerate(items))]
+        places = [
+            (response, "id", "response"),
+            (obj, "item_id", index),
+            (obj.get("item"), "id", index),
+            *((item, "id", at) for at, item in enumerate(items)),
+        ]
         for holder, key, name in places:
             own = typed(holder, key, str)
             if own and self._ids.setdefault(name, own) != own:
@@ -3243,8 +3918,9 @@ class ResponsesPassThrough(StreamTranslator):
             self._known = dumps(self._ids[index])[1:-1]
         if kind in TERMINAL:
             self._end, self.finished, self.done = obj, True, True
-            self.usage = openai_usage(typed(obj, "response", dict).get("usage"),
-                                      obj.get("copilot_usage"))
+            self.usage = openai_usage(
+                typed(obj, "response", dict).get("usage"), obj.get("copilot_usage")
+            )
         return data
 
     def _read(self, event: SSEEvent) -> None:
@@ -3253,20 +3929,44 @@ class ResponsesPassThrough(StreamTranslator):
         quick = self._pin_plain(event.data) if event.event[-6:] == ".delta" else b""
         self._last = quick or self._pin(event)
         name = b"event: %b\n" % event.event.encode("utf-8") if event.event else b""
-        self._out.append(b"%bdata: %b\n\n" % (
-            name, self._last.replace(b"\n", b"\ndata: ")))
+        self._out.append(
+            b"%bdata: %b\n\n" % (name, self._last.replace(b"\n", b"\ndata: "))
+        )
 
     def fail(self, exc: ProxyError) -> bytes:
         """`error` in both its shapes, which SDKs raise, then what Codex reads."""
         numbers = re.findall(rb'"sequence_number":(\d{1,9})', self._last) or [b"-1"]
         number, error = int(numbers[-1]), {
-            "code": exc.code or "server_error", "message": str(exc)}
-        return self._take() + encode_sse("error", {
-            "type": "error", **error, "param": None, **openai_error(exc),
-            "sequence_number": number + 1}) + encode_sse("response.failed", {
-                "type": "response.failed", "sequence_number": number + 2, "response": {
-                    "id": self._ids.get("response", "resp_0"), "object": "response",
-                    "status": "failed", "error": error, "output": []}})
+            "code": exc.code or "server_error",
+            "message": str(exc),
+        }
+        return (
+            self._take()
+            + encode_sse(
+                "error",
+                {
+                    "type": "error",
+                    **error,
+                    "param": None,
+                    **openai_error(exc),
+                    "sequence_number": number + 1,
+                },
+            )
+            + encode_sse(
+                "response.failed",
+                {
+                    "type": "response.failed",
+                    "sequence_number": number + 2,
+                    "response": {
+                        "id": self._ids.get("response", "resp_0"),
+                        "object": "response",
+                        "status": "failed",
+                        "error": error,
+                        "output": [],
+                    },
+                },
+            )
+        )
 
     def whole(self) -> JSON:
         """The answer for stream:false, after finish(); raises an upstream's failure."""
@@ -3279,11 +3979,18 @@ class ResponsesPassThrough(StreamTranslator):
 
 # --- Claude Code's web search ---------------------------------------------------------
 
+
 def search_request(query: str, model: Model) -> JSON:
     """A Responses body that answers `query` from the web."""
-    return given(model=model.id, stream=True, store=False, input=query,
-                 tools=[{"type": "web_search"}], tool_choice="required",
-                 reasoning=given(effort=clamp_effort("low", model)))
+    return given(
+        model=model.id,
+        stream=True,
+        store=False,
+        input=query,
+        tools=[{"type": "web_search"}],
+        tool_choice="required",
+        reasoning=given(effort=clamp_effort("low", model)),
+    )
 
 
 def search_blocks(response: JSON, tool_use_id: str) -> List[JSON]:
@@ -3292,21 +3999,42 @@ def search_blocks(response: JSON, tool_use_id: str) -> List[JSON]:
     queries = [typed(typed(item, "action", dict), "query", str) for item in items]
     parts = [part for item in items for part in typed(item, "content", list)]
     text = "".join(typed(part, "text", str) for part in parts)
-    found = {typed(note, "url", str): typed(note, "title", str)
-             for part in parts for note in typed(part, "annotations", list)
-             if typed(note, "type", str) == "url_citation"}
-    return [{"type": "server_tool_use", "id": tool_use_id, "name": "web_search",
-             "input": {"query": next(filter(None, queries), "")}},
-            {"type": "web_search_tool_result", "tool_use_id": tool_use_id, "content": [
-                {"type": "web_search_result", "title": title, "url": url,
-                 "encrypted_content": "", "page_age": None}
-                for url, title in found.items()]},
-            *([{"type": "text", "text": text}] if text else [])]
+    found = {
+        typed(note, "url", str): typed(note, "title", str)
+        for part in parts
+        for note in typed(part, "annotations", list)
+        if typed(note, "type", str) == "url_citation"
+    }
+    return [
+        {
+            "type": "server_tool_use",
+            "id": tool_use_id,
+            "name": "web_search",
+            "input": {"query": next(filter(None, queries), "")},
+        },
+        {
+            "type": "web_search_tool_result",
+            "tool_use_id": tool_use_id,
+            "content": [
+                {
+                    "type": "web_search_result",
+                    "title": title,
+                    "url": url,
+                    "encrypted_content": "",
+                    "page_age": None,
+                }
+                for url, title in found.items()
+            ],
+        },
+        *([{"type": "text", "text": text}] if text else []),
+    ]
 
 
-NO_SEARCH = ("Web search is not available through this proxy: no model of this Copilot "
-             "account offers it, or WEB_SEARCH is off. Answer from what you know, and "
-             "say that you could not search.")
+NO_SEARCH = (
+    "Web search is not available through this proxy: no model of this Copilot "
+    "account offers it, or WEB_SEARCH is off. Answer from what you know, and "
+    "say that you could not search."
+)
 
 
 def search_query(body: JSON) -> Optional[str]:
@@ -3321,31 +4049,47 @@ def search_query(body: JSON) -> Optional[str]:
 def search_model(models: Sequence[Model]) -> Optional[Model]:
     """The cheapest model that can search: a search is a side job."""
     able = [model for model in models if RESPONSES in model.endpoints and model.offered]
+
     def price(model: Model) -> Tuple[float, bool]:
         prices = model_prices(model) or {}
         light = model.raw.get("model_picker_category") == "lightweight"
         return prices.get("input", 1e9), not light
+
     return min(able, key=price, default=None)
 
 
-def search_message(message_id: str, model: str, blocks: List[JSON],
-                   usage: TokenUsage) -> JSON:
+def search_message(
+    message_id: str, model: str, blocks: List[JSON], usage: TokenUsage
+) -> JSON:
     """The Message that answers a search request."""
     searches = sum(block["type"] == "server_tool_use" for block in blocks)
-    return {"id": message_id, "type": "message", "role": "assistant", "model": model,
-            "content": blocks, "stop_reason": "end_turn", "stop_sequence": None,
-            "usage": {**anthropic_usage(usage),
-                      "server_tool_use": {"web_search_requests": searches}}}
+    return {
+        "id": message_id,
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": blocks,
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {
+            **anthropic_usage(usage),
+            "server_tool_use": {"web_search_requests": searches},
+        },
+    }
 
 
 def _block_events(index: int, block: JSON) -> Iterator[Tuple[str, JSON]]:
     start, delta = block, {}
     if block["type"] == "text":
         start, delta = {**block, "text": ""}, {
-            "type": "text_delta", "text": block["text"]}
+            "type": "text_delta",
+            "text": block["text"],
+        }
     elif block["type"] == "server_tool_use":
         start, delta = {**block, "input": {}}, {
-            "type": "input_json_delta", "partial_json": dumps_text(block["input"])}
+            "type": "input_json_delta",
+            "partial_json": dumps_text(block["input"]),
+        }
     yield "content_block_start", {"index": index, "content_block": start}
     if delta:
         yield "content_block_delta", {"index": index, "delta": delta}
@@ -3355,19 +4099,31 @@ def _block_events(index: int, block: JSON) -> Iterator[Tuple[str, JSON]]:
 def stream_message(message: JSON) -> bytes:
     """A finished Message as the events that a stream of it would have had."""
     usage = message["usage"]
-    events = [("message_start", {"message": {
-        **message, "content": [], "stop_reason": None,
-        "usage": {**usage, "output_tokens": 0}}})]
+    events = [
+        (
+            "message_start",
+            {
+                "message": {
+                    **message,
+                    "content": [],
+                    "stop_reason": None,
+                    "usage": {**usage, "output_tokens": 0},
+                }
+            },
+        )
+    ]
     for index, block in enumerate(message["content"]):
         events += _block_events(index, block)
     ending = {"stop_reason": message["stop_reason"], "stop_sequence": None}
-    events += [("message_delta", {"delta": ending, "usage": usage}),
-               ("message_stop", {})]
+    events += [
+        ("message_delta", {"delta": ending, "usage": usage}),
+        ("message_stop", {}),
+    ]
     return b"".join(encode_sse(name, {"type": name, **data}) for name, data in events)
 
 
 # ============================================================================
-# 12. Native messages
+# 12. Fit: what an upstream takes
 # ============================================================================
 # Claude models speak Anthropic themselves: leave the bytes alone, mend only what is
 # known to be refused, remember what a 400 teaches (UPSTREAM 11).
@@ -3376,33 +4132,46 @@ def stream_message(message: JSON) -> bytes:
 # keep their order, so the cached prefix stays; an answer passes event by event.
 
 # Only what Copilot's own client forwards: one unknown value costs the request (11.4).
-BETA_PREFIXES = ("interleaved-thinking-", "context-management-", "advanced-tool-use-",
-                 "extended-cache-ttl-")
+BETA_PREFIXES = (
+    "interleaved-thinking-",
+    "context-management-",
+    "advanced-tool-use-",
+    "extended-cache-ttl-",
+)
 CONTEXT_BETA = BETA_PREFIXES[1]
 MID_SYSTEM_BETA = "mid-conversation-system-2026-04-07"  # role system in messages (11.5)
 MAX_LESSONS = 5000  # of one kind: an upstream gone mad must not grow us
 
 # The upstream's words, the kind of lesson, and what it is about if no group tells;
 # the first match counts (10.1, 11.5, 11.6).
-RECIPES = tuple((re.compile(words, re.I | re.S), *lesson) for words, *lesson in (
-    (r"unsupported beta header\(s\): ([\w.,\- ]+)", "beta"),
-    (r"invalid beta flag", "no-betas"),
-    (r"signature`? in `?thinking|block cannot be `?thinking"
-     r"|thinking.{1,80}cannot be modified", "thinking"),
-    (r"adaptive thinking is not supported", "no-adaptive"),
-    (r"thinking\.type\.enabled", "no-budget"),
-    (r"([\w.]+): extra inputs are not permitted", "field"),
-    (r"allowedPartnerModelFeatures", "field", "output_config.format"),
-    (r"must have defer_loading=false", "field", "tools.*.defer_loading"),
-    (r"unexpected role \W?system", "no-mid-system"),
-    (r"does not support assistant message prefill", "no-prefill"),
-    (r"max_tokens: \d+ > (\d+)", "max_tokens"),
-    (r"does not belong to this connection|an id that begins with", "no-item-ids"),
-    (r"(?:effort\b.{0,80}|'(?:none|minimal|low|medium|high|xhigh|max)' is )"
-     r"not supported(?:.{0,120}?supported values[^:]*:(.*))?", "effort"),
-    (r"(?:unsupported|unknown) (?:parameter|value): '([\w.\[\]]+)'", "field"),
-    (r"unrecognized request argument supplied: ([\w.]+)", "field"),
-))
+RECIPES = tuple(
+    (re.compile(words, re.I | re.S), *lesson)
+    for words, *lesson in (
+        (r"unsupported beta header\(s\): ([\w.,\- ]+)", "beta"),
+        (r"invalid beta flag", "no-betas"),
+        (
+            r"signature`? in `?thinking|block cannot be `?thinking"
+            r"|thinking.{1,80}cannot be modified",
+            "thinking",
+        ),
+        (r"adaptive thinking is not supported", "no-adaptive"),
+        (r"thinking\.type\.enabled", "no-budget"),
+        (r"([\w.]+): extra inputs are not permitted", "field"),
+        (r"allowedPartnerModelFeatures", "field", "output_config.format"),
+        (r"must have defer_loading=false", "field", "tools.*.defer_loading"),
+        (r"unexpected role \W?system", "no-mid-system"),
+        (r"does not support assistant message prefill", "no-prefill"),
+        (r"max_tokens: \d+ > (\d+)", "max_tokens"),
+        (r"does not belong to this connection|an id that begins with", "no-item-ids"),
+        (
+            r"(?:effort\b.{0,80}|'(?:none|minimal|low|medium|high|xhigh|max)' is )"
+            r"not supported(?:.{0,120}?supported values[^:]*:(.*))?",
+            "effort",
+        ),
+        (r"(?:unsupported|unknown) (?:parameter|value): '([\w.\[\]]+)'", "field"),
+        (r"unrecognized request argument supplied: ([\w.]+)", "field"),
+    )
+)
 NEVER_DROPPED = {"model", "messages", "input", "stream"}
 
 
@@ -3435,14 +4204,15 @@ def _with(obj: JSON, key: str, value: Any) -> JSON:
 def _change_in(obj: JSON, key: str, change: Change) -> JSON:
     """Change the objects of the list under a key, if it is one."""
     items = obj.get(key)
-    return _with(obj, key, _change_each(items, change)) if isinstance(
-        items, list) else obj
+    return (
+        _with(obj, key, _change_each(items, change)) if isinstance(items, list) else obj
+    )
 
 
 def _without_path(value: Any, path: List[str]) -> Any:
     """Remove what an error path names; in `tools.*.custom.x` custom is only a tag."""
     if isinstance(value, list):
-        rest = path[path[0] == "*":]
+        rest = path[path[0] == "*" :]
         return _change_each(value, lambda item: _without_path(item, rest))
     if not path:
         return value
@@ -3455,8 +4225,12 @@ def _without_path(value: Any, path: List[str]) -> Any:
 
 
 def _blocks(turns: Any, *kinds: str) -> Iterator[JSON]:
-    return (block for turn in objects(turns) for block in objects(turn.get("content"))
-            if block.get("type") in kinds)
+    return (
+        block
+        for turn in objects(turns)
+        for block in objects(turn.get("content"))
+        if block.get("type") in kinds
+    )
 
 
 def _signature(block: JSON) -> str:
@@ -3504,7 +4278,10 @@ class Lessons:
                 # Not the upstream's words, which may quote the prompt: this is logged.
                 names = told[:80] if kind in ("beta", "field") else ""
                 return "%s refuses this, so it is left out: %s %s" % (
-                    model_id, kind, names)
+                    model_id,
+                    kind,
+                    names,
+                )
         return ""
 
     @staticmethod
@@ -3512,8 +4289,12 @@ class Lessons:
         if kind == "thinking":
             # Fingerprints, because only this conversation's blocks are bad and the
             # client sends them again in every turn.
-            return {_signature(block)[-64:] for block in _blocks(
-                loads_object(body).get("messages"), "thinking", "redacted_thinking")}
+            return {
+                _signature(block)[-64:]
+                for block in _blocks(
+                    loads_object(body).get("messages"), "thinking", "redacted_thinking"
+                )
+            }
         if kind == "field":
             return {re.sub(r"\.?\[?\b\d+\b\]?", ".*", told)}
         return set(re.split(r"[^\w.-]+", told.strip(" .[]")))
@@ -3527,8 +4308,11 @@ class Lessons:
             fixed = _without_path(fixed, path.split("."))
         efforts = self.of(model_id, endpoint, "effort")
         if efforts:
-            fixed = _clamp_effort_in(fixed, endpoint, Model(
-                model_id, efforts=tuple(e for e in EFFORTS if e in efforts)))
+            fixed = _clamp_effort_in(
+                fixed,
+                endpoint,
+                Model(model_id, efforts=tuple(e for e in EFFORTS if e in efforts)),
+            )
         if endpoint == CHAT and "max_tokens" in body and "max_tokens" not in fixed:
             # Newer models answer "Use 'max_completion_tokens' instead".
             fixed = {**fixed, "max_completion_tokens": body["max_tokens"]}
@@ -3539,13 +4323,14 @@ class Lessons:
 
 REFUSED_FIELDS = (
     "cache_control",  # at the top: sonnet-4.5/4.6, opus-4.5, haiku-4.5 (11.5, CZY 2026)
-    "service_tier", "speed",  # not served (11.5)
+    "service_tier",
+    "speed",  # not served (11.5)
 )
 REFUSED_TOOLS = ("web_search_", "web_fetch_", "advisor_")  # 400 (11.5, live 2026-07-13)
-REFUSED_TOOL_KEY = "eager_input_streaming"                 # 400 (11.5, live 2026-08-24)
+REFUSED_TOOL_KEY = "eager_input_streaming"  # 400 (11.5, live 2026-08-24)
 SEARCHES = ("web_search_tool_result", "web_fetch_tool_result")  # replayed: 400 (11.5)
 MARK_KEYS = {"type", "ttl"}  # scope: 400 even with its own beta (11.5, live 2026-08-24)
-MAX_MARKS = 4                # 400 above (11.5)
+MAX_MARKS = 4  # 400 above (11.5)
 NO_MID_SYSTEM = ("claude-sonnet-4.6",)  # refuses the beta (11.4, PXP 2026-08)
 # Thinking ceilings where a model takes no effort; Claude Code asks for 31,999 itself.
 EFFORT_BUDGETS = {"low": 4000, "medium": 12000}
@@ -3555,19 +4340,24 @@ MIN_BUDGET, MAX_BUDGET = 1024, 31999  # below: 400 (11.5)
 class Preparation:
     """One request on its way up, and what its repairs share."""
 
-    def __init__(self, body: JSON, model: Model, lessons: Lessons,
-                 betas: Iterable[str]) -> None:
+    def __init__(
+        self, body: JSON, model: Model, lessons: Lessons, betas: Iterable[str]
+    ) -> None:
         self._body, self._model, self._lessons = body, model, lessons
-        self._adaptive = ((model.adaptive or self._known("no-budget"))
-                          and not self._known("no-adaptive"))
+        self._adaptive = (
+            model.adaptive or self._known("no-budget")
+        ) and not self._known("no-adaptive")
         self._budget = (0, 0) if self._known("no-budget") else model.budget
         self._marks = 0  # cache marks met so far
         self._tools: Set[str] = set()
         self._called: Dict[str, None] = {}  # tools in the history, in order
         self._results = False  # was there any?
         names = (name.strip() for value in betas for name in value.split(","))
-        self.betas = [name for name in dict.fromkeys(names)
-                      if name.startswith(BETA_PREFIXES) and self._allows(name)]
+        self.betas = [
+            name
+            for name in dict.fromkeys(names)
+            if name.startswith(BETA_PREFIXES) and self._allows(name)
+        ]
 
     def _known(self, kind: str) -> Set[str]:
         return self._lessons.of(self._model.id, MESSAGES, kind)
@@ -3578,8 +4368,12 @@ class Preparation:
     def repair(self) -> JSON:
         """The body without what would be refused; the same object if it is fine."""
         body = self._body
-        for step in (self._fields, self._thinking, self._tools_and_system,
-                     self._messages):
+        for step in (
+            self._fields,
+            self._thinking,
+            self._tools_and_system,
+            self._messages,
+        ):
             body = step(body)
         if body.get("model") != self._model.id:
             body = {**body, "model": self._model.id}
@@ -3588,7 +4382,8 @@ class Preparation:
 
     def _fields(self, body: JSON) -> JSON:
         body = self._lessons.apply(
-            _without(body, *REFUSED_FIELDS), self._model.id, MESSAGES)
+            _without(body, *REFUSED_FIELDS), self._model.id, MESSAGES
+        )
         # The field and its beta: both or neither (11.5).
         if not any(beta.startswith(CONTEXT_BETA) for beta in self.betas):
             body = _without(body, "context_management")
@@ -3597,15 +4392,21 @@ class Preparation:
         # Not clamped to the catalogue, which lists 64,000 where 128,000 is taken
         # (11.5, live 2026-07-13); only to what a refusal told.
         limit = min(map(int, self._known("max_tokens")), default=0)
-        return (_with(body, "max_tokens", limit)
-                if limit and count(body.get("max_tokens")) > limit else body)
+        return (
+            _with(body, "max_tokens", limit)
+            if limit and count(body.get("max_tokens")) > limit
+            else body
+        )
 
     def _thinking(self, body: JSON) -> JSON:
         thinking = typed(body, "thinking", dict)
         if thinking.get("type") in ("adaptive", "enabled"):
             forced = typed(body, "tool_choice", dict).get("type") in ("any", "tool")
-            body = _with(body, "thinking",  # 400 together (11.5)
-                         None if forced else self._thinking_kind(thinking, body))
+            body = _with(
+                body,
+                "thinking",  # 400 together (11.5)
+                None if forced else self._thinking_kind(thinking, body),
+            )
             if body.get("temperature") not in (None, 1) and "thinking" in body:
                 body = _without(body, "temperature")  # as above
         if body.get("temperature") is not None:
@@ -3619,8 +4420,11 @@ class Preparation:
             thinking = _without(thinking, "display")
         if thinking["type"] == "adaptive" and high and not self._adaptive:
             effort = typed(typed(body, "output_config", dict), "effort", str)
-            thinking = {**thinking, "type": "enabled",
-                        "budget_tokens": EFFORT_BUDGETS.get(effort, MAX_BUDGET)}
+            thinking = {
+                **thinking,
+                "type": "enabled",
+                "budget_tokens": EFFORT_BUDGETS.get(effort, MAX_BUDGET),
+            }
         elif thinking["type"] == "enabled" and self._adaptive and not high:
             thinking = {**thinking, "type": "adaptive"}
         if thinking["type"] == "adaptive":
@@ -3639,7 +4443,8 @@ class Preparation:
             self._tools = {str(tool.get("name")) for tool in objects(kept)}
             choice = typed(body, "tool_choice", dict)
             if len(kept) < len(tools) and (
-                    not kept or str(choice.get("name", "")) not in {"", *self._tools}):
+                not kept or str(choice.get("name", "")) not in {"", *self._tools}
+            ):
                 body = _without(body, "tool_choice")
             body = _with(body, "tools", kept or None)
         if system:
@@ -3670,8 +4475,11 @@ class Preparation:
         if kind in ("thinking", "redacted_thinking"):
             signature = _signature(block)
             # Ours from a translated turn, or refused before: not readable there (11.6).
-            bad = (not signature or unpack_reasoning(signature) is not None
-                   or signature[-64:] in self._known("thinking"))
+            bad = (
+                not signature
+                or unpack_reasoning(signature) is not None
+                or signature[-64:] in self._known("thinking")
+            )
             return None if bad else block
         if kind in ("image", "document"):
             block = self._source(block)
@@ -3681,11 +4489,21 @@ class Preparation:
             gone = str(block.get("tool_name"))
             if gone not in self._tools:
                 block = _said(block, "Tool %s is not available." % gone)
-        elif kind in SEARCHES or kind == "server_tool_use" and str(
-                name).startswith("web_"):
+        elif (
+            kind in SEARCHES
+            or kind == "server_tool_use"
+            and str(name).startswith("web_")
+        ):
             # What is encrypted in it only its own server reads.
-            block = _said(block, dumps_text(_without(_without_path(
-                block, ["content", "*", "encrypted_content"]), "cache_control")))
+            block = _said(
+                block,
+                dumps_text(
+                    _without(
+                        _without_path(block, ["content", "*", "encrypted_content"]),
+                        "cache_control",
+                    )
+                ),
+            )
         elif kind == "tool_result":
             self._results = True
             block = _change_in(block, "content", self._block)
@@ -3697,12 +4515,16 @@ class Preparation:
         source = typed(block, "source", dict)
         if source.get("type") in ("url", "file"):
             # Refused there (11.5), and this proxy fetches nothing for anybody.
-            raise BadRequest("%s.source: Copilot takes no %s by %s; send its bytes as "
-                             "base64." % (_path_of(self._body, block), block["type"],
-                                          source["type"]))
+            raise BadRequest(
+                "%s.source: Copilot takes no %s by %s; send its bytes as "
+                "base64." % (_path_of(self._body, block), block["type"], source["type"])
+            )
         text = _document_text(source) if block["type"] == "document" else None
-        return block if text is None else _said(
-            block, titled(typed(block, "title", str), text))
+        return (
+            block
+            if text is None
+            else _said(block, titled(typed(block, "title", str), text))
+        )
 
     def _turn(self, turn: JSON) -> Optional[JSON]:
         content, role = turn.get("content"), turn.get("role")
@@ -3710,8 +4532,11 @@ class Preparation:
             content = _change_each(content, self._block)
             if role == "assistant" and len(content) > 1:
                 # Text behind a call is refused as if it were a prefill (11.6, C3).
-                ordered = sorted(content, key=lambda block: isinstance(
-                    block, dict) and block.get("type") == "tool_use")
+                ordered = sorted(
+                    content,
+                    key=lambda block: isinstance(block, dict)
+                    and block.get("type") == "tool_use",
+                )
                 content = ordered if _changed(ordered, content) else content
             turn = _with(turn, "content", content)
         if content == [] or _blank(content):
@@ -3719,8 +4544,11 @@ class Preparation:
         if role != "system":
             return turn
         turn = _without(turn, "output_config")  # needs per-turn-control, not forwarded
-        if (self._model.id in NO_MID_SYSTEM or self._known("no-mid-system")
-                or not self._allows(MID_SYSTEM_BETA)):
+        if (
+            self._model.id in NO_MID_SYSTEM
+            or self._known("no-mid-system")
+            or not self._allows(MID_SYSTEM_BETA)
+        ):
             return {**turn, "role": "user"}  # as Claude Code folds it (CLIENTS 1)
         if MID_SYSTEM_BETA not in self.betas:
             self.betas.append(MID_SYSTEM_BETA)
@@ -3733,23 +4561,38 @@ class Preparation:
         kept = _change_each(turns, self._turn)
         if self._called or self._results:
             kept = _fix_pairs(kept)
-        if kept and kept[-1].get("role") == "assistant" and (
-                self._adaptive or self._known("no-prefill")):
+        if (
+            kept
+            and kept[-1].get("role") == "assistant"
+            and (self._adaptive or self._known("no-prefill"))
+        ):
             # Models since 4.6 refuse a prefill; older ones honour it (11.5).
             kept = kept + [{"role": "user", "content": GO_ON}]
         gone = [name for name in self._called if name not in self._tools]
         if gone:  # 400 "Tool 'X' not found in provided tools"
-            body = {**body, "tools": typed(body, "tools", list) + [{
-                "name": name, "description": "No longer available: do not call it.",
-                "input_schema": {"type": "object", "properties": {}}} for name in gone]}
+            body = {
+                **body,
+                "tools": typed(body, "tools", list)
+                + [
+                    {
+                        "name": name,
+                        "description": "No longer available: do not call it.",
+                        "input_schema": {"type": "object", "properties": {}},
+                    }
+                    for name in gone
+                ],
+            }
         return _with(body, "messages", kept)
 
 
 def _said(block: JSON, text: str) -> JSON:
     """A text block in the place of another, with its cache mark."""
     said = {"type": "text", "text": text}
-    return {**said, "cache_control": block["cache_control"]} if (
-        "cache_control" in block) else said
+    return (
+        {**said, "cache_control": block["cache_control"]}
+        if ("cache_control" in block)
+        else said
+    )
 
 
 def _document_text(source: JSON) -> Optional[str]:
@@ -3763,8 +4606,11 @@ def _document_text(source: JSON) -> Optional[str]:
 
 def _path_of(value: Any, wanted: JSON) -> str:
     """Where this very object stands in a body, as messages.3.content.0."""
-    inner = value.items() if isinstance(value, dict) else enumerate(
-        value if isinstance(value, list) else ())
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value if isinstance(value, list) else ())
+    )
     for key, item in inner:
         path = "" if item is wanted else _path_of(item, wanted)
         if path or item is wanted:
@@ -3784,8 +4630,12 @@ def _drop_marks(body: JSON, extra: int) -> JSON:
         for key in ("tools", "system", "messages", "content"):
             holder = _change_in(holder, key, drop)
         marked = isinstance(holder.get("cache_control"), dict)
-        return _without(holder, "cache_control") if (
-            marked and next(left, None) is not None) else holder
+        return (
+            _without(holder, "cache_control")
+            if (marked and next(left, None) is not None)
+            else holder
+        )
+
     return drop(body)
 
 
@@ -3811,22 +4661,36 @@ def _answers(run: List[JSON], asked: List[str]) -> List[JSON]:
     missing = [call for call in dict.fromkeys(asked) if call not in answered]
 
     def known(block: JSON) -> Optional[JSON]:
-        orphan = block.get("type") == "tool_result" and str(
-            block.get("tool_use_id")) not in asked
+        orphan = (
+            block.get("type") == "tool_result"
+            and str(block.get("tool_use_id")) not in asked
+        )
         return None if orphan else block
 
     if not set(answered) <= set(asked):
         run = [_change_in(turn, "content", known) for turn in run]
         run = [turn for turn in run if turn.get("content") != []]
     if missing:  # two turns of one role in a row are fine (11.5)
-        run = [{"role": "user", "content": [
-            {"type": "tool_result", "tool_use_id": call, "is_error": True,
-             "content": "The call was interrupted."} for call in missing]}] + run
+        run = [
+            {
+                "role": "user",
+                "content": [
+                    {
+                        "type": "tool_result",
+                        "tool_use_id": call,
+                        "is_error": True,
+                        "content": "The call was interrupted.",
+                    }
+                    for call in missing
+                ],
+            }
+        ] + run
     return run
 
 
-def prepare_messages(raw: bytes, body: JSON, model: Model, lessons: Lessons,
-                     betas: Iterable[str]) -> Tuple[bytes, List[str]]:
+def prepare_messages(
+    raw: bytes, body: JSON, model: Model, lessons: Lessons, betas: Iterable[str]
+) -> Tuple[bytes, List[str]]:
     """The bytes and the anthropic-beta names to send; `raw` itself if it is fine.
 
     `betas` are the client's header values; `body` is raw parsed, and not changed.
@@ -3870,12 +4734,20 @@ def native_usage(obj: JSON) -> TokenUsage:
     """The usage of a whole Message, or of anything that has its two usage members."""
     usage = typed(obj, "usage", dict)
     details = typed(usage, "output_tokens_details", dict)
-    told = [count(usage.get(key)) for key in (
-        "input_tokens", "output_tokens", "cache_read_input_tokens",
-        "cache_creation_input_tokens")]
+    told = [
+        count(usage.get(key))
+        for key in (
+            "input_tokens",
+            "output_tokens",
+            "cache_read_input_tokens",
+            "cache_creation_input_tokens",
+        )
+    ]
     return TokenUsage(
-        *told, nano_aiu=count(typed(obj, "copilot_usage", dict).get("total_nano_aiu")),
-        reasoning=count(details.get("thinking_tokens")))
+        *told,
+        nano_aiu=count(typed(obj, "copilot_usage", dict).get("total_nano_aiu")),
+        reasoning=count(details.get("thinking_tokens")),
+    )
 
 
 def _tells(data: bytes) -> bool:
@@ -3915,8 +4787,8 @@ class PassThrough:
         found = self.WHOLE.match(self._held, near)
         whole = b""
         if found:
-            whole = bytes(memoryview(self._held)[:found.end()])
-            del self._held[:found.end()]
+            whole = bytes(memoryview(self._held)[: found.end()])
+            del self._held[: found.end()]
         if len(self._held) > MAX_EVENT:
             raise event_too_large(MAX_EVENT)
         return whole
@@ -3936,7 +4808,8 @@ class PassThrough:
                 usage = typed(part, "usage", dict)  # a 0 at the end is no news
                 self._told["usage"].update((k, v) for k, v in usage.items() if v)
                 self._told["copilot_usage"] = (
-                    part.get("copilot_usage") or self._told["copilot_usage"])
+                    part.get("copilot_usage") or self._told["copilot_usage"]
+                )
         elif not kind and isinstance(obj, dict) and obj.get("error"):
             self._said = error_in_stream(obj)  # the gateway's shape, no event (15.1)
 
@@ -3969,69 +4842,102 @@ _SYM = (
     r"\u2100-\u2bff\u3001-\u3004\u3008-\u3020\u3030\u303d-\u303f\u30fb\ufe30-\ufe6f"
     r"\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65\uffe0-\uffee\ufff9-\ufffd"
     r"\u060c\u061b\u061f\u066a-\u066d\u06d4\u0964\u0965\u0e3f\ue000-\uf8ff"
-    r"\U0001f000-\U0001faff\U000e0000-\U000e007f")
+    r"\U0001f000-\U0001faff\U000e0000-\U000e007f"
+)
 _OTHER_SCRIPTS = (
     r"\u0530-\u060b\u060d-\u061a\u061c-\u061e\u0620-\u065f\u066e-\u06d3\u06d5-\u06ef"
     r"\u06fa-\u0963\u0970-\u0e3e\u0e40-\u1dff\u2c00-\u2fdf\u3005-\u3007\u3040-\u30fa"
     r"\u30fc-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\ud7ff\uf900-\ufdff\ufe20-\ufe2f"
     r"\ufe70-\ufefe\uff21-\uff3a\uff41-\uff5a\uff66-\uffdc\U00010000-\U0001efff"
-    r"\U00020000-\U0003ffff")
-PIECES = "|".join((
-    r"{lead}[{up}]*[a-z\u00aa\u00b5\u00ba\u00df-\u00f6\u00f8-\u024f\u1e00-\u1eff"
-    r"\u0300-\u036f\ufe00-\ufe0f]+{clitic}",
-    r"{lead}[{up}]+{clitic}", r"{lead}[\u0400-\u052f\u0370-\u03ff\u1f00-\u1fff]+",
-    r"{lead}[{other}]+", r"[0-9]{{1,3}}", r" ?[{ascii}{sym}]+[\r\n/]*",
-    r"\s*[\r\n]+", r"\s+(?!\S)", r"\s+", r"[\s\S]")).format(
-        lead=r"[\t\x0b\x0c !-/:-@\[-`{-~\u00a0\u2000-\u200a\u3000" + _SYM + "]?",
-        up=r"A-Z\u00c0-\u00d6\u00d8-\u00de", clitic="(?:'(?:[stmd]|re|ve|ll))?",
-        other=_OTHER_SCRIPTS, ascii=r"!-/:-@\[-`{-~", sym=_SYM)
+    r"\U00020000-\U0003ffff"
+)
+PIECES = "|".join(
+    (
+        r"{lead}[{up}]*[a-z\u00aa\u00b5\u00ba\u00df-\u00f6\u00f8-\u024f\u1e00-\u1eff"
+        r"\u0300-\u036f\ufe00-\ufe0f]+{clitic}",
+        r"{lead}[{up}]+{clitic}",
+        r"{lead}[\u0400-\u052f\u0370-\u03ff\u1f00-\u1fff]+",
+        r"{lead}[{other}]+",
+        r"[0-9]{{1,3}}",
+        r" ?[{ascii}{sym}]+[\r\n/]*",
+        r"\s*[\r\n]+",
+        r"\s+(?!\S)",
+        r"\s+",
+        r"[\s\S]",
+    )
+).format(
+    lead=r"[\t\x0b\x0c !-/:-@\[-`{-~\u00a0\u2000-\u200a\u3000" + _SYM + "]?",
+    up=r"A-Z\u00c0-\u00d6\u00d8-\u00de",
+    clitic="(?:'(?:[stmd]|re|ve|ll))?",
+    other=_OTHER_SCRIPTS,
+    ascii=r"!-/:-@\[-`{-~",
+    sym=_SYM,
+)
 
 WEIGHTS = {  # o200k, Claude up to 4.6, Claude from 4.7 (TOKENS B)
-    "word": (0.99, 1.04, 1.29),         # letters, and one blank before them
-    "marked": (1.27, 2.06, 2.49),       # letters, and a punctuation mark before them
-    "cap": (0.05, 0.41, 1.23),          # Capitalised
-    "long": (0.09, 0.14, 0.40),         # letters 7-20 of a lower or Capitalised word
-    "upper": (0.15, 0.45, 0.85),        # letters 2-12 of an UPPER or MIxed one
-    "beyond": (0.30, 0.36, 0.90),       # letters after the 20th
-    "number": (1.07, 1.08, 0.97),       # 1-3 digits
+    "word": (0.99, 1.04, 1.29),  # letters, and one blank before them
+    "marked": (1.27, 2.06, 2.49),  # letters, and a punctuation mark before them
+    "cap": (0.05, 0.41, 1.23),  # Capitalised
+    "long": (0.09, 0.14, 0.40),  # letters 7-20 of a lower or Capitalised word
+    "upper": (0.15, 0.45, 0.85),  # letters 2-12 of an UPPER or MIxed one
+    "beyond": (0.30, 0.36, 0.90),  # letters after the 20th
+    "number": (1.07, 1.08, 0.97),  # 1-3 digits
     "blank": (0.99, 0.75, 0.42),
-    "newline": (1.40, 1.42, 1.68),      # blanks with a newline among them
-    "wide": (0.00, 0.08, 0.09),         # each blank after the 16th
-    "punct": (1.01, 1.00, 1.13),        # a run of punctuation
-    "change": (0.18, 0.35, 0.70),       # in a run, each change of character after two
-    "repeat": (0.02, 0.03, 0.11),       # in a run, each repetition after three
-    "ending": (-0.06, 1.09, 1.27),      # the run takes the newline with it
-    "accents": (-0.10, 0.39, 0.29),     # a word with accents,
-    "latin1": (0.38, 0.60, 0.97),       # each of them from Latin-1,
-    "extended": (0.90, 2.12, 1.80),     # each of them from beyond
-    "sign": (1.03, 1.21, 1.52),         # one of COMMON_SIGNS
+    "newline": (1.40, 1.42, 1.68),  # blanks with a newline among them
+    "wide": (0.00, 0.08, 0.09),  # each blank after the 16th
+    "punct": (1.01, 1.00, 1.13),  # a run of punctuation
+    "change": (0.18, 0.35, 0.70),  # in a run, each change of character after two
+    "repeat": (0.02, 0.03, 0.11),  # in a run, each repetition after three
+    "ending": (-0.06, 1.09, 1.27),  # the run takes the newline with it
+    "accents": (-0.10, 0.39, 0.29),  # a word with accents,
+    "latin1": (0.38, 0.60, 0.97),  # each of them from Latin-1,
+    "extended": (0.90, 2.12, 1.80),  # each of them from beyond
+    "sign": (1.03, 1.21, 1.52),  # one of COMMON_SIGNS
     "symbol": (2.18, 2.30, 2.30),
     "emoji": (2.74, 2.70, 2.90),
-    "again": (0.18, 0.49, 0.34),        # the same symbol once more
-    "script": (0.35, 0.40, 0.40),       # a run of another script; and its characters:
+    "again": (0.18, 0.49, 0.34),  # the same symbol once more
+    "script": (0.35, 0.40, 0.40),  # a run of another script; and its characters:
 }
 SCRIPTS = (  # first, end, o200k, Claude; for each character
-    (0x370, 0x400, .35, .72), (0x400, 0x530, .28, .37), (0x530, 0x590, .33, 1.7),
-    (0x590, 0x600, .45, .78), (0x600, 0x780, .30, .71), (0x8a0, 0x900, .30, .71),
-    (0x900, 0x980, .32, .76), (0x980, 0xe00, .42, 1.3), (0xe00, 0xe80, .40, .88),
-    (0x1000, 0x10a0, .44, 1.7), (0x10a0, 0x1100, .35, 1.7), (0x1100, 0x1200, .68, 1.24),
-    (0x1780, 0x1800, .52, 1.3), (0x1f00, 0x2000, .35, .72), (0x3005, 0x3008, .81, .99),
-    (0x3040, 0x3100, .59, .75), (0x3130, 0x3190, .68, 1.24), (0x3400, 0xa000, .81, .99),
-    (0xac00, 0xd7b0, .68, 1.24), (0xf900, 0xfb00, .81, .99), (0xfb50, 0xff00, .30, .71),
-    (0xff66, 0xff9e, .59, .75), (0x20000, 0x40000, .81, .99))
+    (0x370, 0x400, 0.35, 0.72),
+    (0x400, 0x530, 0.28, 0.37),
+    (0x530, 0x590, 0.33, 1.7),
+    (0x590, 0x600, 0.45, 0.78),
+    (0x600, 0x780, 0.30, 0.71),
+    (0x8A0, 0x900, 0.30, 0.71),
+    (0x900, 0x980, 0.32, 0.76),
+    (0x980, 0xE00, 0.42, 1.3),
+    (0xE00, 0xE80, 0.40, 0.88),
+    (0x1000, 0x10A0, 0.44, 1.7),
+    (0x10A0, 0x1100, 0.35, 1.7),
+    (0x1100, 0x1200, 0.68, 1.24),
+    (0x1780, 0x1800, 0.52, 1.3),
+    (0x1F00, 0x2000, 0.35, 0.72),
+    (0x3005, 0x3008, 0.81, 0.99),
+    (0x3040, 0x3100, 0.59, 0.75),
+    (0x3130, 0x3190, 0.68, 1.24),
+    (0x3400, 0xA000, 0.81, 0.99),
+    (0xAC00, 0xD7B0, 0.68, 1.24),
+    (0xF900, 0xFB00, 0.81, 0.99),
+    (0xFB50, 0xFF00, 0.30, 0.71),
+    (0xFF66, 0xFF9E, 0.59, 0.75),
+    (0x20000, 0x40000, 0.81, 0.99),
+)
 SCRIPT_STARTS = [row[0] for row in SCRIPTS]
 COMMON_SIGNS = re.compile(
     "[\u00a0-\u00bf\u00d7\u00f7\u2010-\u2027\u2030-\u203a\u20ac\u2122\u2190\u2192\u221a"
-    "\u2500\u2502\u251c\u2501\u2550\u2551\u200b\ufeff]").match
+    "\u2500\u2502\u251c\u2501\u2550\u2551\u200b\ufeff]"
+).match
 
 
 class Family(NamedTuple):
     """How one kind of model counts; the frame of a prompt is TOKENS 6."""
-    column: int           # of WEIGHTS
-    factor: float = 1.0   # on all text
+
+    column: int  # of WEIGHTS
+    factor: float = 1.0  # on all text
     digits: bool = False  # every digit is a token of its own
-    request: int = 3      # tokens around a request
-    message: int = 3      # and around each message
+    request: int = 3  # tokens around a request
+    message: int = 3  # and around each message
     image: Tuple[int, float, int] = (32, 1.2, 3000)  # pixels a patch, weight, most
 
 
@@ -4076,8 +4982,10 @@ class _Costs(dict):
         if piece > "\u2000" and len(piece) == 1:
             return self._sign(piece)
         if piece.isspace():
-            return self._w["wide"] * max(0, len(piece) - 16) + self._w[
-                "newline" if "\n" in piece or "\r" in piece else "blank"]
+            return (
+                self._w["wide"] * max(0, len(piece) - 16)
+                + self._w["newline" if "\n" in piece or "\r" in piece else "blank"]
+            )
         if piece.isdigit():
             return float(len(piece)) if self._digits else self._w["number"]
         first = piece[0] if piece[0].isalpha() else piece[1:2]
@@ -4092,23 +5000,32 @@ class _Costs(dict):
         letters = piece if bare else piece[1:]
         size = len(letters)
         cost = w["word" if bare or piece[0] == " " else "marked"] + (
-            w["beyond"] * max(0, size - 20))
+            w["beyond"] * max(0, size - 20)
+        )
         if letters.islower() or letters[1:].islower():
             cost += w["long"] * max(0, min(size, 20) - 6) + (
-                0 if letters.islower() else w["cap"])
+                0 if letters.islower() else w["cap"]
+            )
         else:
             cost += w["upper"] * (min(size, 12) - 1)
         if not letters.isascii():
             accents = [char > "\xff" for char in letters if char > "\x7f"]
-            cost += w["accents"] + w["extended"] * sum(accents) + (
-                w["latin1"] * (len(accents) - sum(accents)))
+            cost += (
+                w["accents"]
+                + w["extended"] * sum(accents)
+                + (w["latin1"] * (len(accents) - sum(accents)))
+            )
         return cost
 
     def _punct(self, piece: str) -> float:
         w, run = self._w, piece.strip(" \r\n")
         changes = sum(map(str.__ne__, run, run[1:]))
-        return w["punct"] + w["change"] * max(0, changes - 2) + w["repeat"] * max(
-            0, len(run) - changes - 4) + w["ending"] * (piece[-1] in "\r\n")
+        return (
+            w["punct"]
+            + w["change"] * max(0, changes - 2)
+            + w["repeat"] * max(0, len(run) - changes - 4)
+            + w["ending"] * (piece[-1] in "\r\n")
+        )
 
     def _signs(self, piece: str) -> float:
         run = piece.lstrip(" ")
@@ -4130,8 +5047,11 @@ class _Costs(dict):
 
 
 IMAGE_SIZES = (  # mark, where; then where the width and height are, bytes, order, add
-    (b"\x89PNG", 0, 16, 20, 4, "big", 0), (b"GIF8", 0, 6, 8, 2, "little", 0),
-    (b"VP8 ", 12, 26, 28, 2, "little", 0), (b"VP8X", 12, 24, 27, 3, "little", 1))
+    (b"\x89PNG", 0, 16, 20, 4, "big", 0),
+    (b"GIF8", 0, 6, 8, 2, "little", 0),
+    (b"VP8 ", 12, 26, 28, 2, "little", 0),
+    (b"VP8X", 12, 24, 27, 3, "little", 1),
+)
 IMAGE_UNKNOWN = 1600
 IMAGE_HEAD = 256 * 1024  # base64; a JPEG has its size behind Exif data and profiles
 
@@ -4140,13 +5060,14 @@ def image_size(head: bytes) -> Tuple[int, int]:
     """Width and height from the head of a PNG, GIF, WebP or JPEG; 0 = unknown."""
     for mark, place, wide, high, size, order, add in IMAGE_SIZES:
         if head.startswith(mark, place):
-            return tuple(int.from_bytes(head[at:at + size], order) + add
-                         for at in (wide, high))
+            return tuple(
+                int.from_bytes(head[at : at + size], order) + add for at in (wide, high)
+            )
     at = 2 if head.startswith(b"\xff\xd8") else len(head)
     while at + 9 <= len(head) and head[at] == 0xFF:
         if 0xC0 <= head[at + 1] <= 0xCF and head[at + 1] not in (0xC4, 0xC8, 0xCC):
             return struct.unpack_from(">HH", head, at + 5)[::-1]
-        at += 2 + int.from_bytes(head[at + 2:at + 4], "big")
+        at += 2 + int.from_bytes(head[at + 2 : at + 4], "big")
     return 0, 0
 
 
@@ -4154,16 +5075,18 @@ def image_tokens(data: str, family: Family) -> int:
     """Tokens of an image given as base64 or data URL; only its head is decoded."""
     head = data[:IMAGE_HEAD].rpartition(",")[2]
     try:
-        wide, high = image_size(binascii.a2b_base64(head[:len(head) // 4 * 4]))
+        wide, high = image_size(binascii.a2b_base64(head[: len(head) // 4 * 4]))
     except ValueError:  # an address, or no base64: others refuse it
         wide = high = 0
     patch, weight, most = family.image
-    return min(most, round(-(-wide // patch) * -(-high // patch) * weight)
-               or IMAGE_UNKNOWN)
+    return min(
+        most, round(-(-wide // patch) * -(-high // patch) * weight) or IMAGE_UNKNOWN
+    )
 
 
 class Estimate(NamedTuple):
     """Tokens of a prompt, in the two parts that are calibrated apart."""
+
     static: int  # system and tools
     messages: int
     has_media: bool = False
@@ -4177,10 +5100,25 @@ PICTURES = {"image", "image_url", "input_image"}
 FILES = {"document", "file", "input_file", "input_audio"}
 # Earlier thinking is not counted by its vendor, and a signature is no text (TOKENS 6).
 UNCOUNTED = {"thinking", "redacted_thinking", "reasoning"}
-AROUND = {"tool_use": 12, "function": 12, "function_call": 12,
-          "tool_result": 10, "function_call_output": 10}
-COUNTED = ("content", "text", "name", "input", "arguments", "output", "function",
-           "tool_calls", "tool_name", "refusal")
+AROUND = {
+    "tool_use": 12,
+    "function": 12,
+    "function_call": 12,
+    "tool_result": 10,
+    "function_call_output": 10,
+}
+COUNTED = (
+    "content",
+    "text",
+    "name",
+    "input",
+    "arguments",
+    "output",
+    "function",
+    "tool_calls",
+    "tool_name",
+    "refusal",
+)
 CLAUDE_TOOLS, CLAUDE_TOOL = 496, 20  # Claude Code takes 500 off when it asks for tools
 GPT_TOOLS, GPT_TOOL = 24, 6
 # A page of a PDF is 1,500-3,000 tokens and seldom more than 60 KB; its size must do.
@@ -4201,8 +5139,10 @@ class Estimator:
         """Tokens of a text; 0 only for an empty one."""
         cost = self._costs[family].__getitem__
         # re.findall compiles at the first use, 10 ms that a start need not wait for.
-        total = sum(sum(map(cost, re.findall(PIECES, text[at:at + self.SLICE])))
-                    for at in range(0, len(text), self.SLICE))
+        total = sum(
+            sum(map(cost, re.findall(PIECES, text[at : at + self.SLICE])))
+            for at in range(0, len(text), self.SLICE)
+        )
         return max(1, round(total * family.factor)) if text else 0
 
     def request(self, body: JSON, model: str) -> Estimate:
@@ -4228,8 +5168,11 @@ class Estimator:
     def _unit(self, measure: Callable[..., Any], unit: Any, family: Family) -> Any:
         # A conversation grows at its end, and /context asks 35 times about the same
         # parts at once (CLIENTS 1); a digest costs a fiftieth of a count.
-        key = (measure.__name__, family,
-               hashlib.blake2b(dumps(unit), digest_size=16).digest())
+        key = (
+            measure.__name__,
+            family,
+            hashlib.blake2b(dumps(unit), digest_size=16).digest(),
+        )
         found = self._units.get(key)
         if found is None:
             if len(self._units) >= self.MOST_UNITS:
@@ -4250,14 +5193,24 @@ class Estimator:
                     media, total = True, total + self._media(part, kind, family)
                 elif kind not in UNCOUNTED:
                     total += AROUND.get(kind, 0)
-                    parts += [dumps_text(part[key]) if key == "input" else part[key]
-                              for key in COUNTED if key in part]
+                    parts += [
+                        dumps_text(part[key]) if key == "input" else part[key]
+                        for key in COUNTED
+                        if key in part
+                    ]
         return total, media
 
     def _media(self, part: JSON, kind: str, family: Family) -> int:
         inner = objects(list(part.values()))
-        data = max((value for layer in (part, *inner) for value in layer.values()
-                    if isinstance(value, str)), key=len)  # base64, URL or plain text
+        data = max(
+            (
+                value
+                for layer in (part, *inner)
+                for value in layer.values()
+                if isinstance(value, str)
+            ),
+            key=len,
+        )  # base64, URL or plain text
         if kind in PICTURES:
             return image_tokens(data, family)
         if any(layer.get("type") == "text" for layer in inner):
@@ -4271,7 +5224,8 @@ class Estimator:
         schema = spec.get("input_schema") or spec.get("parameters")
         if family.column:
             text = dumps_text(
-                {"name": name, "description": about, "parameters": schema})
+                {"name": name, "description": about, "parameters": schema}
+            )
             return CLAUDE_TOOL + self.text(text, family), False
         # Not priced as JSON: the model reads a declaration (OpenAI's cookbook).
         total, nodes = GPT_TOOL, [{"description": about}, schema]
@@ -4281,7 +5235,8 @@ class Estimator:
                 fields = typed(node, "properties", dict)
                 priced = (node.get("description"), node.get("enum"), list(fields))
                 total += 3 * len(fields) + sum(
-                    price for price, part in zip((2, 7, 2), priced) if part)
+                    price for price, part in zip((2, 7, 2), priced) if part
+                )
                 said += priced
                 nodes += [node.get("items"), *fields.values()]
         return total + self._content(said, family)[0], False
@@ -4297,14 +5252,16 @@ def keep_newest(table: Dict[Any, Any], key: Hashable, value: Any, most: int) -> 
     return table.pop(next(iter(table))) if len(table) > most else None
 
 
-def _keep(table: Dict[str, Any], key: str, new: Callable[[], Any],
-          most: int = MAX_SESSIONS) -> Tuple[Any, Any]:
+def _keep(
+    table: Dict[str, Any], key: str, new: Callable[[], Any], most: int = MAX_SESSIONS
+) -> Tuple[Any, Any]:
     value = table[key] if key in table else new()
     return value, keep_newest(table, key, value, most)
 
 
 class _Filter(NamedTuple):
     """The two ratios real / estimated, and what is known of them (their covariance)."""
+
     static: float = 1.0
     messages: float = 1.0
     ss: float = 0.0625
@@ -4328,8 +5285,10 @@ class Calibration:
     def predict(self, model: str, estimate: Estimate) -> int:
         """The tokens that the upstream will say it read."""
         ratio = self._filters.get(model, _Filter())
-        return max(1, round(ratio.static * estimate.static
-                            + ratio.messages * estimate.messages))
+        return max(
+            1,
+            round(ratio.static * estimate.static + ratio.messages * estimate.messages),
+        )
 
     def learn(self, model: str, estimate: Estimate, prompt_tokens: int) -> None:
         """Take what it said, cached tokens included; 0 = it did not say."""
@@ -4343,8 +5302,12 @@ class Calibration:
         noise = hs * gs + hm * gm + 1e-4
         missed = (prompt_tokens / size - hs * old.static - hm * old.messages) / noise
         self._filters[model] = _Filter(
-            _clamp(old.static + gs * missed), _clamp(old.messages + gm * missed),
-            ss - gs * gs / noise, sm - gs * gm / noise, mm - gm * gm / noise)
+            _clamp(old.static + gs * missed),
+            _clamp(old.messages + gm * missed),
+            ss - gs * gs / noise,
+            sm - gs * gm / noise,
+            mm - gm * gm / noise,
+        )
 
 
 Sums = Dict[str, Tuple[int, ...]]  # model -> requests, then the fields of TokenUsage
@@ -4359,28 +5322,37 @@ def _add(sums: Sums, more: Sums) -> None:
 
 def _figures(requests: int, *spent: int) -> JSON:
     usage = TokenUsage(*spent)
-    return {"requestCount": requests, "tokenCount": usage.prompt + usage.output,
-            "inputTokens": usage.input, "outputTokens": usage.output,
-            "cacheReadTokens": usage.cache_read,
-            "cacheWriteTokens": usage.cache_write,
-            "cacheHitRatio": round(usage.cache_read / (usage.prompt or 1), 4),
-            "credits": usage.nano_aiu / 1e9}
+    return {
+        "requestCount": requests,
+        "tokenCount": usage.prompt + usage.output,
+        "inputTokens": usage.input,
+        "outputTokens": usage.output,
+        "cacheReadTokens": usage.cache_read,
+        "cacheWriteTokens": usage.cache_write,
+        "cacheHitRatio": round(usage.cache_read / (usage.prompt or 1), 4),
+        "credits": usage.nano_aiu / 1e9,
+    }
 
 
 def _report(models: Sums) -> JSON:
     total = map(sum, zip((0, *TokenUsage()), *models.values()))
-    return {**_figures(*total),
-            "models": {model: _figures(*spent) for model, spent in models.items()}}
+    return {
+        **_figures(*total),
+        "models": {model: _figures(*spent) for model, spent in models.items()},
+    }
 
 
 def _iso(seconds: float) -> str:
     import datetime  # as difflib
+
     return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime(
-        "%Y-%m-%dT%H:%M:%SZ")
+        "%Y-%m-%dT%H:%M:%SZ"
+    )
 
 
 class Served(NamedTuple):
     """One answered request, for the status page."""
+
     at: float
     asked: str  # the model that the client named,
     model: str  # and the one that answered
@@ -4418,29 +5390,43 @@ class UsageLedger:
             _add(models, part)
         sums = _report(models)
         requests, tokens = sums["requestCount"], sums["tokenCount"]
-        return {"totalRequests": requests, "totalTokens": tokens,
-                "activeSessions": len(self._sessions),
-                "averageTokensPerRequest": round(tokens / (requests or 1), 2), **sums}
+        return {
+            "totalRequests": requests,
+            "totalTokens": tokens,
+            "activeSessions": len(self._sessions),
+            "averageTokensPerRequest": round(tokens / (requests or 1), 2),
+            **sums,
+        }
 
     def details(self) -> List[JSON]:
         """One entry for each session, the latest first."""
-        return [{"sessionId": name, "startTime": _iso(session.start),
-                 "lastRequestTime": _iso(session.last),
-                 "duration": round(session.last - session.start),
-                 **_report(session.models)}
-                for name, session in reversed(self._sessions.items())]
+        return [
+            {
+                "sessionId": name,
+                "startTime": _iso(session.start),
+                "lastRequestTime": _iso(session.last),
+                "duration": round(session.last - session.start),
+                **_report(session.models),
+            }
+            for name, session in reversed(self._sessions.items())
+        ]
 
     def reset(self, session_id: str) -> str:
         """Forget a session by its id or by a start that only it has; return the id."""
-        found = [name for name in self._sessions
-                 if session_id and name.startswith(session_id)]
+        found = [
+            name
+            for name in self._sessions
+            if session_id and name.startswith(session_id)
+        ]
         if session_id in found:
             found = [session_id]
         if not found:
             raise NotFound("Session ID not found", code="session_not_found")
         if len(found) > 1:
-            raise BadRequest("%d session ids begin like this; give more of it."
-                             % len(found), code="session_ambiguous")
+            raise BadRequest(
+                "%d session ids begin like this; give more of it." % len(found),
+                code="session_ambiguous",
+            )
         del self._sessions[found[0]]
         return found[0]
 
@@ -4489,8 +5475,9 @@ class _Allowance:
 
     def __init__(self, config: Config) -> None:
         self.nano_aiu = 0
-        self.windows = {name: SlidingWindow(getattr(config, name.lower()))
-                        for name in WINDOWS}
+        self.windows = {
+            name: SlidingWindow(getattr(config, name.lower())) for name in WINDOWS
+        }
 
 
 class Limits:
@@ -4509,7 +5496,8 @@ class Limits:
         if budget and allowance.nano_aiu >= budget * 1e9:
             raise BudgetExceeded(
                 "this session has used the %g AI credits that CREDIT_BUDGET allows. "
-                "To go on, raise it or POST /usage/reset/%s" % (budget, session))
+                "To go on, raise it or POST /usage/reset/%s" % (budget, session)
+            )
         rate = RATES.get(dialect, "RATE_LIMIT_DEFAULT")
         for name in (rate, "MAX_TOKENS_PER_MINUTE"):
             wait = allowance.windows[name].wait(now)
@@ -4517,7 +5505,8 @@ class Limits:
                 raise RateLimited(
                     "this proxy's own %s=%d is reached; try again in %d s, or raise it "
                     "(0 = off)." % (name, getattr(self._config, name.lower()), wait),
-                    retry_after=str(wait))
+                    retry_after=str(wait),
+                )
         allowance.windows[rate].add(now)
 
     def charge(self, session: str, now: float, usage: TokenUsage) -> None:
@@ -4525,7 +5514,8 @@ class Limits:
         allowance = self._of(session)
         allowance.nano_aiu += usage.nano_aiu
         allowance.windows["MAX_TOKENS_PER_MINUTE"].add(
-            now, usage.input + usage.cache_write + usage.output)
+            now, usage.input + usage.cache_write + usage.output
+        )
 
     def reset(self, session: str) -> None:
         """Let a session start anew."""
@@ -4554,8 +5544,9 @@ def _short_hash(text: str) -> str:
 def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
     """Whose request it is, as a name that is safe in headers, paths and logs."""
     in_user = USER_SESSION.search(typed(typed(body, "metadata", dict), "user_id", str))
-    named = next(filter(None, map(headers.get, SESSION_HEADERS)),
-                 in_user and in_user[1])
+    named = next(
+        filter(None, map(headers.get, SESSION_HEADERS)), in_user and in_user[1]
+    )
     key = headers.get("x-api-key") or headers.get("authorization")
     if key and not named:
         return "key-" + _short_hash(key)  # the key itself is a secret
@@ -4577,22 +5568,23 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 # closes the socket at once. It fails with ConnectFailed (no byte of an answer came),
 # UpstreamTimeout or UpstreamError.
 
-MAX_IDLE = 90.0          # seconds; people think for a minute, a handshake costs 155 ms
-MAX_KEPT = 16            # to each origin; a burst leaves more of them,
-SPARE_IDLE = 8.0         # which are kept so many seconds,
-PRUNE_EVERY = 2.0        # give or take these
+MAX_IDLE = 90.0  # seconds; people think for a minute, a handshake costs 155 ms
+MAX_KEPT = 16  # to each origin; a burst leaves more of them,
+SPARE_IDLE = 8.0  # which are kept so many seconds,
+PRUNE_EVERY = 2.0  # give or take these
 READ_AHEAD = 512 * 1024  # bytes; with more of them unread, the upstream must wait
 # OpenSSL keeps buffers as large as the largest piece that it was given: so large is a
-TLS_BUFFER = 32 * 1024   # recv() of its bytes,
-TLS_RECORD = 16 * 1024   # and what it encrypts at once (RFC 8446 5.1)
+TLS_BUFFER = 32 * 1024  # recv() of its bytes,
+TLS_RECORD = 16 * 1024  # and what it encrypts at once (RFC 8446 5.1)
 SEND_SLICE = 256 * 1024  # encrypted and sent at once: a call to the system costs 20 us
-TCP_KEEP_ALIVE = 15      # seconds; NATs forget silent connections while a model thinks
-EYEBALLS_DELAY = 0.25    # RFC 8305 5: so long IPv6 may take until IPv4 is tried too
+TCP_KEEP_ALIVE = 15  # seconds; NATs forget silent connections while a model thinks
+EYEBALLS_DELAY = 0.25  # RFC 8305 5: so long IPv6 may take until IPv4 is tried too
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Origin(NamedTuple):
     """Whom a connection leads to."""
+
     scheme: str
     host: str
     port: int
@@ -4620,12 +5612,14 @@ def parse_url(url: str) -> Tuple[Origin, str, str]:
 
 class Proxy(NamedTuple):
     """A proxy and the header that it wants."""
+
     origin: Origin
     pairs: Tuple[Tuple[str, str], ...] = ()
 
 
 class Proxies(NamedTuple):
     """Which proxy leads where; only NO_PROXY makes exceptions, also for loopback."""
+
     https: Optional[Proxy] = None
     http: Optional[Proxy] = None
     exceptions: Tuple[str, ...] = ()
@@ -4652,30 +5646,39 @@ def _parse_proxy(name: str, url: str) -> Optional[Proxy]:
         basic = "Basic " + base64.b64encode(plain).decode("ascii")
         if origin.scheme == "http":
             return Proxy(origin, (("Proxy-Authorization", basic),) if login else ())
-    raise ConfigError("%s is not usable: expected http://host:port or "
-                      "http://user:password@host:port." % name)
+    raise ConfigError(
+        "%s is not usable: expected http://host:port or "
+        "http://user:password@host:port." % name
+    )
 
 
 def proxies_from(config: Config) -> Proxies:
     """Read the four proxy settings; raises ConfigError."""
     https, http = [
         _parse_proxy(name if own else "ALL_PROXY", own or config.all_proxy)
-        for name, own in (("HTTPS_PROXY", config.https_proxy),
-                          ("HTTP_PROXY", config.http_proxy))]
+        for name, own in (
+            ("HTTPS_PROXY", config.https_proxy),
+            ("HTTP_PROXY", config.http_proxy),
+        )
+    ]
     return Proxies(https, http, tuple(re.findall(r"[^,\s]+", config.no_proxy)))
 
 
 def make_ssl_context(config: Config) -> ssl.SSLContext:
     """The one TLS context, 21 ms of work; raises ConfigError for bad certificates."""
-    cafile, capath = [os.path.expanduser(path) or None
-                      for path in (config.ssl_cert_file, config.ssl_cert_dir)]
+    cafile, capath = [
+        os.path.expanduser(path) or None
+        for path in (config.ssl_cert_file, config.ssl_cert_dir)
+    ]
     if capath and not os.path.isdir(capath):  # OpenSSL would not mention it
         raise ConfigError("SSL_CERT_DIR=%a is not usable: expected a folder." % capath)
     try:
         context = ssl.create_default_context(cafile=cafile, capath=capath)
     except OSError as exc:
-        raise ConfigError("SSL_CERT_FILE=%a is not usable: expected a PEM file with "
-                          "certificates (%s)." % (cafile, exc)) from None
+        raise ConfigError(
+            "SSL_CERT_FILE=%a is not usable: expected a PEM file with "
+            "certificates (%s)." % (cafile, exc)
+        ) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     # On since Python 3.13, but the roots of companies that inspect TLS rarely meet it.
@@ -4687,9 +5690,14 @@ CHECK_CLOCK = "check this computer's clock; if it is right, the server must rene
 CHECK_NAME = "check the address in your settings; something may intercept the way to it"
 CHECK_TRUST = (
     "if your company inspects TLS, set SSL_CERT_FILE to its root certificate; with "
-    "Python from python.org on macOS run \"Install Certificates.command\" once")
-CERTIFICATE_ADVICE = {9: CHECK_CLOCK, 10: CHECK_CLOCK,  # X509_V_ERR_* of OpenSSL;
-                      62: CHECK_NAME, 64: CHECK_NAME}   # the others are about trust
+    'Python from python.org on macOS run "Install Certificates.command" once'
+)
+CERTIFICATE_ADVICE = {
+    9: CHECK_CLOCK,
+    10: CHECK_CLOCK,  # X509_V_ERR_* of OpenSSL;
+    62: CHECK_NAME,
+    64: CHECK_NAME,
+}  # the others are about trust
 
 
 def _connect_error(exc: Exception, where: str) -> UpstreamError:
@@ -4697,18 +5705,26 @@ def _connect_error(exc: Exception, where: str) -> UpstreamError:
         return UpstreamError("no TLS to %s: %s" % (where, exc), should_retry=False)
     if isinstance(exc, ssl.SSLCertVerificationError):
         advice = CERTIFICATE_ADVICE.get(exc.verify_code, CHECK_TRUST)
-        return UpstreamError("the certificate of %s is refused (%s): %s" % (
-            where, exc.verify_message.rstrip("."), advice), should_retry=False)
-    return ConnectFailed("no connection to %s (%s); check the network, DNS, the proxy "
-                         "settings and any firewall" % (where, exc))
+        return UpstreamError(
+            "the certificate of %s is refused (%s): %s"
+            % (where, exc.verify_message.rstrip("."), advice),
+            should_retry=False,
+        )
+    return ConnectFailed(
+        "no connection to %s (%s); check the network, DNS, the proxy "
+        "settings and any firewall" % (where, exc)
+    )
 
 
 def _proxy_error(head: ResponseHead, where: str) -> UpstreamError:
     advice = "ask who runs it, or add the host to NO_PROXY"
     if head.status == 407:
         advice = "put its login into HTTPS_PROXY, as http://user:password@host:port"
-    return UpstreamError("the proxy on the way to %s answered %d %s; %s" % (
-        where, head.status, head.reason, advice), should_retry=False)
+    return UpstreamError(
+        "the proxy on the way to %s answered %d %s; %s"
+        % (where, head.status, head.reason, advice),
+        should_retry=False,
+    )
 
 
 class TimedProtocol(asyncio.StreamReaderProtocol):
@@ -4782,8 +5798,9 @@ class TLS:
 
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._engine = context.wrap_bio(self._incoming, self._outgoing,
-                                        server_hostname=host)
+        self._engine = context.wrap_bio(
+            self._incoming, self._outgoing, server_hostname=host
+        )
         self.ended = False  # by its own goodbye (close_notify)
 
     def shake_hands(self, data: bytes) -> bool:
@@ -4811,7 +5828,7 @@ class TLS:
         """What to send for `data`."""
         pieces = []
         for at in range(0, len(data), TLS_RECORD):
-            self._engine.write(data[at:at + TLS_RECORD])
+            self._engine.write(data[at : at + TLS_RECORD])
             pieces.append(self.outgoing())
         return b"".join(pieces)
 
@@ -4823,8 +5840,9 @@ class TLS:
 class _Tap:
     """One call of pour(): who takes the bytes, and how that ended."""
 
-    def __init__(self, take: Callable[[bytes], bool], seconds: float,
-                 over: asyncio.Future[None]) -> None:
+    def __init__(
+        self, take: Callable[[bytes], bool], seconds: float, over: asyncio.Future[None]
+    ) -> None:
         self.take, self.seconds, self.over = take, seconds, over
         self.failure: Optional[Exception] = None
 
@@ -4883,7 +5901,8 @@ class _Connection(TimedProtocol):
     async def open(self, first: Origin) -> None:
         """Connect to `first`, which is a proxy or the origin."""
         await self._loop.create_connection(
-            lambda: self, first.host, first.port, happy_eyeballs_delay=EYEBALLS_DELAY)
+            lambda: self, first.host, first.port, happy_eyeballs_delay=EYEBALLS_DELAY
+        )
         self.transport.max_size = TLS_BUFFER
         sock = self.transport.get_extra_info("socket")  # asyncio has set TCP_NODELAY
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -4923,10 +5942,12 @@ class _Connection(TimedProtocol):
 
     def rests(self) -> bool:
         """Can another exchange begin? If not, it is closed."""
-        good = not (self.ready
-                    or self.transport.is_closing()
-                    or self.transport.get_write_buffer_size()
-                    or time.monotonic() - self.idle_since >= MAX_IDLE)
+        good = not (
+            self.ready
+            or self.transport.is_closing()
+            or self.transport.get_write_buffer_size()
+            or time.monotonic() - self.idle_since >= MAX_IDLE
+        )
         if not good:
             self.abort()
         return good
@@ -4981,10 +6002,12 @@ class _Connection(TimedProtocol):
             return
         for at in range(0, len(message), SEND_SLICE):
             self.transport.write(
-                self._tls.encrypt(memoryview(message)[at:at + SEND_SLICE]))
+                self._tls.encrypt(memoryview(message)[at : at + SEND_SLICE])
+            )
 
-    async def ask(self, message: bytes, method: str,
-                  seconds: float) -> Tuple[ResponseHead, Body, bytes]:
+    async def ask(
+        self, message: bytes, method: str, seconds: float
+    ) -> Tuple[ResponseHead, Body, bytes]:
         """Send a request, wait so long for the head of its answer (interim ones are
         skipped); give it, the reader of its body, and the bytes that came with it."""
         due, data, self._heard = time.monotonic() + seconds, b"", False
@@ -5005,17 +6028,27 @@ class _Connection(TimedProtocol):
 
     def _late(self) -> None:
         # The upstream is silent; a slow client is waited for without a deadline.
-        self.abort(UpstreamTimeout("%s sent nothing for too long; try again, or "
-                                   "raise IDLE_TIMEOUT" % self.origin.host))
+        self.abort(
+            UpstreamTimeout(
+                "%s sent nothing for too long; try again, or "
+                "raise IDLE_TIMEOUT" % self.origin.host
+            )
+        )
 
 
 class Response:
     """An answer whose body is still to come; read it to the end or close() it.
     `idle_timeout` may be changed: the seconds of silence that read() bears."""
 
-    def __init__(self, head: ResponseHead, body: Body, data: bytes,
-                 connection: _Connection, idle_timeout: float,
-                 keep: Callable[[_Connection], None]) -> None:
+    def __init__(
+        self,
+        head: ResponseHead,
+        body: Body,
+        data: bytes,
+        connection: _Connection,
+        idle_timeout: float,
+        keep: Callable[[_Connection], None],
+    ) -> None:
         self.status, self.headers = head.status, head.headers
         self.idle_timeout = idle_timeout
         self._body, self._connection, self._closed = body, connection, False
@@ -5038,7 +6071,8 @@ class Response:
                 return True
         if not self._body.done:
             await self._connection.pour(
-                functools.partial(self._take, take), self.idle_timeout)
+                functools.partial(self._take, take), self.idle_timeout
+            )
         return not self._body.done
 
     def _take(self, take: Callable[[bytes], bool], data: bytes) -> bool:
@@ -5090,17 +6124,27 @@ class Response:
 class ConnectionPool:
     """Sends requests over kept connections; `ssl_context` may be what makes it once."""
 
-    def __init__(self, ssl_context: Any = None, proxies: Proxies = Proxies(),
-                 connect_timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        ssl_context: Any = None,
+        proxies: Proxies = Proxies(),
+        connect_timeout: float = 10.0,
+    ) -> None:
         self._ssl = ssl_context or ssl.create_default_context
         self._proxies, self._connect_timeout = proxies, connect_timeout
         self._idle: Dict[Origin, List[_Connection]] = {}
         self._pruning: Any = None  # its timer, while there is something to close
 
     async def request(
-            self, method: str, url: str, headers: Iterable[Tuple[str, str]],
-            body: bytes = b"", *, head_timeout: float = 300.0,
-            idle_timeout: float = 300.0) -> Response:
+        self,
+        method: str,
+        url: str,
+        headers: Iterable[Tuple[str, str]],
+        body: bytes = b"",
+        *,
+        head_timeout: float = 300.0,
+        idle_timeout: float = 300.0,
+    ) -> Response:
         """Send one request (Host, Accept-Encoding and Content-Length are added), wait
         for the head of its answer, whatever its status; follow no redirects."""
         origin, host, target = parse_url(url)
@@ -5129,8 +6173,13 @@ class ConnectionPool:
             connection.abort()
         await asyncio.sleep(0)  # the turn of the loop in which that is done
 
-    async def _exchange(self, connection: _Connection, method: str, message: bytes,
-                        timeouts: Tuple[float, float]) -> Response:
+    async def _exchange(
+        self,
+        connection: _Connection,
+        method: str,
+        message: bytes,
+        timeouts: Tuple[float, float],
+    ) -> Response:
         try:
             if not connection.transport:
                 await self._connect(connection)
@@ -5157,7 +6206,8 @@ class ConnectionPool:
         connection.idle_since = time.monotonic()
         self._idle.setdefault(connection.origin, []).append(connection)
         self._pruning = self._pruning or asyncio.get_running_loop().call_later(
-            PRUNE_EVERY, self._prune)
+            PRUNE_EVERY, self._prune
+        )
 
     def _prune(self) -> None:
         """Close what nobody will use again."""
@@ -5169,7 +6219,8 @@ class ConnectionPool:
             self._idle[origin] = [each for each in idle if each.rests()]
         if any(self._idle.values()):
             self._pruning = asyncio.get_running_loop().call_later(
-                PRUNE_EVERY, self._prune)
+                PRUNE_EVERY, self._prune
+            )
 
     async def _connect(self, connection: _Connection) -> None:
         proxy = self._proxies.for_origin(connection.origin)
@@ -5194,8 +6245,10 @@ class ConnectionPool:
         if secure and proxy:
             pairs = [("Host", origin.authority), *proxy.pairs]
             head, _, data = await connection.ask(
-                encode_request_head("CONNECT", origin.authority, pairs), "CONNECT",
-                self._connect_timeout)
+                encode_request_head("CONNECT", origin.authority, pairs),
+                "CONNECT",
+                self._connect_timeout,
+            )
             if head.status >= 300 or data:
                 raise _proxy_error(head, origin.host)
         if secure:
@@ -5213,29 +6266,31 @@ class ConnectionPool:
 
 class ServerLimits(NamedTuple):
     """A number of clients, bytes and seconds; tests set them low."""
+
     connections: int = 512
-    heavy: int = 4 << 20          # a body over it waits for its place among the others:
+    heavy: int = 4 << 20  # a body over it waits for its place among the others:
     heavy_in_all: int = 64 << 20  # translated, one is in memory up to eight times
-    head: float = 10.0        # from a request's first byte to the end of its head
-    body: float = 30.0        # without progress, and until BODY_RATE is asked for
-    idle: float = 65.0        # most clients close after 60, and should be the first to
-    stall: float = 60.0       # the client takes nothing of a long answer,
-    unsent: float = 60.0      # or of its last bytes
-    linger: float = 2.0       # RFC 9112 9.6: closing at once destroys the last answer
+    head: float = 10.0  # from a request's first byte to the end of its head
+    body: float = 30.0  # without progress, and until BODY_RATE is asked for
+    idle: float = 65.0  # most clients close after 60, and should be the first to
+    stall: float = 60.0  # the client takes nothing of a long answer,
+    unsent: float = 60.0  # or of its last bytes
+    linger: float = 2.0  # RFC 9112 9.6: closing at once destroys the last answer
     half_closed: float = 0.5  # see eof_received
 
 
-BODY_RATE = 1024         # bytes a second; slower is an attack, not a modem
+BODY_RATE = 1024  # bytes a second; slower is an attack, not a modem
 HEAVY_RATE = 128 * 1024  # of a heavy body whose place others wait for
-MAX_UNREAD = 65536       # bytes kept of what a client sends before its turn
-MAX_UNSENT = 65536       # bytes of an answer the client has yet to take
-TRIM_AFTER = 0.3         # seconds until give_back_memory()
+MAX_UNREAD = 65536  # bytes kept of what a client sends before its turn
+MAX_UNSENT = 65536  # bytes of an answer the client has yet to take
+TRIM_AFTER = 0.3  # seconds until give_back_memory()
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SAFE_PAIRS = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
 
 
 class Request(NamedTuple):
     """A whole request; `path` is percent-decoded and without the query."""
+
     method: str
     path: str
     query: str
@@ -5253,9 +6308,13 @@ def error_answer(exc: ProxyError, path: str) -> Tuple[int, Pairs, bytes]:
     """Status, headers and body that tell the client of `exc`."""
     spell = anthropic_error if dialect_of(path) == "anthropic" else openai_error
     retry = {None: "", True: "true", False: "false"}[exc.should_retry]
-    pairs = (("content-type", "application/json"), ("retry-after", exc.retry_after),
-             ("x-should-retry", retry), ("allow", getattr(exc, "allow", "")),
-             ("www-authenticate", "Bearer" if exc.status == 401 else ""))
+    pairs = (
+        ("content-type", "application/json"),
+        ("retry-after", exc.retry_after),
+        ("x-should-retry", retry),
+        ("allow", getattr(exc, "allow", "")),
+        ("www-authenticate", "Bearer" if exc.status == 401 else ""),
+    )
     return exc.status, [pair for pair in pairs if pair[1]], dumps(spell(exc))
 
 
@@ -5266,13 +6325,16 @@ def check_bind(config: Config) -> None:
     except ValueError:
         local = config.host.lower() == "localhost"
     if not local and len(config.api_key) < 16:
-        raise ConfigError("HOST=%s lets other machines in: set API_KEY to 16 or more "
-                          "characters, or HOST to 127.0.0.1." % config.host)
+        raise ConfigError(
+            "HOST=%s lets other machines in: set API_KEY to 16 or more "
+            "characters, or HOST to 127.0.0.1." % config.host
+        )
 
 
 def _is_preflight(head: RequestHead) -> bool:
     return head.method == "OPTIONS" and (
-        head.headers.get("access-control-request-method") is not None)
+        head.headers.get("access-control-request-method") is not None
+    )
 
 
 def _cors_pairs(head: RequestHead, config: Config) -> List[Tuple[str, str]]:
@@ -5282,9 +6344,11 @@ def _cors_pairs(head: RequestHead, config: Config) -> List[Tuple[str, str]]:
     pairs = [("access-control-allow-origin", origin), ("vary", "origin")]
     if _is_preflight(head):
         asked = head.headers.get("access-control-request-headers", "content-type")
-        pairs += [("access-control-allow-headers", asked),
-                  ("access-control-allow-methods", "GET, POST"),
-                  ("access-control-allow-private-network", "true")]
+        pairs += [
+            ("access-control-allow-headers", asked),
+            ("access-control-allow-methods", "GET, POST"),
+            ("access-control-allow-private-network", "true"),
+        ]
     return pairs
 
 
@@ -5301,17 +6365,22 @@ def _check_browser(head: RequestHead, config: Config, port: int) -> None:
     for host in (head.headers.get("host"), head.authority):
         # HTTP/1.0 may leave Host out; no browser does.
         if host is not None and host.lower() not in names:
-            raise Forbidden("the Host %s is not this proxy; its owner can add it to "
-                            "ALLOWED_HOSTS." % host[:200])
+            raise Forbidden(
+                "the Host %s is not this proxy; its owner can add it to "
+                "ALLOWED_HOSTS." % host[:200]
+            )
     origin = head.headers.get("origin")
     if origin in config.allowed_origins:
         return
     # Here the port must be named: without it, it is another program's page.
     suffix = "" if port == 80 else ":%d" % port
     if origin is not None and origin.lower() not in [
-            "http://%s%s" % (name, suffix) for name in LOOPBACK]:
-        raise Forbidden("pages of %s may not use this proxy; its owner can add them to "
-                        "ALLOWED_ORIGINS." % origin[:200])
+        "http://%s%s" % (name, suffix) for name in LOOPBACK
+    ]:
+        raise Forbidden(
+            "pages of %s may not use this proxy; its owner can add them to "
+            "ALLOWED_ORIGINS." % origin[:200]
+        )
     if head.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         raise Forbidden("other web sites may not use this proxy.")
 
@@ -5326,27 +6395,37 @@ def guard(head: RequestHead, config: Config, port: int) -> None:
     """Raise ProxyError unless this request may come in (RELIABILITY R5)."""
     _check_browser(head, config, port)
     public = head.method == "HEAD" or (head.method, head.path) == ("GET", "/")
-    if config.api_key and not public and not _is_preflight(head) and not _has_key(
-            head.headers, config.api_key.encode("utf-8")):
+    if (
+        config.api_key
+        and not public
+        and not _is_preflight(head)
+        and not _has_key(head.headers, config.api_key.encode("utf-8"))
+    ):
         raise AuthRequired("this proxy needs its API_KEY as Bearer token or x-api-key.")
     media = head.headers.get("content-type", "").partition(";")[0].strip(" \t").lower()
     # Browsers post forms and plain text anywhere without asking first.
-    if head.method == "POST" and media != "application/json" and (
+    if (
+        head.method == "POST"
+        and media != "application/json"
+        and (
             head.headers.get("transfer-encoding")
-            or head.headers.get("content-length", "0").strip("0")):
+            or head.headers.get("content-length", "0").strip("0")
+        )
+    ):
         raise ProxyError("the body of a POST must be application/json.", status=415)
 
 
 class Connection(TimedProtocol):
     """One client's socket, and whether it is still there."""
 
-    def __init__(self, limits: ServerLimits,
-                 accept: Callable[[Connection], asyncio.Task[None]]) -> None:
+    def __init__(
+        self, limits: ServerLimits, accept: Callable[[Connection], asyncio.Task[None]]
+    ) -> None:
         super().__init__(MAX_UNREAD)
         self._limits, self._accept = limits, accept
         self._draining = asyncio.Lock()
-        self.weight = 0    # of this request's body, if it is a heavy one
-        self.ahead = b""   # what was read too early, for the next read
+        self.weight = 0  # of this request's body, if it is a heavy one
+        self.ahead = b""  # what was read too early, for the next read
         self.idle = False  # between two requests
         self.busy = False  # in the handler
         self.gone = False  # nobody reads any more
@@ -5411,7 +6490,8 @@ class Connection(TimedProtocol):
     def reset(self) -> None:
         """Break off, by RST: HTTP/1.0 takes the usual FIN for the end of the answer."""
         self.transport.get_extra_info("socket").setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
         self.transport.abort()
 
     async def close(self) -> None:
@@ -5441,8 +6521,9 @@ class Responder:
     What is written to a client that is gone is dropped; `closed` tells.
     """
 
-    def __init__(self, conn: Connection, head: Optional[RequestHead] = None,
-                 pairs: Pairs = ()) -> None:
+    def __init__(
+        self, conn: Connection, head: Optional[RequestHead] = None, pairs: Pairs = ()
+    ) -> None:
         self._conn, self._pairs = conn, pairs
         self._bodiless = head is not None and head.method == "HEAD"
         self._head = b""  # of a streamed answer, while it waits for the first piece
@@ -5458,8 +6539,7 @@ class Responder:
     def _start(self, status: int, pairs: Pairs) -> bytes:
         if self.started:
             raise RuntimeError("a request is answered once")
-        pairs = [*pairs, *SAFE_PAIRS, *self._pairs,
-                 ("date", _date(int(time.time())))]
+        pairs = [*pairs, *SAFE_PAIRS, *self._pairs, ("date", _date(int(time.time())))]
         if not self._chunks or not self.keep:
             pairs.append(("connection", "keep-alive" if self.keep else "close"))
         head = encode_response_head(status, pairs)
@@ -5494,8 +6574,9 @@ class Responder:
         """Send a piece of a streamed answer; False: call drain() before more."""
         if self._bodiless or self.ended:
             return True
-        return self._conn.push(self._behind_head(
-            encode_chunk(data) if self._chunks else data))
+        return self._conn.push(
+            self._behind_head(encode_chunk(data) if self._chunks else data)
+        )
 
     async def drain(self) -> None:
         """Wait until a slow client has taken the most of what was sent."""
@@ -5521,6 +6602,7 @@ def give_back_memory() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(ImportError, OSError, AttributeError):  # musl
             import ctypes  # as difflib
+
             ctypes.CDLL(None).malloc_trim(0)
 
 
@@ -5531,9 +6613,12 @@ class HTTPServer:
     it is cancelled while `responder.closed` is false, and may write an error event.
     """
 
-    def __init__(self, config: Config,
-                 handler: Callable[[Request, Responder], Awaitable[None]],
-                 limits: ServerLimits = ServerLimits()) -> None:
+    def __init__(
+        self,
+        config: Config,
+        handler: Callable[[Request, Responder], Awaitable[None]],
+        limits: ServerLimits = ServerLimits(),
+    ) -> None:
         self._config, self._handler, self._limits = config, handler, limits
         # Holds the tasks, too: before 3.10 the garbage collector ends those that only
         # the loop knows, mid stream (gh-90467).
@@ -5547,7 +6632,10 @@ class HTTPServer:
         check_bind(self._config)
         self._server = await asyncio.get_running_loop().create_server(
             lambda: Connection(self._limits, self._accept),
-            self._config.host, self._config.port, backlog=512)
+            self._config.host,
+            self._config.port,
+            backlog=512,
+        )
         asyncio.get_running_loop().call_later(TRIM_AFTER, give_back_memory)
         return self._server.sockets[0].getsockname()[:2]
 
@@ -5606,8 +6694,14 @@ class HTTPServer:
             content = await self._read_body(conn, head, body)
         except ProxyError as exc:
             path, out = head.path if head else "", out or Responder(conn)
-            log_event("info", "request_refused", status=exc.status, peer=conn.peer,
-                      path=ascii(path)[:60], error=ascii(str(exc))[:100])
+            log_event(
+                "info",
+                "request_refused",
+                status=exc.status,
+                peer=conn.peer,
+                path=ascii(path)[:60],
+                error=ascii(str(exc))[:100],
+            )
             # Nobody reads what is left of its body.
             out.keep = out.keep and body is not None and body.done
             await out.send(*error_answer(exc, path))
@@ -5616,8 +6710,13 @@ class HTTPServer:
         if _is_preflight(head):
             await out.send(204, [])
         else:
-            await self._dispatch(conn, out, Request(
-                head.method, head.path, head.query, head.headers, content, conn.peer))
+            await self._dispatch(
+                conn,
+                out,
+                Request(
+                    head.method, head.path, head.query, head.headers, content, conn.peer
+                ),
+            )
         return out.keep
 
     async def _read_head(self, conn: Connection) -> Optional[RequestHead]:
@@ -5637,7 +6736,8 @@ class HTTPServer:
         return None
 
     async def _read_body(
-            self, conn: Connection, head: RequestHead, body: Body) -> bytes:
+        self, conn: Connection, head: RequestHead, body: Body
+    ) -> bytes:
         expected = head.headers.get("expect", "").lower()
         if expected and head.version != "1.0":  # RFC 9110 10.1.1
             if expected != "100-continue":
@@ -5684,7 +6784,8 @@ class HTTPServer:
             asyncio.get_running_loop().call_later(TRIM_AFTER, give_back_memory)
 
     async def _dispatch(
-            self, conn: Connection, out: Responder, request: Request) -> None:
+        self, conn: Connection, out: Responder, request: Request
+    ) -> None:
         conn.busy = True
         try:
             await self._handler(request, out)
@@ -5699,16 +6800,22 @@ class HTTPServer:
         except ProxyError as exc:
             await self._fail(conn, out, exc, request.path)
         except Exception:  # a bug must cost one answer, not the server
-            LOG.error("handler_failed: %s", redact(ascii(request.path))[:80],
-                      exc_info=True)
-            await self._fail(conn, out, ProxyError(
-                "this is a bug of the proxy; its log has the details."), request.path)
+            LOG.error(
+                "handler_failed: %s", redact(ascii(request.path))[:80], exc_info=True
+            )
+            await self._fail(
+                conn,
+                out,
+                ProxyError("this is a bug of the proxy; its log has the details."),
+                request.path,
+            )
         finally:
             conn.busy = False
         out.keep = out.keep and out.ended
 
-    async def _fail(self, conn: Connection, out: Responder, exc: ProxyError,
-                    path: str) -> None:
+    async def _fail(
+        self, conn: Connection, out: Responder, exc: ProxyError, path: str
+    ) -> None:
         # Frames that hold the exception and are held by it would keep the body until
         # the garbage collector comes.
         exc.__traceback__ = exc.__context__ = None
@@ -5726,8 +6833,10 @@ class HTTPServer:
 # Contract: many callers, one exchange; a failed exchange never deletes the GitHub
 # token and is never tried in a loop; GITHUB_TOKEN is never written to disk.
 
-LOGIN_HINT = ("run `python copilot_proxy.py login`, or POST /auth/login and enter the "
-              "code it answers with")
+LOGIN_HINT = (
+    "run `python copilot_proxy.py login`, or POST /auth/login and enter the "
+    "code it answers with"
+)
 MAX_TOKEN_FILE = 64 * 1024  # ours has about 1 KB; anything larger is not ours
 
 
@@ -5739,8 +6848,9 @@ def _token_in(obj: Any, key: str) -> str:
 
 def _open_plain(path: str, flags: int) -> int:
     # Not a symlink, which could lead to another's file, and no waiting for a FIFO.
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0)
-                   | getattr(os, "O_NONBLOCK", 0))
+    return os.open(
+        path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    )
 
 
 class TokenStore:
@@ -5786,8 +6896,15 @@ class TokenStore:
             os.makedirs(folder, exist_ok=True)
             private = functools.partial(os.open, mode=0o600)
             with open(temporary, "xb", opener=private) as file:
-                file.write(dumps({"githubToken": github, "copilotToken": copilot,
-                                  "savedAt": int(time.time() * 1000)}))
+                file.write(
+                    dumps(
+                        {
+                            "githubToken": github,
+                            "copilotToken": copilot,
+                            "savedAt": int(time.time() * 1000),
+                        }
+                    )
+                )
                 file.flush()
                 os.fsync(file.fileno())  # else a crash can leave an empty new file
             os.replace(temporary, self.path)
@@ -5803,15 +6920,18 @@ class TokenStore:
         except FileNotFoundError:
             pass
         except OSError as exc:
-            raise ProxyError("you are still signed in, %s cannot be deleted (%s)." % (
-                self.path, exc.strerror)) from None
+            raise ProxyError(
+                "you are still signed in, %s cannot be deleted (%s)."
+                % (self.path, exc.strerror)
+            ) from None
 
 
 class CopilotToken(NamedTuple):
     """What the exchange gives: a token for half an hour and where to use it."""
+
     token: str
-    api: str         # inference host, COPILOT_API_URL already applied
-    proxy: str       # autocomplete host
+    api: str  # inference host, COPILOT_API_URL already applied
+    proxy: str  # autocomplete host
     expires_at: int  # unix seconds, for people; the life is kept on the monotonic clock
 
 
@@ -5820,10 +6940,14 @@ NOTIFICATIONS = (
     ("no_copilot_access not_signed_up", "This account has no Copilot subscription"),
     ("subscription_ended expired_coupon revoked_coupon", "The subscription has ended"),
     ("billing_locked", "GitHub reports a billing problem; settle it"),
-    ("enterprise_managed_user_account", "Your organisation has to give this account "
-     "Copilot; ask its administrator"),
-    ("feature_flag_blocked spammy_user access_revoked", "GitHub has blocked this "
-     "account; contact GitHub Support"),
+    (
+        "enterprise_managed_user_account",
+        "Your organisation has to give this account " "Copilot; ask its administrator",
+    ),
+    (
+        "feature_flag_blocked spammy_user access_revoked",
+        "GitHub has blocked this " "account; contact GitHub Support",
+    ),
     ("trade_restricted trade_restricted_country", "Not available in this country"),
     ("snippy_not_configured", "Choose whether suggestions may match public code"),
     ("codespaces_demo_inactive", "The Copilot demo has ended"),
@@ -5832,45 +6956,66 @@ NOTIFICATIONS = (
     ("server_error", "GitHub has a problem; try again in a moment"),
 )
 # UPSTREAM 3.5: what GITHUB_TOKEN may be instead of an editor's `ghu_`.
-TOKEN_PREFIXES = {"ghp_": "a classic personal access token", "gho_": "of another app",
-                  "github_pat_": "a fine-grained personal access token",
-                  "ghs_": "an Actions or App installation token"}
+TOKEN_PREFIXES = {
+    "ghp_": "a classic personal access token",
+    "gho_": "of another app",
+    "github_pat_": "a fine-grained personal access token",
+    "ghs_": "an Actions or App installation token",
+}
 
 
 def _notification_error(obj: JSON, hint: str) -> Forbidden:
     # The envelope's own message names the account: shown to nobody, logged nowhere.
     details = required(obj, "error_details", dict)
     kind = required(details, "notification_id", str)[:60]
-    text = next((text for kinds, text in NOTIFICATIONS if kind in kinds.split()),
-                "GitHub refuses Copilot to this account")
+    text = next(
+        (text for kinds, text in NOTIFICATIONS if kind in kinds.split()),
+        "GitHub refuses Copilot to this account",
+    )
     free = "; Copilot Free is open to it" if obj.get("can_signup_for_limited") else ""
-    return Forbidden("%s%s. See github.com/settings/copilot (%s). %s" % (
-        text, free, kind, hint), should_retry=kind == "server_error",
-        retry_after="3600" if kind == "programmatic_token_generation" else "")
+    return Forbidden(
+        "%s%s. See github.com/settings/copilot (%s). %s" % (text, free, kind, hint),
+        should_retry=kind == "server_error",
+        retry_after="3600" if kind == "programmatic_token_generation" else "",
+    )
 
 
-def exchange_error(status: int, headers: Mapping[str, str], body: bytes,
-                   env_token: str = "") -> ProxyError:
+def exchange_error(
+    status: int, headers: Mapping[str, str], body: bytes, env_token: str = ""
+) -> ProxyError:
     """Tell the failures of the token exchange apart (UPSTREAM 3.4): AuthRequired only
     when the GitHub token is dead. `env_token` is GITHUB_TOKEN if that was sent."""
     exc = upstream_error(status, headers, body)
     if status == 429 or "rate limit" in str(exc).lower():
         return exc  # throttled, so still signed in
     prefix = next((p for p in TOKEN_PREFIXES if env_token.startswith(p)), "")
-    hint = ("GITHUB_TOKEN is %s (%s), Copilot takes an editor's (ghu_); unset it, %s."
-            % (TOKEN_PREFIXES[prefix], prefix, LOGIN_HINT)) if prefix else ""
+    hint = (
+        (
+            "GITHUB_TOKEN is %s (%s), Copilot takes an editor's (ghu_); unset it, %s."
+            % (TOKEN_PREFIXES[prefix], prefix, LOGIN_HINT)
+        )
+        if prefix
+        else ""
+    )
     with contextlib.suppress(BadRequest):
         if status == 403:
             return _notification_error(loads_object(body), hint)
     if not headers.get("x-github-request-id"):
-        return UpstreamError("this answer is not GitHub's, a company proxy or firewall "
-                             "may be in the way: %s" % exc)
+        return UpstreamError(
+            "this answer is not GitHub's, a company proxy or firewall "
+            "may be in the way: %s" % exc
+        )
     if status == 404 and not hint:
-        return Forbidden("GitHub knows no Copilot for this account here; check "
-                         "GITHUB_URL, or sign in with another account.")
+        return Forbidden(
+            "GitHub knows no Copilot for this account here; check "
+            "GITHUB_URL, or sign in with another account."
+        )
     if status == 401 or hint and status in (403, 404):
-        return AuthRequired(hint or "GitHub no longer accepts %s; %s." % (
-            "GITHUB_TOKEN: unset it" if env_token else "the sign-in", LOGIN_HINT))
+        return AuthRequired(
+            hint
+            or "GitHub no longer accepts %s; %s."
+            % ("GITHUB_TOKEN: unset it" if env_token else "the sign-in", LOGIN_HINT)
+        )
     return exc
 
 
@@ -5880,17 +7025,24 @@ def user_agent(config: Config) -> str:
 
 
 # Where a token may be sent: https, or http on loopback for tests.
-ENDPOINT = re.compile(r"(https://[\w.-]+(?::\d+)?|http://(?:127\.0\.0\.1|localhost)"
-                      r"(?::\d+)?)/?", re.ASCII)
+ENDPOINT = re.compile(
+    r"(https://[\w.-]+(?::\d+)?|http://(?:127\.0\.0\.1|localhost)" r"(?::\d+)?)/?",
+    re.ASCII,
+)
 
 
 def _endpoints(config: Config, reply: JSON) -> Tuple[str, str]:
     """Inference and autocomplete host, in the order of UPSTREAM 1.1."""
     tenant = config.github_url.partition("://")[2]
     hint = re.search(r"proxy-ep=proxy(\.[\w.-]+)", reply["token"], re.ASCII)
-    hosts = {"api": "https://copilot-api." + tenant if tenant.endswith(".ghe.com") else
-             "https://api.githubcopilot.com",
-             "proxy": "https://copilot-proxy.githubusercontent.com"}
+    hosts = {
+        "api": (
+            "https://copilot-api." + tenant
+            if tenant.endswith(".ghe.com")
+            else "https://api.githubcopilot.com"
+        ),
+        "proxy": "https://copilot-proxy.githubusercontent.com",
+    }
     for name in hosts:
         named = ENDPOINT.fullmatch(typed(typed(reply, "endpoints", dict), name, str))
         if named:
@@ -5905,17 +7057,19 @@ DEVICE_FAILURES = {
     "expired_token": "The code has expired; start again.",
     "access_denied": "The sign-in was cancelled on GitHub; start again.",
     "device_flow_disabled": "GitHub or your tenant has switched the device flow off; "
-                            "set GITHUB_TOKEN instead.",
+    "set GITHUB_TOKEN instead.",
     "incorrect_client_credentials": "GitHub does not know this app; check "
-                                    "GITHUB_COPILOT_CLIENT_ID and GITHUB_URL.",
+    "GITHUB_COPILOT_CLIENT_ID and GITHUB_URL.",
 }
 
 
 def _device_error(reply: JSON) -> UpstreamError:
     error = str(reply.get("error") or "unknown")[:80]
     return UpstreamError(
-        DEVICE_FAILURES.get(error) or "GitHub refuses the sign-in: %s (%s)." % (
-            str(reply.get("error_description") or "no reason given")[:200], error))
+        DEVICE_FAILURES.get(error)
+        or "GitHub refuses the sign-in: %s (%s)."
+        % (str(reply.get("error_description") or "no reason given")[:200], error)
+    )
 
 
 def retrieve(task: asyncio.Future[Any]) -> None:
@@ -5926,9 +7080,14 @@ def retrieve(task: asyncio.Future[Any]) -> None:
 class CopilotAuth:
     """Who is signed in, and a valid Copilot token for whoever asks."""
 
-    def __init__(self, config: Config, pool: ConnectionPool, store: TokenStore,
-                 clock: Callable[[], float] = time.monotonic,
-                 sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        config: Config,
+        pool: ConnectionPool,
+        store: TokenStore,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._config, self._pool, self._store = config, pool, store
         self._clock, self._sleep = clock, sleep
         self._tasks: Set[asyncio.Future[Any]] = set()
@@ -5976,22 +7135,28 @@ class CopilotAuth:
         """The long-lived token; raises AuthRequired when there is none that works."""
         if not self.signed_in():
             raise AuthRequired(
-                self._dead or "nobody is signed in to GitHub: %s." % LOGIN_HINT)
+                self._dead or "nobody is signed in to GitHub: %s." % LOGIN_HINT
+            )
         return self._github
 
     def headers(self) -> List[Tuple[str, str]]:
         """The headers for GitHub's own API; raises AuthRequired."""
-        return [("authorization", "token " + self.github_token()),
-                ("accept", "application/json"), ("x-github-api-version", "2025-04-01"),
-                ("user-agent", user_agent(self._config)),
-                ("editor-version", self._config.copilot_editor_version),
-                ("editor-plugin-version", self._config.copilot_plugin_version)]
+        return [
+            ("authorization", "token " + self.github_token()),
+            ("accept", "application/json"),
+            ("x-github-api-version", "2025-04-01"),
+            ("user-agent", user_agent(self._config)),
+            ("editor-version", self._config.copilot_editor_version),
+            ("editor-plugin-version", self._config.copilot_plugin_version),
+        ]
 
     def status(self) -> JSON:
         """`GET /auth/status`."""
         if self.signed_in():
-            return {"status": "authenticated",
-                    "expiresAt": self._token.expires_at if self._token else None}
+            return {
+                "status": "authenticated",
+                "expiresAt": self._token.expires_at if self._token else None,
+            }
         error = self._login_error or self._dead
         return {"status": "unauthenticated", **({"error": error} if error else {})}
 
@@ -6002,15 +7167,26 @@ class CopilotAuth:
             self._polling.cancel()
             self._polling = None
         self._become(self._config.github_token)
-        note = {"note": "GITHUB_TOKEN is set in the environment and stays in use; "
-                        "unset it and restart."} if self._github else {}
+        note = (
+            {
+                "note": "GITHUB_TOKEN is set in the environment and stays in use; "
+                "unset it and restart."
+            }
+            if self._github
+            else {}
+        )
         return {"status": "logged_out", **note}
 
     async def reach(self) -> None:
         """Return if GitHub answers at all; raises the ProxyError that says why not."""
-        (await self._pool.request(
-            "GET", self._config.github_api_url + "/",
-            [("user-agent", user_agent(self._config))], head_timeout=15.0)).close()
+        (
+            await self._pool.request(
+                "GET",
+                self._config.github_api_url + "/",
+                [("user-agent", user_agent(self._config))],
+                head_timeout=15.0,
+            )
+        ).close()
 
     # -- the device flow (RFC 8628, UPSTREAM 2) ------------------------------
 
@@ -6028,8 +7204,11 @@ class CopilotAuth:
             raise UpstreamError(self._login_error or "signed out meanwhile; try again")
         code = told.result()
         shown = ("verification_uri", "user_code", "interval")
-        return {"status": "pending_verification", **{key: code[key] for key in shown},
-                "expires_in": max(0, int(code["until"] - self._clock()))}
+        return {
+            "status": "pending_verification",
+            **{key: code[key] for key in shown},
+            "expires_in": max(0, int(code["until"] - self._clock())),
+        }
 
     def check(self) -> JSON:
         """`POST /auth/check`: where the sign-in stands; never talks to GitHub."""
@@ -6038,8 +7217,10 @@ class CopilotAuth:
         if self._polling and not self._polling.done():
             return {"status": "pending_verification"}
         error = self._login_error or self._dead
-        return {"status": "unauthenticated",
-                "error": error or "no sign-in is under way: %s." % LOGIN_HINT}
+        return {
+            "status": "unauthenticated",
+            "error": error or "no sign-in is under way: %s." % LOGIN_HINT,
+        }
 
     async def wait_for_login(self) -> bool:
         """Wait until the pending code is used or dead; True = signed in."""
@@ -6050,8 +7231,10 @@ class CopilotAuth:
     async def _sign_in(self, told: asyncio.Future[JSON]) -> None:
         try:
             code = await self._oauth("/login/device/code", {"scope": "read:user"})
-            if not all(isinstance(code.get(key), str) for key in (
-                    "device_code", "user_code", "verification_uri")):
+            if not all(
+                isinstance(code.get(key), str)
+                for key in ("device_code", "user_code", "verification_uri")
+            ):
                 raise _device_error(code)
             pause, life = code.get("interval"), count(code.get("expires_in")) or 900
             code["interval"] = max(1, pause) if type(pause) is int else 5
@@ -6072,9 +7255,13 @@ class CopilotAuth:
             # First, too (RFC 8628 3.5).
             await self._sleep(min(interval, code["until"] - self._clock()))
             try:
-                reply = await self._oauth("/login/oauth/access_token", {
-                    "device_code": code["device_code"],
-                    "grant_type": "urn:ietf:params:oauth:grant-type:device_code"})
+                reply = await self._oauth(
+                    "/login/oauth/access_token",
+                    {
+                        "device_code": code["device_code"],
+                        "grant_type": "urn:ietf:params:oauth:grant-type:device_code",
+                    },
+                )
             except UpstreamError as exc:  # it may pass before the code expires
                 log_event("debug", "login_poll_failed", reason=str(exc))
                 continue
@@ -6090,10 +7277,17 @@ class CopilotAuth:
     async def _oauth(self, path: str, fields: JSON) -> JSON:
         body = dumps({"client_id": self._config.github_copilot_client_id, **fields})
         response = await self._pool.request(
-            "POST", self._config.github_url + path,
-            [("accept", "application/json"), ("content-type", "application/json"),
-             ("user-agent", user_agent(self._config))],
-            body, head_timeout=30.0, idle_timeout=30.0)  # UPSTREAM 2.2: 30 s
+            "POST",
+            self._config.github_url + path,
+            [
+                ("accept", "application/json"),
+                ("content-type", "application/json"),
+                ("user-agent", user_agent(self._config)),
+            ],
+            body,
+            head_timeout=30.0,
+            idle_timeout=30.0,
+        )  # UPSTREAM 2.2: 30 s
         raw = await response.read_all(MAX_TOKEN_FILE)
         if response.status == 404:
             raise _device_error({"error": "incorrect_client_credentials"})
@@ -6101,8 +7295,10 @@ class CopilotAuth:
             raise upstream_error(response.status, response.headers, raw)
         with contextlib.suppress(BadRequest):
             return loads_object(raw)
-        raise UpstreamError("this answer is not GitHub's, a company proxy or firewall "
-                            "may be in the way")
+        raise UpstreamError(
+            "this answer is not GitHub's, a company proxy or firewall "
+            "may be in the way"
+        )
 
     # -- the Copilot token (UPSTREAM 3) --------------------------------------
 
@@ -6159,13 +7355,18 @@ class CopilotAuth:
 
     async def _mint(self) -> JSON:
         response = await self._pool.request(
-            "GET", self._config.github_api_url + "/copilot_internal/v2/token",
-            self.headers(), head_timeout=15.0, idle_timeout=15.0)
+            "GET",
+            self._config.github_api_url + "/copilot_internal/v2/token",
+            self.headers(),
+            head_timeout=15.0,
+            idle_timeout=15.0,
+        )
         raw = await response.read_all(MAX_TOKEN_FILE // 2)
         if response.status != 200:
             from_env = self._github == self._config.github_token
-            raise exchange_error(response.status, response.headers, raw,
-                                 self._github if from_env else "")
+            raise exchange_error(
+                response.status, response.headers, raw, self._github if from_env else ""
+            )
         with contextlib.suppress(BadRequest):
             reply = loads_object(raw)
             if _token_in(reply, "token"):
@@ -6190,8 +7391,9 @@ class CopilotAuth:
         self._valid_until = now + life
         self._refresh_at = now + max(life - 300, life / 2)
         self._failures, self._retry_at, self._failure = 0, 0.0, None
-        self._token = CopilotToken(reply["token"], *_endpoints(self._config, reply),
-                                   int(time.time() + life))
+        self._token = CopilotToken(
+            reply["token"], *_endpoints(self._config, reply), int(time.time() + life)
+        )
         return self._token
 
     def _adopt_saved(self, saved: Any) -> None:
@@ -6222,21 +7424,33 @@ def engine_path(engine: str) -> str:
 
 
 # Openai-Intent sways Copilot's content filter, so it follows official clients (5.1).
-INTENTS = {MESSAGES: "messages-proxy", COUNT_TOKENS: "messages-proxy",
-           MODELS: "model-access", CHAT: "conversation-agent",
-           RESPONSES: "conversation-agent", EMBEDDINGS: "conversation-other"}
+INTENTS = {
+    MESSAGES: "messages-proxy",
+    COUNT_TOKENS: "messages-proxy",
+    MODELS: "model-access",
+    CHAT: "conversation-agent",
+    RESPONSES: "conversation-agent",
+    EMBEDDINGS: "conversation-other",
+}
 
 
 def new_uuid() -> str:
     """A random UUID (RFC 9562 5.4), at half the uuid module's cost: it names a request
     and guards nothing."""
     raw = "%032x" % random.getrandbits(128)
-    return "%s-%s-4%s-%x%s-%s" % (raw[:8], raw[8:12], raw[13:16],
-                                  8 + int(raw[16], 16) % 4, raw[17:20], raw[20:])
+    return "%s-%s-4%s-%x%s-%s" % (
+        raw[:8],
+        raw[8:12],
+        raw[13:16],
+        8 + int(raw[16], 16) % 4,
+        raw[17:20],
+        raw[20:],
+    )
 
 
-def copilot_headers(config: Config, token: str, endpoint: str,
-                    request_id: str) -> List[Tuple[str, str]]:
+def copilot_headers(
+    config: Config, token: str, endpoint: str, request_id: str
+) -> List[Tuple[str, str]]:
     """What every request on the inference host carries (UPSTREAM 5.1)."""
     intent = INTENTS.get(endpoint, "copilot-ghost")
     pairs = [
@@ -6246,17 +7460,22 @@ def copilot_headers(config: Config, token: str, endpoint: str,
         ("editor-plugin-version", config.copilot_plugin_version),
         ("copilot-integration-id", "vscode-chat"),
         ("x-github-api-version", config.copilot_api_version),
-        ("openai-intent", intent), ("x-interaction-type", intent),
-        ("x-request-id", request_id), ("x-agent-task-id", request_id)]
+        ("openai-intent", intent),
+        ("x-interaction-type", intent),
+        ("x-request-id", request_id),
+        ("x-agent-task-id", request_id),
+    ]
     if endpoint.startswith(ENGINES):
         pairs.append(("openai-organization", "github-copilot"))
-    return pairs if endpoint == MODELS else [
-        *pairs, ("content-type", "application/json")]
+    return (
+        pairs if endpoint == MODELS else [*pairs, ("content-type", "application/json")]
+    )
 
 
 FORWARDED = re.compile(
     r"(?:x-)?request-id|retry-after|x-github-request-id|x-copilot-service-request-id"
-    r"|x-ratelimit-exceeded|x-(?:quota-snapshot|usage-ratelimit)-.+")
+    r"|x-ratelimit-exceeded|x-(?:quota-snapshot|usage-ratelimit)-.+"
+)
 
 
 @functools.lru_cache(maxsize=256)
@@ -6285,6 +7504,7 @@ def has_image(body: bytes) -> bool:
 
 class Initiator(NamedTuple):
     """The X-Initiator of a request, and the prompt that it answers."""
+
     who: str
     key: Hashable = None
     place: int = 0  # the prompt's place in the conversation; 0 = does not matter
@@ -6301,7 +7521,8 @@ AUTOMATIC = re.compile(
     r"|This session is being continued from |You are performing a CONTEXT CHECKPOINT"
     r"|Output token limit hit|\[Your previous response had no visible output"
     r"|Your tool call was malformed|Continue from where you left off\."
-    r"|\w+ hook feedback:|<task-notification>|\[[A-Z -]+ - NOT USER INPUT\])")
+    r"|\w+ hook feedback:|<task-notification>|\[[A-Z -]+ - NOT USER INPUT\])"
+)
 REMINDER, REMINDER_END = "<system-reminder>", "</system-reminder>"
 
 
@@ -6329,16 +7550,22 @@ def typed_text(item: JSON) -> Optional[str]:
     if item.get("role") != "user" or any(p.get("type") == "tool_result" for p in parts):
         return None
     texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
-    said = [text for text in texts if not (
-        text.lstrip().startswith(REMINDER)
-        and not text.partition(REMINDER_END)[2].strip())]
+    said = [
+        text
+        for text in texts
+        if not (
+            text.lstrip().startswith(REMINDER)
+            and not text.partition(REMINDER_END)[2].strip()
+        )
+    ]
     if AUTOMATIC.match(said[-1]) if said else texts:
         return None
     return said[-1] if said else ""
 
 
-SIDE_HINTS = ["x-claude-code-" + name for name in (
-    "agent-id", "compaction", "request-class")]
+SIDE_HINTS = [
+    "x-claude-code-" + name for name in ("agent-id", "compaction", "request-class")
+]
 
 
 def _is_side_request(headers: Headers, body: JSON) -> bool:
@@ -6349,11 +7576,15 @@ def _is_side_request(headers: Headers, body: JSON) -> bool:
     """
     system, thinking = body.get("system"), body.get("thinking")
     if any([headers.get(name) not in (None, "main") for name in SIDE_HINTS]) or (
-            isinstance(system, list) and "cc_is_subagent=true" in str(system[:1])):
+        isinstance(system, list) and "cc_is_subagent=true" in str(system[:1])
+    ):
         return True
     return headers.get("user-agent", "").startswith("claude-cli/") and (
-        body.get("max_tokens") == 1 or not body.get("tools")
-        and isinstance(thinking, dict) and thinking.get("type") == "disabled")
+        body.get("max_tokens") == 1
+        or not body.get("tools")
+        and isinstance(thinking, dict)
+        and thinking.get("type") == "disabled"
+    )
 
 
 def initiator(headers: Headers, body: JSON, session: str) -> Initiator:
@@ -6365,7 +7596,8 @@ def initiator(headers: Headers, body: JSON, session: str) -> Initiator:
     prompt = headers.get("x-claude-code-prompt-id")
     if not prompt and any(headers.get(name) for name in SESSION_HEADERS):
         return Initiator(
-            "user", (session, hash(text or dumps(item))), len(_items(body)))
+            "user", (session, hash(text or dumps(item))), len(_items(body))
+        )
     # Without a session of its own a client's same words may well be typed again.
     return Initiator("user", prompt or object())
 
@@ -6378,10 +7610,13 @@ LONGEST_WAIT = 8.0  # R6
 
 def retry_wait(exc: ProxyError, attempt: int, dice: float) -> Optional[float]:
     """Seconds until the next try after `attempt` retries, None = give up; dice < 1."""
-    if (isinstance(exc, UpstreamTimeout)  # has cost 300 s already, and may be billed
-            or exc.should_retry is False or attempt >= RETRIED.get(exc.status, 0)):
+    if (
+        isinstance(exc, UpstreamTimeout)  # has cost 300 s already, and may be billed
+        or exc.should_retry is False
+        or attempt >= RETRIED.get(exc.status, 0)
+    ):
         return None
-    wait = 0.5 * 4 ** attempt * (1 + dice)
+    wait = 0.5 * 4**attempt * (1 + dice)
     if exc.retry_after:  # a date, or long: the client decides
         told = exc.retry_after
         wait = max(wait, float(told)) if told.isdecimal() else LONGEST_WAIT + 1
@@ -6407,10 +7642,13 @@ def _figure(value: Any) -> Optional[float]:
 
 
 def _snapshot(raw: JSON) -> JSON:
-    unlimited, permitted = [raw.get(key) is True for key in (
-        "unlimited", "overage_permitted")]
-    total, left, percent = [_figure(raw.get(key)) for key in (
-        "entitlement", "remaining", "percent_remaining")]
+    unlimited, permitted = [
+        raw.get(key) is True for key in ("unlimited", "overage_permitted")
+    ]
+    total, left, percent = [
+        _figure(raw.get(key))
+        for key in ("entitlement", "remaining", "percent_remaining")
+    ]
     if _figure(raw.get("quota_remaining")) is not None:
         left = raw["quota_remaining"]
     if percent is None and left is not None and total:
@@ -6418,30 +7656,44 @@ def _snapshot(raw: JSON) -> JSON:
     spent = left is not None and left <= 0 and not unlimited and not permitted
     if unlimited:
         total = left = percent = None
-    return {"unlimited": unlimited, "entitlement": total, "remaining": left,
-            "percent_remaining": percent, "overage_permitted": permitted,
-            "overage_count": _figure(raw.get("overage_count")) or 0,
-            "blocked": spent or raw.get("has_quota") is False}
+    return {
+        "unlimited": unlimited,
+        "entitlement": total,
+        "remaining": left,
+        "percent_remaining": percent,
+        "overage_permitted": permitted,
+        "overage_count": _figure(raw.get("overage_count")) or 0,
+        "blocked": spent or raw.get("has_quota") is False,
+    }
 
 
 def parse_quota(reply: JSON) -> JSON:
     """Read copilot_internal/user, whatever the plan and its billing."""
-    tables = [reply.get(key) for key in (
-        "quota_snapshots", "limited_user_quotas", "monthly_quotas")]
+    tables = [
+        reply.get(key)
+        for key in ("quota_snapshots", "limited_user_quotas", "monthly_quotas")
+    ]
     named, free, totals = [table if isinstance(table, dict) else {} for table in tables]
     # Copilot Free on the old billing has figures only.
-    raw = {name: {"remaining": left, "entitlement": totals.get(name)}
-           for name, left in free.items()}
+    raw = {
+        name: {"remaining": left, "entitlement": totals.get(name)}
+        for name, left in free.items()
+    }
     raw.update((name, told) for name, told in named.items() if isinstance(told, dict))
     by_tokens = [x.get("token_based_billing") is True for x in (reply, *raw.values())]
     billing = "ai_credits" if any(by_tokens) else "premium_requests"
     return {
-        "login": reply.get("login"), "plan": reply.get("copilot_plan"),
-        "sku": reply.get("access_type_sku"), "billing": billing,
-        "quotas": {billing if name == "premium_interactions" else name: _snapshot(told)
-                   for name, told in raw.items()},
+        "login": reply.get("login"),
+        "plan": reply.get("copilot_plan"),
+        "sku": reply.get("access_type_sku"),
+        "billing": billing,
+        "quotas": {
+            billing if name == "premium_interactions" else name: _snapshot(told)
+            for name, told in raw.items()
+        },
         "reset_date": reply.get("quota_reset_date")
-        or reply.get("limited_user_reset_date")}
+        or reply.get("limited_user_reset_date"),
+    }
 
 
 # -- sending -------------------------------------------------------------------
@@ -6450,8 +7702,12 @@ def parse_quota(reply: JSON) -> JSON:
 class Cached:
     """A value fetched on need, by one flight for all who wait; kept if that fails."""
 
-    def __init__(self, fetch: Callable[[], Awaitable[Any]], life: float,
-                 clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[], Awaitable[Any]],
+        life: float,
+        clock: Callable[[], float],
+    ) -> None:
         self._fetch, self._life, self._clock = fetch, life, clock
         self.value: Any = None
         self._from = self._until = 0.0
@@ -6484,6 +7740,7 @@ class Cached:
 
 class Outgoing(NamedTuple):
     """One request to the inference host; no body = GET."""
+
     endpoint: str
     body: bytes = b""
     asked: Optional[Initiator] = None  # None = it costs nothing
@@ -6493,9 +7750,14 @@ class Outgoing(NamedTuple):
 class CopilotClient:
     """The signed-in account's Copilot."""
 
-    def __init__(self, config: Config, pool: ConnectionPool, auth: CopilotAuth,
-                 clock: Callable[[], float] = time.monotonic,
-                 sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        config: Config,
+        pool: ConnectionPool,
+        auth: CopilotAuth,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._config, self._pool, self._auth = config, pool, auth
         self._clock, self._sleep = clock, sleep
         self._asked: Dict[Hashable, Tuple[float, int]] = {}  # prompts: when, place
@@ -6536,8 +7798,12 @@ class CopilotClient:
 
     async def _fetch_quota(self) -> JSON:
         response = await self._pool.request(
-            "GET", self._config.github_api_url + "/copilot_internal/user",
-            self._auth.headers(), head_timeout=30.0, idle_timeout=30.0)
+            "GET",
+            self._config.github_api_url + "/copilot_internal/user",
+            self._auth.headers(),
+            head_timeout=30.0,
+            idle_timeout=30.0,
+        )
         if response.status != 200:
             raise await self._refusal(response)
         with contextlib.suppress(BadRequest):
@@ -6563,22 +7829,35 @@ class CopilotClient:
     def _note(self, asked: Initiator, exc: Optional[ProxyError] = None) -> None:
         # Not where Copilot never looked at it. After an overflow Claude Code compacts
         # and sends the prompt again at another place.
-        if asked.key is not None and not isinstance(exc, ConnectFailed) and not (
-                exc and wants_new_token(exc)):
+        if (
+            asked.key is not None
+            and not isinstance(exc, ConnectFailed)
+            and not (exc and wants_new_token(exc))
+        ):
             place = 0 if isinstance(exc, ContextOverflow) else asked.place
             keep_newest(self._asked, asked.key, (self._clock(), place), 1000)
 
-    async def send(self, endpoint: str, body: bytes, model: Model, *,
-                   initiator: Initiator = AGENT, betas: Iterable[str] = (),
-                   headers: Headers = Headers()) -> Response:
+    async def send(
+        self,
+        endpoint: str,
+        body: bytes,
+        model: Model,
+        *,
+        initiator: Initiator = AGENT,
+        betas: Iterable[str] = (),
+        headers: Headers = Headers(),
+    ) -> Response:
         """POST `body`; the answer's head has come and is 2xx. Raises ProxyError."""
         extra = model.raw.get("request_headers")  # what this model wants (7.1)
-        pairs = [(name.lower(), value) for name, value in (
-            extra.items() if isinstance(extra, dict) else ())
-            if name.lower().startswith("x-") and isinstance(value, str)]
+        pairs = [
+            (name.lower(), value)
+            for name, value in (extra.items() if isinstance(extra, dict) else ())
+            if name.lower().startswith("x-") and isinstance(value, str)
+        ]
         if endpoint == MESSAGES:
-            pairs.append(("anthropic-version",
-                          headers.get("anthropic-version") or "2023-06-01"))
+            pairs.append(
+                ("anthropic-version", headers.get("anthropic-version") or "2023-06-01")
+            )
         if betas:
             pairs.append(("anthropic-beta", ",".join(betas)))
         return await self._send(Outgoing(endpoint, body, initiator, tuple(pairs)))
@@ -6597,21 +7876,30 @@ class CopilotClient:
             try:
                 return await self._exchange(outgoing, token)
             except ProxyError as exc:
-                if not renewed and wants_new_token(exc) and self._auth.invalidate(
-                        token.token):
+                if (
+                    not renewed
+                    and wants_new_token(exc)
+                    and self._auth.invalidate(token.token)
+                ):
                     renewed = True
                     continue
                 wait = retry_wait(exc, attempt, random.random())
                 if wait is None:
                     raise
-                log_event("info", "upstream_retry", endpoint=outgoing.endpoint,
-                          status=exc.status, wait=round(wait, 2))
+                log_event(
+                    "info",
+                    "upstream_retry",
+                    endpoint=outgoing.endpoint,
+                    status=exc.status,
+                    wait=round(wait, 2),
+                )
             attempt += 1
             await self._sleep(wait)
 
     async def _exchange(self, outgoing: Outgoing, token: CopilotToken) -> Response:
-        pairs = copilot_headers(self._config, token.token, outgoing.endpoint,
-                                new_uuid())
+        pairs = copilot_headers(
+            self._config, token.token, outgoing.endpoint, new_uuid()
+        )
         asked = outgoing.asked or AGENT
         if outgoing.asked:
             pairs.append(("x-initiator", self._unless_repeated(asked).who))
@@ -6622,9 +7910,13 @@ class CopilotClient:
         base = token.proxy if outgoing.endpoint.startswith(ENGINES) else token.api
         try:
             response = await self._pool.request(
-                "POST" if outgoing.body else "GET", base + outgoing.endpoint, pairs,
-                outgoing.body, head_timeout=300.0 if outgoing.asked else 30.0,
-                idle_timeout=self._config.idle_timeout)
+                "POST" if outgoing.body else "GET",
+                base + outgoing.endpoint,
+                pairs,
+                outgoing.body,
+                head_timeout=300.0 if outgoing.asked else 30.0,
+                idle_timeout=self._config.idle_timeout,
+            )
             if not 200 <= response.status < 300:
                 raise await self._refusal(response)
         except ProxyError as exc:
@@ -6641,8 +7933,13 @@ class CopilotClient:
                 more = await response.read()
                 body += more
         exc = upstream_error(response.status, response.headers, body)
-        log_event("debug", "upstream_refused", status=response.status, code=exc.code,
-                  ids=dict(forward_headers(response.headers)))
+        log_event(
+            "debug",
+            "upstream_refused",
+            status=response.status,
+            code=exc.code,
+            ids=dict(forward_headers(response.headers)),
+        )
         return exc
 
 
@@ -6658,9 +7955,10 @@ class CopilotClient:
 
 class Route(NamedTuple):
     """One endpoint; `{name}` takes the path's last segment. HEAD follows GET."""
+
     method: str
     path: str
-    handler: str       # a method of App, given the Request
+    handler: str  # a method of App, given the Request
     dialect: str = ""  # of a model request; such a handler is given an Exchange
 
 
@@ -6697,9 +7995,13 @@ def segments(path: str) -> List[str]:
 
 
 ANY = "/"  # stands for a parameter: no segment has it
-ROUTE_OF = {(route.method, *[ANY if part[0] == "{" else part
-                             for part in segments(route.path)]): route
-            for route in ROUTES}
+ROUTE_OF = {
+    (
+        route.method,
+        *[ANY if part[0] == "{" else part for part in segments(route.path)],
+    ): route
+    for route in ROUTES
+}
 
 
 def _match(method: str, parts: List[str]) -> Optional[Route]:
@@ -6715,18 +8017,23 @@ def find_route(method: str, path: str) -> Route:
         return route
     allowed = [verb for verb in ("GET", "POST", "HEAD") if _match(verb, parts)]
     if allowed:
-        raise MethodNotAllowed("%s does not take %s." % (path[:200], method[:20]),
-                               ", ".join(allowed))
-    raise NotFound("no such path: %s. Clients use the base URL without /v1 for "
-                   "Anthropic and with /v1 for OpenAI." % path[:200])
+        raise MethodNotAllowed(
+            "%s does not take %s." % (path[:200], method[:20]), ", ".join(allowed)
+        )
+    raise NotFound(
+        "no such path: %s. Clients use the base URL without /v1 for "
+        "Anthropic and with /v1 for OpenAI." % path[:200]
+    )
 
 
 # What may still come after a terminal event is a usage chunk (UPSTREAM 9.4 rule 8); an
 # upstream that keeps the connection open after it must not keep the client waiting.
 LATE_USAGE = 2.0
 JSON_HEADERS = [("content-type", "application/json")]
-SSE_HEADERS = [("content-type", "text/event-stream; charset=utf-8"),
-               ("x-accel-buffering", "no")]
+SSE_HEADERS = [
+    ("content-type", "text/event-stream; charset=utf-8"),
+    ("x-accel-buffering", "no"),
+]
 
 
 class Exchange:
@@ -6751,8 +8058,10 @@ class Exchange:
 
     def headers(self) -> List[Tuple[str, str]]:
         """What the client is told beside the answer."""
-        return [("x-copilot-model", self.model.id),
-                *forward_headers(self.response.headers if self.response else ())]
+        return [
+            ("x-copilot-model", self.model.id),
+            *forward_headers(self.response.headers if self.response else ()),
+        ]
 
     async def send(self, answer: bytes) -> None:
         """Answer with JSON."""
@@ -6765,14 +8074,28 @@ class Exchange:
 
     def summary(self) -> str:
         """The request's log line, for people."""
-        usage, asked = self.usage, "" if self.asked in ("", self.model.id) else (
-            " (asked %s)" % self.asked[:100])
-        return ("%s%s %s %d %s | in %d cached %d out %d | %.3f credits"
-                " | first %.2f s all %.2f s" % (
-                    self.model.id, asked, self.endpoint or "-", self.status,
-                    "stream" if self.stream else "whole",
-                    usage.input + usage.cache_write, usage.cache_read, usage.output,
-                    usage.nano_aiu / 1e9, self.first, time.monotonic() - self.started))
+        usage, asked = self.usage, (
+            ""
+            if self.asked in ("", self.model.id)
+            else (" (asked %s)" % self.asked[:100])
+        )
+        return (
+            "%s%s %s %d %s | in %d cached %d out %d | %.3f credits"
+            " | first %.2f s all %.2f s"
+            % (
+                self.model.id,
+                asked,
+                self.endpoint or "-",
+                self.status,
+                "stream" if self.stream else "whole",
+                usage.input + usage.cache_write,
+                usage.cache_read,
+                usage.output,
+                usage.nano_aiu / 1e9,
+                self.first,
+                time.monotonic() - self.started,
+            )
+        )
 
 
 class PromptSizes:
@@ -6807,7 +8130,8 @@ class PromptSizes:
         if sample is not None:
             raw, prompt = sample
             self._calibration.learn(
-                model, self._estimator.request(loads_object(raw), model), prompt)
+                model, self._estimator.request(loads_object(raw), model), prompt
+            )
         return self._calibration.predict(model, self._estimator.request(body, model))
 
     async def count(self, raw: bytes, body: JSON, model: Model) -> int:
@@ -6822,7 +8146,8 @@ class PromptSizes:
             return self.estimate(body, model.id)
         # 800 KB would hold the event loop for 80 ms.
         estimate = await asyncio.get_running_loop().run_in_executor(
-            None, self._estimator.request, body, model.id)
+            None, self._estimator.request, body, model.id
+        )
         return self._calibration.predict(model.id, estimate)
 
     async def _ask_upstream(self, body: JSON, model: Model) -> int:
@@ -6845,7 +8170,8 @@ async def whole_answer(response: Response, begun: bytes = b"") -> Tuple[bytes, J
         obj = loads_object(raw)
     except BadRequest:
         raise UpstreamError(
-            "the upstream's answer is not whole JSON; try again.") from None
+            "the upstream's answer is not whole JSON; try again."
+        ) from None
     if isinstance(obj.get("error"), dict):  # in a 200 (UPSTREAM 15.2, last row)
         raise error_in_stream(obj)
     return raw, obj
@@ -6865,14 +8191,19 @@ async def first_piece(response: Response) -> bytes:
     return piece
 
 
-async def pump(x: Exchange, translator: StreamTranslator, first: bytes,
-               push: Callable[[bytes], bool]) -> None:
+async def pump(
+    exchange: Exchange,
+    translator: StreamTranslator,
+    first: bytes,
+    push: Callable[[bytes], bool],
+) -> None:
     """Feed the translator and `push` what it tells until nothing can follow; where that
     gives False the client is slow and is waited for. Raises ProxyError."""
+
     def take(data: bytes) -> bool:
         told = translator.feed(data)
         if told:
-            x.spoken = True
+            exchange.spoken = True
             if not push(told):
                 return False
         return not translator.finished
@@ -6881,21 +8212,22 @@ async def pump(x: Exchange, translator: StreamTranslator, first: bytes,
         take(first)
     more = True
     while more and not translator.finished:
-        await x.out.drain()
-        more = await x.response.pour(take)
+        await exchange.out.drain()
+        more = await exchange.response.pour(take)
     if more and not translator.done:
-        await _late_words(x, translator, take)
+        await _late_words(exchange, translator, take)
 
 
-async def _late_words(x: Exchange, translator: StreamTranslator,
-                      take: Callable[[bytes], bool]) -> None:
+async def _late_words(
+    exchange: Exchange, translator: StreamTranslator, take: Callable[[bytes], bool]
+) -> None:
     """Wait for what may follow a terminal event: the answer is complete without it."""
-    timer = asyncio.get_running_loop().call_later(LATE_USAGE, x.close)
+    timer = asyncio.get_running_loop().call_later(LATE_USAGE, exchange.close)
     try:
         while not translator.done:
             data = b""
             with contextlib.suppress(UpstreamError):
-                data = await x.response.read()
+                data = await exchange.response.read()
             if not data:
                 break
             take(data)
@@ -6920,8 +8252,9 @@ Page = Callable[[str], Tuple[List[Tuple[str, str]], bytes]]
 class App:
     """The handlers and what they share; `handle` is the server's one callback."""
 
-    def __init__(self, config: Config, auth: CopilotAuth, copilot: CopilotClient,
-                 page: Page) -> None:
+    def __init__(
+        self, config: Config, auth: CopilotAuth, copilot: CopilotClient, page: Page
+    ) -> None:
         self._config, self._auth, self._copilot = config, auth, copilot
         self._page = page
         self._ledger, self._limits = UsageLedger(), Limits(config)
@@ -6934,21 +8267,28 @@ class App:
         handler = getattr(self, "_" + route.handler)
         if not route.dialect:
             told = await handler(request)
-            await out.send(*told if isinstance(told, tuple) else (
-                200, JSON_HEADERS, dumps(told)))
+            await out.send(
+                *told if isinstance(told, tuple) else (200, JSON_HEADERS, dumps(told))
+            )
             return
-        with contextlib.closing(Exchange(request, out, route.dialect)) as x:
-            await self._serve(x, handler)
-            if x.response:  # the client has its answer; the connection may be of use
-                await x.response.finish(LATE_USAGE / 4)
+        with contextlib.closing(Exchange(request, out, route.dialect)) as exchange:
+            await self._serve(exchange, handler)
+            if (
+                exchange.response
+            ):  # the client has its answer; the connection may be of use
+                await exchange.response.finish(LATE_USAGE / 4)
 
     # -- status, sign-in, usage: they return JSON, or status, headers and body -----
 
     async def _home(self, request: Request) -> Any:
         if request.path == "/" and "text/html" in request.headers.get("accept", ""):
             return (200, *self._page(secrets.token_urlsafe(16)))
-        return {"status": "ok", "proxy": "copilot-claude-proxy", "version": __version__,
-                "authenticated": self._auth.signed_in()}
+        return {
+            "status": "ok",
+            "proxy": "copilot-claude-proxy",
+            "version": __version__,
+            "authenticated": self._auth.signed_in(),
+        }
 
     async def _login(self, _: Request) -> JSON:
         return await self._auth.login()
@@ -6962,8 +8302,9 @@ class App:
         told = self._auth.status()
         if told["status"] == "authenticated":
             account = self._copilot.account()
-            told.update((key, account[key]) for key in ("login", "plan")
-                        if account.get(key))
+            told.update(
+                (key, account[key]) for key in ("login", "plan") if account.get(key)
+            )
         return told
 
     async def _logout(self, _: Request) -> JSON:
@@ -7001,21 +8342,24 @@ class App:
     async def _model(self, request: Request) -> JSON:
         name, models = segments(request.path)[-1], await self._copilot.models()
         model = next((m for m in models if m.id == name), None) or resolve_model(
-            name, models, self._config.copilot_default_model)
+            name, models, self._config.copilot_default_model
+        )
         return model_payload(model, name)
 
     async def _responses_socket(self, _: Request) -> JSON:
         # Codex falls back to POST at once on a 426, after 6 s on anything else
         # (CLIENTS 2).
-        raise ProxyError("this proxy serves /v1/responses by POST only; use POST.",
-                         status=426)
+        raise ProxyError(
+            "this proxy serves /v1/responses by POST only; use POST.", status=426
+        )
 
     async def _count_tokens(self, request: Request) -> JSON:
         body = loads_object(request.body)
         asked = field(body, "model", str, default="")
         try:
-            model = resolve_model(asked, await self._copilot.models(),
-                                  self._config.copilot_default_model)
+            model = resolve_model(
+                asked, await self._copilot.models(), self._config.copilot_default_model
+            )
         except ProxyError:  # an estimate needs neither sign-in nor catalogue (TOKENS 1)
             model = Model(asked or self._config.copilot_default_model)
         tokens = await self._sizes.count(request.body, body, model)
@@ -7023,258 +8367,366 @@ class App:
 
     # -- model requests: admit, choose, account --------------------------------------
 
-    async def _serve(self, x: Exchange, answer: Answerer) -> None:
+    async def _serve(self, exchange: Exchange, answer: Answerer) -> None:
         """Admit one model request, answer it, and account for it whatever happens."""
-        self._live[x] = None
+        self._live[exchange] = None
         try:
-            await self._choose(x)
-            self._admit(x)
-            await self._answer_fresh(x, answer)
-            x.status = x.status or 200
+            await self._choose(exchange)
+            self._admit(exchange)
+            await self._answer_fresh(exchange, answer)
+            exchange.status = exchange.status or 200
         except ProxyError as exc:
-            told = self._sized(x, exc)
-            x.status = told.status
+            told = self._sized(exchange, exc)
+            exchange.status = told.status
             raise told from None
         except asyncio.CancelledError:  # the client has gone, or the program stops
-            x.status = 499 if x.out.closed else 503
+            exchange.status = 499 if exchange.out.closed else 503
             raise
         finally:
-            del self._live[x]
-            self._account(x)
+            del self._live[exchange]
+            self._account(exchange)
 
-    async def _choose(self, x: Exchange) -> None:
-        if x.dialect == "completions":
+    async def _choose(self, exchange: Exchange) -> None:
+        if exchange.dialect == "completions":
             return  # an engine of the autocomplete host, in no catalogue
         models = await self._copilot.models()
-        if x.dialect == "embeddings":
-            x.model = resolve_model(x.asked, models, EMBEDDER, "embeddings")
-            x.endpoint = EMBEDDINGS
+        if exchange.dialect == "embeddings":
+            exchange.model = resolve_model(
+                exchange.asked, models, EMBEDDER, "embeddings"
+            )
+            exchange.endpoint = EMBEDDINGS
         else:
-            x.model = resolve_model(x.asked, models, self._config.copilot_default_model)
-            x.endpoint = choose_endpoint(x.model, x.dialect, models)
-        if x.asked != x.model.id:
-            log_event("info", "model_mapped", asked=x.asked[:100], used=x.model.id)
+            exchange.model = resolve_model(
+                exchange.asked, models, self._config.copilot_default_model
+            )
+            exchange.endpoint = choose_endpoint(
+                exchange.model, exchange.dialect, models
+            )
+        if exchange.asked != exchange.model.id:
+            log_event(
+                "info",
+                "model_mapped",
+                asked=exchange.asked[:100],
+                used=exchange.model.id,
+            )
 
-    def _admit(self, x: Exchange) -> None:
+    def _admit(self, exchange: Exchange) -> None:
         """Apply this proxy's own limits; what they refuse is not charged."""
         # No text has more tokens than bytes: short requests need no estimate.
         most = self._config.max_tokens_per_request
-        tokens = self._sizes.estimate(x.body, x.model.id) if (
-            0 < most < len(x.request.body)) else 0
-        self._limits.admit(x.session, x.dialect, time.monotonic(), tokens)
+        tokens = (
+            self._sizes.estimate(exchange.body, exchange.model.id)
+            if (0 < most < len(exchange.request.body))
+            else 0
+        )
+        self._limits.admit(exchange.session, exchange.dialect, time.monotonic(), tokens)
 
-    async def _answer_fresh(self, x: Exchange, answer: Answerer) -> None:
+    async def _answer_fresh(self, exchange: Exchange, answer: Answerer) -> None:
         """Answer; if the catalogue proves stale, read it again and route once more."""
         try:
-            await answer(x)
+            await answer(exchange)
         except UpstreamError as exc:
-            if exc.code not in STALE_CATALOGUE or x.out.started:
+            if exc.code not in STALE_CATALOGUE or exchange.out.started:
                 raise
-            before = x.model.id, x.endpoint
+            before = exchange.model.id, exchange.endpoint
             await self._copilot.models(refresh=True)
-            await self._choose(x)
-            if (x.model.id, x.endpoint) == before:
+            await self._choose(exchange)
+            if (exchange.model.id, exchange.endpoint) == before:
                 raise
-            await answer(x)
+            await answer(exchange)
 
-    def _sized(self, x: Exchange, exc: ProxyError) -> ProxyError:
+    def _sized(self, exchange: Exchange, exc: ProxyError) -> ProxyError:
         """Claude Code cuts by an overflow's numbers, so they must not be 0 (SPEC 8)."""
         if not isinstance(exc, ContextOverflow) or exc.tokens:
             return exc
-        tokens = self._sizes.estimate(x.body, x.model.id)
-        most = x.model.prompt or x.model.context or tokens
+        tokens = self._sizes.estimate(exchange.body, exchange.model.id)
+        most = exchange.model.prompt or exchange.model.context or tokens
         return ContextOverflow(max(tokens, most + 1), most)
 
-    def _served(self, x: Exchange) -> Served:
-        took = time.monotonic() - x.started
-        return Served(time.time() - took, x.asked[:100], x.model.id, x.status,
-                      x.usage.prompt + x.usage.output, x.usage.nano_aiu / 1e9,
-                      int(1000 * took))
+    def _served(self, exchange: Exchange) -> Served:
+        took = time.monotonic() - exchange.started
+        return Served(
+            time.time() - took,
+            exchange.asked[:100],
+            exchange.model.id,
+            exchange.status,
+            exchange.usage.prompt + exchange.usage.output,
+            exchange.usage.nano_aiu / 1e9,
+            int(1000 * took),
+        )
 
-    def _account(self, x: Exchange) -> None:
-        x.status = x.status or 500  # a bug: the server answers it and says more
+    def _account(self, exchange: Exchange) -> None:
+        exchange.status = (
+            exchange.status or 500
+        )  # a bug: the server answers it and says more
         self._ledger.record(
-            x.session, x.model.id or x.asked[:100], x.usage, time.time())
-        self._ledger.recent.append(self._served(x))
-        self._limits.charge(x.session, time.monotonic(), x.usage)
-        self._sizes.learn(x.model.id, x.request.body, x.usage.prompt)
-        log_line("info" if x.status < 500 else "warn", "request", x.summary())
+            exchange.session,
+            exchange.model.id or exchange.asked[:100],
+            exchange.usage,
+            time.time(),
+        )
+        self._ledger.recent.append(self._served(exchange))
+        self._limits.charge(exchange.session, time.monotonic(), exchange.usage)
+        self._sizes.learn(
+            exchange.model.id, exchange.request.body, exchange.usage.prompt
+        )
+        log_line(
+            "info" if exchange.status < 500 else "warn", "request", exchange.summary()
+        )
 
     # -- to the upstream ---------------------------------------------------------------
 
-    async def _send(self, x: Exchange, build: Callable[[], Tuple[bytes, List[str]]]
-                    ) -> None:
+    async def _send(
+        self, exchange: Exchange, build: Callable[[], Tuple[bytes, List[str]]]
+    ) -> None:
         """Send, and again when a refusal taught how to say it (SPEC 6)."""
-        initiator = self._copilot.initiator(x.request.headers, x.body, x.session)
+        initiator = self._copilot.initiator(
+            exchange.request.headers, exchange.body, exchange.session
+        )
         if initiator.who == "agent":
-            log_event("debug", "agent_mode_enabled", model=x.model.id)
+            log_event("debug", "agent_mode_enabled", model=exchange.model.id)
         built = build()
         for repairs_left in range(MAX_REPAIRS, -1, -1):
             body, betas = built
             try:
-                x.response = await self._copilot.send(
-                    x.endpoint, body, x.model, initiator=initiator, betas=betas,
-                    headers=x.request.headers)
+                exchange.response = await self._copilot.send(
+                    exchange.endpoint,
+                    body,
+                    exchange.model,
+                    initiator=initiator,
+                    betas=betas,
+                    headers=exchange.request.headers,
+                )
                 break
             except UpstreamError as exc:
                 lesson = repairs_left and self._lessons.learn(
-                    x.model.id, x.endpoint, exc, body)
+                    exchange.model.id, exchange.endpoint, exc, body
+                )
                 built = build() if lesson else built
                 if built == (body, betas):
                     raise
-                log_event("info", "lesson", model=x.model.id, lesson=lesson)
-        x.first = time.monotonic() - x.started
-        del x.body  # 100 streams need not hold two copies of their prompts
+                log_event("info", "lesson", model=exchange.model.id, lesson=lesson)
+        exchange.first = time.monotonic() - exchange.started
+        del exchange.body  # 100 streams need not hold two copies of their prompts
 
-    async def _post(self, x: Exchange, encode: Callable[[], JSON]) -> None:
-        await self._send(x, lambda: (dumps(self._lessons.apply(
-            encode(), x.model.id, x.endpoint)), []))
+    async def _post(self, exchange: Exchange, encode: Callable[[], JSON]) -> None:
+        await self._send(
+            exchange,
+            lambda: (
+                dumps(
+                    self._lessons.apply(encode(), exchange.model.id, exchange.endpoint)
+                ),
+                [],
+            ),
+        )
 
-    async def _fold(self, x: Exchange, translator: Any) -> JSON:
+    async def _fold(self, exchange: Exchange, translator: Any) -> JSON:
         """The whole answer, from the stream that the upstream sends in any case."""
         try:
-            await pump(x, translator, await first_piece(x.response), discard)
+            await pump(
+                exchange, translator, await first_piece(exchange.response), discard
+            )
             translator.finish()
         finally:
-            x.usage = translator.usage
+            exchange.usage = translator.usage
         return translator.whole()
 
-    async def _answer(self, x: Exchange, translator: Any) -> None:
+    async def _answer(self, exchange: Exchange, translator: Any) -> None:
         """Stream the translation, or fold it into one object: the same answer."""
-        if x.stream:
-            await self._relay(x, translator)
+        if exchange.stream:
+            await self._relay(exchange, translator)
         else:
-            await x.send(dumps(await self._fold(x, translator)))
+            await exchange.send(dumps(await self._fold(exchange, translator)))
 
-    async def _relay(self, x: Exchange, translator: StreamTranslator) -> None:
+    async def _relay(self, exchange: Exchange, translator: StreamTranslator) -> None:
         """Pump one streamed answer: upstream bytes -> translator -> client."""
-        out, event = x.out, "anthropic" if x.dialect == "anthropic" else "openai"
-        first = await first_piece(x.response)
-        out.start(200, SSE_HEADERS + x.headers())
-        log_event("debug", "stream_start_" + event, model=x.model.id, session=x.session)
-        self._ping_later(x, translator)
+        out, event = exchange.out, (
+            "anthropic" if exchange.dialect == "anthropic" else "openai"
+        )
+        first = await first_piece(exchange.response)
+        out.start(200, SSE_HEADERS + exchange.headers())
+        log_event(
+            "debug",
+            "stream_start_" + event,
+            model=exchange.model.id,
+            session=exchange.session,
+        )
+        self._ping_later(exchange, translator)
         try:
-            await pump(x, translator, first, out.push)
+            await pump(exchange, translator, first, out.push)
             last = translator.finish()
-            log_event("debug", "stream_completed_" + event, model=x.model.id)
+            log_event("debug", "stream_completed_" + event, model=exchange.model.id)
         except ProxyError as exc:  # the status line is long gone: say it in the stream
-            x.close()
-            x.status, last = exc.status, translator.fail(self._sized(x, exc))
+            exchange.close()
+            exchange.status, last = exc.status, translator.fail(
+                self._sized(exchange, exc)
+            )
             # Its words go to the client only: an upstream may quote the prompt in them.
-            log_event("warn", "stream_error_" + event, model=x.model.id,
-                      status=exc.status, kind=type(exc).__name__)
+            log_event(
+                "warn",
+                "stream_error_" + event,
+                model=exchange.model.id,
+                status=exc.status,
+                kind=type(exc).__name__,
+            )
         except asyncio.CancelledError:
-            log_event("debug", "stream_closed_" + event, model=x.model.id)
+            log_event("debug", "stream_closed_" + event, model=exchange.model.id)
             if not out.closed:  # the program stops, the client is still there
                 await out.end(translator.fail(UpstreamError(STOPPING, status=503)))
             raise
         finally:
-            x.timer.cancel()
-            x.usage = translator.usage
+            exchange.timer.cancel()
+            exchange.usage = translator.usage
         await out.end(last)
 
-    def _ping_later(self, x: Exchange, translator: StreamTranslator) -> None:
-        x.timer = asyncio.get_running_loop().call_later(
-            self._config.ping_interval, self._ping, x, translator)
+    def _ping_later(self, exchange: Exchange, translator: StreamTranslator) -> None:
+        exchange.timer = asyncio.get_running_loop().call_later(
+            self._config.ping_interval, self._ping, exchange, translator
+        )
 
-    def _ping(self, x: Exchange, translator: StreamTranslator) -> None:
+    def _ping(self, exchange: Exchange, translator: StreamTranslator) -> None:
         """Keep a waiting client's timers from running out, between events only."""
-        if not x.spoken:  # message_start must be the first event
-            x.out.push(SSE_COMMENT)
+        if not exchange.spoken:  # message_start must be the first event
+            exchange.out.push(SSE_COMMENT)
         elif translator.at_boundary and not translator.finished:
-            x.out.push(SSE_PING if x.dialect == "anthropic" else SSE_COMMENT)
-        self._ping_later(x, translator)
+            exchange.out.push(
+                SSE_PING if exchange.dialect == "anthropic" else SSE_COMMENT
+            )
+        self._ping_later(exchange, translator)
 
     # -- the dialects ------------------------------------------------------------------
 
-    async def _messages(self, x: Exchange) -> None:
-        query = search_query(x.body)
+    async def _messages(self, exchange: Exchange) -> None:
+        query = search_query(exchange.body)
         if query is not None:
-            await self._web_search(x, query)
-        elif x.endpoint == MESSAGES:
-            await self._native(x)
+            await self._web_search(exchange, query)
+        elif exchange.endpoint == MESSAGES:
+            await self._native(exchange)
         else:
-            guess = self._sizes.guess(x.model.id, len(x.request.body))
-            await self._translate(x, parse_messages, lambda names, asked: (
-                AnthropicStream(
-                    "msg_" + secrets.token_hex(12), x.asked or x.model.id, names=names,
-                    input_tokens=guess, fold=not x.stream, thinking=asked.thinking)))
+            guess = self._sizes.guess(exchange.model.id, len(exchange.request.body))
+            await self._translate(
+                exchange,
+                parse_messages,
+                lambda names, asked: (
+                    MessagesWriter(
+                        "msg_" + secrets.token_hex(12),
+                        exchange.asked or exchange.model.id,
+                        names=names,
+                        input_tokens=guess,
+                        fold=not exchange.stream,
+                        thinking=asked.thinking,
+                    )
+                ),
+            )
 
-    async def _native(self, x: Exchange) -> None:
-        betas = [x.request.headers.get("anthropic-beta", "")]
-        await self._send(x, lambda: prepare_messages(
-            x.request.body, x.body, x.model, self._lessons, betas))
-        if x.stream:
-            await self._answer(x, PassThrough())
+    async def _native(self, exchange: Exchange) -> None:
+        betas = [exchange.request.headers.get("anthropic-beta", "")]
+        await self._send(
+            exchange,
+            lambda: prepare_messages(
+                exchange.request.body,
+                exchange.body,
+                exchange.model,
+                self._lessons,
+                betas,
+            ),
+        )
+        if exchange.stream:
+            await self._answer(exchange, PassThrough())
             return
-        answer, obj = await whole_answer(x.response)
-        x.usage = native_usage(obj)
-        await x.send(answer)
+        answer, obj = await whole_answer(exchange.response)
+        exchange.usage = native_usage(obj)
+        await exchange.send(answer)
 
-    async def _chat(self, x: Exchange) -> None:
-        options = field(x.body, "stream_options", dict, default={})
+    async def _chat(self, exchange: Exchange) -> None:
+        options = field(exchange.body, "stream_options", dict, default={})
 
         def sink(names: Optional[ToolNames] = None, _: Any = None) -> Sink:
-            return ChatStream(
-                "chatcmpl-" + secrets.token_hex(12), x.asked or x.model.id,
-                int(time.time()), options.get("include_usage") is True,
-                fold=not x.stream, names=names)
-        if x.endpoint == CHAT:
-            await self._post(x, lambda: prepare_chat(x.body, x.model))
-            await self._answer(x, Translation(ChatReader(chat_source(x.model)), sink()))
-        else:
-            await self._translate(x, parse_chat, sink)
+            return ChatWriter(
+                "chatcmpl-" + secrets.token_hex(12),
+                exchange.asked or exchange.model.id,
+                int(time.time()),
+                options.get("include_usage") is True,
+                fold=not exchange.stream,
+                names=names,
+            )
 
-    async def _translate(self, x: Exchange, parse: Callable[[JSON], Conversation],
-                         sink_for: Callable[[ToolNames, Conversation], Sink]) -> None:
-        conversation = parse(x.body)
+        if exchange.endpoint == CHAT:
+            await self._post(
+                exchange, lambda: prepare_chat(exchange.body, exchange.model)
+            )
+            await self._answer(
+                exchange, Translation(ChatReader(chat_source(exchange.model)), sink())
+            )
+        else:
+            await self._translate(exchange, parse_chat, sink)
+
+    async def _translate(
+        self,
+        exchange: Exchange,
+        parse: Callable[[JSON], Conversation],
+        sink_for: Callable[[ToolNames, Conversation], Sink],
+    ) -> None:
+        conversation = parse(exchange.body)
         names = ToolNames(tool.name for tool in conversation.tools)
         sink = sink_for(names, conversation)
-        if x.endpoint == CHAT:
-            encode, reader = encode_chat, ChatReader(chat_source(x.model))
+        if exchange.endpoint == CHAT:
+            encode, reader = encode_chat, ChatReader(chat_source(exchange.model))
         else:
             encode = encode_responses
-            reader = ResponsesReader(responses_source(x.model))
+            reader = ResponsesReader(responses_source(exchange.model))
             if conversation.stop:  # Responses has no such field
                 sink = StopAt(sink, conversation.stop)
-        await self._post(x, lambda: encode(conversation, x.model, names))
-        del conversation  # as x.body
-        await self._answer(x, Translation(reader, sink))
+        await self._post(exchange, lambda: encode(conversation, exchange.model, names))
+        del conversation  # as exchange.body
+        await self._answer(exchange, Translation(reader, sink))
 
-    async def _responses(self, x: Exchange) -> None:
-        for note in left_out(x.body):
-            log_event("info", "left_out", model=x.model.id, what=note)
-        await self._post(x, lambda: prepare_responses(x.body, x.model))
-        await self._answer(x, ResponsesPassThrough())
+    async def _responses(self, exchange: Exchange) -> None:
+        for note in left_out(exchange.body):
+            log_event("info", "left_out", model=exchange.model.id, what=note)
+        await self._post(
+            exchange, lambda: prepare_responses(exchange.body, exchange.model)
+        )
+        await self._answer(exchange, ResponsesPassThrough())
 
-    async def _web_search(self, x: Exchange, query: str) -> None:
+    async def _web_search(self, exchange: Exchange, query: str) -> None:
         """Claude Code's search request: a model that can search by itself, or words."""
         blocks: List[JSON] = [{"type": "text", "text": NO_SEARCH}]
-        asked, searcher = x.model, search_model(await self._copilot.models())
+        asked, searcher = exchange.model, search_model(await self._copilot.models())
         if self._config.web_search == "on" and searcher is not None:
-            x.model, x.endpoint = searcher, RESPONSES
-            await self._post(x, lambda: search_request(query, searcher))
-            blocks = search_blocks(await self._fold(x, ResponsesPassThrough()),
-                                   "srvtoolu_" + secrets.token_hex(12))
-        message = search_message("msg_" + secrets.token_hex(12), x.asked or asked.id,
-                                 blocks, x.usage)
-        if x.stream:
-            x.out.start(200, SSE_HEADERS + x.headers())
-            await x.out.end(stream_message(message))
+            exchange.model, exchange.endpoint = searcher, RESPONSES
+            await self._post(exchange, lambda: search_request(query, searcher))
+            blocks = search_blocks(
+                await self._fold(exchange, ResponsesPassThrough()),
+                "srvtoolu_" + secrets.token_hex(12),
+            )
+        message = search_message(
+            "msg_" + secrets.token_hex(12),
+            exchange.asked or asked.id,
+            blocks,
+            exchange.usage,
+        )
+        if exchange.stream:
+            exchange.out.start(200, SSE_HEADERS + exchange.headers())
+            await exchange.out.end(stream_message(message))
         else:
-            await x.send(dumps(message))
+            await exchange.send(dumps(message))
 
-    async def _embeddings(self, x: Exchange) -> None:
-        await self._post(x, lambda: prepare_embeddings(x.body, x.model))
-        _, obj = await whole_answer(x.response)
-        x.usage = openai_usage(obj.get("usage"), obj.get("copilot_usage"))
-        await x.send(dumps({**obj, "object": "list", "model": x.model.id}))
+    async def _embeddings(self, exchange: Exchange) -> None:
+        await self._post(
+            exchange, lambda: prepare_embeddings(exchange.body, exchange.model)
+        )
+        _, obj = await whole_answer(exchange.response)
+        exchange.usage = openai_usage(obj.get("usage"), obj.get("copilot_usage"))
+        await exchange.send(
+            dumps({**obj, "object": "list", "model": exchange.model.id})
+        )
 
-    async def _completions(self, x: Exchange) -> None:
-        engine, body = prepare_completion(x.body)
-        x.model, x.endpoint = Model(engine), engine_path(engine)
-        await self._post(x, lambda: body)
-        await self._answer(x, CompletionStream(engine))
+    async def _completions(self, exchange: Exchange) -> None:
+        engine, body = prepare_completion(exchange.body)
+        exchange.model, exchange.endpoint = Model(engine), engine_path(engine)
+        await self._post(exchange, lambda: body)
+        await self._answer(exchange, CompletionStream(engine))
 
 
 # ============================================================================
@@ -7288,13 +8740,18 @@ class App:
 
 def status_page(nonce: str) -> Tuple[List[Tuple[str, str]], bytes]:
     """Headers and body for `GET /` when a browser asks; a fresh nonce each time."""
-    policy = ("default-src 'none'; script-src 'nonce-{0}'; style-src 'nonce-{0}'; "
-              "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
-              "frame-ancestors 'none'").format(nonce)
+    policy = (
+        "default-src 'none'; script-src 'nonce-{0}'; style-src 'nonce-{0}'; "
+        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ).format(nonce)
     body = PAGE.replace("{nonce}", nonce).replace("{version}", __version__)
-    return [("content-type", "text/html; charset=utf-8"), ("x-frame-options", "DENY"),
-            ("referrer-policy", "no-referrer"),
-            ("content-security-policy", policy)], body.encode("utf-8")
+    return [
+        ("content-type", "text/html; charset=utf-8"),
+        ("x-frame-options", "DENY"),
+        ("referrer-policy", "no-referrer"),
+        ("content-security-policy", policy),
+    ], body.encode("utf-8")
 
 
 PAGE = """<!doctype html>
@@ -7482,7 +8939,8 @@ class Program:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.pool = ConnectionPool(
-            lambda: make_ssl_context(config), proxies_from(config))
+            lambda: make_ssl_context(config), proxies_from(config)
+        )
         self.auth = CopilotAuth(config, self.pool, TokenStore(config.token_file))
         self.copilot = CopilotClient(config, self.pool, self.auth)
         self.app = App(config, self.auth, self.copilot, status_page)
@@ -7494,7 +8952,9 @@ class Program:
         host, port = await self.server.start()
         shown = "[%s]" % host if ":" in host else host
         self.base = "http://%s:%d" % (
-            "127.0.0.1" if shown in ("0.0.0.0", "[::]") else shown, port)
+            "127.0.0.1" if shown in ("0.0.0.0", "[::]") else shown,
+            port,
+        )
         return port
 
     async def close(self, grace: float = 10.0) -> None:
@@ -7536,15 +8996,20 @@ SHELLS = {
 MIN_COMPACT_WINDOW = 60_000  # Claude Code compacts 33,000 below it (CLIENTS 1)
 
 
-def client_environment(base: str, config: Config,
-                       models: Sequence[Model]) -> Dict[str, str]:
+def client_environment(
+    base: str, config: Config, models: Sequence[Model]
+) -> Dict[str, str]:
     """The variables that matter to clients (CLIENTS 1), from the real catalogue."""
     key = config.api_key or "copilot"
-    env = {"ANTHROPIC_BASE_URL": base, "ANTHROPIC_AUTH_TOKEN": key,
-           "OPENAI_BASE_URL": base + "/v1", "OPENAI_API_KEY": key,
-           # The billing line changes with every session and would break caching.
-           "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
-           "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1"}
+    env = {
+        "ANTHROPIC_BASE_URL": base,
+        "ANTHROPIC_AUTH_TOKEN": key,
+        "OPENAI_BASE_URL": base + "/v1",
+        "OPENAI_API_KEY": key,
+        # The billing line changes with every session and would break caching.
+        "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
+        "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
+    }
     main = None
     for family in ("haiku", "opus", "sonnet"):  # the last one found is the main one
         with contextlib.suppress(NotFound):
@@ -7585,25 +9050,37 @@ def models_table(models: Sequence[Model]) -> str:
     rows = [["MODEL", "PROMPT", "OUTPUT", "IMAGES", "IN", "OUT", "ENDPOINTS"]]
     for model in models:
         prices = model_prices(model)
-        rows.append([
-            model.id[:30], thousands(model.prompt), thousands(model.output),
-            "yes" if model.vision else "-", "%g" % prices["input"] if prices else "-",
-            "%g" % prices["output"] if prices else "-",
-            " ".join("chat" if e == CHAT else e.rpartition("/")[2]
-                     for e in model.endpoints if ":" not in e)[:24]])
+        rows.append(
+            [
+                model.id[:30],
+                thousands(model.prompt),
+                thousands(model.output),
+                "yes" if model.vision else "-",
+                "%g" % prices["input"] if prices else "-",
+                "%g" % prices["output"] if prices else "-",
+                " ".join(
+                    "chat" if e == CHAT else e.rpartition("/")[2]
+                    for e in model.endpoints
+                    if ":" not in e
+                )[:24],
+            ]
+        )
     return aligned(rows, "<>><>><") + "\n\nIN, OUT: AI credits per million tokens."
 
 
 def quota_lines(quota: JSON) -> str:
     """The account's quota for people."""
-    lines = ["Account  %s, plan %s" % tuple(
-        quota[key] or "unknown" for key in ("login", "plan"))]
+    lines = [
+        "Account  %s, plan %s"
+        % tuple(quota[key] or "unknown" for key in ("login", "plan"))
+    ]
     for name, left in quota["quotas"].items():
         amount = "unlimited"
         if not left["unlimited"]:
             amount = "%s of %s left (%s%%)" % tuple(
                 "?" if left[key] is None else "{:,}".format(left[key])
-                for key in ("remaining", "entitlement", "percent_remaining"))
+                for key in ("remaining", "entitlement", "percent_remaining")
+            )
         lines.append("%-22s %s" % (name.replace("_", " "), amount))
     if quota["reset_date"]:
         lines.append("Resets   %s" % quota["reset_date"])
@@ -7611,6 +9088,7 @@ def quota_lines(quota: JSON) -> str:
 
 
 # -- the verbs -------------------------------------------------------------------
+
 
 def say(text: str, end: str = "\n") -> None:
     """Print for a person; a closed pipe is not an error of ours."""
@@ -7631,16 +9109,20 @@ async def sign_in_at_terminal(program: Program) -> bool:
         say("Sign-in failed: %s" % exc)
         return False
     if code["status"] != "authenticated":
-        say("\nOpen      %s\nand enter %s\n" % (
-            code["verification_uri"], code["user_code"]))
+        say(
+            "\nOpen      %s\nand enter %s\n"
+            % (code["verification_uri"], code["user_code"])
+        )
         waiting = asyncio.ensure_future(program.auth.wait_for_login())
         try:
             await count_down(waiting, time.monotonic() + code["expires_in"])
         finally:
             waiting.cancel()
         if not program.auth.signed_in():
-            say("Sign-in failed: %s" % program.auth.check().get(
-                "error", "the code was not used."))
+            say(
+                "Sign-in failed: %s"
+                % program.auth.check().get("error", "the code was not used.")
+            )
             return False
     say("Signed in.")
     return True
@@ -7669,11 +9151,24 @@ async def banner(program: Program) -> None:
     say("Models   %d, `python copilot_proxy.py models` lists them\n" % len(models))
     env = client_environment(program.base, config, models)
     for shell in ("bash", "powershell"):
-        say("Claude Code, %s:\n%s\n" % (shell, shell_lines({
-            k: "<your API_KEY>" if v == config.api_key else v
-            for k, v in env.items() if not k.startswith("OPENAI_")}, shell)))
-    say("OpenAI-style clients: base URL %s/v1, any key%s\nStatus page: %s/\n" % (
-        program.base, " = API_KEY" if config.api_key else "", program.base))
+        say(
+            "Claude Code, %s:\n%s\n"
+            % (
+                shell,
+                shell_lines(
+                    {
+                        k: "<your API_KEY>" if v == config.api_key else v
+                        for k, v in env.items()
+                        if not k.startswith("OPENAI_")
+                    },
+                    shell,
+                ),
+            )
+        )
+    say(
+        "OpenAI-style clients: base URL %s/v1, any key%s\nStatus page: %s/\n"
+        % (program.base, " = API_KEY" if config.api_key else "", program.base)
+    )
 
 
 CURL_LINES = """\
@@ -7683,13 +9178,18 @@ Nobody is signed in. Get a code, enter it on GitHub, and the proxy does the rest
 """
 
 
-async def ask_own_port(program: Program, path: str, header: Tuple[str, str],
-                       limit: int) -> bytes:
+async def ask_own_port(
+    program: Program, path: str, header: Tuple[str, str], limit: int
+) -> bytes:
     """What answers on the configured port; b"" if nothing does."""
     with contextlib.suppress(ProxyError):
         response = await program.pool.request(
-            "GET", "http://127.0.0.1:%d%s" % (program.config.port, path), [header],
-            head_timeout=2.0, idle_timeout=2.0)
+            "GET",
+            "http://127.0.0.1:%d%s" % (program.config.port, path),
+            [header],
+            head_timeout=2.0,
+            idle_timeout=2.0,
+        )
         return await response.read_all(limit)
     return b""
 
@@ -7700,12 +9200,17 @@ async def start_or_explain(program: Program) -> bool:
         await program.start()
     except OSError as exc:
         config = program.config
-        say("Cannot listen on %s port %d: %s." % (
-            config.host, config.port, os.strerror(exc.errno) if exc.errno else exc))
+        say(
+            "Cannot listen on %s port %d: %s."
+            % (config.host, config.port, os.strerror(exc.errno) if exc.errno else exc)
+        )
         if b'"copilot-claude-proxy"' in await ask_own_port(
-                program, "/", ("accept", "application/json"), 4096):
-            say("This program is running there already; use it, or set PORT to another "
-                "number.")
+            program, "/", ("accept", "application/json"), 4096
+        ):
+            say(
+                "This program is running there already; use it, or set PORT to another "
+                "number."
+            )
         else:
             say("Set PORT to another number (PORT=0 takes any free one).")
         return False
@@ -7720,6 +9225,7 @@ def stop_event() -> asyncio.Event:
         if event.is_set():
             os._exit(128 + signal.SIGINT)
         loop.call_soon_threadsafe(event.set)
+
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)  # loop.add_signal_handler does not exist on Windows
     return event
@@ -7763,16 +9269,27 @@ async def verb_login(program: Program, args: argparse.Namespace) -> int:
 async def verb_logout(program: Program, args: argparse.Namespace) -> int:
     """Forget the login."""
     told = program.auth.logout()
-    say("Signed out. %s" % told.get("note", "The token file is deleted; GitHub "
-        "lists the app under github.com/settings/applications."))
+    say(
+        "Signed out. %s"
+        % told.get(
+            "note",
+            "The token file is deleted; GitHub "
+            "lists the app under github.com/settings/applications.",
+        )
+    )
     return DONE
 
 
 async def verb_models(program: Program, args: argparse.Namespace) -> int:
     """The catalogue as a table or as JSON."""
     found = await program.copilot.models()
-    say(dumps_text(models_payload(found)) if args.json else models_table(
-        [m for m in found if m.kind == "chat" and (args.all or m.offered)]))
+    say(
+        dumps_text(models_payload(found))
+        if args.json
+        else models_table(
+            [m for m in found if m.kind == "chat" and (args.all or m.offered)]
+        )
+    )
     return DONE
 
 
@@ -7782,17 +9299,30 @@ async def verb_usage(program: Program, args: argparse.Namespace) -> int:
     quota = await program.copilot.quota()
     with contextlib.suppress(BadRequest):
         key = config.api_key or "none"
-        told = loads_object(await ask_own_port(
-            program, "/usage/summary", ("x-api-key", key), 1 << 20))
+        told = loads_object(
+            await ask_own_port(program, "/usage/summary", ("x-api-key", key), 1 << 20)
+        )
         running = told if "totalRequests" in told else None
     if args.json:
         say(dumps_text({"quota": quota, "proxy": running}))
         return DONE
     say(quota_lines(quota))
-    say("\nThe proxy on port %d since its start:\n%s" % (config.port, aligned(
-        [[name, "{:,}".format(value)] for name, value in running.items()
-         if isinstance(value, (int, float))], "<>")) if running else
-        "\nNo proxy answers on port %d." % config.port)
+    say(
+        "\nThe proxy on port %d since its start:\n%s"
+        % (
+            config.port,
+            aligned(
+                [
+                    [name, "{:,}".format(value)]
+                    for name, value in running.items()
+                    if isinstance(value, (int, float))
+                ],
+                "<>",
+            ),
+        )
+        if running
+        else "\nNo proxy answers on port %d." % config.port
+    )
     return DONE
 
 
@@ -7809,21 +9339,31 @@ async def verb_env(program: Program, args: argparse.Namespace) -> int:
 async def verb_run(program: Program, args: argparse.Namespace) -> int:
     """Serve on a free port for as long as one command runs."""
     import shutil  # as difflib
+
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
     path = shutil.which(command[0]) if command else None
     if path is None:
-        say("run: %s; example: python copilot_proxy.py run -- claude" % (
-            "%s is not on the PATH" % command[0] if command else "no command given"))
+        say(
+            "run: %s; example: python copilot_proxy.py run -- claude"
+            % ("%s is not on the PATH" % command[0] if command else "no command given")
+        )
         return USAGE
     if not await start_or_explain(program):
         return FAILED
     if not program.auth.signed_in() and not await sign_in_at_terminal(program):
         return NOT_SIGNED_IN
     ours = client_environment(
-        program.base, program.config, await program.copilot.models())
+        program.base, program.config, await program.copilot.models()
+    )
     always = ("_BASE_URL", "_AUTH_TOKEN", "OPENAI_API_KEY")  # or it would not reach us
-    child_env = {**os.environ, **{name: value for name, value in ours.items()
-                                  if name.endswith(always) or name not in os.environ}}
+    child_env = {
+        **os.environ,
+        **{
+            name: value
+            for name, value in ours.items()
+            if name.endswith(always) or name not in os.environ
+        },
+    }
     # A full-screen program owns the terminal: our lines go to a file, or nowhere.
     with open(args.log or os.devnull, "a", encoding="utf-8") as log:
         configure_logging(program.config.log_level, log)
@@ -7837,8 +9377,14 @@ async def run_command(command: List[str], env: Dict[str, str]) -> int:
     try:
         # An ignored signal would be inherited.
         child = await asyncio.create_subprocess_exec(
-            *command, env=env, preexec_fn=None if os.name == "nt" else
-            functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL))
+            *command,
+            env=env,
+            preexec_fn=(
+                None
+                if os.name == "nt"
+                else functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+            ),
+        )
         code = await child.wait()
     finally:
         signal.signal(signal.SIGINT, previous)
@@ -7849,10 +9395,11 @@ async def verb_check(program: Program, args: argparse.Namespace) -> int:
     """One line for each thing that must be right, the first failure with its remedy."""
     say("ok    Python %s, %s" % (sys.version.split()[0], ssl.OPENSSL_VERSION))
     for text, step in (
-            ("GitHub answers, TLS included", program.auth.reach),
-            ("the sign-in gives a Copilot token", program.auth.token),
-            ("the catalogue of models can be read", program.copilot.models),
-            ("the quota can be read", program.copilot.quota)):
+        ("GitHub answers, TLS included", program.auth.reach),
+        ("the sign-in gives a Copilot token", program.auth.token),
+        ("the catalogue of models can be read", program.copilot.models),
+        ("the quota can be read", program.copilot.quota),
+    ):
         try:
             await step()
         except ProxyError as exc:
@@ -7862,9 +9409,16 @@ async def verb_check(program: Program, args: argparse.Namespace) -> int:
     return DONE
 
 
-RUN_VERB = {"serve": verb_serve, "login": verb_login, "logout": verb_logout,
-            "models": verb_models, "usage": verb_usage, "env": verb_env,
-            "run": verb_run, "check": verb_check}
+RUN_VERB = {
+    "serve": verb_serve,
+    "login": verb_login,
+    "logout": verb_logout,
+    "models": verb_models,
+    "usage": verb_usage,
+    "env": verb_env,
+    "run": verb_run,
+    "check": verb_check,
+}
 
 
 async def run_verb(verb: str, config: Config, args: argparse.Namespace) -> int:
@@ -7879,23 +9433,34 @@ async def run_verb(verb: str, config: Config, args: argparse.Namespace) -> int:
 def argument_parser() -> argparse.ArgumentParser:
     """Verbs and their options."""
     parser = argparse.ArgumentParser(
-        prog="copilot_proxy.py", epilog=EXAMPLES,
+        prog="copilot_proxy.py",
+        epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Use your own GitHub Copilot subscription from Claude Code and "
-                    "from OpenAI-style clients.")
+        "from OpenAI-style clients.",
+    )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    made = {name: verbs.add_parser(
-        name, help=text, description=text.capitalize() + ".", epilog=EXAMPLES,
-        formatter_class=parser.formatter_class) for name, text in VERBS.items()}
+    made = {
+        name: verbs.add_parser(
+            name,
+            help=text,
+            description=text.capitalize() + ".",
+            epilog=EXAMPLES,
+            formatter_class=parser.formatter_class,
+        )
+        for name, text in VERBS.items()
+    }
     for name in ("models", "usage"):
         made[name].add_argument("--json", action="store_true", help="for programs")
-    made["models"].add_argument("--all", action="store_true",
-                                help="also models that the picker hides")
+    made["models"].add_argument(
+        "--all", action="store_true", help="also models that the picker hides"
+    )
     made["env"].add_argument("--shell", choices=sorted(SHELLS), default="bash")
     made["run"].add_argument("--log", metavar="FILE", help="append the log to FILE")
     made["run"].add_argument(
-        "command", nargs=argparse.REMAINDER, metavar="-- COMMAND...")
+        "command", nargs=argparse.REMAINDER, metavar="-- COMMAND..."
+    )
     return parser
 
 
@@ -7943,8 +9508,13 @@ if __name__ == "__main__":
     # first among what threading does at the end. It has no public name for that, so
     # only where it was tried: 3.12.1 starts no thread by then.
     import concurrent.futures.thread  # must not come later than this
+
     if sys.platform == "linux" and sys.version_info[:2] in (
-            (3, 9), (3, 10), (3, 11), (3, 13)):
+        (3, 9),
+        (3, 10),
+        (3, 11),
+        (3, 13),
+    ):
         threading._register_atexit(exit_with_main)
     else:
         exit_with_main()
