@@ -290,13 +290,21 @@ def parse_dotenv(text: str) -> Dict[str, str]:
 # One tree for every way to fail that a client may see, its two spellings, and the
 # reader of the upstream's own errors (UPSTREAM 15).                      uses: 0
 # Contract: str(exc) says what happened, whose fault it is and what to do next, and
-# never holds a token; total over the statuses 400-599.
+# never holds a token; total over the statuses 400-599; linear in the upstream's bytes.
+
+# Claude Code puts "Please run /login" before the texts of 401 and 403, so these begin
+# by saying whose refusal it is (CLIENTS 8).
+LOGIN_OPENINGS = {
+    "github": "This is about GitHub, not Anthropic: ",
+    "client": "This is about the proxy on your machine, not Anthropic: ",
+}
 
 
 class ProxyError(Exception):
     """A failure that the client is told; `status` is what it is answered with."""
 
     status = 500
+    whose = "proxy"  # whose fault: client, limit (one of ours), github, network, proxy
     code: Optional[str] = None  # OpenAI's error.code
     should_retry: Optional[bool] = None  # Claude Code obeys x-should-retry
 
@@ -308,19 +316,25 @@ class ProxyError(Exception):
         code: Optional[str] = None,
         retry_after: str = "",
         should_retry: Optional[bool] = None,
+        details: Optional[JSON] = None,
     ) -> None:
-        super().__init__(message)
         self.status = status or self.status
         self.code = code or self.code
         self.retry_after = retry_after  # as the header has it: seconds or a date
+        self.details = details  # error.details, which SDKs read for their typed errors
         if should_retry is not None:
             self.should_retry = should_retry
+        self.words = message  # without our opening and our advice
+        if self.status in (401, 403):
+            message = LOGIN_OPENINGS.get(self.whose, "") + message
+        super().__init__(message)
 
 
 class BadRequest(ProxyError):
     """The client sent something that cannot be served; the text names the place."""
 
     status = 400
+    whose = "client"
 
 
 class ContextOverflow(BadRequest):
@@ -333,39 +347,59 @@ class ContextOverflow(BadRequest):
         super().__init__(
             "prompt is too long: %d tokens > %d maximum" % (tokens, maximum)
         )
-        self.tokens, self.maximum = tokens, maximum
+        self.tokens = tokens
+        self.maximum = maximum
 
 
 class AuthRequired(ProxyError):
-    """Nobody is signed in, or the client's own key is wrong."""
+    """Nobody is signed in to GitHub, or the sign-in is refused."""
 
     status = 401
+    whose = "github"
     # Without it Claude Code tries 11 times in 180 s and hides the text (CLIENTS 1).
     should_retry = False
+
+
+class KeyRequired(AuthRequired):
+    """The client's key is not this proxy's own API_KEY."""
+
+    whose = "client"
 
 
 class BudgetExceeded(ProxyError):
     """The session has used the credits that CREDIT_BUDGET allows."""
 
-    status, code, should_retry = 402, "credit_budget_exceeded", False
+    status = 402
+    whose = "limit"
+    code = "credit_budget_exceeded"
+    should_retry = False
 
 
 class Forbidden(ProxyError):
-    """Not from here: a foreign Host or Origin, or an upstream policy."""
+    """Not from here: a foreign Host or Origin."""
 
     status = 403
+    whose = "client"
+
+
+class AccountRefused(Forbidden):
+    """GitHub refuses Copilot to this account."""
+
+    whose = "github"
 
 
 class NotFound(ProxyError):
     """No such path, model or session."""
 
     status = 404
+    whose = "client"
 
 
 class MethodNotAllowed(ProxyError):
     """The path exists; `allow` lists the methods it takes."""
 
     status = 405
+    whose = "client"
 
     def __init__(self, message: str, allow: str) -> None:
         super().__init__(message)
@@ -376,17 +410,18 @@ class RateLimited(ProxyError):
     """Refused by this proxy's own limits; the request was not sent or charged."""
 
     status = 429
+    whose = "limit"
 
 
 class UpstreamError(ProxyError):
     """GitHub, Copilot or the way there failed; status and words are the upstream's."""
 
     status = 502
+    whose = "github"
 
     def __init__(self, message: str, *, kind: str = "", **rest: Any) -> None:
         super().__init__(message, **rest)
         self.kind = kind  # the upstream's own error.type, when it named one
-        self.said = message  # the upstream's words without our advice
 
 
 class UpstreamTimeout(UpstreamError):
@@ -398,11 +433,14 @@ class UpstreamTimeout(UpstreamError):
 class ConnectFailed(UpstreamError):
     """No byte of an answer came: the request may be sent again."""
 
+    whose = "network"
+
 
 class ProtocolError(ProxyError):
     """Bytes that are not HTTP, or over a limit: one answer, then the end."""
 
     status = 400
+    whose = "client"
 
 
 # status: Anthropic's name for it, OpenAI's; 400 and 500 also stand for the others.
@@ -422,27 +460,32 @@ ERROR_TYPES = {
 
 
 def _error_types(exc: ProxyError) -> Tuple[str, str]:
-    return ERROR_TYPES.get(exc.status) or ERROR_TYPES[400 if exc.status < 500 else 500]
+    if exc.status in ERROR_TYPES:
+        return ERROR_TYPES[exc.status]
+    if exc.status < 500:
+        return ERROR_TYPES[400]
+    return ERROR_TYPES[500]
 
 
 def anthropic_error(exc: ProxyError) -> JSON:
     """The body of an Anthropic error answer, and the data of its `error` event."""
-    return {
-        "type": "error",
-        "error": {"type": _error_types(exc)[0], "message": str(exc)},
-    }
+    error: JSON = {"type": _error_types(exc)[0], "message": str(exc)}
+    if exc.details is not None:
+        error["details"] = exc.details
+    return {"type": "error", "error": error}
 
 
 def openai_error(exc: ProxyError) -> JSON:
     """The body of an OpenAI error answer, and the data of a stream's error chunk."""
-    return {
-        "error": {
-            "message": str(exc),
-            "type": _error_types(exc)[1],
-            "param": None,
-            "code": exc.code,
-        }
+    error: JSON = {
+        "message": str(exc),
+        "type": _error_types(exc)[1],
+        "param": None,
+        "code": exc.code,
     }
+    if exc.details is not None:
+        error["details"] = exc.details
+    return {"error": error}
 
 
 class Advice(NamedTuple):
@@ -459,35 +502,40 @@ ADVICE = (
     Advice(
         0,
         "certificate",
-        "The connection to the upstream is not trusted; if your "
-        "company inspects TLS, set SSL_CERT_FILE to its root certificate.",
+        "The connection to the upstream is not trusted; if your company inspects TLS, "
+        "set SSL_CERT_FILE to its root certificate.",
         False,
     ),
     Advice(
         0,
         "editor-version",
-        "Copilot refused the client version; check " "COPILOT_EDITOR_VERSION.",
+        "Copilot refused the client version; check COPILOT_EDITOR_VERSION.",
         False,
     ),
     Advice(
         0,
         "personal access tokens are not supported",
-        "A personal access token "
-        "cannot be used here; remove GITHUB_TOKEN and sign in with "
-        "`python copilot_proxy.py login`.",
+        "A personal access token cannot be used here; remove GITHUB_TOKEN and sign in "
+        "with `python copilot_proxy.py login`.",
         False,
     ),
     Advice(
         0,
         "model_not_available_for_integrator",
-        "Your plan or organisation does "
-        "not offer this model; `python copilot_proxy.py models` lists yours.",
+        "Your plan or organisation does not offer this model; "
+        "`python copilot_proxy.py models` lists yours.",
+    ),
+    Advice(
+        0,
+        "vision is not enabled",
+        "Your organisation allows no images, and this one is sent again in every turn: "
+        "go on without it (capability_rejected: image_block).",
+        False,
     ),
     Advice(
         401,
         "",
-        "Copilot refuses the sign-in; renew it with "
-        "`python copilot_proxy.py login`.",
+        "Copilot refuses the sign-in; renew it with `python copilot_proxy.py login`.",
         False,
     ),
     Advice(
@@ -500,29 +548,29 @@ ADVICE = (
     Advice(
         429,
         "user_model_rate_limited",
-        "Only this model is limited; another model " "still works.",
+        "Only this model is limited; another model still works.",
     ),
     Advice(
         429,
         "weekly",
-        "This is GitHub's weekly limit; waiting minutes will not " "help.",
+        "This is GitHub's weekly limit; waiting minutes will not help.",
         False,
     ),
     Advice(
         429,
         "",
-        "GitHub limits this account for now; wait, or run fewer agents at " "once.",
+        "GitHub limits this account for now; wait, or run fewer agents at once.",
     ),
     Advice(
         403,
         "rate limit",
-        "GitHub limits this account for now; you are still " "signed in.",
+        "GitHub limits this account for now; you are still signed in.",
         True,
     ),
     Advice(
         403,
         "",
-        "GitHub or your organisation refuses this; see " "github.com/settings/copilot.",
+        "GitHub or your organisation refuses this; see github.com/settings/copilot.",
         False,
     ),
     Advice(408, "", "The request was too slow for Copilot; try again or send less."),
@@ -536,7 +584,7 @@ ADVICE = (
     Advice(
         421,
         "",
-        "Your plan has another Copilot address; unset COPILOT_API_URL and " "restart.",
+        "Your plan has another Copilot address; unset COPILOT_API_URL and restart.",
         False,
     ),
     Advice(
@@ -555,22 +603,124 @@ ADVICE = (
 
 def advice_for(status: int, code: str, message: str) -> Optional[Advice]:
     """The first row of ADVICE that fits, or None."""
-    said = ("%s %s" % (code, message)).lower()
-    return next(
-        (row for row in ADVICE if row.status in (0, status) and row.mark in said), None
+    text = ("%s %s" % (code, message)).lower()
+    for row in ADVICE:
+        if row.status in (0, status) and row.mark in text:
+            return row
+    return None
+
+
+OVERFLOW_MARKS = (
+    "model_max_prompt_tokens_exceeded",
+    "exceeds the context window",
+    "prompt is too long",
+    "context_length_exceeded",
+    "maximum context length",
+)
+OVERFLOW_NUMBERS = re.compile(
+    r"prompt is too long\D{0,40}(\d{1,12}) ?tokens? ?> ?(\d{1,12})"
+    r"|prompt token count of (\d{1,12}) exceeds the limit of (\d{1,12})",
+    re.IGNORECASE | re.ASCII,
+)
+# What a code or type inside a 200 answer would have been as a status.
+STATUS_MARKS = (
+    ("rate_limit", 429),
+    ("too_many_requests", 429),
+    ("overloaded", 529),
+    ("quota", 402),
+    ("billing", 402),
+    ("spend_limit", 402),
+    ("authentication_error", 401),
+    ("permission_error", 403),
+    ("not_found_error", 404),
+    ("request_too_large", 413),
+    ("timeout", 504),
+    ("invalid", 400),
+    ("unsupported", 400),
+    ("not_supported", 400),
+    ("policy", 400),
+    ("content_filter", 400),
+)
+# Copilot's content filter and a request that it gave up, whose numbers no client knows
+# (UPSTREAM 15.2).
+RENAMED_STATUSES = {422: 400, 499: 502}
+MAX_MESSAGE = 2000  # an HTML page or a dump does not belong into a client's terminal
+MAX_PAGE = 64 * 1024  # what is looked at of an error that is not JSON
+
+
+class Refusal(NamedTuple):
+    """What an upstream's error says of itself; "" = nothing."""
+
+    message: str
+    code: str = ""
+    kind: str = ""
+    details: Optional[JSON] = None
+
+    @property
+    def overflows(self) -> bool:
+        """Whether the prompt was too long."""
+        text = ("%s %s" % (self.code, self.message)).lower()
+        return any(mark in text for mark in OVERFLOW_MARKS)
+
+
+def _refusal_in_text(text: str) -> Refusal:
+    text = text.strip()
+    if text[:1] != "<":
+        return Refusal(text[:MAX_MESSAGE])
+    title = re.search(r"<title>([^<]{1,200})", text)  # a load balancer's page
+    if title is None:
+        return Refusal("the upstream sent a web page")
+    return Refusal("the upstream sent a web page: " + title[1].strip())
+
+
+def _refusal_in(obj: Any) -> Refusal:
+    """Read an error of any shape: flat, under `error`, in a list, in a response."""
+    inner = obj
+    while isinstance(inner, dict):
+        obj = inner
+        inner = obj.get("error") or obj.get("copilot_errors") or obj.get("response")
+        if isinstance(inner, list) and inner:
+            inner = inner[0]
+    if not isinstance(obj, dict):
+        return Refusal(json.dumps(obj)[:MAX_MESSAGE])
+    words = {}
+    for key in ("message", "error", "code", "type"):
+        value = obj.get(key)
+        words[key] = value.strip() if isinstance(value, str) else ""
+    details = obj.get("details")
+    message = words["message"] or words["error"] or words["code"]
+    return Refusal(
+        message[:MAX_MESSAGE],
+        words["code"].partition(":")[0],
+        words["type"],
+        details if isinstance(details, dict) else None,
     )
 
 
-OVERFLOW_NUMBERS = re.compile(
-    r"prompt is too long[^0-9]*(\d+)\s*tokens?\s*>\s*(\d+)"
-    r"|prompt token count of (\d+) exceeds the limit of (\d+)",
-    re.IGNORECASE,
-)
-OVERFLOW_MARKS = re.compile(
-    "model_max_prompt_tokens_exceeded|exceeds the context window"
-    "|prompt is too long|context_length_exceeded"
-)
-MAX_MESSAGE = 2000  # an HTML page or a dump does not belong into a client's terminal
+def _error_of(refusal: Refusal, status: int, retry_after: str = "") -> ProxyError:
+    if status in (400, 413) and refusal.overflows:
+        found = OVERFLOW_NUMBERS.search(refusal.message)
+        numbers = found.groups() if found else ()
+        return ContextOverflow(*[int(number) for number in numbers if number])
+    words = refusal.message or "the upstream gave the request up without a word"
+    text = words
+    should_retry = None
+    advice = advice_for(status, refusal.code, words)
+    if advice is not None:
+        end = "" if words.endswith((".", "!", "?")) else "."
+        text = "%s%s %s" % (words, end, advice.text)
+        should_retry = advice.should_retry
+    exc = UpstreamError(
+        text,
+        kind=refusal.kind,
+        status=RENAMED_STATUSES.get(status, status),
+        code=refusal.code,
+        retry_after=retry_after,
+        should_retry=should_retry,
+        details=refusal.details,
+    )
+    exc.words = words
+    return exc
 
 
 def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> ProxyError:
@@ -579,61 +729,30 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
     `headers` needs only .get("retry-after"). A context overflow comes back as
     ContextOverflow, everything else as UpstreamError with the upstream's status.
     """
-    message, code, kind = _error_fields(body)
-    said = "%s %s" % (code, message)
-    if status in (400, 413) and OVERFLOW_MARKS.search(said.lower()):
-        numbers = OVERFLOW_NUMBERS.search(message)
-        told = filter(None, numbers.groups()) if numbers else ()
-        return ContextOverflow(*map(int, told))
-    # 422 is Copilot's content filter (UPSTREAM 15.2): the request is at fault.
-    status = 400 if status == 422 else status if 400 <= status < 600 else 502
-    advice = advice_for(status, code, message)
-    message = message or "the upstream answered %d without a word" % status
-    exc = UpstreamError(
-        (
-            "%s%s %s" % (message, "" if message[-1:] in ".!?" else ".", advice.text)
-            if advice
-            else message
-        ),
-        kind=kind,
-        status=status,
-        code=code,
-        retry_after=headers.get("retry-after") or "",
-        should_retry=advice and advice.should_retry,
-    )
-    exc.said = message
-    return exc
+    try:
+        refusal = _refusal_in(json.loads(body.decode("utf-8", "replace")))
+    except (ValueError, RecursionError):
+        refusal = _refusal_in_text(body[:MAX_PAGE].decode("utf-8", "replace"))
+    if not refusal.message:
+        words = "the upstream answered %d without a word" % status
+        refusal = refusal._replace(message=words)
+    if not 400 <= status < 600:
+        status = 502
+    if status == 401 and "does not belong to this connection" in refusal.message:
+        status = 400  # about an input item, not about the sign-in (UPSTREAM 15.2)
+    return _error_of(refusal, status, headers.get("retry-after") or "")
 
 
 def error_in_stream(obj: JSON) -> ProxyError:
-    """The error that an upstream put inside a 200 answer (UPSTREAM 9.4, 15.2)."""
-    said = json.dumps(obj)
-    status = (
-        400
-        if OVERFLOW_MARKS.search(said.lower())
-        else 429 if "rate_limit" in said else 502
-    )
-    return upstream_error(status, {}, said.encode("ascii"))
-
-
-def _error_fields(body: bytes) -> Tuple[str, str, str]:
-    text = body.decode("utf-8", "replace").strip()
-    try:
-        obj = json.loads(text)
-    except (ValueError, RecursionError):
-        obj = None
-        if text[:1] == "<":  # a load balancer's page
-            title = re.search(r"<title>\s*([^<]{1,200})", text)
-            text = "the upstream sent a web page%s" % (
-                ": " + title[1].strip() if title else ""
-            )
-    while isinstance(obj, dict) and isinstance(obj.get("error"), dict):
-        obj = obj["error"]  # shapes 1 and 2
-    if not isinstance(obj, dict):
-        return text[:MAX_MESSAGE], "", ""
-    fields = (obj.get("message") or obj.get("error"), obj.get("code"), obj.get("type"))
-    message, code, kind = (value if isinstance(value, str) else "" for value in fields)
-    return message.strip()[:MAX_MESSAGE] or code, code.partition(":")[0], kind
+    """The error that an upstream put inside a 200 answer, in any of its shapes."""
+    refusal = _refusal_in(obj)
+    if refusal.overflows:
+        return _error_of(refusal, 400)
+    name = "%s %s" % (refusal.code, refusal.kind)
+    for mark, status in STATUS_MARKS:
+        if mark in name:
+            return _error_of(refusal, status)
+    return _error_of(refusal, 502)
 
 
 # ============================================================================
@@ -4266,7 +4385,7 @@ class Lessons:
 
         Then build the request again; if it comes out the same it is no use to send it.
         """
-        said = exc.said if isinstance(exc, UpstreamError) else ""
+        said = exc.words if isinstance(exc, UpstreamError) else ""
         for words, kind, *about in RECIPES if exc.status in (400, 401) else ():
             found = words.search(said)
             if found:
@@ -6401,7 +6520,7 @@ def guard(head: RequestHead, config: Config, port: int) -> None:
         and not _is_preflight(head)
         and not _has_key(head.headers, config.api_key.encode("utf-8"))
     ):
-        raise AuthRequired("this proxy needs its API_KEY as Bearer token or x-api-key.")
+        raise KeyRequired("this proxy needs its API_KEY as Bearer token or x-api-key.")
     media = head.headers.get("content-type", "").partition(";")[0].strip(" \t").lower()
     # Browsers post forms and plain text anywhere without asking first.
     if (
@@ -6964,7 +7083,7 @@ TOKEN_PREFIXES = {
 }
 
 
-def _notification_error(obj: JSON, hint: str) -> Forbidden:
+def _notification_error(obj: JSON, hint: str) -> AccountRefused:
     # The envelope's own message names the account: shown to nobody, logged nowhere.
     details = required(obj, "error_details", dict)
     kind = required(details, "notification_id", str)[:60]
@@ -6973,7 +7092,7 @@ def _notification_error(obj: JSON, hint: str) -> Forbidden:
         "GitHub refuses Copilot to this account",
     )
     free = "; Copilot Free is open to it" if obj.get("can_signup_for_limited") else ""
-    return Forbidden(
+    return AccountRefused(
         "%s%s. See github.com/settings/copilot (%s). %s" % (text, free, kind, hint),
         should_retry=kind == "server_error",
         retry_after="3600" if kind == "programmatic_token_generation" else "",
@@ -7003,10 +7122,10 @@ def exchange_error(
     if not headers.get("x-github-request-id"):
         return UpstreamError(
             "this answer is not GitHub's, a company proxy or firewall "
-            "may be in the way: %s" % exc
+            "may be in the way: %s" % exc.words
         )
     if status == 404 and not hint:
-        return Forbidden(
+        return AccountRefused(
             "GitHub knows no Copilot for this account here; check "
             "GITHUB_URL, or sign in with another account."
         )
@@ -7627,7 +7746,7 @@ def wants_new_token(exc: ProxyError) -> bool:
     """Whether another Copilot token, or the host named with it, may help (15.2)."""
     if not isinstance(exc, UpstreamError):
         return False
-    said = exc.said.lower()
+    said = exc.words.lower()
     if exc.status == 401:  # one 401 is not about tokens, see room 12
         return "does not belong to this connection" not in said
     plain = not exc.code and not exc.kind and said.startswith("forbidden")

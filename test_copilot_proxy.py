@@ -2329,7 +2329,7 @@ UPSTREAM_ERRORS = [
     ),
     ("github", 404, shape({"message": "Not Found", "status": "404"}), 404, "Not Found"),
     ("text", 401, b"unauthorized: token expired\n", 401, "unauthorized: token expired"),
-    ("empty", 499, b"", 499, "answered 499"),
+    ("empty", 499, b"", 502, "answered 499"),
     ("html", 502, b"<html><title>Unicorn!</title>x</html>", 502, "a web page: Unicorn!"),
     ("filter", 422, b'{"error":{"code":"cyber_policy","message":"blocked"}}', 400, "blocked"),
     ("code only", 429, b'{"error":{"code":"user_weekly_rate_limited:edu"}}', 429, "weekly"),
@@ -2339,6 +2339,20 @@ UPSTREAM_ERRORS = [
     ("466", 466, b"", 466, "COPILOT_EDITOR_VERSION"),
     ("odd status", 302, b"moved", 502, "moved"),
     ("bad utf-8", 500, b"\xff\xfe", 500, "\ufffd"),
+    (
+        "not about the sign-in",
+        401,
+        b'{"error":{"message":"input item ID does not belong to this connection"}}',
+        400,
+        "input item ID",
+    ),
+    (
+        "no images",
+        400,
+        b'{"error":{"message":"vision is not enabled for this organization"}}',
+        400,
+        "capability_rejected: image_block",
+    ),
 ]
 
 
@@ -2393,10 +2407,83 @@ def test_errors_every_advice_can_be_reached():
     assert cp.advice_for(403, "", "API rate limit exceeded").should_retry is True
 
 
-def test_errors_inside_a_stream():
-    exc = cp.error_in_stream({"error": {"code": "user_model_rate_limited", "message": "Sorry"}})
-    assert exc.status == 429 and "another model" in str(exc)
-    assert cp.error_in_stream({"error": {"message": "boom"}}).status == 502
+STREAM_ERRORS = [
+    ("gateway", {"error": {"code": "user_model_rate_limited", "message": "Sorry"}}, 429, "Sorry"),
+    ("no code", {"error": {"message": "boom"}}, 502, "boom"),
+    ("text", {"error": "boom"}, 502, "boom"),
+    ("list", {"copilot_errors": [{"code": "x", "message": "boom"}]}, 502, "boom"),
+    ("flat", {"type": "error", "code": "invalid_request_body", "message": "no"}, 400, "no"),
+    (
+        "anthropic",
+        {"type": "error", "error": {"type": "overloaded_error", "message": "x"}},
+        529,
+        "x",
+    ),
+    (
+        "failed response",
+        {
+            "type": "response.failed",
+            "response": {"error": {"code": "server_error", "message": "x"}},
+        },
+        502,
+        "x",
+    ),
+    (
+        "failed without a word",
+        {"type": "response.failed", "response": {"error": None}},
+        502,
+        "gave",
+    ),
+    ("code only", {"error": {"code": "quota_exceeded"}}, 402, "quota_exceeded"),
+    ("nested", {"error": {"error": {"type": "not_found_error", "message": "x"}}}, 404, "x"),
+    ("empty list", {"copilot_errors": []}, 502, "gave"),
+]
+
+
+@pytest.mark.parametrize("name, obj, status, text", STREAM_ERRORS)
+def test_errors_inside_a_stream(name, obj, status, text):
+    exc = cp.error_in_stream(obj)
+    assert exc.status == status and text in str(exc)
+
+
+def test_errors_overflow_inside_a_stream():
+    exc = cp.error_in_stream({"response": {"error": {"code": "context_length_exceeded"}}})
+    assert isinstance(exc, cp.ContextOverflow) and exc.tokens == 0
+
+
+def test_errors_say_whose_they_are_before_a_login_hint():
+    refused = cp.upstream_error(401, {}, b"unauthorized: token expired")
+    assert str(refused).startswith("This is about GitHub, not Anthropic: unauthorized")
+    assert refused.words == "unauthorized: token expired" and refused.whose == "github"
+    for exc in (cp.AuthRequired("Sign in."), cp.AccountRefused("No."), refused):
+        assert str(exc).startswith("This is about GitHub")
+    for exc in (cp.KeyRequired("Send the key."), cp.Forbidden("Host x.")):
+        assert str(exc).startswith("This is about the proxy on your machine")
+    assert str(cp.UpstreamError("Broke.")) == "Broke."
+
+
+def test_errors_carry_details():
+    details = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+    for exc in (
+        cp.BadRequest("no threads", details=details),
+        cp.upstream_error(400, {}, shape({"error": {"message": "no", "details": details}})),
+    ):
+        assert cp.anthropic_error(exc)["error"]["details"] == details
+        assert cp.openai_error(exc)["error"]["details"] == details
+
+
+@pytest.mark.parametrize(
+    "piece", ["prompt is too long ", "<title> ", "prompt token count of 1", "9", '{"error":', " "]
+)
+def test_errors_are_read_in_linear_time(piece):
+    def seconds(size):
+        body = (piece * (size // len(piece))).encode()
+        started = time.perf_counter()
+        cp.upstream_error(400, {}, body)
+        cp.error_in_stream({"error": {"message": body.decode()}})
+        return time.perf_counter() - started
+
+    assert seconds(2_000_000) < 0.25
 
 
 # ============================================================================
@@ -11287,7 +11374,7 @@ REFUSALS_BEFORE = {  # name: (answer, requests it takes, status, words, headers)
     "421": (whole(421, "Misdirected Request\n", "text/plain"), 2, 421, "COPILOT_API_URL", {}),
     "422": (whole(422, routes_said("filtered", "cyber_policy")), 1, 400, "filtered", {}),
     "466": (whole(466, "", "text/plain"), 1, 466, "COPILOT_EDITOR_VERSION", {}),
-    "499 empty": (whole(499, ""), 3, 499, "gave the request up", {}),
+    "499 empty": (whole(499, ""), 3, 502, "gave the request up", {}),
     "500": (whole(500, routes_said("oops")), 1, 500, "oops", {}),
     "502 HTML": (whole(502, UNICORN, "text/html"), 3, 502, "Unicorn!", {}),
     "503": (whole(503, routes_said("provider limit")), 3, 503, "overloaded", {}),
