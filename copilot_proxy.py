@@ -376,16 +376,16 @@ class BudgetExceeded(ProxyError):
 
 
 class Forbidden(ProxyError):
-    """Not from here: a foreign Host or Origin."""
-
-    status = 403
-    whose = "client"
-
-
-class AccountRefused(Forbidden):
     """GitHub refuses Copilot to this account."""
 
+    status = 403
     whose = "github"
+
+
+class Outsider(Forbidden):
+    """Not from here: a foreign Host or Origin."""
+
+    whose = "client"
 
 
 class NotFound(ProxyError):
@@ -6484,7 +6484,7 @@ def _check_browser(head: RequestHead, config: Config, port: int) -> None:
     for host in (head.headers.get("host"), head.authority):
         # HTTP/1.0 may leave Host out; no browser does.
         if host is not None and host.lower() not in names:
-            raise Forbidden(
+            raise Outsider(
                 "the Host %s is not this proxy; its owner can add it to "
                 "ALLOWED_HOSTS." % host[:200]
             )
@@ -6496,12 +6496,12 @@ def _check_browser(head: RequestHead, config: Config, port: int) -> None:
     if origin is not None and origin.lower() not in [
         "http://%s%s" % (name, suffix) for name in LOOPBACK
     ]:
-        raise Forbidden(
+        raise Outsider(
             "pages of %s may not use this proxy; its owner can add them to "
             "ALLOWED_ORIGINS." % origin[:200]
         )
     if head.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        raise Forbidden("other web sites may not use this proxy.")
+        raise Outsider("other web sites may not use this proxy.")
 
 
 def _has_key(headers: Headers, key: bytes) -> bool:
@@ -7083,7 +7083,7 @@ TOKEN_PREFIXES = {
 }
 
 
-def _notification_error(obj: JSON, hint: str) -> AccountRefused:
+def _notification_error(obj: JSON, hint: str) -> Forbidden:
     # The envelope's own message names the account: shown to nobody, logged nowhere.
     details = required(obj, "error_details", dict)
     kind = required(details, "notification_id", str)[:60]
@@ -7092,7 +7092,7 @@ def _notification_error(obj: JSON, hint: str) -> AccountRefused:
         "GitHub refuses Copilot to this account",
     )
     free = "; Copilot Free is open to it" if obj.get("can_signup_for_limited") else ""
-    return AccountRefused(
+    return Forbidden(
         "%s%s. See github.com/settings/copilot (%s). %s" % (text, free, kind, hint),
         should_retry=kind == "server_error",
         retry_after="3600" if kind == "programmatic_token_generation" else "",
@@ -7125,7 +7125,7 @@ def exchange_error(
             "may be in the way: %s" % exc.words
         )
     if status == 404 and not hint:
-        return AccountRefused(
+        return Forbidden(
             "GitHub knows no Copilot for this account here; check "
             "GITHUB_URL, or sign in with another account."
         )

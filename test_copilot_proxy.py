@@ -2455,9 +2455,9 @@ def test_errors_say_whose_they_are_before_a_login_hint():
     refused = cp.upstream_error(401, {}, b"unauthorized: token expired")
     assert str(refused).startswith("This is about GitHub, not Anthropic: unauthorized")
     assert refused.words == "unauthorized: token expired" and refused.whose == "github"
-    for exc in (cp.AuthRequired("Sign in."), cp.AccountRefused("No."), refused):
+    for exc in (cp.AuthRequired("Sign in."), cp.Forbidden("No."), refused):
         assert str(exc).startswith("This is about GitHub")
-    for exc in (cp.KeyRequired("Send the key."), cp.Forbidden("Host x.")):
+    for exc in (cp.KeyRequired("Send the key."), cp.Outsider("Host x.")):
         assert str(exc).startswith("This is about the proxy on your machine")
     assert str(cp.UpstreamError("Broke.")) == "Broke."
 
@@ -10696,7 +10696,7 @@ TOKEN_FAULTS = [  # the refusal, how often, tokens minted, requests, raised
         403,
     ),
     ("421", whole(421, "Misdirected Request\n"), 1, 2, 2, None),
-    ("item id", whole(401, "input item ID does not belong to this connection"), 1, 1, 1, 401),
+    ("item id", whole(401, "input item ID does not belong to this connection"), 1, 1, 1, 400),
     ("429", whole(429, {"error": {"message": "no"}}), 1, 1, 1, 429),
     ("402", whole(402, "quota exceeded"), 1, 1, 1, 402),
     ("503 once", whole(503, ""), 1, 1, 2, None),
