@@ -78,6 +78,7 @@ from typing import (
     Any,
     Awaitable,
     Callable,
+    Container,
     Deque,
     Dict,
     Hashable,
@@ -1705,8 +1706,8 @@ def models_payload(models: Sequence[Model]) -> JSON:
 # ============================================================================
 # 8. Conversation
 # ============================================================================
-# The hub between dialects. A request becomes one neutral Conversation, an answer is
-# told to one Sink; so n dialects need n readers and n writers, not n*n translators.
+# The hub between dialects. A request becomes one neutral Conversation, an answer goes
+# to one Sink; so n dialects need n readers and n writers, not n*n translators.
 # Uses: 2, 4, 5.
 # Contract: a parser maps every part or refuses it by path and kind; terminal events
 # come only from finish(), so a late usage still counts; an upstream that ended without
@@ -1726,6 +1727,13 @@ class Image(NamedTuple):
     detail: str = ""
 
 
+class Document(NamedTuple):
+    """A file, mostly a PDF, by its `data:` address."""
+
+    url: str
+    title: str = ""
+
+
 class Reasoning(NamedTuple):
     """What a model thought; its vendor wants `opaque` back, which `source` made."""
 
@@ -1743,16 +1751,18 @@ class Call(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What a tool call gave; parts are Text and Image."""
+    """What a tool call gave; parts are Text, Image and Document."""
 
     call_id: str
     parts: Tuple[Any, ...]
     is_error: bool = False
 
     @property
-    def told(self) -> Tuple[Any, ...]:
+    def spoken(self) -> Tuple[Any, ...]:
         """The parts for an API that has no field for a failure: OpenAI's have none."""
-        return (Text("Error:"),) * self.is_error + self.parts
+        if self.is_error:
+            return (Text("Error:"), *self.parts)
+        return self.parts
 
 
 class Turn(NamedTuple):
@@ -1763,21 +1773,26 @@ class Turn(NamedTuple):
 
 
 class Tool(NamedTuple):
-    """A function the model may call."""
+    """A function that the model may call.
+
+    Tools of other kinds are functions to the model and come back as what they are: a
+    client wants `own` and `namespace`, the model knows `name`.
+    """
 
     name: str
     description: str
     schema: JSON
     strict: Optional[bool] = None
+    kind: str = "function"
+    namespace: str = ""
+    own: str = ""
 
     @property
     def parameters(self) -> JSON:
         """The schema as the official client fits it (UPSTREAM 11.5)."""
-        return {
-            "type": "object",
-            "properties": {},
-            **{key: value for key, value in self.schema.items() if key != "$schema"},
-        }
+        fitted: JSON = {"type": "object", "properties": {}, **self.schema}
+        fitted.pop("$schema", None)
+        return fitted
 
 
 class Conversation(NamedTuple):
@@ -1796,6 +1811,7 @@ class Conversation(NamedTuple):
     schema: Optional[JSON] = None  # {"name","schema","strict"?}; {} = any JSON object
     user: str = ""
     extra: JSON = {}  # fields of an OpenAI body that mean the same in both APIs
+    left_out: Tuple[str, ...] = ()  # what the hub cannot say; the client is told
 
 
 def text_of(parts: Iterable[Any]) -> str:
@@ -1820,58 +1836,76 @@ def required_word(obj: JSON, key: str, words: Iterable[str], path: str) -> str:
 def parse_list(
     obj: JSON, key: str, parse: Callable[[Any, str], Any], path: str = ""
 ) -> List[Any]:
-    """Parse the items of the list `obj[key]`, each told its own path."""
-    where = "%s.%s" % (path, key) if path else key
-    return [
-        parse(item, "%s.%d" % (where, at))
-        for at, item in enumerate(field(obj, key, list, path, ()))
-    ]
+    """Parse the items of the list `obj[key]`, each with its own path."""
+    where = key
+    if path:
+        where = "%s.%s" % (path, key)
+    items = field(obj, key, list, path, ())
+    return [parse(item, "%s.%d" % (where, at)) for at, item in enumerate(items)]
 
 
-def parse_words(obj: JSON, key: str) -> Tuple[str, ...]:
-    """The words in the list `obj[key]`; raises BadRequest for anything else in it."""
-    return tuple(parse_list(obj, key, lambda word, path: expect(word, str, path)))
+MAX_STOPS = 64  # OpenAI takes 4; each is looked for in every piece of an answer
+MAX_STOP = 256  # characters
 
 
-def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
-    """Put the results of calls right behind them, before anything else that was said.
+def parse_stops(body: JSON, key: str) -> Tuple[str, ...]:
+    """The stop sequences in the list `body[key]`; raises BadRequest for too many."""
+    stops = parse_list(body, key, lambda word, path: expect(word, str, path))
+    if len(stops) > MAX_STOPS:
+        raise BadRequest(
+            "%s: %d are too many, this model takes %d" % (key, len(stops), MAX_STOPS)
+        )
+    if any(len(stop) > MAX_STOP for stop in stops):
+        raise BadRequest("%s: at most %d characters each" % (key, MAX_STOP))
+    return tuple(filter(None, stops))
 
-    Every upstream demands it, and a result for each call (UPSTREAM 10.1, 11.5). A call
-    without one gets an error that says so; a result without a call is told as text.
+
+# --- tools that are no functions ------------------------------------------------------
+
+INPUT_SCHEMA: JSON = {
+    "type": "object",
+    "properties": {"input": {"type": "string"}},
+    "required": ["input"],
+    "additionalProperties": False,
+}
+
+
+def custom_tool(name: str, description: str, form: JSON) -> Tool:
+    """A tool of free text as a function of one string; `form` is its `format`.
+
+    A grammar cannot be enforced by a schema, so it is said in words.
     """
-    results: Dict[str, List[Result]] = collections.defaultdict(list)
-    for part in [part for turn in turns for part in turn.parts]:
-        if isinstance(part, Result):
-            results[part.call_id].append(part)
-    paired: List[Turn] = []
-    due: List[Any] = []
-    for turn in (*turns, Turn("", ())):  # the last one only brings out what is due
-        if turn.role != "user" and due:
-            paired.append(Turn("user", tuple(due)))
-            due = []
-        for part in turn.parts:
-            if not isinstance(part, Result):
-                due.append(part)
-            elif results[part.call_id][:1] == [part]:  # no call has taken it
-                due += [
-                    Text("[result of a tool call that is not shown]"),
-                    *results[part.call_id].pop(0).parts,
-                ]
-        if due:
-            paired.append(turn._replace(parts=tuple(due)))
-        due = [
-            (
-                results[part.id].pop(0)
-                if results[part.id]
-                else Result(part.id, (Text("(no result)"),), True)
-            )
-            for part in turn.parts
-            if isinstance(part, Call)
-        ]
-    return tuple(paired)
+    words = [description, "Put the whole text into `input`."]
+    grammar = typed(form, "grammar", dict) or form
+    if typed(grammar, "definition", str):
+        syntax = typed(grammar, "syntax", str)
+        words.append(
+            "It must follow this %s grammar:\n%s" % (syntax, grammar["definition"])
+        )
+    return Tool(name, "\n\n".join(filter(None, words)), INPUT_SCHEMA, kind="custom")
 
 
-MAX_TOOLS = 128  # HARD_TOOL_LIMIT of the official client (UPSTREAM 16, SPEC 7)
+def unwrap_input(arguments: str) -> str:
+    """The text for a custom tool; what is not our wrapper is handed over as it is."""
+    wrapped = parse_object(arguments)
+    if wrapped is not None and wrapped.keys() == {"input"}:
+        if isinstance(wrapped["input"], str):
+            return wrapped["input"]
+    return arguments
+
+
+def parse_object(text: str) -> Optional[JSON]:
+    """The JSON object that `text` is, None for anything else."""
+    try:
+        value = loads(text.encode("utf-8", "backslashreplace"))
+    except ValueError:
+        return None
+    if isinstance(value, dict):
+        return value
+    return None
+
+
+MAX_TOOLS = 128  # HARD_TOOL_LIMIT of the official client (UPSTREAM 16)
 
 
 def check_tool_count(tools: Sequence[Any]) -> None:
@@ -1881,6 +1915,61 @@ def check_tool_count(tools: Sequence[Any]) -> None:
             "tools: %d are too many, this model takes %d; switch some MCP "
             "servers off" % (len(tools), MAX_TOOLS)
         )
+
+
+# --- calls and their results ----------------------------------------------------------
+
+NO_RESULT = Text("(no result)")
+ORPHAN = Text("[result of a tool call that is not shown]")
+
+
+def _own_result(call: Call, results: Dict[str, List[Result]]) -> Result:
+    waiting = results[call.id]
+    if waiting:
+        return waiting.pop(0)
+    return Result(call.id, (NO_RESULT,), True)
+
+
+def _told_parts(turn: Turn, results: Dict[str, List[Result]]) -> List[Any]:
+    """The parts of a turn but the results that a call has taken."""
+    kept: List[Any] = []
+    for part in turn.parts:
+        if not isinstance(part, Result):
+            kept.append(part)
+        elif results[part.call_id][:1] == [part]:  # no call has taken it
+            results[part.call_id].pop(0)
+            kept += [ORPHAN, *part.parts]
+    return kept
+
+
+def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
+    """Put the results of calls right behind them, before anything else that was said.
+
+    Every upstream demands it, and a result for each call (UPSTREAM 10.1, 11.5). A call
+    without one gets an error that says so; a result without a call becomes text.
+    """
+    results: Dict[str, List[Result]] = collections.defaultdict(list)
+    for turn in turns:
+        for part in turn.parts:
+            if isinstance(part, Result):
+                results[part.call_id].append(part)
+    paired: List[Turn] = []
+    due: List[Any] = []
+    for turn in turns:
+        if due and turn.role != "user":
+            paired.append(Turn("user", tuple(due)))
+            due = []
+        parts = due + _told_parts(turn, results)
+        if parts:
+            paired.append(turn._replace(parts=tuple(parts)))
+        calls = [part for part in turn.parts if isinstance(part, Call)]
+        due = [_own_result(call, results) for call in calls]
+    if due:
+        paired.append(Turn("user", tuple(due)))
+    return tuple(paired)
+
+
+# --- usage ----------------------------------------------------------------------------
 
 
 class TokenUsage(NamedTuple):
@@ -1901,46 +1990,51 @@ class TokenUsage(NamedTuple):
     @property
     def cost(self) -> JSON:
         """The price as a member of an answer, when it is known: Copilot's own."""
-        return (
-            {"copilot_usage": {"total_nano_aiu": self.nano_aiu}}
-            if self.nano_aiu
-            else {}
-        )
+        if not self.nano_aiu:
+            return {}
+        return {"copilot_usage": {"total_nano_aiu": self.nano_aiu}}
 
 
 def count(value: Any) -> int:
     """A token count from the wire: a whole number >= 0, anything else is 0."""
-    return value if type(value) is int and value > 0 else 0
+    if type(value) is int and value > 0:
+        return value
+    return 0
+
+
+def _first_count(obj: Any, *keys: str) -> int:
+    for key in keys:
+        number = count(typed(obj, key, int))
+        if number:
+            return number
+    return 0
 
 
 def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
     """Read `usage` of chat completions or Responses, and `copilot_usage` beside it."""
-
-    def first(obj: Any, *keys: str) -> int:
-        return next(filter(None, (count(typed(obj, key, int)) for key in keys)), 0)
-
-    details = typed(usage, "prompt_tokens_details", dict) or typed(
-        usage, "input_tokens_details", dict
-    )
-    thought = typed(usage, "completion_tokens_details", dict) or typed(
-        usage, "output_tokens_details", dict
-    )
-    prompt = first(usage, "prompt_tokens", "input_tokens")
-    read = min(first(details, "cached_tokens"), prompt)
-    write = min(first(details, "cache_write_tokens"), prompt - read)
+    details = typed(usage, "prompt_tokens_details", dict)
+    details = details or typed(usage, "input_tokens_details", dict)
+    thought = typed(usage, "completion_tokens_details", dict)
+    thought = thought or typed(usage, "output_tokens_details", dict)
+    prompt = _first_count(usage, "prompt_tokens", "input_tokens")
+    read = min(_first_count(details, "cached_tokens"), prompt)
+    write = min(_first_count(details, "cache_write_tokens"), prompt - read)
+    reasoning = _first_count(thought, "reasoning_tokens")
     return TokenUsage(
         input=prompt - read - write,
         cache_read=read,
         cache_write=write,
-        output=first(usage, "completion_tokens", "output_tokens"),
-        nano_aiu=first(cost, "total_nano_aiu"),
-        reasoning=first(thought, "reasoning_tokens")
-        or first(usage, "reasoning_tokens"),
+        output=_first_count(usage, "completion_tokens", "output_tokens"),
+        nano_aiu=_first_count(cost, "total_nano_aiu"),
+        reasoning=reasoning or _first_count(usage, "reasoning_tokens"),
     )
 
 
+# --- answers --------------------------------------------------------------------------
+
+
 class Sink(Protocol):
-    """Where a reader tells an answer, piece by piece; written in rooms 9 and 10."""
+    """Where a reader puts an answer, piece by piece; the writers of rooms 9 to 11."""
 
     at_boundary: bool  # a ping may go out now
 
@@ -1955,8 +2049,12 @@ class Sink(Protocol):
     def call(self, key: Hashable, call_id: str, name: str) -> None: ...
     def arguments(self, key: Hashable, fragment: str) -> None: ...
 
-    # The answer is complete: stop, length, tool_calls or content_filter.
-    def end(self, reason: str, usage: TokenUsage) -> None: ...
+    # The answer is complete: stop, length, tool_calls or content_filter. With "stop",
+    # `stop_sequence` is what the answer was cut at, where that is known.
+    def end(
+        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
+    ) -> None: ...
+
     def error(self, exc: ProxyError) -> None: ...  # one event, and nothing after it
     def take(self) -> bytes: ...  # what was written since the last call
     def whole(self) -> JSON: ...  # after end(): the same answer as one object
@@ -1967,10 +2065,11 @@ class Reader(Protocol):
 
     usage: TokenUsage
     finish_reason: str
+    stop_sequence: Optional[str]
     done: bool  # nothing can follow, the upstream may be left
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
-        """Tell one event to `sink`; raises UpstreamError on an error inside it."""
+        """Give one event to `sink`; raises UpstreamError on an error inside it."""
 
 
 def event_object(event: SSEEvent) -> JSON:
@@ -1982,6 +2081,132 @@ def event_object(event: SSEEvent) -> JSON:
     if not isinstance(obj, dict):
         raise UpstreamError("the upstream sent a broken piece of its answer; try again")
     return obj
+
+
+class StopAt:
+    """A Sink before `sink` that ends the answer before the first of `stops`.
+
+    For what upstreams do not do themselves: Responses has no such field, and newer
+    models refuse it on chat (UPSTREAM 22.6). The rest is read for its usage.
+    """
+
+    def __init__(self, sink: Any, stops: Sequence[str]) -> None:
+        self._sink = sink
+        self._stops = stops
+        self._held = ""  # what may begin a stop sequence
+        self._hit: Optional[str] = None
+
+    def text(self, text: str) -> None:
+        if self._hit is not None:
+            return
+        text = self._held + text
+        first = (len(text), len(text))  # end and start of what is found
+        for stop in self._stops:
+            found = text.find(stop)
+            place = (found + len(stop), found)
+            if found >= 0 and place < first:  # whichever ends first
+                first = place
+                self._hit = stop
+        at = first[1]
+        self._held = ""
+        if self._hit is None:
+            at = min(self._begun(text, stop) for stop in self._stops)
+            self._held = text[at:]
+        if at:
+            self._sink.text(text[:at])
+
+    @staticmethod
+    def _begun(text: str, stop: str) -> int:
+        """Where the end of `text` may begin `stop`; its length if nowhere."""
+        at = max(0, len(text) - len(stop) + 1)
+        while at < len(text) and not stop.startswith(text[at:]):
+            at += 1
+        return at
+
+    def _release(self) -> None:
+        held = self._held
+        self._held = ""
+        if held:
+            self._sink.text(held)
+
+    def end(
+        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
+    ) -> None:
+        """End it; what was cut ended well."""
+        self._release()
+        if self._hit is not None:
+            reason, stop_sequence = "stop", self._hit
+        self._sink.end(reason, usage, stop_sequence)
+
+    def __getattr__(self, name: str) -> Any:
+        # The other things to say; once a stop was hit, nothing more is said.
+        if name in ("reasoning", "opaque", "call", "arguments", "refusal"):
+            self._release()
+            if self._hit is not None:
+                return _say_nothing
+        return getattr(self._sink, name)
+
+
+def _say_nothing(*_: Any) -> None:
+    pass
+
+
+class CallGuard:
+    """A Sink before `sink` that sees to it that no tool runs with half its arguments.
+
+    Models send arguments encoded twice, and upstreams cut them: the former are
+    unwrapped, and what is no JSON object at the end is an UpstreamError, so that the
+    stream and the whole answer come to the same.
+    """
+
+    def __init__(self, sink: Any, free: Container[str] = ()) -> None:
+        self._sink = sink
+        self.text = sink.text  # most of an answer: not one step more than needed
+        self._free = free  # names of tools that take any text
+        self._names: Dict[Hashable, str] = {}
+        self._pieces: Dict[Hashable, List[str]] = {}
+        self._held: Set[Hashable] = set()  # perhaps encoded twice
+
+    def call(self, key: Hashable, call_id: str, name: str) -> None:
+        self._names[key] = name
+        self._pieces[key] = []
+        self._sink.call(key, call_id, name)
+
+    def arguments(self, key: Hashable, fragment: str) -> None:
+        pieces = self._pieces.setdefault(key, [])
+        if not pieces:
+            fragment = fragment.lstrip()
+            if not fragment:
+                return
+            if fragment[0] == '"' and self._names.get(key) not in self._free:
+                self._held.add(key)
+        pieces.append(fragment)
+        if key not in self._held:
+            self._sink.arguments(key, fragment)
+
+    def end(
+        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
+    ) -> None:
+        """End it; raises UpstreamError for a call that nobody can run."""
+        for key, pieces in self._pieces.items():
+            self._check(key, "".join(pieces), reason)
+        self._sink.end(reason, usage, stop_sequence)
+
+    def _check(self, key: Hashable, text: str, reason: str) -> None:
+        if self._names.get(key) in self._free:
+            return
+        if key in self._held:
+            with contextlib.suppress(ValueError):
+                text = str(loads(text.encode("utf-8", "backslashreplace")))
+            self._sink.arguments(key, text)
+        if reason in ("stop", "tool_calls") and parse_object(text) is None:
+            raise UpstreamError(
+                "the model called %s with arguments that are not a JSON object; try "
+                "again." % self._names.get(key, "a tool")
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sink, name)
 
 
 GO_ON = "Please continue."  # where a model takes no text begun for it (UPSTREAM 11.5)
@@ -2031,9 +2256,14 @@ class StreamTranslator:
 class Translation(StreamTranslator):
     """A StreamTranslator made of a reader and a sink."""
 
-    def __init__(self, reader: Reader, sink: Sink) -> None:
+    def __init__(
+        self, reader: Reader, sink: Sink, free: Container[str] = ()
+    ) -> None:
+        """`free` names the tools whose arguments may be any text."""
         super().__init__()
-        self._reader, self._sink, self._take = reader, sink, sink.take
+        self._reader = reader
+        self._sink = CallGuard(sink, free)
+        self._take = sink.take
 
     def _read(self, event: SSEEvent) -> None:
         self._reader.read(event, self._sink)
@@ -2046,7 +2276,8 @@ class Translation(StreamTranslator):
     def finish(self) -> bytes:
         """End the answer; raises UpstreamError when the upstream had not."""
         out = super().finish()
-        self._sink.end(self._reader.finish_reason, self._reader.usage)
+        reader = self._reader
+        self._sink.end(reader.finish_reason, reader.usage, reader.stop_sequence)
         return out + self._sink.take()
 
     def fail(self, exc: ProxyError) -> bytes:
@@ -2329,7 +2560,7 @@ def parse_messages(body: JSON) -> Conversation:
         top_p=field(body, "top_p", float),
         effort=effort,
         thinking=thinking,
-        stop=parse_words(body, "stop_sequences"),
+        stop=parse_stops(body, "stop_sequences"),
         schema=_read_schema(body, config),
         user=_read_user(body),
     )
@@ -2505,7 +2736,9 @@ class MessagesWriter:
         if self._waiting:
             self._advance()
 
-    def end(self, reason: str, usage: TokenUsage) -> None:
+    def end(
+        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
+    ) -> None:
         """End the answer. A call that was cut stays as it is, as with Anthropic, or is
         left out if it has not begun; clients go on after max_tokens (CLIENTS 1)."""
         refused = "".join(self._refusal)
@@ -2518,7 +2751,9 @@ class MessagesWriter:
         self._close()
         if not cut:  # Claude Code asks again for a tool_use without a call (CLIENTS 1)
             stop = "tool_use" if self._calls else "end_turn"
-        delta: JSON = {"stop_reason": stop, "stop_sequence": None}
+        if stop_sequence is not None:
+            stop = "stop_sequence"
+        delta: JSON = {"stop_reason": stop, "stop_sequence": stop_sequence}
         if stop == "refusal":
             delta["stop_details"] = {
                 "type": stop,
@@ -2852,7 +3087,7 @@ def _encode_user(turn: Turn) -> Iterator[JSON]:
         yield {
             "role": "tool",
             "tool_call_id": part.call_id,
-            "content": text_of(part.told) or "(see the next message)" * bool(moved),
+            "content": text_of(part.spoken) or "(see the next message)" * bool(moved),
         }
     content = [_encode_part(part) for part in rest if part != Text("")]
     if content:
@@ -3067,7 +3302,7 @@ def parse_chat(body: JSON) -> Conversation:
         or field(body, "max_tokens", int),
         temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float),
-        stop=parse_words(stops, "stop"),
+        stop=parse_stops(stops, "stop"),
         effort=effort,
         thinking=effort not in ("", "none"),
         schema=_parse_format(body),
@@ -3113,6 +3348,8 @@ class ChatReader:
 
     `source` is chat_source() of the model; encrypted reasoning is told as its work.
     """
+
+    stop_sequence: Optional[str] = None  # this API does not say
 
     def __init__(self, source: str = "") -> None:
         self.usage, self.done = TokenUsage(), False
@@ -3404,7 +3641,9 @@ class ChatWriter:
     def arguments(self, key: Hashable, fragment: str) -> None:
         self._say(self._calls[key]["index"], fragment)
 
-    def end(self, reason: str, usage: TokenUsage) -> None:
+    def end(
+        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
+    ) -> None:
         """Write the finish chunk, the usage when it was asked for, and [DONE]."""
         if self._ended:
             return
@@ -3592,14 +3831,14 @@ def _item(part: Any, role: str, names: ToolNames) -> JSON:
             ),
         }
     if isinstance(part, Result):
-        plain = all(isinstance(inner, Text) for inner in part.told)
+        plain = all(isinstance(inner, Text) for inner in part.spoken)
         return {
             "type": "function_call_output",
             "call_id": part.call_id,
             "output": (
-                text_of(part.told)
+                text_of(part.spoken)
                 if plain
-                else [_content_part(inner, role) for inner in part.told]
+                else [_content_part(inner, role) for inner in part.spoken]
             ),
         }
     return {"type": "message", "role": role, "content": [_content_part(part, role)]}
@@ -3681,51 +3920,6 @@ def encode_responses(conv: Conversation, model: Model, names: ToolNames) -> JSON
     return {**extra, **given(**settings)}
 
 
-class StopAt:
-    """A Sink before `sink` that ends the answer before the first of `stops`."""
-
-    def __init__(self, sink: Sink, stops: Sequence[str]) -> None:
-        self._sink, self._stops = sink, list(filter(None, stops))
-        self._held, self._hit = "", False  # held: what may begin a stop sequence
-
-    def text(self, text: str) -> None:
-        if self._hit:
-            return
-        text = self._held + text
-        found = sorted(
-            (text.find(stop) + len(stop), text.find(stop))
-            for stop in self._stops
-            if stop in text
-        )  # whichever ends first
-        begun = [
-            len(text) - n
-            for stop in self._stops
-            for n in range(1, len(stop))
-            if text.endswith(stop[:n])
-        ]
-        cut = found[0][1] if found else min(begun + [len(text)])
-        self._held, self._hit = "" if found else text[cut:], bool(found)
-        if cut:
-            self._sink.text(text[:cut])
-
-    def _release(self) -> None:
-        held, self._held = self._held, ""
-        if held:
-            self._sink.text(held)
-
-    def end(self, reason: str, usage: TokenUsage) -> None:
-        self._release()
-        self._sink.end("stop" if self._hit else reason, usage)
-
-    def __getattr__(self, name: str) -> Any:
-        # The other things to say; once a stop was hit, nothing more is said.
-        if name in ("reasoning", "opaque", "call", "arguments", "refusal"):
-            self._release()
-            if self._hit:
-                return lambda *said: None
-        return getattr(self._sink, name)
-
-
 # --- the upstream's events ------------------------------------------------------------
 
 
@@ -3787,6 +3981,8 @@ class ResponsesReader:
 
     Web searches and citations are left to search_blocks().
     """
+
+    stop_sequence: Optional[str] = None  # this API has none
 
     def __init__(self, source: str = "responses:openai") -> None:
         self.usage, self.finish_reason, self.done = TokenUsage(), "", False
