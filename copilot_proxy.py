@@ -2256,9 +2256,7 @@ class StreamTranslator:
 class Translation(StreamTranslator):
     """A StreamTranslator made of a reader and a sink."""
 
-    def __init__(
-        self, reader: Reader, sink: Sink, free: Container[str] = ()
-    ) -> None:
+    def __init__(self, reader: Reader, sink: Sink, free: Container[str] = ()) -> None:
         """`free` names the tools whose arguments may be any text."""
         super().__init__()
         self._reader = reader
