@@ -4117,7 +4117,7 @@ KNOWN_INCLUDES = (
 )
 
 
-def left_out(body: JSON) -> List[str]:
+def unserved_in(body: JSON) -> List[str]:
     """What prepare_responses() will not send of `body`, for the log."""
     chosen = typed(typed(body, "tool_choice", dict), "type", str)
     kinds = [typed(tool, "type", str) for tool in typed(body, "tools", list)]
@@ -4146,7 +4146,7 @@ def prepare_responses(body: JSON, model: Model) -> JSON:
                 "%s: Copilot keeps no answers; send the full input" % key,
                 code="unsupported_parameter",
             )
-    unsent, limit = left_out(body), field(body, "max_output_tokens", int)
+    unsent, limit = unserved_in(body), field(body, "max_output_tokens", int)
     reasoning = field(body, "reasoning", dict, default={})
     effort = clamp_effort(field(reasoning, "effort", str, "reasoning", ""), model)
     changes: JSON = dict.fromkeys(UNSENT_FIELDS)
@@ -8995,7 +8995,7 @@ class App:
         await self._answer(exchange, Translation(reader, sink))
 
     async def _responses(self, exchange: Exchange) -> None:
-        for note in left_out(exchange.body):
+        for note in unserved_in(exchange.body):
             log_event("info", "left_out", model=exchange.model.id, what=note)
         await self._post(
             exchange, lambda: prepare_responses(exchange.body, exchange.model)

@@ -5515,7 +5515,7 @@ def test_responses_prepared(name, body, expected):
 
 
 def test_responses_left_out_names_fields_and_tools():
-    assert cp.left_out(
+    assert cp.unserved_in(
         {
             "service_tier": "auto",
             "background": False,
