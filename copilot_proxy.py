@@ -5875,11 +5875,21 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 # ============================================================================
 # Origins, proxies, TLS, keep-alive and deadlines over asyncio streams; nothing about
 # GitHub.                                                           Uses: 1, 2, 3, 6.
-# Contract: a connection is used again only when its body was read to the end and no
-# side said close; a request is sent twice only when a kept connection died before the
-# first byte of an answer; TLS is always verified; close(), or cancelling who waits,
-# closes the socket at once. It fails with ConnectFailed (no byte of an answer came),
+# Contract: a request is sent twice only when a kept connection died before the first
+# byte of an answer; TLS is always verified; close(), or cancelling who waits, closes
+# the socket at once. It fails with ConnectFailed (no byte of an answer came),
 # UpstreamTimeout or UpstreamError.
+#
+# The life of a connection: ConnectionPool.request() takes a kept one or opens one
+# (happy eyeballs; a proxy's CONNECT; TLS), which must be there in connect_timeout.
+# send_request() writes the request and waits `head` seconds for the head of its answer;
+# interim heads are skipped. Response.read() or pour() then gives the body, each wait of
+# at most `idle` seconds, all of it within `total`. Where the body ended as it should
+# and no side said close, the connection is kept: for MAX_IDLE seconds, also by the
+# clock that runs while the computer sleeps, and few of them. Every other end aborts it:
+# a cut body, silence, a reader that leaves. A network that changed under it (Wi-Fi,
+# VPN) says nothing: the system finds out after DEAD_AFTER seconds, the read fails with
+# ConnectFailed, and request() sends the request once more over a fresh connection.
 
 MAX_IDLE = 90.0  # seconds; people think for a minute, a handshake costs 155 ms
 MAX_KEPT = 16  # to each origin; a burst leaves more of them,
@@ -5891,8 +5901,24 @@ TLS_BUFFER = 32 * 1024  # recv() of its bytes,
 TLS_RECORD = 16 * 1024  # and what it encrypts at once (RFC 8446 5.1)
 SEND_SLICE = 256 * 1024  # encrypted and sent at once: a call to the system costs 20 us
 TCP_KEEP_ALIVE = 15  # seconds; NATs forget silent connections while a model thinks
+TCP_PROBE_EVERY = 5  # seconds, once one of those probes was not answered
+DEAD_AFTER = 10  # seconds unacknowledged: half of the 20 that a person should wait
+# What sets that by platform: the option's number, because Python names only Linux's
+# (TCP_USER_TIMEOUT, TCP_RXT_CONNDROPTIME, TCP_MAXRT), and its units in a second.
+DEAD_AFTER_OPTIONS = {"linux": (18, 1000), "darwin": (0x80, 1), "win32": (5, 1)}
 EYEBALLS_DELAY = 0.25  # RFC 8305 5: so long IPv6 may take until IPv4 is tried too
+LATE = 0.5  # seconds that a timer is late when this program was stopped
+MAX_INTERIM = 16  # heads of 1xx before the answer; each resets nobody's deadline
 DEFAULT_PORTS = {"http": 80, "https": 443}
+NEVER = float("inf")
+
+
+class Timeouts(NamedTuple):
+    """How many seconds an exchange may take."""
+
+    head: float = 300.0  # from the request until the whole head of its answer
+    idle: float = 300.0  # between two pieces of the body
+    total: float = 0.0  # for all of it, connecting too; 0: as long as it goes on
 
 
 class Origin(NamedTuple):
@@ -5905,7 +5931,9 @@ class Origin(NamedTuple):
     @property
     def authority(self) -> str:
         """`host:port`, an IPv6 address in brackets."""
-        return ("[%s]:%d" if ":" in self.host else "%s:%d") % (self.host, self.port)
+        if ":" in self.host:
+            return "[%s]:%d" % (self.host, self.port)
+        return "%s:%d" % (self.host, self.port)
 
 
 @functools.lru_cache(maxsize=64)
@@ -5918,7 +5946,9 @@ def parse_url(url: str) -> Tuple[Origin, str, str]:
         port = 0
     if not port or not parts.hostname:
         raise UpstreamError("%a is not a usable http(s) address" % redact(url))
-    target = (parts.path or "/") + ("?" + parts.query if parts.query else "")
+    target = parts.path or "/"
+    if parts.query:
+        target += "?" + parts.query
     host = parts.netloc.rpartition("@")[2]
     return Origin(parts.scheme, parts.hostname, port), host, target
 
@@ -5937,28 +5967,39 @@ class Proxies(NamedTuple):
     http: Optional[Proxy] = None
     exceptions: Tuple[str, ...] = ()
 
-    @functools.lru_cache(maxsize=64)
     def for_origin(self, origin: Origin) -> Optional[Proxy]:
         """The proxy on the way to `origin`, or None."""
+        proxy = self.http
+        if origin.scheme == "https":
+            proxy = self.https
+        if proxy is None:
+            return None
         names = (origin.host, "[%s]" % origin.host, origin.authority)
         for rule in self.exceptions:  # as curl: `*`, or a host and all below it
             rule = rule.lstrip("*.").lower()
-            if not rule or any(("." + name).endswith("." + rule) for name in names):
+            if not rule:
                 return None
-        return self.https if origin.scheme == "https" else self.http
+            for name in names:
+                if ("." + name).endswith("." + rule):
+                    return None
+        return proxy
 
 
 def _parse_proxy(name: str, url: str) -> Optional[Proxy]:
     if not url:
         return None
-    url = url if "://" in url else "http://" + url
+    if "://" not in url:
+        url = "http://" + url
     with contextlib.suppress(UpstreamError):
-        origin, login = parse_url(url)[0], urllib.parse.urlsplit(url).netloc
-        login = login.rpartition("@")[0]
-        plain = urllib.parse.unquote_to_bytes(login if ":" in login else login + ":")
-        basic = "Basic " + base64.b64encode(plain).decode("ascii")
+        origin, _, _ = parse_url(url)
+        login, _, _ = urllib.parse.urlsplit(url).netloc.rpartition("@")
+        if origin.scheme == "http" and not login:
+            return Proxy(origin)
         if origin.scheme == "http":
-            return Proxy(origin, (("Proxy-Authorization", basic),) if login else ())
+            user, _, password = login.partition(":")
+            plain = urllib.parse.unquote_to_bytes("%s:%s" % (user, password))
+            basic = "Basic " + base64.b64encode(plain).decode("ascii")
+            return Proxy(origin, (("Proxy-Authorization", basic),))
     raise ConfigError(
         "%s is not usable: expected http://host:port or "
         "http://user:password@host:port." % name
@@ -5967,22 +6008,16 @@ def _parse_proxy(name: str, url: str) -> Optional[Proxy]:
 
 def proxies_from(config: Config) -> Proxies:
     """Read the four proxy settings; raises ConfigError."""
-    https, http = [
-        _parse_proxy(name if own else "ALL_PROXY", own or config.all_proxy)
-        for name, own in (
-            ("HTTPS_PROXY", config.https_proxy),
-            ("HTTP_PROXY", config.http_proxy),
-        )
-    ]
+    every = _parse_proxy("ALL_PROXY", config.all_proxy)
+    https = _parse_proxy("HTTPS_PROXY", config.https_proxy) or every
+    http = _parse_proxy("HTTP_PROXY", config.http_proxy) or every
     return Proxies(https, http, tuple(re.findall(r"[^,\s]+", config.no_proxy)))
 
 
 def make_ssl_context(config: Config) -> ssl.SSLContext:
     """The one TLS context, 21 ms of work; raises ConfigError for bad certificates."""
-    cafile, capath = [
-        os.path.expanduser(path) or None
-        for path in (config.ssl_cert_file, config.ssl_cert_dir)
-    ]
+    cafile = os.path.expanduser(config.ssl_cert_file) or None
+    capath = os.path.expanduser(config.ssl_cert_dir) or None
     if capath and not os.path.isdir(capath):  # OpenSSL would not mention it
         raise ConfigError("SSL_CERT_DIR=%a is not usable: expected a folder." % capath)
     try:
@@ -6005,12 +6040,12 @@ CHECK_TRUST = (
     "if your company inspects TLS, set SSL_CERT_FILE to its root certificate; with "
     'Python from python.org on macOS run "Install Certificates.command" once'
 )
-CERTIFICATE_ADVICE = {
+CERTIFICATE_ADVICE = {  # by OpenSSL's X509_V_ERR_*; the others are about trust
     9: CHECK_CLOCK,
-    10: CHECK_CLOCK,  # X509_V_ERR_* of OpenSSL;
+    10: CHECK_CLOCK,
     62: CHECK_NAME,
     64: CHECK_NAME,
-}  # the others are about trust
+}
 
 
 def _connect_error(exc: Exception, where: str) -> UpstreamError:
@@ -6053,6 +6088,7 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
         self._loop = asyncio.get_running_loop()
         self.transport: Any = None
         self.unread = 0  # bytes
+        self.deadline = NEVER  # of everything; no read() waits longer
         self._due = 0.0  # 0: nobody waits
         self._timer: Any = None
 
@@ -6084,7 +6120,7 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
         return data
 
     def _expect(self, seconds: float) -> None:
-        self._due = time.monotonic() + seconds  # the clock of asyncio's loops
+        self._due = min(time.monotonic() + seconds, self.deadline)  # the loop's clock
         if not self._timer or self._timer.when() > self._due:
             self._watch()
 
@@ -6095,7 +6131,16 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
         if self._due > time.monotonic():
             self._timer = self._loop.call_at(self._due, self._watch)
         elif self._due:
+            # After a sleep or a SIGSTOP the loop runs its timers before it has read
+            # what waits in the sockets: it does that before it comes to this one.
+            self._timer = self._loop.call_later(0, self._judge)
+
+    def _judge(self) -> None:
+        if 0 < self._due <= time.monotonic():
+            self._timer = None
             self._late()
+        else:
+            self._watch()
 
     def _late(self) -> None:
         if not self.unread:  # else the reader is being woken for that
@@ -6110,7 +6155,8 @@ class TLS:
     """
 
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
         self._engine = context.wrap_bio(
             self._incoming, self._outgoing, server_hostname=host
         )
@@ -6131,8 +6177,9 @@ class TLS:
         pieces: List[bytes] = []
         try:
             while not self.ended and (self._incoming.pending or self._engine.pending()):
-                pieces.append(self._engine.read(TLS_RECORD))
-                self.ended = not pieces[-1]
+                piece = self._engine.read(TLS_RECORD)
+                pieces.append(piece)
+                self.ended = not piece
         except ssl.SSLWantReadError:  # the rest of a record is still to come
             pass
         return b"".join(pieces)
@@ -6150,26 +6197,32 @@ class TLS:
         return self._outgoing.read()
 
 
-class _Tap:
+class _Pour:
     """One call of pour(): who takes the bytes, and how that ended."""
 
     def __init__(
         self, take: Callable[[bytes], bool], seconds: float, over: asyncio.Future[None]
     ) -> None:
-        self.take, self.seconds, self.over = take, seconds, over
+        self.take = take
+        self.seconds = seconds
+        self.over = over
         self.failure: Optional[Exception] = None
 
 
-class _Connection(TimedProtocol):
+class UpstreamConnection(TimedProtocol):
     """The way to one origin, for one exchange after another."""
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Origin, deadline: float) -> None:
         super().__init__(READ_AHEAD)
-        self.origin, self.idle_since = origin, 0.0
+        self.origin = origin
+        self.deadline = deadline  # of the exchange that is going on
         self._tls: Optional[TLS] = None
         self._heard = False  # has a byte of this answer come?
-        self._tap: Optional[_Tap] = None
+        self._pour: Optional[_Pour] = None
         self._error: Optional[UpstreamError] = None
+        self._rests_since = (0.0, 0.0)  # by both clocks
+
+    # -- what the transport tells ------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         if self._tls:
@@ -6177,8 +6230,8 @@ class _Connection(TimedProtocol):
         if not data:
             return
         self._heard = True
-        if self._tap:
-            self._tapped(data)
+        if self._pour:
+            self._pour_out(data)
         else:
             super().data_received(data)
 
@@ -6193,6 +6246,8 @@ class _Connection(TimedProtocol):
             self.transport.write(answer)
         if tls.ended:
             self._loop.call_soon(self.eof_received)  # after these bytes
+        if not plain and self._due:  # a part of a record is a sign of life, too
+            self._due = max(self._due, min(time.monotonic() + LATE, self.deadline))
         return plain
 
     def eof_received(self) -> Optional[bool]:
@@ -6200,16 +6255,25 @@ class _Connection(TimedProtocol):
             super().eof_received()
             if self._tls and not self._tls.ended:  # by whom is not known (RFC 9112 9.8)
                 self.abort(self.broken("the connection was cut"))
-            if self._tap:
-                self._tapped(b"")
+            if self._pour:
+                self._pour_out(b"")
         return True
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
-        if exc:
-            self._error = self._error or self.broken("the connection broke (%s)" % exc)
+        if exc and not self._error:
+            self._error = self.broken("the connection broke (%s)" % exc)
         super().connection_lost(exc)
-        if self._tap:
-            self._tapped(b"")
+        if self._pour:
+            self._pour_out(b"")
+
+    def _late(self) -> None:
+        # The upstream is silent; a slow client is waited for without a deadline.
+        silence = "sent nothing for too long; try again, or raise IDLE_TIMEOUT"
+        if time.monotonic() >= self.deadline:
+            silence = "took too long; try again"
+        self.abort(UpstreamTimeout("%s %s" % (self.origin.host, silence)))
+
+    # -- from its opening to its end -----------------------------------------------
 
     async def open(self, first: Origin) -> None:
         """Connect to `first`, which is a proxy or the origin."""
@@ -6219,51 +6283,78 @@ class _Connection(TimedProtocol):
         self.transport.max_size = TLS_BUFFER
         sock = self.transport.get_extra_info("socket")  # asyncio has set TCP_NODELAY
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name in ("TCP_KEEPIDLE", "TCP_KEEPALIVE", "TCP_KEEPINTVL"):  # by platform
+        for name, seconds in (
+            ("TCP_KEEPIDLE", TCP_KEEP_ALIVE),
+            ("TCP_KEEPALIVE", TCP_KEEP_ALIVE),  # so macOS calls it
+            ("TCP_KEEPINTVL", TCP_PROBE_EVERY),
+        ):
             if hasattr(socket, name):
-                number = getattr(socket, name)
-                sock.setsockopt(socket.IPPROTO_TCP, number, TCP_KEEP_ALIVE)
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
+        if sys.platform in DEAD_AFTER_OPTIONS:
+            number, units = DEAD_AFTER_OPTIONS[sys.platform]
+            with contextlib.suppress(OSError):  # a system that is too old for it
+                sock.setsockopt(socket.IPPROTO_TCP, number, int(DEAD_AFTER * units))
 
     async def secure(self, context: ssl.SSLContext) -> None:
         """Go on in TLS; raises OSError when that fails. It sets no deadline."""
-        tls, data, done = TLS(context, self.origin.host), b"", False
+        tls = TLS(context, self.origin.host)
+        data = b""
+        done = False
         while not done:
             try:
                 done = tls.shake_hands(data)
             finally:  # also what tells the other side that it is not believed
                 self.transport.write(tls.outgoing())
-            data = b"" if done else await super().read(MAX_IDLE) or b""
-            if not data and not done:
+            if done:
+                break
+            data = await super().read(MAX_IDLE) or b""
+            if not data:
                 raise ConnectionError("it was closed during the TLS handshake")
         self._tls = tls
 
     def broken(self, what: str) -> UpstreamError:
         """The error for a failure of the exchange that is going on."""
-        kind = UpstreamError if self._heard else ConnectFailed
+        kind = ConnectFailed
+        if self._heard:
+            kind = UpstreamError
         return kind("%s: %s; try again" % (self.origin.host, what))
 
     def abort(self, error: Optional[UpstreamError] = None) -> None:
         """Close the socket at once; who reads from it now or later gets `error`."""
-        self._error = self._error or error or self.broken("the answer was given up")
+        if not self._error:
+            self._error = error or self.broken("the answer was given up")
         if self.transport:
             self.transport.abort()
 
-    @property
-    def ready(self) -> bool:
-        """Does read() give bytes or the end without waiting?"""
-        return self.unread > 0 or self.reader.at_eof()
+    def rest(self) -> None:
+        """Its exchange is over; from now on it waits for another."""
+        self.deadline = NEVER
+        self._rests_since = (time.monotonic(), time.time())
 
-    def rests(self) -> bool:
+    def rested(self) -> float:
+        """Seconds since then. Only one of the clocks runs while the computer sleeps,
+        the other never jumps."""
+        by_monotonic, by_wall = self._rests_since
+        return max(time.monotonic() - by_monotonic, time.time() - by_wall)
+
+    def usable(self) -> bool:
         """Can another exchange begin? If not, it is closed."""
         good = not (
             self.ready
             or self.transport.is_closing()
             or self.transport.get_write_buffer_size()
-            or time.monotonic() - self.idle_since >= MAX_IDLE
+            or self.rested() >= MAX_IDLE
         )
         if not good:
             self.abort()
         return good
+
+    # -- an exchange -----------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Does read() give bytes or the end without waiting?"""
+        return self.unread > 0 or self.reader.at_eof()
 
     async def read(self, seconds: float) -> bytes:
         """Some bytes, or b"" at the end; waits so long for them."""
@@ -6282,71 +6373,74 @@ class _Connection(TimedProtocol):
 
         A reader that is woken for them costs a turn of the event loop: 25 us of 60.
         """
-        self._tap = tap = _Tap(take, seconds, self._loop.create_future())
+        pour = _Pour(take, seconds, self._loop.create_future())
+        self._pour = pour
         self._expect(seconds)
         try:
-            await tap.over
+            await pour.over
         except asyncio.CancelledError:
-            if self._tap is tap:  # else the connection may be another's by now
-                self._tap = None
+            if self._pour is pour:  # else the connection may be another's by now
+                self._pour = None
                 self.abort()
             raise
-        if tap.failure:
-            raise tap.failure
+        if pour.failure:
+            raise pour.failure
 
-    def _tapped(self, data: bytes) -> None:
-        tap = self._tap
-        self._due = time.monotonic() + tap.seconds
+    def _pour_out(self, data: bytes) -> None:
+        pour = self._pour
+        self._due = min(time.monotonic() + pour.seconds, self.deadline)
         try:
             if not data and self._error:
                 raise self._error
-            if tap.take(data):
+            if pour.take(data):
                 return
         except Exception as exc:  # its place is in pour()
-            tap.failure = exc
-        self._tap, self._due = None, 0.0
-        if not tap.over.done():  # who waits may have been cancelled in this turn
-            tap.over.set_result(None)
+            pour.failure = exc
+        self._pour = None
+        self._due = 0.0
+        if not pour.over.done():  # who waits may have been cancelled in this turn
+            pour.over.set_result(None)
 
     def _send(self, message: bytes) -> None:
         # Nothing waits until it is taken: an early 413 comes before.
         if not self._tls:
             self.transport.write(message)
             return
-        for at in range(0, len(message), SEND_SLICE):
-            self.transport.write(
-                self._tls.encrypt(memoryview(message)[at : at + SEND_SLICE])
-            )
+        view = memoryview(message)
+        for at in range(0, len(view), SEND_SLICE):
+            self.transport.write(self._tls.encrypt(view[at : at + SEND_SLICE]))
 
-    async def ask(
+    async def send_request(
         self, message: bytes, method: str, seconds: float
     ) -> Tuple[ResponseHead, Body, bytes]:
         """Send a request, wait so long for the head of its answer (interim ones are
         skipped); give it, the reader of its body, and the bytes that came with it."""
-        due, data, self._heard = time.monotonic() + seconds, b"", False
+        due = time.monotonic() + seconds
+        self._heard = False
         self._send(message)
+        data = b""
         try:
-            while True:
-                reader, block = HeadReader(RESPONSE_LIMITS), None
-                while block is None:
-                    data = data or await self.read(due - time.monotonic())
-                    if not data:
-                        raise self.broken("the connection ended without an answer")
-                    block, data = reader.feed(data), b""
-                head, data = parse_response_head(block), reader.rest
+            for _ in range(1 + MAX_INTERIM):
+                block, data = await self._read_head(data, due)
+                head = parse_response_head(block)
                 if head.status >= 200:
                     return head, response_framing(method, head), data
+                if head.status == 101:
+                    raise ProtocolError("it changed to another protocol, unasked")
+            raise ProtocolError("it sent more than %d interim heads" % MAX_INTERIM)
         except ProtocolError as exc:
             raise self.broken("the answer is not proper HTTP (%s)" % exc) from None
 
-    def _late(self) -> None:
-        # The upstream is silent; a slow client is waited for without a deadline.
-        self.abort(
-            UpstreamTimeout(
-                "%s sent nothing for too long; try again, or "
-                "raise IDLE_TIMEOUT" % self.origin.host
-            )
-        )
+    async def _read_head(self, data: bytes, due: float) -> Tuple[bytes, bytes]:
+        """The next head and what came behind it; `data` has come before."""
+        reader = HeadReader(RESPONSE_LIMITS)
+        block = reader.feed(data)
+        while block is None:
+            data = await self.read(due - time.monotonic())
+            if not data:
+                raise self.broken("the connection ended without an answer")
+            block = reader.feed(data)
+        return block, reader.rest
 
 
 class Response:
@@ -6358,19 +6452,27 @@ class Response:
         head: ResponseHead,
         body: Body,
         data: bytes,
-        connection: _Connection,
+        connection: UpstreamConnection,
         idle_timeout: float,
-        keep: Callable[[_Connection], None],
+        keep: Callable[[UpstreamConnection], None],
     ) -> None:
-        self.status, self.headers = head.status, head.headers
+        self.status = head.status
+        self.headers = head.headers
         self.idle_timeout = idle_timeout
-        self._body, self._connection, self._closed = body, connection, False
-        self._keep = keep if keeps_alive(head) else _Connection.abort
-        self._ahead = self._decode(data) if data or body.done else b""
+        self._body = body
+        self._connection = connection
+        self._closed = False
+        self._keep = UpstreamConnection.abort
+        if keeps_alive(head):
+            self._keep = keep
+        self._ahead = b""  # body bytes that nobody has read yet
+        if data or body.done:
+            self._ahead = self._decode(data)
 
     async def read(self) -> bytes:
         """Body bytes, at least one; b"" at the end."""
-        data, self._ahead = self._ahead, b""
+        data = self._ahead
+        self._ahead = b""
         while not data and not self._body.done:
             data = self._decode(await self._connection.read(self.idle_timeout))
         return data
@@ -6384,24 +6486,29 @@ class Response:
                 return True
         if not self._body.done:
             await self._connection.pour(
-                functools.partial(self._take, take), self.idle_timeout
+                functools.partial(self._pour_body, take), self.idle_timeout
             )
         return not self._body.done
 
-    def _take(self, take: Callable[[bytes], bool], data: bytes) -> bool:
+    def _pour_body(self, take: Callable[[bytes], bool], data: bytes) -> bool:
         body = self._decode(data)
-        return (not body or take(body)) and not self._body.done
+        if body and not take(body):
+            return False
+        return not self._body.done
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body; raises UpstreamError when it is over `limit` bytes."""
-        pieces, size = [await self.read()], 0
-        while pieces[-1]:
-            size += len(pieces[-1])
+        pieces = []
+        size = 0
+        while True:
+            piece = await self.read()
+            if not piece:
+                return b"".join(pieces)
+            pieces.append(piece)
+            size += len(piece)
             if size > limit:
                 self.close()
                 raise self._connection.broken("the answer is over %d bytes" % limit)
-            pieces.append(await self.read())
-        return b"".join(pieces)
 
     async def finish(self, seconds: float = 0.5) -> None:
         """Leave a stream that has said all: if its body ends in time the connection is
@@ -6415,16 +6522,21 @@ class Response:
 
     def close(self) -> None:
         """Close the connection, unless the body has ended: then it is used again."""
-        if not self._closed:
-            self._closed = True
-            if self._body.done and not self._body.rest:
-                self._keep(self._connection)
-            else:
-                self._connection.abort()
+        if self._closed:
+            return
+        self._closed = True
+        if self._body.done and not self._body.rest:
+            self._keep(self._connection)
+        else:
+            self._connection.abort()
 
     def _decode(self, data: bytes) -> bytes:
+        body = b""
         try:
-            body = self._body.feed(data) if data else self._body.eof() or b""
+            if data:
+                body = self._body.feed(data)
+            else:
+                self._body.eof()
         except ProtocolError as exc:
             error = self._connection.broken("the answer is cut or garbled (%s)" % exc)
             self._connection.abort(error)
@@ -6444,8 +6556,9 @@ class ConnectionPool:
         connect_timeout: float = 10.0,
     ) -> None:
         self._ssl = ssl_context or ssl.create_default_context
-        self._proxies, self._connect_timeout = proxies, connect_timeout
-        self._idle: Dict[Origin, List[_Connection]] = {}
+        self._proxies = proxies
+        self._connect_timeout = connect_timeout
+        self._idle: Dict[Origin, List[UpstreamConnection]] = {}
         self._pruning: Any = None  # its timer, while there is something to close
 
     async def request(
@@ -6454,110 +6567,129 @@ class ConnectionPool:
         url: str,
         headers: Iterable[Tuple[str, str]],
         body: bytes = b"",
-        *,
-        head_timeout: float = 300.0,
-        idle_timeout: float = 300.0,
+        timeouts: Timeouts = Timeouts(),
     ) -> Response:
         """Send one request (Host, Accept-Encoding and Content-Length are added), wait
         for the head of its answer, whatever its status; follow no redirects."""
         origin, host, target = parse_url(url)
-        proxy = self._proxies.for_origin(origin)
         pairs = [("Host", host), ("Accept-Encoding", "identity"), *headers]
         if body or method not in ("GET", "HEAD"):
             pairs.append(("Content-Length", str(len(body))))
+        proxy = self._proxies.for_origin(origin)
         if proxy and origin.scheme == "http":  # proxies let CONNECT lead to 443 only
             target = "http://%s%s" % (origin.authority, target)
             pairs += proxy.pairs
         message = encode_request_head(method, target, pairs) + body
-        timeouts = (head_timeout, idle_timeout)
-        kept = self._take(origin)
+        deadline = NEVER
+        if timeouts.total:
+            deadline = time.monotonic() + timeouts.total
+        kept = self._kept_connection(origin)
         if kept:
+            kept.deadline = deadline
             try:
                 return await self._exchange(kept, method, message, timeouts)
             except ConnectFailed:
                 pass  # the connection had died unseen, and nobody read the request
-        return await self._exchange(_Connection(origin), method, message, timeouts)
+        fresh = UpstreamConnection(origin, deadline)
+        return await self._exchange(fresh, method, message, timeouts)
 
     async def close(self) -> None:
         """Close the idle connections; the others are their readers'."""
         if self._pruning:
             self._pruning.cancel()
-        for connection in itertools.chain(*self._idle.values()):
-            connection.abort()
+        for idle in self._idle.values():
+            for connection in idle:
+                connection.abort()
         await asyncio.sleep(0)  # the turn of the loop in which that is done
 
     async def _exchange(
         self,
-        connection: _Connection,
+        connection: UpstreamConnection,
         method: str,
         message: bytes,
-        timeouts: Tuple[float, float],
+        timeouts: Timeouts,
     ) -> Response:
         try:
             if not connection.transport:
                 await self._connect(connection)
-            head, body, data = await connection.ask(message, method, timeouts[0])
+            head, body, data = await connection.send_request(
+                message, method, timeouts.head
+            )
             if head.status == 407:
                 raise _proxy_error(head, connection.origin.host)
             coding = head.headers.get("content-encoding", "identity").lower()
             if coding != "identity":
                 raise connection.broken("the answer came in %s, unasked" % coding)
-            return Response(head, body, data, connection, timeouts[1], self._keep)
+            return Response(head, body, data, connection, timeouts.idle, self._keep)
         except (UpstreamError, asyncio.CancelledError):
             connection.abort()
             raise
 
-    def _take(self, origin: Origin) -> Optional[_Connection]:
-        idle = self._idle.get(origin, [])
+    def _kept_connection(self, origin: Origin) -> Optional[UpstreamConnection]:
+        idle = self._idle.get(origin)
         while idle:
             connection = idle.pop()
-            if connection.rests():
+            if connection.usable():
                 return connection
         return None
 
-    def _keep(self, connection: _Connection) -> None:
-        connection.idle_since = time.monotonic()
+    def _keep(self, connection: UpstreamConnection) -> None:
+        connection.rest()
         self._idle.setdefault(connection.origin, []).append(connection)
-        self._pruning = self._pruning or asyncio.get_running_loop().call_later(
-            PRUNE_EVERY, self._prune
-        )
+        if not self._pruning:
+            self._prune_later()
+
+    def _prune_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._pruning = loop.call_later(PRUNE_EVERY, self._prune)
 
     def _prune(self) -> None:
         """Close what nobody will use again."""
-        self._pruning, spare = None, time.monotonic() - SPARE_IDLE
+        self._pruning = None
         for origin, idle in list(self._idle.items()):
             for connection in idle[:-MAX_KEPT]:
-                if connection.idle_since <= spare:
+                if connection.rested() >= SPARE_IDLE:
                     connection.abort()
-            self._idle[origin] = [each for each in idle if each.rests()]
-        if any(self._idle.values()):
-            self._pruning = asyncio.get_running_loop().call_later(
-                PRUNE_EVERY, self._prune
-            )
+            still_good = [connection for connection in idle if connection.usable()]
+            self._idle[origin] = still_good
+            if still_good and not self._pruning:
+                self._prune_later()
 
-    async def _connect(self, connection: _Connection) -> None:
+    async def _connect(self, connection: UpstreamConnection) -> None:
         proxy = self._proxies.for_origin(connection.origin)
+        seconds = self._connect_timeout
+        due = min(time.monotonic() + seconds, connection.deadline)
         # Not wait_for(), which before Python 3.12 can swallow a cancellation.
         task = asyncio.ensure_future(self._open(connection, proxy))
         try:
-            await asyncio.wait([task], timeout=self._connect_timeout)
+            await asyncio.wait([task], timeout=due - time.monotonic())
+            if time.monotonic() > due + LATE:  # stopped, or asleep: look once more
+                await asyncio.wait([task], timeout=LATE)
             if not task.done():
-                raise TimeoutError("none within %g s" % self._connect_timeout)
+                raise TimeoutError("none within %g s" % seconds)
             task.result()
         except (OSError, UnicodeError, ConfigError) as exc:
-            where = " by the proxy " + proxy.origin.authority if proxy else ""
-            raise _connect_error(exc, connection.origin.host + where) from None
+            where = connection.origin.host
+            if proxy:
+                where += " by the proxy " + proxy.origin.authority
+            raise _connect_error(exc, where) from None
         finally:
             task.cancel()
 
-    async def _open(self, connection: _Connection, proxy: Optional[Proxy]) -> None:
-        origin, secure = connection.origin, connection.origin.scheme == "https"
+    async def _open(
+        self, connection: UpstreamConnection, proxy: Optional[Proxy]
+    ) -> None:
+        origin = connection.origin
+        secure = origin.scheme == "https"
         if secure and not isinstance(self._ssl, ssl.SSLContext):
             self._ssl = self._ssl()
-        await connection.open(proxy.origin if proxy else origin)
+        first = origin
+        if proxy:
+            first = proxy.origin
+        await connection.open(first)
         if secure and proxy:
             pairs = [("Host", origin.authority), *proxy.pairs]
-            head, _, data = await connection.ask(
+            head, _, data = await connection.send_request(
                 encode_request_head("CONNECT", origin.authority, pairs),
                 "CONNECT",
                 self._connect_timeout,
@@ -7497,7 +7629,7 @@ class CopilotAuth:
                 "GET",
                 self._config.github_api_url + "/",
                 [("user-agent", user_agent(self._config))],
-                head_timeout=15.0,
+                timeouts=Timeouts(total=15.0),
             )
         ).close()
 
@@ -7598,9 +7730,8 @@ class CopilotAuth:
                 ("user-agent", user_agent(self._config)),
             ],
             body,
-            head_timeout=30.0,
-            idle_timeout=30.0,
-        )  # UPSTREAM 2.2: 30 s
+            Timeouts(total=30.0),  # UPSTREAM 2.2
+        )
         raw = await response.read_all(MAX_TOKEN_FILE)
         if response.status == 404:
             raise _device_error({"error": "incorrect_client_credentials"})
@@ -7671,8 +7802,7 @@ class CopilotAuth:
             "GET",
             self._config.github_api_url + "/copilot_internal/v2/token",
             self.headers(),
-            head_timeout=15.0,
-            idle_timeout=15.0,
+            timeouts=Timeouts(total=15.0),
         )
         raw = await response.read_all(MAX_TOKEN_FILE // 2)
         if response.status != 200:
@@ -8114,8 +8244,7 @@ class CopilotClient:
             "GET",
             self._config.github_api_url + "/copilot_internal/user",
             self._auth.headers(),
-            head_timeout=30.0,
-            idle_timeout=30.0,
+            timeouts=Timeouts(total=30.0),
         )
         if response.status != 200:
             raise await self._refusal(response)
@@ -8221,14 +8350,16 @@ class CopilotClient:
         taken = [name for name, _ in pairs]
         pairs += [pair for pair in outgoing.pairs if pair[0] not in taken]
         base = token.proxy if outgoing.endpoint.startswith(ENGINES) else token.api
+        timeouts = Timeouts(total=30.0)
+        if outgoing.asked:  # as long as it speaks; silence is also what comes first
+            timeouts = Timeouts(self._config.idle_timeout, self._config.idle_timeout)
         try:
             response = await self._pool.request(
                 "POST" if outgoing.body else "GET",
                 base + outgoing.endpoint,
                 pairs,
                 outgoing.body,
-                head_timeout=300.0 if outgoing.asked else 30.0,
-                idle_timeout=self._config.idle_timeout,
+                timeouts,
             )
             if not 200 <= response.status < 300:
                 raise await self._refusal(response)
@@ -9500,8 +9631,7 @@ async def ask_own_port(
             "GET",
             "http://127.0.0.1:%d%s" % (program.config.port, path),
             [header],
-            head_timeout=2.0,
-            idle_timeout=2.0,
+            timeouts=Timeouts(2.0, 2.0),
         )
         return await response.read_all(limit)
     return b""

@@ -13,6 +13,7 @@ import asyncio
 import base64
 import collections
 import contextlib
+import ctypes
 import http.client as http_client  # `http` is a tool below
 import inspect
 import io
@@ -8115,7 +8116,8 @@ async def client(tls=None, *rest, **options):
 
 
 async def fetch(pool, url, limit=1 << 20, method="GET", body=b"", pour=False, **timeouts):
-    response = await pool.request(method, url, [("x-test", "1")], body, **timeouts)
+    waits = cp.Timeouts(**timeouts)
+    response = await pool.request(method, url, [("x-test", "1")], body, waits)
     if not pour:
         return response.status, await response.read_all(limit)
     pieces = []
@@ -8127,7 +8129,7 @@ async def fetch(pool, url, limit=1 << 20, method="GET", body=b"", pour=False, **
 
     while await response.pour(take):
         await asyncio.sleep(0.01)  # what comes now, an end too, is not missed
-    assert response._connection._tap is None and response._connection._due == 0.0
+    assert response._connection._pour is None and response._connection._due == 0.0
     return response.status, b"".join(pieces)
 
 
@@ -8181,7 +8183,7 @@ BAD_ANSWERS = [  # name, answer, exact class, words of the message
     ("silent", [STAY], "UpstreamTimeout", "sent nothing"),
     (
         "slow head",
-        [part for _ in range(99) for part in (b"HTTP/1.1 100 C\r\n\r\n", 0.01)],
+        [part for _ in range(16) for part in (b"HTTP/1.1 100 C\r\n\r\n", 0.02)],
         "UpstreamTimeout",
         "sent nothing",
     ),
@@ -8207,8 +8209,8 @@ async def test_client_reports_failure(name, answer, kind, words, pour):
                 pool,
                 server.url,
                 99,
-                head_timeout=0.2 if quick else 9.0,
-                idle_timeout=0.03 if quick else 9.0,
+                head=0.2 if quick else 9.0,
+                idle=0.03 if quick else 9.0,
                 pour=pour,
             )
         assert type(caught.value).__name__ == kind and caught.value.status in (502, 504)
@@ -8339,7 +8341,7 @@ async def test_client_replays_once_and_only_unanswered(name, answers, requests, 
         await fetch(pool, server.url)
         await server.until("answered")
         try:
-            assert await fetch(pool, server.url, head_timeout=0.2) == (200, b"ok")
+            assert await fetch(pool, server.url, head=0.2) == (200, b"ok")
             outcome = None
         except cp.UpstreamError as exc:
             outcome = type(exc).__name__
@@ -8410,7 +8412,7 @@ async def test_client_slow_reader_holds_the_upstream_back():
         yield b"0\r\n\r\n"
 
     async with RawServer(steps()) as server, client() as pool:
-        response = await pool.request("GET", server.url, [], idle_timeout=1)
+        response = await pool.request("GET", server.url, [], timeouts=cp.Timeouts(idle=1))
         await asyncio.sleep(0.05)
         assert len(sent) < 150, "13 MB on the way"
         assert len(await response.read_all(1 << 24)) == 200 << 16
@@ -8421,7 +8423,7 @@ async def test_client_slow_reader_holds_the_upstream_back():
 async def test_client_idle_timeout_counts_from_the_last_byte_and_only_while_waiting(pauses):
     drip = [part for _ in range(10) for part in (0.02, OK)]
     async with RawServer([CHUNKED] + drip + [STAY]) as server, client() as pool:
-        response = await pool.request("GET", server.url, [], idle_timeout=0.15)
+        response = await pool.request("GET", server.url, [], timeouts=cp.Timeouts(idle=0.15))
         data = await response.read()
         for _ in range(pauses):
             await asyncio.sleep(0.05)
@@ -8623,7 +8625,7 @@ async def test_tls_one_connection_for_many_requests(certificates, tunnel):
         ):
             await response.read_all(9)
         with pytest.raises(cp.UpstreamTimeout):
-            await fetch(pool, server.url, head_timeout=0.03)
+            await fetch(pool, server.url, head=0.03)
         await asyncio.wait_for(server.gone.wait(), 1)
 
 
@@ -8853,6 +8855,166 @@ def test_proxy_settings():
         with pytest.raises(cp.ConfigError, match="ALL_PROXY is not usable") as caught:
             cp.proxies_from(cp.Config(all_proxy=bad))
         assert "secret" not in str(caught.value)
+
+
+# -- networks that change, programs that are stopped -----------------------------
+
+
+def stop_acknowledging(sock):
+    """From now on the system drops what arrives for `sock`, as a changed network does."""
+    drop_all = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # BPF: ret 0
+    program = struct.pack("HxxxxxxP", 1, ctypes.addressof(drop_all))
+    sock.setsockopt(socket.SOL_SOCKET, 26, program)  # SO_ATTACH_FILTER
+
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="BPF filters are Linux's")
+
+
+@linux_only
+@in_a_loop
+async def test_client_leaves_a_kept_connection_that_nobody_acknowledges():
+    sockets = []
+
+    class Watched(RawServer):
+        async def talk(self, reader, writer):
+            sockets.append(writer.get_extra_info("socket"))
+            await super().talk(reader, writer)
+
+    assert 0 < cp.DEAD_AFTER <= 10  # and 10 s for a new connection: 20 in all
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cp, "DEAD_AFTER", 0.3)
+        async with Watched(YES) as server, client() as pool:
+            assert await fetch(pool, server.url) == (200, b"ok")
+            await server.until("answered")
+            stop_acknowledging(sockets[0])
+            began = time.monotonic()
+            assert await fetch(pool, server.url) == (200, b"ok")
+            assert 0.2 < time.monotonic() - began < 1.9
+            assert len(server.heads) == server.connections == 2
+
+
+@linux_only
+@in_a_loop
+async def test_client_tells_the_system_how_long_silence_may_last():
+    async with RawServer(YES) as server, client() as pool:
+        response = await pool.request("GET", server.url, [])
+        sock = response._connection.transport.get_extra_info("socket")
+        unacknowledged = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+        idle = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+        between = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL)
+        assert unacknowledged == 1000 * cp.DEAD_AFTER
+        assert idle + between <= 20  # while the upstream thinks
+
+
+@pytest.mark.parametrize("by_wall, connections", [(0, 1), (60, 1), (100, 2), (-100, 1)])
+def test_client_judges_kept_connections_by_the_wall_clock_too(monkeypatch, by_wall, connections):
+    wall = time.time
+
+    async def main():
+        async with RawServer(YES) as server, client() as pool:
+            await fetch(pool, server.url)
+            await server.until("answered")
+            # Asleep: on Linux and macOS the monotonic clock stands still meanwhile.
+            monkeypatch.setattr(time, "time", lambda: wall() + by_wall)
+            await fetch(pool, server.url)
+            monkeypatch.setattr(time, "time", wall)
+            return server.connections
+
+    assert run(main()) == connections
+
+
+INTERIM = b"HTTP/1.1 103 Early\r\na: b\r\n\r\n"
+UNBOUNDED_ANSWERS = [  # name, answer, words of the failure
+    ("interim heads", [INTERIM * 17 + YES[0]], "more than 16 interim heads"),
+    ("101", [b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\n\r\n"], "unasked"),
+    ("dripping head", [bytes([b]) for b in YES[0][:9]] + [STAY], "too long"),
+    ("dripping interim heads", [INTERIM, 0.02] * 9 + [STAY], "too long"),
+    ("dripping body", [CHUNKED] + [OK, 0.02] * 99, "took too long"),
+    ("silent body", [CHUNKED, OK, STAY], "took too long"),
+]
+
+
+@pytest.mark.parametrize(
+    "name, answer, words", UNBOUNDED_ANSWERS, ids=[row[0] for row in UNBOUNDED_ANSWERS]
+)
+@pytest.mark.parametrize("pour", [False, True])
+@in_a_loop
+async def test_client_bounds_a_whole_exchange(name, answer, words, pour):
+    async with RawServer(answer) as server, client() as pool:
+        began = time.monotonic()
+        with pytest.raises(cp.UpstreamError, match=words):
+            await fetch(pool, server.url, pour=pour, total=0.15)
+        assert time.monotonic() - began < 0.6
+
+
+@in_a_loop
+async def test_client_bears_sixteen_interim_heads_and_its_total_ends_with_the_exchange():
+    async with RawServer([INTERIM * 16 + YES[0]]) as server, client() as pool:
+        assert await fetch(pool, server.url, total=0.1) == (200, b"ok")
+        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)
+        assert await fetch(pool, server.url) == (200, b"ok")
+        assert server.connections == 1
+
+
+STOPPED_CLIENT = """
+import asyncio, os, signal, sys
+sys.path.insert(0, sys.argv[1])
+import copilot_proxy as cp
+
+async def main():
+    pool = cp.ConnectionPool()
+    waits = cp.Timeouts(head=0.3, idle=0.3)
+    if sys.argv[3] == "body":
+        response = await pool.request("GET", sys.argv[2], [], timeouts=waits)
+        await response.read()
+    print("asking", flush=True)
+    if sys.argv[3] == "head":
+        response = await pool.request("GET", sys.argv[2], [], timeouts=waits)
+    print(await response.read(), flush=True)
+    await pool.close()
+
+asyncio.run(main())
+"""
+
+
+async def asleep(child, seconds):
+    """Stop a process as a laptop's lid does, and let it go on."""
+    child.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(seconds)
+    child.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP")
+@pytest.mark.parametrize("part", ["head", "body"])
+@in_a_loop
+async def test_client_reads_what_came_while_it_was_stopped(part):
+    came = asyncio.Event()
+
+    async def talk(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        if part == "body":
+            writer.write(CHUNKED + OK)
+        await came.wait()
+        writer.write(OK if part == "body" else CHUNKED + OK)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    url = "http://127.0.0.1:%d/" % server.sockets[0].getsockname()[1]
+    words = ["-c", STOPPED_CLIENT, HERE, url, part]
+    child = await asyncio.create_subprocess_exec(sys.executable, *words, stdout=subprocess.PIPE)
+    try:
+        assert await child.stdout.readline() == b"asking\n"
+        await asyncio.sleep(0.05)
+        asyncio.get_running_loop().call_later(0.4, came.set)
+        await asleep(child, 0.6)
+        assert await child.stdout.readline() == b"b'ok'\n"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
+        server.close()
 
 
 # ============================================================================
