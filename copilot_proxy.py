@@ -165,7 +165,7 @@ SETTINGS = (
     # Address to listen on; other than loopback only with API_KEY.
     Setting("HOST", "127.0.0.1"),
     # Model for clients that name none, or `default`.
-    Setting("COPILOT_DEFAULT_MODEL", "gpt-4.1"),
+    Setting("COPILOT_DEFAULT_MODEL"),
     Setting("GITHUB_TOKEN"),  # OAuth token; skips the sign-in, never written to disk
     # The OAuth app that the device flow signs in to.
     Setting("GITHUB_COPILOT_CLIENT_ID", "Iv1.b507a08c87ecfe98"),
@@ -1451,11 +1451,13 @@ def encode_chunk(data: bytes) -> bytes:
 # 7. Models, names, Auto
 # ============================================================================
 # The account's catalogue, what a client's model name means in it, and which upstream
-# endpoint serves it (SPEC 4, 5; UPSTREAM 7, 8).                          uses: 0, 2, 4
+# endpoint serves it (UPSTREAM 7, 8, 22.1).                         uses: 0, 2, 3, 4
 # Contract: a known id means itself; never another family; an entry that cannot be read
 # is skipped; every limit comes from the catalogue, 0 = it does not say.
 
-MESSAGES, CHAT, RESPONSES = "/v1/messages", "/chat/completions", "/responses"
+MESSAGES = "/v1/messages"
+CHAT = "/chat/completions"
+RESPONSES = "/responses"
 
 
 class Model(NamedTuple):
@@ -1473,16 +1475,23 @@ class Model(NamedTuple):
     efforts: Tuple[str, ...] = ()
     adaptive: bool = False
     budget: Tuple[int, int] = (0, 0)  # smallest and largest thinking budget
+    headers: Tuple[Tuple[str, str], ...] = ()  # what its requests carry besides
     raw: JSON = {}
 
     @property
+    def policy(self) -> str:
+        """The state of its terms; models without terms are enabled."""
+        return typed(typed(self.raw, "policy", dict), "state", str) or "enabled"
+
+    @property
+    def in_picker(self) -> bool:
+        """Whether official clients show it; a hidden one is still callable."""
+        return self.raw.get("model_picker_enabled") is not False
+
+    @property
     def offered(self) -> bool:
-        """For people to choose; a hidden one is still callable (UPSTREAM 7.1)."""
-        policy = typed(self.raw, "policy", dict)
-        return (
-            self.raw.get("model_picker_enabled") is not False
-            and policy.get("state", "enabled") == "enabled"
-        )
+        """For people to choose."""
+        return self.in_picker and self.policy == "enabled"
 
     @property
     def maker(self) -> str:
@@ -1495,116 +1504,81 @@ class Model(NamedTuple):
         return MESSAGES in self.endpoints or self.id.lower().startswith("claude")
 
 
+# Copilot's own choice of a model for a conversation, at a tenth less (UPSTREAM 22.1).
+# Served as it stands here: without a model, which chat takes (the choice was not to be
+# had).
+AUTO = "auto"
+AUTO_MODEL = Model(AUTO, "Auto", "GitHub")
+
+# An id stands in our headers, a model's own headers in our requests.
+MODEL_ID = re.compile(r"[!-~]{1,256}")
+MODEL_HEADER = re.compile(r"x-[a-z0-9-]{1,64}")
+MODEL_HEADER_VALUE = re.compile(r"[!-~](?:[ -~]{0,1000}[!-~])?")
+MOST_TOKENS = 10**12  # no limit of a model is larger
+
+
 def _strings(obj: JSON, key: str) -> Tuple[str, ...]:
     return tuple(item for item in typed(obj, key, list) if isinstance(item, str))
 
 
-def parse_models(reply: Any) -> List[Model]:
-    """Read the answer of GET /models, in its order."""
-    return [
-        _parse_model(entry)
-        for entry in objects(typed(reply, "data", list))
-        if typed(entry, "id", str)
-    ]
+def _limit(obj: JSON, key: str) -> int:
+    return min(typed(obj, key, int), MOST_TOKENS)
+
+
+def _parse_headers(entry: JSON) -> Tuple[Tuple[str, str], ...]:
+    headers = []
+    for name, value in typed(entry, "request_headers", dict).items():
+        lower = name.lower()
+        sendable = isinstance(value, str) and MODEL_HEADER_VALUE.fullmatch(value)
+        if sendable and MODEL_HEADER.fullmatch(lower):
+            headers.append((lower, value))
+        else:
+            log_event("info", "model_header_ignored", model=entry["id"], name=name[:80])
+    return tuple(headers)
 
 
 def _parse_model(entry: JSON) -> Model:
     about = typed(entry, "capabilities", dict)
-    limits, supports = typed(about, "limits", dict), typed(about, "supports", dict)
+    limits = typed(about, "limits", dict)
+    supports = typed(about, "supports", dict)
     kind = typed(about, "type", str) or "chat"
+    endpoints = _strings(entry, "supported_endpoints")
+    if not endpoints and kind == "chat":
+        endpoints = (CHAT,)  # older models list nothing and mean chat (UPSTREAM 7.1)
+    smallest = _limit(supports, "min_thinking_budget")
+    largest = _limit(supports, "max_thinking_budget")
     return Model(
-        entry["id"],
-        typed(entry, "name", str) or entry["id"],
-        typed(entry, "vendor", str),
-        kind,
-        # Older models list nothing and mean chat (UPSTREAM 7.1).
-        endpoints=_strings(entry, "supported_endpoints")
-        or ((CHAT,) if kind == "chat" else ()),
-        context=typed(limits, "max_context_window_tokens", int),
-        prompt=typed(limits, "max_prompt_tokens", int),
-        output=typed(limits, "max_output_tokens", int),
+        id=entry["id"],
+        name=typed(entry, "name", str) or entry["id"],
+        vendor=typed(entry, "vendor", str),
+        kind=kind,
+        endpoints=endpoints,
+        context=_limit(limits, "max_context_window_tokens"),
+        prompt=_limit(limits, "max_prompt_tokens"),
+        output=_limit(limits, "max_output_tokens"),
         vision=bool(supports.get("vision") or limits.get("vision")),
         efforts=_strings(supports, "reasoning_effort"),
         adaptive=supports.get("adaptive_thinking") is True,
-        budget=(
-            typed(supports, "min_thinking_budget", int),
-            typed(supports, "max_thinking_budget", int),
-        ),
+        budget=(smallest, largest),
+        headers=_parse_headers(entry),
         raw=entry,
     )
 
 
-# Claude Code's short names; its opusplan asks for Sonnet outside plan mode (CLIENTS 1).
-ALIASES = {
-    "opus": "claude-opus",
-    "sonnet": "claude-sonnet",
-    "haiku": "claude-haiku",
-    "opusplan": "claude-sonnet",
-}
-DATE_SUFFIX = re.compile(r"-20\d\d-?\d\d-?\d\d$")
+def parse_models(reply: Any) -> List[Model]:
+    """Read the answer of GET /models, in its order."""
+    models = []
+    for entry in objects(typed(reply, "data", list)):
+        if MODEL_ID.fullmatch(typed(entry, "id", str)):
+            models.append(_parse_model(entry))
+        else:
+            log_event("info", "model_ignored", id=ascii(entry.get("id"))[:80])
+    return models
 
 
-def _spellings(name: str) -> List[str]:
-    """What `name` may be called in the catalogue, best first, `.` as `-`."""
-    lower = name.lower().replace(".", "-")
-    plain = lower.removesuffix("[1m]")
-    return [
-        lower,
-        plain + "-1m" if plain != lower else lower,
-        plain,
-        DATE_SUFFIX.sub("", plain),
-    ]
+# -- endpoints -----------------------------------------------------------------
 
-
-def _family(name: str) -> Tuple[List[str], List[int]]:
-    """The words and the version: claude-3-5-haiku -> [claude, haiku], [3, 5]."""
-    parts = _spellings(ALIASES.get(name.lower(), name))[-1].split("-")
-    # Longer numbers are dates (gpt-4-0613); "4o" and "1m" are words.
-    return (
-        [p for p in parts if not p.isdigit() and p not in ("preview", "latest")],
-        [int(p) for p in parts if p.isdigit() and len(p) < 3],
-    )
-
-
-def resolve_model(
-    name: str, models: Sequence[Model], default: str, kind: str = "chat"
-) -> Model:
-    """Find what a client means by `name`; raises NotFound naming close ids."""
-    wanted = default if name in ("", "default") else name
-    for model in models:
-        if model.id == wanted and model.kind == kind:
-            return model
-    known = [model for model in models if model.kind == kind]
-    by_spelling = {_spellings(model.id)[0]: model for model in reversed(known)}
-    for spelling in _spellings(wanted):
-        if spelling in by_spelling:
-            return by_spelling[spelling]
-    words = _family(wanted)[0]
-    family = [model for model in known if _family(model.id)[0] == words]
-    if family:
-        return max(family, key=lambda model: (model.offered, _family(model.id)[1]))
-    raise _model_not_found(wanted, known)
-
-
-def _model_not_found(name: str, known: Sequence[Model]) -> NotFound:
-    import difflib  # here, as who starts the program should not wait for it
-
-    close = difflib.get_close_matches(name, [m.id for m in known], n=3, cutoff=0.0)
-    tier = re.search(r"haiku|sonnet|opus", name.lower())
-    setting = (
-        "ANTHROPIC_DEFAULT_%s_MODEL" % tier[0].upper()
-        if tier
-        else "ANTHROPIC_MODEL" if "claude" in name else "COPILOT_DEFAULT_MODEL"
-    )
-    return NotFound(
-        "your Copilot account has no model %s. Closest: %s. Set the client's model, or "
-        "%s, to one of them; `python copilot_proxy.py models` lists all."
-        % (ascii(name[:100]), ", ".join(close) or "none", setting),
-        code="model_not_found",
-    )
-
-
-# SPEC 4: what each client dialect can be served from, best first.
+# What each client dialect can be served from, best first.
 ENDPOINT_CHOICE = {
     "anthropic": (MESSAGES, CHAT, RESPONSES),
     "openai": (CHAT, RESPONSES),
@@ -1612,17 +1586,20 @@ ENDPOINT_CHOICE = {
 }
 
 
+def serves(model: Model, dialect: str) -> bool:
+    """Whether a client of `dialect` can be answered by `model`."""
+    if dialect == "embeddings":
+        return model.kind == "embeddings"
+    wanted = ENDPOINT_CHOICE[dialect]
+    return model.kind == "chat" and any(path in model.endpoints for path in wanted)
+
+
 def choose_endpoint(model: Model, dialect: str, models: Sequence[Model] = ()) -> str:
     """The upstream endpoint; raises BadRequest naming which of `models` would work."""
-    served = ENDPOINT_CHOICE[dialect]
-    for endpoint in served:
+    for endpoint in ENDPOINT_CHOICE[dialect]:
         if endpoint in model.endpoints:
             return endpoint
-    working = [
-        other.id
-        for other in models
-        if other.offered and other.kind == "chat" and set(served) & set(other.endpoints)
-    ]
+    working = [other.id for other in models if other.offered and serves(other, dialect)]
     raise BadRequest(
         "model %s is served by %s only, which this API cannot reach; "
         "models that work here: %s"
@@ -1634,6 +1611,226 @@ def choose_endpoint(model: Model, dialect: str, models: Sequence[Model] = ()) ->
         code="unsupported_api_for_model",
     )
 
+
+# -- names ---------------------------------------------------------------------
+
+# Claude Code's short names; its opusplan asks for Sonnet outside plan mode (CLIENTS 1).
+FAMILIES = ("fable", "opus", "sonnet", "haiku")
+ALIASES = {family: "claude-" + family for family in FAMILIES}
+ALIASES["opusplan"] = "claude-sonnet"
+CODEX_REVIEW = (
+    "codex-auto-review"  # Codex asks for it, Copilot has none (UPSTREAM 22.4)
+)
+LONGEST_NAME = 256
+MOST_RESOLVED = 256  # names that one catalogue remembers
+DATE_SUFFIX = re.compile(r"-20[0-9]{2}-?[0-9]{2}-?[0-9]{2}$")
+NUMBER = re.compile(r"[0-9]+")
+
+
+def _spellings(name: str) -> List[str]:
+    """What `name` may be called in the catalogue, best first, `.` as `-`."""
+    lower = name.lower().replace(".", "-")
+    plain = lower.removesuffix("[1m]")
+    spellings = [lower]
+    if plain != lower:
+        spellings.append(plain + "-1m")
+    spellings.append(plain)
+    spellings.append(DATE_SUFFIX.sub("", plain))
+    return spellings
+
+
+def _family(name: str) -> Tuple[List[str], List[int]]:
+    """The words and the version: claude-3-5-haiku -> [claude, haiku], [3, 5]."""
+    words = []
+    version = []
+    for part in _spellings(ALIASES.get(name.lower(), name))[-1].split("-"):
+        if NUMBER.fullmatch(part):
+            if len(part) < 3:  # longer ones are dates: gpt-4-0613
+                version.append(int(part))
+        elif part not in ("preview", "latest"):
+            words.append(part)  # "4o" and "1m" too
+    return words, version
+
+
+def _rank(model: Model) -> Tuple[bool, List[int]]:
+    """Sorts the models of one family, the best last."""
+    return model.offered, _family(model.id)[1]
+
+
+def switched_off(model: Model) -> Forbidden:
+    """The refusal of a model whose terms nobody has accepted, or an owner forbids."""
+    return Forbidden(
+        "GitHub Copilot has the model %s switched off for this account; enable it "
+        "under github.com/settings/copilot, or ask your organisation's administrator."
+        % model.id,
+        code="model_disabled",
+        should_retry=False,
+    )
+
+
+def _model_not_found(name: str, known: Sequence[Model]) -> NotFound:
+    import difflib  # here, as who starts the program should not wait for it
+
+    ids = [model.id for model in known]
+    close = difflib.get_close_matches(name, ids, n=3, cutoff=0.0)
+    family = next((word for word in FAMILIES if word in name.lower()), "")
+    setting = "COPILOT_DEFAULT_MODEL"
+    if family:
+        setting = "ANTHROPIC_DEFAULT_%s_MODEL" % family.upper()
+    elif "claude" in name:
+        setting = "ANTHROPIC_MODEL"
+    return NotFound(
+        "your Copilot account has no model %s. Closest: %s. Set the client's model, or "
+        "%s, to one of them, or map the name with MODEL_MAP; "
+        "`python copilot_proxy.py models` lists all."
+        % (ascii(name[:100]), ", ".join(close) or "none", setting),
+        code="model_not_found",
+    )
+
+
+def _auto_only(name: str) -> NotFound:
+    return NotFound(
+        "this GitHub Copilot plan is Auto only: GitHub chooses the model, as on "
+        "Copilot Free and Student, and %s cannot be named. Ask for the model `auto`, "
+        "or map the name to it: MODEL_MAP=*=auto" % ascii(name[:100]),
+        code="model_not_found",
+    )
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """Whether a name is what MODEL_MAP calls `pattern`: `*` is anything, any case."""
+    lower = name.lower()
+    first, *pieces = pattern.lower().split("*")
+    if not pieces:
+        return lower == first
+    if not lower.startswith(first):
+        return False
+    at = len(first)
+    last = pieces.pop()
+    for piece in pieces:  # no regular expression: many stars would cost it minutes
+        found = lower.find(piece, at)
+        if found < 0:
+            return False
+        at = found + len(piece)
+    return lower.endswith(last) and at + len(last) <= len(lower)
+
+
+class Catalogue(List[Model]):
+    """An account's models in the upstream's order, and what names mean among them.
+
+    `default` is the model for clients that name none, "" = the catalogue's own;
+    `renamed` are pairs of a name, with `*` for anything, and the id that it stands for.
+    """
+
+    def __init__(
+        self,
+        models: Iterable[Model] = (),
+        default: str = "",
+        renamed: Iterable[Tuple[str, str]] = (),
+    ) -> None:
+        super().__init__(models)
+        self._default = default
+        self._renamed = tuple(renamed)
+        self._resolved: Dict[Tuple[str, str], Model] = {}
+        shown = [model.in_picker for model in self._of_kind("chat")]
+        # Copilot Free and Student: every entry is hidden, and none may be named.
+        self.auto_only = bool(shown) and True not in shown
+
+    def _of_kind(self, kind: str) -> List[Model]:
+        return [model for model in self if model.kind == kind]
+
+    def resolve(self, asked: str, dialect: str) -> Model:
+        """What a client means by `asked`; raises NotFound with what to do instead."""
+        if len(asked) > LONGEST_NAME:
+            raise BadRequest("model: a name has at most %d characters" % LONGEST_NAME)
+        key = (asked, dialect)
+        model = self._resolved.get(key)
+        if model is None:
+            model = self._find(asked, dialect)
+            if len(self._resolved) >= MOST_RESOLVED:
+                self._resolved.clear()
+            self._resolved[key] = model
+        return model
+
+    def _find(self, asked: str, dialect: str) -> Model:
+        name = asked
+        for pattern, model_id in self._renamed:
+            if _fits(asked, pattern):
+                name = model_id
+                break
+        if name in ("", "default"):
+            return self.default(dialect)
+        if dialect == "embeddings":
+            return self._named(name, "embeddings")
+        if name.lower() == AUTO:
+            return AUTO_MODEL
+        if name == CODEX_REVIEW:
+            return self._reviewer(dialect)
+        if self.auto_only:
+            raise _auto_only(name)
+        return self._named(name, "chat")
+
+    def _named(self, name: str, kind: str) -> Model:
+        known = self._of_kind(kind)
+        by_spelling: Dict[str, Model] = {}
+        for model in known:
+            if model.id == name:
+                return model
+            by_spelling.setdefault(_spellings(model.id)[0], model)
+        for spelling in _spellings(name):
+            if spelling in by_spelling:
+                return by_spelling[spelling]
+        words = _family(name)[0]
+        family = [model for model in known if _family(model.id)[0] == words]
+        if not family:
+            raise _model_not_found(name, known)
+        return max(family, key=_rank)
+
+    def default(self, dialect: str) -> Model:
+        """The model for a client that names none."""
+        embeds = dialect == "embeddings"  # such a model is in no picker
+        if self._default not in ("", "default") and not embeds:
+            return self.resolve(self._default, dialect)
+        if self.auto_only and not embeds:
+            return AUTO_MODEL
+        first = None
+        for model in self:
+            if serves(model, dialect) and (model.offered or embeds):
+                if model.raw.get("is_chat_default") is True:
+                    return model
+                first = first or model
+        if first is None:
+            raise _model_not_found("default", self)
+        return first
+
+    def _reviewer(self, dialect: str) -> Model:
+        model = self.default(dialect)
+        if RESPONSES in model.endpoints:
+            return model
+        for other in self:
+            if other.offered and RESPONSES in other.endpoints:
+                return other
+        return model
+
+    def family(self, family: str) -> Optional[Model]:
+        """The newest offered model of one of FAMILIES; None = the account has none."""
+        if self.auto_only:
+            return AUTO_MODEL
+        with contextlib.suppress(NotFound):
+            model = self._named(family, "chat")
+            if model.offered:
+                return model
+        return None
+
+    def listed(self) -> List[Model]:
+        """What clients and people may choose from; Auto is open to every plan."""
+        models = [model for model in self._of_kind("chat") if model.offered]
+        if self:
+            models.append(AUTO_MODEL)
+        return models + self._of_kind("embeddings")
+
+
+# -- effort, prices, what is told ------------------------------------------------
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
@@ -1647,29 +1844,39 @@ def clamp_effort(effort: str, model: Model) -> str:
     return next((word for word in nearest if word in model.efforts), "")
 
 
-PRICES = (
-    ("input", "input_price"),
-    ("output", "output_price"),
-    ("cache_read", "cache_price"),
-    ("cache_write", "cache_write_price"),
-)
+PRICES = {  # Copilot's names, the second since API version 2026-08-01 (UPSTREAM 22.1)
+    "input": ("input_price",),
+    "output": ("output_price",),
+    "cache_read": ("cache_price", "cache_read_price"),
+    "cache_write": ("cache_write_price",),
+}
 
 
 def model_prices(model: Model) -> Optional[Dict[str, float]]:
     """AI credits for a million tokens (UPSTREAM 6.2); None = the catalogue is mute."""
-    prices = typed(typed(model.raw, "billing", dict), "token_prices", dict)
-    batch = typed(prices, "batch_size", int) or 10**6
-    told = typed(prices, "default", dict)
-    found = {
-        ours: told[theirs] * 10**6 / batch
-        for ours, theirs in PRICES
-        if type(told.get(theirs)) in (int, float)
-    }
-    return found if {"input", "output"} <= found.keys() else None
+    billed = typed(typed(model.raw, "billing", dict), "token_prices", dict)
+    batch = typed(billed, "batch_size", int) or 10**6
+    by_name = typed(billed, "default", dict)
+    prices = {}
+    for name, keys in PRICES.items():
+        for key in keys:
+            price = by_name.get(key)
+            if type(price) in (int, float) and 0 <= price < 1e9 and 0 < batch < 1e12:
+                prices[name] = price * 10**6 / batch
+    if "input" in prices and "output" in prices:
+        return prices
+    return None
+
+
+def shown_id(model: Model, *, dashed: bool) -> str:
+    """Its id, for Claude Code with the dashes that it knows Claude models by."""
+    if dashed and model.is_claude:
+        return model.id.replace(".", "-")
+    return model.id
 
 
 def model_payload(model: Model, shown_as: str = "") -> JSON:
-    """One model as OpenAI's and Anthropic's SDKs both read it (SPEC 2)."""
+    """One model as OpenAI's and Anthropic's SDKs both read it."""
     return {
         "id": shown_as or model.id,
         "object": "model",
@@ -1687,20 +1894,47 @@ def model_payload(model: Model, shown_as: str = "") -> JSON:
     }
 
 
-def models_payload(models: Sequence[Model]) -> JSON:
-    """The list, Claude models also under the dashed names that Claude Code knows."""
-    data: List[JSON] = []
-    for model in models:
-        if model.kind == "embeddings" or model.kind == "chat" and model.offered:
-            names = [model.id] + [model.id.replace(".", "-")] * model.is_claude
-            data += [model_payload(model, name) for name in dict.fromkeys(names)]
+def models_payload(models: Catalogue, *, dashed: bool = False) -> JSON:
+    """Each model once; `dashed` for who speaks Anthropic's API."""
+    data = [
+        model_payload(model, shown_id(model, dashed=dashed))
+        for model in models.listed()
+    ]
     return {
         "object": "list",
         "data": data,
+        "models": [],  # Codex reads this key, and is content with an empty list
         "has_more": False,
         "first_id": data[0]["id"] if data else None,
         "last_id": data[-1]["id"] if data else None,
     }
+
+
+MIN_COMPACT_WINDOW = 60_000  # Claude Code compacts 33,000 below it (CLIENTS 1)
+
+
+def claude_environment(models: Catalogue) -> Dict[str, str]:
+    """The variables that tell Claude Code this account's models, for any shell.
+
+    Families that the account lacks are left out; on an Auto-only plan all are Auto.
+    """
+    env = {}
+    chosen = None
+    for family in ("haiku", "fable", "opus", "sonnet"):  # the last found is for all
+        model = models.family(family)
+        if model:
+            chosen = model
+            name = "ANTHROPIC_DEFAULT_%s_MODEL" % family.upper()
+            env[name] = shown_id(model, dashed=True)
+            env[name + "_NAME"] = model.name
+    if chosen is None:
+        with contextlib.suppress(ProxyError):
+            chosen = models.default("anthropic")
+    if chosen:
+        env["ANTHROPIC_MODEL"] = shown_id(chosen, dashed=True)
+        if chosen.prompt >= MIN_COMPACT_WINDOW:
+            env["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] = str(chosen.prompt)
+    return env
 
 
 # ============================================================================
@@ -7855,7 +8089,10 @@ class CopilotAuth:
 # Contract: send() gives a 2xx answer or raises a ProxyError; nothing is sent again once
 # a byte of an answer was handed out; one exchange for many callers.
 
-MODELS, EMBEDDINGS, COUNT_TOKENS = "/models", "/embeddings", MESSAGES + "/count_tokens"
+MODELS = "/models"
+EMBEDDINGS = "/embeddings"
+COUNT_TOKENS = MESSAGES + "/count_tokens"
+AUTO_SESSION = "/models/session"
 ENGINES = "/v1/engines/"  # the autocomplete host's paths (UPSTREAM 14)
 MAX_ERROR = 64 * 1024
 MAX_CATALOGUE = 16 * 1024 * 1024
@@ -7871,6 +8108,7 @@ INTENTS = {
     MESSAGES: "messages-proxy",
     COUNT_TOKENS: "messages-proxy",
     MODELS: "model-access",
+    AUTO_SESSION: "model-access",
     CHAT: "conversation-agent",
     RESPONSES: "conversation-agent",
     EMBEDDINGS: "conversation-other",
@@ -8190,6 +8428,21 @@ class Outgoing(NamedTuple):
     pairs: Tuple[Tuple[str, str], ...] = ()
 
 
+class AutoChoice(NamedTuple):
+    """The model that Copilot chose for one conversation."""
+
+    model: Model  # as in the catalogue
+    token: str  # goes with every request for it
+    renew_at: float
+    ends_at: float
+
+
+MOST_CHOICES = 1000  # conversations whose model is remembered
+AUTO_PAUSE = 60.0  # seconds until a choice that was not to be had is asked for again
+AUTO_BODY = b'{"auto_mode":{"model_hints":["auto"]}}'
+SESSION_TOKEN = "copilot-session-token"
+
+
 class CopilotClient:
     """The signed-in account's Copilot."""
 
@@ -8213,6 +8466,10 @@ class CopilotClient:
         """Another account may follow; a fetch under way ends in the old caches."""
         self._models = Cached(self._fetch_models, 600.0, self._clock)  # as VS Code
         self._quota = Cached(self._fetch_quota, 60.0, self._clock)
+        self._choices: Dict[str, AutoChoice] = {}  # session -> what Auto chose
+        self._choosing = asyncio.Lock()
+        self.auto_failure = ""  # why the last choice was not to be had
+        self._auto_after = 0.0
 
     def _check_owner(self) -> None:
         """Start anew when another account has signed in; raises AuthRequired."""
@@ -8221,18 +8478,74 @@ class CopilotClient:
             self._owner = owner
             self.forget()
 
-    async def models(self, refresh: bool = False) -> List[Model]:
+    async def models(self, refresh: bool = False) -> Catalogue:
         """The catalogue; raises ProxyError when it was never to be had."""
         self._check_owner()
         return await self._models.get(refresh=refresh)
 
-    async def _fetch_models(self) -> List[Model]:
+    async def _fetch_models(self) -> Catalogue:
         response = await self._send(Outgoing(MODELS))
         with contextlib.suppress(BadRequest):
             models = parse_models(loads_object(await response.read_all(MAX_CATALOGUE)))
             if models:
-                return models
+                return Catalogue(
+                    models,
+                    self._config.copilot_default_model,
+                    getattr(self._config, "model_map", ()),
+                )
         raise UpstreamError("Copilot's list of models cannot be read; try again.")
+
+    # -- Auto (UPSTREAM 22.1) ----------------------------------------------------
+
+    async def auto_model(self, session: str) -> Model:
+        """The model that Copilot chooses for a conversation and then stays with.
+
+        Its token is among its headers. AUTO_MODEL where the choice is not to be had;
+        `auto_failure` tells why.
+        """
+        async with self._choosing:
+            choice = self._choices.get(session)
+            now = self._clock()
+            if (choice is None or now >= choice.renew_at) and now >= self._auto_after:
+                try:
+                    choice = await self._choose_auto(choice)
+                    keep_newest(self._choices, session, choice, MOST_CHOICES)
+                except UpstreamError as exc:
+                    self.auto_failure = str(exc)
+                    self._auto_after = now + AUTO_PAUSE
+                    log_event("warn", "auto_failed", status=exc.status, reason=str(exc))
+            if choice is None or now >= choice.ends_at:
+                return AUTO_MODEL
+        pair = (SESSION_TOKEN, choice.token)
+        return choice.model._replace(headers=(*choice.model.headers, pair))
+
+    def forget_auto(self, session: str) -> None:
+        """Let Copilot choose anew for a conversation: it refused what it chose."""
+        self._choices.pop(session, None)
+
+    async def _choose_auto(self, old: Optional[AutoChoice]) -> AutoChoice:
+        pairs: Tuple[Tuple[str, str], ...] = ()
+        if old:
+            pairs = ((SESSION_TOKEN, old.token),)
+        outgoing = Outgoing(AUTO_SESSION, AUTO_BODY, pairs=pairs)
+        response = await self._send(outgoing, patient=False)
+        reply: JSON = {}
+        with contextlib.suppress(BadRequest):
+            reply = loads_object(await response.read_all(MAX_ERROR))
+        token = _token_in(reply, "session_token")
+        ids = [typed(reply, "selected_model", str)]
+        available = typed(reply, "available_models", list)
+        if old and old.model.id in available:
+            ids.insert(0, old.model.id)  # the conversation's cache lives there
+        by_id = {model.id: model for model in await self.models()}
+        for name in ids + available:
+            if token and isinstance(name, str) and name in by_id:
+                now = self._clock()
+                life = typed(reply, "expires_at", int) - int(time.time())
+                if not 60 <= life <= 86400:
+                    life = 1800  # one of the two clocks is wrong
+                return AutoChoice(by_id[name], token, now + life - 300, now + life)
+        raise UpstreamError("Copilot's choice of a model cannot be read; try again.")
 
     async def quota(self) -> JSON:
         """The account's quota, at most a minute old."""
@@ -8290,12 +8603,7 @@ class CopilotClient:
         headers: Headers = Headers(),
     ) -> Response:
         """POST `body`; the answer's head has come and is 2xx. Raises ProxyError."""
-        extra = model.raw.get("request_headers")  # what this model wants (7.1)
-        pairs = [
-            (name.lower(), value)
-            for name, value in (extra.items() if isinstance(extra, dict) else ())
-            if name.lower().startswith("x-") and isinstance(value, str)
-        ]
+        pairs = list(model.headers)
         if endpoint == MESSAGES:
             pairs.append(
                 ("anthropic-version", headers.get("anthropic-version") or "2023-06-01")
@@ -8685,7 +8993,6 @@ def discard(_: bytes) -> bool:
 
 
 MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
-EMBEDDER = "text-embedding-3-small"  # what Copilot has (UPSTREAM 13)
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
 STOPPING = "the proxy is being stopped; start it again and repeat the request."
 Answerer = Callable[[Exchange], Awaitable[None]]
@@ -8780,15 +9087,19 @@ class App:
     async def _event_batch(self, _: Request) -> JSON:
         return {"success": True}  # Claude Code's telemetry ends here
 
-    async def _models(self, _: Request) -> JSON:
-        return models_payload(await self._copilot.models())
+    async def _models(self, request: Request) -> JSON:
+        models = await self._copilot.models()
+        # Claude Code knows the dashed names; it and Anthropic's SDKs send this header.
+        dashed = request.headers.get("anthropic-version") is not None
+        return models_payload(models, dashed=dashed)
 
     async def _model(self, request: Request) -> JSON:
-        name, models = segments(request.path)[-1], await self._copilot.models()
-        model = next((m for m in models if m.id == name), None) or resolve_model(
-            name, models, self._config.copilot_default_model
-        )
-        return model_payload(model, name)
+        name = segments(request.path)[-1]
+        models = await self._copilot.models()
+        for model in models:
+            if model.id == name:
+                return model_payload(model)
+        return model_payload(models.resolve(name, "anthropic"), name)
 
     async def _responses_socket(self, _: Request) -> JSON:
         # Codex falls back to POST at once on a 426, after 6 s on anything else
@@ -8801,9 +9112,8 @@ class App:
         body = loads_object(request.body)
         asked = field(body, "model", str, default="")
         try:
-            model = resolve_model(
-                asked, await self._copilot.models(), self._config.copilot_default_model
-            )
+            models = await self._copilot.models()
+            model = models.resolve(asked, "anthropic")
         except ProxyError:  # an estimate needs neither sign-in nor catalogue (TOKENS 1)
             model = Model(asked or self._config.copilot_default_model)
         tokens = await self._sizes.count(request.body, body, model)
@@ -8833,19 +9143,15 @@ class App:
     async def _choose(self, exchange: Exchange) -> None:
         if exchange.dialect == "completions":
             return  # an engine of the autocomplete host, in no catalogue
-        models = await self._copilot.models()
+        model = await self._find_model(exchange.asked, exchange.dialect)
+        if model.id == AUTO:
+            model = await self._copilot.auto_model(exchange.session)
+        exchange.model = model
         if exchange.dialect == "embeddings":
-            exchange.model = resolve_model(
-                exchange.asked, models, EMBEDDER, "embeddings"
-            )
             exchange.endpoint = EMBEDDINGS
         else:
-            exchange.model = resolve_model(
-                exchange.asked, models, self._config.copilot_default_model
-            )
-            exchange.endpoint = choose_endpoint(
-                exchange.model, exchange.dialect, models
-            )
+            models = await self._copilot.models()
+            exchange.endpoint = choose_endpoint(model, exchange.dialect, models)
         if exchange.asked != exchange.model.id:
             log_event(
                 "info",
@@ -8853,6 +9159,20 @@ class App:
                 asked=exchange.asked[:100],
                 used=exchange.model.id,
             )
+
+    async def _find_model(self, asked: str, dialect: str) -> Model:
+        """The model of a name; the catalogue is read again for one that it lacks."""
+        for refresh in (False, True):
+            models = await self._copilot.models(refresh)
+            try:
+                model = models.resolve(asked, dialect)
+            except NotFound:
+                if refresh:
+                    raise
+                continue
+            if model.policy != "disabled":
+                return model
+        raise switched_off(model)
 
     def _admit(self, exchange: Exchange) -> None:
         """Apply this proxy's own limits; what they refuse is not charged."""
@@ -8872,12 +9192,26 @@ class App:
         except UpstreamError as exc:
             if exc.code not in STALE_CATALOGUE or exchange.out.started:
                 raise
-            before = exchange.model.id, exchange.endpoint
+            before = (exchange.model.id, exchange.endpoint)
+            self._copilot.forget_auto(exchange.session)
             await self._copilot.models(refresh=True)
             await self._choose(exchange)
             if (exchange.model.id, exchange.endpoint) == before:
-                raise
+                raise self._refused_model(exchange, exc) from None
             await answer(exchange)
+
+    def _refused_model(self, exchange: Exchange, exc: UpstreamError) -> ProxyError:
+        """Say in words why a model that the catalogue lists is refused all the same."""
+        if exchange.model.id == AUTO:
+            return NotFound(
+                "GitHub Copilot's Auto is not to be had for this account: %s A request "
+                "without a model was refused too: %s"
+                % (self._copilot.auto_failure, exc),
+                code="model_not_found",
+            )
+        if exchange.model.policy != "enabled":
+            return switched_off(exchange.model)
+        return exc
 
     def _sized(self, exchange: Exchange, exc: ProxyError) -> ProxyError:
         """Claude Code cuts by an overflow's numbers, so they must not be 0 (SPEC 8)."""
@@ -8954,15 +9288,14 @@ class App:
         del exchange.body  # 100 streams need not hold two copies of their prompts
 
     async def _post(self, exchange: Exchange, encode: Callable[[], JSON]) -> None:
-        await self._send(
-            exchange,
-            lambda: (
-                dumps(
-                    self._lessons.apply(encode(), exchange.model.id, exchange.endpoint)
-                ),
-                [],
-            ),
-        )
+        def build() -> Tuple[bytes, List[str]]:
+            body = encode()
+            if exchange.model.id == AUTO:  # Copilot chooses, and the answer names it
+                body.pop("model", None)
+            model, endpoint = exchange.model.id, exchange.endpoint
+            return dumps(self._lessons.apply(body, model, endpoint)), []
+
+        await self._send(exchange, build)
 
     async def _fold(self, exchange: Exchange, translator: Any) -> JSON:
         """The whole answer, from the stream that the upstream sends in any case."""
@@ -9437,12 +9770,9 @@ SHELLS = {
     "fish": "set -gx {} '{}'",
     "powershell": "$env:{} = '{}'",
 }
-MIN_COMPACT_WINDOW = 60_000  # Claude Code compacts 33,000 below it (CLIENTS 1)
 
 
-def client_environment(
-    base: str, config: Config, models: Sequence[Model]
-) -> Dict[str, str]:
+def client_environment(base: str, config: Config, models: Catalogue) -> Dict[str, str]:
     """The variables that matter to clients (CLIENTS 1), from the real catalogue."""
     key = config.api_key or "copilot"
     env = {
@@ -9454,15 +9784,8 @@ def client_environment(
         "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
         "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
     }
-    main = None
-    for family in ("haiku", "opus", "sonnet"):  # the last one found is the main one
-        with contextlib.suppress(NotFound):
-            main = resolve_model(family, models, "")
-            env["ANTHROPIC_DEFAULT_%s_MODEL" % family.upper()] = main.id
-    if main:
-        env["ANTHROPIC_MODEL"] = main.id
-        if main.prompt >= MIN_COMPACT_WINDOW:
-            env["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] = str(main.prompt)
+    if models:
+        env.update(claude_environment(models))
     return env
 
 
@@ -9586,7 +9909,7 @@ async def count_down(waiting: asyncio.Future[bool], end: float) -> None:
 
 async def banner(program: Program) -> None:
     """Who is signed in, what there is, and what to paste."""
-    config, models = program.config, []
+    config, models = program.config, Catalogue()
     try:
         models = await program.copilot.models()
         say(quota_lines(await program.copilot.quota()))
@@ -9730,7 +10053,7 @@ async def verb_models(program: Program, args: argparse.Namespace) -> int:
         dumps_text(models_payload(found))
         if args.json
         else models_table(
-            [m for m in found if m.kind == "chat" and (args.all or m.offered)]
+            [m for m in (found if args.all else found.listed()) if m.kind == "chat"]
         )
     )
     return DONE
@@ -9771,7 +10094,7 @@ async def verb_usage(program: Program, args: argparse.Namespace) -> int:
 
 async def verb_env(program: Program, args: argparse.Namespace) -> int:
     """The lines to paste, for eval: nothing else on standard output."""
-    found: List[Model] = []
+    found = Catalogue()
     with contextlib.suppress(ProxyError):  # the addresses hold without a catalogue
         found = await program.copilot.models()
     base = "http://127.0.0.1:%d" % program.config.port

@@ -470,6 +470,44 @@ USER = {  # UPSTREAM 4
 }
 
 
+def unlimited(kind):
+    return {"quota_id": kind, "unlimited": True, "percent_remaining": 100.0}
+
+
+FEW = {"entitlement": 50, "remaining": 20, "percent_remaining": 40.0, "unlimited": False}
+SEAT = {"copilot_plan": "business", "access_type_sku": "copilot_for_business_seat_quota"}
+# What copilot_internal/user says of each kind of account, and whether it is Auto only
+# (UPSTREAM 4, 22.1).
+PLANS = {
+    "pro": (USER, False),
+    "free": (
+        {
+            "login": "octocat",
+            "copilot_plan": "individual",
+            "access_type_sku": "free_limited_copilot",
+            "limited_user_quotas": {"chat": 20, "completions": 2000},
+            "monthly_quotas": {"chat": 50, "completions": 4000},
+            "limited_user_reset_date": "2026-12-01",
+        },
+        True,
+    ),
+    "student": (
+        {
+            **USER,
+            "copilot_plan": "individual_edu",
+            "access_type_sku": "free_educational_quota",
+            "quota_snapshots": {"premium_interactions": FEW, "chat": unlimited("chat")},
+        },
+        True,
+    ),
+    "business": (
+        {**USER, **SEAT, "quota_snapshots": {"premium_interactions": unlimited("x")}},
+        False,
+    ),
+    "residency": ({**USER, **SEAT, "copilot_plan": "enterprise"}, False),
+}
+
+
 # ============================================================================
 # Fake upstream: what it refuses
 # ============================================================================
@@ -1442,7 +1480,12 @@ class FakeUpstream:
     (`content-length: auto` counts; `connection: close` alone ends by closing).
     """
 
-    def __init__(self):
+    def __init__(self, plan="pro"):
+        self.user, self.auto_only = PLANS[plan]
+        self.auto_pool = ["claude-haiku-4.5", "gpt-5-mini"]  # Auto takes the first one
+        self.auto_life = 1800
+        self.auto_tokens: List[str] = []  # the session tokens given out
+        self.auto_chat = True  # chat without a model is served
         self.script: Dict[Tuple[str, str], List[Any]] = collections.defaultdict(list)
         self.requests: List[Asked] = []
         self.faults: List[str] = []  # what a proxy must not send, though it works
@@ -1453,6 +1496,9 @@ class FakeUpstream:
         self.billed: Dict[str, Any] = collections.defaultdict(collections.Counter)
         self.connections = self.open = 0
         self.models = _catalogue()
+        for entry in self.models:
+            if self.auto_only:
+                entry["model_picker_enabled"] = False
         self.github_tokens, self.tokens = {"ghu_test"}, set()
         self.token_fields: Dict[str, Any] = {}  # overrides of the token reply
         self.device: List[Any] = ["authorization_pending"]  # polls before the success
@@ -1676,7 +1722,7 @@ class FakeUpstream:
 
     def _github_token(self, request):
         self._github_admit(request)
-        ends, sku = int(time.time()) + 1800, "plus_monthly_subscriber_quota"
+        ends, sku = int(time.time()) + 1800, self.user["access_type_sku"]
         self.mints.append("tid=fake%d;exp=%d;sku=%s;chat=1:mac" % (len(self.mints), ends, sku))
         self.tokens.add(self.mints[-1])
         return whole(
@@ -1694,7 +1740,37 @@ class FakeUpstream:
 
     def _github_user(self, request):
         self._github_admit(request)
-        return whole(200, {**USER, "endpoints": {"api": self.url}})
+        return whole(200, {**self.user, "endpoints": {"api": self.url}})
+
+    def _auto_session(self, request):
+        if request.json != {"auto_mode": {"model_hints": ["auto"]}}:
+            raise gateway("invalid auto mode")
+        old = request.header("copilot-session-token")
+        if old and old not in self.auto_tokens:
+            raise gateway("unknown session token")
+        self.auto_tokens.append("auto-%d" % len(self.auto_tokens))
+        return whole(
+            200,
+            {
+                "available_models": self.auto_pool,
+                "selected_model": self.auto_pool[0],
+                "expires_at": int(time.time()) + self.auto_life,
+                "discounted_costs": {name: 0.1 for name in self.auto_pool},
+                "session_token": self.auto_tokens[-1],
+            },
+        )
+
+    def _asked_model(self, request):
+        """The entry that serves a request; on an Auto-only plan Auto's (22.1)."""
+        token = request.header("copilot-session-token")
+        name = request.json.get("model")
+        if token is not None and (token not in self.auto_tokens or name not in self.auto_pool):
+            raise gateway("The requested model is not supported.", "model_not_supported")
+        if name is None and request.path == CHAT and self.auto_chat:
+            name = next(n for n in self.auto_pool if CHAT in self._find(n)["supported_endpoints"])
+        elif self.auto_only and token is None:
+            raise gateway("The requested model is not supported.", "model_not_supported")
+        return self._find(name, request.path)
 
     def _models(self, request):
         return whole(200, {"object": "list", "data": self.models})
@@ -1803,7 +1879,7 @@ class FakeUpstream:
 
     def _infer(self, request):
         body, path = request.json, request.path
-        entry = self._find(body["model"], path)
+        entry = self._asked_model(request)
         if entry is EMBEDDER or path not in entry.get("supported_endpoints", [CHAT]):
             raise self._wrong_endpoint(entry, path)
         self.refuse(request, entry)
@@ -1927,6 +2003,7 @@ ROUTES = (
     ("GET", "/copilot_internal/user", "_github_user"),
     ("GET", "/models", "_models"),
     ("GET", "/models/[^/]+", "_one_model"),
+    ("POST", "/models/session", "_auto_session"),
     ("POST", "/models/[^/]+/policy", "_policy"),
     ("GET", "/_ping", "_ping"),
     ("POST", "/embeddings", "_embeddings"),
@@ -3630,8 +3707,10 @@ def test_wire_a_malformed_field_costs_linear_time(unit):
 # ============================================================================
 
 ENTRIES = FakeUpstream().models
-MODELS = cp.parse_models({"data": ENTRIES})
+MODELS = cp.Catalogue(cp.parse_models({"data": ENTRIES}), "gpt-4.1")
+AUTO_ONLY = cp.Catalogue(cp.parse_models({"data": FakeUpstream("free").models}))
 BY_ID = {model.id: model for model in MODELS}
+DIALECTS = ("anthropic", "openai", "responses")
 
 NAMES = [
     ("exact", "claude-sonnet-4.5", "claude-sonnet-4.5"),
@@ -3654,35 +3733,153 @@ NAMES = [
     ("hidden is callable", "gpt-4o", "gpt-4o"),
     ("codex stays codex", "gpt-5.9-codex", "gpt-5.3-codex"),
     ("preview", "gemini-3-pro", "gemini-3-pro-preview"),
+    ("auto", "auto", "auto"),
+    ("auto, case", "Auto", "auto"),
     ("another family", "claude-fable-5", cp.NotFound),
+    ("family that the account lacks", "fable", cp.NotFound),
     ("unheard of", "llama-3", cp.NotFound),
     ("embeddings do not chat", "text-embedding-3-small", cp.NotFound),
+    ("a digit that int() refuses", "claude-\u00b2", cp.NotFound),
+    ("digits of another script", "gpt-\u0664\u06f5-\U0001d7d8", cp.NotFound),
+    ("longest", "x" * 256, cp.NotFound),
+    ("too long", "x" * 257, cp.BadRequest),
+    ("megabytes", "-9" * 4_000_000, cp.BadRequest),
 ]
 
 
 @pytest.mark.parametrize("name, asked, expected", NAMES, ids=[row[0] for row in NAMES])
 def test_model_names(name, asked, expected):
-    if expected is cp.NotFound:
-        with pytest.raises(cp.NotFound):
-            cp.resolve_model(asked, MODELS, "gpt-4.1")
+    if isinstance(expected, str):
+        assert MODELS.resolve(asked, "anthropic").id == expected
+        assert MODELS.resolve(asked, "openai").id == expected
     else:
-        assert cp.resolve_model(asked, MODELS, "gpt-4.1").id == expected
+        with pytest.raises(expected) as caught:
+            MODELS.resolve(asked, "anthropic")
+        assert len(str(caught.value)) < 900
 
 
 def test_model_ids_mean_themselves():
     for model in MODELS:
-        assert cp.resolve_model(model.id, MODELS, "", model.kind) is model
+        dialect = "embeddings" if model.kind == "embeddings" else "anthropic"
+        assert MODELS.resolve(model.id, dialect) is model
+
+
+def test_model_names_are_remembered_in_bounds():
+    models = cp.Catalogue(MODELS)
+    found = models.resolve("claude-haiku-5-5", "openai")
+    models.clear()  # asked again it is not looked up
+    assert models.resolve("claude-haiku-5-5", "openai") is found
+    models.extend(MODELS)
+    for number in range(3 * cp.MOST_RESOLVED):
+        models.resolve("claude-haiku-9-%d" % number, "openai")
+    assert len(models._resolved) <= cp.MOST_RESOLVED
 
 
 def test_model_window_variant_and_enabled_are_preferred():
-    models = [
-        cp.Model("claude-opus-4.6"),
-        cp.Model("claude-opus-4.6-1m"),
-        cp.Model("claude-opus-4.7", raw={"policy": {"state": "disabled"}}),
-    ]
-    assert cp.resolve_model("claude-opus-4-6[1m]", models, "").id == "claude-opus-4.6-1m"
-    assert cp.resolve_model("opus", models, "").id == "claude-opus-4.6"
-    assert cp.resolve_model("claude-opus-4.7", models, "").id == "claude-opus-4.7"
+    models = cp.Catalogue(
+        [
+            cp.Model("claude-opus-4.6"),
+            cp.Model("claude-opus-4.6-1m"),
+            cp.Model("claude-opus-4.7", raw={"policy": {"state": "disabled"}}),
+            cp.Model("claude-fable-5.1"),
+        ]
+    )
+    resolve = lambda name: models.resolve(name, "anthropic").id
+    assert resolve("claude-opus-4-6[1m]") == "claude-opus-4.6-1m"
+    assert resolve("opus") == "claude-opus-4.6"
+    assert resolve("claude-opus-4.7") == "claude-opus-4.7"
+    assert resolve("fable") == resolve("claude-fable-5") == "claude-fable-5.1"
+    assert "github.com/settings/copilot" in str(cp.switched_off(models[2]))
+
+
+MAPPED = [
+    ("claude-haiku-*", "claude-haiku-4-5-20251001", "gpt-5-mini"),
+    ("*HAIKU*", "claude-haiku-4.5", "gpt-5-mini"),
+    ("*", "", "gpt-5-mini"),
+    ("gpt-5*mini", "gpt-5-mini", "gpt-5-mini"),
+    ("g.t-9", "gpt-9", "gpt-5.5"),  # a dot is a dot
+    ("a*a", "a", cp.NotFound),
+    ("haiku", "claude-haiku-4.5", "claude-haiku-4.5"),  # whole names only
+    ("*a*a*a*a*a*a*b", "a" * 256, cp.NotFound),
+]
+
+
+@pytest.mark.parametrize("pattern, asked, expected", MAPPED)
+def test_model_map(pattern, asked, expected):
+    models = cp.Catalogue(MODELS, "", [("nothing", "gpt-4o"), (pattern, "GPT-5-mini")])
+    if expected is cp.NotFound:
+        with pytest.raises(cp.NotFound, match="MODEL_MAP"):
+            models.resolve(asked, "openai")
+    else:
+        assert models.resolve(asked, "openai").id == expected
+    assert cp.Catalogue(MODELS, "", [("x", "auto")]).resolve("x", "openai") is cp.AUTO_MODEL
+
+
+def plain_model(name, served="chat", **raw):
+    endpoints = {"chat": (cp.CHAT,), "responses": (cp.RESPONSES,), "both": (cp.CHAT, cp.RESPONSES)}
+    return cp.Model(name, endpoints=endpoints[served], raw=raw)
+
+
+HIDDEN = {"model_picker_enabled": False}
+DEFAULTS = [  # the catalogue, COPILOT_DEFAULT_MODEL, for chat clients
+    ([plain_model("a"), plain_model("b", is_chat_default=True)], "", "b"),
+    ([plain_model("a"), plain_model("b")], "", "a"),
+    ([plain_model("a", **HIDDEN), plain_model("b")], "", "b"),
+    ([plain_model("a", policy={"state": "disabled"}), plain_model("b")], "", "b"),
+    ([plain_model("a", **HIDDEN, is_chat_default=True), plain_model("b")], "", "b"),
+    ([cp.Model("a", endpoints=()), plain_model("b")], "", "b"),  # serves no dialect
+    ([plain_model("a"), plain_model("b")], "b", "b"),
+    ([plain_model("a"), plain_model("b")], "auto", "auto"),
+    ([plain_model("a", **HIDDEN)], "", "auto"),
+    ([plain_model("a", **HIDDEN)], "a", cp.NotFound),
+    ([cp.Model("e", kind="embeddings")], "", cp.NotFound),
+    ([], "", cp.NotFound),
+]
+
+
+@pytest.mark.parametrize("models, setting, expected", DEFAULTS)
+def test_model_default_comes_from_the_catalogue(models, setting, expected):
+    catalogue = cp.Catalogue(models, setting)
+    for asked in ("", "default"):
+        if expected is cp.NotFound:
+            with pytest.raises(cp.NotFound):
+                catalogue.resolve(asked, "openai")
+        else:
+            assert catalogue.resolve(asked, "openai").id == expected
+
+
+def test_model_default_of_embeddings():
+    assert MODELS.resolve("", "embeddings").id == "text-embedding-3-small"
+    assert AUTO_ONLY.resolve("", "embeddings").id == "text-embedding-3-small"
+
+
+def test_model_no_id_is_a_default():
+    assert cp.Config().copilot_default_model == ""
+
+
+@pytest.mark.parametrize(
+    "models, expected",
+    [
+        ([plain_model("a"), plain_model("b", "responses")], "b"),
+        ([plain_model("a"), plain_model("b", "both"), plain_model("c", "responses")], "b"),
+        ([plain_model("b", "responses"), plain_model("c", "both", is_chat_default=True)], "c"),
+        ([plain_model("a"), plain_model("b", "responses", **HIDDEN)], "a"),
+        ([plain_model("a", "both", **HIDDEN)], "auto"),
+        ([plain_model("codex-auto-review", "both"), plain_model("a", "both")], "codex-auto-review"),
+    ],
+)
+def test_model_codex_review_is_a_real_one(models, expected):
+    assert cp.Catalogue(models).resolve("codex-auto-review", "openai").id == expected
+
+
+def test_model_auto_only_plans():
+    assert AUTO_ONLY.auto_only and not MODELS.auto_only and not cp.Catalogue().auto_only
+    for asked in ("", "auto", "default", "codex-auto-review"):
+        assert AUTO_ONLY.resolve(asked, "openai") is cp.AUTO_MODEL
+    for asked in ("claude-haiku-4.5", "gpt-4o", "sonnet", "llama"):
+        with pytest.raises(cp.NotFound, match="Auto only.*`auto`"):
+            AUTO_ONLY.resolve(asked, "anthropic")
+    assert [model.id for model in AUTO_ONLY.listed()] == ["auto", "text-embedding-3-small"]
 
 
 @pytest.mark.parametrize(
@@ -3690,19 +3887,44 @@ def test_model_window_variant_and_enabled_are_preferred():
     [
         ("claude-haiku-9", "ANTHROPIC_DEFAULT_HAIKU_MODEL"),
         ("llama", "COPILOT_DEFAULT_MODEL"),
-        ("claude-fable-5", "ANTHROPIC_MODEL"),
+        ("claude-fable-5", "ANTHROPIC_DEFAULT_FABLE_MODEL"),
+        ("claude-2", "ANTHROPIC_MODEL"),
         ("default", "COPILOT_DEFAULT_MODEL"),
     ],
 )
 def test_model_not_found_names_three_ids_and_the_setting(asked, setting):
-    models = [model for model in MODELS if "haiku" not in model.id]
+    models = cp.Catalogue([model for model in MODELS if "haiku" not in model.id], "nope")
     with pytest.raises(cp.NotFound) as caught:
-        cp.resolve_model(asked, models, "nope")
+        models.resolve(asked, "anthropic")
     text = str(caught.value)
-    assert (
-        setting in text
-        and sum(model.id + "," in text or model.id + "." in text for model in models) >= 3
-    )
+    named = [model.id for model in models if model.id + "," in text or model.id + "." in text]
+    assert setting in text and len(named) >= 3
+
+
+def test_model_environment_of_claude_code():
+    env = cp.claude_environment(MODELS)
+    assert env == {
+        "ANTHROPIC_DEFAULT_HAIKU_MODEL": "claude-haiku-4-5",
+        "ANTHROPIC_DEFAULT_HAIKU_MODEL_NAME": "Claude Haiku 4.5",
+        "ANTHROPIC_DEFAULT_OPUS_MODEL": "claude-opus-5",
+        "ANTHROPIC_DEFAULT_OPUS_MODEL_NAME": "Claude Opus 5",
+        "ANTHROPIC_DEFAULT_SONNET_MODEL": "claude-sonnet-5",
+        "ANTHROPIC_DEFAULT_SONNET_MODEL_NAME": "Claude Sonnet 5",
+        "ANTHROPIC_MODEL": "claude-sonnet-5",
+        "CLAUDE_CODE_AUTO_COMPACT_WINDOW": str(BY_ID["claude-sonnet-5"].prompt),
+    }
+    gpt = cp.claude_environment(cp.Catalogue([BY_ID["gpt-5-mini"]]))
+    assert gpt["ANTHROPIC_MODEL"] == "gpt-5-mini" and not [k for k in gpt if "DEFAULT" in k]
+    auto = cp.claude_environment(AUTO_ONLY)
+    assert auto["ANTHROPIC_MODEL"] == auto["ANTHROPIC_DEFAULT_FABLE_MODEL"] == "auto"
+    assert cp.claude_environment(cp.Catalogue()) == {}
+
+
+def test_model_headers_that_cannot_be_sent_are_ignored():
+    wants = {"X-Good": "a b", "x-bad": "\u20ac", "x-line": "a\r\nb", "authorization": "t", "x-n": 7}
+    odd = {"id": "m", "request_headers": {**wants, "x-\u20ac": "v", "x-empty": ""}}
+    assert cp.parse_models({"data": [odd]})[0].headers == (("x-good", "a b"),)
+    assert cp.parse_models({"data": [{"id": "m", "request_headers": [1]}]})[0].headers == ()
 
 
 def test_model_entries_that_cannot_be_read_are_skipped():
@@ -3711,6 +3933,9 @@ def test_model_entries_that_cannot_be_read_are_skipped():
         7,
         {},
         {"id": ""},
+        {"id": "\u043c\u043e\u0434\u0435\u043b\u044c"},
+        {"id": "two words"},
+        {"id": "x" * 257},
         {"id": "a", "capabilities": 3, "policy": [], "name": 1},
         {
             "id": "b",
@@ -3775,12 +4000,15 @@ def test_model_effort(asked, listed, expected):
     assert cp.clamp_effort(asked, cp.Model("m", efforts=tuple(listed.split()))) == expected
 
 
-def test_models_payload_pleases_both_sdks_and_claude_code():
-    reply = cp.models_payload(MODELS)
+@pytest.mark.parametrize("dashed", [False, True])
+def test_models_payload_pleases_both_sdks_codex_and_claude_code(dashed):
+    reply = cp.models_payload(MODELS, dashed=dashed)
     ids = [entry["id"] for entry in reply["data"]]
-    assert reply["object"] == "list" and reply["has_more"] is False
+    assert reply["object"] == "list" and reply["has_more"] is False and reply["models"] == []
     assert (reply["first_id"], reply["last_id"]) == (ids[0], ids[-1])
-    assert {"claude-haiku-4.5", "claude-haiku-4-5", "text-embedding-3-small"} <= set(ids)
+    shown = ("claude-haiku-4.5", "claude-haiku-4-5")
+    assert (shown[dashed] in ids, shown[not dashed] in ids) == (True, False)
+    assert {"text-embedding-3-small", "auto", "gpt-5.5"} <= set(ids)
     assert not {"gpt-4.1", "claude-opus-4.8", "gpt-5-5"} & set(ids)  # hidden, disabled
     assert len(ids) == len(set(ids))
     for entry in reply["data"]:
@@ -3788,8 +4016,30 @@ def test_models_payload_pleases_both_sdks_and_claude_code():
         assert type(entry["created"]) is int and entry["created_at"].endswith("Z")
     opus = reply["data"][ids.index("claude-opus-5")]
     assert opus["credits"] == {"input": 500, "output": 2500, "cache_read": 50, "cache_write": 625}
-    assert cp.model_prices(cp.Model("x")) is None
-    assert cp.models_payload([])["first_id"] is None
+    assert cp.models_payload(cp.Catalogue())["first_id"] is None
+    assert cp.models_payload(AUTO_ONLY)["first_id"] == "auto"
+
+
+PRICED = [
+    ({}, None),
+    ({"input_price": 5}, None),
+    ({"input_price": 5, "output_price": 10}, {"input": 5, "output": 10}),
+    (
+        {"input_price": 5, "output_price": 10, "cache_read_price": 1},
+        {"input": 5, "output": 10, "cache_read": 1},
+    ),
+    ({"input_price": 5, "output_price": float("inf")}, None),
+    ({"input_price": -1, "output_price": True}, None),
+]
+
+
+@pytest.mark.parametrize("given, expected", PRICED)
+def test_model_prices(given, expected):
+    model = cp.Model("x", raw={"billing": {"token_prices": {"default": given}}})
+    assert cp.model_prices(model) == expected
+    half = {"batch_size": 500_000, "default": {"input_price": 1, "output_price": 2}}
+    model = cp.Model("x", raw={"billing": {"token_prices": half}})
+    assert cp.model_prices(model) == {"input": 2, "output": 4}
 
 
 # ============================================================================
@@ -11081,13 +11331,7 @@ def test_upstream_send_headers_on_the_wire():
         assert seen.header("x-initiator") == "user"
         model = cp.Model(
             "claude-opus-5",
-            raw={
-                "request_headers": {
-                    "X-Extra": "1",
-                    "x-initiator": "spoof",
-                    "Authorization": "spoof",
-                }
-            },
+            headers=(("x-extra", "1"), ("x-initiator", "spoof"), ("authorization", "spoof")),
         )
         response = await one.client.send(
             cp.MESSAGES,
@@ -11102,6 +11346,85 @@ def test_upstream_send_headers_on_the_wire():
         assert seen.header("anthropic-beta") == CONTEXT
         assert seen.header("anthropic-version") == "2023-06-01"
         assert seen.header("x-api-key") is seen.header("copilot-vision-request") is None
+
+    with_upstream(check)
+
+
+def test_upstream_auto_is_sticky_and_renewed_with_its_old_token():
+    async def check(up, one):
+        first = await one.client.auto_model("s")
+        assert first.id == "claude-haiku-4.5" and dict(first.headers) == {
+            "copilot-session-token": "auto-0"
+        }
+        assert await one.client.auto_model("s") == first
+        other = await one.client.auto_model("another")
+        assert dict(other.headers) == {"copilot-session-token": "auto-1"}
+        up.auto_pool.reverse()  # Copilot would now choose another model
+        assert (await one.client.auto_model("third")).id == "gpt-5-mini"
+        one.clock.advance(1490)  # 10 s before the last 5 minutes of 30
+        assert await one.client.auto_model("s") == first
+        one.clock.advance(20)
+        renewed = await one.client.auto_model("s")
+        assert (renewed.id, dict(renewed.headers)["copilot-session-token"]) == (first.id, "auto-3")
+        asked = up.asked("/models/session")
+        assert [a.header("copilot-session-token") for a in asked] == [None] * 3 + ["auto-0"]
+        up.script["POST", "/models/session"] = [whole(500, "no")]
+        one.clock.advance(1600)
+        assert await one.client.auto_model("s") == renewed  # still good for a while
+        up.auto_pool = ["gpt-5-mini"]  # the conversation's model is gone
+        one.clock.advance(61)
+        assert (await one.client.auto_model("s")).id == "gpt-5-mini"
+        one.client.forget_auto("s")
+        await one.client.auto_model("s")
+        assert up.asked("/models/session")[-1].header("copilot-session-token") is None
+
+    with_upstream(check)
+
+
+AUTO_FAILURES = [
+    whole(404, {"message": "Not Found"}),
+    whole(200, "no JSON"),
+    whole(200, {"selected_model": "gpt-5-mini", "session_token": "a\r\nb"}),
+    whole(200, {"selected_model": ["gpt-5-mini"], "session_token": "a"}),
+    whole(200, {"selected_model": "unheard-of", "session_token": "a", "available_models": [7]}),
+    (200, {}, [b'{"sel', CLOSE]),
+]
+
+
+@pytest.mark.parametrize("answer", AUTO_FAILURES)
+def test_upstream_auto_that_is_not_to_be_had_is_not_asked_for_at_once(answer):
+    async def check(up, one):
+        up.script["POST", "/models/session"] = [answer]
+        for session in "abc":
+            assert await one.client.auto_model(session) is cp.AUTO_MODEL
+        assert one.client.auto_failure and len(up.asked("/models/session")) == 1
+        one.clock.advance(61)
+        assert (await one.client.auto_model("a")).id == "claude-haiku-4.5"
+
+    with_upstream(check)
+
+
+def test_upstream_auto_many_at_once_and_many_sessions():
+    async def check(up, one):
+        models = await asyncio.gather(*(one.client.auto_model("s") for _ in range(12)))
+        assert models == models[:1] * 12 and len(up.asked("/models/session")) == 1
+        for number in range(cp.MOST_CHOICES + 5):
+            await one.client.auto_model("s%d" % number)
+            one.client.forget_auto("s%d" % (number - 3))
+        assert len(one.client._choices) <= cp.MOST_CHOICES
+
+    with_upstream(check)
+
+
+def test_upstream_auto_odd_life_of_a_token():
+    async def check(up, one):
+        for life in (-5, 10**9, 0):
+            up.auto_life = life
+            await one.client.auto_model("s%d" % life)
+            one.clock.advance(1400)
+            asked = len(up.asked("/models/session"))
+            await one.client.auto_model("s%d" % life)
+            assert len(up.asked("/models/session")) == asked
 
     with_upstream(check)
 
@@ -11509,7 +11832,7 @@ def has_all(obj, part):
     )
 
 
-@whole_program()
+@whole_program(copilot_default_model="gpt-4.1")
 async def test_routes_every_path_and_shape(up, proxy):
     for method, path, body, status, part in ROUTE_CASES:
         answer = await asyncio.wait_for(proxy.ask(method, path, body), 2.0)
@@ -11532,7 +11855,7 @@ async def test_routes_every_path_and_shape(up, proxy):
 @whole_program()
 async def test_routes_models_and_usage_shapes(up, proxy):
     listed = await proxy.get("/v1/models")
-    one = {m["id"]: m for m in listed["data"]}["claude-sonnet-4-5"]
+    one = {m["id"]: m for m in listed["data"]}["claude-sonnet-4.5"]
     assert set(
         "object created owned_by type display_name created_at context_window "
         "max_output_tokens endpoints vision credits".split()
@@ -11661,7 +11984,7 @@ async def test_cell_long_tool_names_come_back(up, proxy):
     assert content_of(answer, True)[1][0][0] == long
 
 
-@whole_program()
+@whole_program(copilot_default_model="gpt-4.1")
 async def test_routes_model_mapping(up, proxy):
     for asked, used in (
         ("claude-sonnet-4-5-20250929", "claude-sonnet-4.5"),
@@ -11683,6 +12006,93 @@ async def test_routes_model_mapping(up, proxy):
         assert answer.status == 404
     unheard = await proxy.post("/v1/messages", dict(HELLO, model="mind-reader-1"))
     assert unheard.status == 400 and "/telepathy" in unheard.json["error"]["message"]
+
+
+PLAN_NAMES = sorted(PLANS)
+
+
+def account(plan):
+    return lambda: FakeUpstream(plan)
+
+
+async def auto_answers(proxy, stream):
+    """What a client of each dialect gets for `auto`."""
+    for path in ("/v1/messages", "/v1/chat/completions"):
+        body = Cell(path, "auto", "").body(stream)
+        answer = await proxy.post(path, body, **{"x-session-id": "auto-session"})
+        assert answer.status == 200, answer.body
+        yield path, answer
+
+
+@pytest.mark.parametrize("plan", PLAN_NAMES)
+def test_routes_auto_on_every_plan(plan):
+    async def check(up, proxy):
+        for stream in (True, False):
+            async for path, answer in auto_answers(proxy, stream):
+                assert answer.headers["x-copilot-model"] == "claude-haiku-4.5"
+        sent = [asked for path in STREAM for asked in up.asked(path)]
+        assert {asked.header("copilot-session-token") for asked in sent} == {"auto-0"}
+        assert {asked.json["model"] for asked in sent} == {"claude-haiku-4.5"}
+        (used,) = [list(one["models"]) for one in await proxy.get("/usage/details")]
+        assert used == ["claude-haiku-4.5"]
+        ids = [entry["id"] for entry in (await proxy.get("/v1/models"))["data"]]
+        assert "auto" in ids and ("gpt-5-mini" in ids) is not up.auto_only
+        default = await proxy.post("/v1/chat/completions", {"messages": HELLO["messages"]})
+        assert default.status == 200
+        named = await proxy.post("/v1/messages", dict(HELLO, model="claude-haiku-4.5"))
+        assert named.status == (404 if up.auto_only else 200)
+        assert not up.auto_only or "Auto only" in message_of("messages", named.json)
+
+    whole_program(account(plan))(check)()
+
+
+@whole_program(account("free"))
+async def test_routes_auto_where_no_choice_is_to_be_had(up, proxy):
+    up.script["POST", "/models/session"] = [whole(404, "404 page not found\n")] * 9
+    for stream in (True, False):
+        async for path, answer in auto_answers(proxy, stream):
+            assert answer.headers["x-copilot-model"] == "auto"
+    assert len(up.asked("/models/session")) == 1 and len(up.asked(CHAT)) == 4
+    assert not any("model" in asked.json for asked in up.asked(CHAT))
+    up.auto_chat = False
+    for path in ("/v1/messages", "/v1/chat/completions"):
+        refused = await proxy.post(path, Cell(path, "auto", "").body(False))
+        text = message_of(path, refused.json)
+        assert refused.status == 404 and "Auto is not to be had" in text
+        assert "page not found" in text and "not supported" in text
+
+
+@whole_program()
+async def test_routes_auto_refused_choice_is_made_anew(up, proxy):
+    await proxy.post("/v1/messages", Cell("/v1/messages", "auto", "").body(False))
+    up.auto_pool = ["gpt-5-mini"]
+    up.script["POST", MESSAGES] = [gateway("no", "model_not_supported").answer]
+    answer = await proxy.post("/v1/messages", Cell("/v1/messages", "auto", "").body(False))
+    assert (answer.status, answer.headers["x-copilot-model"]) == (200, "gpt-5-mini")
+    assert up.asked(CHAT)[0].header("copilot-session-token") == "auto-1"
+
+
+@whole_program()
+async def test_routes_models_that_are_switched_off_retired_or_new(up, proxy):
+    def body(model):
+        return dict(HELLO, model=model)
+
+    answer = await proxy.post("/v1/messages", body("claude-opus-4.8"))
+    text = message_of("messages", answer.json)
+    assert answer.status == 403 and "github.com/settings/copilot" in text
+    proxy.clock.advance(31)
+    up.models[[m["id"] for m in up.models].index("claude-opus-4.8")]["policy"]["state"] = "enabled"
+    answer = await proxy.post("/v1/messages", body("claude-opus-4.8"))
+    assert answer.headers["x-copilot-model"] == "claude-opus-4.8"  # seen at once
+    (gone,) = [entry for entry in up.models if entry["id"] == "gpt-5.3-codex"]
+    up.models.remove(gone)  # retired while we run
+    proxy.clock.advance(31)
+    answer = await proxy.post("/v1/chat/completions", body("gpt-5.3-codex"))
+    assert answer.status == 404 and "Closest: " in message_of("chat", answer.json)
+    lists = len(up.asked("/models"))
+    for _ in range(5):
+        assert (await proxy.post("/v1/messages", body("llama-9"))).status == 404
+    assert len(up.asked("/models")) <= lists + 1  # not at every request
 
 
 @whole_program()
@@ -12875,11 +13285,11 @@ def test_cli_compaction_window_follows_the_model():
             ]
         }
     )
-    env = cp.client_environment("http://h:1", cp.Config(api_key="k" * 16), small)
+    env = cp.client_environment("http://h:1", cp.Config(api_key="k" * 16), cp.Catalogue(small))
     assert env["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] == "128000"
     assert env["ANTHROPIC_AUTH_TOKEN"] == "k" * 16 and env["OPENAI_BASE_URL"] == "http://h:1/v1"
     assert "ANTHROPIC_DEFAULT_OPUS_MODEL" not in env
-    assert "ANTHROPIC_MODEL" not in cp.client_environment("http://h:1", cp.Config(), [])
+    assert "ANTHROPIC_MODEL" not in cp.client_environment("http://h:1", cp.Config(), cp.Catalogue())
 
 
 # ============================================================================
