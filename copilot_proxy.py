@@ -1616,8 +1616,13 @@ def choose_endpoint(model: Model, dialect: str, models: Sequence[Model] = ()) ->
 
 # Claude Code's short names; its opusplan asks for Sonnet outside plan mode (CLIENTS 1).
 FAMILIES = ("fable", "opus", "sonnet", "haiku")
-ALIASES = {family: "claude-" + family for family in FAMILIES}
-ALIASES["opusplan"] = "claude-sonnet"
+ALIASES = {
+    "fable": "claude-fable",
+    "opus": "claude-opus",
+    "sonnet": "claude-sonnet",
+    "haiku": "claude-haiku",
+    "opusplan": "claude-sonnet",
+}
 CODEX_REVIEW = (
     "codex-auto-review"  # Codex asks for it, Copilot has none (UPSTREAM 22.4)
 )
