@@ -61,9 +61,11 @@ import json
 import logging
 import operator
 import os
+import queue
 import random
 import re
 import secrets
+import shlex
 import signal
 import socket
 import ssl
@@ -103,117 +105,158 @@ JSON = Dict[str, Any]
 # ============================================================================
 # 1. Config
 # ============================================================================
-# Settings as values, one table row each; tests compare the rows with .env.example and
-# the README. The environment itself is read in room 20.                   uses: 0
-# Contract: a bad value raises ConfigError naming variable, value and what is allowed.
+# Settings as values, one row each; tests compare the rows with .env.example and the
+# README. The environment itself is read in room 20.                       uses: 0
+# Contract: a bad value raises ConfigError naming variable, value and what is allowed;
+# no text, however long or odd, takes more than linear time.
 
 
 class ConfigError(ValueError):
     """A setting that cannot be used; the text is one line for the terminal."""
 
 
-def _text(raw: str) -> str:
+def parse_text(raw: str) -> str:
+    """Any text of one line."""
     if re.search(r"[\0-\x1f\x7f]", raw):
         raise ValueError("text without control characters")
     return raw
 
 
-def _number(low: float, high: float, kind: type = int) -> Callable[[str], Any]:
+def number_parser(low: float, high: float, kind: type = int) -> Callable[[str], Any]:
+    """A reader of numbers from `low` to `high`."""
+    allowed = "a number from %g to %g" % (low, high)
+    if kind is int:
+        allowed = "a whole number from %g to %g" % (low, high)
+
     def parse(raw: str) -> Any:
         # The pattern, because int() and float() also take "1_0", "inf" and "٣".
+        value = -1.0
         if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", raw):
             value = float(raw)
-            if low <= value <= high and value == kind(value):
-                return kind(value)
-        raise ValueError(
-            "a %snumber from %g to %g" % ("whole " if kind is int else "", low, high)
-        )
+        if not low <= value <= high or value != kind(value):
+            raise ValueError(allowed)
+        return kind(value)
 
     return parse
 
 
-def _choice(*words: str) -> Callable[[str], str]:
+def choice_parser(*words: str) -> Callable[[str], str]:
+    """A reader of one of `words`, in any case."""
+
     def parse(raw: str) -> str:
-        if raw.lower() in words:
-            return raw.lower()
-        raise ValueError(" or ".join(words))
+        if raw.lower() not in words:
+            raise ValueError(" or ".join(words))
+        return raw.lower()
 
     return parse
 
 
-def _names(raw: str) -> Tuple[str, ...]:
-    return tuple(part.strip() for part in _text(raw).split(",") if part.strip())
+def parse_commas(raw: str) -> Tuple[str, ...]:
+    """The parts of a comma list."""
+    parts = [part.strip() for part in parse_text(raw).split(",")]
+    return tuple(filter(None, parts))
 
 
-def _url(raw: str) -> str:
-    parts = urllib.parse.urlsplit(_text(raw))
-    if parts.scheme in ("http", "https") and parts.hostname and not parts.query:
-        return raw.rstrip("/")
-    raise ValueError("an address like https://host")
+def parse_pairs(raw: str) -> Tuple[Tuple[str, str], ...]:
+    """A comma list of `asked=id`."""
+    pairs = []
+    for part in parse_commas(raw):
+        asked, _, used = part.partition("=")
+        pair = (asked.strip(), used.strip())
+        if not all(pair):
+            raise ValueError("pairs like claude-haiku-*=gpt-5-mini, with commas")
+        pairs.append(pair)
+    return tuple(pairs)
 
 
-class Setting(NamedTuple):
-    """One environment variable: its name, its default, how to read it."""
-
-    name: str
-    default: Any = ""
-    parse: Callable[[str], Any] = _text  # raises ValueError(what is allowed)
-
-
-SETTINGS = (
-    Setting("PORT", 8082, _number(0, 65535)),  # port to listen on; 0 = any free one
-    # Address to listen on; other than loopback only with API_KEY.
-    Setting("HOST", "127.0.0.1"),
-    # Model for clients that name none, or `default`.
-    Setting("COPILOT_DEFAULT_MODEL"),
-    Setting("GITHUB_TOKEN"),  # OAuth token; skips the sign-in, never written to disk
-    # The OAuth app that the device flow signs in to.
-    Setting("GITHUB_COPILOT_CLIENT_ID", "Iv1.b507a08c87ecfe98"),
-    # Where the sign-in is kept (mode 0600).
-    Setting("TOKEN_FILE", "~/.copilot-claude-proxy-tokens.json"),
-    Setting("API_KEY"),  # when set, clients must send it as Bearer or x-api-key
-    # Comma lists: more Host names to answer to, web origins that may call the proxy.
-    Setting("ALLOWED_HOSTS", (), _names),
-    Setting("ALLOWED_ORIGINS", (), _names),
-    # Off: answer Claude Code's web search with a text instead of a search.
-    Setting("WEB_SEARCH", "on", _choice("on", "off")),
-    # Requests, and model requests, a minute for each session; 0 = off.
-    Setting("RATE_LIMIT_DEFAULT", 60, _number(0, 1e6)),
-    Setting("RATE_LIMIT_CHAT_COMPLETIONS", 20, _number(0, 1e6)),
-    # Refuse larger prompts; 0 = the model's own limit.
-    Setting("MAX_TOKENS_PER_REQUEST", 0, _number(0, 1e9)),
-    # Uncached input + output tokens a minute for each session; 0 = off.
-    Setting("MAX_TOKENS_PER_MINUTE", 0, _number(0, 1e12)),
-    # AI credits a session may use; 0 = no limit.
-    Setting("CREDIT_BUDGET", 0.0, _number(0, 1e9, float)),
-    Setting("LOG_LEVEL", "info", _choice("error", "warn", "info", "debug")),
-    # GitHub's web address; https://TENANT.ghe.com for data residency.
-    Setting("GITHUB_URL", "https://github.com", _url),
-    Setting("GITHUB_API_URL", "", _url),  # GitHub's API; follows GITHUB_URL
-    Setting("COPILOT_API_URL", "", _url),  # override of the token's endpoints.api
-    # What Copilot is told: Editor-Version (raise it after a 466),
-    # Editor-Plugin-Version and X-GitHub-Api-Version.
-    Setting("COPILOT_EDITOR_VERSION", "vscode/1.113.0"),
-    Setting("COPILOT_PLUGIN_VERSION", "copilot-chat/0.42.0"),
-    Setting("COPILOT_API_VERSION", "2026-06-01"),
-    # Seconds of silence after which an upstream stream is given up.
-    Setting("IDLE_TIMEOUT", 300.0, _number(0.05, 86400, float)),
-    # Seconds between pings to a waiting client.
-    Setting("PING_INTERVAL", 15.0, _number(0.05, 3600, float)),
-    Setting("MAX_BODY_MB", 32, _number(1, 1024)),  # largest request body
-    Setting("HTTPS_PROXY"),  # proxy for https, by CONNECT
-    Setting("HTTP_PROXY"),  # proxy for plain http addresses
-    Setting("ALL_PROXY"),  # proxy where the other two are not set
-    Setting("NO_PROXY"),  # hosts reached without a proxy (comma list, or *)
-    Setting("SSL_CERT_FILE"),  # certificates to trust, one PEM file
-    Setting("SSL_CERT_DIR"),  # certificates to trust, a hashed folder
+ADDRESS = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
+    r"(?::(?P<port>[0-9]{1,5}))?(?:/[\w.~%!$&'()*+,;=:@/-]*)?",
+    re.ASCII,
 )
-# The names every other tool also reads in lower case.
+LOOPBACK_HOST = re.compile(
+    r"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]", re.ASCII | re.IGNORECASE
+)
+
+
+def parse_address(raw: str) -> str:
+    """An address that a token may be sent to: https, or this computer."""
+    found = ADDRESS.fullmatch(raw)
+    if not found or int(found["port"] or 0) > 65535:
+        raise ValueError("an address like https://host")
+    if found["scheme"] == "http" and not LOOPBACK_HOST.fullmatch(found["host"]):
+        raise ValueError("an address with https:// (http:// only on this computer)")
+    return raw.rstrip("/")
+
+
+class Setting:
+    """One environment variable: its name, its default, how its text is read."""
+
+    name = ""  # as the environment has it
+
+    def __init__(
+        self, default: Any = "", parse: Callable[[str], Any] = parse_text
+    ) -> None:
+        self.default = default
+        self.parse = parse  # raises ValueError(what is allowed)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name.upper()
+
+
+class Settings:
+    """The table of all settings; Config has their values under the same names."""
+
+    port = Setting(8082, number_parser(0, 65535))  # 0 = any free one
+    host = Setting("127.0.0.1")  # other than loopback only with API_KEY
+    # For clients that name no model; empty = what the catalogue calls the default.
+    copilot_default_model = Setting()
+    model_map = Setting((), parse_pairs)  # the person's own names: asked=id
+    github_token = Setting()  # skips the sign-in, is never written to disk
+    github_copilot_client_id = Setting("Iv1.b507a08c87ecfe98")  # the device flow's app
+    token_file = Setting("~/.copilot-claude-proxy-tokens.json")  # mode 0600
+    api_key = Setting()  # when set, clients must send it as Bearer or x-api-key
+    allowed_hosts = Setting((), parse_commas)  # more Host names to answer to
+    allowed_origins = Setting((), parse_commas)  # web origins that may call the proxy
+    # Off: Claude Code's web search is answered with a text instead of a search.
+    web_search = Setting("on", choice_parser("on", "off"))
+    # Requests a minute for each session, the second for /v1/chat/completions. Off, as
+    # twelve parallel sub-agents of one session met 51 refusals at 60 a minute.
+    rate_limit_default = Setting(0, number_parser(0, 1e6))
+    rate_limit_chat_completions = Setting(0, number_parser(0, 1e6))
+    max_tokens_per_request = Setting(0, number_parser(0, 1e9))  # 0 = the model's own
+    # Uncached input and output tokens a minute for each session; 0 = off.
+    max_tokens_per_minute = Setting(0, number_parser(0, 1e12))
+    credit_budget = Setting(0.0, number_parser(0, 1e9, float))  # a session; 0 = off
+    usage_log = Setting()  # a file that gets one JSON line for each request
+    log_level = Setting("info", choice_parser("error", "warn", "info", "debug"))
+    github_url = Setting("https://github.com", parse_address)  # or https://T.ghe.com
+    github_api_url = Setting("", parse_address)  # follows GITHUB_URL
+    copilot_api_url = Setting("", parse_address)  # instead of the token's endpoint
+    copilot_editor_version = Setting("vscode/1.113.0")  # to be raised after a 466
+    copilot_plugin_version = Setting("copilot-chat/0.42.0")
+    copilot_api_version = Setting("2026-06-01")
+    # Seconds of silence after which an upstream stream is given up.
+    idle_timeout = Setting(300.0, number_parser(0.05, 86400, float))
+    # Seconds between pings to a waiting client.
+    ping_interval = Setting(15.0, number_parser(0.05, 3600, float))
+    max_body_mb = Setting(32, number_parser(1, 1024))
+    https_proxy = Setting()  # for https, by CONNECT
+    http_proxy = Setting()  # for plain http
+    all_proxy = Setting()  # where the other two are not set
+    no_proxy = Setting()  # hosts reached without a proxy: a comma list, or *
+    ssl_cert_file = Setting()  # certificates to trust, one PEM file
+    ssl_cert_dir = Setting()  # certificates to trust, a hashed folder
+
+
+SETTINGS = tuple(row for row in vars(Settings).values() if isinstance(row, Setting))
+# The names that every other tool also reads in lower case.
 LOWER_CASE_TOO = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 SECRET_SETTINGS = ("GITHUB_TOKEN", "API_KEY", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
+TENANT = re.compile(r"https://([\w-]+\.ghe\.com)", re.ASCII)
 
 
-class Config:
+class Config(Settings):
     """All settings, frozen: `config.port` is PORT. `repr` shows no secret."""
 
     def __init__(self, **values: Any) -> None:
@@ -222,67 +265,121 @@ class Config:
             self.__dict__[name] = values.pop(name, setting.default)
         if values:
             raise TypeError("unknown settings: %s" % ", ".join(sorted(values)))
-        tenant = re.fullmatch(r"https://([\w-]+\.ghe\.com)", self.github_url)
-        if not self.github_api_url:  # UPSTREAM 1.1: api.T.ghe.com for tenant T
-            self.__dict__["github_api_url"] = "https://api." + (
-                tenant[1] if tenant else "github.com"
-            )
-
-    def __getattr__(self, name: str) -> Any:
-        # Only reached for a missing name; the annotation tells readers and checkers
-        # that settings are attributes.
-        raise AttributeError("no such setting: %s" % name.upper())
+        if not self.github_api_url:
+            # The API of GitHub tenant T is at api.T.ghe.com (UPSTREAM 1.1).
+            tenant = TENANT.fullmatch(self.github_url)
+            domain = tenant[1] if tenant else "github.com"
+            self.__dict__["github_api_url"] = "https://api." + domain
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("settings do not change while the program runs")
 
     def __repr__(self) -> str:
-        return "Config(%s)" % ", ".join(
-            "%s=%r"
-            % (
-                name.upper(),
-                "***" if value and name.upper() in SECRET_SETTINGS else value,
-            )
-            for name, value in self.__dict__.items()
-        )
+        shown = []
+        for name, value in self.__dict__.items():
+            if value and name.upper() in SECRET_SETTINGS:
+                value = "***"
+            shown.append("%s=%r" % (name.upper(), value))
+        return "Config(%s)" % ", ".join(shown)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Config:
         """Read every setting; an empty value counts as not set."""
+        env = one_layer(env)
         values = {}
-        for name, _, parse in SETTINGS:
-            raw = env.get(name, "")
-            if not raw and name in LOWER_CASE_TOO:
-                raw = env.get(name.lower(), "")
-            raw = raw.strip()
-            if raw:
-                try:
-                    values[name.lower()] = parse(raw)
-                except ValueError as exc:
-                    shown = "***" if name in SECRET_SETTINGS else ascii(raw[:80])
-                    raise ConfigError(
-                        "%s=%s is not usable: expected %s." % (name, shown, exc)
-                    ) from None
+        for setting in SETTINGS:
+            name = setting.name
+            raw = env.get(name, "").strip()
+            if not raw:
+                continue
+            try:
+                values[name.lower()] = setting.parse(raw)
+            except ValueError as exc:
+                shown = ascii(raw[:80])
+                if name in SECRET_SETTINGS:
+                    shown = "***"
+                raise ConfigError(
+                    "%s=%s is not usable: expected %s." % (name, shown, exc)
+                ) from None
         return cls(**values)
 
 
-DOTENV_LINE = re.compile(
-    r"""(?m)^[ \t]*(?:export[ \t]+)?([A-Za-z_]\w*)[ \t]*=[ \t]*"""
-    r"""(?:'([^'\n]*)'|"((?:[^"\\\n]|\\.)*)"|([^\n]*?))[ \t]*"""
-    r"""(?:(?<=[\s'"=])\#[^\n]*)?$"""
-)
+def one_layer(source: Mapping[str, str]) -> Dict[str, str]:
+    """What one source of settings sets; a proxy's name in either case is the same
+    setting, so that an https_proxy of the environment beats every file."""
+    layer = {name: value for name, value in source.items() if value}
+    for name in LOWER_CASE_TOO:
+        if name.lower() in layer:
+            layer.setdefault(name, layer[name.lower()])
+    return layer
+
+
+def _is_slip(name: str, meant: str) -> bool:
+    """Whether one letter too many, missing, wrong or swapped makes one of the other."""
+    at = 0
+    while at < min(len(name), len(meant)) and name[at] == meant[at]:
+        at += 1
+    wrong = name[at:]
+    right = meant[at:]
+    swapped = right[1:2] + right[:1] + right[2:]
+    return (
+        right in (wrong, wrong[1:])
+        or wrong in (right[1:], swapped)
+        or (wrong[1:] == right[1:])
+    )
+
+
+def near_misses(names: Iterable[str]) -> List[Tuple[str, str]]:
+    """(name, the setting that was probably meant) for names that are nearly ours."""
+    ours = [setting.name for setting in SETTINGS]
+    known = {*ours, *map(str.lower, LOWER_CASE_TOO)}
+    found = []
+    for name in names:
+        if name not in known and 3 <= len(name) <= 40:
+            meant = [each for each in ours if _is_slip(name.upper(), each)]
+            found += [(name, each) for each in meant[:1]]
+    return found
+
+
+DOTENV_NAME = re.compile(r"(?:export[ \t]+)?([A-Za-z_]\w*)", re.ASCII)
+DOTENV_QUOTED = re.compile(r"""'([^']*)'|"((?:[^"\\]|\\.)*)\"""")
+DOTENV_COMMENT = re.compile(r"(?:^|[ \t])#")
 DOTENV_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 
-def parse_dotenv(text: str) -> Dict[str, str]:
-    """Read .env: quotes, `export`, comments, CRLF, a BOM; other lines are skipped."""
-    lines = text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    return {  # of the three spellings of a value a line has one
-        name: single
-        + bare.strip()
-        + re.sub(r"\\(.)", lambda m: DOTENV_ESCAPES.get(m[1], m[1]), double)
-        for name, single, double, bare in DOTENV_LINE.findall(lines)
-    }
+def _dotenv_value(raw: str) -> Optional[str]:
+    """The value behind the `=`; None = its quotes do not close."""
+    if raw[:1] not in ("'", '"'):
+        return DOTENV_COMMENT.split(raw, 1)[0].strip()
+    quoted = DOTENV_QUOTED.match(raw)
+    if not quoted:
+        return None
+    rest = raw[quoted.end() :].strip()
+    if rest and rest[0] != "#":
+        return None
+    if quoted[1] is not None:
+        return quoted[1]
+    return re.sub(r"\\(.)", lambda m: DOTENV_ESCAPES.get(m[1], m[1]), quoted[2])
+
+
+def parse_dotenv(text: str) -> Tuple[Dict[str, str], List[int]]:
+    """Read .env: quotes, `export`, comments, CRLF, a BOM. Gives the values, and the
+    numbers of the lines that are no assignment."""
+    values = {}
+    odd = []
+    lines = re.split(r"\r\n|\r|\n", text.lstrip("\ufeff"))
+    for number, line in enumerate(lines, 1):
+        line = line.strip()
+        if not line or line[0] == "#":
+            continue
+        left, equals, right = line.partition("=")
+        name = DOTENV_NAME.fullmatch(left.strip())
+        value = _dotenv_value(right.strip())
+        if name and equals and value is not None:
+            values[name[1]] = value
+        else:
+            odd.append(number)
+    return values, odd
 
 
 # ============================================================================
@@ -326,6 +423,7 @@ class ProxyError(Exception):
         if should_retry is not None:
             self.should_retry = should_retry
         self.words = message  # without our opening and our advice
+        self.reason = message  # for the log: never words that may quote the prompt
         if self.status in (401, 403):
             message = LOGIN_OPENINGS.get(self.whose, "") + message
         super().__init__(message)
@@ -412,6 +510,13 @@ class RateLimited(ProxyError):
 
     status = 429
     whose = "limit"
+
+
+class ClientLeft(ProxyError):
+    """The client closed its connection; this is for the log and the page only."""
+
+    status = 499
+    whose = "client"
 
 
 class UpstreamError(ProxyError):
@@ -721,6 +826,11 @@ def _error_of(refusal: Refusal, status: int, retry_after: str = "") -> ProxyErro
         details=refusal.details,
     )
     exc.words = words
+    exc.reason = "Copilot refuses the request."
+    if advice is not None:
+        exc.reason = advice.text
+    if refusal.code:
+        exc.reason += " (%s)" % refusal.code[:60]
     return exc
 
 
@@ -760,9 +870,9 @@ def error_in_stream(obj: JSON) -> ProxyError:
 # 3. Logging
 # ============================================================================
 # Turn one event into one line, over the standard library's logging. Fields are
-# metadata, never bodies or tokens.                                     uses: 0, 1
-# Contract: one line whatever the fields hold; nothing is formatted when the level is
-# off; a failing write never reaches a request.
+# metadata, never bodies or tokens.                                        uses: 0, 1
+# Contract: one printable line whatever the fields hold; nothing is formatted when the
+# level is off; nobody ever waits for who reads the log.
 
 LOG = logging.getLogger("copilot_proxy")
 LOG_LEVELS = {
@@ -771,83 +881,176 @@ LOG_LEVELS = {
     "info": logging.INFO,
     "debug": logging.DEBUG,
 }
+LEVEL_NAMES = {number: name for name, number in LOG_LEVELS.items()}
+LEVEL_COLOURS = {"error": "31", "warn": "33"}  # red, yellow; the others are dimmed
 SECRET = re.compile(
     r"(?:gh[a-z]_|github_pat_)\w+|tid=[^\s\"']+|(?<=bearer )[^\s\"']+"
     r"|(?<=://)[^/\s@\"']+(?=@)",
     re.IGNORECASE,
 )
-SECRET_HINTS = ("gh", "_pat_", "tid=", "bearer ", "://")  # what SECRET matches has one
 
 
 def redact(text: str) -> str:
     """Blank out everything that looks like a token or a proxy password."""
-    lower = text.lower()
-    if any([hint in lower for hint in SECRET_HINTS]):
-        return SECRET.sub("***", text)
-    return text
+    return SECRET.sub("***", text)
 
 
-def log_line(level: str, event: str, text: str) -> None:
-    """Log `event: text` for people; `text` is made printable."""
+def printable(text: str) -> str:
+    """The text with everything escaped that a terminal might obey."""
+    if text.isprintable():
+        return text
+    shown = []
+    for char in text:
+        if not char.isprintable():
+            char = ascii(char)[1:-1]
+        shown.append(char)
+    return "".join(shown)
+
+
+def log_line(level: str, text: str) -> None:
+    """Log a line for people."""
     number = LOG_LEVELS[level]
     if LOG.isEnabledFor(number):
-        text = redact(text)
-        if not text.isprintable():
-            text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-        LOG.log(number, "%s: %s", event, text)
+        LOG.log(number, "%s", printable(redact(text)))
 
 
 def log_event(level: str, event: str, **fields: Any) -> None:
     """Log `event: {fields}`, the form of the program this one replaces."""
     if LOG.isEnabledFor(LOG_LEVELS[level]):
         # ASCII, so that control bytes, lone surrogates and terminal escapes are inert.
-        log_line(level, event, json.dumps(fields, default=str))
-
-
-@functools.lru_cache(maxsize=1)
-def _clock_time(second: int) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(second))
+        log_line(level, "%s: %s" % (event, json.dumps(fields, default=str)))
 
 
 def where_raised(exc: Optional[BaseException]) -> str:
     """The kind of a failure and the functions and lines that it came from, the deepest
     first. Not its words: a KeyError may quote the prompt."""
-    places = [
-        "%s:%d" % (frame.f_code.co_name, line)
-        for frame, line in traceback.walk_tb(exc and exc.__traceback__)
-    ]
+    places = []
+    for frame, line in traceback.walk_tb(exc and exc.__traceback__):
+        places.append("%s:%d" % (frame.f_code.co_name, line))
     return "%s in %s" % (type(exc).__name__, " < ".join(places[:-13:-1]))
 
 
+def short_number(number: float) -> str:
+    """At most four characters for a count: `950`, `1.2k`, `118k`, `1.5M`."""
+    if number < 1000:
+        return "%d" % number
+    unit = "k"
+    number /= 1e3
+    if number >= 999.5:
+        unit = "M"
+        number /= 1e3
+    if number < 9.95:
+        return "%.1f%s" % (number, unit)
+    return "%d%s" % (round(number), unit)
+
+
 class LineFormatter(logging.Formatter):
-    """`12:00:01 [info] event: ...`"""
+    """`12:00:01 [info] event: ...`, on a terminal with the level in its colour."""
+
+    def __init__(self, *, colour: bool = False) -> None:
+        super().__init__()
+        self._colour = colour
 
     def format(self, record: logging.LogRecord) -> str:
-        name = record.levelname.lower().replace("warning", "warn")
+        level = LEVEL_NAMES.get(record.levelno, "error")
         text = record.getMessage()
         if record.name != LOG.name:  # asyncio's, where reprs of what failed may follow
             words = re.match(r"[^\n(<]*", text)[0]
             text = "%s: %s" % (record.name, redact(words.strip()))
         if record.exc_info:  # a bug of ours
             text += " | " + where_raised(record.exc_info[1])
-        return "%s [%s] %s" % (_clock_time(int(record.created)), name, text)
+        mark = "[%s]" % level
+        if self._colour:
+            mark = "\x1b[%sm%s\x1b[0m" % (LEVEL_COLOURS.get(level, "2"), mark)
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        return "%s %s %s" % (clock, mark, text)
 
 
-def configure_logging(level: str, stream: Any) -> None:
-    """Send the program's log to `stream`, once, and what asyncio has to say."""
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(LineFormatter())
-    for logger, lowest in (
-        (LOG, LOG_LEVELS[level]),
-        (logging.getLogger("asyncio"), logging.WARNING),
-    ):
+MAX_LINES_WAITING = 1000
+
+
+class LineWriter:
+    """Writes to a stream from a thread of its own, so that a pipe that nobody reads
+    stops nobody: what does not fit into the queue is dropped, counted and told."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        buffer = getattr(stream, "buffer", None)
+        # Unbuffered, as the lock of a buffer that is stuck would stop Python's exit. A
+        # stream without one is in memory and never stuck.
+        self._raw = getattr(buffer, "raw", buffer)
+        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._dropped = 0
+        self._thread: Optional[threading.Thread] = None
+
+    def put(self, text: str) -> None:
+        """Write `text` soon; never waits."""
+        if self._raw is None:
+            with contextlib.suppress(OSError, ValueError):  # it is closed
+                self._stream.write(text)
+            return
+        if self._queue.qsize() >= MAX_LINES_WAITING:
+            self._dropped += 1
+            return
+        self._queue.put(text)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
+
+    def flush(self, seconds: float = 1.0) -> None:
+        """Wait until all is written, but no longer than that."""
+        if self._thread:
+            written = threading.Event()
+            self._queue.put(written)
+            written.wait(seconds)
+
+    def _run(self) -> None:
+        while True:
+            item = self._queue.get()
+            if isinstance(item, threading.Event):
+                item.set()
+                continue
+            self._write(item)
+            if self._dropped and self._queue.empty():
+                lost = self._dropped
+                self._dropped = 0
+                self._write("%d log lines were dropped: nobody read them\n" % lost)
+
+    def _write(self, text: str) -> None:
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        data = text.encode(encoding, "backslashreplace")
+        with contextlib.suppress(OSError, ValueError):  # the reader has gone
+            while data:
+                written = self._raw.write(data)
+                if written is None:  # another program made the pipe non-blocking
+                    time.sleep(0.05)
+                data = data[written or 0 :]
+
+
+class LineHandler(logging.Handler):
+    """The end of logging: each record as a line to a LineWriter."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        super().__init__()
+        self._writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._writer.put(self.format(record) + "\n")
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+
+def configure_logging(level: str, stream: Any, *, colour: bool = False) -> None:
+    """Send the program's log to `stream`, and what asyncio has to say."""
+    handler = LineHandler(LineWriter(stream))
+    handler.setFormatter(LineFormatter(colour=colour))
+    asyncio_log = logging.getLogger("asyncio")
+    for logger in (LOG, asyncio_log):
         logger.handlers[:] = [handler]
         logger.propagate = False
-        logger.setLevel(lowest)
-    logging.raiseExceptions = False  # a closed terminal must not break a request
-    # What no line shows need not be found out (Optimization, in the Logging HOWTO).
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging._srcfile = None
+    LOG.setLevel(LOG_LEVELS[level])
+    asyncio_log.setLevel(logging.WARNING)
 
 
 # ============================================================================
@@ -8793,6 +8996,15 @@ SSE_HEADERS = [
 ]
 
 
+BLAMED = {  # ProxyError.whose, for people
+    "client": "client",
+    "limit": "own limit",
+    "github": "GitHub",
+    "network": "network",
+    "proxy": "this program",
+}
+
+
 class Exchange:
     """One model request: who asked what, what serves it, and what came of it."""
 
@@ -8805,8 +9017,25 @@ class Exchange:
         self.response: Optional[Response] = None
         self.spoken = False  # the client has seen an event
         self.timer: Any = None  # of the next ping
-        self.started, self.first = time.monotonic(), 0.0  # until the upstream's status
+        self.started = time.monotonic()
         self.status, self.usage = 0, TokenUsage()
+        self.who = ""  # pays: user or agent; "" = it never reached Copilot
+        self.whose = ""  # failure it is, and why
+        self.reason = ""
+
+    @property
+    def mapped(self) -> bool:
+        """Whether another model serves it than the client named, not just spelt."""
+        asked = self.asked.lower().replace(".", "-").removesuffix("[1m]")
+        used = self.model.id.lower().replace(".", "-")
+        plain = re.sub("-20[0-9]{2}(-?[0-9]{2}){2}$", "", asked)
+        return bool(asked) and used not in (asked, plain, asked + "-1m")
+
+    def blame(self, exc: ProxyError) -> None:
+        """Note a failure for the log and the page."""
+        self.status = exc.status
+        self.whose = BLAMED[exc.whose]
+        self.reason = printable(exc.reason[:300])
 
     @functools.cached_property
     def body(self) -> JSON:
@@ -8829,30 +9058,23 @@ class Exchange:
         if self.response:
             self.response.close()
 
-    def summary(self) -> str:
-        """The request's log line, for people."""
-        usage, asked = self.usage, (
-            ""
-            if self.asked in ("", self.model.id)
-            else (" (asked %s)" % self.asked[:100])
+    def line(self) -> str:
+        """The request's log line: 84 columns, and the reason of a failure."""
+        usage = self.usage
+        columns = "%-4s %-5s %-24s %3d in %4s cached %4s out %4s %6.2fcr %5.1fs" % (
+            re.sub("^(key|id)-|[^0-9A-Za-z]", "", self.session)[:4],
+            self.who,
+            printable(self.model.id or self.asked)[:24],
+            self.status,
+            short_number(usage.input + usage.cache_write),
+            short_number(usage.cache_read),
+            short_number(usage.output),
+            usage.nano_aiu / 1e9,
+            time.monotonic() - self.started,
         )
-        return (
-            "%s%s %s %d %s | in %d cached %d out %d | %.3f credits"
-            " | first %.2f s all %.2f s"
-            % (
-                self.model.id,
-                asked,
-                self.endpoint or "-",
-                self.status,
-                "stream" if self.stream else "whole",
-                usage.input + usage.cache_write,
-                usage.cache_read,
-                usage.output,
-                usage.nano_aiu / 1e9,
-                self.first,
-                time.monotonic() - self.started,
-            )
-        )
+        if self.whose:
+            columns += "  %s: %s" % (self.whose, self.reason)
+        return columns
 
 
 class PromptSizes:
@@ -9136,10 +9358,12 @@ class App:
             exchange.status = exchange.status or 200
         except ProxyError as exc:
             told = self._sized(exchange, exc)
-            exchange.status = told.status
+            exchange.blame(told)
             raise told from None
-        except asyncio.CancelledError:  # the client has gone, or the program stops
-            exchange.status = 499 if exchange.out.closed else 503
+        except asyncio.CancelledError:
+            exchange.blame(ProxyError(STOPPING, status=503))
+            if exchange.out.closed:
+                exchange.blame(ClientLeft("it closed the connection"))
             raise
         finally:
             del self._live[exchange]
@@ -9157,7 +9381,7 @@ class App:
         else:
             models = await self._copilot.models()
             exchange.endpoint = choose_endpoint(model, exchange.dialect, models)
-        if exchange.asked != exchange.model.id:
+        if exchange.mapped:
             log_event(
                 "info",
                 "model_mapped",
@@ -9253,9 +9477,10 @@ class App:
         self._sizes.learn(
             exchange.model.id, exchange.request.body, exchange.usage.prompt
         )
-        log_line(
-            "info" if exchange.status < 500 else "warn", "request", exchange.summary()
-        )
+        level = "info"
+        if exchange.status >= 400 and exchange.status != 499:
+            level = "warn"
+        log_line(level, exchange.line())
 
     # -- to the upstream ---------------------------------------------------------------
 
@@ -9266,6 +9491,7 @@ class App:
         initiator = self._copilot.initiator(
             exchange.request.headers, exchange.body, exchange.session
         )
+        exchange.who = initiator.who
         if initiator.who == "agent":
             log_event("debug", "agent_mode_enabled", model=exchange.model.id)
         built = build()
@@ -9289,7 +9515,6 @@ class App:
                 if built == (body, betas):
                     raise
                 log_event("info", "lesson", model=exchange.model.id, lesson=lesson)
-        exchange.first = time.monotonic() - exchange.started
         del exchange.body  # 100 streams need not hold two copies of their prompts
 
     async def _post(self, exchange: Exchange, encode: Callable[[], JSON]) -> None:
@@ -9340,12 +9565,11 @@ class App:
             log_event("debug", "stream_completed_" + event, model=exchange.model.id)
         except ProxyError as exc:  # the status line is long gone: say it in the stream
             exchange.close()
-            exchange.status, last = exc.status, translator.fail(
-                self._sized(exchange, exc)
-            )
-            # Its words go to the client only: an upstream may quote the prompt in them.
+            told = self._sized(exchange, exc)
+            exchange.blame(told)
+            last = translator.fail(told)
             log_event(
-                "warn",
+                "debug",
                 "stream_error_" + event,
                 model=exchange.model.id,
                 status=exc.status,
@@ -9691,7 +9915,7 @@ tick();setInterval(()=>{if(!document.hidden)tick()},3000);
 # room that reads the environment and prints.        uses: 1-4, 7, 14-19
 # Contract: exit codes 0 done, 1 failed, 2 wrong usage or setting, 3 not signed in.
 
-THIS_FILE = os.path.abspath(__file__)  # Python forgets it when the script has run
+THIS_FILE = __file__  # absolute since Python 3.9, and needs no working folder
 DONE, FAILED, USAGE, NOT_SIGNED_IN = 0, 1, 2, 3
 VERBS = {
     "serve": "listen until Ctrl-C (the default)",
@@ -9747,33 +9971,74 @@ class Program:
         await self.pool.close()
 
 
-def read_environment(environ: Mapping[str, str]) -> Config:
-    """The environment beats .env in the working folder beats .env beside the script."""
+MAX_SETTINGS_FILE = 1 << 20
+
+
+def _read_settings(path: str) -> str:
+    """The text of a settings file; raises ConfigError."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(MAX_SETTINGS_FILE + 1)
+    except UnicodeError:
+        raise ConfigError("%s is not text in UTF-8." % path) from None
+    except (OSError, ValueError) as exc:
+        reason = getattr(exc, "strerror", None) or str(exc)
+        raise ConfigError("%s cannot be read: %s." % (path, reason)) from None
+    if len(text) > MAX_SETTINGS_FILE:
+        raise ConfigError("%s is larger than 1 MB." % path)
+    return text
+
+
+def read_environment(
+    environ: Mapping[str, str], env_file: str = "", forced: Mapping[str, str] = {}
+) -> Tuple[Config, List[str]]:
+    """The settings, and what should be said about where they come from.
+
+    The environment beats --env-file, which beats .env beside the script. That of the
+    working folder is not read: `run -- claude` is started inside repositories that
+    strangers wrote, and their .env could name another GitHub to sign in to.
+    """
+    beside = os.path.join(os.path.dirname(THIS_FILE), ".env")
+    paths = [path for path in (beside,) if os.path.isfile(path)]
+    if env_file:
+        paths.append(env_file)
     values: Dict[str, str] = {}
-    for folder in dict.fromkeys((os.path.dirname(THIS_FILE), os.getcwd())):
-        path = os.path.join(folder, ".env")
-        try:
-            with open(path, encoding="utf-8") as file:
-                values.update(parse_dotenv(file.read(1 << 20)))
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError) as exc:
-            raise ConfigError("%s cannot be read: %s." % (path, exc)) from None
-    values.update({name: value for name, value in environ.items() if value})
-    config = Config.from_env(values)
+    names = list(environ)
+    warnings = []
+    for path in paths:
+        told, odd = parse_dotenv(_read_settings(path))
+        values.update(one_layer(told))
+        names += told
+        if odd:
+            lines = ", ".join(map(str, odd[:5]))
+            warnings.append("%s: no assignment, line %s" % (path, lines))
+    for name, meant in near_misses(names):
+        warnings.append("%s is no setting; is %s meant?" % (name, meant))
+    values.update(one_layer(environ))
+    config = Config.from_env({**values, **forced})
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         path = getattr(config, name.lower())
-        if path and not os.path.exists(path):
+        if path and not os.path.exists(os.path.expanduser(path)):
             raise ConfigError("%s=%s does not exist." % (name, path))
-    return config
+    return config, warnings
 
 
 # -- what to paste ---------------------------------------------------------------
 
+
+def _quote_powershell(text: str) -> str:
+    # It also takes the four typographic quotes for a quote.
+    return "'%s'" % re.sub("(['\u2018-\u201b])", r"\1\1", text)
+
+
+def _quote_fish(text: str) -> str:
+    return "'%s'" % re.sub(r"(['\\])", r"\\\1", text)
+
+
 SHELLS = {
-    "bash": "export {}='{}'",
-    "fish": "set -gx {} '{}'",
-    "powershell": "$env:{} = '{}'",
+    "bash": ("export {}={}", shlex.quote),
+    "fish": ("set -gx {} {}", _quote_fish),
+    "powershell": ("$env:{} = {}", _quote_powershell),
 }
 
 
@@ -9795,8 +10060,9 @@ def client_environment(base: str, config: Config, models: Catalogue) -> Dict[str
 
 
 def shell_lines(env: Mapping[str, str], shell: str) -> str:
-    """`env` as lines to paste; values cannot hold a quote, they come from us."""
-    return "\n".join(SHELLS[shell].format(*pair) for pair in env.items())
+    """`env` as lines to paste, each value quoted as its shell wants it."""
+    form, quote = SHELLS[shell]
+    return "\n".join(form.format(name, quote(value)) for name, value in env.items())
 
 
 def aligned(rows: Sequence[Sequence[str]], sides: str) -> str:
@@ -9864,8 +10130,14 @@ def quota_lines(quota: JSON) -> str:
 
 def say(text: str, end: str = "\n") -> None:
     """Print for a person; a closed pipe is not an error of ours."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
         print(text, end=end, flush=True)
+
+
+def complain(text: str) -> None:
+    """One line on standard error, which no `eval` reads."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write("copilot_proxy.py: %s\n" % printable(text))
 
 
 def exit_code(exc: ProxyError) -> int:
@@ -10201,27 +10473,38 @@ async def run_verb(verb: str, config: Config, args: argparse.Namespace) -> int:
         await program.close(0.0)
 
 
+def _common_options() -> argparse.ArgumentParser:
+    """What every verb takes, before or after its name."""
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument("--port", metavar="N", help="instead of PORT")
+    common.add_argument("--host", metavar="ADDRESS", help="instead of HOST")
+    common.add_argument("--env-file", metavar="FILE", help="read settings from FILE")
+    return common
+
+
 def argument_parser() -> argparse.ArgumentParser:
     """Verbs and their options."""
+    common = _common_options()
     parser = argparse.ArgumentParser(
         prog="copilot_proxy.py",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Use your own GitHub Copilot subscription from Claude Code and "
         "from OpenAI-style clients.",
+        parents=[common],
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    made = {
-        name: verbs.add_parser(
+    made = {}
+    for name, text in VERBS.items():
+        made[name] = verbs.add_parser(
             name,
             help=text,
-            description=text.capitalize() + ".",
+            description="%s%s." % (text[0].upper(), text[1:]),
             epilog=EXAMPLES,
             formatter_class=parser.formatter_class,
+            parents=[common],
         )
-        for name, text in VERBS.items()
-    }
     for name in ("models", "usage"):
         made[name].add_argument("--json", action="store_true", help="for programs")
     made["models"].add_argument(
@@ -10235,20 +10518,40 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def read_settings(args: argparse.Namespace) -> Config:
+    """The settings of this start; raises ConfigError, warns on standard error."""
+    forced = {}
+    if args.verb == "run":
+        forced["PORT"] = "0"  # of many at once, each has its own
+    for name in ("port", "host"):
+        if name in args:
+            forced[name.upper()] = getattr(args, name)
+    env_file = getattr(args, "env_file", "")
+    config, warnings = read_environment(os.environ, env_file, forced)
+    check_bind(config)
+    for warning in warnings:
+        complain(warning)
+    return config
+
+
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run one verb; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     args = argument_parser().parse_args(argv)
-    verb = args.verb or "serve"
+    args.verb = args.verb or "serve"
     try:
-        environ = {**os.environ, "PORT": "0"} if verb == "run" else os.environ
-        config = read_environment(environ)
-        check_bind(config)
-        # Where a person reads the outcome, the log would only say it again.
-        level = config.log_level if verb == "serve" else "error"
-        configure_logging(level, sys.stderr)
-        return asyncio.run(run_verb(verb, config, args))
+        config = read_settings(args)
+        level = "error"  # where a person reads the outcome, a log would say it again
+        if args.verb == "serve":
+            level = config.log_level
+        colour = bool(sys.stderr and sys.stderr.isatty())
+        colour = colour and not os.environ.get("NO_COLOR")
+        configure_logging(level, sys.stderr, colour=colour)
+        return asyncio.run(run_verb(args.verb, config, args))
     except ConfigError as exc:
-        sys.stderr.write("copilot_proxy.py: %s\n" % exc)
+        complain(str(exc))
         return USAGE
     except ProxyError as exc:
         say(str(exc))
@@ -10257,35 +10560,5 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return 128 + signal.SIGINT
 
 
-def exit_with_main() -> None:
-    """Run main() and leave with its code, from wherever this is called."""
-    code: Any = FAILED
-    try:
-        code = main()
-    except SystemExit as exc:  # argparse's
-        code = exc.code
-    finally:
-        if sys.exc_info()[0]:
-            sys.excepthook(*sys.exc_info())
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):  # closed
-                stream.flush()
-        os._exit(code or DONE)
-
-
 if __name__ == "__main__":
-    # CPython holds a script's syntax tree, 15 MB here, until its last line has run. So
-    # main() starts after it: in the main thread, with threads and signals as ever, and
-    # first among what threading does at the end. It has no public name for that, so
-    # only where it was tried: 3.12.1 starts no thread by then.
-    import concurrent.futures.thread  # must not come later than this
-
-    if sys.platform == "linux" and sys.version_info[:2] in (
-        (3, 9),
-        (3, 10),
-        (3, 11),
-        (3, 13),
-    ):
-        threading._register_atexit(exit_with_main)
-    else:
-        exit_with_main()
+    sys.exit(main())
