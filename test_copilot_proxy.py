@@ -8574,9 +8574,9 @@ def test_window_never_over_its_limit_and_retry_after_is_exact():
 LIMITED = [  # limits, requests at second 0, dialect, second, the outcome
     ({"rate_limit_chat_completions": 2}, 2, "openai", 0.5, 60),
     ({"rate_limit_chat_completions": 2}, 2, "openai", 60, None),
-    ({}, 20, "openai", 59.5, 1),
+    ({"rate_limit_chat_completions": 20}, 20, "openai", 59.5, 1),
     ({"rate_limit_chat_completions": 2}, 9, "anthropic", 0.5, None),
-    ({}, 60, "anthropic", 59.5, 1),
+    ({"rate_limit_default": 60}, 60, "anthropic", 59.5, 1),
     ({"rate_limit_default": 2}, 2, "responses", 1, 59),
     ({"rate_limit_default": 0}, 99, "anthropic", 0, None),
     ({"max_tokens_per_minute": 330}, 3, "anthropic", 10, 50),
