@@ -205,30 +205,28 @@ class Setting:
 
 
 class Settings:
-    """The table of all settings; Config has their values under the same names."""
+    """The table of all settings, which the README and .env.example explain; Config has
+    their values under the same names."""
 
     port = Setting(8082, number_parser(0, 65535))  # 0 = any free one
     host = Setting("127.0.0.1")  # other than loopback only with API_KEY
-    # For clients that name no model; empty = what the catalogue calls the default.
-    copilot_default_model = Setting()
-    model_map = Setting((), parse_pairs)  # the person's own names: asked=id
-    github_token = Setting()  # skips the sign-in, is never written to disk
-    github_copilot_client_id = Setting("Iv1.b507a08c87ecfe98")  # the device flow's app
-    token_file = Setting("~/.copilot-claude-proxy-tokens.json")  # mode 0600
+    copilot_default_model = Setting()  # for clients that name none
+    model_map = Setting((), parse_pairs)
+    github_token = Setting()  # never written to disk
+    github_copilot_client_id = Setting("Iv1.b507a08c87ecfe98")
+    token_file = Setting("~/.copilot-claude-proxy-tokens.json")
     api_key = Setting()  # when set, clients must send it as Bearer or x-api-key
-    allowed_hosts = Setting((), parse_commas)  # more Host names to answer to
-    allowed_origins = Setting((), parse_commas)  # web origins that may call the proxy
-    # Off: Claude Code's web search is answered with a text instead of a search.
+    allowed_hosts = Setting((), parse_commas)
+    allowed_origins = Setting((), parse_commas)
     web_search = Setting("on", choice_parser("on", "off"))
     # Requests a minute for each session, the second for /v1/chat/completions. Off, as
     # twelve parallel sub-agents of one session met 51 refusals at 60 a minute.
     rate_limit_default = Setting(0, number_parser(0, 1e6))
     rate_limit_chat_completions = Setting(0, number_parser(0, 1e6))
-    max_tokens_per_request = Setting(0, number_parser(0, 1e9))  # 0 = the model's own
-    # Uncached input and output tokens a minute for each session; 0 = off.
+    max_tokens_per_request = Setting(0, number_parser(0, 1e9))
     max_tokens_per_minute = Setting(0, number_parser(0, 1e12))
-    credit_budget = Setting(0.0, number_parser(0, 1e9, float))  # a session; 0 = off
-    usage_log = Setting()  # a file that gets one JSON line for each request
+    credit_budget = Setting(0.0, number_parser(0, 1e9, float))
+    usage_log = Setting()
     log_level = Setting("info", choice_parser("error", "warn", "info", "debug"))
     github_url = Setting("https://github.com", parse_address)  # or https://T.ghe.com
     github_api_url = Setting("", parse_address)  # follows GITHUB_URL
@@ -236,17 +234,15 @@ class Settings:
     copilot_editor_version = Setting("vscode/1.113.0")  # to be raised after a 466
     copilot_plugin_version = Setting("copilot-chat/0.42.0")
     copilot_api_version = Setting("2026-06-01")
-    # Seconds of silence after which an upstream stream is given up.
     idle_timeout = Setting(300.0, number_parser(0.05, 86400, float))
-    # Seconds between pings to a waiting client.
     ping_interval = Setting(15.0, number_parser(0.05, 3600, float))
     max_body_mb = Setting(32, number_parser(1, 1024))
-    https_proxy = Setting()  # for https, by CONNECT
-    http_proxy = Setting()  # for plain http
-    all_proxy = Setting()  # where the other two are not set
-    no_proxy = Setting()  # hosts reached without a proxy: a comma list, or *
-    ssl_cert_file = Setting()  # certificates to trust, one PEM file
-    ssl_cert_dir = Setting()  # certificates to trust, a hashed folder
+    https_proxy = Setting()
+    http_proxy = Setting()
+    all_proxy = Setting()
+    no_proxy = Setting()
+    ssl_cert_file = Setting()
+    ssl_cert_dir = Setting()
 
 
 SETTINGS = tuple(row for row in vars(Settings).values() if isinstance(row, Setting))
