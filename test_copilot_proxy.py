@@ -3034,7 +3034,15 @@ BAD_BODIES = [
     (b'{"a":NaN}', "NaN"),
     (b'{"a":-Infinity}', "Infinity"),
     (b'{"a":1}x', "not JSON"),
-    (b'{"a":' + b"[" * 200000 + b"]" * 200000 + b"}", "not JSON"),
+    *[
+        (b'{"a":' + opening * levels + b"0" + closing * levels + b"}", "more than 200 levels deep")
+        for levels in (200, 480, 700, 1000, 3000, 200000)
+        for opening, closing in ((b"[", b"]"), (b'{"a":', b"}"))
+    ],
+    (b'{"a":' + b"[" * 200000, "not JSON"),
+    (b'{"a":' + b"9" * 5000 + b"}", "digits"),
+    (b'{"a":1e999}', "1e999 is too large"),
+    (b'{"a":-' + b"9" * 400 + b".5}", "too large"),
     (b"null", "object"),
 ]
 
@@ -3044,6 +3052,19 @@ def test_json_bad_body(raw, text):
     with pytest.raises(cp.BadRequest) as caught:
         cp.loads_object(raw)
     assert text in str(caught.value)
+
+
+def test_json_takes_200_levels_and_counts_no_brackets_in_strings():
+    brackets = "[{" * 500
+    for levels in (1, 100, 199):
+        obj = {"a": brackets}
+        for _ in range(levels):
+            obj = {"a": 1, "b": [brackets], "c": obj} if levels < 100 else {"c": obj}
+        assert cp.loads_object(json.dumps(obj).encode()) == obj
+        assert cp.dumps(obj)
+    assert cp.loads(b"[" * 200 + b"]" * 200)
+    with pytest.raises(ValueError, match="200 levels"):
+        cp.loads(b"[" * 201 + b"]" * 201)
 
 
 def test_json_encoding_cannot_fail():
