@@ -77,6 +77,7 @@ import threading
 import time
 import traceback
 import urllib.parse
+import zlib
 from typing import (
     Any,
     Awaitable,
@@ -97,6 +98,11 @@ from typing import (
     Tuple,
     Union,
 )
+
+try:
+    from compression import zstd  # new in Python 3.14
+except ImportError:
+    zstd = None
 
 __version__ = "1.0.0"
 
@@ -1223,7 +1229,7 @@ def objects(value: Any) -> List[JSON]:
 # is dropped; the end of the stream counts as the blank line that ends an event,
 # because some upstreams leave the last one out (UPSTREAM 17.4).
 
-MAX_EVENT = 32 * 1024 * 1024  # R2; a 10 MB base64 image in one tool result fits
+MAX_EVENT = 32 * 1024 * 1024  # bytes; a 10 MB base64 image in one tool result fits
 BOM = b"\xef\xbb\xbf"
 SSE_DONE = b"data: [DONE]\n\n"
 SSE_PING = b'event: ping\ndata: {"type":"ping"}\n\n'
@@ -1239,33 +1245,32 @@ class SSEEvent(NamedTuple):
 
 def encode_sse(event: str, obj: Any) -> bytes:
     """Encode one event; an empty name gives a bare data line, as OpenAI has it."""
-    head = b"event: %b\ndata: " % event.encode("utf-8") if event else b"data: "
-    return b"%b%b\n\n" % (head, dumps(obj))
-
-
-def _parse_lines(block: bytes) -> Optional[SSEEvent]:
-    event, data = b"", []
-    for line in block.split(b"\n"):
-        field_name, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
-        if field_name == b"data":
-            data.append(value)
-        elif field_name == b"event":
-            event = value
-    return (
-        SSEEvent(event.decode("utf-8", "replace"), b"\n".join(data)) if data else None
-    )
+    if event:
+        return b"event: %b\ndata: %b\n\n" % (event.encode("utf-8"), dumps(obj))
+    return b"data: %b\n\n" % dumps(obj)
 
 
 def _parse_block(block: bytes) -> Optional[SSEEvent]:
-    # The two usual shapes, at a third of the cost of the line by line route.
-    head, found, data = block.partition(b"data: ")
-    if found and b"\n" not in data:
-        if not head:
-            return SSEEvent("", data)
-        if head[:7] == b"event: " and head.find(b"\n") == len(head) - 1:
-            return SSEEvent(head[7:-1].decode("utf-8", "replace"), data)
-    return _parse_lines(block)
+    name = b""
+    data = []
+    for line in block.split(b"\n"):
+        key, _, value = line.partition(b":")
+        if key == b"data":
+            data.append(value.removeprefix(b" "))
+        elif key == b"event":
+            name = value.removeprefix(b" ")
+    if not data:
+        return None
+    return SSEEvent(name.decode("utf-8", "replace"), b"\n".join(data))
+
+
+def _parse_blocks(blocks: List[bytes]) -> List[SSEEvent]:
+    events = []
+    for block in blocks:
+        event = _parse_block(block)
+        if event:
+            events.append(event)
+    return events
 
 
 def event_too_large(limit: int) -> UpstreamError:
@@ -1291,16 +1296,6 @@ class SSEDecoder:
 
     def feed(self, data: bytes) -> List[SSEEvent]:
         """Take the next bytes, return the events that they complete."""
-        if (
-            data[-2:] == b"\n\n"
-            and b"\r" not in data
-            and len(data) <= self._limit
-            and (not (self._tail or self._skip_lf or self._start))
-        ):
-            # Whole events, as they mostly come: half the work.
-            return [
-                event for event in map(_parse_block, data[:-2].split(b"\n\n")) if event
-            ]
         if self._skip_lf or b"\r" in data:
             data = self._plain_newlines(data)
         if self._tail[-1:] == b"\n":  # half of a blank line, perhaps
@@ -1317,16 +1312,18 @@ class SSEDecoder:
         if self._start:
             self._start = False
             blocks[0] = blocks[0].removeprefix(BOM)
-        return [event for event in map(_parse_block, blocks) if event]
+        return _parse_blocks(blocks)
 
     def finish(self) -> List[SSEEvent]:
         """Return the event that the end of the stream completes, if there is one."""
         return self.feed(b"\n\n")
 
     def _plain_newlines(self, data: bytes) -> bytes:
-        if self._skip_lf and data:
-            data, self._skip_lf = data.removeprefix(b"\n"), False
-        self._skip_lf = data.endswith(b"\r") or self._skip_lf
+        if not data:
+            return data
+        if self._skip_lf:
+            data = data.removeprefix(b"\n")
+        self._skip_lf = data.endswith(b"\r")
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
@@ -1353,8 +1350,11 @@ CHUNK_LINE = re.compile(
 )
 PLAIN_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 LENGTH = re.compile(r"[0-9]{1,19}")  # 19 digits reach 2^63
-HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[\w.~%-]{0,255})(?::[0-9]{0,5})?", re.A)
+HOST = re.compile(
+    r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z_.~%-]{0,255})(?::[0-9]{0,5})?"
+)
 PATH = re.compile(r"/(?:[^%]|%[0-9A-Fa-f]{2})*")
+ABSOLUTE = re.compile(r"(?i:http)://([^/?]*)/?(.*)")
 WHOLE_HEAD = re.compile(rb"((?:[^\r\n]+\r\n)+)\r\n")
 FIRST_BYTE = re.compile(rb"\r|" + _TOKEN.encode("ascii"))
 
@@ -1367,6 +1367,10 @@ UNLIMITED = 1 << 63
 MAX_BLANK_LINES = 4  # before a request; RFC 9112 2.2 asks for one
 MAX_CHUNK_LINE = 1024
 MAX_EXTENSIONS = 16384  # in a message; CVE-2023-39326 is a drip of ignored bytes
+MAX_REMEMBERED = 512  # bytes of a header line that is read or written by heart
+DECODED_SLICE = 1 << 20  # bytes undone at once: some milliseconds
+ZSTD_ERROR = getattr(zstd, "ZstdError", zlib.error)
+ZSTD_WINDOW = 23  # 8 MB by its logarithm: all that RFC 9659 allows senders
 
 Pairs = Iterable[Tuple[str, str]]
 
@@ -1378,10 +1382,14 @@ class Headers:
         self._pairs = tuple(pairs)
         self._joined = dict(self._pairs)  # because a request is asked 27 times
         if len(self._joined) < len(self._pairs):
-            self._joined = {
-                name: ", ".join([v for n, v in self._pairs if n == name])
-                for name in self._joined
-            }
+            self._join()
+
+    def _join(self) -> None:
+        values: Dict[str, List[str]] = {}
+        for name, value in self._pairs:
+            values.setdefault(name, []).append(value)
+        for name in values:
+            self._joined[name] = ", ".join(values[name])
 
     def get(self, name: str, default: Optional[str] = None) -> Optional[str]:
         """The field's value, by its lower-case name; repeated fields are joined by ", "
@@ -1412,7 +1420,9 @@ class ResponseHead(NamedTuple):
     headers: Headers
 
 
-@functools.lru_cache(maxsize=256)  # peers say the same lines again and again
+# -- heads -----------------------------------------------------------------------
+
+
 def _parse_field(line: str) -> Tuple[str, str]:
     # It refuses obs-fold, a space before the colon, NUL, bare CR and bare LF, too.
     found = FIELD.fullmatch(line)
@@ -1421,8 +1431,18 @@ def _parse_field(line: str) -> Tuple[str, str]:
     return found[1].lower(), found[2].strip(" \t")
 
 
+# Peers say the same lines again and again.
+_parse_known_field = functools.lru_cache(maxsize=256)(_parse_field)
+
+
 def _parse_fields(block: bytes) -> Headers:
-    return Headers(map(_parse_field, block.decode("latin-1").split("\r\n")[:-1]))
+    pairs = []
+    for line in block.decode("latin-1").split("\r\n")[:-1]:
+        if len(line) <= MAX_REMEMBERED:
+            pairs.append(_parse_known_field(line))
+        else:
+            pairs.append(_parse_field(line))
+    return Headers(pairs)
 
 
 def _parse_head(pattern: Any, head: bytes) -> Tuple[Tuple[str, ...], Headers]:
@@ -1433,21 +1453,18 @@ def _parse_head(pattern: Any, head: bytes) -> Tuple[Tuple[str, ...], Headers]:
     return found.groups(""), _parse_fields(block)
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=64)  # of 16 KiB at most
 def _parse_target(target: str) -> Tuple[Optional[str], str, str]:
     authority = None
-    if target[:7].lower() == "http://":
-        authority, target = re.fullmatch(r"([^/?]*)/?(.*)", target[7:]).groups()
-        target = "/" + target
+    absolute = ABSOLUTE.fullmatch(target)
+    if absolute:
+        authority = absolute[1]
+        target = "/" + absolute[2]
     raw, _, query = target.partition("?")
     path = urllib.parse.unquote(raw)
+    good = PATH.fullmatch(raw) and HOST.fullmatch(authority or "")
     # Bytes that are not UTF-8 came out as U+FFFD, which is no part of a path of ours.
-    if not (
-        PATH.fullmatch(raw)
-        and HOST.fullmatch(authority or "")
-        and path.isprintable()
-        and "\ufffd" not in path
-    ):
+    if not good or not path.isprintable() or "\ufffd" in path:
         raise ProtocolError("the request target is malformed")
     return authority, path, query
 
@@ -1456,13 +1473,16 @@ def parse_request_head(head: bytes) -> RequestHead:
     """Parse what HeadReader gave: a target in origin-form, absolute-form or the `*` of
     OPTIONS, and exactly one valid Host (HTTP/1.0: at most one)."""
     (method, target, version), headers = _parse_head(REQUEST_LINE, head)
-    host = headers.get("host", "" if version == "1.0" else None)
+    host = headers.get("host")
+    if host is None and version == "1.0":
+        host = ""
     # Two come as "a, b", which is no valid one.
     if host is None or not HOST.fullmatch(host):
         raise ProtocolError("exactly one valid Host header is needed")
-    if (method, target) == ("OPTIONS", "*"):
+    if target == "*" and method == "OPTIONS":
         return RequestHead(method, None, "*", "", version, headers)
-    return RequestHead(method, *_parse_target(target), version, headers)
+    authority, path, query = _parse_target(target)
+    return RequestHead(method, authority, path, query, version, headers)
 
 
 def parse_response_head(head: bytes) -> ResponseHead:
@@ -1473,9 +1493,13 @@ def parse_response_head(head: bytes) -> ResponseHead:
 
 def keeps_alive(head: Union[RequestHead, ResponseHead]) -> bool:
     """Does the sender of `head` want to use the connection again?"""
-    said = head.headers.get("connection", "").lower()
-    words = re.split("[ \t]*,[ \t]*", said) if said else ()
-    return "close" not in words and (head.version != "1.0" or "keep-alive" in words)
+    options = head.headers.get("connection")
+    if options is None:
+        return head.version != "1.0"
+    words = [word.strip(" \t") for word in options.lower().split(",")]
+    if head.version == "1.0" and "keep-alive" not in words:
+        return False
+    return "close" not in words
 
 
 def _cut_line(data: bytes, at: int, room: int, status: int) -> Tuple[bytes, int]:
@@ -1495,7 +1519,9 @@ class HeadReader:
     def __init__(self, limits: Tuple[int, int, int, int] = REQUEST_LIMITS) -> None:
         self.rest = b""
         self._first, self._field, self._block, self._fields = limits
-        self._lines = [] if self._first else [b""]
+        self._lines: List[bytes] = []
+        if not self._first:
+            self._lines.append(b"")
         self._blank = 0
 
     def feed(self, data: bytes) -> Optional[bytes]:
@@ -1509,30 +1535,36 @@ class HeadReader:
             if whole and whole[1].count(b"\n") < self._fields:
                 self.rest = data[whole.end() :]
                 return whole[1]
-        data, at, line = self.rest + data, 0, b""
-        while line != b"\r\n" or not self._lines:
+        data = self.rest + data
+        at = 0
+        while True:
             line, at = self._cut(data, at)
             if not at:
                 self.rest = line
                 return None
-            self._blank += line == b"\r\n"
-            self._block -= len(line) if self._lines else 0
+            if self._lines:
+                self._block -= len(line)
             if line != b"\r\n":
                 self._lines.append(line)
-        self.rest = data[at:]
-        return b"".join(self._lines)
+                continue
+            self._blank += 1
+            if self._lines:
+                self.rest = data[at:]
+                return b"".join(self._lines)
 
     def _cut(self, data: bytes, at: int) -> Tuple[bytes, int]:
         if len(self._lines) > self._fields + 1 or self._block < 0:
             raise ProtocolError("the header fields are too large", status=431)
         if self._lines:
             return _cut_line(data, at, min(self._field, self._block), 431)
-        if self._blank > MAX_BLANK_LINES or (
-            at < len(data) and not FIRST_BYTE.match(data, at)
-        ):
+        strange = at < len(data) and not FIRST_BYTE.match(data, at)
+        if strange or self._blank > MAX_BLANK_LINES:
             # Said at once: a TLS greeting need not have an LF, and waits for us.
             raise ProtocolError("not HTTP (this port speaks http, not https)")
         return _cut_line(data, at, self._first, 414)
+
+
+# -- bodies ----------------------------------------------------------------------
 
 
 class Body:
@@ -1542,9 +1574,12 @@ class Body:
     """
 
     def __init__(self, length: Optional[int]) -> None:
-        self.done, self.rest = length == 0, b""
+        self.done = length == 0
+        self.rest = b""
         self._closes = length is None
-        self._left = UNLIMITED if length is None else length
+        self._left = UNLIMITED
+        if length is not None:
+            self._left = length
 
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes."""
@@ -1567,17 +1602,20 @@ class ChunkedBody(Body):
     def __init__(self, limit: int = UNLIMITED) -> None:
         super().__init__(0)
         self.done = False
-        self._limit, self._extensions = limit, MAX_EXTENSIONS  # bytes that may come
+        self._limit = limit  # bytes that may come
+        self._extensions = MAX_EXTENSIONS  # bytes of them that may come
         # After _left bytes of data comes a line, of which _tail is there: a size in at
         # most _room bytes, or the end of the data where _room is 0.
-        self._room, self._tail = MAX_CHUNK_LINE, b""
+        self._room = MAX_CHUNK_LINE
+        self._tail = b""
         self._trailer: Optional[HeadReader] = None
 
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes; raises ProtocolError 400, 413 or 431."""
-        data, self._tail = self._tail + data, b""
+        data = self._tail + data
+        self._tail = b""
         pieces: List[bytes] = []
-        at = self._plain_chunks(data, pieces)
+        at = self._take_plain_chunks(data, pieces)
         if at == len(data) and self._room:
             return b"".join(pieces)
         while self._trailer is None:
@@ -1585,34 +1623,41 @@ class ChunkedBody(Body):
             pieces.append(piece)
             at += len(piece)
             self._left -= len(piece)
-            line, at = (b"", 0) if self._left else _cut_line(data, at, self._room, 400)
-            if not at:
+            if self._left:
+                return b"".join(pieces)
+            line, end = _cut_line(data, at, self._room, 400)
+            if not end:
                 self._tail = line
                 return b"".join(pieces)
-            self._step(line)
+            at = end
+            self._take_line(line)
         block = self._trailer.feed(data[at:])
         if block is not None:
             _parse_fields(block)
-            self.done, self.rest = True, self._trailer.rest
+            self.done = True
+            self.rest = self._trailer.rest
         return b"".join(pieces)
 
-    def _plain_chunks(self, data: bytes, pieces: List[bytes]) -> int:
+    def _take_plain_chunks(self, data: bytes, pieces: List[bytes]) -> int:
         """Take the whole chunks without extensions that `data` begins with, at a third
         of the cost of line by line; gives the place of what is left."""
         at = 0
-        found = PLAIN_CHUNK.match(data) if self._room else None
-        while found:
-            start, size = found.end(), int(found[1], 16)
+        if not self._room:
+            return at
+        while True:
+            found = PLAIN_CHUNK.match(data, at)
+            if not found:
+                return at
+            size = int(found[1], 16)
+            start = found.end()
             end = start + size
             if not 0 < size <= self._limit or data[end : end + 2] != b"\r\n":
-                break
+                return at
             pieces.append(data[start:end])
             self._limit -= size
             at = end + 2
-            found = PLAIN_CHUNK.match(data, at)
-        return at
 
-    def _step(self, line: bytes) -> None:
+    def _take_line(self, line: bytes) -> None:
         if not self._room:
             if line != b"\r\n":
                 raise ProtocolError("a chunk is longer than its size")
@@ -1629,7 +1674,8 @@ class ChunkedBody(Body):
         if self._extensions < 0:
             raise ProtocolError("the chunk extensions are too large")
         self._room = 0  # for what follows the data
-        self._trailer = None if self._left else HeadReader(TRAILER_LIMITS)
+        if not self._left:
+            self._trailer = HeadReader(TRAILER_LIMITS)
 
 
 def body_framing(
@@ -1662,27 +1708,109 @@ def body_framing(
 
 def response_framing(method: str, head: ResponseHead) -> Body:
     """The reader of the body that answers `method` (RFC 9112 6.3)."""
-    if (
-        method == "HEAD"
-        or head.status < 200
-        or head.status in (204, 304)
-        or (method == "CONNECT" and head.status < 300)
-    ):
+    if method == "HEAD" or head.status < 200 or head.status in (204, 304):
+        return Body(0)
+    if method == "CONNECT" and head.status < 300:
         return Body(0)
     return body_framing(head, unsaid=None)
 
 
-@functools.lru_cache(maxsize=256)  # as _parse_field
+class PlainContent:
+    """Content that has no coding: what content_decoder() mostly gives."""
+
+    def feed(self, data: bytes) -> Iterable[bytes]:
+        """Give back the bytes in slices."""
+        return (data,)
+
+    def finish(self) -> None:
+        """The body has ended."""
+
+
+class CodedContent(PlainContent):
+    """Undoes one Content-Encoding; `engine` works as bz2.BZ2Decompressor does."""
+
+    def __init__(self, coding: str, engine: Any, limit: int) -> None:
+        self._coding = coding
+        self._engine = engine
+        self._left = limit  # bytes that may come out
+
+    def feed(self, data: bytes) -> Iterable[bytes]:
+        """Take coded bytes, give plain ones in slices, each undone when it is wanted;
+        raises ProtocolError, 413 above the limit."""
+        more = True
+        while more:
+            try:
+                piece = self._engine.decompress(data, DECODED_SLICE)
+            except (zlib.error, EOFError, ZSTD_ERROR) as exc:
+                raise ProtocolError(
+                    "the body is not proper %s (%s)" % (self._coding, exc)
+                ) from None
+            self._left -= len(piece)
+            if self._left < 0:
+                raise ProtocolError("the decoded body is too large", status=413)
+            if self._engine.unused_data:
+                raise ProtocolError("something follows the %s body" % self._coding)
+            yield piece
+            # zlib gives back what it has not read, zstd keeps it.
+            data = getattr(self._engine, "unconsumed_tail", b"")
+            full = len(piece) == DECODED_SLICE
+            more = (full or len(data) > 0) and not self._engine.eof
+
+    def finish(self) -> None:
+        """The body has ended; raises ProtocolError when that cut it short."""
+        if not self._engine.eof:
+            raise ProtocolError("the %s body is cut short" % self._coding)
+
+
+def content_decoder(coding: Optional[str], limit: int) -> PlainContent:
+    """What undoes the Content-Encoding of a request, which may give `limit` bytes;
+    raises ProxyError 415."""
+    coding = (coding or "identity").lower()
+    if coding == "identity":
+        return PlainContent()
+    if coding in ("gzip", "x-gzip"):  # RFC 9110 8.4.1.3
+        engine = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        return CodedContent(coding, engine, limit)
+    if coding == "deflate":
+        return CodedContent(coding, zlib.decompressobj(), limit)
+    if coding == "zstd" and zstd:
+        options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW}
+        return CodedContent(coding, zstd.ZstdDecompressor(options=options), limit)
+    if coding == "zstd":
+        raise ProxyError(
+            "this proxy reads zstd bodies only with Python 3.14 or newer; send them "
+            "as they are (in Codex: features.enable_request_compression=false).",
+            status=415,
+        )
+    raise ProxyError(
+        "Content-Encoding %s is not known here; send the body as it is, or in gzip "
+        "or deflate." % ascii(coding[:40]),
+        status=415,
+    )
+
+
+# -- what is sent ------------------------------------------------------------------
+
+
 def _encode_field(pair: Tuple[str, str]) -> str:
     name, value = pair
     if not (TOKEN.fullmatch(name) and VALUE.fullmatch(value)):
-        raise ProtocolError("the header %a cannot be sent" % name, status=500)
-    return name + ": " + value
+        raise ProtocolError("the header %a cannot be sent" % name[:80], status=500)
+    return "%s: %s\r\n" % (name, value)
+
+
+_encode_known_field = functools.lru_cache(maxsize=256)(_encode_field)
 
 
 def _encode_head(line: str, pairs: Pairs) -> bytes:
-    lines = [line, *map(_encode_field, pairs), "", ""]
-    return "\r\n".join(lines).encode("latin-1")
+    lines = [line]
+    for pair in pairs:
+        if len(pair[1]) <= MAX_REMEMBERED:
+            lines.append(_encode_known_field(pair))
+        else:
+            lines.append(_encode_field(pair))
+    lines.append("\r\n")
+    return "".join(lines).encode("latin-1")
 
 
 def encode_request_head(method: str, target: str, pairs: Pairs) -> bytes:
@@ -1690,12 +1818,13 @@ def encode_request_head(method: str, target: str, pairs: Pairs) -> bytes:
     line = "%s %s HTTP/1.1" % (method, target)
     if not REQUEST_LINE.fullmatch(line):
         raise ProtocolError("the request line cannot be sent", status=500)
-    return _encode_head(line, pairs)
+    return _encode_head(line + "\r\n", pairs)
 
 
 def encode_response_head(status: int, pairs: Pairs) -> bytes:
-    """Write a response head; a value that would break it is a ProtocolError (R10)."""
-    return _encode_head("HTTP/1.1 %d %s" % (status, REASONS.get(status, "")), pairs)
+    """Write a response head; a value that would break it is a ProtocolError."""
+    line = "HTTP/1.1 %d %s\r\n" % (status, REASONS.get(status, ""))
+    return _encode_head(line, pairs)
 
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -1703,7 +1832,9 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 def encode_chunk(data: bytes) -> bytes:
     """Frame `data`; nothing for b"", which would end the body."""
-    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+    if not data:
+        return b""
+    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 # ============================================================================
@@ -7205,6 +7336,18 @@ class ConnectionPool:
 # Contract: one answer to each request, the next one is parsed after it; a client that
 # left cancels the handler, a slow one stops it; what is wrong is answered in the path's
 # dialect.
+#
+# The life of a connection: the loop accepts it, a ClientConnection is made and with it
+# the task _serve(), which ends with it. Above `connections` open ones it is answered
+# 503. Else, for each request: _read_head() waits `idle` seconds for the first byte and
+# `head` more for the rest; framing and guard() are judged before any of the body is
+# read; _read_body() reads it, undoes its Content-Encoding and, when it is heavy, waits
+# for its place in line; the handler answers through a Responder. What cannot be
+# understood is answered once and ends the connection, because where the next request
+# would begin is not known. While the handler works the next bytes wait, 64 KiB of them
+# here; the end of the input or a reset cancels the handler. close() then sends the end,
+# reads on for `linger` seconds, so that the client sees the last answer, and gives the
+# socket back.
 
 
 class ServerLimits(NamedTuple):
@@ -7216,8 +7359,7 @@ class ServerLimits(NamedTuple):
     head: float = 10.0  # from a request's first byte to the end of its head
     body: float = 30.0  # without progress, and until BODY_RATE is asked for
     idle: float = 65.0  # most clients close after 60, and should be the first to
-    stall: float = 60.0  # the client takes nothing of a long answer,
-    unsent: float = 60.0  # or of its last bytes
+    stall: float = 60.0  # the client takes nothing of an answer
     linger: float = 2.0  # RFC 9112 9.6: closing at once destroys the last answer
     half_closed: float = 0.5  # see eof_received
 
@@ -7227,6 +7369,7 @@ HEAVY_RATE = 128 * 1024  # of a heavy body whose place others wait for
 MAX_UNREAD = 65536  # bytes kept of what a client sends before its turn
 MAX_UNSENT = 65536  # bytes of an answer the client has yet to take
 TRIM_AFTER = 0.3  # seconds until give_back_memory()
+HEAR_OF_ENDS = 0.02  # seconds in which the loop hears of clients that have left
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SAFE_PAIRS = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
 
@@ -7238,27 +7381,45 @@ class Request(NamedTuple):
     path: str
     query: str
     headers: Headers
-    body: bytes
+    body: bytes  # without its Content-Encoding
     peer: str
 
 
 def dialect_of(path: str) -> str:
     """The dialect that errors of `path` are spelled in: anthropic or openai."""
-    return "anthropic" if re.match(r"/+(?:v1/+)*messages", path) else "openai"
+    if re.match(r"/+(?:v1/+)*messages", path):
+        return "anthropic"
+    return "openai"
 
 
 def error_answer(exc: ProxyError, path: str) -> Tuple[int, Pairs, bytes]:
     """Status, headers and body that tell the client of `exc`."""
-    spell = anthropic_error if dialect_of(path) == "anthropic" else openai_error
-    retry = {None: "", True: "true", False: "false"}[exc.should_retry]
-    pairs = (
-        ("content-type", "application/json"),
-        ("retry-after", exc.retry_after),
-        ("x-should-retry", retry),
-        ("allow", getattr(exc, "allow", "")),
-        ("www-authenticate", "Bearer" if exc.status == 401 else ""),
-    )
-    return exc.status, [pair for pair in pairs if pair[1]], dumps(spell(exc))
+    spell = openai_error
+    if dialect_of(path) == "anthropic":
+        spell = anthropic_error
+    pairs = [("content-type", "application/json")]
+    if exc.retry_after:
+        pairs.append(("retry-after", exc.retry_after))
+    if exc.should_retry is not None:
+        pairs.append(("x-should-retry", str(exc.should_retry).lower()))
+    if isinstance(exc, MethodNotAllowed):
+        pairs.append(("allow", exc.allow))
+    if exc.status == 401:
+        pairs.append(("www-authenticate", "Bearer"))
+    return exc.status, pairs, dumps(spell(exc))
+
+
+def _own_address(host: str) -> str:
+    """HOST as clients spell it; all zeros stand for no address of their own."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host.lower()
+    if address.is_unspecified:
+        return "localhost"
+    if address.version == 6:
+        return "[%s]" % address
+    return str(address)
 
 
 def check_bind(config: Config) -> None:
@@ -7275,20 +7436,20 @@ def check_bind(config: Config) -> None:
 
 
 def _is_preflight(head: RequestHead) -> bool:
-    return head.method == "OPTIONS" and (
-        head.headers.get("access-control-request-method") is not None
-    )
+    if head.method != "OPTIONS":
+        return False
+    return head.headers.get("access-control-request-method") is not None
 
 
 def _cors_pairs(head: RequestHead, config: Config) -> List[Tuple[str, str]]:
-    origin = head.headers.get("origin", "")
-    if origin not in config.allowed_origins:
+    origin = head.headers.get("origin")
+    if origin is None or origin not in config.allowed_origins:
         return []
     pairs = [("access-control-allow-origin", origin), ("vary", "origin")]
     if _is_preflight(head):
-        asked = head.headers.get("access-control-request-headers", "content-type")
+        wanted = head.headers.get("access-control-request-headers", "content-type")
         pairs += [
-            ("access-control-allow-headers", asked),
+            ("access-control-allow-headers", wanted),
             ("access-control-allow-methods", "GET, POST"),
             ("access-control-allow-private-network", "true"),
         ]
@@ -7296,15 +7457,30 @@ def _cors_pairs(head: RequestHead, config: Config) -> List[Tuple[str, str]]:
 
 
 @functools.lru_cache(maxsize=8)
-def _own_names(more: Tuple[str, ...], port: int) -> Set[str]:
-    names = [name.lower() for name in (*LOOPBACK, *more)]
-    return {*names, *["%s:%d" % (name, port) for name in names]}
+def _own_names(host: str, more: Tuple[str, ...], port: int) -> Set[str]:
+    """Every Host that is this proxy, with and without the port."""
+    names = set()
+    for name in (*LOOPBACK, _own_address(host), *more):
+        names.add(name.lower())
+        names.add("%s:%d" % (name.lower(), port))
+    return names
+
+
+@functools.lru_cache(maxsize=8)
+def _own_origins(host: str, port: int) -> Set[str]:
+    """Every Origin that is this proxy's own page. The port must be named: without it,
+    it is another program's page."""
+    suffix = ":%d" % port
+    if port == 80:
+        suffix = ""
+    names = (*LOOPBACK, _own_address(host))
+    return {"http://%s%s" % (name, suffix) for name in names}
 
 
 def _check_browser(head: RequestHead, config: Config, port: int) -> None:
     """Refuse DNS rebinding and the pages of other sites."""
     # Compared whole: startswith("localhost:") would let `localhost:1@evil` in.
-    names = _own_names(config.allowed_hosts, port)
+    names = _own_names(config.host, config.allowed_hosts, port)
     for host in (head.headers.get("host"), head.authority):
         # HTTP/1.0 may leave Host out; no browser does.
         if host is not None and host.lower() not in names:
@@ -7315,11 +7491,7 @@ def _check_browser(head: RequestHead, config: Config, port: int) -> None:
     origin = head.headers.get("origin")
     if origin in config.allowed_origins:
         return
-    # Here the port must be named: without it, it is another program's page.
-    suffix = "" if port == 80 else ":%d" % port
-    if origin is not None and origin.lower() not in [
-        "http://%s%s" % (name, suffix) for name in LOOPBACK
-    ]:
+    if origin is not None and origin.lower() not in _own_origins(config.host, port):
         raise Outsider(
             "pages of %s may not use this proxy; its owner can add them to "
             "ALLOWED_ORIGINS." % origin[:200]
@@ -7328,45 +7500,110 @@ def _check_browser(head: RequestHead, config: Config, port: int) -> None:
         raise Outsider("other web sites may not use this proxy.")
 
 
-def _has_key(headers: Headers, key: bytes) -> bool:
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    sent = [headers.get("x-api-key", ""), token if scheme.lower() == "bearer" else ""]
-    return any([hmac.compare_digest(one.encode("latin-1"), key) for one in sent])
+def _check_key(head: RequestHead, key: bytes) -> None:
+    """Ask for API_KEY, but not at the front page, whose status anybody may see."""
+    if head.method == "HEAD" or (head.method, head.path) == ("GET", "/"):
+        return
+    if _is_preflight(head):
+        return
+    scheme, _, token = head.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        token = ""
+    by_bearer = hmac.compare_digest(token.encode("latin-1"), key)
+    other = head.headers.get("x-api-key", "")
+    by_header = hmac.compare_digest(other.encode("latin-1"), key)
+    if not (by_bearer or by_header):
+        raise KeyRequired("this proxy needs its API_KEY as Bearer token or x-api-key.")
 
 
 def guard(head: RequestHead, config: Config, port: int) -> None:
-    """Raise ProxyError unless this request may come in (RELIABILITY R5)."""
+    """Raise ProxyError unless this request may come in."""
     _check_browser(head, config, port)
-    public = head.method == "HEAD" or (head.method, head.path) == ("GET", "/")
-    if (
-        config.api_key
-        and not public
-        and not _is_preflight(head)
-        and not _has_key(head.headers, config.api_key.encode("utf-8"))
-    ):
-        raise KeyRequired("this proxy needs its API_KEY as Bearer token or x-api-key.")
-    media = head.headers.get("content-type", "").partition(";")[0].strip(" \t").lower()
+    if config.api_key:
+        _check_key(head, config.api_key.encode("utf-8"))
+    if head.method != "POST":
+        return
     # Browsers post forms and plain text anywhere without asking first.
-    if (
-        head.method == "POST"
-        and media != "application/json"
-        and (
-            head.headers.get("transfer-encoding")
-            or head.headers.get("content-length", "0").strip("0")
-        )
-    ):
+    media, _, _ = head.headers.get("content-type", "").partition(";")
+    if media.strip(" \t").lower() == "application/json":
+        return
+    length = head.headers.get("content-length", "0")
+    if head.headers.get("transfer-encoding") or length.strip("0"):
         raise ProxyError("the body of a POST must be application/json.", status=415)
 
 
-class Connection(TimedProtocol):
+def give_back_memory() -> None:
+    """Return freed memory to the system where the C library keeps it (glibc): 14 MB
+    after the compilation of this file, 100 MB after some large bodies."""
+    if sys.platform == "linux":
+        with contextlib.suppress(ImportError, OSError, AttributeError):  # musl
+            import ctypes  # as difflib
+
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+class HeavyBodies:
+    """The line in which heavy bodies wait; first come, first served."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most  # bytes of all that have their place
+        self.taken = 0
+        self._line: Deque[Tuple[int, asyncio.Future[None]]] = collections.deque()
+
+    @property
+    def waited_for(self) -> bool:
+        """Is there a body in line?"""
+        return bool(self._line)
+
+    async def take(self, size: int, held: int = 0) -> None:
+        """Wait for a place of `size` bytes; alone, each body has one. Who gives a place
+        of `held` bytes for it comes first: nobody holds one and waits for another."""
+        turn = asyncio.get_running_loop().create_future()
+        if held:
+            self._line.appendleft((size, turn))
+        else:
+            self._line.append((size, turn))
+        self.give(held)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._next()
+            else:  # its turn came in the moment in which its client left
+                self.give(size)
+            raise
+
+    def give(self, size: int) -> None:
+        """Give (a part of) a place back."""
+        self.taken -= size
+        self._next()
+
+    def _next(self) -> None:
+        while self._line:
+            size, turn = self._line[0]
+            if not turn.done() and self.taken and self.taken + size > self._most:
+                return
+            self._line.popleft()
+            if not turn.done():  # its client is still there
+                self.taken += size
+                turn.set_result(None)
+
+
+class ClientConnection(TimedProtocol):
     """One client's socket, and whether it is still there."""
 
     def __init__(
-        self, limits: ServerLimits, accept: Callable[[Connection], asyncio.Task[None]]
+        self,
+        limits: ServerLimits,
+        heavy: HeavyBodies,
+        accept: Callable[[ClientConnection], asyncio.Task[None]],
     ) -> None:
         super().__init__(MAX_UNREAD)
-        self._limits, self._accept = limits, accept
+        self._limits = limits
+        self._heavy = heavy
+        self._accept = accept
         self._draining = asyncio.Lock()
+        self._stall: Any = None  # the timer of who waits for a slow client
         self.weight = 0  # of this request's body, if it is a heavy one
         self.ahead = b""  # what was read too early, for the next read
         self.idle = False  # between two requests
@@ -7401,10 +7638,32 @@ class Connection(TimedProtocol):
     async def read(self, seconds: float) -> Optional[bytes]:
         """What has come; b"" at the end of the input, None when the time is over: then
         the connection has to end."""
-        data, self.ahead = self.ahead, b""
-        if data or self.gone:
-            return b"" if self.gone else data
+        if self.gone:
+            return b""
+        if self.ahead:
+            data = self.ahead
+            self.ahead = b""
+            return data
         return await super().read(seconds)
+
+    async def take_place(self, size: int) -> None:
+        """Wait until there is room for a heavy body, or for the whole of it."""
+        held = self.weight
+        self.weight = 0
+        self.busy = True  # who leaves now is cancelled
+        try:
+            await self._heavy.take(size, held)
+        finally:
+            self.busy = False
+        self.weight = size
+
+    def shrink_place(self, size: int) -> None:
+        """Give back what the body did not need, and all of its place with 0."""
+        if self.weight > size:
+            spare = self.weight - size
+            self.weight = size
+            self._heavy.give(spare)
+            self._loop.call_later(TRIM_AFTER, give_back_memory)
 
     def push(self, data: bytes) -> bool:
         """Send, but nothing to one that is gone; False: call drain() before more."""
@@ -7423,12 +7682,28 @@ class Connection(TimedProtocol):
         if self.gone or self.transport.get_write_buffer_size() <= MAX_UNSENT:
             return
         async with self._draining:  # by one at a time until Python 3.10 (bpo-29930)
-            stall = self._loop.call_later(self._limits.stall, self.transport.abort)
+            self._watch_stall()
             try:
                 with contextlib.suppress(ConnectionError):  # connection_lost tells
                     await self.writer.drain()
             finally:
-                stall.cancel()
+                self._stall.cancel()
+
+    def _watch_stall(self) -> None:
+        unsent = self.transport.get_write_buffer_size()
+        self._stall = self._loop.call_later(
+            self._limits.stall, self._look_once_more, unsent
+        )
+
+    def _look_once_more(self, unsent: int) -> None:
+        # As in TimedProtocol: the loop first sends what the client takes by now.
+        self._stall = self._loop.call_later(0, self._judge_stall, unsent)
+
+    def _judge_stall(self, unsent: int) -> None:
+        if self.transport.get_write_buffer_size() >= unsent:
+            self.transport.abort()
+        else:
+            self._watch_stall()
 
     def reset(self) -> None:
         """Break off, by RST: HTTP/1.0 takes the usual FIN for the end of the answer."""
@@ -7439,7 +7714,7 @@ class Connection(TimedProtocol):
 
     async def close(self) -> None:
         """Send what is left, wait for the client to see it, give the socket back."""
-        unsent = self._loop.call_later(self._limits.unsent, self.transport.abort)
+        self._watch_stall()
         due = time.monotonic() + self._limits.linger
         try:
             with contextlib.suppress(OSError):  # lost, and we are about to be told
@@ -7449,7 +7724,7 @@ class Connection(TimedProtocol):
             self.writer.close()
             await self.writer.wait_closed()
         finally:
-            unsent.cancel()
+            self._stall.cancel()
 
 
 @functools.lru_cache(maxsize=1)
@@ -7465,26 +7740,41 @@ class Responder:
     """
 
     def __init__(
-        self, conn: Connection, head: Optional[RequestHead] = None, pairs: Pairs = ()
+        self,
+        conn: ClientConnection,
+        head: Optional[RequestHead] = None,
+        pairs: Pairs = (),
     ) -> None:
-        self._conn, self._pairs = conn, pairs
-        self._bodiless = head is not None and head.method == "HEAD"
+        self._conn = conn
+        self._pairs = pairs
         self._head = b""  # of a streamed answer, while it waits for the first piece
-        # HTTP/1.0 knows no chunks: there the end of the connection ends the answer.
-        self._chunks = head is not None and head.version != "1.0"
-        self.keep = head is not None and keeps_alive(head)  # the connection, afterwards
-        self.started = self.ended = False  # the head is out, the answer is complete
+        self._bodiless = False
+        self._chunks = False
+        self.keep = False  # the connection, afterwards
+        self.started = False  # the head is out
+        self.ended = False  # the answer is complete
+        if head is not None:
+            self._bodiless = head.method == "HEAD"
+            # HTTP/1.0 knows no chunks: there the end of the connection ends the answer.
+            self._chunks = head.version != "1.0"
+            self.keep = keeps_alive(head)
 
     @property
     def closed(self) -> bool:
         return self._conn.gone
 
-    def _start(self, status: int, pairs: Pairs) -> bytes:
+    def release(self) -> None:
+        """The request's body is no longer needed: others may have its place."""
+        self._conn.shrink_place(0)
+
+    def _encode_head(self, status: int, pairs: Pairs) -> bytes:
         if self.started:
             raise RuntimeError("a request is answered once")
         pairs = [*pairs, *SAFE_PAIRS, *self._pairs, ("date", _date(int(time.time())))]
-        if not self._chunks or not self.keep:
-            pairs.append(("connection", "keep-alive" if self.keep else "close"))
+        if not self.keep:
+            pairs.append(("connection", "close"))
+        elif not self._chunks:
+            pairs.append(("connection", "keep-alive"))
         head = encode_response_head(status, pairs)
         self.started = True
         return head
@@ -7494,15 +7784,17 @@ class Responder:
         if status != 204:  # RFC 9110 8.6
             pairs = [*pairs, ("content-length", str(len(body)))]
         self.ended = True
-        head = self._start(status, pairs)
-        await self._conn.write(head if self._bodiless else head + body)
+        answer = self._encode_head(status, pairs)
+        if not self._bodiless:
+            answer += body
+        await self._conn.write(answer)
 
     def start(self, status: int, pairs: Pairs) -> None:
         """Send the head of a streamed answer, with the first piece if that is there."""
         self.keep = self.keep and self._chunks
         if self._chunks:
             pairs = [*pairs, ("transfer-encoding", "chunked")]
-        self._head = self._start(status, pairs)
+        self._head = self._encode_head(status, pairs)
         asyncio.get_running_loop().call_soon(self._send_head)
 
     def _send_head(self) -> None:
@@ -7510,16 +7802,19 @@ class Responder:
             self._conn.push(self._behind_head(b""))
 
     def _behind_head(self, data: bytes) -> bytes:
-        head, self._head = self._head, b""
-        return head + data
+        if not self._head:
+            return data
+        data = self._head + data
+        self._head = b""
+        return data
 
     def push(self, data: bytes) -> bool:
         """Send a piece of a streamed answer; False: call drain() before more."""
         if self._bodiless or self.ended:
             return True
-        return self._conn.push(
-            self._behind_head(encode_chunk(data) if self._chunks else data)
-        )
+        if self._chunks:
+            data = encode_chunk(data)
+        return self._conn.push(self._behind_head(data))
 
     async def drain(self) -> None:
         """Wait until a slow client has taken the most of what was sent."""
@@ -7533,20 +7828,14 @@ class Responder:
     async def end(self, last: bytes = b"") -> None:
         """Complete a streamed answer with `last`; without an end the client sees that
         it was cut."""
-        tail = encode_chunk(last) + LAST_CHUNK if self._chunks else last
-        if not self.ended:
-            self.ended = True
-            await self._conn.write(self._behind_head(b"" if self._bodiless else tail))
-
-
-def give_back_memory() -> None:
-    """Return freed memory to the system where the C library keeps it (glibc): 14 MB
-    after the compilation of this file, 100 MB after some large bodies."""
-    if sys.platform == "linux":
-        with contextlib.suppress(ImportError, OSError, AttributeError):  # musl
-            import ctypes  # as difflib
-
-            ctypes.CDLL(None).malloc_trim(0)
+        if self.ended:
+            return
+        self.ended = True
+        if self._bodiless:
+            last = b""
+        elif self._chunks:
+            last = encode_chunk(last) + LAST_CHUNK
+        await self._conn.write(self._behind_head(last))
 
 
 class HTTPServer:
@@ -7562,28 +7851,31 @@ class HTTPServer:
         handler: Callable[[Request, Responder], Awaitable[None]],
         limits: ServerLimits = ServerLimits(),
     ) -> None:
-        self._config, self._handler, self._limits = config, handler, limits
+        self._config = config
+        self._handler = handler
+        self._limits = limits
         # Holds the tasks, too: before 3.10 the garbage collector ends those that only
         # the loop knows, mid stream (gh-90467).
-        self._connections: Set[Connection] = set()
-        self._heavy = 0  # bytes of the heavy bodies that are being answered
-        self._waiting: Set[asyncio.Future[None]] = set()  # who has no place for one
+        self._connections: Set[ClientConnection] = set()
+        self._open: Set[ClientConnection] = set()  # those of them that are served
+        self._heavy = HeavyBodies(limits.heavy_in_all)
         self._closing = False
 
     async def start(self) -> Tuple[str, int]:
         """Listen; gives the address. Raises ConfigError (see check_bind) or OSError."""
         check_bind(self._config)
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self._limits, self._accept),
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: ClientConnection(self._limits, self._heavy, self._accept),
             self._config.host,
             self._config.port,
             backlog=512,
         )
-        asyncio.get_running_loop().call_later(TRIM_AFTER, give_back_memory)
+        loop.call_later(TRIM_AFTER, give_back_memory)
         return self._server.sockets[0].getsockname()[:2]
 
     async def close(self, grace: float) -> None:
-        """Stop accepting at once; answers may finish for `grace` seconds (R12)."""
+        """Stop accepting at once; answers may finish for `grace` seconds."""
         self._closing = True
         self._server.close()
         for conn in self._connections:
@@ -7601,32 +7893,44 @@ class HTTPServer:
         await self._wait(self._limits.linger)
 
     async def _wait(self, seconds: float) -> None:
-        if self._connections:
-            await asyncio.wait([c.task for c in self._connections], timeout=seconds)
+        tasks = [conn.task for conn in self._connections]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
 
-    def _accept(self, conn: Connection) -> asyncio.Task[None]:
+    # -- one connection ------------------------------------------------------------
+
+    def _accept(self, conn: ClientConnection) -> asyncio.Task[None]:
         self._connections.add(conn)
         task = asyncio.get_running_loop().create_task(self._serve(conn))
         task.add_done_callback(lambda _: self._connections.discard(conn))
         return task
 
-    async def _serve(self, conn: Connection) -> None:
+    async def _serve(self, conn: ClientConnection) -> None:
         try:
-            if len(self._connections) > self._limits.connections:
+            if await self._is_full():
                 full = ProxyError("too many connections", status=503, retry_after="1")
                 await Responder(conn).send(*error_answer(full, ""))
                 return
-            while await self._exchange(conn) and not self._closing:
-                self._lighten(conn)
+            self._open.add(conn)
+            while await self._serve_request(conn) and not self._closing:
+                conn.shrink_place(0)
                 if conn.ahead:  # who pipelines must not hold up the others
                     await asyncio.sleep(0)
         finally:
-            self._lighten(conn)
+            self._open.discard(conn)
+            conn.shrink_place(0)
             await conn.close()
 
-    async def _exchange(self, conn: Connection) -> bool:
+    async def _is_full(self) -> bool:
+        if len(self._open) >= self._limits.connections:
+            await asyncio.sleep(HEAR_OF_ENDS)
+        return len(self._open) >= self._limits.connections
+
+    async def _serve_request(self, conn: ClientConnection) -> bool:
         """Answer one request; False when the connection ends with it."""
-        head = out = body = None
+        head = None
+        body = None
+        out = Responder(conn)
         try:
             head = await self._read_head(conn)
             if head is None:
@@ -7636,33 +7940,41 @@ class HTTPServer:
             guard(head, self._config, conn.port)
             content = await self._read_body(conn, head, body)
         except ProxyError as exc:
-            path, out = head.path if head else "", out or Responder(conn)
-            log_event(
-                "info",
-                "request_refused",
-                status=exc.status,
-                peer=conn.peer,
-                path=ascii(path)[:60],
-                error=ascii(str(exc))[:100],
-            )
             # Nobody reads what is left of its body.
             out.keep = out.keep and body is not None and body.done
-            await out.send(*error_answer(exc, path))
+            await self._refuse(conn, out, exc, head)
             return out.keep
         out.keep = out.keep and not self._closing
         if _is_preflight(head):
             await out.send(204, [])
-        else:
-            await self._dispatch(
-                conn,
-                out,
-                Request(
-                    head.method, head.path, head.query, head.headers, content, conn.peer
-                ),
-            )
+            return out.keep
+        request = Request(
+            head.method, head.path, head.query, head.headers, content, conn.peer
+        )
+        await self._dispatch(conn, out, request)
         return out.keep
 
-    async def _read_head(self, conn: Connection) -> Optional[RequestHead]:
+    async def _refuse(
+        self,
+        conn: ClientConnection,
+        out: Responder,
+        exc: ProxyError,
+        head: Optional[RequestHead],
+    ) -> None:
+        path = ""
+        if head is not None:
+            path = head.path
+        log_event(
+            "info",
+            "request_refused",
+            status=exc.status,
+            peer=conn.peer,
+            path=ascii(path)[:60],
+            error=ascii(str(exc))[:100],
+        )
+        await out.send(*error_answer(exc, path))
+
+    async def _read_head(self, conn: ClientConnection) -> Optional[RequestHead]:
         reader = HeadReader()
         conn.idle = True
         data = await conn.read(self._limits.idle)
@@ -7679,55 +7991,65 @@ class HTTPServer:
         return None
 
     async def _read_body(
-        self, conn: Connection, head: RequestHead, body: Body
+        self, conn: ClientConnection, head: RequestHead, body: Body
     ) -> bytes:
-        expected = head.headers.get("expect", "").lower()
+        limit = self._config.max_body_mb << 20
+        decoder = content_decoder(head.headers.get("content-encoding"), limit)
+        expected = head.headers.get("expect")
         if expected and head.version != "1.0":  # RFC 9110 10.1.1
-            if expected != "100-continue":
+            if expected.lower() != "100-continue":
                 raise ProtocolError("unknown expectation", status=417)
             if not body.done:
                 await conn.write(encode_response_head(100, []))
-        began, size, pieces = time.monotonic(), 0, []
+        if body.done:
+            return b""
+        size = 0
+        pieces: List[bytes] = []
+        began = time.monotonic()
         while not body.done:
-            rate = HEAVY_RATE if conn.weight and self._waiting else BODY_RATE
-            due = began + self._limits.body + size / rate
-            data = await conn.read(min(self._limits.body, due - time.monotonic()))
-            if data is None:
-                raise ProtocolError("the request body took too long", status=408)
+            data = await self._read_piece(conn, began, size)
             if not data:
                 body.eof()
-            pieces.append(body.feed(data))
+            piece = body.feed(data)
             conn.ahead = body.rest
-            size += len(data)
-            if size > self._limits.heavy and not conn.weight:
-                await self._weigh(conn, head)
-                began = time.monotonic()
+            for part in decoder.feed(piece):
+                pieces.append(part)
+                size += len(part)
+                if size > self._limits.heavy and not conn.weight:
+                    await conn.take_place(self._weight(head))
+                    began = time.monotonic()
+                elif len(part) == DECODED_SLICE:
+                    await asyncio.sleep(0)
+        decoder.finish()
+        if size > conn.weight > 0:
+            await conn.take_place(size)
+        conn.shrink_place(size)
         return b"".join(pieces)
 
-    async def _weigh(self, conn: Connection, head: RequestHead) -> None:
-        """Wait for a place for the whole body; alone, each has one."""
-        length = int(head.headers.get("content-length") or self._limits.heavy_in_all)
-        while self._heavy and self._heavy + length > self._limits.heavy_in_all:
-            place = asyncio.get_running_loop().create_future()
-            self._waiting.add(place)
-            conn.busy = True  # who leaves now is cancelled
-            try:
-                await place
-            finally:
-                conn.busy = False
-                self._waiting.discard(place)
-        conn.weight = length
-        self._heavy += length
+    async def _read_piece(
+        self, conn: ClientConnection, began: float, size: int
+    ) -> bytes:
+        rate = BODY_RATE
+        if conn.weight and self._heavy.waited_for:
+            rate = HEAVY_RATE
+        due = began + self._limits.body + size / rate
+        data = await conn.read(min(self._limits.body, due - time.monotonic()))
+        if data is None:
+            raise ProtocolError("the request body took too long", status=408)
+        return data
 
-    def _lighten(self, conn: Connection) -> None:
-        if conn.weight:
-            self._heavy, conn.weight = self._heavy - conn.weight, 0
-            for place in self._waiting:
-                place.done() or place.set_result(None)
-            asyncio.get_running_loop().call_later(TRIM_AFTER, give_back_memory)
+    def _weight(self, head: RequestHead) -> int:
+        """Bytes of the body that has begun. Where nothing tells, some of them at a time
+        may be read; their true size is taken when it is known."""
+        length = head.headers.get("content-length")
+        if length is None or head.headers.get("content-encoding"):
+            return self._limits.heavy_in_all // 4
+        return int(length)
+
+    # -- the handler -----------------------------------------------------------------
 
     async def _dispatch(
-        self, conn: Connection, out: Responder, request: Request
+        self, conn: ClientConnection, out: Responder, request: Request
     ) -> None:
         conn.busy = True
         try:
@@ -7743,25 +8065,21 @@ class HTTPServer:
         except ProxyError as exc:
             await self._fail(conn, out, exc, request.path)
         except Exception:  # a bug must cost one answer, not the server
-            LOG.error(
-                "handler_failed: %s", redact(ascii(request.path))[:80], exc_info=True
-            )
-            await self._fail(
-                conn,
-                out,
-                ProxyError("this is a bug of the proxy; its log has the details."),
-                request.path,
-            )
+            path = redact(ascii(request.path))[:80]
+            LOG.error("handler_failed: %s", path, exc_info=True)
+            bug = ProxyError("this is a bug of the proxy; its log has the details.")
+            await self._fail(conn, out, bug, request.path)
         finally:
             conn.busy = False
         out.keep = out.keep and out.ended
 
     async def _fail(
-        self, conn: Connection, out: Responder, exc: ProxyError, path: str
+        self, conn: ClientConnection, out: Responder, exc: ProxyError, path: str
     ) -> None:
         # Frames that hold the exception and are held by it would keep the body until
         # the garbage collector comes.
-        exc.__traceback__ = exc.__context__ = None
+        exc.__traceback__ = None
+        exc.__context__ = None
         if out.started:
             conn.reset()
         else:
@@ -9562,6 +9880,7 @@ class App:
                     betas=betas,
                     headers=exchange.request.headers,
                 )
+                exchange.out.release()
                 break
             except UpstreamError as exc:
                 lesson = repairs_left and self._lessons.learn(
