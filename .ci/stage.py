@@ -75,32 +75,38 @@ def google_complaint(schema):
 
 
 def anthropic_complaint(schema):
-    if "$schema" in schema or not isinstance(schema.get("properties"), dict):
-        return "input_schema: Field required"
+    """What Anthropic says; `$schema`, which Claude Code always sends, is taken."""
     if schema.get("type") != "object" or any(union in schema for union in UNIONS):
         return "input_schema does not support oneOf, allOf, or anyOf at the top level"
+    if not isinstance(schema.get("properties"), dict):
+        return "input_schema.properties: Field required"
     return None
 
 
 def tool_complaints(tools, vendor):
     """What a vendor says about the schemas of the functions in a request."""
-    for tool in tools:
+    for at, tool in enumerate(tools):
         inner = tool.get("function") or tool
         if tool.get("type") == "namespace":
             if not tool.get("description"):
                 yield "Invalid 'tools': empty namespace description."
             yield from tool_complaints(tool["tools"], vendor)
         elif "input_schema" in inner:
-            yield anthropic_complaint(inner["input_schema"])
+            complaint = anthropic_complaint(inner["input_schema"])
+            yield complaint and "tools.%d.custom.%s" % (at, complaint)
         elif tool.get("type") == "function" and vendor == "Google":
             yield google_complaint(inner.get("parameters") or {})
         elif tool.get("type") == "function" and vendor != "Anthropic":
             yield openai_complaint(inner, inner.get("parameters") or {})
 
 
+def list_name(body):
+    return "messages" if "messages" in body else "input"
+
+
 def id_complaints(path, body):
     """What the endpoints say about ids of calls (UPSTREAM 22.3, 22.4)."""
-    for where, part in kit.walk(body.get("messages") or body.get("input")):
+    for where, part in kit.walk(body.get("messages") or body.get("input"), list_name(body)):
         for key in ("id", "tool_use_id"):
             known = part.get("type") in ("tool_use", "tool_result") and path == kit.MESSAGES
             if known and key in part and not ID.fullmatch(part[key]):
@@ -141,11 +147,12 @@ class Stage(kit.FakeUpstream):
     def refuse(self, request, entry):
         body = dict(request.json)
         tools = body.get("tools") or []
+        refusal = kit.backend if request.path == kit.MESSAGES else kit.gateway
         for complaint in tool_complaints(tools, entry["vendor"]):
             if complaint:
-                raise kit.gateway(complaint)
+                raise refusal(complaint)
         for complaint in id_complaints(request.path, body):
-            raise kit.gateway(complaint)
+            raise refusal(complaint)
         plain = [t for t in tools if t.get("type") not in ("namespace", "tool_search")]
         if plain or not tools:
             super().refuse(request._replace(json={**body, "tools": plain} if tools else body), entry)
@@ -227,9 +234,7 @@ async def serve(ready, account):
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    up = Stage()
-    if hasattr(up, "become"):
-        up.become(account)
+    up = Stage(account)
     async with up, kit.Proxy(up) as proxy:
         pathlib.Path(ready + ".new").write_text("%s\n%s\n" % (proxy.url, up.url))
         os.replace(ready + ".new", ready)
