@@ -2934,229 +2934,304 @@ BILLING_MARK = "x-anthropic-billing-header"
 
 def pack_reasoning(opaque: str, source: str) -> str:
     """The signature, one word, of a thinking block of ours: it brings `opaque` back."""
-    return SIGNATURE_MARK + "@".join(
-        urllib.parse.quote(word, safe="+/=:", errors="replace")
-        for word in (source, opaque)
-    )
+    words = []
+    for word in (source, opaque):
+        words.append(urllib.parse.quote(word, safe="+/=:", errors="replace"))
+    return SIGNATURE_MARK + "@".join(words)
 
 
 def unpack_reasoning(signature: str) -> Optional[Tuple[str, str]]:
     """(opaque, source) of a signature of ours, None for every other one."""
     if not signature.startswith(SIGNATURE_MARK):
         return None
-    source, _, opaque = map(
-        urllib.parse.unquote, signature[len(SIGNATURE_MARK) :].partition("@")
-    )
-    return opaque, source
+    source, _, opaque = signature[len(SIGNATURE_MARK) :].partition("@")
+    return urllib.parse.unquote(opaque), urllib.parse.unquote(source)
+
+
+# --- requests -------------------------------------------------------------------------
 
 
 def titled(title: str, text: str) -> str:
     """A document's text under its title, if it has one."""
-    return "%s\n\n%s" % (title, text) if title else text
+    if not title:
+        return text
+    return "%s\n\n%s" % (title, text)
 
 
-def _read_source(block: JSON, path: str) -> Any:
-    title, what = field(block, "title", str, path, ""), block["type"]
-    source, path = required(block, "source", dict, path), path + ".source"
-    kind = required_word(
-        source, "type", ("base64", "url" if what == "image" else "text"), path
-    )
-    if kind == "url":
+def _parse_image(block: JSON, path: str) -> Image:
+    source = required(block, "source", dict, path)
+    path += ".source"
+    if required_word(source, "type", ("base64", "url"), path) == "url":
         return Image(required(source, "url", str, path))
-    data = required(source, "data", str, path)
-    if kind == "text":
-        return Text(titled(title, data)) if (title + data).strip() else None
     media_type = required(source, "media_type", str, path)
-    if what == "document":
-        raise BadRequest(
-            "%s: this model takes text and images, not %s; use a Claude "
-            "model or send its text" % (path, media_type)
-        )
-    return Image("data:%s;base64,%s" % (media_type, data))
+    return Image(
+        "data:%s;base64,%s" % (media_type, required(source, "data", str, path))
+    )
 
 
-def _read_thinking(block: JSON, path: str) -> Optional[Reasoning]:
+def _parse_document(block: JSON, path: str) -> List[Any]:
+    """A text document is its text; of any other the bytes go behind its context."""
+    heading = field(block, "context", str, path, "")
+    title = field(block, "title", str, path, "")
+    source = required(block, "source", dict, path)
+    path += ".source"
+    if source.get("type") == "content":
+        parts = _parse_blocks(source.get("content"), "document", path + ".content")
+        return [Text(titled(title, heading)), *parts]
+    kind = required_word(source, "type", ("base64", "text"), path)
+    data = required(source, "data", str, path)
+    if kind == "base64":
+        media_type = required(source, "media_type", str, path)
+        if not media_type.startswith("text/"):
+            url = "data:%s;base64,%s" % (media_type, data)
+            return [Text(heading), Document(url, title)]
+        try:
+            data = base64.b64decode(data).decode("utf-8", "replace")
+        except ValueError:
+            raise BadRequest("%s.data: expected base64" % path) from None
+    return [Text(titled(title, titled(heading, data)))]
+
+
+def _parse_thinking(block: JSON, path: str) -> List[Any]:
     # With a foreign or no signature only its own model can use the block; another would
     # take it for its answer if it came as text.
-    key = "signature" if block["type"] == "thinking" else "data"
+    key = "signature"
+    if block["type"] == "redacted_thinking":
+        key = "data"
     ours = unpack_reasoning(field(block, key, str, path, ""))
-    return ours and Reasoning(field(block, "thinking", str, path, ""), *ours)
+    if ours is None:
+        return []
+    return [Reasoning(field(block, "thinking", str, path, ""), *ours)]
 
 
-def _read_search(block: JSON) -> Text:
-    """A search as words: what is encrypted in it only its own server reads."""
-    found = block.get("content")
-    parts = objects(found if isinstance(found, list) else [found])
-    keys = ("type", "name", "title", "source", "url", "text", "error_code")
-    lines = [
-        " ".join(filter(None, (typed(part, key, str) for key in keys)))
-        for part in (block, *parts)
-    ]
-    lines += [dumps_text(block["input"])] if "input" in block else []
-    return Text("[%s]" % "\n".join(lines))
-
-
-# Where which block may stand.
-PLACES = {
-    "user": ("text", "image", "document", "search_result", "tool_result"),
-    "assistant": (
-        "text",
-        "tool_use",
-        "thinking",
-        "redacted_thinking",
-        "server_tool_use",
-        "web_search_tool_result",
-    ),
-    "system": ("text",),
-    "tool_result": ("text", "image", "document", "search_result", "tool_reference"),
+# What Anthropic's servers have run or written stands in the history for good, and no
+# other server can read it as such: it is told in words.
+SERVER_BLOCK = re.compile(
+    r"[a-z0-9_]{1,60}_tool_(?:use|result)"
+    r"|search_result|compaction|container_upload|fallback",
+    re.ASCII,
+)
+# Encrypted, or about no more than which block belongs to which.
+UNREADABLE = {
+    "id",
+    "tool_use_id",
+    "encrypted_content",
+    "encrypted_index",
+    "encrypted_stdout",
+    "cache_control",
+    "caller",
 }
 
 
-def _read_block(block: Any, path: str, place: str) -> Any:
-    """The part that a block is; None for what no other model can use."""
+def _describe(block: JSON, lines: List[str]) -> None:
+    """Add a line for an object and one for each that is in it."""
+    words = []
+    inner = []
+    for key, value in block.items():
+        if key in UNREADABLE or (key == "data" and block.get("type") == "base64"):
+            continue
+        if key == "input":
+            inner.append(value)
+        elif isinstance(value, str):
+            words.append(value)
+        elif isinstance(value, (dict, list)):
+            inner.append(value if isinstance(value, list) else [value])
+        elif value is not None:
+            words.append("%s %s" % (key, dumps_text(value)))
+    lines.append(" ".join(filter(None, words)))
+    for value in inner:
+        if isinstance(value, list):
+            for item in value:
+                _describe_item(item, lines)
+        else:
+            lines.append(dumps_text(value))
+
+
+def _describe_item(item: Any, lines: List[str]) -> None:
+    if isinstance(item, dict):
+        _describe(item, lines)
+    else:
+        lines.append(dumps_text(item))
+
+
+# Which block may stand where; text may everywhere.
+PLACES = {
+    "user": ("image", "document", "tool_result"),
+    "assistant": ("tool_use", "thinking", "redacted_thinking"),
+    "system": (),
+    "tool_result": ("image", "document", "tool_reference"),
+    "document": ("image",),
+}
+
+
+def _parse_content_block(block: Any, place: str, path: str) -> List[Any]:
+    """The parts that a block is; none for what no other model can use."""
     kind = required(expect(block, dict, path), "type", str, path)
-    if kind not in PLACES[place]:
-        raise BadRequest(
-            "%s: a block of type %r cannot be sent to this model (%s)"
-            % (path, kind, place)
-        )
     if kind == "text":
-        text = required(block, "text", str, path)
-        return Text(text) if text.strip() else None  # refused as blank: UPSTREAM 11.5
-    if kind in ("image", "document"):
-        return _read_source(block, path)
+        return [Text(required(block, "text", str, path))]
+    if kind not in PLACES[place]:
+        if place == "system" or not SERVER_BLOCK.fullmatch(kind):
+            raise BadRequest(
+                "%s: a block of type %r cannot be sent to this model (%s)"
+                % (path, kind[:60], place)
+            )
+        lines: List[str] = []
+        _describe(block, lines)
+        return [Text("[%s]" % "\n".join(lines))]
+    if kind == "image":
+        return [_parse_image(block, path)]
+    if kind == "document":
+        return _parse_document(block, path)
     if kind == "tool_use":
-        return Call(
-            required(block, "id", str, path),
-            required(block, "name", str, path),
-            dumps_text(field(block, "input", dict, path, {})),
-        )
+        call_id = required(block, "id", str, path)
+        name = required(block, "name", str, path)
+        arguments = dumps_text(field(block, "input", dict, path, {}))
+        return [Call(call_id, name, arguments)]
     if kind == "tool_result":
-        return Result(
-            required(block, "tool_use_id", str, path),
-            tuple(_read_content(block.get("content") or "", kind, path + ".content")),
-            field(block, "is_error", bool, path, False),
-        )
+        call_id = required(block, "tool_use_id", str, path)
+        content = block.get("content") or ""
+        parts = _parse_blocks(content, kind, path + ".content")
+        failed = field(block, "is_error", bool, path, False)
+        return [Result(call_id, tuple(parts), failed)]
     if kind == "tool_reference":
-        return Text(
-            "The tool %s can be used now." % required(block, "tool_name", str, path)
-        )
-    if kind in ("thinking", "redacted_thinking"):
-        return _read_thinking(block, path)
-    return _read_search(block)
+        name = required(block, "tool_name", str, path)
+        return [Text("The tool %s can be used now." % name)]
+    return _parse_thinking(block, path)
 
 
-def _read_content(content: Any, place: str, path: str) -> List[Any]:
+def _parse_blocks(content: Any, place: str, path: str) -> List[Any]:
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
-    parts = [
-        _read_block(block, "%s.%d" % (path, index), place)
-        for index, block in enumerate(expect(content, list, path))
-    ]
-    return [part for part in parts if part is not None]
+    parts: List[Any] = []
+    for at, block in enumerate(expect(content, list, path)):
+        for part in _parse_content_block(block, place, "%s.%d" % (path, at)):
+            # A blank text is refused everywhere (UPSTREAM 11.5).
+            if not isinstance(part, Text) or part.text.strip():
+                parts.append(part)
+    return parts
 
 
-def _read_message(message: Any, path: str) -> Turn:
-    role = required_word(
-        expect(message, dict, path), "role", ("user", "assistant", "system"), path
-    )
+def _parse_message(message: Any, path: str) -> Turn:
+    roles = ("user", "assistant", "system")
+    role = required_word(expect(message, dict, path), "role", roles, path)
+    path += ".content"
     if message.get("content") is None:
-        raise BadRequest("%s.content: required" % path)
-    content = _read_content(message["content"], role, path + ".content")
-    return Turn(role, tuple(content))
+        raise BadRequest("%s: required" % path)
+    return Turn(role, tuple(_parse_blocks(message["content"], role, path)))
+
+
+def _parse_system(body: JSON) -> List[Turn]:
+    parts = _parse_blocks(body.get("system") or "", "system", "system")
+    rules = [part for part in parts if not part.text.startswith(BILLING_MARK)]
+    if not rules:
+        return []
+    return [Turn("system", tuple(rules))]
 
 
 def _found_tools(messages: List[JSON]) -> Set[str]:
     """What tool searches have found: deferred tools are wanted then (CLIENTS 1)."""
-    return {
-        typed(part, "tool_name", str)
-        for message in messages
-        for block in objects(message.get("content"))
-        for part in objects(block.get("content"))
-    }
+    found = set()
+    for message in messages:
+        for block in objects(message.get("content")):
+            content = block.get("content")
+            if isinstance(content, dict):  # of a search that Anthropic's server ran
+                content = content.get("tool_references")
+            for reference in objects(content):
+                found.add(typed(reference, "tool_name", str))
+    return found
 
 
-def _read_tool(item: Any, path: str, found: Set[str]) -> Optional[Tool]:
-    kind = field(expect(item, dict, path), "type", str, path, "custom")
+def _parse_messages_tool(entry: Any, path: str) -> Tool:
+    kind = field(expect(entry, dict, path), "type", str, path, "custom")
     if kind not in ("custom", "function"):
         raise BadRequest(
-            "%s.type: %r is run by Anthropic's servers and cannot be "
-            "used with this model" % (path, kind)
+            "%s.type: %r is known to Anthropic's own models and servers only and cannot "
+            "be used with this model" % (path, kind[:60])
         )
-    tool = field(item, "function", dict, path) or item  # a courtesy: UPSTREAM 0.4
-    name = required(tool, "name", str, path)
-    schema = field(tool, "input_schema", dict, path) or field(
-        tool, "parameters", dict, path, {}
-    )
-    if item.get("defer_loading") and name not in found:
-        return None
+    # OpenAI's shape is accepted: the original's README shows it (UPSTREAM 0.4).
+    tool = field(entry, "function", dict, path) or entry
+    schema = field(tool, "input_schema", dict, path)
+    if not schema:
+        schema = field(tool, "parameters", dict, path, {})
     return Tool(
-        name,
+        required(tool, "name", str, path),
         field(tool, "description", str, path, ""),
         schema,
         field(tool, "strict", bool, path),
     )
 
 
-def _read_tools(body: JSON) -> Tuple[Tool, ...]:
-    found = _found_tools(body["messages"])
-    return tuple(
-        filter(
-            None,
-            parse_list(body, "tools", lambda item, path: _read_tool(item, path, found)),
-        )
-    )
+def _parse_messages_tools(body: JSON) -> Tuple[Tool, ...]:
+    entries = field(body, "tools", list, default=())
+    tools = []
+    found = None
+    for entry, tool in zip(entries, parse_list(body, "tools", _parse_messages_tool)):
+        if entry.get("defer_loading"):
+            if found is None:
+                found = _found_tools(body["messages"])
+            if tool.name not in found:
+                continue
+        tools.append(tool)
+    return tuple(tools)
 
 
 TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none", "tool": "="}
 
 
-def _read_tool_choice(choice: Optional[JSON], names: List[str]) -> Tuple[str, Any]:
-    if choice is None or not names:  # OpenAI refuses a choice among no tools
+def _parse_tool_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Any]:
+    """The hub's tool_choice, and whether calls may be parallel (None = not said)."""
+    path = "tool_choice"
+    choice = field(body, path, dict)
+    if choice is None or not tools:  # OpenAI refuses a choice among no tools
         return "", None
-    kind = required_word(choice, "type", TOOL_CHOICES, "tool_choice")
-    name = required_word(choice, "name", names, "tool_choice") if kind == "tool" else ""
-    alone = field(choice, "disable_parallel_tool_use", bool, "tool_choice")
-    return TOOL_CHOICES[kind] + name, False if alone else None
+    kind = required_word(choice, "type", TOOL_CHOICES, path)
+    name = ""
+    if kind == "tool":
+        name = required_word(choice, "name", [tool.name for tool in tools], path)
+    alone = field(choice, "disable_parallel_tool_use", bool, path)
+    parallel = False if alone else None
+    return TOOL_CHOICES[kind] + name, parallel
 
 
-def _read_effort(body: JSON, config: JSON) -> Tuple[str, bool]:
+def _parse_effort(body: JSON, config: JSON) -> Tuple[str, bool]:
+    """The effort and whether thinking is to be shown."""
     thinking = field(body, "thinking", dict, default={})
-    kind = thinking and required_word(
-        thinking, "type", ("enabled", "adaptive", "disabled"), "thinking"
-    )
-    if kind == "disabled":
-        return "none", False  # encoders take the least that the model can do
     effort = field(config, "effort", str, "output_config", "")
+    if not thinking:
+        return effort, False
+    kinds = ("enabled", "adaptive", "disabled")
+    if required_word(thinking, "type", kinds, "thinking") == "disabled":
+        return "none", False
     budget = field(thinking, "budget_tokens", int, "thinking", 0)
-    if budget and not effort:
-        # An eighth and a half of the largest budget there is, 32,000 (UPSTREAM 16).
-        effort = "low" if budget <= 4000 else "medium" if budget <= 16000 else "high"
-    return effort, bool(kind)
+    if effort or not budget:
+        return effort, True
+    # An eighth and a half of the largest budget there is, 32,000 (UPSTREAM 16).
+    if budget <= 4000:
+        return "low", True
+    if budget <= 16000:
+        return "medium", True
+    return "high", True
 
 
-def _read_schema(body: JSON, config: JSON) -> Optional[JSON]:
+def _parse_output_format(body: JSON, config: JSON) -> Optional[JSON]:
     path = "output_config.format"
-    form = field(config, "format", dict, "output_config") or field(
-        body, "output_format", dict
-    )  # its name in 2025
+    form = field(config, "format", dict, "output_config")
+    if form is None:
+        form = field(body, "output_format", dict)  # its name in 2025
     if form is None:
         return None
     required_word(form, "type", ("json_schema",), path)
     return {"name": "answer", "schema": required(form, "schema", dict, path)}
 
 
-def _read_user(body: JSON) -> str:
+def _parse_user(body: JSON) -> str:
     metadata = field(body, "metadata", dict, default={})
     user = field(metadata, "user_id", str, "metadata", "")
-    session = re.search(r'"session_id": *"([\w-]+)"', user)  # JSON in JSON: CLIENTS 1
-    return (session.group(1) if session else user)[-64:]  # OpenAI takes no more
-
-
-def _read_system(body: JSON) -> List[Turn]:
-    system = _read_content(body.get("system") or "", "system", "system")
-    rules = tuple(part for part in system if not part.text.startswith(BILLING_MARK))
-    return [Turn("system", rules)] if rules else []
+    # Claude Code's is JSON inside JSON (CLIENTS 1).
+    session = re.search(r'"session_id": {0,4}"([\w-]{1,64})"', user, re.ASCII)
+    if session:
+        user = session[1]
+    return user[-64:]  # OpenAI takes no more
 
 
 def parse_messages(body: JSON) -> Conversation:
@@ -3164,16 +3239,15 @@ def parse_messages(body: JSON) -> Conversation:
 
     top_k and context_management have no counterpart anywhere and are left out.
     """
-    system = _read_system(body)
+    system = _parse_system(body)
     required(body, "messages", list)
-    turns = pair_results(parse_list(body, "messages", _read_message))
+    turns = pair_results(parse_list(body, "messages", _parse_message))
     if not turns:
         raise BadRequest("messages: at least one message with content is required")
-    config, tools = field(body, "output_config", dict, default={}), _read_tools(body)
-    choice, parallel = _read_tool_choice(
-        field(body, "tool_choice", dict), [tool.name for tool in tools]
-    )
-    effort, thinking = _read_effort(body, config)
+    config = field(body, "output_config", dict, default={})
+    tools = _parse_messages_tools(body)
+    choice, parallel = _parse_tool_choice(body, tools)
+    effort, thinking = _parse_effort(body, config)
     max_tokens = field(body, "max_tokens", int)
     if max_tokens is not None and max_tokens < 1:
         raise BadRequest("max_tokens: expected at least 1")
@@ -3188,30 +3262,24 @@ def parse_messages(body: JSON) -> Conversation:
         effort=effort,
         thinking=thinking,
         stop=parse_stops(body, "stop_sequences"),
-        schema=_read_schema(body, config),
-        user=_read_user(body),
+        schema=_parse_output_format(body, config),
+        user=_parse_user(body),
     )
 
 
-def _parse_object(text: str) -> Optional[JSON]:
-    try:
-        value = loads(text.encode("utf-8", "backslashreplace"))
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
+# --- answers --------------------------------------------------------------------------
 
 
 def _fold_block(start: JSON, deltas: List[JSON]) -> JSON:
-    told = {
-        key: "".join(delta.get(key, "") for delta in deltas)
-        for key in ("text", "thinking", "signature", "partial_json")
-    }
-    block = {key: told.get(key, value) for key, value in start.items()}
-    return (
-        {**block, "input": _parse_object(told["partial_json"])}
-        if (told["partial_json"].strip())
-        else block
-    )
+    """A content block with its deltas; `input` is None when it is no JSON object."""
+    block = dict(start)
+    for key in ("text", "thinking", "signature", "partial_json"):
+        text = "".join(delta.get(key, "") for delta in deltas)
+        if key in block:
+            block[key] = text
+        elif text.strip():
+            block["input"] = parse_object(text)
+    return block
 
 
 def fold_message(events: Iterable[JSON]) -> JSON:
@@ -3231,23 +3299,24 @@ def fold_message(events: Iterable[JSON]) -> JSON:
         elif kind == "content_block_delta":
             blocks[-1][1].append(event["delta"])
         elif kind == "message_delta":
-            told = {k: v for k, v in event["usage"].items() if v}  # 0 tells nothing
-            message = {
-                **message,
-                **event["delta"],
-                **given(copilot_usage=event.get("copilot_usage")),
-                "usage": {**message["usage"], **told},
-            }
+            message.update(event["delta"])
+            message.update(given(copilot_usage=event.get("copilot_usage")))
+            for key, tokens in event["usage"].items():
+                if tokens:  # 0 tells nothing
+                    message["usage"][key] = tokens
     if message.get("stop_reason") is None:
         raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
-    content = [_fold_block(start, deltas) for start, deltas in blocks]
-    broken = [block for block in content if block.get("input", {}) is None]
-    if broken and message["stop_reason"] == "tool_use":
-        raise UpstreamError(
-            "the model called %s with arguments that are not a JSON "
-            "object; try again." % broken[0]["name"]
-        )
-    return {**message, "content": [b for b in content if b not in broken]}
+    message["content"] = []
+    for start, deltas in blocks:
+        block = _fold_block(start, deltas)
+        if block.get("input", {}) is not None:
+            message["content"].append(block)
+        elif message["stop_reason"] == "tool_use":
+            raise UpstreamError(
+                "the model called %s with arguments that are not a JSON object; "
+                "try again." % block["name"]
+            )
+    return message
 
 
 STOP_REASONS = {
@@ -3299,23 +3368,30 @@ class MessagesWriter:
         message_id: str,
         model: str,
         input_tokens: int = 0,
-        names: Any = None,
         *,
         fold: bool = False,
         thinking: bool = True,
     ) -> None:
-        # `names.original` undoes shortened tool names.
-        self._id, self._model, self._estimate = message_id, model, input_tokens
-        self._name, self._fold = names.original if names else str, fold
-        self._thinking = thinking  # asked for; else only what must come back is told
-        self._started = self._over = False
+        self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
+        self._id = message_id
+        self._model = model
+        self._estimate = input_tokens
+        self._fold = fold
+        self._thinking = thinking  # asked for; else only what a call needs is told
+        self._started = False
+        self._over = False
         self._out: List[bytes] = []
-        self._open, self._key, self._index, self._head = "", None, -1, b""
+        self._open = ""  # a key of OPENINGS
+        self._key: Hashable = None  # of the open call
+        self._index = -1
+        self._head = b""  # of the open block's deltas
         self._pending: List[str] = []  # told of the open block, not yet written
         self._arguments: List[str] = []  # written of the open call
+        self._size = 0  # characters of them
+        self._tried = 0  # the size at which they were last tried as JSON
         self._calls: Dict[Hashable, JSON] = {}  # id and name of every call
         self._waiting: Dict[Hashable, List[str]] = {}  # fragments of the unopened ones
-        self._opaque: List[Tuple[str, str]] = []  # came while a call was open
+        self._opaque: List[Tuple[str, str]] = []  # not yet written
         self._refusal: List[str] = []
 
     @property
@@ -3335,24 +3411,25 @@ class MessagesWriter:
         self._say("refusal", text)
 
     def opaque(self, data: str, source: str) -> None:
-        if self._open == "call":  # a call must not be broken in two
-            self._opaque.append((data, source))
-            return
-        if self._open != "thinking":
-            self._begin("thinking")
-        self._close(pack_reasoning(data, source))
+        self._opaque.append((data, source))
+        # A call must not be broken in two. Where no thinking was asked for, an empty
+        # block before the text would be content[0] of clients that read only that.
+        if self._open != "call" and self._thinking:
+            self._write_opaque()
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         if key in self._calls:
             raise UpstreamError("the upstream began tool call %r twice" % (key,))
-        call_id = call_id or "call_%s_%d" % (self._id, len(self._calls))
-        self._calls[key] = {"id": call_id, "name": self._name(name)}
+        if not call_id:
+            call_id = "call_%s_%d" % (self._id, len(self._calls))
+        self._calls[key] = {"id": call_id, "name": self.names.get(name, name)}
         self._waiting[key] = []
         self._advance()
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         if key in self._waiting:
-            self._waiting[key].append(fragment)
+            if self._waiting[key] or fragment.strip():
+                self._waiting[key].append(fragment)
         elif self._open == "call" and key == self._key:
             self._pending.append(fragment)
         elif fragment.strip():
@@ -3369,15 +3446,22 @@ class MessagesWriter:
         """End the answer. A call that was cut stays as it is, as with Anthropic, or is
         left out if it has not begun; clients go on after max_tokens (CLIENTS 1)."""
         refused = "".join(self._refusal)
-        stop = "refusal" if refused else STOP_REASONS.get(reason, reason)
+        stop = STOP_REASONS.get(reason, reason)
+        if refused:
+            stop = "refusal"
         cut = stop not in ("end_turn", "tool_use")
         for key, fragments in list(self._waiting.items()):
-            if not cut or _parse_object("".join(fragments)) is not None:
+            if not cut or parse_object("".join(fragments)) is not None:
                 self._begin_call(key)
         self._start()
         self._close()
-        if not cut:  # Claude Code asks again for a tool_use without a call (CLIENTS 1)
-            stop = "tool_use" if self._calls else "end_turn"
+        if self._calls:
+            self._write_opaque()
+        if not cut:
+            # Claude Code asks again for a tool_use without a call (CLIENTS 1).
+            stop = "end_turn"
+            if self._calls:
+                stop = "tool_use"
         if stop_sequence is not None:
             stop = "stop_sequence"
         delta: JSON = {"stop_reason": stop, "stop_sequence": stop_sequence}
@@ -3387,9 +3471,8 @@ class MessagesWriter:
                 "category": None,
                 "explanation": refused or "a content filter",
             }
-        self._write(
-            "message_delta", delta=delta, usage=anthropic_usage(usage), **usage.cost
-        )
+        told = anthropic_usage(usage)
+        self._write("message_delta", delta=delta, usage=told, **usage.cost)
         self._write("message_stop")
         self._over = True
 
@@ -3407,24 +3490,26 @@ class MessagesWriter:
         return data
 
     def whole(self) -> JSON:
-        return fold_message(map(event_object, SSEDecoder().feed(b"".join(self._out))))
+        events = SSEDecoder().feed(b"".join(self._out))
+        return fold_message(map(event_object, events))
 
     def _start(self) -> None:
-        if not self._started:
-            self._started = True
-            self._write(
-                "message_start",
-                message={
-                    "id": self._id,
-                    "type": "message",
-                    "role": "assistant",
-                    "model": self._model,
-                    "content": [],
-                    "stop_reason": None,
-                    "stop_sequence": None,
-                    "usage": anthropic_usage(TokenUsage(self._estimate)),
-                },
-            )
+        if self._started:
+            return
+        self._started = True
+        self._write(
+            "message_start",
+            message={
+                "id": self._id,
+                "type": "message",
+                "role": "assistant",
+                "model": self._model,
+                "content": [],
+                "stop_reason": None,
+                "stop_sequence": None,
+                "usage": anthropic_usage(TokenUsage(self._estimate)),
+            },
+        )
 
     def _say(self, kind: str, text: str) -> None:
         if self._open != kind:
@@ -3434,68 +3519,83 @@ class MessagesWriter:
             self._begin(kind)
         self._pending.append(text)
 
-    def _advance(self, force: bool = False) -> None:
+    def _advance(self, *, force: bool = False) -> None:
         """End the open call if it has all it needs; open those that wait, in order."""
         while self._open != "call" or force or self._is_complete():
             if self._open == "call":
                 self._close()
             key = next(iter(self._waiting), None)
-            if not "".join(self._waiting.get(key, ())).strip():
+            if key is None or not self._waiting[key]:
                 return
             self._begin_call(key)
 
     def _is_complete(self) -> bool:
+        """Whether the open call's arguments are a whole object; asked at each fragment
+        while another call waits."""
         self._flush()
-        # Parsed only when it may be the end: this is asked at every fragment.
-        return self._arguments[-1].rstrip()[-1:] in ("", "}") and (
-            _parse_object("".join(self._arguments)) is not None
-        )
+        if not self._arguments[-1].rstrip().endswith("}"):
+            return False
+        # A try reads all of it: the tries of a long one grow by steps, so that they
+        # stay linear together. Too late is no harm: the end of the answer ends a call.
+        if 4096 < self._size < 1.5 * self._tried:
+            return False
+        self._tried = self._size
+        return parse_object("".join(self._arguments)) is not None
 
     def _begin_call(self, key: Hashable) -> None:
-        fragments = self._waiting.pop(key)
+        if not self._thinking:
+            self._write_opaque()
         self._begin("call", **self._calls[key])
-        self._key, self._arguments = key, []
-        self._pending = fragments if "".join(fragments).strip() else ["{}"]
+        self._key = key
+        self._arguments = []
+        self._size = 0
+        self._tried = 0
+        self._pending = self._waiting.pop(key) or ["{}"]
 
     def _begin(self, kind: str, **more: Any) -> None:
         self._start()
         self._close()
         start, delta, name = OPENINGS[kind]
-        self._open, self._index = kind, self._index + 1
+        self._open = kind
+        self._index += 1
         self._head = DELTA_HEAD % (self._index, delta, name)
-        self._write(
-            "content_block_start", index=self._index, content_block={**start, **more}
-        )
+        block = {**start, **more}
+        self._write("content_block_start", index=self._index, content_block=block)
+
+    def _write_opaque(self) -> None:
+        for data, source in self._opaque:
+            if self._open != "thinking":
+                self._begin("thinking")
+            self._close(pack_reasoning(data, source))
+        self._opaque = []
 
     def _close(self, signature: str = "") -> None:
+        """End the open block; a thinking one is always signed, if with nothing, so that
+        room 12 knows it as ours."""
         self._flush()
-        if self._open == "thinking":
-            # Always signed, if with nothing: so that room 12 knows the block as ours.
-            self._write(
-                "content_block_delta",
-                index=self._index,
-                delta={
-                    "type": "signature_delta",
-                    "signature": signature or pack_reasoning("", ""),
-                },
-            )
-        if self._open:
+        was_open = self._open
+        if was_open == "thinking":
+            signature = signature or pack_reasoning("", "")
+            delta = {"type": "signature_delta", "signature": signature}
+            self._write("content_block_delta", index=self._index, delta=delta)
+        if was_open:
             self._write("content_block_stop", index=self._index)
         self._open = ""
-        while self._opaque:
-            self.opaque(*self._opaque.pop(0))
+        if was_open == "call" and self._thinking:
+            self._write_opaque()
 
     def _flush(self) -> None:
+        if not self._pending:
+            return
         text = "".join(self._pending)
         self._pending = []
-        if text and self._open == "call":
+        if self._open == "call":
             self._arguments.append(text)
+            self._size += len(text)
         if text and not self._over:
             # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
-            self._out.append(
-                b"%b%b}}\n\n"
-                % (self._head, json_string(text).encode("utf-8", "backslashreplace"))
-            )
+            encoded = json_string(text).encode("utf-8", "backslashreplace")
+            self._out.append(b"%b%b}}\n\n" % (self._head, encoded))
 
     def _write(self, event: str, **fields: Any) -> None:
         if not self._over:
@@ -3542,6 +3642,10 @@ class ToolNames:
     def original(self, name: str) -> str:
         """The client's own name for what the upstream called."""
         return self._original.get(name, name)
+
+    def renamed(self) -> Dict[str, str]:
+        """The client's own names by the upstream's, where they differ."""
+        return {short: name for name, short in self._short.items()}
 
 
 def chat_source(model: Model) -> str:
@@ -4185,8 +4289,8 @@ class ChatWriter:
         include_usage: bool,
         *,
         fold: bool = False,
-        names: Optional[ToolNames] = None,
     ) -> None:
+        self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
         self._about = {
             "id": completion_id,
             "object": "chat.completion.chunk",
@@ -4194,7 +4298,6 @@ class ChatWriter:
             "model": model,
         }
         self._include_usage, self._fold = include_usage, fold
-        self._name = names.original if names else str
         self._ended, self._reason, self._usage = False, "", TokenUsage()
         self._pieces: Dict[Any, List[str]] = {}  # with fold: what was said
         self._frames: Dict[Any, Tuple[bytes, ...]] = {}  # else: the bytes around it
@@ -4260,7 +4363,7 @@ class ChatWriter:
             "index": len(self._calls),
             "id": call_id + self._carried,
             "type": "function",
-            "function": {"name": self._name(name), "arguments": ""},
+            "function": {"name": self.names.get(name, name), "arguments": ""},
         }
         self._calls[key], self._carried = call, ""
         self._out.append(self._chunk({"tool_calls": [call]}))
@@ -9992,7 +10095,6 @@ class App:
                     MessagesWriter(
                         "msg_" + secrets.token_hex(12),
                         exchange.asked or exchange.model.id,
-                        names=names,
                         input_tokens=guess,
                         fold=not exchange.stream,
                         thinking=asked.thinking,
@@ -10029,7 +10131,6 @@ class App:
                 int(time.time()),
                 options.get("include_usage") is True,
                 fold=not exchange.stream,
-                names=names,
             )
 
         if exchange.endpoint == CHAT:
@@ -10051,6 +10152,7 @@ class App:
         conversation = parse(exchange.body)
         names = ToolNames(tool.name for tool in conversation.tools)
         sink = sink_for(names, conversation)
+        sink.names = names.renamed()
         if exchange.endpoint == CHAT:
             encode, reader = encode_chat, ChatReader(chat_source(exchange.model))
         else:

@@ -294,6 +294,7 @@ DELTAS = {
 
 
 def _check_messages(got):
+    """Assert the order of a Messages stream, as far as it goes."""
     opened, index, last = None, -1, ""
     for obj in got:
         kind = obj["type"]
@@ -312,6 +313,30 @@ def _check_messages(got):
             assert opened is None
             assert (last == "message_delta") == (kind == "message_stop")
         last = kind
+
+
+def grammar(events):
+    """Assert that `events` are one whole Messages stream of our own making, as the
+    strictest SDK wants it (CLIENTS 1)."""
+    _check_messages(events)
+    assert events[-1]["type"] == "message_stop"
+    assert events[0]["message"]["content"] == []
+    usage_fields = set(events[0]["message"]["usage"])
+    assert usage_fields == set(events[-2]["usage"]) == USAGE_FIELDS
+    for event in events:
+        if event["type"] == "content_block_start":
+            # What stands here of a tool's input is ignored by Claude Code.
+            assert event["content_block"].get("input", {}) == {}
+        elif event["type"] == "content_block_delta":
+            assert all(event["delta"].values()), "an empty delta"
+
+
+USAGE_FIELDS = {
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+}
 
 
 # ============================================================================
@@ -4359,44 +4384,6 @@ def test_hub_translation_never_makes_up_an_end():
 # checked against the grammar and against its own fold.
 
 
-def grammar(events):
-    """Assert that `events` are one whole Messages stream, as the strictest SDK wants it."""
-    assert events[0]["type"] == "message_start" and events[0]["message"]["content"] == []
-    assert set(events[0]["message"]["usage"]) == USAGE_FIELDS
-    assert [e["type"] for e in events[-2:]] == ["message_delta", "message_stop"]
-    assert set(events[-2]["usage"]) == USAGE_FIELDS
-    opened, index = None, -1
-    for event in events[1:-2]:
-        kind = event["type"]
-        if kind == "content_block_start":
-            assert opened is None, "two blocks open"
-            opened, index = event["content_block"]["type"], index + 1
-            assert event["content_block"].get("input", {}) == {}  # CLIENTS 1: ignored there
-        else:
-            assert opened, "%s without a block" % kind
-            if kind == "content_block_delta":
-                field = GRAMMAR_DELTAS[opened][event["delta"]["type"]]
-                assert event["delta"][field], "an empty delta"
-            else:
-                assert kind == "content_block_stop"
-                opened = None
-        assert event["index"] == index
-    assert opened is None
-
-
-USAGE_FIELDS = {
-    "input_tokens",
-    "output_tokens",
-    "cache_read_input_tokens",
-    "cache_creation_input_tokens",
-}
-GRAMMAR_DELTAS = {
-    "text": {"text_delta": "text"},
-    "tool_use": {"input_json_delta": "partial_json"},
-    "thinking": {"thinking_delta": "thinking", "signature_delta": "signature"},
-}
-
-
 # -- requests ----------------------------------------------------------------
 
 SIGNED, NONE = cp.pack_reasoning("b/9+=", "chat:Google"), cp.pack_reasoning("", "")
@@ -4522,6 +4509,154 @@ def test_messages_refusals(body, message):
     assert str(caught.value).startswith(message)
 
 
+def served(kind, content, **more):
+    return {"type": kind, "tool_use_id": "srvtoolu_1", "content": content, **more}
+
+
+def reference(name):
+    return {"type": "tool_reference", "tool_name": name}
+
+
+PDF = cp.Document("data:application/pdf;base64,JV", "a.pdf")
+TOLD_BLOCKS = [  # a block of another server, what the model reads
+    (
+        {"type": "mcp_tool_use", "id": "m1", "name": "echo", "server_name": "s", "input": {"a": 1}},
+        '[mcp_tool_use echo s\n{"a":1}]',
+    ),
+    (
+        served("mcp_tool_result", [said("out")], is_error=True),
+        "[mcp_tool_result is_error true\ntext out]",
+    ),
+    ({"type": "compaction", "content": "So far: x."}, "[compaction So far: x.]"),
+    (
+        served(
+            "web_fetch_tool_result",
+            {
+                "type": "web_fetch_result",
+                "url": "u",
+                "content": {
+                    "type": "document",
+                    "title": "t",
+                    "source": {"type": "text", "media_type": "text/plain", "data": "body"},
+                },
+            },
+        ),
+        "[web_fetch_tool_result\nweb_fetch_result u\ndocument t\ntext text/plain body]",
+    ),
+    (
+        served("web_fetch_tool_result", {"type": "base64", "media_type": "m", "data": "JV"}),
+        "[web_fetch_tool_result\nbase64 m]",
+    ),
+    (
+        served(
+            "tool_search_tool_result",
+            {"type": "tool_search_tool_search_result", "tool_references": [reference("Read")]},
+        ),
+        "[tool_search_tool_result\ntool_search_tool_search_result\ntool_reference Read]",
+    ),
+    (
+        served(
+            "bash_code_execution_tool_result",
+            {"type": "bash_code_execution_result", "stdout": "hi\n", "return_code": 0},
+        ),
+        "[bash_code_execution_tool_result\nbash_code_execution_result hi\n return_code 0]",
+    ),
+    (
+        served(
+            "advisor_tool_result", {"type": "advisor_redacted_result", "encrypted_content": "E"}
+        ),
+        "[advisor_tool_result\nadvisor_redacted_result]",
+    ),
+    ({"type": "container_upload", "file_id": "file_1"}, "[container_upload file_1]"),
+]
+
+
+@pytest.mark.parametrize("block, text", TOLD_BLOCKS, ids=[row[0]["type"] for row in TOLD_BLOCKS])
+def test_messages_blocks_of_other_servers_are_told(block, text):
+    for turn in (by_model(block), by_user(block), by_user(result("c9", [block]))):
+        told = cp.parse_messages({"messages": [HI_MESSAGE, turn]}).turns[-1].parts[-1]
+        assert told == cp.Text(text)
+
+
+@pytest.mark.parametrize("kind", ["hologram", "tool_resultx", "x" * 99, "Tool_Use"])
+def test_messages_unknown_blocks_are_named(kind):
+    for turn, path in ((by_user({"type": kind}), IN), (by_model({"type": kind}), IN)):
+        with pytest.raises(cp.BadRequest, match="^%s: a block of type '%s" % (path, kind[:60])):
+            cp.parse_messages({"messages": [turn]})
+
+
+TEXT_SOURCE = {"type": "text", "media_type": "text/plain", "data": "body"}
+DOCUMENTS = [  # a document without its type, the parts
+    ({"source": TEXT_SOURCE}, [cp.Text("body")]),
+    (
+        {"source": TEXT_SOURCE, "title": "t", "context": "from 1999"},
+        [cp.Text("t\n\nfrom 1999\n\nbody")],
+    ),
+    ({k: v for k, v in PDF_BLOCK.items() if k != "type"}, [PDF]),
+    ({**PDF_BLOCK, "context": "from 1999"}, [cp.Text("from 1999"), PDF]),
+    (
+        {"source": {"type": "base64", "media_type": "text/csv", "data": "YSxi"}, "title": "t"},
+        [cp.Text("t\n\na,b")],
+    ),
+    (
+        {"source": {"type": "content", "content": [said("one"), PNG_BLOCK]}, "context": "c"},
+        [cp.Text("c"), cp.Text("one"), cp.Image("data:image/png;base64,iV")],
+    ),
+    ({"source": {"type": "content", "content": "one"}}, [cp.Text("one")]),
+]
+
+
+@pytest.mark.parametrize("document, parts", DOCUMENTS)
+def test_messages_documents(document, parts):
+    block = {**document, "type": "document"}
+    assert list(cp.parse_messages({"messages": [by_user(block)]}).turns[0].parts) == parts
+    turns = [by_model(USE), by_user(result("c1", [block]))]
+    found = cp.parse_messages({"messages": turns}).turns[-1].parts[0]
+    assert list(found.parts) == parts
+
+
+def test_messages_deferred_tools_that_a_server_found():
+    search = served(
+        "tool_search_tool_result",
+        {"type": "tool_search_tool_search_result", "tool_references": [reference("Web")]},
+    )
+    body = {"messages": [HI_MESSAGE, by_model(search), HI_MESSAGE], "tools": DEFERRED}
+    assert [tool.name for tool in cp.parse_messages(body).tools] == ["Read", "Web"]
+
+
+def test_messages_system_turns_may_stand_anywhere():
+    empty = {"role": "system", "content": [], "output_config": {"effort": "low"}}
+    turns = [HI_MESSAGE, empty, by_model(USE), by_system(said("rule")), by_user(result("c1", "r"))]
+    parsed = cp.parse_messages({"messages": turns + [empty]}).turns
+    assert [turn.role for turn in parsed] == ["user", "assistant", "user", "system"]
+    assert parsed[3].parts == (cp.Text("rule"),)
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        lambda count: [HI_MESSAGE, by_model(said("x"))] * count,
+        lambda count: [by_user(*[said("x")] * count)],
+        lambda count: [
+            turn
+            for at in range(count)
+            for turn in (by_model({**USE, "id": "c%d" % at}), by_user(result("c%d" % at, "r")))
+        ],
+        lambda count: [by_user(served("compaction", [[["x"]]] * count))],
+    ],
+    ids=["short turns", "small blocks", "tool pairs", "odd content"],
+)
+def test_messages_parse_in_linear_time(turns):
+    def seconds(count):
+        body = {"messages": turns(count)}
+        started = time.perf_counter()
+        cp.parse_messages(body)
+        return time.perf_counter() - started
+
+    few = min(seconds(2000) for _ in range(3))
+    assert min(seconds(8000) for _ in range(2)) < 4 * 2 * few + 0.02
+
+
 def test_messages_signature_is_one_word_and_comes_back():
     for pair in (("b/9+=", "responses:Azure OpenAI"), ("", ""), ("a@b c%41", "x@y")):
         packed = cp.pack_reasoning(*pair)
@@ -4532,23 +4667,18 @@ def test_messages_signature_is_one_word_and_comes_back():
 # -- answers -----------------------------------------------------------------
 
 
-class Upper:
-    """Names as room 10 would shorten them."""
-
-    def original(self, name):
-        return name.upper()
-
-
-def tell(told, **options):
+def tell(told, names={}, **options):
     sink = cp.MessagesWriter("msg_1", "gpt", 99, **options)
+    sink.names = names
     for method, *args in told:
         getattr(sink, method)(*args)
     return sink
 
 
-def streamed(told, takes=False, **options):
+def streamed(told, takes=False, names={}, **options):
     """The events of `told`, checked; with `takes` the bytes are taken after each call."""
     sink = cp.MessagesWriter("msg_1", "gpt", 99, **options)
+    sink.names = names
     out = b""
     for method, *args in told:
         getattr(sink, method)(*args)
@@ -4716,7 +4846,7 @@ def test_messages_cut_call_is_in_the_stream_as_it_is():
 
 
 def test_messages_usage():
-    events = streamed([("text", "x"), ("end", "stop", USED)], names=Upper())
+    events = streamed([("text", "x"), ("end", "stop", USED)], names={"read": "READ"})
     assert events[0]["message"]["usage"]["input_tokens"] == 99
     truth = {
         "input_tokens": 10,
@@ -4734,7 +4864,7 @@ def test_messages_usage():
 
 
 def test_messages_names_and_refusal_are_told():
-    events = streamed([("call", 0, "i", "read"), END], names=Upper())
+    events = streamed([("call", 0, "i", "read"), END], names={"read": "READ"})
     assert events[1]["content_block"] == {
         "type": "tool_use",
         "id": "i",
@@ -4749,12 +4879,53 @@ def test_messages_names_and_refusal_are_told():
     }
 
 
-def test_messages_thinking_that_nobody_asked_for():
-    events = streamed(
-        [("reasoning", "hm"), ("text", "x"), ("opaque", "b/9+=", "chat:Google"), END],
-        thinking=False,
-    )
-    assert shown(cp.fold_message(events)) == [("t", "x"), ("t", "", SIGNED)]
+OPAQUE = ("opaque", "b/9+=", "chat:Google")
+QUIET_CASES = [  # without thinking asked for: name, told, content
+    ("text comes first", [OPAQUE, ("text", "x"), END], [("t", "x")]),
+    ("reasoning is not shown", [("reasoning", "hm"), OPAQUE, ("text", "x"), END], [("t", "x")]),
+    (
+        "a call takes its reasoning along",
+        [OPAQUE, ("text", "x"), CALL_A, ("arguments", 0, "{}"), END],
+        [("t", "x"), ("t", "", SIGNED), ("t", {}, "a", "A")],
+    ),
+    (
+        "which came inside it",
+        [CALL_A, ("arguments", 0, "{}"), OPAQUE, END],
+        [("t", {}, "a", "A"), ("t", "", SIGNED)],
+    ),
+    (
+        "one for each of two calls",
+        [OPAQUE, CALL_A, ("arguments", 0, "{}"), OPAQUE, CALL_B, ("arguments", 1, "{}"), END],
+        [("t", "", SIGNED), ("t", {}, "a", "A"), ("t", "", SIGNED), ("t", {}, "b", "B")],
+    ),
+]
+
+
+@pytest.mark.parametrize("name, told, content", QUIET_CASES)
+def test_messages_thinking_that_nobody_asked_for(name, told, content):
+    for takes in (False, True):
+        events = streamed(told, takes, thinking=False)
+        assert shown(cp.fold_message(events)) == content
+
+
+def test_messages_name_the_stop_sequence():
+    events = streamed([("text", "x"), ("end", "stop", USED, "END")])
+    assert events[-2]["delta"] == {"stop_reason": "stop_sequence", "stop_sequence": "END"}
+
+
+def test_messages_long_arguments_beside_a_waiting_call_are_linear():
+    fragment = '"k":{},' * 10 + '"e":{}'
+
+    def seconds(count):
+        sink = tell([CALL_A, ("arguments", 0, "{"), CALL_B, ("arguments", 1, "{")])
+        started = time.perf_counter()
+        for at in range(count):
+            sink.arguments(0, '"%d":{%s},"e":{}' % (at, fragment))
+            sink.arguments(0, ",")
+        return time.perf_counter() - started
+
+    few = min(seconds(500) for _ in range(3))
+    assert seconds(4000) < 8 * 2.6 * few + 0.05
 
 
 def test_messages_error_is_the_last_word():
@@ -5559,7 +5730,8 @@ def test_chat_fast_route_tells_the_same():
 
 
 def test_chat_stream_error_usage_and_names():
-    sink = cp.ChatWriter("i", "m", 1, False, names=cp.ToolNames([C_LONG]))
+    sink = cp.ChatWriter("i", "m", 1, False)
+    sink.names = cp.ToolNames([C_LONG]).renamed()
     sink.call("k", "c", cp.ToolNames([C_LONG]).short(C_LONG))
     sink.text("\ud83d")
     out = sink.take()
