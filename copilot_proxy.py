@@ -1850,6 +1850,10 @@ CHAT = "/chat/completions"
 RESPONSES = "/responses"
 
 
+def _strings(obj: JSON, key: str) -> Tuple[str, ...]:
+    return tuple(item for item in typed(obj, key, list) if isinstance(item, str))
+
+
 class Model(NamedTuple):
     """One entry of the catalogue."""
 
@@ -1889,6 +1893,16 @@ class Model(NamedTuple):
         return self.vendor.lower().rpartition(" ")[2]
 
     @property
+    def media_types(self) -> Tuple[str, ...]:
+        """What it reads beside text (UPSTREAM 22.4); Claude models all read PDF."""
+        about = typed(self.raw, "capabilities", dict)
+        vision = typed(typed(about, "limits", dict), "vision", dict)
+        media_types = _strings(vision, "supported_media_types")
+        if MESSAGES in self.endpoints:
+            media_types += ("application/pdf",)
+        return media_types
+
+    @property
     def is_claude(self) -> bool:
         """Speaks Anthropic's dialect, with its caching and thinking."""
         return MESSAGES in self.endpoints or self.id.lower().startswith("claude")
@@ -1905,10 +1919,6 @@ MODEL_ID = re.compile(r"[!-~]{1,256}")
 MODEL_HEADER = re.compile(r"x-[a-z0-9-]{1,64}")
 MODEL_HEADER_VALUE = re.compile(r"[!-~](?:[ -~]{0,1000}[!-~])?")
 MOST_TOKENS = 10**12  # no limit of a model is larger
-
-
-def _strings(obj: JSON, key: str) -> Tuple[str, ...]:
-    return tuple(item for item in typed(obj, key, list) if isinstance(item, str))
 
 
 def _limit(obj: JSON, key: str) -> int:
@@ -2337,7 +2347,7 @@ def claude_environment(models: Catalogue) -> Dict[str, str]:
 # ============================================================================
 # The hub between dialects. A request becomes one neutral Conversation, an answer goes
 # to one Sink; so n dialects need n readers and n writers, not n*n translators.
-# Uses: 2, 4, 5.
+# Uses: 2, 4, 5, 7.
 # Contract: a parser maps every part or refuses it by path and kind; terminal events
 # come only from finish(), so a late usage still counts; an upstream that ended without
 # its terminal event is an UpstreamError, never a made-up end.
@@ -2514,6 +2524,11 @@ def custom_tool(name: str, description: str, form: JSON) -> Tool:
     return Tool(name, "\n\n".join(filter(None, words)), INPUT_SCHEMA, kind="custom")
 
 
+def custom_names(tools: Iterable[Tool]) -> Set[str]:
+    """The names of the tools that take any text."""
+    return {tool.name for tool in tools if tool.kind == "custom"}
+
+
 def unwrap_input(arguments: str) -> str:
     """The text for a custom tool; what is not our wrapper is handed over as it is."""
     wrapped = parse_object(arguments)
@@ -2596,6 +2611,40 @@ def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
     if due:
         paired.append(Turn("user", tuple(due)))
     return tuple(paired)
+
+
+# --- what a model cannot see ----------------------------------------------------------
+
+
+def _check_part(part: Any, model: Model) -> None:
+    if isinstance(part, Image) and not model.vision:
+        raise BadRequest(
+            "messages: the model %s sees no images; leave them out or choose another "
+            "model (capability_rejected: image_block)" % model.id
+        )
+    if isinstance(part, Document):
+        media_type = part.url[5:100].partition(";")[0]
+        if media_type not in model.media_types:
+            raise BadRequest(
+                "messages: the model %s reads no documents of type %s; send the text "
+                "or choose another model (capability_rejected: document_block)"
+                % (model.id, media_type)
+            )
+
+
+def check_media(conversation: Conversation, model: Model) -> None:
+    """Raise BadRequest for images and documents that the model cannot see.
+
+    They stay in the history; by these words Claude Code leaves the block out and goes
+    on (CLIENTS 8).
+    """
+    for turn in conversation.turns:
+        for part in turn.parts:
+            if isinstance(part, Result):
+                for inner in part.parts:
+                    _check_part(inner, model)
+            else:
+                _check_part(part, model)
 
 
 # --- usage ----------------------------------------------------------------------------
@@ -2863,16 +2912,26 @@ class StreamTranslator:
         out, self._out = b"".join(self._out), []
         return out
 
+    def _read_all(self, events: List[SSEEvent]) -> None:
+        for event in events:
+            if self.done:
+                return
+            if not self.finished:
+                self._read(event)
+                continue
+            # Only a usage still matters: the answer is whole, and a broken piece or an
+            # error behind its end must not undo it.
+            with contextlib.suppress(UpstreamError):
+                self._read(event)
+
     def feed(self, data: bytes) -> bytes:
         """Take upstream bytes, give client bytes; raises ProxyError."""
-        for event in self._decoder.feed(data):
-            self._read(event)
+        self._read_all(self._decoder.feed(data))
         return self._take()
 
     def finish(self) -> bytes:
         """The upstream ended; raises UpstreamError when it had not finished."""
-        for event in self._decoder.finish():
-            self._read(event)
+        self._read_all(self._decoder.finish())
         if not self.finished:
             raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
         return self._take()
@@ -10273,16 +10332,17 @@ class App:
     async def _chat(self, exchange: Exchange) -> None:
         options = field(exchange.body, "stream_options", dict, default={})
 
-        def sink(names: Optional[ToolNames] = None, _: Any = None) -> Sink:
+        def sink(_: Any = None, conversation: Optional[Conversation] = None) -> Sink:
             return ChatWriter(
                 "chatcmpl-" + secrets.token_hex(12),
                 exchange.asked or exchange.model.id,
                 int(time.time()),
                 options.get("include_usage") is True,
                 fold=not exchange.stream,
+                custom=custom_names(conversation.tools) if conversation else (),
             )
 
-        if exchange.endpoint == CHAT:
+        if exchange.endpoint == CHAT and not needs_translation(exchange.body):
             await self._post(
                 exchange, lambda: prepare_chat(exchange.body, exchange.model)
             )
@@ -10299,6 +10359,7 @@ class App:
         sink_for: Callable[[ToolNames, Conversation], Sink],
     ) -> None:
         conversation = parse(exchange.body)
+        check_media(conversation, exchange.model)
         names = ToolNames(tool.name for tool in conversation.tools)
         sink = sink_for(names, conversation)
         sink.names = names.renamed()
@@ -10313,9 +10374,10 @@ class App:
             if conversation.stop:  # Responses has no such field
                 sink = StopAt(sink, conversation.stop)
         conversation = names.rename(conversation)
+        custom = custom_names(conversation.tools)
         await self._post(exchange, lambda: encode(conversation, exchange.model, names))
         del conversation  # as exchange.body
-        await self._answer(exchange, Translation(reader, sink))
+        await self._answer(exchange, Translation(reader, sink, custom))
 
     async def _responses(self, exchange: Exchange) -> None:
         for note in unserved_in(exchange.body):

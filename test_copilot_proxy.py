@@ -4517,7 +4517,7 @@ def reference(name):
     return {"type": "tool_reference", "tool_name": name}
 
 
-PDF = cp.Document("data:application/pdf;base64,JV", "a.pdf")
+PDF_PART = cp.Document("data:application/pdf;base64,JV", "a.pdf")
 TOLD_BLOCKS = [  # a block of another server, what the model reads
     (
         {"type": "mcp_tool_use", "id": "m1", "name": "echo", "server_name": "s", "input": {"a": 1}},
@@ -4592,8 +4592,8 @@ DOCUMENTS = [  # a document without its type, the parts
         {"source": TEXT_SOURCE, "title": "t", "context": "from 1999"},
         [cp.Text("t\n\nfrom 1999\n\nbody")],
     ),
-    ({k: v for k, v in PDF_BLOCK.items() if k != "type"}, [PDF]),
-    ({**PDF_BLOCK, "context": "from 1999"}, [cp.Text("from 1999"), PDF]),
+    ({k: v for k, v in PDF_BLOCK.items() if k != "type"}, [PDF_PART]),
+    ({**PDF_BLOCK, "context": "from 1999"}, [cp.Text("from 1999"), PDF_PART]),
     (
         {"source": {"type": "base64", "media_type": "text/csv", "data": "YSxi"}, "title": "t"},
         [cp.Text("t\n\na,b")],
@@ -5349,6 +5349,113 @@ def test_chat_parse_and_refusals(name, act, expected):
         assert act() == expected
 
 
+C_CUSTOM = {
+    "type": "custom",
+    "custom": {
+        "name": "patch",
+        "description": "d",
+        "format": {"type": "grammar", "grammar": {"syntax": "lark", "definition": "start: x"}},
+    },
+}
+C_FUNCTION = {"type": "function", "function": {"name": "f"}}
+
+
+def c_allowed(mode, *names):
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
+
+
+def test_chat_custom_tools_are_functions_to_the_model():
+    call = {"id": "c1", "type": "custom", "custom": {"name": "patch", "input": "*** x"}}
+    body = {
+        "messages": [
+            {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c1", "content": "ok"},
+        ],
+        "tools": [C_CUSTOM, C_FUNCTION],
+        "tool_choice": {"type": "custom", "custom": {"name": "patch"}},
+    }
+    conversation = cp.parse_chat(body)
+    assert conversation.turns[0].parts == (cp.Call("c1", "patch", '{"input":"*** x"}'),)
+    assert conversation.tool_choice == "=patch"
+    assert cp.custom_names(conversation.tools) == {"patch"}
+    sent = cp.encode_chat(conversation, C_GPT41)
+    assert [tool["type"] for tool in sent["tools"]] == ["function", "function"]
+    assert "start: x" in sent["tools"][0]["function"]["description"]
+
+
+CHOICES = [  # tool_choice, what the hub has of it: the choice and the tools
+    (c_allowed("auto", "f"), ("auto", ["f"])),
+    (c_allowed("required", "f", "gone"), ("required", ["f"])),
+    (c_allowed("auto", "gone"), "tool_choice.allowed_tools.tools: none of them"),
+    (c_allowed("none", "f"), "tool_choice.allowed_tools.mode: expected auto or required"),
+    ({"type": "custom", "custom": {"name": "patch"}}, ("=patch", ["patch", "f"])),
+    ({"type": "custom"}, "tool_choice.custom: required"),
+    ({"type": "web_search"}, "tool_choice: expected function or custom or allowed_tools"),
+]
+
+
+@pytest.mark.parametrize("choice, expected", CHOICES)
+def test_chat_choices(choice, expected):
+    body = {"messages": [C_HI], "tools": [C_CUSTOM, C_FUNCTION], "tool_choice": choice}
+    if isinstance(expected, str):
+        with pytest.raises(cp.BadRequest, match=expected):
+            cp.parse_chat(body)
+    else:
+        conversation = cp.parse_chat(body)
+        names = [tool.name for tool in conversation.tools]
+        assert (conversation.tool_choice, names) == expected
+
+
+C_PDF = {
+    "type": "file",
+    "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JV"},
+}
+
+
+def test_chat_documents_come_and_go():
+    conversation = c_parsed({"role": "user", "content": [C_PDF, {"type": "text", "text": "x"}]})
+    assert conversation.turns[0].parts == (PDF_PART, cp.Text("x"))
+    sent = cp.encode_chat(conversation, C_GPT41)
+    assert sent["messages"][0]["content"] == [C_PDF, {"type": "text", "text": "x"}]
+    raw = {"type": "file", "file": {"file_data": "JV", "filename": "a.pdf"}}
+    assert c_parsed({"role": "user", "content": [raw]}).turns[0].parts == (PDF_PART,)
+    with pytest.raises(cp.BadRequest, match="file.file_id: no files are kept"):
+        c_part("file", file={"file_id": "f1"})
+    found = cp.Result("c1", (cp.Text("see"), PDF_PART))
+    turns = (cp.Turn("assistant", (cp.Call("c1", "f", "{}"),)), cp.Turn("user", (found,)))
+    sent = cp.encode_chat(cp.Conversation(turns), C_GPT41)["messages"]
+    assert sent[1] == {"role": "tool", "tool_call_id": "c1", "content": "see"}
+    assert sent[2]["content"][1] == C_PDF
+
+
+def c_sees(*media_types, **more):
+    vision = {"vision": {"supported_media_types": list(media_types)}}
+    return cp.Model("m", raw={"capabilities": {"limits": vision}}, **more)
+
+
+UNSEEN = [  # part, model, capability or None
+    (PDF_PART, c_sees("image/png", vision=True), "document_block"),
+    (PDF_PART, c_sees("image/png", "application/pdf", vision=True), None),
+    (PDF_PART, cp.Model("m", endpoints=(cp.MESSAGES,)), None),
+    (cp.Document("data:application/zip;base64,UE"), c_sees("application/pdf"), "document_block"),
+    (cp.Image(C_PNG), cp.Model("m"), "image_block"),
+    (cp.Image(C_PNG), cp.Model("m", vision=True), None),
+    (cp.Text("x"), cp.Model("m"), None),
+]
+
+
+@pytest.mark.parametrize("part, model, capability", UNSEEN)
+def test_conversation_names_what_a_model_cannot_see(part, model, capability):
+    for inner in (part, cp.Result("c1", (part,))):
+        conversation = cp.Conversation((cp.Turn("user", (inner,)),))
+        if capability is None:
+            cp.check_media(conversation, model)
+            continue
+        with pytest.raises(cp.BadRequest, match="capability_rejected: " + capability):
+            cp.check_media(conversation, model)
+
+
 # -- answers ----------------------------------------------------------------
 
 C_SAFE = {"hate": {"filtered": False, "severity": "safe"}}
@@ -5747,6 +5854,90 @@ def test_chat_stream_error_usage_and_names():
         "completion_tokens_details": {"reasoning_tokens": 1},
     }
     assert sink.whole()["copilot_usage"] == {"total_nano_aiu": 5}
+
+
+AFTER_THE_END = [b"data: {broken", b'data: {"error":{"message":"late"}}\n\n', b"\xff\x00"]
+
+
+@pytest.mark.parametrize("rest", AFTER_THE_END)
+@pytest.mark.parametrize("end", [[c_chunk({}, "stop")], [c_chunk({}, "stop"), C_DONE]])
+def test_chat_ignores_what_follows_the_end(rest, end):
+    raw = c_sse([c_chunk({"content": "Hi"}), *end]) + rest
+    for fold in (False, True):
+        machine = cp.Translation(cp.ChatReader(), c_stream(fold=fold))
+        out = machine.feed(raw) + machine.finish()
+        assert machine.whole()["choices"][0]["finish_reason"] == "stop"
+        assert fold or c_frames(out)["choices"][0]["message"]["content"] == "Hi"
+
+
+def test_chat_custom_calls_come_back_as_such():
+    fragments = ['{"inp', 'ut":"*** x', '\\n"}']
+    calls = [c_tools((0, "c1", "patch", fragments[0]))]
+    calls += [c_tools((0, None, None, fragment)) for fragment in fragments[1:]]
+    raw = c_sse([*map(c_chunk, calls), c_chunk({}, "stop"), C_DONE])
+    for pieces in cuts(raw):
+        whole = c_stream(fold=True, custom={"patch"})
+        drive(pieces, cp.ChatReader, whole)
+        call = whole.whole()["choices"][0]["message"]["tool_calls"][0]
+        assert call["custom"] == {"name": "patch", "input": "*** x\n"}
+        out, _, exc = drive(pieces, cp.ChatReader, c_stream(custom={"patch"}))
+        texts = []
+        for chunk in [json.loads(line[6:]) for line in out.decode().split("\n\n")[:-2]]:
+            for choice in chunk["choices"]:
+                for one in choice["delta"].get("tool_calls", ()):
+                    assert one.get("type", "custom") == "custom" and "function" not in one
+                    texts.append(one["custom"]["input"])
+        assert exc is None and "".join(texts) == "*** x\n"
+
+
+def test_chat_reader_knows_the_model_that_answered():
+    reader = cp.ChatReader()
+    drive([c_sse([c_chunk({"content": "x"}), c_chunk({}, "stop")])], lambda: reader, c_stream())
+    assert reader.model == "m"
+
+
+def test_completions_of_several_choices_stay_apart():
+    chunks = [
+        {"id": "cmpl-1", "choices": [{"index": 0, "text": "a"}, {"index": 1, "text": "x"}]},
+        {"choices": [{"index": 1, "text": "y", "finish_reason": "stop"}]},
+        {"choices": [{"index": 0, "text": "b", "finish_reason": "length"}]},
+        C_DONE,
+    ]
+    for pieces in cuts(c_sse(chunks)):
+        stream = cp.CompletionStream("copilot-codex", 2)
+        for piece in pieces:
+            stream.feed(piece)
+        stream.finish()
+        choices = stream.whole()["choices"]
+        assert [(c["index"], c["text"], c["finish_reason"]) for c in choices] == [
+            (0, "ab", "length"),
+            (1, "xy", "stop"),
+        ]
+    stream = cp.CompletionStream("copilot-codex", 2)
+    stream.feed(c_sse(chunks[:2]))
+    assert not stream.finished, "the other choice is still to come"
+
+
+def test_embeddings_in_base64():
+    body = {"input": "x", "encoding_format": "base64", "dimensions": 2}
+    model = cp.Model("text-embedding-3-small")
+    assert cp.prepare_embeddings(body, model) == {
+        "input": ["x"],
+        "model": model.id,
+        "dimensions": 2,
+    }
+    answer = {"data": [{"embedding": [1.0, -2]}, {"embedding": [0.5, 3], "index": 1}]}
+    coded = cp.encode_embeddings(answer, model, "base64")["data"]
+    assert [struct.unpack("<2f", base64.b64decode(e["embedding"])) for e in coded] == [
+        (1.0, -2.0),
+        (0.5, 3.0),
+    ]
+    plain = cp.encode_embeddings(answer, model, None)["data"]
+    assert plain[0] == {"object": "embedding", "index": 0, "embedding": [1.0, -2]}
+    with pytest.raises(cp.BadRequest, match="encoding_format"):
+        cp.prepare_embeddings({"input": "x", "encoding_format": "int8"}, model)
+    with pytest.raises(cp.UpstreamError):
+        cp.encode_embeddings({"data": [{"embedding": ["a"]}]}, model, "base64")
 
 
 # ============================================================================
