@@ -3204,8 +3204,8 @@ def _parse_messages_tool(entry: Any, path: str) -> Tool:
     kind = field(expect(entry, dict, path), "type", str, path, "custom")
     if kind not in ("custom", "function"):
         raise BadRequest(
-            "%s.type: %r is known to Anthropic's own models and servers only and cannot "
-            "be used with this model" % (path, kind[:60])
+            "%s.type: %r is known to Anthropic's own models and servers only and "
+            "cannot be used with this model" % (path, kind[:60])
         )
     # OpenAI's shape is accepted: the original's README shows it (UPSTREAM 0.4).
     tool = field(entry, "function", dict, path) or entry
@@ -3704,7 +3704,7 @@ def refuse_unserved(body: JSON, table: JSON = UNSERVED) -> None:
 
 
 # Gemini refuses calls that come back without their reasoning (UPSTREAM 9.1), and most
-# clients keep only what OpenAI's API knows; but all keep ids. So a call's id carries it.
+# clients keep only what OpenAI's API knows, but all keep ids: so a call's id carries it.
 CARRIED = "#" + SIGNATURE_MARK
 
 
@@ -4130,14 +4130,14 @@ def _mark_for_cache(messages: List[JSON]) -> None:
         messages[at] = dict(messages[at], copilot_cache_control={"type": "ephemeral"})
 
 
-def expect_object(message: Any, path: str) -> JSON:
+def _expect_object(message: Any, path: str) -> JSON:
     return expect(message, dict, path)
 
 
 def _messages_for(model: Model, body: JSON, roles: Mapping[str, str]) -> List[JSON]:
     out: List[JSON] = []
     required(body, "messages", list)
-    for message in parse_list(body, "messages", expect_object):
+    for message in parse_list(body, "messages", _expect_object):
         message = uncarry(message)
         role = typed(message, "role", str)
         if role == "assistant":
