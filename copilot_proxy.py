@@ -3035,7 +3035,9 @@ def _parse_document(block: JSON, path: str) -> List[Any]:
     source = required(block, "source", dict, path)
     path += ".source"
     if source.get("type") == "content":
-        parts = _parse_blocks(source.get("content"), "document", path + ".content")
+        parts = _parse_content_blocks(
+            source.get("content"), "document", path + ".content"
+        )
         return [Text(titled(title, heading)), *parts]
     kind = required_word(source, "type", ("base64", "text"), path)
     data = required(source, "data", str, path)
@@ -3149,7 +3151,7 @@ def _parse_content_block(block: Any, place: str, path: str) -> List[Any]:
     if kind == "tool_result":
         call_id = required(block, "tool_use_id", str, path)
         content = block.get("content") or ""
-        parts = _parse_blocks(content, kind, path + ".content")
+        parts = _parse_content_blocks(content, kind, path + ".content")
         failed = field(block, "is_error", bool, path, False)
         return [Result(call_id, tuple(parts), failed)]
     if kind == "tool_reference":
@@ -3158,7 +3160,7 @@ def _parse_content_block(block: Any, place: str, path: str) -> List[Any]:
     return _parse_thinking(block, path)
 
 
-def _parse_blocks(content: Any, place: str, path: str) -> List[Any]:
+def _parse_content_blocks(content: Any, place: str, path: str) -> List[Any]:
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
     parts: List[Any] = []
@@ -3176,11 +3178,11 @@ def _parse_message(message: Any, path: str) -> Turn:
     path += ".content"
     if message.get("content") is None:
         raise BadRequest("%s: required" % path)
-    return Turn(role, tuple(_parse_blocks(message["content"], role, path)))
+    return Turn(role, tuple(_parse_content_blocks(message["content"], role, path)))
 
 
 def _parse_system(body: JSON) -> List[Turn]:
-    parts = _parse_blocks(body.get("system") or "", "system", "system")
+    parts = _parse_content_blocks(body.get("system") or "", "system", "system")
     rules = [part for part in parts if not part.text.startswith(BILLING_MARK)]
     if not rules:
         return []
@@ -3703,8 +3705,8 @@ def refuse_unserved(body: JSON, table: JSON = UNSERVED) -> None:
         raise BadRequest("%s: not available here; %s" % (key, advice))
 
 
-# Gemini refuses calls that come back without their reasoning (UPSTREAM 9.1), and most
-# clients keep only what OpenAI's API knows, but all keep ids: so a call's id carries it.
+# Gemini refuses calls that come back without their reasoning (UPSTREAM 9.1). Most
+# clients keep only what OpenAI's API knows, but all keep ids: a call's id carries it.
 CARRIED = "#" + SIGNATURE_MARK
 
 
