@@ -141,6 +141,16 @@ def items_of(body):
     return items if isinstance(items, list) else []
 
 
+def retold_item(item):
+    """An item as the plain fake is to hear it: what was compacted away had its results."""
+    if item.get("type") == "tool_search_output":
+        return []
+    told = json.dumps(item.get("content") or "")
+    if item.get("type") == "compaction" or "summary produced by the other" in told:
+        return [item, {"type": "compacted_output"}]
+    return [item]
+
+
 class Stage(kit.FakeUpstream):
     """Copilot's strictness about tools, and the item types that Codex uses."""
 
@@ -164,9 +174,9 @@ class Stage(kit.FakeUpstream):
         plain = [{"type": "function", "name": name} for name in offered]
         web = [t for t in body.get("tools") or () if str(t.get("type")).startswith("web_search")]
         seen = dict(body, tools=plain + web)
-        if items_of(body):
-            kinds = ("tool_search_output",)
-            seen["input"] = [i for i in items_of(body) if i.get("type") not in kinds]
+        key = list_name(body)
+        if isinstance(body.get(key), list):
+            seen[key] = [item for one in body[key] for item in retold_item(one)]
         text, calls, query = super().decide(seen)
         return text, [self.named(call, offered) for call in calls], query
 

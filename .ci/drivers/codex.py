@@ -17,7 +17,7 @@ if own:
 else:
     lines.append('model_provider = "proxy"')
 if scenario.startswith("compact"):
-    lines.append("model_auto_compact_token_limit = 8500")
+    lines.append("model_auto_compact_token_limit = 7300")
 if not own:
     lines += [
         "[model_providers.proxy]",
@@ -57,7 +57,8 @@ if scenario == "subagent":
     ran = box.read("sub.txt") == box.token
     box.check(ended=box.code == 0, final=box.final in box.out, sub_agent_ran=ran)
 if scenario.startswith("compact"):
-    codex("one " + marker([shell("echo one > one.txt")], "FIRST " * 1500))
+    # The output of the first turn's command is what must be compacted away.
+    codex("one " + marker([shell("echo one > one.txt; seq 1 3000")], "FIRST"))
     first = box.out
     codex("two " + marker([shell("echo %s > two.txt" % box.token)], box.final), "resume", "--last")
     box.check(
@@ -66,6 +67,7 @@ if scenario.startswith("compact"):
         one=box.read("one.txt") == "one",
         two=box.read("two.txt") == box.token,
         final=box.final in box.out,
+        compacted=any('"compacted"' in path.read_text() for path in box.home.rglob("*.jsonl")),
     )
 if scenario == "error":
     refusal = {"status": 400, "body": {"error": {"message": "refused on purpose", "code": "no"}}}
