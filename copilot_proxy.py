@@ -6431,18 +6431,19 @@ class Estimator:
             part = waiting.pop()
             if isinstance(part, str):
                 tokens += self.text(part, family)
-            elif isinstance(part, list):
+            if isinstance(part, list):
                 waiting.extend(part)
-            elif isinstance(part, dict):
-                kind = str(part.get("type"))
-                if kind in MEDIA_TOKENS:
-                    has_media = True
-                    tokens += self._media(part, kind, family)
-                elif kind not in UNCOUNTED:
-                    tokens += AROUND.get(kind, 0)
-                    if "input" in part:
-                        tokens += self.text(dumps_text(part["input"]), family)
-                    waiting.extend(part[key] for key in COUNTED if key in part)
+            if not isinstance(part, dict):
+                continue
+            kind = str(part.get("type"))
+            if kind in MEDIA_TOKENS:
+                has_media = True
+                tokens += self._media(part, kind, family)
+            elif kind not in UNCOUNTED:
+                tokens += AROUND.get(kind, 0)
+                if "input" in part:
+                    tokens += self.text(dumps_text(part["input"]), family)
+                waiting.extend(part[key] for key in COUNTED if key in part)
         return Estimate(tokens, has_media)
 
     def _media(self, part: JSON, kind: str, family: Family) -> int:

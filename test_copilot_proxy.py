@@ -8805,7 +8805,7 @@ SUMMED = (
 )
 
 
-def served(session="s", model="m", usage=cp.TokenUsage(), at=0.0, **more):
+def request_served(session="s", model="m", usage=cp.TokenUsage(), at=0.0, **more):
     return cp.Served(0, at, session, model=model, status=200, usage=usage)._replace(**more)
 
 
@@ -8814,9 +8814,9 @@ def test_ledger_shapes():
     empty = ledger.summary()
     assert (empty["totalRequests"], empty["averageTokensPerRequest"], empty["models"]) == (0, 0, {})
     usage = cp.TokenUsage(100, 20, 300, 0, 1_500_000_000)
-    ledger.record(served("s1", "gpt-5", usage, at))
-    ledger.record(served("s1", "gpt-5", cp.TokenUsage(7, 1), at + 60.4))
-    ledger.record(served("s1", "claude-opus-5", at=at + 90.4))
+    ledger.record(request_served("s1", "gpt-5", usage, at))
+    ledger.record(request_served("s1", "gpt-5", cp.TokenUsage(7, 1), at + 60.4))
+    ledger.record(request_served("s1", "claude-opus-5", at=at + 90.4))
     (session,) = ledger.details()
     models = session.pop("models")
     assert session == {
@@ -8856,7 +8856,7 @@ def test_ledger_sums_of_sessions_are_the_totals():
         usage = cp.TokenUsage(*(dice.randrange(999) for _ in range(6)))
         status = dice.choice([200, 200, 429, 499, 502])
         model = "m%d" % dice.randrange(4)
-        ledger.record(served(session, model, usage, float(step), status=status))
+        ledger.record(request_served(session, model, usage, float(step), status=status))
         real.setdefault(session, []).append((usage, status))
         if dice.random() < 0.05:
             gone = dice.choice(sorted(real))
@@ -8883,9 +8883,9 @@ def test_ledger_is_bounded_but_the_totals_keep():
     ledger = cp.UsageLedger()
     for number in range(1500):
         usage = cp.TokenUsage(1, 1)
-        ledger.record(served("s%d" % number, "m%d" % number, usage, float(number)))
+        ledger.record(request_served("s%d" % number, "m%d" % number, usage, float(number)))
         usage = cp.TokenUsage(1)
-        ledger.record(served("kept", "m%d" % (number % 150), usage, float(number)))
+        ledger.record(request_served("kept", "m%d" % (number % 150), usage, float(number)))
     summary = ledger.summary()
     assert (summary["totalRequests"], summary["totalTokens"]) == (3000, 4500)
     assert summary["activeSessions"] == 1000 and ledger.totals()["requests"] == 3000
@@ -8901,10 +8901,12 @@ def test_ledger_page_requests_and_sessions():
     ledger = cp.UsageLedger()
     usage = cp.TokenUsage(1, 2, 3, 4, 5 * 10**8)
     ledger.record(
-        served("s", usage=usage, at=50.0, number=7, seconds=2.5, who="user", client="claude-cli")
+        request_served(
+            "s", usage=usage, at=50.0, number=7, seconds=2.5, who="user", client="claude-cli"
+        )
     )
     for number, status in enumerate((499, 402, 429, 404, 502), 8):
-        ledger.record(served(number=number, status=status, whose="client", reason="why"))
+        ledger.record(request_served(number=number, status=status, whose="client", reason="why"))
     running = cp.Served(99, 60.0, "s", model="m")
     rows = ledger.requests([running])
     assert [(row["n"], row["label"], row["level"]) for row in rows] == [
@@ -8941,8 +8943,8 @@ def test_ledger_page_minutes():
     first = int(now) // 60 * 60 - 59 * 60
     for minute in range(-3, 60):
         usage = cp.TokenUsage(1, 1, 1, 1, 10**9)
-        ledger.record(served(model="a", usage=usage, at=first + 60.0 * minute + 1))
-    ledger.record(served(model="b", usage=cp.TokenUsage(5), at=now - 61.0, seconds=60.0))
+        ledger.record(request_served(model="a", usage=usage, at=first + 60.0 * minute + 1))
+    ledger.record(request_served(model="b", usage=cp.TokenUsage(5), at=now - 61.0, seconds=60.0))
     chart = ledger.minutes(now)
     assert chart["from"] == first and [m["model"] for m in chart["models"]] == ["a", "b"]
     assert chart["models"][0]["credits"] == [1.0] * 60
@@ -8951,7 +8953,7 @@ def test_ledger_page_minutes():
     later = ledger.minutes(now + 120)["models"][0]["credits"]
     assert later == [1.0] * 58 + [0.0] * 2
     for name in "cdefgh":
-        ledger.record(served(model=name, usage=cp.TokenUsage(1), at=now))
+        ledger.record(request_served(model=name, usage=cp.TokenUsage(1), at=now))
     names = [m["model"] for m in ledger.minutes(now)["models"]]
     assert names == ["a", "b", "c", "d", "e", "3 others"]
     assert ledger.minutes(now)["models"][-1]["tokens"][-1] == 3
@@ -8974,7 +8976,7 @@ def test_ledger_page_minutes():
 def test_ledger_finds_a_session_by_id_or_prefix(asked, outcome):
     ledger = cp.UsageLedger()
     for name in ("abcd-1", "abcd-12", "xyz"):
-        ledger.record(served(name))
+        ledger.record(request_served(name))
     others = ["only-limited", "xyz"]
     if isinstance(outcome, str):
         assert ledger.find(asked, others) == outcome
@@ -8991,7 +8993,7 @@ def test_ledger_finds_a_session_by_id_or_prefix(asked, outcome):
 def test_usage_log_lines_fold_to_days():
     usage = cp.TokenUsage(1, 2, 3, 4, 25 * 10**7)
     lines = [
-        cp.usage_line(served(model=model, usage=usage), "2026-11-%sT10:00:00+0100" % day)
+        cp.usage_line(request_served(model=model, usage=usage), "2026-11-%sT10:00:00+0100" % day)
         for day, model in (("27", "a"), ("28", "b"), ("28", "a"), ("28", "a"), ("20", "a"))
     ]
     assert json.loads(lines[0]) == {
@@ -9166,7 +9168,7 @@ def test_session_of(headers, user_id, session):
     assert re.fullmatch(r"[\w.:-]{1,128}", found) and "secret" not in found
     assert found == cp.session_of(headers, body, "127.0.0.1")
     ledger = cp.UsageLedger()
-    ledger.record(served(found))
+    ledger.record(request_served(found))
     assert ledger.find(ledger.details()[0]["sessionId"]) == found
 
 
@@ -11497,7 +11499,7 @@ def test_login_is_given_up(tmp_path):
             "device_code": "d",
             "user_code": "u",
             "verification_uri": "v",
-            "expires_in": 10**400,
+            "expires_in": 10**9,
             "interval": -1,
         }
         one.up.script[LOGIN_CODE] = [whole(200, huge)]
