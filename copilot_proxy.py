@@ -1105,14 +1105,12 @@ def _is_too_deep(value: Any) -> bool:
     # Level by level: half a millisecond for a megabyte of conversation.
     level = [value]
     for _ in range(MAX_DEPTH):
-        below = []
-        for holder in level:
-            if type(holder) is dict:
-                holder = holder.values()
-            below += [held for held in holder if type(held) in (dict, list)]
-        if not below:
+        holders = [each for each in level if type(each) is list]
+        holders += [each.values() for each in level if type(each) is dict]
+        held = itertools.chain.from_iterable(holders)
+        level = [each for each in held if type(each) in (dict, list)]
+        if not level:
             return False
-        level = below
     return True
 
 
@@ -10258,6 +10256,17 @@ def discard(_: bytes) -> bool:
     return True
 
 
+HEAVY_WORK = 1 << 18  # bytes; a thread costs 0.2 ms, they cost up to 70
+
+
+async def apart(size: int, work: Callable[[], Any]) -> Any:
+    """The outcome of pure `work` on `size` bytes; where it is much, the event loop goes
+    on meanwhile. (20,000 turns of five words take 200 ms.)"""
+    if size < HEAVY_WORK:
+        return work()
+    return await asyncio.get_running_loop().run_in_executor(None, work)
+
+
 MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
 STOPPING = "the proxy is being stopped; start it again and repeat the request."
@@ -10412,7 +10421,7 @@ class App:
             await self._answer_fresh(exchange, answer)
             exchange.status = exchange.status or 200
         except ProxyError as exc:
-            told = self._sized(exchange, exc)
+            told = await self._sized(exchange, exc)
             exchange.blame(told)
             raise told from None
         except asyncio.CancelledError:
@@ -10508,11 +10517,14 @@ class App:
             return switched_off(exchange.model)
         return exc
 
-    def _sized(self, exchange: Exchange, exc: ProxyError) -> ProxyError:
+    async def _sized(self, exchange: Exchange, exc: ProxyError) -> ProxyError:
         """Claude Code cuts by an overflow's numbers, so they must not be 0 (SPEC 8)."""
         if not isinstance(exc, ContextOverflow) or exc.tokens:
             return exc
-        tokens = self._sizes.estimate(exchange.body, exchange.model.id)
+        tokens = await apart(
+            len(exchange.request.body),
+            lambda: self._sizes.estimate(exchange.body, exchange.model.id),
+        )
         most = exchange.model.prompt or exchange.model.context or tokens
         return ContextOverflow(max(tokens, most + 1), most)
 
@@ -10543,7 +10555,8 @@ class App:
         exchange.who = initiator.who
         if initiator.who == "agent":
             log_event("debug", "agent_mode_enabled", model=exchange.model.id)
-        built = build()
+        size = len(exchange.request.body)
+        built = await apart(size, build)
         for repairs_left in range(MAX_REPAIRS, -1, -1):
             body, betas = built
             try:
@@ -10561,7 +10574,8 @@ class App:
                 lesson = repairs_left and self._lessons.learn(
                     exchange.model.id, exchange.endpoint, exc, body
                 )
-                built = build() if lesson else built
+                if lesson:
+                    built = await apart(size, build)
                 if built == (body, betas):
                     raise
                 log_event("info", "lesson", model=exchange.model.id, lesson=lesson)
@@ -10615,7 +10629,7 @@ class App:
             log_event("debug", "stream_completed_" + event, model=exchange.model.id)
         except ProxyError as exc:  # the status line is long gone: say it in the stream
             exchange.close()
-            told = self._sized(exchange, exc)
+            told = await self._sized(exchange, exc)
             exchange.blame(told)
             last = translator.fail(told)
             log_event(
@@ -10722,7 +10736,9 @@ class App:
         parse: Callable[[JSON], Conversation],
         sink_for: Callable[[ToolNames, Conversation], Sink],
     ) -> None:
-        conversation = parse(exchange.body)
+        conversation = await apart(
+            len(exchange.request.body), lambda: parse(exchange.body)
+        )
         check_media(conversation, exchange.model)
         names = ToolNames(tool.name for tool in conversation.tools)
         sink = sink_for(names, conversation)
