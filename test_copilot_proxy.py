@@ -10081,12 +10081,12 @@ def test_client_judges_kept_connections_by_the_wall_clock_too(monkeypatch, by_wa
     assert run(main()) == connections
 
 
-INTERIM = b"HTTP/1.1 103 Early\r\na: b\r\n\r\n"
+EARLY_HINTS = b"HTTP/1.1 103 Early\r\na: b\r\n\r\n"
 UNBOUNDED_ANSWERS = [  # name, answer, words of the failure
-    ("interim heads", [INTERIM * 17 + YES[0]], "more than 16 interim heads"),
+    ("interim heads", [EARLY_HINTS * 17 + YES[0]], "more than 16 interim heads"),
     ("101", [b"HTTP/1.1 101 Switching\r\nUpgrade: h2c\r\n\r\n"], "unasked"),
     ("dripping head", [bytes([b]) for b in YES[0][:9]] + [STAY], "too long"),
-    ("dripping interim heads", [INTERIM, 0.02] * 9 + [STAY], "too long"),
+    ("dripping interim heads", [EARLY_HINTS, 0.02] * 9 + [STAY], "too long"),
     ("dripping body", [CHUNKED] + [OK, 0.02] * 99, "took too long"),
     ("silent body", [CHUNKED, OK, STAY], "took too long"),
 ]
@@ -10107,7 +10107,7 @@ async def test_client_bounds_a_whole_exchange(name, answer, words, pour):
 
 @in_a_loop
 async def test_client_bears_sixteen_interim_heads_and_its_total_ends_with_the_exchange():
-    async with RawServer([INTERIM * 16 + YES[0]]) as server, client() as pool:
+    async with RawServer([EARLY_HINTS * 16 + YES[0]]) as server, client() as pool:
         assert await fetch(pool, server.url, total=0.1) == (200, b"ok")
         await asyncio.sleep(0.05)
         await asyncio.sleep(0.05)
@@ -14707,7 +14707,7 @@ def short_turns(size):
     return {"messages": flat(fill(pair, size)) + [pair[0]]}
 
 
-THOUGHT = {"type": "thinking", "thinking": "x", "signature": "bad"}
+UNSIGNED = {"type": "thinking", "thinking": "x", "signature": "bad"}
 SEARCHED = {"type": "web_search_tool_result", "tool_use_id": "a", "content": []}
 PATTERNS = {  # name: size -> what stands in a body of the Messages API
     "words": lambda size: user_says("word " * (size // 5)),
@@ -14734,13 +14734,13 @@ PATTERNS = {  # name: size -> what stands in a body of the Messages API
         ]
     },
     "system blocks": lambda size: {**user_says("a"), "system": fill(TEXT, size)},
-    "thoughts": lambda size: model_says([*fill(THOUGHT, size), TEXT]),
+    "thoughts": lambda size: model_says([*fill(UNSIGNED, size), TEXT]),
     "turns of thoughts": lambda size: {
         "messages": flat(
             fill(
                 [
                     {"role": "user", "content": "a"},
-                    {"role": "assistant", "content": [THOUGHT, TEXT]},
+                    {"role": "assistant", "content": [UNSIGNED, TEXT]},
                 ],
                 size,
             )
