@@ -2600,9 +2600,11 @@ def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
         if due and turn.role != "user":
             paired.append(Turn("user", tuple(due)))
             due = []
-        parts = due + _told_parts(turn, results)
-        if parts:
-            paired.append(turn._replace(parts=tuple(parts)))
+        if due or results:
+            parts = due + _told_parts(turn, results)
+            turn = turn._replace(parts=tuple(parts))
+        if turn.parts:
+            paired.append(turn)
         calls = [part for part in turn.parts if isinstance(part, Call)]
         due = [_own_result(call, results) for call in calls]
     if due:
@@ -3169,12 +3171,12 @@ def _parse_content_block(block: Any, place: str, path: str) -> List[Any]:
 
 
 def _parse_content_blocks(content: Any, place: str, path: str) -> List[Any]:
+    # A blank text is refused everywhere (UPSTREAM 11.5).
     if isinstance(content, str):
-        content = [{"type": "text", "text": content}]
+        return [Text(content)] if content.strip() else []
     parts: List[Any] = []
     for at, block in enumerate(expect(content, list, path)):
         for part in _parse_content_block(block, place, "%s.%d" % (path, at)):
-            # A blank text is refused everywhere (UPSTREAM 11.5).
             if not isinstance(part, Text) or part.text.strip():
                 parts.append(part)
     return parts
@@ -3725,9 +3727,12 @@ def unpack_reasonings(words: str) -> List[Tuple[str, str]]:
 
 def uncarry(message: JSON) -> JSON:
     """A chat message with its calls' own ids, and what one carried in its own field."""
-    answered, mark, _ = typed(message, "tool_call_id", str).partition(CARRIED)
-    if mark:
-        return dict(message, tool_call_id=answered)
+    if "tool_call_id" in message:
+        answered, mark, _ = typed(message, "tool_call_id", str).partition(CARRIED)
+        if mark:
+            return dict(message, tool_call_id=answered)
+    if not message.get("tool_calls"):
+        return message
     carried = ""
     calls = []
     for call in objects(message.get("tool_calls")):
@@ -3792,15 +3797,16 @@ def _parse_assistant(message: JSON, path: str) -> List[Any]:
     for key in ("function_call", "audio"):
         if message.get(key):
             raise BadRequest("%s.%s: send tool_calls or text" % (path, key))
+    parts: List[Any] = []
     thought = field(message, "reasoning_content", str, path, "")
     packed = field(message, "reasoning_opaque", str, path, "")
-    parts: List[Any] = []
     for opaque, source in unpack_reasonings(packed):
         parts.append(Reasoning(thought, opaque, source))
         thought = ""  # one text for all: the vendor reads only what is encrypted
     parts += _parse_content(message, path)
     parts.append(Text(field(message, "refusal", str, path, "")))
-    return parts + parse_list(message, "tool_calls", _parse_call, path)
+    parts += parse_list(message, "tool_calls", _parse_call, path)
+    return parts
 
 
 TURN_ROLES = {
