@@ -780,6 +780,11 @@ def _pairs(body, entry, betas):
         waiting = [block["id"] for block in content if block["type"] == "tool_use"]
 
 
+def media_types_of(entry):
+    """What a catalogue entry says that it sees."""
+    return entry["capabilities"]["limits"].get("vision", {}).get("supported_media_types", ())
+
+
 def _thoughts(body, entry, betas):
     spoken = [
         (at, [b["type"] for b in blocks(message["content"])])
@@ -825,7 +830,10 @@ def _chat(body, entry):
         yield "messages: at least one message is required"
     for message in body["messages"]:
         parts = blocks(message.get("content"))
-        if any(part["type"] not in ("text", "image_url") for part in parts):
+        allowed = {"text", "image_url"}
+        if "application/pdf" in media_types_of(entry):
+            allowed.add("file")
+        if any(part["type"] not in allowed for part in parts):
             yield "only text and image_url are allowed"
         said = message.get("tool_calls") or "".join(part.get("text", "") for part in parts).strip()
         if message["role"] == "assistant" and not said:
@@ -13610,6 +13618,77 @@ async def test_prompt_cache_marks_for_claude_on_chat(up, proxy):
         assert 2 <= len(marked) <= 4 and marked[0] == 0 and marked[-1] == len(sent) - 1
         assert without_marks(sent) == body["messages"]
     assert answer.json["usage"]["prompt_tokens_details"]["cached_tokens"] > 0
+
+
+# -- what chat models are given and give back ----------------------------------------------
+
+
+class Readers(FakeUpstream):
+    """A fake whose gpt-4.1 reads PDF and whose gpt-5-mini sees nothing."""
+
+    def __init__(self):
+        super().__init__()
+        for entry in self.models:
+            about = entry.get("capabilities")
+            if entry.get("id") == "gpt-4.1":
+                about["limits"]["vision"]["supported_media_types"].append("application/pdf")
+            elif entry.get("id") == "gpt-5-mini":
+                del about["limits"]["vision"]
+                about["supports"]["vision"] = False
+
+
+def messages_request(model, *content, **more):
+    return {"model": model, "max_tokens": 99, "messages": [by_user(*content)], **more}
+
+
+MEDIA = [  # model, block, what its refusal says or None
+    ("gpt-4.1", PDF_BLOCK, None),
+    ("gpt-5-mini", PDF_BLOCK, "capability_rejected: document_block"),
+    ("gpt-5-mini", PNG_BLOCK, "capability_rejected: image_block"),
+    ("gpt-4.1", PNG_BLOCK, None),
+]
+
+
+@pytest.mark.parametrize("model, block, capability", MEDIA)
+@whole_program(Readers)
+async def test_media_go_where_the_model_sees_them(up, proxy, model, block, capability):
+    answer = await proxy.post("/v1/messages", messages_request(model, block, said("sum up")))
+    if capability is None:
+        assert answer.status == 200
+        sent = up.asked(CHAT)[-1].json["messages"][-1]["content"]
+        assert [part["type"] for part in sent][1] == "text"
+        assert sent[0]["type"] in ("file", "image_url")
+    else:
+        assert answer.status == 400 and capability in answer.json["error"]["message"]
+        assert not up.asked(CHAT), "it was sent all the same"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@whole_program()
+async def test_custom_tools_of_chat_clients_are_served(up, proxy, stream):
+    wrapper = json.dumps({"input": "*** Begin"})
+    chunks = [c_chunk(c_tools((0, "c1", "patch", wrapper))), c_chunk({}, "stop"), C_DONE]
+    up.script["POST", CHAT] = [(200, SSE, [c_sse(chunks)])]
+    body = {"model": "gpt-4.1", "messages": [C_HI], "tools": [C_CUSTOM], "stream": stream}
+    answer = await proxy.post("/v1/chat/completions", body)
+    sent = up.asked(CHAT)[-1].json["tools"][0]
+    assert sent["type"] == "function" and sent["function"]["name"] == "patch"
+    if stream:
+        assert b'"custom":{"input":"*** Begin"}' in answer.body
+    else:
+        call = answer.json["choices"][0]["message"]["tool_calls"][0]
+        assert call["custom"] == {"name": "patch", "input": "*** Begin"}
+
+
+@whole_program()
+async def test_whole_answers_ignore_what_follows_their_end(up, proxy):
+    chunks = c_sse([c_chunk({"content": "Hi"}), c_chunk({}, "stop"), C_DONE])
+    for path, body in (
+        ("/v1/messages", messages_request("gpt-4.1", said("hi"))),
+        ("/v1/chat/completions", {"model": "gpt-4.1", "messages": [C_HI]}),
+    ):
+        up.script["POST", CHAT] = [(200, SSE, [chunks + b'data: {"choi'])]
+        assert (await proxy.post(path, body)).status == 200
 
 
 @EVERY_ROW
