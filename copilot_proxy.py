@@ -568,11 +568,7 @@ ERROR_TYPES = {
 
 
 def _error_types(exc: ProxyError) -> Tuple[str, str]:
-    if exc.status in ERROR_TYPES:
-        return ERROR_TYPES[exc.status]
-    if exc.status < 500:
-        return ERROR_TYPES[400]
-    return ERROR_TYPES[500]
+    return ERROR_TYPES.get(exc.status) or ERROR_TYPES[exc.status // 100 * 100]
 
 
 def anthropic_error(exc: ProxyError) -> JSON:
@@ -730,24 +726,18 @@ OVERFLOW_NUMBERS = re.compile(
     r"|prompt token count of (\d{1,12}) exceeds the limit of (\d{1,12})",
     re.IGNORECASE | re.ASCII,
 )
-# What a code or type inside a 200 answer would have been as a status.
+# What a code or type inside a 200 answer would have been as a status; first match wins.
 STATUS_MARKS = (
-    ("rate_limit", 429),
-    ("too_many_requests", 429),
-    ("overloaded", 529),
-    ("quota", 402),
-    ("billing", 402),
-    ("spend_limit", 402),
-    ("authentication_error", 401),
-    ("permission_error", 403),
-    ("not_found_error", 404),
-    ("request_too_large", 413),
-    ("timeout", 504),
-    ("invalid", 400),
-    ("unsupported", 400),
-    ("not_supported", 400),
-    ("policy", 400),
-    ("content_filter", 400),
+    (429, re.compile("rate_limit|too_many_requests")),
+    (529, re.compile("overloaded")),
+    (402, re.compile("quota|billing|spend_limit")),
+    (401, re.compile("authentication_error")),
+    (403, re.compile("permission_error")),
+    (404, re.compile("not_found_error")),
+    (413, re.compile("request_too_large")),
+    (504, re.compile("timeout")),
+    (400, re.compile("invalid|unsupported|not_supported|policy|content_filter")),
+    (502, re.compile("")),
 )
 # Copilot's content filter and a request that it gave up, whose numbers no client knows
 # (UPSTREAM 15.2).
@@ -791,18 +781,14 @@ def _refusal_in(obj: Any) -> Refusal:
             inner = inner[0]
     if not isinstance(obj, dict):
         return Refusal(json.dumps(obj)[:MAX_MESSAGE])
-    words = {}
-    for key in ("message", "error", "code", "type"):
-        value = obj.get(key)
-        words[key] = value.strip() if isinstance(value, str) else ""
+    words = {key: value.strip() for key, value in obj.items() if type(value) is str}
+    code = words.get("code", "")
+    message = words.get("message") or words.get("error") or code
     details = obj.get("details")
-    message = words["message"] or words["error"] or words["code"]
-    return Refusal(
-        message[:MAX_MESSAGE],
-        words["code"].partition(":")[0],
-        words["type"],
-        details if isinstance(details, dict) else None,
-    )
+    if not isinstance(details, dict):
+        details = None
+    kind = words.get("type", "")
+    return Refusal(message[:MAX_MESSAGE], code.partition(":")[0], kind, details)
 
 
 def _error_of(refusal: Refusal, status: int, retry_after: str = "") -> ProxyError:
@@ -859,13 +845,11 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
 def error_in_stream(obj: JSON) -> ProxyError:
     """The error that an upstream put inside a 200 answer, in any of its shapes."""
     refusal = _refusal_in(obj)
-    if refusal.overflows:
-        return _error_of(refusal, 400)
     name = "%s %s" % (refusal.code, refusal.kind)
-    for mark, status in STATUS_MARKS:
-        if mark in name:
-            return _error_of(refusal, status)
-    return _error_of(refusal, 502)
+    status = next(status for status, mark in STATUS_MARKS if mark.search(name))
+    if refusal.overflows:
+        status = 400
+    return _error_of(refusal, status)
 
 
 # ============================================================================
@@ -3094,35 +3078,22 @@ UNREADABLE = {
 }
 
 
-def _describe(block: JSON, lines: List[str]) -> None:
-    """Add a line for an object and one for each that is in it."""
-    words = []
-    inner = []
-    for key, value in block.items():
-        if key in UNREADABLE or (key == "data" and block.get("type") == "base64"):
-            continue
-        if key == "input":
-            inner.append(value)
-        elif isinstance(value, str):
-            words.append(value)
-        elif isinstance(value, (dict, list)):
-            inner.append(value if isinstance(value, list) else [value])
-        elif value is not None:
-            words.append("%s %s" % (key, dumps_text(value)))
-    lines.append(" ".join(filter(None, words)))
-    for value in inner:
-        if isinstance(value, list):
-            for item in value:
-                _describe_item(item, lines)
-        else:
-            lines.append(dumps_text(value))
-
-
-def _describe_item(item: Any, lines: List[str]) -> None:
-    if isinstance(item, dict):
-        _describe(item, lines)
-    else:
-        lines.append(dumps_text(item))
+def _describe(value: Any, words: List[str]) -> None:
+    """Add the words of a block and of all that is in it, a line for each object."""
+    if isinstance(value, list):
+        for inner in value:
+            _describe(inner, words)
+    elif isinstance(value, dict):
+        words.append("\n")
+        for key, inner in value.items():
+            if key in UNREADABLE or (key, value.get("type")) == ("data", "base64"):
+                continue
+            if key == "input" or type(inner) in (bool, int, float):
+                words.append("%s %s" % (key, dumps_text(inner)))
+            else:
+                _describe(inner, words)
+    elif value:
+        words.append(str(value))
 
 
 # Which block may stand where; text may everywhere.
@@ -3146,9 +3117,9 @@ def _parse_content_block(block: Any, place: str, path: str) -> List[Any]:
                 "%s: a block of type %r cannot be sent to this model (%s)"
                 % (path, kind[:60], place)
             )
-        lines: List[str] = []
-        _describe(block, lines)
-        return [Text("[%s]" % "\n".join(lines))]
+        words: List[str] = []
+        _describe(block, words)
+        return [Text("[%s]" % " ".join(words).replace(" \n ", "\n").strip())]
     if kind == "image":
         return [_parse_image(block, path)]
     if kind == "document":

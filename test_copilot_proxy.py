@@ -4533,11 +4533,11 @@ PDF_PART = cp.Document("data:application/pdf;base64,JV", "a.pdf")
 TOLD_BLOCKS = [  # a block of another server, what the model reads
     (
         {"type": "mcp_tool_use", "id": "m1", "name": "echo", "server_name": "s", "input": {"a": 1}},
-        '[mcp_tool_use echo s\n{"a":1}]',
+        '[mcp_tool_use echo s input {"a":1}]',
     ),
     (
         served("mcp_tool_result", [said("out")], is_error=True),
-        "[mcp_tool_result is_error true\ntext out]",
+        "[mcp_tool_result\ntext out is_error true]",
     ),
     ({"type": "compaction", "content": "So far: x."}, "[compaction So far: x.]"),
     (
@@ -6906,7 +6906,7 @@ MATRIX_CASES = [  # name, an Anthropic body, its lines or {pair: lines}; "!" is 
             HI_MESSAGE,
         ),
         [
-            'assistant: [server_tool_use web_search\n{"query":"q"}]|[web_search_tool_result\nweb_search_result t u]|'
+            'assistant: [server_tool_use web_search input {"query":"q"}]|[web_search_tool_result\nweb_search_result t u]|'
             "[web_search_tool_result\nweb_search_tool_result_error max_uses_exceeded]"
         ],
     ),
