@@ -1348,7 +1348,6 @@ UNLIMITED = 1 << 63
 MAX_BLANK_LINES = 4  # before a request; RFC 9112 2.2 asks for one
 MAX_CHUNK_LINE = 1024
 MAX_EXTENSIONS = 16384  # in a message; CVE-2023-39326 is a drip of ignored bytes
-MAX_REMEMBERED = 512  # bytes of a header line that is read or written by heart
 DECODED_SLICE = 1 << 20  # bytes undone at once: some milliseconds
 ZSTD_ERROR = getattr(zstd, "ZstdError", zlib.error)
 ZSTD_WINDOW = 23  # 8 MB by its logarithm: all that RFC 9659 allows senders
@@ -1404,6 +1403,7 @@ class ResponseHead(NamedTuple):
 # -- heads -----------------------------------------------------------------------
 
 
+@functools.lru_cache(maxsize=128)  # peers say the same lines again and again
 def _parse_field(line: str) -> Tuple[str, str]:
     # It refuses obs-fold, a space before the colon, NUL, bare CR and bare LF, too.
     found = FIELD.fullmatch(line)
@@ -1412,18 +1412,8 @@ def _parse_field(line: str) -> Tuple[str, str]:
     return found[1].lower(), found[2].strip(" \t")
 
 
-# Peers say the same lines again and again.
-_parse_known_field = functools.lru_cache(maxsize=256)(_parse_field)
-
-
 def _parse_fields(block: bytes) -> Headers:
-    pairs = []
-    for line in block.decode("latin-1").split("\r\n")[:-1]:
-        if len(line) <= MAX_REMEMBERED:
-            pairs.append(_parse_known_field(line))
-        else:
-            pairs.append(_parse_field(line))
-    return Headers(pairs)
+    return Headers(map(_parse_field, block.decode("latin-1").split("\r\n")[:-1]))
 
 
 def _parse_head(pattern: Any, head: bytes) -> Tuple[Tuple[str, ...], Headers]:
@@ -1773,6 +1763,7 @@ def content_decoder(coding: Optional[str], limit: int) -> PlainContent:
 # -- what is sent ------------------------------------------------------------------
 
 
+@functools.lru_cache(maxsize=128)  # as _parse_field
 def _encode_field(pair: Tuple[str, str]) -> str:
     name, value = pair
     if not (TOKEN.fullmatch(name) and VALUE.fullmatch(value)):
@@ -1780,18 +1771,9 @@ def _encode_field(pair: Tuple[str, str]) -> str:
     return "%s: %s\r\n" % (name, value)
 
 
-_encode_known_field = functools.lru_cache(maxsize=256)(_encode_field)
-
-
 def _encode_head(line: str, pairs: Pairs) -> bytes:
-    lines = [line]
-    for pair in pairs:
-        if len(pair[1]) <= MAX_REMEMBERED:
-            lines.append(_encode_known_field(pair))
-        else:
-            lines.append(_encode_field(pair))
-    lines.append("\r\n")
-    return "".join(lines).encode("latin-1")
+    fields = "".join(map(_encode_field, pairs))
+    return ("%s\r\n%s\r\n" % (line, fields)).encode("latin-1")
 
 
 def encode_request_head(method: str, target: str, pairs: Pairs) -> bytes:
@@ -1799,13 +1781,12 @@ def encode_request_head(method: str, target: str, pairs: Pairs) -> bytes:
     line = "%s %s HTTP/1.1" % (method, target)
     if not REQUEST_LINE.fullmatch(line):
         raise ProtocolError("the request line cannot be sent", status=500)
-    return _encode_head(line + "\r\n", pairs)
+    return _encode_head(line, pairs)
 
 
 def encode_response_head(status: int, pairs: Pairs) -> bytes:
     """Write a response head; a value that would break it is a ProtocolError."""
-    line = "HTTP/1.1 %d %s\r\n" % (status, REASONS.get(status, ""))
-    return _encode_head(line, pairs)
+    return _encode_head("HTTP/1.1 %d %s" % (status, REASONS.get(status, "")), pairs)
 
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -7596,13 +7577,14 @@ class UpstreamConnection(TimedProtocol):
     async def _read_head(self, data: bytes, due: float) -> Tuple[bytes, bytes]:
         """The next head and what came behind it; `data` has come before."""
         reader = HeadReader(RESPONSE_LIMITS)
-        block = reader.feed(data)
-        while block is None:
-            data = await self.read(due - time.monotonic())
+        while True:
+            data = data or await self.read(due - time.monotonic())
             if not data:
                 raise self.broken("the connection ended without an answer")
             block = reader.feed(data)
-        return block, reader.rest
+            if block is not None:
+                return block, reader.rest
+            data = b""
 
 
 class Response:
@@ -8462,8 +8444,8 @@ class HTTPServer:
     async def _serve_request(self, conn: ClientConnection) -> bool:
         """Answer one request; False when the connection ends with it."""
         head = None
+        out = None
         body = None
-        out = Responder(conn)
         try:
             head = await self._read_head(conn)
             if head is None:
@@ -8473,6 +8455,8 @@ class HTTPServer:
             guard(head, self._config, conn.port)
             content = await self._read_body(conn, head, body)
         except ProxyError as exc:
+            if out is None:
+                out = Responder(conn)
             # Nobody reads what is left of its body.
             out.keep = out.keep and body is not None and body.done
             await self._refuse(conn, out, exc, head)
@@ -8528,19 +8512,21 @@ class HTTPServer:
     ) -> bytes:
         limit = self._config.max_body_mb << 20
         decoder = content_decoder(head.headers.get("content-encoding"), limit)
-        expected = head.headers.get("expect")
-        if expected and head.version != "1.0":  # RFC 9110 10.1.1
-            if expected.lower() != "100-continue":
-                raise ProtocolError("unknown expectation", status=417)
-            if not body.done:
-                await conn.write(encode_response_head(100, []))
+        if head.headers.get("expect"):
+            await self._meet_expectation(conn, head, body)
         if body.done:
             return b""
         size = 0
         pieces: List[bytes] = []
         began = time.monotonic()
         while not body.done:
-            data = await self._read_piece(conn, began, size)
+            rate = BODY_RATE
+            if conn.weight and self._heavy.waited_for:
+                rate = HEAVY_RATE
+            due = began + self._limits.body + size / rate
+            data = await conn.read(min(self._limits.body, due - time.monotonic()))
+            if data is None:
+                raise ProtocolError("the request body took too long", status=408)
             if not data:
                 body.eof()
             piece = body.feed(data)
@@ -8559,17 +8545,15 @@ class HTTPServer:
         conn.shrink_place(size)
         return b"".join(pieces)
 
-    async def _read_piece(
-        self, conn: ClientConnection, began: float, size: int
-    ) -> bytes:
-        rate = BODY_RATE
-        if conn.weight and self._heavy.waited_for:
-            rate = HEAVY_RATE
-        due = began + self._limits.body + size / rate
-        data = await conn.read(min(self._limits.body, due - time.monotonic()))
-        if data is None:
-            raise ProtocolError("the request body took too long", status=408)
-        return data
+    async def _meet_expectation(
+        self, conn: ClientConnection, head: RequestHead, body: Body
+    ) -> None:
+        if head.version == "1.0":  # RFC 9110 10.1.1
+            return
+        if head.headers.get("expect", "").lower() != "100-continue":
+            raise ProtocolError("unknown expectation", status=417)
+        if not body.done:
+            await conn.write(encode_response_head(100, []))
 
     def _weight(self, head: RequestHead) -> int:
         """Bytes of the body that has begun. Where nothing tells, some of them at a time
