@@ -1943,8 +1943,8 @@ def parse_models(reply: Any) -> List[Model]:
 # What each client dialect can be served from, best first.
 ENDPOINT_CHOICE = {
     "anthropic": (MESSAGES, CHAT, RESPONSES),
-    "openai": (CHAT, RESPONSES),
-    "responses": (RESPONSES,),
+    "openai": (CHAT, MESSAGES, RESPONSES),
+    "responses": (RESPONSES, MESSAGES, CHAT),
 }
 
 
@@ -2719,6 +2719,7 @@ class Reader(Protocol):
     usage: TokenUsage
     finish_reason: str
     stop_sequence: Optional[str]
+    failure: Optional[ProxyError]  # in a terminal event; raised when the stream ended
     done: bool  # nothing can follow, the upstream may be left
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
@@ -2828,6 +2829,7 @@ class CallGuard:
     def arguments(self, key: Hashable, fragment: str) -> None:
         pieces = self._pieces.setdefault(key, [])
         if not pieces:
+            # Blanks alone are no arguments yet, because some upstreams open with one.
             fragment = fragment.lstrip()
             if not fragment:
                 return
@@ -2852,6 +2854,7 @@ class CallGuard:
             with contextlib.suppress(ValueError):
                 text = str(loads(text.encode("utf-8", "backslashreplace")))
             self._sink.arguments(key, text)
+        # A call that the length limit cut is no error, because its client sees why.
         if reason in ("stop", "tool_calls") and parse_object(text) is None:
             raise UpstreamError(
                 "the model called %s with arguments that are not a JSON object; try "
@@ -2859,6 +2862,7 @@ class CallGuard:
             )
 
     def __getattr__(self, name: str) -> Any:
+        # What is no call's passes as it is; `text` above, because it is asked for most.
         return getattr(self._sink, name)
 
 
@@ -2938,6 +2942,8 @@ class Translation(StreamTranslator):
         """End the answer; raises UpstreamError when the upstream had not."""
         out = super().finish()
         reader = self._reader
+        if reader.failure is not None:
+            raise reader.failure
         self._sink.end(reader.finish_reason, reader.usage, reader.stop_sequence)
         return out + self._sink.take()
 
@@ -2955,7 +2961,7 @@ class Translation(StreamTranslator):
 # 9. Anthropic Messages
 # ============================================================================
 # The Anthropic dialect: a Messages request to the hub, the hub's answer to a Messages
-# stream, and a stream folded to one Message.                        uses: 2, 4, 5, 8
+# stream, and a stream folded to one Message.                     uses: 2, 4, 5, 7, 8
 # Contract: the stream is `message_start (start delta* stop)* message_delta
 # message_stop`, indexes from 0, one block open, none opened twice; the answer without
 # streaming is the fold of the same bytes.
@@ -3290,7 +3296,287 @@ def parse_messages(body: JSON) -> Conversation:
     )
 
 
-# --- answers --------------------------------------------------------------------------
+# --- requests for Copilot -------------------------------------------------------------
+
+ANSWER_LIMIT = 32_000  # max_tokens is required; where neither client nor catalogue say
+# Thinking ceilings for an effort where a model takes no effort (CLIENTS 1).
+BUDGETS = {"low": 4000, "medium": 12000}
+LARGEST_BUDGET = 31999
+REDACTED = "/redacted"  # a source whose opaque was a redacted_thinking block
+JSON_ONLY = "Answer with one JSON object and nothing else."
+CHOICE_TYPES = {"auto": "auto", "required": "any", "none": "none"}
+
+
+def messages_source(model: Model) -> str:
+    """Who made a signed thinking block: its vendor's models can all read it."""
+    return "messages:" + model.maker
+
+
+def _encode_source(part: Any) -> JSON:
+    """`source` of an image or a document."""
+    head, _, data = part.url.partition(";base64,")
+    if not data or not head.startswith("data:"):
+        return {"type": "url", "url": part.url}
+    return {"type": "base64", "media_type": head[5:], "data": data}
+
+
+def _encode_call(call: Call) -> JSON:
+    arguments = parse_object(call.arguments)
+    if arguments is None and call.arguments.strip():
+        arguments = {"arguments": call.arguments}  # cut, as the model wrote it
+    return {
+        "type": "tool_use",
+        "id": call.id,
+        "name": call.name,
+        "input": arguments or {},
+    }
+
+
+def _encode_thinking(part: Reasoning, source: str) -> Optional[JSON]:
+    if not part.opaque or not part.source.startswith(source):
+        return None
+    if part.source.endswith(REDACTED):
+        return {"type": "redacted_thinking", "data": part.opaque}
+    return {"type": "thinking", "thinking": part.text, "signature": part.opaque}
+
+
+def _encode_result(result: Result, source: str) -> JSON:
+    block = {"type": "tool_result", "tool_use_id": result.call_id}
+    content = _encode_blocks(result.parts, source)
+    if content:
+        block["content"] = content
+    if result.is_error:
+        block["is_error"] = True
+    return block
+
+
+def _encode_block(part: Any, source: str) -> Optional[JSON]:
+    """The block of a part; None for what says nothing, or nothing to this model."""
+    if isinstance(part, Text):
+        if not part.text.strip():
+            return None
+        return {"type": "text", "text": part.text}
+    if isinstance(part, Image):
+        return {"type": "image", "source": _encode_source(part)}
+    if isinstance(part, Document):
+        about = given(title=part.title)
+        return {"type": "document", "source": _encode_source(part), **about}
+    if isinstance(part, Call):
+        return _encode_call(part)
+    if isinstance(part, Result):
+        return _encode_result(part, source)
+    return _encode_thinking(part, source)
+
+
+def _encode_blocks(parts: Iterable[Any], source: str) -> List[JSON]:
+    blocks = [_encode_block(part, source) for part in parts]
+    return [block for block in blocks if block is not None]
+
+
+def _encode_thought(conv: Conversation, model: Model, limit: int) -> JSON:
+    """`thinking` for an effort; none is the least, which is not to ask for any."""
+    if conv.effort in ("", "none", "minimal"):
+        return {}
+    if model.adaptive:
+        return {"type": "adaptive"}
+    if not model.budget[1]:
+        return {}
+    budget = min(BUDGETS.get(conv.effort, LARGEST_BUDGET), model.budget[1], limit - 1)
+    return {"type": "enabled", "budget_tokens": budget}
+
+
+def _encode_tools(conv: Conversation) -> JSON:
+    """`tools` and `tool_choice`."""
+    tools = []
+    for tool in conv.tools:
+        entry: JSON = {"name": tool.name, **given(description=tool.description)}
+        entry["input_schema"] = tool.parameters
+        if tool.strict:
+            entry["strict"] = True
+        tools.append(entry)
+    if not tools:
+        return {}
+    choice = given(type=CHOICE_TYPES.get(conv.tool_choice))
+    if conv.tool_choice[:1] == "=":
+        choice = {"type": "tool", "name": conv.tool_choice[1:]}
+    if conv.parallel is False:
+        choice.setdefault("type", "auto")
+        choice["disable_parallel_tool_use"] = True
+    return {"tools": tools, **given(tool_choice=choice)}
+
+
+def encode_messages(conv: Conversation, model: Model) -> JSON:
+    """The Messages request for a conversation."""
+    source = messages_source(model)
+    system: List[JSON] = []
+    messages: List[JSON] = []
+    for turn in conv.turns:
+        content = _encode_blocks(turn.parts, source)
+        if turn.role == "system" and not messages:
+            system += content
+        elif content:
+            messages.append({"role": turn.role, "content": content})
+    limit = conv.max_tokens or model.output or ANSWER_LIMIT
+    thinking = _encode_thought(conv, model, limit)
+    config = given(effort=conv.effort)
+    if conv.schema:
+        config["format"] = {"type": "json_schema", "schema": conv.schema["schema"]}
+    elif conv.schema is not None:
+        system.append({"type": "text", "text": JSON_ONLY})
+    settings = given(
+        system=system,
+        temperature=conv.temperature,
+        top_p=conv.top_p,
+        stop_sequences=list(conv.stop),
+        thinking=thinking,
+        output_config=config,
+        metadata=given(user_id=conv.user),
+    )
+    return {
+        "model": model.id,
+        "max_tokens": limit,
+        "stream": True,
+        **settings,
+        **_encode_tools(conv),
+        "messages": messages,
+    }
+
+
+# --- Copilot's answers ----------------------------------------------------------------
+
+FINISH_REASONS = {
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "refusal": "content_filter",
+}
+REFUSED_TEXT = "The model declined to answer this."
+
+
+def native_usage(obj: JSON) -> TokenUsage:
+    """The usage of a whole Message, or of anything that has its two usage members."""
+    usage = typed(obj, "usage", dict)
+    details = typed(usage, "output_tokens_details", dict)
+    told = [
+        count(usage.get(key))
+        for key in (
+            "input_tokens",
+            "output_tokens",
+            "cache_read_input_tokens",
+            "cache_creation_input_tokens",
+        )
+    ]
+    return TokenUsage(
+        *told,
+        nano_aiu=count(typed(obj, "copilot_usage", dict).get("total_nano_aiu")),
+        reasoning=count(details.get("thinking_tokens")),
+    )
+
+
+class MessagesReader:
+    """A Reader of /v1/messages; `source` is the model's messages_source()."""
+
+    failure: Optional[ProxyError] = None
+
+    def __init__(self, source: str = "messages:anthropic") -> None:
+        self.finish_reason = ""
+        self.stop_sequence: Optional[str] = None
+        self.done = False
+        self._source = source
+        self._figures: JSON = {"usage": {}}
+        self._stop = ""
+        self._blocks: Dict[int, JSON] = {}  # open ones, by index
+        self._called = False
+
+    @property
+    def usage(self) -> TokenUsage:
+        """What has been counted so far."""
+        return native_usage(self._figures)
+
+    def read(self, event: SSEEvent, sink: Sink) -> None:
+        """Give one event to `sink`; raises ProxyError on an error inside it."""
+        if event.data == b"[DONE]":  # follows message_stop on some accounts
+            return
+        obj = event_object(event)
+        kind = typed(obj, "type", str)
+        if kind == "error" or "error" in obj:
+            raise error_in_stream(obj)
+        step = self.EVENTS.get(kind)
+        if step:
+            step(self, obj, sink)
+
+    def _add_figures(self, obj: JSON) -> None:
+        for key, number in typed(obj, "usage", dict).items():
+            if number:  # a 0 at the end is no news
+                self._figures["usage"][key] = number
+        cost = obj.get("copilot_usage")
+        if cost:
+            self._figures["copilot_usage"] = cost
+
+    def _message_start(self, obj: JSON, sink: Sink) -> None:
+        self._add_figures(typed(obj, "message", dict))
+
+    def _block_start(self, obj: JSON, sink: Sink) -> None:
+        index = typed(obj, "index", int)
+        block = dict(typed(obj, "content_block", dict), pieces=[])
+        self._blocks[index] = block
+        if block.get("type") == "tool_use":
+            self._called = True
+            sink.call(index, typed(block, "id", str), typed(block, "name", str))
+        if typed(block, "text", str):
+            sink.text(block["text"])
+
+    def _block_delta(self, obj: JSON, sink: Sink) -> None:
+        index = typed(obj, "index", int)
+        delta = typed(obj, "delta", dict)
+        pieces = self._blocks.get(index, {}).get("pieces", [])
+        if typed(delta, "text", str):
+            sink.text(delta["text"])
+        elif typed(delta, "thinking", str):
+            sink.reasoning(delta["thinking"])
+        elif typed(delta, "signature", str):
+            pieces.append(delta["signature"])
+        elif typed(delta, "partial_json", str):
+            pieces.append("")  # the call has arguments
+            sink.arguments(index, delta["partial_json"])
+
+    def _block_stop(self, obj: JSON, sink: Sink) -> None:
+        index = typed(obj, "index", int)
+        block = self._blocks.pop(index, {})
+        kind = block.get("type")
+        if kind == "tool_use" and not block["pieces"]:
+            sink.arguments(index, dumps_text(typed(block, "input", dict)))
+        elif kind == "thinking" and any(block["pieces"]):
+            sink.opaque("".join(block["pieces"]), self._source)
+        elif kind == "redacted_thinking" and typed(block, "data", str):
+            sink.opaque(block["data"], self._source + REDACTED)
+
+    def _message_delta(self, obj: JSON, sink: Sink) -> None:
+        self._add_figures(obj)
+        delta = typed(obj, "delta", dict)
+        self._stop = typed(delta, "stop_reason", str) or self._stop
+        self.stop_sequence = delta.get("stop_sequence") or self.stop_sequence
+        if self._stop == "refusal":
+            details = typed(delta, "stop_details", dict)
+            sink.refusal(typed(details, "explanation", str) or REFUSED_TEXT)
+
+    def _message_stop(self, obj: JSON, sink: Sink) -> None:
+        ended = "stop"
+        if self._called and self.stop_sequence is None:
+            ended = "tool_calls"
+        self.finish_reason = FINISH_REASONS.get(self._stop, ended)
+        self.done = True
+
+    EVENTS = {
+        "message_start": _message_start,
+        "content_block_start": _block_start,
+        "content_block_delta": _block_delta,
+        "content_block_stop": _block_stop,
+        "message_delta": _message_delta,
+        "message_stop": _message_stop,
+    }
+
+
+# --- answers for Anthropic clients ----------------------------------------------------
 
 
 def _fold_block(start: JSON, deltas: List[JSON]) -> JSON:
@@ -4198,6 +4484,7 @@ class ChatReader:
     """
 
     stop_sequence: Optional[str] = None  # this API does not say
+    failure: Optional[ProxyError] = None
 
     def __init__(self, source: str = "") -> None:
         self.usage = TokenUsage()
@@ -4679,15 +4966,19 @@ class CompletionStream(StreamTranslator):
 # ============================================================================
 # 11. OpenAI Responses
 # ============================================================================
-# Hub -> request, stream -> hub, web search, and the pass-through for clients that speak
-# Responses themselves (UPSTREAM 10, CLIENTS 2-4).        Uses: 2, 4, 5, 7-10.
-# Contract: items are known by output_index, never by id, because Copilot encrypts ids
-# anew in every event; what only a `done` event says is neither lost nor told twice.
+# Requests of Responses clients and for Copilot, its events read and events written, the
+# memory of answers, the pass-through, web search (UPSTREAM 10, 22.4; CLIENTS 2-4, 8).
+# Uses: 0, 2, 4, 5, 7-10.
+# Contract: upstream items are known by output_index, never by id, because Copilot
+# encrypts ids anew in every event; what only a `done` event says is neither lost nor
+# said twice; an item is the same in its `done` event and in the whole answer.
 
 LEAST_OUTPUT = 16  # a smaller max_output_tokens is a 400 (UPSTREAM 10.1, live)
 MAX_CACHE_KEY = 64  # OpenAI refuses longer ones
 ENCRYPTED = "reasoning.encrypted_content"
 REASONERS = re.compile(r"o\d|gpt-[5-9]")  # these refuse samplers (UPSTREAM 9.1)
+# These want to hear which of their messages were asides (UPSTREAM 22.4).
+PHASED = re.compile(r"gpt-(?:5\.[3-9]|[6-9])")
 
 
 def responses_source(model: Model) -> str:
@@ -4695,176 +4986,566 @@ def responses_source(model: Model) -> str:
     return "responses:" + (model.maker or "openai")
 
 
-def _output_limit(wanted: Optional[int], model: Model) -> Optional[int]:
-    return (
-        None
-        if wanted is None
-        else max(LEAST_OUTPUT, min(wanted, model.output or wanted))
+# --- requests of Responses clients ----------------------------------------------------
+
+# Tools of OpenAI's own that the client runs: what a model is offered, and the member of
+# an item that holds a call's arguments.
+CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
+  "local_shell": {
+    "member": "action",
+    "description": "Run a command on the user's machine.",
+    "parameters": {"type": "object", "required": ["command"], "properties": {
+      "command": {"type": "array", "items": {"type": "string"}},
+      "working_directory": {"type": "string"},
+      "timeout_ms": {"type": "integer"}
+    }}
+  },
+  "shell": {
+    "member": "action",
+    "description": "Run shell commands on the user's machine.",
+    "parameters": {"type": "object", "required": ["commands"], "properties": {
+      "commands": {"type": "array", "items": {"type": "string"}},
+      "timeout_ms": {"type": "integer"},
+      "max_output_length": {"type": "integer"}
+    }}
+  },
+  "apply_patch": {
+    "member": "operation",
+    "description": "Create, change or delete a file.",
+    "parameters": {"type": "object", "required": ["type", "path"], "properties": {
+      "type": {"enum": ["create_file", "update_file", "delete_file"]},
+      "path": {"type": "string"},
+      "diff": {"type": "string", "description": "a V4A diff; none to delete"}
+    }}
+  },
+  "tool_search": {
+    "member": "arguments",
+    "description": "Find more tools.",
+    "parameters": {"type": "object", "required": ["query"], "properties": {
+      "query": {"type": "string"}
+    }}
+  }
+}""")
+# Run by OpenAI's servers. Codex always offers the first, so a model without it does
+# without; what has no such use would be another task without its tool.
+SPARED_TOOLS = ("web_search", "image_generation")
+CALLS = (
+    "function_call",
+    "custom_tool_call",
+    *(kind + "_call" for kind in CLIENT_TOOLS),
+)
+
+
+class ToolTable:
+    """The tools of a Responses request, each a function of its own name.
+
+    Namespaces are flattened, as no other API has them; what tool searches found counts
+    as declared.
+    """
+
+    def __init__(self, body: JSON) -> None:
+        self.tools: Dict[str, Tool] = {}
+        self.left_out: List[str] = []
+        self._flat: Dict[Tuple[str, str], str] = {}
+        self._add_all(body, "")
+        if not isinstance(body.get("input"), list):
+            return
+        for at, item in enumerate(body["input"]):
+            if typed(item, "type", str) == "tool_search_output":
+                self._add_all(item, "input.%d" % at)
+
+    def name_of(self, item: JSON) -> str:
+        """What the model knows the function of a call, or of a choice, as."""
+        name, namespace = typed(item, "name", str), typed(item, "namespace", str)
+        return self._flat.get((namespace, name)) or self._flatten(namespace, name)
+
+    @staticmethod
+    def _flatten(namespace: str, name: str) -> str:
+        if not namespace:
+            return name
+        return "%s__%s" % (namespace.rstrip("_"), name)
+
+    def _add_all(self, holder: JSON, path: str, namespace: str = "") -> None:
+        add = functools.partial(self._add_tool, namespace)
+        parse_list(holder, "tools", add, path)
+
+    def _add_tool(self, namespace: str, tool: Any, path: str) -> None:
+        kind = required(expect(tool, dict, path), "type", str, path)
+        name = field(tool, "name", str, path, kind)
+        about = field(tool, "description", str, path, "")
+        if kind == "namespace":
+            self._add_all(tool, path, name)
+        elif kind == "function":
+            required(tool, "name", str, path)
+            schema = field(tool, "parameters", dict, path, {})
+            strict = field(tool, "strict", bool, path)
+            self._keep(Tool(name, about, schema, strict, namespace=namespace))
+        elif kind == "custom":
+            required(tool, "name", str, path)
+            made = custom_tool(name, about, field(tool, "format", dict, path, {}))
+            self._keep(made._replace(namespace=namespace))
+        elif kind in CLIENT_TOOLS:
+            offer = {**CLIENT_TOOLS[kind], **given(**tool)}
+            schema = field(offer, "parameters", dict, path)
+            self._keep(Tool(kind, offer["description"], schema, kind=kind))
+        elif kind.startswith(SPARED_TOOLS):
+            self.left_out.append("tool " + kind)
+        else:
+            raise BadRequest(
+                "%s: a tool of type %s is run by OpenAI's servers, which Copilot does "
+                "not offer; use a function or an MCP server of your client"
+                % (path, ascii(kind[:40])),
+                code="unsupported_tool",
+            )
+
+    def _keep(self, tool: Tool) -> None:
+        place = (tool.namespace, tool.name)
+        flat = self._flat.get(place) or self._flatten(*place)
+        while place not in self._flat and flat in self.tools:
+            flat += "_"  # so that two of one name do not become one
+        self._flat[place] = flat
+        self.tools[flat] = tool._replace(name=flat, own=tool.name)
+
+
+def responses_tools(body: JSON) -> Dict[str, Tool]:
+    """The tools of a request by the name that a model without namespaces knows."""
+    return ToolTable(body).tools
+
+
+def _parse_input_part(part: Any, path: str) -> Any:
+    kind = required(expect(part, dict, path), "type", str, path)
+    if kind == "refusal":
+        return Text(field(part, "refusal", str, path, ""))
+    if kind.endswith("text"):
+        return Text(field(part, "text", str, path, ""))
+    if kind == "input_image":
+        if part.get("file_id"):
+            raise BadRequest("%s: Copilot keeps no files; send image_url" % path)
+        detail = field(part, "detail", str, path, "")
+        return Image(required(part, "image_url", str, path), detail)
+    if kind == "input_file":
+        if not part.get("file_data"):
+            raise BadRequest("%s: Copilot keeps no files; send file_data" % path)
+        url = required(part, "file_data", str, path)
+        if not url.startswith("data:"):
+            url = "data:application/pdf;base64," + url
+        return Document(url, field(part, "filename", str, path, ""))
+    raise BadRequest(
+        "%s: a part of type %s cannot be sent to this model" % (path, ascii(kind[:40]))
     )
 
 
-# --- the hub's requests ---------------------------------------------------------------
+def _parse_input_content(holder: JSON, key: str, path: str) -> Tuple[Any, ...]:
+    content = holder.get(key) or ""
+    if isinstance(content, str):
+        content = [{"type": "input_text", "text": content}]
+    parts = parse_list({key: content}, key, _parse_input_part, path)
+    return tuple(part for part in parts if part != Text(""))
+
+
+INPUT_ROLES = {
+    "user": "user",
+    "assistant": "assistant",
+    "system": "system",
+    "developer": "system",
+}
+COMPACTED = "copilot-claude-proxy:summary"  # the source of a summary that we made
+SUMMARY_LEAD = "What happened so far in this conversation:\n\n"
+LOST_SUMMARY = (
+    "[The earlier part of this conversation was compacted by another model and cannot "
+    "be read by this one.]"
+)
+SUMMARY_PROMPT = (
+    "Summarise this conversation for a colleague who goes on with it and sees nothing "
+    "but your summary: the user's wishes in their words, what was done and decided and "
+    "why, files, names, figures and commands that matter, what failed, and what is to "
+    "be done next. Write the summary only."
+)
+# What OpenAI's servers did in an earlier turn; the members that are words.
+SERVER_ITEMS = re.compile(
+    r"(?:web_search|file_search|code_interpreter|image_generation|computer|mcp)_call"
+    r"(?:_output)?|mcp_\w{1,40}"
+)
+WORDS = ("action", "queries", "name", "arguments", "code", "output", "error", "tools")
+
+
+def summary_text(item: JSON) -> str:
+    """The words that stand for a compaction item."""
+    ours = unpack_reasoning(typed(item, "encrypted_content", str))
+    if ours and ours[1] == COMPACTED:
+        return SUMMARY_LEAD + ours[0]
+    return LOST_SUMMARY
+
+
+class _InputParser:
+    """Makes turns of input items; what a model said in one go is one turn."""
+
+    def __init__(self, table: ToolTable) -> None:
+        self._table = table
+        self.turns: List[Turn] = []
+
+    def parse(self, item: Any, path: str) -> None:
+        kind = field(expect(item, dict, path), "type", str, path, "message")
+        if kind == "message":
+            role = INPUT_ROLES[required_word(item, "role", INPUT_ROLES, path)]
+            parts = _parse_input_content(item, "content", path)
+            self._add_turn(role, *parts)
+        elif kind == "reasoning":
+            self._add_reasoning(item, path)
+        elif kind in CALLS:
+            self._add_turn("assistant", self._call(kind, item, path))
+        elif kind.endswith("_output") and kind[: -len("_output")] in CALLS + (
+            "tool_search",
+        ):
+            self._add_result(kind, item, path)
+        elif kind in ("compaction", "compaction_summary"):
+            self._add_turn("user", Text(summary_text(item)))
+        elif kind == "compaction_trigger":
+            self._add_turn("user", Text(SUMMARY_PROMPT))
+        elif SERVER_ITEMS.fullmatch(kind):
+            about = {key: item[key] for key in WORDS if key in item}
+            self._add_turn("assistant", Text("[%s %s]" % (kind, dumps_text(about))))
+        else:
+            raise BadRequest(
+                "%s: an item of type %s cannot be sent to this model"
+                % (path, ascii(kind[:40]))
+            )
+
+    def _add_turn(self, role: str, *parts: Any) -> None:
+        if not parts:
+            return
+        goes_on = self.turns and self.turns[-1].role == role == "assistant"
+        if goes_on:
+            # One turn, because thinking must stand before its calls (UPSTREAM 11.6).
+            parts = self.turns.pop().parts + parts
+        self.turns.append(Turn(role, parts))
+
+    def _add_reasoning(self, item: JSON, path: str) -> None:
+        ours = unpack_reasoning(field(item, "encrypted_content", str, path, ""))
+        words = _parse_input_content(item, "summary", path)
+        if ours and ours[0]:  # what another made only its own model can read
+            self._add_turn("assistant", Reasoning(text_of(words), *ours))
+
+    def _call(self, kind: str, item: JSON, path: str) -> Call:
+        call_id = field(item, "call_id", str, path, "") or field(item, "id", str, path)
+        if not call_id:
+            raise BadRequest("%s.call_id: required" % path)
+        if kind == "function_call":
+            arguments = field(item, "arguments", str, path, "")
+        elif kind == "custom_tool_call":
+            arguments = dumps_text({"input": field(item, "input", str, path, "")})
+        else:
+            kind = kind[: -len("_call")]
+            held = item.get(CLIENT_TOOLS[kind]["member"]) or {}
+            return Call(call_id, kind, dumps_text(held))
+        required(item, "name", str, path)
+        return Call(call_id, self._table.name_of(item), arguments)
+
+    def _add_result(self, kind: str, item: JSON, path: str) -> None:
+        call_id = field(item, "call_id", str, path, "") or field(item, "id", str, path)
+        if not call_id:
+            raise BadRequest("%s.call_id: required" % path)
+        if kind == "tool_search_output":
+            found = ", ".join(ToolTable({"tools": item.get("tools")}).tools)
+            parts: Tuple[Any, ...] = (Text("Found tools: %s" % (found or "none")),)
+        elif kind in ("function_call_output", "custom_tool_call_output"):
+            parts = _parse_input_content(item, "output", path)
+        else:
+            output = item.get("output") or ""
+            if not isinstance(output, str):
+                output = dumps_text(output)
+            parts = (Text(output),)
+        self._add_turn("user", Result(call_id, parts))
+
+
+# What needs a server that keeps what it does; Copilot has none (UPSTREAM 10.1).
+STATEFUL_FIELDS = {
+    "background": "answers come at once; leave it out",
+    "conversation": "Copilot keeps no conversations; send the full input",
+    "prompt": "Copilot keeps no prompts; send instructions and input",
+}
+# Fields that change no answer where an API has none of them.
+HARMLESS_FIELDS = frozenset(
+    "model input instructions tools tool_choice stream store include metadata user "
+    "max_output_tokens temperature top_p parallel_tool_calls reasoning text truncation "
+    "previous_response_id prompt_cache_key safety_identifier service_tier "
+    "stream_options client_metadata background conversation prompt stop".split()
+)
+
+
+def refuse_stateful(body: JSON) -> None:
+    """Raise BadRequest for what needs a server with a memory of its own."""
+    for key, advice in STATEFUL_FIELDS.items():
+        if body.get(key):
+            raise BadRequest("%s: %s" % (key, advice), code="unsupported_parameter")
+
+
+def _wanted_format(body: JSON) -> Optional[JSON]:
+    text = field(body, "text", dict, default={})
+    form = field(text, "format", dict, "text", {"type": "text"})
+    kinds = ("text", "json_object", "json_schema")
+    kind = required_word(form, "type", kinds, "text.format")
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        return {}
+    required(form, "schema", dict, "text.format")
+    members = {
+        key: form.get(key) for key in ("name", "schema", "strict", "description")
+    }
+    return given(**members)
+
+
+def _narrow_choice(choice: JSON, table: ToolTable) -> str:
+    """allowed_tools: only these are sent, then."""
+    entries = field(choice, "tools", list, "tool_choice", [])
+    allowed = {
+        table.name_of(tool) or typed(tool, "type", str) for tool in objects(entries)
+    }
+    for name in list(table.tools):
+        if name not in allowed:
+            del table.tools[name]
+    if not table.tools:
+        raise BadRequest("tool_choice.tools: none of these is among the tools")
+    modes = ("auto", "required")
+    return one_of(
+        field(choice, "mode", str, "tool_choice", "auto"), modes, "tool_choice"
+    )
+
+
+def _choice_among(body: JSON, table: ToolTable) -> str:
+    choice = body.get("tool_choice")
+    if choice in (None, "auto", "none", "required"):
+        return choice or ""
+    kind = required(expect(choice, dict, "tool_choice"), "type", str, "tool_choice")
+    if kind == "allowed_tools":
+        return _narrow_choice(choice, table)
+    if kind.startswith(SPARED_TOOLS):
+        table.left_out.append("tool_choice " + kind)
+        return ""
+    name = table.name_of(choice) or kind
+    if name not in table.tools:
+        raise BadRequest("tool_choice: %s is not among the tools" % ascii(name[:64]))
+    return "=" + name
+
+
+def parse_responses(body: JSON) -> Conversation:
+    """Read a Responses request for a model of another endpoint; raises BadRequest.
+
+    References into earlier answers must have been resolved: ResponseMemory.expand().
+    """
+    refuse_stateful(body)
+    table = ToolTable(body)
+    parser = _InputParser(table)
+    instructions = field(body, "instructions", str, default="")
+    if instructions:
+        parser.turns.append(Turn("system", (Text(instructions),)))
+    items = body.get("input")
+    if isinstance(items, str):
+        items = [{"role": "user", "content": items}]
+    required({"input": items}, "input", list)
+    parse_list({"input": items}, "input", parser.parse)
+    reasoning = field(body, "reasoning", dict, default={})
+    effort = field(reasoning, "effort", str, "reasoning", "")
+    summary = reasoning.get("summary") or reasoning.get("generate_summary")
+    user = field(body, "prompt_cache_key", str, default="")
+    unknown = [key for key in body if key not in HARMLESS_FIELDS and body[key]]
+    choice = _choice_among(body, table)
+    if not table.tools:
+        choice = ""
+    return Conversation(
+        turns=pair_results(parser.turns),
+        tools=tuple(table.tools.values()),
+        tool_choice=choice,
+        parallel=field(body, "parallel_tool_calls", bool),
+        max_tokens=field(body, "max_output_tokens", int),
+        temperature=field(body, "temperature", float),
+        top_p=field(body, "top_p", float),
+        effort=effort,
+        thinking=bool(summary),
+        schema=_wanted_format(body),
+        user=field(body, "user", str, default="") or user,
+        left_out=tuple(dict.fromkeys(table.left_out + unknown)),
+    )
+
+
+# --- requests for Copilot -------------------------------------------------------------
+
+
+def _output_limit(wanted: Optional[int], model: Model) -> Optional[int]:
+    if wanted is None:
+        return None
+    return max(LEAST_OUTPUT, min(wanted, model.output or wanted))
 
 
 def _content_part(part: Any, role: str) -> JSON:
     if isinstance(part, Image):
-        return {
-            "type": "input_image",
-            "image_url": part.url,
-            "detail": part.detail or "auto",
-        }
-    return {
-        "type": "output_text" if role == "assistant" else "input_text",
-        "text": part.text,
-    }
+        detail = part.detail or "auto"
+        return {"type": "input_image", "image_url": part.url, "detail": detail}
+    if isinstance(part, Document):
+        name = part.title or "document.pdf"
+        return {"type": "input_file", "filename": name, "file_data": part.url}
+    if role == "assistant":
+        return {"type": "output_text", "text": part.text}
+    return {"type": "input_text", "text": part.text}
 
 
-def _item(part: Any, role: str, names: ToolNames) -> JSON:
+def _output_of(result: Result) -> Any:
+    parts = result.spoken
+    if all(isinstance(part, Text) for part in parts):
+        return text_of(parts)
+    return [_content_part(part, "user") for part in parts]
+
+
+def _item_of(part: Any, role: str) -> JSON:
     # Without ids: those of another connection are refused (UPSTREAM 10.1).
     if isinstance(part, Call):
         return {
             "type": "function_call",
             "call_id": part.id,
-            "name": names.short(part.name),
+            "name": part.name,
             "arguments": part.arguments or "{}",
         }
     if isinstance(part, Reasoning):
+        summary = []
+        if part.text:
+            summary.append({"type": "summary_text", "text": part.text})
         return {
             "type": "reasoning",
             "encrypted_content": part.opaque,
-            "summary": (
-                [{"type": "summary_text", "text": part.text}] if part.text else []
-            ),
+            "summary": summary,
         }
     if isinstance(part, Result):
-        plain = all(isinstance(inner, Text) for inner in part.spoken)
+        output = _output_of(part)
         return {
             "type": "function_call_output",
             "call_id": part.call_id,
-            "output": (
-                text_of(part.spoken)
-                if plain
-                else [_content_part(inner, role) for inner in part.spoken]
-            ),
+            "output": output,
         }
     return {"type": "message", "role": role, "content": [_content_part(part, role)]}
 
 
-def _turn_items(turn: Turn, names: ToolNames, source: str) -> List[JSON]:
+def _says_something(part: Any, source: str) -> bool:
+    if isinstance(part, Reasoning):
+        return bool(part.opaque) and part.source == source
+    return part != Text("")
+
+
+def _turn_items(turn: Turn, model: Model) -> List[JSON]:
     items: List[JSON] = []
-    parts = [
-        part
-        for part in turn.parts
-        if part != Text("")
-        and (not isinstance(part, Reasoning) or part.opaque and part.source == source)
-    ]
-    for part in parts:
-        item = _item(part, turn.role, names)
+    source = responses_source(model)
+    for part in turn.parts:
+        if not _says_something(part, source):
+            continue
+        item = _item_of(part, turn.role)
         if items and item["type"] == items[-1]["type"] == "message":
             items[-1]["content"] += item["content"]
         else:
             items.append(item)
     while items and items[-1]["type"] == "reasoning":
         items.pop()  # refused without what it led to
+    if turn.role == "assistant" and PHASED.match(model.id):
+        phase = "final_answer"
+        for item in reversed(items):
+            if item["type"] == "message":
+                item["phase"] = phase
+            phase = "commentary"  # whatever stands before something else
     return items
 
 
-def _format(schema: Optional[JSON]) -> Optional[JSON]:
+def _encode_format(schema: Optional[JSON]) -> Optional[JSON]:
+    if schema is None:
+        return None
     if not schema:
-        return schema if schema is None else {"type": "json_object"}
+        return {"type": "json_object"}
     return {"type": "json_schema", "name": "answer", **schema}
 
 
-def encode_responses(conv: Conversation, model: Model, names: ToolNames) -> JSON:
+def _encode_functions(conv: Conversation) -> JSON:
+    """`tools`, and what goes with them."""
+    tools = []
+    for tool in conv.tools:
+        entry = {
+            "type": "function",
+            "name": tool.name,
+            "strict": bool(tool.strict),
+            "description": tool.description,
+            "parameters": tool.parameters,
+        }
+        tools.append(entry)
+    if not tools:
+        return {}
+    choice: Any = conv.tool_choice
+    if choice[:1] == "=":
+        choice = {"type": "function", "name": choice[1:]}
+    return given(tools=tools, tool_choice=choice, parallel_tool_calls=conv.parallel)
+
+
+def encode_responses(conv: Conversation, model: Model) -> JSON:
     """The request for a conversation; raises BadRequest for what it cannot say.
 
     Responses has no stop sequences: put StopAt(sink, conv.stop) before the sink.
     """
     check_tool_count(conv.tools)
-    choice, extra, source = conv.tool_choice, dict(conv.extra), responses_source(model)
+    extra = dict(conv.extra)
     key = extra.pop("prompt_cache_key", "") or conv.user
+    text = given(
+        verbosity=extra.pop("verbosity", ""), format=_encode_format(conv.schema)
+    )
+    items: List[JSON] = []
+    for turn in conv.turns:
+        items += _turn_items(turn, model)
     settings = dict(
         model=model.id,
         stream=True,
         store=False,
         prompt_cache_key=key[:MAX_CACHE_KEY],
-        text=given(verbosity=extra.pop("verbosity", ""), format=_format(conv.schema)),
-        input=[
-            item for turn in conv.turns for item in _turn_items(turn, names, source)
-        ],
+        text=text,
+        input=items,
         max_output_tokens=_output_limit(conv.max_tokens, model),
     )
-    if conv.tools:
-        settings.update(
-            tools=[
-                {
-                    "type": "function",
-                    "name": names.short(tool.name),
-                    "strict": bool(tool.strict),
-                    "description": tool.description,
-                    "parameters": tool.parameters,
-                }
-                for tool in conv.tools
-            ],
-            tool_choice=(
-                choice
-                if choice[:1] != "="
-                else {"type": "function", "name": names.short(choice[1:])}
-            ),
-            parallel_tool_calls=conv.parallel,
-        )
     if model.efforts or REASONERS.match(model.id):
-        settings.update(
-            include=[ENCRYPTED],
-            reasoning=given(
-                effort=clamp_effort(conv.effort, model),
-                summary="auto" if conv.thinking else "",
-            ),
-        )
+        reasoning = given(effort=clamp_effort(conv.effort, model))
+        if conv.thinking:
+            reasoning["summary"] = "auto"
+        settings.update(include=[ENCRYPTED], reasoning=reasoning)
     else:
         settings.update(temperature=conv.temperature, top_p=conv.top_p)
-    return {**extra, **given(**settings)}
+    return {**extra, **given(**settings), **_encode_functions(conv)}
 
 
-# --- the upstream's events ------------------------------------------------------------
+# --- Copilot's answers ----------------------------------------------------------------
 
 
-def _parse_event(event: SSEEvent) -> Tuple[str, JSON]:
+def parse_event(event: SSEEvent) -> Tuple[str, JSON]:
     """The type of an event and its object; raises UpstreamError for garbage."""
     obj = event_object(event)
-    # A bare {"error": ...} has neither name nor type (UPSTREAM 15.2, status 200).
-    bare = "error" if "error" in obj else ""
-    return event.event or typed(obj, "type", str) or bare, obj
+    kind = event.event or typed(obj, "type", str)
+    if not kind and "error" in obj:
+        kind = "error"  # a bare one has neither name nor type (UPSTREAM 15.2)
+    return kind, obj
 
 
-def _failure(obj: JSON) -> ProxyError:
+GIVEN_UP = "the answer was given up"
+
+
+def failure_of(obj: JSON) -> ProxyError:
     """What response.failed, response.cancelled or either shape of `error` says."""
     holder = typed(obj, "response", dict) or obj
-    error = typed(holder, "error", dict) or {
-        key: holder.get(key) for key in ("code", "message")
-    }
+    error = typed(holder, "error", dict)
+    if not error:
+        error = {key: holder.get(key) for key in ("code", "message")}
+    words = error.get("message") or error.get("code") or GIVEN_UP
     # Only this part: the rest holds the prompt, in which any word may stand.
-    return error_in_stream(
-        {
-            "error": {
-                **error,
-                "message": error.get("message")
-                or error.get("code")
-                or "the answer was given up",
-            }
-        }
-    )
+    exc = error_in_stream({"error": {**error, "message": words}})
+    if error.get("code") == "invalid_request_body" and exc.status == 502:
+        exc.status = 400  # which it is in truth (UPSTREAM 22.4)
+    return exc
 
 
-def _member(data: bytes, name: bytes) -> Tuple[int, int]:
-    """Where the one text member `name` stands, if it has no escapes; else (0, 0).
-
-    Inside a text this search finds nothing, because there the quotes are escaped.
-    """
-    at = data.find(name) + len(name)
-    end = data.find(b'"', at)
-    plain = data.count(name) == 1 and b"\\" not in data[at:end] and data[-1:] == b"}"
-    return (at, end) if plain else (0, 0)
+def says_more(exc: ProxyError, other: Optional[ProxyError]) -> bool:
+    """Whether `exc` tells more about a failure than `other` did."""
+    return other is None or str(other).startswith(GIVEN_UP)
 
 
 TEXT_DELTA = "response.output_text.delta"
@@ -4876,78 +5557,102 @@ DELTAS = {
     "refusal": "refusal",
     "response.reasoning_summary_text.delta": "reasoning",
     "summary_text": "reasoning",
-    "response.function_call_arguments.delta": "arguments",
 }
-CALLS = ("function_call", "custom_tool_call")
 FILTERED = "The answer was stopped by Copilot's content filter."
 
 
 class ResponsesReader:
     """A Reader of /responses; `source` is the model's responses_source().
 
-    Web searches and citations are left to search_blocks().
+    Failures come in two events, in any order and each with half the words (UPSTREAM
+    22.4): the better one is kept in `failure`, and raised when the stream has ended.
     """
 
     stop_sequence: Optional[str] = None  # this API has none
 
     def __init__(self, source: str = "responses:openai") -> None:
-        self.usage, self.finish_reason, self.done = TokenUsage(), "", False
+        self.usage = TokenUsage()
+        self.finish_reason = ""
+        self.done = False
+        self.failure: Optional[ProxyError] = None
         self._source = source
-        self._told: Set[Tuple[int, int]] = set()  # (output_index, part); -1: `done`
-        self._calls: Set[int] = set()
-        self._marks = b"", b""  # how the last text's place looks
+        self._seen: Set[Tuple[int, int]] = set()  # (output_index, part) with a text
+        self._items: Set[int] = set()  # whose `done` was read
+        self._calls: Dict[int, bool] = {}  # output_index: have arguments come?
 
-    def _tell(self, how: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
-        if how == "arguments":
-            if place[0] not in self._calls:
-                return  # unannounced: the item's `done` will tell them
-            sink.arguments(place[0], text)
-        else:
-            gap = how == "reasoning" and place[1] and place not in self._told
-            getattr(sink, how)("\n\n" + text if gap else text)
-        self._told.add(place)
+    def _put(self, how: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
+        if how == "reasoning" and place[1] and place not in self._seen:
+            text = "\n\n" + text
+        self._seen.add(place)
+        getattr(sink, how)(text)
 
-    def _delta(self, kind: str, obj: JSON, sink: Sink) -> None:
+    def _text_delta(self, kind: str, obj: JSON, sink: Sink) -> None:
         part = typed(obj, "content_index", int) or typed(obj, "summary_index", int)
-        index, text = typed(obj, "output_index", int), typed(obj, "delta", str)
+        index = typed(obj, "output_index", int)
+        text = typed(obj, "delta", str)
         if text:
-            self._tell(DELTAS[kind], (index, part), text, sink)
-        if text and kind == TEXT_DELTA:
-            self._marks = b'"output_index":%d,' % index, b'"content_index":%d,' % part
+            self._put(DELTAS[kind], (index, part), text, sink)
+
+    def _arguments_delta(self, kind: str, obj: JSON, sink: Sink) -> None:
+        index = typed(obj, "output_index", int)
+        text = typed(obj, "delta", str)
+        if text and index in self._calls:  # else: the item's `done` brings them
+            self._calls[index] = True
+            sink.arguments(index, text)
+
+    def _arguments_done(self, kind: str, obj: JSON, sink: Sink) -> None:
+        index = typed(obj, "output_index", int)
+        text = typed(obj, "arguments", str)
+        if text and self._calls.get(index) is False:
+            self._calls[index] = True
+            sink.arguments(index, text)
 
     def _item_added(self, kind: str, obj: JSON, sink: Sink) -> None:
-        item, index = typed(obj, "item", dict), typed(obj, "output_index", int)
-        if item.get("type") in CALLS and index not in self._calls:
-            self._calls.add(index)
+        item = typed(obj, "item", dict)
+        index = typed(obj, "output_index", int)
+        if item.get("type") in CALLS[:2] and index not in self._calls:
+            self._calls[index] = False
             sink.call(index, typed(item, "call_id", str), typed(item, "name", str))
 
     def _item_done(self, kind: str, obj: JSON, sink: Sink) -> None:
+        index = typed(obj, "output_index", int)
+        if index in self._items:
+            return
+        self._items.add(index)
         self._item_added(kind, obj, sink)
-        item, index = typed(obj, "item", dict), typed(obj, "output_index", int)
-        for at, part in enumerate(
-            typed(item, "summary", list) or typed(item, "content", list)
-        ):
+        item = typed(obj, "item", dict)
+        parts = typed(item, "summary", list) or typed(item, "content", list)
+        for at, part in enumerate(parts):
             how = DELTAS.get(typed(part, "type", str), "")
             text = typed(part, "text", str) or typed(part, "refusal", str)
-            if how and text and (index, at) not in self._told:
-                self._tell(how, (index, at), text, sink)
-        if index in self._calls and (index, 0) not in self._told:
-            sink.arguments(
-                index,
-                typed(item, "arguments", str)
-                or dumps_text({"input": item["input"]} if "input" in item else {}),
-            )
+            if how and text and (index, at) not in self._seen:
+                self._put(how, (index, at), text, sink)
+        if self._calls.get(index) is False:
+            self._calls[index] = True
+            sink.arguments(index, self._arguments_of(item))
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
         if item.get("type") == "reasoning" and typed(item, "encrypted_content", str):
             sink.opaque(item["encrypted_content"], self._source)
-        self._told.add((index, -1))
 
-    def _end(self, kind: str, obj: JSON, sink: Sink) -> None:
+    @staticmethod
+    def _arguments_of(item: JSON) -> str:
+        if "input" in item:
+            return dumps_text({"input": item["input"]})
+        arguments = item.get("arguments")
+        if isinstance(arguments, dict):
+            return dumps_text(arguments)
+        return typed(item, "arguments", str) or "{}"
+
+    def _response_ended(self, kind: str, obj: JSON, sink: Sink) -> None:
         response = typed(obj, "response", dict)
-        if not (self._told or self._calls):  # nothing came before it
-            for index, item in enumerate(typed(response, "output", list)):
+        # Some items are only told here.
+        for index, item in enumerate(typed(response, "output", list)):
+            missing = index not in self._items and self._calls.get(index) is not True
+            if missing and (index, 0) not in self._seen:
                 self._item_done(kind, {"output_index": index, "item": item}, sink)
-        self.finish_reason = "tool_calls" if self._calls else "stop"
+        self.finish_reason = "stop"
+        if self._calls:
+            self.finish_reason = "tool_calls"
         if kind == "response.incomplete":
             why = typed(typed(response, "incomplete_details", dict), "reason", str)
             self.finish_reason = "length"
@@ -4957,66 +5662,582 @@ class ResponsesReader:
         self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
         self.done = True
 
-    def _fail(self, kind: str, obj: JSON, sink: Sink) -> None:
-        raise _failure(obj)
+    def _response_failed(self, kind: str, obj: JSON, sink: Sink) -> None:
+        # The other event may come before or after, so the first one ends nothing.
+        failure = failure_of(obj)
+        self.done = self.failure is not None
+        if says_more(failure, self.failure):
+            self.failure = failure
+        self.finish_reason = "error"
 
     EVENTS = {
-        TEXT_DELTA: _delta,
-        "response.refusal.delta": _delta,
-        "response.reasoning_summary_text.delta": _delta,
-        "response.function_call_arguments.delta": _delta,
+        TEXT_DELTA: _text_delta,
+        "response.refusal.delta": _text_delta,
+        "response.reasoning_summary_text.delta": _text_delta,
+        "response.function_call_arguments.delta": _arguments_delta,
+        "response.function_call_arguments.done": _arguments_done,
         "response.output_item.added": _item_added,
         "response.output_item.done": _item_done,
-        "response.completed": _end,
-        "response.incomplete": _end,
-        "response.failed": _fail,
-        "response.cancelled": _fail,
-        "error": _fail,
+        "response.completed": _response_ended,
+        "response.incomplete": _response_ended,
+        "response.failed": _response_failed,
+        "response.cancelled": _response_failed,
+        "error": _response_failed,
     }
 
-    def _plain_text(self, data: bytes, sink: Sink) -> bool:
-        """_delta() of a text without escapes at the last place, for half the cost."""
-        at, end = _member(data, b'"delta":"')
-        output, content = self._marks
-        if at == end or not output or output not in data or content not in data:
-            return False
-        try:
-            text = data[at:end].decode("utf-8")
-        except UnicodeDecodeError:
-            return False
-        if text.isprintable():
-            sink.text(text)
-        return text.isprintable()  # a control character is for the parser to refuse
-
     def read(self, event: SSEEvent, sink: Sink) -> None:
-        """Tell one event to `sink`; raises ProxyError on an error inside it."""
+        """Give one event to `sink`; raises UpstreamError for garbage."""
         name, data = event
-        if name == TEXT_DELTA and self._plain_text(data, sink):
-            return
         # Unparsed: response.created alone repeats 100 KB of tools (UPSTREAM 10.2).
         if name[:9] == "response." and name not in self.EVENTS or data == b"[DONE]":
             return
-        kind, obj = _parse_event(event)
-        if kind in self.EVENTS:
-            self.EVENTS[kind](self, kind, obj, sink)
+        kind, obj = parse_event(event)
+        step = self.EVENTS.get(kind)
+        if step:
+            step(self, kind, obj, sink)
 
 
-# --- clients that speak Responses -----------------------------------------------------
+# --- answers for Responses clients ----------------------------------------------------
 
-# What needs a server that remembers; Copilot does not (UPSTREAM 10.1).
-STATEFUL_FIELDS = ("previous_response_id", "background", "conversation")
-# Unsupported (UPSTREAM 10.1); client_metadata is Codex's own, which OpenAI's API lacks.
-UNSENT_FIELDS = STATEFUL_FIELDS + ("service_tier", "client_metadata")
-# 400, seen 2026-07; the last two are Codex's and were never seen to work (CLIENTS 2).
-UNSERVED_TOOLS = (
-    "image_generation",
-    "local_shell",
-    "code_interpreter",
-    "mcp",
-    "file_search",
-    "namespace",
-    "tool_search",
-)
+
+def responses_usage(usage: TokenUsage) -> JSON:
+    """`usage` in the words of Responses; its input includes what was cached."""
+    return {
+        "input_tokens": usage.prompt,
+        "input_tokens_details": {
+            "cached_tokens": usage.cache_read,
+            "cache_write_tokens": usage.cache_write,
+        },
+        "output_tokens": usage.output,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning},
+        "total_tokens": usage.prompt + usage.output,
+    }
+
+
+# A response that has only begun, for a request that says no more than it must.
+BLANK_RESPONSE = loads(b"""{
+  "id": "", "object": "response", "created_at": 0, "status": "in_progress",
+  "background": false, "completed_at": null, "error": null,
+  "incomplete_details": null, "instructions": null, "max_output_tokens": null,
+  "metadata": {}, "model": "", "output": [], "parallel_tool_calls": true,
+  "previous_response_id": null, "prompt_cache_key": null,
+  "reasoning": {"effort": null, "summary": null}, "safety_identifier": null,
+  "service_tier": "default", "store": true, "temperature": 1.0,
+  "text": {"format": {"type": "text"}}, "tool_choice": "auto", "tools": [],
+  "top_p": 1.0, "truncation": "disabled", "usage": null, "user": null
+}""")
+
+
+def response_frame(body: JSON, response_id: str, model: str, created: int) -> JSON:
+    """A response that has only begun, for the request `body`."""
+    frame = dict(BLANK_RESPONSE)
+    for key in frame.keys() & body.keys():
+        if body[key] is not None:
+            frame[key] = body[key]
+    frame.update(id=response_id, model=model, created_at=created)
+    return frame
+
+
+def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
+    """`error` in both its shapes, which SDKs raise, then what Codex reads."""
+    error = {"code": exc.code or "server_error", "message": str(exc)}
+    event = {"type": "error", **error, "param": None, **openai_error(exc)}
+    event["sequence_number"] = number
+    failed = {**response, "status": "failed", "error": error}
+    ending = {
+        "type": "response.failed",
+        "sequence_number": number + 1,
+        "response": failed,
+    }
+    return encode_sse("error", event) + encode_sse("response.failed", ending)
+
+
+class _Form(NamedTuple):
+    """How one kind of words is written."""
+
+    item: str  # type of the item that holds them,
+    parts: str  # in which list,
+    index: str  # and what events call its index
+    part_event: str
+    event: str
+    part: JSON
+    word: str  # the member of a part with the text
+    more: JSON = {}  # of its delta and done events
+
+
+OUTPUT_TEXT = {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
+REFUSAL = {"type": "refusal", "refusal": ""}
+SUMMARY = {"type": "summary_text", "text": ""}
+MESSAGE_PART = ("message", "content", "content_index", "content_part")
+SUMMARY_PART = ("reasoning", "summary", "summary_index", "reasoning_summary_part")
+FORMS = {
+    "text": _Form(*MESSAGE_PART, "output_text", OUTPUT_TEXT, "text", {"logprobs": []}),
+    "refusal": _Form(*MESSAGE_PART, "refusal", REFUSAL, "refusal"),
+    "reasoning": _Form(*SUMMARY_PART, "reasoning_summary_text", SUMMARY, "text"),
+}
+ID_PREFIXES = {
+    "message": "msg_",
+    "reasoning": "rs_",
+    "function_call": "fc_",
+    "custom_tool_call": "ctc_",
+    "tool_search_call": "tsc_",
+    "local_shell_call": "lsh_",
+    "shell_call": "sh_",
+    "apply_patch_call": "apc_",
+    "compaction": "cmp_",
+}
+
+
+class _CallItem:
+    """A call under way: its item, and its arguments so far."""
+
+    def __init__(self, place: JSON, item: JSON, tool: Tool) -> None:
+        self.place = place
+        self.item = item
+        self.tool = tool
+        self.pieces: List[str] = []
+
+
+def call_members(kind: str, arguments: str) -> JSON:
+    """What an item of a call says of its arguments."""
+    if kind == "function":
+        return {"arguments": arguments}
+    if kind == "custom":
+        return {"input": unwrap_input(arguments)}
+    members = parse_object(arguments) or {}
+    if kind == "local_shell":
+        members = {"type": "exec", "env": {}, "command": [], **members}
+    if kind == "tool_search":
+        return {"execution": "client", "arguments": members}
+    return {CLIENT_TOOLS[kind]["member"]: members}
+
+
+def call_item(tool: Tool, call_id: str) -> JSON:
+    """The item of a call that has begun; its id is not in it yet."""
+    kind = tool.kind + "_call"
+    if tool.kind == "custom":
+        kind = "custom_tool_call"
+    item: JSON = {"type": kind, "status": "in_progress", "call_id": call_id}
+    if tool.kind not in CLIENT_TOOLS:
+        item["name"] = tool.own or tool.name
+        item.update(given(namespace=tool.namespace))
+    item.update(call_members(tool.kind, ""))
+    return item
+
+
+class ResponsesWriter:
+    """A Sink that writes a Responses stream or, with `fold`, keeps it for whole().
+
+    `frame` is response_frame(); `tools` are the request's by the names that the model
+    knows. An item is open until something else begins; a call whose arguments are not
+    complete stays open beside the next ones, as some upstreams interleave them.
+    """
+
+    at_boundary = True  # whatever was written is whole events
+
+    def __init__(
+        self,
+        frame: JSON,
+        tools: Mapping[str, Tool],
+        *,
+        fold: bool = False,
+        summary: bool = False,
+        encrypted: bool = False,
+        compact: bool = False,
+    ) -> None:
+        self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
+        self._compact = compact  # the answer is a summary to go on with
+        self._frame = frame
+        self._tools = tools
+        self._fold = fold
+        self._cost: JSON = {}
+        self._summary = summary  # reasoning is shown in words
+        self._encrypted = encrypted  # and in its vendor's own form
+        self.items: List[JSON] = []  # the output, with all that is to come back
+        self._out: List[bytes] = []
+        self._number = 0
+        self._over = False
+        self._item: Optional[JSON] = None  # the open message or reasoning
+        self._form: Optional[_Form] = None  # of its open part
+        self._place: JSON = {}
+        self._pieces: List[str] = []
+        self._calls: Dict[Hashable, _CallItem] = {}  # open ones
+        self._latest: Hashable = None
+        self._opaque: List[str] = []  # came while a message was open
+        for kind in ("response.created", "response.in_progress"):
+            self._write(kind, response=frame)
+
+    def text(self, text: str) -> None:
+        self._say("text", text)
+
+    def refusal(self, text: str) -> None:
+        self._say("refusal", text)
+
+    def reasoning(self, text: str) -> None:
+        if self._summary:
+            self._say("reasoning", text)
+
+    def opaque(self, data: str, source: str) -> None:
+        packed = pack_reasoning(data, source)
+        if self._compact:
+            return
+        if self._item is None:
+            self._begin_item("reasoning")
+        if self._item["type"] == "message":
+            # So that a text is not broken in two.
+            self._opaque.append(packed)
+            return
+        self._item["encrypted_content"] = packed
+        self._close_item()
+
+    def call(self, key: Hashable, call_id: str, name: str) -> None:
+        # What a call follows was an aside, since only the last message is final.
+        self._close_item("commentary")
+        self._close_complete_call()
+        name = self.names.get(name, name)
+        tool = self._tools.get(name) or Tool(name, "", {})
+        call_id = call_id or "call_%s_%d" % (self._frame["id"], len(self.items))
+        item = call_item(tool, call_id)
+        place = self._add_item(item)
+        self._calls[key] = _CallItem(place, item, tool)
+        self._latest = key
+
+    def arguments(self, key: Hashable, fragment: str) -> None:
+        call = self._calls.get(key)
+        if call is None:
+            if fragment.strip():
+                raise UpstreamError(
+                    "the upstream continued tool call %r after its end" % (key,)
+                )
+            return
+        call.pieces.append(fragment)
+        if call.tool.kind == "function":
+            kind = "response.function_call_arguments.delta"
+            self._write(kind, **call.place, delta=fragment)
+
+    def end(
+        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
+    ) -> None:
+        """End the answer; what the length or a filter cut is `incomplete`."""
+        why = {"length": "max_output_tokens", "content_filter": reason}.get(reason)
+        status = "completed"
+        if why:
+            status = "incomplete"
+        if self._compact:
+            packed = pack_reasoning("".join(self._pieces), COMPACTED)
+            item = {"type": "compaction", "encrypted_content": packed}
+            self._done(self._add_item(item)["output_index"], item)
+        self._close_item("final_answer", status)
+        for key in list(self._calls):
+            self._close_call(key, status)
+        answer = dict(self._frame, status=status, usage=responses_usage(usage))
+        answer["output"] = [self._shown(item) for item in self.items]
+        if why:
+            answer["incomplete_details"] = {"reason": why}
+        else:
+            answer["completed_at"] = answer["created_at"]
+        self._frame = answer
+        self._cost = usage.cost
+        self._write("response." + status, response=answer, **usage.cost)
+        self._over = True
+
+    def error(self, exc: ProxyError) -> None:
+        if not self._over:
+            self._over = True
+            self._out.append(failure_events(exc, self._frame, self._number))
+
+    def take(self) -> bytes:
+        """The bytes written since the last call; none with `fold`."""
+        if self._fold:
+            return b""
+        data = b"".join(self._out)
+        self._out.clear()
+        return data
+
+    def whole(self) -> JSON:
+        """The response, after end()."""
+        return {**self._frame, **self._cost}
+
+    def kept(self) -> Optional[JSON]:
+        """What is to be remembered of a finished answer, None of any other."""
+        if self._frame["status"] != "completed":
+            return None
+        return {"id": self._frame["id"], "output": self.items}
+
+    def _write(self, kind: str, **fields: Any) -> None:
+        if self._fold or self._over:
+            return
+        event = {"type": kind, "sequence_number": self._number, **fields}
+        self._number += 1
+        self._out.append(encode_sse(kind, event))
+
+    def _shown(self, item: JSON) -> JSON:
+        if self._encrypted or item["type"] != "reasoning":
+            return item
+        return {key: item[key] for key in item if key != "encrypted_content"}
+
+    def _add_item(self, item: JSON) -> JSON:
+        """Add an item to the output; where events say that it is."""
+        index = len(self.items)
+        # Of the answer's id, because this room has no randomness of its own.
+        digest = hashlib.sha256(b"%d %b" % (index, self._frame["id"].encode()))
+        item["id"] = ID_PREFIXES[item["type"]] + digest.hexdigest()[:24]
+        self.items.append(item)
+        self._write("response.output_item.added", output_index=index, item=item)
+        return {"item_id": item["id"], "output_index": index}
+
+    def _begin_item(self, kind: str) -> None:
+        item: JSON = {"type": "reasoning", "summary": []}
+        if kind == "message":
+            item = {"type": kind, "status": "in_progress", "role": "assistant"}
+            item["content"] = []
+        self._item = item
+        self._place = self._add_item(item)
+
+    def _say(self, what: str, text: str) -> None:
+        if not text:
+            return
+        if self._compact:
+            if what == "text":
+                self._pieces.append(text)
+            return
+        form = FORMS[what]
+        if self._form is not form:
+            self._open_part(form)
+        self._pieces.append(text)
+        kind = "response.%s.delta" % form.event
+        self._write(kind, **self._place, delta=text, **form.more)
+
+    def _open_part(self, form: _Form) -> None:
+        self._close_part()
+        if self._item is None or self._item["type"] != form.item:
+            self._close_item("commentary")
+            self._close_complete_call()
+            self._begin_item(form.item)
+        parts = self._item[form.parts]
+        self._place[form.index] = len(parts)
+        kind = "response.%s.added" % form.part_event
+        self._write(kind, **self._place, part=form.part)
+        parts.append(dict(form.part))
+        self._form = form
+
+    def _close_part(self) -> None:
+        form = self._form
+        if form is None:
+            return
+        part = self._item[form.parts][-1]
+        part[form.word] = "".join(self._pieces)
+        self._pieces = []
+        self._form = None
+        words = {form.word: part[form.word]}
+        kind = "response.%s.done" % form.event
+        self._write(kind, **self._place, **words, **form.more)
+        kind = "response.%s.done" % form.part_event
+        self._write(kind, **self._place, part=part)
+
+    def _close_item(self, phase: str = "", status: str = "completed") -> None:
+        """Close the open message or reasoning; `phase` is what a message was."""
+        item = self._item
+        if item is None:
+            return
+        self._close_part()
+        if item["type"] == "message":
+            item["status"] = status
+            item["phase"] = phase
+        self._item = None
+        self._done(self._place["output_index"], item)
+        for packed in self._opaque:
+            self._begin_item("reasoning")
+            self._item["encrypted_content"] = packed
+            self._done(self._place["output_index"], self._item)
+            self._item = None
+        self._opaque = []
+
+    def _done(self, index: int, item: JSON) -> None:
+        item = self._shown(item)
+        self._write("response.output_item.done", output_index=index, item=item)
+
+    def _close_complete_call(self) -> None:
+        """Close the latest call if nothing can follow."""
+        call = self._calls.get(self._latest)
+        if call and parse_object("".join(call.pieces)) is not None:
+            self._close_call(self._latest, "completed")
+
+    def _close_call(self, key: Hashable, status: str) -> None:
+        call = self._calls.pop(key)
+        item = call.item
+        text = "".join(call.pieces)
+        # Each for itself, since the limit cuts only what came last.
+        if status == "incomplete" and parse_object(text) is not None:
+            status = "completed"
+        item.update(call_members(call.tool.kind, text), status=status)
+        if call.tool.kind == "function":
+            kind = "response.function_call_arguments.done"
+            self._write(kind, **call.place, arguments=text, name=item["name"])
+        elif call.tool.kind == "custom":
+            kind = "response.custom_tool_call_input."
+            self._write(kind + "delta", **call.place, delta=item["input"])
+            self._write(kind + "done", **call.place, input=item["input"])
+        self._done(call.place["output_index"], item)
+
+
+# --- what earlier answers were --------------------------------------------------------
+
+
+def input_items(body: JSON) -> List[Any]:
+    """The input of a Responses request as a list, whatever it is."""
+    items = body.get("input")
+    if isinstance(items, list):
+        return items
+    if isinstance(items, str) and items:
+        return [{"role": "user", "content": items}]
+    return []
+
+
+def _is_reference(item: Any) -> bool:
+    """An item of which only the id was sent."""
+    if typed(item, "type", str) == "item_reference":
+        return True
+    return isinstance(item, dict) and item.keys() <= {"id", "type"} and "id" in item
+
+
+def is_compaction(body: JSON) -> bool:
+    """Whether a request wants its conversation in short, not an answer."""
+    items = input_items(body)
+    return bool(items) and typed(items[-1], "type", str) == "compaction_trigger"
+
+
+def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
+    """What goes on in the place of a conversation: the user's words and its summary.
+
+    None where `answer` has no summary.
+    """
+    output = objects(answer.get("output"))
+    summary = [item for item in output if item.get("type") == "compaction"]
+    if not summary:
+        return None
+    items = objects(input_items(body))
+    return [item for item in items if item.get("role") == "user"] + summary
+
+
+MEMORY = 16 * 1024 * 1024  # bytes of requests and answers, all sessions together
+
+
+class _Kept(NamedTuple):
+    """A finished answer: a link to the one before it, never a copy."""
+
+    previous: str
+    request: bytes  # as the client sent it: parsed only when it is asked for
+    output: bytes
+    ids: Tuple[str, ...]  # of its items
+
+
+class ResponseMemory:
+    """The answers that `previous_response_id` and `item_reference` name.
+
+    Each session finds only its own; the oldest go first, and a chain with a gap is
+    not known any more.
+    """
+
+    def __init__(self, limit: int = MEMORY) -> None:
+        self._limit = limit
+        self.size = 0
+        self._answers: Dict[Tuple[str, str], _Kept] = {}  # by session and id
+        self._homes: Dict[Tuple[str, str], str] = {}  # item -> its answer
+
+    def keep(self, session: str, request: bytes, answer: JSON, previous: str) -> None:
+        """Remember a finished answer with all its items."""
+        items = objects(answer.get("output"))
+        ids = tuple(filter(None, (typed(item, "id", str) for item in items)))
+        kept = _Kept(previous, request, dumps(items), ids)
+        key = (session, answer["id"])
+        self._forget(key)  # so that its size does not count twice
+        self._answers[key] = kept
+        self.size += len(kept.request) + len(kept.output)
+        for name in ids:
+            self._homes[session, name] = answer["id"]
+        while self.size > self._limit:
+            self._forget(next(iter(self._answers)))
+
+    def _forget(self, key: Tuple[str, str]) -> None:
+        kept = self._answers.pop(key, None)
+        if kept is None:
+            return
+        self.size -= len(kept.request) + len(kept.output)
+        for name in kept.ids:
+            if self._homes.get((key[0], name)) == key[1]:
+                del self._homes[key[0], name]
+
+    def expand(self, session: str, body: JSON) -> JSON:
+        """The request with all that it only refers to; itself where that is nothing.
+
+        Raises BadRequest for an answer, NotFound for an item that is not known.
+        """
+        previous = field(body, "previous_response_id", str, default="")
+        items = input_items(body)
+        if not previous and not any(map(_is_reference, items)):
+            return body
+        found = self._history(session, previous)
+        found += self._resolved(session, items)
+        expanded = {**body, "input": found}
+        expanded.pop("previous_response_id", None)
+        return expanded
+
+    def _history(self, session: str, previous: str) -> List[Any]:
+        chain: List[_Kept] = []
+        while previous:
+            kept = self._answers.get((session, previous))
+            if kept is None:
+                raise BadRequest(
+                    "Previous response with id '%s' not found: it was not finished, or "
+                    "too long ago. Send the full input." % previous[:100],
+                    code="previous_response_not_found",
+                )
+            chain.append(kept)
+            previous = kept.previous
+        items: List[Any] = []
+        for kept in reversed(chain):
+            items += self._resolved(session, input_items(loads(kept.request)))
+            items += loads(kept.output)
+        return items
+
+    def _resolved(self, session: str, items: List[Any]) -> List[Any]:
+        # By answer and by item, so that each is parsed once, whoever refers to it.
+        parsed: Dict[str, Dict[str, JSON]] = {}
+        resolved: List[Any] = []
+        for item in items:
+            if _is_reference(item):
+                item = self._find(session, typed(item, "id", str), parsed)
+            elif typed(item, "type", str) == "reasoning":
+                item = self._completed(session, item, parsed)
+            resolved.append(item)
+        return resolved
+
+    def _find(self, session: str, name: str, parsed: Dict[str, Any]) -> JSON:
+        home = self._homes.get((session, name))
+        if home is None:
+            raise NotFound(
+                "Item with id '%s' not found. Send it whole." % name[:100],
+                code="item_not_found",
+            )
+        if home not in parsed:
+            output = loads(self._answers[session, home].output)
+            parsed[home] = {typed(item, "id", str): item for item in output}
+        return parsed[home][name]
+
+    def _completed(self, session: str, item: JSON, parsed: Dict[str, Any]) -> JSON:
+        """A reasoning item with what its vendor wants back, if the client left it."""
+        name = typed(item, "id", str)
+        if item.get("encrypted_content") or (session, name) not in self._homes:
+            return item
+        return self._find(session, name, parsed)
+
+
+# --- the pass-through -----------------------------------------------------------------
+
+# 400, seen 2026-07 (UPSTREAM 10.1).
+UNSERVED_TOOLS = ("image_generation", "code_interpreter", "mcp", "file_search")
+UNSENT_FIELDS = ("service_tier", "client_metadata", *STATEFUL_FIELDS)
 KNOWN_INCLUDES = (
     ENCRYPTED,
     "web_search_call.action.sources",  # of the tools it has
@@ -5028,228 +6249,225 @@ KNOWN_INCLUDES = (
 def unserved_in(body: JSON) -> List[str]:
     """What prepare_responses() will not send of `body`, for the log."""
     chosen = typed(typed(body, "tool_choice", dict), "type", str)
-    kinds = [typed(tool, "type", str) for tool in typed(body, "tools", list)]
-    return [key for key in UNSENT_FIELDS if body.get(key)] + [
-        "tool " + kind for kind in kinds if kind in UNSERVED_TOOLS and kind != chosen
-    ]
+    notes = [key for key in UNSENT_FIELDS if body.get(key)]
+    for tool in typed(body, "tools", list):
+        kind = typed(tool, "type", str)
+        if kind in UNSERVED_TOOLS and kind != chosen:
+            notes.append("tool " + kind)
+    return notes
 
 
-def _own_items(items: List[Any]) -> Iterator[Any]:
-    for at, item in enumerate(items):
-        if typed(item, "type", str) == "item_reference":
-            raise BadRequest("input.%d: Copilot keeps no items; send it whole" % at)
-        # Ids of another connection are refused (UPSTREAM 10.1).
-        yield (
-            {key: value for key, value in item.items() if key != "id"}
-            if isinstance(item, dict)
-            else item
-        )
+def _native_item(item: Any) -> Optional[Any]:
+    """An input item as Copilot takes it; None for what only another model can read."""
+    if not isinstance(item, dict):
+        return item
+    kind = item.get("type")
+    ours = unpack_reasoning(typed(item, "encrypted_content", str))
+    if ours and kind == "reasoning":
+        return None
+    if ours:
+        words = [{"type": "input_text", "text": summary_text(item)}]
+        return {"type": "message", "role": "user", "content": words}
+    # Ids of another connection are refused (UPSTREAM 10.1); Codex keeps notes of its
+    # own in members that begin with internal_ (CLIENTS 8).
+    return {
+        key: value
+        for key, value in item.items()
+        if key != "id" and not key.startswith("internal_")
+    }
+
+
+def wants_memory(body: JSON, model: Model) -> bool:
+    """Whether reasoning must be kept here for a client that does not ask for it."""
+    includes = field(body, "include", list, default=())
+    reasons = bool(model.efforts or REASONERS.match(model.id))
+    return reasons and body.get("store") is not False and ENCRYPTED not in includes
 
 
 def prepare_responses(body: JSON, model: Model) -> JSON:
     """Fit a Responses request to `model` on Copilot; unknown fields are kept."""
-    for key in STATEFUL_FIELDS:
-        if body.get(key):
-            raise BadRequest(
-                "%s: Copilot keeps no answers; send the full input" % key,
-                code="unsupported_parameter",
-            )
-    unsent, limit = unserved_in(body), field(body, "max_output_tokens", int)
+    refuse_stateful(body)
+    unsent = unserved_in(body)
     reasoning = field(body, "reasoning", dict, default={})
     effort = clamp_effort(field(reasoning, "effort", str, "reasoning", ""), model)
-    changes: JSON = dict.fromkeys(UNSENT_FIELDS)
+    tools = field(body, "tools", list, default=())
+    tools = [t for t in tools if "tool " + typed(t, "type", str) not in unsent]
+    includes = field(body, "include", list, default=())
+    includes = [one for one in includes if one in KNOWN_INCLUDES]
+    if wants_memory(body, model):
+        includes.append(ENCRYPTED)
+    limit = _output_limit(field(body, "max_output_tokens", int), model)
+    changes: JSON = dict.fromkeys(UNSENT_FIELDS + ("previous_response_id",))
     changes.update(
         model=model.id,
         stream=True,
         store=False,
-        tools=[
-            tool
-            for tool in field(body, "tools", list, default=())
-            if "tool " + typed(tool, "type", str) not in unsent
-        ]
-        or None,
-        include=[
-            one
-            for one in field(body, "include", list, default=())
-            if one in KNOWN_INCLUDES
-        ]
-        or None,
-        max_output_tokens=_output_limit(limit, model),
+        tools=tools or None,
+        include=includes or None,
+        max_output_tokens=limit,
         reasoning=given(**{**reasoning, "effort": effort}) or None,
     )
     if isinstance(body.get("input"), list):
-        changes["input"] = list(_own_items(body["input"]))
+        items = [_native_item(item) for item in body["input"]]
+        changes["input"] = [item for item in items if item is not None]
+    sent = {**body, **changes}
     return {
         key: value
-        for key, value in {**body, **changes}.items()
-        if value is not None or key not in changes
+        for key, value in sent.items()
+        if (value is not None or key not in changes) and key[:9] != "internal_"
     }
 
 
-TERMINAL = (
-    "response.completed",
-    "response.incomplete",
-    "response.failed",
-    "response.cancelled",
-    "error",
-)
+ENDINGS = ("response.completed", "response.incomplete")
+FAILURES = ("response.failed", "response.cancelled", "error")
 
 
-class ResponsesPassThrough(StreamTranslator):
-    """A StreamTranslator for Responses clients: only ids change, to the first seen.
+class ResponsesTap(StreamTranslator):
+    """A StreamTranslator for Responses clients: Copilot's own events with one id each.
 
     OpenAI's SDK raises when the id of a response differs between events (CLIENTS 6).
+    Tools get back the names that the client gave them, and reasoning is shown in its
+    vendor's form only to who asked. A failure is raised by finish(), in the better of
+    its two wordings.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tools: Mapping[str, Tool] = {}, *, hide: bool = False) -> None:
         super().__init__()
+        self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
+        self._tools, self._hide = tools, hide
         self._ids: Dict[Any, str] = {}  # by output_index, and of the "response"
-        self._mark, self._known = b"", b""  # the last delta's item, and its id
-        self._last, self._end = b"", {}
+        self._last = b""
+        self._failure: Optional[ProxyError] = None
+        self._done_items: Dict[int, JSON] = {}
+        self._end: JSON = {}  # the last event's object
+        self.items: List[JSON] = []  # the output, with all that is to come back
 
     def _pin_ids(self, obj: JSON) -> bool:
         """Give every id its first value; whether that changed one."""
-        response, changed = typed(obj, "response", dict), False
-        index, items = typed(obj, "output_index", int), typed(response, "output", list)
-        places = [
-            (response, "id", "response"),
-            (obj, "item_id", index),
-            (obj.get("item"), "id", index),
-            *((item, "id", at) for at, item in enumerate(items)),
-        ]
+        changed = False
+        index = typed(obj, "output_index", int)
+        response = typed(obj, "response", dict)
+        places = [(obj, "item_id", index), (obj.get("item"), "id", index)]
+        places.append((response, "id", "response"))
+        for at, item in enumerate(typed(response, "output", list)):
+            places.append((item, "id", at))
         for holder, key, name in places:
             own = typed(holder, key, str)
             if own and self._ids.setdefault(name, own) != own:
-                holder[key], changed = self._ids[name], True
+                holder[key] = self._ids[name]
+                changed = True
         return changed
 
-    def _pin_plain(self, data: bytes) -> bytes:
-        """The last delta's item again: its id pinned without parsing, or b""."""
-        at, end = _member(data, b'"item_id":"')
-        if not at or not self._mark or self._mark not in data:
-            return b""
-        return data[:at] + self._known + data[end:]
+    def _rename(self, item: JSON) -> bool:
+        """Give a call the name and the namespace that the client knows."""
+        name = typed(item, "name", str)
+        own = self.names.get(name, name)
+        tool = self._tools.get(own)
+        if item.get("type") not in CALLS[:2] or "namespace" in item:
+            return False
+        if tool and tool.namespace:
+            item.update(name=tool.own, namespace=tool.namespace)
+        elif own != name:
+            item["name"] = own
+        else:
+            return False
+        return True
+
+    def _hide_thought(self, item: JSON) -> bool:
+        hidden = self._hide and item.get("type") == "reasoning"
+        return hidden and item.pop("encrypted_content", None) is not None
+
+    def _edit(self, obj: JSON) -> bool:
+        """Rename and hide what is to be; whether there was any."""
+        changed = False
+        items = objects(typed(obj, "response", dict).get("output"))
+        if isinstance(obj.get("item"), dict):
+            items.append(obj["item"])
+        for item in items:
+            changed |= self._rename(item)
+            changed |= self._hide_thought(item)
+        return changed
 
     def _pin(self, event: SSEEvent) -> bytes:
-        kind, obj = _parse_event(event)
-        data = dumps(obj) if self._pin_ids(obj) else event.data
-        if typed(obj, "item_id", str):
-            index = typed(obj, "output_index", int)
-            self._mark = b'"output_index":%d,' % index
-            self._known = dumps(self._ids[index])[1:-1]
-        if kind in TERMINAL:
-            self._end, self.finished, self.done = obj, True, True
-            self.usage = openai_usage(
-                typed(obj, "response", dict).get("usage"), obj.get("copilot_usage")
-            )
+        kind, obj = parse_event(event)
+        if kind in FAILURES:
+            self._take_failure(obj)
+            return b""
+        changed = self._pin_ids(obj)
+        if kind in ENDINGS:
+            self._take_answer(obj)
+        elif kind == "response.output_item.done":
+            item = typed(obj, "item", dict)
+            self._done_items[typed(obj, "output_index", int)] = dict(item)
+        changed |= self._edit(obj)
+        data = event.data
+        if changed:
+            data = dumps(obj)
         return data
+
+    def _take_failure(self, obj: JSON) -> None:
+        # The other event may come before or after, so the first one ends nothing.
+        failure = failure_of(obj)
+        self.done = self.finished
+        self.finished = True
+        if says_more(failure, self._failure):
+            self._failure = failure
+
+    def _take_answer(self, obj: JSON) -> None:
+        self._end = obj
+        self.finished = True
+        self.done = True
+        response = typed(obj, "response", dict)
+        self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
+        output = objects(response.get("output"))
+        if not output:
+            # Some answers name their items one by one only, so those count.
+            output = [item for _, item in sorted(self._done_items.items())]
+        self.items = [dict(item) for item in output]
+        for item in self.items:
+            self._rename(item)
 
     def _read(self, event: SSEEvent) -> None:
         if event.data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
             return
-        quick = self._pin_plain(event.data) if event.event[-6:] == ".delta" else b""
-        self._last = quick or self._pin(event)
-        name = b"event: %b\n" % event.event.encode("utf-8") if event.event else b""
-        self._out.append(
-            b"%bdata: %b\n\n" % (name, self._last.replace(b"\n", b"\ndata: "))
-        )
+        data = self._pin(event)
+        if not data:
+            return
+        self._last = data
+        name = b""
+        if event.event:
+            name = b"event: %b\n" % event.event.encode("utf-8")
+        self._out.append(b"%bdata: %b\n\n" % (name, data.replace(b"\n", b"\ndata: ")))
+
+    def finish(self) -> bytes:
+        """The end; raises the upstream's failure, or UpstreamError when it was cut."""
+        out = super().finish()
+        if self._failure is not None:
+            raise self._failure
+        return out
 
     def fail(self, exc: ProxyError) -> bytes:
-        """`error` in both its shapes, which SDKs raise, then what Codex reads."""
-        numbers = re.findall(rb'"sequence_number":(\d{1,9})', self._last) or [b"-1"]
-        number, error = int(numbers[-1]), {
-            "code": exc.code or "server_error",
-            "message": str(exc),
-        }
-        return (
-            self._take()
-            + encode_sse(
-                "error",
-                {
-                    "type": "error",
-                    **error,
-                    "param": None,
-                    **openai_error(exc),
-                    "sequence_number": number + 1,
-                },
-            )
-            + encode_sse(
-                "response.failed",
-                {
-                    "type": "response.failed",
-                    "sequence_number": number + 2,
-                    "response": {
-                        "id": self._ids.get("response", "resp_0"),
-                        "object": "response",
-                        "status": "failed",
-                        "error": error,
-                        "output": [],
-                    },
-                },
-            )
-        )
+        """The bytes that tell the client of `exc` inside the stream."""
+        numbers = re.findall(rb'"sequence_number":\s?(\d{1,9})', self._last) or [b"-1"]
+        response_id = self._ids.get("response", "resp_0")
+        response = {"id": response_id, "object": "response", "output": []}
+        return self._take() + failure_events(exc, response, int(numbers[-1]) + 1)
 
     def whole(self) -> JSON:
-        """The answer for stream:false, after finish(); raises an upstream's failure."""
+        """The answer for stream:false, after finish()."""
         response = typed(self._end, "response", dict)
         cost = self._end.get("copilot_usage")
-        if response.get("status", "failed") in ("failed", "cancelled"):
-            raise _failure(self._end)
-        return {**response, "copilot_usage": cost} if cost else response
+        return {**response, **given(copilot_usage=cost)}
+
+    def kept(self) -> Optional[JSON]:
+        """What is to be remembered of a finished answer, None of any other."""
+        response = typed(self._end, "response", dict)
+        if response.get("status", "completed") != "completed" or not response.get("id"):
+            return None
+        return {"id": response["id"], "output": self.items}
 
 
 # --- Claude Code's web search ---------------------------------------------------------
-
-
-def search_request(query: str, model: Model) -> JSON:
-    """A Responses body that answers `query` from the web."""
-    return given(
-        model=model.id,
-        stream=True,
-        store=False,
-        input=query,
-        tools=[{"type": "web_search"}],
-        tool_choice="required",
-        reasoning=given(effort=clamp_effort("low", model)),
-    )
-
-
-def search_blocks(response: JSON, tool_use_id: str) -> List[JSON]:
-    """Anthropic's blocks for a search: the query, its results, the answer's text."""
-    items = typed(response, "output", list)
-    queries = [typed(typed(item, "action", dict), "query", str) for item in items]
-    parts = [part for item in items for part in typed(item, "content", list)]
-    text = "".join(typed(part, "text", str) for part in parts)
-    found = {
-        typed(note, "url", str): typed(note, "title", str)
-        for part in parts
-        for note in typed(part, "annotations", list)
-        if typed(note, "type", str) == "url_citation"
-    }
-    return [
-        {
-            "type": "server_tool_use",
-            "id": tool_use_id,
-            "name": "web_search",
-            "input": {"query": next(filter(None, queries), "")},
-        },
-        {
-            "type": "web_search_tool_result",
-            "tool_use_id": tool_use_id,
-            "content": [
-                {
-                    "type": "web_search_result",
-                    "title": title,
-                    "url": url,
-                    "encrypted_content": "",
-                    "page_age": None,
-                }
-                for url, title in found.items()
-            ],
-        },
-        *([{"type": "text", "text": text}] if text else []),
-    ]
-
 
 NO_SEARCH = (
     "Web search is not available through this proxy: no model of this Copilot "
@@ -5267,80 +6485,132 @@ def search_query(body: JSON) -> Optional[str]:
     return text_of(part for turn in turns if turn.role == "user" for part in turn.parts)
 
 
+def _search_price(model: Model) -> Tuple[float, bool]:
+    prices = model_prices(model) or {}
+    light = model.raw.get("model_picker_category") == "lightweight"
+    return prices.get("input", 1e9), not light
+
+
 def search_model(models: Sequence[Model]) -> Optional[Model]:
     """The cheapest model that can search: a search is a side job."""
     able = [model for model in models if RESPONSES in model.endpoints and model.offered]
-
-    def price(model: Model) -> Tuple[float, bool]:
-        prices = model_prices(model) or {}
-        light = model.raw.get("model_picker_category") == "lightweight"
-        return prices.get("input", 1e9), not light
-
-    return min(able, key=price, default=None)
+    return min(able, key=_search_price, default=None)
 
 
-def search_message(
-    message_id: str, model: str, blocks: List[JSON], usage: TokenUsage
-) -> JSON:
-    """The Message that answers a search request."""
-    searches = sum(block["type"] == "server_tool_use" for block in blocks)
+def search_request(query: str, model: Model) -> JSON:
+    """A Responses body that answers `query` from the web."""
+    return given(
+        model=model.id,
+        stream=True,
+        store=False,
+        input=query,
+        tools=[{"type": "web_search"}],
+        tool_choice="required",
+        reasoning=given(effort=clamp_effort("low", model)),
+    )
+
+
+def _search_result(note: JSON) -> JSON:
     return {
-        "id": message_id,
-        "type": "message",
-        "role": "assistant",
-        "model": model,
-        "content": blocks,
-        "stop_reason": "end_turn",
-        "stop_sequence": None,
-        "usage": {
-            **anthropic_usage(usage),
-            "server_tool_use": {"web_search_requests": searches},
-        },
+        "type": "web_search_result",
+        "title": typed(note, "title", str),
+        "url": typed(note, "url", str),
+        "encrypted_content": "",
+        "page_age": None,
     }
 
 
-def _block_events(index: int, block: JSON) -> Iterator[Tuple[str, JSON]]:
-    start, delta = block, {}
+def search_blocks(response: JSON, tool_use_id: str) -> List[JSON]:
+    """Anthropic's blocks for a search: the query, its results, the answer's text."""
+    parts: List[JSON] = []
+    notes: List[JSON] = []
+    queries = [""]
+    for item in objects(response.get("output")):
+        queries.append(typed(typed(item, "action", dict), "query", str))
+        parts += objects(item.get("content"))
+    for part in parts:
+        notes += objects(part.get("annotations"))
+    pages = {
+        typed(note, "url", str): _search_result(note)
+        for note in notes
+        if typed(note, "type", str) == "url_citation"
+    }
+    call = {"type": "server_tool_use", "id": tool_use_id, "name": "web_search"}
+    call["input"] = {"query": next(filter(None, queries), "")}
+    found = {"type": "web_search_tool_result", "tool_use_id": tool_use_id}
+    found["content"] = list(pages.values())
+    text = "".join(typed(part, "text", str) for part in parts)
+    if not text:
+        return [call, found]
+    return [call, found, {"type": "text", "text": text}]
+
+
+def _block_events(index: int, block: JSON) -> List[JSON]:
+    start: JSON = dict(block)
+    deltas: List[JSON] = []
     if block["type"] == "text":
-        start, delta = {**block, "text": ""}, {
-            "type": "text_delta",
-            "text": block["text"],
-        }
+        start["text"] = ""
+        deltas = [{"type": "text_delta", "text": block["text"]}]
     elif block["type"] == "server_tool_use":
-        start, delta = {**block, "input": {}}, {
-            "type": "input_json_delta",
-            "partial_json": dumps_text(block["input"]),
+        start["input"] = {}
+        words = dumps_text(block["input"])
+        deltas = [{"type": "input_json_delta", "partial_json": words}]
+    events = [{"type": "content_block_start", "index": index, "content_block": start}]
+    for delta in deltas:
+        events.append({"type": "content_block_delta", "index": index, "delta": delta})
+    return events + [{"type": "content_block_stop", "index": index}]
+
+
+class SearchTranslator(StreamTranslator):
+    """A StreamTranslator from a search by Responses to the Message that tells of it."""
+
+    def __init__(self, message_id: str, model: str) -> None:
+        super().__init__()
+        self._id, self._model = message_id, model
+        self._tap = ResponsesTap()
+
+    usage = property(lambda self: self._tap.usage)
+    done = property(lambda self: self._tap.done)
+
+    def feed(self, data: bytes) -> bytes:
+        """Take upstream bytes; nothing goes out before all is known."""
+        self._tap.feed(data)
+        self.finished = self._tap.finished
+        return b""
+
+    def finish(self) -> bytes:
+        """The Message as the events that a stream of it would have had."""
+        self._tap.finish()
+        message = self.whole()
+        usage = message["usage"]
+        begun = dict(message, content=[], stop_reason=None)
+        begun["usage"] = {**usage, "output_tokens": 0}
+        events: List[JSON] = [{"type": "message_start", "message": begun}]
+        for index, block in enumerate(message["content"]):
+            events += _block_events(index, block)
+        ending = {"stop_reason": "end_turn", "stop_sequence": None}
+        events.append({"type": "message_delta", "delta": ending, "usage": usage})
+        events.append({"type": "message_stop"})
+        return b"".join(encode_sse(event["type"], event) for event in events)
+
+    def fail(self, exc: ProxyError) -> bytes:
+        """An error event."""
+        return encode_sse("error", anthropic_error(exc))
+
+    def whole(self) -> JSON:
+        """The Message, after the upstream's end."""
+        searches = {"web_search_requests": 1}
+        usage = {**anthropic_usage(self.usage), "server_tool_use": searches}
+        return {
+            "id": self._id,
+            "type": "message",
+            "role": "assistant",
+            "model": self._model,
+            "content": search_blocks(self._tap.whole(), "srvtoolu_" + self._id[4:]),
+            "stop_reason": "end_turn",
+            "stop_sequence": None,
+            "usage": usage,
         }
-    yield "content_block_start", {"index": index, "content_block": start}
-    if delta:
-        yield "content_block_delta", {"index": index, "delta": delta}
-    yield "content_block_stop", {"index": index}
-
-
-def stream_message(message: JSON) -> bytes:
-    """A finished Message as the events that a stream of it would have had."""
-    usage = message["usage"]
-    events = [
-        (
-            "message_start",
-            {
-                "message": {
-                    **message,
-                    "content": [],
-                    "stop_reason": None,
-                    "usage": {**usage, "output_tokens": 0},
-                }
-            },
-        )
-    ]
-    for index, block in enumerate(message["content"]):
-        events += _block_events(index, block)
-    ending = {"stop_reason": message["stop_reason"], "stop_sequence": None}
-    events += [
-        ("message_delta", {"delta": ending, "usage": usage}),
-        ("message_stop", {}),
-    ]
-    return b"".join(encode_sse(name, {"type": name, **data}) for name, data in events)
 
 
 # ============================================================================
@@ -5949,26 +7219,6 @@ def _edits(key: str, old: Any, new: Any, *, first: bool) -> List[Tuple[bytes, by
     if new is not None:
         return [(member, name + dumps(new))]
     return [(member + b"," if first else b"," + member, b"")]
-
-
-def native_usage(obj: JSON) -> TokenUsage:
-    """The usage of a whole Message, or of anything that has its two usage members."""
-    usage = typed(obj, "usage", dict)
-    details = typed(usage, "output_tokens_details", dict)
-    told = [
-        count(usage.get(key))
-        for key in (
-            "input_tokens",
-            "output_tokens",
-            "cache_read_input_tokens",
-            "cache_creation_input_tokens",
-        )
-    ]
-    return TokenUsage(
-        *told,
-        nano_aiu=count(typed(obj, "copilot_usage", dict).get("total_nano_aiu")),
-        reasoning=count(details.get("thinking_tokens")),
-    )
 
 
 def _tells(data: bytes) -> bool:
@@ -9826,6 +11076,7 @@ ROUTES = (
     Route("GET", "/v1/models/{id}", "model"),
     Route("POST", "/v1/chat/completions", "chat", "openai"),
     Route("POST", "/v1/responses", "responses", "responses"),
+    Route("POST", "/v1/responses/compact", "responses_compact", "responses"),
     Route("GET", "/v1/responses", "responses_socket"),
     Route("POST", "/v1/embeddings", "embeddings", "embeddings"),
     Route("POST", "/v1/completions", "completions", "completions"),
@@ -9941,10 +11192,13 @@ class Exchange:
 
     def headers(self) -> List[Tuple[str, str]]:
         """What the client is told beside the answer."""
-        return [
-            ("x-copilot-model", self.model.id),
-            *forward_headers(self.response.headers if self.response else ()),
-        ]
+        pairs = [("x-copilot-model", self.model.id)]
+        if self.dialect == "responses":
+            # Replayed reasoning is in `usage`: Codex must not add it (UPSTREAM 22.4).
+            pairs.append(("x-reasoning-included", "true"))
+        if self.response:
+            pairs += forward_headers(self.response.headers)
+        return pairs
 
     def served(self) -> Served:
         """The request as it stands, for the page and USAGE_LOG."""
@@ -10248,6 +11502,7 @@ class App:
         self._usage_log = UsageLog(config.usage_log)
         self._limits = Limits(config)
         self._lessons, self._sizes = Lessons(), PromptSizes(copilot)
+        self._memory = ResponseMemory()
         self._live: Dict[Exchange, None] = {}  # requests under way, for the status page
         self._numbers = itertools.count(1)
 
@@ -10635,18 +11890,18 @@ class App:
             await self._native(exchange)
         else:
             guess = self._sizes.guess(exchange.model.id, len(exchange.request.body))
-            await self._translate(
-                exchange,
-                parse_messages,
-                lambda names, asked: (
-                    MessagesWriter(
-                        "msg_" + secrets.token_hex(12),
-                        exchange.asked or exchange.model.id,
-                        input_tokens=guess,
-                        fold=not exchange.stream,
-                        thinking=asked.thinking,
-                    )
-                ),
+            conversation = await apart(
+                len(exchange.request.body), lambda: parse_messages(exchange.body)
+            )
+            writer = MessagesWriter(
+                "msg_" + secrets.token_hex(12),
+                exchange.asked or exchange.model.id,
+                input_tokens=guess,
+                fold=not exchange.stream,
+                thinking=conversation.thinking,
+            )
+            await self._answer(
+                exchange, await self._ask(exchange, conversation, writer)
             )
 
     async def _native(self, exchange: Exchange) -> None:
@@ -10671,85 +11926,165 @@ class App:
     async def _chat(self, exchange: Exchange) -> None:
         options = field(exchange.body, "stream_options", dict, default={})
 
-        def sink(_: Any = None, conversation: Optional[Conversation] = None) -> Sink:
-            return ChatWriter(
-                "chatcmpl-" + secrets.token_hex(12),
-                exchange.asked or exchange.model.id,
-                int(time.time()),
-                options.get("include_usage") is True,
-                fold=not exchange.stream,
-                custom=custom_names(conversation.tools) if conversation else (),
+        conversation = None
+        custom: Container[str] = ()
+        if exchange.endpoint != CHAT or needs_translation(exchange.body):
+            conversation = await apart(
+                len(exchange.request.body), lambda: parse_chat(exchange.body)
             )
-
-        if exchange.endpoint == CHAT and not needs_translation(exchange.body):
-            await self._post(
-                exchange, lambda: prepare_chat(exchange.body, exchange.model)
-            )
-            await self._answer(
-                exchange, Translation(ChatReader(chat_source(exchange.model)), sink())
-            )
-        else:
-            await self._translate(exchange, parse_chat, sink)
-
-    async def _translate(
-        self,
-        exchange: Exchange,
-        parse: Callable[[JSON], Conversation],
-        sink_for: Callable[[ToolNames, Conversation], Sink],
-    ) -> None:
-        conversation = await apart(
-            len(exchange.request.body), lambda: parse(exchange.body)
+            custom = custom_names(conversation.tools)
+        writer = ChatWriter(
+            "chatcmpl-" + secrets.token_hex(12),
+            exchange.asked or exchange.model.id,
+            int(time.time()),
+            options.get("include_usage") is True,
+            fold=not exchange.stream,
+            custom=custom,
         )
-        check_media(conversation, exchange.model)
-        names = ToolNames(tool.name for tool in conversation.tools)
-        sink = sink_for(names, conversation)
-        sink.names = names.renamed()
-        if exchange.endpoint == CHAT:
-            reader = ChatReader(chat_source(exchange.model))
-            encode = lambda conv, model, _: prepare_chat(
-                encode_chat(conv, model), model
-            )
+        if conversation is None:
+            body = exchange.body
+            await self._post(exchange, lambda: prepare_chat(body, exchange.model))
+            translation = Translation(ChatReader(chat_source(exchange.model)), writer)
         else:
-            encode = encode_responses
-            reader = ResponsesReader(responses_source(exchange.model))
-            if conversation.stop:  # Responses has no such field
-                sink = StopAt(sink, conversation.stop)
+            translation = await self._ask(exchange, conversation, writer)
+        await self._answer(exchange, translation)
+
+    async def _ask(
+        self, exchange: Exchange, conversation: Conversation, sink: Any
+    ) -> Translation:
+        """Send a conversation to the model; what reads its answer into `sink`."""
+        model = exchange.model
+        check_media(conversation, model)
+        names = ToolNames(tool.name for tool in conversation.tools)
+        sink.names = names.renamed()
+        if conversation.stop and exchange.endpoint != MESSAGES:
+            sink = StopAt(sink, conversation.stop)
         conversation = names.rename(conversation)
         custom = custom_names(conversation.tools)
-        await self._post(exchange, lambda: encode(conversation, exchange.model, names))
-        del conversation  # as exchange.body
-        await self._answer(exchange, Translation(reader, sink, custom))
+        if exchange.endpoint == MESSAGES:
+
+            def build() -> Tuple[bytes, List[str]]:
+                body = encode_messages(conversation, model)
+                return prepare_messages(dumps(body), body, model, self._lessons, [])
+
+            await self._send(exchange, build)
+            reader: Any = MessagesReader(messages_source(model))
+        elif exchange.endpoint == CHAT:
+
+            def encode() -> JSON:
+                return prepare_chat(encode_chat(conversation, model), model)
+
+            await self._post(exchange, encode)
+            reader = ChatReader(chat_source(model))
+        else:
+            await self._post(exchange, lambda: encode_responses(conversation, model))
+            reader = ResponsesReader(responses_source(model))
+        return Translation(reader, sink, custom)
 
     async def _responses(self, exchange: Exchange) -> None:
-        for note in unserved_in(exchange.body):
-            log_event("info", "left_out", model=exchange.model.id, what=note)
-        await self._post(
-            exchange, lambda: prepare_responses(exchange.body, exchange.model)
+        await self._use_searcher(exchange)
+        body = self._memory.expand(exchange.session, exchange.body)
+        previous = typed(exchange.body, "previous_response_id", str)
+        request = exchange.request.body
+        if exchange.endpoint == RESPONSES:
+            source: Any = await self._pass_on(exchange, body)
+            await self._answer(exchange, source)
+        else:
+            source, translation = await self._translate_responses(exchange, body)
+            await self._answer(exchange, translation)
+        answer = source.kept()
+        if answer:
+            self._memory.keep(exchange.session, request, answer, previous)
+
+    async def _use_searcher(self, exchange: Exchange) -> None:
+        """A request with no tool but web search goes to a model that searches."""
+        kinds = [typed(t, "type", str) for t in typed(exchange.body, "tools", list)]
+        if exchange.endpoint == RESPONSES or not kinds:
+            return
+        searcher = search_model(await self._copilot.models())
+        if searcher and all(kind.startswith("web_search") for kind in kinds):
+            exchange.model = searcher
+            exchange.endpoint = RESPONSES
+
+    async def _pass_on(self, exchange: Exchange, body: JSON) -> ResponsesTap:
+        """Send a Responses request to a model that speaks it; what reads the answer."""
+        model = exchange.model
+        for note in unserved_in(body):
+            log_event("info", "left_out", model=model.id, what=note)
+        tap = ResponsesTap(responses_tools(body), hide=wants_memory(body, model))
+        await self._post(exchange, lambda: prepare_responses(body, model))
+        return tap
+
+    async def _translate_responses(
+        self, exchange: Exchange, body: JSON
+    ) -> Tuple[ResponsesWriter, Translation]:
+        """The same for a model that does not."""
+        conversation = await apart(
+            len(exchange.request.body), lambda: parse_responses(body)
         )
-        await self._answer(exchange, ResponsesPassThrough())
+        for note in conversation.left_out:
+            log_event("info", "left_out", model=exchange.model.id, what=note)
+        compact = is_compaction(body)
+        if compact:
+            conversation = conversation._replace(tool_choice="none", schema=None)
+        frame = response_frame(
+            {**body, **given(input=None)},
+            "resp_" + secrets.token_hex(12),
+            exchange.asked or exchange.model.id,
+            int(time.time()),
+        )
+        previous = typed(exchange.body, "previous_response_id", str)
+        frame["previous_response_id"] = previous or None
+        writer = ResponsesWriter(
+            frame,
+            {tool.name: tool for tool in conversation.tools},
+            fold=not exchange.stream,
+            summary=conversation.thinking,
+            encrypted=ENCRYPTED in typed(body, "include", list),
+            compact=compact,
+        )
+        return writer, await self._ask(exchange, conversation, writer)
+
+    async def _responses_compact(self, exchange: Exchange) -> None:
+        """A conversation in short: by the model's own way, else by its summary."""
+        exchange.stream = False
+        body = self._memory.expand(exchange.session, exchange.body)
+        items = [*input_items(body), {"type": "compaction_trigger"}]
+        body = {**body, "input": items}
+        answer: JSON = {}
+        if exchange.endpoint == RESPONSES:
+            with contextlib.suppress(UpstreamError):
+                tap = await self._pass_on(exchange, body)
+                answer = await self._fold(exchange, tap)
+        output = compaction_output(body, answer)
+        if output is None:
+            exchange.close()
+            source, translation = await self._translate_responses(exchange, body)
+            answer = await self._fold(exchange, translation)
+            output = compaction_output(body, answer)
+        reply = {key: answer.get(key) for key in ("id", "created_at", "usage")}
+        reply.update(object="response.compaction", output=output)
+        await exchange.send(dumps(reply))
 
     async def _web_search(self, exchange: Exchange, query: str) -> None:
         """Claude Code's search request: a model that can search by itself, or words."""
-        blocks: List[JSON] = [{"type": "text", "text": NO_SEARCH}]
-        asked, searcher = exchange.model, search_model(await self._copilot.models())
+        message_id = "msg_" + secrets.token_hex(12)
+        shown_as = exchange.asked or exchange.model.id
+        searcher = search_model(await self._copilot.models())
         if self._config.web_search == "on" and searcher is not None:
-            exchange.model, exchange.endpoint = searcher, RESPONSES
+            exchange.model = searcher
+            exchange.endpoint = RESPONSES
             await self._post(exchange, lambda: search_request(query, searcher))
-            blocks = search_blocks(
-                await self._fold(exchange, ResponsesPassThrough()),
-                "srvtoolu_" + secrets.token_hex(12),
-            )
-        message = search_message(
-            "msg_" + secrets.token_hex(12),
-            exchange.asked or asked.id,
-            blocks,
-            exchange.usage,
-        )
+            await self._answer(exchange, SearchTranslator(message_id, shown_as))
+            return
+        writer = MessagesWriter(message_id, shown_as, fold=not exchange.stream)
+        writer.text(NO_SEARCH)
+        writer.end("stop", TokenUsage())
         if exchange.stream:
             exchange.out.start(200, SSE_HEADERS + exchange.headers())
-            await exchange.out.end(stream_message(message))
+            await exchange.out.end(writer.take())
         else:
-            await exchange.send(dumps(message))
+            await exchange.send(dumps(writer.whole()))
 
     async def _embeddings(self, exchange: Exchange) -> None:
         form = exchange.body.get("encoding_format")
