@@ -2529,21 +2529,21 @@ NO_RESULT = Text("(no result)")
 ORPHAN = Text("[result of a tool call that is not shown]")
 
 
-def _own_result(call: Call, results: Dict[str, List[Result]]) -> Result:
+def _own_result(call: Call, results: Dict[str, Deque[Result]]) -> Result:
     waiting = results[call.id]
     if waiting:
-        return waiting.pop(0)
+        return waiting.popleft()
     return Result(call.id, (NO_RESULT,), True)
 
 
-def _told_parts(turn: Turn, results: Dict[str, List[Result]]) -> List[Any]:
+def _kept_parts(turn: Turn, results: Dict[str, Deque[Result]]) -> List[Any]:
     """The parts of a turn but the results that a call has taken."""
     kept: List[Any] = []
     for part in turn.parts:
         if not isinstance(part, Result):
             kept.append(part)
-        elif results[part.call_id][:1] == [part]:  # no call has taken it
-            results[part.call_id].pop(0)
+        elif results[part.call_id] and results[part.call_id][0] is part:
+            results[part.call_id].popleft()  # which no call has taken
             kept += [ORPHAN, *part.parts]
     return kept
 
@@ -2554,7 +2554,7 @@ def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
     Every upstream demands it, and a result for each call (UPSTREAM 10.1, 11.5). A call
     without one gets an error that says so; a result without a call becomes text.
     """
-    results: Dict[str, List[Result]] = collections.defaultdict(list)
+    results: Dict[str, Deque[Result]] = collections.defaultdict(collections.deque)
     for turn in turns:
         for part in turn.parts:
             if isinstance(part, Result):
@@ -2566,7 +2566,7 @@ def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
             paired.append(Turn("user", tuple(due)))
             due = []
         if due or results:
-            parts = due + _told_parts(turn, results)
+            parts = due + _kept_parts(turn, results)
             turn = turn._replace(parts=tuple(parts))
         if turn.parts:
             paired.append(turn)
