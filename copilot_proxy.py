@@ -1356,25 +1356,22 @@ Pairs = Iterable[Tuple[str, str]]
 
 
 class Headers:
-    """Header fields in order, never changed; their names are lower-case."""
+    """Header fields in order, never changed; their names are lower-case.
+
+    `get(name, default=None)` gives a field's value. Repeated fields are joined by ", "
+    (RFC 9110 5.3), so that a doubled Origin or Content-Length is no valid one.
+    """
 
     def __init__(self, pairs: Pairs = ()) -> None:
         self._pairs = tuple(pairs)
-        self._joined = dict(self._pairs)  # because a request is asked 27 times
-        if len(self._joined) < len(self._pairs):
-            self._join()
-
-    def _join(self) -> None:
-        values: Dict[str, List[str]] = {}
-        for name, value in self._pairs:
-            values.setdefault(name, []).append(value)
-        for name in values:
-            self._joined[name] = ", ".join(values[name])
-
-    def get(self, name: str, default: Optional[str] = None) -> Optional[str]:
-        """The field's value, by its lower-case name; repeated fields are joined by ", "
-        (RFC 9110 5.3), so that a doubled Origin or Content-Length is no valid one."""
-        return self._joined.get(name, default)
+        joined = dict(self._pairs)
+        if len(joined) < len(self._pairs):
+            joined = {}
+            for name, value in self._pairs:
+                joined.setdefault(name, []).append(value)
+            for name in joined:
+                joined[name] = ", ".join(joined[name])
+        self.get = joined.get  # the dict's own: one request asks 30 times
 
     def __iter__(self) -> Iterator[Tuple[str, str]]:
         return iter(self._pairs)
@@ -1509,7 +1506,7 @@ class HeadReader:
         data = self.rest + data
         at = 0
         while True:
-            line, at = self._cut(data, at)
+            line, at = self._next_line(data, at)
             if not at:
                 self.rest = line
                 return None
@@ -1523,7 +1520,7 @@ class HeadReader:
                 self.rest = data[at:]
                 return b"".join(self._lines)
 
-    def _cut(self, data: bytes, at: int) -> Tuple[bytes, int]:
+    def _next_line(self, data: bytes, at: int) -> Tuple[bytes, int]:
         if len(self._lines) > self._fields + 1 or self._block < 0:
             raise ProtocolError("the header fields are too large", status=431)
         if self._lines:
@@ -8515,14 +8512,14 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
     def _expect(self, seconds: float) -> None:
         self._due = min(time.monotonic() + seconds, self.deadline)  # the loop's clock
         if not self._timer or self._timer.when() > self._due:
-            self._watch()
+            self._set_timer()
 
-    def _watch(self) -> None:
+    def _set_timer(self) -> None:
         if self._timer:
             self._timer.cancel()
         self._timer = None
         if self._due > time.monotonic():
-            self._timer = self._loop.call_at(self._due, self._watch)
+            self._timer = self._loop.call_at(self._due, self._set_timer)
         elif self._due:
             # After a sleep or a SIGSTOP the loop runs its timers before it has read
             # what waits in the sockets: it does that before it comes to this one.
@@ -8533,7 +8530,7 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
             self._timer = None
             self._late()
         else:
-            self._watch()
+            self._set_timer()
 
     def _late(self) -> None:
         if not self.unread:  # else the reader is being woken for that
@@ -8794,7 +8791,7 @@ class UpstreamConnection(TimedProtocol):
         if not pour.over.done():  # who waits may have been cancelled in this turn
             pour.over.set_result(None)
 
-    def _send(self, message: bytes) -> None:
+    def _write_message(self, message: bytes) -> None:
         # Nothing waits until it is taken: an early 413 comes before.
         if not self._tls:
             self.transport.write(message)
@@ -8810,11 +8807,11 @@ class UpstreamConnection(TimedProtocol):
         skipped); give it, the reader of its body, and the bytes that came with it."""
         due = time.monotonic() + seconds
         self._heard = False
-        self._send(message)
+        self._write_message(message)
         data = b""
         try:
             for _ in range(1 + MAX_INTERIM):
-                block, data = await self._read_head(data, due)
+                block, data = await self._read_answer_head(data, due)
                 head = parse_response_head(block)
                 if head.status >= 200:
                     return head, response_framing(method, head), data
@@ -8824,7 +8821,7 @@ class UpstreamConnection(TimedProtocol):
         except ProtocolError as exc:
             raise self.broken("the answer is not proper HTTP (%s)" % exc) from None
 
-    async def _read_head(self, data: bytes, due: float) -> Tuple[bytes, bytes]:
+    async def _read_answer_head(self, data: bytes, due: float) -> Tuple[bytes, bytes]:
         """The next head and what came behind it; `data` has come before."""
         reader = HeadReader(RESPONSE_LIMITS)
         while True:
@@ -8981,11 +8978,11 @@ class ConnectionPool:
         if kept:
             kept.deadline = deadline
             try:
-                return await self._exchange(kept, method, message, timeouts)
+                return await self._exchange_over(kept, method, message, timeouts)
             except ConnectFailed:
                 pass  # the connection had died unseen, and nobody read the request
         fresh = UpstreamConnection(origin, deadline)
-        return await self._exchange(fresh, method, message, timeouts)
+        return await self._exchange_over(fresh, method, message, timeouts)
 
     async def close(self) -> None:
         """Close the idle connections; the others are their readers'."""
@@ -8996,7 +8993,7 @@ class ConnectionPool:
                 connection.abort()
         await asyncio.sleep(0)  # the turn of the loop in which that is done
 
-    async def _exchange(
+    async def _exchange_over(
         self,
         connection: UpstreamConnection,
         method: str,
@@ -9103,8 +9100,8 @@ class ConnectionPool:
 # dialect.
 #
 # The life of a connection: the loop accepts it, a ClientConnection is made and with it
-# the task _serve(), which ends with it. Above `connections` open ones it is answered
-# 503. Else, for each request: _read_head() waits `idle` seconds for the first byte and
+# the task _serve_client(), which ends with it. Above `connections` open ones it is answered
+# 503. Else, for each request: _read_request_head() waits `idle` seconds for the first byte and
 # `head` more for the rest; framing and guard() are judged before any of the body is
 # read; _read_body() reads it, undoes its Content-Encoding and, when it is heavy, waits
 # for its place in line; the handler answers through a Responder. What cannot be
@@ -9532,7 +9529,7 @@ class Responder:
         """The request's body is no longer needed: others may have its place."""
         self._conn.shrink_place(0)
 
-    def _encode_head(self, status: int, pairs: Pairs) -> bytes:
+    def _answer_head(self, status: int, pairs: Pairs) -> bytes:
         if self.started:
             raise RuntimeError("a request is answered once")
         pairs = [*pairs, *SAFE_PAIRS, *self._pairs, ("date", _date(int(time.time())))]
@@ -9549,7 +9546,7 @@ class Responder:
         if status != 204:  # RFC 9110 8.6
             pairs = [*pairs, ("content-length", str(len(body)))]
         self.ended = True
-        answer = self._encode_head(status, pairs)
+        answer = self._answer_head(status, pairs)
         if not self._bodiless:
             answer += body
         await self._conn.write(answer)
@@ -9559,7 +9556,7 @@ class Responder:
         self.keep = self.keep and self._chunks
         if self._chunks:
             pairs = [*pairs, ("transfer-encoding", "chunked")]
-        self._head = self._encode_head(status, pairs)
+        self._head = self._answer_head(status, pairs)
         asyncio.get_running_loop().call_soon(self._send_head)
 
     def _send_head(self) -> None:
@@ -9666,11 +9663,11 @@ class HTTPServer:
 
     def _accept(self, conn: ClientConnection) -> asyncio.Task[None]:
         self._connections.add(conn)
-        task = asyncio.get_running_loop().create_task(self._serve(conn))
+        task = asyncio.get_running_loop().create_task(self._serve_client(conn))
         task.add_done_callback(lambda _: self._connections.discard(conn))
         return task
 
-    async def _serve(self, conn: ClientConnection) -> None:
+    async def _serve_client(self, conn: ClientConnection) -> None:
         try:
             if await self._is_full():
                 full = ProxyError("too many connections", status=503, retry_after="1")
@@ -9697,7 +9694,7 @@ class HTTPServer:
         out = None
         body = None
         try:
-            head = await self._read_head(conn)
+            head = await self._read_request_head(conn)
             if head is None:
                 return False
             out = Responder(conn, head, _cors_pairs(head, self._config))
@@ -9741,7 +9738,7 @@ class HTTPServer:
         )
         await out.send(*error_answer(exc, path))
 
-    async def _read_head(self, conn: ClientConnection) -> Optional[RequestHead]:
+    async def _read_request_head(self, conn: ClientConnection) -> Optional[RequestHead]:
         reader = HeadReader()
         conn.idle = True
         data = await conn.read(self._limits.idle)
@@ -9830,17 +9827,17 @@ class HTTPServer:
                 await out.send(*error_answer(away, request.path))
             raise
         except ProxyError as exc:
-            await self._fail(conn, out, exc, request.path)
+            await self._answer_failure(conn, out, exc, request.path)
         except Exception:  # a bug must cost one answer, not the server
             path = redact(ascii(request.path))[:80]
             LOG.error("handler_failed: %s", path, exc_info=True)
             bug = ProxyError("this is a bug of the proxy; its log has the details.")
-            await self._fail(conn, out, bug, request.path)
+            await self._answer_failure(conn, out, bug, request.path)
         finally:
             conn.busy = False
         out.keep = out.keep and out.ended
 
-    async def _fail(
+    async def _answer_failure(
         self, conn: ClientConnection, out: Responder, exc: ProxyError, path: str
     ) -> None:
         # Frames that hold the exception and are held by it would keep the body until
