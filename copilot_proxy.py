@@ -9100,16 +9100,16 @@ class ConnectionPool:
 # dialect.
 #
 # The life of a connection: the loop accepts it, a ClientConnection is made and with it
-# the task _serve_client(), which ends with it. Above `connections` open ones it is answered
-# 503. Else, for each request: _read_request_head() waits `idle` seconds for the first byte and
-# `head` more for the rest; framing and guard() are judged before any of the body is
-# read; _read_body() reads it, undoes its Content-Encoding and, when it is heavy, waits
-# for its place in line; the handler answers through a Responder. What cannot be
-# understood is answered once and ends the connection, because where the next request
-# would begin is not known. While the handler works the next bytes wait, 64 KiB of them
-# here; the end of the input or a reset cancels the handler. close() then sends the end,
-# reads on for `linger` seconds, so that the client sees the last answer, and gives the
-# socket back.
+# the task _serve_client(), which ends with it. Above `connections` open ones it is
+# answered 503. Else, for each request: _read_request_head() waits `idle` seconds for
+# the first byte and `head` more for the rest; framing and guard() are judged before any
+# of the body is read; _read_body() reads it, undoes its Content-Encoding and, when it
+# is heavy, waits for its place in line; the handler answers through a Responder. What
+# cannot be understood is answered once and ends the connection, because where the next
+# request would begin is not known. While the handler works the next bytes wait, 64 KiB
+# of them here; the end of the input or a reset cancels the handler. close() then sends
+# the end, reads on for `linger` seconds, so that the client sees the last answer, and
+# gives the socket back.
 
 
 class ServerLimits(NamedTuple):
@@ -11150,8 +11150,13 @@ CLIENT_NAME = re.compile(r"[0-9A-Za-z._-]{0,40}")  # the first product of User-A
 class Exchange:
     """One model request: who asked what, what serves it, and what came of it."""
 
-    def __init__(self, request: Request, out: Responder, dialect: str) -> None:
-        self.request, self.out, self.dialect = request, out, dialect
+    def __init__(
+        self, request: Request, out: Responder, dialect: str, body: JSON
+    ) -> None:
+        self.request = request
+        self.out = out
+        self.dialect = dialect
+        self.body = body
         self.asked = field(self.body, "model", str, default="")
         self.stream = field(self.body, "stream", bool, default=False)
         self.session = session_of(request.headers, self.body, request.peer)
@@ -11479,6 +11484,11 @@ async def apart(size: int, work: Callable[[], Any]) -> Any:
     return await asyncio.get_running_loop().run_in_executor(None, work)
 
 
+async def parse_apart(raw: bytes) -> JSON:
+    """The object in a request's body; raises BadRequest."""
+    return await apart(len(raw), lambda: loads_object(raw))
+
+
 MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
 STOPPING = "the proxy is being stopped; start it again and repeat the request."
@@ -11513,7 +11523,10 @@ class App:
                 *told if isinstance(told, tuple) else (200, JSON_HEADERS, dumps(told))
             )
             return
-        with contextlib.closing(Exchange(request, out, route.dialect)) as exchange:
+        body = await parse_apart(request.body)
+        exchange = Exchange(request, out, route.dialect, body)
+        del body  # it is let go of once it was sent
+        with contextlib.closing(exchange):
             await self._serve(exchange, handler)
             if (
                 exchange.response
@@ -11601,7 +11614,7 @@ class App:
         )
 
     async def _count_tokens(self, request: Request) -> JSON:
-        body = loads_object(request.body)
+        body = await parse_apart(request.body)
         asked = field(body, "model", str, default="")
         model = Model(asked[:LONGEST_NAME])
         # An estimate needs neither sign-in nor catalogue.
