@@ -1683,76 +1683,79 @@ def response_framing(method: str, head: ResponseHead) -> Body:
     return body_framing(head, unsaid=None)
 
 
-class PlainContent:
-    """Content that has no coding: what content_decoder() mostly gives."""
+class CodedContent:
+    """Undoes a Content-Encoding, in slices, each when it is wanted.
 
-    def feed(self, data: bytes) -> Iterable[bytes]:
-        """Give back the bytes in slices."""
-        return (data,)
+    It may give `limit` bytes, of one member after another (RFC 1952 2.2).
+    """
 
-    def finish(self) -> None:
-        """The body has ended."""
-
-
-class CodedContent(PlainContent):
-    """Undoes one Content-Encoding; `engine` works as bz2.BZ2Decompressor does."""
-
-    def __init__(self, coding: str, engine: Any, limit: int) -> None:
+    def __init__(self, coding: str, limit: int) -> None:
         self._coding = coding
-        self._engine = engine
         self._left = limit  # bytes that may come out
+        self._ahead = b""  # the first byte of a member, while it is alone
+        self._engine: Any = None
 
-    def feed(self, data: bytes) -> Iterable[bytes]:
-        """Take coded bytes, give plain ones in slices, each undone when it is wanted;
-        raises ProtocolError, 413 above the limit."""
-        more = True
-        while more:
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take coded bytes, give plain ones; raises ProtocolError, 413 at the limit."""
+        data = self._ahead + data
+        while True:
+            self._ahead = b""
+            if self._engine is None and len(data) < 2:
+                self._ahead = data
+                return
+            if self._engine is None:
+                self._engine = self._start(data)
             try:
                 piece = self._engine.decompress(data, DECODED_SLICE)
-            except (zlib.error, EOFError, ZSTD_ERROR) as exc:
-                raise ProtocolError(
-                    "the body is not proper %s (%s)" % (self._coding, exc)
-                ) from None
+            except (zlib.error, ZSTD_ERROR) as exc:
+                words = "the body is not proper %s (%s)" % (self._coding, exc)
+                raise ProtocolError(words) from None
             self._left -= len(piece)
             if self._left < 0:
                 raise ProtocolError("the decoded body is too large", status=413)
-            if self._engine.unused_data:
-                raise ProtocolError("something follows the %s body" % self._coding)
             yield piece
+            if self._engine.eof:
+                data = self._engine.unused_data
+                self._engine = None
+                continue
             # zlib gives back what it has not read, zstd keeps it.
             data = getattr(self._engine, "unconsumed_tail", b"")
-            full = len(piece) == DECODED_SLICE
-            more = (full or len(data) > 0) and not self._engine.eof
+            if not data and len(piece) < DECODED_SLICE:
+                return
+
+    def _start(self, data: bytes) -> Any:
+        if self._coding == "zstd":
+            options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW}
+            return zstd.ZstdDecompressor(options=options)
+        if self._coding != "deflate":
+            return zlib.decompressobj(16 + zlib.MAX_WBITS)
+        # Many send it without the head that zlib gives it (RFC 9110 8.4.1.2).
+        if data[0] & 15 == 8 and int.from_bytes(data[:2], "big") % 31 == 0:
+            return zlib.decompressobj()
+        return zlib.decompressobj(-zlib.MAX_WBITS)
 
     def finish(self) -> None:
         """The body has ended; raises ProtocolError when that cut it short."""
-        if not self._engine.eof:
+        if self._engine is not None or self._ahead:
             raise ProtocolError("the %s body is cut short" % self._coding)
 
 
-def content_decoder(coding: Optional[str], limit: int) -> PlainContent:
-    """What undoes the Content-Encoding of a request, which may give `limit` bytes;
-    raises ProxyError 415."""
+def content_decoder(coding: Optional[str], limit: int) -> Optional[CodedContent]:
+    """What undoes the Content-Encoding of a request, None where it has none; raises
+    ProxyError 415."""
     coding = (coding or "identity").lower()
     if coding == "identity":
-        return PlainContent()
-    if coding in ("gzip", "x-gzip"):  # RFC 9110 8.4.1.3
-        engine = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        return CodedContent(coding, engine, limit)
-    if coding == "deflate":
-        return CodedContent(coding, zlib.decompressobj(), limit)
-    if coding == "zstd" and zstd:
-        options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW}
-        return CodedContent(coding, zstd.ZstdDecompressor(options=options), limit)
+        return None
+    if coding in ("gzip", "x-gzip", "deflate") or coding == "zstd" and zstd:
+        return CodedContent(coding, limit)
+    advice = "send the body as it is, or in gzip or deflate."
     if coding == "zstd":
-        raise ProxyError(
-            "this proxy reads zstd bodies only with Python 3.14 or newer; send them "
-            "as they are (in Codex: features.enable_request_compression=false).",
-            status=415,
+        advice = (
+            "that takes Python 3.14. Send the body as it is; in Codex set "
+            "features.enable_request_compression=false."
         )
     raise ProxyError(
-        "Content-Encoding %s is not known here; send the body as it is, or in gzip "
-        "or deflate." % ascii(coding[:40]),
+        "Content-Encoding %s cannot be read here: %s" % (ascii(coding[:40]), advice),
         status=415,
     )
 
@@ -8636,8 +8639,6 @@ class UpstreamConnection(TimedProtocol):
             self.transport.write(answer)
         if tls.ended:
             self._loop.call_soon(self.eof_received)  # after these bytes
-        if not plain and self._due:  # a part of a record is a sign of life, too
-            self._due = max(self._due, min(time.monotonic() + LATE, self.deadline))
         return plain
 
     def eof_received(self) -> Optional[bool]:
@@ -9131,6 +9132,7 @@ HEAVY_RATE = 128 * 1024  # of a heavy body whose place others wait for
 MAX_UNREAD = 65536  # bytes kept of what a client sends before its turn
 MAX_UNSENT = 65536  # bytes of an answer the client has yet to take
 TRIM_AFTER = 0.3  # seconds until give_back_memory()
+GIVE_WAY = 0.001  # seconds that the loop waits while a thread is at a large body
 HEAR_OF_ENDS = 0.02  # seconds in which the loop hears of clients that have left
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SAFE_PAIRS = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
@@ -9582,11 +9584,6 @@ class Responder:
         """Wait until a slow client has taken the most of what was sent."""
         await self._conn.drain()
 
-    async def write(self, data: bytes) -> None:
-        """push() and, for a slow client, drain()."""
-        if not self.push(data):
-            await self.drain()
-
     async def end(self, last: bytes = b"") -> None:
         """Complete a streamed answer with `last`; without an end the client sees that
         it was cut."""
@@ -9626,6 +9623,7 @@ class HTTPServer:
     async def start(self) -> Tuple[str, int]:
         """Listen; gives the address. Raises ConfigError (see check_bind) or OSError."""
         check_bind(self._config)
+        sys.setswitchinterval(GIVE_WAY)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
             lambda: ClientConnection(self._limits, self._heavy, self._accept),
@@ -9669,7 +9667,9 @@ class HTTPServer:
 
     async def _serve_client(self, conn: ClientConnection) -> None:
         try:
-            if await self._is_full():
+            if len(self._open) >= self._limits.connections:
+                await asyncio.sleep(HEAR_OF_ENDS)
+            if len(self._open) >= self._limits.connections:
                 full = ProxyError("too many connections", status=503, retry_after="1")
                 await Responder(conn).send(*error_answer(full, ""))
                 return
@@ -9682,11 +9682,6 @@ class HTTPServer:
             self._open.discard(conn)
             conn.shrink_place(0)
             await conn.close()
-
-    async def _is_full(self) -> bool:
-        if len(self._open) >= self._limits.connections:
-            await asyncio.sleep(HEAR_OF_ENDS)
-        return len(self._open) >= self._limits.connections
 
     async def _serve_request(self, conn: ClientConnection) -> bool:
         """Answer one request; False when the connection ends with it."""
@@ -9702,11 +9697,22 @@ class HTTPServer:
             guard(head, self._config, conn.port)
             content = await self._read_body(conn, head, body)
         except ProxyError as exc:
+            path = ""
+            if head is not None:
+                path = head.path
+            log_event(
+                "info",
+                "request_refused",
+                status=exc.status,
+                peer=conn.peer,
+                path=ascii(path)[:60],
+                error=ascii(str(exc))[:100],
+            )
             if out is None:
                 out = Responder(conn)
             # Nobody reads what is left of its body.
             out.keep = out.keep and body is not None and body.done
-            await self._refuse(conn, out, exc, head)
+            await out.send(*error_answer(exc, path))
             return out.keep
         out.keep = out.keep and not self._closing
         if _is_preflight(head):
@@ -9717,26 +9723,6 @@ class HTTPServer:
         )
         await self._dispatch(conn, out, request)
         return out.keep
-
-    async def _refuse(
-        self,
-        conn: ClientConnection,
-        out: Responder,
-        exc: ProxyError,
-        head: Optional[RequestHead],
-    ) -> None:
-        path = ""
-        if head is not None:
-            path = head.path
-        log_event(
-            "info",
-            "request_refused",
-            status=exc.status,
-            peer=conn.peer,
-            path=ascii(path)[:60],
-            error=ascii(str(exc))[:100],
-        )
-        await out.send(*error_answer(exc, path))
 
     async def _read_request_head(self, conn: ClientConnection) -> Optional[RequestHead]:
         reader = HeadReader()
@@ -9776,9 +9762,11 @@ class HTTPServer:
                 raise ProtocolError("the request body took too long", status=408)
             if not data:
                 body.eof()
-            piece = body.feed(data)
+            parts: Iterable[bytes] = (body.feed(data),)
             conn.ahead = body.rest
-            for part in decoder.feed(piece):
+            if decoder:
+                parts = decoder.feed(*parts)
+            for part in parts:
                 pieces.append(part)
                 size += len(part)
                 if size > self._limits.heavy and not conn.weight:
@@ -9786,7 +9774,8 @@ class HTTPServer:
                     began = time.monotonic()
                 elif len(part) == DECODED_SLICE:
                     await asyncio.sleep(0)
-        decoder.finish()
+        if decoder:
+            decoder.finish()
         if size > conn.weight > 0:
             await conn.take_place(size)
         conn.shrink_place(size)
