@@ -81,6 +81,7 @@ from typing import (
     Any,
     Awaitable,
     Callable,
+    Collection,
     Container,
     Deque,
     Dict,
@@ -1079,7 +1080,9 @@ def _make_decoder() -> json.JSONDecoder:
     )
 
 
-_DECODE = _make_decoder().decode
+_DECODER = _make_decoder()
+_DECODE = _DECODER.decode
+_scan = _DECODER.scan_once  # (text, at) -> (value, end), raising StopIteration
 # Cached, because json.dumps(..., separators=) builds a new one every call.
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 json_string = json.encoder.encode_basestring  # '"..."', non-ASCII kept
@@ -1200,6 +1203,110 @@ def objects(value: Any) -> List[JSON]:
     if not isinstance(value, list):
         return []
     return [each for each in value if isinstance(each, dict)]
+
+
+# Escapes, whole pairs first, so that what is left of a surrogate stands alone.
+_ESCAPES = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+
+
+def replace_lone_surrogates(raw: bytes) -> bytes:
+    """Put U+FFFD in the place of each half character that JSON text spells.
+
+    Every vendor refuses one, and a history that holds one is refused for ever after
+    (UPSTREAM 22.6). Text without any is given back as it is.
+    """
+    if b"\\ud" not in raw and b"\\uD" not in raw:
+        return raw
+    return _ESCAPES.sub(lambda found: b"\\ufffd" if found[1] else found[0], raw)
+
+
+# Lists whose items are placed one by one: a long history is edited at few of them.
+PLACED_LISTS = ("messages", "input", "tools", "system")
+# More members or items are not placed: each costs a microsecond, some have 3 bytes.
+MAX_PLACES = 20_000
+_skip_space = re.compile(r"[ \t\n\r]*").match
+
+
+class Place(NamedTuple):
+    """Where a member stands in a text, from its key on, and its value."""
+
+    value: Any
+    start: int
+    end: int
+    items: Optional[List[Tuple[Any, int, int]]] = None  # the same of a list's items
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value` is what stood here, item for item: lists change in place."""
+        if self.items is None:
+            return value is self.value
+        if not isinstance(value, list):
+            return False
+        return list(map(id, value)) == [id(item) for item, _, _ in self.items]
+
+
+def _behind(text: str, at: int, mark: str) -> int:
+    """Where the next token begins behind `mark`; raises ValueError if it is absent."""
+    at = _skip_space(text, at).end()
+    if text[at] != mark:
+        raise ValueError(mark)
+    return _skip_space(text, at + 1).end()
+
+
+def _place_items(text: str, at: int) -> Tuple[List[Tuple[Any, int, int]], int]:
+    """The items of the list that opens at `at`, and where it ends."""
+    items: List[Tuple[Any, int, int]] = []
+    at = _behind(text, at, "[")
+    while text[at] != "]":
+        if items:
+            at = _behind(text, at, ",")
+        value, end = _scan(text, at)
+        items.append((value, at, end))
+        if len(items) > MAX_PLACES:
+            raise ValueError("too many")
+        at = _skip_space(text, end).end()
+    return items, at + 1
+
+
+def _place_members(text: str) -> Dict[str, Place]:
+    """The members of an object; of two with one name the last, as with loads()."""
+    places: Dict[str, Place] = {}
+    at = _behind(text, 0, "{")
+    while text[at] != "}":
+        if places:
+            at = _behind(text, at, ",")
+        if text[at] != '"':
+            raise ValueError("no key")
+        start = at
+        key, at = _scan(text, start)
+        at = _behind(text, at, ":")
+        if key in PLACED_LISTS and text[at] == "[":
+            items, end = _place_items(text, at)
+            places[key] = Place([item[0] for item in items], start, end, items)
+        else:
+            value, end = _scan(text, at)
+            places[key] = Place(value, start, end)
+        if len(places) > MAX_PLACES:
+            raise ValueError("too many")
+        at = _skip_space(text, end).end()
+    if _skip_space(text, at + 1).end() != len(text):
+        raise ValueError("more behind it")
+    return places
+
+
+def parse_placed(raw: bytes) -> Tuple[JSON, Dict[str, Place]]:
+    """Parse a request body and tell where its members stand; raises BadRequest."""
+    try:
+        places = _place_members(raw.decode("utf-8"))
+    except (ValueError, IndexError, StopIteration, RecursionError):
+        return loads_object(raw), {}  # which says what is wrong
+    body = {key: place.value for key, place in places.items()}
+    if _is_too_deep(body):
+        loads_object(raw)  # as above
+    return body, places
 
 
 # ============================================================================
@@ -3911,6 +4018,114 @@ class MessagesWriter:
             self._out.append(encode_sse(event, {"type": event, **fields}))
 
 
+def restore_names(message: JSON, names: Mapping[str, str]) -> bool:
+    """Give the calls of a message the client's own names; whether one had another."""
+    found = False
+    for block in objects(message.get("content")):
+        name = block.get("name")
+        if block.get("type") == "tool_use" and name in names:
+            block["name"] = names[name]
+            found = True
+    return found
+
+
+class MessagesTap:
+    """A StreamTranslator that passes events on as they came, and reads the usage.
+
+    An event goes out when it is whole: no client could read what stood behind a half.
+    `names` are the client's own for tools that had to be called otherwise.
+    """
+
+    at_boundary = True
+    WHOLE = re.compile(rb".*\n\r?\n", re.S)  # up to the last blank line
+
+    def __init__(self, names: Mapping[str, str] = {}) -> None:
+        self.finished = False  # a message_stop came, or an error
+        self.done = False
+        self._names = names
+        self._usage: JSON = {}
+        self._cost: Any = None
+        self._error: Optional[ProxyError] = None
+        self._held = bytearray()  # the event that has not ended
+
+    @property
+    def usage(self) -> TokenUsage:
+        """What has come so far."""
+        return native_usage({"usage": self._usage, "copilot_usage": self._cost})
+
+    def feed(self, data: bytes) -> bytes:
+        """Give the events that are whole now; raises UpstreamError for a broken one."""
+        if self.done:  # a second answer, or [DONE]: nothing that a client waits for
+            return b""
+        events = data
+        if self._held or data[-2:] != b"\n\n":
+            events = self._cut(data)
+        return self._watch(events)
+
+    def _cut(self, data: bytes) -> bytes:
+        near = max(0, len(self._held) - 2)  # half of a blank line may stand there
+        self._held += data  # a bytearray: bytes would be copied for every piece
+        found = self.WHOLE.match(self._held, near)
+        whole = b""
+        if found:
+            whole = bytes(memoryview(self._held)[: found.end()])
+            del self._held[: found.end()]
+        if len(self._held) > MAX_EVENT:
+            raise event_too_large(MAX_EVENT)
+        return whole
+
+    def _watch(self, events: bytes) -> bytes:
+        """Read the events; gives them as the client gets them."""
+        lines = events.split(b"\n")
+        changed = False
+        for at, line in enumerate(lines):
+            if not line.startswith(b"data:"):
+                continue
+            event = event_object(SSEEvent("", line[5:]))
+            self._read(event)
+            block = event.get("content_block")
+            if self._names and restore_names({"content": [block]}, self._names):
+                lines[at] = b"data: " + dumps(event)
+                changed = True
+            if self.done:  # what stands behind the end is nobody's
+                end = at + 1
+                while end < len(lines) and not lines[end].strip():
+                    end += 1
+                if end < len(lines):
+                    lines[end:] = [b""]
+                    changed = True
+                break
+        return b"\n".join(lines) if changed else events
+
+    def _read(self, event: JSON) -> None:
+        kind = event.get("type")
+        if kind in ("message_stop", "error"):
+            self.finished = True
+            self.done = True
+        elif kind in ("message_start", "message_delta"):
+            for part in (event, typed(event, "message", dict)):
+                for key, value in typed(part, "usage", dict).items():
+                    if value:  # a 0 at the end is no news
+                        self._usage[key] = value
+                self._cost = part.get("copilot_usage") or self._cost
+        elif not kind and event.get("error"):  # the gateway's shape (UPSTREAM 15.1)
+            raise error_in_stream(event)
+
+    def finish(self) -> bytes:
+        """End it; raises UpstreamError when no message_stop came."""
+        rest = b""
+        if not self.done and self._held.strip():  # an event without its blank line
+            rest = self._watch(bytes(self._held)).rstrip() + b"\n\n"
+        self._held = bytearray()
+        if not self.finished:
+            raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
+        return rest
+
+    def fail(self, exc: ProxyError) -> bytes:
+        """An error event."""
+        return encode_sse("error", anthropic_error(exc))
+
+
 # ============================================================================
 # 10. OpenAI chat
 # ============================================================================
@@ -3921,36 +4136,7 @@ class MessagesWriter:
 
 # --- requests of chat clients ---------------------------------------------------------
 
-# What no answer of ours would have, beside the value that asks for nothing: Copilot's
-# choices are parts of one text, without logprobs; `tools` replaced functions in 2023.
-UNSERVED = {
-    "n": 1,
-    "audio": None,
-    "modalities": ["text"],
-    "logprobs": False,
-    "functions": [],
-}
-# What other APIs have no field for. Left out there, because it changes no answer: seed
-# (best effort by its own description), store, service_tier, prediction (for speed).
-UNSERVED_BY_OTHERS = {
-    **UNSERVED,
-    "logit_bias": {},
-    "frequency_penalty": 0,
-    "presence_penalty": 0,
-    "web_search_options": None,
-}
 SAME_IN_RESPONSES = {"verbosity": str, "prompt_cache_key": str, "metadata": dict}
-
-
-def refuse_unserved(body: JSON, table: JSON = UNSERVED) -> None:
-    """Raise BadRequest naming a field of `table` that asks for something."""
-    for key, harmless in table.items():
-        if body.get(key) in (None, harmless):
-            continue
-        advice = "leave it out"
-        if key == "functions":
-            advice = "use tools"
-        raise BadRequest("%s: not available here; %s" % (key, advice))
 
 
 # Gemini refuses calls that come back without their reasoning (UPSTREAM 9.1). Most
@@ -4120,7 +4306,6 @@ def _parse_format(body: JSON) -> Optional[JSON]:
 
 def parse_chat(body: JSON) -> Conversation:
     """Read a chat request for a model of another endpoint; raises BadRequest."""
-    refuse_unserved(body, UNSERVED_BY_OTHERS)
     required(body, "messages", list)
     tools = tuple(parse_list(body, "tools", _parse_tool))
     choice, tools = _parse_choice(body, tools)
@@ -4280,157 +4465,6 @@ def encode_chat(conversation: Conversation, model: Model) -> JSON:
     elif conversation.schema is not None:
         body["response_format"] = {"type": "json_object"}
     return body
-
-
-# --- OLD, till room 12 does it
-
-TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}", re.ASCII)  # UPSTREAM 16
-
-
-class ToolNames:
-    """Tool names that every upstream takes, and back; `names` are the request's.
-
-    Only a name that must change does, and always to the same one: a new spelling in a
-    later turn would cost the whole prompt cache.
-    """
-
-    def __init__(self, names: Iterable[str] = ()) -> None:
-        wanted = sorted(set(names))
-        self._original = {name: name for name in wanted if TOOL_NAME.fullmatch(name)}
-        self._short: Dict[str, str] = {}
-        for name in wanted:
-            self.short(name)
-
-    def short(self, name: str) -> str:
-        """The name for the upstream."""
-        if TOOL_NAME.fullmatch(name):
-            return name
-        digest = name
-        while name not in self._short:
-            digest = hashlib.sha256(digest.encode("utf-8", "replace")).hexdigest()
-            short = "%s_%s" % (re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:53], digest[:10])
-            if self._original.setdefault(short, name) == name:
-                self._short[name] = short
-        return self._short[name]
-
-    def original(self, name: str) -> str:
-        """The client's own name for what the upstream called."""
-        return self._original.get(name, name)
-
-    def renamed(self) -> Dict[str, str]:
-        """The client's own names by the upstream's, where they differ."""
-        return {short: name for name, short in self._short.items()}
-
-    def rename(self, conversation: Conversation) -> Conversation:
-        """The conversation with the upstream's names."""
-        turns = []
-        for turn in conversation.turns:
-            parts = []
-            for part in turn.parts:
-                if isinstance(part, Call):
-                    part = part._replace(name=self.short(part.name))
-                parts.append(part)
-            turns.append(turn._replace(parts=tuple(parts)))
-        tools = []
-        for tool in conversation.tools:
-            tools.append(tool._replace(name=self.short(tool.name)))
-        choice = conversation.tool_choice
-        if choice[:1] == "=":
-            choice = "=" + self.short(choice[1:])
-        return conversation._replace(
-            turns=tuple(turns), tools=tuple(tools), tool_choice=choice
-        )
-
-
-# As the official client has it (UPSTREAM 9.1): model ids, first match wins; fields that
-# they refuse; their name for the limit; roles to rename.
-SAMPLERS = ("temperature", "top_p", "n")
-CHAT_FAMILIES = (
-    (r"o1", SAMPLERS, "max_completion_tokens", {"system": "user", "developer": "user"}),
-    (r"o\d|gpt-[5-9]", SAMPLERS, "max_completion_tokens", {}),
-    (r"", (), "max_tokens", {"developer": "system"}),
-)
-# Said anew for each model, or not at all: usage comes unasked (9.1).
-FITTED = ("max_tokens", "max_completion_tokens", "reasoning_effort", "stream_options")
-
-
-def _assistant_for(message: JSON, source: str) -> Optional[JSON]:
-    """An assistant message as Copilot takes it; None when nothing is left of it."""
-    content = message.get("content")
-    content = content.rstrip() if isinstance(content, str) else content
-    if not content and not message.get("tool_calls"):
-        return None  # refused without calls (9.1)
-    message = dict(message, content=content or None)
-    # Copilot gets back what ChatWriter gave out, and nothing that another made.
-    thought = message.pop("reasoning_content", None)
-    pairs = unpack_reasonings(typed(message, "reasoning_opaque", str))
-    own = [opaque for opaque, maker in pairs if maker == source]
-    if own:
-        message.update(reasoning_text=thought or "", reasoning_opaque=own[-1])
-    elif pairs:
-        del message["reasoning_opaque"]
-    return message
-
-
-def _mark_for_cache(messages: List[JSON]) -> None:
-    """Mark at most 4 messages (9.1); a cached prompt costs a tenth."""
-    if any("copilot_cache_control" in message for message in messages):
-        return  # the client knows Copilot and does it itself
-    systems, results = [
-        [at for at, message in enumerate(messages) if message.get("role") == role]
-        for role in ("system", "tool")
-    ]
-    for at in {*systems[:1], *systems[-1:], *results[-1:], len(messages) - 1}:
-        messages[at] = dict(messages[at], copilot_cache_control={"type": "ephemeral"})
-
-
-def _expect_object(message: Any, path: str) -> JSON:
-    return expect(message, dict, path)
-
-
-def _messages_for(model: Model, body: JSON, roles: Mapping[str, str]) -> List[JSON]:
-    out: List[JSON] = []
-    required(body, "messages", list)
-    for message in parse_list(body, "messages", _expect_object):
-        message = uncarry(message)
-        role = typed(message, "role", str)
-        if role == "assistant":
-            message = _assistant_for(message, chat_source(model))
-        elif role in roles:
-            message = dict(message, role=roles[role])
-        out += [message] if message else []
-    spoken = [message for message in out if message.get("role") != "system"]
-    if model.is_claude and spoken:
-        if spoken[-1].get("role") == "assistant":
-            # No Claude continues a text that was begun for it (UPSTREAM 11.5).
-            out.append({"role": "user", "content": GO_ON})
-        _mark_for_cache(out)
-    return out
-
-
-def prepare_chat(body: JSON, model: Model) -> JSON:
-    """Fit an OpenAI chat request to `model` on Copilot; unknown fields are kept."""
-    refuse_unserved(body)
-    check_tool_count(field(body, "tools", list, default=()))
-    refused, limit_name, roles = next(
-        row[1:] for row in CHAT_FAMILIES if re.match(row[0], model.id)
-    )
-    out = {key: value for key, value in body.items() if key not in refused + FITTED}
-    limit = (
-        field(body, "max_completion_tokens", int)
-        or field(body, "max_tokens", int)
-        or (model.output if model.is_claude else 0)
-    )  # as the official client
-    if limit:
-        out[limit_name] = min(limit, model.output or limit)
-    effort = clamp_effort(field(body, "reasoning_effort", str, default=""), model)
-    return {
-        **out,
-        **given(reasoning_effort=effort),
-        "model": model.id,
-        "stream": True,
-        "messages": _messages_for(model, body, roles),
-    }
 
 
 # --- Copilot's answers ----------------------------------------------------------------
@@ -4862,20 +4896,6 @@ class ChatWriter:
 LEGACY_ENGINE = "copilot-codex"  # the original's (UPSTREAM 14)
 
 
-def prepare_embeddings(body: JSON, model: Model) -> JSON:
-    """The upstream takes a list only and gives floats only (UPSTREAM 13)."""
-    inputs = body.get("input")
-    if isinstance(inputs, str):
-        inputs = [inputs]
-    if not isinstance(inputs, list) or not inputs:
-        raise BadRequest("input: expected a string or a list of strings")
-    form = field(body, "encoding_format", str, default="float")
-    one_of(form, ("float", "base64"), "encoding_format")
-    prepared = {**body, "model": model.id, "input": inputs}
-    prepared.pop("encoding_format", None)
-    return prepared
-
-
 def encode_embeddings(answer: JSON, model: Model, form: Any) -> JSON:
     """The upstream's embeddings as OpenAI's SDKs read them.
 
@@ -4973,10 +4993,8 @@ class CompletionStream(StreamTranslator):
 # encrypts ids anew in every event; what only a `done` event says is neither lost nor
 # said twice; an item is the same in its `done` event and in the whole answer.
 
-LEAST_OUTPUT = 16  # a smaller max_output_tokens is a 400 (UPSTREAM 10.1, live)
-MAX_CACHE_KEY = 64  # OpenAI refuses longer ones
 ENCRYPTED = "reasoning.encrypted_content"
-REASONERS = re.compile(r"o\d|gpt-[5-9]")  # these refuse samplers (UPSTREAM 9.1)
+REASONERS = re.compile(r"o\d|gpt-[5-9]")  # whatever the catalogue says of them
 # These want to hear which of their messages were asides (UPSTREAM 22.4).
 PHASED = re.compile(r"gpt-(?:5\.[3-9]|[6-9])")
 
@@ -5259,11 +5277,7 @@ class _InputParser:
 
 
 # What needs a server that keeps what it does; Copilot has none (UPSTREAM 10.1).
-STATEFUL_FIELDS = {
-    "background": "answers come at once; leave it out",
-    "conversation": "Copilot keeps no conversations; send the full input",
-    "prompt": "Copilot keeps no prompts; send instructions and input",
-}
+
 # Fields that change no answer where an API has none of them.
 HARMLESS_FIELDS = frozenset(
     "model input instructions tools tool_choice stream store include metadata user "
@@ -5271,13 +5285,6 @@ HARMLESS_FIELDS = frozenset(
     "previous_response_id prompt_cache_key safety_identifier service_tier "
     "stream_options client_metadata background conversation prompt stop".split()
 )
-
-
-def refuse_stateful(body: JSON) -> None:
-    """Raise BadRequest for what needs a server with a memory of its own."""
-    for key, advice in STATEFUL_FIELDS.items():
-        if body.get(key):
-            raise BadRequest("%s: %s" % (key, advice), code="unsupported_parameter")
 
 
 def _wanted_format(body: JSON) -> Optional[JSON]:
@@ -5334,7 +5341,6 @@ def parse_responses(body: JSON) -> Conversation:
 
     References into earlier answers must have been resolved: ResponseMemory.expand().
     """
-    refuse_stateful(body)
     table = ToolTable(body)
     parser = _InputParser(table)
     instructions = field(body, "instructions", str, default="")
@@ -5370,12 +5376,6 @@ def parse_responses(body: JSON) -> Conversation:
 
 
 # --- requests for Copilot -------------------------------------------------------------
-
-
-def _output_limit(wanted: Optional[int], model: Model) -> Optional[int]:
-    if wanted is None:
-        return None
-    return max(LEAST_OUTPUT, min(wanted, model.output or wanted))
 
 
 def _content_part(part: Any, role: str) -> JSON:
@@ -5486,7 +5486,6 @@ def encode_responses(conv: Conversation, model: Model) -> JSON:
 
     Responses has no stop sequences: put StopAt(sink, conv.stop) before the sink.
     """
-    check_tool_count(conv.tools)
     extra = dict(conv.extra)
     key = extra.pop("prompt_cache_key", "") or conv.user
     text = given(
@@ -5495,22 +5494,22 @@ def encode_responses(conv: Conversation, model: Model) -> JSON:
     items: List[JSON] = []
     for turn in conv.turns:
         items += _turn_items(turn, model)
+    reasoning = given(effort=conv.effort)
+    if conv.thinking:
+        reasoning["summary"] = "auto"
     settings = dict(
         model=model.id,
         stream=True,
         store=False,
-        prompt_cache_key=key[:MAX_CACHE_KEY],
+        prompt_cache_key=key,
         text=text,
         input=items,
-        max_output_tokens=_output_limit(conv.max_tokens, model),
+        max_output_tokens=conv.max_tokens,
+        temperature=conv.temperature,
+        top_p=conv.top_p,
+        include=[ENCRYPTED],
+        reasoning=reasoning,
     )
-    if model.efforts or REASONERS.match(model.id):
-        reasoning = given(effort=clamp_effort(conv.effort, model))
-        if conv.thinking:
-            reasoning["summary"] = "auto"
-        settings.update(include=[ENCRYPTED], reasoning=reasoning)
-    else:
-        settings.update(temperature=conv.temperature, top_p=conv.top_p)
     return {**extra, **given(**settings), **_encode_functions(conv)}
 
 
@@ -6235,87 +6234,12 @@ class ResponseMemory:
 
 # --- the pass-through -----------------------------------------------------------------
 
-# 400, seen 2026-07 (UPSTREAM 10.1).
-UNSERVED_TOOLS = ("image_generation", "code_interpreter", "mcp", "file_search")
-UNSENT_FIELDS = ("service_tier", "client_metadata", *STATEFUL_FIELDS)
-KNOWN_INCLUDES = (
-    ENCRYPTED,
-    "web_search_call.action.sources",  # of the tools it has
-    "message.output_text.logprobs",
-    "message.input_image.image_url",
-)
-
-
-def unserved_in(body: JSON) -> List[str]:
-    """What prepare_responses() will not send of `body`, for the log."""
-    chosen = typed(typed(body, "tool_choice", dict), "type", str)
-    notes = [key for key in UNSENT_FIELDS if body.get(key)]
-    for tool in typed(body, "tools", list):
-        kind = typed(tool, "type", str)
-        if kind in UNSERVED_TOOLS and kind != chosen:
-            notes.append("tool " + kind)
-    return notes
-
-
-def _native_item(item: Any) -> Optional[Any]:
-    """An input item as Copilot takes it; None for what only another model can read."""
-    if not isinstance(item, dict):
-        return item
-    kind = item.get("type")
-    ours = unpack_reasoning(typed(item, "encrypted_content", str))
-    if ours and kind == "reasoning":
-        return None
-    if ours:
-        words = [{"type": "input_text", "text": summary_text(item)}]
-        return {"type": "message", "role": "user", "content": words}
-    # Ids of another connection are refused (UPSTREAM 10.1); Codex keeps notes of its
-    # own in members that begin with internal_ (CLIENTS 8).
-    return {
-        key: value
-        for key, value in item.items()
-        if key != "id" and not key.startswith("internal_")
-    }
-
 
 def wants_memory(body: JSON, model: Model) -> bool:
     """Whether reasoning must be kept here for a client that does not ask for it."""
     includes = field(body, "include", list, default=())
     reasons = bool(model.efforts or REASONERS.match(model.id))
     return reasons and body.get("store") is not False and ENCRYPTED not in includes
-
-
-def prepare_responses(body: JSON, model: Model) -> JSON:
-    """Fit a Responses request to `model` on Copilot; unknown fields are kept."""
-    refuse_stateful(body)
-    unsent = unserved_in(body)
-    reasoning = field(body, "reasoning", dict, default={})
-    effort = clamp_effort(field(reasoning, "effort", str, "reasoning", ""), model)
-    tools = field(body, "tools", list, default=())
-    tools = [t for t in tools if "tool " + typed(t, "type", str) not in unsent]
-    includes = field(body, "include", list, default=())
-    includes = [one for one in includes if one in KNOWN_INCLUDES]
-    if wants_memory(body, model):
-        includes.append(ENCRYPTED)
-    limit = _output_limit(field(body, "max_output_tokens", int), model)
-    changes: JSON = dict.fromkeys(UNSENT_FIELDS + ("previous_response_id",))
-    changes.update(
-        model=model.id,
-        stream=True,
-        store=False,
-        tools=tools or None,
-        include=includes or None,
-        max_output_tokens=limit,
-        reasoning=given(**{**reasoning, "effort": effort}) or None,
-    )
-    if isinstance(body.get("input"), list):
-        items = [_native_item(item) for item in body["input"]]
-        changes["input"] = [item for item in items if item is not None]
-    sent = {**body, **changes}
-    return {
-        key: value
-        for key, value in sent.items()
-        if (value is not None or key not in changes) and key[:9] != "internal_"
-    }
 
 
 ENDINGS = ("response.completed", "response.incomplete")
@@ -6506,7 +6430,7 @@ def search_request(query: str, model: Model) -> JSON:
         input=query,
         tools=[{"type": "web_search"}],
         tool_choice="required",
-        reasoning=given(effort=clamp_effort("low", model)),
+        reasoning={"effort": "low"},
     )
 
 
@@ -6616,685 +6540,2049 @@ class SearchTranslator(StreamTranslator):
 # ============================================================================
 # 12. Fit: what an upstream takes
 # ============================================================================
-# Claude models speak Anthropic themselves: leave the bytes alone, mend only what is
-# known to be refused, remember what a 400 teaches (UPSTREAM 11).
-# Uses: 0, 2, 4, 5, 7, 8, 9.
-# Contract: a body that needs nothing goes up as it came, byte for byte; keys and blocks
-# keep their order, so the cached prefix stays; an answer passes event by event.
+# The one place that knows what a vendor, an endpoint or a model refuses, and what is
+# sent instead: every body passes RULES last, whatever its path.  uses: 0, 2, 4, 7-11
+# Contract: a body that needs nothing goes up as it came, byte for byte; what is
+# rewritten is rewritten alike in every turn, because of the cached prefix; meaning is
+# refused by name or said otherwise, and `left_out` says so; a refusal turns rows on.
 
-# Only what Copilot's own client forwards: one unknown value costs the request (11.4).
+
+class ClientBody(NamedTuple):
+    """What a client sent: the parsed body, its bytes, and where its parts stand."""
+
+    dialect: str
+    body: JSON
+    raw: bytes = b""
+    places: Dict[str, Place] = {}
+    betas: str = ""  # its anthropic-beta header
+
+
+class Fit:
+    """One request on its way up: what the rules read, change and leave behind.
+
+    `body` is the client's own on a pass-through, else what an encoder wrote; rules edit
+    it in place. A member put in another's place is seen by itself; an item of a list
+    that is changed inside must be touched, which the walk does for what it shows.
+    """
+
+    def __init__(
+        self,
+        client: ClientBody,
+        body: JSON,
+        model: Model,
+        endpoint: str,
+        learnt: Mapping[str, Mapping[str, None]],
+    ) -> None:
+        self.client = client
+        self.body = body
+        self.model = model
+        self.endpoint = endpoint
+        self.learnt = learnt  # rule -> what refusals told of it
+        self.betas: List[str] = []  # for the anthropic-beta header
+        self.names: Dict[str, str] = {}  # the upstream's name of a tool: the client's
+        self.stops: Tuple[str, ...] = ()  # at which the proxy itself has to cut
+        self.member = ""  # the member that the walk is in, and its item
+        self.item: JSON = {}
+        self.offered: Dict[str, None] = {}  # names of tools
+        self.called: Dict[str, None] = {}
+        self.marked: List[Tuple[JSON, JSON]] = []  # item, and holder of a cache mark
+        self._left_out: Dict[str, None] = {}
+        self._touched: Set[int] = set()
+
+    @property
+    def left_out(self) -> List[str]:
+        """What the client said and the upstream is not told, in words."""
+        return list(self._left_out)
+
+    def tell(self, what: str) -> None:
+        """Note something that is left out."""
+        self._left_out[what] = None
+
+    def leave_out(self, key: str) -> None:
+        """Take a member out of the body, and tell so."""
+        if self.body.pop(key, None) is not None:
+            self.tell(key)
+
+    def own(self, key: str) -> JSON:
+        """The object under a key as one that may be edited; {} where there is none."""
+        value = self.body.get(key)
+        if not isinstance(value, dict):
+            return {}
+        self.body[key] = dict(value)
+        return self.body[key]
+
+    def touch(self, item: JSON) -> None:
+        """Have an item written anew, because it was changed inside."""
+        self._touched.add(id(item))
+
+    def encode(self) -> bytes:
+        """The bytes to send: the client's own for all that was not touched."""
+        places = self.client.places
+        if self.body is not self.client.body or not places:
+            return dumps(self.body)
+        if not self._touched and places.keys() == self.body.keys():
+            if all(place.holds(self.body[key]) for key, place in places.items()):
+                return self.client.raw
+        text = self.client.raw.decode("utf-8")
+        members = [self._encode_member(text, key) for key in self.body]
+        return ("{%s}" % ",".join(members)).encode("utf-8")
+
+    def _encode_member(self, text: str, key: str) -> str:
+        value = self.body[key]
+        place = self.client.places.get(key)
+        if place is not None and place.items is not None and isinstance(value, list):
+            # All that stood here is alive in its place, so an id is one object's.
+            kept: Dict[int, str] = {}
+            for item, start, end in place.items:
+                if id(item) not in self._touched:
+                    kept[id(item)] = text[start:end]
+            items = [kept.get(id(item)) or dumps_text(item) for item in value]
+            return "%s:[%s]" % (dumps_text(key), ",".join(items))
+        if place is not None and value is place.value:
+            return text[place.start : place.end]
+        return "%s:%s" % (dumps_text(key), dumps_text(value))
+
+
+# --- the walk -------------------------------------------------------------------------
+
+# One walk serves all rules about blocks, because a history may have 100,000 of them.
+KEPT, CHANGED, GONE = 0, 1, 2  # what a rule says of the object that it was shown
+OFFERED = "offered tool"
+ANYTHING = "any object"
+WALKED = (("tools", OFFERED), ("system", ""), ("messages", ""), ("input", ""))
+INNER = ("content", "tool_calls", "output")  # where an object holds others
+DEEPEST = 4  # turn, result, search result, text: nothing means more below
+Repair = Callable[..., Any]  # (fit) -> None, or (fit, object) -> KEPT, CHANGED, GONE
+Repairs = Dict[str, List[Repair]]
+
+
+def visit(fit: Fit, shown: JSON, kind: Any, repairs: Repairs, depth: int) -> int:
+    """Show one object to the rules of its kind, then what it holds."""
+    verdict = KEPT
+    known = repairs.get(kind) if type(kind) is str else None
+    for repair in repairs[ANYTHING] if known is None else known:
+        answer = repair(fit, shown)
+        if answer == GONE:
+            return GONE
+        verdict = answer or verdict
+    if kind == OFFERED:
+        inner = shown.get("tools")  # of a namespace
+        if type(inner) is list and depth == 0:
+            verdict = visit_items(fit, inner, OFFERED, repairs, 1) or verdict
+        return verdict
+    for key in INNER:
+        inner = shown.get(key)
+        if type(inner) is list and depth < DEEPEST:
+            verdict = visit_items(fit, inner, "", repairs, depth + 1) or verdict
+    return verdict
+
+
+def visit_items(
+    fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int
+) -> int:
+    """Show the objects of a list and take out those that are GONE."""
+    verdict = KEPT
+    gone: Set[int] = set()
+    for item in items:
+        if type(item) is not dict:
+            continue
+        if depth == 0:
+            fit.item = item
+        answer = visit(
+            fit, item, kind or item.get("role") or item.get("type"), repairs, depth
+        )
+        if answer == KEPT:
+            continue
+        verdict = CHANGED
+        if answer == GONE:
+            gone.add(id(item))
+        elif depth == 0:
+            fit.touch(item)
+    if gone:
+        items[:] = [item for item in items if id(item) not in gone]
+    return verdict
+
+
+def walk(fit: Fit, repairs: Repairs) -> None:
+    """Show the rules each object of a request that they are about, outer ones first."""
+    for key, kind in WALKED:
+        items = fit.body.get(key)
+        fit.member = key
+        if isinstance(items, list):
+            visit_items(fit, items, kind, repairs, 0)
+
+
+# --- what nobody takes, and what is no model's business -------------------------------
+
+
+def check_content(content: Any, path: str) -> None:
+    """A text, or a list of objects; raises BadRequest naming what is neither."""
+    if content is None or type(content) is str:
+        return
+    for at, part in enumerate(expect(content, list, path)):
+        if type(part) is not dict:
+            expect(part, dict, "%s.%d" % (path, at))
+
+
+def check_shape(fit: Fit) -> None:
+    """What no upstream would take costs no request."""
+    body = fit.client.body
+    if fit.client.dialect in ("anthropic", "openai"):
+        if not field(body, "messages", list):
+            raise BadRequest("messages: at least one message is required")
+    for key in ("messages", "tools"):
+        for at, item in enumerate(field(body, key, list, default=())):
+            path = "%s.%d" % (key, at)
+            expect(item, dict, path)
+            if key == "messages":
+                required(item, "role", str, path)
+                check_content(item.get("content"), path + ".content")
+    if body.get("system") is not None:
+        check_content(body["system"], "system")
+
+
+class Unserved(NamedTuple):
+    """A field that means something which Copilot has not."""
+
+    dialect: str
+    field: str
+    advice: str = "leave it out"
+    harmless: Any = None  # the value that asks for nothing
+    where: str = "/"  # pattern for the endpoint
+
+
+# No translation of a chat request has a field for these.
+BESIDE_CHAT = "/(?!chat)"
+UNSERVED = (
+    Unserved("anthropic", "mcp_servers", "connect MCP servers in the client"),
+    Unserved("anthropic", "container"),
+    Unserved("anthropic", "fallbacks"),
+    Unserved("openai", "n", harmless=1),
+    Unserved("openai", "audio"),
+    Unserved("openai", "modalities", harmless=["text"]),
+    Unserved("openai", "logprobs"),
+    Unserved("openai", "functions", "use tools"),
+    Unserved("openai", "logit_bias", where=BESIDE_CHAT),
+    Unserved("openai", "frequency_penalty", where=BESIDE_CHAT),
+    Unserved("openai", "presence_penalty", where=BESIDE_CHAT),
+    Unserved("openai", "web_search_options", where=BESIDE_CHAT),
+    Unserved("responses", "background", "answers come at once; leave it out"),
+    Unserved("responses", "conversation", "send the full input"),
+    Unserved("responses", "prompt", "send instructions and input"),
+)
+
+
+def refuse_meaning(fit: Fit) -> None:
+    """Say no to what would change the answer and cannot be had.
+
+    It reads what the client sent, because no translation carries such a field.
+    """
+    body = fit.client.body
+    for row in UNSERVED:
+        value = body.get(row.field)
+        if not value or value == row.harmless or row.dialect != fit.client.dialect:
+            continue
+        if re.match(row.where, fit.endpoint):
+            raise BadRequest(
+                "%s: not available here; %s" % (row.field, row.advice),
+                code="unsupported_parameter",
+            )
+    if body.get("thread") and fit.client.dialect == "anthropic":
+        # Both of Anthropic's SDKs send the whole history after exactly this answer.
+        raise BadRequest(
+            "thread: Copilot keeps no threads; send the whole history",
+            details={
+                "error_code": "thread_unsupported_request",
+                "unsupported": ["thread"],
+            },
+        )
+    if fit.body.get("previous_response_id"):  # still there: nobody has resolved it
+        raise BadRequest(
+            "previous_response_id: Copilot keeps no answers; send the full input",
+            code="unsupported_parameter",
+        )
+
+
+def name_model(fit: Fit) -> None:
+    """Copilot's id instead of the client's name for it."""
+    if fit.model.id == AUTO:  # Copilot chooses, and the answer names what
+        fit.body.pop("model", None)
+    elif fit.body.get("model") != fit.model.id:
+        fit.body["model"] = fit.model.id
+
+
+def ask_for_stream(fit: Fit) -> None:
+    """Whole answers are folded from a stream: those have a cap and a time-out."""
+    if fit.body.get("stream") is not True:
+        fit.body["stream"] = True
+
+
+# What must not vanish from a request, wherever it stands: a refusal of one of these
+# goes to the client with its words.
+MEANING = frozenset(
+    "model messages input stream system instructions tools tool_choice role content"
+    " text type id name arguments function tool_calls tool_call_id tool_use_id call_id"
+    " format response_format schema json_schema input_schema parameters thread"
+    " mcp_servers container prompt thinking reasoning conversation".split()
+)
+
+
+def field_path(fit: Fit, words: str) -> Set[str]:
+    """The path of a refused field without its numbers; none for what has meaning."""
+    path = re.sub(r"\.?\[?\b\d+\b\]?", ".*", words)
+    if path.rpartition(".")[2] in MEANING:
+        return set()
+    return {path}
+
+
+def remove_path(value: Any, path: List[str]) -> bool:
+    """Remove what an error's path names; of `tools.*.custom.x` custom is but a tag."""
+    if not path:
+        return False
+    if isinstance(value, list):
+        rest = path[1:] if path[0] == "*" else path
+        found = [remove_path(item, rest) for item in value]
+        return any(found)
+    if not isinstance(value, dict):
+        return False
+    if len(path) == 1:
+        return value.pop(path[0], None) is not None
+    inner = value.get(path[0])
+    if not isinstance(inner, (dict, list)):
+        inner = value
+    return remove_path(inner, path[1:])
+
+
+def drop_fields(fit: Fit) -> None:
+    """Leave out the fields that refusals have named."""
+    for path in fit.learnt.get("fields", ()):
+        first, *rest = path.split(".")
+        value = fit.body.get(first)
+        if not rest:
+            fit.leave_out(first)
+        elif isinstance(value, dict) and remove_path(fit.own(first), rest):
+            fit.tell(path)
+        elif isinstance(value, list):
+            for item in value:
+                drop_item_field(fit, item, path, rest)
+
+
+def drop_item_field(fit: Fit, item: Any, path: str, rest: List[str]) -> None:
+    """The same inside one item of a list."""
+    if remove_path([item], rest):
+        fit.touch(item)
+        fit.tell(path)
+
+
+# --- Messages: fields and thinking ----------------------------------------------------
+
+# What official clients forward: one unknown value may cost the request (UPSTREAM 11.4,
+# 22.3).
 BETA_PREFIXES = (
     "interleaved-thinking-",
     "context-management-",
     "advanced-tool-use-",
     "extended-cache-ttl-",
+    "per-turn-control-",
+    "thinking-binding-controls-",
+    "mid-conversation-",
+    "inline-tools-",
+    "fallback-credit-",
 )
-CONTEXT_BETA = BETA_PREFIXES[1]
-MID_SYSTEM_BETA = "mid-conversation-system-2026-04-07"  # role system in messages (11.5)
-MAX_LESSONS = 5000  # of one kind: an upstream gone mad must not grow us
-
-# The upstream's words, the kind of lesson, and what it is about if no group tells;
-# the first match counts (10.1, 11.5, 11.6).
-RECIPES = tuple(
-    (re.compile(words, re.I | re.S), *lesson)
-    for words, *lesson in (
-        (r"unsupported beta header\(s\): ([\w.,\- ]+)", "beta"),
-        (r"invalid beta flag", "no-betas"),
-        (
-            r"signature`? in `?thinking|block cannot be `?thinking"
-            r"|thinking.{1,80}cannot be modified",
-            "thinking",
-        ),
-        (r"adaptive thinking is not supported", "no-adaptive"),
-        (r"thinking\.type\.enabled", "no-budget"),
-        (r"([\w.]+): extra inputs are not permitted", "field"),
-        (r"allowedPartnerModelFeatures", "field", "output_config.format"),
-        (r"must have defer_loading=false", "field", "tools.*.defer_loading"),
-        (r"unexpected role \W?system", "no-mid-system"),
-        (r"does not support assistant message prefill", "no-prefill"),
-        (r"max_tokens: \d+ > (\d+)", "max_tokens"),
-        (r"does not belong to this connection|an id that begins with", "no-item-ids"),
-        (
-            r"(?:effort\b.{0,80}|'(?:none|minimal|low|medium|high|xhigh|max)' is )"
-            r"not supported(?:.{0,120}?supported values[^:]*:(.*))?",
-            "effort",
-        ),
-        (r"(?:unsupported|unknown) (?:parameter|value): '([\w.\[\]]+)'", "field"),
-        (r"unrecognized request argument supplied: ([\w.]+)", "field"),
-    )
-)
-NEVER_DROPPED = {"model", "messages", "input", "stream"}
+CONTEXT_BETA = "context-management-"
+MID_CONFIG_BETA = "mid-conversation-output-config-"
+MID_SYSTEM_BETA = "mid-conversation-system-2026-04-07"  # role system in messages
 
 
-def _changed(new: List[Any], old: List[Any]) -> bool:
-    return len(new) != len(old) or any(map(operator.is_not, new, old))
+def takes_beta(fit: Fit, name: str) -> bool:
+    """Whether no refusal has named this beta, or all of them."""
+    return "all betas" not in fit.learnt and name not in fit.learnt.get("beta", ())
 
 
-Change = Callable[[JSON], Optional[JSON]]  # None = drop the object
+def choose_betas(fit: Fit) -> None:
+    """Keep the betas that are known to be taken; the field of one goes with it."""
+    chosen: Dict[str, None] = {}
+    for name in fit.client.betas.split(","):
+        name = name.strip()
+        if name.startswith(BETA_PREFIXES) and takes_beta(fit, name):
+            chosen[name] = None
+    fit.betas += chosen
+    context = [name for name in fit.betas if name.startswith(CONTEXT_BETA)]
+    if not context:
+        fit.leave_out("context_management")
+    elif "context_management" in fit.learnt.get("fields", ()):
+        for name in context:
+            fit.betas.remove(name)
 
 
-def _change_each(items: List[Any], change: Change) -> List[Any]:
-    """Change the objects of a list; the same list if nothing changed."""
-    new = [change(item) if isinstance(item, dict) else item for item in items]
-    return [item for item in new if item is not None] if _changed(new, items) else items
+def fit_top_fields(fit: Fit) -> None:
+    """Fields of Anthropic's own API that Copilot refuses (UPSTREAM 11.5)."""
+    for key in ("cache_control", "service_tier", "speed"):
+        fit.leave_out(key)
+    body = fit.body
+    old_format = body.pop("output_format", None)  # its name in 2025
+    if isinstance(old_format, dict):
+        config = typed(body, "output_config", dict)
+        body["output_config"] = {"format": old_format, **config}
+    form = typed(typed(body, "output_config", dict), "format", dict)
+    if not form.keys() <= {"type", "schema"}:  # name and strict are OpenAI's
+        plain = {key: form[key] for key in ("type", "schema") if key in form}
+        fit.own("output_config")["format"] = plain
+    limit = min(map(int, fit.learnt.get("max_tokens", ())), default=0)
+    # Not clamped to the catalogue, which lists 64,000 where 128,000 is taken.
+    if limit and count(body.get("max_tokens")) > limit:
+        body["max_tokens"] = limit
+    if body.get("max_tokens") is None and fit.client.dialect != "anthropic":
+        body["max_tokens"] = fit.model.output or 32000  # required here, there not
 
 
-def _without(obj: JSON, *keys: str) -> JSON:
-    if obj.keys().isdisjoint(keys):
-        return obj
-    return {key: value for key, value in obj.items() if key not in keys}
-
-
-def _with(obj: JSON, key: str, value: Any) -> JSON:
-    """Set a key where it stands; None removes it."""
-    if obj.get(key) is value:
-        return obj
-    return _without(obj, key) if value is None else {**obj, key: value}
-
-
-def _change_in(obj: JSON, key: str, change: Change) -> JSON:
-    """Change the objects of the list under a key, if it is one."""
-    items = obj.get(key)
-    return (
-        _with(obj, key, _change_each(items, change)) if isinstance(items, list) else obj
-    )
-
-
-def _without_path(value: Any, path: List[str]) -> Any:
-    """Remove what an error path names; in `tools.*.custom.x` custom is only a tag."""
-    if isinstance(value, list):
-        rest = path[path[0] == "*" :]
-        return _change_each(value, lambda item: _without_path(item, rest))
-    if not path:
-        return value
-    if len(path) == 1:
-        return _without(value, path[0])
-    inner = value.get(path[0])
-    if isinstance(inner, (dict, list)):
-        return _with(value, path[0], _without_path(inner, path[1:]))
-    return _without_path(value, path[1:])
-
-
-def _blocks(turns: Any, *kinds: str) -> Iterator[JSON]:
-    return (
-        block
-        for turn in objects(turns)
-        for block in objects(turn.get("content"))
-        if block.get("type") in kinds
-    )
-
-
-def _signature(block: JSON) -> str:
-    return typed(block, "signature", str) or typed(block, "data", str)
-
-
-EFFORT_HOLDER = {MESSAGES: "output_config", RESPONSES: "reasoning"}
-
-
-def _clamp_effort_in(body: JSON, endpoint: str, model: Model) -> JSON:
-    holder = EFFORT_HOLDER.get(endpoint)
-    key = "effort" if holder else "reasoning_effort"
-    config = typed(body, holder, dict) if holder else body
-    effort = typed(config, key, str)
-    if not effort or effort in model.efforts:
-        return body
-    config = _with(config, key, clamp_effort(effort, model) or None)
-    return _with(body, holder, config or None) if holder else config
-
-
-class Lessons:
-    """What refusals taught about each model, for the life of the process."""
-
-    def __init__(self) -> None:
-        self._known: Dict[Tuple[str, str, str], Set[str]] = {}
-
-    def of(self, model_id: str, endpoint: str, kind: str) -> Set[str]:
-        """What is known: names or paths; {""} for a kind that needs no more words."""
-        return self._known.get((model_id, endpoint, kind)) or set()
-
-    def learn(self, model_id: str, endpoint: str, exc: ProxyError, body: bytes) -> str:
-        """Take in a refusal of `body`; a sentence on what is repaired, "" = nothing.
-
-        Then build the request again; if it comes out the same it is no use to send it.
-        """
-        said = exc.words if isinstance(exc, UpstreamError) else ""
-        for words, kind, *about in RECIPES if exc.status in (400, 401) else ():
-            found = words.search(said)
-            if found:
-                told = "".join(filter(None, (*about, *found.groups())))
-                known = self._known.setdefault((model_id, endpoint, kind), set())
-                if len(known) > MAX_LESSONS:
-                    known.clear()
-                known |= self._words(kind, told, body) - NEVER_DROPPED
-                # Not the upstream's words, which may quote the prompt: this is logged.
-                names = told[:80] if kind in ("beta", "field") else ""
-                return "%s refuses this, so it is left out: %s %s" % (
-                    model_id,
-                    kind,
-                    names,
-                )
-        return ""
-
-    @staticmethod
-    def _words(kind: str, told: str, body: bytes) -> Set[str]:
-        if kind == "thinking":
-            # Fingerprints, because only this conversation's blocks are bad and the
-            # client sends them again in every turn.
-            return {
-                _signature(block)[-64:]
-                for block in _blocks(
-                    loads_object(body).get("messages"), "thinking", "redacted_thinking"
-                )
-            }
-        if kind == "field":
-            return {re.sub(r"\.?\[?\b\d+\b\]?", ".*", told)}
-        return set(re.split(r"[^\w.-]+", told.strip(" .[]")))
-
-    def apply(self, body: JSON, model_id: str, endpoint: str) -> JSON:
-        """Leave out of a body what the model refused before."""
-        if not self._known:
-            return body
-        fixed = body
-        for path in self.of(model_id, endpoint, "field"):
-            fixed = _without_path(fixed, path.split("."))
-        efforts = self.of(model_id, endpoint, "effort")
-        if efforts:
-            fixed = _clamp_effort_in(
-                fixed,
-                endpoint,
-                Model(model_id, efforts=tuple(e for e in EFFORTS if e in efforts)),
-            )
-        if endpoint == CHAT and "max_tokens" in body and "max_tokens" not in fixed:
-            # Newer models answer "Use 'max_completion_tokens' instead".
-            fixed = {**fixed, "max_completion_tokens": body["max_tokens"]}
-        if self.of(model_id, endpoint, "no-item-ids"):
-            fixed = _change_in(fixed, "input", lambda item: _without(item, "id"))
-        return fixed
-
-
-REFUSED_FIELDS = (
-    "cache_control",  # at the top: sonnet-4.5/4.6, opus-4.5, haiku-4.5 (11.5, CZY 2026)
-    "service_tier",
-    "speed",  # not served (11.5)
-)
-REFUSED_TOOLS = ("web_search_", "web_fetch_", "advisor_")  # 400 (11.5, live 2026-07-13)
-REFUSED_TOOL_KEY = "eager_input_streaming"  # 400 (11.5, live 2026-08-24)
-SEARCHES = ("web_search_tool_result", "web_fetch_tool_result")  # replayed: 400 (11.5)
-MARK_KEYS = {"type", "ttl"}  # scope: 400 even with its own beta (11.5, live 2026-08-24)
-MAX_MARKS = 4  # 400 above (11.5)
-NO_MID_SYSTEM = ("claude-sonnet-4.6",)  # refuses the beta (11.4, PXP 2026-08)
-# Thinking ceilings where a model takes no effort; Claude Code asks for 31,999 itself.
+# Since clients ask for an effort, not for tokens: budgets where a model takes none.
+# Claude Code asks for 31,999 itself.
 EFFORT_BUDGETS = {"low": 4000, "medium": 12000}
-MIN_BUDGET, MAX_BUDGET = 1024, 31999  # below: 400 (11.5)
+MIN_BUDGET, MAX_BUDGET = 1024, 31999
 
 
-class Preparation:
-    """One request on its way up, and what its repairs share."""
+def thinking_kind(fit: Fit, thinking: JSON, kind: str) -> Optional[JSON]:
+    """The thinking that the model has; None where max_tokens leaves no room for it."""
+    low, high = fit.model.budget
+    if "no budget" in fit.learnt:
+        low, high = 0, 0
+    adaptive = fit.model.adaptive or "no budget" in fit.learnt
+    if "no adaptive" in fit.learnt:
+        adaptive = False
+    fitted = dict(thinking, type=kind)
+    if fitted.get("display") == "updates":  # its beta is not forwarded
+        del fitted["display"]
+    if kind == "adaptive" and high and not adaptive:
+        effort = typed(typed(fit.body, "output_config", dict), "effort", str)
+        fitted["type"] = "enabled"
+        fitted["budget_tokens"] = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
+    elif kind == "enabled" and adaptive and not high:
+        fitted["type"] = "adaptive"
+    if fitted["type"] == "adaptive":
+        fitted.pop("budget_tokens", None)
+        return fitted
+    least = low or MIN_BUDGET
+    room = (count(fit.body.get("max_tokens")) or 10**9) - 1
+    wanted = max(count(fitted.get("budget_tokens")), least)
+    fitted["budget_tokens"] = min(wanted, high or room, room)
+    if fitted["budget_tokens"] < least:
+        return None
+    return fitted
 
-    def __init__(
-        self, body: JSON, model: Model, lessons: Lessons, betas: Iterable[str]
-    ) -> None:
-        self._body, self._model, self._lessons = body, model, lessons
-        self._adaptive = (
-            model.adaptive or self._known("no-budget")
-        ) and not self._known("no-adaptive")
-        self._budget = (0, 0) if self._known("no-budget") else model.budget
-        self._marks = 0  # cache marks met so far
-        self._tools: Set[str] = set()
-        self._called: Dict[str, None] = {}  # tools in the history, in order
-        self._results = False  # was there any?
-        names = (name.strip() for value in betas for name in value.split(","))
-        self.betas = [
-            name
-            for name in dict.fromkeys(names)
-            if name.startswith(BETA_PREFIXES) and self._allows(name)
-        ]
 
-    def _known(self, kind: str) -> Set[str]:
-        return self._lessons.of(self._model.id, MESSAGES, kind)
+def loop_calls(fit: Fit) -> Set[str]:
+    """The calls behind the last prompt: the tool loop that is under way."""
+    calls: Set[str] = set()
+    for turn in reversed(objects(fit.body.get("messages"))):
+        blocks = objects(turn.get("content"))
+        kinds = [block.get("type") for block in blocks]
+        if turn.get("role") == "user" and "tool_result" not in kinds:
+            break
+        for block in blocks:
+            if block.get("type") == "tool_use":
+                calls.add(str(block.get("id")))
+    return calls
 
-    def _allows(self, beta: str) -> bool:
-        return beta not in self._known("beta") and not self._known("no-betas")
 
-    def repair(self) -> JSON:
-        """The body without what would be refused; the same object if it is fine."""
-        body = self._body
-        for step in (
-            self._fields,
-            self._thinking,
-            self._tools_and_system,
-            self._messages,
-        ):
-            body = step(body)
-        if body.get("model") != self._model.id:
-            body = {**body, "model": self._model.id}
-        extra = self._marks - MAX_MARKS
-        return _drop_marks(body, extra) if extra > 0 else body
+def fit_thinking(fit: Fit) -> None:
+    """Ask for thinking in the kind that the model has, or not at all."""
+    thinking = fit.body.get("thinking")
+    kind = typed(thinking, "type", str)
+    if kind == "disabled" and "always thinks" in fit.learnt:
+        fit.leave_out("thinking")
+        config = typed(fit.body, "output_config", dict)
+        fit.body["output_config"] = {**config, "effort": "low"}
+    if kind not in ("adaptive", "enabled"):
+        return
+    forced = typed(fit.body.get("tool_choice"), "type", str) in ("any", "tool")
+    lost = not fit.learnt.get("lost thinking", {}).keys().isdisjoint(loop_calls(fit))
+    if forced or lost:  # the one is refused with the other
+        fit.leave_out("thinking")
+        return
+    fitted = thinking_kind(fit, thinking, kind)
+    if fitted is None:
+        fit.leave_out("thinking")
+        return
+    if fitted != thinking:
+        fit.body["thinking"] = fitted
+    if fit.body.get("temperature") not in (None, 1):
+        fit.leave_out("temperature")
 
-    def _fields(self, body: JSON) -> JSON:
-        body = self._lessons.apply(
-            _without(body, *REFUSED_FIELDS), self._model.id, MESSAGES
+
+def drop_second_sampler(fit: Fit) -> None:
+    """Of temperature and top_p these models take one (UPSTREAM 22.3)."""
+    if fit.body.get("temperature") is not None:
+        fit.leave_out("top_p")
+
+
+def drop_samplers(fit: Fit) -> None:
+    """Leave out the samplers that a refusal has named."""
+    for key in fit.learnt.get("samplers", ()):
+        fit.leave_out(key)
+
+
+def fit_messages_choice(fit: Fit) -> None:
+    """A forced choice of a tool that is refused becomes `auto`."""
+    choice = typed(fit.body, "tool_choice", dict)
+    if choice.get("type") in ("any", "tool"):
+        fit.body["tool_choice"] = {**choice, "type": "auto"}
+        fit.body["tool_choice"].pop("name", None)
+        fit.tell("tool_choice")
+
+
+def fit_openai_choice(fit: Fit) -> None:
+    """The same for OpenAI's two APIs."""
+    if fit.body.get("tool_choice") not in (None, "auto", "none"):
+        fit.body["tool_choice"] = "auto"
+        fit.tell("tool_choice")
+
+
+# --- effort and formats, on every endpoint --------------------------------------------
+
+# Clamped, never refused: an effort is a wish, and clients send what others list.
+EFFORT_PATH = {
+    MESSAGES: ("output_config", "effort"),
+    RESPONSES: ("reasoning", "effort"),
+    CHAT: ("", "reasoning_effort"),
+}
+
+
+def set_effort(fit: Fit, model: Model) -> None:
+    """Clamp the effort of the body to the list of `model`."""
+    holder, key = EFFORT_PATH[fit.endpoint]
+    config = fit.body
+    if holder:
+        config = typed(fit.body, holder, dict)
+    effort = field(config, key, str, holder)
+    if effort is None or effort in model.efforts:
+        return
+    fitted = clamp_effort(effort, model)
+    if holder:
+        config = fit.own(holder)
+    if fitted:
+        config[key] = fitted
+        return
+    del config[key]
+    fit.tell("%s.%s" % (holder, key) if holder else key)
+    if not config:
+        del fit.body[holder]
+
+
+def fit_effort(fit: Fit) -> None:
+    """Clamp the effort to what the model lists, or what a refusal has listed."""
+    taught = fit.learnt.get("effort")
+    model = fit.model
+    if taught is not None:
+        model = model._replace(efforts=tuple(filter(taught.__contains__, EFFORTS)))
+    set_effort(fit, model)
+
+
+def calm_effort(fit: Fit) -> None:
+    """No more than `high` while thinking is disabled (UPSTREAM 22.3)."""
+    if typed(fit.body.get("thinking"), "type", str) == "disabled":
+        efforts = EFFORTS[: EFFORTS.index("high") + 1]
+        set_effort(fit, fit.model._replace(efforts=efforts))
+
+
+JSON_IN_WORDS = "Answer with one JSON object and nothing else"
+
+
+def add_to_system(fit: Fit, words: str) -> None:
+    """Say something at the end of the system text."""
+    body = fit.body
+    if fit.endpoint == CHAT:
+        turns = typed(body, "messages", list)
+        at = 0
+        while at < len(turns) and turns[at].get("role") in ("system", "developer"):
+            at += 1
+        turns.insert(at, {"role": "system", "content": words})
+        return
+    key = {MESSAGES: "system", RESPONSES: "instructions"}[fit.endpoint]
+    system = body.get(key)
+    if isinstance(system, list):
+        system.append({"type": "text", "text": words})
+    elif system:
+        body[key] = "%s\n\n%s" % (system, words)
+    else:
+        body[key] = words
+
+
+def say_format(fit: Fit) -> None:
+    """Ask in words for the output format that the model refuses as a field."""
+    body = fit.body
+    if fit.endpoint == CHAT:
+        form = body.pop("response_format", None)
+    else:
+        holder = {MESSAGES: "output_config", RESPONSES: "text"}[fit.endpoint]
+        config = fit.own(holder)
+        form = config.pop("format", None)
+        if not config:
+            body.pop(holder, None)
+    if not isinstance(form, dict) or form.get("type") == "text":
+        return
+    fit.tell("output format (said in words)")
+    schema = typed(form, "json_schema", dict).get("schema") or form.get("schema")
+    words = JSON_IN_WORDS + "."
+    if schema:
+        words = "%s, by this JSON Schema: %s" % (JSON_IN_WORDS, dumps_text(schema))
+    add_to_system(fit, words)
+
+
+# --- tools ----------------------------------------------------------------------------
+
+
+def tool_holder(tool: JSON) -> JSON:
+    """Where a tool, or a call of chat, holds its name: inside, or itself."""
+    for key in ("function", "custom"):
+        if isinstance(tool.get(key), dict):
+            return tool[key]
+    return tool
+
+
+def take_openai_tool(fit: Fit, tool: JSON) -> int:
+    """Tools in OpenAI's forms are taken as a courtesy (UPSTREAM 0.4)."""
+    if tool.get("type") != "function":
+        return KEPT
+    function = tool_holder(tool)
+    taken = {"name": function.get("name"), "description": function.get("description")}
+    taken["input_schema"] = function.get("parameters") or {}
+    if not taken["description"]:
+        del taken["description"]
+    tool.clear()
+    tool.update(taken)
+    return CHANGED
+
+
+# Refused as tools, so Claude Code's own search is answered elsewhere (UPSTREAM 11.5).
+UNSERVED_BY_MESSAGES = ("web_search_", "web_fetch_", "advisor_")
+# "The requested tool is not supported": seen for each of these (UPSTREAM 10.1).
+UNSERVED_BY_RESPONSES = (
+    "mcp",
+    "code_interpreter",
+    "file_search",
+    "computer_use",
+    "computer_use_preview",
+    "local_shell",
+)
+
+
+def refuse_messages_tool(fit: Fit, tool: JSON) -> int:
+    """Tools of Anthropic's servers are left out: clients offer them unasked."""
+    kind = str(tool.get("type"))
+    if not kind.startswith(UNSERVED_BY_MESSAGES):
+        return KEPT
+    fit.tell("tool " + kind)
+    return GONE
+
+
+def refuse_responses_tool(fit: Fit, tool: JSON) -> int:
+    """What cannot be left out without changing the task is refused by name."""
+    kind = tool.get("type")
+    if kind in UNSERVED_BY_RESPONSES:
+        raise BadRequest(
+            "tools: Copilot runs no %s; leave it out, or connect it in the client as "
+            "functions" % kind
         )
-        # The field and its beta: both or neither (11.5).
-        if not any(beta.startswith(CONTEXT_BETA) for beta in self.betas):
-            body = _without(body, "context_management")
-        elif "context_management" in self._known("field"):
-            self.betas = [b for b in self.betas if not b.startswith(CONTEXT_BETA)]
-        # Not clamped to the catalogue, which lists 64,000 where 128,000 is taken
-        # (11.5, live 2026-07-13); only to what a refusal told.
-        limit = min(map(int, self._known("max_tokens")), default=0)
-        return (
-            _with(body, "max_tokens", limit)
-            if limit and count(body.get("max_tokens")) > limit
-            else body
-        )
+    if kind != "image_generation":
+        return KEPT
+    fit.tell("tool image_generation")
+    return GONE
 
-    def _thinking(self, body: JSON) -> JSON:
-        thinking = typed(body, "thinking", dict)
-        if thinking.get("type") in ("adaptive", "enabled"):
-            forced = typed(body, "tool_choice", dict).get("type") in ("any", "tool")
-            body = _with(
-                body,
-                "thinking",  # 400 together (11.5)
-                None if forced else self._thinking_kind(thinking, body),
+
+def drop_tool_keys(fit: Fit, tool: JSON) -> int:
+    """Keys of a tool that are refused, alone or together."""
+    verdict = KEPT
+    if tool.pop("eager_input_streaming", None) is not None:
+        verdict = CHANGED
+    if tool.get("defer_loading") and tool.pop("cache_control", None) is not None:
+        verdict = CHANGED
+    return verdict
+
+
+# Any MCP server can bring a schema that a vendor refuses, and with it every request
+# fails for as long as the server is there (UPSTREAM 22.5).
+SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions")
+SCHEMA_HOLDERS = frozenset(
+    ("anyOf", "oneOf", "allOf", "prefixItems", "items", "additionalProperties", "not")
+)
+UNIONS = ("anyOf", "oneOf", "allOf")
+
+
+def subschemas(schema: Any) -> Iterator[JSON]:
+    """A schema and those inside it, outer ones first; they may be edited meanwhile."""
+    waiting = [schema]
+    while waiting:
+        current = waiting.pop()
+        if type(current) is not dict or not current:
+            continue
+        yield current
+        for key, inner in current.items():
+            if key in SCHEMA_MAPS and isinstance(inner, dict):
+                waiting.extend(inner.values())
+            elif key in SCHEMA_HOLDERS:
+                waiting.extend(inner if isinstance(inner, list) else [inner])
+
+
+def prune_required(schema: JSON, properties: Any) -> bool:
+    """Require no property that is not declared; whether one was."""
+    if "required" not in schema or not isinstance(properties, dict):
+        return False
+    required_names = schema["required"]
+    kept = []
+    for name in typed(schema, "required", list):
+        if isinstance(name, str) and name in properties:
+            kept.append(name)
+    if kept == required_names:
+        return False
+    schema["required"] = kept
+    return True
+
+
+def fill_schema(schema: JSON) -> int:
+    """An array has items, an object has properties, and requires only what it has."""
+    verdict = KEPT
+    for current in subschemas(schema):
+        kinds = current.get("type")
+        kinds = kinds if isinstance(kinds, list) else [kinds]
+        properties = current.get("properties")
+        if not isinstance(properties, dict):
+            if "object" in kinds or "properties" in current:
+                properties = current["properties"] = {}
+                verdict = CHANGED
+        elif None in properties.values():
+            fixed = {key: {} if v is None else v for key, v in properties.items()}
+            properties = current["properties"] = fixed
+            verdict = CHANGED
+        items = current.get("items")
+        if isinstance(items, list):
+            current["items"] = {"anyOf": items} if items else {}
+            verdict = CHANGED
+        elif "array" in kinds and not isinstance(items, (dict, bool)):
+            current["items"] = {}
+            verdict = CHANGED
+        if prune_required(current, properties):
+            verdict = CHANGED
+    return verdict
+
+
+def as_name(value: Any) -> str:
+    """A text, or none."""
+    return value if isinstance(value, str) else ""
+
+
+def resolve(schema: JSON, branch: JSON) -> JSON:
+    """What a branch refers to, if that is a definition of its own schema."""
+    found = re.fullmatch(r"#/(\$defs|definitions)/([^/]+)", str(branch.get("$ref")))
+    if found is None:
+        return branch
+    return typed(typed(schema, found[1], dict), found[2], dict) or branch
+
+
+def flatten_union(schema: JSON, tool: JSON) -> int:
+    """One object in the place of a union at the top, its branches told in words."""
+    verdict = KEPT
+    for key in UNIONS:
+        if key not in schema:
+            continue
+        branches = [resolve(schema, one) for one in objects(schema.pop(key))]
+        properties = dict(typed(schema, "properties", dict))
+        needed: List[Set[str]] = []
+        for branch in branches:
+            for name, inner in typed(branch, "properties", dict).items():
+                properties.setdefault(name, inner)
+            needed.append(
+                set(filter(None, map(as_name, typed(branch, "required", list))))
             )
-            if body.get("temperature") not in (None, 1) and "thinking" in body:
-                body = _without(body, "temperature")  # as above
-        if body.get("temperature") is not None:
-            body = _without(body, "top_p")  # one of the two (11.5)
-        # After the budget, which follows the effort even where the model lists none.
-        return _clamp_effort_in(body, MESSAGES, self._model)
-
-    def _thinking_kind(self, thinking: JSON, body: JSON) -> Optional[JSON]:
-        low, high = self._budget
-        if thinking.get("display") == "updates":  # its beta is not forwarded
-            thinking = _without(thinking, "display")
-        if thinking["type"] == "adaptive" and high and not self._adaptive:
-            effort = typed(typed(body, "output_config", dict), "effort", str)
-            thinking = {
-                **thinking,
-                "type": "enabled",
-                "budget_tokens": EFFORT_BUDGETS.get(effort, MAX_BUDGET),
-            }
-        elif thinking["type"] == "enabled" and self._adaptive and not high:
-            thinking = {**thinking, "type": "adaptive"}
-        if thinking["type"] == "adaptive":
-            return _without(thinking, "budget_tokens")
-        asked, low = count(thinking.get("budget_tokens")), low or MIN_BUDGET
-        room = (count(body.get("max_tokens")) or 10**9) - 1
-        budget = min(max(asked, low), high or room, room)
-        if budget < low:
-            return None  # max_tokens leaves no room for it
-        return thinking if budget == asked else {**thinking, "budget_tokens": budget}
-
-    def _tools_and_system(self, body: JSON) -> JSON:
-        tools, system = [typed(body, key, list) for key in ("tools", "system")]
-        if tools:
-            kept = _change_each(tools, self._tool)
-            self._tools = {str(tool.get("name")) for tool in objects(kept)}
-            choice = typed(body, "tool_choice", dict)
-            if len(kept) < len(tools) and (
-                not kept or str(choice.get("name", "")) not in {"", *self._tools}
-            ):
-                body = _without(body, "tool_choice")
-            body = _with(body, "tools", kept or None)
-        if system:
-            system = _change_each(system, self._system_block)
-            body = _with(body, "system", system or None)
-        return body
-
-    def _tool(self, tool: JSON) -> Optional[JSON]:
-        if str(tool.get("type")).startswith(REFUSED_TOOLS):
-            return None
-        return self._mark(_without(tool, REFUSED_TOOL_KEY))
-
-    def _system_block(self, block: JSON) -> Optional[JSON]:
-        if str(block.get("text")).startswith(BILLING_MARK):
-            return None
-        return self._block(block)
-
-    def _mark(self, block: JSON) -> JSON:
-        mark = block.get("cache_control")
-        if isinstance(mark, dict):
-            self._marks += 1
-            mark = _without(mark, *mark.keys() - MARK_KEYS)
-            return _with(block, "cache_control", mark)
-        return block
-
-    def _block(self, block: JSON) -> Optional[JSON]:
-        kind, name = block.get("type"), block.get("name")
-        if kind in ("thinking", "redacted_thinking"):
-            signature = _signature(block)
-            # Ours from a translated turn, or refused before: not readable there (11.6).
-            bad = (
-                not signature
-                or unpack_reasoning(signature) is not None
-                or signature[-64:] in self._known("thinking")
+        common: Set[str] = set()
+        if needed and key == "allOf":
+            common = set.union(*needed)
+        elif needed:
+            common = set.intersection(*needed)
+        wanted = [*typed(schema, "required", list), *sorted(common)]
+        schema.update(type="object", properties=properties)
+        schema["required"] = list(dict.fromkeys(filter(None, map(as_name, wanted))))
+        if key != "allOf":
+            words = "Arguments by one of: %s" % dumps_text(branches)[:2000]
+            described = typed(tool, "description", str)
+            tool["description"] = (
+                "%s\n\n%s" % (described, words) if described else words
             )
-            return None if bad else block
-        if kind in ("image", "document"):
-            block = self._source(block)
-        elif kind == "tool_use":
-            self._called[str(name)] = None
-        elif kind == "tool_reference":
-            gone = str(block.get("tool_name"))
-            if gone not in self._tools:
-                block = _said(block, "Tool %s is not available." % gone)
-        elif (
-            kind in SEARCHES
-            or kind == "server_tool_use"
-            and str(name).startswith("web_")
-        ):
-            # What is encrypted in it only its own server reads.
-            block = _said(
-                block,
-                dumps_text(
-                    _without(
-                        _without_path(block, ["content", "*", "encrypted_content"]),
-                        "cache_control",
-                    )
-                ),
-            )
-        elif kind == "tool_result":
-            self._results = True
-            block = _change_in(block, "content", self._block)
-        if block.get("type") == "text" and _blank(block.get("text")):
-            return None  # 400 "must be non-empty"
-        return self._mark(block) if "cache_control" in block else block
-
-    def _source(self, block: JSON) -> JSON:
-        source = typed(block, "source", dict)
-        if source.get("type") in ("url", "file"):
-            # Refused there (11.5), and this proxy fetches nothing for anybody.
-            raise BadRequest(
-                "%s.source: Copilot takes no %s by %s; send its bytes as "
-                "base64." % (_path_of(self._body, block), block["type"], source["type"])
-            )
-        text = _document_text(source) if block["type"] == "document" else None
-        return (
-            block
-            if text is None
-            else _said(block, titled(typed(block, "title", str), text))
-        )
-
-    def _turn(self, turn: JSON) -> Optional[JSON]:
-        content, role = turn.get("content"), turn.get("role")
-        if isinstance(content, list):
-            content = _change_each(content, self._block)
-            if role == "assistant" and len(content) > 1:
-                # Text behind a call is refused as if it were a prefill (11.6, C3).
-                ordered = sorted(
-                    content,
-                    key=lambda block: isinstance(block, dict)
-                    and block.get("type") == "tool_use",
-                )
-                content = ordered if _changed(ordered, content) else content
-            turn = _with(turn, "content", content)
-        if content == [] or _blank(content):
-            return None
-        if role != "system":
-            return turn
-        turn = _without(turn, "output_config")  # needs per-turn-control, not forwarded
-        if (
-            self._model.id in NO_MID_SYSTEM
-            or self._known("no-mid-system")
-            or not self._allows(MID_SYSTEM_BETA)
-        ):
-            return {**turn, "role": "user"}  # as Claude Code folds it (CLIENTS 1)
-        if MID_SYSTEM_BETA not in self.betas:
-            self.betas.append(MID_SYSTEM_BETA)
-        return turn
-
-    def _messages(self, body: JSON) -> JSON:
-        turns = body.get("messages")
-        if not isinstance(turns, list) or len(objects(turns)) < len(turns):
-            return body  # the upstream has words for it
-        kept = _change_each(turns, self._turn)
-        if self._called or self._results:
-            kept = _fix_pairs(kept)
-        if (
-            kept
-            and kept[-1].get("role") == "assistant"
-            and (self._adaptive or self._known("no-prefill"))
-        ):
-            # Models since 4.6 refuse a prefill; older ones honour it (11.5).
-            kept = kept + [{"role": "user", "content": GO_ON}]
-        gone = [name for name in self._called if name not in self._tools]
-        if gone:  # 400 "Tool 'X' not found in provided tools"
-            body = {
-                **body,
-                "tools": typed(body, "tools", list)
-                + [
-                    {
-                        "name": name,
-                        "description": "No longer available: do not call it.",
-                        "input_schema": {"type": "object", "properties": {}},
-                    }
-                    for name in gone
-                ],
-            }
-        return _with(body, "messages", kept)
+        verdict = CHANGED
+    return verdict
 
 
-def _said(block: JSON, text: str) -> JSON:
-    """A text block in the place of another, with its cache mark."""
-    said = {"type": "text", "text": text}
-    return (
-        {**said, "cache_control": block["cache_control"]}
-        if ("cache_control" in block)
-        else said
-    )
+def fit_schema(fit: Fit, tool: JSON) -> int:
+    """Fit a tool's schema to the API that it is offered in (UPSTREAM 22.5)."""
+    holder = tool_holder(tool)
+    key = "input_schema" if fit.endpoint == MESSAGES else "parameters"
+    if tool.get("type") not in (None, "custom", "function") or holder is tool.get(
+        "custom"
+    ):
+        return KEPT
+    if key == "parameters" and (tool.get("type") == "custom" or key not in holder):
+        return KEPT
+    schema = holder.get(key)
+    verdict = KEPT
+    if not isinstance(schema, dict):
+        schema = holder[key] = {}
+        verdict = CHANGED
+    verdict = flatten_union(schema, holder) or verdict
+    if schema.pop("$schema", None) is not None:
+        verdict = CHANGED
+    if "type" not in schema:
+        schema["type"] = "object"
+        verdict = CHANGED
+    if not isinstance(schema.get("properties"), dict):
+        schema["properties"] = {}
+        verdict = CHANGED
+    if key == "parameters":
+        verdict = fill_schema(schema) or verdict
+    return verdict
 
 
-def _document_text(source: JSON) -> Optional[str]:
-    """The text of a document that is text; None for any other."""
-    kind, data = source.get("type"), typed(source, "data", str)
-    if kind == "base64" and typed(source, "media_type", str).startswith("text/"):
-        with contextlib.suppress(ValueError):  # not base64: the upstream has words
-            return base64.b64decode(data).decode("utf-8", "replace")
-    return data if kind == "text" else None
+def as_enum(value: Any) -> str:
+    """A value of an enum as text."""
+    return value if isinstance(value, str) else dumps_text(value)
 
 
-def _path_of(value: Any, wanted: JSON) -> str:
-    """Where this very object stands in a body, as messages.3.content.0."""
-    inner = (
-        value.items()
-        if isinstance(value, dict)
-        else enumerate(value if isinstance(value, list) else ())
-    )
-    for key, item in inner:
-        path = "" if item is wanted else _path_of(item, wanted)
-        if path or item is wanted:
-            return ("%s.%s" % (key, path)).rstrip(".")
-    return ""
+def describe(schema: JSON, words: str) -> None:
+    """Add words to a schema's description."""
+    described = typed(schema, "description", str)
+    schema["description"] = "%s (%s)" % (described, words) if described else words
 
 
-def _blank(text: Any) -> bool:
+def fit_google_schema(fit: Fit, tool: JSON) -> int:
+    """Google: one type a schema, and enums of texts only (UPSTREAM 22.5)."""
+    verdict = KEPT
+    for schema in subschemas(tool_holder(tool).get("parameters")):
+        kinds = schema.get("type")
+        if isinstance(kinds, list):
+            named = [kind for kind in kinds if kind != "null"]
+            schema["type"] = named[0] if named else "string"
+            if "null" in kinds:
+                schema["nullable"] = True
+            if len(named) > 1:
+                describe(schema, "Type: %s" % " or ".join(map(str, named)))
+            verdict = CHANGED
+        values = schema.get("enum")
+        if not isinstance(values, list):
+            continue
+        if schema.get("type", "string") != "string":
+            del schema["enum"]
+            describe(schema, "One of: %s" % dumps_text(values)[1:-1])
+            verdict = CHANGED
+        elif not all(isinstance(value, str) for value in values):
+            if None in values:
+                schema["nullable"] = True
+            schema["enum"] = [as_enum(value) for value in values if value is not None]
+            verdict = CHANGED
+    return verdict
+
+
+def is_strict(schema: Any) -> bool:
+    """Whether a schema keeps OpenAI's rule for strict ones."""
+    for current in subschemas(schema):
+        properties = current.get("properties")
+        if not isinstance(properties, dict):
+            continue
+        if current.get("additionalProperties") is not False:
+            return False
+        if properties.keys() != set(map(as_name, typed(current, "required", list))):
+            return False
+    return True
+
+
+def fit_strict(fit: Fit, tool: JSON) -> int:
+    """`strict` only where every object is closed and requires all that it has."""
+    holder = tool_holder(tool)
+    if holder.get("strict") is not True or is_strict(holder.get("parameters")):
+        return KEPT
+    fit.tell("strict of tools")
+    holder["strict"] = False
+    return CHANGED
+
+
+def fit_format_schema(fit: Fit) -> None:
+    """The schema of an output format follows the rules of a tool's."""
+    if fit.endpoint == CHAT:
+        holder = typed(fit.body.get("response_format"), "json_schema", dict)
+        key = "response_format"
+    else:
+        holder = typed(fit.body.get("text"), "format", dict)
+        key = "text"
+    schema = holder.get("schema")
+    if not isinstance(schema, dict):
+        return
+    verdict = fill_schema(schema)
+    if holder.get("strict") is True and not is_strict(schema):
+        holder["strict"] = False
+        fit.tell("strict of the output format")
+        verdict = CHANGED
+    if verdict:
+        fit.own(key)
+
+
+# OpenAI documents 64 characters, Anthropic 128 (UPSTREAM 16).
+PLAIN_NAME = {
+    MESSAGES: re.compile(r"[a-zA-Z0-9_-]{1,128}"),
+    CHAT: re.compile(r"[a-zA-Z0-9_-]{1,64}"),
+    RESPONSES: re.compile(r"[a-zA-Z0-9_-]{1,64}"),
+}
+
+
+def short_name(name: str) -> str:
+    """A tool name that every vendor takes, the same in every turn."""
+    digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()
+    return "%s_%s" % (re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:53], digest[:10])
+
+
+def rename(fit: Fit, holder: JSON, key: str = "name") -> int:
+    """Shorten one tool name; the answer is given the client's own again."""
+    name = holder.get(key)
+    if not isinstance(name, str) or PLAIN_NAME[fit.endpoint].fullmatch(name):
+        return KEPT
+    holder[key] = short_name(name)
+    fit.names[holder[key]] = name
+    return CHANGED
+
+
+def fit_name(fit: Fit, shown: JSON) -> int:
+    """Tool names, where a tool is offered and where it was called."""
+    if shown.get("type") == "namespace":
+        return KEPT
+    return rename(fit, tool_holder(shown))
+
+
+def fit_choice_name(fit: Fit) -> None:
+    """The same name where a tool is chosen."""
+    choice = fit.body.get("tool_choice")
+    if isinstance(choice, dict) and rename(fit, tool_holder(choice)):
+        fit.own("tool_choice")
+
+
+def note_tool(fit: Fit, tool: JSON) -> int:
+    """Remember what is offered."""
+    fit.offered[str(tool.get("name"))] = None
+    return KEPT
+
+
+def note_call(fit: Fit, block: JSON) -> int:
+    """Remember what was called."""
+    fit.called[str(block.get("name"))] = None
+    return KEPT
+
+
+def tidy_tools(fit: Fit) -> None:
+    """Declare what the history calls; say nothing of tools where there are none."""
+    body = fit.body
+    for name in fit.called:
+        if name not in fit.offered and fit.endpoint == MESSAGES:
+            tool = {"name": name, "description": "No longer available: do not call it."}
+            tool["input_schema"] = {"type": "object", "properties": {}}
+            if not body.get("tools"):
+                body["tools"] = []
+            body["tools"].append(tool)
+    tools = body.get("tools")
+    if not tools:
+        for key in ("tools", "tool_choice", "parallel_tool_calls"):
+            body.pop(key, None)
+    elif fit.endpoint == MESSAGES:
+        chosen = typed(body.get("tool_choice"), "name", str)
+        if chosen and chosen not in fit.offered:
+            fit.leave_out("tool_choice")
+        if all(tool.get("defer_loading") for tool in objects(tools)):
+            for tool in objects(tools):  # one at least must not wait to be found
+                del tool["defer_loading"]
+                fit.touch(tool)
+
+
+# --- blocks of a Messages history -----------------------------------------------------
+
+
+def say_block(block: JSON, text: str) -> int:
+    """Put a text block in the place of another, with its cache mark."""
+    mark = block.get("cache_control")
+    block.clear()
+    block.update(type="text", text=text)
+    if mark is not None:
+        block["cache_control"] = mark
+    return CHANGED
+
+
+def is_blank(text: Any) -> bool:
+    """Whether a text says nothing; what is no text does not count as one."""
     return isinstance(text, str) and (not text or text.isspace())
 
 
-def _drop_marks(body: JSON, extra: int) -> JSON:
+def signature_of(block: JSON) -> str:
+    """What a thinking block of either kind is known by."""
+    return typed(block, "signature", str) or typed(block, "data", str)
+
+
+def drop_thinking(fit: Fit, block: JSON) -> int:
+    """Thinking that its reader cannot read: of ours, of others, refused before."""
+    signature = signature_of(block)
+    if not signature or unpack_reasoning(signature) is not None:
+        return GONE
+    if signature[-64:] in fit.learnt.get("thinking", ()):
+        return GONE
+    return KEPT
+
+
+def drop_empty_thinking(fit: Fit, block: JSON) -> int:
+    """Thinking without words, which a few models refuse."""
+    return GONE if is_blank(block.get("thinking", "")) else KEPT
+
+
+def thinking_prints(fit: Fit, words: str) -> Set[str]:
+    """All thinking of a refused request: the client sends it again in every turn."""
+    prints: Set[str] = set()
+    for turn in objects(fit.body.get("messages")):
+        for block in objects(turn.get("content")):
+            if block.get("type") in ("thinking", "redacted_thinking"):
+                prints.add(signature_of(block)[-64:])
+    return prints
+
+
+def drop_billing(fit: Fit, block: JSON) -> int:
+    """Claude Code's billing line changes with each session, so it spoils the cache."""
+    return GONE if typed(block, "text", str).startswith(BILLING_MARK) else KEPT
+
+
+def drop_blank(fit: Fit, block: JSON) -> int:
+    """Refused as "text content blocks must be non-empty" (UPSTREAM 11.5)."""
+    return GONE if is_blank(block.get("text")) else KEPT
+
+
+def say_server_block(fit: Fit, block: JSON) -> int:
+    """Blocks of other servers' tools as words: they alone read what is encrypted."""
+    if block.get("type") == "server_tool_use":
+        if not str(block.get("name")).startswith(("web_", "advisor")):
+            return KEPT
+    mark = block.pop("cache_control", None)
+    remove_path(block, ["content", "*", "encrypted_content"])
+    words = dumps_text(block)
+    if mark is not None:
+        block["cache_control"] = mark
+    return say_block(block, words)
+
+
+def say_reference(fit: Fit, block: JSON) -> int:
+    """A found tool that is not offered any more."""
+    name = str(block.get("tool_name"))
+    if rename(fit, block, "tool_name"):
+        return CHANGED
+    if name in fit.offered:
+        return KEPT
+    return say_block(block, "Tool %s is not available." % name)
+
+
+def lift_marks(fit: Fit, block: JSON) -> int:
+    """A cache mark inside a result is refused: it belongs to the result."""
+    verdict = KEPT
+    for inner in objects(block.get("content")):
+        mark = inner.pop("cache_control", None)
+        if mark is not None:
+            block["cache_control"] = mark
+            verdict = CHANGED
+    return verdict
+
+
+MARK_KEYS = {"type", "ttl"}  # scope is refused, even with its own beta
+MAX_MARKS = 4  # more are refused (UPSTREAM 11.5)
+
+
+def fit_mark(fit: Fit, block: JSON) -> int:
+    """Count a cache mark and leave it only the keys that are taken."""
+    mark = block.get("cache_control")
+    if not isinstance(mark, dict):
+        return KEPT
+    fit.marked.append((fit.item, block))
+    if mark.keys() <= MARK_KEYS:
+        return KEPT
+    block["cache_control"] = {key: mark[key] for key in mark if key in MARK_KEYS}
+    return CHANGED
+
+
+def drop_marks(fit: Fit) -> None:
     """Drop the first cache marks: a later one covers what stands before it."""
-    left = iter(range(extra))
+    for item, block in fit.marked[: max(0, len(fit.marked) - MAX_MARKS)]:
+        del block["cache_control"]
+        fit.touch(item)
 
-    def drop(holder: JSON) -> JSON:
-        for key in ("tools", "system", "messages", "content"):
-            holder = _change_in(holder, key, drop)
-        marked = isinstance(holder.get("cache_control"), dict)
-        return (
-            _without(holder, "cache_control")
-            if (marked and next(left, None) is not None)
-            else holder
+
+# --- pictures and documents -----------------------------------------------------------
+
+# "image/jpg" and a type that the bytes contradict are refused (UPSTREAM 22.6).
+MAGIC = (
+    (b"\x89PNG", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"RIFF", "image/webp"),
+)
+
+
+def picture_type(named: str, data: str) -> str:
+    """A picture's type by its first bytes; as it is named where they are unknown."""
+    head = b""
+    with contextlib.suppress(ValueError):
+        head = base64.b64decode(data[:16])
+    for magic, kind in MAGIC:
+        if head.startswith(magic):
+            return kind
+    return "image/jpeg" if named == "image/jpg" else named
+
+
+def path_of(value: Any, wanted: JSON) -> str:
+    """Where this very object stands in a body, as messages.3.content.0."""
+    waiting = [(value, "")]
+    while waiting:
+        current, path = waiting.pop()
+        if current is wanted:
+            return path[1:]
+        inner: Any = ()
+        if isinstance(current, dict):
+            inner = current.items()
+        elif isinstance(current, list):
+            inner = enumerate(current)
+        for key, item in inner:
+            if isinstance(item, (dict, list)):
+                waiting.append((item, "%s.%s" % (path, key)))
+    return ""
+
+
+def refuse_address(fit: Fit, block: JSON, kind: str) -> None:
+    """This proxy fetches nothing for anybody, and Copilot does not either."""
+    raise BadRequest(
+        "%s.source: Copilot takes no %s by %s; send its bytes as base64."
+        % (path_of(fit.body, block), block["type"], kind)
+    )
+
+
+def check_vision(fit: Fit) -> None:
+    """Claude Code drops its pictures when it reads this mark (CLIENTS 1)."""
+    unable = fit.model.raw and not fit.model.vision
+    if unable or "vision" in fit.learnt:
+        raise BadRequest(
+            "capability_rejected: image_block: %s takes no images here; remove them "
+            "from the conversation, or choose a model that does" % fit.model.id
         )
 
-    return drop(body)
+
+def fit_image(fit: Fit, block: JSON) -> int:
+    """An image block of Messages."""
+    check_vision(fit)
+    source = typed(block, "source", dict)
+    kind = source.get("type")
+    if kind in ("url", "file"):
+        refuse_address(fit, block, kind)
+    named = typed(source, "media_type", str)
+    fitted = picture_type(named, typed(source, "data", str))
+    if kind != "base64" or fitted == named:
+        return KEPT
+    source["media_type"] = fitted
+    return CHANGED
 
 
-def _ids(turns: List[JSON], kind: str, key: str) -> List[str]:
-    return [str(block.get(key)) for block in _blocks(turns, kind)]
+def fit_image_url(fit: Fit, part: JSON) -> int:
+    """A picture in a data URL, in either of OpenAI's forms."""
+    check_vision(fit)
+    holder = part
+    key = "image_url"
+    if isinstance(part.get(key), dict):
+        holder = part[key]
+        key = "url"
+    found = re.match(r"data:([^;,]{0,99});base64,", typed(holder, key, str))
+    if found is None:
+        return KEPT
+    data = holder[key][found.end() :]
+    fitted = picture_type(found[1], data)
+    if fitted == found[1]:
+        return KEPT
+    holder[key] = "data:%s;base64,%s" % (fitted, data)
+    return CHANGED
 
 
-def _fix_pairs(turns: List[JSON]) -> List[JSON]:
-    """Every tool_use is answered by the next turns and nothing else is (11.5)."""
-    fixed: List[JSON] = []
-    asked: List[str] = []
-    runs = itertools.groupby(turns, lambda turn: turn.get("role") == "assistant")
-    for is_assistant, group in itertools.chain(runs, [(False, ())]):
-        run = list(group)
-        fixed += run if is_assistant else _answers(run, asked)
-        asked = _ids(run, "tool_use", "id") if is_assistant else []
-    return fixed if _changed(fixed, turns) else turns
-
-
-def _answers(run: List[JSON], asked: List[str]) -> List[JSON]:
-    """The user's turns with a result for each call, and none for any other."""
-    answered = _ids(run, "tool_result", "tool_use_id")
-    missing = [call for call in dict.fromkeys(asked) if call not in answered]
-
-    def known(block: JSON) -> Optional[JSON]:
-        orphan = (
-            block.get("type") == "tool_result"
-            and str(block.get("tool_use_id")) not in asked
+def check_document(fit: Fit, part: JSON) -> int:
+    """A PDF for a model that does not list the type, or has refused one."""
+    about = typed(typed(fit.model.raw, "capabilities", dict), "limits", dict)
+    types = typed(typed(about, "vision", dict), "supported_media_types", list)
+    unable = fit.model.raw and "application/pdf" not in types
+    if unable or "documents" in fit.learnt:
+        raise BadRequest(
+            "capability_rejected: document_block: %s takes no documents here; send "
+            "the text, or choose a model that does" % fit.model.id
         )
-        return None if orphan else block
-
-    if not set(answered) <= set(asked):
-        run = [_change_in(turn, "content", known) for turn in run]
-        run = [turn for turn in run if turn.get("content") != []]
-    if missing:  # two turns of one role in a row are fine (11.5)
-        run = [
-            {
-                "role": "user",
-                "content": [
-                    {
-                        "type": "tool_result",
-                        "tool_use_id": call,
-                        "is_error": True,
-                        "content": "The call was interrupted.",
-                    }
-                    for call in missing
-                ],
-            }
-        ] + run
-    return run
+    return KEPT
 
 
-def prepare_messages(
-    raw: bytes, body: JSON, model: Model, lessons: Lessons, betas: Iterable[str]
-) -> Tuple[bytes, List[str]]:
-    """The bytes and the anthropic-beta names to send; `raw` itself if it is fine.
+def fit_document(fit: Fit, block: JSON) -> int:
+    """A document that is text becomes text: only PDF is taken (UPSTREAM 11.5)."""
+    source = typed(block, "source", dict)
+    kind = source.get("type")
+    if kind in ("url", "file"):
+        refuse_address(fit, block, kind)
+    text = typed(source, "data", str)
+    if kind == "base64" and typed(source, "media_type", str).startswith("text/"):
+        try:
+            text = base64.b64decode(text).decode("utf-8", "replace")
+        except ValueError:  # not base64: the upstream has words
+            return KEPT
+    elif kind != "text":
+        return KEPT
+    words = [typed(block, "title", str), typed(block, "context", str), text]
+    return say_block(block, "\n\n".join(filter(None, words)))
 
-    `betas` are the client's header values; `body` is raw parsed, and not changed.
-    """
-    job = Preparation(body, model, lessons, betas)
-    fixed = job.repair()
-    return raw if fixed is body else _spliced(raw, body, fixed), job.betas
+
+# --- turns ----------------------------------------------------------------------------
+
+# Chat refuses ids above 40 characters, Responses above 64 (UPSTREAM 22.4); Messages
+# takes no others than these (UPSTREAM 22.3).
+PLAIN_ID = {
+    MESSAGES: re.compile(r"[a-zA-Z0-9_-]{1,128}"),
+    CHAT: re.compile(r"[a-zA-Z0-9_-]{1,40}"),
+    RESPONSES: re.compile(r"[a-zA-Z0-9_-]{1,64}"),
+}
+ID_KEYS = ("id", "tool_use_id", "tool_call_id", "call_id")
 
 
-def _spliced(raw: bytes, old: JSON, new: JSON) -> bytes:
-    """Exchange only the members that changed: encoding 1 MB anew costs 5 ms.
+def fit_call_id(fit: Fit, shown: JSON) -> int:
+    """Ids of other vendors' calls. Nothing to undo: new ids are the upstream's own."""
+    verdict = KEPT
+    for key in ID_KEYS:
+        call_id = shown.get(key)
+        if type(call_id) is str and not PLAIN_ID[fit.endpoint].fullmatch(call_id):
+            digest = hashlib.sha256(call_id.encode("utf-8", "replace")).hexdigest()
+            shown[key] = "call_" + digest[:24]
+            verdict = CHANGED
+    return verdict
 
-    Only where a client's spelling is our compact one and unique; an unescaped `"key":`
-    cannot stand inside a string. In any other case all is encoded.
-    """
-    if not old.keys() >= new.keys():
-        return dumps(new)
-    for key, value in old.items():
-        if key in new and new[key] is value:
+
+def sort_blocks(turn: JSON, key: Callable[[JSON], bool]) -> int:
+    """Sort the blocks of a turn by `key`, keeping their order else."""
+    content = turn.get("content")
+    if type(content) is not list or len(content) < 2:
+        return KEPT
+    keys = list(map(key, content))
+    if keys == sorted(keys):
+        return KEPT
+    content.sort(key=key)
+    return CHANGED
+
+
+def put_calls_last(fit: Fit, turn: JSON) -> int:
+    """Text behind a call is refused as if it were a prefill (UPSTREAM 11.6)."""
+    return sort_blocks(turn, lambda block: block.get("type") == "tool_use")
+
+
+def put_results_first(fit: Fit, turn: JSON) -> int:
+    """Results are looked for right behind the calls (UPSTREAM 11.5)."""
+    return sort_blocks(turn, lambda block: block.get("type") != "tool_result")
+
+
+def fold_system_turn(fit: Fit, turn: JSON) -> int:
+    """Instructions in between become the user's words, as Claude Code folds them."""
+    turn.pop("output_config", None)
+    turn["role"] = "user"
+    return CHANGED
+
+
+def fit_system_turn(fit: Fit, turn: JSON) -> int:
+    """Instructions in between need a beta, and their own effort another."""
+    if turn["role"] != "system":
+        return KEPT
+    if not takes_beta(fit, MID_SYSTEM_BETA):
+        return fold_system_turn(fit, turn)
+    if MID_SYSTEM_BETA not in fit.betas:
+        fit.betas.append(MID_SYSTEM_BETA)
+    per_turn = [name for name in fit.betas if name.startswith(MID_CONFIG_BETA)]
+    if not per_turn and turn.pop("output_config", None) is not None:
+        return CHANGED
+    return KEPT
+
+
+def drop_empty_turns(fit: Fit) -> None:
+    """A turn that says nothing is refused (UPSTREAM 11.5), a system text too."""
+    system = fit.body.get("system")
+    if system == [] or is_blank(system):
+        del fit.body["system"]
+    turns = fit.body["messages"]
+    kept = []
+    for turn in turns:
+        content = turn.get("content")
+        if content != [] and not is_blank(content):
+            kept.append(turn)
+    if len(kept) < len(turns):
+        turns[:] = kept
+
+
+# A call without a result is refused by every vendor; clients lose some on Ctrl-C.
+INTERRUPTED = "The call was interrupted."
+
+
+def interrupted_result(call_id: str) -> JSON:
+    """A result for a call that has none."""
+    result = {"type": "tool_result", "tool_use_id": call_id, "is_error": True}
+    return {**result, "content": INTERRUPTED}
+
+
+def as_blocks(content: Any) -> List[JSON]:
+    """A content as a list of blocks."""
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return content or []
+
+
+def say_orphan(fit: Fit, turn: JSON, block: JSON) -> None:
+    """Tell a result without a call as text: what it says may matter."""
+    texts = [typed(part, "text", str) for part in as_blocks(block.get("content"))]
+    say_block(block, "\n".join([ORPHAN.text, *filter(None, texts)]))
+    fit.touch(turn)
+
+
+def with_results(fit: Fit, run: List[JSON], waiting: Dict[str, None]) -> List[JSON]:
+    """The user's turns with a result for each call that waits, and for no other."""
+    missing = dict(waiting)
+    for turn in run:
+        for block in objects(turn.get("content")):
+            if block.get("type") != "tool_result":
+                continue
+            call_id = str(block.get("tool_use_id"))
+            missing.pop(call_id, None)
+            if call_id not in waiting:
+                say_orphan(fit, turn, block)
+    if not missing:
+        return run
+    stubs = [interrupted_result(call_id) for call_id in missing]
+    for turn in run:
+        # As a turn of its own it would part the calls from the other results.
+        if turn.get("role") == "user":
+            turn["content"] = stubs + as_blocks(turn.get("content"))
+            fit.touch(turn)
+            return run
+    return [{"role": "user", "content": stubs}, *run]
+
+
+def pair_blocks(fit: Fit) -> None:
+    """Every tool_use is answered by the turns behind it, and nothing else is."""
+    paired: List[JSON] = []
+    waiting: Dict[str, None] = {}
+    run: List[JSON] = []  # the turns since the last assistant's
+    for turn in fit.body["messages"]:
+        if turn.get("role") != "assistant":
+            run.append(turn)
             continue
-        edits = _edits(key, value, new.get(key), first=key == next(iter(old)))
-        for before, after in edits:
-            parts = raw.split(before)
-            if len(parts) != 2:
-                return dumps(new)
-            raw = after.join(parts)
-    return raw
+        if run:
+            paired += with_results(fit, run, waiting)
+            run = []
+            waiting = {}
+        paired.append(turn)
+        for block in objects(turn.get("content")):
+            if block.get("type") == "tool_use":
+                waiting[str(block.get("id"))] = None
+    paired += with_results(fit, run, waiting)
+    fit.body["messages"][:] = paired
 
 
-def _edits(key: str, old: Any, new: Any, *, first: bool) -> List[Tuple[bytes, bytes]]:
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return [(dumps(a), dumps(b)) for a, b in zip(old, new) if a is not b]
-    name = dumps(key) + b":"
-    member = name + dumps(old)
-    if new is not None:
-        return [(member, name + dumps(new))]
-    return [(member + b"," if first else b"," + member, b"")]
+def end_with_user(fit: Fit) -> None:
+    """Models since 4.6 refuse a text begun for them; older ones go on with it."""
+    turns = fit.body["messages"]
+    adaptive = fit.model.adaptive and "no adaptive" not in fit.learnt
+    if not (adaptive or "prefill" in fit.learnt or fit.endpoint == CHAT):
+        return
+    for turn in reversed(turns):
+        if turn.get("role") != "system":
+            if turn.get("role") == "assistant":
+                turns.append({"role": "user", "content": GO_ON})
+            return
 
 
-def _tells(data: bytes) -> bool:
-    return b'"usage"' in data or b"message_stop" in data or b'"error"' in data
+# --- OpenAI chat ----------------------------------------------------------------------
+
+REASONER = REASONERS.pattern
 
 
-class PassThrough:
-    """A StreamTranslator that passes events on as they came, and reads the usage.
+def drop_reasoner_samplers(fit: Fit) -> None:
+    """Reasoning models of OpenAI take no samplers (UPSTREAM 9.1)."""
+    for key in ("temperature", "top_p"):
+        fit.leave_out(key)
+    fit.body.pop("n", None)
 
-    An event goes out when it is whole: no client could read what stood behind a half.
-    """
 
-    at_boundary = True
-    WHOLE = re.compile(rb".*\n\r?\n", re.S)  # up to the last blank line
+def cut_at_stops(fit: Fit) -> None:
+    """Where `stop` is refused, this proxy cuts the answer itself (UPSTREAM 22.6)."""
+    key = "stop_sequences" if fit.client.dialect == "anthropic" else "stop"
+    stops = fit.client.body.get(key)
+    if isinstance(stops, str):
+        stops = [stops]
+    if isinstance(stops, list):
+        fit.stops = tuple(filter(None, map(as_name, stops)))
+    fit.body.pop("stop", None)
+
+
+def fit_chat_limit(fit: Fit) -> None:
+    """The limit within the model's own, under the name that is taken."""
+    body = fit.body
+    keys = ("max_completion_tokens", "max_tokens")
+    wanted = field(body, keys[0], int) or field(body, keys[1], int)
+    if not wanted and re.match("claude", fit.model.id):
+        wanted = fit.model.output  # as the official client
+    if not wanted:
+        return
+    limit = min(wanted, fit.model.output or wanted)
+    reasoner = re.match(REASONER, fit.model.id) or "limit name" in fit.learnt
+    key, other = keys if reasoner else keys[::-1]
+    body.pop(other, None)
+    if body.get(key) != limit:
+        body[key] = limit
+
+
+def fit_stream_options(fit: Fit) -> None:
+    """Usage comes unasked, and the answer is written anew (UPSTREAM 9.1)."""
+    fit.body.pop("stream_options", None)
+
+
+def check_count(fit: Fit) -> None:
+    """More tools than are taken: nobody can choose for the client."""
+    check_tool_count(fit.body.get("tools") or ())
+
+
+def user_role(fit: Fit, message: JSON) -> int:
+    """o1 knows no instructions but the user's."""
+    message["role"] = "user"
+    return CHANGED
+
+
+def system_role(fit: Fit, message: JSON) -> int:
+    """`developer` is OpenAI's reasoning models' word."""
+    message["role"] = "system"
+    return CHANGED
+
+
+def give_reasoning_back(fit: Fit, message: JSON) -> int:
+    """Copilot gets back what ChatWriter gave out, and nothing that another made."""
+    verdict = KEPT
+    plain = uncarry(message)
+    if plain is not message:
+        message.clear()
+        message.update(plain)
+        verdict = CHANGED
+    if message.get("role") != "assistant":
+        return verdict
+    thought = message.pop("reasoning_content", None)
+    if thought is not None:
+        verdict = CHANGED
+    packed = unpack_reasonings(typed(message, "reasoning_opaque", str))
+    if not packed:
+        return verdict
+    del message["reasoning_opaque"]
+    for opaque, source in packed:
+        if source == chat_source(fit.model):
+            message.update(reasoning_text=thought or "", reasoning_opaque=opaque)
+    return CHANGED
+
+
+def fit_assistant(fit: Fit, message: JSON) -> int:
+    """No blank ends, no empty list of calls, nothing that says nothing."""
+    verdict = KEPT
+    content = message.get("content")
+    if isinstance(content, str) and content != content.rstrip():
+        content = message["content"] = content.rstrip()
+        verdict = CHANGED
+    if message.get("tool_calls") in ([], None) and "tool_calls" in message:
+        del message["tool_calls"]
+        verdict = CHANGED
+    if not content and not message.get("tool_calls"):
+        return GONE
+    return verdict
+
+
+def pair_chat_results(fit: Fit) -> None:
+    """Every call is answered by the messages behind it, and nothing else is."""
+    paired: List[JSON] = []
+    waiting: Dict[str, None] = {}
+    for message in [*fit.body["messages"], {}]:
+        call_id = str(message.get("tool_call_id"))
+        if message.get("role") == "tool" and call_id in waiting:
+            del waiting[call_id]
+            paired.append(message)
+            continue
+        for missing in waiting:
+            stub = {"role": "tool", "tool_call_id": missing, "content": INTERRUPTED}
+            paired.append(stub)
+        waiting = {}
+        if message.get("role") == "tool":
+            texts = [
+                typed(part, "text", str) for part in as_blocks(message.get("content"))
+            ]
+            words = "\n".join([ORPHAN.text, *filter(None, texts)])
+            message = {"role": "user", "content": words}
+        for call in objects(message.get("tool_calls")):
+            waiting[str(call.get("id"))] = None
+        paired.append(message)
+    paired.pop()
+    fit.body["messages"][:] = paired
+
+
+def mark_for_cache(fit: Fit) -> None:
+    """Mark at most 4 messages (UPSTREAM 9.1): a cached prompt costs a tenth."""
+    messages = fit.body["messages"]
+    places: Dict[str, List[int]] = {"system": [], "tool": []}
+    for at, message in enumerate(messages):
+        if "copilot_cache_control" in message:
+            return  # the client knows Copilot and does it itself
+        if message.get("role") in places:
+            places[message["role"]].append(at)
+    systems, results = places["system"], places["tool"]
+    for at in {*systems[:1], *systems[-1:], *results[-1:], len(messages) - 1}:
+        messages[at]["copilot_cache_control"] = {"type": "ephemeral"}
+        fit.touch(messages[at])
+
+
+# --- OpenAI Responses -----------------------------------------------------------------
+
+INCLUDES = (
+    ENCRYPTED,
+    "web_search_call.action.sources",  # of the tools that Copilot has
+    "message.output_text.logprobs",
+    "message.input_image.image_url",
+)
+# Harmless here, or refused before; client_metadata is Codex's own (CLIENTS 2).
+UNKNOWN_FIELDS = (
+    "background",
+    "conversation",
+    "previous_response_id",
+    "prompt",
+    "client_metadata",
+)
+NOTES = "internal_"  # so begin members that Codex keeps for itself (CLIENTS 8)
+LEAST_OUTPUT = 16  # a smaller max_output_tokens is a 400 (UPSTREAM 10.1)
+LONGEST_KEY = 64  # of a prompt_cache_key
+
+
+def fit_responses_fields(fit: Fit) -> None:
+    """Fields that Copilot refuses or does not know (UPSTREAM 10.1)."""
+    body = fit.body
+    fit.leave_out("service_tier")
+    if wants_memory(body, fit.model):
+        body["include"] = [*typed(body, "include", list), ENCRYPTED]
+    for key in [key for key in body if key.startswith(NOTES)]:
+        del body[key]
+    for key in UNKNOWN_FIELDS:
+        body.pop(key, None)
+    if body.get("store") is not False:
+        body["store"] = False
+    include = field(body, "include", list)
+    if include is not None and not set(map(as_name, include)) <= set(INCLUDES):
+        body["include"] = [one for one in include if one in INCLUDES]
+    if not body.get("include", True):
+        del body["include"]
+    limit = field(body, "max_output_tokens", int)
+    if limit is not None:
+        fitted = max(LEAST_OUTPUT, min(limit, fit.model.output or limit))
+        if fitted != limit:
+            body["max_output_tokens"] = fitted
+    cache_key = typed(body, "prompt_cache_key", str)
+    if len(cache_key) > LONGEST_KEY:
+        digest = hashlib.sha256(cache_key.encode("utf-8", "replace")).hexdigest()
+        body["prompt_cache_key"] = digest
+
+
+def drop_reasoning_fields(fit: Fit) -> None:
+    """Models that do not reason refuse to be told how."""
+    if not fit.model.efforts:
+        reasoning = fit.body.pop("reasoning", None)
+        if typed(reasoning, "effort", str):
+            fit.tell("reasoning.effort")
+        include = typed(fit.body, "include", list)
+        if ENCRYPTED in include:
+            fit.body["include"] = [one for one in include if one != ENCRYPTED]
+        if not fit.body.get("include", True):
+            del fit.body["include"]
+
+
+def fit_item(fit: Fit, item: JSON) -> int:
+    """Ids of another connection are refused (UPSTREAM 10.1), and what is our own."""
+    if item is not fit.item or fit.member != "input":
+        return KEPT
+    kind = item.get("type")
+    if kind == "item_reference":
+        path = path_of(fit.body, item)
+        raise BadRequest("%s: Copilot keeps no items; send it whole" % path)
+    if unpack_reasoning(typed(item, "encrypted_content", str)):
+        if kind == "reasoning":  # only another model can read it
+            return GONE
+        words = [{"type": "input_text", "text": summary_text(item)}]
+        item.clear()
+        item.update(type="message", role="user", content=words)
+        return CHANGED
+    verdict = KEPT
+    for key in [key for key in item if key == "id" or key.startswith(NOTES)]:
+        del item[key]
+        verdict = CHANGED
+    return verdict
+
+
+def reasoning_print(item: JSON) -> str:
+    """What a reasoning item is known by."""
+    return typed(item, "encrypted_content", str)[-64:]
+
+
+def drop_refused_reasoning(fit: Fit, item: JSON) -> int:
+    """Reasoning that its maker could not read."""
+    known = fit.learnt.get("reasoning", ())
+    return GONE if reasoning_print(item) in known else KEPT
+
+
+def reasoning_prints(fit: Fit, words: str) -> Set[str]:
+    """All reasoning of a refused request: the client sends it again in every turn."""
+    items = objects(fit.body.get("input"))
+    return {reasoning_print(item) for item in items if item.get("type") == "reasoning"}
+
+
+def describe_namespace(fit: Fit, tool: JSON) -> int:
+    """An empty description of a namespace is refused (UPSTREAM 22.4)."""
+    if tool.get("type") != "namespace" or tool.get("description"):
+        return KEPT
+    tool["description"] = "Tools of %s." % tool.get("name")
+    return CHANGED
+
+
+def flatten_namespaces(fit: Fit) -> None:
+    """Offer the tools of a namespace as functions; the tap gives calls back."""
+    table = ToolTable(fit.body)
+    tools: List[Any] = []
+    for tool in typed(fit.body, "tools", list):
+        if typed(tool, "type", str) != "namespace":
+            tools.append(tool)
+            continue
+        for function in objects(tool.get("tools")):
+            place = {"name": function.get("name"), "namespace": tool.get("name")}
+            tools.append({**function, "name": table.name_of(place)})
+    if tools:
+        fit.body["tools"] = tools
+    for item in objects(fit.body.get("input")):
+        if "namespace" in item:
+            item["name"] = table.name_of(item)
+            del item["namespace"]
+            fit.touch(item)
+
+
+OUTPUT_OF = {
+    "function_call": "function_call_output",
+    "custom_tool_call": "custom_tool_call_output",
+}
+
+
+def pair_items(fit: Fit) -> None:
+    """Every call has an output, and every output a call (UPSTREAM 10.1)."""
+    items = fit.body.get("input")
+    if not isinstance(items, list):
+        return
+    called: Set[str] = set()
+    given_outputs: Set[str] = set()
+    for item in objects(items):
+        kind = item.get("type")
+        if kind in OUTPUT_OF:
+            called.add(str(item.get("call_id")))
+        elif kind in OUTPUT_OF.values():
+            given_outputs.add(str(item.get("call_id")))
+    if called == given_outputs:
+        return
+    paired: List[Any] = []
+    for item in items:
+        kind = typed(item, "type", str)
+        call_id = str(typed(item, "call_id", str))
+        if kind in OUTPUT_OF.values() and call_id not in called:
+            words = item.get("output")
+            if not isinstance(words, str):
+                words = dumps_text(words)
+            item = {"role": "user", "content": "%s\n%s" % (ORPHAN.text, words)}
+        paired.append(item)
+        if kind in OUTPUT_OF and call_id not in given_outputs:
+            stub = {"type": OUTPUT_OF[kind], "call_id": call_id, "output": INTERRUPTED}
+            paired.append(stub)
+    items[:] = paired
+
+
+def fit_embeddings(fit: Fit) -> None:
+    """A list only, and no word on the encoding, which is ignored (UPSTREAM 13)."""
+    body = fit.body
+    inputs = body.get("input")
+    if isinstance(inputs, str):
+        inputs = body["input"] = [inputs]
+    if not isinstance(inputs, list) or not inputs:
+        raise BadRequest("input: expected a string or a list of strings")
+    form = field(body, "encoding_format", str, default="float")
+    one_of(form, ("float", "base64"), "encoding_format")
+    body.pop("encoding_format", None)
+
+
+# --- the table ------------------------------------------------------------------------
+
+EVERYWHERE = r"/(?!embeddings)"
+ON_MESSAGES = r"/v1/messages "
+ON_CHAT = r"/chat/completions "
+ON_RESPONSES = r"/responses "
+ON_OPENAI = r"/(?:chat/completions|responses) "
+OF_REASONERS = r"/(?:chat/completions|responses) \S* (?:%s)" % REASONER
+TURN_ROLES_SHOWN = ("user", "assistant", "system", "developer")
+CALLS_AND_RESULTS = (
+    "tool_use",
+    "tool_result",
+    "function",
+    "custom",
+    "tool",
+    "function_call",
+    "function_call_output",
+    "custom_tool_call",
+    "custom_tool_call_output",
+)
+CALL_KINDS = ("tool_use", "function", "custom", "function_call", "custom_tool_call")
+# What another server ran, so that no model here can read it (UPSTREAM 11.5).
+SERVER_BLOCKS = (
+    "server_tool_use",
+    "web_search_tool_result",
+    "web_fetch_tool_result",
+    "advisor_tool_result",
+    "mcp_tool_use",
+    "mcp_tool_result",
+    "compaction",
+)
+
+
+def whole_words(fit: Fit, words: str) -> Set[str]:
+    """Names in a list; "" where a refusal needs no more words."""
+    return set(re.split(r"[^\w.-]+", words.strip(" .[]")))
+
+
+class Rule(NamedTuple):
+    """One thing that an upstream refuses, and how a request gets around it."""
+
+    name: str  # what a lesson of it is called
+    repair: Repair
+    where: str = ""  # pattern for "endpoint maker model"; none = once it is taught
+    kinds: Tuple[str, ...] = ()  # of the objects that it is shown; none = all at once
+    words: str = ""  # a refusal with these words teaches it
+    learn: Callable[[Fit, str], Set[str]] = whole_words  # what exactly; none = nothing
+
+
+def noted(fit: Fit) -> None:
+    """A row that another one reads: the lesson is all that there is of it."""
+
+
+def loop_prints(fit: Fit, words: str) -> Set[str]:
+    """The calls of the loop that has lost its thinking."""
+    return loop_calls(fit)
+
+
+# To add a rule: write its repair, a function of the Fit alone or of it and one object,
+# which edits in place and answers KEPT, CHANGED or GONE; give it a row here, with
+# `where` if it is known from the start and `words` if a refusal tells of it; add it to
+# the table of this room's tests, and what the real service says to the fake upstream.
+# Top to bottom: neighbours with `kinds` share a walk, and the first words that match
+# teach.
+RULES: Tuple[Rule, ...] = (
+    # Whole requests: first what must be refused, so that nothing is repaired in vain.
+    Rule("shape", check_shape, EVERYWHERE),
+    Rule("meaning", refuse_meaning, EVERYWHERE),  # UPSTREAM 22.3
+    Rule("model", name_model, "/"),
+    Rule("stream", ask_for_stream, ON_OPENAI),
+    Rule("embeddings", fit_embeddings, "/embeddings "),  # UPSTREAM 13, 22.6
+    Rule("beta", noted, words=r"unsupported beta header\(s\): ([\w.,\- ]+)"),
+    Rule("all betas", noted, words=r"invalid beta flag"),
+    Rule("betas", choose_betas, ON_MESSAGES),  # UPSTREAM 11.4, 22.3
+    Rule("top fields", fit_top_fields, ON_MESSAGES),  # UPSTREAM 11.5, 22.3
+    Rule("max_tokens", noted, words=r"max_tokens: \d+ > (\d+)"),
+    Rule("responses fields", fit_responses_fields, ON_RESPONSES),  # UPSTREAM 10.1
+    Rule(  # UPSTREAM 9.1
+        "reasoning fields",
+        drop_reasoning_fields,
+        r"/responses \S* (?!%s)" % REASONER,
+    ),
+    Rule("reasoner samplers", drop_reasoner_samplers, OF_REASONERS),  # UPSTREAM 9.1
+    Rule(  # UPSTREAM 22.3
+        "second sampler",
+        drop_second_sampler,
+        r"/v1/messages \S* claude-(?:sonnet|haiku)-4[.-]5",
+        words=r"temperature\W{1,3}and\W{1,3}top_p\W{1,3}cannot both",
+    ),
+    Rule(  # UPSTREAM 22.3
+        "samplers",
+        drop_samplers,
+        words=r"\b(temperature|top_p|top_k)\W{0,2} is (?:not supported|deprecated)",
+    ),
+    Rule(  # UPSTREAM 22.3
+        "forced choice",
+        fit_messages_choice,
+        words=r"tool_choice: type .{1,40} (?:is|are) not supported",
+    ),
+    Rule("stop", cut_at_stops, r"/responses |" + OF_REASONERS),  # UPSTREAM 22.6
+    Rule("chat stop", cut_at_stops, words=r"parameter: 'stop'"),  # UPSTREAM 22.6
+    Rule(
+        "limit name",
+        noted,
+        words=r"'max_tokens' is not supported.{1,80}max_completion_tokens",
+    ),
+    Rule("chat limit", fit_chat_limit, ON_CHAT),  # UPSTREAM 9.1
+    Rule("stream options", fit_stream_options, ON_CHAT),  # UPSTREAM 9.1
+    Rule("tool count", check_count, ON_OPENAI),  # UPSTREAM 16
+    Rule("always thinks", noted, words=r"thinking\.type\.disabled"),  # UPSTREAM 22.3
+    Rule("no adaptive", noted, words=r"adaptive thinking is not supported"),
+    Rule("no budget", noted, words=r"thinking\.type\.enabled"),
+    Rule(  # UPSTREAM 22.3
+        "lost thinking",
+        noted,
+        words=r"expected `?thinking`? or `?redacted_thinking`?, but found",
+        learn=loop_prints,
+    ),
+    Rule("thinking kind", fit_thinking, ON_MESSAGES),  # UPSTREAM 11.5
+    Rule(  # UPSTREAM 22.3
+        "calm effort",
+        calm_effort,
+        words=r"effort '\w+' is not supported when thinking is disabled",
+    ),
+    Rule(  # UPSTREAM 11.5
+        "effort",
+        fit_effort,
+        r"/(?:v1/messages|chat/completions|responses) ",
+        words=r"(?:effort\b.{0,80}|'(?:none|minimal|low|medium|high|xhigh|max)' is )"
+        r"not supported(?:.{0,120}?supported values[^:]{0,20}:(.*))?",
+    ),
+    Rule(  # UPSTREAM 11.5
+        "format",
+        say_format,
+        words=r"allowedPartnerModelFeatures"
+        r"|(?:output_config\.format|response_format|text\.format|structured outputs?)"
+        r"\b.{0,80}(?:not permitted|not supported)",
+    ),
+    Rule(
+        "fields",
+        drop_fields,
+        words=r"([\w.]+): extra inputs are not permitted"
+        r"|(?:unsupported|unknown) parameter: '([\w.\[\]]+)'"
+        r"|unrecognized request argument supplied: ([\w.]+)",
+        learn=field_path,
+    ),
+    Rule("format schema", fit_format_schema, ON_OPENAI),  # UPSTREAM 22.4, 22.5
+    Rule(  # UPSTREAM 22.4
+        "namespaces",
+        flatten_namespaces,
+        words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b",
+    ),
+    # Offered tools: before the turns, because those ask what is offered.
+    Rule("OpenAI's tools", take_openai_tool, ON_MESSAGES, (OFFERED,)),  # UPSTREAM 0.4
+    Rule(
+        "server tools", refuse_messages_tool, ON_MESSAGES, (OFFERED,)
+    ),  # UPSTREAM 11.5
+    Rule("run tools", refuse_responses_tool, ON_RESPONSES, (OFFERED,)),  # UPSTREAM 10.1
+    Rule("tool keys", drop_tool_keys, ON_MESSAGES, (OFFERED,)),  # UPSTREAM 11.5
+    Rule("namespace", describe_namespace, ON_RESPONSES, (OFFERED,)),  # UPSTREAM 22.4
+    Rule("schemas", fit_schema, EVERYWHERE, (OFFERED,)),  # UPSTREAM 22.5
+    Rule("Google's schemas", fit_google_schema, r"/\S+ google ", (OFFERED,)),
+    Rule("strict", fit_strict, ON_OPENAI, (OFFERED,)),  # UPSTREAM 22.4
+    Rule("names", fit_name, EVERYWHERE, (OFFERED, *CALL_KINDS)),  # UPSTREAM 11.5, 16
+    Rule("offered", note_tool, EVERYWHERE, (OFFERED,)),
+    # Turns, items and blocks: carried ids before ids, else they would be hashed.
+    Rule("billing", drop_billing, ON_MESSAGES, ("text",)),  # CLIENTS 1
+    Rule("reasoning back", give_reasoning_back, ON_CHAT, ("assistant", "tool")),
+    Rule("o1 roles", user_role, r"/chat/completions \S* o1", ("system", "developer")),
+    Rule(  # UPSTREAM 9.1
+        "developer",
+        system_role,
+        r"/chat/completions \S* (?!%s)" % REASONER,
+        ("developer",),
+    ),
+    Rule("assistant", fit_assistant, ON_CHAT, ("assistant",)),  # UPSTREAM 9.1
+    Rule(
+        "no system turns",
+        fold_system_turn,
+        r"/v1/messages \S* claude-sonnet-4\.6",  # refuses the beta too
+        ("system",),
+        words=r"unexpected role \W?system",
+    ),
+    Rule("system turns", fit_system_turn, ON_MESSAGES, ("system",)),  # UPSTREAM 11.5
+    Rule("calls last", put_calls_last, ON_MESSAGES, ("assistant",)),  # UPSTREAM 11.6
+    Rule("results first", put_results_first, ON_MESSAGES, ("user",)),  # UPSTREAM 11.5
+    Rule(  # UPSTREAM 10.1
+        "item ids",
+        fit_item,
+        ON_RESPONSES,
+        (ANYTHING,),
+        words=r"does not belong to this connection|an id that begins with",
+    ),
+    Rule(  # UPSTREAM 22.4
+        "reasoning",
+        drop_refused_reasoning,
+        kinds=("reasoning",),
+        words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
+        learn=reasoning_prints,
+    ),
+    Rule(  # UPSTREAM 11.6, 22.3
+        "thinking",
+        drop_thinking,
+        ON_MESSAGES,
+        ("thinking", "redacted_thinking"),
+        words=r"signature`? in `?thinking|block cannot be `?thinking"
+        r"|thinking.{1,80}cannot be modified|bound to a different conversation",
+        learn=thinking_prints,
+    ),
+    Rule(  # UPSTREAM 22.3
+        "empty thinking",
+        drop_empty_thinking,
+        kinds=("thinking",),
+        words=r"each thinking block must contain thinking",
+    ),
+    Rule(
+        "server blocks", say_server_block, ON_MESSAGES, SERVER_BLOCKS
+    ),  # UPSTREAM 11.5
+    Rule(
+        "references", say_reference, ON_MESSAGES, ("tool_reference",)
+    ),  # UPSTREAM 11.5
+    Rule("result marks", lift_marks, ON_MESSAGES, ("tool_result",)),  # UPSTREAM 22.3
+    Rule(  # UPSTREAM 22.6
+        "images",
+        fit_image,
+        ON_MESSAGES,
+        ("image",),
+    ),
+    Rule("image URLs", fit_image_url, ON_OPENAI, ("image_url", "input_image")),
+    Rule("vision", noted, words=r"vision is not (?:enabled|supported)"),
+    Rule(
+        "documents of text", fit_document, ON_MESSAGES, ("document",)
+    ),  # UPSTREAM 11.5
+    Rule(  # UPSTREAM 9.1, 22.4
+        "documents",
+        check_document,
+        ON_OPENAI,
+        ("file", "input_file"),
+        words=r"only text and image_url are allowed|'(?:input_)?file'|input_file",
+    ),
+    Rule("ids", fit_call_id, EVERYWHERE, CALLS_AND_RESULTS),  # UPSTREAM 22.3, 22.4
+    Rule("called", note_call, ON_MESSAGES, ("tool_use",)),
+    Rule("blank", drop_blank, ON_MESSAGES, ("text",)),  # UPSTREAM 11.5
+    Rule("marks", fit_mark, ON_MESSAGES, (ANYTHING,)),  # UPSTREAM 11.5
+    # What the walk has left: pairs before the last turn, since they may add one.
+    Rule("empty turns", drop_empty_turns, ON_MESSAGES),  # UPSTREAM 11.5
+    Rule("pairs", pair_blocks, ON_MESSAGES),  # UPSTREAM 11.5
+    Rule("chat pairs", pair_chat_results, ON_CHAT),
+    Rule("item pairs", pair_items, ON_RESPONSES),  # UPSTREAM 10.1
+    Rule(  # UPSTREAM 11.5
+        "prefill",
+        end_with_user,
+        r"/v1/messages |/chat/completions \S* claude",
+        words=r"does not support assistant message prefill",
+    ),
+    Rule("choice", fit_choice_name, EVERYWHERE),
+    Rule("tool list", tidy_tools, EVERYWHERE),  # UPSTREAM 11.5, 22.6
+    Rule("too many marks", drop_marks, ON_MESSAGES),  # UPSTREAM 11.5
+    Rule("cache", mark_for_cache, r"/chat/completions \S* claude"),  # UPSTREAM 9.1
+)
+Step = Callable[[Fit], None]
+KNOWN_ENDPOINTS = (MESSAGES, CHAT, RESPONSES, "/embeddings")
+
+
+def plan_steps(subject: str, learnt: Collection[str]) -> List[Step]:
+    """The rules that hold for "endpoint maker model", as steps; walks are shared."""
+    steps: List[Step] = []
+    repairs: Repairs = {}
+    for rule in RULES:
+        if rule.name not in learnt and not (
+            rule.where and re.match(rule.where, subject, re.I)
+        ):
+            continue
+        if not rule.kinds:
+            if repairs:
+                steps.append(functools.partial(walk, repairs=repairs))
+                repairs = {}
+            steps.append(rule.repair)
+            continue
+        repairs.setdefault(ANYTHING, [])
+        for kind in repairs.keys() | set(rule.kinds):
+            if kind in rule.kinds or ANYTHING in rule.kinds:
+                repairs.setdefault(kind, list(repairs[ANYTHING])).append(rule.repair)
+    if repairs:
+        steps.append(functools.partial(walk, repairs=repairs))
+    return steps
+
+
+def make_room(table: Dict[str, Any], most: int) -> None:
+    """Drop the oldest entries of a table, so that one more fits under `most`."""
+    while len(table) >= most:
+        del table[next(iter(table))]
+
+
+MAX_LESSONS = 5000  # of one rule and model: an upstream gone mad must not grow us
+MAX_SUBJECTS = 500  # models times endpoints; never as many in one catalogue
+
+
+class Fitter:
+    """Fits requests, and remembers what refusals taught while the process lives."""
 
     def __init__(self) -> None:
-        self.finished = self.done = False
-        self._told: JSON = {"usage": {}, "copilot_usage": None}
-        self._said: Optional[ProxyError] = None
-        self._held = bytearray()  # the event that has not ended
+        self._learnt: Dict[str, Dict[str, Dict[str, None]]] = {}  # subject -> rule
+        self._plans: Dict[str, List[Step]] = {}
 
-    @property
-    def usage(self) -> TokenUsage:
-        """What has been told so far."""
-        return native_usage(self._told)
+    def fit(self, client: ClientBody, body: JSON, model: Model, endpoint: str) -> Fit:
+        """Run the rules over `body`, which they edit; raises BadRequest.
 
-    def feed(self, data: bytes) -> bytes:
-        """Give the events that are whole now; raises UpstreamError for a huge one."""
-        whole = data if not self._held and data[-2:] == b"\n\n" else self._cut(data)
-        if _tells(whole):
-            self._watch(whole)
-        return whole
+        After a lesson build the body anew from the client's bytes and fit that: twice
+        over one body, a rule would meet its own work.
+        """
+        subject = "%s %s %s" % (endpoint, model.maker, model.id)
+        learnt = self._learnt.get(subject) or {}
+        fit = Fit(client, body, model, endpoint, learnt)
+        for step in self._steps(subject, endpoint, learnt):
+            step(fit)
+        return fit
 
-    def _cut(self, data: bytes) -> bytes:
-        near = max(0, len(self._held) - 2)  # half of a blank line may stand there
-        self._held += data  # a bytearray: bytes would be copied for every piece
-        found = self.WHOLE.match(self._held, near)
-        whole = b""
-        if found:
-            whole = bytes(memoryview(self._held)[: found.end()])
-            del self._held[: found.end()]
-        if len(self._held) > MAX_EVENT:
-            raise event_too_large(MAX_EVENT)
-        return whole
+    def _steps(
+        self, subject: str, endpoint: str, learnt: Collection[str]
+    ) -> List[Step]:
+        if endpoint not in KNOWN_ENDPOINTS:  # an engine, which a client may name freely
+            return []
+        steps = self._plans.get(subject)
+        if steps is None:
+            steps = plan_steps(subject, learnt)
+            make_room(self._plans, MAX_SUBJECTS)
+            self._plans[subject] = steps
+        return steps
 
-    def _watch(self, events: bytes) -> None:
-        for line in events.split(b"\n"):
-            if line.startswith(b"data:") and _tells(line):
-                with contextlib.suppress(ValueError):
-                    self._read(loads(line[5:]))
+    def learn(self, fit: Fit, exc: ProxyError) -> str:
+        """Take in a refusal; a sentence on what it taught, "" = nothing new."""
+        if not isinstance(exc, UpstreamError) or exc.status not in (400, 401):
+            return ""
+        for rule in RULES:
+            found = re.search(rule.words, exc.words, re.I | re.S)
+            if not rule.words or not found:
+                continue
+            told = "".join(filter(None, found.groups()))
+            return self._remember(fit, rule, rule.learn(fit, told))
+        return ""
 
-    def _read(self, obj: Any) -> None:
-        kind = typed(obj, "type", str)
-        if kind in ("message_stop", "error"):
-            self.finished = self.done = True
-        elif kind in ("message_start", "message_delta"):
-            for part in (obj, typed(obj, "message", dict)):
-                usage = typed(part, "usage", dict)  # a 0 at the end is no news
-                self._told["usage"].update((k, v) for k, v in usage.items() if v)
-                self._told["copilot_usage"] = (
-                    part.get("copilot_usage") or self._told["copilot_usage"]
-                )
-        elif not kind and isinstance(obj, dict) and obj.get("error"):
-            self._said = error_in_stream(obj)  # the gateway's shape, no event (15.1)
-
-    def finish(self) -> bytes:
-        """End it; raises UpstreamError when no message_stop came."""
-        rest, self._held = bytes(self._held), bytearray()
-        self._watch(rest)
-        if not self.finished:
-            raise self._said or UpstreamError(CUT_SHORT, code="upstream_cut_short")
-        return rest + b"\n\n" if rest.strip() else b""
-
-    def fail(self, exc: ProxyError) -> bytes:
-        """An error event."""
-        return encode_sse("error", anthropic_error(exc))
+    def _remember(self, fit: Fit, rule: Rule, details: Set[str]) -> str:
+        subject = "%s %s %s" % (fit.endpoint, fit.model.maker, fit.model.id)
+        lessons = self._learnt.get(subject) or {}
+        known = lessons.get(rule.name) or {}
+        news = details.difference(known)
+        if not news:
+            return ""
+        known.update(dict.fromkeys(news))
+        make_room(known, MAX_LESSONS)
+        lessons[rule.name] = known
+        make_room(self._learnt, MAX_SUBJECTS)
+        self._learnt[subject] = lessons
+        self._plans.pop(subject, None)
+        # Not the upstream's words, which may quote the prompt: this is logged.
+        names = sorted(name for name in news if re.fullmatch(r"[\w.*-]{1,60}", name))
+        if rule.learn in (thinking_prints, reasoning_prints, loop_prints):
+            names = []
+        return "%s refuses this, so it is sent otherwise: %s %s" % (
+            fit.model.id,
+            rule.name,
+            ", ".join(names[:8]),
+        )
 
 
 # ============================================================================
@@ -10935,14 +12223,11 @@ class CopilotClient:
         *,
         initiator: Initiator = AGENT,
         betas: Iterable[str] = (),
-        headers: Headers = Headers(),
     ) -> Response:
         """POST `body`; the answer's head has come and is 2xx. Raises ProxyError."""
         pairs = list(model.headers)
-        if endpoint == MESSAGES:
-            pairs.append(
-                ("anthropic-version", headers.get("anthropic-version") or "2023-06-01")
-            )
+        if endpoint == MESSAGES:  # a newer one that SDKs send was never seen to work
+            pairs.append(("anthropic-version", "2023-06-01"))
         if betas:
             pairs.append(("anthropic-beta", ",".join(betas)))
         return await self._send(Outgoing(endpoint, body, initiator, tuple(pairs)))
@@ -11151,6 +12436,8 @@ class Exchange:
         self.session = session_of(request.headers, self.body, request.peer)
         self.model, self.endpoint = Model(""), ""
         self.response: Optional[Response] = None
+        self.left_out: List[str] = []  # what the upstream was not told, in words
+        self.unsaid: Sequence[str] = ()  # of that, what no conversation can say
         self.spoken = False  # the client has seen an event
         self.timer: Any = None  # of the next ping
         self.started = time.monotonic()
@@ -11177,13 +12464,28 @@ class Exchange:
         self.reason = printable(exc.reason[:300])
 
     @functools.cached_property
+    def client(self) -> ClientBody:
+        """The parsed request; read again when it is needed after forget_body()."""
+        raw = replace_lone_surrogates(self.request.body)
+        body, places = parse_placed(raw)
+        betas = self.request.headers.get("anthropic-beta", "")
+        return ClientBody(self.dialect, body, raw, places, betas)
+
+    @property
     def body(self) -> JSON:
-        """The parsed request; read again when it is asked for after a `del`."""
-        return loads_object(self.request.body)
+        """What the client asked; rules edit it on its way up."""
+        return self.client.body
+
+    def forget_body(self) -> None:
+        """Have the request read anew: 100 streams need not hold two of each prompt."""
+        self.__dict__.pop("client", None)
 
     def headers(self) -> List[Tuple[str, str]]:
         """What the client is told beside the answer."""
         pairs = [("x-copilot-model", self.model.id)]
+        if self.left_out:
+            left_out = re.sub(r"[^ -~]", "?", ", ".join(self.left_out))
+            pairs.append(("x-copilot-left-out", left_out[:400]))
         if self.dialect == "responses":
             # Replayed reasoning is in `usage`: Codex must not add it (UPSTREAM 22.4).
             pairs.append(("x-reasoning-included", "true"))
@@ -11497,7 +12799,7 @@ class App:
         self._ledger = UsageLedger(time.time())
         self._usage_log = UsageLog(config.usage_log)
         self._limits = Limits(config)
-        self._lessons, self._sizes = Lessons(), PromptSizes(copilot)
+        self._fitter, self._sizes = Fitter(), PromptSizes(copilot)
         self._memory = ResponseMemory()
         self._live: Dict[Exchange, None] = {}  # requests under way, for the status page
         self._numbers = itertools.count(1)
@@ -11763,48 +13065,61 @@ class App:
     # -- to the upstream ---------------------------------------------------------------
 
     async def _send(
-        self, exchange: Exchange, build: Callable[[], Tuple[bytes, List[str]]]
-    ) -> None:
-        """Send, and again when a refusal taught how to say it (SPEC 6)."""
-        initiator = exchange.initiator
-        exchange.who = initiator.who
-        if initiator.who == "agent":
+        self, exchange: Exchange, encode: Optional[Callable[[], JSON]] = None
+    ) -> Fit:
+        """Fit and send, and again when a refusal taught how to say it.
+
+        `encode` makes the upstream's body of the client's, each time anew; without it
+        the client's own goes up. The answer's head has come; gives what was sent.
+        """
+        exchange.who = exchange.initiator.who
+        if exchange.who == "agent":
             log_event("debug", "agent_mode_enabled", model=exchange.model.id)
+        try:
+            fit = await self._send_fitted(exchange, encode)
+        finally:
+            exchange.forget_body()
+        exchange.out.release()
+        fit.body = {}
+        return fit
+
+    async def _send_fitted(
+        self, exchange: Exchange, encode: Optional[Callable[[], JSON]]
+    ) -> Fit:
         size = len(exchange.request.body)
-        built = await apart(size, build)
+        fitted = functools.partial(self._fit, exchange, encode)
+        fit, body = await apart(size, fitted)
         for repairs_left in range(MAX_REPAIRS, -1, -1):
-            body, betas = built
             try:
                 exchange.response = await self._copilot.send(
                     exchange.endpoint,
                     body,
                     exchange.model,
-                    initiator=initiator,
-                    betas=betas,
-                    headers=exchange.request.headers,
+                    initiator=exchange.initiator,
+                    betas=fit.betas,
                 )
-                exchange.out.release()
                 break
             except UpstreamError as exc:
-                lesson = repairs_left and self._lessons.learn(
-                    exchange.model.id, exchange.endpoint, exc, body
-                )
-                if lesson:
-                    built = await apart(size, build)
-                if built == (body, betas):
-                    raise
-                log_event("info", "lesson", model=exchange.model.id, lesson=lesson)
-        del exchange.body  # 100 streams need not hold two copies of their prompts
+                refusal = exc
+            lesson = repairs_left and self._fitter.learn(fit, refusal)
+            if not lesson:
+                raise refusal
+            log_event("info", "lesson", model=exchange.model.id, lesson=lesson)
+            before = (body, fit.betas)
+            exchange.forget_body()
+            fit, body = await apart(size, fitted)
+            if (body, fit.betas) == before:  # the lesson did not help
+                raise refusal
+        return fit
 
-    async def _post(self, exchange: Exchange, encode: Callable[[], JSON]) -> None:
-        def build() -> Tuple[bytes, List[str]]:
-            body = encode()
-            if exchange.model.id == AUTO:  # Copilot chooses, and the answer names it
-                body.pop("model", None)
-            model, endpoint = exchange.model.id, exchange.endpoint
-            return dumps(self._lessons.apply(body, model, endpoint)), []
-
-        await self._send(exchange, build)
+    def _fit(
+        self, exchange: Exchange, encode: Optional[Callable[[], JSON]]
+    ) -> Tuple[Fit, bytes]:
+        """The request as the upstream takes it, and its bytes."""
+        body = encode() if encode else exchange.body
+        fit = self._fitter.fit(exchange.client, body, exchange.model, exchange.endpoint)
+        exchange.left_out = [*exchange.unsaid, *fit.left_out]
+        return fit, fit.encode()
 
     async def _fold(self, exchange: Exchange, translator: Any) -> JSON:
         """The whole answer, from the stream that the upstream sends in any case."""
@@ -11899,27 +13214,19 @@ class App:
                 fold=not exchange.stream,
                 thinking=conversation.thinking,
             )
-            await self._answer(
-                exchange, await self._ask(exchange, conversation, writer)
-            )
+            parse = functools.partial(self._parse, exchange, parse_messages)
+            translation = await self._ask(exchange, conversation, writer, parse)
+            await self._answer(exchange, translation)
 
     async def _native(self, exchange: Exchange) -> None:
-        betas = [exchange.request.headers.get("anthropic-beta", "")]
-        await self._send(
-            exchange,
-            lambda: prepare_messages(
-                exchange.request.body,
-                exchange.body,
-                exchange.model,
-                self._lessons,
-                betas,
-            ),
-        )
+        fit = await self._send(exchange)
         if exchange.stream:
-            await self._answer(exchange, PassThrough())
+            await self._answer(exchange, MessagesTap(fit.names))
             return
-        answer, obj = await whole_answer(exchange.response)
-        exchange.usage = native_usage(obj)
+        answer, message = await whole_answer(exchange.response)
+        exchange.usage = native_usage(message)
+        if fit.names and restore_names(message, fit.names):
+            answer = dumps(message)
         await exchange.send(answer)
 
     async def _chat(self, exchange: Exchange) -> None:
@@ -11941,59 +13248,87 @@ class App:
             custom=custom,
         )
         if conversation is None:
-            body = exchange.body
-            await self._post(exchange, lambda: prepare_chat(body, exchange.model))
-            translation = Translation(ChatReader(chat_source(exchange.model)), writer)
+            fit = await self._send(exchange)
+            writer.names = fit.names
+            sink: Any = writer
+            if fit.stops:
+                sink = StopAt(writer, fit.stops)
+            reader = ChatReader(chat_source(exchange.model))
+            translation = Translation(reader, sink)
         else:
-            translation = await self._ask(exchange, conversation, writer)
+            parse = functools.partial(self._parse, exchange, parse_chat)
+            translation = await self._ask(exchange, conversation, writer, parse)
         await self._answer(exchange, translation)
 
+    @staticmethod
+    def _parse(
+        exchange: Exchange, parse: Callable[[JSON], Conversation]
+    ) -> Conversation:
+        """What the client said, read anew after a refusal."""
+        return parse(exchange.body)
+
     async def _ask(
-        self, exchange: Exchange, conversation: Conversation, sink: Any
+        self,
+        exchange: Exchange,
+        conversation: Conversation,
+        sink: Any,
+        parse: Callable[[], Conversation],
     ) -> Translation:
-        """Send a conversation to the model; what reads its answer into `sink`."""
+        """Send a conversation to the model; what reads its answer into `sink`.
+
+        `parse` gives the conversation anew, where it must be sent otherwise.
+        """
         model = exchange.model
         check_media(conversation, model)
-        names = ToolNames(tool.name for tool in conversation.tools)
-        sink.names = names.renamed()
-        if conversation.stop and exchange.endpoint != MESSAGES:
-            sink = StopAt(sink, conversation.stop)
-        conversation = names.rename(conversation)
+        stops = conversation.stop
         custom = custom_names(conversation.tools)
+        exchange.unsaid = conversation.left_out
+        parsed = [conversation]
         if exchange.endpoint == MESSAGES:
-
-            def build() -> Tuple[bytes, List[str]]:
-                body = encode_messages(conversation, model)
-                return prepare_messages(dumps(body), body, model, self._lessons, [])
-
-            await self._send(exchange, build)
+            encode_body: Callable[..., JSON] = encode_messages
             reader: Any = MessagesReader(messages_source(model))
+            stops = ()
         elif exchange.endpoint == CHAT:
-
-            def encode() -> JSON:
-                return prepare_chat(encode_chat(conversation, model), model)
-
-            await self._post(exchange, encode)
+            encode_body = encode_chat
             reader = ChatReader(chat_source(model))
         else:
-            await self._post(exchange, lambda: encode_responses(conversation, model))
+            encode_body = encode_responses
             reader = ResponsesReader(responses_source(model))
+
+        def encode() -> JSON:
+            latest = parsed.pop() if parsed else parse()
+            return encode_body(latest, model)
+
+        fit = await self._send(exchange, encode)
+        sink.names = fit.names
+        if stops:
+            sink = StopAt(sink, stops)
         return Translation(reader, sink, custom)
 
     async def _responses(self, exchange: Exchange) -> None:
         await self._use_searcher(exchange)
-        body = self._memory.expand(exchange.session, exchange.body)
         previous = typed(exchange.body, "previous_response_id", str)
         request = exchange.request.body
+        read = functools.partial(self._expanded, exchange)
         if exchange.endpoint == RESPONSES:
-            source: Any = await self._pass_on(exchange, body)
+            source: Any = await self._pass_on(exchange, read)
             await self._answer(exchange, source)
         else:
-            source, translation = await self._translate_responses(exchange, body)
+            source, translation = await self._translate_responses(exchange, read)
             await self._answer(exchange, translation)
         answer = source.kept()
         if answer:
             self._memory.keep(exchange.session, request, answer, previous)
+
+    def _expanded(self, exchange: Exchange, *, compact: bool = False) -> JSON:
+        """A Responses request with all that it only refers to, for rules to edit."""
+        body = self._memory.expand(exchange.session, exchange.body)
+        if compact:
+            items = [*input_items(body), {"type": "compaction_trigger"}]
+            body = {**body, "input": items}
+        if body is not exchange.body:
+            body = loads_object(dumps(body))  # what is remembered must stay as it is
+        return body
 
     async def _use_searcher(self, exchange: Exchange) -> None:
         """A request with no tool but web search goes to a model that searches."""
@@ -12005,27 +13340,31 @@ class App:
             exchange.model = searcher
             exchange.endpoint = RESPONSES
 
-    async def _pass_on(self, exchange: Exchange, body: JSON) -> ResponsesTap:
+    async def _pass_on(
+        self, exchange: Exchange, read: Callable[[], JSON]
+    ) -> ResponsesTap:
         """Send a Responses request to a model that speaks it; what reads the answer."""
-        model = exchange.model
-        for note in unserved_in(body):
-            log_event("info", "left_out", model=model.id, what=note)
-        tap = ResponsesTap(responses_tools(body), hide=wants_memory(body, model))
-        await self._post(exchange, lambda: prepare_responses(body, model))
+        bodies = [read()]
+        hide = wants_memory(bodies[0], exchange.model)
+        tap = ResponsesTap(responses_tools(bodies[0]), hide=hide)
+        fit = await self._send(exchange, lambda: bodies.pop() if bodies else read())
+        tap.names = fit.names
         return tap
 
     async def _translate_responses(
-        self, exchange: Exchange, body: JSON
+        self, exchange: Exchange, read: Callable[[], JSON]
     ) -> Tuple[ResponsesWriter, Translation]:
         """The same for a model that does not."""
-        conversation = await apart(
-            len(exchange.request.body), lambda: parse_responses(body)
-        )
-        for note in conversation.left_out:
-            log_event("info", "left_out", model=exchange.model.id, what=note)
+        body = read()
         compact = is_compaction(body)
-        if compact:
-            conversation = conversation._replace(tool_choice="none", schema=None)
+
+        def parse() -> Conversation:
+            conversation = parse_responses(read())
+            if compact:
+                return conversation._replace(tool_choice="none", schema=None)
+            return conversation
+
+        conversation = await apart(len(exchange.request.body), parse)
         frame = response_frame(
             {**body, **given(input=None)},
             "resp_" + secrets.token_hex(12),
@@ -12042,23 +13381,23 @@ class App:
             encrypted=ENCRYPTED in typed(body, "include", list),
             compact=compact,
         )
-        return writer, await self._ask(exchange, conversation, writer)
+        translation = await self._ask(exchange, conversation, writer, parse)
+        return writer, translation
 
     async def _responses_compact(self, exchange: Exchange) -> None:
         """A conversation in short: by the model's own way, else by its summary."""
         exchange.stream = False
-        body = self._memory.expand(exchange.session, exchange.body)
-        items = [*input_items(body), {"type": "compaction_trigger"}]
-        body = {**body, "input": items}
+        read = functools.partial(self._expanded, exchange, compact=True)
+        body = read()
         answer: JSON = {}
         if exchange.endpoint == RESPONSES:
             with contextlib.suppress(UpstreamError):
-                tap = await self._pass_on(exchange, body)
+                tap = await self._pass_on(exchange, read)
                 answer = await self._fold(exchange, tap)
         output = compaction_output(body, answer)
         if output is None:
             exchange.close()
-            source, translation = await self._translate_responses(exchange, body)
+            source, translation = await self._translate_responses(exchange, read)
             answer = await self._fold(exchange, translation)
             output = compaction_output(body, answer)
         reply = {key: answer.get(key) for key in ("id", "created_at", "usage")}
@@ -12073,7 +13412,7 @@ class App:
         if self._config.web_search == "on" and searcher is not None:
             exchange.model = searcher
             exchange.endpoint = RESPONSES
-            await self._post(exchange, lambda: search_request(query, searcher))
+            await self._send(exchange, lambda: search_request(query, searcher))
             await self._answer(exchange, SearchTranslator(message_id, shown_as))
             return
         writer = MessagesWriter(message_id, shown_as, fold=not exchange.stream)
@@ -12086,18 +13425,16 @@ class App:
             await exchange.send(dumps(writer.whole()))
 
     async def _embeddings(self, exchange: Exchange) -> None:
-        form = exchange.body.get("encoding_format")
-        await self._post(
-            exchange, lambda: prepare_embeddings(exchange.body, exchange.model)
-        )
-        _, obj = await whole_answer(exchange.response)
-        exchange.usage = openai_usage(obj.get("usage"), obj.get("copilot_usage"))
-        await exchange.send(dumps(encode_embeddings(obj, exchange.model, form)))
+        encoding = exchange.body.get("encoding_format")
+        await self._send(exchange)
+        _, reply = await whole_answer(exchange.response)
+        exchange.usage = openai_usage(reply.get("usage"), reply.get("copilot_usage"))
+        await exchange.send(dumps(encode_embeddings(reply, exchange.model, encoding)))
 
     async def _completions(self, exchange: Exchange) -> None:
         engine, body = prepare_completion(exchange.body)
         exchange.model, exchange.endpoint = Model(engine), engine_path(engine)
-        await self._post(exchange, lambda: body)
+        await self._send(exchange, lambda: body)
         await self._answer(
             exchange, CompletionStream(engine, count(body.get("n")) or 1)
         )
