@@ -12421,16 +12421,22 @@ BLAMED = {  # ProxyError.whose, for people
 CLIENT_NAME = re.compile(r"[0-9A-Za-z._-]{0,40}")  # the first product of User-Agent
 
 
+def read_client_body(request: Request, dialect: str) -> ClientBody:
+    """The parsed body of a model request; raises BadRequest."""
+    raw = replace_lone_surrogates(request.body)
+    body, places = parse_placed(raw)
+    betas = request.headers.get("anthropic-beta", "")
+    return ClientBody(dialect, body, raw, places, betas)
+
+
 class Exchange:
     """One model request: who asked what, what serves it, and what came of it."""
 
-    def __init__(
-        self, request: Request, out: Responder, dialect: str, body: JSON
-    ) -> None:
+    def __init__(self, request: Request, out: Responder, client: ClientBody) -> None:
         self.request = request
         self.out = out
-        self.dialect = dialect
-        self.body = body
+        self.dialect = client.dialect
+        self._client: Optional[ClientBody] = client
         self.asked = field(self.body, "model", str, default="")
         self.stream = field(self.body, "stream", bool, default=False)
         self.session = session_of(request.headers, self.body, request.peer)
@@ -12463,13 +12469,12 @@ class Exchange:
         self.whose = BLAMED[exc.whose]
         self.reason = printable(exc.reason[:300])
 
-    @functools.cached_property
+    @property
     def client(self) -> ClientBody:
-        """The parsed request; read again when it is needed after forget_body()."""
-        raw = replace_lone_surrogates(self.request.body)
-        body, places = parse_placed(raw)
-        betas = self.request.headers.get("anthropic-beta", "")
-        return ClientBody(self.dialect, body, raw, places, betas)
+        """The parsed request; read anew when it is needed after forget_body()."""
+        if self._client is None:
+            self._client = read_client_body(self.request, self.dialect)
+        return self._client
 
     @property
     def body(self) -> JSON:
@@ -12477,8 +12482,8 @@ class Exchange:
         return self.client.body
 
     def forget_body(self) -> None:
-        """Have the request read anew: 100 streams need not hold two of each prompt."""
-        self.__dict__.pop("client", None)
+        """Let go of the parsed request: 100 streams need not hold two of each."""
+        self._client = None
 
     def headers(self) -> List[Tuple[str, str]]:
         """What the client is told beside the answer."""
@@ -12814,9 +12819,8 @@ class App:
                 *told if isinstance(told, tuple) else (200, JSON_HEADERS, dumps(told))
             )
             return
-        body = await parse_apart(request.body)
-        exchange = Exchange(request, out, route.dialect, body)
-        del body  # it is let go of once it was sent
+        read = functools.partial(read_client_body, request, route.dialect)
+        exchange = Exchange(request, out, await apart(len(request.body), read))
         with contextlib.closing(exchange):
             await self._serve(exchange, handler)
             if (
