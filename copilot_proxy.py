@@ -50,6 +50,7 @@ import base64
 import bisect
 import collections
 import contextlib
+import fnmatch
 import functools
 import hashlib
 import hmac
@@ -640,7 +641,8 @@ ADVICE = (
     Advice(
         401,
         "",
-        "Copilot refuses the sign-in; renew it with `python copilot_proxy.py login`.",
+        "Copilot refuses a token that GitHub gave out; "
+        "`python copilot_proxy.py check` shows where it ends.",
         False,
     ),
     Advice(
@@ -2117,7 +2119,8 @@ def _family(name: str) -> Tuple[List[str], List[int]]:
     """The words and the version: claude-3-5-haiku -> [claude, haiku], [3, 5]."""
     words = []
     version = []
-    for part in _spellings(ALIASES.get(name.lower(), name))[-1].split("-"):
+    plain = name.lower().removesuffix("[1m]")
+    for part in _spellings(ALIASES.get(plain, plain))[-1].split("-"):
         if NUMBER.fullmatch(part):
             if len(part) < 3:  # longer ones are dates: gpt-4-0613
                 version.append(int(part))
@@ -2173,20 +2176,8 @@ def _auto_only(name: str) -> NotFound:
 
 def _fits(name: str, pattern: str) -> bool:
     """Whether a name is what MODEL_MAP calls `pattern`: `*` is anything, any case."""
-    lower = name.lower()
-    first, *pieces = pattern.lower().split("*")
-    if not pieces:
-        return lower == first
-    if not lower.startswith(first):
-        return False
-    at = len(first)
-    last = pieces.pop()
-    for piece in pieces:  # no regular expression: many stars would cost it minutes
-        found = lower.find(piece, at)
-        if found < 0:
-            return False
-        at = found + len(piece)
-    return lower.endswith(last) and at + len(last) <= len(lower)
+    plain = re.sub(r"[\[?]", r"[\g<0>]", pattern.lower())  # else they stood for others
+    return fnmatch.fnmatchcase(name.lower(), plain)
 
 
 class Catalogue(List[Model]):
@@ -3044,6 +3035,7 @@ class Translation(StreamTranslator):
     usage = property(lambda self: self._reader.usage)
     done = property(lambda self: self._reader.done)
     at_boundary = property(lambda self: self._sink.at_boundary)
+    model = property(lambda self: getattr(self._reader, "model", ""))
 
     def finish(self) -> bytes:
         """End the answer; raises UpstreamError when the upstream had not."""
@@ -8650,9 +8642,8 @@ WEIGHTS = {  # o200k, Claude up to 4.6, Claude from 4.7
     "change": (0.18, 0.35, 0.70),  # in a run, each change of character after two
     "repeat": (0.02, 0.03, 0.11),  # in a run, each repetition after three
     "ending": (-0.06, 1.09, 1.27),  # the run takes the newline with it
-    "accents": (-0.10, 0.39, 0.29),
-    "latin1": (0.38, 0.60, 0.97),
-    "extended": (0.90, 2.12, 1.80),
+    "latin1": (0.35, 0.80, 1.10),  # each letter with an accent
+    "extended": (0.50, 1.50, 0.80),  # and more where it is not of Latin-1
     "sign": (1.03, 1.21, 1.52),
     "symbol": (2.18, 2.30, 2.30),
     "emoji": (2.74, 2.70, 2.90),
@@ -8663,7 +8654,6 @@ WEIGHTS = {  # o200k, Claude up to 4.6, Claude from 4.7
 SCRIPTS = (  # first character, o200k, Claude
     (0x370, 0.35, 0.72),
     (0x400, 0.28, 0.37),
-    (0x530, 0.33, 1.7),
     (0x590, 0.45, 0.78),
     (0x600, 0.30, 0.71),
     (0x900, 0.42, 1.2),
@@ -8674,9 +8664,6 @@ SCRIPTS = (  # first character, o200k, Claude
     (0x3100, 0.81, 0.99),
     (0xAC00, 0.68, 1.24),
     (0xE000, 1.83, 1.90),
-    (0xF900, 0.81, 0.99),
-    (0xFB50, 0.30, 0.71),
-    (0xFF66, 0.59, 0.75),
     (0x20000, 0.81, 0.99),
 )
 SCRIPT_STARTS = [row[0] for row in SCRIPTS]
@@ -8691,7 +8678,6 @@ class Family(NamedTuple):
 
     column: int  # of WEIGHTS
     factor: float = 1.0  # on all text
-    digits: bool = False  # every digit is a token of its own
     request: int = 3  # tokens around a request,
     message: int = 3  # and around each message
 
@@ -8699,7 +8685,7 @@ class Family(NamedTuple):
 GPT = Family(0)
 CLAUDE_4 = Family(1, message=4)
 CLAUDE_5 = Family(2, request=7, message=4)  # and 4.7, 4.8
-GEMINI = Family(0, factor=1.16, digits=True)
+GEMINI = Family(0, factor=1.16)
 _CLAUDE_VERSION = re.compile(r"claude[^0-9]*([0-9]{1,9})(?:[.-]([0-9]{1,2})(?![0-9]))?")
 
 
@@ -8726,7 +8712,6 @@ class PieceCosts(Dict[str, float]):
     def __init__(self, family: Family) -> None:
         super().__init__()
         self._weights = {name: row[family.column] for name, row in WEIGHTS.items()}
-        self._digits = family.digits
         self._script_column = 2 if family.column else 1
 
     def __missing__(self, piece: str) -> float:
@@ -8743,7 +8728,7 @@ class PieceCosts(Dict[str, float]):
             breaks = "\n" in piece or "\r" in piece
             return weights["newline"] if breaks else weights["blank"]
         if piece.isdigit():
-            return float(len(piece)) if self._digits else weights["number"]
+            return weights["number"]
         first = piece[0]
         if not first.isalpha():
             first = piece[1:2]
@@ -8774,16 +8759,9 @@ class PieceCosts(Dict[str, float]):
             if not letters.islower():
                 cost += weights["cap"]
         if not letters.isascii():
-            cost += self._accents(letters)
-        return cost
-
-    def _accents(self, letters: str) -> float:
-        cost = self._weights["accents"]
-        for char in letters:
-            if char > "\xff":
-                cost += self._weights["extended"]
-            elif char > "\x7f":
-                cost += self._weights["latin1"]
+            accents = [char > "\xff" for char in letters if char > "\x7f"]
+            cost += weights["latin1"] * len(accents)
+            cost += weights["extended"] * sum(accents)
         return cost
 
     def _punctuation(self, piece: str) -> float:
@@ -8856,7 +8834,7 @@ COUNTED = (
 CLAUDE_TOOLS = 496  # Claude Code takes 500 off when it asks for tools
 CLAUDE_TOOL = 20
 GPT_TOOLS = 24
-GPT_TOOL = 6
+GPT_TOOL = 0.65
 
 
 class Estimator:
@@ -8897,9 +8875,8 @@ class Estimator:
         tools = typed(body, "tools", list)
         if tools:
             tokens += CLAUDE_TOOLS if family.column else GPT_TOOLS
-        measure = self._claude_tool if family.column else self._gpt_tool
         for tool in tools:
-            tokens += self._unit(measure, tool, family).tokens
+            tokens += self._unit(self._tool, tool, family).tokens
         return Estimate(tokens, has_media)
 
     def _unit(
@@ -8941,58 +8918,30 @@ class Estimator:
         return Estimate(tokens, has_media)
 
     def _media(self, part: JSON, kind: str, family: Family) -> int:
-        data = ""  # base64, an address or plain text: the longest of its texts
-        is_text = False
-        for layer in (part, *objects(list(part.values()))):
-            is_text = is_text or layer.get("type") == "text"
+        source = typed(part, "source", dict)
+        if source.get("type") == "text":
+            return self.text(typed(source, "data", str), family)
+        size = 0  # of its longest text: base64 or an address
+        for layer in (part, source, typed(part, "file", dict)):
             for value in layer.values():
-                if isinstance(value, str) and len(value) > len(data):
-                    data = value
-        if is_text:
-            return self.text(data, family)
-        pages = 1
-        if MEDIA_TOKENS[kind] == MEDIA_TOKENS["document"]:
-            pages += len(data) // PAGE_BASE64
-        return MEDIA_TOKENS[kind] * pages
+                if isinstance(value, str):
+                    size = max(size, len(value))
+        if MEDIA_TOKENS[kind] == MEDIA_TOKENS["image"]:
+            return MEDIA_TOKENS[kind]
+        return MEDIA_TOKENS[kind] * (1 + size // PAGE_BASE64)
 
-    def _claude_tool(self, tool: Any, family: Family) -> Estimate:
-        name, about, schema = _tool_fields(tool)
-        shown = {"name": name, "description": about, "parameters": schema}
-        return Estimate(CLAUDE_TOOL + self.text(dumps_text(shown), family))
-
-    def _gpt_tool(self, tool: Any, family: Family) -> Estimate:
-        # Not priced as JSON: the model reads a declaration (OpenAI's cookbook).
-        name, about, schema = _tool_fields(tool)
-        tokens = GPT_TOOL
-        words: List[Any] = [name]
-        waiting = [{"description": about}, schema]
-        while waiting:
-            node = waiting.pop()
-            if not isinstance(node, dict):
-                continue
-            fields = typed(node, "properties", dict)
-            tokens += 3 * len(fields)
-            if node.get("description"):
-                tokens += 2
-            if node.get("enum"):
-                tokens += 7
-            if fields:
-                tokens += 2
-            words += [node.get("description"), node.get("enum"), list(fields)]
-            waiting.append(node.get("items"))
-            waiting.extend(fields.values())
-        return Estimate(tokens + self._content(words, family).tokens)
-
-
-def _tool_fields(tool: Any) -> Tuple[Any, Any, Any]:
-    """The name, description and schema of a tool of any dialect."""
-    spec = tool
-    if typed(tool, "function", dict):
-        spec = tool["function"]
-    if not isinstance(spec, dict):
-        return None, None, None
-    schema = spec.get("input_schema") or spec.get("parameters")
-    return spec.get("name"), spec.get("description"), schema
+    def _tool(self, tool: Any, family: Family) -> Estimate:
+        spec = typed(tool, "function", dict) or tool
+        schema = typed(spec, "input_schema", dict) or typed(spec, "parameters", dict)
+        shown = {
+            "name": typed(spec, "name", str),
+            "description": typed(spec, "description", str),
+            "parameters": schema,
+        }
+        tokens = self.text(dumps_text(shown), family)
+        if family.column:
+            return Estimate(CLAUDE_TOOL + tokens)
+        return Estimate(round(GPT_TOOL * tokens))  # as a declaration, which is shorter
 
 
 MAX_MODELS = 100  # a catalogue has about 40
@@ -9054,48 +9003,35 @@ class Served(NamedTuple):
         return self.status >= 400 and self.status != 499
 
 
-class Tally:
-    """Sums over requests."""
-
-    __slots__ = ("failed", "requests", "usage")
-
-    def __init__(self) -> None:
-        self.requests = 0
-        self.failed = 0
-        self.usage = TokenUsage()
-
-    def add(self, requests: int, failed: int, usage: TokenUsage) -> None:
-        """Count more of them."""
-        self.requests += requests
-        self.failed += failed
-        self.usage = TokenUsage(*map(operator.add, self.usage, usage))
-
-
+Tally = Tuple[int, ...]  # requests, failed ones, then the fields of TokenUsage
 Tallies = Dict[str, Tally]  # by model
+NOTHING: Tally = (0, 0, *TokenUsage())
 
 
-def _tally(tallies: Tallies, model: str) -> Tally:
+def _add(tallies: Tallies, model: str, tally: Tally) -> None:
     if model not in tallies and len(tallies) >= MAX_MODELS:
         model = "other"
-    return tallies.setdefault(model, Tally())
+    old = tallies.get(model, NOTHING)
+    tallies[model] = tuple(map(operator.add, old, tally))
 
 
 def _merge(tallies: Tallies, more: Tallies) -> None:
     for model, tally in more.items():
-        _tally(tallies, model).add(tally.requests, tally.failed, tally.usage)
+        _add(tallies, model, tally)
 
 
 def _sum(tallies: Tallies) -> Tally:
-    total = Tally()
-    for tally in tallies.values():
-        total.add(tally.requests, tally.failed, tally.usage)
-    return total
+    return tuple(map(sum, zip(NOTHING, *tallies.values())))
+
+
+def _usage_of(tally: Tally) -> TokenUsage:
+    return TokenUsage(*tally[2:])
 
 
 def _figures(tally: Tally) -> JSON:
-    usage = tally.usage
+    usage = _usage_of(tally)
     return {
-        "requestCount": tally.requests,
+        "requestCount": tally[0],
         "tokenCount": usage.prompt + usage.output,
         "inputTokens": usage.input,
         "outputTokens": usage.output,
@@ -9109,6 +9045,13 @@ def _figures(tally: Tally) -> JSON:
 def _report(tallies: Tallies) -> JSON:
     models = {model: _figures(tally) for model, tally in tallies.items()}
     return {**_figures(_sum(tallies)), "models": models}
+
+
+def _page_sums(tally: Tally) -> JSON:
+    """The sums as the page names them."""
+    usage = _usage_of(tally)
+    sums = {"requests": tally[0], "failed": tally[1]}
+    return {**sums, **_tokens(usage), "credits": usage.credits}
 
 
 def _tokens(usage: TokenUsage) -> JSON:
@@ -9194,12 +9137,12 @@ class UsageLedger:
         dropped = keep_newest(self._sessions, served.session, session, MAX_SESSIONS)
         if dropped:
             _merge(self._dropped, dropped.models)
-        _tally(session.models, served.model).add(1, served.failed, served.usage)
+        tally = (1, int(served.failed), *served.usage)
+        _add(session.models, served.model, tally)
         if served.model not in self._order and len(self._order) < MAX_MODELS:
             self._order.append(served.model)
         minute = int(served.at + served.seconds) // 60
-        tallies = self._minutes.setdefault(minute, {})
-        _tally(tallies, served.model).add(1, served.failed, served.usage)
+        _add(self._minutes.setdefault(minute, {}), served.model, tally)
         while len(self._minutes) > MINUTES:
             del self._minutes[min(self._minutes)]
 
@@ -9239,28 +9182,18 @@ class UsageLedger:
 
     def totals(self) -> JSON:
         """The sums for the page."""
-        total = _sum(self._models())
-        return {
-            "requests": total.requests,
-            "failed": total.failed,
-            **_tokens(total.usage),
-            "credits": total.usage.credits,
-        }
+        return _page_sums(_sum(self._models()))
 
     def sessions(self) -> List[JSON]:
         """Every session for the page."""
         rows = []
         for name, session in self._sessions.items():
-            total = _sum(session.models)
             row = {
                 "id": name,
                 "client": session.client or None,
                 "first": session.first,
                 "last": session.last,
-                "requests": total.requests,
-                "failed": total.failed,
-                **_tokens(total.usage),
-                "credits": total.usage.credits,
+                **_page_sums(_sum(session.models)),
             }
             rows.append(row)
         return rows
@@ -9282,20 +9215,19 @@ class UsageLedger:
         if len(names) > MAX_SERIES:
             others = "%d others" % (len(names) - MAX_SERIES + 1)
             names = names[: MAX_SERIES - 1] + [others]
-        series = {name: [TokenUsage()] * MINUTES for name in names}
+        series = {name: [NOTHING] * MINUTES for name in names}
         for minute, tallies in self._minutes.items():
             if not first <= minute < first + MINUTES:
                 continue
             for model, tally in tallies.items():
                 column = series.get(model) or series[names[-1]]
-                usage = column[minute - first]
-                column[minute - first] = TokenUsage(
-                    *map(operator.add, usage, tally.usage)
-                )
+                old = column[minute - first]
+                column[minute - first] = tuple(map(operator.add, old, tally))
         models = []
         for name, column in series.items():
-            credits = [usage.credits for usage in column]
-            tokens = [usage.prompt + usage.output for usage in column]
+            usages = [_usage_of(tally) for tally in column]
+            credits = [usage.credits for usage in usages]
+            tokens = [usage.prompt + usage.output for usage in usages]
             models.append({"model": name, "credits": credits, "tokens": tokens})
         return {"from": first * 60, "models": models}
 
@@ -9434,7 +9366,6 @@ class _Allowance:
 class Hold(NamedTuple):
     """What an admitted request was charged, until it is known what it cost."""
 
-    session: str
     allowance: _Allowance
     nano_aiu: int
     entry: Optional[List[float]]  # in the window of tokens
@@ -9473,7 +9404,7 @@ class Limits:
         if getattr(self._config, TOKEN_RATE):
             entry = allowance.windows[TOKEN_RATE].add(now, wanted.tokens)
         allowance.nano_aiu += wanted.nano_aiu
-        return Hold(wanted.session, allowance, wanted.nano_aiu, entry)
+        return Hold(allowance, wanted.nano_aiu, entry)
 
     def _check(self, allowance: _Allowance, name: str, now: float) -> None:
         limit = getattr(self._config, name)
@@ -11130,29 +11061,36 @@ class HTTPServer:
 # ============================================================================
 # 16. GitHub sign-in
 # ============================================================================
-# The device flow, the Copilot token and the one file that keeps them (UPSTREAM 2-3,
-# RELIABILITY R7, R8).                                     uses: 1, 2, 3, 4, 8, 14
+# The device flow, the Copilot token and the one file that keeps them (UPSTREAM 2, 3).
+#                                                        Uses: 1, 2, 3, 4, 8, 14.
 # Contract: many callers, one exchange; a failed exchange never deletes the GitHub
-# token and is never tried in a loop; GITHUB_TOKEN is never written to disk.
+# token and is never tried in a loop; GITHUB_TOKEN is never written to disk; what other
+# processes do to the file holds from the next request on.
 
 LOGIN_HINT = (
     "run `python copilot_proxy.py login`, or POST /auth/login and enter the "
     "code it answers with"
 )
-MAX_TOKEN_FILE = 64 * 1024  # ours has about 1 KB; anything larger is not ours
+MAX_TOKEN_FILE = 64 * 1024  # ours has about 1 KB; anything larger cannot be ours
+LEFTOVER = re.compile(r"\.copilot-[0-9a-f]{16}")
+NOT_GITHUB = (
+    "this answer is not GitHub's, a company proxy or firewall may be in the way"
+)
 
 
-def _token_in(obj: Any, key: str) -> str:
+def token_in(obj: Any, key: str) -> str:
     """A token that may stand in a header, "" when there is none."""
-    found = re.fullmatch(r"[!-~]+", typed(obj, key, str))
-    return found[0] if found else ""
+    token = typed(obj, key, str)
+    if re.fullmatch(r"[!-~]+", token):
+        return token
+    return ""
 
 
 def _open_plain(path: str, flags: int) -> int:
-    # Not a symlink, which could lead to another's file, and no waiting for a FIFO.
-    return os.open(
-        path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    )
+    # Never a symlink, which could lead to another's file, and no waiting for a FIFO.
+    for name in ("O_NOFOLLOW", "O_NONBLOCK"):
+        flags |= getattr(os, name, 0)
+    return os.open(path, flags)
 
 
 class TokenStore:
@@ -11160,7 +11098,25 @@ class TokenStore:
 
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(os.path.expanduser(path))
+        self._folder = os.path.dirname(self.path)
         self._complaint = ""  # the last one: who is signed out looks again and again
+
+    def check(self) -> None:
+        """Raise ConfigError where something else than a file stands at the path."""
+        with contextlib.suppress(OSError):  # there is none yet
+            if not stat.S_ISREG(os.lstat(self.path).st_mode):
+                raise ConfigError(
+                    "TOKEN_FILE=%s is not usable: expected a regular file, not a "
+                    "folder, a link or a device." % ascii(self.path)
+                )
+
+    def mark(self) -> Any:
+        """What changes whenever somebody replaces, edits or deletes the file."""
+        try:
+            info = os.lstat(self.path)
+        except OSError:
+            return None
+        return info.st_ino, info.st_size, info.st_mtime_ns
 
     def load(self) -> JSON:
         """The file's object; {} when there is none or it cannot be trusted."""
@@ -11192,21 +11148,17 @@ class TokenStore:
 
     def save(self, github: str, copilot: Optional[JSON] = None) -> None:
         """Replace the file in one step; a failure is logged, the login goes on."""
-        folder = os.path.dirname(self.path)
-        temporary = os.path.join(folder, ".copilot-" + secrets.token_hex(8))
+        temporary = os.path.join(self._folder, ".copilot-" + secrets.token_hex(8))
+        content = {
+            "githubToken": github,
+            "copilotToken": copilot,
+            "savedAt": int(time.time() * 1000),
+        }
         try:
-            os.makedirs(folder, exist_ok=True)
+            os.makedirs(self._folder, exist_ok=True)
             private = functools.partial(os.open, mode=0o600)
             with open(temporary, "xb", opener=private) as file:
-                file.write(
-                    dumps(
-                        {
-                            "githubToken": github,
-                            "copilotToken": copilot,
-                            "savedAt": int(time.time() * 1000),
-                        }
-                    )
-                )
+                file.write(dumps(content))
                 file.flush()
                 os.fsync(file.fileno())  # else a crash can leave an empty new file
             os.replace(temporary, self.path)
@@ -11215,8 +11167,16 @@ class TokenStore:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
 
+    def sweep(self) -> None:
+        """Delete what a save that was killed left behind: it holds the token."""
+        with contextlib.suppress(OSError), os.scandir(self._folder) as entries:
+            for entry in entries:
+                if LEFTOVER.fullmatch(entry.name) and entry.is_file():
+                    os.unlink(entry.path)
+
     def clear(self) -> None:
         """Delete the file; raises ProxyError when it stays."""
+        self.sweep()
         try:
             os.unlink(self.path)
         except FileNotFoundError:
@@ -11237,18 +11197,19 @@ class CopilotToken(NamedTuple):
     expires_at: int  # unix seconds, for people; the life is kept on the monotonic clock
 
 
-# UPSTREAM 3.4: notification_ids, and what the person can do.
+# -- what a failed exchange means (UPSTREAM 3.4, 3.5) --------------------------------
+
 NOTIFICATIONS = (
     ("no_copilot_access not_signed_up", "This account has no Copilot subscription"),
     ("subscription_ended expired_coupon revoked_coupon", "The subscription has ended"),
     ("billing_locked", "GitHub reports a billing problem; settle it"),
     (
         "enterprise_managed_user_account",
-        "Your organisation has to give this account " "Copilot; ask its administrator",
+        "Your organisation has to give this account Copilot; ask its administrator",
     ),
     (
         "feature_flag_blocked spammy_user access_revoked",
-        "GitHub has blocked this " "account; contact GitHub Support",
+        "GitHub has blocked this account; contact GitHub Support",
     ),
     ("trade_restricted trade_restricted_country", "Not available in this country"),
     ("snippy_not_configured", "Choose whether suggestions may match public code"),
@@ -11257,66 +11218,83 @@ NOTIFICATIONS = (
     ("programmatic_token_generation", "Too many token requests; try again in an hour"),
     ("server_error", "GitHub has a problem; try again in a moment"),
 )
-# UPSTREAM 3.5: what GITHUB_TOKEN may be instead of an editor's `ghu_`.
+# What GITHUB_TOKEN may be instead of an editor's `ghu_`.
 TOKEN_PREFIXES = {
     "ghp_": "a classic personal access token",
     "gho_": "of another app",
     "github_pat_": "a fine-grained personal access token",
     "ghs_": "an Actions or App installation token",
 }
+GITHUBS_PAGE = re.compile(rb"github|unicorn", re.IGNORECASE)
 
 
 def _notification_error(obj: JSON, hint: str) -> Forbidden:
     # The envelope's own message names the account: shown to nobody, logged nowhere.
     details = required(obj, "error_details", dict)
     kind = required(details, "notification_id", str)[:60]
-    text = next(
-        (text for kinds, text in NOTIFICATIONS if kind in kinds.split()),
-        "GitHub refuses Copilot to this account",
-    )
-    free = "; Copilot Free is open to it" if obj.get("can_signup_for_limited") else ""
-    return Forbidden(
-        "%s%s. See github.com/settings/copilot (%s). %s" % (text, free, kind, hint),
+    text = "GitHub refuses Copilot to this account"
+    for kinds, meaning in NOTIFICATIONS:
+        if kind in kinds.split():
+            text = meaning
+    if obj.get("can_signup_for_limited"):
+        text += "; Copilot Free is open to it"
+    exc = Forbidden(
+        "%s. See github.com/settings/copilot (%s). %s" % (text, kind, hint),
         should_retry=kind == "server_error",
-        retry_after="3600" if kind == "programmatic_token_generation" else "",
     )
+    if kind == "programmatic_token_generation":
+        exc.retry_after = "3600"
+    return exc
 
 
 def exchange_error(
-    status: int, headers: Mapping[str, str], body: bytes, env_token: str = ""
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    env_token: str = "",
+    host: str = "api.github.com",
 ) -> ProxyError:
-    """Tell the failures of the token exchange apart (UPSTREAM 3.4): AuthRequired only
+    """Tell the failures of the token exchange with `host` apart: AuthRequired only
     when the GitHub token is dead. `env_token` is GITHUB_TOKEN if that was sent."""
     exc = upstream_error(status, headers, body)
     if status == 429 or "rate limit" in str(exc).lower():
         return exc  # throttled, so still signed in
-    prefix = next((p for p in TOKEN_PREFIXES if env_token.startswith(p)), "")
-    hint = (
-        (
-            "GITHUB_TOKEN is %s (%s), Copilot takes an editor's (ghu_); unset it, %s."
-            % (TOKEN_PREFIXES[prefix], prefix, LOGIN_HINT)
-        )
-        if prefix
-        else ""
-    )
-    with contextlib.suppress(BadRequest):
-        if status == 403:
+    hint = ""
+    for prefix, meaning in TOKEN_PREFIXES.items():
+        if env_token.startswith(prefix):
+            hint = (
+                "GITHUB_TOKEN is %s (%s), Copilot takes an editor's (ghu_); unset it, "
+                "%s." % (meaning, prefix, LOGIN_HINT)
+            )
+    if status == 403:
+        with contextlib.suppress(BadRequest):
             return _notification_error(loads_object(body), hint)
-    if not headers.get("x-github-request-id"):
+    githubs_page = status >= 500 and GITHUBS_PAGE.search(body[:MAX_TOKEN_FILE])
+    if not githubs_page and not headers.get("x-github-request-id"):
+        return UpstreamError("%s: %s" % (NOT_GITHUB, exc))
+    if status >= 500:  # its pages in an outage have no request id
         return UpstreamError(
-            "this answer is not GitHub's, a company proxy or firewall "
-            "may be in the way: %s" % exc.words
+            "GitHub's token service at %s fails (%d: %s); try again in a moment."
+            % (host, status, exc.words),
+            retry_after=exc.retry_after,
         )
-    if status == 404 and not hint:
+    if hint and status in (401, 403, 404):
+        return AuthRequired(hint)
+    if status == 401:
+        dead = "the sign-in"
+        if env_token:
+            dead = "GITHUB_TOKEN: unset it"
+        return AuthRequired("GitHub no longer accepts %s; %s." % (dead, LOGIN_HINT))
+    if status == 404:
         return Forbidden(
-            "GitHub knows no Copilot for this account here; check "
-            "GITHUB_URL, or sign in with another account."
+            "GitHub knows no Copilot for this account here; check GITHUB_URL, or sign "
+            "in with another account."
         )
-    if status == 401 or hint and status in (403, 404):
-        return AuthRequired(
-            hint
-            or "GitHub no longer accepts %s; %s."
-            % ("GITHUB_TOKEN: unset it" if env_token else "the sign-in", LOGIN_HINT)
+    if status == 403:
+        return Forbidden(
+            "%s refuses this account a Copilot token (403: %s). A policy of your "
+            "organisation can forbid it; ask its administrator." % (host, exc.words),
+            should_retry=False,
         )
     return exc
 
@@ -11328,33 +11306,33 @@ def user_agent(config: Config) -> str:
 
 # Where a token may be sent: https, or http on loopback for tests.
 ENDPOINT = re.compile(
-    r"(https://[\w.-]+(?::\d+)?|http://(?:127\.0\.0\.1|localhost)" r"(?::\d+)?)/?",
-    re.ASCII,
+    r"(https://[A-Za-z0-9_.-]+(?::[0-9]+)?"
+    r"|http://(?:127\.0\.0\.1|localhost)(?::[0-9]+)?)/?"
 )
+PROXY_HINT = re.compile(r"proxy-ep=proxy(\.[A-Za-z0-9_.-]+)")
 
 
-def _endpoints(config: Config, reply: JSON) -> Tuple[str, str]:
-    """Inference and autocomplete host, in the order of UPSTREAM 1.1."""
+def endpoints_of(config: Config, reply: JSON) -> Tuple[str, str]:
+    """Inference and autocomplete host of a token, in the order of UPSTREAM 1.1."""
     tenant = config.github_url.partition("://")[2]
-    hint = re.search(r"proxy-ep=proxy(\.[\w.-]+)", reply["token"], re.ASCII)
     hosts = {
-        "api": (
-            "https://copilot-api." + tenant
-            if tenant.endswith(".ghe.com")
-            else "https://api.githubcopilot.com"
-        ),
+        "api": "https://api.githubcopilot.com",
         "proxy": "https://copilot-proxy.githubusercontent.com",
     }
+    if tenant.endswith(".ghe.com"):
+        hosts["api"] = "https://copilot-api." + tenant
+    hint = PROXY_HINT.search(reply["token"])
     for name in hosts:
-        named = ENDPOINT.fullmatch(typed(typed(reply, "endpoints", dict), name, str))
-        if named:
-            hosts[name] = named[1]
+        named = typed(typed(reply, "endpoints", dict), name, str)
+        found = ENDPOINT.fullmatch(named)
+        if found:
+            hosts[name] = found[1]
         elif hint:
             hosts[name] = "https://%s%s" % (name, hint[1])
     return config.copilot_api_url or hosts["api"], hosts["proxy"]
 
 
-# UPSTREAM 2.2: what ends the wait for a code.
+# What ends the wait for a code (UPSTREAM 2.2).
 DEVICE_FAILURES = {
     "expired_token": "The code has expired; start again.",
     "access_denied": "The sign-in was cancelled on GitHub; start again.",
@@ -11363,20 +11341,26 @@ DEVICE_FAILURES = {
     "incorrect_client_credentials": "GitHub does not know this app; check "
     "GITHUB_COPILOT_CLIENT_ID and GITHUB_URL.",
 }
+DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 
 def _device_error(reply: JSON) -> UpstreamError:
     error = str(reply.get("error") or "unknown")[:80]
-    return UpstreamError(
-        DEVICE_FAILURES.get(error)
-        or "GitHub refuses the sign-in: %s (%s)."
-        % (str(reply.get("error_description") or "no reason given")[:200], error)
-    )
+    text = DEVICE_FAILURES.get(error)
+    if text is None:
+        reason = str(reply.get("error_description") or "no reason given")[:200]
+        text = "GitHub refuses the sign-in: %s (%s)." % (reason, error)
+    return UpstreamError(text)
 
 
 def retrieve(task: asyncio.Future[Any]) -> None:
     """Take a failure that nobody waits for any more; else asyncio complains."""
-    task.cancelled() or task.exception()
+    if not task.cancelled():
+        task.exception()
+
+
+MOST_UNUSED = 5  # tokens refused before they ever worked,
+UNUSED_SPAN = 300.0  # in so many seconds; more would look like a loop (UPSTREAM 3.4)
 
 
 class CopilotAuth:
@@ -11390,33 +11374,56 @@ class CopilotAuth:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._config, self._pool, self._store = config, pool, store
-        self._clock, self._sleep = clock, sleep
+        self._config = config
+        self._pool = pool
+        self._store = store
+        self._clock = clock
+        self._sleep = sleep
         self._tasks: Set[asyncio.Future[Any]] = set()
         self._polling: Optional[asyncio.Future[None]] = None
-        self._code: asyncio.Future[JSON]  # what GitHub told; there when _polling is
+        self._code: asyncio.Future[JSON]  # of GitHub's answer; there when _polling is
+        self._mark: Any = "never looked"  # the file as it was last seen
         self._become(config.github_token)
+        self._store.sweep()
         self.signed_in()
 
     def _become(self, github: str) -> None:
         """Start afresh with this GitHub token, or with none."""
-        self._github, self._dead, self._login_error = github, "", ""
+        self._github = github
+        self._dead = ""  # why GitHub no longer takes it
+        self._login_error = ""
         self._token: Optional[CopilotToken] = None
-        self._refresh_at = self._valid_until = self._retry_at = 0.0
-        self._failure: Optional[ProxyError] = None
-        self._failures, self._refused_at = 0, -1e9
+        self._worked = False  # whether Copilot has taken it
+        self._unused: List[float] = []  # when it refused others at once
+        self._refresh_at = 0.0
+        self._valid_until = 0.0
+        self._retry_at = 0.0
+        self._failure: ProxyError = AuthRequired(LOGIN_HINT)
+        self._failures = 0
         self._exchange: Optional[asyncio.Future[CopilotToken]] = None
 
     def signed_in(self) -> bool:
         """Whether a GitHub token is there that is not known to be dead."""
-        if not self._github or self._dead:
-            # By now perhaps: `copilot_proxy.py login` is another process.
-            saved = self._store.load()
-            github = _token_in(saved, "githubToken")
-            if github and github != self._github:
-                self._become(github)
-                self._adopt_saved(saved.get("copilotToken"))
+        mark = self._store.mark()
+        if mark != self._mark:
+            self._mark = mark
+            self._follow_file()
         return bool(self._github) and not self._dead
+
+    def _follow_file(self) -> None:
+        """Take over what another process wrote: a sign-in, another one, a logout."""
+        by_environment = self._github and self._github == self._config.github_token
+        if by_environment and not self._dead:
+            return
+        saved = self._store.load()
+        github = token_in(saved, "githubToken")
+        if github == self._github:
+            return
+        if github and self._polling:
+            self._polling.cancel()
+        if github or not by_environment:
+            self._become(github or self._config.github_token)
+            self._adopt_saved(saved.get("copilotToken"))
 
     def _spawn(self, work: Awaitable[Any]) -> asyncio.Future[Any]:
         task = asyncio.ensure_future(work)
@@ -11452,43 +11459,59 @@ class CopilotAuth:
             ("editor-plugin-version", self._config.copilot_plugin_version),
         ]
 
+    def _is_pending(self) -> bool:
+        """Whether a code waits to be used, or its first Copilot token to come."""
+        return self._polling is not None and not self._polling.done()
+
     def status(self) -> JSON:
         """`GET /auth/status`."""
-        if self.signed_in():
-            return {
-                "status": "authenticated",
-                "expiresAt": self._token.expires_at if self._token else None,
-            }
+        if self.signed_in() and not self._is_pending():
+            expires_at = None
+            if self._token:
+                expires_at = self._token.expires_at
+            return {"status": "authenticated", "expiresAt": expires_at}
         error = self._login_error or self._dead
-        return {"status": "unauthenticated", **({"error": error} if error else {})}
+        if error:
+            return {"status": "unauthenticated", "error": error}
+        return {"status": "unauthenticated"}
+
+    def check(self) -> JSON:
+        """`POST /auth/check`: where the sign-in stands; never talks to GitHub."""
+        signed_in = self.signed_in()
+        if self._is_pending():
+            return {"status": "pending_verification"}
+        if signed_in:
+            return {"status": "authenticated"}
+        error = self._login_error or self._dead
+        if not error:
+            error = "no sign-in is under way: %s." % LOGIN_HINT
+        return {"status": "unauthenticated", "error": error}
 
     def logout(self) -> JSON:
         """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
         self._store.clear()
+        self._mark = self._store.mark()
         if self._polling:
             self._polling.cancel()
             self._polling = None
         self._become(self._config.github_token)
-        note = (
-            {
-                "note": "GITHUB_TOKEN is set in the environment and stays in use; "
-                "unset it and restart."
-            }
-            if self._github
-            else {}
-        )
-        return {"status": "logged_out", **note}
+        reply = {"status": "logged_out"}
+        if self._github:
+            reply["note"] = (
+                "GITHUB_TOKEN is set in the environment and stays in use; unset it and "
+                "restart."
+            )
+        return reply
 
     async def reach(self) -> None:
         """Return if GitHub answers at all; raises the ProxyError that says why not."""
-        (
-            await self._pool.request(
-                "GET",
-                self._config.github_api_url + "/",
-                [("user-agent", user_agent(self._config))],
-                timeouts=Timeouts(total=15.0),
-            )
-        ).close()
+        response = await self._pool.request(
+            "GET",
+            self._config.github_api_url + "/",
+            [("user-agent", user_agent(self._config))],
+            timeouts=Timeouts(total=15.0),
+        )
+        response.close()
 
     # -- the device flow (RFC 8628, UPSTREAM 2) ------------------------------
 
@@ -11500,28 +11523,19 @@ class CopilotAuth:
             self._login_error = ""
             self._code = asyncio.get_running_loop().create_future()
             self._polling = self._spawn(self._sign_in(self._code))
-        told = self._code
-        await asyncio.wait([told, self._polling], return_when=asyncio.FIRST_COMPLETED)
-        if not told.done():
+        waiting = self._code
+        await asyncio.wait(
+            [waiting, self._polling], return_when=asyncio.FIRST_COMPLETED
+        )
+        if not waiting.done():
             raise UpstreamError(self._login_error or "signed out meanwhile; try again")
-        code = told.result()
-        shown = ("verification_uri", "user_code", "interval")
+        code = waiting.result()
         return {
             "status": "pending_verification",
-            **{key: code[key] for key in shown},
+            "verification_uri": code["verification_uri"],
+            "user_code": code["user_code"],
+            "interval": code["interval"],
             "expires_in": max(0, int(code["until"] - self._clock())),
-        }
-
-    def check(self) -> JSON:
-        """`POST /auth/check`: where the sign-in stands; never talks to GitHub."""
-        if self.signed_in():
-            return {"status": "authenticated"}
-        if self._polling and not self._polling.done():
-            return {"status": "pending_verification"}
-        error = self._login_error or self._dead
-        return {
-            "status": "unauthenticated",
-            "error": error or "no sign-in is under way: %s." % LOGIN_HINT,
         }
 
     async def wait_for_login(self) -> bool:
@@ -11530,18 +11544,10 @@ class CopilotAuth:
             await asyncio.wait([self._polling])
         return self.signed_in()
 
-    async def _sign_in(self, told: asyncio.Future[JSON]) -> None:
+    async def _sign_in(self, waiting: asyncio.Future[JSON]) -> None:
         try:
-            code = await self._oauth("/login/device/code", {"scope": "read:user"})
-            if not all(
-                isinstance(code.get(key), str)
-                for key in ("device_code", "user_code", "verification_uri")
-            ):
-                raise _device_error(code)
-            pause, life = code.get("interval"), count(code.get("expires_in")) or 900
-            code["interval"] = max(1, pause) if type(pause) is int else 5
-            code["until"] = self._clock() + min(life, 3600)
-            told.set_result(code)
+            code = await self._request_code()
+            waiting.set_result(code)
             github = await self._poll(code)
         except ProxyError as exc:
             log_event("warn", "login_failed", reason=str(exc))
@@ -11549,25 +11555,37 @@ class CopilotAuth:
             return
         self._become(github)
         self._store.save(github)
+        self._mark = self._store.mark()
         log_event("info", "login_completed")
+        with contextlib.suppress(ProxyError):  # the next request says why
+            await self.token()
+
+    async def _request_code(self) -> JSON:
+        code = await self._oauth("/login/device/code", {"scope": "read:user"})
+        for key in ("device_code", "user_code", "verification_uri"):
+            if not isinstance(code.get(key), str):
+                raise _device_error(code)
+        interval = code.get("interval")
+        if type(interval) is not int:
+            interval = 5
+        code["interval"] = max(1, interval)
+        life = count(code.get("expires_in")) or 900
+        code["until"] = self._clock() + min(life, 3600)
+        return code
 
     async def _poll(self, code: JSON) -> str:
         interval = code["interval"]
+        fields = {"device_code": code["device_code"], "grant_type": DEVICE_GRANT}
         while self._clock() < code["until"]:
-            # First, too (RFC 8628 3.5).
+            # Before the first poll, too: RFC 8628 3.5.
             await self._sleep(min(interval, code["until"] - self._clock()))
             try:
-                reply = await self._oauth(
-                    "/login/oauth/access_token",
-                    {
-                        "device_code": code["device_code"],
-                        "grant_type": "urn:ietf:params:oauth:grant-type:device_code",
-                    },
-                )
+                reply = await self._oauth("/login/oauth/access_token", fields)
             except UpstreamError as exc:  # it may pass before the code expires
                 log_event("debug", "login_poll_failed", reason=str(exc))
                 continue
-            token, error = _token_in(reply, "access_token"), reply.get("error")
+            token = token_in(reply, "access_token")
+            error = reply.get("error")
             if token:
                 return token
             if error == "slow_down":
@@ -11577,7 +11595,7 @@ class CopilotAuth:
         raise _device_error({"error": "expired_token"})
 
     async def _oauth(self, path: str, fields: JSON) -> JSON:
-        body = dumps({"client_id": self._config.github_copilot_client_id, **fields})
+        client_id = self._config.github_copilot_client_id
         response = await self._pool.request(
             "POST",
             self._config.github_url + path,
@@ -11586,8 +11604,8 @@ class CopilotAuth:
                 ("content-type", "application/json"),
                 ("user-agent", user_agent(self._config)),
             ],
-            body,
-            Timeouts(total=30.0),  # UPSTREAM 2.2
+            dumps({"client_id": client_id, **fields}),
+            Timeouts(total=30.0),
         )
         raw = await response.read_all(MAX_TOKEN_FILE)
         if response.status == 404:
@@ -11596,10 +11614,7 @@ class CopilotAuth:
             raise upstream_error(response.status, response.headers, raw)
         with contextlib.suppress(BadRequest):
             return loads_object(raw)
-        raise UpstreamError(
-            "this answer is not GitHub's, a company proxy or firewall "
-            "may be in the way"
-        )
+        raise UpstreamError(NOT_GITHUB)
 
     # -- the Copilot token (UPSTREAM 3) --------------------------------------
 
@@ -11609,8 +11624,11 @@ class CopilotAuth:
         A token within 5 minutes of its end is still given out while its successor is
         fetched; only an expired one makes callers wait, all on the same exchange.
         """
-        signed_in, now = self.signed_in(), self._clock()
-        usable = self._token if now < self._valid_until else None
+        signed_in = self.signed_in()
+        now = self._clock()
+        usable = None
+        if now < self._valid_until:
+            usable = self._token
         if usable and (now < self._refresh_at or not signed_in):
             return usable
         self.github_token()
@@ -11619,20 +11637,46 @@ class CopilotAuth:
         if usable:
             return usable
         if self._exchange is None:
-            raise self._failure.with_traceback(None)  # it would grow with every raise
+            failure = self._failure.with_traceback(None)  # grows with every raise
+            failure.retry_after = str(math.ceil(self._retry_at - now))
+            raise failure
         # Shielded: a waiter that is cancelled must not take the others down.
         return await asyncio.shield(self._exchange)
 
-    def invalidate(self, token: str) -> bool:
-        """The upstream refused `token`; True = asking again may give another one.
+    async def renew(self) -> CopilotToken:
+        """Exchange now, whatever is kept: the proof that the sign-in works."""
+        self.github_token()
+        if self._exchange is None:
+            self._exchange = self._spawn(self._renew())
+        return await asyncio.shield(self._exchange)
 
-        Once in 30 s: minting in a loop gets accounts blocked (UPSTREAM 3.4, 19).
+    def worked(self, token: CopilotToken) -> None:
+        """The upstream took `token`."""
+        if token is self._token:
+            self._worked = True
+
+    def refused(self, token: CopilotToken, *, expired: bool) -> bool:
+        """The upstream refused `token`; True = asking for one again may help.
+
+        One that has worked and then expired is replaced at any time. All others count:
+        five in five minutes, then no more is minted until the first is that old.
         """
-        if self._token is None or self._token.token != token:
+        if token is not self._token:
             return True
-        if self._clock() - self._refused_at < 30.0:
-            return False
-        self._token, self._refused_at = None, self._clock()
+        now = self._clock()
+        self._unused = [when for when in self._unused if when + UNUSED_SPAN > now]
+        if not (expired and self._worked):
+            if len(self._unused) >= MOST_UNUSED:
+                return False  # it is good enough for other requests
+            self._unused.append(now)
+        if expired and len(self._unused) >= MOST_UNUSED and not self._worked:
+            self._retry_at = self._unused[0] + UNUSED_SPAN
+            self._failure = UpstreamError(
+                "GitHub Copilot refuses the tokens that GitHub gives out, %d in a row. "
+                "You are still signed in; try again later." % MOST_UNUSED,
+                status=503,
+            )
+        self._token = None
         return True
 
     async def _renew(self) -> CopilotToken:
@@ -11652,53 +11696,67 @@ class CopilotAuth:
         # Another process may have signed out, or in as another person.
         if self._store.load().get("githubToken") == github != self._config.github_token:
             self._store.save(github, {**reply, "expires_at": token.expires_at})
+            self._mark = self._store.mark()
         return token
 
     async def _mint(self) -> JSON:
+        api = self._config.github_api_url
+        env_token = ""
+        if self._github == self._config.github_token:
+            env_token = self._github
         response = await self._pool.request(
             "GET",
-            self._config.github_api_url + "/copilot_internal/v2/token",
+            api + "/copilot_internal/v2/token",
             self.headers(),
             timeouts=Timeouts(total=15.0),
         )
         raw = await response.read_all(MAX_TOKEN_FILE // 2)
+        host = api.partition("://")[2]
         if response.status != 200:
-            from_env = self._github == self._config.github_token
             raise exchange_error(
-                response.status, response.headers, raw, self._github if from_env else ""
+                response.status, response.headers, raw, env_token, host
             )
         with contextlib.suppress(BadRequest):
             reply = loads_object(raw)
-            if _token_in(reply, "token"):
+            if token_in(reply, "token"):
                 return reply
         # Not in its own words: they may hold half a token.
         raise exchange_error(502, response.headers, b"no Copilot token came.")
 
     def _back_off(self, exc: ProxyError) -> None:
-        self._failures, self._failure = self._failures + 1, exc
         # 1, 2, 4 ... 60 s; the longest for what time does not heal soon (UPSTREAM 3.4).
-        wait = 60.0 if exc.status == 403 else min(2.0 ** min(self._failures - 1, 6), 60)
-        if re.fullmatch("[0-9]{1,4}", exc.retry_after):
-            wait = max(wait, float(exc.retry_after))
+        wait = min(2.0 ** min(self._failures, 6), 60.0)
+        if re.fullmatch("[1-9][0-9]{0,5}", exc.retry_after):
+            wait = float(exc.retry_after)
+        elif exc.status == 403:
+            wait = 60.0
+        self._failures += 1
+        self._failure = exc
         self._retry_at = self._clock() + wait
         if isinstance(exc, AuthRequired):
             self._dead = str(exc)
+            self._mark = "to be looked at"  # GITHUB_TOKEN is dead, the file may help
+        else:
+            exc.retry_after = str(math.ceil(wait))
         log_event("warn", "copilot_token_failed", status=exc.status, reason=str(exc))
 
     def _adopt(self, reply: JSON, refresh_in: float) -> CopilotToken:
         """Use a token for refresh_in + 60 s from now, whatever its clock says."""
-        now, life = self._clock(), min(max(refresh_in, 60), 86400) + 60.0
+        now = self._clock()
+        life = min(max(refresh_in, 60), 86400) + 60.0
         self._valid_until = now + life
         self._refresh_at = now + max(life - 300, life / 2)
-        self._failures, self._retry_at, self._failure = 0, 0.0, None
-        self._token = CopilotToken(
-            reply["token"], *_endpoints(self._config, reply), int(time.time() + life)
-        )
+        self._failures = 0
+        self._retry_at = 0.0
+        api, proxy = endpoints_of(self._config, reply)
+        expires_at = int(time.time() + life)
+        self._token = CopilotToken(reply["token"], api, proxy, expires_at)
+        self._worked = False
         return self._token
 
     def _adopt_saved(self, saved: Any) -> None:
         """Take over a token from the file while it is surely good, to save a mint."""
-        if _token_in(saved, "token"):
+        if token_in(saved, "token"):
             left = count(saved.get("expires_at")) - int(time.time())
             if 360 < left <= 3600:  # a longer life means that the clock is wrong
                 self._adopt(saved, left - 60)
@@ -11707,8 +11765,9 @@ class CopilotAuth:
 # ============================================================================
 # 17. Copilot upstream
 # ============================================================================
-# The one place that knows Copilot's headers and paths: send, retry, catalogue, quota,
-# and who pays for a request (UPSTREAM 4-7, 12, 15).    uses: 1-4, 6, 7, 13, 14, 16
+# The one place that knows Copilot's headers and paths: send, retry, catalogue, Auto,
+# quota, and who pays for a request (UPSTREAM 4-7, 12, 15, 22.1).
+#                                                   Uses: 1-4, 6-8, 13, 14, 16.
 # Contract: send() gives a 2xx answer or raises a ProxyError; nothing is sent again once
 # a byte of an answer was handed out; one exchange for many callers.
 
@@ -11726,7 +11785,8 @@ def engine_path(engine: str) -> str:
     return "%s%s/completions" % (ENGINES, urllib.parse.quote(engine, safe=""))
 
 
-# Openai-Intent sways Copilot's content filter, so it follows official clients (5.1).
+# Openai-Intent sways Copilot's content filter, so it follows official clients
+# (UPSTREAM 5.1).
 INTENTS = {
     MESSAGES: "messages-proxy",
     COUNT_TOKENS: "messages-proxy",
@@ -11742,13 +11802,9 @@ def new_uuid() -> str:
     """A random UUID (RFC 9562 5.4), at half the uuid module's cost: it names a request
     and guards nothing."""
     raw = "%032x" % random.getrandbits(128)
-    return "%s-%s-4%s-%x%s-%s" % (
-        raw[:8],
-        raw[8:12],
-        raw[13:16],
-        8 + int(raw[16], 16) % 4,
-        raw[17:20],
-        raw[20:],
+    variant = "%x" % (8 + int(raw[16], 16) % 4)
+    return "-".join(
+        (raw[:8], raw[8:12], "4" + raw[13:16], variant + raw[17:20], raw[20:])
     )
 
 
@@ -11771,9 +11827,9 @@ def copilot_headers(
     ]
     if endpoint.startswith(ENGINES):
         pairs.append(("openai-organization", "github-copilot"))
-    return (
-        pairs if endpoint == MODELS else [*pairs, ("content-type", "application/json")]
-    )
+    if endpoint != MODELS:
+        pairs.append(("content-type", "application/json"))
+    return pairs
 
 
 FORWARDED = re.compile(
@@ -11782,17 +11838,12 @@ FORWARDED = re.compile(
 )
 
 
-@functools.lru_cache(maxsize=256)
-def _is_forwarded(name: str) -> bool:
-    return FORWARDED.fullmatch(name) is not None
-
-
 def forward_headers(headers: Iterable[Tuple[str, str]]) -> List[Tuple[str, str]]:
     """What the client may see of the upstream's headers (UPSTREAM 5.3, 6.3)."""
-    return [pair for pair in headers if _is_forwarded(pair[0])]
+    return [pair for pair in headers if FORWARDED.fullmatch(pair[0])]
 
 
-IMAGE = re.compile(rb'"type"\s*:\s*"(?:image|image_url|input_image)"')
+IMAGE = re.compile(rb'"type"\s{0,9}:\s{0,9}"(?:image|image_url|input_image)"')
 
 
 def has_image(body: bytes) -> bool:
@@ -11803,7 +11854,7 @@ def has_image(body: bytes) -> bool:
     return b"image" in body and IMAGE.search(body) is not None
 
 
-# -- who pays: `user` once for what a person typed, `agent` for the rest (SPEC 11) ----
+# -- who pays: `user` once for what a person typed, `agent` for the rest ---------------
 
 
 class Initiator(NamedTuple):
@@ -11816,188 +11867,274 @@ class Initiator(NamedTuple):
 
 AGENT = Initiator("agent")
 
-# How the texts begin that are sent as the user's though nobody typed them: titles,
-# searches, compaction, resumed answers, hooks, finished background agents (Claude Code
-# 2.1.197 and 2.1.330, Codex 0.169; 2026-11).
-AUTOMATIC = re.compile(
-    r"\s*(?:<session>|Perform a web search for the query: |\[SUGGESTION MODE"
-    r"|CRITICAL: Respond with TEXT ONLY|Your task is to create a detailed summary of "
-    r"|This session is being continued from |You are performing a CONTEXT CHECKPOINT"
-    r"|Output token limit hit|\[Your previous response had no visible output"
-    r"|Your tool call was malformed|Continue from where you left off\."
-    r"|\w+ hook feedback:|<task-notification>|\[[A-Z -]+ - NOT USER INPUT\])"
+
+class ClientMarks(NamedTuple):
+    """How the texts begin that one client sends as the user's though nobody typed them.
+
+    They count from that client only: a person may type them elsewhere."""
+
+    client: str  # how its User-Agent begins
+    last: Any  # pattern of the last text of a turn
+    turn: Any = re.compile(r"(?!)")  # pattern of any text of the last two messages
+
+
+CLIENT_MARKS = (
+    # Titles, searches, compaction, resumed answers, hooks, finished background agents
+    # (2.1.197 to 2.1.332, seen 2026-11).
+    ClientMarks(
+        "claude-",
+        re.compile(
+            r"<session>|Perform a web search for the query: |\[SUGGESTION MODE"
+            r"|CRITICAL: Respond with TEXT ONLY|Your task is to create a detailed summ"
+            r"|This session is being continued from |Output token limit hit"
+            r"|\[Your previous response had no visible |Your tool call was malform"
+            r"|Continue from where you left off\.|[A-Za-z]{1,40} hook feedback:"
+            r"|<task-notification>|\[[A-Z -]{1,60} - NOT USER INPUT\]"
+        ),
+    ),
+    # Compaction, and the turn that goes on after it (0.169, 0.171).
+    ClientMarks(
+        "codex",
+        re.compile(
+            "You are performing a CONTEXT CHECKPOINT"
+            "|Another language model started to solve this problem"
+        ),
+    ),
+    # The title, whose prompt follows in the same turn; compaction (1.18.33).
+    ClientMarks(
+        "opencode/",
+        re.compile("Provide a detailed prompt for continuing our conversation above"),
+        re.compile("Generate a title for this conversation:"),
+    ),
 )
-REMINDER, REMINDER_END = "<system-reminder>", "</system-reminder>"
+# Sub-agents and questions beside the conversation say so themselves.
+SIDE_HEADERS = (
+    "x-claude-code-agent-id",
+    "x-claude-code-compaction",
+    "x-claude-code-request-class",
+    "x-openai-subagent",  # Codex
+    "x-codex-parent-thread-id",
+    "x-parent-session-id",  # opencode
+)
+REMINDER = "<system-reminder>"
+REMINDER_END = "</system-reminder>"
 
 
 def _items(body: JSON) -> List[Any]:
     items = body.get("messages") or body.get("input")
-    return items if isinstance(items, list) else [{"role": "user", "content": items}]
+    if isinstance(items, list):
+        return items
+    return [{"role": "user", "content": items}]
+
+
+def _is_reminder(text: str) -> bool:
+    begins = text.lstrip().startswith(REMINDER)
+    return begins and not text.partition(REMINDER_END)[2].strip()
+
+
+def _texts_of(item: JSON) -> Optional[List[str]]:
+    """The user's texts in a message, reminders too; None = not the user's at all."""
+    content = item.get("content")
+    if isinstance(content, str):
+        content = [{"text": content}]
+    if item.get("role") != "user":
+        return None
+    texts = []
+    for part in objects(content):
+        if part.get("type") == "tool_result":
+            return None  # texts beside a result are not typed either
+        if isinstance(part.get("text"), str):
+            texts.append(part["text"])
+    return texts
 
 
 def _last_item(body: JSON) -> JSON:
-    """The last message or item; instructions may follow it (CLIENTS 1)."""
+    """The last message or item; instructions may follow the prompt (CLIENTS 1)."""
     for item in reversed(_items(body)):
         if isinstance(item, dict) and item.get("role") not in ("system", "developer"):
             return item
     return {"role": "user"}
 
 
-def typed_text(item: JSON) -> Optional[str]:
-    """What a person typed in a message, "" = a picture; None = nothing.
-
-    Reminders stand around the prompt; tool results may have texts beside them.
-    """
-    content = item.get("content")
-    parts = content if isinstance(content, list) else [{"text": content}]
-    parts = [part for part in parts if isinstance(part, dict)]
-    if item.get("role") != "user" or any(p.get("type") == "tool_result" for p in parts):
-        return None
-    texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
-    said = [
-        text
-        for text in texts
-        if not (
-            text.lstrip().startswith(REMINDER)
-            and not text.partition(REMINDER_END)[2].strip()
-        )
-    ]
-    if AUTOMATIC.match(said[-1]) if said else texts:
-        return None
-    return said[-1] if said else ""
-
-
-SIDE_HINTS = [
-    "x-claude-code-" + name for name in ("agent-id", "compaction", "request-class")
-]
+def _is_claude_code(headers: Headers) -> bool:
+    return headers.get("user-agent", "").startswith("claude-")
 
 
 def _is_side_request(headers: Headers, body: JSON) -> bool:
-    """Claude Code's sub-agents, and its questions outside the conversation.
-
-    These, for titles, fetched pages or probes, have neither tools nor thinking; the
-    conversation always has tools (both versions, 2026-11).
-    """
-    system, thinking = body.get("system"), body.get("thinking")
-    if any([headers.get(name) not in (None, "main") for name in SIDE_HINTS]) or (
-        isinstance(system, list) and "cc_is_subagent=true" in str(system[:1])
-    ):
+    """What says by its headers that nobody typed it; and Claude Code's questions beside
+    the conversation, for titles, pages or probes: they have neither tools nor thinking,
+    the conversation always has tools (2026-11)."""
+    if headers.get("x-initiator") == "agent":  # as Copilot's own clients
         return True
-    return headers.get("user-agent", "").startswith("claude-cli/") and (
-        body.get("max_tokens") == 1
-        or not body.get("tools")
-        and isinstance(thinking, dict)
-        and thinking.get("type") == "disabled"
-    )
+    for name in SIDE_HEADERS:
+        if headers.get(name) not in (None, "main"):
+            return True
+    system = body.get("system")
+    if isinstance(system, list) and "cc_is_subagent=true" in str(system[:1])[:2000]:
+        return True
+    if not _is_claude_code(headers):
+        return False
+    no_thinking = typed(typed(body, "thinking", dict), "type", str) == "disabled"
+    return body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
+
+
+def _is_automatic(headers: Headers, text: str, body: JSON) -> bool:
+    """Whether the client that sent it makes such texts by itself."""
+    agent = headers.get("user-agent", "")
+    for marks in CLIENT_MARKS:
+        if agent.startswith(marks.client):
+            texts = []
+            for item in objects(_items(body)[-2:]):
+                texts += _texts_of(item) or ()
+            if any(map(marks.turn.match, texts)) or marks.last.match(text.lstrip()):
+                return True
+    return False
 
 
 def initiator(headers: Headers, body: JSON, session: str) -> Initiator:
     """Who asks: `user` for a prompt that a person typed, and when in doubt."""
     item = _last_item(body)
-    text = typed_text(item)
-    if text is None or _is_side_request(headers, body):
+    texts = _texts_of(item)
+    if texts is None or _is_side_request(headers, body):
+        return AGENT
+    typed_texts = texts
+    if _is_claude_code(headers):
+        typed_texts = [text for text in texts if not _is_reminder(text)]
+    if texts and not typed_texts:
+        return AGENT
+    text = ""  # a picture
+    if typed_texts:
+        text = typed_texts[-1]
+    if _is_automatic(headers, text, body):
         return AGENT
     prompt = headers.get("x-claude-code-prompt-id")
-    if not prompt and any(headers.get(name) for name in SESSION_HEADERS):
-        return Initiator(
-            "user", (session, hash(text or dumps(item))), len(_items(body))
-        )
+    if prompt:
+        return Initiator("user", prompt)
+    for name in SESSION_HEADERS:
+        if headers.get(name):
+            key = (session, hash(text or dumps(item)))
+            return Initiator("user", key, len(_items(body)))
     # Without a session of its own a client's same words may well be typed again.
-    return Initiator("user", prompt or object())
+    return Initiator("user", object())
 
 
 # -- when to try again ---------------------------------------------------------
 
-RETRIED = {408: 1, 499: 2, 502: 2, 503: 2, 504: 2, 529: 2}  # SPEC 8; UPSTREAM 15.2
-LONGEST_WAIT = 8.0  # R6
+RETRIED = {408: 1, 499: 2, 502: 2, 503: 2, 504: 2, 529: 2}  # UPSTREAM 15.2
+LONGEST_WAIT = 8.0  # seconds; what takes longer the client decides
 
 
 def retry_wait(exc: ProxyError, attempt: int, dice: float) -> Optional[float]:
     """Seconds until the next try after `attempt` retries, None = give up; dice < 1."""
-    if (
-        isinstance(exc, UpstreamTimeout)  # has cost 300 s already, and may be billed
-        or exc.should_retry is False
-        or attempt >= RETRIED.get(exc.status, 0)
-    ):
+    if exc.should_retry is False or attempt >= RETRIED.get(exc.status, 0):
+        return None
+    if isinstance(exc, UpstreamTimeout):  # has cost 300 s already, and may be billed
         return None
     wait = 0.5 * 4**attempt * (1 + dice)
-    if exc.retry_after:  # a date, or long: the client decides
-        told = exc.retry_after
-        wait = max(wait, float(told)) if told.isdecimal() else LONGEST_WAIT + 1
-    return wait if wait <= LONGEST_WAIT else None
+    if exc.retry_after:
+        if not re.fullmatch("[0-9]{1,4}", exc.retry_after):
+            return None  # a date
+        wait = max(wait, float(exc.retry_after))
+    if wait > LONGEST_WAIT:
+        return None
+    return wait
 
 
 def wants_new_token(exc: ProxyError) -> bool:
-    """Whether another Copilot token, or the host named with it, may help (15.2)."""
+    """Whether another Copilot token, or the host named with it, may help."""
     if not isinstance(exc, UpstreamError):
         return False
-    said = exc.words.lower()
-    if exc.status == 401:  # one 401 is not about tokens, see room 12
-        return "does not belong to this connection" not in said
-    plain = not exc.code and not exc.kind and said.startswith("forbidden")
-    return exc.status == 421 or exc.status == 403 and plain  # a reasoned 403 is final
+    if exc.status == 403:  # one with a reason is final
+        reasoned = exc.code or exc.kind
+        return not reasoned and exc.words.lower().startswith("forbidden")
+    return exc.status in (401, 421)
 
 
 # -- the account's quota (UPSTREAM 4) ------------------------------------------
 
 
-def _figure(value: Any) -> Optional[float]:
-    return value if type(value) in (int, float) else None
+def _figure(obj: JSON, key: str) -> Optional[float]:
+    value = obj.get(key)
+    if type(value) in (int, float) and abs(value) < 1e15:
+        return value
+    return None
 
 
 def _snapshot(raw: JSON) -> JSON:
-    unlimited, permitted = [
-        raw.get(key) is True for key in ("unlimited", "overage_permitted")
-    ]
-    total, left, percent = [
-        _figure(raw.get(key))
-        for key in ("entitlement", "remaining", "percent_remaining")
-    ]
-    if _figure(raw.get("quota_remaining")) is not None:
-        left = raw["quota_remaining"]
-    if percent is None and left is not None and total:
-        percent = 100.0 * left / total
-    spent = left is not None and left <= 0 and not unlimited and not permitted
+    """One quota; overdrawn it is used up, and the rest is overage."""
+    unlimited = raw.get("unlimited") is True
+    permitted = raw.get("overage_permitted") is True
+    total = _figure(raw, "entitlement")
+    left = _figure(raw, "remaining")
+    percent = _figure(raw, "percent_remaining")
+    overage = _figure(raw, "overage_count") or 0
+    exact = _figure(raw, "quota_remaining")
+    if exact is not None:
+        left = exact
     if unlimited:
         total = left = percent = None
+    if left is not None and left < 0:
+        overage = max(overage, -left)
+        left = 0
+    if left is not None and total:
+        percent = 100.0 * left / total
+    if percent is not None:
+        percent = max(0.0, percent)
+    blocked = left == 0 and not permitted
     return {
         "unlimited": unlimited,
         "entitlement": total,
         "remaining": left,
         "percent_remaining": percent,
         "overage_permitted": permitted,
-        "overage_count": _figure(raw.get("overage_count")) or 0,
-        "blocked": spent or raw.get("has_quota") is False,
+        "overage_count": overage,
+        "blocked": blocked or raw.get("has_quota") is False,
     }
 
 
 def parse_quota(reply: JSON) -> JSON:
     """Read copilot_internal/user, whatever the plan and its billing."""
-    tables = [
-        reply.get(key)
-        for key in ("quota_snapshots", "limited_user_quotas", "monthly_quotas")
-    ]
-    named, free, totals = [table if isinstance(table, dict) else {} for table in tables]
+    raw: Dict[str, JSON] = {}
     # Copilot Free on the old billing has figures only.
-    raw = {
-        name: {"remaining": left, "entitlement": totals.get(name)}
-        for name, left in free.items()
-    }
-    raw.update((name, told) for name, told in named.items() if isinstance(told, dict))
-    by_tokens = [x.get("token_based_billing") is True for x in (reply, *raw.values())]
-    billing = "ai_credits" if any(by_tokens) else "premium_requests"
+    totals = typed(reply, "monthly_quotas", dict)
+    for name, left in typed(reply, "limited_user_quotas", dict).items():
+        raw[name] = {"remaining": left, "entitlement": totals.get(name)}
+    for name, snapshot in typed(reply, "quota_snapshots", dict).items():
+        if isinstance(snapshot, dict):
+            raw[name] = snapshot
+    billing = "premium_requests"
+    for table in (reply, *raw.values()):
+        if table.get("token_based_billing") is True:
+            billing = "ai_credits"
+    quotas = {}
+    for name, table in raw.items():
+        if name == "premium_interactions":
+            name = billing
+        quotas[name] = _snapshot(table)
     return {
         "login": reply.get("login"),
         "plan": reply.get("copilot_plan"),
         "sku": reply.get("access_type_sku"),
         "billing": billing,
-        "quotas": {
-            billing if name == "premium_interactions" else name: _snapshot(told)
-            for name, told in raw.items()
-        },
+        "quotas": quotas,
         "reset_date": reply.get("quota_reset_date")
         or reply.get("limited_user_reset_date"),
     }
+
+
+QUOTA_STEPS = (100, 95, 80)  # per cent used, each told once
+LOOK_AFTER = 1.0  # seconds
+
+
+def quota_step(quota: JSON) -> int:
+    """The highest of QUOTA_STEPS that one quota has reached; 0 = none."""
+    percent = quota["percent_remaining"]
+    if quota["unlimited"] or percent is None:
+        return 0
+    for step in QUOTA_STEPS:
+        if 100 - percent >= step:
+            return step
+    return 0
 
 
 # -- sending -------------------------------------------------------------------
@@ -12012,14 +12149,19 @@ class Cached:
         life: float,
         clock: Callable[[], float],
     ) -> None:
-        self._fetch, self._life, self._clock = fetch, life, clock
+        self._fetch = fetch
+        self._life = life
+        self._clock = clock
         self.value: Any = None
-        self._from = self._until = 0.0
+        self._from = 0.0
+        self._until = 0.0
         self._flight: Optional[asyncio.Future[None]] = None
 
     async def get(self, *, refresh: bool = False) -> Any:
         """The value; `refresh` asks again unless it is just half a minute old."""
-        until = min(self._until, self._from + 30.0) if refresh else self._until
+        until = self._until
+        if refresh:
+            until = min(until, self._from + 30.0)
         if self.value is None or self._clock() >= until:
             if self._flight is None:
                 self._flight = asyncio.ensure_future(self._load())
@@ -12047,7 +12189,7 @@ class Outgoing(NamedTuple):
 
     endpoint: str
     body: bytes = b""
-    asked: Optional[Initiator] = None  # None = it costs nothing
+    initiator: Optional[Initiator] = None  # None = it costs nothing
     pairs: Tuple[Tuple[str, str], ...] = ()
 
 
@@ -12064,6 +12206,8 @@ MOST_CHOICES = 1000  # conversations whose model is remembered
 AUTO_PAUSE = 60.0  # seconds until a choice that was not to be had is asked for again
 AUTO_BODY = b'{"auto_mode":{"model_hints":["auto"]}}'
 SESSION_TOKEN = "copilot-session-token"
+MOST_PROMPTS = 1000
+REPEATED = 900.0  # seconds within which the same prompt at the same place is a retry
 
 
 class CopilotClient:
@@ -12077,10 +12221,15 @@ class CopilotClient:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._config, self._pool, self._auth = config, pool, auth
-        self._clock, self._sleep = clock, sleep
-        self._asked: Dict[Hashable, Tuple[float, int]] = {}  # prompts: when, place
+        self._config = config
+        self._pool = pool
+        self._auth = auth
+        self._clock = clock
+        self._sleep = sleep
+        self._prompts: Dict[Hashable, Tuple[float, int]] = {}  # when, place
         self._owner = ""  # whose catalogue and quota are kept
+        self._timer: Optional[asyncio.TimerHandle] = None  # of the next look
+        self._looking: Optional[asyncio.Future[None]] = None  # at what is left
         self.forget()
 
     # -- what the account has --------------------------------------------------
@@ -12093,6 +12242,7 @@ class CopilotClient:
         self._choosing = asyncio.Lock()
         self.auto_failure = ""  # why the last choice was not to be had
         self._auto_after = 0.0
+        self._warned: Dict[str, int] = {}  # quota -> the step that was told
 
     def _check_owner(self) -> None:
         """Start anew when another account has signed in; raises AuthRequired."""
@@ -12108,15 +12258,70 @@ class CopilotClient:
 
     async def _fetch_models(self) -> Catalogue:
         response = await self._send(Outgoing(MODELS))
+        raw = await response.read_all(MAX_CATALOGUE)
         with contextlib.suppress(BadRequest):
-            models = parse_models(loads_object(await response.read_all(MAX_CATALOGUE)))
+            models = parse_models(loads_object(raw))
             if models:
-                return Catalogue(
-                    models,
-                    self._config.copilot_default_model,
-                    self._config.model_map,
-                )
+                default = self._config.copilot_default_model
+                return Catalogue(models, default, self._config.model_map)
         raise UpstreamError("Copilot's list of models cannot be read; try again.")
+
+    async def quota(self) -> JSON:
+        """The account's quota, at most a minute old."""
+        self._check_owner()
+        return await self._quota.get()
+
+    async def _fetch_quota(self) -> JSON:
+        response = await self._pool.request(
+            "GET",
+            self._config.github_api_url + "/copilot_internal/user",
+            self._auth.headers(),
+            timeouts=Timeouts(total=30.0),
+        )
+        if response.status != 200:
+            raise await self._refusal(response)
+        with contextlib.suppress(BadRequest):
+            return parse_quota(loads_object(await response.read_all(MAX_CATALOGUE)))
+        raise UpstreamError("GitHub's account page cannot be read; try again.")
+
+    def account(self) -> JSON:
+        """What the last quota call told, {} before; raises AuthRequired."""
+        self._check_owner()
+        return self._quota.value or {}
+
+    def look_at_quota(self) -> None:
+        """Warn soon when little is left, but not beside a session's first words."""
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(LOOK_AFTER, self._start_look)
+
+    def _start_look(self) -> None:
+        self._timer = None
+        self._looking = asyncio.ensure_future(self._look())
+        self._looking.add_done_callback(retrieve)
+
+    async def _look(self) -> None:
+        with contextlib.suppress(ProxyError):
+            account = await self.quota()
+            for name, quota in account["quotas"].items():
+                step = quota_step(quota)
+                if step > self._warned.get(name, 0):
+                    log_event(
+                        "warn",
+                        "quota_low",
+                        quota=name,
+                        used="%d %%" % step,
+                        left=quota["remaining"],
+                        overage=quota["overage_count"],
+                        reset=account["reset_date"],
+                    )
+                self._warned[name] = step
+
+    async def close(self) -> None:
+        """Leave a look under way."""
+        for waiting in (self._timer, self._looking):
+            if waiting:
+                waiting.cancel()
 
     # -- Auto (UPSTREAM 22.1) ----------------------------------------------------
 
@@ -12155,13 +12360,13 @@ class CopilotClient:
         reply: JSON = {}
         with contextlib.suppress(BadRequest):
             reply = loads_object(await response.read_all(MAX_ERROR))
-        token = _token_in(reply, "session_token")
-        ids = [typed(reply, "selected_model", str)]
+        token = token_in(reply, "session_token")
         available = typed(reply, "available_models", list)
+        names = [typed(reply, "selected_model", str), *available]
         if old and old.model.id in available:
-            ids.insert(0, old.model.id)  # the conversation's cache lives there
+            names.insert(0, old.model.id)  # the conversation's cache lives there
         by_id = {model.id: model for model in await self.models()}
-        for name in ids + available:
+        for name in names:
             if token and isinstance(name, str) and name in by_id:
                 now = self._clock()
                 life = typed(reply, "expires_at", int) - int(time.time())
@@ -12170,50 +12375,28 @@ class CopilotClient:
                 return AutoChoice(by_id[name], token, now + life - 300, now + life)
         raise UpstreamError("Copilot's choice of a model cannot be read; try again.")
 
-    async def quota(self) -> JSON:
-        """The account's quota, at most a minute old."""
-        self._check_owner()
-        return await self._quota.get()
-
-    async def _fetch_quota(self) -> JSON:
-        response = await self._pool.request(
-            "GET",
-            self._config.github_api_url + "/copilot_internal/user",
-            self._auth.headers(),
-            timeouts=Timeouts(total=30.0),
-        )
-        if response.status != 200:
-            raise await self._refusal(response)
-        with contextlib.suppress(BadRequest):
-            return parse_quota(loads_object(await response.read_all(MAX_CATALOGUE)))
-        raise UpstreamError("GitHub's account page cannot be read; try again.")
-
-    def account(self) -> JSON:
-        """What the last quota call told, {} before; raises AuthRequired."""
-        self._check_owner()
-        return self._quota.value or {}
-
     # -- requests ----------------------------------------------------------------
 
     def initiator(self, headers: Headers, body: JSON, session: str) -> Initiator:
-        """Who pays; `agent` for a retry too, as with the official client (6.1)."""
+        """Who pays; `agent` for a retry too, as with the official client."""
         return self._unless_repeated(initiator(headers, body, session))
 
-    def _unless_repeated(self, asked: Initiator) -> Initiator:
-        when, place = self._asked.get(asked.key, (-1e9, 0))
-        repeated = self._clock() - when < 900.0 and place in (0, asked.place)
-        return asked._replace(who="agent") if repeated else asked
+    def _unless_repeated(self, by: Initiator) -> Initiator:
+        when, place = self._prompts.get(by.key, (-1e9, 0))
+        if self._clock() - when < REPEATED and place in (0, by.place):
+            return by._replace(who="agent")
+        return by
 
-    def _note(self, asked: Initiator, exc: Optional[ProxyError] = None) -> None:
-        # Not where Copilot never looked at it. After an overflow Claude Code compacts
-        # and sends the prompt again at another place.
-        if (
-            asked.key is not None
-            and not isinstance(exc, ConnectFailed)
-            and not (exc and wants_new_token(exc))
-        ):
-            place = 0 if isinstance(exc, ContextOverflow) else asked.place
-            keep_newest(self._asked, asked.key, (self._clock(), place), 1000)
+    def _note(self, by: Initiator, exc: Optional[ProxyError] = None) -> None:
+        """Remember a prompt that Copilot looked at."""
+        if by.key is None or isinstance(exc, ConnectFailed):
+            return
+        if exc and wants_new_token(exc):
+            return
+        place = by.place
+        if isinstance(exc, ContextOverflow):
+            place = 0  # Claude Code compacts, and sends it again at another place
+        keep_newest(self._prompts, by.key, (self._clock(), place), MOST_PROMPTS)
 
     async def send(
         self,
@@ -12226,7 +12409,8 @@ class CopilotClient:
     ) -> Response:
         """POST `body`; the answer's head has come and is 2xx. Raises ProxyError."""
         pairs = list(model.headers)
-        if endpoint == MESSAGES:  # a newer one that SDKs send was never seen to work
+        if endpoint == MESSAGES:
+            # Always: under a newer one Anthropic refuses samplers (UPSTREAM 22.3).
             pairs.append(("anthropic-version", "2023-06-01"))
         if betas:
             pairs.append(("anthropic-beta", ",".join(betas)))
@@ -12235,76 +12419,86 @@ class CopilotClient:
     async def count_tokens(self, body: JSON, model: Model) -> int:
         """The upstream's own count for a Messages request; free of charge."""
         raw = dumps({**body, "model": model.id})
-        response = await self._send(Outgoing(COUNT_TOKENS, raw), patient=False)
-        told = loads_object(await response.read_all(MAX_ERROR))
-        return field(told, "input_tokens", int, default=0)
+        outgoing = Outgoing(COUNT_TOKENS, raw, pairs=model.headers)
+        response = await self._send(outgoing, patient=False)
+        reply = loads_object(await response.read_all(MAX_ERROR))
+        return field(reply, "input_tokens", int, default=0)
 
     async def _send(self, outgoing: Outgoing, *, patient: bool = True) -> Response:
-        renewed, attempt = False, 0 if patient else 9
+        """Exchange, and again where another token or some patience may help."""
+        renewed = False
+        retries = 0
         while True:
             token = await self._auth.token()
             try:
-                return await self._exchange(outgoing, token)
+                return await self._ask(outgoing, token)
             except ProxyError as exc:
-                if (
-                    not renewed
-                    and wants_new_token(exc)
-                    and self._auth.invalidate(token.token)
-                ):
-                    renewed = True
-                    continue
-                wait = retry_wait(exc, attempt, random.random())
-                if wait is None:
-                    raise
-                log_event(
-                    "info",
-                    "upstream_retry",
-                    endpoint=outgoing.endpoint,
-                    status=exc.status,
-                    wait=round(wait, 2),
-                )
-            attempt += 1
+                refusal = exc
+            if wants_new_token(refusal):
+                expired = refusal.status == 401
+                again = self._auth.refused(token, expired=expired)
+                if renewed or not again:
+                    raise refusal
+                renewed = True
+                continue
+            wait = retry_wait(refusal, retries, random.random())
+            if wait is None or not patient:
+                raise refusal
+            log_event(
+                "info",
+                "upstream_retry",
+                endpoint=outgoing.endpoint,
+                status=refusal.status,
+                wait=round(wait, 2),
+            )
+            retries += 1
             await self._sleep(wait)
 
-    async def _exchange(self, outgoing: Outgoing, token: CopilotToken) -> Response:
-        pairs = copilot_headers(
-            self._config, token.token, outgoing.endpoint, new_uuid()
-        )
-        asked = outgoing.asked or AGENT
-        if outgoing.asked:
-            pairs.append(("x-initiator", self._unless_repeated(asked).who))
+    async def _ask(self, outgoing: Outgoing, token: CopilotToken) -> Response:
+        """One request with one token; raises ProxyError for any answer but a 2xx."""
+        endpoint = outgoing.endpoint
+        pairs = copilot_headers(self._config, token.token, endpoint, new_uuid())
+        by = outgoing.initiator or AGENT
+        timeouts = Timeouts(total=30.0)
+        if outgoing.initiator:  # as long as it speaks; silence is also what comes first
+            idle = self._config.idle_timeout
+            timeouts = Timeouts(idle, idle)
+            pairs.append(("x-initiator", self._unless_repeated(by).who))
         if has_image(outgoing.body):  # else not: an organisation may forbid vision
             pairs.append(("copilot-vision-request", "true"))
-        taken = [name for name, _ in pairs]
-        pairs += [pair for pair in outgoing.pairs if pair[0] not in taken]
-        base = token.proxy if outgoing.endpoint.startswith(ENGINES) else token.api
-        timeouts = Timeouts(total=30.0)
-        if outgoing.asked:  # as long as it speaks; silence is also what comes first
-            timeouts = Timeouts(self._config.idle_timeout, self._config.idle_timeout)
+        taken = {name for name, _ in pairs}
+        for pair in outgoing.pairs:
+            if pair[0] not in taken:
+                pairs.append(pair)
+        base = token.api
+        if endpoint.startswith(ENGINES):
+            base = token.proxy
+        method = "POST" if outgoing.body else "GET"
         try:
             response = await self._pool.request(
-                "POST" if outgoing.body else "GET",
-                base + outgoing.endpoint,
-                pairs,
-                outgoing.body,
-                timeouts,
+                method, base + endpoint, pairs, outgoing.body, timeouts
             )
             if not 200 <= response.status < 300:
                 raise await self._refusal(response)
         except ProxyError as exc:
-            self._note(asked, exc)
+            self._note(by, exc)
             raise
-        self._note(asked)
+        self._note(by)
+        self._auth.worked(token)
         return response
 
     async def _refusal(self, response: Response) -> ProxyError:
         """Read an error answer; a long or cut body still tells its status."""
-        body, more = b"", b"more"
+        pieces = []
+        size = 0
         with contextlib.closing(response), contextlib.suppress(UpstreamError):
-            while more and len(body) < MAX_ERROR:
-                more = await response.read()
-                body += more
-        exc = upstream_error(response.status, response.headers, body)
+            while size < MAX_ERROR:
+                piece = await response.read()
+                if not piece:
+                    break
+                pieces.append(piece)
+                size += len(piece)
+        exc = upstream_error(response.status, response.headers, b"".join(pieces))
         log_event(
             "debug",
             "upstream_refused",
@@ -12497,6 +12691,13 @@ class Exchange:
         if self.response:
             pairs += forward_headers(self.response.headers)
         return pairs
+
+    def take_from(self, translator: StreamTranslator) -> None:
+        """Note what an answer cost, and the model that Copilot took for it."""
+        self.usage = translator.usage
+        name = getattr(translator, "model", "")
+        if self.model.id == AUTO and MODEL_ID.fullmatch(name):
+            self.model = self.model._replace(id=name)
 
     def served(self) -> Served:
         """The request as it stands, for the page and USAGE_LOG."""
@@ -12808,6 +13009,7 @@ class App:
         self._memory = ResponseMemory()
         self._live: Dict[Exchange, None] = {}  # requests under way, for the status page
         self._numbers = itertools.count(1)
+        self._seen: Dict[str, bool] = {}  # sessions for which the quota was looked at
 
     async def handle(self, request: Request, out: Responder) -> None:
         """Answer one request; the server spells a ProxyError in the path's dialect."""
@@ -12933,6 +13135,9 @@ class App:
         """Admit one model request, answer it, and account for it whatever happens."""
         self._live[exchange] = None
         exchange.number = next(self._numbers)
+        if exchange.session not in self._seen:
+            keep_newest(self._seen, exchange.session, True, MAX_SESSIONS)
+            self._copilot.look_at_quota()
         exchange.initiator = self._copilot.initiator(
             exchange.request.headers, exchange.body, exchange.session
         )
@@ -13133,7 +13338,7 @@ class App:
             )
             translator.finish()
         finally:
-            exchange.usage = translator.usage
+            exchange.take_from(translator)
         return translator.whole()
 
     async def _answer(self, exchange: Exchange, translator: Any) -> None:
@@ -13180,7 +13385,7 @@ class App:
             raise
         finally:
             exchange.timer.cancel()
-            exchange.usage = translator.usage
+            exchange.take_from(translator)
         await out.end(last)
 
     def _ping_later(self, exchange: Exchange, translator: StreamTranslator) -> None:
@@ -13656,7 +13861,9 @@ class Program:
         self.pool = ConnectionPool(
             lambda: make_ssl_context(config), proxies_from(config)
         )
-        self.auth = CopilotAuth(config, self.pool, TokenStore(config.token_file))
+        store = TokenStore(config.token_file)
+        store.check()
+        self.auth = CopilotAuth(config, self.pool, store)
         self.copilot = CopilotClient(config, self.pool, self.auth)
         self.app = App(config, self.auth, self.copilot, status_page)
         self.server = HTTPServer(config, self.app.handle)
@@ -13676,6 +13883,7 @@ class Program:
         """Stop listening, let streams finish for `grace` seconds, close everything."""
         if self.base:
             await self.server.close(grace)
+        await self.copilot.close()
         await self.auth.close()
         await self.pool.close()
 

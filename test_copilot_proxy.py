@@ -3994,6 +3994,8 @@ NAMES = [
     ("sonnet", "sonnet", "claude-sonnet-5"),
     ("opus", "opus", "claude-opus-5"),
     ("opusplan", "opusplan", "claude-sonnet-5"),
+    ("alias with a window", "opus[1m]", "claude-opus-5"),
+    ("plan with a window", "opusplan[1m]", "claude-sonnet-5"),
     ("default", "default", "gpt-4.1"),
     ("none", "", "gpt-4.1"),
     ("newer than ours", "claude-haiku-5-5", "claude-haiku-4.5"),
@@ -8627,34 +8629,14 @@ def test_tokens_claude_request_is_its_parts():
 
 def test_tokens_gpt_tools_are_declared_not_json():
     estimator = cp.Estimator()
-    words = lambda text: estimator.text(text, cp.GPT)
-    expected = (
-        24
-        + 6
-        + words("read_file")
-        + 2
-        + words("Read one file.")
-        + 5
-        + 3
-        + words("path")
-        + words("mode")
-        + 2
-        + words("where")
-        + 7
-        + words("text")
-        + words("bytes")
-    )
-    chat = {
-        "type": "function",
-        "function": {
-            "name": TOOL["name"],
-            "description": TOOL["description"],
-            "parameters": TOOL["input_schema"],
-        },
-    }
-    for tool in (TOOL, chat, {"type": "function", **chat["function"]}):
-        assert estimator.request({"tools": [tool]}, "gpt-5").tokens == 3 + expected
-    assert estimator.request({"tools": [{"type": "web_search"}]}, "gpt-5").tokens == 33
+    shown = {"name": TOOL["name"], "description": TOOL["description"]}
+    schema = {"parameters": TOOL["input_schema"]}
+    as_json = estimator.text(cp.dumps_text({**shown, **schema}), cp.GPT)
+    expected = 3 + 24 + round(0.65 * as_json)
+    chat = {"type": "function", "function": {**shown, **schema}}
+    for tool in (TOOL, chat, {"type": "function", **shown, **schema}):
+        assert estimator.request({"tools": [tool]}, "gpt-5").tokens == expected
+    assert estimator.request({"tools": [{"type": "web_search"}]}, "gpt-5").tokens < 45
 
 
 def test_tokens_three_dialects_agree():
@@ -11405,10 +11387,8 @@ def test_login_states(tmp_path):
         used.set()
         assert await auth.wait_for_login() and auth.check() == {"status": "authenticated"}
         assert await auth.login() == auth.check()
-        assert auth.status() == {"status": "authenticated", "expiresAt": None}
         assert one.store.load()["githubToken"] == auth.github_token() == "ghu_device"
-        assert one.store.load()["copilotToken"] is None
-        await auth.token()
+        assert len(one.up.mints) == 1  # at once: the first status tells its end
         left = auth.status()["expiresAt"] - time.time()
         assert 1550 < left < 1570
         assert one.store.load()["copilotToken"]["token"] == one.up.mints[0]
@@ -11524,11 +11504,7 @@ def test_login_in_another_process_is_taken_over(tmp_path):
         await other.wait_for_login()
         await other.close()
         assert (await one.auth.token()).token in one.up.mints
-        saved(tmp_path / "t", "ghu_second")  # and what it saves meanwhile stays
-        one.clock.advance(1400)
-        await one.auth.token()
-        await one.settle()
-        assert len(one.up.mints) == 2 and one.store.load()["githubToken"] == "ghu_second"
+        assert len(one.up.mints) == 1  # the saved one
 
     sign_in(test, tmp_path / "t")
 
@@ -11563,14 +11539,67 @@ def test_token_is_exchanged_once_for_all(tmp_path):
         assert asked.header("authorization") == "token ghu_test"
         assert asked.header("x-github-api-version") == "2025-04-01"
         assert asked.header("user-agent").startswith("GitHubCopilotChat/0.")
-        again = [one.auth.invalidate("tid=1") for _ in range(50)]
+        again = [one.auth.refused(got[1], expired=True) for _ in range(50)]
         fresh = await asyncio.gather(*[one.auth.token() for _ in range(50)])
         assert again == [True] * 50 and fresh == [fresh[0]] * 50
-        assert len(one.up.mints) == 1 and one.auth.invalidate("tid=1") is True
-        assert one.auth.invalidate(fresh[0].token) is False  # no loop of minting
-        assert (await one.auth.token()) == fresh[0]
-        one.clock.advance(30)
-        assert one.auth.invalidate(fresh[0].token) is True
+        assert len(one.up.mints) == 1 and one.auth.refused(got[1], expired=True)
+        assert await one.auth.token() == fresh[0]  # an old one's refusal says nothing of it
+
+    sign_in(test, saved(tmp_path / "t"))
+
+
+def test_token_that_has_worked_is_replaced_at_any_time(tmp_path):
+    async def test(one):
+        for number in range(20):
+            token = await one.auth.token()
+            one.auth.worked(token)
+            assert one.auth.refused(token, expired=True)
+            one.clock.advance(1)
+        assert len(one.up.mints) == 20
+
+    sign_in(test, saved(tmp_path / "t"))
+
+
+def test_token_that_never_worked_is_replaced_five_times_in_five_minutes(tmp_path):
+    async def test(one):
+        for number in range(5):
+            token = await one.auth.token()
+            assert one.auth.refused(token, expired=True)
+            one.clock.advance(10)
+        for waited in (0, 100, 149):
+            one.clock.advance(waited)
+            exc = await one.fails(cp.UpstreamError)
+            assert exc.status == 503 and "still signed in" in str(exc)
+            one.clock.advance(int(exc.retry_after) - 1 if waited == 149 else 0)
+        assert one.auth.check() == {"status": "authenticated"} and len(one.up.mints) == 5
+        one.clock.advance(1)
+        await one.auth.token()
+        assert len(one.up.mints) == 6
+
+    sign_in(test, saved(tmp_path / "t"))
+
+
+def test_token_good_for_some_requests_is_not_minted_in_a_loop(tmp_path):
+    async def test(one):
+        for number in range(30):  # each request of one kind is answered "Forbidden"
+            token = await one.auth.token()
+            one.auth.worked(token)
+            again = one.auth.refused(token, expired=False)
+            assert again is (number < 5)
+        assert (await one.auth.token()).token == one.up.mints[-1] and len(one.up.mints) == 6
+
+    sign_in(test, saved(tmp_path / "t"))
+
+
+def test_token_renew_is_a_proof(tmp_path):
+    async def test(one):
+        kept = await one.auth.token()
+        fresh = await asyncio.gather(*(one.auth.renew() for _ in range(5)))
+        assert fresh == fresh[:1] * 5 and fresh[0].token != kept.token and len(one.up.mints) == 2
+        assert await one.auth.token() == fresh[0]
+        one.up.github_tokens.clear()
+        with pytest.raises(cp.AuthRequired):
+            await one.auth.renew()
 
     sign_in(test, saved(tmp_path / "t"))
 
@@ -11610,7 +11639,7 @@ def test_token_failures_back_off(tmp_path):
         one.up.script[MINT] = [whole(500, "no")] * 1100
         for number, expected in enumerate((1, 2, 4, 8, 16, 32, 60, 60), 1):
             first, again = await one.fails(cp.UpstreamError), await one.fails()
-            assert first is again and again.status == 500
+            assert first is again and again.status == 502
             one.clock.advance(expected - 0.01)
             await one.fails()
             assert len(one.up.asked(MINT[1])) == number
@@ -11642,9 +11671,12 @@ EXCHANGES = [  # status, body, headers, GITHUB_TOKEN, class, status, text
     (403, LOGIN_LIMITED, FOUND, "ghp_x", cp.UpstreamError, 403, "still signed in"),
     (403, LOGIN_LIMITED, {}, "", cp.UpstreamError, 403, "still signed in"),
     (429, {}, {}, "", cp.UpstreamError, 429, "limits this account"),
-    (500, "<html><title>Unicorn!</title>", FOUND, "", cp.UpstreamError, 500, "Unicorn"),
-    (403, {"error_details": []}, FOUND, "", cp.UpstreamError, 403, "GitHub"),
-    (403, [1], FOUND, "", cp.UpstreamError, 403, "GitHub"),
+    (500, "<html><title>Unicorn!</title>", FOUND, "", cp.UpstreamError, 502, "token service"),
+    (403, {"error_details": []}, FOUND, "", cp.Forbidden, 403, "api.github.com refuses"),
+    (403, [1], FOUND, "", cp.Forbidden, 403, "organisation"),
+    (403, {"message": "Blocked by policy"}, FOUND, "", cp.Forbidden, 403, "Blocked by policy"),
+    (503, "<title>Unicorn! - GitHub</title>", {}, "", cp.UpstreamError, 502, "Unicorn"),
+    (502, "GitHub is down for maintenance", {}, "", cp.UpstreamError, 502, "maintenance"),
     *[
         (status, "<html>blocked</html>", {}, env, cp.UpstreamError, 502, "company proxy")
         for status in (301, 401, 403, 404, 503)
@@ -11705,6 +11737,128 @@ def test_token_refused_by_github_ends_the_minting(tmp_path, told):
     assert "copilot_token_failed" in told() and not re.search(r"ghu_\w|tid=\w|octocat|dev-", told())
 
 
+@pytest.mark.parametrize(
+    "answer, seconds",
+    [
+        (whole(429, {"message": "x"}, **{"retry-after": "90"}), 90),
+        (whole(403, LOGIN_LIMITED), 60),
+        (whole(403, LOGIN_LIMITED, **{"retry-after": "7"}), 7),
+        (whole(500, "no"), 1),
+        (whole(503, "no", **{"retry-after": "soon"}), 1),
+        (whole(503, "no", **{"retry-after": "Wed, 99 Oct 2026 07:28:00 GMT"}), 1),
+    ],
+)
+def test_token_throttled_exchange_tells_the_true_time(tmp_path, answer, seconds):
+    async def test(one):
+        one.up.script[MINT] = [answer]
+        exc = await one.fails(cp.UpstreamError)
+        assert int(exc.retry_after) == seconds
+        left = int(exc.retry_after)
+        while left > 1:
+            one.clock.advance(left // 2)
+            exc = await one.fails(cp.UpstreamError)
+            assert len(one.up.asked(MINT[1])) == 1  # refused for as long as it says
+            left = int(exc.retry_after)
+        one.clock.advance(1)
+        assert await one.auth.token()
+
+    sign_in(test, saved(tmp_path / "t"))
+
+
+def test_login_of_another_process_is_noticed_at_once(tmp_path):
+    async def test(one):
+        path = tmp_path / "t"
+        first = await one.auth.token()
+        one.up.github_tokens.add("ghu_second")
+        saved(path, "ghu_second")
+        second = await one.auth.token()
+        assert second.token != first.token and one.auth.github_token() == "ghu_second"
+        one.store.clear()  # by `logout` in another terminal
+        assert one.auth.check()["status"] == "unauthenticated"
+        await one.fails(cp.AuthRequired)
+        saved(path, "ghu_second")
+        assert one.auth.status()["status"] == "authenticated"
+        path.write_text("{")  # cannot be trusted
+        await one.fails(cp.AuthRequired)
+        saved(path)
+        loads = []
+        one.store.load = lambda: loads.append(1) or {}
+        for _ in range(100):
+            one.auth.signed_in()
+        assert len(loads) == 1  # a look at the file costs a stat, and no more
+
+    sign_in(test, saved(tmp_path / "t"))
+
+
+def test_login_elsewhere_ends_our_own_code(tmp_path):
+    async def test(one):
+        one.up.script[POLL] = [(200, {}, [HANG])]
+        await one.auth.login()
+        saved(tmp_path / "t")
+        assert one.auth.check()["status"] in ("authenticated", "pending_verification")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert one.auth.check() == {"status": "authenticated"}
+        assert await one.auth.token()
+
+    sign_in(test, tmp_path / "t")
+
+
+def test_login_is_pending_until_the_first_token_is_there(tmp_path):
+    async def test(one):
+        go = asyncio.Event()
+        one.up.script[MINT] = [(200, {}, [go, b'{"token":"tid=1","refresh_in":1500}'])]
+        await one.auth.login()
+        while not one.up.asked(MINT[1]):
+            await asyncio.sleep(0.001)
+        assert one.auth.check() == {"status": "pending_verification"}
+        assert one.auth.status() == {"status": "unauthenticated"}
+        go.set()
+        assert await one.auth.wait_for_login()
+        assert type(one.auth.status()["expiresAt"]) is int
+        one.auth.logout()
+        one.up.script[MINT] = [whole(500, "no")]  # signed in all the same
+        await one.auth.login()
+        assert await one.auth.wait_for_login()
+        assert one.auth.status() == {"status": "authenticated", "expiresAt": None}
+
+    sign_in(test, tmp_path / "t")
+
+
+def test_token_file_leftovers_are_swept(tmp_path):
+    async def test(one):
+        assert not left.exists() and kept.exists() and folder.is_dir()
+        left.write_text("{}")
+        one.auth.logout()
+        assert not left.exists() and kept.exists()
+
+    left, kept = tmp_path / ".copilot-0123456789abcdef", tmp_path / ".copilot-0123456789abcdeX"
+    folder = tmp_path / ".copilot-fedcba9876543210"
+    folder.mkdir()
+    for path in (left, kept):
+        path.write_text('{"githubToken":"ghu_left"}')
+    sign_in(test, saved(tmp_path / "t"))
+
+
+@posix
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path.mkdir(),
+        lambda path: os.mkfifo(str(path)),
+        lambda path: path.symlink_to("/dev/null"),
+    ],
+)
+def test_token_file_that_is_no_file_is_one_clear_line(tmp_path, make):
+    path = tmp_path / "t"
+    cp.TokenStore(str(path)).check()
+    make(path)
+    with pytest.raises(cp.ConfigError) as caught:
+        cp.Program(cp.Config(token_file=str(path)))
+    text = str(caught.value)
+    assert "TOKEN_FILE" in text and "regular file" in text and "\n" not in text
+
+
 def test_token_entitlement_and_throttle_keep_the_login(tmp_path):
     async def test(one):
         details = {**ENVELOPE["error_details"], "notification_id": "no_copilot_access"}
@@ -11756,10 +11910,11 @@ def test_token_and_logout_while_it_is_exchanged(tmp_path):
                 await asyncio.sleep(0.001)
             one.auth.logout()
             if github == "ghu_second":
-                await one.auth.login()
-                await one.auth.wait_for_login()
                 hold = asyncio.Event()
                 one.up.script[MINT] = [(200, {}, [hold, b'{"token":"tid=new"}'])]
+                await one.auth.login()
+                while one.auth._exchange is None:
+                    await asyncio.sleep(0.001)
                 fresh = [asyncio.ensure_future(one.auth.token())]
                 await asyncio.sleep(0)
             go.set()
@@ -11769,6 +11924,7 @@ def test_token_and_logout_while_it_is_exchanged(tmp_path):
                 fresh.append(asyncio.ensure_future(one.auth.token()))  # joins
                 hold.set()
                 assert [t.token for t in await asyncio.gather(*fresh)] == ["tid=new"] * 2
+                assert await one.auth.wait_for_login()
             if github == "ghu_test":
                 assert one.store.load() == {} and one.auth._exchange is None
                 saved(tmp_path / "t")
@@ -11790,7 +11946,7 @@ def test_token_saved_is_taken_over_only_when_surely_good(tmp_path, left, taken):
         if taken:
             assert token.api == "https://api.business.githubcopilot.com"
             assert abs(token.expires_at - time.time() - left) < 5
-            assert one.auth.invalidate(token.token)  # it may be renewed at once
+            assert one.auth.refused(token, expired=True)  # it may be renewed at once
             assert (await one.auth.token()).token == one.up.mints[0]
         elsewhere = one.another()
         assert (await elsewhere.token()).token == one.up.mints[0]  # saved, taken over
@@ -11844,7 +12000,7 @@ AUTOCOMPLETE = "https://copilot-proxy.githubusercontent.com"
     ],
 )
 def test_token_endpoints(settings, reply, expected):
-    assert cp._endpoints(cp.Config(**settings), {"token": "tid=1", **reply}) == expected
+    assert cp.endpoints_of(cp.Config(**settings), {"token": "tid=1", **reply}) == expected
 
 
 def test_token_of_the_environment_is_never_written(tmp_path):
@@ -11855,7 +12011,7 @@ def test_token_of_the_environment_is_never_written(tmp_path):
         await one.auth.token()
         assert not os.listdir(str(tmp_path)) and len(one.up.mints) == 2
         saved(tmp_path / "t")
-        one.auth.invalidate(one.up.mints[1])
+        one.auth.refused(await one.auth.token(), expired=True)
         await one.auth.token()
         assert one.store.load()["copilotToken"] is None
         one.up.github_tokens.clear()
@@ -11992,6 +12148,17 @@ NOTICE = "<system-reminder>\n[SYSTEM NOTIFICATION - NOT USER INPUT]\n</system-re
 REMIND = words("<system-reminder>\nToday is Monday.\n</system-reminder>\n")
 
 
+CODEX = {"user-agent": "codex_exec/0.171.0 (Linux; x86_64)"}
+OPENCODE = {"user-agent": "opencode/1.18.33 ai-sdk/openai-compatible/2.0"}
+MAKE_TITLE = "Generate a title for this conversation:\n"
+TITLE = [
+    {"role": "system", "content": "You are a title generator."},
+    {"role": "user", "content": MAKE_TITLE},
+    {"role": "user", "content": "go"},
+]
+OPENCODE_SUMMARY = "Provide a detailed prompt for continuing our conversation above.\nFocus on"
+
+
 def last(*texts, **more):
     """A body whose last message has these texts."""
     return ask_of(messages=turns("a", "b", [words(text) for text in texts]), **more)
@@ -12003,8 +12170,8 @@ INITIATORS = [  # name, headers, body, who
     ("typed among reminders", CLI, last(REMIND["text"], "go", NOTICE), "user"),
     ("typed with a picture", {}, ask_of(messages=turns([{"type": "image"}])), "user"),
     ("typed behind a reminder", {}, last(REMIND["text"] + "go"), "user"),
-    ("typed after a summary", {}, last("This session is being continued from a", "go"), "user"),
-    ("reminders only", {}, last(REMIND["text"]), "agent"),
+    ("typed after a summary", CLI, last("This session is being continued from a", "go"), "user"),
+    ("reminders only", CLI, last(REMIND["text"]), "agent"),
     ("tool result", {}, ask_of(messages=[RESULT]), "agent"),
     (
         "tool result, then system",
@@ -12051,16 +12218,37 @@ INITIATORS = [  # name, headers, body, who
     ("class", {"x-claude-code-request-class": "subagent"}, ask_of(), "agent"),
     ("main class", {"x-claude-code-request-class": "main"}, ask_of(), "user"),
     ("compaction header", {"x-claude-code-compaction": "auto"}, ask_of(), "agent"),
-    ("compaction", {}, last("CRITICAL: Respond with TEXT ONLY. Do NOT call any"), "agent"),
-    ("compaction of old", {}, last("Your task is to create a detailed summary of the"), "agent"),
-    ("compaction of Codex", {}, {"input": "You are performing a CONTEXT CHECKPOINT"}, "agent"),
-    ("after compaction", {}, last("This session is being continued from a previous"), "agent"),
-    ("background agent", {}, last(REMIND["text"], NOTICE), "agent"),
-    ("resumed", {}, last("Output token limit hit. Resume directly"), "agent"),
-    ("nothing said", {}, last("go", "[Your previous response had no visible output. P"), "agent"),
-    ("hook", {}, last("Stop hook feedback:\nnot yet"), "agent"),
-    ("title", {}, last("<session>\ngo\n</session>"), "agent"),
-    ("search", {}, last("Perform a web search for the query: x"), "agent"),
+    ("compaction", CLI, last("CRITICAL: Respond with TEXT ONLY. Do NOT call any"), "agent"),
+    ("compaction of old", CLI, last("Your task is to create a detailed summary of the"), "agent"),
+    ("compaction of Codex", CODEX, {"input": "You are performing a CONTEXT CHECKPOINT"}, "agent"),
+    ("after it", CODEX, {"input": "Another language model started to solve this problem"}, "agent"),
+    ("sub-agent of Codex", {**CODEX, "x-openai-subagent": "review"}, {"input": "x"}, "agent"),
+    ("typed in Codex", CODEX, {"input": "Stop hook feedback: how do I configure it?"}, "user"),
+    ("opencode title", OPENCODE, {"messages": TITLE}, "agent"),
+    ("its prompt", OPENCODE, {"messages": TITLE[::2]}, "user"),
+    (
+        "title in one message",
+        OPENCODE,
+        ask_of(messages=turns([words(MAKE_TITLE), words("a")])),
+        "agent",
+    ),
+    ("title by another", {}, {"messages": TITLE}, "user"),
+    ("title long ago", OPENCODE, ask_of(messages=turns(MAKE_TITLE, "b", "c")), "user"),
+    ("sub-agent of opencode", {**OPENCODE, "x-parent-session-id": "s"}, ask_of(), "agent"),
+    ("compaction of opencode", OPENCODE, last(OPENCODE_SUMMARY), "agent"),
+    ("says agent itself", {"x-initiator": "agent"}, ask_of(), "agent"),
+    ("says user itself", {"x-initiator": "user"}, ask_of(messages=[RESULT]), "agent"),
+    ("typed by a person", {}, last("Stop hook feedback: how do I configure it?"), "user"),
+    ("reminder by another", {}, last(REMIND["text"]), "user"),
+    ("typed in curl", {"user-agent": "curl/8"}, last("<session>\ngo\n</session>"), "user"),
+    ("typed in opencode", OPENCODE, last("Output token limit hit. Resume directly"), "user"),
+    ("after compaction", CLI, last("This session is being continued from a previous"), "agent"),
+    ("background agent", CLI, last(REMIND["text"], NOTICE), "agent"),
+    ("resumed", CLI, last("Output token limit hit. Resume directly"), "agent"),
+    ("nothing said", CLI, last("go", "[Your previous response had no visible output. P"), "agent"),
+    ("hook", CLI, last("Stop hook feedback:\nnot yet"), "agent"),
+    ("title", CLI, last("<session>\ngo\n</session>"), "agent"),
+    ("search", CLI, last("Perform a web search for the query: x"), "agent"),
     ("fetched page", CLI, ask_of(thinking=OFF, tools=[]), "agent"),
     ("same by another", {}, ask_of(thinking=OFF), "user"),
     ("probe", CLI, ask_of(max_tokens=1), "agent"),
@@ -12117,7 +12305,7 @@ QUOTAS = [
         },
         "premium_requests",
         "premium_requests",
-        -1,
+        0,
         True,
     ),
     (
@@ -12171,6 +12359,8 @@ def test_quota_shapes(name, reply, billing, quota, left, blocked):
     assert (one["remaining"], one["blocked"]) == (left, blocked)
     if name == "free":
         assert one["percent_remaining"] == 40.0
+    if name == "requests, overdrawn":
+        assert (one["percent_remaining"], one["overage_count"]) == (0, 1)
     for odd in (
         {},
         {"quota_snapshots": [1], "limited_user_quotas": {"chat": None}},
@@ -12179,7 +12369,49 @@ def test_quota_shapes(name, reply, billing, quota, left, blocked):
         assert isinstance(cp.parse_quota(odd)["quotas"], dict)
 
 
+@pytest.mark.parametrize(
+    "left, unlimited, step",
+    [(100, False, 0), (20.1, False, 0), (20, False, 80), (5, False, 95), (0, False, 100)]
+    + [(-3, False, 100), (None, False, 0), (0, True, 0)],
+)
+def test_quota_steps(left, unlimited, step):
+    raw = {"percent_remaining": left, "unlimited": unlimited}
+    quota = cp.parse_quota({"quota_snapshots": {"chat": raw}})["quotas"]["chat"]
+    assert cp.quota_step(quota) == step
+
+
 # -- against the fake --------------------------------------------------------------------
+
+
+def test_upstream_quota_warns_once_a_step(told):
+    async def check(up, one):
+        def used(percent):
+            snapshot = {"entitlement": 100, "remaining": 100 - percent}
+            up.user = {**USER, "quota_snapshots": {"premium_interactions": snapshot}}
+            one.clock.advance(61)
+
+        lines = []
+        for percent in (10, 82, 85, 96, 103, 104, 5, 81):
+            used(percent)
+            for _ in range(3):
+                one.client.look_at_quota()
+            one.client._start_look()
+            await one.client._looking
+            lines.append(told().count("quota_low"))
+        assert lines == [0, 1, 1, 2, 3, 3, 3, 4]
+        assert '"overage": 3' in told() and "100 %" in told()
+        up.script["GET", "/copilot_internal/user"] = [whole(500, "no")]
+        used(99)
+        one.client._start_look()  # a failure is nobody's business
+        await one.client._looking
+        asked = len(up.asked("/copilot_internal/user"))
+        one.client.look_at_quota()
+        one.client._start_look()
+        await one.client.close()
+        await asyncio.sleep(0.01)
+        assert len(up.asked("/copilot_internal/user")) == asked
+
+    with_upstream(check)
 
 
 def test_upstream_catalogue_single_flight_cache_and_failure():
@@ -13100,9 +13332,11 @@ def test_routes_auto_on_every_plan(plan):
 @whole_program(account("free"))
 async def test_routes_auto_where_no_choice_is_to_be_had(up, proxy):
     up.script["POST", "/models/session"] = [whole(404, "404 page not found\n")] * 9
-    for stream in (True, False):
+    for stream, shown in ((True, "auto"), (False, "claude-haiku-4.5")):
         async for path, answer in auto_answers(proxy, stream):
-            assert answer.headers["x-copilot-model"] == "auto"
+            assert answer.headers["x-copilot-model"] == shown  # as the answer says itself
+    (used,) = await proxy.get("/usage/details")
+    assert used["models"]["claude-haiku-4.5"]["requestCount"] == used["requestCount"] == 4
     assert len(up.asked("/models/session")) == 1 and len(up.asked(CHAT)) == 4
     assert not any("model" in asked.json for asked in up.asked(CHAT))
     up.auto_chat = False
@@ -13239,7 +13473,7 @@ REFUSALS_BEFORE = {  # name: (answer, requests it takes, status, words, headers)
         "still signed in",
         {"x-should-retry": "true"},
     ),
-    "401": (whole(401, "unauthorized: token expired\n", "text/plain"), 2, 401, "login", NO_RETRY),
+    "401": (whole(401, "unauthorized: token expired\n", "text/plain"), 2, 401, "check`", NO_RETRY),
     "408": (
         whole(408, routes_said("Timed out reading request body.", "user_request_timeout")),
         2,
@@ -13584,12 +13818,17 @@ async def test_routes_one_exchange_for_fifty(up, proxy):
     proxy.clock.advance(60)
     up.refuse_tokens()
     assert await fifty() == {200} and len(up.mints) == 2
-    up.script["POST", MESSAGES] = [REFUSALS_BEFORE["401"][0]] * 9
-    proxy.clock.advance(60)
-    for _ in range(2):  # the second time without another mint: never in a loop
+    up.script["POST", MESSAGES] = [REFUSALS_BEFORE["401"][0]] * 99
+    statuses = []
+    for _ in range(9):  # never in a loop: no more than five that are refused at once
         answer = await proxy.post(NATIVE_CELL.path, NATIVE_CELL.body(True))
-        assert answer.status == 401 and answer.headers["x-should-retry"] == "false"
-        assert len(up.mints) == 3
+        statuses.append(answer.status)
+        assert "copilot_proxy.py login" not in message_of("messages", answer.json)
+    assert statuses == [401] * 3 + [503] * 6 and len(up.mints) == 2 + 5
+    assert 0 < int(answer.headers["retry-after"]) <= 300
+    up.script.clear()
+    proxy.clock.advance(int(answer.headers["retry-after"]))
+    assert await fifty() == {200} and len(up.mints) == 2 + 6
 
 
 MARK = {"cache_control": {"type": "ephemeral"}}
