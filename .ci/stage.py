@@ -21,6 +21,8 @@ import test_copilot_proxy as kit  # noqa: E402
 
 MARK = "\x1f"  # between kind, namespace and name of a call that is no plain function
 UNIONS = ("anyOf", "oneOf", "allOf")
+# Codex's words for its own summary, and the proxy's for one that it made.
+COMPACTED = re.compile("summary produced by the other|What happened so far in this conv")
 ID = re.compile(r"[a-zA-Z0-9_-]+")
 
 
@@ -145,8 +147,8 @@ def retold_item(item):
     """An item as the plain fake is to hear it: what was compacted away had its results."""
     if item.get("type") == "tool_search_output":
         return []
-    told = json.dumps(item.get("content") or "")
-    if item.get("type") == "compaction" or "summary produced by the other" in told:
+    words = json.dumps(item.get("content") or "")
+    if item.get("type") == "compaction" or COMPACTED.search(words):
         return [item, {"type": "compacted_output"}]
     return [item]
 
@@ -168,7 +170,8 @@ class Stage(kit.FakeUpstream):
             super().refuse(request._replace(json={**body, "tools": plain} if tools else body), entry)
 
     def decide(self, body):
-        if kit.heard(body) and "CONTEXT CHECKPOINT" in kit.heard(body)[-1][1]:
+        last = kit.heard(body)[-1:] or [("", "")]
+        if re.search("CONTEXT CHECKPOINT|Summarise this conversation", last[0][1]):
             return "A short summary.", [], ""
         offered = offers(body)
         plain = [{"type": "function", "name": name} for name in offered]
