@@ -36,7 +36,47 @@ TURNED = {
 }
 # Mutants that must be caught, whatever chance draws: (name, room, pattern, replacement).
 # A pattern that fits nowhere is a fault of this table: mend it with the code.
-NAMED = []
+NAMED = [
+    ("StopAt unwired, chat passed on", 18, r"StopAt\(sink, fit\.stops\)", "sink"),
+    ("StopAt unwired, translated", 18, r"StopAt\(sink, stops\)", "sink"),
+    (
+        "the learnt ratio wrong",
+        13,
+        r"ratio = prompt_tokens / estimate\.tokens",
+        "ratio = estimate.tokens / prompt_tokens",
+    ),
+    (
+        "legacy usage not read",
+        10,
+        r'( +)self\.usage = openai_usage\(chunk\["usage"\], chunk\.get\("copilot_usage"\)\)\n'
+        r"(?= +self\._out\.append)",
+        r"\1pass\n",
+    ),
+    (
+        "legacy usage not told",
+        10,
+        r'("choices": choices,\n) +\*\*_accounts\(self\.usage\),\n(?=        \}\n\n\n# =)',
+        r"\1",
+    ),
+    (
+        "what was left out is not told",
+        18,
+        r"exchange\.left_out = \[\*exchange\.unsaid, \*fit\.left_out\]",
+        "exchange.left_out = []",
+    ),
+    (
+        "samplers of a model without efforts",
+        12,
+        r"(drop_reasoner_samplers), OF_REASONERS",
+        r"\1, EVERYWHERE",
+    ),
+    (
+        "an answer, but no stream",
+        18,
+        r'raise UpstreamError\("the upstream sent an answer, but no stream[^"]*"\)',
+        "return piece",
+    ),
+]
 
 
 class Mutant(NamedTuple):
