@@ -91,6 +91,11 @@ def sdk_jobs():
         for scenario in ("stream", "tools", "object"):
             command = ("node", str(CI / "drivers/vercel.mjs"), "{clients}/js", "{base}")
             yield Job("js", "vercel %s %s" % (scenario, model), (*command, scenario, model))
+        for scenario in ("responses", "runner"):
+            command = ("node", str(CI / "drivers/node_sdk.mjs"), "{clients}/js", "{base}")
+            yield Job("js", "node %s %s" % (scenario, model), (*command, scenario, model))
+    command = ("node", str(CI / "drivers/node_sdk.mjs"), "{clients}/js", "{base}")
+    yield Job("js", "node embeddings", (*command, "embeddings"))
     for scenario in ("nov1", "embeddings"):
         yield driver("venv", "openai " + scenario, "openai_sdk.py", scenario)
     yield driver("-", "tour of all endpoints", "tour.py")

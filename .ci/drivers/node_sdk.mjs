@@ -1,0 +1,62 @@
+// The SDKs for JavaScript: node_sdk.mjs CLIENTS BASE_URL embeddings|responses|runner [MODEL]
+import { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
+
+const [clients, base, scenario, model = "claude-sonnet-4.5"] = process.argv.slice(2);
+const require = createRequire(clients + "/package.json");
+const load = (name) => import(pathToFileURL(require.resolve(name)));
+
+function marker(calls, final) {
+  const id = Math.random().toString(16).slice(2);
+  const text = JSON.stringify({ calls, final, fail: [], id });
+  return "go E2E:" + Buffer.from(text).toString("base64") + ":E2E";
+}
+
+function must(holds, what) {
+  if (!holds) throw new Error(what);
+}
+
+const calls = [
+  { name: "save", input: { v: "A" } },
+  { name: "save", input: { v: "B" } },
+];
+if (scenario === "runner") {
+  const { default: Anthropic } = await load("@anthropic-ai/sdk");
+  const client = new Anthropic({ baseURL: base, apiKey: "test", maxRetries: 0 });
+  const saved = [];
+  const save = {
+    type: "custom",
+    name: "save",
+    description: "Save a value.",
+    input_schema: { type: "object", properties: { v: { type: "string" } }, required: ["v"] },
+    parse: (input) => input,
+    run: ({ v }) => {
+      saved.push(v);
+      return "saved";
+    },
+  };
+  const last = await client.beta.messages.toolRunner({
+    model,
+    max_tokens: 500,
+    tools: [save],
+    messages: [{ role: "user", content: marker(calls, "E2E_DONE") }],
+  });
+  must(last.content.at(-1).text === "E2E_DONE", JSON.stringify(last));
+  must(saved.sort().join() === "A,B", "saved: " + saved);
+} else {
+  const { default: OpenAI } = await load("openai");
+  const client = new OpenAI({ baseURL: base + "/v1", apiKey: "test", maxRetries: 0 });
+  if (scenario === "embeddings") {
+    const made = await client.embeddings.create({
+      model: "text-embedding-3-small",
+      input: ["a", "b"],
+    });
+    must(made.data.length === 2 && made.data[0].embedding.length === 4, JSON.stringify(made));
+    must(Math.abs(made.data[0].embedding[0] - 0.25) < 1e-6, JSON.stringify(made));
+  } else {
+    const stream = client.responses.stream({ model, input: marker([], "E2E_DONE") });
+    const made = await stream.finalResponse();
+    must(made.output_text === "E2E_DONE", JSON.stringify(made));
+  }
+}
+console.log("OK");
