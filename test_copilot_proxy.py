@@ -1920,10 +1920,11 @@ class FakeUpstream:
         if vision and not re.search(rb'image|"document"', request.body):
             self.faults.append("Copilot-Vision-Request without an image")
         refuse_body(request.path, body, entry, betas)
+        google = entry["vendor"] == "Google"
         for path, obj in walk(body.get("messages")):
             if obj.get("type") == "thinking" and obj["signature"] not in self._signed:
                 raise backend("%s: Invalid `signature` in `thinking` block" % path)
-            call = (obj.get("tool_calls") or [{}])[0].get("id")
+            call = (obj.get("tool_calls") or [{}])[0].get("id") if google else None
             if self._opaque.get(call, obj.get("reasoning_opaque")) != obj.get("reasoning_opaque"):
                 raise gateway("function call is missing its reasoning_opaque")
         tokens, limits = self.weigh(body), entry["capabilities"]["limits"]

@@ -131,6 +131,8 @@ def offers(body):
         namespace = inner["name"] if tool.get("type") == "namespace" else ""
         for one in group:
             kind = tool.get("type") or "function"
+            if "input_schema" in one:  # Anthropic's own tools are called custom
+                kind = "function"
             name = one.get("name") or kind
             offer = ("function" if kind == "namespace" else kind, namespace, name)
             found.setdefault(name, offer)
