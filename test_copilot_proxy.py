@@ -5918,6 +5918,7 @@ def test_completions_of_several_choices_stay_apart():
         {"id": "cmpl-1", "choices": [{"index": 0, "text": "a"}, {"index": 1, "text": "x"}]},
         {"choices": [{"index": 1, "text": "y", "finish_reason": "stop"}]},
         {"choices": [{"index": 0, "text": "b", "finish_reason": "length"}]},
+        {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}},
         C_DONE,
     ]
     for pieces in cuts(c_sse(chunks)):
@@ -5930,6 +5931,8 @@ def test_completions_of_several_choices_stay_apart():
             (0, "ab", "length"),
             (1, "xy", "stop"),
         ]
+        assert stream.whole()["usage"]["total_tokens"] == 11
+        assert stream.usage.output == 4
     stream = cp.CompletionStream("copilot-codex", 2)
     stream.feed(c_sse(chunks[:2]))
     assert not stream.finished, "the other choice is still to come"
@@ -14224,6 +14227,49 @@ async def test_routes_another_account_gets_its_own_catalogue(up, proxy):
     sign_in("ghu_two")
     assert "login" not in (await proxy.ask("GET", "/auth/status")).json  # not the old one
     assert (await proxy.ask("GET", "/v1/models/haiku")).status == 404
+
+
+STOPPED = [
+    (path, model, streamed)
+    for path in ("/v1/messages", "/v1/chat/completions")
+    for model in ("gpt-5.3-codex", "gpt-5-mini", "gpt-4.1")
+    for streamed in (False, True)
+    if (path, model) != ("/v1/chat/completions", "gpt-4.1")  # its upstream stops by itself
+]
+
+
+@pytest.mark.parametrize("path, model, streamed", STOPPED)
+def test_answers_end_where_the_client_says_stop(path, model, streamed):
+    """The fake model says `ok` and knows no stop: the proxy cuts behind the o."""
+    key = "stop_sequences" if path == "/v1/messages" else "stop"
+    body = {
+        "model": model,
+        "max_tokens": 99,
+        "stream": streamed,
+        "messages": [{"role": "user", "content": "hi"}],
+        key: ["never", "k"],
+    }
+
+    async def main():
+        async with FakeUpstream() as up, Proxy(up) as proxy:
+            return await proxy.ask("POST", path, body)
+
+    answer = run(main())
+    assert answer.status == 200, answer
+    if path == "/v1/messages":
+        events = [event for _, event in frames(answer.body)] if streamed else []
+        message = cp.fold_message(events) if streamed else answer.json
+        assert [block["text"] for block in message["content"]] == ["o"]
+        assert (message["stop_reason"], message["stop_sequence"]) == ("stop_sequence", "k")
+        return
+    if streamed:
+        choices = [choice for _, chunk in frames(answer.body)[:-1] for choice in chunk["choices"]]
+        text = "".join(choice["delta"].get("content") or "" for choice in choices)
+        reasons = [choice["finish_reason"] for choice in choices if choice.get("finish_reason")]
+    else:
+        text = answer.json["choices"][0]["message"]["content"]
+        reasons = [answer.json["choices"][0]["finish_reason"]]
+    assert (text, reasons) == ("o", ["stop"])
 
 
 # ============================================================================
