@@ -4171,26 +4171,29 @@ def uncarry(message: JSON) -> JSON:
     return dict(message, tool_calls=calls, reasoning_opaque=opaque)
 
 
-def _parse_file(inner: JSON, path: str) -> Document:
+def _open_entry(entry: Any, path: str, *kinds: str) -> Tuple[str, JSON, str]:
+    """The type of an entry (absent: the first of `kinds`), what it holds under that
+    name, and where that stands."""
+    kind = field(expect(entry, dict, path), "type", str, path, kinds[0])
+    one_of(kind, kinds, path)
+    return kind, required(entry, kind, dict, path), "%s.%s" % (path, kind)
+
+
+def _parse_part(part: Any, path: str) -> Any:
+    kind = required(expect(part, dict, path), "type", str, path)
+    if kind in ("text", "refusal"):
+        return Text(field(part, kind, str, path, ""))
+    one_of(kind, ("text", "refusal", "image_url", "file"), path)
+    kind, inner, path = _open_entry(part, path, kind)
+    if kind == "image_url":
+        url = required(inner, "url", str, path)
+        return Image(url, field(inner, "detail", str, path, ""))
     if inner.get("file_id"):
         raise BadRequest("%s.file_id: no files are kept here; send file_data" % path)
     url = required(inner, "file_data", str, path)
     if not url.startswith("data:"):
         url = "data:application/pdf;base64," + url
     return Document(url, field(inner, "filename", str, path, ""))
-
-
-def _parse_part(part: Any, path: str) -> Any:
-    kind = required(expect(part, dict, path), "type", str, path)
-    one_of(kind, ("text", "refusal", "image_url", "file"), path)
-    if kind in ("text", "refusal"):
-        return Text(field(part, kind, str, path, ""))
-    inner = required(part, kind, dict, path)
-    path = "%s.%s" % (path, kind)
-    if kind == "file":
-        return _parse_file(inner, path)
-    url = required(inner, "url", str, path)
-    return Image(url, field(inner, "detail", str, path, ""))
 
 
 def _parse_content(message: JSON, path: str) -> List[Any]:
@@ -4200,16 +4203,9 @@ def _parse_content(message: JSON, path: str) -> List[Any]:
     return parse_list(message, "content", _parse_part, path)
 
 
-def _tool_kind(entry: Any, path: str, *more: str) -> str:
-    kind = field(expect(entry, dict, path), "type", str, path, "function")
-    return one_of(kind, ("function", "custom", *more), path)
-
-
 def _parse_call(call: Any, path: str) -> Call:
-    kind = _tool_kind(call, path)
-    call_id = required(call, "id", str, path)
-    inner = required(call, kind, dict, path)
-    path = "%s.%s" % (path, kind)
+    call_id = required(expect(call, dict, path), "id", str, path)
+    kind, inner, path = _open_entry(call, path, "function", "custom")
     name = required(inner, "name", str, path)
     if kind == "custom":
         text = field(inner, "input", str, path, "")
@@ -4257,9 +4253,7 @@ def _parse_turn(message: Any, path: str) -> Turn:
 
 
 def _parse_tool(entry: Any, path: str) -> Tool:
-    kind = _tool_kind(entry, path)
-    inner = required(entry, kind, dict, path)
-    path = "%s.%s" % (path, kind)
+    kind, inner, path = _open_entry(entry, path, "function", "custom")
     name = required(inner, "name", str, path)
     description = field(inner, "description", str, path, "")
     if kind == "custom":
@@ -4268,24 +4262,22 @@ def _parse_tool(entry: Any, path: str) -> Tool:
     return Tool(name, description, schema, field(inner, "strict", bool, path))
 
 
-def _parse_allowed(entry: Any, path: str) -> str:
-    kind = _tool_kind(entry, path)
-    return required(required(entry, kind, dict, path), "name", str, path)
+def _parse_named(entry: Any, path: str) -> str:
+    _, inner, path = _open_entry(entry, path, "function", "custom")
+    return required(inner, "name", str, path)
 
 
 def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool, ...]]:
     """The hub's tool_choice, and the tools that are left to choose from."""
-    path = "tool_choice"
-    choice = body.get(path)
+    choice = body.get("tool_choice")
     if choice in (None, "auto", "none", "required"):
         return choice or "", tools
-    kind = _tool_kind(choice, path, "allowed_tools")
-    inner = required(choice, kind, dict, path)
-    path = "%s.%s" % (path, kind)
+    kinds = ("function", "custom", "allowed_tools")
+    kind, inner, path = _open_entry(choice, "tool_choice", *kinds)
     if kind != "allowed_tools":
         return "=" + required(inner, "name", str, path), tools
     mode = required_word(inner, "mode", ("auto", "required"), path)
-    allowed = set(parse_list(inner, "tools", _parse_allowed, path))
+    allowed = set(parse_list(inner, "tools", _parse_named, path))
     left = tuple(tool for tool in tools if tool.name in allowed)
     if not left:
         raise BadRequest("%s.tools: none of them is among the tools" % path)
@@ -4727,6 +4719,12 @@ def _accounts(usage: TokenUsage) -> JSON:
     }
 
 
+ARGUMENTS = {
+    "function": "arguments",
+    "custom": "input",
+}  # what kinds of calls name them
+
+
 class ChatWriter:
     """A Sink that writes chat chunks or, with `fold`, keeps what whole() returns.
 
@@ -4780,10 +4778,8 @@ class ChatWriter:
         """The bytes around the text of a delta: 0.4 us for each instead of 4."""
         delta: JSON = {key: "\0"}
         if isinstance(key, int):
-            delta = {"function": {"arguments": "\0"}}
-            if key in self._inputs:
-                delta = {"custom": {"input": "\0"}}
-            delta = {"tool_calls": [{"index": key, **delta}]}
+            kind = "custom" if key in self._inputs else "function"
+            delta = {"tool_calls": [{"index": key, kind: {ARGUMENTS[kind]: "\0"}}]}
         head, _, tail = self._chunk(delta).rpartition(b'"\\u0000"')
         self._frames[key] = (head, tail)
         return head, tail
@@ -4817,17 +4813,18 @@ class ChatWriter:
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         name = self.names.get(name, name)
         index = len(self._calls)
-        call: JSON = {"index": index, "id": call_id + self._carried}
-        self._carried = ""
+        kind = "function"
         if name in self._custom:
-            call["type"] = "custom"
-            call["custom"] = {"name": name, "input": ""}
+            kind = "custom"
             self._inputs[index] = []
-        else:
-            call["type"] = "function"
-            call["function"] = {"name": name, "arguments": ""}
-        self._calls[key] = call
-        self._out.append(self._chunk({"tool_calls": [call]}))
+        self._calls[key] = {
+            "index": index,
+            "id": call_id + self._carried,
+            "type": kind,
+            kind: {"name": name, ARGUMENTS[kind]: ""},
+        }
+        self._carried = ""
+        self._out.append(self._chunk({"tool_calls": [self._calls[key]]}))
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         index = self._calls[key]["index"]
@@ -4871,11 +4868,10 @@ class ChatWriter:
         """The chat.completion that the chunks add up to, after end()."""
         texts = {key: "".join(pieces) for key, pieces in self._pieces.items()}
         calls = []
-        for call in self._calls.values():
-            text = texts.pop(call["index"], "")
+        for index, call in enumerate(self._calls.values()):
             kind = call["type"]
-            inner = {"name": call[kind]["name"]}
-            inner["input" if kind == "custom" else "arguments"] = text
+            inner = dict(call[kind])
+            inner[ARGUMENTS[kind]] = texts.pop(index, "")
             calls.append({"id": call["id"], "type": kind, kind: inner})
         message: JSON = {"role": "assistant", "content": "", **texts}
         if calls:
