@@ -3135,7 +3135,7 @@ def _parse_document(block: JSON, path: str) -> List[Any]:
             url = "data:%s;base64,%s" % (media_type, data)
             return [Text(heading), Document(url, title)]
         try:
-            data = base64.b64decode(data).decode("utf-8", "replace")
+            data = base64.b64decode(data, validate=True).decode("utf-8", "replace")
         except ValueError:
             raise BadRequest("%s.data: expected base64" % path) from None
     return [Text(titled(title, titled(heading, data)))]
@@ -3887,8 +3887,8 @@ class MessagesWriter:
                 "category": None,
                 "explanation": refused or "a content filter",
             }
-        told = anthropic_usage(usage)
-        self._write("message_delta", delta=delta, usage=told, **usage.cost)
+        tokens = anthropic_usage(usage)
+        self._write("message_delta", delta=delta, usage=tokens, **usage.cost)
         self._write("message_stop")
         self._over = True
 

@@ -4464,6 +4464,7 @@ IDS = '{"device_id":"%s","account_uuid":"","session_id":"11d5-aa"}' % ("f" * 64)
 CACHED = {"cache_control": {"type": "ephemeral"}}
 SCHEMA = {"type": "json_schema", "schema": {"type": "object"}}
 
+TEXT_SOURCE = {"type": "text", "media_type": "text/plain", "data": "body"}
 AT, IN = "messages.0.content", "messages.0.content.0"
 REFUSALS = [  # body, start of the message
     ({}, "messages: required"),
@@ -4515,6 +4516,19 @@ REFUSALS = [  # body, start of the message
     (
         {"messages": [by_user({"type": "image", "source": {"type": "base64", "data": "iV"}})]},
         IN + ".source.media_type: required",
+    ),
+    (
+        {
+            "messages": [
+                by_user(
+                    {
+                        "type": "document",
+                        "source": {**TEXT_SOURCE, "type": "base64", "data": "a b!"},
+                    }
+                )
+            ]
+        },
+        IN + ".source.data: expected base64",
     ),
     ({"tools": [READ, {"input_schema": {}}]}, "tools.1.name: required"),
     ({"tools": [READ], "tool_choice": {"type": "some"}}, "tool_choice.type: expected auto or"),
@@ -4616,7 +4630,6 @@ def test_messages_unknown_blocks_are_named(kind):
             cp.parse_messages({"messages": [turn]})
 
 
-TEXT_SOURCE = {"type": "text", "media_type": "text/plain", "data": "body"}
 DOCUMENTS = [  # a document without its type, the parts
     ({"source": TEXT_SOURCE}, [cp.Text("body")]),
     (
