@@ -3311,19 +3311,29 @@ def _parse_messages_tools(body: JSON) -> Tuple[Tool, ...]:
     return tuple(tools)
 
 
-TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none", "tool": "="}
+TOOL_CHOICES = {
+    "auto": "auto",
+    "any": "required",
+    "none": "none",
+    "tool": "=",
+    "required": "required",  # the words of OpenAI, whose tools are taken too
+    "function": "=",
+}
 
 
 def _parse_tool_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Any]:
     """The hub's tool_choice, and whether calls may be parallel (None = not said)."""
     path = "tool_choice"
-    choice = field(body, path, dict)
+    choice = body.get(path)
     if choice is None or not tools:  # OpenAI refuses a choice among no tools
         return "", None
-    kind = required_word(choice, "type", TOOL_CHOICES, path)
+    if isinstance(choice, str):
+        choice = {"type": choice}
+    kind = required_word(expect(choice, dict, path), "type", TOOL_CHOICES, path)
     name = ""
-    if kind == "tool":
-        name = required_word(choice, "name", [tool.name for tool in tools], path)
+    if TOOL_CHOICES[kind] == "=":
+        named = field(choice, "function", dict, path) or choice
+        name = required_word(named, "name", [tool.name for tool in tools], path)
     alone = field(choice, "disable_parallel_tool_use", bool, path)
     parallel = False if alone else None
     return TOOL_CHOICES[kind] + name, parallel

@@ -4659,6 +4659,23 @@ def test_messages_documents(document, parts):
     assert list(found.parts) == parts
 
 
+@pytest.mark.parametrize(
+    "choice, expected",
+    [
+        ("auto", "auto"),
+        ("required", "required"),
+        ("none", "none"),
+        ({"type": "function", "function": {"name": "Read"}}, "=Read"),
+        ({"type": "function", "name": "Read"}, "=Read"),
+        ({"type": "tool", "name": "Read"}, "=Read"),
+        ({"type": "any"}, "required"),
+    ],
+)
+def test_messages_tool_choice_of_either_dialect(choice, expected):
+    body = {"messages": [HI_MESSAGE], "tools": [READ], "tool_choice": choice}
+    assert cp.parse_messages(body).tool_choice == expected
+
+
 def test_messages_deferred_tools_that_a_server_found():
     search = served(
         "tool_search_tool_result",
@@ -5925,9 +5942,13 @@ def test_chat_reader_knows_the_model_that_answered():
 
 def test_completions_of_several_choices_stay_apart():
     chunks = [
-        {"id": "cmpl-1", "choices": [{"index": 0, "text": "a"}, {"index": 1, "text": "x"}]},
-        {"choices": [{"index": 1, "text": "y", "finish_reason": "stop"}]},
-        {"choices": [{"index": 0, "text": "b", "finish_reason": "length"}]},
+        {"choices": [{"index": 0, "text": "a"}, {"index": 1, "text": "x"}]},
+        {
+            "id": "cmpl-1",
+            "created": 7,
+            "choices": [{"index": 1, "text": "y", "finish_reason": "stop"}],
+        },
+        {"id": "cmpl-1", "created": 7, "choices": [{"text": "b", "finish_reason": "length"}]},
         C_DONE,
     ]
     for pieces in cuts(c_sse(chunks)):
@@ -5935,7 +5956,9 @@ def test_completions_of_several_choices_stay_apart():
         for piece in pieces:
             stream.feed(piece)
         stream.finish()
-        choices = stream.whole()["choices"]
+        whole = stream.whole()
+        choices = whole["choices"]
+        assert (whole["id"], whole["created"]) == ("cmpl-1", 7)
         assert [(c["index"], c["text"], c["finish_reason"]) for c in choices] == [
             (0, "ab", "length"),
             (1, "xy", "stop"),
