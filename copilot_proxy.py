@@ -422,7 +422,9 @@ class ProxyError(Exception):
         self.status = status or self.status
         self.code = code or self.code
         self.retry_after = retry_after  # as the header has it: seconds or a date
-        self.details = details  # error.details, which SDKs read for their typed errors
+        self.details: JSON = {}  # what SDKs read for their typed errors
+        if details:
+            self.details = {"details": details}
         if should_retry is not None:
             self.should_retry = should_retry
         self.words = message  # without our opening and our advice
@@ -574,23 +576,21 @@ def _error_types(exc: ProxyError) -> Tuple[str, str]:
 
 def anthropic_error(exc: ProxyError) -> JSON:
     """The body of an Anthropic error answer, and the data of its `error` event."""
-    error: JSON = {"type": _error_types(exc)[0], "message": str(exc)}
-    if exc.details is not None:
-        error["details"] = exc.details
+    error = {"type": _error_types(exc)[0], "message": str(exc), **exc.details}
     return {"type": "error", "error": error}
 
 
 def openai_error(exc: ProxyError) -> JSON:
     """The body of an OpenAI error answer, and the data of a stream's error chunk."""
-    error: JSON = {
-        "message": str(exc),
-        "type": _error_types(exc)[1],
-        "param": None,
-        "code": exc.code,
+    return {
+        "error": {
+            "message": str(exc),
+            "type": _error_types(exc)[1],
+            "param": None,
+            "code": exc.code,
+            **exc.details,
+        }
     }
-    if exc.details is not None:
-        error["details"] = exc.details
-    return {"error": error}
 
 
 class Advice(NamedTuple):
@@ -753,13 +753,7 @@ class Refusal(NamedTuple):
     message: str
     code: str = ""
     kind: str = ""
-    details: Optional[JSON] = None
-
-    @property
-    def overflows(self) -> bool:
-        """Whether the prompt was too long."""
-        text = ("%s %s" % (self.code, self.message)).lower()
-        return any(mark in text for mark in OVERFLOW_MARKS)
+    details: Any = None
 
 
 def _refusal_in_text(text: str) -> Refusal:
@@ -785,15 +779,14 @@ def _refusal_in(obj: Any) -> Refusal:
     words = {key: value.strip() for key, value in obj.items() if type(value) is str}
     code = words.get("code", "")
     message = words.get("message") or words.get("error") or code
-    details = obj.get("details")
-    if not isinstance(details, dict):
-        details = None
+    code = code.partition(":")[0]  # what follows is the plan
     kind = words.get("type", "")
-    return Refusal(message[:MAX_MESSAGE], code.partition(":")[0], kind, details)
+    return Refusal(message[:MAX_MESSAGE], code, kind, obj.get("details"))
 
 
 def _error_of(refusal: Refusal, status: int, retry_after: str = "") -> ProxyError:
-    if status in (400, 413) and refusal.overflows:
+    name = ("%s %s" % (refusal.code, refusal.message)).lower()
+    if status in (400, 413, 502) and any(mark in name for mark in OVERFLOW_MARKS):
         found = OVERFLOW_NUMBERS.search(refusal.message)
         numbers = found.groups() if found else ()
         return ContextOverflow(*[int(number) for number in numbers if number])
@@ -848,8 +841,6 @@ def error_in_stream(obj: JSON) -> ProxyError:
     refusal = _refusal_in(obj)
     name = "%s %s" % (refusal.code, refusal.kind)
     status = next(status for status, mark in STATUS_MARKS if mark.search(name))
-    if refusal.overflows:
-        status = 400
     return _error_of(refusal, status)
 
 
@@ -3696,34 +3687,23 @@ class MessagesReader:
 # --- answers for Anthropic clients ----------------------------------------------------
 
 
-def _fold_block(start: JSON, deltas: List[JSON]) -> JSON:
-    """A content block with its deltas; `input` is None when it is no JSON object."""
-    block = dict(start)
-    for key in ("text", "thinking", "signature", "partial_json"):
-        text = "".join(delta.get(key, "") for delta in deltas)
-        if key in block:
-            block[key] = text
-        elif text.strip():
-            block["input"] = parse_object(text)
-    return block
-
-
 def fold_message(events: Iterable[JSON]) -> JSON:
     """The Message that the events of a whole stream amount to.
 
-    Raises UpstreamError when it did not end, or arguments are no JSON object. A call
-    that was cut is left out: half of it must not run, and `input` cannot say so.
+    Raises UpstreamError when it did not end. A call that was cut is left out: half of
+    it must not run, and `input` cannot say so.
     """
     message: JSON = {}
-    blocks: List[Tuple[JSON, List[JSON]]] = []
+    blocks: List[Tuple[JSON, Dict[str, List[str]]]] = []  # starts and pieces by field
     for event in events:
         kind = event["type"]
         if kind == "message_start":
             message = event["message"]
         elif kind == "content_block_start":
-            blocks.append((event["content_block"], []))
+            blocks.append((event["content_block"], collections.defaultdict(list)))
         elif kind == "content_block_delta":
-            blocks[-1][1].append(event["delta"])
+            for key, piece in event["delta"].items():
+                blocks[-1][1][key].append(piece)
         elif kind == "message_delta":
             message.update(event["delta"])
             message.update(given(copilot_usage=event.get("copilot_usage")))
@@ -3733,15 +3713,14 @@ def fold_message(events: Iterable[JSON]) -> JSON:
     if message.get("stop_reason") is None:
         raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
     message["content"] = []
-    for start, deltas in blocks:
-        block = _fold_block(start, deltas)
+    for block, pieces in blocks:
+        for key in pieces.keys() & block.keys() - {"type"}:
+            block[key] = "".join(pieces[key])
+        arguments = "".join(pieces["partial_json"])
+        if arguments.strip():
+            block["input"] = parse_object(arguments)
         if block.get("input", {}) is not None:
             message["content"].append(block)
-        elif message["stop_reason"] == "tool_use":
-            raise UpstreamError(
-                "the model called %s with arguments that are not a JSON object; "
-                "try again." % block["name"]
-            )
     return message
 
 
@@ -3813,8 +3792,6 @@ class MessagesWriter:
         self._head = b""  # of the open block's deltas
         self._pending: List[str] = []  # told of the open block, not yet written
         self._arguments: List[str] = []  # written of the open call
-        self._size = 0  # characters of them
-        self._tried = 0  # the size at which they were last tried as JSON
         self._calls: Dict[Hashable, JSON] = {}  # id and name of every call
         self._waiting: Dict[Hashable, List[str]] = {}  # fragments of the unopened ones
         self._opaque: List[Tuple[str, str]] = []  # not yet written
@@ -3854,8 +3831,11 @@ class MessagesWriter:
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         if key in self._waiting:
-            if self._waiting[key] or fragment.strip():
-                self._waiting[key].append(fragment)
+            waiting = self._waiting[key]
+            if waiting or fragment.strip():
+                waiting.append(fragment)
+            if len(waiting) == 1:
+                self._advance()
         elif self._open == "call" and key == self._key:
             self._pending.append(fragment)
         elif fragment.strip():
@@ -3863,8 +3843,6 @@ class MessagesWriter:
             raise UpstreamError(
                 "the upstream continued tool call %r after its end" % (key,)
             )
-        if self._waiting:
-            self._advance()
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
@@ -3956,16 +3934,9 @@ class MessagesWriter:
             self._begin_call(key)
 
     def _is_complete(self) -> bool:
-        """Whether the open call's arguments are a whole object; asked at each fragment
-        while another call waits."""
+        """Whether the open call's arguments are a whole object. Asked when another call
+        begins, not at each fragment: too late is no harm, the answer's end ends it."""
         self._flush()
-        if not self._arguments[-1].rstrip().endswith("}"):
-            return False
-        # A try reads all of it: the tries of a long one grow by steps, so that they
-        # stay linear together. Too late is no harm: the end of the answer ends a call.
-        if 4096 < self._size < 1.5 * self._tried:
-            return False
-        self._tried = self._size
         return parse_object("".join(self._arguments)) is not None
 
     def _begin_call(self, key: Hashable) -> None:
@@ -3974,8 +3945,6 @@ class MessagesWriter:
         self._begin("call", **self._calls[key])
         self._key = key
         self._arguments = []
-        self._size = 0
-        self._tried = 0
         self._pending = self._waiting.pop(key) or ["{}"]
 
     def _begin(self, kind: str, **more: Any) -> None:
@@ -4017,7 +3986,6 @@ class MessagesWriter:
         self._pending = []
         if self._open == "call":
             self._arguments.append(text)
-            self._size += len(text)
         if text and not self._over:
             # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
             encoded = json_string(text).encode("utf-8", "backslashreplace")
@@ -4509,7 +4477,7 @@ class _OpenCall:
         self.key = key
         self.id = call_id
         self.name = ""
-        self.held: List[str] = []
+        self.held = ""  # arguments that came before the name
         self.empty = True  # no argument has been told
 
 
@@ -4601,13 +4569,9 @@ class ChatReader:
         self.model = typed(chunk, "model", str) or self.model
         self._read_usage(chunk)
         choices = objects(chunk.get("choices"))
-        finished = False
         for choice in choices:  # split ones are parts of one answer (UPSTREAM 9.5)
             self._read_delta(_delta_of(choice), typed(chunk, "id", str), sink)
             self._read_finish(choice, sink)
-            finished = finished or bool(choice.get("finish_reason"))
-        if finished:
-            self._complete_calls(sink)
         if len(choices) == 1:
             self._learn_plain(event.data, chunk, choices[0])
 
@@ -4615,8 +4579,8 @@ class ChatReader:
         """[DONE]: nothing follows; alone it ends an answer that had said something."""
         self.done = True
         self._head = b""
-        if self._has_content or self._calls:
-            self._finish = self._finish or "stop"
+        if not self._finish and (self._has_content or self._calls):
+            self._finish = "stop"
             self._complete_calls(sink)
 
     def _read_usage(self, chunk: JSON) -> None:
@@ -4657,14 +4621,13 @@ class ChatReader:
         if name and not call.name:
             call.name = name
             sink.call(call.key, call.id, name)
-        arguments = function.get("arguments")
-        if arguments is not None and not isinstance(arguments, str):
+        arguments = function.get("arguments") or ""
+        if not isinstance(arguments, str):
             arguments = dumps_text(arguments)
-        if arguments:
-            call.held.append(arguments)
+        call.held += arguments
         if call.held and call.name:
-            sink.arguments(call.key, "".join(call.held))
-            call.held = []
+            sink.arguments(call.key, call.held)
+            call.held = ""
             call.empty = False
 
     def _call_for(self, delta: JSON, name: str, chunk_id: str) -> _OpenCall:
@@ -4697,13 +4660,12 @@ class ChatReader:
             raise UpstreamError("the model ended its answer with an error; try again")
         if reason == "content_filter" and self._finish != reason:
             sink.refusal(_filter_text(choice))
-        if reason not in ("length", "content_filter"):
-            reason = "stop"
         self._finish = reason
+        if reason not in ("length", "content_filter"):
+            self._finish = "stop"
+            self._complete_calls(sink)
 
     def _complete_calls(self, sink: Sink) -> None:
-        if self._finish != "stop":
-            return
         for call in self._calls.values():
             if not call.name:
                 raise UpstreamError("the upstream called a nameless tool; try again")
@@ -4769,7 +4731,7 @@ class ChatWriter:
         self._reason = ""
         self._usage = TokenUsage()
         self._pieces: Dict[Any, List[str]] = {}  # with fold: the texts by their key
-        self._frames: Dict[Any, Tuple[bytes, bytes]] = {}  # else: the bytes around one
+        self._frames: Dict[Any, Tuple[bytes, ...]] = {}  # else: the bytes around one
         self._calls: Dict[Hashable, JSON] = {}
         self._inputs: Dict[int, List[str]] = {}  # of custom calls, till they are whole
         self._carried = ""  # what the next call's id is to carry
@@ -4784,22 +4746,22 @@ class ChatWriter:
         }
         return encode_sse("", dict(self._about, choices=[choice]))
 
-    def _frame(self, key: Any) -> Tuple[bytes, bytes]:
+    def _frame(self, key: Any) -> Tuple[bytes, ...]:
         """The bytes around the text of a delta: 0.4 us for each instead of 4."""
         delta: JSON = {key: "\0"}
         if isinstance(key, int):
             kind = "custom" if key in self._inputs else "function"
             delta = {"tool_calls": [{"index": key, kind: {ARGUMENTS[kind]: "\0"}}]}
-        head, _, tail = self._chunk(delta).rpartition(b'"\\u0000"')
-        self._frames[key] = (head, tail)
-        return head, tail
+        frame = self._chunk(delta).rpartition(b'"\\u0000"')
+        self._frames[key] = frame
+        return frame
 
     def _say(self, key: Any, text: str) -> None:
         """Add to a field of the message, or to a call's arguments by its index."""
         if self._fold:
             self._pieces.setdefault(key, []).append(text)
             return
-        head, tail = self._frames.get(key) or self._frame(key)
+        head, _, tail = self._frames.get(key) or self._frame(key)
         # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
         encoded = json_string(text).encode("utf-8", "backslashreplace")
         self._out.append(head + encoded + tail)
