@@ -3109,27 +3109,25 @@ def _parse_image(block: JSON, path: str) -> Image:
 
 def _parse_document(block: JSON, path: str) -> List[Any]:
     """A text document is its text; of any other the bytes go behind its context."""
-    heading = field(block, "context", str, path, "")
     title = field(block, "title", str, path, "")
+    context = Text(field(block, "context", str, path, ""))
     source = required(block, "source", dict, path)
     path += ".source"
     if source.get("type") == "content":
-        parts = _parse_content_blocks(
-            source.get("content"), "document", path + ".content"
-        )
-        return [Text(titled(title, heading)), *parts]
+        path += ".content"
+        parts = _parse_content_blocks(source.get("content"), "document", path)
+        return [Text(title), context, *parts]
     kind = required_word(source, "type", ("base64", "text"), path)
-    data = required(source, "data", str, path)
+    text = required(source, "data", str, path)
     if kind == "base64":
         media_type = required(source, "media_type", str, path)
         if not media_type.startswith("text/"):
-            url = "data:%s;base64,%s" % (media_type, data)
-            return [Text(heading), Document(url, title)]
+            return [context, Document("data:%s;base64,%s" % (media_type, text), title)]
         try:
-            data = base64.b64decode(data, validate=True).decode("utf-8", "replace")
+            text = base64.b64decode(text, validate=True).decode("utf-8", "replace")
         except ValueError:
             raise BadRequest("%s.data: expected base64" % path) from None
-    return [Text(titled(title, titled(heading, data)))]
+    return [Text(text_of((Text(title), context, Text(text))))]
 
 
 def _parse_thinking(block: JSON, path: str) -> List[Any]:
@@ -3289,17 +3287,14 @@ def _parse_messages_tool(entry: Any, path: str) -> Tool:
 
 
 def _parse_messages_tools(body: JSON) -> Tuple[Tool, ...]:
-    entries = field(body, "tools", list, default=())
-    tools = []
-    found = None
-    for entry, tool in zip(entries, parse_list(body, "tools", _parse_messages_tool)):
+    tools = parse_list(body, "tools", _parse_messages_tool)
+    deferred = set()
+    for entry in objects(body.get("tools")):
         if entry.get("defer_loading"):
-            if found is None:
-                found = _found_tools(body["messages"])
-            if tool.name not in found:
-                continue
-        tools.append(tool)
-    return tuple(tools)
+            deferred.add(typed(entry, "name", str))
+    if deferred:
+        deferred -= _found_tools(body["messages"])
+    return tuple(tool for tool in tools if tool.name not in deferred)
 
 
 TOOL_CHOICES = {
@@ -4933,14 +4928,9 @@ class CompletionStream(StreamTranslator):
         """The answer for stream:false."""
         choices = []
         for index, pieces in sorted(self._texts.items()):
-            choices.append(
-                {
-                    "index": index,
-                    "text": "".join(pieces),
-                    "logprobs": None,
-                    "finish_reason": self._reasons.get(index, "stop"),
-                }
-            )
+            choice = {"index": index, "text": "".join(pieces), "logprobs": None}
+            choice["finish_reason"] = self._reasons.get(index, "stop")
+            choices.append(choice)
         return {
             "id": self._last.get("id") or "cmpl-0",
             "object": "text_completion",
