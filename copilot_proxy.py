@@ -4867,15 +4867,12 @@ def encode_embeddings(answer: JSON, model: Model, form: Any) -> JSON:
     """
     data = []
     for at, entry in enumerate(objects(answer.get("data"))):
-        vector = entry.get("embedding")
-        if form == "base64" and isinstance(vector, list):
-            try:
-                packed = struct.pack("<%df" % len(vector), *vector)
-            except (struct.error, OverflowError):
-                raise UpstreamError("the upstream sent no numbers; try again") from None
-            vector = base64.b64encode(packed).decode("ascii")
         item = {"object": "embedding", "index": at, **entry}
-        data.append(dict(item, embedding=vector))
+        if form == "base64":
+            numbers = typed(entry, "embedding", list)
+            packed = struct.pack("<%df" % len(numbers), *numbers)
+            item["embedding"] = base64.b64encode(packed).decode("ascii")
+        data.append(item)
     return {**answer, "object": "list", "model": model.id, "data": data}
 
 
