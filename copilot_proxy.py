@@ -1954,13 +1954,10 @@ class Model(NamedTuple):
 
     @property
     def media_types(self) -> Tuple[str, ...]:
-        """What it reads beside text (UPSTREAM 22.4); Claude models all read PDF."""
+        """What it reads beside text (UPSTREAM 22.4)."""
         about = typed(self.raw, "capabilities", dict)
         vision = typed(typed(about, "limits", dict), "vision", dict)
-        media_types = _strings(vision, "supported_media_types")
-        if MESSAGES in self.endpoints:
-            media_types += ("application/pdf",)
-        return media_types
+        return _strings(vision, "supported_media_types")
 
     @property
     def is_claude(self) -> bool:
@@ -2675,40 +2672,6 @@ def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
     return tuple(paired)
 
 
-# --- what a model cannot see ----------------------------------------------------------
-
-
-def _check_part(part: Any, model: Model) -> None:
-    if isinstance(part, Image) and not model.vision:
-        raise BadRequest(
-            "messages: the model %s sees no images; leave them out or choose another "
-            "model (capability_rejected: image_block)" % model.id
-        )
-    if isinstance(part, Document):
-        media_type = part.url[5:100].partition(";")[0]
-        if media_type not in model.media_types:
-            raise BadRequest(
-                "messages: the model %s reads no documents of type %s; send the text "
-                "or choose another model (capability_rejected: document_block)"
-                % (model.id, media_type)
-            )
-
-
-def check_media(conversation: Conversation, model: Model) -> None:
-    """Raise BadRequest for images and documents that the model cannot see.
-
-    They stay in the history; by these words Claude Code leaves the block out and goes
-    on (CLIENTS 8).
-    """
-    for turn in conversation.turns:
-        for part in turn.parts:
-            if isinstance(part, Result):
-                for inner in part.parts:
-                    _check_part(inner, model)
-            else:
-                _check_part(part, model)
-
-
 # --- usage ----------------------------------------------------------------------------
 
 
@@ -3087,13 +3050,6 @@ def unpack_reasoning(signature: str) -> Optional[Tuple[str, str]]:
 
 
 # --- requests -------------------------------------------------------------------------
-
-
-def titled(title: str, text: str) -> str:
-    """A document's text under its title, if it has one."""
-    if not title:
-        return text
-    return "%s\n\n%s" % (title, text)
 
 
 def _parse_image(block: JSON, path: str) -> Image:
@@ -4164,8 +4120,6 @@ def _parse_part(part: Any, path: str) -> Any:
     if inner.get("file_id"):
         raise BadRequest("%s.file_id: no files are kept here; send file_data" % path)
     url = required(inner, "file_data", str, path)
-    if not url.startswith("data:"):
-        url = "data:application/pdf;base64," + url
     return Document(url, field(inner, "filename", str, path, ""))
 
 
@@ -7661,9 +7615,7 @@ def fit_image_url(fit: Fit, part: JSON) -> int:
 
 def check_document(fit: Fit, part: JSON) -> int:
     """A PDF for a model that does not list the type, or has refused one."""
-    about = typed(typed(fit.model.raw, "capabilities", dict), "limits", dict)
-    types = typed(typed(about, "vision", dict), "supported_media_types", list)
-    unable = fit.model.raw and "application/pdf" not in types
+    unable = fit.model.raw and "application/pdf" not in fit.model.media_types
     if unable or "documents" in fit.learnt:
         raise BadRequest(
             "capability_rejected: document_block: %s takes no documents here; send "
@@ -8161,6 +8113,9 @@ def pair_items(fit: Fit) -> None:
     items[:] = paired
 
 
+MAX_EMBEDDED = 2048  # OpenAI's own limit; the catalogue names a smaller one
+
+
 def fit_embeddings(fit: Fit) -> None:
     """A list only, and no word on the encoding, which is ignored (UPSTREAM 13)."""
     body = fit.body
@@ -8169,6 +8124,11 @@ def fit_embeddings(fit: Fit) -> None:
         inputs = body["input"] = [inputs]
     if not isinstance(inputs, list) or not inputs:
         raise BadRequest("input: expected a string or a list of strings")
+    if len(inputs) > MAX_EMBEDDED:
+        raise BadRequest(
+            "input: %d texts are too many, send %d at once"
+            % (len(inputs), MAX_EMBEDDED)
+        )
     form = field(body, "encoding_format", str, default="float")
     one_of(form, ("float", "base64"), "encoding_format")
     body.pop("encoding_format", None)
@@ -13238,7 +13198,6 @@ class App:
         `parse` gives the conversation anew, where it must be sent otherwise.
         """
         model = exchange.model
-        check_media(conversation, model)
         stops = conversation.stop
         custom = custom_names(conversation.tools)
         exchange.unsaid = conversation.left_out
