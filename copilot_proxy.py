@@ -4512,7 +4512,7 @@ class ChatReader:
             self._read_done(sink)
             return
         chunk = event_object(event)
-        failed = event.event in ("error", "copilot_errors")
+        failed = "error" in (event.event, chunk.get("type"))
         if failed or chunk.get("error") or chunk.get("copilot_errors"):
             raise error_in_stream(chunk)
         self.model = typed(chunk, "model", str) or self.model
@@ -8113,7 +8113,7 @@ def pair_items(fit: Fit) -> None:
     items[:] = paired
 
 
-MAX_EMBEDDED = 2048  # OpenAI's own limit; the catalogue names a smaller one
+MAX_EMBEDDED = 2048  # OpenAI's own limit, where the catalogue names none
 
 
 def fit_embeddings(fit: Fit) -> None:
@@ -8124,10 +8124,11 @@ def fit_embeddings(fit: Fit) -> None:
         inputs = body["input"] = [inputs]
     if not isinstance(inputs, list) or not inputs:
         raise BadRequest("input: expected a string or a list of strings")
-    if len(inputs) > MAX_EMBEDDED:
+    about = typed(typed(fit.model.raw, "capabilities", dict), "limits", dict)
+    most = typed(about, "max_inputs", int) or MAX_EMBEDDED
+    if len(inputs) > most:
         raise BadRequest(
-            "input: %d texts are too many, send %d at once"
-            % (len(inputs), MAX_EMBEDDED)
+            "input: %d texts are too many, send %d at once" % (len(inputs), most)
         )
     form = field(body, "encoding_format", str, default="float")
     one_of(form, ("float", "base64"), "encoding_format")

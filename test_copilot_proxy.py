@@ -5691,6 +5691,8 @@ C_ANSWERS = [
         {},
     ),
     ("copilot_errors", [{"copilot_errors": [{"code": "x", "message": "Broke."}]}], "Broke.", {}),
+    ("flat error", [{"type": "error", "code": "server_error", "message": "Broke."}], "Broke.", {}),
+    ("error in words", [{"error": "Broke."}], "Broke.", {}),
     ("finish error", [c_chunk({}, "error")], "ended its answer with an error", {}),
     ("garbage", [c_chunk({"content": "a"}), '{"choices":['], "broken piece", {}),
     ("no object", ["[1]"], "broken piece", {}),
