@@ -5949,6 +5949,8 @@ def test_embeddings_in_base64():
     ]
     plain = cp.encode_embeddings(answer, model, None)["data"]
     assert plain[0] == {"object": "embedding", "index": 0, "embedding": [1.0, -2]}
+    with pytest.raises(cp.BadRequest, match="2049 texts are too many, send 2048"):
+        fit_body("embeddings", {"input": ["x"] * 2049}, model, "/embeddings")
     with pytest.raises(cp.BadRequest, match="encoding_format"):
         fit_body("embeddings", {"input": "x", "encoding_format": "int8"}, model, "/embeddings")
 
