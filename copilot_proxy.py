@@ -3969,13 +3969,14 @@ class MessagesTap:
     WHOLE = re.compile(rb".*\n\r?\n", re.S)  # up to the last blank line
 
     def __init__(self, names: Mapping[str, str] = {}) -> None:
-        self.finished = False  # a message_stop came, or an error
+        self.finished = False  # a message_stop came
         self.done = False
         self._names = names
         self._usage: JSON = {}
         self._cost: Any = None
         self._error: Optional[ProxyError] = None
         self._held = bytearray()  # the event that has not ended
+        self._before = b""  # what came whole before a failure in the same piece
 
     @property
     def usage(self) -> TokenUsage:
@@ -4010,8 +4011,15 @@ class MessagesTap:
         for at, line in enumerate(lines):
             if not line.startswith(b"data:"):
                 continue
-            event = event_object(SSEEvent("", line[5:]))
-            self._read(event)
+            try:
+                event = event_object(SSEEvent("", line[5:]))
+                self._read(event)
+            except UpstreamError:
+                start = at
+                while start and lines[start - 1].strip():
+                    start -= 1
+                self._before = b"\n".join([*lines[:start], b""])
+                raise
             block = event.get("content_block")
             if self._names and restore_names({"content": [block]}, self._names):
                 lines[at] = b"data: " + dumps(event)
@@ -4028,17 +4036,17 @@ class MessagesTap:
 
     def _read(self, event: JSON) -> None:
         kind = event.get("type")
-        if kind in ("message_stop", "error"):
+        if kind == "message_stop":
             self.finished = True
             self.done = True
+        elif kind == "error" or event.get("error"):  # in whatever shape
+            raise error_in_stream(event)
         elif kind in ("message_start", "message_delta"):
             for part in (event, typed(event, "message", dict)):
                 for key, value in typed(part, "usage", dict).items():
                     if value:  # a 0 at the end is no news
                         self._usage[key] = value
                 self._cost = part.get("copilot_usage") or self._cost
-        elif not kind and event.get("error"):  # the gateway's shape (UPSTREAM 15.1)
-            raise error_in_stream(event)
 
     def finish(self) -> bytes:
         """End it; raises UpstreamError when no message_stop came."""
@@ -4051,8 +4059,8 @@ class MessagesTap:
         return rest
 
     def fail(self, exc: ProxyError) -> bytes:
-        """An error event."""
-        return encode_sse("error", anthropic_error(exc))
+        """What came before the failure, and an error event."""
+        return self._before + encode_sse("error", anthropic_error(exc))
 
 
 # ============================================================================

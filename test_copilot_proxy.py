@@ -8337,12 +8337,32 @@ def test_pass_through_ends():
     unended = cp.MessagesTap()  # no blank line, no newline at the end (UPSTREAM 17.4)
     told = unended.feed(STREAM_OK[:-2])
     assert not unended.done and told + unended.finish() == STREAM_OK
-    told = cp.MessagesTap()
-    told.feed(data({"type": "error", "error": {"type": "overloaded_error"}}, "error"))
-    assert told.done and told.finish() == b""
-    gateway_error = cp.MessagesTap()
-    with pytest.raises(cp.UpstreamError, match="out of luck"):
-        gateway_error.feed(data({"error": {"message": "out of luck", "code": "x"}}))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        data({"type": "error", "error": {"type": "x", "message": "out of luck"}}, "error"),
+        data({"type": "error", "code": "x", "message": "out of luck"}, "error"),
+        data({"type": "error", "message": "out of luck"}),
+        data({"error": {"message": "out of luck", "code": "x"}}),
+        data({"error": "out of luck"}),
+        b"event: error\ndata: {out of luck\n\n",
+    ],
+)
+def test_messages_tap_says_errors_of_any_shape_behind_what_came_before(event):
+    begun = STREAM_OK[: STREAM_OK.index(b"\n\n") + 2]
+    for pieces in cuts(begun + event):
+        tap, out = cp.MessagesTap(), b""
+        try:
+            for piece in pieces:
+                out += tap.feed(piece)
+        except cp.UpstreamError as exc:
+            out += tap.fail(exc)
+        events = frames(out)
+        assert len(events) == 2 and out.startswith(begun)
+        error = events[-1][1]["error"]
+        assert "out of luck" in error["message"] or "broken piece" in error["message"]
 
 
 @pytest.mark.parametrize(
