@@ -4271,6 +4271,15 @@ def needs_translation(body: JSON) -> bool:
     return any(tool.get("type") == "custom" for tool in objects(body.get("tools")))
 
 
+def has_files(body: JSON) -> bool:
+    """Whether a document is anywhere in a chat request."""
+    for message in objects(body.get("messages")):
+        for part in objects(message.get("content")):
+            if part.get("type") == "file":
+                return True
+    return False
+
+
 # --- requests for Copilot -------------------------------------------------------------
 
 
@@ -13159,7 +13168,8 @@ class App:
 
     async def _chat(self, exchange: Exchange) -> None:
         options = field(exchange.body, "stream_options", dict, default={})
-
+        if MESSAGES in exchange.model.endpoints and has_files(exchange.body):
+            exchange.endpoint = MESSAGES  # only there Claude models read PDF
         conversation = None
         custom: Container[str] = ()
         if exchange.endpoint != CHAT or needs_translation(exchange.body):

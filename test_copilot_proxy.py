@@ -13730,6 +13730,15 @@ async def test_media_go_where_the_model_sees_them(up, proxy, model, block, capab
         assert not up.asked(CHAT), "it was sent all the same"
 
 
+@whole_program()
+async def test_documents_of_chat_clients_reach_claude(up, proxy):
+    content = [C_PDF, {"type": "text", "text": "sum up"}]
+    body = {"model": "claude-sonnet-4.5", "messages": [{"role": "user", "content": content}]}
+    answer = await proxy.post("/v1/chat/completions", body)
+    sent = up.asked(MESSAGES)[-1].json["messages"][0]["content"]
+    assert answer.status == 200 and sent[0]["type"] == "document"
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @whole_program()
 async def test_custom_tools_of_chat_clients_are_served(up, proxy, stream):
