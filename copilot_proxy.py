@@ -3515,20 +3515,22 @@ def native_usage(obj: JSON) -> TokenUsage:
     """The usage of a whole Message, or of anything that has its two usage members."""
     usage = typed(obj, "usage", dict)
     details = typed(usage, "output_tokens_details", dict)
-    told = [
-        count(usage.get(key))
-        for key in (
-            "input_tokens",
-            "output_tokens",
-            "cache_read_input_tokens",
-            "cache_creation_input_tokens",
-        )
-    ]
     return TokenUsage(
-        *told,
+        input=count(usage.get("input_tokens")),
+        output=count(usage.get("output_tokens")),
+        cache_read=count(usage.get("cache_read_input_tokens")),
+        cache_write=count(usage.get("cache_creation_input_tokens")),
         nano_aiu=count(typed(obj, "copilot_usage", dict).get("total_nano_aiu")),
         reasoning=count(details.get("thinking_tokens")),
     )
+
+
+def add_figures(figures: JSON, event: JSON) -> None:
+    """Take into the usage members of `figures` what a part of a stream says of them."""
+    for key, number in typed(event, "usage", dict).items():
+        if number:  # a 0 at the end is no news
+            figures["usage"][key] = number
+    figures["copilot_usage"] = event.get("copilot_usage") or figures["copilot_usage"]
 
 
 class MessagesReader:
@@ -3541,7 +3543,7 @@ class MessagesReader:
         self.stop_sequence: Optional[str] = None
         self.done = False
         self._source = source
-        self._figures: JSON = {"usage": {}}
+        self._figures: JSON = {"usage": {}, "copilot_usage": None}
         self._stop = ""
         self._blocks: Dict[int, JSON] = {}  # open ones, by index
         self._called = False
@@ -3563,16 +3565,8 @@ class MessagesReader:
         if step:
             step(self, obj, sink)
 
-    def _add_figures(self, obj: JSON) -> None:
-        for key, number in typed(obj, "usage", dict).items():
-            if number:  # a 0 at the end is no news
-                self._figures["usage"][key] = number
-        cost = obj.get("copilot_usage")
-        if cost:
-            self._figures["copilot_usage"] = cost
-
     def _message_start(self, obj: JSON, sink: Sink) -> None:
-        self._add_figures(typed(obj, "message", dict))
+        add_figures(self._figures, typed(obj, "message", dict))
 
     def _block_start(self, obj: JSON, sink: Sink) -> None:
         index = typed(obj, "index", int)
@@ -3610,7 +3604,7 @@ class MessagesReader:
             sink.opaque(block["data"], self._source + REDACTED)
 
     def _message_delta(self, obj: JSON, sink: Sink) -> None:
-        self._add_figures(obj)
+        add_figures(self._figures, obj)
         delta = typed(obj, "delta", dict)
         self._stop = typed(delta, "stop_reason", str) or self._stop
         self.stop_sequence = delta.get("stop_sequence") or self.stop_sequence
@@ -3972,8 +3966,7 @@ class MessagesTap:
         self.finished = False  # a message_stop came
         self.done = False
         self._names = names
-        self._usage: JSON = {}
-        self._cost: Any = None
+        self._figures: JSON = {"usage": {}, "copilot_usage": None}
         self._error: Optional[ProxyError] = None
         self._held = bytearray()  # the event that has not ended
         self._before = b""  # what came whole before a failure in the same piece
@@ -3981,7 +3974,7 @@ class MessagesTap:
     @property
     def usage(self) -> TokenUsage:
         """What has come so far."""
-        return native_usage({"usage": self._usage, "copilot_usage": self._cost})
+        return native_usage(self._figures)
 
     def feed(self, data: bytes) -> bytes:
         """Give the events that are whole now; raises UpstreamError for a broken one."""
@@ -4024,12 +4017,9 @@ class MessagesTap:
             if self._names and restore_names({"content": [block]}, self._names):
                 lines[at] = b"data: " + dumps(event)
                 changed = True
-            if self.done:  # what stands behind the end is nobody's
-                end = at + 1
-                while end < len(lines) and not lines[end].strip():
-                    end += 1
-                if end < len(lines):
-                    lines[end:] = [b""]
+            if self.done:
+                if len(lines) > at + 3:  # what stands behind the end is nobody's
+                    lines[at + 2 :] = [b""]
                     changed = True
                 break
         return b"\n".join(lines) if changed else events
@@ -4042,11 +4032,8 @@ class MessagesTap:
         elif kind == "error" or event.get("error"):  # in whatever shape
             raise error_in_stream(event)
         elif kind in ("message_start", "message_delta"):
-            for part in (event, typed(event, "message", dict)):
-                for key, value in typed(part, "usage", dict).items():
-                    if value:  # a 0 at the end is no news
-                        self._usage[key] = value
-                self._cost = part.get("copilot_usage") or self._cost
+            add_figures(self._figures, event)
+            add_figures(self._figures, typed(event, "message", dict))
 
     def finish(self) -> bytes:
         """End it; raises UpstreamError when no message_stop came."""
