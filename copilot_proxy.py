@@ -3967,7 +3967,6 @@ class MessagesTap:
         self.done = False
         self._names = names
         self._figures: JSON = {"usage": {}, "copilot_usage": None}
-        self._error: Optional[ProxyError] = None
         self._held = bytearray()  # the event that has not ended
         self._before = b""  # what came whole before a failure in the same piece
 
