@@ -394,7 +394,7 @@ def parse_dotenv(text: str) -> Tuple[Dict[str, str], List[int]]:
 # never holds a token; total over the statuses 400-599; linear in the upstream's bytes.
 
 # Claude Code puts "Please run /login" before the texts of 401 and 403, so these begin
-# by saying whose refusal it is (CLIENTS 8).
+# by saying whose error it is (CLIENTS 8).
 LOGIN_OPENINGS = {
     "github": "This is about GitHub, not Anthropic: ",
     "client": "This is about the proxy on your machine, not Anthropic: ",
@@ -747,7 +747,7 @@ MAX_MESSAGE = 2000  # an HTML page or a dump does not belong into a client's ter
 MAX_PAGE = 64 * 1024  # what is looked at of an error that is not JSON
 
 
-class Refusal(NamedTuple):
+class ErrorWords(NamedTuple):
     """What an upstream's error says of itself; "" = nothing."""
 
     message: str
@@ -756,17 +756,17 @@ class Refusal(NamedTuple):
     details: Any = None
 
 
-def _refusal_in_text(text: str) -> Refusal:
+def _words_in_text(text: str) -> ErrorWords:
     text = text.strip()
     if text[:1] != "<":
-        return Refusal(text[:MAX_MESSAGE])
+        return ErrorWords(text[:MAX_MESSAGE])
     title = re.search(r"<title>([^<]{1,200})", text)  # a load balancer's page
     if title is None:
-        return Refusal("the upstream sent a web page")
-    return Refusal("the upstream sent a web page: " + title[1].strip())
+        return ErrorWords("the upstream sent a web page")
+    return ErrorWords("the upstream sent a web page: " + title[1].strip())
 
 
-def _refusal_in(obj: Any) -> Refusal:
+def _words_in(obj: Any) -> ErrorWords:
     """Read an error of any shape: flat, under `error`, in a list, in a response."""
     inner = obj
     while isinstance(inner, dict):
@@ -775,44 +775,44 @@ def _refusal_in(obj: Any) -> Refusal:
         if isinstance(inner, list) and inner:
             inner = inner[0]
     if not isinstance(obj, dict):
-        return Refusal(json.dumps(obj)[:MAX_MESSAGE])
+        return ErrorWords(json.dumps(obj)[:MAX_MESSAGE])
     words = {key: value.strip() for key, value in obj.items() if type(value) is str}
     code = words.get("code", "")
     message = words.get("message") or words.get("error") or code
     code = code.partition(":")[0]  # what follows is the plan
     kind = words.get("type", "")
-    return Refusal(message[:MAX_MESSAGE], code, kind, obj.get("details"))
+    return ErrorWords(message[:MAX_MESSAGE], code, kind, obj.get("details"))
 
 
-def _error_of(refusal: Refusal, status: int, retry_after: str = "") -> ProxyError:
-    name = ("%s %s" % (refusal.code, refusal.message)).lower()
+def _error_of(error: ErrorWords, status: int, retry_after: str = "") -> ProxyError:
+    name = ("%s %s" % (error.code, error.message)).lower()
     if status in (400, 413, 502) and any(mark in name for mark in OVERFLOW_MARKS):
-        found = OVERFLOW_NUMBERS.search(refusal.message)
+        found = OVERFLOW_NUMBERS.search(error.message)
         numbers = found.groups() if found else ()
         return ContextOverflow(*[int(number) for number in numbers if number])
-    words = refusal.message or "the upstream gave the request up without a word"
+    words = error.message or "the upstream gave the request up without a word"
     text = words
     should_retry = None
-    advice = advice_for(status, refusal.code, words)
+    advice = advice_for(status, error.code, words)
     if advice is not None:
         end = "" if words.endswith((".", "!", "?")) else "."
         text = "%s%s %s" % (words, end, advice.text)
         should_retry = advice.should_retry
     exc = UpstreamError(
         text,
-        kind=refusal.kind,
+        kind=error.kind,
         status=RENAMED_STATUSES.get(status, status),
-        code=refusal.code,
+        code=error.code,
         retry_after=retry_after,
         should_retry=should_retry,
-        details=refusal.details,
+        details=error.details,
     )
     exc.words = words
     exc.reason = "Copilot refuses the request."
     if advice is not None:
         exc.reason = advice.text
-    if refusal.code:
-        exc.reason += " (%s)" % refusal.code[:60]
+    if error.code:
+        exc.reason += " (%s)" % error.code[:60]
     return exc
 
 
@@ -823,25 +823,25 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
     ContextOverflow, everything else as UpstreamError with the upstream's status.
     """
     try:
-        refusal = _refusal_in(json.loads(body.decode("utf-8", "replace")))
+        error = _words_in(json.loads(body.decode("utf-8", "replace")))
     except (ValueError, RecursionError):
-        refusal = _refusal_in_text(body[:MAX_PAGE].decode("utf-8", "replace"))
-    if not refusal.message:
+        error = _words_in_text(body[:MAX_PAGE].decode("utf-8", "replace"))
+    if not error.message:
         words = "the upstream answered %d without a word" % status
-        refusal = refusal._replace(message=words)
+        error = error._replace(message=words)
     if not 400 <= status < 600:
         status = 502
-    if status == 401 and "does not belong to this connection" in refusal.message:
+    if status == 401 and "does not belong to this connection" in error.message:
         status = 400  # about an input item, not about the sign-in (UPSTREAM 15.2)
-    return _error_of(refusal, status, headers.get("retry-after") or "")
+    return _error_of(error, status, headers.get("retry-after") or "")
 
 
 def error_in_stream(obj: JSON) -> ProxyError:
     """The error that an upstream put inside a 200 answer, in any of its shapes."""
-    refusal = _refusal_in(obj)
-    name = "%s %s" % (refusal.code, refusal.kind)
+    error = _words_in(obj)
+    name = "%s %s" % (error.code, error.kind)
     status = next(status for status, mark in STATUS_MARKS if mark.search(name))
-    return _error_of(refusal, status)
+    return _error_of(error, status)
 
 
 # ============================================================================
@@ -3652,9 +3652,10 @@ def fold_message(events: Iterable[JSON]) -> JSON:
         elif kind == "message_delta":
             message.update(event["delta"])
             message.update(given(copilot_usage=event.get("copilot_usage")))
-            for key, tokens in event["usage"].items():
-                if tokens:  # 0 tells nothing
-                    message["usage"][key] = tokens
+            figures = event["usage"].items()
+            message["usage"].update(
+                {key: n for key, n in figures if n}
+            )  # 0 says nothing
     if message.get("stop_reason") is None:
         raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
     message["content"] = []
