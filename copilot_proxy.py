@@ -395,7 +395,7 @@ def parse_dotenv(text: str) -> Tuple[Dict[str, str], List[int]]:
 # never holds a token; total over the statuses 400-599; linear in the upstream's bytes.
 
 # Claude Code puts "Please run /login" before the texts of 401 and 403, so these begin
-# by saying whose refusal it is (CLIENTS 8).
+# by saying whose error it is (CLIENTS 8).
 LOGIN_OPENINGS = {
     "github": "This is about GitHub, not Anthropic: ",
     "client": "This is about the proxy on your machine, not Anthropic: ",
@@ -423,7 +423,9 @@ class ProxyError(Exception):
         self.status = status or self.status
         self.code = code or self.code
         self.retry_after = retry_after  # as the header has it: seconds or a date
-        self.details = details  # error.details, which SDKs read for their typed errors
+        self.details: JSON = {}  # what SDKs read for their typed errors
+        if details:
+            self.details = {"details": details}
         if should_retry is not None:
             self.should_retry = should_retry
         self.words = message  # without our opening and our advice
@@ -575,23 +577,21 @@ def _error_types(exc: ProxyError) -> Tuple[str, str]:
 
 def anthropic_error(exc: ProxyError) -> JSON:
     """The body of an Anthropic error answer, and the data of its `error` event."""
-    error: JSON = {"type": _error_types(exc)[0], "message": str(exc)}
-    if exc.details is not None:
-        error["details"] = exc.details
+    error = {"type": _error_types(exc)[0], "message": str(exc), **exc.details}
     return {"type": "error", "error": error}
 
 
 def openai_error(exc: ProxyError) -> JSON:
     """The body of an OpenAI error answer, and the data of a stream's error chunk."""
-    error: JSON = {
-        "message": str(exc),
-        "type": _error_types(exc)[1],
-        "param": None,
-        "code": exc.code,
+    return {
+        "error": {
+            "message": str(exc),
+            "type": _error_types(exc)[1],
+            "param": None,
+            "code": exc.code,
+            **exc.details,
+        }
     }
-    if exc.details is not None:
-        error["details"] = exc.details
-    return {"error": error}
 
 
 class Advice(NamedTuple):
@@ -749,32 +749,26 @@ MAX_MESSAGE = 2000  # an HTML page or a dump does not belong into a client's ter
 MAX_PAGE = 64 * 1024  # what is looked at of an error that is not JSON
 
 
-class Refusal(NamedTuple):
+class ErrorWords(NamedTuple):
     """What an upstream's error says of itself; "" = nothing."""
 
     message: str
     code: str = ""
     kind: str = ""
-    details: Optional[JSON] = None
-
-    @property
-    def overflows(self) -> bool:
-        """Whether the prompt was too long."""
-        text = ("%s %s" % (self.code, self.message)).lower()
-        return any(mark in text for mark in OVERFLOW_MARKS)
+    details: Any = None
 
 
-def _refusal_in_text(text: str) -> Refusal:
+def _words_in_text(text: str) -> ErrorWords:
     text = text.strip()
     if text[:1] != "<":
-        return Refusal(text[:MAX_MESSAGE])
+        return ErrorWords(text[:MAX_MESSAGE])
     title = re.search(r"<title>([^<]{1,200})", text)  # a load balancer's page
     if title is None:
-        return Refusal("the upstream sent a web page")
-    return Refusal("the upstream sent a web page: " + title[1].strip())
+        return ErrorWords("the upstream sent a web page")
+    return ErrorWords("the upstream sent a web page: " + title[1].strip())
 
 
-def _refusal_in(obj: Any) -> Refusal:
+def _words_in(obj: Any) -> ErrorWords:
     """Read an error of any shape: flat, under `error`, in a list, in a response."""
     inner = obj
     while isinstance(inner, dict):
@@ -783,45 +777,44 @@ def _refusal_in(obj: Any) -> Refusal:
         if isinstance(inner, list) and inner:
             inner = inner[0]
     if not isinstance(obj, dict):
-        return Refusal(json.dumps(obj)[:MAX_MESSAGE])
+        return ErrorWords(json.dumps(obj)[:MAX_MESSAGE])
     words = {key: value.strip() for key, value in obj.items() if type(value) is str}
     code = words.get("code", "")
     message = words.get("message") or words.get("error") or code
-    details = obj.get("details")
-    if not isinstance(details, dict):
-        details = None
+    code = code.partition(":")[0]  # what follows is the plan
     kind = words.get("type", "")
-    return Refusal(message[:MAX_MESSAGE], code.partition(":")[0], kind, details)
+    return ErrorWords(message[:MAX_MESSAGE], code, kind, obj.get("details"))
 
 
-def _error_of(refusal: Refusal, status: int, retry_after: str = "") -> ProxyError:
-    if status in (400, 413) and refusal.overflows:
-        found = OVERFLOW_NUMBERS.search(refusal.message)
+def _error_of(error: ErrorWords, status: int, retry_after: str = "") -> ProxyError:
+    name = ("%s %s" % (error.code, error.message)).lower()
+    if status in (400, 413, 502) and any(mark in name for mark in OVERFLOW_MARKS):
+        found = OVERFLOW_NUMBERS.search(error.message)
         numbers = found.groups() if found else ()
         return ContextOverflow(*[int(number) for number in numbers if number])
-    words = refusal.message or "the upstream gave the request up without a word"
+    words = error.message or "the upstream gave the request up without a word"
     text = words
     should_retry = None
-    advice = advice_for(status, refusal.code, words)
+    advice = advice_for(status, error.code, words)
     if advice is not None:
         end = "" if words.endswith((".", "!", "?")) else "."
         text = "%s%s %s" % (words, end, advice.text)
         should_retry = advice.should_retry
     exc = UpstreamError(
         text,
-        kind=refusal.kind,
+        kind=error.kind,
         status=RENAMED_STATUSES.get(status, status),
-        code=refusal.code,
+        code=error.code,
         retry_after=retry_after,
         should_retry=should_retry,
-        details=refusal.details,
+        details=error.details,
     )
     exc.words = words
     exc.reason = "Copilot refuses the request."
     if advice is not None:
         exc.reason = advice.text
-    if refusal.code:
-        exc.reason += " (%s)" % refusal.code[:60]
+    if error.code:
+        exc.reason += " (%s)" % error.code[:60]
     return exc
 
 
@@ -832,27 +825,25 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
     ContextOverflow, everything else as UpstreamError with the upstream's status.
     """
     try:
-        refusal = _refusal_in(json.loads(body.decode("utf-8", "replace")))
+        error = _words_in(json.loads(body.decode("utf-8", "replace")))
     except (ValueError, RecursionError):
-        refusal = _refusal_in_text(body[:MAX_PAGE].decode("utf-8", "replace"))
-    if not refusal.message:
+        error = _words_in_text(body[:MAX_PAGE].decode("utf-8", "replace"))
+    if not error.message:
         words = "the upstream answered %d without a word" % status
-        refusal = refusal._replace(message=words)
+        error = error._replace(message=words)
     if not 400 <= status < 600:
         status = 502
-    if status == 401 and "does not belong to this connection" in refusal.message:
+    if status == 401 and "does not belong to this connection" in error.message:
         status = 400  # about an input item, not about the sign-in (UPSTREAM 15.2)
-    return _error_of(refusal, status, headers.get("retry-after") or "")
+    return _error_of(error, status, headers.get("retry-after") or "")
 
 
 def error_in_stream(obj: JSON) -> ProxyError:
     """The error that an upstream put inside a 200 answer, in any of its shapes."""
-    refusal = _refusal_in(obj)
-    name = "%s %s" % (refusal.code, refusal.kind)
+    error = _words_in(obj)
+    name = "%s %s" % (error.code, error.kind)
     status = next(status for status, mark in STATUS_MARKS if mark.search(name))
-    if refusal.overflows:
-        status = 400
-    return _error_of(refusal, status)
+    return _error_of(error, status)
 
 
 # ============================================================================
@@ -1965,13 +1956,10 @@ class Model(NamedTuple):
 
     @property
     def media_types(self) -> Tuple[str, ...]:
-        """What it reads beside text (UPSTREAM 22.4); Claude models all read PDF."""
+        """What it reads beside text (UPSTREAM 22.4)."""
         about = typed(self.raw, "capabilities", dict)
         vision = typed(typed(about, "limits", dict), "vision", dict)
-        media_types = _strings(vision, "supported_media_types")
-        if MESSAGES in self.endpoints:
-            media_types += ("application/pdf",)
-        return media_types
+        return _strings(vision, "supported_media_types")
 
     @property
     def is_claude(self) -> bool:
@@ -2675,40 +2663,6 @@ def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
     return tuple(paired)
 
 
-# --- what a model cannot see ----------------------------------------------------------
-
-
-def _check_part(part: Any, model: Model) -> None:
-    if isinstance(part, Image) and not model.vision:
-        raise BadRequest(
-            "messages: the model %s sees no images; leave them out or choose another "
-            "model (capability_rejected: image_block)" % model.id
-        )
-    if isinstance(part, Document):
-        media_type = part.url[5:100].partition(";")[0]
-        if media_type not in model.media_types:
-            raise BadRequest(
-                "messages: the model %s reads no documents of type %s; send the text "
-                "or choose another model (capability_rejected: document_block)"
-                % (model.id, media_type)
-            )
-
-
-def check_media(conversation: Conversation, model: Model) -> None:
-    """Raise BadRequest for images and documents that the model cannot see.
-
-    They stay in the history; by these words Claude Code leaves the block out and goes
-    on (CLIENTS 8).
-    """
-    for turn in conversation.turns:
-        for part in turn.parts:
-            if isinstance(part, Result):
-                for inner in part.parts:
-                    _check_part(inner, model)
-            else:
-                _check_part(part, model)
-
-
 # --- usage ----------------------------------------------------------------------------
 
 
@@ -3090,13 +3044,6 @@ def unpack_reasoning(signature: str) -> Optional[Tuple[str, str]]:
 # --- requests -------------------------------------------------------------------------
 
 
-def titled(title: str, text: str) -> str:
-    """A document's text under its title, if it has one."""
-    if not title:
-        return text
-    return "%s\n\n%s" % (title, text)
-
-
 def _parse_image(block: JSON, path: str) -> Image:
     source = required(block, "source", dict, path)
     path += ".source"
@@ -3110,27 +3057,25 @@ def _parse_image(block: JSON, path: str) -> Image:
 
 def _parse_document(block: JSON, path: str) -> List[Any]:
     """A text document is its text; of any other the bytes go behind its context."""
-    heading = field(block, "context", str, path, "")
     title = field(block, "title", str, path, "")
+    context = Text(field(block, "context", str, path, ""))
     source = required(block, "source", dict, path)
     path += ".source"
     if source.get("type") == "content":
-        parts = _parse_content_blocks(
-            source.get("content"), "document", path + ".content"
-        )
-        return [Text(titled(title, heading)), *parts]
+        path += ".content"
+        parts = _parse_content_blocks(source.get("content"), "document", path)
+        return [Text(title), context, *parts]
     kind = required_word(source, "type", ("base64", "text"), path)
-    data = required(source, "data", str, path)
+    text = required(source, "data", str, path)
     if kind == "base64":
         media_type = required(source, "media_type", str, path)
         if not media_type.startswith("text/"):
-            url = "data:%s;base64,%s" % (media_type, data)
-            return [Text(heading), Document(url, title)]
+            return [context, Document("data:%s;base64,%s" % (media_type, text), title)]
         try:
-            data = base64.b64decode(data).decode("utf-8", "replace")
+            text = base64.b64decode(text, validate=True).decode("utf-8", "replace")
         except ValueError:
             raise BadRequest("%s.data: expected base64" % path) from None
-    return [Text(titled(title, titled(heading, data)))]
+    return [Text(text_of((Text(title), context, Text(text))))]
 
 
 def _parse_thinking(block: JSON, path: str) -> List[Any]:
@@ -3290,32 +3235,39 @@ def _parse_messages_tool(entry: Any, path: str) -> Tool:
 
 
 def _parse_messages_tools(body: JSON) -> Tuple[Tool, ...]:
-    entries = field(body, "tools", list, default=())
-    tools = []
-    found = None
-    for entry, tool in zip(entries, parse_list(body, "tools", _parse_messages_tool)):
+    tools = parse_list(body, "tools", _parse_messages_tool)
+    deferred = set()
+    for entry in objects(body.get("tools")):
         if entry.get("defer_loading"):
-            if found is None:
-                found = _found_tools(body["messages"])
-            if tool.name not in found:
-                continue
-        tools.append(tool)
-    return tuple(tools)
+            deferred.add(typed(entry, "name", str))
+    if deferred:
+        deferred -= _found_tools(body["messages"])
+    return tuple(tool for tool in tools if tool.name not in deferred)
 
 
-TOOL_CHOICES = {"auto": "auto", "any": "required", "none": "none", "tool": "="}
+TOOL_CHOICES = {
+    "auto": "auto",
+    "any": "required",
+    "none": "none",
+    "tool": "=",
+    "required": "required",  # the words of OpenAI, whose tools are taken too
+    "function": "=",
+}
 
 
 def _parse_tool_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Any]:
     """The hub's tool_choice, and whether calls may be parallel (None = not said)."""
     path = "tool_choice"
-    choice = field(body, path, dict)
+    choice = body.get(path)
     if choice is None or not tools:  # OpenAI refuses a choice among no tools
         return "", None
-    kind = required_word(choice, "type", TOOL_CHOICES, path)
+    if isinstance(choice, str):
+        choice = {"type": choice}
+    kind = required_word(expect(choice, dict, path), "type", TOOL_CHOICES, path)
     name = ""
-    if kind == "tool":
-        name = required_word(choice, "name", [tool.name for tool in tools], path)
+    if TOOL_CHOICES[kind] == "=":
+        named = field(choice, "function", dict, path) or choice
+        name = required_word(named, "name", [tool.name for tool in tools], path)
     alone = field(choice, "disable_parallel_tool_use", bool, path)
     parallel = False if alone else None
     return TOOL_CHOICES[kind] + name, parallel
@@ -3555,20 +3507,22 @@ def native_usage(obj: JSON) -> TokenUsage:
     """The usage of a whole Message, or of anything that has its two usage members."""
     usage = typed(obj, "usage", dict)
     details = typed(usage, "output_tokens_details", dict)
-    told = [
-        count(usage.get(key))
-        for key in (
-            "input_tokens",
-            "output_tokens",
-            "cache_read_input_tokens",
-            "cache_creation_input_tokens",
-        )
-    ]
     return TokenUsage(
-        *told,
+        input=count(usage.get("input_tokens")),
+        output=count(usage.get("output_tokens")),
+        cache_read=count(usage.get("cache_read_input_tokens")),
+        cache_write=count(usage.get("cache_creation_input_tokens")),
         nano_aiu=count(typed(obj, "copilot_usage", dict).get("total_nano_aiu")),
         reasoning=count(details.get("thinking_tokens")),
     )
+
+
+def add_figures(figures: JSON, event: JSON) -> None:
+    """Take into the usage members of `figures` what a part of a stream says of them."""
+    for key, number in typed(event, "usage", dict).items():
+        if number:  # a 0 at the end is no news
+            figures["usage"][key] = number
+    figures["copilot_usage"] = event.get("copilot_usage") or figures["copilot_usage"]
 
 
 class MessagesReader:
@@ -3581,7 +3535,7 @@ class MessagesReader:
         self.stop_sequence: Optional[str] = None
         self.done = False
         self._source = source
-        self._figures: JSON = {"usage": {}}
+        self._figures: JSON = {"usage": {}, "copilot_usage": None}
         self._stop = ""
         self._blocks: Dict[int, JSON] = {}  # open ones, by index
         self._called = False
@@ -3603,16 +3557,8 @@ class MessagesReader:
         if step:
             step(self, obj, sink)
 
-    def _add_figures(self, obj: JSON) -> None:
-        for key, number in typed(obj, "usage", dict).items():
-            if number:  # a 0 at the end is no news
-                self._figures["usage"][key] = number
-        cost = obj.get("copilot_usage")
-        if cost:
-            self._figures["copilot_usage"] = cost
-
     def _message_start(self, obj: JSON, sink: Sink) -> None:
-        self._add_figures(typed(obj, "message", dict))
+        add_figures(self._figures, typed(obj, "message", dict))
 
     def _block_start(self, obj: JSON, sink: Sink) -> None:
         index = typed(obj, "index", int)
@@ -3650,7 +3596,7 @@ class MessagesReader:
             sink.opaque(block["data"], self._source + REDACTED)
 
     def _message_delta(self, obj: JSON, sink: Sink) -> None:
-        self._add_figures(obj)
+        add_figures(self._figures, obj)
         delta = typed(obj, "delta", dict)
         self._stop = typed(delta, "stop_reason", str) or self._stop
         self.stop_sequence = delta.get("stop_sequence") or self.stop_sequence
@@ -3678,52 +3624,41 @@ class MessagesReader:
 # --- answers for Anthropic clients ----------------------------------------------------
 
 
-def _fold_block(start: JSON, deltas: List[JSON]) -> JSON:
-    """A content block with its deltas; `input` is None when it is no JSON object."""
-    block = dict(start)
-    for key in ("text", "thinking", "signature", "partial_json"):
-        text = "".join(delta.get(key, "") for delta in deltas)
-        if key in block:
-            block[key] = text
-        elif text.strip():
-            block["input"] = parse_object(text)
-    return block
-
-
 def fold_message(events: Iterable[JSON]) -> JSON:
     """The Message that the events of a whole stream amount to.
 
-    Raises UpstreamError when it did not end, or arguments are no JSON object. A call
-    that was cut is left out: half of it must not run, and `input` cannot say so.
+    Raises UpstreamError when it did not end. A call that was cut is left out: half of
+    it must not run, and `input` cannot say so.
     """
     message: JSON = {}
-    blocks: List[Tuple[JSON, List[JSON]]] = []
+    blocks: List[Tuple[JSON, Dict[str, List[str]]]] = []  # starts and pieces by field
     for event in events:
         kind = event["type"]
         if kind == "message_start":
             message = event["message"]
         elif kind == "content_block_start":
-            blocks.append((event["content_block"], []))
+            blocks.append((event["content_block"], collections.defaultdict(list)))
         elif kind == "content_block_delta":
-            blocks[-1][1].append(event["delta"])
+            for key, piece in event["delta"].items():
+                blocks[-1][1][key].append(piece)
         elif kind == "message_delta":
             message.update(event["delta"])
             message.update(given(copilot_usage=event.get("copilot_usage")))
-            for key, tokens in event["usage"].items():
-                if tokens:  # 0 tells nothing
-                    message["usage"][key] = tokens
+            figures = event["usage"].items()
+            message["usage"].update(
+                {key: n for key, n in figures if n}
+            )  # 0 says nothing
     if message.get("stop_reason") is None:
         raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
     message["content"] = []
-    for start, deltas in blocks:
-        block = _fold_block(start, deltas)
+    for block, pieces in blocks:
+        for key in pieces.keys() & block.keys() - {"type"}:
+            block[key] = "".join(pieces[key])
+        arguments = "".join(pieces["partial_json"])
+        if arguments.strip():
+            block["input"] = parse_object(arguments)
         if block.get("input", {}) is not None:
             message["content"].append(block)
-        elif message["stop_reason"] == "tool_use":
-            raise UpstreamError(
-                "the model called %s with arguments that are not a JSON object; "
-                "try again." % block["name"]
-            )
     return message
 
 
@@ -3795,8 +3730,6 @@ class MessagesWriter:
         self._head = b""  # of the open block's deltas
         self._pending: List[str] = []  # told of the open block, not yet written
         self._arguments: List[str] = []  # written of the open call
-        self._size = 0  # characters of them
-        self._tried = 0  # the size at which they were last tried as JSON
         self._calls: Dict[Hashable, JSON] = {}  # id and name of every call
         self._waiting: Dict[Hashable, List[str]] = {}  # fragments of the unopened ones
         self._opaque: List[Tuple[str, str]] = []  # not yet written
@@ -3836,8 +3769,11 @@ class MessagesWriter:
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         if key in self._waiting:
-            if self._waiting[key] or fragment.strip():
-                self._waiting[key].append(fragment)
+            waiting = self._waiting[key]
+            if waiting or fragment.strip():
+                waiting.append(fragment)
+            if len(waiting) == 1:
+                self._advance()
         elif self._open == "call" and key == self._key:
             self._pending.append(fragment)
         elif fragment.strip():
@@ -3845,8 +3781,6 @@ class MessagesWriter:
             raise UpstreamError(
                 "the upstream continued tool call %r after its end" % (key,)
             )
-        if self._waiting:
-            self._advance()
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
@@ -3879,8 +3813,8 @@ class MessagesWriter:
                 "category": None,
                 "explanation": refused or "a content filter",
             }
-        told = anthropic_usage(usage)
-        self._write("message_delta", delta=delta, usage=told, **usage.cost)
+        tokens = anthropic_usage(usage)
+        self._write("message_delta", delta=delta, usage=tokens, **usage.cost)
         self._write("message_stop")
         self._over = True
 
@@ -3938,16 +3872,9 @@ class MessagesWriter:
             self._begin_call(key)
 
     def _is_complete(self) -> bool:
-        """Whether the open call's arguments are a whole object; asked at each fragment
-        while another call waits."""
+        """Whether the open call's arguments are a whole object. Asked when another call
+        begins, not at each fragment: too late is no harm, the answer's end ends it."""
         self._flush()
-        if not self._arguments[-1].rstrip().endswith("}"):
-            return False
-        # A try reads all of it: the tries of a long one grow by steps, so that they
-        # stay linear together. Too late is no harm: the end of the answer ends a call.
-        if 4096 < self._size < 1.5 * self._tried:
-            return False
-        self._tried = self._size
         return parse_object("".join(self._arguments)) is not None
 
     def _begin_call(self, key: Hashable) -> None:
@@ -3956,8 +3883,6 @@ class MessagesWriter:
         self._begin("call", **self._calls[key])
         self._key = key
         self._arguments = []
-        self._size = 0
-        self._tried = 0
         self._pending = self._waiting.pop(key) or ["{}"]
 
     def _begin(self, kind: str, **more: Any) -> None:
@@ -3999,7 +3924,6 @@ class MessagesWriter:
         self._pending = []
         if self._open == "call":
             self._arguments.append(text)
-            self._size += len(text)
         if text and not self._over:
             # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
             encoded = json_string(text).encode("utf-8", "backslashreplace")
@@ -4032,18 +3956,17 @@ class MessagesTap:
     WHOLE = re.compile(rb".*\n\r?\n", re.S)  # up to the last blank line
 
     def __init__(self, names: Mapping[str, str] = {}) -> None:
-        self.finished = False  # a message_stop came, or an error
+        self.finished = False  # a message_stop came
         self.done = False
         self._names = names
-        self._usage: JSON = {}
-        self._cost: Any = None
-        self._error: Optional[ProxyError] = None
+        self._figures: JSON = {"usage": {}, "copilot_usage": None}
         self._held = bytearray()  # the event that has not ended
+        self._before = b""  # what came whole before a failure in the same piece
 
     @property
     def usage(self) -> TokenUsage:
         """What has come so far."""
-        return native_usage({"usage": self._usage, "copilot_usage": self._cost})
+        return native_usage(self._figures)
 
     def feed(self, data: bytes) -> bytes:
         """Give the events that are whole now; raises UpstreamError for a broken one."""
@@ -4073,35 +3996,36 @@ class MessagesTap:
         for at, line in enumerate(lines):
             if not line.startswith(b"data:"):
                 continue
-            event = event_object(SSEEvent("", line[5:]))
-            self._read(event)
+            try:
+                event = event_object(SSEEvent("", line[5:]))
+                self._read(event)
+            except UpstreamError:
+                start = at
+                while start and lines[start - 1].strip():
+                    start -= 1
+                self._before = b"\n".join([*lines[:start], b""])
+                raise
             block = event.get("content_block")
             if self._names and restore_names({"content": [block]}, self._names):
                 lines[at] = b"data: " + dumps(event)
                 changed = True
-            if self.done:  # what stands behind the end is nobody's
-                end = at + 1
-                while end < len(lines) and not lines[end].strip():
-                    end += 1
-                if end < len(lines):
-                    lines[end:] = [b""]
+            if self.done:
+                if len(lines) > at + 3:  # what stands behind the end is nobody's
+                    lines[at + 2 :] = [b""]
                     changed = True
                 break
         return b"\n".join(lines) if changed else events
 
     def _read(self, event: JSON) -> None:
         kind = event.get("type")
-        if kind in ("message_stop", "error"):
+        if kind == "message_stop":
             self.finished = True
             self.done = True
-        elif kind in ("message_start", "message_delta"):
-            for part in (event, typed(event, "message", dict)):
-                for key, value in typed(part, "usage", dict).items():
-                    if value:  # a 0 at the end is no news
-                        self._usage[key] = value
-                self._cost = part.get("copilot_usage") or self._cost
-        elif not kind and event.get("error"):  # the gateway's shape (UPSTREAM 15.1)
+        elif kind == "error" or event.get("error"):  # in whatever shape
             raise error_in_stream(event)
+        elif kind in ("message_start", "message_delta"):
+            add_figures(self._figures, event)
+            add_figures(self._figures, typed(event, "message", dict))
 
     def finish(self) -> bytes:
         """End it; raises UpstreamError when no message_stop came."""
@@ -4114,8 +4038,8 @@ class MessagesTap:
         return rest
 
     def fail(self, exc: ProxyError) -> bytes:
-        """An error event."""
-        return encode_sse("error", anthropic_error(exc))
+        """What came before the failure, and an error event."""
+        return self._before + encode_sse("error", anthropic_error(exc))
 
 
 # ============================================================================
@@ -4163,26 +4087,27 @@ def uncarry(message: JSON) -> JSON:
     return dict(message, tool_calls=calls, reasoning_opaque=opaque)
 
 
-def _parse_file(inner: JSON, path: str) -> Document:
-    if inner.get("file_id"):
-        raise BadRequest("%s.file_id: no files are kept here; send file_data" % path)
-    url = required(inner, "file_data", str, path)
-    if not url.startswith("data:"):
-        url = "data:application/pdf;base64," + url
-    return Document(url, field(inner, "filename", str, path, ""))
+def _open_entry(entry: Any, path: str, *kinds: str) -> Tuple[str, JSON, str]:
+    """The type of an entry (absent: the first of `kinds`), what it holds under that
+    name, and where that stands."""
+    kind = field(expect(entry, dict, path), "type", str, path, kinds[0])
+    one_of(kind, kinds, path)
+    return kind, required(entry, kind, dict, path), "%s.%s" % (path, kind)
 
 
 def _parse_part(part: Any, path: str) -> Any:
     kind = required(expect(part, dict, path), "type", str, path)
-    one_of(kind, ("text", "refusal", "image_url", "file"), path)
     if kind in ("text", "refusal"):
         return Text(field(part, kind, str, path, ""))
-    inner = required(part, kind, dict, path)
-    path = "%s.%s" % (path, kind)
-    if kind == "file":
-        return _parse_file(inner, path)
-    url = required(inner, "url", str, path)
-    return Image(url, field(inner, "detail", str, path, ""))
+    one_of(kind, ("text", "refusal", "image_url", "file"), path)
+    kind, inner, path = _open_entry(part, path, kind)
+    if kind == "image_url":
+        url = required(inner, "url", str, path)
+        return Image(url, field(inner, "detail", str, path, ""))
+    if inner.get("file_id"):
+        raise BadRequest("%s.file_id: no files are kept here; send file_data" % path)
+    url = required(inner, "file_data", str, path)
+    return Document(url, field(inner, "filename", str, path, ""))
 
 
 def _parse_content(message: JSON, path: str) -> List[Any]:
@@ -4192,16 +4117,9 @@ def _parse_content(message: JSON, path: str) -> List[Any]:
     return parse_list(message, "content", _parse_part, path)
 
 
-def _tool_kind(entry: Any, path: str, *more: str) -> str:
-    kind = field(expect(entry, dict, path), "type", str, path, "function")
-    return one_of(kind, ("function", "custom", *more), path)
-
-
 def _parse_call(call: Any, path: str) -> Call:
-    kind = _tool_kind(call, path)
-    call_id = required(call, "id", str, path)
-    inner = required(call, kind, dict, path)
-    path = "%s.%s" % (path, kind)
+    call_id = required(expect(call, dict, path), "id", str, path)
+    kind, inner, path = _open_entry(call, path, "function", "custom")
     name = required(inner, "name", str, path)
     if kind == "custom":
         text = field(inner, "input", str, path, "")
@@ -4249,9 +4167,7 @@ def _parse_turn(message: Any, path: str) -> Turn:
 
 
 def _parse_tool(entry: Any, path: str) -> Tool:
-    kind = _tool_kind(entry, path)
-    inner = required(entry, kind, dict, path)
-    path = "%s.%s" % (path, kind)
+    kind, inner, path = _open_entry(entry, path, "function", "custom")
     name = required(inner, "name", str, path)
     description = field(inner, "description", str, path, "")
     if kind == "custom":
@@ -4260,24 +4176,22 @@ def _parse_tool(entry: Any, path: str) -> Tool:
     return Tool(name, description, schema, field(inner, "strict", bool, path))
 
 
-def _parse_allowed(entry: Any, path: str) -> str:
-    kind = _tool_kind(entry, path)
-    return required(required(entry, kind, dict, path), "name", str, path)
+def _parse_named(entry: Any, path: str) -> str:
+    _, inner, path = _open_entry(entry, path, "function", "custom")
+    return required(inner, "name", str, path)
 
 
 def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool, ...]]:
     """The hub's tool_choice, and the tools that are left to choose from."""
-    path = "tool_choice"
-    choice = body.get(path)
+    choice = body.get("tool_choice")
     if choice in (None, "auto", "none", "required"):
         return choice or "", tools
-    kind = _tool_kind(choice, path, "allowed_tools")
-    inner = required(choice, kind, dict, path)
-    path = "%s.%s" % (path, kind)
+    kinds = ("function", "custom", "allowed_tools")
+    kind, inner, path = _open_entry(choice, "tool_choice", *kinds)
     if kind != "allowed_tools":
         return "=" + required(inner, "name", str, path), tools
     mode = required_word(inner, "mode", ("auto", "required"), path)
-    allowed = set(parse_list(inner, "tools", _parse_allowed, path))
+    allowed = set(parse_list(inner, "tools", _parse_named, path))
     left = tuple(tool for tool in tools if tool.name in allowed)
     if not left:
         raise BadRequest("%s.tools: none of them is among the tools" % path)
@@ -4334,6 +4248,15 @@ def needs_translation(body: JSON) -> bool:
     if typed(choice, "type", str) in ("custom", "allowed_tools"):
         return True
     return any(tool.get("type") == "custom" for tool in objects(body.get("tools")))
+
+
+def has_files(body: JSON) -> bool:
+    """Whether a document is anywhere in a chat request."""
+    for message in objects(body.get("messages")):
+        for part in objects(message.get("content")):
+            if part.get("type") == "file":
+                return True
+    return False
 
 
 # --- requests for Copilot -------------------------------------------------------------
@@ -4499,7 +4422,7 @@ class _OpenCall:
         self.key = key
         self.id = call_id
         self.name = ""
-        self.held: List[str] = []
+        self.held = ""  # arguments that came before the name
         self.empty = True  # no argument has been told
 
 
@@ -4585,19 +4508,15 @@ class ChatReader:
             self._read_done(sink)
             return
         chunk = event_object(event)
-        failed = event.event in ("error", "copilot_errors")
+        failed = "error" in (event.event, chunk.get("type"))
         if failed or chunk.get("error") or chunk.get("copilot_errors"):
             raise error_in_stream(chunk)
         self.model = typed(chunk, "model", str) or self.model
         self._read_usage(chunk)
         choices = objects(chunk.get("choices"))
-        finished = False
         for choice in choices:  # split ones are parts of one answer (UPSTREAM 9.5)
             self._read_delta(_delta_of(choice), typed(chunk, "id", str), sink)
             self._read_finish(choice, sink)
-            finished = finished or bool(choice.get("finish_reason"))
-        if finished:
-            self._complete_calls(sink)
         if len(choices) == 1:
             self._learn_plain(event.data, chunk, choices[0])
 
@@ -4605,8 +4524,8 @@ class ChatReader:
         """[DONE]: nothing follows; alone it ends an answer that had said something."""
         self.done = True
         self._head = b""
-        if self._has_content or self._calls:
-            self._finish = self._finish or "stop"
+        if not self._finish and (self._has_content or self._calls):
+            self._finish = "stop"
             self._complete_calls(sink)
 
     def _read_usage(self, chunk: JSON) -> None:
@@ -4647,14 +4566,13 @@ class ChatReader:
         if name and not call.name:
             call.name = name
             sink.call(call.key, call.id, name)
-        arguments = function.get("arguments")
-        if arguments is not None and not isinstance(arguments, str):
+        arguments = function.get("arguments") or ""
+        if not isinstance(arguments, str):
             arguments = dumps_text(arguments)
-        if arguments:
-            call.held.append(arguments)
+        call.held += arguments
         if call.held and call.name:
-            sink.arguments(call.key, "".join(call.held))
-            call.held = []
+            sink.arguments(call.key, call.held)
+            call.held = ""
             call.empty = False
 
     def _call_for(self, delta: JSON, name: str, chunk_id: str) -> _OpenCall:
@@ -4687,13 +4605,12 @@ class ChatReader:
             raise UpstreamError("the model ended its answer with an error; try again")
         if reason == "content_filter" and self._finish != reason:
             sink.refusal(_filter_text(choice))
-        if reason not in ("length", "content_filter"):
-            reason = "stop"
         self._finish = reason
+        if reason not in ("length", "content_filter"):
+            self._finish = "stop"
+            self._complete_calls(sink)
 
     def _complete_calls(self, sink: Sink) -> None:
-        if self._finish != "stop":
-            return
         for call in self._calls.values():
             if not call.name:
                 raise UpstreamError("the upstream called a nameless tool; try again")
@@ -4717,6 +4634,12 @@ def _accounts(usage: TokenUsage) -> JSON:
         },
         **usage.cost,
     }
+
+
+ARGUMENTS = {
+    "function": "arguments",
+    "custom": "input",
+}  # what kinds of calls name them
 
 
 class ChatWriter:
@@ -4753,7 +4676,7 @@ class ChatWriter:
         self._reason = ""
         self._usage = TokenUsage()
         self._pieces: Dict[Any, List[str]] = {}  # with fold: the texts by their key
-        self._frames: Dict[Any, Tuple[bytes, bytes]] = {}  # else: the bytes around one
+        self._frames: Dict[Any, Tuple[bytes, ...]] = {}  # else: the bytes around one
         self._calls: Dict[Hashable, JSON] = {}
         self._inputs: Dict[int, List[str]] = {}  # of custom calls, till they are whole
         self._carried = ""  # what the next call's id is to carry
@@ -4768,24 +4691,22 @@ class ChatWriter:
         }
         return encode_sse("", dict(self._about, choices=[choice]))
 
-    def _frame(self, key: Any) -> Tuple[bytes, bytes]:
+    def _frame(self, key: Any) -> Tuple[bytes, ...]:
         """The bytes around the text of a delta: 0.4 us for each instead of 4."""
         delta: JSON = {key: "\0"}
         if isinstance(key, int):
-            delta = {"function": {"arguments": "\0"}}
-            if key in self._inputs:
-                delta = {"custom": {"input": "\0"}}
-            delta = {"tool_calls": [{"index": key, **delta}]}
-        head, _, tail = self._chunk(delta).rpartition(b'"\\u0000"')
-        self._frames[key] = (head, tail)
-        return head, tail
+            kind = "custom" if key in self._inputs else "function"
+            delta = {"tool_calls": [{"index": key, kind: {ARGUMENTS[kind]: "\0"}}]}
+        frame = self._chunk(delta).rpartition(b'"\\u0000"')
+        self._frames[key] = frame
+        return frame
 
     def _say(self, key: Any, text: str) -> None:
         """Add to a field of the message, or to a call's arguments by its index."""
         if self._fold:
             self._pieces.setdefault(key, []).append(text)
             return
-        head, tail = self._frames.get(key) or self._frame(key)
+        head, _, tail = self._frames.get(key) or self._frame(key)
         # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
         encoded = json_string(text).encode("utf-8", "backslashreplace")
         self._out.append(head + encoded + tail)
@@ -4809,17 +4730,18 @@ class ChatWriter:
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         name = self.names.get(name, name)
         index = len(self._calls)
-        call: JSON = {"index": index, "id": call_id + self._carried}
-        self._carried = ""
+        kind = "function"
         if name in self._custom:
-            call["type"] = "custom"
-            call["custom"] = {"name": name, "input": ""}
+            kind = "custom"
             self._inputs[index] = []
-        else:
-            call["type"] = "function"
-            call["function"] = {"name": name, "arguments": ""}
-        self._calls[key] = call
-        self._out.append(self._chunk({"tool_calls": [call]}))
+        self._calls[key] = {
+            "index": index,
+            "id": call_id + self._carried,
+            "type": kind,
+            kind: {"name": name, ARGUMENTS[kind]: ""},
+        }
+        self._carried = ""
+        self._out.append(self._chunk({"tool_calls": [self._calls[key]]}))
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         index = self._calls[key]["index"]
@@ -4863,11 +4785,10 @@ class ChatWriter:
         """The chat.completion that the chunks add up to, after end()."""
         texts = {key: "".join(pieces) for key, pieces in self._pieces.items()}
         calls = []
-        for call in self._calls.values():
-            text = texts.pop(call["index"], "")
+        for index, call in enumerate(self._calls.values()):
             kind = call["type"]
-            inner = {"name": call[kind]["name"]}
-            inner["input" if kind == "custom" else "arguments"] = text
+            inner = dict(call[kind])
+            inner[ARGUMENTS[kind]] = texts.pop(index, "")
             calls.append({"id": call["id"], "type": kind, kind: inner})
         message: JSON = {"role": "assistant", "content": "", **texts}
         if calls:
@@ -4896,15 +4817,12 @@ def encode_embeddings(answer: JSON, model: Model, form: Any) -> JSON:
     """
     data = []
     for at, entry in enumerate(objects(answer.get("data"))):
-        vector = entry.get("embedding")
-        if form == "base64" and isinstance(vector, list):
-            try:
-                packed = struct.pack("<%df" % len(vector), *vector)
-            except (struct.error, OverflowError):
-                raise UpstreamError("the upstream sent no numbers; try again") from None
-            vector = base64.b64encode(packed).decode("ascii")
         item = {"object": "embedding", "index": at, **entry}
-        data.append(dict(item, embedding=vector))
+        if form == "base64":
+            numbers = typed(entry, "embedding", list)
+            packed = struct.pack("<%df" % len(numbers), *numbers)
+            item["embedding"] = base64.b64encode(packed).decode("ascii")
+        data.append(item)
     return {**answer, "object": "list", "model": model.id, "data": data}
 
 
@@ -4957,14 +4875,9 @@ class CompletionStream(StreamTranslator):
         """The answer for stream:false."""
         choices = []
         for index, pieces in sorted(self._texts.items()):
-            choices.append(
-                {
-                    "index": index,
-                    "text": "".join(pieces),
-                    "logprobs": None,
-                    "finish_reason": self._reasons.get(index, "stop"),
-                }
-            )
+            choice = {"index": index, "text": "".join(pieces), "logprobs": None}
+            choice["finish_reason"] = self._reasons.get(index, "stop")
+            choices.append(choice)
         return {
             "id": self._last.get("id") or "cmpl-0",
             "object": "text_completion",
@@ -7698,9 +7611,7 @@ def fit_image_url(fit: Fit, part: JSON) -> int:
 
 def check_document(fit: Fit, part: JSON) -> int:
     """A PDF for a model that does not list the type, or has refused one."""
-    about = typed(typed(fit.model.raw, "capabilities", dict), "limits", dict)
-    types = typed(typed(about, "vision", dict), "supported_media_types", list)
-    unable = fit.model.raw and "application/pdf" not in types
+    unable = fit.model.raw and "application/pdf" not in fit.model.media_types
     if unable or "documents" in fit.learnt:
         raise BadRequest(
             "capability_rejected: document_block: %s takes no documents here; send "
@@ -8198,6 +8109,9 @@ def pair_items(fit: Fit) -> None:
     items[:] = paired
 
 
+MAX_EMBEDDED = 2048  # OpenAI's own limit, where the catalogue names none
+
+
 def fit_embeddings(fit: Fit) -> None:
     """A list only, and no word on the encoding, which is ignored (UPSTREAM 13)."""
     body = fit.body
@@ -8206,6 +8120,12 @@ def fit_embeddings(fit: Fit) -> None:
         inputs = body["input"] = [inputs]
     if not isinstance(inputs, list) or not inputs:
         raise BadRequest("input: expected a string or a list of strings")
+    about = typed(typed(fit.model.raw, "capabilities", dict), "limits", dict)
+    most = typed(about, "max_inputs", int) or MAX_EMBEDDED
+    if len(inputs) > most:
+        raise BadRequest(
+            "input: %d texts are too many, send %d at once" % (len(inputs), most)
+        )
     form = field(body, "encoding_format", str, default="float")
     one_of(form, ("float", "base64"), "encoding_format")
     body.pop("encoding_format", None)
@@ -13440,7 +13360,8 @@ class App:
 
     async def _chat(self, exchange: Exchange) -> None:
         options = field(exchange.body, "stream_options", dict, default={})
-
+        if MESSAGES in exchange.model.endpoints and has_files(exchange.body):
+            exchange.endpoint = MESSAGES  # only there Claude models read PDF
         conversation = None
         custom: Container[str] = ()
         if exchange.endpoint != CHAT or needs_translation(exchange.body):
@@ -13488,7 +13409,6 @@ class App:
         `parse` gives the conversation anew, where it must be sent otherwise.
         """
         model = exchange.model
-        check_media(conversation, model)
         stops = conversation.stop
         custom = custom_names(conversation.tools)
         exchange.unsaid = conversation.left_out
