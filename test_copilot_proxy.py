@@ -7255,6 +7255,8 @@ def test_responses_memory_links_and_forgets():
         R_USER,
     ]
     assert memory.expand("s", {"input": "x"}) == {"input": "x"}
+    twice = {"input": [r_item("item_reference", id="m3")] * 1000}
+    assert len(memory.expand("s", twice)["input"]) == 1  # 1 MB of references is no 1 GB
     for session, asked, error in [
         ("t", {"previous_response_id": "r19", "input": "x"}, cp.BadRequest),
         ("s", {"previous_response_id": "r20", "input": "x"}, cp.BadRequest),
@@ -7271,6 +7273,16 @@ def test_responses_memory_links_and_forgets():
         assert memory.size <= 4000
     memory.keep("u", b" " * 5000, r_answer("r"), "")
     assert memory.size <= 4000
+
+
+def test_responses_memory_of_an_upstream_that_uses_an_id_again():
+    memory = cp.ResponseMemory()
+    for turn in range(4):
+        body = {"input": "q%d" % turn, "previous_response_id": "r" if turn else None}
+        memory.expand("s", body)
+        memory.keep("s", json.dumps(body).encode(), r_answer("r"), "r" if turn else "")
+    items = memory.expand("s", {"input": "next", "previous_response_id": "r"})["input"]
+    assert [item["content"] for item in items] == ["q0", "q1", "q2", "q3", "next"]
 
 
 def test_responses_memory_completes_reasoning():
