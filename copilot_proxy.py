@@ -5525,26 +5525,42 @@ def parse_event(event: SSEEvent) -> Tuple[str, JSON]:
     return kind, obj
 
 
-GIVEN_UP = "the answer was given up"
+FAILURES = ("response.failed", "response.cancelled", "error")
+PREAMBLE = ("response.created", "response.in_progress")
 
 
-def failure_of(obj: JSON) -> ProxyError:
-    """What response.failed, response.cancelled or either shape of `error` says."""
-    holder = typed(obj, "response", dict) or obj
-    error = typed(holder, "error", dict)
-    if not error:
-        error = {key: holder.get(key) for key in ("code", "message")}
-    words = error.get("message") or error.get("code") or GIVEN_UP
-    # Only this part: the rest holds the prompt, in which any word may stand.
-    exc = error_in_stream({"error": {**error, "message": words}})
-    if error.get("code") == "invalid_request_body" and exc.status == 502:
-        exc.status = 400  # which it is in truth (UPSTREAM 22.4)
-    return exc
+def better_failure(new: ProxyError, old: Optional[ProxyError]) -> ProxyError:
+    """Which of two tells more; one failure comes as two events, each with half of it."""
+    if old is None or "without a word" in str(old):
+        return new
+    return old
 
 
-def says_more(exc: ProxyError, other: Optional[ProxyError]) -> bool:
-    """Whether `exc` tells more about a failure than `other` did."""
-    return other is None or str(other).startswith(GIVEN_UP)
+class ResponsesOpening:
+    """Looks at what a stream begins with: some refusals come as a 200 (UPSTREAM 22.4).
+
+    Once `settled`, `failure` tells whether that is all that it was.
+    """
+
+    def __init__(self) -> None:
+        self.settled = False
+        self.failure: Optional[ProxyError] = None
+        self._decoder = SSEDecoder()
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes, b"" at the end of the stream."""
+        if not data:
+            self.settled = True
+        for event in self._decoder.feed(data):
+            if event.event in PREAMBLE or self.settled:
+                continue
+            with contextlib.suppress(UpstreamError):
+                kind, obj = parse_event(event)
+                if kind in FAILURES:
+                    self.settled = self.failure is not None
+                    self.failure = better_failure(error_in_stream(obj), self.failure)
+                    continue
+            self.settled = True
 
 
 TEXT_DELTA = "response.output_text.delta"
@@ -5672,10 +5688,8 @@ class ResponsesReader:
 
     def _response_failed(self, kind: str, obj: JSON, sink: Sink) -> None:
         # The other event may come before or after, so the first one ends nothing.
-        failure = failure_of(obj)
         self.done = self.failure is not None
-        if says_more(failure, self.failure):
-            self.failure = failure
+        self.failure = better_failure(error_in_stream(obj), self.failure)
         self.finish_reason = "error"
 
     EVENTS = {
@@ -6271,7 +6285,6 @@ def wants_memory(body: JSON, model: Model) -> bool:
 
 
 ENDINGS = ("response.completed", "response.incomplete")
-FAILURES = ("response.failed", "response.cancelled", "error")
 
 
 class ResponsesTap(StreamTranslator):
@@ -6359,11 +6372,9 @@ class ResponsesTap(StreamTranslator):
 
     def _take_failure(self, obj: JSON) -> None:
         # The other event may come before or after, so the first one ends nothing.
-        failure = failure_of(obj)
         self.done = self.finished
         self.finished = True
-        if says_more(failure, self._failure):
-            self._failure = failure
+        self._failure = better_failure(error_in_stream(obj), self._failure)
 
     def _take_answer(self, obj: JSON) -> None:
         self._end = obj
@@ -12470,6 +12481,8 @@ class Exchange:
         self.session = session_of(request.headers, self.body, request.peer)
         self.model, self.endpoint = Model(""), ""
         self.response: Optional[Response] = None
+        self.begun: List[bytes] = []  # read of the answer already
+        self.reading: Optional[asyncio.Future] = None  # the next piece of it
         self.left_out: List[str] = []  # what the upstream was not told, in words
         self.unsaid: Sequence[str] = ()  # of that, what no conversation can say
         self.spoken = False  # the client has seen an event
@@ -12554,6 +12567,10 @@ class Exchange:
 
     def close(self) -> None:
         """Leave the upstream, whatever it still has to say."""
+        self.begun = []
+        if self.reading:
+            self.reading.cancel()
+            self.reading = None
         if self.response:
             self.response.close()
 
@@ -12748,6 +12765,34 @@ async def first_piece(response: Response) -> bytes:
     return piece
 
 
+OPENING = 0.5  # seconds; a refusal inside a 200 follows its head at once
+
+
+async def read_opening(exchange: Exchange) -> None:
+    """Read what comes at once of a Responses stream; raises the refusal if it is one.
+
+    What was read, or is being read, waits in the exchange for pump().
+    """
+    kind = exchange.response.headers.get("content-type", "")
+    if exchange.endpoint != RESPONSES or not kind.startswith("text/event-stream"):
+        return
+    opening = ResponsesOpening()
+    ends = time.monotonic() + OPENING
+    while not opening.settled:
+        exchange.reading = asyncio.ensure_future(exchange.response.read())
+        wait = max(0.0, ends - time.monotonic())
+        await asyncio.wait([exchange.reading], timeout=wait)
+        if not exchange.reading.done():
+            return
+        piece = exchange.reading.result()
+        exchange.reading = None
+        exchange.begun.append(piece)
+        opening.feed(piece)
+    if opening.failure:
+        exchange.close()
+        raise opening.failure
+
+
 async def pump(
     exchange: Exchange,
     translator: StreamTranslator,
@@ -12765,8 +12810,12 @@ async def pump(
                 return False
         return not translator.finished
 
-    if first:
-        take(first)
+    if exchange.reading:
+        exchange.begun.append(await exchange.reading)
+        exchange.reading = None
+    for piece in [first, *exchange.begun]:
+        if piece:
+            take(piece)
     more = True
     while more and not translator.finished:
         await exchange.out.drain()
@@ -13130,6 +13179,7 @@ class App:
                     initiator=exchange.initiator,
                     betas=fit.betas,
                 )
+                await read_opening(exchange)
                 break
             except UpstreamError as exc:
                 refusal = exc
