@@ -5530,14 +5530,14 @@ PREAMBLE = ("response.created", "response.in_progress")
 
 
 def better_failure(new: ProxyError, old: Optional[ProxyError]) -> ProxyError:
-    """Which of two tells more; one failure comes as two events, each with half of it."""
+    """Which tells more: one failure comes as two events, each with half of it."""
     if old is None or "without a word" in str(old):
         return new
     return old
 
 
 class ResponsesOpening:
-    """Looks at what a stream begins with: some refusals come as a 200 (UPSTREAM 22.4).
+    """Looks at how a stream begins: some refusals come as a 200 (UPSTREAM 22.4).
 
     Once `settled`, `failure` tells whether that is all that it was.
     """
@@ -6145,6 +6145,19 @@ def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
 MEMORY = 16 * 1024 * 1024  # bytes of requests and answers, all sessions together
 
 
+def not_kept(what: str, name: str, status: int) -> BadRequest:
+    """The error for what is not remembered, in OpenAI's words and with its status."""
+    code = what.lower().replace(" ", "_") + "_not_found"
+    exc = BadRequest(
+        "%s with id '%s' not found: it was not finished, or too long ago. Send all of "
+        "the input." % (what, name[:100]),
+        status=status,
+        code=code,
+    )
+    exc.reason = "an earlier answer is not known here (any more): " + code
+    return exc
+
+
 class _Kept(NamedTuple):
     """A finished answer: the number of the one before it, never a copy."""
 
@@ -6180,10 +6193,7 @@ class _MemoryReader:
                     continue
                 item = self._find(name)
                 if item is None:
-                    raise NotFound(
-                        "Item with id '%s' not found. Send it whole." % name[:100],
-                        code="item_not_found",
-                    )
+                    raise not_kept("Item", name, 404)
             elif thought and not item.get("encrypted_content"):
                 # With what its vendor wants back, because the client left that out.
                 item = self._find(name) or item
@@ -6264,11 +6274,7 @@ class ResponseMemory:
         while number:
             kept = self._answers.get(number)
             if kept is None:
-                raise BadRequest(
-                    "Previous response with id '%s' not found: it was not finished, or "
-                    "too long ago. Send the full input." % previous[:100],
-                    code="previous_response_not_found",
-                )
+                raise not_kept("Previous response", previous, 400)
             chain.append(kept)
             number = kept.previous
         return chain[::-1]
@@ -12765,10 +12771,7 @@ async def first_piece(response: Response) -> bytes:
     return piece
 
 
-OPENING = 0.5  # seconds; a refusal inside a 200 follows its head at once
-
-
-async def read_opening(exchange: Exchange) -> None:
+async def read_opening(exchange: Exchange, patience: float) -> None:
     """Read what comes at once of a Responses stream; raises the refusal if it is one.
 
     What was read, or is being read, waits in the exchange for pump().
@@ -12777,18 +12780,18 @@ async def read_opening(exchange: Exchange) -> None:
     if exchange.endpoint != RESPONSES or not kind.startswith("text/event-stream"):
         return
     opening = ResponsesOpening()
-    ends = time.monotonic() + OPENING
+    ends = time.monotonic() + patience
     while not opening.settled:
         exchange.reading = asyncio.ensure_future(exchange.response.read())
         wait = max(0.0, ends - time.monotonic())
         await asyncio.wait([exchange.reading], timeout=wait)
-        if not exchange.reading.done():
+        if not exchange.reading.done() or exchange.reading.exception():
             return
         piece = exchange.reading.result()
         exchange.reading = None
         exchange.begun.append(piece)
         opening.feed(piece)
-    if opening.failure:
+    if opening.failure and opening.failure.status < 500:
         exchange.close()
         raise opening.failure
 
@@ -13179,7 +13182,8 @@ class App:
                     initiator=exchange.initiator,
                     betas=fit.betas,
                 )
-                await read_opening(exchange)
+                # A refusal inside a 200 follows its head at once: half a second.
+                await read_opening(exchange, self._config.ping_interval / 30)
                 break
             except UpstreamError as exc:
                 refusal = exc
