@@ -5430,26 +5430,42 @@ def parse_event(event: SSEEvent) -> Tuple[str, JSON]:
     return kind, obj
 
 
-GIVEN_UP = "the answer was given up"
+FAILURES = ("response.failed", "response.cancelled", "error")
+PREAMBLE = ("response.created", "response.in_progress")
 
 
-def failure_of(obj: JSON) -> ProxyError:
-    """What response.failed, response.cancelled or either shape of `error` says."""
-    holder = typed(obj, "response", dict) or obj
-    error = typed(holder, "error", dict)
-    if not error:
-        error = {key: holder.get(key) for key in ("code", "message")}
-    words = error.get("message") or error.get("code") or GIVEN_UP
-    # Only this part: the rest holds the prompt, in which any word may stand.
-    exc = error_in_stream({"error": {**error, "message": words}})
-    if error.get("code") == "invalid_request_body" and exc.status == 502:
-        exc.status = 400  # which it is in truth (UPSTREAM 22.4)
-    return exc
+def better_failure(new: ProxyError, old: Optional[ProxyError]) -> ProxyError:
+    """Which tells more: one failure comes as two events, each with half of it."""
+    if old is None or "without a word" in str(old):
+        return new
+    return old
 
 
-def says_more(exc: ProxyError, other: Optional[ProxyError]) -> bool:
-    """Whether `exc` tells more about a failure than `other` did."""
-    return other is None or str(other).startswith(GIVEN_UP)
+class ResponsesOpening:
+    """Looks at how a stream begins: some refusals come as a 200 (UPSTREAM 22.4).
+
+    Once `settled`, `failure` tells whether that is all that it was.
+    """
+
+    def __init__(self) -> None:
+        self.settled = False
+        self.failure: Optional[ProxyError] = None
+        self._decoder = SSEDecoder()
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes, b"" at the end of the stream."""
+        if not data:
+            self.settled = True
+        for event in self._decoder.feed(data):
+            if event.event in PREAMBLE or self.settled:
+                continue
+            with contextlib.suppress(UpstreamError):
+                kind, obj = parse_event(event)
+                if kind in FAILURES:
+                    self.settled = self.failure is not None
+                    self.failure = better_failure(error_in_stream(obj), self.failure)
+                    continue
+            self.settled = True
 
 
 TEXT_DELTA = "response.output_text.delta"
@@ -5483,6 +5499,7 @@ class ResponsesReader:
         self._seen: Set[Tuple[int, int]] = set()  # (output_index, part) with a text
         self._items: Set[int] = set()  # whose `done` was read
         self._calls: Dict[int, bool] = {}  # output_index: have arguments come?
+        self._call_ids: Set[str] = set()
 
     def _put(self, how: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
         if how == "reasoning" and place[1] and place not in self._seen:
@@ -5514,9 +5531,16 @@ class ResponsesReader:
     def _item_added(self, kind: str, obj: JSON, sink: Sink) -> None:
         item = typed(obj, "item", dict)
         index = typed(obj, "output_index", int)
-        if item.get("type") in CALLS[:2] and index not in self._calls:
+        call_id = typed(item, "call_id", str)
+        name = typed(item, "name", str)
+        if item.get("type") not in CALLS[:2] or index in self._calls:
+            return
+        if not name and kind != "response.output_item.added":
+            raise UpstreamError("the upstream called a tool without a name; try again")
+        if name:  # else it comes with `done`
             self._calls[index] = False
-            sink.call(index, typed(item, "call_id", str), typed(item, "name", str))
+            self._call_ids.add(call_id)
+            sink.call(index, call_id, name)
 
     def _item_done(self, kind: str, obj: JSON, sink: Sink) -> None:
         index = typed(obj, "output_index", int)
@@ -5549,10 +5573,11 @@ class ResponsesReader:
 
     def _response_ended(self, kind: str, obj: JSON, sink: Sink) -> None:
         response = typed(obj, "response", dict)
-        # Some items are only told here.
-        for index, item in enumerate(typed(response, "output", list)):
-            missing = index not in self._items and self._calls.get(index) is not True
-            if missing and (index, 0) not in self._seen:
+        # Some items stand only here, and some upstreams count them otherwise.
+        for index, item in enumerate(objects(response.get("output"))):
+            known = index in self._items or (index, 0) in self._seen
+            known = known or self._calls.get(index) is True
+            if not known and typed(item, "call_id", str) not in self._call_ids:
                 self._item_done(kind, {"output_index": index, "item": item}, sink)
         self.finish_reason = "stop"
         if self._calls:
@@ -5568,10 +5593,8 @@ class ResponsesReader:
 
     def _response_failed(self, kind: str, obj: JSON, sink: Sink) -> None:
         # The other event may come before or after, so the first one ends nothing.
-        failure = failure_of(obj)
         self.done = self.failure is not None
-        if says_more(failure, self.failure):
-            self.failure = failure
+        self.failure = better_failure(error_in_stream(obj), self.failure)
         self.finish_reason = "error"
 
     EVENTS = {
@@ -6027,13 +6050,69 @@ def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
 MEMORY = 16 * 1024 * 1024  # bytes of requests and answers, all sessions together
 
 
-class _Kept(NamedTuple):
-    """A finished answer: a link to the one before it, never a copy."""
+def not_kept(what: str, name: str, status: int) -> BadRequest:
+    """The error for what is not remembered, in OpenAI's words and with its status."""
+    code = what.lower().replace(" ", "_") + "_not_found"
+    exc = BadRequest(
+        "%s with id '%s' not found: it was not finished, or too long ago. Send all of "
+        "the input." % (what, name[:100]),
+        status=status,
+        code=code,
+    )
+    exc.reason = "an earlier answer is not known here (any more): " + code
+    return exc
 
-    previous: str
-    request: bytes  # as the client sent it: parsed only when it is asked for
+
+class _Kept(NamedTuple):
+    """A finished answer: the number of the one before it, never a copy."""
+
+    previous: int  # always a smaller one, so no chain is a ring; 0 = none
+    request: bytes  # as the client sent it: parsed only when it is wanted
     output: bytes
-    ids: Tuple[str, ...]  # of its items
+    names: Tuple[Tuple[str, str], ...]  # session and id, of it and of its items
+
+
+class _MemoryReader:
+    """Puts a conversation together from what one session said and may refer to."""
+
+    def __init__(
+        self,
+        answers: Mapping[int, _Kept],
+        numbers: Mapping[Tuple[str, str], int],
+        session: str,
+    ) -> None:
+        self.items: List[Any] = []
+        self._answers = answers
+        self._numbers = numbers
+        self._session = session
+        self._parsed: Dict[int, Dict[str, JSON]] = {}  # items by id, of each answer
+        self._seen: Set[str] = set()
+
+    def read(self, items: List[Any]) -> None:
+        """Add items, each once: so this is never more than what was kept and sent."""
+        for item in items:
+            name = typed(item, "id", str)
+            thought = typed(item, "type", str) == "reasoning"
+            if _is_reference(item):
+                if name in self._seen:
+                    continue
+                item = self._find(name)
+                if item is None:
+                    raise not_kept("Item", name, 404)
+            elif thought and not item.get("encrypted_content"):
+                # With what its vendor wants back, because the client left that out.
+                item = self._find(name) or item
+            self._seen.add(name)
+            self.items.append(item)
+
+    def _find(self, name: str) -> Optional[JSON]:
+        number = self._numbers.get((self._session, name))
+        if number is None:
+            return None
+        if number not in self._parsed:
+            output = loads(self._answers[number].output)
+            self._parsed[number] = {typed(item, "id", str): item for item in output}
+        return self._parsed[number].get(name)
 
 
 class ResponseMemory:
@@ -6046,31 +6125,32 @@ class ResponseMemory:
     def __init__(self, limit: int = MEMORY) -> None:
         self._limit = limit
         self.size = 0
-        self._answers: Dict[Tuple[str, str], _Kept] = {}  # by session and id
-        self._homes: Dict[Tuple[str, str], str] = {}  # item -> its answer
+        self._count = 0
+        self._answers: Dict[int, _Kept] = {}
+        self._numbers: Dict[Tuple[str, str], int] = {}  # the latest of a name
 
     def keep(self, session: str, request: bytes, answer: JSON, previous: str) -> None:
         """Remember a finished answer with all its items."""
         items = objects(answer.get("output"))
-        ids = tuple(filter(None, (typed(item, "id", str) for item in items)))
-        kept = _Kept(previous, request, dumps(items), ids)
-        key = (session, answer["id"])
-        self._forget(key)  # so that its size does not count twice
-        self._answers[key] = kept
-        self.size += len(kept.request) + len(kept.output)
-        for name in ids:
-            self._homes[session, name] = answer["id"]
+        names = [(session, typed(item, "id", str)) for item in [answer, *items]]
+        link = 0
+        if previous:
+            link = self._numbers.get((session, previous), -1)  # -1: gone by now
+        kept = _Kept(link, request, dumps(items), tuple(names))
+        self._count += 1
+        self._answers[self._count] = kept
+        self._numbers.update(dict.fromkeys(names, self._count))
+        self.size += len(request) + len(kept.output)
         while self.size > self._limit:
-            self._forget(next(iter(self._answers)))
+            self._forget_oldest()
 
-    def _forget(self, key: Tuple[str, str]) -> None:
-        kept = self._answers.pop(key, None)
-        if kept is None:
-            return
+    def _forget_oldest(self) -> None:
+        number = next(iter(self._answers))
+        kept = self._answers.pop(number)
         self.size -= len(kept.request) + len(kept.output)
-        for name in kept.ids:
-            if self._homes.get((key[0], name)) == key[1]:
-                del self._homes[key[0], name]
+        for name in kept.names:
+            if self._numbers.get(name) == number:  # an upstream may use an id again
+                del self._numbers[name]
 
     def expand(self, session: str, body: JSON) -> JSON:
         """The request with all that it only refers to; itself where that is nothing.
@@ -6081,60 +6161,28 @@ class ResponseMemory:
         items = input_items(body)
         if not previous and not any(map(_is_reference, items)):
             return body
-        found = self._history(session, previous)
-        found += self._resolved(session, items)
-        expanded = {**body, "input": found}
+        reader = _MemoryReader(self._answers, self._numbers, session)
+        for kept in self._chain(session, previous):
+            reader.read(input_items(loads(kept.request)))
+            reader.read(loads(kept.output))
+        reader.read(items)
+        expanded = {**body, "input": reader.items}
         expanded.pop("previous_response_id", None)
         return expanded
 
-    def _history(self, session: str, previous: str) -> List[Any]:
+    def _chain(self, session: str, previous: str) -> List[_Kept]:
+        """The answers up to one, the oldest first."""
         chain: List[_Kept] = []
-        while previous:
-            kept = self._answers.get((session, previous))
+        number = 0
+        if previous:
+            number = self._numbers.get((session, previous), -1)
+        while number:
+            kept = self._answers.get(number)
             if kept is None:
-                raise BadRequest(
-                    "Previous response with id '%s' not found: it was not finished, or "
-                    "too long ago. Send the full input." % previous[:100],
-                    code="previous_response_not_found",
-                )
+                raise not_kept("Previous response", previous, 400)
             chain.append(kept)
-            previous = kept.previous
-        items: List[Any] = []
-        for kept in reversed(chain):
-            items += self._resolved(session, input_items(loads(kept.request)))
-            items += loads(kept.output)
-        return items
-
-    def _resolved(self, session: str, items: List[Any]) -> List[Any]:
-        # By answer and by item, so that each is parsed once, whoever refers to it.
-        parsed: Dict[str, Dict[str, JSON]] = {}
-        resolved: List[Any] = []
-        for item in items:
-            if _is_reference(item):
-                item = self._find(session, typed(item, "id", str), parsed)
-            elif typed(item, "type", str) == "reasoning":
-                item = self._completed(session, item, parsed)
-            resolved.append(item)
-        return resolved
-
-    def _find(self, session: str, name: str, parsed: Dict[str, Any]) -> JSON:
-        home = self._homes.get((session, name))
-        if home is None:
-            raise NotFound(
-                "Item with id '%s' not found. Send it whole." % name[:100],
-                code="item_not_found",
-            )
-        if home not in parsed:
-            output = loads(self._answers[session, home].output)
-            parsed[home] = {typed(item, "id", str): item for item in output}
-        return parsed[home][name]
-
-    def _completed(self, session: str, item: JSON, parsed: Dict[str, Any]) -> JSON:
-        """A reasoning item with what its vendor wants back, if the client left it."""
-        name = typed(item, "id", str)
-        if item.get("encrypted_content") or (session, name) not in self._homes:
-            return item
-        return self._find(session, name, parsed)
+            number = kept.previous
+        return chain[::-1]
 
 
 # --- the pass-through -----------------------------------------------------------------
@@ -6148,7 +6196,6 @@ def wants_memory(body: JSON, model: Model) -> bool:
 
 
 ENDINGS = ("response.completed", "response.incomplete")
-FAILURES = ("response.failed", "response.cancelled", "error")
 
 
 class ResponsesTap(StreamTranslator):
@@ -6236,11 +6283,9 @@ class ResponsesTap(StreamTranslator):
 
     def _take_failure(self, obj: JSON) -> None:
         # The other event may come before or after, so the first one ends nothing.
-        failure = failure_of(obj)
         self.done = self.finished
         self.finished = True
-        if says_more(failure, self._failure):
-            self._failure = failure
+        self._failure = better_failure(error_in_stream(obj), self._failure)
 
     def _take_answer(self, obj: JSON) -> None:
         self._end = obj
@@ -12556,6 +12601,8 @@ class Exchange:
         self.session = session_of(request.headers, self.body, request.peer)
         self.model, self.endpoint = Model(""), ""
         self.response: Optional[Response] = None
+        self.begun: List[bytes] = []  # read of the answer already
+        self.reading: Optional[asyncio.Future] = None  # the next piece of it
         self.left_out: List[str] = []  # what the upstream was not told, in words
         self.unsaid: Sequence[str] = ()  # of that, what no conversation can say
         self.spoken = False  # the client has seen an event
@@ -12647,6 +12694,10 @@ class Exchange:
 
     def close(self) -> None:
         """Leave the upstream, whatever it still has to say."""
+        self.begun = []
+        if self.reading:
+            self.reading.cancel()
+            self.reading = None
         if self.response:
             self.response.close()
 
@@ -12841,6 +12892,31 @@ async def first_piece(response: Response) -> bytes:
     return piece
 
 
+async def read_opening(exchange: Exchange, patience: float) -> None:
+    """Read what comes at once of a Responses stream; raises the refusal if it is one.
+
+    What was read, or is being read, waits in the exchange for pump().
+    """
+    kind = exchange.response.headers.get("content-type", "")
+    if exchange.endpoint != RESPONSES or not kind.startswith("text/event-stream"):
+        return
+    opening = ResponsesOpening()
+    ends = time.monotonic() + patience
+    while not opening.settled:
+        exchange.reading = asyncio.ensure_future(exchange.response.read())
+        wait = max(0.0, ends - time.monotonic())
+        await asyncio.wait([exchange.reading], timeout=wait)
+        if not exchange.reading.done() or exchange.reading.exception():
+            return
+        piece = exchange.reading.result()
+        exchange.reading = None
+        exchange.begun.append(piece)
+        opening.feed(piece)
+    if opening.failure and opening.failure.status < 500:
+        exchange.close()
+        raise opening.failure
+
+
 async def pump(
     exchange: Exchange,
     translator: StreamTranslator,
@@ -12858,8 +12934,12 @@ async def pump(
                 return False
         return not translator.finished
 
-    if first:
-        take(first)
+    if exchange.reading:
+        exchange.begun.append(await exchange.reading)
+        exchange.reading = None
+    for piece in [first, *exchange.begun]:
+        if piece:
+            take(piece)
     more = True
     while more and not translator.finished:
         await exchange.out.drain()
@@ -13227,6 +13307,8 @@ class App:
                     initiator=exchange.initiator,
                     betas=fit.betas,
                 )
+                # A refusal inside a 200 follows its head at once: half a second.
+                await read_opening(exchange, self._config.ping_interval / 30)
                 break
             except UpstreamError as exc:
                 refusal = exc
@@ -13416,7 +13498,6 @@ class App:
         if exchange.endpoint == MESSAGES:
             encode_body: Callable[..., JSON] = encode_messages
             reader: Any = MessagesReader(messages_source(model))
-            stops = ()
         elif exchange.endpoint == CHAT:
             encode_body = encode_chat
             reader = ChatReader(chat_source(model))

@@ -340,6 +340,94 @@ USAGE_FIELDS = {
 }
 
 
+class ResponsesGrammar:
+    """Reads a Responses stream as the strictest SDK would; `output` is what it adds up to."""
+
+    PARTS = {
+        "response.content_part": ("content", "content_index"),
+        "response.reasoning_summary_part": ("summary", "summary_index"),
+    }
+    DELTAS = {
+        "response.output_text": ("text", "content", "content_index"),
+        "response.refusal": ("refusal", "content", "content_index"),
+        "response.reasoning_summary_text": ("text", "summary", "summary_index"),
+        "response.function_call_arguments": ("arguments", "", ""),
+        "response.custom_tool_call_input": ("input", "", ""),
+    }
+    SHOWN_LATE = {"status", "phase", "encrypted_content", "summary", "action", "operation"}
+
+    def __init__(self):
+        self.items, self.open, self.parts, self.last = [], {}, {}, ""
+
+    def read(self, event):
+        kind, index = event["type"], event.get("output_index")
+        assert self.last not in ("response.completed", "response.incomplete", "response.failed")
+        base, _, step = kind.rpartition(".")
+        if kind in ("response.created", "response.in_progress"):
+            before = {"response.created": "", "response.in_progress": "response.created"}
+            assert self.last == before[kind] and event["response"]["output"] == []
+            assert event["response"]["status"] == "in_progress"
+        elif kind == "response.output_item.added":
+            assert index == len(self.items)
+            self.items.append(None)
+            self.open[index] = event["item"]
+        elif kind == "response.output_item.done":
+            begun, item = self.open.pop(index), event["item"]
+            assert begun["id"] == item["id"] and begun["type"] == item["type"]
+            assert not any(place[0] == index for place in self.parts), "a part is open"
+            self.compare(begun, item)
+            self.items[index] = item
+        elif base in self.PARTS:
+            self.part(event, step, *self.PARTS[base])
+        elif base in self.DELTAS and step in ("delta", "done"):
+            self.words(event, step, *self.DELTAS[base])
+        elif kind in ("response.completed", "response.incomplete"):
+            assert not self.open and event["response"]["output"] == self.items
+            assert event["response"]["status"] == kind[9:]
+        elif kind == "response.failed":
+            assert event["response"]["error"]["message"] and self.last == "error"
+        else:
+            assert kind == "error" or kind.startswith("response.web_search_call"), kind
+        self.last = kind
+
+    def compare(self, begun, item):
+        known = [k for k in begun if k not in self.SHOWN_LATE and begun[k] != {}]
+        assert [begun[k] for k in known] == [item[k] for k in known], (begun, item)
+
+    def part(self, event, step, where, name):
+        place, item = (event["output_index"], event[name]), self.open[event["output_index"]]
+        assert event["item_id"] == item["id"]
+        if step == "added":
+            assert place not in self.parts and event[name] == len(item[where])
+            self.parts[place] = ""
+            item[where].append(dict(event["part"]))
+        else:
+            self.parts.pop(place)
+            assert item[where][place[1]] == event["part"]
+
+    def words(self, event, step, word, where, name):
+        item, place = self.open[event["output_index"]], (event["output_index"], event.get(name))
+        assert event["item_id"] == item["id"]
+        holder = item
+        if where:
+            assert place in self.parts, "words without a part"
+            holder = item[where][place[1]]
+        if step == "delta":
+            assert event["delta"], "an empty delta"
+            holder[word] += event["delta"]
+        else:
+            assert event[word] == holder[word]
+
+
+def check_responses(events):
+    """Assert OpenAI's order of events; the items that they add up to."""
+    grammar = ResponsesGrammar()
+    for number, event in enumerate(events):
+        assert event["sequence_number"] == number
+        grammar.read(event)
+    return grammar.items
+
+
 # ============================================================================
 # Fake upstream: what it knows
 # ============================================================================
@@ -6239,7 +6327,7 @@ RESP_STREAMS = [
     (
         "cancelled",
         RWire().end("cancelled", error=None),
-        [(cp.UpstreamError, "the answer was given up")],
+        [(cp.UpstreamError, "the upstream gave the request up without a word")],
     ),
     ("nested error", RWire().event("error", error=R_ERROR), [(cp.UpstreamError, "it broke")]),
     ("flat error", RWire().event("error", **R_ERROR), [(cp.UpstreamError, "it broke")]),
@@ -6458,7 +6546,11 @@ def test_responses_pass_through_fails_as_clients_understand():
     "script, words, status",
     [
         (RWire().end("failed", error=R_ERROR), "it broke", 502),
-        (RWire().end("cancelled", error=None), "the answer was given up", 502),
+        (
+            RWire().end("cancelled", error=None),
+            "the upstream gave the request up without a word",
+            502,
+        ),
         (RWire().event("error", **R_ERROR), "it broke", 502),
         (RWire().event("error", **R_ERROR).end("failed", error=R_ERROR), "it broke", 502),
         (RWire().end("failed", error=None).event("error", error=R_ERROR), "it broke", 502),
@@ -6618,6 +6710,608 @@ def test_responses_web_search():
     }
     assert text == {"type": "text", "text": "a"}
     assert len(cp.search_blocks({}, "x")) == 2
+
+
+# -- Claude's answers to clients of other dialects -----------------------------
+
+
+def m_event(kind, **fields):
+    return data({"type": kind, **fields}, kind)
+
+
+def m_start(**usage):
+    usage = {"input_tokens": 5, "cache_read_input_tokens": 4, "output_tokens": 1, **usage}
+    return m_event("message_start", message={"id": "msg_1", "content": [], "usage": usage})
+
+
+def m_block(index, kind, pieces=(), **fields):
+    """A content block from its start to its stop; a tool_use has fragments of its input."""
+    how, word = {
+        "text": ("text_delta", "text"),
+        "thinking": ("thinking_delta", "thinking"),
+        "tool_use": ("input_json_delta", "partial_json"),
+    }.get(kind, ("", ""))
+    start = {"type": kind, **({"input": {}} if kind == "tool_use" else {}), **fields}
+    raw = m_event("content_block_start", index=index, content_block=start)
+    for piece in pieces:
+        delta = {"type": how, word: piece}
+        raw += m_event("content_block_delta", index=index, delta=delta)
+    if "signature" in fields:
+        delta = {"type": "signature_delta", "signature": fields["signature"]}
+        raw += m_event("content_block_delta", index=index, delta=delta)
+    return raw + m_event("content_block_stop", index=index)
+
+
+def m_end(reason, **delta):
+    usage = {"input_tokens": 0, "output_tokens": 5}
+    cost = {"total_nano_aiu": 7}
+    delta = {"stop_reason": reason, "stop_sequence": None, **delta}
+    ending = m_event("message_delta", delta=delta, usage=usage, copilot_usage=cost)
+    return ending + m_event("message_stop")
+
+
+M_CALL = m_block(1, "tool_use", ['{"p', '":1}'], id="c1", name="ls")
+M_STREAMS = [
+    (
+        "text",
+        m_start() + m_block(0, "text", ["H\u00e9", 'l"o\n']) + m_end("end_turn"),
+        [("text", 'H\u00e9l"o\n'), R_STOP],
+    ),
+    (
+        "thinking, text, calls",
+        m_start()
+        + m_block(0, "thinking", ["h", "m"], signature="SIG")
+        + m_block(1, "text", ["go"])
+        + m_block(2, "tool_use", ['{"p', '":1}'], id="c1", name="ls")
+        + m_block(3, "tool_use", ["", "{}"], id="c2", name="ls")
+        + m_end("tool_use"),
+        [
+            ("reasoning", "hm"),
+            ("opaque", "SIG", "messages:anthropic"),
+            ("text", "go"),
+            ("call", 2, "c1", "ls"),
+            ("arguments", 2, '{"p":1}'),
+            ("call", 3, "c2", "ls"),
+            ("arguments", 3, "{}"),
+            R_TOOLS,
+        ],
+    ),
+    (
+        "hidden thinking",
+        m_start()
+        + m_block(0, "thinking", signature="SIG")
+        + m_block(1, "redacted_thinking", data="RED")
+        + m_block(2, "text", ["a"])
+        + m_end("end_turn"),
+        [
+            ("opaque", "SIG", "messages:anthropic"),
+            ("opaque", "RED", "messages:anthropic/redacted"),
+            ("text", "a"),
+            R_STOP,
+        ],
+    ),
+    (
+        "a call without arguments",
+        m_start() + m_block(0, "tool_use", id="c1", name="ls") + m_end("tool_use"),
+        [("call", 0, "c1", "ls"), ("arguments", 0, "{}"), R_TOOLS],
+    ),
+    (
+        "arguments encoded twice",
+        m_start()
+        + m_block(0, "tool_use", ['"{\\"p', '\\":1}"'], id="c1", name="ls")
+        + m_end("tool_use"),
+        [("call", 0, "c1", "ls"), ("arguments", 0, '{"p":1}'), R_TOOLS],
+    ),
+    (
+        "arguments that are none",
+        m_start() + m_block(0, "tool_use", ['{"p'], id="c1", name="ls") + m_end("tool_use"),
+        [
+            ("call", 0, "c1", "ls"),
+            ("arguments", 0, '{"p'),
+            (cp.UpstreamError, "the model called ls with arguments that are not a JSON object"),
+        ],
+    ),
+    (
+        "stop sequence",
+        m_start()
+        + m_block(0, "text", ["a"])
+        + m_end("stop_sequence", stop_sequence="END")
+        + b"data: [DONE]\n\n",
+        [("text", "a"), (*R_STOP, "END")],
+    ),
+    (
+        "cut",
+        m_start() + m_block(0, "tool_use", ['{"p'], id="c1", name="ls") + m_end("max_tokens"),
+        [("call", 0, "c1", "ls"), ("arguments", 0, '{"p'), R_LONG],
+    ),
+    (
+        "refusal",
+        m_start() + m_end("refusal", stop_details={"type": "refusal", "explanation": "No."}),
+        [("refusal", "No."), ("end", "content_filter", R_SPENT)],
+    ),
+    (
+        "strangers",
+        m_start()
+        + m_event("ping")
+        + m_event("new_kind", x=1)
+        + m_block(0, "server_tool_use", id="s1", name="web_search")
+        + m_block(1, "text", ["a"])
+        + m_end("pause_turn"),
+        [("text", "a"), R_STOP],
+    ),
+    (
+        "error",
+        m_start() + m_event("error", error={"type": "overloaded_error", "message": "it broke"}),
+        [(cp.UpstreamError, "it broke")],
+    ),
+    (
+        "early end",
+        m_start() + m_block(0, "text", ["a"]),
+        [("text", "a"), (cp.UpstreamError, cp.CUT_SHORT)],
+    ),
+]
+
+
+def sink_told(pieces, reader):
+    sink = RSink()
+    machine = cp.Translation(reader, sink)
+    try:
+        for piece in pieces:
+            machine.feed(piece)
+        machine.finish()
+    except cp.ProxyError as exc:
+        return sink.told + [(type(exc), str(exc))]
+    return sink.told
+
+
+@pytest.mark.parametrize("name, raw, expected", M_STREAMS, ids=[row[0] for row in M_STREAMS])
+def test_messages_reader_under_every_cut(name, raw, expected):
+    for pieces in cuts(raw):
+        told = sink_told(pieces, cp.MessagesReader())
+        if isinstance(expected[-1][0], type):
+            assert (told[:-1], told[-1][0]) == (expected[:-1], expected[-1][0])
+            assert told[-1][1].startswith(expected[-1][1])
+        else:
+            assert told == expected
+
+
+def test_messages_reader_survives_wrong_types():
+    for kind in cp.MessagesReader.EVENTS:
+        for odd in (None, 1, "x", [1], {"type": 1}):
+            keys = ("message", "index", "content_block", "delta", "usage", "copilot_usage")
+            raw = m_event(kind, **dict.fromkeys(keys, odd))
+            told = sink_told([raw], cp.MessagesReader())
+            assert told[-1][0] in ("end", cp.UpstreamError)
+
+
+GUARDED = [
+    ("as it is", ['{"a"', ":1}"], '{"a":1}'),
+    ("blanks first", [" ", '\n{"a":1}'], '{"a":1}'),
+    ("twice", ['"{\\"a\\"', ':1}"'], '{"a":1}'),
+    ("none", [], None),
+    ("blank", ["  "], None),
+    ("no object", ["[1]"], None),
+    ("a word", ['"x"'], None),
+    ("half", ['{"a'], None),
+    ("half of twice", ['"{\\"a'], None),
+    ("two", ["{}{}"], None),
+]
+
+
+@pytest.mark.parametrize("name, pieces, expected", GUARDED, ids=[row[0] for row in GUARDED])
+def test_hub_guards_the_arguments_of_calls(name, pieces, expected):
+    for reason in ("tool_calls", "stop", "length", "content_filter"):
+        for free in ((), {"ls"}):
+            sink = RSink()
+            guard = cp.CallGuard(sink, free)
+            guard.call(0, "c", "ls")
+            for piece in pieces:
+                guard.arguments(0, piece)
+            told = lambda: "".join(t[2] for t in sink.told if t[0] == "arguments")
+            if free or expected is not None or reason in ("length", "content_filter"):
+                guard.end(reason, R_SPENT)
+                assert sink.told[-1] == ("end", reason, R_SPENT)
+                assert told() == "".join(pieces).lstrip() if free else expected in (None, told())
+            else:
+                with pytest.raises(cp.UpstreamError, match="ls with arguments"):
+                    guard.end(reason, R_SPENT)
+
+
+# -- requests of Responses clients ---------------------------------------------
+
+PROMPT_ITEM = {"role": "user", "content": PROMPT}
+
+
+def frames_of(raw):
+    """The events of a stream, each as its own bytes."""
+    return [event + b"\n\n" for event in raw.split(b"\n\n") if event]
+
+
+R_USER = {"role": "user", "content": "hi"}
+R_NAMESPACE = {
+    "type": "namespace",
+    "name": "mcp__teams__",
+    "description": "",
+    "tools": [{"type": "function", "name": "ListChats", "parameters": {}, "strict": False}],
+}
+R_PATCH = {
+    "type": "custom",
+    "name": "apply_patch",
+    "description": "Patches.",
+    "format": {"type": "grammar", "syntax": "lark", "definition": "start: x"},
+}
+R_SEARCH = {"type": "tool_search", "execution": "client", "description": "Finds."}
+
+
+def r_parsed(*items, **more):
+    return cp.parse_responses({"input": [R_USER, *items], **more})
+
+
+def r_parts(*items, **more):
+    return [part for turn in r_parsed(*items, **more).turns[1:] for part in turn.parts]
+
+
+def r_item(kind, **fields):
+    return {"type": kind, **fields}
+
+
+def r_out(call_id, output, kind="function_call"):
+    return r_item(kind + "_output", call_id=call_id, output=output)
+
+
+R_SAID = [  # name, items, tools, what they are in the hub
+    ("message", [r_item("message", role="developer", content="d")], (), [cp.Text("d")]),
+    (
+        "parts",
+        [
+            {
+                "role": "user",
+                "content": [
+                    r_item("input_text", text="a"),
+                    r_item("input_image", image_url="https://x/y", detail="low"),
+                    r_item("input_file", file_data="data:application/pdf;base64,JV", filename="f"),
+                ],
+            }
+        ],
+        (),
+        [
+            cp.Text("a"),
+            cp.Image("https://x/y", "low"),
+            cp.Document("data:application/pdf;base64,JV", "f"),
+        ],
+    ),
+    (
+        "answer, refusal",
+        [
+            r_item(
+                "message",
+                role="assistant",
+                phase="commentary",
+                content=[r_item("output_text", text="a"), r_item("refusal", refusal="b")],
+            )
+        ],
+        (),
+        [cp.Text("a"), cp.Text("b")],
+    ),
+    (
+        "call in a namespace",
+        [
+            r_item(
+                "function_call",
+                call_id="c",
+                name="ListChats",
+                namespace="mcp__teams__",
+                arguments="{}",
+            ),
+            r_out("c", [r_item("input_text", text="r")]),
+        ],
+        [R_NAMESPACE],
+        [cp.Call("c", "mcp__teams__ListChats", "{}"), cp.Result("c", (cp.Text("r"),))],
+    ),
+    (
+        "custom call",
+        [
+            r_item("custom_tool_call", call_id="c", name="apply_patch", input="*** x"),
+            r_out("c", "done", "custom_tool_call"),
+        ],
+        [R_PATCH],
+        [cp.Call("c", "apply_patch", '{"input":"*** x"}'), cp.Result("c", (cp.Text("done"),))],
+    ),
+    (
+        "shell call",
+        [
+            r_item("local_shell_call", call_id="c", action={"command": ["ls"]}),
+            r_out("c", "out", "local_shell_call"),
+        ],
+        [r_item("local_shell")],
+        [cp.Call("c", "local_shell", '{"command":["ls"]}'), cp.Result("c", (cp.Text("out"),))],
+    ),
+    (
+        "tool search",
+        [
+            r_item("tool_search_call", call_id="c", execution="client", arguments={"query": "q"}),
+            r_item("tool_search_output", call_id="c", execution="client", tools=[R_NAMESPACE]),
+        ],
+        [R_SEARCH],
+        [
+            cp.Call("c", "tool_search", '{"query":"q"}'),
+            cp.Result("c", (cp.Text("Found tools: mcp__teams__ListChats"),)),
+        ],
+    ),
+    (
+        "reasoning of ours, of others",
+        [
+            r_item(
+                "reasoning",
+                encrypted_content=cp.pack_reasoning("S", "messages:anthropic"),
+                summary=[r_item("summary_text", text="hm")],
+            ),
+            r_item("reasoning", encrypted_content="gAAAA", summary=[]),
+            r_item("message", role="assistant", content="a"),
+        ],
+        (),
+        [cp.Reasoning("hm", "S", "messages:anthropic"), cp.Text("a")],
+    ),
+    (
+        "a server's search",
+        [r_item("web_search_call", id="ws", action={"query": "q"}, status="completed")],
+        (),
+        [cp.Text('[web_search_call {"action":{"query":"q"}}]')],
+    ),
+    (
+        "compaction of ours, of another",
+        [
+            r_item("compaction", encrypted_content=cp.pack_reasoning("sum", cp.COMPACTED)),
+            r_item("compaction", encrypted_content="gAAAA"),
+        ],
+        (),
+        [cp.Text(cp.SUMMARY_LEAD + "sum"), cp.Text(cp.LOST_SUMMARY)],
+    ),
+]
+
+
+@pytest.mark.parametrize("name, items, tools, expected", R_SAID, ids=[row[0] for row in R_SAID])
+def test_responses_parse_items(name, items, tools, expected):
+    assert r_parts(*items, tools=list(tools)) == expected
+
+
+def test_responses_parse_tools_and_choice():
+    body = {
+        "tools": [
+            {"type": "function", "name": "f", "parameters": {"type": "object"}, "strict": None},
+            {"type": "function", "name": "mcp__teams__ListChats"},
+            R_NAMESPACE,
+            R_PATCH,
+            R_SEARCH,
+            {"type": "web_search", "external_web_access": True},
+        ]
+    }
+    conv = r_parsed(**body)
+    assert [(t.name, t.kind, t.namespace, t.own) for t in conv.tools] == [
+        ("f", "function", "", "f"),
+        ("mcp__teams__ListChats", "function", "", "mcp__teams__ListChats"),
+        ("mcp__teams__ListChats_", "function", "mcp__teams__", "ListChats"),
+        ("apply_patch", "custom", "", "apply_patch"),
+        ("tool_search", "tool_search", "", "tool_search"),
+    ]
+    assert "lark grammar:\nstart: x" in conv.tools[3].description
+    assert conv.left_out == ("tool web_search",)
+    for choice, expected in [
+        (None, ""),
+        ("required", "required"),
+        ({"type": "function", "name": "f"}, "=f"),
+        ({"type": "custom", "name": "apply_patch"}, "=apply_patch"),
+        ({"type": "tool_search"}, "=tool_search"),
+        ({"type": "web_search"}, ""),
+    ]:
+        assert r_parsed(**body, tool_choice=choice).tool_choice == expected
+    only = {
+        "type": "allowed_tools",
+        "mode": "required",
+        "tools": [{"type": "function", "name": "f"}],
+    }
+    conv = r_parsed(**body, tool_choice=only)
+    assert [tool.name for tool in conv.tools] == ["f"] and conv.tool_choice == "required"
+    assert r_parsed(tool_choice="required").tool_choice == ""
+
+
+@pytest.mark.parametrize(
+    "body, words",
+    [
+        ({"input": None}, "^input: required"),
+        ({"input": 1}, "^input: expected a list"),
+        ({"input": [1]}, r"^input\.0: expected an object"),
+        ({"input": [{"role": "x", "content": ""}]}, r"^input\.0\.role: expected user"),
+        ({"input": [{"type": "new_item"}]}, r"^input\.0: an item of type 'new_item'"),
+        ({"input": [{"type": "function_call"}]}, r"^input\.0\.call_id: required"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_audio"}]}]},
+            r"^input\.0\.content\.0: a part of type 'input_audio'",
+        ),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]},
+            r"^input\.0\.content\.0: Copilot keeps no files",
+        ),
+        ({"tools": [{"type": "mcp", "server_url": "x"}]}, r"^tools\.0: a tool of type 'mcp'"),
+        ({"tools": [{"type": "function"}]}, r"^tools\.0\.name: required"),
+        ({"tool_choice": {"type": "function", "name": "g"}}, "^tool_choice: 'g' is not among"),
+        ({"text": {"format": {"type": "xml"}}}, r"^text\.format\.type: expected"),
+    ],
+)
+def test_responses_parse_refusals(body, words):
+    with pytest.raises(cp.BadRequest, match=words):
+        cp.parse_responses({"input": "hi", **body})
+
+
+# -- answers for Responses clients ---------------------------------------------
+
+
+def r_writer(tools=(), **options):
+    frame = cp.response_frame({}, "resp_1", "m", 1)
+    table = cp.responses_tools({"tools": list(tools)})
+    options = {"summary": True, "encrypted": True, **options}
+    return cp.ResponsesWriter(frame, table, **options)
+
+
+def r_told(told, tools=(), **options):
+    """(events, whole answer) of what a sink was told, checked against each other."""
+    stream, fold = r_writer(tools, **options), r_writer(tools, fold=True, **options)
+    raw = b""
+    for name, *said in told:
+        getattr(stream, name)(*said)
+        getattr(fold, name)(*said)
+        raw += stream.take()
+    events = [event for _, event in frames(raw)]
+    assert check_responses(events) == fold.whole()["output"] and fold.take() == b""
+    assert {**events[-1]["response"], **R_SPENT.cost} == fold.whole()
+    return events, fold.whole()
+
+
+def test_responses_writer_gives_each_tool_back_as_what_it_is():
+    tools = [R_NAMESPACE, R_PATCH, R_SEARCH, r_item("local_shell"), r_item("apply_patch")]
+    calls = [
+        ("mcp__teams__ListChats", '{"a":1}'),
+        ("apply_patch", '{"input":"*** x"}'),
+        ("apply_patch", "*** y"),
+        ("tool_search", '{"query":"q"}'),
+        ("local_shell", '{"command":["ls"]}'),
+        ("unknown", "{}"),
+    ]
+    told = []
+    for at, (name, arguments) in enumerate(calls):
+        told += [("call", at, "c%d" % at, name), ("arguments", at, arguments)]
+    items = r_told([*told, R_TOOLS], tools[:4])[1]["output"]
+    shown = [{k: v for k, v in i.items() if k not in ("id", "status", "call_id")} for i in items]
+    assert shown == [
+        {
+            "type": "function_call",
+            "name": "ListChats",
+            "namespace": "mcp__teams__",
+            "arguments": '{"a":1}',
+        },
+        {"type": "custom_tool_call", "name": "apply_patch", "input": "*** x"},
+        {"type": "custom_tool_call", "name": "apply_patch", "input": "*** y"},
+        {"type": "tool_search_call", "execution": "client", "arguments": {"query": "q"}},
+        {"type": "local_shell_call", "action": {"type": "exec", "env": {}, "command": ["ls"]}},
+        {"type": "function_call", "name": "unknown", "arguments": "{}"},
+    ]
+    assert [item["call_id"] for item in items] == ["c%d" % at for at in range(6)]
+    assert {item["status"] for item in items} == {"completed"}
+
+
+def test_responses_writer_phases_reasoning_and_interleaved_calls():
+    told = [
+        ("reasoning", "hm"),
+        ("opaque", "S", "messages:anthropic"),
+        ("text", "look"),
+        ("call", 0, "c0", "f"),
+        ("arguments", 0, '{"a'),
+        ("call", 1, "c1", "f"),
+        ("arguments", 1, "{}"),
+        ("arguments", 0, '":1}'),
+        ("text", "do"),
+        ("text", "ne"),
+        ("opaque", "T", "chat:google"),
+        R_TOOLS,
+    ]
+    items = r_told(told)[1]["output"]
+    kinds = ["reasoning", "message", "function_call", "function_call", "message", "reasoning"]
+    assert [item["type"] for item in items] == kinds
+    assert [items[at]["phase"] for at in (1, 4)] == ["commentary", "final_answer"]
+    assert items[4]["content"][0]["text"] == "done" and items[2]["arguments"] == '{"a":1}'
+    opaque = [cp.unpack_reasoning(items[at]["encrypted_content"]) for at in (0, 5)]
+    assert opaque == [("S", "messages:anthropic"), ("T", "chat:google")]
+    assert items[0]["summary"] == [{"type": "summary_text", "text": "hm"}]
+    hidden = r_told(told, summary=False, encrypted=False)[1]["output"]
+    assert "encrypted_content" not in json.dumps(hidden) and hidden[0]["summary"] == []
+
+
+def test_responses_writer_incomplete_and_failed():
+    for reason, why in (("length", "max_output_tokens"), ("content_filter", "content_filter")):
+        told = [("text", "a"), ("call", 0, "c", "f"), ("arguments", 0, '{"a')]
+        _, answer = r_told([*told, ("end", reason, R_SPENT)])
+        assert (answer["status"], answer["incomplete_details"]) == ("incomplete", {"reason": why})
+        assert [item["status"] for item in answer["output"]] == ["completed", "incomplete"]
+    writer = r_writer()
+    writer.text("a")
+    writer.error(cp.UpstreamError("broken", code="rate_limit_exceeded"))
+    writer.text("b")
+    events = [event for _, event in frames(writer.take())]
+    check_responses(events)
+    assert events[-2]["message"] == events[-1]["response"]["error"]["message"] == "broken"
+
+
+# -- the memory of answers -----------------------------------------------------
+
+
+def r_answer(name, *items):
+    return {"id": name, "output": list(items)}
+
+
+def r_message(name, text):
+    part = r_item("output_text", text=text)
+    return r_item("message", id=name, role="assistant", content=[part])
+
+
+def test_responses_memory_links_and_forgets():
+    memory = cp.ResponseMemory(limit=4000)
+    for turn in range(20):
+        body = {"input": "q%d" % turn, "previous_response_id": "r%d" % (turn - 1)}
+        raw = json.dumps(body).encode()
+        previous = body["previous_response_id"] if turn else ""
+        memory.keep("s", raw, r_answer("r%d" % turn, r_message("m%d" % turn, "a")), previous)
+    items = memory.expand("s", {"input": "next", "previous_response_id": "r19"})["input"]
+    assert len(items) == 41 and items[-1] == {"role": "user", "content": "next"}
+    assert [item["content"] for item in items[0::2]] == ["q%d" % n for n in range(20)] + ["next"]
+    assert memory.size < 4000
+    reference = {"input": [r_item("item_reference", id="m3"), {"id": "m4"}, R_USER]}
+    assert memory.expand("s", reference)["input"] == [
+        r_message("m3", "a"),
+        r_message("m4", "a"),
+        R_USER,
+    ]
+    assert memory.expand("s", {"input": "x"}) == {"input": "x"}
+    twice = {"input": [r_item("item_reference", id="m3")] * 1000}
+    assert len(memory.expand("s", twice)["input"]) == 1  # 1 MB of references is no 1 GB
+    for session, asked, error in [
+        ("t", {"previous_response_id": "r19", "input": "x"}, cp.BadRequest),
+        ("s", {"previous_response_id": "r20", "input": "x"}, cp.BadRequest),
+        ("t", reference, cp.BadRequest),
+    ]:
+        with pytest.raises(error) as caught:
+            memory.expand(session, asked)
+        assert (caught.value.code, caught.value.status) in (
+            ("previous_response_not_found", 400),
+            ("item_not_found", 404),
+        )
+    memory.keep("t", b"{}" + b" " * 3000, r_answer("r0"), "")  # pushes the oldest out
+    with pytest.raises(cp.BadRequest, match="r.* not found"):
+        memory.expand("s", {"input": "next", "previous_response_id": "r19"})
+    for turn in range(300):
+        memory.keep("u", b"{}", r_answer("r%d" % turn, r_message("m", "a" * 50)), "")
+        assert memory.size <= 4000
+    memory.keep("u", b" " * 5000, r_answer("r"), "")
+    assert memory.size <= 4000
+
+
+def test_responses_memory_of_an_upstream_that_uses_an_id_again():
+    memory = cp.ResponseMemory()
+    for turn in range(4):
+        body = {"input": "q%d" % turn, "previous_response_id": "r" if turn else None}
+        memory.expand("s", body)
+        memory.keep("s", json.dumps(body).encode(), r_answer("r"), "r" if turn else "")
+    items = memory.expand("s", {"input": "next", "previous_response_id": "r"})["input"]
+    assert [item["content"] for item in items] == ["q0", "q1", "q2", "q3", "next"]
+
+
+def test_responses_memory_completes_reasoning():
+    memory = cp.ResponseMemory()
+    thought = r_item("reasoning", id="rs_1", summary=[], encrypted_content="E")
+    memory.keep("s", b'{"input":"x"}', r_answer("r", thought, r_message("m", "a")), "")
+    asked = {
+        "input": [{"type": "item_reference", "id": "m"}, {**thought, "encrypted_content": None}]
+    }
+    assert memory.expand("s", asked)["input"][1] == thought
 
 
 # -- the dialect matrix: every conversation through every pair --
@@ -7353,6 +8047,83 @@ def test_matrix_has_at_least_forty_conversations():
     assert len(MATRIX_CASES) >= 40
 
 
+# -- all nine cells: a conversation from any dialect to any other --------------
+
+DIALECTS = {  # path, model, parser, encoder
+    "messages": (MESSAGES, "claude-sonnet-4.5", cp.parse_messages, cp.encode_messages),
+    "chat": (CHAT, "gpt-4.1", cp.parse_chat, cp.encode_chat),
+    "responses": (RESPONSES, "gpt-5.5", cp.parse_responses, cp.encode_responses),
+}
+ADDED = re.compile(r"From the result of tool call \S+:|\(see the next message\)|Please continue\.")
+
+
+def model_of(dialect):
+    return cp.parse_models({"data": [CATALOGUE[DIALECTS[dialect][1]]]})[0]
+
+
+def said_in(conv):
+    """What a conversation says, in one form for all dialects."""
+    lines, pictures = [], []
+
+    def say(who, text):
+        text = ADDED.sub("", text).strip()
+        if text and lines and lines[-1][0] == who and who in ("system", "user", "assistant"):
+            lines[-1] = (who, lines[-1][1] + "\n\n" + text)
+        elif text or who.startswith("result"):
+            lines.append((who, text))
+
+    for turn in conv.turns:
+        for part in turn.parts:
+            if isinstance(part, cp.Call):
+                say("call %s %s" % (part.id, part.name), json.dumps(json.loads(part.arguments)))
+            elif isinstance(part, cp.Result):
+                say("result " + part.call_id, cp.text_of(part.spoken))
+                pictures += [p.url for p in part.parts if not isinstance(p, cp.Text)]
+            elif isinstance(part, cp.Text):
+                say(turn.role, part.text)
+            elif not isinstance(part, cp.Reasoning):
+                pictures.append(part.url)
+    tools = [(tool.name, tool.description, tool.parameters) for tool in conv.tools]
+    return lines, sorted(pictures), tools, conv.tool_choice or "auto"
+
+
+def fits(client, served, asked):
+    """Whether what goes up in this cell is taken, after the rules of room 12."""
+    path, name, _, write = DIALECTS[served]
+    _, _, parse, _ = DIALECTS[client]
+    model = model_of(served)
+    kind = {"messages": "anthropic", "chat": "openai"}.get(client, client)
+    encode = None
+    if client != served:
+        encode = lambda body: write(parse(body), model)
+    fit = fit_body(kind, asked, model, path, encode)
+    refuse_body(path, json.loads(fit.encode()), CATALOGUE[name], fit.betas)
+
+
+# What Claude's endpoint refuses in words, for the client or for room 12.
+UNTAKEN = ("image by url", "prefill", "limit over the model's")
+NINE_CASES = [
+    row for row in MATRIX_CASES if not isinstance(row[2], str) and "128 tools" not in row[0]
+]
+
+
+@pytest.mark.parametrize("name, body", [row[:2] for row in NINE_CASES])
+def test_matrix_of_nine_cells_loses_nothing(name, body):
+    first = cp.parse_messages({"messages": [HI_MESSAGE], "max_tokens": 100, **body})
+    for client, (_, _, parse, encode) in DIALECTS.items():
+        asked = encode(first, model_of(client))
+        conv = parse(json.loads(json.dumps(asked)))
+        for served, (_, _, read_back, write) in DIALECTS.items():
+            sent = write(conv, model_of(served))
+            assert said_in(read_back(sent)) == said_in(conv), (client, served)
+            if name not in UNTAKEN or served != "messages":
+                fits(client, served, asked)
+
+
+def test_matrix_of_nine_cells_has_at_least_forty_conversations():
+    assert len(NINE_CASES) >= 40
+
+
 # Answers: every script of rooms 10 and 11 through both sinks.
 
 
@@ -7387,6 +8158,24 @@ def heard_by_chat(answer):
             for c in message.get("tool_calls", ())
         ],
         "end": choice["finish_reason"],
+    }
+
+
+def heard_by_responses(response):
+    items = response["output"]
+    parts = [part for item in items for part in item.get("content", ())]
+    calls = [item for item in items if item["type"] == "function_call"]
+    opaque = [item["encrypted_content"] for item in items if "encrypted_content" in item]
+    why = (response["incomplete_details"] or {"reason": "tool_calls" if calls else "stop"})[
+        "reason"
+    ]
+    return {
+        "text": "".join(part.get("text", "") for part in parts),
+        "refusal": "".join(part.get("refusal", "") for part in parts),
+        "reasoning": "".join(p["text"] for item in items for p in item.get("summary", ())),
+        "opaque": [*map(cp.unpack_reasoning, opaque)],
+        "end": {"max_output_tokens": "length"}.get(why, why),
+        "calls": [(c["call_id"], c["name"], c["arguments"]) for c in calls],
     }
 
 
@@ -7428,34 +8217,47 @@ def drive(pieces, reader, sink):
         return out + machine.fail(exc), machine, exc
 
 
-ANSWERS = [
-    (
-        "chat, " + name,
-        lambda: cp.ChatReader("chat:google"),
-        c_sse(chunks),
+ANSWERS = (
+    [
         (
-            told
-            if isinstance(told, str)
-            else {
-                "text": told[0] or "",
-                "calls": told[1],
-                "end": told[2],
-                "refusal": more.get("refusal", ""),
-                "reasoning": more.get("reasoning_content", ""),
-                "opaque": [*map(cp.unpack_reasoning, more.get("reasoning_opaque", "").split())],
-            }
-        ),
-    )
-    for name, chunks, told, more in C_ANSWERS
-] + [
-    (
-        "responses, " + name,
-        lambda: cp.ResponsesReader(R_OURS),
-        script.raw,
-        told[-1][1] if told[-1][0] != "end" else responses_heard(told),
-    )
-    for name, script, told in RESP_STREAMS
-]
+            "chat, " + name,
+            lambda: cp.ChatReader("chat:google"),
+            c_sse(chunks),
+            (
+                told
+                if isinstance(told, str)
+                else {
+                    "text": told[0] or "",
+                    "calls": told[1],
+                    "end": told[2],
+                    "refusal": more.get("refusal", ""),
+                    "reasoning": more.get("reasoning_content", ""),
+                    "opaque": [*map(cp.unpack_reasoning, more.get("reasoning_opaque", "").split())],
+                }
+            ),
+        )
+        for name, chunks, told, more in C_ANSWERS
+    ]
+    + [
+        (
+            "responses, " + name,
+            lambda: cp.ResponsesReader(R_OURS),
+            script.raw,
+            told[-1][1] if told[-1][0] != "end" else responses_heard(told),
+        )
+        for name, script, told in RESP_STREAMS
+    ]
+    + [
+        (
+            "messages, " + name,
+            cp.MessagesReader,
+            raw,
+            told[-1][1] if told[-1][0] != "end" else responses_heard(told),
+        )
+        for name, raw, told in M_STREAMS
+        if name != "stop sequence"
+    ]
+)
 
 
 @pytest.mark.parametrize("name, reader, raw, expected", ANSWERS, ids=[row[0] for row in ANSWERS])
@@ -7464,11 +8266,13 @@ def test_matrix_of_answers_under_every_cut(name, reader, raw, expected):
         for sink, known in (
             (c_stream, heard_by_chat),
             (lambda **o: cp.MessagesWriter("msg_1", "m", 9, **o), heard_by_anthropic),
+            (r_writer, heard_by_responses),
         ):
             out, machine, exc = drive(pieces, reader, sink())
             events = frames(out)
             if isinstance(expected, str):
-                assert expected in str(exc) and events[-1][1]["error"]["message"] == str(exc)
+                last = events[-2 if known is heard_by_responses else -1][1]
+                assert expected in str(exc) and last["error"]["message"] == str(exc)
                 assert ("", "[DONE]") not in events and "message_stop" not in dict(events)
                 continue
             folded = sink(fold=True)
@@ -7476,6 +8280,9 @@ def test_matrix_of_answers_under_every_cut(name, reader, raw, expected):
             if known is heard_by_chat:
                 assert known(folded.whole()) == expected and c_frames(out) == folded.whole()
                 assert ("usage" in folded.whole()) and machine.usage.prompt in (0, 9)
+            elif known is heard_by_responses:
+                assert known(folded.whole()) == expected
+                assert check_responses([o for _, o in events]) == folded.whole()["output"]
             else:
                 grammar([obj for _, obj in events])
                 assert cp.fold_message(obj for _, obj in events) == folded.whole()
@@ -14160,6 +14967,48 @@ async def test_web_search(up, proxy, stream):
     answer = await proxy.post("/v1/messages", ask)
     assert answer.status == 200 and b"not available" in answer.body
     assert len(up.asked(RESPONSES)) == 2
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("model", ["gpt-5-mini", "gpt-4.1", "claude-sonnet-4.5"])
+@whole_program()
+async def test_responses_twenty_turns_by_their_ids(up, proxy, model, stream):
+    previous, served = None, None
+    for turn in range(20):
+        ask = {"model": model, "input": "turn %d." % turn, "stream": stream}
+        answer = await proxy.post("/v1/responses", {**ask, "previous_response_id": previous})
+        assert answer.status == 200, answer
+        response = answer.json if not stream else frames(answer.body)[-1][1]["response"]
+        previous = response["id"]
+    sent = json.loads(up.requests[-1].body)
+    texts = re.findall(r"turn \d+\.", json.dumps(sent))
+    assert texts == ["turn %d." % turn for turn in range(20)]
+    assert json.dumps(sent).count('"ok"') == 19
+    assert proxy.program.app._memory.size < 100_000
+    other = {"model": model, "input": "x", "previous_response_id": previous}
+    answer = await proxy.post("/v1/responses", other, **{"X-Session-Id": "another-one"})
+    assert answer.status == 400
+    assert answer.json["error"]["code"] == "previous_response_not_found"
+
+
+@whole_program()
+async def test_responses_a_refusal_inside_a_200_is_one_and_teaches(up, proxy):
+    script = RWire().start().end("failed", error=None)
+    words = "The encrypted content gAAA could not be verified. Reason: it did not match."
+    script.event("error", code="invalid_request_body", message=words)
+    thought = {"type": "reasoning", "encrypted_content": "gAAA", "summary": []}
+    said = {"type": "message", "role": "assistant", "content": "a"}
+    ask = {"model": "gpt-5.5", "input": [PROMPT_ITEM, thought, said, PROMPT_ITEM], "stream": True}
+    for pieces in ([script.raw], frames_of(script.raw)):
+        up.script["POST", RESPONSES] = [(200, SSE, pieces)]
+        answer = await proxy.post("/v1/responses", ask)
+        assert answer.status == 200 and frames(answer.body)[-1][0] == "response.completed"
+        assert b"gAAA" not in up.requests[-1].body
+        ask = json.loads(json.dumps(ask).replace("gAAA", "gBBB"))
+        script.raw = script.raw.replace(b"gAAA", b"gBBB")
+    up.script["POST", RESPONSES] = [(200, SSE, [script.raw])] * 9
+    answer = await proxy.post("/v1/responses", {**ask, "input": "x"})
+    assert answer.status == 400 and "could not be verified" in answer.json["error"]["message"]
 
 
 @whole_program(web_search="off")
