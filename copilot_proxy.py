@@ -13306,7 +13306,7 @@ class App:
         log_line(level, exchange.line() + self._left_out(exchange))
 
     def _left_out(self, exchange: Exchange) -> str:
-        """What Copilot was not told, for the log: once, as clients repeat themselves."""
+        """What Copilot was not told: once, as clients repeat themselves."""
         words = ", ".join(exchange.left_out)[:200]
         news = words != self._left_out_last.get(exchange.session, "")
         keep_newest(self._left_out_last, exchange.session, words, MAX_SESSIONS)
