@@ -14336,7 +14336,10 @@ class StatusPage:
 
     def line(self, ledger: UsageLedger, session: str, model: str) -> str:
         """`POST /usage/line`: the status line of Claude Code."""
-        spent = ledger.spent(session).credits
+        spent = 0.0
+        for row in ledger.sessions():
+            if row["id"] == session:
+                spent = row["credits"]
         today = 0.0
         if self._today[0] == time.strftime("%Y-%m-%d"):
             today = self._today[1]

@@ -14332,6 +14332,103 @@ def test_page_is_one_document_with_a_strict_policy():
     assert plain.json["proxy"] == "copilot-claude-proxy"
 
 
+QUOTA = {
+    "unlimited": False,
+    "entitlement": 1500,
+    "remaining": 1287.4,
+    "overage_permitted": False,
+    "overage_count": 0,
+    "blocked": False,
+}
+NOW = 1795824000.0  # 2026-11-28
+SETTINGS_PAGE = "unless you allow more at github.com/settings/copilot."
+QUOTA_WORDS = [
+    (
+        {},
+        "2026-12-01",
+        "",
+        "Resets 1 Dec, in 3 days. 7.9 a day so far; at this pace 1,263.8 are left then.",
+        "",
+    ),
+    (
+        {"remaining": 100},
+        "2026-12-01",
+        "warn",
+        "Resets 1 Dec, in 3 days. 51.9 a day so far.",
+        "Only 6.7 % left. At this pace it lasts until 29 Nov.",
+    ),
+    ({}, "2026-12-28", "", "Resets 28 Dec, in 30 days. Too early for a forecast.", ""),
+    (
+        {"remaining": 1500},
+        "2026-11-29",
+        "",
+        "Resets 29 Nov, in 24 hours. Too early for a forecast.",
+        "",
+    ),
+    (
+        {"remaining": -3, "blocked": True},
+        "2026-12-01",
+        "bad",
+        "Resets 1 Dec, in 3 days.",
+        "Used up. Copilot refuses what costs AI credits until 1 Dec, " + SETTINGS_PAGE,
+    ),
+    (
+        {"remaining": 0, "overage_permitted": True, "overage_count": 12.5},
+        None,
+        "warn",
+        "",
+        "Used up; each request now costs extra, 12.5 so far.",
+    ),
+    ({"remaining": 150}, "soon", "warn", "", "Only 10 % left."),
+]
+
+
+@pytest.mark.parametrize("change, reset, level, note, warning", QUOTA_WORDS)
+def test_page_words_for_what_is_left(change, reset, level, note, warning):
+    quotas = {"ai_credits": {**QUOTA, **change}, "chat": {**QUOTA, "unlimited": True}}
+    (bar,), unlimited = cp.allowances({"quotas": quotas, "reset_date": reset}, NOW)
+    assert (bar["level"], bar["note"], bar["warning"]) == (level, note, warning)
+    assert bar["left"] >= 0 and 0 <= bar["used"] <= 1 and -1 <= bar["elapsed"] <= 1
+    assert unlimited.startswith("Unlimited: chat.")
+    line = cp.quota_lines({"quotas": [bar], "quota_note": unlimited})
+    assert "AI credits left." in line[0] and line[-1] == "Unlimited: chat."
+
+
+def test_page_words_for_odd_quotas():
+    odd = [{"entitlement": 0}, {"entitlement": None}, {"remaining": None}]
+    quotas = {"kind_%d" % at: {**QUOTA, **change} for at, change in enumerate(odd)}
+    assert cp.allowances({"quotas": quotas}, NOW) == ([], "")
+    assert cp.allowances({}, NOW) == ([], "")
+
+
+def test_page_lines_are_those_of_env(tmp_path):
+    async def scenario(do, up):
+        do.env.update(PORT=str(free_port()), API_KEY="k" * 16)
+        server = await do.start()
+        await until_line(server.stdout, "&& claude")
+        key = [("x-api-key", "k" * 16)]
+        report = (await ask(int(do.env["PORT"]), "GET", "/usage/page", None, key)).json
+        env = [await do("env", "--shell", shell) for shell in ("bash", "fish", "powershell")]
+        line = await ask(
+            int(do.env["PORT"]),
+            "POST",
+            "/usage/line",
+            {"session_id": "none", "model": {"display_name": "Opus\x1b[0m"}},
+            key,
+        )
+        server.terminate()
+        await asyncio.wait_for(server.communicate(), 15)
+        return report, env, line
+
+    report, env, line = cli(scenario, tmp_path)
+    for connection, (_, out, _) in zip(report["connect"], env):
+        shown = connection["text"].replace(cp.HIDDEN_KEY, "k" * 16).replace("'k", "k")
+        assert shown.replace("k'", "k") == out.replace("'k", "k").replace("k'", "k") + "claude"
+    assert "k" * 16 not in json.dumps(report)
+    assert line.headers["content-type"].startswith("text/plain"), line
+    assert line.body == b"Opus\\x1b[0m | 0.00 credits, 0.00 today | 1,287.4 of 1,500 left\n"
+
+
 def test_page_is_small_and_labelled():
     page = cp.PAGE
     assert len(page) <= 24 * 1024 and page.isascii()
