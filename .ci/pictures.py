@@ -22,7 +22,7 @@ import test_copilot_proxy as tests  # noqa: E402
 
 SESSIONS = ["d55ec1a5-62c8-492f-9a01-77aa54c0e9b2", "07f062ce-d2d5-4dd9-8d3e-2b5c2d9ff110"]
 MODELS = ["claude-sonnet-5", "claude-haiku-4.5", "gpt-5.3-codex", "claude-opus-5"]
-WIDTH = 104  # characters of the terminal
+WIDTH = 120  # characters of the terminal
 
 
 def an_hour_of_work(ledger, now):
@@ -54,7 +54,7 @@ def an_hour_of_work(ledger, now):
 
 def terminal(text):
     """The text as an SVG of a terminal."""
-    lines = text.rstrip("\n").split("\n")
+    lines = [line for line in text.splitlines() if "model_ignored" not in line]
     height = 20 * len(lines) + 30
     parts = [
         '<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d">' % (8 * WIDTH, height),
@@ -62,8 +62,10 @@ def terminal(text):
         '<g font-family="ui-monospace,Menlo,Consolas,monospace" font-size="13" fill="#e5e8ec">',
     ]
     for number, line in enumerate(lines):
+        if len(line) > WIDTH:
+            line = line[: WIDTH - 4] + " ..."
         colour = ' fill="#f0b45c"' if "[warn]" in line else ""
-        words = html.escape(line[:WIDTH])
+        words = html.escape(line)
         place = '<text x="14" y="%d" xml:space="preserve"%s>' % (26 + 20 * number, colour)
         parts.append("%s%s</text>" % (place, words))
     return "\n".join([*parts, "</g></svg>", ""])
