@@ -14886,6 +14886,9 @@ async def verb_usage(program: Program, args: argparse.Namespace) -> int:
 
 def usage_by_day(path: str, days: int) -> int:
     """What each day has cost, from the lines of USAGE_LOG."""
+    if not path:
+        complain("usage --days adds up USAGE_LOG, which is not set")
+        return USAGE
     first = time.localtime(time.time() - 86400 * (days - 1))
     try:
         with open(os.path.expanduser(path), "rb") as file:
