@@ -13986,8 +13986,10 @@ def quota_lines(report: JSON) -> List[str]:
     return lines + [note] * bool(note)
 
 
-PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Copilot proxy</title><meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
-<style nonce="{nonce}">:root{color-scheme:light dark;--bg:light-dark(#f5f6f8,#0e1116);--card:light-dark(#fff,#161a20);
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Copilot proxy</title>
+<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
+<style nonce="{nonce}">
+:root{color-scheme:light dark;--bg:light-dark(#f5f6f8,#0e1116);--card:light-dark(#fff,#161a20);
 --ink:light-dark(#1a1d21,#e5e8ec);--dim:light-dark(#59626d,#9aa4af);--line:light-dark(#e2e5e9,#2b313a);
 --edge:light-dark(#868f99,#68727d);--link:light-dark(#0b57d0,#8ab4f8);--good:light-dark(#136c36,#6fd08c);--warn:light-dark(#854c00,#f0b45c);--bad:light-dark(#b3261e,#ff8f86)}
 *{box-sizing:border-box;margin:0}[hidden]{display:none!important}html{scroll-padding-top:4rem}
@@ -13998,7 +14000,8 @@ border-bottom:1px solid var(--line)}.bar,main,footer{max-width:78rem;margin:auto
 .pill,.hint{border-radius:1rem;padding:.05rem .6rem;background:color-mix(in srgb,currentColor 11%,transparent)}
 .pill{font-weight:600;white-space:nowrap}.hint{border-radius:.4rem;padding:.4rem .7rem;margin:.6rem 0}
 .good{color:var(--good)}.warn{color:var(--warn)}.bad{color:var(--bad)}.run,a{color:var(--link)}.dim,.off,th{color:var(--dim)}
-section,details{background:var(--card);border:1px solid var(--line);border-radius:.65rem;margin:0 0 1rem}.pad,summary{padding:1rem}.head,.more{padding:.7rem 1rem}summary h2{display:inline}
+section,details{background:var(--card);border:1px solid var(--line);border-radius:.65rem;margin:0 0 1rem}
+.pad,summary{padding:1rem}.head,.more{padding:.7rem 1rem}summary h2{display:inline}
 .top{display:grid;grid-template-columns:3fr 2fr;gap:1rem}.big{font-size:1.75rem;line-height:1.3}.big span{font-size:1rem}
 svg{display:block;width:100%}.meter{height:.6rem;margin:.5rem 0}.back{fill:var(--line)}.tick{fill:var(--ink)}
 rect.warn{fill:#d98a1e}rect.bad{fill:#d3473c}.m0,.k0,.k1,.k2{fill:#3f7fdc}.m1,.k3{fill:#cf6420}.m2{fill:#16957a}.m3{fill:#b1589f}.m4{fill:#957c14}.m5{fill:#7b8691}
@@ -14035,7 +14038,8 @@ pre{margin-top:.8rem;padding:.8rem 1rem;overflow-x:auto;background:var(--bg);bor
 .t td:empty{display:none}.wide{grid-column:span 2}.mix{grid-column:span 3}.t .why{grid-column:1/-1}}
 @media(max-width:44rem){.top{grid-template-columns:1fr;gap:0}h1{position:absolute;clip-path:inset(50%)}button,input{min-height:2.6rem}}</style></head><body>
 <header><div class="bar"><h1>copilot-claude-proxy</h1><p id="state" role="status" class="pill off">Reading</p>
-<p id="detail" class="dim"></p><button id="retry" hidden>Try now</button><a id="link" href="#connect">Connect a client</a></div></header><main><p id="say" class="sr" role="status"></p>
+<p id="detail" class="dim"></p><button id="retry" hidden>Try now</button><a id="link" href="#connect">Connect a client</a></div></header>
+<main><p id="say" class="sr" role="status"></p>
 <section id="key" class="pad" hidden><h2>This proxy has a key</h2><p class="dim">It was started with API_KEY; only this tab keeps what you enter.</p><br>
 <form id="keyform" class="row"><label for="keybox">API_KEY</label><input id="keybox" type="password" autocomplete="off" required><button class="go">Open</button></form></section>
 <section id="signin" class="pad" hidden><h2>Sign in to GitHub</h2><p id="refused" class="hint bad" role="alert" hidden></p>
@@ -14051,7 +14055,8 @@ pre{margin-top:.8rem;padding:.8rem 1rem;overflow-x:auto;background:var(--bg);bor
 <div class="plot"><div class="ys"><span id="y2"></span><span id="y1"></span><span>0</span></div><div class="area" id="area">
 <svg id="svg" viewBox="0 0 600 100" preserveAspectRatio="none" aria-hidden="true"><line x2="600"/><line x2="600" y1="50" y2="50"/><line
  x2="600" y1="100" y2="100"/><rect id="cursor" width="10" height="100"/></svg><input id="minute" type="range" max="59" aria-label="Minute"></div><div class="xs" id="xs"></div>
-<table id="legend"><tbody></tbody></table></div></section><section><div class="head"><h2 id="hs" class="grow" tabindex="-1">Sessions</h2><div class="seg">
+<table id="legend"><tbody></tbody></table></div></section>
+<section><div class="head"><h2 id="hs" class="grow" tabindex="-1">Sessions</h2><div class="seg">
 <button data-sort="credits">Costliest</button><button data-sort="last">Latest</button></div></div>
 <table class="t" id="sessions"></table><p class="more" hidden><button id="moresessions"></button></p></section>
 <section><div class="head"><h2 id="hr" class="grow">Requests</h2><button id="only" hidden></button>
@@ -14062,97 +14067,137 @@ pre{margin-top:.8rem;padding:.8rem 1rem;overflow-x:auto;background:var(--bg);bor
 <p class="more dim">Prices are AI credits for a million tokens; a credit is US$0.01.</p></details>
 <section id="connect" hidden><div class="head"><h2>Connect a client</h2></div><div class="tabs" id="tabs" role="tablist" aria-label="Clients">
 </div><div id="panel" class="pad" role="tabpanel"><div class="row"><p id="place" class="dim grow"></p><button id="copy">Copy</button></div>
-<pre id="lines" tabindex="0"></pre></div></section></main><footer id="foot" class="dim"></footer>
+<pre id="lines" tabindex="0"></pre></div></section></main>
+<footer id="foot" class="dim"></footer>
 <script nonce="{nonce}">
-"use strict";const $=new Proxy({},{get:(_,id)=>document.getElementById(id)}),all=q=>document.querySelectorAll(q);
+"use strict";
+const $=new Proxy({},{get:(_,id)=>document.getElementById(id)}),all=q=>document.querySelectorAll(q);
 const KINDS=["input","cache_read","cache_write","output"],TOKENS=["Input|n","Cache read|n","Cache write|n","Output|n"];
 // `run` prints the address with its key behind the #, which no server sees.
-if(location.hash.length>20){sessionStorage.key_=location.hash.slice(1);history.replaceState(null,"","/")}const view={unit:"",sort:"credits",show:"all"},whole={};
+if(location.hash.length>20){sessionStorage.key_=location.hash.slice(1);history.replaceState(null,"","/")}
+const view={unit:"",sort:"credits",show:"all"},whole={};
 let data,models,fails=0,seen=0,timer,only="",pick=0,tab=0;
 // What holds an end of the reader's selection is not written to.
 const inside=e=>{const s=getSelection();return !s.isCollapsed&&(e.contains(s.anchorNode)||e.contains(s.focusNode))};
-const busy=e=>e.contains(document.activeElement)||inside(e),see=(id,on)=>{$[id].hidden=!on};const put=(e,t)=>{t=""+t;if(e.textContent!==t&&!inside(e))e.textContent=t};
-const attr=(e,k,v)=>{v=""+v;if(e.getAttribute(k)!==v)e.setAttribute(k,v)};const made=(e,attrs,kids)=>{for(const k in attrs)attr(e,k,attrs[k]);e.append(...kids);return e};
+const busy=e=>e.contains(document.activeElement)||inside(e),see=(id,on)=>{$[id].hidden=!on};
+const put=(e,t)=>{t=""+t;if(e.textContent!==t&&!inside(e))e.textContent=t};
+const attr=(e,k,v)=>{v=""+v;if(e.getAttribute(k)!==v)e.setAttribute(k,v)};
+const made=(e,attrs,kids)=>{for(const k in attrs)attr(e,k,attrs[k]);e.append(...kids);return e};
 const el=(tag,cls,...kids)=>made(document.createElement(tag),{class:cls||""},kids);
 const svg=(tag,attrs,...kids)=>made(document.createElementNS("http://www.w3.org/2000/svg",tag),attrs,kids);
-const bars=(cls,...fills)=>svg("svg",{class:cls,viewBox:"0 0 1000 10",preserveAspectRatio:"none","aria-hidden":true},...fills.map(c=>svg("rect",{class:c,height:10,width:1000})));
+const bars=(cls,...fills)=>svg("svg",{class:cls,viewBox:"0 0 1000 10",preserveAspectRatio:"none","aria-hidden":true},
+ ...fills.map(c=>svg("rect",{class:c,height:10,width:1000})));
 const part=(r,x,width)=>{attr(r,"x",Math.round(1000*x));attr(r,"width",Math.round(1000*width))};
-const num=(n,lo=0,hi=lo)=>(n||0).toLocaleString("en",{minimumFractionDigits:lo,maximumFractionDigits:hi});const cr=n=>n>0&&n<.005?"<0.01":num(n,2),total=v=>v.reduce((a,b)=>a+b,0);
+const num=(n,lo=0,hi=lo)=>(n||0).toLocaleString("en",{minimumFractionDigits:lo,maximumFractionDigits:hi});
+const cr=n=>n>0&&n<.005?"<0.01":num(n,2),total=v=>v.reduce((a,b)=>a+b,0);
 const short=n=>Intl.NumberFormat("en",{notation:"compact",maximumSignificantDigits:3}).format(n).replace("K","k");
-const clock=(s,how="short")=>new Date(1e3*s).toLocaleTimeString("en-GB",{timeStyle:how});const failed=r=>r.status>=400;async function ask(path,method="GET"){
- const r=await fetch(path,{method,signal:AbortSignal.timeout(1e4),headers:{"x-api-key":sessionStorage.key_||""}});const body=await r.json().catch(()=>({}));if(r.ok)return body;
- throw Object.assign(Error(body.error?.message||"status "+r.status),{status:r.status})}async function copy(button,from){try{await navigator.clipboard.writeText(from.textContent)}
+const clock=(s,how="short")=>new Date(1e3*s).toLocaleTimeString("en-GB",{timeStyle:how});
+const failed=r=>r.status>=400;
+async function ask(path,method="GET"){
+ const r=await fetch(path,{method,signal:AbortSignal.timeout(1e4),headers:{"x-api-key":sessionStorage.key_||""}});
+ const body=await r.json().catch(()=>({}));if(r.ok)return body;
+ throw Object.assign(Error(body.error?.message||"status "+r.status),{status:r.status})}
+async function copy(button,from){try{await navigator.clipboard.writeText(from.textContent)}
  catch{getSelection().selectAllChildren(from);document.execCommand("copy");getSelection().empty()}
  put(button,"Copied");put($.say,"Copied");setTimeout(()=>{put(button,"Copy");put($.say,"")},1600)}
 // Rows by key: what stays is not rebuilt, and nothing moves or goes that the reader holds.
-function rows(body,list,key,create,fill){const old=body.kept||new Map(),kept=body.kept=new Map(),hold=busy(body);list.forEach(x=>kept.set(key(x),old.get(key(x))||create(x)));
- old.forEach((r,k)=>kept.has(k)||(busy(r)?kept.set(k,r):r.remove()));let at=body.firstChild;list.forEach(x=>{const r=kept.get(key(x));fill(r,x);if(r===at)at=at.nextSibling;
- else if(!hold||!r.parentNode)body.insertBefore(r,at)})}const swatch=cls=>bars("sw",cls),fill=(tr,texts)=>texts.forEach((t,i)=>t==null||put(tr.children[i],t));
+function rows(body,list,key,create,fill){const old=body.kept||new Map(),kept=body.kept=new Map(),hold=busy(body);
+ list.forEach(x=>kept.set(key(x),old.get(key(x))||create(x)));
+ old.forEach((r,k)=>kept.has(k)||(busy(r)?kept.set(k,r):r.remove()));let at=body.firstChild;
+ list.forEach(x=>{const r=kept.get(key(x));fill(r,x);if(r===at)at=at.nextSibling;else if(!hold||!r.parentNode)body.insertBefore(r,at)})}
+const swatch=cls=>bars("sw",cls),fill=(tr,texts)=>texts.forEach((t,i)=>t==null||put(tr.children[i],t));
 function table(id,...names){const row=tag=>el("tr","",...names.map((n,i)=>{const [name,cls]=n.split("|"),c=el(tag,cls);
  if(tag==="td")attr(c,"data-l",name);else c.append(...(id==="sessions"&&i>3&&i<8?[swatch("k"+(i-4))]:[]),name);return c}));
- $[id].append(el("thead","",row("th")),el("tbody"));return()=>row("td")}const sessionRow=table("sessions","Session|name","Active|wide","Requests|n","Credits|n",...TOKENS,"Mix|mix","Reset");
+ $[id].append(el("thead","",row("th")),el("tbody"));return()=>row("td")}
+const sessionRow=table("sessions","Session|name","Active|wide","Requests|n","Credits|n",...TOKENS,"Mix|mix","Reset");
 const requestRow=table("requests","Time","Model|cut wide","Status","Session|cut","Paid by","Seconds|n","Credits|n",...TOKENS,"Reason|why");
 const modelRow=table("models","Model|name","Context|n","Output|n","In|n","Cache read|n","Cache write|n","Out|n","Endpoints|mix");
 function head(level,text,detail){attr($.state,"class","pill "+level);put($.state,text);put($.detail,detail);document.title=text+" - Copilot proxy"}
-function signin({error,code}){see("code",code);see("nocode",!code);see("refused",error&&!code);put($.refused,error||"");put($.login,error?"Get a new code":"Get a code");if(!code)return;
- put($.usercode,code.user_code);put($.where,"Open "+code.verification_uri.replace("https://",""));if(/^https?:/.test(code.verification_uri))attr($.where,"href",code.verification_uri);
- put($.left,code.left)}function account({quotas,quota_note,hour,now_note,total_note}){
+function signin({error,code}){see("code",code);see("nocode",!code);see("refused",error&&!code);
+ put($.refused,error||"");put($.login,error?"Get a new code":"Get a code");if(!code)return;
+ put($.usercode,code.user_code);put($.where,"Open "+code.verification_uri.replace("https://",""));
+ if(/^https?:/.test(code.verification_uri))attr($.where,"href",code.verification_uri);put($.left,code.left)}
+function account({quotas,quota_note,hour,now_note,total_note}){
  rows($.quotas,quotas,q=>q.name,()=>el("div","",el("p","big",el("b"),el("span","dim")),bars("meter","back","","tick"),el("p"),el("p")),(e,q)=>{
- const [top,meter,note,hint]=e.children,[,used,tick]=meter.children;put(top.firstChild,num(q.left,0,1));put(top.lastChild," of "+num(q.of)+" "+q.name+" left");
- part(used,0,q.used);attr(used,"class",q.level||"m0");part(tick,q.elapsed*.997,.003);put(note,q.note);attr(hint,"class","hint "+q.level);hint.hidden=!q.warning;put(hint,q.warning)});
- put($.others,quota_note);put($.hour,cr(hour));put($.running,now_note);put($.since,total_note)}function chart({minutes:{from,models}}){const unit=view.unit,sums=Array.from({length:60},(_,
- i)=>total(models.map(m=>m[unit][i]))),peak=Math.max(...sums),ten=10**Math.floor(Math.log10(peak||1)),top=[1,2,3,4,5,6,8,10].find(k=>k*ten>=peak)*ten,base=Array(60).fill(100),
- fmt=unit==="credits"?cr:num,groups=$.svg.children;models.forEach((m,k)=>{if(!groups[k+4])$.svg.append(svg("g",{class:"m"+k},...sums.map((_,i)=>svg("rect",{x:10*i+1,width:8}))));
+ const [top,meter,note,hint]=e.children,[,used,tick]=meter.children;put(top.firstChild,num(q.left,0,1));
+ put(top.lastChild," of "+num(q.of)+" "+q.name+" left");
+ part(used,0,q.used);attr(used,"class",q.level||"m0");part(tick,q.elapsed*.997,.003);put(note,q.note);
+ attr(hint,"class","hint "+q.level);hint.hidden=!q.warning;put(hint,q.warning)});
+ put($.others,quota_note);put($.hour,cr(hour));put($.running,now_note);put($.since,total_note)}
+function chart({minutes:{from,models}}){const unit=view.unit,sums=Array.from({length:60},(_,
+ i)=>total(models.map(m=>m[unit][i]))),peak=Math.max(...sums),
+ ten=10**Math.floor(Math.log10(peak||1)),top=[1,2,3,4,5,6,8,10].find(k=>k*ten>=peak)*ten,base=Array(60).fill(100),
+ fmt=unit==="credits"?cr:num,groups=$.svg.children;
+ models.forEach((m,k)=>{if(!groups[k+4])$.svg.append(svg("g",{class:"m"+k},...sums.map((_,i)=>svg("rect",{x:10*i+1,width:8}))));
  m[unit].forEach((v,i)=>{const r=groups[k+4].children[i],h=100*v/top;base[i]-=h;attr(r,"y",base[i].toFixed(1));attr(r,"height",h.toFixed(1))})});
  put($.y2,short(top));put($.y1,short(top/2));rows($.xs,[0,15,30,45,60],x=>x,()=>el("span"),(e,x)=>put(e,x>59?"now":clock(from+60*x)));
  // The legend tells the hour, or the minute that is pointed at.
  const i=pick?Math.max(0,(pick-from)/60):59,of=v=>pick?v[i]:total(v),sum=of(sums);attr($.cursor,"x",pick?10*i:-10);
  const lines=models.map((m,k)=>({k,name:m.model,v:m[unit],all:total(m[unit])})).filter(m=>m.all).sort((a,b)=>b.all-a.all);
- rows($.legend.tBodies[0],[{k:-1,name:pick?"At "+clock(pick):"Last hour",v:sums},...lines],m=>m.k,m=>el("tr","",el("td","",...(m.k<0?[]:[swatch("m"+m.k)]),el("span")),el("td"),el("td")),
+ rows($.legend.tBodies[0],[{k:-1,name:pick?"At "+clock(pick):"Last hour",v:sums},...lines],m=>m.k,
+ m=>el("tr","",el("td","",...(m.k<0?[]:[swatch("m"+m.k)]),el("span")),el("td"),el("td")),
  (tr,m)=>{put(tr.firstChild.lastChild,m.name);fill(tr,[null,fmt(of(m.v)),m.k<0?"Share":Math.round(100*of(m.v)/(sum||1))+" %"])});$.minute.value=i;
  attr($.minute,"aria-valuetext",[clock(from+60*i)+": "+fmt(sums[i])+" "+unit,...lines.filter(m=>m.v[i]).map(m=>m.name+" "+fmt(m.v[i]))].join(", "))}
-function point(i){pick=i==null?0:data.minutes.from+60*i;chart(data)}function cut(id,list,limit){const b=$["more"+id];b.parentNode.hidden=list.length<=limit;
- put(b,whole[id]?"Show fewer":"Show all "+list.length);return whole[id]?list:list.slice(0,limit)}function sessions(d){const list=[...d.sessions].sort((a,b)=>b[view.sort]-a[view.sort]);
- rows($.sessions.tBodies[0],[{id:"",...d.totals},...cut("sessions",list,8)],s=>s.id,s=>{const tr=sessionRow(),c=tr.children;if(!s.id){tr.className="sum";return tr}
- const b=el("button","cut",s.id),x=el("button","act","Reset");c[0].append(b,el("span","dim"));c[8].append(bars("","k0","k1","k2","k3"));c[9].append(x);
- b.title=s.id;b.onclick=()=>{only=s.id;requests(data,true);$.only.focus();$.hr.scrollIntoView()};
+function point(i){pick=i==null?0:data.minutes.from+60*i;chart(data)}
+function cut(id,list,limit){const b=$["more"+id];b.parentNode.hidden=list.length<=limit;
+ put(b,whole[id]?"Show fewer":"Show all "+list.length);return whole[id]?list:list.slice(0,limit)}
+function sessions(d){const list=[...d.sessions].sort((a,b)=>b[view.sort]-a[view.sort]);
+ rows($.sessions.tBodies[0],[{id:"",...d.totals},...cut("sessions",list,8)],s=>s.id,s=>{const tr=sessionRow(),
+ c=tr.children;if(!s.id){tr.className="sum";return tr}
+ const b=el("button","cut",s.id),x=el("button","act","Reset");c[0].append(b,el("span","dim"));c[8].append(bars("",
+ "k0","k1","k2","k3"));c[9].append(x);b.title=s.id;b.onclick=()=>{only=s.id;requests(data,true);$.only.focus();$.hr.scrollIntoView()};
  attr(x,"aria-label","Reset "+s.id);x.onclick=()=>reset(s.id);return tr},(tr,s)=>{const c=tr.children,sum=total(KINDS.map(k=>s[k]))||1;let x=0;
- fill(tr,[s.id?null:"All since "+clock(d.started),s.id?clock(s.first)+" - "+clock(s.last):"",num(s.requests),cr(s.credits),...KINDS.map(k=>num(s[k]))]);
- if(!s.id)return;attr(c[0],"class","name"+(d.now-s.last<60?" live":""));put(c[0].lastChild,s.client||"");
- KINDS.forEach((k,i)=>{const w=s[k]/sum;part(c[8].firstChild.children[i],x,w);x+=w})})}async function reset(id){if(!confirm("Forget what this session used? "+id))return;
+ fill(tr,[s.id?null:"All since "+clock(d.started),s.id?clock(s.first)+" - "+clock(s.last):"",num(s.requests),
+ cr(s.credits),...KINDS.map(k=>num(s[k]))]);if(!s.id)return;attr(c[0],"class","name"+(d.now-s.last<60?" live":""));put(c[0].lastChild,s.client||"");
+ KINDS.forEach((k,i)=>{const w=s[k]/sum;part(c[8].firstChild.children[i],x,w);x+=w})})}
+async function reset(id){if(!confirm("Forget what this session used? "+id))return;
  try{await ask("/usage/reset/"+encodeURIComponent(id),"POST");$.hs.focus();tick()}catch(e){alert(e.message)}}
 function requests(d,force){const body=$.requests.tBodies[0],fits=d.requests.filter(r=>(view.show==="all"||failed(r))&&(!only||r.session===only)),
  list=cut("requests",fits,12),hold=!force&&body.kept&&busy(body);put($.hr,hold?"Requests, held while you read":"Requests");
  if(hold)d.requests.forEach(r=>body.kept.has(r.n)&&request(body.kept.get(r.n),r));
- else rows(body,list,r=>r.n,()=>{const tr=requestRow(),c=tr.children;c[1].append(el("span"),el("span","dim"));c[2].append(el("span"));c[11].append(el("b"),el("span"));return tr},request);
- see("only",only);put($.only,"Only "+only.slice(0,18)+": show all");see("none",!fits.length);put(all("[data-show=failed]")[0],"Failed "+d.requests.filter(failed).length)}
-function request(tr,r){const c=tr.children,pill=c[2].firstChild;fill(tr,[clock(r.at,"medium"),null,null,r.session,r.who,num(r.status?r.seconds:data.now-r.at,1),
- r.credits==null?"":cr(r.credits),...KINDS.map(k=>r[k]?short(r[k]):"")]);put(c[1].firstChild,r.model||"no model");put(c[1].lastChild,r.asked?" asked "+r.asked:"");attr(c[1],"title",
+ else rows(body,list,r=>r.n,()=>{const tr=requestRow(),c=tr.children;c[1].append(el("span"),el("span","dim"));c[2].append(el("span"));
+ c[11].append(el("b"),el("span"));return tr},request);see("only",only);put($.only,"Only "+only.slice(0,18)+": show all");see("none",!fits.length);
+ put(all("[data-show=failed]")[0],"Failed "+d.requests.filter(failed).length)}
+function request(tr,r){const c=tr.children,pill=c[2].firstChild;
+ fill(tr,[clock(r.at,"medium"),null,null,r.session,r.who,num(r.status?r.seconds:data.now-r.at,1),
+ r.credits==null?"":cr(r.credits),...KINDS.map(k=>r[k]?short(r[k]):"")]);
+ put(c[1].firstChild,r.model||"no model");put(c[1].lastChild,r.asked?" asked "+r.asked:"");attr(c[1],"title",
  c[1].textContent);attr(c[3],"title",r.session);put(pill,r.label);attr(pill,"class","pill "+r.level);
  c[11].hidden=!r.reason;put(c[11].firstChild,r.whose?r.whose+": ":"");put(c[11].lastChild,r.reason||"")}
 async function catalogue(){try{models=models||(await ask("/v1/models")).data}catch(e){return put($.found,e.message)}
  const show=n=>n==null?"-":n>9999?short(n):num(n,0,2),list=models.filter(m=>(m.id+m.endpoints).toLowerCase().includes($.find.value.trim().toLowerCase()));
- rows($.models.tBodies[0],list,m=>m.id,modelRow,(tr,m)=>{const p=m.credits||{};fill(tr,[m.id,...[m.context_window,m.max_output_tokens,...KINDS.map(k=>p[k])].map(show),
-   m.endpoints.join(" ")])});put($.found,list.length+" found")}function connect({connect:list}){rows($.tabs,list,c=>c.name,c=>{const b=el("button","",c.name);attr(b,"role","tab");
- return b},(b,c)=>{const i=list.indexOf(c);b.id="tab"+i;attr(b,"aria-selected",i===tab);b.tabIndex=i===tab?0:-1;b.onclick=()=>turn(i)});
- attr($.panel,"aria-labelledby","tab"+tab);put($.place,list[tab].where);put($.lines,list[tab].text);see("lines",list[tab].text);see("copy",list[tab].text)}
-const turn=i=>{tab=i;getSelection().empty();connect(data)};$.tabs.onkeydown=e=>{const n=data.connect.length,step={ArrowRight:1,ArrowLeft:n-1}[e.key];
- if(step){turn((tab+step)%n);$["tab"+tab].focus()}};function draw(d){const ok=d.auth.status==="authenticated",any=d.requests.length||d.totals.requests;if(!view.unit)press("unit",d.unit);
- parts({signin:!ok,account:ok,used:any,idle:ok&&!any,catalogue:ok,connect:1});head(...d.state);signin(d.auth);account(d);chart(d);sessions(d);requests(d);connect(d);put($.foot,d.foot)}
-function parts(on){["key","signin","account","used","idle","catalogue","connect"].forEach(x=>see(x,on[x]));see("link",on.connect)}async function tick(){clearTimeout(timer);
- try{data=await ask("/usage/page");seen=Date.now()/1e3;fails=0;document.body.className="";see("retry");draw(data)}catch(e){if(e.status===401){parts({key:1});head("warn","Key needed",
- sessionStorage.key_?"This key was not accepted.":"")}else if(++fails>1||!seen){document.body.className="down";see("retry",true);
-   head("bad","The proxy does not answer",seen?"These figures are from "+clock(seen,"medium")+", its last answer. It is asked again by itself.":e.message)}}
- timer=setTimeout(tick,document.hidden?3e4:2500)}function press(name,value){view[name]=value;all("[data-"+name+"]").forEach(b=>attr(b,"aria-pressed",b.dataset[name]===value))}
+ rows($.models.tBodies[0],list,m=>m.id,modelRow,(tr,m)=>{const p=m.credits||{};
+ fill(tr,[m.id,...[m.context_window,m.max_output_tokens,...KINDS.map(k=>p[k])].map(show),
+   m.endpoints.join(" ")])});put($.found,list.length+" found")}
+function connect({connect:list}){rows($.tabs,list,c=>c.name,c=>{const b=el("button","",c.name);attr(b,"role","tab");return b},
+ (b,c)=>{const i=list.indexOf(c);b.id="tab"+i;attr(b,"aria-selected",i===tab);b.tabIndex=i===tab?0:-1;b.onclick=()=>turn(i)});
+ attr($.panel,"aria-labelledby","tab"+tab);put($.place,list[tab].where);put($.lines,list[tab].text);see("lines",
+ list[tab].text);see("copy",list[tab].text)}
+const turn=i=>{tab=i;getSelection().empty();connect(data)};
+$.tabs.onkeydown=e=>{const n=data.connect.length,step={ArrowRight:1,ArrowLeft:n-1}[e.key];if(step){turn((tab+step)%n);$["tab"+tab].focus()}};
+function draw(d){const ok=d.auth.status==="authenticated",any=d.requests.length||d.totals.requests;if(!view.unit)press("unit",d.unit);
+ parts({signin:!ok,account:ok,used:any,idle:ok&&!any,catalogue:ok,connect:1});
+ head(...d.state);signin(d.auth);account(d);chart(d);sessions(d);requests(d);connect(d);put($.foot,d.foot)}
+function parts(on){["key","signin","account","used","idle","catalogue","connect"].forEach(x=>see(x,on[x]));see("link",on.connect)}
+async function tick(){clearTimeout(timer);
+ try{data=await ask("/usage/page");seen=Date.now()/1e3;fails=0;document.body.className="";see("retry");draw(data)}
+ catch(e){if(e.status===401){parts({key:1});head("warn","Key needed",sessionStorage.key_?"This key was not accepted.":"")}
+ else if(++fails>1||!seen){document.body.className="down";see("retry",true);
+   head("bad","The proxy does not answer",seen?"These figures are from "+clock(seen,
+ "medium")+", its last answer. It is asked again by itself.":e.message)}}timer=setTimeout(tick,document.hidden?3e4:2500)}
+function press(name,value){view[name]=value;all("[data-"+name+"]").forEach(b=>attr(b,"aria-pressed",b.dataset[name]===value))}
 Object.entries({unit:chart,sort:sessions,show:requests}).forEach(([name,redraw])=>{press(name,view[name]);
  all("[data-"+name+"]").forEach(b=>{b.onclick=()=>{getSelection().empty();press(name,b.dataset[name]);redraw(data,true)}})});
 Object.entries({sessions,requests}).forEach(([id,redraw])=>{$["more"+id].onclick=()=>{whole[id]=!whole[id];redraw(data,true)}});
-$.only.onclick=()=>{only="";requests(data,true);all("[data-show]")[0].focus()};$.minute.oninput=()=>point(+$.minute.value);$.minute.onblur=()=>point();
- $.area.onpointerleave=()=>document.activeElement===$.minute||point();$.area.onpointermove=e=>{const r=$.svg.getBoundingClientRect();point(Math.min(59,
- Math.floor(60*(e.clientX-r.left)/r.width)))};$.copy.onclick=()=>copy($.copy,$.lines);$.copycode.onclick=()=>copy($.copycode,$.usercode);
-$.login.onclick=async()=>{try{await ask("/auth/login","POST");await tick();$.copycode.focus()}catch(e){see("refused",true);put($.refused,"Sign-in failed: "+e.message)}};
-$.keyform.onsubmit=e=>{e.preventDefault();sessionStorage.key_=$.keybox.value;tick()};$.catalogue.ontoggle=$.find.oninput=catalogue;$.retry.onclick=tick;
- document.onvisibilitychange=()=>document.hidden||tick();tick();</script></body></html>
+$.only.onclick=()=>{only="";requests(data,true);all("[data-show]")[0].focus()};
+$.minute.oninput=()=>point(+$.minute.value);$.minute.onblur=()=>point();$.area.onpointerleave=()=>document.activeElement===$.minute||point();
+$.area.onpointermove=e=>{const r=$.svg.getBoundingClientRect();point(Math.min(59,Math.floor(60*(e.clientX-r.left)/r.width)))};
+$.copy.onclick=()=>copy($.copy,$.lines);$.copycode.onclick=()=>copy($.copycode,$.usercode);
+$.login.onclick=async()=>{try{await ask("/auth/login","POST");await tick();$.copycode.focus()}catch(e){see("refused",
+ true);put($.refused,"Sign-in failed: "+e.message)}};
+$.keyform.onsubmit=e=>{e.preventDefault();sessionStorage.key_=$.keybox.value;tick()};
+$.catalogue.ontoggle=$.find.oninput=catalogue;$.retry.onclick=tick;document.onvisibilitychange=()=>document.hidden||tick();tick();
+</script></body></html>
 """
 
 # -- the report ----------------------------------------------------------------------
@@ -14246,7 +14291,7 @@ class StatusPage:
     async def _sign_in_state(self) -> JSON:
         """`auth` of the report; never starts a sign-in."""
         state = self._auth.check()["status"]
-        told = {
+        found = {
             "status": state,
             "code": None,
             "error": self._auth.status().get("error"),
@@ -14255,12 +14300,12 @@ class StatusPage:
             code = await self._auth.login()  # the pending one
             if "user_code" in code:
                 left = "%d min %d s" % divmod(code["expires_in"], 60)
-                told["code"] = {
+                found["code"] = {
                     "user_code": code["user_code"],
                     "verification_uri": code["verification_uri"],
                     "left": left,
                 }
-        return told
+        return found
 
     def _account(self) -> str:
         plan = str(self._quota.get("plan") or "").replace("_", " ")
