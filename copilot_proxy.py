@@ -14237,7 +14237,6 @@ class StatusPage:
         self.base = ""  # our address, once we listen
         self.models = Catalogue()
         self.failure: Optional[ProxyError] = None  # of the last reading
-        self._quota: JSON = {}
         self._started = time.time()
         self._read_at = -READ_AGAIN
         self._reading: Optional[asyncio.Future[None]] = None
@@ -14307,6 +14306,13 @@ class StatusPage:
                 }
         return found
 
+    @property
+    def _quota(self) -> JSON:
+        """What GitHub last said about the account; {} before, and for nobody."""
+        if self._auth.signed_in():
+            return self._copilot.account()
+        return {}
+
     def _account(self) -> str:
         plan = str(self._quota.get("plan") or "").replace("_", " ")
         return ", ".join(filter(None, (self._quota.get("login"), plan)))
@@ -14332,10 +14338,8 @@ class StatusPage:
         auth = await self._sign_in_state()
         if auth["status"] == "authenticated":
             self._read_soon()
-            self._quota = self._copilot.account()
         else:
             self.models = Catalogue()
-            self._quota = {}
         quotas, quota_note = allowances(self._quota, now)
         if self.failure:
             quota_note = "Not known now: %s" % self.failure
