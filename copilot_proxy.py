@@ -15102,13 +15102,6 @@ async def run_command(command: List[str], env: Dict[str, str]) -> int:
     return code
 
 
-async def _renew_token(program: Program) -> None:
-    """Mint a Copilot token, even where a good one is kept."""
-    token = await program.auth.token()
-    program.auth.invalidate(token.token)
-    await program.auth.token()
-
-
 async def _read_through(program: Program, path: str) -> None:
     if not await ask_running(program, path, timeouts=SLOW):
         raise ProxyError("the running proxy does not say; its log tells why")
@@ -15147,7 +15140,7 @@ async def verb_check(program: Program, args: argparse.Namespace) -> int:
         steps["the running proxy reads the quota"] = bind(read, "/usage/quota")
     else:
         catalogue = bind(program.copilot.models, refresh=True)
-        steps["the sign-in gives a Copilot token"] = bind(_renew_token, program)
+        steps["the sign-in gives a Copilot token"] = program.auth.renew
         steps["the catalogue of models can be read"] = catalogue
         steps["the quota can be read"] = program.copilot.quota
     for text, step in steps.items():
