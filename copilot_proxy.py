@@ -318,30 +318,20 @@ def one_layer(source: Mapping[str, str]) -> Dict[str, str]:
     return layer
 
 
-def _is_slip(name: str, meant: str) -> bool:
-    """Whether one letter too many, missing, wrong or swapped makes one of the other."""
-    at = 0
-    while at < min(len(name), len(meant)) and name[at] == meant[at]:
-        at += 1
-    wrong = name[at:]
-    right = meant[at:]
-    swapped = right[1:2] + right[:1] + right[2:]
-    return (
-        right in (wrong, wrong[1:])
-        or wrong in (right[1:], swapped)
-        or (wrong[1:] == right[1:])
-    )
-
-
 def near_misses(names: Iterable[str]) -> List[Tuple[str, str]]:
     """(name, the setting that was probably meant) for names that are nearly ours."""
+    import difflib  # here, as everywhere: who starts the program need not wait for it
+
     ours = [setting.name for setting in SETTINGS]
     known = {*ours, *map(str.lower, LOWER_CASE_TOO)}
     found = []
     for name in names:
-        if name not in known and 3 <= len(name) <= 40:
-            meant = [each for each in ours if _is_slip(name.upper(), each)]
-            found += [(name, each) for each in meant[:1]]
+        upper = name.upper()
+        if name in known or len(name) > 40:
+            continue
+        meant = difflib.get_close_matches(upper, ours, n=1, cutoff=0.87)
+        meant += [each for each in ours if sorted(each) == sorted(upper)]  # PROT
+        found += [(name, each) for each in meant[:1]]
     return found
 
 
@@ -861,7 +851,6 @@ LOG_LEVELS = {
     "info": logging.INFO,
     "debug": logging.DEBUG,
 }
-LEVEL_NAMES = {number: name for name, number in LOG_LEVELS.items()}
 LEVEL_COLOURS = {"error": "31", "warn": "33"}  # red, yellow; the others are dimmed
 SECRET = re.compile(
     r"(?:gh[a-z]_|github_pat_)\w+|tid=[^\s\"']+|(?<=bearer )[^\s\"']+"
@@ -932,7 +921,7 @@ class LineFormatter(logging.Formatter):
         self._colour = colour
 
     def format(self, record: logging.LogRecord) -> str:
-        level = LEVEL_NAMES.get(record.levelno, "error")
+        level = record.levelname.lower().replace("warning", "warn")
         text = record.getMessage()
         if record.name != LOG.name:  # asyncio's, where reprs of what failed may follow
             words = re.match(r"[^\n(<]*", text)[0]
@@ -12134,6 +12123,11 @@ class Cached:
             await asyncio.shield(self._flight)
         return self.value
 
+    def close(self) -> None:
+        """Leave what is being fetched."""
+        if self._flight:
+            self._flight.cancel()
+
     async def _load(self) -> None:
         life = self._life
         try:
@@ -12283,7 +12277,9 @@ class CopilotClient:
                 self._warned[name] = step
 
     async def close(self) -> None:
-        """Leave a look under way."""
+        """Leave what is being fetched."""
+        self._models.close()
+        self._quota.close()
         for waiting in (self._timer, self._looking):
             if waiting:
                 waiting.cancel()
@@ -12513,7 +12509,8 @@ ROUTES = (
     Route("GET", "/usage/summary", "usage_summary"),
     Route("GET", "/usage/details", "usage_details"),
     Route("GET", "/usage/quota", "usage_quota"),
-    Route("GET", "/usage/recent", "usage_recent"),
+    Route("GET", "/usage/page", "usage_page"),
+    Route("POST", "/usage/line", "usage_line"),
     Route("POST", "/usage/reset/{session}", "usage_reset"),
     Route("POST", "/usage/reset-all", "usage_reset_all"),
     Route("POST", "/api/event_logging/batch", "event_batch"),
@@ -12588,6 +12585,14 @@ def read_client_body(request: Request, dialect: str) -> ClientBody:
     return ClientBody(dialect, body, raw, places, betas)
 
 
+def session_mark(session: str) -> str:
+    """Four characters that tell a session from others in the log."""
+    hexadecimal = re.match("(?:key-|id-)?([0-9a-f]{4})[0-9a-f]{4}", session)
+    if hexadecimal:
+        return hexadecimal[1]
+    return re.sub("[^0-9A-Za-z]", "", session)[-4:]  # made names differ at their end
+
+
 class Exchange:
     """One model request: who asked what, what serves it, and what came of it."""
 
@@ -12622,7 +12627,7 @@ class Exchange:
         asked = self.asked.lower().replace(".", "-").removesuffix("[1m]")
         used = self.model.id.lower().replace(".", "-")
         plain = re.sub("-20[0-9]{2}(-?[0-9]{2}){2}$", "", asked)
-        return bool(asked) and used not in (asked, plain, asked + "-1m")
+        return "" not in (asked, used) and used not in (asked, plain, asked + "-1m")
 
     def blame(self, exc: ProxyError) -> None:
         """Note a failure for the log and the page."""
@@ -12705,7 +12710,7 @@ class Exchange:
         """The request's log line: 84 columns, and the reason of a failure."""
         usage = self.usage
         columns = "%-4s %-5s %-24s %3d in %4s cached %4s out %4s %6.2fcr %5.1fs" % (
-            re.sub("^(key|id)-|[^0-9A-Za-z]", "", self.session)[:4],
+            session_mark(self.session),
             self.who,
             printable(self.model.id or self.asked)[:24],
             self.status,
@@ -12990,8 +12995,22 @@ MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
 STOPPING = "the proxy is being stopped; start it again and repeat the request."
 Answerer = Callable[[Exchange], Awaitable[None]]
-# The status page for a nonce: its headers and its body.
-Page = Callable[[str], Tuple[List[Tuple[str, str]], bytes]]
+
+
+class Page(Protocol):
+    """What room 19 gives to show."""
+
+    def document(self, nonce: str) -> Tuple[List[Tuple[str, str]], bytes]:
+        """The headers and the body of the status page."""
+
+    async def report(self, ledger: UsageLedger, running: Sequence[Served]) -> JSON:
+        """The figures that it shows."""
+
+    def line(self, ledger: UsageLedger, session: str, model: str) -> str:
+        """The status line of one session."""
+
+    def spend(self, credits: float) -> None:
+        """Add to what today has cost."""
 
 
 class App:
@@ -13002,6 +13021,7 @@ class App:
     ) -> None:
         self._config, self._auth, self._copilot = config, auth, copilot
         self._page = page
+        self._left_out_last: Dict[str, str] = {}  # of each session
         self._ledger = UsageLedger(time.time())
         self._usage_log = UsageLog(config.usage_log)
         self._limits = Limits(config)
@@ -13034,7 +13054,7 @@ class App:
 
     async def _home(self, request: Request) -> Any:
         if request.path == "/" and "text/html" in request.headers.get("accept", ""):
-            return (200, *self._page(secrets.token_urlsafe(16)))
+            return (200, *self._page.document(secrets.token_urlsafe(16)))
         return {
             "status": "ok",
             "proxy": "copilot-claude-proxy",
@@ -13068,8 +13088,21 @@ class App:
     async def _usage_details(self, _: Request) -> Any:
         return self._ledger.details()
 
-    async def _usage_recent(self, _: Request) -> Any:
-        return self._ledger.requests([exchange.served() for exchange in self._live])
+    async def report(self) -> JSON:
+        """All that the status page shows."""
+        running = [exchange.served() for exchange in self._live]
+        return await self._page.report(self._ledger, running)
+
+    async def _usage_page(self, _: Request) -> JSON:
+        return await self.report()
+
+    async def _usage_line(self, request: Request) -> Any:
+        body = loads_object(request.body)
+        model = typed(typed(body, "model", dict), "display_name", str)
+        session = typed(body, "session_id", str)
+        line = self._page.line(self._ledger, session, printable(model[:60]))
+        headers = [("content-type", "text/plain; charset=utf-8")]
+        return 200, headers, (line + "\n").encode("utf-8")
 
     async def _usage_quota(self, _: Request) -> JSON:
         return await self._copilot.quota()
@@ -13261,6 +13294,7 @@ class App:
         self._ledger.record(served)
         self._usage_log.write(served)
         usage = exchange.usage
+        self._page.spend(usage.credits)
         # An answer that was left half-way, or broke, costs what it was estimated to.
         unknown = exchange.response and exchange.status != 200 and not usage.nano_aiu
         if exchange.hold and not unknown:
@@ -13269,7 +13303,14 @@ class App:
         level = "info"
         if exchange.status >= 400 and exchange.status != 499:
             level = "warn"
-        log_line(level, exchange.line())
+        log_line(level, exchange.line() + self._left_out(exchange))
+
+    def _left_out(self, exchange: Exchange) -> str:
+        """What Copilot was not told: once, as clients repeat themselves."""
+        words = ", ".join(exchange.left_out)[:200]
+        news = words != self._left_out_last.get(exchange.session, "")
+        keep_newest(self._left_out_last, exchange.session, words, MAX_SESSIONS)
+        return "  left out: %s" % words * (news and bool(words))
 
     # -- to the upstream ---------------------------------------------------------------
 
@@ -13653,189 +13694,726 @@ class App:
 # ============================================================================
 # 19. Status page
 # ============================================================================
-# One HTML string: no build, no third-party script, no external resource. All it shows
-# comes from the JSON endpoints, set as text, never as HTML.               uses: 0
-# Contract: works signed out, without a mouse, in the dark and on a phone; the nonce is
-# the only script and style that its policy allows.
+# What people are told, in words made once: banner, `usage`, `check` and the page at /
+# say the same sentence. The page is one HTML string: no build, no third-party script.
+# Uses: 0-4, 7, 13, 16, 17.
+# Contract: report() never waits for Copilot and holds no secret; the page sets text,
+# never HTML, and its nonce is the only script and style that its policy allows.
+
+# -- what to paste ---------------------------------------------------------------
 
 
-def status_page(nonce: str) -> Tuple[List[Tuple[str, str]], bytes]:
-    """Headers and body for `GET /` when a browser asks; a fresh nonce each time."""
-    policy = (
-        "default-src 'none'; script-src 'nonce-{0}'; style-src 'nonce-{0}'; "
-        "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    ).format(nonce)
-    body = PAGE.replace("{nonce}", nonce).replace("{version}", __version__)
+def _quote_powershell(text: str) -> str:
+    # PowerShell takes the four typographic single quotes for quotes, so they double.
+    return "'%s'" % re.sub("(['\u2018-\u201b])", r"\1\1", text)
+
+
+def _quote_fish(text: str) -> str:
+    return "'%s'" % re.sub(r"(['\\])", r"\\\1", text)
+
+
+SHELLS = {
+    "bash": ("export {}={}", shlex.quote),
+    "fish": ("set -gx {} {}", _quote_fish),
+    "powershell": ("$env:{} = {}", _quote_powershell),
+}
+HIDDEN_KEY = "<your API_KEY>"
+OWN_HOSTS = ("127.0.0.1", "localhost", "::1")
+
+
+def client_environment(
+    base: str, config: Config, models: Catalogue, key: str
+) -> Dict[str, str]:
+    """The variables that lead clients here, with the models of this account."""
+    env = {
+        "ANTHROPIC_BASE_URL": base,
+        "ANTHROPIC_AUTH_TOKEN": key,
+        "OPENAI_BASE_URL": base + "/v1",
+        "OPENAI_API_KEY": key,
+        # The billing line changes with every session, so it would break caching.
+        "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
+        "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
+    }
+    if models:
+        env.update(claude_environment(models))
+    # With HTTPS_PROXY set, Claude Code sends even 127.0.0.1 to the proxy (CLIENTS 8).
+    hosts = [host.strip() for host in config.no_proxy.split(",")]
+    own = urllib.parse.urlsplit(base).hostname
+    hosts += [own, *OWN_HOSTS]
+    env["NO_PROXY"] = ",".join(dict.fromkeys(filter(None, hosts)))
+    env["no_proxy"] = env["NO_PROXY"]
+    return env
+
+
+def shell_lines(env: Mapping[str, str], shell: str) -> str:
+    """`env` as lines to paste, each value quoted as its shell wants it."""
+    form, quote = SHELLS[shell]
+    return "\n".join(form.format(name, quote(value)) for name, value in env.items())
+
+
+def codex_options(base: str, model: str) -> Dict[str, str]:
+    """Codex's settings, value as TOML. An entry of its own and not `openai_base_url`:
+    with that Codex compacts remotely and, signed in, sends zstd bodies (CLIENTS 8)."""
+    options = {
+        "model_provider": "copilot",
+        "model_providers.copilot.name": "GitHub Copilot",
+        "model_providers.copilot.base_url": base + "/v1",
+        "model_providers.copilot.env_key": "OPENAI_API_KEY",
+        "model_providers.copilot.wire_api": "responses",
+    }
+    if model:
+        options["model"] = model
+    return {name: dumps_text(value) for name, value in options.items()}
+
+
+def codex_model(models: Catalogue) -> str:
+    """The model for Codex, "" = none is known."""
+    for model in models:
+        if model.offered and "codex" in model.id:
+            return model.id
+    with contextlib.suppress(ProxyError):
+        return models.default("responses").id
+    return ""
+
+
+CODEX = "At the top of ~/.codex/config.toml, with OPENAI_API_KEY=%s in the environment."
+IN_TERMINAL = "In the terminal where %s is to run."
+CURSOR = (
+    "Cursor calls the base URL from its own servers, so it cannot reach this machine "
+    "without a tunnel; with one, set API_KEY and ALLOWED_HOSTS first."
+)
+
+
+def _connections(env: Mapping[str, str], models: Catalogue) -> List[Tuple[str, ...]]:
+    """(client, where the lines belong, the lines) for each client."""
+    base = env["ANTHROPIC_BASE_URL"]
+    key = env["OPENAI_API_KEY"]
+    model = env.get("ANTHROPIC_MODEL", "auto")
+    options = codex_options(base, codex_model(models))
+    toml = ["%s = %s" % pair for pair in options.items()]
+    opencode = {
+        "npm": "@ai-sdk/openai-compatible",
+        "options": {"baseURL": base + "/v1", "apiKey": key},
+        "models": {model: {}},
+    }
+    continued = (
+        "- name: Copilot\n  provider: openai\n  model: %s\n  apiBase: %s/v1\n"
+        "  apiKey: %s" % (model, base, dumps_text(key))
+    )
+    claude = IN_TERMINAL % "Claude Code"
     return [
-        ("content-type", "text/html; charset=utf-8"),
-        ("x-frame-options", "DENY"),
-        ("referrer-policy", "no-referrer"),
-        ("content-security-policy", policy),
-    ], body.encode("utf-8")
+        ("Claude Code, bash", claude, shell_lines(env, "bash") + "\nclaude"),
+        ("Claude Code, fish", claude, shell_lines(env, "fish") + "\nclaude"),
+        (
+            "Claude Code, PowerShell",
+            claude,
+            shell_lines(env, "powershell") + "\nclaude",
+        ),
+        ("Codex", CODEX % key, "\n".join(toml)),
+        (
+            "opencode",
+            "In opencode.json.",
+            json.dumps({"provider": {"copilot": opencode}}, indent=2),
+        ),
+        ("Continue", "In ~/.continue/config.yaml, under models.", continued),
+        ("Cursor", CURSOR, ""),
+        (
+            "SDKs",
+            "For SDKs, aider, llm: " + IN_TERMINAL % "it",
+            shell_lines(env, "bash"),
+        ),
+    ]
 
 
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>copilot-claude-proxy</title>
-<meta name="viewport" content="width=device-width,initial-scale=1">
-<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">
+# -- what is left ------------------------------------------------------------------
+
+
+def _day(seconds: float) -> str:
+    moment = time.gmtime(seconds)
+    return "%d %s" % (moment.tm_mday, time.strftime("%b", moment))
+
+
+def amount(number: float) -> str:
+    """A figure as people write it: 7.7, 1,287.4, 12."""
+    text = "{:,.1f}".format(number)
+    return text.removesuffix(".0")
+
+
+def plural(number: int, word: str) -> str:
+    """`1 request`, `2 requests`."""
+    return "{:,} {}{}".format(number, word, "s" * (number != 1))
+
+
+class Period(NamedTuple):
+    """The month for which an allowance is given, in unix seconds."""
+
+    begin: float
+    end: float
+
+    def share(self, now: float) -> float:
+        """How much of it has gone, 0 to 1."""
+        gone = (now - self.begin) / (self.end - self.begin)
+        return min(1.0, max(0.0, gone))
+
+    def when(self, now: float) -> str:
+        """When the allowance is renewed, in words."""
+        hours = (self.end - now) / 3600
+        wait = "soon"
+        if hours >= 36:
+            wait = "in %d days" % round(hours / 24)
+        elif hours >= 2:
+            wait = "in %d hours" % round(hours)
+        return "Resets %s, %s." % (_day(self.end), wait)
+
+
+def period_of(reset: Any) -> Optional[Period]:
+    """The period that ends on GitHub's reset date; None = the date cannot be read."""
+    import datetime  # here, as few starts need it
+
+    try:
+        end = datetime.date.fromisoformat(str(reset)[:10])
+    except ValueError:
+        return None
+    last_of_month = end.replace(day=1) - datetime.timedelta(days=1)
+    begin = last_of_month.replace(day=min(end.day, last_of_month.day))
+    epoch = datetime.date(1970, 1, 1)
+    day = 86400.0
+    return Period(day * (begin - epoch).days, day * (end - epoch).days)
+
+
+def _pace(used: float, left: float, period: Period, now: float) -> Tuple[str, str]:
+    """What the pace so far means: a sentence, and a warning or ""."""
+    past = (now - period.begin) / 86400
+    if past < 1 or used <= 0:
+        return "Too early for a forecast.", ""
+    pace = used / past
+    rest = left - pace * (period.end - now) / 86400
+    so_far = "%s a day so far" % amount(pace)
+    if rest < 0:
+        end = _day(now + 86400 * left / pace)
+        return so_far + ".", "At this pace it lasts until %s." % end
+    return "%s; at this pace %s are left then." % (so_far, amount(rest)), ""
+
+
+def _used_up(name: str, snapshot: JSON, period: Optional[Period]) -> str:
+    extra = snapshot["overage_count"]
+    if snapshot["overage_permitted"]:
+        return "Used up; each request now costs extra, %s so far." % amount(extra)
+    until = ""
+    if period:
+        until = " until " + _day(period.end)
+    return (
+        "Used up. Copilot refuses what costs %s%s, unless you allow more at "
+        "github.com/settings/copilot." % (name, until)
+    )
+
+
+def quota_bar(
+    name: str, snapshot: JSON, period: Optional[Period], now: float
+) -> Optional[JSON]:
+    """One limited quota for the page: a bar, today's mark, its sentences; None = it has
+    no figures."""
+    total = snapshot["entitlement"]
+    left = snapshot["remaining"]
+    if snapshot["unlimited"] or not total or left is None:
+        return None
+    notes = []
+    warnings = []
+    elapsed = -1.0
+    if period:
+        elapsed = period.share(now)
+        notes.append(period.when(now))
+    if left <= 0 or snapshot["blocked"]:
+        warnings.append(_used_up(name, snapshot, period))
+    else:
+        if left <= total / 10:
+            warnings.append("Only %s %% left." % amount(100 * left / total))
+        if period:
+            note, warning = _pace(total - left, left, period, now)
+            notes.append(note)
+            warnings.append(warning)
+    warning = " ".join(filter(None, warnings))
+    level = ""
+    if snapshot["blocked"]:
+        level = "bad"
+    elif warning:
+        level = "warn"
+    return {
+        "name": name,
+        "left": max(0, left),
+        "of": total,
+        "used": min(1.0, max(0.0, 1 - left / total)),
+        "elapsed": elapsed,
+        "level": level,
+        "note": " ".join(notes),
+        "warning": warning,
+    }
+
+
+QUOTA_NAMES = {"ai_credits": "AI credits"}
+
+
+def allowances(quota: JSON, now: float) -> Tuple[List[JSON], str]:
+    """The limited quotas, and a note about the others."""
+    period = period_of(quota.get("reset_date"))
+    limited = []
+    unlimited = []
+    for key, snapshot in quota.get("quotas", {}).items():
+        name = QUOTA_NAMES.get(key, key.replace("_", " "))
+        one = quota_bar(name, snapshot, period, now)
+        if one:
+            limited.append(one)
+        elif snapshot["unlimited"]:
+            unlimited.append(name)
+    notes = []
+    if unlimited:
+        notes.append("Unlimited: %s." % ", ".join(unlimited))
+    if limited and period:
+        notes.append("The mark on the bar is today.")
+    return limited, " ".join(notes)
+
+
+def quota_lines(report: JSON) -> List[str]:
+    """The allowances of a report for a terminal."""
+    lines = []
+    for one in report["quotas"]:
+        left = "%s of %s %s left." % (
+            amount(one["left"]),
+            amount(one["of"]),
+            one["name"],
+        )
+        lines.append(" ".join(filter(None, (left, one["note"], one["warning"]))))
+    note = report["quota_note"].replace("The mark on the bar is today.", "").strip()
+    return lines + [note] * bool(note)
+
+
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Copilot proxy</title>
+<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
 <style nonce="{nonce}">
-:root{--bg:#fff;--card:#f6f7f9;--ink:#1b1f24;--dim:#59636e;--line:#d5dae0;--mark:#0b57d0;
---bad:#b3261e;--b1:#0b57d0;--b2:#7a9cd6;--b3:#1a7f37}
-@media(prefers-color-scheme:dark){:root{--bg:#101418;--card:#181d23;--ink:#e6e9ed;
---dim:#9aa5b1;--line:#333b44;--mark:#8ab4f8;--bad:#ff8a80;--b1:#8ab4f8;--b2:#4a6a9c;--b3:#57c478}}
-*{box-sizing:border-box}body{margin:0 auto;max-width:70rem;padding:1rem;background:var(--bg);
-color:var(--ink);font:16px/1.5 system-ui,sans-serif}
-h1{font-size:1.3rem;margin:.2rem 0}h2{font-size:1.05rem;margin:0 0 .6rem}
-section{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:1rem;
-margin:1rem 0}.dim{color:var(--dim)}.bad{color:var(--bad)}a{color:var(--mark)}
-.code{font:700 2rem/1.2 ui-monospace,monospace;letter-spacing:.1em}
-button,input,select{font:inherit;color:inherit;background:var(--bg);border:1px solid var(--dim);
-border-radius:.4rem;padding:.4rem .8rem;min-height:2.75rem}
-button.main{background:var(--mark);border-color:var(--mark);color:var(--bg)}
-:focus-visible{outline:3px solid var(--mark);outline-offset:2px}
-.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem}
-th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid var(--line);white-space:nowrap}
-.n{text-align:right;font-variant-numeric:tabular-nums}th{color:var(--dim);font-weight:600}
-pre{overflow-x:auto;background:var(--bg);border:1px solid var(--line);border-radius:.4rem;
-padding:.6rem;margin:.4rem 0;font-size:.85rem}
-.b1{fill:var(--b1)}.b2{fill:var(--b2)}.b3{fill:var(--b3)}
-.b1::before{color:var(--b1)}.b2::before{color:var(--b2)}.b3::before{color:var(--b3)}
-svg{display:block;width:100%;min-width:6rem;height:1rem}.key span::before{content:"\\25A0 "}
-.facts{display:flex;flex-wrap:wrap;gap:.4rem 2rem;margin:0}.facts div{display:flex;
-flex-direction:column-reverse}.facts dt{color:var(--dim);font-size:.85rem}.facts dd{margin:0;
-font-size:1.2rem;font-variant-numeric:tabular-nums}summary{cursor:pointer;padding:.4rem 0}
-[hidden]{display:none}
-</style></head><body>
-<header><h1>copilot-claude-proxy <span class="dim">{version}</span></h1>
-<p id="state" role="status" class="dim">Reading the proxy's state.</p></header>
-<main>
-<section id="key" hidden aria-labelledby="h0"><h2 id="h0">This proxy has a key</h2>
-<form id="keyform"><label>API_KEY <input id="keybox" type="password" autocomplete="off"></label>
-<button>Use it</button></form></section>
-<section id="signin" hidden aria-labelledby="h1"><h2 id="h1">Sign in to GitHub</h2>
-<div id="nocode"><button id="login" class="main">Get a code</button></div>
-<div id="code" hidden><p>Enter this code on <a id="where" rel="noreferrer" target="_blank"></a>:</p>
-<p class="code" id="usercode"></p><p class="dim" id="left"></p></div></section>
-<section aria-labelledby="h2"><h2 id="h2">Account</h2><dl class="facts" id="account"></dl>
-<p id="quotanote" class="dim"></p></section>
-<section aria-labelledby="h3"><h2 id="h3">Usage since the start</h2><dl class="facts" id="sum"></dl>
-<div class="wide" tabindex="0" role="region" aria-label="Sessions"><table id="sessions"></table></div>
-<p class="dim key">Share of the largest session: <span class="b1">input</span>
-<span class="b2">from the cache</span> <span class="b3">output</span></p></section>
-<section aria-labelledby="h4"><h2 id="h4">Requests</h2>
-<div class="wide" tabindex="0" role="region" aria-label="Requests"><table id="recent"></table></div></section>
-<section aria-labelledby="h5"><h2 id="h5">Models</h2>
-<div class="wide" tabindex="0" role="region" aria-label="Models"><table id="models"></table></div>
-<p class="dim">Prices: AI credits per million tokens; 1 credit is US$0.01.</p></section>
-<section aria-labelledby="h6"><h2 id="h6">Connect a client</h2><div id="connect"></div></section>
-</main>
+:root{color-scheme:light dark;--bg:light-dark(#f5f6f8,#0e1116);--card:light-dark(#fff,#161a20);
+--ink:light-dark(#1a1d21,#e5e8ec);--dim:light-dark(#59626d,#9aa4af);--line:light-dark(#e2e5e9,#2b313a);
+--edge:light-dark(#868f99,#68727d);--link:light-dark(#0b57d0,#8ab4f8);--good:light-dark(#136c36,#6fd08c);--warn:light-dark(#854c00,#f0b45c);--bad:light-dark(#b3261e,#ff8f86)}
+*{box-sizing:border-box;margin:0}[hidden]{display:none!important}html{scroll-padding-top:4rem}
+body{background:var(--bg);color:var(--ink);font:14px/1.45 system-ui,sans-serif;font-variant-numeric:tabular-nums}
+h1,h2{font-size:1rem}h1,h2,.sum,#legend tr:first-child{font-weight:600}header{position:sticky;top:0;z-index:2;background:var(--card);
+border-bottom:1px solid var(--line)}.bar,main,footer{max-width:78rem;margin:auto;padding:.55rem 1rem}
+.bar,.head,.row{display:flex;flex-wrap:wrap;align-items:center;gap:.4rem .8rem}.grow,#detail{flex:1}
+.pill,.hint{border-radius:1rem;padding:.05rem .6rem;background:color-mix(in srgb,currentColor 11%,transparent)}
+.pill{font-weight:600;white-space:nowrap}.hint{border-radius:.4rem;padding:.4rem .7rem;margin:.6rem 0}
+.good{color:var(--good)}.warn{color:var(--warn)}.bad{color:var(--bad)}.run,a{color:var(--link)}.dim,.off,th{color:var(--dim)}
+section,details{background:var(--card);border:1px solid var(--line);border-radius:.65rem;margin:0 0 1rem}
+.pad,summary{padding:1rem}.head,.more{padding:.7rem 1rem}summary h2{display:inline}
+.top{display:grid;grid-template-columns:3fr 2fr;gap:1rem}.big{font-size:1.75rem;line-height:1.3}.big span{font-size:1rem}
+svg{display:block;width:100%}.meter{height:.6rem;margin:.5rem 0}.back{fill:var(--line)}.tick{fill:var(--ink)}
+rect.warn{fill:#d98a1e}rect.bad{fill:#d3473c}.m0,.k0,.k1,.k2{fill:#3f7fdc}.m1,.k3{fill:#cf6420}.m2{fill:#16957a}.m3{fill:#b1589f}.m4{fill:#957c14}.m5{fill:#7b8691}
+.k1{opacity:.33}.k2{opacity:.55}button,input,.btn{font:inherit;color:inherit;background:var(--card);border:1px solid var(--edge);border-radius:.4rem;
+padding:.2rem .7rem;min-height:2rem}button:hover{border-color:var(--ink)}button:not(.name *){min-width:4.3rem}
+.go{background:var(--link);border-color:var(--link);color:var(--card);font-weight:600;text-decoration:none}.btn{display:inline-block}
+.seg button{margin-left:.3rem}.seg button,.act{color:var(--dim)}.seg [aria-pressed=true]{color:var(--ink);background:var(--bg);border-color:var(--edge)}
+:focus-visible,.area:focus-within{outline:2px solid var(--link);outline-offset:2px}
+.sr,#sessions th:last-child,#requests th:last-child{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+.plot{display:grid;grid-template-columns:2.4rem 1fr 20rem;gap:.3rem .6rem;padding:.6rem 1rem 1rem}
+.ys,.xs{display:flex;justify-content:space-between;color:var(--dim);font-size:.8rem}.xs{grid-area:2/2}
+.ys{flex-direction:column;text-align:right;margin:-.6rem 0}.area{position:relative;height:11rem}.area svg{height:100%}
+.area input{position:absolute;inset:0;width:100%;height:100%;opacity:0;touch-action:pan-y}.area line{stroke:var(--line);vector-effect:non-scaling-stroke}
+#cursor{fill:var(--ink);opacity:.1}#legend{grid-area:1/3/3/4;margin-left:1rem;border-collapse:collapse;align-self:start}
+#legend td{padding:.2rem 0 .2rem .8rem;text-align:right;border-top:1px solid var(--line)}#legend td:first-child{padding:0;
+text-align:left;overflow-wrap:anywhere}#legend tr:first-child td{border:0}.sw{display:inline-block;width:.65rem;margin-right:.4rem}
+.t,.t thead,.t tbody{display:block}.t tr{display:grid;gap:.1rem .8rem;align-items:center;
+padding:.4rem 1rem}.t tr,.more{border-top:1px solid var(--line)}.t td,.t th{padding:0;min-width:0;text-align:left}th{font-weight:400}
+.t .n{text-align:right;overflow-wrap:anywhere}.sum{background:var(--bg)}.cut{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
+#sessions tr{grid-template-columns:1fr 6.4rem 4.4rem 5rem 5.4rem 6.4rem 6.6rem 5rem 5rem 4.3rem}
+#requests tr{grid-template-columns:4rem 1fr 5rem 6.5rem 3.6rem 4rem 4rem 4rem 5.4rem 5.6rem 4rem}
+#models tr{grid-template-columns:1fr 5rem 5rem 4rem 5.6rem 5.6rem 4rem 16rem}.t .name{display:flex;gap:.5rem;align-items:center;white-space:nowrap}
+.name button{border:0;padding:0;min-height:1.6rem;background:none;text-decoration:underline var(--edge)}
+.live::before{content:"";flex:none;width:.5rem;height:.5rem;border-radius:50%;background:var(--good)}.t svg{height:.5rem}.sw,.t .sw{height:.65rem}.act{min-height:1.6rem;padding:0}
+.t .why{grid-column:2/-1;color:var(--bad)}.why b{color:var(--ink)}.tabs{padding:0 .4rem;border-bottom:1px solid var(--line)}
+.tabs button{border-width:0 0 2px;border-color:transparent;border-radius:0;color:var(--dim)}
+.tabs [aria-selected=true]{color:var(--ink);border-color:var(--link)}pre,.code{font-family:ui-monospace,Consolas,monospace}
+pre{margin-top:.8rem;padding:.8rem 1rem;overflow-x:auto;background:var(--bg);border-radius:.4rem}
+.code{font-size:2.1rem;font-weight:700}ol{padding-left:1.2rem}li{margin:.7rem 0}.down main{filter:grayscale(1)}.down svg{opacity:.6}main{padding-top:1rem}
+@media(max-width:66rem){#detail{flex-basis:100%;order:1}#state{margin-right:auto}.plot{grid-template-columns:2.4rem 1fr}#legend{grid-area:3/1/4/3;margin:1rem 0 0}
+.t thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+.t tbody tr{grid-template-columns:repeat(auto-fill,minmax(min(5rem,22%),1fr))!important;gap:.2rem .6rem}.t .n{text-align:left}
+.t .n::before{content:attr(data-l);display:block;color:var(--dim);font:12px system-ui}.t .name{grid-column:span 4}
+.t td:empty{display:none}.wide{grid-column:span 2}.mix{grid-column:span 3}.t .why{grid-column:1/-1}}
+@media(max-width:44rem){.top{grid-template-columns:1fr;gap:0}h1{position:absolute;clip-path:inset(50%)}button,input{min-height:2.6rem}}</style></head><body>
+<header><div class="bar"><h1>copilot-claude-proxy</h1><p id="state" role="status" class="pill off">Reading</p>
+<p id="detail" class="dim"></p><button id="retry" hidden>Try now</button><a id="link" href="#connect">Connect a client</a></div></header>
+<main><p id="say" class="sr" role="status"></p>
+<section id="key" class="pad" hidden><h2>This proxy has a key</h2><p class="dim">It was started with API_KEY; only this tab keeps what you enter.</p><br>
+<form id="keyform" class="row"><label for="keybox">API_KEY</label><input id="keybox" type="password" autocomplete="off" required><button class="go">Open</button></form></section>
+<section id="signin" class="pad" hidden><h2>Sign in to GitHub</h2><p id="refused" class="hint bad" role="alert" hidden></p>
+<div id="nocode"><p class="dim">You enter a code on GitHub; the proxy then works with your own Copilot subscription.</p><br><button id="login" class="go">Get a code</button></div>
+<ol id="code" hidden><li><div class="row"><span class="code" id="usercode"></span><button id="copycode">Copy</button></div></li>
+<li class="dim"><a id="where" class="btn go" rel="noreferrer" target="_blank"></a> and enter the code there.</li>
+<li class="dim">This page goes on by itself. The code works for <span id="left"></span>.</li></ol></section>
+<div id="account" class="top" hidden><section class="pad"><h2>This month</h2><div id="quotas"></div><p id="others" class="dim"></p></section>
+<section class="pad"><h2>Right now</h2><p class="big"><b id="hour"></b> <span class="dim">credits in the last hour</span></p>
+<p id="running"></p><p id="since" class="dim"></p></section></div><p id="idle" class="pad dim" hidden>No request yet. What clients ask and what it costs appears here.</p>
+<div id="used" hidden><section><div class="head"><h2 class="grow">Last hour by minute</h2><div class="seg">
+<button data-unit="credits">Credits</button><button data-unit="tokens">Tokens</button></div></div>
+<div class="plot"><div class="ys"><span id="y2"></span><span id="y1"></span><span>0</span></div><div class="area" id="area">
+<svg id="svg" viewBox="0 0 600 100" preserveAspectRatio="none" aria-hidden="true"><line x2="600"/><line x2="600" y1="50" y2="50"/><line
+ x2="600" y1="100" y2="100"/><rect id="cursor" width="10" height="100"/></svg><input id="minute" type="range" max="59" aria-label="Minute"></div><div class="xs" id="xs"></div>
+<table id="legend"><tbody></tbody></table></div></section>
+<section><div class="head"><h2 id="hs" class="grow" tabindex="-1">Sessions</h2><div class="seg">
+<button data-sort="credits">Costliest</button><button data-sort="last">Latest</button></div></div>
+<table class="t" id="sessions"></table><p class="more" hidden><button id="moresessions"></button></p></section>
+<section><div class="head"><h2 id="hr" class="grow">Requests</h2><button id="only" hidden></button>
+<div class="seg"><button data-show="all">All</button><button data-show="failed">Failed</button></div></div>
+<table class="t" id="requests"></table><p class="more dim" id="none">None.</p><p class="more" hidden><button id="morerequests"></button></p></section></div>
+<details id="catalogue" hidden><summary><h2>Models and prices</h2></summary><div class="head"><label for="find">Search</label>
+<input id="find" type="search"><span id="found" class="dim" role="status"></span></div><table class="t" id="models"></table>
+<p class="more dim">Prices are AI credits for a million tokens; a credit is US$0.01.</p></details>
+<section id="connect" hidden><div class="head"><h2>Connect a client</h2></div><div class="tabs" id="tabs" role="tablist" aria-label="Clients">
+</div><div id="panel" class="pad" role="tabpanel"><div class="row"><p id="place" class="dim grow"></p><button id="copy">Copy</button></div>
+<pre id="lines" tabindex="0"></pre></div></section></main>
+<footer id="foot" class="dim"></footer>
 <script nonce="{nonce}">
 "use strict";
-const $=id=>document.getElementById(id),base=location.origin;
-const num=n=>n==null?"-":Number(n).toLocaleString("en",{maximumFractionDigits:n<10?3:0});
-const pct=r=>r==null?"-":(100*r).toFixed(0)+" %";
-function el(tag,text,cls){const e=document.createElement(tag);if(text!=null)e.textContent=text;
- if(cls)e.className=cls;return e}
-async function ask(path,method){const key=sessionStorage.getItem("key");
- const r=await fetch(path,{method:method||"GET",headers:{accept:"application/json",
-  ...(method?{"content-type":"application/json"}:{}),...(key?{"x-api-key":key}:{})}});
- const body=await r.json().catch(()=>({}));
- if(!r.ok&&!body.status){const e=new Error((body.error||{}).message||"status "+r.status);
-  e.status=r.status;throw e}return body}
-function facts(id,rows){$(id).replaceChildren(...rows.filter(r=>r[1]!=null).map(([k,v])=>{
- const d=el("div");d.append(el("dt",k),el("dd",v));return d}))}
-function table(id,heads,rows,empty){const t=el("tbody"),h=el("thead"),tr=el("tr");
- heads.forEach(([name,cls])=>{const th=el("th",name,cls);th.scope="col";tr.append(th)});h.append(tr);
- rows.forEach(cells=>{const r=el("tr");cells.forEach((c,i)=>{const td=el("td",null,heads[i][1]);
-  td.append(c instanceof Node?c:document.createTextNode(c));r.append(td)});t.append(r)});
- if(!rows.length){const r=el("tr"),td=el("td",empty,"dim");td.colSpan=heads.length;r.append(td);t.append(r)}
- $(id).replaceChildren(h,t)}
-function bar(parts,most){const ns="http://www.w3.org/2000/svg",s=document.createElementNS(ns,"svg");
- s.setAttribute("viewBox","0 0 100 4");s.setAttribute("preserveAspectRatio","none");
- s.setAttribute("role","img");s.setAttribute("aria-label",parts.map(num).join(", "));let x=0;
- parts.forEach((p,i)=>{const r=document.createElementNS(ns,"rect"),w=most?100*p/most:0;
-  r.setAttribute("x",x);r.setAttribute("width",w);r.setAttribute("height",4);
-  r.setAttribute("class","b"+(i+1));s.append(r);x+=w});return s}
-function state(text,bad){if($("state").textContent!==text)$("state").textContent=text;
- $("state").className=bad?"bad":"dim"}
-let until=0;
-function showCode(c){$("nocode").hidden=true;$("code").hidden=false;$("where").href=c.verification_uri;
- $("where").textContent=c.verification_uri;$("usercode").textContent=c.user_code;
- until=Date.now()+1000*c.expires_in}
-async function login(){try{const c=await ask("/auth/login","POST");
- if(c.user_code)showCode(c);else tick()}catch(e){state("Sign-in failed: "+e.message,true)}}
-$("login").onclick=login;
-$("keyform").onsubmit=e=>{e.preventDefault();sessionStorage.setItem("key",$("keybox").value);tick()};
-function amount(q){return q.unlimited?"unlimited":num(q.remaining)+" of "+num(q.entitlement)}
-async function account(s){const rows=[["account",s.login],["plan",s.plan]];
- try{const q=await ask("/usage/quota");rows[0][1]=q.login;rows[1][1]=q.plan;
-  Object.entries(q.quotas||{}).forEach(([k,v])=>rows.push([k.replaceAll("_"," ")+" left",amount(v)]));
-  rows.push(["resets",q.reset_date]);$("quotanote").textContent=""}
- catch(e){$("quotanote").textContent=e.message}
- facts("account",rows)}
-async function usage(){const [sum,all,rec]=await Promise.all(
-  ["/usage/summary","/usage/details","/usage/recent"].map(p=>ask(p)));
- facts("sum",[["requests",num(sum.totalRequests)],["input",num(sum.inputTokens)],
-  ["from the cache",num(sum.cacheReadTokens)],["output",num(sum.outputTokens)],
-  ["cache ratio",pct(sum.cacheHitRatio)],["credits",num(sum.credits)]]);
- const total=s=>s.inputTokens+s.cacheReadTokens+s.outputTokens,most=Math.max(0,...all.map(total));
- table("sessions",[["Session"],["Requests","n"],["Tokens","n"],["Cache","n"],["Credits","n"],["Share"]],
-  all.slice(0,20).map(s=>[s.sessionId.slice(0,18),num(s.requestCount),num(s.tokenCount),
-   pct(s.cacheHitRatio),num(s.credits),bar([s.inputTokens,s.cacheReadTokens,s.outputTokens],most)]),
-  "No request yet.");
- table("recent",[["Time"],["Model"],["Status","n"],["Tokens","n"],["Credits","n"],["Seconds","n"]],
-  rec.map(r=>[new Date(1000*r.at).toLocaleTimeString(),
-   r.model+(r.asked&&r.asked!==r.model?" (asked "+r.asked+")":""),r.status||"running",num(r.tokens),num(r.credits),num(r.ms/1000)]),"No request yet.")}
-async function models(){try{const m=await ask("/v1/models"),
-  shown=new Set(m.data.filter(x=>x.id.includes(".")).map(x=>x.id.replaceAll("-",".")));
- table("models",[["Model"],["Context","n"],["Output","n"],["In","n"],["Out","n"],["Endpoints"]],
-  m.data.filter(x=>!shown.has(x.id.replaceAll("-","."))||x.id.includes(".")).map(x=>[x.id,num(x.context_window),num(x.max_output_tokens),
-   x.credits?num(x.credits.input):"-",x.credits?num(x.credits.output):"-",(x.endpoints||[]).join(" ")]),
-  "None.")}
- catch(e){table("models",[["Model"]],[],e.message)}}
-let signed=null;
-async function tick(){try{
-  const s=await ask("/auth/status"),ok=s.status==="authenticated";$("key").hidden=true;
-  $("signin").hidden=ok;
-  if(ok!==signed){signed=ok;if(ok){$("code").hidden=true;$("nocode").hidden=false;models()}
-   else table("models",[["Model"]],[],"Sign in to see the models of your plan.")}
-  state(ok?"Signed in. Ready.":s.error?"Not signed in: "+s.error:"Not signed in.",!ok&&s.error);
-  if(ok)await account(s);else{facts("account",[["account","nobody is signed in"]]);
-   if($("code").hidden&&(await ask("/auth/check","POST")).status==="pending_verification")
-    await login();
-   const left=Math.max(0,Math.round((until-Date.now())/1000));
-   if(until&&!left){until=0;$("code").hidden=true;$("nocode").hidden=false}
-   $("left").textContent="It works for "+Math.floor(left/60)+" min "+left%60+" s more."}
-  await usage()}
- catch(e){if(e.status===401&&/API_KEY/.test(e.message)){$("key").hidden=false;state("Enter the key.",true)}
-  else state("The proxy does not answer: "+e.message,true)}}
-[["Claude Code, bash","export ANTHROPIC_BASE_URL="+base+"\\nexport ANTHROPIC_AUTH_TOKEN=copilot\\nclaude"],
- ["Claude Code, PowerShell","$env:ANTHROPIC_BASE_URL='"+base+"'\\n$env:ANTHROPIC_AUTH_TOKEN='copilot'\\nclaude"],
- ["Codex CLI, ~/.codex/config.toml",'openai_base_url = "'+base+'/v1"\\nmodel = "gpt-5.3-codex"'],
- ["Continue","provider: openai\\napiBase: "+base+"/v1\\napiKey: copilot"],
- ["opencode",'"npm": "@ai-sdk/openai-compatible",\\n"options": {"baseURL": "'+base+'/v1"}'],
- ["Cursor","Cursor calls the base URL from its own servers, so it cannot reach this machine\\nwithout a tunnel; with one, set API_KEY and ALLOWED_HOSTS first."]
-].forEach(([name,text],i)=>{const d=el("details");d.open=i===0;d.append(el("summary",name),el("pre",text));
- $("connect").append(d)});
-tick();setInterval(()=>{if(!document.hidden)tick()},3000);
+const $=new Proxy({},{get:(_,id)=>document.getElementById(id)}),all=q=>document.querySelectorAll(q);
+const KINDS=["input","cache_read","cache_write","output"],TOKENS=["Input|n","Cache read|n","Cache write|n","Output|n"];
+// `run` prints the address with its key behind the #, which no server sees.
+if(location.hash.length>20){sessionStorage.key_=location.hash.slice(1);history.replaceState(null,"","/")}
+const view={unit:"",sort:"credits",show:"all"},whole={};
+let data,models,fails=0,seen=0,timer,only="",pick=0,tab=0;
+// What holds an end of the reader's selection is not written to.
+const inside=e=>{const s=getSelection();return !s.isCollapsed&&(e.contains(s.anchorNode)||e.contains(s.focusNode))};
+const busy=e=>e.contains(document.activeElement)||inside(e),see=(id,on)=>{$[id].hidden=!on};
+const put=(e,t)=>{t=""+t;if(e.textContent!==t&&!inside(e))e.textContent=t};
+const attr=(e,k,v)=>{v=""+v;if(e.getAttribute(k)!==v)e.setAttribute(k,v)};
+const made=(e,attrs,kids)=>{for(const k in attrs)attr(e,k,attrs[k]);e.append(...kids);return e};
+const el=(tag,cls,...kids)=>made(document.createElement(tag),{class:cls||""},kids);
+const svg=(tag,attrs,...kids)=>made(document.createElementNS("http://www.w3.org/2000/svg",tag),attrs,kids);
+const bars=(cls,...fills)=>svg("svg",{class:cls,viewBox:"0 0 1000 10",preserveAspectRatio:"none","aria-hidden":true},
+ ...fills.map(c=>svg("rect",{class:c,height:10,width:1000})));
+const part=(r,x,width)=>{attr(r,"x",Math.round(1000*x));attr(r,"width",Math.round(1000*width))};
+const num=(n,lo=0,hi=lo)=>(n||0).toLocaleString("en",{minimumFractionDigits:lo,maximumFractionDigits:hi});
+const cr=n=>n>0&&n<.005?"<0.01":num(n,2),total=v=>v.reduce((a,b)=>a+b,0);
+const short=n=>Intl.NumberFormat("en",{notation:"compact",maximumSignificantDigits:3}).format(n).replace("K","k");
+const clock=(s,how="short")=>new Date(1e3*s).toLocaleTimeString("en-GB",{timeStyle:how});
+const failed=r=>r.status>=400;
+async function ask(path,method="GET"){
+ const r=await fetch(path,{method,signal:AbortSignal.timeout(1e4),headers:{"x-api-key":sessionStorage.key_||""}});
+ const body=await r.json().catch(()=>({}));if(r.ok)return body;
+ throw Object.assign(Error(body.error?.message||"status "+r.status),{status:r.status})}
+async function copy(button,from){try{await navigator.clipboard.writeText(from.textContent)}
+ catch{getSelection().selectAllChildren(from);document.execCommand("copy");getSelection().empty()}
+ put(button,"Copied");put($.say,"Copied");setTimeout(()=>{put(button,"Copy");put($.say,"")},1600)}
+// Rows by key: what stays is not rebuilt, and nothing moves or goes that the reader holds.
+function rows(body,list,key,create,fill){const old=body.kept||new Map(),kept=body.kept=new Map(),hold=busy(body);
+ list.forEach(x=>kept.set(key(x),old.get(key(x))||create(x)));
+ old.forEach((r,k)=>kept.has(k)||(busy(r)?kept.set(k,r):r.remove()));let at=body.firstChild;
+ list.forEach(x=>{const r=kept.get(key(x));fill(r,x);if(r===at)at=at.nextSibling;else if(!hold||!r.parentNode)body.insertBefore(r,at)})}
+const swatch=cls=>bars("sw",cls),fill=(tr,texts)=>texts.forEach((t,i)=>t==null||put(tr.children[i],t));
+function table(id,...names){const row=tag=>el("tr","",...names.map((n,i)=>{const [name,cls]=n.split("|"),c=el(tag,cls);
+ if(tag==="td")attr(c,"data-l",name);else c.append(...(id==="sessions"&&i>3&&i<8?[swatch("k"+(i-4))]:[]),name);return c}));
+ $[id].append(el("thead","",row("th")),el("tbody"));return()=>row("td")}
+const sessionRow=table("sessions","Session|name","Active|wide","Requests|n","Credits|n",...TOKENS,"Mix|mix","Reset");
+const requestRow=table("requests","Time","Model|cut wide","Status","Session|cut","Paid by","Seconds|n","Credits|n",...TOKENS,"Reason|why");
+const modelRow=table("models","Model|name","Context|n","Output|n","In|n","Cache read|n","Cache write|n","Out|n","Endpoints|mix");
+function head(level,text,detail){attr($.state,"class","pill "+level);put($.state,text);put($.detail,detail);document.title=text+" - Copilot proxy"}
+function signin({error,code}){see("code",code);see("nocode",!code);see("refused",error&&!code);
+ put($.refused,error||"");put($.login,error?"Get a new code":"Get a code");if(!code)return;
+ put($.usercode,code.user_code);put($.where,"Open "+code.verification_uri.replace("https://",""));
+ if(/^https?:/.test(code.verification_uri))attr($.where,"href",code.verification_uri);put($.left,code.left)}
+function account({quotas,quota_note,hour,now_note,total_note}){
+ rows($.quotas,quotas,q=>q.name,()=>el("div","",el("p","big",el("b"),el("span","dim")),bars("meter","back","","tick"),el("p"),el("p")),(e,q)=>{
+ const [top,meter,note,hint]=e.children,[,used,tick]=meter.children;put(top.firstChild,num(q.left,0,1));
+ put(top.lastChild," of "+num(q.of)+" "+q.name+" left");
+ part(used,0,q.used);attr(used,"class",q.level||"m0");part(tick,q.elapsed*.997,.003);put(note,q.note);
+ attr(hint,"class","hint "+q.level);hint.hidden=!q.warning;put(hint,q.warning)});
+ put($.others,quota_note);put($.hour,cr(hour));put($.running,now_note);put($.since,total_note)}
+function chart({minutes:{from,models}}){const unit=view.unit,sums=Array.from({length:60},(_,
+ i)=>total(models.map(m=>m[unit][i]))),peak=Math.max(...sums),
+ ten=10**Math.floor(Math.log10(peak||1)),top=[1,2,3,4,5,6,8,10].find(k=>k*ten>=peak)*ten,base=Array(60).fill(100),
+ fmt=unit==="credits"?cr:num,groups=$.svg.children;
+ models.forEach((m,k)=>{if(!groups[k+4])$.svg.append(svg("g",{class:"m"+k},...sums.map((_,i)=>svg("rect",{x:10*i+1,width:8}))));
+ m[unit].forEach((v,i)=>{const r=groups[k+4].children[i],h=100*v/top;base[i]-=h;attr(r,"y",base[i].toFixed(1));attr(r,"height",h.toFixed(1))})});
+ put($.y2,short(top));put($.y1,short(top/2));rows($.xs,[0,15,30,45,60],x=>x,()=>el("span"),(e,x)=>put(e,x>59?"now":clock(from+60*x)));
+ // The legend tells the hour, or the minute that is pointed at.
+ const i=pick?Math.max(0,(pick-from)/60):59,of=v=>pick?v[i]:total(v),sum=of(sums);attr($.cursor,"x",pick?10*i:-10);
+ const lines=models.map((m,k)=>({k,name:m.model,v:m[unit],all:total(m[unit])})).filter(m=>m.all).sort((a,b)=>b.all-a.all);
+ rows($.legend.tBodies[0],[{k:-1,name:pick?"At "+clock(pick):"Last hour",v:sums},...lines],m=>m.k,
+ m=>el("tr","",el("td","",...(m.k<0?[]:[swatch("m"+m.k)]),el("span")),el("td"),el("td")),
+ (tr,m)=>{put(tr.firstChild.lastChild,m.name);fill(tr,[null,fmt(of(m.v)),m.k<0?"Share":Math.round(100*of(m.v)/(sum||1))+" %"])});$.minute.value=i;
+ attr($.minute,"aria-valuetext",[clock(from+60*i)+": "+fmt(sums[i])+" "+unit,...lines.filter(m=>m.v[i]).map(m=>m.name+" "+fmt(m.v[i]))].join(", "))}
+function point(i){pick=i==null?0:data.minutes.from+60*i;chart(data)}
+function cut(id,list,limit){const b=$["more"+id];b.parentNode.hidden=list.length<=limit;
+ put(b,whole[id]?"Show fewer":"Show all "+list.length);return whole[id]?list:list.slice(0,limit)}
+function sessions(d){const list=[...d.sessions].sort((a,b)=>b[view.sort]-a[view.sort]);
+ rows($.sessions.tBodies[0],[{id:"",...d.totals},...cut("sessions",list,8)],s=>s.id,s=>{const tr=sessionRow(),
+ c=tr.children;if(!s.id){tr.className="sum";return tr}
+ const b=el("button","cut",s.id),x=el("button","act","Reset");c[0].append(b,el("span","dim"));c[8].append(bars("",
+ "k0","k1","k2","k3"));c[9].append(x);b.title=s.id;b.onclick=()=>{only=s.id;requests(data,true);$.only.focus();$.hr.scrollIntoView()};
+ attr(x,"aria-label","Reset "+s.id);x.onclick=()=>reset(s.id);return tr},(tr,s)=>{const c=tr.children,sum=total(KINDS.map(k=>s[k]))||1;let x=0;
+ fill(tr,[s.id?null:"All since "+clock(d.started),s.id?clock(s.first)+" - "+clock(s.last):"",num(s.requests),
+ cr(s.credits),...KINDS.map(k=>num(s[k]))]);if(!s.id)return;attr(c[0],"class","name"+(d.now-s.last<60?" live":""));put(c[0].lastChild,s.client||"");
+ KINDS.forEach((k,i)=>{const w=s[k]/sum;part(c[8].firstChild.children[i],x,w);x+=w})})}
+async function reset(id){if(!confirm("Forget what this session used? "+id))return;
+ try{await ask("/usage/reset/"+encodeURIComponent(id),"POST");$.hs.focus();tick()}catch(e){alert(e.message)}}
+function requests(d,force){const body=$.requests.tBodies[0],fits=d.requests.filter(r=>(view.show==="all"||failed(r))&&(!only||r.session===only)),
+ list=cut("requests",fits,12),hold=!force&&body.kept&&busy(body);put($.hr,hold?"Requests, held while you read":"Requests");
+ if(hold)d.requests.forEach(r=>body.kept.has(r.n)&&request(body.kept.get(r.n),r));
+ else rows(body,list,r=>r.n,()=>{const tr=requestRow(),c=tr.children;c[1].append(el("span"),el("span","dim"));c[2].append(el("span"));
+ c[11].append(el("b"),el("span"));return tr},request);see("only",only);put($.only,"Only "+only.slice(0,18)+": show all");see("none",!fits.length);
+ put(all("[data-show=failed]")[0],"Failed "+d.requests.filter(failed).length)}
+function request(tr,r){const c=tr.children,pill=c[2].firstChild;
+ fill(tr,[clock(r.at,"medium"),null,null,r.session,r.who,num(r.status?r.seconds:data.now-r.at,1),
+ r.credits==null?"":cr(r.credits),...KINDS.map(k=>r[k]?short(r[k]):"")]);
+ put(c[1].firstChild,r.model||"no model");put(c[1].lastChild,r.asked?" asked "+r.asked:"");attr(c[1],"title",
+ c[1].textContent);attr(c[3],"title",r.session);put(pill,r.label);attr(pill,"class","pill "+r.level);
+ c[11].hidden=!r.reason;put(c[11].firstChild,r.whose?r.whose+": ":"");put(c[11].lastChild,r.reason||"")}
+async function catalogue(){try{models=models||(await ask("/v1/models")).data}catch(e){return put($.found,e.message)}
+ const show=n=>n==null?"-":n>9999?short(n):num(n,0,2),list=models.filter(m=>(m.id+m.endpoints).toLowerCase().includes($.find.value.trim().toLowerCase()));
+ rows($.models.tBodies[0],list,m=>m.id,modelRow,(tr,m)=>{const p=m.credits||{};
+ fill(tr,[m.id,...[m.context_window,m.max_output_tokens,...KINDS.map(k=>p[k])].map(show),
+   m.endpoints.join(" ")])});put($.found,list.length+" found")}
+function connect({connect:list}){rows($.tabs,list,c=>c.name,c=>{const b=el("button","",c.name);attr(b,"role","tab");return b},
+ (b,c)=>{const i=list.indexOf(c);b.id="tab"+i;attr(b,"aria-selected",i===tab);b.tabIndex=i===tab?0:-1;b.onclick=()=>turn(i)});
+ attr($.panel,"aria-labelledby","tab"+tab);put($.place,list[tab].where);put($.lines,list[tab].text);see("lines",
+ list[tab].text);see("copy",list[tab].text)}
+const turn=i=>{tab=i;getSelection().empty();connect(data)};
+$.tabs.onkeydown=e=>{const n=data.connect.length,step={ArrowRight:1,ArrowLeft:n-1}[e.key];if(step){turn((tab+step)%n);$["tab"+tab].focus()}};
+function draw(d){const ok=d.auth.status==="authenticated",any=d.requests.length||d.totals.requests;if(!view.unit)press("unit",d.unit);
+ parts({signin:!ok,account:ok,used:any,idle:ok&&!any,catalogue:ok,connect:1});
+ head(...d.state);signin(d.auth);account(d);chart(d);sessions(d);requests(d);connect(d);put($.foot,d.foot)}
+function parts(on){["key","signin","account","used","idle","catalogue","connect"].forEach(x=>see(x,on[x]));see("link",on.connect)}
+async function tick(){clearTimeout(timer);
+ try{data=await ask("/usage/page");seen=Date.now()/1e3;fails=0;document.body.className="";see("retry");draw(data)}
+ catch(e){if(e.status===401){parts({key:1});head("warn","Key needed",sessionStorage.key_?"This key was not accepted.":"")}
+ else if(++fails>1||!seen){document.body.className="down";see("retry",true);
+   head("bad","The proxy does not answer",seen?"These figures are from "+clock(seen,
+ "medium")+", its last answer. It is asked again by itself.":e.message)}}timer=setTimeout(tick,document.hidden?3e4:2500)}
+function press(name,value){view[name]=value;all("[data-"+name+"]").forEach(b=>attr(b,"aria-pressed",b.dataset[name]===value))}
+Object.entries({unit:chart,sort:sessions,show:requests}).forEach(([name,redraw])=>{press(name,view[name]);
+ all("[data-"+name+"]").forEach(b=>{b.onclick=()=>{getSelection().empty();press(name,b.dataset[name]);redraw(data,true)}})});
+Object.entries({sessions,requests}).forEach(([id,redraw])=>{$["more"+id].onclick=()=>{whole[id]=!whole[id];redraw(data,true)}});
+$.only.onclick=()=>{only="";requests(data,true);all("[data-show]")[0].focus()};
+$.minute.oninput=()=>point(+$.minute.value);$.minute.onblur=()=>point();$.area.onpointerleave=()=>document.activeElement===$.minute||point();
+$.area.onpointermove=e=>{const r=$.svg.getBoundingClientRect();point(Math.min(59,Math.floor(60*(e.clientX-r.left)/r.width)))};
+$.copy.onclick=()=>copy($.copy,$.lines);$.copycode.onclick=()=>copy($.copycode,$.usercode);
+$.login.onclick=async()=>{try{await ask("/auth/login","POST");await tick();$.copycode.focus()}catch(e){see("refused",
+ true);put($.refused,"Sign-in failed: "+e.message)}};
+$.keyform.onsubmit=e=>{e.preventDefault();sessionStorage.key_=$.keybox.value;tick()};
+$.catalogue.ontoggle=$.find.oninput=catalogue;$.retry.onclick=tick;document.onvisibilitychange=()=>document.hidden||tick();tick();
 </script></body></html>
 """
+
+# -- the report ----------------------------------------------------------------------
+
+RECENT_FAILURE = 300.0  # seconds that a failure stays in the state line
+READ_AGAIN = 60.0  # seconds between two readings of the quota for the page
+
+
+def _now_note(running: int, hour: float) -> str:
+    work = "Nothing running"
+    if running:
+        work = plural(running, "request") + " running"
+    return "%s, US$%.2f in the last hour" % (work, hour / 100)
+
+
+def _total_note(totals: JSON, since: str) -> str:
+    """What was used since the start, in one line."""
+    if not totals["requests"]:
+        return "Nothing used since %s" % since
+    failed = ""
+    if totals["failed"]:
+        failed = ", {:,} failed,".format(totals["failed"])
+    return "{:,.2f} credits for {}{} since {}".format(
+        totals["credits"], plural(totals["requests"], "request"), failed, since
+    )
+
+
+class StatusPage:
+    """The page, and the figures behind it."""
+
+    def __init__(
+        self, config: Config, auth: CopilotAuth, copilot: CopilotClient
+    ) -> None:
+        self._config = config
+        self._auth = auth
+        self._copilot = copilot
+        self.base = ""  # our address, once we listen
+        self.models = Catalogue()
+        self.failure: Optional[ProxyError] = None  # of the last reading
+        self._started = time.time()
+        self._read_at = -READ_AGAIN
+        self._reading: Optional[asyncio.Future[None]] = None
+        self._today = ("", 0.0)  # day, credits
+
+    def document(self, nonce: str) -> Tuple[List[Tuple[str, str]], bytes]:
+        """Headers and body for `GET /` when a browser asks; a fresh nonce each time."""
+        policy = (
+            "default-src 'none'; script-src 'nonce-{0}'; style-src 'nonce-{0}'; "
+            "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+            "frame-ancestors 'none'"
+        )
+        headers = [
+            ("content-type", "text/html; charset=utf-8"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+            ("content-security-policy", policy.format(nonce)),
+        ]
+        return headers, PAGE.replace("{nonce}", nonce).encode("ascii")
+
+    async def read(self) -> None:
+        """Ask Copilot for models and quota; `failure` says what went wrong."""
+        self._read_at = time.monotonic()
+        self.failure = None
+        try:
+            self.models = await self._copilot.models()
+            await self._copilot.quota()
+        except ProxyError as exc:
+            self.failure = exc
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self._reading:
+            self._reading.cancel()
+
+    def _read_soon(self) -> None:
+        if time.monotonic() - self._read_at < READ_AGAIN:
+            return
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.ensure_future(self.read())
+            self._reading.add_done_callback(retrieve)
+
+    def spend(self, credits: float) -> None:
+        """Add to what today has cost."""
+        day = time.strftime("%Y-%m-%d")
+        spent = credits
+        if self._today[0] == day:
+            spent += self._today[1]
+        self._today = (day, spent)
+
+    async def _sign_in_state(self) -> JSON:
+        """`auth` of the report; never starts a sign-in."""
+        state = self._auth.check()["status"]
+        found = {
+            "status": state,
+            "code": None,
+            "error": self._auth.status().get("error"),
+        }
+        if state == "pending_verification":
+            code = await self._auth.login()  # the pending one
+            if "user_code" in code:
+                left = "%d min %d s" % divmod(code["expires_in"], 60)
+                found["code"] = {
+                    "user_code": code["user_code"],
+                    "verification_uri": code["verification_uri"],
+                    "left": left,
+                }
+        return found
+
+    @property
+    def _quota(self) -> JSON:
+        """What GitHub last said about the account; {} before, and for nobody."""
+        if self._auth.signed_in():
+            return self._copilot.account()
+        return {}
+
+    def _account(self) -> str:
+        plan = str(self._quota.get("plan") or "").replace("_", " ")
+        return ", ".join(filter(None, (self._quota.get("login"), plan)))
+
+    def _state(self, auth: JSON, quotas: List[JSON], latest: List[JSON]) -> List[str]:
+        """How the proxy stands: a level, a few words, one line."""
+        if auth["status"] == "pending_verification":
+            return ["warn", "Waiting for GitHub", "Enter the code on GitHub."]
+        if auth["status"] == "unauthenticated":
+            return ["warn", "Signed out", "Sign in to start."]
+        line = ", ".join(filter(None, (self._account(), self.base)))
+        if any(one["level"] == "bad" for one in quotas):
+            return ["bad", "Used up", line]
+        finished = [one for one in latest if one["status"] not in (0, 499)]
+        if finished and finished[0]["status"] >= 400:
+            if time.time() - finished[0]["at"] < RECENT_FAILURE:
+                return ["warn", "Ready, last request failed", line]
+        return ["good", "Ready", line]
+
+    async def report(self, ledger: UsageLedger, running: Sequence[Served]) -> JSON:
+        """`GET /usage/page`: everything that the page shows."""
+        now = time.time()
+        auth = await self._sign_in_state()
+        if auth["status"] == "authenticated":
+            self._read_soon()
+        else:
+            self.models = Catalogue()
+        quotas, quota_note = allowances(self._quota, now)
+        if self.failure:
+            quota_note = "Not known now: %s" % self.failure
+        requests = ledger.requests(running)
+        totals = ledger.totals()
+        minutes = ledger.minutes(now)
+        hour = sum(sum(series["credits"]) for series in minutes["models"])
+        since = time.strftime("%H:%M", time.localtime(self._started))
+        key = "copilot"
+        if self._config.api_key:
+            key = HIDDEN_KEY
+        env = client_environment(self.base, self._config, self.models, key)
+        unit = "credits"
+        if self._quota.get("billing") == "premium_requests":
+            unit = "tokens"
+        names = ("name", "where", "text")
+        return {
+            "now": now,
+            "started": self._started,
+            "state": self._state(auth, quotas, requests),
+            "auth": auth,
+            "account": self._account(),
+            "quotas": quotas,
+            "quota_note": quota_note,
+            "unit": unit,
+            "hour": hour,
+            "now_note": _now_note(len(running), hour),
+            "total_note": _total_note(totals, since),
+            "totals": totals,
+            "minutes": minutes,
+            "sessions": ledger.sessions(),
+            "requests": requests,
+            "env": env,
+            "connect": [
+                dict(zip(names, row)) for row in _connections(env, self.models)
+            ],
+            "foot": "copilot-claude-proxy %s, running since %s"
+            % (
+                __version__,
+                time.strftime("%d %b %Y, %H:%M", time.localtime(self._started)),
+            ),
+        }
+
+    def line(self, ledger: UsageLedger, session: str, model: str) -> str:
+        """`POST /usage/line`: the status line of Claude Code."""
+        spent = 0.0
+        for row in ledger.sessions():
+            if row["id"] == session:
+                spent = row["credits"]
+        today = 0.0
+        if self._today[0] == time.strftime("%Y-%m-%d"):
+            today = self._today[1]
+        parts = [model, "%.2f credits, %.2f today" % (spent, today)]
+        for one in allowances(self._quota, time.time())[0]:
+            left = "%s of %s left" % (amount(one["left"]), amount(one["of"]))
+            parts.append(left)
+        self._read_soon()
+        return " | ".join(filter(None, parts))
 
 
 # ============================================================================
 # 20. Command line
 # ============================================================================
 # The verbs, what they print, and the one place where everything is built. The only
-# room that reads the environment and prints.        uses: 1-4, 7, 14-19
+# room that reads the environment and prints.        uses: 1-4, 7, 13-19
 # Contract: exit codes 0 done, 1 failed, 2 wrong usage or setting, 3 not signed in.
 
 THIS_FILE = __file__  # absolute since Python 3.9, and needs no working folder
-DONE, FAILED, USAGE, NOT_SIGNED_IN = 0, 1, 2, 3
+DONE, FAILED, USAGE, NOT_SIGNED_IN = range(4)
 VERBS = {
     "serve": "listen until Ctrl-C (the default)",
     "login": "sign in to GitHub with a code",
-    "logout": "forget the sign-in and delete the token file",
+    "logout": "forget the sign-in, also that of a running proxy",
     "models": "list the models of your plan with their limits and prices",
     "usage": "show what is left of your quota, and what a running proxy has used",
     "env": "print the lines that point Claude Code and OpenAI clients here",
@@ -13846,12 +14424,27 @@ EXAMPLES = """\
 examples:
   python copilot_proxy.py                     sign in if need be, then serve
   python copilot_proxy.py run -- claude       Claude Code on your Copilot models
+  python copilot_proxy.py run -- codex        the same for Codex
   eval "$(python copilot_proxy.py env)"       point this shell at a running proxy
   python copilot_proxy.py models --json       the catalogue, for programs
 
 exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 not signed in.
-Settings are environment variables or lines of .env; .env.example lists them all.
+Settings are environment variables or lines of .env beside the script; .env.example
+lists them all.
 """
+
+
+def say(text: str, end: str = "\n") -> None:
+    """Print for a person; a closed pipe is not an error of ours."""
+    with contextlib.suppress(OSError, ValueError):
+        print(text, end=end, flush=True)
+
+
+def complain(text: str) -> None:
+    """One line on standard error, which no `eval` reads."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write("copilot_proxy.py: %s\n" % printable(text))
+        sys.stderr.flush()
 
 
 class Program:
@@ -13859,52 +14452,59 @@ class Program:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.say = say
         self.pool = ConnectionPool(
             lambda: make_ssl_context(config), proxies_from(config)
         )
-        store = TokenStore(config.token_file)
-        store.check()
-        self.auth = CopilotAuth(config, self.pool, store)
+        # Our own port is on this computer, so it is never asked through a proxy.
+        self.direct = ConnectionPool(None, Proxies())
+        self.store = TokenStore(config.token_file)
+        self.store.check()
+        self.auth = CopilotAuth(config, self.pool, self.store)
         self.copilot = CopilotClient(config, self.pool, self.auth)
-        self.app = App(config, self.auth, self.copilot, status_page)
+        self.page = StatusPage(config, self.auth, self.copilot)
+        self.app = App(config, self.auth, self.copilot, self.page)
         self.server = HTTPServer(config, self.app.handle)
-        self.base = ""  # our address, once we listen
+        self.listens = False
+        self._reached_at(config.host, config.port)
+
+    def _reached_at(self, host: str, port: int) -> None:
+        own = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+        host = own.get(host, host)
+        if ":" in host:
+            host = "[%s]" % host
+        self.base = "http://%s:%d" % (host, port)
+        self.page.base = self.base
 
     async def start(self) -> int:
         """Listen; returns the port. Raises OSError when the address is taken."""
         host, port = await self.server.start()
-        shown = "[%s]" % host if ":" in host else host
-        self.base = "http://%s:%d" % (
-            "127.0.0.1" if shown in ("0.0.0.0", "[::]") else shown,
-            port,
-        )
+        self.listens = True
+        self._reached_at(host, port)
         return port
 
     async def close(self, grace: float = 10.0) -> None:
         """Stop listening, let streams finish for `grace` seconds, close everything."""
-        if self.base:
+        self.page.close()
+        if self.listens:
             await self.server.close(grace)
         await self.copilot.close()
         await self.auth.close()
         await self.pool.close()
+        await self.direct.close()
 
 
-MAX_SETTINGS_FILE = 1 << 20
+# -- settings ----------------------------------------------------------------------
 
 
-def _read_settings(path: str) -> str:
-    """The text of a settings file; raises ConfigError."""
+def _read_settings_file(path: str) -> str:
     try:
         with open(path, encoding="utf-8") as file:
-            text = file.read(MAX_SETTINGS_FILE + 1)
+            return file.read()
     except UnicodeError:
         raise ConfigError("%s is not text in UTF-8." % path) from None
-    except (OSError, ValueError) as exc:
-        reason = getattr(exc, "strerror", None) or str(exc)
-        raise ConfigError("%s cannot be read: %s." % (path, reason)) from None
-    if len(text) > MAX_SETTINGS_FILE:
-        raise ConfigError("%s is larger than 1 MB." % path)
-    return text
+    except OSError as exc:
+        raise ConfigError("%s cannot be read: %s." % (path, exc.strerror)) from None
 
 
 def read_environment(
@@ -13924,9 +14524,9 @@ def read_environment(
     names = list(environ)
     warnings = []
     for path in paths:
-        told, odd = parse_dotenv(_read_settings(path))
-        values.update(one_layer(told))
-        names += told
+        layer, odd = parse_dotenv(_read_settings_file(path))
+        values.update(one_layer(layer))
+        names += layer
         if odd:
             lines = ", ".join(map(str, odd[:5]))
             warnings.append("%s: no assignment, line %s" % (path, lines))
@@ -13941,246 +14541,269 @@ def read_environment(
     return config, warnings
 
 
-# -- what to paste ---------------------------------------------------------------
+def read_settings(args: argparse.Namespace) -> Config:
+    """The settings of this start; raises ConfigError, warns on standard error."""
+    forced = {}
+    if args.verb == "run":
+        # Of many at once each has its port, and other users of the machine get in to
+        # none: its child alone knows the key.
+        forced["PORT"] = "0"
+        forced["API_KEY"] = secrets.token_urlsafe(24)
+    for name in ("port", "host"):
+        if name in args:
+            forced[name.upper()] = getattr(args, name)
+    env_file = getattr(args, "env_file", "")
+    config, warnings = read_environment(os.environ, env_file, forced)
+    check_bind(config)
+    for warning in warnings:
+        complain(warning)
+    return config
 
 
-def _quote_powershell(text: str) -> str:
-    # It also takes the four typographic quotes for a quote.
-    return "'%s'" % re.sub("(['\u2018-\u201b])", r"\1\1", text)
+# -- asking a proxy that runs ------------------------------------------------------
+
+RUNNING = Timeouts(head=2.0, idle=2.0, total=5.0)  # it answers from memory
+MAX_OWN_ANSWER = 16 << 20
 
 
-def _quote_fish(text: str) -> str:
-    return "'%s'" % re.sub(r"(['\\])", r"\\\1", text)
-
-
-SHELLS = {
-    "bash": ("export {}={}", shlex.quote),
-    "fish": ("set -gx {} {}", _quote_fish),
-    "powershell": ("$env:{} = {}", _quote_powershell),
-}
-
-
-def client_environment(base: str, config: Config, models: Catalogue) -> Dict[str, str]:
-    """The variables that matter to clients (CLIENTS 1), from the real catalogue."""
-    key = config.api_key or "copilot"
-    env = {
-        "ANTHROPIC_BASE_URL": base,
-        "ANTHROPIC_AUTH_TOKEN": key,
-        "OPENAI_BASE_URL": base + "/v1",
-        "OPENAI_API_KEY": key,
-        # The billing line changes with every session and would break caching.
-        "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
-        "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
-    }
-    if models:
-        env.update(claude_environment(models))
-    return env
-
-
-def shell_lines(env: Mapping[str, str], shell: str) -> str:
-    """`env` as lines to paste, each value quoted as its shell wants it."""
-    form, quote = SHELLS[shell]
-    return "\n".join(form.format(name, quote(value)) for name, value in env.items())
-
-
-def aligned(rows: Sequence[Sequence[str]], sides: str) -> str:
-    """Rows as columns; `sides` has "<" or ">" for each, as in a format."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    form = "  ".join("{:%s%d}" % pair for pair in zip(sides, widths))
-    return "\n".join(form.format(*row).rstrip() for row in rows)
-
-
-def thousands(number: float) -> str:
-    """`128k`, `1.5M`, `-` for nothing known."""
-    if not number:
-        return "-"
-    if number < 1000:
-        return "%g" % number
-    if number >= 1e6:
-        return "%gM" % round(number / 1e6, 2)
-    return "%gk" % round(number / 1e3)
-
-
-def models_table(models: Sequence[Model]) -> str:
-    """The catalogue for people, within 80 columns."""
-    rows = [["MODEL", "PROMPT", "OUTPUT", "IMAGES", "IN", "OUT", "ENDPOINTS"]]
-    for model in models:
-        prices = model_prices(model)
-        rows.append(
-            [
-                model.id[:30],
-                thousands(model.prompt),
-                thousands(model.output),
-                "yes" if model.vision else "-",
-                "%g" % prices["input"] if prices else "-",
-                "%g" % prices["output"] if prices else "-",
-                " ".join(
-                    "chat" if e == CHAT else e.rpartition("/")[2]
-                    for e in model.endpoints
-                    if ":" not in e
-                )[:24],
-            ]
+async def ask_running(
+    program: Program, path: str, method: str = "GET", timeouts: Timeouts = RUNNING
+) -> JSON:
+    """The answer of the proxy on our own port, {} when none answers."""
+    headers = [("accept", "application/json"), ("content-type", "application/json")]
+    if program.config.api_key:
+        headers.append(("x-api-key", program.config.api_key))
+    body = b"{}" * (method == "POST")
+    url = program.base + path
+    if not program.config.port:
+        return {}
+    with contextlib.suppress(ProxyError):
+        response = await program.direct.request(
+            method, url, headers, body, timeouts=timeouts
         )
-    return aligned(rows, "<>><>><") + "\n\nIN, OUT: AI credits per million tokens."
+        raw = await response.read_all(MAX_OWN_ANSWER)
+        if response.status == 401:
+            complain("the proxy on %s has another API_KEY" % program.base)
+        if response.status == 200:
+            return loads_object(raw)
+    return {}
 
 
-def quota_lines(quota: JSON) -> str:
-    """The account's quota for people."""
-    lines = [
-        "Account  %s, plan %s"
-        % tuple(quota[key] or "unknown" for key in ("login", "plan"))
-    ]
-    for name, left in quota["quotas"].items():
-        amount = "unlimited"
-        if not left["unlimited"]:
-            amount = "%s of %s left (%s%%)" % tuple(
-                "?" if left[key] is None else "{:,}".format(left[key])
-                for key in ("remaining", "entitlement", "percent_remaining")
-            )
-        lines.append("%-22s %s" % (name.replace("_", " "), amount))
-    if quota["reset_date"]:
-        lines.append("Resets   %s" % quota["reset_date"])
-    return "\n".join(lines)
+async def running_report(program: Program) -> JSON:
+    """What a proxy on our port that is signed in reports; {} = there is none."""
+    report = await ask_running(program, "/usage/page")
+    if typed(typed(report, "auth", dict), "status", str) == "authenticated":
+        return report
+    return {}
 
 
-# -- the verbs -------------------------------------------------------------------
+async def any_report(program: Program) -> JSON:
+    """What the running proxy reports, else what this process finds out by itself;
+    raises ProxyError when that is nothing."""
+    report = await running_report(program)
+    if report:
+        return report
+    program.auth.github_token()  # raises where nobody is signed in
+    await program.page.read()
+    return await program.page.report(UsageLedger(), ())
 
 
-def say(text: str, end: str = "\n") -> None:
-    """Print for a person; a closed pipe is not an error of ours."""
-    with contextlib.suppress(OSError, ValueError):
-        print(text, end=end, flush=True)
-
-
-def complain(text: str) -> None:
-    """One line on standard error, which no `eval` reads."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write("copilot_proxy.py: %s\n" % printable(text))
+# -- signing in ----------------------------------------------------------------------
 
 
 def exit_code(exc: ProxyError) -> int:
     """The code that tells scripts of a failure."""
-    return NOT_SIGNED_IN if isinstance(exc, AuthRequired) else FAILED
+    if isinstance(exc, AuthRequired):
+        return NOT_SIGNED_IN
+    return FAILED
 
 
-async def sign_in_at_terminal(program: Program) -> bool:
-    """Show the code, count down, and wait until it is used or dead."""
+def at_terminal() -> bool:
+    """Whether a person can read and answer."""
+    streams = (sys.stdin, sys.stdout)
+    return all(stream is not None and stream.isatty() for stream in streams)
+
+
+def log_says_it() -> bool:
+    """Whether the log, on the same terminal, tells how a sign-in went."""
+    return LOG.isEnabledFor(logging.INFO)
+
+
+async def _count_down(
+    program: Program, waiting: asyncio.Future[bool], end: float
+) -> None:
+    """A line that says how long the code still works; plain waiting off a terminal."""
+    terminal = sys.stdout is not None and sys.stdout.isatty()
     try:
-        code = await program.auth.login()
+        while not waiting.done():
+            left = max(0, int(end - time.monotonic()))
+            if terminal:
+                # Back at the line's start, so that a log line or ^C covers it.
+                program.say(
+                    "\rThe code works for %d:%02d \r" % divmod(left, 60), end=""
+                )
+            await asyncio.wait([waiting], timeout=1.0)
+    finally:
+        waiting.cancel()
+        if terminal:
+            program.say("\r%30s\r" % "", end="")
+
+
+async def sign_in(program: Program) -> bool:
+    """Show a code, count down, and wait until it is used or dead."""
+    auth = program.auth
+    try:
+        code = await auth.login()
     except ProxyError as exc:
-        say("Sign-in failed: %s" % exc)
+        if not log_says_it():
+            program.say("Sign-in failed: %s" % exc)
         return False
     if code["status"] != "authenticated":
-        say(
-            "\nOpen      %s\nand enter %s\n"
-            % (code["verification_uri"], code["user_code"])
-        )
-        waiting = asyncio.ensure_future(program.auth.wait_for_login())
-        try:
-            await count_down(waiting, time.monotonic() + code["expires_in"])
-        finally:
-            waiting.cancel()
-        if not program.auth.signed_in():
-            say(
-                "Sign-in failed: %s"
-                % program.auth.check().get("error", "the code was not used.")
-            )
+        shown = (code["verification_uri"], code["user_code"])
+        program.say("\nOpen      %s\nand enter %s\n" % tuple(map(printable, shown)))
+        waiting = asyncio.ensure_future(auth.wait_for_login())
+        await _count_down(program, waiting, time.monotonic() + code["expires_in"])
+        if not auth.signed_in():
+            if not log_says_it():
+                reason = auth.check().get("error", "the code was not used.")
+                program.say("Sign-in failed: %s" % reason)
             return False
-    say("Signed in.")
+    if not log_says_it():
+        program.say("Signed in.")
     return True
 
 
-async def count_down(waiting: asyncio.Future[bool], end: float) -> None:
-    """A line that says how long the code still works; plain waiting off a terminal."""
-    while not waiting.done():
-        left = max(0, int(end - time.monotonic()))
-        if sys.stdout.isatty():
-            # Short, and back at the line's start, so that a log line covers it.
-            say("\rThe code works for %d:%02d \r" % divmod(left, 60), end="")
-        await asyncio.wait([waiting], timeout=1.0)
-    if sys.stdout.isatty():
-        say("\r" + " " * 30 + "\r", end="")
+def _enter_pressed() -> asyncio.Future[None]:
+    """Done when a line was typed. Read without Python's own buffer of standard input,
+    whose lock would stop the end of the program."""
+    loop = asyncio.get_running_loop()
+    pressed = loop.create_future()
+
+    def settle() -> None:
+        if not pressed.done():
+            pressed.set_result(None)
+
+    def read() -> None:
+        with contextlib.suppress(OSError, RuntimeError):  # the loop has been closed
+            os.read(0, 1024)
+            loop.call_soon_threadsafe(settle)
+
+    threading.Thread(target=read, daemon=True).start()
+    return pressed
+
+
+async def sign_in_patiently(program: Program) -> None:
+    """Offer a new code after each that was denied or has expired, until somebody has
+    signed in, here or elsewhere."""
+    while not await sign_in(program):
+        program.say("Press Enter for a new code, Ctrl-C to stop.")
+        pressed = _enter_pressed()
+        while not pressed.done() and not program.auth.signed_in():
+            await asyncio.wait([pressed], timeout=1.0)
+
+
+# -- the banner ----------------------------------------------------------------------
+
+
+STARTERS = {
+    "bash": 'eval "$({})" && claude',
+    "fish": "{} --shell fish | source; claude",
+    "powershell": "{} --shell powershell | Invoke-Expression; claude",
+}
+
+
+def start_line(base: str) -> str:
+    """The one line that starts Claude Code on this proxy, for the shell in use."""
+    shell = os.path.basename(os.environ.get("SHELL", ""))
+    if os.name == "nt":
+        shell = "powershell"
+    python = os.path.basename(sys.executable) or "python3"
+    command = "%s %s env" % (python, shlex.quote(os.path.abspath(THIS_FILE)))
+    port = base.rpartition(":")[2]
+    if port != str(Settings.port.default):
+        command += " --port " + port
+    return STARTERS.get(shell, STARTERS["bash"]).format(command)
 
 
 async def banner(program: Program) -> None:
-    """Who is signed in, what there is, and what to paste."""
-    config, models = program.config, Catalogue()
-    try:
-        models = await program.copilot.models()
-        say(quota_lines(await program.copilot.quota()))
-    except ProxyError as exc:
-        say("Copilot   %s" % exc)
-    say("Models   %d, `python copilot_proxy.py models` lists them\n" % len(models))
-    env = client_environment(program.base, config, models)
-    for shell in ("bash", "powershell"):
-        say(
-            "Claude Code, %s:\n%s\n"
-            % (
-                shell,
-                shell_lines(
-                    {
-                        k: "<your API_KEY>" if v == config.api_key else v
-                        for k, v in env.items()
-                        if not k.startswith("OPENAI_")
-                    },
-                    shell,
-                ),
-            )
+    """Who is signed in, what is left, and the line to paste: at most 12 lines."""
+    import textwrap  # here, as only a banner needs it
+
+    page = program.page
+    await page.read()
+    report = await page.report(UsageLedger(), ())
+    lines = ["Account   %s" % report["account"]]
+    for left in quota_lines(report):
+        lines += textwrap.wrap(
+            left, 79, initial_indent="Left      ", subsequent_indent=" " * 10
         )
-    say(
-        "OpenAI-style clients: base URL %s/v1, any key%s\nStatus page: %s/\n"
-        % (program.base, " = API_KEY" if config.api_key else "", program.base)
-    )
+    key = "any key"
+    if program.config.api_key:
+        key = "your API_KEY"
+    lines = lines[:6] + [
+        "OpenAI    base URL %s/v1, %s" % (program.base, key),
+        "Page      %s/" % program.base,
+        "Claude Code, in a second terminal:",
+        "  " + start_line(program.base),
+    ]
+    program.say("\n".join(map(printable, lines)))
 
 
 CURL_LINES = """\
 Nobody is signed in. Get a code, enter it on GitHub, and the proxy does the rest:
   curl -X POST {0}/auth/login
-  curl -X POST {0}/auth/check
-"""
+  curl -X POST {0}/auth/check"""
 
 
-async def ask_own_port(
-    program: Program, path: str, header: Tuple[str, str], limit: int
-) -> bytes:
-    """What answers on the configured port; b"" if nothing does."""
-    with contextlib.suppress(ProxyError):
-        response = await program.pool.request(
-            "GET",
-            "http://127.0.0.1:%d%s" % (program.config.port, path),
-            [header],
-            timeouts=Timeouts(2.0, 2.0),
-        )
-        return await response.read_all(limit)
-    return b""
+async def greet(program: Program) -> None:
+    """Sign in where a person can see it, else say how; then the banner."""
+    if at_terminal():
+        await sign_in_patiently(program)
+    elif not program.auth.signed_in():
+        program.say(CURL_LINES.format(program.base))
+    while not program.auth.signed_in():  # by now perhaps, on the page or by `login`
+        await asyncio.sleep(1.0)
+    await banner(program)
 
 
-async def start_or_explain(program: Program) -> bool:
-    """Listen; a taken port is explained instead of traced."""
-    try:
-        await program.start()
-    except OSError as exc:
-        config = program.config
-        say(
-            "Cannot listen on %s port %d: %s."
-            % (config.host, config.port, os.strerror(exc.errno) if exc.errno else exc)
-        )
-        if b'"copilot-claude-proxy"' in await ask_own_port(
-            program, "/", ("accept", "application/json"), 4096
-        ):
-            say(
-                "This program is running there already; use it, or set PORT to another "
-                "number."
-            )
-        else:
-            say("Set PORT to another number (PORT=0 takes any free one).")
-        return False
-    return True
+# -- the verbs -----------------------------------------------------------------------
+
+
+def aligned(rows: Sequence[Sequence[str]], sides: str) -> str:
+    """Rows as columns; `sides` has "<" or ">" for each, as in a format."""
+    forms = []
+    for side, column in zip(sides, zip(*rows)):
+        width = max(map(len, column))
+        forms.append("{:%s%d}" % (side, width))
+    form = "  ".join(forms)
+    return "\n".join(form.format(*row).rstrip() for row in rows)
+
+
+def models_table(entries: Sequence[JSON]) -> str:
+    """The entries of /v1/models for people, within 80 columns."""
+    rows = [["MODEL", "CONTEXT", "OUTPUT", "IMAGES", "IN", "OUT", "ENDPOINTS"]]
+    for entry in entries:
+        row = [printable(entry["id"])[:30]]
+        for key in ("context_window", "max_output_tokens"):
+            size = "-"
+            if entry[key]:
+                size = short_number(entry[key])
+            row.append(size)
+        row.append("yes" * entry["vision"])
+        prices = {"input": "-", "output": "-"}
+        for kind, price in (entry["credits"] or {}).items():
+            prices[kind] = "%g" % price
+        row += [prices["input"], prices["output"]]
+        served = " ".join(entry["endpoints"])
+        served = re.sub("ws:[^ ]* ?|/v1/|/completions|/", "", served)
+        rows.append(row + [printable(served)[:24]])
+    return aligned(rows, "<>><>><") + "\n\nIN, OUT: AI credits per million tokens."
 
 
 def stop_event() -> asyncio.Event:
     """Set by the first SIGINT or SIGTERM; the second one ends the program at once."""
-    event, loop = asyncio.Event(), asyncio.get_running_loop()
+    event = asyncio.Event()
+    loop = asyncio.get_running_loop()
 
     def stop(*_: Any) -> None:
         if event.is_set():
@@ -14192,179 +14815,340 @@ def stop_event() -> asyncio.Event:
     return event
 
 
+async def start_or_explain(program: Program) -> bool:
+    """Listen; a taken port is explained instead of traced."""
+    config = program.config
+    try:
+        await program.start()
+    except OSError as exc:
+        reason = str(exc)
+        if exc.errno:
+            reason = os.strerror(exc.errno)
+        where = (config.host, config.port, reason)
+        complain("Cannot listen on %s port %d: %s." % where)
+        answer = await ask_running(program, "/")
+        advice = "Set PORT to another number (PORT=0 takes any free one)."
+        if answer.get("proxy") == "copilot-claude-proxy":
+            advice = (
+                "This program is running there already; use it, or set PORT to another "
+                "number."
+            )
+        complain(advice)
+        return False
+    return True
+
+
 async def verb_serve(program: Program, args: argparse.Namespace) -> int:
     """Listen at once, sign in if need be, and serve until a signal."""
     stop = stop_event()
     if not await start_or_explain(program):
         return FAILED
-    say("copilot-claude-proxy %s on %s" % (__version__, program.base))
+    writer = LineWriter(sys.stdout)  # who reads it may stop reading
+
+    def say_soon(text: str, end: str = "\n") -> None:
+        writer.put(text + end)
+
+    program.say = say_soon
+    program.say("copilot-claude-proxy %s on %s" % (__version__, program.base))
     greeting = asyncio.ensure_future(greet(program))
+    greeting.add_done_callback(retrieve)
     await stop.wait()
     greeting.cancel()
-    say("Stopping; running answers get 10 seconds. Ctrl-C again stops at once.")
+    await asyncio.wait([greeting])
+    start = "\r" * at_terminal()  # over the ^C that the terminal shows
+    program.say(
+        start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once."
+    )
     await program.close()
+    writer.flush()
     return DONE
 
 
-async def greet(program: Program) -> None:
-    """Sign in where a person can see it, else say how; then the banner."""
-    if not program.auth.signed_in():
-        if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
-            say(CURL_LINES.format(program.base))
-            return
-        if not await sign_in_at_terminal(program):
-            say("The proxy keeps running; " + LOGIN_HINT + ".")
-            return
-    await banner(program)
-
-
 async def verb_login(program: Program, args: argparse.Namespace) -> int:
-    """Sign in, and prove that the account has Copilot."""
-    if not await sign_in_at_terminal(program):
+    """Sign in, and prove that the account has Copilot and that the sign-in is kept."""
+    if not await sign_in(program):
         return NOT_SIGNED_IN
     await program.auth.token()
-    say(quota_lines(await program.copilot.quota()))
+    await program.page.read()
+    report = await program.page.report(UsageLedger(), ())
+    say("\n".join([report["account"], *quota_lines(report)]))
+    if program.config.github_token:
+        say("GITHUB_TOKEN is set and used; nothing is saved.")
+    elif not program.store.load().get("githubToken"):
+        complain("the sign-in could not be saved in %s" % program.store.path)
+        return FAILED
     return DONE
 
 
 async def verb_logout(program: Program, args: argparse.Namespace) -> int:
-    """Forget the login."""
-    told = program.auth.logout()
-    say(
-        "Signed out. %s"
-        % told.get(
-            "note",
-            "The token file is deleted; GitHub "
-            "lists the app under github.com/settings/applications.",
-        )
+    """Forget the login, here and in a running proxy."""
+    running = await ask_running(program, "/auth/logout", "POST")
+    answer = program.auth.logout()
+    note = (
+        "The token file is deleted; GitHub lists the app under "
+        "github.com/settings/applications."
     )
+    say("Signed out. %s" % answer.get("note", running.get("note", note)))
     return DONE
 
 
 async def verb_models(program: Program, args: argparse.Namespace) -> int:
     """The catalogue as a table or as JSON."""
-    found = await program.copilot.models()
-    say(
-        dumps_text(models_payload(found))
-        if args.json
-        else models_table(
-            [m for m in (found if args.all else found.listed()) if m.kind == "chat"]
-        )
-    )
+    payload = {}
+    if not args.all and await running_report(program):
+        payload = await ask_running(program, "/v1/models")
+    if not payload:
+        catalogue = await program.copilot.models()
+        payload = models_payload(catalogue)
+        if args.all:
+            payload["data"] = [model_payload(model) for model in catalogue]
+    if args.json:
+        say(dumps_text(payload))
+    else:
+        say(models_table(payload["data"]))
     return DONE
+
+
+SLOW = Timeouts(head=35.0, idle=35.0, total=40.0)  # it asks GitHub meanwhile
 
 
 async def verb_usage(program: Program, args: argparse.Namespace) -> int:
     """The quota, and the figures of a proxy that runs on our port."""
-    config, running = program.config, None
-    quota = await program.copilot.quota()
-    with contextlib.suppress(BadRequest):
-        key = config.api_key or "none"
-        told = loads_object(
-            await ask_own_port(program, "/usage/summary", ("x-api-key", key), 1 << 20)
-        )
-        running = told if "totalRequests" in told else None
+    if args.days:
+        return usage_by_day(program.config.usage_log, args.days)
+    report = await running_report(program)
+    proxy = None
+    used = "No proxy answers on port %d." % program.config.port
+    if report:
+        quota = await ask_running(program, "/usage/quota", timeouts=SLOW)
+        proxy = await ask_running(program, "/usage/summary")
+        used = "The proxy on port %d: %s" % (program.config.port, report["total_note"])
+    else:
+        quota = await program.copilot.quota()
     if args.json:
-        say(dumps_text({"quota": quota, "proxy": running}))
+        say(dumps_text({"quota": quota, "proxy": proxy}))
         return DONE
-    say(quota_lines(quota))
-    say(
-        "\nThe proxy on port %d since its start:\n%s"
-        % (
-            config.port,
-            aligned(
-                [
-                    [name, "{:,}".format(value)]
-                    for name, value in running.items()
-                    if isinstance(value, (int, float))
-                ],
-                "<>",
-            ),
-        )
-        if running
-        else "\nNo proxy answers on port %d." % config.port
-    )
+    report = await any_report(program)
+    lines = [report["account"], *quota_lines(report), "", used]
+    say("\n".join(map(printable, lines)))
     return DONE
+
+
+def usage_by_day(path: str, days: int) -> int:
+    """What each day has cost, from the lines of USAGE_LOG."""
+    if not path:
+        complain("usage --days adds up USAGE_LOG, which is not set")
+        return USAGE
+    first = time.localtime(time.time() - 86400 * (days - 1))
+    try:
+        with open(os.path.expanduser(path), "rb") as file:
+            used = fold_usage(file, time.strftime("%Y-%m-%d", first))
+    except OSError as exc:
+        complain("USAGE_LOG=%s cannot be read: %s" % (path, exc.strerror))
+        return FAILED
+    rows = [["DAY", "MODEL", "REQUESTS", "TOKENS", "CREDITS"]]
+    spent = 0.0
+    for day, model, requests, tokens, credits in used:
+        figures = ["%d" % requests, short_number(tokens), "%.2f" % credits]
+        rows.append([day, printable(model)[:40], *figures])
+        spent += credits
+    say("%s\n\n%.2f credits in %d days" % (aligned(rows, "<<>>>"), spent, days))
+    return DONE
+
+
+COMPETING = re.compile(
+    r"ANTHROPIC_API_KEY|CLAUDE_CODE_USE_\w+|CLAUDE_CODE_OAUTH_TOKEN"
+    r"|ANTHROPIC_(?:BEDROCK|VERTEX|FOUNDRY|AWS)\w*",
+    re.ASCII,
+)
 
 
 async def verb_env(program: Program, args: argparse.Namespace) -> int:
     """The lines to paste, for eval: nothing else on standard output."""
-    found = Catalogue()
-    with contextlib.suppress(ProxyError):  # the addresses hold without a catalogue
-        found = await program.copilot.models()
-    base = "http://127.0.0.1:%d" % program.config.port
-    say(shell_lines(client_environment(base, program.config, found), args.shell))
+    report = {}
+    try:
+        report = await any_report(program)
+    except ProxyError as exc:  # the addresses hold without a catalogue
+        complain("without models: %s" % exc)
+        report = await program.page.report(UsageLedger(), ())
+    if program.page.failure:
+        complain("without models: %s" % program.page.failure)
+    env = typed(report, "env", dict)
+    for name, value in env.items():
+        if value == HIDDEN_KEY:
+            env[name] = program.config.api_key
+    say(shell_lines(env, args.shell))
+    for name in filter(COMPETING.fullmatch, os.environ):
+        complain("%s is set and leads Claude Code elsewhere; unset it" % name)
     return DONE
+
+
+SECRETS_OF_OURS = ("GITHUB_TOKEN", "API_KEY")
+# Kept where the person has chosen them; the others must lead here.
+CHOOSABLE = re.compile(r"ANTHROPIC_(?:DEFAULT_\w+_)?MODEL\w*|CLAUDE_CODE_\w+", re.ASCII)
+
+
+def child_environment(
+    environ: Mapping[str, str], ours: Mapping[str, str]
+) -> Dict[str, str]:
+    """What a command is run with: nothing that competes with us, no secret of ours
+    but its own key."""
+    env = {}
+    for name, value in environ.items():
+        if name not in SECRETS_OF_OURS and not COMPETING.fullmatch(name):
+            env[name] = value
+    for name, value in ours.items():
+        if name not in env or not CHOOSABLE.fullmatch(name):
+            env[name] = value
+    return env
+
+
+STATUS_LINE_COMMAND = (
+    'curl -s -H content-type:application/json -H "x-api-key: $ANTHROPIC_AUTH_TOKEN" '
+    '-d @- "$ANTHROPIC_BASE_URL/usage/line"'
+)
+STATUS_HINT = (
+    "Costs in Claude Code's status line, in ~/.claude/settings.json: "
+    '"statusLine": {"type": "command", "command": %s}'
+)
+
+
+def for_command(command: List[str], program: Program) -> List[str]:
+    """The command with what it needs beside its environment."""
+    name = os.path.basename(command[0]).partition(".")[0].lower()
+    if name == "claude":
+        complain(STATUS_HINT % dumps_text(STATUS_LINE_COMMAND))
+    if name != "codex":
+        return command
+    chosen = {"-m", "--model"} & set(command)
+    model = ""
+    if not chosen:
+        model = codex_model(program.page.models)
+    options = []
+    for key, value in codex_options(program.base, model).items():
+        options += ["-c", "%s=%s" % (key, value)]
+    return [command[0], *options, *command[1:]]
 
 
 async def verb_run(program: Program, args: argparse.Namespace) -> int:
     """Serve on a free port for as long as one command runs."""
-    import shutil  # as difflib
+    import shutil  # here, as few starts need it
 
-    command = args.command[1:] if args.command[:1] == ["--"] else args.command
-    path = shutil.which(command[0]) if command else None
-    if path is None:
-        say(
-            "run: %s; example: python copilot_proxy.py run -- claude"
-            % ("%s is not on the PATH" % command[0] if command else "no command given")
-        )
+    command = args.command
+    if command[:1] == ["--"]:
+        command = command[1:]
+    if not command:
+        complain("run: no command given; python copilot_proxy.py run -- claude")
         return USAGE
-    if not await start_or_explain(program):
+    path = shutil.which(command[0])
+    if path is None:
+        complain("run: %s is not on the PATH" % command[0])
+        return USAGE
+    try:  # a full-screen program owns the terminal: our lines go to a file, or nowhere
+        log = open(args.log or os.devnull, "a", encoding="utf-8")
+    except OSError as exc:
+        complain("--log %s cannot be opened: %s" % (args.log, exc.strerror))
         return FAILED
-    if not program.auth.signed_in() and not await sign_in_at_terminal(program):
-        return NOT_SIGNED_IN
-    ours = client_environment(
-        program.base, program.config, await program.copilot.models()
-    )
-    always = ("_BASE_URL", "_AUTH_TOKEN", "OPENAI_API_KEY")  # or it would not reach us
-    child_env = {
-        **os.environ,
-        **{
-            name: value
-            for name, value in ours.items()
-            if name.endswith(always) or name not in os.environ
-        },
-    }
-    # A full-screen program owns the terminal: our lines go to a file, or nowhere.
-    with open(args.log or os.devnull, "a", encoding="utf-8") as log:
-        configure_logging(program.config.log_level, log)
-        return await run_command([path, *command[1:]], child_env)
+    with log:
+        if not await start_or_explain(program):
+            return FAILED
+        if not program.auth.signed_in() and not await sign_in(program):
+            return NOT_SIGNED_IN
+        program.page.models = await program.copilot.models()
+        key = program.config.api_key
+        models = program.page.models
+        ours = client_environment(program.base, program.config, models, key)
+        complain("status page %s/#%s" % (program.base, key))
+        command = for_command([path, *command[1:]], program)
+        if args.log:
+            configure_logging(program.config.log_level, log)
+        code = await run_command(command, child_environment(os.environ, ours))
+        report = await program.app.report()
+        complain(report["total_note"])
+        logging.shutdown()
+    return code
 
 
 async def run_command(command: List[str], env: Dict[str, str]) -> int:
     """Run to the end; its exit code, as a shell has it."""
-    # Ctrl-C reaches the whole foreground group: the command decides what it means.
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    passed = [signal.SIGTERM]
+    if hasattr(signal, "SIGHUP"):
+        passed.append(signal.SIGHUP)
+    child = None
+    ended: List[int] = []  # a signal before there is a child
+
+    def pass_on(number: int, _: Any) -> None:
+        ended.append(number)
+        if child and child.returncode is None:
+            child.send_signal(number)
+
+    # Ctrl-C reaches the whole foreground group: the command decides what it means. A
+    # handler and not SIG_IGN, which the child would inherit.
+    previous = {signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None)}
+    for number in passed:
+        previous[number] = signal.signal(number, pass_on)
     try:
-        # An ignored signal would be inherited.
-        child = await asyncio.create_subprocess_exec(
-            *command,
-            env=env,
-            preexec_fn=(
-                None
-                if os.name == "nt"
-                else functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-            ),
-        )
+        child = await asyncio.create_subprocess_exec(*command, env=env)
+        if ended:
+            child.send_signal(ended[0])
         code = await child.wait()
+    except OSError as exc:
+        complain("run: %s cannot be started: %s" % (command[0], exc.strerror))
+        return FAILED
     finally:
-        signal.signal(signal.SIGINT, previous)
-    return code if code >= 0 else 128 - code
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if code < 0:
+        return 128 - code
+    return code
+
+
+async def _read_through(program: Program, path: str) -> None:
+    if not await ask_running(program, path, timeouts=SLOW):
+        raise ProxyError("the running proxy does not say; its log tells why")
+
+
+def _surroundings(program: Program, report: JSON) -> List[str]:
+    """What the answers of `check` depend on."""
+    config = program.config
+    saved = "no sign-in"
+    if program.store.load().get("githubToken"):
+        saved = "a sign-in"
+    if config.github_token:
+        saved += "; GITHUB_TOKEN is set and beats it"
+    running = "no proxy that is signed in"
+    if report:
+        running = "%s, %s" % tuple(report["state"][1:])
+    proxy = redact(config.https_proxy or config.all_proxy)
+    return [
+        "Python %s, %s" % (sys.version.split()[0], ssl.OPENSSL_VERSION),
+        "token file %s: %s" % (program.store.path, saved),
+        "proxy on the way to GitHub: %s" % (proxy or "none"),
+        "on port %d: %s" % (config.port, running),
+    ]
 
 
 async def verb_check(program: Program, args: argparse.Namespace) -> int:
     """One line for each thing that must be right, the first failure with its remedy."""
-    say("ok    Python %s, %s" % (sys.version.split()[0], ssl.OPENSSL_VERSION))
-    for text, step in (
-        ("GitHub answers, TLS included", program.auth.reach),
-        ("the sign-in gives a Copilot token", program.auth.token),
-        ("the catalogue of models can be read", program.copilot.models),
-        ("the quota can be read", program.copilot.quota),
-    ):
+    report = await running_report(program)
+    for fact in _surroundings(program, report):
+        say("ok    " + printable(fact))
+    bind = functools.partial
+    steps = {"GitHub answers, TLS included": program.auth.reach}
+    if report and not program.auth.signed_in():  # it has a token of its own
+        read = bind(_read_through, program)
+        steps["the running proxy reads the catalogue"] = bind(read, "/v1/models")
+        steps["the running proxy reads the quota"] = bind(read, "/usage/quota")
+    else:
+        catalogue = bind(program.copilot.models, refresh=True)
+        steps["the sign-in gives a Copilot token"] = program.auth.renew
+        steps["the catalogue of models can be read"] = catalogue
+        steps["the quota can be read"] = program.copilot.quota
+    for text, step in steps.items():
         try:
             await step()
         except ProxyError as exc:
-            say("FAIL  %s\n      %s" % (text, exc))
+            say("FAIL  %s\n      %s" % (text, printable(str(exc))))
             return exit_code(exc)
         say("ok    %s" % text)
     return DONE
@@ -14389,6 +15173,11 @@ async def run_verb(verb: str, config: Config, args: argparse.Namespace) -> int:
         return await RUN_VERB[verb](program, args)
     finally:
         await program.close(0.0)
+
+
+DEFAULT_SHELL = "bash"
+if os.name == "nt":
+    DEFAULT_SHELL = "powershell"
 
 
 def _common_options() -> argparse.ArgumentParser:
@@ -14428,28 +15217,19 @@ def argument_parser() -> argparse.ArgumentParser:
     made["models"].add_argument(
         "--all", action="store_true", help="also models that the picker hides"
     )
-    made["env"].add_argument("--shell", choices=sorted(SHELLS), default="bash")
+    made["usage"].add_argument(
+        "--days",
+        metavar="N",
+        type=int,
+        default=0,
+        help="what each day of USAGE_LOG cost",
+    )
+    made["env"].add_argument("--shell", choices=sorted(SHELLS), default=DEFAULT_SHELL)
     made["run"].add_argument("--log", metavar="FILE", help="append the log to FILE")
     made["run"].add_argument(
         "command", nargs=argparse.REMAINDER, metavar="-- COMMAND..."
     )
     return parser
-
-
-def read_settings(args: argparse.Namespace) -> Config:
-    """The settings of this start; raises ConfigError, warns on standard error."""
-    forced = {}
-    if args.verb == "run":
-        forced["PORT"] = "0"  # of many at once, each has its own
-    for name in ("port", "host"):
-        if name in args:
-            forced[name.upper()] = getattr(args, name)
-    env_file = getattr(args, "env_file", "")
-    config, warnings = read_environment(os.environ, env_file, forced)
-    check_bind(config)
-    for warning in warnings:
-        complain(warning)
-    return config
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -14472,7 +15252,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         complain(str(exc))
         return USAGE
     except ProxyError as exc:
-        say(str(exc))
+        complain(str(exc))
         return exit_code(exc)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
