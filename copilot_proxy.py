@@ -9605,13 +9605,14 @@ def _parse_proxy(name: str, url: str) -> Optional[Proxy]:
     with contextlib.suppress(UpstreamError):
         origin, _, _ = parse_url(url)
         login, _, _ = urllib.parse.urlsplit(url).netloc.rpartition("@")
-        if origin.scheme == "http" and not login:
-            return Proxy(origin)
-        if origin.scheme == "http":
-            user, _, password = login.partition(":")
-            plain = urllib.parse.unquote_to_bytes("%s:%s" % (user, password))
-            basic = "Basic " + base64.b64encode(plain).decode("ascii")
+        if login and ":" not in login:
+            login += ":"
+        plain = urllib.parse.unquote_to_bytes(login)
+        basic = "Basic " + base64.b64encode(plain).decode("ascii")
+        if origin.scheme == "http" and login:
             return Proxy(origin, (("Proxy-Authorization", basic),))
+        if origin.scheme == "http":
+            return Proxy(origin)
     raise ConfigError(
         "%s is not usable: expected http://host:port or "
         "http://user:password@host:port." % name
@@ -9836,16 +9837,12 @@ class TLS:
         return self._outgoing.read()
 
 
-class _Pour:
-    """One call of pour(): who takes the bytes, and how that ended."""
+class _Pour(NamedTuple):
+    """One call of pour(): who takes the bytes, and what ends it."""
 
-    def __init__(
-        self, take: Callable[[bytes], bool], seconds: float, over: asyncio.Future[None]
-    ) -> None:
-        self.take = take
-        self.seconds = seconds
-        self.over = over
-        self.failure: Optional[Exception] = None
+    take: Callable[[bytes], bool]
+    seconds: float
+    over: asyncio.Future[None]
 
 
 class UpstreamConnection(TimedProtocol):
@@ -10015,11 +10012,10 @@ class UpstreamConnection(TimedProtocol):
                 self._pour = None
                 self.abort()
             raise
-        if pour.failure:
-            raise pour.failure
 
     def _pour_out(self, data: bytes) -> None:
         pour = self._pour
+        failure = None
         self._due = min(time.monotonic() + pour.seconds, self.deadline)
         try:
             if not data and self._error:
@@ -10027,10 +10023,14 @@ class UpstreamConnection(TimedProtocol):
             if pour.take(data):
                 return
         except Exception as exc:  # its place is in pour()
-            pour.failure = exc
+            failure = exc
         self._pour = None
         self._due = 0.0
-        if not pour.over.done():  # who waits may have been cancelled in this turn
+        if pour.over.done():  # who waits may have been cancelled in this turn
+            return
+        if failure:
+            pour.over.set_exception(failure)
+        else:
             pour.over.set_result(None)
 
     def _write_message(self, message: bytes) -> None:
@@ -10463,23 +10463,17 @@ def _cors_pairs(head: RequestHead, config: Config) -> List[Tuple[str, str]]:
 
 @functools.lru_cache(maxsize=8)
 def _own_names(host: str, more: Tuple[str, ...], port: int) -> Set[str]:
-    """Every Host that is this proxy, with and without the port."""
-    names = set()
-    for name in (*LOOPBACK, _own_address(host), *more):
-        names.add(name.lower())
-        names.add("%s:%d" % (name.lower(), port))
-    return names
+    """What is this proxy in a URL, with and without the port."""
+    names = {name.lower() for name in (*LOOPBACK, _own_address(host), *more)}
+    return names | {"%s:%d" % (name, port) for name in names}
 
 
-@functools.lru_cache(maxsize=8)
-def _own_origins(host: str, port: int) -> Set[str]:
-    """Every Origin that is this proxy's own page. The port must be named: without it,
-    it is another program's page."""
-    suffix = ":%d" % port
-    if port == 80:
-        suffix = ""
-    names = (*LOOPBACK, _own_address(host))
-    return {"http://%s%s" % (name, suffix) for name in names}
+def _is_own_origin(origin: str, host: str, port: int) -> bool:
+    # The port must be named: without it, it is another program's page.
+    authority = origin.removeprefix("http://")
+    if authority == origin or port != 80 and not authority.endswith(":%d" % port):
+        return False
+    return authority in _own_names(host, (), port)
 
 
 def _check_browser(head: RequestHead, config: Config, port: int) -> None:
@@ -10496,7 +10490,7 @@ def _check_browser(head: RequestHead, config: Config, port: int) -> None:
     origin = head.headers.get("origin")
     if origin in config.allowed_origins:
         return
-    if origin is not None and origin.lower() not in _own_origins(config.host, port):
+    if origin is not None and not _is_own_origin(origin.lower(), config.host, port):
         raise Outsider(
             "pages of %s may not use this proxy; its owner can add them to "
             "ALLOWED_ORIGINS." % origin[:200]
@@ -10717,15 +10711,13 @@ class ClientConnection(TimedProtocol):
             self._stall.cancel()
         unsent = self.transport.get_write_buffer_size()
         self._stall = self._loop.call_later(
-            self._limits.stall, self._look_once_more, unsent
+            self._limits.stall, self._judge_stall, unsent, False
         )
 
-    def _look_once_more(self, unsent: int) -> None:
-        # As in TimedProtocol: the loop first sends what the client takes by now.
-        self._stall = self._loop.call_later(0, self._judge_stall, unsent)
-
-    def _judge_stall(self, unsent: int) -> None:
-        if self.transport.get_write_buffer_size() >= unsent:
+    def _judge_stall(self, unsent: int, looked: bool) -> None:
+        if not looked:  # as in TimedProtocol: the loop first sends what can be sent
+            self._stall = self._loop.call_later(0, self._judge_stall, unsent, True)
+        elif self.transport.get_write_buffer_size() >= unsent:
             self.transport.abort()
         else:
             self._watch_stall()
