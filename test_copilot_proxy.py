@@ -20,6 +20,7 @@ import inspect
 import io
 import json
 import logging
+import math
 import os
 import pathlib
 import random
@@ -16718,6 +16719,10 @@ PATTERNS = {  # name: size -> what stands in a body of the Messages API
     },
     "system blocks": lambda size: {**user_says("a"), "system": fill(TEXT, size)},
     "thoughts": lambda size: model_says([*fill(UNSIGNED, size), TEXT]),
+    "refused thoughts": lambda size: {
+        **model_says([*fill(UNSIGNED, size), TEXT]),
+        "system": "refuse=signature",
+    },
     "turns of thoughts": lambda size: {
         "messages": flat(
             fill(
@@ -16930,7 +16935,7 @@ def adversaries():
 
 
 # What was slow once, and every eighth of the others; --bench takes them all.
-ONCE_SLOW = "thoughts|tool pairs|tools in two turns|stop sequences|small blocks|short turns"
+ONCE_SLOW = "refused thoughts|tool pairs|tools in two turns|stop sequences|small blocks|short turns"
 ONCE_SLOW = re.compile("/v1/messages claude.*: (%s|overflow|model name|user id)" % ONCE_SLOW)
 SOME_ADVERSARIES = [
     row
@@ -16968,12 +16973,14 @@ async def attack(programs, adversary, size):
 
 
 def growth(small, large):
-    """How many times as much; 4 ms are noise, and what a request costs in any case."""
-    return (large.cpu - 0.004) / max(small.cpu, 0.002)
+    """How many times as much a doubled body costs, for one four times as large: over two
+    steps, because the machine may be busy in one of them. 4 ms are what any request
+    costs."""
+    return math.sqrt(max(0, large.cpu - 0.004) / max(small.cpu, 0.002))
 
 
 # Rows that are too slow today, and whose room they wait for. Empty in the end.
-NOT_YET = {"/v1/messages claude-sonnet-4.5: tools in two turns": "room 12"}  # lists, not sets
+NOT_YET: Dict[str, str] = {}
 
 
 @pytest.fixture(scope="module")
@@ -16998,10 +17005,9 @@ async def costs_of(programs, adversary, quarter=QUARTER):
 
 
 def complaints(costs):
-    (_, small), (_, middle), (_, large) = sorted(costs.items())
-    found = [
-        "%.1f times" % g for g in (growth(small, middle), growth(middle, large)) if g > MOST_GROWTH
-    ]
+    by_size = [cost for _, cost in sorted(costs.items())]
+    times = growth(by_size[0], by_size[-1])
+    found = ["%.1f times" % times] if times > MOST_GROWTH else []
     for size, cost in costs.items():
         if cost.wait > 0.08 + MOST_STALL * size / 1e6:
             found.append("%.0f ms of another's wait for %.1f MB" % (1000 * cost.wait, size / 1e6))
@@ -17348,6 +17354,8 @@ class BenchUpstream(FakeUpstream):
     def answer(self, request):
         self.requests.clear()  # of megabytes
         wish = re.search(rb"events=(\d+) pause=(\d+)", request.body)
+        if b"refuse=signature" in request.body and b'"thinking"' in request.body:
+            return backend("messages.1.content.0: Invalid `signature` in `thinking` block").answer
         if b"refuse=overflow" in request.body:
             return gateway("Your input exceeds the context window of this model.").answer
         if not wish and len(request.body) > 20000:
