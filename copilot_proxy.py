@@ -711,6 +711,7 @@ OVERFLOW_MARKS = (
     "model_max_prompt_tokens_exceeded",
     "exceeds the context window",
     "prompt is too long",
+    "prompt token count of",
     "context_length_exceeded",
     "maximum context length",
 )

@@ -2913,6 +2913,7 @@ OVERFLOWS = [
         b'{"type":"error","error":{"type":"invalid_request_error","code":"model_max_prompt_tokens_exceeded","message":"prompt is too long: 1001284 tokens \\u003e 1000000 maximum"}}',
         (1001284, 1000000),
     ),
+    (b"prompt token count of 13613 exceeds the limit of 12288", (13613, 12288)),
     (
         b'{"error":{"message":"Your input exceeds the context window of this model. Please adjust your input and try again.","code":"invalid_request_body"}}',
         (0, 0),
