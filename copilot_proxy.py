@@ -4210,10 +4210,7 @@ def parse_chat(body: JSON) -> Conversation:
         stops = [stops]
     max_tokens = field(body, "max_completion_tokens", int)
     effort = field(body, "reasoning_effort", str, default="")
-    extra = {}
-    for key, kind in SAME_IN_RESPONSES.items():
-        if body.get(key) is not None:
-            extra[key] = field(body, key, kind)
+    extra = {key: field(body, key, kind) for key, kind in SAME_IN_RESPONSES.items()}
     return Conversation(
         turns=pair_results(parse_list(body, "messages", _parse_turn)),
         tools=tools,
@@ -4227,7 +4224,7 @@ def parse_chat(body: JSON) -> Conversation:
         thinking=effort not in ("", "none"),
         schema=_parse_format(body),
         user=field(body, "user", str, default=""),
-        extra=extra,
+        extra=given(**extra),
     )
 
 
@@ -4523,10 +4520,9 @@ class ChatReader:
             return
         usage = openai_usage(chunk.get("usage"), chunk.get("copilot_usage"))
         nano_aiu = usage.nano_aiu or self.usage.nano_aiu
-        if not (usage.prompt or usage.output):
-            # Gemini sends zeros with every chunk (UPSTREAM 9.3): a count stands.
-            usage = self.usage
-        self.usage = usage._replace(nano_aiu=nano_aiu)
+        if usage.prompt or usage.output:  # Gemini sends zeros with every chunk
+            self.usage = usage
+        self.usage = self.usage._replace(nano_aiu=nano_aiu)
 
     def _read_delta(self, delta: JSON, chunk_id: str, sink: Sink) -> None:
         thought = _first_words(delta, REASONING_FIELDS)
