@@ -4959,6 +4959,8 @@ class ToolTable:
         self.tools: Dict[str, Tool] = {}
         self.left_out: List[str] = []
         self._flat: Dict[Tuple[str, str], str] = {}
+        # A name in a namespace gives way: the others go up as they are.
+        self._plain = {typed(one, "name", str) for one in objects(body.get("tools"))}
         self._add_all(body, "")
         if not isinstance(body.get("input"), list):
             return
@@ -5013,7 +5015,8 @@ class ToolTable:
     def _keep(self, tool: Tool) -> None:
         place = (tool.namespace, tool.name)
         flat = self._flat.get(place) or self._flatten(*place)
-        while place not in self._flat and flat in self.tools:
+        taken: Container[str] = self._plain if tool.namespace else ()
+        while place not in self._flat and (flat in self.tools or flat in taken):
             flat += "_"  # so that two of one name do not become one
         self._flat[place] = flat
         self.tools[flat] = tool._replace(name=flat, own=tool.name)
@@ -6719,9 +6722,11 @@ def refuse_meaning(fit: Fit) -> None:
     body = fit.client.body
     for row in UNSERVED:
         value = body.get(row.field)
-        if not value or value == row.harmless or row.dialect != fit.client.dialect:
+        if row.dialect != fit.client.dialect:
             continue
-        if re.match(row.where, fit.endpoint):
+        if not value:
+            fit.body.pop(row.field, None)  # it says nothing, and is refused
+        elif value != row.harmless and re.match(row.where, fit.endpoint):
             raise BadRequest(
                 "%s: not available here; %s" % (row.field, row.advice),
                 code="unsupported_parameter",
@@ -6759,10 +6764,11 @@ def ask_for_stream(fit: Fit) -> None:
 # What must not vanish from a request, wherever it stands: a refusal of one of these
 # goes to the client with its words.
 MEANING = frozenset(
-    "model messages input stream system instructions tools tool_choice role content"
-    " text type id name arguments function tool_calls tool_call_id tool_use_id call_id"
-    " format response_format schema json_schema input_schema parameters thread"
-    " mcp_servers container prompt thinking reasoning conversation".split()
+    "model messages input stream max_tokens system instructions tools tool_choice role"
+    " content text type id name arguments function tool_calls tool_call_id tool_use_id"
+    " call_id output source data image_url format response_format schema json_schema"
+    " input_schema parameters properties thread mcp_servers container prompt thinking"
+    " reasoning conversation".split()
 )
 
 
@@ -7134,6 +7140,9 @@ def drop_tool_keys(fit: Fit, tool: JSON) -> int:
     verdict = KEPT
     if tool.pop("eager_input_streaming", None) is not None:
         verdict = CHANGED
+    if tool.get("description", "") is None:
+        del tool["description"]
+        verdict = CHANGED
     if tool.get("defer_loading") and tool.pop("cache_control", None) is not None:
         verdict = CHANGED
     return verdict
@@ -7141,11 +7150,21 @@ def drop_tool_keys(fit: Fit, tool: JSON) -> int:
 
 # Any MCP server can bring a schema that a vendor refuses, and with it every request
 # fails for as long as the server is there (UPSTREAM 22.5).
-SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions")
-SCHEMA_HOLDERS = frozenset(
-    ("anyOf", "oneOf", "allOf", "prefixItems", "items", "additionalProperties", "not")
+SCHEMA_MAPS = (
+    "properties",
+    "patternProperties",
+    "dependentSchemas",
+    "$defs",
+    "definitions",
 )
 UNIONS = ("anyOf", "oneOf", "allOf")
+SCHEMA_HOLDERS = frozenset(
+    "anyOf oneOf allOf prefixItems items additionalProperties not if then else"
+    " contains propertyNames".split()
+)
+ALL_WELL = ["nothing to mend"]
+LIST_KEYWORDS = ("required", "enum", "prefixItems", *UNIONS)
+MOST_BRANCHES = 100  # that are merged to one object
 
 
 def subschemas(schema: Any) -> Iterator[JSON]:
@@ -7163,92 +7182,185 @@ def subschemas(schema: Any) -> Iterator[JSON]:
                 waiting.extend(inner if isinstance(inner, list) else [inner])
 
 
-def prune_required(schema: JSON, properties: Any) -> bool:
-    """Require no property that is not declared; whether one was."""
-    if "required" not in schema or not isinstance(properties, dict):
-        return False
-    required_names = schema["required"]
-    kept = []
-    for name in typed(schema, "required", list):
-        if isinstance(name, str) and name in properties:
-            kept.append(name)
-    if kept == required_names:
-        return False
-    schema["required"] = kept
-    return True
-
-
-def fill_schema(schema: JSON) -> int:
-    """An array has items, an object has properties, and requires only what it has."""
-    verdict = KEPT
-    for current in subschemas(schema):
-        kinds = current.get("type")
-        kinds = kinds if isinstance(kinds, list) else [kinds]
-        properties = current.get("properties")
-        if not isinstance(properties, dict):
-            if "object" in kinds or "properties" in current:
-                properties = current["properties"] = {}
-                verdict = CHANGED
-        elif None in properties.values():
-            fixed = {key: {} if v is None else v for key, v in properties.items()}
-            properties = current["properties"] = fixed
-            verdict = CHANGED
-        items = current.get("items")
-        if isinstance(items, list):
-            current["items"] = {"anyOf": items} if items else {}
-            verdict = CHANGED
-        elif "array" in kinds and not isinstance(items, (dict, bool)):
-            current["items"] = {}
-            verdict = CHANGED
-        if prune_required(current, properties):
-            verdict = CHANGED
-    return verdict
-
-
 def as_name(value: Any) -> str:
     """A text, or none."""
     return value if isinstance(value, str) else ""
 
 
-def resolve(schema: JSON, branch: JSON) -> JSON:
-    """What a branch refers to, if that is a definition of its own schema."""
-    found = re.fullmatch(r"#/(\$defs|definitions)/([^/]+)", str(branch.get("$ref")))
+def texts_of(schema: JSON, key: str) -> List[str]:
+    """The texts in a list; none in anything else."""
+    return [text for text in typed(schema, key, list) if isinstance(text, str)]
+
+
+def kinds_of(schema: JSON) -> List[Any]:
+    """The types that a schema allows."""
+    kinds = schema.get("type")
+    return kinds if isinstance(kinds, list) else [kinds]
+
+
+def describe(schema: JSON, words: str) -> None:
+    """Add words to the description of a schema or a tool."""
+    described = typed(schema, "description", str)
+    schema["description"] = "%s\n\n%s" % (described, words) if described else words
+
+
+# Each fix edits one schema, not those inside it; whether there was something to do.
+
+
+def fix_keywords(schema: JSON) -> bool:
+    """No keyword that is empty or of another kind than it must be: it says nothing."""
+    void = []
+    for key in LIST_KEYWORDS:
+        value = schema.get(key, ALL_WELL)
+        if not isinstance(value, list) or (not value and key != "required"):
+            void.append(key)
+    kinds = schema.get("type", ALL_WELL)
+    if not kinds or not isinstance(kinds, (str, list)):
+        void.append("type")
+    for key in void:
+        del schema[key]
+    return bool(void)
+
+
+def fix_object(schema: JSON) -> bool:
+    """An object has properties, and requires none but those."""
+    properties = schema.get("properties")
+    changed = False
+    if not isinstance(properties, dict):
+        if "object" not in kinds_of(schema) and "properties" not in schema:
+            return False
+        properties = schema["properties"] = {}
+        changed = True
+    for name in [key for key, value in properties.items() if value is None]:
+        properties[name] = {}
+        changed = True
+    names = texts_of(schema, "required")
+    declared = [name for name in names if name in properties]
+    if schema.get("required", declared) != declared:
+        schema["required"] = declared
+        changed = True
+    return changed
+
+
+def fix_array(schema: JSON) -> bool:
+    """An array has items, in one schema."""
+    items = schema.get("items")
+    if isinstance(items, list):
+        schema["items"] = {"anyOf": items} if items else {}
+        return True
+    if "array" not in kinds_of(schema) or isinstance(items, (dict, bool)):
+        return False
+    schema["items"] = {}
+    return True
+
+
+def fix_google_items(schema: JSON) -> bool:
+    """Google: items are a schema."""
+    if not isinstance(schema.get("items"), bool):
+        return False
+    schema["items"] = {}
+    return True
+
+
+def fix_google_type(schema: JSON) -> bool:
+    """Google: one type."""
+    kinds = schema.get("type")
+    if not isinstance(kinds, list):
+        return False
+    named = [kind for kind in kinds if kind != "null"]
+    schema["type"] = named[0] if named else "string"
+    if "null" in kinds:
+        schema["nullable"] = True
+    if len(named) > 1:
+        describe(schema, "Type: %s" % " or ".join(map(str, named)))
+    return True
+
+
+def fix_google_enum(schema: JSON) -> bool:
+    """Google: an enum of texts."""
+    values = schema.get("enum")
+    if not isinstance(values, list):
+        return False
+    if schema.get("type", "string") != "string":
+        del schema["enum"]
+        describe(schema, "One of: %s" % dumps_text(values)[1:-1])
+        return True
+    texts = []
+    for value in values:
+        if value is None:
+            schema["nullable"] = True
+        else:
+            texts.append(value if isinstance(value, str) else dumps_text(value))
+    schema["enum"] = texts
+    return texts != values
+
+
+OPENAI_FIXES = (fix_keywords, fix_object, fix_array)
+GOOGLE_FIXES = (fix_google_items, fix_google_type, fix_google_enum)
+
+
+def fix_all(schema: Any, fixes: Tuple[Callable[[JSON], bool], ...]) -> int:
+    """Apply fixes to a schema and to all inside it."""
+    verdict = KEPT
+    for current in subschemas(schema):
+        for fix in fixes:
+            if fix(current):
+                verdict = CHANGED
+    return verdict
+
+
+def definition(root: JSON, schema: JSON) -> JSON:
+    """What a schema refers to, if that is a definition of its own root; else {}."""
+    found = re.fullmatch(r"#/(\$defs|definitions)/([^/]+)", str(schema.get("$ref")))
     if found is None:
-        return branch
-    return typed(typed(schema, found[1], dict), found[2], dict) or branch
+        return {}
+    return typed(typed(root, found[1], dict), found[2], dict)
+
+
+def merge_branches(
+    schema: JSON, root: JSON, properties: JSON, seen: Set[int]
+) -> Set[str]:
+    """Add all properties of a schema and its branches; those that every one requires.
+
+    A branch counts once, so no schema takes longer than its own size.
+    """
+    if id(schema) in seen or len(seen) > MOST_BRANCHES:
+        return set()
+    seen.add(id(schema))
+    for name, inner in typed(schema, "properties", dict).items():
+        properties.setdefault(name, inner)
+    needed = set(texts_of(schema, "required"))
+    branches = {key: objects(schema.get(key)) for key in UNIONS}
+    if "$ref" in schema:
+        branches["allOf"].append(definition(root, schema))
+    for key in UNIONS:
+        required_by = []
+        for branch in branches[key]:
+            required_by.append(merge_branches(branch, root, properties, seen))
+        if key == "allOf":
+            needed.update(*required_by)
+        elif required_by:
+            needed |= set.intersection(*required_by)
+    return needed
 
 
 def flatten_union(schema: JSON, tool: JSON) -> int:
-    """One object in the place of a union at the top, its branches told in words."""
-    verdict = KEPT
-    for key in UNIONS:
-        if key not in schema:
-            continue
-        branches = [resolve(schema, one) for one in objects(schema.pop(key))]
-        properties = dict(typed(schema, "properties", dict))
-        needed: List[Set[str]] = []
-        for branch in branches:
-            for name, inner in typed(branch, "properties", dict).items():
-                properties.setdefault(name, inner)
-            needed.append(
-                set(filter(None, map(as_name, typed(branch, "required", list))))
-            )
-        common: Set[str] = set()
-        if needed and key == "allOf":
-            common = set.union(*needed)
-        elif needed:
-            common = set.intersection(*needed)
-        wanted = [*typed(schema, "required", list), *sorted(common)]
-        schema.update(type="object", properties=properties)
-        schema["required"] = list(dict.fromkeys(filter(None, map(as_name, wanted))))
-        if key != "allOf":
-            words = "Arguments by one of: %s" % dumps_text(branches)[:2000]
-            described = typed(tool, "description", str)
-            tool["description"] = (
-                "%s\n\n%s" % (described, words) if described else words
-            )
-        verdict = CHANGED
-    return verdict
+    """One object in the place of a union or a reference, the branches told in words."""
+    if schema.keys().isdisjoint(("$ref", *UNIONS)):
+        return KEPT
+    properties: JSON = {}
+    needed = merge_branches(schema, schema, properties, set())
+    first = texts_of(schema, "required")
+    choices = []
+    for key in ("$ref", *UNIONS):
+        branches = schema.pop(key, None)
+        if key in ("anyOf", "oneOf"):
+            choices += [definition(schema, one) or one for one in objects(branches)]
+    if choices:
+        describe(tool, "Arguments by one of: %s" % dumps_text(choices)[:2000])
+    schema["properties"] = properties
+    schema["required"] = list(dict.fromkeys([*first, *sorted(needed)]))
+    return CHANGED
 
 
 def fit_schema(fit: Fit, tool: JSON) -> int:
@@ -7269,54 +7381,20 @@ def fit_schema(fit: Fit, tool: JSON) -> int:
     verdict = flatten_union(schema, holder) or verdict
     if schema.pop("$schema", None) is not None:
         verdict = CHANGED
-    if "type" not in schema:
+    if schema.get("type") != "object":
         schema["type"] = "object"
         verdict = CHANGED
     if not isinstance(schema.get("properties"), dict):
         schema["properties"] = {}
         verdict = CHANGED
     if key == "parameters":
-        verdict = fill_schema(schema) or verdict
+        verdict = fix_all(schema, OPENAI_FIXES) or verdict
     return verdict
-
-
-def as_enum(value: Any) -> str:
-    """A value of an enum as text."""
-    return value if isinstance(value, str) else dumps_text(value)
-
-
-def describe(schema: JSON, words: str) -> None:
-    """Add words to a schema's description."""
-    described = typed(schema, "description", str)
-    schema["description"] = "%s (%s)" % (described, words) if described else words
 
 
 def fit_google_schema(fit: Fit, tool: JSON) -> int:
-    """Google: one type a schema, and enums of texts only (UPSTREAM 22.5)."""
-    verdict = KEPT
-    for schema in subschemas(tool_holder(tool).get("parameters")):
-        kinds = schema.get("type")
-        if isinstance(kinds, list):
-            named = [kind for kind in kinds if kind != "null"]
-            schema["type"] = named[0] if named else "string"
-            if "null" in kinds:
-                schema["nullable"] = True
-            if len(named) > 1:
-                describe(schema, "Type: %s" % " or ".join(map(str, named)))
-            verdict = CHANGED
-        values = schema.get("enum")
-        if not isinstance(values, list):
-            continue
-        if schema.get("type", "string") != "string":
-            del schema["enum"]
-            describe(schema, "One of: %s" % dumps_text(values)[1:-1])
-            verdict = CHANGED
-        elif not all(isinstance(value, str) for value in values):
-            if None in values:
-                schema["nullable"] = True
-            schema["enum"] = [as_enum(value) for value in values if value is not None]
-            verdict = CHANGED
-    return verdict
+    """Google takes less (UPSTREAM 22.5)."""
+    return fix_all(tool_holder(tool).get("parameters"), GOOGLE_FIXES)
 
 
 def is_strict(schema: Any) -> bool:
@@ -7353,7 +7431,7 @@ def fit_format_schema(fit: Fit) -> None:
     schema = holder.get("schema")
     if not isinstance(schema, dict):
         return
-    verdict = fill_schema(schema)
+    verdict = fix_all(schema, OPENAI_FIXES)
     if holder.get("strict") is True and not is_strict(schema):
         holder["strict"] = False
         fit.tell("strict of the output format")
@@ -8079,31 +8157,57 @@ def reasoning_prints(fit: Fit, words: str) -> Set[str]:
 
 
 def describe_namespace(fit: Fit, tool: JSON) -> int:
-    """An empty description of a namespace is refused (UPSTREAM 22.4)."""
-    if tool.get("type") != "namespace" or tool.get("description"):
+    """A namespace without description or tools is refused (UPSTREAM 22.4)."""
+    if tool.get("type") != "namespace":
+        return KEPT
+    if not tool.get("tools"):
+        return GONE
+    if not is_blank(tool.get("description") or ""):
         return KEPT
     tool["description"] = "Tools of %s." % tool.get("name")
     return CHANGED
 
 
+SEARCH_KINDS = ("tool_search", "tool_search_call", "tool_search_output")
+
+
 def flatten_namespaces(fit: Fit) -> None:
     """Offer the tools of a namespace as functions; the tap gives calls back."""
     table = ToolTable(fit.body)
+    items = fit.body.get("input")
+    offers = typed(fit.body, "tools", list)
+    for item in objects(items):
+        if item.get("type") == "tool_search_output":
+            offers = offers + typed(item, "tools", list)
     tools: List[Any] = []
-    for tool in typed(fit.body, "tools", list):
-        if typed(tool, "type", str) != "namespace":
+    for tool in offers:
+        kind = typed(tool, "type", str)
+        if kind == "namespace":
+            for function in objects(tool.get("tools")):
+                place = {"name": function.get("name"), "namespace": tool.get("name")}
+                tools.append({**function, "name": table.name_of(place)})
+        elif kind in SEARCH_KINDS:
+            fit.tell("tool " + kind)
+        else:
             tools.append(tool)
-            continue
-        for function in objects(tool.get("tools")):
-            place = {"name": function.get("name"), "namespace": tool.get("name")}
-            tools.append({**function, "name": table.name_of(place)})
-    if tools:
-        fit.body["tools"] = tools
-    for item in objects(fit.body.get("input")):
+    for tool in objects(tools):
+        if tool.pop("defer_loading", None) is not None:  # nothing finds it any more
+            fit.touch(tool)
+    fit.body["tools"] = tools
+    choice = typed(fit.body, "tool_choice", dict)
+    if choice.get("type") in SEARCH_KINDS:
+        fit.body["tool_choice"] = "auto"
+    elif "namespace" in choice:
+        choice = fit.own("tool_choice")
+        choice["name"] = table.name_of(choice)
+        del choice["namespace"]
+    for item in objects(items):
         if "namespace" in item:
             item["name"] = table.name_of(item)
             del item["namespace"]
             fit.touch(item)
+    if isinstance(items, list):
+        items[:] = [i for i in items if typed(i, "type", str) not in SEARCH_KINDS]
 
 
 OUTPUT_OF = {
