@@ -9248,6 +9248,117 @@ def test_native_lesson_does_not_repeat_what_the_upstream_quotes():
     assert lesson and "MARKPROMPT" not in lesson
 
 
+def props(**more):
+    return {"type": "object", "properties": more}
+
+
+TEXT = {"type": "string"}
+A_TEXT, B_TEXT = props(a=TEXT), props(b=TEXT)
+A_NEEDED = {**A_TEXT, "required": ["a"]}
+SCHEMAS = [  # name, maker, the tool's schema, what goes up on /responses (and alike on chat)
+    ("reference", "openai", {"$ref": "#/$defs/A", "$defs": {"A": A_NEEDED}}, A_NEEDED),
+    ("union of unions", "openai", {"anyOf": [{"oneOf": [A_TEXT]}, B_TEXT]}, props(a=TEXT, b=TEXT)),
+    ("all of", "openai", {"allOf": [A_TEXT, {"required": ["a"]}]}, A_NEEDED),
+    ("any of a circle", "openai", {"anyOf": [A_TEXT, {"$ref": "#/$defs/A"}]}, A_TEXT),
+    ("list of types", "openai", {"type": ["object", "null"]}, props()),
+    ("text", "openai", TEXT, props()),
+    ("null", "openai", {"type": None, "properties": None}, props()),
+    ("null property", "openai", props(a=None, b=True), props(a={}, b=True)),
+    ("no list", "openai", props(a={"enum": "x", "anyOf": [], "type": []}), props(a={})),
+    ("draft 3", "openai", props(a={**TEXT, "required": True}), A_TEXT),
+    (
+        "if",
+        "openai",
+        props(a={"if": {"type": "array"}, "then": {"type": "object"}}),
+        props(a={"if": {"type": "array", "items": {}}, "then": props()}),
+    ),
+    ("items", "google", props(a={"items": True}), props(a={"items": {}})),
+    (
+        "enum",
+        "google",
+        props(a={"enum": ["", 1, None]}),
+        props(a={"enum": ["", "1"], "nullable": True}),
+    ),
+]
+
+
+@pytest.mark.parametrize("name, maker, given, expected", SCHEMAS, ids=[r[0] for r in SCHEMAS])
+def test_schemas(name, maker, given, expected):
+    model = cp.Model("m", vendor=maker)
+    tool = {"type": "function", "name": "f", "parameters": given}
+    fit = fit_body("responses", {"input": "x", "tools": [tool]}, model, RESPONSES)
+    sent = fit.body["tools"][0]["parameters"]
+    assert {**sent, "$defs": 0, "required": 0} == {**expected, "$defs": 0, "required": 0}
+    assert sent.get("required", []) == expected.get("required", [])
+    tool = {"type": "function", "function": {"name": "f", "parameters": given}}
+    body = {"messages": [C_HI], "tools": [tool]}
+    assert fit_body("openai", body, model, CHAT).body["tools"][0]["function"]["parameters"] == sent
+
+
+def test_schema_that_branches_without_end_takes_no_longer():
+    names = ["A%d" % at for at in range(60)]
+    defs = {
+        name: {"anyOf": [{"$ref": "#/$defs/" + other} for other in names[at + 1 :]] * 2}
+        for at, name in enumerate(names)
+    }
+    schema = {"$ref": "#/$defs/A0", "$defs": defs}
+    started = time.process_time()
+    body = {"input": "x", "tools": [{"type": "function", "name": "f", "parameters": schema}]}
+    fit_body("responses", body, cp.Model("m"), RESPONSES)
+    assert time.process_time() - started < 0.5
+
+
+def test_what_has_meaning_is_never_learnt_away():
+    fitter, model = cp.Fitter(), NATIVE["claude-haiku-4.5"]
+    fit = fit_body("anthropic", ask_of(), model, MESSAGES, fitter=fitter)
+    for path in ("max_tokens", "messages", "messages.0.content.0.text", "tools.0.custom.name"):
+        assert fitter.learn(fit, refusal(path + ": Extra inputs are not permitted")) == ""
+        assert fitter.learn(fit, refusal("Unknown parameter: '%s'." % path)) == ""
+
+
+FLAT = [  # tools of the client, their names after the lesson
+    ([{"type": "namespace", "name": "mcp__a", "tools": []}], None),
+    (
+        [
+            {"type": "namespace", "name": "mcp__a", "tools": [{"type": "function", "name": "r"}]},
+            {"type": "function", "name": "mcp__a__r"},
+            {"type": "tool_search", "execution": "client"},
+        ],
+        ["mcp__a__r_", "mcp__a__r"],
+    ),
+]
+
+
+@pytest.mark.parametrize("tools, names", FLAT)
+def test_namespaces_flattened(tools, names):
+    fitter, model = cp.Fitter(), cp.Model("m")
+    call = {"type": "function_call", "call_id": "c", "namespace": "mcp__a", "name": "r"}
+    output = {"type": "function_call_output", "call_id": "c", "output": "x"}
+    body = {"input": [{**call, "arguments": "{}"}, output], "tools": tools}
+    fit = fit_body("responses", body, model, RESPONSES, fitter=fitter)
+    assert ("tools" in fit.body) == bool(names)
+    assert fitter.learn(fit, refusal("Invalid value: 'namespace' at tools[0].tools"))
+    fit = fit_body("responses", body, model, RESPONSES, fitter=fitter)
+    assert [tool["name"] for tool in fit.body.get("tools", [])] == (names or [])
+    if names:
+        assert fit.body["input"][0]["name"] == names[0]
+        assert fit.left_out == ["tool tool_search"]
+        tap = cp.ResponsesTap(cp.responses_tools(body))
+        for name, own in zip(names, ({"name": "r", "namespace": "mcp__a"}, {"name": names[1]})):
+            item = {"type": "function_call", "name": name}
+            event = {"type": "response.output_item.done", "output_index": 0, "item": item}
+            told = tap.feed(data(event))
+            assert json.loads(told[6:])["item"] == {"type": "function_call", **own}
+
+
+def test_blank_namespace_is_described():
+    tool = {"type": "namespace", "name": "n", "description": " \n"}
+    tool["tools"] = [{"type": "function", "name": "f"}]
+    body = {"input": "x", "tools": [tool]}
+    sent = fit_body("responses", body, cp.Model("m"), RESPONSES).body["tools"]
+    assert sent[0]["description"] == "Tools of n."
+
+
 # ============================================================================
 # 13. Tokens, usage and limits
 # ============================================================================
@@ -14936,6 +15047,44 @@ async def test_lesson_is_one_repair_one_replay_and_remembered(
     answer = await proxy.post("/v1/messages", body)
     assert answer.status == 400 and len(up.asked(path)) == 4
     assert "something else is wrong" in answer.json["error"]["message"]
+
+
+UNREAD = "The encrypted content gAA... could not be verified. Reason: it did not match."
+CREATED = {"type": "response.created", "response": {"id": "r", "status": "in_progress"}}
+FAILED = {"type": "response.failed", "response": {"id": "r", "status": "failed", "error": None}}
+OPENINGS = [  # events of a 200 that refuse the request
+    [{"type": "error", "code": "invalid_request_body", "message": UNREAD}],
+    [CREATED, {"type": "error", "error": {"code": "invalid_request_body", "message": UNREAD}}],
+    [CREATED, FAILED, {"type": "error", "code": "invalid_request_body", "message": UNREAD}],
+]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("events", OPENINGS, ids=["flat", "nested", "two"])
+@whole_program()
+async def test_refusal_that_opens_a_stream_teaches(up, proxy, events, stream):
+    up.script["POST", RESPONSES] = [(200, SSE, [data(event, event["type"]) for event in events])]
+    thought = {"type": "reasoning", "summary": [], "encrypted_content": "E" * 80}
+    items = [thought, {"role": "user", "content": "hi"}]
+    body = {"model": "gpt-5-mini", "input": items, "stream": stream}
+    answer = await proxy.post("/v1/responses", body)
+    assert answer.status == 200 and b"could not be" not in answer.body, answer
+    first, second = up.asked(RESPONSES)
+    assert b"EEE" in first.body and b"EEE" not in second.body
+
+
+@whole_program(ping_interval=0.02)
+async def test_pings_while_an_answer_has_not_begun(up, proxy):
+    gate = asyncio.Event()
+    begun = (200, SSE, [data(CREATED, CREATED["type"]), gate, *[data(OPENINGS[0][0], "error")]])
+    up.script["POST", RESPONSES] = [begun]
+    body = {"model": "gpt-5-mini", "input": "hi", "stream": True}
+    asking = asyncio.ensure_future(proxy.post("/v1/responses", body))
+    await asyncio.sleep(0.05)
+    gate.set()
+    answer = await asking
+    assert answer.status == 200 and answer.body.startswith(b":"), answer
+    assert b"response.created" in answer.body and b"could not be" in answer.body
 
 
 # -- web search, limits, nothing leaks -------------------------------------------------------
