@@ -6561,7 +6561,8 @@ class Fit:
         """The bytes to send: the client's own for all that was not touched."""
         places = self.client.places
         if self.body is not self.client.body or not places:
-            return dumps(self.body)
+            # Arguments were a text: their escapes became characters since.
+            return replace_lone_surrogates(dumps(self.body))
         if not self._touched and places.keys() == self.body.keys():
             if all(place.holds(self.body[key]) for key, place in places.items()):
                 return self.client.raw
@@ -6672,6 +6673,8 @@ def check_shape(fit: Fit) -> None:
     if fit.client.dialect in ("anthropic", "openai"):
         if not field(body, "messages", list):
             raise BadRequest("messages: at least one message is required")
+    elif body.get("input") == [] and not body.get("previous_response_id"):
+        raise BadRequest("input: at least one item is required")
     for key in ("messages", "tools"):
         for at, item in enumerate(field(body, key, list, default=())):
             path = "%s.%d" % (key, at)
@@ -6877,8 +6880,12 @@ def fit_top_fields(fit: Fit) -> None:
     # Not clamped to the catalogue, which lists 64,000 where 128,000 is taken.
     if limit and count(body.get("max_tokens")) > limit:
         body["max_tokens"] = limit
-    if body.get("max_tokens") is None and fit.client.dialect != "anthropic":
+    if fit.client.dialect == "anthropic":
+        return
+    if body.get("max_tokens") is None:
         body["max_tokens"] = fit.model.output or 32000  # required here, there not
+    if body.get("temperature") is not None:
+        body["temperature"] = min(body["temperature"], 1)  # OpenAI's goes to 2
 
 
 # Since clients ask for an effort, not for tokens: budgets where a model takes none.
@@ -7097,6 +7104,19 @@ def take_openai_tool(fit: Fit, tool: JSON) -> int:
     tool.clear()
     tool.update(taken)
     return CHANGED
+
+
+OPENAI_CHOICES = {"auto": "auto", "required": "any", "none": "none"}
+
+
+def take_openai_choice(fit: Fit) -> None:
+    """The same for the choice among them."""
+    choice = fit.body.get("tool_choice")
+    if isinstance(choice, str) and choice in OPENAI_CHOICES:
+        fit.body["tool_choice"] = {"type": OPENAI_CHOICES[choice]}
+    elif typed(choice, "type", str) == "function":
+        name = tool_holder(choice).get("name")
+        fit.body["tool_choice"] = {"type": "tool", "name": name}
 
 
 # Refused as tools, so Claude Code's own search is answered elsewhere (UPSTREAM 11.5).
@@ -7517,6 +7537,13 @@ def tidy_tools(fit: Fit) -> None:
 # --- blocks of a Messages history -----------------------------------------------------
 
 
+def as_blocks(content: Any) -> List[JSON]:
+    """A content as a list of blocks."""
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return content or []
+
+
 def say_block(block: JSON, text: str) -> int:
     """Put a text block in the place of another, with its cache mark."""
     mark = block.get("cache_control")
@@ -7544,7 +7571,10 @@ def drop_thinking(fit: Fit, block: JSON) -> int:
         return GONE
     if signature[-64:] in fit.learnt.get("thinking", ()):
         return GONE
-    return KEPT
+    if "cache_control" not in block:
+        return KEPT
+    del block["cache_control"]  # refused here
+    return CHANGED
 
 
 def drop_empty_thinking(fit: Fit, block: JSON) -> int:
@@ -7574,9 +7604,11 @@ def drop_blank(fit: Fit, block: JSON) -> int:
 
 def say_server_block(fit: Fit, block: JSON) -> int:
     """Blocks of other servers' tools as words: they alone read what is encrypted."""
-    if block.get("type") == "server_tool_use":
-        if not str(block.get("name")).startswith(("web_", "advisor")):
-            return KEPT
+    run = str(block.get("name") or block.get("type"))
+    if run.startswith("tool_search"):
+        return KEPT
+    if "code_execution" in run and "code_execution" in fit.offered:
+        return KEPT  # newer models have that tool
     mark = block.pop("cache_control", None)
     remove_path(block, ["content", "*", "encrypted_content"])
     words = dumps_text(block)
@@ -7599,9 +7631,10 @@ def lift_marks(fit: Fit, block: JSON) -> int:
     """A cache mark inside a result is refused: it belongs to the result."""
     verdict = KEPT
     for inner in objects(block.get("content")):
-        mark = inner.pop("cache_control", None)
-        if mark is not None:
-            block["cache_control"] = mark
+        if "cache_control" in inner:
+            mark = inner.pop("cache_control")
+            if mark is not None:
+                block.setdefault("cache_control", mark)
             verdict = CHANGED
     return verdict
 
@@ -7640,15 +7673,17 @@ MAGIC = (
 )
 
 
-def picture_type(named: str, data: str) -> str:
-    """A picture's type by its first bytes; as it is named where they are unknown."""
+def picture(named: str, data: str) -> Tuple[str, str]:
+    """A picture's type by its first bytes, and its base64 in one line."""
+    data = "".join(data.split())
+    named = named.partition(";")[0]
     head = b""
     with contextlib.suppress(ValueError):
         head = base64.b64decode(data[:16])
     for magic, kind in MAGIC:
         if head.startswith(magic):
-            return kind
-    return "image/jpeg" if named == "image/jpg" else named
+            return kind, data
+    return named.replace("image/jpg", "image/jpeg"), data
 
 
 def path_of(value: Any, wanted: JSON) -> str:
@@ -7694,11 +7729,13 @@ def fit_image(fit: Fit, block: JSON) -> int:
     kind = source.get("type")
     if kind in ("url", "file"):
         refuse_address(fit, block, kind)
-    named = typed(source, "media_type", str)
-    fitted = picture_type(named, typed(source, "data", str))
-    if kind != "base64" or fitted == named:
+    if kind != "base64":
         return KEPT
-    source["media_type"] = fitted
+    named = (typed(source, "media_type", str), typed(source, "data", str))
+    fitted = picture(*named)
+    if fitted == named:
+        return KEPT
+    source["media_type"], source["data"] = fitted
     return CHANGED
 
 
@@ -7710,14 +7747,14 @@ def fit_image_url(fit: Fit, part: JSON) -> int:
     if isinstance(part.get(key), dict):
         holder = part[key]
         key = "url"
-    found = re.match(r"data:([^;,]{0,99});base64,", typed(holder, key, str))
+    url = typed(holder, key, str)
+    found = re.match(r"data:([^,]{0,99});base64,", url)
     if found is None:
         return KEPT
-    data = holder[key][found.end() :]
-    fitted = picture_type(found[1], data)
-    if fitted == found[1]:
+    fitted = "data:%s;base64,%s" % picture(found[1], url[found.end() :])
+    if fitted == url:
         return KEPT
-    holder[key] = "data:%s;base64,%s" % (fitted, data)
+    holder[key] = fitted
     return CHANGED
 
 
@@ -7739,7 +7776,10 @@ def fit_document(fit: Fit, block: JSON) -> int:
     if kind in ("url", "file"):
         refuse_address(fit, block, kind)
     text = typed(source, "data", str)
-    if kind == "base64" and typed(source, "media_type", str).startswith("text/"):
+    if kind == "content":
+        parts = as_blocks(source.get("content"))
+        text = "\n".join(typed(part, "text", str) for part in parts)
+    elif kind == "base64" and typed(source, "media_type", str).startswith("text/"):
         try:
             text = base64.b64decode(text).decode("utf-8", "replace")
         except ValueError:  # not base64: the upstream has words
@@ -7842,13 +7882,6 @@ def interrupted_result(call_id: str) -> JSON:
     return {**result, "content": INTERRUPTED}
 
 
-def as_blocks(content: Any) -> List[JSON]:
-    """A content as a list of blocks."""
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}]
-    return content or []
-
-
 def say_orphan(fit: Fit, turn: JSON, block: JSON) -> None:
     """Tell a result without a call as text: what it says may matter."""
     texts = [typed(part, "text", str) for part in as_blocks(block.get("content"))]
@@ -7900,6 +7933,24 @@ def pair_blocks(fit: Fit) -> None:
     fit.body["messages"][:] = paired
 
 
+def merge_turns(fit: Fit) -> None:
+    """One turn of calls or results in the place of several in a row: the results are
+    looked for in the turn behind the calls."""
+    merged: List[JSON] = []
+    before: Tuple[Any, bool] = (None, False)
+    for turn in fit.body["messages"]:
+        kinds = [block.get("type") for block in objects(turn.get("content"))]
+        now = (turn.get("role"), "tool_use" in kinds or "tool_result" in kinds)
+        if now == before == (now[0], True):
+            merged[-1]["content"].extend(turn["content"])
+            fit.touch(merged[-1])
+        else:
+            merged.append(turn)
+        before = now
+    if len(merged) < len(fit.body["messages"]):
+        fit.body["messages"][:] = merged
+
+
 def end_with_user(fit: Fit) -> None:
     """Models since 4.6 refuse a text begun for them; older ones go on with it."""
     turns = fit.body["messages"]
@@ -7925,6 +7976,9 @@ def drop_reasoner_samplers(fit: Fit) -> None:
     fit.body.pop("n", None)
 
 
+MAX_STOPS = 4  # of OpenAI's chat
+
+
 def cut_at_stops(fit: Fit) -> None:
     """Where `stop` is refused, this proxy cuts the answer itself (UPSTREAM 22.6)."""
     key = "stop_sequences" if fit.client.dialect == "anthropic" else "stop"
@@ -7934,6 +7988,13 @@ def cut_at_stops(fit: Fit) -> None:
     if isinstance(stops, list):
         fit.stops = tuple(filter(None, map(as_name, stops)))
     fit.body.pop("stop", None)
+
+
+def cut_at_many_stops(fit: Fit) -> None:
+    """So it does where there are more than are taken, or none."""
+    stops = fit.body.get("stop")
+    if isinstance(stops, list) and not 0 < len(stops) <= MAX_STOPS:
+        cut_at_stops(fit)
 
 
 def fit_chat_limit(fit: Fit) -> None:
@@ -8296,6 +8357,10 @@ SERVER_BLOCKS = (
     "web_search_tool_result",
     "web_fetch_tool_result",
     "advisor_tool_result",
+    "code_execution_tool_result",
+    "bash_code_execution_tool_result",
+    "text_editor_code_execution_tool_result",
+    "container_upload",
     "mcp_tool_use",
     "mcp_tool_result",
     "compaction",
@@ -8338,6 +8403,7 @@ RULES: Tuple[Rule, ...] = (
     Rule("shape", check_shape, EVERYWHERE),
     Rule("meaning", refuse_meaning, EVERYWHERE),  # UPSTREAM 22.3
     Rule("model", name_model, "/"),
+    Rule("OpenAI's choice", take_openai_choice, ON_MESSAGES),  # UPSTREAM 0.4
     Rule("stream", ask_for_stream, ON_OPENAI),
     Rule("embeddings", fit_embeddings, "/embeddings "),  # UPSTREAM 13, 22.6
     Rule("beta", noted, words=r"unsupported beta header\(s\): ([\w.,\- ]+)"),
@@ -8369,6 +8435,7 @@ RULES: Tuple[Rule, ...] = (
         words=r"tool_choice: type .{1,40} (?:is|are) not supported",
     ),
     Rule("stop", cut_at_stops, r"/responses |" + OF_REASONERS),  # UPSTREAM 22.6
+    Rule("many stops", cut_at_many_stops, ON_CHAT),
     Rule("chat stop", cut_at_stops, words=r"parameter: 'stop'"),  # UPSTREAM 22.6
     Rule(
         "limit name",
@@ -8435,6 +8502,7 @@ RULES: Tuple[Rule, ...] = (
     Rule("names", fit_name, EVERYWHERE, (OFFERED, *CALL_KINDS)),  # UPSTREAM 11.5, 16
     Rule("offered", note_tool, EVERYWHERE, (OFFERED,)),
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
+    Rule("split turns", merge_turns, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("billing", drop_billing, ON_MESSAGES, ("text",)),  # CLIENTS 1
     Rule("reasoning back", give_reasoning_back, ON_CHAT, ("assistant", "tool")),
     Rule("o1 roles", user_role, r"/chat/completions \S* o1", ("system", "developer")),
@@ -8507,7 +8575,8 @@ RULES: Tuple[Rule, ...] = (
         check_document,
         ON_OPENAI,
         ("file", "input_file"),
-        words=r"only text and image_url are allowed|'(?:input_)?file'|input_file",
+        words=r"only text and image_url are allowed|'(?:input_)?file'|input_file"
+        r"|file input is not supported",
     ),
     Rule("ids", fit_call_id, EVERYWHERE, CALLS_AND_RESULTS),  # UPSTREAM 22.3, 22.4
     Rule("called", note_call, ON_MESSAGES, ("tool_use",)),
