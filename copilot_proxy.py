@@ -6734,7 +6734,7 @@ def refuse_meaning(fit: Fit) -> None:
                 "%s: not available here; %s" % (row.field, row.advice),
                 code="unsupported_parameter",
             )
-    if body.get("thread") and fit.client.dialect == "anthropic":
+    if fit.client.dialect == "anthropic" and body.pop("thread", None):
         # Both of Anthropic's SDKs send the whole history after exactly this answer.
         raise BadRequest(
             "thread: Copilot keeps no threads; send the whole history",
@@ -7112,8 +7112,8 @@ OPENAI_CHOICES = {"auto": "auto", "required": "any", "none": "none"}
 def take_openai_choice(fit: Fit) -> None:
     """The same for the choice among them."""
     choice = fit.body.get("tool_choice")
-    if isinstance(choice, str) and choice in OPENAI_CHOICES:
-        fit.body["tool_choice"] = {"type": OPENAI_CHOICES[choice]}
+    if isinstance(choice, str):
+        fit.body["tool_choice"] = {"type": OPENAI_CHOICES.get(choice, choice)}
     elif typed(choice, "type", str) == "function":
         name = tool_holder(choice).get("name")
         fit.body["tool_choice"] = {"type": "tool", "name": name}
@@ -7976,7 +7976,7 @@ def drop_reasoner_samplers(fit: Fit) -> None:
     fit.body.pop("n", None)
 
 
-MAX_STOPS = 4  # of OpenAI's chat
+CHAT_STOPS = 4  # at most, in OpenAI's words
 
 
 def cut_at_stops(fit: Fit) -> None:
@@ -7986,14 +7986,14 @@ def cut_at_stops(fit: Fit) -> None:
     if isinstance(stops, str):
         stops = [stops]
     if isinstance(stops, list):
-        fit.stops = tuple(filter(None, map(as_name, stops)))
+        fit.stops = parse_stops({key: stops}, key)
     fit.body.pop("stop", None)
 
 
 def cut_at_many_stops(fit: Fit) -> None:
     """So it does where there are more than are taken, or none."""
     stops = fit.body.get("stop")
-    if isinstance(stops, list) and not 0 < len(stops) <= MAX_STOPS:
+    if isinstance(stops, list) and not 0 < len(stops) <= CHAT_STOPS:
         cut_at_stops(fit)
 
 
@@ -13359,6 +13359,9 @@ class App:
         with contextlib.suppress(NotFound, AuthRequired, BadRequest):
             if not self._sizes.in_outage:
                 model = (await self._known_models()).resolve(asked, "anthropic")
+        client = ClientBody("anthropic", body)
+        fitted = functools.partial(self._fitter.fit, client, body, model, MESSAGES)
+        await apart(len(request.body), fitted)  # also raises what a request would
         tokens = await self._sizes.count(request.body, body, model)
         return {"input_tokens": max(1, tokens)}
 

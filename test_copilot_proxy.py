@@ -8656,7 +8656,7 @@ REPAIRS = [  # name, model, what is put in, what comes out instead
         "orphan result",
         "claude-haiku-4.5",
         {"messages": turns("a", "b", [result_of("x"), words("c")], ("user", [result_of("y")]))},
-        {"messages": turns("a", "b", [words(ORPHAN_OK), words("c")], ("user", [words(ORPHAN_OK)]))},
+        {"messages": turns("a", "b", [words(ORPHAN_OK), words(ORPHAN_OK), words("c")])},
     ),
     (
         "tool reference",
@@ -8797,6 +8797,136 @@ REPAIRS = [  # name, model, what is put in, what comes out instead
         "claude-opus-5",
         {"messages": turns("a", "b")},
         {"messages": turns("a", "b", "Please continue.")},
+    ),
+    (
+        "marks in a result",
+        "claude-haiku-4.5",
+        {
+            "tools": [tool_of()],
+            "messages": turns(
+                "a",
+                [{**NATIVE_THOUGHT, "cache_control": MARKED}, use_of("a")],
+                [
+                    {
+                        **result_of(
+                            "a", [words("r", cache_control=MARKED), words("s", cache_control=None)]
+                        ),
+                        "cache_control": {**MARKED, "ttl": "1h"},
+                    }
+                ],
+            ),
+        },
+        {
+            "tools": [tool_of()],
+            "messages": turns(
+                "a",
+                [NATIVE_THOUGHT, use_of("a")],
+                [
+                    {
+                        **result_of("a", [words("r"), words("s")]),
+                        "cache_control": {**MARKED, "ttl": "1h"},
+                    }
+                ],
+            ),
+        },
+    ),
+    (
+        "empty fields",
+        "claude-haiku-4.5",
+        {"mcp_servers": [], "container": None, "fallbacks": [], "thread": None},
+        {},
+    ),
+    (
+        "choice in a word",
+        "claude-haiku-4.5",
+        {"tools": [tool_of(description=None)], "tool_choice": "required"},
+        {"tools": [tool_of()], "tool_choice": {"type": "any"}},
+    ),
+    (
+        "choice of a function",
+        "claude-haiku-4.5",
+        {"tools": [tool_of()], "tool_choice": {"type": "function", "function": {"name": "t"}}},
+        {"tools": [tool_of()], "tool_choice": {"type": "tool", "name": "t"}},
+    ),
+    (
+        "split turns",
+        "claude-haiku-4.5",
+        {
+            "tools": [tool_of()],
+            "messages": turns(
+                "a",
+                [use_of("a")],
+                ("assistant", [use_of("b")]),
+                ("user", [result_of("a"), words("c")]),
+                ("user", [result_of("b")]),
+            ),
+        },
+        {
+            "tools": [tool_of()],
+            "messages": turns(
+                "a", [use_of("a"), use_of("b")], [result_of("a"), result_of("b"), words("c")]
+            ),
+        },
+    ),
+    (
+        "code that ran elsewhere",
+        "claude-haiku-4.5",
+        {
+            "messages": turns(
+                "a",
+                [{"type": "bash_code_execution_tool_result", "tool_use_id": "s", "content": {}}],
+                "b",
+            )
+        },
+        {
+            "messages": turns(
+                "a",
+                [
+                    words(
+                        '{"type":"bash_code_execution_tool_result","tool_use_id":"s","content":{}}'
+                    )
+                ],
+                "b",
+            )
+        },
+    ),
+    (
+        "document of blocks",
+        "claude-haiku-4.5",
+        {
+            "messages": turns(
+                [{"type": "document", "source": {"type": "content", "content": [words("d")]}}]
+            )
+        },
+        {"messages": turns([words("d")])},
+    ),
+    (
+        "picture",
+        "claude-haiku-4.5",
+        {
+            "messages": turns(
+                [
+                    {
+                        "type": "image",
+                        "source": {
+                            "type": "base64",
+                            "media_type": "image/jpg; charset=x",
+                            "data": "iVBO\nRw0K\n",
+                        },
+                    }
+                ]
+            )
+        },
+        {
+            "messages": turns(
+                [
+                    {
+                        "type": "image",
+                        "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0K"},
+                    }
+                ]
+            )
+        },
     ),
     (
         "system turn folded",
@@ -9349,6 +9479,32 @@ def test_namespaces_flattened(tools, names):
             event = {"type": "response.output_item.done", "output_index": 0, "item": item}
             told = tap.feed(data(event))
             assert json.loads(told[6:])["item"] == {"type": "function_call", **own}
+
+
+def test_translated_to_messages():
+    model = NATIVE["claude-haiku-4.5"]
+    call = {"id": "c", "type": "function", "function": {"name": "f"}}
+    call["function"]["arguments"] = '{"x": "\\ud83d"}'
+    body = {"messages": [C_HI, {"role": "assistant", "tool_calls": [call]}], "temperature": 1.9}
+    parsed, places = cp.parse_placed(cp.dumps(body))
+    client = cp.ClientBody("openai", parsed, b"", places)
+    encoded = cp.encode_messages(cp.parse_chat(parsed), model)
+    sent = cp.loads(cp.Fitter().fit(client, encoded, model, MESSAGES).encode())
+    assert sent["messages"][1]["content"][0]["input"] == {"x": "\ufffd"}
+    assert sent["temperature"] == 1
+
+
+def test_stops_that_chat_does_not_take():
+    for stops in (list("abcde"), []):
+        fit = fit_body("openai", {"messages": [C_HI], "stop": stops}, cp.Model("m"), CHAT)
+        assert fit.stops == tuple(stops) and "stop" not in fit.body
+    fit = fit_body("openai", {"messages": [C_HI], "stop": list("abcd")}, cp.Model("m"), CHAT)
+    assert not fit.stops and fit.body["stop"] == list("abcd")
+
+
+def test_empty_input_costs_no_request():
+    with pytest.raises(cp.BadRequest, match="^input: at least one"):
+        fit_body("responses", {"input": []}, cp.Model("m"), RESPONSES)
 
 
 def test_blank_namespace_is_described():
@@ -14206,6 +14362,17 @@ async def test_routes_usage_log_is_written_aside(up, proxy):
     assert os.name == "nt" or os.stat(path).st_mode & 0o777 == 0o600
     proxy.program.app._usage_log = cp.UsageLog(os.path.dirname(path))  # a folder
     assert (await proxy.post("/v1/messages", dict(HELLO, model="claude-haiku-4.5"))).status == 200
+
+
+@whole_program()
+async def test_routes_count_tokens_by_the_rules(up, proxy):
+    path = "/v1/messages/count_tokens"
+    answer = await proxy.post(path, {"model": "claude-sonnet-4.5", "messages": []})
+    assert answer.status == 400 and not up.asked(path)
+    assert "messages: at least one" in answer.json["error"]["message"]
+    body = dict(HELLO, model="claude-sonnet-4.5", speed="fast")
+    assert (await proxy.post(path, body)).status == 200
+    assert b"speed" not in up.asked(path)[0].body
 
 
 @whole_program()
