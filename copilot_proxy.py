@@ -6590,8 +6590,8 @@ class Fit:
 
 # One walk serves all rules about blocks, because a history may have 100,000 of them.
 KEPT, CHANGED, GONE = 0, 1, 2  # what a rule says of the object that it was shown
-OFFERED = "offered tool"
-ANYTHING = "any object"
+OFFERED = "offered"
+ANYTHING = "anything"
 WALKED = (("tools", OFFERED), ("system", ""), ("messages", ""), ("input", ""))
 INNER = ("content", "tool_calls", "output")  # where an object holds others
 DEEPEST = 4  # turn, result, search result, text: nothing means more below
@@ -7468,10 +7468,15 @@ PLAIN_NAME = {
 }
 
 
+def digest_of(text: str) -> str:
+    """64 characters that stand for a text, the same in every turn."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
 def short_name(name: str) -> str:
-    """A tool name that every vendor takes, the same in every turn."""
-    digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()
-    return "%s_%s" % (re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:53], digest[:10])
+    """A tool name that every vendor takes."""
+    plain = re.sub(r"[^a-zA-Z0-9_-]", "_", name)
+    return "%s_%s" % (plain[:53], digest_of(name)[:10])
 
 
 def rename(fit: Fit, holder: JSON, key: str = "name") -> int:
@@ -7542,6 +7547,12 @@ def as_blocks(content: Any) -> List[JSON]:
     if isinstance(content, str):
         return [{"type": "text", "text": content}]
     return content or []
+
+
+def texts_in(content: Any) -> str:
+    """The texts of a content, a line each."""
+    texts = [typed(part, "text", str) for part in as_blocks(content)]
+    return "\n".join(filter(None, texts))
 
 
 def say_block(block: JSON, text: str) -> int:
@@ -7777,8 +7788,7 @@ def fit_document(fit: Fit, block: JSON) -> int:
         refuse_address(fit, block, kind)
     text = typed(source, "data", str)
     if kind == "content":
-        parts = as_blocks(source.get("content"))
-        text = "\n".join(typed(part, "text", str) for part in parts)
+        text = texts_in(source.get("content"))
     elif kind == "base64" and typed(source, "media_type", str).startswith("text/"):
         try:
             text = base64.b64decode(text).decode("utf-8", "replace")
@@ -7808,8 +7818,7 @@ def fit_call_id(fit: Fit, shown: JSON) -> int:
     for key in ID_KEYS:
         call_id = shown.get(key)
         if type(call_id) is str and not PLAIN_ID[fit.endpoint].fullmatch(call_id):
-            digest = hashlib.sha256(call_id.encode("utf-8", "replace")).hexdigest()
-            shown[key] = "call_" + digest[:24]
+            shown[key] = "call_" + digest_of(call_id)[:24]
             verdict = CHANGED
     return verdict
 
@@ -7882,11 +7891,9 @@ def interrupted_result(call_id: str) -> JSON:
     return {**result, "content": INTERRUPTED}
 
 
-def say_orphan(fit: Fit, turn: JSON, block: JSON) -> None:
-    """Tell a result without a call as text: what it says may matter."""
-    texts = [typed(part, "text", str) for part in as_blocks(block.get("content"))]
-    say_block(block, "\n".join([ORPHAN.text, *filter(None, texts)]))
-    fit.touch(turn)
+def orphan_words(content: Any) -> str:
+    """A result without a call as text: what it says may matter."""
+    return "\n".join(filter(None, [ORPHAN.text, texts_in(content)]))
 
 
 def with_results(fit: Fit, run: List[JSON], waiting: Dict[str, None]) -> List[JSON]:
@@ -7899,7 +7906,8 @@ def with_results(fit: Fit, run: List[JSON], waiting: Dict[str, None]) -> List[JS
             call_id = str(block.get("tool_use_id"))
             missing.pop(call_id, None)
             if call_id not in waiting:
-                say_orphan(fit, turn, block)
+                say_block(block, orphan_words(block.get("content")))
+                fit.touch(turn)
     if not missing:
         return run
     stubs = [interrupted_result(call_id) for call_id in missing]
@@ -8089,10 +8097,7 @@ def pair_chat_results(fit: Fit) -> None:
             paired.append(stub)
         waiting = {}
         if message.get("role") == "tool":
-            texts = [
-                typed(part, "text", str) for part in as_blocks(message.get("content"))
-            ]
-            words = "\n".join([ORPHAN.text, *filter(None, texts)])
+            words = orphan_words(message.get("content"))
             message = {"role": "user", "content": words}
         for call in objects(message.get("tool_calls")):
             waiting[str(call.get("id"))] = None
@@ -8137,6 +8142,16 @@ LEAST_OUTPUT = 16  # a smaller max_output_tokens is a 400 (UPSTREAM 10.1)
 LONGEST_KEY = 64  # of a prompt_cache_key
 
 
+def keep_includes(fit: Fit, known: Sequence[str]) -> None:
+    """Ask for no more than what is known."""
+    include = typed(fit.body, "include", list)
+    kept = [one for one in include if as_name(one) in known]
+    if not kept:
+        fit.body.pop("include", None)
+    elif kept != include:
+        fit.body["include"] = kept
+
+
 def fit_responses_fields(fit: Fit) -> None:
     """Fields that Copilot refuses or does not know (UPSTREAM 10.1)."""
     body = fit.body
@@ -8149,11 +8164,8 @@ def fit_responses_fields(fit: Fit) -> None:
         body.pop(key, None)
     if body.get("store") is not False:
         body["store"] = False
-    include = field(body, "include", list)
-    if include is not None and not set(map(as_name, include)) <= set(INCLUDES):
-        body["include"] = [one for one in include if one in INCLUDES]
-    if not body.get("include", True):
-        del body["include"]
+    field(body, "include", list)  # or raise
+    keep_includes(fit, INCLUDES)
     limit = field(body, "max_output_tokens", int)
     if limit is not None:
         fitted = max(LEAST_OUTPUT, min(limit, fit.model.output or limit))
@@ -8161,8 +8173,7 @@ def fit_responses_fields(fit: Fit) -> None:
             body["max_output_tokens"] = fitted
     cache_key = typed(body, "prompt_cache_key", str)
     if len(cache_key) > LONGEST_KEY:
-        digest = hashlib.sha256(cache_key.encode("utf-8", "replace")).hexdigest()
-        body["prompt_cache_key"] = digest
+        body["prompt_cache_key"] = digest_of(cache_key)
 
 
 def drop_reasoning_fields(fit: Fit) -> None:
@@ -8171,11 +8182,7 @@ def drop_reasoning_fields(fit: Fit) -> None:
         reasoning = fit.body.pop("reasoning", None)
         if typed(reasoning, "effort", str):
             fit.tell("reasoning.effort")
-        include = typed(fit.body, "include", list)
-        if ENCRYPTED in include:
-            fit.body["include"] = [one for one in include if one != ENCRYPTED]
-        if not fit.body.get("include", True):
-            del fit.body["include"]
+        keep_includes(fit, INCLUDES[1:])
 
 
 def fit_item(fit: Fit, item: JSON) -> int:
@@ -8338,32 +8345,14 @@ ON_CHAT = r"/chat/completions "
 ON_RESPONSES = r"/responses "
 ON_OPENAI = r"/(?:chat/completions|responses) "
 OF_REASONERS = r"/(?:chat/completions|responses) \S* (?:%s)" % REASONER
-TURN_ROLES_SHOWN = ("user", "assistant", "system", "developer")
-CALLS_AND_RESULTS = (
-    "tool_use",
-    "tool_result",
-    "function",
-    "custom",
-    "tool",
-    "function_call",
-    "function_call_output",
-    "custom_tool_call",
-    "custom_tool_call_output",
-)
-CALL_KINDS = ("tool_use", "function", "custom", "function_call", "custom_tool_call")
+CALL_KINDS = "tool_use function custom function_call custom_tool_call"
+RESULT_KINDS = "tool_result tool function_call_output custom_tool_call_output"
 # What another server ran, so that no model here can read it (UPSTREAM 11.5).
 SERVER_BLOCKS = (
-    "server_tool_use",
-    "web_search_tool_result",
-    "web_fetch_tool_result",
-    "advisor_tool_result",
-    "code_execution_tool_result",
-    "bash_code_execution_tool_result",
-    "text_editor_code_execution_tool_result",
-    "container_upload",
-    "mcp_tool_use",
-    "mcp_tool_result",
-    "compaction",
+    "server_tool_use web_search_tool_result web_fetch_tool_result advisor_tool_result"
+    " code_execution_tool_result bash_code_execution_tool_result"
+    " text_editor_code_execution_tool_result container_upload mcp_tool_use"
+    " mcp_tool_result compaction"
 )
 
 
@@ -8378,7 +8367,7 @@ class Rule(NamedTuple):
     name: str  # what a lesson of it is called
     repair: Repair
     where: str = ""  # pattern for "endpoint maker model"; none = once it is taught
-    kinds: Tuple[str, ...] = ()  # of the objects that it is shown; none = all at once
+    kinds: str = ""  # of the objects that it is shown; none = all at once
     words: str = ""  # a refusal with these words teaches it
     learn: Callable[[Fit, str], Set[str]] = whole_words  # what exactly; none = nothing
 
@@ -8489,51 +8478,51 @@ RULES: Tuple[Rule, ...] = (
         words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b",
     ),
     # Offered tools: before the turns, because those ask what is offered.
-    Rule("OpenAI's tools", take_openai_tool, ON_MESSAGES, (OFFERED,)),  # UPSTREAM 0.4
+    Rule("OpenAI's tools", take_openai_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 0.4
+    Rule("server tools", refuse_messages_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
+    Rule("run tools", refuse_responses_tool, ON_RESPONSES, OFFERED),  # UPSTREAM 10.1
+    Rule("tool keys", drop_tool_keys, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
+    Rule("namespace", describe_namespace, ON_RESPONSES, OFFERED),  # UPSTREAM 22.4
+    Rule("schemas", fit_schema, EVERYWHERE, OFFERED),  # UPSTREAM 22.5
+    Rule("Google's schemas", fit_google_schema, r"/\S+ google ", OFFERED),
+    Rule("strict", fit_strict, ON_OPENAI, OFFERED),  # UPSTREAM 22.4
     Rule(
-        "server tools", refuse_messages_tool, ON_MESSAGES, (OFFERED,)
-    ),  # UPSTREAM 11.5
-    Rule("run tools", refuse_responses_tool, ON_RESPONSES, (OFFERED,)),  # UPSTREAM 10.1
-    Rule("tool keys", drop_tool_keys, ON_MESSAGES, (OFFERED,)),  # UPSTREAM 11.5
-    Rule("namespace", describe_namespace, ON_RESPONSES, (OFFERED,)),  # UPSTREAM 22.4
-    Rule("schemas", fit_schema, EVERYWHERE, (OFFERED,)),  # UPSTREAM 22.5
-    Rule("Google's schemas", fit_google_schema, r"/\S+ google ", (OFFERED,)),
-    Rule("strict", fit_strict, ON_OPENAI, (OFFERED,)),  # UPSTREAM 22.4
-    Rule("names", fit_name, EVERYWHERE, (OFFERED, *CALL_KINDS)),  # UPSTREAM 11.5, 16
-    Rule("offered", note_tool, EVERYWHERE, (OFFERED,)),
+        "names", fit_name, EVERYWHERE, OFFERED + " " + CALL_KINDS
+    ),  # UPSTREAM 11.5, 16
+    Rule("offered", note_tool, EVERYWHERE, OFFERED),
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
     Rule("split turns", merge_turns, ON_MESSAGES),  # UPSTREAM 11.5
-    Rule("billing", drop_billing, ON_MESSAGES, ("text",)),  # CLIENTS 1
-    Rule("reasoning back", give_reasoning_back, ON_CHAT, ("assistant", "tool")),
-    Rule("o1 roles", user_role, r"/chat/completions \S* o1", ("system", "developer")),
+    Rule("billing", drop_billing, ON_MESSAGES, "text"),  # CLIENTS 1
+    Rule("reasoning back", give_reasoning_back, ON_CHAT, "assistant tool"),
+    Rule("o1 roles", user_role, r"/chat/completions \S* o1", "system developer"),
     Rule(  # UPSTREAM 9.1
         "developer",
         system_role,
         r"/chat/completions \S* (?!%s)" % REASONER,
-        ("developer",),
+        "developer",
     ),
-    Rule("assistant", fit_assistant, ON_CHAT, ("assistant",)),  # UPSTREAM 9.1
+    Rule("assistant", fit_assistant, ON_CHAT, "assistant"),  # UPSTREAM 9.1
     Rule(
         "no system turns",
         fold_system_turn,
         r"/v1/messages \S* claude-sonnet-4\.6",  # refuses the beta too
-        ("system",),
+        "system",
         words=r"unexpected role \W?system",
     ),
-    Rule("system turns", fit_system_turn, ON_MESSAGES, ("system",)),  # UPSTREAM 11.5
-    Rule("calls last", put_calls_last, ON_MESSAGES, ("assistant",)),  # UPSTREAM 11.6
-    Rule("results first", put_results_first, ON_MESSAGES, ("user",)),  # UPSTREAM 11.5
+    Rule("system turns", fit_system_turn, ON_MESSAGES, "system"),  # UPSTREAM 11.5
+    Rule("calls last", put_calls_last, ON_MESSAGES, "assistant"),  # UPSTREAM 11.6
+    Rule("results first", put_results_first, ON_MESSAGES, "user"),  # UPSTREAM 11.5
     Rule(  # UPSTREAM 10.1
         "item ids",
         fit_item,
         ON_RESPONSES,
-        (ANYTHING,),
+        ANYTHING,
         words=r"does not belong to this connection|an id that begins with",
     ),
     Rule(  # UPSTREAM 22.4
         "reasoning",
         drop_refused_reasoning,
-        kinds=("reasoning",),
+        kinds="reasoning",
         words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
         learn=reasoning_prints,
     ),
@@ -8541,7 +8530,7 @@ RULES: Tuple[Rule, ...] = (
         "thinking",
         drop_thinking,
         ON_MESSAGES,
-        ("thinking", "redacted_thinking"),
+        "thinking redacted_thinking",
         words=r"signature`? in `?thinking|block cannot be `?thinking"
         r"|thinking.{1,80}cannot be modified|bound to a different conversation",
         learn=thinking_prints,
@@ -8549,39 +8538,37 @@ RULES: Tuple[Rule, ...] = (
     Rule(  # UPSTREAM 22.3
         "empty thinking",
         drop_empty_thinking,
-        kinds=("thinking",),
+        kinds="thinking",
         words=r"each thinking block must contain thinking",
     ),
     Rule(
         "server blocks", say_server_block, ON_MESSAGES, SERVER_BLOCKS
     ),  # UPSTREAM 11.5
-    Rule(
-        "references", say_reference, ON_MESSAGES, ("tool_reference",)
-    ),  # UPSTREAM 11.5
-    Rule("result marks", lift_marks, ON_MESSAGES, ("tool_result",)),  # UPSTREAM 22.3
+    Rule("references", say_reference, ON_MESSAGES, "tool_reference"),  # UPSTREAM 11.5
+    Rule("result marks", lift_marks, ON_MESSAGES, "tool_result"),  # UPSTREAM 22.3
     Rule(  # UPSTREAM 22.6
         "images",
         fit_image,
         ON_MESSAGES,
-        ("image",),
+        "image",
     ),
-    Rule("image URLs", fit_image_url, ON_OPENAI, ("image_url", "input_image")),
+    Rule("image URLs", fit_image_url, ON_OPENAI, "image_url input_image"),
     Rule("vision", noted, words=r"vision is not (?:enabled|supported)"),
-    Rule(
-        "documents of text", fit_document, ON_MESSAGES, ("document",)
-    ),  # UPSTREAM 11.5
+    Rule("documents of text", fit_document, ON_MESSAGES, "document"),  # UPSTREAM 11.5
     Rule(  # UPSTREAM 9.1, 22.4
         "documents",
         check_document,
         ON_OPENAI,
-        ("file", "input_file"),
+        "file input_file",
         words=r"only text and image_url are allowed|'(?:input_)?file'|input_file"
         r"|file input is not supported",
     ),
-    Rule("ids", fit_call_id, EVERYWHERE, CALLS_AND_RESULTS),  # UPSTREAM 22.3, 22.4
-    Rule("called", note_call, ON_MESSAGES, ("tool_use",)),
-    Rule("blank", drop_blank, ON_MESSAGES, ("text",)),  # UPSTREAM 11.5
-    Rule("marks", fit_mark, ON_MESSAGES, (ANYTHING,)),  # UPSTREAM 11.5
+    Rule(
+        "ids", fit_call_id, EVERYWHERE, CALL_KINDS + " " + RESULT_KINDS
+    ),  # UPSTREAM 22.3, 22.4
+    Rule("called", note_call, ON_MESSAGES, "tool_use"),
+    Rule("blank", drop_blank, ON_MESSAGES, "text"),  # UPSTREAM 11.5
+    Rule("marks", fit_mark, ON_MESSAGES, ANYTHING),  # UPSTREAM 11.5
     # What the walk has left: pairs before the last turn, since they may add one.
     Rule("empty turns", drop_empty_turns, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("pairs", pair_blocks, ON_MESSAGES),  # UPSTREAM 11.5
@@ -8618,8 +8605,9 @@ def plan_steps(subject: str, learnt: Collection[str]) -> List[Step]:
             steps.append(rule.repair)
             continue
         repairs.setdefault(ANYTHING, [])
-        for kind in repairs.keys() | set(rule.kinds):
-            if kind in rule.kinds or ANYTHING in rule.kinds:
+        kinds = rule.kinds.split()
+        for kind in repairs.keys() | set(kinds):
+            if kind in kinds or ANYTHING in kinds:
                 repairs.setdefault(kind, list(repairs[ANYTHING])).append(rule.repair)
     if repairs:
         steps.append(functools.partial(walk, repairs=repairs))
