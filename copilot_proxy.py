@@ -4956,6 +4956,8 @@ class ToolTable:
         self.tools: Dict[str, Tool] = {}
         self.left_out: List[str] = []
         self._flat: Dict[Tuple[str, str], str] = {}
+        # A name in a namespace gives way: the others go up as they are.
+        self._plain = {typed(one, "name", str) for one in objects(body.get("tools"))}
         self._add_all(body, "")
         if not isinstance(body.get("input"), list):
             return
@@ -5010,7 +5012,8 @@ class ToolTable:
     def _keep(self, tool: Tool) -> None:
         place = (tool.namespace, tool.name)
         flat = self._flat.get(place) or self._flatten(*place)
-        while place not in self._flat and flat in self.tools:
+        taken: Container[str] = self._plain if tool.namespace else ()
+        while place not in self._flat and (flat in self.tools or flat in taken):
             flat += "_"  # so that two of one name do not become one
         self._flat[place] = flat
         self.tools[flat] = tool._replace(name=flat, own=tool.name)
@@ -6555,7 +6558,8 @@ class Fit:
         """The bytes to send: the client's own for all that was not touched."""
         places = self.client.places
         if self.body is not self.client.body or not places:
-            return dumps(self.body)
+            # Arguments were a text: their escapes became characters since.
+            return replace_lone_surrogates(dumps(self.body))
         if not self._touched and places.keys() == self.body.keys():
             if all(place.holds(self.body[key]) for key, place in places.items()):
                 return self.client.raw
@@ -6583,8 +6587,8 @@ class Fit:
 
 # One walk serves all rules about blocks, because a history may have 100,000 of them.
 KEPT, CHANGED, GONE = 0, 1, 2  # what a rule says of the object that it was shown
-OFFERED = "offered tool"
-ANYTHING = "any object"
+OFFERED = "offered"
+ANYTHING = "anything"
 WALKED = (("tools", OFFERED), ("system", ""), ("messages", ""), ("input", ""))
 INNER = ("content", "tool_calls", "output")  # where an object holds others
 DEEPEST = 4  # turn, result, search result, text: nothing means more below
@@ -6666,6 +6670,8 @@ def check_shape(fit: Fit) -> None:
     if fit.client.dialect in ("anthropic", "openai"):
         if not field(body, "messages", list):
             raise BadRequest("messages: at least one message is required")
+    elif body.get("input") == [] and not body.get("previous_response_id"):
+        raise BadRequest("input: at least one item is required")
     for key in ("messages", "tools"):
         for at, item in enumerate(field(body, key, list, default=())):
             path = "%s.%d" % (key, at)
@@ -6716,14 +6722,16 @@ def refuse_meaning(fit: Fit) -> None:
     body = fit.client.body
     for row in UNSERVED:
         value = body.get(row.field)
-        if not value or value == row.harmless or row.dialect != fit.client.dialect:
+        if row.dialect != fit.client.dialect:
             continue
-        if re.match(row.where, fit.endpoint):
+        if not value:
+            fit.body.pop(row.field, None)  # it says nothing, and is refused
+        elif value != row.harmless and re.match(row.where, fit.endpoint):
             raise BadRequest(
                 "%s: not available here; %s" % (row.field, row.advice),
                 code="unsupported_parameter",
             )
-    if body.get("thread") and fit.client.dialect == "anthropic":
+    if fit.client.dialect == "anthropic" and body.pop("thread", None):
         # Both of Anthropic's SDKs send the whole history after exactly this answer.
         raise BadRequest(
             "thread: Copilot keeps no threads; send the whole history",
@@ -6756,10 +6764,11 @@ def ask_for_stream(fit: Fit) -> None:
 # What must not vanish from a request, wherever it stands: a refusal of one of these
 # goes to the client with its words.
 MEANING = frozenset(
-    "model messages input stream system instructions tools tool_choice role content"
-    " text type id name arguments function tool_calls tool_call_id tool_use_id call_id"
-    " format response_format schema json_schema input_schema parameters thread"
-    " mcp_servers container prompt thinking reasoning conversation".split()
+    "model messages input stream max_tokens system instructions tools tool_choice role"
+    " content text type id name arguments function tool_calls tool_call_id tool_use_id"
+    " call_id output source data image_url format response_format schema json_schema"
+    " input_schema parameters properties thread mcp_servers container prompt thinking"
+    " reasoning conversation".split()
 )
 
 
@@ -6868,8 +6877,12 @@ def fit_top_fields(fit: Fit) -> None:
     # Not clamped to the catalogue, which lists 64,000 where 128,000 is taken.
     if limit and count(body.get("max_tokens")) > limit:
         body["max_tokens"] = limit
-    if body.get("max_tokens") is None and fit.client.dialect != "anthropic":
+    if fit.client.dialect == "anthropic":
+        return
+    if body.get("max_tokens") is None:
         body["max_tokens"] = fit.model.output or 32000  # required here, there not
+    if body.get("temperature") is not None:
+        body["temperature"] = min(body["temperature"], 1)  # OpenAI's goes to 2
 
 
 # Since clients ask for an effort, not for tokens: budgets where a model takes none.
@@ -7090,6 +7103,19 @@ def take_openai_tool(fit: Fit, tool: JSON) -> int:
     return CHANGED
 
 
+OPENAI_CHOICES = {"auto": "auto", "required": "any", "none": "none"}
+
+
+def take_openai_choice(fit: Fit) -> None:
+    """The same for the choice among them."""
+    choice = fit.body.get("tool_choice")
+    if isinstance(choice, str):
+        fit.body["tool_choice"] = {"type": OPENAI_CHOICES.get(choice, choice)}
+    elif typed(choice, "type", str) == "function":
+        name = tool_holder(choice).get("name")
+        fit.body["tool_choice"] = {"type": "tool", "name": name}
+
+
 # Refused as tools, so Claude Code's own search is answered elsewhere (UPSTREAM 11.5).
 UNSERVED_BY_MESSAGES = ("web_search_", "web_fetch_", "advisor_")
 # "The requested tool is not supported": seen for each of these (UPSTREAM 10.1).
@@ -7131,6 +7157,9 @@ def drop_tool_keys(fit: Fit, tool: JSON) -> int:
     verdict = KEPT
     if tool.pop("eager_input_streaming", None) is not None:
         verdict = CHANGED
+    if tool.get("description", "") is None:
+        del tool["description"]
+        verdict = CHANGED
     if tool.get("defer_loading") and tool.pop("cache_control", None) is not None:
         verdict = CHANGED
     return verdict
@@ -7138,11 +7167,21 @@ def drop_tool_keys(fit: Fit, tool: JSON) -> int:
 
 # Any MCP server can bring a schema that a vendor refuses, and with it every request
 # fails for as long as the server is there (UPSTREAM 22.5).
-SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions")
-SCHEMA_HOLDERS = frozenset(
-    ("anyOf", "oneOf", "allOf", "prefixItems", "items", "additionalProperties", "not")
+SCHEMA_MAPS = (
+    "properties",
+    "patternProperties",
+    "dependentSchemas",
+    "$defs",
+    "definitions",
 )
 UNIONS = ("anyOf", "oneOf", "allOf")
+SCHEMA_HOLDERS = frozenset(
+    "anyOf oneOf allOf prefixItems items additionalProperties not if then else"
+    " contains propertyNames".split()
+)
+ALL_WELL = ["nothing to mend"]
+LIST_KEYWORDS = ("required", "enum", "prefixItems", *UNIONS)
+MOST_BRANCHES = 100  # that are merged to one object
 
 
 def subschemas(schema: Any) -> Iterator[JSON]:
@@ -7160,92 +7199,185 @@ def subschemas(schema: Any) -> Iterator[JSON]:
                 waiting.extend(inner if isinstance(inner, list) else [inner])
 
 
-def prune_required(schema: JSON, properties: Any) -> bool:
-    """Require no property that is not declared; whether one was."""
-    if "required" not in schema or not isinstance(properties, dict):
-        return False
-    required_names = schema["required"]
-    kept = []
-    for name in typed(schema, "required", list):
-        if isinstance(name, str) and name in properties:
-            kept.append(name)
-    if kept == required_names:
-        return False
-    schema["required"] = kept
-    return True
-
-
-def fill_schema(schema: JSON) -> int:
-    """An array has items, an object has properties, and requires only what it has."""
-    verdict = KEPT
-    for current in subschemas(schema):
-        kinds = current.get("type")
-        kinds = kinds if isinstance(kinds, list) else [kinds]
-        properties = current.get("properties")
-        if not isinstance(properties, dict):
-            if "object" in kinds or "properties" in current:
-                properties = current["properties"] = {}
-                verdict = CHANGED
-        elif None in properties.values():
-            fixed = {key: {} if v is None else v for key, v in properties.items()}
-            properties = current["properties"] = fixed
-            verdict = CHANGED
-        items = current.get("items")
-        if isinstance(items, list):
-            current["items"] = {"anyOf": items} if items else {}
-            verdict = CHANGED
-        elif "array" in kinds and not isinstance(items, (dict, bool)):
-            current["items"] = {}
-            verdict = CHANGED
-        if prune_required(current, properties):
-            verdict = CHANGED
-    return verdict
-
-
 def as_name(value: Any) -> str:
     """A text, or none."""
     return value if isinstance(value, str) else ""
 
 
-def resolve(schema: JSON, branch: JSON) -> JSON:
-    """What a branch refers to, if that is a definition of its own schema."""
-    found = re.fullmatch(r"#/(\$defs|definitions)/([^/]+)", str(branch.get("$ref")))
+def texts_of(schema: JSON, key: str) -> List[str]:
+    """The texts in a list; none in anything else."""
+    return [text for text in typed(schema, key, list) if isinstance(text, str)]
+
+
+def kinds_of(schema: JSON) -> List[Any]:
+    """The types that a schema allows."""
+    kinds = schema.get("type")
+    return kinds if isinstance(kinds, list) else [kinds]
+
+
+def describe(schema: JSON, words: str) -> None:
+    """Add words to the description of a schema or a tool."""
+    described = typed(schema, "description", str)
+    schema["description"] = "%s\n\n%s" % (described, words) if described else words
+
+
+# Each fix edits one schema, not those inside it; whether there was something to do.
+
+
+def fix_keywords(schema: JSON) -> bool:
+    """No keyword that is empty or of another kind than it must be: it says nothing."""
+    void = []
+    for key in LIST_KEYWORDS:
+        value = schema.get(key, ALL_WELL)
+        if not isinstance(value, list) or (not value and key != "required"):
+            void.append(key)
+    kinds = schema.get("type", ALL_WELL)
+    if not kinds or not isinstance(kinds, (str, list)):
+        void.append("type")
+    for key in void:
+        del schema[key]
+    return bool(void)
+
+
+def fix_object(schema: JSON) -> bool:
+    """An object has properties, and requires none but those."""
+    properties = schema.get("properties")
+    changed = False
+    if not isinstance(properties, dict):
+        if "object" not in kinds_of(schema) and "properties" not in schema:
+            return False
+        properties = schema["properties"] = {}
+        changed = True
+    for name in [key for key, value in properties.items() if value is None]:
+        properties[name] = {}
+        changed = True
+    names = texts_of(schema, "required")
+    declared = [name for name in names if name in properties]
+    if schema.get("required", declared) != declared:
+        schema["required"] = declared
+        changed = True
+    return changed
+
+
+def fix_array(schema: JSON) -> bool:
+    """An array has items, in one schema."""
+    items = schema.get("items")
+    if isinstance(items, list):
+        schema["items"] = {"anyOf": items} if items else {}
+        return True
+    if "array" not in kinds_of(schema) or isinstance(items, (dict, bool)):
+        return False
+    schema["items"] = {}
+    return True
+
+
+def fix_google_items(schema: JSON) -> bool:
+    """Google: items are a schema."""
+    if not isinstance(schema.get("items"), bool):
+        return False
+    schema["items"] = {}
+    return True
+
+
+def fix_google_type(schema: JSON) -> bool:
+    """Google: one type."""
+    kinds = schema.get("type")
+    if not isinstance(kinds, list):
+        return False
+    named = [kind for kind in kinds if kind != "null"]
+    schema["type"] = named[0] if named else "string"
+    if "null" in kinds:
+        schema["nullable"] = True
+    if len(named) > 1:
+        describe(schema, "Type: %s" % " or ".join(map(str, named)))
+    return True
+
+
+def fix_google_enum(schema: JSON) -> bool:
+    """Google: an enum of texts."""
+    values = schema.get("enum")
+    if not isinstance(values, list):
+        return False
+    if schema.get("type", "string") != "string":
+        del schema["enum"]
+        describe(schema, "One of: %s" % dumps_text(values)[1:-1])
+        return True
+    texts = []
+    for value in values:
+        if value is None:
+            schema["nullable"] = True
+        else:
+            texts.append(value if isinstance(value, str) else dumps_text(value))
+    schema["enum"] = texts
+    return texts != values
+
+
+OPENAI_FIXES = (fix_keywords, fix_object, fix_array)
+GOOGLE_FIXES = (fix_google_items, fix_google_type, fix_google_enum)
+
+
+def fix_all(schema: Any, fixes: Tuple[Callable[[JSON], bool], ...]) -> int:
+    """Apply fixes to a schema and to all inside it."""
+    verdict = KEPT
+    for current in subschemas(schema):
+        for fix in fixes:
+            if fix(current):
+                verdict = CHANGED
+    return verdict
+
+
+def definition(root: JSON, schema: JSON) -> JSON:
+    """What a schema refers to, if that is a definition of its own root; else {}."""
+    found = re.fullmatch(r"#/(\$defs|definitions)/([^/]+)", str(schema.get("$ref")))
     if found is None:
-        return branch
-    return typed(typed(schema, found[1], dict), found[2], dict) or branch
+        return {}
+    return typed(typed(root, found[1], dict), found[2], dict)
+
+
+def merge_branches(
+    schema: JSON, root: JSON, properties: JSON, seen: Set[int]
+) -> Set[str]:
+    """Add all properties of a schema and its branches; those that every one requires.
+
+    A branch counts once, so no schema takes longer than its own size.
+    """
+    if id(schema) in seen or len(seen) > MOST_BRANCHES:
+        return set()
+    seen.add(id(schema))
+    for name, inner in typed(schema, "properties", dict).items():
+        properties.setdefault(name, inner)
+    needed = set(texts_of(schema, "required"))
+    branches = {key: objects(schema.get(key)) for key in UNIONS}
+    if "$ref" in schema:
+        branches["allOf"].append(definition(root, schema))
+    for key in UNIONS:
+        required_by = []
+        for branch in branches[key]:
+            required_by.append(merge_branches(branch, root, properties, seen))
+        if key == "allOf":
+            needed.update(*required_by)
+        elif required_by:
+            needed |= set.intersection(*required_by)
+    return needed
 
 
 def flatten_union(schema: JSON, tool: JSON) -> int:
-    """One object in the place of a union at the top, its branches told in words."""
-    verdict = KEPT
-    for key in UNIONS:
-        if key not in schema:
-            continue
-        branches = [resolve(schema, one) for one in objects(schema.pop(key))]
-        properties = dict(typed(schema, "properties", dict))
-        needed: List[Set[str]] = []
-        for branch in branches:
-            for name, inner in typed(branch, "properties", dict).items():
-                properties.setdefault(name, inner)
-            needed.append(
-                set(filter(None, map(as_name, typed(branch, "required", list))))
-            )
-        common: Set[str] = set()
-        if needed and key == "allOf":
-            common = set.union(*needed)
-        elif needed:
-            common = set.intersection(*needed)
-        wanted = [*typed(schema, "required", list), *sorted(common)]
-        schema.update(type="object", properties=properties)
-        schema["required"] = list(dict.fromkeys(filter(None, map(as_name, wanted))))
-        if key != "allOf":
-            words = "Arguments by one of: %s" % dumps_text(branches)[:2000]
-            described = typed(tool, "description", str)
-            tool["description"] = (
-                "%s\n\n%s" % (described, words) if described else words
-            )
-        verdict = CHANGED
-    return verdict
+    """One object in the place of a union or a reference, the branches told in words."""
+    if schema.keys().isdisjoint(("$ref", *UNIONS)):
+        return KEPT
+    properties: JSON = {}
+    needed = merge_branches(schema, schema, properties, set())
+    first = texts_of(schema, "required")
+    choices = []
+    for key in ("$ref", *UNIONS):
+        branches = schema.pop(key, None)
+        if key in ("anyOf", "oneOf"):
+            choices += [definition(schema, one) or one for one in objects(branches)]
+    if choices:
+        describe(tool, "Arguments by one of: %s" % dumps_text(choices)[:2000])
+    schema["properties"] = properties
+    schema["required"] = list(dict.fromkeys([*first, *sorted(needed)]))
+    return CHANGED
 
 
 def fit_schema(fit: Fit, tool: JSON) -> int:
@@ -7266,54 +7398,20 @@ def fit_schema(fit: Fit, tool: JSON) -> int:
     verdict = flatten_union(schema, holder) or verdict
     if schema.pop("$schema", None) is not None:
         verdict = CHANGED
-    if "type" not in schema:
+    if schema.get("type") != "object":
         schema["type"] = "object"
         verdict = CHANGED
     if not isinstance(schema.get("properties"), dict):
         schema["properties"] = {}
         verdict = CHANGED
     if key == "parameters":
-        verdict = fill_schema(schema) or verdict
+        verdict = fix_all(schema, OPENAI_FIXES) or verdict
     return verdict
-
-
-def as_enum(value: Any) -> str:
-    """A value of an enum as text."""
-    return value if isinstance(value, str) else dumps_text(value)
-
-
-def describe(schema: JSON, words: str) -> None:
-    """Add words to a schema's description."""
-    described = typed(schema, "description", str)
-    schema["description"] = "%s (%s)" % (described, words) if described else words
 
 
 def fit_google_schema(fit: Fit, tool: JSON) -> int:
-    """Google: one type a schema, and enums of texts only (UPSTREAM 22.5)."""
-    verdict = KEPT
-    for schema in subschemas(tool_holder(tool).get("parameters")):
-        kinds = schema.get("type")
-        if isinstance(kinds, list):
-            named = [kind for kind in kinds if kind != "null"]
-            schema["type"] = named[0] if named else "string"
-            if "null" in kinds:
-                schema["nullable"] = True
-            if len(named) > 1:
-                describe(schema, "Type: %s" % " or ".join(map(str, named)))
-            verdict = CHANGED
-        values = schema.get("enum")
-        if not isinstance(values, list):
-            continue
-        if schema.get("type", "string") != "string":
-            del schema["enum"]
-            describe(schema, "One of: %s" % dumps_text(values)[1:-1])
-            verdict = CHANGED
-        elif not all(isinstance(value, str) for value in values):
-            if None in values:
-                schema["nullable"] = True
-            schema["enum"] = [as_enum(value) for value in values if value is not None]
-            verdict = CHANGED
-    return verdict
+    """Google takes less (UPSTREAM 22.5)."""
+    return fix_all(tool_holder(tool).get("parameters"), GOOGLE_FIXES)
 
 
 def is_strict(schema: Any) -> bool:
@@ -7350,7 +7448,7 @@ def fit_format_schema(fit: Fit) -> None:
     schema = holder.get("schema")
     if not isinstance(schema, dict):
         return
-    verdict = fill_schema(schema)
+    verdict = fix_all(schema, OPENAI_FIXES)
     if holder.get("strict") is True and not is_strict(schema):
         holder["strict"] = False
         fit.tell("strict of the output format")
@@ -7367,10 +7465,15 @@ PLAIN_NAME = {
 }
 
 
+def digest_of(text: str) -> str:
+    """64 characters that stand for a text, the same in every turn."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
 def short_name(name: str) -> str:
-    """A tool name that every vendor takes, the same in every turn."""
-    digest = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()
-    return "%s_%s" % (re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:53], digest[:10])
+    """A tool name that every vendor takes."""
+    plain = re.sub(r"[^a-zA-Z0-9_-]", "_", name)
+    return "%s_%s" % (plain[:53], digest_of(name)[:10])
 
 
 def rename(fit: Fit, holder: JSON, key: str = "name") -> int:
@@ -7436,6 +7539,19 @@ def tidy_tools(fit: Fit) -> None:
 # --- blocks of a Messages history -----------------------------------------------------
 
 
+def as_blocks(content: Any) -> List[JSON]:
+    """A content as a list of blocks."""
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return content or []
+
+
+def texts_in(content: Any) -> str:
+    """The texts of a content, a line each."""
+    texts = [typed(part, "text", str) for part in as_blocks(content)]
+    return "\n".join(filter(None, texts))
+
+
 def say_block(block: JSON, text: str) -> int:
     """Put a text block in the place of another, with its cache mark."""
     mark = block.get("cache_control")
@@ -7463,7 +7579,10 @@ def drop_thinking(fit: Fit, block: JSON) -> int:
         return GONE
     if signature[-64:] in fit.learnt.get("thinking", ()):
         return GONE
-    return KEPT
+    if "cache_control" not in block:
+        return KEPT
+    del block["cache_control"]  # refused here
+    return CHANGED
 
 
 def drop_empty_thinking(fit: Fit, block: JSON) -> int:
@@ -7493,9 +7612,11 @@ def drop_blank(fit: Fit, block: JSON) -> int:
 
 def say_server_block(fit: Fit, block: JSON) -> int:
     """Blocks of other servers' tools as words: they alone read what is encrypted."""
-    if block.get("type") == "server_tool_use":
-        if not str(block.get("name")).startswith(("web_", "advisor")):
-            return KEPT
+    run = str(block.get("name") or block.get("type"))
+    if run.startswith("tool_search"):
+        return KEPT
+    if "code_execution" in run and "code_execution" in fit.offered:
+        return KEPT  # newer models have that tool
     mark = block.pop("cache_control", None)
     remove_path(block, ["content", "*", "encrypted_content"])
     words = dumps_text(block)
@@ -7518,9 +7639,10 @@ def lift_marks(fit: Fit, block: JSON) -> int:
     """A cache mark inside a result is refused: it belongs to the result."""
     verdict = KEPT
     for inner in objects(block.get("content")):
-        mark = inner.pop("cache_control", None)
-        if mark is not None:
-            block["cache_control"] = mark
+        if "cache_control" in inner:
+            mark = inner.pop("cache_control")
+            if mark is not None:
+                block.setdefault("cache_control", mark)
             verdict = CHANGED
     return verdict
 
@@ -7559,15 +7681,17 @@ MAGIC = (
 )
 
 
-def picture_type(named: str, data: str) -> str:
-    """A picture's type by its first bytes; as it is named where they are unknown."""
+def picture(named: str, data: str) -> Tuple[str, str]:
+    """A picture's type by its first bytes, and its base64 in one line."""
+    data = "".join(data.split())
+    named = named.partition(";")[0]
     head = b""
     with contextlib.suppress(ValueError):
         head = base64.b64decode(data[:16])
     for magic, kind in MAGIC:
         if head.startswith(magic):
-            return kind
-    return "image/jpeg" if named == "image/jpg" else named
+            return kind, data
+    return named.replace("image/jpg", "image/jpeg"), data
 
 
 def path_of(value: Any, wanted: JSON) -> str:
@@ -7613,11 +7737,13 @@ def fit_image(fit: Fit, block: JSON) -> int:
     kind = source.get("type")
     if kind in ("url", "file"):
         refuse_address(fit, block, kind)
-    named = typed(source, "media_type", str)
-    fitted = picture_type(named, typed(source, "data", str))
-    if kind != "base64" or fitted == named:
+    if kind != "base64":
         return KEPT
-    source["media_type"] = fitted
+    named = (typed(source, "media_type", str), typed(source, "data", str))
+    fitted = picture(*named)
+    if fitted == named:
+        return KEPT
+    source["media_type"], source["data"] = fitted
     return CHANGED
 
 
@@ -7629,14 +7755,14 @@ def fit_image_url(fit: Fit, part: JSON) -> int:
     if isinstance(part.get(key), dict):
         holder = part[key]
         key = "url"
-    found = re.match(r"data:([^;,]{0,99});base64,", typed(holder, key, str))
+    url = typed(holder, key, str)
+    found = re.match(r"data:([^,]{0,99});base64,", url)
     if found is None:
         return KEPT
-    data = holder[key][found.end() :]
-    fitted = picture_type(found[1], data)
-    if fitted == found[1]:
+    fitted = "data:%s;base64,%s" % picture(found[1], url[found.end() :])
+    if fitted == url:
         return KEPT
-    holder[key] = "data:%s;base64,%s" % (fitted, data)
+    holder[key] = fitted
     return CHANGED
 
 
@@ -7658,7 +7784,9 @@ def fit_document(fit: Fit, block: JSON) -> int:
     if kind in ("url", "file"):
         refuse_address(fit, block, kind)
     text = typed(source, "data", str)
-    if kind == "base64" and typed(source, "media_type", str).startswith("text/"):
+    if kind == "content":
+        text = texts_in(source.get("content"))
+    elif kind == "base64" and typed(source, "media_type", str).startswith("text/"):
         try:
             text = base64.b64decode(text).decode("utf-8", "replace")
         except ValueError:  # not base64: the upstream has words
@@ -7687,8 +7815,7 @@ def fit_call_id(fit: Fit, shown: JSON) -> int:
     for key in ID_KEYS:
         call_id = shown.get(key)
         if type(call_id) is str and not PLAIN_ID[fit.endpoint].fullmatch(call_id):
-            digest = hashlib.sha256(call_id.encode("utf-8", "replace")).hexdigest()
-            shown[key] = "call_" + digest[:24]
+            shown[key] = "call_" + digest_of(call_id)[:24]
             verdict = CHANGED
     return verdict
 
@@ -7761,18 +7888,9 @@ def interrupted_result(call_id: str) -> JSON:
     return {**result, "content": INTERRUPTED}
 
 
-def as_blocks(content: Any) -> List[JSON]:
-    """A content as a list of blocks."""
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}]
-    return content or []
-
-
-def say_orphan(fit: Fit, turn: JSON, block: JSON) -> None:
-    """Tell a result without a call as text: what it says may matter."""
-    texts = [typed(part, "text", str) for part in as_blocks(block.get("content"))]
-    say_block(block, "\n".join([ORPHAN.text, *filter(None, texts)]))
-    fit.touch(turn)
+def orphan_words(content: Any) -> str:
+    """A result without a call as text: what it says may matter."""
+    return "\n".join(filter(None, [ORPHAN.text, texts_in(content)]))
 
 
 def with_results(fit: Fit, run: List[JSON], waiting: Dict[str, None]) -> List[JSON]:
@@ -7785,7 +7903,8 @@ def with_results(fit: Fit, run: List[JSON], waiting: Dict[str, None]) -> List[JS
             call_id = str(block.get("tool_use_id"))
             missing.pop(call_id, None)
             if call_id not in waiting:
-                say_orphan(fit, turn, block)
+                say_block(block, orphan_words(block.get("content")))
+                fit.touch(turn)
     if not missing:
         return run
     stubs = [interrupted_result(call_id) for call_id in missing]
@@ -7819,6 +7938,24 @@ def pair_blocks(fit: Fit) -> None:
     fit.body["messages"][:] = paired
 
 
+def merge_turns(fit: Fit) -> None:
+    """One turn of calls or results in the place of several in a row: the results are
+    looked for in the turn behind the calls."""
+    merged: List[JSON] = []
+    before: Tuple[Any, bool] = (None, False)
+    for turn in fit.body["messages"]:
+        kinds = [block.get("type") for block in objects(turn.get("content"))]
+        now = (turn.get("role"), "tool_use" in kinds or "tool_result" in kinds)
+        if now == before == (now[0], True):
+            merged[-1]["content"].extend(turn["content"])
+            fit.touch(merged[-1])
+        else:
+            merged.append(turn)
+        before = now
+    if len(merged) < len(fit.body["messages"]):
+        fit.body["messages"][:] = merged
+
+
 def end_with_user(fit: Fit) -> None:
     """Models since 4.6 refuse a text begun for them; older ones go on with it."""
     turns = fit.body["messages"]
@@ -7844,6 +7981,9 @@ def drop_reasoner_samplers(fit: Fit) -> None:
     fit.body.pop("n", None)
 
 
+CHAT_STOPS = 4  # at most, in OpenAI's words
+
+
 def cut_at_stops(fit: Fit) -> None:
     """Where `stop` is refused, this proxy cuts the answer itself (UPSTREAM 22.6)."""
     key = "stop_sequences" if fit.client.dialect == "anthropic" else "stop"
@@ -7851,8 +7991,15 @@ def cut_at_stops(fit: Fit) -> None:
     if isinstance(stops, str):
         stops = [stops]
     if isinstance(stops, list):
-        fit.stops = tuple(filter(None, map(as_name, stops)))
+        fit.stops = parse_stops({key: stops}, key)
     fit.body.pop("stop", None)
+
+
+def cut_at_many_stops(fit: Fit) -> None:
+    """So it does where there are more than are taken, or none."""
+    stops = fit.body.get("stop")
+    if isinstance(stops, list) and not 0 < len(stops) <= CHAT_STOPS:
+        cut_at_stops(fit)
 
 
 def fit_chat_limit(fit: Fit) -> None:
@@ -7947,10 +8094,7 @@ def pair_chat_results(fit: Fit) -> None:
             paired.append(stub)
         waiting = {}
         if message.get("role") == "tool":
-            texts = [
-                typed(part, "text", str) for part in as_blocks(message.get("content"))
-            ]
-            words = "\n".join([ORPHAN.text, *filter(None, texts)])
+            words = orphan_words(message.get("content"))
             message = {"role": "user", "content": words}
         for call in objects(message.get("tool_calls")):
             waiting[str(call.get("id"))] = None
@@ -7995,6 +8139,16 @@ LEAST_OUTPUT = 16  # a smaller max_output_tokens is a 400 (UPSTREAM 10.1)
 LONGEST_KEY = 64  # of a prompt_cache_key
 
 
+def keep_includes(fit: Fit, known: Sequence[str]) -> None:
+    """Ask for no more than what is known."""
+    include = typed(fit.body, "include", list)
+    kept = [one for one in include if as_name(one) in known]
+    if not kept:
+        fit.body.pop("include", None)
+    elif kept != include:
+        fit.body["include"] = kept
+
+
 def fit_responses_fields(fit: Fit) -> None:
     """Fields that Copilot refuses or does not know (UPSTREAM 10.1)."""
     body = fit.body
@@ -8007,11 +8161,8 @@ def fit_responses_fields(fit: Fit) -> None:
         body.pop(key, None)
     if body.get("store") is not False:
         body["store"] = False
-    include = field(body, "include", list)
-    if include is not None and not set(map(as_name, include)) <= set(INCLUDES):
-        body["include"] = [one for one in include if one in INCLUDES]
-    if not body.get("include", True):
-        del body["include"]
+    field(body, "include", list)  # or raise
+    keep_includes(fit, INCLUDES)
     limit = field(body, "max_output_tokens", int)
     if limit is not None:
         fitted = max(LEAST_OUTPUT, min(limit, fit.model.output or limit))
@@ -8019,8 +8170,7 @@ def fit_responses_fields(fit: Fit) -> None:
             body["max_output_tokens"] = fitted
     cache_key = typed(body, "prompt_cache_key", str)
     if len(cache_key) > LONGEST_KEY:
-        digest = hashlib.sha256(cache_key.encode("utf-8", "replace")).hexdigest()
-        body["prompt_cache_key"] = digest
+        body["prompt_cache_key"] = digest_of(cache_key)
 
 
 def drop_reasoning_fields(fit: Fit) -> None:
@@ -8029,11 +8179,7 @@ def drop_reasoning_fields(fit: Fit) -> None:
         reasoning = fit.body.pop("reasoning", None)
         if typed(reasoning, "effort", str):
             fit.tell("reasoning.effort")
-        include = typed(fit.body, "include", list)
-        if ENCRYPTED in include:
-            fit.body["include"] = [one for one in include if one != ENCRYPTED]
-        if not fit.body.get("include", True):
-            del fit.body["include"]
+        keep_includes(fit, INCLUDES[1:])
 
 
 def fit_item(fit: Fit, item: JSON) -> int:
@@ -8076,31 +8222,57 @@ def reasoning_prints(fit: Fit, words: str) -> Set[str]:
 
 
 def describe_namespace(fit: Fit, tool: JSON) -> int:
-    """An empty description of a namespace is refused (UPSTREAM 22.4)."""
-    if tool.get("type") != "namespace" or tool.get("description"):
+    """A namespace without description or tools is refused (UPSTREAM 22.4)."""
+    if tool.get("type") != "namespace":
+        return KEPT
+    if not tool.get("tools"):
+        return GONE
+    if not is_blank(tool.get("description") or ""):
         return KEPT
     tool["description"] = "Tools of %s." % tool.get("name")
     return CHANGED
 
 
+SEARCH_KINDS = ("tool_search", "tool_search_call", "tool_search_output")
+
+
 def flatten_namespaces(fit: Fit) -> None:
     """Offer the tools of a namespace as functions; the tap gives calls back."""
     table = ToolTable(fit.body)
+    items = fit.body.get("input")
+    offers = typed(fit.body, "tools", list)
+    for item in objects(items):
+        if item.get("type") == "tool_search_output":
+            offers = offers + typed(item, "tools", list)
     tools: List[Any] = []
-    for tool in typed(fit.body, "tools", list):
-        if typed(tool, "type", str) != "namespace":
+    for tool in offers:
+        kind = typed(tool, "type", str)
+        if kind == "namespace":
+            for function in objects(tool.get("tools")):
+                place = {"name": function.get("name"), "namespace": tool.get("name")}
+                tools.append({**function, "name": table.name_of(place)})
+        elif kind in SEARCH_KINDS:
+            fit.tell("tool " + kind)
+        else:
             tools.append(tool)
-            continue
-        for function in objects(tool.get("tools")):
-            place = {"name": function.get("name"), "namespace": tool.get("name")}
-            tools.append({**function, "name": table.name_of(place)})
-    if tools:
-        fit.body["tools"] = tools
-    for item in objects(fit.body.get("input")):
+    for tool in objects(tools):
+        if tool.pop("defer_loading", None) is not None:  # nothing finds it any more
+            fit.touch(tool)
+    fit.body["tools"] = tools
+    choice = typed(fit.body, "tool_choice", dict)
+    if choice.get("type") in SEARCH_KINDS:
+        fit.body["tool_choice"] = "auto"
+    elif "namespace" in choice:
+        choice = fit.own("tool_choice")
+        choice["name"] = table.name_of(choice)
+        del choice["namespace"]
+    for item in objects(items):
         if "namespace" in item:
             item["name"] = table.name_of(item)
             del item["namespace"]
             fit.touch(item)
+    if isinstance(items, list):
+        items[:] = [i for i in items if typed(i, "type", str) not in SEARCH_KINDS]
 
 
 OUTPUT_OF = {
@@ -8170,28 +8342,14 @@ ON_CHAT = r"/chat/completions "
 ON_RESPONSES = r"/responses "
 ON_OPENAI = r"/(?:chat/completions|responses) "
 OF_REASONERS = r"/(?:chat/completions|responses) \S* (?:%s)" % REASONER
-TURN_ROLES_SHOWN = ("user", "assistant", "system", "developer")
-CALLS_AND_RESULTS = (
-    "tool_use",
-    "tool_result",
-    "function",
-    "custom",
-    "tool",
-    "function_call",
-    "function_call_output",
-    "custom_tool_call",
-    "custom_tool_call_output",
-)
-CALL_KINDS = ("tool_use", "function", "custom", "function_call", "custom_tool_call")
+CALL_KINDS = "tool_use function custom function_call custom_tool_call"
+RESULT_KINDS = "tool_result tool function_call_output custom_tool_call_output"
 # What another server ran, so that no model here can read it (UPSTREAM 11.5).
 SERVER_BLOCKS = (
-    "server_tool_use",
-    "web_search_tool_result",
-    "web_fetch_tool_result",
-    "advisor_tool_result",
-    "mcp_tool_use",
-    "mcp_tool_result",
-    "compaction",
+    "server_tool_use web_search_tool_result web_fetch_tool_result advisor_tool_result"
+    " code_execution_tool_result bash_code_execution_tool_result"
+    " text_editor_code_execution_tool_result container_upload mcp_tool_use"
+    " mcp_tool_result compaction"
 )
 
 
@@ -8206,7 +8364,7 @@ class Rule(NamedTuple):
     name: str  # what a lesson of it is called
     repair: Repair
     where: str = ""  # pattern for "endpoint maker model"; none = once it is taught
-    kinds: Tuple[str, ...] = ()  # of the objects that it is shown; none = all at once
+    kinds: str = ""  # of the objects that it is shown; none = all at once
     words: str = ""  # a refusal with these words teaches it
     learn: Callable[[Fit, str], Set[str]] = whole_words  # what exactly; none = nothing
 
@@ -8231,6 +8389,7 @@ RULES: Tuple[Rule, ...] = (
     Rule("shape", check_shape, EVERYWHERE),
     Rule("meaning", refuse_meaning, EVERYWHERE),  # UPSTREAM 22.3
     Rule("model", name_model, "/"),
+    Rule("OpenAI's choice", take_openai_choice, ON_MESSAGES),  # UPSTREAM 0.4
     Rule("stream", ask_for_stream, ON_OPENAI),
     Rule("embeddings", fit_embeddings, "/embeddings "),  # UPSTREAM 13, 22.6
     Rule("beta", noted, words=r"unsupported beta header\(s\): ([\w.,\- ]+)"),
@@ -8262,6 +8421,7 @@ RULES: Tuple[Rule, ...] = (
         words=r"tool_choice: type .{1,40} (?:is|are) not supported",
     ),
     Rule("stop", cut_at_stops, r"/responses |" + OF_REASONERS),  # UPSTREAM 22.6
+    Rule("many stops", cut_at_many_stops, ON_CHAT),
     Rule("chat stop", cut_at_stops, words=r"parameter: 'stop'"),  # UPSTREAM 22.6
     Rule(
         "limit name",
@@ -8315,50 +8475,51 @@ RULES: Tuple[Rule, ...] = (
         words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b",
     ),
     # Offered tools: before the turns, because those ask what is offered.
-    Rule("OpenAI's tools", take_openai_tool, ON_MESSAGES, (OFFERED,)),  # UPSTREAM 0.4
+    Rule("OpenAI's tools", take_openai_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 0.4
+    Rule("server tools", refuse_messages_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
+    Rule("run tools", refuse_responses_tool, ON_RESPONSES, OFFERED),  # UPSTREAM 10.1
+    Rule("tool keys", drop_tool_keys, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
+    Rule("namespace", describe_namespace, ON_RESPONSES, OFFERED),  # UPSTREAM 22.4
+    Rule("schemas", fit_schema, EVERYWHERE, OFFERED),  # UPSTREAM 22.5
+    Rule("Google's schemas", fit_google_schema, r"/\S+ google ", OFFERED),
+    Rule("strict", fit_strict, ON_OPENAI, OFFERED),  # UPSTREAM 22.4
     Rule(
-        "server tools", refuse_messages_tool, ON_MESSAGES, (OFFERED,)
-    ),  # UPSTREAM 11.5
-    Rule("run tools", refuse_responses_tool, ON_RESPONSES, (OFFERED,)),  # UPSTREAM 10.1
-    Rule("tool keys", drop_tool_keys, ON_MESSAGES, (OFFERED,)),  # UPSTREAM 11.5
-    Rule("namespace", describe_namespace, ON_RESPONSES, (OFFERED,)),  # UPSTREAM 22.4
-    Rule("schemas", fit_schema, EVERYWHERE, (OFFERED,)),  # UPSTREAM 22.5
-    Rule("Google's schemas", fit_google_schema, r"/\S+ google ", (OFFERED,)),
-    Rule("strict", fit_strict, ON_OPENAI, (OFFERED,)),  # UPSTREAM 22.4
-    Rule("names", fit_name, EVERYWHERE, (OFFERED, *CALL_KINDS)),  # UPSTREAM 11.5, 16
-    Rule("offered", note_tool, EVERYWHERE, (OFFERED,)),
+        "names", fit_name, EVERYWHERE, OFFERED + " " + CALL_KINDS
+    ),  # UPSTREAM 11.5, 16
+    Rule("offered", note_tool, EVERYWHERE, OFFERED),
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
-    Rule("billing", drop_billing, ON_MESSAGES, ("text",)),  # CLIENTS 1
-    Rule("reasoning back", give_reasoning_back, ON_CHAT, ("assistant", "tool")),
-    Rule("o1 roles", user_role, r"/chat/completions \S* o1", ("system", "developer")),
+    Rule("split turns", merge_turns, ON_MESSAGES),  # UPSTREAM 11.5
+    Rule("billing", drop_billing, ON_MESSAGES, "text"),  # CLIENTS 1
+    Rule("reasoning back", give_reasoning_back, ON_CHAT, "assistant tool"),
+    Rule("o1 roles", user_role, r"/chat/completions \S* o1", "system developer"),
     Rule(  # UPSTREAM 9.1
         "developer",
         system_role,
         r"/chat/completions \S* (?!%s)" % REASONER,
-        ("developer",),
+        "developer",
     ),
-    Rule("assistant", fit_assistant, ON_CHAT, ("assistant",)),  # UPSTREAM 9.1
+    Rule("assistant", fit_assistant, ON_CHAT, "assistant"),  # UPSTREAM 9.1
     Rule(
         "no system turns",
         fold_system_turn,
         r"/v1/messages \S* claude-sonnet-4\.6",  # refuses the beta too
-        ("system",),
+        "system",
         words=r"unexpected role \W?system",
     ),
-    Rule("system turns", fit_system_turn, ON_MESSAGES, ("system",)),  # UPSTREAM 11.5
-    Rule("calls last", put_calls_last, ON_MESSAGES, ("assistant",)),  # UPSTREAM 11.6
-    Rule("results first", put_results_first, ON_MESSAGES, ("user",)),  # UPSTREAM 11.5
+    Rule("system turns", fit_system_turn, ON_MESSAGES, "system"),  # UPSTREAM 11.5
+    Rule("calls last", put_calls_last, ON_MESSAGES, "assistant"),  # UPSTREAM 11.6
+    Rule("results first", put_results_first, ON_MESSAGES, "user"),  # UPSTREAM 11.5
     Rule(  # UPSTREAM 10.1
         "item ids",
         fit_item,
         ON_RESPONSES,
-        (ANYTHING,),
+        ANYTHING,
         words=r"does not belong to this connection|an id that begins with",
     ),
     Rule(  # UPSTREAM 22.4
         "reasoning",
         drop_refused_reasoning,
-        kinds=("reasoning",),
+        kinds="reasoning",
         words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
         learn=reasoning_prints,
     ),
@@ -8366,7 +8527,7 @@ RULES: Tuple[Rule, ...] = (
         "thinking",
         drop_thinking,
         ON_MESSAGES,
-        ("thinking", "redacted_thinking"),
+        "thinking redacted_thinking",
         words=r"signature`? in `?thinking|block cannot be `?thinking"
         r"|thinking.{1,80}cannot be modified|bound to a different conversation",
         learn=thinking_prints,
@@ -8374,38 +8535,37 @@ RULES: Tuple[Rule, ...] = (
     Rule(  # UPSTREAM 22.3
         "empty thinking",
         drop_empty_thinking,
-        kinds=("thinking",),
+        kinds="thinking",
         words=r"each thinking block must contain thinking",
     ),
     Rule(
         "server blocks", say_server_block, ON_MESSAGES, SERVER_BLOCKS
     ),  # UPSTREAM 11.5
-    Rule(
-        "references", say_reference, ON_MESSAGES, ("tool_reference",)
-    ),  # UPSTREAM 11.5
-    Rule("result marks", lift_marks, ON_MESSAGES, ("tool_result",)),  # UPSTREAM 22.3
+    Rule("references", say_reference, ON_MESSAGES, "tool_reference"),  # UPSTREAM 11.5
+    Rule("result marks", lift_marks, ON_MESSAGES, "tool_result"),  # UPSTREAM 22.3
     Rule(  # UPSTREAM 22.6
         "images",
         fit_image,
         ON_MESSAGES,
-        ("image",),
+        "image",
     ),
-    Rule("image URLs", fit_image_url, ON_OPENAI, ("image_url", "input_image")),
+    Rule("image URLs", fit_image_url, ON_OPENAI, "image_url input_image"),
     Rule("vision", noted, words=r"vision is not (?:enabled|supported)"),
-    Rule(
-        "documents of text", fit_document, ON_MESSAGES, ("document",)
-    ),  # UPSTREAM 11.5
+    Rule("documents of text", fit_document, ON_MESSAGES, "document"),  # UPSTREAM 11.5
     Rule(  # UPSTREAM 9.1, 22.4
         "documents",
         check_document,
         ON_OPENAI,
-        ("file", "input_file"),
-        words=r"only text and image_url are allowed|'(?:input_)?file'|input_file",
+        "file input_file",
+        words=r"only text and image_url are allowed|'(?:input_)?file'|input_file"
+        r"|file input is not supported",
     ),
-    Rule("ids", fit_call_id, EVERYWHERE, CALLS_AND_RESULTS),  # UPSTREAM 22.3, 22.4
-    Rule("called", note_call, ON_MESSAGES, ("tool_use",)),
-    Rule("blank", drop_blank, ON_MESSAGES, ("text",)),  # UPSTREAM 11.5
-    Rule("marks", fit_mark, ON_MESSAGES, (ANYTHING,)),  # UPSTREAM 11.5
+    Rule(
+        "ids", fit_call_id, EVERYWHERE, CALL_KINDS + " " + RESULT_KINDS
+    ),  # UPSTREAM 22.3, 22.4
+    Rule("called", note_call, ON_MESSAGES, "tool_use"),
+    Rule("blank", drop_blank, ON_MESSAGES, "text"),  # UPSTREAM 11.5
+    Rule("marks", fit_mark, ON_MESSAGES, ANYTHING),  # UPSTREAM 11.5
     # What the walk has left: pairs before the last turn, since they may add one.
     Rule("empty turns", drop_empty_turns, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("pairs", pair_blocks, ON_MESSAGES),  # UPSTREAM 11.5
@@ -8442,8 +8602,9 @@ def plan_steps(subject: str, learnt: Collection[str]) -> List[Step]:
             steps.append(rule.repair)
             continue
         repairs.setdefault(ANYTHING, [])
-        for kind in repairs.keys() | set(rule.kinds):
-            if kind in rule.kinds or ANYTHING in rule.kinds:
+        kinds = rule.kinds.split()
+        for kind in repairs.keys() | set(kinds):
+            if kind in kinds or ANYTHING in kinds:
                 repairs.setdefault(kind, list(repairs[ANYTHING])).append(rule.repair)
     if repairs:
         steps.append(functools.partial(walk, repairs=repairs))
@@ -13183,6 +13344,9 @@ class App:
         with contextlib.suppress(NotFound, AuthRequired, BadRequest):
             if not self._sizes.in_outage:
                 model = (await self._known_models()).resolve(asked, "anthropic")
+        client = ClientBody("anthropic", body)
+        fitted = functools.partial(self._fitter.fit, client, body, model, MESSAGES)
+        await apart(len(request.body), fitted)  # also raises what a request would
         tokens = await self._sizes.count(request.body, body, model)
         return {"input_tokens": max(1, tokens)}
 

@@ -8657,7 +8657,7 @@ REPAIRS = [  # name, model, what is put in, what comes out instead
         "orphan result",
         "claude-haiku-4.5",
         {"messages": turns("a", "b", [result_of("x"), words("c")], ("user", [result_of("y")]))},
-        {"messages": turns("a", "b", [words(ORPHAN_OK), words("c")], ("user", [words(ORPHAN_OK)]))},
+        {"messages": turns("a", "b", [words(ORPHAN_OK), words(ORPHAN_OK), words("c")])},
     ),
     (
         "tool reference",
@@ -8798,6 +8798,136 @@ REPAIRS = [  # name, model, what is put in, what comes out instead
         "claude-opus-5",
         {"messages": turns("a", "b")},
         {"messages": turns("a", "b", "Please continue.")},
+    ),
+    (
+        "marks in a result",
+        "claude-haiku-4.5",
+        {
+            "tools": [tool_of()],
+            "messages": turns(
+                "a",
+                [{**NATIVE_THOUGHT, "cache_control": MARKED}, use_of("a")],
+                [
+                    {
+                        **result_of(
+                            "a", [words("r", cache_control=MARKED), words("s", cache_control=None)]
+                        ),
+                        "cache_control": {**MARKED, "ttl": "1h"},
+                    }
+                ],
+            ),
+        },
+        {
+            "tools": [tool_of()],
+            "messages": turns(
+                "a",
+                [NATIVE_THOUGHT, use_of("a")],
+                [
+                    {
+                        **result_of("a", [words("r"), words("s")]),
+                        "cache_control": {**MARKED, "ttl": "1h"},
+                    }
+                ],
+            ),
+        },
+    ),
+    (
+        "empty fields",
+        "claude-haiku-4.5",
+        {"mcp_servers": [], "container": None, "fallbacks": [], "thread": None},
+        {},
+    ),
+    (
+        "choice in a word",
+        "claude-haiku-4.5",
+        {"tools": [tool_of(description=None)], "tool_choice": "required"},
+        {"tools": [tool_of()], "tool_choice": {"type": "any"}},
+    ),
+    (
+        "choice of a function",
+        "claude-haiku-4.5",
+        {"tools": [tool_of()], "tool_choice": {"type": "function", "function": {"name": "t"}}},
+        {"tools": [tool_of()], "tool_choice": {"type": "tool", "name": "t"}},
+    ),
+    (
+        "split turns",
+        "claude-haiku-4.5",
+        {
+            "tools": [tool_of()],
+            "messages": turns(
+                "a",
+                [use_of("a")],
+                ("assistant", [use_of("b")]),
+                ("user", [result_of("a"), words("c")]),
+                ("user", [result_of("b")]),
+            ),
+        },
+        {
+            "tools": [tool_of()],
+            "messages": turns(
+                "a", [use_of("a"), use_of("b")], [result_of("a"), result_of("b"), words("c")]
+            ),
+        },
+    ),
+    (
+        "code that ran elsewhere",
+        "claude-haiku-4.5",
+        {
+            "messages": turns(
+                "a",
+                [{"type": "bash_code_execution_tool_result", "tool_use_id": "s", "content": {}}],
+                "b",
+            )
+        },
+        {
+            "messages": turns(
+                "a",
+                [
+                    words(
+                        '{"type":"bash_code_execution_tool_result","tool_use_id":"s","content":{}}'
+                    )
+                ],
+                "b",
+            )
+        },
+    ),
+    (
+        "document of blocks",
+        "claude-haiku-4.5",
+        {
+            "messages": turns(
+                [{"type": "document", "source": {"type": "content", "content": [words("d")]}}]
+            )
+        },
+        {"messages": turns([words("d")])},
+    ),
+    (
+        "picture",
+        "claude-haiku-4.5",
+        {
+            "messages": turns(
+                [
+                    {
+                        "type": "image",
+                        "source": {
+                            "type": "base64",
+                            "media_type": "image/jpg; charset=x",
+                            "data": "iVBO\nRw0K\n",
+                        },
+                    }
+                ]
+            )
+        },
+        {
+            "messages": turns(
+                [
+                    {
+                        "type": "image",
+                        "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0K"},
+                    }
+                ]
+            )
+        },
     ),
     (
         "system turn folded",
@@ -9247,6 +9377,143 @@ def test_native_lesson_does_not_repeat_what_the_upstream_quotes():
     fit.body["messages"] = turns("a", [NATIVE_THOUGHT])
     lesson = fitter.learn(fit, refusal("Invalid `signature` in `thinking` block: MARKPROMPT"))
     assert lesson and "MARKPROMPT" not in lesson
+
+
+def props(**more):
+    return {"type": "object", "properties": more}
+
+
+TEXT = {"type": "string"}
+A_TEXT, B_TEXT = props(a=TEXT), props(b=TEXT)
+A_NEEDED = {**A_TEXT, "required": ["a"]}
+SCHEMAS = [  # name, maker, the tool's schema, what goes up on /responses (and alike on chat)
+    ("reference", "openai", {"$ref": "#/$defs/A", "$defs": {"A": A_NEEDED}}, A_NEEDED),
+    ("union of unions", "openai", {"anyOf": [{"oneOf": [A_TEXT]}, B_TEXT]}, props(a=TEXT, b=TEXT)),
+    ("all of", "openai", {"allOf": [A_TEXT, {"required": ["a"]}]}, A_NEEDED),
+    ("any of a circle", "openai", {"anyOf": [A_TEXT, {"$ref": "#/$defs/A"}]}, A_TEXT),
+    ("list of types", "openai", {"type": ["object", "null"]}, props()),
+    ("text", "openai", TEXT, props()),
+    ("null", "openai", {"type": None, "properties": None}, props()),
+    ("null property", "openai", props(a=None, b=True), props(a={}, b=True)),
+    ("no list", "openai", props(a={"enum": "x", "anyOf": [], "type": []}), props(a={})),
+    ("draft 3", "openai", props(a={**TEXT, "required": True}), A_TEXT),
+    (
+        "if",
+        "openai",
+        props(a={"if": {"type": "array"}, "then": {"type": "object"}}),
+        props(a={"if": {"type": "array", "items": {}}, "then": props()}),
+    ),
+    ("items", "google", props(a={"items": True}), props(a={"items": {}})),
+    (
+        "enum",
+        "google",
+        props(a={"enum": ["", 1, None]}),
+        props(a={"enum": ["", "1"], "nullable": True}),
+    ),
+]
+
+
+@pytest.mark.parametrize("name, maker, given, expected", SCHEMAS, ids=[r[0] for r in SCHEMAS])
+def test_schemas(name, maker, given, expected):
+    model = cp.Model("m", vendor=maker)
+    tool = {"type": "function", "name": "f", "parameters": given}
+    fit = fit_body("responses", {"input": "x", "tools": [tool]}, model, RESPONSES)
+    sent = fit.body["tools"][0]["parameters"]
+    assert {**sent, "$defs": 0, "required": 0} == {**expected, "$defs": 0, "required": 0}
+    assert sent.get("required", []) == expected.get("required", [])
+    tool = {"type": "function", "function": {"name": "f", "parameters": given}}
+    body = {"messages": [C_HI], "tools": [tool]}
+    assert fit_body("openai", body, model, CHAT).body["tools"][0]["function"]["parameters"] == sent
+
+
+def test_schema_that_branches_without_end_takes_no_longer():
+    names = ["A%d" % at for at in range(60)]
+    defs = {
+        name: {"anyOf": [{"$ref": "#/$defs/" + other} for other in names[at + 1 :]] * 2}
+        for at, name in enumerate(names)
+    }
+    schema = {"$ref": "#/$defs/A0", "$defs": defs}
+    started = time.process_time()
+    body = {"input": "x", "tools": [{"type": "function", "name": "f", "parameters": schema}]}
+    fit_body("responses", body, cp.Model("m"), RESPONSES)
+    assert time.process_time() - started < 0.5
+
+
+def test_what_has_meaning_is_never_learnt_away():
+    fitter, model = cp.Fitter(), NATIVE["claude-haiku-4.5"]
+    fit = fit_body("anthropic", ask_of(), model, MESSAGES, fitter=fitter)
+    for path in ("max_tokens", "messages", "messages.0.content.0.text", "tools.0.custom.name"):
+        assert fitter.learn(fit, refusal(path + ": Extra inputs are not permitted")) == ""
+        assert fitter.learn(fit, refusal("Unknown parameter: '%s'." % path)) == ""
+
+
+FLAT = [  # tools of the client, their names after the lesson
+    ([{"type": "namespace", "name": "mcp__a", "tools": []}], None),
+    (
+        [
+            {"type": "namespace", "name": "mcp__a", "tools": [{"type": "function", "name": "r"}]},
+            {"type": "function", "name": "mcp__a__r"},
+            {"type": "tool_search", "execution": "client"},
+        ],
+        ["mcp__a__r_", "mcp__a__r"],
+    ),
+]
+
+
+@pytest.mark.parametrize("tools, names", FLAT)
+def test_namespaces_flattened(tools, names):
+    fitter, model = cp.Fitter(), cp.Model("m")
+    call = {"type": "function_call", "call_id": "c", "namespace": "mcp__a", "name": "r"}
+    output = {"type": "function_call_output", "call_id": "c", "output": "x"}
+    body = {"input": [{**call, "arguments": "{}"}, output], "tools": tools}
+    fit = fit_body("responses", body, model, RESPONSES, fitter=fitter)
+    assert ("tools" in fit.body) == bool(names)
+    assert fitter.learn(fit, refusal("Invalid value: 'namespace' at tools[0].tools"))
+    fit = fit_body("responses", body, model, RESPONSES, fitter=fitter)
+    assert [tool["name"] for tool in fit.body.get("tools", [])] == (names or [])
+    if names:
+        assert fit.body["input"][0]["name"] == names[0]
+        assert fit.left_out == ["tool tool_search"]
+        tap = cp.ResponsesTap(cp.responses_tools(body))
+        for name, own in zip(names, ({"name": "r", "namespace": "mcp__a"}, {"name": names[1]})):
+            item = {"type": "function_call", "name": name}
+            event = {"type": "response.output_item.done", "output_index": 0, "item": item}
+            told = tap.feed(data(event))
+            assert json.loads(told[6:])["item"] == {"type": "function_call", **own}
+
+
+def test_translated_to_messages():
+    model = NATIVE["claude-haiku-4.5"]
+    call = {"id": "c", "type": "function", "function": {"name": "f"}}
+    call["function"]["arguments"] = '{"x": "\\ud83d"}'
+    body = {"messages": [C_HI, {"role": "assistant", "tool_calls": [call]}], "temperature": 1.9}
+    parsed, places = cp.parse_placed(cp.dumps(body))
+    client = cp.ClientBody("openai", parsed, b"", places)
+    encoded = cp.encode_messages(cp.parse_chat(parsed), model)
+    sent = cp.loads(cp.Fitter().fit(client, encoded, model, MESSAGES).encode())
+    assert sent["messages"][1]["content"][0]["input"] == {"x": "\ufffd"}
+    assert sent["temperature"] == 1
+
+
+def test_stops_that_chat_does_not_take():
+    for stops in (list("abcde"), []):
+        fit = fit_body("openai", {"messages": [C_HI], "stop": stops}, cp.Model("m"), CHAT)
+        assert fit.stops == tuple(stops) and "stop" not in fit.body
+    fit = fit_body("openai", {"messages": [C_HI], "stop": list("abcd")}, cp.Model("m"), CHAT)
+    assert not fit.stops and fit.body["stop"] == list("abcd")
+
+
+def test_empty_input_costs_no_request():
+    with pytest.raises(cp.BadRequest, match="^input: at least one"):
+        fit_body("responses", {"input": []}, cp.Model("m"), RESPONSES)
+
+
+def test_blank_namespace_is_described():
+    tool = {"type": "namespace", "name": "n", "description": " \n"}
+    tool["tools"] = [{"type": "function", "name": "f"}]
+    body = {"input": "x", "tools": [tool]}
+    sent = fit_body("responses", body, cp.Model("m"), RESPONSES).body["tools"]
+    assert sent[0]["description"] == "Tools of n."
 
 
 # ============================================================================
@@ -14099,6 +14366,17 @@ async def test_routes_usage_log_is_written_aside(up, proxy):
 
 
 @whole_program()
+async def test_routes_count_tokens_by_the_rules(up, proxy):
+    path = "/v1/messages/count_tokens"
+    answer = await proxy.post(path, {"model": "claude-sonnet-4.5", "messages": []})
+    assert answer.status == 400 and not up.asked(path)
+    assert "messages: at least one" in answer.json["error"]["message"]
+    body = dict(HELLO, model="claude-sonnet-4.5", speed="fast")
+    assert (await proxy.post(path, body)).status == 200
+    assert b"speed" not in up.asked(path)[0].body
+
+
+@whole_program()
 async def test_routes_count_tokens_in_an_outage_estimates_at_once(up, proxy):
     path, body = "/v1/messages/count_tokens", dict(HELLO, model="claude-sonnet-4.5")
     up.script["GET", "/models"] = [whole(503, "busy")] * 99
@@ -14937,6 +15215,30 @@ async def test_lesson_is_one_repair_one_replay_and_remembered(
     answer = await proxy.post("/v1/messages", body)
     assert answer.status == 400 and len(up.asked(path)) == 4
     assert "something else is wrong" in answer.json["error"]["message"]
+
+
+UNREAD = "The encrypted content gAA... could not be verified. Reason: it did not match."
+CREATED = {"type": "response.created", "response": {"id": "r", "status": "in_progress"}}
+FAILED = {"type": "response.failed", "response": {"id": "r", "status": "failed", "error": None}}
+OPENINGS = [  # events of a 200 that refuse the request
+    [{"type": "error", "code": "invalid_request_body", "message": UNREAD}],
+    [CREATED, {"type": "error", "error": {"code": "invalid_request_body", "message": UNREAD}}],
+    [CREATED, FAILED, {"type": "error", "code": "invalid_request_body", "message": UNREAD}],
+]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("events", OPENINGS, ids=["flat", "nested", "two"])
+@whole_program()
+async def test_refusal_that_opens_a_stream_teaches(up, proxy, events, stream):
+    up.script["POST", RESPONSES] = [(200, SSE, [data(event, event["type"]) for event in events])]
+    thought = {"type": "reasoning", "summary": [], "encrypted_content": "E" * 80}
+    items = [thought, {"role": "user", "content": "hi"}]
+    body = {"model": "gpt-5-mini", "input": items, "stream": stream}
+    answer = await proxy.post("/v1/responses", body)
+    assert answer.status == 200 and b"could not be" not in answer.body, answer
+    first, second = up.asked(RESPONSES)
+    assert b"EEE" in first.body and b"EEE" not in second.body
 
 
 # -- web search, limits, nothing leaks -------------------------------------------------------
