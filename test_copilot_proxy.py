@@ -9697,6 +9697,7 @@ MORE_ROWS = """
 claude-opus-5.5      both 1000000 936000  64000 500/2500/50/625 adaptive high,xhigh,max
 claude-sonnet-5.5    both 1000000 936000  64000 300/1500/30/375 adaptive high,xhigh,max
 claude-haiku-5.5     both  200000 100000  64000 100/500/10/125  adaptive high
+claude-writer-5.5    alone 200000 168000  32000 300/1500/30/375 adaptive high
 claude-chat-1        old   200000 136000  64000 100/500/10/125  -        -
 gpt-6.1-sol          only  400000 272000 128000 125/1000/13/0   -        high,xhigh
 gpt-5-chat           old   400000 272000 128000 125/1000/13/0   -        high
@@ -9795,7 +9796,7 @@ RULE_ROWS = [
     RuleRow("all betas", A, "claude-opus-4.6", {}, {}, "invalid beta flag", CONTEXT),
     RuleRow("betas", A, HAIKU, {}, {}, betas="odd-2026-01-01"),
     RuleRow("top fields", A, HAIKU, {"speed": "fast"}, {"speed": LEFT}),
-    RuleRow("top fields", O, "claude-sonnet-4.5", {"messages": hi_turn()}, {"max_tokens": 32000}),
+    RuleRow("top fields", O, "claude-scribe-1", {"messages": hi_turn()}, {"max_tokens": 32000}),
     RuleRow(
         "max_tokens",
         A,
@@ -9815,7 +9816,7 @@ RULE_ROWS = [
         {"temperature": 0.5, "top_p": LEFT},
     ),
     RuleRow("samplers", A, FIVE, {"temperature": 0.5}, {"temperature": LEFT}),
-    RuleRow("samplers", O, "claude-sonnet-5.5", {"top_p": 0.5}, {"top_p": LEFT}),
+    RuleRow("samplers", O, "claude-writer-5.5", {"top_p": 0.5}, {"top_p": LEFT}),
     RuleRow(
         "forced choice",
         A,
@@ -9844,7 +9845,7 @@ RULE_ROWS = [
     RuleRow(
         "no adaptive",
         A,
-        "claude-sonnet-5",
+        "claude-sonnet-4.6",
         {"thinking": {"type": "adaptive"}},
         {"thinking": {"type": "enabled", "budget_tokens": 3999}},
         "adaptive thinking is not supported on this model",
