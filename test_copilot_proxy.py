@@ -13,8 +13,10 @@ import asyncio
 import base64
 import collections
 import contextlib
+import copy
 import ctypes
 import gzip
+import hashlib
 import http.client as http_client  # `http` is a tool below
 import inspect
 import io
@@ -802,8 +804,6 @@ def _samplers(body, thinks):
         yield "Thinking may not be enabled when tool_choice forces tool use."
     if thinks and body.get("temperature", 1) != 1:
         yield "`temperature` may only be set to 1 when thinking is enabled."
-    if "temperature" in body and "top_p" in body:
-        yield "`temperature` and `top_p` cannot both be specified for this model."
 
 
 def _content(body, entry, betas):
@@ -967,6 +967,9 @@ def _chat_pairs(body, entry):
         waiting = [call["id"] for call in message.get("tool_calls") or []]
 
 
+SERVED_TOOLS = "function custom web_search web_search_preview namespace tool_search".split()
+
+
 def _responses(body, entry):
     banned = ["store", "previous_response_id", "background", "service_tier", "conversation"]
     if entry["id"] in ("gpt-5", "gpt-5.1", "gpt-5.2"):
@@ -981,7 +984,7 @@ def _responses(body, entry):
     yield from (
         "The requested tool %s is not supported." % tool["type"]
         for tool in body.get("tools") or []
-        if tool["type"] not in ("function", "custom", "web_search", "web_search_preview")
+        if tool["type"] not in SERVED_TOOLS
     )
     if body.get("tool_choice") == {"type": "tool_search"}:
         yield "Invalid value: 'tool_search'."
@@ -1020,6 +1023,403 @@ def _items_in(body, entry):
         )
 
 
+class Refusal(NamedTuple):
+    """One row of UPSTREAM 9.1, 10.1, 11.5 or 22: who refuses what, in which words."""
+
+    where: str  # pattern for "endpoint vendor model"
+    find: Any  # (body) -> what is wrong, each a text or a tuple for the words
+    words: str
+
+
+def blocks_of(body, *kinds):
+    """(path, block) for the blocks of these types in a history, results' too."""
+    key = "input" if "input" in body else "messages"
+    for path, obj in walk(body.get(key), key):
+        if obj.get("type") in kinds:
+            yield path, obj
+
+
+def bad_values(body, kinds, keys, pattern):
+    """(path, key) where a block of `kinds` has an id that the pattern refuses."""
+    for path, obj in blocks_of(body, *kinds):
+        for key in keys:
+            value = obj.get(key)
+            if isinstance(value, str) and not re.fullmatch(pattern, value):
+                yield path, key
+
+
+def foreign_ids(body):
+    kinds = ("tool_use", "tool_result")
+    for path, key in bad_values(body, kinds, ("id", "tool_use_id"), "[a-zA-Z0-9_-]+"):
+        yield "%s.%s" % (path, "tool_use.id" if key == "id" else "tool_result." + key)
+
+
+def chat_ids(body):
+    """(path, id) of each call and result of a chat history."""
+    for at, message in enumerate(body["messages"]):
+        for number, call in enumerate(message.get("tool_calls") or []):
+            yield "messages[%d].tool_calls[%d].id" % (at, number), call["id"]
+        if message["role"] == "tool":
+            yield "messages[%d].tool_call_id" % at, message["tool_call_id"]
+
+
+def long_chat_ids(body):
+    return [(path, len(text)) for path, text in chat_ids(body) if len(text) > 40]
+
+
+def odd_chat_ids(body):
+    return [path for path, text in chat_ids(body) if not re.fullmatch("[a-zA-Z0-9_-]+", text)]
+
+
+def long_call_ids(body):
+    items = body["input"] if isinstance(body["input"], list) else []
+    for at, item in enumerate(items):
+        call_id = item.get("call_id", "")
+        if len(call_id) > 64:
+            yield "input[%d].call_id" % at, len(call_id)
+
+
+def functions_of(body):
+    """(index, function) for each offered function of any API."""
+    for at, tool in enumerate(body.get("tools") or []):
+        if tool.get("type") in (None, "custom") and "input_schema" in tool:
+            yield at, tool
+        elif tool.get("type") == "function":
+            yield at, tool.get("function") or tool
+        elif tool.get("type") == "namespace":
+            yield from ((at, inner) for inner in tool["tools"])
+
+
+def schemas_of(body):
+    """(name, schema) of each function with parameters."""
+    for _, function in functions_of(body):
+        key = "input_schema" if "input_schema" in function else "parameters"
+        if key in function:
+            yield function["name"], function[key]
+
+
+SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+
+
+def inner_schemas(schema):
+    """A schema and all inside it."""
+    if not isinstance(schema, dict):
+        return
+    yield schema
+    for key in ("properties", "$defs", "definitions", "patternProperties"):
+        for inner in (schema.get(key) or {}).values():
+            yield from inner_schemas(inner)
+    for key in ("items", "additionalProperties", "not"):
+        yield from inner_schemas(schema.get(key))
+    for key in SCHEMA_LISTS:
+        for inner in schema.get(key) or []:
+            yield from inner_schemas(inner)
+
+
+def is_a(schema, kind):
+    """Whether a schema's type is this one, or has it in its list."""
+    kinds = schema.get("type")
+    return kind == kinds or (isinstance(kinds, list) and kind in kinds)
+
+
+def no_object(body):
+    return [name for name, schema in schemas_of(body) if schema.get("type") != "object"]
+
+
+def top_unions(body):
+    for name, schema in schemas_of(body):
+        if schema.keys() & {"anyOf", "oneOf", "allOf"}:
+            yield name
+
+
+def no_properties(body):
+    for name, schema in schemas_of(body):
+        if not isinstance(schema.get("properties"), dict):
+            yield name
+
+
+def inner_without_properties(body):
+    for name, schema in schemas_of(body):
+        for inner in inner_schemas(schema):
+            if "properties" in inner and not isinstance(inner["properties"], dict):
+                yield name
+            if is_a(inner, "object") and "properties" not in inner:
+                yield name
+
+
+def no_items(body):
+    for name, schema in schemas_of(body):
+        for inner in inner_schemas(schema):
+            if is_a(inner, "array") and not isinstance(inner.get("items"), (dict, bool)):
+                yield name
+
+
+def undeclared(body):
+    for name, schema in schemas_of(body):
+        for inner in inner_schemas(schema):
+            extra = set(inner.get("required") or ()) - set(inner.get("properties") or ())
+            if extra and "properties" in inner:
+                yield name, sorted(extra)[0]
+
+
+def strict_schemas(body):
+    """(name, schema) of what is to be kept strictly."""
+    for _, function in functions_of(body):
+        if function.get("strict"):
+            yield function["name"], function.get("parameters") or {}
+    form = (body.get("response_format") or {}).get("json_schema") or {}
+    form = form or (body.get("text") or {}).get("format") or {}
+    if form.get("strict"):
+        yield form["name"], form["schema"]
+
+
+def open_objects(body):
+    for name, schema in strict_schemas(body):
+        for inner in inner_schemas(schema):
+            if is_a(inner, "object") and inner.get("additionalProperties") is not False:
+                yield name
+
+
+def optional_properties(body):
+    for name, schema in strict_schemas(body):
+        for inner in inner_schemas(schema):
+            missing = set(inner.get("properties") or ()) - set(inner.get("required") or ())
+            if missing:
+                yield name, sorted(missing)[0]
+
+
+def not_for_google(body):
+    for _, schema in schemas_of(body):
+        for inner in inner_schemas(schema):
+            values = inner.get("enum", [])
+            if isinstance(inner.get("type"), list) or (values and is_a(inner, "array")):
+                yield ()
+            if not all(isinstance(value, str) for value in values):
+                yield ()
+            if is_a(inner, "array") and not isinstance(inner.get("items"), dict):
+                yield ()
+
+
+def given_keys(*keys):
+    """A check for members of the body that are refused."""
+    return lambda body: [key for key in keys if body.get(key) is not None]
+
+
+def choice_without_tools(body):
+    return [()] if body.get("tool_choice") and not body.get("tools") else []
+
+
+def forced_choice(body):
+    choice = body.get("tool_choice") or {}
+    return [()] if choice.get("type") in ("any", "tool") else []
+
+
+def no_calls(body):
+    for at, message in enumerate(body["messages"]):
+        if message.get("tool_calls") == []:
+            yield at
+
+
+def is_disabled(body):
+    return (body.get("thinking") or {}).get("type") == "disabled"
+
+
+def disabled(body):
+    return [()] if is_disabled(body) else []
+
+
+def wild_effort(body):
+    effort = (body.get("output_config") or {}).get("effort")
+    return [effort] if is_disabled(body) and effort in ("max", "xhigh") else []
+
+
+def two_samplers(body):
+    return [()] if "temperature" in body and "top_p" in body else []
+
+
+def has_format(body):
+    return [()] if (body.get("output_config") or {}).get("format") else []
+
+
+def system_roles(body):
+    for at, message in enumerate(body["messages"]):
+        if message["role"] == "system":
+            yield at
+
+
+def empty_thoughts(body):
+    for path, block in blocks_of(body, "thinking"):
+        if not block["thinking"]:
+            yield path
+
+
+def lost_thoughts(body):
+    """The tool loop under way, where its turn does not begin with its thinking."""
+    if (body.get("thinking") or {}).get("type") != "enabled":
+        return
+    at = len(body["messages"]) - 1
+    kinds = [block["type"] for block in blocks(body["messages"][at]["content"])]
+    if "tool_result" not in kinds:
+        return
+    before = [block["type"] for block in blocks(body["messages"][at - 1]["content"])]
+    if before[0] not in ("thinking", "redacted_thinking"):
+        yield at - 1, before[0]
+
+
+def marks_in_results(body):
+    for path, block in blocks_of(body, "tool_result"):
+        for inner in blocks(block.get("content")):
+            if inner.get("cache_control"):
+                yield path
+
+
+def documents_of_others(body):
+    for path, block in blocks_of(body, "document"):
+        if block["source"].get("media_type") != "application/pdf":
+            yield path
+
+
+PICTURES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
+
+
+def pictures_of(body):
+    """(named type, type by the bytes) of each picture."""
+    for _, block in blocks_of(body, "image", "image_url", "input_image"):
+        holder = block.get("source") or block.get("image_url") or {}
+        if isinstance(holder, dict) and holder.get("type") == "base64":
+            named, text = holder.get("media_type"), holder["data"]
+        else:
+            url = holder if isinstance(holder, str) else holder.get("url", "")
+            named, _, text = url[5:].partition(";base64,")
+        head = base64.b64decode(text[:16] + "=" * (-len(text[:16]) % 4))
+        kinds = [kind for magic, kind in PICTURES.items() if head.startswith(magic)]
+        yield named, (kinds or [named])[0]
+
+
+def jpgs(body):
+    return [() for named, _ in pictures_of(body) if named == "image/jpg"]
+
+
+def contradicted(body):
+    return [(named, seen) for named, seen in pictures_of(body) if named != seen]
+
+
+def namespaces_of(body):
+    for at, tool in enumerate(body.get("tools") or []):
+        if tool["type"] == "namespace":
+            yield at, tool
+
+
+def undescribed(body):
+    return [at for at, tool in namespaces_of(body) if not tool.get("description")]
+
+
+def namespaces(body):
+    return [at for at, _ in namespaces_of(body)]
+
+
+def remote_tools(body):
+    for at, tool in enumerate(body.get("tools") or []):
+        if str(tool.get("type")).startswith(("computer_", "mcp_")):
+            yield at, tool["type"]
+
+
+OF_FUNCTION = "Invalid schema for function '%s': "
+TOO_LONG = "Invalid '%s': string too long. Expected a string with maximum length "
+TOO_LONG_END = ", but got a string with length %d instead."
+NO_PARAMETER = "Unsupported parameter: '%s' is not supported with this model."
+ID_PATTERN = "%s: String should match pattern '^[a-zA-Z0-9_-]+$'"
+SCHEMA_PATH = "tools.custom.input_schema (%s): "
+ALWAYS_THINKS = r"/v1/messages \S+ claude-\S+-5\.5"
+M, C, R = "/v1/messages ", "/chat/completions ", "/responses "
+OF_OPENAI = "/(chat/completions|responses) OpenAI "
+SERVICE_ROWS = (
+    # Everybody (UPSTREAM 22.6).
+    Refusal("/", choice_without_tools, "tools are required when tool choice is specified"),
+    Refusal("/", jpgs, "image media_type: Input should be 'image/jpeg', 'image/png'"),
+    Refusal("/", contradicted, "The image was specified as %s, but it appears to be %s"),
+    # Anthropic (UPSTREAM 11.5, 22.3, 22.5).
+    Refusal(M, foreign_ids, ID_PATTERN),
+    Refusal(M, no_object, SCHEMA_PATH + "type: Input should be 'object'"),
+    Refusal(M, no_properties, SCHEMA_PATH + "properties: Field required"),
+    Refusal(M, top_unions, SCHEMA_PATH + "oneOf, allOf, anyOf are not supported at the top level"),
+    Refusal(
+        M, marks_in_results, "%s: cache_control may not be specified within tool_result.content"
+    ),
+    Refusal(M, documents_of_others, "%s.document.source.base64.media_type: 'application/pdf'"),
+    Refusal(M, remote_tools, "tools.%d: tool type '%s' is not supported"),
+    Refusal(
+        M + r"\S+ claude-(sonnet|haiku)-4\.5",
+        two_samplers,
+        "`temperature` and `top_p` cannot both be specified for this model.",
+    ),
+    Refusal(
+        M + r"\S+ claude-(opus-4\.7|sonnet-4\.6)",
+        has_format,
+        "output_config.format: not in allowedPartnerModelFeatures",
+    ),
+    Refusal(M + r"\S+ claude-sonnet-4\.6", system_roles, 'messages.%d: Unexpected role "system"'),
+    Refusal(
+        M + r"\S+ claude-(opus|sonnet)-5$",
+        wild_effort,
+        "effort '%s' is not supported when thinking is disabled",
+    ),
+    Refusal(ALWAYS_THINKS, disabled, '"thinking.type.disabled" is not supported for this model.'),
+    Refusal(
+        ALWAYS_THINKS,
+        forced_choice,
+        'tool_choice: type "tool" and "any" are not supported for this model',
+    ),
+    Refusal(ALWAYS_THINKS, given_keys("temperature"), "`%s` is deprecated for this model."),
+    Refusal(ALWAYS_THINKS, given_keys("top_p", "top_k"), "`%s` is not supported for this model."),
+    Refusal(
+        M + r"\S+ claude-haiku-5\.5",
+        empty_thoughts,
+        "%s: each thinking block must contain thinking",
+    ),
+    Refusal(
+        M + r"\S+ claude-sonnet-4\.5",
+        lost_thoughts,
+        "messages.%d.content.0: Expected `thinking` or `redacted_thinking`, but found `%s`.",
+    ),
+    # OpenAI (UPSTREAM 9.1, 10.1, 22.4-22.6).
+    Refusal(OF_OPENAI, no_object, OF_FUNCTION + "schema must be of 'type: \"object\"'"),
+    Refusal(OF_OPENAI, top_unions, OF_FUNCTION + "must not have 'oneOf'/'anyOf'/'allOf' on top"),
+    Refusal(OF_OPENAI, no_properties, OF_FUNCTION + "object schema missing properties."),
+    Refusal(OF_OPENAI, inner_without_properties, OF_FUNCTION + "object schema missing properties."),
+    Refusal(OF_OPENAI, no_items, OF_FUNCTION + "array schema missing items."),
+    Refusal(OF_OPENAI, undeclared, OF_FUNCTION + "Extra required key '%s' supplied."),
+    Refusal(OF_OPENAI, open_objects, OF_FUNCTION + "'additionalProperties' must be false."),
+    Refusal(
+        OF_OPENAI,
+        optional_properties,
+        OF_FUNCTION + "'required' must hold every key. Missing '%s'.",
+    ),
+    Refusal(C + "OpenAI gpt-5", given_keys("stop"), NO_PARAMETER),
+    Refusal(C + "OpenAI gpt-5", given_keys("max_tokens"), NO_PARAMETER),
+    Refusal(C + "OpenAI", long_chat_ids, TOO_LONG + "40" + TOO_LONG_END),
+    Refusal(C + "Anthropic", odd_chat_ids, ID_PATTERN),
+    Refusal(C, no_calls, "Invalid 'messages[%d].tool_calls': empty array."),
+    Refusal(R, given_keys("stop"), "Unknown parameter: '%s'."),
+    Refusal(R, long_call_ids, TOO_LONG + "64" + TOO_LONG_END),
+    Refusal(R, undescribed, "Invalid 'tools[%d].description': empty string."),
+    Refusal(R + "OpenAI gpt-5.3-codex", namespaces, "Unknown parameter: 'tools[%d].tools'."),
+    # Google gives no reason (UPSTREAM 22.5).
+    Refusal(C + "Google", not_for_google, "Bad Request"),
+)
+
+
+def refuse_rows(path, body, entry):
+    """Raise the first row of the table that this body meets."""
+    subject = "%s %s %s" % (path, entry["vendor"].split()[-1], entry["id"])
+    for row in SERVICE_ROWS:
+        if not re.match(row.where, subject):
+            continue
+        for found in row.find(body):
+            words = row.words % found if "%" in row.words else row.words
+            raise backend(words) if path == MESSAGES else gateway(words)
+
+
 MESSAGES_RULES = (_fields, _cache_marks, _tools, _thinking, _content, _pairs, _thoughts)
 OPENAI_RULES = {CHAT: (_openai, _chat, _chat_pairs), RESPONSES: (_openai, _responses, _items_in)}
 EFFORT = {
@@ -1047,9 +1447,38 @@ def refuse_body(path, body, entry, betas):
     for rule in OPENAI_RULES.get(path, ()):
         for complaint in rule(body, entry):
             raise gateway(complaint)
+    refuse_rows(path, body, entry)
     if any("id" in item for item in body.get("input") or () if isinstance(item, dict)):
         # Ids are good only on the connection that made them: strip them all.
         raise Refused(401, "input item ID does not belong to this connection\n")
+
+
+LONE = re.compile("[\ud800-\udfff]")
+
+
+def refuse_surrogates(request, entry):
+    """Half a character ends a conversation for ever (UPSTREAM 22.6)."""
+    if b"\\ud" not in request.body.lower():
+        return
+    if LONE.search(json.dumps(request.json, ensure_ascii=False)):
+        if entry["vendor"] == "Anthropic":
+            raise backend("The request body is not valid JSON: no low surrogate in string")
+        raise gateway("failed to parse JSON value")
+
+
+UNVERIFIED = (
+    "The encrypted content %s... could not be verified. Reason: Encrypted content item_id "
+    "did not match the target item id."
+)
+
+
+def bound_to(body, at):
+    """What thinking at this turn is bound to: all before it but the cache marks."""
+    before = [body.get("tools"), body.get("system"), body["messages"][:at]]
+    plain = copy.deepcopy(before)
+    for _, obj in walk(plain):
+        obj.pop("cache_control", None)
+    return json.dumps(plain, sort_keys=True)
 
 
 def has_image(body):
@@ -1647,6 +2076,8 @@ class FakeUpstream:
         self._failed = collections.Counter()
         self._cached: Dict[str, Dict[int, int]] = collections.defaultdict(dict)
         self._opaque: Dict[str, str] = {}
+        self._bound: Dict[str, str] = {}  # signature -> what it was made for
+        self.blind = False  # the organization has turned vision off
         self._signed, self._tasks, self._number, self._code = set(), set(), 0, ""
 
     async def __aenter__(self):
@@ -2008,8 +2439,15 @@ class FakeUpstream:
             )
         if vision and not re.search(rb'image|"document"', request.body):
             self.faults.append("Copilot-Vision-Request without an image")
+        refuse_surrogates(request, entry)
         refuse_body(request.path, body, entry, betas)
         google = entry["vendor"] == "Google"
+        if self.blind and has_image(body):
+            raise gateway("vision is not enabled for this organization")
+        self._refuse_bound(body, entry)
+        for path, obj in walk(body.get("input")):
+            if obj.get("type") == "reasoning" and obj["encrypted_content"] not in self._signed:
+                raise gateway(UNVERIFIED % obj["encrypted_content"][:8])
         for path, obj in walk(body.get("messages")):
             if obj.get("type") == "thinking" and obj["signature"] not in self._signed:
                 raise backend("%s: Invalid `signature` in `thinking` block" % path)
@@ -2019,6 +2457,16 @@ class FakeUpstream:
         tokens, limits = self.weigh(body), entry["capabilities"]["limits"]
         if tokens > limits["max_prompt_tokens"]:
             raise OVERFLOW[request.path](tokens, limits["max_prompt_tokens"])
+
+    def _refuse_bound(self, body, entry):
+        """The 5.5 generation binds thinking to all that stands before it (22.3)."""
+        if "-5.5" not in entry["id"] or entry["vendor"] != "Anthropic":
+            return
+        for at, message in enumerate(body["messages"]):
+            for block in blocks(message["content"]):
+                bound = self._bound.get(block.get("signature"))
+                if bound not in (None, bound_to(body, at)):
+                    raise backend("The block is bound to a different conversation")
 
     def _infer(self, request):
         body, path = request.json, request.path
@@ -2059,6 +2507,8 @@ class FakeUpstream:
         )
         signature = "Eq" + self.fresh() if thinks else ""
         self._signed.add(signature)
+        if path == MESSAGES:
+            self._bound[signature] = bound_to(body, len(body["messages"]))
         self._opaque.update({call: signature for call, _, _ in calls if google})
         most = 4 * (
             body.get("max_tokens")
@@ -9514,6 +9964,913 @@ def test_blank_namespace_is_described():
     body = {"input": "x", "tools": [tool]}
     sent = fit_body("responses", body, cp.Model("m"), RESPONSES).body["tools"]
     assert sent[0]["description"] == "Tools of n."
+
+
+# Models that refuse what the others take, beside those of the catalogue.
+MORE_ROWS = """
+claude-opus-5.5      both 1000000 936000  64000 500/2500/50/625 adaptive high,xhigh,max
+claude-sonnet-5.5    both 1000000 936000  64000 300/1500/30/375 adaptive high,xhigh,max
+claude-haiku-5.5     both  200000 100000  64000 100/500/10/125  adaptive high
+claude-writer-5.5    alone 200000 168000  32000 300/1500/30/375 adaptive high
+claude-chat-1        old   200000 136000  64000 100/500/10/125  -        -
+gpt-6.1-sol          only  400000 272000 128000 125/1000/13/0   -        high,xhigh
+gpt-5-chat           old   400000 272000 128000 125/1000/13/0   -        high
+gpt-4.2              old   128000 128000  16384 0/0/0/0         -        -
+"""
+LEFT = object()  # this member does not go up
+
+
+class RuleRow(NamedTuple):
+    """A client's request that meets one rule, and what goes up of it."""
+
+    rule: str
+    client: str  # the path that is asked
+    model: str
+    given: Dict[str, Any]
+    sent: Dict[str, Any]
+    words: str = ""  # a refusal that comes first
+    betas: str = ""
+    said: bytes = b'"ok"'  # in a whole answer
+
+
+def hi_turn(text="hi"):
+    return [{"role": "user", "content": text}]
+
+
+def chat_tool(parameters, name="f", **more):
+    function = {"name": name, "parameters": parameters, **more}
+    return {"type": "function", "function": function}
+
+
+def flat_tool(parameters, name="f", **more):
+    return {"type": "function", "name": name, "parameters": parameters, **more}
+
+
+def chat_call(call="c1", name="f"):
+    return {"id": call, "type": "function", "function": {"name": name, "arguments": "{}"}}
+
+
+def called_in_chat(call="c1", **more):
+    return {"role": "assistant", "tool_calls": [chat_call(call)], **more}
+
+
+def answered_in_chat(call="c1"):
+    return {"role": "tool", "tool_call_id": call, "content": "ok"}
+
+
+def item_call(call="c1", name="f", **more):
+    return {"type": "function_call", "call_id": call, "name": name, "arguments": "{}", **more}
+
+
+def item_output(call="c1"):
+    return {"type": "function_call_output", "call_id": call, "output": "ok"}
+
+
+def hashed(call):
+    return "call_" + hashlib.sha256(call.encode()).hexdigest()[:24]
+
+
+EMPTY = {"type": "object", "properties": {}}
+CLOSED = {**EMPTY, "additionalProperties": False}
+PNG_HEAD, JPEG = "iVBORw0KGgoAAAAN", "/9j/4AAQSkZJRgAB"
+LONG = "a" * 70
+NAMESPACE = {"type": "namespace", "name": "ns", "tools": [flat_tool(EMPTY)]}
+HIS_OK = {"role": "user", "content": ORPHAN_OK}
+
+
+def picture(kind, text=PNG_HEAD):
+    return {"type": "image", "source": {"type": "base64", "media_type": kind, "data": text}}
+
+
+def chat_picture(kind, text=PNG_HEAD):
+    url = "data:%s;base64,%s" % (kind, text)
+    return {"role": "user", "content": [{"type": "image_url", "image_url": {"url": url}}]}
+
+
+def says(*content):
+    return [{"role": "user", "content": list(content)}]
+
+
+A, O, P = "/v1/messages", "/v1/chat/completions", "/v1/responses"
+HAIKU, FIVE, GPT, SOL = "claude-haiku-4.5", "claude-opus-5.5", "gpt-4.2", "gpt-6.1-sol"
+CHAT_CLAUDE, GEMINI, THINKER = "claude-chat-1", "gemini-2.5-pro", "gpt-5-chat"
+SYSTEM_TURN = turns("a", ("system", "s"), "b")
+RULE_ROWS = [
+    RuleRow("model", A, HAIKU, {"model": "claude-haiku-4-5-20251001"}, {"model": HAIKU}),
+    RuleRow("stream", O, GPT, {}, {"stream": True}),
+    RuleRow("stream", P, SOL, {}, {"stream": True}),
+    RuleRow(
+        "beta",
+        A,
+        HAIKU,
+        {"context_management": {}},
+        {"context_management": LEFT},
+        "unsupported beta header(s): " + CONTEXT,
+        CONTEXT,
+    ),
+    RuleRow("all betas", A, "claude-opus-4.6", {}, {}, "invalid beta flag", CONTEXT),
+    RuleRow("betas", A, "claude-opus-5", {}, {"beta": CONTEXT}, "", "odd-2026-01-01," + CONTEXT),
+    RuleRow("top fields", A, HAIKU, {"speed": "fast"}, {"speed": LEFT}),
+    RuleRow(
+        "top fields",
+        A,
+        "claude-sonnet-5",
+        {"output_format": {"type": "json_schema", "schema": EMPTY}},
+        {"output_config": {"format": {"type": "json_schema", "schema": EMPTY}}},
+        said=b"{}",
+    ),
+    RuleRow(
+        "max_tokens",
+        A,
+        "claude-opus-4.6",
+        {"max_tokens": 5000},
+        {"max_tokens": 4500},
+        "max_tokens: 5000 > 4500, which is the maximum allowed",
+    ),
+    RuleRow("responses fields", P, SOL, {"max_output_tokens": 5}, {"max_output_tokens": 16}),
+    RuleRow("reasoner samplers", O, THINKER, {"temperature": 0}, {"temperature": LEFT}),
+    RuleRow("reasoner samplers", A, SOL, {"temperature": 0}, {"temperature": LEFT}),
+    RuleRow(
+        "second sampler",
+        A,
+        HAIKU,
+        {"temperature": 0.5, "top_p": 0.5},
+        {"temperature": 0.5, "top_p": LEFT},
+    ),
+    RuleRow("samplers", A, FIVE, {"temperature": 0.5}, {"temperature": LEFT}),
+    RuleRow("samplers", O, "claude-writer-5.5", {"top_p": 0.5}, {"top_p": LEFT}),
+    RuleRow(
+        "forced choice",
+        A,
+        FIVE,
+        {"tools": [tool_of()], "tool_choice": {"type": "any"}},
+        {"tools": [tool_of()], "tool_choice": {"type": "auto"}},
+    ),
+    RuleRow("stop", O, THINKER, {"stop": ["k"]}, {"stop": LEFT}, said=b'"o"'),
+    RuleRow("stop", A, SOL, {"stop_sequences": ["k"]}, {"stop": LEFT}, said=b'"o"'),
+    RuleRow(
+        "chat stop",
+        O,
+        GPT,
+        {"stop": "k"},
+        {"stop": LEFT},
+        "Unsupported parameter: 'stop' is not supported with this model.",
+        said=b'"o"',
+    ),
+    RuleRow(
+        "limit name",
+        O,
+        "gpt-4o",
+        {"max_tokens": 50},
+        {"max_completion_tokens": 50, "max_tokens": LEFT},
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
+        "'max_completion_tokens' instead.",
+    ),
+    RuleRow("chat limit", O, GPT, {"max_tokens": 10**6}, {"max_tokens": 16384}),
+    RuleRow("chat limit", O, THINKER, {"max_tokens": 5}, {"max_completion_tokens": 5}),
+    RuleRow("stream options", O, GPT, {"stream_options": {}}, {"stream_options": LEFT}),
+    RuleRow("always thinks", A, FIVE, {"thinking": {"type": "disabled"}}, {"thinking": LEFT}),
+    RuleRow(
+        "no adaptive",
+        A,
+        "claude-sonnet-4.6",
+        {"thinking": {"type": "adaptive"}},
+        {"thinking": {"type": "enabled", "budget_tokens": 3999}},
+        "adaptive thinking is not supported on this model",
+    ),
+    RuleRow(
+        "no budget",
+        A,
+        "claude-opus-4.6",
+        {"thinking": {"type": "enabled", "budget_tokens": 2000}},
+        {"thinking": {"type": "adaptive"}},
+        '"thinking.type.enabled" is not supported for this model.',
+    ),
+    RuleRow(
+        "lost thinking",
+        A,
+        "claude-sonnet-4.5",
+        {
+            "thinking": {"type": "enabled", "budget_tokens": 2000},
+            "tools": [tool_of()],
+            "messages": turns("a", [use_of("u")], [result_of("u")]),
+        },
+        {"thinking": LEFT},
+    ),
+    RuleRow(
+        "thinking kind",
+        A,
+        HAIKU,
+        {"thinking": {"type": "adaptive"}},
+        {"thinking": {"type": "enabled", "budget_tokens": 3999}},
+    ),
+    RuleRow(
+        "calm effort",
+        A,
+        "claude-opus-5",
+        {"thinking": {"type": "disabled"}, "output_config": {"effort": "max"}},
+        {"thinking": {"type": "disabled"}, "output_config": {"effort": "high"}},
+    ),
+    RuleRow("effort", A, HAIKU, {"output_config": {"effort": "low"}}, {"output_config": LEFT}),
+    RuleRow("effort", O, THINKER, {"reasoning_effort": "max"}, {"reasoning_effort": "high"}),
+    RuleRow("effort", P, SOL, {"reasoning": {"effort": "max"}}, {"reasoning": {"effort": "xhigh"}}),
+    RuleRow(
+        "format",
+        A,
+        "claude-opus-4.7",
+        {"output_config": {"format": {"type": "json_schema", "schema": EMPTY}}},
+        {"output_config": LEFT},
+    ),
+    RuleRow("fields", A, "claude-opus-4.6", {"odd": 1}, {"odd": LEFT}),
+    RuleRow("fields", P, SOL, {"odd": 1}, {"odd": LEFT}, "Unknown parameter: 'odd'."),
+    RuleRow(
+        "namespaces",
+        P,
+        "gpt-5.5",
+        {"tools": [{**NAMESPACE, "description": "d"}]},
+        {"tools": [flat_tool(EMPTY, "ns__f")]},
+        "Invalid type for 'tools[0].tools': expected nothing.",
+    ),
+    RuleRow(
+        "namespace",
+        P,
+        SOL,
+        {"tools": [NAMESPACE]},
+        {"tools": [{**NAMESPACE, "description": "Tools of ns."}]},
+    ),
+    RuleRow("OpenAI's tools", A, HAIKU, {"tools": [chat_tool(EMPTY)]}, {"tools": [tool_of("f")]}),
+    RuleRow(
+        "server tools",
+        A,
+        HAIKU,
+        {"tools": [tool_of(), {"type": "web_fetch_20250910", "name": "web_fetch"}]},
+        {"tools": [tool_of()]},
+    ),
+    RuleRow(
+        "tool keys",
+        A,
+        HAIKU,
+        {"tools": [tool_of(eager_input_streaming=True)]},
+        {"tools": [tool_of()]},
+    ),
+    RuleRow("schemas", A, HAIKU, {"tools": [tool_of(input_schema={})]}, {"tools": [tool_of()]}),
+    RuleRow("schemas", O, GPT, {"tools": [chat_tool({})]}, {"tools": [chat_tool(EMPTY)]}),
+    RuleRow("schemas", P, SOL, {"tools": [flat_tool({})]}, {"tools": [flat_tool(EMPTY)]}),
+    RuleRow(
+        "schemas",
+        O,
+        GPT,
+        {"tools": [chat_tool({**EMPTY, "properties": {"l": {"type": "array"}}})]},
+        {"tools": [chat_tool({**EMPTY, "properties": {"l": {"type": "array", "items": {}}}})]},
+    ),
+    RuleRow(
+        "Google's schemas",
+        O,
+        GEMINI,
+        {"tools": [chat_tool({**EMPTY, "properties": {"s": {"type": ["string", "null"]}}})]},
+        {
+            "tools": [
+                chat_tool({**EMPTY, "properties": {"s": {"type": "string", "nullable": True}}})
+            ]
+        },
+    ),
+    RuleRow(
+        "strict",
+        O,
+        GPT,
+        {"tools": [chat_tool(EMPTY, strict=True)]},
+        {"tools": [chat_tool(EMPTY, strict=False)]},
+    ),
+    RuleRow(
+        "strict",
+        P,
+        SOL,
+        {"tools": [flat_tool(CLOSED, strict=True)]},
+        {"tools": [flat_tool(CLOSED, strict=True)]},
+    ),
+    RuleRow(
+        "format schema",
+        P,
+        SOL,
+        {"text": {"format": {"type": "json_schema", "name": "n", "schema": EMPTY, "strict": True}}},
+        {
+            "text": {
+                "format": {"type": "json_schema", "name": "n", "schema": EMPTY, "strict": False}
+            }
+        },
+        said=b"{}",
+    ),
+    RuleRow(
+        "names", A, HAIKU, {"tools": [tool_of("a b")]}, {"tools": [tool_of(cp.short_name("a b"))]}
+    ),
+    RuleRow(
+        "names",
+        P,
+        SOL,
+        {"tools": [flat_tool(EMPTY, "a.b")]},
+        {"tools": [flat_tool(EMPTY, cp.short_name("a.b"))]},
+    ),
+    RuleRow(
+        "choice",
+        A,
+        HAIKU,
+        {"tools": [tool_of("a b")], "tool_choice": {"type": "tool", "name": "a b"}},
+        {"tool_choice": {"type": "tool", "name": cp.short_name("a b")}},
+    ),
+    RuleRow(
+        "billing", A, HAIKU, {"system": [words("x-anthropic-billing-header: c")]}, {"system": LEFT}
+    ),
+    RuleRow(
+        "reasoning back",
+        O,
+        GPT,
+        {
+            "messages": turns("a", "b", "c")[:1]
+            + [{**turns("a", "b")[1], "reasoning_content": "x"}]
+            + hi_turn("c")
+        },
+        {"messages": turns("a", "b", "c")},
+    ),
+    RuleRow(
+        "developer",
+        O,
+        GPT,
+        {"messages": [{"role": "developer", "content": "d"}, *hi_turn()]},
+        {"messages": [{"role": "system", "content": "d"}, *hi_turn()]},
+    ),
+    RuleRow(
+        "assistant",
+        O,
+        GPT,
+        {"messages": turns("a", "b \n", "c")},
+        {"messages": turns("a", "b", "c")},
+    ),
+    RuleRow(
+        "no system turns",
+        A,
+        "claude-sonnet-4.6",
+        {"messages": SYSTEM_TURN},
+        {"messages": turns("a", ("user", "s"), "b")},
+    ),
+    RuleRow(
+        "system turns", A, "claude-opus-5", {"messages": SYSTEM_TURN}, {"messages": SYSTEM_TURN}
+    ),
+    RuleRow(
+        "calls last",
+        A,
+        HAIKU,
+        {"tools": [tool_of()], "messages": turns("a", [use_of("u"), words("w")], [result_of("u")])},
+        {"messages": turns("a", [words("w"), use_of("u")], [result_of("u")])},
+    ),
+    RuleRow(
+        "results first",
+        A,
+        HAIKU,
+        {"tools": [tool_of()], "messages": turns("a", [use_of("u")], [words("w"), result_of("u")])},
+        {"messages": turns("a", [use_of("u")], [result_of("u"), words("w")])},
+    ),
+    RuleRow(
+        "item ids",
+        P,
+        SOL,
+        {"tools": [flat_tool(EMPTY)], "input": [item_call(id="call_1"), item_output()]},
+        {"input": [item_call(), item_output()]},
+    ),
+    RuleRow(
+        "reasoning",
+        P,
+        SOL,
+        {"input": [{"type": "reasoning", "summary": [], "encrypted_content": "E1"}, *hi_turn()]},
+        {"input": hi_turn()},
+    ),
+    RuleRow(
+        "thinking",
+        A,
+        HAIKU,
+        {"messages": turns("a", [NATIVE_OURS, words("b")], "c")},
+        {"messages": turns("a", [words("b")], "c")},
+    ),
+    RuleRow(
+        "thinking",
+        A,
+        FIVE,
+        {"messages": turns("a", [NATIVE_THOUGHT, words("b")], "c")},
+        {"messages": turns("a", [words("b")], "c")},
+        "messages.1.content.0: The block is bound to a different conversation",
+    ),
+    RuleRow(
+        "empty thinking",
+        A,
+        "claude-haiku-5.5",
+        {"messages": turns("a", [NATIVE_THOUGHT, words("b")], "c")},
+        {"messages": turns("a", [words("b")], "c")},
+    ),
+    RuleRow(
+        "server blocks",
+        A,
+        HAIKU,
+        {"messages": turns("a", [{"type": "mcp_tool_use", "id": "m"}], "b")},
+        {"messages": turns("a", [words('{"type":"mcp_tool_use","id":"m"}')], "b")},
+    ),
+    RuleRow(
+        "references",
+        A,
+        HAIKU,
+        {
+            "tools": [tool_of()],
+            "messages": turns(
+                "a", [use_of("u")], [result_of("u", [{"type": "tool_reference", "tool_name": "x"}])]
+            ),
+        },
+        {
+            "messages": turns(
+                "a", [use_of("u")], [result_of("u", [words("Tool x is not available.")])]
+            )
+        },
+    ),
+    RuleRow(
+        "result marks",
+        A,
+        HAIKU,
+        {
+            "tools": [tool_of()],
+            "messages": turns(
+                "a", [use_of("u")], [result_of("u", [words("r", cache_control=MARKED)])]
+            ),
+        },
+        {
+            "messages": turns(
+                "a", [use_of("u")], [{**result_of("u", [words("r")]), "cache_control": MARKED}]
+            )
+        },
+    ),
+    RuleRow(
+        "images",
+        A,
+        HAIKU,
+        {"messages": says(picture("image/jpg", JPEG))},
+        {"messages": says(picture("image/jpeg", JPEG))},
+    ),
+    RuleRow(
+        "image URLs",
+        O,
+        GPT,
+        {"messages": [chat_picture("image/jpeg")]},
+        {"messages": [chat_picture("image/png")]},
+    ),
+    RuleRow(
+        "documents of text",
+        A,
+        HAIKU,
+        {"messages": says({"type": "document", "source": {"type": "text", "data": "d"}})},
+        {"messages": says(words("d"))},
+    ),
+    RuleRow(
+        "ids",
+        A,
+        HAIKU,
+        {"tools": [tool_of()], "messages": turns("a", [use_of("f:0")], [result_of("f:0")])},
+        {"messages": turns("a", [use_of(hashed("f:0"))], [result_of(hashed("f:0"))])},
+    ),
+    RuleRow(
+        "ids",
+        O,
+        GPT,
+        {
+            "tools": [chat_tool(EMPTY)],
+            "messages": [*hi_turn(), called_in_chat(LONG), answered_in_chat(LONG)],
+        },
+        {"messages": [*hi_turn(), called_in_chat(hashed(LONG)), answered_in_chat(hashed(LONG))]},
+    ),
+    RuleRow(
+        "ids",
+        P,
+        SOL,
+        {"tools": [flat_tool(EMPTY)], "input": [item_call(LONG), item_output(LONG)]},
+        {"input": [item_call(hashed(LONG)), item_output(hashed(LONG))]},
+    ),
+    RuleRow(
+        "blank",
+        A,
+        HAIKU,
+        {"messages": says(words(" "), words("a"))},
+        {"messages": says(words("a"))},
+    ),
+    RuleRow(
+        "marks",
+        A,
+        HAIKU,
+        {"system": [words("s", cache_control={**MARKED, "scope": "global"})]},
+        {"system": [words("s", cache_control=MARKED)]},
+    ),
+    RuleRow(
+        "empty turns",
+        A,
+        HAIKU,
+        {"messages": [*hi_turn(), *turns([]), *hi_turn()]},
+        {"messages": hi_turn() * 2},
+    ),
+    RuleRow(
+        "pairs",
+        A,
+        HAIKU,
+        {"messages": turns("a", "b", [result_of("x")])},
+        {"messages": turns("a", "b", [words(ORPHAN_OK)])},
+    ),
+    RuleRow(
+        "chat pairs",
+        O,
+        GPT,
+        {"messages": [*hi_turn(), answered_in_chat("x")]},
+        {"messages": [*hi_turn(), HIS_OK]},
+    ),
+    RuleRow(
+        "item pairs",
+        P,
+        SOL,
+        {"input": [*hi_turn(), item_output("x")]},
+        {"input": [*hi_turn(), HIS_OK]},
+    ),
+    RuleRow(
+        "prefill",
+        A,
+        "claude-opus-5",
+        {"messages": turns("a", "b")},
+        {"messages": turns("a", "b", "Please continue.")},
+    ),
+    RuleRow(
+        "offered",
+        A,
+        HAIKU,
+        {"tools": [tool_of()], "messages": turns("a", [use_of("u")], [result_of("u")])},
+        {"tools": [tool_of()]},
+    ),
+    RuleRow(
+        "called",
+        A,
+        HAIKU,
+        {"messages": turns("a", [use_of("u", "old")], [result_of("u")])},
+        {"tools": [tool_of("old", description="No longer available: do not call it.")]},
+    ),
+    RuleRow(
+        "tool list",
+        O,
+        GPT,
+        {"tools": [], "tool_choice": "auto"},
+        {"tools": LEFT, "tool_choice": LEFT},
+    ),
+    RuleRow(
+        "too many marks",
+        A,
+        HAIKU,
+        {
+            "system": [words("s", cache_control=MARKED)],
+            "messages": says(*[words(text, cache_control=MARKED) for text in "abcd"]),
+        },
+        {"system": [words("s")]},
+    ),
+    RuleRow(
+        "cache",
+        O,
+        CHAT_CLAUDE,
+        {},
+        {"messages": [{**hi_turn()[0], "copilot_cache_control": MARKED}]},
+    ),
+]
+# What is refused here, in the client's own words, without a request upstream.
+REFUSED_ROWS = [  # rule, path, model, what is put in, words of the answer
+    ("shape", A, HAIKU, {"messages": []}, "messages: at least one message is required"),
+    ("shape", O, GPT, {"messages": []}, "messages: at least one message is required"),
+    ("meaning", A, HAIKU, {"container": "c"}, "container: not available here"),
+    ("meaning", A, HAIKU, {"thread": {"type": "create"}}, "thread: Copilot keeps no threads"),
+    ("meaning", O, GPT, {"n": 2}, "n: not available here"),
+    ("meaning", P, SOL, {"background": True}, "background: not available here"),
+    ("tool count", O, GPT, {"tools": [chat_tool(EMPTY, "f%d" % n) for n in range(129)]}, "128"),
+    ("run tools", P, SOL, {"tools": [{"type": "file_search"}]}, "file_search"),
+    (
+        "documents",
+        P,
+        SOL,
+        {
+            "input": says(
+                {"type": "input_file", "file_data": "data:application/pdf;base64,JVBERg=="}
+            )
+        },
+        "capability_rejected: document_block",
+    ),
+]
+# Of rules that other tests of this file are about, which have no body of their own here.
+ELSEWHERE = {"embeddings", "reasoning fields", "o1 roles", "vision"}
+
+
+def request_of(row):
+    """The client's whole body for a row."""
+    base = {"model": row.model}
+    if row.client == A:
+        base["max_tokens"] = 4000
+    if row.client == P:
+        base["input"] = "hi"
+    else:
+        base["messages"] = hi_turn()
+    return {**base, **row.given}
+
+
+def check_sent(row, request):
+    """What went up is what the row says, member by member."""
+    sent = {**request.json, "beta": request.header("anthropic-beta")}
+    for key, value in row.sent.items():
+        if value is LEFT:
+            assert key not in sent, (row.rule, key)
+        else:
+            assert sent.get(key) == value, (row.rule, key)
+
+
+class Served:
+    """One proxy before one strict fake, for many rows."""
+
+    async def __aenter__(self):
+        self.up = await FakeUpstream().__aenter__()
+        self.up.models += map(_entry, MORE_ROWS.strip().splitlines())
+        self.up._signed.add("EqQB")
+        self.proxy = await Proxy(self.up).__aenter__()
+        return self
+
+    async def __aexit__(self, kind, *more):
+        await self.proxy.__aexit__(kind, *more)
+        await self.up.__aexit__(kind, *more)
+
+    async def say(self, row, stream):
+        """The answer, and the model requests that it took."""
+        seen = len(self.up.requests)
+        body = {**request_of(row), "stream": stream}
+        headers = {"anthropic-beta": row.betas} if row.betas else {}
+        answer = await self.proxy.ask("POST", row.client, body, headers)
+        asked = [one for one in self.up.requests[seen:] if one.path in STREAM]
+        return answer, asked
+
+
+def tries_of(row, path):
+    """How many requests the first answer takes: one where the rule is known."""
+    rule = next(rule for rule in cp.RULES if rule.name == row.rule)
+    maker = {"c": "anthropic", "g": "openai"}[row.model[0]]
+    if row.model.startswith("gemini"):
+        maker = "google"
+    subject = "%s %s %s" % (path, maker, row.model)
+    if rule.where and not row.words and re.match(rule.where, subject, re.I):
+        return 1
+    return 2
+
+
+async def check_row(served, row):
+    """Refused and repaired once, or known from the start; whole and as a stream."""
+    if row.words:
+        path = (await served.say(row, False))[1][-1].path
+        served.up.script["POST", path].append(gateway(row.words).answer)
+    answer, asked = await served.say(row, False)
+    assert answer.status == 200, answer.body[:300]
+    assert len(asked) == tries_of(row, asked[-1].path), "requests"
+    assert row.said in answer.body
+    check_sent(row, asked[-1])
+    for stream in (True, False):
+        answer, again = await served.say(row, stream)
+        assert answer.status == 200
+        assert len(again) == 1, "not learnt"
+        check_sent(row, again[0])
+        if stream:
+            assert len(frames(answer.body)) > 1
+
+
+def test_rules_whole_program():
+    """Each row at the strict fake, which refuses what the real service does."""
+
+    async def scenario():
+        faults = []
+        async with Served() as served:
+            for row in RULE_ROWS:
+                try:
+                    await check_row(served, row)
+                except AssertionError as exc:
+                    faults.append((row.rule, row.client, str(exc)[:400]))
+        assert faults == []
+
+    run(scenario())
+
+
+def test_rules_refusals_cost_no_request():
+    async def scenario():
+        async with Served() as served:
+            for rule, client, model, given, said in REFUSED_ROWS:
+                row = RuleRow(rule, client, model, given, {})
+                for stream in (False, True):
+                    answer, asked = await served.say(row, stream)
+                    assert (answer.status, asked) == (400, []), rule
+                    assert said in answer.json["error"]["message"], rule
+
+    run(scenario())
+
+
+def test_rules_have_a_row_each():
+    tried = {row.rule for row in RULE_ROWS} | {row[0] for row in REFUSED_ROWS}
+    names = [rule.name for rule in cp.RULES]
+    assert len(set(names)) == len(names)
+    assert tried | ELSEWHERE == set(names), "a new rule needs a row"
+    assert not tried & ELSEWHERE
+
+
+RULE_ORDER = [  # the first must come before the second, and why
+    ("shape", "model", "nothing is repaired in vain"),
+    ("meaning", "model", "nothing is repaired in vain"),
+    ("always thinks", "calm effort", "it sets an effort"),
+    ("calm effort", "effort", "the list of the model is the last word"),
+    ("thinking kind", "effort", "a budget is chosen by the effort that was asked"),
+    ("top fields", "thinking kind", "a budget needs the limit"),
+    ("second sampler", "samplers", "words on the pair teach about the pair"),
+    ("stop", "fields", "the proxy cuts at what it leaves out"),
+    ("chat stop", "fields", "words on stop teach the cut"),
+    ("limit name", "fields", "words on the limit teach its name"),
+    ("limit name", "chat limit", "it is read there"),
+    ("namespaces", "schemas", "what was inside is fitted too"),
+    ("namespaces", "names", "flat names are long"),
+    ("OpenAI's tools", "schemas", "they get a schema of Messages"),
+    ("names", "offered", "calls are looked up by the new name"),
+    ("offered", "references", "they ask what is offered"),
+    ("reasoning back", "ids", "carried ids are unpacked before they would be hashed"),
+    ("names", "called", "stubs are declared by the new name"),
+    ("called", "tool list", "stubs are declared there"),
+    ("blank", "empty turns", "a turn may become empty"),
+    ("thinking", "empty turns", "a turn may become empty"),
+    ("empty turns", "pairs", "an empty turn parts a call from its result"),
+    ("ids", "pairs", "pairs are found by the new ids"),
+    ("pairs", "prefill", "a result may be added behind the last call"),
+    ("result marks", "marks", "a lifted mark is counted"),
+    ("marks", "too many marks", "they are counted first"),
+    ("pairs", "too many marks", "none is added after"),
+    ("prefill", "cache", "the last message is marked"),
+]
+
+
+def test_rules_stand_in_order():
+    places = {rule.name: at for at, rule in enumerate(cp.RULES)}
+    for first, second, why in RULE_ORDER:
+        assert places[first] < places[second], (first, second, why)
+
+
+# --- a conversation that grows ------------------------------------------------------------
+
+
+def growing_messages(at):
+    """One exchange of Anthropic's, with something for most rules."""
+    call = "functions.t:%d" % at
+    reply = [{"type": "text", "text": "t%d" % at}, use_of(call), words(" ")]
+    mark = {"type": "ephemeral", "ttl": "1h", "scope": "global"}
+    result = result_of(call, [words("r%d" % at), words("")])
+    told = [{"type": "document", "source": {"type": "text", "data": "d"}}, result]
+    search = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
+    thought = [NATIVE_OURS, search, words("said %d" % at)]
+    last = [words("more"), picture("image/jpg", JPEG)]
+    if at == 0:
+        last[0]["cache_control"] = mark
+    return turns(*[("assistant", reply), ("user", told), ("assistant", thought), ("user", last)])
+
+
+def growing_chat(at):
+    call = "%s%d" % (LONG, at)
+    return [
+        called_in_chat(call, content="", reasoning_content="x"),
+        answered_in_chat(call),
+        {"role": "assistant", "content": "said \n", "tool_calls": []},
+        answered_in_chat("orphan"),
+        chat_picture("image/jpg"),
+        called_in_chat("lost%d" % at),
+        {"role": "user", "content": "more %d" % at},
+    ]
+
+
+def growing_items(at):
+    call = "%s%d" % (LONG, at)
+    return [
+        {"type": "reasoning", "summary": [], "encrypted_content": cp.pack_reasoning("o", "x")},
+        item_call(call, "a.b", id="call_%d" % at, internal_note=1),
+        item_output(call),
+        item_output("orphan"),
+        item_call("lost%d" % at),
+        {"role": "user", "content": [{"type": "input_text", "text": "more %d" % at}]},
+    ]
+
+
+GROWING = [  # dialect, endpoint, model, where the turns are, one exchange, the rest
+    (
+        "anthropic",
+        MESSAGES,
+        HAIKU,
+        "messages",
+        growing_messages,
+        {"max_tokens": 4000, "tools": [tool_of(), tool_of("a b")]},
+    ),
+    ("openai", CHAT, GPT, "messages", growing_chat, {"tools": [chat_tool({})]}),
+    ("openai", CHAT, GEMINI, "messages", growing_chat, {"tools": [chat_tool({})]}),
+    ("responses", RESPONSES, SOL, "input", growing_items, {"tools": [flat_tool({})]}),
+]
+TURNS_12 = {entry["id"]: entry for entry in map(_entry, MORE_ROWS.strip().splitlines())}
+
+
+@pytest.mark.parametrize(
+    "dialect, endpoint, name, key, exchange, rest", GROWING, ids=[row[2] for row in GROWING]
+)
+def test_rules_rewrite_alike_in_every_turn(dialect, endpoint, name, key, exchange, rest):
+    """What went up before goes up again, byte for byte: it is cached, and bound to."""
+    entry = TURNS_12.get(name) or CATALOGUE[name]
+    model, fitter = cp.parse_models({"data": [entry]})[0], cp.Fitter()
+    history = hi_turn("begin")
+    before, heads = b"", set()
+    for at in range(30):
+        body = {"model": name, **rest, key: [*history]}
+        fit = fit_body(dialect, body, model, endpoint, fitter=fitter)
+        items = cp.dumps(fit.body[key])
+        heads.add(cp.dumps({**fit.body, key: []}))
+        assert items.startswith(before[:-1]), "turn %d" % at
+        assert len(items) > len(before)
+        refuse_body(endpoint, json.loads(fit.encode()), entry, fit.betas)
+        before = items
+        history += exchange(at)
+    assert len(heads) == 1
+
+
+@pytest.mark.parametrize("indent", (None, 1))
+def test_rules_native_history_goes_up_as_it_came(indent):
+    """30 turns of Messages that need nothing: not one byte differs."""
+    history = hi_turn("begin")
+    for at in range(30):
+        call = "toolu_%d" % at
+        history += turns(("assistant", [words("t"), use_of(call)]), ("user", [result_of(call)]))
+        raw = json.dumps(ask_of(stream=True, tools=[tool_of()], messages=history), indent=indent)
+        assert prepared_raw(raw.encode()) == raw.encode()
+
+
+# --- bodies and where their parts stand ---------------------------------------------------
+
+SPACES = ("", "", "", " ", "\n  ", "\t", "\r\n")
+TEXTS = ('""', '"a"', '"\\u00e9\\n"', '"\\ud83d\\ude00"', '"\u00e9\U0001f600"', '"\\"]},{"')
+NUMBERS = ("0", "-1", "1.50", "1e2", "12345678901234567890", "-0.0")
+ODD_KEYS = ('"messages"', '"mess\\u0061ges"', '"input"', '"tools"', '"system"', '"model"', '"k"')
+
+
+def odd_value(dice, depth):
+    """JSON text of some value."""
+    pick = dice.randrange(10)
+    if depth == 0 or pick < 4:
+        return dice.choice((*TEXTS, *NUMBERS, "true", "false", "null"))
+    if pick < 7:
+        return odd_list(dice, depth - 1)
+    return odd_object(dice, depth - 1)
+
+
+def spaced(dice, text):
+    return dice.choice(SPACES) + text + dice.choice(SPACES)
+
+
+def odd_list(dice, depth):
+    items = [spaced(dice, odd_value(dice, depth)) for _ in range(dice.randrange(4))]
+    return "[%s]" % (",".join(items) or dice.choice(SPACES))
+
+
+def odd_object(dice, depth):
+    members = []
+    for _ in range(dice.randrange(5)):
+        key = spaced(dice, dice.choice(ODD_KEYS))
+        members.append("%s:%s" % (key, spaced(dice, odd_value(dice, depth))))
+    return "{%s}" % (",".join(members) or dice.choice(SPACES))
+
+
+def test_parse_placed_is_json_loads():
+    dice = random.Random(12)
+    model = cp.Model("k")
+    fitted = 0
+    for _ in range(3000):
+        text = spaced(dice, odd_object(dice, 3))
+        raw = text.encode("utf-8")
+        body, places = cp.parse_placed(raw)
+        expected = json.loads(text)
+        assert repr(body) == repr(expected), text
+        client = cp.ClientBody("anthropic", body, raw, places)
+        fit = cp.Fit(client, body, model, MESSAGES, {})
+        if places:
+            fitted += fit.encode() == raw
+        again = dict(body, added=[1])
+        fit.body["added"] = [1]
+        assert json.loads(fit.encode()) == again
+    assert fitted > 1500
+
+
+@pytest.mark.parametrize(
+    "raw", (b"[]", b"{", b'{"a":1}x', b'{"a":1,}', b'{"a" 1}', b"\xff", b"{'a':1}")
+)
+def test_parse_placed_refuses_as_loads_does(raw):
+    with pytest.raises(cp.BadRequest) as by_place:
+        cp.parse_placed(raw)
+    with pytest.raises(cp.BadRequest) as by_loads:
+        cp.loads_object(raw)
+    assert str(by_place.value) == str(by_loads.value)
 
 
 # ============================================================================
