@@ -49,6 +49,7 @@ import asyncio
 import base64
 import bisect
 import collections
+import concurrent.futures
 import contextlib
 import fnmatch
 import functools
@@ -10145,23 +10146,24 @@ class UpstreamConnection(TimedProtocol):
         else:
             pour.over.set_result(None)
 
-    def _write_message(self, message: bytes) -> None:
+    def _write_out(self, data: bytes) -> None:
         # Nothing waits until it is taken: an early 413 comes before.
         if not self._tls:
-            self.transport.write(message)
+            self.transport.write(data)
             return
-        view = memoryview(message)
+        view = memoryview(data)
         for at in range(0, len(view), SEND_SLICE):
             self.transport.write(self._tls.encrypt(view[at : at + SEND_SLICE]))
 
     async def send_request(
-        self, message: bytes, method: str, seconds: float
+        self, message: List[bytes], method: str, seconds: float
     ) -> Tuple[ResponseHead, Body, bytes]:
         """Send a request, wait so long for the head of its answer (interim ones are
         skipped); give it, the reader of its body, and the bytes that came with it."""
         due = time.monotonic() + seconds
         self._heard = False
-        self._write_message(message)
+        for part in message:
+            self._write_out(part)
         data = b""
         try:
             for _ in range(1 + MAX_INTERIM):
@@ -10324,7 +10326,11 @@ class ConnectionPool:
         if proxy and origin.scheme == "http":  # proxies let CONNECT lead to 443 only
             target = "http://%s%s" % (origin.authority, target)
             pairs += proxy.pairs
-        message = encode_request_head(method, target, pairs) + body
+        message = [encode_request_head(method, target, pairs)]
+        if len(body) < SEND_SLICE:
+            message[0] += body
+        else:  # a copy of 30 MB is worth a second call to the system
+            message.append(body)
         deadline = NEVER
         if timeouts.total:
             deadline = time.monotonic() + timeouts.total
@@ -10351,7 +10357,7 @@ class ConnectionPool:
         self,
         connection: UpstreamConnection,
         method: str,
-        message: bytes,
+        message: List[bytes],
         timeouts: Timeouts,
     ) -> Response:
         try:
@@ -10435,7 +10441,7 @@ class ConnectionPool:
         if secure and proxy:
             pairs = [("Host", origin.authority), *proxy.pairs]
             head, _, data = await connection.send_request(
-                encode_request_head("CONNECT", origin.authority, pairs),
+                [encode_request_head("CONNECT", origin.authority, pairs)],
                 "CONNECT",
                 self._connect_timeout,
             )
@@ -10718,7 +10724,8 @@ class ClientConnection(TimedProtocol):
         self._drains: List[asyncio.Future[None]] = []  # of who waits for that
         self._ending = False
         self._closed = self._loop.create_future()
-        self.weight = 0  # of this request's body, if it is a heavy one
+        self.heavy = False  # this request's body is
+        self.weight = 0  # of its place
         self.ahead = b""  # what was read too early, for the next read
         self.idle = False  # between two requests
         self.busy = False  # in the handler
@@ -10789,6 +10796,7 @@ class ClientConnection(TimedProtocol):
             await self._heavy.take(size, held)
         finally:
             self.busy = False
+        self.heavy = True
         self.weight = size
 
     def shrink_place(self, size: int) -> None:
@@ -10797,6 +10805,12 @@ class ClientConnection(TimedProtocol):
             spare = self.weight - size
             self.weight = size
             self._heavy.give(spare)
+
+    def end_request(self) -> None:
+        """Let go of what a heavy one held."""
+        if self.heavy:
+            self.heavy = False
+            self.shrink_place(0)
             self._loop.call_later(TRIM_AFTER, give_back_memory)
 
     def push(self, data: bytes) -> bool:
@@ -11041,12 +11055,12 @@ class HTTPServer:
                 return
             self._open.add(conn)
             while await self._serve_request(conn) and not self._closing:
-                conn.shrink_place(0)
+                conn.end_request()
                 if conn.ahead:  # who pipelines must not hold up the others
                     await asyncio.sleep(0)
         finally:
             self._open.discard(conn)
-            conn.shrink_place(0)
+            conn.end_request()
             await conn.close()
 
     async def _serve_request(self, conn: ClientConnection) -> bool:
@@ -13171,12 +13185,19 @@ def discard(_: bytes) -> bool:
 HEAVY_WORK = 1 << 18  # bytes; a thread costs 0.2 ms, they cost up to 70
 
 
+HUGE_WORK = 4 << 20  # bytes; they take turns, because translated they are 200 MB
+HUGE_LANE = concurrent.futures.ThreadPoolExecutor(1)
+
+
 async def apart(size: int, work: Callable[[], Any]) -> Any:
     """The outcome of pure `work` on `size` bytes; where it is much, the event loop goes
     on meanwhile. (20,000 turns of five words take 200 ms.)"""
     if size < HEAVY_WORK:
         return work()
-    return await asyncio.get_running_loop().run_in_executor(None, work)
+    lane = None  # the loop's own threads
+    if size > HUGE_WORK:
+        lane = HUGE_LANE
+    return await asyncio.get_running_loop().run_in_executor(lane, work)
 
 
 async def parse_apart(raw: bytes) -> JSON:
