@@ -5013,15 +5013,11 @@ class ToolTable:
     def _keep(self, tool: Tool) -> None:
         place = (tool.namespace, tool.name)
         flat = self._flat.get(place) or self._flatten(*place)
-        while place not in self._flat and flat in self.tools:
-            flat += "_"  # so that two of one name do not become one
+        if place not in self._flat and flat in self.tools:
+            # So that two of one name do not become one.
+            flat += "_%d" % len(self.tools)
         self._flat[place] = flat
         self.tools[flat] = tool._replace(name=flat, own=tool.name)
-
-
-def responses_tools(body: JSON) -> Dict[str, Tool]:
-    """The tools of a request by the name that a model without namespaces knows."""
-    return ToolTable(body).tools
 
 
 def _parse_input_part(part: Any, path: str) -> Any:
@@ -5030,14 +5026,12 @@ def _parse_input_part(part: Any, path: str) -> Any:
         return Text(field(part, "refusal", str, path, ""))
     if kind.endswith("text"):
         return Text(field(part, "text", str, path, ""))
+    if part.get("file_id") or part.get("file_url"):
+        raise BadRequest("%s: Copilot keeps no files; send the data itself" % path)
     if kind == "input_image":
-        if part.get("file_id"):
-            raise BadRequest("%s: Copilot keeps no files; send image_url" % path)
         detail = field(part, "detail", str, path, "")
         return Image(required(part, "image_url", str, path), detail)
     if kind == "input_file":
-        if not part.get("file_data"):
-            raise BadRequest("%s: Copilot keeps no files; send file_data" % path)
         url = required(part, "file_data", str, path)
         if not url.startswith("data:"):
             url = "data:application/pdf;base64," + url
@@ -5094,54 +5088,56 @@ class _InputParser:
 
     def __init__(self, table: ToolTable) -> None:
         self._table = table
-        self.turns: List[Turn] = []
+        self._turns: List[Tuple[str, List[Any]]] = []
+
+    def turns(self) -> Tuple[Turn, ...]:
+        """What was parsed, every call with its result."""
+        turns = [Turn(role, tuple(parts)) for role, parts in self._turns]
+        return pair_results(turns)
 
     def parse(self, item: Any, path: str) -> None:
         kind = field(expect(item, dict, path), "type", str, path, "message")
         if kind == "message":
             role = INPUT_ROLES[required_word(item, "role", INPUT_ROLES, path)]
             parts = _parse_input_content(item, "content", path)
-            self._add_turn(role, *parts)
+            self.add(role, *parts)
         elif kind == "reasoning":
             self._add_reasoning(item, path)
         elif kind in CALLS:
-            self._add_turn("assistant", self._call(kind, item, path))
+            self.add("assistant", self._call(kind, item, path))
         elif kind.endswith("_output") and kind[: -len("_output")] in CALLS + (
             "tool_search",
         ):
             self._add_result(kind, item, path)
         elif kind in ("compaction", "compaction_summary"):
-            self._add_turn("user", Text(summary_text(item)))
+            self.add("user", Text(summary_text(item)))
         elif kind == "compaction_trigger":
-            self._add_turn("user", Text(SUMMARY_PROMPT))
+            self.add("user", Text(SUMMARY_PROMPT))
         elif SERVER_ITEMS.fullmatch(kind):
             about = {key: item[key] for key in WORDS if key in item}
-            self._add_turn("assistant", Text("[%s %s]" % (kind, dumps_text(about))))
+            self.add("assistant", Text("[%s %s]" % (kind, dumps_text(about))))
         else:
             raise BadRequest(
                 "%s: an item of type %s cannot be sent to this model"
                 % (path, ascii(kind[:40]))
             )
 
-    def _add_turn(self, role: str, *parts: Any) -> None:
-        if not parts:
-            return
-        goes_on = self.turns and self.turns[-1].role == role == "assistant"
-        if goes_on:
+    def add(self, role: str, *parts: Any) -> None:
+        """Add to what `role` says, as a turn of its own but for the model."""
+        if self._turns and self._turns[-1][0] == role == "assistant":
             # One turn, because thinking must stand before its calls (UPSTREAM 11.6).
-            parts = self.turns.pop().parts + parts
-        self.turns.append(Turn(role, parts))
+            self._turns[-1][1].extend(parts)
+        elif parts:
+            self._turns.append((role, list(parts)))
 
     def _add_reasoning(self, item: JSON, path: str) -> None:
         ours = unpack_reasoning(field(item, "encrypted_content", str, path, ""))
         words = _parse_input_content(item, "summary", path)
         if ours and ours[0]:  # what another made only its own model can read
-            self._add_turn("assistant", Reasoning(text_of(words), *ours))
+            self.add("assistant", Reasoning(text_of(words), *ours))
 
     def _call(self, kind: str, item: JSON, path: str) -> Call:
-        call_id = field(item, "call_id", str, path, "") or field(item, "id", str, path)
-        if not call_id:
-            raise BadRequest("%s.call_id: required" % path)
+        call_id = required(item, "call_id", str, path)
         if kind == "function_call":
             arguments = field(item, "arguments", str, path, "")
         elif kind == "custom_tool_call":
@@ -5154,9 +5150,7 @@ class _InputParser:
         return Call(call_id, self._table.name_of(item), arguments)
 
     def _add_result(self, kind: str, item: JSON, path: str) -> None:
-        call_id = field(item, "call_id", str, path, "") or field(item, "id", str, path)
-        if not call_id:
-            raise BadRequest("%s.call_id: required" % path)
+        call_id = required(item, "call_id", str, path)
         if kind == "tool_search_output":
             found = ", ".join(ToolTable({"tools": item.get("tools")}).tools)
             parts: Tuple[Any, ...] = (Text("Found tools: %s" % (found or "none")),)
@@ -5167,10 +5161,8 @@ class _InputParser:
             if not isinstance(output, str):
                 output = dumps_text(output)
             parts = (Text(output),)
-        self._add_turn("user", Result(call_id, parts))
+        self.add("user", Result(call_id, parts))
 
-
-# What needs a server that keeps what it does; Copilot has none (UPSTREAM 10.1).
 
 # Fields that change no answer where an API has none of them.
 HARMLESS_FIELDS = frozenset(
@@ -5191,10 +5183,7 @@ def _wanted_format(body: JSON) -> Optional[JSON]:
     if kind == "json_object":
         return {}
     required(form, "schema", dict, "text.format")
-    members = {
-        key: form.get(key) for key in ("name", "schema", "strict", "description")
-    }
-    return given(**members)
+    return {key: form[key] for key in form if key != "type"}
 
 
 def _narrow_choice(choice: JSON, table: ToolTable) -> str:
@@ -5239,12 +5228,12 @@ def parse_responses(body: JSON) -> Conversation:
     parser = _InputParser(table)
     instructions = field(body, "instructions", str, default="")
     if instructions:
-        parser.turns.append(Turn("system", (Text(instructions),)))
-    items = body.get("input")
-    if isinstance(items, str):
-        items = [{"role": "user", "content": items}]
-    required({"input": items}, "input", list)
-    parse_list({"input": items}, "input", parser.parse)
+        parser.add("system", Text(instructions))
+    if isinstance(body.get("input"), str):
+        parser.add("user", Text(body["input"]))
+    else:
+        required(body, "input", list)
+        parse_list(body, "input", parser.parse)
     reasoning = field(body, "reasoning", dict, default={})
     effort = field(reasoning, "effort", str, "reasoning", "")
     summary = reasoning.get("summary") or reasoning.get("generate_summary")
@@ -5254,7 +5243,7 @@ def parse_responses(body: JSON) -> Conversation:
     if not table.tools:
         choice = ""
     return Conversation(
-        turns=pair_results(parser.turns),
+        turns=parser.turns(),
         tools=tuple(table.tools.values()),
         tool_choice=choice,
         parallel=field(body, "parallel_tool_calls", bool),
@@ -5284,13 +5273,6 @@ def _content_part(part: Any, role: str) -> JSON:
     return {"type": "input_text", "text": part.text}
 
 
-def _output_of(result: Result) -> Any:
-    parts = result.spoken
-    if all(isinstance(part, Text) for part in parts):
-        return text_of(parts)
-    return [_content_part(part, "user") for part in parts]
-
-
 def _item_of(part: Any, role: str) -> JSON:
     # Without ids: those of another connection are refused (UPSTREAM 10.1).
     if isinstance(part, Call):
@@ -5310,7 +5292,9 @@ def _item_of(part: Any, role: str) -> JSON:
             "summary": summary,
         }
     if isinstance(part, Result):
-        output = _output_of(part)
+        output: Any = [_content_part(inner, "user") for inner in part.spoken]
+        if all(isinstance(inner, Text) for inner in part.spoken):
+            output = text_of(part.spoken)
         return {
             "type": "function_call_output",
             "call_id": part.call_id,
@@ -5503,17 +5487,12 @@ class ResponsesReader:
         if text:
             self._put(DELTAS[kind], (index, part), text, sink)
 
-    def _arguments_delta(self, kind: str, obj: JSON, sink: Sink) -> None:
+    def _arguments(self, kind: str, obj: JSON, sink: Sink) -> None:
         index = typed(obj, "output_index", int)
         text = typed(obj, "delta", str)
+        if not text and not self._calls.get(index):
+            text = typed(obj, "arguments", str)
         if text and index in self._calls:  # else: the item's `done` brings them
-            self._calls[index] = True
-            sink.arguments(index, text)
-
-    def _arguments_done(self, kind: str, obj: JSON, sink: Sink) -> None:
-        index = typed(obj, "output_index", int)
-        text = typed(obj, "arguments", str)
-        if text and self._calls.get(index) is False:
             self._calls[index] = True
             sink.arguments(index, text)
 
@@ -5590,8 +5569,8 @@ class ResponsesReader:
         TEXT_DELTA: _text_delta,
         "response.refusal.delta": _text_delta,
         "response.reasoning_summary_text.delta": _text_delta,
-        "response.function_call_arguments.delta": _arguments_delta,
-        "response.function_call_arguments.done": _arguments_done,
+        "response.function_call_arguments.delta": _arguments,
+        "response.function_call_arguments.done": _arguments,
         "response.output_item.added": _item_added,
         "response.output_item.done": _item_done,
         "response.completed": _response_ended,
@@ -13632,7 +13611,7 @@ class App:
         """Send a Responses request to a model that speaks it; what reads the answer."""
         bodies = [read()]
         hide = wants_memory(bodies[0], exchange.model)
-        tap = ResponsesTap(responses_tools(bodies[0]), hide=hide)
+        tap = ResponsesTap(ToolTable(bodies[0]).tools, hide=hide)
         fit = await self._send(exchange, lambda: bodies.pop() if bodies else read())
         tap.names = fit.names
         return tap

@@ -7091,7 +7091,7 @@ def test_responses_parse_tools_and_choice():
     assert [(t.name, t.kind, t.namespace, t.own) for t in conv.tools] == [
         ("f", "function", "", "f"),
         ("mcp__teams__ListChats", "function", "", "mcp__teams__ListChats"),
-        ("mcp__teams__ListChats_", "function", "mcp__teams__", "ListChats"),
+        ("mcp__teams__ListChats_2", "function", "mcp__teams__", "ListChats"),
         ("apply_patch", "custom", "", "apply_patch"),
         ("tool_search", "tool_search", "", "tool_search"),
     ]
@@ -7149,7 +7149,7 @@ def test_responses_parse_refusals(body, words):
 
 def r_writer(tools=(), **options):
     frame = cp.response_frame({}, "resp_1", "m", 1)
-    table = cp.responses_tools({"tools": list(tools)})
+    table = cp.ToolTable({"tools": list(tools)}).tools
     options = {"summary": True, "encrypted": True, **options}
     return cp.ResponsesWriter(frame, table, **options)
 
