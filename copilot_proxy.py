@@ -6352,55 +6352,41 @@ def search_request(query: str, model: Model) -> JSON:
     )
 
 
-def _search_result(note: JSON) -> JSON:
-    return {
-        "type": "web_search_result",
-        "title": typed(note, "title", str),
-        "url": typed(note, "url", str),
-        "encrypted_content": "",
-        "page_age": None,
-    }
-
-
-def search_blocks(response: JSON, tool_use_id: str) -> List[JSON]:
-    """Anthropic's blocks for a search: the query, its results, the answer's text."""
+def _search_events(response: JSON, tool_use_id: str) -> List[JSON]:
+    """The events of Anthropic's blocks for a search: query, results, and words."""
     parts: List[JSON] = []
-    notes: List[JSON] = []
     queries = [""]
     for item in objects(response.get("output")):
         queries.append(typed(typed(item, "action", dict), "query", str))
         parts += objects(item.get("content"))
+    pages: Dict[str, JSON] = {}
     for part in parts:
-        notes += objects(part.get("annotations"))
-    pages = {
-        typed(note, "url", str): _search_result(note)
-        for note in notes
-        if typed(note, "type", str) == "url_citation"
-    }
+        for note in objects(part.get("annotations")):
+            url = typed(note, "url", str)
+            page = {"type": "web_search_result", "url": url, "encrypted_content": ""}
+            page.update(title=typed(note, "title", str), page_age=None)
+            if note.get("type") == "url_citation":
+                pages[url] = page
+    query = dumps_text({"query": max(queries, key=len)})
     call = {"type": "server_tool_use", "id": tool_use_id, "name": "web_search"}
-    call["input"] = {"query": next(filter(None, queries), "")}
     found = {"type": "web_search_tool_result", "tool_use_id": tool_use_id}
     found["content"] = list(pages.values())
-    text = "".join(typed(part, "text", str) for part in parts)
-    if not text:
-        return [call, found]
-    return [call, found, {"type": "text", "text": text}]
-
-
-def _block_events(index: int, block: JSON) -> List[JSON]:
-    start: JSON = dict(block)
-    deltas: List[JSON] = []
-    if block["type"] == "text":
-        start["text"] = ""
-        deltas = [{"type": "text_delta", "text": block["text"]}]
-    elif block["type"] == "server_tool_use":
-        start["input"] = {}
-        words = dumps_text(block["input"])
-        deltas = [{"type": "input_json_delta", "partial_json": words}]
-    events = [{"type": "content_block_start", "index": index, "content_block": start}]
-    for delta in deltas:
-        events.append({"type": "content_block_delta", "index": index, "delta": delta})
-    return events + [{"type": "content_block_stop", "index": index}]
+    words = "".join(typed(part, "text", str) for part in parts)
+    blocks = [
+        ({**call, "input": {}}, {"type": "input_json_delta", "partial_json": query}),
+        (found, None),
+        ({"type": "text", "text": ""}, {"type": "text_delta", "text": words}),
+    ]
+    if not words:
+        blocks.pop()
+    events: List[JSON] = []
+    for index, (block, delta) in enumerate(blocks):
+        about = {"index": index}
+        events.append({"type": "content_block_start", "content_block": block, **about})
+        if delta:
+            events.append({"type": "content_block_delta", "delta": delta, **about})
+        events.append({"type": "content_block_stop", **about})
+    return events
 
 
 class SearchTranslator(StreamTranslator):
@@ -6408,7 +6394,9 @@ class SearchTranslator(StreamTranslator):
 
     def __init__(self, message_id: str, model: str) -> None:
         super().__init__()
-        self._id, self._model = message_id, model
+        self._message = {"id": message_id, "type": "message", "role": "assistant"}
+        self._message.update(model=model, content=[], stop_reason=None)
+        self._message["stop_sequence"] = None
         self._tap = ResponsesTap()
 
     usage = property(lambda self: self._tap.usage)
@@ -6420,20 +6408,23 @@ class SearchTranslator(StreamTranslator):
         self.finished = self._tap.finished
         return b""
 
+    def _events(self) -> List[JSON]:
+        usage: JSON = anthropic_usage(self.usage)
+        usage["server_tool_use"] = {"web_search_requests": 1}
+        begun = {**self._message, "usage": {**usage, "output_tokens": 0}}
+        tool_use_id = "srvtoolu_" + self._message["id"][4:]
+        ending = {"stop_reason": "end_turn", "stop_sequence": None}
+        return [
+            {"type": "message_start", "message": begun},
+            *_search_events(self._tap.whole(), tool_use_id),
+            {"type": "message_delta", "delta": ending, "usage": usage},
+            {"type": "message_stop"},
+        ]
+
     def finish(self) -> bytes:
         """The Message as the events that a stream of it would have had."""
         self._tap.finish()
-        message = self.whole()
-        usage = message["usage"]
-        begun = dict(message, content=[], stop_reason=None)
-        begun["usage"] = {**usage, "output_tokens": 0}
-        events: List[JSON] = [{"type": "message_start", "message": begun}]
-        for index, block in enumerate(message["content"]):
-            events += _block_events(index, block)
-        ending = {"stop_reason": "end_turn", "stop_sequence": None}
-        events.append({"type": "message_delta", "delta": ending, "usage": usage})
-        events.append({"type": "message_stop"})
-        return b"".join(encode_sse(event["type"], event) for event in events)
+        return b"".join(encode_sse(event["type"], event) for event in self._events())
 
     def fail(self, exc: ProxyError) -> bytes:
         """An error event."""
@@ -6441,18 +6432,7 @@ class SearchTranslator(StreamTranslator):
 
     def whole(self) -> JSON:
         """The Message, after the upstream's end."""
-        searches = {"web_search_requests": 1}
-        usage = {**anthropic_usage(self.usage), "server_tool_use": searches}
-        return {
-            "id": self._id,
-            "type": "message",
-            "role": "assistant",
-            "model": self._model,
-            "content": search_blocks(self._tap.whole(), "srvtoolu_" + self._id[4:]),
-            "stop_reason": "end_turn",
-            "stop_sequence": None,
-            "usage": usage,
-        }
+        return fold_message(self._events())
 
 
 # ============================================================================
