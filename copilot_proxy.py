@@ -2735,6 +2735,7 @@ class Sink(Protocol):
     def text(self, text: str) -> None: ...
     def reasoning(self, text: str) -> None: ...
     def refusal(self, text: str) -> None: ...  # instead of, or after, the text
+    def next_message(self) -> None: ...  # the text that follows is another message's
 
     # Encrypted reasoning, whole, to be given back in the next turn.
     def opaque(self, data: str, source: str) -> None: ...
@@ -2835,7 +2836,7 @@ class StopAt:
 
     def __getattr__(self, name: str) -> Any:
         # The other things to say; once a stop was hit, nothing more is said.
-        if name in ("reasoning", "opaque", "call", "arguments", "refusal"):
+        if name not in ("error", "take", "whole", "at_boundary"):
             self._release()
             if self._hit is not None:
                 return _say_nothing
@@ -3739,6 +3740,10 @@ class MessagesWriter:
     def refusal(self, text: str) -> None:
         self._refusal.append(text)
         self._say("refusal", text)
+
+    def next_message(self) -> None:
+        if self._open == "text":
+            self._close()
 
     def opaque(self, data: str, source: str) -> None:
         self._opaque.append((data, source))
@@ -4706,6 +4711,9 @@ class ChatWriter:
     def reasoning(self, text: str) -> None:
         self._say("reasoning_content", text)
 
+    def next_message(self) -> None:
+        self._say("content", "\n\n")  # there is but one text
+
     def opaque(self, data: str, source: str) -> None:
         # Clients join what comes in pieces: the space keeps them apart.
         packed = pack_reasoning(data, source)
@@ -5312,17 +5320,19 @@ def _says_something(part: Any, source: str) -> bool:
 def _turn_items(turn: Turn, model: Model) -> List[JSON]:
     items: List[JSON] = []
     source = responses_source(model)
+    phased = turn.role == "assistant" and PHASED.match(model.id) is not None
     for part in turn.parts:
         if not _says_something(part, source):
             continue
         item = _item_of(part, turn.role)
-        if items and item["type"] == items[-1]["type"] == "message":
+        goes_on = items and item["type"] == items[-1]["type"] == "message"
+        if goes_on and not phased:
             items[-1]["content"] += item["content"]
         else:
             items.append(item)
     while items and items[-1]["type"] == "reasoning":
         items.pop()  # refused without what it led to
-    if turn.role == "assistant" and PHASED.match(model.id):
+    if phased:
         phase = "final_answer"
         for item in reversed(items):
             if item["type"] == "message":
@@ -5473,10 +5483,15 @@ class ResponsesReader:
         self._items: Set[int] = set()  # whose `done` was read
         self._calls: Dict[int, bool] = {}  # output_index: have arguments come?
         self._call_ids: Set[str] = set()
+        self._message = -1  # output_index of the last text
 
     def _put(self, how: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
         if how == "reasoning" and place[1] and place not in self._seen:
             text = "\n\n" + text
+        if how == "text":
+            if self._message not in (-1, place[0]):
+                sink.next_message()
+            self._message = place[0]
         self._seen.add(place)
         getattr(sink, how)(text)
 
@@ -5771,6 +5786,9 @@ class ResponsesWriter:
     def reasoning(self, text: str) -> None:
         if self._summary:
             self._say("reasoning", text)
+
+    def next_message(self) -> None:
+        self._close_item("commentary")
 
     def opaque(self, data: str, source: str) -> None:
         packed = pack_reasoning(data, source)
@@ -6175,8 +6193,15 @@ class ResponsesTap(StreamTranslator):
     its two wordings.
     """
 
-    def __init__(self, tools: Mapping[str, Tool] = {}, *, hide: bool = False) -> None:
+    def __init__(
+        self,
+        tools: Mapping[str, Tool] = {},
+        *,
+        hide: bool = False,
+        previous: Optional[str] = None,
+    ) -> None:
         super().__init__()
+        self._previous = previous  # answer that the client named, which went up whole
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
         self._tools, self._hide = tools, hide
         self._ids: Dict[Any, str] = {}  # by output_index, and of the "response"
@@ -6223,8 +6248,11 @@ class ResponsesTap(StreamTranslator):
 
     def _edit(self, obj: JSON) -> bool:
         """Rename and hide what is to be; whether there was any."""
-        changed = False
-        items = objects(typed(obj, "response", dict).get("output"))
+        response = typed(obj, "response", dict)
+        changed = bool(self._previous and response)
+        if changed:
+            response["previous_response_id"] = self._previous
+        items = objects(response.get("output"))
         if isinstance(obj.get("item"), dict):
             items.append(obj["item"])
         for item in items:
@@ -13591,7 +13619,9 @@ class App:
         """Send a Responses request to a model that speaks it; what reads the answer."""
         bodies = [read()]
         hide = wants_memory(bodies[0], exchange.model)
-        tap = ResponsesTap(ToolTable(bodies[0]).tools, hide=hide)
+        previous = typed(exchange.body, "previous_response_id", str)
+        tools = ToolTable(bodies[0]).tools
+        tap = ResponsesTap(tools, hide=hide, previous=previous)
         fit = await self._send(exchange, lambda: bodies.pop() if bodies else read())
         tap.names = fit.names
         return tap

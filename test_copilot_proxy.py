@@ -6075,6 +6075,8 @@ class RSink:
 
     def __getattr__(self, name):
         def tell(*said):
+            if name == "next_message":
+                return
             if name == "end" and said[-1] is None:  # no stop sequence
                 said = said[:-1]
             if (
@@ -7255,6 +7257,25 @@ def r_message(name, text):
     return r_item("message", id=name, role="assistant", content=[part])
 
 
+def test_responses_messages_of_one_answer_keep_their_phases():
+    script = RWire().message(0, ["look", "ing"]).message(1, ["done"]).end()
+    sink = cp.MessagesWriter("msg_1", "m", fold=True)
+    assert drive([script.raw], cp.ResponsesReader, sink)[2] is None
+    content = sink.whole()["content"]
+    assert [block["text"] for block in content] == ["looking", "done"]
+    talk_on = {"messages": [HI_MESSAGE, by_model(*content), HI_MESSAGE], "max_tokens": 9}
+    sent = cp.encode_responses(cp.parse_messages(talk_on), RESPONSES_MODELS["responses"])
+    said = [(i["phase"], i["content"][0]["text"]) for i in sent["input"] if "phase" in i]
+    assert said == [("commentary", "looking"), ("final_answer", "done")]
+    chat = cp.ChatWriter("i", "m", 1, True, fold=True)
+    drive([script.raw], cp.ResponsesReader, chat)
+    assert chat.whole()["choices"][0]["message"]["content"] == "looking\n\ndone"
+    writer = r_writer(fold=True)
+    drive([script.raw], cp.ResponsesReader, writer)
+    phases = [item["phase"] for item in writer.whole()["output"]]
+    assert phases == ["commentary", "final_answer"]
+
+
 def test_responses_memory_links_and_forgets():
     memory = cp.ResponseMemory(limit=4000)
     for turn in range(20):
@@ -7479,6 +7500,10 @@ def asks(**settings):
 
 READ_LINE = "tool Read d"
 THINK, AUTO = {"type": "adaptive"}, 'summary "auto"'
+PAST_SEARCH = (
+    'assistant: [server_tool_use web_search input {"query":"q"}]|[web_search_tool_result\nweb_search_result t u]|'
+    "[web_search_tool_result\nweb_search_tool_result_error max_uses_exceeded]"
+)
 MATRIX_CASES = [  # name, an Anthropic body, its lines or {pair: lines}; "!" is a refusal
     ("string", talk({"role": "user", "content": "hey"}), ["user: hey"]),
     (
@@ -7569,10 +7594,12 @@ MATRIX_CASES = [  # name, an Anthropic body, its lines or {pair: lines}; "!" is 
             ),
             HI_MESSAGE,
         ),
-        [
-            'assistant: [server_tool_use web_search input {"query":"q"}]|[web_search_tool_result\nweb_search_result t u]|'
-            "[web_search_tool_result\nweb_search_tool_result_error max_uses_exceeded]"
-        ],
+        {
+            "": [PAST_SEARCH],
+            "chat>responses": [PAST_SEARCH],
+            # Each text a message of its own, so that asides and the answer stay apart.
+            "responses": ["assistant: " + part for part in PAST_SEARCH[11:].split("|")],
+        },
     ),
     (
         "call and result",
