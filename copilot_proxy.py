@@ -2527,12 +2527,9 @@ MAX_STOP = 256  # characters
 def parse_stops(body: JSON, key: str) -> Tuple[str, ...]:
     """The stop sequences in the list `body[key]`; raises BadRequest for too many."""
     stops = parse_list(body, key, lambda word, path: expect(word, str, path))
-    if len(stops) > MAX_STOPS:
-        raise BadRequest(
-            "%s: %d are too many, this model takes %d" % (key, len(stops), MAX_STOPS)
-        )
-    if any(len(stop) > MAX_STOP for stop in stops):
-        raise BadRequest("%s: at most %d characters each" % (key, MAX_STOP))
+    if len(stops) > MAX_STOPS or max(map(len, stops), default=0) > MAX_STOP:
+        words = "%s: at most %d, and %d characters each"
+        raise BadRequest(words % (key, MAX_STOPS, MAX_STOP))
     return tuple(filter(None, stops))
 
 
@@ -2604,13 +2601,6 @@ NO_RESULT = Text("(no result)")
 ORPHAN = Text("[result of a tool call that is not shown]")
 
 
-def _own_result(call: Call, results: Dict[str, Deque[Result]]) -> Result:
-    waiting = results[call.id]
-    if waiting:
-        return waiting.popleft()
-    return Result(call.id, (NO_RESULT,), True)
-
-
 def _kept_parts(turn: Turn, results: Dict[str, Deque[Result]]) -> List[Any]:
     """The parts of a turn but the results that a call has taken."""
     kept: List[Any] = []
@@ -2645,8 +2635,11 @@ def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
             turn = turn._replace(parts=tuple(parts))
         if turn.parts:
             paired.append(turn)
-        calls = [part for part in turn.parts if isinstance(part, Call)]
-        due = [_own_result(call, results) for call in calls]
+        due = []
+        for call in [part for part in turn.parts if isinstance(part, Call)]:
+            if not results[call.id]:
+                results[call.id].append(Result(call.id, (NO_RESULT,), True))
+            due.append(results[call.id].popleft())
     if due:
         paired.append(Turn("user", tuple(due)))
     return tuple(paired)
@@ -6272,10 +6265,9 @@ class ResponsesTap(StreamTranslator):
             item = typed(obj, "item", dict)
             self._done_items[typed(obj, "output_index", int)] = dict(item)
         changed |= self._edit(obj)
-        data = event.data
         if changed:
-            data = dumps(obj)
-        return data
+            return dumps(obj)
+        return event.data
 
     def _take_failure(self, obj: JSON) -> None:
         # The other event may come before or after, so the first one ends nothing.

@@ -6442,6 +6442,14 @@ def test_responses_stop_sequence_ends_the_text():
         assert stop.at_boundary and stop.take() == b""
 
 
+@pytest.mark.parametrize("stops", [["x"] * 100_000, ["x" * 257], ["x" * 10**6] * 2])
+def test_hub_refuses_stop_sequences_that_cost_too_much(stops):
+    for parse, key in ((cp.parse_messages, "stop_sequences"), (cp.parse_chat, "stop")):
+        body = {"messages": [HI_MESSAGE], "max_tokens": 9, key: stops}
+        with pytest.raises(cp.BadRequest, match="^%s: at most 64" % key):
+            parse(body)
+
+
 def test_responses_random_streams_tell_what_was_written():
     for seed in range(200):
         dice = random.Random(seed)
