@@ -2529,12 +2529,9 @@ MAX_STOP = 256  # characters
 def parse_stops(body: JSON, key: str) -> Tuple[str, ...]:
     """The stop sequences in the list `body[key]`; raises BadRequest for too many."""
     stops = parse_list(body, key, lambda word, path: expect(word, str, path))
-    if len(stops) > MAX_STOPS:
-        raise BadRequest(
-            "%s: %d are too many, this model takes %d" % (key, len(stops), MAX_STOPS)
-        )
-    if any(len(stop) > MAX_STOP for stop in stops):
-        raise BadRequest("%s: at most %d characters each" % (key, MAX_STOP))
+    if len(stops) > MAX_STOPS or max(map(len, stops), default=0) > MAX_STOP:
+        words = "%s: at most %d, and %d characters each"
+        raise BadRequest(words % (key, MAX_STOPS, MAX_STOP))
     return tuple(filter(None, stops))
 
 
@@ -2606,13 +2603,6 @@ NO_RESULT = Text("(no result)")
 ORPHAN = Text("[result of a tool call that is not shown]")
 
 
-def _own_result(call: Call, results: Dict[str, Deque[Result]]) -> Result:
-    waiting = results[call.id]
-    if waiting:
-        return waiting.popleft()
-    return Result(call.id, (NO_RESULT,), True)
-
-
 def _kept_parts(turn: Turn, results: Dict[str, Deque[Result]]) -> List[Any]:
     """The parts of a turn but the results that a call has taken."""
     kept: List[Any] = []
@@ -2647,8 +2637,11 @@ def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
             turn = turn._replace(parts=tuple(parts))
         if turn.parts:
             paired.append(turn)
-        calls = [part for part in turn.parts if isinstance(part, Call)]
-        due = [_own_result(call, results) for call in calls]
+        due = []
+        for call in [part for part in turn.parts if isinstance(part, Call)]:
+            if not results[call.id]:
+                results[call.id].append(Result(call.id, (NO_RESULT,), True))
+            due.append(results[call.id].popleft())
     if due:
         paired.append(Turn("user", tuple(due)))
     return tuple(paired)
@@ -2737,6 +2730,7 @@ class Sink(Protocol):
     def text(self, text: str) -> None: ...
     def reasoning(self, text: str) -> None: ...
     def refusal(self, text: str) -> None: ...  # instead of, or after, the text
+    def next_message(self) -> None: ...  # the text that follows is another message's
 
     # Encrypted reasoning, whole, to be given back in the next turn.
     def opaque(self, data: str, source: str) -> None: ...
@@ -2837,7 +2831,7 @@ class StopAt:
 
     def __getattr__(self, name: str) -> Any:
         # The other things to say; once a stop was hit, nothing more is said.
-        if name in ("reasoning", "opaque", "call", "arguments", "refusal"):
+        if name not in ("error", "take", "whole", "at_boundary"):
             self._release()
             if self._hit is not None:
                 return _say_nothing
@@ -3741,6 +3735,10 @@ class MessagesWriter:
     def refusal(self, text: str) -> None:
         self._refusal.append(text)
         self._say("refusal", text)
+
+    def next_message(self) -> None:
+        if self._open == "text":
+            self._close()
 
     def opaque(self, data: str, source: str) -> None:
         self._opaque.append((data, source))
@@ -4704,6 +4702,9 @@ class ChatWriter:
     def reasoning(self, text: str) -> None:
         self._say("reasoning_content", text)
 
+    def next_message(self) -> None:
+        self._say("content", "\n\n")  # there is but one text
+
     def opaque(self, data: str, source: str) -> None:
         # Clients join what comes in pieces: the space keeps them apart.
         packed = pack_reasoning(data, source)
@@ -5020,25 +5021,18 @@ class ToolTable:
         self.tools[flat] = tool._replace(name=flat, own=tool.name)
 
 
-def responses_tools(body: JSON) -> Dict[str, Tool]:
-    """The tools of a request by the name that a model without namespaces knows."""
-    return ToolTable(body).tools
-
-
 def _parse_input_part(part: Any, path: str) -> Any:
     kind = required(expect(part, dict, path), "type", str, path)
     if kind == "refusal":
         return Text(field(part, "refusal", str, path, ""))
     if kind.endswith("text"):
         return Text(field(part, "text", str, path, ""))
+    if part.get("file_id") or part.get("file_url"):
+        raise BadRequest("%s: Copilot keeps no files; send the data itself" % path)
     if kind == "input_image":
-        if part.get("file_id"):
-            raise BadRequest("%s: Copilot keeps no files; send image_url" % path)
         detail = field(part, "detail", str, path, "")
         return Image(required(part, "image_url", str, path), detail)
     if kind == "input_file":
-        if not part.get("file_data"):
-            raise BadRequest("%s: Copilot keeps no files; send file_data" % path)
         url = required(part, "file_data", str, path)
         if not url.startswith("data:"):
             url = "data:application/pdf;base64," + url
@@ -5095,54 +5089,56 @@ class _InputParser:
 
     def __init__(self, table: ToolTable) -> None:
         self._table = table
-        self.turns: List[Turn] = []
+        self._turns: List[Tuple[str, List[Any]]] = []
+
+    def turns(self) -> Tuple[Turn, ...]:
+        """What was parsed, every call with its result."""
+        turns = [Turn(role, tuple(parts)) for role, parts in self._turns]
+        return pair_results(turns)
 
     def parse(self, item: Any, path: str) -> None:
         kind = field(expect(item, dict, path), "type", str, path, "message")
         if kind == "message":
             role = INPUT_ROLES[required_word(item, "role", INPUT_ROLES, path)]
             parts = _parse_input_content(item, "content", path)
-            self._add_turn(role, *parts)
+            self.add(role, *parts)
         elif kind == "reasoning":
             self._add_reasoning(item, path)
         elif kind in CALLS:
-            self._add_turn("assistant", self._call(kind, item, path))
+            self.add("assistant", self._call(kind, item, path))
         elif kind.endswith("_output") and kind[: -len("_output")] in CALLS + (
             "tool_search",
         ):
             self._add_result(kind, item, path)
         elif kind in ("compaction", "compaction_summary"):
-            self._add_turn("user", Text(summary_text(item)))
+            self.add("user", Text(summary_text(item)))
         elif kind == "compaction_trigger":
-            self._add_turn("user", Text(SUMMARY_PROMPT))
+            self.add("user", Text(SUMMARY_PROMPT))
         elif SERVER_ITEMS.fullmatch(kind):
             about = {key: item[key] for key in WORDS if key in item}
-            self._add_turn("assistant", Text("[%s %s]" % (kind, dumps_text(about))))
+            self.add("assistant", Text("[%s %s]" % (kind, dumps_text(about))))
         else:
             raise BadRequest(
                 "%s: an item of type %s cannot be sent to this model"
                 % (path, ascii(kind[:40]))
             )
 
-    def _add_turn(self, role: str, *parts: Any) -> None:
-        if not parts:
-            return
-        goes_on = self.turns and self.turns[-1].role == role == "assistant"
-        if goes_on:
+    def add(self, role: str, *parts: Any) -> None:
+        """Add to what `role` says, as a turn of its own but for the model."""
+        if self._turns and self._turns[-1][0] == role == "assistant":
             # One turn, because thinking must stand before its calls (UPSTREAM 11.6).
-            parts = self.turns.pop().parts + parts
-        self.turns.append(Turn(role, parts))
+            self._turns[-1][1].extend(parts)
+        elif parts:
+            self._turns.append((role, list(parts)))
 
     def _add_reasoning(self, item: JSON, path: str) -> None:
         ours = unpack_reasoning(field(item, "encrypted_content", str, path, ""))
         words = _parse_input_content(item, "summary", path)
         if ours and ours[0]:  # what another made only its own model can read
-            self._add_turn("assistant", Reasoning(text_of(words), *ours))
+            self.add("assistant", Reasoning(text_of(words), *ours))
 
     def _call(self, kind: str, item: JSON, path: str) -> Call:
-        call_id = field(item, "call_id", str, path, "") or field(item, "id", str, path)
-        if not call_id:
-            raise BadRequest("%s.call_id: required" % path)
+        call_id = required(item, "call_id", str, path)
         if kind == "function_call":
             arguments = field(item, "arguments", str, path, "")
         elif kind == "custom_tool_call":
@@ -5155,9 +5151,7 @@ class _InputParser:
         return Call(call_id, self._table.name_of(item), arguments)
 
     def _add_result(self, kind: str, item: JSON, path: str) -> None:
-        call_id = field(item, "call_id", str, path, "") or field(item, "id", str, path)
-        if not call_id:
-            raise BadRequest("%s.call_id: required" % path)
+        call_id = required(item, "call_id", str, path)
         if kind == "tool_search_output":
             found = ", ".join(ToolTable({"tools": item.get("tools")}).tools)
             parts: Tuple[Any, ...] = (Text("Found tools: %s" % (found or "none")),)
@@ -5168,10 +5162,8 @@ class _InputParser:
             if not isinstance(output, str):
                 output = dumps_text(output)
             parts = (Text(output),)
-        self._add_turn("user", Result(call_id, parts))
+        self.add("user", Result(call_id, parts))
 
-
-# What needs a server that keeps what it does; Copilot has none (UPSTREAM 10.1).
 
 # Fields that change no answer where an API has none of them.
 HARMLESS_FIELDS = frozenset(
@@ -5192,10 +5184,7 @@ def _wanted_format(body: JSON) -> Optional[JSON]:
     if kind == "json_object":
         return {}
     required(form, "schema", dict, "text.format")
-    members = {
-        key: form.get(key) for key in ("name", "schema", "strict", "description")
-    }
-    return given(**members)
+    return {key: form[key] for key in form if key != "type"}
 
 
 def _narrow_choice(choice: JSON, table: ToolTable) -> str:
@@ -5240,12 +5229,12 @@ def parse_responses(body: JSON) -> Conversation:
     parser = _InputParser(table)
     instructions = field(body, "instructions", str, default="")
     if instructions:
-        parser.turns.append(Turn("system", (Text(instructions),)))
-    items = body.get("input")
-    if isinstance(items, str):
-        items = [{"role": "user", "content": items}]
-    required({"input": items}, "input", list)
-    parse_list({"input": items}, "input", parser.parse)
+        parser.add("system", Text(instructions))
+    if isinstance(body.get("input"), str):
+        parser.add("user", Text(body["input"]))
+    else:
+        required(body, "input", list)
+        parse_list(body, "input", parser.parse)
     reasoning = field(body, "reasoning", dict, default={})
     effort = field(reasoning, "effort", str, "reasoning", "")
     summary = reasoning.get("summary") or reasoning.get("generate_summary")
@@ -5255,7 +5244,7 @@ def parse_responses(body: JSON) -> Conversation:
     if not table.tools:
         choice = ""
     return Conversation(
-        turns=pair_results(parser.turns),
+        turns=parser.turns(),
         tools=tuple(table.tools.values()),
         tool_choice=choice,
         parallel=field(body, "parallel_tool_calls", bool),
@@ -5285,13 +5274,6 @@ def _content_part(part: Any, role: str) -> JSON:
     return {"type": "input_text", "text": part.text}
 
 
-def _output_of(result: Result) -> Any:
-    parts = result.spoken
-    if all(isinstance(part, Text) for part in parts):
-        return text_of(parts)
-    return [_content_part(part, "user") for part in parts]
-
-
 def _item_of(part: Any, role: str) -> JSON:
     # Without ids: those of another connection are refused (UPSTREAM 10.1).
     if isinstance(part, Call):
@@ -5311,7 +5293,9 @@ def _item_of(part: Any, role: str) -> JSON:
             "summary": summary,
         }
     if isinstance(part, Result):
-        output = _output_of(part)
+        output: Any = [_content_part(inner, "user") for inner in part.spoken]
+        if all(isinstance(inner, Text) for inner in part.spoken):
+            output = text_of(part.spoken)
         return {
             "type": "function_call_output",
             "call_id": part.call_id,
@@ -5329,17 +5313,19 @@ def _says_something(part: Any, source: str) -> bool:
 def _turn_items(turn: Turn, model: Model) -> List[JSON]:
     items: List[JSON] = []
     source = responses_source(model)
+    phased = turn.role == "assistant" and PHASED.match(model.id) is not None
     for part in turn.parts:
         if not _says_something(part, source):
             continue
         item = _item_of(part, turn.role)
-        if items and item["type"] == items[-1]["type"] == "message":
+        goes_on = items and item["type"] == items[-1]["type"] == "message"
+        if goes_on and not phased:
             items[-1]["content"] += item["content"]
         else:
             items.append(item)
     while items and items[-1]["type"] == "reasoning":
         items.pop()  # refused without what it led to
-    if turn.role == "assistant" and PHASED.match(model.id):
+    if phased:
         phase = "final_answer"
         for item in reversed(items):
             if item["type"] == "message":
@@ -5490,10 +5476,15 @@ class ResponsesReader:
         self._items: Set[int] = set()  # whose `done` was read
         self._calls: Dict[int, bool] = {}  # output_index: have arguments come?
         self._call_ids: Set[str] = set()
+        self._message = -1  # output_index of the last text
 
     def _put(self, how: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
         if how == "reasoning" and place[1] and place not in self._seen:
             text = "\n\n" + text
+        if how == "text":
+            if self._message not in (-1, place[0]):
+                sink.next_message()
+            self._message = place[0]
         self._seen.add(place)
         getattr(sink, how)(text)
 
@@ -5504,17 +5495,12 @@ class ResponsesReader:
         if text:
             self._put(DELTAS[kind], (index, part), text, sink)
 
-    def _arguments_delta(self, kind: str, obj: JSON, sink: Sink) -> None:
+    def _arguments(self, kind: str, obj: JSON, sink: Sink) -> None:
         index = typed(obj, "output_index", int)
         text = typed(obj, "delta", str)
+        if not text and not self._calls.get(index):
+            text = typed(obj, "arguments", str)
         if text and index in self._calls:  # else: the item's `done` brings them
-            self._calls[index] = True
-            sink.arguments(index, text)
-
-    def _arguments_done(self, kind: str, obj: JSON, sink: Sink) -> None:
-        index = typed(obj, "output_index", int)
-        text = typed(obj, "arguments", str)
-        if text and self._calls.get(index) is False:
             self._calls[index] = True
             sink.arguments(index, text)
 
@@ -5591,8 +5577,8 @@ class ResponsesReader:
         TEXT_DELTA: _text_delta,
         "response.refusal.delta": _text_delta,
         "response.reasoning_summary_text.delta": _text_delta,
-        "response.function_call_arguments.delta": _arguments_delta,
-        "response.function_call_arguments.done": _arguments_done,
+        "response.function_call_arguments.delta": _arguments,
+        "response.function_call_arguments.done": _arguments,
         "response.output_item.added": _item_added,
         "response.output_item.done": _item_done,
         "response.completed": _response_ended,
@@ -5793,6 +5779,9 @@ class ResponsesWriter:
     def reasoning(self, text: str) -> None:
         if self._summary:
             self._say("reasoning", text)
+
+    def next_message(self) -> None:
+        self._close_item("commentary")
 
     def opaque(self, data: str, source: str) -> None:
         packed = pack_reasoning(data, source)
@@ -6197,8 +6186,15 @@ class ResponsesTap(StreamTranslator):
     its two wordings.
     """
 
-    def __init__(self, tools: Mapping[str, Tool] = {}, *, hide: bool = False) -> None:
+    def __init__(
+        self,
+        tools: Mapping[str, Tool] = {},
+        *,
+        hide: bool = False,
+        previous: Optional[str] = None,
+    ) -> None:
         super().__init__()
+        self._previous = previous  # answer that the client named, which went up whole
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
         self._tools, self._hide = tools, hide
         self._ids: Dict[Any, str] = {}  # by output_index, and of the "response"
@@ -6245,8 +6241,11 @@ class ResponsesTap(StreamTranslator):
 
     def _edit(self, obj: JSON) -> bool:
         """Rename and hide what is to be; whether there was any."""
-        changed = False
-        items = objects(typed(obj, "response", dict).get("output"))
+        response = typed(obj, "response", dict)
+        changed = bool(self._previous and response)
+        if changed:
+            response["previous_response_id"] = self._previous
+        items = objects(response.get("output"))
         if isinstance(obj.get("item"), dict):
             items.append(obj["item"])
         for item in items:
@@ -6266,10 +6265,9 @@ class ResponsesTap(StreamTranslator):
             item = typed(obj, "item", dict)
             self._done_items[typed(obj, "output_index", int)] = dict(item)
         changed |= self._edit(obj)
-        data = event.data
         if changed:
-            data = dumps(obj)
-        return data
+            return dumps(obj)
+        return event.data
 
     def _take_failure(self, obj: JSON) -> None:
         # The other event may come before or after, so the first one ends nothing.
@@ -6374,55 +6372,41 @@ def search_request(query: str, model: Model) -> JSON:
     )
 
 
-def _search_result(note: JSON) -> JSON:
-    return {
-        "type": "web_search_result",
-        "title": typed(note, "title", str),
-        "url": typed(note, "url", str),
-        "encrypted_content": "",
-        "page_age": None,
-    }
-
-
-def search_blocks(response: JSON, tool_use_id: str) -> List[JSON]:
-    """Anthropic's blocks for a search: the query, its results, the answer's text."""
+def _search_events(response: JSON, tool_use_id: str) -> List[JSON]:
+    """The events of Anthropic's blocks for a search: query, results, and words."""
     parts: List[JSON] = []
-    notes: List[JSON] = []
     queries = [""]
     for item in objects(response.get("output")):
         queries.append(typed(typed(item, "action", dict), "query", str))
         parts += objects(item.get("content"))
+    pages: Dict[str, JSON] = {}
     for part in parts:
-        notes += objects(part.get("annotations"))
-    pages = {
-        typed(note, "url", str): _search_result(note)
-        for note in notes
-        if typed(note, "type", str) == "url_citation"
-    }
+        for note in objects(part.get("annotations")):
+            url = typed(note, "url", str)
+            page = {"type": "web_search_result", "url": url, "encrypted_content": ""}
+            page.update(title=typed(note, "title", str), page_age=None)
+            if note.get("type") == "url_citation":
+                pages[url] = page
+    query = dumps_text({"query": max(queries, key=len)})
     call = {"type": "server_tool_use", "id": tool_use_id, "name": "web_search"}
-    call["input"] = {"query": next(filter(None, queries), "")}
     found = {"type": "web_search_tool_result", "tool_use_id": tool_use_id}
     found["content"] = list(pages.values())
-    text = "".join(typed(part, "text", str) for part in parts)
-    if not text:
-        return [call, found]
-    return [call, found, {"type": "text", "text": text}]
-
-
-def _block_events(index: int, block: JSON) -> List[JSON]:
-    start: JSON = dict(block)
-    deltas: List[JSON] = []
-    if block["type"] == "text":
-        start["text"] = ""
-        deltas = [{"type": "text_delta", "text": block["text"]}]
-    elif block["type"] == "server_tool_use":
-        start["input"] = {}
-        words = dumps_text(block["input"])
-        deltas = [{"type": "input_json_delta", "partial_json": words}]
-    events = [{"type": "content_block_start", "index": index, "content_block": start}]
-    for delta in deltas:
-        events.append({"type": "content_block_delta", "index": index, "delta": delta})
-    return events + [{"type": "content_block_stop", "index": index}]
+    words = "".join(typed(part, "text", str) for part in parts)
+    blocks = [
+        ({**call, "input": {}}, {"type": "input_json_delta", "partial_json": query}),
+        (found, None),
+        ({"type": "text", "text": ""}, {"type": "text_delta", "text": words}),
+    ]
+    if not words:
+        blocks.pop()
+    events: List[JSON] = []
+    for index, (block, delta) in enumerate(blocks):
+        about = {"index": index}
+        events.append({"type": "content_block_start", "content_block": block, **about})
+        if delta:
+            events.append({"type": "content_block_delta", "delta": delta, **about})
+        events.append({"type": "content_block_stop", **about})
+    return events
 
 
 class SearchTranslator(StreamTranslator):
@@ -6430,7 +6414,9 @@ class SearchTranslator(StreamTranslator):
 
     def __init__(self, message_id: str, model: str) -> None:
         super().__init__()
-        self._id, self._model = message_id, model
+        self._message = {"id": message_id, "type": "message", "role": "assistant"}
+        self._message.update(model=model, content=[], stop_reason=None)
+        self._message["stop_sequence"] = None
         self._tap = ResponsesTap()
 
     usage = property(lambda self: self._tap.usage)
@@ -6442,20 +6428,23 @@ class SearchTranslator(StreamTranslator):
         self.finished = self._tap.finished
         return b""
 
+    def _events(self) -> List[JSON]:
+        usage: JSON = anthropic_usage(self.usage)
+        usage["server_tool_use"] = {"web_search_requests": 1}
+        begun = {**self._message, "usage": {**usage, "output_tokens": 0}}
+        tool_use_id = "srvtoolu_" + self._message["id"][4:]
+        ending = {"stop_reason": "end_turn", "stop_sequence": None}
+        return [
+            {"type": "message_start", "message": begun},
+            *_search_events(self._tap.whole(), tool_use_id),
+            {"type": "message_delta", "delta": ending, "usage": usage},
+            {"type": "message_stop"},
+        ]
+
     def finish(self) -> bytes:
         """The Message as the events that a stream of it would have had."""
         self._tap.finish()
-        message = self.whole()
-        usage = message["usage"]
-        begun = dict(message, content=[], stop_reason=None)
-        begun["usage"] = {**usage, "output_tokens": 0}
-        events: List[JSON] = [{"type": "message_start", "message": begun}]
-        for index, block in enumerate(message["content"]):
-            events += _block_events(index, block)
-        ending = {"stop_reason": "end_turn", "stop_sequence": None}
-        events.append({"type": "message_delta", "delta": ending, "usage": usage})
-        events.append({"type": "message_stop"})
-        return b"".join(encode_sse(event["type"], event) for event in events)
+        return b"".join(encode_sse(event["type"], event) for event in self._events())
 
     def fail(self, exc: ProxyError) -> bytes:
         """An error event."""
@@ -6463,18 +6452,7 @@ class SearchTranslator(StreamTranslator):
 
     def whole(self) -> JSON:
         """The Message, after the upstream's end."""
-        searches = {"web_search_requests": 1}
-        usage = {**anthropic_usage(self.usage), "server_tool_use": searches}
-        return {
-            "id": self._id,
-            "type": "message",
-            "role": "assistant",
-            "model": self._model,
-            "content": search_blocks(self._tap.whole(), "srvtoolu_" + self._id[4:]),
-            "stop_reason": "end_turn",
-            "stop_sequence": None,
-            "usage": usage,
-        }
+        return fold_message(self._events())
 
 
 # ============================================================================
@@ -13814,7 +13792,9 @@ class App:
         """Send a Responses request to a model that speaks it; what reads the answer."""
         bodies = [read()]
         hide = wants_memory(bodies[0], exchange.model)
-        tap = ResponsesTap(responses_tools(bodies[0]), hide=hide)
+        previous = typed(exchange.body, "previous_response_id", str)
+        tools = ToolTable(bodies[0]).tools
+        tap = ResponsesTap(tools, hide=hide, previous=previous)
         fit = await self._send(exchange, lambda: bodies.pop() if bodies else read())
         tap.names = fit.names
         return tap

@@ -6526,6 +6526,8 @@ class RSink:
 
     def __getattr__(self, name):
         def tell(*said):
+            if name == "next_message":
+                return
             if name == "end" and said[-1] is None:  # no stop sequence
                 said = said[:-1]
             if (
@@ -6891,6 +6893,14 @@ def test_responses_stop_sequence_ends_the_text():
         assert stop.at_boundary and stop.take() == b""
 
 
+@pytest.mark.parametrize("stops", [["x"] * 100_000, ["x" * 257], ["x" * 10**6] * 2])
+def test_hub_refuses_stop_sequences_that_cost_too_much(stops):
+    for parse, key in ((cp.parse_messages, "stop_sequences"), (cp.parse_chat, "stop")):
+        body = {"messages": [HI_MESSAGE], "max_tokens": 9, key: stops}
+        with pytest.raises(cp.BadRequest, match="^%s: at most 64" % key):
+            parse(body)
+
+
 def test_responses_random_streams_tell_what_was_written():
     for seed in range(200):
         dice = random.Random(seed)
@@ -7138,9 +7148,11 @@ def test_responses_web_search():
         "reasoning": {"effort": "low"},
     }
     search = {"type": "web_search_call", "action": {"type": "search", "query": "cats"}}
-    call, result, text = cp.search_blocks(
-        {"output": [{"type": "web_search_call"}, search, R_CITED]}, "srvtoolu_1"
-    )
+    tap = cp.SearchTranslator("msg_1", "m")
+    tap.feed(RWire().end(output=[{"type": "web_search_call"}, search, R_CITED]).raw)
+    events = [json.loads(event.data) for event in cp.SSEDecoder().feed(tap.finish())]
+    assert cp.fold_message(events) == tap.whole()
+    call, result, text = tap.whole()["content"]
     assert call == {
         "type": "server_tool_use",
         "id": "srvtoolu_1",
@@ -7161,7 +7173,6 @@ def test_responses_web_search():
         ],
     }
     assert text == {"type": "text", "text": "a"}
-    assert len(cp.search_blocks({}, "x")) == 2
 
 
 # -- Claude's answers to clients of other dialects -----------------------------
@@ -7542,7 +7553,7 @@ def test_responses_parse_tools_and_choice():
     assert [(t.name, t.kind, t.namespace, t.own) for t in conv.tools] == [
         ("f", "function", "", "f"),
         ("mcp__teams__ListChats", "function", "", "mcp__teams__ListChats"),
-        ("mcp__teams__ListChats_", "function", "mcp__teams__", "ListChats"),
+        ("mcp__teams__ListChats_2", "function", "mcp__teams__", "ListChats"),
         ("apply_patch", "custom", "", "apply_patch"),
         ("tool_search", "tool_search", "", "tool_search"),
     ]
@@ -7600,7 +7611,7 @@ def test_responses_parse_refusals(body, words):
 
 def r_writer(tools=(), **options):
     frame = cp.response_frame({}, "resp_1", "m", 1)
-    table = cp.responses_tools({"tools": list(tools)})
+    table = cp.ToolTable({"tools": list(tools)}).tools
     options = {"summary": True, "encrypted": True, **options}
     return cp.ResponsesWriter(frame, table, **options)
 
@@ -7703,6 +7714,25 @@ def r_answer(name, *items):
 def r_message(name, text):
     part = r_item("output_text", text=text)
     return r_item("message", id=name, role="assistant", content=[part])
+
+
+def test_responses_messages_of_one_answer_keep_their_phases():
+    script = RWire().message(0, ["look", "ing"]).message(1, ["done"]).end()
+    sink = cp.MessagesWriter("msg_1", "m", fold=True)
+    assert drive([script.raw], cp.ResponsesReader, sink)[2] is None
+    content = sink.whole()["content"]
+    assert [block["text"] for block in content] == ["looking", "done"]
+    talk_on = {"messages": [HI_MESSAGE, by_model(*content), HI_MESSAGE], "max_tokens": 9}
+    sent = cp.encode_responses(cp.parse_messages(talk_on), RESPONSES_MODELS["responses"])
+    said = [(i["phase"], i["content"][0]["text"]) for i in sent["input"] if "phase" in i]
+    assert said == [("commentary", "looking"), ("final_answer", "done")]
+    chat = cp.ChatWriter("i", "m", 1, True, fold=True)
+    drive([script.raw], cp.ResponsesReader, chat)
+    assert chat.whole()["choices"][0]["message"]["content"] == "looking\n\ndone"
+    writer = r_writer(fold=True)
+    drive([script.raw], cp.ResponsesReader, writer)
+    phases = [item["phase"] for item in writer.whole()["output"]]
+    assert phases == ["commentary", "final_answer"]
 
 
 def test_responses_memory_links_and_forgets():
@@ -7929,6 +7959,10 @@ def asks(**settings):
 
 READ_LINE = "tool Read d"
 THINK, AUTO = {"type": "adaptive"}, 'summary "auto"'
+PAST_SEARCH = (
+    'assistant: [server_tool_use web_search input {"query":"q"}]|[web_search_tool_result\nweb_search_result t u]|'
+    "[web_search_tool_result\nweb_search_tool_result_error max_uses_exceeded]"
+)
 MATRIX_CASES = [  # name, an Anthropic body, its lines or {pair: lines}; "!" is a refusal
     ("string", talk({"role": "user", "content": "hey"}), ["user: hey"]),
     (
@@ -8019,10 +8053,12 @@ MATRIX_CASES = [  # name, an Anthropic body, its lines or {pair: lines}; "!" is 
             ),
             HI_MESSAGE,
         ),
-        [
-            'assistant: [server_tool_use web_search input {"query":"q"}]|[web_search_tool_result\nweb_search_result t u]|'
-            "[web_search_tool_result\nweb_search_tool_result_error max_uses_exceeded]"
-        ],
+        {
+            "": [PAST_SEARCH],
+            "chat>responses": [PAST_SEARCH],
+            # Each text a message of its own, so that asides and the answer stay apart.
+            "responses": ["assistant: " + part for part in PAST_SEARCH[11:].split("|")],
+        },
     ),
     (
         "call and result",
