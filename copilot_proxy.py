@@ -13930,7 +13930,7 @@ def _pace(used: float, left: float, period: Period, now: float) -> Tuple[str, st
     return "%s; at this pace %s are left then." % (so_far, amount(rest)), ""
 
 
-def _used_up(name: str, snapshot: JSON, period: Optional[Period]) -> str:
+def _empty_words(name: str, snapshot: JSON, period: Optional[Period]) -> str:
     extra = snapshot["overage_count"]
     if snapshot["overage_permitted"]:
         return "Used up; each request now costs extra, %s so far." % amount(extra)
@@ -13959,7 +13959,7 @@ def quota_bar(
         elapsed = period.share(now)
         notes.append(period.when(now))
     if left <= 0 or snapshot["blocked"]:
-        warnings.append(_used_up(name, snapshot, period))
+        warnings.append(_empty_words(name, snapshot, period))
     else:
         if left <= total / 10:
             warnings.append("Only %s %% left." % amount(100 * left / total))
@@ -14349,7 +14349,7 @@ class StatusPage:
             return self._copilot.account()
         return {}
 
-    def _account(self) -> str:
+    def _person(self) -> str:
         plan = str(self._quota.get("plan") or "").replace("_", " ")
         return ", ".join(filter(None, (self._quota.get("login"), plan)))
 
@@ -14359,7 +14359,7 @@ class StatusPage:
             return ["warn", "Waiting for GitHub", "Enter the code on GitHub."]
         if auth["status"] == "unauthenticated":
             return ["warn", "Signed out", "Sign in to start."]
-        line = ", ".join(filter(None, (self._account(), self.base)))
+        line = ", ".join(filter(None, (self._person(), self.base)))
         if any(one["level"] == "bad" for one in quotas):
             return ["bad", "Used up", line]
         finished = [one for one in latest if one["status"] not in (0, 499)]
@@ -14397,7 +14397,7 @@ class StatusPage:
             "started": self._started,
             "state": self._state(auth, quotas, requests),
             "auth": auth,
-            "account": self._account(),
+            "account": self._person(),
             "quotas": quotas,
             "quota_note": quota_note,
             "unit": unit,
