@@ -13813,6 +13813,19 @@ def codex_model(models: Catalogue) -> str:
 
 CODEX = "At the top of ~/.codex/config.toml, with OPENAI_API_KEY=%s in the environment."
 IN_TERMINAL = "In the terminal where %s is to run."
+OPENCODE = """\
+{"provider": {"copilot": {
+  "npm": "@ai-sdk/openai-compatible",
+  "options": {"baseURL": "%s/v1", "apiKey": %s},
+  "models": {"%s": {}}
+}}}"""
+IN_CONTINUE = "In ~/.continue/config.yaml, under models."
+CONTINUE = """\
+- name: Copilot
+  provider: openai
+  model: %s
+  apiBase: %s/v1
+  apiKey: %s"""
 CURSOR = (
     "Cursor calls the base URL from its own servers, so it cannot reach this machine "
     "without a tunnel; with one, set API_KEY and ALLOWED_HOSTS first."
@@ -13825,39 +13838,18 @@ def _connections(env: Mapping[str, str], models: Catalogue) -> List[Tuple[str, .
     key = env["OPENAI_API_KEY"]
     model = env.get("ANTHROPIC_MODEL", "auto")
     options = codex_options(base, codex_model(models))
-    toml = ["%s = %s" % pair for pair in options.items()]
-    opencode = {
-        "npm": "@ai-sdk/openai-compatible",
-        "options": {"baseURL": base + "/v1", "apiKey": key},
-        "models": {model: {}},
-    }
-    continued = (
-        "- name: Copilot\n  provider: openai\n  model: %s\n  apiBase: %s/v1\n"
-        "  apiKey: %s" % (model, base, dumps_text(key))
-    )
-    claude = IN_TERMINAL % "Claude Code"
-    return [
-        ("Claude Code, bash", claude, shell_lines(env, "bash") + "\nclaude"),
-        ("Claude Code, fish", claude, shell_lines(env, "fish") + "\nclaude"),
-        (
-            "Claude Code, PowerShell",
-            claude,
-            shell_lines(env, "powershell") + "\nclaude",
-        ),
-        ("Codex", CODEX % key, "\n".join(toml)),
-        (
-            "opencode",
-            "In opencode.json.",
-            json.dumps({"provider": {"copilot": opencode}}, indent=2),
-        ),
-        ("Continue", "In ~/.continue/config.yaml, under models.", continued),
-        ("Cursor", CURSOR, ""),
-        (
-            "SDKs",
-            "For SDKs, aider, llm: " + IN_TERMINAL % "it",
-            shell_lines(env, "bash"),
-        ),
+    rows = [
+        ("Codex", CODEX % key, "\n".join("%s = %s" % one for one in options.items()))
     ]
+    for shell in ("bash", "fish", "PowerShell"):
+        lines = shell_lines(env, shell.lower()) + "\nclaude"
+        rows.insert(-1, ("Claude Code, " + shell, IN_TERMINAL % "Claude Code", lines))
+    shown = dumps_text(key)
+    rows.append(("opencode", "In opencode.json.", OPENCODE % (base, shown, model)))
+    rows.append(("Continue", IN_CONTINUE, CONTINUE % (model, base, shown)))
+    rows.append(("Cursor", CURSOR, ""))
+    place = "For SDKs, aider, llm: " + IN_TERMINAL % "it"
+    return rows + [("SDKs", place, shell_lines(env, "bash"))]
 
 
 # -- what is left ------------------------------------------------------------------
