@@ -16054,6 +16054,21 @@ def test_cli_signed_out_without_a_terminal_prints_curl(tmp_path, prefix):
     )
 
 
+def test_cli_running_proxy_greets_who_signs_in_elsewhere(tmp_path):
+    async def scenario(do, up):
+        server = await do.start()
+        await until_line(server.stdout, "/auth/check")
+        login = await do("login")
+        greeting = await until_line(server.stdout, "&& claude")
+        server.terminate()
+        await asyncio.wait_for(server.communicate(), 15)
+        return login, greeting
+
+    login, greeting = cli(scenario, tmp_path, github_token="")
+    assert login[0] == 0 and "octocat, individual pro" in login[1]
+    assert "Account   octocat, individual pro" in greeting
+
+
 RUN_CHILD = """
 import os, sys, json, urllib.request as u
 e = dict(os.environ)
