@@ -13975,6 +13975,19 @@ def codex_model(models: Catalogue) -> str:
 
 CODEX = "At the top of ~/.codex/config.toml, with OPENAI_API_KEY=%s in the environment."
 IN_TERMINAL = "In the terminal where %s is to run."
+OPENCODE = """\
+{"provider": {"copilot": {
+  "npm": "@ai-sdk/openai-compatible",
+  "options": {"baseURL": "%s/v1", "apiKey": %s},
+  "models": {"%s": {}}
+}}}"""
+IN_CONTINUE = "In ~/.continue/config.yaml, under models."
+CONTINUE = """\
+- name: Copilot
+  provider: openai
+  model: %s
+  apiBase: %s/v1
+  apiKey: %s"""
 CURSOR = (
     "Cursor calls the base URL from its own servers, so it cannot reach this machine "
     "without a tunnel; with one, set API_KEY and ALLOWED_HOSTS first."
@@ -13987,39 +14000,18 @@ def _connections(env: Mapping[str, str], models: Catalogue) -> List[Tuple[str, .
     key = env["OPENAI_API_KEY"]
     model = env.get("ANTHROPIC_MODEL", "auto")
     options = codex_options(base, codex_model(models))
-    toml = ["%s = %s" % pair for pair in options.items()]
-    opencode = {
-        "npm": "@ai-sdk/openai-compatible",
-        "options": {"baseURL": base + "/v1", "apiKey": key},
-        "models": {model: {}},
-    }
-    continued = (
-        "- name: Copilot\n  provider: openai\n  model: %s\n  apiBase: %s/v1\n"
-        "  apiKey: %s" % (model, base, dumps_text(key))
-    )
-    claude = IN_TERMINAL % "Claude Code"
-    return [
-        ("Claude Code, bash", claude, shell_lines(env, "bash") + "\nclaude"),
-        ("Claude Code, fish", claude, shell_lines(env, "fish") + "\nclaude"),
-        (
-            "Claude Code, PowerShell",
-            claude,
-            shell_lines(env, "powershell") + "\nclaude",
-        ),
-        ("Codex", CODEX % key, "\n".join(toml)),
-        (
-            "opencode",
-            "In opencode.json.",
-            json.dumps({"provider": {"copilot": opencode}}, indent=2),
-        ),
-        ("Continue", "In ~/.continue/config.yaml, under models.", continued),
-        ("Cursor", CURSOR, ""),
-        (
-            "SDKs",
-            "For SDKs, aider, llm: " + IN_TERMINAL % "it",
-            shell_lines(env, "bash"),
-        ),
+    rows = [
+        ("Codex", CODEX % key, "\n".join("%s = %s" % one for one in options.items()))
     ]
+    for shell in ("bash", "fish", "PowerShell"):
+        lines = shell_lines(env, shell.lower()) + "\nclaude"
+        rows.insert(-1, ("Claude Code, " + shell, IN_TERMINAL % "Claude Code", lines))
+    shown = dumps_text(key)
+    rows.append(("opencode", "In opencode.json.", OPENCODE % (base, shown, model)))
+    rows.append(("Continue", IN_CONTINUE, CONTINUE % (model, base, shown)))
+    rows.append(("Cursor", CURSOR, ""))
+    place = "For SDKs, aider, llm: " + IN_TERMINAL % "it"
+    return rows + [("SDKs", place, shell_lines(env, "bash"))]
 
 
 # -- what is left ------------------------------------------------------------------
@@ -14092,7 +14084,7 @@ def _pace(used: float, left: float, period: Period, now: float) -> Tuple[str, st
     return "%s; at this pace %s are left then." % (so_far, amount(rest)), ""
 
 
-def _used_up(name: str, snapshot: JSON, period: Optional[Period]) -> str:
+def _empty_words(name: str, snapshot: JSON, period: Optional[Period]) -> str:
     extra = snapshot["overage_count"]
     if snapshot["overage_permitted"]:
         return "Used up; each request now costs extra, %s so far." % amount(extra)
@@ -14121,7 +14113,7 @@ def quota_bar(
         elapsed = period.share(now)
         notes.append(period.when(now))
     if left <= 0 or snapshot["blocked"]:
-        warnings.append(_used_up(name, snapshot, period))
+        warnings.append(_empty_words(name, snapshot, period))
     else:
         if left <= total / 10:
             warnings.append("Only %s %% left." % amount(100 * left / total))
@@ -14511,7 +14503,7 @@ class StatusPage:
             return self._copilot.account()
         return {}
 
-    def _account(self) -> str:
+    def _person(self) -> str:
         plan = str(self._quota.get("plan") or "").replace("_", " ")
         return ", ".join(filter(None, (self._quota.get("login"), plan)))
 
@@ -14521,7 +14513,7 @@ class StatusPage:
             return ["warn", "Waiting for GitHub", "Enter the code on GitHub."]
         if auth["status"] == "unauthenticated":
             return ["warn", "Signed out", "Sign in to start."]
-        line = ", ".join(filter(None, (self._account(), self.base)))
+        line = ", ".join(filter(None, (self._person(), self.base)))
         if any(one["level"] == "bad" for one in quotas):
             return ["bad", "Used up", line]
         finished = [one for one in latest if one["status"] not in (0, 499)]
@@ -14559,7 +14551,7 @@ class StatusPage:
             "started": self._started,
             "state": self._state(auth, quotas, requests),
             "auth": auth,
-            "account": self._account(),
+            "account": self._person(),
             "quotas": quotas,
             "quota_note": quota_note,
             "unit": unit,

@@ -16984,7 +16984,7 @@ def test_page_lines_are_those_of_env(tmp_path):
         await until_line(server.stdout, "&& claude")
         key = [("x-api-key", "k" * 16)]
         report = (await ask(int(do.env["PORT"]), "GET", "/usage/page", None, key)).json
-        env = [await do("env", "--shell", shell) for shell in ("bash", "fish", "powershell")]
+        env = [await do("env", "--shell", "fish")]
         line = await ask(
             int(do.env["PORT"]),
             "POST",
@@ -16997,7 +16997,7 @@ def test_page_lines_are_those_of_env(tmp_path):
         return report, env, line
 
     report, env, line = cli(scenario, tmp_path)
-    for connection, (_, out, _) in zip(report["connect"], env):
+    for connection, (_, out, _) in zip(report["connect"][1:], env):
         shown = connection["text"].replace(cp.HIDDEN_KEY, "k" * 16).replace("'k", "k")
         assert shown.replace("k'", "k") == out.replace("'k", "k").replace("k'", "k") + "claude"
     assert "k" * 16 not in json.dumps(report)
@@ -17661,6 +17661,47 @@ def test_cli_denied_says_so(tmp_path):
     assert code == 3 and "cancelled on GitHub" in out
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no pseudo-terminals")
+def test_cli_at_a_terminal_offers_a_new_code(tmp_path):
+    async def scenario(do, up):
+        up.device = ["access_denied"]
+        ours, theirs = os.openpty()
+        process = subprocess.Popen(
+            [sys.executable, SCRIPT],
+            env={**do.env, "LOG_LEVEL": "error"},
+            cwd=do.home,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+        loop = asyncio.get_running_loop()
+        seen = b""
+
+        async def until_shown(mark):
+            nonlocal seen
+            while mark not in seen:
+                seen += await loop.run_in_executor(None, os.read, ours, 4096)
+
+        try:
+            await asyncio.wait_for(until_shown(b"Press Enter"), 15)
+            up.device = []
+            os.write(ours, b"\n")
+            await asyncio.wait_for(until_shown(b"&& claude"), 15)
+            process.send_signal(signal.SIGINT)
+            return seen.decode(), await loop.run_in_executor(None, process.wait, 10)
+        finally:
+            process.kill()
+            process.wait()
+            os.close(ours)
+
+    seen, code = cli(scenario, tmp_path, github_token="")
+    assert code == 0 and seen.count("and enter WDJB-MJHT") == 2
+    assert seen.count("cancelled on GitHub") == 1 and "The code works for 14:5" in seen
+    assert "\r\x1b" not in seen and "octocat" in seen
+
+
 async def until_line(stream, mark):
     seen = []
     while mark not in (seen[-1] if seen else ""):
@@ -17707,6 +17748,21 @@ def test_cli_signed_out_without_a_terminal_prints_curl(tmp_path, prefix):
     assert re.search(
         r"curl -X POST http://127\.0\.0\.1:\d+/auth/login", cli(scenario, tmp_path, github_token="")
     )
+
+
+def test_cli_running_proxy_greets_who_signs_in_elsewhere(tmp_path):
+    async def scenario(do, up):
+        server = await do.start()
+        await until_line(server.stdout, "/auth/check")
+        login = await do("login")
+        greeting = await until_line(server.stdout, "&& claude")
+        server.terminate()
+        await asyncio.wait_for(server.communicate(), 15)
+        return login, greeting
+
+    login, greeting = cli(scenario, tmp_path, github_token="")
+    assert login[0] == 0 and "octocat, individual pro" in login[1]
+    assert "Account   octocat, individual pro" in greeting
 
 
 RUN_CHILD = """
