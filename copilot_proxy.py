@@ -11442,7 +11442,7 @@ class CopilotAuth:
             ("editor-plugin-version", self._config.copilot_plugin_version),
         ]
 
-    def _state(self) -> JSON:
+    def _standing(self) -> JSON:
         """Where the sign-in stands; never talks to GitHub."""
         signed_in = self.signed_in()
         if self._polling and not self._polling.done():
@@ -11456,7 +11456,7 @@ class CopilotAuth:
 
     def status(self) -> JSON:
         """`GET /auth/status`."""
-        state = self._state()
+        state = self._standing()
         if state["status"] == "pending_verification":
             state["status"] = "unauthenticated"
         elif state["status"] == "authenticated":
@@ -11465,7 +11465,7 @@ class CopilotAuth:
 
     def check(self) -> JSON:
         """`POST /auth/check`."""
-        state = self._state()
+        state = self._standing()
         if state["status"] == "unauthenticated" and "error" not in state:
             state["error"] = "no sign-in is under way: %s." % LOGIN_HINT
         return state
