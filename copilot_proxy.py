@@ -9208,8 +9208,7 @@ class UsageLedger:
     status page: unix seconds, AI credits, and four disjoint kinds of tokens.
     """
 
-    def __init__(self, started: float = 0.0) -> None:
-        self.started = started
+    def __init__(self) -> None:
         self._recent: Deque[Served] = collections.deque(maxlen=MAX_RECENT)
         self._order: List[str] = []  # models by first use: the page's colours
         self.reset_all()
@@ -9293,11 +9292,6 @@ class UsageLedger:
         """The requests for the page: those under way, then the newest."""
         newest = [*running, *reversed(self._recent)][:MAX_RECENT]
         return [_page_request(served) for served in newest]
-
-    def hour(self, now: float) -> float:
-        """The credits of the chart."""
-        models = self.minutes(now)["models"]
-        return sum(sum(model["credits"]) for model in models)
 
     def minutes(self, now: float) -> JSON:
         """The chart of the last 60 whole minutes, the running one last."""
@@ -11598,33 +11592,33 @@ class CopilotAuth:
             ("editor-plugin-version", self._config.copilot_plugin_version),
         ]
 
-    def _is_pending(self) -> bool:
-        """Whether a code waits to be used, or its first Copilot token to come."""
-        return self._polling is not None and not self._polling.done()
-
-    def status(self) -> JSON:
-        """`GET /auth/status`."""
-        if self.signed_in() and not self._is_pending():
-            expires_at = None
-            if self._token:
-                expires_at = self._token.expires_at
-            return {"status": "authenticated", "expiresAt": expires_at}
+    def _standing(self) -> JSON:
+        """Where the sign-in stands; never talks to GitHub."""
+        signed_in = self.signed_in()
+        if self._polling and not self._polling.done():
+            return {"status": "pending_verification"}  # or its first token is to come
+        if signed_in:
+            return {"status": "authenticated"}
         error = self._login_error or self._dead
         if error:
             return {"status": "unauthenticated", "error": error}
         return {"status": "unauthenticated"}
 
+    def status(self) -> JSON:
+        """`GET /auth/status`."""
+        state = self._standing()
+        if state["status"] == "pending_verification":
+            state["status"] = "unauthenticated"
+        elif state["status"] == "authenticated":
+            state["expiresAt"] = self._token and self._token.expires_at
+        return state
+
     def check(self) -> JSON:
-        """`POST /auth/check`: where the sign-in stands; never talks to GitHub."""
-        signed_in = self.signed_in()
-        if self._is_pending():
-            return {"status": "pending_verification"}
-        if signed_in:
-            return {"status": "authenticated"}
-        error = self._login_error or self._dead
-        if not error:
-            error = "no sign-in is under way: %s." % LOGIN_HINT
-        return {"status": "unauthenticated", "error": error}
+        """`POST /auth/check`."""
+        state = self._standing()
+        if state["status"] == "unauthenticated" and "error" not in state:
+            state["error"] = "no sign-in is under way: %s." % LOGIN_HINT
+        return state
 
     def logout(self) -> JSON:
         """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
@@ -11941,10 +11935,7 @@ def new_uuid() -> str:
     """A random UUID (RFC 9562 5.4), at half the uuid module's cost: it names a request
     and guards nothing."""
     raw = "%032x" % random.getrandbits(128)
-    variant = "%x" % (8 + int(raw[16], 16) % 4)
-    return "-".join(
-        (raw[:8], raw[8:12], "4" + raw[13:16], variant + raw[17:20], raw[20:])
-    )
+    return "-".join((raw[:8], raw[8:12], "4" + raw[13:16], "a" + raw[17:20], raw[20:]))
 
 
 def copilot_headers(
@@ -12039,10 +12030,15 @@ CLIENT_MARKS = (
             "|Another language model started to solve this problem"
         ),
     ),
-    # The title, whose prompt follows in the same turn; compaction (1.18.33).
+    # The title, whose prompt follows in the same turn; compaction, and what goes on
+    # after it (1.18.33).
     ClientMarks(
         "opencode/",
-        re.compile("Provide a detailed prompt for continuing our conversation above"),
+        re.compile(
+            "Provide a detailed prompt for continuing our conversation above"
+            "|Here is the conversation so far:"
+            "|Continue if you have next steps, or stop and ask for clarification"
+        ),
         re.compile("Generate a title for this conversation:"),
     ),
 )
@@ -12911,11 +12907,10 @@ class Exchange:
 
 
 class PromptCost(NamedTuple):
-    """What one request may cost, or what the last one of its model did."""
+    """What one request may cost, or what each byte of the dearer ones did."""
 
-    size: int  # bytes of its body
-    tokens: int  # uncached input and output
-    nano_aiu: int
+    tokens: float  # uncached input and output
+    nano_aiu: float
 
 
 class PromptSizes:
@@ -12928,6 +12923,7 @@ class PromptSizes:
     MAX_COUNTED = 512
     OUTAGE = 60.0  # seconds for which a failed count is not tried again
     OUTPUT = 4000  # tokens that an answer may have, as long as none has been seen
+    FADING = 0.7  # of what the dearest cost, with every other
     UNKNOWN = 10**9  # nano AIU of a request whose price the catalogue does not tell
 
     def __init__(self, copilot: CopilotClient) -> None:
@@ -12935,7 +12931,7 @@ class PromptSizes:
         self._estimator = Estimator()
         self._calibration = Calibration()
         self._ratio: Dict[str, float] = {}
-        self._last: Dict[str, PromptCost] = {}
+        self._rates: Dict[str, PromptCost] = {}  # of a byte
         # The last real request of each model: read only when a count is asked for, so
         # that nobody pays for estimates that nobody wants.
         self._samples: Dict[str, Tuple[bytes, int]] = {}
@@ -12948,8 +12944,8 @@ class PromptSizes:
         return int(size * self._ratio.get(model, 0.27))
 
     def cost(self, model: Model, size: int, most_output: int) -> PromptCost:
-        """What a request may cost: nothing of it cached, but scarcely more than the
-        last one of its model did."""
+        """What a request may cost: nothing of it cached, but scarcely more than those
+        of its model did, byte for byte."""
         prompt = self.guess(model.id, size)
         output = min(most_output or self.OUTPUT, self.OUTPUT)
         prices = model_prices(model) or {}
@@ -12957,12 +12953,12 @@ class PromptSizes:
         nano += 1000 * output * prices.get("output", 0)
         tokens = prompt + output
         nano = nano or self.UNKNOWN
-        last = self._last.get(model.id)
-        if last:
-            growth = max(1.0, size / last.size)
-            tokens = min(tokens, last.tokens * growth)
-            nano = min(nano, last.nano_aiu * growth)
-        return PromptCost(size, int(tokens), int(nano))
+        rates = self._rates.get(model.id)
+        if rates is None:
+            rates = PromptCost(tokens / size, nano / size)
+            keep_newest(self._rates, model.id, rates, MAX_MODELS)
+        tokens = min(tokens, rates.tokens * size)
+        return PromptCost(tokens, min(nano, rates.nano_aiu * size))
 
     def learn(self, model: str, raw: bytes, usage: TokenUsage) -> None:
         """What the upstream counted for a whole request; odd ratios are left out."""
@@ -12970,8 +12966,13 @@ class PromptSizes:
             return
         size = len(raw)
         tokens = usage.input + usage.cache_write + usage.output
-        cost = PromptCost(size, tokens, usage.nano_aiu)
-        keep_newest(self._last, model, cost, MAX_MODELS)
+        # The dearest of late, first the estimate: one cheap question says little.
+        old = self._rates.get(model, PromptCost(0, 0))
+        rates = PromptCost(
+            max(tokens / size, old.tokens * self.FADING),
+            max(usage.nano_aiu / size, old.nano_aiu * self.FADING),
+        )
+        keep_newest(self._rates, model, rates, MAX_MODELS)
         if size > 2000 and 0.02 < usage.prompt / size < 2:
             keep_newest(self._ratio, model, usage.prompt / size, MAX_MODELS)
         if size <= self.MAX_SAMPLE:
@@ -13029,6 +13030,8 @@ class UsageLog:
     def __init__(self, path: str) -> None:
         self._path = os.path.expanduser(path)
         self._complained = False
+        if path and os.path.isdir(self._path):
+            raise ConfigError("USAGE_LOG=%s is not usable: expected a file." % path)
 
     def write(self, served: Served) -> None:
         """Append one request; a failure is told once and never reaches a request."""
@@ -13214,7 +13217,7 @@ class App:
         self._config, self._auth, self._copilot = config, auth, copilot
         self._page = page
         self._left_out_last: Dict[str, str] = {}  # of each session
-        self._ledger = UsageLedger(time.time())
+        self._ledger = UsageLedger()
         self._usage_log = UsageLog(config.usage_log)
         self._limits = Limits(config)
         self._fitter, self._sizes = Fitter(), PromptSizes(copilot)
@@ -13437,8 +13440,8 @@ class App:
             exchange.session,
             exchange.dialect,
             prompt,
-            cost.tokens,
-            cost.nano_aiu,
+            int(cost.tokens),
+            int(cost.nano_aiu),
             exchange.request.headers.get("host", ""),
         )
         exchange.hold = self._limits.admit(wanted, time.monotonic())

@@ -11424,7 +11424,7 @@ def test_ledger_page_minutes():
     chart = ledger.minutes(now)
     assert chart["from"] == first and [m["model"] for m in chart["models"]] == ["a", "b"]
     assert chart["models"][0]["credits"] == [1.0] * 60
-    assert chart["models"][0]["tokens"] == [4] * 60 and ledger.hour(now) == 60
+    assert chart["models"][0]["tokens"] == [4] * 60
     assert chart["models"][1]["tokens"] == [0] * 59 + [5]  # at its end
     later = ledger.minutes(now + 120)["models"][0]["credits"]
     assert later == [1.0] * 58 + [0.0] * 2
@@ -14730,6 +14730,14 @@ INITIATORS = [  # name, headers, body, who
     ("title long ago", OPENCODE, ask_of(messages=turns(MAKE_TITLE, "b", "c")), "user"),
     ("sub-agent of opencode", {**OPENCODE, "x-parent-session-id": "s"}, ask_of(), "agent"),
     ("compaction of opencode", OPENCODE, last(OPENCODE_SUMMARY), "agent"),
+    ("newer", OPENCODE, last("Here is the conversation so far:\n\n<conversation>"), "agent"),
+    ("after it", OPENCODE, last("Continue if you have next steps, or stop and ask for"), "user"),
+    (
+        "after it, whole",
+        OPENCODE,
+        last("Continue if you have next steps, or stop and ask for clarification if you are"),
+        "agent",
+    ),
     ("says agent itself", {"x-initiator": "agent"}, ask_of(), "agent"),
     ("says user itself", {"x-initiator": "user"}, ask_of(messages=[RESULT]), "agent"),
     ("typed by a person", {}, last("Stop hook feedback: how do I configure it?"), "user"),
@@ -15754,7 +15762,9 @@ async def test_routes_usage_log_is_written_aside(up, proxy):
         ("nobody", 0),
     ]
     assert os.name == "nt" or os.stat(path).st_mode & 0o777 == 0o600
-    proxy.program.app._usage_log = cp.UsageLog(os.path.dirname(path))  # a folder
+    with pytest.raises(cp.ConfigError, match="USAGE_LOG"):
+        cp.UsageLog(os.path.dirname(path))
+    proxy.program.app._usage_log = cp.UsageLog(os.path.join(path, "below"))  # no folder
     assert (await proxy.post("/v1/messages", dict(HELLO, model="claude-haiku-4.5"))).status == 200
 
 
