@@ -7553,7 +7553,7 @@ def test_responses_parse_tools_and_choice():
     assert [(t.name, t.kind, t.namespace, t.own) for t in conv.tools] == [
         ("f", "function", "", "f"),
         ("mcp__teams__ListChats", "function", "", "mcp__teams__ListChats"),
-        ("mcp__teams__ListChats_2", "function", "mcp__teams__", "ListChats"),
+        ("mcp__teams__ListChats_", "function", "mcp__teams__", "ListChats"),
         ("apply_patch", "custom", "", "apply_patch"),
         ("tool_search", "tool_search", "", "tool_search"),
     ]
@@ -9960,7 +9960,7 @@ def test_namespaces_flattened(tools, names):
     if names:
         assert fit.body["input"][0]["name"] == names[0]
         assert fit.left_out == ["tool tool_search"]
-        tap = cp.ResponsesTap(cp.responses_tools(body))
+        tap = cp.ResponsesTap(cp.ToolTable(body).tools)
         for name, own in zip(names, ({"name": "r", "namespace": "mcp__a"}, {"name": names[1]})):
             item = {"type": "function_call", "name": name}
             event = {"type": "response.output_item.done", "output_index": 0, "item": item}
@@ -10091,6 +10091,16 @@ A, O, P = "/v1/messages", "/v1/chat/completions", "/v1/responses"
 HAIKU, FIVE, GPT, SOL = "claude-haiku-4.5", "claude-opus-5.5", "gpt-4.2", "gpt-6.1-sol"
 CHAT_CLAUDE, GEMINI, THINKER = "claude-chat-1", "gemini-2.5-pro", "gpt-5-chat"
 SYSTEM_TURN = turns("a", ("system", "s"), "b")
+
+
+def call_block(call):
+    return {"type": "tool_use", "id": call, "name": "f", "input": {}}
+
+
+def result_block(call):
+    return {"type": "tool_result", "tool_use_id": call, "content": "ok"}
+
+
 RULE_ROWS = [
     RuleRow("model", A, HAIKU, {"model": "claude-haiku-4-5-20251001"}, {"model": HAIKU}),
     RuleRow("stream", O, GPT, {}, {"stream": True}),
@@ -10143,6 +10153,35 @@ RULE_ROWS = [
         {"tools": [tool_of()], "tool_choice": {"type": "auto"}},
     ),
     RuleRow("stop", O, THINKER, {"stop": ["k"]}, {"stop": LEFT}, said=b'"o"'),
+    RuleRow(
+        "OpenAI's choice",
+        A,
+        HAIKU,
+        {"tools": [chat_tool(EMPTY)], "tool_choice": "required"},
+        {"tool_choice": {"type": "any"}},
+    ),
+    RuleRow("many stops", O, GPT, {"stop": list("kvwxy")}, {"stop": LEFT}, said=b'"o"'),
+    RuleRow(
+        "split turns",
+        A,
+        HAIKU,
+        {
+            "tools": [{"name": "f", "input_schema": EMPTY}],
+            "messages": [
+                *hi_turn(),
+                {"role": "assistant", "content": [call_block("c1"), call_block("c2")]},
+                *says(result_block("c1")),
+                *says(result_block("c2")),
+            ],
+        },
+        {
+            "messages": [
+                *hi_turn(),
+                {"role": "assistant", "content": [call_block("c1"), call_block("c2")]},
+                *says(result_block("c1"), result_block("c2")),
+            ]
+        },
+    ),
     RuleRow("stop", A, SOL, {"stop_sequences": ["k"]}, {"stop": LEFT}, said=b'"o"'),
     RuleRow(
         "chat stop",
