@@ -7158,8 +7158,7 @@ SCHEMA_HOLDERS = frozenset(
     "anyOf oneOf allOf prefixItems items additionalProperties not if then else"
     " contains propertyNames".split()
 )
-ALL_WELL = ["nothing to mend"]
-LIST_KEYWORDS = ("required", "enum", "prefixItems", *UNIONS)
+LIST_KEYWORDS = {"required", "enum", "prefixItems", *UNIONS}
 MOST_BRANCHES = 100  # that are merged to one object
 
 
@@ -7206,11 +7205,11 @@ def describe(schema: JSON, words: str) -> None:
 def fix_keywords(schema: JSON) -> bool:
     """No keyword that is empty or of another kind than it must be: it says nothing."""
     void = []
-    for key in LIST_KEYWORDS:
-        value = schema.get(key, ALL_WELL)
+    for key in LIST_KEYWORDS & schema.keys():
+        value = schema[key]
         if not isinstance(value, list) or (not value and key != "required"):
             void.append(key)
-    kinds = schema.get("type", ALL_WELL)
+    kinds = schema.get("type", "any")
     if not kinds or not isinstance(kinds, (str, list)):
         void.append("type")
     for key in void:
@@ -7917,22 +7916,28 @@ def pair_blocks(fit: Fit) -> None:
     fit.body["messages"][:] = paired
 
 
+def holds_tools(turn: JSON) -> bool:
+    """Whether a turn calls, or answers a call."""
+    for block in objects(turn.get("content")):
+        if block.get("type") in ("tool_use", "tool_result"):
+            return True
+    return False
+
+
 def merge_turns(fit: Fit) -> None:
     """One turn of calls or results in the place of several in a row: the results are
     looked for in the turn behind the calls."""
-    merged: List[JSON] = []
-    before: Tuple[Any, bool] = (None, False)
-    for turn in fit.body["messages"]:
-        kinds = [block.get("type") for block in objects(turn.get("content"))]
-        now = (turn.get("role"), "tool_use" in kinds or "tool_result" in kinds)
-        if now == before == (now[0], True):
+    turns = fit.body["messages"]
+    merged = turns[:1]
+    for before, turn in zip(turns, turns[1:]):
+        alike = before.get("role") == turn.get("role")
+        if alike and holds_tools(before) and holds_tools(turn):
             merged[-1]["content"].extend(turn["content"])
             fit.touch(merged[-1])
         else:
             merged.append(turn)
-        before = now
-    if len(merged) < len(fit.body["messages"]):
-        fit.body["messages"][:] = merged
+    if len(merged) < len(turns):
+        turns[:] = merged
 
 
 def end_with_user(fit: Fit) -> None:
@@ -8453,6 +8458,7 @@ RULES: Tuple[Rule, ...] = (
         flatten_namespaces,
         words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b",
     ),
+    Rule("split turns", merge_turns, ON_MESSAGES),  # UPSTREAM 11.5
     # Offered tools: before the turns, because those ask what is offered.
     Rule("OpenAI's tools", take_openai_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 0.4
     Rule("server tools", refuse_messages_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
@@ -8467,7 +8473,6 @@ RULES: Tuple[Rule, ...] = (
     ),  # UPSTREAM 11.5, 16
     Rule("offered", note_tool, EVERYWHERE, OFFERED),
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
-    Rule("split turns", merge_turns, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("billing", drop_billing, ON_MESSAGES, "text"),  # CLIENTS 1
     Rule("reasoning back", give_reasoning_back, ON_CHAT, "assistant tool"),
     Rule("o1 roles", user_role, r"/chat/completions \S* o1", "system developer"),
