@@ -454,7 +454,13 @@ THINKS = {
     "either": {**BUDGET, "adaptive_thinking": True},
     "-": {},
 }
-VENDORS = {"claude": "Anthropic", "gpt": "Azure OpenAI", "gemini": "Google", "mind": "Microsoft"}
+VENDORS = {
+    "claude": "Anthropic",
+    "gpt": "Azure OpenAI",
+    "gemini": "Google",
+    "mind": "Microsoft",
+    "o1": "OpenAI",
+}
 MODEL_ROWS = """
 claude-sonnet-4.5    both  200000 168000  32000 300/1500/30/375 budget   -
 claude-haiku-4.5     both  200000 136000  64000 100/500/10/125  budget   -
@@ -2463,7 +2469,7 @@ class FakeUpstream:
         if "-5.5" not in entry["id"] or entry["vendor"] != "Anthropic":
             return
         for at, message in enumerate(body["messages"]):
-            for block in blocks(message["content"]):
+            for block in blocks(message.get("content")):
                 bound = self._bound.get(block.get("signature"))
                 if bound not in (None, bound_to(body, at)):
                     raise backend("The block is bound to a different conversation")
@@ -10012,6 +10018,8 @@ claude-chat-1        old   200000 136000  64000 100/500/10/125  -        -
 gpt-6.1-sol          only  400000 272000 128000 125/1000/13/0   -        high,xhigh
 gpt-5-chat           old   400000 272000 128000 125/1000/13/0   -        high
 gpt-4.2              old   128000 128000  16384 0/0/0/0         -        -
+gpt-4.3              only  128000 128000  16384 0/0/0/0         -        -
+o1-mini              old   128000 128000  16384 0/0/0/0         -        -
 """
 LEFT = object()  # this member does not go up
 
@@ -10134,6 +10142,9 @@ RULE_ROWS = [
         "max_tokens: 5000 > 4500, which is the maximum allowed",
     ),
     RuleRow("responses fields", P, SOL, {"max_output_tokens": 5}, {"max_output_tokens": 16}),
+    RuleRow(
+        "reasoning fields", P, "gpt-4.3", {"reasoning": {"effort": "high"}}, {"reasoning": LEFT}
+    ),
     RuleRow("reasoner samplers", O, THINKER, {"temperature": 0}, {"temperature": LEFT}),
     RuleRow("reasoner samplers", A, SOL, {"temperature": 0}, {"temperature": LEFT}),
     RuleRow(
@@ -10365,6 +10376,13 @@ RULE_ROWS = [
             + hi_turn("c")
         },
         {"messages": turns("a", "b", "c")},
+    ),
+    RuleRow(
+        "o1 roles",
+        O,
+        "o1-mini",
+        {"messages": [{"role": "system", "content": "s"}, *hi_turn()]},
+        {"messages": [{"role": "user", "content": "s"}, *hi_turn()]},
     ),
     RuleRow(
         "developer",
@@ -10634,8 +10652,7 @@ REFUSED_ROWS = [  # rule, path, model, what is put in, words of the answer
         "capability_rejected: document_block",
     ),
 ]
-# Of rules that other tests of this file are about, which have no body of their own here.
-ELSEWHERE = {"embeddings", "reasoning fields", "o1 roles", "vision"}
+ELSEWHERE = {"embeddings", "vision"}  # which have a test of their own below
 
 
 def request_of(row):
@@ -10687,7 +10704,7 @@ class Served:
 def tries_of(row, path):
     """How many requests the first answer takes: one where the rule is known."""
     rule = next(rule for rule in cp.RULES if rule.name == row.rule)
-    maker = {"c": "anthropic", "g": "openai"}[row.model[0]]
+    maker = {"c": "anthropic", "g": "openai", "o": "openai"}[row.model[0]]
     if row.model.startswith("gemini"):
         maker = "google"
     subject = "%s %s %s" % (path, maker, row.model)
@@ -10740,6 +10757,46 @@ def test_rules_refusals_cost_no_request():
                     answer, asked = await served.say(row, stream)
                     assert (answer.status, asked) == (400, []), rule
                     assert said in answer.json["error"]["message"], rule
+
+    run(scenario())
+
+
+def test_rules_of_embeddings():
+    async def scenario():
+        async with Served() as served:
+            for given, sent in (("a", ["a"]), (["a", "b"], ["a", "b"])):
+                body = {"model": EMBEDDER["id"], "input": given, "encoding_format": "base64"}
+                answer = await served.proxy.ask("POST", "/v1/embeddings", body)
+                assert len(answer.json["data"]) == len(sent)
+                asked = served.up.requests[-1]
+                assert asked.json == {"model": EMBEDDER["id"], "input": sent}
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "client, model, given",
+    [
+        (A, HAIKU, {"messages": says(picture("image/png"))}),
+        (O, GPT, {"messages": [chat_picture("image/png")]}),
+        (O, HAIKU, {"messages": [chat_picture("image/png")]}),
+    ],
+)
+def test_rules_of_vision_turned_off(client, model, given):
+    """One refusal of the organization is enough, and Claude Code knows the mark."""
+
+    async def scenario():
+        async with Served() as served:
+            served.up.blind = True
+            row = RuleRow("vision", client, model, given, {})
+            tries = []
+            for stream in (False, True):
+                answer, asked = await served.say(row, stream)
+                tries.append(len(asked))
+                assert answer.status == 400
+                said = answer.json["error"]["message"]
+                assert "capability_rejected: image_block" in said
+            assert tries == [1, 0]
 
     run(scenario())
 
