@@ -8645,8 +8645,10 @@ class Fitter:
             found = re.search(rule.words, exc.words, re.I | re.S)
             if not rule.words or not found:
                 continue
-            told = "".join(filter(None, found.groups()))
-            return self._remember(fit, rule, rule.learn(fit, told))
+            details = rule.learn(fit, "".join(filter(None, found.groups())))
+            lesson = self._remember(fit, rule, details)
+            if lesson:  # else these words may be another rule's
+                return lesson
         return ""
 
     def _remember(self, fit: Fit, rule: Rule, details: Set[str]) -> str:
@@ -13230,6 +13232,7 @@ class App:
         self._live: Dict[Exchange, None] = {}  # requests under way, for the status page
         self._numbers = itertools.count(1)
         self._seen: Dict[str, bool] = {}  # sessions for which the quota was looked at
+        self._mapped: Dict[Tuple[str, str], bool] = {}  # names that the log has told of
 
     async def handle(self, request: Request, out: Responder) -> None:
         """Answer one request; the server spells a ProxyError in the path's dialect."""
@@ -13407,13 +13410,10 @@ class App:
         else:
             models = await self._copilot.models()
             exchange.endpoint = choose_endpoint(model, exchange.dialect, models)
-        if exchange.mapped:
-            log_event(
-                "info",
-                "model_mapped",
-                asked=exchange.asked[:100],
-                used=exchange.model.id,
-            )
+        names = (exchange.asked[:100], exchange.model.id)
+        if exchange.mapped and names not in self._mapped:
+            keep_newest(self._mapped, names, True, MAX_MODELS)
+            log_event("info", "model_mapped", asked=names[0], used=names[1])
 
     async def _find_model(self, asked: str, dialect: str) -> Model:
         """The model of a name; the catalogue is read again for one that it lacks."""

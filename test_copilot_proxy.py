@@ -9931,6 +9931,17 @@ def test_schema_that_branches_without_end_takes_no_longer():
     assert time.process_time() - started < 0.5
 
 
+def test_words_that_teach_one_rule_nothing_may_teach_the_next():
+    fitter, model = cp.Fitter(), cp.Model("m")
+    inner = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+    tool = {"type": "namespace", "name": "n", "description": "d", "tools": [inner]}
+    body = {"input": "x", "tools": [tool]}
+    fit = fit_body("responses", body, model, RESPONSES, fitter=fitter)
+    assert fitter.learn(fit, refusal("Unknown parameter: 'tools[0].tools'."))
+    fit = fit_body("responses", body, model, RESPONSES, fitter=fitter)
+    assert fit.body["tools"][0]["name"] == "n__f"
+
+
 def test_what_has_meaning_is_never_learnt_away():
     fitter, model = cp.Fitter(), NATIVE["claude-haiku-4.5"]
     fit = fit_body("anthropic", ask_of(), model, MESSAGES, fitter=fitter)
@@ -18047,7 +18058,7 @@ def test_cli_log_is_one_narrow_line_a_request(tmp_path):
         banner = await until_line(server.stdout, "&& claude")
         port = int(re.search(r"on http://\S+:(\d+)", banner)[1])
         session = [("x-claude-code-session-id", "d55ec1a5-62c8-492f-9a01-77aa54c0e9b2")]
-        for model in ("claude-sonnet-4-5", "claude-sonnet-4.5-20250929", "opus", "none"):
+        for model in ("claude-sonnet-4-5", "claude-sonnet-4.5-20250929", "opus", "opus", "none"):
             await ask(port, "POST", "/v1/messages", {**HELD, "model": model}, session)
         up.script["POST", "/chat/completions"] = [whole(402, {"error": {"message": PROMPT}})]
         await ask(port, "POST", "/v1/chat/completions", {**HELD, "model": "gpt-4.1"}, session)
@@ -18057,7 +18068,7 @@ def test_cli_log_is_one_narrow_line_a_request(tmp_path):
     lines = [
         each for each in cli(scenario, tmp_path, log_level="info") if "model_ignored" not in each
     ]
-    assert "model_mapped" in lines[2] and "model_mapped" not in lines[0] + lines[1]
+    assert ["model_mapped" in each for each in lines] == [at == 2 for at in range(len(lines))]
     requests = [each for each in lines if "model_mapped" not in each]
     columns = r"\d\d:\d\d:\d\d \[%s\] d55e %s %-24s %d in .... cached .... out .... .{6}cr .{5}s"
     for line, (level, who, model, status) in zip(
@@ -18066,6 +18077,7 @@ def test_cli_log_is_one_narrow_line_a_request(tmp_path):
             ("info", "user ", "claude-sonnet-4.5", 200),
             ("info", "(user |agent)", "claude-sonnet-4.5", 200),
             ("info", "(user |agent)", "claude-opus-5", 200),
+            ("info", "(user |agent)", "claude-opus-5", 200),
             ("warn", "     ", "none", 404),
             ("warn", "(user |agent)", "gpt-4.1", 402),
         ],
@@ -18073,8 +18085,8 @@ def test_cli_log_is_one_narrow_line_a_request(tmp_path):
         found = re.match(columns % (level, who, model, status), line)
         assert found and len(found[0]) <= 100, line
         assert bool(line[found.end() :]) is (status >= 400)
-    assert "  client: your Copilot account has no model" in requests[3]
-    assert "  GitHub: Your Copilot credits or spending limit are used up" in requests[4]
+    assert "  client: your Copilot account has no model" in requests[4]
+    assert "  GitHub: Your Copilot credits or spending limit are used up" in requests[5]
 
 
 def test_cli_login_that_cannot_be_saved_fails(tmp_path):
