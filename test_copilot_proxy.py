@@ -2863,7 +2863,7 @@ def prose(text):
 # Pages that a reader of the repository does not have, and numbers without a page.
 UNRESOLVED = re.compile(
     r"\b(?:SPEC|DESIGN|RELIABILITY|PERFORMANCE|CASES|RESPONSES|TOKENS)\b(?:\.md)?,? [A-Z]?\d"
-    r"|\(\d{1,2}\.\d{1,2}(?:\.\d+)?[,)]"
+    r"|\(\d{1,2}\.\d{1,2}[,)]"
 )
 
 
@@ -2884,26 +2884,26 @@ HOUSE = [
     ("lines", len(LINES), 15700, 11000),
     ("tokens a code line", PRODUCT.tokens / PRODUCT.code_lines, 8.5, 8.5),
     ("ternaries in 1,000 statements", PRODUCT.ternaries, 25, 25),
-    ("packed assignments in 1,000 statements", PRODUCT.packed, 12, 8),
+    ("packed assignments in 1,000 statements", PRODUCT.packed, 8, 8),
     ("comprehensions in 1,000 statements", PRODUCT.comprehensions, 30, 30),
     ("expressions in a statement, mean", PRODUCT.mean, 6.0, 6.0),
-    ("expressions in a statement, 99 of 100", PRODUCT.p99, 33, 24),
+    ("expressions in a statement, 99 of 100", PRODUCT.p99, 24, 24),
     ("comments, least share", -PRODUCT.comment_share, -0.08, -0.08),
     ("comments, largest share", PRODUCT.comment_share, 0.18, 0.18),
     ("lines of a function, median", SIZES[len(SIZES) // 2], 8, 8),
     ("lines of a function, 95 of 100", SIZES[int(len(SIZES) * 0.95)], 35, 35),
     ("lines of a function, most", SIZES[-1], 60, 60),
-    ("functions nested deeper than 3", sum(nesting(f) > 3 for f in FUNCTIONS), 3, 0),
+    ("functions nested deeper than 3", sum(nesting(f) > 3 for f in FUNCTIONS), 1, 0),
     ("functions of over 6 parameters", sum(len(arguments_of(f)) > 6 for f in FUNCTIONS), 0, 0),
-    ("closures of over 5 lines", sum(map(len, map(long_closures, FUNCTIONS))), 4, 0),
+    ("closures of over 5 lines", sum(map(len, map(long_closures, FUNCTIONS))), 3, 0),
     ("private names of two things", len(shared_private_names()), 13, 6),
-    ("classes with a twin", len(twins()), 12, 0),
-    ("names that say nothing", len(vague_names()), 165, 10),
-    ("called before defined", len(called_before_defined()), 22, 4),
-    ("citations that do not resolve", len(unresolved_citations()), 60, 0),
+    ("classes with a twin", len(twins()), 7, 0),
+    ("names that say nothing", len(vague_names()), 70, 10),
+    ("called before defined", len(called_before_defined()), 14, 4),
+    ("citations that do not resolve", len(unresolved_citations()), 3, 0),
     ("tests: tokens a code line", TESTS.tokens / TESTS.code_lines, 10, 10),
-    ("tests: ternaries in 1,000 statements", TESTS.ternaries, 28, 20),
-    ("tests: packed assignments in 1,000 statements", TESTS.packed, 27, 10),
+    ("tests: ternaries in 1,000 statements", TESTS.ternaries, 25, 20),
+    ("tests: packed assignments in 1,000 statements", TESTS.packed, 21, 10),
 ]
 
 
@@ -14830,6 +14830,14 @@ INITIATORS = [  # name, headers, body, who
     ("sub-agent of Codex", {**CODEX, "x-openai-subagent": "review"}, {"input": "x"}, "agent"),
     ("typed in Codex", CODEX, {"input": "Stop hook feedback: how do I configure it?"}, "user"),
     ("opencode title", OPENCODE, {"messages": TITLE}, "agent"),
+    ("compaction of opencode", OPENCODE, last("Here is the conversation so far:\n\n<c"), "agent"),
+    (
+        "after it",
+        OPENCODE,
+        last("Continue if you have next steps, or stop and ask for clarification if"),
+        "agent",
+    ),
+    ("typed elsewhere", CLI, last("Here is the conversation so far: x"), "user"),
     ("its prompt", OPENCODE, {"messages": TITLE[::2]}, "user"),
     (
         "title in one message",
@@ -16968,6 +16976,31 @@ def test_answers_end_where_the_client_says_stop(path, model, streamed):
         text = answer.json["choices"][0]["message"]["content"]
         reasons = [answer.json["choices"][0]["finish_reason"]]
     assert (text, reasons) == ("o", ["stop"])
+
+
+def test_what_was_left_out_is_told():
+    """In each answer's header, and in the session's first line of the log."""
+    body = {
+        "model": "gpt-5-mini",
+        "max_tokens": 99,
+        "temperature": 0.5,
+        "messages": [{"role": "user", "content": "hi"}],
+    }
+
+    async def main():
+        async with FakeUpstream() as up, Proxy(up) as proxy:
+            return [await proxy.ask("POST", p, body) for p in ("/v1/messages", CHAT)]
+
+    lines = []
+    listener = logging.Handler()
+    listener.emit = lambda record: lines.append(record.getMessage())
+    cp.LOG.addHandler(listener)
+    try:
+        answers = run(main())
+    finally:
+        cp.LOG.removeHandler(listener)
+    assert [a.headers.get("x-copilot-left-out") for a in answers] == ["temperature"] * 2
+    assert any("left out: temperature" in line for line in lines), lines
 
 
 # ============================================================================
