@@ -17003,6 +17003,23 @@ def test_what_was_left_out_is_told():
     assert any("left out: temperature" in line for line in lines), lines
 
 
+@pytest.mark.parametrize("path", ["/v1/messages", CHAT, RESPONSES])
+def test_an_answer_that_is_no_stream_is_said_before_the_200(path):
+    """An upstream that ignores `stream`: its whole answer is no reason for an empty one."""
+    body = {"model": "gpt-4.1", "max_tokens": 99, "stream": True}
+    messages = [{"role": "user", "content": "hi"}]
+    body["input" if path == RESPONSES else "messages"] = messages
+    said = {"choices": [{"message": {"role": "assistant", "content": "ok"}}]}
+
+    async def main():
+        async with FakeUpstream() as up, Proxy(up) as proxy:
+            up.script["POST", CHAT] = [whole(200, said)]
+            return await proxy.ask("POST", path, body)
+
+    answer = run(main())
+    assert answer.status == 502 and b"an answer, but no stream" in answer.body, answer
+
+
 # ============================================================================
 # 19. Status page
 # ============================================================================
