@@ -6007,6 +6007,12 @@ def _is_reference(item: Any) -> bool:
     return isinstance(item, dict) and item.keys() <= {"id", "type"} and "id" in item
 
 
+def _lacks_something(item: Any) -> bool:
+    """Whether the memory may know more of an item than was sent."""
+    thought = typed(item, "type", str) == "reasoning" and "id" in item
+    return _is_reference(item) or thought and not item.get("encrypted_content")
+
+
 def is_compaction(body: JSON) -> bool:
     """Whether a request wants its conversation in short, not an answer."""
     items = input_items(body)
@@ -6138,7 +6144,7 @@ class ResponseMemory:
         """
         previous = field(body, "previous_response_id", str, default="")
         items = input_items(body)
-        if not previous and not any(map(_is_reference, items)):
+        if not previous and not any(map(_lacks_something, items)):
             return body
         reader = _MemoryReader(self._answers, self._numbers, session)
         for kept in self._chain(session, previous):

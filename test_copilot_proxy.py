@@ -7794,6 +7794,10 @@ def test_responses_memory_completes_reasoning():
         "input": [{"type": "item_reference", "id": "m"}, {**thought, "encrypted_content": None}]
     }
     assert memory.expand("s", asked)["input"][1] == thought
+    alone = {"input": [{"type": "reasoning", "id": "rs_1", "summary": []}, R_USER]}
+    assert memory.expand("s", alone)["input"] == [thought, R_USER]
+    foreign = {"input": [{"type": "reasoning", "id": "rs_9", "summary": []}, R_USER]}
+    assert memory.expand("s", foreign) == foreign
 
 
 # -- the dialect matrix: every conversation through every pair --
