@@ -8474,9 +8474,12 @@ RULES: Tuple[Rule, ...] = (
     Rule("schemas", fit_schema, EVERYWHERE, OFFERED),  # UPSTREAM 22.5
     Rule("Google's schemas", fit_google_schema, r"/\S+ google ", OFFERED),
     Rule("strict", fit_strict, ON_OPENAI, OFFERED),  # UPSTREAM 22.4
-    Rule(
-        "names", fit_name, EVERYWHERE, OFFERED + " " + CALL_KINDS
-    ),  # UPSTREAM 11.5, 16
+    Rule(  # UPSTREAM 11.5, 16
+        "names",
+        fit_name,
+        EVERYWHERE,
+        OFFERED + " " + CALL_KINDS,
+    ),
     Rule("offered", note_tool, EVERYWHERE, OFFERED),
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
     Rule("billing", drop_billing, ON_MESSAGES, "text"),  # CLIENTS 1
@@ -8528,9 +8531,12 @@ RULES: Tuple[Rule, ...] = (
         kinds="thinking",
         words=r"each thinking block must contain thinking",
     ),
-    Rule(
-        "server blocks", say_server_block, ON_MESSAGES, SERVER_BLOCKS
-    ),  # UPSTREAM 11.5
+    Rule(  # UPSTREAM 11.5
+        "server blocks",
+        say_server_block,
+        ON_MESSAGES,
+        SERVER_BLOCKS,
+    ),
     Rule("references", say_reference, ON_MESSAGES, "tool_reference"),  # UPSTREAM 11.5
     Rule("result marks", lift_marks, ON_MESSAGES, "tool_result"),  # UPSTREAM 22.3
     Rule(  # UPSTREAM 22.6
@@ -8550,9 +8556,12 @@ RULES: Tuple[Rule, ...] = (
         words=r"only text and image_url are allowed|'(?:input_)?file'|input_file"
         r"|file input is not supported",
     ),
-    Rule(
-        "ids", fit_call_id, EVERYWHERE, CALL_KINDS + " " + RESULT_KINDS
-    ),  # UPSTREAM 22.3, 22.4
+    Rule(  # UPSTREAM 22.3, 22.4
+        "ids",
+        fit_call_id,
+        EVERYWHERE,
+        CALL_KINDS + " " + RESULT_KINDS,
+    ),
     Rule("called", note_call, ON_MESSAGES, "tool_use"),
     Rule("blank", drop_blank, ON_MESSAGES, "text"),  # UPSTREAM 11.5
     Rule("marks", fit_mark, ON_MESSAGES, ANYTHING),  # UPSTREAM 11.5
@@ -12712,7 +12721,8 @@ ROUTES = (
 
 
 def segments(path: str) -> List[str]:
-    """The path's parts without empty ones and without any leading v1 (SPEC 2)."""
+    """The path's parts without empty ones and any leading v1, of which clients write
+    none, one or two."""
     parts = filter(None, path.split("/"))
     return list(itertools.dropwhile(lambda part: part == "v1", parts))
 
@@ -13067,7 +13077,7 @@ class UsageLog:
                 log_event("warn", "usage_log_failed", path=self._path, reason=str(exc))
 
 
-MAX_ANSWER = 64 * 1024 * 1024  # R2: a whole JSON answer
+MAX_ANSWER = 64 * 1024 * 1024  # bytes of a whole JSON answer
 
 
 async def whole_answer(response: Response, begun: bytes = b"") -> Tuple[bytes, JSON]:
@@ -13254,9 +13264,8 @@ class App:
         exchange = Exchange(request, out, await apart(len(request.body), read))
         with contextlib.closing(exchange):
             await self._serve(exchange, handler)
-            if (
-                exchange.response
-            ):  # the client has its answer; the connection may be of use
+            if exchange.response:
+                # The client has its answer; the connection may be of use.
                 await exchange.response.finish(LATE_USAGE / 4)
 
     # -- status, sign-in, usage: they return JSON, or status, headers and body -----
@@ -13486,7 +13495,7 @@ class App:
         return exc
 
     async def _sized(self, exchange: Exchange, exc: ProxyError) -> ProxyError:
-        """Claude Code cuts by an overflow's numbers, so they must not be 0 (SPEC 8)."""
+        """Claude Code cuts by an overflow's numbers, so they must not be 0 (CLIENTS 1)."""
         if not isinstance(exc, ContextOverflow) or exc.tokens:
             return exc
         tokens = await apart(
@@ -13602,9 +13611,10 @@ class App:
 
     async def _relay(self, exchange: Exchange, translator: StreamTranslator) -> None:
         """Pump one streamed answer: upstream bytes -> translator -> client."""
-        out, event = exchange.out, (
-            "anthropic" if exchange.dialect == "anthropic" else "openai"
-        )
+        out = exchange.out
+        event = "openai"
+        if exchange.dialect == "anthropic":
+            event = "anthropic"
         first = await first_piece(exchange.response)
         out.start(200, SSE_HEADERS + exchange.headers())
         log_event(
