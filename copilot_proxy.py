@@ -12446,6 +12446,10 @@ class CopilotClient:
             return parse_quota(loads_object(await response.read_all(MAX_CATALOGUE)))
         raise UpstreamError("GitHub's account page cannot be read; try again.")
 
+    def kept_models(self) -> Catalogue:
+        """The catalogue as it was last read, empty before; nobody is asked."""
+        return self._models.value or Catalogue()
+
     def account(self) -> JSON:
         """What the last quota call told, {} before; raises AuthRequired."""
         self._check_owner()
@@ -13495,7 +13499,7 @@ class App:
         return exc
 
     async def _sized(self, exchange: Exchange, exc: ProxyError) -> ProxyError:
-        """Claude Code cuts by an overflow's numbers, so they must not be 0 (CLIENTS 1)."""
+        """Claude Code cuts by the numbers of an overflow: not 0 (CLIENTS 1)."""
         if not isinstance(exc, ContextOverflow) or exc.tokens:
             return exc
         tokens = await apart(
@@ -14552,6 +14556,7 @@ class StatusPage:
         auth = await self._sign_in_state()
         if auth["status"] == "authenticated":
             self._read_soon()
+            self.models = self._copilot.kept_models()
         else:
             self.models = Catalogue()
         quotas, quota_note = allowances(self._quota, now)
@@ -14800,6 +14805,9 @@ async def ask_running(
         if response.status == 200:
             return loads_object(raw)
     return {}
+
+
+SLOW = Timeouts(head=35.0, idle=35.0, total=40.0)  # it asks GitHub meanwhile
 
 
 async def running_report(program: Program) -> JSON:
@@ -15108,9 +15116,11 @@ async def verb_logout(program: Program, args: argparse.Namespace) -> int:
 async def verb_models(program: Program, args: argparse.Namespace) -> int:
     """The catalogue as a table or as JSON."""
     payload = {}
-    if not args.all and await running_report(program):
-        payload = await ask_running(program, "/v1/models")
-    if not payload:
+    if await running_report(program):
+        payload = await ask_running(program, "/v1/models", timeouts=SLOW)
+    if payload and args.all and not program.auth.signed_in():
+        complain("without the hidden models, for which a sign-in of its own is needed")
+    elif args.all or not payload:
         catalogue = await program.copilot.models()
         payload = models_payload(catalogue)
         if args.all:
@@ -15120,9 +15130,6 @@ async def verb_models(program: Program, args: argparse.Namespace) -> int:
     else:
         say(models_table(payload["data"]))
     return DONE
-
-
-SLOW = Timeouts(head=35.0, idle=35.0, total=40.0)  # it asks GitHub meanwhile
 
 
 async def verb_usage(program: Program, args: argparse.Namespace) -> int:
@@ -15179,14 +15186,18 @@ COMPETING = re.compile(
 async def verb_env(program: Program, args: argparse.Namespace) -> int:
     """The lines to paste, for eval: nothing else on standard output."""
     report = {}
+    # A running proxy that nobody has used yet reads its catalogue for this.
+    await ask_running(program, "/v1/models", timeouts=SLOW)
     try:
         report = await any_report(program)
     except ProxyError as exc:  # the addresses hold without a catalogue
         complain("without models: %s" % exc)
         report = await program.page.report(UsageLedger(), ())
+    env = typed(report, "env", dict)
     if program.page.failure:
         complain("without models: %s" % program.page.failure)
-    env = typed(report, "env", dict)
+    elif "ANTHROPIC_MODEL" not in env and typed(report, "account", str):
+        complain("without models: the running proxy has no catalogue yet; try again")
     for name, value in env.items():
         if value == HIDDEN_KEY:
             env[name] = program.config.api_key

@@ -18025,7 +18025,10 @@ def test_cli_run_gives_codex_its_own_provider(tmp_path):
 
 
 def test_cli_asks_the_running_proxy_first_and_never_by_a_proxy(tmp_path):
-    verbs = (["models"], ["usage"], ["env"], ["check"], ["usage", "--json"], ["logout"], ["models"])
+    verbs = (
+        *(["env"], ["models"], ["usage"], ["check"], ["usage", "--json"]),
+        *(["models", "--all"], ["logout"], ["models"]),
+    )
 
     async def scenario(do, up):
         do.env.update(API_KEY="k" * 16, TOKEN_FILE=str(tmp_path / "other"))
@@ -18043,8 +18046,9 @@ def test_cli_asks_the_running_proxy_first_and_never_by_a_proxy(tmp_path):
         await asyncio.wait_for(server.communicate(), 15)
         return results
 
-    models, usage, env, check, raw, logout, after = cli(scenario, tmp_path)
-    assert [one[0] for one in (models, usage, env, check, raw, logout)] == [0] * 6
+    env, models, usage, check, raw, hidden, logout, after = cli(scenario, tmp_path)
+    assert [one[0] for one in (env, models, usage, check, raw, hidden, logout)] == [0] * 7
+    assert hidden[1] == models[1] and "without the hidden models" in hidden[2]
     assert "claude-sonnet-4.5" in models[1] and "1,287.4 of 1,500" in usage[1]
     assert "export ANTHROPIC_AUTH_TOKEN=" + "k" * 16 in env[1] and env[2] == ""
     assert "export ANTHROPIC_MODEL=claude-" in env[1]
