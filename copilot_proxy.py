@@ -6965,13 +6965,6 @@ def fit_messages_choice(fit: Fit) -> None:
         fit.tell("tool_choice")
 
 
-def fit_openai_choice(fit: Fit) -> None:
-    """The same for OpenAI's two APIs."""
-    if fit.body.get("tool_choice") not in (None, "auto", "none"):
-        fit.body["tool_choice"] = "auto"
-        fit.tell("tool_choice")
-
-
 # --- effort and formats, on every endpoint --------------------------------------------
 
 # Clamped, never refused: an effort is a wish, and clients send what others list.
@@ -8585,6 +8578,11 @@ Step = Callable[[Fit], None]
 KNOWN_ENDPOINTS = (MESSAGES, CHAT, RESPONSES, "/embeddings")
 
 
+def subject_of(endpoint: str, model: Model) -> str:
+    """What rules hold for, and lessons are kept by: "endpoint maker model"."""
+    return "%s %s %s" % (endpoint, model.maker, model.id)
+
+
 def plan_steps(subject: str, learnt: Collection[str]) -> List[Step]:
     """The rules that hold for "endpoint maker model", as steps; walks are shared."""
     steps: List[Step] = []
@@ -8633,7 +8631,7 @@ class Fitter:
         After a lesson build the body anew from the client's bytes and fit that: twice
         over one body, a rule would meet its own work.
         """
-        subject = "%s %s %s" % (endpoint, model.maker, model.id)
+        subject = subject_of(endpoint, model)
         learnt = self._learnt.get(subject) or {}
         fit = Fit(client, body, model, endpoint, learnt)
         for step in self._steps(subject, endpoint, learnt):
@@ -8667,7 +8665,7 @@ class Fitter:
         return ""
 
     def _remember(self, fit: Fit, rule: Rule, details: Set[str]) -> str:
-        subject = "%s %s %s" % (fit.endpoint, fit.model.maker, fit.model.id)
+        subject = subject_of(fit.endpoint, fit.model)
         lessons = self._learnt.get(subject) or {}
         known = lessons.get(rule.name) or {}
         news = details.difference(known)

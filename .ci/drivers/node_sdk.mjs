@@ -1,25 +1,9 @@
 // The SDKs for JavaScript: node_sdk.mjs CLIENTS BASE_URL embeddings|responses|runner [MODEL]
-import { createRequire } from "node:module";
-import { pathToFileURL } from "node:url";
+import { calls, loader, marker, must } from "./common.mjs";
 
 const [clients, base, scenario, model = "claude-sonnet-4.5"] = process.argv.slice(2);
-const require = createRequire(clients + "/package.json");
-const load = (name) => import(pathToFileURL(require.resolve(name)));
+const load = loader(clients);
 
-function marker(calls, final) {
-  const id = Math.random().toString(16).slice(2);
-  const text = JSON.stringify({ calls, final, fail: [], id });
-  return "go E2E:" + Buffer.from(text).toString("base64") + ":E2E";
-}
-
-function must(holds, what) {
-  if (!holds) throw new Error(what);
-}
-
-const calls = [
-  { name: "save", input: { v: "A" } },
-  { name: "save", input: { v: "B" } },
-];
 if (scenario === "runner") {
   const { default: Anthropic } = await load("@anthropic-ai/sdk");
   const client = new Anthropic({ baseURL: base, apiKey: "test", maxRetries: 0 });

@@ -1,11 +1,9 @@
 // Vercel's AI SDK: vercel.mjs CLIENTS BASE_URL stream|tools|object [MODEL]
 // createOpenAI as it is out of the box: Responses, with item_reference at step two.
-import { createRequire } from "node:module";
-import { pathToFileURL } from "node:url";
+import { calls, loader, marker, must } from "./common.mjs";
 
 const [clients, base, scenario, model = "gpt-5.3-codex"] = process.argv.slice(2);
-const require = createRequire(clients + "/package.json");
-const load = (name) => import(pathToFileURL(require.resolve(name)));
+const load = loader(clients);
 const { streamText, generateText, generateObject, tool, stepCountIs } = await load("ai");
 const { createOpenAI } = await load("@ai-sdk/openai");
 const { z } = await load("zod");
@@ -23,20 +21,6 @@ const tools = {
   }),
 };
 
-function marker(calls, final) {
-  const id = Math.random().toString(16).slice(2);
-  const text = JSON.stringify({ calls, final, fail: [], id });
-  return "go E2E:" + Buffer.from(text).toString("base64") + ":E2E";
-}
-
-function must(holds, what) {
-  if (!holds) throw new Error(what);
-}
-
-const calls = [
-  { name: "save", input: { v: "A" } },
-  { name: "save", input: { v: "B" } },
-];
 const request = { model: openai(model), maxRetries: 0, stopWhen: stepCountIs(4) };
 if (scenario === "stream") {
   let failure = null;
