@@ -9793,76 +9793,48 @@ def _proxy_error(head: ResponseHead, where: str) -> UpstreamError:
     )
 
 
-class TimedProtocol(asyncio.Protocol):
-    """One socket, what came of it, and a deadline for who reads. Only one may.
+class TimedProtocol(asyncio.StreamReaderProtocol):
+    """A StreamReader over one socket, and a deadline for who reads from it.
 
-    asyncio's StreamReader costs a twentieth of a small request more. One timer for all
-    deadlines, which finds out late that it is not due yet: one for each costs 3 us,
-    asyncio.wait_for 24.
+    One timer for all deadlines, which finds out late that it is not due yet: one for
+    each costs 3 us, asyncio.wait_for 24.
     """
 
     def __init__(self, limit: int) -> None:
+        self.reader = asyncio.StreamReader(limit // 2)  # it stops at twice that
+        super().__init__(self.reader)
         self._loop = asyncio.get_running_loop()
         self.transport: Any = None
-        self._pieces: List[bytes] = []  # that nobody has read
-        self.unread = 0  # bytes of them
-        self._limit = limit  # with more of them the other side has to wait
-        self._full = False  # it does
-        self.cut = False  # nothing follows them
-        self._waiter: Any = None  # a Future of who reads and has to wait
+        self.unread = 0  # bytes
         self.deadline = NEVER  # of everything; no read() waits longer
         self._due = 0.0  # 0: nobody waits
         self._timer: Any = None
 
     def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self._pieces.append(data)
         self.unread += len(data)
-        if self.unread > self._limit and not self._full:
-            self._full = True
-            self.transport.pause_reading()
-        self._wake()
-
-    def eof_received(self) -> Optional[bool]:
-        self.cut = True
-        self._wake()
-        return True  # it may still be written to
+        self.reader.feed_data(data)
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         if self._timer:
             self._timer.cancel()
-        self.cut = True
-        self._wake()
-
-    @property
-    def ready(self) -> bool:
-        """Does read() give bytes or the end without waiting?"""
-        return self.unread > 0 or self.cut
-
-    def _wake(self) -> None:
-        if self._waiter and not self._waiter.done():
-            self._waiter.set_result(None)
+        # A StreamReader that hears of a reset forgets what it holds (an early 413).
+        super().connection_lost(None)
 
     async def read(self, seconds: float) -> Optional[bytes]:
         """What came, b"" at the end, None when neither came in time."""
-        if not self.ready:
-            self._waiter = self._loop.create_future()
-            self._expect(seconds)
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-                self._due = 0.0
-            if not self.ready:
-                return None
-        data = b"".join(self._pieces)
-        self._pieces.clear()
-        self.unread = 0
-        if self._full:
-            self._full = False
-            self.transport.resume_reading()
+        self._expect(seconds)
+        try:
+            data = await self.reader.read(65536)
+        except TimeoutError:
+            self.reader.set_exception(None)  # who closes reads on
+            return None
+        finally:
+            self._due = 0.0
+        self.unread -= len(data)
         return data
 
     def _expect(self, seconds: float) -> None:
@@ -9889,7 +9861,8 @@ class TimedProtocol(asyncio.Protocol):
             self._set_timer()
 
     def _late(self) -> None:
-        self._wake()
+        if not self.unread:  # else the reader is being woken for that
+            self.reader.set_exception(TimeoutError())
 
 
 class TLS:
@@ -9990,7 +9963,7 @@ class UpstreamConnection(TimedProtocol):
         return plain
 
     def eof_received(self) -> Optional[bool]:
-        if not self.cut:
+        if not self.reader.at_eof():
             super().eof_received()
             if self._tls and not self._tls.ended:  # by whom is not known (RFC 9112 9.8)
                 self.abort(self.broken("the connection was cut"))
@@ -10089,6 +10062,11 @@ class UpstreamConnection(TimedProtocol):
         return good
 
     # -- an exchange -----------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Does read() give bytes or the end without waiting?"""
+        return self.unread > 0 or self.reader.at_eof()
 
     async def read(self, seconds: float) -> bytes:
         """Some bytes, or b"" at the end; waits so long for them."""
@@ -10711,11 +10689,8 @@ class ClientConnection(TimedProtocol):
         self._limits = limits
         self._heavy = heavy
         self._accept = accept
-        self._stall: Any = None  # the timer that ends a client which takes nothing
-        self._slow = False  # it has much to take
-        self._drains: List[asyncio.Future[None]] = []  # of who waits for that
-        self._ending = False
-        self._closed = self._loop.create_future()
+        self._draining = asyncio.Lock()
+        self._stall: Any = None  # the timer of who waits for a slow client
         self.heavy = False  # this request's body is
         self.weight = 0  # of its place
         self.ahead = b""  # what was read too early, for the next read
@@ -10725,6 +10700,7 @@ class ClientConnection(TimedProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self.writer = asyncio.StreamWriter(transport, self, self.reader, self._loop)
         # None when the client left before it could be asked.
         self.peer = (transport.get_extra_info("peername") or ("",))[0]
         self.port = transport.get_extra_info("sockname")[1]
@@ -10741,27 +10717,6 @@ class ClientConnection(TimedProtocol):
     def connection_lost(self, exc: Optional[Exception]) -> None:
         self._leave()
         super().connection_lost(exc)
-        self._stop_waiting()
-        if not self._closed.done():
-            self._closed.set_result(None)
-
-    def pause_writing(self) -> None:
-        self._slow = True
-        self._watch_stall()
-
-    def resume_writing(self) -> None:
-        self._stop_waiting()
-        if self._ending:
-            self._watch_stall()
-
-    def _stop_waiting(self) -> None:
-        self._slow = False
-        if self._stall:
-            self._stall.cancel()
-        for drained in self._drains:
-            if not drained.done():
-                drained.set_result(None)
-        self._drains.clear()
 
     def _leave(self) -> None:
         if self.busy and not self.gone:
@@ -10810,7 +10765,7 @@ class ClientConnection(TimedProtocol):
         if self.gone:
             return True
         self.transport.write(data)
-        return not self._slow
+        return self.transport.get_write_buffer_size() <= MAX_UNSENT
 
     async def write(self, data: bytes) -> None:
         """Send; waits while the client is slow."""
@@ -10819,14 +10774,17 @@ class ClientConnection(TimedProtocol):
 
     async def drain(self) -> None:
         """Wait until a slow client has taken the most of what was sent."""
-        if self._slow and not self.gone:
-            drained = self._loop.create_future()
-            self._drains.append(drained)
-            await drained
+        if self.gone or self.transport.get_write_buffer_size() <= MAX_UNSENT:
+            return
+        async with self._draining:  # by one at a time until Python 3.10 (bpo-29930)
+            self._watch_stall()
+            try:
+                with contextlib.suppress(ConnectionError):  # connection_lost tells
+                    await self.writer.drain()
+            finally:
+                self._stall.cancel()
 
     def _watch_stall(self) -> None:
-        if self._stall:
-            self._stall.cancel()
         unsent = self.transport.get_write_buffer_size()
         self._stall = self._loop.call_later(
             self._limits.stall, self._judge_stall, unsent, False
@@ -10849,16 +10807,15 @@ class ClientConnection(TimedProtocol):
 
     async def close(self) -> None:
         """Send what is left, wait for the client to see it, give the socket back."""
-        self._ending = True
         self._watch_stall()
         due = time.monotonic() + self._limits.linger
         try:
             with contextlib.suppress(OSError):  # lost, and we are about to be told
-                self.transport.write_eof()
+                self.writer.write_eof()
             while await super().read(due - time.monotonic()):
                 pass
-            self.transport.close()
-            await self._closed
+            self.writer.close()
+            await self.writer.wait_closed()
         finally:
             self._stall.cancel()
 
