@@ -57,7 +57,9 @@ except ImportError:
             return self
 
         def __call__(self, *args, **kwargs):
-            return args[0] if args and inspect.isfunction(args[0]) else self
+            if args and inspect.isfunction(args[0]):
+                return args[0]
+            return self
 
     pytest = _Absent()
 
@@ -115,7 +117,9 @@ class Overheard(logging.Filter):
 
     def __init__(self):
         super().__init__()
-        self.form, self.printed, self.sent = cp.LineFormatter(), [], set()
+        self.form = cp.LineFormatter()
+        self.printed = []
+        self.sent = set()
         self.pieces = collections.defaultdict(bytes)  # of other processes
 
     def filter(self, record):
@@ -216,11 +220,10 @@ def parse_answer(raw, method="GET"):
     assert len(headers) == len(pairs), "a header twice: %r" % pairs
     if headers.get("transfer-encoding") == "chunked":
         return Answer(status, headers, *_dechunk(body))
-    length = (
-        0
-        if method == "HEAD" or status in (204, 304)
-        else int(headers.get("content-length", len(body)))
-    )
+    if method == "HEAD" or status in (204, 304):
+        length = 0
+    else:
+        length = int(headers.get("content-length", len(body)))
     assert len(body) <= length, "more body than declared: %r" % body[length:]
     return Answer(status, headers, body, len(body) == length)
 
@@ -229,13 +232,17 @@ def _dechunk(raw):
     body = b""
     while True:
         line, _, rest = raw.partition(b"\r\n")
-        size = int(line, 16) if re.fullmatch(rb"[0-9A-Fa-f]+", line) else 0
+        if re.fullmatch(rb"[0-9A-Fa-f]+", line):
+            size = int(line, 16)
+        else:
+            size = 0
         if not line or (size and rest[size : size + 2] != b"\r\n"):
             return body, False
         if not size:
             assert raw == b"0\r\n\r\n", "not a last chunk: %r" % raw
             return body, True
-        body, raw = body + rest[:size], rest[size + 2 :]
+        body = body + rest[:size]
+        raw = rest[size + 2 :]
 
 
 async def ask(port, method, path, body=None, headers=()):
@@ -299,7 +306,9 @@ DELTAS = {
 
 def _check_messages(got):
     """Assert the order of a Messages stream, as far as it goes."""
-    opened, index, last = None, -1, ""
+    opened = None
+    index = -1
+    last = ""
     for obj in got:
         kind = obj["type"]
         assert last not in ("message_stop", "error"), "%s after %s" % (kind, last)
@@ -360,10 +369,14 @@ class ResponsesGrammar:
     SHOWN_LATE = {"status", "phase", "encrypted_content", "summary", "action", "operation"}
 
     def __init__(self):
-        self.items, self.open, self.parts, self.last = [], {}, {}, ""
+        self.items = []
+        self.open = {}
+        self.parts = {}
+        self.last = ""
 
     def read(self, event):
-        kind, index = event["type"], event.get("output_index")
+        kind = event["type"]
+        index = event.get("output_index")
         assert self.last not in ("response.completed", "response.incomplete", "response.failed")
         base, _, step = kind.rpartition(".")
         if kind in ("response.created", "response.in_progress"):
@@ -375,7 +388,8 @@ class ResponsesGrammar:
             self.items.append(None)
             self.open[index] = event["item"]
         elif kind == "response.output_item.done":
-            begun, item = self.open.pop(index), event["item"]
+            begun = self.open.pop(index)
+            item = event["item"]
             assert begun["id"] == item["id"] and begun["type"] == item["type"]
             assert not any(place[0] == index for place in self.parts), "a part is open"
             self.compare(begun, item)
@@ -398,7 +412,8 @@ class ResponsesGrammar:
         assert [begun[k] for k in known] == [item[k] for k in known], (begun, item)
 
     def part(self, event, step, where, name):
-        place, item = (event["output_index"], event[name]), self.open[event["output_index"]]
+        place = (event["output_index"], event[name])
+        item = self.open[event["output_index"]]
         assert event["item_id"] == item["id"]
         if step == "added":
             assert place not in self.parts and event[name] == len(item[where])
@@ -409,7 +424,8 @@ class ResponsesGrammar:
             assert item[where][place[1]] == event["part"]
 
     def words(self, event, step, word, where, name):
-        item, place = self.open[event["output_index"]], (event["output_index"], event.get(name))
+        item = self.open[event["output_index"]]
+        place = (event["output_index"], event.get(name))
         assert event["item_id"] == item["id"]
         holder = item
         if where:
@@ -438,7 +454,9 @@ def check_responses(events):
 # cache write. The catalogue also holds an entry that does not parse, an endpoint that
 # nobody knows and a model that is not enabled.
 
-MESSAGES, CHAT, RESPONSES = "/v1/messages", "/chat/completions", "/responses"
+MESSAGES = "/v1/messages"
+CHAT = "/chat/completions"
+RESPONSES = "/responses"
 SERVED = {
     "both": [CHAT, MESSAGES],
     "alone": [MESSAGES],
@@ -638,10 +656,16 @@ PLANS = {
 
 def fit_body(dialect, body, model, endpoint, encode=None, fitter=None, betas=""):
     """The Fit of a client's body; the bytes that are sent must say what it holds."""
-    raw = body if isinstance(body, bytes) else cp.dumps(body)
+    if isinstance(body, bytes):
+        raw = body
+    else:
+        raw = cp.dumps(body)
     parsed, places = cp.parse_placed(raw)
     client = cp.ClientBody(dialect, parsed, raw, places, betas)
-    upstream = encode(parsed) if encode else parsed
+    if encode:
+        upstream = encode(parsed)
+    else:
+        upstream = parsed
     fit = (fitter or cp.Fitter()).fit(client, upstream, model, endpoint)
     assert cp.loads(fit.encode()) == fit.body, "changed and not touched"
     return fit
@@ -657,7 +681,10 @@ def fit_body(dialect, body, model, endpoint, encode=None, fitter=None, betas="")
 
 def whole(status, body, kind="application/json", **headers):
     """An answer in one piece with its length; `body` is text or an object."""
-    text = body if isinstance(body, str) else json.dumps(body)
+    if isinstance(body, str):
+        text = body
+    else:
+        text = json.dumps(body)
     return status, {"content-type": kind, "content-length": "auto", **headers}, [text.encode()]
 
 
@@ -692,9 +719,10 @@ def walk(obj, path=""):
     """Every (path, object) inside a JSON value."""
     if isinstance(obj, dict):
         yield path, obj
-    inner = (
-        obj.items() if isinstance(obj, dict) else enumerate(obj if isinstance(obj, list) else ())
-    )
+    if isinstance(obj, dict):
+        inner = obj.items()
+    else:
+        inner = enumerate(obj if isinstance(obj, list) else ())
     for key, value in inner:
         yield from walk(value, "%s.%s" % (path, key) if path else str(key))
 
@@ -711,7 +739,8 @@ PREFILL = (
     "This model does not support assistant message prefill. The conversation "
     "must end with a user message."
 )
-CONTEXT_BETA, SYSTEM_BETA = "context-management-2025-06-27", "mid-conversation-system-2026-04-07"
+CONTEXT_BETA = "context-management-2025-06-27"
+SYSTEM_BETA = "mid-conversation-system-2026-04-07"
 MESSAGES_KEYS = frozenset(
     "model messages system tools tool_choice max_tokens stream temperature top_p top_k "
     "stop_sequences metadata thinking output_config context_management".split()
@@ -788,8 +817,10 @@ def _tool(path, tool, kind, betas):
 
 
 def _thinking(body, entry, betas):
-    thinking, can = body.get("thinking") or {}, entry["capabilities"]["supports"]
-    kind, budget = thinking.get("type"), thinking.get("budget_tokens", 0)
+    thinking = body.get("thinking") or {}
+    can = entry["capabilities"]["supports"]
+    kind = thinking.get("type")
+    budget = thinking.get("budget_tokens", 0)
     if kind == "adaptive" and not can.get("adaptive_thinking"):
         yield "adaptive thinking is not supported on this model"
     if kind == "adaptive" and budget:
@@ -852,7 +883,10 @@ def _block(path, block, known=OUTER):
         )
     if kind in ("image", "document") and block["source"].get("type") != "base64":
         yield "%s.%s.source.type: only base64 is supported" % (path, kind)
-    results = blocks(block.get("content")) if kind == "tool_result" else []
+    if kind == "tool_result":
+        results = blocks(block.get("content"))
+    else:
+        results = []
     for at, inner in enumerate(results):
         yield from _block("%s.tool_result.content.%d" % (path, at), inner, INNER)
 
@@ -999,18 +1033,20 @@ def _responses(body, entry):
 def _items_in(body, entry):
     if not body.get("input"):
         yield "Missing required parameter: 'input'."
-    items = body["input"] if isinstance(body["input"], list) else []
+    if isinstance(body["input"], list):
+        items = body["input"]
+    else:
+        items = []
     for at, item in enumerate(items):
         if item.get("type") == "function_call" and item.get("id", "fc")[:2] != "fc":
             yield "Invalid 'input[%d].id': '%s'. Expected an ID that begins with " "'fc'." % (
                 at,
                 item["id"],
             )
-        known = (
-            ("output_text", "refusal")
-            if item.get("role") == "assistant"
-            else ("input_text", "input_image", "input_file")
-        )
+        if item.get("role") == "assistant":
+            known = ("output_text", "refusal")
+        else:
+            known = ("input_text", "input_image", "input_file")
         yield from (
             "Invalid value: '%s'." % part["type"]
             for part in (item["content"] if isinstance(item.get("content"), list) else ())
@@ -1039,7 +1075,10 @@ class Refusal(NamedTuple):
 
 def blocks_of(body, *kinds):
     """(path, block) for the blocks of these types in a history, results' too."""
-    key = "input" if "input" in body else "messages"
+    if "input" in body:
+        key = "input"
+    else:
+        key = "messages"
     for path, obj in walk(body.get(key), key):
         if obj.get("type") in kinds:
             yield path, obj
@@ -1078,7 +1117,10 @@ def odd_chat_ids(body):
 
 
 def long_call_ids(body):
-    items = body["input"] if isinstance(body["input"], list) else []
+    if isinstance(body["input"], list):
+        items = body["input"]
+    else:
+        items = []
     for at, item in enumerate(items):
         call_id = item.get("call_id", "")
         if len(call_id) > 64:
@@ -1099,7 +1141,10 @@ def functions_of(body):
 def schemas_of(body):
     """(name, schema) of each function with parameters."""
     for _, function in functions_of(body):
-        key = "input_schema" if "input_schema" in function else "parameters"
+        if "input_schema" in function:
+            key = "input_schema"
+        else:
+            key = "parameters"
         if key in function:
             yield function["name"], function[key]
 
@@ -1212,12 +1257,16 @@ def given_keys(*keys):
 
 
 def choice_without_tools(body):
-    return [()] if body.get("tool_choice") and not body.get("tools") else []
+    if body.get("tool_choice") and not body.get("tools"):
+        return [()]
+    return []
 
 
 def forced_choice(body):
     choice = body.get("tool_choice") or {}
-    return [()] if choice.get("type") in ("any", "tool") else []
+    if choice.get("type") in ("any", "tool"):
+        return [()]
+    return []
 
 
 def no_calls(body):
@@ -1231,20 +1280,28 @@ def is_disabled(body):
 
 
 def disabled(body):
-    return [()] if is_disabled(body) else []
+    if is_disabled(body):
+        return [()]
+    return []
 
 
 def wild_effort(body):
     effort = (body.get("output_config") or {}).get("effort")
-    return [effort] if is_disabled(body) and effort in ("max", "xhigh") else []
+    if is_disabled(body) and effort in ("max", "xhigh"):
+        return [effort]
+    return []
 
 
 def two_samplers(body):
-    return [()] if "temperature" in body and "top_p" in body else []
+    if "temperature" in body and "top_p" in body:
+        return [()]
+    return []
 
 
 def has_format(body):
-    return [()] if (body.get("output_config") or {}).get("format") else []
+    if (body.get("output_config") or {}).get("format"):
+        return [()]
+    return []
 
 
 def system_roles(body):
@@ -1293,9 +1350,13 @@ def pictures_of(body):
     for _, block in blocks_of(body, "image", "image_url", "input_image"):
         holder = block.get("source") or block.get("image_url") or {}
         if isinstance(holder, dict) and holder.get("type") == "base64":
-            named, text = holder.get("media_type"), holder["data"]
+            named = holder.get("media_type")
+            text = holder["data"]
         else:
-            url = holder if isinstance(holder, str) else holder.get("url", "")
+            if isinstance(holder, str):
+                url = holder
+            else:
+                url = holder.get("url", "")
             named, _, text = url[5:].partition(";base64,")
         head = base64.b64decode(text[:16] + "=" * (-len(text[:16]) % 4))
         kinds = [kind for magic, kind in PICTURES.items() if head.startswith(magic)]
@@ -1337,7 +1398,9 @@ NO_PARAMETER = "Unsupported parameter: '%s' is not supported with this model."
 ID_PATTERN = "%s: String should match pattern '^[a-zA-Z0-9_-]+$'"
 SCHEMA_PATH = "tools.custom.input_schema (%s): "
 ALWAYS_THINKS = r"/v1/messages \S+ claude-\S+-5\.5"
-M, C, R = "/v1/messages ", "/chat/completions ", "/responses "
+M = "/v1/messages "
+C = "/chat/completions "
+R = "/responses "
 OF_OPENAI = "/(chat/completions|responses) OpenAI "
 SERVICE_ROWS = (
     # Everybody (UPSTREAM 22.6).
@@ -1422,7 +1485,10 @@ def refuse_rows(path, body, entry):
         if not re.match(row.where, subject):
             continue
         for found in row.find(body):
-            words = row.words % found if "%" in row.words else row.words
+            if "%" in row.words:
+                words = row.words % found
+            else:
+                words = row.words
             raise backend(words) if path == MESSAGES else gateway(words)
 
 
@@ -1549,11 +1615,10 @@ def data(obj, name=""):
 def messages_reply(reply):
     """The non-streaming answer of /v1/messages."""
     thought = "I thought." if "haiku" in reply.model else ""  # the others tell none
-    content = (
-        [{"type": "thinking", "thinking": thought, "signature": reply.signature}]
-        if reply.signature
-        else []
-    )
+    if reply.signature:
+        content = [{"type": "thinking", "thinking": thought, "signature": reply.signature}]
+    else:
+        content = []
     content += [{"type": "text", "text": reply.text}] if reply.text else []
     content += [
         {"type": "tool_use", "id": call, "name": name, "input": json.loads(raw)}
@@ -1824,7 +1889,8 @@ def _item_events(item):
             yield from _told("reasoning_summary_text", at, "text", part["text"])
             yield "reasoning_summary_part.done", {**at, "part": part}
     else:
-        part, at = item["content"][0], {"content_index": 0}
+        part = item["content"][0]
+        at = {"content_index": 0}
         yield "content_part.added", {**at, "part": {**part, "text": "", "annotations": []}}
         yield from _told("output_text", {**at, "logprobs": []}, "text", part["text"])
         for number, note in enumerate(part["annotations"]):
@@ -1843,8 +1909,13 @@ def _told(kind, at, key, text):
 
 def responses_reply(reply):
     """The response object of /responses."""
-    use, body, fresh = reply.use, reply.body, reply.fresh
-    cut = {"reason": "max_output_tokens"} if reply.cut else None
+    use = reply.use
+    body = reply.body
+    fresh = reply.fresh
+    if reply.cut:
+        cut = {"reason": "max_output_tokens"}
+    else:
+        cut = None
     return {
         "id": fresh(),
         "object": "response",
@@ -1872,7 +1943,8 @@ def responses_reply(reply):
 
 def responses_stream(reply):
     """The events of /responses: an id differs in each, frames repeat all tools."""
-    full, fresh = responses_reply(reply), reply.fresh
+    full = responses_reply(reply)
+    fresh = reply.fresh
     begun = {
         **full,
         "status": "in_progress",
@@ -1985,7 +2057,9 @@ def weigh(obj):
             for key, value in obj.items()
             if key not in ("data", "url", "image_url", "signature", "encrypted_content", "type")
         )
-    return sum(map(weigh, obj)) if isinstance(obj, list) else 0
+    if isinstance(obj, list):
+        return sum(map(weigh, obj))
+    return 0
 
 
 def prompt_parts(body):
@@ -2073,7 +2147,8 @@ class FakeUpstream:
         for entry in self.models:
             if self.auto_only:
                 entry["model_picker_enabled"] = False
-        self.github_tokens, self.tokens = {"ghu_test"}, set()
+        self.github_tokens = {"ghu_test"}
+        self.tokens = set()
         self.token_fields: Dict[str, Any] = {}  # overrides of the token reply
         self.device: List[Any] = ["authorization_pending"]  # polls before the success
         self.interval = 0
@@ -2084,7 +2159,10 @@ class FakeUpstream:
         self._opaque: Dict[str, str] = {}
         self._bound: Dict[str, str] = {}  # signature -> what it was made for
         self.blind = False  # the organization has turned vision off
-        self._signed, self._tasks, self._number, self._code = set(), set(), 0, ""
+        self._signed = set()
+        self._tasks = set()
+        self._number = 0
+        self._code = ""
 
     async def __aenter__(self):
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 20)
@@ -2115,7 +2193,8 @@ class FakeUpstream:
     # -- the wire ------------------------------------------------------------------
 
     async def _serve(self, reader, writer):
-        self.connections, self.open = self.connections + 1, self.open + 1
+        self.connections = self.connections + 1
+        self.open = self.open + 1
         self._tasks.add(asyncio.current_task())
         coming = sending = asyncio.ensure_future(_first_byte(reader))
         try:
@@ -2215,7 +2294,10 @@ class FakeUpstream:
         if request.path in STREAM:
             self.initiators.append(request.header("x-initiator"))
         script = self.script[request.method, request.path]
-        scripted = script.pop(0) if script else None
+        if script:
+            scripted = script.pop(0)
+        else:
+            scripted = None
         if scripted is not None:
             return scripted
         for method, pattern, name in ROUTES:
@@ -2272,11 +2354,10 @@ class FakeUpstream:
         elif asked.get("device_code") != self._code:
             said = "incorrect_device_code"
         else:
-            said = (
-                self.device.pop(0)
-                if self.device
-                else {"access_token": "ghu_device", "token_type": "bearer", "scope": ""}
-            )
+            if self.device:
+                said = self.device.pop(0)
+            else:
+                said = {"access_token": "ghu_device", "token_type": "bearer", "scope": ""}
         if isinstance(said, str):
             said = {"error": said, "error_description": "The " + said.replace("_", " ")}
         self.github_tokens.add(said.get("access_token"))
@@ -2301,7 +2382,8 @@ class FakeUpstream:
 
     def _github_token(self, request):
         self._github_admit(request)
-        ends, sku = int(time.time()) + 1800, self.user["access_type_sku"]
+        ends = int(time.time()) + 1800
+        sku = self.user["access_type_sku"]
         self.mints.append("tid=fake%d;exp=%d;sku=%s;chat=1:mac" % (len(self.mints), ends, sku))
         self.tokens.add(self.mints[-1])
         return whole(
@@ -2437,7 +2519,8 @@ class FakeUpstream:
 
     def refuse(self, request, entry):
         """Everything that the real service refuses before the model sees it."""
-        body, betas = request.json, self._betas(request)
+        body = request.json
+        betas = self._betas(request)
         vision = request.header("copilot-vision-request")
         if vision != "true" and has_image(body):
             raise gateway(
@@ -2457,10 +2540,14 @@ class FakeUpstream:
         for path, obj in walk(body.get("messages")):
             if obj.get("type") == "thinking" and obj["signature"] not in self._signed:
                 raise backend("%s: Invalid `signature` in `thinking` block" % path)
-            call = (obj.get("tool_calls") or [{}])[0].get("id") if google else None
+            if google:
+                call = (obj.get("tool_calls") or [{}])[0].get("id")
+            else:
+                call = None
             if self._opaque.get(call, obj.get("reasoning_opaque")) != obj.get("reasoning_opaque"):
                 raise gateway("function call is missing its reasoning_opaque")
-        tokens, limits = self.weigh(body), entry["capabilities"]["limits"]
+        tokens = self.weigh(body)
+        limits = entry["capabilities"]["limits"]
         if tokens > limits["max_prompt_tokens"]:
             raise OVERFLOW[request.path](tokens, limits["max_prompt_tokens"])
 
@@ -2475,7 +2562,8 @@ class FakeUpstream:
                     raise backend("The block is bound to a different conversation")
 
     def _infer(self, request):
-        body, path = request.json, request.path
+        body = request.json
+        path = request.path
         entry = self._asked_model(request)
         if entry is EMBEDDER or path not in entry.get("supported_endpoints", [CHAT]):
             raise self._wrong_endpoint(entry, path)
@@ -2496,7 +2584,8 @@ class FakeUpstream:
 
     def _reply(self, path, body, entry):
         text, wanted, searched = self.decide(body)
-        google, claude = entry["vendor"] == "Google", entry["vendor"] == "Anthropic"
+        google = entry["vendor"] == "Google"
+        claude = entry["vendor"] == "Anthropic"
         prefix = "toolu_" if path == MESSAGES else "tooluse_" if claude else "call_"
         calls = [
             (
@@ -2511,7 +2600,10 @@ class FakeUpstream:
             or body.get("reasoning")
             or (body.get("thinking") or {}).get("type") in ("enabled", "adaptive")
         )
-        signature = "Eq" + self.fresh() if thinks else ""
+        if thinks:
+            signature = "Eq" + self.fresh()
+        else:
+            signature = ""
         self._signed.add(signature)
         if path == MESSAGES:
             self._bound[signature] = bound_to(body, len(body["messages"]))
@@ -2540,17 +2632,27 @@ class FakeUpstream:
 
     def _use(self, body, entry, output):
         """Tokens with a prompt cache: Claude's follows the marks, others need none."""
-        total, key, read, keep = 0.0, 0, 0, 0
-        seen, fresh = self._cached[entry["id"]], {}
+        total = 0.0
+        key = 0
+        read = 0
+        keep = 0
+        seen = self._cached[entry["id"]]
+        fresh = {}
         claude = entry["vendor"] == "Anthropic"
         for part, marked in prompt_parts(body):
             total += weigh(part)
             key = hash((key, json.dumps(part, sort_keys=True)))
             fresh[key] = int(total)
             read = seen.get(key, read)
-            keep = int(total) if marked or not claude else keep
+            if marked or not claude:
+                keep = int(total)
+            else:
+                keep = keep
         seen.update({k: tokens for k, tokens in fresh.items() if tokens <= keep})
-        write = max(0, keep - read) if claude else 0
+        if claude:
+            write = max(0, keep - read)
+        else:
+            write = 0
         return Use(max(1, int(total)) - read - write, output, read, write)
 
     def decide(self, body):
@@ -2568,8 +2670,10 @@ class FakeUpstream:
             web = any(t.get("type", "").startswith("web_search") for t in tools)
             text, calls = self.plain(said, names)
             return in_schema(body, text), calls, said[-1][1][-80:] if web else ""
-        at, spec = marks[-1][0], json.loads(base64.b64decode(marks[-1][1]))
-        fails, used = spec.get("fail", []), self._failed[spec["id"]]
+        at = marks[-1][0]
+        spec = json.loads(base64.b64decode(marks[-1][1]))
+        fails = spec.get("fail", [])
+        used = self._failed[spec["id"]]
         if used < len(fails):
             self._failed[spec["id"]] += 1
             raise Refused(
@@ -2690,7 +2794,9 @@ def room_of(line):
 
 def without_docstring(node):
     has_code = ast.get_docstring(node) is not None and len(node.body) > 1
-    return node.body[1:] if has_code else node.body
+    if has_code:
+        return node.body[1:]
+    return node.body
 
 
 def body_lines(node):
@@ -2941,7 +3047,10 @@ def defined(node):
     """The names that a top-level statement binds."""
     if isinstance(node, DEFINITION):
         return [node.name]
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    if isinstance(node, ast.Assign):
+        targets = node.targets
+    else:
+        targets = [getattr(node, "target", None)]
     return [n.id for t in targets if t is not None for n in ast.walk(t) if isinstance(n, ast.Name)]
 
 
@@ -3061,7 +3170,10 @@ def test_house_classes_are_shallow():
         for node in owner.body:
             value = getattr(node, "value", None)
             mutable = isinstance(value, (ast.List, ast.Dict, ast.Set))  # one for all objects
-            names = [name for name in defined(node) if not name.isupper()] if mutable else []
+            if mutable:
+                names = [name for name in defined(node) if not name.isupper()]
+            else:
+                names = []
             assert tuples or names == [], (owner.name, node.lineno)
 
 
@@ -3144,7 +3256,8 @@ def test_docs_pages_cite_themselves_rightly():
 
 
 def test_docs_settings():
-    readme, example = document("README.md"), document(".env.example")
+    readme = document("README.md")
+    example = document(".env.example")
     for setting in cp.SETTINGS:
         assert "`%s`" % setting.name in readme, setting.name
         assert re.search(r"^#? ?%s=" % setting.name, example, re.MULTILINE), setting.name
@@ -3659,7 +3772,10 @@ def test_json_takes_200_levels_and_counts_no_brackets_in_strings():
     for levels in (1, 100, 199):
         obj = {"a": brackets}
         for _ in range(levels):
-            obj = {"a": 1, "b": [brackets], "c": obj} if levels < 100 else {"c": obj}
+            if levels < 100:
+                obj = {"a": 1, "b": [brackets], "c": obj}
+            else:
+                obj = {"c": obj}
         assert cp.loads_object(json.dumps(obj).encode()) == obj
         assert cp.dumps(obj)
     assert cp.loads(b"[" * 200 + b"]" * 200)
@@ -3834,7 +3950,8 @@ def test_sse_encode_round_trip():
 # expected: a word for each answer, "ok" or "ok:BODY" or a status, and after a status
 # the connection ends. Each row runs under every cut, then the input ends.
 
-LINE, OWN = b"GET / HTTP/1.1\r\n", b"Host: localhost\r\n"
+LINE = b"GET / HTTP/1.1\r\n"
+OWN = b"Host: localhost\r\n"
 GET = LINE + OWN + b"\r\n"
 
 
@@ -4241,7 +4358,9 @@ class SansIO:
     """What a server does with its input, without a socket."""
 
     def __init__(self):
-        self.words, self.open, self.head = [], True, None
+        self.words = []
+        self.open = True
+        self.head = None
         self.reader = cp.HeadReader()
 
     def feed(self, data):
@@ -4258,7 +4377,8 @@ class SansIO:
             raw = self.reader.feed(data)
             if raw is None:
                 return None
-            self.head, self.body = cp.parse_request_head(raw), b""
+            self.head = cp.parse_request_head(raw)
+            self.body = b""
             self.framing = cp.body_framing(self.head, MAX)
             return self.reader.rest
         self.body += self.framing.feed(data)
@@ -4266,7 +4386,8 @@ class SansIO:
             return None
         self.words.append("ok:%s" % self.body.decode("latin-1") if self.body else "ok")
         self.open = cp.keeps_alive(self.head)
-        self.head, self.reader = None, cp.HeadReader()
+        self.head = None
+        self.reader = cp.HeadReader()
         return self.framing.rest
 
     def answers(self, pieces):
@@ -4289,7 +4410,8 @@ def answer(*fields, body=b"", status=b"200 OK"):
     return b"\r\n".join([b"HTTP/1.1 " + status, *fields, b"", body])
 
 
-SAYS_CHUNKED, SAYS_CLOSE = b"Transfer-Encoding: chunked", b"Connection: close"
+SAYS_CHUNKED = b"Transfer-Encoding: chunked"
+SAYS_CLOSE = b"Connection: close"
 RESPONSES_TABLE = [  # (name, method, bytes, expected): status, body, reusable; or error
     ("length", "GET", answer(b"Content-Length: 2", body=b"hi"), (200, b"hi", True)),
     ("length 0", "GET", answer(b"Content-Length: 0"), (200, b"", True)),
@@ -4331,14 +4453,18 @@ RESPONSES_TABLE = [  # (name, method, bytes, expected): status, body, reusable; 
 
 
 def read_response(method, pieces):
-    reader, head, framing, body = cp.HeadReader(cp.RESPONSE_LIMITS), None, None, b""
+    reader = cp.HeadReader(cp.RESPONSE_LIMITS)
+    head = None
+    framing = None
+    body = b""
     try:
         for piece in pieces:
             if head is None:
                 raw = reader.feed(piece)
                 if raw is None:
                     continue
-                head, piece = cp.parse_response_head(raw), reader.rest
+                head = cp.parse_response_head(raw)
+                piece = reader.rest
                 framing = cp.response_framing(method, head)
             body += framing.feed(piece)
         if head is None:
@@ -4579,7 +4705,10 @@ def test_model_names(name, asked, expected):
 
 def test_model_ids_mean_themselves():
     for model in MODELS:
-        dialect = "embeddings" if model.kind == "embeddings" else "anthropic"
+        if model.kind == "embeddings":
+            dialect = "embeddings"
+        else:
+            dialect = "anthropic"
         assert MODELS.resolve(model.id, dialect) is model
 
 
@@ -4927,7 +5056,9 @@ class LineReader:
     """A dialect of one word an event; `end` is its terminal event."""
 
     def __init__(self):
-        self.usage, self.finish_reason, self.done = cp.TokenUsage(2, 1), "", False
+        self.usage = cp.TokenUsage(2, 1)
+        self.finish_reason = ""
+        self.done = False
         self.stop_sequence = self.failure = None
 
     def read(self, event, sink):
@@ -4966,7 +5097,8 @@ def test_hub_translation_never_makes_up_an_end():
 
 # -- requests ----------------------------------------------------------------
 
-SIGNED, NONE = cp.pack_reasoning("b/9+=", "chat:Google"), cp.pack_reasoning("", "")
+SIGNED = cp.pack_reasoning("b/9+=", "chat:Google")
+NONE = cp.pack_reasoning("", "")
 PNG_BLOCK = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iV"}}
 PDF_BLOCK = {
     "type": "document",
@@ -5014,7 +5146,8 @@ CACHED = {"cache_control": {"type": "ephemeral"}}
 SCHEMA = {"type": "json_schema", "schema": {"type": "object"}}
 
 TEXT_SOURCE = {"type": "text", "media_type": "text/plain", "data": "body"}
-AT, IN = "messages.0.content", "messages.0.content.0"
+AT = "messages.0.content"
+IN = "messages.0.content.0"
 REFUSALS = [  # body, start of the message
     ({}, "messages: required"),
     ({"messages": "hi"}, "messages: expected a list"),
@@ -5310,8 +5443,10 @@ def shown(message):
     ]
 
 
-END, USED = ("end", "stop", cp.TokenUsage()), cp.TokenUsage(10, 5, 3, 2, 7)
-CALL_A, CALL_B = ("call", 0, "a", "A"), ("call", 1, "b", "B")
+END = ("end", "stop", cp.TokenUsage())
+USED = cp.TokenUsage(10, 5, 3, 2, 7)
+CALL_A = ("call", 0, "a", "A")
+CALL_B = ("call", 1, "b", "B")
 STREAM_CASES = [  # name, told, stop_reason, content
     (
         "text",
@@ -5597,7 +5732,9 @@ def random_answer(dice):
         key: json.dumps({"k": "x" * dice.randrange(9), "o": {"é": [key]}})
         for key in range(dice.randrange(4))
     }
-    told, expected, left = [], {key: json.loads(raw) for key, raw in calls.items()}, dict(calls)
+    told = []
+    expected = {key: json.loads(raw) for key, raw in calls.items()}
+    left = dict(calls)
     for key in calls:
         told.append(("call", key, "id%d" % key, "n%d" % key))
     while left:
@@ -6277,7 +6414,8 @@ def c_frames(raw):
     assert [c["choices"][0]["finish_reason"] is None for c in chunks] == [True] * (
         len(chunks) - 1
     ) + [False]
-    message, calls = {"role": "assistant", "content": ""}, []
+    message = {"role": "assistant", "content": ""}
+    calls = []
     for delta in (c["choices"][0]["delta"] for c in chunks[1:]):
         for call in delta.pop("tool_calls", ()):
             if call["index"] == len(calls):
@@ -6352,7 +6490,8 @@ C_CORPUS = [
 
 
 def test_chat_fast_route_tells_the_same():
-    dice, fast_ones = random.Random(10), 0
+    dice = random.Random(10)
+    fast_ones = 0
     for ascii_only in (True, False):
         datas = [
             json.dumps(c, ensure_ascii=ascii_only, separators=(",", ":")).encode(
@@ -6371,7 +6510,10 @@ def test_chat_fast_route_tells_the_same():
             )
         ]
         for _ in range(40):
-            fast, full, one, other = cp.ChatReader(), cp.ChatReader(), ChatTold(), ChatTold()
+            fast = cp.ChatReader()
+            full = cp.ChatReader()
+            one = ChatTold()
+            other = ChatTold()
             for data in dice.choices(datas, k=40) + dice.choices(datas[:20] + [datas[0]] * 5, k=20):
                 full._head = b""  # never learned anything
                 fast_ones += bool(fast._head) and fast._plain_text(data) is not None
@@ -6555,7 +6697,9 @@ class RWire:
     """Writes a /responses stream as Copilot does: every id new in every event."""
 
     def __init__(self, named=True, seed=3):
-        self.raw, self.number, self.named = b"", 0, named
+        self.raw = b""
+        self.number = 0
+        self.named = named
         self.dice = random.Random(seed)
 
     def id(self):
@@ -6564,7 +6708,10 @@ class RWire:
     def event(self, kind, **fields):
         obj = {**fields, "sequence_number": self.number, "type": kind}
         self.number += 1
-        head = "event: %s\n" % kind if self.named else ""
+        if self.named:
+            head = "event: %s\n" % kind
+        else:
+            head = ""
         self.raw += (
             "%sdata: %s\n\n"
             % (head, json.dumps(obj, sort_keys=True, separators=(",", ":"), ensure_ascii=False))
@@ -6668,7 +6815,8 @@ def resp_read(pieces):
 
 
 R_SPENT = cp.TokenUsage(input=5, cache_read=4, output=5, nano_aiu=7)
-R_STOP, R_TOOLS = ("end", "stop", R_SPENT), ("end", "tool_calls", R_SPENT)
+R_STOP = ("end", "stop", R_SPENT)
+R_TOOLS = ("end", "tool_calls", R_SPENT)
 R_LONG = ("end", "length", R_SPENT)
 R_ERROR = {"code": "server_error", "message": "it broke"}
 R_CITED = {
@@ -6910,13 +7058,15 @@ def test_hub_refuses_stop_sequences_that_cost_too_much(stops):
 def test_responses_random_streams_tell_what_was_written():
     for seed in range(200):
         dice = random.Random(seed)
-        script, wanted = RWire(named=dice.random() < 0.8, seed=seed).start(), []
+        script = RWire(named=dice.random() < 0.8, seed=seed).start()
+        wanted = []
         for index in range(dice.randrange(5)):
             pieces = [
                 "".join(dice.choices('ab"\\é{}\n,', k=dice.randrange(1, 6)))
                 for _ in range(dice.randrange(1, 5))
             ]
-            told, text = dice.random() < 0.7, "".join(pieces)
+            told = dice.random() < 0.7
+            text = "".join(pieces)
             kind = dice.choice(["text", "call", "thought"])
             if kind == "text":
                 script.message(index, pieces, told)
@@ -6994,7 +7144,8 @@ def test_responses_pass_through_leaves_bytes_alone():
 def test_responses_pass_through_fails_as_clients_understand():
     script = RWire().start().message(0, ["x"])
     for pieces in cuts(script.raw + b"data: garbage\n\n"):
-        machine, got = cp.ResponsesTap(), b""
+        machine = cp.ResponsesTap()
+        got = b""
         try:
             for piece in pieces:
                 got += machine.feed(piece)
@@ -7624,7 +7775,8 @@ def r_writer(tools=(), **options):
 
 def r_told(told, tools=(), **options):
     """(events, whole answer) of what a sink was told, checked against each other."""
-    stream, fold = r_writer(tools, **options), r_writer(tools, fold=True, **options)
+    stream = r_writer(tools, **options)
+    fold = r_writer(tools, fold=True, **options)
     raw = b""
     for name, *said in told:
         getattr(stream, name)(*said)
@@ -7746,7 +7898,10 @@ def test_responses_memory_links_and_forgets():
     for turn in range(20):
         body = {"input": "q%d" % turn, "previous_response_id": "r%d" % (turn - 1)}
         raw = json.dumps(body).encode()
-        previous = body["previous_response_id"] if turn else ""
+        if turn:
+            previous = body["previous_response_id"]
+        else:
+            previous = ""
         memory.keep("s", raw, r_answer("r%d" % turn, r_message("m%d" % turn, "a")), previous)
     items = memory.expand("s", {"input": "next", "previous_response_id": "r19"})["input"]
     assert len(items) == 41 and items[-1] == {"role": "user", "content": "next"}
@@ -7834,7 +7989,8 @@ def show_parts(content):
         return (content or "").replace("\n\n", "|")
     shown = []
     for part in content:
-        kind, url = part["type"], part.get("image_url", "")
+        kind = part["type"]
+        url = part.get("image_url", "")
         assert kind in ("text", "image_url", "input_text", "output_text", "input_image")
         assert ("text" in part) == kind.endswith("text")
         shown.append(part.get("text") or "<%s>" % (url["url"] if isinstance(url, dict) else url))
@@ -7870,7 +8026,10 @@ def show_chat(body):
         star = "*" * bool(message.get("copilot_cache_control"))
         if "reasoning_opaque" in message:
             yield "thought %s %s" % (message["reasoning_text"], message["reasoning_opaque"])
-        who = "result " + message["tool_call_id"] if message["role"] == "tool" else message["role"]
+        if message["role"] == "tool":
+            who = "result " + message["tool_call_id"]
+        else:
+            who = message["role"]
         if message["content"] or message["role"] == "tool":
             yield "%s%s: %s" % (who, star, show_parts(message["content"]))
         for call in message.get("tool_calls", ()):
@@ -7905,7 +8064,8 @@ def show_responses(body):
         else:
             assert kind == "function_call_output"
             yield "result %s: %s" % (item["call_id"], show_parts(item["output"]))
-    limit, text = body.pop("max_output_tokens", 100), body.pop("text", {})
+    limit = body.pop("max_output_tokens", 100)
+    text = body.pop("text", {})
     yield from [] if limit == 100 else ["limit %d" % limit]
     form = text.pop("format", None)
     yield from (
@@ -7924,15 +8084,27 @@ def matrix_request(client, pair, body):
     model = RESPONSES_MODELS.get(pair, ANY_CHAT)
     if client == "openai" and pair != "responses":
         return fit_body(client, body, model, CHAT).body
-    parse = cp.parse_messages if client == "anthropic" else cp.parse_chat
-    encode = cp.encode_responses if pair == "responses" else cp.encode_chat
-    endpoint = RESPONSES if pair == "responses" else CHAT
+    if client == "anthropic":
+        parse = cp.parse_messages
+    else:
+        parse = cp.parse_chat
+    if pair == "responses":
+        encode = cp.encode_responses
+    else:
+        encode = cp.encode_chat
+    if pair == "responses":
+        endpoint = RESPONSES
+    else:
+        endpoint = CHAT
     return fit_body(client, body, model, endpoint, lambda parsed: encode(parse(parsed), model)).body
 
 
 def matrix_shown(pair, body):
     """The lines of a request that the fake upstream takes; `user: hi` goes without saying."""
-    path, show = (RESPONSES, show_responses) if pair == "responses" else (CHAT, show_chat)
+    if pair == "responses":
+        path, show = (RESPONSES, show_responses)
+    else:
+        path, show = (CHAT, show_chat)
     if pair in MATRIX:
         refuse_body(path, json.loads(json.dumps(body)), CATALOGUE[MATRIX[pair]], ())
     return [line for line in show(body) if line.replace("*", "") != "user: hi"]
@@ -7950,7 +8122,8 @@ OURS = {
     source: cp.pack_reasoning("OPQ/+=", source)
     for source in ("responses:openai", "chat:google", "chat:anthropic")
 }
-THOUGHT, HI_THERE = "thought hm OPQ/+=", ["assistant: there"]
+THOUGHT = "thought hm OPQ/+="
+HI_THERE = ["assistant: there"]
 
 
 def mind(source):
@@ -7968,7 +8141,8 @@ def asks(**settings):
 
 
 READ_LINE = "tool Read d"
-THINK, AUTO = {"type": "adaptive"}, 'summary "auto"'
+THINK = {"type": "adaptive"}
+AUTO = 'summary "auto"'
 PAST_SEARCH = (
     'assistant: [server_tool_use web_search input {"query":"q"}]|[web_search_tool_result\nweb_search_result t u]|'
     "[web_search_tool_result\nweb_search_tool_result_error max_uses_exceeded]"
@@ -8383,7 +8557,11 @@ MATRIX_CASES = [  # name, an Anthropic body, its lines or {pair: lines}; "!" is 
 
 def matrix_check(client, body, expected):
     """Every pair of one conversation, and once more as an OpenAI client would send it."""
-    table, before = expected if isinstance(expected, dict) else {"": expected}, json.dumps(body)
+    if isinstance(expected, dict):
+        table = expected
+    else:
+        table = {"": expected}
+    before = json.dumps(body)
     for pair in MATRIX if "" in table else table:
         lines = table.get(pair, table.get(""))
         if isinstance(lines, str):
@@ -8393,9 +8571,11 @@ def matrix_check(client, body, expected):
             continue
         sent = matrix_request(client, pair, body)
         assert unstarred(matrix_shown(pair, sent)) == unstarred(lines), pair
-        path, dialect = (CHAT, "openai")
+        path = CHAT
+        dialect = "openai"
         if pair == "responses":
-            path, dialect = (RESPONSES, "responses")
+            path = RESPONSES
+            dialect = "responses"
         again = fit_body(dialect, sent, RESPONSES_MODELS[pair], path)
         assert again.encode() == cp.dumps(sent), "a request of ours is not left alone"
     if client == "anthropic" and not isinstance(table.get("gpt", table.get("")), str):
@@ -8561,7 +8741,8 @@ def model_of(dialect):
 
 def said_in(conv):
     """What a conversation says, in one form for all dialects."""
-    lines, pictures = [], []
+    lines = []
+    pictures = []
 
     def say(who, text):
         text = ADDED.sub("", text).strip()
@@ -8694,7 +8875,10 @@ def heard_by_anthropic(message):
 def as_anthropic(told):
     """`responses_heard` as that dialect says it: a refusal is text, a call that was cut is left out."""
     calls = [(i, name, cp.parse_object(raw)) for i, name, raw in told["calls"]]
-    end = "refusal" if told["refusal"] else cp.STOP_REASONS[told["end"]]
+    if told["refusal"]:
+        end = "refusal"
+    else:
+        end = cp.STOP_REASONS[told["end"]]
     return {
         "text": told["text"] + told["refusal"],
         "reasoning": told["reasoning"],
@@ -8706,7 +8890,8 @@ def as_anthropic(told):
 
 def drive(pieces, reader, sink):
     """(bytes, translation, error) of one answer."""
-    machine, out = cp.Translation(reader(), sink), b""
+    machine = cp.Translation(reader(), sink)
+    out = b""
     try:
         for piece in pieces:
             out += machine.feed(piece)
@@ -8866,11 +9051,10 @@ def test_matrix_round_trip_keeps_ids_order_errors_and_reasoning(pair):
     bodies["openai, calls only"] = [bare, *bodies["openai"][1:]]
     for client, messages in bodies.items():
         client, _, keeps_no_thought = client.partition(",")
-        thought = (
-            []
-            if keeps_no_thought and pair == "responses"
-            else [THOUGHT.replace("hm", "") if keeps_no_thought else THOUGHT]
-        )
+        if keeps_no_thought and pair == "responses":
+            thought = []
+        else:
+            thought = [THOUGHT.replace("hm", "") if keeps_no_thought else THOUGHT]
         for other in MATRIX:
             if client == "openai" and other != "responses":  # names go as the client gave them
                 messages = json.loads(json.dumps(messages).replace(LONG_NAME, SHORT_NAME))
@@ -8892,7 +9076,8 @@ def test_matrix_round_trip_keeps_ids_order_errors_and_reasoning(pair):
 
 def random_talk(dice):
     """Messages in any order of kinds, each word and id in them told once: w0, w1 ..."""
-    word, call = map("w{}".format, range(999)), map("c{}".format, range(999))
+    word = map("w{}".format, range(999))
+    call = map("c{}".format, range(999))
     messages = []
     for _ in range(dice.randrange(1, 6)):
         picture = {"type": "image", "source": {"type": "url", "url": "https://" + next(word)}}
@@ -9648,7 +9833,8 @@ def refusal(words, status=400):
 
 @pytest.mark.parametrize("name, said, given, expected, betas", LESSONS, ids=[r[0] for r in LESSONS])
 def test_native_lessons(name, said, given, expected, betas):
-    fitter, model = cp.Fitter(), NATIVE["claude-sonnet-4.6"]
+    fitter = cp.Fitter()
+    model = NATIVE["claude-sonnet-4.6"]
     if name == "role":
         model = NATIVE["claude-opus-4.6"]
     body = ask_of(model=model.id, **given)
@@ -9669,7 +9855,8 @@ def test_native_lessons(name, said, given, expected, betas):
 
 
 def test_native_lessons_prefill_signature_and_what_teaches_nothing():
-    fitter, body = cp.Fitter(), ask_of(messages=turns("a", "b"))
+    fitter = cp.Fitter()
+    body = ask_of(messages=turns("a", "b"))
     model = NATIVE["claude-haiku-4.5"]
     fit = fit_body("anthropic", body, model, MESSAGES, fitter=fitter)
     assert fit.body == body  # haiku takes a prefill
@@ -9686,7 +9873,8 @@ def test_native_lessons_prefill_signature_and_what_teaches_nothing():
 
 
 def test_lessons_for_chat_and_responses():
-    fitter, model = cp.Fitter(), cp.Model("m", efforts=("minimal", "low", "high"))
+    fitter = cp.Fitter()
+    model = cp.Model("m", efforts=("minimal", "low", "high"))
     chat = {"temperature": 0, "max_tokens": 5, "reasoning_effort": "minimal", "messages": [C_HI]}
     responses = {"text": {"verbosity": 1, "format": {}}, "input": "x"}
     for dialect, endpoint, body, words in (
@@ -9756,7 +9944,8 @@ TAPPED_USAGE = cp.TokenUsage(9, 4, 5, 2, 77, 3)
 @pytest.mark.parametrize("raw", [STREAM_OK, STREAM_OK.replace(b"\n", b"\r\n")], ids=["lf", "crlf"])
 def test_pass_through_is_identity_and_reads_usage(raw):
     for pieces in cuts(raw):
-        tap, seen = cp.MessagesTap(), b""
+        tap = cp.MessagesTap()
+        seen = b""
         for piece in pieces:
             told = tap.feed(piece)
             assert told == b"" or told.endswith((b"\n\n", b"\n\r\n"))
@@ -9794,7 +9983,8 @@ def test_pass_through_ends():
 def test_messages_tap_says_errors_of_any_shape_behind_what_came_before(event):
     begun = STREAM_OK[: STREAM_OK.index(b"\n\n") + 2]
     for pieces in cuts(begun + event):
-        tap, out = cp.MessagesTap(), b""
+        tap = cp.MessagesTap()
+        out = b""
         try:
             for piece in pieces:
                 out += tap.feed(piece)
@@ -9851,7 +10041,9 @@ def test_messages_tap_gives_back_names():
 
 
 def test_pass_through_of_a_huge_event():
-    tap, piece, began = cp.MessagesTap(), b"x" * 16384, time.process_time()
+    tap = cp.MessagesTap()
+    piece = b"x" * 16384
+    began = time.process_time()
     pieces = [b'data: {"x":"', *[piece] * 1024, b'"}\n', b"\n"]
     assert b"".join(map(tap.feed, pieces)) == b"".join(pieces)
     assert time.process_time() - began < 1  # 16 MB; quadratic, it takes 10 s
@@ -9880,7 +10072,8 @@ def props(**more):
 
 
 TEXT = {"type": "string"}
-A_TEXT, B_TEXT = props(a=TEXT), props(b=TEXT)
+A_TEXT = props(a=TEXT)
+B_TEXT = props(b=TEXT)
 A_NEEDED = {**A_TEXT, "required": ["a"]}
 SCHEMAS = [  # name, maker, the tool's schema, what goes up on /responses (and alike on chat)
     ("reference", "openai", {"$ref": "#/$defs/A", "$defs": {"A": A_NEEDED}}, A_NEEDED),
@@ -9936,7 +10129,8 @@ def test_schema_that_branches_without_end_takes_no_longer():
 
 
 def test_words_that_teach_one_rule_nothing_may_teach_the_next():
-    fitter, model = cp.Fitter(), cp.Model("m")
+    fitter = cp.Fitter()
+    model = cp.Model("m")
     inner = {"type": "function", "name": "f", "parameters": {"type": "object"}}
     tool = {"type": "namespace", "name": "n", "description": "d", "tools": [inner]}
     body = {"input": "x", "tools": [tool]}
@@ -9947,7 +10141,8 @@ def test_words_that_teach_one_rule_nothing_may_teach_the_next():
 
 
 def test_what_has_meaning_is_never_learnt_away():
-    fitter, model = cp.Fitter(), NATIVE["claude-haiku-4.5"]
+    fitter = cp.Fitter()
+    model = NATIVE["claude-haiku-4.5"]
     fit = fit_body("anthropic", ask_of(), model, MESSAGES, fitter=fitter)
     for path in ("max_tokens", "messages", "messages.0.content.0.text", "tools.0.custom.name"):
         assert fitter.learn(fit, refusal(path + ": Extra inputs are not permitted")) == ""
@@ -9969,7 +10164,8 @@ FLAT = [  # tools of the client, their names after the lesson
 
 @pytest.mark.parametrize("tools, names", FLAT)
 def test_namespaces_flattened(tools, names):
-    fitter, model = cp.Fitter(), cp.Model("m")
+    fitter = cp.Fitter()
+    model = cp.Model("m")
     call = {"type": "function_call", "call_id": "c", "namespace": "mcp__a", "name": "r"}
     output = {"type": "function_call_output", "call_id": "c", "output": "x"}
     body = {"input": [{**call, "arguments": "{}"}, output], "tools": tools}
@@ -10091,7 +10287,8 @@ def hashed(call):
 
 EMPTY = {"type": "object", "properties": {}}
 CLOSED = {**EMPTY, "additionalProperties": False}
-PNG_HEAD, JPEG = "iVBORw0KGgoAAAAN", "/9j/4AAQSkZJRgAB"
+PNG_HEAD = "iVBORw0KGgoAAAAN"
+JPEG = "/9j/4AAQSkZJRgAB"
 LONG = "a" * 70
 NAMESPACE = {"type": "namespace", "name": "ns", "tools": [flat_tool(EMPTY)]}
 HIS_OK = {"role": "user", "content": ORPHAN_OK}
@@ -10110,9 +10307,16 @@ def says(*content):
     return [{"role": "user", "content": list(content)}]
 
 
-A, O, P = "/v1/messages", "/v1/chat/completions", "/v1/responses"
-HAIKU, FIVE, GPT, SOL = "claude-haiku-4.5", "claude-opus-5.5", "gpt-4.2", "gpt-6.1-sol"
-CHAT_CLAUDE, GEMINI, THINKER = "claude-chat-1", "gemini-2.5-pro", "gpt-5-chat"
+A = "/v1/messages"
+O = "/v1/chat/completions"
+P = "/v1/responses"
+HAIKU = "claude-haiku-4.5"
+FIVE = "claude-opus-5.5"
+GPT = "gpt-4.2"
+SOL = "gpt-6.1-sol"
+CHAT_CLAUDE = "claude-chat-1"
+GEMINI = "gemini-2.5-pro"
+THINKER = "gpt-5-chat"
 SYSTEM_TURN = turns("a", ("system", "s"), "b")
 
 
@@ -10710,7 +10914,10 @@ class Served:
         """The answer, and the model requests that it took."""
         seen = len(self.up.requests)
         body = {**request_of(row), "stream": stream}
-        headers = {"anthropic-beta": row.betas} if row.betas else {}
+        if row.betas:
+            headers = {"anthropic-beta": row.betas}
+        else:
+            headers = {}
         answer = await self.proxy.ask("POST", row.client, body, headers)
         asked = [one for one in self.up.requests[seen:] if one.path in STREAM]
         return answer, asked
@@ -10927,9 +11134,11 @@ TURNS_12 = {entry["id"]: entry for entry in map(_entry, MORE_ROWS.strip().splitl
 def test_rules_rewrite_alike_in_every_turn(dialect, endpoint, name, key, exchange, rest):
     """What went up before goes up again, byte for byte: it is cached, and bound to."""
     entry = TURNS_12.get(name) or CATALOGUE[name]
-    model, fitter = cp.parse_models({"data": [entry]})[0], cp.Fitter()
+    model = cp.parse_models({"data": [entry]})[0]
+    fitter = cp.Fitter()
     history = hi_turn("begin")
-    before, heads = b"", set()
+    before = b""
+    heads = set()
     for at in range(30):
         body = {"model": name, **rest, key: [*history]}
         fit = fit_body(dialect, body, model, endpoint, fitter=fitter)
@@ -11130,13 +11339,16 @@ def test_tokens_pieces_join_to_the_text_and_cost_something():
     ],
 )
 def test_tokens_pathological_text_is_linear(name, unit):
-    dice, size = random.Random(1), 100_000
-    alphabet = (
-        [chr(dice.randrange(0x110000)) for _ in range(9999)] if name == "unicode" else "AFZabz01/+"
-    )
-    sample = (
-        unit * (size // len(unit)) if unit else "".join(dice.choice(alphabet) for _ in range(size))
-    )
+    dice = random.Random(1)
+    size = 100_000
+    if name == "unicode":
+        alphabet = [chr(dice.randrange(0x110000)) for _ in range(9999)]
+    else:
+        alphabet = "AFZabz01/+"
+    if unit:
+        sample = unit * (size // len(unit))
+    else:
+        sample = "".join(dice.choice(alphabet) for _ in range(size))
     began = time.process_time()
     assert cp.Estimator().text(sample + "x" * ("x" in name), cp.CLAUDE_5) > 0
     assert time.process_time() - began < 1  # quadratic: minutes
@@ -11331,7 +11543,9 @@ def test_tokens_growing_conversation_is_counted_once():
             Counted.seen += len(text)
             return super().text(text, family)
 
-    estimator, turns, sums = Counted(), [], []
+    estimator = Counted()
+    turns = []
+    sums = []
     for number in range(30):
         turns.append({"role": "user", "content": PROSE + str(number)})
         sums.append(estimator.request({"messages": turns, "tools": [TOOL]}, "claude-opus-5").tokens)
@@ -11350,7 +11564,8 @@ def test_tokens_growing_conversation_is_counted_once():
 
 @pytest.mark.parametrize("estimated, real", [(20500, 31000), (20500, 12000), (300, 350)])
 def test_calibration_one_answer_is_enough(estimated, real):
-    calibration, estimate = cp.Calibration(), cp.Estimate(estimated)
+    calibration = cp.Calibration()
+    estimate = cp.Estimate(estimated)
     assert calibration.predict("m", estimate) == estimated
     calibration.learn("m", estimate, real)
     assert abs(calibration.predict("m", estimate) / real - 1) <= 0.01
@@ -11358,7 +11573,8 @@ def test_calibration_one_answer_is_enough(estimated, real):
 
 
 def test_calibration_guards():
-    calibration, estimate = cp.Calibration(), cp.Estimate(2000)
+    calibration = cp.Calibration()
+    estimate = cp.Estimate(2000)
     for skipped, real in (
         (estimate, 0),
         (estimate, -5),
@@ -11397,7 +11613,8 @@ def request_served(session="s", model="m", usage=cp.TokenUsage(), at=0.0, **more
 
 
 def test_ledger_shapes():
-    ledger, at = cp.UsageLedger(), 1764000000.0
+    ledger = cp.UsageLedger()
+    at = 1764000000.0
     empty = ledger.summary()
     assert (empty["totalRequests"], empty["averageTokensPerRequest"], empty["models"]) == (0, 0, {})
     usage = cp.TokenUsage(100, 20, 300, 0, 1_500_000_000)
@@ -11437,7 +11654,9 @@ KINDS = ("input", "cache_read", "cache_write", "output", "credits")
 
 
 def test_ledger_sums_of_sessions_are_the_totals():
-    dice, ledger, real = random.Random(3), cp.UsageLedger(), {}
+    dice = random.Random(3)
+    ledger = cp.UsageLedger()
+    real = {}
     for step in range(600):
         session = "s%d" % dice.randrange(20)
         usage = cp.TokenUsage(*(dice.randrange(999) for _ in range(6)))
@@ -11451,7 +11670,8 @@ def test_ledger_sums_of_sessions_are_the_totals():
             ledger.reset(gone)
             del real[gone], before[gone]
             assert {d["sessionId"]: d for d in ledger.details()} == before
-    summary, details = ledger.summary(), ledger.details()
+    summary = ledger.summary()
+    details = ledger.details()
     uses = [pair for pairs in real.values() for pair in pairs]
     assert summary["totalRequests"] == len(uses)
     assert summary["totalTokens"] == sum(u.prompt + u.output for u, _ in uses)
@@ -11526,7 +11746,8 @@ def test_ledger_page_requests_and_sessions():
 
 
 def test_ledger_page_minutes():
-    ledger, now = cp.UsageLedger(), 1795877000.0
+    ledger = cp.UsageLedger()
+    now = 1795877000.0
     first = int(now) // 60 * 60 - 59 * 60
     for minute in range(-3, 60):
         usage = cp.TokenUsage(1, 1, 1, 1, 10**9)
@@ -11607,8 +11828,11 @@ def test_usage_log_lines_fold_to_days():
 
 def test_window_never_over_its_limit_and_retry_after_is_exact():
     for seed in range(40):
-        dice, limit = random.Random(seed), random.Random(seed).randrange(1, 8)
-        window, now, passed = cp.SlidingWindow(limit), 1000 * dice.random(), []
+        dice = random.Random(seed)
+        limit = random.Random(seed).randrange(1, 8)
+        window = cp.SlidingWindow(limit)
+        now = 1000 * dice.random()
+        passed = []
         for _ in range(80):
             wait = window.wait(now)
             if wait:
@@ -11624,7 +11848,8 @@ def test_window_never_over_its_limit_and_retry_after_is_exact():
 
 def test_window_entries_can_be_corrected():
     window = cp.SlidingWindow(100)
-    first, second = window.add(0.0, 90), window.add(1.0, 10)
+    first = window.add(0.0, 90)
+    second = window.add(1.0, 10)
     assert window.wait(2.0) == 58
     window.correct(first, 30.0, 40)
     assert window.wait(30.0) == 0  # 10 and 40
@@ -11749,7 +11974,10 @@ UUID = "0b5a1f2c-1111-4222-8333-444455556666"
     ],
 )
 def test_session_of(headers, user_id, session):
-    body = {} if user_id is None else {"metadata": {"user_id": user_id}}
+    if user_id is None:
+        body = {}
+    else:
+        body = {"metadata": {"user_id": user_id}}
     found = cp.session_of(headers, body, "127.0.0.1")
     assert found == session or session in ("key-", "id-") and found.startswith(session)
     assert re.fullmatch(r"[\w.:-]{1,128}", found) and "secret" not in found
@@ -11765,7 +11993,9 @@ def test_session_of(headers, user_id, session):
 # Against raw servers: each answers its requests with a script of bytes, pauses (a
 # float), and the words below.
 
-STAY, RST, FIN = "wait for the client to go", "reset", "close"
+STAY = "wait for the client to go"
+RST = "reset"
+FIN = "close"
 YES = [b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"]
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 OK = b"2\r\nok\r\n"  # a chunk
@@ -11775,9 +12005,13 @@ class RawServer:
     """Serves `answers` in order, the last one for ever, over any number of connections."""
 
     def __init__(self, *answers, tls=None, host="127.0.0.1"):
-        self.answers, self.tls, self.host = list(answers), tls, host
+        self.answers = list(answers)
+        self.tls = tls
+        self.host = host
         self.connections = self.answered = 0
-        self.heads, self.bodies, self.tasks = [], [], []
+        self.heads = []
+        self.bodies = []
+        self.tasks = []
 
     async def __aenter__(self):
         self.gone = asyncio.Event()
@@ -12012,7 +12246,8 @@ async def test_client_counts_of_connections(monkeypatch):
 
 @in_a_loop
 async def test_client_pours_any_cut():
-    dice, sent = random.Random(5), os.urandom(50_000)
+    dice = random.Random(5)
+    sent = os.urandom(50_000)
     wire = bytearray(CHUNKED)
     at = 0
     while at < len(sent):
@@ -12044,7 +12279,8 @@ async def test_client_pour_gives_up():
         response.close()
         await asyncio.wait_for(server.gone.wait(), 1)
     async with RawServer([CHUNKED, OK, STAY]) as server, client() as pool:
-        response, pieces = await pool.request("GET", server.url, []), []
+        response = await pool.request("GET", server.url, [])
+        pieces = []
         waits = asyncio.ensure_future(response.pour(lambda data: not pieces.append(data)))
         while not pieces:
             await asyncio.sleep(0.001)
@@ -12058,7 +12294,8 @@ async def test_client_pour_gives_up():
         await asyncio.wait_for(server.gone.wait(), 1)
     many = [CHUNKED] + [cp.encode_chunk(bytes(1 << 16))] * 320 + [b"0\r\n\r\n"]
     async with RawServer(many) as server, client() as pool:  # 20 MB, a slow taker
-        response, size = await pool.request("GET", server.url, []), []
+        response = await pool.request("GET", server.url, [])
+        size = []
         while await response.pour(lambda data: size.append(len(data))):
             if len(size) == 1:
                 await asyncio.sleep(0.2)
@@ -12099,7 +12336,10 @@ async def test_client_that_leaves_closes_the_socket_and_never_succeeds(answer, h
     async with RawServer(answer) as server, client() as pool:
         waiting = asyncio.ensure_future(pool.request("GET", server.url, []))
         await server.until("connections")
-        response = None if answer == [STAY] else await waiting
+        if answer == [STAY]:
+            response = None
+        else:
+            response = await waiting
         if response:
             waiting = asyncio.ensure_future(response.read_all(99))
             await asyncio.sleep(0.01)
@@ -12172,7 +12412,8 @@ async def test_client_idle_timeout_counts_from_the_last_byte_and_only_while_wait
             if len(data) == 18:
                 response.idle_timeout = 9.0
             data += await response.read()
-        response.idle_timeout, started = 0.02, time.monotonic()
+        response.idle_timeout = 0.02
+        started = time.monotonic()
         with pytest.raises(cp.UpstreamTimeout):
             await response.read()
         assert time.monotonic() - started < 5
@@ -12390,7 +12631,8 @@ class ServerTLS:
     """The server's side of TLS, bytes to bytes."""
 
     def __init__(self, folder):
-        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.incoming = ssl.MemoryBIO()
+        self.outgoing = ssl.MemoryBIO()
         self.engine = server_tls(folder, "good").wrap_bio(
             self.incoming, self.outgoing, server_side=True
         )
@@ -12413,7 +12655,10 @@ class ServerTLS:
 
 
 def shaken_hands(folder):
-    ours, theirs, data, done = cp.TLS(trusting(folder), "localhost"), ServerTLS(folder), b"", False
+    ours = cp.TLS(trusting(folder), "localhost")
+    theirs = ServerTLS(folder)
+    data = b""
+    done = False
     while not done:
         for piece in [data[at : at + 100] for at in range(0, len(data) or 1, 100)]:
             done = ours.shake_hands(piece)
@@ -12450,7 +12695,8 @@ def test_tls_any_cut_gives_the_same_bytes(certificates):
 @in_a_loop
 async def test_tls_end_without_a_goodbye_is_no_end(certificates, head, goodbye, words):
     async def serve(reader, writer):
-        theirs, done = ServerTLS(certificates), False
+        theirs = ServerTLS(certificates)
+        done = False
         while not done:
             done, data = theirs.shake_hands(await reader.read(1000))
             writer.write(data)
@@ -12955,7 +13201,8 @@ def test_server_framing_of_its_answers(name, raw, pattern):
     assert re.fullmatch(pattern, got, re.DOTALL), got
 
 
-OWN_PAGE, PAGE = "http://localhost:8082", "https://app.example"
+OWN_PAGE = "http://localhost:8082"
+PAGE = "https://app.example"
 JSON_TYPE = {"content-type": "application/json", "content-length": "2"}
 OPEN_TO = {"allowed_hosts": ("Proxy.lan",), "allowed_origins": (PAGE,)}
 ASKS = {"origin": PAGE, "access-control-request-method": "POST"}
@@ -13085,7 +13332,8 @@ def test_guard_rules(method, headers, settings, expected):
 
 
 def test_guard_leaves_only_the_front_page_open_and_checks_absolute_targets():
-    config, headers = cp.Config(**LOCKED), cp.Headers([("host", "localhost")])
+    config = cp.Config(**LOCKED)
+    headers = cp.Headers([("host", "localhost")])
     cp.guard(cp.RequestHead("GET", "localhost", "/", "", "1.1", headers), config, 1)
     for authority, path, failure in (
         (None, "//", cp.AuthRequired),
@@ -13223,7 +13471,8 @@ def test_server_ends_slow_clients(name, start, drip, expected):
 
 
 def test_server_drops_a_client_that_never_reads():
-    sent, ended = [], []
+    sent = []
+    ended = []
 
     async def pour(request, out):
         out.start(200, [])
@@ -13248,7 +13497,8 @@ def test_server_drops_a_client_that_never_reads():
 @pytest.mark.parametrize("streaming", [False, True])
 @pytest.mark.parametrize("leave", ["close", "reset", "reset with more to read"])
 def test_server_cancels_the_handler_of_a_client_that_left(leave, streaming):
-    started, ended = [], []
+    started = []
+    ended = []
 
     async def wait(request, out):
         if streaming:
@@ -13264,7 +13514,10 @@ def test_server_cancels_the_handler_of_a_client_that_left(leave, streaming):
     async def main():
         async with serving(wait) as server:
             sock = socket.create_connection(("127.0.0.1", server.port))
-            more = b"GET / HTTP/1.1\r\n" if "more" in leave else b""
+            if "more" in leave:
+                more = b"GET / HTTP/1.1\r\n"
+            else:
+                more = b""
             sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" + more)
             await soon(lambda: started)
             if leave != "close":  # so does Claude Code (CLIENTS 1)
@@ -13301,7 +13554,8 @@ def test_server_serves_others_while_one_pipelines():
 
 @pytest.mark.parametrize("size, most", [(900, 5), (2000, 2), (9000, 1)])
 def test_server_heavy_bodies_wait_for_their_place(size, most):
-    working, seen = [], []
+    working = []
+    seen = []
 
     async def work(request, out):
         working.append(1)
@@ -13436,7 +13690,8 @@ def test_server_lingers_but_not_for_ever():
 
 def test_server_reads_only_so_far_ahead_and_then_the_rest():
     async def main():
-        gate, got = asyncio.Event(), b""
+        gate = asyncio.Event()
+        got = b""
 
         async def waits(request, out):
             await gate.wait()
@@ -13458,7 +13713,8 @@ def test_server_reads_only_so_far_ahead_and_then_the_rest():
 
 
 def test_server_shutdown_waits_then_lets_streams_say_goodbye():
-    release, said = [], []
+    release = []
+    said = []
 
     async def handler(request, out):
         if request.path != "/waits":
@@ -13506,7 +13762,10 @@ def test_server_shutdown_waits_then_lets_streams_say_goodbye():
 
 def heavy_post(size, chunked=False, more=b""):
     """The head of a POST, and what its body looks like."""
-    framing = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % size
+    if chunked:
+        framing = b"Transfer-Encoding: chunked"
+    else:
+        framing = b"Content-Length: %d" % size
     body = b"x" * size
     if chunked:
         body = b"%x\r\n%b\r\n0\r\n\r\n" % (size, body)
@@ -13590,7 +13849,10 @@ def test_server_undoes_content_codings():
         async with serving(max_body_mb=3) as server:
             got = []
             for coding, raw, expected, words in CODED:
-                pairs = [("content-encoding", coding)] if coding else []
+                if coding:
+                    pairs = [("content-encoding", coding)]
+                else:
+                    pairs = []
                 answer = await ask(server.port, "POST", "/v1/messages", raw, pairs)
                 got.append((coding, len(raw), answer, expected, words))
             return got
@@ -13677,7 +13939,8 @@ def test_server_does_not_count_those_that_it_refused():
 def test_server_knows_the_address_that_it_listens_on(host, name):
     async def main():
         async with serving(host=host) as server:
-            own, got = "%s:%d" % (name, server.port), []
+            own = "%s:%d" % (name, server.port)
+            got = []
             for pairs in (
                 "Host: %s" % own,
                 "Host: %s\r\nOrigin: http://%s" % (own, own),
@@ -13752,7 +14015,8 @@ async def test_server_reads_what_came_while_it_was_stopped(name, before, after, 
 # 16. GitHub sign-in
 # ============================================================================
 
-LOGIN_CODE, POLL = ("POST", "/login/device/code"), ("POST", "/login/oauth/access_token")
+LOGIN_CODE = ("POST", "/login/device/code")
+POLL = ("POST", "/login/oauth/access_token")
 MINT = ("GET", "/copilot_internal/v2/token")
 PENDING = {"error": "authorization_pending"}
 LOGIN_LIMITED = {"message": "API rate limit exceeded for user ID 1.", "status": "403"}
@@ -13766,7 +14030,8 @@ posix = pytest.mark.skipif(os.name == "nt", reason="POSIX files")
 @pytest.fixture
 def told():
     """What is logged, at every level."""
-    stream, level = io.StringIO(), cp.LOG.level
+    stream = io.StringIO()
+    level = cp.LOG.level
     handler = logging.StreamHandler(stream)
     cp.LOG.addHandler(handler)
     cp.LOG.setLevel(logging.DEBUG)
@@ -13782,7 +14047,9 @@ class SignIn:
         self.config = cp.Config(
             **{"github_url": up.url, "github_api_url": up.url, "token_file": str(path), **settings}
         )
-        self.up, self.clock, self.slept = up, FakeClock(), []
+        self.up = up
+        self.clock = FakeClock()
+        self.slept = []
         self.pool = cp.ConnectionPool()
         self.store = cp.TokenStore(self.config.token_file)
         self.auth = self.another()
@@ -13929,7 +14196,8 @@ def test_token_file_loose_mode_full_disk_no_folder(tmp_path, told):
     assert cp.TokenStore(str(path)).load()["githubToken"] == "ghu_test"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert "token_file_mode_repaired" in told()
-    before, store = path.read_bytes(), cp.TokenStore(str(path))
+    before = path.read_bytes()
+    store = cp.TokenStore(str(path))
 
     def fill():
         import resource
@@ -13950,8 +14218,10 @@ def test_token_file_loose_mode_full_disk_no_folder(tmp_path, told):
 
 @posix
 def test_token_file_survives_kill(tmp_path):
-    path, dice = saved(tmp_path / "t", "0" * 9000), random.Random(3)
-    store, seen = cp.TokenStore(str(path)), set()
+    path = saved(tmp_path / "t", "0" * 9000)
+    dice = random.Random(3)
+    store = cp.TokenStore(str(path))
+    seen = set()
     for _ in range(10):
         child = fork(lambda: [store.save(str(n % 10) * 9000) for n in range(10**6)])
         time.sleep(dice.random() / 20)
@@ -13968,7 +14238,8 @@ def test_token_file_survives_kill(tmp_path):
 
 def test_login_states(tmp_path):
     async def test(one):
-        auth, used = one.auth, asyncio.Event()
+        auth = one.auth
+        used = asyncio.Event()
         one.up.script[POLL] = [(200, {}, [used, json.dumps(PENDING).encode()])]
         assert auth.status() == {"status": "unauthenticated"}
         assert "login" in auth.check()["error"] and await auth.wait_for_login() is False
@@ -14003,7 +14274,8 @@ def test_login_states(tmp_path):
     sign_in(test, tmp_path / "t")
 
 
-SLOW, SLOWER = "slow_down", {"error": "slow_down", "interval": 30}
+SLOW = "slow_down"
+SLOWER = {"error": "slow_down", "interval": 30}
 POLLS = [  # what GitHub says, how long we slept before each poll, the error
     ([], [1], ""),
     (["authorization_pending"] * 2, [1, 1, 1], ""),
@@ -14243,7 +14515,8 @@ def test_token_failures_back_off(tmp_path):
     async def test(one):
         one.up.script[MINT] = [whole(500, "no")] * 1100
         for number, expected in enumerate((1, 2, 4, 8, 16, 32, 60, 60), 1):
-            first, again = await one.fails(cp.UpstreamError), await one.fails()
+            first = await one.fails(cp.UpstreamError)
+            again = await one.fails()
             assert first is again and again.status == 502
             one.clock.advance(expected - 0.01)
             await one.fails()
@@ -14437,7 +14710,8 @@ def test_token_file_leftovers_are_swept(tmp_path):
         one.auth.logout()
         assert not left.exists() and kept.exists()
 
-    left, kept = tmp_path / ".copilot-0123456789abcdef", tmp_path / ".copilot-0123456789abcdeX"
+    left = tmp_path / ".copilot-0123456789abcdef"
+    kept = tmp_path / ".copilot-0123456789abcdeX"
     folder = tmp_path / ".copilot-fedcba9876543210"
     folder.mkdir()
     for path in (left, kept):
@@ -14508,7 +14782,8 @@ def test_token_that_is_none(tmp_path, raw):
 def test_token_and_logout_while_it_is_exchanged(tmp_path):
     async def test(one):
         for github in ("ghu_test", "ghu_second"):
-            go, asked = asyncio.Event(), len(one.up.requests)
+            go = asyncio.Event()
+            asked = len(one.up.requests)
             one.up.script[MINT] = [(200, {}, [go, b'{"token":"tid=late"}'])]
             late = asyncio.ensure_future(one.auth.token())
             while len(one.up.requests) == asked:
@@ -14561,7 +14836,8 @@ def test_token_saved_is_taken_over_only_when_surely_good(tmp_path, left, taken):
     sign_in(test, saved(tmp_path / "t", copilot={**SAVED, "expires_at": int(time.time()) + left}))
 
 
-API, GHE = "https://api.githubcopilot.com", "https://t.ghe.com"
+API = "https://api.githubcopilot.com"
+GHE = "https://t.ghe.com"
 AUTOCOMPLETE = "https://copilot-proxy.githubusercontent.com"
 
 
@@ -14662,7 +14938,8 @@ class Upstream:
             **settings,
         )
         self.pool = cp.ConnectionPool(ssl.create_default_context())
-        self.clock, self.waits = FakeClock(), []
+        self.clock = FakeClock()
+        self.waits = []
         self.auth = cp.CopilotAuth(
             self.config, self.pool, cp.TokenStore(self.config.token_file), self.clock
         )
@@ -15242,7 +15519,10 @@ def test_upstream_prompt_is_user_once():
 
     async def check(up, one):
         async def told(body, refusal=None, given=headers):
-            up.script["POST", CHAT] = [refusal] if refusal else []
+            if refusal:
+                up.script["POST", CHAT] = [refusal]
+            else:
+                up.script["POST", CHAT] = []
             with contextlib.suppress(cp.ProxyError):
                 await one.post(CHAT_BODY, initiator=one.client.initiator(given, body, "s"))
             return up.initiators[-1]
@@ -15330,7 +15610,8 @@ class QuickProxy(Proxy):
 
     async def __aenter__(self):
         program = self.program = cp.Program(cp.Config(**self._settings))
-        self.clock, self.waits = FakeClock(), []
+        self.clock = FakeClock()
+        self.waits = []
         program.auth = cp.CopilotAuth(
             program.config, program.pool, cp.TokenStore(self.token_file), self.clock
         )
@@ -15368,7 +15649,8 @@ def whole_program(upstream=FakeUpstream, **settings):
         plain.__signature__ = inspect.Signature(
             list(inspect.signature(test).parameters.values())[2:]
         )
-        plain.__name__, plain.__doc__ = test.__name__, test.__doc__
+        plain.__name__ = test.__name__
+        plain.__doc__ = test.__doc__
         return plain
 
     return made
@@ -15391,11 +15673,10 @@ class Cell(NamedTuple):
 
     def body(self, stream, **more):
         routes_said = [{"role": "user", "content": PROMPT}]
-        kind = (
-            {"input": routes_said}
-            if "responses" in self.path
-            else {"max_tokens": 2000, "messages": routes_said}
-        )
+        if "responses" in self.path:
+            kind = {"input": routes_said}
+        else:
+            kind = {"max_tokens": 2000, "messages": routes_said}
         return {"model": self.model, "stream": stream, **kind, **more}
 
 
@@ -15411,7 +15692,8 @@ CELLS = {
     "responses messages": Cell("/v1/responses", "claude-sonnet-4.5", MESSAGES),
     "responses chat": Cell("/v1/responses", "gpt-4.1", CHAT),
 }
-NATIVE_CELL, CHAT_CELL = CELLS["anthropic native"], CELLS["chat chat"]
+NATIVE_CELL = CELLS["anthropic native"]
+CHAT_CELL = CELLS["chat chat"]
 EACH_CELL = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 ROWS = [(name, cell, stream) for name, cell in CELLS.items() for stream in (True, False)]
 
@@ -15440,8 +15722,12 @@ def message_of(path, obj):
 
 def Routes_content(obj):
     """(text, (call, name, arguments) or None, reason) pieces of one object."""
-    block, delta = obj.get("content_block") or {}, obj.get("delta")
-    delta = delta if isinstance(delta, dict) else {}
+    block = obj.get("content_block") or {}
+    delta = obj.get("delta")
+    if isinstance(delta, dict):
+        delta = delta
+    else:
+        delta = {}
     if block.get("type") == "tool_use":
         yield "", (block["id"], block["name"], ""), None
     yield delta.get("text", ""), (None, None, delta.get("partial_json", "")), delta.get(
@@ -15472,10 +15758,13 @@ def Routes_content(obj):
 def content_of(answer, stream):
     """(text, [(name, arguments)], reason) of an answer in any dialect."""
     raw = answer.body.replace(b"\r\n", b"\n")
-    text, calls, reason = "", [], None
+    text = ""
+    calls = []
+    reason = None
     for obj in [o for _, o in frames(raw)] if stream else [answer.json]:
         for piece, call, why in Routes_content(obj) if obj != "[DONE]" else ():
-            text, reason = text + piece, why or reason
+            text = text + piece
+            reason = why or reason
             if call and call[0]:
                 calls.append([call[1], ""])
             if call and call[2]:
@@ -15592,11 +15881,9 @@ ALLOW = {"/v1/models": "GET, HEAD", "/v1/messages": "POST", "/v1/chat/completion
 
 def has_all(obj, part):
     """Whether a JSON value has all of `part`."""
-    return (
-        obj == part
-        if not isinstance(part, dict)
-        else all(key in obj and has_all(obj[key], value) for key, value in part.items())
-    )
+    if not isinstance(part, dict):
+        return obj == part
+    return all(key in obj and has_all(obj[key], value) for key, value in part.items())
 
 
 @whole_program(copilot_default_model="gpt-4.1")
@@ -15635,7 +15922,8 @@ async def test_routes_models_and_usage_shapes(up, proxy):
             dict(HELLO, model="claude-haiku-4.5"),
             **{"X-Claude-Code-Session-Id": "0123-abcd"},
         )
-    summary, bills = await proxy.get("/usage/summary"), up.billed.values()
+    summary = await proxy.get("/usage/summary")
+    bills = up.billed.values()
     assert (summary["totalRequests"], summary["activeSessions"]) == (2, 1)
     assert summary["totalTokens"] == sum(bill["tokens"] for bill in bills)
     assert summary["credits"] == sum(bill["nano"] for bill in bills) / 1e9
@@ -15707,7 +15995,8 @@ async def test_routes_signed_out(up, proxy):
 
 @whole_program()
 async def test_routes_count_tokens(up, proxy):
-    path, body = "/v1/messages/count_tokens", dict(HELLO, model="claude-sonnet-4.5")
+    path = "/v1/messages/count_tokens"
+    body = dict(HELLO, model="claude-sonnet-4.5")
     bodies = [{**body, "system": "Number %d." % (n % 30)} for n in range(35)]
     up.script["POST", path] = [(200, JSON_KIND, [0.01, b'{"input_tokens":77}'])] * 30
     counts = await asyncio.gather(*(proxy.post(path, one) for one in bodies))
@@ -15764,7 +16053,8 @@ async def test_cell_stream_equals_whole(up, proxy, cell):
                 reason,
             )
     assert [request.path for request in up.requests[2:]] == [cell.served] * 4
-    bill, summary = up.billed[cell.model], await proxy.get("/usage/summary")
+    bill = up.billed[cell.model]
+    summary = await proxy.get("/usage/summary")
     assert summary["totalRequests"] == bill["requests"] == 4
     assert summary["totalTokens"] == bill["tokens"] and up.connections == 1
     assert summary["credits"] == pytest.approx(bill["nano"] / 1e9)
@@ -15900,7 +16190,8 @@ async def test_routes_count_tokens_by_the_rules(up, proxy):
 
 @whole_program()
 async def test_routes_count_tokens_in_an_outage_estimates_at_once(up, proxy):
-    path, body = "/v1/messages/count_tokens", dict(HELLO, model="claude-sonnet-4.5")
+    path = "/v1/messages/count_tokens"
+    body = dict(HELLO, model="claude-sonnet-4.5")
     up.script["GET", "/models"] = [whole(503, "busy")] * 99
     up.script["POST", path] = [whole(503, "busy")] * 99
     for number in range(9):
@@ -16062,7 +16353,8 @@ ROUTES_LIMITED = {
 }
 WHEN = "Wed, 21 Oct 2026 07:28:00 GMT"
 UNICORN = "<html><head><title>Unicorn!</title></head></html>"
-NO_RETRY, CUT = {"x-should-retry": "false"}, {**JSON_KIND, "content-length": "90"}
+NO_RETRY = {"x-should-retry": "false"}
+CUT = {**JSON_KIND, "content-length": "90"}
 
 
 def routes_said(message, code=""):
@@ -16185,7 +16477,10 @@ INSIDE = {  # an error as each upstream says it within a stream
 
 def events_of(cell, text="Hello brave new world", calls=True):
     """A regular stream of the cell's upstream: (events, how many end it)."""
-    made = [("call_1", "Read", '{"path": "a.py"}')] if calls else []
+    if calls:
+        made = [("call_1", "Read", '{"path": "a.py"}')]
+    else:
+        made = []
     return (
         STREAM[cell.served](
             Reply(
@@ -16209,8 +16504,10 @@ def events_of(cell, text="Hello brave new world", calls=True):
 def stream_faults(cell):
     """{name: (pieces, words of the error, its status)} for one upstream."""
     events, last = events_of(cell)
-    half, begun = events[: len(events) // 2], events[len(events) // 2]
-    cut, lost = "without finishing|broken piece|garbage", "cut|broke|ended|closed|reset"
+    half = events[: len(events) // 2]
+    begun = events[len(events) // 2]
+    cut = "without finishing|broken piece|garbage"
+    lost = "cut|broke|ended|closed|reset"
     faults = {
         "no event": ([], cut, 502),
         "block boundary": (events[:-last], cut, 502),
@@ -16276,14 +16573,16 @@ async def test_fault_in_the_answer(up, proxy, cell, stream):
             got = got._replace(
                 body=re.sub(rb"\n\n(event: \w+|[^\n]*\n?data: [^\n]*[^}\n])\n\n", b"\n\n", got.body)
             )
-        told = (
-            failed_stream(cell.path, frames(got.body))
-            if stream
-            else message_of(cell.path, got.json)
-        )
+        if stream:
+            told = failed_stream(cell.path, frames(got.body))
+        else:
+            told = message_of(cell.path, got.json)
         assert re.search(words, told), (name, told)
     recent = [one["status"] for one in (await proxy.get("/usage/page"))["requests"]]
-    broke = 529 if cell.served == MESSAGES else 502
+    if cell.served == MESSAGES:
+        broke = 529
+    else:
+        broke = 502
     assert recent[::-1] == [
         broke if stream and words == "It broke" else status for _, words, status in faults.values()
     ]
@@ -16293,7 +16592,8 @@ async def test_fault_in_the_answer(up, proxy, cell, stream):
 
 def odd_answers(cell):
     """{name: answer} of complete answers in unusual packing."""
-    events, raw = events_of(cell, calls=False)[0], b"".join(events_of(cell, calls=False)[0])
+    events = events_of(cell, calls=False)[0]
+    raw = b"".join(events_of(cell, calls=False)[0])
     long = b"".join(events_of(cell, "Hello " * 175000, False)[0])
     close = {**SSE, "connection": "close"}
     return {
@@ -16321,7 +16621,10 @@ def test_odd_but_complete_answers(monkeypatch, cell, stream):
             began = time.monotonic()
             got = await proxy.post(cell.path, cell.body(stream))
             assert got.status == 200 and got.complete, (name, got)
-            text = "Hello " * 175000 if name == "megabyte" else "Hello brave new world"
+            if name == "megabyte":
+                text = "Hello " * 175000
+            else:
+                text = "Hello brave new world"
             assert content_of(got, stream) == (text, [], IN_DIALECT[cell.path][1]), name
             assert time.monotonic() - began < 1, name
         summary = await proxy.get("/usage/summary")
@@ -16373,7 +16676,10 @@ def test_client_gone_closes_the_upstream():
     async def one(cell, leave, stream, told, seen):
         async with HoldingUpstream() as up, QuickProxy(up) as proxy:
             await proxy.post(cell.path, cell.body(False))
-            up.hold = asyncio.Event() if told is None else None
+            if told is None:
+                up.hold = asyncio.Event()
+            else:
+                up.hold = None
             up.script["POST", cell.served] = [(200, SSE, events_of(cell)[0][: told or 0] + [HANG])]
             _, writer = await begin(proxy, cell, stream, seen)
             assert await until(lambda: len(up.asked(cell.served)) == 2)
@@ -16423,7 +16729,10 @@ async def test_pings_only_between_events(up, proxy, cell):
         (200, SSE, [0.05, raw[:at], 0.05, raw[at : at + 9], 0.05, raw[at + 9 :]])
     ]
     answer = await proxy.post(cell.path, cell.body(True))
-    ping = b"event: ping" if cell.path == "/v1/messages" else b": ping"
+    if cell.path == "/v1/messages":
+        ping = b"event: ping"
+    else:
+        ping = b": ping"
     assert answer.body.startswith(b": ping\n\n: ping\n\n")
     assert 2 <= answer.body.count(ping, 18) <= 15
     assert cell is not NATIVE_CELL or raw[at:] in answer.body
@@ -16498,7 +16807,9 @@ def without_marks(obj):
             for key, value in obj.items()
             if not key.endswith("cache_control")
         }
-    return [without_marks(one) for one in obj] if isinstance(obj, list) else obj
+    if isinstance(obj, list):
+        return [without_marks(one) for one in obj]
+    return obj
 
 
 @pytest.mark.parametrize(
@@ -16516,7 +16827,8 @@ async def test_prompt_prefix_is_the_same_again(up, proxy, model, key, marks):
     assert first.body == again.body and b"billing" not in first.body
     same = first.body.index(PROMPT.encode())
     assert first.body[:same] == grown.body[:same]
-    old, new = without_marks(first.json[key]), without_marks(grown.json[key])
+    old = without_marks(first.json[key])
+    new = without_marks(grown.json[key])
     assert len(new) > len(old) and new[: len(old)] == old
     for request in (first, grown):
         assert sum("cache_control" in obj for _, obj in walk(request.json)) == marks
@@ -16644,7 +16956,10 @@ async def test_overflow_tells_true_numbers(up, proxy, cell, stream):
         # Before anything was said a refusal inside a stream of Responses is a plain one.
         said_inside = at and stream and cell.served != RESPONSES
         assert answer.status == (200 if said_inside else 400)
-        obj = answer.json if answer.status != 200 else frames(answer.body)[-1][1]
+        if answer.status != 200:
+            obj = answer.json
+        else:
+            obj = frames(answer.body)[-1][1]
         tokens, maximum = map(
             int,
             re.fullmatch(
@@ -16719,8 +17034,14 @@ LEARNT = [  # name, model, request, the refusal if the fake does not make it, wh
 async def test_lesson_is_one_repair_one_replay_and_remembered(
     up, proxy, name, model, more, refusal, gone
 ):
-    path = MESSAGES if model.startswith("claude") else CHAT
-    up.script["POST", path] = [refusal] if refusal else []
+    if model.startswith("claude"):
+        path = MESSAGES
+    else:
+        path = CHAT
+    if refusal:
+        up.script["POST", path] = [refusal]
+    else:
+        up.script["POST", path] = []
     body = {**HELLO, "model": model, **more}
     for sent in (2, 3):  # in all
         answer = await proxy.post(
@@ -16802,12 +17123,16 @@ async def test_web_search(up, proxy, stream):
 @pytest.mark.parametrize("model", ["gpt-5-mini", "gpt-4.1", "claude-sonnet-4.5"])
 @whole_program()
 async def test_responses_twenty_turns_by_their_ids(up, proxy, model, stream):
-    previous, served = None, None
+    previous = None
+    served = None
     for turn in range(20):
         ask = {"model": model, "input": "turn %d." % turn, "stream": stream}
         answer = await proxy.post("/v1/responses", {**ask, "previous_response_id": previous})
         assert answer.status == 200, answer
-        response = answer.json if not stream else frames(answer.body)[-1][1]["response"]
+        if not stream:
+            response = answer.json
+        else:
+            response = frames(answer.body)[-1][1]["response"]
         previous = response["id"]
     sent = json.loads(up.requests[-1].body)
     texts = re.findall(r"turn \d+\.", json.dumps(sent))
@@ -16880,11 +17205,13 @@ async def test_limits_of_credits_and_tokens(up, proxy):
 
 def test_nothing_leaks():
     """300 requests with random faults and clients that leave."""
-    dice, table = random.Random(18), list(REFUSALS_BEFORE.values())
+    dice = random.Random(18)
+    table = list(REFUSALS_BEFORE.values())
 
     async def one(up, proxy, gate):
         async with gate:
-            cell, stream = dice.choice(list(CELLS.values())), dice.random() < 0.6
+            cell = dice.choice(list(CELLS.values()))
+            stream = dice.random() < 0.6
             fault = dice.choice([None, "refused", "broken", "leave"])
             if fault:
                 up.script["POST", cell.served].append(
@@ -16902,7 +17229,8 @@ def test_nothing_leaks():
     @whole_program(idle_timeout=0.05)
     async def check(up, proxy):
         await proxy.get("/v1/models")
-        before, gate = len(asyncio.all_tasks()) - 2 * up.open, asyncio.Semaphore(12)
+        before = len(asyncio.all_tasks()) - 2 * up.open
+        gate = asyncio.Semaphore(12)
         await asyncio.gather(*(one(up, proxy, gate) for _ in range(300)))
         # What is left are kept connections, of which the fake has two tasks each.
         assert await until(lambda: len(asyncio.all_tasks()) - 2 * up.open <= before)
@@ -16910,9 +17238,12 @@ def test_nothing_leaks():
         upstreams.append(up)
 
     def descriptors():
-        return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+        if os.path.isdir("/proc/self/fd"):
+            return len(os.listdir("/proc/self/fd"))
+        return 0
 
-    upstreams, before = [], descriptors()
+    upstreams = []
+    before = descriptors()
     check()
     assert descriptors() <= before + 1 and upstreams[0].open == 0
 
@@ -16947,7 +17278,10 @@ STOPPED = [
 @pytest.mark.parametrize("path, model, streamed", STOPPED)
 def test_answers_end_where_the_client_says_stop(path, model, streamed):
     """The fake model says `ok` and knows no stop: the proxy cuts behind the o."""
-    key = "stop_sequences" if path == "/v1/messages" else "stop"
+    if path == "/v1/messages":
+        key = "stop_sequences"
+    else:
+        key = "stop"
     body = {
         "model": model,
         "max_tokens": 99,
@@ -16963,8 +17297,14 @@ def test_answers_end_where_the_client_says_stop(path, model, streamed):
     answer = run(main())
     assert answer.status == 200, answer
     if path == "/v1/messages":
-        events = [event for _, event in frames(answer.body)] if streamed else []
-        message = cp.fold_message(events) if streamed else answer.json
+        if streamed:
+            events = [event for _, event in frames(answer.body)]
+        else:
+            events = []
+        if streamed:
+            message = cp.fold_message(events)
+        else:
+            message = answer.json
         assert [block["text"] for block in message["content"]] == ["o"]
         assert (message["stop_reason"], message["stop_sequence"]) == ("stop_sequence", "k")
         return
@@ -17328,7 +17668,10 @@ class Browser:
         """Press keys, one after the other."""
         codes = {"ArrowLeft": 37, "ArrowRight": 39, "Tab": 9, "Enter": 13}
         for key in keys:
-            text = {"text": "\r"} if key == "Enter" else {}
+            if key == "Enter":
+                text = {"text": "\r"}
+            else:
+                text = {}
             for kind in ("keyDown", "keyUp"):
                 await self.call(
                     "Input.dispatchKeyEvent",
@@ -17682,7 +18025,9 @@ class Cli:
     """The program in a process of its own, in front of a fake upstream."""
 
     def __init__(self, up, home, **settings):
-        self.home, self.prefix, self.script = str(home), (), SCRIPT
+        self.home = str(home)
+        self.prefix = ()
+        self.script = SCRIPT
         self.env = {
             "PATH": os.environ["PATH"],
             "HOME": self.home,
@@ -17695,7 +18040,8 @@ class Cli:
         }
 
     async def start(self, *args):
-        loop, pipe = asyncio.get_running_loop(), subprocess.PIPE
+        loop = asyncio.get_running_loop()
+        pipe = subprocess.PIPE
         transport, protocol = await loop.subprocess_exec(
             lambda: ListeningProtocol(limit=1 << 20, loop=loop),
             *self.prefix,
@@ -18064,7 +18410,8 @@ def test_cli_other_loopback_addresses_are_right_everywhere(tmp_path, host, shown
         server = await do.start()
         banner = await until_line(server.stdout, "&& claude")
         port = do.env["PORT"] = re.search(r"on http://\S+:(\d+)", banner)[1]
-        usage, env = await do("usage"), await do("env")
+        usage = await do("usage")
+        env = await do("env")
         server.terminate()
         await asyncio.wait_for(server.communicate(), 15)
         return "http://%s:%s" % (shown, port), banner, usage, env
@@ -18440,10 +18787,12 @@ class Fuzzer:
     """What it sends is decided by `seed` alone."""
 
     def __init__(self, seed):
-        self.dice, self.ran = random.Random(seed), collections.Counter()
+        self.dice = random.Random(seed)
+        self.ran = collections.Counter()
 
     async def run(self, seconds):
-        told, end = io.StringIO(), time.monotonic() + seconds
+        told = io.StringIO()
+        end = time.monotonic() + seconds
         cp.configure_logging("debug", told)
         cp.LOG.addFilter(OVERHEARD)
         asyncio.get_running_loop().set_exception_handler(
@@ -18487,7 +18836,8 @@ class Fuzzer:
 
     async def good_stream(self, model, upstream):
         """(path upstream, our request for it, the stream that answers it)."""
-        seen, body = [], {**FUZZ_HELLO, "model": model, "stream": True}
+        seen = []
+        body = {**FUZZ_HELLO, "model": model, "stream": True}
         self.up.answer = lambda asked: seen.append(FakeUpstream.answer(self.up, asked)) or seen[-1]
         assert (await self.proxy.ask("POST", "/v1/messages", body)).status == 200
         del self.up.answer
@@ -18890,7 +19240,8 @@ async def attack(programs, adversary, size):
     raw = adversary.request(programs.ports["proxy"], size)
     before = worked = programs.cpu("proxy")
     attacking = asyncio.ensure_future(http(programs.ports["proxy"], raw, 60.0))
-    seconds, waits = [], []
+    seconds = []
+    waits = []
     while not attacking.done():
         began = time.perf_counter()
         await ask(programs.ports["proxy"], "GET", "/")
@@ -18937,7 +19288,10 @@ async def costs_of(programs, adversary, quarter=QUARTER):
 def complaints(costs):
     by_size = [cost for _, cost in sorted(costs.items())]
     times = growth(by_size[0], by_size[-1])
-    found = ["%.1f times" % times] if times > MOST_GROWTH else []
+    if times > MOST_GROWTH:
+        found = ["%.1f times" % times]
+    else:
+        found = []
     for size, cost in costs.items():
         if cost.wait > 0.08 + MOST_STALL * size / 1e6:
             found.append("%.0f ms of another's wait for %.1f MB" % (1000 * cost.wait, size / 1e6))
@@ -19075,7 +19429,8 @@ def marked_requests():
 
 async def _with_marks(do, up):
     """All answers and all output of the program."""
-    server, answers = await do.start(), []
+    server = await do.start()
+    answers = []
     told = await until_line(server.stdout, "http://127")
     port = int(re.search(r"http://127\.0\.0\.1:(\d+)", told).group(1))
     key = {"x-api-key": MARKS["key"]}
@@ -19250,7 +19605,10 @@ async def _try_out(port, ready_file):
         with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
     up = FriendlyUpstream()
-    up.pause = 0.0 if ready_file else 0.05
+    if ready_file:
+        up.pause = 0.0
+    else:
+        up.pause = 0.05
     async with up, Proxy(up, port=port) as proxy:
         print(PASTE.format(url=proxy.url), flush=True)
         if ready_file:
@@ -19260,8 +19618,11 @@ async def _try_out(port, ready_file):
         print("%d requests reached the fake Copilot." % len(up.requests))
         for fault in sorted(set(up.faults)):
             print("fault: " + fault)
-        faults, up.faults = up.faults, []
-    return 1 if faults else 0
+        faults = up.faults
+        up.faults = []
+    if faults:
+        return 1
+    return 0
 
 
 # `--bench`: what the proxy adds. It and a bare pipe run as processes of their own in
@@ -19279,7 +19640,9 @@ class BenchUpstream(FakeUpstream):
     """Answers a prompt `events=N pause=MS` with so many chunks, and checks nothing."""
 
     def parse(self, body):
-        return {} if len(body) > 20000 else super().parse(body)
+        if len(body) > 20000:
+            return {}
+        return super().parse(body)
 
     def answer(self, request):
         self.requests.clear()  # of megabytes
@@ -19292,7 +19655,8 @@ class BenchUpstream(FakeUpstream):
             return self.short_answer(request.path)
         if not wish:
             return super().answer(request)
-        events, pause = int(wish[1]), int(wish[2]) / 1000
+        events = int(wish[1])
+        pause = int(wish[2]) / 1000
         if not events:
             return whole(
                 200,
@@ -19384,8 +19748,12 @@ async def _bench_client(port, path, model, requests, prompt):
         writer.write(raw)
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         assert head.startswith(b"http/1.1 200"), head
-        size, answer = re.search(rb"content-length: *(\d+)", head), b""
-        answer = await reader.readexactly(int(size[1])) if size else b""
+        size = re.search(rb"content-length: *(\d+)", head)
+        answer = b""
+        if size:
+            answer = await reader.readexactly(int(size[1]))
+        else:
+            answer = b""
         firsts.append(time.perf_counter() - began)
         while not size and not answer.endswith(b"\r\n0\r\n\r\n"):
             answer = answer[-9:] + await reader.read(65536)
@@ -19397,7 +19765,8 @@ async def _bench(programs):
     """Ours against the floor, interleaved; the first round only warms up."""
     print("%-18s %28s %24s" % ("", "CPU us per event or request", "us to the head, median"))
     for name, path, model, connections, requests, events, pause in WORKS:
-        spent, firsts = collections.defaultdict(list), collections.defaultdict(list)
+        spent = collections.defaultdict(list)
+        firsts = collections.defaultdict(list)
         prompt = "events=%d pause=%d" % (events, pause)
         for turn in range(5):
             for who in ("proxy", "floor"):
@@ -19423,7 +19792,8 @@ class Programs:
     """The proxy in front of a fake upstream that checks nothing, as processes."""
 
     def __init__(self):
-        self.children, self.ports = {}, {}
+        self.children = {}
+        self.ports = {}
         self.folder = tempfile.mkdtemp(prefix="proxy-bench-")
 
     def start(self, name, *command, **env):
