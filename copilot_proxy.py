@@ -53,6 +53,7 @@ import concurrent.futures
 import contextlib
 import fnmatch
 import functools
+import gc
 import hashlib
 import hmac
 import http
@@ -1073,12 +1074,10 @@ json_string = json.encoder.encode_basestring  # '"..."', non-ASCII kept
 
 
 def _is_too_deep(value: Any) -> bool:
-    # Level by level: half a millisecond for a megabyte of conversation.
+    # Level by level and in C: an eighth of a millisecond for a megabyte.
     level = [value]
     for _ in range(MAX_DEPTH):
-        holders = [each for each in level if type(each) is list]
-        holders += [each.values() for each in level if type(each) is dict]
-        held = itertools.chain.from_iterable(holders)
+        held = gc.get_referents(*level)
         level = [each for each in held if type(each) in (dict, list)]
         if not level:
             return False
@@ -1189,6 +1188,7 @@ def objects(value: Any) -> List[JSON]:
     return [each for each in value if isinstance(each, dict)]
 
 
+_find_half = re.compile(rb"\\u[dD]").search
 # Escapes, whole pairs first, so that what is left of a surrogate stands alone.
 _ESCAPES = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -1203,81 +1203,56 @@ def replace_lone_surrogates(raw: bytes) -> bytes:
     Every vendor refuses one, and a history that holds one is refused for ever after
     (UPSTREAM 22.6). Text without any is given back as it is.
     """
-    if b"\\ud" not in raw and b"\\uD" not in raw:
+    if not _find_half(raw):
         return raw
     return _ESCAPES.sub(lambda found: b"\\ufffd" if found[1] else found[0], raw)
 
 
-# Lists whose items are placed one by one: a long history is edited at few of them.
-PLACED_LISTS = ("messages", "input", "tools", "system")
-# More members or items are not placed: each costs a microsecond, some have 3 bytes.
+# A value, where it stands in a text (a member: from its key on), and the same of its
+# items, if it is one of these lists: a long history is edited at few places.
+Place = Tuple[Any, int, int, Optional[List[Any]]]
+PLACED_LISTS = ("tools", "system", "messages", "input")
+# More items are not placed: each costs a microsecond, and some have three bytes.
 MAX_PLACES = 20_000
-_skip_space = re.compile(r"[ \t\n\r]*").match
 
 
-class Place(NamedTuple):
-    """Where a member stands in a text, from its key on, and its value."""
-
-    value: Any
-    start: int
-    end: int
-    items: Optional[List[Tuple[Any, int, int]]] = None  # the same of a list's items
-
-    def holds(self, value: Any) -> bool:
-        """Whether `value` is what stood here, item for item: lists change in place."""
-        if self.items is None:
-            return value is self.value
-        if not isinstance(value, list):
-            return False
-        return list(map(id, value)) == [id(item) for item, _, _ in self.items]
+def _token(pattern: str) -> Callable[..., Any]:
+    return re.compile(pattern.replace(" ", r"[ \t\n\r]*")).match
 
 
-def _behind(text: str, at: int, mark: str) -> int:
-    """Where the next token begins behind `mark`; raises ValueError if it is absent."""
-    at = _skip_space(text, at).end()
-    if text[at] != mark:
-        raise ValueError(mark)
-    return _skip_space(text, at + 1).end()
+_first_key = _token(r' { "([^"\\\x00-\x1f]*)" : ')
+_next_key = _token(r' , "([^"\\\x00-\x1f]*)" : ')
+_last_brace = _token(r" } \Z")
+_first_item, _next_item, _last_bracket = map(_token, (r"\[ (?={)", " , ", r" \]"))
 
 
-def _place_items(text: str, at: int) -> Tuple[List[Tuple[Any, int, int]], int]:
-    """The items of the list that opens at `at`, and where it ends."""
-    items: List[Tuple[Any, int, int]] = []
-    at = _behind(text, at, "[")
-    while text[at] != "]":
-        if items:
-            at = _behind(text, at, ",")
-        value, end = _scan(text, at)
-        items.append((value, at, end))
-        if len(items) > MAX_PLACES:
-            raise ValueError("too many")
-        at = _skip_space(text, end).end()
-    return items, at + 1
+def _place_items(text: str, found: Any) -> Tuple[List[Place], int]:
+    """The items of a list from its first on, and where it ends."""
+    items: List[Place] = []
+    while found and len(items) < MAX_PLACES:
+        start = found.end()
+        item, end = _scan(text, start)
+        items.append((item, start, end, None))
+        found = _next_item(text, end)
+    return items, _last_bracket(text, end).end()
 
 
 def _place_members(text: str) -> Dict[str, Place]:
     """The members of an object; of two with one name the last, as with loads()."""
     places: Dict[str, Place] = {}
-    at = _behind(text, 0, "{")
-    while text[at] != "}":
-        if places:
-            at = _behind(text, at, ",")
-        if text[at] != '"':
-            raise ValueError("no key")
-        start = at
-        key, at = _scan(text, start)
-        at = _behind(text, at, ":")
-        if key in PLACED_LISTS and text[at] == "[":
-            items, end = _place_items(text, at)
-            places[key] = Place([item[0] for item in items], start, end, items)
+    found = _first_key(text)
+    end = found.end()
+    while found and len(places) < MAX_PLACES:
+        key = found[1]
+        opened = key in PLACED_LISTS and _first_item(text, found.end())
+        if opened:
+            items, end = _place_items(text, opened)
+            places[key] = ([item[0] for item in items], found.start(1) - 1, end, items)
         else:
-            value, end = _scan(text, at)
-            places[key] = Place(value, start, end)
-        if len(places) > MAX_PLACES:
-            raise ValueError("too many")
-        at = _skip_space(text, end).end()
-    if _skip_space(text, at + 1).end() != len(text):
-        raise ValueError("more behind it")
+            value, end = _scan(text, found.end())
+            places[key] = (value, found.start(1) - 1, end, None)
+        found = _next_key(text, end)
+    _last_brace(text, end).end()
     return places
 
 
@@ -1285,10 +1260,10 @@ def parse_placed(raw: bytes) -> Tuple[JSON, Dict[str, Place]]:
     """Parse a request body and tell where its members stand; raises BadRequest."""
     try:
         places = _place_members(raw.decode("utf-8"))
-    except (ValueError, IndexError, StopIteration, RecursionError):
-        return loads_object(raw), {}  # which says what is wrong
-    body = {key: place.value for key, place in places.items()}
-    if _is_too_deep(body):
+    except (ValueError, AttributeError, StopIteration, RecursionError):
+        return loads_object(raw), {}  # where a token is missing, it says what is wrong
+    body = {key: place[0] for key, place in places.items()}
+    if len(raw) > 2 * MAX_DEPTH and _is_too_deep(body):
         loads_object(raw)  # as above
     return body, places
 
@@ -6471,6 +6446,9 @@ class SearchTranslator(StreamTranslator):
 # refused by name or said otherwise, and `left_out` says so; a refusal turns rows on.
 
 
+NOWHERE: Place = (None, 0, 0, None)
+
+
 class ClientBody(NamedTuple):
     """What a client sent: the parsed body, its bytes, and where its parts stand."""
 
@@ -6479,6 +6457,23 @@ class ClientBody(NamedTuple):
     raw: bytes = b""
     places: Dict[str, Place] = {}
     betas: str = ""  # its anthropic-beta header
+
+
+# What a rule says of the object that it was shown. CUT: what has gone is `$schema`,
+# which Claude Code sends with every tool, and nothing else.
+KEPT, CUT, CHANGED, GONE = 0, 1, 2, 4
+_schema_value = re.compile(r'\s*:\s*"[^"\\]*"\s*(,\s*)?').match
+
+
+def cut_schema(text: str) -> str:
+    """The text of a tool without its one `$schema`; "" if that is not plain to see."""
+    before, key, behind = text.rpartition('"$schema"')
+    found = _schema_value(behind)
+    if not found or key in before:
+        return ""
+    if not found[1]:  # the last member: the comma stands before it
+        before = before.rstrip(", \t\r\n")
+    return before + behind[found.end() :]
 
 
 class Fit:
@@ -6502,6 +6497,7 @@ class Fit:
         self.model = model
         self.endpoint = endpoint
         self.learnt = learnt  # rule -> what refusals told of it
+        self.left_out: Dict[str, None] = {}  # what the upstream is not told, in words
         self.betas: List[str] = []  # for the anthropic-beta header
         self.names: Dict[str, str] = {}  # the upstream's name of a tool: the client's
         self.stops: Tuple[str, ...] = ()  # at which the proxy itself has to cut
@@ -6510,17 +6506,11 @@ class Fit:
         self.offered: Dict[str, None] = {}  # names of tools
         self.called: Dict[str, None] = {}
         self.marked: List[Tuple[JSON, JSON]] = []  # item, and holder of a cache mark
-        self._left_out: Dict[str, None] = {}
-        self._touched: Set[int] = set()
-
-    @property
-    def left_out(self) -> List[str]:
-        """What the client said and the upstream is not told, in words."""
-        return list(self._left_out)
+        self._touched: Dict[int, int] = {}  # what was done to an item, by its id
 
     def tell(self, what: str) -> None:
         """Note something that is left out."""
-        self._left_out[what] = None
+        self.left_out[what] = None
 
     def leave_out(self, key: str) -> None:
         """Take a member out of the body, and tell so."""
@@ -6535,9 +6525,9 @@ class Fit:
         self.body[key] = dict(value)
         return self.body[key]
 
-    def touch(self, item: JSON) -> None:
+    def touch(self, item: JSON, how: int = CHANGED) -> None:
         """Have an item written anew, because it was changed inside."""
-        self._touched.add(id(item))
+        self._touched[id(item)] = self._touched.get(id(item), KEPT) | how
 
     def encode(self) -> bytes:
         """The bytes to send: the client's own for all that was not touched."""
@@ -6545,84 +6535,75 @@ class Fit:
         if self.body is not self.client.body or not places:
             # Arguments were a text: their escapes became characters since.
             return replace_lone_surrogates(dumps(self.body))
-        if not self._touched and places.keys() == self.body.keys():
-            if all(place.holds(self.body[key]) for key, place in places.items()):
-                return self.client.raw
+        kept = [key for key in self.body if self._keeps(key)]
+        if len(kept) == len(self.body) == len(places):
+            return self.client.raw
         text = self.client.raw.decode("utf-8")
-        members = [self._encode_member(text, key) for key in self.body]
-        return ("{%s}" % ",".join(members)).encode("utf-8")
+        members = {key: text[places[key][1] : places[key][2]] for key in kept}
+        for key in self.body.keys() - kept:
+            members[key] = "%s:%s" % (dumps_text(key), self._encode_value(text, key))
+        return ("{%s}" % ",".join(map(members.get, self.body))).encode("utf-8")
 
-    def _encode_member(self, text: str, key: str) -> str:
+    def _keeps(self, key: str) -> bool:
+        """Whether a member is what the client sent, item for item."""
+        value, _, _, items = self.client.places.get(key, NOWHERE)
+        if self.body[key] is not value or items is None:
+            return self.body[key] is value
+        ids = [id(item[0]) for item in items]
+        return list(map(id, value)) == ids and self._touched.keys().isdisjoint(ids)
+
+    def _encode_value(self, text: str, key: str) -> str:
         value = self.body[key]
-        place = self.client.places.get(key)
-        if place is not None and place.items is not None and isinstance(value, list):
-            # All that stood here is alive in its place, so an id is one object's.
-            kept: Dict[int, str] = {}
-            for item, start, end in place.items:
-                if id(item) not in self._touched:
-                    kept[id(item)] = text[start:end]
-            items = [kept.get(id(item)) or dumps_text(item) for item in value]
-            return "%s:[%s]" % (dumps_text(key), ",".join(items))
-        if place is not None and value is place.value:
-            return text[place.start : place.end]
-        return "%s:%s" % (dumps_text(key), dumps_text(value))
+        places = self.client.places.get(key, NOWHERE)[3]
+        if places is None:
+            return dumps_text(value)
+        # All that stood here is alive in its place, so an id is one object's.
+        kept: Dict[int, str] = {}
+        for item, start, end, _ in places:
+            how = self._touched.get(id(item), KEPT)
+            if how == KEPT:
+                kept[id(item)] = text[start:end]
+            elif how == CUT:
+                kept[id(item)] = cut_schema(text[start:end])
+        return "[%s]" % ",".join(
+            [kept.get(id(item)) or dumps_text(item) for item in value]
+        )
 
 
 # --- the walk -------------------------------------------------------------------------
 
 # One walk serves all rules about blocks, because a history may have 100,000 of them.
-KEPT, CHANGED, GONE = 0, 1, 2  # what a rule says of the object that it was shown
 OFFERED = "offered"
 ANYTHING = "anything"
-WALKED = (("tools", OFFERED), ("system", ""), ("messages", ""), ("input", ""))
 INNER = ("content", "tool_calls", "output")  # where an object holds others
 DEEPEST = 4  # turn, result, search result, text: nothing means more below
-Repair = Callable[..., Any]  # (fit) -> None, or (fit, object) -> KEPT, CHANGED, GONE
+Repair = Callable[..., Any]  # (fit) -> None, or (fit, object) -> what it did to it
 Repairs = Dict[str, List[Repair]]
 
 
-def visit(fit: Fit, shown: JSON, kind: Any, repairs: Repairs, depth: int) -> int:
-    """Show one object to the rules of its kind, then what it holds."""
-    verdict = KEPT
-    known = repairs.get(kind) if type(kind) is str else None
-    for repair in repairs[ANYTHING] if known is None else known:
-        answer = repair(fit, shown)
-        if answer == GONE:
-            return GONE
-        verdict = answer or verdict
-    if kind == OFFERED:
-        inner = shown.get("tools")  # of a namespace
-        if type(inner) is list and depth == 0:
-            verdict = visit_items(fit, inner, OFFERED, repairs, 1) or verdict
-        return verdict
-    for key in INNER:
-        inner = shown.get(key)
-        if type(inner) is list and depth < DEEPEST:
-            verdict = visit_items(fit, inner, "", repairs, depth + 1) or verdict
-    return verdict
-
-
-def visit_items(
-    fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int
-) -> int:
-    """Show the objects of a list and take out those that are GONE."""
+def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -> int:
+    """Show the objects of a list to the rules of their kind, then what those hold."""
     verdict = KEPT
     gone: Set[int] = set()
-    for item in items:
-        if type(item) is not dict:
-            continue
+    inner_keys = ("tools",) if kind else INNER  # a namespace has tools
+    for item in objects(items):
         if depth == 0:
             fit.item = item
-        answer = visit(
-            fit, item, kind or item.get("role") or item.get("type"), repairs, depth
-        )
-        if answer == KEPT:
-            continue
-        verdict = CHANGED
-        if answer == GONE:
-            gone.add(id(item))
-        elif depth == 0:
-            fit.touch(item)
+        answer = KEPT
+        shown = str(kind or item.get("role") or item.get("type"))
+        for repair in repairs.get(shown) or repairs[ANYTHING]:
+            answer |= repair(fit, item)
+            if answer >= GONE:
+                gone.add(id(item))
+                break
+        for key in inner_keys:
+            inner = item.get(key)
+            if type(inner) is list and depth < DEEPEST and answer < GONE:
+                if visit(fit, inner, kind, repairs, depth + 1):
+                    answer |= CHANGED
+        if answer and depth == 0:
+            fit.touch(item, answer)
+        verdict |= answer
     if gone:
         items[:] = [item for item in items if id(item) not in gone]
     return verdict
@@ -6630,11 +6611,11 @@ def visit_items(
 
 def walk(fit: Fit, repairs: Repairs) -> None:
     """Show the rules each object of a request that they are about, outer ones first."""
-    for key, kind in WALKED:
+    for key in PLACED_LISTS:
         items = fit.body.get(key)
         fit.member = key
         if isinstance(items, list):
-            visit_items(fit, items, kind, repairs, 0)
+            visit(fit, items, OFFERED if key == "tools" else "", repairs, 0)
 
 
 # --- what nobody takes, and what is no model's business -------------------------------
@@ -7372,17 +7353,17 @@ def fit_schema(fit: Fit, tool: JSON) -> int:
     if not isinstance(schema, dict):
         schema = holder[key] = {}
         verdict = CHANGED
-    verdict = flatten_union(schema, holder) or verdict
+    verdict |= flatten_union(schema, holder)
     if schema.pop("$schema", None) is not None:
-        verdict = CHANGED
+        verdict |= CUT
     if schema.get("type") != "object":
         schema["type"] = "object"
-        verdict = CHANGED
+        verdict |= CHANGED
     if not isinstance(schema.get("properties"), dict):
         schema["properties"] = {}
-        verdict = CHANGED
+        verdict |= CHANGED
     if key == "parameters":
-        verdict = fix_all(schema, OPENAI_FIXES) or verdict
+        verdict |= fix_all(schema, OPENAI_FIXES)
     return verdict
 
 
@@ -7467,7 +7448,11 @@ def fit_name(fit: Fit, shown: JSON) -> int:
     """Tool names, where a tool is offered and where it was called."""
     if shown.get("type") == "namespace":
         return KEPT
-    return rename(fit, tool_holder(shown))
+    holder = tool_holder(shown)
+    verdict = rename(fit, holder)
+    names = fit.offered if fit.member == "tools" else fit.called
+    names[str(holder.get("name"))] = None
+    return verdict
 
 
 def fit_choice_name(fit: Fit) -> None:
@@ -7475,18 +7460,6 @@ def fit_choice_name(fit: Fit) -> None:
     choice = fit.body.get("tool_choice")
     if isinstance(choice, dict) and rename(fit, tool_holder(choice)):
         fit.own("tool_choice")
-
-
-def note_tool(fit: Fit, tool: JSON) -> int:
-    """Remember what is offered."""
-    fit.offered[str(tool.get("name"))] = None
-    return KEPT
-
-
-def note_call(fit: Fit, block: JSON) -> int:
-    """Remember what was called."""
-    fit.called[str(block.get("name"))] = None
-    return KEPT
 
 
 def tidy_tools(fit: Fit) -> None:
@@ -8473,7 +8446,6 @@ RULES: Tuple[Rule, ...] = (
         EVERYWHERE,
         OFFERED + " " + CALL_KINDS,
     ),
-    Rule("offered", note_tool, EVERYWHERE, OFFERED),
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
     Rule("billing", drop_billing, ON_MESSAGES, "text"),  # CLIENTS 1
     Rule("reasoning back", give_reasoning_back, ON_CHAT, "assistant tool"),
@@ -8555,7 +8527,6 @@ RULES: Tuple[Rule, ...] = (
         EVERYWHERE,
         CALL_KINDS + " " + RESULT_KINDS,
     ),
-    Rule("called", note_call, ON_MESSAGES, "tool_use"),
     Rule("blank", drop_blank, ON_MESSAGES, "text"),  # UPSTREAM 11.5
     Rule("marks", fit_mark, ON_MESSAGES, ANYTHING),  # UPSTREAM 11.5
     # What the walk has left: pairs before the last turn, since they may add one.
