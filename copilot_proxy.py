@@ -6459,9 +6459,9 @@ class ClientBody(NamedTuple):
     betas: str = ""  # its anthropic-beta header
 
 
-# What a rule says of the object that it was shown. CUT: what has gone is `$schema`,
-# which Claude Code sends with every tool, and nothing else.
-KEPT, CUT, CHANGED, GONE = 0, 1, 2, 4
+# What a rule says of the object that it was shown, all of which may come together.
+# CUT alone: nothing but `$schema` has gone, which Claude Code sends with every tool.
+KEPT, CHANGED, CUT, GONE = False, True, 2, 4
 _schema_value = re.compile(r'\s*:\s*"[^"\\]*"\s*(,\s*)?').match
 
 
@@ -6621,63 +6621,68 @@ def walk(fit: Fit, repairs: Repairs) -> None:
 # --- what nobody takes, and what is no model's business -------------------------------
 
 
+
+
+def check_objects(items: Any, path: str) -> List[JSON]:
+    """Return a list of objects; raises BadRequest naming what is none."""
+    for at, item in enumerate(expect(items, list, path)):
+        if type(item) is not dict:
+            expect(item, dict, "%s.%d" % (path, at))
+    return items
+
+
 def check_content(content: Any, path: str) -> None:
     """A text, or a list of objects; raises BadRequest naming what is neither."""
-    if content is None or type(content) is str:
-        return
-    for at, part in enumerate(expect(content, list, path)):
-        if type(part) is not dict:
-            expect(part, dict, "%s.%d" % (path, at))
+    if content is not None and type(content) is not str:
+        check_objects(content, path)
 
 
 def check_shape(fit: Fit) -> None:
     """What no upstream would take costs no request."""
     body = fit.client.body
+    turns = field(body, "messages", list, default=[])
     if fit.client.dialect in ("anthropic", "openai"):
-        if not field(body, "messages", list):
+        if not turns:
             raise BadRequest("messages: at least one message is required")
     elif body.get("input") == [] and not body.get("previous_response_id"):
         raise BadRequest("input: at least one item is required")
-    for key in ("messages", "tools"):
-        for at, item in enumerate(field(body, key, list, default=())):
-            path = "%s.%d" % (key, at)
-            expect(item, dict, path)
-            if key == "messages":
-                required(item, "role", str, path)
-                check_content(item.get("content"), path + ".content")
-    if body.get("system") is not None:
-        check_content(body["system"], "system")
+    for at, turn in enumerate(check_objects(turns, "messages")):
+        path = "messages.%d" % at
+        required(turn, "role", str, path)
+        check_content(turn.get("content"), path + ".content")
+    check_objects(field(body, "tools", list, default=[]), "tools")
+    check_content(body.get("system"), "system")
 
 
-class Unserved(NamedTuple):
-    """A field that means something which Copilot has not."""
-
-    dialect: str
-    field: str
-    advice: str = "leave it out"
-    harmless: Any = None  # the value that asks for nothing
-    where: str = "/"  # pattern for the endpoint
 
 
+# Fields that mean something which Copilot has not, and what to do instead.
+UNSERVED = {
+    "anthropic": {
+        "mcp_servers": "connect MCP servers in the client",
+        "container": "",
+        "fallbacks": "",
+    },
+    "openai": {
+        "n": "",
+        "audio": "",
+        "modalities": "",
+        "logprobs": "",
+        "functions": "use tools",
+        "logit_bias": "",
+        "frequency_penalty": "",
+        "presence_penalty": "",
+        "web_search_options": "",
+    },
+    "responses": {
+        "background": "answers come at once; leave it out",
+        "conversation": "send the full input",
+        "prompt": "send instructions and input",
+    },
+}
+HARMLESS = {"n": 1, "modalities": ["text"]}  # values that ask for nothing
 # No translation of a chat request has a field for these.
-BESIDE_CHAT = "/(?!chat)"
-UNSERVED = (
-    Unserved("anthropic", "mcp_servers", "connect MCP servers in the client"),
-    Unserved("anthropic", "container"),
-    Unserved("anthropic", "fallbacks"),
-    Unserved("openai", "n", harmless=1),
-    Unserved("openai", "audio"),
-    Unserved("openai", "modalities", harmless=["text"]),
-    Unserved("openai", "logprobs"),
-    Unserved("openai", "functions", "use tools"),
-    Unserved("openai", "logit_bias", where=BESIDE_CHAT),
-    Unserved("openai", "frequency_penalty", where=BESIDE_CHAT),
-    Unserved("openai", "presence_penalty", where=BESIDE_CHAT),
-    Unserved("openai", "web_search_options", where=BESIDE_CHAT),
-    Unserved("responses", "background", "answers come at once; leave it out"),
-    Unserved("responses", "conversation", "send the full input"),
-    Unserved("responses", "prompt", "send instructions and input"),
-)
+CHAT_ALONE = "logit_bias frequency_penalty presence_penalty web_search_options".split()
 
 
 def refuse_meaning(fit: Fit) -> None:
@@ -6686,15 +6691,15 @@ def refuse_meaning(fit: Fit) -> None:
     It reads what the client sent, because no translation carries such a field.
     """
     body = fit.client.body
-    for row in UNSERVED:
-        value = body.get(row.field)
-        if row.dialect != fit.client.dialect:
-            continue
-        if not value:
-            fit.body.pop(row.field, None)  # it says nothing, and is refused
-        elif value != row.harmless and re.match(row.where, fit.endpoint):
+    unserved = UNSERVED.get(fit.client.dialect, {})
+    for key in sorted(unserved.keys() & body.keys()):
+        taken = fit.endpoint == CHAT and key in CHAT_ALONE
+        if not body[key]:
+            fit.body.pop(key, None)  # it says nothing, and is refused
+        elif body[key] != HARMLESS.get(key) and not taken:
+            advice = unserved[key] or "leave it out"
             raise BadRequest(
-                "%s: not available here; %s" % (row.field, row.advice),
+                "%s: not available here; %s" % (key, advice),
                 code="unsupported_parameter",
             )
     if fit.client.dialect == "anthropic" and body.pop("thread", None):
@@ -6723,8 +6728,7 @@ def name_model(fit: Fit) -> None:
 
 def ask_for_stream(fit: Fit) -> None:
     """Whole answers are folded from a stream: those have a cap and a time-out."""
-    if fit.body.get("stream") is not True:
-        fit.body["stream"] = True
+    fit.body["stream"] = True
 
 
 # What must not vanish from a request, wherever it stands: a refusal of one of these
@@ -6771,18 +6775,13 @@ def drop_fields(fit: Fit) -> None:
         value = fit.body.get(first)
         if not rest:
             fit.leave_out(first)
-        elif isinstance(value, dict) and remove_path(fit.own(first), rest):
-            fit.tell(path)
-        elif isinstance(value, list):
-            for item in value:
-                drop_item_field(fit, item, path, rest)
+            continue
+        for holder in value if isinstance(value, list) else [fit.own(first)]:
+            if remove_path([holder], rest):
+                fit.touch(holder)
+                fit.tell(path)
 
 
-def drop_item_field(fit: Fit, item: Any, path: str, rest: List[str]) -> None:
-    """The same inside one item of a list."""
-    if remove_path([item], rest):
-        fit.touch(item)
-        fit.tell(path)
 
 
 # --- Messages: fields and thinking ----------------------------------------------------
@@ -6806,24 +6805,20 @@ MID_SYSTEM_BETA = "mid-conversation-system-2026-04-07"  # role system in message
 
 
 def takes_beta(fit: Fit, name: str) -> bool:
-    """Whether no refusal has named this beta, or all of them."""
+    """Whether no refusal has named this beta, the field of it, or all of them."""
+    fields = fit.learnt.get("fields", ())
+    if name.startswith(CONTEXT_BETA) and "context_management" in fields:
+        return False
     return "all betas" not in fit.learnt and name not in fit.learnt.get("beta", ())
 
 
 def choose_betas(fit: Fit) -> None:
     """Keep the betas that are known to be taken; the field of one goes with it."""
-    chosen: Dict[str, None] = {}
-    for name in fit.client.betas.split(","):
-        name = name.strip()
+    for name in dict.fromkeys(map(str.strip, fit.client.betas.split(","))):
         if name.startswith(BETA_PREFIXES) and takes_beta(fit, name):
-            chosen[name] = None
-    fit.betas += chosen
-    context = [name for name in fit.betas if name.startswith(CONTEXT_BETA)]
-    if not context:
+            fit.betas.append(name)
+    if not any(name.startswith(CONTEXT_BETA) for name in fit.betas):
         fit.leave_out("context_management")
-    elif "context_management" in fit.learnt.get("fields", ()):
-        for name in context:
-            fit.betas.remove(name)
 
 
 def fit_top_fields(fit: Fit) -> None:
@@ -6857,22 +6852,22 @@ EFFORT_BUDGETS = {"low": 4000, "medium": 12000}
 MIN_BUDGET, MAX_BUDGET = 1024, 31999
 
 
-def thinking_kind(fit: Fit, thinking: JSON, kind: str) -> Optional[JSON]:
+def thinking_kind(fit: Fit, thinking: JSON) -> Optional[JSON]:
     """The thinking that the model has; None where max_tokens leaves no room for it."""
     low, high = fit.model.budget
+    adaptive = fit.model.adaptive
     if "no budget" in fit.learnt:
-        low, high = 0, 0
-    adaptive = fit.model.adaptive or "no budget" in fit.learnt
+        low, high, adaptive = 0, 0, True
     if "no adaptive" in fit.learnt:
         adaptive = False
-    fitted = dict(thinking, type=kind)
+    fitted = {**thinking}
     if fitted.get("display") == "updates":  # its beta is not forwarded
         del fitted["display"]
-    if kind == "adaptive" and high and not adaptive:
+    if fitted["type"] == "adaptive" and high and not adaptive:
         effort = typed(typed(fit.body, "output_config", dict), "effort", str)
-        fitted["type"] = "enabled"
-        fitted["budget_tokens"] = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
-    elif kind == "enabled" and adaptive and not high:
+        budget = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
+        fitted.update(type="enabled", budget_tokens=budget)
+    elif adaptive and not high:
         fitted["type"] = "adaptive"
     if fitted["type"] == "adaptive":
         fitted.pop("budget_tokens", None)
@@ -6881,22 +6876,22 @@ def thinking_kind(fit: Fit, thinking: JSON, kind: str) -> Optional[JSON]:
     room = (count(fit.body.get("max_tokens")) or 10**9) - 1
     wanted = max(count(fitted.get("budget_tokens")), least)
     fitted["budget_tokens"] = min(wanted, high or room, room)
-    if fitted["budget_tokens"] < least:
-        return None
-    return fitted
+    return fitted if fitted["budget_tokens"] >= least else None
+
+
+def blocks_of(turn: JSON, *kinds: str) -> List[JSON]:
+    """The blocks of a turn that are of these kinds."""
+    blocks = objects(turn.get("content"))
+    return [block for block in blocks if block.get("type") in kinds]
 
 
 def loop_calls(fit: Fit) -> Set[str]:
     """The calls behind the last prompt: the tool loop that is under way."""
     calls: Set[str] = set()
     for turn in reversed(objects(fit.body.get("messages"))):
-        blocks = objects(turn.get("content"))
-        kinds = [block.get("type") for block in blocks]
-        if turn.get("role") == "user" and "tool_result" not in kinds:
+        if turn.get("role") == "user" and not blocks_of(turn, "tool_result"):
             break
-        for block in blocks:
-            if block.get("type") == "tool_use":
-                calls.add(str(block.get("id")))
+        calls.update(str(call.get("id")) for call in blocks_of(turn, "tool_use"))
     return calls
 
 
@@ -6911,11 +6906,10 @@ def fit_thinking(fit: Fit) -> None:
     if kind not in ("adaptive", "enabled"):
         return
     forced = typed(fit.body.get("tool_choice"), "type", str) in ("any", "tool")
-    lost = not fit.learnt.get("lost thinking", {}).keys().isdisjoint(loop_calls(fit))
-    if forced or lost:  # the one is refused with the other
-        fit.leave_out("thinking")
-        return
-    fitted = thinking_kind(fit, thinking, kind)
+    lost = fit.learnt.get("lost thinking")
+    if lost and not loop_calls(fit).isdisjoint(lost):
+        forced = True  # a loop that has lost its thinking is refused any, as such a choice is
+    fitted = None if forced else thinking_kind(fit, thinking)
     if fitted is None:
         fit.leave_out("thinking")
         return
@@ -6954,27 +6948,37 @@ EFFORT_PATH = {
     RESPONSES: ("reasoning", "effort"),
     CHAT: ("", "reasoning_effort"),
 }
+FORMAT_PATH = {
+    MESSAGES: ("output_config", "format"),
+    RESPONSES: ("text", "format"),
+    CHAT: ("", "response_format"),
+}
+
+
+def take_out(fit: Fit, holder: str, key: str) -> Any:
+    """Take a field out of the body or of a member of it, and that if it is empty."""
+    config = fit.own(holder) if holder else fit.body
+    value = config.pop(key, None)
+    if not config:
+        fit.body.pop(holder, None)
+    return value
 
 
 def set_effort(fit: Fit, model: Model) -> None:
     """Clamp the effort of the body to the list of `model`."""
     holder, key = EFFORT_PATH[fit.endpoint]
-    config = fit.body
-    if holder:
-        config = typed(fit.body, holder, dict)
+    config = typed(fit.body, holder, dict) if holder else fit.body
     effort = field(config, key, str, holder)
     if effort is None or effort in model.efforts:
         return
     fitted = clamp_effort(effort, model)
-    if holder:
-        config = fit.own(holder)
-    if fitted:
+    if not fitted:
+        take_out(fit, holder, key)
+        fit.tell("%s.%s" % (holder, key) if holder else key)
+    elif holder:
+        fit.own(holder)[key] = fitted
+    else:
         config[key] = fitted
-        return
-    del config[key]
-    fit.tell("%s.%s" % (holder, key) if holder else key)
-    if not config:
-        del fit.body[holder]
 
 
 def fit_effort(fit: Fit) -> None:
@@ -6996,37 +7000,30 @@ def calm_effort(fit: Fit) -> None:
 JSON_IN_WORDS = "Answer with one JSON object and nothing else"
 
 
+def is_instruction(turn: JSON) -> bool:
+    """Whether a turn of chat is the system's."""
+    return turn.get("role") in ("system", "developer")
+
+
 def add_to_system(fit: Fit, words: str) -> None:
     """Say something at the end of the system text."""
     body = fit.body
     if fit.endpoint == CHAT:
         turns = typed(body, "messages", list)
-        at = 0
-        while at < len(turns) and turns[at].get("role") in ("system", "developer"):
-            at += 1
-        turns.insert(at, {"role": "system", "content": words})
+        heads = itertools.takewhile(is_instruction, turns)
+        turns.insert(len(list(heads)), {"role": "system", "content": words})
         return
     key = {MESSAGES: "system", RESPONSES: "instructions"}[fit.endpoint]
     system = body.get(key)
     if isinstance(system, list):
         system.append({"type": "text", "text": words})
-    elif system:
-        body[key] = "%s\n\n%s" % (system, words)
     else:
-        body[key] = words
+        body[key] = "\n\n".join(filter(None, [system, words]))
 
 
 def say_format(fit: Fit) -> None:
     """Ask in words for the output format that the model refuses as a field."""
-    body = fit.body
-    if fit.endpoint == CHAT:
-        form = body.pop("response_format", None)
-    else:
-        holder = {MESSAGES: "output_config", RESPONSES: "text"}[fit.endpoint]
-        config = fit.own(holder)
-        form = config.pop("format", None)
-        if not config:
-            body.pop(holder, None)
+    form = take_out(fit, *FORMAT_PATH[fit.endpoint])
     if not isinstance(form, dict) or form.get("type") == "text":
         return
     fit.tell("output format (said in words)")
@@ -7053,12 +7050,9 @@ def take_openai_tool(fit: Fit, tool: JSON) -> int:
     if tool.get("type") != "function":
         return KEPT
     function = tool_holder(tool)
-    taken = {"name": function.get("name"), "description": function.get("description")}
-    taken["input_schema"] = function.get("parameters") or {}
-    if not taken["description"]:
-        del taken["description"]
+    named = {key: function[key] for key in ("name", "description") if function.get(key)}
     tool.clear()
-    tool.update(taken)
+    tool.update(named, input_schema=function.get("parameters") or {})
     return CHANGED
 
 
@@ -7113,15 +7107,13 @@ def refuse_responses_tool(fit: Fit, tool: JSON) -> int:
 
 def drop_tool_keys(fit: Fit, tool: JSON) -> int:
     """Keys of a tool that are refused, alone or together."""
-    verdict = KEPT
-    if tool.pop("eager_input_streaming", None) is not None:
-        verdict = CHANGED
+    refused = {"eager_input_streaming"}
     if tool.get("description", "") is None:
-        del tool["description"]
-        verdict = CHANGED
-    if tool.get("defer_loading") and tool.pop("cache_control", None) is not None:
-        verdict = CHANGED
-    return verdict
+        refused.add("description")
+    if tool.get("defer_loading"):
+        refused.add("cache_control")
+    dropped = [tool.pop(key) for key in refused & tool.keys()]
+    return bool(dropped)
 
 
 # Any MCP server can bring a schema that a vendor refuses, and with it every request
@@ -7200,17 +7192,15 @@ def fix_keywords(schema: JSON) -> bool:
 def fix_object(schema: JSON) -> bool:
     """An object has properties, and requires none but those."""
     properties = schema.get("properties")
-    changed = False
-    if not isinstance(properties, dict):
+    changed = not isinstance(properties, dict)
+    if changed:
         if "object" not in kinds_of(schema) and "properties" not in schema:
             return False
         properties = schema["properties"] = {}
-        changed = True
-    for name in [key for key, value in properties.items() if value is None]:
+    for name in [name for name, inner in properties.items() if inner is None]:
         properties[name] = {}
         changed = True
-    names = texts_of(schema, "required")
-    declared = [name for name in names if name in properties]
+    declared = [name for name in texts_of(schema, "required") if name in properties]
     if schema.get("required", declared) != declared:
         schema["required"] = declared
         changed = True
@@ -7222,19 +7212,17 @@ def fix_array(schema: JSON) -> bool:
     items = schema.get("items")
     if isinstance(items, list):
         schema["items"] = {"anyOf": items} if items else {}
-        return True
-    if "array" not in kinds_of(schema) or isinstance(items, (dict, bool)):
-        return False
-    schema["items"] = {}
-    return True
+    elif "array" in kinds_of(schema) and not isinstance(items, (dict, bool)):
+        schema["items"] = {}
+    return schema.get("items") is not items
 
 
 def fix_google_items(schema: JSON) -> bool:
     """Google: items are a schema."""
-    if not isinstance(schema.get("items"), bool):
-        return False
-    schema["items"] = {}
-    return True
+    items = schema.get("items")
+    if isinstance(items, bool):
+        schema["items"] = {}
+    return isinstance(items, bool)
 
 
 def fix_google_type(schema: JSON) -> bool:
@@ -7260,14 +7248,11 @@ def fix_google_enum(schema: JSON) -> bool:
         del schema["enum"]
         describe(schema, "One of: %s" % dumps_text(values)[1:-1])
         return True
-    texts = []
-    for value in values:
-        if value is None:
-            schema["nullable"] = True
-        else:
-            texts.append(value if isinstance(value, str) else dumps_text(value))
-    schema["enum"] = texts
-    return texts != values
+    if None in values:
+        schema["nullable"] = True
+    named = [value for value in values if value is not None]
+    schema["enum"] = [as_name(value) or dumps_text(value) for value in named]
+    return schema["enum"] != values
 
 
 OPENAI_FIXES = (fix_keywords, fix_object, fix_array)
@@ -7279,8 +7264,7 @@ def fix_all(schema: Any, fixes: Tuple[Callable[[JSON], bool], ...]) -> int:
     verdict = KEPT
     for current in subschemas(schema):
         for fix in fixes:
-            if fix(current):
-                verdict = CHANGED
+            verdict |= fix(current)
     return verdict
 
 
@@ -7305,17 +7289,15 @@ def merge_branches(
     for name, inner in typed(schema, "properties", dict).items():
         properties.setdefault(name, inner)
     needed = set(texts_of(schema, "required"))
-    branches = {key: objects(schema.get(key)) for key in UNIONS}
+    unions = {key: objects(schema.get(key)) for key in UNIONS}
     if "$ref" in schema:
-        branches["allOf"].append(definition(root, schema))
-    for key in UNIONS:
-        required_by = []
-        for branch in branches[key]:
-            required_by.append(merge_branches(branch, root, properties, seen))
+        unions["allOf"].append(definition(root, schema))
+    for key, branches in unions.items():
+        names = [merge_branches(each, root, properties, seen) for each in branches]
         if key == "allOf":
-            needed.update(*required_by)
-        elif required_by:
-            needed |= set.intersection(*required_by)
+            needed.update(*names)
+        elif names:
+            needed |= set.intersection(*names)
     return needed
 
 
@@ -7341,15 +7323,15 @@ def flatten_union(schema: JSON, tool: JSON) -> int:
 def fit_schema(fit: Fit, tool: JSON) -> int:
     """Fit a tool's schema to the API that it is offered in (UPSTREAM 22.5)."""
     holder = tool_holder(tool)
-    key = "input_schema" if fit.endpoint == MESSAGES else "parameters"
-    if tool.get("type") not in (None, "custom", "function") or holder is tool.get(
-        "custom"
-    ):
+    kind, key = "function", "parameters"
+    if fit.endpoint == MESSAGES:
+        kind, key = "custom", "input_schema"
+    elif key not in holder:
         return KEPT
-    if key == "parameters" and (tool.get("type") == "custom" or key not in holder):
+    if tool.get("type") not in (None, kind):
         return KEPT
-    schema = holder.get(key)
     verdict = KEPT
+    schema = holder.get(key)
     if not isinstance(schema, dict):
         schema = holder[key] = {}
         verdict = CHANGED
@@ -7385,42 +7367,39 @@ def is_strict(schema: Any) -> bool:
     return True
 
 
-def fit_strict(fit: Fit, tool: JSON) -> int:
+def loosen(fit: Fit, holder: JSON, key: str, what: str) -> bool:
     """`strict` only where every object is closed and requires all that it has."""
-    holder = tool_holder(tool)
-    if holder.get("strict") is not True or is_strict(holder.get("parameters")):
-        return KEPT
-    fit.tell("strict of tools")
+    if holder.get("strict") is not True or is_strict(holder.get(key)):
+        return False
+    fit.tell(what)
     holder["strict"] = False
-    return CHANGED
+    return True
+
+
+def fit_strict(fit: Fit, tool: JSON) -> int:
+    """The same for the arguments of a tool."""
+    return loosen(fit, tool_holder(tool), "parameters", "strict of tools")
 
 
 def fit_format_schema(fit: Fit) -> None:
     """The schema of an output format follows the rules of a tool's."""
+    key, inner = "text", "format"
     if fit.endpoint == CHAT:
-        holder = typed(fit.body.get("response_format"), "json_schema", dict)
-        key = "response_format"
-    else:
-        holder = typed(fit.body.get("text"), "format", dict)
-        key = "text"
-    schema = holder.get("schema")
-    if not isinstance(schema, dict):
-        return
-    verdict = fix_all(schema, OPENAI_FIXES)
-    if holder.get("strict") is True and not is_strict(schema):
-        holder["strict"] = False
-        fit.tell("strict of the output format")
-        verdict = CHANGED
-    if verdict:
+        key, inner = "response_format", "json_schema"
+    holder = typed(fit.body.get(key), inner, dict)
+    verdict = fix_all(holder.get("schema"), OPENAI_FIXES)
+    if verdict | loosen(fit, holder, "schema", "strict of the output format"):
         fit.own(key)
 
 
 # OpenAI documents 64 characters, Anthropic 128 (UPSTREAM 16).
-PLAIN_NAME = {
-    MESSAGES: re.compile(r"[a-zA-Z0-9_-]{1,128}"),
-    CHAT: re.compile(r"[a-zA-Z0-9_-]{1,64}"),
-    RESPONSES: re.compile(r"[a-zA-Z0-9_-]{1,64}"),
-}
+LONGEST_TOOL = {MESSAGES: 128, CHAT: 64, RESPONSES: 64}
+_match_plain = re.compile(r"[a-zA-Z0-9_-]+").fullmatch
+
+
+def is_plain(text: str, most: int) -> bool:
+    """Whether a name or an id is one that every vendor takes."""
+    return len(text) <= most and _match_plain(text) is not None
 
 
 def digest_of(text: str) -> str:
@@ -7437,7 +7416,7 @@ def short_name(name: str) -> str:
 def rename(fit: Fit, holder: JSON, key: str = "name") -> int:
     """Shorten one tool name; the answer is given the client's own again."""
     name = holder.get(key)
-    if not isinstance(name, str) or PLAIN_NAME[fit.endpoint].fullmatch(name):
+    if not isinstance(name, str) or is_plain(name, LONGEST_TOOL[fit.endpoint]):
         return KEPT
     holder[key] = short_name(name)
     fit.names[holder[key]] = name
@@ -7462,26 +7441,31 @@ def fit_choice_name(fit: Fit) -> None:
         fit.own("tool_choice")
 
 
+def no_longer(name: str) -> JSON:
+    """A tool that was called and is not offered any more."""
+    words = "No longer available: do not call it."
+    schema = {"type": "object", "properties": {}}
+    return {"name": name, "description": words, "input_schema": schema}
+
+
 def tidy_tools(fit: Fit) -> None:
     """Declare what the history calls; say nothing of tools where there are none."""
     body = fit.body
-    for name in fit.called:
-        if name not in fit.offered and fit.endpoint == MESSAGES:
-            tool = {"name": name, "description": "No longer available: do not call it."}
-            tool["input_schema"] = {"type": "object", "properties": {}}
-            if not body.get("tools"):
-                body["tools"] = []
-            body["tools"].append(tool)
-    tools = body.get("tools")
-    if not tools:
+    lost = []
+    if fit.endpoint == MESSAGES:
+        lost = [no_longer(name) for name in fit.called if name not in fit.offered]
+    if lost:
+        body["tools"] = [*(body.get("tools") or ()), *lost]
+    tools = objects(body.get("tools"))
+    if not body.get("tools"):
         for key in ("tools", "tool_choice", "parallel_tool_calls"):
             body.pop(key, None)
     elif fit.endpoint == MESSAGES:
         chosen = typed(body.get("tool_choice"), "name", str)
         if chosen and chosen not in fit.offered:
             fit.leave_out("tool_choice")
-        if all(tool.get("defer_loading") for tool in objects(tools)):
-            for tool in objects(tools):  # one at least must not wait to be found
+        if all(tool.get("defer_loading") for tool in tools):
+            for tool in tools:  # one at least must not wait to be found
                 del tool["defer_loading"]
                 fit.touch(tool)
 
@@ -7529,10 +7513,7 @@ def drop_thinking(fit: Fit, block: JSON) -> int:
         return GONE
     if signature[-64:] in fit.learnt.get("thinking", ()):
         return GONE
-    if "cache_control" not in block:
-        return KEPT
-    del block["cache_control"]  # refused here
-    return CHANGED
+    return block.pop("cache_control", KEPT) is not KEPT  # refused here
 
 
 def drop_empty_thinking(fit: Fit, block: JSON) -> int:
@@ -7544,9 +7525,8 @@ def thinking_prints(fit: Fit, words: str) -> Set[str]:
     """All thinking of a refused request: the client sends it again in every turn."""
     prints: Set[str] = set()
     for turn in objects(fit.body.get("messages")):
-        for block in objects(turn.get("content")):
-            if block.get("type") in ("thinking", "redacted_thinking"):
-                prints.add(signature_of(block)[-64:])
+        for block in blocks_of(turn, "thinking", "redacted_thinking"):
+            prints.add(signature_of(block)[-64:])
     return prints
 
 
@@ -7567,12 +7547,9 @@ def say_server_block(fit: Fit, block: JSON) -> int:
         return KEPT
     if "code_execution" in run and "code_execution" in fit.offered:
         return KEPT  # newer models have that tool
-    mark = block.pop("cache_control", None)
     remove_path(block, ["content", "*", "encrypted_content"])
-    words = dumps_text(block)
-    if mark is not None:
-        block["cache_control"] = mark
-    return say_block(block, words)
+    said = {key: block[key] for key in block if key != "cache_control"}
+    return say_block(block, dumps_text(said))
 
 
 def say_reference(fit: Fit, block: JSON) -> int:
@@ -7587,14 +7564,12 @@ def say_reference(fit: Fit, block: JSON) -> int:
 
 def lift_marks(fit: Fit, block: JSON) -> int:
     """A cache mark inside a result is refused: it belongs to the result."""
-    verdict = KEPT
-    for inner in objects(block.get("content")):
-        if "cache_control" in inner:
-            mark = inner.pop("cache_control")
-            if mark is not None:
-                block.setdefault("cache_control", mark)
-            verdict = CHANGED
-    return verdict
+    marked = [part for part in objects(block.get("content")) if "cache_control" in part]
+    for part in marked:
+        mark = part.pop("cache_control")
+        if mark is not None:
+            block.setdefault("cache_control", mark)
+    return bool(marked)
 
 
 MARK_KEYS = {"type", "ttl"}  # scope is refused, even with its own beta
@@ -7615,7 +7590,7 @@ def fit_mark(fit: Fit, block: JSON) -> int:
 
 def drop_marks(fit: Fit) -> None:
     """Drop the first cache marks: a later one covers what stands before it."""
-    for item, block in fit.marked[: max(0, len(fit.marked) - MAX_MARKS)]:
+    for item, block in fit.marked[:-MAX_MARKS]:
         del block["cache_control"]
         fit.touch(item)
 
@@ -7751,11 +7726,7 @@ def fit_document(fit: Fit, block: JSON) -> int:
 
 # Chat refuses ids above 40 characters, Responses above 64 (UPSTREAM 22.4); Messages
 # takes no others than these (UPSTREAM 22.3).
-PLAIN_ID = {
-    MESSAGES: re.compile(r"[a-zA-Z0-9_-]{1,128}"),
-    CHAT: re.compile(r"[a-zA-Z0-9_-]{1,40}"),
-    RESPONSES: re.compile(r"[a-zA-Z0-9_-]{1,64}"),
-}
+LONGEST_ID = {MESSAGES: 128, CHAT: 40, RESPONSES: 64}
 ID_KEYS = ("id", "tool_use_id", "tool_call_id", "call_id")
 
 
@@ -7764,7 +7735,7 @@ def fit_call_id(fit: Fit, shown: JSON) -> int:
     verdict = KEPT
     for key in ID_KEYS:
         call_id = shown.get(key)
-        if type(call_id) is str and not PLAIN_ID[fit.endpoint].fullmatch(call_id):
+        if type(call_id) is str and not is_plain(call_id, LONGEST_ID[fit.endpoint]):
             shown[key] = "call_" + digest_of(call_id)[:24]
             verdict = CHANGED
     return verdict
