@@ -6621,8 +6621,6 @@ def walk(fit: Fit, repairs: Repairs) -> None:
 # --- what nobody takes, and what is no model's business -------------------------------
 
 
-
-
 def check_objects(items: Any, path: str) -> List[JSON]:
     """Return a list of objects; raises BadRequest naming what is none."""
     for at, item in enumerate(expect(items, list, path)):
@@ -6652,8 +6650,6 @@ def check_shape(fit: Fit) -> None:
         check_content(turn.get("content"), path + ".content")
     check_objects(field(body, "tools", list, default=[]), "tools")
     check_content(body.get("system"), "system")
-
-
 
 
 # Fields that mean something which Copilot has not, and what to do instead.
@@ -6780,8 +6776,6 @@ def drop_fields(fit: Fit) -> None:
             if remove_path([holder], rest):
                 fit.touch(holder)
                 fit.tell(path)
-
-
 
 
 # --- Messages: fields and thinking ----------------------------------------------------
@@ -7251,8 +7245,9 @@ def fix_google_enum(schema: JSON) -> bool:
     if None in values:
         schema["nullable"] = True
     named = [value for value in values if value is not None]
-    schema["enum"] = [as_name(value) or dumps_text(value) for value in named]
-    return schema["enum"] != values
+    texts = [one if isinstance(one, str) else dumps_text(one) for one in named]
+    schema["enum"] = texts
+    return texts != values
 
 
 OPENAI_FIXES = (fix_keywords, fix_object, fix_array)
@@ -7497,8 +7492,8 @@ def say_block(block: JSON, text: str) -> int:
 
 
 def is_blank(text: Any) -> bool:
-    """Whether a text says nothing; what is no text does not count as one."""
-    return isinstance(text, str) and (not text or text.isspace())
+    """Whether a text or a list says nothing; what is neither does not count as one."""
+    return text == [] or isinstance(text, str) and (not text or text.isspace())
 
 
 def signature_of(block: JSON) -> str:
@@ -7621,52 +7616,50 @@ def picture(named: str, data: str) -> Tuple[str, str]:
 
 def path_of(value: Any, wanted: JSON) -> str:
     """Where this very object stands in a body, as messages.3.content.0."""
-    waiting = [(value, "")]
-    while waiting:
-        current, path = waiting.pop()
-        if current is wanted:
-            return path[1:]
-        inner: Any = ()
-        if isinstance(current, dict):
-            inner = current.items()
-        elif isinstance(current, list):
-            inner = enumerate(current)
-        for key, item in inner:
-            if isinstance(item, (dict, list)):
-                waiting.append((item, "%s.%s" % (path, key)))
+    members = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in members:
+        if inner is wanted:
+            return str(key)
+        path = path_of(inner, wanted) if isinstance(inner, (dict, list)) else ""
+        if path:
+            return "%s.%s" % (key, path)
     return ""
 
 
-def refuse_address(fit: Fit, block: JSON, kind: str) -> None:
-    """This proxy fetches nothing for anybody, and Copilot does not either."""
-    raise BadRequest(
-        "%s.source: Copilot takes no %s by %s; send its bytes as base64."
-        % (path_of(fit.body, block), block["type"], kind)
-    )
+def own_source(fit: Fit, block: JSON) -> JSON:
+    """The source of a block, which holds its bytes: nobody here fetches any."""
+    source = typed(block, "source", dict)
+    kind = source.get("type")
+    if kind in ("url", "file"):
+        raise BadRequest(
+            "%s.source: Copilot takes no %s by %s; send its bytes as base64."
+            % (path_of(fit.body, block), block["type"], kind)
+        )
+    return source
+
+
+def check_ability(fit: Fit, lesson: str, able: bool, kind: str, advice: str) -> None:
+    """Say no to what the model cannot read, by the catalogue or by a refusal."""
+    if lesson in fit.learnt or (fit.model.raw and not able):
+        raise BadRequest(
+            "capability_rejected: %s_block: %s takes no %ss here; %s, or choose a "
+            "model that does" % (kind, fit.model.id, kind, advice)
+        )
 
 
 def check_vision(fit: Fit) -> None:
     """Claude Code drops its pictures when it reads this mark (CLIENTS 1)."""
-    unable = fit.model.raw and not fit.model.vision
-    if unable or "vision" in fit.learnt:
-        raise BadRequest(
-            "capability_rejected: image_block: %s takes no images here; remove them "
-            "from the conversation, or choose a model that does" % fit.model.id
-        )
+    advice = "remove them from the conversation"
+    check_ability(fit, "vision", fit.model.vision, "image", advice)
 
 
 def fit_image(fit: Fit, block: JSON) -> int:
     """An image block of Messages."""
     check_vision(fit)
-    source = typed(block, "source", dict)
-    kind = source.get("type")
-    if kind in ("url", "file"):
-        refuse_address(fit, block, kind)
-    if kind != "base64":
-        return KEPT
-    named = (typed(source, "media_type", str), typed(source, "data", str))
-    fitted = picture(*named)
-    if fitted == named:
+    source = own_source(fit, block)
+    before = (typed(source, "media_type", str), typed(source, "data", str))
+    fitted = picture(*before)
+    if source.get("type") != "base64" or fitted == before:
         return KEPT
     source["media_type"], source["data"] = fitted
     return CHANGED
@@ -7675,39 +7668,28 @@ def fit_image(fit: Fit, block: JSON) -> int:
 def fit_image_url(fit: Fit, part: JSON) -> int:
     """A picture in a data URL, in either of OpenAI's forms."""
     check_vision(fit)
-    holder = part
-    key = "image_url"
+    holder, key = part, "image_url"
     if isinstance(part.get(key), dict):
-        holder = part[key]
-        key = "url"
+        holder, key = part[key], "url"
     url = typed(holder, key, str)
     found = re.match(r"data:([^,]{0,99});base64,", url)
     if found is None:
         return KEPT
-    fitted = "data:%s;base64,%s" % picture(found[1], url[found.end() :])
-    if fitted == url:
-        return KEPT
-    holder[key] = fitted
-    return CHANGED
+    holder[key] = "data:%s;base64,%s" % picture(found[1], url[found.end() :])
+    return holder[key] != url
 
 
 def check_document(fit: Fit, part: JSON) -> int:
     """A PDF for a model that does not list the type, or has refused one."""
-    unable = fit.model.raw and "application/pdf" not in fit.model.media_types
-    if unable or "documents" in fit.learnt:
-        raise BadRequest(
-            "capability_rejected: document_block: %s takes no documents here; send "
-            "the text, or choose a model that does" % fit.model.id
-        )
+    able = "application/pdf" in fit.model.media_types
+    check_ability(fit, "documents", able, "document", "send the text")
     return KEPT
 
 
 def fit_document(fit: Fit, block: JSON) -> int:
     """A document that is text becomes text: only PDF is taken (UPSTREAM 11.5)."""
-    source = typed(block, "source", dict)
+    source = own_source(fit, block)
     kind = source.get("type")
-    if kind in ("url", "file"):
-        refuse_address(fit, block, kind)
     text = typed(source, "data", str)
     if kind == "content":
         text = texts_in(source.get("content"))
@@ -7790,23 +7772,13 @@ def drop_empty_turns(fit: Fit) -> None:
     if system == [] or is_blank(system):
         del fit.body["system"]
     turns = fit.body["messages"]
-    kept = []
-    for turn in turns:
-        content = turn.get("content")
-        if content != [] and not is_blank(content):
-            kept.append(turn)
-    if len(kept) < len(turns):
-        turns[:] = kept
+    turns[:] = [turn for turn in turns if not is_blank(turn.get("content"))]
 
 
 # A call without a result is refused by every vendor; clients lose some on Ctrl-C.
 INTERRUPTED = "The call was interrupted."
-
-
-def interrupted_result(call_id: str) -> JSON:
-    """A result for a call that has none."""
-    result = {"type": "tool_result", "tool_use_id": call_id, "is_error": True}
-    return {**result, "content": INTERRUPTED}
+UNANSWERED = {"type": "tool_result", "is_error": True, "content": INTERRUPTED}
+UNANSWERED_CHAT = {"role": "tool", "content": INTERRUPTED}
 
 
 def orphan_words(content: Any) -> str:
@@ -7814,57 +7786,28 @@ def orphan_words(content: Any) -> str:
     return "\n".join(filter(None, [ORPHAN.text, texts_in(content)]))
 
 
-def with_results(fit: Fit, run: List[JSON], waiting: Dict[str, None]) -> List[JSON]:
-    """The user's turns with a result for each call that waits, and for no other."""
-    missing = dict(waiting)
-    for turn in run:
-        for block in objects(turn.get("content")):
-            if block.get("type") != "tool_result":
-                continue
+def pair_blocks(fit: Fit) -> None:
+    """Every tool_use is answered in the user's next turn, and nothing else is."""
+    last: JSON = {"role": "user", "content": []}
+    waiting: Dict[str, None] = {}
+    for turn in [*fit.body["messages"], last]:
+        for call in blocks_of(turn, "tool_use"):
+            waiting[str(call.get("id"))] = None
+        if turn.get("role") != "user":
+            continue
+        for block in blocks_of(turn, "tool_result"):
             call_id = str(block.get("tool_use_id"))
-            missing.pop(call_id, None)
             if call_id not in waiting:
                 say_block(block, orphan_words(block.get("content")))
                 fit.touch(turn)
-    if not missing:
-        return run
-    stubs = [interrupted_result(call_id) for call_id in missing]
-    for turn in run:
-        # As a turn of its own it would part the calls from the other results.
-        if turn.get("role") == "user":
+            waiting.pop(call_id, None)
+        stubs = [{**UNANSWERED, "tool_use_id": call_id} for call_id in waiting]
+        if stubs:  # a turn of their own would part the calls from other results
             turn["content"] = stubs + as_blocks(turn.get("content"))
             fit.touch(turn)
-            return run
-    return [{"role": "user", "content": stubs}, *run]
-
-
-def pair_blocks(fit: Fit) -> None:
-    """Every tool_use is answered by the turns behind it, and nothing else is."""
-    paired: List[JSON] = []
-    waiting: Dict[str, None] = {}
-    run: List[JSON] = []  # the turns since the last assistant's
-    for turn in fit.body["messages"]:
-        if turn.get("role") != "assistant":
-            run.append(turn)
-            continue
-        if run:
-            paired += with_results(fit, run, waiting)
-            run = []
-            waiting = {}
-        paired.append(turn)
-        for block in objects(turn.get("content")):
-            if block.get("type") == "tool_use":
-                waiting[str(block.get("id"))] = None
-    paired += with_results(fit, run, waiting)
-    fit.body["messages"][:] = paired
-
-
-def holds_tools(turn: JSON) -> bool:
-    """Whether a turn calls, or answers a call."""
-    for block in objects(turn.get("content")):
-        if block.get("type") in ("tool_use", "tool_result"):
-            return True
-    return False
+        waiting = {}
+    if last["content"]:
+        fit.body["messages"].append(last)
 
 
 def merge_turns(fit: Fit) -> None:
@@ -7872,15 +7815,15 @@ def merge_turns(fit: Fit) -> None:
     looked for in the turn behind the calls."""
     turns = fit.body["messages"]
     merged = turns[:1]
-    for before, turn in zip(turns, turns[1:]):
+    for pair in zip(turns, turns[1:]):
+        before, turn = pair
         alike = before.get("role") == turn.get("role")
-        if alike and holds_tools(before) and holds_tools(turn):
+        if alike and all(blocks_of(each, "tool_use", "tool_result") for each in pair):
             merged[-1]["content"].extend(turn["content"])
             fit.touch(merged[-1])
         else:
             merged.append(turn)
-    if len(merged) < len(turns):
-        turns[:] = merged
+    turns[:] = merged
 
 
 def end_with_user(fit: Fit) -> None:
@@ -7889,11 +7832,9 @@ def end_with_user(fit: Fit) -> None:
     adaptive = fit.model.adaptive and "no adaptive" not in fit.learnt
     if not (adaptive or "prefill" in fit.learnt or fit.endpoint == CHAT):
         return
-    for turn in reversed(turns):
-        if turn.get("role") != "system":
-            if turn.get("role") == "assistant":
-                turns.append({"role": "user", "content": GO_ON})
-            return
+    said = (turn for turn in reversed(turns) if turn.get("role") != "system")
+    if next(said, {}).get("role") == "assistant":
+        turns.append({"role": "user", "content": GO_ON})
 
 
 # --- OpenAI chat ----------------------------------------------------------------------
@@ -8012,37 +7953,31 @@ def pair_chat_results(fit: Fit) -> None:
     waiting: Dict[str, None] = {}
     for message in [*fit.body["messages"], {}]:
         call_id = str(message.get("tool_call_id"))
-        if message.get("role") == "tool" and call_id in waiting:
+        answers = message.get("role") == "tool"
+        if answers and call_id in waiting:
             del waiting[call_id]
             paired.append(message)
             continue
-        for missing in waiting:
-            stub = {"role": "tool", "tool_call_id": missing, "content": INTERRUPTED}
-            paired.append(stub)
-        waiting = {}
-        if message.get("role") == "tool":
+        paired += [{**UNANSWERED_CHAT, "tool_call_id": missing} for missing in waiting]
+        calls = objects(message.get("tool_calls"))
+        waiting = dict.fromkeys(str(call.get("id")) for call in calls)
+        if answers:
             words = orphan_words(message.get("content"))
             message = {"role": "user", "content": words}
-        for call in objects(message.get("tool_calls")):
-            waiting[str(call.get("id"))] = None
         paired.append(message)
-    paired.pop()
-    fit.body["messages"][:] = paired
+    fit.body["messages"][:] = paired[:-1]
 
 
 def mark_for_cache(fit: Fit) -> None:
     """Mark at most 4 messages (UPSTREAM 9.1): a cached prompt costs a tenth."""
     messages = fit.body["messages"]
-    places: Dict[str, List[int]] = {"system": [], "tool": []}
-    for at, message in enumerate(messages):
-        if "copilot_cache_control" in message:
-            return  # the client knows Copilot and does it itself
-        if message.get("role") in places:
-            places[message["role"]].append(at)
-    systems, results = places["system"], places["tool"]
-    for at in {*systems[:1], *systems[-1:], *results[-1:], len(messages) - 1}:
-        messages[at]["copilot_cache_control"] = {"type": "ephemeral"}
-        fit.touch(messages[at])
+    if any("copilot_cache_control" in message for message in messages):
+        return  # the client knows Copilot and does it itself
+    systems = [each for each in messages if each.get("role") == "system"]
+    results = [each for each in messages if each.get("role") == "tool"]
+    for message in systems[:1] + systems[-1:] + results[-1:] + messages[-1:]:
+        message["copilot_cache_control"] = {"type": "ephemeral"}
+        fit.touch(message)
 
 
 # --- OpenAI Responses -----------------------------------------------------------------
@@ -8210,30 +8145,23 @@ OUTPUT_OF = {
 
 def pair_items(fit: Fit) -> None:
     """Every call has an output, and every output a call (UPSTREAM 10.1)."""
-    items = fit.body.get("input")
-    if not isinstance(items, list):
-        return
+    items = typed(fit.body, "input", list)
     called: Set[str] = set()
-    given_outputs: Set[str] = set()
-    for item in objects(items):
-        kind = item.get("type")
+    answered: Set[str] = set()
+    for item in items:
+        kind = typed(item, "type", str)
         if kind in OUTPUT_OF:
-            called.add(str(item.get("call_id")))
+            called.add(typed(item, "call_id", str))
         elif kind in OUTPUT_OF.values():
-            given_outputs.add(str(item.get("call_id")))
-    if called == given_outputs:
-        return
+            answered.add(typed(item, "call_id", str))
     paired: List[Any] = []
     for item in items:
         kind = typed(item, "type", str)
-        call_id = str(typed(item, "call_id", str))
+        call_id = typed(item, "call_id", str)
         if kind in OUTPUT_OF.values() and call_id not in called:
-            words = item.get("output")
-            if not isinstance(words, str):
-                words = dumps_text(words)
-            item = {"role": "user", "content": "%s\n%s" % (ORPHAN.text, words)}
+            item = {"role": "user", "content": orphan_words(item.get("output"))}
         paired.append(item)
-        if kind in OUTPUT_OF and call_id not in given_outputs:
+        if kind in OUTPUT_OF and call_id not in answered:
             stub = {"type": OUTPUT_OF[kind], "call_id": call_id, "output": INTERRUPTED}
             paired.append(stub)
     items[:] = paired
@@ -8263,7 +8191,7 @@ def fit_embeddings(fit: Fit) -> None:
 
 # --- the table ------------------------------------------------------------------------
 
-EVERYWHERE = r"/(?!embeddings)"
+EVERYWHERE = r"/(?:v1/messages|chat/completions|responses) "
 ON_MESSAGES = r"/v1/messages "
 ON_CHAT = r"/chat/completions "
 ON_RESPONSES = r"/responses "
@@ -8315,7 +8243,7 @@ RULES: Tuple[Rule, ...] = (
     # Whole requests: first what must be refused, so that nothing is repaired in vain.
     Rule("shape", check_shape, EVERYWHERE),
     Rule("meaning", refuse_meaning, EVERYWHERE),  # UPSTREAM 22.3
-    Rule("model", name_model, "/"),
+    Rule("model", name_model, EVERYWHERE + "|/embeddings "),
     Rule("OpenAI's choice", take_openai_choice, ON_MESSAGES),  # UPSTREAM 0.4
     Rule("stream", ask_for_stream, ON_OPENAI),
     Rule("embeddings", fit_embeddings, "/embeddings "),  # UPSTREAM 13, 22.6
@@ -8376,7 +8304,7 @@ RULES: Tuple[Rule, ...] = (
     Rule(  # UPSTREAM 11.5
         "effort",
         fit_effort,
-        r"/(?:v1/messages|chat/completions|responses) ",
+        EVERYWHERE,
         words=r"(?:effort\b.{0,80}|'(?:none|minimal|low|medium|high|xhigh|max)' is )"
         r"not supported(?:.{0,120}?supported values[^:]{0,20}:(.*))?",
     ),
@@ -8517,7 +8445,6 @@ RULES: Tuple[Rule, ...] = (
     Rule("cache", mark_for_cache, r"/chat/completions \S* claude"),  # UPSTREAM 9.1
 )
 Step = Callable[[Fit], None]
-KNOWN_ENDPOINTS = (MESSAGES, CHAT, RESPONSES, "/embeddings")
 
 
 def subject_of(endpoint: str, model: Model) -> str:
@@ -8530,23 +8457,20 @@ def plan_steps(subject: str, learnt: Collection[str]) -> List[Step]:
     steps: List[Step] = []
     repairs: Repairs = {}
     for rule in RULES:
-        if rule.name not in learnt and not (
-            rule.where and re.match(rule.where, subject, re.I)
-        ):
+        known = rule.where and re.match(rule.where, subject, re.I)
+        if not known and rule.name not in learnt:
             continue
         if not rule.kinds:
-            if repairs:
-                steps.append(functools.partial(walk, repairs=repairs))
-                repairs = {}
             steps.append(rule.repair)
+            repairs = {}
             continue
-        repairs.setdefault(ANYTHING, [])
+        if not repairs:
+            repairs = {ANYTHING: []}
+            steps.append(functools.partial(walk, repairs=repairs))
         kinds = rule.kinds.split()
         for kind in repairs.keys() | set(kinds):
             if kind in kinds or ANYTHING in kinds:
-                repairs.setdefault(kind, list(repairs[ANYTHING])).append(rule.repair)
-    if repairs:
-        steps.append(functools.partial(walk, repairs=repairs))
+                repairs.setdefault(kind, repairs[ANYTHING][:]).append(rule.repair)
     return steps
 
 
@@ -8574,60 +8498,43 @@ class Fitter:
         over one body, a rule would meet its own work.
         """
         subject = subject_of(endpoint, model)
-        learnt = self._learnt.get(subject) or {}
+        learnt = self._learnt.get(subject, {})
+        if subject not in self._plans:
+            make_room(self._plans, MAX_SUBJECTS)
+            self._plans[subject] = plan_steps(subject, learnt)
         fit = Fit(client, body, model, endpoint, learnt)
-        for step in self._steps(subject, endpoint, learnt):
+        for step in self._plans[subject]:
             step(fit)
         return fit
-
-    def _steps(
-        self, subject: str, endpoint: str, learnt: Collection[str]
-    ) -> List[Step]:
-        if endpoint not in KNOWN_ENDPOINTS:  # an engine, which a client may name freely
-            return []
-        steps = self._plans.get(subject)
-        if steps is None:
-            steps = plan_steps(subject, learnt)
-            make_room(self._plans, MAX_SUBJECTS)
-            self._plans[subject] = steps
-        return steps
 
     def learn(self, fit: Fit, exc: ProxyError) -> str:
         """Take in a refusal; a sentence on what it taught, "" = nothing new."""
         if not isinstance(exc, UpstreamError) or exc.status not in (400, 401):
             return ""
+        subject = subject_of(fit.endpoint, fit.model)
+        learnt = self._learnt.get(subject, {})
         for rule in RULES:
-            found = re.search(rule.words, exc.words, re.I | re.S)
-            if not rule.words or not found:
+            found = rule.words and re.search(rule.words, exc.words, re.I | re.S)
+            if not found:
                 continue
             details = rule.learn(fit, "".join(filter(None, found.groups())))
-            lesson = self._remember(fit, rule, details)
-            if lesson:  # else these words may be another rule's
-                return lesson
+            news = sorted(details.difference(learnt.get(rule.name, ())))
+            if not news:  # these words may be another rule's
+                continue
+            known = learnt.setdefault(rule.name, {})
+            known.update(dict.fromkeys(news))
+            make_room(known, MAX_LESSONS)
+            make_room(self._learnt, MAX_SUBJECTS)
+            self._learnt[subject] = learnt
+            self._plans.pop(subject, None)
+            # Not the upstream's words, which may quote the prompt: this is logged.
+            names = [name for name in news if re.fullmatch(r"[\w.*-]{1,60}", name)]
+            return "%s refuses this, so it is sent otherwise: %s %s" % (
+                fit.model.id,
+                rule.name,
+                ", ".join(names[:8]),
+            )
         return ""
-
-    def _remember(self, fit: Fit, rule: Rule, details: Set[str]) -> str:
-        subject = subject_of(fit.endpoint, fit.model)
-        lessons = self._learnt.get(subject) or {}
-        known = lessons.get(rule.name) or {}
-        news = details.difference(known)
-        if not news:
-            return ""
-        known.update(dict.fromkeys(news))
-        make_room(known, MAX_LESSONS)
-        lessons[rule.name] = known
-        make_room(self._learnt, MAX_SUBJECTS)
-        self._learnt[subject] = lessons
-        self._plans.pop(subject, None)
-        # Not the upstream's words, which may quote the prompt: this is logged.
-        names = sorted(name for name in news if re.fullmatch(r"[\w.*-]{1,60}", name))
-        if rule.learn in (thinking_prints, reasoning_prints, loop_prints):
-            names = []
-        return "%s refuses this, so it is sent otherwise: %s %s" % (
-            fit.model.id,
-            rule.name,
-            ", ".join(names[:8]),
-        )
 
 
 # ============================================================================

@@ -9910,7 +9910,7 @@ def test_lessons_for_chat_and_responses():
         "model": "m",
         "stream": True,
     }
-    assert fit.left_out == ["temperature"]
+    assert list(fit.left_out) == ["temperature"]
     fit = fit_body("responses", responses, model, RESPONSES, fitter=fitter)
     assert fit.body["text"] == {"format": {}}
 
@@ -10176,7 +10176,7 @@ def test_namespaces_flattened(tools, names):
     assert [tool["name"] for tool in fit.body.get("tools", [])] == (names or [])
     if names:
         assert fit.body["input"][0]["name"] == names[0]
-        assert fit.left_out == ["tool tool_search"]
+        assert list(fit.left_out) == ["tool tool_search"]
         tap = cp.ResponsesTap(cp.ToolTable(body).tools)
         for name, own in zip(names, ({"name": "r", "namespace": "mcp__a"}, {"name": names[1]})):
             item = {"type": "function_call", "name": name}
