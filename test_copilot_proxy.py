@@ -10,11 +10,13 @@ are those of the program.
 import argparse
 import ast
 import asyncio
+import atexit
 import base64
 import collections
 import contextlib
 import copy
 import ctypes
+import functools
 import gzip
 import hashlib
 import http.client as http_client  # `http` is a tool below
@@ -18013,6 +18015,17 @@ def test_page_of_another_origin_reads_and_triggers_nothing(tmp_path):
 SCRIPT = os.path.abspath(cp.__file__)
 
 
+@functools.lru_cache(maxsize=None)
+def compiled():
+    """Settings with which `-m copilot_proxy` starts without compiling the script each time."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    settings = {"PYTHONPYCACHEPREFIX": folder, "PYTHONPATH": os.path.dirname(SCRIPT)}
+    code = "import copilot_proxy"
+    subprocess.run([sys.executable, "-c", code], env=settings, check=True)
+    return settings
+
+
 class ListeningProtocol(asyncio.subprocess.SubprocessStreamProtocol):
     """Lets OVERHEARD have what a process prints, whoever else reads it."""
 
@@ -18027,8 +18040,9 @@ class Cli:
     def __init__(self, up, home, **settings):
         self.home = str(home)
         self.prefix = ()
-        self.script = SCRIPT
+        self.command = ["-m", "copilot_proxy"]
         self.env = {
+            **compiled(),
             "PATH": os.environ["PATH"],
             "HOME": self.home,
             "GITHUB_URL": up.url,
@@ -18046,7 +18060,7 @@ class Cli:
             lambda: ListeningProtocol(limit=1 << 20, loop=loop),
             *self.prefix,
             sys.executable,
-            self.script,
+            *self.command,
             *args,
             cwd=self.home,
             env=self.env,
@@ -18580,6 +18594,7 @@ def test_cli_starts_in_odd_surroundings(tmp_path):
     async def scenario(do, up):
         gone = os.path.join(do.home, "gone")
         os.mkdir(gone)
+        do.command = [SCRIPT]
         do.prefix = ("sh", "-c", 'cd "$HOME/gone" && rmdir ../gone && exec "$0" "$@"')
         deleted = await do("models")
         do.prefix = ()
@@ -18587,7 +18602,7 @@ def test_cli_starts_in_odd_surroundings(tmp_path):
         with zipfile.ZipFile(zipped, "w") as archive:
             archive.write(SCRIPT, "copilot_proxy.py")
             archive.writestr("__main__.py", "import copilot_proxy as c, sys; sys.exit(c.main())")
-        do.script = zipped
+        do.command = [zipped]
         return deleted, await do("models")
 
     for code, out, err in cli(scenario, tmp_path):
