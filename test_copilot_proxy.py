@@ -12974,10 +12974,8 @@ async def asleep(child, seconds):
     child.send_signal(signal.SIGCONT)
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP")
-@pytest.mark.parametrize("part", ["head", "body"])
-@in_a_loop
-async def test_client_reads_what_came_while_it_was_stopped(part):
+async def check_stopped_client(part):
+    """Start a client, stop its process before a part of the answer comes, let it go on."""
     came = asyncio.Event()
 
     async def talk(reader, writer):
@@ -13004,6 +13002,12 @@ async def test_client_reads_what_came_while_it_was_stopped(part):
             child.kill()
         await child.wait()
         server.close()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP")
+@in_a_loop
+async def test_client_reads_what_came_while_it_was_stopped():
+    await asyncio.gather(*(check_stopped_client(part) for part in ("head", "body")))
 
 
 # ============================================================================
@@ -13983,10 +13987,8 @@ WHILE_STOPPED = [  # name, bytes before, bytes that come meanwhile, size of the 
 ]
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP")
-@pytest.mark.parametrize("name, before, after, size", WHILE_STOPPED, ids=lambda row: str(row)[:9])
-@in_a_loop
-async def test_server_reads_what_came_while_it_was_stopped(name, before, after, size):
+async def check_stopped_server(name, before, after, size):
+    """Start a server, stop its process between two parts of a request, let it go on."""
     words = ["-c", STOPPED_SERVER, HERE]
     child = await asyncio.create_subprocess_exec(sys.executable, *words, stdout=subprocess.PIPE)
     try:
@@ -14006,11 +14008,17 @@ async def test_server_reads_what_came_while_it_was_stopped(name, before, after, 
             piece = await reader.read(1 << 20)
             assert piece, got[:200]
             got += piece
-        assert got.startswith(b"HTTP/1.1 200 ")
+        assert got.startswith(b"HTTP/1.1 200 "), name
         writer.close()
     finally:
         child.kill()
         await child.wait()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP")
+@in_a_loop
+async def test_server_reads_what_came_while_it_was_stopped():
+    await asyncio.gather(*(check_stopped_server(*row) for row in WHILE_STOPPED))
 
 
 # ============================================================================
