@@ -78,6 +78,11 @@ pytestmark = [
 # What every room's tests share: cuts, a clock, raw clients, a strict reader of streams.
 
 
+def short(value):
+    """The name of a parameter of a test: some are megabytes long."""
+    return repr(value)[:40]
+
+
 def cuts(data, seed=7):
     """Lists of pieces of `data`: whole, by 1, 2, 3, 7 bytes, and five random cuts."""
     yield [data]
@@ -3355,7 +3360,7 @@ NEAR_MISSES = [
 ]
 
 
-@pytest.mark.parametrize("name, meant", NEAR_MISSES)
+@pytest.mark.parametrize("name, meant", NEAR_MISSES, ids=short)
 def test_config_knows_names_that_are_nearly_ours(name, meant):
     assert cp.near_misses([name]) == ([(name, meant)] if meant else [])
 
@@ -3468,7 +3473,7 @@ UPSTREAM_ERRORS = [
 ]
 
 
-@pytest.mark.parametrize("name, status, body, expected, text", UPSTREAM_ERRORS)
+@pytest.mark.parametrize("name, status, body, expected, text", UPSTREAM_ERRORS, ids=short)
 def test_errors_upstream_shapes(name, status, body, expected, text):
     exc = cp.upstream_error(status, {"retry-after": "7"}, body)
     assert exc.status == expected and text in str(exc) and exc.retry_after == "7"
@@ -3492,7 +3497,7 @@ OVERFLOWS = [
 ]
 
 
-@pytest.mark.parametrize("body, numbers", OVERFLOWS)
+@pytest.mark.parametrize("body, numbers", OVERFLOWS, ids=short)
 def test_errors_context_overflow(body, numbers):
     exc = cp.upstream_error(400, {}, body)
     assert isinstance(exc, cp.ContextOverflow) and (exc.tokens, exc.maximum) == numbers
@@ -4754,7 +4759,7 @@ MAPPED = [
 ]
 
 
-@pytest.mark.parametrize("pattern, asked, expected", MAPPED)
+@pytest.mark.parametrize("pattern, asked, expected", MAPPED, ids=short)
 def test_model_map(pattern, asked, expected):
     models = cp.Catalogue(MODELS, "", [("nothing", "gpt-4o"), (pattern, "GPT-5-mini")])
     if expected is cp.NotFound:
@@ -6975,6 +6980,7 @@ def test_responses_reader_under_every_cut(name, script, expected):
         RWire().message(0, ["abc", "def"]).raw[:-30],
         b"data: \xff\n\n",
     ],
+    ids=short,
 )
 def test_responses_reader_tells_garbage(raw):
     assert resp_read([raw])[-1][0] is cp.UpstreamError
@@ -11974,6 +11980,7 @@ UUID = "0b5a1f2c-1111-4222-8333-444455556666"
         ({"x-session-id": "x" * 129}, None, "id-"),
         ({}, None, "127.0.0.1"),
     ],
+    ids=short,
 )
 def test_session_of(headers, user_id, session):
     if user_id is None:
@@ -14779,6 +14786,7 @@ def test_token_entitlement_and_throttle_keep_the_login(tmp_path):
         b'{"token":""}',
         b"x" * 40000,
     ],
+    ids=short,
 )
 def test_token_that_is_none(tmp_path, raw):
     async def test(one):
@@ -17480,7 +17488,7 @@ QUOTA_WORDS = [
 ]
 
 
-@pytest.mark.parametrize("change, reset, level, note, warning", QUOTA_WORDS)
+@pytest.mark.parametrize("change, reset, level, note, warning", QUOTA_WORDS, ids=short)
 def test_page_words_for_what_is_left(change, reset, level, note, warning):
     quotas = {"ai_credits": {**QUOTA, **change}, "chat": {**QUOTA, "unlimited": True}}
     (bar,), unlimited = cp.allowances({"quotas": quotas, "reset_date": reset}, NOW)
