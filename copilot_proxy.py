@@ -6902,7 +6902,7 @@ def fit_thinking(fit: Fit) -> None:
     forced = typed(fit.body.get("tool_choice"), "type", str) in ("any", "tool")
     lost = fit.learnt.get("lost thinking")
     if lost and not loop_calls(fit).isdisjoint(lost):
-        forced = True  # a loop that has lost its thinking is refused any, as such a choice is
+        forced = True  # such a loop is refused thinking, as such a choice is
     fitted = None if forced else thinking_kind(fit, thinking)
     if fitted is None:
         fit.leave_out("thinking")
