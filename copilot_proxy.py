@@ -7790,9 +7790,11 @@ def pair_blocks(fit: Fit) -> None:
     """Every tool_use is answered in the user's next turn, and nothing else is."""
     last: JSON = {"role": "user", "content": []}
     waiting: Dict[str, None] = {}
-    for turn in [*fit.body["messages"], last]:
+    behind = 0  # the last calls
+    for at, turn in enumerate([*fit.body["messages"], last]):
         for call in blocks_of(turn, "tool_use"):
             waiting[str(call.get("id"))] = None
+            behind = at + 1
         if turn.get("role") != "user":
             continue
         for block in blocks_of(turn, "tool_result"):
@@ -7807,7 +7809,7 @@ def pair_blocks(fit: Fit) -> None:
             fit.touch(turn)
         waiting = {}
     if last["content"]:
-        fit.body["messages"].append(last)
+        fit.body["messages"].insert(behind, last)
 
 
 def merge_turns(fit: Fit) -> None:
