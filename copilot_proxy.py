@@ -6556,7 +6556,7 @@ class Fit:
     def _encode_value(self, text: str, key: str) -> str:
         value = self.body[key]
         places = self.client.places.get(key, NOWHERE)[3]
-        if places is None:
+        if not places:
             return dumps_text(value)
         # All that stood here is alive in its place, so an id is one object's.
         kept: Dict[int, str] = {}
