@@ -1293,6 +1293,17 @@ def parse_placed(raw: bytes) -> Tuple[JSON, Dict[str, Place]]:
     return body, places
 
 
+# -- tables that do not grow for ever ------------------------------------------------
+
+
+def keep_newest(table: Dict[Any, Any], key: Hashable, value: Any, most: int) -> None:
+    """Set `key` as the youngest of at most `most`; the oldest goes for it."""
+    table.pop(key, None)
+    table[key] = value
+    if len(table) > most:
+        del table[next(iter(table))]
+
+
 # ============================================================================
 # 5. Server-sent events
 # ============================================================================
@@ -8756,13 +8767,13 @@ WEIGHTS = {  # o200k, Claude up to 4.6, Claude from 4.7
     "latin1": (0.35, 0.80, 1.10),  # each letter with an accent
     "extended": (0.50, 1.50, 0.80),  # and more where it is not of Latin-1
     "sign": (1.03, 1.21, 1.52),
-    "symbol": (2.18, 2.30, 2.30),
     "emoji": (2.74, 2.70, 2.90),
     "script": (0.35, 0.40, 0.40),
 }
 # Of other scripts each character has a price; a row's holds up to the next one, so
 # that rare scripts are not forgotten.
 SCRIPTS = (  # first character, o200k, Claude
+    (0, 1.83, 1.90),
     (0x370, 0.35, 0.72),
     (0x400, 0.28, 0.37),
     (0x590, 0.45, 0.78),
@@ -8790,12 +8801,16 @@ class Family(NamedTuple):
     column: int  # of WEIGHTS
     factor: float = 1.0  # on all text
     request: int = 3  # tokens around a request,
-    message: int = 3  # and around each message
+    message: int = 3  # around each message,
+    tools: int = 24  # before the tools,
+    tool: int = 0  # around each tool,
+    declared: float = 0.65  # and of a tool's JSON: as a declaration it is shorter
 
 
 GPT = Family(0)
-CLAUDE_4 = Family(1, message=4)
-CLAUDE_5 = Family(2, request=7, message=4)  # and 4.7, 4.8
+# Claude Code takes 500 off when it asks for tools.
+CLAUDE_4 = Family(1, message=4, tools=496, tool=20, declared=1)
+CLAUDE_5 = CLAUDE_4._replace(column=2, request=7)  # and 4.7, 4.8
 GEMINI = Family(0, factor=1.16)
 _CLAUDE_VERSION = re.compile(r"claude[^0-9]*([0-9]{1,9})(?:[.-]([0-9]{1,2})(?![0-9]))?")
 
@@ -8814,95 +8829,63 @@ def family_of(model: str) -> Family:
     return CLAUDE_5
 
 
-class PieceCosts(Dict[str, float]):
-    """The memo of one family, piece -> tokens; it prices what it does not hold."""
+def word_marks(piece: str) -> Dict[str, float]:
+    """What a piece of letters has of each row of WEIGHTS."""
+    marked = not piece[0].isalpha()
+    letters = piece[marked:]
+    size = len(letters)
+    mixed = not letters[1:].islower() and not letters.islower()
+    accents = [char > "\xff" for char in letters if char > "\x7f"]
+    return {
+        "marked" if marked and piece[0] != " " else "word": 1,
+        "beyond": max(0, size - 20),
+        "upper": mixed and min(size, 12) - 1,
+        "long": not mixed and max(0, min(size, 20) - 6),
+        "cap": not mixed and not letters.islower(),
+        "latin1": len(accents),
+        "extended": sum(accents),
+    }
 
-    LONGEST = 40  # longer pieces come once
-    MOST = 60_000  # a session has 17,600 pieces a MB
 
-    def __init__(self, family: Family) -> None:
-        super().__init__()
-        self._weights = {name: row[family.column] for name, row in WEIGHTS.items()}
-        self._script_column = 2 if family.column else 1
+def run_marks(piece: str) -> Dict[str, float]:
+    """What a run of ASCII punctuation has of each row of WEIGHTS."""
+    run = piece.strip(" \r\n")
+    changes = sum(map(str.__ne__, run, run[1:]))
+    return {
+        "punct": 1,
+        "change": max(0, changes - 2),
+        "repeat": max(0, len(run) - changes - 4),
+        "ending": piece[-1] in "\r\n",
+    }
 
-    def __missing__(self, piece: str) -> float:
-        cost = self._price(piece)
-        if len(piece) <= self.LONGEST:
-            if len(self) >= self.MOST:
-                self.clear()
-            self[piece] = cost
-        return cost
 
-    def _price(self, piece: str) -> float:
-        weights = self._weights
-        if piece.isspace():
-            breaks = "\n" in piece or "\r" in piece
-            return weights["newline"] if breaks else weights["blank"]
-        if piece.isdigit():
-            return weights["number"]
-        first = piece[0]
-        if not first.isalpha():
-            first = piece[1:2]
-        if first.isalpha() and (first < "\u0250" or "\u1e00" <= first < "\u1f00"):
-            return self._word(piece)
-        if piece.isascii():
-            return self._punctuation(piece)
-        if len(piece) == 1:
-            return self._sign(piece)
-        return self._foreign(piece)
-
-    def _word(self, piece: str) -> float:
-        weights = self._weights
-        letters = piece
-        cost = weights["word"]
-        if not piece[0].isalpha():
-            letters = piece[1:]
-            if piece[0] != " ":
-                cost = weights["marked"]
-        size = len(letters)
-        if size > 20:
-            cost += weights["beyond"] * (size - 20)
-        if not letters[1:].islower() and not letters.islower():
-            cost += weights["upper"] * (min(size, 12) - 1)
-        else:
-            if size > 6:
-                cost += weights["long"] * (min(size, 20) - 6)
-            if not letters.islower():
-                cost += weights["cap"]
-        if not letters.isascii():
-            accents = [char > "\xff" for char in letters if char > "\x7f"]
-            cost += weights["latin1"] * len(accents)
-            cost += weights["extended"] * sum(accents)
-        return cost
-
-    def _punctuation(self, piece: str) -> float:
-        weights = self._weights
-        run = piece.strip(" \r\n")
-        changes = sum(map(str.__ne__, run, run[1:]))
-        cost = weights["punct"]
-        cost += weights["change"] * max(0, changes - 2)
-        cost += weights["repeat"] * max(0, len(run) - changes - 4)
-        if piece[-1] in "\r\n":
-            cost += weights["ending"]
-        return cost
-
-    def _foreign(self, piece: str) -> float:
+@functools.lru_cache(60_000)  # a session has 17,600 pieces a MB
+def piece_cost(column: int, piece: str) -> float:
+    """Tokens of one piece, by a column of WEIGHTS."""
+    cost = 0.0
+    first = piece[0] if piece[0].isalpha() else piece[1:2]
+    if piece.isspace():
+        marks = {"newline" if "\n" in piece or "\r" in piece else "blank": 1}
+    elif piece.isdigit():
+        marks = {"number": 1}
+    elif first.isalpha() and (first < "\u0250" or "\u1e00" <= first < "\u1f00"):
+        marks = word_marks(piece)
+    elif piece.isascii():
+        marks = run_marks(piece)
+    elif len(piece) > 1:
         run = piece.lstrip(" ")
-        cost = sum(map(self.__getitem__, run))
-        if any(map(str.isalpha, run[:2])):  # letters share one run's price
-            cost -= self._weights["script"] * (len(run) - 1)
-        return cost
-
-    def _sign(self, char: str) -> float:
-        weights = self._weights
-        if COMMON_SIGNS(char):
-            return weights["sign"]
-        if "\U0001f000" <= char < "\U0001fb00":
-            return weights["emoji"]
-        row = bisect.bisect(SCRIPT_STARTS, ord(char)) - 1
-        if row < 0:
-            return weights["symbol"]
-        return weights["script"] + SCRIPTS[row][self._script_column]
+        cost = sum(piece_cost(column, char) for char in run)
+        letters = any(map(str.isalpha, run[:2]))  # they share one run's price
+        marks = {"script": 1 - len(run) if letters else 0}
+    elif COMMON_SIGNS(piece):
+        marks = {"sign": 1}
+    elif "\U0001f000" <= piece < "\U0001fb00":
+        marks = {"emoji": 1}
+    else:
+        row = SCRIPTS[bisect.bisect(SCRIPT_STARTS, ord(piece)) - 1]
+        cost = row[min(column, 1) + 1]
+        marks = {"script": 1}
+    return cost + sum(WEIGHTS[name][column] * times for name, times in marks.items())
 
 
 class Estimate(NamedTuple):
@@ -8912,16 +8895,11 @@ class Estimate(NamedTuple):
     has_media: bool = False  # they are counted by their number only
 
 
-MEDIA_TOKENS = {
-    "image": 1600,  # as for a large one: clients compact late rather than never
-    "image_url": 1600,
-    "input_image": 1600,
-    "document": 2500,
-    "file": 2500,
-    "input_file": 2500,
-    "input_audio": 2500,
-}
-PAGE_BASE64 = 80_000  # characters; a page of a PDF seldom has more
+IMAGE_TOKENS = 1600  # as for a large one: clients compact late rather than never
+PAGE_TOKENS = 2500
+PAGE_SIZE = 80_000  # characters of JSON; a page of a PDF seldom has more
+IMAGES = ("image", "image_url", "input_image")
+MEDIA = (*IMAGES, "document", "file", "input_file", "input_audio")
 # Earlier thinking is not counted by its vendor, and a signature is no text.
 UNCOUNTED = {"thinking", "redacted_thinking", "reasoning"}
 AROUND = {
@@ -8931,64 +8909,59 @@ AROUND = {
     "tool_result": 10,
     "function_call_output": 10,
 }
-COUNTED = (
-    "content",
-    "text",
-    "name",
-    "arguments",
-    "output",
-    "function",
-    "tool_calls",
-    "tool_name",
-    "refusal",
-)
-CLAUDE_TOOLS = 496  # Claude Code takes 500 off when it asks for tools
-CLAUDE_TOOL = 20
-GPT_TOOLS = 24
-GPT_TOOL = 0.65
+COUNTED = """content text name arguments output function tool_calls tool_name
+    refusal""".split()
 
 
 class Estimator:
-    """Counts tokens without a vocabulary, 10 MB a second; threads may share it."""
+    """Counts tokens without a vocabulary, 10 MB a second; threads may share it.
+
+    It learns, for each model, how far it is off: one ratio real / estimated."""
 
     SLICE = 256 * 1024  # so that the pieces of one long text are never all in memory
     MOST_UNITS = 20_000
 
     def __init__(self) -> None:
-        families = (GPT, CLAUDE_4, CLAUDE_5, GEMINI)
-        self._costs = {family: PieceCosts(family) for family in families}
         self._units: Dict[Hashable, Estimate] = {}
+        self._ratios: Dict[str, float] = {}
+
+    def predict(self, model: str, estimate: Estimate) -> int:
+        """The tokens that the upstream will say it read."""
+        return max(1, round(self._ratios.get(model, 1.0) * estimate.tokens))
+
+    def learn(self, model: str, estimate: Estimate, prompt_tokens: int) -> None:
+        """Take what it said, cached tokens included; 0 = it did not say."""
+        if estimate.has_media or estimate.tokens < 200 or prompt_tokens <= 0:
+            return
+        # Bounded, so that one corrupt usage does not last.
+        ratio = min(3.0, max(0.4, prompt_tokens / estimate.tokens))
+        ratio = (self._ratios.get(model, ratio) + ratio) / 2
+        keep_newest(self._ratios, model, ratio, MAX_MODELS)
 
     def text(self, text: str, family: Family) -> int:
         """Tokens of a text; 0 only for an empty one."""
-        cost = self._costs[family].__getitem__
+        cost = functools.partial(piece_cost, family.column)
         total = 0.0
         for at in range(0, len(text), self.SLICE):
             # Compiled at the first use: 10 ms that a start need not wait for.
             total += sum(map(cost, re.findall(PIECES, text[at : at + self.SLICE])))
-        if not text:
-            return 0
-        return max(1, round(total * family.factor))
+        return max(min(1, len(text)), round(total * family.factor))
 
     def request(self, body: JSON, model: str) -> Estimate:
         """Estimate a body of any dialect, checked or not; identical parts only once."""
         family = family_of(model)
-        tokens = family.request
-        has_media = False
         turns = body.get("messages") or body.get("input") or body.get("prompt") or []
         if not isinstance(turns, list):
             turns = [turns]
-        for part in (body.get("system"), body.get("instructions"), *turns):
-            found = self._unit(self._content, part, family)
-            tokens += found.tokens
-            has_media = has_media or found.has_media
-        tokens += family.message * len(turns)
+        parts = (body.get("system"), body.get("instructions"), *turns)
+        units = [self._unit(self._content, part, family) for part in parts]
         tools = typed(body, "tools", list)
+        units += [self._unit(self._tool, tool, family) for tool in tools]
+        tokens = family.request + family.message * len(turns)
+        tokens += sum(unit.tokens for unit in units)
         if tools:
-            tokens += CLAUDE_TOOLS if family.column else GPT_TOOLS
-        for tool in tools:
-            tokens += self._unit(self._tool, tool, family).tokens
-        return Estimate(tokens, has_media)
+            tokens += family.tools
+        return Estimate(tokens, any(unit.has_media for unit in units))
 
     def _unit(
         self, measure: Callable[[Any, Family], Estimate], unit: Any, family: Family
@@ -9001,8 +8974,7 @@ class Estimator:
         if found is None:
             if len(self._units) >= self.MOST_UNITS:
                 self._units.clear()
-            found = measure(unit, family)
-            self._units[key] = found
+            found = self._units[key] = measure(unit, family)
         return found
 
     def _content(self, content: Any, family: Family) -> Estimate:
@@ -9014,78 +8986,41 @@ class Estimator:
             if isinstance(part, str):
                 tokens += self.text(part, family)
             if isinstance(part, list):
-                waiting.extend(part)
+                waiting += part
             if not isinstance(part, dict):
                 continue
             kind = str(part.get("type"))
-            if kind in MEDIA_TOKENS:
+            if kind in MEDIA:
                 has_media = True
                 tokens += self._media(part, kind, family)
             elif kind not in UNCOUNTED:
                 tokens += AROUND.get(kind, 0)
+                waiting += [part[key] for key in COUNTED if key in part]
                 if "input" in part:
-                    tokens += self.text(dumps_text(part["input"]), family)
-                waiting.extend(part[key] for key in COUNTED if key in part)
+                    waiting.append(dumps_text(part["input"]))
         return Estimate(tokens, has_media)
 
     def _media(self, part: JSON, kind: str, family: Family) -> int:
         source = typed(part, "source", dict)
         if source.get("type") == "text":
             return self.text(typed(source, "data", str), family)
-        size = 0  # of its longest text: base64 or an address
-        for layer in (part, source, typed(part, "file", dict)):
-            for value in layer.values():
-                if isinstance(value, str):
-                    size = max(size, len(value))
-        if MEDIA_TOKENS[kind] == MEDIA_TOKENS["image"]:
-            return MEDIA_TOKENS[kind]
-        return MEDIA_TOKENS[kind] * (1 + size // PAGE_BASE64)
+        if kind in IMAGES:
+            return IMAGE_TOKENS
+        return PAGE_TOKENS * (1 + len(dumps_text(part)) // PAGE_SIZE)
 
     def _tool(self, tool: Any, family: Family) -> Estimate:
         spec = typed(tool, "function", dict) or tool
-        schema = typed(spec, "input_schema", dict) or typed(spec, "parameters", dict)
         shown = {
             "name": typed(spec, "name", str),
             "description": typed(spec, "description", str),
-            "parameters": schema,
+            "parameters": typed(spec, "input_schema", dict)
+            or typed(spec, "parameters", dict),
         }
         tokens = self.text(dumps_text(shown), family)
-        if family.column:
-            return Estimate(CLAUDE_TOOL + tokens)
-        return Estimate(round(GPT_TOOL * tokens))  # as a declaration, which is shorter
+        return Estimate(family.tool + round(family.declared * tokens))
 
 
 MAX_MODELS = 100  # a catalogue has about 40
-
-
-def keep_newest(table: Dict[Any, Any], key: Hashable, value: Any, most: int) -> Any:
-    """Set `key`, as the youngest of `most`; gives the oldest if it had to go for it."""
-    table.pop(key, None)
-    table[key] = value
-    if len(table) > most:
-        return table.pop(next(iter(table)))
-    return None
-
-
-class Calibration:
-    """Learns, for each model, how far estimates are off: one ratio real / estimated."""
-
-    def __init__(self) -> None:
-        self._ratios: Dict[str, float] = {}
-
-    def predict(self, model: str, estimate: Estimate) -> int:
-        """The tokens that the upstream will say it read."""
-        return max(1, round(self._ratios.get(model, 1.0) * estimate.tokens))
-
-    def learn(self, model: str, estimate: Estimate, prompt_tokens: int) -> None:
-        """Take what it said, cached tokens included; 0 = it did not say."""
-        if estimate.has_media or estimate.tokens < 200 or prompt_tokens <= 0:
-            return
-        ratio = prompt_tokens / estimate.tokens
-        ratio = min(3.0, max(0.4, ratio))  # so that one corrupt usage does not last
-        old = self._ratios.get(model, ratio)
-        keep_newest(self._ratios, model, (old + ratio) / 2, MAX_MODELS)
-
 
 # -- the ledger ------------------------------------------------------------------
 
@@ -9098,9 +9033,7 @@ class Served(NamedTuple):
     session: str
     client: str = ""
     who: str = ""  # user or agent
-    asked: str = (
-        ""  # the client's name for the model, "" where only the spelling differs
-    )
+    requested: str = ""  # the client's name for the model, where more than spelling
     model: str = ""
     status: int = 0  # 0 = running
     usage: TokenUsage = TokenUsage()
@@ -9114,33 +9047,21 @@ class Served(NamedTuple):
         return self.status >= 400 and self.status != 499
 
 
-Tally = Tuple[int, ...]  # requests, failed ones, then the fields of TokenUsage
-Tallies = Dict[str, Tally]  # by model
+Tally = Tuple[float, ...]  # requests, failed ones, then the fields of TokenUsage
+Tallies = Dict[Any, Tally]  # by model
 NOTHING: Tally = (0, 0, *TokenUsage())
 
 
-def _add(tallies: Tallies, model: str, tally: Tally) -> None:
-    if model not in tallies and len(tallies) >= MAX_MODELS:
-        model = "other"
-    old = tallies.get(model, NOTHING)
-    tallies[model] = tuple(map(operator.add, old, tally))
+def _add(tallies: Tallies, key: Hashable, tally: Iterable[float]) -> None:
+    tallies[key] = tuple(map(operator.add, tallies.get(key, NOTHING), tally))
 
 
-def _merge(tallies: Tallies, more: Tallies) -> None:
-    for model, tally in more.items():
-        _add(tallies, model, tally)
-
-
-def _sum(tallies: Tallies) -> Tally:
-    return tuple(map(sum, zip(NOTHING, *tallies.values())))
-
-
-def _usage_of(tally: Tally) -> TokenUsage:
-    return TokenUsage(*tally[2:])
+def _sum(tallies: Iterable[Tally]) -> Tally:
+    return tuple(map(sum, zip(NOTHING, *tallies)))
 
 
 def _figures(tally: Tally) -> JSON:
-    usage = _usage_of(tally)
+    usage = TokenUsage(*tally[2:])
     return {
         "requestCount": tally[0],
         "tokenCount": usage.prompt + usage.output,
@@ -9154,25 +9075,23 @@ def _figures(tally: Tally) -> JSON:
 
 
 def _report(tallies: Tallies) -> JSON:
-    models = {model: _figures(tally) for model, tally in tallies.items()}
-    return {**_figures(_sum(tallies)), "models": models}
+    used = {model: tally for model, tally in tallies.items() if tally[0]}
+    models = {model: _figures(tally) for model, tally in used.items()}
+    return {**_figures(_sum(used.values())), "models": models}
 
 
-def _page_sums(tally: Tally) -> JSON:
-    """The sums as the page names them."""
-    usage = _usage_of(tally)
-    sums = {"requests": tally[0], "failed": tally[1]}
-    return {**sums, **_tokens(usage), "credits": usage.credits}
+TOKEN_KINDS = TokenUsage._fields[
+    :4
+]  # disjoint; these, and credits, as the page names them
 
 
-def _tokens(usage: TokenUsage) -> JSON:
-    """The four kinds of tokens, disjoint, as the page names them."""
-    return {
-        "input": usage.input,
-        "cache_read": usage.cache_read,
-        "cache_write": usage.cache_write,
-        "output": usage.output,
-    }
+def _spent(usage: TokenUsage) -> JSON:
+    return {**dict(zip(TOKEN_KINDS, usage)), "credits": usage.credits}
+
+
+def _page_sums(tallies: Tallies) -> JSON:
+    requests, failed, *usage = _sum(tallies.values())
+    return {"requests": requests, "failed": failed, **_spent(TokenUsage(*usage))}
 
 
 def _iso(seconds: float) -> str:
@@ -9187,30 +9106,18 @@ LABELS = {0: "running", 499: "left"}
 
 
 def _page_request(served: Served) -> JSON:
-    level = "good" if served.status < 400 else "bad"
-    running = served.status == 0
-    return {
-        "n": served.number,
-        "at": served.at,
-        "session": served.session,
-        "who": served.who,
-        "model": served.model,
-        "asked": served.asked or None,
-        "status": served.status,
-        "label": LABELS.get(served.status, str(served.status)),
-        "level": LEVELS.get(served.status, level),
-        **_tokens(served.usage),
-        "credits": served.usage.credits or None,
-        "seconds": None if running else served.seconds,
-        "whose": served.whose or None,
-        "reason": served.reason or None,
-    }
+    row = served._asdict()
+    row.update(
+        _spent(row.pop("usage")),
+        label=LABELS.get(served.status, str(served.status)),
+        level=LEVELS.get(served.status, "bad" if served.failed else "good"),
+    )
+    return row
 
 
 class _Session:
     def __init__(self, served: Served) -> None:
-        self.first = served.at
-        self.last = served.at
+        self.first = self.last = served.at
         self.client = served.client
         self.models: Tallies = {}
 
@@ -9230,44 +9137,36 @@ class UsageLedger:
 
     def __init__(self) -> None:
         self._recent: Deque[Served] = collections.deque(maxlen=MAX_RECENT)
-        self._order: List[str] = []  # models by first use: the page's colours
         self.reset_all()
 
     def reset_all(self) -> None:
         """Forget everything but the recent requests."""
         self._sessions: Dict[str, _Session] = {}
-        self._dropped: Tallies = {}
+        # Sessions dropped for room too. The order of first use is the page's colours.
+        self._totals: Tallies = {}
         self._minutes: Dict[int, Tallies] = {}
 
     def record(self, served: Served) -> None:
         """Add one request that has ended, a failed one too."""
         self._recent.append(served)
+        end = served.at + served.seconds
         session = self._sessions.get(served.session) or _Session(served)
-        session.last = max(session.last, served.at + served.seconds)
-        dropped = keep_newest(self._sessions, served.session, session, MAX_SESSIONS)
-        if dropped:
-            _merge(self._dropped, dropped.models)
-        tally = (1, int(served.failed), *served.usage)
-        _add(session.models, served.model, tally)
-        if served.model not in self._order and len(self._order) < MAX_MODELS:
-            self._order.append(served.model)
-        minute = int(served.at + served.seconds) // 60
-        _add(self._minutes.setdefault(minute, {}), served.model, tally)
-        while len(self._minutes) > MINUTES:
+        session.last = max(session.last, end)
+        keep_newest(self._sessions, served.session, session, MAX_SESSIONS)
+        minute = self._minutes.setdefault(int(end) // 60, {})
+        if len(self._minutes) > MINUTES:
             del self._minutes[min(self._minutes)]
-
-    def _models(self) -> Tallies:
-        models: Tallies = {}
-        _merge(models, self._dropped)
-        for session in self._sessions.values():
-            _merge(models, session.models)
-        return models
+        model = served.model
+        if model not in self._totals and len(self._totals) >= MAX_MODELS:
+            model = "other"
+        tally = (1, served.failed, *served.usage)
+        for tallies in (session.models, minute, self._totals):
+            _add(tallies, model, tally)
 
     def summary(self) -> JSON:
         """The sums, over the sessions dropped for room too."""
-        report = _report(self._models())
-        requests = report["requestCount"]
-        tokens = report["tokenCount"]
+        report = _report(self._totals)
+        requests, tokens = report["requestCount"], report["tokenCount"]
         return {
             "totalRequests": requests,
             "totalTokens": tokens,
@@ -9278,62 +9177,58 @@ class UsageLedger:
 
     def details(self) -> List[JSON]:
         """One entry for each session, the latest first."""
-        entries = []
-        for name, session in reversed(self._sessions.items()):
-            entry = {
+        return [
+            {
                 "sessionId": name,
                 "startTime": _iso(session.first),
                 "lastRequestTime": _iso(session.last),
                 "duration": round(session.last - session.first),
                 **_report(session.models),
             }
-            entries.append(entry)
-        return entries
+            for name, session in reversed(self._sessions.items())
+        ]
 
     def totals(self) -> JSON:
         """The sums for the page."""
-        return _page_sums(_sum(self._models()))
+        return _page_sums(self._totals)
 
     def sessions(self) -> List[JSON]:
         """Every session for the page."""
-        rows = []
-        for name, session in self._sessions.items():
-            row = {
+        return [
+            {
                 "id": name,
                 "client": session.client or None,
                 "first": session.first,
                 "last": session.last,
-                **_page_sums(_sum(session.models)),
+                **_page_sums(session.models),
             }
-            rows.append(row)
-        return rows
+            for name, session in self._sessions.items()
+        ]
 
     def requests(self, running: Iterable[Served]) -> List[JSON]:
         """The requests for the page: those under way, then the newest."""
-        newest = [*running, *reversed(self._recent)][:MAX_RECENT]
-        return [_page_request(served) for served in newest]
+        newest = [*running, *reversed(self._recent)]
+        return list(map(_page_request, newest[:MAX_RECENT]))
 
     def minutes(self, now: float) -> JSON:
         """The chart of the last 60 whole minutes, the running one last."""
         first = int(now) // 60 - MINUTES + 1
-        names = self._order
-        if len(names) > MAX_SERIES:
-            others = "%d others" % (len(names) - MAX_SERIES + 1)
-            names = names[: MAX_SERIES - 1] + [others]
-        series = {name: [NOTHING] * MINUTES for name in names}
-        for minute, tallies in self._minutes.items():
-            if not first <= minute < first + MINUTES:
-                continue
-            for model, tally in tallies.items():
-                column = series.get(model) or series[names[-1]]
-                old = column[minute - first]
-                column[minute - first] = tuple(map(operator.add, old, tally))
+        names = list(self._totals)
+        single = MAX_SERIES - (len(names) > MAX_SERIES)
+        series = {name: [name] for name in names[:single]}
+        others = names[single:]
+        if others:
+            series["%d others" % len(others)] = others
         models = []
-        for name, column in series.items():
-            usages = [_usage_of(tally) for tally in column]
+        for title, names in series.items():
+            usages = []
+            for minute in range(first, first + MINUTES):
+                tallies = self._minutes.get(minute, {})
+                tally = _sum(tallies.get(name, NOTHING) for name in names)
+                usages.append(TokenUsage(*tally[2:]))
             credits = [usage.credits for usage in usages]
             tokens = [usage.prompt + usage.output for usage in usages]
-            models.append({"model": name, "credits": credits, "tokens": tokens})
+            models.append({"model": title, "credits": credits, "tokens": tokens})
         return {"from": first * 60, "models": models}
 
     def find(self, name: str, others: Iterable[str] = ()) -> str:
@@ -9353,7 +9248,9 @@ class UsageLedger:
 
     def reset(self, session: str) -> None:
         """Forget a session by its whole id."""
-        self._sessions.pop(session, None)
+        if session in self._sessions:
+            for model, tally in self._sessions.pop(session).models.items():
+                _add(self._totals, model, map(operator.neg, tally))
 
 
 # -- USAGE_LOG: a line a request, and what each day cost ----------------------------
@@ -9367,8 +9264,7 @@ def usage_line(served: Served, local_time: str) -> bytes:
         "who": served.who,
         "model": served.model,
         "status": served.status,
-        **_tokens(served.usage),
-        "credits": served.usage.credits,
+        **_spent(served.usage),
     }
     return dumps(record) + b"\n"
 
@@ -9385,24 +9281,18 @@ class DayUse(NamedTuple):
 
 def fold_usage(lines: Iterable[bytes], since: str) -> List[DayUse]:
     """Sum the lines of USAGE_LOG by day and model, from the day `since` on."""
-    days: Dict[Tuple[str, str], DayUse] = {}
+    days: Tallies = {}
     for line in lines:
-        try:
+        record: JSON = {}
+        with contextlib.suppress(BadRequest):  # half a line, from a kill
             record = loads_object(line)
-        except BadRequest:  # half a line, from a kill
-            continue
         day = typed(record, "time", str)[:10]
         model = typed(record, "model", str)[:100]
         credits = record.get("credits")
-        if day < since or type(credits) not in (int, float):
-            continue
-        old = days.get((day, model)) or DayUse(day, model, 0, 0, 0.0)
-        kinds = ("input", "cache_read", "cache_write", "output")
-        tokens = sum(count(record.get(kind)) for kind in kinds)
-        days[day, model] = DayUse(
-            day, model, old.requests + 1, old.tokens + tokens, old.credits + credits
-        )
-    return sorted(days.values())
+        if day >= since and type(credits) in (int, float):
+            tokens = sum(count(record.get(kind)) for kind in TOKEN_KINDS)
+            _add(days, (day, model), (1, tokens, credits))
+    return [DayUse(*key, *sums) for key, sums in sorted(days.items())]
 
 
 # -- limits --------------------------------------------------------------------------
@@ -9415,14 +9305,13 @@ class SlidingWindow:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._used = 0
         self._entries: Deque[List[float]] = collections.deque()  # [when, cost]
 
     def wait(self, now: float) -> int:
         """The first whole second, counted from now, at which one more fits."""
         while self._entries and self._entries[0][0] + self.SPAN <= now:
-            self._used -= self._entries.popleft()[1]
-        excess = self._used + 1 - self._limit
+            self._entries.popleft()
+        excess = sum(cost for _, cost in self._entries) + 1 - self._limit
         free = now
         for then, cost in self._entries:
             if excess <= 0:
@@ -9430,22 +9319,16 @@ class SlidingWindow:
             excess -= cost
             free = then + self.SPAN
         seconds = int(free - now)
-        if now + seconds < free:
-            seconds += 1
-        return seconds
+        return seconds + (now + seconds < free)
 
     def add(self, now: float, cost: int) -> List[float]:
         """Charge `cost`, fitting or not; the entry may be corrected."""
-        entry = [now, cost]
-        self._entries.append(entry)
-        self._used += cost
-        return entry
+        self._entries.append([now, cost])
+        return self._entries[-1]
 
     def correct(self, entry: List[float], now: float, cost: int) -> None:
         """Charge `cost` now, instead of what an entry said before."""
-        if entry[0] + self.SPAN > now:
-            self._used -= entry[1]
-            entry[1] = 0
+        entry[1] = 0
         self.add(now, cost)
 
 
@@ -9479,6 +9362,8 @@ class Hold(NamedTuple):
 # RATE_LIMIT_CHAT_COMPLETIONS is for /v1/chat/completions only, as its name says.
 RATES = {"openai": "rate_limit_chat_completions"}
 TOKEN_RATE = "max_tokens_per_minute"
+LIMITS = """rate_limit_default rate_limit_chat_completions max_tokens_per_minute
+    max_tokens_per_request credit_budget""".split()
 # As many as may be at it within a window's minute: who is forgotten starts anew.
 MAX_ALLOWANCES = 20_000
 
@@ -9489,34 +9374,31 @@ class Limits:
     def __init__(self, config: Config) -> None:
         self._config = config
         self.allowances: Dict[str, _Allowance] = {}
+        self.on = any(getattr(config, name) for name in LIMITS)
 
     def admit(self, wanted: Wanted, now: float) -> Hold:
         """Charge a request what it may cost, or raise why not; settle() what it did."""
-        most = self._config.max_tokens_per_request
-        if most and wanted.prompt > most:
-            raise ContextOverflow(wanted.prompt, most)
+        config = self._config
+        if 0 < config.max_tokens_per_request < wanted.prompt:
+            raise ContextOverflow(wanted.prompt, config.max_tokens_per_request)
         allowance = self.allowances.get(wanted.session) or _Allowance()
         keep_newest(self.allowances, wanted.session, allowance, MAX_ALLOWANCES)
-        budget = self._config.credit_budget
-        if budget and allowance.nano_aiu >= budget * 1e9:
+        if 0 < config.credit_budget <= allowance.nano_aiu / 1e9:
             raise self._used_up(wanted)
         rate = RATES.get(wanted.dialect, "rate_limit_default")
-        entry = None
-        for name in (rate, TOKEN_RATE):
+        costs = {rate: 1, TOKEN_RATE: wanted.tokens}
+        entries = {}
+        limited = [name for name in costs if getattr(config, name)]
+        for name in limited:
             self._check(allowance, name, now)
-        if getattr(self._config, rate):
-            allowance.windows[rate].add(now, 1)
-        if getattr(self._config, TOKEN_RATE):
-            entry = allowance.windows[TOKEN_RATE].add(now, wanted.tokens)
+        for name in limited:
+            entries[name] = allowance.windows[name].add(now, costs[name])
         allowance.nano_aiu += wanted.nano_aiu
-        return Hold(allowance, wanted.nano_aiu, entry)
+        return Hold(allowance, wanted.nano_aiu, entries.get(TOKEN_RATE))
 
     def _check(self, allowance: _Allowance, name: str, now: float) -> None:
         limit = getattr(self._config, name)
-        if not limit:
-            return
-        window = allowance.windows.setdefault(name, SlidingWindow(limit))
-        wait = window.wait(now)
+        wait = allowance.windows.setdefault(name, SlidingWindow(limit)).wait(now)
         if wait:
             raise RateLimited(
                 "this proxy's own %s=%d is reached; try again in %d s, or raise it "
@@ -9525,9 +9407,7 @@ class Limits:
             )
 
     def _used_up(self, wanted: Wanted) -> BudgetExceeded:
-        key = ""
-        if self._config.api_key:
-            key = " -H 'x-api-key: <your API_KEY>'"
+        key = " -H 'x-api-key: <your API_KEY>'" if self._config.api_key else ""
         return BudgetExceeded(
             "this session has used the %g AI credits that CREDIT_BUDGET allows. Raise "
             "it, or reset the session: curl -X POST%s http://%s/usage/reset/%s"
@@ -9536,11 +9416,10 @@ class Limits:
 
     def settle(self, hold: Hold, now: float, usage: TokenUsage) -> None:
         """Charge what the answer cost instead of the estimate."""
-        allowance = hold.allowance
-        allowance.nano_aiu += usage.nano_aiu - hold.nano_aiu
+        hold.allowance.nano_aiu += usage.nano_aiu - hold.nano_aiu
         if hold.entry:
             tokens = usage.input + usage.cache_write + usage.output
-            allowance.windows[TOKEN_RATE].correct(hold.entry, now, tokens)
+            hold.allowance.windows[TOKEN_RATE].correct(hold.entry, now, tokens)
 
     def reset(self, session: str) -> None:
         """Let a session start anew."""
@@ -9567,21 +9446,16 @@ def _short_hash(text: str) -> str:
 
 def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
     """Whose request it is, as a name that is safe in headers, paths and logs."""
-    name = ""
-    for header in SESSION_HEADERS:
-        name = name or headers.get(header) or ""
-    if not name:
-        user = typed(typed(body, "metadata", dict), "user_id", str)
+    name = next(filter(None, map(headers.get, SESSION_HEADERS)), "")
+    if not name and "metadata" in body:
+        user = typed(body["metadata"], "user_id", str)
         found = USER_SESSION.search(user[:LONGEST_USER])
-        if found:
-            name = found[1]
+        name = found[1] if found else ""
     key = headers.get("x-api-key") or headers.get("authorization")
     if key and not name:
         return "key-" + _short_hash(key)  # the key itself is a secret
     name = name or peer
-    if SAFE_SESSION.fullmatch(name):
-        return name
-    return "id-" + _short_hash(name)
+    return name if SAFE_SESSION.fullmatch(name) else "id-" + _short_hash(name)
 
 
 # ~~~~~~~~~~~~~~~~~~ the waterline: below this line the program touches the world ~~~~
@@ -12838,16 +12712,16 @@ class Exchange:
         """The request as it stands, for the page and USAGE_LOG."""
         seconds = time.monotonic() - self.started
         agent = self.request.headers.get("user-agent", "")
-        asked = ""
+        requested = ""
         if self.mapped:
-            asked = printable(self.asked[:100])
+            requested = printable(self.asked[:100])
         return Served(
             self.number,
             time.time() - seconds,
             self.session,
             client=CLIENT_NAME.match(agent)[0],
             who=self.who,
-            asked=asked,
+            requested=requested,
             model=printable(self.model.id or self.asked)[:100],
             status=self.status,
             usage=self.usage,
@@ -12911,7 +12785,6 @@ class PromptSizes:
     def __init__(self, copilot: CopilotClient) -> None:
         self._copilot = copilot
         self._estimator = Estimator()
-        self._calibration = Calibration()
         self._ratio: Dict[str, float] = {}
         self._rates: Dict[str, PromptCost] = {}  # of a byte
         # The last real request of each model: read only when a count is asked for, so
@@ -12966,8 +12839,8 @@ class PromptSizes:
         if sample is not None:
             raw, prompt = sample
             known = self._estimator.request(loads_object(raw), model)
-            self._calibration.learn(model, known, prompt)
-        return self._calibration.predict(model, self._estimator.request(body, model))
+            self._estimator.learn(model, known, prompt)
+        return self._estimator.predict(model, self._estimator.request(body, model))
 
     @property
     def in_outage(self) -> bool:
@@ -12992,7 +12865,7 @@ class PromptSizes:
         estimate = await asyncio.get_running_loop().run_in_executor(
             None, self._estimator.request, body, model.id
         )
-        return self._calibration.predict(model.id, estimate)
+        return self._estimator.predict(model.id, estimate)
 
     async def _ask_upstream(self, body: JSON, model: Model) -> int:
         if MESSAGES not in model.endpoints or self.in_outage:
@@ -14327,14 +14200,14 @@ async function reset(id){if(!confirm("Forget what this session used? "+id))retur
  try{await ask("/usage/reset/"+encodeURIComponent(id),"POST");$.hs.focus();tick()}catch(e){alert(e.message)}}
 function requests(d,force){const body=$.requests.tBodies[0],fits=d.requests.filter(r=>(view.show==="all"||failed(r))&&(!only||r.session===only)),
  list=cut("requests",fits,12),hold=!force&&body.kept&&busy(body);put($.hr,hold?"Requests, held while you read":"Requests");
- if(hold)d.requests.forEach(r=>body.kept.has(r.n)&&request(body.kept.get(r.n),r));
- else rows(body,list,r=>r.n,()=>{const tr=requestRow(),c=tr.children;c[1].append(el("span"),el("span","dim"));c[2].append(el("span"));
+ if(hold)d.requests.forEach(r=>body.kept.has(r.number)&&request(body.kept.get(r.number),r));
+ else rows(body,list,r=>r.number,()=>{const tr=requestRow(),c=tr.children;c[1].append(el("span"),el("span","dim"));c[2].append(el("span"));
  c[11].append(el("b"),el("span"));return tr},request);see("only",only);put($.only,"Only "+only.slice(0,18)+": show all");see("none",!fits.length);
  put(all("[data-show=failed]")[0],"Failed "+d.requests.filter(failed).length)}
 function request(tr,r){const c=tr.children,pill=c[2].firstChild;
  fill(tr,[clock(r.at,"medium"),null,null,r.session,r.who,num(r.status?r.seconds:data.now-r.at,1),
- r.credits==null?"":cr(r.credits),...KINDS.map(k=>r[k]?short(r[k]):"")]);
- put(c[1].firstChild,r.model||"no model");put(c[1].lastChild,r.asked?" asked "+r.asked:"");attr(c[1],"title",
+ r.credits?cr(r.credits):"",...KINDS.map(k=>r[k]?short(r[k]):"")]);
+ put(c[1].firstChild,r.model||"no model");put(c[1].lastChild,r.requested?" asked "+r.requested:"");attr(c[1],"title",
  c[1].textContent);attr(c[3],"title",r.session);put(pill,r.label);attr(pill,"class","pill "+r.level);
  c[11].hidden=!r.reason;put(c[11].firstChild,r.whose?r.whose+": ":"");put(c[11].lastChild,r.reason||"")}
 async function catalogue(){try{models=models||(await ask("/v1/models")).data}catch(e){return put($.found,e.message)}
