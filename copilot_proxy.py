@@ -12815,23 +12815,23 @@ class PromptSizes:
         tokens = min(tokens, rates.tokens * size)
         return PromptCost(tokens, min(nano, rates.nano_aiu * size))
 
-    def learn(self, model: str, raw: bytes, usage: TokenUsage) -> None:
-        """What the upstream counted for a whole request; odd ratios are left out."""
-        if not usage.prompt:
-            return
-        size = len(raw)
-        tokens = usage.input + usage.cache_write + usage.output
-        # The dearest of late, first the estimate: one cheap question says little.
+    def learn_cost(self, model: str, size: int, usage: TokenUsage) -> None:
+        """What a request cost: the dearest of late counts, first the estimate, for one
+        cheap question says little."""
         old = self._rates.get(model, PromptCost(0, 0))
+        tokens = usage.input + usage.cache_write + usage.output
         rates = PromptCost(
             max(tokens / size, old.tokens * self.FADING),
             max(usage.nano_aiu / size, old.nano_aiu * self.FADING),
         )
         keep_newest(self._rates, model, rates, MAX_MODELS)
-        if size > 2000 and 0.02 < usage.prompt / size < 2:
-            keep_newest(self._ratio, model, usage.prompt / size, MAX_MODELS)
-        if size <= self.MAX_SAMPLE:
-            keep_newest(self._samples, model, (raw, usage.prompt), self.MAX_SAMPLES)
+
+    def learn(self, model: str, raw: bytes, prompt: int) -> None:
+        """What the upstream counted for a whole request; odd ratios are left out."""
+        if len(raw) > 2000 and 0.02 < prompt / len(raw) < 2:
+            keep_newest(self._ratio, model, prompt / len(raw), MAX_MODELS)
+        if len(raw) <= self.MAX_SAMPLE:
+            keep_newest(self._samples, model, (raw, prompt), self.MAX_SAMPLES)
 
     def estimate(self, body: JSON, model: str) -> int:
         """Tokens of a request, corrected by what real usage has shown."""
@@ -13278,6 +13278,8 @@ class App:
 
     def _admit(self, exchange: Exchange) -> None:
         """Apply this proxy's own limits; what they refuse is not charged."""
+        if not self._limits.on:
+            return
         body = exchange.body
         size = len(exchange.request.body)
         prompt = 0
@@ -13349,7 +13351,12 @@ class App:
         unknown = exchange.response and exchange.status != 200 and not usage.nano_aiu
         if exchange.hold and not unknown:
             self._limits.settle(exchange.hold, time.monotonic(), usage)
-        self._sizes.learn(exchange.model.id, exchange.request.body, usage)
+        if usage.prompt:
+            if exchange.hold:
+                self._sizes.learn_cost(
+                    exchange.model.id, len(exchange.request.body), usage
+                )
+            self._sizes.learn(exchange.model.id, exchange.request.body, usage.prompt)
         level = "info"
         if exchange.status >= 400 and exchange.status != 499:
             level = "warn"
