@@ -4067,24 +4067,23 @@ def unpack_reasonings(words: str) -> List[Tuple[str, str]]:
 
 def uncarry(message: JSON) -> JSON:
     """A chat message with its calls' own ids, and what one carried in its own field."""
-    if "tool_call_id" in message:
-        answered, mark, _ = typed(message, "tool_call_id", str).partition(CARRIED)
-        if mark:
-            return dict(message, tool_call_id=answered)
-    if not message.get("tool_calls"):
-        return message
-    carried = ""
-    calls = []
-    for call in objects(message.get("tool_calls")):
-        own, mark, packed = typed(call, "id", str).partition(CARRIED)
-        if mark:
-            carried = carried or SIGNATURE_MARK + packed
-            call = dict(call, id=own)
-        calls.append(call)
+    answered, mark, _ = typed(message, "tool_call_id", str).partition(CARRIED)
+    if mark:
+        return dict(message, tool_call_id=answered)
+    calls = objects(message.get("tool_calls"))
+    ids = [typed(call, "id", str).partition(CARRIED) for call in calls]
+    carried = [SIGNATURE_MARK + packed for _, mark, packed in ids if mark]
     if not carried:
         return message
-    opaque = message.get("reasoning_opaque") or carried
+    for at, (own, mark, _) in enumerate(ids):
+        if mark:
+            calls[at] = dict(calls[at], id=own)
+    opaque = message.get("reasoning_opaque") or carried[0]
     return dict(message, tool_calls=calls, reasoning_opaque=opaque)
+
+
+# What calls and tools may be, and the name of such a call's arguments.
+ARGUMENTS = {"function": "arguments", "custom": "input"}
 
 
 def _open_entry(entry: Any, path: str, *kinds: str) -> Tuple[str, JSON, str]:
@@ -4097,10 +4096,10 @@ def _open_entry(entry: Any, path: str, *kinds: str) -> Tuple[str, JSON, str]:
 
 def _parse_part(part: Any, path: str) -> Any:
     kind = required(expect(part, dict, path), "type", str, path)
+    one_of(kind, ("text", "refusal", "image_url", "file"), path)
     if kind in ("text", "refusal"):
         return Text(field(part, kind, str, path, ""))
-    one_of(kind, ("text", "refusal", "image_url", "file"), path)
-    kind, inner, path = _open_entry(part, path, kind)
+    _, inner, path = _open_entry(part, path, kind)
     if kind == "image_url":
         url = required(inner, "url", str, path)
         return Image(url, field(inner, "detail", str, path, ""))
@@ -4119,12 +4118,12 @@ def _parse_content(message: JSON, path: str) -> List[Any]:
 
 def _parse_call(call: Any, path: str) -> Call:
     call_id = required(expect(call, dict, path), "id", str, path)
-    kind, inner, path = _open_entry(call, path, "function", "custom")
+    kind, inner, path = _open_entry(call, path, *ARGUMENTS)
     name = required(inner, "name", str, path)
+    arguments = field(inner, ARGUMENTS[kind], str, path, "")
     if kind == "custom":
-        text = field(inner, "input", str, path, "")
-        return Call(call_id, name, dumps_text({"input": text}))
-    return Call(call_id, name, field(inner, "arguments", str, path, ""))
+        arguments = dumps_text({"input": arguments})
+    return Call(call_id, name, arguments)
 
 
 def _parse_assistant(message: JSON, path: str) -> List[Any]:
@@ -4155,11 +4154,8 @@ TURN_ROLES = {
 def _parse_turn(message: Any, path: str) -> Turn:
     message = uncarry(expect(message, dict, path))
     role = required_word(message, "role", TURN_ROLES, path)
-    if role == "assistant":
-        parts = _parse_assistant(message, path)
-    else:
-        parts = _parse_content(message, path)
-    parts = [part for part in parts if part != Text("")]
+    parse = _parse_assistant if role == "assistant" else _parse_content
+    parts = [part for part in parse(message, path) if part != Text("")]
     if role == "tool":
         call_id = required(message, "tool_call_id", str, path)
         parts = [Result(call_id, tuple(parts))]
@@ -4167,7 +4163,7 @@ def _parse_turn(message: Any, path: str) -> Turn:
 
 
 def _parse_tool(entry: Any, path: str) -> Tool:
-    kind, inner, path = _open_entry(entry, path, "function", "custom")
+    kind, inner, path = _open_entry(entry, path, *ARGUMENTS)
     name = required(inner, "name", str, path)
     description = field(inner, "description", str, path, "")
     if kind == "custom":
@@ -4176,22 +4172,17 @@ def _parse_tool(entry: Any, path: str) -> Tool:
     return Tool(name, description, schema, field(inner, "strict", bool, path))
 
 
-def _parse_named(entry: Any, path: str) -> str:
-    _, inner, path = _open_entry(entry, path, "function", "custom")
-    return required(inner, "name", str, path)
-
-
 def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool, ...]]:
     """The hub's tool_choice, and the tools that are left to choose from."""
     choice = body.get("tool_choice")
     if choice in (None, "auto", "none", "required"):
         return choice or "", tools
-    kinds = ("function", "custom", "allowed_tools")
+    kinds = (*ARGUMENTS, "allowed_tools")
     kind, inner, path = _open_entry(choice, "tool_choice", *kinds)
     if kind != "allowed_tools":
         return "=" + required(inner, "name", str, path), tools
     mode = required_word(inner, "mode", ("auto", "required"), path)
-    allowed = set(parse_list(inner, "tools", _parse_named, path))
+    allowed = {tool.name for tool in parse_list(inner, "tools", _parse_tool, path)}
     left = tuple(tool for tool in tools if tool.name in allowed)
     if not left:
         raise BadRequest("%s.tools: none of them is among the tools" % path)
@@ -4199,15 +4190,12 @@ def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool,
 
 
 def _parse_format(body: JSON) -> Optional[JSON]:
-    path = "response_format"
-    form = field(body, path, dict, default={"type": "text"})
+    form = field(body, "response_format", dict, default={"type": "text"})
     kinds = ("text", "json_object", "json_schema")
-    kind = required_word(form, "type", kinds, path)
-    if kind == "text":
-        return None
-    if kind == "json_object":
-        return {}
-    return required(form, kind, dict, path)
+    kind = required_word(form, "type", kinds, "response_format")
+    if kind == "json_schema":
+        return required(form, kind, dict, "response_format")
+    return {} if kind == "json_object" else None
 
 
 def parse_chat(body: JSON) -> Conversation:
@@ -4216,9 +4204,6 @@ def parse_chat(body: JSON) -> Conversation:
     tools = tuple(parse_list(body, "tools", _parse_tool))
     choice, tools = _parse_choice(body, tools)
     stops = body.get("stop")
-    if isinstance(stops, str):
-        stops = [stops]
-    max_tokens = field(body, "max_completion_tokens", int)
     effort = field(body, "reasoning_effort", str, default="")
     extra = {key: field(body, key, kind) for key, kind in SAME_IN_RESPONSES.items()}
     return Conversation(
@@ -4226,10 +4211,13 @@ def parse_chat(body: JSON) -> Conversation:
         tools=tools,
         tool_choice=choice,
         parallel=field(body, "parallel_tool_calls", bool),
-        max_tokens=max_tokens or field(body, "max_tokens", int),
+        max_tokens=field(body, "max_completion_tokens", int)
+        or field(body, "max_tokens", int),
         temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float),
-        stop=parse_stops({"stop": stops}, "stop"),
+        stop=parse_stops(
+            {"stop": [stops] if isinstance(stops, str) else stops}, "stop"
+        ),
         effort=effort,
         thinking=effort not in ("", "none"),
         schema=_parse_format(body),
@@ -4249,11 +4237,11 @@ def needs_translation(body: JSON) -> bool:
 
 def has_files(body: JSON) -> bool:
     """Whether a document is anywhere in a chat request."""
-    for message in objects(body.get("messages")):
-        for part in objects(message.get("content")):
-            if part.get("type") == "file":
-                return True
-    return False
+    return any(
+        part.get("type") == "file"
+        for message in objects(body.get("messages"))
+        for part in objects(message.get("content"))
+    )
 
 
 # --- requests for Copilot -------------------------------------------------------------
@@ -4294,11 +4282,9 @@ def _encode_turn(turn: Turn) -> List[JSON]:
         moved = [inner for inner in part.parts if not isinstance(inner, Text)]
         if moved:  # a tool message holds only text
             content = content or "(see the next message)"
-            rest.append(Text("From the result of tool call %s:" % part.call_id))
-            rest += moved
-        messages.append(
-            {"role": "tool", "tool_call_id": part.call_id, "content": content}
-        )
+            rest += [Text("From the result of tool call %s:" % part.call_id), *moved]
+        message = {"role": "tool", "tool_call_id": part.call_id, "content": content}
+        messages.append(message)
     content = _encode_content(rest)
     if content:
         messages.append({"role": turn.role, "content": content})
@@ -4307,7 +4293,7 @@ def _encode_turn(turn: Turn) -> List[JSON]:
 
 def _encode_assistant(turn: Turn, source: str) -> List[JSON]:
     calls = []
-    thoughts = []
+    thoughts = ""
     opaque = ""
     for part in turn.parts:
         if isinstance(part, Call):
@@ -4317,27 +4303,19 @@ def _encode_assistant(turn: Turn, source: str) -> List[JSON]:
             # Gemini's opaque comes blocks after its text and wants that text back
             # beside it (UPSTREAM 9.1, 9.3), so the text is what no other vendor's
             # opaque belongs to.
-            thoughts.append(part.text)
+            thoughts += part.text
             opaque = part.opaque or opaque
     text = text_of(turn.parts)
-    if not text and not calls:
-        return []
     message: JSON = {"role": "assistant", "content": text or None}
     if opaque:
-        message["reasoning_text"] = "".join(thoughts)
-        message["reasoning_opaque"] = opaque
-    if calls:
-        message["tool_calls"] = calls
-    return [message]
+        message.update(reasoning_text=thoughts, reasoning_opaque=opaque)
+    message.update(given(tool_calls=calls))
+    return [message] if text or calls else []
 
 
 def _encode_tool(tool: Tool) -> JSON:
-    function = given(
-        name=tool.name,
-        description=tool.description,
-        parameters=tool.parameters,
-        strict=tool.strict,
-    )
+    function = {"name": tool.name, "parameters": tool.parameters}
+    function.update(given(description=tool.description, strict=tool.strict))
     return {"type": "function", "function": function}
 
 
@@ -4401,26 +4379,21 @@ def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
 
 def _filter_text(choice: JSON) -> str:
     """What Copilot's filter objected to, in words (UPSTREAM 9.4)."""
-    causes = []
-    for name, result in typed(choice, "content_filter_results", dict).items():
-        if typed(result, "filtered", bool):
-            causes.append(name)
+    results = typed(choice, "content_filter_results", dict).items()
+    causes = [name for name, result in results if typed(result, "filtered", bool)]
     causes += typed(_delta_of(choice), "copilot_annotations", dict)
-    reason = ""
-    if causes:
-        reason = " (%s)" % ", ".join(causes)
+    reason = " (%s)" % ", ".join(causes) if causes else ""
     return "Copilot's content filter stopped this answer%s." % reason
 
 
 class _OpenCall:
     """A tool call under way; what came before its name is held."""
 
-    def __init__(self, key: int, call_id: str) -> None:
-        self.key = key
+    def __init__(self, call_id: str) -> None:
         self.id = call_id
         self.name = ""
         self.held = ""  # arguments that came before the name
-        self.empty = True  # no argument has been told
+        self.empty = True  # no argument went on
 
 
 class ChatReader:
@@ -4442,8 +4415,7 @@ class ChatReader:
         self._calls: Dict[str, _OpenCall] = {}  # by id
         self._at: Dict[Optional[int], _OpenCall] = {}  # the latest of each index
         self._latest: Optional[_OpenCall] = None
-        self._head = b""  # what surrounds a plain chunk's text
-        self._tail = b""
+        self._around = (b"", b"")  # a plain chunk's text
 
     @property
     def finish_reason(self) -> str:
@@ -4455,9 +4427,7 @@ class ChatReader:
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
         """Give one event to `sink`; raises UpstreamError on an error inside it."""
-        text = None
-        if self._head:
-            text = self._plain_text(event.data)
+        text = self._plain_text(event.data)
         if text is None:
             self._read_chunk(event, sink)
         elif text:
@@ -4469,17 +4439,15 @@ class ChatReader:
         What stands between the known bytes is one whole JSON string, so the rest of the
         document is what was parsed before: 0.8 us instead of 5, a third of a burst.
         """
-        if not (data.startswith(self._head) and data.endswith(self._tail)):
+        head, tail = self._around
+        if not (head and data.startswith(head) and data.endswith(tail)):
             return None
         try:
-            end = len(data) - len(self._tail) + 1
-            string = data[len(self._head) : end].decode("utf-8")
+            string = data[len(head) : len(data) - len(tail) + 1].decode("utf-8")
             text, length = json.decoder.scanstring(string, 0)
         except ValueError:  # the full parse says what is wrong
             return None
-        if length != len(string):
-            return None
-        return text
+        return text if length == len(string) else None
 
     def _learn_plain(self, data: bytes, chunk: JSON, choice: JSON) -> None:
         """Keep what surrounds the text of a chunk with nothing else that counts."""
@@ -4487,16 +4455,12 @@ class ChatReader:
         text = typed(delta, "content", str)
         if not text or "\\" in text or data.count(b'"content"') != 1:
             return  # one "content" in all, so this is the one that counts
-        for key, value in delta.items():
-            if value and key not in ("content", "role"):
-                return
-        if choice.get("finish_reason") or chunk.get("usage"):
-            return
+        more = [value for key, value in delta.items() if key not in ("content", "role")]
+        more += [choice.get("finish_reason"), chunk.get("usage")]
         head, mark, rest = data.partition(b'"content":"')
         string = text.encode("utf-8", "replace") + b'"'
-        if rest.startswith(string) and not chunk.get("copilot_usage"):
-            self._head = head + mark
-            self._tail = rest[len(string) - 1 :]
+        if rest.startswith(string) and not any(more) and not chunk.get("copilot_usage"):
+            self._around = (head + mark, rest[len(string) - 1 :])
 
     def _read_chunk(self, event: SSEEvent, sink: Sink) -> None:
         if self.done:
@@ -4520,19 +4484,18 @@ class ChatReader:
     def _read_done(self, sink: Sink) -> None:
         """[DONE]: nothing follows; alone it ends an answer that had said something."""
         self.done = True
-        self._head = b""
+        self._around = (b"", b"")
         if not self._finish and (self._has_content or self._calls):
             self._finish = "stop"
             self._complete_calls(sink)
 
     def _read_usage(self, chunk: JSON) -> None:
-        if not (chunk.get("usage") or chunk.get("copilot_usage")):
-            return
-        usage = openai_usage(chunk.get("usage"), chunk.get("copilot_usage"))
-        nano_aiu = usage.nano_aiu or self.usage.nano_aiu
-        if usage.prompt or usage.output:  # Gemini sends zeros with every chunk
-            self.usage = usage
-        self.usage = self.usage._replace(nano_aiu=nano_aiu)
+        if chunk.get("usage") or chunk.get("copilot_usage"):
+            usage = openai_usage(chunk.get("usage"), chunk.get("copilot_usage"))
+            nano_aiu = usage.nano_aiu or self.usage.nano_aiu
+            if not usage.prompt and not usage.output:  # Gemini's, with every chunk
+                usage = self.usage
+            self.usage = usage._replace(nano_aiu=nano_aiu)
 
     def _read_delta(self, delta: JSON, chunk_id: str, sink: Sink) -> None:
         thought = _first_words(delta, REASONING_FIELDS)
@@ -4545,29 +4508,27 @@ class ChatReader:
         if not isinstance(text, str):
             text = "".join(typed(part, "text", str) for part in objects(text))
         if text:
-            self._has_content = True
             sink.text(text)
         refusal = typed(delta, "refusal", str)
         if refusal:
-            self._has_content = True
             sink.refusal(refusal)
+        self._has_content = bool(self._has_content or text or refusal)
         for call in objects(delta.get("tool_calls")):
             self._read_call(call, chunk_id, sink)
 
     def _read_call(self, delta: JSON, chunk_id: str, sink: Sink) -> None:
         function = typed(delta, "function", dict)
         name = typed(function, "name", str)
-        call = self._call_for(delta, name, chunk_id)
-        self._latest = call
+        call = self._latest = self._call_for(delta, name, chunk_id)
         if name and not call.name:
             call.name = name
-            sink.call(call.key, call.id, name)
+            sink.call(call.id, call.id, name)
         arguments = function.get("arguments") or ""
         if not isinstance(arguments, str):
             arguments = dumps_text(arguments)
         call.held += arguments
         if call.held and call.name:
-            sink.arguments(call.key, call.held)
+            sink.arguments(call.id, call.held)
             call.held = ""
             call.empty = False
 
@@ -4576,19 +4537,17 @@ class ChatReader:
         begins another call where no id tells them apart (UPSTREAM 9.4)."""
         call_id = typed(delta, "id", str)
         index = delta.get("index")
+        call = self._calls.get(call_id)
         if type(index) is not int:
             index = None
-        call = self._calls.get(call_id)
         if not call_id:
             call = self._at.get(index, self._latest)
             if call and name and call.name:
                 if index not in self._at or name != call.name:
                     call = None
         if call is None:
-            key = len(self._calls)
-            call_id = call_id or "call_%s_%d" % (chunk_id, key)
-            call = _OpenCall(key, call_id)
-            self._calls[call_id] = call
+            call_id = call_id or "call_%s_%d" % (chunk_id, len(self._calls))
+            call = self._calls[call_id] = _OpenCall(call_id)
         if index is not None:
             self._at[index] = call
         return call
@@ -4612,7 +4571,7 @@ class ChatReader:
                 raise UpstreamError("the upstream called a nameless tool; try again")
             if call.empty:  # no arguments are {} (UPSTREAM 9.4)
                 call.empty = False
-                sink.arguments(call.key, "{}")
+                sink.arguments(call.id, "{}")
 
 
 # --- answers for chat clients ---------------------------------------------------------
@@ -4630,12 +4589,6 @@ def _accounts(usage: TokenUsage) -> JSON:
         },
         **usage.cost,
     }
-
-
-ARGUMENTS = {
-    "function": "arguments",
-    "custom": "input",
-}  # what kinds of calls name them
 
 
 class ChatWriter:
@@ -4678,14 +4631,12 @@ class ChatWriter:
         self._carried = ""  # what the next call's id is to carry
         self._out = [self._chunk({"role": "assistant", "content": ""})]
 
+    def _with_choice(self, key: str, words: JSON, reason: Optional[str]) -> JSON:
+        choice = {"index": 0, key: words, "logprobs": None, "finish_reason": reason}
+        return dict(self._about, choices=[choice])
+
     def _chunk(self, delta: JSON, reason: Optional[str] = None) -> bytes:
-        choice = {
-            "index": 0,
-            "delta": delta,
-            "logprobs": None,
-            "finish_reason": reason,
-        }
-        return encode_sse("", dict(self._about, choices=[choice]))
+        return encode_sse("", self._with_choice("delta", delta, reason))
 
     def _frame(self, key: Any) -> Tuple[bytes, ...]:
         """The bytes around the text of a delta: 0.4 us for each instead of 4."""
@@ -4693,11 +4644,10 @@ class ChatWriter:
         if isinstance(key, int):
             kind = "custom" if key in self._inputs else "function"
             delta = {"tool_calls": [{"index": key, kind: {ARGUMENTS[kind]: "\0"}}]}
-        frame = self._chunk(delta).rpartition(b'"\\u0000"')
-        self._frames[key] = frame
+        frame = self._frames[key] = self._chunk(delta).rpartition(b'"\\u0000"')
         return frame
 
-    def _say(self, key: Any, text: str) -> None:
+    def _add(self, key: Any, text: str) -> None:
         """Add to a field of the message, or to a call's arguments by its index."""
         if self._fold:
             self._pieces.setdefault(key, []).append(text)
@@ -4708,23 +4658,23 @@ class ChatWriter:
         self._out.append(head + encoded + tail)
 
     def text(self, text: str) -> None:
-        self._say("content", text)
+        self._add("content", text)
 
     def reasoning(self, text: str) -> None:
-        self._say("reasoning_content", text)
+        self._add("reasoning_content", text)
 
     def next_message(self) -> None:
-        self._say("content", "\n\n")  # there is but one text
+        self._add("content", "\n\n")  # there is but one text
 
     def opaque(self, data: str, source: str) -> None:
         # Clients join what comes in pieces: the space keeps them apart.
         packed = pack_reasoning(data, source)
-        self._say("reasoning_opaque", packed + " ")
+        self._add("reasoning_opaque", packed + " ")
         if source.startswith("chat:"):  # Responses takes calls without
             self._carried = "#" + packed
 
     def refusal(self, text: str) -> None:
-        self._say("refusal", text)
+        self._add("refusal", text)
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         name = self.names.get(name, name)
@@ -4733,21 +4683,21 @@ class ChatWriter:
         if name in self._custom:
             kind = "custom"
             self._inputs[index] = []
-        self._calls[key] = {
+        call = self._calls[key] = {
             "index": index,
             "id": call_id + self._carried,
             "type": kind,
             kind: {"name": name, ARGUMENTS[kind]: ""},
         }
         self._carried = ""
-        self._out.append(self._chunk({"tool_calls": [self._calls[key]]}))
+        self._out.append(self._chunk({"tool_calls": [call]}))
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         index = self._calls[key]["index"]
         if index in self._inputs:
             self._inputs[index].append(fragment)  # a wrapper: unwrapped when whole
         else:
-            self._say(index, fragment)
+            self._add(index, fragment)
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
@@ -4756,7 +4706,7 @@ class ChatWriter:
         if self._ended:
             return
         for index, fragments in self._inputs.items():
-            self._say(index, unwrap_input("".join(fragments)))
+            self._add(index, unwrap_input("".join(fragments)))
         self._ended = True
         self._reason = reason
         self._usage = usage
@@ -4774,11 +4724,9 @@ class ChatWriter:
 
     def take(self) -> bytes:
         """The bytes written since the last call; none with `fold`."""
-        out = self._out
+        out = b"" if self._fold else b"".join(self._out)
         self._out = []
-        if self._fold:
-            return b""
-        return b"".join(out)
+        return out
 
     def whole(self) -> JSON:
         """The chat.completion that the chunks add up to, after end()."""
@@ -4786,21 +4734,15 @@ class ChatWriter:
         calls = []
         for index, call in enumerate(self._calls.values()):
             kind = call["type"]
-            inner = dict(call[kind])
-            inner[ARGUMENTS[kind]] = texts.pop(index, "")
+            inner = {**call[kind], ARGUMENTS[kind]: texts.pop(index, "")}
             calls.append({"id": call["id"], "type": kind, kind: inner})
-        message: JSON = {"role": "assistant", "content": "", **texts}
-        if calls:
-            message["content"] = texts.get("content")
-            message["tool_calls"] = calls
-        choice = {
-            "index": 0,
-            "message": message,
-            "logprobs": None,
-            "finish_reason": self._reason,
+        message = {"role": "assistant", "content": None if calls else "", **texts}
+        message.update(given(tool_calls=calls))
+        return {
+            **self._with_choice("message", message, self._reason),
+            "object": "chat.completion",
+            **_accounts(self._usage),
         }
-        about = dict(self._about, object="chat.completion")
-        return {**about, "choices": [choice], **_accounts(self._usage)}
 
 
 # --- the two small APIs beside chat ---------------------------------------------------
@@ -4849,8 +4791,7 @@ class CompletionStream(StreamTranslator):
 
     def _read(self, event: SSEEvent) -> None:
         if event.data.strip() == b"[DONE]":
-            self.finished = True
-            self.done = True
+            self.finished = self.done = True
             return
         chunk = event_object(event)
         if chunk.get("error"):
@@ -4872,11 +4813,15 @@ class CompletionStream(StreamTranslator):
 
     def whole(self) -> JSON:
         """The answer for stream:false."""
-        choices = []
-        for index, pieces in sorted(self._texts.items()):
-            choice = {"index": index, "text": "".join(pieces), "logprobs": None}
-            choice["finish_reason"] = self._reasons.get(index, "stop")
-            choices.append(choice)
+        choices = [
+            {
+                "index": index,
+                "text": "".join(pieces),
+                "logprobs": None,
+                "finish_reason": self._reasons.get(index, "stop"),
+            }
+            for index, pieces in sorted(self._texts.items())
+        ]
         return {
             "id": self._last.get("id") or "cmpl-0",
             "object": "text_completion",
