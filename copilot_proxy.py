@@ -4361,6 +4361,7 @@ def encode_chat(conversation: Conversation, model: Model) -> JSON:
 
 REASONING_FIELDS = ("reasoning_text", "cot_summary", "thinking", "reasoning_content")
 OPAQUE_FIELDS = ("reasoning_opaque", "signature")
+USAGE_FIELDS = ("usage", "copilot_usage")
 
 
 def _delta_of(choice: JSON) -> JSON:
@@ -4449,17 +4450,12 @@ class ChatReader:
             return None
         return text if length == len(string) else None
 
-    def _learn_plain(self, data: bytes, chunk: JSON, choice: JSON) -> None:
-        """Keep what surrounds the text of a chunk with nothing else that counts."""
-        delta = _delta_of(choice)
-        text = typed(delta, "content", str)
-        if not text or "\\" in text or data.count(b'"content"') != 1:
-            return  # one "content" in all, so this is the one that counts
-        more = [value for key, value in delta.items() if key not in ("content", "role")]
-        more += [choice.get("finish_reason"), chunk.get("usage")]
+    def _learn_plain(self, data: bytes, text: str) -> None:
+        """Keep what surrounds the text of a chunk that says nothing else."""
         head, mark, rest = data.partition(b'"content":"')
         string = text.encode("utf-8", "replace") + b'"'
-        if rest.startswith(string) and not any(more) and not chunk.get("copilot_usage"):
+        # With one "content" in all, this is the one that counts.
+        if rest.startswith(string) and data.count(b'"content"') == 1:
             self._around = (head + mark, rest[len(string) - 1 :])
 
     def _read_chunk(self, event: SSEEvent, sink: Sink) -> None:
@@ -4476,28 +4472,32 @@ class ChatReader:
         self._read_usage(chunk)
         choices = objects(chunk.get("choices"))
         for choice in choices:  # split ones are parts of one answer (UPSTREAM 9.5)
-            self._read_delta(_delta_of(choice), typed(chunk, "id", str), sink)
+            text = self._read_delta(_delta_of(choice), typed(chunk, "id", str), sink)
             self._read_finish(choice, sink)
-        if len(choices) == 1:
-            self._learn_plain(event.data, chunk, choices[0])
+        if len(choices) == 1 and text:
+            more = (choice.get("finish_reason"), *map(chunk.get, USAGE_FIELDS))
+            if not any(more):
+                self._learn_plain(event.data, text)
 
     def _read_done(self, sink: Sink) -> None:
         """[DONE]: nothing follows; alone it ends an answer that had said something."""
         self.done = True
         self._around = (b"", b"")
-        if not self._finish and (self._has_content or self._calls):
+        if not self._finish and self._has_content:
             self._finish = "stop"
             self._complete_calls(sink)
 
     def _read_usage(self, chunk: JSON) -> None:
-        if chunk.get("usage") or chunk.get("copilot_usage"):
-            usage = openai_usage(chunk.get("usage"), chunk.get("copilot_usage"))
-            nano_aiu = usage.nano_aiu or self.usage.nano_aiu
-            if not usage.prompt and not usage.output:  # Gemini's, with every chunk
-                usage = self.usage
-            self.usage = usage._replace(nano_aiu=nano_aiu)
+        usage, cost = map(chunk.get, USAGE_FIELDS)
+        if usage or cost:
+            found = openai_usage(usage, cost)
+            nano_aiu = found.nano_aiu or self.usage.nano_aiu
+            if not found.prompt and not found.output:  # Gemini's, with every chunk
+                found = self.usage
+            self.usage = found._replace(nano_aiu=nano_aiu)
 
-    def _read_delta(self, delta: JSON, chunk_id: str, sink: Sink) -> None:
+    def _read_delta(self, delta: JSON, chunk_id: str, sink: Sink) -> str:
+        """Give a delta to the sink; its text, if it has nothing else."""
         thought = _first_words(delta, REASONING_FIELDS)
         if thought:
             sink.reasoning(thought)
@@ -4512,9 +4512,11 @@ class ChatReader:
         refusal = typed(delta, "refusal", str)
         if refusal:
             sink.refusal(refusal)
-        self._has_content = bool(self._has_content or text or refusal)
-        for call in objects(delta.get("tool_calls")):
+        calls = objects(delta.get("tool_calls"))
+        for call in calls:
             self._read_call(call, chunk_id, sink)
+        self._has_content = bool(self._has_content or text or refusal or calls)
+        return "" if thought or opaque or refusal or calls else text
 
     def _read_call(self, delta: JSON, chunk_id: str, sink: Sink) -> None:
         function = typed(delta, "function", dict)
