@@ -5410,10 +5410,10 @@ FAILURES = ("response.failed", "response.cancelled", "error")
 PREAMBLE = ("response.created", "response.in_progress")
 
 
-def better_failure(new: ProxyError, old: Optional[ProxyError]) -> ProxyError:
+def better_failure(obj: JSON, old: Optional[ProxyError]) -> ProxyError:
     """Which tells more: one failure comes as two events, each with half of it."""
     if old is None or "without a word" in str(old):
-        return new
+        return error_in_stream(obj)
     return old
 
 
@@ -5430,18 +5430,18 @@ class ResponsesOpening:
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes, b"" at the end of the stream."""
-        if not data:
-            self.settled = True
         for event in self._decoder.feed(data):
-            if event.event in PREAMBLE or self.settled:
+            if self.settled:
+                return
+            if event.event in PREAMBLE:
                 continue
-            with contextlib.suppress(UpstreamError):
+            kind = ""
+            with contextlib.suppress(UpstreamError):  # whoever reads it all says so
                 kind, obj = parse_event(event)
-                if kind in FAILURES:
-                    self.settled = self.failure is not None
-                    self.failure = better_failure(error_in_stream(obj), self.failure)
-                    continue
-            self.settled = True
+            self.settled = kind not in FAILURES or self.failure is not None
+            if kind in FAILURES:
+                self.failure = better_failure(obj, self.failure)
+        self.settled = self.settled or not data
 
 
 TEXT_DELTA = "response.output_text.delta"
@@ -5455,6 +5455,13 @@ DELTAS = {
     "summary_text": "reasoning",
 }
 FILTERED = "The answer was stopped by Copilot's content filter."
+
+
+def _arguments_of(item: JSON) -> str:
+    arguments = item.get("arguments") or {}
+    if "input" in item:
+        arguments = {"input": item["input"]}
+    return arguments if isinstance(arguments, str) else dumps_text(arguments)
 
 
 class ResponsesReader:
@@ -5475,28 +5482,27 @@ class ResponsesReader:
         self._seen: Set[Tuple[int, int]] = set()  # (output_index, part) with a text
         self._items: Set[int] = set()  # whose `done` was read
         self._calls: Dict[int, bool] = {}  # output_index: have arguments come?
-        self._call_ids: Set[str] = set()
+        self._call_ids: Dict[str, int] = {}  # and their output_index
         self._message = -1  # output_index of the last text
 
-    def _put(self, how: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
-        if how == "reasoning" and place[1] and place not in self._seen:
+    def _put(self, kind: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
+        method = DELTAS.get(kind)
+        if not method or not text:
+            return
+        if method == "reasoning" and place[1] and place not in self._seen:
             text = "\n\n" + text
-        if how == "text":
-            if self._message not in (-1, place[0]):
+        if method == "text" and self._message != place[0]:
+            if self._message >= 0:
                 sink.next_message()
             self._message = place[0]
         self._seen.add(place)
-        getattr(sink, how)(text)
+        getattr(sink, method)(text)
 
-    def _text_delta(self, kind: str, obj: JSON, sink: Sink) -> None:
+    def _delta(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         part = typed(obj, "content_index", int) or typed(obj, "summary_index", int)
-        index = typed(obj, "output_index", int)
-        text = typed(obj, "delta", str)
-        if text:
-            self._put(DELTAS[kind], (index, part), text, sink)
+        self._put(kind, (index, part), typed(obj, "delta", str), sink)
 
-    def _arguments(self, kind: str, obj: JSON, sink: Sink) -> None:
-        index = typed(obj, "output_index", int)
+    def _arguments(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         text = typed(obj, "delta", str)
         if not text and not self._calls.get(index):
             text = typed(obj, "arguments", str)
@@ -5504,88 +5510,70 @@ class ResponsesReader:
             self._calls[index] = True
             sink.arguments(index, text)
 
-    def _item_added(self, kind: str, obj: JSON, sink: Sink) -> None:
+    def _item(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
+        """An item begins or is done: give what has not been given."""
         item = typed(obj, "item", dict)
-        index = typed(obj, "output_index", int)
-        call_id = typed(item, "call_id", str)
-        name = typed(item, "name", str)
-        if item.get("type") not in CALLS[:2] or index in self._calls:
+        is_done = kind != "response.output_item.added"
+        if is_done and index in self._items:
             return
-        if not name and kind != "response.output_item.added":
-            raise UpstreamError("the upstream called a tool without a name; try again")
-        if name:  # else it comes with `done`
-            self._calls[index] = False
-            self._call_ids.add(call_id)
-            sink.call(index, call_id, name)
-
-    def _item_done(self, kind: str, obj: JSON, sink: Sink) -> None:
-        index = typed(obj, "output_index", int)
-        if index in self._items:
+        name = typed(item, "name", str)
+        if item.get("type") in CALLS[:2] and index not in self._calls:
+            if name:
+                self._calls[index] = False
+                call_id = typed(item, "call_id", str)
+                self._call_ids[call_id] = index
+                sink.call(index, call_id, name)
+            elif is_done:
+                raise UpstreamError("the upstream called a nameless tool; try again")
+        if not is_done:
             return
         self._items.add(index)
-        self._item_added(kind, obj, sink)
-        item = typed(obj, "item", dict)
         parts = typed(item, "summary", list) or typed(item, "content", list)
         for at, part in enumerate(parts):
-            how = DELTAS.get(typed(part, "type", str), "")
             text = typed(part, "text", str) or typed(part, "refusal", str)
-            if how and text and (index, at) not in self._seen:
-                self._put(how, (index, at), text, sink)
+            if (index, at) not in self._seen:
+                self._put(typed(part, "type", str), (index, at), text, sink)
         if self._calls.get(index) is False:
             self._calls[index] = True
-            sink.arguments(index, self._arguments_of(item))
+            sink.arguments(index, _arguments_of(item))
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
         if item.get("type") == "reasoning" and typed(item, "encrypted_content", str):
             sink.opaque(item["encrypted_content"], self._source)
 
-    @staticmethod
-    def _arguments_of(item: JSON) -> str:
-        if "input" in item:
-            return dumps_text({"input": item["input"]})
-        arguments = item.get("arguments")
-        if isinstance(arguments, dict):
-            return dumps_text(arguments)
-        return typed(item, "arguments", str) or "{}"
-
-    def _response_ended(self, kind: str, obj: JSON, sink: Sink) -> None:
+    def _ended(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         response = typed(obj, "response", dict)
         # Some items stand only here, and some upstreams count them otherwise.
-        for index, item in enumerate(objects(response.get("output"))):
-            known = index in self._items or (index, 0) in self._seen
-            known = known or self._calls.get(index) is True
-            if not known and typed(item, "call_id", str) not in self._call_ids:
-                self._item_done(kind, {"output_index": index, "item": item}, sink)
-        self.finish_reason = "stop"
-        if self._calls:
-            self.finish_reason = "tool_calls"
+        for at, item in enumerate(objects(response.get("output"))):
+            index = self._call_ids.get(typed(item, "call_id", str), at)
+            if (index, 0) not in self._seen:
+                self._item(kind, index, {"item": item}, sink)
+        self.finish_reason = "tool_calls" if self._calls else "stop"
         if kind == "response.incomplete":
-            why = typed(typed(response, "incomplete_details", dict), "reason", str)
             self.finish_reason = "length"
-            if why == "content_filter":
-                self.finish_reason = why
+            details = typed(response, "incomplete_details", dict)
+            if details.get("reason") == "content_filter":
+                self.finish_reason = "content_filter"
                 sink.refusal(FILTERED)
         self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
         self.done = True
 
-    def _response_failed(self, kind: str, obj: JSON, sink: Sink) -> None:
+    def _failed(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         # The other event may come before or after, so the first one ends nothing.
         self.done = self.failure is not None
-        self.failure = better_failure(error_in_stream(obj), self.failure)
+        self.failure = better_failure(obj, self.failure)
         self.finish_reason = "error"
 
     EVENTS = {
-        TEXT_DELTA: _text_delta,
-        "response.refusal.delta": _text_delta,
-        "response.reasoning_summary_text.delta": _text_delta,
+        TEXT_DELTA: _delta,
+        "response.refusal.delta": _delta,
+        "response.reasoning_summary_text.delta": _delta,
         "response.function_call_arguments.delta": _arguments,
         "response.function_call_arguments.done": _arguments,
-        "response.output_item.added": _item_added,
-        "response.output_item.done": _item_done,
-        "response.completed": _response_ended,
-        "response.incomplete": _response_ended,
-        "response.failed": _response_failed,
-        "response.cancelled": _response_failed,
-        "error": _response_failed,
+        "response.output_item.added": _item,
+        "response.output_item.done": _item,
+        "response.completed": _ended,
+        "response.incomplete": _ended,
+        **dict.fromkeys(FAILURES, _failed),
     }
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
@@ -5597,7 +5585,7 @@ class ResponsesReader:
         kind, obj = parse_event(event)
         step = self.EVENTS.get(kind)
         if step:
-            step(self, kind, obj, sink)
+            step(self, kind, typed(obj, "output_index", int), obj, sink)
 
 
 # --- answers for Responses clients ----------------------------------------------------
@@ -6202,110 +6190,78 @@ class ResponsesTap(StreamTranslator):
         super().__init__()
         self._previous = previous  # answer that the client named, which went up whole
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
-        self._tools, self._hide = tools, hide
+        self._tools = tools
+        self._hide = hide
         self._ids: Dict[Any, str] = {}  # by output_index, and of the "response"
-        self._last = b""
+        self._number = 0  # of the event that comes next
         self._failure: Optional[ProxyError] = None
-        self._done_items: Dict[int, JSON] = {}
-        self._end: JSON = {}  # the last event's object
-        self.items: List[JSON] = []  # the output, with all that is to come back
+        self._items: Dict[int, JSON] = {}  # the output, with all that is to come back
+        self._answer: JSON = {}  # the last event's response
 
-    def _pin_ids(self, obj: JSON) -> bool:
-        """Give every id its first value; whether that changed one."""
-        changed = False
-        index = typed(obj, "output_index", int)
-        response = typed(obj, "response", dict)
-        places = [(obj, "item_id", index), (obj.get("item"), "id", index)]
-        places.append((response, "id", "response"))
-        for at, item in enumerate(typed(response, "output", list)):
-            places.append((item, "id", at))
-        for holder, key, name in places:
-            own = typed(holder, key, str)
-            if own and self._ids.setdefault(name, own) != own:
-                holder[key] = self._ids[name]
-                changed = True
-        return changed
+    def _pin(self, holder: JSON, key: str, place: Any) -> bool:
+        """Give an id its first value; whether it had another."""
+        own = typed(holder, key, str)
+        if not own or self._ids.setdefault(place, own) == own:
+            return False
+        holder[key] = self._ids[place]
+        return True
 
     def _rename(self, item: JSON) -> bool:
         """Give a call the name and the namespace that the client knows."""
         name = typed(item, "name", str)
-        own = self.names.get(name, name)
-        tool = self._tools.get(own)
-        if item.get("type") not in CALLS[:2] or "namespace" in item:
+        tool = self._tools.get(self.names.get(name, name))
+        if not tool or "namespace" in item or item.get("type") not in CALLS[:2]:
             return False
-        if tool and tool.namespace:
-            item.update(name=tool.own, namespace=tool.namespace)
-        elif own != name:
-            item["name"] = own
-        else:
-            return False
-        return True
+        item.update(name=tool.own, **given(namespace=tool.namespace))
+        return tool.namespace != "" or tool.own != name
 
-    def _hide_thought(self, item: JSON) -> bool:
-        hidden = self._hide and item.get("type") == "reasoning"
-        return hidden and item.pop("encrypted_content", None) is not None
-
-    def _edit(self, obj: JSON) -> bool:
-        """Rename and hide what is to be; whether there was any."""
+    def _fit(self, kind: str, obj: JSON) -> bool:
+        """Make an event what the client is to see; whether it was not."""
+        index = typed(obj, "output_index", int)
+        changed = self._pin(obj, "item_id", index)
+        if "response" not in obj and "item" not in obj:
+            return changed
         response = typed(obj, "response", dict)
-        changed = bool(self._previous and response)
-        if changed:
+        changed |= self._pin(response, "id", "response")
+        if response and self._previous:
             response["previous_response_id"] = self._previous
-        items = objects(response.get("output"))
-        if isinstance(obj.get("item"), dict):
-            items.append(obj["item"])
-        for item in items:
+            changed = True
+        items = [(index, item) for item in objects([obj.get("item")])]
+        items += enumerate(objects(response.get("output")))
+        if items and kind in ENDINGS:  # else they came one by one only
+            self._items.clear()
+        for at, item in items:
+            changed |= self._pin(item, "id", at)
             changed |= self._rename(item)
-            changed |= self._hide_thought(item)
+            if kind != "response.output_item.added":
+                self._items[at] = dict(item)
+            if self._hide and item.get("type") == "reasoning":
+                changed |= item.pop("encrypted_content", None) is not None
         return changed
 
-    def _pin(self, event: SSEEvent) -> bytes:
+    def _read(self, event: SSEEvent) -> None:
+        name, data = event
+        if data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
+            return
         kind, obj = parse_event(event)
         if kind in FAILURES:
-            self._take_failure(obj)
-            return b""
-        changed = self._pin_ids(obj)
+            # The other event may come before or after, so the first one ends nothing.
+            self.done = self.finished
+            self.finished = True
+            self._failure = better_failure(obj, self._failure)
+            return
+        self._number = count(obj.get("sequence_number")) + 1
+        if self._fit(kind, obj):
+            data = dumps(obj)
         if kind in ENDINGS:
-            self._take_answer(obj)
-        elif kind == "response.output_item.done":
-            item = typed(obj, "item", dict)
-            self._done_items[typed(obj, "output_index", int)] = dict(item)
-        changed |= self._edit(obj)
-        if changed:
-            return dumps(obj)
-        return event.data
-
-    def _take_failure(self, obj: JSON) -> None:
-        # The other event may come before or after, so the first one ends nothing.
-        self.done = self.finished
-        self.finished = True
-        self._failure = better_failure(error_in_stream(obj), self._failure)
-
-    def _take_answer(self, obj: JSON) -> None:
-        self._end = obj
-        self.finished = True
-        self.done = True
-        response = typed(obj, "response", dict)
-        self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
-        output = objects(response.get("output"))
-        if not output:
-            # Some answers name their items one by one only, so those count.
-            output = [item for _, item in sorted(self._done_items.items())]
-        self.items = [dict(item) for item in output]
-        for item in self.items:
-            self._rename(item)
-
-    def _read(self, event: SSEEvent) -> None:
-        if event.data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
-            return
-        data = self._pin(event)
-        if not data:
-            return
-        self._last = data
-        name = b""
-        if event.event:
-            name = b"event: %b\n" % event.event.encode("utf-8")
-        self._out.append(b"%bdata: %b\n\n" % (name, data.replace(b"\n", b"\ndata: ")))
+            self.finished = True
+            self.done = True
+            cost = obj.get("copilot_usage")
+            response = typed(obj, "response", dict)
+            self.usage = openai_usage(response.get("usage"), cost)
+            self._answer = {**response, **given(copilot_usage=cost)}
+        head = b"event: %b\n" % name.encode("utf-8") if name else b""
+        self._out.append(b"%bdata: %b\n\n" % (head, data.replace(b"\n", b"\ndata: ")))
 
     def finish(self) -> bytes:
         """The end; raises the upstream's failure, or UpstreamError when it was cut."""
@@ -6316,23 +6272,21 @@ class ResponsesTap(StreamTranslator):
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
-        numbers = re.findall(rb'"sequence_number":\s?(\d{1,9})', self._last) or [b"-1"]
         response_id = self._ids.get("response", "resp_0")
         response = {"id": response_id, "object": "response", "output": []}
-        return self._take() + failure_events(exc, response, int(numbers[-1]) + 1)
+        return self._take() + failure_events(exc, response, self._number)
 
     def whole(self) -> JSON:
         """The answer for stream:false, after finish()."""
-        response = typed(self._end, "response", dict)
-        cost = self._end.get("copilot_usage")
-        return {**response, **given(copilot_usage=cost)}
+        return self._answer
 
     def kept(self) -> Optional[JSON]:
         """What is to be remembered of a finished answer, None of any other."""
-        response = typed(self._end, "response", dict)
-        if response.get("status", "completed") != "completed" or not response.get("id"):
+        answer = self._answer
+        if answer.get("status", "completed") != "completed" or not answer.get("id"):
             return None
-        return {"id": response["id"], "output": self.items}
+        output = [item for _, item in sorted(self._items.items())]
+        return {"id": answer["id"], "output": output}
 
 
 # --- Claude Code's web search ---------------------------------------------------------
