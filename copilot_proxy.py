@@ -4899,42 +4899,50 @@ def responses_source(model: Model) -> str:
 
 # --- requests of Responses clients ----------------------------------------------------
 
-# Tools of OpenAI's own that the client runs: what a model is offered, and the member of
-# an item that holds a call's arguments.
+# Tools of OpenAI's own that the client runs: what a model is offered, what else an item
+# of a call says, and its member that holds the arguments, with what must be in them.
 CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
   "local_shell": {
-    "member": "action",
     "description": "Run a command on the user's machine.",
     "parameters": {"type": "object", "required": ["command"], "properties": {
       "command": {"type": "array", "items": {"type": "string"}},
       "working_directory": {"type": "string"},
       "timeout_ms": {"type": "integer"}
-    }}
+    }},
+    "item": {},
+    "member": "action",
+    "blank": {"type": "exec", "env": {}, "command": []}
   },
   "shell": {
-    "member": "action",
     "description": "Run shell commands on the user's machine.",
     "parameters": {"type": "object", "required": ["commands"], "properties": {
       "commands": {"type": "array", "items": {"type": "string"}},
       "timeout_ms": {"type": "integer"},
       "max_output_length": {"type": "integer"}
-    }}
+    }},
+    "item": {},
+    "member": "action",
+    "blank": {}
   },
   "apply_patch": {
-    "member": "operation",
     "description": "Create, change or delete a file.",
     "parameters": {"type": "object", "required": ["type", "path"], "properties": {
       "type": {"enum": ["create_file", "update_file", "delete_file"]},
       "path": {"type": "string"},
       "diff": {"type": "string", "description": "a V4A diff; none to delete"}
-    }}
+    }},
+    "item": {},
+    "member": "operation",
+    "blank": {}
   },
   "tool_search": {
-    "member": "arguments",
     "description": "Find more tools.",
     "parameters": {"type": "object", "required": ["query"], "properties": {
       "query": {"type": "string"}
-    }}
+    }},
+    "item": {"execution": "client"},
+    "member": "arguments",
+    "blank": {}
   }
 }""")
 # Run by OpenAI's servers. Codex always offers the first, so a model without it does
@@ -5621,12 +5629,10 @@ BLANK_RESPONSE = loads(b"""{
 
 def response_frame(body: JSON, response_id: str, model: str, created: int) -> JSON:
     """A response that has only begun, for the request `body`."""
-    frame = dict(BLANK_RESPONSE)
-    for key in frame.keys() & body.keys():
-        if body[key] is not None:
-            frame[key] = body[key]
-    frame.update(id=response_id, model=model, created_at=created)
-    return frame
+    about = {"id": response_id, "model": model, "created_at": created}
+    shared = BLANK_RESPONSE.keys() & body.keys()
+    same = {key: body[key] for key in shared if body[key] is not None}
+    return {**BLANK_RESPONSE, **same, **about}
 
 
 def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
@@ -5634,13 +5640,9 @@ def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
     error = {"code": exc.code or "server_error", "message": str(exc)}
     event = {"type": "error", **error, "param": None, **openai_error(exc)}
     event["sequence_number"] = number
-    failed = {**response, "status": "failed", "error": error}
-    ending = {
-        "type": "response.failed",
-        "sequence_number": number + 1,
-        "response": failed,
-    }
-    return encode_sse("error", event) + encode_sse("response.failed", ending)
+    failed = {"type": "response.failed", "sequence_number": number + 1}
+    failed["response"] = {**response, "status": "failed", "error": error}
+    return encode_sse("error", event) + encode_sse("response.failed", failed)
 
 
 class _Form(NamedTuple):
@@ -5653,19 +5655,33 @@ class _Form(NamedTuple):
     event: str
     part: JSON
     word: str  # the member of a part with the text
-    more: JSON = {}  # of its delta and done events
+    more: JSON  # of its delta and done events
 
 
-OUTPUT_TEXT = {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
-REFUSAL = {"type": "refusal", "refusal": ""}
-SUMMARY = {"type": "summary_text", "text": ""}
-MESSAGE_PART = ("message", "content", "content_index", "content_part")
-SUMMARY_PART = ("reasoning", "summary", "summary_index", "reasoning_summary_part")
-FORMS = {
-    "text": _Form(*MESSAGE_PART, "output_text", OUTPUT_TEXT, "text", {"logprobs": []}),
-    "refusal": _Form(*MESSAGE_PART, "refusal", REFUSAL, "refusal"),
-    "reasoning": _Form(*SUMMARY_PART, "reasoning_summary_text", SUMMARY, "text"),
-}
+FORMS = {kind: _Form(**row) for kind, row in loads(b"""{
+  "text": {
+    "item": "message", "parts": "content", "index": "content_index",
+    "part_event": "content_part", "event": "output_text",
+    "part": {"type": "output_text", "annotations": [], "logprobs": [], "text": ""},
+    "word": "text", "more": {"logprobs": []}
+  },
+  "refusal": {
+    "item": "message", "parts": "content", "index": "content_index",
+    "part_event": "content_part", "event": "refusal",
+    "part": {"type": "refusal", "refusal": ""},
+    "word": "refusal", "more": {}
+  },
+  "reasoning": {
+    "item": "reasoning", "parts": "summary", "index": "summary_index",
+    "part_event": "reasoning_summary_part", "event": "reasoning_summary_text",
+    "part": {"type": "summary_text", "text": ""},
+    "word": "text", "more": {}
+  }
+}""").items()}
+BLANK_MESSAGE = loads(b"""{
+  "type": "message", "status": "in_progress", "role": "assistant", "content": []
+}""")
+BLANK_REASONING = {"type": "reasoning", "summary": []}
 ID_PREFIXES = {
     "message": "msg_",
     "reasoning": "rs_",
@@ -5679,14 +5695,19 @@ ID_PREFIXES = {
 }
 
 
-class _CallItem:
-    """A call under way: its item, and its arguments so far."""
+CALL_EVENTS = {
+    "function": "function_call_arguments",
+    "custom": "custom_tool_call_input",
+}
 
-    def __init__(self, place: JSON, item: JSON, tool: Tool) -> None:
-        self.place = place
-        self.item = item
-        self.tool = tool
-        self.pieces: List[str] = []
+
+class _CallItem(NamedTuple):
+    """A call under way: its item, where events say that it is, its arguments so far."""
+
+    item: JSON
+    place: JSON
+    tool: Tool
+    pieces: List[str]
 
 
 def call_members(kind: str, arguments: str) -> JSON:
@@ -5695,25 +5716,18 @@ def call_members(kind: str, arguments: str) -> JSON:
         return {"arguments": arguments}
     if kind == "custom":
         return {"input": unwrap_input(arguments)}
-    members = parse_object(arguments) or {}
-    if kind == "local_shell":
-        members = {"type": "exec", "env": {}, "command": [], **members}
-    if kind == "tool_search":
-        return {"execution": "client", "arguments": members}
-    return {CLIENT_TOOLS[kind]["member"]: members}
+    about = CLIENT_TOOLS[kind]
+    given_members = {**about["blank"], **(parse_object(arguments) or {})}
+    return {**about["item"], about["member"]: given_members}
 
 
 def call_item(tool: Tool, call_id: str) -> JSON:
     """The item of a call that has begun; its id is not in it yet."""
-    kind = tool.kind + "_call"
-    if tool.kind == "custom":
-        kind = "custom_tool_call"
-    item: JSON = {"type": kind, "status": "in_progress", "call_id": call_id}
-    if tool.kind not in CLIENT_TOOLS:
-        item["name"] = tool.own or tool.name
-        item.update(given(namespace=tool.namespace))
-    item.update(call_members(tool.kind, ""))
-    return item
+    kind = "custom_tool" if tool.kind == "custom" else tool.kind
+    item = {"type": kind + "_call", "status": "in_progress", "call_id": call_id}
+    if kind not in CLIENT_TOOLS:
+        item.update(name=tool.own or tool.name, **given(namespace=tool.namespace))
+    return {**item, **call_members(tool.kind, "")}
 
 
 class ResponsesWriter:
@@ -5741,10 +5755,9 @@ class ResponsesWriter:
         self._frame = frame
         self._tools = tools
         self._fold = fold
-        self._cost: JSON = {}
         self._summary = summary  # reasoning is shown in words
         self._encrypted = encrypted  # and in its vendor's own form
-        self.items: List[JSON] = []  # the output, with all that is to come back
+        self._items: List[JSON] = []  # the output, with all that is to come back
         self._out: List[bytes] = []
         self._number = 0
         self._over = False
@@ -5752,10 +5765,9 @@ class ResponsesWriter:
         self._form: Optional[_Form] = None  # of its open part
         self._place: JSON = {}
         self._pieces: List[str] = []
-        self._calls: Dict[Hashable, _CallItem] = {}  # open ones
-        self._latest: Hashable = None
-        self._opaque: List[str] = []  # came while a message was open
-        for kind in ("response.created", "response.in_progress"):
+        self._calls: Dict[Hashable, _CallItem] = {}
+        self._waiting: List[Tuple[str, str]] = []  # opaque, while a message was open
+        for kind in ("created", "in_progress"):
             self._write(kind, response=frame)
 
     def text(self, text: str) -> None:
@@ -5769,70 +5781,65 @@ class ResponsesWriter:
             self._say("reasoning", text)
 
     def next_message(self) -> None:
-        self._close_item("commentary")
+        self._close_item()
 
     def opaque(self, data: str, source: str) -> None:
-        packed = pack_reasoning(data, source)
         if self._compact:
             return
         if self._item is None:
-            self._begin_item("reasoning")
+            self._begin_item(BLANK_REASONING)
         if self._item["type"] == "message":
             # So that a text is not broken in two.
-            self._opaque.append(packed)
+            self._waiting.append((data, source))
             return
-        self._item["encrypted_content"] = packed
+        self._item["encrypted_content"] = pack_reasoning(data, source)
         self._close_item()
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        # What a call follows was an aside, since only the last message is final.
-        self._close_item("commentary")
-        self._close_complete_call()
+        self._close_item()
         name = self.names.get(name, name)
         tool = self._tools.get(name) or Tool(name, "", {})
-        call_id = call_id or "call_%s_%d" % (self._frame["id"], len(self.items))
+        call_id = call_id or "call_%s_%d" % (self._frame["id"], len(self._items))
         item = call_item(tool, call_id)
-        place = self._add_item(item)
-        self._calls[key] = _CallItem(place, item, tool)
-        self._latest = key
+        self._calls[key] = _CallItem(item, self._add_item(item), tool, [])
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         call = self._calls.get(key)
-        if call is None:
-            if fragment.strip():
-                raise UpstreamError(
-                    "the upstream continued tool call %r after its end" % (key,)
-                )
-            return
-        call.pieces.append(fragment)
-        if call.tool.kind == "function":
-            kind = "response.function_call_arguments.delta"
-            self._write(kind, **call.place, delta=fragment)
+        if call:
+            call.pieces.append(fragment)
+            if call.tool.kind == "function":
+                event = CALL_EVENTS["function"] + ".delta"
+                self._write(event, **call.place, delta=fragment)
+        elif fragment.strip():
+            raise UpstreamError(
+                "the upstream continued tool call %r after its end" % (key,)
+            )
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
     ) -> None:
         """End the answer; what the length or a filter cut is `incomplete`."""
         why = {"length": "max_output_tokens", "content_filter": reason}.get(reason)
-        status = "completed"
-        if why:
-            status = "incomplete"
+        status = "incomplete" if why else "completed"
         if self._compact:
             packed = pack_reasoning("".join(self._pieces), COMPACTED)
             item = {"type": "compaction", "encrypted_content": packed}
-            self._done(self._add_item(item)["output_index"], item)
+            self._end_item(item, self._add_item(item))
         self._close_item("final_answer", status)
         for key in list(self._calls):
             self._close_call(key, status)
-        answer = dict(self._frame, status=status, usage=responses_usage(usage))
-        answer["output"] = [self._shown(item) for item in self.items]
+        answer = {
+            **self._frame,
+            "status": status,
+            "usage": responses_usage(usage),
+            "output": list(map(self._shown, self._items)),
+        }
         if why:
             answer["incomplete_details"] = {"reason": why}
         else:
             answer["completed_at"] = answer["created_at"]
-        self._frame = answer
-        self._cost = usage.cost
-        self._write("response." + status, response=answer, **usage.cost)
+        self._write(status, response=answer, **usage.cost)
+        self._frame = {**answer, **usage.cost}
         self._over = True
 
     def error(self, exc: ProxyError) -> None:
@@ -5842,28 +5849,26 @@ class ResponsesWriter:
 
     def take(self) -> bytes:
         """The bytes written since the last call; none with `fold`."""
-        if self._fold:
-            return b""
-        data = b"".join(self._out)
+        data = b"" if self._fold else b"".join(self._out)
         self._out.clear()
         return data
 
     def whole(self) -> JSON:
         """The response, after end()."""
-        return {**self._frame, **self._cost}
+        return self._frame
 
     def kept(self) -> Optional[JSON]:
         """What is to be remembered of a finished answer, None of any other."""
         if self._frame["status"] != "completed":
             return None
-        return {"id": self._frame["id"], "output": self.items}
+        return {"id": self._frame["id"], "output": self._items}
 
-    def _write(self, kind: str, **fields: Any) -> None:
-        if self._fold or self._over:
-            return
-        event = {"type": kind, "sequence_number": self._number, **fields}
-        self._number += 1
-        self._out.append(encode_sse(kind, event))
+    def _write(self, event: str, **fields: Any) -> None:
+        if not self._fold and not self._over:
+            kind = "response." + event
+            about = {"type": kind, "sequence_number": self._number}
+            self._number += 1
+            self._out.append(encode_sse(kind, {**about, **fields}))
 
     def _shown(self, item: JSON) -> JSON:
         if self._encrypted or item["type"] != "reasoning":
@@ -5872,46 +5877,43 @@ class ResponsesWriter:
 
     def _add_item(self, item: JSON) -> JSON:
         """Add an item to the output; where events say that it is."""
-        index = len(self.items)
+        index = len(self._items)
         # Of the answer's id, because this room has no randomness of its own.
-        digest = hashlib.sha256(b"%d %b" % (index, self._frame["id"].encode()))
-        item["id"] = ID_PREFIXES[item["type"]] + digest.hexdigest()[:24]
-        self.items.append(item)
-        self._write("response.output_item.added", output_index=index, item=item)
-        return {"item_id": item["id"], "output_index": index}
+        name = "%s%04x%s" % (ID_PREFIXES[item["type"]], index, self._frame["id"][-20:])
+        item["id"] = name
+        self._items.append(item)
+        self._write("output_item.added", output_index=index, item=item)
+        return {"item_id": name, "output_index": index}
 
-    def _begin_item(self, kind: str) -> None:
-        item: JSON = {"type": "reasoning", "summary": []}
-        if kind == "message":
-            item = {"type": kind, "status": "in_progress", "role": "assistant"}
-            item["content"] = []
-        self._item = item
-        self._place = self._add_item(item)
+    def _end_item(self, item: JSON, place: JSON) -> None:
+        index = place["output_index"]
+        self._write("output_item.done", output_index=index, item=self._shown(item))
+
+    def _begin_item(self, blank: JSON) -> None:
+        lists = {key: [] for key in ("content", "summary") if key in blank}
+        self._item = {**blank, **lists}
+        self._place = self._add_item(self._item)
 
     def _say(self, what: str, text: str) -> None:
-        if not text:
-            return
         if self._compact:
             if what == "text":
                 self._pieces.append(text)
-            return
-        form = FORMS[what]
-        if self._form is not form:
-            self._open_part(form)
-        self._pieces.append(text)
-        kind = "response.%s.delta" % form.event
-        self._write(kind, **self._place, delta=text, **form.more)
+        elif text:
+            form = FORMS[what]
+            if self._form is not form:
+                self._open_part(form)
+            self._pieces.append(text)
+            self._write(form.event + ".delta", **self._place, delta=text, **form.more)
 
     def _open_part(self, form: _Form) -> None:
         self._close_part()
         if self._item is None or self._item["type"] != form.item:
-            self._close_item("commentary")
-            self._close_complete_call()
-            self._begin_item(form.item)
+            self._close_item()
+            is_message = form.item == "message"
+            self._begin_item(BLANK_MESSAGE if is_message else BLANK_REASONING)
         parts = self._item[form.parts]
         self._place[form.index] = len(parts)
-        kind = "response.%s.added" % form.part_event
-        self._write(kind, **self._place, part=form.part)
+        self._write(form.part_event + ".added", **self._place, part=form.part)
         parts.append(dict(form.part))
         self._form = form
 
@@ -5920,59 +5922,47 @@ class ResponsesWriter:
         if form is None:
             return
         part = self._item[form.parts][-1]
-        part[form.word] = "".join(self._pieces)
+        words = {form.word: "".join(self._pieces)}
+        part.update(words)
         self._pieces = []
         self._form = None
-        words = {form.word: part[form.word]}
-        kind = "response.%s.done" % form.event
-        self._write(kind, **self._place, **words, **form.more)
-        kind = "response.%s.done" % form.part_event
-        self._write(kind, **self._place, part=part)
+        self._write(form.event + ".done", **self._place, **words, **form.more)
+        self._write(form.part_event + ".done", **self._place, part=part)
 
-    def _close_item(self, phase: str = "", status: str = "completed") -> None:
-        """Close the open message or reasoning; `phase` is what a message was."""
+    def _close_item(self, phase: str = "commentary", status: str = "completed") -> None:
+        """Close the open message or reasoning, and the latest call if nothing can
+        follow. A message was an aside unless it is the last: only that is final."""
+        latest = next(reversed(self._calls), None)
+        if self._calls and self._is_complete(latest):
+            self._close_call(latest)
         item = self._item
         if item is None:
             return
         self._close_part()
         if item["type"] == "message":
-            item["status"] = status
-            item["phase"] = phase
+            item.update(status=status, phase=phase)
         self._item = None
-        self._done(self._place["output_index"], item)
-        for packed in self._opaque:
-            self._begin_item("reasoning")
-            self._item["encrypted_content"] = packed
-            self._done(self._place["output_index"], self._item)
-            self._item = None
-        self._opaque = []
+        self._end_item(item, self._place)
+        waiting = self._waiting
+        self._waiting = []
+        for data, source in waiting:
+            self.opaque(data, source)
 
-    def _done(self, index: int, item: JSON) -> None:
-        item = self._shown(item)
-        self._write("response.output_item.done", output_index=index, item=item)
+    def _is_complete(self, key: Hashable) -> bool:
+        return parse_object("".join(self._calls[key].pieces)) is not None
 
-    def _close_complete_call(self) -> None:
-        """Close the latest call if nothing can follow."""
-        call = self._calls.get(self._latest)
-        if call and parse_object("".join(call.pieces)) is not None:
-            self._close_call(self._latest, "completed")
-
-    def _close_call(self, key: Hashable, status: str) -> None:
-        call = self._calls.pop(key)
-        item = call.item
-        text = "".join(call.pieces)
-        # Each for itself, since the limit cuts only what came last.
-        if status == "incomplete" and parse_object(text) is not None:
+    def _close_call(self, key: Hashable, status: str = "completed") -> None:
+        if self._is_complete(key):  # each for itself: the limit cuts what came last
             status = "completed"
-        item.update(call_members(call.tool.kind, text), status=status)
-        if call.tool.kind == "function":
-            kind = "response.function_call_arguments.done"
-            self._write(kind, **call.place, arguments=text, name=item["name"])
-        elif call.tool.kind == "custom":
-            kind = "response.custom_tool_call_input."
-            self._write(kind + "delta", **call.place, delta=item["input"])
-            self._write(kind + "done", **call.place, input=item["input"])
-        self._done(call.place["output_index"], item)
+        item, place, tool, pieces = self._calls.pop(key)
+        members = call_members(tool.kind, "".join(pieces))
+        item.update(members, status=status)
+        event = CALL_EVENTS.get(tool.kind)
+        if tool.kind == "custom":
+            self._write(event + ".delta", **place, delta=item["input"])
+        if event:
+            self._write(event + ".done", **place, **members, name=item["name"])
+        self._end_item(item, place)
 
 
 # --- what earlier answers were --------------------------------------------------------
