@@ -4953,6 +4953,15 @@ CALLS = (
     "custom_tool_call",
     *(kind + "_call" for kind in CLIENT_TOOLS),
 )
+RESULTS = ("tool_search_output", *(kind + "_output" for kind in CALLS))
+
+
+def input_items(body: JSON) -> List[Any]:
+    """The input of a Responses request as a list, whatever it is."""
+    items = body.get("input")
+    if isinstance(items, str) and items:
+        return [{"role": "user", "content": items}]
+    return items if isinstance(items, list) else []
 
 
 class ToolTable:
@@ -4969,22 +4978,15 @@ class ToolTable:
         # A name in a namespace gives way: the others go up as they are.
         self._plain = {typed(one, "name", str) for one in objects(body.get("tools"))}
         self._add_all(body, "")
-        if not isinstance(body.get("input"), list):
-            return
-        for at, item in enumerate(body["input"]):
+        for at, item in enumerate(input_items(body)):
             if typed(item, "type", str) == "tool_search_output":
                 self._add_all(item, "input.%d" % at)
 
     def name_of(self, item: JSON) -> str:
         """What the model knows the function of a call, or of a choice, as."""
         name, namespace = typed(item, "name", str), typed(item, "namespace", str)
-        return self._flat.get((namespace, name)) or self._flatten(namespace, name)
-
-    @staticmethod
-    def _flatten(namespace: str, name: str) -> str:
-        if not namespace:
-            return name
-        return "%s__%s" % (namespace.rstrip("_"), name)
+        flat = "%s__%s" % (namespace.rstrip("_"), name) if namespace else name
+        return self._flat.get((namespace, name), flat)
 
     def _add_all(self, holder: JSON, path: str, namespace: str = "") -> None:
         add = functools.partial(self._add_tool, namespace)
@@ -4992,25 +4994,15 @@ class ToolTable:
 
     def _add_tool(self, namespace: str, tool: Any, path: str) -> None:
         kind = required(expect(tool, dict, path), "type", str, path)
-        name = field(tool, "name", str, path, kind)
-        about = field(tool, "description", str, path, "")
-        if kind == "namespace":
-            self._add_all(tool, path, name)
-        elif kind == "function":
-            required(tool, "name", str, path)
-            schema = field(tool, "parameters", dict, path, {})
-            strict = field(tool, "strict", bool, path)
-            self._keep(Tool(name, about, schema, strict, namespace=namespace))
-        elif kind == "custom":
-            required(tool, "name", str, path)
-            made = custom_tool(name, about, field(tool, "format", dict, path, {}))
-            self._keep(made._replace(namespace=namespace))
-        elif kind in CLIENT_TOOLS:
-            offer = {**CLIENT_TOOLS[kind], **given(**tool)}
-            schema = field(offer, "parameters", dict, path)
-            self._keep(Tool(kind, offer["description"], schema, kind=kind))
-        elif kind.startswith(SPARED_TOOLS):
+        if kind.startswith(SPARED_TOOLS):
             self.left_out.append("tool " + kind)
+        elif kind == "namespace":
+            self._add_all(tool, path, field(tool, "name", str, path, kind))
+        elif kind in ("function", "custom"):
+            self._keep(namespace, kind, tool, path)
+        elif kind in CLIENT_TOOLS:
+            offer = {**CLIENT_TOOLS[kind], **given(**tool), "name": kind}
+            self._keep("", kind, offer, path)
         else:
             raise BadRequest(
                 "%s: a tool of type %s is run by OpenAI's servers, which Copilot does "
@@ -5019,20 +5011,32 @@ class ToolTable:
                 code="unsupported_tool",
             )
 
-    def _keep(self, tool: Tool) -> None:
-        place = (tool.namespace, tool.name)
-        flat = self._flat.get(place) or self._flatten(*place)
-        taken: Container[str] = self._plain if tool.namespace else ()
+    def _keep(self, namespace: str, kind: str, offer: JSON, path: str) -> None:
+        name = required(offer, "name", str, path)
+        about = field(offer, "description", str, path, "")
+        schema = field(offer, "parameters", dict, path, {})
+        strict = field(offer, "strict", bool, path)
+        tool = Tool(name, about, schema, strict, kind, namespace)
+        if kind == "custom":
+            tool = custom_tool(name, about, field(offer, "format", dict, path, {}))
+        place = (namespace, name)
+        flat = self.name_of(tool._asdict())
+        taken: Container[str] = self._plain if namespace else ()
         while place not in self._flat and (flat in self.tools or flat in taken):
             flat += "_"  # so that two of one name do not become one
         self._flat[place] = flat
-        self.tools[flat] = tool._replace(name=flat, own=tool.name)
+        self.tools[flat] = tool._replace(name=flat, own=name, namespace=namespace)
+
+
+def _unsendable(what: str, kind: str, path: str) -> BadRequest:
+    words = "%s: %s of type %s cannot be sent to this model"
+    return BadRequest(words % (path, what, ascii(kind[:40])))
 
 
 def _parse_input_part(part: Any, path: str) -> Any:
     kind = required(expect(part, dict, path), "type", str, path)
     if kind == "refusal":
-        return Text(field(part, "refusal", str, path, ""))
+        return Text(field(part, kind, str, path, ""))
     if kind.endswith("text"):
         return Text(field(part, "text", str, path, ""))
     if part.get("file_id") or part.get("file_url"):
@@ -5040,14 +5044,12 @@ def _parse_input_part(part: Any, path: str) -> Any:
     if kind == "input_image":
         detail = field(part, "detail", str, path, "")
         return Image(required(part, "image_url", str, path), detail)
-    if kind == "input_file":
-        url = required(part, "file_data", str, path)
-        if not url.startswith("data:"):
-            url = "data:application/pdf;base64," + url
-        return Document(url, field(part, "filename", str, path, ""))
-    raise BadRequest(
-        "%s: a part of type %s cannot be sent to this model" % (path, ascii(kind[:40]))
-    )
+    if kind != "input_file":
+        raise _unsendable("a part", kind, path)
+    url = required(part, "file_data", str, path)
+    if not url.startswith("data:"):
+        url = "data:application/pdf;base64," + url
+    return Document(url, field(part, "filename", str, path, ""))
 
 
 def _parse_input_content(holder: JSON, key: str, path: str) -> Tuple[Any, ...]:
@@ -5092,85 +5094,71 @@ def summary_text(item: JSON) -> str:
     return LOST_SUMMARY
 
 
-class _InputParser:
-    """Makes turns of input items; what a model said in one go is one turn."""
+def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Call:
+    call_id = required(item, "call_id", str, path)
+    if kind not in CALLS[:2]:
+        kind = kind[: -len("_call")]
+        held = item.get(CLIENT_TOOLS[kind]["member"]) or {}
+        return Call(call_id, kind, dumps_text(held))
+    required(item, "name", str, path)
+    arguments = field(item, "arguments", str, path, "")
+    if kind == "custom_tool_call":
+        arguments = dumps_text({"input": field(item, "input", str, path, "")})
+    return Call(call_id, table.name_of(item), arguments)
 
-    def __init__(self, table: ToolTable) -> None:
-        self._table = table
-        self._turns: List[Tuple[str, List[Any]]] = []
 
-    def turns(self) -> Tuple[Turn, ...]:
-        """What was parsed, every call with its result."""
-        turns = [Turn(role, tuple(parts)) for role, parts in self._turns]
-        return pair_results(turns)
+def _parse_result(kind: str, item: JSON, path: str) -> Result:
+    call_id = required(item, "call_id", str, path)
+    if kind[: -len("_output")] in CALLS[:2]:
+        return Result(call_id, _parse_input_content(item, "output", path))
+    output = item.get("output") or ""
+    if kind == "tool_search_output":
+        found = ToolTable({"tools": item.get("tools")}).tools
+        output = "Found tools: %s" % (", ".join(found) or "none")
+    elif not isinstance(output, str):
+        output = dumps_text(output)
+    return Result(call_id, (Text(output),))
 
-    def parse(self, item: Any, path: str) -> None:
-        kind = field(expect(item, dict, path), "type", str, path, "message")
-        if kind == "message":
-            role = INPUT_ROLES[required_word(item, "role", INPUT_ROLES, path)]
-            parts = _parse_input_content(item, "content", path)
-            self.add(role, *parts)
-        elif kind == "reasoning":
-            self._add_reasoning(item, path)
-        elif kind in CALLS:
-            self.add("assistant", self._call(kind, item, path))
-        elif kind.endswith("_output") and kind[: -len("_output")] in CALLS + (
-            "tool_search",
-        ):
-            self._add_result(kind, item, path)
-        elif kind in ("compaction", "compaction_summary"):
-            self.add("user", Text(summary_text(item)))
-        elif kind == "compaction_trigger":
-            self.add("user", Text(SUMMARY_PROMPT))
-        elif SERVER_ITEMS.fullmatch(kind):
-            about = {key: item[key] for key in WORDS if key in item}
-            self.add("assistant", Text("[%s %s]" % (kind, dumps_text(about))))
-        else:
-            raise BadRequest(
-                "%s: an item of type %s cannot be sent to this model"
-                % (path, ascii(kind[:40]))
-            )
 
-    def add(self, role: str, *parts: Any) -> None:
-        """Add to what `role` says, as a turn of its own but for the model."""
-        if self._turns and self._turns[-1][0] == role == "assistant":
-            # One turn, because thinking must stand before its calls (UPSTREAM 11.6).
-            self._turns[-1][1].extend(parts)
-        elif parts:
-            self._turns.append((role, list(parts)))
+def _parse_reasoning(item: JSON, path: str) -> List[Reasoning]:
+    ours = unpack_reasoning(field(item, "encrypted_content", str, path, ""))
+    words = text_of(_parse_input_content(item, "summary", path))
+    # What another made only its own model can read.
+    return [Reasoning(words, *ours)] if ours and ours[0] else []
 
-    def _add_reasoning(self, item: JSON, path: str) -> None:
-        ours = unpack_reasoning(field(item, "encrypted_content", str, path, ""))
-        words = _parse_input_content(item, "summary", path)
-        if ours and ours[0]:  # what another made only its own model can read
-            self.add("assistant", Reasoning(text_of(words), *ours))
 
-    def _call(self, kind: str, item: JSON, path: str) -> Call:
-        call_id = required(item, "call_id", str, path)
-        if kind == "function_call":
-            arguments = field(item, "arguments", str, path, "")
-        elif kind == "custom_tool_call":
-            arguments = dumps_text({"input": field(item, "input", str, path, "")})
-        else:
-            kind = kind[: -len("_call")]
-            held = item.get(CLIENT_TOOLS[kind]["member"]) or {}
-            return Call(call_id, kind, dumps_text(held))
-        required(item, "name", str, path)
-        return Call(call_id, self._table.name_of(item), arguments)
+def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
+    kind = field(expect(item, dict, path), "type", str, path, "message")
+    if kind == "message":
+        role = INPUT_ROLES[required_word(item, "role", INPUT_ROLES, path)]
+        return Turn(role, _parse_input_content(item, "content", path))
+    if kind in RESULTS:
+        return Turn("user", (_parse_result(kind, item, path),))
+    if kind in ("compaction", "compaction_summary"):
+        return Turn("user", (Text(summary_text(item)),))
+    if kind == "compaction_trigger":
+        return Turn("user", (Text(SUMMARY_PROMPT),))
+    if kind == "reasoning":
+        return Turn("assistant", tuple(_parse_reasoning(item, path)))
+    if kind in CALLS:
+        return Turn("assistant", (_parse_input_call(table, kind, item, path),))
+    if not SERVER_ITEMS.fullmatch(kind):
+        raise _unsendable("an item", kind, path)
+    about = {key: item[key] for key in WORDS if key in item}
+    return Turn("assistant", (Text("[%s %s]" % (kind, dumps_text(about))),))
 
-    def _add_result(self, kind: str, item: JSON, path: str) -> None:
-        call_id = required(item, "call_id", str, path)
-        if kind == "tool_search_output":
-            found = ", ".join(ToolTable({"tools": item.get("tools")}).tools)
-            parts: Tuple[Any, ...] = (Text("Found tools: %s" % (found or "none")),)
-        elif kind in ("function_call_output", "custom_tool_call_output"):
-            parts = _parse_input_content(item, "output", path)
-        else:
-            output = item.get("output") or ""
-            if not isinstance(output, str):
-                output = dumps_text(output)
-            parts = (Text(output),)
-        self.add("user", Result(call_id, parts))
+
+def _join_turns(turns: List[Turn]) -> List[Turn]:
+    """What a model said in one go is one turn, because thinking must stand before its
+    calls (UPSTREAM 11.6); of the others each is a turn of its own."""
+    joined: List[Turn] = []
+    spoken = [turn for turn in turns if turn.parts]
+    for role, run in itertools.groupby(spoken, lambda turn: turn.role):
+        if role == "assistant":
+            parts = itertools.chain.from_iterable(turn.parts for turn in run)
+            run = iter([Turn(role, tuple(parts))])
+        joined += run
+    return joined
 
 
 # Fields that change no answer where an API has none of them.
@@ -5187,35 +5175,28 @@ def _wanted_format(body: JSON) -> Optional[JSON]:
     form = field(text, "format", dict, "text", {"type": "text"})
     kinds = ("text", "json_object", "json_schema")
     kind = required_word(form, "type", kinds, "text.format")
-    if kind == "text":
-        return None
-    if kind == "json_object":
-        return {}
+    if kind != "json_schema":
+        return None if kind == "text" else {}
     required(form, "schema", dict, "text.format")
     return {key: form[key] for key in form if key != "type"}
 
 
 def _narrow_choice(choice: JSON, table: ToolTable) -> str:
     """allowed_tools: only these are sent, then."""
-    entries = field(choice, "tools", list, "tool_choice", [])
-    allowed = {
-        table.name_of(tool) or typed(tool, "type", str) for tool in objects(entries)
-    }
-    for name in list(table.tools):
-        if name not in allowed:
-            del table.tools[name]
+    entries = objects(choice.get("tools"))
+    allowed = {table.name_of(entry) or typed(entry, "type", str) for entry in entries}
+    for name in table.tools.keys() - allowed:
+        del table.tools[name]
     if not table.tools:
         raise BadRequest("tool_choice.tools: none of these is among the tools")
     modes = ("auto", "required")
-    return one_of(
-        field(choice, "mode", str, "tool_choice", "auto"), modes, "tool_choice"
-    )
+    return required_word({"mode": "auto", **choice}, "mode", modes, "tool_choice")
 
 
 def _choice_among(body: JSON, table: ToolTable) -> str:
-    choice = body.get("tool_choice")
-    if choice in (None, "auto", "none", "required"):
-        return choice or ""
+    choice = body.get("tool_choice") or ""
+    if choice in ("", "auto", "none", "required"):
+        return choice
     kind = required(expect(choice, dict, "tool_choice"), "type", str, "tool_choice")
     if kind == "allowed_tools":
         return _narrow_choice(choice, table)
@@ -5234,35 +5215,28 @@ def parse_responses(body: JSON) -> Conversation:
     References into earlier answers must have been resolved: ResponseMemory.expand().
     """
     table = ToolTable(body)
-    parser = _InputParser(table)
-    instructions = field(body, "instructions", str, default="")
-    if instructions:
-        parser.add("system", Text(instructions))
-    if isinstance(body.get("input"), str):
-        parser.add("user", Text(body["input"]))
-    else:
+    instructions = Text(field(body, "instructions", str, default=""))
+    turns = [Turn("system", (instructions,) if instructions.text else ())]
+    if not isinstance(body.get("input"), str):
         required(body, "input", list)
-        parse_list(body, "input", parser.parse)
+    parse = functools.partial(_parse_item, table)
+    turns += parse_list({"input": input_items(body)}, "input", parse)
     reasoning = field(body, "reasoning", dict, default={})
-    effort = field(reasoning, "effort", str, "reasoning", "")
-    summary = reasoning.get("summary") or reasoning.get("generate_summary")
-    user = field(body, "prompt_cache_key", str, default="")
     unknown = [key for key in body if key not in HARMLESS_FIELDS and body[key]]
     choice = _choice_among(body, table)
-    if not table.tools:
-        choice = ""
+    cache_key = field(body, "prompt_cache_key", str, default="")
     return Conversation(
-        turns=parser.turns(),
+        turns=pair_results(_join_turns(turns)),
         tools=tuple(table.tools.values()),
-        tool_choice=choice,
+        tool_choice=choice if table.tools else "",
         parallel=field(body, "parallel_tool_calls", bool),
         max_tokens=field(body, "max_output_tokens", int),
         temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float),
-        effort=effort,
-        thinking=bool(summary),
+        effort=field(reasoning, "effort", str, "reasoning", ""),
+        thinking=bool(reasoning.get("summary") or reasoning.get("generate_summary")),
         schema=_wanted_format(body),
-        user=field(body, "user", str, default="") or user,
+        user=field(body, "user", str, default="") or cache_key,
         left_out=tuple(dict.fromkeys(table.left_out + unknown)),
     )
 
@@ -5277,9 +5251,8 @@ def _content_part(part: Any, role: str) -> JSON:
     if isinstance(part, Document):
         name = part.title or "document.pdf"
         return {"type": "input_file", "filename": name, "file_data": part.url}
-    if role == "assistant":
-        return {"type": "output_text", "text": part.text}
-    return {"type": "input_text", "text": part.text}
+    kind = "output_text" if role == "assistant" else "input_text"
+    return {"type": kind, "text": part.text}
 
 
 def _item_of(part: Any, role: str) -> JSON:
@@ -5292,18 +5265,16 @@ def _item_of(part: Any, role: str) -> JSON:
             "arguments": part.arguments or "{}",
         }
     if isinstance(part, Reasoning):
-        summary = []
-        if part.text:
-            summary.append({"type": "summary_text", "text": part.text})
+        summary = {"type": "summary_text", "text": part.text}
         return {
             "type": "reasoning",
             "encrypted_content": part.opaque,
-            "summary": summary,
+            "summary": [summary] if part.text else [],
         }
     if isinstance(part, Result):
-        output: Any = [_content_part(inner, "user") for inner in part.spoken]
-        if all(isinstance(inner, Text) for inner in part.spoken):
-            output = text_of(part.spoken)
+        output: Any = text_of(part.spoken)
+        if not all(isinstance(inner, Text) for inner in part.spoken):
+            output = [_content_part(inner, "user") for inner in part.spoken]
         return {
             "type": "function_call_output",
             "call_id": part.call_id,
@@ -5312,62 +5283,38 @@ def _item_of(part: Any, role: str) -> JSON:
     return {"type": "message", "role": role, "content": [_content_part(part, role)]}
 
 
-def _says_something(part: Any, source: str) -> bool:
-    if isinstance(part, Reasoning):
-        return bool(part.opaque) and part.source == source
-    return part != Text("")
-
-
 def _turn_items(turn: Turn, model: Model) -> List[JSON]:
     items: List[JSON] = []
     source = responses_source(model)
-    phased = turn.role == "assistant" and PHASED.match(model.id) is not None
+    is_phased = turn.role == "assistant" and PHASED.match(model.id)
     for part in turn.parts:
-        if not _says_something(part, source):
+        is_foreign = isinstance(part, Reasoning) and part.source != source
+        if is_foreign or part == Text(""):
             continue
         item = _item_of(part, turn.role)
         goes_on = items and item["type"] == items[-1]["type"] == "message"
-        if goes_on and not phased:
+        if goes_on and not is_phased:
             items[-1]["content"] += item["content"]
         else:
             items.append(item)
     while items and items[-1]["type"] == "reasoning":
         items.pop()  # refused without what it led to
-    if phased:
-        phase = "final_answer"
-        for item in reversed(items):
-            if item["type"] == "message":
-                item["phase"] = phase
-            phase = "commentary"  # whatever stands before something else
+    phase = "final_answer"
+    for item in reversed(items if is_phased else []):
+        if item["type"] == "message":
+            item["phase"] = phase
+        phase = "commentary"  # whatever stands before something else
     return items
 
 
-def _encode_format(schema: Optional[JSON]) -> Optional[JSON]:
-    if schema is None:
-        return None
-    if not schema:
-        return {"type": "json_object"}
-    return {"type": "json_schema", "name": "answer", **schema}
-
-
-def _encode_functions(conv: Conversation) -> JSON:
-    """`tools`, and what goes with them."""
-    tools = []
-    for tool in conv.tools:
-        entry = {
-            "type": "function",
-            "name": tool.name,
-            "strict": bool(tool.strict),
-            "description": tool.description,
-            "parameters": tool.parameters,
-        }
-        tools.append(entry)
-    if not tools:
-        return {}
-    choice: Any = conv.tool_choice
-    if choice[:1] == "=":
-        choice = {"type": "function", "name": choice[1:]}
-    return given(tools=tools, tool_choice=choice, parallel_tool_calls=conv.parallel)
+def _encode_function(tool: Tool) -> JSON:
+    return {
+        "type": "function",
+        "name": tool.name,
+        "strict": bool(tool.strict),
+        "description": tool.description,
+        "parameters": tool.parameters,
+    }
 
 
 def encode_responses(conv: Conversation, model: Model) -> JSON:
@@ -5375,31 +5322,32 @@ def encode_responses(conv: Conversation, model: Model) -> JSON:
 
     Responses has no stop sequences: put StopAt(sink, conv.stop) before the sink.
     """
-    extra = dict(conv.extra)
-    key = extra.pop("prompt_cache_key", "") or conv.user
-    text = given(
-        verbosity=extra.pop("verbosity", ""), format=_encode_format(conv.schema)
-    )
-    items: List[JSON] = []
-    for turn in conv.turns:
-        items += _turn_items(turn, model)
-    reasoning = given(effort=conv.effort)
-    if conv.thinking:
-        reasoning["summary"] = "auto"
-    settings = dict(
+    text = given(verbosity=conv.extra.get("verbosity"))
+    if conv.schema is not None:
+        text["format"] = {"type": "json_schema", "name": "answer", **conv.schema}
+    if conv.schema == {}:
+        text["format"] = {"type": "json_object"}
+    reasoning = given(effort=conv.effort, summary="auto" if conv.thinking else "")
+    choice: Any = conv.tool_choice
+    if choice[:1] == "=":
+        choice = {"type": "function", "name": choice[1:]}
+    tools = list(map(_encode_function, conv.tools))
+    return given(
+        **{"prompt_cache_key": conv.user, **conv.extra, "verbosity": None},
         model=model.id,
         stream=True,
         store=False,
-        prompt_cache_key=key,
         text=text,
-        input=items,
+        input=[item for turn in conv.turns for item in _turn_items(turn, model)],
         max_output_tokens=conv.max_tokens,
         temperature=conv.temperature,
         top_p=conv.top_p,
         include=[ENCRYPTED],
         reasoning=reasoning,
+        tools=tools,
+        tool_choice=choice if tools else "",
+        parallel_tool_calls=conv.parallel if tools else None,
     )
-    return {**extra, **given(**settings), **_encode_functions(conv)}
 
 
 # --- Copilot's answers ----------------------------------------------------------------
@@ -5966,16 +5914,6 @@ class ResponsesWriter:
 
 
 # --- what earlier answers were --------------------------------------------------------
-
-
-def input_items(body: JSON) -> List[Any]:
-    """The input of a Responses request as a list, whatever it is."""
-    items = body.get("input")
-    if isinstance(items, list):
-        return items
-    if isinstance(items, str) and items:
-        return [{"role": "user", "content": items}]
-    return []
 
 
 def _is_reference(item: Any) -> bool:
