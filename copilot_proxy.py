@@ -5931,8 +5931,7 @@ def _lacks_something(item: Any) -> bool:
 
 def is_compaction(body: JSON) -> bool:
     """Whether a request wants its conversation in short, not an answer."""
-    items = input_items(body)
-    return bool(items) and typed(items[-1], "type", str) == "compaction_trigger"
+    return typed([{}, *input_items(body)][-1], "type", str) == "compaction_trigger"
 
 
 def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
@@ -5942,10 +5941,9 @@ def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
     """
     output = objects(answer.get("output"))
     summary = [item for item in output if item.get("type") == "compaction"]
-    if not summary:
-        return None
     items = objects(input_items(body))
-    return [item for item in items if item.get("role") == "user"] + summary
+    said = [item for item in items if item.get("role") == "user"]
+    return said + summary if summary else None
 
 
 MEMORY = 16 * 1024 * 1024  # bytes of requests and answers, all sessions together
@@ -5970,50 +5968,7 @@ class _Kept(NamedTuple):
     previous: int  # always a smaller one, so no chain is a ring; 0 = none
     request: bytes  # as the client sent it: parsed only when it is wanted
     output: bytes
-    names: Tuple[Tuple[str, str], ...]  # session and id, of it and of its items
-
-
-class _MemoryReader:
-    """Puts a conversation together from what one session said and may refer to."""
-
-    def __init__(
-        self,
-        answers: Mapping[int, _Kept],
-        numbers: Mapping[Tuple[str, str], int],
-        session: str,
-    ) -> None:
-        self.items: List[Any] = []
-        self._answers = answers
-        self._numbers = numbers
-        self._session = session
-        self._parsed: Dict[int, Dict[str, JSON]] = {}  # items by id, of each answer
-        self._seen: Set[str] = set()
-
-    def read(self, items: List[Any]) -> None:
-        """Add items, each once: so this is never more than what was kept and sent."""
-        for item in items:
-            name = typed(item, "id", str)
-            thought = typed(item, "type", str) == "reasoning"
-            if _is_reference(item):
-                if name in self._seen:
-                    continue
-                item = self._find(name)
-                if item is None:
-                    raise not_kept("Item", name, 404)
-            elif thought and not item.get("encrypted_content"):
-                # With what its vendor wants back, because the client left that out.
-                item = self._find(name) or item
-            self._seen.add(name)
-            self.items.append(item)
-
-    def _find(self, name: str) -> Optional[JSON]:
-        number = self._numbers.get((self._session, name))
-        if number is None:
-            return None
-        if number not in self._parsed:
-            output = loads(self._answers[number].output)
-            self._parsed[number] = {typed(item, "id", str): item for item in output}
-        return self._parsed[number].get(name)
+    names: List[Tuple[str, str]]  # session and id, of it and of its items
 
 
 class ResponseMemory:
@@ -6034,56 +5989,70 @@ class ResponseMemory:
         """Remember a finished answer with all its items."""
         items = objects(answer.get("output"))
         names = [(session, typed(item, "id", str)) for item in [answer, *items]]
-        link = 0
-        if previous:
-            link = self._numbers.get((session, previous), -1)  # -1: gone by now
-        kept = _Kept(link, request, dumps(items), tuple(names))
+        link = self._number(session, previous)
+        kept = _Kept(link, request, dumps(items), names)
         self._count += 1
         self._answers[self._count] = kept
         self._numbers.update(dict.fromkeys(names, self._count))
         self.size += len(request) + len(kept.output)
         while self.size > self._limit:
-            self._forget_oldest()
+            number = next(iter(self._answers))
+            kept = self._answers.pop(number)
+            self.size -= len(kept.request) + len(kept.output)
+            for name in kept.names:
+                if self._numbers.get(name) == number:  # else it was used again
+                    del self._numbers[name]
 
-    def _forget_oldest(self) -> None:
-        number = next(iter(self._answers))
-        kept = self._answers.pop(number)
-        self.size -= len(kept.request) + len(kept.output)
-        for name in kept.names:
-            if self._numbers.get(name) == number:  # an upstream may use an id again
-                del self._numbers[name]
+    def _number(self, session: str, name: str) -> int:
+        """Which answer has a name, or an item of it: -1 is none (any more)."""
+        return self._numbers.get((session, name), -1) if name else 0
 
     def expand(self, session: str, body: JSON) -> JSON:
         """The request with all that it only refers to; itself where that is nothing.
 
-        Raises BadRequest for an answer, NotFound for an item that is not known.
+        Raises BadRequest for an answer or an item that is not known.
         """
         previous = field(body, "previous_response_id", str, default="")
         items = input_items(body)
         if not previous and not any(map(_lacks_something, items)):
             return body
-        reader = _MemoryReader(self._answers, self._numbers, session)
-        for kept in self._chain(session, previous):
-            reader.read(input_items(loads(kept.request)))
-            reader.read(loads(kept.output))
-        reader.read(items)
-        expanded = {**body, "input": reader.items}
-        expanded.pop("previous_response_id", None)
-        return expanded
-
-    def _chain(self, session: str, previous: str) -> List[_Kept]:
-        """The answers up to one, the oldest first."""
-        chain: List[_Kept] = []
-        number = 0
-        if previous:
-            number = self._numbers.get((session, previous), -1)
+        chain: List[Any] = []  # the newest first
+        number = self._number(session, previous)
         while number:
             kept = self._answers.get(number)
             if kept is None:
                 raise not_kept("Previous response", previous, 400)
-            chain.append(kept)
+            chain.append([*input_items(loads(kept.request)), *loads(kept.output)])
             number = kept.previous
-        return chain[::-1]
+        said = [*itertools.chain.from_iterable(reversed(chain)), *items]
+        expanded = {**body, "input": self._complete(session, said)}
+        expanded.pop("previous_response_id", None)
+        return expanded
+
+    def _complete(self, session: str, items: List[Any]) -> List[Any]:
+        """Items in the place of references, each once: so this is never more than what
+        was kept and sent; and reasoning with what its vendor wants back, because many
+        clients leave that out."""
+
+        @functools.lru_cache(maxsize=None)
+        def output(number: int) -> Dict[str, JSON]:
+            items = loads(self._answers[number].output) if number > 0 else ()
+            return {typed(item, "id", str): item for item in items}
+
+        seen: Set[str] = set()
+        whole: List[Any] = []
+        for item in items:
+            name = typed(item, "id", str)
+            if _is_reference(item) and name in seen:
+                continue
+            if _lacks_something(item):
+                known = output(self._number(session, name)).get(name)
+                if known is None and _is_reference(item):
+                    raise not_kept("Item", name, 404)
+                item = known or item
+            seen.add(name)
+            whole.append(item)
+        return whole
 
 
 # --- the pass-through -----------------------------------------------------------------
