@@ -5318,35 +5318,29 @@ def _encode_function(tool: Tool) -> JSON:
 
 
 def encode_responses(conv: Conversation, model: Model) -> JSON:
-    """The request for a conversation; raises BadRequest for what it cannot say.
+    """The request for a conversation, all but what room 12 sets for every client.
 
     Responses has no stop sequences: put StopAt(sink, conv.stop) before the sink.
     """
     text = given(verbosity=conv.extra.get("verbosity"))
     if conv.schema is not None:
-        text["format"] = {"type": "json_schema", "name": "answer", **conv.schema}
-    if conv.schema == {}:
         text["format"] = {"type": "json_object"}
-    reasoning = given(effort=conv.effort, summary="auto" if conv.thinking else "")
+    if conv.schema:
+        text["format"] = {"type": "json_schema", "name": "answer", **conv.schema}
     choice: Any = conv.tool_choice
     if choice[:1] == "=":
         choice = {"type": "function", "name": choice[1:]}
-    tools = list(map(_encode_function, conv.tools))
     return given(
         **{"prompt_cache_key": conv.user, **conv.extra, "verbosity": None},
-        model=model.id,
-        stream=True,
-        store=False,
         text=text,
         input=[item for turn in conv.turns for item in _turn_items(turn, model)],
         max_output_tokens=conv.max_tokens,
         temperature=conv.temperature,
         top_p=conv.top_p,
-        include=[ENCRYPTED],
-        reasoning=reasoning,
-        tools=tools,
-        tool_choice=choice if tools else "",
-        parallel_tool_calls=conv.parallel if tools else None,
+        reasoning=given(effort=conv.effort, summary="auto" if conv.thinking else ""),
+        tools=list(map(_encode_function, conv.tools)),
+        tool_choice=choice,
+        parallel_tool_calls=conv.parallel,
     )
 
 
@@ -5577,9 +5571,8 @@ BLANK_RESPONSE = loads(b"""{
 
 def response_frame(body: JSON, response_id: str, model: str, created: int) -> JSON:
     """A response that has only begun, for the request `body`."""
+    same = {key: body[key] for key in BLANK_RESPONSE if body.get(key) is not None}
     about = {"id": response_id, "model": model, "created_at": created}
-    shared = BLANK_RESPONSE.keys() & body.keys()
-    same = {key: body[key] for key in shared if body[key] is not None}
     return {**BLANK_RESPONSE, **same, **about}
 
 
@@ -5596,7 +5589,7 @@ def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
 class _Form(NamedTuple):
     """How one kind of words is written."""
 
-    item: str  # type of the item that holds them,
+    item: JSON  # what holds them,
     parts: str  # in which list,
     index: str  # and what events call its index
     part_event: str
@@ -5608,28 +5601,27 @@ class _Form(NamedTuple):
 
 FORMS = {kind: _Form(**row) for kind, row in loads(b"""{
   "text": {
-    "item": "message", "parts": "content", "index": "content_index",
+    "item": {"type": "message", "status": "in_progress", "role": "assistant"},
+    "parts": "content", "index": "content_index",
     "part_event": "content_part", "event": "output_text",
     "part": {"type": "output_text", "annotations": [], "logprobs": [], "text": ""},
     "word": "text", "more": {"logprobs": []}
   },
   "refusal": {
-    "item": "message", "parts": "content", "index": "content_index",
+    "item": {"type": "message", "status": "in_progress", "role": "assistant"},
+    "parts": "content", "index": "content_index",
     "part_event": "content_part", "event": "refusal",
     "part": {"type": "refusal", "refusal": ""},
     "word": "refusal", "more": {}
   },
   "reasoning": {
-    "item": "reasoning", "parts": "summary", "index": "summary_index",
+    "item": {"type": "reasoning"},
+    "parts": "summary", "index": "summary_index",
     "part_event": "reasoning_summary_part", "event": "reasoning_summary_text",
     "part": {"type": "summary_text", "text": ""},
     "word": "text", "more": {}
   }
 }""").items()}
-BLANK_MESSAGE = loads(b"""{
-  "type": "message", "status": "in_progress", "role": "assistant", "content": []
-}""")
-BLANK_REASONING = {"type": "reasoning", "summary": []}
 ID_PREFIXES = {
     "message": "msg_",
     "reasoning": "rs_",
@@ -5705,7 +5697,7 @@ class ResponsesWriter:
         self._fold = fold
         self._summary = summary  # reasoning is shown in words
         self._encrypted = encrypted  # and in its vendor's own form
-        self._items: List[JSON] = []  # the output, with all that is to come back
+        self.items: List[JSON] = []  # the output, with all that is to come back
         self._out: List[bytes] = []
         self._number = 0
         self._over = False
@@ -5735,7 +5727,7 @@ class ResponsesWriter:
         if self._compact:
             return
         if self._item is None:
-            self._begin_item(BLANK_REASONING)
+            self._begin_item(FORMS["reasoning"])
         if self._item["type"] == "message":
             # So that a text is not broken in two.
             self._waiting.append((data, source))
@@ -5747,7 +5739,7 @@ class ResponsesWriter:
         self._close_item()
         name = self.names.get(name, name)
         tool = self._tools.get(name) or Tool(name, "", {})
-        call_id = call_id or "call_%s_%d" % (self._frame["id"], len(self._items))
+        call_id = call_id or "call_%s_%d" % (self._frame["id"], len(self.items))
         item = call_item(tool, call_id)
         self._calls[key] = _CallItem(item, self._add_item(item), tool, [])
 
@@ -5779,13 +5771,11 @@ class ResponsesWriter:
         answer = {
             **self._frame,
             "status": status,
+            "completed_at": None if why else self._frame["created_at"],
+            "incomplete_details": {"reason": why} if why else None,
             "usage": responses_usage(usage),
-            "output": list(map(self._shown, self._items)),
+            "output": list(map(self._shown, self.items)),
         }
-        if why:
-            answer["incomplete_details"] = {"reason": why}
-        else:
-            answer["completed_at"] = answer["created_at"]
         self._write(status, response=answer, **usage.cost)
         self._frame = {**answer, **usage.cost}
         self._over = True
@@ -5805,12 +5795,6 @@ class ResponsesWriter:
         """The response, after end()."""
         return self._frame
 
-    def kept(self) -> Optional[JSON]:
-        """What is to be remembered of a finished answer, None of any other."""
-        if self._frame["status"] != "completed":
-            return None
-        return {"id": self._frame["id"], "output": self._items}
-
     def _write(self, event: str, **fields: Any) -> None:
         if not self._fold and not self._over:
             kind = "response." + event
@@ -5825,11 +5809,11 @@ class ResponsesWriter:
 
     def _add_item(self, item: JSON) -> JSON:
         """Add an item to the output; where events say that it is."""
-        index = len(self._items)
+        index = len(self.items)
         # Of the answer's id, because this room has no randomness of its own.
         name = "%s%04x%s" % (ID_PREFIXES[item["type"]], index, self._frame["id"][-20:])
         item["id"] = name
-        self._items.append(item)
+        self.items.append(item)
         self._write("output_item.added", output_index=index, item=item)
         return {"item_id": name, "output_index": index}
 
@@ -5837,9 +5821,8 @@ class ResponsesWriter:
         index = place["output_index"]
         self._write("output_item.done", output_index=index, item=self._shown(item))
 
-    def _begin_item(self, blank: JSON) -> None:
-        lists = {key: [] for key in ("content", "summary") if key in blank}
-        self._item = {**blank, **lists}
+    def _begin_item(self, form: _Form) -> None:
+        self._item = {**form.item, form.parts: []}
         self._place = self._add_item(self._item)
 
     def _say(self, what: str, text: str) -> None:
@@ -5855,10 +5838,9 @@ class ResponsesWriter:
 
     def _open_part(self, form: _Form) -> None:
         self._close_part()
-        if self._item is None or self._item["type"] != form.item:
+        if self._item is None or self._item["type"] != form.item["type"]:
             self._close_item()
-            is_message = form.item == "message"
-            self._begin_item(BLANK_MESSAGE if is_message else BLANK_REASONING)
+            self._begin_item(form)
         parts = self._item[form.parts]
         self._place[form.index] = len(parts)
         self._write(form.part_event + ".added", **self._place, part=form.part)
@@ -5985,9 +5967,17 @@ class ResponseMemory:
         self._answers: Dict[int, _Kept] = {}
         self._numbers: Dict[Tuple[str, str], int] = {}  # the latest of a name
 
-    def keep(self, session: str, request: bytes, answer: JSON, previous: str) -> None:
-        """Remember a finished answer with all its items."""
-        items = objects(answer.get("output"))
+    def keep(
+        self,
+        session: str,
+        request: bytes,
+        answer: JSON,
+        items: List[JSON],
+        previous: str,
+    ) -> None:
+        """Remember a finished answer with all its items, no other."""
+        if answer.get("status") != "completed":
+            return
         names = [(session, typed(item, "id", str)) for item in [answer, *items]]
         link = self._number(session, previous)
         kept = _Kept(link, request, dumps(items), names)
@@ -6156,7 +6146,8 @@ class ResponsesTap(StreamTranslator):
             cost = obj.get("copilot_usage")
             response = typed(obj, "response", dict)
             self.usage = openai_usage(response.get("usage"), cost)
-            self._answer = {**response, **given(copilot_usage=cost)}
+            about = {"status": kind[len("response.") :]}
+            self._answer = {**about, **response, **given(copilot_usage=cost)}
         head = b"event: %b\n" % name.encode("utf-8") if name else b""
         self._out.append(b"%bdata: %b\n\n" % (head, data.replace(b"\n", b"\ndata: ")))
 
@@ -6177,13 +6168,10 @@ class ResponsesTap(StreamTranslator):
         """The answer for stream:false, after finish()."""
         return self._answer
 
-    def kept(self) -> Optional[JSON]:
-        """What is to be remembered of a finished answer, None of any other."""
-        answer = self._answer
-        if answer.get("status", "completed") != "completed" or not answer.get("id"):
-            return None
-        output = [item for _, item in sorted(self._items.items())]
-        return {"id": answer["id"], "output": output}
+    @property
+    def items(self) -> List[JSON]:
+        """The output, with all that is to come back."""
+        return [item for _, item in sorted(self._items.items())]
 
 
 # --- Claude Code's web search ---------------------------------------------------------
@@ -13596,9 +13584,8 @@ class App:
         else:
             source, translation = await self._translate_responses(exchange, read)
             await self._answer(exchange, translation)
-        answer = source.kept()
-        if answer:
-            self._memory.keep(exchange.session, request, answer, previous)
+        answer = source.whole()
+        self._memory.keep(exchange.session, request, answer, source.items, previous)
 
     def _expanded(self, exchange: Exchange, *, compact: bool = False) -> JSON:
         """A Responses request with all that it only refers to, for rules to edit."""
