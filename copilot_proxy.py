@@ -4984,7 +4984,8 @@ class ToolTable:
 
     def name_of(self, item: JSON) -> str:
         """What the model knows the function of a call, or of a choice, as."""
-        name, namespace = typed(item, "name", str), typed(item, "namespace", str)
+        name = typed(item, "name", str) or typed(item, "type", str)
+        namespace = typed(item, "namespace", str)
         flat = "%s__%s" % (namespace.rstrip("_"), name) if namespace else name
         return self._flat.get((namespace, name), flat)
 
@@ -5183,8 +5184,7 @@ def _wanted_format(body: JSON) -> Optional[JSON]:
 
 def _narrow_choice(choice: JSON, table: ToolTable) -> str:
     """allowed_tools: only these are sent, then."""
-    entries = objects(choice.get("tools"))
-    allowed = {table.name_of(entry) or typed(entry, "type", str) for entry in entries}
+    allowed = set(map(table.name_of, objects(choice.get("tools"))))
     for name in table.tools.keys() - allowed:
         del table.tools[name]
     if not table.tools:
@@ -5203,7 +5203,7 @@ def _choice_among(body: JSON, table: ToolTable) -> str:
     if kind.startswith(SPARED_TOOLS):
         table.left_out.append("tool_choice " + kind)
         return ""
-    name = table.name_of(choice) or kind
+    name = table.name_of(choice)
     if name not in table.tools:
         raise BadRequest("tool_choice: %s is not among the tools" % ascii(name[:64]))
     return "=" + name
@@ -5215,12 +5215,10 @@ def parse_responses(body: JSON) -> Conversation:
     References into earlier answers must have been resolved: ResponseMemory.expand().
     """
     table = ToolTable(body)
-    instructions = Text(field(body, "instructions", str, default=""))
-    turns = [Turn("system", (instructions,) if instructions.text else ())]
-    if not isinstance(body.get("input"), str):
-        required(body, "input", list)
-    parse = functools.partial(_parse_item, table)
-    turns += parse_list({"input": input_items(body)}, "input", parse)
+    turns = [Turn("system", _parse_input_content(body, "instructions", ""))]
+    said = {"input": input_items(body) or body.get("input")}
+    required(said, "input", list)
+    turns += parse_list(said, "input", functools.partial(_parse_item, table))
     reasoning = field(body, "reasoning", dict, default={})
     unknown = [key for key in body if key not in HARMLESS_FIELDS and body[key]]
     choice = _choice_among(body, table)
@@ -5483,9 +5481,7 @@ class ResponsesReader:
             text = typed(part, "text", str) or typed(part, "refusal", str)
             if (index, at) not in self._seen:
                 self._put(typed(part, "type", str), (index, at), text, sink)
-        if self._calls.get(index) is False:
-            self._calls[index] = True
-            sink.arguments(index, _arguments_of(item))
+        self._arguments(kind, index, {"arguments": _arguments_of(item)}, sink)
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
         if item.get("type") == "reasoning" and typed(item, "encrypted_content", str):
             sink.opaque(item["encrypted_content"], self._source)
@@ -5745,15 +5741,12 @@ class ResponsesWriter:
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         call = self._calls.get(key)
-        if call:
-            call.pieces.append(fragment)
-            if call.tool.kind == "function":
-                event = CALL_EVENTS["function"] + ".delta"
-                self._write(event, **call.place, delta=fragment)
-        elif fragment.strip():
-            raise UpstreamError(
-                "the upstream continued tool call %r after its end" % (key,)
-            )
+        if call is None:
+            return  # it was whole: what follows is blank, or CallGuard's to refuse
+        call.pieces.append(fragment)
+        if call.tool.kind == "function":
+            event = CALL_EVENTS["function"] + ".delta"
+            self._write(event, **call.place, delta=fragment)
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
