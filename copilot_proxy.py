@@ -848,10 +848,7 @@ def error_in_stream(obj: JSON) -> ProxyError:
 
 LOG = logging.getLogger("copilot_proxy")
 LOG_LEVELS = {
-    "error": logging.ERROR,
-    "warn": logging.WARNING,
-    "info": logging.INFO,
-    "debug": logging.DEBUG,
+    name: getattr(logging, name.upper()) for name in ("error", "warn", "info", "debug")
 }
 LEVEL_COLOURS = {"error": "31", "warn": "33"}  # red, yellow; the others are dimmed
 SECRET = re.compile(
@@ -870,35 +867,27 @@ def printable(text: str) -> str:
     """The text with everything escaped that a terminal might obey."""
     if text.isprintable():
         return text
-    shown = []
-    for char in text:
-        if not char.isprintable():
-            char = ascii(char)[1:-1]
-        shown.append(char)
-    return "".join(shown)
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def is_logged(level: str) -> bool:
+    """Whether it is worth building a line of this level."""
+    return LOG.isEnabledFor(LOG_LEVELS[level])
 
 
 def log_line(level: str, text: str) -> None:
     """Log a line for people."""
-    number = LOG_LEVELS[level]
-    if LOG.isEnabledFor(number):
-        LOG.log(number, "%s", printable(redact(text)))
+    LOG.log(LOG_LEVELS[level], text)
+
+
+# ASCII, so that control bytes, lone surrogates and terminal escapes are inert.
+_encode_fields = json.JSONEncoder(default=str).encode
 
 
 def log_event(level: str, event: str, **fields: Any) -> None:
     """Log `event: {fields}`, the form of the program this one replaces."""
-    if LOG.isEnabledFor(LOG_LEVELS[level]):
-        # ASCII, so that control bytes, lone surrogates and terminal escapes are inert.
-        log_line(level, "%s: %s" % (event, json.dumps(fields, default=str)))
-
-
-def where_raised(exc: Optional[BaseException]) -> str:
-    """The kind of a failure and the functions and lines that it came from, the deepest
-    first. Not its words: a KeyError may quote the prompt."""
-    places = []
-    for frame, line in traceback.walk_tb(exc and exc.__traceback__):
-        places.append("%s:%d" % (frame.f_code.co_name, line))
-    return "%s in %s" % (type(exc).__name__, " < ".join(places[:-13:-1]))
+    if is_logged(level):
+        log_line(level, "%s: %s" % (event, _encode_fields(fields)))
 
 
 def short_number(number: float) -> str:
@@ -915,81 +904,88 @@ def short_number(number: float) -> str:
     return "%d%s" % (round(number), unit)
 
 
-class LineFormatter(logging.Formatter):
-    """`12:00:01 [info] event: ...`, on a terminal with the level in its colour."""
-
-    def __init__(self, *, colour: bool = False) -> None:
-        super().__init__()
-        self._colour = colour
-
-    def format(self, record: logging.LogRecord) -> str:
-        level = record.levelname.lower().replace("warning", "warn")
-        text = record.getMessage()
-        if record.name != LOG.name:  # asyncio's, where reprs of what failed may follow
-            words = re.match(r"[^\n(<]*", text)[0]
-            text = "%s: %s" % (record.name, redact(words.strip()))
-        if record.exc_info:  # a bug of ours
-            text += " | " + where_raised(record.exc_info[1])
-        mark = "[%s]" % level
-        if self._colour:
-            mark = "\x1b[%sm%s\x1b[0m" % (LEVEL_COLOURS.get(level, "2"), mark)
-        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        return "%s %s %s" % (clock, mark, text)
-
-
 MAX_LINES_WAITING = 1000
+# Seconds between two writings: waking the thread costs more than a line, so that a
+# burst of lines shares it.
+NAP = 0.02
 
 
-class LineWriter:
-    """Writes to a stream from a thread of its own, so that a pipe that nobody reads
-    stops nobody: what does not fit into the queue is dropped, counted and told."""
+class LineWriter(logging.Handler):
+    """Writes lines, also the log's, from a thread of its own, so that a pipe that nobody
+    reads stops nobody: what does not fit into the queue is dropped, counted and told.
+    """
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, *, colour: bool = False) -> None:
+        super().__init__()
         self._stream = stream
+        self._colour = colour
         buffer = getattr(stream, "buffer", None)
         # Unbuffered, as the lock of a buffer that is stuck would stop Python's exit. A
         # stream without one is in memory and never stuck.
         self._raw = getattr(buffer, "raw", buffer)
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._dropped = 0
-        self._thread: Optional[threading.Thread] = None
+        if self._raw is not None:
+            threading.Thread(target=self._run, daemon=True).start()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """`12:00:01 [info] event: ...`, on a terminal with the level in its colour."""
+        text = record.getMessage()
+        if record.name != LOG.name:  # asyncio's, where reprs of what failed may follow
+            words = re.match(r"[^\n(<]*", text)[0]
+            text = "%s: %s" % (record.name, words.strip())
+        if record.exc_info:
+            # A bug of ours: its kind and where it came from, the deepest first. Not its
+            # words, as a KeyError may quote the prompt.
+            kind, _, trace = record.exc_info
+            frames = traceback.walk_tb(trace)
+            places = ["%s:%d" % (frame.f_code.co_name, line) for frame, line in frames]
+            text += " | %s in %s" % (kind.__name__, " < ".join(places[:-13:-1]))
+        level = record.levelname.lower().removesuffix("ing")
+        mark = "[%s]" % level
+        if self._colour:
+            mark = "\x1b[%sm%s\x1b[0m" % (LEVEL_COLOURS.get(level, "2"), mark)
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        return "%s %s %s" % (clock, mark, printable(redact(text)))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.put(self.format(record) + "\n")
 
     def put(self, text: str) -> None:
         """Write `text` soon; never waits."""
         if self._raw is None:
-            with contextlib.suppress(OSError, ValueError):  # it is closed
+            # It is closed, or there is none, as under pythonw.
+            with contextlib.suppress(OSError, ValueError, AttributeError):
                 self._stream.write(text)
-            return
-        if self._queue.qsize() >= MAX_LINES_WAITING:
+        elif self._queue.qsize() < MAX_LINES_WAITING:
+            self._queue.put(text)
+        else:
             self._dropped += 1
-            return
-        self._queue.put(text)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, daemon=True)
-            self._thread.start()
 
-    def flush(self, seconds: float = 1.0) -> None:
-        """Wait until all is written, but no longer than that."""
-        if self._thread:
+    def flush(self) -> None:
+        """Wait until all is written, but no longer than a second."""
+        if self._raw is not None:
             written = threading.Event()
             self._queue.put(written)
-            written.wait(seconds)
+            written.wait(1.0)
 
     def _run(self) -> None:
         while True:
-            item = self._queue.get()
-            if isinstance(item, threading.Event):
-                item.set()
-                continue
-            self._write(item)
+            items = [self._queue.get()]
+            while not self._queue.empty():
+                items.append(self._queue.get())
+            self._write("".join(item for item in items if isinstance(item, str)))
             if self._dropped and self._queue.empty():
                 lost = self._dropped
                 self._dropped = 0
                 self._write("%d log lines were dropped: nobody read them\n" % lost)
+            for item in items:
+                if isinstance(item, threading.Event):
+                    item.set()
+            time.sleep(NAP)
 
     def _write(self, text: str) -> None:
-        encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        data = text.encode(encoding, "backslashreplace")
+        data = text.encode(self._stream.encoding, "backslashreplace")
         with contextlib.suppress(OSError, ValueError):  # the reader has gone
             while data:
                 written = self._raw.write(data)
@@ -998,30 +994,13 @@ class LineWriter:
                 data = data[written or 0 :]
 
 
-class LineHandler(logging.Handler):
-    """The end of logging: each record as a line to a LineWriter."""
-
-    def __init__(self, writer: LineWriter) -> None:
-        super().__init__()
-        self._writer = writer
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._writer.put(self.format(record) + "\n")
-
-    def flush(self) -> None:
-        self._writer.flush()
-
-
 def configure_logging(level: str, stream: Any, *, colour: bool = False) -> None:
     """Send the program's log to `stream`, and what asyncio has to say."""
-    handler = LineHandler(LineWriter(stream))
-    handler.setFormatter(LineFormatter(colour=colour))
-    asyncio_log = logging.getLogger("asyncio")
-    for logger in (LOG, asyncio_log):
-        logger.handlers[:] = [handler]
+    writer = LineWriter(stream, colour=colour)
+    for logger, least in ((LOG, level), (logging.getLogger("asyncio"), "warn")):
+        logger.handlers[:] = [writer]
         logger.propagate = False
-    LOG.setLevel(LOG_LEVELS[level])
-    asyncio_log.setLevel(logging.WARNING)
+        logger.setLevel(LOG_LEVELS[least])
 
 
 # ============================================================================
@@ -12870,18 +12849,25 @@ class Exchange:
             self.response.close()
 
     def line(self) -> str:
-        """The request's log line: 84 columns, and the reason of a failure."""
+        """The request's log line, 80 columns with time and level: uncached + cached
+        input > output. The reason of a failure follows, however wide it is."""
         usage = self.usage
-        columns = "%-4s %-5s %-24s %3d in %4s cached %4s out %4s %6.2fcr %5.1fs" % (
-            session_mark(self.session),
-            self.who,
-            printable(self.model.id or self.asked)[:24],
+        figures = "%3d %4s+%4s>%4s %5.2fcr %4.1fs" % (
             self.status,
             short_number(usage.input + usage.cache_write),
             short_number(usage.cache_read),
             short_number(usage.output),
             usage.nano_aiu / 1e9,
             time.monotonic() - self.started,
+        )
+        # What the figures leave is the model's, so that a dear request is no wider.
+        room = 52 - len(figures)
+        model = printable(self.model.id or self.asked)[:room].ljust(room)
+        columns = "%-4s %-5s %s %s" % (
+            session_mark(self.session),
+            self.who,
+            model,
+            figures,
         )
         if self.whose:
             columns += "  %s: %s" % (self.whose, self.reason)
@@ -13480,7 +13466,8 @@ class App:
         level = "info"
         if exchange.status >= 400 and exchange.status != 499:
             level = "warn"
-        log_line(level, exchange.line() + self._left_out(exchange))
+        if is_logged(level):
+            log_line(level, exchange.line() + self._left_out(exchange))
 
     def _left_out(self, exchange: Exchange) -> str:
         """What Copilot was not told: once, as clients repeat themselves."""
@@ -14800,11 +14787,6 @@ def at_terminal() -> bool:
     return all(stream is not None and stream.isatty() for stream in streams)
 
 
-def log_says_it() -> bool:
-    """Whether the log, on the same terminal, tells how a sign-in went."""
-    return LOG.isEnabledFor(logging.INFO)
-
-
 async def _count_down(
     program: Program, waiting: asyncio.Future[bool], end: float
 ) -> None:
@@ -14831,7 +14813,7 @@ async def sign_in(program: Program) -> bool:
     try:
         code = await auth.login()
     except ProxyError as exc:
-        if not log_says_it():
+        if not is_logged("info"):
             program.say("Sign-in failed: %s" % exc)
         return False
     if code["status"] != "authenticated":
@@ -14840,11 +14822,11 @@ async def sign_in(program: Program) -> bool:
         waiting = asyncio.ensure_future(auth.wait_for_login())
         await _count_down(program, waiting, time.monotonic() + code["expires_in"])
         if not auth.signed_in():
-            if not log_says_it():
+            if not is_logged("info"):
                 reason = auth.check().get("error", "the code was not used.")
                 program.say("Sign-in failed: %s" % reason)
             return False
-    if not log_says_it():
+    if not is_logged("info"):
         program.say("Signed in.")
     return True
 

@@ -38,6 +38,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 import tokenize
 import urllib.parse
 import zipfile
@@ -117,7 +118,7 @@ class Overheard(logging.Filter):
 
     def __init__(self):
         super().__init__()
-        self.form = cp.LineFormatter()
+        self.form = cp.LineWriter(io.StringIO())
         self.printed = []
         self.sent = set()
         self.pieces = collections.defaultdict(bytes)  # of other processes
@@ -18475,7 +18476,7 @@ def test_cli_log_is_one_narrow_line_a_request(tmp_path):
     ]
     assert ["model_mapped" in each for each in lines] == [at == 2 for at in range(len(lines))]
     requests = [each for each in lines if "model_mapped" not in each]
-    columns = r"\d\d:\d\d:\d\d \[%s\] d55e %s %-24s %d in .... cached .... out .... .{6}cr .{5}s"
+    columns = r"\d\d:\d\d:\d\d \[%s\] d55e %s %-20s %d ....\+....>.... .{5}cr .{4}s"
     for line, (level, who, model, status) in zip(
         requests,
         [
@@ -18488,10 +18489,32 @@ def test_cli_log_is_one_narrow_line_a_request(tmp_path):
         ],
     ):
         found = re.match(columns % (level, who, model, status), line)
-        assert found and len(found[0]) <= 100, line
+        assert found and len(found[0]) == 80, line
         assert bool(line[found.end() :]) is (status >= 400)
     assert "  client: your Copilot account has no model" in requests[4]
     assert "  GitHub: Your Copilot credits or spending limit are used up" in requests[5]
+
+
+REQUEST_LINES = [
+    ("claude-sonnet-4.5", 0.42, 12.3, "claude-sonnet-4.5    200 1.2k+118k> 950  0.42cr 12.3s"),
+    ("gemini-3.1-pro-preview", 0.0, 0.1, "gemini-3.1-pro-previ 200 1.2k+118k> 950  0.00cr  0.1s"),
+    ("claude-opus-5", 1234.56, 1800, "claude-opus-5    200 1.2k+118k> 950 1234.56cr 1800.0s"),
+]
+
+
+@pytest.mark.parametrize("model, credits, seconds, line", REQUEST_LINES)
+def test_cli_log_line_of_a_request_is_never_wider_than_a_terminal(model, credits, seconds, line):
+    exchange = types.SimpleNamespace(
+        usage=cp.TokenUsage(1000, 950, 118_000, 200, nano_aiu=int(credits * 1e9)),
+        model=cp.Model(model),
+        session="d55ec1a5-62c8",
+        status=200,
+        started=time.monotonic() - seconds,
+        who="user",
+        whose="",
+    )
+    assert cp.Exchange.line(exchange) == "d55e user  " + line
+    assert len("12:00:01 [info] " + cp.Exchange.line(exchange)) == 80
 
 
 def test_cli_login_that_cannot_be_saved_fails(tmp_path):
