@@ -828,9 +828,8 @@ NAP = 0.02
 
 
 class LineWriter(logging.Handler):
-    """Writes lines, also the log's, from a thread of its own, so that a pipe that nobody
-    reads stops nobody: what does not fit into the queue is dropped, counted and told.
-    """
+    """Writes lines, also the log's, from a thread of its own: a pipe that nobody reads
+    stops nobody; what does not fit into the queue is dropped, counted, told."""
 
     def __init__(self, stream: Any, *, colour: bool = False) -> None:
         super().__init__()
