@@ -1923,6 +1923,7 @@ class Model(NamedTuple):
     adaptive: bool = False
     budget: Tuple[int, int] = (0, 0)  # smallest and largest thinking budget
     headers: Tuple[Tuple[str, str], ...] = ()  # what its requests carry besides
+    prices: Optional[Dict[str, float]] = None  # as parse_prices() gives them
     raw: JSON = {}
 
     @property
@@ -1976,15 +1977,43 @@ def _limit(obj: JSON, key: str) -> int:
 
 
 def _parse_headers(entry: JSON) -> Tuple[Tuple[str, str], ...]:
-    headers = []
-    for name, value in typed(entry, "request_headers", dict).items():
-        lower = name.lower()
-        sendable = isinstance(value, str) and MODEL_HEADER_VALUE.fullmatch(value)
-        if sendable and MODEL_HEADER.fullmatch(lower):
-            headers.append((lower, value))
-        else:
-            log_event("info", "model_header_ignored", model=entry["id"], name=name[:80])
-    return tuple(headers)
+    headers = typed(entry, "request_headers", dict)
+    return tuple(
+        (name.lower(), headers[name])
+        for name in headers
+        if MODEL_HEADER.fullmatch(name.lower())
+        and MODEL_HEADER_VALUE.fullmatch(typed(headers, name, str))
+    )
+
+
+PRICES = {  # Copilot's names for them; one has two (UPSTREAM 22.1)
+    "input_price": "input",
+    "output_price": "output",
+    "cache_price": "cache_read",
+    "cache_read_price": "cache_read",  # since API version 2026-08-01
+    "cache_write_price": "cache_write",
+}
+
+
+def parse_prices(entry: JSON) -> Optional[Dict[str, float]]:
+    """AI credits for a million tokens (UPSTREAM 6.2); None = the catalogue is mute."""
+    billed = typed(typed(entry, "billing", dict), "token_prices", dict)
+    batch = _limit(billed, "batch_size") or 10**6
+    prices = {}
+    for key, price in typed(billed, "default", dict).items():
+        if type(price) in (int, float) and 0 <= price < 1e9 and key in PRICES:
+            prices[PRICES[key]] = price * 10**6 / batch
+    if "input" in prices and "output" in prices:
+        return prices
+    return None
+
+
+# What the catalogue calls the limits of a model.
+LIMITS = {
+    "context": "max_context_window_tokens",
+    "prompt": "max_prompt_tokens",
+    "output": "max_output_tokens",
+}
 
 
 def _parse_model(entry: JSON) -> Model:
@@ -1997,33 +2026,30 @@ def _parse_model(entry: JSON) -> Model:
         endpoints = (CHAT,)  # older models list nothing and mean chat (UPSTREAM 7.1)
     smallest = _limit(supports, "min_thinking_budget")
     largest = _limit(supports, "max_thinking_budget")
+    known = {name: _limit(limits, key) for name, key in LIMITS.items()}
+    known.update(vendor=typed(entry, "vendor", str), prices=parse_prices(entry))
     return Model(
         id=entry["id"],
         name=typed(entry, "name", str) or entry["id"],
-        vendor=typed(entry, "vendor", str),
         kind=kind,
         endpoints=endpoints,
-        context=_limit(limits, "max_context_window_tokens"),
-        prompt=_limit(limits, "max_prompt_tokens"),
-        output=_limit(limits, "max_output_tokens"),
         vision=bool(supports.get("vision") or limits.get("vision")),
         efforts=_strings(supports, "reasoning_effort"),
         adaptive=supports.get("adaptive_thinking") is True,
         budget=(smallest, largest),
         headers=_parse_headers(entry),
         raw=entry,
+        **known,
     )
 
 
 def parse_models(reply: Any) -> List[Model]:
     """Read the answer of GET /models, in its order."""
-    models = []
-    for entry in objects(typed(reply, "data", list)):
-        if MODEL_ID.fullmatch(typed(entry, "id", str)):
-            models.append(_parse_model(entry))
-        else:
-            log_event("info", "model_ignored", id=ascii(entry.get("id"))[:80])
-    return models
+    return [
+        _parse_model(entry)
+        for entry in objects(typed(reply, "data", list))
+        if MODEL_ID.fullmatch(typed(entry, "id", str))
+    ]
 
 
 # -- endpoints -----------------------------------------------------------------
@@ -2040,8 +2066,8 @@ def serves(model: Model, dialect: str) -> bool:
     """Whether a client of `dialect` can be answered by `model`."""
     if dialect == "embeddings":
         return model.kind == "embeddings"
-    wanted = ENDPOINT_CHOICE[dialect]
-    return model.kind == "chat" and any(path in model.endpoints for path in wanted)
+    choice = ENDPOINT_CHOICE[dialect]
+    return model.kind == "chat" and not set(choice).isdisjoint(model.endpoints)
 
 
 def choose_endpoint(model: Model, dialect: str, models: Sequence[Model] = ()) -> str:
@@ -2065,7 +2091,7 @@ def choose_endpoint(model: Model, dialect: str, models: Sequence[Model] = ()) ->
 # -- names ---------------------------------------------------------------------
 
 # Claude Code's short names; its opusplan asks for Sonnet outside plan mode (CLIENTS 1).
-FAMILIES = ("fable", "opus", "sonnet", "haiku")
+FAMILIES = ("haiku", "fable", "opus", "sonnet")
 ALIASES = {
     "fable": "claude-fable",
     "opus": "claude-opus",
@@ -2073,44 +2099,32 @@ ALIASES = {
     "haiku": "claude-haiku",
     "opusplan": "claude-sonnet",
 }
-CODEX_REVIEW = (
-    "codex-auto-review"  # Codex asks for it, Copilot has none (UPSTREAM 22.4)
-)
+# Codex asks for it, Copilot has none (UPSTREAM 22.4).
+CODEX_REVIEW = "codex-auto-review"
 LONGEST_NAME = 256
 MOST_RESOLVED = 256  # names that one catalogue remembers
 DATE_SUFFIX = re.compile(r"-20[0-9]{2}-?[0-9]{2}-?[0-9]{2}$")
 NUMBER = re.compile(r"[0-9]+")
 
 
-def _spellings(name: str) -> List[str]:
+def _spellings(name: str) -> Tuple[str, ...]:
     """What `name` may be called in the catalogue, best first, `.` as `-`."""
     lower = name.lower().replace(".", "-")
     plain = lower.removesuffix("[1m]")
-    spellings = [lower]
-    if plain != lower:
-        spellings.append(plain + "-1m")
-    spellings.append(plain)
-    spellings.append(DATE_SUFFIX.sub("", plain))
-    return spellings
+    return lower.replace("[1m]", "-1m"), plain, DATE_SUFFIX.sub("", plain)
 
 
-def _family(name: str) -> Tuple[List[str], List[int]]:
-    """The words and the version: claude-3-5-haiku -> [claude, haiku], [3, 5]."""
+def _words_and_version(name: str) -> Tuple[List[str], List[int]]:
+    """claude-3-5-haiku -> [claude, haiku], [3, 5]."""
     words = []
     version = []
     plain = name.lower().removesuffix("[1m]")
     for part in _spellings(ALIASES.get(plain, plain))[-1].split("-"):
-        if NUMBER.fullmatch(part):
-            if len(part) < 3:  # longer ones are dates: gpt-4-0613
-                version.append(int(part))
-        elif part not in ("preview", "latest"):
+        if not NUMBER.fullmatch(part):
             words.append(part)  # "4o" and "1m" too
-    return words, version
-
-
-def _rank(model: Model) -> Tuple[bool, List[int]]:
-    """Sorts the models of one family, the best last."""
-    return model.offered, _family(model.id)[1]
+        elif len(part) < 3:  # longer ones are dates: gpt-4-0613
+            version.append(int(part))
+    return [word for word in words if word not in ("preview", "latest")], version
 
 
 def switched_off(model: Model) -> Forbidden:
@@ -2127,28 +2141,16 @@ def switched_off(model: Model) -> Forbidden:
 def _model_not_found(name: str, known: Sequence[Model]) -> NotFound:
     import difflib  # here, as who starts the program should not wait for it
 
-    ids = [model.id for model in known]
-    close = difflib.get_close_matches(name, ids, n=3, cutoff=0.0)
-    family = next((word for word in FAMILIES if word in name.lower()), "")
-    setting = "COPILOT_DEFAULT_MODEL"
-    if family:
-        setting = "ANTHROPIC_DEFAULT_%s_MODEL" % family.upper()
-    elif "claude" in name:
-        setting = "ANTHROPIC_MODEL"
+    close = difflib.get_close_matches(name, [model.id for model in known], 3, 0.0)
+    setting = "ANTHROPIC_MODEL" if "claude" in name else "COPILOT_DEFAULT_MODEL"
+    for family in FAMILIES:
+        if family in name.lower():
+            setting = "ANTHROPIC_DEFAULT_%s_MODEL" % family.upper()
     return NotFound(
         "your Copilot account has no model %s. Closest: %s. Set the client's model, or "
         "%s, to one of them, or map the name with MODEL_MAP; "
         "`python copilot_proxy.py models` lists all."
         % (ascii(name[:100]), ", ".join(close) or "none", setting),
-        code="model_not_found",
-    )
-
-
-def _auto_only(name: str) -> NotFound:
-    return NotFound(
-        "this GitHub Copilot plan is Auto only: GitHub chooses the model, as on "
-        "Copilot Free and Student, and %s cannot be named. Ask for the model `auto`, "
-        "or map the name to it: MODEL_MAP=*=auto" % ascii(name[:100]),
         code="model_not_found",
     )
 
@@ -2175,33 +2177,17 @@ class Catalogue(List[Model]):
         super().__init__(models)
         self._default = default
         self._renamed = tuple(renamed)
-        self._resolved: Dict[Tuple[str, str], Model] = {}
-        shown = [model.in_picker for model in self._of_kind("chat")]
+        self.resolve = functools.lru_cache(MOST_RESOLVED)(self._resolve)
+        shown = [model.in_picker for model in self if model.kind == "chat"]
         # Copilot Free and Student: every entry is hidden, and none may be named.
         self.auto_only = bool(shown) and True not in shown
 
-    def _of_kind(self, kind: str) -> List[Model]:
-        return [model for model in self if model.kind == kind]
-
-    def resolve(self, asked: str, dialect: str) -> Model:
-        """What a client means by `asked`; raises NotFound with what to do instead."""
-        if len(asked) > LONGEST_NAME:
+    def _resolve(self, wanted: str, dialect: str) -> Model:
+        """What a client means by a name; raises NotFound with what to do instead."""
+        if len(wanted) > LONGEST_NAME:
             raise BadRequest("model: a name has at most %d characters" % LONGEST_NAME)
-        key = (asked, dialect)
-        model = self._resolved.get(key)
-        if model is None:
-            model = self._find(asked, dialect)
-            if len(self._resolved) >= MOST_RESOLVED:
-                self._resolved.clear()
-            self._resolved[key] = model
-        return model
-
-    def _find(self, asked: str, dialect: str) -> Model:
-        name = asked
-        for pattern, model_id in self._renamed:
-            if _fits(asked, pattern):
-                name = model_id
-                break
+        hits = [real for pattern, real in self._renamed if _fits(wanted, pattern)]
+        name = hits[0] if hits else wanted
         if name in ("", "default"):
             return self.default(dialect)
         if dialect == "embeddings":
@@ -2209,26 +2195,45 @@ class Catalogue(List[Model]):
         if name.lower() == AUTO:
             return AUTO_MODEL
         if name == CODEX_REVIEW:
-            return self._reviewer(dialect)
+            model = self.default(dialect)
+            able = [
+                each for each in self if each.offered and RESPONSES in each.endpoints
+            ]
+            return able[0] if able and RESPONSES not in model.endpoints else model
         if self.auto_only:
-            raise _auto_only(name)
+            raise NotFound(
+                "this GitHub Copilot plan is Auto only: GitHub chooses the model, as "
+                "on Copilot Free and Student, and %s cannot be named. Ask for the model "
+                "`auto`, or map the name to it: MODEL_MAP=*=auto" % ascii(name[:100]),
+                code="model_not_found",
+            )
         return self._named(name, "chat")
 
     def _named(self, name: str, kind: str) -> Model:
-        known = self._of_kind(kind)
-        by_spelling: Dict[str, Model] = {}
-        for model in known:
-            if model.id == name:
-                return model
-            by_spelling.setdefault(_spellings(model.id)[0], model)
-        for spelling in _spellings(name):
-            if spelling in by_spelling:
-                return by_spelling[spelling]
-        words = _family(name)[0]
-        family = [model for model in known if _family(model.id)[0] == words]
-        if not family:
+        known = [model for model in self if model.kind == kind]
+        by_name = {_spellings(model.id)[0]: model for model in reversed(known)}
+        by_name.update((model.id, model) for model in known)
+        for spelling in (name, *_spellings(name)):
+            if spelling in by_name:
+                return by_name[spelling]
+        model = self.newest(name, kind)
+        if model is None:
             raise _model_not_found(name, known)
-        return max(family, key=_rank)
+        return model
+
+    def newest(self, name: str, kind: str = "chat") -> Optional[Model]:
+        """The best of the family that `name` is of; None = the account has none."""
+        words = _words_and_version(name)[0]
+        best = None
+        highest: Tuple[bool, List[int]] = (False, [])
+        for model in self:
+            family, version = _words_and_version(model.id)
+            rank = (model.offered, version)
+            if model.kind == kind and family == words:
+                if best is None or rank > highest:
+                    best = model
+                    highest = rank
+        return best
 
     def default(self, dialect: str) -> Model:
         """The model for a client that names none."""
@@ -2237,44 +2242,24 @@ class Catalogue(List[Model]):
             return self.resolve(self._default, dialect)
         if self.auto_only and not embeds:
             return AUTO_MODEL
-        first = None
-        for model in self:
-            if serves(model, dialect) and (model.offered or embeds):
-                if model.raw.get("is_chat_default") is True:
-                    return model
-                first = first or model
-        if first is None:
+        able = [
+            model
+            for model in self
+            if serves(model, dialect) and (model.offered or embeds)
+        ]
+        able.sort(key=lambda model: model.raw.get("is_chat_default") is not True)
+        if not able:
             raise _model_not_found("default", self)
-        return first
-
-    def _reviewer(self, dialect: str) -> Model:
-        model = self.default(dialect)
-        if RESPONSES in model.endpoints:
-            return model
-        for other in self:
-            if other.offered and RESPONSES in other.endpoints:
-                return other
-        return model
-
-    def family(self, family: str) -> Optional[Model]:
-        """The newest offered model of one of FAMILIES; None = the account has none."""
-        if self.auto_only:
-            return AUTO_MODEL
-        with contextlib.suppress(NotFound):
-            model = self._named(family, "chat")
-            if model.offered:
-                return model
-        return None
+        return able[0]
 
     def listed(self) -> List[Model]:
         """What clients and people may choose from; Auto is open to every plan."""
-        models = [model for model in self._of_kind("chat") if model.offered]
-        if self:
-            models.append(AUTO_MODEL)
-        return models + self._of_kind("embeddings")
+        chat = [model for model in self if model.kind == "chat" and model.offered]
+        auto = [AUTO_MODEL] if self else []
+        return chat + auto + [model for model in self if model.kind == "embeddings"]
 
 
-# -- effort, prices, what is told ------------------------------------------------
+# -- effort, and what clients see -----------------------------------------------
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
@@ -2288,35 +2273,9 @@ def clamp_effort(effort: str, model: Model) -> str:
     return next((word for word in nearest if word in model.efforts), "")
 
 
-PRICES = {  # Copilot's names, the second since API version 2026-08-01 (UPSTREAM 22.1)
-    "input": ("input_price",),
-    "output": ("output_price",),
-    "cache_read": ("cache_price", "cache_read_price"),
-    "cache_write": ("cache_write_price",),
-}
-
-
-def model_prices(model: Model) -> Optional[Dict[str, float]]:
-    """AI credits for a million tokens (UPSTREAM 6.2); None = the catalogue is mute."""
-    billed = typed(typed(model.raw, "billing", dict), "token_prices", dict)
-    batch = typed(billed, "batch_size", int) or 10**6
-    by_name = typed(billed, "default", dict)
-    prices = {}
-    for name, keys in PRICES.items():
-        for key in keys:
-            price = by_name.get(key)
-            if type(price) in (int, float) and 0 <= price < 1e9 and 0 < batch < 1e12:
-                prices[name] = price * 10**6 / batch
-    if "input" in prices and "output" in prices:
-        return prices
-    return None
-
-
 def shown_id(model: Model, *, dashed: bool) -> str:
     """Its id, for Claude Code with the dashes that it knows Claude models by."""
-    if dashed and model.is_claude:
-        return model.id.replace(".", "-")
-    return model.id
+    return model.id.replace(".", "-") if dashed and model.is_claude else model.id
 
 
 def model_payload(model: Model, shown_as: str = "") -> JSON:
@@ -2334,23 +2293,22 @@ def model_payload(model: Model, shown_as: str = "") -> JSON:
         "max_output_tokens": model.output or None,
         "endpoints": list(model.endpoints),
         "vision": model.vision,
-        "credits": model_prices(model),
+        "credits": model.prices,
     }
 
 
 def models_payload(models: Catalogue, *, dashed: bool = False) -> JSON:
     """Each model once; `dashed` for who speaks Anthropic's API."""
-    data = [
-        model_payload(model, shown_id(model, dashed=dashed))
-        for model in models.listed()
-    ]
+    listed = models.listed()
+    data = [model_payload(each, shown_id(each, dashed=dashed)) for each in listed]
+    ids = [entry["id"] for entry in data] or [None]
     return {
         "object": "list",
         "data": data,
         "models": [],  # Codex reads this key, and is content with an empty list
         "has_more": False,
-        "first_id": data[0]["id"] if data else None,
-        "last_id": data[-1]["id"] if data else None,
+        "first_id": ids[0],
+        "last_id": ids[-1],
     }
 
 
@@ -2364,9 +2322,9 @@ def claude_environment(models: Catalogue) -> Dict[str, str]:
     """
     env = {}
     chosen = None
-    for family in ("haiku", "fable", "opus", "sonnet"):  # the last found is for all
-        model = models.family(family)
-        if model:
+    for family in FAMILIES:  # the last found is for all
+        model = AUTO_MODEL if models.auto_only else models.newest(family)
+        if model and model.offered:
             chosen = model
             name = "ANTHROPIC_DEFAULT_%s_MODEL" % family.upper()
             env[name] = shown_id(model, dashed=True)
@@ -6354,7 +6312,7 @@ def search_query(body: JSON) -> Optional[str]:
 
 
 def _search_price(model: Model) -> Tuple[float, bool]:
-    prices = model_prices(model) or {}
+    prices = model.prices or {}
     light = model.raw.get("model_picker_category") == "lightweight"
     return prices.get("input", 1e9), not light
 
@@ -12930,7 +12888,7 @@ class PromptSizes:
         of its model did, byte for byte."""
         prompt = self.guess(model.id, size)
         output = min(most_output or self.OUTPUT, self.OUTPUT)
-        prices = model_prices(model) or {}
+        prices = model.prices or {}
         nano = 1000 * prompt * prices.get("input", 0)  # prices are for a million
         nano += 1000 * output * prices.get("output", 0)
         tokens = prompt + output

@@ -4720,7 +4720,7 @@ def test_model_names_are_remembered_in_bounds():
     models.extend(MODELS)
     for number in range(3 * cp.MOST_RESOLVED):
         models.resolve("claude-haiku-9-%d" % number, "openai")
-    assert len(models._resolved) <= cp.MOST_RESOLVED
+    assert models.resolve.cache_info().currsize <= cp.MOST_RESOLVED
 
 
 def test_model_window_variant_and_enabled_are_preferred():
@@ -4983,11 +4983,9 @@ PRICED = [
 
 @pytest.mark.parametrize("given, expected", PRICED)
 def test_model_prices(given, expected):
-    model = cp.Model("x", raw={"billing": {"token_prices": {"default": given}}})
-    assert cp.model_prices(model) == expected
+    assert cp.parse_prices({"billing": {"token_prices": {"default": given}}}) == expected
     half = {"batch_size": 500_000, "default": {"input_price": 1, "output_price": 2}}
-    model = cp.Model("x", raw={"billing": {"token_prices": half}})
-    assert cp.model_prices(model) == {"input": 2, "output": 4}
+    assert cp.parse_prices({"billing": {"token_prices": half}}) == {"input": 2, "output": 4}
 
 
 # ============================================================================
