@@ -2203,8 +2203,9 @@ class Catalogue(List[Model]):
         if self.auto_only:
             raise NotFound(
                 "this GitHub Copilot plan is Auto only: GitHub chooses the model, as "
-                "on Copilot Free and Student, and %s cannot be named. Ask for the model "
-                "`auto`, or map the name to it: MODEL_MAP=*=auto" % ascii(name[:100]),
+                "on Copilot Free and Student, and %s cannot be named. Ask for the "
+                "model `auto`, or map the name to it: MODEL_MAP=*=auto"
+                % ascii(name[:100]),
                 code="model_not_found",
             )
         return self._named(name, "chat")
@@ -11149,16 +11150,13 @@ NOT_GITHUB = (
 def token_in(obj: Any, key: str) -> str:
     """A token that may stand in a header, "" when there is none."""
     token = typed(obj, key, str)
-    if re.fullmatch(r"[!-~]+", token):
-        return token
-    return ""
+    return token if re.fullmatch(r"[!-~]+", token) else ""
 
 
 def _open_plain(path: str, flags: int) -> int:
     # Never a symlink, which could lead to another's file, and no waiting for a FIFO.
-    for name in ("O_NOFOLLOW", "O_NONBLOCK"):
-        flags |= getattr(os, name, 0)
-    return os.open(path, flags)
+    plain = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    return os.open(path, flags | plain)
 
 
 class TokenStore:
@@ -11167,7 +11165,6 @@ class TokenStore:
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(os.path.expanduser(path))
         self._folder = os.path.dirname(self.path)
-        self._complaint = ""  # the last one: who is signed out looks again and again
 
     def check(self) -> None:
         """Raise ConfigError where something else than a file stands at the path."""
@@ -11195,33 +11192,28 @@ class TokenStore:
                     raise ValueError("not a regular file")
                 if info.st_size > MAX_TOKEN_FILE:
                     raise ValueError("too large")
-                self._claim(file.fileno(), info)
+                if os.name != "nt":  # which has no owners and modes of this kind
+                    self._claim(file.fileno(), info)
                 return loads_object(file.read())
         except FileNotFoundError:
-            pass
+            return {}
         except (OSError, ValueError, BadRequest) as exc:
-            if str(exc) != self._complaint:
-                self._complaint = str(exc)
-                log_event("warn", "token_file_ignored", path=self.path, reason=str(exc))
-        return {}
+            log_event("warn", "token_file_ignored", path=self.path, reason=str(exc))
+            return {}
 
     def _claim(self, handle: int, info: os.stat_result) -> None:
-        if os.name == "nt":  # no owners and modes of this kind
-            return
         if info.st_uid != os.getuid():
             raise ValueError("it belongs to another user")
         if info.st_mode & 0o077:
             os.fchmod(handle, 0o600)
             log_event("warn", "token_file_mode_repaired", path=self.path)
 
-    def save(self, github: str, copilot: Optional[JSON] = None) -> None:
-        """Replace the file in one step; a failure is logged, the login goes on."""
+    def save(self, github: str, copilot: Optional[JSON] = None) -> Any:
+        """Replace the file in one step, and give its mark(); a failure is logged, the
+        login goes on."""
         temporary = os.path.join(self._folder, ".copilot-" + secrets.token_hex(8))
-        content = {
-            "githubToken": github,
-            "copilotToken": copilot,
-            "savedAt": int(time.time() * 1000),
-        }
+        saved_at = int(time.time() * 1000)
+        content = dict(githubToken=github, copilotToken=copilot, savedAt=saved_at)
         try:
             os.makedirs(self._folder, exist_ok=True)
             private = functools.partial(os.open, mode=0o600)
@@ -11234,6 +11226,7 @@ class TokenStore:
             log_event("error", "token_file_not_saved", path=self.path, reason=str(exc))
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+        return self.mark()
 
     def sweep(self) -> None:
         """Delete what a save that was killed left behind: it holds the token."""
@@ -11293,6 +11286,20 @@ TOKEN_PREFIXES = {
     "github_pat_": "a fine-grained personal access token",
     "ghs_": "an Actions or App installation token",
 }
+# What a refusal means that GitHub itself has sent; only the first ends the sign-in.
+EXCHANGE_FAILURES = {
+    401: (AuthRequired, "GitHub no longer accepts {dead}; %s." % LOGIN_HINT),
+    403: (
+        Forbidden,
+        "{host} refuses this account a Copilot token (403: {words}). A policy of your "
+        "organisation can forbid it; ask its administrator.",
+    ),
+    404: (
+        Forbidden,
+        "GitHub knows no Copilot for this account here; check GITHUB_URL, or sign in "
+        "with another account.",
+    ),
+}
 GITHUBS_PAGE = re.compile(rb"github|unicorn", re.IGNORECASE)
 
 
@@ -11306,13 +11313,11 @@ def _notification_error(obj: JSON, hint: str) -> Forbidden:
             text = meaning
     if obj.get("can_signup_for_limited"):
         text += "; Copilot Free is open to it"
-    exc = Forbidden(
+    return Forbidden(
         "%s. See github.com/settings/copilot (%s). %s" % (text, kind, hint),
         should_retry=kind == "server_error",
+        retry_after="3600" if kind == "programmatic_token_generation" else "",
     )
-    if kind == "programmatic_token_generation":
-        exc.retry_after = "3600"
-    return exc
 
 
 def exchange_error(
@@ -11337,34 +11342,24 @@ def exchange_error(
     if status == 403:
         with contextlib.suppress(BadRequest):
             return _notification_error(loads_object(body), hint)
-    githubs_page = status >= 500 and GITHUBS_PAGE.search(body[:MAX_TOKEN_FILE])
-    if not githubs_page and not headers.get("x-github-request-id"):
-        return UpstreamError("%s: %s" % (NOT_GITHUB, exc))
+    signed = headers.get("x-github-request-id")
     if status >= 500:  # its pages in an outage have no request id
+        signed = signed or GITHUBS_PAGE.search(body[:MAX_TOKEN_FILE])
+    if not signed:
+        return UpstreamError("%s: %s" % (NOT_GITHUB, exc))
+    if status >= 500:
         return UpstreamError(
             "GitHub's token service at %s fails (%d: %s); try again in a moment."
             % (host, status, exc.words),
             retry_after=exc.retry_after,
         )
-    if hint and status in (401, 403, 404):
+    if status not in EXCHANGE_FAILURES:
+        return exc
+    if hint:
         return AuthRequired(hint)
-    if status == 401:
-        dead = "the sign-in"
-        if env_token:
-            dead = "GITHUB_TOKEN: unset it"
-        return AuthRequired("GitHub no longer accepts %s; %s." % (dead, LOGIN_HINT))
-    if status == 404:
-        return Forbidden(
-            "GitHub knows no Copilot for this account here; check GITHUB_URL, or sign "
-            "in with another account."
-        )
-    if status == 403:
-        return Forbidden(
-            "%s refuses this account a Copilot token (403: %s). A policy of your "
-            "organisation can forbid it; ask its administrator." % (host, exc.words),
-            should_retry=False,
-        )
-    return exc
+    kind, text = EXCHANGE_FAILURES[status]
+    dead = "GITHUB_TOKEN: unset it" if env_token else "the sign-in"
+    return kind(text.format(dead=dead, host=host, words=exc.words), should_retry=False)
 
 
 def user_agent(config: Config) -> str:
@@ -11391,10 +11386,9 @@ def endpoints_of(config: Config, reply: JSON) -> Tuple[str, str]:
         hosts["api"] = "https://copilot-api." + tenant
     hint = PROXY_HINT.search(reply["token"])
     for name in hosts:
-        named = typed(typed(reply, "endpoints", dict), name, str)
-        found = ENDPOINT.fullmatch(named)
-        if found:
-            hosts[name] = found[1]
+        named = ENDPOINT.fullmatch(typed(typed(reply, "endpoints", dict), name, str))
+        if named:
+            hosts[name] = named[1]
         elif hint:
             hosts[name] = "https://%s%s" % (name, hint[1])
     return config.copilot_api_url or hosts["api"], hosts["proxy"]
@@ -11427,6 +11421,72 @@ def retrieve(task: asyncio.Future[Any]) -> None:
         task.exception()
 
 
+class Cached:
+    """A value fetched on need, by one flight for all who wait; one that is still good
+    outlives the failure of the next."""
+
+    def __init__(
+        self,
+        fetch: Callable[[], Awaitable[Tuple[Any, float, float]]],
+        clock: Callable[[], float],
+        pause: float = 60.0,
+    ) -> None:
+        self._fetch = fetch  # gives what put() takes, or raises a ProxyError
+        self._clock = clock
+        self._pause = pause  # seconds, when one that is still good was not renewed
+        self._flight: Optional[asyncio.Future[None]] = None
+        self.retry_at = 0.0
+        self.failure: Optional[ProxyError] = None  # the last one
+        self.put(None, 0.0, 0.0)
+
+    def put(self, value: Any, renew_in: float, life: float) -> None:
+        """Keep a value: fetched anew after `renew_in` seconds, good for `life`."""
+        now = self._clock()
+        self.value = value
+        self._renew_at = now + renew_in
+        self._good_until = now + life
+
+    @property
+    def good(self) -> bool:
+        """Whether there is a value that may be used."""
+        return self._clock() < self._good_until
+
+    async def get(self, *, early: float = 0.0, wait: bool = True) -> Any:
+        """The value, new if it is to be renewed in less than `early` seconds; raises
+        the ProxyError of fetching it. With `wait` off a good one is given at once and
+        the new one later."""
+        now = self._clock()
+        if now + early >= self._renew_at:
+            if self._flight is None and now >= self.retry_at:
+                self._flight = asyncio.ensure_future(self._load())
+            if self._flight and (wait or now >= self._good_until):
+                # Shielded: a waiter that is cancelled must not take the others down.
+                await asyncio.shield(self._flight)
+        if now < self._good_until:
+            return self.value
+        failure = self.failure.with_traceback(None)  # grows with every raise
+        if now < self.retry_at:
+            failure.retry_after = str(math.ceil(self.retry_at - now))
+        raise failure
+
+    async def _load(self) -> None:
+        try:
+            self.put(*await self._fetch())
+        except ProxyError as exc:
+            self.failure = exc
+            if self.good and self._pause:  # no hammering of a broken upstream
+                self.retry_at = self._clock() + self._pause
+                log_event("warn", "refresh_failed", reason=str(exc))
+        finally:
+            self._flight = None
+
+    def close(self) -> None:
+        """Leave what is being fetched."""
+        if self._flight:
+            self._flight.cancel()
+
+
+LOOK_EVERY = 0.001  # seconds; a small request comes by three times in one
 MOST_UNUSED = 5  # tokens refused before they ever worked,
 UNUSED_SPAN = 300.0  # in so many seconds; more would look like a loop (UPSTREAM 3.4)
 
@@ -11447,35 +11507,36 @@ class CopilotAuth:
         self._store = store
         self._clock = clock
         self._sleep = sleep
-        self._tasks: Set[asyncio.Future[Any]] = set()
         self._polling: Optional[asyncio.Future[None]] = None
         self._code: asyncio.Future[JSON]  # of GitHub's answer; there when _polling is
         self._mark: Any = "never looked"  # the file as it was last seen
+        self._look_at = 0.0
         self._become(config.github_token)
         self._store.sweep()
         self.signed_in()
 
     def _become(self, github: str) -> None:
-        """Start afresh with this GitHub token, or with none."""
+        """Start afresh with this GitHub token, or with none; an exchange under way ends
+        in the old cache."""
         self._github = github
         self._dead = ""  # why GitHub no longer takes it
         self._login_error = ""
-        self._token: Optional[CopilotToken] = None
-        self._worked = False  # whether Copilot has taken it
-        self._unused: List[float] = []  # when it refused others at once
-        self._refresh_at = 0.0
-        self._valid_until = 0.0
-        self._retry_at = 0.0
-        self._failure: ProxyError = AuthRequired(LOGIN_HINT)
+        new_token = functools.partial(self._new_token, github)
+        self._tokens = Cached(new_token, self._clock, 0.0)
         self._failures = 0
-        self._exchange: Optional[asyncio.Future[CopilotToken]] = None
+        self._worked: Optional[CopilotToken] = None  # the last that Copilot took
+        # When it refused the last others at once.
+        self._unused = collections.deque([-UNUSED_SPAN] * MOST_UNUSED, MOST_UNUSED)
 
     def signed_in(self) -> bool:
         """Whether a GitHub token is there that is not known to be dead."""
-        mark = self._store.mark()
-        if mark != self._mark:
-            self._mark = mark
-            self._follow_file()
+        now = self._clock()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_EVERY
+            mark = self._store.mark()
+            if mark != self._mark:
+                self._mark = mark
+                self._follow_file()
         return bool(self._github) and not self._dead
 
     def _follow_file(self) -> None:
@@ -11485,26 +11546,23 @@ class CopilotAuth:
             return
         saved = self._store.load()
         github = token_in(saved, "githubToken")
-        if github == self._github:
+        if github == self._github or by_environment and not github:
             return
         if github and self._polling:
             self._polling.cancel()
-        if github or not by_environment:
-            self._become(github or self._config.github_token)
-            self._adopt_saved(saved.get("copilotToken"))
-
-    def _spawn(self, work: Awaitable[Any]) -> asyncio.Future[Any]:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(retrieve)
-        return task
+        self._become(github or self._config.github_token)
+        reply = saved.get("copilotToken")
+        if token_in(reply, "token"):  # one that is surely good saves an exchange
+            left = count(reply.get("expires_at")) - int(time.time())
+            if 360 < left <= 3600:  # a longer life means that the clock is wrong
+                self._tokens.put(*self._term(reply, left - 60))
 
     async def close(self) -> None:
         """Stop polling and exchanging."""
-        for task in list(self._tasks):
-            task.cancel()
-            await asyncio.wait([task])
+        self._tokens.close()
+        if self._polling:
+            self._polling.cancel()
+            await asyncio.wait([self._polling])
 
     # -- the GitHub token ----------------------------------------------------
 
@@ -11527,38 +11585,37 @@ class CopilotAuth:
             ("editor-plugin-version", self._config.copilot_plugin_version),
         ]
 
-    def _standing(self) -> JSON:
-        """Where the sign-in stands; never talks to GitHub."""
-        signed_in = self.signed_in()
+    def _standing(self, nobody: str) -> JSON:
+        """Where the sign-in stands, without talking to GitHub; `nobody` is the error
+        when there is no other."""
+        signed_in = self.signed_in()  # first: it can end our own polling
         if self._polling and not self._polling.done():
             return {"status": "pending_verification"}  # or its first token is to come
         if signed_in:
             return {"status": "authenticated"}
-        error = self._login_error or self._dead
+        error = self._login_error or self._dead or nobody
         if error:
             return {"status": "unauthenticated", "error": error}
         return {"status": "unauthenticated"}
 
     def status(self) -> JSON:
         """`GET /auth/status`."""
-        state = self._standing()
+        state = self._standing("")
         if state["status"] == "pending_verification":
             state["status"] = "unauthenticated"
         elif state["status"] == "authenticated":
-            state["expiresAt"] = self._token and self._token.expires_at
+            token = self._tokens.value
+            state["expiresAt"] = token and token.expires_at
         return state
 
     def check(self) -> JSON:
         """`POST /auth/check`."""
-        state = self._standing()
-        if state["status"] == "unauthenticated" and "error" not in state:
-            state["error"] = "no sign-in is under way: %s." % LOGIN_HINT
-        return state
+        return self._standing("no sign-in is under way: %s." % LOGIN_HINT)
 
     def logout(self) -> JSON:
         """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
         self._store.clear()
-        self._mark = self._store.mark()
+        self._mark = None  # of a file that is not there
         if self._polling:
             self._polling.cancel()
             self._polling = None
@@ -11590,7 +11647,7 @@ class CopilotAuth:
         if self._polling is None or self._polling.done():
             self._login_error = ""
             self._code = asyncio.get_running_loop().create_future()
-            self._polling = self._spawn(self._sign_in(self._code))
+            self._polling = asyncio.ensure_future(self._sign_in(self._code))
         waiting = self._code
         await asyncio.wait(
             [waiting, self._polling], return_when=asyncio.FIRST_COMPLETED
@@ -11622,8 +11679,7 @@ class CopilotAuth:
             self._login_error = str(exc)
             return
         self._become(github)
-        self._store.save(github)
-        self._mark = self._store.mark()
+        self._mark = self._store.save(github)
         log_event("info", "login_completed")
         with contextlib.suppress(ProxyError):  # the next request says why
             await self.token()
@@ -11631,12 +11687,9 @@ class CopilotAuth:
     async def _request_code(self) -> JSON:
         code = await self._oauth("/login/device/code", {"scope": "read:user"})
         for key in ("device_code", "user_code", "verification_uri"):
-            if not isinstance(code.get(key), str):
+            if not typed(code, key, str):
                 raise _device_error(code)
-        interval = code.get("interval")
-        if type(interval) is not int:
-            interval = 5
-        code["interval"] = max(1, interval)
+        code["interval"] = max(1, count(code.get("interval", 5)))
         life = count(code.get("expires_in")) or 900
         code["until"] = self._clock() + min(life, 3600)
         return code
@@ -11692,36 +11745,20 @@ class CopilotAuth:
         A token within 5 minutes of its end is still given out while its successor is
         fetched; only an expired one makes callers wait, all on the same exchange.
         """
-        signed_in = self.signed_in()
-        now = self._clock()
-        usable = None
-        if now < self._valid_until:
-            usable = self._token
-        if usable and (now < self._refresh_at or not signed_in):
-            return usable
+        if not self.signed_in() and self._tokens.good:
+            return self._tokens.value
         self.github_token()
-        if self._exchange is None and now >= self._retry_at:
-            self._exchange = self._spawn(self._renew())
-        if usable:
-            return usable
-        if self._exchange is None:
-            failure = self._failure.with_traceback(None)  # grows with every raise
-            failure.retry_after = str(math.ceil(self._retry_at - now))
-            raise failure
-        # Shielded: a waiter that is cancelled must not take the others down.
-        return await asyncio.shield(self._exchange)
+        return await self._tokens.get(wait=False)
 
     async def renew(self) -> CopilotToken:
         """Exchange now, whatever is kept: the proof that the sign-in works."""
-        self.github_token()
-        if self._exchange is None:
-            self._exchange = self._spawn(self._renew())
-        return await asyncio.shield(self._exchange)
+        self._tokens.put(None, 0.0, 0.0)
+        self._tokens.retry_at = 0.0
+        return await self.token()
 
     def worked(self, token: CopilotToken) -> None:
         """The upstream took `token`."""
-        if token is self._token:
-            self._worked = True
+        self._worked = token
 
     def refused(self, token: CopilotToken, *, expired: bool) -> bool:
         """The upstream refused `token`; True = asking for one again may help.
@@ -11729,49 +11766,44 @@ class CopilotAuth:
         One that has worked and then expired is replaced at any time. All others count:
         five in five minutes, then no more is minted until the first is that old.
         """
-        if token is not self._token:
+        if token is not self._tokens.value:
             return True
         now = self._clock()
-        self._unused = [when for when in self._unused if when + UNUSED_SPAN > now]
-        if not (expired and self._worked):
-            if len(self._unused) >= MOST_UNUSED:
+        if not expired or token is not self._worked:
+            if self._unused[0] + UNUSED_SPAN > now:
                 return False  # it is good enough for other requests
             self._unused.append(now)
-        if expired and len(self._unused) >= MOST_UNUSED and not self._worked:
-            self._retry_at = self._unused[0] + UNUSED_SPAN
-            self._failure = UpstreamError(
+        self._tokens.put(None, 0.0, 0.0)
+        again_at = self._unused[0] + UNUSED_SPAN
+        if expired and token is not self._worked and again_at > now:
+            self._tokens.retry_at = again_at
+            self._tokens.failure = UpstreamError(
                 "GitHub Copilot refuses the tokens that GitHub gives out, %d in a row. "
                 "You are still signed in; try again later." % MOST_UNUSED,
                 status=503,
             )
-        self._token = None
         return True
 
-    async def _renew(self) -> CopilotToken:
-        github = self._github
+    async def _new_token(self, github: str) -> Tuple[CopilotToken, float, float]:
+        """A Copilot token for what the cache of this GitHub token keeps."""
         try:
             reply = await self._mint()
             if github != self._github:
                 raise AuthRequired("signed out meanwhile; %s." % LOGIN_HINT)
-            token = self._adopt(reply, count(reply.get("refresh_in")) or 1500)
         except ProxyError as exc:
             if github == self._github:
                 self._back_off(exc)
             raise
-        finally:
-            if self._exchange is asyncio.current_task():
-                self._exchange = None
+        self._failures = 0
+        term = self._term(reply, count(reply.get("refresh_in")) or 1500)
         # Another process may have signed out, or in as another person.
         if self._store.load().get("githubToken") == github != self._config.github_token:
-            self._store.save(github, {**reply, "expires_at": token.expires_at})
-            self._mark = self._store.mark()
-        return token
+            kept = {**reply, "expires_at": term[0].expires_at}
+            self._mark = self._store.save(github, kept)
+        return term
 
     async def _mint(self) -> JSON:
         api = self._config.github_api_url
-        env_token = ""
-        if self._github == self._config.github_token:
-            env_token = self._github
         response = await self._pool.request(
             "GET",
             api + "/copilot_internal/v2/token",
@@ -11779,17 +11811,19 @@ class CopilotAuth:
             timeouts=Timeouts(total=15.0),
         )
         raw = await response.read_all(MAX_TOKEN_FILE // 2)
+        status = response.status
+        if status == 200:
+            with contextlib.suppress(BadRequest):
+                reply = loads_object(raw)
+                if token_in(reply, "token"):
+                    return reply
+            # Not in its own words: they may hold half a token.
+            status = 502
+            raw = b"no Copilot token came."
+        by_environment = self._github == self._config.github_token
+        env_token = self._github if by_environment else ""
         host = api.partition("://")[2]
-        if response.status != 200:
-            raise exchange_error(
-                response.status, response.headers, raw, env_token, host
-            )
-        with contextlib.suppress(BadRequest):
-            reply = loads_object(raw)
-            if token_in(reply, "token"):
-                return reply
-        # Not in its own words: they may hold half a token.
-        raise exchange_error(502, response.headers, b"no Copilot token came.")
+        raise exchange_error(status, response.headers, raw, env_token, host)
 
     def _back_off(self, exc: ProxyError) -> None:
         # 1, 2, 4 ... 60 s; the longest for what time does not heal soon (UPSTREAM 3.4).
@@ -11798,36 +11832,22 @@ class CopilotAuth:
             wait = float(exc.retry_after)
         elif exc.status == 403:
             wait = 60.0
-        self._failures += 1
-        self._failure = exc
-        self._retry_at = self._clock() + wait
-        if isinstance(exc, AuthRequired):
+        elif isinstance(exc, AuthRequired):
             self._dead = str(exc)
             self._mark = "to be looked at"  # GITHUB_TOKEN is dead, the file may help
-        else:
-            exc.retry_after = str(math.ceil(wait))
+            wait = 0.0
+        self._failures += 1
+        self._tokens.retry_at = self._clock() + wait
         log_event("warn", "copilot_token_failed", status=exc.status, reason=str(exc))
 
-    def _adopt(self, reply: JSON, refresh_in: float) -> CopilotToken:
-        """Use a token for refresh_in + 60 s from now, whatever its clock says."""
-        now = self._clock()
+    def _term(
+        self, reply: JSON, refresh_in: float
+    ) -> Tuple[CopilotToken, float, float]:
+        """A token for refresh_in + 60 s from now, whatever its clock says."""
         life = min(max(refresh_in, 60), 86400) + 60.0
-        self._valid_until = now + life
-        self._refresh_at = now + max(life - 300, life / 2)
-        self._failures = 0
-        self._retry_at = 0.0
         api, proxy = endpoints_of(self._config, reply)
-        expires_at = int(time.time() + life)
-        self._token = CopilotToken(reply["token"], api, proxy, expires_at)
-        self._worked = False
-        return self._token
-
-    def _adopt_saved(self, saved: Any) -> None:
-        """Take over a token from the file while it is surely good, to save a mint."""
-        if token_in(saved, "token"):
-            left = count(saved.get("expires_at")) - int(time.time())
-            if 360 < left <= 3600:  # a longer life means that the clock is wrong
-                self._adopt(saved, left - 60)
+        token = CopilotToken(reply["token"], api, proxy, int(time.time() + life))
+        return token, max(life - 300, life / 2), life
 
 
 # ============================================================================
@@ -11846,6 +11866,7 @@ AUTO_SESSION = "/models/session"
 ENGINES = "/v1/engines/"  # the autocomplete host's paths (UPSTREAM 14)
 MAX_ERROR = 64 * 1024
 MAX_CATALOGUE = 16 * 1024 * 1024
+CATALOGUE_LIFE = 600.0  # seconds, as in VS Code
 
 
 def engine_path(engine: str) -> str:
@@ -11869,32 +11890,32 @@ INTENTS = {
 def new_uuid() -> str:
     """A random UUID (RFC 9562 5.4), at half the uuid module's cost: it names a request
     and guards nothing."""
-    raw = "%032x" % random.getrandbits(128)
-    return "-".join((raw[:8], raw[8:12], "4" + raw[13:16], "a" + raw[17:20], raw[20:]))
+    bits = random.getrandbits
+    groups = (bits(32), bits(16), bits(12), bits(12), bits(48))
+    return "%08x-%04x-4%03x-a%03x-%012x" % groups
 
 
-def copilot_headers(
-    config: Config, token: str, endpoint: str, request_id: str
-) -> List[Tuple[str, str]]:
-    """What every request on the inference host carries (UPSTREAM 5.1)."""
+def copilot_headers(config: Config, token: str, endpoint: str) -> Dict[str, str]:
+    """What all requests on the inference host carry, but for ids (UPSTREAM 5.1)."""
     intent = INTENTS.get(endpoint, "copilot-ghost")
-    pairs = [
-        ("authorization", "Bearer " + token),
-        ("user-agent", user_agent(config)),
-        ("editor-version", config.copilot_editor_version),
-        ("editor-plugin-version", config.copilot_plugin_version),
-        ("copilot-integration-id", "vscode-chat"),
-        ("x-github-api-version", config.copilot_api_version),
-        ("openai-intent", intent),
-        ("x-interaction-type", intent),
-        ("x-request-id", request_id),
-        ("x-agent-task-id", request_id),
-    ]
+    headers = {
+        "authorization": "Bearer " + token,
+        "user-agent": user_agent(config),
+        "editor-version": config.copilot_editor_version,
+        "editor-plugin-version": config.copilot_plugin_version,
+        "copilot-integration-id": "vscode-chat",
+        "x-github-api-version": config.copilot_api_version,
+        "openai-intent": intent,
+        "x-interaction-type": intent,
+    }
     if endpoint.startswith(ENGINES):
-        pairs.append(("openai-organization", "github-copilot"))
+        headers["openai-organization"] = "github-copilot"
     if endpoint != MODELS:
-        pairs.append(("content-type", "application/json"))
-    return pairs
+        headers["content-type"] = "application/json"
+    if endpoint == MESSAGES:
+        # Always: under a newer one Anthropic refuses samplers (UPSTREAM 22.3).
+        headers["anthropic-version"] = "2023-06-01"
+    return headers
 
 
 FORWARDED = re.compile(
@@ -11916,7 +11937,8 @@ def has_image(body: bytes) -> bool:
 
     Inside a JSON string the quotes would be escaped, so text about images is no match.
     """
-    return b"image" in body and IMAGE.search(body) is not None
+    named = b'image"' in body or b'image_url"' in body  # no search through most bodies
+    return named and IMAGE.search(body) is not None
 
 
 # -- who pays: `user` once for what a person typed, `agent` for the rest ---------------
@@ -11986,36 +12008,29 @@ SIDE_HEADERS = (
     "x-codex-parent-thread-id",
     "x-parent-session-id",  # opencode
 )
-REMINDER = "<system-reminder>"
-REMINDER_END = "</system-reminder>"
 
 
 def _items(body: JSON) -> List[Any]:
     items = body.get("messages") or body.get("input")
-    if isinstance(items, list):
-        return items
-    return [{"role": "user", "content": items}]
+    return items if isinstance(items, list) else [{"role": "user", "content": items}]
 
 
 def _is_reminder(text: str) -> bool:
-    begins = text.lstrip().startswith(REMINDER)
-    return begins and not text.partition(REMINDER_END)[2].strip()
+    begins = text.lstrip().startswith("<system-reminder>")
+    return begins and not text.partition("</system-reminder>")[2].strip()
 
 
 def _texts_of(item: JSON) -> Optional[List[str]]:
     """The user's texts in a message, reminders too; None = not the user's at all."""
     content = item.get("content")
-    if isinstance(content, str):
-        content = [{"text": content}]
     if item.get("role") != "user":
         return None
-    texts = []
-    for part in objects(content):
-        if part.get("type") == "tool_result":
-            return None  # texts beside a result are not typed either
-        if isinstance(part.get("text"), str):
-            texts.append(part["text"])
-    return texts
+    if isinstance(content, str):
+        return [content]
+    parts = objects(content)
+    if any(part.get("type") == "tool_result" for part in parts):
+        return None  # texts beside a result are not typed either
+    return [part["text"] for part in parts if isinstance(part.get("text"), str)]
 
 
 def _last_item(body: JSON) -> JSON:
@@ -12026,31 +12041,24 @@ def _last_item(body: JSON) -> JSON:
     return {"role": "user"}
 
 
-def _is_claude_code(headers: Headers) -> bool:
-    return headers.get("user-agent", "").startswith("claude-")
-
-
-def _is_side_request(headers: Headers, body: JSON) -> bool:
+def _is_side_request(headers: Headers, body: JSON, claude_code: bool) -> bool:
     """What says by its headers that nobody typed it; and Claude Code's questions beside
     the conversation, for titles, pages or probes: they have neither tools nor thinking,
     the conversation always has tools (2026-11)."""
     if headers.get("x-initiator") == "agent":  # as Copilot's own clients
         return True
-    for name in SIDE_HEADERS:
-        if headers.get(name) not in (None, "main"):
-            return True
+    if any(headers.get(name) not in (None, "main") for name in SIDE_HEADERS):
+        return True
     system = body.get("system")
     if isinstance(system, list) and "cc_is_subagent=true" in str(system[:1])[:2000]:
         return True
-    if not _is_claude_code(headers):
-        return False
     no_thinking = typed(typed(body, "thinking", dict), "type", str) == "disabled"
-    return body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
+    probe = body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
+    return claude_code and probe
 
 
-def _is_automatic(headers: Headers, text: str, body: JSON) -> bool:
+def _is_automatic(agent: str, text: str, body: JSON) -> bool:
     """Whether the client that sent it makes such texts by itself."""
-    agent = headers.get("user-agent", "")
     for marks in CLIENT_MARKS:
         if agent.startswith(marks.client):
             texts = []
@@ -12063,27 +12071,23 @@ def _is_automatic(headers: Headers, text: str, body: JSON) -> bool:
 
 def initiator(headers: Headers, body: JSON, session: str) -> Initiator:
     """Who asks: `user` for a prompt that a person typed, and when in doubt."""
+    agent = headers.get("user-agent", "")
+    claude_code = agent.startswith("claude-")
     item = _last_item(body)
     texts = _texts_of(item)
-    if texts is None or _is_side_request(headers, body):
+    if texts is None or _is_side_request(headers, body, claude_code):
         return AGENT
-    typed_texts = texts
-    if _is_claude_code(headers):
-        typed_texts = [text for text in texts if not _is_reminder(text)]
-    if texts and not typed_texts:
-        return AGENT
-    text = ""  # a picture
-    if typed_texts:
-        text = typed_texts[-1]
-    if _is_automatic(headers, text, body):
+    texts = texts or [""]  # of a picture
+    if claude_code:
+        texts = [text for text in texts if not _is_reminder(text)]
+    if not texts or _is_automatic(agent, texts[-1], body):
         return AGENT
     prompt = headers.get("x-claude-code-prompt-id")
     if prompt:
         return Initiator("user", prompt)
-    for name in SESSION_HEADERS:
-        if headers.get(name):
-            key = (session, hash(text or dumps(item)))
-            return Initiator("user", key, len(_items(body)))
+    if any(map(headers.get, SESSION_HEADERS)):
+        key = (session, hash(texts[-1] or dumps(item)))
+        return Initiator("user", key, len(_items(body)))
     # Without a session of its own a client's same words may well be typed again.
     return Initiator("user", object())
 
@@ -12096,18 +12100,16 @@ LONGEST_WAIT = 8.0  # seconds; what takes longer the client decides
 
 def retry_wait(exc: ProxyError, attempt: int, dice: float) -> Optional[float]:
     """Seconds until the next try after `attempt` retries, None = give up; dice < 1."""
+    wait = 0.5 * 4**attempt * (1 + dice)
     if exc.should_retry is False or attempt >= RETRIED.get(exc.status, 0):
         return None
     if isinstance(exc, UpstreamTimeout):  # has cost 300 s already, and may be billed
         return None
-    wait = 0.5 * 4**attempt * (1 + dice)
     if exc.retry_after:
         if not re.fullmatch("[0-9]{1,4}", exc.retry_after):
             return None  # a date
         wait = max(wait, float(exc.retry_after))
-    if wait > LONGEST_WAIT:
-        return None
-    return wait
+    return wait if wait <= LONGEST_WAIT else None
 
 
 def wants_new_token(exc: ProxyError) -> bool:
@@ -12115,47 +12117,41 @@ def wants_new_token(exc: ProxyError) -> bool:
     if not isinstance(exc, UpstreamError):
         return False
     if exc.status == 403:  # one with a reason is final
-        reasoned = exc.code or exc.kind
-        return not reasoned and exc.words.lower().startswith("forbidden")
+        unreasoned = not exc.code and not exc.kind
+        return unreasoned and exc.words.lower().startswith("forbidden")
     return exc.status in (401, 421)
 
 
 # -- the account's quota (UPSTREAM 4) ------------------------------------------
 
 
-def _figure(obj: JSON, key: str) -> Optional[float]:
-    value = obj.get(key)
-    if type(value) in (int, float) and abs(value) < 1e15:
-        return value
-    return None
-
-
 def _snapshot(raw: JSON) -> JSON:
     """One quota; overdrawn it is used up, and the rest is overage."""
+    figures = {}
+    for key, value in raw.items():
+        if type(value) in (int, float) and abs(value) < 1e15:
+            figures[key] = value
+    total = figures.get("entitlement")
+    left = figures.get(
+        "quota_remaining", figures.get("remaining")
+    )  # the first is exact
+    percent = figures.get("percent_remaining")
+    overage = figures.get("overage_count", 0)
     unlimited = raw.get("unlimited") is True
     permitted = raw.get("overage_permitted") is True
-    total = _figure(raw, "entitlement")
-    left = _figure(raw, "remaining")
-    percent = _figure(raw, "percent_remaining")
-    overage = _figure(raw, "overage_count") or 0
-    exact = _figure(raw, "quota_remaining")
-    if exact is not None:
-        left = exact
     if unlimited:
         total = left = percent = None
-    if left is not None and left < 0:
+    if left is not None:
         overage = max(overage, -left)
-        left = 0
-    if left is not None and total:
-        percent = 100.0 * left / total
-    if percent is not None:
-        percent = max(0.0, percent)
+        left = max(left, 0)
+        if total:
+            percent = 100.0 * left / total
     blocked = left == 0 and not permitted
     return {
         "unlimited": unlimited,
         "entitlement": total,
         "remaining": left,
-        "percent_remaining": percent,
+        "percent_remaining": percent and max(0.0, percent),
         "overage_permitted": permitted,
         "overage_count": overage,
         "blocked": blocked or raw.get("has_quota") is False,
@@ -12181,14 +12177,14 @@ def parse_quota(reply: JSON) -> JSON:
         if name == "premium_interactions":
             name = billing
         quotas[name] = _snapshot(table)
+    reset = reply.get("quota_reset_date") or reply.get("limited_user_reset_date")
     return {
         "login": reply.get("login"),
         "plan": reply.get("copilot_plan"),
         "sku": reply.get("access_type_sku"),
         "billing": billing,
         "quotas": quotas,
-        "reset_date": reply.get("quota_reset_date")
-        or reply.get("limited_user_reset_date"),
+        "reset_date": reset,
     }
 
 
@@ -12201,86 +12197,15 @@ def quota_step(quota: JSON) -> int:
     percent = quota["percent_remaining"]
     if quota["unlimited"] or percent is None:
         return 0
-    for step in QUOTA_STEPS:
-        if 100 - percent >= step:
-            return step
-    return 0
+    return next((step for step in QUOTA_STEPS if 100 - percent >= step), 0)
 
 
 # -- sending -------------------------------------------------------------------
 
 
-class Cached:
-    """A value fetched on need, by one flight for all who wait; kept if that fails."""
-
-    def __init__(
-        self,
-        fetch: Callable[[], Awaitable[Any]],
-        life: float,
-        clock: Callable[[], float],
-    ) -> None:
-        self._fetch = fetch
-        self._life = life
-        self._clock = clock
-        self.value: Any = None
-        self._from = 0.0
-        self._until = 0.0
-        self._flight: Optional[asyncio.Future[None]] = None
-
-    async def get(self, *, refresh: bool = False) -> Any:
-        """The value; `refresh` asks again unless it is just half a minute old."""
-        until = self._until
-        if refresh:
-            until = min(until, self._from + 30.0)
-        if self.value is None or self._clock() >= until:
-            if self._flight is None:
-                self._flight = asyncio.ensure_future(self._load())
-                self._flight.add_done_callback(retrieve)
-            await asyncio.shield(self._flight)
-        return self.value
-
-    def close(self) -> None:
-        """Leave what is being fetched."""
-        if self._flight:
-            self._flight.cancel()
-
-    async def _load(self) -> None:
-        life = self._life
-        try:
-            self.value = await self._fetch()
-        except ProxyError as exc:
-            if self.value is None or isinstance(exc, AuthRequired):
-                raise
-            log_event("warn", "refresh_failed", reason=str(exc))
-            life = 60.0  # no hammering of a broken upstream
-        finally:
-            self._flight = None
-        self._from = self._clock()
-        self._until = self._from + life
-
-
-class Outgoing(NamedTuple):
-    """One request to the inference host; no body = GET."""
-
-    endpoint: str
-    body: bytes = b""
-    initiator: Optional[Initiator] = None  # None = it costs nothing
-    pairs: Tuple[Tuple[str, str], ...] = ()
-
-
-class AutoChoice(NamedTuple):
-    """The model that Copilot chose for one conversation."""
-
-    model: Model  # as in the catalogue
-    token: str  # goes with every request for it
-    renew_at: float
-    ends_at: float
-
-
 MOST_CHOICES = 1000  # conversations whose model is remembered
 AUTO_PAUSE = 60.0  # seconds until a choice that was not to be had is asked for again
 AUTO_BODY = b'{"auto_mode":{"model_hints":["auto"]}}'
-SESSION_TOKEN = "copilot-session-token"
 MOST_PROMPTS = 1000
 REPEATED = 900.0  # seconds within which the same prompt at the same place is a retry
 
@@ -12301,9 +12226,11 @@ class CopilotClient:
         self._auth = auth
         self._clock = clock
         self._sleep = sleep
+        self._headers = functools.lru_cache(64)(
+            functools.partial(copilot_headers, config)
+        )
         self._prompts: Dict[Hashable, Tuple[float, int]] = {}  # when, place
         self._owner = ""  # whose catalogue and quota are kept
-        self._timer: Optional[asyncio.TimerHandle] = None  # of the next look
         self._looking: Optional[asyncio.Future[None]] = None  # at what is left
         self.forget()
 
@@ -12311,10 +12238,9 @@ class CopilotClient:
 
     def forget(self) -> None:
         """Another account may follow; a fetch under way ends in the old caches."""
-        self._models = Cached(self._fetch_models, 600.0, self._clock)  # as VS Code
-        self._quota = Cached(self._fetch_quota, 60.0, self._clock)
-        self._choices: Dict[str, AutoChoice] = {}  # session -> what Auto chose
-        self._choosing = asyncio.Lock()
+        self._models = Cached(self._fetch_models, self._clock)
+        self._quota = Cached(self._fetch_quota, self._clock)
+        self._choices: Dict[str, Cached] = {}  # session -> the model that Auto chose
         self.auto_failure = ""  # why the last choice was not to be had
         self._auto_after = 0.0
         self._warned: Dict[str, int] = {}  # quota -> the step that was told
@@ -12327,18 +12253,21 @@ class CopilotClient:
             self.forget()
 
     async def models(self, refresh: bool = False) -> Catalogue:
-        """The catalogue; raises ProxyError when it was never to be had."""
+        """The catalogue, `refresh`ed unless it is just half a minute old; raises
+        ProxyError when it was never to be had."""
         self._check_owner()
-        return await self._models.get(refresh=refresh)
+        return await self._models.get(early=CATALOGUE_LIFE - 30.0 if refresh else 0.0)
 
-    async def _fetch_models(self) -> Catalogue:
-        response = await self._send(Outgoing(MODELS))
+    async def _fetch_models(self) -> Tuple[Catalogue, float, float]:
+        response = await self._deliver(MODELS)
         raw = await response.read_all(MAX_CATALOGUE)
         with contextlib.suppress(BadRequest):
             models = parse_models(loads_object(raw))
             if models:
-                default = self._config.copilot_default_model
-                return Catalogue(models, default, self._config.model_map)
+                config = self._config
+                default = config.copilot_default_model
+                catalogue = Catalogue(models, default, config.model_map)
+                return catalogue, CATALOGUE_LIFE, math.inf
         raise UpstreamError("Copilot's list of models cannot be read; try again.")
 
     async def quota(self) -> JSON:
@@ -12346,7 +12275,7 @@ class CopilotClient:
         self._check_owner()
         return await self._quota.get()
 
-    async def _fetch_quota(self) -> JSON:
+    async def _fetch_quota(self) -> Tuple[JSON, float, float]:
         response = await self._pool.request(
             "GET",
             self._config.github_api_url + "/copilot_internal/user",
@@ -12356,7 +12285,8 @@ class CopilotClient:
         if response.status != 200:
             raise await self._refusal(response)
         with contextlib.suppress(BadRequest):
-            return parse_quota(loads_object(await response.read_all(MAX_CATALOGUE)))
+            reply = loads_object(await response.read_all(MAX_CATALOGUE))
+            return parse_quota(reply), 60.0, math.inf
         raise UpstreamError("GitHub's account page cannot be read; try again.")
 
     def kept_models(self) -> Catalogue:
@@ -12370,16 +12300,11 @@ class CopilotClient:
 
     def look_at_quota(self) -> None:
         """Warn soon when little is left, but not beside a session's first words."""
-        if self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(LOOK_AFTER, self._start_look)
-
-    def _start_look(self) -> None:
-        self._timer = None
-        self._looking = asyncio.ensure_future(self._look())
-        self._looking.add_done_callback(retrieve)
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(self._look())
 
     async def _look(self) -> None:
+        await self._sleep(LOOK_AFTER)
         with contextlib.suppress(ProxyError):
             account = await self.quota()
             for name, quota in account["quotas"].items():
@@ -12398,11 +12323,10 @@ class CopilotClient:
 
     async def close(self) -> None:
         """Leave what is being fetched."""
-        self._models.close()
-        self._quota.close()
-        for waiting in (self._timer, self._looking):
-            if waiting:
-                waiting.cancel()
+        for cached in (self._models, self._quota, *self._choices.values()):
+            cached.close()
+        if self._looking:
+            self._looking.cancel()
 
     # -- Auto (UPSTREAM 22.1) ----------------------------------------------------
 
@@ -12412,72 +12336,70 @@ class CopilotClient:
         Its token is among its headers. AUTO_MODEL where the choice is not to be had;
         `auto_failure` tells why.
         """
-        async with self._choosing:
-            choice = self._choices.get(session)
-            now = self._clock()
-            if (choice is None or now >= choice.renew_at) and now >= self._auto_after:
-                try:
-                    choice = await self._choose_auto(choice)
-                    keep_newest(self._choices, session, choice, MOST_CHOICES)
-                except UpstreamError as exc:
-                    self.auto_failure = str(exc)
-                    self._auto_after = now + AUTO_PAUSE
-                    log_event("warn", "auto_failed", status=exc.status, reason=str(exc))
-            if choice is None or now >= choice.ends_at:
-                return AUTO_MODEL
-        pair = (SESSION_TOKEN, choice.token)
-        return choice.model._replace(headers=(*choice.model.headers, pair))
+        self._check_owner()
+        choice = self._choices.get(session)
+        if choice is None:
+            choose = functools.partial(self._choose_auto, session)
+            choice = Cached(choose, self._clock)
+        keep_newest(self._choices, session, choice, MOST_CHOICES)
+        try:
+            return await choice.get()
+        except UpstreamError:
+            return AUTO_MODEL
 
     def forget_auto(self, session: str) -> None:
         """Let Copilot choose anew for a conversation: it refused what it chose."""
         self._choices.pop(session, None)
 
-    async def _choose_auto(self, old: Optional[AutoChoice]) -> AutoChoice:
-        pairs: Tuple[Tuple[str, str], ...] = ()
-        if old:
-            pairs = ((SESSION_TOKEN, old.token),)
-        outgoing = Outgoing(AUTO_SESSION, AUTO_BODY, pairs=pairs)
-        response = await self._send(outgoing, patient=False)
+    async def _choose_auto(self, session: str) -> Tuple[Model, float, float]:
+        if self._clock() < self._auto_after:
+            raise UpstreamError(self.auto_failure)
+        choice = self._choices.get(session)  # none when it was forgotten meanwhile
+        try:
+            return await self._ask_for_choice(choice and choice.value)
+        except UpstreamError as exc:
+            self.auto_failure = str(exc)
+            self._auto_after = self._clock() + AUTO_PAUSE
+            log_event("warn", "auto_failed", status=exc.status, reason=str(exc))
+            raise
+
+    async def _ask_for_choice(self, old: Optional[Model]) -> Tuple[Model, float, float]:
+        headers = old.headers[-1:] if old else ()
+        response = await self._deliver(AUTO_SESSION, AUTO_BODY, headers, patient=False)
         reply: JSON = {}
         with contextlib.suppress(BadRequest):
             reply = loads_object(await response.read_all(MAX_ERROR))
         token = token_in(reply, "session_token")
         available = typed(reply, "available_models", list)
         names = [typed(reply, "selected_model", str), *available]
-        if old and old.model.id in available:
-            names.insert(0, old.model.id)  # the conversation's cache lives there
+        if old and old.id in available:
+            names.insert(0, old.id)  # the conversation's cache lives there
         by_id = {model.id: model for model in await self.models()}
         for name in names:
             if token and isinstance(name, str) and name in by_id:
-                now = self._clock()
                 life = typed(reply, "expires_at", int) - int(time.time())
                 if not 60 <= life <= 86400:
                     life = 1800  # one of the two clocks is wrong
-                return AutoChoice(by_id[name], token, now + life - 300, now + life)
+                model = by_id[name]
+                headers = (*model.headers, ("copilot-session-token", token))
+                return model._replace(headers=headers), life - 300, life
         raise UpstreamError("Copilot's choice of a model cannot be read; try again.")
 
     # -- requests ----------------------------------------------------------------
 
     def initiator(self, headers: Headers, body: JSON, session: str) -> Initiator:
         """Who pays; `agent` for a retry too, as with the official client."""
-        return self._unless_repeated(initiator(headers, body, session))
+        by = initiator(headers, body, session)
+        return by._replace(who="agent") if self._is_repeated(by) else by
 
-    def _unless_repeated(self, by: Initiator) -> Initiator:
+    def _is_repeated(self, by: Initiator) -> bool:
         when, place = self._prompts.get(by.key, (-1e9, 0))
-        if self._clock() - when < REPEATED and place in (0, by.place):
-            return by._replace(who="agent")
-        return by
+        return self._clock() - when < REPEATED and place in (0, by.place)
 
-    def _note(self, by: Initiator, exc: Optional[ProxyError] = None) -> None:
+    def _note(self, by: Initiator, place: int) -> None:
         """Remember a prompt that Copilot looked at."""
-        if by.key is None or isinstance(exc, ConnectFailed):
-            return
-        if exc and wants_new_token(exc):
-            return
-        place = by.place
-        if isinstance(exc, ContextOverflow):
-            place = 0  # Claude Code compacts, and sends it again at another place
-        keep_newest(self._prompts, by.key, (self._clock(), place), MOST_PROMPTS)
+        if by.key is not None:
+            keep_newest(self._prompts, by.key, (self._clock(), place), MOST_PROMPTS)
 
     async def send(
         self,
@@ -12489,36 +12411,40 @@ class CopilotClient:
         betas: Iterable[str] = (),
     ) -> Response:
         """POST `body`; the answer's head has come and is 2xx. Raises ProxyError."""
-        pairs = list(model.headers)
-        if endpoint == MESSAGES:
-            # Always: under a newer one Anthropic refuses samplers (UPSTREAM 22.3).
-            pairs.append(("anthropic-version", "2023-06-01"))
+        pairs = model.headers
         if betas:
-            pairs.append(("anthropic-beta", ",".join(betas)))
-        return await self._send(Outgoing(endpoint, body, initiator, tuple(pairs)))
+            pairs += (("anthropic-beta", ",".join(betas)),)
+        return await self._deliver(endpoint, body, pairs, initiator)
 
     async def count_tokens(self, body: JSON, model: Model) -> int:
         """The upstream's own count for a Messages request; free of charge."""
         raw = dumps({**body, "model": model.id})
-        outgoing = Outgoing(COUNT_TOKENS, raw, pairs=model.headers)
-        response = await self._send(outgoing, patient=False)
+        response = await self._deliver(COUNT_TOKENS, raw, model.headers, patient=False)
         reply = loads_object(await response.read_all(MAX_ERROR))
         return field(reply, "input_tokens", int, default=0)
 
-    async def _send(self, outgoing: Outgoing, *, patient: bool = True) -> Response:
-        """Exchange, and again where another token or some patience may help."""
+    async def _deliver(
+        self,
+        endpoint: str,
+        body: bytes = b"",
+        pairs: Iterable[Tuple[str, str]] = (),
+        by: Optional[Initiator] = None,
+        *,
+        patient: bool = True,
+    ) -> Response:
+        """Exchange, and again where another token or some patience may help. No body
+        is a GET, no initiator says that it costs nothing."""
         renewed = False
         retries = 0
         while True:
             token = await self._auth.token()
             try:
-                return await self._ask(outgoing, token)
+                return await self._attempt(token, endpoint, body, pairs, by)
             except ProxyError as exc:
                 refusal = exc
             if wants_new_token(refusal):
                 expired = refusal.status == 401
-                again = self._auth.refused(token, expired=expired)
-                if renewed or not again:
+                if not self._auth.refused(token, expired=expired) or renewed:
                     raise refusal
                 renewed = True
                 continue
@@ -12528,58 +12454,66 @@ class CopilotClient:
             log_event(
                 "info",
                 "upstream_retry",
-                endpoint=outgoing.endpoint,
+                endpoint=endpoint,
                 status=refusal.status,
                 wait=round(wait, 2),
             )
             retries += 1
             await self._sleep(wait)
 
-    async def _ask(self, outgoing: Outgoing, token: CopilotToken) -> Response:
+    async def _attempt(
+        self,
+        token: CopilotToken,
+        endpoint: str,
+        body: bytes,
+        pairs: Iterable[Tuple[str, str]],
+        by: Optional[Initiator],
+    ) -> Response:
         """One request with one token; raises ProxyError for any answer but a 2xx."""
-        endpoint = outgoing.endpoint
-        pairs = copilot_headers(self._config, token.token, endpoint, new_uuid())
-        by = outgoing.initiator or AGENT
+        headers = dict(pairs)  # which never replace ours
+        headers.update(self._headers(token.token, endpoint))
+        headers["x-request-id"] = headers["x-agent-task-id"] = new_uuid()
         timeouts = Timeouts(total=30.0)
-        if outgoing.initiator:  # as long as it speaks; silence is also what comes first
-            idle = self._config.idle_timeout
-            timeouts = Timeouts(idle, idle)
-            pairs.append(("x-initiator", self._unless_repeated(by).who))
-        if has_image(outgoing.body):  # else not: an organisation may forbid vision
-            pairs.append(("copilot-vision-request", "true"))
-        taken = {name for name, _ in pairs}
-        for pair in outgoing.pairs:
-            if pair[0] not in taken:
-                pairs.append(pair)
-        base = token.api
-        if endpoint.startswith(ENGINES):
-            base = token.proxy
-        method = "POST" if outgoing.body else "GET"
+        if by:  # as long as it speaks; silence is also what comes first
+            timeouts = Timeouts(self._config.idle_timeout, self._config.idle_timeout)
+            headers["x-initiator"] = "agent" if self._is_repeated(by) else by.who
+        if has_image(body):  # else not: an organisation may forbid vision
+            headers["copilot-vision-request"] = "true"
+        host = token.proxy if endpoint.startswith(ENGINES) else token.api
+        by = by or AGENT
         try:
             response = await self._pool.request(
-                method, base + endpoint, pairs, outgoing.body, timeouts
+                "POST" if body else "GET",
+                host + endpoint,
+                headers.items(),
+                body,
+                timeouts,
             )
             if not 200 <= response.status < 300:
                 raise await self._refusal(response)
-        except ProxyError as exc:
-            self._note(by, exc)
+        except ContextOverflow:
+            # Claude Code compacts, and sends it again at another place.
+            self._note(by, 0)
             raise
-        self._note(by)
+        except ProxyError as exc:
+            if not isinstance(exc, ConnectFailed) and not wants_new_token(exc):
+                self._note(by, by.place)
+            raise
+        self._note(by, by.place)
         self._auth.worked(token)
         return response
 
     async def _refusal(self, response: Response) -> ProxyError:
         """Read an error answer; a long or cut body still tells its status."""
-        pieces = []
-        size = 0
+        raw = bytearray()
+
+        def take(piece: bytes) -> bool:
+            raw.extend(piece)
+            return len(raw) < MAX_ERROR
+
         with contextlib.closing(response), contextlib.suppress(UpstreamError):
-            while size < MAX_ERROR:
-                piece = await response.read()
-                if not piece:
-                    break
-                pieces.append(piece)
-                size += len(piece)
-        exc = upstream_error(response.status, response.headers, b"".join(pieces))
+            await response.pour(take)
+        exc = upstream_error(response.status, response.headers, bytes(raw))
         log_event(
             "debug",
             "upstream_refused",
