@@ -11403,6 +11403,7 @@ DEVICE_FAILURES = {
     "incorrect_client_credentials": "GitHub does not know this app; check "
     "GITHUB_COPILOT_CLIENT_ID and GITHUB_URL.",
 }
+LEAST_POLL = 0.1  # seconds between two polls; GitHub says 5
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 
@@ -11628,15 +11629,19 @@ class CopilotAuth:
             )
         return reply
 
+    async def ask_github(
+        self, url: str, headers: List[Tuple[str, str]], body: bytes = b""
+    ) -> Tuple[Response, bytes]:
+        """GET, or POST a body; the head of the answer and its body."""
+        timeouts = Timeouts(total=30.0)
+        method = "POST" if body else "GET"
+        response = await self._pool.request(method, url, headers, body, timeouts)
+        return response, await response.read_all(MAX_TOKEN_FILE)
+
     async def reach(self) -> None:
         """Return if GitHub answers at all; raises the ProxyError that says why not."""
-        response = await self._pool.request(
-            "GET",
-            self._config.github_api_url + "/",
-            [("user-agent", user_agent(self._config))],
-            timeouts=Timeouts(total=15.0),
-        )
-        response.close()
+        url = self._config.github_api_url + "/"
+        await self.ask_github(url, [("user-agent", user_agent(self._config))])
 
     # -- the device flow (RFC 8628, UPSTREAM 2) ------------------------------
 
@@ -11689,7 +11694,10 @@ class CopilotAuth:
         for key in ("device_code", "user_code", "verification_uri"):
             if not typed(code, key, str):
                 raise _device_error(code)
-        code["interval"] = max(1, count(code.get("interval", 5)))
+        interval = code.get("interval")
+        if type(interval) not in (int, float):
+            interval = 5
+        code["interval"] = max(LEAST_POLL, interval)
         life = count(code.get("expires_in")) or 900
         code["until"] = self._clock() + min(life, 3600)
         return code
@@ -11717,8 +11725,7 @@ class CopilotAuth:
 
     async def _oauth(self, path: str, fields: JSON) -> JSON:
         client_id = self._config.github_copilot_client_id
-        response = await self._pool.request(
-            "POST",
+        response, raw = await self.ask_github(
             self._config.github_url + path,
             [
                 ("accept", "application/json"),
@@ -11726,9 +11733,7 @@ class CopilotAuth:
                 ("user-agent", user_agent(self._config)),
             ],
             dumps({"client_id": client_id, **fields}),
-            Timeouts(total=30.0),
         )
-        raw = await response.read_all(MAX_TOKEN_FILE)
         if response.status == 404:
             raise _device_error({"error": "incorrect_client_credentials"})
         if response.status != 200:
@@ -11804,13 +11809,8 @@ class CopilotAuth:
 
     async def _mint(self) -> JSON:
         api = self._config.github_api_url
-        response = await self._pool.request(
-            "GET",
-            api + "/copilot_internal/v2/token",
-            self.headers(),
-            timeouts=Timeouts(total=15.0),
-        )
-        raw = await response.read_all(MAX_TOKEN_FILE // 2)
+        url = api + "/copilot_internal/v2/token"
+        response, raw = await self.ask_github(url, self.headers())
         status = response.status
         if status == 200:
             with contextlib.suppress(BadRequest):
@@ -12276,16 +12276,12 @@ class CopilotClient:
         return await self._quota.get()
 
     async def _fetch_quota(self) -> Tuple[JSON, float, float]:
-        response = await self._pool.request(
-            "GET",
-            self._config.github_api_url + "/copilot_internal/user",
-            self._auth.headers(),
-            timeouts=Timeouts(total=30.0),
-        )
+        url = self._config.github_api_url + "/copilot_internal/user"
+        response, raw = await self._auth.ask_github(url, self._auth.headers())
         if response.status != 200:
-            raise await self._refusal(response)
+            raise upstream_error(response.status, response.headers, raw)
         with contextlib.suppress(BadRequest):
-            reply = loads_object(await response.read_all(MAX_CATALOGUE))
+            reply = loads_object(raw)
             return parse_quota(reply), 60.0, math.inf
         raise UpstreamError("GitHub's account page cannot be read; try again.")
 
@@ -12342,9 +12338,14 @@ class CopilotClient:
             choose = functools.partial(self._choose_auto, session)
             choice = Cached(choose, self._clock)
         keep_newest(self._choices, session, choice, MOST_CHOICES)
+        if not choice.good and self._clock() < self._auto_after:
+            return AUTO_MODEL
         try:
             return await choice.get()
-        except UpstreamError:
+        except UpstreamError as exc:
+            self.auto_failure = str(exc)
+            self._auto_after = self._clock() + AUTO_PAUSE
+            log_event("warn", "auto_failed", status=exc.status, reason=str(exc))
             return AUTO_MODEL
 
     def forget_auto(self, session: str) -> None:
@@ -12352,18 +12353,8 @@ class CopilotClient:
         self._choices.pop(session, None)
 
     async def _choose_auto(self, session: str) -> Tuple[Model, float, float]:
-        if self._clock() < self._auto_after:
-            raise UpstreamError(self.auto_failure)
         choice = self._choices.get(session)  # none when it was forgotten meanwhile
-        try:
-            return await self._ask_for_choice(choice and choice.value)
-        except UpstreamError as exc:
-            self.auto_failure = str(exc)
-            self._auto_after = self._clock() + AUTO_PAUSE
-            log_event("warn", "auto_failed", status=exc.status, reason=str(exc))
-            raise
-
-    async def _ask_for_choice(self, old: Optional[Model]) -> Tuple[Model, float, float]:
+        old = choice and choice.value
         headers = old.headers[-1:] if old else ()
         response = await self._deliver(AUTO_SESSION, AUTO_BODY, headers, patient=False)
         reply: JSON = {}

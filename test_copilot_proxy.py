@@ -14046,6 +14046,7 @@ class SignIn:
             **{"github_url": up.url, "github_api_url": up.url, "token_file": str(path), **settings}
         )
         self.up = up
+        self.up.interval = 1
         self.clock = FakeClock()
         self.slept = []
         self.pool = cp.ConnectionPool()
@@ -17914,7 +17915,7 @@ def test_page_signs_in_and_offers_a_new_code(tmp_path):
         async with FakeUpstream() as up, Proxy(up, github_token="") as proxy:
             async with Browser(tmp_path) as browser:
                 js = browser.js
-                up.interval = 1
+                up.interval = 0.1
                 up.device = ["access_denied"]
                 await browser.open(proxy.url + "/", "$.state.textContent === 'Signed out'")
                 await js("$.login.click()")
@@ -18087,7 +18088,7 @@ def free_port():
 def cli(scenario, home, **settings):
     async def whole():
         async with FakeUpstream() as up:
-            up.interval = 1
+            up.interval = 0.1
             return await scenario(Cli(up, home, **{"github_token": "ghu_test", **settings}), up)
 
     return run(whole(), 60)
