@@ -11579,9 +11579,7 @@ class CopilotAuth:
         """The headers for GitHub's own API; raises AuthRequired."""
         return [
             ("authorization", "token " + self.github_token()),
-            ("accept", "application/json"),
             ("x-github-api-version", "2025-04-01"),
-            ("user-agent", user_agent(self._config)),
             ("editor-version", self._config.copilot_editor_version),
             ("editor-plugin-version", self._config.copilot_plugin_version),
         ]
@@ -11630,18 +11628,22 @@ class CopilotAuth:
         return reply
 
     async def ask_github(
-        self, url: str, headers: List[Tuple[str, str]], body: bytes = b""
+        self, url: str, headers: Iterable[Tuple[str, str]] = (), body: bytes = b""
     ) -> Tuple[Response, bytes]:
         """GET, or POST a body; the head of the answer and its body."""
+        pairs = [
+            ("user-agent", user_agent(self._config)),
+            ("accept", "application/json"),
+            *headers,
+        ]
         timeouts = Timeouts(total=30.0)
         method = "POST" if body else "GET"
-        response = await self._pool.request(method, url, headers, body, timeouts)
+        response = await self._pool.request(method, url, pairs, body, timeouts)
         return response, await response.read_all(MAX_TOKEN_FILE)
 
     async def reach(self) -> None:
         """Return if GitHub answers at all; raises the ProxyError that says why not."""
-        url = self._config.github_api_url + "/"
-        await self.ask_github(url, [("user-agent", user_agent(self._config))])
+        await self.ask_github(self._config.github_api_url + "/")
 
     # -- the device flow (RFC 8628, UPSTREAM 2) ------------------------------
 
@@ -11727,11 +11729,7 @@ class CopilotAuth:
         client_id = self._config.github_copilot_client_id
         response, raw = await self.ask_github(
             self._config.github_url + path,
-            [
-                ("accept", "application/json"),
-                ("content-type", "application/json"),
-                ("user-agent", user_agent(self._config)),
-            ],
+            [("content-type", "application/json")],
             dumps({"client_id": client_id, **fields}),
         )
         if response.status == 404:
@@ -12300,7 +12298,7 @@ class CopilotClient:
             self._looking = asyncio.ensure_future(self._look())
 
     async def _look(self) -> None:
-        await self._sleep(LOOK_AFTER)
+        await asyncio.sleep(LOOK_AFTER)
         with contextlib.suppress(ProxyError):
             account = await self.quota()
             for name, quota in account["quotas"].items():

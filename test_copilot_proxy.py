@@ -15296,7 +15296,9 @@ def test_quota_steps(left, unlimited, step):
 # -- against the fake --------------------------------------------------------------------
 
 
-def test_upstream_quota_warns_once_a_step(told):
+def test_upstream_quota_warns_once_a_step(told, monkeypatch):
+    monkeypatch.setattr(cp, "LOOK_AFTER", 0.0)
+
     async def check(up, one):
         def used(percent):
             snapshot = {"entitlement": 100, "remaining": 100 - percent}
@@ -17268,6 +17270,7 @@ async def test_routes_another_account_gets_its_own_catalogue(up, proxy):
     def sign_in(token):  # as `copilot_proxy.py login` in another process does
         up.github_tokens.add(token)
         cp.TokenStore(proxy.token_file).save(token)
+        proxy.clock.advance(1)
 
     sign_in("ghu_one")
     assert (await proxy.ask("GET", "/v1/models/haiku")).status == 200
