@@ -11935,8 +11935,7 @@ def has_image(body: bytes) -> bool:
 
     Inside a JSON string the quotes would be escaped, so text about images is no match.
     """
-    named = b'image"' in body or b'image_url"' in body  # no search through most bodies
-    return named and IMAGE.search(body) is not None
+    return IMAGE.search(body) is not None
 
 
 # -- who pays: `user` once for what a person typed, `agent` for the rest ---------------
