@@ -1331,18 +1331,9 @@ def _parse_block(block: bytes) -> Optional[SSEEvent]:
             data.append(value.removeprefix(b" "))
         elif key == b"event":
             name = value.removeprefix(b" ")
-    if not data:
+    if not data:  # a comment, or a name alone
         return None
     return SSEEvent(name.decode("utf-8", "replace"), b"\n".join(data))
-
-
-def _parse_blocks(blocks: List[bytes]) -> List[SSEEvent]:
-    events = []
-    for block in blocks:
-        event = _parse_block(block)
-        if event:
-            events.append(event)
-    return events
 
 
 def event_too_large(limit: int) -> UpstreamError:
@@ -1384,7 +1375,7 @@ class SSEDecoder:
         if self._start:
             self._start = False
             blocks[0] = blocks[0].removeprefix(BOM)
-        return _parse_blocks(blocks)
+        return [event for event in map(_parse_block, blocks) if event]
 
     def finish(self) -> List[SSEEvent]:
         """Return the event that the end of the stream completes, if there is one."""
@@ -1416,25 +1407,29 @@ VALUE = re.compile(_VALUE)
 REQUEST_LINE = re.compile(r"(%s) ([!$-;=?-~]+) HTTP/(1\.[0-9])" % _TOKEN)
 STATUS_LINE = re.compile(r"HTTP/(1\.[0-9]) ([1-5][0-9][0-9])(?: (%s))?" % _VALUE)
 FIELD = re.compile(r"(%s):(%s)" % (_TOKEN, _VALUE))  # [ \t]* there is quadratic
+# The end of a chunk's data, with which the next one begins: its size and extensions.
 CHUNK_LINE = re.compile(
-    r"([0-9A-Fa-f]{1,16})((?:[ \t]*;[ \t]*%s(?:[ \t]*=[ \t]*(?:%s|%s))?)*)\r\n"
-    % (_TOKEN, _TOKEN, _QUOTED)
+    (
+        r"\r\n([0-9A-Fa-f]{1,16})"
+        r"((?:[ \t]*;[ \t]*%s(?:[ \t]*=[ \t]*(?:%s|%s))?)*)\r\n"
+        % (_TOKEN, _TOKEN, _QUOTED)
+    ).encode("ascii")
 )
-PLAIN_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 LENGTH = re.compile(r"[0-9]{1,19}")  # 19 digits reach 2^63
 HOST = re.compile(
     r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z_.~%-]{0,255})(?::[0-9]{0,5})?"
 )
 PATH = re.compile(r"/(?:[^%]|%[0-9A-Fa-f]{2})*")
 ABSOLUTE = re.compile(r"(?i:http)://([^/?]*)/?(.*)")
-WHOLE_HEAD = re.compile(rb"((?:[^\r\n]+\r\n)+)\r\n")
+BLANK_LINES = re.compile(rb"(?:\r\n)*")
+WHOLE_HEAD = re.compile(rb"(?:\r\n){0,4}((?:[^\n]+\r\n)+)\r\n")
 FIRST_BYTE = re.compile(rb"\r|" + _TOKEN.encode("ascii"))
 
 REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 # Bytes of the first line, of one field, of all fields; number of fields.
 REQUEST_LIMITS = (16384, 16384, 32768, 100)  # nginx: 8k lines, 32k in all
 RESPONSE_LIMITS = (16384, 65536, 65536, 128)  # github.com's CSP alone is 4k
-TRAILER_LIMITS = (0, 16384, 16384, 64)  # no first line
+TRAILER_LIMITS = (1024, 16384, 16384, 64)  # its first line is the last chunk's
 UNLIMITED = 1 << 63
 MAX_BLANK_LINES = 4  # before a request; RFC 9112 2.2 asks for one
 MAX_CHUNK_LINE = 1024
@@ -1457,11 +1452,9 @@ class Headers:
         self._pairs = tuple(pairs)
         joined = dict(self._pairs)
         if len(joined) < len(self._pairs):
-            joined = {}
-            for name, value in self._pairs:
-                joined.setdefault(name, []).append(value)
             for name in joined:
-                joined[name] = ", ".join(joined[name])
+                values = [value for key, value in self._pairs if key == name]
+                joined[name] = ", ".join(values)
         self.get = joined.get  # the dict's own: one request asks 30 times
 
     def __iter__(self) -> Iterator[Tuple[str, str]]:
@@ -1529,13 +1522,11 @@ def _parse_target(target: str) -> Tuple[Optional[str], str, str]:
 
 
 def parse_request_head(head: bytes) -> RequestHead:
-    """Parse what HeadReader gave: a target in origin-form, absolute-form or the `*` of
+    """Parse what cut_head() gave: a target in origin-form, absolute-form or the `*` of
     OPTIONS, and exactly one valid Host (HTTP/1.0: at most one)."""
     (method, target, version), headers = _parse_head(REQUEST_LINE, head)
-    host = headers.get("host")
-    if host is None and version == "1.0":
-        host = ""
     # Two come as "a, b", which is no valid one.
+    host = headers.get("host", "" if version == "1.0" else None)
     if host is None or not HOST.fullmatch(host):
         raise ProtocolError("exactly one valid Host header is needed")
     if target == "*" and method == "OPTIONS":
@@ -1545,7 +1536,7 @@ def parse_request_head(head: bytes) -> RequestHead:
 
 
 def parse_response_head(head: bytes) -> ResponseHead:
-    """Parse what HeadReader gave."""
+    """Parse what cut_head() gave."""
     (version, status, reason), headers = _parse_head(STATUS_LINE, head)
     return ResponseHead(int(status), reason, version, headers)
 
@@ -1556,71 +1547,49 @@ def keeps_alive(head: Union[RequestHead, ResponseHead]) -> bool:
     if options is None:
         return head.version != "1.0"
     words = [word.strip(" \t") for word in options.lower().split(",")]
-    if head.version == "1.0" and "keep-alive" not in words:
-        return False
-    return "close" not in words
+    return "close" not in words and (head.version != "1.0" or "keep-alive" in words)
 
 
-def _cut_line(data: bytes, at: int, room: int, status: int) -> Tuple[bytes, int]:
-    """The line that begins at `at`, and its end: 0 while its LF is missing."""
-    end = data.find(b"\n", at) + 1
-    line = data[at : end or None]
-    if len(line) > room + 2:  # before the CR, so that a late LF changes nothing
-        raise ProtocolError("a line is too long", status=status)
-    if end and line[-2:] != b"\r\n":
-        raise ProtocolError("a line ends without CR")
-    return line, end
-
-
-class HeadReader:
-    """Cuts one head off the stream; after it, `rest` holds the bytes that followed."""
-
-    def __init__(self, limits: Tuple[int, int, int, int] = REQUEST_LIMITS) -> None:
-        self.rest = b""
-        self._first, self._field, self._block, self._fields = limits
-        self._lines: List[bytes] = []
-        if not self._first:
-            self._lines.append(b"")
-        self._blank = 0
-
-    def feed(self, data: bytes) -> Optional[bytes]:
-        """Take bytes, give the head without its empty last line once it is complete.
-
-        Raises ProtocolError 400, 414 or 431 at the first byte that is wrong.
-        """
-        if not self.rest and not self._lines:
-            # The usual head comes in one piece and is far from every limit.
-            whole = WHOLE_HEAD.match(data, 0, self._first)
-            if whole and whole[1].count(b"\n") < self._fields:
-                self.rest = data[whole.end() :]
-                return whole[1]
-        data = self.rest + data
-        at = 0
-        while True:
-            line, at = self._next_line(data, at)
-            if not at:
-                self.rest = line
-                return None
-            if self._lines:
-                self._block -= len(line)
-            if line != b"\r\n":
-                self._lines.append(line)
-                continue
-            self._blank += 1
-            if self._lines:
-                self.rest = data[at:]
-                return b"".join(self._lines)
-
-    def _next_line(self, data: bytes, at: int) -> Tuple[bytes, int]:
-        if len(self._lines) > self._fields + 1 or self._block < 0:
+def _check_lines(data: bytes, limits: Tuple[int, int, int, int]) -> None:
+    """Raise ProtocolError 400, 414 or 431 for the first wrong byte of a head, whose
+    last line may be incomplete."""
+    room, longest, block, most = limits
+    start = BLANK_LINES.match(data).end()
+    strange = start < len(data) and not FIRST_BYTE.match(data, start)
+    if strange or start > len(b"\r\n" * MAX_BLANK_LINES):
+        # Said at once: a TLS greeting need not have an LF, and waits for us.
+        raise ProtocolError("not HTTP (this port speaks http, not https)")
+    status = 414
+    lines = data[start:].split(b"\n")
+    for number, line in enumerate(lines):
+        if len(line) > room + len(b"\r"):
+            raise ProtocolError("a line is too long", status=status)
+        if number == len(lines) - 1:  # it is incomplete, or empty
+            return
+        if not line.endswith(b"\r"):
+            raise ProtocolError("a line ends without CR")
+        if number:
+            block -= len(line) + len(b"\n")
+        if block < 0 or number > most:
             raise ProtocolError("the header fields are too large", status=431)
-        if self._lines:
-            return _cut_line(data, at, min(self._field, self._block), 431)
-        strange = at < len(data) and not FIRST_BYTE.match(data, at)
-        if strange or self._blank > MAX_BLANK_LINES:
-            # Said at once: a TLS greeting need not have an LF, and waits for us.
-            raise ProtocolError("not HTTP (this port speaks http, not https)")
-        return _cut_line(data, at, self._first, 414)
+        room = min(longest, block)
+        status = 431
+
+
+def cut_head(
+    data: bytes, limits: Tuple[int, int, int, int] = REQUEST_LIMITS
+) -> Tuple[bytes, bytes]:
+    """Cut a head, without its empty last line, off what has come: gives both, or b""
+    and `data` while it is incomplete. Raises ProtocolError 400, 414 or 431."""
+    whole = WHOLE_HEAD.match(data)
+    if not whole:
+        _check_lines(data, limits)
+        return b"", data
+    head = whole[1]
+    # The usual one is far from every limit.
+    if len(head) > limits[0] or head.count(b"\n") > limits[3]:
+        _check_lines(head, limits)
+    return head, data[whole.end() :]
 
 
 # -- bodies ----------------------------------------------------------------------
@@ -1636,9 +1605,7 @@ class Body:
         self.done = length == 0
         self.rest = b""
         self._closes = length is None
-        self._left = UNLIMITED
-        if length is not None:
-            self._left = length
+        self._left = UNLIMITED if length is None else length
 
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes."""
@@ -1663,78 +1630,45 @@ class ChunkedBody(Body):
         self.done = False
         self._limit = limit  # bytes that may come
         self._extensions = MAX_EXTENSIONS  # bytes of them that may come
-        # After _left bytes of data comes a line, of which _tail is there: a size in at
-        # most _room bytes, or the end of the data where _room is 0.
-        self._room = MAX_CHUNK_LINE
-        self._tail = b""
-        self._trailer: Optional[HeadReader] = None
+        self._tail = b"\r\n"  # of the line or the trailer that is incomplete
+        self._trailing = False
 
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes; raises ProtocolError 400, 413 or 431."""
         data = self._tail + data
-        self._tail = b""
-        pieces: List[bytes] = []
-        at = self._take_plain_chunks(data, pieces)
-        if at == len(data) and self._room:
-            return b"".join(pieces)
-        while self._trailer is None:
+        pieces = []
+        at = 0
+        while not self._trailing:
             piece = data[at : at + self._left]
             pieces.append(piece)
             at += len(piece)
             self._left -= len(piece)
-            if self._left:
-                return b"".join(pieces)
-            line, end = _cut_line(data, at, self._room, 400)
-            if not end:
-                self._tail = line
-                return b"".join(pieces)
-            at = end
-            self._take_line(line)
-        block = self._trailer.feed(data[at:])
-        if block is not None:
-            _parse_fields(block)
-            self.done = True
-            self.rest = self._trailer.rest
+            line = CHUNK_LINE.match(data, at, at + MAX_CHUNK_LINE)
+            if self._left or not line:
+                break
+            self._take_size(line)
+            # The last one's line stands for the first line in the trailer's head.
+            at = line.start(1) if self._trailing else line.end()
+        self._tail = data[at:]
+        if self._trailing:
+            trailer, self._tail = cut_head(self._tail, TRAILER_LIMITS)
+            if trailer:
+                _parse_fields(trailer.partition(b"\r\n")[2])
+                self.done = True
+                self.rest = self._tail
+        elif len(self._tail) >= MAX_CHUNK_LINE or b"\n" in self._tail[2:]:
+            raise ProtocolError("a chunk is malformed, or longer than its size")
         return b"".join(pieces)
 
-    def _take_plain_chunks(self, data: bytes, pieces: List[bytes]) -> int:
-        """Take the whole chunks without extensions that `data` begins with, at a third
-        of the cost of line by line; gives the place of what is left."""
-        at = 0
-        if not self._room:
-            return at
-        while True:
-            found = PLAIN_CHUNK.match(data, at)
-            if not found:
-                return at
-            size = int(found[1], 16)
-            start = found.end()
-            end = start + size
-            if not 0 < size <= self._limit or data[end : end + 2] != b"\r\n":
-                return at
-            pieces.append(data[start:end])
-            self._limit -= size
-            at = end + 2
-
-    def _take_line(self, line: bytes) -> None:
-        if not self._room:
-            if line != b"\r\n":
-                raise ProtocolError("a chunk is longer than its size")
-            self._room = MAX_CHUNK_LINE
-            return
-        found = CHUNK_LINE.fullmatch(line.decode("latin-1"))
-        if not found:
-            raise ProtocolError("a chunk size is malformed")
-        self._left = int(found[1], 16)
+    def _take_size(self, line: Any) -> None:
+        self._left = int(line[1], 16)
+        self._trailing = not self._left
         self._limit -= self._left
-        self._extensions -= len(found[2])
+        self._extensions -= len(line[2])
         if self._limit < 0:
             raise ProtocolError("the body is too large", status=413)
         if self._extensions < 0:
             raise ProtocolError("the chunk extensions are too large")
-        self._room = 0  # for what follows the data
-        if not self._left:
-            self._trailer = HeadReader(TRAILER_LIMITS)
 
 
 def body_framing(
@@ -1767,9 +1701,8 @@ def body_framing(
 
 def response_framing(method: str, head: ResponseHead) -> Body:
     """The reader of the body that answers `method` (RFC 9112 6.3)."""
-    if method == "HEAD" or head.status < 200 or head.status in (204, 304):
-        return Body(0)
-    if method == "CONNECT" and head.status < 300:
+    bodiless = method == "HEAD" or head.status < 200 or head.status in (204, 304)
+    if bodiless or method == "CONNECT" and head.status < 300:
         return Body(0)
     return body_framing(head, unsaid=None)
 
@@ -1783,51 +1716,46 @@ class CodedContent:
     def __init__(self, coding: str, limit: int) -> None:
         self._coding = coding
         self._left = limit  # bytes that may come out
-        self._ahead = b""  # the first byte of a member, while it is alone
         self._engine: Any = None
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take coded bytes, give plain ones; raises ProtocolError, 413 at the limit."""
-        data = self._ahead + data
-        while True:
-            self._ahead = b""
-            if self._engine is None and len(data) < 2:
-                self._ahead = data
-                return
-            if self._engine is None:
-                self._engine = self._start(data)
+        piece = b""
+        while data or len(piece) == DECODED_SLICE:
+            engine = self._engine or self._new_engine(data)
             try:
-                piece = self._engine.decompress(data, DECODED_SLICE)
+                piece = engine.decompress(data, DECODED_SLICE)
             except (zlib.error, ZSTD_ERROR) as exc:
-                words = "the body is not proper %s (%s)" % (self._coding, exc)
-                raise ProtocolError(words) from None
+                raise ProtocolError(
+                    "the body is not proper %s (%s)" % (self._coding, exc)
+                ) from None
             self._left -= len(piece)
             if self._left < 0:
                 raise ProtocolError("the decoded body is too large", status=413)
             yield piece
-            if self._engine.eof:
-                data = self._engine.unused_data
+            if engine.eof:
                 self._engine = None
-                continue
-            # zlib gives back what it has not read, zstd keeps it.
-            data = getattr(self._engine, "unconsumed_tail", b"")
-            if not data and len(piece) < DECODED_SLICE:
-                return
+                data = engine.unused_data
+                piece = b""
+            else:  # zlib gives back what it has not read, zstd keeps it
+                self._engine = engine
+                data = getattr(engine, "unconsumed_tail", b"")
 
-    def _start(self, data: bytes) -> Any:
+    def _new_engine(self, data: bytes) -> Any:
         if self._coding == "zstd":
             options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW}
             return zstd.ZstdDecompressor(options=options)
         if self._coding != "deflate":
             return zlib.decompressobj(16 + zlib.MAX_WBITS)
-        # Many send it without the head that zlib gives it (RFC 9110 8.4.1.2).
-        if data[0] & 15 == 8 and int.from_bytes(data[:2], "big") % 31 == 0:
-            return zlib.decompressobj()
-        return zlib.decompressobj(-zlib.MAX_WBITS)
+        # Many send it without the head that zlib gives it (RFC 9110 8.4.1.2), whose
+        # first byte names the method 8; without it, no encoder begins with one.
+        return zlib.decompressobj(
+            zlib.MAX_WBITS if data[0] & 15 == 8 else -zlib.MAX_WBITS
+        )
 
     def finish(self) -> None:
         """The body has ended; raises ProtocolError when that cut it short."""
-        if self._engine is not None or self._ahead:
+        if self._engine:
             raise ProtocolError("the %s body is cut short" % self._coding)
 
 

@@ -4361,7 +4361,7 @@ class SansIO:
         self.words = []
         self.open = True
         self.head = None
-        self.reader = cp.HeadReader()
+        self.start = b""
 
     def feed(self, data):
         while self.open and data is not None:
@@ -4374,20 +4374,21 @@ class SansIO:
     def step(self, data):
         """One head or one body; gives what followed, None when more has to come."""
         if self.head is None:
-            raw = self.reader.feed(data)
-            if raw is None:
+            raw, self.start = cp.cut_head(self.start + data)
+            if not raw:
                 return None
             self.head = cp.parse_request_head(raw)
             self.body = b""
             self.framing = cp.body_framing(self.head, MAX)
-            return self.reader.rest
+            rest = self.start
+            self.start = b""
+            return rest
         self.body += self.framing.feed(data)
         if not self.framing.done:
             return None
         self.words.append("ok:%s" % self.body.decode("latin-1") if self.body else "ok")
         self.open = cp.keeps_alive(self.head)
         self.head = None
-        self.reader = cp.HeadReader()
         return self.framing.rest
 
     def answers(self, pieces):
@@ -4453,18 +4454,18 @@ RESPONSES_TABLE = [  # (name, method, bytes, expected): status, body, reusable; 
 
 
 def read_response(method, pieces):
-    reader = cp.HeadReader(cp.RESPONSE_LIMITS)
+    start = b""
     head = None
     framing = None
     body = b""
     try:
         for piece in pieces:
             if head is None:
-                raw = reader.feed(piece)
-                if raw is None:
+                raw, start = cp.cut_head(start + piece, cp.RESPONSE_LIMITS)
+                if not raw:
                     continue
                 head = cp.parse_response_head(raw)
-                piece = reader.rest
+                piece = start
                 framing = cp.response_framing(method, head)
             body += framing.feed(piece)
         if head is None:
@@ -4500,10 +4501,10 @@ def test_wire_round_trips():
         ]
         lower = [(name.lower(), value) for name, value in pairs]
         raw = cp.encode_request_head("POST", "/v1/m?x", [("Host", "h"), *pairs])
-        head = cp.parse_request_head(cp.HeadReader().feed(raw))
+        head = cp.parse_request_head(cp.cut_head(raw)[0])
         assert (head.path, head.query, list(head.headers)[1:]) == ("/v1/m", "x", lower)
         raw = cp.encode_response_head(404, pairs)
-        answer = cp.parse_response_head(cp.HeadReader().feed(raw))
+        answer = cp.parse_response_head(cp.cut_head(raw)[0])
         assert (answer[:3], list(answer.headers)) == ((404, "Not Found", "1.1"), lower)
         body = [dice.randbytes(dice.randrange(40)) for _ in range(dice.randrange(5))]
         framing = cp.ChunkedBody()
@@ -4637,7 +4638,7 @@ def test_wire_hostile_lines_cost_a_millisecond(line):
     for _ in range(3):
         began = time.perf_counter()
         with contextlib.suppress(cp.ProxyError):
-            head = cp.parse_request_head(cp.HeadReader().feed(get(line)))
+            head = cp.parse_request_head(cp.cut_head(get(line))[0])
             cp.keeps_alive(head)
             cp.guard(head, cp.Config(), 1)
             cp.body_framing(head, MAX)
