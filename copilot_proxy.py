@@ -9614,19 +9614,14 @@ class Proxies(NamedTuple):
 
     def for_origin(self, origin: Origin) -> Optional[Proxy]:
         """The proxy on the way to `origin`, or None."""
-        proxy = self.http
-        if origin.scheme == "https":
-            proxy = self.https
+        proxy = self.https if origin.scheme == "https" else self.http
         if proxy is None:
             return None
         names = (origin.host, "[%s]" % origin.host, origin.authority)
         for rule in self.exceptions:  # as curl: `*`, or a host and all below it
             rule = rule.lstrip("*.").lower()
-            if not rule:
+            if not rule or any(("." + name).endswith("." + rule) for name in names):
                 return None
-            for name in names:
-                if ("." + name).endswith("." + rule):
-                    return None
         return proxy
 
 
@@ -9642,10 +9637,8 @@ def _parse_proxy(name: str, url: str) -> Optional[Proxy]:
             login += ":"
         plain = urllib.parse.unquote_to_bytes(login)
         basic = "Basic " + base64.b64encode(plain).decode("ascii")
-        if origin.scheme == "http" and login:
-            return Proxy(origin, (("Proxy-Authorization", basic),))
         if origin.scheme == "http":
-            return Proxy(origin)
+            return Proxy(origin, (("Proxy-Authorization", basic),) if login else ())
     raise ConfigError(
         "%s is not usable: expected http://host:port or "
         "http://user:password@host:port." % name
@@ -9754,7 +9747,8 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
 
     async def read(self, seconds: float) -> Optional[bytes]:
         """What came, b"" at the end, None when neither came in time."""
-        self._expect(seconds)
+        if not self.unread:
+            self._expect(seconds)
         try:
             data = await self.reader.read(65536)
         except TimeoutError:
@@ -9765,47 +9759,60 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
         self.unread -= len(data)
         return data
 
+    async def read_head(
+        self, data: bytes, limits: Tuple[int, int, int, int], due: float
+    ) -> Tuple[Optional[bytes], bytes]:
+        """The head that `data` begins and what followed it; in its place b"" when the
+        input ended before it did, None when it was not there when due."""
+        head, data = cut_head(data, limits)
+        while not head:
+            more = await self.read(due - time.monotonic())
+            if not more:
+                return more, data
+            head, data = cut_head(data + more, limits)
+        return head, data
+
     def _expect(self, seconds: float) -> None:
         self._due = min(time.monotonic() + seconds, self.deadline)  # the loop's clock
         if not self._timer or self._timer.when() > self._due:
-            self._set_timer()
+            self._watch()
 
-    def _set_timer(self) -> None:
+    def _watch(self, looked: bool = False) -> None:
         if self._timer:
             self._timer.cancel()
         self._timer = None
-        if self._due > time.monotonic():
-            self._timer = self._loop.call_at(self._due, self._set_timer)
-        elif self._due:
+        wait = self._due - time.monotonic()
+        if wait > 0:
+            self._timer = self._loop.call_later(wait, self._watch)
+        elif self._due and not looked:
             # After a sleep or a SIGSTOP the loop runs its timers before it has read
             # what waits in the sockets: it does that before it comes to this one.
-            self._timer = self._loop.call_later(0, self._judge)
+            self._timer = self._loop.call_later(0, self._watch, True)
+        elif self._due:
+            self.time_out()
 
-    def _judge(self) -> None:
-        if 0 < self._due <= time.monotonic():
-            self._timer = None
-            self._late()
-        else:
-            self._set_timer()
-
-    def _late(self) -> None:
+    def time_out(self) -> None:
+        """What was expected is late."""
         if not self.unread:  # else the reader is being woken for that
             self.reader.set_exception(TimeoutError())
 
 
 class TLS:
-    """The client's side of TLS, bytes to bytes; it raises ssl.SSLError.
+    """The client's side of TLS over `write`, bytes to bytes; it raises ssl.SSLError.
 
     With asyncio's transport for it a paced stream costs a fifth more (2026-11), and a
     connection has a buffer of 256 KiB.
     """
 
-    def __init__(self, context: ssl.SSLContext, host: str) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, host: str, write: Callable[[bytes], Any]
+    ) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._engine = context.wrap_bio(
             self._incoming, self._outgoing, server_hostname=host
         )
+        self._transmit = write
         self.ended = False  # by its own goodbye (close_notify)
 
     def shake_hands(self, data: bytes) -> bool:
@@ -9815,6 +9822,8 @@ class TLS:
             self._engine.do_handshake()
         except ssl.SSLWantReadError:
             return False
+        finally:  # also what tells the other side that it is not believed
+            self._transmit(self._outgoing.read())
         return True
 
     def decrypt(self, data: bytes) -> bytes:
@@ -9823,32 +9832,21 @@ class TLS:
         pieces: List[bytes] = []
         try:
             while not self.ended and (self._incoming.pending or self._engine.pending()):
-                piece = self._engine.read(TLS_RECORD)
-                pieces.append(piece)
-                self.ended = not piece
+                pieces.append(self._engine.read(TLS_RECORD))
+                self.ended = not pieces[-1]
         except ssl.SSLWantReadError:  # the rest of a record is still to come
             pass
+        if self._outgoing.pending:  # the answer to a change of keys
+            self._transmit(self._outgoing.read())
         return b"".join(pieces)
 
-    def encrypt(self, data: memoryview) -> bytes:
-        """What to send for `data`."""
+    def send(self, data: bytes) -> None:
+        """Encrypt and write."""
         pieces = []
         for at in range(0, len(data), TLS_RECORD):
             self._engine.write(data[at : at + TLS_RECORD])
-            pieces.append(self.outgoing())
-        return b"".join(pieces)
-
-    def outgoing(self) -> bytes:
-        """What it has to say of its own."""
-        return self._outgoing.read()
-
-
-class _Pour(NamedTuple):
-    """One call of pour(): who takes the bytes, and what ends it."""
-
-    take: Callable[[bytes], bool]
-    seconds: float
-    over: asyncio.Future[None]
+            pieces.append(self._outgoing.read())
+        self._transmit(b"".join(pieces))
 
 
 class UpstreamConnection(TimedProtocol):
@@ -9860,7 +9858,10 @@ class UpstreamConnection(TimedProtocol):
         self.deadline = deadline  # of the exchange that is going on
         self._tls: Optional[TLS] = None
         self._heard = False  # has a byte of this answer come?
-        self._pour: Optional[_Pour] = None
+        # What pour() was given, and what ends it; None while nobody waits in it.
+        self._take: Callable[[bytes], bool]
+        self._patience = 0.0
+        self._poured: Optional[asyncio.Future[None]] = None
         self._error: Optional[UpstreamError] = None
         self._rests_since = (0.0, 0.0)  # by both clocks
 
@@ -9868,34 +9869,27 @@ class UpstreamConnection(TimedProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._tls:
-            data = self._decrypt(self._tls, data)
+            try:
+                data = self._tls.decrypt(data)
+            except ssl.SSLError as exc:
+                self.abort(self.broken("TLS failed (%s)" % exc))
+                return
+            if self._tls.ended:
+                self._loop.call_soon(self.eof_received)  # after these bytes
         if not data:
             return
         self._heard = True
-        if self._pour:
+        if self._poured:
             self._pour_out(data)
         else:
             super().data_received(data)
-
-    def _decrypt(self, tls: TLS, data: bytes) -> bytes:
-        try:
-            plain = tls.decrypt(data)
-        except ssl.SSLError as exc:
-            self.abort(self.broken("TLS failed (%s)" % exc))
-            return b""
-        answer = tls.outgoing()
-        if answer:  # to a change of keys
-            self.transport.write(answer)
-        if tls.ended:
-            self._loop.call_soon(self.eof_received)  # after these bytes
-        return plain
 
     def eof_received(self) -> Optional[bool]:
         if not self.reader.at_eof():
             super().eof_received()
             if self._tls and not self._tls.ended:  # by whom is not known (RFC 9112 9.8)
                 self.abort(self.broken("the connection was cut"))
-            if self._pour:
+            if self._poured:
                 self._pour_out(b"")
         return True
 
@@ -9903,10 +9897,10 @@ class UpstreamConnection(TimedProtocol):
         if exc and not self._error:
             self._error = self.broken("the connection broke (%s)" % exc)
         super().connection_lost(exc)
-        if self._pour:
+        if self._poured:
             self._pour_out(b"")
 
-    def _late(self) -> None:
+    def time_out(self) -> None:
         # The upstream is silent; a slow client is waited for without a deadline.
         silence = "sent nothing for too long; try again, or raise IDLE_TIMEOUT"
         if time.monotonic() >= self.deadline:
@@ -9937,16 +9931,9 @@ class UpstreamConnection(TimedProtocol):
 
     async def secure(self, context: ssl.SSLContext) -> None:
         """Go on in TLS; raises OSError when that fails. It sets no deadline."""
-        tls = TLS(context, self.origin.host)
+        tls = TLS(context, self.origin.host, self.transport.write)
         data = b""
-        done = False
-        while not done:
-            try:
-                done = tls.shake_hands(data)
-            finally:  # also what tells the other side that it is not believed
-                self.transport.write(tls.outgoing())
-            if done:
-                break
+        while not tls.shake_hands(data):
             data = await super().read(MAX_IDLE) or b""
             if not data:
                 raise ConnectionError("it was closed during the TLS handshake")
@@ -9954,9 +9941,7 @@ class UpstreamConnection(TimedProtocol):
 
     def broken(self, what: str) -> UpstreamError:
         """The error for a failure of the exchange that is going on."""
-        kind = ConnectFailed
-        if self._heard:
-            kind = UpstreamError
+        kind = UpstreamError if self._heard else ConnectFailed
         return kind("%s: %s; try again" % (self.origin.host, what))
 
     def abort(self, error: Optional[UpstreamError] = None) -> None:
@@ -10013,79 +9998,66 @@ class UpstreamConnection(TimedProtocol):
 
         A reader that is woken for them costs a turn of the event loop: 25 us of 60.
         """
-        pour = _Pour(take, seconds, self._loop.create_future())
-        self._pour = pour
+        self._take = take
+        self._patience = seconds
+        poured = self._loop.create_future()
+        self._poured = poured
         self._expect(seconds)
         try:
-            await pour.over
+            await poured
         except asyncio.CancelledError:
-            if self._pour is pour:  # else the connection may be another's by now
-                self._pour = None
+            if self._poured is poured:  # else the connection may be another's by now
+                self._poured = None
                 self.abort()
             raise
 
     def _pour_out(self, data: bytes) -> None:
-        pour = self._pour
+        poured = self._poured
         failure = None
-        self._due = min(time.monotonic() + pour.seconds, self.deadline)
+        self._expect(self._patience)
         try:
             if not data and self._error:
                 raise self._error
-            if pour.take(data):
+            if self._take(data):
                 return
         except Exception as exc:  # its place is in pour()
             failure = exc
-        self._pour = None
+        self._poured = None
         self._due = 0.0
-        if pour.over.done():  # who waits may have been cancelled in this turn
+        if poured.done():  # who waits may have been cancelled in this turn
             return
         if failure:
-            pour.over.set_exception(failure)
+            poured.set_exception(failure)
         else:
-            pour.over.set_result(None)
-
-    def _write_out(self, data: bytes) -> None:
-        # Nothing waits until it is taken: an early 413 comes before.
-        if not self._tls:
-            self.transport.write(data)
-            return
-        view = memoryview(data)
-        for at in range(0, len(view), SEND_SLICE):
-            self.transport.write(self._tls.encrypt(view[at : at + SEND_SLICE]))
+            poured.set_result(None)
 
     async def send_request(
-        self, message: List[bytes], method: str, seconds: float
+        self, method: str, head: bytes, body: bytes, seconds: float
     ) -> Tuple[ResponseHead, Body, bytes]:
         """Send a request, wait so long for the head of its answer (interim ones are
         skipped); give it, the reader of its body, and the bytes that came with it."""
         due = time.monotonic() + seconds
         self._heard = False
-        for part in message:
-            self._write_out(part)
+        send = self._tls.send if self._tls else self.transport.write
+        # Nothing waits until it is taken: an early 413 comes before.
+        send(head + body[:SEND_SLICE])
+        for at in range(SEND_SLICE, len(body), SEND_SLICE):
+            send(body[at : at + SEND_SLICE])
         data = b""
         try:
             for _ in range(1 + MAX_INTERIM):
-                block, data = await self._read_answer_head(data, due)
-                head = parse_response_head(block)
-                if head.status >= 200:
-                    return head, response_framing(method, head), data
-                if head.status == 101:
+                data = data or await self.read(due - time.monotonic())
+                block, data = await self.read_head(data, RESPONSE_LIMITS, due)
+                if not block:
+                    raise self.broken("the connection ended without an answer")
+                answer = parse_response_head(block)
+                if answer.status == 101:
                     raise ProtocolError("it changed to another protocol, unasked")
+                if answer.status >= 200:
+                    return answer, response_framing(method, answer), data
             raise ProtocolError("it sent more than %d interim heads" % MAX_INTERIM)
         except ProtocolError as exc:
             raise self.broken("the answer is not proper HTTP (%s)" % exc) from None
-
-    async def _read_answer_head(self, data: bytes, due: float) -> Tuple[bytes, bytes]:
-        """The next head and what came behind it; `data` has come before."""
-        reader = HeadReader(RESPONSE_LIMITS)
-        while True:
-            data = data or await self.read(due - time.monotonic())
-            if not data:
-                raise self.broken("the connection ended without an answer")
-            block = reader.feed(data)
-            if block is not None:
-                return block, reader.rest
-            data = b""
 
 
 class Response:
@@ -10107,9 +10079,7 @@ class Response:
         self._body = body
         self._connection = connection
         self._closed = False
-        self._keep = UpstreamConnection.abort
-        if keeps_alive(head):
-            self._keep = keep
+        self._leave_to = keep if keeps_alive(head) else UpstreamConnection.abort
         self._ahead = b""  # body bytes that nobody has read yet
         if data or body.done:
             self._ahead = self._decode(data)
@@ -10171,7 +10141,7 @@ class Response:
             return
         self._closed = True
         if self._body.done and not self._body.rest:
-            self._keep(self._connection)
+            self._leave_to(self._connection)
         else:
             self._connection.abort()
 
@@ -10224,23 +10194,17 @@ class ConnectionPool:
         if proxy and origin.scheme == "http":  # proxies let CONNECT lead to 443 only
             target = "http://%s%s" % (origin.authority, target)
             pairs += proxy.pairs
-        message = [encode_request_head(method, target, pairs)]
-        if len(body) < SEND_SLICE:
-            message[0] += body
-        else:  # a copy of 30 MB is worth a second call to the system
-            message.append(body)
-        deadline = NEVER
-        if timeouts.total:
-            deadline = time.monotonic() + timeouts.total
+        head = encode_request_head(method, target, pairs)
+        deadline = time.monotonic() + (timeouts.total or NEVER)
         kept = self._kept_connection(origin)
         if kept:
             kept.deadline = deadline
             try:
-                return await self._exchange_over(kept, method, message, timeouts)
+                return await self._exchange_over(kept, method, head, body, timeouts)
             except ConnectFailed:
                 pass  # the connection had died unseen, and nobody read the request
         fresh = UpstreamConnection(origin, deadline)
-        return await self._exchange_over(fresh, method, message, timeouts)
+        return await self._exchange_over(fresh, method, head, body, timeouts)
 
     async def close(self) -> None:
         """Close the idle connections; the others are their readers'."""
@@ -10255,21 +10219,24 @@ class ConnectionPool:
         self,
         connection: UpstreamConnection,
         method: str,
-        message: List[bytes],
+        head: bytes,
+        body: bytes,
         timeouts: Timeouts,
     ) -> Response:
         try:
             if not connection.transport:
                 await self._connect(connection)
-            head, body, data = await connection.send_request(
-                message, method, timeouts.head
+            answer, framing, data = await connection.send_request(
+                method, head, body, timeouts.head
             )
-            if head.status == 407:
-                raise _proxy_error(head, connection.origin.host)
-            coding = head.headers.get("content-encoding", "identity").lower()
+            if answer.status == 407:
+                raise _proxy_error(answer, connection.origin.host)
+            coding = answer.headers.get("content-encoding", "identity").lower()
             if coding != "identity":
                 raise connection.broken("the answer came in %s, unasked" % coding)
-            return Response(head, body, data, connection, timeouts.idle, self._keep)
+            return Response(
+                answer, framing, data, connection, timeouts.idle, self._give_back
+            )
         except (UpstreamError, asyncio.CancelledError):
             connection.abort()
             raise
@@ -10282,27 +10249,27 @@ class ConnectionPool:
                 return connection
         return None
 
-    def _keep(self, connection: UpstreamConnection) -> None:
+    def _give_back(self, connection: UpstreamConnection) -> None:
         connection.rest()
         self._idle.setdefault(connection.origin, []).append(connection)
-        if not self._pruning:
-            self._prune_later()
+        self._prune_later()
 
     def _prune_later(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._pruning = loop.call_later(PRUNE_EVERY, self._prune)
+        if not self._pruning and any(self._idle.values()):
+            loop = asyncio.get_running_loop()
+            self._pruning = loop.call_later(PRUNE_EVERY, self._prune)
 
     def _prune(self) -> None:
         """Close what nobody will use again."""
         self._pruning = None
-        for origin, idle in list(self._idle.items()):
+        for origin, idle in self._idle.items():
             for connection in idle[:-MAX_KEPT]:
                 if connection.rested() >= SPARE_IDLE:
                     connection.abort()
-            still_good = [connection for connection in idle if connection.usable()]
-            self._idle[origin] = still_good
-            if still_good and not self._pruning:
-                self._prune_later()
+            self._idle[origin] = [
+                connection for connection in idle if connection.usable()
+            ]
+        self._prune_later()
 
     async def _connect(self, connection: UpstreamConnection) -> None:
         proxy = self._proxies.for_origin(connection.origin)
@@ -10332,19 +10299,17 @@ class ConnectionPool:
         secure = origin.scheme == "https"
         if secure and not isinstance(self._ssl, ssl.SSLContext):
             self._ssl = self._ssl()
-        first = origin
-        if proxy:
-            first = proxy.origin
-        await connection.open(first)
+        await connection.open(proxy.origin if proxy else origin)
         if secure and proxy:
             pairs = [("Host", origin.authority), *proxy.pairs]
-            head, _, data = await connection.send_request(
-                [encode_request_head("CONNECT", origin.authority, pairs)],
+            answer, _, data = await connection.send_request(
                 "CONNECT",
+                encode_request_head("CONNECT", origin.authority, pairs),
+                b"",
                 self._connect_timeout,
             )
-            if head.status >= 300 or data:
-                raise _proxy_error(head, origin.host)
+            if answer.status >= 300 or data:
+                raise _proxy_error(answer, origin.host)
         if secure:
             await connection.secure(self._ssl)
 
@@ -10415,9 +10380,7 @@ def dialect_of(path: str) -> str:
 
 def error_answer(exc: ProxyError, path: str) -> Tuple[int, Pairs, bytes]:
     """Status, headers and body that tell the client of `exc`."""
-    spell = openai_error
-    if dialect_of(path) == "anthropic":
-        spell = anthropic_error
+    spell = anthropic_error if dialect_of(path) == "anthropic" else openai_error
     pairs = [("content-type", "application/json")]
     if exc.retry_after:
         pairs.append(("retry-after", exc.retry_after))
@@ -10438,9 +10401,7 @@ def _own_address(host: str) -> str:
         return host.lower()
     if address.is_unspecified:
         return "localhost"
-    if address.version == 6:
-        return "[%s]" % address
-    return str(address)
+    return "[%s]" % address if address.version == 6 else str(address)
 
 
 def check_bind(config: Config) -> None:
@@ -10456,10 +10417,9 @@ def check_bind(config: Config) -> None:
         )
 
 
-def _is_preflight(head: RequestHead) -> bool:
-    if head.method != "OPTIONS":
-        return False
-    return head.headers.get("access-control-request-method") is not None
+def _is_preflight(head: Union[RequestHead, Request]) -> bool:
+    wanted = head.headers.get("access-control-request-method")
+    return head.method == "OPTIONS" and wanted is not None
 
 
 def _cors_pairs(head: RequestHead, config: Config) -> List[Tuple[str, str]]:
@@ -10517,17 +10477,13 @@ def _check_browser(head: RequestHead, config: Config, port: int) -> None:
 
 def _check_key(head: RequestHead, key: bytes) -> None:
     """Ask for API_KEY, but not at the front page, whose status anybody may see."""
-    if head.method == "HEAD" or (head.method, head.path) == ("GET", "/"):
-        return
-    if _is_preflight(head):
+    front_page = head.method == "HEAD" or (head.method, head.path) == ("GET", "/")
+    if front_page or _is_preflight(head):
         return
     scheme, _, token = head.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        token = ""
-    by_bearer = hmac.compare_digest(token.encode("latin-1"), key)
-    other = head.headers.get("x-api-key", "")
-    by_header = hmac.compare_digest(other.encode("latin-1"), key)
-    if not (by_bearer or by_header):
+    bearer = token if scheme.lower() == "bearer" else ""
+    keys = (bearer, head.headers.get("x-api-key", ""))
+    if not any([hmac.compare_digest(one.encode("latin-1"), key) for one in keys]):
         raise KeyRequired("this proxy needs its API_KEY as Bearer token or x-api-key.")
 
 
@@ -10582,18 +10538,13 @@ class HeavyBodies:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._next()
-            else:  # its turn came in the moment in which its client left
-                self.give(size)
+            # Its turn may have come in the moment in which its client left.
+            self.give(0 if turn.cancelled() else size)
             raise
 
     def give(self, size: int) -> None:
         """Give (a part of) a place back."""
         self.taken -= size
-        self._next()
-
-    def _next(self) -> None:
         while self._line:
             size, turn = self._line[0]
             if not turn.done() and self.taken and self.taken + size > self._most:
@@ -10618,7 +10569,7 @@ class ClientConnection(TimedProtocol):
         self._heavy = heavy
         self._accept = accept
         self._draining = asyncio.Lock()
-        self._stall: Any = None  # the timer of who waits for a slow client
+        self._unsent: Optional[int] = None  # bytes, when a slow client is waited for
         self.heavy = False  # this request's body is
         self.weight = 0  # of its place
         self.ahead = b""  # what was read too early, for the next read
@@ -10650,17 +10601,6 @@ class ClientConnection(TimedProtocol):
         if self.busy and not self.gone:
             self.task.cancel()
         self.gone = True
-
-    async def read(self, seconds: float) -> Optional[bytes]:
-        """What has come; b"" at the end of the input, None when the time is over: then
-        the connection has to end."""
-        if self.gone:
-            return b""
-        if self.ahead:
-            data = self.ahead
-            self.ahead = b""
-            return data
-        return await super().read(seconds)
 
     async def take_place(self, size: int) -> None:
         """Wait until there is room for a heavy body, or for the whole of it."""
@@ -10695,36 +10635,34 @@ class ClientConnection(TimedProtocol):
         self.transport.write(data)
         return self.transport.get_write_buffer_size() <= MAX_UNSENT
 
-    async def write(self, data: bytes) -> None:
-        """Send; waits while the client is slow."""
-        if not self.push(data):
-            await self.drain()
-
     async def drain(self) -> None:
         """Wait until a slow client has taken the most of what was sent."""
         if self.gone or self.transport.get_write_buffer_size() <= MAX_UNSENT:
             return
         async with self._draining:  # by one at a time until Python 3.10 (bpo-29930)
-            self._watch_stall()
-            try:
-                with contextlib.suppress(ConnectionError):  # connection_lost tells
-                    await self.writer.drain()
-            finally:
-                self._stall.cancel()
+            await self._while_taken(self.writer.drain())
 
-    def _watch_stall(self) -> None:
-        unsent = self.transport.get_write_buffer_size()
-        self._stall = self._loop.call_later(
-            self._limits.stall, self._judge_stall, unsent, False
-        )
+    async def _while_taken(self, sent: Awaitable[None]) -> None:
+        """Wait until all is `sent`, as long as the client takes something of it."""
+        self._expect_less()
+        try:
+            with contextlib.suppress(ConnectionError):  # connection_lost tells
+                await sent
+        finally:
+            self._unsent = None
+            self._due = 0.0
 
-    def _judge_stall(self, unsent: int, looked: bool) -> None:
-        if not looked:  # as in TimedProtocol: the loop first sends what can be sent
-            self._stall = self._loop.call_later(0, self._judge_stall, unsent, True)
-        elif self.transport.get_write_buffer_size() >= unsent:
+    def _expect_less(self) -> None:
+        self._unsent = self.transport.get_write_buffer_size()
+        self._expect(self._limits.stall)
+
+    def time_out(self) -> None:
+        if self._unsent is None:
+            super().time_out()
+        elif self.transport.get_write_buffer_size() >= self._unsent:
             self.transport.abort()
         else:
-            self._watch_stall()
+            self._expect_less()
 
     def reset(self) -> None:
         """Break off, by RST: HTTP/1.0 takes the usual FIN for the end of the answer."""
@@ -10735,17 +10673,13 @@ class ClientConnection(TimedProtocol):
 
     async def close(self) -> None:
         """Send what is left, wait for the client to see it, give the socket back."""
-        self._watch_stall()
         due = time.monotonic() + self._limits.linger
-        try:
-            with contextlib.suppress(OSError):  # lost, and we are about to be told
-                self.writer.write_eof()
-            while await super().read(due - time.monotonic()):
-                pass
-            self.writer.close()
-            await self.writer.wait_closed()
-        finally:
-            self._stall.cancel()
+        with contextlib.suppress(OSError):  # lost, and we are about to be told
+            self.writer.write_eof()
+        while await self.read(due - time.monotonic()):
+            pass
+        self.writer.close()
+        await self._while_taken(self.writer.wait_closed())
 
 
 @functools.lru_cache(maxsize=1)
@@ -10760,25 +10694,24 @@ class Responder:
     What is written to a client that is gone is dropped; `closed` tells.
     """
 
-    def __init__(
-        self,
-        conn: ClientConnection,
-        head: Optional[RequestHead] = None,
-        pairs: Pairs = (),
-    ) -> None:
+    def __init__(self, conn: ClientConnection) -> None:
         self._conn = conn
-        self._pairs = pairs
+        self._pairs: Pairs = ()
         self._head = b""  # of a streamed answer, while it waits for the first piece
         self._bodiless = False
         self._chunks = False
+        self.path = ""  # whose dialect errors are spelled in
         self.keep = False  # the connection, afterwards
         self.started = False  # the head is out
         self.ended = False  # the answer is complete
-        if head is not None:
-            self._bodiless = head.method == "HEAD"
-            # HTTP/1.0 knows no chunks: there the end of the connection ends the answer.
-            self._chunks = head.version != "1.0"
-            self.keep = keeps_alive(head)
+
+    def answer_to(self, head: RequestHead, pairs: Pairs) -> None:
+        """Be the answer to this request, with `pairs` in its head."""
+        self.path = head.path
+        self._pairs = pairs
+        self._bodiless = head.method == "HEAD"
+        # HTTP/1.0 knows no chunks: there the end of the connection ends the answer.
+        self._chunks = head.version != "1.0"
 
     @property
     def closed(self) -> bool:
@@ -10804,11 +10737,21 @@ class Responder:
         """Send a whole answer."""
         if status != 204:  # RFC 9110 8.6
             pairs = [*pairs, ("content-length", str(len(body)))]
+        head = self._answer_head(status, pairs)
         self.ended = True
-        answer = self._answer_head(status, pairs)
-        if not self._bodiless:
-            answer += body
-        await self._conn.write(answer)
+        self._conn.push(head if self._bodiless else head + body)
+        await self._conn.drain()
+
+    async def fail(self, exc: ProxyError) -> None:
+        """Answer with an error, or break off what has begun."""
+        # Frames that hold the exception and are held by it would keep the body until
+        # the garbage collector comes.
+        exc.__traceback__ = None
+        exc.__context__ = None
+        if self.started:
+            self._conn.reset()
+        else:
+            await self.send(*error_answer(exc, self.path))
 
     def start(self, status: int, pairs: Pairs) -> None:
         """Send the head of a streamed answer, with the first piece if that is there."""
@@ -10816,26 +10759,17 @@ class Responder:
         if self._chunks:
             pairs = [*pairs, ("transfer-encoding", "chunked")]
         self._head = self._answer_head(status, pairs)
-        asyncio.get_running_loop().call_soon(self._send_head)
+        asyncio.get_running_loop().call_soon(self.push, b"")
 
-    def _send_head(self) -> None:
-        if self._head:
-            self._conn.push(self._behind_head(b""))
-
-    def _behind_head(self, data: bytes) -> bytes:
-        if not self._head:
-            return data
-        data = self._head + data
-        self._head = b""
-        return data
-
-    def push(self, data: bytes) -> bool:
+    def push(self, data: bytes, ending: bytes = b"") -> bool:
         """Send a piece of a streamed answer; False: call drain() before more."""
         if self._bodiless or self.ended:
-            return True
-        if self._chunks:
-            data = encode_chunk(data)
-        return self._conn.push(self._behind_head(data))
+            data = b""
+        elif self._chunks:
+            data = encode_chunk(data) + ending
+        data = self._head + data
+        self._head = b""
+        return self._conn.push(data)
 
     async def drain(self) -> None:
         """Wait until a slow client has taken the most of what was sent."""
@@ -10844,14 +10778,9 @@ class Responder:
     async def end(self, last: bytes = b"") -> None:
         """Complete a streamed answer with `last`; without an end the client sees that
         it was cut."""
-        if self.ended:
-            return
+        self.push(last, LAST_CHUNK)
         self.ended = True
-        if self._bodiless:
-            last = b""
-        elif self._chunks:
-            last = encode_chunk(last) + LAST_CHUNK
-        await self._conn.write(self._behind_head(last))
+        await self._conn.drain()
 
 
 class HTTPServer:
@@ -10928,10 +10857,10 @@ class HTTPServer:
                 await asyncio.sleep(HEAR_OF_ENDS)
             if len(self._open) >= self._limits.connections:
                 full = ProxyError("too many connections", status=503, retry_after="1")
-                await Responder(conn).send(*error_answer(full, ""))
+                await Responder(conn).fail(full)
                 return
             self._open.add(conn)
-            while await self._serve_request(conn) and not self._closing:
+            while await self._serve_request(conn) and not conn.gone:
                 conn.end_request()
                 if conn.ahead:  # who pipelines must not hold up the others
                     await asyncio.sleep(0)
@@ -10942,88 +10871,96 @@ class HTTPServer:
 
     async def _serve_request(self, conn: ClientConnection) -> bool:
         """Answer one request; False when the connection ends with it."""
-        head = None
-        out = None
-        body = None
+        out = Responder(conn)
+        request = None
         try:
-            head = await self._read_request_head(conn)
-            if head is None:
+            request = await self._read_request(conn, out)
+            if request is None:
                 return False
-            out = Responder(conn, head, _cors_pairs(head, self._config))
-            body = body_framing(head, self._config.max_body_mb << 20)
-            guard(head, self._config, conn.port)
-            content = await self._read_body(conn, head, body)
+            conn.busy = True
+            if _is_preflight(request):
+                await out.send(204, [])
+            else:
+                await self._handler(request, out)
+            if not out.started:
+                raise RuntimeError("the handler gave no answer")
+        except asyncio.CancelledError:  # a shutdown, or nobody is there to read this
+            out.keep = False
+            if not out.started:
+                away = ProxyError("the proxy is shutting down; try again.", status=503)
+                await out.fail(away)
+            raise
         except ProxyError as exc:
-            path = ""
-            if head is not None:
-                path = head.path
-            log_event(
-                "info",
-                "request_refused",
-                status=exc.status,
-                peer=conn.peer,
-                path=ascii(path)[:60],
-                error=ascii(str(exc))[:100],
-            )
-            if out is None:
-                out = Responder(conn)
-            # Nobody reads what is left of its body.
-            out.keep = out.keep and body is not None and body.done
-            await out.send(*error_answer(exc, path))
-            return out.keep
-        out.keep = out.keep and not self._closing
-        if _is_preflight(head):
-            await out.send(204, [])
-            return out.keep
-        request = Request(
+            if request is None:
+                self._log_refusal(conn, out.path, exc)
+            await out.fail(exc)
+        except Exception:  # a bug must cost one answer, not the server
+            LOG.error("handler_failed: %s", redact(ascii(out.path))[:80], exc_info=True)
+            bug = ProxyError("this is a bug of the proxy; its log has the details.")
+            await out.fail(bug)
+        finally:
+            conn.busy = False
+        return out.keep and out.ended and not self._closing
+
+    def _log_refusal(self, conn: ClientConnection, path: str, exc: ProxyError) -> None:
+        log_event(
+            "info",
+            "request_refused",
+            status=exc.status,
+            peer=conn.peer,
+            path=ascii(path)[:60],
+            error=ascii(str(exc))[:100],
+        )
+
+    async def _read_request(
+        self, conn: ClientConnection, out: Responder
+    ) -> Optional[Request]:
+        conn.idle = True
+        data = conn.ahead or await conn.read(self._limits.idle)
+        conn.idle = False
+        if not data:
+            return None
+        due = time.monotonic() + self._limits.head
+        block, conn.ahead = await conn.read_head(data, REQUEST_LIMITS, due)
+        if block is None:
+            raise ProtocolError("the request head took too long", status=408)
+        if not block:
+            return None
+        head = parse_request_head(block)
+        out.answer_to(head, _cors_pairs(head, self._config))
+        body = body_framing(head, self._config.max_body_mb << 20)
+        keep = keeps_alive(head) and not self._closing
+        out.keep = keep and body.done  # nobody reads the body of what is refused
+        guard(head, self._config, conn.port)
+        content = await self._read_body(conn, head, body)
+        out.keep = keep
+        return Request(
             head.method, head.path, head.query, head.headers, content, conn.peer
         )
-        await self._dispatch(conn, out, request)
-        return out.keep
-
-    async def _read_request_head(self, conn: ClientConnection) -> Optional[RequestHead]:
-        reader = HeadReader()
-        conn.idle = True
-        data = await conn.read(self._limits.idle)
-        conn.idle = False
-        due = time.monotonic() + self._limits.head
-        while data:
-            head = reader.feed(data)
-            if head is not None:
-                conn.ahead = reader.rest
-                return parse_request_head(head)
-            data = await conn.read(due - time.monotonic())
-            if data is None:
-                raise ProtocolError("the request head took too long", status=408)
-        return None
 
     async def _read_body(
         self, conn: ClientConnection, head: RequestHead, body: Body
     ) -> bytes:
-        limit = self._config.max_body_mb << 20
-        decoder = content_decoder(head.headers.get("content-encoding"), limit)
-        if head.headers.get("expect"):
-            await self._meet_expectation(conn, head, body)
-        if body.done:
-            return b""
+        coding = head.headers.get("content-encoding")
+        decoder = content_decoder(coding, self._config.max_body_mb << 20)
+        expectation = head.headers.get("expect")
+        if expectation and head.version != "1.0":  # RFC 9110 10.1.1
+            if expectation.lower() != "100-continue":
+                raise ProtocolError("unknown expectation", status=417)
+            if not body.done:
+                conn.push(encode_response_head(100, []))
         size = 0
         pieces: List[bytes] = []
         began = time.monotonic()
         while not body.done:
-            rate = BODY_RATE
-            if conn.weight and self._heavy.waited_for:
-                rate = HEAVY_RATE
-            due = began + self._limits.body + size / rate
-            data = await conn.read(min(self._limits.body, due - time.monotonic()))
+            data = conn.ahead or await conn.read(self._patience(conn, began, size))
             if data is None:
                 raise ProtocolError("the request body took too long", status=408)
             if not data:
                 body.eof()
-            parts: Iterable[bytes] = (body.feed(data),)
+            data = body.feed(data)
             conn.ahead = body.rest
-            if decoder:
-                parts = decoder.feed(*parts)
-            for part in parts:
+            for part in decoder.feed(data) if decoder else (data,):
                 pieces.append(part)
                 size += len(part)
                 if size > self._limits.heavy and not conn.weight:
@@ -11038,15 +10975,11 @@ class HTTPServer:
         conn.shrink_place(size)
         return b"".join(pieces)
 
-    async def _meet_expectation(
-        self, conn: ClientConnection, head: RequestHead, body: Body
-    ) -> None:
-        if head.version == "1.0":  # RFC 9110 10.1.1
-            return
-        if head.headers.get("expect", "").lower() != "100-continue":
-            raise ProtocolError("unknown expectation", status=417)
-        if not body.done:
-            await conn.write(encode_response_head(100, []))
+    def _patience(self, conn: ClientConnection, began: float, size: int) -> float:
+        """Seconds to wait for more of a body, of which `size` bytes came since then."""
+        slow = conn.weight and self._heavy.waited_for
+        due = began + self._limits.body + size / (HEAVY_RATE if slow else BODY_RATE)
+        return min(self._limits.body, due - time.monotonic())
 
     def _weight(self, head: RequestHead) -> int:
         """Bytes of the body that has begun. Where nothing tells, some of them at a time
@@ -11055,45 +10988,6 @@ class HTTPServer:
         if length is None or head.headers.get("content-encoding"):
             return self._limits.heavy_in_all // 4
         return int(length)
-
-    # -- the handler -----------------------------------------------------------------
-
-    async def _dispatch(
-        self, conn: ClientConnection, out: Responder, request: Request
-    ) -> None:
-        conn.busy = True
-        try:
-            await self._handler(request, out)
-            if not out.started:
-                raise RuntimeError("the handler gave no answer")
-        except asyncio.CancelledError:  # a shutdown, or nobody is there to read this
-            out.keep = False
-            if not out.started:
-                away = ProxyError("the proxy is shutting down; try again.", status=503)
-                await out.send(*error_answer(away, request.path))
-            raise
-        except ProxyError as exc:
-            await self._answer_failure(conn, out, exc, request.path)
-        except Exception:  # a bug must cost one answer, not the server
-            path = redact(ascii(request.path))[:80]
-            LOG.error("handler_failed: %s", path, exc_info=True)
-            bug = ProxyError("this is a bug of the proxy; its log has the details.")
-            await self._answer_failure(conn, out, bug, request.path)
-        finally:
-            conn.busy = False
-        out.keep = out.keep and out.ended
-
-    async def _answer_failure(
-        self, conn: ClientConnection, out: Responder, exc: ProxyError, path: str
-    ) -> None:
-        # Frames that hold the exception and are held by it would keep the body until
-        # the garbage collector comes.
-        exc.__traceback__ = None
-        exc.__context__ = None
-        if out.started:
-            conn.reset()
-        else:
-            await out.send(*error_answer(exc, path))
 
 
 # ============================================================================
