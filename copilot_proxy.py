@@ -9538,8 +9538,7 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 
 MAX_IDLE = 90.0  # seconds; people think for a minute, a handshake costs 155 ms
 MAX_KEPT = 16  # to each origin; a burst leaves more of them,
-SPARE_IDLE = 8.0  # which are kept so many seconds,
-PRUNE_EVERY = 2.0  # give or take these
+SPARE_IDLE = 8.0  # which are kept so many seconds
 READ_AHEAD = 512 * 1024  # bytes; with more of them unread, the upstream must wait
 # OpenSSL keeps buffers as large as the largest piece that it was given: so large is a
 TLS_BUFFER = 32 * 1024  # recv() of its bytes,
@@ -9548,9 +9547,14 @@ SEND_SLICE = 256 * 1024  # encrypted and sent at once: a call to the system cost
 TCP_KEEP_ALIVE = 15  # seconds; NATs forget silent connections while a model thinks
 TCP_PROBE_EVERY = 5  # seconds, once one of those probes was not answered
 DEAD_AFTER = 10  # seconds unacknowledged: half of the 20 that a person should wait
-# What sets that by platform: the option's number, because Python names only Linux's
-# (TCP_USER_TIMEOUT, TCP_RXT_CONNDROPTIME, TCP_MAXRT), and its units in a second.
-DEAD_AFTER_OPTIONS = {"linux": (18, 1000), "darwin": (0x80, 1), "win32": (5, 1)}
+# The numbers of the options that set these three, as Python has not all their names,
+# and the units of the last in a second: it is TCP_USER_TIMEOUT (Linux),
+# TCP_RXT_CONNDROPTIME (macOS) or TCP_MAXRT (Windows).
+TCP_OPTIONS = {
+    "linux": (4, 5, 18, 1000),
+    "darwin": (0x10, 0x101, 0x80, 1),
+    "win32": (3, 17, 5, 1),
+}
 EYEBALLS_DELAY = 0.25  # RFC 8305 5: so long IPv6 may take until IPv4 is tried too
 LATE = 0.5  # seconds that a timer is late when this program was stopped
 MAX_INTERIM = 16  # heads of 1xx before the answer; each resets nobody's deadline
@@ -9850,12 +9854,15 @@ class TLS:
 
 
 class UpstreamConnection(TimedProtocol):
-    """The way to one origin, for one exchange after another."""
+    """The way to one origin, for one exchange after another.
 
-    def __init__(self, origin: Origin, deadline: float) -> None:
+    Between two of them it stands in `kept`, the one that was used last at the end.
+    """
+
+    def __init__(self, origin: Origin, kept: List[UpstreamConnection]) -> None:
         super().__init__(READ_AHEAD)
         self.origin = origin
-        self.deadline = deadline  # of the exchange that is going on
+        self._kept = kept
         self._tls: Optional[TLS] = None
         self._heard = False  # has a byte of this answer come?
         # What pour() was given, and what ends it; None while nobody waits in it.
@@ -9901,6 +9908,13 @@ class UpstreamConnection(TimedProtocol):
             self._pour_out(b"")
 
     def time_out(self) -> None:
+        if self in self._kept:
+            if self in self._kept[:-MAX_KEPT] or not self.usable():
+                self._kept.remove(self)
+                self.abort()
+            else:
+                self._expect(SPARE_IDLE)
+            return
         # The upstream is silent; a slow client is waited for without a deadline.
         silence = "sent nothing for too long; try again, or raise IDLE_TIMEOUT"
         if time.monotonic() >= self.deadline:
@@ -9917,17 +9931,12 @@ class UpstreamConnection(TimedProtocol):
         self.transport.max_size = TLS_BUFFER
         sock = self.transport.get_extra_info("socket")  # asyncio has set TCP_NODELAY
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, seconds in (
-            ("TCP_KEEPIDLE", TCP_KEEP_ALIVE),
-            ("TCP_KEEPALIVE", TCP_KEEP_ALIVE),  # so macOS calls it
-            ("TCP_KEEPINTVL", TCP_PROBE_EVERY),
-        ):
-            if hasattr(socket, name):
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
-        if sys.platform in DEAD_AFTER_OPTIONS:
-            number, units = DEAD_AFTER_OPTIONS[sys.platform]
+        if sys.platform in TCP_OPTIONS:
+            *numbers, units = TCP_OPTIONS[sys.platform]
+            seconds = (TCP_KEEP_ALIVE, TCP_PROBE_EVERY, int(DEAD_AFTER * units))
             with contextlib.suppress(OSError):  # a system that is too old for it
-                sock.setsockopt(socket.IPPROTO_TCP, number, int(DEAD_AFTER * units))
+                for number, value in zip(numbers, seconds):
+                    sock.setsockopt(socket.IPPROTO_TCP, number, value)
 
     async def secure(self, context: ssl.SSLContext) -> None:
         """Go on in TLS; raises OSError when that fails. It sets no deadline."""
@@ -9955,8 +9964,10 @@ class UpstreamConnection(TimedProtocol):
         """Its exchange is over; from now on it waits for another."""
         self.deadline = NEVER
         self._rests_since = (time.monotonic(), time.time())
+        self._kept.append(self)
+        self._expect(SPARE_IDLE)
 
-    def rested(self) -> float:
+    def _rested(self) -> float:
         """Seconds since then. Only one of the clocks runs while the computer sleeps,
         the other never jumps."""
         by_monotonic, by_wall = self._rests_since
@@ -9968,7 +9979,7 @@ class UpstreamConnection(TimedProtocol):
             self.ready
             or self.transport.is_closing()
             or self.transport.get_write_buffer_size()
-            or self.rested() >= MAX_IDLE
+            or self._rested() >= MAX_IDLE
         )
         if not good:
             self.abort()
@@ -9994,10 +10005,13 @@ class UpstreamConnection(TimedProtocol):
 
     async def pour(self, take: Callable[[bytes], bool], seconds: float) -> None:
         """Give the bytes to `take` the moment they come, b"" at the end, until it
-        returns False; what it raises is raised here. None may be unread before.
+        returns False; what it raises is raised here.
 
         A reader that is woken for them costs a turn of the event loop: 25 us of 60.
         """
+        while self.ready:
+            if not take(await self.read(seconds)):
+                return
         self._take = take
         self._patience = seconds
         poured = self._loop.create_future()
@@ -10053,6 +10067,11 @@ class UpstreamConnection(TimedProtocol):
                 answer = parse_response_head(block)
                 if answer.status == 101:
                     raise ProtocolError("it changed to another protocol, unasked")
+                if answer.status == 407:
+                    raise _proxy_error(answer, self.origin.host)
+                coding = answer.headers.get("content-encoding", "identity")
+                if coding.lower() != "identity":
+                    raise self.broken("the answer came in %s, unasked" % coding)
                 if answer.status >= 200:
                     return answer, response_framing(method, answer), data
             raise ProtocolError("it sent more than %d interim heads" % MAX_INTERIM)
@@ -10066,12 +10085,11 @@ class Response:
 
     def __init__(
         self,
+        connection: UpstreamConnection,
         head: ResponseHead,
         body: Body,
         data: bytes,
-        connection: UpstreamConnection,
         idle_timeout: float,
-        keep: Callable[[UpstreamConnection], None],
     ) -> None:
         self.status = head.status
         self.headers = head.headers
@@ -10079,37 +10097,31 @@ class Response:
         self._body = body
         self._connection = connection
         self._closed = False
-        self._leave_to = keep if keeps_alive(head) else UpstreamConnection.abort
+        self._reusable = keeps_alive(head)
         self._ahead = b""  # body bytes that nobody has read yet
         if data or body.done:
             self._ahead = self._decode(data)
 
     async def read(self) -> bytes:
         """Body bytes, at least one; b"" at the end."""
-        data = self._ahead
-        self._ahead = b""
-        while not data and not self._body.done:
-            data = self._decode(await self._connection.read(self.idle_timeout))
-        return data
+        pieces: List[bytes] = []
+        await self.pour(pieces.append)  # it gives None, which ends it
+        return b"".join(pieces)
 
-    async def pour(self, take: Callable[[bytes], bool]) -> bool:
+    async def pour(self, take: Callable[[bytes], Optional[bool]]) -> bool:
         """Give body bytes to `take` as they come, until it returns False, which gives
         True, or the body ends, which gives False."""
-        while self._ahead or self._connection.ready and not self._body.done:
-            data = await self.read()
-            if data and not take(data):
-                return True
-        if not self._body.done:
+        data = self._ahead
+        self._ahead = b""
+        if (not data or take(data)) and not self._body.done:
             await self._connection.pour(
                 functools.partial(self._pour_body, take), self.idle_timeout
             )
         return not self._body.done
 
-    def _pour_body(self, take: Callable[[bytes], bool], data: bytes) -> bool:
+    def _pour_body(self, take: Callable[[bytes], Optional[bool]], data: bytes) -> bool:
         body = self._decode(data)
-        if body and not take(body):
-            return False
-        return not self._body.done
+        return not self._body.done if not body or take(body) else False
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body; raises UpstreamError when it is over `limit` bytes."""
@@ -10140,8 +10152,8 @@ class Response:
         if self._closed:
             return
         self._closed = True
-        if self._body.done and not self._body.rest:
-            self._leave_to(self._connection)
+        if self._reusable and self._body.done and not self._body.rest:
+            self._connection.rest()
         else:
             self._connection.abort()
 
@@ -10173,8 +10185,7 @@ class ConnectionPool:
         self._ssl = ssl_context or ssl.create_default_context
         self._proxies = proxies
         self._connect_timeout = connect_timeout
-        self._idle: Dict[Origin, List[UpstreamConnection]] = {}
-        self._pruning: Any = None  # its timer, while there is something to close
+        self._kept: Dict[Origin, List[UpstreamConnection]] = {}
 
     async def request(
         self,
@@ -10196,85 +10207,43 @@ class ConnectionPool:
             pairs += proxy.pairs
         head = encode_request_head(method, target, pairs)
         deadline = time.monotonic() + (timeouts.total or NEVER)
-        kept = self._kept_connection(origin)
-        if kept:
-            kept.deadline = deadline
+        for connection in self._connections(origin):
+            connection.deadline = deadline
+            fresh = connection.transport is None
             try:
-                return await self._exchange_over(kept, method, head, body, timeouts)
-            except ConnectFailed:
-                pass  # the connection had died unseen, and nobody read the request
-        fresh = UpstreamConnection(origin, deadline)
-        return await self._exchange_over(fresh, method, head, body, timeouts)
+                if fresh:
+                    await self._connect(connection, proxy)
+                answer = await connection.send_request(
+                    method, head, body, timeouts.head
+                )
+                return Response(connection, *answer, timeouts.idle)
+            except (UpstreamError, asyncio.CancelledError) as exc:
+                connection.abort()
+                # A kept one had died unseen, and nobody read the request?
+                if fresh or not isinstance(exc, ConnectFailed):
+                    raise
+
+    def _connections(self, origin: Origin) -> Iterator[UpstreamConnection]:
+        """A kept one, if there is any, and a fresh one, which is to be connected."""
+        kept = self._kept.setdefault(origin, [])
+        while kept:
+            connection = kept.pop()
+            if connection.usable():
+                yield connection
+                break
+        yield UpstreamConnection(origin, kept)
 
     async def close(self) -> None:
         """Close the idle connections; the others are their readers'."""
-        if self._pruning:
-            self._pruning.cancel()
-        for idle in self._idle.values():
-            for connection in idle:
+        for kept in self._kept.values():
+            for connection in kept:
                 connection.abort()
         await asyncio.sleep(0)  # the turn of the loop in which that is done
 
-    async def _exchange_over(
-        self,
-        connection: UpstreamConnection,
-        method: str,
-        head: bytes,
-        body: bytes,
-        timeouts: Timeouts,
-    ) -> Response:
-        try:
-            if not connection.transport:
-                await self._connect(connection)
-            answer, framing, data = await connection.send_request(
-                method, head, body, timeouts.head
-            )
-            if answer.status == 407:
-                raise _proxy_error(answer, connection.origin.host)
-            coding = answer.headers.get("content-encoding", "identity").lower()
-            if coding != "identity":
-                raise connection.broken("the answer came in %s, unasked" % coding)
-            return Response(
-                answer, framing, data, connection, timeouts.idle, self._give_back
-            )
-        except (UpstreamError, asyncio.CancelledError):
-            connection.abort()
-            raise
-
-    def _kept_connection(self, origin: Origin) -> Optional[UpstreamConnection]:
-        idle = self._idle.get(origin)
-        while idle:
-            connection = idle.pop()
-            if connection.usable():
-                return connection
-        return None
-
-    def _give_back(self, connection: UpstreamConnection) -> None:
-        connection.rest()
-        self._idle.setdefault(connection.origin, []).append(connection)
-        self._prune_later()
-
-    def _prune_later(self) -> None:
-        if not self._pruning and any(self._idle.values()):
-            loop = asyncio.get_running_loop()
-            self._pruning = loop.call_later(PRUNE_EVERY, self._prune)
-
-    def _prune(self) -> None:
-        """Close what nobody will use again."""
-        self._pruning = None
-        for origin, idle in self._idle.items():
-            for connection in idle[:-MAX_KEPT]:
-                if connection.rested() >= SPARE_IDLE:
-                    connection.abort()
-            self._idle[origin] = [
-                connection for connection in idle if connection.usable()
-            ]
-        self._prune_later()
-
-    async def _connect(self, connection: UpstreamConnection) -> None:
-        proxy = self._proxies.for_origin(connection.origin)
-        seconds = self._connect_timeout
-        due = min(time.monotonic() + seconds, connection.deadline)
+    async def _connect(
+        self, connection: UpstreamConnection, proxy: Optional[Proxy]
+    ) -> None:
+        due = min(time.monotonic() + self._connect_timeout, connection.deadline)
         # Not wait_for(), which before Python 3.12 can swallow a cancellation.
         task = asyncio.ensure_future(self._open(connection, proxy))
         try:
@@ -10282,7 +10251,7 @@ class ConnectionPool:
             if time.monotonic() > due + LATE:  # stopped, or asleep: look once more
                 await asyncio.wait([task], timeout=LATE)
             if not task.done():
-                raise TimeoutError("none within %g s" % seconds)
+                raise TimeoutError("none within %g s" % self._connect_timeout)
             task.result()
         except (OSError, UnicodeError, ConfigError) as exc:
             where = connection.origin.host
@@ -10302,11 +10271,9 @@ class ConnectionPool:
         await connection.open(proxy.origin if proxy else origin)
         if secure and proxy:
             pairs = [("Host", origin.authority), *proxy.pairs]
+            head = encode_request_head("CONNECT", origin.authority, pairs)
             answer, _, data = await connection.send_request(
-                "CONNECT",
-                encode_request_head("CONNECT", origin.authority, pairs),
-                b"",
-                self._connect_timeout,
+                "CONNECT", head, b"", self._connect_timeout
             )
             if answer.status >= 300 or data:
                 raise _proxy_error(answer, origin.host)
