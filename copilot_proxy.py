@@ -9580,9 +9580,8 @@ class Origin(NamedTuple):
     @property
     def authority(self) -> str:
         """`host:port`, an IPv6 address in brackets."""
-        if ":" in self.host:
-            return "[%s]:%d" % (self.host, self.port)
-        return "%s:%d" % (self.host, self.port)
+        host = "[%s]" % self.host if ":" in self.host else self.host
+        return "%s:%d" % (host, self.port)
 
 
 @functools.lru_cache(maxsize=64)
@@ -9716,6 +9715,17 @@ def _proxy_error(head: ResponseHead, where: str) -> UpstreamError:
         % (where, head.status, head.reason, advice),
         should_retry=False,
     )
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Have the system find out when the other side is gone."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform in TCP_OPTIONS:
+        *numbers, units = TCP_OPTIONS[sys.platform]
+        values = (TCP_KEEP_ALIVE, TCP_PROBE_EVERY, int(DEAD_AFTER * units))
+        with contextlib.suppress(OSError):  # a system that is too old for it
+            for number, value in zip(numbers, values):
+                sock.setsockopt(socket.IPPROTO_TCP, number, value)
 
 
 class TimedProtocol(asyncio.StreamReaderProtocol):
@@ -9892,12 +9902,11 @@ class UpstreamConnection(TimedProtocol):
             super().data_received(data)
 
     def eof_received(self) -> Optional[bool]:
-        if not self.reader.at_eof():
-            super().eof_received()
-            if self._tls and not self._tls.ended:  # by whom is not known (RFC 9112 9.8)
-                self.abort(self.broken("the connection was cut"))
-            if self._poured:
-                self._pour_out(b"")
+        super().eof_received()
+        if self._tls and not self._tls.ended:  # by whom is not known (RFC 9112 9.8)
+            self.abort(self.broken("the connection was cut"))
+        if self._poured:
+            self._pour_out(b"")
         return True
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
@@ -9923,23 +9932,27 @@ class UpstreamConnection(TimedProtocol):
 
     # -- from its opening to its end -----------------------------------------------
 
-    async def open(self, first: Origin) -> None:
-        """Connect to `first`, which is a proxy or the origin."""
+    async def open(
+        self, proxy: Optional[Proxy], make_context: Callable[[], ssl.SSLContext]
+    ) -> None:
+        """Connect, by the proxy if there is one, in TLS if the origin wants it. Raises
+        OSError or UpstreamError, and sets no deadline."""
+        context = make_context() if self.origin.scheme == "https" else None
+        first = proxy.origin if proxy else self.origin
         await self._loop.create_connection(
             lambda: self, first.host, first.port, happy_eyeballs_delay=EYEBALLS_DELAY
         )
         self.transport.max_size = TLS_BUFFER
-        sock = self.transport.get_extra_info("socket")  # asyncio has set TCP_NODELAY
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if sys.platform in TCP_OPTIONS:
-            *numbers, units = TCP_OPTIONS[sys.platform]
-            seconds = (TCP_KEEP_ALIVE, TCP_PROBE_EVERY, int(DEAD_AFTER * units))
-            with contextlib.suppress(OSError):  # a system that is too old for it
-                for number, value in zip(numbers, seconds):
-                    sock.setsockopt(socket.IPPROTO_TCP, number, value)
-
-    async def secure(self, context: ssl.SSLContext) -> None:
-        """Go on in TLS; raises OSError when that fails. It sets no deadline."""
+        _keep_alive(self.transport.get_extra_info("socket"))
+        if context is None:
+            return
+        if proxy:
+            authority = self.origin.authority
+            pairs = [("Host", authority), *proxy.pairs]
+            head = encode_request_head("CONNECT", authority, pairs)
+            answer, _, data = await self.send_request("CONNECT", head, b"", MAX_IDLE)
+            if answer.status >= 300 or data:
+                raise _proxy_error(answer, self.origin.host)
         tls = TLS(context, self.origin.host, self.transport.write)
         data = b""
         while not tls.shake_hands(data):
@@ -9994,11 +10007,7 @@ class UpstreamConnection(TimedProtocol):
 
     async def read(self, seconds: float) -> bytes:
         """Some bytes, or b"" at the end; waits so long for them."""
-        try:
-            data = await super().read(seconds)
-        except asyncio.CancelledError:
-            self.abort()
-            raise
+        data = await super().read(seconds)
         if not data and self._error:
             raise self._error
         return data
@@ -10121,7 +10130,8 @@ class Response:
 
     def _pour_body(self, take: Callable[[bytes], Optional[bool]], data: bytes) -> bool:
         body = self._decode(data)
-        return not self._body.done if not body or take(body) else False
+        more = not body or bool(take(body))
+        return more and not self._body.done
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body; raises UpstreamError when it is over `limit` bytes."""
@@ -10174,15 +10184,15 @@ class Response:
 
 
 class ConnectionPool:
-    """Sends requests over kept connections; `ssl_context` may be what makes it once."""
+    """Sends requests over kept connections; `make_context` is called once."""
 
     def __init__(
         self,
-        ssl_context: Any = None,
+        make_context: Callable[[], ssl.SSLContext] = ssl.create_default_context,
         proxies: Proxies = Proxies(),
         connect_timeout: float = 10.0,
     ) -> None:
-        self._ssl = ssl_context or ssl.create_default_context
+        self._context = functools.lru_cache(maxsize=1)(make_context)
         self._proxies = proxies
         self._connect_timeout = connect_timeout
         self._kept: Dict[Origin, List[UpstreamConnection]] = {}
@@ -10245,7 +10255,7 @@ class ConnectionPool:
     ) -> None:
         due = min(time.monotonic() + self._connect_timeout, connection.deadline)
         # Not wait_for(), which before Python 3.12 can swallow a cancellation.
-        task = asyncio.ensure_future(self._open(connection, proxy))
+        task = asyncio.ensure_future(connection.open(proxy, self._context))
         try:
             await asyncio.wait([task], timeout=due - time.monotonic())
             if time.monotonic() > due + LATE:  # stopped, or asleep: look once more
@@ -10260,25 +10270,6 @@ class ConnectionPool:
             raise _connect_error(exc, where) from None
         finally:
             task.cancel()
-
-    async def _open(
-        self, connection: UpstreamConnection, proxy: Optional[Proxy]
-    ) -> None:
-        origin = connection.origin
-        secure = origin.scheme == "https"
-        if secure and not isinstance(self._ssl, ssl.SSLContext):
-            self._ssl = self._ssl()
-        await connection.open(proxy.origin if proxy else origin)
-        if secure and proxy:
-            pairs = [("Host", origin.authority), *proxy.pairs]
-            head = encode_request_head("CONNECT", origin.authority, pairs)
-            answer, _, data = await connection.send_request(
-                "CONNECT", head, b"", self._connect_timeout
-            )
-            if answer.status >= 300 or data:
-                raise _proxy_error(answer, origin.host)
-        if secure:
-            await connection.secure(self._ssl)
 
 
 # ============================================================================
@@ -14419,7 +14410,7 @@ class Program:
             lambda: make_ssl_context(config), proxies_from(config)
         )
         # Our own port is on this computer, so it is never asked through a proxy.
-        self.direct = ConnectionPool(None, Proxies())
+        self.direct = ConnectionPool()
         self.store = TokenStore(config.token_file)
         self.store.check()
         self.auth = CopilotAuth(config, self.pool, self.store)

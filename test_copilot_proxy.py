@@ -12084,7 +12084,8 @@ def in_a_loop(test):
 
 @contextlib.asynccontextmanager
 async def client(tls=None, *rest, **options):
-    pool = cp.ConnectionPool(tls, *rest, **options)
+    make_context = tls if callable(tls) else lambda: tls
+    pool = cp.ConnectionPool(make_context, *rest, **options)
     try:
         yield pool
     finally:
@@ -14942,7 +14943,7 @@ class Upstream:
             token_file=os.path.join(tempfile.gettempdir(), "no-such-token-file"),
             **settings,
         )
-        self.pool = cp.ConnectionPool(ssl.create_default_context())
+        self.pool = cp.ConnectionPool()
         self.clock = FakeClock()
         self.waits = []
         self.auth = cp.CopilotAuth(
