@@ -12651,39 +12651,39 @@ class Route(NamedTuple):
     dialect: str = ""  # of a model request; such a handler is given an Exchange
 
 
-ROUTES = (
-    Route("GET", "/", "home"),
-    Route("GET", "/api/hello", "home"),
-    Route("POST", "/auth/login", "login"),
-    Route("POST", "/auth/check", "check"),
-    Route("GET", "/auth/status", "status"),
-    Route("POST", "/auth/logout", "logout"),
-    Route("POST", "/v1/messages", "messages", "anthropic"),
-    Route("POST", "/v1/messages/count_tokens", "count_tokens"),
-    Route("GET", "/v1/models", "models"),
-    Route("GET", "/v1/models/{id}", "model"),
-    Route("POST", "/v1/chat/completions", "chat", "openai"),
-    Route("POST", "/v1/responses", "responses", "responses"),
-    Route("POST", "/v1/responses/compact", "responses_compact", "responses"),
-    Route("GET", "/v1/responses", "responses_socket"),
-    Route("POST", "/v1/embeddings", "embeddings", "embeddings"),
-    Route("POST", "/v1/completions", "completions", "completions"),
-    Route("GET", "/usage/summary", "usage_summary"),
-    Route("GET", "/usage/details", "usage_details"),
-    Route("GET", "/usage/quota", "usage_quota"),
-    Route("GET", "/usage/page", "usage_page"),
-    Route("POST", "/usage/line", "usage_line"),
-    Route("POST", "/usage/reset/{session}", "usage_reset"),
-    Route("POST", "/usage/reset-all", "usage_reset_all"),
-    Route("POST", "/api/event_logging/batch", "event_batch"),
-)
+ROUTES = [Route(*row.split()) for row in """
+GET   /                            home
+GET   /api/hello                   home
+POST  /auth/login                  login
+POST  /auth/check                  check
+GET   /auth/status                 status
+POST  /auth/logout                 logout
+POST  /v1/messages                 messages           anthropic
+POST  /v1/messages/count_tokens    count_tokens
+GET   /v1/models                   models
+GET   /v1/models/{id}              model
+POST  /v1/chat/completions         chat               openai
+POST  /v1/responses                responses          responses
+POST  /v1/responses/compact        responses_compact  responses
+GET   /v1/responses                responses_socket
+POST  /v1/embeddings               embeddings         embeddings
+POST  /v1/completions              completions        completions
+GET   /usage/summary               usage_summary
+GET   /usage/details               usage_details
+GET   /usage/quota                 usage_quota
+GET   /usage/page                  usage_page
+POST  /usage/line                  usage_line
+POST  /usage/reset/{session}       usage_reset
+POST  /usage/reset-all             usage_reset_all
+POST  /api/event_logging/batch     event_batch
+""".strip().splitlines()]
 
 
 def segments(path: str) -> List[str]:
     """The path's parts without empty ones and any leading v1, of which clients write
     none, one or two."""
     parts = filter(None, path.split("/"))
-    return list(itertools.dropwhile(lambda part: part == "v1", parts))
+    return list(itertools.dropwhile("v1".__eq__, parts))
 
 
 ANY = "/"  # stands for a parameter: no segment has it
@@ -12701,6 +12701,7 @@ def _match(method: str, parts: List[str]) -> Optional[Route]:
     return ROUTE_OF.get((verb, *parts)) or ROUTE_OF.get((verb, *parts[:-1], ANY))
 
 
+@functools.lru_cache(maxsize=256)
 def find_route(method: str, path: str) -> Route:
     """The route of a request; raises NotFound or MethodNotAllowed."""
     parts = segments(path)
@@ -12722,10 +12723,27 @@ def find_route(method: str, path: str) -> Route:
 # upstream that keeps the connection open after it must not keep the client waiting.
 LATE_USAGE = 2.0
 JSON_HEADERS = [("content-type", "application/json")]
+TEXT_HEADERS = [("content-type", "text/plain; charset=utf-8")]
 SSE_HEADERS = [
     ("content-type", "text/event-stream; charset=utf-8"),
     ("x-accel-buffering", "no"),
 ]
+
+
+class Upstream(NamedTuple):
+    """How a conversation goes to an endpoint of Copilot, and what reads its answers."""
+
+    encode: Callable[[Conversation, Model], JSON]
+    reader: Callable[[str], Reader]
+    source: Callable[[Model], str]  # who alone can read its encrypted reasoning
+
+
+UPSTREAMS = {
+    MESSAGES: Upstream(encode_messages, MessagesReader, messages_source),
+    CHAT: Upstream(encode_chat, ChatReader, chat_source),
+    RESPONSES: Upstream(encode_responses, ResponsesReader, responses_source),
+}
+NO_CONVERSATION = Conversation(())
 
 
 BLAMED = {  # ProxyError.whose, for people
@@ -12748,49 +12766,52 @@ def read_client_body(request: Request, dialect: str) -> ClientBody:
     return ClientBody(dialect, body, raw, places, betas)
 
 
-def session_mark(session: str) -> str:
-    """Four characters that tell a session from others in the log."""
-    hexadecimal = re.match("(?:key-|id-)?([0-9a-f]{4})[0-9a-f]{4}", session)
-    if hexadecimal:
-        return hexadecimal[1]
-    return re.sub("[^0-9A-Za-z]", "", session)[-4:]  # made names differ at their end
+@functools.lru_cache(MAX_MODELS)
+def is_mapped(requested: str, used: str) -> bool:
+    """Whether a client gets another model than it named, not just another spelling."""
+    requested = requested.lower().replace(".", "-").removesuffix("[1m]")
+    used = used.lower().replace(".", "-")
+    undated = re.sub("-20[0-9]{2}(-?[0-9]{2}){2}$", "", requested)
+    return "" not in (requested, used) and used not in (
+        requested,
+        undated,
+        requested + "-1m",
+    )
 
 
 class Exchange:
-    """One model request: who asked what, what serves it, and what came of it."""
+    """One model request: who wants what, what serves it, and what came of it."""
+
+    model = Model("")
+    endpoint = ""
+    conversation = NO_CONVERSATION  # what went up, without turns; not for pass-throughs
+    stops: Sequence[str] = ()  # at which the proxy itself has to cut
+    left_out: Sequence[str] = ()  # what the upstream was not told, in words
+    response: Optional[Response] = None
+    source: Any = None  # of a Responses answer: what keeps it for later
+    spoken = False  # the client has seen an event
+    timer: Any = None  # of the next ping
+    status = 0
+    usage = TokenUsage()
+    who = ""  # pays: user or agent; "" = it never reached Copilot
+    number = 0  # unique since the start
+    initiator = AGENT  # judged on what the client sent
+    hold: Optional[Hold] = None  # what the limits charged it
+    whose = ""  # failure it is, and why
+    reason = ""
 
     def __init__(self, request: Request, out: Responder, client: ClientBody) -> None:
         self.request = request
+        self.size = len(request.body)
         self.out = out
         self.dialect = client.dialect
         self._client: Optional[ClientBody] = client
-        self.asked = field(self.body, "model", str, default="")
-        self.stream = field(self.body, "stream", bool, default=False)
-        self.session = session_of(request.headers, self.body, request.peer)
-        self.model, self.endpoint = Model(""), ""
-        self.response: Optional[Response] = None
-        self.begun: List[bytes] = []  # read of the answer already
-        self.reading: Optional[asyncio.Future] = None  # the next piece of it
-        self.left_out: List[str] = []  # what the upstream was not told, in words
-        self.unsaid: Sequence[str] = ()  # of that, what no conversation can say
-        self.spoken = False  # the client has seen an event
-        self.timer: Any = None  # of the next ping
+        self.requested = field(client.body, "model", str, default="")
+        self.stream = field(client.body, "stream", bool, default=False)
+        self.session = session_of(request.headers, client.body, request.peer)
+        self.names: Mapping[str, str] = {}  # the upstream's of a tool: the client's
+        self.begun: List[asyncio.Future[bytes]] = []  # pieces read before pump()
         self.started = time.monotonic()
-        self.status, self.usage = 0, TokenUsage()
-        self.who = ""  # pays: user or agent; "" = it never reached Copilot
-        self.number = 0  # unique since the start
-        self.initiator = AGENT  # judged on what the client sent
-        self.hold: Optional[Hold] = None  # what the limits charged it
-        self.whose = ""  # failure it is, and why
-        self.reason = ""
-
-    @property
-    def mapped(self) -> bool:
-        """Whether another model serves it than the client named, not just spelt."""
-        asked = self.asked.lower().replace(".", "-").removesuffix("[1m]")
-        used = self.model.id.lower().replace(".", "-")
-        plain = re.sub("-20[0-9]{2}(-?[0-9]{2}){2}$", "", asked)
-        return "" not in (asked, used) and used not in (asked, plain, asked + "-1m")
 
     def blame(self, exc: ProxyError) -> None:
         """Note a failure for the log and the page."""
@@ -12807,8 +12828,13 @@ class Exchange:
 
     @property
     def body(self) -> JSON:
-        """What the client asked; rules edit it on its way up."""
+        """What the client sent; rules edit it on its way up."""
         return self.client.body
+
+    @property
+    def shown_as(self) -> str:
+        """The model's name in the answer: the client's own."""
+        return self.requested or self.model.id
 
     def forget_body(self) -> None:
         """Let go of the parsed request: 100 streams need not hold two of each."""
@@ -12835,26 +12861,41 @@ class Exchange:
             self.model = self.model._replace(id=name)
 
     def served(self) -> Served:
-        """The request as it stands, for the page and USAGE_LOG."""
+        """The request as it stands, for the log, the page and USAGE_LOG."""
         seconds = time.monotonic() - self.started
         agent = self.request.headers.get("user-agent", "")
-        asked = ""
-        if self.mapped:
-            asked = printable(self.asked[:100])
+        requested = self.requested[:100]
+        mapped = is_mapped(requested, self.model.id)
         return Served(
             self.number,
             time.time() - seconds,
             self.session,
-            client=CLIENT_NAME.match(agent)[0],
-            who=self.who,
-            asked=asked,
-            model=printable(self.model.id or self.asked)[:100],
-            status=self.status,
-            usage=self.usage,
-            seconds=seconds,
-            whose=self.whose,
-            reason=self.reason,
+            CLIENT_NAME.match(agent)[0],
+            self.who,
+            printable(requested) if mapped else "",
+            printable(self.model.id or requested)[:100],
+            self.status,
+            self.usage,
+            seconds,
+            self.whose,
+            self.reason,
         )
+
+    def translation(self, sink: Any) -> Translation:
+        """What reads the answer to a conversation, or to a chat request, into `sink`."""
+        upstream = UPSTREAMS[self.endpoint]
+        sink.names = self.names
+        stops = self.conversation.stop or self.stops
+        if stops:
+            sink = StopAt(sink, stops)
+        reader = upstream.reader(upstream.source(self.model))
+        return Translation(reader, sink, custom_names(self.conversation.tools))
+
+    def read_ahead(self) -> asyncio.Future[bytes]:
+        """Begin to read a piece of the answer, which pump() then takes first."""
+        reading = asyncio.ensure_future(self.response.read())
+        self.begun.append(reading)
+        return reading
 
     async def send(self, answer: bytes) -> None:
         """Answer with JSON."""
@@ -12862,30 +12903,44 @@ class Exchange:
 
     def close(self) -> None:
         """Leave the upstream, whatever it still has to say."""
+        for reading in self.begun:
+            reading.cancel()
         self.begun = []
-        if self.reading:
-            self.reading.cancel()
-            self.reading = None
         if self.response:
             self.response.close()
 
-    def line(self) -> str:
-        """The request's log line: 84 columns, and the reason of a failure."""
-        usage = self.usage
-        columns = "%-4s %-5s %-24s %3d in %4s cached %4s out %4s %6.2fcr %5.1fs" % (
-            session_mark(self.session),
-            self.who,
-            printable(self.model.id or self.asked)[:24],
-            self.status,
-            short_number(usage.input + usage.cache_write),
-            short_number(usage.cache_read),
-            short_number(usage.output),
-            usage.nano_aiu / 1e9,
-            time.monotonic() - self.started,
-        )
-        if self.whose:
-            columns += "  %s: %s" % (self.whose, self.reason)
-        return columns
+    def log_stream(self, step: str) -> None:
+        """Log how far its stream has come, for who debugs."""
+        api = "anthropic" if self.dialect == "anthropic" else "openai"
+        log_event("debug", "stream_%s_%s" % (step, api), model=self.model.id)
+
+
+@functools.lru_cache(MAX_SESSIONS)
+def session_mark(session: str) -> str:
+    """Four characters that tell a session from others in the log."""
+    hexadecimal = re.match("(?:key-|id-)?([0-9a-f]{4})[0-9a-f]{4}", session)
+    if hexadecimal:
+        return hexadecimal[1]
+    return re.sub("[^0-9A-Za-z]", "", session)[-4:]  # made names differ at their end
+
+
+def served_line(served: Served) -> str:
+    """A request's log line: 84 columns, and the reason of a failure."""
+    usage = served.usage
+    columns = "%-4s %-5s %-24s %3d in %4s cached %4s out %4s %6.2fcr %5.1fs" % (
+        session_mark(served.session),
+        served.who,
+        served.model[:24],
+        served.status,
+        short_number(usage.input + usage.cache_write),
+        short_number(usage.cache_read),
+        short_number(usage.output),
+        usage.credits,
+        served.seconds,
+    )
+    if served.whose:
+        columns += "  %s: %s" % (served.whose, served.reason)
+    return columns
 
 
 class PromptCost(NamedTuple):
@@ -13023,17 +13078,18 @@ class UsageLog:
             asyncio.get_running_loop().run_in_executor(None, self._append, line)
 
     def _append(self, line: bytes) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
         try:
-            handle = os.open(self._path, flags, 0o600)  # who used what is private
-            try:
-                os.write(handle, line)
-            finally:
-                os.close(handle)
+            with open(self._path, "ab", 0, opener=self._open_private) as file:
+                file.write(line)
         except OSError as exc:
             if not self._complained:
                 self._complained = True
                 log_event("warn", "usage_log_failed", path=self._path, reason=str(exc))
+
+    @staticmethod
+    def _open_private(path: str, flags: int) -> int:
+        # Who used what is private, and nobody may read from a FIFO.
+        return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o600)
 
 
 MAX_ANSWER = 64 * 1024 * 1024  # bytes of a whole JSON answer
@@ -13053,101 +13109,81 @@ async def whole_answer(response: Response, begun: bytes = b"") -> Tuple[bytes, J
     return raw, obj
 
 
-async def first_piece(response: Response) -> bytes:
-    """The start of a stream that is not called one; raises what is said instead of it.
+def is_event_stream(response: Response) -> bool:
+    """Whether an answer is called a stream of events."""
+    return response.headers.get("content-type", "").startswith("text/event-stream")
+
+
+async def check_stream(exchange: Exchange) -> None:
+    """Look how a stream begins that is not called one; raises what it is instead.
 
     A stream with its proper type is not waited for: the client's 200 may go out.
     """
-    if response.headers.get("content-type", "").startswith("text/event-stream"):
-        return b""
-    piece = await response.read()
+    if is_event_stream(exchange.response):
+        return
+    piece = await exchange.read_ahead()
     if piece.lstrip()[:1] in (b"{", b"<", b""):
-        await whole_answer(response, piece)
+        await whole_answer(exchange.response, piece)
         raise UpstreamError("the upstream sent an answer, but no stream; try again.")
-    return piece
 
 
 async def read_opening(exchange: Exchange, patience: float) -> None:
-    """Read what comes at once of a Responses stream; raises the refusal if it is one.
-
-    What was read, or is being read, waits in the exchange for pump().
-    """
-    kind = exchange.response.headers.get("content-type", "")
-    if exchange.endpoint != RESPONSES or not kind.startswith("text/event-stream"):
+    """Read what comes at once of a Responses stream; raises the refusal if it is one."""
+    if exchange.endpoint != RESPONSES or not is_event_stream(exchange.response):
         return
     opening = ResponsesOpening()
     ends = time.monotonic() + patience
     while not opening.settled:
-        exchange.reading = asyncio.ensure_future(exchange.response.read())
-        wait = max(0.0, ends - time.monotonic())
-        await asyncio.wait([exchange.reading], timeout=wait)
-        if not exchange.reading.done() or exchange.reading.exception():
+        reading = exchange.read_ahead()
+        await asyncio.wait([reading], timeout=max(0.0, ends - time.monotonic()))
+        if not reading.done() or reading.exception():
             return
-        piece = exchange.reading.result()
-        exchange.reading = None
-        exchange.begun.append(piece)
-        opening.feed(piece)
+        opening.feed(reading.result())
     if opening.failure and opening.failure.status < 500:
         exchange.close()
         raise opening.failure
 
 
-async def pump(
-    exchange: Exchange,
-    translator: StreamTranslator,
-    first: bytes,
-    push: Callable[[bytes], bool],
+async def pump_late_usage(
+    exchange: Exchange, translator: StreamTranslator, take: Callable[[bytes], bool]
 ) -> None:
-    """Feed the translator and `push` what it tells until nothing can follow; where that
-    gives False the client is slow and is waited for. Raises ProxyError."""
+    """Wait for what may follow a terminal event: the answer is complete without it."""
+    timer = asyncio.get_running_loop().call_later(LATE_USAGE, exchange.close)
+    with contextlib.suppress(UpstreamError):
+        while not translator.done:
+            data = await exchange.response.read()
+            if not data:
+                break
+            take(data)
+    timer.cancel()
+
+
+async def pump(
+    exchange: Exchange, translator: StreamTranslator, push: Callable[[bytes], bool]
+) -> None:
+    """Feed the translator and `push` what it makes of it until nothing can follow;
+    where that gives False the client is slow and is waited for. Raises ProxyError."""
 
     def take(data: bytes) -> bool:
-        told = translator.feed(data)
-        if told:
-            exchange.spoken = True
-            if not push(told):
-                return False
-        return not translator.finished
+        events = translator.feed(data)
+        exchange.spoken = exchange.spoken or bool(events)
+        fits = not events or push(events)
+        return fits and not translator.finished
 
-    if exchange.reading:
-        exchange.begun.append(await exchange.reading)
-        exchange.reading = None
-    for piece in [first, *exchange.begun]:
+    for reading in exchange.begun:
+        piece = await reading
         if piece:
             take(piece)
+    exchange.begun = []
     more = True
     while more and not translator.finished:
         await exchange.out.drain()
         more = await exchange.response.pour(take)
     if more and not translator.done:
-        await _late_words(exchange, translator, take)
-
-
-async def _late_words(
-    exchange: Exchange, translator: StreamTranslator, take: Callable[[bytes], bool]
-) -> None:
-    """Wait for what may follow a terminal event: the answer is complete without it."""
-    timer = asyncio.get_running_loop().call_later(LATE_USAGE, exchange.close)
-    try:
-        while not translator.done:
-            data = b""
-            with contextlib.suppress(UpstreamError):
-                data = await exchange.response.read()
-            if not data:
-                break
-            take(data)
-    finally:
-        timer.cancel()
-
-
-def discard(_: bytes) -> bool:
-    """Where a folding translator pushes."""
-    return True
+        await pump_late_usage(exchange, translator, take)
 
 
 HEAVY_WORK = 1 << 18  # bytes; a thread costs 0.2 ms, they cost up to 70
-
-
 HUGE_WORK = 4 << 20  # bytes; they take turns, because translated they are 200 MB
 HUGE_LANE = concurrent.futures.ThreadPoolExecutor(1)
 
@@ -13157,79 +13193,87 @@ async def apart(size: int, work: Callable[[], Any]) -> Any:
     on meanwhile. (20,000 turns of five words take 200 ms.)"""
     if size < HEAVY_WORK:
         return work()
-    lane = None  # the loop's own threads
-    if size > HUGE_WORK:
-        lane = HUGE_LANE
+    lane = HUGE_LANE if size > HUGE_WORK else None  # None: the loop's own threads
     return await asyncio.get_running_loop().run_in_executor(lane, work)
-
-
-async def parse_apart(raw: bytes) -> JSON:
-    """The object in a request's body; raises BadRequest."""
-    return await apart(len(raw), lambda: loads_object(raw))
 
 
 MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
 STOPPING = "the proxy is being stopped; start it again and repeat the request."
 Answerer = Callable[[Exchange], Awaitable[None]]
-
-
-class Page(Protocol):
-    """What room 19 gives to show."""
-
-    def document(self, nonce: str) -> Tuple[List[Tuple[str, str]], bytes]:
-        """The headers and the body of the status page."""
-
-    async def report(self, ledger: UsageLedger, running: Sequence[Served]) -> JSON:
-        """The figures that it shows."""
-
-    def line(self, ledger: UsageLedger, session: str, model: str) -> str:
-        """The status line of one session."""
-
-    def spend(self, credits: float) -> None:
-        """Add to what today has cost."""
+# What makes of the client's body what goes up: a body for the endpoint, or a
+# Conversation to be encoded for it.
+Preparer = Callable[[JSON], Any]
 
 
 class App:
     """The handlers and what they share; `handle` is the server's one callback."""
 
     def __init__(
-        self, config: Config, auth: CopilotAuth, copilot: CopilotClient, page: Page
+        self, config: Config, auth: CopilotAuth, copilot: CopilotClient, page: Any
     ) -> None:
-        self._config, self._auth, self._copilot = config, auth, copilot
-        self._page = page
-        self._left_out_last: Dict[str, str] = {}  # of each session
+        self._config = config
+        self._auth = auth
+        self._copilot = copilot
+        self._page = page  # the StatusPage of the next room
         self._ledger = UsageLedger()
         self._usage_log = UsageLog(config.usage_log)
         self._limits = Limits(config)
-        self._fitter, self._sizes = Fitter(), PromptSizes(copilot)
+        self._fitter = Fitter()
+        self._sizes = PromptSizes(copilot)
         self._memory = ResponseMemory()
         self._live: Dict[Exchange, None] = {}  # requests under way, for the status page
         self._numbers = itertools.count(1)
         self._seen: Dict[str, bool] = {}  # sessions for which the quota was looked at
         self._mapped: Dict[Tuple[str, str], bool] = {}  # names that the log has told of
+        self._left_out: Dict[str, str] = {}  # what it has told of each session
+        # What these answer is the same whatever the request says.
+        self._reports: Dict[str, Callable[[], Any]] = {
+            "login": auth.login,
+            "logout": auth.logout,
+            "usage_summary": self._ledger.summary,
+            "usage_details": self._ledger.details,
+            "usage_quota": copilot.quota,
+            "usage_page": self.report,
+        }
 
     async def handle(self, request: Request, out: Responder) -> None:
         """Answer one request; the server spells a ProxyError in the path's dialect."""
-        route = find_route(request.method, request.path)
-        handler = getattr(self, "_" + route.handler)
-        if not route.dialect:
-            told = await handler(request)
-            await out.send(
-                *told if isinstance(told, tuple) else (200, JSON_HEADERS, dumps(told))
+        try:
+            route = find_route(request.method, request.path)
+            if not route.dialect:
+                await out.send(*await self._reply(request, route.handler))
+                return
+            read = functools.partial(read_client_body, request, route.dialect)
+            exchange = Exchange(request, out, await apart(len(request.body), read))
+        except ProxyError as exc:
+            log_event(
+                "debug" if exc.status == 426 else "warn",
+                "request_refused",
+                status=exc.status,
+                path=request.path[:60],
+                error=exc.reason[:100],
             )
-            return
-        read = functools.partial(read_client_body, request, route.dialect)
-        exchange = Exchange(request, out, await apart(len(request.body), read))
+            raise
         with contextlib.closing(exchange):
-            await self._serve(exchange, handler)
+            await self._serve(exchange, getattr(self, "_" + route.handler))
             if exchange.response:
                 # The client has its answer; the connection may be of use.
                 await exchange.response.finish(LATE_USAGE / 4)
 
+    async def _reply(self, request: Request, handler: str) -> Tuple[int, Any, bytes]:
+        """Status, headers and body for all but model requests."""
+        report = self._reports.get(handler)
+        reply = report() if report else getattr(self, "_" + handler)(request)
+        if asyncio.iscoroutine(reply):
+            reply = await reply
+        if isinstance(reply, tuple):
+            return reply
+        return 200, JSON_HEADERS, dumps(reply)
+
     # -- status, sign-in, usage: they return JSON, or status, headers and body -----
 
-    async def _home(self, request: Request) -> Any:
+    def _home(self, request: Request) -> Any:
         if request.path == "/" and "text/html" in request.headers.get("accept", ""):
             return (200, *self._page.document(secrets.token_urlsafe(16)))
         return {
@@ -13239,71 +13283,49 @@ class App:
             "authenticated": self._auth.signed_in(),
         }
 
-    async def _login(self, _: Request) -> JSON:
-        return await self._auth.login()
+    def _check(self, _: Request) -> Any:
+        state = self._auth.check()
+        status = 400 if state["status"] == "unauthenticated" else 200
+        return status, JSON_HEADERS, dumps(state)
 
-    async def _check(self, _: Request) -> Any:
-        told = self._auth.check()
-        status = 400 if told["status"] == "unauthenticated" else 200
-        return status, JSON_HEADERS, dumps(told)
-
-    async def _status(self, _: Request) -> JSON:
-        told = self._auth.status()
-        if told["status"] == "authenticated":
-            account = self._copilot.account()
-            told.update(
-                (key, account[key]) for key in ("login", "plan") if account.get(key)
-            )
-        return told
-
-    async def _logout(self, _: Request) -> JSON:
-        return self._auth.logout()
-
-    async def _usage_summary(self, _: Request) -> JSON:
-        return self._ledger.summary()
-
-    async def _usage_details(self, _: Request) -> Any:
-        return self._ledger.details()
+    def _status(self, _: Request) -> JSON:
+        state = self._auth.status()
+        if state["status"] != "authenticated":
+            return state
+        account = self._copilot.account()
+        return {**state, **given(login=account.get("login"), plan=account.get("plan"))}
 
     async def report(self) -> JSON:
         """All that the status page shows."""
         running = [exchange.served() for exchange in self._live]
         return await self._page.report(self._ledger, running)
 
-    async def _usage_page(self, _: Request) -> JSON:
-        return await self.report()
-
-    async def _usage_line(self, request: Request) -> Any:
+    def _usage_line(self, request: Request) -> Any:
         body = loads_object(request.body)
         model = typed(typed(body, "model", dict), "display_name", str)
         session = typed(body, "session_id", str)
         line = self._page.line(self._ledger, session, printable(model[:60]))
-        headers = [("content-type", "text/plain; charset=utf-8")]
-        return 200, headers, (line + "\n").encode("utf-8")
+        return 200, TEXT_HEADERS, (line + "\n").encode("utf-8")
 
-    async def _usage_quota(self, _: Request) -> JSON:
-        return await self._copilot.quota()
-
-    async def _usage_reset(self, request: Request) -> JSON:
+    def _usage_reset(self, request: Request) -> JSON:
         name = segments(request.path)[-1]
         session = self._ledger.find(name, self._limits.allowances)
         self._ledger.reset(session)
         self._limits.reset(session)
         return {"success": True, "message": "Usage reset for session: %s" % name}
 
-    async def _usage_reset_all(self, _: Request) -> JSON:
+    def _usage_reset_all(self, _: Request) -> JSON:
         self._ledger.reset_all()
         self._limits.reset_all()
         return {"success": True, "message": "All usage metrics reset"}
 
-    async def _event_batch(self, _: Request) -> JSON:
+    def _event_batch(self, _: Request) -> JSON:
         return {"success": True}  # Claude Code's telemetry ends here
 
     async def _models(self, request: Request) -> JSON:
-        models = await self._copilot.models()
         # Claude Code knows the dashed names; it and Anthropic's SDKs send this header.
         dashed = request.headers.get("anthropic-version") is not None
-        return models_payload(models, dashed=dashed)
+        return models_payload(await self._copilot.models(), dashed=dashed)
 
     async def _model(self, request: Request) -> JSON:
         name = segments(request.path)[-1]
@@ -13313,7 +13335,7 @@ class App:
                 return model_payload(model)
         return model_payload(models.resolve(name, "anthropic"), name)
 
-    async def _responses_socket(self, _: Request) -> JSON:
+    def _responses_socket(self, _: Request) -> JSON:
         # Codex falls back to POST at once on a 426, after 6 s on anything else
         # (CLIENTS 2).
         raise ProxyError(
@@ -13321,17 +13343,18 @@ class App:
         )
 
     async def _count_tokens(self, request: Request) -> JSON:
-        body = await parse_apart(request.body)
-        asked = field(body, "model", str, default="")
-        model = Model(asked[:LONGEST_NAME])
+        raw = request.body
+        body = await apart(len(raw), functools.partial(loads_object, raw))
+        requested = field(body, "model", str, default="")
+        model = Model(requested[:LONGEST_NAME])
         # An estimate needs neither sign-in nor catalogue.
         with contextlib.suppress(NotFound, AuthRequired, BadRequest):
             if not self._sizes.in_outage:
-                model = (await self._known_models()).resolve(asked, "anthropic")
+                model = (await self._known_models()).resolve(requested, "anthropic")
         client = ClientBody("anthropic", body)
         fitted = functools.partial(self._fitter.fit, client, body, model, MESSAGES)
-        await apart(len(request.body), fitted)  # also raises what a request would
-        tokens = await self._sizes.count(request.body, body, model)
+        await apart(len(raw), fitted)  # also raises what a request would
+        tokens = await self._sizes.count(raw, body, model)
         return {"input_tokens": max(1, tokens)}
 
     async def _known_models(self) -> Catalogue:
@@ -13360,9 +13383,9 @@ class App:
             await self._answer_fresh(exchange, answer)
             exchange.status = exchange.status or 200
         except ProxyError as exc:
-            told = await self._sized(exchange, exc)
-            exchange.blame(told)
-            raise told from None
+            failure = await self._sized(exchange, exc)
+            exchange.blame(failure)
+            raise failure from None
         except asyncio.CancelledError:
             exchange.blame(ProxyError(STOPPING, status=503))
             if exchange.out.closed:
@@ -13372,36 +13395,30 @@ class App:
             del self._live[exchange]
             self._account(exchange)
 
-    async def _choose(self, exchange: Exchange) -> None:
+    async def _choose(self, exchange: Exchange, *, refresh: bool = False) -> None:
+        """Find model and endpoint; for a name that the catalogue lacks it is read again."""
         if exchange.dialect == "completions":
             return  # an engine of the autocomplete host, in no catalogue
-        model = await self._find_model(exchange.asked, exchange.dialect)
+        models = await self._copilot.models(refresh)
+        try:
+            model = models.resolve(exchange.requested, exchange.dialect)
+            if model.policy == "disabled":
+                raise switched_off(model)
+        except (NotFound, Forbidden):
+            if refresh:
+                raise
+            await self._choose(exchange, refresh=True)
+            return
         if model.id == AUTO:
             model = await self._copilot.auto_model(exchange.session)
         exchange.model = model
-        if exchange.dialect == "embeddings":
-            exchange.endpoint = EMBEDDINGS
-        else:
-            models = await self._copilot.models()
+        exchange.endpoint = EMBEDDINGS
+        if exchange.dialect != "embeddings":
             exchange.endpoint = choose_endpoint(model, exchange.dialect, models)
-        names = (exchange.asked[:100], exchange.model.id)
-        if exchange.mapped and names not in self._mapped:
+        names = (exchange.requested[:100], model.id)
+        if is_mapped(*names) and names not in self._mapped:
             keep_newest(self._mapped, names, True, MAX_MODELS)
             log_event("info", "model_mapped", asked=names[0], used=names[1])
-
-    async def _find_model(self, asked: str, dialect: str) -> Model:
-        """The model of a name; the catalogue is read again for one that it lacks."""
-        for refresh in (False, True):
-            models = await self._copilot.models(refresh)
-            try:
-                model = models.resolve(asked, dialect)
-            except NotFound:
-                if refresh:
-                    raise
-                continue
-            if model.policy != "disabled":
-                return model
-        raise switched_off(model)
 
     def _admit(self, exchange: Exchange) -> None:
         """Apply this proxy's own limits; what they refuse is not charged."""
@@ -13434,8 +13451,7 @@ class App:
                 raise
             before = (exchange.model.id, exchange.endpoint)
             self._copilot.forget_auto(exchange.session)
-            await self._copilot.models(refresh=True)
-            await self._choose(exchange)
+            await self._choose(exchange, refresh=True)
             if (exchange.model.id, exchange.endpoint) == before:
                 raise self._refused_model(exchange, exc) from None
             await answer(exchange)
@@ -13449,74 +13465,58 @@ class App:
                 % (self._copilot.auto_failure, exc),
                 code="model_not_found",
             )
-        if exchange.model.policy != "enabled":
-            return switched_off(exchange.model)
-        return exc
+        return (
+            exc if exchange.model.policy == "enabled" else switched_off(exchange.model)
+        )
 
     async def _sized(self, exchange: Exchange, exc: ProxyError) -> ProxyError:
         """Claude Code cuts by the numbers of an overflow: not 0 (CLIENTS 1)."""
         if not isinstance(exc, ContextOverflow) or exc.tokens:
             return exc
+        model = exchange.model
         tokens = await apart(
-            len(exchange.request.body),
-            lambda: self._sizes.estimate(exchange.body, exchange.model.id),
+            exchange.size, lambda: self._sizes.estimate(exchange.body, model.id)
         )
-        most = exchange.model.prompt or exchange.model.context or tokens
+        most = model.prompt or model.context or tokens
         return ContextOverflow(max(tokens, most + 1), most)
 
     def _account(self, exchange: Exchange) -> None:
-        if not exchange.status:
-            exchange.status = 500  # a bug: the server answers it and says more
+        exchange.status = exchange.status or 500  # a bug: the server says more of it
         served = exchange.served()
+        usage = served.usage
         self._ledger.record(served)
         self._usage_log.write(served)
-        usage = exchange.usage
         self._page.spend(usage.credits)
         # An answer that was left half-way, or broke, costs what it was estimated to.
         unknown = exchange.response and exchange.status != 200 and not usage.nano_aiu
         if exchange.hold and not unknown:
             self._limits.settle(exchange.hold, time.monotonic(), usage)
         self._sizes.learn(exchange.model.id, exchange.request.body, usage)
-        level = "info"
-        if exchange.status >= 400 and exchange.status != 499:
-            level = "warn"
-        log_line(level, exchange.line() + self._left_out(exchange))
+        line = served_line(served)
+        # What Copilot was not told is said once, as clients repeat themselves.
+        left_out = ", ".join(exchange.left_out)[:200]
+        if left_out and left_out != self._left_out.get(served.session):
+            keep_newest(self._left_out, served.session, left_out, MAX_SESSIONS)
+            line += "  left out: " + left_out
+        log_line("warn" if served.failed else "info", line)
 
-    def _left_out(self, exchange: Exchange) -> str:
-        """What Copilot was not told: once, as clients repeat themselves."""
-        words = ", ".join(exchange.left_out)[:200]
-        news = words != self._left_out_last.get(exchange.session, "")
-        keep_newest(self._left_out_last, exchange.session, words, MAX_SESSIONS)
-        return "  left out: %s" % words * (news and bool(words))
+    # -- to the upstream and back ------------------------------------------------------
 
-    # -- to the upstream ---------------------------------------------------------------
-
-    async def _send(
-        self, exchange: Exchange, encode: Optional[Callable[[], JSON]] = None
-    ) -> Fit:
+    async def _forward(
+        self, exchange: Exchange, prepare: Optional[Preparer] = None
+    ) -> None:
         """Fit and send, and again when a refusal taught how to say it.
 
-        `encode` makes the upstream's body of the client's, each time anew; without it
-        the client's own goes up. The answer's head has come; gives what was sent.
+        Without `prepare` the client's own body goes up. The answer's head has come.
         """
         exchange.who = exchange.initiator.who
-        if exchange.who == "agent":
-            log_event("debug", "agent_mode_enabled", model=exchange.model.id)
-        try:
-            fit = await self._send_fitted(exchange, encode)
-        finally:
-            exchange.forget_body()
-        exchange.out.release()
-        fit.body = {}
-        return fit
-
-    async def _send_fitted(
-        self, exchange: Exchange, encode: Optional[Callable[[], JSON]]
-    ) -> Fit:
-        size = len(exchange.request.body)
-        fitted = functools.partial(self._fit, exchange, encode)
-        fit, body = await apart(size, fitted)
+        fitted = functools.partial(self._fit, exchange, prepare)
+        before = None
+        refusal: Any = None
         for repairs_left in range(MAX_REPAIRS, -1, -1):
+            fit, body = await apart(exchange.size, fitted)
+            if (body, fit.betas) == before:  # the lesson did not help
+                break
             try:
                 exchange.response = await self._copilot.send(
                     exchange.endpoint,
@@ -13527,39 +13527,33 @@ class App:
                 )
                 # A refusal inside a 200 follows its head at once: half a second.
                 await read_opening(exchange, self._config.ping_interval / 30)
-                break
+                exchange.out.release()
+                return
             except UpstreamError as exc:
                 refusal = exc
             lesson = repairs_left and self._fitter.learn(fit, refusal)
             if not lesson:
-                raise refusal
+                break
             log_event("info", "lesson", model=exchange.model.id, lesson=lesson)
             before = (body, fit.betas)
-            exchange.forget_body()
-            fit, body = await apart(size, fitted)
-            if (body, fit.betas) == before:  # the lesson did not help
-                raise refusal
-        return fit
+        raise refusal
 
     def _fit(
-        self, exchange: Exchange, encode: Optional[Callable[[], JSON]]
+        self, exchange: Exchange, prepare: Optional[Preparer]
     ) -> Tuple[Fit, bytes]:
         """The request as the upstream takes it, and its bytes."""
-        body = encode() if encode else exchange.body
-        fit = self._fitter.fit(exchange.client, body, exchange.model, exchange.endpoint)
-        exchange.left_out = [*exchange.unsaid, *fit.left_out]
+        client = exchange.client
+        exchange.forget_body()  # the rules edit it, and the answer does not need it
+        body = prepare(client.body) if prepare else client.body
+        exchange.conversation = NO_CONVERSATION
+        if isinstance(body, Conversation):
+            exchange.conversation = body._replace(turns=())
+            body = UPSTREAMS[exchange.endpoint].encode(body, exchange.model)
+        fit = self._fitter.fit(client, body, exchange.model, exchange.endpoint)
+        exchange.names = fit.names
+        exchange.stops = fit.stops
+        exchange.left_out = [*exchange.conversation.left_out, *fit.left_out]
         return fit, fit.encode()
-
-    async def _fold(self, exchange: Exchange, translator: Any) -> JSON:
-        """The whole answer, from the stream that the upstream sends in any case."""
-        try:
-            await pump(
-                exchange, translator, await first_piece(exchange.response), discard
-            )
-            translator.finish()
-        finally:
-            exchange.take_from(translator)
-        return translator.whole()
 
     async def _answer(self, exchange: Exchange, translator: Any) -> None:
         """Stream the translation, or fold it into one object: the same answer."""
@@ -13568,39 +13562,35 @@ class App:
         else:
             await exchange.send(dumps(await self._fold(exchange, translator)))
 
+    async def _fold(self, exchange: Exchange, translator: Any) -> JSON:
+        """The whole answer, from the stream that the upstream sends in any case."""
+        try:
+            await check_stream(exchange)
+            await pump(exchange, translator, lambda _: True)
+            translator.finish()
+        finally:
+            exchange.take_from(translator)
+        return translator.whole()
+
     async def _relay(self, exchange: Exchange, translator: StreamTranslator) -> None:
         """Pump one streamed answer: upstream bytes -> translator -> client."""
         out = exchange.out
-        event = "openai"
-        if exchange.dialect == "anthropic":
-            event = "anthropic"
-        first = await first_piece(exchange.response)
+        await check_stream(exchange)
         out.start(200, SSE_HEADERS + exchange.headers())
-        log_event(
-            "debug",
-            "stream_start_" + event,
-            model=exchange.model.id,
-            session=exchange.session,
-        )
+        exchange.log_stream("start")
         self._ping_later(exchange, translator)
         try:
-            await pump(exchange, translator, first, out.push)
+            await pump(exchange, translator, out.push)
             last = translator.finish()
-            log_event("debug", "stream_completed_" + event, model=exchange.model.id)
+            exchange.log_stream("completed")
         except ProxyError as exc:  # the status line is long gone: say it in the stream
             exchange.close()
-            told = await self._sized(exchange, exc)
-            exchange.blame(told)
-            last = translator.fail(told)
-            log_event(
-                "debug",
-                "stream_error_" + event,
-                model=exchange.model.id,
-                status=exc.status,
-                kind=type(exc).__name__,
-            )
+            failure = await self._sized(exchange, exc)
+            exchange.blame(failure)
+            last = translator.fail(failure)
+            exchange.log_stream("error")
         except asyncio.CancelledError:
-            log_event("debug", "stream_closed_" + event, model=exchange.model.id)
+            exchange.log_stream("closed")
             if not out.closed:  # the program stops, the client is still there
                 await out.end(translator.fail(UpstreamError(STOPPING, status=503)))
             raise
@@ -13616,12 +13606,11 @@ class App:
 
     def _ping(self, exchange: Exchange, translator: StreamTranslator) -> None:
         """Keep a waiting client's timers from running out, between events only."""
-        if not exchange.spoken:  # message_start must be the first event
-            exchange.out.push(SSE_COMMENT)
-        elif translator.at_boundary and not translator.finished:
-            exchange.out.push(
-                SSE_PING if exchange.dialect == "anthropic" else SSE_COMMENT
-            )
+        ping = SSE_COMMENT
+        if exchange.spoken and exchange.dialect == "anthropic":
+            ping = SSE_PING  # an event, but message_start must be the first
+        if not exchange.spoken or translator.at_boundary and not translator.finished:
+            exchange.out.push(ping)
         self._ping_later(exchange, translator)
 
     # -- the dialects ------------------------------------------------------------------
@@ -13630,220 +13619,39 @@ class App:
         query = search_query(exchange.body)
         if query is not None:
             await self._web_search(exchange, query)
-        elif exchange.endpoint == MESSAGES:
-            await self._native(exchange)
-        else:
-            guess = self._sizes.guess(exchange.model.id, len(exchange.request.body))
-            conversation = await apart(
-                len(exchange.request.body), lambda: parse_messages(exchange.body)
-            )
+        elif exchange.endpoint != MESSAGES:
+            await self._forward(exchange, parse_messages)
             writer = MessagesWriter(
                 "msg_" + secrets.token_hex(12),
-                exchange.asked or exchange.model.id,
-                input_tokens=guess,
+                exchange.shown_as,
+                self._sizes.guess(exchange.model.id, exchange.size),
                 fold=not exchange.stream,
-                thinking=conversation.thinking,
+                thinking=exchange.conversation.thinking,
             )
-            parse = functools.partial(self._parse, exchange, parse_messages)
-            translation = await self._ask(exchange, conversation, writer, parse)
-            await self._answer(exchange, translation)
+            await self._answer(exchange, exchange.translation(writer))
+        else:
+            await self._forward(exchange)
+            await self._pass_message(exchange)
 
-    async def _native(self, exchange: Exchange) -> None:
-        fit = await self._send(exchange)
+    async def _pass_message(self, exchange: Exchange) -> None:
+        """Hand over the answer of a model that speaks Messages itself."""
         if exchange.stream:
-            await self._answer(exchange, MessagesTap(fit.names))
+            await self._relay(exchange, MessagesTap(exchange.names))
             return
         answer, message = await whole_answer(exchange.response)
         exchange.usage = native_usage(message)
-        if fit.names and restore_names(message, fit.names):
+        if exchange.names and restore_names(message, exchange.names):
             answer = dumps(message)
         await exchange.send(answer)
-
-    async def _chat(self, exchange: Exchange) -> None:
-        options = field(exchange.body, "stream_options", dict, default={})
-        if MESSAGES in exchange.model.endpoints and has_files(exchange.body):
-            exchange.endpoint = MESSAGES  # only there Claude models read PDF
-        conversation = None
-        custom: Container[str] = ()
-        if exchange.endpoint != CHAT or needs_translation(exchange.body):
-            conversation = await apart(
-                len(exchange.request.body), lambda: parse_chat(exchange.body)
-            )
-            custom = custom_names(conversation.tools)
-        writer = ChatWriter(
-            "chatcmpl-" + secrets.token_hex(12),
-            exchange.asked or exchange.model.id,
-            int(time.time()),
-            options.get("include_usage") is True,
-            fold=not exchange.stream,
-            custom=custom,
-        )
-        if conversation is None:
-            fit = await self._send(exchange)
-            writer.names = fit.names
-            sink: Any = writer
-            if fit.stops:
-                sink = StopAt(writer, fit.stops)
-            reader = ChatReader(chat_source(exchange.model))
-            translation = Translation(reader, sink)
-        else:
-            parse = functools.partial(self._parse, exchange, parse_chat)
-            translation = await self._ask(exchange, conversation, writer, parse)
-        await self._answer(exchange, translation)
-
-    @staticmethod
-    def _parse(
-        exchange: Exchange, parse: Callable[[JSON], Conversation]
-    ) -> Conversation:
-        """What the client said, read anew after a refusal."""
-        return parse(exchange.body)
-
-    async def _ask(
-        self,
-        exchange: Exchange,
-        conversation: Conversation,
-        sink: Any,
-        parse: Callable[[], Conversation],
-    ) -> Translation:
-        """Send a conversation to the model; what reads its answer into `sink`.
-
-        `parse` gives the conversation anew, where it must be sent otherwise.
-        """
-        model = exchange.model
-        stops = conversation.stop
-        custom = custom_names(conversation.tools)
-        exchange.unsaid = conversation.left_out
-        parsed = [conversation]
-        if exchange.endpoint == MESSAGES:
-            encode_body: Callable[..., JSON] = encode_messages
-            reader: Any = MessagesReader(messages_source(model))
-        elif exchange.endpoint == CHAT:
-            encode_body = encode_chat
-            reader = ChatReader(chat_source(model))
-        else:
-            encode_body = encode_responses
-            reader = ResponsesReader(responses_source(model))
-
-        def encode() -> JSON:
-            latest = parsed.pop() if parsed else parse()
-            return encode_body(latest, model)
-
-        fit = await self._send(exchange, encode)
-        sink.names = fit.names
-        if stops:
-            sink = StopAt(sink, stops)
-        return Translation(reader, sink, custom)
-
-    async def _responses(self, exchange: Exchange) -> None:
-        await self._use_searcher(exchange)
-        previous = typed(exchange.body, "previous_response_id", str)
-        request = exchange.request.body
-        read = functools.partial(self._expanded, exchange)
-        if exchange.endpoint == RESPONSES:
-            source: Any = await self._pass_on(exchange, read)
-            await self._answer(exchange, source)
-        else:
-            source, translation = await self._translate_responses(exchange, read)
-            await self._answer(exchange, translation)
-        answer = source.kept()
-        if answer:
-            self._memory.keep(exchange.session, request, answer, previous)
-
-    def _expanded(self, exchange: Exchange, *, compact: bool = False) -> JSON:
-        """A Responses request with all that it only refers to, for rules to edit."""
-        body = self._memory.expand(exchange.session, exchange.body)
-        if compact:
-            items = [*input_items(body), {"type": "compaction_trigger"}]
-            body = {**body, "input": items}
-        if body is not exchange.body:
-            body = loads_object(dumps(body))  # what is remembered must stay as it is
-        return body
-
-    async def _use_searcher(self, exchange: Exchange) -> None:
-        """A request with no tool but web search goes to a model that searches."""
-        kinds = [typed(t, "type", str) for t in typed(exchange.body, "tools", list)]
-        if exchange.endpoint == RESPONSES or not kinds:
-            return
-        searcher = search_model(await self._copilot.models())
-        if searcher and all(kind.startswith("web_search") for kind in kinds):
-            exchange.model = searcher
-            exchange.endpoint = RESPONSES
-
-    async def _pass_on(
-        self, exchange: Exchange, read: Callable[[], JSON]
-    ) -> ResponsesTap:
-        """Send a Responses request to a model that speaks it; what reads the answer."""
-        bodies = [read()]
-        hide = wants_memory(bodies[0], exchange.model)
-        previous = typed(exchange.body, "previous_response_id", str)
-        tools = ToolTable(bodies[0]).tools
-        tap = ResponsesTap(tools, hide=hide, previous=previous)
-        fit = await self._send(exchange, lambda: bodies.pop() if bodies else read())
-        tap.names = fit.names
-        return tap
-
-    async def _translate_responses(
-        self, exchange: Exchange, read: Callable[[], JSON]
-    ) -> Tuple[ResponsesWriter, Translation]:
-        """The same for a model that does not."""
-        body = read()
-        compact = is_compaction(body)
-
-        def parse() -> Conversation:
-            conversation = parse_responses(read())
-            if compact:
-                return conversation._replace(tool_choice="none", schema=None)
-            return conversation
-
-        conversation = await apart(len(exchange.request.body), parse)
-        frame = response_frame(
-            {**body, **given(input=None)},
-            "resp_" + secrets.token_hex(12),
-            exchange.asked or exchange.model.id,
-            int(time.time()),
-        )
-        previous = typed(exchange.body, "previous_response_id", str)
-        frame["previous_response_id"] = previous or None
-        writer = ResponsesWriter(
-            frame,
-            {tool.name: tool for tool in conversation.tools},
-            fold=not exchange.stream,
-            summary=conversation.thinking,
-            encrypted=ENCRYPTED in typed(body, "include", list),
-            compact=compact,
-        )
-        translation = await self._ask(exchange, conversation, writer, parse)
-        return writer, translation
-
-    async def _responses_compact(self, exchange: Exchange) -> None:
-        """A conversation in short: by the model's own way, else by its summary."""
-        exchange.stream = False
-        read = functools.partial(self._expanded, exchange, compact=True)
-        body = read()
-        answer: JSON = {}
-        if exchange.endpoint == RESPONSES:
-            with contextlib.suppress(UpstreamError):
-                tap = await self._pass_on(exchange, read)
-                answer = await self._fold(exchange, tap)
-        output = compaction_output(body, answer)
-        if output is None:
-            exchange.close()
-            source, translation = await self._translate_responses(exchange, read)
-            answer = await self._fold(exchange, translation)
-            output = compaction_output(body, answer)
-        reply = {key: answer.get(key) for key in ("id", "created_at", "usage")}
-        reply.update(object="response.compaction", output=output)
-        await exchange.send(dumps(reply))
 
     async def _web_search(self, exchange: Exchange, query: str) -> None:
         """Claude Code's search request: a model that can search by itself, or words."""
         message_id = "msg_" + secrets.token_hex(12)
-        shown_as = exchange.asked or exchange.model.id
-        searcher = search_model(await self._copilot.models())
-        if self._config.web_search == "on" and searcher is not None:
-            exchange.model = searcher
-            exchange.endpoint = RESPONSES
-            await self._send(exchange, lambda: search_request(query, searcher))
+        shown_as = exchange.shown_as
+        if self._config.web_search == "on" and await self._take_searcher(exchange):
+            await self._forward(
+                exchange, lambda _: search_request(query, exchange.model)
+            )
             await self._answer(exchange, SearchTranslator(message_id, shown_as))
             return
         writer = MessagesWriter(message_id, shown_as, fold=not exchange.stream)
@@ -13855,20 +13663,126 @@ class App:
         else:
             await exchange.send(dumps(writer.whole()))
 
+    async def _take_searcher(self, exchange: Exchange) -> bool:
+        """Turn to a model that searches the web; False where the account has none."""
+        searcher = search_model(await self._copilot.models())
+        if searcher:
+            exchange.model = searcher
+            exchange.endpoint = RESPONSES
+        return searcher is not None
+
+    async def _chat(self, exchange: Exchange) -> None:
+        body = exchange.body
+        options = field(body, "stream_options", dict, default={})
+        if MESSAGES in exchange.model.endpoints and has_files(body):
+            exchange.endpoint = MESSAGES  # only there Claude models read PDF
+        translated = exchange.endpoint != CHAT or needs_translation(body)
+        await self._forward(exchange, parse_chat if translated else None)
+        writer = ChatWriter(
+            "chatcmpl-" + secrets.token_hex(12),
+            exchange.shown_as,
+            int(time.time()),
+            options.get("include_usage") is True,
+            fold=not exchange.stream,
+            custom=custom_names(exchange.conversation.tools),
+        )
+        await self._answer(exchange, exchange.translation(writer))
+
+    async def _responses(self, exchange: Exchange) -> None:
+        previous = typed(exchange.body, "previous_response_id", str)
+        kinds = [typed(t, "type", str) for t in typed(exchange.body, "tools", list)]
+        searches = kinds and all(kind.startswith("web_search") for kind in kinds)
+        if searches and exchange.endpoint != RESPONSES:
+            await self._take_searcher(exchange)  # nothing else was offered
+        native = exchange.endpoint == RESPONSES
+        translator = await self._forward_responses(exchange, native=native)
+        await self._answer(exchange, translator)
+        answer = exchange.source.kept()
+        if answer:
+            self._memory.keep(exchange.session, exchange.request.body, answer, previous)
+
+    async def _responses_compact(self, exchange: Exchange) -> None:
+        """A conversation in short: by the model's own way, else by its summary."""
+        exchange.stream = False
+        body = self._memory.expand(exchange.session, exchange.body)
+        answer: JSON = {}
+        if exchange.endpoint == RESPONSES:
+            with contextlib.suppress(UpstreamError):
+                answer = await self._compacted(exchange, native=True)
+        output = compaction_output(body, answer)
+        if output is None:
+            exchange.close()
+            answer = await self._compacted(exchange, native=False)
+            output = compaction_output(body, answer)
+        reply = {key: answer.get(key) for key in ("id", "created_at", "usage")}
+        reply.update(object="response.compaction", output=output)
+        await exchange.send(dumps(reply))
+
+    async def _compacted(self, exchange: Exchange, *, native: bool) -> JSON:
+        translator = await self._forward_responses(
+            exchange, native=native, compact=True
+        )
+        return await self._fold(exchange, translator)
+
+    async def _forward_responses(
+        self, exchange: Exchange, *, native: bool, compact: bool = False
+    ) -> Any:
+        """Send a Responses request as it is, or translated; what reads the answer."""
+        prepare = functools.partial(self._prepare_responses, exchange, native, compact)
+        await self._forward(exchange, prepare)
+        if not native:
+            return exchange.translation(exchange.source)
+        exchange.source.names = exchange.names
+        return exchange.source
+
+    def _prepare_responses(
+        self, exchange: Exchange, native: bool, compact: bool, client_body: JSON
+    ) -> Any:
+        """What goes up, with all that the request only refers to; sets the `source`."""
+        body = self._memory.expand(exchange.session, client_body)
+        if compact:
+            items = [*input_items(body), {"type": "compaction_trigger"}]
+            body = {**body, "input": items}
+        if body is not client_body:
+            body = loads_object(dumps(body))  # what is remembered must stay as it is
+        if native:
+            exchange.source = ResponsesTap(
+                ToolTable(body).tools,
+                hide=wants_memory(body, exchange.model),
+                previous=typed(client_body, "previous_response_id", str),
+            )
+            return body
+        conversation = parse_responses(body)
+        compact = is_compaction(body)
+        if compact:
+            conversation = conversation._replace(tool_choice="none", schema=None)
+        response_id = "resp_" + secrets.token_hex(12)
+        exchange.source = ResponsesWriter(
+            response_frame(
+                client_body, response_id, exchange.shown_as, int(time.time())
+            ),
+            {tool.name: tool for tool in conversation.tools},
+            fold=not exchange.stream,
+            summary=conversation.thinking,
+            encrypted=ENCRYPTED in typed(body, "include", list),
+            compact=compact,
+        )
+        return conversation
+
     async def _embeddings(self, exchange: Exchange) -> None:
         encoding = exchange.body.get("encoding_format")
-        await self._send(exchange)
+        await self._forward(exchange)
         _, reply = await whole_answer(exchange.response)
         exchange.usage = openai_usage(reply.get("usage"), reply.get("copilot_usage"))
         await exchange.send(dumps(encode_embeddings(reply, exchange.model, encoding)))
 
     async def _completions(self, exchange: Exchange) -> None:
         engine, body = prepare_completion(exchange.body)
-        exchange.model, exchange.endpoint = Model(engine), engine_path(engine)
-        await self._send(exchange, lambda: body)
-        await self._answer(
-            exchange, CompletionStream(engine, count(body.get("n")) or 1)
-        )
+        exchange.model = Model(engine)
+        exchange.endpoint = engine_path(engine)
+        await self._forward(exchange, lambda _: body)
+        choices = count(body.get("n")) or 1
+        await self._answer(exchange, CompletionStream(engine, choices))
 
 
 # ============================================================================
