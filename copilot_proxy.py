@@ -12636,10 +12636,31 @@ class CopilotClient:
 # 18. Routes
 # ============================================================================
 # What each path does: parse, admit, choose, translate, relay. No dict surgery and no
-# framing here: the rooms above do that.            uses: 1-5, 7-17
+# framing here: the rooms above do that.                  uses: 1-17
 # Contract: the path decides the dialect of every error; the first byte to the client
 # waits for the upstream's status; usage is recorded once, also on failure; a stream
 # that failed ends with an error event, never with a made-up end.
+#
+# The life of a request: HTTPServer (15) reads it and calls App.handle(). find_route()
+# names the handler; a model request becomes an Exchange, the one record of it: headers,
+# log line, ledger and page all tell what that holds. _serve() has _choose() look up
+# model and endpoint (7), _admit() charge the limits (13) and the handler of the dialect
+# answer; at last _account() notes what it came to.
+# The handler gives _forward() a `prepare`, which makes of the client's body the body or
+# the Conversation (8-11) that goes up; _fit_body() has it encoded for the endpoint and
+# run through the rules of Fitter (12). CopilotClient.send() (17) adds token and
+# headers, tries again where that may help, and gives the Response (14) once its head is
+# a 2xx. After a refusal that teaches a rule _forward() fits anew and sends again; after
+# one that shows the catalogue to be stale _answer_fresh() chooses and answers again.
+# Then a translator reads the answer: the upstream's bytes -> SSE (5) -> reader -> sink
+# (8) -> the client's bytes; where both speak the same dialect, a tap passes the bytes
+# on and only reads the usage. _answer() has it streamed by _relay(), where pump() feeds
+# the translator and pings go out between events, or folds the same events to one
+# object.
+# A ProxyError before the first byte to the client is spelt by error_answer() (15), a
+# later one by translator.fail(), because the status line is gone. When the client
+# leaves, its task is cancelled, and closing the Exchange closes the connection
+# upstream.
 
 
 class Route(NamedTuple):
@@ -12687,31 +12708,24 @@ def segments(path: str) -> List[str]:
 
 
 ANY = "/"  # stands for a parameter: no segment has it
-ROUTE_OF = {
-    (
-        route.method,
-        *[ANY if part[0] == "{" else part for part in segments(route.path)],
-    ): route
-    for route in ROUTES
-}
-
-
-def _match(method: str, parts: List[str]) -> Optional[Route]:
-    verb = "GET" if method == "HEAD" else method
-    return ROUTE_OF.get((verb, *parts)) or ROUTE_OF.get((verb, *parts[:-1], ANY))
+ROUTES_AT: Dict[Tuple[str, ...], Dict[str, Route]] = {}  # by path, then by method
+for _route in ROUTES:
+    _parts = [ANY if part[0] == "{" else part for part in segments(_route.path)]
+    ROUTES_AT.setdefault(tuple(_parts), {})[_route.method] = _route
 
 
 @functools.lru_cache(maxsize=256)
 def find_route(method: str, path: str) -> Route:
     """The route of a request; raises NotFound or MethodNotAllowed."""
     parts = segments(path)
-    route = _match(method, parts)
+    routes = ROUTES_AT.get(tuple(parts)) or ROUTES_AT.get((*parts[:-1], ANY), {})
+    route = routes.get("GET" if method == "HEAD" else method)
     if route:
         return route
-    allowed = [verb for verb in ("GET", "POST", "HEAD") if _match(verb, parts)]
-    if allowed:
+    if routes:
         raise MethodNotAllowed(
-            "%s does not take %s." % (path[:200], method[:20]), ", ".join(allowed)
+            "%s does not take %s." % (path[:200], method[:20]),
+            ", ".join([*routes, *["HEAD"] * ("GET" in routes)]),
         )
     raise NotFound(
         "no such path: %s. Clients use the base URL without /v1 for "
@@ -12882,7 +12896,7 @@ class Exchange:
         )
 
     def translation(self, sink: Any) -> Translation:
-        """What reads the answer to a conversation, or to a chat request, into `sink`."""
+        """What reads the upstream's answer into `sink`; not for pass-throughs."""
         upstream = UPSTREAMS[self.endpoint]
         sink.names = self.names
         stops = self.conversation.stop or self.stops
@@ -12897,9 +12911,9 @@ class Exchange:
         self.begun.append(reading)
         return reading
 
-    async def send(self, answer: bytes) -> None:
-        """Answer with JSON."""
-        await self.out.send(200, JSON_HEADERS + self.headers(), answer)
+    async def send(self, answer: bytes, pairs: Pairs = JSON_HEADERS) -> None:
+        """Answer as a whole, as a rule with JSON."""
+        await self.out.send(200, [*pairs, *self.headers()], answer)
 
     def close(self) -> None:
         """Leave the upstream, whatever it still has to say."""
@@ -13128,7 +13142,7 @@ async def check_stream(exchange: Exchange) -> None:
 
 
 async def read_opening(exchange: Exchange, patience: float) -> None:
-    """Read what comes at once of a Responses stream; raises the refusal if it is one."""
+    """Read what comes at once of a Responses stream; raises a refusal that it holds."""
     if exchange.endpoint != RESPONSES or not is_event_stream(exchange.response):
         return
     opening = ResponsesOpening()
@@ -13347,23 +13361,19 @@ class App:
         body = await apart(len(raw), functools.partial(loads_object, raw))
         requested = field(body, "model", str, default="")
         model = Model(requested[:LONGEST_NAME])
-        # An estimate needs neither sign-in nor catalogue.
-        with contextlib.suppress(NotFound, AuthRequired, BadRequest):
+        try:
             if not self._sizes.in_outage:
-                model = (await self._known_models()).resolve(requested, "anthropic")
+                models = await self._copilot.models()
+                model = models.resolve(requested, "anthropic")
+        except UpstreamError:
+            self._sizes.note_outage()
+        except (NotFound, AuthRequired, BadRequest):
+            pass  # an estimate needs neither sign-in nor catalogue
         client = ClientBody("anthropic", body)
         fitted = functools.partial(self._fitter.fit, client, body, model, MESSAGES)
         await apart(len(raw), fitted)  # also raises what a request would
         tokens = await self._sizes.count(raw, body, model)
         return {"input_tokens": max(1, tokens)}
-
-    async def _known_models(self) -> Catalogue:
-        """The catalogue; empty, and not asked for again soon, in an outage."""
-        try:
-            return await self._copilot.models()
-        except UpstreamError:
-            self._sizes.note_outage()
-            return Catalogue()
 
     # -- model requests: admit, choose, account --------------------------------------
 
@@ -13396,7 +13406,7 @@ class App:
             self._account(exchange)
 
     async def _choose(self, exchange: Exchange, *, refresh: bool = False) -> None:
-        """Find model and endpoint; for a name that the catalogue lacks it is read again."""
+        """Find model and endpoint; for an unknown name the catalogue is read again."""
         if exchange.dialect == "completions":
             return  # an engine of the autocomplete host, in no catalogue
         models = await self._copilot.models(refresh)
@@ -13510,7 +13520,7 @@ class App:
         Without `prepare` the client's own body goes up. The answer's head has come.
         """
         exchange.who = exchange.initiator.who
-        fitted = functools.partial(self._fit, exchange, prepare)
+        fitted = functools.partial(self._fit_body, exchange, prepare)
         before = None
         refusal: Any = None
         for repairs_left in range(MAX_REPAIRS, -1, -1):
@@ -13538,7 +13548,7 @@ class App:
             before = (body, fit.betas)
         raise refusal
 
-    def _fit(
+    def _fit_body(
         self, exchange: Exchange, prepare: Optional[Preparer]
     ) -> Tuple[Fit, bytes]:
         """The request as the upstream takes it, and its bytes."""
@@ -13631,18 +13641,14 @@ class App:
             await self._answer(exchange, exchange.translation(writer))
         else:
             await self._forward(exchange)
-            await self._pass_message(exchange)
-
-    async def _pass_message(self, exchange: Exchange) -> None:
-        """Hand over the answer of a model that speaks Messages itself."""
-        if exchange.stream:
-            await self._relay(exchange, MessagesTap(exchange.names))
-            return
-        answer, message = await whole_answer(exchange.response)
-        exchange.usage = native_usage(message)
-        if exchange.names and restore_names(message, exchange.names):
-            answer = dumps(message)
-        await exchange.send(answer)
+            if exchange.stream:
+                await self._relay(exchange, MessagesTap(exchange.names))
+                return
+            answer, message = await whole_answer(exchange.response)
+            exchange.usage = native_usage(message)
+            if exchange.names and restore_names(message, exchange.names):
+                answer = dumps(message)
+            await exchange.send(answer)
 
     async def _web_search(self, exchange: Exchange, query: str) -> None:
         """Claude Code's search request: a model that can search by itself, or words."""
@@ -13658,8 +13664,7 @@ class App:
         writer.text(NO_SEARCH)
         writer.end("stop", TokenUsage())
         if exchange.stream:
-            exchange.out.start(200, SSE_HEADERS + exchange.headers())
-            await exchange.out.end(writer.take())
+            await exchange.send(writer.take(), SSE_HEADERS)
         else:
             await exchange.send(dumps(writer.whole()))
 
