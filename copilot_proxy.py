@@ -12925,8 +12925,8 @@ class Exchange:
 
     def log_stream(self, step: str) -> None:
         """Log how far its stream has come, for who debugs."""
-        api = "anthropic" if self.dialect == "anthropic" else "openai"
-        log_event("debug", "stream_%s_%s" % (step, api), model=self.model.id)
+        event = "stream_%s_%s" % (step, self.dialect)
+        log_event("debug", event, model=self.model.id, session=self.session)
 
 
 @functools.lru_cache(MAX_SESSIONS)
@@ -13149,7 +13149,7 @@ async def read_opening(exchange: Exchange, patience: float) -> None:
     ends = time.monotonic() + patience
     while not opening.settled:
         reading = exchange.read_ahead()
-        await asyncio.wait([reading], timeout=max(0.0, ends - time.monotonic()))
+        await asyncio.wait([reading], timeout=ends - time.monotonic())
         if not reading.done() or reading.exception():
             return
         opening.feed(reading.result())
@@ -13214,10 +13214,6 @@ async def apart(size: int, work: Callable[[], Any]) -> Any:
 MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
 STOPPING = "the proxy is being stopped; start it again and repeat the request."
-Answerer = Callable[[Exchange], Awaitable[None]]
-# What makes of the client's body what goes up: a body for the endpoint, or a
-# Conversation to be encoded for it.
-Preparer = Callable[[JSON], Any]
 
 
 class App:
@@ -13377,7 +13373,9 @@ class App:
 
     # -- model requests: admit, choose, account --------------------------------------
 
-    async def _serve(self, exchange: Exchange, answer: Answerer) -> None:
+    async def _serve(
+        self, exchange: Exchange, answer: Callable[[Exchange], Awaitable[None]]
+    ) -> None:
         """Admit one model request, answer it, and account for it whatever happens."""
         self._live[exchange] = None
         exchange.number = next(self._numbers)
@@ -13397,9 +13395,9 @@ class App:
             exchange.blame(failure)
             raise failure from None
         except asyncio.CancelledError:
-            exchange.blame(ProxyError(STOPPING, status=503))
-            if exchange.out.closed:
-                exchange.blame(ClientLeft("it closed the connection"))
+            stopping = ProxyError(STOPPING, status=503)
+            left = ClientLeft("it closed the connection")
+            exchange.blame(left if exchange.out.closed else stopping)
             raise
         finally:
             del self._live[exchange]
@@ -13452,7 +13450,9 @@ class App:
         )
         exchange.hold = self._limits.admit(wanted, time.monotonic())
 
-    async def _answer_fresh(self, exchange: Exchange, answer: Answerer) -> None:
+    async def _answer_fresh(
+        self, exchange: Exchange, answer: Callable[[Exchange], Awaitable[None]]
+    ) -> None:
         """Answer; if the catalogue proves stale, read it again and route once more."""
         try:
             await answer(exchange)
@@ -13513,11 +13513,12 @@ class App:
     # -- to the upstream and back ------------------------------------------------------
 
     async def _forward(
-        self, exchange: Exchange, prepare: Optional[Preparer] = None
+        self, exchange: Exchange, prepare: Optional[Callable[[JSON], Any]] = None
     ) -> None:
         """Fit and send, and again when a refusal taught how to say it.
 
-        Without `prepare` the client's own body goes up. The answer's head has come.
+        `prepare` makes of the client's body what goes up: a body for the endpoint, or a
+        Conversation; without it that is the client's own. The answer's head has come.
         """
         exchange.who = exchange.initiator.who
         fitted = functools.partial(self._fit_body, exchange, prepare)
@@ -13549,7 +13550,7 @@ class App:
         raise refusal
 
     def _fit_body(
-        self, exchange: Exchange, prepare: Optional[Preparer]
+        self, exchange: Exchange, prepare: Optional[Callable[[JSON], Any]]
     ) -> Tuple[Fit, bytes]:
         """The request as the upstream takes it, and its bytes."""
         client = exchange.client
@@ -13837,11 +13838,9 @@ def client_environment(
         env.update(claude_environment(models))
     # With HTTPS_PROXY set, Claude Code sends even 127.0.0.1 to the proxy (CLIENTS 8).
     hosts = [host.strip() for host in config.no_proxy.split(",")]
-    own = urllib.parse.urlsplit(base).hostname
-    hosts += [own, *OWN_HOSTS]
-    env["NO_PROXY"] = ",".join(dict.fromkeys(filter(None, hosts)))
-    env["no_proxy"] = env["NO_PROXY"]
-    return env
+    hosts += [urllib.parse.urlsplit(base).hostname, *OWN_HOSTS]
+    no_proxy = ",".join(dict.fromkeys(filter(None, hosts)))
+    return {**env, "NO_PROXY": no_proxy, "no_proxy": no_proxy}
 
 
 def shell_lines(env: Mapping[str, str], shell: str) -> str:
@@ -13877,6 +13876,7 @@ def codex_model(models: Catalogue) -> str:
 
 CODEX = "At the top of ~/.codex/config.toml, with OPENAI_API_KEY=%s in the environment."
 IN_TERMINAL = "In the terminal where %s is to run."
+IN_SDKS = "For SDKs, aider, llm: In the terminal where it is to run."
 OPENCODE = """\
 {"provider": {"copilot": {
   "npm": "@ai-sdk/openai-compatible",
@@ -13896,24 +13896,29 @@ CURSOR = (
 )
 
 
-def _connections(env: Mapping[str, str], models: Catalogue) -> List[Tuple[str, ...]]:
-    """(client, where the lines belong, the lines) for each client."""
+def _connections(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
+    """For each client, where its lines belong and the lines."""
     base = env["ANTHROPIC_BASE_URL"]
     key = env["OPENAI_API_KEY"]
+    quoted = dumps_text(key)
     model = env.get("ANTHROPIC_MODEL", "auto")
-    options = codex_options(base, codex_model(models))
+    options = codex_options(base, codex_model(models)).items()
     rows = [
-        ("Codex", CODEX % key, "\n".join("%s = %s" % one for one in options.items()))
+        (
+            "Claude Code, " + shell,
+            IN_TERMINAL % "Claude Code",
+            shell_lines(env, shell.lower()) + "\nclaude",
+        )
+        for shell in ("bash", "fish", "PowerShell")
     ]
-    for shell in ("bash", "fish", "PowerShell"):
-        lines = shell_lines(env, shell.lower()) + "\nclaude"
-        rows.insert(-1, ("Claude Code, " + shell, IN_TERMINAL % "Claude Code", lines))
-    shown = dumps_text(key)
-    rows.append(("opencode", "In opencode.json.", OPENCODE % (base, shown, model)))
-    rows.append(("Continue", IN_CONTINUE, CONTINUE % (model, base, shown)))
-    rows.append(("Cursor", CURSOR, ""))
-    place = "For SDKs, aider, llm: " + IN_TERMINAL % "it"
-    return rows + [("SDKs", place, shell_lines(env, "bash"))]
+    rows += [
+        ("Codex", CODEX % key, "\n".join("%s = %s" % option for option in options)),
+        ("opencode", "In opencode.json.", OPENCODE % (base, quoted, model)),
+        ("Continue", IN_CONTINUE, CONTINUE % (model, base, quoted)),
+        ("Cursor", CURSOR, ""),
+        ("SDKs", IN_SDKS, shell_lines(env, "bash")),
+    ]
+    return [dict(zip(("name", "where", "text"), row)) for row in rows]
 
 
 # -- what is left ------------------------------------------------------------------
@@ -13935,6 +13940,10 @@ def plural(number: int, word: str) -> str:
     return "{:,} {}{}".format(number, word, "s" * (number != 1))
 
 
+def _share(part: float, whole: float) -> float:
+    return min(1.0, max(0.0, part / whole))
+
+
 class Period(NamedTuple):
     """The month for which an allowance is given, in unix seconds."""
 
@@ -13943,8 +13952,7 @@ class Period(NamedTuple):
 
     def share(self, now: float) -> float:
         """How much of it has gone, 0 to 1."""
-        gone = (now - self.begin) / (self.end - self.begin)
-        return min(1.0, max(0.0, gone))
+        return _share(now - self.begin, self.end - self.begin)
 
     def when(self, now: float) -> str:
         """When the allowance is renewed, in words."""
@@ -13962,14 +13970,12 @@ def period_of(reset: Any) -> Optional[Period]:
     import datetime  # here, as few starts need it
 
     try:
-        end = datetime.date.fromisoformat(str(reset)[:10])
+        end = datetime.datetime.fromisoformat(str(reset)[:10] + "T00:00+00:00")
     except ValueError:
         return None
     last_of_month = end.replace(day=1) - datetime.timedelta(days=1)
     begin = last_of_month.replace(day=min(end.day, last_of_month.day))
-    epoch = datetime.date(1970, 1, 1)
-    day = 86400.0
-    return Period(day * (begin - epoch).days, day * (end - epoch).days)
+    return Period(begin.timestamp(), end.timestamp())
 
 
 def _pace(used: float, left: float, period: Period, now: float) -> Tuple[str, str]:
@@ -13987,12 +13993,10 @@ def _pace(used: float, left: float, period: Period, now: float) -> Tuple[str, st
 
 
 def _empty_words(name: str, snapshot: JSON, period: Optional[Period]) -> str:
-    extra = snapshot["overage_count"]
     if snapshot["overage_permitted"]:
-        return "Used up; each request now costs extra, %s so far." % amount(extra)
-    until = ""
-    if period:
-        until = " until " + _day(period.end)
+        extra = amount(snapshot["overage_count"])
+        return "Used up; each request now costs extra, %s so far." % extra
+    until = " until " + _day(period.end) if period else ""
     return (
         "Used up. Copilot refuses what costs %s%s, unless you allow more at "
         "github.com/settings/copilot." % (name, until)
@@ -14008,39 +14012,35 @@ def quota_bar(
     left = snapshot["remaining"]
     if snapshot["unlimited"] or not total or left is None:
         return None
-    notes = []
-    warnings = []
+    note = ""
+    warning = ""
     elapsed = -1.0
     if period:
+        note = period.when(now)
         elapsed = period.share(now)
-        notes.append(period.when(now))
     if left <= 0 or snapshot["blocked"]:
-        warnings.append(_empty_words(name, snapshot, period))
+        warning = _empty_words(name, snapshot, period)
     else:
         if left <= total / 10:
-            warnings.append("Only %s %% left." % amount(100 * left / total))
+            warning = "Only %s %% left." % amount(100 * left / total)
         if period:
-            note, warning = _pace(total - left, left, period, now)
-            notes.append(note)
-            warnings.append(warning)
-    warning = " ".join(filter(None, warnings))
-    level = ""
-    if snapshot["blocked"]:
-        level = "bad"
-    elif warning:
-        level = "warn"
+            forecast, end = _pace(total - left, left, period, now)
+            note = "%s %s" % (note, forecast)
+            warning = ("%s %s" % (warning, end)).strip()
     return {
         "name": name,
         "left": max(0, left),
         "of": total,
-        "used": min(1.0, max(0.0, 1 - left / total)),
+        "used": _share(total - left, total),
         "elapsed": elapsed,
-        "level": level,
-        "note": " ".join(notes),
+        "level": "bad" if snapshot["blocked"] else "warn" * bool(warning),
+        "note": note,
         "warning": warning,
     }
 
 
+TODAY_MARK = "The mark on the bar is today."
+UNITS = {"premium_requests": "tokens"}  # of the chart, by billing
 QUOTA_NAMES = {"ai_credits": "AI credits"}
 
 
@@ -14051,30 +14051,27 @@ def allowances(quota: JSON, now: float) -> Tuple[List[JSON], str]:
     unlimited = []
     for key, snapshot in quota.get("quotas", {}).items():
         name = QUOTA_NAMES.get(key, key.replace("_", " "))
-        one = quota_bar(name, snapshot, period, now)
-        if one:
-            limited.append(one)
+        bar = quota_bar(name, snapshot, period, now)
+        if bar:
+            limited.append(bar)
         elif snapshot["unlimited"]:
             unlimited.append(name)
-    notes = []
-    if unlimited:
-        notes.append("Unlimited: %s." % ", ".join(unlimited))
-    if limited and period:
-        notes.append("The mark on the bar is today.")
+    notes = ["Unlimited: %s." % ", ".join(unlimited)] * bool(unlimited)
+    notes += [TODAY_MARK] * bool(limited and period)
     return limited, " ".join(notes)
+
+
+def _left(bar: JSON) -> str:
+    return "%s of %s" % (amount(bar["left"]), amount(bar["of"]))
 
 
 def quota_lines(report: JSON) -> List[str]:
     """The allowances of a report for a terminal."""
     lines = []
-    for one in report["quotas"]:
-        left = "%s of %s %s left." % (
-            amount(one["left"]),
-            amount(one["of"]),
-            one["name"],
-        )
-        lines.append(" ".join(filter(None, (left, one["note"], one["warning"]))))
-    note = report["quota_note"].replace("The mark on the bar is today.", "").strip()
+    for bar in report["quotas"]:
+        words = (_left(bar), bar["name"], "left.", bar["note"], bar["warning"])
+        lines.append(" ".join(filter(None, words)))
+    note = report["quota_note"].replace(TODAY_MARK, "").strip()
     return lines + [note] * bool(note)
 
 
@@ -14309,11 +14306,10 @@ def _total_note(totals: JSON, since: str) -> str:
     """What was used since the start, in one line."""
     if not totals["requests"]:
         return "Nothing used since %s" % since
-    failed = ""
-    if totals["failed"]:
-        failed = ", {:,} failed,".format(totals["failed"])
+    failed = ", {failed:,} failed,".format(**totals) if totals["failed"] else ""
+    requests = plural(totals["requests"], "request")
     return "{:,.2f} credits for {}{} since {}".format(
-        totals["credits"], plural(totals["requests"], "request"), failed, since
+        totals["credits"], requests, failed, since
     )
 
 
@@ -14332,7 +14328,7 @@ class StatusPage:
         self._started = time.time()
         self._read_at = -READ_AGAIN
         self._reading: Optional[asyncio.Future[None]] = None
-        self._today = ("", 0.0)  # day, credits
+        self._spent: Dict[Any, float] = {}  # credits of the last day that had any
 
     def document(self, nonce: str) -> Tuple[List[Tuple[str, str]], bytes]:
         """Headers and body for `GET /` when a browser asks; a fresh nonce each time."""
@@ -14373,37 +14369,26 @@ class StatusPage:
 
     def spend(self, credits: float) -> None:
         """Add to what today has cost."""
-        day = time.strftime("%Y-%m-%d")
-        spent = credits
-        if self._today[0] == day:
-            spent += self._today[1]
-        self._today = (day, spent)
+        today = time.localtime()[:3]
+        self._spent = {today: self._spent.get(today, 0.0) + credits}
 
     async def _sign_in_state(self) -> JSON:
         """`auth` of the report; never starts a sign-in."""
         state = self._auth.check()["status"]
-        found = {
-            "status": state,
-            "code": None,
-            "error": self._auth.status().get("error"),
-        }
+        code = None
         if state == "pending_verification":
-            code = await self._auth.login()  # the pending one
-            if "user_code" in code:
-                left = "%d min %d s" % divmod(code["expires_in"], 60)
-                found["code"] = {
-                    "user_code": code["user_code"],
-                    "verification_uri": code["verification_uri"],
-                    "left": left,
-                }
-        return found
+            pending = await self._auth.login()
+            if "user_code" in pending:
+                left = "%d min %d s" % divmod(pending["expires_in"], 60)
+                code = {key: pending[key] for key in ("user_code", "verification_uri")}
+                code["left"] = left
+        error = self._auth.status().get("error")
+        return {"status": state, "code": code, "error": error}
 
     @property
     def _quota(self) -> JSON:
         """What GitHub last said about the account; {} before, and for nobody."""
-        if self._auth.signed_in():
-            return self._copilot.account()
-        return {}
+        return self._copilot.account() if self._auth.signed_in() else {}
 
     def _person(self) -> str:
         plan = str(self._quota.get("plan") or "").replace("_", " ")
@@ -14416,23 +14401,25 @@ class StatusPage:
         if auth["status"] == "unauthenticated":
             return ["warn", "Signed out", "Sign in to start."]
         line = ", ".join(filter(None, (self._person(), self.base)))
-        if any(one["level"] == "bad" for one in quotas):
+        if any(bar["level"] == "bad" for bar in quotas):
             return ["bad", "Used up", line]
-        finished = [one for one in latest if one["status"] not in (0, 499)]
-        if finished and finished[0]["status"] >= 400:
-            if time.time() - finished[0]["at"] < RECENT_FAILURE:
+        for request in latest:
+            if request["status"] in (0, 499):
+                continue
+            recent = time.time() - request["at"] < RECENT_FAILURE
+            if request["status"] >= 400 and recent:
                 return ["warn", "Ready, last request failed", line]
+            break
         return ["good", "Ready", line]
 
     async def report(self, ledger: UsageLedger, running: Sequence[Served]) -> JSON:
         """`GET /usage/page`: everything that the page shows."""
         now = time.time()
         auth = await self._sign_in_state()
+        self.models = Catalogue()
         if auth["status"] == "authenticated":
             self._read_soon()
             self.models = self._copilot.kept_models()
-        else:
-            self.models = Catalogue()
         quotas, quota_note = allowances(self._quota, now)
         if self.failure:
             quota_note = "Not known now: %s" % self.failure
@@ -14440,15 +14427,10 @@ class StatusPage:
         totals = ledger.totals()
         minutes = ledger.minutes(now)
         hour = sum(sum(series["credits"]) for series in minutes["models"])
-        since = time.strftime("%H:%M", time.localtime(self._started))
-        key = "copilot"
-        if self._config.api_key:
-            key = HIDDEN_KEY
+        started = time.localtime(self._started)
+        key = HIDDEN_KEY if self._config.api_key else "copilot"
         env = client_environment(self.base, self._config, self.models, key)
-        unit = "credits"
-        if self._quota.get("billing") == "premium_requests":
-            unit = "tokens"
-        names = ("name", "where", "text")
+        billing = self._quota.get("billing")
         return {
             "now": now,
             "started": self._started,
@@ -14457,40 +14439,29 @@ class StatusPage:
             "account": self._person(),
             "quotas": quotas,
             "quota_note": quota_note,
-            "unit": unit,
+            "unit": UNITS.get(billing, "credits"),
             "hour": hour,
             "now_note": _now_note(len(running), hour),
-            "total_note": _total_note(totals, since),
+            "total_note": _total_note(totals, time.strftime("%H:%M", started)),
             "totals": totals,
             "minutes": minutes,
             "sessions": ledger.sessions(),
             "requests": requests,
             "env": env,
-            "connect": [
-                dict(zip(names, row)) for row in _connections(env, self.models)
-            ],
+            "connect": _connections(env, self.models),
             "foot": "copilot-claude-proxy %s, running since %s"
-            % (
-                __version__,
-                time.strftime("%d %b %Y, %H:%M", time.localtime(self._started)),
-            ),
+            % (__version__, time.strftime("%d %b %Y, %H:%M", started)),
         }
 
     def line(self, ledger: UsageLedger, session: str, model: str) -> str:
         """`POST /usage/line`: the status line of Claude Code."""
-        spent = 0.0
-        for row in ledger.sessions():
-            if row["id"] == session:
-                spent = row["credits"]
-        today = 0.0
-        if self._today[0] == time.strftime("%Y-%m-%d"):
-            today = self._today[1]
+        rows = [row for row in ledger.sessions() if row["id"] == session]
+        spent = sum(row["credits"] for row in rows)
+        today = self._spent.get(time.localtime()[:3], 0.0)
         parts = [model, "%.2f credits, %.2f today" % (spent, today)]
-        for one in allowances(self._quota, time.time())[0]:
-            left = "%s of %s left" % (amount(one["left"]), amount(one["of"]))
-            parts.append(left)
+        bars, _ = allowances(self._quota, time.time())
         self._read_soon()
-        return " | ".join(filter(None, parts))
+        return " | ".join(filter(None, parts + [_left(bar) + " left" for bar in bars]))
 
 
 # ============================================================================
