@@ -131,50 +131,36 @@ def parse_text(raw: str) -> str:
     return raw
 
 
-def number_parser(low: float, high: float, kind: type = int) -> Callable[[str], Any]:
-    """A reader of numbers from `low` to `high`."""
-    allowed = "a number from %g to %g" % (low, high)
-    if kind is int:
-        allowed = "a whole number from %g to %g" % (low, high)
-
-    def parse(raw: str) -> Any:
-        # The pattern, because int() and float() also take "1_0", "inf" and "٣".
-        value = -1.0
-        if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", raw):
-            value = float(raw)
-        if not low <= value <= high or value != kind(value):
-            raise ValueError(allowed)
-        return kind(value)
-
-    return parse
+def parse_number(raw: str, low: float, high: float, kind: type = int) -> Any:
+    """A number from `low` to `high`."""
+    # The pattern, because int() and float() also take "1_0", "inf" and "٣".
+    value = -1.0
+    if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", raw):
+        value = float(raw)
+    if not low <= value <= high or value != kind(value):
+        whole = "whole " * (kind is int)
+        raise ValueError("a %snumber from %g to %g" % (whole, low, high))
+    return kind(value)
 
 
-def choice_parser(*words: str) -> Callable[[str], str]:
-    """A reader of one of `words`, in any case."""
-
-    def parse(raw: str) -> str:
-        if raw.lower() not in words:
-            raise ValueError(" or ".join(words))
-        return raw.lower()
-
-    return parse
+def parse_choice(raw: str, *words: str) -> str:
+    """One of `words`, in any case."""
+    if raw.lower() not in words:
+        raise ValueError(" or ".join(words))
+    return raw.lower()
 
 
 def parse_commas(raw: str) -> Tuple[str, ...]:
     """The parts of a comma list."""
-    parts = [part.strip() for part in parse_text(raw).split(",")]
-    return tuple(filter(None, parts))
+    return tuple(filter(None, map(str.strip, parse_text(raw).split(","))))
 
 
-def parse_pairs(raw: str) -> Tuple[Tuple[str, str], ...]:
-    """A comma list of `asked=id`."""
-    pairs = []
-    for part in parse_commas(raw):
-        asked, _, used = part.partition("=")
-        pair = (asked.strip(), used.strip())
-        if not all(pair):
-            raise ValueError("pairs like claude-haiku-*=gpt-5-mini, with commas")
-        pairs.append(pair)
+def parse_pairs(raw: str) -> Tuple[Tuple[str, ...], ...]:
+    """A comma list of `name=id`."""
+    halves = [part.split("=", 1) for part in parse_commas(raw)]
+    pairs = [tuple(map(str.strip, pair)) for pair in halves]
+    if any(len(pair) < 2 or "" in pair for pair in pairs):
+        raise ValueError("pairs like claude-haiku-*=gpt-5-mini, with commas")
     return tuple(pairs)
 
 
@@ -199,25 +185,21 @@ def parse_address(raw: str) -> str:
 
 
 class Setting:
-    """One environment variable: its name, its default, how its text is read."""
-
-    name = ""  # as the environment has it
+    """One environment variable: its default, and how its text is read."""
 
     def __init__(
-        self, default: Any = "", parse: Callable[[str], Any] = parse_text
+        self, default: Any = "", parse: Callable[..., Any] = parse_text, *limits: Any
     ) -> None:
         self.default = default
-        self.parse = parse  # raises ValueError(what is allowed)
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name.upper()
+        self.parse = parse  # (text, *limits); raises ValueError(what is allowed)
+        self.limits = limits
 
 
 class Settings:
     """The table of all settings, which the README and .env.example explain; Config has
     their values under the same names."""
 
-    port = Setting(8082, number_parser(0, 65535))  # 0 = any free one
+    port = Setting(8082, parse_number, 0, 65535)  # 0 = any free one
     host = Setting("127.0.0.1")  # other than loopback only with API_KEY
     copilot_default_model = Setting()  # for clients that name none
     model_map = Setting((), parse_pairs)
@@ -227,25 +209,25 @@ class Settings:
     api_key = Setting()  # when set, clients must send it as Bearer or x-api-key
     allowed_hosts = Setting((), parse_commas)
     allowed_origins = Setting((), parse_commas)
-    web_search = Setting("on", choice_parser("on", "off"))
+    web_search = Setting("on", parse_choice, "on", "off")
     # Requests a minute for each session, the second for /v1/chat/completions. Off, as
     # twelve parallel sub-agents of one session met 51 refusals at 60 a minute.
-    rate_limit_default = Setting(0, number_parser(0, 1e6))
-    rate_limit_chat_completions = Setting(0, number_parser(0, 1e6))
-    max_tokens_per_request = Setting(0, number_parser(0, 1e9))
-    max_tokens_per_minute = Setting(0, number_parser(0, 1e12))
-    credit_budget = Setting(0.0, number_parser(0, 1e9, float))
+    rate_limit_default = Setting(0, parse_number, 0, 1e6)
+    rate_limit_chat_completions = Setting(0, parse_number, 0, 1e6)
+    max_tokens_per_request = Setting(0, parse_number, 0, 1e9)
+    max_tokens_per_minute = Setting(0, parse_number, 0, 1e12)
+    credit_budget = Setting(0.0, parse_number, 0, 1e9, float)
     usage_log = Setting()
-    log_level = Setting("info", choice_parser("error", "warn", "info", "debug"))
+    log_level = Setting("info", parse_choice, "error", "warn", "info", "debug")
     github_url = Setting("https://github.com", parse_address)  # or https://T.ghe.com
     github_api_url = Setting("", parse_address)  # follows GITHUB_URL
     copilot_api_url = Setting("", parse_address)  # instead of the token's endpoint
     copilot_editor_version = Setting("vscode/1.113.0")  # to be raised after a 466
     copilot_plugin_version = Setting("copilot-chat/0.42.0")
     copilot_api_version = Setting("2026-06-01")
-    idle_timeout = Setting(300.0, number_parser(0.05, 86400, float))
-    ping_interval = Setting(15.0, number_parser(0.05, 3600, float))
-    max_body_mb = Setting(32, number_parser(1, 1024))
+    idle_timeout = Setting(300.0, parse_number, 0.05, 86400, float)
+    ping_interval = Setting(15.0, parse_number, 0.05, 3600, float)
+    max_body_mb = Setting(32, parse_number, 1, 1024)
     https_proxy = Setting()
     http_proxy = Setting()
     all_proxy = Setting()
@@ -254,59 +236,16 @@ class Settings:
     ssl_cert_dir = Setting()
 
 
-SETTINGS = tuple(row for row in vars(Settings).values() if isinstance(row, Setting))
+# PORT and so on, as the environment names them.
+SETTINGS = {
+    name.upper(): row
+    for name, row in vars(Settings).items()
+    if isinstance(row, Setting)
+}
 # The names that every other tool also reads in lower case.
 LOWER_CASE_TOO = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY")
 SECRET_SETTINGS = ("GITHUB_TOKEN", "API_KEY", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 TENANT = re.compile(r"https://([\w-]+\.ghe\.com)", re.ASCII)
-
-
-class Config(Settings):
-    """All settings, frozen: `config.port` is PORT. `repr` shows no secret."""
-
-    def __init__(self, **values: Any) -> None:
-        for setting in SETTINGS:
-            name = setting.name.lower()
-            self.__dict__[name] = values.pop(name, setting.default)
-        if values:
-            raise TypeError("unknown settings: %s" % ", ".join(sorted(values)))
-        if not self.github_api_url:
-            # The API of GitHub tenant T is at api.T.ghe.com (UPSTREAM 1.1).
-            tenant = TENANT.fullmatch(self.github_url)
-            domain = tenant[1] if tenant else "github.com"
-            self.__dict__["github_api_url"] = "https://api." + domain
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError("settings do not change while the program runs")
-
-    def __repr__(self) -> str:
-        shown = []
-        for name, value in self.__dict__.items():
-            if value and name.upper() in SECRET_SETTINGS:
-                value = "***"
-            shown.append("%s=%r" % (name.upper(), value))
-        return "Config(%s)" % ", ".join(shown)
-
-    @classmethod
-    def from_env(cls, env: Mapping[str, str]) -> Config:
-        """Read every setting; an empty value counts as not set."""
-        env = one_layer(env)
-        values = {}
-        for setting in SETTINGS:
-            name = setting.name
-            raw = env.get(name, "").strip()
-            if not raw:
-                continue
-            try:
-                values[name.lower()] = setting.parse(raw)
-            except ValueError as exc:
-                shown = ascii(raw[:80])
-                if name in SECRET_SETTINGS:
-                    shown = "***"
-                raise ConfigError(
-                    "%s=%s is not usable: expected %s." % (name, shown, exc)
-                ) from None
-        return cls(**values)
 
 
 def one_layer(source: Mapping[str, str]) -> Dict[str, str]:
@@ -319,42 +258,81 @@ def one_layer(source: Mapping[str, str]) -> Dict[str, str]:
     return layer
 
 
+class Config(Settings):
+    """All settings, frozen: `config.port` is PORT. `repr` shows no secret."""
+
+    def __init__(self, **values: Any) -> None:
+        for name, setting in SETTINGS.items():
+            name = name.lower()
+            self.__dict__[name] = values.pop(name, setting.default)
+        if values:
+            raise TypeError("unknown settings: %s" % ", ".join(values))
+        if not self.github_api_url:
+            # The API of GitHub tenant T is at api.T.ghe.com (UPSTREAM 1.1).
+            tenant = TENANT.fullmatch(self.github_url)
+            domain = tenant[1] if tenant else "github.com"
+            self.__dict__["github_api_url"] = "https://api." + domain
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("settings do not change while the program runs")
+
+    def __repr__(self) -> str:
+        public = [name for name in SETTINGS if name not in SECRET_SETTINGS]
+        return "Config(%r)" % {name: getattr(self, name.lower()) for name in public}
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Config:
+        """Read every setting; an empty value counts as not set."""
+        values = {}
+        for name, raw in one_layer(env).items():
+            raw = raw.strip()
+            if raw and name in SETTINGS:
+                setting = SETTINGS[name]
+                try:
+                    values[name.lower()] = setting.parse(raw, *setting.limits)
+                except ValueError as exc:
+                    shown = "***" if name in SECRET_SETTINGS else ascii(raw[:80])
+                    raise ConfigError(
+                        "%s=%s is not usable: expected %s." % (name, shown, exc)
+                    ) from None
+        return cls(**values)
+
+
 def near_misses(names: Iterable[str]) -> List[Tuple[str, str]]:
     """(name, the setting that was probably meant) for names that are nearly ours."""
     import difflib  # here, as everywhere: who starts the program need not wait for it
 
-    ours = [setting.name for setting in SETTINGS]
-    known = {*ours, *map(str.lower, LOWER_CASE_TOO)}
+    # By their letters in alphabetical order, so that PROT is PORT.
+    ours = {"".join(sorted(name)): name for name in SETTINGS}
+    known = {*SETTINGS, *map(str.lower, LOWER_CASE_TOO)}
     found = []
     for name in names:
-        upper = name.upper()
-        if name in known or len(name) > 40:
-            continue
-        meant = difflib.get_close_matches(upper, ours, n=1, cutoff=0.87)
-        meant += [each for each in ours if sorted(each) == sorted(upper)]  # PROT
-        found += [(name, each) for each in meant[:1]]
+        if name not in known and len(name) <= 40:
+            letters = "".join(sorted(name.upper()))
+            close = difflib.get_close_matches(letters, ours, n=1, cutoff=0.87)
+            found += [(name, ours[each]) for each in close]
     return found
 
 
-DOTENV_NAME = re.compile(r"(?:export[ \t]+)?([A-Za-z_]\w*)", re.ASCII)
-DOTENV_QUOTED = re.compile(r"""'([^']*)'|"((?:[^"\\]|\\.)*)\"""")
+DOTENV_LINE = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z_0-9]*)\s*=\s*(.*)")
+DOTENV_VALUE = re.compile(
+    r"""'([^']*)'\s*(?:#.*)?|"((?:[^"\\]|\\.)*)"\s*(?:#.*)?|(?!['"]).*"""
+)
 DOTENV_COMMENT = re.compile(r"(?:^|[ \t])#")
 DOTENV_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def _dotenv_value(raw: str) -> Optional[str]:
     """The value behind the `=`; None = its quotes do not close."""
-    if raw[:1] not in ("'", '"'):
-        return DOTENV_COMMENT.split(raw, 1)[0].strip()
-    quoted = DOTENV_QUOTED.match(raw)
-    if not quoted:
+    found = DOTENV_VALUE.fullmatch(raw)
+    if not found:
         return None
-    rest = raw[quoted.end() :].strip()
-    if rest and rest[0] != "#":
-        return None
-    if quoted[1] is not None:
-        return quoted[1]
-    return re.sub(r"\\(.)", lambda m: DOTENV_ESCAPES.get(m[1], m[1]), quoted[2])
+    single, double = found.groups()
+    if double is not None:
+        return re.sub(r"\\(.)", lambda m: DOTENV_ESCAPES.get(m[1], m[1]), double)
+    if single is not None:
+        return single
+    return DOTENV_COMMENT.split(raw, 1)[0].strip()
 
 
 def parse_dotenv(text: str) -> Tuple[Dict[str, str], List[int]]:
@@ -365,15 +343,14 @@ def parse_dotenv(text: str) -> Tuple[Dict[str, str], List[int]]:
     lines = re.split(r"\r\n|\r|\n", text.lstrip("\ufeff"))
     for number, line in enumerate(lines, 1):
         line = line.strip()
-        if not line or line[0] == "#":
+        if line[:1] in ("", "#"):
             continue
-        left, equals, right = line.partition("=")
-        name = DOTENV_NAME.fullmatch(left.strip())
-        value = _dotenv_value(right.strip())
-        if name and equals and value is not None:
-            values[name[1]] = value
-        else:
+        found = DOTENV_LINE.fullmatch(line)
+        value = _dotenv_value(found[2]) if found else None
+        if value is None:
             odd.append(number)
+        else:
+            values[found[1]] = value
     return values, odd
 
 
@@ -414,9 +391,8 @@ class ProxyError(Exception):
         self.status = status or self.status
         self.code = code or self.code
         self.retry_after = retry_after  # as the header has it: seconds or a date
-        self.details: JSON = {}  # what SDKs read for their typed errors
-        if details:
-            self.details = {"details": details}
+        # What SDKs read for their typed errors.
+        self.details: JSON = {"details": details} if details else {}
         if should_retry is not None:
             self.should_retry = should_retry
         self.words = message  # without our opening and our advice
@@ -521,10 +497,7 @@ class UpstreamError(ProxyError):
 
     status = 502
     whose = "github"
-
-    def __init__(self, message: str, *, kind: str = "", **rest: Any) -> None:
-        super().__init__(message, **rest)
-        self.kind = kind  # the upstream's own error.type, when it named one
+    kind = ""  # the upstream's own error.type, when it named one
 
 
 class UpstreamTimeout(UpstreamError):
@@ -548,22 +521,23 @@ class ProtocolError(ProxyError):
 
 # status: Anthropic's name for it, OpenAI's; 400 and 500 also stand for the others.
 ERROR_TYPES = {
-    400: ("invalid_request_error", "invalid_request_error"),
-    401: ("authentication_error", "authentication_error"),
-    402: ("billing_error", "insufficient_quota"),
-    403: ("permission_error", "permission_error"),
-    404: ("not_found_error", "not_found_error"),
-    413: ("request_too_large", "invalid_request_error"),
-    429: ("rate_limit_error", "rate_limit_error"),
-    500: ("api_error", "server_error"),
-    503: ("overloaded_error", "server_error"),
-    504: ("timeout_error", "server_error"),
-    529: ("overloaded_error", "server_error"),
+    400: "invalid_request_error invalid_request_error",
+    401: "authentication_error authentication_error",
+    402: "billing_error insufficient_quota",
+    403: "permission_error permission_error",
+    404: "not_found_error not_found_error",
+    413: "request_too_large invalid_request_error",
+    429: "rate_limit_error rate_limit_error",
+    500: "api_error server_error",
+    503: "overloaded_error server_error",
+    504: "timeout_error server_error",
+    529: "overloaded_error server_error",
 }
 
 
-def _error_types(exc: ProxyError) -> Tuple[str, str]:
-    return ERROR_TYPES.get(exc.status) or ERROR_TYPES[exc.status // 100 * 100]
+def _error_types(exc: ProxyError) -> List[str]:
+    types = ERROR_TYPES.get(exc.status) or ERROR_TYPES[exc.status // 100 * 100]
+    return types.split()
 
 
 def anthropic_error(exc: ProxyError) -> JSON:
@@ -574,15 +548,8 @@ def anthropic_error(exc: ProxyError) -> JSON:
 
 def openai_error(exc: ProxyError) -> JSON:
     """The body of an OpenAI error answer, and the data of a stream's error chunk."""
-    return {
-        "error": {
-            "message": str(exc),
-            "type": _error_types(exc)[1],
-            "param": None,
-            "code": exc.code,
-            **exc.details,
-        }
-    }
+    error = {"message": str(exc), "type": _error_types(exc)[1], "param": None}
+    return {"error": {**error, "code": exc.code, **exc.details}}
 
 
 class Advice(NamedTuple):
@@ -590,150 +557,101 @@ class Advice(NamedTuple):
 
     status: int  # 0 = any
     mark: str  # an error code or a part of the text, any case; "" = any
+    should_retry: Optional[bool]
     text: str
-    should_retry: Optional[bool] = None
 
 
-# First match wins. UPSTREAM 15.2 has the words, CLIENTS 1 what Claude Code does.
-ADVICE = (
-    Advice(
-        0,
-        "certificate",
-        "The connection to the upstream is not trusted; if your company inspects TLS, "
-        "set SSL_CERT_FILE to its root certificate.",
-        False,
-    ),
-    Advice(
-        0,
-        "editor-version",
-        "Copilot refused the client version; check COPILOT_EDITOR_VERSION.",
-        False,
-    ),
-    Advice(
-        0,
-        "personal access tokens are not supported",
-        "A personal access token cannot be used here; remove GITHUB_TOKEN and sign in "
-        "with `python copilot_proxy.py login`.",
-        False,
-    ),
-    Advice(
-        0,
-        "model_not_available_for_integrator",
-        "Your plan or organisation does not offer this model; "
-        "`python copilot_proxy.py models` lists yours.",
-    ),
-    Advice(
-        0,
-        "vision is not enabled",
-        "Your organisation allows no images, and this one is sent again in every turn: "
-        "go on without it (capability_rejected: image_block).",
-        False,
-    ),
-    Advice(
-        401,
-        "",
-        "Copilot refuses a token that GitHub gave out; "
-        "`python copilot_proxy.py check` shows where it ends.",
-        False,
-    ),
-    Advice(
-        402,
-        "",
-        "Your Copilot credits or spending limit are used up; see "
-        "`python copilot_proxy.py usage` and github.com/settings/copilot.",
-        False,
-    ),
-    Advice(
-        429,
-        "user_model_rate_limited",
-        "Only this model is limited; another model still works.",
-    ),
-    Advice(
-        429,
-        "weekly",
-        "This is GitHub's weekly limit; waiting minutes will not help.",
-        False,
-    ),
-    Advice(
-        429,
-        "",
-        "GitHub limits this account for now; wait, or run fewer agents at once.",
-    ),
-    Advice(
-        403,
-        "rate limit",
-        "GitHub limits this account for now; you are still signed in.",
-        True,
-    ),
-    Advice(
-        403,
-        "",
-        "GitHub or your organisation refuses this; see github.com/settings/copilot.",
-        False,
-    ),
-    Advice(408, "", "The request was too slow for Copilot; try again or send less."),
-    Advice(
-        413,
-        "",
-        "Copilot takes smaller requests only; remove images or start a new "
-        "conversation.",
-        False,
-    ),
-    Advice(
-        421,
-        "",
-        "Your plan has another Copilot address; unset COPILOT_API_URL and restart.",
-        False,
-    ),
-    Advice(
-        466,
-        "",
-        "Copilot wants a newer client; raise COPILOT_EDITOR_VERSION, "
-        "COPILOT_PLUGIN_VERSION and COPILOT_API_VERSION.",
-        False,
-    ),
-    Advice(499, "", "Copilot gave the request up; try again."),
-    Advice(503, "", "The model's provider is overloaded; try again in a moment."),
-    Advice(502, "", "Copilot or the way to it failed; try again in a moment."),
-    Advice(504, "", "Copilot did not answer in time; try again."),
-)
+# Status, whether clients should try again, mark; then the text. First match wins.
+# UPSTREAM 15.2 has the words, CLIENTS 1 what Claude Code does.
+ADVICE_TABLE = """
+0 never certificate
+    The connection to the upstream is not trusted; if your company inspects TLS, set
+    SSL_CERT_FILE to its root certificate.
+0 never editor-version
+    Copilot refused the client version; check COPILOT_EDITOR_VERSION.
+0 never personal access tokens are not supported
+    A personal access token cannot be used here; remove GITHUB_TOKEN and sign in with
+    `python copilot_proxy.py login`.
+0 - model_not_available_for_integrator
+    Your plan or organisation does not offer this model; `python copilot_proxy.py
+    models` lists yours.
+0 never vision is not enabled
+    Your organisation allows no images, and this one is sent again in every turn: go
+    on without it (capability_rejected: image_block).
+401 never
+    Copilot refuses a token that GitHub gave out; `python copilot_proxy.py check`
+    shows where it ends.
+402 never
+    Your Copilot credits or spending limit are used up; see `python copilot_proxy.py
+    usage` and github.com/settings/copilot.
+429 - user_model_rate_limited
+    Only this model is limited; another model still works.
+429 never weekly
+    This is GitHub's weekly limit; waiting minutes will not help.
+429 -
+    GitHub limits this account for now; wait, or run fewer agents at once.
+403 again rate limit
+    GitHub limits this account for now; you are still signed in.
+403 never
+    GitHub or your organisation refuses this; see github.com/settings/copilot.
+408 -
+    The request was too slow for Copilot; try again or send less.
+413 never
+    Copilot takes smaller requests only; remove images or start a new conversation.
+421 never
+    Your plan has another Copilot address; unset COPILOT_API_URL and restart.
+466 never
+    Copilot wants a newer client; raise COPILOT_EDITOR_VERSION, COPILOT_PLUGIN_VERSION
+    and COPILOT_API_VERSION.
+499 -
+    Copilot gave the request up; try again.
+503 -
+    The model's provider is overloaded; try again in a moment.
+502 -
+    Copilot or the way to it failed; try again in a moment.
+504 -
+    Copilot did not answer in time; try again.
+"""
+TRY_AGAIN = {"again": True, "never": False, "-": None}
+ADVICE = [
+    Advice(int(status), mark, TRY_AGAIN[again], " ".join(text.split()))
+    for status, again, mark, text in re.findall(
+        r"^(\d+) (\S+) ?(.*)\n((?: +.+\n)+)", ADVICE_TABLE, re.MULTILINE
+    )
+]
 
 
-def advice_for(status: int, code: str, message: str) -> Optional[Advice]:
-    """The first row of ADVICE that fits, or None."""
-    text = ("%s %s" % (code, message)).lower()
+def advice_for(status: int, words: str) -> Optional[Advice]:
+    """The first row of ADVICE that fits a code and a message, or None."""
     for row in ADVICE:
-        if row.status in (0, status) and row.mark in text:
+        if row.status in (0, status) and row.mark in words.lower():
             return row
     return None
 
 
-OVERFLOW_MARKS = (
-    "model_max_prompt_tokens_exceeded",
-    "exceeds the context window",
-    "prompt is too long",
-    "prompt token count of",
-    "context_length_exceeded",
-    "maximum context length",
+OVERFLOW = re.compile(
+    "model_max_prompt_tokens_exceeded|exceeds the context window|prompt is too long"
+    "|prompt token count of|context_length_exceeded|maximum context length",
+    re.IGNORECASE,
 )
 OVERFLOW_NUMBERS = re.compile(
-    r"prompt is too long\D{0,40}(\d{1,12}) ?tokens? ?> ?(\d{1,12})"
-    r"|prompt token count of (\d{1,12}) exceeds the limit of (\d{1,12})",
+    r"(?:prompt is too long\D{0,40}|prompt token count of )(\d{1,12})"
+    r"(?: ?tokens? ?> ?| exceeds the limit of )(\d{1,12})",
     re.IGNORECASE | re.ASCII,
 )
 # What a code or type inside a 200 answer would have been as a status; first match wins.
-STATUS_MARKS = (
-    (429, re.compile("rate_limit|too_many_requests")),
-    (529, re.compile("overloaded")),
-    (402, re.compile("quota|billing|spend_limit")),
-    (401, re.compile("authentication_error")),
-    (403, re.compile("permission_error")),
-    (404, re.compile("not_found_error")),
-    (413, re.compile("request_too_large")),
-    (504, re.compile("timeout")),
-    (400, re.compile("invalid|unsupported|not_supported|policy|content_filter")),
-    (502, re.compile("")),
-)
+STATUS_MARKS = {
+    429: "rate_limit|too_many_requests",
+    529: "overloaded",
+    402: "quota|billing|spend_limit",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    504: "timeout",
+    400: "invalid|unsupported|not_supported|policy|content_filter",
+    502: "",
+}
 # Copilot's content filter and a request that it gave up, whose numbers no client knows
 # (UPSTREAM 15.2).
 RENAMED_STATUSES = {422: 400, 499: 502}
@@ -755,9 +673,8 @@ def _words_in_text(text: str) -> ErrorWords:
     if text[:1] != "<":
         return ErrorWords(text[:MAX_MESSAGE])
     title = re.search(r"<title>([^<]{1,200})", text)  # a load balancer's page
-    if title is None:
-        return ErrorWords("the upstream sent a web page")
-    return ErrorWords("the upstream sent a web page: " + title[1].strip())
+    words = "the upstream sent a web page"
+    return ErrorWords(words + ": " + title[1].strip() if title else words)
 
 
 def _words_in(obj: Any) -> ErrorWords:
@@ -779,32 +696,30 @@ def _words_in(obj: Any) -> ErrorWords:
 
 
 def _error_of(error: ErrorWords, status: int, retry_after: str = "") -> ProxyError:
-    name = ("%s %s" % (error.code, error.message)).lower()
-    if status in (400, 413, 502) and any(mark in name for mark in OVERFLOW_MARKS):
-        found = OVERFLOW_NUMBERS.search(error.message)
-        numbers = found.groups() if found else ()
-        return ContextOverflow(*[int(number) for number in numbers if number])
     words = error.message or "the upstream gave the request up without a word"
+    name = "%s %s" % (error.code, words)
+    if status in (400, 413, 502) and OVERFLOW.search(name):
+        found = OVERFLOW_NUMBERS.search(words)
+        return ContextOverflow(*map(int, found.groups() if found else ()))
     text = words
+    reason = "Copilot refuses the request."
     should_retry = None
-    advice = advice_for(status, error.code, words)
-    if advice is not None:
+    advice = advice_for(status, name)
+    if advice:
+        _, _, should_retry, reason = advice
         end = "" if words.endswith((".", "!", "?")) else "."
-        text = "%s%s %s" % (words, end, advice.text)
-        should_retry = advice.should_retry
+        text = "%s%s %s" % (words, end, reason)
     exc = UpstreamError(
         text,
-        kind=error.kind,
         status=RENAMED_STATUSES.get(status, status),
         code=error.code,
         retry_after=retry_after,
         should_retry=should_retry,
         details=error.details,
     )
+    exc.kind = error.kind
     exc.words = words
-    exc.reason = "Copilot refuses the request."
-    if advice is not None:
-        exc.reason = advice.text
+    exc.reason = reason
     if error.code:
         exc.reason += " (%s)" % error.code[:60]
     return exc
@@ -834,7 +749,9 @@ def error_in_stream(obj: JSON) -> ProxyError:
     """The error that an upstream put inside a 200 answer, in any of its shapes."""
     error = _words_in(obj)
     name = "%s %s" % (error.code, error.kind)
-    status = next(status for status, mark in STATUS_MARKS if mark.search(name))
+    status = next(
+        status for status in STATUS_MARKS if re.search(STATUS_MARKS[status], name)
+    )
     return _error_of(error, status)
 
 
@@ -848,10 +765,7 @@ def error_in_stream(obj: JSON) -> ProxyError:
 
 LOG = logging.getLogger("copilot_proxy")
 LOG_LEVELS = {
-    "error": logging.ERROR,
-    "warn": logging.WARNING,
-    "info": logging.INFO,
-    "debug": logging.DEBUG,
+    name: getattr(logging, name.upper()) for name in ("error", "warn", "info", "debug")
 }
 LEVEL_COLOURS = {"error": "31", "warn": "33"}  # red, yellow; the others are dimmed
 SECRET = re.compile(
@@ -870,35 +784,27 @@ def printable(text: str) -> str:
     """The text with everything escaped that a terminal might obey."""
     if text.isprintable():
         return text
-    shown = []
-    for char in text:
-        if not char.isprintable():
-            char = ascii(char)[1:-1]
-        shown.append(char)
-    return "".join(shown)
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def is_logged(level: str) -> bool:
+    """Whether it is worth building a line of this level."""
+    return LOG.isEnabledFor(LOG_LEVELS[level])
 
 
 def log_line(level: str, text: str) -> None:
     """Log a line for people."""
-    number = LOG_LEVELS[level]
-    if LOG.isEnabledFor(number):
-        LOG.log(number, "%s", printable(redact(text)))
+    LOG.log(LOG_LEVELS[level], text)
+
+
+# ASCII, so that control bytes, lone surrogates and terminal escapes are inert.
+_encode_fields = json.JSONEncoder(default=str).encode
 
 
 def log_event(level: str, event: str, **fields: Any) -> None:
     """Log `event: {fields}`, the form of the program this one replaces."""
-    if LOG.isEnabledFor(LOG_LEVELS[level]):
-        # ASCII, so that control bytes, lone surrogates and terminal escapes are inert.
-        log_line(level, "%s: %s" % (event, json.dumps(fields, default=str)))
-
-
-def where_raised(exc: Optional[BaseException]) -> str:
-    """The kind of a failure and the functions and lines that it came from, the deepest
-    first. Not its words: a KeyError may quote the prompt."""
-    places = []
-    for frame, line in traceback.walk_tb(exc and exc.__traceback__):
-        places.append("%s:%d" % (frame.f_code.co_name, line))
-    return "%s in %s" % (type(exc).__name__, " < ".join(places[:-13:-1]))
+    if is_logged(level):
+        log_line(level, "%s: %s" % (event, _encode_fields(fields)))
 
 
 def short_number(number: float) -> str:
@@ -915,81 +821,87 @@ def short_number(number: float) -> str:
     return "%d%s" % (round(number), unit)
 
 
-class LineFormatter(logging.Formatter):
-    """`12:00:01 [info] event: ...`, on a terminal with the level in its colour."""
-
-    def __init__(self, *, colour: bool = False) -> None:
-        super().__init__()
-        self._colour = colour
-
-    def format(self, record: logging.LogRecord) -> str:
-        level = record.levelname.lower().replace("warning", "warn")
-        text = record.getMessage()
-        if record.name != LOG.name:  # asyncio's, where reprs of what failed may follow
-            words = re.match(r"[^\n(<]*", text)[0]
-            text = "%s: %s" % (record.name, redact(words.strip()))
-        if record.exc_info:  # a bug of ours
-            text += " | " + where_raised(record.exc_info[1])
-        mark = "[%s]" % level
-        if self._colour:
-            mark = "\x1b[%sm%s\x1b[0m" % (LEVEL_COLOURS.get(level, "2"), mark)
-        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        return "%s %s %s" % (clock, mark, text)
-
-
 MAX_LINES_WAITING = 1000
+# Seconds between two writings: waking the thread costs more than a line, so that a
+# burst of lines shares it.
+NAP = 0.02
 
 
-class LineWriter:
-    """Writes to a stream from a thread of its own, so that a pipe that nobody reads
-    stops nobody: what does not fit into the queue is dropped, counted and told."""
+class LineWriter(logging.Handler):
+    """Writes lines, also the log's, from a thread of its own: a pipe that nobody reads
+    stops nobody; what does not fit into the queue is dropped, counted, told."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, *, colour: bool = False) -> None:
+        super().__init__()
         self._stream = stream
+        self._colour = colour
         buffer = getattr(stream, "buffer", None)
         # Unbuffered, as the lock of a buffer that is stuck would stop Python's exit. A
         # stream without one is in memory and never stuck.
         self._raw = getattr(buffer, "raw", buffer)
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._dropped = 0
-        self._thread: Optional[threading.Thread] = None
+        if self._raw is not None:
+            threading.Thread(target=self._run, daemon=True).start()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """`12:00:01 [info] event: ...`, on a terminal with the level in its colour."""
+        text = record.getMessage()
+        if record.name != LOG.name:  # asyncio's, where reprs of what failed may follow
+            words = re.match(r"[^\n(<]*", text)[0]
+            text = "%s: %s" % (record.name, words.strip())
+        if record.exc_info:
+            # A bug of ours: its kind and where it came from, the deepest first. Not its
+            # words, as a KeyError may quote the prompt.
+            kind, _, trace = record.exc_info
+            frames = traceback.walk_tb(trace)
+            places = ["%s:%d" % (frame.f_code.co_name, line) for frame, line in frames]
+            text += " | %s in %s" % (kind.__name__, " < ".join(places[:-13:-1]))
+        level = record.levelname.lower().removesuffix("ing")
+        mark = "[%s]" % level
+        if self._colour:
+            mark = "\x1b[%sm%s\x1b[0m" % (LEVEL_COLOURS.get(level, "2"), mark)
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        return "%s %s %s" % (clock, mark, printable(redact(text)))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.put(self.format(record) + "\n")
 
     def put(self, text: str) -> None:
         """Write `text` soon; never waits."""
         if self._raw is None:
-            with contextlib.suppress(OSError, ValueError):  # it is closed
+            # It is closed, or there is none, as under pythonw.
+            with contextlib.suppress(OSError, ValueError, AttributeError):
                 self._stream.write(text)
-            return
-        if self._queue.qsize() >= MAX_LINES_WAITING:
+        elif self._queue.qsize() < MAX_LINES_WAITING:
+            self._queue.put(text)
+        else:
             self._dropped += 1
-            return
-        self._queue.put(text)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, daemon=True)
-            self._thread.start()
 
-    def flush(self, seconds: float = 1.0) -> None:
-        """Wait until all is written, but no longer than that."""
-        if self._thread:
+    def flush(self) -> None:
+        """Wait until all is written, but no longer than a second."""
+        if self._raw is not None:
             written = threading.Event()
             self._queue.put(written)
-            written.wait(seconds)
+            written.wait(1.0)
 
     def _run(self) -> None:
         while True:
-            item = self._queue.get()
-            if isinstance(item, threading.Event):
-                item.set()
-                continue
-            self._write(item)
+            items = [self._queue.get()]
+            while not self._queue.empty():
+                items.append(self._queue.get())
+            self._write("".join(item for item in items if isinstance(item, str)))
             if self._dropped and self._queue.empty():
                 lost = self._dropped
                 self._dropped = 0
                 self._write("%d log lines were dropped: nobody read them\n" % lost)
+            for item in items:
+                if isinstance(item, threading.Event):
+                    item.set()
+            time.sleep(NAP)
 
     def _write(self, text: str) -> None:
-        encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        data = text.encode(encoding, "backslashreplace")
+        data = text.encode(self._stream.encoding, "backslashreplace")
         with contextlib.suppress(OSError, ValueError):  # the reader has gone
             while data:
                 written = self._raw.write(data)
@@ -998,30 +910,13 @@ class LineWriter:
                 data = data[written or 0 :]
 
 
-class LineHandler(logging.Handler):
-    """The end of logging: each record as a line to a LineWriter."""
-
-    def __init__(self, writer: LineWriter) -> None:
-        super().__init__()
-        self._writer = writer
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._writer.put(self.format(record) + "\n")
-
-    def flush(self) -> None:
-        self._writer.flush()
-
-
 def configure_logging(level: str, stream: Any, *, colour: bool = False) -> None:
     """Send the program's log to `stream`, and what asyncio has to say."""
-    handler = LineHandler(LineWriter(stream))
-    handler.setFormatter(LineFormatter(colour=colour))
-    asyncio_log = logging.getLogger("asyncio")
-    for logger in (LOG, asyncio_log):
-        logger.handlers[:] = [handler]
+    writer = LineWriter(stream, colour=colour)
+    for logger, least in ((LOG, level), (logging.getLogger("asyncio"), "warn")):
+        logger.handlers[:] = [writer]
         logger.propagate = False
-    LOG.setLevel(LOG_LEVELS[level])
-    asyncio_log.setLevel(logging.WARNING)
+        logger.setLevel(LOG_LEVELS[least])
 
 
 # ============================================================================
@@ -12819,7 +12714,7 @@ class Exchange:
         self.size = len(request.body)
         self.out = out
         self.dialect = client.dialect
-        self._client: Optional[ClientBody] = client
+        self.parsed: Optional[ClientBody] = client  # until it goes up
         self.requested = field(client.body, "model", str, default="")
         self.stream = field(client.body, "stream", bool, default=False)
         self.session = session_of(request.headers, client.body, request.peer)
@@ -12835,10 +12730,10 @@ class Exchange:
 
     @property
     def client(self) -> ClientBody:
-        """The parsed request; read anew when it is needed after forget_body()."""
-        if self._client is None:
-            self._client = read_client_body(self.request, self.dialect)
-        return self._client
+        """The parsed request; read anew where it is needed once more."""
+        if self.parsed is None:
+            self.parsed = read_client_body(self.request, self.dialect)
+        return self.parsed
 
     @property
     def body(self) -> JSON:
@@ -12849,10 +12744,6 @@ class Exchange:
     def shown_as(self) -> str:
         """The model's name in the answer: the client's own."""
         return self.requested or self.model.id
-
-    def forget_body(self) -> None:
-        """Let go of the parsed request: 100 streams need not hold two of each."""
-        self._client = None
 
     def headers(self) -> List[Tuple[str, str]]:
         """What the client is told beside the answer."""
@@ -12939,12 +12830,10 @@ def session_mark(session: str) -> str:
 
 
 def served_line(served: Served) -> str:
-    """A request's log line: 84 columns, and the reason of a failure."""
+    """A request's log line, 80 columns with time and level: uncached + cached input >
+    output. The reason of a failure follows, however wide it is."""
     usage = served.usage
-    columns = "%-4s %-5s %-24s %3d in %4s cached %4s out %4s %6.2fcr %5.1fs" % (
-        session_mark(served.session),
-        served.who,
-        served.model[:24],
+    figures = "%3d %4s+%4s>%4s %5.2fcr %4.1fs" % (
         served.status,
         short_number(usage.input + usage.cache_write),
         short_number(usage.cache_read),
@@ -12952,9 +12841,14 @@ def served_line(served: Served) -> str:
         usage.credits,
         served.seconds,
     )
+    # What the figures leave is the model's, so that a dear request is no wider.
+    room = 52 - len(figures)
+    model = served.model[:room].ljust(room)
+    mark = session_mark(served.session)
+    line = "%-4s %-5s %s %s" % (mark, served.who, model, figures)
     if served.whose:
-        columns += "  %s: %s" % (served.whose, served.reason)
-    return columns
+        line += "  %s: %s" % (served.whose, served.reason)
+    return line
 
 
 class PromptCost(NamedTuple):
@@ -13475,9 +13369,9 @@ class App:
                 % (self._copilot.auto_failure, exc),
                 code="model_not_found",
             )
-        return (
-            exc if exchange.model.policy == "enabled" else switched_off(exchange.model)
-        )
+        if exchange.model.policy != "enabled":
+            return switched_off(exchange.model)
+        return exc
 
     async def _sized(self, exchange: Exchange, exc: ProxyError) -> ProxyError:
         """Claude Code cuts by the numbers of an overflow: not 0 (CLIENTS 1)."""
@@ -13502,13 +13396,17 @@ class App:
         if exchange.hold and not unknown:
             self._limits.settle(exchange.hold, time.monotonic(), usage)
         self._sizes.learn(exchange.model.id, exchange.request.body, usage)
-        line = served_line(served)
-        # What Copilot was not told is said once, as clients repeat themselves.
+        level = "warn" if served.failed else "info"
+        if is_logged(level):
+            log_line(level, served_line(served) + self._news_of(exchange))
+
+    def _news_of(self, exchange: Exchange) -> str:
+        """What Copilot was not told: once, as clients repeat themselves."""
         left_out = ", ".join(exchange.left_out)[:200]
-        if left_out and left_out != self._left_out.get(served.session):
-            keep_newest(self._left_out, served.session, left_out, MAX_SESSIONS)
-            line += "  left out: " + left_out
-        log_line("warn" if served.failed else "info", line)
+        if not left_out or left_out == self._left_out.get(exchange.session):
+            return ""
+        keep_newest(self._left_out, exchange.session, left_out, MAX_SESSIONS)
+        return "  left out: " + left_out
 
     # -- to the upstream and back ------------------------------------------------------
 
@@ -13554,7 +13452,8 @@ class App:
     ) -> Tuple[Fit, bytes]:
         """The request as the upstream takes it, and its bytes."""
         client = exchange.client
-        exchange.forget_body()  # the rules edit it, and the answer does not need it
+        # The rules edit it, and 100 streams need not hold two of each request.
+        exchange.parsed = None
         body = prepare(client.body) if prepare else client.body
         exchange.conversation = NO_CONVERSATION
         if isinstance(body, Conversation):
@@ -14690,11 +14589,6 @@ def at_terminal() -> bool:
     return all(stream is not None and stream.isatty() for stream in streams)
 
 
-def log_says_it() -> bool:
-    """Whether the log, on the same terminal, tells how a sign-in went."""
-    return LOG.isEnabledFor(logging.INFO)
-
-
 async def _count_down(
     program: Program, waiting: asyncio.Future[bool], end: float
 ) -> None:
@@ -14721,7 +14615,7 @@ async def sign_in(program: Program) -> bool:
     try:
         code = await auth.login()
     except ProxyError as exc:
-        if not log_says_it():
+        if not is_logged("info"):
             program.say("Sign-in failed: %s" % exc)
         return False
     if code["status"] != "authenticated":
@@ -14730,11 +14624,11 @@ async def sign_in(program: Program) -> bool:
         waiting = asyncio.ensure_future(auth.wait_for_login())
         await _count_down(program, waiting, time.monotonic() + code["expires_in"])
         if not auth.signed_in():
-            if not log_says_it():
+            if not is_logged("info"):
                 reason = auth.check().get("error", "the code was not used.")
                 program.say("Sign-in failed: %s" % reason)
             return False
-    if not log_says_it():
+    if not is_logged("info"):
         program.say("Signed in.")
     return True
 

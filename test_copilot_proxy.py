@@ -124,7 +124,7 @@ class Overheard(logging.Filter):
 
     def __init__(self):
         super().__init__()
-        self.form = cp.LineFormatter()
+        self.form = cp.LineWriter(io.StringIO())
         self.printed = []
         self.sent = set()
         self.pieces = collections.defaultdict(bytes)  # of other processes
@@ -3265,17 +3265,17 @@ def test_docs_pages_cite_themselves_rightly():
 def test_docs_settings():
     readme = document("README.md")
     example = document(".env.example")
-    for setting in cp.SETTINGS:
-        assert "`%s`" % setting.name in readme, setting.name
-        assert re.search(r"^#? ?%s=" % setting.name, example, re.MULTILINE), setting.name
+    for name in cp.SETTINGS:
+        assert "`%s`" % name in readme, name
+        assert re.search(r"^#? ?%s=" % name, example, re.MULTILINE), name
     named = set(re.findall(r"^#? ?([A-Z][A-Z_]+)=", example, re.MULTILINE))
-    assert named == {s.name for s in cp.SETTINGS}
+    assert named == set(cp.SETTINGS)
     cp.Config.from_env(cp.parse_dotenv(example)[0])  # as it stands it starts
     live = re.sub(r"^# ?(?=[A-Z_]+=)", "", example, flags=re.MULTILINE)
     told = cp.Config.from_env(cp.parse_dotenv(live)[0])  # the shown values are the defaults
     default = cp.Config()
-    for s in cp.SETTINGS:
-        assert getattr(told, s.name.lower()) == getattr(default, s.name.lower()), s.name
+    for name in cp.SETTINGS:
+        assert getattr(told, name.lower()) == getattr(default, name.lower()), name
 
 
 def test_docs_routes_and_verbs():
@@ -3521,8 +3521,9 @@ def test_errors_total_and_both_spellings():
 def test_errors_every_advice_can_be_reached():
     for row in cp.ADVICE:
         status = row.status or 400
-        assert row in [cp.advice_for(status, row.mark, ""), cp.advice_for(status, "", row.mark)]
-    assert cp.advice_for(403, "", "API rate limit exceeded").should_retry is True
+        assert row == cp.advice_for(status, row.mark.upper())
+    assert cp.advice_for(403, "API rate limit exceeded").should_retry is True
+    assert len(cp.ADVICE) == len(re.findall(r"(?m)^\d", cp.ADVICE_TABLE))
 
 
 STREAM_ERRORS = [
@@ -17336,6 +17337,38 @@ def test_answers_end_where_the_client_says_stop(path, model, streamed):
     assert (text, reasons) == ("o", ["stop"])
 
 
+def run_logged(scenario):
+    """What a scenario gives, and the lines that were logged meanwhile."""
+    lines = []
+    listener = logging.Handler()
+    listener.emit = lambda record: lines.append(record.getMessage())
+    cp.LOG.addHandler(listener)
+    try:
+        return run(scenario), lines
+    finally:
+        cp.LOG.removeHandler(listener)
+
+
+@pytest.mark.parametrize(
+    "method, path, body, word",
+    [
+        ("GET", "/v1/nothing", None, "no such path"),
+        ("DELETE", "/v1/messages", None, "does not take"),
+        ("POST", "/v1/messages", b"{", "not JSON"),
+        ("POST", "/v1/messages/count_tokens", b"[", "not JSON"),
+    ],
+)
+def test_what_is_no_model_request_leaves_a_line(method, path, body, word):
+    async def main():
+        async with FakeUpstream() as up, Proxy(up) as proxy:
+            return await proxy.ask(method, path, body)
+
+    answer, lines = run_logged(main())
+    refused = [line for line in lines if "request_refused" in line]
+    assert len(refused) == 1 and '"status": %d' % answer.status in refused[0]
+    assert path in refused[0] and word in refused[0] and len(refused[0]) < 250, refused
+
+
 def test_what_was_left_out_is_told():
     """In each answer's header, and in the session's first line of the log."""
     body = {
@@ -17349,14 +17382,7 @@ def test_what_was_left_out_is_told():
         async with FakeUpstream() as up, Proxy(up) as proxy:
             return [await proxy.ask("POST", p, body) for p in ("/v1/messages", CHAT)]
 
-    lines = []
-    listener = logging.Handler()
-    listener.emit = lambda record: lines.append(record.getMessage())
-    cp.LOG.addHandler(listener)
-    try:
-        answers = run(main())
-    finally:
-        cp.LOG.removeHandler(listener)
+    answers, lines = run_logged(main())
     assert [a.headers.get("x-copilot-left-out") for a in answers] == ["temperature"] * 2
     assert any("left out: temperature" in line for line in lines), lines
 
@@ -18505,7 +18531,7 @@ def test_cli_log_is_one_narrow_line_a_request(tmp_path):
     ]
     assert ["model_mapped" in each for each in lines] == [at == 2 for at in range(len(lines))]
     requests = [each for each in lines if "model_mapped" not in each]
-    columns = r"\d\d:\d\d:\d\d \[%s\] d55e %s %-24s %d in .... cached .... out .... .{6}cr .{5}s"
+    columns = r"\d\d:\d\d:\d\d \[%s\] d55e %s %-20s %d ....\+....>.... .{5}cr .{4}s"
     for line, (level, who, model, status) in zip(
         requests,
         [
@@ -18518,10 +18544,33 @@ def test_cli_log_is_one_narrow_line_a_request(tmp_path):
         ],
     ):
         found = re.match(columns % (level, who, model, status), line)
-        assert found and len(found[0]) <= 100, line
+        assert found and len(found[0]) == 80, line
         assert bool(line[found.end() :]) is (status >= 400)
     assert "  client: your Copilot account has no model" in requests[4]
     assert "  GitHub: Your Copilot credits or spending limit are used up" in requests[5]
+
+
+REQUEST_LINES = [
+    ("claude-sonnet-4.5", 0.42, 12.3, "claude-sonnet-4.5    200 1.2k+118k> 950  0.42cr 12.3s"),
+    ("gemini-3.1-pro-preview", 0.0, 0.1, "gemini-3.1-pro-previ 200 1.2k+118k> 950  0.00cr  0.1s"),
+    ("claude-opus-5", 1234.56, 1800, "claude-opus-5    200 1.2k+118k> 950 1234.56cr 1800.0s"),
+]
+
+
+@pytest.mark.parametrize("model, credits, seconds, line", REQUEST_LINES)
+def test_cli_log_line_of_a_request_is_never_wider_than_a_terminal(model, credits, seconds, line):
+    served = cp.Served(
+        number=1,
+        at=0.0,
+        session="d55ec1a5-62c8",
+        who="user",
+        model=model,
+        status=200,
+        usage=cp.TokenUsage(1000, 950, 118_000, 200, nano_aiu=int(credits * 1e9)),
+        seconds=seconds,
+    )
+    assert cp.served_line(served) == "d55e user  " + line
+    assert len("12:00:01 [info] " + cp.served_line(served)) == 80
 
 
 def test_cli_login_that_cannot_be_saved_fails(tmp_path):
