@@ -1188,6 +1188,17 @@ def parse_placed(raw: bytes) -> Tuple[JSON, Dict[str, Place]]:
     return body, places
 
 
+# -- tables that do not grow for ever ------------------------------------------------
+
+
+def keep_newest(table: Dict[Any, Any], key: Hashable, value: Any, most: int) -> None:
+    """Set `key` as the youngest of at most `most`; the oldest goes for it."""
+    table.pop(key, None)
+    table[key] = value
+    if len(table) > most:
+        del table[next(iter(table))]
+
+
 # ============================================================================
 # 5. Server-sent events
 # ============================================================================
@@ -3951,24 +3962,23 @@ def unpack_reasonings(words: str) -> List[Tuple[str, str]]:
 
 def uncarry(message: JSON) -> JSON:
     """A chat message with its calls' own ids, and what one carried in its own field."""
-    if "tool_call_id" in message:
-        answered, mark, _ = typed(message, "tool_call_id", str).partition(CARRIED)
-        if mark:
-            return dict(message, tool_call_id=answered)
-    if not message.get("tool_calls"):
-        return message
-    carried = ""
-    calls = []
-    for call in objects(message.get("tool_calls")):
-        own, mark, packed = typed(call, "id", str).partition(CARRIED)
-        if mark:
-            carried = carried or SIGNATURE_MARK + packed
-            call = dict(call, id=own)
-        calls.append(call)
+    answered, mark, _ = typed(message, "tool_call_id", str).partition(CARRIED)
+    if mark:
+        return dict(message, tool_call_id=answered)
+    calls = objects(message.get("tool_calls"))
+    ids = [typed(call, "id", str).partition(CARRIED) for call in calls]
+    carried = [SIGNATURE_MARK + packed for _, mark, packed in ids if mark]
     if not carried:
         return message
-    opaque = message.get("reasoning_opaque") or carried
+    for at, (own, mark, _) in enumerate(ids):
+        if mark:
+            calls[at] = dict(calls[at], id=own)
+    opaque = message.get("reasoning_opaque") or carried[0]
     return dict(message, tool_calls=calls, reasoning_opaque=opaque)
+
+
+# What calls and tools may be, and the name of such a call's arguments.
+ARGUMENTS = {"function": "arguments", "custom": "input"}
 
 
 def _open_entry(entry: Any, path: str, *kinds: str) -> Tuple[str, JSON, str]:
@@ -3981,10 +3991,10 @@ def _open_entry(entry: Any, path: str, *kinds: str) -> Tuple[str, JSON, str]:
 
 def _parse_part(part: Any, path: str) -> Any:
     kind = required(expect(part, dict, path), "type", str, path)
+    one_of(kind, ("text", "refusal", "image_url", "file"), path)
     if kind in ("text", "refusal"):
         return Text(field(part, kind, str, path, ""))
-    one_of(kind, ("text", "refusal", "image_url", "file"), path)
-    kind, inner, path = _open_entry(part, path, kind)
+    _, inner, path = _open_entry(part, path, kind)
     if kind == "image_url":
         url = required(inner, "url", str, path)
         return Image(url, field(inner, "detail", str, path, ""))
@@ -4003,12 +4013,12 @@ def _parse_content(message: JSON, path: str) -> List[Any]:
 
 def _parse_call(call: Any, path: str) -> Call:
     call_id = required(expect(call, dict, path), "id", str, path)
-    kind, inner, path = _open_entry(call, path, "function", "custom")
+    kind, inner, path = _open_entry(call, path, *ARGUMENTS)
     name = required(inner, "name", str, path)
+    arguments = field(inner, ARGUMENTS[kind], str, path, "")
     if kind == "custom":
-        text = field(inner, "input", str, path, "")
-        return Call(call_id, name, dumps_text({"input": text}))
-    return Call(call_id, name, field(inner, "arguments", str, path, ""))
+        arguments = dumps_text({"input": arguments})
+    return Call(call_id, name, arguments)
 
 
 def _parse_assistant(message: JSON, path: str) -> List[Any]:
@@ -4039,11 +4049,8 @@ TURN_ROLES = {
 def _parse_turn(message: Any, path: str) -> Turn:
     message = uncarry(expect(message, dict, path))
     role = required_word(message, "role", TURN_ROLES, path)
-    if role == "assistant":
-        parts = _parse_assistant(message, path)
-    else:
-        parts = _parse_content(message, path)
-    parts = [part for part in parts if part != Text("")]
+    parse = _parse_assistant if role == "assistant" else _parse_content
+    parts = [part for part in parse(message, path) if part != Text("")]
     if role == "tool":
         call_id = required(message, "tool_call_id", str, path)
         parts = [Result(call_id, tuple(parts))]
@@ -4051,7 +4058,7 @@ def _parse_turn(message: Any, path: str) -> Turn:
 
 
 def _parse_tool(entry: Any, path: str) -> Tool:
-    kind, inner, path = _open_entry(entry, path, "function", "custom")
+    kind, inner, path = _open_entry(entry, path, *ARGUMENTS)
     name = required(inner, "name", str, path)
     description = field(inner, "description", str, path, "")
     if kind == "custom":
@@ -4060,22 +4067,17 @@ def _parse_tool(entry: Any, path: str) -> Tool:
     return Tool(name, description, schema, field(inner, "strict", bool, path))
 
 
-def _parse_named(entry: Any, path: str) -> str:
-    _, inner, path = _open_entry(entry, path, "function", "custom")
-    return required(inner, "name", str, path)
-
-
 def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool, ...]]:
     """The hub's tool_choice, and the tools that are left to choose from."""
     choice = body.get("tool_choice")
     if choice in (None, "auto", "none", "required"):
         return choice or "", tools
-    kinds = ("function", "custom", "allowed_tools")
+    kinds = (*ARGUMENTS, "allowed_tools")
     kind, inner, path = _open_entry(choice, "tool_choice", *kinds)
     if kind != "allowed_tools":
         return "=" + required(inner, "name", str, path), tools
     mode = required_word(inner, "mode", ("auto", "required"), path)
-    allowed = set(parse_list(inner, "tools", _parse_named, path))
+    allowed = {tool.name for tool in parse_list(inner, "tools", _parse_tool, path)}
     left = tuple(tool for tool in tools if tool.name in allowed)
     if not left:
         raise BadRequest("%s.tools: none of them is among the tools" % path)
@@ -4083,15 +4085,12 @@ def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool,
 
 
 def _parse_format(body: JSON) -> Optional[JSON]:
-    path = "response_format"
-    form = field(body, path, dict, default={"type": "text"})
+    form = field(body, "response_format", dict, default={"type": "text"})
     kinds = ("text", "json_object", "json_schema")
-    kind = required_word(form, "type", kinds, path)
-    if kind == "text":
-        return None
-    if kind == "json_object":
-        return {}
-    return required(form, kind, dict, path)
+    kind = required_word(form, "type", kinds, "response_format")
+    if kind == "json_schema":
+        return required(form, kind, dict, "response_format")
+    return {} if kind == "json_object" else None
 
 
 def parse_chat(body: JSON) -> Conversation:
@@ -4100,9 +4099,6 @@ def parse_chat(body: JSON) -> Conversation:
     tools = tuple(parse_list(body, "tools", _parse_tool))
     choice, tools = _parse_choice(body, tools)
     stops = body.get("stop")
-    if isinstance(stops, str):
-        stops = [stops]
-    max_tokens = field(body, "max_completion_tokens", int)
     effort = field(body, "reasoning_effort", str, default="")
     extra = {key: field(body, key, kind) for key, kind in SAME_IN_RESPONSES.items()}
     return Conversation(
@@ -4110,10 +4106,13 @@ def parse_chat(body: JSON) -> Conversation:
         tools=tools,
         tool_choice=choice,
         parallel=field(body, "parallel_tool_calls", bool),
-        max_tokens=max_tokens or field(body, "max_tokens", int),
+        max_tokens=field(body, "max_completion_tokens", int)
+        or field(body, "max_tokens", int),
         temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float),
-        stop=parse_stops({"stop": stops}, "stop"),
+        stop=parse_stops(
+            {"stop": [stops] if isinstance(stops, str) else stops}, "stop"
+        ),
         effort=effort,
         thinking=effort not in ("", "none"),
         schema=_parse_format(body),
@@ -4133,11 +4132,11 @@ def needs_translation(body: JSON) -> bool:
 
 def has_files(body: JSON) -> bool:
     """Whether a document is anywhere in a chat request."""
-    for message in objects(body.get("messages")):
-        for part in objects(message.get("content")):
-            if part.get("type") == "file":
-                return True
-    return False
+    return any(
+        part.get("type") == "file"
+        for message in objects(body.get("messages"))
+        for part in objects(message.get("content"))
+    )
 
 
 # --- requests for Copilot -------------------------------------------------------------
@@ -4178,11 +4177,9 @@ def _encode_turn(turn: Turn) -> List[JSON]:
         moved = [inner for inner in part.parts if not isinstance(inner, Text)]
         if moved:  # a tool message holds only text
             content = content or "(see the next message)"
-            rest.append(Text("From the result of tool call %s:" % part.call_id))
-            rest += moved
-        messages.append(
-            {"role": "tool", "tool_call_id": part.call_id, "content": content}
-        )
+            rest += [Text("From the result of tool call %s:" % part.call_id), *moved]
+        message = {"role": "tool", "tool_call_id": part.call_id, "content": content}
+        messages.append(message)
     content = _encode_content(rest)
     if content:
         messages.append({"role": turn.role, "content": content})
@@ -4191,7 +4188,7 @@ def _encode_turn(turn: Turn) -> List[JSON]:
 
 def _encode_assistant(turn: Turn, source: str) -> List[JSON]:
     calls = []
-    thoughts = []
+    thoughts = ""
     opaque = ""
     for part in turn.parts:
         if isinstance(part, Call):
@@ -4201,27 +4198,19 @@ def _encode_assistant(turn: Turn, source: str) -> List[JSON]:
             # Gemini's opaque comes blocks after its text and wants that text back
             # beside it (UPSTREAM 9.1, 9.3), so the text is what no other vendor's
             # opaque belongs to.
-            thoughts.append(part.text)
+            thoughts += part.text
             opaque = part.opaque or opaque
     text = text_of(turn.parts)
-    if not text and not calls:
-        return []
     message: JSON = {"role": "assistant", "content": text or None}
     if opaque:
-        message["reasoning_text"] = "".join(thoughts)
-        message["reasoning_opaque"] = opaque
-    if calls:
-        message["tool_calls"] = calls
-    return [message]
+        message.update(reasoning_text=thoughts, reasoning_opaque=opaque)
+    message.update(given(tool_calls=calls))
+    return [message] if text or calls else []
 
 
 def _encode_tool(tool: Tool) -> JSON:
-    function = given(
-        name=tool.name,
-        description=tool.description,
-        parameters=tool.parameters,
-        strict=tool.strict,
-    )
+    function = {"name": tool.name, "parameters": tool.parameters}
+    function.update(given(description=tool.description, strict=tool.strict))
     return {"type": "function", "function": function}
 
 
@@ -4267,6 +4256,7 @@ def encode_chat(conversation: Conversation, model: Model) -> JSON:
 
 REASONING_FIELDS = ("reasoning_text", "cot_summary", "thinking", "reasoning_content")
 OPAQUE_FIELDS = ("reasoning_opaque", "signature")
+USAGE_FIELDS = ("usage", "copilot_usage")
 
 
 def _delta_of(choice: JSON) -> JSON:
@@ -4285,26 +4275,21 @@ def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
 
 def _filter_text(choice: JSON) -> str:
     """What Copilot's filter objected to, in words (UPSTREAM 9.4)."""
-    causes = []
-    for name, result in typed(choice, "content_filter_results", dict).items():
-        if typed(result, "filtered", bool):
-            causes.append(name)
+    results = typed(choice, "content_filter_results", dict).items()
+    causes = [name for name, result in results if typed(result, "filtered", bool)]
     causes += typed(_delta_of(choice), "copilot_annotations", dict)
-    reason = ""
-    if causes:
-        reason = " (%s)" % ", ".join(causes)
+    reason = " (%s)" % ", ".join(causes) if causes else ""
     return "Copilot's content filter stopped this answer%s." % reason
 
 
 class _OpenCall:
     """A tool call under way; what came before its name is held."""
 
-    def __init__(self, key: int, call_id: str) -> None:
-        self.key = key
+    def __init__(self, call_id: str) -> None:
         self.id = call_id
         self.name = ""
         self.held = ""  # arguments that came before the name
-        self.empty = True  # no argument has been told
+        self.empty = True  # no argument went on
 
 
 class ChatReader:
@@ -4326,8 +4311,7 @@ class ChatReader:
         self._calls: Dict[str, _OpenCall] = {}  # by id
         self._at: Dict[Optional[int], _OpenCall] = {}  # the latest of each index
         self._latest: Optional[_OpenCall] = None
-        self._head = b""  # what surrounds a plain chunk's text
-        self._tail = b""
+        self._around = (b"", b"")  # a plain chunk's text
 
     @property
     def finish_reason(self) -> str:
@@ -4339,9 +4323,7 @@ class ChatReader:
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
         """Give one event to `sink`; raises UpstreamError on an error inside it."""
-        text = None
-        if self._head:
-            text = self._plain_text(event.data)
+        text = self._plain_text(event.data)
         if text is None:
             self._read_chunk(event, sink)
         elif text:
@@ -4353,34 +4335,23 @@ class ChatReader:
         What stands between the known bytes is one whole JSON string, so the rest of the
         document is what was parsed before: 0.8 us instead of 5, a third of a burst.
         """
-        if not (data.startswith(self._head) and data.endswith(self._tail)):
+        head, tail = self._around
+        if not (head and data.startswith(head) and data.endswith(tail)):
             return None
         try:
-            end = len(data) - len(self._tail) + 1
-            string = data[len(self._head) : end].decode("utf-8")
+            string = data[len(head) : len(data) - len(tail) + 1].decode("utf-8")
             text, length = json.decoder.scanstring(string, 0)
         except ValueError:  # the full parse says what is wrong
             return None
-        if length != len(string):
-            return None
-        return text
+        return text if length == len(string) else None
 
-    def _learn_plain(self, data: bytes, chunk: JSON, choice: JSON) -> None:
-        """Keep what surrounds the text of a chunk with nothing else that counts."""
-        delta = _delta_of(choice)
-        text = typed(delta, "content", str)
-        if not text or "\\" in text or data.count(b'"content"') != 1:
-            return  # one "content" in all, so this is the one that counts
-        for key, value in delta.items():
-            if value and key not in ("content", "role"):
-                return
-        if choice.get("finish_reason") or chunk.get("usage"):
-            return
+    def _learn_plain(self, data: bytes, text: str) -> None:
+        """Keep what surrounds the text of a chunk that says nothing else."""
         head, mark, rest = data.partition(b'"content":"')
         string = text.encode("utf-8", "replace") + b'"'
-        if rest.startswith(string) and not chunk.get("copilot_usage"):
-            self._head = head + mark
-            self._tail = rest[len(string) - 1 :]
+        # With one "content" in all, this is the one that counts.
+        if rest.startswith(string) and data.count(b'"content"') == 1:
+            self._around = (head + mark, rest[len(string) - 1 :])
 
     def _read_chunk(self, event: SSEEvent, sink: Sink) -> None:
         if self.done:
@@ -4396,29 +4367,32 @@ class ChatReader:
         self._read_usage(chunk)
         choices = objects(chunk.get("choices"))
         for choice in choices:  # split ones are parts of one answer (UPSTREAM 9.5)
-            self._read_delta(_delta_of(choice), typed(chunk, "id", str), sink)
+            text = self._read_delta(_delta_of(choice), typed(chunk, "id", str), sink)
             self._read_finish(choice, sink)
-        if len(choices) == 1:
-            self._learn_plain(event.data, chunk, choices[0])
+        if len(choices) == 1 and text:
+            more = (choice.get("finish_reason"), *map(chunk.get, USAGE_FIELDS))
+            if not any(more):
+                self._learn_plain(event.data, text)
 
     def _read_done(self, sink: Sink) -> None:
         """[DONE]: nothing follows; alone it ends an answer that had said something."""
         self.done = True
-        self._head = b""
-        if not self._finish and (self._has_content or self._calls):
+        self._around = (b"", b"")
+        if not self._finish and self._has_content:
             self._finish = "stop"
             self._complete_calls(sink)
 
     def _read_usage(self, chunk: JSON) -> None:
-        if not (chunk.get("usage") or chunk.get("copilot_usage")):
-            return
-        usage = openai_usage(chunk.get("usage"), chunk.get("copilot_usage"))
-        nano_aiu = usage.nano_aiu or self.usage.nano_aiu
-        if usage.prompt or usage.output:  # Gemini sends zeros with every chunk
-            self.usage = usage
-        self.usage = self.usage._replace(nano_aiu=nano_aiu)
+        usage, cost = map(chunk.get, USAGE_FIELDS)
+        if usage or cost:
+            found = openai_usage(usage, cost)
+            nano_aiu = found.nano_aiu or self.usage.nano_aiu
+            if not found.prompt and not found.output:  # Gemini's, with every chunk
+                found = self.usage
+            self.usage = found._replace(nano_aiu=nano_aiu)
 
-    def _read_delta(self, delta: JSON, chunk_id: str, sink: Sink) -> None:
+    def _read_delta(self, delta: JSON, chunk_id: str, sink: Sink) -> str:
+        """Give a delta to the sink; its text, if it has nothing else."""
         thought = _first_words(delta, REASONING_FIELDS)
         if thought:
             sink.reasoning(thought)
@@ -4429,29 +4403,29 @@ class ChatReader:
         if not isinstance(text, str):
             text = "".join(typed(part, "text", str) for part in objects(text))
         if text:
-            self._has_content = True
             sink.text(text)
         refusal = typed(delta, "refusal", str)
         if refusal:
-            self._has_content = True
             sink.refusal(refusal)
-        for call in objects(delta.get("tool_calls")):
+        calls = objects(delta.get("tool_calls"))
+        for call in calls:
             self._read_call(call, chunk_id, sink)
+        self._has_content = bool(self._has_content or text or refusal or calls)
+        return "" if thought or opaque or refusal or calls else text
 
     def _read_call(self, delta: JSON, chunk_id: str, sink: Sink) -> None:
         function = typed(delta, "function", dict)
         name = typed(function, "name", str)
-        call = self._call_for(delta, name, chunk_id)
-        self._latest = call
+        call = self._latest = self._call_for(delta, name, chunk_id)
         if name and not call.name:
             call.name = name
-            sink.call(call.key, call.id, name)
+            sink.call(call.id, call.id, name)
         arguments = function.get("arguments") or ""
         if not isinstance(arguments, str):
             arguments = dumps_text(arguments)
         call.held += arguments
         if call.held and call.name:
-            sink.arguments(call.key, call.held)
+            sink.arguments(call.id, call.held)
             call.held = ""
             call.empty = False
 
@@ -4460,19 +4434,17 @@ class ChatReader:
         begins another call where no id tells them apart (UPSTREAM 9.4)."""
         call_id = typed(delta, "id", str)
         index = delta.get("index")
+        call = self._calls.get(call_id)
         if type(index) is not int:
             index = None
-        call = self._calls.get(call_id)
         if not call_id:
             call = self._at.get(index, self._latest)
             if call and name and call.name:
                 if index not in self._at or name != call.name:
                     call = None
         if call is None:
-            key = len(self._calls)
-            call_id = call_id or "call_%s_%d" % (chunk_id, key)
-            call = _OpenCall(key, call_id)
-            self._calls[call_id] = call
+            call_id = call_id or "call_%s_%d" % (chunk_id, len(self._calls))
+            call = self._calls[call_id] = _OpenCall(call_id)
         if index is not None:
             self._at[index] = call
         return call
@@ -4496,7 +4468,7 @@ class ChatReader:
                 raise UpstreamError("the upstream called a nameless tool; try again")
             if call.empty:  # no arguments are {} (UPSTREAM 9.4)
                 call.empty = False
-                sink.arguments(call.key, "{}")
+                sink.arguments(call.id, "{}")
 
 
 # --- answers for chat clients ---------------------------------------------------------
@@ -4514,12 +4486,6 @@ def _accounts(usage: TokenUsage) -> JSON:
         },
         **usage.cost,
     }
-
-
-ARGUMENTS = {
-    "function": "arguments",
-    "custom": "input",
-}  # what kinds of calls name them
 
 
 class ChatWriter:
@@ -4562,14 +4528,12 @@ class ChatWriter:
         self._carried = ""  # what the next call's id is to carry
         self._out = [self._chunk({"role": "assistant", "content": ""})]
 
+    def _with_choice(self, key: str, words: JSON, reason: Optional[str]) -> JSON:
+        choice = {"index": 0, key: words, "logprobs": None, "finish_reason": reason}
+        return dict(self._about, choices=[choice])
+
     def _chunk(self, delta: JSON, reason: Optional[str] = None) -> bytes:
-        choice = {
-            "index": 0,
-            "delta": delta,
-            "logprobs": None,
-            "finish_reason": reason,
-        }
-        return encode_sse("", dict(self._about, choices=[choice]))
+        return encode_sse("", self._with_choice("delta", delta, reason))
 
     def _frame(self, key: Any) -> Tuple[bytes, ...]:
         """The bytes around the text of a delta: 0.4 us for each instead of 4."""
@@ -4577,11 +4541,10 @@ class ChatWriter:
         if isinstance(key, int):
             kind = "custom" if key in self._inputs else "function"
             delta = {"tool_calls": [{"index": key, kind: {ARGUMENTS[kind]: "\0"}}]}
-        frame = self._chunk(delta).rpartition(b'"\\u0000"')
-        self._frames[key] = frame
+        frame = self._frames[key] = self._chunk(delta).rpartition(b'"\\u0000"')
         return frame
 
-    def _say(self, key: Any, text: str) -> None:
+    def _add(self, key: Any, text: str) -> None:
         """Add to a field of the message, or to a call's arguments by its index."""
         if self._fold:
             self._pieces.setdefault(key, []).append(text)
@@ -4592,23 +4555,23 @@ class ChatWriter:
         self._out.append(head + encoded + tail)
 
     def text(self, text: str) -> None:
-        self._say("content", text)
+        self._add("content", text)
 
     def reasoning(self, text: str) -> None:
-        self._say("reasoning_content", text)
+        self._add("reasoning_content", text)
 
     def next_message(self) -> None:
-        self._say("content", "\n\n")  # there is but one text
+        self._add("content", "\n\n")  # there is but one text
 
     def opaque(self, data: str, source: str) -> None:
         # Clients join what comes in pieces: the space keeps them apart.
         packed = pack_reasoning(data, source)
-        self._say("reasoning_opaque", packed + " ")
+        self._add("reasoning_opaque", packed + " ")
         if source.startswith("chat:"):  # Responses takes calls without
             self._carried = "#" + packed
 
     def refusal(self, text: str) -> None:
-        self._say("refusal", text)
+        self._add("refusal", text)
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         name = self.names.get(name, name)
@@ -4617,21 +4580,21 @@ class ChatWriter:
         if name in self._custom:
             kind = "custom"
             self._inputs[index] = []
-        self._calls[key] = {
+        call = self._calls[key] = {
             "index": index,
             "id": call_id + self._carried,
             "type": kind,
             kind: {"name": name, ARGUMENTS[kind]: ""},
         }
         self._carried = ""
-        self._out.append(self._chunk({"tool_calls": [self._calls[key]]}))
+        self._out.append(self._chunk({"tool_calls": [call]}))
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         index = self._calls[key]["index"]
         if index in self._inputs:
             self._inputs[index].append(fragment)  # a wrapper: unwrapped when whole
         else:
-            self._say(index, fragment)
+            self._add(index, fragment)
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
@@ -4640,7 +4603,7 @@ class ChatWriter:
         if self._ended:
             return
         for index, fragments in self._inputs.items():
-            self._say(index, unwrap_input("".join(fragments)))
+            self._add(index, unwrap_input("".join(fragments)))
         self._ended = True
         self._reason = reason
         self._usage = usage
@@ -4658,11 +4621,9 @@ class ChatWriter:
 
     def take(self) -> bytes:
         """The bytes written since the last call; none with `fold`."""
-        out = self._out
+        out = b"" if self._fold else b"".join(self._out)
         self._out = []
-        if self._fold:
-            return b""
-        return b"".join(out)
+        return out
 
     def whole(self) -> JSON:
         """The chat.completion that the chunks add up to, after end()."""
@@ -4670,21 +4631,15 @@ class ChatWriter:
         calls = []
         for index, call in enumerate(self._calls.values()):
             kind = call["type"]
-            inner = dict(call[kind])
-            inner[ARGUMENTS[kind]] = texts.pop(index, "")
+            inner = {**call[kind], ARGUMENTS[kind]: texts.pop(index, "")}
             calls.append({"id": call["id"], "type": kind, kind: inner})
-        message: JSON = {"role": "assistant", "content": "", **texts}
-        if calls:
-            message["content"] = texts.get("content")
-            message["tool_calls"] = calls
-        choice = {
-            "index": 0,
-            "message": message,
-            "logprobs": None,
-            "finish_reason": self._reason,
+        message = {"role": "assistant", "content": None if calls else "", **texts}
+        message.update(given(tool_calls=calls))
+        return {
+            **self._with_choice("message", message, self._reason),
+            "object": "chat.completion",
+            **_accounts(self._usage),
         }
-        about = dict(self._about, object="chat.completion")
-        return {**about, "choices": [choice], **_accounts(self._usage)}
 
 
 # --- the two small APIs beside chat ---------------------------------------------------
@@ -4733,8 +4688,7 @@ class CompletionStream(StreamTranslator):
 
     def _read(self, event: SSEEvent) -> None:
         if event.data.strip() == b"[DONE]":
-            self.finished = True
-            self.done = True
+            self.finished = self.done = True
             return
         chunk = event_object(event)
         if chunk.get("error"):
@@ -4756,11 +4710,15 @@ class CompletionStream(StreamTranslator):
 
     def whole(self) -> JSON:
         """The answer for stream:false."""
-        choices = []
-        for index, pieces in sorted(self._texts.items()):
-            choice = {"index": index, "text": "".join(pieces), "logprobs": None}
-            choice["finish_reason"] = self._reasons.get(index, "stop")
-            choices.append(choice)
+        choices = [
+            {
+                "index": index,
+                "text": "".join(pieces),
+                "logprobs": None,
+                "finish_reason": self._reasons.get(index, "stop"),
+            }
+            for index, pieces in sorted(self._texts.items())
+        ]
         return {
             "id": self._last.get("id") or "cmpl-0",
             "object": "text_completion",
@@ -8651,13 +8609,13 @@ WEIGHTS = {  # o200k, Claude up to 4.6, Claude from 4.7
     "latin1": (0.35, 0.80, 1.10),  # each letter with an accent
     "extended": (0.50, 1.50, 0.80),  # and more where it is not of Latin-1
     "sign": (1.03, 1.21, 1.52),
-    "symbol": (2.18, 2.30, 2.30),
     "emoji": (2.74, 2.70, 2.90),
     "script": (0.35, 0.40, 0.40),
 }
 # Of other scripts each character has a price; a row's holds up to the next one, so
 # that rare scripts are not forgotten.
 SCRIPTS = (  # first character, o200k, Claude
+    (0, 1.83, 1.90),
     (0x370, 0.35, 0.72),
     (0x400, 0.28, 0.37),
     (0x590, 0.45, 0.78),
@@ -8685,12 +8643,16 @@ class Family(NamedTuple):
     column: int  # of WEIGHTS
     factor: float = 1.0  # on all text
     request: int = 3  # tokens around a request,
-    message: int = 3  # and around each message
+    message: int = 3  # around each message,
+    tools: int = 24  # before the tools,
+    tool: int = 0  # around each tool,
+    declared: float = 0.65  # and of a tool's JSON: as a declaration it is shorter
 
 
 GPT = Family(0)
-CLAUDE_4 = Family(1, message=4)
-CLAUDE_5 = Family(2, request=7, message=4)  # and 4.7, 4.8
+# Claude Code takes 500 off when it asks for tools.
+CLAUDE_4 = Family(1, message=4, tools=496, tool=20, declared=1)
+CLAUDE_5 = CLAUDE_4._replace(column=2, request=7)  # and 4.7, 4.8
 GEMINI = Family(0, factor=1.16)
 _CLAUDE_VERSION = re.compile(r"claude[^0-9]*([0-9]{1,9})(?:[.-]([0-9]{1,2})(?![0-9]))?")
 
@@ -8709,95 +8671,63 @@ def family_of(model: str) -> Family:
     return CLAUDE_5
 
 
-class PieceCosts(Dict[str, float]):
-    """The memo of one family, piece -> tokens; it prices what it does not hold."""
+def word_marks(piece: str) -> Dict[str, float]:
+    """What a piece of letters has of each row of WEIGHTS."""
+    marked = not piece[0].isalpha()
+    letters = piece[marked:]
+    size = len(letters)
+    mixed = not letters[1:].islower() and not letters.islower()
+    accents = [char > "\xff" for char in letters if char > "\x7f"]
+    return {
+        "marked" if marked and piece[0] != " " else "word": 1,
+        "beyond": max(0, size - 20),
+        "upper": mixed and min(size, 12) - 1,
+        "long": not mixed and max(0, min(size, 20) - 6),
+        "cap": not mixed and not letters.islower(),
+        "latin1": len(accents),
+        "extended": sum(accents),
+    }
 
-    LONGEST = 40  # longer pieces come once
-    MOST = 60_000  # a session has 17,600 pieces a MB
 
-    def __init__(self, family: Family) -> None:
-        super().__init__()
-        self._weights = {name: row[family.column] for name, row in WEIGHTS.items()}
-        self._script_column = 2 if family.column else 1
+def run_marks(piece: str) -> Dict[str, float]:
+    """What a run of ASCII punctuation has of each row of WEIGHTS."""
+    run = piece.strip(" \r\n")
+    changes = sum(map(str.__ne__, run, run[1:]))
+    return {
+        "punct": 1,
+        "change": max(0, changes - 2),
+        "repeat": max(0, len(run) - changes - 4),
+        "ending": piece[-1] in "\r\n",
+    }
 
-    def __missing__(self, piece: str) -> float:
-        cost = self._price(piece)
-        if len(piece) <= self.LONGEST:
-            if len(self) >= self.MOST:
-                self.clear()
-            self[piece] = cost
-        return cost
 
-    def _price(self, piece: str) -> float:
-        weights = self._weights
-        if piece.isspace():
-            breaks = "\n" in piece or "\r" in piece
-            return weights["newline"] if breaks else weights["blank"]
-        if piece.isdigit():
-            return weights["number"]
-        first = piece[0]
-        if not first.isalpha():
-            first = piece[1:2]
-        if first.isalpha() and (first < "\u0250" or "\u1e00" <= first < "\u1f00"):
-            return self._word(piece)
-        if piece.isascii():
-            return self._punctuation(piece)
-        if len(piece) == 1:
-            return self._sign(piece)
-        return self._foreign(piece)
-
-    def _word(self, piece: str) -> float:
-        weights = self._weights
-        letters = piece
-        cost = weights["word"]
-        if not piece[0].isalpha():
-            letters = piece[1:]
-            if piece[0] != " ":
-                cost = weights["marked"]
-        size = len(letters)
-        if size > 20:
-            cost += weights["beyond"] * (size - 20)
-        if not letters[1:].islower() and not letters.islower():
-            cost += weights["upper"] * (min(size, 12) - 1)
-        else:
-            if size > 6:
-                cost += weights["long"] * (min(size, 20) - 6)
-            if not letters.islower():
-                cost += weights["cap"]
-        if not letters.isascii():
-            accents = [char > "\xff" for char in letters if char > "\x7f"]
-            cost += weights["latin1"] * len(accents)
-            cost += weights["extended"] * sum(accents)
-        return cost
-
-    def _punctuation(self, piece: str) -> float:
-        weights = self._weights
-        run = piece.strip(" \r\n")
-        changes = sum(map(str.__ne__, run, run[1:]))
-        cost = weights["punct"]
-        cost += weights["change"] * max(0, changes - 2)
-        cost += weights["repeat"] * max(0, len(run) - changes - 4)
-        if piece[-1] in "\r\n":
-            cost += weights["ending"]
-        return cost
-
-    def _foreign(self, piece: str) -> float:
+@functools.lru_cache(60_000)  # a session has 17,600 pieces a MB
+def piece_cost(column: int, piece: str) -> float:
+    """Tokens of one piece, by a column of WEIGHTS."""
+    cost = 0.0
+    first = piece[0] if piece[0].isalpha() else piece[1:2]
+    if piece.isspace():
+        marks = {"newline" if "\n" in piece or "\r" in piece else "blank": 1}
+    elif piece.isdigit():
+        marks = {"number": 1}
+    elif first.isalpha() and (first < "\u0250" or "\u1e00" <= first < "\u1f00"):
+        marks = word_marks(piece)
+    elif piece.isascii():
+        marks = run_marks(piece)
+    elif len(piece) > 1:
         run = piece.lstrip(" ")
-        cost = sum(map(self.__getitem__, run))
-        if any(map(str.isalpha, run[:2])):  # letters share one run's price
-            cost -= self._weights["script"] * (len(run) - 1)
-        return cost
-
-    def _sign(self, char: str) -> float:
-        weights = self._weights
-        if COMMON_SIGNS(char):
-            return weights["sign"]
-        if "\U0001f000" <= char < "\U0001fb00":
-            return weights["emoji"]
-        row = bisect.bisect(SCRIPT_STARTS, ord(char)) - 1
-        if row < 0:
-            return weights["symbol"]
-        return weights["script"] + SCRIPTS[row][self._script_column]
+        cost = sum(piece_cost(column, char) for char in run)
+        letters = any(map(str.isalpha, run[:2]))  # they share one run's price
+        marks = {"script": 1 - len(run) if letters else 0}
+    elif COMMON_SIGNS(piece):
+        marks = {"sign": 1}
+    elif "\U0001f000" <= piece < "\U0001fb00":
+        marks = {"emoji": 1}
+    else:
+        row = SCRIPTS[bisect.bisect(SCRIPT_STARTS, ord(piece)) - 1]
+        cost = row[min(column, 1) + 1]
+        marks = {"script": 1}
+    return cost + sum(WEIGHTS[name][column] * times for name, times in marks.items())
 
 
 class Estimate(NamedTuple):
@@ -8807,16 +8737,11 @@ class Estimate(NamedTuple):
     has_media: bool = False  # they are counted by their number only
 
 
-MEDIA_TOKENS = {
-    "image": 1600,  # as for a large one: clients compact late rather than never
-    "image_url": 1600,
-    "input_image": 1600,
-    "document": 2500,
-    "file": 2500,
-    "input_file": 2500,
-    "input_audio": 2500,
-}
-PAGE_BASE64 = 80_000  # characters; a page of a PDF seldom has more
+IMAGE_TOKENS = 1600  # as for a large one: clients compact late rather than never
+PAGE_TOKENS = 2500
+PAGE_SIZE = 80_000  # characters of JSON; a page of a PDF seldom has more
+IMAGES = ("image", "image_url", "input_image")
+MEDIA = (*IMAGES, "document", "file", "input_file", "input_audio")
 # Earlier thinking is not counted by its vendor, and a signature is no text.
 UNCOUNTED = {"thinking", "redacted_thinking", "reasoning"}
 AROUND = {
@@ -8826,64 +8751,59 @@ AROUND = {
     "tool_result": 10,
     "function_call_output": 10,
 }
-COUNTED = (
-    "content",
-    "text",
-    "name",
-    "arguments",
-    "output",
-    "function",
-    "tool_calls",
-    "tool_name",
-    "refusal",
-)
-CLAUDE_TOOLS = 496  # Claude Code takes 500 off when it asks for tools
-CLAUDE_TOOL = 20
-GPT_TOOLS = 24
-GPT_TOOL = 0.65
+COUNTED = """content text name arguments output function tool_calls tool_name
+    refusal""".split()
 
 
 class Estimator:
-    """Counts tokens without a vocabulary, 10 MB a second; threads may share it."""
+    """Counts tokens without a vocabulary, 10 MB a second; threads may share it.
+
+    It learns, for each model, how far it is off: one ratio real / estimated."""
 
     SLICE = 256 * 1024  # so that the pieces of one long text are never all in memory
     MOST_UNITS = 20_000
 
     def __init__(self) -> None:
-        families = (GPT, CLAUDE_4, CLAUDE_5, GEMINI)
-        self._costs = {family: PieceCosts(family) for family in families}
         self._units: Dict[Hashable, Estimate] = {}
+        self._ratios: Dict[str, float] = {}
+
+    def predict(self, model: str, estimate: Estimate) -> int:
+        """The tokens that the upstream will say it read."""
+        return max(1, round(self._ratios.get(model, 1.0) * estimate.tokens))
+
+    def learn(self, model: str, estimate: Estimate, prompt_tokens: int) -> None:
+        """Take what it said, cached tokens included; 0 = it did not say."""
+        if estimate.has_media or estimate.tokens < 200 or prompt_tokens <= 0:
+            return
+        # Bounded, so that one corrupt usage does not last.
+        ratio = min(3.0, max(0.4, prompt_tokens / estimate.tokens))
+        ratio = (self._ratios.get(model, ratio) + ratio) / 2
+        keep_newest(self._ratios, model, ratio, MAX_MODELS)
 
     def text(self, text: str, family: Family) -> int:
         """Tokens of a text; 0 only for an empty one."""
-        cost = self._costs[family].__getitem__
+        cost = functools.partial(piece_cost, family.column)
         total = 0.0
         for at in range(0, len(text), self.SLICE):
             # Compiled at the first use: 10 ms that a start need not wait for.
             total += sum(map(cost, re.findall(PIECES, text[at : at + self.SLICE])))
-        if not text:
-            return 0
-        return max(1, round(total * family.factor))
+        return max(min(1, len(text)), round(total * family.factor))
 
     def request(self, body: JSON, model: str) -> Estimate:
         """Estimate a body of any dialect, checked or not; identical parts only once."""
         family = family_of(model)
-        tokens = family.request
-        has_media = False
         turns = body.get("messages") or body.get("input") or body.get("prompt") or []
         if not isinstance(turns, list):
             turns = [turns]
-        for part in (body.get("system"), body.get("instructions"), *turns):
-            found = self._unit(self._content, part, family)
-            tokens += found.tokens
-            has_media = has_media or found.has_media
-        tokens += family.message * len(turns)
+        parts = (body.get("system"), body.get("instructions"), *turns)
+        units = [self._unit(self._content, part, family) for part in parts]
         tools = typed(body, "tools", list)
+        units += [self._unit(self._tool, tool, family) for tool in tools]
+        tokens = family.request + family.message * len(turns)
+        tokens += sum(unit.tokens for unit in units)
         if tools:
-            tokens += CLAUDE_TOOLS if family.column else GPT_TOOLS
-        for tool in tools:
-            tokens += self._unit(self._tool, tool, family).tokens
-        return Estimate(tokens, has_media)
+            tokens += family.tools
+        return Estimate(tokens, any(unit.has_media for unit in units))
 
     def _unit(
         self, measure: Callable[[Any, Family], Estimate], unit: Any, family: Family
@@ -8896,8 +8816,7 @@ class Estimator:
         if found is None:
             if len(self._units) >= self.MOST_UNITS:
                 self._units.clear()
-            found = measure(unit, family)
-            self._units[key] = found
+            found = self._units[key] = measure(unit, family)
         return found
 
     def _content(self, content: Any, family: Family) -> Estimate:
@@ -8909,78 +8828,41 @@ class Estimator:
             if isinstance(part, str):
                 tokens += self.text(part, family)
             if isinstance(part, list):
-                waiting.extend(part)
+                waiting += part
             if not isinstance(part, dict):
                 continue
             kind = str(part.get("type"))
-            if kind in MEDIA_TOKENS:
+            if kind in MEDIA:
                 has_media = True
                 tokens += self._media(part, kind, family)
             elif kind not in UNCOUNTED:
                 tokens += AROUND.get(kind, 0)
+                waiting += [part[key] for key in COUNTED if key in part]
                 if "input" in part:
-                    tokens += self.text(dumps_text(part["input"]), family)
-                waiting.extend(part[key] for key in COUNTED if key in part)
+                    waiting.append(dumps_text(part["input"]))
         return Estimate(tokens, has_media)
 
     def _media(self, part: JSON, kind: str, family: Family) -> int:
         source = typed(part, "source", dict)
         if source.get("type") == "text":
             return self.text(typed(source, "data", str), family)
-        size = 0  # of its longest text: base64 or an address
-        for layer in (part, source, typed(part, "file", dict)):
-            for value in layer.values():
-                if isinstance(value, str):
-                    size = max(size, len(value))
-        if MEDIA_TOKENS[kind] == MEDIA_TOKENS["image"]:
-            return MEDIA_TOKENS[kind]
-        return MEDIA_TOKENS[kind] * (1 + size // PAGE_BASE64)
+        if kind in IMAGES:
+            return IMAGE_TOKENS
+        return PAGE_TOKENS * (1 + len(dumps_text(part)) // PAGE_SIZE)
 
     def _tool(self, tool: Any, family: Family) -> Estimate:
         spec = typed(tool, "function", dict) or tool
-        schema = typed(spec, "input_schema", dict) or typed(spec, "parameters", dict)
         shown = {
             "name": typed(spec, "name", str),
             "description": typed(spec, "description", str),
-            "parameters": schema,
+            "parameters": typed(spec, "input_schema", dict)
+            or typed(spec, "parameters", dict),
         }
         tokens = self.text(dumps_text(shown), family)
-        if family.column:
-            return Estimate(CLAUDE_TOOL + tokens)
-        return Estimate(round(GPT_TOOL * tokens))  # as a declaration, which is shorter
+        return Estimate(family.tool + round(family.declared * tokens))
 
 
 MAX_MODELS = 100  # a catalogue has about 40
-
-
-def keep_newest(table: Dict[Any, Any], key: Hashable, value: Any, most: int) -> Any:
-    """Set `key`, as the youngest of `most`; gives the oldest if it had to go for it."""
-    table.pop(key, None)
-    table[key] = value
-    if len(table) > most:
-        return table.pop(next(iter(table)))
-    return None
-
-
-class Calibration:
-    """Learns, for each model, how far estimates are off: one ratio real / estimated."""
-
-    def __init__(self) -> None:
-        self._ratios: Dict[str, float] = {}
-
-    def predict(self, model: str, estimate: Estimate) -> int:
-        """The tokens that the upstream will say it read."""
-        return max(1, round(self._ratios.get(model, 1.0) * estimate.tokens))
-
-    def learn(self, model: str, estimate: Estimate, prompt_tokens: int) -> None:
-        """Take what it said, cached tokens included; 0 = it did not say."""
-        if estimate.has_media or estimate.tokens < 200 or prompt_tokens <= 0:
-            return
-        ratio = prompt_tokens / estimate.tokens
-        ratio = min(3.0, max(0.4, ratio))  # so that one corrupt usage does not last
-        old = self._ratios.get(model, ratio)
-        keep_newest(self._ratios, model, (old + ratio) / 2, MAX_MODELS)
-
 
 # -- the ledger ------------------------------------------------------------------
 
@@ -8993,9 +8875,7 @@ class Served(NamedTuple):
     session: str
     client: str = ""
     who: str = ""  # user or agent
-    asked: str = (
-        ""  # the client's name for the model, "" where only the spelling differs
-    )
+    requested: str = ""  # the client's name for the model, where more than spelling
     model: str = ""
     status: int = 0  # 0 = running
     usage: TokenUsage = TokenUsage()
@@ -9009,33 +8889,21 @@ class Served(NamedTuple):
         return self.status >= 400 and self.status != 499
 
 
-Tally = Tuple[int, ...]  # requests, failed ones, then the fields of TokenUsage
-Tallies = Dict[str, Tally]  # by model
+Tally = Tuple[float, ...]  # requests, failed ones, then the fields of TokenUsage
+Tallies = Dict[Any, Tally]  # by model
 NOTHING: Tally = (0, 0, *TokenUsage())
 
 
-def _add(tallies: Tallies, model: str, tally: Tally) -> None:
-    if model not in tallies and len(tallies) >= MAX_MODELS:
-        model = "other"
-    old = tallies.get(model, NOTHING)
-    tallies[model] = tuple(map(operator.add, old, tally))
+def _add(tallies: Tallies, key: Hashable, tally: Iterable[float]) -> None:
+    tallies[key] = tuple(map(operator.add, tallies.get(key, NOTHING), tally))
 
 
-def _merge(tallies: Tallies, more: Tallies) -> None:
-    for model, tally in more.items():
-        _add(tallies, model, tally)
-
-
-def _sum(tallies: Tallies) -> Tally:
-    return tuple(map(sum, zip(NOTHING, *tallies.values())))
-
-
-def _usage_of(tally: Tally) -> TokenUsage:
-    return TokenUsage(*tally[2:])
+def _sum(tallies: Iterable[Tally]) -> Tally:
+    return tuple(map(sum, zip(NOTHING, *tallies)))
 
 
 def _figures(tally: Tally) -> JSON:
-    usage = _usage_of(tally)
+    usage = TokenUsage(*tally[2:])
     return {
         "requestCount": tally[0],
         "tokenCount": usage.prompt + usage.output,
@@ -9049,25 +8917,23 @@ def _figures(tally: Tally) -> JSON:
 
 
 def _report(tallies: Tallies) -> JSON:
-    models = {model: _figures(tally) for model, tally in tallies.items()}
-    return {**_figures(_sum(tallies)), "models": models}
+    used = {model: tally for model, tally in tallies.items() if tally[0]}
+    models = {model: _figures(tally) for model, tally in used.items()}
+    return {**_figures(_sum(used.values())), "models": models}
 
 
-def _page_sums(tally: Tally) -> JSON:
-    """The sums as the page names them."""
-    usage = _usage_of(tally)
-    sums = {"requests": tally[0], "failed": tally[1]}
-    return {**sums, **_tokens(usage), "credits": usage.credits}
+TOKEN_KINDS = TokenUsage._fields[
+    :4
+]  # disjoint; these, and credits, as the page names them
 
 
-def _tokens(usage: TokenUsage) -> JSON:
-    """The four kinds of tokens, disjoint, as the page names them."""
-    return {
-        "input": usage.input,
-        "cache_read": usage.cache_read,
-        "cache_write": usage.cache_write,
-        "output": usage.output,
-    }
+def _spent(usage: TokenUsage) -> JSON:
+    return {**dict(zip(TOKEN_KINDS, usage)), "credits": usage.credits}
+
+
+def _page_sums(tallies: Tallies) -> JSON:
+    requests, failed, *usage = _sum(tallies.values())
+    return {"requests": requests, "failed": failed, **_spent(TokenUsage(*usage))}
 
 
 def _iso(seconds: float) -> str:
@@ -9082,30 +8948,18 @@ LABELS = {0: "running", 499: "left"}
 
 
 def _page_request(served: Served) -> JSON:
-    level = "good" if served.status < 400 else "bad"
-    running = served.status == 0
-    return {
-        "n": served.number,
-        "at": served.at,
-        "session": served.session,
-        "who": served.who,
-        "model": served.model,
-        "asked": served.asked or None,
-        "status": served.status,
-        "label": LABELS.get(served.status, str(served.status)),
-        "level": LEVELS.get(served.status, level),
-        **_tokens(served.usage),
-        "credits": served.usage.credits or None,
-        "seconds": None if running else served.seconds,
-        "whose": served.whose or None,
-        "reason": served.reason or None,
-    }
+    row = served._asdict()
+    row.update(
+        _spent(row.pop("usage")),
+        label=LABELS.get(served.status, str(served.status)),
+        level=LEVELS.get(served.status, "bad" if served.failed else "good"),
+    )
+    return row
 
 
 class _Session:
     def __init__(self, served: Served) -> None:
-        self.first = served.at
-        self.last = served.at
+        self.first = self.last = served.at
         self.client = served.client
         self.models: Tallies = {}
 
@@ -9125,44 +8979,36 @@ class UsageLedger:
 
     def __init__(self) -> None:
         self._recent: Deque[Served] = collections.deque(maxlen=MAX_RECENT)
-        self._order: List[str] = []  # models by first use: the page's colours
         self.reset_all()
 
     def reset_all(self) -> None:
         """Forget everything but the recent requests."""
         self._sessions: Dict[str, _Session] = {}
-        self._dropped: Tallies = {}
+        # Sessions dropped for room too. The order of first use is the page's colours.
+        self._totals: Tallies = {}
         self._minutes: Dict[int, Tallies] = {}
 
     def record(self, served: Served) -> None:
         """Add one request that has ended, a failed one too."""
         self._recent.append(served)
+        end = served.at + served.seconds
         session = self._sessions.get(served.session) or _Session(served)
-        session.last = max(session.last, served.at + served.seconds)
-        dropped = keep_newest(self._sessions, served.session, session, MAX_SESSIONS)
-        if dropped:
-            _merge(self._dropped, dropped.models)
-        tally = (1, int(served.failed), *served.usage)
-        _add(session.models, served.model, tally)
-        if served.model not in self._order and len(self._order) < MAX_MODELS:
-            self._order.append(served.model)
-        minute = int(served.at + served.seconds) // 60
-        _add(self._minutes.setdefault(minute, {}), served.model, tally)
-        while len(self._minutes) > MINUTES:
+        session.last = max(session.last, end)
+        keep_newest(self._sessions, served.session, session, MAX_SESSIONS)
+        minute = self._minutes.setdefault(int(end) // 60, {})
+        if len(self._minutes) > MINUTES:
             del self._minutes[min(self._minutes)]
-
-    def _models(self) -> Tallies:
-        models: Tallies = {}
-        _merge(models, self._dropped)
-        for session in self._sessions.values():
-            _merge(models, session.models)
-        return models
+        model = served.model
+        if model not in self._totals and len(self._totals) >= MAX_MODELS:
+            model = "other"
+        tally = (1, served.failed, *served.usage)
+        for tallies in (session.models, minute, self._totals):
+            _add(tallies, model, tally)
 
     def summary(self) -> JSON:
         """The sums, over the sessions dropped for room too."""
-        report = _report(self._models())
-        requests = report["requestCount"]
-        tokens = report["tokenCount"]
+        report = _report(self._totals)
+        requests, tokens = report["requestCount"], report["tokenCount"]
         return {
             "totalRequests": requests,
             "totalTokens": tokens,
@@ -9173,62 +9019,58 @@ class UsageLedger:
 
     def details(self) -> List[JSON]:
         """One entry for each session, the latest first."""
-        entries = []
-        for name, session in reversed(self._sessions.items()):
-            entry = {
+        return [
+            {
                 "sessionId": name,
                 "startTime": _iso(session.first),
                 "lastRequestTime": _iso(session.last),
                 "duration": round(session.last - session.first),
                 **_report(session.models),
             }
-            entries.append(entry)
-        return entries
+            for name, session in reversed(self._sessions.items())
+        ]
 
     def totals(self) -> JSON:
         """The sums for the page."""
-        return _page_sums(_sum(self._models()))
+        return _page_sums(self._totals)
 
     def sessions(self) -> List[JSON]:
         """Every session for the page."""
-        rows = []
-        for name, session in self._sessions.items():
-            row = {
+        return [
+            {
                 "id": name,
                 "client": session.client or None,
                 "first": session.first,
                 "last": session.last,
-                **_page_sums(_sum(session.models)),
+                **_page_sums(session.models),
             }
-            rows.append(row)
-        return rows
+            for name, session in self._sessions.items()
+        ]
 
     def requests(self, running: Iterable[Served]) -> List[JSON]:
         """The requests for the page: those under way, then the newest."""
-        newest = [*running, *reversed(self._recent)][:MAX_RECENT]
-        return [_page_request(served) for served in newest]
+        newest = [*running, *reversed(self._recent)]
+        return list(map(_page_request, newest[:MAX_RECENT]))
 
     def minutes(self, now: float) -> JSON:
         """The chart of the last 60 whole minutes, the running one last."""
         first = int(now) // 60 - MINUTES + 1
-        names = self._order
-        if len(names) > MAX_SERIES:
-            others = "%d others" % (len(names) - MAX_SERIES + 1)
-            names = names[: MAX_SERIES - 1] + [others]
-        series = {name: [NOTHING] * MINUTES for name in names}
-        for minute, tallies in self._minutes.items():
-            if not first <= minute < first + MINUTES:
-                continue
-            for model, tally in tallies.items():
-                column = series.get(model) or series[names[-1]]
-                old = column[minute - first]
-                column[minute - first] = tuple(map(operator.add, old, tally))
+        names = list(self._totals)
+        single = MAX_SERIES - (len(names) > MAX_SERIES)
+        series = {name: [name] for name in names[:single]}
+        others = names[single:]
+        if others:
+            series["%d others" % len(others)] = others
         models = []
-        for name, column in series.items():
-            usages = [_usage_of(tally) for tally in column]
+        for title, names in series.items():
+            usages = []
+            for minute in range(first, first + MINUTES):
+                tallies = self._minutes.get(minute, {})
+                tally = _sum(tallies.get(name, NOTHING) for name in names)
+                usages.append(TokenUsage(*tally[2:]))
             credits = [usage.credits for usage in usages]
             tokens = [usage.prompt + usage.output for usage in usages]
-            models.append({"model": name, "credits": credits, "tokens": tokens})
+            models.append({"model": title, "credits": credits, "tokens": tokens})
         return {"from": first * 60, "models": models}
 
     def find(self, name: str, others: Iterable[str] = ()) -> str:
@@ -9248,7 +9090,9 @@ class UsageLedger:
 
     def reset(self, session: str) -> None:
         """Forget a session by its whole id."""
-        self._sessions.pop(session, None)
+        if session in self._sessions:
+            for model, tally in self._sessions.pop(session).models.items():
+                _add(self._totals, model, map(operator.neg, tally))
 
 
 # -- USAGE_LOG: a line a request, and what each day cost ----------------------------
@@ -9262,8 +9106,7 @@ def usage_line(served: Served, local_time: str) -> bytes:
         "who": served.who,
         "model": served.model,
         "status": served.status,
-        **_tokens(served.usage),
-        "credits": served.usage.credits,
+        **_spent(served.usage),
     }
     return dumps(record) + b"\n"
 
@@ -9280,24 +9123,18 @@ class DayUse(NamedTuple):
 
 def fold_usage(lines: Iterable[bytes], since: str) -> List[DayUse]:
     """Sum the lines of USAGE_LOG by day and model, from the day `since` on."""
-    days: Dict[Tuple[str, str], DayUse] = {}
+    days: Tallies = {}
     for line in lines:
-        try:
+        record: JSON = {}
+        with contextlib.suppress(BadRequest):  # half a line, from a kill
             record = loads_object(line)
-        except BadRequest:  # half a line, from a kill
-            continue
         day = typed(record, "time", str)[:10]
         model = typed(record, "model", str)[:100]
         credits = record.get("credits")
-        if day < since or type(credits) not in (int, float):
-            continue
-        old = days.get((day, model)) or DayUse(day, model, 0, 0, 0.0)
-        kinds = ("input", "cache_read", "cache_write", "output")
-        tokens = sum(count(record.get(kind)) for kind in kinds)
-        days[day, model] = DayUse(
-            day, model, old.requests + 1, old.tokens + tokens, old.credits + credits
-        )
-    return sorted(days.values())
+        if day >= since and type(credits) in (int, float):
+            tokens = sum(count(record.get(kind)) for kind in TOKEN_KINDS)
+            _add(days, (day, model), (1, tokens, credits))
+    return [DayUse(*key, *sums) for key, sums in sorted(days.items())]
 
 
 # -- limits --------------------------------------------------------------------------
@@ -9310,14 +9147,13 @@ class SlidingWindow:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._used = 0
         self._entries: Deque[List[float]] = collections.deque()  # [when, cost]
 
     def wait(self, now: float) -> int:
         """The first whole second, counted from now, at which one more fits."""
         while self._entries and self._entries[0][0] + self.SPAN <= now:
-            self._used -= self._entries.popleft()[1]
-        excess = self._used + 1 - self._limit
+            self._entries.popleft()
+        excess = sum(cost for _, cost in self._entries) + 1 - self._limit
         free = now
         for then, cost in self._entries:
             if excess <= 0:
@@ -9325,22 +9161,16 @@ class SlidingWindow:
             excess -= cost
             free = then + self.SPAN
         seconds = int(free - now)
-        if now + seconds < free:
-            seconds += 1
-        return seconds
+        return seconds + (now + seconds < free)
 
     def add(self, now: float, cost: int) -> List[float]:
         """Charge `cost`, fitting or not; the entry may be corrected."""
-        entry = [now, cost]
-        self._entries.append(entry)
-        self._used += cost
-        return entry
+        self._entries.append([now, cost])
+        return self._entries[-1]
 
     def correct(self, entry: List[float], now: float, cost: int) -> None:
         """Charge `cost` now, instead of what an entry said before."""
-        if entry[0] + self.SPAN > now:
-            self._used -= entry[1]
-            entry[1] = 0
+        entry[1] = 0
         self.add(now, cost)
 
 
@@ -9374,6 +9204,8 @@ class Hold(NamedTuple):
 # RATE_LIMIT_CHAT_COMPLETIONS is for /v1/chat/completions only, as its name says.
 RATES = {"openai": "rate_limit_chat_completions"}
 TOKEN_RATE = "max_tokens_per_minute"
+LIMITS = """rate_limit_default rate_limit_chat_completions max_tokens_per_minute
+    max_tokens_per_request credit_budget""".split()
 # As many as may be at it within a window's minute: who is forgotten starts anew.
 MAX_ALLOWANCES = 20_000
 
@@ -9384,34 +9216,31 @@ class Limits:
     def __init__(self, config: Config) -> None:
         self._config = config
         self.allowances: Dict[str, _Allowance] = {}
+        self.on = any(getattr(config, name) for name in LIMITS)
 
     def admit(self, wanted: Wanted, now: float) -> Hold:
         """Charge a request what it may cost, or raise why not; settle() what it did."""
-        most = self._config.max_tokens_per_request
-        if most and wanted.prompt > most:
-            raise ContextOverflow(wanted.prompt, most)
+        config = self._config
+        if 0 < config.max_tokens_per_request < wanted.prompt:
+            raise ContextOverflow(wanted.prompt, config.max_tokens_per_request)
         allowance = self.allowances.get(wanted.session) or _Allowance()
         keep_newest(self.allowances, wanted.session, allowance, MAX_ALLOWANCES)
-        budget = self._config.credit_budget
-        if budget and allowance.nano_aiu >= budget * 1e9:
+        if 0 < config.credit_budget <= allowance.nano_aiu / 1e9:
             raise self._used_up(wanted)
         rate = RATES.get(wanted.dialect, "rate_limit_default")
-        entry = None
-        for name in (rate, TOKEN_RATE):
+        costs = {rate: 1, TOKEN_RATE: wanted.tokens}
+        entries = {}
+        limited = [name for name in costs if getattr(config, name)]
+        for name in limited:
             self._check(allowance, name, now)
-        if getattr(self._config, rate):
-            allowance.windows[rate].add(now, 1)
-        if getattr(self._config, TOKEN_RATE):
-            entry = allowance.windows[TOKEN_RATE].add(now, wanted.tokens)
+        for name in limited:
+            entries[name] = allowance.windows[name].add(now, costs[name])
         allowance.nano_aiu += wanted.nano_aiu
-        return Hold(allowance, wanted.nano_aiu, entry)
+        return Hold(allowance, wanted.nano_aiu, entries.get(TOKEN_RATE))
 
     def _check(self, allowance: _Allowance, name: str, now: float) -> None:
         limit = getattr(self._config, name)
-        if not limit:
-            return
-        window = allowance.windows.setdefault(name, SlidingWindow(limit))
-        wait = window.wait(now)
+        wait = allowance.windows.setdefault(name, SlidingWindow(limit)).wait(now)
         if wait:
             raise RateLimited(
                 "this proxy's own %s=%d is reached; try again in %d s, or raise it "
@@ -9420,9 +9249,7 @@ class Limits:
             )
 
     def _used_up(self, wanted: Wanted) -> BudgetExceeded:
-        key = ""
-        if self._config.api_key:
-            key = " -H 'x-api-key: <your API_KEY>'"
+        key = " -H 'x-api-key: <your API_KEY>'" if self._config.api_key else ""
         return BudgetExceeded(
             "this session has used the %g AI credits that CREDIT_BUDGET allows. Raise "
             "it, or reset the session: curl -X POST%s http://%s/usage/reset/%s"
@@ -9431,11 +9258,10 @@ class Limits:
 
     def settle(self, hold: Hold, now: float, usage: TokenUsage) -> None:
         """Charge what the answer cost instead of the estimate."""
-        allowance = hold.allowance
-        allowance.nano_aiu += usage.nano_aiu - hold.nano_aiu
+        hold.allowance.nano_aiu += usage.nano_aiu - hold.nano_aiu
         if hold.entry:
             tokens = usage.input + usage.cache_write + usage.output
-            allowance.windows[TOKEN_RATE].correct(hold.entry, now, tokens)
+            hold.allowance.windows[TOKEN_RATE].correct(hold.entry, now, tokens)
 
     def reset(self, session: str) -> None:
         """Let a session start anew."""
@@ -9462,21 +9288,16 @@ def _short_hash(text: str) -> str:
 
 def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
     """Whose request it is, as a name that is safe in headers, paths and logs."""
-    name = ""
-    for header in SESSION_HEADERS:
-        name = name or headers.get(header) or ""
-    if not name:
-        user = typed(typed(body, "metadata", dict), "user_id", str)
+    name = next(filter(None, map(headers.get, SESSION_HEADERS)), "")
+    if not name and "metadata" in body:
+        user = typed(body["metadata"], "user_id", str)
         found = USER_SESSION.search(user[:LONGEST_USER])
-        if found:
-            name = found[1]
+        name = found[1] if found else ""
     key = headers.get("x-api-key") or headers.get("authorization")
     if key and not name:
         return "key-" + _short_hash(key)  # the key itself is a secret
     name = name or peer
-    if SAFE_SESSION.fullmatch(name):
-        return name
-    return "id-" + _short_hash(name)
+    return name if SAFE_SESSION.fullmatch(name) else "id-" + _short_hash(name)
 
 
 # ~~~~~~~~~~~~~~~~~~ the waterline: below this line the program touches the world ~~~~
@@ -12874,7 +12695,6 @@ class PromptSizes:
     def __init__(self, copilot: CopilotClient) -> None:
         self._copilot = copilot
         self._estimator = Estimator()
-        self._calibration = Calibration()
         self._ratio: Dict[str, float] = {}
         self._rates: Dict[str, PromptCost] = {}  # of a byte
         # The last real request of each model: read only when a count is asked for, so
@@ -12905,23 +12725,23 @@ class PromptSizes:
         tokens = min(tokens, rates.tokens * size)
         return PromptCost(tokens, min(nano, rates.nano_aiu * size))
 
-    def learn(self, model: str, raw: bytes, usage: TokenUsage) -> None:
-        """What the upstream counted for a whole request; odd ratios are left out."""
-        if not usage.prompt:
-            return
-        size = len(raw)
-        tokens = usage.input + usage.cache_write + usage.output
-        # The dearest of late, first the estimate: one cheap question says little.
+    def learn_cost(self, model: str, size: int, usage: TokenUsage) -> None:
+        """What a request cost: the dearest of late counts, first the estimate, for one
+        cheap question says little."""
         old = self._rates.get(model, PromptCost(0, 0))
+        tokens = usage.input + usage.cache_write + usage.output
         rates = PromptCost(
             max(tokens / size, old.tokens * self.FADING),
             max(usage.nano_aiu / size, old.nano_aiu * self.FADING),
         )
         keep_newest(self._rates, model, rates, MAX_MODELS)
-        if size > 2000 and 0.02 < usage.prompt / size < 2:
-            keep_newest(self._ratio, model, usage.prompt / size, MAX_MODELS)
-        if size <= self.MAX_SAMPLE:
-            keep_newest(self._samples, model, (raw, usage.prompt), self.MAX_SAMPLES)
+
+    def learn(self, model: str, raw: bytes, prompt: int) -> None:
+        """What the upstream counted for a whole request; odd ratios are left out."""
+        if len(raw) > 2000 and 0.02 < prompt / len(raw) < 2:
+            keep_newest(self._ratio, model, prompt / len(raw), MAX_MODELS)
+        if len(raw) <= self.MAX_SAMPLE:
+            keep_newest(self._samples, model, (raw, prompt), self.MAX_SAMPLES)
 
     def estimate(self, body: JSON, model: str) -> int:
         """Tokens of a request, corrected by what real usage has shown."""
@@ -12929,8 +12749,8 @@ class PromptSizes:
         if sample is not None:
             raw, prompt = sample
             known = self._estimator.request(loads_object(raw), model)
-            self._calibration.learn(model, known, prompt)
-        return self._calibration.predict(model, self._estimator.request(body, model))
+            self._estimator.learn(model, known, prompt)
+        return self._estimator.predict(model, self._estimator.request(body, model))
 
     @property
     def in_outage(self) -> bool:
@@ -12955,7 +12775,7 @@ class PromptSizes:
         estimate = await asyncio.get_running_loop().run_in_executor(
             None, self._estimator.request, body, model.id
         )
-        return self._calibration.predict(model.id, estimate)
+        return self._estimator.predict(model.id, estimate)
 
     async def _ask_upstream(self, body: JSON, model: Model) -> int:
         if MESSAGES not in model.endpoints or self.in_outage:
@@ -13324,6 +13144,8 @@ class App:
 
     def _admit(self, exchange: Exchange) -> None:
         """Apply this proxy's own limits; what they refuse is not charged."""
+        if not self._limits.on:
+            return
         body = exchange.body
         size = len(exchange.request.body)
         prompt = 0
@@ -13395,7 +13217,10 @@ class App:
         unknown = exchange.response and exchange.status != 200 and not usage.nano_aiu
         if exchange.hold and not unknown:
             self._limits.settle(exchange.hold, time.monotonic(), usage)
-        self._sizes.learn(exchange.model.id, exchange.request.body, usage)
+        if usage.prompt:
+            if exchange.hold:
+                self._sizes.learn_cost(exchange.model.id, exchange.size, usage)
+            self._sizes.learn(exchange.model.id, exchange.request.body, usage.prompt)
         level = "warn" if served.failed else "info"
         if is_logged(level):
             log_line(level, served_line(served) + self._news_of(exchange))
@@ -14142,14 +13967,14 @@ async function reset(id){if(!confirm("Forget what this session used? "+id))retur
  try{await ask("/usage/reset/"+encodeURIComponent(id),"POST");$.hs.focus();tick()}catch(e){alert(e.message)}}
 function requests(d,force){const body=$.requests.tBodies[0],fits=d.requests.filter(r=>(view.show==="all"||failed(r))&&(!only||r.session===only)),
  list=cut("requests",fits,12),hold=!force&&body.kept&&busy(body);put($.hr,hold?"Requests, held while you read":"Requests");
- if(hold)d.requests.forEach(r=>body.kept.has(r.n)&&request(body.kept.get(r.n),r));
- else rows(body,list,r=>r.n,()=>{const tr=requestRow(),c=tr.children;c[1].append(el("span"),el("span","dim"));c[2].append(el("span"));
+ if(hold)d.requests.forEach(r=>body.kept.has(r.number)&&request(body.kept.get(r.number),r));
+ else rows(body,list,r=>r.number,()=>{const tr=requestRow(),c=tr.children;c[1].append(el("span"),el("span","dim"));c[2].append(el("span"));
  c[11].append(el("b"),el("span"));return tr},request);see("only",only);put($.only,"Only "+only.slice(0,18)+": show all");see("none",!fits.length);
  put(all("[data-show=failed]")[0],"Failed "+d.requests.filter(failed).length)}
 function request(tr,r){const c=tr.children,pill=c[2].firstChild;
  fill(tr,[clock(r.at,"medium"),null,null,r.session,r.who,num(r.status?r.seconds:data.now-r.at,1),
- r.credits==null?"":cr(r.credits),...KINDS.map(k=>r[k]?short(r[k]):"")]);
- put(c[1].firstChild,r.model||"no model");put(c[1].lastChild,r.asked?" asked "+r.asked:"");attr(c[1],"title",
+ r.credits?cr(r.credits):"",...KINDS.map(k=>r[k]?short(r[k]):"")]);
+ put(c[1].firstChild,r.model||"no model");put(c[1].lastChild,r.requested?" asked "+r.requested:"");attr(c[1],"title",
  c[1].textContent);attr(c[3],"title",r.session);put(pill,r.label);attr(pill,"class","pill "+r.level);
  c[11].hidden=!r.reason;put(c[11].firstChild,r.whose?r.whose+": ":"");put(c[11].lastChild,r.reason||"")}
 async function catalogue(){try{models=models||(await ask("/v1/models")).data}catch(e){return put($.found,e.message)}
