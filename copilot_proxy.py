@@ -4752,42 +4752,50 @@ def responses_source(model: Model) -> str:
 
 # --- requests of Responses clients ----------------------------------------------------
 
-# Tools of OpenAI's own that the client runs: what a model is offered, and the member of
-# an item that holds a call's arguments.
+# Tools of OpenAI's own that the client runs: what a model is offered, what else an item
+# of a call says, and its member that holds the arguments, with what must be in them.
 CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
   "local_shell": {
-    "member": "action",
     "description": "Run a command on the user's machine.",
     "parameters": {"type": "object", "required": ["command"], "properties": {
       "command": {"type": "array", "items": {"type": "string"}},
       "working_directory": {"type": "string"},
       "timeout_ms": {"type": "integer"}
-    }}
+    }},
+    "item": {},
+    "member": "action",
+    "blank": {"type": "exec", "env": {}, "command": []}
   },
   "shell": {
-    "member": "action",
     "description": "Run shell commands on the user's machine.",
     "parameters": {"type": "object", "required": ["commands"], "properties": {
       "commands": {"type": "array", "items": {"type": "string"}},
       "timeout_ms": {"type": "integer"},
       "max_output_length": {"type": "integer"}
-    }}
+    }},
+    "item": {},
+    "member": "action",
+    "blank": {}
   },
   "apply_patch": {
-    "member": "operation",
     "description": "Create, change or delete a file.",
     "parameters": {"type": "object", "required": ["type", "path"], "properties": {
       "type": {"enum": ["create_file", "update_file", "delete_file"]},
       "path": {"type": "string"},
       "diff": {"type": "string", "description": "a V4A diff; none to delete"}
-    }}
+    }},
+    "item": {},
+    "member": "operation",
+    "blank": {}
   },
   "tool_search": {
-    "member": "arguments",
     "description": "Find more tools.",
     "parameters": {"type": "object", "required": ["query"], "properties": {
       "query": {"type": "string"}
-    }}
+    }},
+    "item": {"execution": "client"},
+    "member": "arguments",
+    "blank": {}
   }
 }""")
 # Run by OpenAI's servers. Codex always offers the first, so a model without it does
@@ -4798,6 +4806,15 @@ CALLS = (
     "custom_tool_call",
     *(kind + "_call" for kind in CLIENT_TOOLS),
 )
+RESULTS = ("tool_search_output", *(kind + "_output" for kind in CALLS))
+
+
+def input_items(body: JSON) -> List[Any]:
+    """The input of a Responses request as a list, whatever it is."""
+    items = body.get("input")
+    if isinstance(items, str) and items:
+        return [{"role": "user", "content": items}]
+    return items if isinstance(items, list) else []
 
 
 class ToolTable:
@@ -4814,22 +4831,16 @@ class ToolTable:
         # A name in a namespace gives way: the others go up as they are.
         self._plain = {typed(one, "name", str) for one in objects(body.get("tools"))}
         self._add_all(body, "")
-        if not isinstance(body.get("input"), list):
-            return
-        for at, item in enumerate(body["input"]):
+        for at, item in enumerate(input_items(body)):
             if typed(item, "type", str) == "tool_search_output":
                 self._add_all(item, "input.%d" % at)
 
     def name_of(self, item: JSON) -> str:
         """What the model knows the function of a call, or of a choice, as."""
-        name, namespace = typed(item, "name", str), typed(item, "namespace", str)
-        return self._flat.get((namespace, name)) or self._flatten(namespace, name)
-
-    @staticmethod
-    def _flatten(namespace: str, name: str) -> str:
-        if not namespace:
-            return name
-        return "%s__%s" % (namespace.rstrip("_"), name)
+        name = typed(item, "name", str) or typed(item, "type", str)
+        namespace = typed(item, "namespace", str)
+        flat = "%s__%s" % (namespace.rstrip("_"), name) if namespace else name
+        return self._flat.get((namespace, name), flat)
 
     def _add_all(self, holder: JSON, path: str, namespace: str = "") -> None:
         add = functools.partial(self._add_tool, namespace)
@@ -4837,25 +4848,15 @@ class ToolTable:
 
     def _add_tool(self, namespace: str, tool: Any, path: str) -> None:
         kind = required(expect(tool, dict, path), "type", str, path)
-        name = field(tool, "name", str, path, kind)
-        about = field(tool, "description", str, path, "")
-        if kind == "namespace":
-            self._add_all(tool, path, name)
-        elif kind == "function":
-            required(tool, "name", str, path)
-            schema = field(tool, "parameters", dict, path, {})
-            strict = field(tool, "strict", bool, path)
-            self._keep(Tool(name, about, schema, strict, namespace=namespace))
-        elif kind == "custom":
-            required(tool, "name", str, path)
-            made = custom_tool(name, about, field(tool, "format", dict, path, {}))
-            self._keep(made._replace(namespace=namespace))
-        elif kind in CLIENT_TOOLS:
-            offer = {**CLIENT_TOOLS[kind], **given(**tool)}
-            schema = field(offer, "parameters", dict, path)
-            self._keep(Tool(kind, offer["description"], schema, kind=kind))
-        elif kind.startswith(SPARED_TOOLS):
+        if kind.startswith(SPARED_TOOLS):
             self.left_out.append("tool " + kind)
+        elif kind == "namespace":
+            self._add_all(tool, path, field(tool, "name", str, path, kind))
+        elif kind in ("function", "custom"):
+            self._keep(namespace, kind, tool, path)
+        elif kind in CLIENT_TOOLS:
+            offer = {**CLIENT_TOOLS[kind], **given(**tool), "name": kind}
+            self._keep("", kind, offer, path)
         else:
             raise BadRequest(
                 "%s: a tool of type %s is run by OpenAI's servers, which Copilot does "
@@ -4864,20 +4865,32 @@ class ToolTable:
                 code="unsupported_tool",
             )
 
-    def _keep(self, tool: Tool) -> None:
-        place = (tool.namespace, tool.name)
-        flat = self._flat.get(place) or self._flatten(*place)
-        taken: Container[str] = self._plain if tool.namespace else ()
+    def _keep(self, namespace: str, kind: str, offer: JSON, path: str) -> None:
+        name = required(offer, "name", str, path)
+        about = field(offer, "description", str, path, "")
+        schema = field(offer, "parameters", dict, path, {})
+        strict = field(offer, "strict", bool, path)
+        tool = Tool(name, about, schema, strict, kind, namespace)
+        if kind == "custom":
+            tool = custom_tool(name, about, field(offer, "format", dict, path, {}))
+        place = (namespace, name)
+        flat = self.name_of(tool._asdict())
+        taken: Container[str] = self._plain if namespace else ()
         while place not in self._flat and (flat in self.tools or flat in taken):
             flat += "_"  # so that two of one name do not become one
         self._flat[place] = flat
-        self.tools[flat] = tool._replace(name=flat, own=tool.name)
+        self.tools[flat] = tool._replace(name=flat, own=name, namespace=namespace)
+
+
+def _unsendable(what: str, kind: str, path: str) -> BadRequest:
+    words = "%s: %s of type %s cannot be sent to this model"
+    return BadRequest(words % (path, what, ascii(kind[:40])))
 
 
 def _parse_input_part(part: Any, path: str) -> Any:
     kind = required(expect(part, dict, path), "type", str, path)
     if kind == "refusal":
-        return Text(field(part, "refusal", str, path, ""))
+        return Text(field(part, kind, str, path, ""))
     if kind.endswith("text"):
         return Text(field(part, "text", str, path, ""))
     if part.get("file_id") or part.get("file_url"):
@@ -4885,14 +4898,12 @@ def _parse_input_part(part: Any, path: str) -> Any:
     if kind == "input_image":
         detail = field(part, "detail", str, path, "")
         return Image(required(part, "image_url", str, path), detail)
-    if kind == "input_file":
-        url = required(part, "file_data", str, path)
-        if not url.startswith("data:"):
-            url = "data:application/pdf;base64," + url
-        return Document(url, field(part, "filename", str, path, ""))
-    raise BadRequest(
-        "%s: a part of type %s cannot be sent to this model" % (path, ascii(kind[:40]))
-    )
+    if kind != "input_file":
+        raise _unsendable("a part", kind, path)
+    url = required(part, "file_data", str, path)
+    if not url.startswith("data:"):
+        url = "data:application/pdf;base64," + url
+    return Document(url, field(part, "filename", str, path, ""))
 
 
 def _parse_input_content(holder: JSON, key: str, path: str) -> Tuple[Any, ...]:
@@ -4937,85 +4948,71 @@ def summary_text(item: JSON) -> str:
     return LOST_SUMMARY
 
 
-class _InputParser:
-    """Makes turns of input items; what a model said in one go is one turn."""
+def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Call:
+    call_id = required(item, "call_id", str, path)
+    if kind not in CALLS[:2]:
+        kind = kind[: -len("_call")]
+        held = item.get(CLIENT_TOOLS[kind]["member"]) or {}
+        return Call(call_id, kind, dumps_text(held))
+    required(item, "name", str, path)
+    arguments = field(item, "arguments", str, path, "")
+    if kind == "custom_tool_call":
+        arguments = dumps_text({"input": field(item, "input", str, path, "")})
+    return Call(call_id, table.name_of(item), arguments)
 
-    def __init__(self, table: ToolTable) -> None:
-        self._table = table
-        self._turns: List[Tuple[str, List[Any]]] = []
 
-    def turns(self) -> Tuple[Turn, ...]:
-        """What was parsed, every call with its result."""
-        turns = [Turn(role, tuple(parts)) for role, parts in self._turns]
-        return pair_results(turns)
+def _parse_result(kind: str, item: JSON, path: str) -> Result:
+    call_id = required(item, "call_id", str, path)
+    if kind[: -len("_output")] in CALLS[:2]:
+        return Result(call_id, _parse_input_content(item, "output", path))
+    output = item.get("output") or ""
+    if kind == "tool_search_output":
+        found = ToolTable({"tools": item.get("tools")}).tools
+        output = "Found tools: %s" % (", ".join(found) or "none")
+    elif not isinstance(output, str):
+        output = dumps_text(output)
+    return Result(call_id, (Text(output),))
 
-    def parse(self, item: Any, path: str) -> None:
-        kind = field(expect(item, dict, path), "type", str, path, "message")
-        if kind == "message":
-            role = INPUT_ROLES[required_word(item, "role", INPUT_ROLES, path)]
-            parts = _parse_input_content(item, "content", path)
-            self.add(role, *parts)
-        elif kind == "reasoning":
-            self._add_reasoning(item, path)
-        elif kind in CALLS:
-            self.add("assistant", self._call(kind, item, path))
-        elif kind.endswith("_output") and kind[: -len("_output")] in CALLS + (
-            "tool_search",
-        ):
-            self._add_result(kind, item, path)
-        elif kind in ("compaction", "compaction_summary"):
-            self.add("user", Text(summary_text(item)))
-        elif kind == "compaction_trigger":
-            self.add("user", Text(SUMMARY_PROMPT))
-        elif SERVER_ITEMS.fullmatch(kind):
-            about = {key: item[key] for key in WORDS if key in item}
-            self.add("assistant", Text("[%s %s]" % (kind, dumps_text(about))))
-        else:
-            raise BadRequest(
-                "%s: an item of type %s cannot be sent to this model"
-                % (path, ascii(kind[:40]))
-            )
 
-    def add(self, role: str, *parts: Any) -> None:
-        """Add to what `role` says, as a turn of its own but for the model."""
-        if self._turns and self._turns[-1][0] == role == "assistant":
-            # One turn, because thinking must stand before its calls (UPSTREAM 11.6).
-            self._turns[-1][1].extend(parts)
-        elif parts:
-            self._turns.append((role, list(parts)))
+def _parse_reasoning(item: JSON, path: str) -> List[Reasoning]:
+    ours = unpack_reasoning(field(item, "encrypted_content", str, path, ""))
+    words = text_of(_parse_input_content(item, "summary", path))
+    # What another made only its own model can read.
+    return [Reasoning(words, *ours)] if ours and ours[0] else []
 
-    def _add_reasoning(self, item: JSON, path: str) -> None:
-        ours = unpack_reasoning(field(item, "encrypted_content", str, path, ""))
-        words = _parse_input_content(item, "summary", path)
-        if ours and ours[0]:  # what another made only its own model can read
-            self.add("assistant", Reasoning(text_of(words), *ours))
 
-    def _call(self, kind: str, item: JSON, path: str) -> Call:
-        call_id = required(item, "call_id", str, path)
-        if kind == "function_call":
-            arguments = field(item, "arguments", str, path, "")
-        elif kind == "custom_tool_call":
-            arguments = dumps_text({"input": field(item, "input", str, path, "")})
-        else:
-            kind = kind[: -len("_call")]
-            held = item.get(CLIENT_TOOLS[kind]["member"]) or {}
-            return Call(call_id, kind, dumps_text(held))
-        required(item, "name", str, path)
-        return Call(call_id, self._table.name_of(item), arguments)
+def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
+    kind = field(expect(item, dict, path), "type", str, path, "message")
+    if kind == "message":
+        role = INPUT_ROLES[required_word(item, "role", INPUT_ROLES, path)]
+        return Turn(role, _parse_input_content(item, "content", path))
+    if kind in RESULTS:
+        return Turn("user", (_parse_result(kind, item, path),))
+    if kind in ("compaction", "compaction_summary"):
+        return Turn("user", (Text(summary_text(item)),))
+    if kind == "compaction_trigger":
+        return Turn("user", (Text(SUMMARY_PROMPT),))
+    if kind == "reasoning":
+        return Turn("assistant", tuple(_parse_reasoning(item, path)))
+    if kind in CALLS:
+        return Turn("assistant", (_parse_input_call(table, kind, item, path),))
+    if not SERVER_ITEMS.fullmatch(kind):
+        raise _unsendable("an item", kind, path)
+    about = {key: item[key] for key in WORDS if key in item}
+    return Turn("assistant", (Text("[%s %s]" % (kind, dumps_text(about))),))
 
-    def _add_result(self, kind: str, item: JSON, path: str) -> None:
-        call_id = required(item, "call_id", str, path)
-        if kind == "tool_search_output":
-            found = ", ".join(ToolTable({"tools": item.get("tools")}).tools)
-            parts: Tuple[Any, ...] = (Text("Found tools: %s" % (found or "none")),)
-        elif kind in ("function_call_output", "custom_tool_call_output"):
-            parts = _parse_input_content(item, "output", path)
-        else:
-            output = item.get("output") or ""
-            if not isinstance(output, str):
-                output = dumps_text(output)
-            parts = (Text(output),)
-        self.add("user", Result(call_id, parts))
+
+def _join_turns(turns: List[Turn]) -> List[Turn]:
+    """What a model said in one go is one turn, because thinking must stand before its
+    calls (UPSTREAM 11.6); of the others each is a turn of its own."""
+    joined: List[Turn] = []
+    spoken = [turn for turn in turns if turn.parts]
+    for role, run in itertools.groupby(spoken, lambda turn: turn.role):
+        if role == "assistant":
+            parts = itertools.chain.from_iterable(turn.parts for turn in run)
+            run = iter([Turn(role, tuple(parts))])
+        joined += run
+    return joined
 
 
 # Fields that change no answer where an API has none of them.
@@ -5032,42 +5029,34 @@ def _wanted_format(body: JSON) -> Optional[JSON]:
     form = field(text, "format", dict, "text", {"type": "text"})
     kinds = ("text", "json_object", "json_schema")
     kind = required_word(form, "type", kinds, "text.format")
-    if kind == "text":
-        return None
-    if kind == "json_object":
-        return {}
+    if kind != "json_schema":
+        return None if kind == "text" else {}
     required(form, "schema", dict, "text.format")
     return {key: form[key] for key in form if key != "type"}
 
 
 def _narrow_choice(choice: JSON, table: ToolTable) -> str:
     """allowed_tools: only these are sent, then."""
-    entries = field(choice, "tools", list, "tool_choice", [])
-    allowed = {
-        table.name_of(tool) or typed(tool, "type", str) for tool in objects(entries)
-    }
-    for name in list(table.tools):
-        if name not in allowed:
-            del table.tools[name]
+    allowed = set(map(table.name_of, objects(choice.get("tools"))))
+    for name in table.tools.keys() - allowed:
+        del table.tools[name]
     if not table.tools:
         raise BadRequest("tool_choice.tools: none of these is among the tools")
     modes = ("auto", "required")
-    return one_of(
-        field(choice, "mode", str, "tool_choice", "auto"), modes, "tool_choice"
-    )
+    return required_word({"mode": "auto", **choice}, "mode", modes, "tool_choice")
 
 
 def _choice_among(body: JSON, table: ToolTable) -> str:
-    choice = body.get("tool_choice")
-    if choice in (None, "auto", "none", "required"):
-        return choice or ""
+    choice = body.get("tool_choice") or ""
+    if choice in ("", "auto", "none", "required"):
+        return choice
     kind = required(expect(choice, dict, "tool_choice"), "type", str, "tool_choice")
     if kind == "allowed_tools":
         return _narrow_choice(choice, table)
     if kind.startswith(SPARED_TOOLS):
         table.left_out.append("tool_choice " + kind)
         return ""
-    name = table.name_of(choice) or kind
+    name = table.name_of(choice)
     if name not in table.tools:
         raise BadRequest("tool_choice: %s is not among the tools" % ascii(name[:64]))
     return "=" + name
@@ -5079,35 +5068,26 @@ def parse_responses(body: JSON) -> Conversation:
     References into earlier answers must have been resolved: ResponseMemory.expand().
     """
     table = ToolTable(body)
-    parser = _InputParser(table)
-    instructions = field(body, "instructions", str, default="")
-    if instructions:
-        parser.add("system", Text(instructions))
-    if isinstance(body.get("input"), str):
-        parser.add("user", Text(body["input"]))
-    else:
-        required(body, "input", list)
-        parse_list(body, "input", parser.parse)
+    turns = [Turn("system", _parse_input_content(body, "instructions", ""))]
+    said = {"input": input_items(body) or body.get("input")}
+    required(said, "input", list)
+    turns += parse_list(said, "input", functools.partial(_parse_item, table))
     reasoning = field(body, "reasoning", dict, default={})
-    effort = field(reasoning, "effort", str, "reasoning", "")
-    summary = reasoning.get("summary") or reasoning.get("generate_summary")
-    user = field(body, "prompt_cache_key", str, default="")
     unknown = [key for key in body if key not in HARMLESS_FIELDS and body[key]]
     choice = _choice_among(body, table)
-    if not table.tools:
-        choice = ""
+    cache_key = field(body, "prompt_cache_key", str, default="")
     return Conversation(
-        turns=parser.turns(),
+        turns=pair_results(_join_turns(turns)),
         tools=tuple(table.tools.values()),
-        tool_choice=choice,
+        tool_choice=choice if table.tools else "",
         parallel=field(body, "parallel_tool_calls", bool),
         max_tokens=field(body, "max_output_tokens", int),
         temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float),
-        effort=effort,
-        thinking=bool(summary),
+        effort=field(reasoning, "effort", str, "reasoning", ""),
+        thinking=bool(reasoning.get("summary") or reasoning.get("generate_summary")),
         schema=_wanted_format(body),
-        user=field(body, "user", str, default="") or user,
+        user=field(body, "user", str, default="") or cache_key,
         left_out=tuple(dict.fromkeys(table.left_out + unknown)),
     )
 
@@ -5122,9 +5102,8 @@ def _content_part(part: Any, role: str) -> JSON:
     if isinstance(part, Document):
         name = part.title or "document.pdf"
         return {"type": "input_file", "filename": name, "file_data": part.url}
-    if role == "assistant":
-        return {"type": "output_text", "text": part.text}
-    return {"type": "input_text", "text": part.text}
+    kind = "output_text" if role == "assistant" else "input_text"
+    return {"type": kind, "text": part.text}
 
 
 def _item_of(part: Any, role: str) -> JSON:
@@ -5137,18 +5116,16 @@ def _item_of(part: Any, role: str) -> JSON:
             "arguments": part.arguments or "{}",
         }
     if isinstance(part, Reasoning):
-        summary = []
-        if part.text:
-            summary.append({"type": "summary_text", "text": part.text})
+        summary = {"type": "summary_text", "text": part.text}
         return {
             "type": "reasoning",
             "encrypted_content": part.opaque,
-            "summary": summary,
+            "summary": [summary] if part.text else [],
         }
     if isinstance(part, Result):
-        output: Any = [_content_part(inner, "user") for inner in part.spoken]
-        if all(isinstance(inner, Text) for inner in part.spoken):
-            output = text_of(part.spoken)
+        output: Any = text_of(part.spoken)
+        if not all(isinstance(inner, Text) for inner in part.spoken):
+            output = [_content_part(inner, "user") for inner in part.spoken]
         return {
             "type": "function_call_output",
             "call_id": part.call_id,
@@ -5157,94 +5134,65 @@ def _item_of(part: Any, role: str) -> JSON:
     return {"type": "message", "role": role, "content": [_content_part(part, role)]}
 
 
-def _says_something(part: Any, source: str) -> bool:
-    if isinstance(part, Reasoning):
-        return bool(part.opaque) and part.source == source
-    return part != Text("")
-
-
 def _turn_items(turn: Turn, model: Model) -> List[JSON]:
     items: List[JSON] = []
     source = responses_source(model)
-    phased = turn.role == "assistant" and PHASED.match(model.id) is not None
+    is_phased = turn.role == "assistant" and PHASED.match(model.id)
     for part in turn.parts:
-        if not _says_something(part, source):
+        is_foreign = isinstance(part, Reasoning) and part.source != source
+        if is_foreign or part == Text(""):
             continue
         item = _item_of(part, turn.role)
         goes_on = items and item["type"] == items[-1]["type"] == "message"
-        if goes_on and not phased:
+        if goes_on and not is_phased:
             items[-1]["content"] += item["content"]
         else:
             items.append(item)
     while items and items[-1]["type"] == "reasoning":
         items.pop()  # refused without what it led to
-    if phased:
-        phase = "final_answer"
-        for item in reversed(items):
-            if item["type"] == "message":
-                item["phase"] = phase
-            phase = "commentary"  # whatever stands before something else
+    phase = "final_answer"
+    for item in reversed(items if is_phased else []):
+        if item["type"] == "message":
+            item["phase"] = phase
+        phase = "commentary"  # whatever stands before something else
     return items
 
 
-def _encode_format(schema: Optional[JSON]) -> Optional[JSON]:
-    if schema is None:
-        return None
-    if not schema:
-        return {"type": "json_object"}
-    return {"type": "json_schema", "name": "answer", **schema}
-
-
-def _encode_functions(conv: Conversation) -> JSON:
-    """`tools`, and what goes with them."""
-    tools = []
-    for tool in conv.tools:
-        entry = {
-            "type": "function",
-            "name": tool.name,
-            "strict": bool(tool.strict),
-            "description": tool.description,
-            "parameters": tool.parameters,
-        }
-        tools.append(entry)
-    if not tools:
-        return {}
-    choice: Any = conv.tool_choice
-    if choice[:1] == "=":
-        choice = {"type": "function", "name": choice[1:]}
-    return given(tools=tools, tool_choice=choice, parallel_tool_calls=conv.parallel)
+def _encode_function(tool: Tool) -> JSON:
+    return {
+        "type": "function",
+        "name": tool.name,
+        "strict": bool(tool.strict),
+        "description": tool.description,
+        "parameters": tool.parameters,
+    }
 
 
 def encode_responses(conv: Conversation, model: Model) -> JSON:
-    """The request for a conversation; raises BadRequest for what it cannot say.
+    """The request for a conversation, all but what room 12 sets for every client.
 
     Responses has no stop sequences: put StopAt(sink, conv.stop) before the sink.
     """
-    extra = dict(conv.extra)
-    key = extra.pop("prompt_cache_key", "") or conv.user
-    text = given(
-        verbosity=extra.pop("verbosity", ""), format=_encode_format(conv.schema)
-    )
-    items: List[JSON] = []
-    for turn in conv.turns:
-        items += _turn_items(turn, model)
-    reasoning = given(effort=conv.effort)
-    if conv.thinking:
-        reasoning["summary"] = "auto"
-    settings = dict(
-        model=model.id,
-        stream=True,
-        store=False,
-        prompt_cache_key=key,
+    text = given(verbosity=conv.extra.get("verbosity"))
+    if conv.schema is not None:
+        text["format"] = {"type": "json_object"}
+    if conv.schema:
+        text["format"] = {"type": "json_schema", "name": "answer", **conv.schema}
+    choice: Any = conv.tool_choice
+    if choice[:1] == "=":
+        choice = {"type": "function", "name": choice[1:]}
+    return given(
+        **{"prompt_cache_key": conv.user, **conv.extra, "verbosity": None},
         text=text,
-        input=items,
+        input=[item for turn in conv.turns for item in _turn_items(turn, model)],
         max_output_tokens=conv.max_tokens,
         temperature=conv.temperature,
         top_p=conv.top_p,
-        include=[ENCRYPTED],
-        reasoning=reasoning,
+        reasoning=given(effort=conv.effort, summary="auto" if conv.thinking else ""),
+        tools=list(map(_encode_function, conv.tools)),
+        tool_choice=choice,
+        parallel_tool_calls=conv.parallel,
     )
-    return {**extra, **given(**settings), **_encode_functions(conv)}
 
 
 # --- Copilot's answers ----------------------------------------------------------------
@@ -5263,10 +5211,10 @@ FAILURES = ("response.failed", "response.cancelled", "error")
 PREAMBLE = ("response.created", "response.in_progress")
 
 
-def better_failure(new: ProxyError, old: Optional[ProxyError]) -> ProxyError:
+def better_failure(obj: JSON, old: Optional[ProxyError]) -> ProxyError:
     """Which tells more: one failure comes as two events, each with half of it."""
     if old is None or "without a word" in str(old):
-        return new
+        return error_in_stream(obj)
     return old
 
 
@@ -5283,18 +5231,18 @@ class ResponsesOpening:
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes, b"" at the end of the stream."""
-        if not data:
-            self.settled = True
         for event in self._decoder.feed(data):
-            if event.event in PREAMBLE or self.settled:
+            if self.settled:
+                return
+            if event.event in PREAMBLE:
                 continue
-            with contextlib.suppress(UpstreamError):
+            kind = ""
+            with contextlib.suppress(UpstreamError):  # whoever reads it all says so
                 kind, obj = parse_event(event)
-                if kind in FAILURES:
-                    self.settled = self.failure is not None
-                    self.failure = better_failure(error_in_stream(obj), self.failure)
-                    continue
-            self.settled = True
+            self.settled = kind not in FAILURES or self.failure is not None
+            if kind in FAILURES:
+                self.failure = better_failure(obj, self.failure)
+        self.settled = self.settled or not data
 
 
 TEXT_DELTA = "response.output_text.delta"
@@ -5308,6 +5256,13 @@ DELTAS = {
     "summary_text": "reasoning",
 }
 FILTERED = "The answer was stopped by Copilot's content filter."
+
+
+def _arguments_of(item: JSON) -> str:
+    arguments = item.get("arguments") or {}
+    if "input" in item:
+        arguments = {"input": item["input"]}
+    return arguments if isinstance(arguments, str) else dumps_text(arguments)
 
 
 class ResponsesReader:
@@ -5328,28 +5283,27 @@ class ResponsesReader:
         self._seen: Set[Tuple[int, int]] = set()  # (output_index, part) with a text
         self._items: Set[int] = set()  # whose `done` was read
         self._calls: Dict[int, bool] = {}  # output_index: have arguments come?
-        self._call_ids: Set[str] = set()
+        self._call_ids: Dict[str, int] = {}  # and their output_index
         self._message = -1  # output_index of the last text
 
-    def _put(self, how: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
-        if how == "reasoning" and place[1] and place not in self._seen:
+    def _put(self, kind: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
+        method = DELTAS.get(kind)
+        if not method or not text:
+            return
+        if method == "reasoning" and place[1] and place not in self._seen:
             text = "\n\n" + text
-        if how == "text":
-            if self._message not in (-1, place[0]):
+        if method == "text" and self._message != place[0]:
+            if self._message >= 0:
                 sink.next_message()
             self._message = place[0]
         self._seen.add(place)
-        getattr(sink, how)(text)
+        getattr(sink, method)(text)
 
-    def _text_delta(self, kind: str, obj: JSON, sink: Sink) -> None:
+    def _delta(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         part = typed(obj, "content_index", int) or typed(obj, "summary_index", int)
-        index = typed(obj, "output_index", int)
-        text = typed(obj, "delta", str)
-        if text:
-            self._put(DELTAS[kind], (index, part), text, sink)
+        self._put(kind, (index, part), typed(obj, "delta", str), sink)
 
-    def _arguments(self, kind: str, obj: JSON, sink: Sink) -> None:
-        index = typed(obj, "output_index", int)
+    def _arguments(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         text = typed(obj, "delta", str)
         if not text and not self._calls.get(index):
             text = typed(obj, "arguments", str)
@@ -5357,88 +5311,68 @@ class ResponsesReader:
             self._calls[index] = True
             sink.arguments(index, text)
 
-    def _item_added(self, kind: str, obj: JSON, sink: Sink) -> None:
+    def _item(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
+        """An item begins or is done: give what has not been given."""
         item = typed(obj, "item", dict)
-        index = typed(obj, "output_index", int)
-        call_id = typed(item, "call_id", str)
-        name = typed(item, "name", str)
-        if item.get("type") not in CALLS[:2] or index in self._calls:
+        is_done = kind != "response.output_item.added"
+        if is_done and index in self._items:
             return
-        if not name and kind != "response.output_item.added":
-            raise UpstreamError("the upstream called a tool without a name; try again")
-        if name:  # else it comes with `done`
-            self._calls[index] = False
-            self._call_ids.add(call_id)
-            sink.call(index, call_id, name)
-
-    def _item_done(self, kind: str, obj: JSON, sink: Sink) -> None:
-        index = typed(obj, "output_index", int)
-        if index in self._items:
+        name = typed(item, "name", str)
+        if item.get("type") in CALLS[:2] and index not in self._calls:
+            if name:
+                self._calls[index] = False
+                call_id = typed(item, "call_id", str)
+                self._call_ids[call_id] = index
+                sink.call(index, call_id, name)
+            elif is_done:
+                raise UpstreamError("the upstream called a nameless tool; try again")
+        if not is_done:
             return
         self._items.add(index)
-        self._item_added(kind, obj, sink)
-        item = typed(obj, "item", dict)
         parts = typed(item, "summary", list) or typed(item, "content", list)
         for at, part in enumerate(parts):
-            how = DELTAS.get(typed(part, "type", str), "")
             text = typed(part, "text", str) or typed(part, "refusal", str)
-            if how and text and (index, at) not in self._seen:
-                self._put(how, (index, at), text, sink)
-        if self._calls.get(index) is False:
-            self._calls[index] = True
-            sink.arguments(index, self._arguments_of(item))
+            if (index, at) not in self._seen:
+                self._put(typed(part, "type", str), (index, at), text, sink)
+        self._arguments(kind, index, {"arguments": _arguments_of(item)}, sink)
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
         if item.get("type") == "reasoning" and typed(item, "encrypted_content", str):
             sink.opaque(item["encrypted_content"], self._source)
 
-    @staticmethod
-    def _arguments_of(item: JSON) -> str:
-        if "input" in item:
-            return dumps_text({"input": item["input"]})
-        arguments = item.get("arguments")
-        if isinstance(arguments, dict):
-            return dumps_text(arguments)
-        return typed(item, "arguments", str) or "{}"
-
-    def _response_ended(self, kind: str, obj: JSON, sink: Sink) -> None:
+    def _ended(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         response = typed(obj, "response", dict)
         # Some items stand only here, and some upstreams count them otherwise.
-        for index, item in enumerate(objects(response.get("output"))):
-            known = index in self._items or (index, 0) in self._seen
-            known = known or self._calls.get(index) is True
-            if not known and typed(item, "call_id", str) not in self._call_ids:
-                self._item_done(kind, {"output_index": index, "item": item}, sink)
-        self.finish_reason = "stop"
-        if self._calls:
-            self.finish_reason = "tool_calls"
+        for at, item in enumerate(objects(response.get("output"))):
+            index = self._call_ids.get(typed(item, "call_id", str), at)
+            if (index, 0) not in self._seen:
+                self._item(kind, index, {"item": item}, sink)
+        self.finish_reason = "tool_calls" if self._calls else "stop"
         if kind == "response.incomplete":
-            why = typed(typed(response, "incomplete_details", dict), "reason", str)
             self.finish_reason = "length"
-            if why == "content_filter":
-                self.finish_reason = why
+            details = typed(response, "incomplete_details", dict)
+            if details.get("reason") == "content_filter":
+                self.finish_reason = "content_filter"
                 sink.refusal(FILTERED)
         self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
         self.done = True
 
-    def _response_failed(self, kind: str, obj: JSON, sink: Sink) -> None:
+    def _failed(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         # The other event may come before or after, so the first one ends nothing.
         self.done = self.failure is not None
-        self.failure = better_failure(error_in_stream(obj), self.failure)
+        self.failure = better_failure(obj, self.failure)
         self.finish_reason = "error"
 
     EVENTS = {
-        TEXT_DELTA: _text_delta,
-        "response.refusal.delta": _text_delta,
-        "response.reasoning_summary_text.delta": _text_delta,
+        TEXT_DELTA: _delta,
+        "response.refusal.delta": _delta,
+        "response.reasoning_summary_text.delta": _delta,
         "response.function_call_arguments.delta": _arguments,
         "response.function_call_arguments.done": _arguments,
-        "response.output_item.added": _item_added,
-        "response.output_item.done": _item_done,
-        "response.completed": _response_ended,
-        "response.incomplete": _response_ended,
-        "response.failed": _response_failed,
-        "response.cancelled": _response_failed,
-        "error": _response_failed,
+        "response.output_item.added": _item,
+        "response.output_item.done": _item,
+        "response.completed": _ended,
+        "response.incomplete": _ended,
+        **dict.fromkeys(FAILURES, _failed),
     }
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
@@ -5450,7 +5384,7 @@ class ResponsesReader:
         kind, obj = parse_event(event)
         step = self.EVENTS.get(kind)
         if step:
-            step(self, kind, obj, sink)
+            step(self, kind, typed(obj, "output_index", int), obj, sink)
 
 
 # --- answers for Responses clients ----------------------------------------------------
@@ -5486,12 +5420,9 @@ BLANK_RESPONSE = loads(b"""{
 
 def response_frame(body: JSON, response_id: str, model: str, created: int) -> JSON:
     """A response that has only begun, for the request `body`."""
-    frame = dict(BLANK_RESPONSE)
-    for key in frame.keys() & body.keys():
-        if body[key] is not None:
-            frame[key] = body[key]
-    frame.update(id=response_id, model=model, created_at=created)
-    return frame
+    same = {key: body[key] for key in BLANK_RESPONSE if body.get(key) is not None}
+    about = {"id": response_id, "model": model, "created_at": created}
+    return {**BLANK_RESPONSE, **same, **about}
 
 
 def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
@@ -5499,38 +5430,47 @@ def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
     error = {"code": exc.code or "server_error", "message": str(exc)}
     event = {"type": "error", **error, "param": None, **openai_error(exc)}
     event["sequence_number"] = number
-    failed = {**response, "status": "failed", "error": error}
-    ending = {
-        "type": "response.failed",
-        "sequence_number": number + 1,
-        "response": failed,
-    }
-    return encode_sse("error", event) + encode_sse("response.failed", ending)
+    failed = {"type": "response.failed", "sequence_number": number + 1}
+    failed["response"] = {**response, "status": "failed", "error": error}
+    return encode_sse("error", event) + encode_sse("response.failed", failed)
 
 
 class _Form(NamedTuple):
     """How one kind of words is written."""
 
-    item: str  # type of the item that holds them,
+    item: JSON  # what holds them,
     parts: str  # in which list,
     index: str  # and what events call its index
     part_event: str
     event: str
     part: JSON
     word: str  # the member of a part with the text
-    more: JSON = {}  # of its delta and done events
+    more: JSON  # of its delta and done events
 
 
-OUTPUT_TEXT = {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
-REFUSAL = {"type": "refusal", "refusal": ""}
-SUMMARY = {"type": "summary_text", "text": ""}
-MESSAGE_PART = ("message", "content", "content_index", "content_part")
-SUMMARY_PART = ("reasoning", "summary", "summary_index", "reasoning_summary_part")
-FORMS = {
-    "text": _Form(*MESSAGE_PART, "output_text", OUTPUT_TEXT, "text", {"logprobs": []}),
-    "refusal": _Form(*MESSAGE_PART, "refusal", REFUSAL, "refusal"),
-    "reasoning": _Form(*SUMMARY_PART, "reasoning_summary_text", SUMMARY, "text"),
-}
+FORMS = {kind: _Form(**row) for kind, row in loads(b"""{
+  "text": {
+    "item": {"type": "message", "status": "in_progress", "role": "assistant"},
+    "parts": "content", "index": "content_index",
+    "part_event": "content_part", "event": "output_text",
+    "part": {"type": "output_text", "annotations": [], "logprobs": [], "text": ""},
+    "word": "text", "more": {"logprobs": []}
+  },
+  "refusal": {
+    "item": {"type": "message", "status": "in_progress", "role": "assistant"},
+    "parts": "content", "index": "content_index",
+    "part_event": "content_part", "event": "refusal",
+    "part": {"type": "refusal", "refusal": ""},
+    "word": "refusal", "more": {}
+  },
+  "reasoning": {
+    "item": {"type": "reasoning"},
+    "parts": "summary", "index": "summary_index",
+    "part_event": "reasoning_summary_part", "event": "reasoning_summary_text",
+    "part": {"type": "summary_text", "text": ""},
+    "word": "text", "more": {}
+  }
+}""").items()}
 ID_PREFIXES = {
     "message": "msg_",
     "reasoning": "rs_",
@@ -5544,14 +5484,19 @@ ID_PREFIXES = {
 }
 
 
-class _CallItem:
-    """A call under way: its item, and its arguments so far."""
+CALL_EVENTS = {
+    "function": "function_call_arguments",
+    "custom": "custom_tool_call_input",
+}
 
-    def __init__(self, place: JSON, item: JSON, tool: Tool) -> None:
-        self.place = place
-        self.item = item
-        self.tool = tool
-        self.pieces: List[str] = []
+
+class _CallItem(NamedTuple):
+    """A call under way: its item, where events say that it is, its arguments so far."""
+
+    item: JSON
+    place: JSON
+    tool: Tool
+    pieces: List[str]
 
 
 def call_members(kind: str, arguments: str) -> JSON:
@@ -5560,25 +5505,18 @@ def call_members(kind: str, arguments: str) -> JSON:
         return {"arguments": arguments}
     if kind == "custom":
         return {"input": unwrap_input(arguments)}
-    members = parse_object(arguments) or {}
-    if kind == "local_shell":
-        members = {"type": "exec", "env": {}, "command": [], **members}
-    if kind == "tool_search":
-        return {"execution": "client", "arguments": members}
-    return {CLIENT_TOOLS[kind]["member"]: members}
+    about = CLIENT_TOOLS[kind]
+    given_members = {**about["blank"], **(parse_object(arguments) or {})}
+    return {**about["item"], about["member"]: given_members}
 
 
 def call_item(tool: Tool, call_id: str) -> JSON:
     """The item of a call that has begun; its id is not in it yet."""
-    kind = tool.kind + "_call"
-    if tool.kind == "custom":
-        kind = "custom_tool_call"
-    item: JSON = {"type": kind, "status": "in_progress", "call_id": call_id}
-    if tool.kind not in CLIENT_TOOLS:
-        item["name"] = tool.own or tool.name
-        item.update(given(namespace=tool.namespace))
-    item.update(call_members(tool.kind, ""))
-    return item
+    kind = "custom_tool" if tool.kind == "custom" else tool.kind
+    item = {"type": kind + "_call", "status": "in_progress", "call_id": call_id}
+    if kind not in CLIENT_TOOLS:
+        item.update(name=tool.own or tool.name, **given(namespace=tool.namespace))
+    return {**item, **call_members(tool.kind, "")}
 
 
 class ResponsesWriter:
@@ -5606,7 +5544,6 @@ class ResponsesWriter:
         self._frame = frame
         self._tools = tools
         self._fold = fold
-        self._cost: JSON = {}
         self._summary = summary  # reasoning is shown in words
         self._encrypted = encrypted  # and in its vendor's own form
         self.items: List[JSON] = []  # the output, with all that is to come back
@@ -5617,10 +5554,9 @@ class ResponsesWriter:
         self._form: Optional[_Form] = None  # of its open part
         self._place: JSON = {}
         self._pieces: List[str] = []
-        self._calls: Dict[Hashable, _CallItem] = {}  # open ones
-        self._latest: Hashable = None
-        self._opaque: List[str] = []  # came while a message was open
-        for kind in ("response.created", "response.in_progress"):
+        self._calls: Dict[Hashable, _CallItem] = {}
+        self._waiting: List[Tuple[str, str]] = []  # opaque, while a message was open
+        for kind in ("created", "in_progress"):
             self._write(kind, response=frame)
 
     def text(self, text: str) -> None:
@@ -5634,70 +5570,60 @@ class ResponsesWriter:
             self._say("reasoning", text)
 
     def next_message(self) -> None:
-        self._close_item("commentary")
+        self._close_item()
 
     def opaque(self, data: str, source: str) -> None:
-        packed = pack_reasoning(data, source)
         if self._compact:
             return
         if self._item is None:
-            self._begin_item("reasoning")
+            self._begin_item(FORMS["reasoning"])
         if self._item["type"] == "message":
             # So that a text is not broken in two.
-            self._opaque.append(packed)
+            self._waiting.append((data, source))
             return
-        self._item["encrypted_content"] = packed
+        self._item["encrypted_content"] = pack_reasoning(data, source)
         self._close_item()
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        # What a call follows was an aside, since only the last message is final.
-        self._close_item("commentary")
-        self._close_complete_call()
+        self._close_item()
         name = self.names.get(name, name)
         tool = self._tools.get(name) or Tool(name, "", {})
         call_id = call_id or "call_%s_%d" % (self._frame["id"], len(self.items))
         item = call_item(tool, call_id)
-        place = self._add_item(item)
-        self._calls[key] = _CallItem(place, item, tool)
-        self._latest = key
+        self._calls[key] = _CallItem(item, self._add_item(item), tool, [])
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         call = self._calls.get(key)
         if call is None:
-            if fragment.strip():
-                raise UpstreamError(
-                    "the upstream continued tool call %r after its end" % (key,)
-                )
-            return
+            return  # it was whole: what follows is blank, or CallGuard's to refuse
         call.pieces.append(fragment)
         if call.tool.kind == "function":
-            kind = "response.function_call_arguments.delta"
-            self._write(kind, **call.place, delta=fragment)
+            event = CALL_EVENTS["function"] + ".delta"
+            self._write(event, **call.place, delta=fragment)
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
     ) -> None:
         """End the answer; what the length or a filter cut is `incomplete`."""
         why = {"length": "max_output_tokens", "content_filter": reason}.get(reason)
-        status = "completed"
-        if why:
-            status = "incomplete"
+        status = "incomplete" if why else "completed"
         if self._compact:
             packed = pack_reasoning("".join(self._pieces), COMPACTED)
             item = {"type": "compaction", "encrypted_content": packed}
-            self._done(self._add_item(item)["output_index"], item)
+            self._end_item(item, self._add_item(item))
         self._close_item("final_answer", status)
         for key in list(self._calls):
             self._close_call(key, status)
-        answer = dict(self._frame, status=status, usage=responses_usage(usage))
-        answer["output"] = [self._shown(item) for item in self.items]
-        if why:
-            answer["incomplete_details"] = {"reason": why}
-        else:
-            answer["completed_at"] = answer["created_at"]
-        self._frame = answer
-        self._cost = usage.cost
-        self._write("response." + status, response=answer, **usage.cost)
+        answer = {
+            **self._frame,
+            "status": status,
+            "completed_at": None if why else self._frame["created_at"],
+            "incomplete_details": {"reason": why} if why else None,
+            "usage": responses_usage(usage),
+            "output": list(map(self._shown, self.items)),
+        }
+        self._write(status, response=answer, **usage.cost)
+        self._frame = {**answer, **usage.cost}
         self._over = True
 
     def error(self, exc: ProxyError) -> None:
@@ -5707,28 +5633,20 @@ class ResponsesWriter:
 
     def take(self) -> bytes:
         """The bytes written since the last call; none with `fold`."""
-        if self._fold:
-            return b""
-        data = b"".join(self._out)
+        data = b"" if self._fold else b"".join(self._out)
         self._out.clear()
         return data
 
     def whole(self) -> JSON:
         """The response, after end()."""
-        return {**self._frame, **self._cost}
+        return self._frame
 
-    def kept(self) -> Optional[JSON]:
-        """What is to be remembered of a finished answer, None of any other."""
-        if self._frame["status"] != "completed":
-            return None
-        return {"id": self._frame["id"], "output": self.items}
-
-    def _write(self, kind: str, **fields: Any) -> None:
-        if self._fold or self._over:
-            return
-        event = {"type": kind, "sequence_number": self._number, **fields}
-        self._number += 1
-        self._out.append(encode_sse(kind, event))
+    def _write(self, event: str, **fields: Any) -> None:
+        if not self._fold and not self._over:
+            kind = "response." + event
+            about = {"type": kind, "sequence_number": self._number}
+            self._number += 1
+            self._out.append(encode_sse(kind, {**about, **fields}))
 
     def _shown(self, item: JSON) -> JSON:
         if self._encrypted or item["type"] != "reasoning":
@@ -5739,44 +5657,39 @@ class ResponsesWriter:
         """Add an item to the output; where events say that it is."""
         index = len(self.items)
         # Of the answer's id, because this room has no randomness of its own.
-        digest = hashlib.sha256(b"%d %b" % (index, self._frame["id"].encode()))
-        item["id"] = ID_PREFIXES[item["type"]] + digest.hexdigest()[:24]
+        name = "%s%04x%s" % (ID_PREFIXES[item["type"]], index, self._frame["id"][-20:])
+        item["id"] = name
         self.items.append(item)
-        self._write("response.output_item.added", output_index=index, item=item)
-        return {"item_id": item["id"], "output_index": index}
+        self._write("output_item.added", output_index=index, item=item)
+        return {"item_id": name, "output_index": index}
 
-    def _begin_item(self, kind: str) -> None:
-        item: JSON = {"type": "reasoning", "summary": []}
-        if kind == "message":
-            item = {"type": kind, "status": "in_progress", "role": "assistant"}
-            item["content"] = []
-        self._item = item
-        self._place = self._add_item(item)
+    def _end_item(self, item: JSON, place: JSON) -> None:
+        index = place["output_index"]
+        self._write("output_item.done", output_index=index, item=self._shown(item))
+
+    def _begin_item(self, form: _Form) -> None:
+        self._item = {**form.item, form.parts: []}
+        self._place = self._add_item(self._item)
 
     def _say(self, what: str, text: str) -> None:
-        if not text:
-            return
         if self._compact:
             if what == "text":
                 self._pieces.append(text)
-            return
-        form = FORMS[what]
-        if self._form is not form:
-            self._open_part(form)
-        self._pieces.append(text)
-        kind = "response.%s.delta" % form.event
-        self._write(kind, **self._place, delta=text, **form.more)
+        elif text:
+            form = FORMS[what]
+            if self._form is not form:
+                self._open_part(form)
+            self._pieces.append(text)
+            self._write(form.event + ".delta", **self._place, delta=text, **form.more)
 
     def _open_part(self, form: _Form) -> None:
         self._close_part()
-        if self._item is None or self._item["type"] != form.item:
-            self._close_item("commentary")
-            self._close_complete_call()
-            self._begin_item(form.item)
+        if self._item is None or self._item["type"] != form.item["type"]:
+            self._close_item()
+            self._begin_item(form)
         parts = self._item[form.parts]
         self._place[form.index] = len(parts)
-        kind = "response.%s.added" % form.part_event
-        self._write(kind, **self._place, part=form.part)
+        self._write(form.part_event + ".added", **self._place, part=form.part)
         parts.append(dict(form.part))
         self._form = form
 
@@ -5785,72 +5698,50 @@ class ResponsesWriter:
         if form is None:
             return
         part = self._item[form.parts][-1]
-        part[form.word] = "".join(self._pieces)
+        words = {form.word: "".join(self._pieces)}
+        part.update(words)
         self._pieces = []
         self._form = None
-        words = {form.word: part[form.word]}
-        kind = "response.%s.done" % form.event
-        self._write(kind, **self._place, **words, **form.more)
-        kind = "response.%s.done" % form.part_event
-        self._write(kind, **self._place, part=part)
+        self._write(form.event + ".done", **self._place, **words, **form.more)
+        self._write(form.part_event + ".done", **self._place, part=part)
 
-    def _close_item(self, phase: str = "", status: str = "completed") -> None:
-        """Close the open message or reasoning; `phase` is what a message was."""
+    def _close_item(self, phase: str = "commentary", status: str = "completed") -> None:
+        """Close the open message or reasoning, and the latest call if nothing can
+        follow. A message was an aside unless it is the last: only that is final."""
+        latest = next(reversed(self._calls), None)
+        if self._calls and self._is_complete(latest):
+            self._close_call(latest)
         item = self._item
         if item is None:
             return
         self._close_part()
         if item["type"] == "message":
-            item["status"] = status
-            item["phase"] = phase
+            item.update(status=status, phase=phase)
         self._item = None
-        self._done(self._place["output_index"], item)
-        for packed in self._opaque:
-            self._begin_item("reasoning")
-            self._item["encrypted_content"] = packed
-            self._done(self._place["output_index"], self._item)
-            self._item = None
-        self._opaque = []
+        self._end_item(item, self._place)
+        waiting = self._waiting
+        self._waiting = []
+        for data, source in waiting:
+            self.opaque(data, source)
 
-    def _done(self, index: int, item: JSON) -> None:
-        item = self._shown(item)
-        self._write("response.output_item.done", output_index=index, item=item)
+    def _is_complete(self, key: Hashable) -> bool:
+        return parse_object("".join(self._calls[key].pieces)) is not None
 
-    def _close_complete_call(self) -> None:
-        """Close the latest call if nothing can follow."""
-        call = self._calls.get(self._latest)
-        if call and parse_object("".join(call.pieces)) is not None:
-            self._close_call(self._latest, "completed")
-
-    def _close_call(self, key: Hashable, status: str) -> None:
-        call = self._calls.pop(key)
-        item = call.item
-        text = "".join(call.pieces)
-        # Each for itself, since the limit cuts only what came last.
-        if status == "incomplete" and parse_object(text) is not None:
+    def _close_call(self, key: Hashable, status: str = "completed") -> None:
+        if self._is_complete(key):  # each for itself: the limit cuts what came last
             status = "completed"
-        item.update(call_members(call.tool.kind, text), status=status)
-        if call.tool.kind == "function":
-            kind = "response.function_call_arguments.done"
-            self._write(kind, **call.place, arguments=text, name=item["name"])
-        elif call.tool.kind == "custom":
-            kind = "response.custom_tool_call_input."
-            self._write(kind + "delta", **call.place, delta=item["input"])
-            self._write(kind + "done", **call.place, input=item["input"])
-        self._done(call.place["output_index"], item)
+        item, place, tool, pieces = self._calls.pop(key)
+        members = call_members(tool.kind, "".join(pieces))
+        item.update(members, status=status)
+        event = CALL_EVENTS.get(tool.kind)
+        if tool.kind == "custom":
+            self._write(event + ".delta", **place, delta=item["input"])
+        if event:
+            self._write(event + ".done", **place, **members, name=item["name"])
+        self._end_item(item, place)
 
 
 # --- what earlier answers were --------------------------------------------------------
-
-
-def input_items(body: JSON) -> List[Any]:
-    """The input of a Responses request as a list, whatever it is."""
-    items = body.get("input")
-    if isinstance(items, list):
-        return items
-    if isinstance(items, str) and items:
-        return [{"role": "user", "content": items}]
-    return []
 
 
 def _is_reference(item: Any) -> bool:
@@ -5868,8 +5759,7 @@ def _lacks_something(item: Any) -> bool:
 
 def is_compaction(body: JSON) -> bool:
     """Whether a request wants its conversation in short, not an answer."""
-    items = input_items(body)
-    return bool(items) and typed(items[-1], "type", str) == "compaction_trigger"
+    return typed([{}, *input_items(body)][-1], "type", str) == "compaction_trigger"
 
 
 def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
@@ -5879,10 +5769,9 @@ def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
     """
     output = objects(answer.get("output"))
     summary = [item for item in output if item.get("type") == "compaction"]
-    if not summary:
-        return None
     items = objects(input_items(body))
-    return [item for item in items if item.get("role") == "user"] + summary
+    said = [item for item in items if item.get("role") == "user"]
+    return said + summary if summary else None
 
 
 MEMORY = 16 * 1024 * 1024  # bytes of requests and answers, all sessions together
@@ -5907,50 +5796,7 @@ class _Kept(NamedTuple):
     previous: int  # always a smaller one, so no chain is a ring; 0 = none
     request: bytes  # as the client sent it: parsed only when it is wanted
     output: bytes
-    names: Tuple[Tuple[str, str], ...]  # session and id, of it and of its items
-
-
-class _MemoryReader:
-    """Puts a conversation together from what one session said and may refer to."""
-
-    def __init__(
-        self,
-        answers: Mapping[int, _Kept],
-        numbers: Mapping[Tuple[str, str], int],
-        session: str,
-    ) -> None:
-        self.items: List[Any] = []
-        self._answers = answers
-        self._numbers = numbers
-        self._session = session
-        self._parsed: Dict[int, Dict[str, JSON]] = {}  # items by id, of each answer
-        self._seen: Set[str] = set()
-
-    def read(self, items: List[Any]) -> None:
-        """Add items, each once: so this is never more than what was kept and sent."""
-        for item in items:
-            name = typed(item, "id", str)
-            thought = typed(item, "type", str) == "reasoning"
-            if _is_reference(item):
-                if name in self._seen:
-                    continue
-                item = self._find(name)
-                if item is None:
-                    raise not_kept("Item", name, 404)
-            elif thought and not item.get("encrypted_content"):
-                # With what its vendor wants back, because the client left that out.
-                item = self._find(name) or item
-            self._seen.add(name)
-            self.items.append(item)
-
-    def _find(self, name: str) -> Optional[JSON]:
-        number = self._numbers.get((self._session, name))
-        if number is None:
-            return None
-        if number not in self._parsed:
-            output = loads(self._answers[number].output)
-            self._parsed[number] = {typed(item, "id", str): item for item in output}
-        return self._parsed[number].get(name)
+    names: List[Tuple[str, str]]  # session and id, of it and of its items
 
 
 class ResponseMemory:
@@ -5967,60 +5813,82 @@ class ResponseMemory:
         self._answers: Dict[int, _Kept] = {}
         self._numbers: Dict[Tuple[str, str], int] = {}  # the latest of a name
 
-    def keep(self, session: str, request: bytes, answer: JSON, previous: str) -> None:
-        """Remember a finished answer with all its items."""
-        items = objects(answer.get("output"))
+    def keep(
+        self,
+        session: str,
+        request: bytes,
+        answer: JSON,
+        items: List[JSON],
+        previous: str,
+    ) -> None:
+        """Remember a finished answer with all its items, no other."""
+        if answer.get("status") != "completed":
+            return
         names = [(session, typed(item, "id", str)) for item in [answer, *items]]
-        link = 0
-        if previous:
-            link = self._numbers.get((session, previous), -1)  # -1: gone by now
-        kept = _Kept(link, request, dumps(items), tuple(names))
+        link = self._number(session, previous)
+        kept = _Kept(link, request, dumps(items), names)
         self._count += 1
         self._answers[self._count] = kept
         self._numbers.update(dict.fromkeys(names, self._count))
         self.size += len(request) + len(kept.output)
         while self.size > self._limit:
-            self._forget_oldest()
+            number = next(iter(self._answers))
+            kept = self._answers.pop(number)
+            self.size -= len(kept.request) + len(kept.output)
+            for name in kept.names:
+                if self._numbers.get(name) == number:  # else it was used again
+                    del self._numbers[name]
 
-    def _forget_oldest(self) -> None:
-        number = next(iter(self._answers))
-        kept = self._answers.pop(number)
-        self.size -= len(kept.request) + len(kept.output)
-        for name in kept.names:
-            if self._numbers.get(name) == number:  # an upstream may use an id again
-                del self._numbers[name]
+    def _number(self, session: str, name: str) -> int:
+        """Which answer has a name, or an item of it: -1 is none (any more)."""
+        return self._numbers.get((session, name), -1) if name else 0
 
     def expand(self, session: str, body: JSON) -> JSON:
         """The request with all that it only refers to; itself where that is nothing.
 
-        Raises BadRequest for an answer, NotFound for an item that is not known.
+        Raises BadRequest for an answer or an item that is not known.
         """
         previous = field(body, "previous_response_id", str, default="")
         items = input_items(body)
         if not previous and not any(map(_lacks_something, items)):
             return body
-        reader = _MemoryReader(self._answers, self._numbers, session)
-        for kept in self._chain(session, previous):
-            reader.read(input_items(loads(kept.request)))
-            reader.read(loads(kept.output))
-        reader.read(items)
-        expanded = {**body, "input": reader.items}
-        expanded.pop("previous_response_id", None)
-        return expanded
-
-    def _chain(self, session: str, previous: str) -> List[_Kept]:
-        """The answers up to one, the oldest first."""
-        chain: List[_Kept] = []
-        number = 0
-        if previous:
-            number = self._numbers.get((session, previous), -1)
+        chain: List[Any] = []  # the newest first
+        number = self._number(session, previous)
         while number:
             kept = self._answers.get(number)
             if kept is None:
                 raise not_kept("Previous response", previous, 400)
-            chain.append(kept)
+            chain.append([*input_items(loads(kept.request)), *loads(kept.output)])
             number = kept.previous
-        return chain[::-1]
+        said = [*itertools.chain.from_iterable(reversed(chain)), *items]
+        expanded = {**body, "input": self._complete(session, said)}
+        expanded.pop("previous_response_id", None)
+        return expanded
+
+    def _complete(self, session: str, items: List[Any]) -> List[Any]:
+        """Items in the place of references, each once: so this is never more than what
+        was kept and sent; and reasoning with what its vendor wants back, because many
+        clients leave that out."""
+
+        @functools.lru_cache(maxsize=None)
+        def output(number: int) -> Dict[str, JSON]:
+            items = loads(self._answers[number].output) if number > 0 else ()
+            return {typed(item, "id", str): item for item in items}
+
+        seen: Set[str] = set()
+        whole: List[Any] = []
+        for item in items:
+            name = typed(item, "id", str)
+            if _is_reference(item) and name in seen:
+                continue
+            if _lacks_something(item):
+                known = output(self._number(session, name)).get(name)
+                if known is None and _is_reference(item):
+                    raise not_kept("Item", name, 404)
+                item = known or item
+            seen.add(name)
+            whole.append(item)
+        return whole
 
 
 # --- the pass-through -----------------------------------------------------------------
@@ -6055,110 +5923,79 @@ class ResponsesTap(StreamTranslator):
         super().__init__()
         self._previous = previous  # answer that the client named, which went up whole
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
-        self._tools, self._hide = tools, hide
+        self._tools = tools
+        self._hide = hide
         self._ids: Dict[Any, str] = {}  # by output_index, and of the "response"
-        self._last = b""
+        self._number = 0  # of the event that comes next
         self._failure: Optional[ProxyError] = None
-        self._done_items: Dict[int, JSON] = {}
-        self._end: JSON = {}  # the last event's object
-        self.items: List[JSON] = []  # the output, with all that is to come back
+        self._items: Dict[int, JSON] = {}  # the output, with all that is to come back
+        self._answer: JSON = {}  # the last event's response
 
-    def _pin_ids(self, obj: JSON) -> bool:
-        """Give every id its first value; whether that changed one."""
-        changed = False
-        index = typed(obj, "output_index", int)
-        response = typed(obj, "response", dict)
-        places = [(obj, "item_id", index), (obj.get("item"), "id", index)]
-        places.append((response, "id", "response"))
-        for at, item in enumerate(typed(response, "output", list)):
-            places.append((item, "id", at))
-        for holder, key, name in places:
-            own = typed(holder, key, str)
-            if own and self._ids.setdefault(name, own) != own:
-                holder[key] = self._ids[name]
-                changed = True
-        return changed
+    def _pin(self, holder: JSON, key: str, place: Any) -> bool:
+        """Give an id its first value; whether it had another."""
+        own = typed(holder, key, str)
+        if not own or self._ids.setdefault(place, own) == own:
+            return False
+        holder[key] = self._ids[place]
+        return True
 
     def _rename(self, item: JSON) -> bool:
         """Give a call the name and the namespace that the client knows."""
         name = typed(item, "name", str)
-        own = self.names.get(name, name)
-        tool = self._tools.get(own)
-        if item.get("type") not in CALLS[:2] or "namespace" in item:
+        tool = self._tools.get(self.names.get(name, name))
+        if not tool or "namespace" in item or item.get("type") not in CALLS[:2]:
             return False
-        if tool and tool.namespace:
-            item.update(name=tool.own, namespace=tool.namespace)
-        elif own != name:
-            item["name"] = own
-        else:
-            return False
-        return True
+        item.update(name=tool.own, **given(namespace=tool.namespace))
+        return tool.namespace != "" or tool.own != name
 
-    def _hide_thought(self, item: JSON) -> bool:
-        hidden = self._hide and item.get("type") == "reasoning"
-        return hidden and item.pop("encrypted_content", None) is not None
-
-    def _edit(self, obj: JSON) -> bool:
-        """Rename and hide what is to be; whether there was any."""
+    def _fit(self, kind: str, obj: JSON) -> bool:
+        """Make an event what the client is to see; whether it was not."""
+        index = typed(obj, "output_index", int)
+        changed = self._pin(obj, "item_id", index)
+        if "response" not in obj and "item" not in obj:
+            return changed
         response = typed(obj, "response", dict)
-        changed = bool(self._previous and response)
-        if changed:
+        changed |= self._pin(response, "id", "response")
+        if response and self._previous:
             response["previous_response_id"] = self._previous
-        items = objects(response.get("output"))
-        if isinstance(obj.get("item"), dict):
-            items.append(obj["item"])
-        for item in items:
+            changed = True
+        items = [(index, item) for item in objects([obj.get("item")])]
+        items += enumerate(objects(response.get("output")))
+        if items and kind in ENDINGS:  # else they came one by one only
+            self._items.clear()
+        for at, item in items:
+            changed |= self._pin(item, "id", at)
             changed |= self._rename(item)
-            changed |= self._hide_thought(item)
+            if kind != "response.output_item.added":
+                self._items[at] = dict(item)
+            if self._hide and item.get("type") == "reasoning":
+                changed |= item.pop("encrypted_content", None) is not None
         return changed
 
-    def _pin(self, event: SSEEvent) -> bytes:
+    def _read(self, event: SSEEvent) -> None:
+        name, data = event
+        if data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
+            return
         kind, obj = parse_event(event)
         if kind in FAILURES:
-            self._take_failure(obj)
-            return b""
-        changed = self._pin_ids(obj)
+            # The other event may come before or after, so the first one ends nothing.
+            self.done = self.finished
+            self.finished = True
+            self._failure = better_failure(obj, self._failure)
+            return
+        self._number = count(obj.get("sequence_number")) + 1
+        if self._fit(kind, obj):
+            data = dumps(obj)
         if kind in ENDINGS:
-            self._take_answer(obj)
-        elif kind == "response.output_item.done":
-            item = typed(obj, "item", dict)
-            self._done_items[typed(obj, "output_index", int)] = dict(item)
-        changed |= self._edit(obj)
-        if changed:
-            return dumps(obj)
-        return event.data
-
-    def _take_failure(self, obj: JSON) -> None:
-        # The other event may come before or after, so the first one ends nothing.
-        self.done = self.finished
-        self.finished = True
-        self._failure = better_failure(error_in_stream(obj), self._failure)
-
-    def _take_answer(self, obj: JSON) -> None:
-        self._end = obj
-        self.finished = True
-        self.done = True
-        response = typed(obj, "response", dict)
-        self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
-        output = objects(response.get("output"))
-        if not output:
-            # Some answers name their items one by one only, so those count.
-            output = [item for _, item in sorted(self._done_items.items())]
-        self.items = [dict(item) for item in output]
-        for item in self.items:
-            self._rename(item)
-
-    def _read(self, event: SSEEvent) -> None:
-        if event.data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
-            return
-        data = self._pin(event)
-        if not data:
-            return
-        self._last = data
-        name = b""
-        if event.event:
-            name = b"event: %b\n" % event.event.encode("utf-8")
-        self._out.append(b"%bdata: %b\n\n" % (name, data.replace(b"\n", b"\ndata: ")))
+            self.finished = True
+            self.done = True
+            cost = obj.get("copilot_usage")
+            response = typed(obj, "response", dict)
+            self.usage = openai_usage(response.get("usage"), cost)
+            about = {"status": kind[len("response.") :]}
+            self._answer = {**about, **response, **given(copilot_usage=cost)}
+        head = b"event: %b\n" % name.encode("utf-8") if name else b""
+        self._out.append(b"%bdata: %b\n\n" % (head, data.replace(b"\n", b"\ndata: ")))
 
     def finish(self) -> bytes:
         """The end; raises the upstream's failure, or UpstreamError when it was cut."""
@@ -6169,23 +6006,18 @@ class ResponsesTap(StreamTranslator):
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
-        numbers = re.findall(rb'"sequence_number":\s?(\d{1,9})', self._last) or [b"-1"]
         response_id = self._ids.get("response", "resp_0")
         response = {"id": response_id, "object": "response", "output": []}
-        return self._take() + failure_events(exc, response, int(numbers[-1]) + 1)
+        return self._take() + failure_events(exc, response, self._number)
 
     def whole(self) -> JSON:
         """The answer for stream:false, after finish()."""
-        response = typed(self._end, "response", dict)
-        cost = self._end.get("copilot_usage")
-        return {**response, **given(copilot_usage=cost)}
+        return self._answer
 
-    def kept(self) -> Optional[JSON]:
-        """What is to be remembered of a finished answer, None of any other."""
-        response = typed(self._end, "response", dict)
-        if response.get("status", "completed") != "completed" or not response.get("id"):
-            return None
-        return {"id": response["id"], "output": self.items}
+    @property
+    def items(self) -> List[JSON]:
+        """The output, with all that is to come back."""
+        return [item for _, item in sorted(self._items.items())]
 
 
 # --- Claude Code's web search ---------------------------------------------------------
@@ -13427,9 +13259,14 @@ class App:
         native = exchange.endpoint == RESPONSES
         translator = await self._forward_responses(exchange, native=native)
         await self._answer(exchange, translator)
-        answer = exchange.source.kept()
-        if answer:
-            self._memory.keep(exchange.session, exchange.request.body, answer, previous)
+        source = exchange.source
+        self._memory.keep(
+            exchange.session,
+            exchange.request.body,
+            source.whole(),
+            source.items,
+            previous,
+        )
 
     async def _responses_compact(self, exchange: Exchange) -> None:
         """A conversation in short: by the model's own way, else by its summary."""

@@ -7875,7 +7875,7 @@ def test_responses_writer_incomplete_and_failed():
 
 
 def r_answer(name, *items):
-    return {"id": name, "output": list(items)}
+    return {"id": name, "status": "completed"}, list(items)
 
 
 def r_message(name, text):
@@ -7911,7 +7911,7 @@ def test_responses_memory_links_and_forgets():
             previous = body["previous_response_id"]
         else:
             previous = ""
-        memory.keep("s", raw, r_answer("r%d" % turn, r_message("m%d" % turn, "a")), previous)
+        memory.keep("s", raw, *r_answer("r%d" % turn, r_message("m%d" % turn, "a")), previous)
     items = memory.expand("s", {"input": "next", "previous_response_id": "r19"})["input"]
     assert len(items) == 41 and items[-1] == {"role": "user", "content": "next"}
     assert [item["content"] for item in items[0::2]] == ["q%d" % n for n in range(20)] + ["next"]
@@ -7936,13 +7936,13 @@ def test_responses_memory_links_and_forgets():
             ("previous_response_not_found", 400),
             ("item_not_found", 404),
         )
-    memory.keep("t", b"{}" + b" " * 3000, r_answer("r0"), "")  # pushes the oldest out
+    memory.keep("t", b"{}" + b" " * 3000, *r_answer("r0"), "")  # pushes the oldest out
     with pytest.raises(cp.BadRequest, match="r.* not found"):
         memory.expand("s", {"input": "next", "previous_response_id": "r19"})
     for turn in range(300):
-        memory.keep("u", b"{}", r_answer("r%d" % turn, r_message("m", "a" * 50)), "")
+        memory.keep("u", b"{}", *r_answer("r%d" % turn, r_message("m", "a" * 50)), "")
         assert memory.size <= 4000
-    memory.keep("u", b" " * 5000, r_answer("r"), "")
+    memory.keep("u", b" " * 5000, *r_answer("r"), "")
     assert memory.size <= 4000
 
 
@@ -7951,7 +7951,7 @@ def test_responses_memory_of_an_upstream_that_uses_an_id_again():
     for turn in range(4):
         body = {"input": "q%d" % turn, "previous_response_id": "r" if turn else None}
         memory.expand("s", body)
-        memory.keep("s", json.dumps(body).encode(), r_answer("r"), "r" if turn else "")
+        memory.keep("s", json.dumps(body).encode(), *r_answer("r"), "r" if turn else "")
     items = memory.expand("s", {"input": "next", "previous_response_id": "r"})["input"]
     assert [item["content"] for item in items] == ["q0", "q1", "q2", "q3", "next"]
 
@@ -7959,7 +7959,7 @@ def test_responses_memory_of_an_upstream_that_uses_an_id_again():
 def test_responses_memory_completes_reasoning():
     memory = cp.ResponseMemory()
     thought = r_item("reasoning", id="rs_1", summary=[], encrypted_content="E")
-    memory.keep("s", b'{"input":"x"}', r_answer("r", thought, r_message("m", "a")), "")
+    memory.keep("s", b'{"input":"x"}', *r_answer("r", thought, r_message("m", "a")), "")
     asked = {
         "input": [{"type": "item_reference", "id": "m"}, {**thought, "encrypted_content": None}]
     }
