@@ -53,6 +53,7 @@ import concurrent.futures
 import contextlib
 import fnmatch
 import functools
+import gc
 import hashlib
 import hmac
 import http
@@ -968,12 +969,10 @@ json_string = json.encoder.encode_basestring  # '"..."', non-ASCII kept
 
 
 def _is_too_deep(value: Any) -> bool:
-    # Level by level: half a millisecond for a megabyte of conversation.
+    # Level by level and in C: an eighth of a millisecond for a megabyte.
     level = [value]
     for _ in range(MAX_DEPTH):
-        holders = [each for each in level if type(each) is list]
-        holders += [each.values() for each in level if type(each) is dict]
-        held = itertools.chain.from_iterable(holders)
+        held = gc.get_referents(*level)
         level = [each for each in held if type(each) in (dict, list)]
         if not level:
             return False
@@ -1084,6 +1083,7 @@ def objects(value: Any) -> List[JSON]:
     return [each for each in value if isinstance(each, dict)]
 
 
+_find_half = re.compile(rb"\\u[dD]").search
 # Escapes, whole pairs first, so that what is left of a surrogate stands alone.
 _ESCAPES = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -1098,81 +1098,56 @@ def replace_lone_surrogates(raw: bytes) -> bytes:
     Every vendor refuses one, and a history that holds one is refused for ever after
     (UPSTREAM 22.6). Text without any is given back as it is.
     """
-    if b"\\ud" not in raw and b"\\uD" not in raw:
+    if not _find_half(raw):
         return raw
     return _ESCAPES.sub(lambda found: b"\\ufffd" if found[1] else found[0], raw)
 
 
-# Lists whose items are placed one by one: a long history is edited at few of them.
-PLACED_LISTS = ("messages", "input", "tools", "system")
-# More members or items are not placed: each costs a microsecond, some have 3 bytes.
+# A value, where it stands in a text (a member: from its key on), and the same of its
+# items, if it is one of these lists: a long history is edited at few places.
+Place = Tuple[Any, int, int, Optional[List[Any]]]
+PLACED_LISTS = ("tools", "system", "messages", "input")
+# More items are not placed: each costs a microsecond, and some have three bytes.
 MAX_PLACES = 20_000
-_skip_space = re.compile(r"[ \t\n\r]*").match
 
 
-class Place(NamedTuple):
-    """Where a member stands in a text, from its key on, and its value."""
-
-    value: Any
-    start: int
-    end: int
-    items: Optional[List[Tuple[Any, int, int]]] = None  # the same of a list's items
-
-    def holds(self, value: Any) -> bool:
-        """Whether `value` is what stood here, item for item: lists change in place."""
-        if self.items is None:
-            return value is self.value
-        if not isinstance(value, list):
-            return False
-        return list(map(id, value)) == [id(item) for item, _, _ in self.items]
+def _token(pattern: str) -> Callable[..., Any]:
+    return re.compile(pattern.replace(" ", r"[ \t\n\r]*")).match
 
 
-def _behind(text: str, at: int, mark: str) -> int:
-    """Where the next token begins behind `mark`; raises ValueError if it is absent."""
-    at = _skip_space(text, at).end()
-    if text[at] != mark:
-        raise ValueError(mark)
-    return _skip_space(text, at + 1).end()
+_first_key = _token(r' { "([^"\\\x00-\x1f]*)" : ')
+_next_key = _token(r' , "([^"\\\x00-\x1f]*)" : ')
+_last_brace = _token(r" } \Z")
+_first_item, _next_item, _last_bracket = map(_token, (r"\[ (?={)", " , ", r" \]"))
 
 
-def _place_items(text: str, at: int) -> Tuple[List[Tuple[Any, int, int]], int]:
-    """The items of the list that opens at `at`, and where it ends."""
-    items: List[Tuple[Any, int, int]] = []
-    at = _behind(text, at, "[")
-    while text[at] != "]":
-        if items:
-            at = _behind(text, at, ",")
-        value, end = _scan(text, at)
-        items.append((value, at, end))
-        if len(items) > MAX_PLACES:
-            raise ValueError("too many")
-        at = _skip_space(text, end).end()
-    return items, at + 1
+def _place_items(text: str, found: Any) -> Tuple[List[Place], int]:
+    """The items of a list from its first on, and where it ends."""
+    items: List[Place] = []
+    while found and len(items) < MAX_PLACES:
+        start = found.end()
+        item, end = _scan(text, start)
+        items.append((item, start, end, None))
+        found = _next_item(text, end)
+    return items, _last_bracket(text, end).end()
 
 
 def _place_members(text: str) -> Dict[str, Place]:
     """The members of an object; of two with one name the last, as with loads()."""
     places: Dict[str, Place] = {}
-    at = _behind(text, 0, "{")
-    while text[at] != "}":
-        if places:
-            at = _behind(text, at, ",")
-        if text[at] != '"':
-            raise ValueError("no key")
-        start = at
-        key, at = _scan(text, start)
-        at = _behind(text, at, ":")
-        if key in PLACED_LISTS and text[at] == "[":
-            items, end = _place_items(text, at)
-            places[key] = Place([item[0] for item in items], start, end, items)
+    found = _first_key(text)
+    end = found.end()
+    while found and len(places) < MAX_PLACES:
+        key = found[1]
+        opened = key in PLACED_LISTS and _first_item(text, found.end())
+        if opened:
+            items, end = _place_items(text, opened)
+            places[key] = ([item[0] for item in items], found.start(1) - 1, end, items)
         else:
-            value, end = _scan(text, at)
-            places[key] = Place(value, start, end)
-        if len(places) > MAX_PLACES:
-            raise ValueError("too many")
-        at = _skip_space(text, end).end()
-    if _skip_space(text, at + 1).end() != len(text):
-        raise ValueError("more behind it")
+            value, end = _scan(text, found.end())
+            places[key] = (value, found.start(1) - 1, end, None)
+        found = _next_key(text, end)
+    _last_brace(text, end).end()
     return places
 
 
@@ -1180,10 +1155,10 @@ def parse_placed(raw: bytes) -> Tuple[JSON, Dict[str, Place]]:
     """Parse a request body and tell where its members stand; raises BadRequest."""
     try:
         places = _place_members(raw.decode("utf-8"))
-    except (ValueError, IndexError, StopIteration, RecursionError):
-        return loads_object(raw), {}  # which says what is wrong
-    body = {key: place.value for key, place in places.items()}
-    if _is_too_deep(body):
+    except (ValueError, AttributeError, StopIteration, RecursionError):
+        return loads_object(raw), {}  # where a token is missing, it says what is wrong
+    body = {key: place[0] for key, place in places.items()}
+    if len(raw) > 2 * MAX_DEPTH and _is_too_deep(body):
         loads_object(raw)  # as above
     return body, places
 
@@ -6156,6 +6131,9 @@ class SearchTranslator(StreamTranslator):
 # refused by name or said otherwise, and `left_out` says so; a refusal turns rows on.
 
 
+NOWHERE: Place = (None, 0, 0, None)
+
+
 class ClientBody(NamedTuple):
     """What a client sent: the parsed body, its bytes, and where its parts stand."""
 
@@ -6164,6 +6142,23 @@ class ClientBody(NamedTuple):
     raw: bytes = b""
     places: Dict[str, Place] = {}
     betas: str = ""  # its anthropic-beta header
+
+
+# What a rule says of the object that it was shown, all of which may come together.
+# CUT alone: nothing but `$schema` has gone, which Claude Code sends with every tool.
+KEPT, CHANGED, CUT, GONE = False, True, 2, 4
+_schema_value = re.compile(r'\s*:\s*"[^"\\]*"\s*(,\s*)?').match
+
+
+def cut_schema(text: str) -> str:
+    """The text of a tool without its one `$schema`; "" if that is not plain to see."""
+    before, key, behind = text.rpartition('"$schema"')
+    found = _schema_value(behind)
+    if not found or key in before:
+        return ""
+    if not found[1]:  # the last member: the comma stands before it
+        before = before.rstrip(", \t\r\n")
+    return before + behind[found.end() :]
 
 
 class Fit:
@@ -6187,6 +6182,7 @@ class Fit:
         self.model = model
         self.endpoint = endpoint
         self.learnt = learnt  # rule -> what refusals told of it
+        self.left_out: Dict[str, None] = {}  # what the upstream is not told, in words
         self.betas: List[str] = []  # for the anthropic-beta header
         self.names: Dict[str, str] = {}  # the upstream's name of a tool: the client's
         self.stops: Tuple[str, ...] = ()  # at which the proxy itself has to cut
@@ -6195,17 +6191,11 @@ class Fit:
         self.offered: Dict[str, None] = {}  # names of tools
         self.called: Dict[str, None] = {}
         self.marked: List[Tuple[JSON, JSON]] = []  # item, and holder of a cache mark
-        self._left_out: Dict[str, None] = {}
-        self._touched: Set[int] = set()
-
-    @property
-    def left_out(self) -> List[str]:
-        """What the client said and the upstream is not told, in words."""
-        return list(self._left_out)
+        self._touched: Dict[int, int] = {}  # what was done to an item, by its id
 
     def tell(self, what: str) -> None:
         """Note something that is left out."""
-        self._left_out[what] = None
+        self.left_out[what] = None
 
     def leave_out(self, key: str) -> None:
         """Take a member out of the body, and tell so."""
@@ -6220,9 +6210,9 @@ class Fit:
         self.body[key] = dict(value)
         return self.body[key]
 
-    def touch(self, item: JSON) -> None:
+    def touch(self, item: JSON, how: int = CHANGED) -> None:
         """Have an item written anew, because it was changed inside."""
-        self._touched.add(id(item))
+        self._touched[id(item)] = self._touched.get(id(item), KEPT) | how
 
     def encode(self) -> bytes:
         """The bytes to send: the client's own for all that was not touched."""
@@ -6230,84 +6220,75 @@ class Fit:
         if self.body is not self.client.body or not places:
             # Arguments were a text: their escapes became characters since.
             return replace_lone_surrogates(dumps(self.body))
-        if not self._touched and places.keys() == self.body.keys():
-            if all(place.holds(self.body[key]) for key, place in places.items()):
-                return self.client.raw
+        kept = [key for key in self.body if self._keeps(key)]
+        if len(kept) == len(self.body) == len(places):
+            return self.client.raw
         text = self.client.raw.decode("utf-8")
-        members = [self._encode_member(text, key) for key in self.body]
-        return ("{%s}" % ",".join(members)).encode("utf-8")
+        members = {key: text[places[key][1] : places[key][2]] for key in kept}
+        for key in self.body.keys() - kept:
+            members[key] = "%s:%s" % (dumps_text(key), self._encode_value(text, key))
+        return ("{%s}" % ",".join(map(members.get, self.body))).encode("utf-8")
 
-    def _encode_member(self, text: str, key: str) -> str:
+    def _keeps(self, key: str) -> bool:
+        """Whether a member is what the client sent, item for item."""
+        value, _, _, items = self.client.places.get(key, NOWHERE)
+        if self.body[key] is not value or items is None:
+            return self.body[key] is value
+        ids = [id(item[0]) for item in items]
+        return list(map(id, value)) == ids and self._touched.keys().isdisjoint(ids)
+
+    def _encode_value(self, text: str, key: str) -> str:
         value = self.body[key]
-        place = self.client.places.get(key)
-        if place is not None and place.items is not None and isinstance(value, list):
-            # All that stood here is alive in its place, so an id is one object's.
-            kept: Dict[int, str] = {}
-            for item, start, end in place.items:
-                if id(item) not in self._touched:
-                    kept[id(item)] = text[start:end]
-            items = [kept.get(id(item)) or dumps_text(item) for item in value]
-            return "%s:[%s]" % (dumps_text(key), ",".join(items))
-        if place is not None and value is place.value:
-            return text[place.start : place.end]
-        return "%s:%s" % (dumps_text(key), dumps_text(value))
+        places = self.client.places.get(key, NOWHERE)[3]
+        if places is None:
+            return dumps_text(value)
+        # All that stood here is alive in its place, so an id is one object's.
+        kept: Dict[int, str] = {}
+        for item, start, end, _ in places:
+            how = self._touched.get(id(item), KEPT)
+            if how == KEPT:
+                kept[id(item)] = text[start:end]
+            elif how == CUT:
+                kept[id(item)] = cut_schema(text[start:end])
+        return "[%s]" % ",".join(
+            [kept.get(id(item)) or dumps_text(item) for item in value]
+        )
 
 
 # --- the walk -------------------------------------------------------------------------
 
 # One walk serves all rules about blocks, because a history may have 100,000 of them.
-KEPT, CHANGED, GONE = 0, 1, 2  # what a rule says of the object that it was shown
 OFFERED = "offered"
 ANYTHING = "anything"
-WALKED = (("tools", OFFERED), ("system", ""), ("messages", ""), ("input", ""))
 INNER = ("content", "tool_calls", "output")  # where an object holds others
 DEEPEST = 4  # turn, result, search result, text: nothing means more below
-Repair = Callable[..., Any]  # (fit) -> None, or (fit, object) -> KEPT, CHANGED, GONE
+Repair = Callable[..., Any]  # (fit) -> None, or (fit, object) -> what it did to it
 Repairs = Dict[str, List[Repair]]
 
 
-def visit(fit: Fit, shown: JSON, kind: Any, repairs: Repairs, depth: int) -> int:
-    """Show one object to the rules of its kind, then what it holds."""
-    verdict = KEPT
-    known = repairs.get(kind) if type(kind) is str else None
-    for repair in repairs[ANYTHING] if known is None else known:
-        answer = repair(fit, shown)
-        if answer == GONE:
-            return GONE
-        verdict = answer or verdict
-    if kind == OFFERED:
-        inner = shown.get("tools")  # of a namespace
-        if type(inner) is list and depth == 0:
-            verdict = visit_items(fit, inner, OFFERED, repairs, 1) or verdict
-        return verdict
-    for key in INNER:
-        inner = shown.get(key)
-        if type(inner) is list and depth < DEEPEST:
-            verdict = visit_items(fit, inner, "", repairs, depth + 1) or verdict
-    return verdict
-
-
-def visit_items(
-    fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int
-) -> int:
-    """Show the objects of a list and take out those that are GONE."""
+def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -> int:
+    """Show the objects of a list to the rules of their kind, then what those hold."""
     verdict = KEPT
     gone: Set[int] = set()
-    for item in items:
-        if type(item) is not dict:
-            continue
+    inner_keys = ("tools",) if kind else INNER  # a namespace has tools
+    for item in objects(items):
         if depth == 0:
             fit.item = item
-        answer = visit(
-            fit, item, kind or item.get("role") or item.get("type"), repairs, depth
-        )
-        if answer == KEPT:
-            continue
-        verdict = CHANGED
-        if answer == GONE:
-            gone.add(id(item))
-        elif depth == 0:
-            fit.touch(item)
+        answer = KEPT
+        shown = str(kind or item.get("role") or item.get("type"))
+        for repair in repairs.get(shown) or repairs[ANYTHING]:
+            answer |= repair(fit, item)
+            if answer >= GONE:
+                gone.add(id(item))
+                break
+        for key in inner_keys:
+            inner = item.get(key)
+            if type(inner) is list and depth < DEEPEST and answer < GONE:
+                if visit(fit, inner, kind, repairs, depth + 1):
+                    answer |= CHANGED
+        if answer and depth == 0:
+            fit.touch(item, answer)
+        verdict |= answer
     if gone:
         items[:] = [item for item in items if id(item) not in gone]
     return verdict
@@ -6315,73 +6296,74 @@ def visit_items(
 
 def walk(fit: Fit, repairs: Repairs) -> None:
     """Show the rules each object of a request that they are about, outer ones first."""
-    for key, kind in WALKED:
+    for key in PLACED_LISTS:
         items = fit.body.get(key)
         fit.member = key
         if isinstance(items, list):
-            visit_items(fit, items, kind, repairs, 0)
+            visit(fit, items, OFFERED if key == "tools" else "", repairs, 0)
 
 
 # --- what nobody takes, and what is no model's business -------------------------------
 
 
+def check_objects(items: Any, path: str) -> List[JSON]:
+    """Return a list of objects; raises BadRequest naming what is none."""
+    for at, item in enumerate(expect(items, list, path)):
+        if type(item) is not dict:
+            expect(item, dict, "%s.%d" % (path, at))
+    return items
+
+
 def check_content(content: Any, path: str) -> None:
     """A text, or a list of objects; raises BadRequest naming what is neither."""
-    if content is None or type(content) is str:
-        return
-    for at, part in enumerate(expect(content, list, path)):
-        if type(part) is not dict:
-            expect(part, dict, "%s.%d" % (path, at))
+    if content is not None and type(content) is not str:
+        check_objects(content, path)
 
 
 def check_shape(fit: Fit) -> None:
     """What no upstream would take costs no request."""
     body = fit.client.body
+    turns = field(body, "messages", list, default=[])
     if fit.client.dialect in ("anthropic", "openai"):
-        if not field(body, "messages", list):
+        if not turns:
             raise BadRequest("messages: at least one message is required")
     elif body.get("input") == [] and not body.get("previous_response_id"):
         raise BadRequest("input: at least one item is required")
-    for key in ("messages", "tools"):
-        for at, item in enumerate(field(body, key, list, default=())):
-            path = "%s.%d" % (key, at)
-            expect(item, dict, path)
-            if key == "messages":
-                required(item, "role", str, path)
-                check_content(item.get("content"), path + ".content")
-    if body.get("system") is not None:
-        check_content(body["system"], "system")
+    for at, turn in enumerate(check_objects(turns, "messages")):
+        path = "messages.%d" % at
+        required(turn, "role", str, path)
+        check_content(turn.get("content"), path + ".content")
+    check_objects(field(body, "tools", list, default=[]), "tools")
+    check_content(body.get("system"), "system")
 
 
-class Unserved(NamedTuple):
-    """A field that means something which Copilot has not."""
-
-    dialect: str
-    field: str
-    advice: str = "leave it out"
-    harmless: Any = None  # the value that asks for nothing
-    where: str = "/"  # pattern for the endpoint
-
-
+# Fields that mean something which Copilot has not, and what to do instead.
+UNSERVED = {
+    "anthropic": {
+        "mcp_servers": "connect MCP servers in the client",
+        "container": "",
+        "fallbacks": "",
+    },
+    "openai": {
+        "n": "",
+        "audio": "",
+        "modalities": "",
+        "logprobs": "",
+        "functions": "use tools",
+        "logit_bias": "",
+        "frequency_penalty": "",
+        "presence_penalty": "",
+        "web_search_options": "",
+    },
+    "responses": {
+        "background": "answers come at once; leave it out",
+        "conversation": "send the full input",
+        "prompt": "send instructions and input",
+    },
+}
+HARMLESS = {"n": 1, "modalities": ["text"]}  # values that ask for nothing
 # No translation of a chat request has a field for these.
-BESIDE_CHAT = "/(?!chat)"
-UNSERVED = (
-    Unserved("anthropic", "mcp_servers", "connect MCP servers in the client"),
-    Unserved("anthropic", "container"),
-    Unserved("anthropic", "fallbacks"),
-    Unserved("openai", "n", harmless=1),
-    Unserved("openai", "audio"),
-    Unserved("openai", "modalities", harmless=["text"]),
-    Unserved("openai", "logprobs"),
-    Unserved("openai", "functions", "use tools"),
-    Unserved("openai", "logit_bias", where=BESIDE_CHAT),
-    Unserved("openai", "frequency_penalty", where=BESIDE_CHAT),
-    Unserved("openai", "presence_penalty", where=BESIDE_CHAT),
-    Unserved("openai", "web_search_options", where=BESIDE_CHAT),
-    Unserved("responses", "background", "answers come at once; leave it out"),
-    Unserved("responses", "conversation", "send the full input"),
-    Unserved("responses", "prompt", "send instructions and input"),
-)
+CHAT_ALONE = "logit_bias frequency_penalty presence_penalty web_search_options".split()
 
 
 def refuse_meaning(fit: Fit) -> None:
@@ -6390,15 +6372,15 @@ def refuse_meaning(fit: Fit) -> None:
     It reads what the client sent, because no translation carries such a field.
     """
     body = fit.client.body
-    for row in UNSERVED:
-        value = body.get(row.field)
-        if row.dialect != fit.client.dialect:
-            continue
-        if not value:
-            fit.body.pop(row.field, None)  # it says nothing, and is refused
-        elif value != row.harmless and re.match(row.where, fit.endpoint):
+    unserved = UNSERVED.get(fit.client.dialect, {})
+    for key in sorted(unserved.keys() & body.keys()):
+        taken = fit.endpoint == CHAT and key in CHAT_ALONE
+        if not body[key]:
+            fit.body.pop(key, None)  # it says nothing, and is refused
+        elif body[key] != HARMLESS.get(key) and not taken:
+            advice = unserved[key] or "leave it out"
             raise BadRequest(
-                "%s: not available here; %s" % (row.field, row.advice),
+                "%s: not available here; %s" % (key, advice),
                 code="unsupported_parameter",
             )
     if fit.client.dialect == "anthropic" and body.pop("thread", None):
@@ -6427,8 +6409,7 @@ def name_model(fit: Fit) -> None:
 
 def ask_for_stream(fit: Fit) -> None:
     """Whole answers are folded from a stream: those have a cap and a time-out."""
-    if fit.body.get("stream") is not True:
-        fit.body["stream"] = True
+    fit.body["stream"] = True
 
 
 # What must not vanish from a request, wherever it stands: a refusal of one of these
@@ -6475,18 +6456,11 @@ def drop_fields(fit: Fit) -> None:
         value = fit.body.get(first)
         if not rest:
             fit.leave_out(first)
-        elif isinstance(value, dict) and remove_path(fit.own(first), rest):
-            fit.tell(path)
-        elif isinstance(value, list):
-            for item in value:
-                drop_item_field(fit, item, path, rest)
-
-
-def drop_item_field(fit: Fit, item: Any, path: str, rest: List[str]) -> None:
-    """The same inside one item of a list."""
-    if remove_path([item], rest):
-        fit.touch(item)
-        fit.tell(path)
+            continue
+        for holder in value if isinstance(value, list) else [fit.own(first)]:
+            if remove_path([holder], rest):
+                fit.touch(holder)
+                fit.tell(path)
 
 
 # --- Messages: fields and thinking ----------------------------------------------------
@@ -6510,24 +6484,20 @@ MID_SYSTEM_BETA = "mid-conversation-system-2026-04-07"  # role system in message
 
 
 def takes_beta(fit: Fit, name: str) -> bool:
-    """Whether no refusal has named this beta, or all of them."""
+    """Whether no refusal has named this beta, the field of it, or all of them."""
+    fields = fit.learnt.get("fields", ())
+    if name.startswith(CONTEXT_BETA) and "context_management" in fields:
+        return False
     return "all betas" not in fit.learnt and name not in fit.learnt.get("beta", ())
 
 
 def choose_betas(fit: Fit) -> None:
     """Keep the betas that are known to be taken; the field of one goes with it."""
-    chosen: Dict[str, None] = {}
-    for name in fit.client.betas.split(","):
-        name = name.strip()
+    for name in dict.fromkeys(map(str.strip, fit.client.betas.split(","))):
         if name.startswith(BETA_PREFIXES) and takes_beta(fit, name):
-            chosen[name] = None
-    fit.betas += chosen
-    context = [name for name in fit.betas if name.startswith(CONTEXT_BETA)]
-    if not context:
+            fit.betas.append(name)
+    if not any(name.startswith(CONTEXT_BETA) for name in fit.betas):
         fit.leave_out("context_management")
-    elif "context_management" in fit.learnt.get("fields", ()):
-        for name in context:
-            fit.betas.remove(name)
 
 
 def fit_top_fields(fit: Fit) -> None:
@@ -6561,22 +6531,22 @@ EFFORT_BUDGETS = {"low": 4000, "medium": 12000}
 MIN_BUDGET, MAX_BUDGET = 1024, 31999
 
 
-def thinking_kind(fit: Fit, thinking: JSON, kind: str) -> Optional[JSON]:
+def thinking_kind(fit: Fit, thinking: JSON) -> Optional[JSON]:
     """The thinking that the model has; None where max_tokens leaves no room for it."""
     low, high = fit.model.budget
+    adaptive = fit.model.adaptive
     if "no budget" in fit.learnt:
-        low, high = 0, 0
-    adaptive = fit.model.adaptive or "no budget" in fit.learnt
+        low, high, adaptive = 0, 0, True
     if "no adaptive" in fit.learnt:
         adaptive = False
-    fitted = dict(thinking, type=kind)
+    fitted = {**thinking}
     if fitted.get("display") == "updates":  # its beta is not forwarded
         del fitted["display"]
-    if kind == "adaptive" and high and not adaptive:
+    if fitted["type"] == "adaptive" and high and not adaptive:
         effort = typed(typed(fit.body, "output_config", dict), "effort", str)
-        fitted["type"] = "enabled"
-        fitted["budget_tokens"] = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
-    elif kind == "enabled" and adaptive and not high:
+        budget = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
+        fitted.update(type="enabled", budget_tokens=budget)
+    elif adaptive and not high:
         fitted["type"] = "adaptive"
     if fitted["type"] == "adaptive":
         fitted.pop("budget_tokens", None)
@@ -6585,22 +6555,22 @@ def thinking_kind(fit: Fit, thinking: JSON, kind: str) -> Optional[JSON]:
     room = (count(fit.body.get("max_tokens")) or 10**9) - 1
     wanted = max(count(fitted.get("budget_tokens")), least)
     fitted["budget_tokens"] = min(wanted, high or room, room)
-    if fitted["budget_tokens"] < least:
-        return None
-    return fitted
+    return fitted if fitted["budget_tokens"] >= least else None
+
+
+def blocks_of(turn: JSON, *kinds: str) -> List[JSON]:
+    """The blocks of a turn that are of these kinds."""
+    blocks = objects(turn.get("content"))
+    return [block for block in blocks if block.get("type") in kinds]
 
 
 def loop_calls(fit: Fit) -> Set[str]:
     """The calls behind the last prompt: the tool loop that is under way."""
     calls: Set[str] = set()
     for turn in reversed(objects(fit.body.get("messages"))):
-        blocks = objects(turn.get("content"))
-        kinds = [block.get("type") for block in blocks]
-        if turn.get("role") == "user" and "tool_result" not in kinds:
+        if turn.get("role") == "user" and not blocks_of(turn, "tool_result"):
             break
-        for block in blocks:
-            if block.get("type") == "tool_use":
-                calls.add(str(block.get("id")))
+        calls.update(str(call.get("id")) for call in blocks_of(turn, "tool_use"))
     return calls
 
 
@@ -6615,11 +6585,10 @@ def fit_thinking(fit: Fit) -> None:
     if kind not in ("adaptive", "enabled"):
         return
     forced = typed(fit.body.get("tool_choice"), "type", str) in ("any", "tool")
-    lost = not fit.learnt.get("lost thinking", {}).keys().isdisjoint(loop_calls(fit))
-    if forced or lost:  # the one is refused with the other
-        fit.leave_out("thinking")
-        return
-    fitted = thinking_kind(fit, thinking, kind)
+    lost = fit.learnt.get("lost thinking")
+    if lost and not loop_calls(fit).isdisjoint(lost):
+        forced = True  # such a loop is refused thinking, as such a choice is
+    fitted = None if forced else thinking_kind(fit, thinking)
     if fitted is None:
         fit.leave_out("thinking")
         return
@@ -6658,27 +6627,37 @@ EFFORT_PATH = {
     RESPONSES: ("reasoning", "effort"),
     CHAT: ("", "reasoning_effort"),
 }
+FORMAT_PATH = {
+    MESSAGES: ("output_config", "format"),
+    RESPONSES: ("text", "format"),
+    CHAT: ("", "response_format"),
+}
+
+
+def take_out(fit: Fit, holder: str, key: str) -> Any:
+    """Take a field out of the body or of a member of it, and that if it is empty."""
+    config = fit.own(holder) if holder else fit.body
+    value = config.pop(key, None)
+    if not config:
+        fit.body.pop(holder, None)
+    return value
 
 
 def set_effort(fit: Fit, model: Model) -> None:
     """Clamp the effort of the body to the list of `model`."""
     holder, key = EFFORT_PATH[fit.endpoint]
-    config = fit.body
-    if holder:
-        config = typed(fit.body, holder, dict)
+    config = typed(fit.body, holder, dict) if holder else fit.body
     effort = field(config, key, str, holder)
     if effort is None or effort in model.efforts:
         return
     fitted = clamp_effort(effort, model)
-    if holder:
-        config = fit.own(holder)
-    if fitted:
+    if not fitted:
+        take_out(fit, holder, key)
+        fit.tell("%s.%s" % (holder, key) if holder else key)
+    elif holder:
+        fit.own(holder)[key] = fitted
+    else:
         config[key] = fitted
-        return
-    del config[key]
-    fit.tell("%s.%s" % (holder, key) if holder else key)
-    if not config:
-        del fit.body[holder]
 
 
 def fit_effort(fit: Fit) -> None:
@@ -6700,37 +6679,30 @@ def calm_effort(fit: Fit) -> None:
 JSON_IN_WORDS = "Answer with one JSON object and nothing else"
 
 
+def is_instruction(turn: JSON) -> bool:
+    """Whether a turn of chat is the system's."""
+    return turn.get("role") in ("system", "developer")
+
+
 def add_to_system(fit: Fit, words: str) -> None:
     """Say something at the end of the system text."""
     body = fit.body
     if fit.endpoint == CHAT:
         turns = typed(body, "messages", list)
-        at = 0
-        while at < len(turns) and turns[at].get("role") in ("system", "developer"):
-            at += 1
-        turns.insert(at, {"role": "system", "content": words})
+        heads = itertools.takewhile(is_instruction, turns)
+        turns.insert(len(list(heads)), {"role": "system", "content": words})
         return
     key = {MESSAGES: "system", RESPONSES: "instructions"}[fit.endpoint]
     system = body.get(key)
     if isinstance(system, list):
         system.append({"type": "text", "text": words})
-    elif system:
-        body[key] = "%s\n\n%s" % (system, words)
     else:
-        body[key] = words
+        body[key] = "\n\n".join(filter(None, [system, words]))
 
 
 def say_format(fit: Fit) -> None:
     """Ask in words for the output format that the model refuses as a field."""
-    body = fit.body
-    if fit.endpoint == CHAT:
-        form = body.pop("response_format", None)
-    else:
-        holder = {MESSAGES: "output_config", RESPONSES: "text"}[fit.endpoint]
-        config = fit.own(holder)
-        form = config.pop("format", None)
-        if not config:
-            body.pop(holder, None)
+    form = take_out(fit, *FORMAT_PATH[fit.endpoint])
     if not isinstance(form, dict) or form.get("type") == "text":
         return
     fit.tell("output format (said in words)")
@@ -6757,12 +6729,9 @@ def take_openai_tool(fit: Fit, tool: JSON) -> int:
     if tool.get("type") != "function":
         return KEPT
     function = tool_holder(tool)
-    taken = {"name": function.get("name"), "description": function.get("description")}
-    taken["input_schema"] = function.get("parameters") or {}
-    if not taken["description"]:
-        del taken["description"]
+    named = {key: function[key] for key in ("name", "description") if function.get(key)}
     tool.clear()
-    tool.update(taken)
+    tool.update(named, input_schema=function.get("parameters") or {})
     return CHANGED
 
 
@@ -6817,15 +6786,13 @@ def refuse_responses_tool(fit: Fit, tool: JSON) -> int:
 
 def drop_tool_keys(fit: Fit, tool: JSON) -> int:
     """Keys of a tool that are refused, alone or together."""
-    verdict = KEPT
-    if tool.pop("eager_input_streaming", None) is not None:
-        verdict = CHANGED
+    refused = {"eager_input_streaming"}
     if tool.get("description", "") is None:
-        del tool["description"]
-        verdict = CHANGED
-    if tool.get("defer_loading") and tool.pop("cache_control", None) is not None:
-        verdict = CHANGED
-    return verdict
+        refused.add("description")
+    if tool.get("defer_loading"):
+        refused.add("cache_control")
+    dropped = [tool.pop(key) for key in refused & tool.keys()]
+    return bool(dropped)
 
 
 # Any MCP server can bring a schema that a vendor refuses, and with it every request
@@ -6904,17 +6871,15 @@ def fix_keywords(schema: JSON) -> bool:
 def fix_object(schema: JSON) -> bool:
     """An object has properties, and requires none but those."""
     properties = schema.get("properties")
-    changed = False
-    if not isinstance(properties, dict):
+    changed = not isinstance(properties, dict)
+    if changed:
         if "object" not in kinds_of(schema) and "properties" not in schema:
             return False
         properties = schema["properties"] = {}
-        changed = True
-    for name in [key for key, value in properties.items() if value is None]:
+    for name in [name for name, inner in properties.items() if inner is None]:
         properties[name] = {}
         changed = True
-    names = texts_of(schema, "required")
-    declared = [name for name in names if name in properties]
+    declared = [name for name in texts_of(schema, "required") if name in properties]
     if schema.get("required", declared) != declared:
         schema["required"] = declared
         changed = True
@@ -6926,19 +6891,17 @@ def fix_array(schema: JSON) -> bool:
     items = schema.get("items")
     if isinstance(items, list):
         schema["items"] = {"anyOf": items} if items else {}
-        return True
-    if "array" not in kinds_of(schema) or isinstance(items, (dict, bool)):
-        return False
-    schema["items"] = {}
-    return True
+    elif "array" in kinds_of(schema) and not isinstance(items, (dict, bool)):
+        schema["items"] = {}
+    return schema.get("items") is not items
 
 
 def fix_google_items(schema: JSON) -> bool:
     """Google: items are a schema."""
-    if not isinstance(schema.get("items"), bool):
-        return False
-    schema["items"] = {}
-    return True
+    items = schema.get("items")
+    if isinstance(items, bool):
+        schema["items"] = {}
+    return isinstance(items, bool)
 
 
 def fix_google_type(schema: JSON) -> bool:
@@ -6964,12 +6927,10 @@ def fix_google_enum(schema: JSON) -> bool:
         del schema["enum"]
         describe(schema, "One of: %s" % dumps_text(values)[1:-1])
         return True
-    texts = []
-    for value in values:
-        if value is None:
-            schema["nullable"] = True
-        else:
-            texts.append(value if isinstance(value, str) else dumps_text(value))
+    if None in values:
+        schema["nullable"] = True
+    named = [value for value in values if value is not None]
+    texts = [one if isinstance(one, str) else dumps_text(one) for one in named]
     schema["enum"] = texts
     return texts != values
 
@@ -6983,8 +6944,7 @@ def fix_all(schema: Any, fixes: Tuple[Callable[[JSON], bool], ...]) -> int:
     verdict = KEPT
     for current in subschemas(schema):
         for fix in fixes:
-            if fix(current):
-                verdict = CHANGED
+            verdict |= fix(current)
     return verdict
 
 
@@ -7009,17 +6969,15 @@ def merge_branches(
     for name, inner in typed(schema, "properties", dict).items():
         properties.setdefault(name, inner)
     needed = set(texts_of(schema, "required"))
-    branches = {key: objects(schema.get(key)) for key in UNIONS}
+    unions = {key: objects(schema.get(key)) for key in UNIONS}
     if "$ref" in schema:
-        branches["allOf"].append(definition(root, schema))
-    for key in UNIONS:
-        required_by = []
-        for branch in branches[key]:
-            required_by.append(merge_branches(branch, root, properties, seen))
+        unions["allOf"].append(definition(root, schema))
+    for key, branches in unions.items():
+        names = [merge_branches(each, root, properties, seen) for each in branches]
         if key == "allOf":
-            needed.update(*required_by)
-        elif required_by:
-            needed |= set.intersection(*required_by)
+            needed.update(*names)
+        elif names:
+            needed |= set.intersection(*names)
     return needed
 
 
@@ -7045,29 +7003,29 @@ def flatten_union(schema: JSON, tool: JSON) -> int:
 def fit_schema(fit: Fit, tool: JSON) -> int:
     """Fit a tool's schema to the API that it is offered in (UPSTREAM 22.5)."""
     holder = tool_holder(tool)
-    key = "input_schema" if fit.endpoint == MESSAGES else "parameters"
-    if tool.get("type") not in (None, "custom", "function") or holder is tool.get(
-        "custom"
-    ):
+    kind, key = "function", "parameters"
+    if fit.endpoint == MESSAGES:
+        kind, key = "custom", "input_schema"
+    elif key not in holder:
         return KEPT
-    if key == "parameters" and (tool.get("type") == "custom" or key not in holder):
+    if tool.get("type") not in (None, kind):
         return KEPT
-    schema = holder.get(key)
     verdict = KEPT
+    schema = holder.get(key)
     if not isinstance(schema, dict):
         schema = holder[key] = {}
         verdict = CHANGED
-    verdict = flatten_union(schema, holder) or verdict
+    verdict |= flatten_union(schema, holder)
     if schema.pop("$schema", None) is not None:
-        verdict = CHANGED
+        verdict |= CUT
     if schema.get("type") != "object":
         schema["type"] = "object"
-        verdict = CHANGED
+        verdict |= CHANGED
     if not isinstance(schema.get("properties"), dict):
         schema["properties"] = {}
-        verdict = CHANGED
+        verdict |= CHANGED
     if key == "parameters":
-        verdict = fix_all(schema, OPENAI_FIXES) or verdict
+        verdict |= fix_all(schema, OPENAI_FIXES)
     return verdict
 
 
@@ -7089,42 +7047,39 @@ def is_strict(schema: Any) -> bool:
     return True
 
 
-def fit_strict(fit: Fit, tool: JSON) -> int:
+def loosen(fit: Fit, holder: JSON, key: str, what: str) -> bool:
     """`strict` only where every object is closed and requires all that it has."""
-    holder = tool_holder(tool)
-    if holder.get("strict") is not True or is_strict(holder.get("parameters")):
-        return KEPT
-    fit.tell("strict of tools")
+    if holder.get("strict") is not True or is_strict(holder.get(key)):
+        return False
+    fit.tell(what)
     holder["strict"] = False
-    return CHANGED
+    return True
+
+
+def fit_strict(fit: Fit, tool: JSON) -> int:
+    """The same for the arguments of a tool."""
+    return loosen(fit, tool_holder(tool), "parameters", "strict of tools")
 
 
 def fit_format_schema(fit: Fit) -> None:
     """The schema of an output format follows the rules of a tool's."""
+    key, inner = "text", "format"
     if fit.endpoint == CHAT:
-        holder = typed(fit.body.get("response_format"), "json_schema", dict)
-        key = "response_format"
-    else:
-        holder = typed(fit.body.get("text"), "format", dict)
-        key = "text"
-    schema = holder.get("schema")
-    if not isinstance(schema, dict):
-        return
-    verdict = fix_all(schema, OPENAI_FIXES)
-    if holder.get("strict") is True and not is_strict(schema):
-        holder["strict"] = False
-        fit.tell("strict of the output format")
-        verdict = CHANGED
-    if verdict:
+        key, inner = "response_format", "json_schema"
+    holder = typed(fit.body.get(key), inner, dict)
+    verdict = fix_all(holder.get("schema"), OPENAI_FIXES)
+    if verdict | loosen(fit, holder, "schema", "strict of the output format"):
         fit.own(key)
 
 
 # OpenAI documents 64 characters, Anthropic 128 (UPSTREAM 16).
-PLAIN_NAME = {
-    MESSAGES: re.compile(r"[a-zA-Z0-9_-]{1,128}"),
-    CHAT: re.compile(r"[a-zA-Z0-9_-]{1,64}"),
-    RESPONSES: re.compile(r"[a-zA-Z0-9_-]{1,64}"),
-}
+LONGEST_TOOL = {MESSAGES: 128, CHAT: 64, RESPONSES: 64}
+_match_plain = re.compile(r"[a-zA-Z0-9_-]+").fullmatch
+
+
+def is_plain(text: str, most: int) -> bool:
+    """Whether a name or an id is one that every vendor takes."""
+    return len(text) <= most and _match_plain(text) is not None
 
 
 def digest_of(text: str) -> str:
@@ -7141,7 +7096,7 @@ def short_name(name: str) -> str:
 def rename(fit: Fit, holder: JSON, key: str = "name") -> int:
     """Shorten one tool name; the answer is given the client's own again."""
     name = holder.get(key)
-    if not isinstance(name, str) or PLAIN_NAME[fit.endpoint].fullmatch(name):
+    if not isinstance(name, str) or is_plain(name, LONGEST_TOOL[fit.endpoint]):
         return KEPT
     holder[key] = short_name(name)
     fit.names[holder[key]] = name
@@ -7152,7 +7107,11 @@ def fit_name(fit: Fit, shown: JSON) -> int:
     """Tool names, where a tool is offered and where it was called."""
     if shown.get("type") == "namespace":
         return KEPT
-    return rename(fit, tool_holder(shown))
+    holder = tool_holder(shown)
+    verdict = rename(fit, holder)
+    names = fit.offered if fit.member == "tools" else fit.called
+    names[str(holder.get("name"))] = None
+    return verdict
 
 
 def fit_choice_name(fit: Fit) -> None:
@@ -7162,38 +7121,31 @@ def fit_choice_name(fit: Fit) -> None:
         fit.own("tool_choice")
 
 
-def note_tool(fit: Fit, tool: JSON) -> int:
-    """Remember what is offered."""
-    fit.offered[str(tool.get("name"))] = None
-    return KEPT
-
-
-def note_call(fit: Fit, block: JSON) -> int:
-    """Remember what was called."""
-    fit.called[str(block.get("name"))] = None
-    return KEPT
+def no_longer(name: str) -> JSON:
+    """A tool that was called and is not offered any more."""
+    words = "No longer available: do not call it."
+    schema = {"type": "object", "properties": {}}
+    return {"name": name, "description": words, "input_schema": schema}
 
 
 def tidy_tools(fit: Fit) -> None:
     """Declare what the history calls; say nothing of tools where there are none."""
     body = fit.body
-    for name in fit.called:
-        if name not in fit.offered and fit.endpoint == MESSAGES:
-            tool = {"name": name, "description": "No longer available: do not call it."}
-            tool["input_schema"] = {"type": "object", "properties": {}}
-            if not body.get("tools"):
-                body["tools"] = []
-            body["tools"].append(tool)
-    tools = body.get("tools")
-    if not tools:
+    lost = []
+    if fit.endpoint == MESSAGES:
+        lost = [no_longer(name) for name in fit.called if name not in fit.offered]
+    if lost:
+        body["tools"] = [*(body.get("tools") or ()), *lost]
+    tools = objects(body.get("tools"))
+    if not body.get("tools"):
         for key in ("tools", "tool_choice", "parallel_tool_calls"):
             body.pop(key, None)
     elif fit.endpoint == MESSAGES:
         chosen = typed(body.get("tool_choice"), "name", str)
         if chosen and chosen not in fit.offered:
             fit.leave_out("tool_choice")
-        if all(tool.get("defer_loading") for tool in objects(tools)):
-            for tool in objects(tools):  # one at least must not wait to be found
+        if all(tool.get("defer_loading") for tool in tools):
+            for tool in tools:  # one at least must not wait to be found
                 del tool["defer_loading"]
                 fit.touch(tool)
 
@@ -7225,8 +7177,8 @@ def say_block(block: JSON, text: str) -> int:
 
 
 def is_blank(text: Any) -> bool:
-    """Whether a text says nothing; what is no text does not count as one."""
-    return isinstance(text, str) and (not text or text.isspace())
+    """Whether a text or a list says nothing; what is neither does not count as one."""
+    return text == [] or isinstance(text, str) and (not text or text.isspace())
 
 
 def signature_of(block: JSON) -> str:
@@ -7241,10 +7193,7 @@ def drop_thinking(fit: Fit, block: JSON) -> int:
         return GONE
     if signature[-64:] in fit.learnt.get("thinking", ()):
         return GONE
-    if "cache_control" not in block:
-        return KEPT
-    del block["cache_control"]  # refused here
-    return CHANGED
+    return block.pop("cache_control", KEPT) is not KEPT  # refused here
 
 
 def drop_empty_thinking(fit: Fit, block: JSON) -> int:
@@ -7256,9 +7205,8 @@ def thinking_prints(fit: Fit, words: str) -> Set[str]:
     """All thinking of a refused request: the client sends it again in every turn."""
     prints: Set[str] = set()
     for turn in objects(fit.body.get("messages")):
-        for block in objects(turn.get("content")):
-            if block.get("type") in ("thinking", "redacted_thinking"):
-                prints.add(signature_of(block)[-64:])
+        for block in blocks_of(turn, "thinking", "redacted_thinking"):
+            prints.add(signature_of(block)[-64:])
     return prints
 
 
@@ -7279,12 +7227,9 @@ def say_server_block(fit: Fit, block: JSON) -> int:
         return KEPT
     if "code_execution" in run and "code_execution" in fit.offered:
         return KEPT  # newer models have that tool
-    mark = block.pop("cache_control", None)
     remove_path(block, ["content", "*", "encrypted_content"])
-    words = dumps_text(block)
-    if mark is not None:
-        block["cache_control"] = mark
-    return say_block(block, words)
+    said = {key: block[key] for key in block if key != "cache_control"}
+    return say_block(block, dumps_text(said))
 
 
 def say_reference(fit: Fit, block: JSON) -> int:
@@ -7299,14 +7244,12 @@ def say_reference(fit: Fit, block: JSON) -> int:
 
 def lift_marks(fit: Fit, block: JSON) -> int:
     """A cache mark inside a result is refused: it belongs to the result."""
-    verdict = KEPT
-    for inner in objects(block.get("content")):
-        if "cache_control" in inner:
-            mark = inner.pop("cache_control")
-            if mark is not None:
-                block.setdefault("cache_control", mark)
-            verdict = CHANGED
-    return verdict
+    marked = [part for part in objects(block.get("content")) if "cache_control" in part]
+    for part in marked:
+        mark = part.pop("cache_control")
+        if mark is not None:
+            block.setdefault("cache_control", mark)
+    return bool(marked)
 
 
 MARK_KEYS = {"type", "ttl"}  # scope is refused, even with its own beta
@@ -7327,7 +7270,7 @@ def fit_mark(fit: Fit, block: JSON) -> int:
 
 def drop_marks(fit: Fit) -> None:
     """Drop the first cache marks: a later one covers what stands before it."""
-    for item, block in fit.marked[: max(0, len(fit.marked) - MAX_MARKS)]:
+    for item, block in fit.marked[:-MAX_MARKS]:
         del block["cache_control"]
         fit.touch(item)
 
@@ -7358,52 +7301,50 @@ def picture(named: str, data: str) -> Tuple[str, str]:
 
 def path_of(value: Any, wanted: JSON) -> str:
     """Where this very object stands in a body, as messages.3.content.0."""
-    waiting = [(value, "")]
-    while waiting:
-        current, path = waiting.pop()
-        if current is wanted:
-            return path[1:]
-        inner: Any = ()
-        if isinstance(current, dict):
-            inner = current.items()
-        elif isinstance(current, list):
-            inner = enumerate(current)
-        for key, item in inner:
-            if isinstance(item, (dict, list)):
-                waiting.append((item, "%s.%s" % (path, key)))
+    members = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in members:
+        if inner is wanted:
+            return str(key)
+        path = path_of(inner, wanted) if isinstance(inner, (dict, list)) else ""
+        if path:
+            return "%s.%s" % (key, path)
     return ""
 
 
-def refuse_address(fit: Fit, block: JSON, kind: str) -> None:
-    """This proxy fetches nothing for anybody, and Copilot does not either."""
-    raise BadRequest(
-        "%s.source: Copilot takes no %s by %s; send its bytes as base64."
-        % (path_of(fit.body, block), block["type"], kind)
-    )
+def own_source(fit: Fit, block: JSON) -> JSON:
+    """The source of a block, which holds its bytes: nobody here fetches any."""
+    source = typed(block, "source", dict)
+    kind = source.get("type")
+    if kind in ("url", "file"):
+        raise BadRequest(
+            "%s.source: Copilot takes no %s by %s; send its bytes as base64."
+            % (path_of(fit.body, block), block["type"], kind)
+        )
+    return source
+
+
+def check_ability(fit: Fit, lesson: str, able: bool, kind: str, advice: str) -> None:
+    """Say no to what the model cannot read, by the catalogue or by a refusal."""
+    if lesson in fit.learnt or (fit.model.raw and not able):
+        raise BadRequest(
+            "capability_rejected: %s_block: %s takes no %ss here; %s, or choose a "
+            "model that does" % (kind, fit.model.id, kind, advice)
+        )
 
 
 def check_vision(fit: Fit) -> None:
     """Claude Code drops its pictures when it reads this mark (CLIENTS 1)."""
-    unable = fit.model.raw and not fit.model.vision
-    if unable or "vision" in fit.learnt:
-        raise BadRequest(
-            "capability_rejected: image_block: %s takes no images here; remove them "
-            "from the conversation, or choose a model that does" % fit.model.id
-        )
+    advice = "remove them from the conversation"
+    check_ability(fit, "vision", fit.model.vision, "image", advice)
 
 
 def fit_image(fit: Fit, block: JSON) -> int:
     """An image block of Messages."""
     check_vision(fit)
-    source = typed(block, "source", dict)
-    kind = source.get("type")
-    if kind in ("url", "file"):
-        refuse_address(fit, block, kind)
-    if kind != "base64":
-        return KEPT
-    named = (typed(source, "media_type", str), typed(source, "data", str))
-    fitted = picture(*named)
-    if fitted == named:
+    source = own_source(fit, block)
+    before = (typed(source, "media_type", str), typed(source, "data", str))
+    fitted = picture(*before)
+    if source.get("type") != "base64" or fitted == before:
         return KEPT
     source["media_type"], source["data"] = fitted
     return CHANGED
@@ -7412,39 +7353,28 @@ def fit_image(fit: Fit, block: JSON) -> int:
 def fit_image_url(fit: Fit, part: JSON) -> int:
     """A picture in a data URL, in either of OpenAI's forms."""
     check_vision(fit)
-    holder = part
-    key = "image_url"
+    holder, key = part, "image_url"
     if isinstance(part.get(key), dict):
-        holder = part[key]
-        key = "url"
+        holder, key = part[key], "url"
     url = typed(holder, key, str)
     found = re.match(r"data:([^,]{0,99});base64,", url)
     if found is None:
         return KEPT
-    fitted = "data:%s;base64,%s" % picture(found[1], url[found.end() :])
-    if fitted == url:
-        return KEPT
-    holder[key] = fitted
-    return CHANGED
+    holder[key] = "data:%s;base64,%s" % picture(found[1], url[found.end() :])
+    return holder[key] != url
 
 
 def check_document(fit: Fit, part: JSON) -> int:
     """A PDF for a model that does not list the type, or has refused one."""
-    unable = fit.model.raw and "application/pdf" not in fit.model.media_types
-    if unable or "documents" in fit.learnt:
-        raise BadRequest(
-            "capability_rejected: document_block: %s takes no documents here; send "
-            "the text, or choose a model that does" % fit.model.id
-        )
+    able = "application/pdf" in fit.model.media_types
+    check_ability(fit, "documents", able, "document", "send the text")
     return KEPT
 
 
 def fit_document(fit: Fit, block: JSON) -> int:
     """A document that is text becomes text: only PDF is taken (UPSTREAM 11.5)."""
-    source = typed(block, "source", dict)
+    source = own_source(fit, block)
     kind = source.get("type")
-    if kind in ("url", "file"):
-        refuse_address(fit, block, kind)
     text = typed(source, "data", str)
     if kind == "content":
         text = texts_in(source.get("content"))
@@ -7463,11 +7393,7 @@ def fit_document(fit: Fit, block: JSON) -> int:
 
 # Chat refuses ids above 40 characters, Responses above 64 (UPSTREAM 22.4); Messages
 # takes no others than these (UPSTREAM 22.3).
-PLAIN_ID = {
-    MESSAGES: re.compile(r"[a-zA-Z0-9_-]{1,128}"),
-    CHAT: re.compile(r"[a-zA-Z0-9_-]{1,40}"),
-    RESPONSES: re.compile(r"[a-zA-Z0-9_-]{1,64}"),
-}
+LONGEST_ID = {MESSAGES: 128, CHAT: 40, RESPONSES: 64}
 ID_KEYS = ("id", "tool_use_id", "tool_call_id", "call_id")
 
 
@@ -7476,7 +7402,7 @@ def fit_call_id(fit: Fit, shown: JSON) -> int:
     verdict = KEPT
     for key in ID_KEYS:
         call_id = shown.get(key)
-        if type(call_id) is str and not PLAIN_ID[fit.endpoint].fullmatch(call_id):
+        if type(call_id) is str and not is_plain(call_id, LONGEST_ID[fit.endpoint]):
             shown[key] = "call_" + digest_of(call_id)[:24]
             verdict = CHANGED
     return verdict
@@ -7531,23 +7457,13 @@ def drop_empty_turns(fit: Fit) -> None:
     if system == [] or is_blank(system):
         del fit.body["system"]
     turns = fit.body["messages"]
-    kept = []
-    for turn in turns:
-        content = turn.get("content")
-        if content != [] and not is_blank(content):
-            kept.append(turn)
-    if len(kept) < len(turns):
-        turns[:] = kept
+    turns[:] = [turn for turn in turns if not is_blank(turn.get("content"))]
 
 
 # A call without a result is refused by every vendor; clients lose some on Ctrl-C.
 INTERRUPTED = "The call was interrupted."
-
-
-def interrupted_result(call_id: str) -> JSON:
-    """A result for a call that has none."""
-    result = {"type": "tool_result", "tool_use_id": call_id, "is_error": True}
-    return {**result, "content": INTERRUPTED}
+UNANSWERED = {"type": "tool_result", "is_error": True, "content": INTERRUPTED}
+UNANSWERED_CHAT = {"role": "tool", "content": INTERRUPTED}
 
 
 def orphan_words(content: Any) -> str:
@@ -7555,57 +7471,28 @@ def orphan_words(content: Any) -> str:
     return "\n".join(filter(None, [ORPHAN.text, texts_in(content)]))
 
 
-def with_results(fit: Fit, run: List[JSON], waiting: Dict[str, None]) -> List[JSON]:
-    """The user's turns with a result for each call that waits, and for no other."""
-    missing = dict(waiting)
-    for turn in run:
-        for block in objects(turn.get("content")):
-            if block.get("type") != "tool_result":
-                continue
+def pair_blocks(fit: Fit) -> None:
+    """Every tool_use is answered in the user's next turn, and nothing else is."""
+    last: JSON = {"role": "user", "content": []}
+    waiting: Dict[str, None] = {}
+    for turn in [*fit.body["messages"], last]:
+        for call in blocks_of(turn, "tool_use"):
+            waiting[str(call.get("id"))] = None
+        if turn.get("role") != "user":
+            continue
+        for block in blocks_of(turn, "tool_result"):
             call_id = str(block.get("tool_use_id"))
-            missing.pop(call_id, None)
             if call_id not in waiting:
                 say_block(block, orphan_words(block.get("content")))
                 fit.touch(turn)
-    if not missing:
-        return run
-    stubs = [interrupted_result(call_id) for call_id in missing]
-    for turn in run:
-        # As a turn of its own it would part the calls from the other results.
-        if turn.get("role") == "user":
+            waiting.pop(call_id, None)
+        stubs = [{**UNANSWERED, "tool_use_id": call_id} for call_id in waiting]
+        if stubs:  # a turn of their own would part the calls from other results
             turn["content"] = stubs + as_blocks(turn.get("content"))
             fit.touch(turn)
-            return run
-    return [{"role": "user", "content": stubs}, *run]
-
-
-def pair_blocks(fit: Fit) -> None:
-    """Every tool_use is answered by the turns behind it, and nothing else is."""
-    paired: List[JSON] = []
-    waiting: Dict[str, None] = {}
-    run: List[JSON] = []  # the turns since the last assistant's
-    for turn in fit.body["messages"]:
-        if turn.get("role") != "assistant":
-            run.append(turn)
-            continue
-        if run:
-            paired += with_results(fit, run, waiting)
-            run = []
-            waiting = {}
-        paired.append(turn)
-        for block in objects(turn.get("content")):
-            if block.get("type") == "tool_use":
-                waiting[str(block.get("id"))] = None
-    paired += with_results(fit, run, waiting)
-    fit.body["messages"][:] = paired
-
-
-def holds_tools(turn: JSON) -> bool:
-    """Whether a turn calls, or answers a call."""
-    for block in objects(turn.get("content")):
-        if block.get("type") in ("tool_use", "tool_result"):
-            return True
-    return False
+        waiting = {}
+    if last["content"]:
+        fit.body["messages"].append(last)
 
 
 def merge_turns(fit: Fit) -> None:
@@ -7613,15 +7500,15 @@ def merge_turns(fit: Fit) -> None:
     looked for in the turn behind the calls."""
     turns = fit.body["messages"]
     merged = turns[:1]
-    for before, turn in zip(turns, turns[1:]):
+    for pair in zip(turns, turns[1:]):
+        before, turn = pair
         alike = before.get("role") == turn.get("role")
-        if alike and holds_tools(before) and holds_tools(turn):
+        if alike and all(blocks_of(each, "tool_use", "tool_result") for each in pair):
             merged[-1]["content"].extend(turn["content"])
             fit.touch(merged[-1])
         else:
             merged.append(turn)
-    if len(merged) < len(turns):
-        turns[:] = merged
+    turns[:] = merged
 
 
 def end_with_user(fit: Fit) -> None:
@@ -7630,11 +7517,9 @@ def end_with_user(fit: Fit) -> None:
     adaptive = fit.model.adaptive and "no adaptive" not in fit.learnt
     if not (adaptive or "prefill" in fit.learnt or fit.endpoint == CHAT):
         return
-    for turn in reversed(turns):
-        if turn.get("role") != "system":
-            if turn.get("role") == "assistant":
-                turns.append({"role": "user", "content": GO_ON})
-            return
+    said = (turn for turn in reversed(turns) if turn.get("role") != "system")
+    if next(said, {}).get("role") == "assistant":
+        turns.append({"role": "user", "content": GO_ON})
 
 
 # --- OpenAI chat ----------------------------------------------------------------------
@@ -7753,37 +7638,31 @@ def pair_chat_results(fit: Fit) -> None:
     waiting: Dict[str, None] = {}
     for message in [*fit.body["messages"], {}]:
         call_id = str(message.get("tool_call_id"))
-        if message.get("role") == "tool" and call_id in waiting:
+        answers = message.get("role") == "tool"
+        if answers and call_id in waiting:
             del waiting[call_id]
             paired.append(message)
             continue
-        for missing in waiting:
-            stub = {"role": "tool", "tool_call_id": missing, "content": INTERRUPTED}
-            paired.append(stub)
-        waiting = {}
-        if message.get("role") == "tool":
+        paired += [{**UNANSWERED_CHAT, "tool_call_id": missing} for missing in waiting]
+        calls = objects(message.get("tool_calls"))
+        waiting = dict.fromkeys(str(call.get("id")) for call in calls)
+        if answers:
             words = orphan_words(message.get("content"))
             message = {"role": "user", "content": words}
-        for call in objects(message.get("tool_calls")):
-            waiting[str(call.get("id"))] = None
         paired.append(message)
-    paired.pop()
-    fit.body["messages"][:] = paired
+    fit.body["messages"][:] = paired[:-1]
 
 
 def mark_for_cache(fit: Fit) -> None:
     """Mark at most 4 messages (UPSTREAM 9.1): a cached prompt costs a tenth."""
     messages = fit.body["messages"]
-    places: Dict[str, List[int]] = {"system": [], "tool": []}
-    for at, message in enumerate(messages):
-        if "copilot_cache_control" in message:
-            return  # the client knows Copilot and does it itself
-        if message.get("role") in places:
-            places[message["role"]].append(at)
-    systems, results = places["system"], places["tool"]
-    for at in {*systems[:1], *systems[-1:], *results[-1:], len(messages) - 1}:
-        messages[at]["copilot_cache_control"] = {"type": "ephemeral"}
-        fit.touch(messages[at])
+    if any("copilot_cache_control" in message for message in messages):
+        return  # the client knows Copilot and does it itself
+    systems = [each for each in messages if each.get("role") == "system"]
+    results = [each for each in messages if each.get("role") == "tool"]
+    for message in systems[:1] + systems[-1:] + results[-1:] + messages[-1:]:
+        message["copilot_cache_control"] = {"type": "ephemeral"}
+        fit.touch(message)
 
 
 # --- OpenAI Responses -----------------------------------------------------------------
@@ -7951,30 +7830,23 @@ OUTPUT_OF = {
 
 def pair_items(fit: Fit) -> None:
     """Every call has an output, and every output a call (UPSTREAM 10.1)."""
-    items = fit.body.get("input")
-    if not isinstance(items, list):
-        return
+    items = typed(fit.body, "input", list)
     called: Set[str] = set()
-    given_outputs: Set[str] = set()
-    for item in objects(items):
-        kind = item.get("type")
+    answered: Set[str] = set()
+    for item in items:
+        kind = typed(item, "type", str)
         if kind in OUTPUT_OF:
-            called.add(str(item.get("call_id")))
+            called.add(typed(item, "call_id", str))
         elif kind in OUTPUT_OF.values():
-            given_outputs.add(str(item.get("call_id")))
-    if called == given_outputs:
-        return
+            answered.add(typed(item, "call_id", str))
     paired: List[Any] = []
     for item in items:
         kind = typed(item, "type", str)
-        call_id = str(typed(item, "call_id", str))
+        call_id = typed(item, "call_id", str)
         if kind in OUTPUT_OF.values() and call_id not in called:
-            words = item.get("output")
-            if not isinstance(words, str):
-                words = dumps_text(words)
-            item = {"role": "user", "content": "%s\n%s" % (ORPHAN.text, words)}
+            item = {"role": "user", "content": orphan_words(item.get("output"))}
         paired.append(item)
-        if kind in OUTPUT_OF and call_id not in given_outputs:
+        if kind in OUTPUT_OF and call_id not in answered:
             stub = {"type": OUTPUT_OF[kind], "call_id": call_id, "output": INTERRUPTED}
             paired.append(stub)
     items[:] = paired
@@ -8004,7 +7876,7 @@ def fit_embeddings(fit: Fit) -> None:
 
 # --- the table ------------------------------------------------------------------------
 
-EVERYWHERE = r"/(?!embeddings)"
+EVERYWHERE = r"/(?:v1/messages|chat/completions|responses) "
 ON_MESSAGES = r"/v1/messages "
 ON_CHAT = r"/chat/completions "
 ON_RESPONSES = r"/responses "
@@ -8056,7 +7928,7 @@ RULES: Tuple[Rule, ...] = (
     # Whole requests: first what must be refused, so that nothing is repaired in vain.
     Rule("shape", check_shape, EVERYWHERE),
     Rule("meaning", refuse_meaning, EVERYWHERE),  # UPSTREAM 22.3
-    Rule("model", name_model, "/"),
+    Rule("model", name_model, EVERYWHERE + "|/embeddings "),
     Rule("OpenAI's choice", take_openai_choice, ON_MESSAGES),  # UPSTREAM 0.4
     Rule("stream", ask_for_stream, ON_OPENAI),
     Rule("embeddings", fit_embeddings, "/embeddings "),  # UPSTREAM 13, 22.6
@@ -8117,7 +7989,7 @@ RULES: Tuple[Rule, ...] = (
     Rule(  # UPSTREAM 11.5
         "effort",
         fit_effort,
-        r"/(?:v1/messages|chat/completions|responses) ",
+        EVERYWHERE,
         words=r"(?:effort\b.{0,80}|'(?:none|minimal|low|medium|high|xhigh|max)' is )"
         r"not supported(?:.{0,120}?supported values[^:]{0,20}:(.*))?",
     ),
@@ -8158,7 +8030,6 @@ RULES: Tuple[Rule, ...] = (
         EVERYWHERE,
         OFFERED + " " + CALL_KINDS,
     ),
-    Rule("offered", note_tool, EVERYWHERE, OFFERED),
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
     Rule("billing", drop_billing, ON_MESSAGES, "text"),  # CLIENTS 1
     Rule("reasoning back", give_reasoning_back, ON_CHAT, "assistant tool"),
@@ -8240,7 +8111,6 @@ RULES: Tuple[Rule, ...] = (
         EVERYWHERE,
         CALL_KINDS + " " + RESULT_KINDS,
     ),
-    Rule("called", note_call, ON_MESSAGES, "tool_use"),
     Rule("blank", drop_blank, ON_MESSAGES, "text"),  # UPSTREAM 11.5
     Rule("marks", fit_mark, ON_MESSAGES, ANYTHING),  # UPSTREAM 11.5
     # What the walk has left: pairs before the last turn, since they may add one.
@@ -8260,7 +8130,6 @@ RULES: Tuple[Rule, ...] = (
     Rule("cache", mark_for_cache, r"/chat/completions \S* claude"),  # UPSTREAM 9.1
 )
 Step = Callable[[Fit], None]
-KNOWN_ENDPOINTS = (MESSAGES, CHAT, RESPONSES, "/embeddings")
 
 
 def subject_of(endpoint: str, model: Model) -> str:
@@ -8273,23 +8142,20 @@ def plan_steps(subject: str, learnt: Collection[str]) -> List[Step]:
     steps: List[Step] = []
     repairs: Repairs = {}
     for rule in RULES:
-        if rule.name not in learnt and not (
-            rule.where and re.match(rule.where, subject, re.I)
-        ):
+        known = rule.where and re.match(rule.where, subject, re.I)
+        if not known and rule.name not in learnt:
             continue
         if not rule.kinds:
-            if repairs:
-                steps.append(functools.partial(walk, repairs=repairs))
-                repairs = {}
             steps.append(rule.repair)
+            repairs = {}
             continue
-        repairs.setdefault(ANYTHING, [])
+        if not repairs:
+            repairs = {ANYTHING: []}
+            steps.append(functools.partial(walk, repairs=repairs))
         kinds = rule.kinds.split()
         for kind in repairs.keys() | set(kinds):
             if kind in kinds or ANYTHING in kinds:
-                repairs.setdefault(kind, list(repairs[ANYTHING])).append(rule.repair)
-    if repairs:
-        steps.append(functools.partial(walk, repairs=repairs))
+                repairs.setdefault(kind, repairs[ANYTHING][:]).append(rule.repair)
     return steps
 
 
@@ -8317,60 +8183,43 @@ class Fitter:
         over one body, a rule would meet its own work.
         """
         subject = subject_of(endpoint, model)
-        learnt = self._learnt.get(subject) or {}
+        learnt = self._learnt.get(subject, {})
+        if subject not in self._plans:
+            make_room(self._plans, MAX_SUBJECTS)
+            self._plans[subject] = plan_steps(subject, learnt)
         fit = Fit(client, body, model, endpoint, learnt)
-        for step in self._steps(subject, endpoint, learnt):
+        for step in self._plans[subject]:
             step(fit)
         return fit
-
-    def _steps(
-        self, subject: str, endpoint: str, learnt: Collection[str]
-    ) -> List[Step]:
-        if endpoint not in KNOWN_ENDPOINTS:  # an engine, which a client may name freely
-            return []
-        steps = self._plans.get(subject)
-        if steps is None:
-            steps = plan_steps(subject, learnt)
-            make_room(self._plans, MAX_SUBJECTS)
-            self._plans[subject] = steps
-        return steps
 
     def learn(self, fit: Fit, exc: ProxyError) -> str:
         """Take in a refusal; a sentence on what it taught, "" = nothing new."""
         if not isinstance(exc, UpstreamError) or exc.status not in (400, 401):
             return ""
+        subject = subject_of(fit.endpoint, fit.model)
+        learnt = self._learnt.get(subject, {})
         for rule in RULES:
-            found = re.search(rule.words, exc.words, re.I | re.S)
-            if not rule.words or not found:
+            found = rule.words and re.search(rule.words, exc.words, re.I | re.S)
+            if not found:
                 continue
             details = rule.learn(fit, "".join(filter(None, found.groups())))
-            lesson = self._remember(fit, rule, details)
-            if lesson:  # else these words may be another rule's
-                return lesson
+            news = sorted(details.difference(learnt.get(rule.name, ())))
+            if not news:  # these words may be another rule's
+                continue
+            known = learnt.setdefault(rule.name, {})
+            known.update(dict.fromkeys(news))
+            make_room(known, MAX_LESSONS)
+            make_room(self._learnt, MAX_SUBJECTS)
+            self._learnt[subject] = learnt
+            self._plans.pop(subject, None)
+            # Not the upstream's words, which may quote the prompt: this is logged.
+            names = [name for name in news if re.fullmatch(r"[\w.*-]{1,60}", name)]
+            return "%s refuses this, so it is sent otherwise: %s %s" % (
+                fit.model.id,
+                rule.name,
+                ", ".join(names[:8]),
+            )
         return ""
-
-    def _remember(self, fit: Fit, rule: Rule, details: Set[str]) -> str:
-        subject = subject_of(fit.endpoint, fit.model)
-        lessons = self._learnt.get(subject) or {}
-        known = lessons.get(rule.name) or {}
-        news = details.difference(known)
-        if not news:
-            return ""
-        known.update(dict.fromkeys(news))
-        make_room(known, MAX_LESSONS)
-        lessons[rule.name] = known
-        make_room(self._learnt, MAX_SUBJECTS)
-        self._learnt[subject] = lessons
-        self._plans.pop(subject, None)
-        # Not the upstream's words, which may quote the prompt: this is logged.
-        names = sorted(name for name in news if re.fullmatch(r"[\w.*-]{1,60}", name))
-        if rule.learn in (thinking_prints, reasoning_prints, loop_prints):
-            names = []
-        return "%s refuses this, so it is sent otherwise: %s %s" % (
-            fit.model.id,
-            rule.name,
-            ", ".join(names[:8]),
-        )
 
 
 # ============================================================================

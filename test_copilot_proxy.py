@@ -9919,7 +9919,7 @@ def test_lessons_for_chat_and_responses():
         "model": "m",
         "stream": True,
     }
-    assert fit.left_out == ["temperature"]
+    assert list(fit.left_out) == ["temperature"]
     fit = fit_body("responses", responses, model, RESPONSES, fitter=fitter)
     assert fit.body["text"] == {"format": {}}
 
@@ -10185,7 +10185,7 @@ def test_namespaces_flattened(tools, names):
     assert [tool["name"] for tool in fit.body.get("tools", [])] == (names or [])
     if names:
         assert fit.body["input"][0]["name"] == names[0]
-        assert fit.left_out == ["tool tool_search"]
+        assert list(fit.left_out) == ["tool tool_search"]
         tap = cp.ResponsesTap(cp.ToolTable(body).tools)
         for name, own in zip(names, ({"name": "r", "namespace": "mcp__a"}, {"name": names[1]})):
             item = {"type": "function_call", "name": name}
@@ -10820,14 +10820,14 @@ RULE_ROWS = [
         {"messages": turns("a", "b", "Please continue.")},
     ),
     RuleRow(
-        "offered",
+        "names",
         A,
         HAIKU,
         {"tools": [tool_of()], "messages": turns("a", [use_of("u")], [result_of("u")])},
         {"tools": [tool_of()]},
     ),
     RuleRow(
-        "called",
+        "names",
         A,
         HAIKU,
         {"messages": turns("a", [use_of("u", "old")], [result_of("u")])},
@@ -11055,11 +11055,9 @@ RULE_ORDER = [  # the first must come before the second, and why
     ("namespaces", "schemas", "what was inside is fitted too"),
     ("namespaces", "names", "flat names are long"),
     ("OpenAI's tools", "schemas", "they get a schema of Messages"),
-    ("names", "offered", "calls are looked up by the new name"),
-    ("offered", "references", "they ask what is offered"),
+    ("names", "references", "they ask what is offered"),
     ("reasoning back", "ids", "carried ids are unpacked before they would be hashed"),
-    ("names", "called", "stubs are declared by the new name"),
-    ("called", "tool list", "stubs are declared there"),
+    ("names", "tool list", "what was called is declared there"),
     ("blank", "empty turns", "a turn may become empty"),
     ("thinking", "empty turns", "a turn may become empty"),
     ("empty turns", "pairs", "an empty turn parts a call from its result"),
