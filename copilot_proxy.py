@@ -11695,10 +11695,31 @@ class CopilotClient:
 # 18. Routes
 # ============================================================================
 # What each path does: parse, admit, choose, translate, relay. No dict surgery and no
-# framing here: the rooms above do that.            uses: 1-5, 7-17
+# framing here: the rooms above do that.                  uses: 1-17
 # Contract: the path decides the dialect of every error; the first byte to the client
 # waits for the upstream's status; usage is recorded once, also on failure; a stream
 # that failed ends with an error event, never with a made-up end.
+#
+# The life of a request: HTTPServer (15) reads it and calls App.handle(). find_route()
+# names the handler; a model request becomes an Exchange, the one record of it: headers,
+# log line, ledger and page all tell what that holds. _serve() has _choose() look up
+# model and endpoint (7), _admit() charge the limits (13) and the handler of the dialect
+# answer; at last _account() notes what it came to.
+# The handler gives _forward() a `prepare`, which makes of the client's body the body or
+# the Conversation (8-11) that goes up; _fit_body() has it encoded for the endpoint and
+# run through the rules of Fitter (12). CopilotClient.send() (17) adds token and
+# headers, tries again where that may help, and gives the Response (14) once its head is
+# a 2xx. After a refusal that teaches a rule _forward() fits anew and sends again; after
+# one that shows the catalogue to be stale _answer_fresh() chooses and answers again.
+# Then a translator reads the answer: the upstream's bytes -> SSE (5) -> reader -> sink
+# (8) -> the client's bytes; where both speak the same dialect, a tap passes the bytes
+# on and only reads the usage. _answer() has it streamed by _relay(), where pump() feeds
+# the translator and pings go out between events, or folds the same events to one
+# object.
+# A ProxyError before the first byte to the client is spelt by error_answer() (15), a
+# later one by translator.fail(), because the status line is gone. When the client
+# leaves, its task is cancelled, and closing the Exchange closes the connection
+# upstream.
 
 
 class Route(NamedTuple):
@@ -11710,66 +11731,60 @@ class Route(NamedTuple):
     dialect: str = ""  # of a model request; such a handler is given an Exchange
 
 
-ROUTES = (
-    Route("GET", "/", "home"),
-    Route("GET", "/api/hello", "home"),
-    Route("POST", "/auth/login", "login"),
-    Route("POST", "/auth/check", "check"),
-    Route("GET", "/auth/status", "status"),
-    Route("POST", "/auth/logout", "logout"),
-    Route("POST", "/v1/messages", "messages", "anthropic"),
-    Route("POST", "/v1/messages/count_tokens", "count_tokens"),
-    Route("GET", "/v1/models", "models"),
-    Route("GET", "/v1/models/{id}", "model"),
-    Route("POST", "/v1/chat/completions", "chat", "openai"),
-    Route("POST", "/v1/responses", "responses", "responses"),
-    Route("POST", "/v1/responses/compact", "responses_compact", "responses"),
-    Route("GET", "/v1/responses", "responses_socket"),
-    Route("POST", "/v1/embeddings", "embeddings", "embeddings"),
-    Route("POST", "/v1/completions", "completions", "completions"),
-    Route("GET", "/usage/summary", "usage_summary"),
-    Route("GET", "/usage/details", "usage_details"),
-    Route("GET", "/usage/quota", "usage_quota"),
-    Route("GET", "/usage/page", "usage_page"),
-    Route("POST", "/usage/line", "usage_line"),
-    Route("POST", "/usage/reset/{session}", "usage_reset"),
-    Route("POST", "/usage/reset-all", "usage_reset_all"),
-    Route("POST", "/api/event_logging/batch", "event_batch"),
-)
+ROUTES = [Route(*row.split()) for row in """
+GET   /                            home
+GET   /api/hello                   home
+POST  /auth/login                  login
+POST  /auth/check                  check
+GET   /auth/status                 status
+POST  /auth/logout                 logout
+POST  /v1/messages                 messages           anthropic
+POST  /v1/messages/count_tokens    count_tokens
+GET   /v1/models                   models
+GET   /v1/models/{id}              model
+POST  /v1/chat/completions         chat               openai
+POST  /v1/responses                responses          responses
+POST  /v1/responses/compact        responses_compact  responses
+GET   /v1/responses                responses_socket
+POST  /v1/embeddings               embeddings         embeddings
+POST  /v1/completions              completions        completions
+GET   /usage/summary               usage_summary
+GET   /usage/details               usage_details
+GET   /usage/quota                 usage_quota
+GET   /usage/page                  usage_page
+POST  /usage/line                  usage_line
+POST  /usage/reset/{session}       usage_reset
+POST  /usage/reset-all             usage_reset_all
+POST  /api/event_logging/batch     event_batch
+""".strip().splitlines()]
 
 
 def segments(path: str) -> List[str]:
     """The path's parts without empty ones and any leading v1, of which clients write
     none, one or two."""
     parts = filter(None, path.split("/"))
-    return list(itertools.dropwhile(lambda part: part == "v1", parts))
+    return list(itertools.dropwhile("v1".__eq__, parts))
 
 
 ANY = "/"  # stands for a parameter: no segment has it
-ROUTE_OF = {
-    (
-        route.method,
-        *[ANY if part[0] == "{" else part for part in segments(route.path)],
-    ): route
-    for route in ROUTES
-}
+ROUTES_AT: Dict[Tuple[str, ...], Dict[str, Route]] = {}  # by path, then by method
+for _route in ROUTES:
+    _parts = [ANY if part[0] == "{" else part for part in segments(_route.path)]
+    ROUTES_AT.setdefault(tuple(_parts), {})[_route.method] = _route
 
 
-def _match(method: str, parts: List[str]) -> Optional[Route]:
-    verb = "GET" if method == "HEAD" else method
-    return ROUTE_OF.get((verb, *parts)) or ROUTE_OF.get((verb, *parts[:-1], ANY))
-
-
+@functools.lru_cache(maxsize=256)
 def find_route(method: str, path: str) -> Route:
     """The route of a request; raises NotFound or MethodNotAllowed."""
     parts = segments(path)
-    route = _match(method, parts)
+    routes = ROUTES_AT.get(tuple(parts)) or ROUTES_AT.get((*parts[:-1], ANY), {})
+    route = routes.get("GET" if method == "HEAD" else method)
     if route:
         return route
-    allowed = [verb for verb in ("GET", "POST", "HEAD") if _match(verb, parts)]
-    if allowed:
+    if routes:
         raise MethodNotAllowed(
-            "%s does not take %s." % (path[:200], method[:20]), ", ".join(allowed)
+            "%s does not take %s." % (path[:200], method[:20]),
+            ", ".join([*routes, *["HEAD"] * ("GET" in routes)]),
         )
     raise NotFound(
         "no such path: %s. Clients use the base URL without /v1 for "
@@ -11781,10 +11796,27 @@ def find_route(method: str, path: str) -> Route:
 # upstream that keeps the connection open after it must not keep the client waiting.
 LATE_USAGE = 2.0
 JSON_HEADERS = [("content-type", "application/json")]
+TEXT_HEADERS = [("content-type", "text/plain; charset=utf-8")]
 SSE_HEADERS = [
     ("content-type", "text/event-stream; charset=utf-8"),
     ("x-accel-buffering", "no"),
 ]
+
+
+class Upstream(NamedTuple):
+    """How a conversation goes to an endpoint of Copilot, and what reads its answers."""
+
+    encode: Callable[[Conversation, Model], JSON]
+    reader: Callable[[str], Reader]
+    source: Callable[[Model], str]  # who alone can read its encrypted reasoning
+
+
+UPSTREAMS = {
+    MESSAGES: Upstream(encode_messages, MessagesReader, messages_source),
+    CHAT: Upstream(encode_chat, ChatReader, chat_source),
+    RESPONSES: Upstream(encode_responses, ResponsesReader, responses_source),
+}
+NO_CONVERSATION = Conversation(())
 
 
 BLAMED = {  # ProxyError.whose, for people
@@ -11807,49 +11839,52 @@ def read_client_body(request: Request, dialect: str) -> ClientBody:
     return ClientBody(dialect, body, raw, places, betas)
 
 
-def session_mark(session: str) -> str:
-    """Four characters that tell a session from others in the log."""
-    hexadecimal = re.match("(?:key-|id-)?([0-9a-f]{4})[0-9a-f]{4}", session)
-    if hexadecimal:
-        return hexadecimal[1]
-    return re.sub("[^0-9A-Za-z]", "", session)[-4:]  # made names differ at their end
+@functools.lru_cache(MAX_MODELS)
+def is_mapped(requested: str, used: str) -> bool:
+    """Whether a client gets another model than it named, not just another spelling."""
+    requested = requested.lower().replace(".", "-").removesuffix("[1m]")
+    used = used.lower().replace(".", "-")
+    undated = re.sub("-20[0-9]{2}(-?[0-9]{2}){2}$", "", requested)
+    return "" not in (requested, used) and used not in (
+        requested,
+        undated,
+        requested + "-1m",
+    )
 
 
 class Exchange:
-    """One model request: who asked what, what serves it, and what came of it."""
+    """One model request: who wants what, what serves it, and what came of it."""
+
+    model = Model("")
+    endpoint = ""
+    conversation = NO_CONVERSATION  # what went up, without turns; not for pass-throughs
+    stops: Sequence[str] = ()  # at which the proxy itself has to cut
+    left_out: Sequence[str] = ()  # what the upstream was not told, in words
+    response: Optional[Response] = None
+    source: Any = None  # of a Responses answer: what keeps it for later
+    spoken = False  # the client has seen an event
+    timer: Any = None  # of the next ping
+    status = 0
+    usage = TokenUsage()
+    who = ""  # pays: user or agent; "" = it never reached Copilot
+    number = 0  # unique since the start
+    initiator = AGENT  # judged on what the client sent
+    hold: Optional[Hold] = None  # what the limits charged it
+    whose = ""  # failure it is, and why
+    reason = ""
 
     def __init__(self, request: Request, out: Responder, client: ClientBody) -> None:
         self.request = request
+        self.size = len(request.body)
         self.out = out
         self.dialect = client.dialect
-        self._client: Optional[ClientBody] = client
-        self.asked = field(self.body, "model", str, default="")
-        self.stream = field(self.body, "stream", bool, default=False)
-        self.session = session_of(request.headers, self.body, request.peer)
-        self.model, self.endpoint = Model(""), ""
-        self.response: Optional[Response] = None
-        self.begun: List[bytes] = []  # read of the answer already
-        self.reading: Optional[asyncio.Future] = None  # the next piece of it
-        self.left_out: List[str] = []  # what the upstream was not told, in words
-        self.unsaid: Sequence[str] = ()  # of that, what no conversation can say
-        self.spoken = False  # the client has seen an event
-        self.timer: Any = None  # of the next ping
+        self.parsed: Optional[ClientBody] = client  # until it goes up
+        self.requested = field(client.body, "model", str, default="")
+        self.stream = field(client.body, "stream", bool, default=False)
+        self.session = session_of(request.headers, client.body, request.peer)
+        self.names: Mapping[str, str] = {}  # the upstream's of a tool: the client's
+        self.begun: List[asyncio.Future[bytes]] = []  # pieces read before pump()
         self.started = time.monotonic()
-        self.status, self.usage = 0, TokenUsage()
-        self.who = ""  # pays: user or agent; "" = it never reached Copilot
-        self.number = 0  # unique since the start
-        self.initiator = AGENT  # judged on what the client sent
-        self.hold: Optional[Hold] = None  # what the limits charged it
-        self.whose = ""  # failure it is, and why
-        self.reason = ""
-
-    @property
-    def mapped(self) -> bool:
-        """Whether another model serves it than the client named, not just spelt."""
-        asked = self.asked.lower().replace(".", "-").removesuffix("[1m]")
-        used = self.model.id.lower().replace(".", "-")
-        plain = re.sub("-20[0-9]{2}(-?[0-9]{2}){2}$", "", asked)
-        return "" not in (asked, used) and used not in (asked, plain, asked + "-1m")
 
     def blame(self, exc: ProxyError) -> None:
         """Note a failure for the log and the page."""
@@ -11859,19 +11894,20 @@ class Exchange:
 
     @property
     def client(self) -> ClientBody:
-        """The parsed request; read anew when it is needed after forget_body()."""
-        if self._client is None:
-            self._client = read_client_body(self.request, self.dialect)
-        return self._client
+        """The parsed request; read anew where it is needed once more."""
+        if self.parsed is None:
+            self.parsed = read_client_body(self.request, self.dialect)
+        return self.parsed
 
     @property
     def body(self) -> JSON:
-        """What the client asked; rules edit it on its way up."""
+        """What the client sent; rules edit it on its way up."""
         return self.client.body
 
-    def forget_body(self) -> None:
-        """Let go of the parsed request: 100 streams need not hold two of each."""
-        self._client = None
+    @property
+    def shown_as(self) -> str:
+        """The model's name in the answer: the client's own."""
+        return self.requested or self.model.id
 
     def headers(self) -> List[Tuple[str, str]]:
         """What the client is told beside the answer."""
@@ -11894,64 +11930,89 @@ class Exchange:
             self.model = self.model._replace(id=name)
 
     def served(self) -> Served:
-        """The request as it stands, for the page and USAGE_LOG."""
+        """The request as it stands, for the log, the page and USAGE_LOG."""
         seconds = time.monotonic() - self.started
         agent = self.request.headers.get("user-agent", "")
-        requested = ""
-        if self.mapped:
-            requested = printable(self.asked[:100])
+        requested = self.requested[:100]
+        mapped = is_mapped(requested, self.model.id)
         return Served(
             self.number,
             time.time() - seconds,
             self.session,
-            client=CLIENT_NAME.match(agent)[0],
-            who=self.who,
-            requested=requested,
-            model=printable(self.model.id or self.asked)[:100],
-            status=self.status,
-            usage=self.usage,
-            seconds=seconds,
-            whose=self.whose,
-            reason=self.reason,
+            CLIENT_NAME.match(agent)[0],
+            self.who,
+            printable(requested) if mapped else "",
+            printable(self.model.id or requested)[:100],
+            self.status,
+            self.usage,
+            seconds,
+            self.whose,
+            self.reason,
         )
 
-    async def send(self, answer: bytes) -> None:
-        """Answer with JSON."""
-        await self.out.send(200, JSON_HEADERS + self.headers(), answer)
+    def translation(self, sink: Any) -> Translation:
+        """What reads the upstream's answer into `sink`; not for pass-throughs."""
+        upstream = UPSTREAMS[self.endpoint]
+        sink.names = self.names
+        stops = self.conversation.stop or self.stops
+        if stops:
+            sink = StopAt(sink, stops)
+        reader = upstream.reader(upstream.source(self.model))
+        return Translation(reader, sink, custom_names(self.conversation.tools))
+
+    def read_ahead(self) -> asyncio.Future[bytes]:
+        """Begin to read a piece of the answer, which pump() then takes first."""
+        reading = asyncio.ensure_future(self.response.read())
+        self.begun.append(reading)
+        return reading
+
+    async def send(self, answer: bytes, pairs: Pairs = JSON_HEADERS) -> None:
+        """Answer as a whole, as a rule with JSON."""
+        await self.out.send(200, [*pairs, *self.headers()], answer)
 
     def close(self) -> None:
         """Leave the upstream, whatever it still has to say."""
+        for reading in self.begun:
+            reading.cancel()
         self.begun = []
-        if self.reading:
-            self.reading.cancel()
-            self.reading = None
         if self.response:
             self.response.close()
 
-    def line(self) -> str:
-        """The request's log line, 80 columns with time and level: uncached + cached
-        input > output. The reason of a failure follows, however wide it is."""
-        usage = self.usage
-        figures = "%3d %4s+%4s>%4s %5.2fcr %4.1fs" % (
-            self.status,
-            short_number(usage.input + usage.cache_write),
-            short_number(usage.cache_read),
-            short_number(usage.output),
-            usage.nano_aiu / 1e9,
-            time.monotonic() - self.started,
-        )
-        # What the figures leave is the model's, so that a dear request is no wider.
-        room = 52 - len(figures)
-        model = printable(self.model.id or self.asked)[:room].ljust(room)
-        columns = "%-4s %-5s %s %s" % (
-            session_mark(self.session),
-            self.who,
-            model,
-            figures,
-        )
-        if self.whose:
-            columns += "  %s: %s" % (self.whose, self.reason)
-        return columns
+    def log_stream(self, step: str) -> None:
+        """Log how far its stream has come, for who debugs."""
+        event = "stream_%s_%s" % (step, self.dialect)
+        log_event("debug", event, model=self.model.id, session=self.session)
+
+
+@functools.lru_cache(MAX_SESSIONS)
+def session_mark(session: str) -> str:
+    """Four characters that tell a session from others in the log."""
+    hexadecimal = re.match("(?:key-|id-)?([0-9a-f]{4})[0-9a-f]{4}", session)
+    if hexadecimal:
+        return hexadecimal[1]
+    return re.sub("[^0-9A-Za-z]", "", session)[-4:]  # made names differ at their end
+
+
+def served_line(served: Served) -> str:
+    """A request's log line, 80 columns with time and level: uncached + cached input >
+    output. The reason of a failure follows, however wide it is."""
+    usage = served.usage
+    figures = "%3d %4s+%4s>%4s %5.2fcr %4.1fs" % (
+        served.status,
+        short_number(usage.input + usage.cache_write),
+        short_number(usage.cache_read),
+        short_number(usage.output),
+        usage.credits,
+        served.seconds,
+    )
+    # What the figures leave is the model's, so that a dear request is no wider.
+    room = 52 - len(figures)
+    model = served.model[:room].ljust(room)
+    mark = session_mark(served.session)
+    line = "%-4s %-5s %s %s" % (mark, served.who, model, figures)
+    if served.whose:
+        line += "  %s: %s" % (served.whose, served.reason)
+    return line
 
 
 class PromptCost(NamedTuple):
@@ -12088,17 +12149,18 @@ class UsageLog:
             asyncio.get_running_loop().run_in_executor(None, self._append, line)
 
     def _append(self, line: bytes) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
         try:
-            handle = os.open(self._path, flags, 0o600)  # who used what is private
-            try:
-                os.write(handle, line)
-            finally:
-                os.close(handle)
+            with open(self._path, "ab", 0, opener=self._open_private) as file:
+                file.write(line)
         except OSError as exc:
             if not self._complained:
                 self._complained = True
                 log_event("warn", "usage_log_failed", path=self._path, reason=str(exc))
+
+    @staticmethod
+    def _open_private(path: str, flags: int) -> int:
+        # Who used what is private, and nobody may read from a FIFO.
+        return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o600)
 
 
 MAX_ANSWER = 64 * 1024 * 1024  # bytes of a whole JSON answer
@@ -12118,101 +12180,81 @@ async def whole_answer(response: Response, begun: bytes = b"") -> Tuple[bytes, J
     return raw, obj
 
 
-async def first_piece(response: Response) -> bytes:
-    """The start of a stream that is not called one; raises what is said instead of it.
+def is_event_stream(response: Response) -> bool:
+    """Whether an answer is called a stream of events."""
+    return response.headers.get("content-type", "").startswith("text/event-stream")
+
+
+async def check_stream(exchange: Exchange) -> None:
+    """Look how a stream begins that is not called one; raises what it is instead.
 
     A stream with its proper type is not waited for: the client's 200 may go out.
     """
-    if response.headers.get("content-type", "").startswith("text/event-stream"):
-        return b""
-    piece = await response.read()
+    if is_event_stream(exchange.response):
+        return
+    piece = await exchange.read_ahead()
     if piece.lstrip()[:1] in (b"{", b"<", b""):
-        await whole_answer(response, piece)
+        await whole_answer(exchange.response, piece)
         raise UpstreamError("the upstream sent an answer, but no stream; try again.")
-    return piece
 
 
 async def read_opening(exchange: Exchange, patience: float) -> None:
-    """Read what comes at once of a Responses stream; raises the refusal if it is one.
-
-    What was read, or is being read, waits in the exchange for pump().
-    """
-    kind = exchange.response.headers.get("content-type", "")
-    if exchange.endpoint != RESPONSES or not kind.startswith("text/event-stream"):
+    """Read what comes at once of a Responses stream; raises a refusal that it holds."""
+    if exchange.endpoint != RESPONSES or not is_event_stream(exchange.response):
         return
     opening = ResponsesOpening()
     ends = time.monotonic() + patience
     while not opening.settled:
-        exchange.reading = asyncio.ensure_future(exchange.response.read())
-        wait = max(0.0, ends - time.monotonic())
-        await asyncio.wait([exchange.reading], timeout=wait)
-        if not exchange.reading.done() or exchange.reading.exception():
+        reading = exchange.read_ahead()
+        await asyncio.wait([reading], timeout=ends - time.monotonic())
+        if not reading.done() or reading.exception():
             return
-        piece = exchange.reading.result()
-        exchange.reading = None
-        exchange.begun.append(piece)
-        opening.feed(piece)
+        opening.feed(reading.result())
     if opening.failure and opening.failure.status < 500:
         exchange.close()
         raise opening.failure
 
 
-async def pump(
-    exchange: Exchange,
-    translator: StreamTranslator,
-    first: bytes,
-    push: Callable[[bytes], bool],
+async def pump_late_usage(
+    exchange: Exchange, translator: StreamTranslator, take: Callable[[bytes], bool]
 ) -> None:
-    """Feed the translator and `push` what it tells until nothing can follow; where that
-    gives False the client is slow and is waited for. Raises ProxyError."""
+    """Wait for what may follow a terminal event: the answer is complete without it."""
+    timer = asyncio.get_running_loop().call_later(LATE_USAGE, exchange.close)
+    with contextlib.suppress(UpstreamError):
+        while not translator.done:
+            data = await exchange.response.read()
+            if not data:
+                break
+            take(data)
+    timer.cancel()
+
+
+async def pump(
+    exchange: Exchange, translator: StreamTranslator, push: Callable[[bytes], bool]
+) -> None:
+    """Feed the translator and `push` what it makes of it until nothing can follow;
+    where that gives False the client is slow and is waited for. Raises ProxyError."""
 
     def take(data: bytes) -> bool:
-        told = translator.feed(data)
-        if told:
-            exchange.spoken = True
-            if not push(told):
-                return False
-        return not translator.finished
+        events = translator.feed(data)
+        exchange.spoken = exchange.spoken or bool(events)
+        fits = not events or push(events)
+        return fits and not translator.finished
 
-    if exchange.reading:
-        exchange.begun.append(await exchange.reading)
-        exchange.reading = None
-    for piece in [first, *exchange.begun]:
+    for reading in exchange.begun:
+        piece = await reading
         if piece:
             take(piece)
+    exchange.begun = []
     more = True
     while more and not translator.finished:
         await exchange.out.drain()
         more = await exchange.response.pour(take)
     if more and not translator.done:
-        await _late_words(exchange, translator, take)
-
-
-async def _late_words(
-    exchange: Exchange, translator: StreamTranslator, take: Callable[[bytes], bool]
-) -> None:
-    """Wait for what may follow a terminal event: the answer is complete without it."""
-    timer = asyncio.get_running_loop().call_later(LATE_USAGE, exchange.close)
-    try:
-        while not translator.done:
-            data = b""
-            with contextlib.suppress(UpstreamError):
-                data = await exchange.response.read()
-            if not data:
-                break
-            take(data)
-    finally:
-        timer.cancel()
-
-
-def discard(_: bytes) -> bool:
-    """Where a folding translator pushes."""
-    return True
+        await pump_late_usage(exchange, translator, take)
 
 
 HEAVY_WORK = 1 << 18  # bytes; a thread costs 0.2 ms, they cost up to 70
-
-
 HUGE_WORK = 4 << 20  # bytes; they take turns, because translated they are 200 MB
 HUGE_LANE = concurrent.futures.ThreadPoolExecutor(1)
 
@@ -12222,79 +12264,83 @@ async def apart(size: int, work: Callable[[], Any]) -> Any:
     on meanwhile. (20,000 turns of five words take 200 ms.)"""
     if size < HEAVY_WORK:
         return work()
-    lane = None  # the loop's own threads
-    if size > HUGE_WORK:
-        lane = HUGE_LANE
+    lane = HUGE_LANE if size > HUGE_WORK else None  # None: the loop's own threads
     return await asyncio.get_running_loop().run_in_executor(lane, work)
-
-
-async def parse_apart(raw: bytes) -> JSON:
-    """The object in a request's body; raises BadRequest."""
-    return await apart(len(raw), lambda: loads_object(raw))
 
 
 MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
 STOPPING = "the proxy is being stopped; start it again and repeat the request."
-Answerer = Callable[[Exchange], Awaitable[None]]
-
-
-class Page(Protocol):
-    """What room 19 gives to show."""
-
-    def document(self, nonce: str) -> Tuple[List[Tuple[str, str]], bytes]:
-        """The headers and the body of the status page."""
-
-    async def report(self, ledger: UsageLedger, running: Sequence[Served]) -> JSON:
-        """The figures that it shows."""
-
-    def line(self, ledger: UsageLedger, session: str, model: str) -> str:
-        """The status line of one session."""
-
-    def spend(self, credits: float) -> None:
-        """Add to what today has cost."""
 
 
 class App:
     """The handlers and what they share; `handle` is the server's one callback."""
 
     def __init__(
-        self, config: Config, auth: CopilotAuth, copilot: CopilotClient, page: Page
+        self, config: Config, auth: CopilotAuth, copilot: CopilotClient, page: Any
     ) -> None:
-        self._config, self._auth, self._copilot = config, auth, copilot
-        self._page = page
-        self._left_out_last: Dict[str, str] = {}  # of each session
+        self._config = config
+        self._auth = auth
+        self._copilot = copilot
+        self._page = page  # the StatusPage of the next room
         self._ledger = UsageLedger()
         self._usage_log = UsageLog(config.usage_log)
         self._limits = Limits(config)
-        self._fitter, self._sizes = Fitter(), PromptSizes(copilot)
+        self._fitter = Fitter()
+        self._sizes = PromptSizes(copilot)
         self._memory = ResponseMemory()
         self._live: Dict[Exchange, None] = {}  # requests under way, for the status page
         self._numbers = itertools.count(1)
         self._seen: Dict[str, bool] = {}  # sessions for which the quota was looked at
         self._mapped: Dict[Tuple[str, str], bool] = {}  # names that the log has told of
+        self._left_out: Dict[str, str] = {}  # what it has told of each session
+        # What these answer is the same whatever the request says.
+        self._reports: Dict[str, Callable[[], Any]] = {
+            "login": auth.login,
+            "logout": auth.logout,
+            "usage_summary": self._ledger.summary,
+            "usage_details": self._ledger.details,
+            "usage_quota": copilot.quota,
+            "usage_page": self.report,
+        }
 
     async def handle(self, request: Request, out: Responder) -> None:
         """Answer one request; the server spells a ProxyError in the path's dialect."""
-        route = find_route(request.method, request.path)
-        handler = getattr(self, "_" + route.handler)
-        if not route.dialect:
-            told = await handler(request)
-            await out.send(
-                *told if isinstance(told, tuple) else (200, JSON_HEADERS, dumps(told))
+        try:
+            route = find_route(request.method, request.path)
+            if not route.dialect:
+                await out.send(*await self._reply(request, route.handler))
+                return
+            read = functools.partial(read_client_body, request, route.dialect)
+            exchange = Exchange(request, out, await apart(len(request.body), read))
+        except ProxyError as exc:
+            log_event(
+                "debug" if exc.status == 426 else "warn",
+                "request_refused",
+                status=exc.status,
+                path=request.path[:60],
+                error=exc.reason[:100],
             )
-            return
-        read = functools.partial(read_client_body, request, route.dialect)
-        exchange = Exchange(request, out, await apart(len(request.body), read))
+            raise
         with contextlib.closing(exchange):
-            await self._serve(exchange, handler)
+            await self._serve(exchange, getattr(self, "_" + route.handler))
             if exchange.response:
                 # The client has its answer; the connection may be of use.
                 await exchange.response.finish(LATE_USAGE / 4)
 
+    async def _reply(self, request: Request, handler: str) -> Tuple[int, Any, bytes]:
+        """Status, headers and body for all but model requests."""
+        report = self._reports.get(handler)
+        reply = report() if report else getattr(self, "_" + handler)(request)
+        if asyncio.iscoroutine(reply):
+            reply = await reply
+        if isinstance(reply, tuple):
+            return reply
+        return 200, JSON_HEADERS, dumps(reply)
+
     # -- status, sign-in, usage: they return JSON, or status, headers and body -----
 
-    async def _home(self, request: Request) -> Any:
+    def _home(self, request: Request) -> Any:
         if request.path == "/" and "text/html" in request.headers.get("accept", ""):
             return (200, *self._page.document(secrets.token_urlsafe(16)))
         return {
@@ -12304,71 +12350,49 @@ class App:
             "authenticated": self._auth.signed_in(),
         }
 
-    async def _login(self, _: Request) -> JSON:
-        return await self._auth.login()
+    def _check(self, _: Request) -> Any:
+        state = self._auth.check()
+        status = 400 if state["status"] == "unauthenticated" else 200
+        return status, JSON_HEADERS, dumps(state)
 
-    async def _check(self, _: Request) -> Any:
-        told = self._auth.check()
-        status = 400 if told["status"] == "unauthenticated" else 200
-        return status, JSON_HEADERS, dumps(told)
-
-    async def _status(self, _: Request) -> JSON:
-        told = self._auth.status()
-        if told["status"] == "authenticated":
-            account = self._copilot.account()
-            told.update(
-                (key, account[key]) for key in ("login", "plan") if account.get(key)
-            )
-        return told
-
-    async def _logout(self, _: Request) -> JSON:
-        return self._auth.logout()
-
-    async def _usage_summary(self, _: Request) -> JSON:
-        return self._ledger.summary()
-
-    async def _usage_details(self, _: Request) -> Any:
-        return self._ledger.details()
+    def _status(self, _: Request) -> JSON:
+        state = self._auth.status()
+        if state["status"] != "authenticated":
+            return state
+        account = self._copilot.account()
+        return {**state, **given(login=account.get("login"), plan=account.get("plan"))}
 
     async def report(self) -> JSON:
         """All that the status page shows."""
         running = [exchange.served() for exchange in self._live]
         return await self._page.report(self._ledger, running)
 
-    async def _usage_page(self, _: Request) -> JSON:
-        return await self.report()
-
-    async def _usage_line(self, request: Request) -> Any:
+    def _usage_line(self, request: Request) -> Any:
         body = loads_object(request.body)
         model = typed(typed(body, "model", dict), "display_name", str)
         session = typed(body, "session_id", str)
         line = self._page.line(self._ledger, session, printable(model[:60]))
-        headers = [("content-type", "text/plain; charset=utf-8")]
-        return 200, headers, (line + "\n").encode("utf-8")
+        return 200, TEXT_HEADERS, (line + "\n").encode("utf-8")
 
-    async def _usage_quota(self, _: Request) -> JSON:
-        return await self._copilot.quota()
-
-    async def _usage_reset(self, request: Request) -> JSON:
+    def _usage_reset(self, request: Request) -> JSON:
         name = segments(request.path)[-1]
         session = self._ledger.find(name, self._limits.allowances)
         self._ledger.reset(session)
         self._limits.reset(session)
         return {"success": True, "message": "Usage reset for session: %s" % name}
 
-    async def _usage_reset_all(self, _: Request) -> JSON:
+    def _usage_reset_all(self, _: Request) -> JSON:
         self._ledger.reset_all()
         self._limits.reset_all()
         return {"success": True, "message": "All usage metrics reset"}
 
-    async def _event_batch(self, _: Request) -> JSON:
+    def _event_batch(self, _: Request) -> JSON:
         return {"success": True}  # Claude Code's telemetry ends here
 
     async def _models(self, request: Request) -> JSON:
-        models = await self._copilot.models()
         # Claude Code knows the dashed names; it and Anthropic's SDKs send this header.
         dashed = request.headers.get("anthropic-version") is not None
-        return models_payload(models, dashed=dashed)
+        return models_payload(await self._copilot.models(), dashed=dashed)
 
     async def _model(self, request: Request) -> JSON:
         name = segments(request.path)[-1]
@@ -12378,7 +12402,7 @@ class App:
                 return model_payload(model)
         return model_payload(models.resolve(name, "anthropic"), name)
 
-    async def _responses_socket(self, _: Request) -> JSON:
+    def _responses_socket(self, _: Request) -> JSON:
         # Codex falls back to POST at once on a 426, after 6 s on anything else
         # (CLIENTS 2).
         raise ProxyError(
@@ -12386,30 +12410,29 @@ class App:
         )
 
     async def _count_tokens(self, request: Request) -> JSON:
-        body = await parse_apart(request.body)
-        asked = field(body, "model", str, default="")
-        model = Model(asked[:LONGEST_NAME])
-        # An estimate needs neither sign-in nor catalogue.
-        with contextlib.suppress(NotFound, AuthRequired, BadRequest):
-            if not self._sizes.in_outage:
-                model = (await self._known_models()).resolve(asked, "anthropic")
-        client = ClientBody("anthropic", body)
-        fitted = functools.partial(self._fitter.fit, client, body, model, MESSAGES)
-        await apart(len(request.body), fitted)  # also raises what a request would
-        tokens = await self._sizes.count(request.body, body, model)
-        return {"input_tokens": max(1, tokens)}
-
-    async def _known_models(self) -> Catalogue:
-        """The catalogue; empty, and not asked for again soon, in an outage."""
+        raw = request.body
+        body = await apart(len(raw), functools.partial(loads_object, raw))
+        requested = field(body, "model", str, default="")
+        model = Model(requested[:LONGEST_NAME])
         try:
-            return await self._copilot.models()
+            if not self._sizes.in_outage:
+                models = await self._copilot.models()
+                model = models.resolve(requested, "anthropic")
         except UpstreamError:
             self._sizes.note_outage()
-            return Catalogue()
+        except (NotFound, AuthRequired, BadRequest):
+            pass  # an estimate needs neither sign-in nor catalogue
+        client = ClientBody("anthropic", body)
+        fitted = functools.partial(self._fitter.fit, client, body, model, MESSAGES)
+        await apart(len(raw), fitted)  # also raises what a request would
+        tokens = await self._sizes.count(raw, body, model)
+        return {"input_tokens": max(1, tokens)}
 
     # -- model requests: admit, choose, account --------------------------------------
 
-    async def _serve(self, exchange: Exchange, answer: Answerer) -> None:
+    async def _serve(
+        self, exchange: Exchange, answer: Callable[[Exchange], Awaitable[None]]
+    ) -> None:
         """Admit one model request, answer it, and account for it whatever happens."""
         self._live[exchange] = None
         exchange.number = next(self._numbers)
@@ -12425,48 +12448,42 @@ class App:
             await self._answer_fresh(exchange, answer)
             exchange.status = exchange.status or 200
         except ProxyError as exc:
-            told = await self._sized(exchange, exc)
-            exchange.blame(told)
-            raise told from None
+            failure = await self._sized(exchange, exc)
+            exchange.blame(failure)
+            raise failure from None
         except asyncio.CancelledError:
-            exchange.blame(ProxyError(STOPPING, status=503))
-            if exchange.out.closed:
-                exchange.blame(ClientLeft("it closed the connection"))
+            stopping = ProxyError(STOPPING, status=503)
+            left = ClientLeft("it closed the connection")
+            exchange.blame(left if exchange.out.closed else stopping)
             raise
         finally:
             del self._live[exchange]
             self._account(exchange)
 
-    async def _choose(self, exchange: Exchange) -> None:
+    async def _choose(self, exchange: Exchange, *, refresh: bool = False) -> None:
+        """Find model and endpoint; for an unknown name the catalogue is read again."""
         if exchange.dialect == "completions":
             return  # an engine of the autocomplete host, in no catalogue
-        model = await self._find_model(exchange.asked, exchange.dialect)
+        models = await self._copilot.models(refresh)
+        try:
+            model = models.resolve(exchange.requested, exchange.dialect)
+            if model.policy == "disabled":
+                raise switched_off(model)
+        except (NotFound, Forbidden):
+            if refresh:
+                raise
+            await self._choose(exchange, refresh=True)
+            return
         if model.id == AUTO:
             model = await self._copilot.auto_model(exchange.session)
         exchange.model = model
-        if exchange.dialect == "embeddings":
-            exchange.endpoint = EMBEDDINGS
-        else:
-            models = await self._copilot.models()
+        exchange.endpoint = EMBEDDINGS
+        if exchange.dialect != "embeddings":
             exchange.endpoint = choose_endpoint(model, exchange.dialect, models)
-        names = (exchange.asked[:100], exchange.model.id)
-        if exchange.mapped and names not in self._mapped:
+        names = (exchange.requested[:100], model.id)
+        if is_mapped(*names) and names not in self._mapped:
             keep_newest(self._mapped, names, True, MAX_MODELS)
             log_event("info", "model_mapped", asked=names[0], used=names[1])
-
-    async def _find_model(self, asked: str, dialect: str) -> Model:
-        """The model of a name; the catalogue is read again for one that it lacks."""
-        for refresh in (False, True):
-            models = await self._copilot.models(refresh)
-            try:
-                model = models.resolve(asked, dialect)
-            except NotFound:
-                if refresh:
-                    raise
-                continue
-            if model.policy != "disabled":
-                return model
-        raise switched_off(model)
 
     def _admit(self, exchange: Exchange) -> None:
         """Apply this proxy's own limits; what they refuse is not charged."""
@@ -12492,7 +12509,9 @@ class App:
         )
         exchange.hold = self._limits.admit(wanted, time.monotonic())
 
-    async def _answer_fresh(self, exchange: Exchange, answer: Answerer) -> None:
+    async def _answer_fresh(
+        self, exchange: Exchange, answer: Callable[[Exchange], Awaitable[None]]
+    ) -> None:
         """Answer; if the catalogue proves stale, read it again and route once more."""
         try:
             await answer(exchange)
@@ -12501,8 +12520,7 @@ class App:
                 raise
             before = (exchange.model.id, exchange.endpoint)
             self._copilot.forget_auto(exchange.session)
-            await self._copilot.models(refresh=True)
-            await self._choose(exchange)
+            await self._choose(exchange, refresh=True)
             if (exchange.model.id, exchange.endpoint) == before:
                 raise self._refused_model(exchange, exc) from None
             await answer(exchange)
@@ -12524,20 +12542,19 @@ class App:
         """Claude Code cuts by the numbers of an overflow: not 0 (CLIENTS 1)."""
         if not isinstance(exc, ContextOverflow) or exc.tokens:
             return exc
+        model = exchange.model
         tokens = await apart(
-            len(exchange.request.body),
-            lambda: self._sizes.estimate(exchange.body, exchange.model.id),
+            exchange.size, lambda: self._sizes.estimate(exchange.body, model.id)
         )
-        most = exchange.model.prompt or exchange.model.context or tokens
+        most = model.prompt or model.context or tokens
         return ContextOverflow(max(tokens, most + 1), most)
 
     def _account(self, exchange: Exchange) -> None:
-        if not exchange.status:
-            exchange.status = 500  # a bug: the server answers it and says more
+        exchange.status = exchange.status or 500  # a bug: the server says more of it
         served = exchange.served()
+        usage = served.usage
         self._ledger.record(served)
         self._usage_log.write(served)
-        usage = exchange.usage
         self._page.spend(usage.credits)
         # An answer that was left half-way, or broke, costs what it was estimated to.
         unknown = exchange.response and exchange.status != 200 and not usage.nano_aiu
@@ -12545,51 +12562,38 @@ class App:
             self._limits.settle(exchange.hold, time.monotonic(), usage)
         if usage.prompt:
             if exchange.hold:
-                self._sizes.learn_cost(
-                    exchange.model.id, len(exchange.request.body), usage
-                )
+                self._sizes.learn_cost(exchange.model.id, exchange.size, usage)
             self._sizes.learn(exchange.model.id, exchange.request.body, usage.prompt)
-        level = "info"
-        if exchange.status >= 400 and exchange.status != 499:
-            level = "warn"
+        level = "warn" if served.failed else "info"
         if is_logged(level):
-            log_line(level, exchange.line() + self._left_out(exchange))
+            log_line(level, served_line(served) + self._news_of(exchange))
 
-    def _left_out(self, exchange: Exchange) -> str:
+    def _news_of(self, exchange: Exchange) -> str:
         """What Copilot was not told: once, as clients repeat themselves."""
-        words = ", ".join(exchange.left_out)[:200]
-        news = words != self._left_out_last.get(exchange.session, "")
-        keep_newest(self._left_out_last, exchange.session, words, MAX_SESSIONS)
-        return "  left out: %s" % words * (news and bool(words))
+        left_out = ", ".join(exchange.left_out)[:200]
+        if not left_out or left_out == self._left_out.get(exchange.session):
+            return ""
+        keep_newest(self._left_out, exchange.session, left_out, MAX_SESSIONS)
+        return "  left out: " + left_out
 
-    # -- to the upstream ---------------------------------------------------------------
+    # -- to the upstream and back ------------------------------------------------------
 
-    async def _send(
-        self, exchange: Exchange, encode: Optional[Callable[[], JSON]] = None
-    ) -> Fit:
+    async def _forward(
+        self, exchange: Exchange, prepare: Optional[Callable[[JSON], Any]] = None
+    ) -> None:
         """Fit and send, and again when a refusal taught how to say it.
 
-        `encode` makes the upstream's body of the client's, each time anew; without it
-        the client's own goes up. The answer's head has come; gives what was sent.
+        `prepare` makes of the client's body what goes up: a body for the endpoint, or a
+        Conversation; without it that is the client's own. The answer's head has come.
         """
         exchange.who = exchange.initiator.who
-        if exchange.who == "agent":
-            log_event("debug", "agent_mode_enabled", model=exchange.model.id)
-        try:
-            fit = await self._send_fitted(exchange, encode)
-        finally:
-            exchange.forget_body()
-        exchange.out.release()
-        fit.body = {}
-        return fit
-
-    async def _send_fitted(
-        self, exchange: Exchange, encode: Optional[Callable[[], JSON]]
-    ) -> Fit:
-        size = len(exchange.request.body)
-        fitted = functools.partial(self._fit, exchange, encode)
-        fit, body = await apart(size, fitted)
+        fitted = functools.partial(self._fit_body, exchange, prepare)
+        before = None
+        refusal: Any = None
         for repairs_left in range(MAX_REPAIRS, -1, -1):
+            fit, body = await apart(exchange.size, fitted)
+            if (body, fit.betas) == before:  # the lesson did not help
+                break
             try:
                 exchange.response = await self._copilot.send(
                     exchange.endpoint,
@@ -12600,39 +12604,34 @@ class App:
                 )
                 # A refusal inside a 200 follows its head at once: half a second.
                 await read_opening(exchange, self._config.ping_interval / 30)
-                break
+                exchange.out.release()
+                return
             except UpstreamError as exc:
                 refusal = exc
             lesson = repairs_left and self._fitter.learn(fit, refusal)
             if not lesson:
-                raise refusal
+                break
             log_event("info", "lesson", model=exchange.model.id, lesson=lesson)
             before = (body, fit.betas)
-            exchange.forget_body()
-            fit, body = await apart(size, fitted)
-            if (body, fit.betas) == before:  # the lesson did not help
-                raise refusal
-        return fit
+        raise refusal
 
-    def _fit(
-        self, exchange: Exchange, encode: Optional[Callable[[], JSON]]
+    def _fit_body(
+        self, exchange: Exchange, prepare: Optional[Callable[[JSON], Any]]
     ) -> Tuple[Fit, bytes]:
         """The request as the upstream takes it, and its bytes."""
-        body = encode() if encode else exchange.body
-        fit = self._fitter.fit(exchange.client, body, exchange.model, exchange.endpoint)
-        exchange.left_out = [*exchange.unsaid, *fit.left_out]
+        client = exchange.client
+        # The rules edit it, and 100 streams need not hold two of each request.
+        exchange.parsed = None
+        body = prepare(client.body) if prepare else client.body
+        exchange.conversation = NO_CONVERSATION
+        if isinstance(body, Conversation):
+            exchange.conversation = body._replace(turns=())
+            body = UPSTREAMS[exchange.endpoint].encode(body, exchange.model)
+        fit = self._fitter.fit(client, body, exchange.model, exchange.endpoint)
+        exchange.names = fit.names
+        exchange.stops = fit.stops
+        exchange.left_out = [*exchange.conversation.left_out, *fit.left_out]
         return fit, fit.encode()
-
-    async def _fold(self, exchange: Exchange, translator: Any) -> JSON:
-        """The whole answer, from the stream that the upstream sends in any case."""
-        try:
-            await pump(
-                exchange, translator, await first_piece(exchange.response), discard
-            )
-            translator.finish()
-        finally:
-            exchange.take_from(translator)
-        return translator.whole()
 
     async def _answer(self, exchange: Exchange, translator: Any) -> None:
         """Stream the translation, or fold it into one object: the same answer."""
@@ -12641,39 +12640,35 @@ class App:
         else:
             await exchange.send(dumps(await self._fold(exchange, translator)))
 
+    async def _fold(self, exchange: Exchange, translator: Any) -> JSON:
+        """The whole answer, from the stream that the upstream sends in any case."""
+        try:
+            await check_stream(exchange)
+            await pump(exchange, translator, lambda _: True)
+            translator.finish()
+        finally:
+            exchange.take_from(translator)
+        return translator.whole()
+
     async def _relay(self, exchange: Exchange, translator: StreamTranslator) -> None:
         """Pump one streamed answer: upstream bytes -> translator -> client."""
         out = exchange.out
-        event = "openai"
-        if exchange.dialect == "anthropic":
-            event = "anthropic"
-        first = await first_piece(exchange.response)
+        await check_stream(exchange)
         out.start(200, SSE_HEADERS + exchange.headers())
-        log_event(
-            "debug",
-            "stream_start_" + event,
-            model=exchange.model.id,
-            session=exchange.session,
-        )
+        exchange.log_stream("start")
         self._ping_later(exchange, translator)
         try:
-            await pump(exchange, translator, first, out.push)
+            await pump(exchange, translator, out.push)
             last = translator.finish()
-            log_event("debug", "stream_completed_" + event, model=exchange.model.id)
+            exchange.log_stream("completed")
         except ProxyError as exc:  # the status line is long gone: say it in the stream
             exchange.close()
-            told = await self._sized(exchange, exc)
-            exchange.blame(told)
-            last = translator.fail(told)
-            log_event(
-                "debug",
-                "stream_error_" + event,
-                model=exchange.model.id,
-                status=exc.status,
-                kind=type(exc).__name__,
-            )
+            failure = await self._sized(exchange, exc)
+            exchange.blame(failure)
+            last = translator.fail(failure)
+            exchange.log_stream("error")
         except asyncio.CancelledError:
-            log_event("debug", "stream_closed_" + event, model=exchange.model.id)
+            exchange.log_stream("closed")
             if not out.closed:  # the program stops, the client is still there
                 await out.end(translator.fail(UpstreamError(STOPPING, status=503)))
             raise
@@ -12689,12 +12684,11 @@ class App:
 
     def _ping(self, exchange: Exchange, translator: StreamTranslator) -> None:
         """Keep a waiting client's timers from running out, between events only."""
-        if not exchange.spoken:  # message_start must be the first event
-            exchange.out.push(SSE_COMMENT)
-        elif translator.at_boundary and not translator.finished:
-            exchange.out.push(
-                SSE_PING if exchange.dialect == "anthropic" else SSE_COMMENT
-            )
+        ping = SSE_COMMENT
+        if exchange.spoken and exchange.dialect == "anthropic":
+            ping = SSE_PING  # an event, but message_start must be the first
+        if not exchange.spoken or translator.at_boundary and not translator.finished:
+            exchange.out.push(ping)
         self._ping_later(exchange, translator)
 
     # -- the dialects ------------------------------------------------------------------
@@ -12703,244 +12697,170 @@ class App:
         query = search_query(exchange.body)
         if query is not None:
             await self._web_search(exchange, query)
-        elif exchange.endpoint == MESSAGES:
-            await self._native(exchange)
-        else:
-            guess = self._sizes.guess(exchange.model.id, len(exchange.request.body))
-            conversation = await apart(
-                len(exchange.request.body), lambda: parse_messages(exchange.body)
-            )
+        elif exchange.endpoint != MESSAGES:
+            await self._forward(exchange, parse_messages)
             writer = MessagesWriter(
                 "msg_" + secrets.token_hex(12),
-                exchange.asked or exchange.model.id,
-                input_tokens=guess,
+                exchange.shown_as,
+                self._sizes.guess(exchange.model.id, exchange.size),
                 fold=not exchange.stream,
-                thinking=conversation.thinking,
+                thinking=exchange.conversation.thinking,
             )
-            parse = functools.partial(self._parse, exchange, parse_messages)
-            translation = await self._ask(exchange, conversation, writer, parse)
-            await self._answer(exchange, translation)
-
-    async def _native(self, exchange: Exchange) -> None:
-        fit = await self._send(exchange)
-        if exchange.stream:
-            await self._answer(exchange, MessagesTap(fit.names))
-            return
-        answer, message = await whole_answer(exchange.response)
-        exchange.usage = native_usage(message)
-        if fit.names and restore_names(message, fit.names):
-            answer = dumps(message)
-        await exchange.send(answer)
-
-    async def _chat(self, exchange: Exchange) -> None:
-        options = field(exchange.body, "stream_options", dict, default={})
-        if MESSAGES in exchange.model.endpoints and has_files(exchange.body):
-            exchange.endpoint = MESSAGES  # only there Claude models read PDF
-        conversation = None
-        custom: Container[str] = ()
-        if exchange.endpoint != CHAT or needs_translation(exchange.body):
-            conversation = await apart(
-                len(exchange.request.body), lambda: parse_chat(exchange.body)
-            )
-            custom = custom_names(conversation.tools)
-        writer = ChatWriter(
-            "chatcmpl-" + secrets.token_hex(12),
-            exchange.asked or exchange.model.id,
-            int(time.time()),
-            options.get("include_usage") is True,
-            fold=not exchange.stream,
-            custom=custom,
-        )
-        if conversation is None:
-            fit = await self._send(exchange)
-            writer.names = fit.names
-            sink: Any = writer
-            if fit.stops:
-                sink = StopAt(writer, fit.stops)
-            reader = ChatReader(chat_source(exchange.model))
-            translation = Translation(reader, sink)
+            await self._answer(exchange, exchange.translation(writer))
         else:
-            parse = functools.partial(self._parse, exchange, parse_chat)
-            translation = await self._ask(exchange, conversation, writer, parse)
-        await self._answer(exchange, translation)
-
-    @staticmethod
-    def _parse(
-        exchange: Exchange, parse: Callable[[JSON], Conversation]
-    ) -> Conversation:
-        """What the client said, read anew after a refusal."""
-        return parse(exchange.body)
-
-    async def _ask(
-        self,
-        exchange: Exchange,
-        conversation: Conversation,
-        sink: Any,
-        parse: Callable[[], Conversation],
-    ) -> Translation:
-        """Send a conversation to the model; what reads its answer into `sink`.
-
-        `parse` gives the conversation anew, where it must be sent otherwise.
-        """
-        model = exchange.model
-        stops = conversation.stop
-        custom = custom_names(conversation.tools)
-        exchange.unsaid = conversation.left_out
-        parsed = [conversation]
-        if exchange.endpoint == MESSAGES:
-            encode_body: Callable[..., JSON] = encode_messages
-            reader: Any = MessagesReader(messages_source(model))
-        elif exchange.endpoint == CHAT:
-            encode_body = encode_chat
-            reader = ChatReader(chat_source(model))
-        else:
-            encode_body = encode_responses
-            reader = ResponsesReader(responses_source(model))
-
-        def encode() -> JSON:
-            latest = parsed.pop() if parsed else parse()
-            return encode_body(latest, model)
-
-        fit = await self._send(exchange, encode)
-        sink.names = fit.names
-        if stops:
-            sink = StopAt(sink, stops)
-        return Translation(reader, sink, custom)
-
-    async def _responses(self, exchange: Exchange) -> None:
-        await self._use_searcher(exchange)
-        previous = typed(exchange.body, "previous_response_id", str)
-        request = exchange.request.body
-        read = functools.partial(self._expanded, exchange)
-        if exchange.endpoint == RESPONSES:
-            source: Any = await self._pass_on(exchange, read)
-            await self._answer(exchange, source)
-        else:
-            source, translation = await self._translate_responses(exchange, read)
-            await self._answer(exchange, translation)
-        answer = source.whole()
-        self._memory.keep(exchange.session, request, answer, source.items, previous)
-
-    def _expanded(self, exchange: Exchange, *, compact: bool = False) -> JSON:
-        """A Responses request with all that it only refers to, for rules to edit."""
-        body = self._memory.expand(exchange.session, exchange.body)
-        if compact:
-            items = [*input_items(body), {"type": "compaction_trigger"}]
-            body = {**body, "input": items}
-        if body is not exchange.body:
-            body = loads_object(dumps(body))  # what is remembered must stay as it is
-        return body
-
-    async def _use_searcher(self, exchange: Exchange) -> None:
-        """A request with no tool but web search goes to a model that searches."""
-        kinds = [typed(t, "type", str) for t in typed(exchange.body, "tools", list)]
-        if exchange.endpoint == RESPONSES or not kinds:
-            return
-        searcher = search_model(await self._copilot.models())
-        if searcher and all(kind.startswith("web_search") for kind in kinds):
-            exchange.model = searcher
-            exchange.endpoint = RESPONSES
-
-    async def _pass_on(
-        self, exchange: Exchange, read: Callable[[], JSON]
-    ) -> ResponsesTap:
-        """Send a Responses request to a model that speaks it; what reads the answer."""
-        bodies = [read()]
-        hide = wants_memory(bodies[0], exchange.model)
-        previous = typed(exchange.body, "previous_response_id", str)
-        tools = ToolTable(bodies[0]).tools
-        tap = ResponsesTap(tools, hide=hide, previous=previous)
-        fit = await self._send(exchange, lambda: bodies.pop() if bodies else read())
-        tap.names = fit.names
-        return tap
-
-    async def _translate_responses(
-        self, exchange: Exchange, read: Callable[[], JSON]
-    ) -> Tuple[ResponsesWriter, Translation]:
-        """The same for a model that does not."""
-        body = read()
-        compact = is_compaction(body)
-
-        def parse() -> Conversation:
-            conversation = parse_responses(read())
-            if compact:
-                return conversation._replace(tool_choice="none", schema=None)
-            return conversation
-
-        conversation = await apart(len(exchange.request.body), parse)
-        frame = response_frame(
-            {**body, **given(input=None)},
-            "resp_" + secrets.token_hex(12),
-            exchange.asked or exchange.model.id,
-            int(time.time()),
-        )
-        previous = typed(exchange.body, "previous_response_id", str)
-        frame["previous_response_id"] = previous or None
-        writer = ResponsesWriter(
-            frame,
-            {tool.name: tool for tool in conversation.tools},
-            fold=not exchange.stream,
-            summary=conversation.thinking,
-            encrypted=ENCRYPTED in typed(body, "include", list),
-            compact=compact,
-        )
-        translation = await self._ask(exchange, conversation, writer, parse)
-        return writer, translation
-
-    async def _responses_compact(self, exchange: Exchange) -> None:
-        """A conversation in short: by the model's own way, else by its summary."""
-        exchange.stream = False
-        read = functools.partial(self._expanded, exchange, compact=True)
-        body = read()
-        answer: JSON = {}
-        if exchange.endpoint == RESPONSES:
-            with contextlib.suppress(UpstreamError):
-                tap = await self._pass_on(exchange, read)
-                answer = await self._fold(exchange, tap)
-        output = compaction_output(body, answer)
-        if output is None:
-            exchange.close()
-            source, translation = await self._translate_responses(exchange, read)
-            answer = await self._fold(exchange, translation)
-            output = compaction_output(body, answer)
-        reply = {key: answer.get(key) for key in ("id", "created_at", "usage")}
-        reply.update(object="response.compaction", output=output)
-        await exchange.send(dumps(reply))
+            await self._forward(exchange)
+            if exchange.stream:
+                await self._relay(exchange, MessagesTap(exchange.names))
+                return
+            answer, message = await whole_answer(exchange.response)
+            exchange.usage = native_usage(message)
+            if exchange.names and restore_names(message, exchange.names):
+                answer = dumps(message)
+            await exchange.send(answer)
 
     async def _web_search(self, exchange: Exchange, query: str) -> None:
         """Claude Code's search request: a model that can search by itself, or words."""
         message_id = "msg_" + secrets.token_hex(12)
-        shown_as = exchange.asked or exchange.model.id
-        searcher = search_model(await self._copilot.models())
-        if self._config.web_search == "on" and searcher is not None:
-            exchange.model = searcher
-            exchange.endpoint = RESPONSES
-            await self._send(exchange, lambda: search_request(query, searcher))
+        shown_as = exchange.shown_as
+        if self._config.web_search == "on" and await self._take_searcher(exchange):
+            await self._forward(
+                exchange, lambda _: search_request(query, exchange.model)
+            )
             await self._answer(exchange, SearchTranslator(message_id, shown_as))
             return
         writer = MessagesWriter(message_id, shown_as, fold=not exchange.stream)
         writer.text(NO_SEARCH)
         writer.end("stop", TokenUsage())
         if exchange.stream:
-            exchange.out.start(200, SSE_HEADERS + exchange.headers())
-            await exchange.out.end(writer.take())
+            await exchange.send(writer.take(), SSE_HEADERS)
         else:
             await exchange.send(dumps(writer.whole()))
 
+    async def _take_searcher(self, exchange: Exchange) -> bool:
+        """Turn to a model that searches the web; False where the account has none."""
+        searcher = search_model(await self._copilot.models())
+        if searcher:
+            exchange.model = searcher
+            exchange.endpoint = RESPONSES
+        return searcher is not None
+
+    async def _chat(self, exchange: Exchange) -> None:
+        body = exchange.body
+        options = field(body, "stream_options", dict, default={})
+        if MESSAGES in exchange.model.endpoints and has_files(body):
+            exchange.endpoint = MESSAGES  # only there Claude models read PDF
+        translated = exchange.endpoint != CHAT or needs_translation(body)
+        await self._forward(exchange, parse_chat if translated else None)
+        writer = ChatWriter(
+            "chatcmpl-" + secrets.token_hex(12),
+            exchange.shown_as,
+            int(time.time()),
+            options.get("include_usage") is True,
+            fold=not exchange.stream,
+            custom=custom_names(exchange.conversation.tools),
+        )
+        await self._answer(exchange, exchange.translation(writer))
+
+    async def _responses(self, exchange: Exchange) -> None:
+        previous = typed(exchange.body, "previous_response_id", str)
+        kinds = [typed(t, "type", str) for t in typed(exchange.body, "tools", list)]
+        searches = kinds and all(kind.startswith("web_search") for kind in kinds)
+        if searches and exchange.endpoint != RESPONSES:
+            await self._take_searcher(exchange)  # nothing else was offered
+        native = exchange.endpoint == RESPONSES
+        translator = await self._forward_responses(exchange, native=native)
+        await self._answer(exchange, translator)
+        source = exchange.source
+        self._memory.keep(
+            exchange.session,
+            exchange.request.body,
+            source.whole(),
+            source.items,
+            previous,
+        )
+
+    async def _responses_compact(self, exchange: Exchange) -> None:
+        """A conversation in short: by the model's own way, else by its summary."""
+        exchange.stream = False
+        body = self._memory.expand(exchange.session, exchange.body)
+        answer: JSON = {}
+        if exchange.endpoint == RESPONSES:
+            with contextlib.suppress(UpstreamError):
+                answer = await self._compacted(exchange, native=True)
+        output = compaction_output(body, answer)
+        if output is None:
+            exchange.close()
+            answer = await self._compacted(exchange, native=False)
+            output = compaction_output(body, answer)
+        reply = {key: answer.get(key) for key in ("id", "created_at", "usage")}
+        reply.update(object="response.compaction", output=output)
+        await exchange.send(dumps(reply))
+
+    async def _compacted(self, exchange: Exchange, *, native: bool) -> JSON:
+        translator = await self._forward_responses(
+            exchange, native=native, compact=True
+        )
+        return await self._fold(exchange, translator)
+
+    async def _forward_responses(
+        self, exchange: Exchange, *, native: bool, compact: bool = False
+    ) -> Any:
+        """Send a Responses request as it is, or translated; what reads the answer."""
+        prepare = functools.partial(self._prepare_responses, exchange, native, compact)
+        await self._forward(exchange, prepare)
+        if not native:
+            return exchange.translation(exchange.source)
+        exchange.source.names = exchange.names
+        return exchange.source
+
+    def _prepare_responses(
+        self, exchange: Exchange, native: bool, compact: bool, client_body: JSON
+    ) -> Any:
+        """What goes up, with all that the request only refers to; sets the `source`."""
+        body = self._memory.expand(exchange.session, client_body)
+        if compact:
+            items = [*input_items(body), {"type": "compaction_trigger"}]
+            body = {**body, "input": items}
+        if body is not client_body:
+            body = loads_object(dumps(body))  # what is remembered must stay as it is
+        if native:
+            exchange.source = ResponsesTap(
+                ToolTable(body).tools,
+                hide=wants_memory(body, exchange.model),
+                previous=typed(client_body, "previous_response_id", str),
+            )
+            return body
+        conversation = parse_responses(body)
+        compact = is_compaction(body)
+        if compact:
+            conversation = conversation._replace(tool_choice="none", schema=None)
+        response_id = "resp_" + secrets.token_hex(12)
+        exchange.source = ResponsesWriter(
+            response_frame(
+                client_body, response_id, exchange.shown_as, int(time.time())
+            ),
+            {tool.name: tool for tool in conversation.tools},
+            fold=not exchange.stream,
+            summary=conversation.thinking,
+            encrypted=ENCRYPTED in typed(body, "include", list),
+            compact=compact,
+        )
+        return conversation
+
     async def _embeddings(self, exchange: Exchange) -> None:
         encoding = exchange.body.get("encoding_format")
-        await self._send(exchange)
+        await self._forward(exchange)
         _, reply = await whole_answer(exchange.response)
         exchange.usage = openai_usage(reply.get("usage"), reply.get("copilot_usage"))
         await exchange.send(dumps(encode_embeddings(reply, exchange.model, encoding)))
 
     async def _completions(self, exchange: Exchange) -> None:
         engine, body = prepare_completion(exchange.body)
-        exchange.model, exchange.endpoint = Model(engine), engine_path(engine)
-        await self._send(exchange, lambda: body)
-        await self._answer(
-            exchange, CompletionStream(engine, count(body.get("n")) or 1)
-        )
+        exchange.model = Model(engine)
+        exchange.endpoint = engine_path(engine)
+        await self._forward(exchange, lambda _: body)
+        choices = count(body.get("n")) or 1
+        await self._answer(exchange, CompletionStream(engine, choices))
 
 
 # ============================================================================
@@ -12990,11 +12910,9 @@ def client_environment(
         env.update(claude_environment(models))
     # With HTTPS_PROXY set, Claude Code sends even 127.0.0.1 to the proxy (CLIENTS 8).
     hosts = [host.strip() for host in config.no_proxy.split(",")]
-    own = urllib.parse.urlsplit(base).hostname
-    hosts += [own, *OWN_HOSTS]
-    env["NO_PROXY"] = ",".join(dict.fromkeys(filter(None, hosts)))
-    env["no_proxy"] = env["NO_PROXY"]
-    return env
+    hosts += [urllib.parse.urlsplit(base).hostname, *OWN_HOSTS]
+    no_proxy = ",".join(dict.fromkeys(filter(None, hosts)))
+    return {**env, "NO_PROXY": no_proxy, "no_proxy": no_proxy}
 
 
 def shell_lines(env: Mapping[str, str], shell: str) -> str:
@@ -13030,6 +12948,7 @@ def codex_model(models: Catalogue) -> str:
 
 CODEX = "At the top of ~/.codex/config.toml, with OPENAI_API_KEY=%s in the environment."
 IN_TERMINAL = "In the terminal where %s is to run."
+IN_SDKS = "For SDKs, aider, llm: In the terminal where it is to run."
 OPENCODE = """\
 {"provider": {"copilot": {
   "npm": "@ai-sdk/openai-compatible",
@@ -13049,24 +12968,29 @@ CURSOR = (
 )
 
 
-def _connections(env: Mapping[str, str], models: Catalogue) -> List[Tuple[str, ...]]:
-    """(client, where the lines belong, the lines) for each client."""
+def _connections(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
+    """For each client, where its lines belong and the lines."""
     base = env["ANTHROPIC_BASE_URL"]
     key = env["OPENAI_API_KEY"]
+    quoted = dumps_text(key)
     model = env.get("ANTHROPIC_MODEL", "auto")
-    options = codex_options(base, codex_model(models))
+    options = codex_options(base, codex_model(models)).items()
     rows = [
-        ("Codex", CODEX % key, "\n".join("%s = %s" % one for one in options.items()))
+        (
+            "Claude Code, " + shell,
+            IN_TERMINAL % "Claude Code",
+            shell_lines(env, shell.lower()) + "\nclaude",
+        )
+        for shell in ("bash", "fish", "PowerShell")
     ]
-    for shell in ("bash", "fish", "PowerShell"):
-        lines = shell_lines(env, shell.lower()) + "\nclaude"
-        rows.insert(-1, ("Claude Code, " + shell, IN_TERMINAL % "Claude Code", lines))
-    shown = dumps_text(key)
-    rows.append(("opencode", "In opencode.json.", OPENCODE % (base, shown, model)))
-    rows.append(("Continue", IN_CONTINUE, CONTINUE % (model, base, shown)))
-    rows.append(("Cursor", CURSOR, ""))
-    place = "For SDKs, aider, llm: " + IN_TERMINAL % "it"
-    return rows + [("SDKs", place, shell_lines(env, "bash"))]
+    rows += [
+        ("Codex", CODEX % key, "\n".join("%s = %s" % option for option in options)),
+        ("opencode", "In opencode.json.", OPENCODE % (base, quoted, model)),
+        ("Continue", IN_CONTINUE, CONTINUE % (model, base, quoted)),
+        ("Cursor", CURSOR, ""),
+        ("SDKs", IN_SDKS, shell_lines(env, "bash")),
+    ]
+    return [dict(zip(("name", "where", "text"), row)) for row in rows]
 
 
 # -- what is left ------------------------------------------------------------------
@@ -13088,6 +13012,10 @@ def plural(number: int, word: str) -> str:
     return "{:,} {}{}".format(number, word, "s" * (number != 1))
 
 
+def _share(part: float, whole: float) -> float:
+    return min(1.0, max(0.0, part / whole))
+
+
 class Period(NamedTuple):
     """The month for which an allowance is given, in unix seconds."""
 
@@ -13096,8 +13024,7 @@ class Period(NamedTuple):
 
     def share(self, now: float) -> float:
         """How much of it has gone, 0 to 1."""
-        gone = (now - self.begin) / (self.end - self.begin)
-        return min(1.0, max(0.0, gone))
+        return _share(now - self.begin, self.end - self.begin)
 
     def when(self, now: float) -> str:
         """When the allowance is renewed, in words."""
@@ -13115,14 +13042,12 @@ def period_of(reset: Any) -> Optional[Period]:
     import datetime  # here, as few starts need it
 
     try:
-        end = datetime.date.fromisoformat(str(reset)[:10])
+        end = datetime.datetime.fromisoformat(str(reset)[:10] + "T00:00+00:00")
     except ValueError:
         return None
     last_of_month = end.replace(day=1) - datetime.timedelta(days=1)
     begin = last_of_month.replace(day=min(end.day, last_of_month.day))
-    epoch = datetime.date(1970, 1, 1)
-    day = 86400.0
-    return Period(day * (begin - epoch).days, day * (end - epoch).days)
+    return Period(begin.timestamp(), end.timestamp())
 
 
 def _pace(used: float, left: float, period: Period, now: float) -> Tuple[str, str]:
@@ -13140,12 +13065,10 @@ def _pace(used: float, left: float, period: Period, now: float) -> Tuple[str, st
 
 
 def _empty_words(name: str, snapshot: JSON, period: Optional[Period]) -> str:
-    extra = snapshot["overage_count"]
     if snapshot["overage_permitted"]:
-        return "Used up; each request now costs extra, %s so far." % amount(extra)
-    until = ""
-    if period:
-        until = " until " + _day(period.end)
+        extra = amount(snapshot["overage_count"])
+        return "Used up; each request now costs extra, %s so far." % extra
+    until = " until " + _day(period.end) if period else ""
     return (
         "Used up. Copilot refuses what costs %s%s, unless you allow more at "
         "github.com/settings/copilot." % (name, until)
@@ -13161,39 +13084,35 @@ def quota_bar(
     left = snapshot["remaining"]
     if snapshot["unlimited"] or not total or left is None:
         return None
-    notes = []
-    warnings = []
+    note = ""
+    warning = ""
     elapsed = -1.0
     if period:
+        note = period.when(now)
         elapsed = period.share(now)
-        notes.append(period.when(now))
     if left <= 0 or snapshot["blocked"]:
-        warnings.append(_empty_words(name, snapshot, period))
+        warning = _empty_words(name, snapshot, period)
     else:
         if left <= total / 10:
-            warnings.append("Only %s %% left." % amount(100 * left / total))
+            warning = "Only %s %% left." % amount(100 * left / total)
         if period:
-            note, warning = _pace(total - left, left, period, now)
-            notes.append(note)
-            warnings.append(warning)
-    warning = " ".join(filter(None, warnings))
-    level = ""
-    if snapshot["blocked"]:
-        level = "bad"
-    elif warning:
-        level = "warn"
+            forecast, end = _pace(total - left, left, period, now)
+            note = "%s %s" % (note, forecast)
+            warning = ("%s %s" % (warning, end)).strip()
     return {
         "name": name,
         "left": max(0, left),
         "of": total,
-        "used": min(1.0, max(0.0, 1 - left / total)),
+        "used": _share(total - left, total),
         "elapsed": elapsed,
-        "level": level,
-        "note": " ".join(notes),
+        "level": "bad" if snapshot["blocked"] else "warn" * bool(warning),
+        "note": note,
         "warning": warning,
     }
 
 
+TODAY_MARK = "The mark on the bar is today."
+UNITS = {"premium_requests": "tokens"}  # of the chart, by billing
 QUOTA_NAMES = {"ai_credits": "AI credits"}
 
 
@@ -13204,30 +13123,27 @@ def allowances(quota: JSON, now: float) -> Tuple[List[JSON], str]:
     unlimited = []
     for key, snapshot in quota.get("quotas", {}).items():
         name = QUOTA_NAMES.get(key, key.replace("_", " "))
-        one = quota_bar(name, snapshot, period, now)
-        if one:
-            limited.append(one)
+        bar = quota_bar(name, snapshot, period, now)
+        if bar:
+            limited.append(bar)
         elif snapshot["unlimited"]:
             unlimited.append(name)
-    notes = []
-    if unlimited:
-        notes.append("Unlimited: %s." % ", ".join(unlimited))
-    if limited and period:
-        notes.append("The mark on the bar is today.")
+    notes = ["Unlimited: %s." % ", ".join(unlimited)] * bool(unlimited)
+    notes += [TODAY_MARK] * bool(limited and period)
     return limited, " ".join(notes)
+
+
+def _left(bar: JSON) -> str:
+    return "%s of %s" % (amount(bar["left"]), amount(bar["of"]))
 
 
 def quota_lines(report: JSON) -> List[str]:
     """The allowances of a report for a terminal."""
     lines = []
-    for one in report["quotas"]:
-        left = "%s of %s %s left." % (
-            amount(one["left"]),
-            amount(one["of"]),
-            one["name"],
-        )
-        lines.append(" ".join(filter(None, (left, one["note"], one["warning"]))))
-    note = report["quota_note"].replace("The mark on the bar is today.", "").strip()
+    for bar in report["quotas"]:
+        words = (_left(bar), bar["name"], "left.", bar["note"], bar["warning"])
+        lines.append(" ".join(filter(None, words)))
+    note = report["quota_note"].replace(TODAY_MARK, "").strip()
     return lines + [note] * bool(note)
 
 
@@ -13462,11 +13378,10 @@ def _total_note(totals: JSON, since: str) -> str:
     """What was used since the start, in one line."""
     if not totals["requests"]:
         return "Nothing used since %s" % since
-    failed = ""
-    if totals["failed"]:
-        failed = ", {:,} failed,".format(totals["failed"])
+    failed = ", {failed:,} failed,".format(**totals) if totals["failed"] else ""
+    requests = plural(totals["requests"], "request")
     return "{:,.2f} credits for {}{} since {}".format(
-        totals["credits"], plural(totals["requests"], "request"), failed, since
+        totals["credits"], requests, failed, since
     )
 
 
@@ -13485,7 +13400,7 @@ class StatusPage:
         self._started = time.time()
         self._read_at = -READ_AGAIN
         self._reading: Optional[asyncio.Future[None]] = None
-        self._today = ("", 0.0)  # day, credits
+        self._spent: Dict[Any, float] = {}  # credits of the last day that had any
 
     def document(self, nonce: str) -> Tuple[List[Tuple[str, str]], bytes]:
         """Headers and body for `GET /` when a browser asks; a fresh nonce each time."""
@@ -13526,37 +13441,26 @@ class StatusPage:
 
     def spend(self, credits: float) -> None:
         """Add to what today has cost."""
-        day = time.strftime("%Y-%m-%d")
-        spent = credits
-        if self._today[0] == day:
-            spent += self._today[1]
-        self._today = (day, spent)
+        today = time.localtime()[:3]
+        self._spent = {today: self._spent.get(today, 0.0) + credits}
 
     async def _sign_in_state(self) -> JSON:
         """`auth` of the report; never starts a sign-in."""
         state = self._auth.check()["status"]
-        found = {
-            "status": state,
-            "code": None,
-            "error": self._auth.status().get("error"),
-        }
+        code = None
         if state == "pending_verification":
-            code = await self._auth.login()  # the pending one
-            if "user_code" in code:
-                left = "%d min %d s" % divmod(code["expires_in"], 60)
-                found["code"] = {
-                    "user_code": code["user_code"],
-                    "verification_uri": code["verification_uri"],
-                    "left": left,
-                }
-        return found
+            pending = await self._auth.login()
+            if "user_code" in pending:
+                left = "%d min %d s" % divmod(pending["expires_in"], 60)
+                code = {key: pending[key] for key in ("user_code", "verification_uri")}
+                code["left"] = left
+        error = self._auth.status().get("error")
+        return {"status": state, "code": code, "error": error}
 
     @property
     def _quota(self) -> JSON:
         """What GitHub last said about the account; {} before, and for nobody."""
-        if self._auth.signed_in():
-            return self._copilot.account()
-        return {}
+        return self._copilot.account() if self._auth.signed_in() else {}
 
     def _person(self) -> str:
         plan = str(self._quota.get("plan") or "").replace("_", " ")
@@ -13569,23 +13473,25 @@ class StatusPage:
         if auth["status"] == "unauthenticated":
             return ["warn", "Signed out", "Sign in to start."]
         line = ", ".join(filter(None, (self._person(), self.base)))
-        if any(one["level"] == "bad" for one in quotas):
+        if any(bar["level"] == "bad" for bar in quotas):
             return ["bad", "Used up", line]
-        finished = [one for one in latest if one["status"] not in (0, 499)]
-        if finished and finished[0]["status"] >= 400:
-            if time.time() - finished[0]["at"] < RECENT_FAILURE:
+        for request in latest:
+            if request["status"] in (0, 499):
+                continue
+            recent = time.time() - request["at"] < RECENT_FAILURE
+            if request["status"] >= 400 and recent:
                 return ["warn", "Ready, last request failed", line]
+            break
         return ["good", "Ready", line]
 
     async def report(self, ledger: UsageLedger, running: Sequence[Served]) -> JSON:
         """`GET /usage/page`: everything that the page shows."""
         now = time.time()
         auth = await self._sign_in_state()
+        self.models = Catalogue()
         if auth["status"] == "authenticated":
             self._read_soon()
             self.models = self._copilot.kept_models()
-        else:
-            self.models = Catalogue()
         quotas, quota_note = allowances(self._quota, now)
         if self.failure:
             quota_note = "Not known now: %s" % self.failure
@@ -13593,15 +13499,10 @@ class StatusPage:
         totals = ledger.totals()
         minutes = ledger.minutes(now)
         hour = sum(sum(series["credits"]) for series in minutes["models"])
-        since = time.strftime("%H:%M", time.localtime(self._started))
-        key = "copilot"
-        if self._config.api_key:
-            key = HIDDEN_KEY
+        started = time.localtime(self._started)
+        key = HIDDEN_KEY if self._config.api_key else "copilot"
         env = client_environment(self.base, self._config, self.models, key)
-        unit = "credits"
-        if self._quota.get("billing") == "premium_requests":
-            unit = "tokens"
-        names = ("name", "where", "text")
+        billing = self._quota.get("billing")
         return {
             "now": now,
             "started": self._started,
@@ -13610,40 +13511,29 @@ class StatusPage:
             "account": self._person(),
             "quotas": quotas,
             "quota_note": quota_note,
-            "unit": unit,
+            "unit": UNITS.get(billing, "credits"),
             "hour": hour,
             "now_note": _now_note(len(running), hour),
-            "total_note": _total_note(totals, since),
+            "total_note": _total_note(totals, time.strftime("%H:%M", started)),
             "totals": totals,
             "minutes": minutes,
             "sessions": ledger.sessions(),
             "requests": requests,
             "env": env,
-            "connect": [
-                dict(zip(names, row)) for row in _connections(env, self.models)
-            ],
+            "connect": _connections(env, self.models),
             "foot": "copilot-claude-proxy %s, running since %s"
-            % (
-                __version__,
-                time.strftime("%d %b %Y, %H:%M", time.localtime(self._started)),
-            ),
+            % (__version__, time.strftime("%d %b %Y, %H:%M", started)),
         }
 
     def line(self, ledger: UsageLedger, session: str, model: str) -> str:
         """`POST /usage/line`: the status line of Claude Code."""
-        spent = 0.0
-        for row in ledger.sessions():
-            if row["id"] == session:
-                spent = row["credits"]
-        today = 0.0
-        if self._today[0] == time.strftime("%Y-%m-%d"):
-            today = self._today[1]
+        rows = [row for row in ledger.sessions() if row["id"] == session]
+        spent = sum(row["credits"] for row in rows)
+        today = self._spent.get(time.localtime()[:3], 0.0)
         parts = [model, "%.2f credits, %.2f today" % (spent, today)]
-        for one in allowances(self._quota, time.time())[0]:
-            left = "%s of %s left" % (amount(one["left"]), amount(one["of"]))
-            parts.append(left)
+        bars, _ = allowances(self._quota, time.time())
         self._read_soon()
-        return " | ".join(filter(None, parts))
+        return " | ".join(filter(None, parts + [_left(bar) + " left" for bar in bars]))
 
 
 # ============================================================================

@@ -40,7 +40,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import types
 import tokenize
 import urllib.parse
 import zipfile
@@ -17361,6 +17360,38 @@ def test_answers_end_where_the_client_says_stop(path, model, streamed):
     assert (text, reasons) == ("o", ["stop"])
 
 
+def run_logged(scenario):
+    """What a scenario gives, and the lines that were logged meanwhile."""
+    lines = []
+    listener = logging.Handler()
+    listener.emit = lambda record: lines.append(record.getMessage())
+    cp.LOG.addHandler(listener)
+    try:
+        return run(scenario), lines
+    finally:
+        cp.LOG.removeHandler(listener)
+
+
+@pytest.mark.parametrize(
+    "method, path, body, word",
+    [
+        ("GET", "/v1/nothing", None, "no such path"),
+        ("DELETE", "/v1/messages", None, "does not take"),
+        ("POST", "/v1/messages", b"{", "not JSON"),
+        ("POST", "/v1/messages/count_tokens", b"[", "not JSON"),
+    ],
+)
+def test_what_is_no_model_request_leaves_a_line(method, path, body, word):
+    async def main():
+        async with FakeUpstream() as up, Proxy(up) as proxy:
+            return await proxy.ask(method, path, body)
+
+    answer, lines = run_logged(main())
+    refused = [line for line in lines if "request_refused" in line]
+    assert len(refused) == 1 and '"status": %d' % answer.status in refused[0]
+    assert path in refused[0] and word in refused[0] and len(refused[0]) < 250, refused
+
+
 def test_what_was_left_out_is_told():
     """In each answer's header, and in the session's first line of the log."""
     body = {
@@ -17374,14 +17405,7 @@ def test_what_was_left_out_is_told():
         async with FakeUpstream() as up, Proxy(up) as proxy:
             return [await proxy.ask("POST", p, body) for p in ("/v1/messages", CHAT)]
 
-    lines = []
-    listener = logging.Handler()
-    listener.emit = lambda record: lines.append(record.getMessage())
-    cp.LOG.addHandler(listener)
-    try:
-        answers = run(main())
-    finally:
-        cp.LOG.removeHandler(listener)
+    answers, lines = run_logged(main())
     assert [a.headers.get("x-copilot-left-out") for a in answers] == ["temperature"] * 2
     assert any("left out: temperature" in line for line in lines), lines
 
@@ -18558,17 +18582,18 @@ REQUEST_LINES = [
 
 @pytest.mark.parametrize("model, credits, seconds, line", REQUEST_LINES)
 def test_cli_log_line_of_a_request_is_never_wider_than_a_terminal(model, credits, seconds, line):
-    exchange = types.SimpleNamespace(
-        usage=cp.TokenUsage(1000, 950, 118_000, 200, nano_aiu=int(credits * 1e9)),
-        model=cp.Model(model),
+    served = cp.Served(
+        number=1,
+        at=0.0,
         session="d55ec1a5-62c8",
-        status=200,
-        started=time.monotonic() - seconds,
         who="user",
-        whose="",
+        model=model,
+        status=200,
+        usage=cp.TokenUsage(1000, 950, 118_000, 200, nano_aiu=int(credits * 1e9)),
+        seconds=seconds,
     )
-    assert cp.Exchange.line(exchange) == "d55e user  " + line
-    assert len("12:00:01 [info] " + cp.Exchange.line(exchange)) == 80
+    assert cp.served_line(served) == "d55e user  " + line
+    assert len("12:00:01 [info] " + cp.served_line(served)) == 80
 
 
 def test_cli_login_that_cannot_be_saved_fails(tmp_path):
