@@ -2508,16 +2508,14 @@ def given(**fields: Any) -> JSON:
 
 def required_word(obj: JSON, key: str, words: Iterable[str], path: str) -> str:
     """`obj[key]`, which must be one of `words`; raises BadRequest when it is not."""
-    return one_of(required(obj, key, str, path), tuple(words), "%s.%s" % (path, key))
+    return one_of(required(obj, key, str, path), tuple(words), _path_to(path, key))
 
 
 def parse_list(
     obj: JSON, key: str, parse: Callable[[Any, str], Any], path: str = ""
 ) -> List[Any]:
     """Parse the items of the list `obj[key]`, each with its own path."""
-    where = key
-    if path:
-        where = "%s.%s" % (path, key)
+    where = _path_to(path, key)
     items = field(obj, key, list, path, ())
     return [parse(item, "%s.%d" % (where, at)) for at, item in enumerate(items)]
 
@@ -2552,11 +2550,10 @@ def custom_tool(name: str, description: str, form: JSON) -> Tool:
     """
     words = [description, "Put the whole text into `input`."]
     grammar = typed(form, "grammar", dict) or form
-    if typed(grammar, "definition", str):
+    rules = typed(grammar, "definition", str)
+    if rules:
         syntax = typed(grammar, "syntax", str)
-        words.append(
-            "It must follow this %s grammar:\n%s" % (syntax, grammar["definition"])
-        )
+        words.append("It must follow this %s grammar:\n%s" % (syntax, rules))
     return Tool(name, "\n\n".join(filter(None, words)), INPUT_SCHEMA, kind="custom")
 
 
@@ -2565,24 +2562,21 @@ def custom_names(tools: Iterable[Tool]) -> Set[str]:
     return {tool.name for tool in tools if tool.kind == "custom"}
 
 
-def unwrap_input(arguments: str) -> str:
-    """The text for a custom tool; what is not our wrapper is handed over as it is."""
-    wrapped = parse_object(arguments)
-    if wrapped is not None and wrapped.keys() == {"input"}:
-        if isinstance(wrapped["input"], str):
-            return wrapped["input"]
-    return arguments
-
-
 def parse_object(text: str) -> Optional[JSON]:
     """The JSON object that `text` is, None for anything else."""
     try:
         value = loads(text.encode("utf-8", "backslashreplace"))
     except ValueError:
         return None
-    if isinstance(value, dict):
-        return value
-    return None
+    return value if isinstance(value, dict) else None
+
+
+def unwrap_input(arguments: str) -> str:
+    """The text for a custom tool; what is not our wrapper is handed over as it is."""
+    wrapped = parse_object(arguments)
+    if wrapped and wrapped.keys() == {"input"} and isinstance(wrapped["input"], str):
+        return wrapped["input"]
+    return arguments
 
 
 MAX_TOOLS = 128  # HARD_TOOL_LIMIT of the official client (UPSTREAM 16)
@@ -2622,26 +2616,24 @@ def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
     without one gets an error that says so; a result without a call becomes text.
     """
     results: Dict[str, Deque[Result]] = collections.defaultdict(collections.deque)
-    for turn in turns:
-        for part in turn.parts:
-            if isinstance(part, Result):
-                results[part.call_id].append(part)
+    for part in itertools.chain.from_iterable(turn.parts for turn in turns):
+        if isinstance(part, Result):
+            results[part.call_id].append(part)
     paired: List[Turn] = []
-    due: List[Any] = []
+    due: List[Any] = []  # what the calls of the turn before get
     for turn in turns:
         if due and turn.role != "user":
             paired.append(Turn("user", tuple(due)))
             due = []
-        if due or results:
-            parts = due + _kept_parts(turn, results)
-            turn = turn._replace(parts=tuple(parts))
-        if turn.parts:
-            paired.append(turn)
+        parts = due + _kept_parts(turn, results)
+        if parts:
+            paired.append(turn._replace(parts=tuple(parts)))
         due = []
-        for call in [part for part in turn.parts if isinstance(part, Call)]:
-            if not results[call.id]:
-                results[call.id].append(Result(call.id, (NO_RESULT,), True))
-            due.append(results[call.id].popleft())
+        for part in parts:
+            if isinstance(part, Call):
+                known = results[part.id]
+                nothing = Result(part.id, (NO_RESULT,), True)
+                due.append(known.popleft() if known else nothing)
     if due:
         paired.append(Turn("user", tuple(due)))
     return tuple(paired)
@@ -2691,31 +2683,20 @@ def count(value: Any) -> int:
     return value
 
 
-def _first_count(obj: Any, *keys: str) -> int:
-    for key in keys:
-        number = count(typed(obj, key, int))
-        if number:
-            return number
-    return 0
-
-
 def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
     """Read `usage` of chat completions or Responses, and `copilot_usage` beside it."""
-    details = typed(usage, "prompt_tokens_details", dict)
-    details = details or typed(usage, "input_tokens_details", dict)
-    thought = typed(usage, "completion_tokens_details", dict)
-    thought = thought or typed(usage, "output_tokens_details", dict)
-    prompt = _first_count(usage, "prompt_tokens", "input_tokens")
-    read = min(_first_count(details, "cached_tokens"), prompt)
-    write = min(_first_count(details, "cache_write_tokens"), prompt - read)
-    reasoning = _first_count(thought, "reasoning_tokens")
+    usage = usage if isinstance(usage, dict) else {}
+    kinds = ("prompt", "completion")
+    if "input_tokens" in usage:
+        kinds = ("input", "output")
+    prompt, output = [count(usage.get(kind + "_tokens")) for kind in kinds]
+    details, more = [typed(usage, kind + "_tokens_details", dict) for kind in kinds]
+    read = min(count(details.get("cached_tokens")), prompt)
+    write = min(count(details.get("cache_write_tokens")), prompt - read)
+    thought = more.get("reasoning_tokens") or usage.get("reasoning_tokens")
+    nano_aiu = count(typed(cost, "total_nano_aiu", int))
     return TokenUsage(
-        input=prompt - read - write,
-        cache_read=read,
-        cache_write=write,
-        output=_first_count(usage, "completion_tokens", "output_tokens"),
-        nano_aiu=_first_count(cost, "total_nano_aiu"),
-        reasoning=reasoning or _first_count(usage, "reasoning_tokens"),
+        prompt - read - write, output, read, write, nano_aiu, count(thought)
     )
 
 
@@ -2791,34 +2772,25 @@ class StopAt:
         if self._hit is not None:
             return
         text = self._held + text
-        first = (len(text), len(text))  # end and start of what is found
+        found = []
+        begun = [0]
         for stop in self._stops:
-            found = text.find(stop)
-            place = (found + len(stop), found)
-            if found >= 0 and place < first:  # whichever ends first
-                first = place
-                self._hit = stop
-        at = first[1]
-        self._held = ""
-        if self._hit is None:
-            at = min(self._begun(text, stop) for stop in self._stops)
-            self._held = text[at:]
+            if stop in text:
+                found.append((text.find(stop) + len(stop), -len(stop), stop))
+            begun += [n for n in range(1, len(stop)) if text.endswith(stop[:n])]
+        at = len(text) - max(begun)
+        self._held = text[at:]
+        if found:
+            end, size, self._hit = min(found)  # whichever ends first
+            at = end + size
+            self._held = ""
         if at:
             self._sink.text(text[:at])
 
-    @staticmethod
-    def _begun(text: str, stop: str) -> int:
-        """Where the end of `text` may begin `stop`; its length if nowhere."""
-        at = max(0, len(text) - len(stop) + 1)
-        while at < len(text) and not stop.startswith(text[at:]):
-            at += 1
-        return at
-
     def _release(self) -> None:
-        held = self._held
+        if self._held:
+            self._sink.text(self._held)
         self._held = ""
-        if held:
-            self._sink.text(held)
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
@@ -2826,7 +2798,8 @@ class StopAt:
         """End it; what was cut ended well."""
         self._release()
         if self._hit is not None:
-            reason, stop_sequence = "stop", self._hit
+            reason = "stop"
+            stop_sequence = self._hit
         self._sink.end(reason, usage, stop_sequence)
 
     def __getattr__(self, name: str) -> Any:
@@ -2834,12 +2807,8 @@ class StopAt:
         if name not in ("error", "take", "whole", "at_boundary"):
             self._release()
             if self._hit is not None:
-                return _say_nothing
+                return lambda *_: None
         return getattr(self._sink, name)
-
-
-def _say_nothing(*_: Any) -> None:
-    pass
 
 
 class CallGuard:
@@ -2856,7 +2825,6 @@ class CallGuard:
         self._free = free  # names of tools that take any text
         self._names: Dict[Hashable, str] = {}
         self._pieces: Dict[Hashable, List[str]] = {}
-        self._held: Set[Hashable] = set()  # perhaps encoded twice
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._names[key] = name
@@ -2868,35 +2836,32 @@ class CallGuard:
         if not pieces:
             # Blanks alone are no arguments yet, because some upstreams open with one.
             fragment = fragment.lstrip()
-            if not fragment:
-                return
-            if fragment[0] == '"' and self._names.get(key) not in self._free:
-                self._held.add(key)
-        pieces.append(fragment)
-        if key not in self._held:
-            self._sink.arguments(key, fragment)
+        if fragment:
+            pieces.append(fragment)
+            # What opens as a string is perhaps encoded twice: it waits for its end.
+            if pieces[0][0] != '"' or self._names.get(key) in self._free:
+                self._sink.arguments(key, fragment)
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
     ) -> None:
         """End it; raises UpstreamError for a call that nobody can run."""
         for key, pieces in self._pieces.items():
-            self._check(key, "".join(pieces), reason)
+            name = self._names.get(key, "a tool")
+            text = "".join(pieces)
+            if name in self._free:
+                continue
+            if text.startswith('"'):
+                with contextlib.suppress(ValueError):
+                    text = str(loads(text.encode("utf-8", "backslashreplace")))
+                self._sink.arguments(key, text)
+            # One that the length limit cut is no error, because its client sees why.
+            if reason in ("stop", "tool_calls") and parse_object(text) is None:
+                raise UpstreamError(
+                    "the model called %s with arguments that are not a JSON object; "
+                    "try again." % name
+                )
         self._sink.end(reason, usage, stop_sequence)
-
-    def _check(self, key: Hashable, text: str, reason: str) -> None:
-        if self._names.get(key) in self._free:
-            return
-        if key in self._held:
-            with contextlib.suppress(ValueError):
-                text = str(loads(text.encode("utf-8", "backslashreplace")))
-            self._sink.arguments(key, text)
-        # A call that the length limit cut is no error, because its client sees why.
-        if reason in ("stop", "tool_calls") and parse_object(text) is None:
-            raise UpstreamError(
-                "the model called %s with arguments that are not a JSON object; try "
-                "again." % self._names.get(key, "a tool")
-            )
 
     def __getattr__(self, name: str) -> Any:
         # What is no call's passes as it is; `text` above, because it is asked for most.
