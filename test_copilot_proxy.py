@@ -10,11 +10,13 @@ are those of the program.
 import argparse
 import ast
 import asyncio
+import atexit
 import base64
 import collections
 import contextlib
 import copy
 import ctypes
+import functools
 import gzip
 import hashlib
 import http.client as http_client  # `http` is a tool below
@@ -74,6 +76,11 @@ pytestmark = [
 # Tools
 # ============================================================================
 # What every room's tests share: cuts, a clock, raw clients, a strict reader of streams.
+
+
+def short(value):
+    """The name of a parameter of a test: some are megabytes long."""
+    return repr(value)[:40]
 
 
 def cuts(data, seed=7):
@@ -3353,7 +3360,7 @@ NEAR_MISSES = [
 ]
 
 
-@pytest.mark.parametrize("name, meant", NEAR_MISSES)
+@pytest.mark.parametrize("name, meant", NEAR_MISSES, ids=short)
 def test_config_knows_names_that_are_nearly_ours(name, meant):
     assert cp.near_misses([name]) == ([(name, meant)] if meant else [])
 
@@ -3466,7 +3473,7 @@ UPSTREAM_ERRORS = [
 ]
 
 
-@pytest.mark.parametrize("name, status, body, expected, text", UPSTREAM_ERRORS)
+@pytest.mark.parametrize("name, status, body, expected, text", UPSTREAM_ERRORS, ids=short)
 def test_errors_upstream_shapes(name, status, body, expected, text):
     exc = cp.upstream_error(status, {"retry-after": "7"}, body)
     assert exc.status == expected and text in str(exc) and exc.retry_after == "7"
@@ -3490,7 +3497,7 @@ OVERFLOWS = [
 ]
 
 
-@pytest.mark.parametrize("body, numbers", OVERFLOWS)
+@pytest.mark.parametrize("body, numbers", OVERFLOWS, ids=short)
 def test_errors_context_overflow(body, numbers):
     exc = cp.upstream_error(400, {}, body)
     assert isinstance(exc, cp.ContextOverflow) and (exc.tokens, exc.maximum) == numbers
@@ -4752,7 +4759,7 @@ MAPPED = [
 ]
 
 
-@pytest.mark.parametrize("pattern, asked, expected", MAPPED)
+@pytest.mark.parametrize("pattern, asked, expected", MAPPED, ids=short)
 def test_model_map(pattern, asked, expected):
     models = cp.Catalogue(MODELS, "", [("nothing", "gpt-4o"), (pattern, "GPT-5-mini")])
     if expected is cp.NotFound:
@@ -6973,6 +6980,7 @@ def test_responses_reader_under_every_cut(name, script, expected):
         RWire().message(0, ["abc", "def"]).raw[:-30],
         b"data: \xff\n\n",
     ],
+    ids=short,
 )
 def test_responses_reader_tells_garbage(raw):
     assert resp_read([raw])[-1][0] is cp.UpstreamError
@@ -11972,6 +11980,7 @@ UUID = "0b5a1f2c-1111-4222-8333-444455556666"
         ({"x-session-id": "x" * 129}, None, "id-"),
         ({}, None, "127.0.0.1"),
     ],
+    ids=short,
 )
 def test_session_of(headers, user_id, session):
     if user_id is None:
@@ -12972,10 +12981,8 @@ async def asleep(child, seconds):
     child.send_signal(signal.SIGCONT)
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP")
-@pytest.mark.parametrize("part", ["head", "body"])
-@in_a_loop
-async def test_client_reads_what_came_while_it_was_stopped(part):
+async def check_stopped_client(part):
+    """Start a client, stop its process before a part of the answer comes, let it go on."""
     came = asyncio.Event()
 
     async def talk(reader, writer):
@@ -13002,6 +13009,12 @@ async def test_client_reads_what_came_while_it_was_stopped(part):
             child.kill()
         await child.wait()
         server.close()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP")
+@in_a_loop
+async def test_client_reads_what_came_while_it_was_stopped():
+    await asyncio.gather(*(check_stopped_client(part) for part in ("head", "body")))
 
 
 # ============================================================================
@@ -13981,10 +13994,8 @@ WHILE_STOPPED = [  # name, bytes before, bytes that come meanwhile, size of the 
 ]
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP")
-@pytest.mark.parametrize("name, before, after, size", WHILE_STOPPED, ids=lambda row: str(row)[:9])
-@in_a_loop
-async def test_server_reads_what_came_while_it_was_stopped(name, before, after, size):
+async def check_stopped_server(name, before, after, size):
+    """Start a server, stop its process between two parts of a request, let it go on."""
     words = ["-c", STOPPED_SERVER, HERE]
     child = await asyncio.create_subprocess_exec(sys.executable, *words, stdout=subprocess.PIPE)
     try:
@@ -14004,11 +14015,17 @@ async def test_server_reads_what_came_while_it_was_stopped(name, before, after, 
             piece = await reader.read(1 << 20)
             assert piece, got[:200]
             got += piece
-        assert got.startswith(b"HTTP/1.1 200 ")
+        assert got.startswith(b"HTTP/1.1 200 "), name
         writer.close()
     finally:
         child.kill()
         await child.wait()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="no SIGSTOP")
+@in_a_loop
+async def test_server_reads_what_came_while_it_was_stopped():
+    await asyncio.gather(*(check_stopped_server(*row) for row in WHILE_STOPPED))
 
 
 # ============================================================================
@@ -14769,6 +14786,7 @@ def test_token_entitlement_and_throttle_keep_the_login(tmp_path):
         b'{"token":""}',
         b"x" * 40000,
     ],
+    ids=short,
 )
 def test_token_that_is_none(tmp_path, raw):
     async def test(one):
@@ -17470,7 +17488,7 @@ QUOTA_WORDS = [
 ]
 
 
-@pytest.mark.parametrize("change, reset, level, note, warning", QUOTA_WORDS)
+@pytest.mark.parametrize("change, reset, level, note, warning", QUOTA_WORDS, ids=short)
 def test_page_words_for_what_is_left(change, reset, level, note, warning):
     quotas = {"ai_credits": {**QUOTA, **change}, "chat": {**QUOTA, "unlimited": True}}
     (bar,), unlimited = cp.allowances({"quotas": quotas, "reset_date": reset}, NOW)
@@ -18013,6 +18031,17 @@ def test_page_of_another_origin_reads_and_triggers_nothing(tmp_path):
 SCRIPT = os.path.abspath(cp.__file__)
 
 
+@functools.lru_cache(maxsize=None)
+def compiled():
+    """Settings with which `-m copilot_proxy` starts without compiling the script each time."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    settings = {"PYTHONPYCACHEPREFIX": folder, "PYTHONPATH": os.path.dirname(SCRIPT)}
+    code = "import copilot_proxy"
+    subprocess.run([sys.executable, "-c", code], env=settings, check=True)
+    return settings
+
+
 class ListeningProtocol(asyncio.subprocess.SubprocessStreamProtocol):
     """Lets OVERHEARD have what a process prints, whoever else reads it."""
 
@@ -18027,8 +18056,9 @@ class Cli:
     def __init__(self, up, home, **settings):
         self.home = str(home)
         self.prefix = ()
-        self.script = SCRIPT
+        self.command = ["-m", "copilot_proxy"]
         self.env = {
+            **compiled(),
             "PATH": os.environ["PATH"],
             "HOME": self.home,
             "GITHUB_URL": up.url,
@@ -18046,7 +18076,7 @@ class Cli:
             lambda: ListeningProtocol(limit=1 << 20, loop=loop),
             *self.prefix,
             sys.executable,
-            self.script,
+            *self.command,
             *args,
             cwd=self.home,
             env=self.env,
@@ -18580,6 +18610,7 @@ def test_cli_starts_in_odd_surroundings(tmp_path):
     async def scenario(do, up):
         gone = os.path.join(do.home, "gone")
         os.mkdir(gone)
+        do.command = [SCRIPT]
         do.prefix = ("sh", "-c", 'cd "$HOME/gone" && rmdir ../gone && exec "$0" "$@"')
         deleted = await do("models")
         do.prefix = ()
@@ -18587,7 +18618,7 @@ def test_cli_starts_in_odd_surroundings(tmp_path):
         with zipfile.ZipFile(zipped, "w") as archive:
             archive.write(SCRIPT, "copilot_proxy.py")
             archive.writestr("__main__.py", "import copilot_proxy as c, sys; sys.exit(c.main())")
-        do.script = zipped
+        do.command = [zipped]
         return deleted, await do("models")
 
     for code, out, err in cli(scenario, tmp_path):
