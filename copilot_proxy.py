@@ -6248,20 +6248,16 @@ def field_path(fit: Fit, words: str) -> Set[str]:
 
 def remove_path(value: Any, path: List[str]) -> bool:
     """Remove what an error's path names; of `tools.*.custom.x` custom is but a tag."""
-    if not path:
+    if not path or not isinstance(value, (dict, list)):
         return False
+    key, *rest = path
     if isinstance(value, list):
-        rest = path[1:] if path[0] == "*" else path
-        found = [remove_path(item, rest) for item in value]
+        found = [remove_path(item, rest if key == "*" else path) for item in value]
         return any(found)
-    if not isinstance(value, dict):
-        return False
-    if len(path) == 1:
-        return value.pop(path[0], None) is not None
-    inner = value.get(path[0])
-    if not isinstance(inner, (dict, list)):
-        inner = value
-    return remove_path(inner, path[1:])
+    if not rest:
+        return value.pop(key, None) is not None
+    inner = value.get(key)
+    return remove_path(inner if isinstance(inner, (dict, list)) else value, rest)
 
 
 def drop_fields(fit: Fit) -> None:
@@ -7635,23 +7631,17 @@ OUTPUT_OF = {
 def pair_items(fit: Fit) -> None:
     """Every call has an output, and every output a call (UPSTREAM 10.1)."""
     items = typed(fit.body, "input", list)
-    called: Set[str] = set()
-    answered: Set[str] = set()
-    for item in items:
-        kind = typed(item, "type", str)
-        if kind in OUTPUT_OF:
-            called.add(typed(item, "call_id", str))
-        elif kind in OUTPUT_OF.values():
-            answered.add(typed(item, "call_id", str))
+    known = {(typed(item, "type", str), typed(item, "call_id", str)) for item in items}
     paired: List[Any] = []
     for item in items:
-        kind = typed(item, "type", str)
-        call_id = typed(item, "call_id", str)
-        if kind in OUTPUT_OF.values() and call_id not in called:
+        kind, call_id = typed(item, "type", str), typed(item, "call_id", str)
+        called = (kind.removesuffix("_output"), call_id) in known
+        if kind in OUTPUT_OF.values() and not called:
             item = {"role": "user", "content": orphan_words(item.get("output"))}
         paired.append(item)
-        if kind in OUTPUT_OF and call_id not in answered:
-            stub = {"type": OUTPUT_OF[kind], "call_id": call_id, "output": INTERRUPTED}
+        output = OUTPUT_OF.get(kind)
+        if output and (output, call_id) not in known:
+            stub = {"type": output, "call_id": call_id, "output": INTERRUPTED}
             paired.append(stub)
     items[:] = paired
 
@@ -7963,10 +7953,6 @@ def plan_steps(subject: str, learnt: Collection[str]) -> List[Step]:
     return steps
 
 
-def make_room(table: Dict[str, Any], most: int) -> None:
-    """Drop the oldest entries of a table, so that one more fits under `most`."""
-    while len(table) >= most:
-        del table[next(iter(table))]
 
 
 MAX_LESSONS = 5000  # of one rule and model: an upstream gone mad must not grow us
@@ -7989,8 +7975,8 @@ class Fitter:
         subject = subject_of(endpoint, model)
         learnt = self._learnt.get(subject, {})
         if subject not in self._plans:
-            make_room(self._plans, MAX_SUBJECTS)
-            self._plans[subject] = plan_steps(subject, learnt)
+            steps = plan_steps(subject, learnt)
+            keep_newest(self._plans, subject, steps, MAX_SUBJECTS)
         fit = Fit(client, body, model, endpoint, learnt)
         for step in self._plans[subject]:
             step(fit)
@@ -8011,10 +7997,9 @@ class Fitter:
             if not news:  # these words may be another rule's
                 continue
             known = learnt.setdefault(rule.name, {})
-            known.update(dict.fromkeys(news))
-            make_room(known, MAX_LESSONS)
-            make_room(self._learnt, MAX_SUBJECTS)
-            self._learnt[subject] = learnt
+            for name in news:
+                keep_newest(known, name, None, MAX_LESSONS)
+            keep_newest(self._learnt, subject, learnt, MAX_SUBJECTS)
             self._plans.pop(subject, None)
             # Not the upstream's words, which may quote the prompt: this is logged.
             names = [name for name in news if re.fullmatch(r"[\w.*-]{1,60}", name)]
