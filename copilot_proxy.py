@@ -6073,8 +6073,7 @@ class Fit:
 # --- the walk -------------------------------------------------------------------------
 
 # One walk serves all rules about blocks, because a history may have 100,000 of them.
-OFFERED = "offered"
-ANYTHING = "anything"
+OFFERED = "offered"  # the kind of what stands in `tools`
 INNER = ("content", "tool_calls", "output")  # where an object holds others
 DEEPEST = 4  # turn, result, search result, text: nothing means more below
 Repair = Callable[..., Any]  # (fit) -> None, or (fit, object) -> what it did to it
@@ -6091,7 +6090,7 @@ def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -
             fit.item = item
         answer = KEPT
         shown = str(kind or item.get("role") or item.get("type"))
-        for repair in repairs.get(shown) or repairs[ANYTHING]:
+        for repair in repairs.get(shown, ()):
             answer |= repair(fit, item)
             if answer >= GONE:
                 gone.add(id(item))
@@ -6664,102 +6663,71 @@ def describe(schema: JSON, words: str) -> None:
     schema["description"] = "%s\n\n%s" % (described, words) if described else words
 
 
-# Each fix edits one schema, not those inside it; whether there was something to do.
+# Each fix edits one schema, not those inside it.
 
 
-def fix_keywords(schema: JSON) -> bool:
+def fix_keywords(schema: JSON) -> None:
     """No keyword that is empty or of another kind than it must be: it says nothing."""
-    void = []
     for key in LIST_KEYWORDS & schema.keys():
         value = schema[key]
         if not isinstance(value, list) or (not value and key != "required"):
-            void.append(key)
+            del schema[key]
     kinds = schema.get("type", "any")
     if not kinds or not isinstance(kinds, (str, list)):
-        void.append("type")
-    for key in void:
-        del schema[key]
-    return bool(void)
+        del schema["type"]
 
 
-def fix_object(schema: JSON) -> bool:
-    """An object has properties, and requires none but those."""
-    properties = schema.get("properties")
-    changed = not isinstance(properties, dict)
-    if changed:
-        if "object" not in kinds_of(schema) and "properties" not in schema:
-            return False
-        properties = schema["properties"] = {}
-    for name in [name for name, inner in properties.items() if inner is None]:
-        properties[name] = {}
-        changed = True
-    declared = [name for name in texts_of(schema, "required") if name in properties]
-    if schema.get("required", declared) != declared:
-        schema["required"] = declared
-        changed = True
-    return changed
-
-
-def fix_array(schema: JSON) -> bool:
-    """An array has items, in one schema."""
+def fix_containers(schema: JSON) -> None:
+    """An object has properties and requires none but those; an array has items."""
+    kinds = kinds_of(schema)
+    if "object" in kinds or "properties" in schema:
+        inner = typed(schema, "properties", dict)
+        schema["properties"] = {
+            name: {} if inner[name] is None else inner[name] for name in inner
+        }
+        if "required" in schema:
+            names = texts_of(schema, "required")
+            schema["required"] = [name for name in names if name in inner]
     items = schema.get("items")
     if isinstance(items, list):
         schema["items"] = {"anyOf": items} if items else {}
-    elif "array" in kinds_of(schema) and not isinstance(items, (dict, bool)):
+    elif "array" in kinds and not isinstance(items, (dict, bool)):
         schema["items"] = {}
-    return schema.get("items") is not items
 
 
-def fix_google_items(schema: JSON) -> bool:
-    """Google: items are a schema."""
-    items = schema.get("items")
-    if isinstance(items, bool):
+def fix_for_google(schema: JSON) -> None:
+    """Google: one type, an enum of texts, and items that are a schema."""
+    if isinstance(schema.get("items"), bool):
         schema["items"] = {}
-    return isinstance(items, bool)
-
-
-def fix_google_type(schema: JSON) -> bool:
-    """Google: one type."""
-    kinds = schema.get("type")
-    if not isinstance(kinds, list):
-        return False
-    named = [kind for kind in kinds if kind != "null"]
-    schema["type"] = named[0] if named else "string"
-    if "null" in kinds:
-        schema["nullable"] = True
-    if len(named) > 1:
-        describe(schema, "Type: %s" % " or ".join(map(str, named)))
-    return True
-
-
-def fix_google_enum(schema: JSON) -> bool:
-    """Google: an enum of texts."""
-    values = schema.get("enum")
+    kinds, values = schema.get("type"), schema.get("enum")
+    if isinstance(kinds, list):
+        named = [kind for kind in kinds if kind != "null"]
+        schema["type"] = named[0] if named else "string"
+        if "null" in kinds:
+            schema["nullable"] = True
+        if len(named) > 1:
+            describe(schema, "Type: %s" % " or ".join(map(str, named)))
     if not isinstance(values, list):
-        return False
+        return
     if schema.get("type", "string") != "string":
         del schema["enum"]
         describe(schema, "One of: %s" % dumps_text(values)[1:-1])
-        return True
+        return
     if None in values:
         schema["nullable"] = True
     named = [value for value in values if value is not None]
-    texts = [one if isinstance(one, str) else dumps_text(one) for one in named]
-    schema["enum"] = texts
-    return texts != values
+    schema["enum"] = [one if isinstance(one, str) else dumps_text(one) for one in named]
 
 
-OPENAI_FIXES = (fix_keywords, fix_object, fix_array)
-GOOGLE_FIXES = (fix_google_items, fix_google_type, fix_google_enum)
-
-
-def fix_all(schema: Any, fixes: Tuple[Callable[[JSON], bool], ...]) -> int:
-    """Apply fixes to a schema and to all inside it."""
-    verdict = KEPT
+def fix_all(schema: Any, *fixes: Callable[[JSON], None]) -> bool:
+    """Apply fixes to a schema and to all inside it; whether they changed one."""
+    changed = False
     for current in subschemas(schema):
+        before = {**current}
         for fix in fixes:
-            verdict |= fix(current)
-    return verdict
+            fix(current)
+        changed |= current != before
+    return changed
 
 
 def definition(root: JSON, schema: JSON) -> JSON:
@@ -6795,23 +6763,20 @@ def merge_branches(
     return needed
 
 
-def flatten_union(schema: JSON, tool: JSON) -> int:
+def flatten_union(schema: JSON, tool: JSON) -> None:
     """One object in the place of a union or a reference, the branches told in words."""
     if schema.keys().isdisjoint(("$ref", *UNIONS)):
-        return KEPT
+        return
     properties: JSON = {}
     needed = merge_branches(schema, schema, properties, set())
-    first = texts_of(schema, "required")
-    choices = []
+    names = [*texts_of(schema, "required"), *sorted(needed)]
+    branches = objects(schema.get("anyOf")) + objects(schema.get("oneOf"))
+    choices = [definition(schema, branch) or branch for branch in branches]
     for key in ("$ref", *UNIONS):
-        branches = schema.pop(key, None)
-        if key in ("anyOf", "oneOf"):
-            choices += [definition(schema, one) or one for one in objects(branches)]
+        schema.pop(key, None)
     if choices:
         describe(tool, "Arguments by one of: %s" % dumps_text(choices)[:2000])
-    schema["properties"] = properties
-    schema["required"] = list(dict.fromkeys([*first, *sorted(needed)]))
-    return CHANGED
+    schema.update(properties=properties, required=list(dict.fromkeys(names)))
 
 
 def fit_schema(fit: Fit, tool: JSON) -> int:
@@ -6824,28 +6789,22 @@ def fit_schema(fit: Fit, tool: JSON) -> int:
         return KEPT
     if tool.get("type") not in (None, kind):
         return KEPT
-    verdict = KEPT
     schema = holder.get(key)
     if not isinstance(schema, dict):
         schema = holder[key] = {}
-        verdict = CHANGED
-    verdict |= flatten_union(schema, holder)
-    if schema.pop("$schema", None) is not None:
-        verdict |= CUT
-    if schema.get("type") != "object":
-        schema["type"] = "object"
-        verdict |= CHANGED
-    if not isinstance(schema.get("properties"), dict):
-        schema["properties"] = {}
-        verdict |= CHANGED
+    verdict = CUT if schema.pop("$schema", None) is not None else KEPT
+    before = {**schema}
+    flatten_union(schema, holder)
+    schema["type"] = "object"
+    schema["properties"] = typed(schema, "properties", dict)
     if key == "parameters":
-        verdict |= fix_all(schema, OPENAI_FIXES)
-    return verdict
+        verdict |= fix_all(schema, fix_keywords, fix_containers)
+    return verdict | (schema != before)
 
 
 def fit_google_schema(fit: Fit, tool: JSON) -> int:
     """Google takes less (UPSTREAM 22.5)."""
-    return fix_all(tool_holder(tool).get("parameters"), GOOGLE_FIXES)
+    return fix_all(tool_holder(tool).get("parameters"), fix_for_google)
 
 
 def is_strict(schema: Any) -> bool:
@@ -6881,7 +6840,7 @@ def fit_format_schema(fit: Fit) -> None:
     if fit.endpoint == CHAT:
         key, inner = "response_format", "json_schema"
     holder = typed(fit.body.get(key), inner, dict)
-    verdict = fix_all(holder.get("schema"), OPENAI_FIXES)
+    verdict = fix_all(holder.get("schema"), fix_keywords, fix_containers)
     if verdict | loosen(fit, holder, "schema", "strict of the output format"):
         fit.own(key)
 
@@ -7534,25 +7493,25 @@ def drop_reasoning_fields(fit: Fit) -> None:
         keep_includes(fit, INCLUDES[1:])
 
 
-def fit_item(fit: Fit, item: JSON) -> int:
+def fit_items(fit: Fit) -> None:
     """Ids of another connection are refused (UPSTREAM 10.1), and what is our own."""
-    if item is not fit.item or fit.member != "input":
-        return KEPT
-    kind = item.get("type")
-    if kind == "item_reference":
-        path = path_of(fit.body, item)
-        raise BadRequest("%s: Copilot keeps no items; send it whole" % path)
-    if unpack_reasoning(typed(item, "encrypted_content", str)):
-        if kind == "reasoning":  # only another model can read it
-            return GONE
-        words = [{"type": "input_text", "text": summary_text(item)}]
-        item.clear()
-        item.update(type="message", role="user", content=words)
-        return CHANGED
-    notes = [key for key in item if key == "id" or key.startswith(NOTES)]
-    for key in notes:
-        del item[key]
-    return bool(notes)
+    items = typed(fit.body, "input", list)
+    for item in objects(items):
+        if item.get("type") == "item_reference":
+            path = path_of(fit.body, item)
+            raise BadRequest("%s: Copilot keeps no items; send it whole" % path)
+        gone = [key for key in item if key == "id" or key.startswith(NOTES)]
+        said: JSON = {}
+        if unpack_reasoning(typed(item, "encrypted_content", str)):
+            gone = list(item)
+            if item.get("type") != "reasoning":  # that, only another model can read
+                words = [{"type": "input_text", "text": summary_text(item)}]
+                said = {"type": "message", "role": "user", "content": words}
+        for key in gone:
+            del item[key]
+            fit.touch(item)
+        item.update(said)
+    items[:] = filter(None, items)
 
 
 def reasoning_print(item: JSON) -> str:
@@ -7687,6 +7646,9 @@ SERVER_BLOCKS = (
 )
 
 
+MARKED = "offered text image document tool_use tool_result search_result "
+
+
 def whole_words(fit: Fit, words: str) -> Set[str]:
     """Names in a list; "" where a refusal needs no more words."""
     return set(re.split(r"[^\w.-]+", words.strip(" .[]")))
@@ -7808,6 +7770,12 @@ RULES: Tuple[Rule, ...] = (
         flatten_namespaces,
         words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b",
     ),
+    Rule(  # UPSTREAM 10.1
+        "item ids",
+        fit_items,
+        ON_RESPONSES,
+        words=r"does not belong to this connection|an id that begins with",
+    ),
     Rule("split turns", merge_turns, ON_MESSAGES),  # UPSTREAM 11.5
     # Offered tools: before the turns, because those ask what is offered.
     Rule("OpenAI's tools", take_openai_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 0.4
@@ -7845,13 +7813,6 @@ RULES: Tuple[Rule, ...] = (
     Rule("system turns", fit_system_turn, ON_MESSAGES, "system"),  # UPSTREAM 11.5
     Rule("calls last", put_calls_last, ON_MESSAGES, "assistant"),  # UPSTREAM 11.6
     Rule("results first", put_results_first, ON_MESSAGES, "user"),  # UPSTREAM 11.5
-    Rule(  # UPSTREAM 10.1
-        "item ids",
-        fit_item,
-        ON_RESPONSES,
-        ANYTHING,
-        words=r"does not belong to this connection|an id that begins with",
-    ),
     Rule(  # UPSTREAM 22.4
         "reasoning",
         drop_refused_reasoning,
@@ -7906,7 +7867,7 @@ RULES: Tuple[Rule, ...] = (
         CALL_KINDS + " " + RESULT_KINDS,
     ),
     Rule("blank", drop_blank, ON_MESSAGES, "text"),  # UPSTREAM 11.5
-    Rule("marks", fit_mark, ON_MESSAGES, ANYTHING),  # UPSTREAM 11.5
+    Rule("marks", fit_mark, ON_MESSAGES, MARKED + SERVER_BLOCKS),  # UPSTREAM 11.5
     # What the walk has left: pairs before the last turn, since they may add one.
     Rule("empty turns", drop_empty_turns, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("pairs", pair_blocks, ON_MESSAGES),  # UPSTREAM 11.5
@@ -7944,15 +7905,11 @@ def plan_steps(subject: str, learnt: Collection[str]) -> List[Step]:
             repairs = {}
             continue
         if not repairs:
-            repairs = {ANYTHING: []}
+            repairs = {kind: [] for kind in rule.kinds.split()}
             steps.append(functools.partial(walk, repairs=repairs))
-        kinds = rule.kinds.split()
-        for kind in repairs.keys() | set(kinds):
-            if kind in kinds or ANYTHING in kinds:
-                repairs.setdefault(kind, repairs[ANYTHING][:]).append(rule.repair)
+        for kind in rule.kinds.split():
+            repairs.setdefault(kind, []).append(rule.repair)
     return steps
-
-
 
 
 MAX_LESSONS = 5000  # of one rule and model: an upstream gone mad must not grow us
