@@ -1069,11 +1069,26 @@ def one_of(word: str, words: Sequence[str], path: str) -> str:
 
 def typed(obj: Any, key: str, kind: type) -> Any:
     """`obj[key]` if it is a `kind`, else an empty one: the getter that never raises."""
-    if isinstance(obj, dict):
-        value = obj.get(key)
-        if isinstance(value, kind):
-            return value
-    return kind()
+    value = obj.get(key) if isinstance(obj, dict) else None
+    return value if isinstance(value, kind) else kind()
+
+
+def text_at(obj: Any, key: str) -> str:
+    """The text `obj[key]`, else "": as typed(), for what is read most."""
+    value = obj.get(key) if isinstance(obj, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def object_at(obj: Any, key: str) -> JSON:
+    """The object `obj[key]`, else {}."""
+    value = obj.get(key) if isinstance(obj, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def list_at(obj: Any, key: str) -> List[Any]:
+    """The list `obj[key]`, else []."""
+    value = obj.get(key) if isinstance(obj, dict) else None
+    return value if isinstance(value, list) else []
 
 
 def objects(value: Any) -> List[JSON]:
@@ -6319,10 +6334,10 @@ def fit_top_fields(fit: Fit) -> None:
         fit.leave_out(key)
     body = fit.body
     old_format = body.pop("output_format", None)  # its name in 2025
-    config = typed(body, "output_config", dict)
+    config = object_at(body, "output_config")
     if isinstance(old_format, dict):
         config = body["output_config"] = {"format": old_format, **config}
-    form = typed(config, "format", dict)
+    form = object_at(config, "format")
     if form.keys() - FORMAT_KEYS:  # name and strict are OpenAI's
         plain = {key: form[key] for key in form if key in FORMAT_KEYS}
         body["output_config"] = {**config, "format": plain}
@@ -6356,7 +6371,7 @@ def thinking_kind(fit: Fit, thinking: JSON) -> Optional[JSON]:
     if fitted.get("display") == "updates":  # its beta is not forwarded
         del fitted["display"]
     if fitted["type"] == "adaptive" and high and not adaptive:
-        effort = typed(typed(fit.body, "output_config", dict), "effort", str)
+        effort = text_at(object_at(fit.body, "output_config"), "effort")
         budget = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
         fitted.update(type="enabled", budget_tokens=budget)
     elif adaptive and not high:
@@ -6390,14 +6405,14 @@ def loop_calls(fit: Fit) -> Set[str]:
 def fit_thinking(fit: Fit) -> None:
     """Ask for thinking in the kind that the model has, or not at all."""
     thinking = fit.body.get("thinking")
-    kind = typed(thinking, "type", str)
+    kind = text_at(thinking, "type")
     if kind == "disabled" and "always thinks" in fit.learnt:
         fit.leave_out("thinking")
-        config = typed(fit.body, "output_config", dict)
+        config = object_at(fit.body, "output_config")
         fit.body["output_config"] = {**config, "effort": "low"}
     if kind not in ("adaptive", "enabled"):
         return
-    forced = typed(fit.body.get("tool_choice"), "type", str) in ("any", "tool")
+    forced = text_at(fit.body.get("tool_choice"), "type") in ("any", "tool")
     lost = fit.learnt.get("lost thinking")
     if lost and not loop_calls(fit).isdisjoint(lost):
         forced = True  # such a loop is refused thinking, as such a choice is
@@ -6425,7 +6440,7 @@ def drop_samplers(fit: Fit) -> None:
 
 def fit_messages_choice(fit: Fit) -> None:
     """A forced choice of a tool that is refused becomes `auto`."""
-    choice = typed(fit.body, "tool_choice", dict)
+    choice = object_at(fit.body, "tool_choice")
     if choice.get("type") in ("any", "tool"):
         fit.body["tool_choice"] = {**choice, "type": "auto"}
         fit.body["tool_choice"].pop("name", None)
@@ -6459,7 +6474,7 @@ def take_out(fit: Fit, holder: str, key: str) -> Any:
 def set_effort(fit: Fit, model: Model) -> None:
     """Clamp the effort of the body to the list of `model`."""
     holder, key = EFFORT_PATH[fit.endpoint]
-    config = typed(fit.body, holder, dict) if holder else fit.body
+    config = object_at(fit.body, holder) if holder else fit.body
     effort = field(config, key, str, holder)
     if effort is None or effort in model.efforts:
         return
@@ -6484,7 +6499,7 @@ def fit_effort(fit: Fit) -> None:
 
 def calm_effort(fit: Fit) -> None:
     """No more than `high` while thinking is disabled (UPSTREAM 22.3)."""
-    if typed(fit.body.get("thinking"), "type", str) == "disabled":
+    if text_at(fit.body.get("thinking"), "type") == "disabled":
         efforts = EFFORTS[: EFFORTS.index("high") + 1]
         set_effort(fit, fit.model._replace(efforts=efforts))
 
@@ -6501,7 +6516,7 @@ def add_to_system(fit: Fit, words: str) -> None:
     """Say something at the end of the system text."""
     body = fit.body
     if fit.endpoint == CHAT:
-        turns = typed(body, "messages", list)
+        turns = list_at(body, "messages")
         heads = itertools.takewhile(is_instruction, turns)
         turns.insert(len(list(heads)), {"role": "system", "content": words})
         return
@@ -6519,7 +6534,7 @@ def say_format(fit: Fit) -> None:
     if not isinstance(form, dict) or form.get("type") == "text":
         return
     fit.tell("output format (said in words)")
-    schema = typed(form, "json_schema", dict).get("schema") or form.get("schema")
+    schema = object_at(form, "json_schema").get("schema") or form.get("schema")
     words = JSON_IN_WORDS + "."
     if schema:
         words = "%s, by this JSON Schema: %s" % (JSON_IN_WORDS, dumps_text(schema))
@@ -6556,7 +6571,7 @@ def take_openai_choice(fit: Fit) -> None:
     choice = fit.body.get("tool_choice")
     if isinstance(choice, str):
         fit.body["tool_choice"] = {"type": OPENAI_CHOICES.get(choice, choice)}
-    elif typed(choice, "type", str) == "function":
+    elif text_at(choice, "type") == "function":
         name = tool_holder(choice).get("name")
         fit.body["tool_choice"] = {"type": "tool", "name": name}
 
@@ -6648,7 +6663,7 @@ def as_name(value: Any) -> str:
 
 def texts_of(schema: JSON, key: str) -> List[str]:
     """The texts in a list; none in anything else."""
-    return [text for text in typed(schema, key, list) if isinstance(text, str)]
+    return [text for text in list_at(schema, key) if isinstance(text, str)]
 
 
 def kinds_of(schema: JSON) -> List[Any]:
@@ -6659,7 +6674,7 @@ def kinds_of(schema: JSON) -> List[Any]:
 
 def describe(schema: JSON, words: str) -> None:
     """Add words to the description of a schema or a tool."""
-    described = typed(schema, "description", str)
+    described = text_at(schema, "description")
     schema["description"] = "%s\n\n%s" % (described, words) if described else words
 
 
@@ -6681,7 +6696,7 @@ def fix_containers(schema: JSON) -> None:
     """An object has properties and requires none but those; an array has items."""
     kinds = kinds_of(schema)
     if "object" in kinds or "properties" in schema:
-        inner = typed(schema, "properties", dict)
+        inner = object_at(schema, "properties")
         schema["properties"] = {
             name: {} if inner[name] is None else inner[name] for name in inner
         }
@@ -6735,7 +6750,7 @@ def definition(root: JSON, schema: JSON) -> JSON:
     found = re.fullmatch(r"#/(\$defs|definitions)/([^/]+)", str(schema.get("$ref")))
     if found is None:
         return {}
-    return typed(typed(root, found[1], dict), found[2], dict)
+    return object_at(object_at(root, found[1]), found[2])
 
 
 def merge_branches(
@@ -6748,7 +6763,7 @@ def merge_branches(
     if id(schema) in seen or len(seen) > MOST_BRANCHES:
         return set()
     seen.add(id(schema))
-    for name, inner in typed(schema, "properties", dict).items():
+    for name, inner in object_at(schema, "properties").items():
         properties.setdefault(name, inner)
     needed = set(texts_of(schema, "required"))
     unions = {key: objects(schema.get(key)) for key in UNIONS}
@@ -6796,7 +6811,7 @@ def fit_schema(fit: Fit, tool: JSON) -> int:
     before = {**schema}
     flatten_union(schema, holder)
     schema["type"] = "object"
-    schema["properties"] = typed(schema, "properties", dict)
+    schema["properties"] = object_at(schema, "properties")
     if key == "parameters":
         verdict |= fix_all(schema, fix_keywords, fix_containers)
     return verdict | (schema != before)
@@ -6815,7 +6830,7 @@ def is_strict(schema: Any) -> bool:
             continue
         if current.get("additionalProperties") is not False:
             return False
-        if properties.keys() != set(map(as_name, typed(current, "required", list))):
+        if properties.keys() != set(map(as_name, list_at(current, "required"))):
             return False
     return True
 
@@ -6839,7 +6854,7 @@ def fit_format_schema(fit: Fit) -> None:
     key, inner = "text", "format"
     if fit.endpoint == CHAT:
         key, inner = "response_format", "json_schema"
-    holder = typed(fit.body.get(key), inner, dict)
+    holder = object_at(fit.body.get(key), inner)
     verdict = fix_all(holder.get("schema"), fix_keywords, fix_containers)
     if verdict | loosen(fit, holder, "schema", "strict of the output format"):
         fit.own(key)
@@ -6914,7 +6929,7 @@ def tidy_tools(fit: Fit) -> None:
         for key in ("tools", "tool_choice", "parallel_tool_calls"):
             body.pop(key, None)
     elif fit.endpoint == MESSAGES:
-        chosen = typed(body.get("tool_choice"), "name", str)
+        chosen = text_at(body.get("tool_choice"), "name")
         if chosen and chosen not in fit.offered:
             fit.leave_out("tool_choice")
         if all(tool.get("defer_loading") for tool in tools):
@@ -6935,7 +6950,7 @@ def as_blocks(content: Any) -> List[JSON]:
 
 def texts_in(content: Any) -> str:
     """The texts of a content, a line each."""
-    texts = [typed(part, "text", str) for part in as_blocks(content)]
+    texts = [text_at(part, "text") for part in as_blocks(content)]
     return "\n".join(filter(None, texts))
 
 
@@ -6956,7 +6971,7 @@ def is_blank(text: Any) -> bool:
 
 def signature_of(block: JSON) -> str:
     """What a thinking block of either kind is known by."""
-    return typed(block, "signature", str) or typed(block, "data", str)
+    return text_at(block, "signature") or text_at(block, "data")
 
 
 def drop_thinking(fit: Fit, block: JSON) -> int:
@@ -6985,7 +7000,7 @@ def thinking_prints(fit: Fit, words: str) -> Set[str]:
 
 def drop_billing(fit: Fit, block: JSON) -> int:
     """Claude Code's billing line changes with each session, so it spoils the cache."""
-    return GONE if typed(block, "text", str).startswith(BILLING_MARK) else KEPT
+    return GONE if text_at(block, "text").startswith(BILLING_MARK) else KEPT
 
 
 def drop_blank(fit: Fit, block: JSON) -> int:
@@ -7086,7 +7101,7 @@ def path_of(value: Any, wanted: JSON) -> str:
 
 def own_source(fit: Fit, block: JSON) -> JSON:
     """The source of a block, which holds its bytes: nobody here fetches any."""
-    source = typed(block, "source", dict)
+    source = object_at(block, "source")
     kind = source.get("type")
     if kind in ("url", "file"):
         raise BadRequest(
@@ -7115,7 +7130,7 @@ def fit_image(fit: Fit, block: JSON) -> int:
     """An image block of Messages."""
     check_vision(fit)
     source = own_source(fit, block)
-    before = (typed(source, "media_type", str), typed(source, "data", str))
+    before = (text_at(source, "media_type"), text_at(source, "data"))
     fitted = picture(*before)
     if source.get("type") != "base64" or fitted == before:
         return KEPT
@@ -7129,7 +7144,7 @@ def fit_image_url(fit: Fit, part: JSON) -> int:
     holder, key = part, "image_url"
     if isinstance(part.get(key), dict):
         holder, key = part[key], "url"
-    url = typed(holder, key, str)
+    url = text_at(holder, key)
     found = re.match(r"data:([^,]{0,99});base64,", url)
     if found is None:
         return KEPT
@@ -7148,17 +7163,17 @@ def fit_document(fit: Fit, block: JSON) -> int:
     """A document that is text becomes text: only PDF is taken (UPSTREAM 11.5)."""
     source = own_source(fit, block)
     kind = source.get("type")
-    text = typed(source, "data", str)
+    text = text_at(source, "data")
     if kind == "content":
         text = texts_in(source.get("content"))
-    elif kind == "base64" and typed(source, "media_type", str).startswith("text/"):
+    elif kind == "base64" and text_at(source, "media_type").startswith("text/"):
         try:
             text = base64.b64decode(text).decode("utf-8", "replace")
         except ValueError:  # not base64: the upstream has words
             return KEPT
     elif kind != "text":
         return KEPT
-    words = [typed(block, "title", str), typed(block, "context", str), text]
+    words = [text_at(block, "title"), text_at(block, "context"), text]
     return say_block(block, "\n\n".join(filter(None, words)))
 
 
@@ -7376,7 +7391,7 @@ def give_reasoning_back(fit: Fit, message: JSON) -> int:
     if message.get("role") != "assistant":
         return changed
     thought = message.pop("reasoning_content", None)
-    packed = unpack_reasonings(typed(message, "reasoning_opaque", str))
+    packed = unpack_reasonings(text_at(message, "reasoning_opaque"))
     if packed:
         del message["reasoning_opaque"]
     for opaque, source in packed:
@@ -7455,7 +7470,7 @@ LONGEST_KEY = 64  # of a prompt_cache_key
 
 def keep_includes(fit: Fit, known: Sequence[str]) -> None:
     """Ask for no more than what is known."""
-    include = typed(fit.body, "include", list)
+    include = list_at(fit.body, "include")
     kept = [one for one in include if as_name(one) in known]
     if not kept:
         fit.body.pop("include", None)
@@ -7469,7 +7484,7 @@ def fit_responses_fields(fit: Fit) -> None:
     fit.leave_out("service_tier")
     field(body, "include", list)  # or raise
     if wants_memory(body, fit.model):
-        body["include"] = [*typed(body, "include", list), ENCRYPTED]
+        body["include"] = [*list_at(body, "include"), ENCRYPTED]
     notes = [key for key in body if key.startswith(NOTES)]
     for key in (*UNKNOWN_FIELDS, *notes):
         body.pop(key, None)
@@ -7479,7 +7494,7 @@ def fit_responses_fields(fit: Fit) -> None:
     if limit is not None:
         limit = max(LEAST_OUTPUT, min(limit, fit.model.output or limit))
         body["max_output_tokens"] = limit
-    cache_key = typed(body, "prompt_cache_key", str)
+    cache_key = text_at(body, "prompt_cache_key")
     if len(cache_key) > LONGEST_KEY:
         body["prompt_cache_key"] = digest_of(cache_key)
 
@@ -7488,21 +7503,21 @@ def drop_reasoning_fields(fit: Fit) -> None:
     """Models that do not reason refuse to be told how."""
     if not fit.model.efforts:
         reasoning = fit.body.pop("reasoning", None)
-        if typed(reasoning, "effort", str):
+        if text_at(reasoning, "effort"):
             fit.tell("reasoning.effort")
         keep_includes(fit, INCLUDES[1:])
 
 
 def fit_items(fit: Fit) -> None:
     """Ids of another connection are refused (UPSTREAM 10.1), and what is our own."""
-    items = typed(fit.body, "input", list)
+    items = list_at(fit.body, "input")
     for item in objects(items):
         if item.get("type") == "item_reference":
             path = path_of(fit.body, item)
             raise BadRequest("%s: Copilot keeps no items; send it whole" % path)
         gone = [key for key in item if key == "id" or key.startswith(NOTES)]
         said: JSON = {}
-        if unpack_reasoning(typed(item, "encrypted_content", str)):
+        if unpack_reasoning(text_at(item, "encrypted_content")):
             gone = list(item)
             if item.get("type") != "reasoning":  # that, only another model can read
                 words = [{"type": "input_text", "text": summary_text(item)}]
@@ -7516,7 +7531,7 @@ def fit_items(fit: Fit) -> None:
 
 def reasoning_print(item: JSON) -> str:
     """What a reasoning item is known by."""
-    return typed(item, "encrypted_content", str)[-64:]
+    return text_at(item, "encrypted_content")[-64:]
 
 
 def drop_refused_reasoning(fit: Fit, item: JSON) -> int:
@@ -7548,20 +7563,20 @@ SEARCH_KINDS = ("tool_search", "tool_search_call", "tool_search_output")
 
 def searches(item: Any) -> bool:
     """Whether a tool, an item or a choice is about the search for tools."""
-    return typed(item, "type", str) in SEARCH_KINDS
+    return text_at(item, "type") in SEARCH_KINDS
 
 
 def flatten_namespaces(fit: Fit) -> None:
     """Offer the tools of a namespace as functions; the tap gives calls back."""
     table = ToolTable(fit.body)
-    items = typed(fit.body, "input", list)
-    offers = typed(fit.body, "tools", list)
+    items = list_at(fit.body, "input")
+    offers = list_at(fit.body, "tools")
     for item in objects(items):
         if item.get("type") == "tool_search_output":
-            offers = offers + typed(item, "tools", list)
+            offers = offers + list_at(item, "tools")
     tools: List[Any] = []
     for tool in offers:
-        if typed(tool, "type", str) != "namespace":
+        if text_at(tool, "type") != "namespace":
             tools.append(tool)
             continue
         for function in objects(tool.get("tools")):
@@ -7589,11 +7604,11 @@ OUTPUT_OF = {
 
 def pair_items(fit: Fit) -> None:
     """Every call has an output, and every output a call (UPSTREAM 10.1)."""
-    items = typed(fit.body, "input", list)
-    known = {(typed(item, "type", str), typed(item, "call_id", str)) for item in items}
+    items = list_at(fit.body, "input")
+    known = {(text_at(item, "type"), text_at(item, "call_id")) for item in items}
     paired: List[Any] = []
     for item in items:
-        kind, call_id = typed(item, "type", str), typed(item, "call_id", str)
+        kind, call_id = text_at(item, "type"), text_at(item, "call_id")
         called = (kind.removesuffix("_output"), call_id) in known
         if kind in OUTPUT_OF.values() and not called:
             item = {"role": "user", "content": orphan_words(item.get("output"))}
@@ -7616,7 +7631,7 @@ def fit_embeddings(fit: Fit) -> None:
         inputs = body["input"] = [inputs]
     if not isinstance(inputs, list) or not inputs:
         raise BadRequest("input: expected a string or a list of strings")
-    about = typed(typed(fit.model.raw, "capabilities", dict), "limits", dict)
+    about = object_at(object_at(fit.model.raw, "capabilities"), "limits")
     most = typed(about, "max_inputs", int) or MAX_EMBEDDED
     if len(inputs) > most:
         raise BadRequest(
