@@ -6614,13 +6614,13 @@ def refuse_responses_tool(fit: Fit, tool: JSON) -> int:
 
 def drop_tool_keys(fit: Fit, tool: JSON) -> int:
     """Keys of a tool that are refused, alone or together."""
-    refused = {"eager_input_streaming"}
+    changed = tool.pop("eager_input_streaming", None) is not None
     if tool.get("description", "") is None:
-        refused.add("description")
+        del tool["description"]
+        changed = True
     if tool.get("defer_loading"):
-        refused.add("cache_control")
-    dropped = [tool.pop(key) for key in refused & tool.keys()]
-    return bool(dropped)
+        changed |= tool.pop("cache_control", None) is not None
+    return changed
 
 
 # Any MCP server can bring a schema that a vendor refuses, and with it every request
@@ -7265,10 +7265,10 @@ def pair_blocks(fit: Fit) -> None:
     waiting: Dict[str, None] = {}
     behind = 0  # the last calls
     for at, turn in enumerate([*fit.body["messages"], last]):
-        for call in blocks_of(turn, "tool_use"):
-            waiting[str(call.get("id"))] = None
-            behind = at + 1
         if turn.get("role") != "user":
+            for call in blocks_of(turn, "tool_use"):
+                waiting[str(call.get("id"))] = None
+                behind = at + 1
             continue
         for block in blocks_of(turn, "tool_result"):
             call_id = str(block.get("tool_use_id"))
