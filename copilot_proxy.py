@@ -6310,10 +6310,10 @@ MID_SYSTEM_BETA = "mid-conversation-system-2026-04-07"  # role system in message
 
 def takes_beta(fit: Fit, name: str) -> bool:
     """Whether no refusal has named this beta, the field of it, or all of them."""
-    fields = fit.learnt.get("fields", ())
-    if name.startswith(CONTEXT_BETA) and "context_management" in fields:
-        return False
-    return "all betas" not in fit.learnt and name not in fit.learnt.get("beta", ())
+    refused = fit.learnt.get("beta", ())
+    if name.startswith(CONTEXT_BETA):
+        refused = {*refused, *fit.learnt.get("fields", ())}
+    return {"", name, "context_management"}.isdisjoint(refused)
 
 
 def choose_betas(fit: Fit) -> None:
@@ -6323,9 +6323,6 @@ def choose_betas(fit: Fit) -> None:
             fit.betas.append(name)
     if not any(name.startswith(CONTEXT_BETA) for name in fit.betas):
         fit.leave_out("context_management")
-
-
-FORMAT_KEYS = {"type", "schema"}
 
 
 def fit_top_fields(fit: Fit) -> None:
@@ -6338,8 +6335,8 @@ def fit_top_fields(fit: Fit) -> None:
     if isinstance(old_format, dict):
         config = body["output_config"] = {"format": old_format, **config}
     form = object_at(config, "format")
-    if form.keys() - FORMAT_KEYS:  # name and strict are OpenAI's
-        plain = {key: form[key] for key in form if key in FORMAT_KEYS}
+    plain = {key: form[key] for key in form if key in ("type", "schema")}
+    if plain != form:  # name and strict are OpenAI's
         body["output_config"] = {**config, "format": plain}
     limit = min(map(int, fit.learnt.get("max_tokens", ())), default=0)
     # Not clamped to the catalogue, which lists 64,000 where 128,000 is taken.
@@ -6392,7 +6389,7 @@ def blocks_of(turn: JSON, *kinds: str) -> List[JSON]:
     return [block for block in blocks if block.get("type") in kinds]
 
 
-def loop_calls(fit: Fit) -> Set[str]:
+def loop_calls(fit: Fit, words: str = "") -> Set[str]:
     """The calls behind the last prompt: the tool loop that is under way."""
     calls: Set[str] = set()
     for turn in reversed(objects(fit.body.get("messages"))):
@@ -6507,18 +6504,11 @@ def calm_effort(fit: Fit) -> None:
 JSON_IN_WORDS = "Answer with one JSON object and nothing else"
 
 
-def is_instruction(turn: JSON) -> bool:
-    """Whether a turn of chat is the system's."""
-    return turn.get("role") in ("system", "developer")
-
-
 def add_to_system(fit: Fit, words: str) -> None:
-    """Say something at the end of the system text."""
+    """Say something in the system text."""
     body = fit.body
     if fit.endpoint == CHAT:
-        turns = list_at(body, "messages")
-        heads = itertools.takewhile(is_instruction, turns)
-        turns.insert(len(list(heads)), {"role": "system", "content": words})
+        body["messages"].insert(0, {"role": "system", "content": words})
         return
     key = {MESSAGES: "system", RESPONSES: "instructions"}[fit.endpoint]
     system = body.get(key)
@@ -6614,12 +6604,12 @@ def refuse_responses_tool(fit: Fit, tool: JSON) -> int:
 
 def drop_tool_keys(fit: Fit, tool: JSON) -> int:
     """Keys of a tool that are refused, alone or together."""
-    changed = tool.pop("eager_input_streaming", None) is not None
+    changed = tool.pop("eager_input_streaming", KEPT) is not KEPT
     if tool.get("description", "") is None:
         del tool["description"]
         changed = True
     if tool.get("defer_loading"):
-        changed |= tool.pop("cache_control", None) is not None
+        changed |= tool.pop("cache_control", KEPT) is not KEPT
     return changed
 
 
@@ -6656,20 +6646,9 @@ def subschemas(schema: Any) -> Iterator[JSON]:
                 waiting.extend(inner if isinstance(inner, list) else [inner])
 
 
-def as_name(value: Any) -> str:
-    """A text, or none."""
-    return value if isinstance(value, str) else ""
-
-
 def texts_of(schema: JSON, key: str) -> List[str]:
     """The texts in a list; none in anything else."""
     return [text for text in list_at(schema, key) if isinstance(text, str)]
-
-
-def kinds_of(schema: JSON) -> List[Any]:
-    """The types that a schema allows."""
-    kinds = schema.get("type")
-    return kinds if isinstance(kinds, list) else [kinds]
 
 
 def describe(schema: JSON, words: str) -> None:
@@ -6694,7 +6673,7 @@ def fix_keywords(schema: JSON) -> None:
 
 def fix_containers(schema: JSON) -> None:
     """An object has properties and requires none but those; an array has items."""
-    kinds = kinds_of(schema)
+    kinds = schema.get("type") or ()  # one text, or a list of them
     if "object" in kinds or "properties" in schema:
         inner = object_at(schema, "properties")
         schema["properties"] = {
@@ -6830,7 +6809,7 @@ def is_strict(schema: Any) -> bool:
             continue
         if current.get("additionalProperties") is not False:
             return False
-        if properties.keys() != set(map(as_name, list_at(current, "required"))):
+        if properties.keys() != set(texts_of(current, "required")):
             return False
     return True
 
@@ -6909,33 +6888,31 @@ def fit_choice_name(fit: Fit) -> None:
         fit.own("tool_choice")
 
 
-def no_longer(name: str) -> JSON:
-    """A tool that was called and is not offered any more."""
-    words = "No longer available: do not call it."
-    schema = {"type": "object", "properties": {}}
-    return {"name": name, "description": words, "input_schema": schema}
+LOST_TOOL = {
+    "description": "No longer available: do not call it.",
+    "input_schema": {"type": "object", "properties": {}},
+}
 
 
 def tidy_tools(fit: Fit) -> None:
     """Declare what the history calls; say nothing of tools where there are none."""
     body = fit.body
-    lost = []
     if fit.endpoint == MESSAGES:
-        lost = [no_longer(name) for name in fit.called if name not in fit.offered]
-    if lost:
-        body["tools"] = [*(body.get("tools") or ()), *lost]
-    tools = objects(body.get("tools"))
+        lost = [{**LOST_TOOL, "name": n} for n in fit.called if n not in fit.offered]
+        if lost:
+            body["tools"] = [*(body.get("tools") or ()), *lost]
     if not body.get("tools"):
         for key in ("tools", "tool_choice", "parallel_tool_calls"):
             body.pop(key, None)
-    elif fit.endpoint == MESSAGES:
-        chosen = text_at(body.get("tool_choice"), "name")
-        if chosen and chosen not in fit.offered:
-            fit.leave_out("tool_choice")
-        if all(tool.get("defer_loading") for tool in tools):
-            for tool in tools:  # one at least must not wait to be found
-                del tool["defer_loading"]
-                fit.touch(tool)
+        return
+    tools = objects(body["tools"])
+    chosen = text_at(body.get("tool_choice"), "name")
+    if fit.endpoint == MESSAGES and chosen not in {"", *fit.offered}:
+        fit.leave_out("tool_choice")
+    if fit.endpoint == MESSAGES and all(tool.get("defer_loading") for tool in tools):
+        for tool in tools:  # one at least must not wait to be found
+            del tool["defer_loading"]
+            fit.touch(tool)
 
 
 # --- blocks of a Messages history -----------------------------------------------------
@@ -6970,18 +6947,26 @@ def is_blank(text: Any) -> bool:
 
 
 def signature_of(block: JSON) -> str:
-    """What a thinking block of either kind is known by."""
-    return text_at(block, "signature") or text_at(block, "data")
+    """What thinking or reasoning of any kind is known by."""
+    keys = ("signature", "data", "encrypted_content")
+    return next(filter(None, (text_at(block, key) for key in keys)), "")[-64:]
 
 
 def drop_thinking(fit: Fit, block: JSON) -> int:
     """Thinking that its reader cannot read: of ours, of others, refused before."""
-    signature = signature_of(block)
-    if not signature or unpack_reasoning(signature) is not None:
-        return GONE
-    if signature[-64:] in fit.learnt.get("thinking", ()):
+    ours = unpack_reasoning(text_at(block, "signature") or text_at(block, "data"))
+    if ours or signature_of(block) in {"", *fit.learnt.get("thinking", ())}:
         return GONE
     return block.pop("cache_control", KEPT) is not KEPT  # refused here
+
+
+def signatures(fit: Fit, words: str) -> Set[str]:
+    """All thinking of a refused request: the client sends it again in every turn."""
+    blocks = objects(fit.body.get("input"))
+    for turn in objects(fit.body.get("messages")):
+        blocks += objects(turn.get("content"))
+    thoughts = ("thinking", "redacted_thinking", "reasoning")
+    return {signature_of(block) for block in blocks if block.get("type") in thoughts}
 
 
 def drop_empty_thinking(fit: Fit, block: JSON) -> int:
@@ -6989,23 +6974,12 @@ def drop_empty_thinking(fit: Fit, block: JSON) -> int:
     return GONE if is_blank(block.get("thinking", "")) else KEPT
 
 
-def thinking_prints(fit: Fit, words: str) -> Set[str]:
-    """All thinking of a refused request: the client sends it again in every turn."""
-    prints: Set[str] = set()
-    for turn in objects(fit.body.get("messages")):
-        for block in blocks_of(turn, "thinking", "redacted_thinking"):
-            prints.add(signature_of(block)[-64:])
-    return prints
-
-
-def drop_billing(fit: Fit, block: JSON) -> int:
-    """Claude Code's billing line changes with each session, so it spoils the cache."""
-    return GONE if text_at(block, "text").startswith(BILLING_MARK) else KEPT
-
-
 def drop_blank(fit: Fit, block: JSON) -> int:
-    """Refused as "text content blocks must be non-empty" (UPSTREAM 11.5)."""
-    return GONE if is_blank(block.get("text")) else KEPT
+    """Refused as "text content blocks must be non-empty" (UPSTREAM 11.5); and Claude
+    Code's billing line, which spoils the cache, as each session has its own."""
+    text = block.get("text")
+    ours = is_blank(text) or text_at(block, "text").startswith(BILLING_MARK)
+    return GONE if ours else KEPT
 
 
 def say_server_block(fit: Fit, block: JSON) -> int:
@@ -7196,26 +7170,20 @@ def fit_call_id(fit: Fit, shown: JSON) -> int:
     return verdict
 
 
-def sort_blocks(turn: JSON, key: Callable[[JSON], bool]) -> int:
-    """Sort the blocks of a turn by `key`, keeping their order else."""
+def rank_of(block: JSON) -> int:
+    """Where a block stands in its turn."""
+    return {"tool_result": 0, "tool_use": 2}.get(str(block.get("type")), 1)
+
+
+def sort_blocks(fit: Fit, turn: JSON) -> int:
+    """Results first, as they are looked for right behind the calls (UPSTREAM 11.5), and
+    calls last: text behind one is refused as if it were a prefill (UPSTREAM 11.6)."""
     content = turn.get("content")
     if type(content) is not list or len(content) < 2:
         return KEPT
-    keys = list(map(key, content))
-    if keys == sorted(keys):
-        return KEPT
-    content.sort(key=key)
-    return CHANGED
-
-
-def put_calls_last(fit: Fit, turn: JSON) -> int:
-    """Text behind a call is refused as if it were a prefill (UPSTREAM 11.6)."""
-    return sort_blocks(turn, lambda block: block.get("type") == "tool_use")
-
-
-def put_results_first(fit: Fit, turn: JSON) -> int:
-    """Results are looked for right behind the calls (UPSTREAM 11.5)."""
-    return sort_blocks(turn, lambda block: block.get("type") != "tool_result")
+    ranks = [rank_of(block) for block in content]
+    content.sort(key=rank_of)
+    return ranks != sorted(ranks)
 
 
 def fold_system_turn(fit: Fit, turn: JSON) -> int:
@@ -7324,9 +7292,6 @@ def drop_reasoner_samplers(fit: Fit) -> None:
     fit.body.pop("n", None)
 
 
-CHAT_STOPS = 4  # at most, in OpenAI's words
-
-
 def cut_at_stops(fit: Fit) -> None:
     """Where `stop` is refused, this proxy cuts the answer itself (UPSTREAM 22.6)."""
     key = "stop_sequences" if fit.client.dialect == "anthropic" else "stop"
@@ -7337,16 +7302,13 @@ def cut_at_stops(fit: Fit) -> None:
     fit.body.pop("stop", None)
 
 
-def cut_at_many_stops(fit: Fit) -> None:
-    """So it does where there are more than are taken, or none."""
-    stops = fit.body.get("stop")
-    if isinstance(stops, list) and not 0 < len(stops) <= CHAT_STOPS:
-        cut_at_stops(fit)
-
-
-def fit_chat_limit(fit: Fit) -> None:
-    """The limit within the model's own, under the name that is taken."""
+def fit_chat_fields(fit: Fit) -> None:
+    """Fields of chat, and the limit under the name that is taken (UPSTREAM 9.1)."""
     body, model = fit.body, fit.model
+    body.pop("stream_options", None)  # usage comes unasked
+    stops = body.get("stop")
+    if isinstance(stops, list) and not 0 < len(stops) <= 4:  # in OpenAI's words
+        cut_at_stops(fit)
     keys = ("max_completion_tokens", "max_tokens")
     wanted = field(body, keys[0], int) or field(body, keys[1], int)
     if not wanted and re.match("claude", model.id):
@@ -7357,11 +7319,6 @@ def fit_chat_limit(fit: Fit) -> None:
     key, other = keys if reasoner else keys[::-1]
     body.pop(other, None)
     body[key] = min(wanted, model.output or wanted)
-
-
-def fit_stream_options(fit: Fit) -> None:
-    """Usage comes unasked, and the answer is written anew (UPSTREAM 9.1)."""
-    fit.body.pop("stream_options", None)
 
 
 def check_count(fit: Fit) -> None:
@@ -7471,7 +7428,7 @@ LONGEST_KEY = 64  # of a prompt_cache_key
 def keep_includes(fit: Fit, known: Sequence[str]) -> None:
     """Ask for no more than what is known."""
     include = list_at(fit.body, "include")
-    kept = [one for one in include if as_name(one) in known]
+    kept = [one for one in include if one in known]
     if not kept:
         fit.body.pop("include", None)
     elif kept != include:
@@ -7529,21 +7486,10 @@ def fit_items(fit: Fit) -> None:
     items[:] = filter(None, items)
 
 
-def reasoning_print(item: JSON) -> str:
-    """What a reasoning item is known by."""
-    return text_at(item, "encrypted_content")[-64:]
-
-
 def drop_refused_reasoning(fit: Fit, item: JSON) -> int:
     """Reasoning that its maker could not read."""
-    known = fit.learnt.get("reasoning", ())
-    return GONE if reasoning_print(item) in known else KEPT
-
-
-def reasoning_prints(fit: Fit, words: str) -> Set[str]:
-    """All reasoning of a refused request: the client sends it again in every turn."""
-    items = objects(fit.body.get("input"))
-    return {reasoning_print(item) for item in items if item.get("type") == "reasoning"}
+    refused = signature_of(item) in fit.learnt.get("reasoning", ())
+    return GONE if refused else KEPT
 
 
 def describe_namespace(fit: Fit, tool: JSON) -> int:
@@ -7669,24 +7615,19 @@ def whole_words(fit: Fit, words: str) -> Set[str]:
     return set(re.split(r"[^\w.-]+", words.strip(" .[]")))
 
 
+def noted(fit: Fit) -> None:
+    """For a row that another one reads: the lesson is all that there is of it."""
+
+
 class Rule(NamedTuple):
     """One thing that an upstream refuses, and how a request gets around it."""
 
     name: str  # what a lesson of it is called
-    repair: Repair
+    repair: Repair = noted
     where: str = ""  # pattern for "endpoint maker model"; none = once it is taught
     kinds: str = ""  # of the objects that it is shown; none = all at once
     words: str = ""  # a refusal with these words teaches it
     learn: Callable[[Fit, str], Set[str]] = whole_words  # what exactly; none = nothing
-
-
-def noted(fit: Fit) -> None:
-    """A row that another one reads: the lesson is all that there is of it."""
-
-
-def loop_prints(fit: Fit, words: str) -> Set[str]:
-    """The calls of the loop that has lost its thinking."""
-    return loop_calls(fit)
 
 
 # To add a rule: write its repair, a function of the Fit alone or of it and one object,
@@ -7703,11 +7644,13 @@ RULES: Tuple[Rule, ...] = (
     Rule("OpenAI's choice", take_openai_choice, ON_MESSAGES),  # UPSTREAM 0.4
     Rule("stream", ask_for_stream, ON_OPENAI),
     Rule("embeddings", fit_embeddings, "/embeddings "),  # UPSTREAM 13, 22.6
-    Rule("beta", noted, words=r"unsupported beta header\(s\): ([\w.,\- ]+)"),
-    Rule("all betas", noted, words=r"invalid beta flag"),
+    Rule(
+        "beta",
+        words=r"unsupported beta header\(s\): ([\w.,\- ]+)|invalid beta flag",
+    ),
     Rule("betas", choose_betas, ON_MESSAGES),  # UPSTREAM 11.4, 22.3
     Rule("top fields", fit_top_fields, ON_MESSAGES),  # UPSTREAM 11.5, 22.3
-    Rule("max_tokens", noted, words=r"max_tokens: \d+ > (\d+)"),
+    Rule("max_tokens", words=r"max_tokens: \d+ > (\d+)"),
     Rule("responses fields", fit_responses_fields, ON_RESPONSES),  # UPSTREAM 10.1
     Rule(  # UPSTREAM 9.1
         "reasoning fields",
@@ -7731,25 +7674,25 @@ RULES: Tuple[Rule, ...] = (
         fit_messages_choice,
         words=r"tool_choice: type .{1,40} (?:is|are) not supported",
     ),
-    Rule("stop", cut_at_stops, r"/responses |" + OF_REASONERS),  # UPSTREAM 22.6
-    Rule("many stops", cut_at_many_stops, ON_CHAT),
-    Rule("chat stop", cut_at_stops, words=r"parameter: 'stop'"),  # UPSTREAM 22.6
+    Rule(  # UPSTREAM 22.6
+        "stop",
+        cut_at_stops,
+        r"/responses |" + OF_REASONERS,
+        words=r"parameter: 'stop'",
+    ),
     Rule(
         "limit name",
-        noted,
         words=r"'max_tokens' is not supported.{1,80}max_completion_tokens",
     ),
-    Rule("chat limit", fit_chat_limit, ON_CHAT),  # UPSTREAM 9.1
-    Rule("stream options", fit_stream_options, ON_CHAT),  # UPSTREAM 9.1
+    Rule("chat fields", fit_chat_fields, ON_CHAT),  # UPSTREAM 9.1
     Rule("tool count", check_count, ON_OPENAI),  # UPSTREAM 16
-    Rule("always thinks", noted, words=r"thinking\.type\.disabled"),  # UPSTREAM 22.3
-    Rule("no adaptive", noted, words=r"adaptive thinking is not supported"),
-    Rule("no budget", noted, words=r"thinking\.type\.enabled"),
+    Rule("always thinks", words=r"thinking\.type\.disabled"),  # UPSTREAM 22.3
+    Rule("no adaptive", words=r"adaptive thinking is not supported"),
+    Rule("no budget", words=r"thinking\.type\.enabled"),
     Rule(  # UPSTREAM 22.3
         "lost thinking",
-        noted,
         words=r"expected `?thinking`? or `?redacted_thinking`?, but found",
-        learn=loop_prints,
+        learn=loop_calls,
     ),
     Rule("thinking kind", fit_thinking, ON_MESSAGES),  # UPSTREAM 11.5
     Rule(  # UPSTREAM 22.3
@@ -7808,7 +7751,6 @@ RULES: Tuple[Rule, ...] = (
         OFFERED + " " + CALL_KINDS,
     ),
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
-    Rule("billing", drop_billing, ON_MESSAGES, "text"),  # CLIENTS 1
     Rule("reasoning back", give_reasoning_back, ON_CHAT, "assistant tool"),
     Rule("o1 roles", user_role, r"/chat/completions \S* o1", "system developer"),
     Rule(  # UPSTREAM 9.1
@@ -7826,14 +7768,13 @@ RULES: Tuple[Rule, ...] = (
         words=r"unexpected role \W?system",
     ),
     Rule("system turns", fit_system_turn, ON_MESSAGES, "system"),  # UPSTREAM 11.5
-    Rule("calls last", put_calls_last, ON_MESSAGES, "assistant"),  # UPSTREAM 11.6
-    Rule("results first", put_results_first, ON_MESSAGES, "user"),  # UPSTREAM 11.5
+    Rule("order", sort_blocks, ON_MESSAGES, "user assistant"),  # UPSTREAM 11.5, 11.6
     Rule(  # UPSTREAM 22.4
         "reasoning",
         drop_refused_reasoning,
         kinds="reasoning",
         words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
-        learn=reasoning_prints,
+        learn=signatures,
     ),
     Rule(  # UPSTREAM 11.6, 22.3
         "thinking",
@@ -7842,7 +7783,7 @@ RULES: Tuple[Rule, ...] = (
         "thinking redacted_thinking",
         words=r"signature`? in `?thinking|block cannot be `?thinking"
         r"|thinking.{1,80}cannot be modified|bound to a different conversation",
-        learn=thinking_prints,
+        learn=signatures,
     ),
     Rule(  # UPSTREAM 22.3
         "empty thinking",
@@ -7865,7 +7806,7 @@ RULES: Tuple[Rule, ...] = (
         "image",
     ),
     Rule("image URLs", fit_image_url, ON_OPENAI, "image_url input_image"),
-    Rule("vision", noted, words=r"vision is not (?:enabled|supported)"),
+    Rule("vision", words=r"vision is not (?:enabled|supported)"),
     Rule("documents of text", fit_document, ON_MESSAGES, "document"),  # UPSTREAM 11.5
     Rule(  # UPSTREAM 9.1, 22.4
         "documents",
