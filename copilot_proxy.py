@@ -6034,11 +6034,10 @@ class Fit:
 
     def own(self, key: str) -> JSON:
         """The object under a key as one that may be edited; {} where there is none."""
-        value = self.body.get(key)
-        if not isinstance(value, dict):
-            return {}
-        self.body[key] = dict(value)
-        return self.body[key]
+        value = object_at(self.body, key)
+        if value:
+            value = self.body[key] = {**value}
+        return value
 
     def touch(self, item: JSON, how: int = CHANGED) -> None:
         """Have an item written anew, because it was changed inside."""
@@ -6046,18 +6045,15 @@ class Fit:
 
     def encode(self) -> bytes:
         """The bytes to send: the client's own for all that was not touched."""
-        places = self.client.places
-        if self.body is not self.client.body or not places:
+        client, body = self.client, self.body
+        if body is not client.body or not client.places:
             # Arguments were a text: their escapes became characters since.
-            return replace_lone_surrogates(dumps(self.body))
-        kept = [key for key in self.body if self._keeps(key)]
-        if len(kept) == len(self.body) == len(places):
-            return self.client.raw
-        text = self.client.raw.decode("utf-8")
-        members = {key: text[places[key][1] : places[key][2]] for key in kept}
-        for key in self.body.keys() - kept:
-            members[key] = "%s:%s" % (dumps_text(key), self._encode_value(text, key))
-        return ("{%s}" % ",".join(map(members.get, self.body))).encode("utf-8")
+            return replace_lone_surrogates(dumps(body))
+        if len(body) == len(client.places) and all(map(self._keeps, body)):
+            return client.raw
+        text = client.raw.decode("utf-8")
+        members = [self._encode_member(text, key) for key in body]
+        return ("{%s}" % ",".join(members)).encode("utf-8")
 
     def _keeps(self, key: str) -> bool:
         """Whether a member is what the client sent, item for item."""
@@ -6067,22 +6063,23 @@ class Fit:
         ids = [id(item[0]) for item in items]
         return list(map(id, value)) == ids and self._touched.keys().isdisjoint(ids)
 
-    def _encode_value(self, text: str, key: str) -> str:
+    def _encode_member(self, text: str, key: str) -> str:
+        _, start, end, items = self.client.places.get(key, NOWHERE)
+        if self._keeps(key):
+            return text[start:end]
         value = self.body[key]
-        places = self.client.places.get(key, NOWHERE)[3]
-        if not places:
-            return dumps_text(value)
+        if not items:
+            return "%s:%s" % (dumps_text(key), dumps_text(value))
         # All that stood here is alive in its place, so an id is one object's.
         kept: Dict[int, str] = {}
-        for item, start, end, _ in places:
+        for item, start, end, _ in items:
             how = self._touched.get(id(item), KEPT)
             if how == KEPT:
                 kept[id(item)] = text[start:end]
             elif how == CUT:
                 kept[id(item)] = cut_schema(text[start:end])
-        return "[%s]" % ",".join(
-            [kept.get(id(item)) or dumps_text(item) for item in value]
-        )
+        written = [kept.get(id(item)) or dumps_text(item) for item in value]
+        return "%s:[%s]" % (dumps_text(key), ",".join(written))
 
 
 # --- the walk -------------------------------------------------------------------------
@@ -6292,16 +6289,10 @@ def drop_fields(fit: Fit) -> None:
 
 # What official clients forward: one unknown value may cost the request (UPSTREAM 11.4,
 # 22.3).
-BETA_PREFIXES = (
-    "interleaved-thinking-",
-    "context-management-",
-    "advanced-tool-use-",
-    "extended-cache-ttl-",
-    "per-turn-control-",
-    "thinking-binding-controls-",
-    "mid-conversation-",
-    "inline-tools-",
-    "fallback-credit-",
+BETA_PREFIXES = tuple(
+    "interleaved-thinking- context-management- advanced-tool-use- extended-cache-ttl-"
+    " per-turn-control- thinking-binding-controls- mid-conversation- inline-tools-"
+    " fallback-credit-".split()
 )
 CONTEXT_BETA = "context-management-"
 MID_CONFIG_BETA = "mid-conversation-output-config-"
@@ -6468,37 +6459,32 @@ def take_out(fit: Fit, holder: str, key: str) -> Any:
     return value
 
 
-def set_effort(fit: Fit, model: Model) -> None:
-    """Clamp the effort of the body to the list of `model`."""
+def set_effort(fit: Fit, efforts: Collection[str]) -> None:
+    """Clamp the effort of the body to a list."""
     holder, key = EFFORT_PATH[fit.endpoint]
     config = object_at(fit.body, holder) if holder else fit.body
     effort = field(config, key, str, holder)
-    if effort is None or effort in model.efforts:
+    if effort is None or effort in efforts:
         return
-    fitted = clamp_effort(effort, model)
+    fitted = clamp_effort(effort, fit.model._replace(efforts=tuple(efforts)))
     if not fitted:
         take_out(fit, holder, key)
         fit.tell("%s.%s" % (holder, key) if holder else key)
     elif holder:
-        fit.own(holder)[key] = fitted
+        fit.body[holder] = {**config, key: fitted}
     else:
-        config[key] = fitted
+        fit.body[key] = fitted
 
 
 def fit_effort(fit: Fit) -> None:
     """Clamp the effort to what the model lists, or what a refusal has listed."""
-    taught = fit.learnt.get("effort")
-    model = fit.model
-    if taught is not None:
-        model = model._replace(efforts=tuple(filter(taught.__contains__, EFFORTS)))
-    set_effort(fit, model)
+    set_effort(fit, fit.learnt.get("effort", fit.model.efforts))
 
 
 def calm_effort(fit: Fit) -> None:
     """No more than `high` while thinking is disabled (UPSTREAM 22.3)."""
     if text_at(fit.body.get("thinking"), "type") == "disabled":
-        efforts = EFFORTS[: EFFORTS.index("high") + 1]
-        set_effort(fit, fit.model._replace(efforts=efforts))
+        set_effort(fit, EFFORTS[: EFFORTS.index("high") + 1])
 
 
 JSON_IN_WORDS = "Answer with one JSON object and nothing else"
@@ -6570,13 +6556,8 @@ def take_openai_choice(fit: Fit) -> None:
 UNSERVED_BY_MESSAGES = ("web_search_", "web_fetch_", "advisor_")
 # "The requested tool is not supported": seen for each of these (UPSTREAM 10.1).
 UNSERVED_BY_RESPONSES = (
-    "mcp",
-    "code_interpreter",
-    "file_search",
-    "computer_use",
-    "computer_use_preview",
-    "local_shell",
-)
+    "mcp code_interpreter file_search computer_use computer_use_preview local_shell"
+).split()
 
 
 def refuse_messages_tool(fit: Fit, tool: JSON) -> int:
@@ -6615,13 +6596,7 @@ def drop_tool_keys(fit: Fit, tool: JSON) -> int:
 
 # Any MCP server can bring a schema that a vendor refuses, and with it every request
 # fails for as long as the server is there (UPSTREAM 22.5).
-SCHEMA_MAPS = (
-    "properties",
-    "patternProperties",
-    "dependentSchemas",
-    "$defs",
-    "definitions",
-)
+SCHEMA_MAPS = "properties patternProperties dependentSchemas $defs definitions".split()
 UNIONS = ("anyOf", "oneOf", "allOf")
 SCHEMA_HOLDERS = frozenset(
     "anyOf oneOf allOf prefixItems items additionalProperties not if then else"
@@ -6814,18 +6789,14 @@ def is_strict(schema: Any) -> bool:
     return True
 
 
-def loosen(fit: Fit, holder: JSON, key: str, what: str) -> bool:
+def loosen(fit: Fit, shown: JSON, key: str = "parameters", what: str = "tools") -> bool:
     """`strict` only where every object is closed and requires all that it has."""
+    holder = tool_holder(shown)
     if holder.get("strict") is not True or is_strict(holder.get(key)):
         return False
-    fit.tell(what)
+    fit.tell("strict of " + what)
     holder["strict"] = False
     return True
-
-
-def fit_strict(fit: Fit, tool: JSON) -> int:
-    """The same for the arguments of a tool."""
-    return loosen(fit, tool_holder(tool), "parameters", "strict of tools")
 
 
 def fit_format_schema(fit: Fit) -> None:
@@ -6835,7 +6806,7 @@ def fit_format_schema(fit: Fit) -> None:
         key, inner = "response_format", "json_schema"
     holder = object_at(fit.body.get(key), inner)
     verdict = fix_all(holder.get("schema"), fix_keywords, fix_containers)
-    if verdict | loosen(fit, holder, "schema", "strict of the output format"):
+    if verdict | loosen(fit, holder, "schema", "the output format"):
         fit.own(key)
 
 
@@ -6897,22 +6868,21 @@ LOST_TOOL = {
 def tidy_tools(fit: Fit) -> None:
     """Declare what the history calls; say nothing of tools where there are none."""
     body = fit.body
-    if fit.endpoint == MESSAGES:
-        lost = [{**LOST_TOOL, "name": n} for n in fit.called if n not in fit.offered]
-        if lost:
-            body["tools"] = [*(body.get("tools") or ()), *lost]
-    if not body.get("tools"):
+    on_messages = fit.endpoint == MESSAGES
+    lost = [{**LOST_TOOL, "name": n} for n in fit.called if n not in fit.offered]
+    if on_messages and lost:
+        body["tools"] = [*(body.get("tools") or ()), *lost]
+    tools = body.get("tools")
+    if not tools:
         for key in ("tools", "tool_choice", "parallel_tool_calls"):
             body.pop(key, None)
-        return
-    tools = objects(body["tools"])
-    chosen = text_at(body.get("tool_choice"), "name")
-    if fit.endpoint == MESSAGES and chosen not in {"", *fit.offered}:
-        fit.leave_out("tool_choice")
-    if fit.endpoint == MESSAGES and all(tool.get("defer_loading") for tool in tools):
-        for tool in tools:  # one at least must not wait to be found
-            del tool["defer_loading"]
-            fit.touch(tool)
+    elif on_messages:
+        if text_at(body.get("tool_choice"), "name") not in {"", *fit.offered}:
+            fit.leave_out("tool_choice")
+        if all(tool.get("defer_loading") for tool in tools):
+            for tool in tools:  # one at least must not wait to be found
+                del tool["defer_loading"]
+                fit.touch(tool)
 
 
 # --- blocks of a Messages history -----------------------------------------------------
@@ -6949,7 +6919,7 @@ def is_blank(text: Any) -> bool:
 def signature_of(block: JSON) -> str:
     """What thinking or reasoning of any kind is known by."""
     keys = ("signature", "data", "encrypted_content")
-    return next(filter(None, (text_at(block, key) for key in keys)), "")[-64:]
+    return "".join(text_at(block, key) for key in keys)[-64:]
 
 
 def drop_thinking(fit: Fit, block: JSON) -> int:
@@ -6996,9 +6966,9 @@ def say_server_block(fit: Fit, block: JSON) -> int:
 
 def say_reference(fit: Fit, block: JSON) -> int:
     """A found tool that is not offered any more."""
-    name = str(block.get("tool_name"))
     if rename(fit, block, "tool_name"):
         return CHANGED
+    name = str(block.get("tool_name"))
     if name in fit.offered:
         return KEPT
     return say_block(block, "Tool %s is not available." % name)
@@ -7156,7 +7126,7 @@ def fit_document(fit: Fit, block: JSON) -> int:
 # Chat refuses ids above 40 characters, Responses above 64 (UPSTREAM 22.4); Messages
 # takes no others than these (UPSTREAM 22.3).
 LONGEST_ID = {MESSAGES: 128, CHAT: 40, RESPONSES: 64}
-ID_KEYS = ("id", "tool_use_id", "tool_call_id", "call_id")
+ID_KEYS = "id tool_use_id tool_call_id call_id".split()
 
 
 def fit_call_id(fit: Fit, shown: JSON) -> int:
@@ -7170,9 +7140,12 @@ def fit_call_id(fit: Fit, shown: JSON) -> int:
     return verdict
 
 
+RANKS = {"tool_result": 0, "tool_use": 2}  # of the blocks of a turn
+
+
 def rank_of(block: JSON) -> int:
     """Where a block stands in its turn."""
-    return {"tool_result": 0, "tool_use": 2}.get(str(block.get("type")), 1)
+    return RANKS.get(str(block.get("type")), 1)
 
 
 def sort_blocks(fit: Fit, turn: JSON) -> int:
@@ -7209,8 +7182,7 @@ def fit_system_turn(fit: Fit, turn: JSON) -> int:
 
 def drop_empty_turns(fit: Fit) -> None:
     """A turn that says nothing is refused (UPSTREAM 11.5), a system text too."""
-    system = fit.body.get("system")
-    if system == [] or is_blank(system):
+    if is_blank(fit.body.get("system")):
         del fit.body["system"]
     turns = fit.body["messages"]
     turns[:] = [turn for turn in turns if not is_blank(turn.get("content"))]
@@ -7296,8 +7268,9 @@ def cut_at_stops(fit: Fit) -> None:
     """Where `stop` is refused, this proxy cuts the answer itself (UPSTREAM 22.6)."""
     key = "stop_sequences" if fit.client.dialect == "anthropic" else "stop"
     stops = fit.client.body.get(key)
-    if isinstance(stops, (str, list)):
-        stops = [stops] if isinstance(stops, str) else stops
+    if isinstance(stops, str):
+        stops = [stops]
+    if isinstance(stops, list):
         fit.stops = parse_stops({key: stops}, key)
     fit.body.pop("stop", None)
 
@@ -7323,7 +7296,7 @@ def fit_chat_fields(fit: Fit) -> None:
 
 def check_count(fit: Fit) -> None:
     """More tools than are taken: nobody can choose for the client."""
-    check_tool_count(fit.body.get("tools") or ())
+    check_tool_count(list_at(fit.body, "tools"))
 
 
 def user_role(fit: Fit, message: JSON) -> int:
@@ -7415,11 +7388,7 @@ INCLUDES = (
 NOTES = "internal_"  # so begin members that Codex keeps for itself (CLIENTS 8)
 # Harmless here, or refused before; client_metadata is Codex's own (CLIENTS 2).
 UNKNOWN_FIELDS = (
-    "background",
-    "conversation",
-    "previous_response_id",
-    "prompt",
-    "client_metadata",
+    "background conversation previous_response_id prompt client_metadata".split()
 )
 LEAST_OUTPUT = 16  # a smaller max_output_tokens is a 400 (UPSTREAM 10.1)
 LONGEST_KEY = 64  # of a prompt_cache_key
@@ -7439,9 +7408,9 @@ def fit_responses_fields(fit: Fit) -> None:
     """Fields that Copilot refuses or does not know (UPSTREAM 10.1)."""
     body = fit.body
     fit.leave_out("service_tier")
-    field(body, "include", list)  # or raise
+    include = field(body, "include", list, default=[])
     if wants_memory(body, fit.model):
-        body["include"] = [*list_at(body, "include"), ENCRYPTED]
+        body["include"] = [*include, ENCRYPTED]
     notes = [key for key in body if key.startswith(NOTES)]
     for key in (*UNKNOWN_FIELDS, *notes):
         body.pop(key, None)
@@ -7504,7 +7473,7 @@ def describe_namespace(fit: Fit, tool: JSON) -> int:
     return blank
 
 
-SEARCH_KINDS = ("tool_search", "tool_search_call", "tool_search_output")
+SEARCH_KINDS = "tool_search tool_search_call tool_search_output".split()
 
 
 def searches(item: Any) -> bool:
@@ -7743,7 +7712,7 @@ RULES: Tuple[Rule, ...] = (
     Rule("namespace", describe_namespace, ON_RESPONSES, OFFERED),  # UPSTREAM 22.4
     Rule("schemas", fit_schema, EVERYWHERE, OFFERED),  # UPSTREAM 22.5
     Rule("Google's schemas", fit_google_schema, r"/\S+ google ", OFFERED),
-    Rule("strict", fit_strict, ON_OPENAI, OFFERED),  # UPSTREAM 22.4
+    Rule("strict", loosen, ON_OPENAI, OFFERED),  # UPSTREAM 22.4
     Rule(  # UPSTREAM 11.5, 16
         "names",
         fit_name,
@@ -7861,7 +7830,6 @@ def plan_steps(subject: str, learnt: Collection[str]) -> List[Step]:
             repairs = {}
             continue
         if not repairs:
-            repairs = {kind: [] for kind in rule.kinds.split()}
             steps.append(functools.partial(walk, repairs=repairs))
         for kind in rule.kinds.split():
             repairs.setdefault(kind, []).append(rule.repair)
