@@ -6930,7 +6930,7 @@ def drop_thinking(fit: Fit, block: JSON) -> int:
     return block.pop("cache_control", KEPT) is not KEPT  # refused here
 
 
-def signatures(fit: Fit, words: str) -> Set[str]:
+def thought_prints(fit: Fit, words: str) -> Set[str]:
     """All thinking of a refused request: the client sends it again in every turn."""
     blocks = objects(fit.body.get("input"))
     for turn in objects(fit.body.get("messages")):
@@ -7743,7 +7743,7 @@ RULES: Tuple[Rule, ...] = (
         drop_refused_reasoning,
         kinds="reasoning",
         words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
-        learn=signatures,
+        learn=thought_prints,
     ),
     Rule(  # UPSTREAM 11.6, 22.3
         "thinking",
@@ -7752,7 +7752,7 @@ RULES: Tuple[Rule, ...] = (
         "thinking redacted_thinking",
         words=r"signature`? in `?thinking|block cannot be `?thinking"
         r"|thinking.{1,80}cannot be modified|bound to a different conversation",
-        learn=signatures,
+        learn=thought_prints,
     ),
     Rule(  # UPSTREAM 22.3
         "empty thinking",
