@@ -951,16 +951,12 @@ def _parse_float(digits: str) -> float:
     return number
 
 
-def _make_decoder() -> json.JSONDecoder:
-    own_limit = None
-    if not hasattr(sys, "set_int_max_str_digits"):  # macOS's own 3.9.6
-        own_limit = _parse_int
-    return json.JSONDecoder(
-        parse_constant=_no_constant, parse_int=own_limit, parse_float=_parse_float
-    )
-
-
-_DECODER = _make_decoder()
+_DECODER = json.JSONDecoder(
+    parse_constant=_no_constant,
+    # macOS's own Python, 3.9.6, has no limit of its own.
+    parse_int=None if hasattr(sys, "set_int_max_str_digits") else _parse_int,
+    parse_float=_parse_float,
+)
 _DECODE = _DECODER.decode
 _scan = _DECODER.scan_once  # (text, at) -> (value, end), raising StopIteration
 # Cached, because json.dumps(..., separators=) builds a new one every call.
@@ -1038,9 +1034,7 @@ def expect(value: Any, kind: type, path: str) -> Any:
 
 
 def _path_to(path: str, key: str) -> str:
-    if path:
-        return "%s.%s" % (path, key)
-    return key
+    return "%s.%s" % (path, key) if path else key
 
 
 def field(obj: JSON, key: str, kind: type, path: str = "", default: Any = None) -> Any:
@@ -1053,10 +1047,10 @@ def field(obj: JSON, key: str, kind: type, path: str = "", default: Any = None) 
 
 def required(obj: JSON, key: str, kind: type, path: str = "") -> Any:
     """`obj[key]` checked to be a `kind`; raises BadRequest when it is missing."""
-    value = obj.get(key)
+    value = field(obj, key, kind, path)
     if value is None:
         raise BadRequest("%s: required" % _path_to(path, key))
-    return expect(value, kind, _path_to(path, key))
+    return value
 
 
 def one_of(word: str, words: Sequence[str], path: str) -> str:
