@@ -6227,11 +6227,6 @@ def name_model(fit: Fit) -> None:
         fit.body["model"] = fit.model.id
 
 
-def ask_for_stream(fit: Fit) -> None:
-    """Whole answers are folded from a stream: those have a cap and a time-out."""
-    fit.body["stream"] = True
-
-
 # What must not vanish from a request, wherever it stands: a refusal of one of these
 # goes to the client with its words.
 MEANING = frozenset(
@@ -6420,13 +6415,31 @@ def drop_samplers(fit: Fit) -> None:
         fit.leave_out(key)
 
 
+def tool_holder(tool: JSON) -> JSON:
+    """Where a tool, or a call of chat, holds its name: inside, or itself."""
+    for key in ("function", "custom"):
+        if isinstance(tool.get(key), dict):
+            return tool[key]
+    return tool
+
+
+OPENAI_CHOICES = {"auto": "auto", "required": "any", "none": "none"}
+
+
 def fit_messages_choice(fit: Fit) -> None:
-    """A forced choice of a tool that is refused becomes `auto`."""
-    choice = object_at(fit.body, "tool_choice")
-    if choice.get("type") in ("any", "tool"):
-        fit.body["tool_choice"] = {**choice, "type": "auto"}
-        fit.body["tool_choice"].pop("name", None)
+    """OpenAI's forms are taken as a courtesy (UPSTREAM 0.4); a forced choice of a tool
+    that is refused becomes `auto`."""
+    choice = fit.body.get("tool_choice")
+    if isinstance(choice, str):
+        choice = {"type": OPENAI_CHOICES.get(choice, choice)}
+    elif text_at(choice, "type") == "function":
+        choice = {"type": "tool", "name": tool_holder(choice).get("name")}
+    if text_at(choice, "type") in ("any", "tool") and "forced choice" in fit.learnt:
+        choice = {key: choice[key] for key in choice if key != "name"}
+        choice["type"] = "auto"
         fit.tell("tool_choice")
+    if choice:
+        fit.body["tool_choice"] = choice
 
 
 # --- effort and formats, on every endpoint --------------------------------------------
@@ -6514,38 +6527,6 @@ def say_format(fit: Fit) -> None:
 # --- tools ----------------------------------------------------------------------------
 
 
-def tool_holder(tool: JSON) -> JSON:
-    """Where a tool, or a call of chat, holds its name: inside, or itself."""
-    for key in ("function", "custom"):
-        if isinstance(tool.get(key), dict):
-            return tool[key]
-    return tool
-
-
-def take_openai_tool(fit: Fit, tool: JSON) -> int:
-    """Tools in OpenAI's forms are taken as a courtesy (UPSTREAM 0.4)."""
-    if tool.get("type") != "function":
-        return KEPT
-    function = tool_holder(tool)
-    named = {key: function[key] for key in ("name", "description") if function.get(key)}
-    tool.clear()
-    tool.update(named, input_schema=function.get("parameters") or {})
-    return CHANGED
-
-
-OPENAI_CHOICES = {"auto": "auto", "required": "any", "none": "none"}
-
-
-def take_openai_choice(fit: Fit) -> None:
-    """The same for the choice among them."""
-    choice = fit.body.get("tool_choice")
-    if isinstance(choice, str):
-        fit.body["tool_choice"] = {"type": OPENAI_CHOICES.get(choice, choice)}
-    elif text_at(choice, "type") == "function":
-        name = tool_holder(choice).get("name")
-        fit.body["tool_choice"] = {"type": "tool", "name": name}
-
-
 # Refused as tools, so Claude Code's own search is answered elsewhere (UPSTREAM 11.5).
 UNSERVED_BY_MESSAGES = ("web_search_", "web_fetch_", "advisor_")
 # "The requested tool is not supported": seen for each of these (UPSTREAM 10.1).
@@ -6554,38 +6535,48 @@ UNSERVED_BY_RESPONSES = (
 ).split()
 
 
-def refuse_messages_tool(fit: Fit, tool: JSON) -> int:
-    """Tools of Anthropic's servers are left out: clients offer them unasked."""
+def fit_messages_tool(fit: Fit, tool: JSON) -> int:
+    """Tools of Anthropic's servers are left out, as clients offer them unasked; those
+    in OpenAI's form are taken as a courtesy (UPSTREAM 0.4); some keys are refused."""
     kind = str(tool.get("type"))
-    if not kind.startswith(UNSERVED_BY_MESSAGES):
-        return KEPT
-    fit.tell("tool " + kind)
-    return GONE
-
-
-def refuse_responses_tool(fit: Fit, tool: JSON) -> int:
-    """What cannot be left out without changing the task is refused by name."""
-    kind = tool.get("type")
-    if kind in UNSERVED_BY_RESPONSES:
-        raise BadRequest(
-            "tools: Copilot runs no %s; leave it out, or connect it in the client as "
-            "functions" % kind
-        )
-    if kind != "image_generation":
-        return KEPT
-    fit.tell("tool image_generation")
-    return GONE
-
-
-def drop_tool_keys(fit: Fit, tool: JSON) -> int:
-    """Keys of a tool that are refused, alone or together."""
-    changed = tool.pop("eager_input_streaming", KEPT) is not KEPT
+    if kind.startswith(UNSERVED_BY_MESSAGES):
+        fit.tell("tool " + kind)
+        return GONE
+    changed = kind == "function"
+    if changed:
+        plain = {**tool_holder(tool)}
+        tool.clear()
+        tool.update(name=plain.get("name"), description=plain.get("description"))
+        tool["input_schema"] = plain.get("parameters") or {}
+    changed |= tool.pop("eager_input_streaming", KEPT) is not KEPT
     if tool.get("description", "") is None:
         del tool["description"]
         changed = True
     if tool.get("defer_loading"):
         changed |= tool.pop("cache_control", KEPT) is not KEPT
     return changed
+
+
+def fit_responses_tool(fit: Fit, tool: JSON) -> int:
+    """What cannot be left out without changing the task is refused by name, as Copilot
+    refuses a namespace without description or tools (UPSTREAM 22.4)."""
+    kind = tool.get("type")
+    if kind in UNSERVED_BY_RESPONSES:
+        raise BadRequest(
+            "tools: Copilot runs no %s; leave it out, or connect it in the client as "
+            "functions" % kind
+        )
+    if kind == "image_generation":
+        fit.tell("tool image_generation")
+        return GONE
+    if kind != "namespace":
+        return KEPT
+    if not tool.get("tools"):
+        return GONE
+    blank = is_blank(tool.get("description") or "")
+    if blank:
+        tool["description"] = "Tools of %s." % tool.get("name")
+    return blank
 
 
 # Any MCP server can bring a schema that a vendor refuses, and with it every request
@@ -6762,12 +6753,9 @@ def fit_schema(fit: Fit, tool: JSON) -> int:
     schema["properties"] = object_at(schema, "properties")
     if key == "parameters":
         verdict |= fix_all(schema, fix_keywords, fix_containers)
+        if fit.model.maker == "google":
+            verdict |= fix_all(schema, fix_for_google)
     return verdict | (schema != before)
-
-
-def fit_google_schema(fit: Fit, tool: JSON) -> int:
-    """Google takes less (UPSTREAM 22.5)."""
-    return fix_all(tool_holder(tool).get("parameters"), fix_for_google)
 
 
 def is_strict(schema: Any) -> bool:
@@ -6846,13 +6834,6 @@ def fit_name(fit: Fit, shown: JSON) -> int:
     return verdict
 
 
-def fit_choice_name(fit: Fit) -> None:
-    """The same name where a tool is chosen."""
-    choice = fit.body.get("tool_choice")
-    if isinstance(choice, dict) and rename(fit, tool_holder(choice)):
-        fit.own("tool_choice")
-
-
 LOST_TOOL = {
     "description": "No longer available: do not call it.",
     "input_schema": {"type": "object", "properties": {}},
@@ -6862,6 +6843,9 @@ LOST_TOOL = {
 def tidy_tools(fit: Fit) -> None:
     """Declare what the history calls; say nothing of tools where there are none."""
     body = fit.body
+    choice = object_at(body, "tool_choice")
+    if rename(fit, tool_holder(choice)):
+        fit.own("tool_choice")
     on_messages = fit.endpoint == MESSAGES
     lost = [{**LOST_TOOL, "name": n} for n in fit.called if n not in fit.offered]
     if on_messages and lost:
@@ -6871,7 +6855,7 @@ def tidy_tools(fit: Fit) -> None:
         for key in ("tools", "tool_choice", "parallel_tool_calls"):
             body.pop(key, None)
     elif on_messages:
-        if text_at(body.get("tool_choice"), "name") not in {"", *fit.offered}:
+        if text_at(choice, "name") not in {"", *fit.offered}:
             fit.leave_out("tool_choice")
         if all(tool.get("defer_loading") for tool in tools):
             for tool in tools:  # one at least must not wait to be found
@@ -6921,6 +6905,8 @@ def drop_thinking(fit: Fit, block: JSON) -> int:
     ours = unpack_reasoning(text_at(block, "signature") or text_at(block, "data"))
     if ours or signature_of(block) in {"", *fit.learnt.get("thinking", ())}:
         return GONE
+    if "empty thinking" in fit.learnt and is_blank(block.get("thinking")):
+        return GONE
     return block.pop("cache_control", KEPT) is not KEPT  # refused here
 
 
@@ -6931,11 +6917,6 @@ def thought_prints(fit: Fit, words: str) -> Set[str]:
         blocks += objects(turn.get("content"))
     thoughts = ("thinking", "redacted_thinking", "reasoning")
     return {signature_of(block) for block in blocks if block.get("type") in thoughts}
-
-
-def drop_empty_thinking(fit: Fit, block: JSON) -> int:
-    """Thinking without words, which a few models refuse."""
-    return GONE if is_blank(block.get("thinking", "")) else KEPT
 
 
 def drop_blank(fit: Fit, block: JSON) -> int:
@@ -7272,7 +7253,9 @@ def cut_at_stops(fit: Fit) -> None:
 def fit_chat_fields(fit: Fit) -> None:
     """Fields of chat, and the limit under the name that is taken (UPSTREAM 9.1)."""
     body, model = fit.body, fit.model
+    body["stream"] = True  # whole answers have a cap and a time-out
     body.pop("stream_options", None)  # usage comes unasked
+    check_tool_count(list_at(body, "tools"))
     stops = body.get("stop")
     if isinstance(stops, list) and not 0 < len(stops) <= 4:  # in OpenAI's words
         cut_at_stops(fit)
@@ -7286,11 +7269,6 @@ def fit_chat_fields(fit: Fit) -> None:
     key, other = keys if reasoner else keys[::-1]
     body.pop(other, None)
     body[key] = min(wanted, model.output or wanted)
-
-
-def check_count(fit: Fit) -> None:
-    """More tools than are taken: nobody can choose for the client."""
-    check_tool_count(list_at(fit.body, "tools"))
 
 
 def user_role(fit: Fit, message: JSON) -> int:
@@ -7388,83 +7366,61 @@ LEAST_OUTPUT = 16  # a smaller max_output_tokens is a 400 (UPSTREAM 10.1)
 LONGEST_KEY = 64  # of a prompt_cache_key
 
 
-def keep_includes(fit: Fit, known: Sequence[str]) -> None:
-    """Ask for no more than what is known."""
-    include = list_at(fit.body, "include")
-    kept = [one for one in include if one in known]
-    if not kept:
-        fit.body.pop("include", None)
-    elif kept != include:
-        fit.body["include"] = kept
-
-
 def fit_responses_fields(fit: Fit) -> None:
     """Fields that Copilot refuses or does not know (UPSTREAM 10.1)."""
-    body = fit.body
+    body, model = fit.body, fit.model
+    body["stream"] = True  # whole answers have a cap and a time-out
     fit.leave_out("service_tier")
-    include = field(body, "include", list, default=[])
-    if wants_memory(body, fit.model):
-        body["include"] = [*include, ENCRYPTED]
+    check_tool_count(list_at(body, "tools"))
     notes = [key for key in body if key.startswith(NOTES)]
     for key in (*UNKNOWN_FIELDS, *notes):
         body.pop(key, None)
+    include = field(body, "include", list, default=[])
+    known = INCLUDES
+    if wants_memory(body, model):
+        include = [*include, ENCRYPTED]
+    if not model.efforts and not REASONERS.match(model.id):  # refuse to be told how
+        known = INCLUDES[1:]
+        if text_at(body.pop("reasoning", None), "effort"):
+            fit.tell("reasoning.effort")
+    kept = [one for one in include if one in known]
+    if kept != body.get("include", []):
+        body["include"] = kept
+    if not kept:
+        body.pop("include", None)
     body["store"] = False
-    keep_includes(fit, INCLUDES)
     limit = field(body, "max_output_tokens", int)
     if limit is not None:
-        limit = max(LEAST_OUTPUT, min(limit, fit.model.output or limit))
+        limit = max(LEAST_OUTPUT, min(limit, model.output or limit))
         body["max_output_tokens"] = limit
     cache_key = text_at(body, "prompt_cache_key")
     if len(cache_key) > LONGEST_KEY:
         body["prompt_cache_key"] = digest_of(cache_key)
 
 
-def drop_reasoning_fields(fit: Fit) -> None:
-    """Models that do not reason refuse to be told how."""
-    if not fit.model.efforts:
-        reasoning = fit.body.pop("reasoning", None)
-        if text_at(reasoning, "effort"):
-            fit.tell("reasoning.effort")
-        keep_includes(fit, INCLUDES[1:])
-
-
 def fit_items(fit: Fit) -> None:
     """Ids of another connection are refused (UPSTREAM 10.1), and what is our own."""
     items = list_at(fit.body, "input")
+    refused = fit.learnt.get("reasoning", ())
     for item in objects(items):
-        if item.get("type") == "item_reference":
+        kind = item.get("type")
+        if kind == "item_reference":
             path = path_of(fit.body, item)
             raise BadRequest("%s: Copilot keeps no items; send it whole" % path)
         gone = [key for key in item if key == "id" or key.startswith(NOTES)]
         said: JSON = {}
         if unpack_reasoning(text_at(item, "encrypted_content")):
             gone = list(item)
-            if item.get("type") != "reasoning":  # that, only another model can read
+            if kind != "reasoning":  # that, only another model can read
                 words = [{"type": "input_text", "text": summary_text(item)}]
                 said = {"type": "message", "role": "user", "content": words}
+        elif kind == "reasoning" and signature_of(item) in refused:
+            gone = list(item)
         for key in gone:
             del item[key]
             fit.touch(item)
         item.update(said)
     items[:] = filter(None, items)
-
-
-def drop_refused_reasoning(fit: Fit, item: JSON) -> int:
-    """Reasoning that its maker could not read."""
-    refused = signature_of(item) in fit.learnt.get("reasoning", ())
-    return GONE if refused else KEPT
-
-
-def describe_namespace(fit: Fit, tool: JSON) -> int:
-    """A namespace without description or tools is refused (UPSTREAM 22.4)."""
-    if tool.get("type") != "namespace":
-        return KEPT
-    if not tool.get("tools"):
-        return GONE
-    blank = is_blank(tool.get("description") or "")
-    if blank:
-        tool["description"] = "Tools of %s." % tool.get("name")
-    return blank
 
 
 SEARCH_KINDS = "tool_search tool_search_call tool_search_output".split()
@@ -7604,8 +7560,7 @@ RULES: Tuple[Rule, ...] = (
     Rule("shape", check_shape, EVERYWHERE),
     Rule("meaning", refuse_meaning, EVERYWHERE),  # UPSTREAM 22.3
     Rule("model", name_model, EVERYWHERE + "|/embeddings "),
-    Rule("OpenAI's choice", take_openai_choice, ON_MESSAGES),  # UPSTREAM 0.4
-    Rule("stream", ask_for_stream, ON_OPENAI),
+    Rule("choice", fit_messages_choice, ON_MESSAGES),  # UPSTREAM 0.4
     Rule("embeddings", fit_embeddings, "/embeddings "),  # UPSTREAM 13, 22.6
     Rule(
         "beta",
@@ -7615,11 +7570,6 @@ RULES: Tuple[Rule, ...] = (
     Rule("top fields", fit_top_fields, ON_MESSAGES),  # UPSTREAM 11.5, 22.3
     Rule("max_tokens", words=r"max_tokens: \d+ > (\d+)"),
     Rule("responses fields", fit_responses_fields, ON_RESPONSES),  # UPSTREAM 10.1
-    Rule(  # UPSTREAM 9.1
-        "reasoning fields",
-        drop_reasoning_fields,
-        r"/responses \S* (?!%s)" % REASONER,
-    ),
     Rule("reasoner samplers", drop_reasoner_samplers, OF_REASONERS),  # UPSTREAM 9.1
     Rule(  # UPSTREAM 22.3
         "second sampler",
@@ -7634,7 +7584,6 @@ RULES: Tuple[Rule, ...] = (
     ),
     Rule(  # UPSTREAM 22.3
         "forced choice",
-        fit_messages_choice,
         words=r"tool_choice: type .{1,40} (?:is|are) not supported",
     ),
     Rule(  # UPSTREAM 22.6
@@ -7648,7 +7597,6 @@ RULES: Tuple[Rule, ...] = (
         words=r"'max_tokens' is not supported.{1,80}max_completion_tokens",
     ),
     Rule("chat fields", fit_chat_fields, ON_CHAT),  # UPSTREAM 9.1
-    Rule("tool count", check_count, ON_OPENAI),  # UPSTREAM 16
     Rule("always thinks", words=r"thinking\.type\.disabled"),  # UPSTREAM 22.3
     Rule("no adaptive", words=r"adaptive thinking is not supported"),
     Rule("no budget", words=r"thinking\.type\.enabled"),
@@ -7691,6 +7639,11 @@ RULES: Tuple[Rule, ...] = (
         flatten_namespaces,
         words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b",
     ),
+    Rule(  # UPSTREAM 22.4
+        "reasoning",
+        words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
+        learn=thought_prints,
+    ),
     Rule(  # UPSTREAM 10.1
         "item ids",
         fit_items,
@@ -7699,13 +7652,11 @@ RULES: Tuple[Rule, ...] = (
     ),
     Rule("split turns", merge_turns, ON_MESSAGES),  # UPSTREAM 11.5
     # Offered tools: before the turns, because those ask what is offered.
-    Rule("OpenAI's tools", take_openai_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 0.4
-    Rule("server tools", refuse_messages_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
-    Rule("run tools", refuse_responses_tool, ON_RESPONSES, OFFERED),  # UPSTREAM 10.1
-    Rule("tool keys", drop_tool_keys, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
-    Rule("namespace", describe_namespace, ON_RESPONSES, OFFERED),  # UPSTREAM 22.4
+    Rule("tools of Messages", fit_messages_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
+    Rule(
+        "tools of Responses", fit_responses_tool, ON_RESPONSES, OFFERED
+    ),  # UPSTREAM 10.1
     Rule("schemas", fit_schema, EVERYWHERE, OFFERED),  # UPSTREAM 22.5
-    Rule("Google's schemas", fit_google_schema, r"/\S+ google ", OFFERED),
     Rule("strict", loosen, ON_OPENAI, OFFERED),  # UPSTREAM 22.4
     Rule(  # UPSTREAM 11.5, 16
         "names",
@@ -7732,13 +7683,6 @@ RULES: Tuple[Rule, ...] = (
     ),
     Rule("system turns", fit_system_turn, ON_MESSAGES, "system"),  # UPSTREAM 11.5
     Rule("order", sort_blocks, ON_MESSAGES, "user assistant"),  # UPSTREAM 11.5, 11.6
-    Rule(  # UPSTREAM 22.4
-        "reasoning",
-        drop_refused_reasoning,
-        kinds="reasoning",
-        words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
-        learn=thought_prints,
-    ),
     Rule(  # UPSTREAM 11.6, 22.3
         "thinking",
         drop_thinking,
@@ -7750,8 +7694,6 @@ RULES: Tuple[Rule, ...] = (
     ),
     Rule(  # UPSTREAM 22.3
         "empty thinking",
-        drop_empty_thinking,
-        kinds="thinking",
         words=r"each thinking block must contain thinking",
     ),
     Rule(  # UPSTREAM 11.5
@@ -7798,7 +7740,6 @@ RULES: Tuple[Rule, ...] = (
         r"/v1/messages |/chat/completions \S* claude",
         words=r"does not support assistant message prefill",
     ),
-    Rule("choice", fit_choice_name, EVERYWHERE),
     Rule("tool list", tidy_tools, EVERYWHERE),  # UPSTREAM 11.5, 22.6
     Rule("too many marks", drop_marks, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("cache", mark_for_cache, r"/chat/completions \S* claude"),  # UPSTREAM 9.1

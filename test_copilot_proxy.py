@@ -10338,8 +10338,8 @@ def result_block(call):
 
 RULE_ROWS = [
     RuleRow("model", A, HAIKU, {"model": "claude-haiku-4-5-20251001"}, {"model": HAIKU}),
-    RuleRow("stream", O, GPT, {}, {"stream": True}),
-    RuleRow("stream", P, SOL, {}, {"stream": True}),
+    RuleRow("chat fields", O, GPT, {}, {"stream": True}),
+    RuleRow("responses fields", P, SOL, {}, {"stream": True}),
     RuleRow(
         "beta",
         A,
@@ -10370,7 +10370,7 @@ RULE_ROWS = [
     ),
     RuleRow("responses fields", P, SOL, {"max_output_tokens": 5}, {"max_output_tokens": 16}),
     RuleRow(
-        "reasoning fields", P, "gpt-4.3", {"reasoning": {"effort": "high"}}, {"reasoning": LEFT}
+        "responses fields", P, "gpt-4.3", {"reasoning": {"effort": "high"}}, {"reasoning": LEFT}
     ),
     RuleRow("reasoner samplers", O, THINKER, {"temperature": 0}, {"temperature": LEFT}),
     RuleRow("reasoner samplers", A, SOL, {"temperature": 0}, {"temperature": LEFT}),
@@ -10392,7 +10392,7 @@ RULE_ROWS = [
     ),
     RuleRow("stop", O, THINKER, {"stop": ["k"]}, {"stop": LEFT}, said=b'"o"'),
     RuleRow(
-        "OpenAI's choice",
+        "choice",
         A,
         HAIKU,
         {"tools": [chat_tool(EMPTY)], "tool_choice": "required"},
@@ -10505,22 +10505,24 @@ RULE_ROWS = [
         "Invalid type for 'tools[0].tools': expected nothing.",
     ),
     RuleRow(
-        "namespace",
+        "tools of Responses",
         P,
         SOL,
         {"tools": [NAMESPACE]},
         {"tools": [{**NAMESPACE, "description": "Tools of ns."}]},
     ),
-    RuleRow("OpenAI's tools", A, HAIKU, {"tools": [chat_tool(EMPTY)]}, {"tools": [tool_of("f")]}),
     RuleRow(
-        "server tools",
+        "tools of Messages", A, HAIKU, {"tools": [chat_tool(EMPTY)]}, {"tools": [tool_of("f")]}
+    ),
+    RuleRow(
+        "tools of Messages",
         A,
         HAIKU,
         {"tools": [tool_of(), {"type": "web_fetch_20250910", "name": "web_fetch"}]},
         {"tools": [tool_of()]},
     ),
     RuleRow(
-        "tool keys",
+        "tools of Messages",
         A,
         HAIKU,
         {"tools": [tool_of(eager_input_streaming=True)]},
@@ -10537,7 +10539,7 @@ RULE_ROWS = [
         {"tools": [chat_tool({**EMPTY, "properties": {"l": {"type": "array", "items": {}}}})]},
     ),
     RuleRow(
-        "Google's schemas",
+        "schemas",
         O,
         GEMINI,
         {"tools": [chat_tool({**EMPTY, "properties": {"s": {"type": ["string", "null"]}}})]},
@@ -10584,7 +10586,7 @@ RULE_ROWS = [
         {"tools": [flat_tool(EMPTY, cp.short_name("a.b"))]},
     ),
     RuleRow(
-        "choice",
+        "tool list",
         A,
         HAIKU,
         {"tools": [tool_of("a b")], "tool_choice": {"type": "tool", "name": "a b"}},
@@ -10865,8 +10867,8 @@ REFUSED_ROWS = [  # rule, path, model, what is put in, words of the answer
     ("meaning", A, HAIKU, {"thread": {"type": "create"}}, "thread: Copilot keeps no threads"),
     ("meaning", O, GPT, {"n": 2}, "n: not available here"),
     ("meaning", P, SOL, {"background": True}, "background: not available here"),
-    ("tool count", O, GPT, {"tools": [chat_tool(EMPTY, "f%d" % n) for n in range(129)]}, "128"),
-    ("run tools", P, SOL, {"tools": [{"type": "file_search"}]}, "file_search"),
+    ("chat fields", O, GPT, {"tools": [chat_tool(EMPTY, "f%d" % n) for n in range(129)]}, "128"),
+    ("tools of Responses", P, SOL, {"tools": [{"type": "file_search"}]}, "file_search"),
     (
         "documents",
         P,
@@ -11052,7 +11054,7 @@ RULE_ORDER = [  # the first must come before the second, and why
     ("limit name", "chat fields", "it is read there"),
     ("namespaces", "schemas", "what was inside is fitted too"),
     ("namespaces", "names", "flat names are long"),
-    ("OpenAI's tools", "schemas", "they get a schema of Messages"),
+    ("tools of Messages", "schemas", "they get a schema of Messages"),
     ("names", "references", "they ask what is offered"),
     ("reasoning back", "ids", "carried ids are unpacked before they would be hashed"),
     ("names", "tool list", "what was called is declared there"),
