@@ -6410,8 +6410,9 @@ def drop_second_sampler(fit: Fit) -> None:
 
 
 def drop_samplers(fit: Fit) -> None:
-    """Leave out the samplers that a refusal has named."""
-    for key in fit.learnt.get("samplers", ()):
+    """Leave out the samplers that a refusal has named; OpenAI's reasoning models take
+    none of these (UPSTREAM 9.1)."""
+    for key in fit.learnt.get("samplers", ("temperature", "top_p")):
         fit.leave_out(key)
 
 
@@ -6466,14 +6467,20 @@ def take_out(fit: Fit, holder: str, key: str) -> Any:
     return value
 
 
-def set_effort(fit: Fit, efforts: Collection[str]) -> None:
-    """Clamp the effort of the body to a list."""
+def fit_effort(fit: Fit) -> None:
+    """Clamp the effort to what the model lists, or what a refusal has listed."""
     holder, key = EFFORT_PATH[fit.endpoint]
     config = object_at(fit.body, holder) if holder else fit.body
     effort = field(config, key, str, holder)
+    efforts = tuple(fit.learnt.get("effort", fit.model.efforts))
+    if (
+        "calm effort" in fit.learnt
+        and object_at(fit.body, "thinking").get("type") == "disabled"
+    ):
+        efforts = tuple(one for one in efforts if one not in ("xhigh", "max"))
     if effort is None or effort in efforts:
         return
-    fitted = clamp_effort(effort, fit.model._replace(efforts=tuple(efforts)))
+    fitted = clamp_effort(effort, fit.model._replace(efforts=efforts))
     if not fitted:
         take_out(fit, holder, key)
         fit.tell("%s.%s" % (holder, key) if holder else key)
@@ -6481,17 +6488,6 @@ def set_effort(fit: Fit, efforts: Collection[str]) -> None:
         fit.body[holder] = {**config, key: fitted}
     else:
         fit.body[key] = fitted
-
-
-def fit_effort(fit: Fit) -> None:
-    """Clamp the effort to what the model lists, or what a refusal has listed."""
-    set_effort(fit, fit.learnt.get("effort", fit.model.efforts))
-
-
-def calm_effort(fit: Fit) -> None:
-    """No more than `high` while thinking is disabled (UPSTREAM 22.3)."""
-    if text_at(fit.body.get("thinking"), "type") == "disabled":
-        set_effort(fit, EFFORTS[: EFFORTS.index("high") + 1])
 
 
 JSON_IN_WORDS = "Answer with one JSON object and nothing else"
@@ -7232,13 +7228,6 @@ def end_with_user(fit: Fit) -> None:
 REASONER = REASONERS.pattern
 
 
-def drop_reasoner_samplers(fit: Fit) -> None:
-    """Reasoning models of OpenAI take no samplers (UPSTREAM 9.1)."""
-    for key in ("temperature", "top_p"):
-        fit.leave_out(key)
-    fit.body.pop("n", None)
-
-
 def cut_at_stops(fit: Fit) -> None:
     """Where `stop` is refused, this proxy cuts the answer itself (UPSTREAM 22.6)."""
     key = "stop_sequences" if fit.client.dialect == "anthropic" else "stop"
@@ -7255,6 +7244,9 @@ def fit_chat_fields(fit: Fit) -> None:
     body, model = fit.body, fit.model
     body["stream"] = True  # whole answers have a cap and a time-out
     body.pop("stream_options", None)  # usage comes unasked
+    reasoner = REASONERS.match(model.id)
+    if reasoner:
+        body.pop("n", None)
     check_tool_count(list_at(body, "tools"))
     stops = body.get("stop")
     if isinstance(stops, list) and not 0 < len(stops) <= 4:  # in OpenAI's words
@@ -7265,8 +7257,7 @@ def fit_chat_fields(fit: Fit) -> None:
         wanted = model.output  # as the official client
     if not wanted:
         return
-    reasoner = re.match(REASONER, model.id) or "limit name" in fit.learnt
-    key, other = keys if reasoner else keys[::-1]
+    key, other = keys if reasoner or "limit name" in fit.learnt else keys[::-1]
     body.pop(other, None)
     body[key] = min(wanted, model.output or wanted)
 
@@ -7283,15 +7274,16 @@ def system_role(fit: Fit, message: JSON) -> int:
     return CHANGED
 
 
-def give_reasoning_back(fit: Fit, message: JSON) -> int:
-    """Copilot gets back what ChatWriter gave out, and nothing that another made."""
+def fit_chat_turn(fit: Fit, message: JSON) -> int:
+    """Copilot gets back what ChatWriter gave out, and nothing that another made; no blank
+    ends, no empty list of calls, no turn that says nothing (UPSTREAM 9.1)."""
+    before = {**message}
     plain = uncarry(message)
-    changed = plain is not message
-    if changed:
+    if plain is not message:
         message.clear()
         message.update(plain)
     if message.get("role") != "assistant":
-        return changed
+        return message != before
     thought = message.pop("reasoning_content", None)
     packed = unpack_reasonings(text_at(message, "reasoning_opaque"))
     if packed:
@@ -7299,21 +7291,13 @@ def give_reasoning_back(fit: Fit, message: JSON) -> int:
     for opaque, source in packed:
         if source == chat_source(fit.model):
             message.update(reasoning_text=thought or "", reasoning_opaque=opaque)
-    return changed or bool(packed) or thought is not None
-
-
-def fit_assistant(fit: Fit, message: JSON) -> int:
-    """No blank ends, no empty list of calls, nothing that says nothing."""
-    changed = message.get("tool_calls", True) in ([], None)
-    if changed:
+    if message.get("tool_calls", True) in ([], None):
         del message["tool_calls"]
-    content = message.get("content")
-    if isinstance(content, str):
-        message["content"] = content.rstrip()
-        changed |= message["content"] != content
+    if isinstance(message.get("content"), str):
+        message["content"] = message["content"].rstrip()
     if not message.get("content") and not message.get("tool_calls"):
         return GONE
-    return changed
+    return message != before
 
 
 def pair_chat_results(fit: Fit) -> None:
@@ -7570,7 +7554,7 @@ RULES: Tuple[Rule, ...] = (
     Rule("top fields", fit_top_fields, ON_MESSAGES),  # UPSTREAM 11.5, 22.3
     Rule("max_tokens", words=r"max_tokens: \d+ > (\d+)"),
     Rule("responses fields", fit_responses_fields, ON_RESPONSES),  # UPSTREAM 10.1
-    Rule("reasoner samplers", drop_reasoner_samplers, OF_REASONERS),  # UPSTREAM 9.1
+    Rule("reasoner samplers", drop_samplers, OF_REASONERS),  # UPSTREAM 9.1
     Rule(  # UPSTREAM 22.3
         "second sampler",
         drop_second_sampler,
@@ -7608,7 +7592,6 @@ RULES: Tuple[Rule, ...] = (
     Rule("thinking kind", fit_thinking, ON_MESSAGES),  # UPSTREAM 11.5
     Rule(  # UPSTREAM 22.3
         "calm effort",
-        calm_effort,
         words=r"effort '\w+' is not supported when thinking is disabled",
     ),
     Rule(  # UPSTREAM 11.5
@@ -7665,7 +7648,7 @@ RULES: Tuple[Rule, ...] = (
         OFFERED + " " + CALL_KINDS,
     ),
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
-    Rule("reasoning back", give_reasoning_back, ON_CHAT, "assistant tool"),
+    Rule("chat turns", fit_chat_turn, ON_CHAT, "assistant tool"),
     Rule("o1 roles", user_role, r"/chat/completions \S* o1", "system developer"),
     Rule(  # UPSTREAM 9.1
         "developer",
@@ -7673,7 +7656,6 @@ RULES: Tuple[Rule, ...] = (
         r"/chat/completions \S* (?!%s)" % REASONER,
         "developer",
     ),
-    Rule("assistant", fit_assistant, ON_CHAT, "assistant"),  # UPSTREAM 9.1
     Rule(
         "no system turns",
         fold_system_turn,

@@ -10596,7 +10596,7 @@ RULE_ROWS = [
         "blank", A, HAIKU, {"system": [words("x-anthropic-billing-header: c")]}, {"system": LEFT}
     ),
     RuleRow(
-        "reasoning back",
+        "chat turns",
         O,
         GPT,
         {
@@ -10621,7 +10621,7 @@ RULE_ROWS = [
         {"messages": [{"role": "system", "content": "d"}, *hi_turn()]},
     ),
     RuleRow(
-        "assistant",
+        "chat turns",
         O,
         GPT,
         {"messages": turns("a", "b \n", "c")},
@@ -11056,7 +11056,7 @@ RULE_ORDER = [  # the first must come before the second, and why
     ("namespaces", "names", "flat names are long"),
     ("tools of Messages", "schemas", "they get a schema of Messages"),
     ("names", "references", "they ask what is offered"),
-    ("reasoning back", "ids", "carried ids are unpacked before they would be hashed"),
+    ("chat turns", "ids", "carried ids are unpacked before they would be hashed"),
     ("names", "tool list", "what was called is declared there"),
     ("blank", "empty turns", "a turn may become empty"),
     ("thinking", "empty turns", "a turn may become empty"),
