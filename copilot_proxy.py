@@ -6144,10 +6144,9 @@ def check_shape(fit: Fit) -> None:
     """What no upstream would take costs no request."""
     body = fit.client.body
     turns = field(body, "messages", list, default=[])
-    if fit.client.dialect in ("anthropic", "openai"):
-        if not turns:
-            raise BadRequest("messages: at least one message is required")
-    elif body.get("input") == [] and not body.get("previous_response_id"):
+    if not turns and fit.client.dialect in ("anthropic", "openai"):
+        raise BadRequest("messages: at least one message is required")
+    if body.get("input") == [] and not body.get("previous_response_id"):
         raise BadRequest("input: at least one item is required")
     for at, turn in enumerate(check_objects(turns, "messages")):
         path = "messages.%d" % at
@@ -6263,15 +6262,9 @@ def remove_path(value: Any, path: List[str]) -> bool:
 def drop_fields(fit: Fit) -> None:
     """Leave out the fields that refusals have named."""
     for path in fit.learnt.get("fields", ()):
-        first, *rest = path.split(".")
-        value = fit.body.get(first)
-        if not rest:
-            fit.leave_out(first)
-            continue
-        for holder in value if isinstance(value, list) else [fit.own(first)]:
-            if remove_path([holder], rest):
-                fit.touch(holder)
-                fit.tell(path)
+        if remove_path(fit.body, path.split(".")):
+            fit.body = {**fit.body}  # which is written anew as a whole
+            fit.tell(path)
 
 
 # --- Messages: fields and thinking ----------------------------------------------------
@@ -7216,11 +7209,10 @@ def end_with_user(fit: Fit) -> None:
     """Models since 4.6 refuse a text begun for them; older ones go on with it."""
     turns = fit.body["messages"]
     adaptive = fit.model.adaptive and "no adaptive" not in fit.learnt
-    if not (adaptive or "prefill" in fit.learnt or fit.endpoint == CHAT):
-        return
-    said = (turn for turn in reversed(turns) if turn.get("role") != "system")
-    if next(said, {}).get("role") == "assistant":
-        turns.append({"role": "user", "content": GO_ON})
+    if adaptive or "prefill" in fit.learnt or fit.endpoint == CHAT:
+        roles = [turn.get("role") for turn in turns if turn.get("role") != "system"]
+        if roles[-1:] == ["assistant"]:
+            turns.append({"role": "user", "content": GO_ON})
 
 
 # --- OpenAI chat ----------------------------------------------------------------------
@@ -7275,8 +7267,8 @@ def system_role(fit: Fit, message: JSON) -> int:
 
 
 def fit_chat_turn(fit: Fit, message: JSON) -> int:
-    """Copilot gets back what ChatWriter gave out, and nothing that another made; no blank
-    ends, no empty list of calls, no turn that says nothing (UPSTREAM 9.1)."""
+    """Copilot gets back what ChatWriter gave out, and nothing that another made; no
+    blank ends, no empty list of calls, no turn that says nothing (UPSTREAM 9.1)."""
     before = {**message}
     plain = uncarry(message)
     if plain is not message:
@@ -7361,14 +7353,13 @@ def fit_responses_fields(fit: Fit) -> None:
         body.pop(key, None)
     include = field(body, "include", list, default=[])
     known = INCLUDES
-    if wants_memory(body, model):
-        include = [*include, ENCRYPTED]
     if not model.efforts and not REASONERS.match(model.id):  # refuse to be told how
         known = INCLUDES[1:]
         if text_at(body.pop("reasoning", None), "effort"):
             fit.tell("reasoning.effort")
-    kept = [one for one in include if one in known]
-    if kept != body.get("include", []):
+    wanted = [*include, ENCRYPTED] if wants_memory(body, model) else include
+    kept = [one for one in wanted if one in known]
+    if kept != include:
         body["include"] = kept
     if not kept:
         body.pop("include", None)
@@ -7418,8 +7409,9 @@ def searches(item: Any) -> bool:
 def flatten_namespaces(fit: Fit) -> None:
     """Offer the tools of a namespace as functions; the tap gives calls back."""
     table = ToolTable(fit.body)
-    items = list_at(fit.body, "input")
-    offers = list_at(fit.body, "tools")
+    body = fit.body = {**fit.body}  # which is written anew as a whole
+    items = list_at(body, "input")
+    offers = list_at(body, "tools")
     for item in objects(items):
         if item.get("type") == "tool_search_output":
             offers = offers + list_at(item, "tools")
@@ -7430,19 +7422,17 @@ def flatten_namespaces(fit: Fit) -> None:
             continue
         for function in objects(tool.get("tools")):
             tools.append({**function, "namespace": tool.get("name")})
-    choice = fit.own("tool_choice")
-    for named in objects([*tools, *items, choice]):
+    for named in objects([*tools, *items, body.get("tool_choice")]):
         if "namespace" in named:
             named["name"] = table.name_of(named)
         for key in {"namespace", "defer_loading"} & named.keys():
             del named[key]  # nothing finds a tool any more
-            fit.touch(named)
     for tool in filter(searches, tools):
         fit.tell("tool " + tool["type"])
-    fit.body["tools"] = [tool for tool in tools if not searches(tool)]
+    body["tools"] = [tool for tool in tools if not searches(tool)]
     items[:] = [item for item in items if not searches(item)]
-    if searches(choice):
-        fit.body["tool_choice"] = "auto"
+    if searches(body.get("tool_choice")):
+        body["tool_choice"] = "auto"
 
 
 OUTPUT_OF = {
