@@ -7789,8 +7789,11 @@ class Fitter:
                 keep_newest(known, name, None, MAX_LESSONS)
             keep_newest(self._learnt, subject, learnt, MAX_SUBJECTS)
             self._plans.pop(subject, None)
-            # Not the upstream's words, which may quote the prompt: this is logged.
+            # Not the upstream's words, which may quote the prompt, nor prints: this is
+            # logged.
             names = [name for name in news if re.fullmatch(r"[\w.*-]{1,60}", name)]
+            if rule.learn is thought_prints:
+                names = []
             return "%s refuses this, so it is sent otherwise: %s %s" % (
                 fit.model.id,
                 rule.name,
