@@ -6103,9 +6103,9 @@ def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -
                 break
         for key in inner_keys:
             inner = item.get(key)
-            if type(inner) is list and depth < DEEPEST and answer < GONE:
-                if visit(fit, inner, kind, repairs, depth + 1):
-                    answer |= CHANGED
+            shows = type(inner) is list and depth < DEEPEST and answer < GONE
+            if shows and visit(fit, inner, kind, repairs, depth + 1):
+                answer |= CHANGED
         if answer and depth == 0:
             fit.touch(item, answer)
         verdict |= answer
@@ -6126,18 +6126,13 @@ def walk(fit: Fit, repairs: Repairs) -> None:
 # --- what nobody takes, and what is no model's business -------------------------------
 
 
-def check_objects(items: Any, path: str) -> List[JSON]:
-    """Return a list of objects; raises BadRequest naming what is none."""
+def check_objects(items: Any, path: str) -> None:
+    """A list of objects, or a text; raises BadRequest naming what is neither."""
+    if items is None or type(items) is str:
+        return
     for at, item in enumerate(expect(items, list, path)):
         if type(item) is not dict:
             expect(item, dict, "%s.%d" % (path, at))
-    return items
-
-
-def check_content(content: Any, path: str) -> None:
-    """A text, or a list of objects; raises BadRequest naming what is neither."""
-    if content is not None and type(content) is not str:
-        check_objects(content, path)
 
 
 def check_shape(fit: Fit) -> None:
@@ -6148,12 +6143,13 @@ def check_shape(fit: Fit) -> None:
         raise BadRequest("messages: at least one message is required")
     if body.get("input") == [] and not body.get("previous_response_id"):
         raise BadRequest("input: at least one item is required")
-    for at, turn in enumerate(check_objects(turns, "messages")):
+    check_objects(turns, "messages")
+    for at, turn in enumerate(turns):
         path = "messages.%d" % at
         required(turn, "role", str, path)
-        check_content(turn.get("content"), path + ".content")
-    check_objects(field(body, "tools", list, default=[]), "tools")
-    check_content(body.get("system"), "system")
+        check_objects(turn.get("content"), path + ".content")
+    check_objects(field(body, "tools", list), "tools")
+    check_objects(body.get("system"), "system")
 
 
 # Fields that mean something which Copilot has not, and what to do instead.
@@ -6251,8 +6247,7 @@ def remove_path(value: Any, path: List[str]) -> bool:
         return False
     key, *rest = path
     if isinstance(value, list):
-        found = [remove_path(item, rest if key == "*" else path) for item in value]
-        return any(found)
+        return any([remove_path(item, rest if key == "*" else path) for item in value])
     if not rest:
         return value.pop(key, None) is not None
     inner = value.get(key)
@@ -6340,13 +6335,15 @@ def thinking_kind(fit: Fit, thinking: JSON) -> Optional[JSON]:
     fitted = {**thinking}
     if fitted.get("display") == "updates":  # its beta is not forwarded
         del fitted["display"]
-    if fitted["type"] == "adaptive" and high and not adaptive:
+    kind = fitted["type"]
+    if kind == "adaptive" and high and not adaptive:
+        kind = "enabled"
         effort = text_at(object_at(fit.body, "output_config"), "effort")
-        budget = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
-        fitted.update(type="enabled", budget_tokens=budget)
+        fitted["budget_tokens"] = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
     elif adaptive and not high:
-        fitted["type"] = "adaptive"
-    if fitted["type"] == "adaptive":
+        kind = "adaptive"
+    fitted["type"] = kind
+    if kind == "adaptive":
         fitted.pop("budget_tokens", None)
         return fitted
     least = low or MIN_BUDGET
@@ -6544,6 +6541,11 @@ def fit_messages_tool(fit: Fit, tool: JSON) -> int:
     if tool.get("defer_loading"):
         changed |= tool.pop("cache_control", KEPT) is not KEPT
     return changed
+
+
+def is_blank(text: Any) -> bool:
+    """Whether a text or a list says nothing; what is neither does not count as one."""
+    return text == [] or isinstance(text, str) and (not text or text.isspace())
 
 
 def fit_responses_tool(fit: Fit, tool: JSON) -> int:
@@ -6878,11 +6880,6 @@ def say_block(block: JSON, text: str) -> int:
     return CHANGED
 
 
-def is_blank(text: Any) -> bool:
-    """Whether a text or a list says nothing; what is neither does not count as one."""
-    return text == [] or isinstance(text, str) and (not text or text.isspace())
-
-
 def signature_of(block: JSON) -> str:
     """What thinking or reasoning of any kind is known by."""
     keys = ("signature", "data", "encrypted_content")
@@ -6924,8 +6921,8 @@ def say_server_block(fit: Fit, block: JSON) -> int:
     if "code_execution" in run and "code_execution" in fit.offered:
         return KEPT  # newer models have that tool
     remove_path(block, ["content", "*", "encrypted_content"])
-    said = {key: block[key] for key in block if key != "cache_control"}
-    return say_block(block, dumps_text(said))
+    plain = {key: block[key] for key in block if key != "cache_control"}
+    return say_block(block, dumps_text(plain))
 
 
 def say_reference(fit: Fit, block: JSON) -> int:
@@ -6958,10 +6955,10 @@ def fit_mark(fit: Fit, block: JSON) -> int:
     if not isinstance(mark, dict):
         return KEPT
     fit.marked.append((fit.item, block))
-    if mark.keys() <= MARK_KEYS:
-        return KEPT
-    block["cache_control"] = {key: mark[key] for key in mark if key in MARK_KEYS}
-    return CHANGED
+    refused = mark.keys() - MARK_KEYS
+    for key in refused:
+        del mark[key]
+    return bool(refused)
 
 
 def drop_marks(fit: Fit) -> None:
@@ -6997,8 +6994,7 @@ def picture(named: str, data: str) -> Tuple[str, str]:
 
 def path_of(value: Any, wanted: JSON) -> str:
     """Where this very object stands in a body, as messages.3.content.0."""
-    members = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, inner in members:
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
         if inner is wanted:
             return str(key)
         path = path_of(inner, wanted) if isinstance(inner, (dict, list)) else ""
@@ -7138,10 +7134,9 @@ def fit_system_turn(fit: Fit, turn: JSON) -> int:
         return fold_system_turn(fit, turn)
     if MID_SYSTEM_BETA not in fit.betas:
         fit.betas.append(MID_SYSTEM_BETA)
-    per_turn = [name for name in fit.betas if name.startswith(MID_CONFIG_BETA)]
-    if not per_turn and turn.pop("output_config", None) is not None:
-        return CHANGED
-    return KEPT
+    if any(name.startswith(MID_CONFIG_BETA) for name in fit.betas):
+        return KEPT
+    return turn.pop("output_config", None) is not None
 
 
 def drop_empty_turns(fit: Fit) -> None:
@@ -7307,8 +7302,7 @@ def pair_chat_results(fit: Fit) -> None:
         calls = objects(message.get("tool_calls"))
         waiting = dict.fromkeys(str(call.get("id")) for call in calls)
         if answers:
-            words = orphan_words(message.get("content"))
-            message = {"role": "user", "content": words}
+            message = {"role": "user", "content": orphan_words(message.get("content"))}
         paired.append(message)
     fit.body["messages"][:] = paired[:-1]
 
@@ -7348,8 +7342,7 @@ def fit_responses_fields(fit: Fit) -> None:
     body["stream"] = True  # whole answers have a cap and a time-out
     fit.leave_out("service_tier")
     check_tool_count(list_at(body, "tools"))
-    notes = [key for key in body if key.startswith(NOTES)]
-    for key in (*UNKNOWN_FIELDS, *notes):
+    for key in (*UNKNOWN_FIELDS, *[key for key in body if key.startswith(NOTES)]):
         body.pop(key, None)
     include = field(body, "include", list, default=[])
     known = INCLUDES
@@ -7383,18 +7376,18 @@ def fit_items(fit: Fit) -> None:
             path = path_of(fit.body, item)
             raise BadRequest("%s: Copilot keeps no items; send it whole" % path)
         gone = [key for key in item if key == "id" or key.startswith(NOTES)]
-        said: JSON = {}
+        plain: JSON = {}
         if unpack_reasoning(text_at(item, "encrypted_content")):
             gone = list(item)
             if kind != "reasoning":  # that, only another model can read
                 words = [{"type": "input_text", "text": summary_text(item)}]
-                said = {"type": "message", "role": "user", "content": words}
+                plain = {"type": "message", "role": "user", "content": words}
         elif kind == "reasoning" and signature_of(item) in refused:
             gone = list(item)
         for key in gone:
             del item[key]
             fit.touch(item)
-        item.update(said)
+        item.update(plain)
     items[:] = filter(None, items)
 
 
@@ -7454,8 +7447,7 @@ def pair_items(fit: Fit) -> None:
         paired.append(item)
         output = OUTPUT_OF.get(kind)
         if output and (output, call_id) not in known:
-            stub = {"type": output, "call_id": call_id, "output": INTERRUPTED}
-            paired.append(stub)
+            paired.append({"type": output, "call_id": call_id, "output": INTERRUPTED})
     items[:] = paired
 
 
@@ -7763,8 +7755,7 @@ class Fitter:
         subject = subject_of(endpoint, model)
         learnt = self._learnt.get(subject, {})
         if subject not in self._plans:
-            steps = plan_steps(subject, learnt)
-            keep_newest(self._plans, subject, steps, MAX_SUBJECTS)
+            keep_newest(self._plans, subject, plan_steps(subject, learnt), MAX_SUBJECTS)
         fit = Fit(client, body, model, endpoint, learnt)
         for step in self._plans[subject]:
             step(fit)
