@@ -6030,9 +6030,10 @@ class ResponseMemory:
 
 def wants_memory(body: JSON, model: Model) -> bool:
     """Whether reasoning must be kept here for a client that does not ask for it."""
-    includes = field(body, "include", list, default=())
-    reasons = bool(model.efforts or REASONERS.match(model.id))
-    return reasons and body.get("store") is not False and ENCRYPTED not in includes
+    if not model.efforts and not REASONERS.match(model.id):
+        return False
+    asks = ENCRYPTED in typed(body, "include", list)
+    return body.get("store") is not False and not asks
 
 
 ENDINGS = ("response.completed", "response.incomplete")
