@@ -5691,7 +5691,7 @@ class ResponsesWriter:
         self._tools = tools
         self._fold = fold
         self._summary = summary  # reasoning is shown in words
-        self._encrypted = encrypted  # and in its vendor's own form
+        self._encrypted = encrypted or compact  # and in its vendor's own form
         self.items: List[JSON] = []  # the output, with all that is to come back
         self._out: List[bytes] = []
         self._number = 0
@@ -5792,7 +5792,7 @@ class ResponsesWriter:
             self._out.append(encode_sse(kind, {**about, **fields}))
 
     def _shown(self, item: JSON) -> JSON:
-        if self._encrypted or item["type"] != "reasoning":
+        if self._encrypted:
             return item
         return {key: item[key] for key in item if key != "encrypted_content"}
 
@@ -5835,9 +5835,8 @@ class ResponsesWriter:
     def _close_item(self, phase: str = "commentary", status: str = "completed") -> None:
         """Close the open message or reasoning, and the latest call if nothing can
         follow. A message was an aside unless it is the last: only that is final."""
-        latest = next(reversed(self._calls), None)
-        if self._calls and self._is_complete(latest):
-            self._close_call(latest)
+        if self._calls:
+            self._close_call(next(reversed(self._calls)))
         done = self._open
         if done is None:
             return
@@ -5857,15 +5856,17 @@ class ResponsesWriter:
         for data, source in waiting:
             self.opaque(data, source)
 
-    def _is_complete(self, key: Hashable) -> bool:
-        return parse_object("".join(self._calls[key].pieces)) is not None
-
-    def _close_call(self, key: Hashable, status: str = "completed") -> None:
-        if self._is_complete(key):  # each for itself: the limit cuts what came last
-            status = "completed"
-        done = self._calls.pop(key)
+    def _close_call(self, key: Hashable, status: str = "") -> None:
+        """Close a call that is complete; any other only with the `status` of a cut."""
+        done = self._calls[key]
         item, place, tool, pieces = done
-        members = call_members(tool.kind, "".join(pieces))
+        arguments = "".join(pieces)
+        if parse_object(arguments) is not None:
+            status = "completed"
+        if not status:
+            return
+        del self._calls[key]
+        members = call_members(tool.kind, arguments)
         item.update(members, status=status)
         event = CALL_EVENTS.get(tool.kind)
         if tool.kind == "custom":
