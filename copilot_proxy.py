@@ -5402,6 +5402,14 @@ DELTAS = {
     "response.reasoning_summary_text.delta": "reasoning",
     "summary_text": "reasoning",
 }
+# A delta of text as Copilot writes it: most of an answer, and not worth a whole parse.
+# What differs in anything is parsed, so that broken JSON is found.
+PLAIN_DELTA = re.compile(
+    rb'{"content_index":(\d),"delta":"([ !#-\[\]-~]*)","item_id":("[ !#-\[\]-~]*"),'
+    rb'"logprobs":\[\],"obfuscation":"\w*","output_index":(\d|[1-9]\d),'
+    rb'"sequence_number":([1-9]\d{0,8}),"type":"response\.output_text\.delta"}',
+    re.ASCII,
+).fullmatch
 FILTERED = "The answer was stopped by Copilot's content filter."
 
 
@@ -5525,6 +5533,11 @@ class ResponsesReader:
     def read(self, event: SSEEvent, sink: Sink) -> None:
         """Give one event to `sink`; raises UpstreamError for garbage."""
         name, data = event
+        plain = PLAIN_DELTA(data)
+        if plain:
+            place = int(plain[4]), int(plain[1])
+            self._put(TEXT_DELTA, place, plain[2].decode("ascii"), sink)
+            return
         # Unparsed: response.created alone repeats 100 KB of tools (UPSTREAM 10.2).
         if name[:9] == "response." and name not in self.EVENTS or data == b"[DONE]":
             return
@@ -6110,15 +6123,31 @@ class ResponsesTap(StreamTranslator):
 
     def _read(self, event: SSEEvent) -> None:
         name, data = event
+        plain = PLAIN_DELTA(data)
+        own_id = plain and self._ids.get(int(plain[4]))
+        if own_id:
+            self._number = int(plain[5]) + 1
+            start, end = plain.span(3)
+            data = b"%b%b%b" % (data[:start], dumps(own_id), data[end:])
+        else:
+            data = self._parse(event)
+        if data:
+            head = b"event: %b\n" % name.encode("utf-8") if name else b""
+            lines = data.replace(b"\n", b"\ndata: ")
+            self._out.append(b"%bdata: %b\n\n" % (head, lines))
+
+    def _parse(self, event: SSEEvent) -> bytes:
+        """Read an event; gives what the client is to see of it."""
+        data = event.data
         if data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
-            return
+            return b""
         kind, obj = parse_event(event)
         if kind in FAILURES:
             # The other event may come before or after, so the first one ends nothing.
             self.done = self.finished
             self.finished = True
             self._failure = better_failure(obj, self._failure)
-            return
+            return b""
         self._number = count(obj.get("sequence_number")) + 1
         if self._fit(kind, obj):
             data = dumps(obj)
@@ -6130,8 +6159,7 @@ class ResponsesTap(StreamTranslator):
             self.usage = openai_usage(response.get("usage"), cost)
             about = {"status": kind[len("response.") :]}
             self._answer = {**about, **response, **given(copilot_usage=cost)}
-        head = b"event: %b\n" % name.encode("utf-8") if name else b""
-        self._out.append(b"%bdata: %b\n\n" % (head, data.replace(b"\n", b"\ndata: ")))
+        return data
 
     def finish(self) -> bytes:
         """The end; raises the upstream's failure, or UpstreamError when it was cut."""
