@@ -3873,18 +3873,19 @@ def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool,
     return mode, left
 
 
-def _parse_format(body: JSON) -> Optional[JSON]:
-    form = field(body, "response_format", dict, default={"type": "text"})
+def parse_format(form: JSON, path: str) -> Optional[JSON]:
+    """The hub's schema for the form that answers are to have."""
     kinds = ("text", "json_object", "json_schema")
-    kind = required_word(form, "type", kinds, "response_format")
+    kind = required_word(form, "type", kinds, path)
     if kind == "json_schema":
-        return required(form, kind, dict, "response_format")
+        return required(form, kind, dict, path)
     return {} if kind == "json_object" else None
 
 
 def parse_chat(body: JSON) -> Conversation:
     """Read a chat request for a model of another endpoint; raises BadRequest."""
     required(body, "messages", list)
+    form = field(body, "response_format", dict, default={"type": "text"})
     tools = tuple(parse_list(body, "tools", _parse_tool))
     choice, tools = _parse_choice(body, tools)
     stops = body.get("stop")
@@ -3904,7 +3905,7 @@ def parse_chat(body: JSON) -> Conversation:
         ),
         effort=effort,
         thinking=effort not in ("", "none"),
-        schema=_parse_format(body),
+        schema=parse_format(form, "response_format"),
         user=field(body, "user", str, default=""),
         extra=given(**extra),
     )
@@ -4642,10 +4643,10 @@ class ToolTable:
         elif kind == "namespace":
             self._add_all(tool, path, field(tool, "name", str, path, kind))
         elif kind in ("function", "custom"):
-            self._keep(namespace, kind, tool, path)
+            self._declare(namespace, kind, tool, path)
         elif kind in CLIENT_TOOLS:
             offer = {**CLIENT_TOOLS[kind], **given(**tool), "name": kind}
-            self._keep("", kind, offer, path)
+            self._declare("", kind, offer, path)
         else:
             raise BadRequest(
                 "%s: a tool of type %s is run by OpenAI's servers, which Copilot does "
@@ -4654,7 +4655,7 @@ class ToolTable:
                 code="unsupported_tool",
             )
 
-    def _keep(self, namespace: str, kind: str, offer: JSON, path: str) -> None:
+    def _declare(self, namespace: str, kind: str, offer: JSON, path: str) -> None:
         name = required(offer, "name", str, path)
         about = field(offer, "description", str, path, "")
         schema = field(offer, "parameters", dict, path, {})
@@ -4696,11 +4697,10 @@ def _parse_input_part(part: Any, path: str) -> Any:
 
 
 def _parse_input_content(holder: JSON, key: str, path: str) -> Tuple[Any, ...]:
-    content = holder.get(key) or ""
+    content = holder.get(key)
     if isinstance(content, str):
-        content = [{"type": "input_text", "text": content}]
-    parts = parse_list({key: content}, key, _parse_input_part, path)
-    return tuple(part for part in parts if part != Text(""))
+        return (Text(content),) if content else ()
+    return tuple(parse_list(holder, key, _parse_input_part, path))
 
 
 INPUT_ROLES = {
@@ -4804,51 +4804,34 @@ def _join_turns(turns: List[Turn]) -> List[Turn]:
     return joined
 
 
-# Fields that change no answer where an API has none of them.
-HARMLESS_FIELDS = frozenset(
-    "model input instructions tools tool_choice stream store include metadata user "
-    "max_output_tokens temperature top_p parallel_tool_calls reasoning text truncation "
-    "previous_response_id prompt_cache_key safety_identifier service_tier "
-    "stream_options client_metadata background conversation prompt stop".split()
-)
-
-
 def _wanted_format(body: JSON) -> Optional[JSON]:
     text = field(body, "text", dict, default={})
     form = field(text, "format", dict, "text", {"type": "text"})
-    kinds = ("text", "json_object", "json_schema")
-    kind = required_word(form, "type", kinds, "text.format")
-    if kind != "json_schema":
-        return None if kind == "text" else {}
-    required(form, "schema", dict, "text.format")
-    return {key: form[key] for key in form if key != "type"}
-
-
-def _narrow_choice(choice: JSON, table: ToolTable) -> str:
-    """allowed_tools: only these are sent, then."""
-    allowed = set(map(table.name_of, objects(choice.get("tools"))))
-    for name in table.tools.keys() - allowed:
-        del table.tools[name]
-    if not table.tools:
-        raise BadRequest("tool_choice.tools: none of these is among the tools")
-    modes = ("auto", "required")
-    return required_word({"mode": "auto", **choice}, "mode", modes, "tool_choice")
+    schema = {key: form[key] for key in form if key != "type"}
+    return parse_format({**form, "json_schema": schema}, "text.format")
 
 
 def _choice_among(body: JSON, table: ToolTable) -> str:
+    """The choice; where only some are allowed, the others are not offered then."""
     choice = body.get("tool_choice") or ""
     if choice in ("", "auto", "none", "required"):
         return choice
     kind = required(expect(choice, dict, "tool_choice"), "type", str, "tool_choice")
-    if kind == "allowed_tools":
-        return _narrow_choice(choice, table)
     if kind.startswith(SPARED_TOOLS):
         table.left_out.append("tool_choice " + kind)
         return ""
-    name = table.name_of(choice)
-    if name not in table.tools:
-        raise BadRequest("tool_choice: %s is not among the tools" % ascii(name[:64]))
-    return "=" + name
+    is_narrowed = kind == "allowed_tools"
+    entries = objects(choice.get("tools")) if is_narrowed else [choice]
+    names = dict.fromkeys(map(table.name_of, entries))
+    chosen = {name: tool for name, tool in table.tools.items() if name in names}
+    if not chosen:
+        words = "tool_choice: %s is not among the tools"
+        raise BadRequest(words % ascii(", ".join(names)[:64]))
+    if not is_narrowed:
+        return "=" + table.name_of(choice)
+    table.tools = chosen
+    modes = ("auto", "required")
+    return required_word({"mode": "auto", **choice}, "mode", modes, "tool_choice")
 
 
 def parse_responses(body: JSON) -> Conversation:
@@ -4858,11 +4841,10 @@ def parse_responses(body: JSON) -> Conversation:
     """
     table = ToolTable(body)
     turns = [Turn("system", _parse_input_content(body, "instructions", ""))]
-    said = {"input": input_items(body) or body.get("input")}
-    required(said, "input", list)
-    turns += parse_list(said, "input", functools.partial(_parse_item, table))
+    listed = {"input": input_items(body) or body.get("input")}
+    required(listed, "input", list)
+    turns += parse_list(listed, "input", functools.partial(_parse_item, table))
     reasoning = field(body, "reasoning", dict, default={})
-    unknown = [key for key in body if key not in HARMLESS_FIELDS and body[key]]
     choice = _choice_among(body, table)
     cache_key = field(body, "prompt_cache_key", str, default="")
     return Conversation(
@@ -4877,7 +4859,7 @@ def parse_responses(body: JSON) -> Conversation:
         thinking=bool(reasoning.get("summary") or reasoning.get("generate_summary")),
         schema=_wanted_format(body),
         user=field(body, "user", str, default="") or cache_key,
-        left_out=tuple(dict.fromkeys(table.left_out + unknown)),
+        left_out=tuple(dict.fromkeys(table.left_out)),
     )
 
 
@@ -5359,14 +5341,14 @@ class ResponsesWriter:
             self._write(kind, response=frame)
 
     def text(self, text: str) -> None:
-        self._say("text", text)
+        self._add_words("text", text)
 
     def refusal(self, text: str) -> None:
-        self._say("refusal", text)
+        self._add_words("refusal", text)
 
     def reasoning(self, text: str) -> None:
         if self._summary:
-            self._say("reasoning", text)
+            self._add_words("reasoning", text)
 
     def next_message(self) -> None:
         self._close_item()
@@ -5465,19 +5447,19 @@ class ResponsesWriter:
         index = done.place["output_index"]
         self._write("output_item.done", output_index=index, item=item)
 
-    def _say(self, what: str, text: str) -> None:
+    def _add_words(self, what: str, text: str) -> None:
         if self._compact:
             if what == "text":
                 self._gist.append(text)
         elif text:
             form = FORMS[what]
             if self._open is None or self._open.form is not form:
-                self._begin(form)
+                self._open_item(form)
             _, place, _, pieces = self._open
             pieces.append(text)
             self._write(form.event + ".delta", **place, delta=text, **form.more)
 
-    def _begin(self, form: _Form) -> None:
+    def _open_item(self, form: _Form) -> None:
         """Open an item of one part, the words that follow."""
         self._close_item()
         parts: List[JSON] = []
@@ -5560,8 +5542,8 @@ def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
     output = objects(answer.get("output"))
     summary = [item for item in output if item.get("type") == "compaction"]
     items = objects(input_items(body))
-    said = [item for item in items if item.get("role") == "user"]
-    return said + summary if summary else None
+    wishes = [item for item in items if item.get("role") == "user"]
+    return wishes + summary if summary else None
 
 
 MEMORY = 16 * 1024 * 1024  # bytes of requests and answers, all sessions together
@@ -5650,8 +5632,8 @@ class ResponseMemory:
                 raise not_kept("Previous response", previous, 400)
             chain.append([*input_items(loads(kept.request)), *loads(kept.output)])
             number = kept.previous
-        said = [*itertools.chain.from_iterable(reversed(chain)), *items]
-        expanded = {**body, "input": self._complete(session, said)}
+        items = [*itertools.chain.from_iterable(reversed(chain)), *items]
+        expanded = {**body, "input": self._complete(session, items)}
         expanded.pop("previous_response_id", None)
         return expanded
 
