@@ -4660,11 +4660,11 @@ class ToolTable:
         about = field(offer, "description", str, path, "")
         schema = field(offer, "parameters", dict, path, {})
         strict = field(offer, "strict", bool, path)
-        tool = Tool(name, about, schema, strict, kind, namespace)
+        tool = Tool(name, about, schema, strict, kind)
         if kind == "custom":
             tool = custom_tool(name, about, field(offer, "format", dict, path, {}))
         place = (namespace, name)
-        flat = self.name_of(tool._asdict())
+        flat = self.name_of({"namespace": namespace, "name": name})
         taken: Container[str] = self._plain if namespace else ()
         while place not in self._flat and (flat in self.tools or flat in taken):
             flat += "_"  # so that two of one name do not become one
@@ -4699,8 +4699,9 @@ def _parse_input_part(part: Any, path: str) -> Any:
 def _parse_input_content(holder: JSON, key: str, path: str) -> Tuple[Any, ...]:
     content = holder.get(key)
     if isinstance(content, str):
-        return (Text(content),) if content else ()
-    return tuple(parse_list(holder, key, _parse_input_part, path))
+        content = [{"type": "input_text", "text": content}]
+    parts = parse_list({key: content}, key, _parse_input_part, path)
+    return tuple(part for part in parts if part != Text(""))
 
 
 INPUT_ROLES = {
@@ -4744,9 +4745,10 @@ def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Cal
         held = item.get(CLIENT_TOOLS[kind]["member"]) or {}
         return Call(call_id, kind, dumps_text(held))
     required(item, "name", str, path)
-    arguments = field(item, "arguments", str, path, "")
     if kind == "custom_tool_call":
         arguments = dumps_text({"input": field(item, "input", str, path, "")})
+    else:
+        arguments = field(item, "arguments", str, path, "")
     return Call(call_id, table.name_of(item), arguments)
 
 

@@ -7761,6 +7761,10 @@ def test_responses_parse_tools_and_choice():
     conv = r_parsed(**body, tool_choice=only)
     assert [tool.name for tool in conv.tools] == ["f"] and conv.tool_choice == "required"
     assert r_parsed(tool_choice="required").tool_choice == ""
+    inner = {**R_NAMESPACE, "tools": [{"type": "custom", "name": "sh"}]}
+    assert [(t.name, t.kind) for t in r_parsed(tools=[inner]).tools] == [
+        ("mcp__teams__sh", "custom")
+    ]
 
 
 @pytest.mark.parametrize(
