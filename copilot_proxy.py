@@ -3045,39 +3045,36 @@ def _parse_stranger(block: JSON, place: str, path: str) -> Text:
     return Text("[%s]" % words.strip())
 
 
-def _parse_image(block: JSON, path: str) -> Image:
-    source = required(block, "source", dict, path)
-    path += ".source"
-    if required_word(source, "type", ("base64", "url"), path) == "url":
-        return Image(required(source, "url", str, path))
-    media_type = required(source, "media_type", str, path)
-    data = required(source, "data", str, path)
-    return Image("data:%s;base64,%s" % (media_type, data))
+SOURCES = {"image": ("base64", "url"), "document": ("base64", "text")}
 
 
-def _parse_document(block: JSON, path: str, parse: Callable[..., Any]) -> List[Any]:
-    """A text document is its text; of any other the bytes go behind its context.
-
-    `parse` reads the content of one that is made of blocks.
-    """
+def _parse_media(block: JSON, path: str, parse: Callable[..., Any]) -> List[Any]:
+    """An image or a document. A document of text is its text; of any other the bytes go
+    behind its context; `parse` reads one that is made of blocks."""
+    kind = block["type"]
     title = field(block, "title", str, path, "")
     context = Text(field(block, "context", str, path, ""))
     source = required(block, "source", dict, path)
     path += ".source"
-    if source.get("type") == "content":
-        parts = parse(source.get("content"), "document", path + ".content")
+    if kind == "document" and source.get("type") == "content":
+        parts = parse(source.get("content"), kind, path + ".content")
         return [Text(title), context, *parts]
-    kind = required_word(source, "type", ("base64", "text"), path)
-    text = required(source, "data", str, path)
-    if kind == "base64":
+    form = required_word(source, "type", SOURCES[kind], path)
+    if form == "url":
+        return [Image(required(source, form, str, path))]
+    data = required(source, "data", str, path)
+    if form == "base64":
         media_type = required(source, "media_type", str, path)
+        url = "data:%s;base64,%s" % (media_type, data)
+        if kind == "image":
+            return [Image(url)]
         if not media_type.startswith("text/"):
-            return [context, Document("data:%s;base64,%s" % (media_type, text), title)]
+            return [context, Document(url, title)]
         try:
-            text = base64.b64decode(text, validate=True).decode("utf-8", "replace")
+            data = base64.b64decode(data, validate=True).decode("utf-8", "replace")
         except ValueError:
             raise BadRequest("%s.data: expected base64" % path) from None
-    return [Text(text_of((Text(title), context, Text(text))))]
+    return [Text(text_of((Text(title), context, Text(data))))]
 
 
 def _parse_thinking(block: JSON, path: str) -> List[Any]:
@@ -3103,15 +3100,12 @@ def _parse_parts(content: Any, place: str, path: str) -> List[Any]:
             parts.append(Text(required(block, "text", str, here)))
         elif kind not in PLACES[place]:
             parts.append(_parse_stranger(block, place, here))
-        elif kind == "image":
-            parts.append(_parse_image(block, here))
-        elif kind == "document":
-            parts += _parse_document(block, here, _parse_parts)
+        elif kind in SOURCES:
+            parts += _parse_media(block, here, _parse_parts)
         elif kind == "tool_use":
-            call_id = required(block, "id", str, here)
-            name = required(block, "name", str, here)
+            names = [required(block, key, str, here) for key in ("id", "name")]
             arguments = dumps_text(field(block, "input", dict, here, {}))
-            parts.append(Call(call_id, name, arguments))
+            parts.append(Call(*names, arguments))
         elif kind == "tool_result":
             call_id = required(block, "tool_use_id", str, here)
             inner = _parse_parts(block.get("content") or "", kind, here + ".content")
@@ -3343,15 +3337,13 @@ def _encode_tools(conversation: Conversation) -> JSON:
             strict=tool.strict or None,
         )
         tools.append({"name": tool.name, **more})
-    if not tools:
-        return {}
     wanted = conversation.tool_choice
     choice = given(type=CHOICE_TYPES.get(wanted))
     if wanted.startswith("="):
         choice = {"type": "tool", "name": wanted[1:]}
     if conversation.parallel is False:
         choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}
-    return {"tools": tools, **given(tool_choice=choice)}
+    return given(tools=tools, tool_choice=choice) if tools else {}
 
 
 def encode_messages(conversation: Conversation, model: Model) -> JSON:
@@ -3369,8 +3361,9 @@ def encode_messages(conversation: Conversation, model: Model) -> JSON:
         elif content:
             messages.append({"role": turn.role, "content": content})
     effort = conversation.effort
-    thinking = {}
-    if effort not in ("", "none", "minimal") and (model.adaptive or model.budget[1]):
+    thinks = effort not in ("", "none", "minimal")
+    thinking = None
+    if thinks and (model.adaptive or model.budget[1]):
         thinking = {"type": "adaptive"}
     config = given(effort=effort)
     if conversation.schema:
@@ -3387,9 +3380,9 @@ def encode_messages(conversation: Conversation, model: Model) -> JSON:
         thinking=thinking,
         output_config=config,
         metadata=given(user_id=conversation.user),
+        **_encode_tools(conversation),
     )
-    body = {"model": model.id, "stream": True, **settings}
-    return {**body, **_encode_tools(conversation), "messages": messages}
+    return {"model": model.id, "stream": True, **settings, "messages": messages}
 
 
 # --- Copilot's answers ----------------------------------------------------------------
@@ -3412,21 +3405,19 @@ USAGE_KEYS = (
 def native_usage(obj: JSON) -> TokenUsage:
     """The usage of a whole Message, or of anything that has its two usage members."""
     usage = typed(obj, "usage", dict)
+    details = typed(usage, "output_tokens_details", dict)
     return TokenUsage(
         *[count(usage.get(key)) for key in USAGE_KEYS],
         nano_aiu=count(typed(obj, "copilot_usage", dict).get("total_nano_aiu")),
-        reasoning=count(
-            typed(usage, "output_tokens_details", dict).get("thinking_tokens")
-        ),
+        reasoning=count(details.get("thinking_tokens")),
     )
 
 
 def add_usage(message: JSON, event: JSON) -> None:
     """Take into the usage members of `message` what an event of its stream says."""
     for part in (event, typed(event, "message", dict)):
-        usage = typed(part, "usage", dict).items()
-        news = {key: number for key, number in usage if number}  # 0 is no news
-        message["usage"] = {**typed(message, "usage", dict), **news}
+        news = typed(part, "usage", dict).items()
+        message["usage"].update((key, n) for key, n in news if n)  # 0 is no news
         message.update(given(copilot_usage=part.get("copilot_usage")))
 
 
@@ -3452,7 +3443,7 @@ class MessagesReader:
         self.stop_sequence: Optional[str] = None
         self.done = False
         self._source = source
-        self._message: JSON = {}  # its usage members
+        self._message: JSON = {"usage": {}}
         self._stop = ""
         self._block: JSON = {}  # the open one
         self._pieces: List[str] = []  # of its signature, or an empty one for arguments
@@ -3575,16 +3566,11 @@ STOP_REASONS = {
     "function_call": "tool_use",
     "content_filter": "refusal",
 }
-# What may be open -> its start, the type and the field of its deltas.
+# What may be open -> more of its start, the type and the field of its deltas.
 OPENINGS: Dict[str, Tuple[JSON, str, str]] = {
-    "text": ({"type": "text", "text": ""}, "text_delta", "text"),
-    "refusal": ({"type": "text", "text": ""}, "text_delta", "text"),
-    "thinking": (
-        {"type": "thinking", "thinking": "", "signature": ""},
-        "thinking_delta",
-        "thinking",
-    ),
-    "call": ({"type": "tool_use", "input": {}}, "input_json_delta", "partial_json"),
+    "text": ({"text": ""}, "text_delta", "text"),
+    "thinking": ({"thinking": "", "signature": ""}, "thinking_delta", "thinking"),
+    "tool_use": ({"input": {}}, "input_json_delta", "partial_json"),
 }
 DELTA_HEAD = (
     'event: content_block_delta\ndata: {"type":"content_block_delta",'
@@ -3618,7 +3604,6 @@ class MessagesWriter:
         thinking: bool = True,
     ) -> None:
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
-        self.at_boundary = False  # never before message_start, which must be first
         self._message = {
             "id": message_id,
             "type": "message",
@@ -3631,11 +3616,12 @@ class MessagesWriter:
         }
         self._fold = fold
         self._thinking = thinking  # asked for; else only what a call needs is told
-        self._over = False
+        self._started = False
+        self._mute = fold  # nothing is written, or nothing any more
         self._out: List[bytes] = []
-        self._open = ""  # a key of OPENINGS
+        self._open = ""  # the type of the open block
+        self._block: JSON = {}  # its start
         self._key: Hashable = None  # of the open call
-        self._block: JSON = {}  # the start of the open block
         self._index = -1
         self._head = b""  # of its deltas
         self._pending: List[str] = []  # told of it, not yet written
@@ -3645,6 +3631,9 @@ class MessagesWriter:
         self._signatures: List[str] = []  # not yet written
         self._refusal = ""
 
+    # A ping may go out: never before message_start, which must be first.
+    at_boundary = property(lambda self: self._started and not self._mute)
+
     def text(self, text: str) -> None:
         self._say("text", text)
 
@@ -3653,8 +3642,10 @@ class MessagesWriter:
             self._say("thinking", text)
 
     def refusal(self, text: str) -> None:
+        if not self._refusal:
+            self.next_message()
         self._refusal += text
-        self._say("refusal", text)
+        self._say("text", text)
 
     def next_message(self) -> None:
         if self._open == "text":
@@ -3664,7 +3655,7 @@ class MessagesWriter:
         self._signatures.append(pack_reasoning(data, source))
         # A call must not be broken in two. Where no thinking was asked for, an empty
         # block before the text would be content[0] of clients that read only that.
-        if self._open != "call" and self._thinking:
+        if self._open != "tool_use" and self._thinking:
             self._sign()
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
@@ -3682,22 +3673,19 @@ class MessagesWriter:
                 waiting.append(fragment)
             if len(waiting) == 1:
                 self._advance()
-        elif self._open == "call" and key == self._key:
+        elif self._open == "tool_use" and key == self._key:
             self._pending.append(fragment)
         elif fragment.strip():
             # Clients run a tool at its stop event: what comes later is lost for good.
-            raise UpstreamError(
-                "the upstream continued tool call %r after its end" % (key,)
-            )
+            words = "the upstream continued tool call %r after its end"
+            raise UpstreamError(words % (key,))
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
     ) -> None:
         """End the answer. A call that was cut stays as it is, as with Anthropic, or is
         left out if it has not begun; clients go on after max_tokens (CLIENTS 1)."""
-        stop = STOP_REASONS.get(reason, reason)
-        if self._refusal:
-            stop = "refusal"
+        stop = "refusal" if self._refusal else STOP_REASONS.get(reason, reason)
         cut = stop not in ("end_turn", "tool_use")
         for key, fragments in list(self._waiting.items()):
             if not cut or parse_object("".join(fragments)) is not None:
@@ -3714,23 +3702,21 @@ class MessagesWriter:
         delta: JSON = {"stop_reason": stop, "stop_sequence": stop_sequence}
         if stop == "refusal":
             explanation = self._refusal or "a content filter"
-            details = {"type": stop, "category": None, "explanation": explanation}
-            delta["stop_details"] = details
+            delta["stop_details"] = {"type": stop, "category": None}
+            delta["stop_details"]["explanation"] = explanation
         figures = {"usage": anthropic_usage(usage), **usage.cost}
         self._message.update(delta)
         add_usage(self._message, figures)
         self._write("message_delta", delta=delta, **figures)
         self._write("message_stop")
-        self._finish()
+        self._mute = True
 
     def error(self, exc: ProxyError) -> None:
         self._flush()
         self._write("error", **anthropic_error(exc))
-        self._finish()
+        self._mute = True
 
     def take(self) -> bytes:
-        if self._fold:
-            return b""
         self._flush()
         data = b"".join(self._out)
         self._out.clear()
@@ -3741,14 +3727,10 @@ class MessagesWriter:
             raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
         return self._message
 
-    def _finish(self) -> None:
-        self._over = True
-        self.at_boundary = False
-
     def _start(self) -> None:
-        if not self.at_boundary and not self._over:
-            self.at_boundary = True
+        if not self._started:
             self._write("message_start", message=self._message)
+        self._started = True
 
     def _say(self, kind: str, text: str) -> None:
         if self._open != kind:
@@ -3764,7 +3746,7 @@ class MessagesWriter:
         Looked at when another call begins, not at each fragment: too late is no harm.
         """
         while True:
-            if self._open == "call":
+            if self._open == "tool_use":
                 self._flush()
                 if not force and parse_object("".join(self._written)) is None:
                     return
@@ -3775,21 +3757,21 @@ class MessagesWriter:
             self._begin_call(key)
 
     def _begin_call(self, key: Hashable) -> None:
-        self._begin("call", **self._calls[key])
+        self._begin("tool_use", **self._calls[key])
         self._key = key
         self._pending = self._waiting.pop(key) or ["{}"]
 
     def _begin(self, kind: str, **more: Any) -> None:
         self._start()
         self._close()
-        if self._thinking or kind == "call":
+        if self._thinking or kind == "tool_use":
             self._sign()
         start, delta, name = OPENINGS[kind]
         self._open = kind
-        self._block = {**start, **more}
+        self._block = {"type": kind, **more, **start}
         self._index += 1
         self._head = (DELTA_HEAD % (self._index, delta, name)).encode()
-        self._write("content_block_start", index=self._index, content_block=self._block)
+        self._write_block("content_block_start", content_block=self._block)
 
     def _sign(self) -> None:
         """Write the signatures, each behind thinking: the open block's or none."""
@@ -3807,41 +3789,41 @@ class MessagesWriter:
             return
         self._flush()
         if self._open == "thinking":
-            self._block["signature"] = signature or pack_reasoning("", "")
-            delta = {"type": "signature_delta", "signature": self._block["signature"]}
-            self._write("content_block_delta", index=self._index, delta=delta)
-        self._write("content_block_stop", index=self._index)
+            signature = signature or pack_reasoning("", "")
+            delta = {"type": "signature_delta", "signature": signature}
+            self._write_block("content_block_delta", delta=delta)
+            self._block["signature"] = signature
+        self._write_block("content_block_stop")
         if self._fold:
-            self._keep()
+            self._keep("".join(self._written))
         self._open = ""
         self._written = []
 
-    def _keep(self) -> None:
-        """Put the block into the Message, but a call that was cut: half of it must not
-        run, and `input` cannot say so."""
-        text = "".join(self._written)
-        if self._open != "call":
-            self._block[OPENINGS[self._open][2]] = text
-        elif parse_object(text) is None:
-            return
-        else:
+    def _keep(self, text: str) -> None:
+        """Put the open block into the Message, but a call that was cut: half of it must
+        not run, and `input` cannot say so."""
+        if self._open == "tool_use":
             self._block["input"] = parse_object(text)
-        self._message["content"].append(self._block)
+        else:
+            self._block[self._open] = text
+        if self._block.get("input", {}) is not None:
+            self._message["content"].append(self._block)
 
     def _flush(self) -> None:
-        if not self._pending:
-            return
         text = "".join(self._pending)
         self._pending = []
-        if self._fold or self._open == "call":
+        if text and (self._fold or self._open == "tool_use"):
             self._written.append(text)
-        if text and not self._fold and not self._over:
+        if text and not self._mute:
             # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
             encoded = json_string(text).encode("utf-8", "backslashreplace")
             self._out.append(b"%b%b}}\n\n" % (self._head, encoded))
 
+    def _write_block(self, event: str, **fields: Any) -> None:
+        self._write(event, index=self._index, **fields)
+
     def _write(self, event: str, **fields: Any) -> None:
-        if not self._fold and not self._over:
+        if not self._mute:
             self._out.append(encode_sse(event, {"type": event, **fields}))
 
 
@@ -3890,7 +3872,7 @@ class MessagesTap:
 
     def __init__(self, names: Mapping[str, str] = {}) -> None:
         self._names = names
-        self._message: JSON = {}  # its usage members
+        self._message: JSON = {"usage": {}}
         self._held = bytearray()  # the event that has not ended
         self._before = b""  # what came whole before a failure in the same piece
 
@@ -3920,7 +3902,12 @@ class MessagesTap:
         """Read the events; gives them as the client gets them."""
         line = DATA_LINE.search(events, PLAIN_DELTAS.match(events).end())
         while line:
-            event = self._read(line, events)
+            try:
+                event = messages_event(SSEEvent("", line[1]), self._message)
+            except ProxyError:
+                before = WHOLE_EVENTS.match(events, 0, line.start())
+                self._before = before[0] if before else b""
+                raise
             end = line.end()
             if restore_names({"content": [event.get("content_block")]}, self._names):
                 head = events[: line.start()] + b"data: %b\n" % dumps(event)
@@ -3933,15 +3920,6 @@ class MessagesTap:
                 return events[: events.find(b"\n", end) + 1 or len(events)]
             line = DATA_LINE.search(events, PLAIN_DELTAS.match(events, end).end())
         return events
-
-    def _read(self, line: Any, events: bytes) -> JSON:
-        try:
-            return messages_event(SSEEvent("", line[1]), self._message)
-        except ProxyError:
-            before = WHOLE_EVENTS.match(events, 0, line.start())
-            if before:
-                self._before = before[0]
-            raise
 
     def finish(self) -> bytes:
         """End it; raises UpstreamError when no message_stop came."""
