@@ -2438,9 +2438,7 @@ class Result(NamedTuple):
     @property
     def spoken(self) -> Tuple[Any, ...]:
         """The parts for an API that has no field for a failure: OpenAI's have none."""
-        if self.is_error:
-            return (Text("Error:"), *self.parts)
-        return self.parts
+        return (Text("Error:"), *self.parts) if self.is_error else self.parts
 
 
 class Turn(NamedTuple):
@@ -2665,9 +2663,8 @@ class TokenUsage(NamedTuple):
     @property
     def cost(self) -> JSON:
         """The price as a member of an answer, when it is known: Copilot's own."""
-        if not self.nano_aiu:
-            return {}
-        return {"copilot_usage": {"total_nano_aiu": self.nano_aiu}}
+        nano_aiu = self.nano_aiu
+        return {"copilot_usage": {"total_nano_aiu": nano_aiu}} if nano_aiu else {}
 
 
 MOST_COUNTED = 10**15  # a million AI credits; what is larger would not fit a float
@@ -2675,12 +2672,7 @@ MOST_COUNTED = 10**15  # a million AI credits; what is larger would not fit a fl
 
 def count(value: Any) -> int:
     """A count from the wire: a whole number >= 0, anything else is 0."""
-    if type(value) is not int or value <= 0:
-        return 0
-    if value > MOST_COUNTED:
-        log_event("warn", "usage_ignored", bits=value.bit_length())
-        return 0
-    return value
+    return value if type(value) is int and 0 < value <= MOST_COUNTED else 0
 
 
 def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
@@ -2704,31 +2696,25 @@ def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
 
 
 class Sink(Protocol):
-    """Where a reader puts an answer, piece by piece; the writers of rooms 9 to 11."""
+    """Where a reader puts an answer, piece by piece; the writers of rooms 9 to 11.
 
-    at_boundary: bool  # a ping may go out now
+    text(text), reasoning(text)
+    refusal(text): instead of, or after, the text
+    next_message(): the text that follows is another message's
+    opaque(data, source): encrypted reasoning, whole, to be given back in the next turn
+    call(key, call_id, name): a tool call begins; `key` names it where its arguments
+        follow in fragments
+    arguments(key, fragment)
+    end(reason, usage, stop_sequence=None): the answer is complete: stop, length,
+        tool_calls or content_filter. With "stop", `stop_sequence` is what the answer
+        was cut at, where that is known.
+    error(exc): one event, and nothing after it
+    take() -> bytes: what was written since the last call
+    whole() -> JSON: after end(), the same answer as one object
+    at_boundary: a ping may go out now
+    """
 
-    def text(self, text: str) -> None: ...
-    def reasoning(self, text: str) -> None: ...
-    def refusal(self, text: str) -> None: ...  # instead of, or after, the text
-    def next_message(self) -> None: ...  # the text that follows is another message's
-
-    # Encrypted reasoning, whole, to be given back in the next turn.
-    def opaque(self, data: str, source: str) -> None: ...
-
-    # A tool call begins; `key` names it where its arguments follow in fragments.
-    def call(self, key: Hashable, call_id: str, name: str) -> None: ...
-    def arguments(self, key: Hashable, fragment: str) -> None: ...
-
-    # The answer is complete: stop, length, tool_calls or content_filter. With "stop",
-    # `stop_sequence` is what the answer was cut at, where that is known.
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None: ...
-
-    def error(self, exc: ProxyError) -> None: ...  # one event, and nothing after it
-    def take(self) -> bytes: ...  # what was written since the last call
-    def whole(self) -> JSON: ...  # after end(): the same answer as one object
+    def __getattr__(self, name: str) -> Any: ...
 
 
 class Reader(Protocol):
@@ -2876,7 +2862,10 @@ CUT_SHORT = (
 
 
 class StreamTranslator:
-    """What the relay of room 18 drives: upstream bytes in, client bytes out."""
+    """What the relay of room 18 drives: upstream bytes in, client bytes out.
+
+    Who inherits has `_read`, which takes one event and puts bytes into `_out`.
+    """
 
     usage = TokenUsage()
     finished = False  # a terminal event came; only a late usage may still follow
@@ -2884,13 +2873,12 @@ class StreamTranslator:
     at_boundary = True  # a ping may go out now
 
     def __init__(self) -> None:
-        self._decoder, self._out = SSEDecoder(), []
-
-    def _read(self, event: SSEEvent) -> None:
-        raise NotImplementedError
+        self._decoder = SSEDecoder()
+        self._out: List[bytes] = []
 
     def _take(self) -> bytes:
-        out, self._out = b"".join(self._out), []
+        out = b"".join(self._out)
+        self._out = []
         return out
 
     def _read_all(self, events: List[SSEEvent]) -> None:
@@ -3847,13 +3835,16 @@ _STRING = (
     rb"|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
     rb'|\xf0[\x90-\xbf][\x80-\xbf]{2})[ !#-\[\]-~]*){0,999}"'
 )
-# Deltas in the two orders of keys that were ever seen: whole JSON that tells neither
-# the usage nor the end, so that most of a stream need not be parsed.
-PLAIN_DELTAS = re.compile(
-    rb"\n?(?:event: content_block_delta\ndata: \{(?:"
+# Events in the two orders of keys that were ever seen: whole JSON that tells neither a
+# usage, nor a tool's name, nor the end, so that most of a stream need not be parsed.
+PLAIN_EVENTS = re.compile(
+    rb"\n?(?:event: content_block_\w+\ndata: \{(?:"
     rb'"type":"content_block_delta","index":\d+,"delta":\{"type":"\w+","\w+":%b\}|'
-    rb'"delta":\{"\w+":%b,"type":"\w+"\},"index":\d+,"type":"content_block_delta"'
-    rb")\}\n\n)*" % (_STRING, _STRING)
+    rb'"delta":\{"\w+":%b,"type":"\w+"\},"index":\d+,"type":"content_block_delta"|'
+    rb'"type":"content_block_stop","index":\d+|"index":\d+,"type":"content_block_stop"|'
+    rb'"type":"content_block_start","index":\d+,"content_block":\{"type":"text",'
+    rb'"text":""\}|"content_block":\{"text":"","type":"text"\},"index":\d+,'
+    rb'"type":"content_block_start")\}\n\n)*' % (_STRING, _STRING)
 )
 DATA_LINE = re.compile(rb"^data:(.*)\n?", re.M)
 WHOLE_EVENTS = re.compile(rb".*\n\r?\n", re.S)  # up to the last blank line
@@ -3900,7 +3891,7 @@ class MessagesTap:
 
     def _watch(self, events: bytes) -> bytes:
         """Read the events; gives them as the client gets them."""
-        line = DATA_LINE.search(events, PLAIN_DELTAS.match(events).end())
+        line = DATA_LINE.search(events, PLAIN_EVENTS.match(events).end())
         while line:
             try:
                 event = messages_event(SSEEvent("", line[1]), self._message)
@@ -3909,7 +3900,8 @@ class MessagesTap:
                 self._before = before[0] if before else b""
                 raise
             end = line.end()
-            if restore_names({"content": [event.get("content_block")]}, self._names):
+            block = event.get("content_block")
+            if self._names and restore_names({"content": [block]}, self._names):
                 head = events[: line.start()] + b"data: %b\n" % dumps(event)
                 events = head + events[end:]
                 end = len(head)
@@ -3918,7 +3910,7 @@ class MessagesTap:
                 self.done = True
                 # What stands behind the end is nobody's.
                 return events[: events.find(b"\n", end) + 1 or len(events)]
-            line = DATA_LINE.search(events, PLAIN_DELTAS.match(events, end).end())
+            line = DATA_LINE.search(events, PLAIN_EVENTS.match(events, end).end())
         return events
 
     def finish(self) -> bytes:
