@@ -3277,44 +3277,6 @@ class MessagesReader:
 # --- answers for Anthropic clients ----------------------------------------------------
 
 
-def fold_message(events: Iterable[JSON]) -> JSON:
-    """The Message that the events of a whole stream amount to.
-
-    Raises UpstreamError when it did not end. A call that was cut is left out: half of
-    it must not run, and `input` cannot say so.
-    """
-    message: JSON = {}
-    blocks: List[Tuple[JSON, Dict[str, List[str]]]] = []  # starts and pieces by field
-    for event in events:
-        kind = event["type"]
-        if kind == "message_start":
-            message = event["message"]
-        elif kind == "content_block_start":
-            blocks.append((event["content_block"], collections.defaultdict(list)))
-        elif kind == "content_block_delta":
-            for key, piece in event["delta"].items():
-                blocks[-1][1][key].append(piece)
-        elif kind == "message_delta":
-            message.update(event["delta"])
-            message.update(given(copilot_usage=event.get("copilot_usage")))
-            figures = event["usage"].items()
-            message["usage"].update(
-                {key: n for key, n in figures if n}
-            )  # 0 says nothing
-    if message.get("stop_reason") is None:
-        raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
-    message["content"] = []
-    for block, pieces in blocks:
-        for key in pieces.keys() & block.keys() - {"type"}:
-            block[key] = "".join(pieces[key])
-        arguments = "".join(pieces["partial_json"])
-        if arguments.strip():
-            block["input"] = parse_object(arguments)
-        if block.get("input", {}) is not None:
-            message["content"].append(block)
-    return message
-
-
 STOP_REASONS = {
     "stop": "end_turn",
     "length": "max_tokens",
@@ -3327,6 +3289,8 @@ OPENINGS: Dict[str, Tuple[JSON, str, str]] = {
     "text": ({"text": ""}, "text_delta", "text"),
     "thinking": ({"thinking": "", "signature": ""}, "thinking_delta", "thinking"),
     "tool_use": ({"input": {}}, "input_json_delta", "partial_json"),
+    "server_tool_use": ({"input": {}}, "input_json_delta", "partial_json"),
+    "web_search_tool_result": ({}, "", ""),
 }
 DELTA_HEAD = (
     'event: content_block_delta\ndata: {"type":"content_block_delta",'
@@ -3385,6 +3349,7 @@ class MessagesWriter:
         self._calls: Dict[Hashable, JSON] = {}  # id and name of every call
         self._waiting: Dict[Hashable, List[str]] = {}  # fragments of the unopened ones
         self._signatures: List[str] = []  # not yet written
+        self._searches: JSON = {}  # what the usage says of them
         self._refusal = ""
 
     # A ping may go out: never before message_start, which must be first.
@@ -3436,6 +3401,18 @@ class MessagesWriter:
             words = "the upstream continued tool call %r after its end"
             raise UpstreamError(words % (key,))
 
+    def search(self, query: str, pages: Mapping[str, str]) -> None:
+        """Tell of a web search that was run for the answer: the titles of its pages."""
+        found = []
+        for url, title in pages.items():
+            page = {"type": "web_search_result", "url": url, "title": title}
+            found.append({**page, "page_age": None, "encrypted_content": ""})
+        tool_use_id = "srvtoolu_" + self._message["id"][4:]
+        self._begin("server_tool_use", id=tool_use_id, name="web_search")
+        self._pending.append(dumps_text({"query": query}))
+        self._begin("web_search_tool_result", tool_use_id=tool_use_id, content=found)
+        self._searches["server_tool_use"] = {"web_search_requests": 1}
+
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
     ) -> None:
@@ -3460,7 +3437,8 @@ class MessagesWriter:
             explanation = self._refusal or "a content filter"
             delta["stop_details"] = {"type": stop, "category": None}
             delta["stop_details"]["explanation"] = explanation
-        figures = {"usage": anthropic_usage(usage), **usage.cost}
+        tokens = {**anthropic_usage(usage), **self._searches}
+        figures = {"usage": tokens, **usage.cost}
         self._message.update(delta)
         add_usage(self._message, figures)
         self._write("message_delta", delta=delta, **figures)
@@ -3558,9 +3536,9 @@ class MessagesWriter:
     def _keep(self, text: str) -> None:
         """Put the open block into the Message, but a call that was cut: half of it must
         not run, and `input` cannot say so."""
-        if self._open == "tool_use":
+        if "input" in self._block:
             self._block["input"] = parse_object(text)
-        else:
+        elif text:
             self._block[self._open] = text
         if self._block.get("input", {}) is not None:
             self._message["content"].append(self._block)
@@ -5822,87 +5800,31 @@ def search_request(query: str, model: Model) -> JSON:
     )
 
 
-def _search_events(response: JSON, tool_use_id: str) -> List[JSON]:
-    """The events of Anthropic's blocks for a search: query, results, and words."""
-    parts: List[JSON] = []
-    queries = [""]
-    for item in objects(response.get("output")):
-        queries.append(typed(typed(item, "action", dict), "query", str))
-        parts += objects(item.get("content"))
-    pages: Dict[str, JSON] = {}
-    for part in parts:
-        for note in objects(part.get("annotations")):
-            url = typed(note, "url", str)
-            page = {"type": "web_search_result", "url": url, "encrypted_content": ""}
-            page.update(title=typed(note, "title", str), page_age=None)
-            if note.get("type") == "url_citation":
-                pages[url] = page
-    query = dumps_text({"query": max(queries, key=len)})
-    call = {"type": "server_tool_use", "id": tool_use_id, "name": "web_search"}
-    found = {"type": "web_search_tool_result", "tool_use_id": tool_use_id}
-    found["content"] = list(pages.values())
-    words = "".join(typed(part, "text", str) for part in parts)
-    blocks = [
-        ({**call, "input": {}}, {"type": "input_json_delta", "partial_json": query}),
-        (found, None),
-        ({"type": "text", "text": ""}, {"type": "text_delta", "text": words}),
-    ]
-    if not words:
-        blocks.pop()
-    events: List[JSON] = []
-    for index, (block, delta) in enumerate(blocks):
-        about = {"index": index}
-        events.append({"type": "content_block_start", "content_block": block, **about})
-        if delta:
-            events.append({"type": "content_block_delta", "delta": delta, **about})
-        events.append({"type": "content_block_stop", **about})
-    return events
+class SearchReader(ResponsesReader):
+    """A Reader of a search by Responses: the sink hears of it when all is known."""
 
+    def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
+        response = typed(obj, "response", dict)
+        parts: List[JSON] = []
+        queries = [""]
+        for item in objects(response.get("output")):
+            queries.append(typed(typed(item, "action", dict), "query", str))
+            parts += objects(item.get("content"))
+        pages: Dict[str, str] = {}
+        for part in parts:
+            for note in objects(part.get("annotations")):
+                if note.get("type") == "url_citation":
+                    pages[typed(note, "url", str)] = typed(note, "title", str)
+        sink.search(max(queries, key=len), pages)
+        sink.text("".join(typed(part, "text", str) for part in parts))
+        self.finish_reason = "stop"
+        self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
+        self.done = True
 
-class SearchTranslator(StreamTranslator):
-    """A StreamTranslator from a search by Responses to the Message that tells of it."""
-
-    def __init__(self, message_id: str, model: str) -> None:
-        super().__init__()
-        self._message = {"id": message_id, "type": "message", "role": "assistant"}
-        self._message.update(model=model, content=[], stop_reason=None)
-        self._message["stop_sequence"] = None
-        self._tap = ResponsesTap()
-
-    usage = property(lambda self: self._tap.usage)
-    done = property(lambda self: self._tap.done)
-
-    def feed(self, data: bytes) -> bytes:
-        """Take upstream bytes; nothing goes out before all is known."""
-        self._tap.feed(data)
-        self.finished = self._tap.finished
-        return b""
-
-    def _events(self) -> List[JSON]:
-        usage: JSON = anthropic_usage(self.usage)
-        usage["server_tool_use"] = {"web_search_requests": 1}
-        begun = {**self._message, "usage": {**usage, "output_tokens": 0}}
-        tool_use_id = "srvtoolu_" + self._message["id"][4:]
-        ending = {"stop_reason": "end_turn", "stop_sequence": None}
-        return [
-            {"type": "message_start", "message": begun},
-            *_search_events(self._tap.whole(), tool_use_id),
-            {"type": "message_delta", "delta": ending, "usage": usage},
-            {"type": "message_stop"},
-        ]
-
-    def finish(self) -> bytes:
-        """The Message as the events that a stream of it would have had."""
-        self._tap.finish()
-        return b"".join(encode_sse(event["type"], event) for event in self._events())
-
-    def fail(self, exc: ProxyError) -> bytes:
-        """An error event."""
-        return encode_sse("error", anthropic_error(exc))
-
-    def whole(self) -> JSON:
-        """The Message, after the upstream's end."""
-        return fold_message(self._events())
+    EVENTS = {
+        **dict.fromkeys(ENDINGS, _searched),
+        **dict.fromkeys(FAILURES, ResponsesReader._failed),
+    }
 
 
 # ============================================================================
@@ -12618,14 +12540,14 @@ class App:
     async def _web_search(self, exchange: Exchange, query: str) -> None:
         """Claude Code's search request: a model that can search by itself, or words."""
         message_id = "msg_" + secrets.token_hex(12)
-        shown_as = exchange.shown_as
+        fold = not exchange.stream
+        writer = MessagesWriter(message_id, exchange.shown_as, fold=fold)
         if self._config.web_search == "on" and await self._take_searcher(exchange):
             await self._forward(
                 exchange, lambda _: search_request(query, exchange.model)
             )
-            await self._answer(exchange, SearchTranslator(message_id, shown_as))
+            await self._answer(exchange, Translation(SearchReader(), writer))
             return
-        writer = MessagesWriter(message_id, shown_as, fold=not exchange.stream)
         writer.text(NO_SEARCH)
         writer.end("stop", TokenUsage())
         if exchange.stream:
