@@ -2733,10 +2733,8 @@ BILLING_MARK = "x-anthropic-billing-header"
 
 def pack_reasoning(opaque: str, source: str) -> str:
     """The signature, one word, of a thinking block of ours: it brings `opaque` back."""
-    words = []
-    for word in (source, opaque):
-        words.append(urllib.parse.quote(word, safe="+/=:", errors="replace"))
-    return SIGNATURE_MARK + "@".join(words)
+    quote = functools.partial(urllib.parse.quote, safe="+/=:", errors="replace")
+    return SIGNATURE_MARK + "@".join(map(quote, (source, opaque)))
 
 
 def unpack_reasoning(signature: str) -> Optional[Tuple[str, str]]:
@@ -3201,9 +3199,10 @@ class MessagesReader:
         self._source = source
         self._message: JSON = {"usage": {}}
         self._stop = ""
-        self._block: JSON = {}  # the open one
-        self._pieces: List[str] = []  # of its signature, or an empty one for arguments
         self._called = False
+        self._block: JSON = {}  # the open one
+        self._signature = ""  # of it
+        self._has_arguments = False
 
     usage = property(lambda self: native_usage(self._message))
 
@@ -3212,66 +3211,57 @@ class MessagesReader:
         if event.data == b"[DONE]":  # follows message_stop on some accounts
             return
         obj = messages_event(event, self._message)
-        step = self.EVENTS.get(typed(obj, "type", str))
-        if step:
-            step(self, obj, sink)
+        kind = obj.get("type")
+        index = typed(obj, "index", int)
+        delta = typed(obj, "delta", dict)
+        if kind == "content_block_start":
+            self._open(index, typed(obj, "content_block", dict), sink)
+        elif kind == "content_block_delta":
+            self._read_delta(index, delta, sink)
+        elif kind == "content_block_stop":
+            self._close(index, sink)
+        elif kind == "message_delta":
+            self._stop = typed(delta, "stop_reason", str) or self._stop
+            self.stop_sequence = delta.get("stop_sequence") or self.stop_sequence
+            if self._stop == "refusal":
+                details = typed(delta, "stop_details", dict)
+                sink.refusal(typed(details, "explanation", str) or REFUSED_TEXT)
+        elif kind == "message_stop":
+            calls = self._called and self.stop_sequence is None
+            ended = "tool_calls" if calls else "stop"
+            self.finish_reason = FINISH_REASONS.get(self._stop, ended)
+            self.done = True
 
-    def _block_start(self, obj: JSON, sink: Sink) -> None:
-        block = typed(obj, "content_block", dict)
+    def _open(self, index: int, block: JSON, sink: Sink) -> None:
         self._block = block
-        self._pieces = []
+        self._signature = ""
+        self._has_arguments = False
         if block.get("type") == "tool_use":
             self._called = True
-            key = typed(obj, "index", int)
-            sink.call(key, typed(block, "id", str), typed(block, "name", str))
+            sink.call(index, typed(block, "id", str), typed(block, "name", str))
         if typed(block, "text", str):
             sink.text(block["text"])
 
-    def _block_delta(self, obj: JSON, sink: Sink) -> None:
-        delta = typed(obj, "delta", dict)
+    def _read_delta(self, index: int, delta: JSON, sink: Sink) -> None:
+        self._signature += typed(delta, "signature", str)
         if typed(delta, "text", str):
             sink.text(delta["text"])
         elif typed(delta, "thinking", str):
             sink.reasoning(delta["thinking"])
-        elif typed(delta, "signature", str):
-            self._pieces.append(delta["signature"])
         elif typed(delta, "partial_json", str):
-            self._pieces.append("")
-            sink.arguments(typed(obj, "index", int), delta["partial_json"])
+            self._has_arguments = True
+            sink.arguments(index, delta["partial_json"])
 
-    def _block_stop(self, obj: JSON, sink: Sink) -> None:
+    def _close(self, index: int, sink: Sink) -> None:
         block = self._block
-        self._block = {}
         kind = block.get("type")
-        if kind == "tool_use" and not self._pieces:
-            arguments = dumps_text(typed(block, "input", dict))
-            sink.arguments(typed(obj, "index", int), arguments)
-        elif kind == "thinking" and any(self._pieces):
-            sink.opaque("".join(self._pieces), self._source)
+        if kind == "tool_use" and not self._has_arguments:
+            sink.arguments(index, dumps_text(typed(block, "input", dict)))
+        elif kind == "thinking" and self._signature:
+            sink.opaque(self._signature, self._source)
         elif kind == "redacted_thinking" and typed(block, "data", str):
             sink.opaque(block["data"], self._source + REDACTED)
-
-    def _message_delta(self, obj: JSON, sink: Sink) -> None:
-        delta = typed(obj, "delta", dict)
-        self._stop = typed(delta, "stop_reason", str) or self._stop
-        self.stop_sequence = delta.get("stop_sequence") or self.stop_sequence
-        if self._stop == "refusal":
-            details = typed(delta, "stop_details", dict)
-            sink.refusal(typed(details, "explanation", str) or REFUSED_TEXT)
-
-    def _message_stop(self, obj: JSON, sink: Sink) -> None:
-        calls = self._called and self.stop_sequence is None
-        ended = "tool_calls" if calls else "stop"
-        self.finish_reason = FINISH_REASONS.get(self._stop, ended)
-        self.done = True
-
-    EVENTS = {
-        "content_block_start": _block_start,
-        "content_block_delta": _block_delta,
-        "content_block_stop": _block_stop,
-        "message_delta": _message_delta,
-        "message_stop": _message_stop,
-    }
+        self._block = {}
 
 
 # --- answers for Anthropic clients ----------------------------------------------------
@@ -3334,10 +3324,9 @@ class MessagesWriter:
             "stop_sequence": None,
             "usage": anthropic_usage(TokenUsage(input_tokens)),
         }
-        self._fold = fold
         self._thinking = thinking  # asked for; else only what a call needs is told
         self._started = False
-        self._mute = fold  # nothing is written, or nothing any more
+        self._mute = fold  # no bytes are wanted, or none any more
         self._out: List[bytes] = []
         self._open = ""  # the type of the open block
         self._block: JSON = {}  # its start
@@ -3345,11 +3334,10 @@ class MessagesWriter:
         self._index = -1
         self._head = b""  # of its deltas
         self._pending: List[str] = []  # told of it, not yet written
-        self._written: List[str] = []  # of an open call, and with `fold` of any block
+        self._text: List[str] = []  # what was
         self._calls: Dict[Hashable, JSON] = {}  # id and name of every call
         self._waiting: Dict[Hashable, List[str]] = {}  # fragments of the unopened ones
         self._signatures: List[str] = []  # not yet written
-        self._searches: JSON = {}  # what the usage says of them
         self._refusal = ""
 
     # A ping may go out: never before message_start, which must be first.
@@ -3403,15 +3391,13 @@ class MessagesWriter:
 
     def search(self, query: str, pages: Mapping[str, str]) -> None:
         """Tell of a web search that was run for the answer: the titles of its pages."""
-        found = []
-        for url, title in pages.items():
-            page = {"type": "web_search_result", "url": url, "title": title}
-            found.append({**page, "page_age": None, "encrypted_content": ""})
+        self._message["usage"]["server_tool_use"] = {"web_search_requests": 1}
+        about = {"type": "web_search_result", "page_age": None, "encrypted_content": ""}
+        found = [{**about, "url": url, "title": title} for url, title in pages.items()]
         tool_use_id = "srvtoolu_" + self._message["id"][4:]
         self._begin("server_tool_use", id=tool_use_id, name="web_search")
         self._pending.append(dumps_text({"query": query}))
         self._begin("web_search_tool_result", tool_use_id=tool_use_id, content=found)
-        self._searches["server_tool_use"] = {"web_search_requests": 1}
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
@@ -3437,11 +3423,10 @@ class MessagesWriter:
             explanation = self._refusal or "a content filter"
             delta["stop_details"] = {"type": stop, "category": None}
             delta["stop_details"]["explanation"] = explanation
-        tokens = {**anthropic_usage(usage), **self._searches}
-        figures = {"usage": tokens, **usage.cost}
         self._message.update(delta)
-        add_usage(self._message, figures)
-        self._write("message_delta", delta=delta, **figures)
+        add_usage(self._message, {"usage": anthropic_usage(usage), **usage.cost})
+        tokens = self._message["usage"]
+        self._write("message_delta", delta=delta, usage=tokens, **usage.cost)
         self._write("message_stop")
         self._mute = True
 
@@ -3482,7 +3467,7 @@ class MessagesWriter:
         while True:
             if self._open == "tool_use":
                 self._flush()
-                if not force and parse_object("".join(self._written)) is None:
+                if not force and parse_object("".join(self._text)) is None:
                     return
                 self._close()
             key = next(iter(self._waiting), None)
@@ -3500,12 +3485,13 @@ class MessagesWriter:
         self._close()
         if self._thinking or kind == "tool_use":
             self._sign()
-        start, delta, name = OPENINGS[kind]
+        empty, delta, name = OPENINGS[kind]
         self._open = kind
-        self._block = {"type": kind, **more, **start}
+        self._block = {"type": kind, **more, **empty}
         self._index += 1
         self._head = (DELTA_HEAD % (self._index, delta, name)).encode()
-        self._write_block("content_block_start", content_block=self._block)
+        start = {"index": self._index, "content_block": self._block}
+        self._write("content_block_start", **start)
 
     def _sign(self) -> None:
         """Write the signatures, each behind thinking: the open block's or none."""
@@ -3525,13 +3511,12 @@ class MessagesWriter:
         if self._open == "thinking":
             signature = signature or pack_reasoning("", "")
             delta = {"type": "signature_delta", "signature": signature}
-            self._write_block("content_block_delta", delta=delta)
+            self._write("content_block_delta", index=self._index, delta=delta)
             self._block["signature"] = signature
-        self._write_block("content_block_stop")
-        if self._fold:
-            self._keep("".join(self._written))
+        self._write("content_block_stop", index=self._index)
+        self._keep("".join(self._text))
         self._open = ""
-        self._written = []
+        self._text = []
 
     def _keep(self, text: str) -> None:
         """Put the open block into the Message, but a call that was cut: half of it must
@@ -3546,15 +3531,11 @@ class MessagesWriter:
     def _flush(self) -> None:
         text = "".join(self._pending)
         self._pending = []
-        if text and (self._fold or self._open == "tool_use"):
-            self._written.append(text)
+        self._text.append(text)
         if text and not self._mute:
             # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
             encoded = json_string(text).encode("utf-8", "backslashreplace")
             self._out.append(b"%b%b}}\n\n" % (self._head, encoded))
-
-    def _write_block(self, event: str, **fields: Any) -> None:
-        self._write(event, index=self._index, **fields)
 
     def _write(self, event: str, **fields: Any) -> None:
         if not self._mute:
@@ -3620,20 +3601,15 @@ class MessagesTap:
         if self.done:  # a second answer, or [DONE]: nothing that a client waits for
             return b""
         if self._held or data[-2:] != b"\n\n":
-            data = self._cut(data)
+            near = max(0, len(self._held) - 2)  # half of a blank line may stand there
+            self._held += data  # a bytearray: bytes would be copied for every piece
+            found = WHOLE_EVENTS.match(self._held, near)
+            end = found.end() if found else 0
+            data = bytes(memoryview(self._held)[:end])
+            del self._held[:end]
+            if len(self._held) > MAX_EVENT:
+                raise event_too_large(MAX_EVENT)
         return self._watch(data)
-
-    def _cut(self, data: bytes) -> bytes:
-        near = max(0, len(self._held) - 2)  # half of a blank line may stand there
-        self._held += data  # a bytearray: bytes would be copied for every piece
-        found = WHOLE_EVENTS.match(self._held, near)
-        whole = b""
-        if found:
-            whole = bytes(memoryview(self._held)[: found.end()])
-            del self._held[: found.end()]
-        if len(self._held) > MAX_EVENT:
-            raise event_too_large(MAX_EVENT)
-        return whole
 
     def _watch(self, events: bytes) -> bytes:
         """Read the events; gives them as the client gets them."""

@@ -7541,7 +7541,8 @@ def test_messages_reader_under_every_cut(name, raw, expected):
 
 
 def test_messages_reader_survives_wrong_types():
-    for kind in cp.MessagesReader.EVENTS:
+    kinds = "message_start message_delta message_stop ping".split()
+    for kind in kinds + ["content_block_" + step for step in ("start", "delta", "stop")]:
         for odd in (None, 1, "x", [1], {"type": 1}):
             keys = ("message", "index", "content_block", "delta", "usage", "copilot_usage")
             raw = m_event(kind, **dict.fromkeys(keys, odd))
