@@ -2526,18 +2526,14 @@ class StopAt:
         if self._hit is not None:
             return
         text = self._held + text
-        found = []
-        begun = [0]
-        for stop in self._stops:
-            if stop in text:
-                found.append((text.find(stop) + len(stop), -len(stop), stop))
-            begun += [n for n in range(1, len(stop)) if text.endswith(stop[:n])]
+        stops = self._stops
+        ends = [(text.find(s) + len(s), -len(s), s) for s in stops if s in text]
+        begun = [n for s in stops for n in range(len(s)) if text.endswith(s[:n])]
         at = len(text) - max(begun)
-        self._held = text[at:]
-        if found:
-            end, size, self._hit = min(found)  # whichever ends first
+        if ends:
+            end, size, self._hit = min(ends)  # whichever ends first
             at = end + size
-            self._held = ""
+        self._held = "" if ends else text[at:]
         if at:
             self._sink.text(text[:at])
 
@@ -2704,12 +2700,12 @@ class Translation(StreamTranslator):
         if reader.failure is not None:
             raise reader.failure
         self._sink.end(reader.finish_reason, reader.usage, reader.stop_sequence)
-        return out + self._sink.take()
+        return out + self._take()
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
         self._sink.error(exc)
-        return self._sink.take()
+        return self._take()
 
     def whole(self) -> JSON:
         """The non-streaming answer, after finish()."""
@@ -3271,7 +3267,6 @@ STOP_REASONS = {
     "stop": "end_turn",
     "length": "max_tokens",
     "tool_calls": "tool_use",
-    "function_call": "tool_use",
     "content_filter": "refusal",
 }
 # What may be open -> more of its start, the type and the field of its deltas.
@@ -3514,19 +3509,16 @@ class MessagesWriter:
             self._write("content_block_delta", index=self._index, delta=delta)
             self._block["signature"] = signature
         self._write("content_block_stop", index=self._index)
-        self._keep("".join(self._text))
-        self._open = ""
-        self._text = []
-
-    def _keep(self, text: str) -> None:
-        """Put the open block into the Message, but a call that was cut: half of it must
-        not run, and `input` cannot say so."""
+        text = "".join(self._text)
         if "input" in self._block:
             self._block["input"] = parse_object(text)
         elif text:
             self._block[self._open] = text
+        # Of a call that was cut half must not run, and `input` cannot say so.
         if self._block.get("input", {}) is not None:
             self._message["content"].append(self._block)
+        self._open = ""
+        self._text = []
 
     def _flush(self) -> None:
         text = "".join(self._pending)
