@@ -2491,7 +2491,7 @@ class Reader(Protocol):
     usage: TokenUsage
     finish_reason: str
     stop_sequence: Optional[str]
-    failure: Optional[ProxyError]  # in a terminal event; raised when the stream ended
+    failure: Optional[ProxyError]
     done: bool  # nothing can follow, the upstream may be left
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
@@ -2632,6 +2632,7 @@ class StreamTranslator:
     """
 
     usage = TokenUsage()
+    failure: Optional[ProxyError] = None  # in a terminal event; finish() raises it
     finished = False  # a terminal event came; only a late usage may still follow
     done = False  # nothing can follow
     at_boundary = True  # a ping may go out now
@@ -2647,15 +2648,14 @@ class StreamTranslator:
 
     def _read_all(self, events: List[SSEEvent]) -> None:
         for event in events:
-            if self.done:
-                return
-            if not self.finished:
-                self._read(event)
-                continue
-            # Only a usage still matters: the answer is whole, and a broken piece or an
-            # error behind its end must not undo it.
-            with contextlib.suppress(UpstreamError):
-                self._read(event)
+            try:
+                if not self.done:
+                    self._read(event)
+            except UpstreamError:
+                # Behind the end only a usage still matters: the answer is whole, and a
+                # broken piece or an error must not undo it.
+                if not self.finished:
+                    raise
 
     def feed(self, data: bytes) -> bytes:
         """Take upstream bytes, give client bytes; raises ProxyError."""
@@ -2663,8 +2663,10 @@ class StreamTranslator:
         return self._take()
 
     def finish(self) -> bytes:
-        """The upstream ended; raises UpstreamError when it had not finished."""
+        """The upstream ended; raises its failure, UpstreamError when it was cut."""
         self._read_all(self._decoder.finish())
+        if self.failure is not None:
+            raise self.failure
         if not self.finished:
             raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
         return self._take()
@@ -2689,16 +2691,15 @@ class Translation(StreamTranslator):
         self.finished = self._reader.finish_reason != ""
 
     usage = property(lambda self: self._reader.usage)
+    failure = property(lambda self: self._reader.failure)
     done = property(lambda self: self._reader.done)
     at_boundary = property(lambda self: self._sink.at_boundary)
     model = property(lambda self: getattr(self._reader, "model", ""))
 
     def finish(self) -> bytes:
-        """End the answer; raises UpstreamError when the upstream had not."""
+        """End the answer; raises what the upstream failed by."""
         out = super().finish()
         reader = self._reader
-        if reader.failure is not None:
-            raise reader.failure
         self._sink.end(reader.finish_reason, reader.usage, reader.stop_sequence)
         return out + self._take()
 
