@@ -6483,6 +6483,11 @@ C_CORPUS = [
     c_chunk({"content": "x", "reasoning_text": "r"}),
     c_chunk(c_tools((0, "a", "f", "{}"))),
     c_chunk({**c_tools((0, None, None, "1")), "content": "x"}),
+    c_chunk(c_tools((0, None, None, '{"x":1'))),
+    c_chunk(c_tools((0, None, None, "a"))),
+    c_chunk(c_tools((1, None, None, '"nameless"'))),
+    c_chunk({"reasoning_text": 'r"'}),
+    c_chunk({"reasoning_text": "x"}, usage=C_ZERO),
     c_chunk({"content": "x", "refusal": None}),
     {**c_chunk({"content": "x"}), "choices": c_chunk({"content": "x"})["choices"] * 2},
     {"x": {"content": "x"}, **c_chunk({"content": "x"})},
@@ -6522,8 +6527,8 @@ def test_chat_fast_route_tells_the_same():
             one = ChatTold()
             other = ChatTold()
             for data in dice.choices(datas, k=40) + dice.choices(datas[:20] + [datas[0]] * 5, k=20):
-                full._around = (b"", b"")  # never learned anything
-                fast_ones += fast._plain_text(data) is not None
+                full._plain = cp.UNKNOWN  # never learned anything
+                fast_ones += fast._plain_words(data) is not None
                 results = []
                 for reader, sink in ((fast, one), (full, other)):
                     try:
