@@ -4385,11 +4385,8 @@ def _delta_of(choice: JSON) -> JSON:
 
 def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
     """Of several names for one thing, the first that holds words."""
-    for key in keys:
-        words = typed(delta, key, str)
-        if words:
-            return words
-    return ""
+    words = [value for value in map(delta.get, keys) if value]
+    return next((value for value in words if isinstance(value, str)), "")
 
 
 def _filter_text(choice: JSON) -> str:
@@ -4499,7 +4496,7 @@ class ChatReader:
         self._read_usage(chunk)
         # Split ones are parts of one answer (UPSTREAM 9.5).
         for choice in objects(chunk.get("choices")):
-            self._read_delta(_delta_of(choice), typed(chunk, "id", str), sink)
+            self._read_delta(_delta_of(choice), chunk, sink)
             self._read_finish(choice, sink)
         self._learn_plain(event.data)
 
@@ -4518,7 +4515,7 @@ class ChatReader:
                 usage = self.usage
             self.usage = usage._replace(nano_aiu=nano_aiu)
 
-    def _read_delta(self, delta: JSON, chunk_id: str, sink: Sink) -> None:
+    def _read_delta(self, delta: JSON, chunk: JSON, sink: Sink) -> None:
         thought = _first_words(delta, REASONING_FIELDS)
         if thought:
             self._give(sink.reasoning, thought)
@@ -4537,12 +4534,12 @@ class ChatReader:
             self._has_content = True
             self._give(sink.refusal, refusal)
         for call in objects(delta.get("tool_calls")):
-            self._read_call(call, chunk_id, sink)
+            self._read_call(call, chunk, sink)
 
-    def _read_call(self, delta: JSON, chunk_id: str, sink: Sink) -> None:
+    def _read_call(self, delta: JSON, chunk: JSON, sink: Sink) -> None:
         function = typed(delta, "function", dict)
         name = typed(function, "name", str)
-        call = self._latest = self._call_for(delta, name, chunk_id)
+        call = self._latest = self._call_for(delta, name, chunk)
         arguments = function.get("arguments") or ""
         if not (call.name and arguments and isinstance(arguments, str)):
             self._said.append(None)
@@ -4557,7 +4554,7 @@ class ChatReader:
             call.held = ""
             call.empty = False
 
-    def _call_for(self, delta: JSON, name: str, chunk_id: str) -> _OpenCall:
+    def _call_for(self, delta: JSON, name: str, chunk: JSON) -> _OpenCall:
         """The call of a fragment: by id, by index, or the latest one; another name
         begins another call where no id tells them apart (UPSTREAM 9.4)."""
         call_id = typed(delta, "id", str)
@@ -4571,7 +4568,8 @@ class ChatReader:
                 if index not in self._at or name != call.name:
                     call = None
         if call is None:
-            call_id = call_id or "call_%s_%d" % (chunk_id, len(self._calls))
+            made = "call_%s_%d" % (typed(chunk, "id", str), len(self._calls))
+            call_id = call_id or made
             call = self._calls[call_id] = _OpenCall(call_id)
         if index is not None:
             self._at[index] = call
