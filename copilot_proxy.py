@@ -4153,7 +4153,7 @@ class ChatReader:
         """Keep what surrounds the words of a chunk that says nothing else."""
         if len(self._said) == 1 and self._said[0]:
             self._taker, words = self._said[0]
-            value = b":" + json_string(words).encode("utf-8", "backslashreplace")
+            value = b":" + dumps(words)
             # The only such value, and no other escapes: it is the one that was said.
             if data.count(value) == 1 and data.count(b"\\") == value.count(b"\\"):
                 head, _, tail = data.partition(value)
@@ -4370,9 +4370,7 @@ class ChatWriter:
             self._pieces.setdefault(key, []).append(text)
             return
         head, _, tail = self._frames.get(key) or self._frame(key)
-        # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
-        encoded = json_string(text).encode("utf-8", "backslashreplace")
-        self._out.append(head + encoded + tail)
+        self._out.append(head + dumps(text) + tail)
 
     def text(self, text: str) -> None:
         self._put("content", text)
