@@ -2282,10 +2282,12 @@ def required_word(obj: JSON, key: str, words: Iterable[str], path: str) -> str:
 def parse_list(
     obj: JSON, key: str, parse: Callable[[Any, str], Any], path: str = ""
 ) -> List[Any]:
-    """Parse the items of the list `obj[key]`, each with its own path."""
-    where = _path_to(path, key)
-    items = field(obj, key, list, path, ())
-    return [parse(item, "%s.%d" % (where, at)) for at, item in enumerate(items)]
+    """Parse the objects in the list `obj[key]`, each with its own path."""
+    parsed = []
+    for at, item in enumerate(field(obj, key, list, path, ())):
+        where = "%s.%d" % (_path_to(path, key), at)
+        parsed.append(parse(expect(item, dict, where), where))
+    return parsed
 
 
 MAX_STOPS = 64  # OpenAI takes 4; each is looked for in every piece of an answer
@@ -2294,7 +2296,8 @@ MAX_STOP = 256  # characters
 
 def parse_stops(body: JSON, key: str) -> Tuple[str, ...]:
     """The stop sequences in the list `body[key]`; raises BadRequest for too many."""
-    stops = parse_list(body, key, lambda word, path: expect(word, str, path))
+    words = enumerate(field(body, key, list, default=()))
+    stops = [expect(word, str, "%s.%d" % (key, at)) for at, word in words]
     if len(stops) > MAX_STOPS or max(map(len, stops), default=0) > MAX_STOP:
         words = "%s: at most %d, and %d characters each"
         raise BadRequest(words % (key, MAX_STOPS, MAX_STOP))
@@ -3770,16 +3773,16 @@ def uncarry(message: JSON) -> JSON:
 ARGUMENTS = {"function": "arguments", "custom": "input"}
 
 
-def _open_entry(entry: Any, path: str, *kinds: str) -> Tuple[str, JSON, str]:
+def _open_entry(entry: JSON, path: str, *kinds: str) -> Tuple[str, JSON, str]:
     """The type of an entry (absent: the first of `kinds`), what it holds under that
     name, and where that stands."""
-    kind = field(expect(entry, dict, path), "type", str, path, kinds[0])
+    kind = field(entry, "type", str, path, kinds[0])
     one_of(kind, kinds, path)
     return kind, required(entry, kind, dict, path), "%s.%s" % (path, kind)
 
 
-def _parse_part(part: Any, path: str) -> Any:
-    kind = required(expect(part, dict, path), "type", str, path)
+def _parse_part(part: JSON, path: str) -> Any:
+    kind = required(part, "type", str, path)
     one_of(kind, ("text", "refusal", "image_url", "file"), path)
     if kind in ("text", "refusal"):
         return Text(field(part, kind, str, path, ""))
@@ -3800,8 +3803,8 @@ def _parse_content(message: JSON, path: str) -> List[Any]:
     return parse_list(message, "content", _parse_part, path)
 
 
-def _parse_call(call: Any, path: str) -> Call:
-    call_id = required(expect(call, dict, path), "id", str, path)
+def _parse_call(call: JSON, path: str) -> Call:
+    call_id = required(call, "id", str, path)
     kind, inner, path = _open_entry(call, path, *ARGUMENTS)
     name = required(inner, "name", str, path)
     arguments = field(inner, ARGUMENTS[kind], str, path, "")
@@ -3835,8 +3838,8 @@ TURN_ROLES = {
 }  # role "function" went with functions
 
 
-def _parse_turn(message: Any, path: str) -> Turn:
-    message = uncarry(expect(message, dict, path))
+def _parse_turn(message: JSON, path: str) -> Turn:
+    message = uncarry(message)
     role = required_word(message, "role", TURN_ROLES, path)
     parse = _parse_assistant if role == "assistant" else _parse_content
     parts = [part for part in parse(message, path) if part != Text("")]
@@ -3846,7 +3849,7 @@ def _parse_turn(message: Any, path: str) -> Turn:
     return Turn(TURN_ROLES[role], tuple(parts))
 
 
-def _parse_tool(entry: Any, path: str) -> Tool:
+def _parse_tool(entry: JSON, path: str) -> Tool:
     kind, inner, path = _open_entry(entry, path, *ARGUMENTS)
     name = required(inner, "name", str, path)
     description = field(inner, "description", str, path, "")
@@ -3862,6 +3865,7 @@ def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool,
     if choice in (None, "auto", "none", "required"):
         return choice or "", tools
     kinds = (*ARGUMENTS, "allowed_tools")
+    choice = field(body, "tool_choice", dict)
     kind, inner, path = _open_entry(choice, "tool_choice", *kinds)
     if kind != "allowed_tools":
         return "=" + required(inner, "name", str, path), tools
@@ -8253,7 +8257,10 @@ def piece_cost(column: int, piece: str) -> float:
         row = SCRIPTS[bisect.bisect(SCRIPT_STARTS, ord(piece)) - 1]
         cost = row[min(column, 1) + 1]
         marks = {"script": 1}
-    return cost + sum(WEIGHTS[name][column] * times for name, times in marks.items())
+    for name, times in marks.items():
+        if times:
+            cost += WEIGHTS[name][column] * times
+    return cost
 
 
 class Estimate(NamedTuple):
@@ -8741,7 +8748,7 @@ class Limits:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self.allowances: Dict[str, _Allowance] = {}
+        self.allowances: Dict[str, _Allowance] = {}  # by session; one gone begins anew
         self.on = any(getattr(config, name) for name in CLIENT_LIMITS)
 
     def admit(self, wanted: Wanted, now: float) -> Hold:
@@ -8788,14 +8795,6 @@ class Limits:
         if hold.entry:
             tokens = usage.input + usage.cache_write + usage.output
             hold.allowance.windows[TOKEN_RATE].correct(hold.entry, now, tokens)
-
-    def reset(self, session: str) -> None:
-        """Let a session start anew."""
-        self.allowances.pop(session, None)
-
-    def reset_all(self) -> None:
-        """Let every session start anew."""
-        self.allowances.clear()
 
 
 # -- sessions ------------------------------------------------------------------------
@@ -12334,12 +12333,12 @@ class App:
         name = segments(request.path)[-1]
         session = self._ledger.find(name, self._limits.allowances)
         self._ledger.reset(session)
-        self._limits.reset(session)
+        self._limits.allowances.pop(session, None)
         return {"success": True, "message": "Usage reset for session: %s" % name}
 
     def _usage_reset_all(self, _: Request) -> JSON:
         self._ledger.reset_all()
-        self._limits.reset_all()
+        self._limits.allowances.clear()
         return {"success": True, "message": "All usage metrics reset"}
 
     def _event_batch(self, _: Request) -> JSON:
