@@ -1059,6 +1059,16 @@ def required(obj: JSON, key: str, kind: type, path: str = "") -> Any:
     return expect(value, kind, _path_to(path, key))
 
 
+def text_field(obj: JSON, key: str, path: str = "") -> str:
+    """`obj[key]` checked to be a text; absent or null gives an empty one."""
+    return field(obj, key, str, path, "")
+
+
+def required_text(obj: JSON, key: str, path: str = "") -> str:
+    """`obj[key]` checked to be a text; raises BadRequest when it is missing."""
+    return required(obj, key, str, path)
+
+
 def one_of(word: str, words: Sequence[str], path: str) -> str:
     """Return `word` if it is one of `words`; else raise BadRequest naming `path`."""
     if word not in words:
@@ -3782,18 +3792,18 @@ def _open_entry(entry: JSON, path: str, *kinds: str) -> Tuple[str, JSON, str]:
 
 
 def _parse_part(part: JSON, path: str) -> Any:
-    kind = required(part, "type", str, path)
+    kind = required_text(part, "type", path)
     one_of(kind, ("text", "refusal", "image_url", "file"), path)
     if kind in ("text", "refusal"):
-        return Text(field(part, kind, str, path, ""))
+        return Text(text_field(part, kind, path))
     _, inner, path = _open_entry(part, path, kind)
     if kind == "image_url":
-        url = required(inner, "url", str, path)
-        return Image(url, field(inner, "detail", str, path, ""))
+        url = required_text(inner, "url", path)
+        return Image(url, text_field(inner, "detail", path))
     if inner.get("file_id"):
         raise BadRequest("%s.file_id: no files are kept here; send file_data" % path)
-    url = required(inner, "file_data", str, path)
-    return Document(url, field(inner, "filename", str, path, ""))
+    url = required_text(inner, "file_data", path)
+    return Document(url, text_field(inner, "filename", path))
 
 
 def _parse_content(message: JSON, path: str) -> List[Any]:
@@ -3804,10 +3814,10 @@ def _parse_content(message: JSON, path: str) -> List[Any]:
 
 
 def _parse_call(call: JSON, path: str) -> Call:
-    call_id = required(call, "id", str, path)
+    call_id = required_text(call, "id", path)
     kind, inner, path = _open_entry(call, path, *ARGUMENTS)
-    name = required(inner, "name", str, path)
-    arguments = field(inner, ARGUMENTS[kind], str, path, "")
+    name = required_text(inner, "name", path)
+    arguments = text_field(inner, ARGUMENTS[kind], path)
     if kind == "custom":
         arguments = dumps_text({"input": arguments})
     return Call(call_id, name, arguments)
@@ -3818,13 +3828,13 @@ def _parse_assistant(message: JSON, path: str) -> List[Any]:
         if message.get(key):
             raise BadRequest("%s.%s: send tool_calls or text" % (path, key))
     parts: List[Any] = []
-    thought = field(message, "reasoning_content", str, path, "")
-    packed = field(message, "reasoning_opaque", str, path, "")
+    thought = text_field(message, "reasoning_content", path)
+    packed = text_field(message, "reasoning_opaque", path)
     for opaque, source in unpack_reasonings(packed):
         parts.append(Reasoning(thought, opaque, source))
         thought = ""  # one text for all: the vendor reads only what is encrypted
     parts += _parse_content(message, path)
-    parts.append(Text(field(message, "refusal", str, path, "")))
+    parts.append(Text(text_field(message, "refusal", path)))
     parts += parse_list(message, "tool_calls", _parse_call, path)
     return parts
 
@@ -3844,15 +3854,15 @@ def _parse_turn(message: JSON, path: str) -> Turn:
     parse = _parse_assistant if role == "assistant" else _parse_content
     parts = [part for part in parse(message, path) if part != Text("")]
     if role == "tool":
-        call_id = required(message, "tool_call_id", str, path)
+        call_id = required_text(message, "tool_call_id", path)
         parts = [Result(call_id, tuple(parts))]
     return Turn(TURN_ROLES[role], tuple(parts))
 
 
 def _parse_tool(entry: JSON, path: str) -> Tool:
     kind, inner, path = _open_entry(entry, path, *ARGUMENTS)
-    name = required(inner, "name", str, path)
-    description = field(inner, "description", str, path, "")
+    name = required_text(inner, "name", path)
+    description = text_field(inner, "description", path)
     if kind == "custom":
         return custom_tool(name, description, field(inner, "format", dict, path, {}))
     schema = field(inner, "parameters", dict, path, {})
@@ -3868,7 +3878,7 @@ def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool,
     choice = field(body, "tool_choice", dict)
     kind, inner, path = _open_entry(choice, "tool_choice", *kinds)
     if kind != "allowed_tools":
-        return "=" + required(inner, "name", str, path), tools
+        return "=" + required_text(inner, "name", path), tools
     mode = required_word(inner, "mode", ("auto", "required"), path)
     allowed = {tool.name for tool in parse_list(inner, "tools", _parse_tool, path)}
     left = tuple(tool for tool in tools if tool.name in allowed)
@@ -3894,7 +3904,7 @@ def parse_chat(body: JSON) -> Conversation:
     stops = body.get("stop")
     if isinstance(stops, str):
         stops = [stops]
-    effort = field(body, "reasoning_effort", str, default="")
+    effort = text_field(body, "reasoning_effort")
     extra = {key: field(body, key, kind) for key, kind in SAME_IN_RESPONSES.items()}
     return Conversation(
         turns=pair_results(parse_list(body, "messages", _parse_turn)),
@@ -3909,7 +3919,7 @@ def parse_chat(body: JSON) -> Conversation:
         effort=effort,
         thinking=effort not in ("", "none"),
         schema=_parse_format(body),
-        user=field(body, "user", str, default=""),
+        user=text_field(body, "user"),
         extra=given(**extra),
     )
 
@@ -4488,8 +4498,8 @@ def encode_embeddings(answer: JSON, model: Model, form: Any) -> JSON:
 
 def prepare_completion(body: JSON) -> Tuple[str, JSON]:
     """Engine and body for legacy autocomplete, which only streams (UPSTREAM 14)."""
-    required(body, "prompt", str)
-    engine = field(body, "model", str, default="") or LEGACY_ENGINE
+    required_text(body, "prompt")
+    engine = text_field(body, "model") or LEGACY_ENGINE
     if not re.fullmatch(r"[\w.-]{1,64}", engine, re.ASCII):
         raise BadRequest("model: expected the name of an engine, as %s" % LEGACY_ENGINE)
     prepared = {**body, "stream": True}
