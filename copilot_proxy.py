@@ -8216,17 +8216,19 @@ def word_marks(piece: str) -> Dict[str, float]:
     marked = not piece[0].isalpha()
     letters = piece[marked:]
     size = len(letters)
-    mixed = not letters[1:].islower() and not letters.islower()
-    accents = [char > "\xff" for char in letters if char > "\x7f"]
-    return {
+    marks: Dict[str, float] = {
         "marked" if marked and piece[0] != " " else "word": 1,
         "beyond": max(0, size - 20),
-        "upper": mixed and min(size, 12) - 1,
-        "long": not mixed and max(0, min(size, 20) - 6),
-        "cap": not mixed and not letters.islower(),
-        "latin1": len(accents),
-        "extended": sum(accents),
     }
+    if not letters.isascii():
+        accents = [char > "\xff" for char in letters if char > "\x7f"]
+        marks.update(latin1=len(accents), extended=sum(accents))
+    if letters[1:].islower() or letters.islower():
+        marks["long"] = max(0, min(size, 20) - 6)
+        marks["cap"] = not letters.islower()
+    else:
+        marks["upper"] = min(size, 12) - 1
+    return marks
 
 
 def run_marks(piece: str) -> Dict[str, float]:
@@ -8298,12 +8300,14 @@ COUNTED = """content text name arguments output function tool_calls tool_name
     refusal""".split()
 
 
+SLICE = 256 * 1024  # so that the pieces of one long text are never all in memory
+
+
 class Estimator:
     """Counts tokens without a vocabulary, 10 MB a second; threads may share it.
 
     It learns, for each model, how far it is off: one ratio real / estimated."""
 
-    SLICE = 256 * 1024  # so that the pieces of one long text are never all in memory
     MOST_UNITS = 20_000
 
     def __init__(self) -> None:
@@ -8327,9 +8331,9 @@ class Estimator:
         """Tokens of a text; 0 only for an empty one."""
         cost = functools.partial(piece_cost, family.column)
         total = 0.0
-        for at in range(0, len(text), self.SLICE):
+        for at in range(0, len(text), SLICE):
             # Compiled at the first use: 10 ms that a start need not wait for.
-            total += sum(map(cost, re.findall(PIECES, text[at : at + self.SLICE])))
+            total += sum(map(cost, re.findall(PIECES, text[at : at + SLICE])))
         return max(min(1, len(text)), round(total * family.factor))
 
     def request(self, body: JSON, model: str) -> Estimate:
@@ -8683,10 +8687,11 @@ def fold_usage(lines: Iterable[bytes], since: str) -> List[DayUse]:
 # -- limits --------------------------------------------------------------------------
 
 
+WINDOW = 60.0  # seconds
+
+
 class SlidingWindow:
     """At most `limit` within any 60 seconds."""
-
-    SPAN = 60.0
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -8694,7 +8699,7 @@ class SlidingWindow:
 
     def wait(self, now: float) -> int:
         """The first whole second, counted from now, at which one more fits."""
-        while self._entries and self._entries[0][0] + self.SPAN <= now:
+        while self._entries and self._entries[0][0] + WINDOW <= now:
             self._entries.popleft()
         excess = sum(cost for _, cost in self._entries) + 1 - self._limit
         free = now
@@ -8702,7 +8707,7 @@ class SlidingWindow:
             if excess <= 0:
                 break
             excess -= cost
-            free = then + self.SPAN
+            free = then + WINDOW
         seconds = int(free - now)
         return seconds + (now + seconds < free)
 
@@ -8813,7 +8818,6 @@ class Limits:
 SESSION_HEADERS = ("x-claude-code-session-id", "session-id", "x-session-id")
 # In metadata.user_id: JSON text since 2.1, user_..._account__session_UUID before.
 USER_SESSION = re.compile(r'session_(?:id" ?: ?")?([0-9A-Za-z-]{8,128})')
-LONGEST_USER = 1000
 SAFE_SESSION = re.compile(r"[0-9A-Za-z._:-]{1,128}")
 
 
@@ -8826,7 +8830,7 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
     name = next(filter(None, map(headers.get, SESSION_HEADERS)), "")
     if not name and "metadata" in body:
         user = typed(body["metadata"], "user_id", str)
-        found = USER_SESSION.search(user[:LONGEST_USER])
+        found = USER_SESSION.search(user[:1000])
         name = found[1] if found else ""
     key = headers.get("x-api-key") or headers.get("authorization")
     if key and not name:
