@@ -4595,16 +4595,16 @@ class ToolTable:
         self.left_out: List[str] = []
         self._flat: Dict[Tuple[str, str], str] = {}
         # A name in a namespace gives way: the others go up as they are.
-        self._plain = {typed(one, "name", str) for one in objects(body.get("tools"))}
+        self._plain = {text_at(one, "name") for one in objects(body.get("tools"))}
         self._add_all(body, "")
         for at, item in enumerate(input_items(body)):
-            if typed(item, "type", str) == "tool_search_output":
+            if text_at(item, "type") == "tool_search_output":
                 self._add_all(item, "input.%d" % at)
 
     def name_of(self, item: JSON) -> str:
         """What the model knows the function of a call, or of a choice, as."""
-        name = typed(item, "name", str) or typed(item, "type", str)
-        namespace = typed(item, "namespace", str)
+        name = text_at(item, "name") or text_at(item, "type")
+        namespace = text_at(item, "namespace")
         flat = "%s__%s" % (namespace.rstrip("_"), name) if namespace else name
         return self._flat.get((namespace, name), flat)
 
@@ -4613,7 +4613,7 @@ class ToolTable:
         parse_list(holder, "tools", add, path)
 
     def _add_tool(self, namespace: str, tool: Any, path: str) -> None:
-        kind = required(expect(tool, dict, path), "type", str, path)
+        kind = required_text(tool, "type", path)
         if kind.startswith(SPARED_TOOLS):
             self.left_out.append("tool " + kind)
         elif kind == "namespace":
@@ -4632,8 +4632,8 @@ class ToolTable:
             )
 
     def _declare(self, namespace: str, kind: str, offer: JSON, path: str) -> None:
-        name = required(offer, "name", str, path)
-        about = field(offer, "description", str, path, "")
+        name = required_text(offer, "name", path)
+        about = text_field(offer, "description", path)
         schema = field(offer, "parameters", dict, path, {})
         strict = field(offer, "strict", bool, path)
         tool = Tool(name, about, schema, strict, kind)
@@ -4654,22 +4654,22 @@ def _unsendable(what: str, kind: str, path: str) -> BadRequest:
 
 
 def _parse_input_part(part: Any, path: str) -> Any:
-    kind = required(expect(part, dict, path), "type", str, path)
+    kind = required_text(part, "type", path)
     if kind == "refusal":
-        return Text(field(part, kind, str, path, ""))
+        return Text(text_field(part, kind, path))
     if kind.endswith("text"):
-        return Text(field(part, "text", str, path, ""))
+        return Text(text_field(part, "text", path))
     if part.get("file_id") or part.get("file_url"):
         raise BadRequest("%s: Copilot keeps no files; send the data itself" % path)
     if kind == "input_image":
-        detail = field(part, "detail", str, path, "")
-        return Image(required(part, "image_url", str, path), detail)
+        detail = text_field(part, "detail", path)
+        return Image(required_text(part, "image_url", path), detail)
     if kind != "input_file":
         raise _unsendable("a part", kind, path)
-    url = required(part, "file_data", str, path)
+    url = required_text(part, "file_data", path)
     if not url.startswith("data:"):
         url = "data:application/pdf;base64," + url
-    return Document(url, field(part, "filename", str, path, ""))
+    return Document(url, text_field(part, "filename", path))
 
 
 def _parse_input_content(holder: JSON, key: str, path: str) -> Tuple[Any, ...]:
@@ -4708,28 +4708,28 @@ WORDS = ("action", "queries", "name", "arguments", "code", "output", "error", "t
 
 def summary_text(item: JSON) -> str:
     """The words that stand for a compaction item."""
-    ours = unpack_reasoning(typed(item, "encrypted_content", str))
+    ours = unpack_reasoning(text_at(item, "encrypted_content"))
     if ours and ours[1] == COMPACTED:
         return SUMMARY_LEAD + ours[0]
     return LOST_SUMMARY
 
 
 def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Call:
-    call_id = required(item, "call_id", str, path)
+    call_id = required_text(item, "call_id", path)
     if kind not in CALLS[:2]:
         kind = kind[: -len("_call")]
         held = item.get(CLIENT_TOOLS[kind]["member"]) or {}
         return Call(call_id, kind, dumps_text(held))
-    required(item, "name", str, path)
+    required_text(item, "name", path)
     if kind == "custom_tool_call":
-        arguments = dumps_text({"input": field(item, "input", str, path, "")})
+        arguments = dumps_text({"input": text_field(item, "input", path)})
     else:
-        arguments = field(item, "arguments", str, path, "")
+        arguments = text_field(item, "arguments", path)
     return Call(call_id, table.name_of(item), arguments)
 
 
 def _parse_result(kind: str, item: JSON, path: str) -> Result:
-    call_id = required(item, "call_id", str, path)
+    call_id = required_text(item, "call_id", path)
     if kind[: -len("_output")] in CALLS[:2]:
         return Result(call_id, _parse_input_content(item, "output", path))
     output = item.get("output") or ""
@@ -4742,14 +4742,14 @@ def _parse_result(kind: str, item: JSON, path: str) -> Result:
 
 
 def _parse_reasoning(item: JSON, path: str) -> List[Reasoning]:
-    ours = unpack_reasoning(field(item, "encrypted_content", str, path, ""))
+    ours = unpack_reasoning(text_field(item, "encrypted_content", path))
     words = text_of(_parse_input_content(item, "summary", path))
     # What another made only its own model can read.
     return [Reasoning(words, *ours)] if ours and ours[0] else []
 
 
 def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
-    kind = field(expect(item, dict, path), "type", str, path, "message")
+    kind = text_field(item, "type", path) or "message"
     if kind == "message":
         role = INPUT_ROLES[required_word(item, "role", INPUT_ROLES, path)]
         return Turn(role, _parse_input_content(item, "content", path))
@@ -4794,7 +4794,7 @@ def _choice_among(body: JSON, table: ToolTable) -> str:
     choice = body.get("tool_choice") or ""
     if choice in ("", "auto", "none", "required"):
         return choice
-    kind = required(expect(choice, dict, "tool_choice"), "type", str, "tool_choice")
+    kind = required_text(expect(choice, dict, "tool_choice"), "type", "tool_choice")
     if kind.startswith(SPARED_TOOLS):
         table.left_out.append("tool_choice " + kind)
         return ""
@@ -4824,7 +4824,7 @@ def parse_responses(body: JSON) -> Conversation:
     turns += parse_list(listed, "input", functools.partial(_parse_item, table))
     reasoning = field(body, "reasoning", dict, default={})
     choice = _choice_among(body, table)
-    cache_key = field(body, "prompt_cache_key", str, default="")
+    cache_key = text_field(body, "prompt_cache_key")
     return Conversation(
         turns=pair_results(_join_turns(turns)),
         tools=tuple(table.tools.values()),
@@ -4833,10 +4833,10 @@ def parse_responses(body: JSON) -> Conversation:
         max_tokens=field(body, "max_output_tokens", int),
         temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float),
-        effort=field(reasoning, "effort", str, "reasoning", ""),
+        effort=text_field(reasoning, "effort", "reasoning"),
         thinking=bool(reasoning.get("summary") or reasoning.get("generate_summary")),
         schema=_wanted_format(body),
-        user=field(body, "user", str, default="") or cache_key,
+        user=text_field(body, "user") or cache_key,
         left_out=tuple(dict.fromkeys(table.left_out)),
     )
 
@@ -4950,7 +4950,7 @@ def encode_responses(conv: Conversation, model: Model) -> JSON:
 def parse_event(event: SSEEvent) -> Tuple[str, JSON]:
     """The type of an event and its object; raises UpstreamError for garbage."""
     obj = event_object(event)
-    kind = event.event or typed(obj, "type", str)
+    kind = event.event or text_at(obj, "type")
     if not kind and "error" in obj:
         kind = "error"  # a bare one has neither name nor type (UPSTREAM 15.2)
     return kind, obj
@@ -5043,7 +5043,7 @@ class ResponsesReader:
         self._call_ids: Dict[str, int] = {}  # and their output_index
         self._message = -1  # output_index of the last text
 
-    def _put(self, kind: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
+    def _give(self, kind: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
         method = DELTAS.get(kind)
         if not method or not text:
             return
@@ -5058,27 +5058,27 @@ class ResponsesReader:
 
     def _delta(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         part = typed(obj, "content_index", int) or typed(obj, "summary_index", int)
-        self._put(kind, (index, part), typed(obj, "delta", str), sink)
+        self._give(kind, (index, part), text_at(obj, "delta"), sink)
 
     def _arguments(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        text = typed(obj, "delta", str)
+        text = text_at(obj, "delta")
         if not text and not self._calls.get(index):
-            text = typed(obj, "arguments", str)
+            text = text_at(obj, "arguments")
         if text and index in self._calls:  # else: the item's `done` brings them
             self._calls[index] = True
             sink.arguments(index, text)
 
     def _item(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         """An item begins or is done: give what has not been given."""
-        item = typed(obj, "item", dict)
+        item = object_at(obj, "item")
         is_done = kind != "response.output_item.added"
         if is_done and index in self._items:
             return
-        name = typed(item, "name", str)
+        name = text_at(item, "name")
         if item.get("type") in CALLS[:2] and index not in self._calls:
             if name:
                 self._calls[index] = False
-                call_id = typed(item, "call_id", str)
+                call_id = text_at(item, "call_id")
                 self._call_ids[call_id] = index
                 sink.call(index, call_id, name)
             elif is_done:
@@ -5086,27 +5086,27 @@ class ResponsesReader:
         if not is_done:
             return
         self._items.add(index)
-        parts = typed(item, "summary", list) or typed(item, "content", list)
+        parts = list_at(item, "summary") or list_at(item, "content")
         for at, part in enumerate(parts):
-            text = typed(part, "text", str) or typed(part, "refusal", str)
+            text = text_at(part, "text") or text_at(part, "refusal")
             if (index, at) not in self._seen:
-                self._put(typed(part, "type", str), (index, at), text, sink)
+                self._give(text_at(part, "type"), (index, at), text, sink)
         self._arguments(kind, index, {"arguments": _arguments_of(item)}, sink)
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
-        if item.get("type") == "reasoning" and typed(item, "encrypted_content", str):
+        if item.get("type") == "reasoning" and text_at(item, "encrypted_content"):
             sink.opaque(item["encrypted_content"], self._source)
 
     def _ended(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        response = typed(obj, "response", dict)
+        response = object_at(obj, "response")
         # Some items stand only here, and some upstreams count them otherwise.
         for at, item in enumerate(objects(response.get("output"))):
-            index = self._call_ids.get(typed(item, "call_id", str), at)
+            index = self._call_ids.get(text_at(item, "call_id"), at)
             if (index, 0) not in self._seen:
                 self._item(kind, index, {"item": item}, sink)
         self.finish_reason = "tool_calls" if self._calls else "stop"
         if kind == "response.incomplete":
             self.finish_reason = "length"
-            details = typed(response, "incomplete_details", dict)
+            details = object_at(response, "incomplete_details")
             if details.get("reason") == "content_filter":
                 self.finish_reason = "content_filter"
                 sink.refusal(FILTERED)
@@ -5135,13 +5135,13 @@ class ResponsesReader:
     def read(self, event: SSEEvent, sink: Sink) -> None:
         """Give one event to `sink`; raises UpstreamError for garbage."""
         name, data = event
-        plain = PLAIN_DELTA(data)
-        if plain:
-            place = int(plain[4]), int(plain[1])
-            self._put(TEXT_DELTA, place, plain[2].decode("ascii"), sink)
-            return
         # Unparsed: response.created alone repeats 100 KB of tools (UPSTREAM 10.2).
         if name[:9] == "response." and name not in self.EVENTS or data == b"[DONE]":
+            return
+        plain = name and PLAIN_DELTA(data)
+        if plain:
+            place = (int(plain[4]), int(plain[1]))
+            self._give(TEXT_DELTA, place, plain[2].decode("ascii"), sink)
             return
         kind, obj = parse_event(event)
         step = self.EVENTS.get(kind)
@@ -5496,20 +5496,20 @@ class ResponsesWriter:
 
 def _is_reference(item: Any) -> bool:
     """An item of which only the id was sent."""
-    if typed(item, "type", str) == "item_reference":
+    if text_at(item, "type") == "item_reference":
         return True
     return isinstance(item, dict) and item.keys() <= {"id", "type"} and "id" in item
 
 
 def _lacks_something(item: Any) -> bool:
     """Whether the memory may know more of an item than was sent."""
-    thought = typed(item, "type", str) == "reasoning" and "id" in item
+    thought = text_at(item, "type") == "reasoning" and "id" in item
     return _is_reference(item) or thought and not item.get("encrypted_content")
 
 
 def is_compaction(body: JSON) -> bool:
     """Whether a request wants its conversation in short, not an answer."""
-    return typed([{}, *input_items(body)][-1], "type", str) == "compaction_trigger"
+    return text_at([{}, *input_items(body)][-1], "type") == "compaction_trigger"
 
 
 def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
@@ -5574,7 +5574,7 @@ class ResponseMemory:
         """Remember a finished answer with all its items, no other."""
         if answer.get("status") != "completed":
             return
-        names = [(session, typed(item, "id", str)) for item in [answer, *items]]
+        names = [(session, text_at(item, "id")) for item in [answer, *items]]
         link = self._number(session, previous)
         kept = _Kept(link, request, dumps(items), names)
         self._count += 1
@@ -5598,7 +5598,7 @@ class ResponseMemory:
 
         Raises BadRequest for an answer or an item that is not known.
         """
-        previous = field(body, "previous_response_id", str, default="")
+        previous = text_field(body, "previous_response_id")
         items = input_items(body)
         if not previous and not any(map(_lacks_something, items)):
             return body
@@ -5623,12 +5623,12 @@ class ResponseMemory:
         @functools.lru_cache(maxsize=None)
         def output(number: int) -> Dict[str, JSON]:
             items = loads(self._answers[number].output) if number > 0 else ()
-            return {typed(item, "id", str): item for item in items}
+            return {text_at(item, "id"): item for item in items}
 
         seen: Set[str] = set()
         whole: List[Any] = []
         for item in items:
-            name = typed(item, "id", str)
+            name = text_at(item, "id")
             if _is_reference(item) and name in seen:
                 continue
             if _lacks_something(item):
@@ -5648,7 +5648,7 @@ def wants_memory(body: JSON, model: Model) -> bool:
     """Whether reasoning must be kept here for a client that does not ask for it."""
     if not model.efforts and not REASONERS.match(model.id):
         return False
-    asks = ENCRYPTED in typed(body, "include", list)
+    asks = ENCRYPTED in list_at(body, "include")
     return body.get("store") is not False and not asks
 
 
@@ -5678,13 +5678,12 @@ class ResponsesTap(StreamTranslator):
         self._hide = hide
         self._ids: Dict[Any, str] = {}  # by output_index, and of the "response"
         self._number = 0  # of the event that comes next
-        self._failure: Optional[ProxyError] = None
         self._items: Dict[int, JSON] = {}  # the output, with all that is to come back
         self._answer: JSON = {}  # the last event's response
 
     def _pin(self, holder: JSON, key: str, place: Any) -> bool:
         """Give an id its first value; whether it had another."""
-        own = typed(holder, key, str)
+        own = text_at(holder, key)
         if not own or self._ids.setdefault(place, own) == own:
             return False
         holder[key] = self._ids[place]
@@ -5692,7 +5691,7 @@ class ResponsesTap(StreamTranslator):
 
     def _rename(self, item: JSON) -> bool:
         """Give a call the name and the namespace that the client knows."""
-        name = typed(item, "name", str)
+        name = text_at(item, "name")
         tool = self._tools.get(self.names.get(name, name))
         if not tool or "namespace" in item or item.get("type") not in CALLS[:2]:
             return False
@@ -5705,7 +5704,7 @@ class ResponsesTap(StreamTranslator):
         changed = self._pin(obj, "item_id", index)
         if "response" not in obj and "item" not in obj:
             return changed
-        response = typed(obj, "response", dict)
+        response = object_at(obj, "response")
         changed |= self._pin(response, "id", "response")
         if response and self._previous:
             response["previous_response_id"] = self._previous
@@ -5748,7 +5747,7 @@ class ResponsesTap(StreamTranslator):
             # The other event may come before or after, so the first one ends nothing.
             self.done = self.finished
             self.finished = True
-            self._failure = better_failure(obj, self._failure)
+            self.failure = better_failure(obj, self.failure)
             return b""
         self._number = count(obj.get("sequence_number")) + 1
         if self._fit(kind, obj):
@@ -5757,18 +5756,11 @@ class ResponsesTap(StreamTranslator):
             self.finished = True
             self.done = True
             cost = obj.get("copilot_usage")
-            response = typed(obj, "response", dict)
+            response = object_at(obj, "response")
             self.usage = openai_usage(response.get("usage"), cost)
             about = {"status": kind[len("response.") :]}
             self._answer = {**about, **response, **given(copilot_usage=cost)}
         return data
-
-    def finish(self) -> bytes:
-        """The end; raises the upstream's failure, or UpstreamError when it was cut."""
-        out = super().finish()
-        if self._failure is not None:
-            raise self._failure
-        return out
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
@@ -5797,7 +5789,7 @@ NO_SEARCH = (
 
 def search_query(body: JSON) -> Optional[str]:
     """The words of Claude Code's search request (CLIENTS 1); None for any other."""
-    kinds = [typed(tool, "type", str) for tool in objects(body.get("tools"))]
+    kinds = [text_at(tool, "type") for tool in objects(body.get("tools"))]
     if len(kinds) != 1 or not kinds[0].startswith("web_search_"):
         return None
     turns = parse_messages({**body, "tools": [], "tool_choice": None}).turns
@@ -5833,19 +5825,19 @@ class SearchReader(ResponsesReader):
     """A Reader of a search by Responses: the sink hears of it when all is known."""
 
     def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        response = typed(obj, "response", dict)
+        response = object_at(obj, "response")
         parts: List[JSON] = []
         queries = [""]
         for item in objects(response.get("output")):
-            queries.append(typed(typed(item, "action", dict), "query", str))
+            queries.append(text_at(object_at(item, "action"), "query"))
             parts += objects(item.get("content"))
         pages: Dict[str, str] = {}
         for part in parts:
             for note in objects(part.get("annotations")):
                 if note.get("type") == "url_citation":
-                    pages[typed(note, "url", str)] = typed(note, "title", str)
+                    pages[text_at(note, "url")] = text_at(note, "title")
         sink.search(max(queries, key=len), pages)
-        sink.text("".join(typed(part, "text", str) for part in parts))
+        sink.text("".join(text_at(part, "text") for part in parts))
         self.finish_reason = "stop"
         self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
         self.done = True

@@ -7370,7 +7370,8 @@ def test_responses_web_search():
         "reasoning": {"effort": "low"},
     }
     search = {"type": "web_search_call", "action": {"type": "search", "query": "cats"}}
-    raw = RWire().end(output=[{"type": "web_search_call"}, search, R_CITED]).raw
+    deltas = RWire().message(0, ["told", " before"])
+    raw = deltas.end(output=[{"type": "web_search_call"}, search, R_CITED]).raw
     events = []
     for fold in (False, True):
         machine = cp.Translation(cp.SearchReader(), cp.MessagesWriter("msg_1", "m", fold=fold))
