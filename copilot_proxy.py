@@ -2300,7 +2300,7 @@ def given(**fields: Any) -> JSON:
 
 def required_word(obj: JSON, key: str, words: Iterable[str], path: str) -> str:
     """`obj[key]`, which must be one of `words`; raises BadRequest when it is not."""
-    return one_of(required(obj, key, str, path), tuple(words), _path_to(path, key))
+    return one_of(required_text(obj, key, path), tuple(words), _path_to(path, key))
 
 
 def parse_list(
@@ -2320,8 +2320,9 @@ MAX_STOP = 256  # characters
 
 def parse_stops(body: JSON, key: str) -> Tuple[str, ...]:
     """The stop sequences in the list `body[key]`; raises BadRequest for too many."""
-    words = enumerate(field(body, key, list, default=()))
-    stops = [expect(word, str, "%s.%d" % (key, at)) for at, word in words]
+    stops = field(body, key, list, default=())
+    for at, stop in enumerate(stops):
+        expect(stop, str, "%s.%d" % (key, at))
     if len(stops) > MAX_STOPS or max(map(len, stops), default=0) > MAX_STOP:
         words = "%s: at most %d, and %d characters each"
         raise BadRequest(words % (key, MAX_STOPS, MAX_STOP))
@@ -2344,10 +2345,10 @@ def custom_tool(name: str, description: str, form: JSON) -> Tool:
     A grammar cannot be enforced by a schema, so it is said in words.
     """
     words = [description, "Put the whole text into `input`."]
-    grammar = typed(form, "grammar", dict) or form
-    rules = typed(grammar, "definition", str)
+    grammar = object_at(form, "grammar") or form
+    rules = text_at(grammar, "definition")
     if rules:
-        syntax = typed(grammar, "syntax", str)
+        syntax = text_at(grammar, "syntax")
         words.append("It must follow this %s grammar:\n%s" % (syntax, rules))
     return Tool(name, "\n\n".join(filter(None, words)), INPUT_SCHEMA, kind="custom")
 
@@ -2479,7 +2480,7 @@ def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
     if "input_tokens" in usage:
         kinds = ("input", "output")
     prompt, output = [count(usage.get(kind + "_tokens")) for kind in kinds]
-    details, more = [typed(usage, kind + "_tokens_details", dict) for kind in kinds]
+    details, more = [object_at(usage, kind + "_tokens_details") for kind in kinds]
     read = min(count(details.get("cached_tokens")), prompt)
     write = min(count(details.get("cache_write_tokens")), prompt - read)
     thought = more.get("reasoning_tokens") or usage.get("reasoning_tokens")
@@ -2832,8 +2833,8 @@ def _parse_media(block: JSON, path: str, parse: Callable[..., Any]) -> List[Any]
     """An image or a document. A document of text is its text; of any other the bytes go
     behind its context; `parse` reads one that is made of blocks."""
     kind = block["type"]
-    title = field(block, "title", str, path, "")
-    context = Text(field(block, "context", str, path, ""))
+    title = text_field(block, "title", path)
+    context = Text(text_field(block, "context", path))
     source = required(block, "source", dict, path)
     path += ".source"
     if kind == "document" and source.get("type") == "content":
@@ -2841,10 +2842,10 @@ def _parse_media(block: JSON, path: str, parse: Callable[..., Any]) -> List[Any]
         return [Text(title), context, *parts]
     form = required_word(source, "type", SOURCES[kind], path)
     if form == "url":
-        return [Image(required(source, form, str, path))]
-    data = required(source, "data", str, path)
+        return [Image(required_text(source, form, path))]
+    data = required_text(source, "data", path)
     if form == "base64":
-        media_type = required(source, "media_type", str, path)
+        media_type = required_text(source, "media_type", path)
         url = "data:%s;base64,%s" % (media_type, data)
         if kind == "image":
             return [Image(url)]
@@ -2861,10 +2862,10 @@ def _parse_thinking(block: JSON, path: str) -> List[Any]:
     # With a foreign or no signature only its own model can use the block; another would
     # take it for its answer if it came as text.
     key = "data" if block["type"] == "redacted_thinking" else "signature"
-    ours = unpack_reasoning(field(block, key, str, path, ""))
+    ours = unpack_reasoning(text_field(block, key, path))
     if ours is None:
         return []
-    return [Reasoning(field(block, "thinking", str, path, ""), *ours)]
+    return [Reasoning(text_field(block, "thinking", path), *ours)]
 
 
 def _parse_parts(content: Any, place: str, path: str) -> List[Any]:
@@ -2875,41 +2876,41 @@ def _parse_parts(content: Any, place: str, path: str) -> List[Any]:
     parts: List[Any] = []
     for at, block in enumerate(expect(content, list, path)):
         here = "%s.%d" % (path, at)
-        kind = required(expect(block, dict, here), "type", str, here)
+        kind = required_text(expect(block, dict, here), "type", here)
         if kind == "text":
-            parts.append(Text(required(block, "text", str, here)))
+            parts.append(Text(required_text(block, "text", here)))
         elif kind not in PLACES[place]:
             parts.append(_parse_stranger(block, place, here))
         elif kind in SOURCES:
             parts += _parse_media(block, here, _parse_parts)
         elif kind == "tool_use":
-            names = [required(block, key, str, here) for key in ("id", "name")]
+            names = [required_text(block, key, here) for key in ("id", "name")]
             arguments = dumps_text(field(block, "input", dict, here, {}))
             parts.append(Call(*names, arguments))
         elif kind == "tool_result":
-            call_id = required(block, "tool_use_id", str, here)
+            call_id = required_text(block, "tool_use_id", here)
             inner = _parse_parts(block.get("content") or "", kind, here + ".content")
             failed = field(block, "is_error", bool, here, False)
             parts.append(Result(call_id, tuple(inner), failed))
         elif kind == "tool_reference":
-            name = required(block, "tool_name", str, here)
+            name = required_text(block, "tool_name", here)
             parts.append(Text("The tool %s can be used now." % name))
         else:
             parts += _parse_thinking(block, here)
     return [part for part in parts if not isinstance(part, Text) or part.text.strip()]
 
 
-def _parse_message(message: Any, path: str) -> Turn:
+def _parse_message(message: JSON, path: str) -> Turn:
     roles = ("user", "assistant", "system")
-    role = required_word(expect(message, dict, path), "role", roles, path)
+    role = required_word(message, "role", roles, path)
     path += ".content"
     if message.get("content") is None:
         raise BadRequest("%s: required" % path)
     return Turn(role, tuple(_parse_parts(message["content"], role, path)))
 
 
-def _parse_messages_tool(entry: Any, path: str) -> Tool:
-    kind = field(expect(entry, dict, path), "type", str, path, "custom")
+def _parse_messages_tool(entry: JSON, path: str) -> Tool:
+    kind = field(entry, "type", str, path, "custom")
     if kind not in ("custom", "function"):
         raise BadRequest(
             "%s.type: %r is known to Anthropic's own models and servers only and "
@@ -2919,8 +2920,8 @@ def _parse_messages_tool(entry: Any, path: str) -> Tool:
     tool = field(entry, "function", dict, path) or entry
     schema = field(tool, "input_schema", dict, path)
     return Tool(
-        required(tool, "name", str, path),
-        field(tool, "description", str, path, ""),
+        required_text(tool, "name", path),
+        text_field(tool, "description", path),
         schema or field(tool, "parameters", dict, path, {}),
         field(tool, "strict", bool, path),
     )
@@ -2933,15 +2934,15 @@ def _found_tools(messages: List[JSON]) -> Set[str]:
         for block in objects(message.get("content")):
             content = block.get("content")
             # Of a search that Anthropic's server ran, else of the client's own.
-            references = typed(content, "tool_references", list) or objects(content)
-            found.update(typed(each, "tool_name", str) for each in references)
+            references = list_at(content, "tool_references") or objects(content)
+            found.update(text_at(each, "tool_name") for each in references)
     return found
 
 
 def _parse_messages_tools(body: JSON) -> Tuple[Tool, ...]:
     tools = parse_list(body, "tools", _parse_messages_tool)
     entries = objects(body.get("tools"))
-    deferred = {typed(e, "name", str) for e in entries if e.get("defer_loading")}
+    deferred = {text_at(e, "name") for e in entries if e.get("defer_loading")}
     if deferred:
         deferred -= _found_tools(body["messages"])
     return tuple(tool for tool in tools if tool.name not in deferred)
@@ -2980,7 +2981,7 @@ BUDGET_EFFORTS = ((4000, "low"), (16000, "medium"), (math.inf, "high"))
 
 def _parse_effort(body: JSON, config: JSON) -> Tuple[str, bool]:
     """The effort and whether thinking is to be shown."""
-    effort = field(config, "effort", str, "output_config", "")
+    effort = text_field(config, "effort", "output_config")
     thinking = field(body, "thinking", dict)
     if not thinking:
         return effort, False
@@ -3005,7 +3006,7 @@ def _parse_output_format(body: JSON, config: JSON) -> Optional[JSON]:
 
 def _parse_user(body: JSON) -> str:
     metadata = field(body, "metadata", dict, default={})
-    user = field(metadata, "user_id", str, "metadata", "")
+    user = text_field(metadata, "user_id", "metadata")
     # Claude Code's is JSON inside JSON (CLIENTS 1).
     session = re.search(r'"session_id": {0,4}"([\w-]{1,64})"', user, re.ASCII)
     if session:
@@ -3184,19 +3185,19 @@ USAGE_KEYS = (
 
 def native_usage(obj: JSON) -> TokenUsage:
     """The usage of a whole Message, or of anything that has its two usage members."""
-    usage = typed(obj, "usage", dict)
-    details = typed(usage, "output_tokens_details", dict)
+    usage = object_at(obj, "usage")
+    details = object_at(usage, "output_tokens_details")
     return TokenUsage(
         *[count(usage.get(key)) for key in USAGE_KEYS],
-        nano_aiu=count(typed(obj, "copilot_usage", dict).get("total_nano_aiu")),
+        nano_aiu=count(object_at(obj, "copilot_usage").get("total_nano_aiu")),
         reasoning=count(details.get("thinking_tokens")),
     )
 
 
 def add_usage(message: JSON, event: JSON) -> None:
     """Take into the usage members of `message` what an event of its stream says."""
-    for part in (event, typed(event, "message", dict)):
-        news = typed(part, "usage", dict).items()
+    for part in (event, object_at(event, "message")):
+        news = object_at(part, "usage").items()
         message["usage"].update((key, n) for key, n in news if n)  # 0 is no news
         message.update(given(copilot_usage=part.get("copilot_usage")))
 
@@ -3239,19 +3240,19 @@ class MessagesReader:
         obj = messages_event(event, self._message)
         kind = obj.get("type")
         index = typed(obj, "index", int)
-        delta = typed(obj, "delta", dict)
+        delta = object_at(obj, "delta")
         if kind == "content_block_start":
-            self._open(index, typed(obj, "content_block", dict), sink)
+            self._open(index, object_at(obj, "content_block"), sink)
         elif kind == "content_block_delta":
             self._read_delta(index, delta, sink)
         elif kind == "content_block_stop":
             self._close(index, sink)
         elif kind == "message_delta":
-            self._stop = typed(delta, "stop_reason", str) or self._stop
+            self._stop = text_at(delta, "stop_reason") or self._stop
             self.stop_sequence = delta.get("stop_sequence") or self.stop_sequence
             if self._stop == "refusal":
-                details = typed(delta, "stop_details", dict)
-                sink.refusal(typed(details, "explanation", str) or REFUSED_TEXT)
+                details = object_at(delta, "stop_details")
+                sink.refusal(text_at(details, "explanation") or REFUSED_TEXT)
         elif kind == "message_stop":
             calls = self._called and self.stop_sequence is None
             ended = "tool_calls" if calls else "stop"
@@ -3264,17 +3265,17 @@ class MessagesReader:
         self._has_arguments = False
         if block.get("type") == "tool_use":
             self._called = True
-            sink.call(index, typed(block, "id", str), typed(block, "name", str))
-        if typed(block, "text", str):
+            sink.call(index, text_at(block, "id"), text_at(block, "name"))
+        if text_at(block, "text"):
             sink.text(block["text"])
 
     def _read_delta(self, index: int, delta: JSON, sink: Sink) -> None:
-        self._signature += typed(delta, "signature", str)
-        if typed(delta, "text", str):
+        self._signature += text_at(delta, "signature")
+        if text_at(delta, "text"):
             sink.text(delta["text"])
-        elif typed(delta, "thinking", str):
+        elif text_at(delta, "thinking"):
             sink.reasoning(delta["thinking"])
-        elif typed(delta, "partial_json", str):
+        elif text_at(delta, "partial_json"):
             self._has_arguments = True
             sink.arguments(index, delta["partial_json"])
 
@@ -3282,10 +3283,10 @@ class MessagesReader:
         block = self._block
         kind = block.get("type")
         if kind == "tool_use" and not self._has_arguments:
-            sink.arguments(index, dumps_text(typed(block, "input", dict)))
+            sink.arguments(index, dumps_text(object_at(block, "input")))
         elif kind == "thinking" and self._signature:
             sink.opaque(self._signature, self._source)
-        elif kind == "redacted_thinking" and typed(block, "data", str):
+        elif kind == "redacted_thinking" and text_at(block, "data"):
             sink.opaque(block["data"], self._source + REDACTED)
         self._block = {}
 
@@ -3520,9 +3521,9 @@ class MessagesWriter:
 
     def _sign(self) -> None:
         """Write the signatures, each behind thinking: the open block's or none."""
-        signatures = self._signatures
+        pending = self._signatures
         self._signatures = []
-        for signature in signatures:
+        for signature in pending:
             if self._open != "thinking":
                 self._begin("thinking")
             self._close(signature)
