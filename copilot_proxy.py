@@ -3242,11 +3242,11 @@ class MessagesReader:
         index = typed(obj, "index", int)
         delta = object_at(obj, "delta")
         if kind == "content_block_start":
-            self._open(index, object_at(obj, "content_block"), sink)
+            self._block_start(index, object_at(obj, "content_block"), sink)
         elif kind == "content_block_delta":
-            self._read_delta(index, delta, sink)
+            self._block_delta(index, delta, sink)
         elif kind == "content_block_stop":
-            self._close(index, sink)
+            self._block_stop(index, sink)
         elif kind == "message_delta":
             self._stop = text_at(delta, "stop_reason") or self._stop
             self.stop_sequence = delta.get("stop_sequence") or self.stop_sequence
@@ -3259,7 +3259,7 @@ class MessagesReader:
             self.finish_reason = FINISH_REASONS.get(self._stop, ended)
             self.done = True
 
-    def _open(self, index: int, block: JSON, sink: Sink) -> None:
+    def _block_start(self, index: int, block: JSON, sink: Sink) -> None:
         self._block = block
         self._signature = ""
         self._has_arguments = False
@@ -3269,7 +3269,7 @@ class MessagesReader:
         if text_at(block, "text"):
             sink.text(block["text"])
 
-    def _read_delta(self, index: int, delta: JSON, sink: Sink) -> None:
+    def _block_delta(self, index: int, delta: JSON, sink: Sink) -> None:
         self._signature += text_at(delta, "signature")
         if text_at(delta, "text"):
             sink.text(delta["text"])
@@ -3279,7 +3279,7 @@ class MessagesReader:
             self._has_arguments = True
             sink.arguments(index, delta["partial_json"])
 
-    def _close(self, index: int, sink: Sink) -> None:
+    def _block_stop(self, index: int, sink: Sink) -> None:
         block = self._block
         kind = block.get("type")
         if kind == "tool_use" and not self._has_arguments:
@@ -3370,17 +3370,17 @@ class MessagesWriter:
     at_boundary = property(lambda self: self._started and not self._mute)
 
     def text(self, text: str) -> None:
-        self._say("text", text)
+        self._add_words("text", text)
 
     def reasoning(self, text: str) -> None:
         if self._thinking:
-            self._say("thinking", text)
+            self._add_words("thinking", text)
 
     def refusal(self, text: str) -> None:
         if not self._refusal:
             self.next_message()
         self._refusal += text
-        self._say("text", text)
+        self._add_words("text", text)
 
     def next_message(self) -> None:
         if self._open == "text":
@@ -3452,13 +3452,13 @@ class MessagesWriter:
         self._message.update(delta)
         add_usage(self._message, {"usage": anthropic_usage(usage), **usage.cost})
         tokens = self._message["usage"]
-        self._write("message_delta", delta=delta, usage=tokens, **usage.cost)
-        self._write("message_stop")
+        self._write_event("message_delta", delta=delta, usage=tokens, **usage.cost)
+        self._write_event("message_stop")
         self._mute = True
 
     def error(self, exc: ProxyError) -> None:
         self._flush()
-        self._write("error", **anthropic_error(exc))
+        self._write_event("error", **anthropic_error(exc))
         self._mute = True
 
     def take(self) -> bytes:
@@ -3474,10 +3474,10 @@ class MessagesWriter:
 
     def _start(self) -> None:
         if not self._started:
-            self._write("message_start", message=self._message)
+            self._write_event("message_start", message=self._message)
         self._started = True
 
-    def _say(self, kind: str, text: str) -> None:
+    def _add_words(self, kind: str, text: str) -> None:
         if self._open != kind:
             if not text:
                 return
@@ -3517,7 +3517,7 @@ class MessagesWriter:
         self._index += 1
         self._head = (DELTA_HEAD % (self._index, delta, name)).encode()
         start = {"index": self._index, "content_block": self._block}
-        self._write("content_block_start", **start)
+        self._write_event("content_block_start", **start)
 
     def _sign(self) -> None:
         """Write the signatures, each behind thinking: the open block's or none."""
@@ -3537,9 +3537,9 @@ class MessagesWriter:
         if self._open == "thinking":
             signature = signature or pack_reasoning("", "")
             delta = {"type": "signature_delta", "signature": signature}
-            self._write("content_block_delta", index=self._index, delta=delta)
+            self._write_event("content_block_delta", index=self._index, delta=delta)
             self._block["signature"] = signature
-        self._write("content_block_stop", index=self._index)
+        self._write_event("content_block_stop", index=self._index)
         text = "".join(self._text)
         if "input" in self._block:
             self._block["input"] = parse_object(text)
@@ -3560,7 +3560,7 @@ class MessagesWriter:
             encoded = json_string(text).encode("utf-8", "backslashreplace")
             self._out.append(b"%b%b}}\n\n" % (self._head, encoded))
 
-    def _write(self, event: str, **fields: Any) -> None:
+    def _write_event(self, event: str, **fields: Any) -> None:
         if not self._mute:
             self._out.append(encode_sse(event, {"type": event, **fields}))
 
@@ -3632,9 +3632,9 @@ class MessagesTap:
             del self._held[:end]
             if len(self._held) > MAX_EVENT:
                 raise event_too_large(MAX_EVENT)
-        return self._watch(data)
+        return self._read_events(data)
 
-    def _watch(self, events: bytes) -> bytes:
+    def _read_events(self, events: bytes) -> bytes:
         """Read the events; gives them as the client gets them."""
         line = DATA_LINE.search(events, PLAIN_EVENTS.match(events).end())
         while line:
@@ -3662,7 +3662,7 @@ class MessagesTap:
         """End it; raises UpstreamError when no message_stop came."""
         rest = b""
         if not self.done and self._held.strip():  # an event without its blank line
-            rest = self._watch(bytes(self._held)).rstrip() + b"\n\n"
+            rest = self._read_events(bytes(self._held)).rstrip() + b"\n\n"
         self._held.clear()
         if not self.finished:
             raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
