@@ -2375,18 +2375,6 @@ def unwrap_input(arguments: str) -> str:
     return arguments
 
 
-MAX_TOOLS = 128  # HARD_TOOL_LIMIT of the official client (UPSTREAM 16)
-
-
-def check_tool_count(tools: Sequence[Any]) -> None:
-    """Raise BadRequest when there are more tools than Copilot's models take."""
-    if len(tools) > MAX_TOOLS:
-        raise BadRequest(
-            "tools: %d are too many, this model takes %d; switch some MCP "
-            "servers off" % (len(tools), MAX_TOOLS)
-        )
-
-
 # --- calls and their results ----------------------------------------------------------
 
 NO_RESULT = Text("(no result)")
@@ -7199,9 +7187,17 @@ def fit_chat_fields(fit: Fit) -> None:
     body[key] = min(wanted, model.output or wanted)
 
 
+MAX_TOOLS = 128  # HARD_TOOL_LIMIT of the official client (UPSTREAM 16)
+
+
 def check_count(fit: Fit) -> None:
     """More tools than are taken: nobody can choose for the client."""
-    check_tool_count(list_at(fit.body, "tools"))
+    tools = list_at(fit.body, "tools")
+    if len(tools) > MAX_TOOLS:
+        raise BadRequest(
+            "tools: %d are too many, this model takes %d; switch some MCP "
+            "servers off" % (len(tools), MAX_TOOLS)
+        )
 
 
 def user_role(fit: Fit, message: JSON) -> int:
