@@ -1029,26 +1029,22 @@ KINDS = {
 }
 
 
-def expect(value: Any, kind: type, path: str) -> Any:
-    """Return `value` if it is a `kind`; else raise BadRequest naming `path`."""
+def _path_to(path: str, key: str) -> str:
+    return ".".join(filter(None, (path, key)))
+
+
+def expect(value: Any, kind: type, path: str, key: str = "") -> Any:
+    """Return `value` if it is a `kind`; else raise BadRequest naming the path."""
     actual = type(value)  # not isinstance(), because a bool is an int to it
     if actual is not kind and (kind, actual) != (float, int):
-        raise BadRequest("%s: expected %s" % (path, KINDS[kind]))
+        raise BadRequest("%s: expected %s" % (_path_to(path, key), KINDS[kind]))
     return value
-
-
-def _path_to(path: str, key: str) -> str:
-    if path:
-        return "%s.%s" % (path, key)
-    return key
 
 
 def field(obj: JSON, key: str, kind: type, path: str = "", default: Any = None) -> Any:
     """`obj[key]` checked to be a `kind`; absent or null gives `default`."""
     value = obj.get(key)
-    if value is None:
-        return default
-    return expect(value, kind, _path_to(path, key))
+    return default if value is None else expect(value, kind, path, key)
 
 
 def required(obj: JSON, key: str, kind: type, path: str = "") -> Any:
@@ -1056,7 +1052,7 @@ def required(obj: JSON, key: str, kind: type, path: str = "") -> Any:
     value = obj.get(key)
     if value is None:
         raise BadRequest("%s: required" % _path_to(path, key))
-    return expect(value, kind, _path_to(path, key))
+    return value if type(value) is kind else expect(value, kind, path, key)
 
 
 def text_field(obj: JSON, key: str, path: str = "") -> str:
@@ -1069,7 +1065,7 @@ def required_text(obj: JSON, key: str, path: str = "") -> str:
     return required(obj, key, str, path)
 
 
-def one_of(word: str, words: Sequence[str], path: str) -> str:
+def one_of(word: str, words: Collection[str], path: str) -> str:
     """Return `word` if it is one of `words`; else raise BadRequest naming `path`."""
     if word not in words:
         known = " or ".join(words)
@@ -2298,9 +2294,9 @@ def given(**fields: Any) -> JSON:
     }
 
 
-def required_word(obj: JSON, key: str, words: Iterable[str], path: str) -> str:
+def required_word(obj: JSON, key: str, words: Collection[str], path: str) -> str:
     """`obj[key]`, which must be one of `words`; raises BadRequest when it is not."""
-    return one_of(required_text(obj, key, path), tuple(words), _path_to(path, key))
+    return one_of(required_text(obj, key, path), words, _path_to(path, key))
 
 
 def parse_list(
