@@ -1025,24 +1025,22 @@ KINDS = {
 }
 
 
-def expect(value: Any, kind: type, path: str) -> Any:
-    """Return `value` if it is a `kind`; else raise BadRequest naming `path`."""
+def _path_to(path: str, key: str) -> str:
+    return ".".join(filter(None, (path, key)))
+
+
+def expect(value: Any, kind: type, path: str, key: str = "") -> Any:
+    """Return `value` if it is a `kind`; else raise BadRequest naming the path."""
     actual = type(value)  # not isinstance(), because a bool is an int to it
     if actual is not kind and (kind, actual) != (float, int):
-        raise BadRequest("%s: expected %s" % (path, KINDS[kind]))
+        raise BadRequest("%s: expected %s" % (_path_to(path, key), KINDS[kind]))
     return value
-
-
-def _path_to(path: str, key: str) -> str:
-    return "%s.%s" % (path, key) if path else key
 
 
 def field(obj: JSON, key: str, kind: type, path: str = "", default: Any = None) -> Any:
     """`obj[key]` checked to be a `kind`; absent or null gives `default`."""
     value = obj.get(key)
-    if value is None:
-        return default
-    return expect(value, kind, _path_to(path, key))
+    return default if value is None else expect(value, kind, path, key)
 
 
 def required(obj: JSON, key: str, kind: type, path: str = "") -> Any:
@@ -1050,7 +1048,7 @@ def required(obj: JSON, key: str, kind: type, path: str = "") -> Any:
     value = field(obj, key, kind, path)
     if value is None:
         raise BadRequest("%s: required" % _path_to(path, key))
-    return value
+    return value if type(value) is kind else expect(value, kind, path, key)
 
 
 def text_field(obj: JSON, key: str, path: str = "") -> str:
@@ -1063,7 +1061,7 @@ def required_text(obj: JSON, key: str, path: str = "") -> str:
     return required(obj, key, str, path)
 
 
-def one_of(word: str, words: Sequence[str], path: str) -> str:
+def one_of(word: str, words: Collection[str], path: str) -> str:
     """Return `word` if it is one of `words`; else raise BadRequest naming `path`."""
     if word not in words:
         known = " or ".join(words)
@@ -2292,9 +2290,9 @@ def given(**fields: Any) -> JSON:
     }
 
 
-def required_word(obj: JSON, key: str, words: Iterable[str], path: str) -> str:
+def required_word(obj: JSON, key: str, words: Collection[str], path: str) -> str:
     """`obj[key]`, which must be one of `words`; raises BadRequest when it is not."""
-    return one_of(required_text(obj, key, path), tuple(words), _path_to(path, key))
+    return one_of(required_text(obj, key, path), words, _path_to(path, key))
 
 
 def parse_list(
@@ -2367,18 +2365,6 @@ def unwrap_input(arguments: str) -> str:
     if wrapped and wrapped.keys() == {"input"} and isinstance(wrapped["input"], str):
         return wrapped["input"]
     return arguments
-
-
-MAX_TOOLS = 128  # HARD_TOOL_LIMIT of the official client (UPSTREAM 16)
-
-
-def check_tool_count(tools: Sequence[Any]) -> None:
-    """Raise BadRequest when there are more tools than Copilot's models take."""
-    if len(tools) > MAX_TOOLS:
-        raise BadRequest(
-            "tools: %d are too many, this model takes %d; switch some MCP "
-            "servers off" % (len(tools), MAX_TOOLS)
-        )
 
 
 # --- calls and their results ----------------------------------------------------------
@@ -3236,11 +3222,11 @@ class MessagesReader:
         index = typed(obj, "index", int)
         delta = object_at(obj, "delta")
         if kind == "content_block_start":
-            self._open(index, object_at(obj, "content_block"), sink)
+            self._block_start(index, object_at(obj, "content_block"), sink)
         elif kind == "content_block_delta":
-            self._read_delta(index, delta, sink)
+            self._block_delta(index, delta, sink)
         elif kind == "content_block_stop":
-            self._close(index, sink)
+            self._block_stop(index, sink)
         elif kind == "message_delta":
             self._stop = text_at(delta, "stop_reason") or self._stop
             self.stop_sequence = delta.get("stop_sequence") or self.stop_sequence
@@ -3253,7 +3239,7 @@ class MessagesReader:
             self.finish_reason = FINISH_REASONS.get(self._stop, ended)
             self.done = True
 
-    def _open(self, index: int, block: JSON, sink: Sink) -> None:
+    def _block_start(self, index: int, block: JSON, sink: Sink) -> None:
         self._block = block
         self._signature = ""
         self._has_arguments = False
@@ -3263,7 +3249,7 @@ class MessagesReader:
         if text_at(block, "text"):
             sink.text(block["text"])
 
-    def _read_delta(self, index: int, delta: JSON, sink: Sink) -> None:
+    def _block_delta(self, index: int, delta: JSON, sink: Sink) -> None:
         self._signature += text_at(delta, "signature")
         if text_at(delta, "text"):
             sink.text(delta["text"])
@@ -3273,7 +3259,7 @@ class MessagesReader:
             self._has_arguments = True
             sink.arguments(index, delta["partial_json"])
 
-    def _close(self, index: int, sink: Sink) -> None:
+    def _block_stop(self, index: int, sink: Sink) -> None:
         block = self._block
         kind = block.get("type")
         if kind == "tool_use" and not self._has_arguments:
@@ -3364,17 +3350,17 @@ class MessagesWriter:
     at_boundary = property(lambda self: self._started and not self._mute)
 
     def text(self, text: str) -> None:
-        self._say("text", text)
+        self._add_words("text", text)
 
     def reasoning(self, text: str) -> None:
         if self._thinking:
-            self._say("thinking", text)
+            self._add_words("thinking", text)
 
     def refusal(self, text: str) -> None:
         if not self._refusal:
             self.next_message()
         self._refusal += text
-        self._say("text", text)
+        self._add_words("text", text)
 
     def next_message(self) -> None:
         if self._open == "text":
@@ -3446,13 +3432,13 @@ class MessagesWriter:
         self._message.update(delta)
         add_usage(self._message, {"usage": anthropic_usage(usage), **usage.cost})
         tokens = self._message["usage"]
-        self._write("message_delta", delta=delta, usage=tokens, **usage.cost)
-        self._write("message_stop")
+        self._write_event("message_delta", delta=delta, usage=tokens, **usage.cost)
+        self._write_event("message_stop")
         self._mute = True
 
     def error(self, exc: ProxyError) -> None:
         self._flush()
-        self._write("error", **anthropic_error(exc))
+        self._write_event("error", **anthropic_error(exc))
         self._mute = True
 
     def take(self) -> bytes:
@@ -3468,10 +3454,10 @@ class MessagesWriter:
 
     def _start(self) -> None:
         if not self._started:
-            self._write("message_start", message=self._message)
+            self._write_event("message_start", message=self._message)
         self._started = True
 
-    def _say(self, kind: str, text: str) -> None:
+    def _add_words(self, kind: str, text: str) -> None:
         if self._open != kind:
             if not text:
                 return
@@ -3511,7 +3497,7 @@ class MessagesWriter:
         self._index += 1
         self._head = (DELTA_HEAD % (self._index, delta, name)).encode()
         start = {"index": self._index, "content_block": self._block}
-        self._write("content_block_start", **start)
+        self._write_event("content_block_start", **start)
 
     def _sign(self) -> None:
         """Write the signatures, each behind thinking: the open block's or none."""
@@ -3531,9 +3517,9 @@ class MessagesWriter:
         if self._open == "thinking":
             signature = signature or pack_reasoning("", "")
             delta = {"type": "signature_delta", "signature": signature}
-            self._write("content_block_delta", index=self._index, delta=delta)
+            self._write_event("content_block_delta", index=self._index, delta=delta)
             self._block["signature"] = signature
-        self._write("content_block_stop", index=self._index)
+        self._write_event("content_block_stop", index=self._index)
         text = "".join(self._text)
         if "input" in self._block:
             self._block["input"] = parse_object(text)
@@ -3554,7 +3540,7 @@ class MessagesWriter:
             encoded = json_string(text).encode("utf-8", "backslashreplace")
             self._out.append(b"%b%b}}\n\n" % (self._head, encoded))
 
-    def _write(self, event: str, **fields: Any) -> None:
+    def _write_event(self, event: str, **fields: Any) -> None:
         if not self._mute:
             self._out.append(encode_sse(event, {"type": event, **fields}))
 
@@ -3626,9 +3612,9 @@ class MessagesTap:
             del self._held[:end]
             if len(self._held) > MAX_EVENT:
                 raise event_too_large(MAX_EVENT)
-        return self._watch(data)
+        return self._read_events(data)
 
-    def _watch(self, events: bytes) -> bytes:
+    def _read_events(self, events: bytes) -> bytes:
         """Read the events; gives them as the client gets them."""
         line = DATA_LINE.search(events, PLAIN_EVENTS.match(events).end())
         while line:
@@ -3656,7 +3642,7 @@ class MessagesTap:
         """End it; raises UpstreamError when no message_stop came."""
         rest = b""
         if not self.done and self._held.strip():  # an event without its blank line
-            rest = self._watch(bytes(self._held)).rstrip() + b"\n\n"
+            rest = self._read_events(bytes(self._held)).rstrip() + b"\n\n"
         self._held.clear()
         if not self.finished:
             raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
@@ -7148,12 +7134,25 @@ def cut_at_stops(fit: Fit) -> None:
     fit.body.pop("stop", None)
 
 
+MAX_TOOLS = 128  # HARD_TOOL_LIMIT of the official client (UPSTREAM 16)
+
+
+def check_tool_count(body: JSON) -> None:
+    """Raise BadRequest for more tools than are taken: nobody can choose for the client."""
+    tools = list_at(body, "tools")
+    if len(tools) > MAX_TOOLS:
+        raise BadRequest(
+            "tools: %d are too many, this model takes %d; switch some MCP "
+            "servers off" % (len(tools), MAX_TOOLS)
+        )
+
+
 def fit_chat_fields(fit: Fit) -> None:
     """Fields of chat, and the limit under the name that is taken (UPSTREAM 9.1)."""
     body, model = fit.body, fit.model
     body["stream"] = True  # whole answers have a cap and a time-out
     body.pop("stream_options", None)  # usage comes unasked
-    check_tool_count(list_at(body, "tools"))
+    check_tool_count(body)
     stops = body.get("stop")
     if isinstance(stops, list) and not 0 < len(stops) <= 4:  # in OpenAI's words
         cut_at_stops(fit)
@@ -7269,7 +7268,7 @@ def fit_responses_fields(fit: Fit) -> None:
     body, model = fit.body, fit.model
     body["stream"] = True  # whole answers have a cap and a time-out
     fit.leave_out("service_tier")
-    check_tool_count(list_at(body, "tools"))
+    check_tool_count(body)
     notes = [key for key in body if key.startswith(NOTES)]
     for key in (*UNKNOWN_FIELDS, *notes):
         body.pop(key, None)
