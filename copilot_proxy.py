@@ -1079,11 +1079,26 @@ def one_of(word: str, words: Sequence[str], path: str) -> str:
 
 def typed(obj: Any, key: str, kind: type) -> Any:
     """`obj[key]` if it is a `kind`, else an empty one: the getter that never raises."""
-    if isinstance(obj, dict):
-        value = obj.get(key)
-        if isinstance(value, kind):
-            return value
-    return kind()
+    value = obj.get(key) if isinstance(obj, dict) else None
+    return value if isinstance(value, kind) else kind()
+
+
+def text_at(obj: Any, key: str) -> str:
+    """The text `obj[key]`, else "": as typed(), for what is read most."""
+    value = obj.get(key) if isinstance(obj, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def object_at(obj: Any, key: str) -> JSON:
+    """The object `obj[key]`, else {}."""
+    value = obj.get(key) if isinstance(obj, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def list_at(obj: Any, key: str) -> List[Any]:
+    """The list `obj[key]`, else []."""
+    value = obj.get(key) if isinstance(obj, dict) else None
+    return value if isinstance(value, list) else []
 
 
 def objects(value: Any) -> List[JSON]:
@@ -1128,7 +1143,7 @@ def _token(pattern: str) -> Callable[..., Any]:
 _first_key = _token(r' { "([^"\\\x00-\x1f]*)" : ')
 _next_key = _token(r' , "([^"\\\x00-\x1f]*)" : ')
 _last_brace = _token(r" } \Z")
-_first_item, _next_item, _last_bracket = map(_token, (r"\[ (?={)", " , ", r" \]"))
+_first_item, _next_item, _last_bracket = map(_token, (r"\[ (?=[^]\s])", " , ", r" \]"))
 
 
 def _place_items(text: str, found: Any) -> Tuple[List[Place], int]:
@@ -1152,10 +1167,11 @@ def _place_members(text: str) -> Dict[str, Place]:
         opened = key in PLACED_LISTS and _first_item(text, found.end())
         if opened:
             items, end = _place_items(text, opened)
-            places[key] = ([item[0] for item in items], found.start(1) - 1, end, items)
+            value = [item[0] for item in items]
         else:
             value, end = _scan(text, found.end())
-            places[key] = (value, found.start(1) - 1, end, None)
+            items = [] if value == [] else None
+        places[key] = (value, found.start(1) - 1, end, items)
         found = _next_key(text, end)
     _last_brace(text, end).end()
     return places
@@ -2216,9 +2232,7 @@ class Result(NamedTuple):
     @property
     def spoken(self) -> Tuple[Any, ...]:
         """The parts for an API that has no field for a failure: OpenAI's have none."""
-        if self.is_error:
-            return (Text("Error:"), *self.parts)
-        return self.parts
+        return (Text("Error:"), *self.parts) if self.is_error else self.parts
 
 
 class Turn(NamedTuple):
@@ -2286,7 +2300,7 @@ def given(**fields: Any) -> JSON:
 
 def required_word(obj: JSON, key: str, words: Iterable[str], path: str) -> str:
     """`obj[key]`, which must be one of `words`; raises BadRequest when it is not."""
-    return one_of(required(obj, key, str, path), tuple(words), _path_to(path, key))
+    return one_of(required_text(obj, key, path), tuple(words), _path_to(path, key))
 
 
 def parse_list(
@@ -2306,8 +2320,9 @@ MAX_STOP = 256  # characters
 
 def parse_stops(body: JSON, key: str) -> Tuple[str, ...]:
     """The stop sequences in the list `body[key]`; raises BadRequest for too many."""
-    words = enumerate(field(body, key, list, default=()))
-    stops = [expect(word, str, "%s.%d" % (key, at)) for at, word in words]
+    stops = field(body, key, list, default=())
+    for at, stop in enumerate(stops):
+        expect(stop, str, "%s.%d" % (key, at))
     if len(stops) > MAX_STOPS or max(map(len, stops), default=0) > MAX_STOP:
         words = "%s: at most %d, and %d characters each"
         raise BadRequest(words % (key, MAX_STOPS, MAX_STOP))
@@ -2330,10 +2345,10 @@ def custom_tool(name: str, description: str, form: JSON) -> Tool:
     A grammar cannot be enforced by a schema, so it is said in words.
     """
     words = [description, "Put the whole text into `input`."]
-    grammar = typed(form, "grammar", dict) or form
-    rules = typed(grammar, "definition", str)
+    grammar = object_at(form, "grammar") or form
+    rules = text_at(grammar, "definition")
     if rules:
-        syntax = typed(grammar, "syntax", str)
+        syntax = text_at(grammar, "syntax")
         words.append("It must follow this %s grammar:\n%s" % (syntax, rules))
     return Tool(name, "\n\n".join(filter(None, words)), INPUT_SCHEMA, kind="custom")
 
@@ -2446,9 +2461,8 @@ class TokenUsage(NamedTuple):
     @property
     def cost(self) -> JSON:
         """The price as a member of an answer, when it is known: Copilot's own."""
-        if not self.nano_aiu:
-            return {}
-        return {"copilot_usage": {"total_nano_aiu": self.nano_aiu}}
+        nano_aiu = self.nano_aiu
+        return {"copilot_usage": {"total_nano_aiu": nano_aiu}} if nano_aiu else {}
 
 
 MOST_COUNTED = 10**15  # a million AI credits; what is larger would not fit a float
@@ -2456,12 +2470,7 @@ MOST_COUNTED = 10**15  # a million AI credits; what is larger would not fit a fl
 
 def count(value: Any) -> int:
     """A count from the wire: a whole number >= 0, anything else is 0."""
-    if type(value) is not int or value <= 0:
-        return 0
-    if value > MOST_COUNTED:
-        log_event("warn", "usage_ignored", bits=value.bit_length())
-        return 0
-    return value
+    return value if type(value) is int and 0 < value <= MOST_COUNTED else 0
 
 
 def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
@@ -2471,7 +2480,7 @@ def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
     if "input_tokens" in usage:
         kinds = ("input", "output")
     prompt, output = [count(usage.get(kind + "_tokens")) for kind in kinds]
-    details, more = [typed(usage, kind + "_tokens_details", dict) for kind in kinds]
+    details, more = [object_at(usage, kind + "_tokens_details") for kind in kinds]
     read = min(count(details.get("cached_tokens")), prompt)
     write = min(count(details.get("cache_write_tokens")), prompt - read)
     thought = more.get("reasoning_tokens") or usage.get("reasoning_tokens")
@@ -2485,31 +2494,25 @@ def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
 
 
 class Sink(Protocol):
-    """Where a reader puts an answer, piece by piece; the writers of rooms 9 to 11."""
+    """Where a reader puts an answer, piece by piece; the writers of rooms 9 to 11.
 
-    at_boundary: bool  # a ping may go out now
+    text(text), reasoning(text)
+    refusal(text): instead of, or after, the text
+    next_message(): the text that follows is another message's
+    opaque(data, source): encrypted reasoning, whole, to be given back in the next turn
+    call(key, call_id, name): a tool call begins; `key` names it where its arguments
+        follow in fragments
+    arguments(key, fragment)
+    end(reason, usage, stop_sequence=None): the answer is complete: stop, length,
+        tool_calls or content_filter. With "stop", `stop_sequence` is what the answer
+        was cut at, where that is known.
+    error(exc): one event, and nothing after it
+    take() -> bytes: what was written since the last call
+    whole() -> JSON: after end(), the same answer as one object
+    at_boundary: a ping may go out now
+    """
 
-    def text(self, text: str) -> None: ...
-    def reasoning(self, text: str) -> None: ...
-    def refusal(self, text: str) -> None: ...  # instead of, or after, the text
-    def next_message(self) -> None: ...  # the text that follows is another message's
-
-    # Encrypted reasoning, whole, to be given back in the next turn.
-    def opaque(self, data: str, source: str) -> None: ...
-
-    # A tool call begins; `key` names it where its arguments follow in fragments.
-    def call(self, key: Hashable, call_id: str, name: str) -> None: ...
-    def arguments(self, key: Hashable, fragment: str) -> None: ...
-
-    # The answer is complete: stop, length, tool_calls or content_filter. With "stop",
-    # `stop_sequence` is what the answer was cut at, where that is known.
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None: ...
-
-    def error(self, exc: ProxyError) -> None: ...  # one event, and nothing after it
-    def take(self) -> bytes: ...  # what was written since the last call
-    def whole(self) -> JSON: ...  # after end(): the same answer as one object
+    def __getattr__(self, name: str) -> Any: ...
 
 
 class Reader(Protocol):
@@ -2518,7 +2521,7 @@ class Reader(Protocol):
     usage: TokenUsage
     finish_reason: str
     stop_sequence: Optional[str]
-    failure: Optional[ProxyError]  # in a terminal event; raised when the stream ended
+    failure: Optional[ProxyError]
     done: bool  # nothing can follow, the upstream may be left
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
@@ -2553,18 +2556,14 @@ class StopAt:
         if self._hit is not None:
             return
         text = self._held + text
-        found = []
-        begun = [0]
-        for stop in self._stops:
-            if stop in text:
-                found.append((text.find(stop) + len(stop), -len(stop), stop))
-            begun += [n for n in range(1, len(stop)) if text.endswith(stop[:n])]
+        stops = self._stops
+        ends = [(text.find(s) + len(s), -len(s), s) for s in stops if s in text]
+        begun = [n for s in stops for n in range(len(s)) if text.endswith(s[:n])]
         at = len(text) - max(begun)
-        self._held = text[at:]
-        if found:
-            end, size, self._hit = min(found)  # whichever ends first
+        if ends:
+            end, size, self._hit = min(ends)  # whichever ends first
             at = end + size
-            self._held = ""
+        self._held = "" if ends else text[at:]
         if at:
             self._sink.text(text[:at])
 
@@ -2657,34 +2656,36 @@ CUT_SHORT = (
 
 
 class StreamTranslator:
-    """What the relay of room 18 drives: upstream bytes in, client bytes out."""
+    """What the relay of room 18 drives: upstream bytes in, client bytes out.
+
+    Who inherits has `_read`, which takes one event and puts bytes into `_out`.
+    """
 
     usage = TokenUsage()
+    failure: Optional[ProxyError] = None  # in a terminal event; finish() raises it
     finished = False  # a terminal event came; only a late usage may still follow
     done = False  # nothing can follow
     at_boundary = True  # a ping may go out now
 
     def __init__(self) -> None:
-        self._decoder, self._out = SSEDecoder(), []
-
-    def _read(self, event: SSEEvent) -> None:
-        raise NotImplementedError
+        self._decoder = SSEDecoder()
+        self._out: List[bytes] = []
 
     def _take(self) -> bytes:
-        out, self._out = b"".join(self._out), []
+        out = b"".join(self._out)
+        self._out = []
         return out
 
     def _read_all(self, events: List[SSEEvent]) -> None:
         for event in events:
-            if self.done:
-                return
-            if not self.finished:
-                self._read(event)
-                continue
-            # Only a usage still matters: the answer is whole, and a broken piece or an
-            # error behind its end must not undo it.
-            with contextlib.suppress(UpstreamError):
-                self._read(event)
+            try:
+                if not self.done:
+                    self._read(event)
+            except UpstreamError:
+                # Behind the end only a usage still matters: the answer is whole, and a
+                # broken piece or an error must not undo it.
+                if not self.finished:
+                    raise
 
     def feed(self, data: bytes) -> bytes:
         """Take upstream bytes, give client bytes; raises ProxyError."""
@@ -2692,8 +2693,10 @@ class StreamTranslator:
         return self._take()
 
     def finish(self) -> bytes:
-        """The upstream ended; raises UpstreamError when it had not finished."""
+        """The upstream ended; raises its failure, UpstreamError when it was cut."""
         self._read_all(self._decoder.finish())
+        if self.failure is not None:
+            raise self.failure
         if not self.finished:
             raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
         return self._take()
@@ -2718,23 +2721,22 @@ class Translation(StreamTranslator):
         self.finished = self._reader.finish_reason != ""
 
     usage = property(lambda self: self._reader.usage)
+    failure = property(lambda self: self._reader.failure)
     done = property(lambda self: self._reader.done)
     at_boundary = property(lambda self: self._sink.at_boundary)
     model = property(lambda self: getattr(self._reader, "model", ""))
 
     def finish(self) -> bytes:
-        """End the answer; raises UpstreamError when the upstream had not."""
+        """End the answer; raises what the upstream failed by."""
         out = super().finish()
         reader = self._reader
-        if reader.failure is not None:
-            raise reader.failure
         self._sink.end(reader.finish_reason, reader.usage, reader.stop_sequence)
-        return out + self._sink.take()
+        return out + self._take()
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
         self._sink.error(exc)
-        return self._sink.take()
+        return self._take()
 
     def whole(self) -> JSON:
         """The non-streaming answer, after finish()."""
@@ -2758,10 +2760,8 @@ BILLING_MARK = "x-anthropic-billing-header"
 
 def pack_reasoning(opaque: str, source: str) -> str:
     """The signature, one word, of a thinking block of ours: it brings `opaque` back."""
-    words = []
-    for word in (source, opaque):
-        words.append(urllib.parse.quote(word, safe="+/=:", errors="replace"))
-    return SIGNATURE_MARK + "@".join(words)
+    quote = functools.partial(urllib.parse.quote, safe="+/=:", errors="replace")
+    return SIGNATURE_MARK + "@".join(map(quote, (source, opaque)))
 
 
 def unpack_reasoning(signature: str) -> Optional[Tuple[str, str]]:
@@ -2826,49 +2826,46 @@ def _parse_stranger(block: JSON, place: str, path: str) -> Text:
     return Text("[%s]" % words.strip())
 
 
-def _parse_image(block: JSON, path: str) -> Image:
+SOURCES = {"image": ("base64", "url"), "document": ("base64", "text")}
+
+
+def _parse_media(block: JSON, path: str, parse: Callable[..., Any]) -> List[Any]:
+    """An image or a document. A document of text is its text; of any other the bytes go
+    behind its context; `parse` reads one that is made of blocks."""
+    kind = block["type"]
+    title = text_field(block, "title", path)
+    context = Text(text_field(block, "context", path))
     source = required(block, "source", dict, path)
     path += ".source"
-    if required_word(source, "type", ("base64", "url"), path) == "url":
-        return Image(required(source, "url", str, path))
-    media_type = required(source, "media_type", str, path)
-    data = required(source, "data", str, path)
-    return Image("data:%s;base64,%s" % (media_type, data))
-
-
-def _parse_document(block: JSON, path: str, parse: Callable[..., Any]) -> List[Any]:
-    """A text document is its text; of any other the bytes go behind its context.
-
-    `parse` reads the content of one that is made of blocks.
-    """
-    title = field(block, "title", str, path, "")
-    context = Text(field(block, "context", str, path, ""))
-    source = required(block, "source", dict, path)
-    path += ".source"
-    if source.get("type") == "content":
-        parts = parse(source.get("content"), "document", path + ".content")
+    if kind == "document" and source.get("type") == "content":
+        parts = parse(source.get("content"), kind, path + ".content")
         return [Text(title), context, *parts]
-    kind = required_word(source, "type", ("base64", "text"), path)
-    text = required(source, "data", str, path)
-    if kind == "base64":
-        media_type = required(source, "media_type", str, path)
+    form = required_word(source, "type", SOURCES[kind], path)
+    if form == "url":
+        return [Image(required_text(source, form, path))]
+    data = required_text(source, "data", path)
+    if form == "base64":
+        media_type = required_text(source, "media_type", path)
+        url = "data:%s;base64,%s" % (media_type, data)
+        if kind == "image":
+            return [Image(url)]
         if not media_type.startswith("text/"):
-            return [context, Document("data:%s;base64,%s" % (media_type, text), title)]
+            return [context, Document(url, title)]
         try:
-            text = base64.b64decode(text, validate=True).decode("utf-8", "replace")
+            data = base64.b64decode(data, validate=True).decode("utf-8", "replace")
         except ValueError:
             raise BadRequest("%s.data: expected base64" % path) from None
-    return [Text(text_of((Text(title), context, Text(text))))]
+    return [Text(text_of((Text(title), context, Text(data))))]
 
 
 def _parse_thinking(block: JSON, path: str) -> List[Any]:
     # With a foreign or no signature only its own model can use the block; another would
     # take it for its answer if it came as text.
     key = "data" if block["type"] == "redacted_thinking" else "signature"
-    ours = unpack_reasoning(field(block, key, str, path, ""))
+    ours = unpack_reasoning(text_field(block, key, path))
     if ours is None:
         return []
-    return [Reasoning(field(block, "thinking", str, path, ""), *ours)]
+    return [Reasoning(text_field(block, "thinking", path), *ours)]
 
 
 def _parse_parts(content: Any, place: str, path: str) -> List[Any]:
@@ -2879,44 +2876,41 @@ def _parse_parts(content: Any, place: str, path: str) -> List[Any]:
     parts: List[Any] = []
     for at, block in enumerate(expect(content, list, path)):
         here = "%s.%d" % (path, at)
-        kind = required(expect(block, dict, here), "type", str, here)
+        kind = required_text(expect(block, dict, here), "type", here)
         if kind == "text":
-            parts.append(Text(required(block, "text", str, here)))
+            parts.append(Text(required_text(block, "text", here)))
         elif kind not in PLACES[place]:
             parts.append(_parse_stranger(block, place, here))
-        elif kind == "image":
-            parts.append(_parse_image(block, here))
-        elif kind == "document":
-            parts += _parse_document(block, here, _parse_parts)
+        elif kind in SOURCES:
+            parts += _parse_media(block, here, _parse_parts)
         elif kind == "tool_use":
-            call_id = required(block, "id", str, here)
-            name = required(block, "name", str, here)
+            names = [required_text(block, key, here) for key in ("id", "name")]
             arguments = dumps_text(field(block, "input", dict, here, {}))
-            parts.append(Call(call_id, name, arguments))
+            parts.append(Call(*names, arguments))
         elif kind == "tool_result":
-            call_id = required(block, "tool_use_id", str, here)
+            call_id = required_text(block, "tool_use_id", here)
             inner = _parse_parts(block.get("content") or "", kind, here + ".content")
             failed = field(block, "is_error", bool, here, False)
             parts.append(Result(call_id, tuple(inner), failed))
         elif kind == "tool_reference":
-            name = required(block, "tool_name", str, here)
+            name = required_text(block, "tool_name", here)
             parts.append(Text("The tool %s can be used now." % name))
         else:
             parts += _parse_thinking(block, here)
     return [part for part in parts if not isinstance(part, Text) or part.text.strip()]
 
 
-def _parse_message(message: Any, path: str) -> Turn:
+def _parse_message(message: JSON, path: str) -> Turn:
     roles = ("user", "assistant", "system")
-    role = required_word(expect(message, dict, path), "role", roles, path)
+    role = required_word(message, "role", roles, path)
     path += ".content"
     if message.get("content") is None:
         raise BadRequest("%s: required" % path)
     return Turn(role, tuple(_parse_parts(message["content"], role, path)))
 
 
-def _parse_messages_tool(entry: Any, path: str) -> Tool:
-    kind = field(expect(entry, dict, path), "type", str, path, "custom")
+def _parse_messages_tool(entry: JSON, path: str) -> Tool:
+    kind = field(entry, "type", str, path, "custom")
     if kind not in ("custom", "function"):
         raise BadRequest(
             "%s.type: %r is known to Anthropic's own models and servers only and "
@@ -2926,8 +2920,8 @@ def _parse_messages_tool(entry: Any, path: str) -> Tool:
     tool = field(entry, "function", dict, path) or entry
     schema = field(tool, "input_schema", dict, path)
     return Tool(
-        required(tool, "name", str, path),
-        field(tool, "description", str, path, ""),
+        required_text(tool, "name", path),
+        text_field(tool, "description", path),
         schema or field(tool, "parameters", dict, path, {}),
         field(tool, "strict", bool, path),
     )
@@ -2940,15 +2934,15 @@ def _found_tools(messages: List[JSON]) -> Set[str]:
         for block in objects(message.get("content")):
             content = block.get("content")
             # Of a search that Anthropic's server ran, else of the client's own.
-            references = typed(content, "tool_references", list) or objects(content)
-            found.update(typed(each, "tool_name", str) for each in references)
+            references = list_at(content, "tool_references") or objects(content)
+            found.update(text_at(each, "tool_name") for each in references)
     return found
 
 
 def _parse_messages_tools(body: JSON) -> Tuple[Tool, ...]:
     tools = parse_list(body, "tools", _parse_messages_tool)
     entries = objects(body.get("tools"))
-    deferred = {typed(e, "name", str) for e in entries if e.get("defer_loading")}
+    deferred = {text_at(e, "name") for e in entries if e.get("defer_loading")}
     if deferred:
         deferred -= _found_tools(body["messages"])
     return tuple(tool for tool in tools if tool.name not in deferred)
@@ -2987,7 +2981,7 @@ BUDGET_EFFORTS = ((4000, "low"), (16000, "medium"), (math.inf, "high"))
 
 def _parse_effort(body: JSON, config: JSON) -> Tuple[str, bool]:
     """The effort and whether thinking is to be shown."""
-    effort = field(config, "effort", str, "output_config", "")
+    effort = text_field(config, "effort", "output_config")
     thinking = field(body, "thinking", dict)
     if not thinking:
         return effort, False
@@ -3012,7 +3006,7 @@ def _parse_output_format(body: JSON, config: JSON) -> Optional[JSON]:
 
 def _parse_user(body: JSON) -> str:
     metadata = field(body, "metadata", dict, default={})
-    user = field(metadata, "user_id", str, "metadata", "")
+    user = text_field(metadata, "user_id", "metadata")
     # Claude Code's is JSON inside JSON (CLIENTS 1).
     session = re.search(r'"session_id": {0,4}"([\w-]{1,64})"', user, re.ASCII)
     if session:
@@ -3124,15 +3118,13 @@ def _encode_tools(conversation: Conversation) -> JSON:
             strict=tool.strict or None,
         )
         tools.append({"name": tool.name, **more})
-    if not tools:
-        return {}
     wanted = conversation.tool_choice
     choice = given(type=CHOICE_TYPES.get(wanted))
     if wanted.startswith("="):
         choice = {"type": "tool", "name": wanted[1:]}
     if conversation.parallel is False:
         choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}
-    return {"tools": tools, **given(tool_choice=choice)}
+    return given(tools=tools, tool_choice=choice) if tools else {}
 
 
 def encode_messages(conversation: Conversation, model: Model) -> JSON:
@@ -3150,8 +3142,9 @@ def encode_messages(conversation: Conversation, model: Model) -> JSON:
         elif content:
             messages.append({"role": turn.role, "content": content})
     effort = conversation.effort
-    thinking = {}
-    if effort not in ("", "none", "minimal") and (model.adaptive or model.budget[1]):
+    thinks = effort not in ("", "none", "minimal")
+    thinking = None
+    if thinks and (model.adaptive or model.budget[1]):
         thinking = {"type": "adaptive"}
     config = given(effort=effort)
     if conversation.schema:
@@ -3168,9 +3161,9 @@ def encode_messages(conversation: Conversation, model: Model) -> JSON:
         thinking=thinking,
         output_config=config,
         metadata=given(user_id=conversation.user),
+        **_encode_tools(conversation),
     )
-    body = {"model": model.id, "stream": True, **settings}
-    return {**body, **_encode_tools(conversation), "messages": messages}
+    return {"model": model.id, "stream": True, **settings, "messages": messages}
 
 
 # --- Copilot's answers ----------------------------------------------------------------
@@ -3192,22 +3185,20 @@ USAGE_KEYS = (
 
 def native_usage(obj: JSON) -> TokenUsage:
     """The usage of a whole Message, or of anything that has its two usage members."""
-    usage = typed(obj, "usage", dict)
+    usage = object_at(obj, "usage")
+    details = object_at(usage, "output_tokens_details")
     return TokenUsage(
         *[count(usage.get(key)) for key in USAGE_KEYS],
-        nano_aiu=count(typed(obj, "copilot_usage", dict).get("total_nano_aiu")),
-        reasoning=count(
-            typed(usage, "output_tokens_details", dict).get("thinking_tokens")
-        ),
+        nano_aiu=count(object_at(obj, "copilot_usage").get("total_nano_aiu")),
+        reasoning=count(details.get("thinking_tokens")),
     )
 
 
 def add_usage(message: JSON, event: JSON) -> None:
     """Take into the usage members of `message` what an event of its stream says."""
-    for part in (event, typed(event, "message", dict)):
-        usage = typed(part, "usage", dict).items()
-        news = {key: number for key, number in usage if number}  # 0 is no news
-        message["usage"] = {**typed(message, "usage", dict), **news}
+    for part in (event, object_at(event, "message")):
+        news = object_at(part, "usage").items()
+        message["usage"].update((key, n) for key, n in news if n)  # 0 is no news
         message.update(given(copilot_usage=part.get("copilot_usage")))
 
 
@@ -3233,11 +3224,12 @@ class MessagesReader:
         self.stop_sequence: Optional[str] = None
         self.done = False
         self._source = source
-        self._message: JSON = {}  # its usage members
+        self._message: JSON = {"usage": {}}
         self._stop = ""
-        self._block: JSON = {}  # the open one
-        self._pieces: List[str] = []  # of its signature, or an empty one for arguments
         self._called = False
+        self._block: JSON = {}  # the open one
+        self._signature = ""  # of it
+        self._has_arguments = False
 
     usage = property(lambda self: native_usage(self._message))
 
@@ -3246,126 +3238,75 @@ class MessagesReader:
         if event.data == b"[DONE]":  # follows message_stop on some accounts
             return
         obj = messages_event(event, self._message)
-        step = self.EVENTS.get(typed(obj, "type", str))
-        if step:
-            step(self, obj, sink)
+        kind = obj.get("type")
+        index = typed(obj, "index", int)
+        delta = object_at(obj, "delta")
+        if kind == "content_block_start":
+            self._open(index, object_at(obj, "content_block"), sink)
+        elif kind == "content_block_delta":
+            self._read_delta(index, delta, sink)
+        elif kind == "content_block_stop":
+            self._close(index, sink)
+        elif kind == "message_delta":
+            self._stop = text_at(delta, "stop_reason") or self._stop
+            self.stop_sequence = delta.get("stop_sequence") or self.stop_sequence
+            if self._stop == "refusal":
+                details = object_at(delta, "stop_details")
+                sink.refusal(text_at(details, "explanation") or REFUSED_TEXT)
+        elif kind == "message_stop":
+            calls = self._called and self.stop_sequence is None
+            ended = "tool_calls" if calls else "stop"
+            self.finish_reason = FINISH_REASONS.get(self._stop, ended)
+            self.done = True
 
-    def _block_start(self, obj: JSON, sink: Sink) -> None:
-        block = typed(obj, "content_block", dict)
+    def _open(self, index: int, block: JSON, sink: Sink) -> None:
         self._block = block
-        self._pieces = []
+        self._signature = ""
+        self._has_arguments = False
         if block.get("type") == "tool_use":
             self._called = True
-            key = typed(obj, "index", int)
-            sink.call(key, typed(block, "id", str), typed(block, "name", str))
-        if typed(block, "text", str):
+            sink.call(index, text_at(block, "id"), text_at(block, "name"))
+        if text_at(block, "text"):
             sink.text(block["text"])
 
-    def _block_delta(self, obj: JSON, sink: Sink) -> None:
-        delta = typed(obj, "delta", dict)
-        if typed(delta, "text", str):
+    def _read_delta(self, index: int, delta: JSON, sink: Sink) -> None:
+        self._signature += text_at(delta, "signature")
+        if text_at(delta, "text"):
             sink.text(delta["text"])
-        elif typed(delta, "thinking", str):
+        elif text_at(delta, "thinking"):
             sink.reasoning(delta["thinking"])
-        elif typed(delta, "signature", str):
-            self._pieces.append(delta["signature"])
-        elif typed(delta, "partial_json", str):
-            self._pieces.append("")
-            sink.arguments(typed(obj, "index", int), delta["partial_json"])
+        elif text_at(delta, "partial_json"):
+            self._has_arguments = True
+            sink.arguments(index, delta["partial_json"])
 
-    def _block_stop(self, obj: JSON, sink: Sink) -> None:
+    def _close(self, index: int, sink: Sink) -> None:
         block = self._block
-        self._block = {}
         kind = block.get("type")
-        if kind == "tool_use" and not self._pieces:
-            arguments = dumps_text(typed(block, "input", dict))
-            sink.arguments(typed(obj, "index", int), arguments)
-        elif kind == "thinking" and any(self._pieces):
-            sink.opaque("".join(self._pieces), self._source)
-        elif kind == "redacted_thinking" and typed(block, "data", str):
+        if kind == "tool_use" and not self._has_arguments:
+            sink.arguments(index, dumps_text(object_at(block, "input")))
+        elif kind == "thinking" and self._signature:
+            sink.opaque(self._signature, self._source)
+        elif kind == "redacted_thinking" and text_at(block, "data"):
             sink.opaque(block["data"], self._source + REDACTED)
-
-    def _message_delta(self, obj: JSON, sink: Sink) -> None:
-        delta = typed(obj, "delta", dict)
-        self._stop = typed(delta, "stop_reason", str) or self._stop
-        self.stop_sequence = delta.get("stop_sequence") or self.stop_sequence
-        if self._stop == "refusal":
-            details = typed(delta, "stop_details", dict)
-            sink.refusal(typed(details, "explanation", str) or REFUSED_TEXT)
-
-    def _message_stop(self, obj: JSON, sink: Sink) -> None:
-        calls = self._called and self.stop_sequence is None
-        ended = "tool_calls" if calls else "stop"
-        self.finish_reason = FINISH_REASONS.get(self._stop, ended)
-        self.done = True
-
-    EVENTS = {
-        "content_block_start": _block_start,
-        "content_block_delta": _block_delta,
-        "content_block_stop": _block_stop,
-        "message_delta": _message_delta,
-        "message_stop": _message_stop,
-    }
+        self._block = {}
 
 
 # --- answers for Anthropic clients ----------------------------------------------------
-
-
-def fold_message(events: Iterable[JSON]) -> JSON:
-    """The Message that the events of a whole stream amount to.
-
-    Raises UpstreamError when it did not end. A call that was cut is left out: half of
-    it must not run, and `input` cannot say so.
-    """
-    message: JSON = {}
-    blocks: List[Tuple[JSON, Dict[str, List[str]]]] = []  # starts and pieces by field
-    for event in events:
-        kind = event["type"]
-        if kind == "message_start":
-            message = event["message"]
-        elif kind == "content_block_start":
-            blocks.append((event["content_block"], collections.defaultdict(list)))
-        elif kind == "content_block_delta":
-            for key, piece in event["delta"].items():
-                blocks[-1][1][key].append(piece)
-        elif kind == "message_delta":
-            message.update(event["delta"])
-            message.update(given(copilot_usage=event.get("copilot_usage")))
-            figures = event["usage"].items()
-            message["usage"].update(
-                {key: n for key, n in figures if n}
-            )  # 0 says nothing
-    if message.get("stop_reason") is None:
-        raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
-    message["content"] = []
-    for block, pieces in blocks:
-        for key in pieces.keys() & block.keys() - {"type"}:
-            block[key] = "".join(pieces[key])
-        arguments = "".join(pieces["partial_json"])
-        if arguments.strip():
-            block["input"] = parse_object(arguments)
-        if block.get("input", {}) is not None:
-            message["content"].append(block)
-    return message
 
 
 STOP_REASONS = {
     "stop": "end_turn",
     "length": "max_tokens",
     "tool_calls": "tool_use",
-    "function_call": "tool_use",
     "content_filter": "refusal",
 }
-# What may be open -> its start, the type and the field of its deltas.
+# What may be open -> more of its start, the type and the field of its deltas.
 OPENINGS: Dict[str, Tuple[JSON, str, str]] = {
-    "text": ({"type": "text", "text": ""}, "text_delta", "text"),
-    "refusal": ({"type": "text", "text": ""}, "text_delta", "text"),
-    "thinking": (
-        {"type": "thinking", "thinking": "", "signature": ""},
-        "thinking_delta",
-        "thinking",
-    ),
-    "call": ({"type": "tool_use", "input": {}}, "input_json_delta", "partial_json"),
+    "text": ({"text": ""}, "text_delta", "text"),
+    "thinking": ({"thinking": "", "signature": ""}, "thinking_delta", "thinking"),
+    "tool_use": ({"input": {}}, "input_json_delta", "partial_json"),
+    "server_tool_use": ({"input": {}}, "input_json_delta", "partial_json"),
+    "web_search_tool_result": ({}, "", ""),
 }
 DELTA_HEAD = (
     'event: content_block_delta\ndata: {"type":"content_block_delta",'
@@ -3399,7 +3340,6 @@ class MessagesWriter:
         thinking: bool = True,
     ) -> None:
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
-        self.at_boundary = False  # never before message_start, which must be first
         self._message = {
             "id": message_id,
             "type": "message",
@@ -3410,21 +3350,24 @@ class MessagesWriter:
             "stop_sequence": None,
             "usage": anthropic_usage(TokenUsage(input_tokens)),
         }
-        self._fold = fold
         self._thinking = thinking  # asked for; else only what a call needs is told
-        self._over = False
+        self._started = False
+        self._mute = fold  # no bytes are wanted, or none any more
         self._out: List[bytes] = []
-        self._open = ""  # a key of OPENINGS
+        self._open = ""  # the type of the open block
+        self._block: JSON = {}  # its start
         self._key: Hashable = None  # of the open call
-        self._block: JSON = {}  # the start of the open block
         self._index = -1
         self._head = b""  # of its deltas
         self._pending: List[str] = []  # told of it, not yet written
-        self._written: List[str] = []  # of an open call, and with `fold` of any block
+        self._text: List[str] = []  # what was
         self._calls: Dict[Hashable, JSON] = {}  # id and name of every call
         self._waiting: Dict[Hashable, List[str]] = {}  # fragments of the unopened ones
         self._signatures: List[str] = []  # not yet written
         self._refusal = ""
+
+    # A ping may go out: never before message_start, which must be first.
+    at_boundary = property(lambda self: self._started and not self._mute)
 
     def text(self, text: str) -> None:
         self._say("text", text)
@@ -3434,8 +3377,10 @@ class MessagesWriter:
             self._say("thinking", text)
 
     def refusal(self, text: str) -> None:
+        if not self._refusal:
+            self.next_message()
         self._refusal += text
-        self._say("refusal", text)
+        self._say("text", text)
 
     def next_message(self) -> None:
         if self._open == "text":
@@ -3445,7 +3390,7 @@ class MessagesWriter:
         self._signatures.append(pack_reasoning(data, source))
         # A call must not be broken in two. Where no thinking was asked for, an empty
         # block before the text would be content[0] of clients that read only that.
-        if self._open != "call" and self._thinking:
+        if self._open != "tool_use" and self._thinking:
             self._sign()
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
@@ -3463,22 +3408,29 @@ class MessagesWriter:
                 waiting.append(fragment)
             if len(waiting) == 1:
                 self._advance()
-        elif self._open == "call" and key == self._key:
+        elif self._open == "tool_use" and key == self._key:
             self._pending.append(fragment)
         elif fragment.strip():
             # Clients run a tool at its stop event: what comes later is lost for good.
-            raise UpstreamError(
-                "the upstream continued tool call %r after its end" % (key,)
-            )
+            words = "the upstream continued tool call %r after its end"
+            raise UpstreamError(words % (key,))
+
+    def search(self, query: str, pages: Mapping[str, str]) -> None:
+        """Tell of a web search that was run for the answer: the titles of its pages."""
+        self._message["usage"]["server_tool_use"] = {"web_search_requests": 1}
+        about = {"type": "web_search_result", "page_age": None, "encrypted_content": ""}
+        found = [{**about, "url": url, "title": title} for url, title in pages.items()]
+        tool_use_id = "srvtoolu_" + self._message["id"][4:]
+        self._begin("server_tool_use", id=tool_use_id, name="web_search")
+        self._pending.append(dumps_text({"query": query}))
+        self._begin("web_search_tool_result", tool_use_id=tool_use_id, content=found)
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
     ) -> None:
         """End the answer. A call that was cut stays as it is, as with Anthropic, or is
         left out if it has not begun; clients go on after max_tokens (CLIENTS 1)."""
-        stop = STOP_REASONS.get(reason, reason)
-        if self._refusal:
-            stop = "refusal"
+        stop = "refusal" if self._refusal else STOP_REASONS.get(reason, reason)
         cut = stop not in ("end_turn", "tool_use")
         for key, fragments in list(self._waiting.items()):
             if not cut or parse_object("".join(fragments)) is not None:
@@ -3495,23 +3447,21 @@ class MessagesWriter:
         delta: JSON = {"stop_reason": stop, "stop_sequence": stop_sequence}
         if stop == "refusal":
             explanation = self._refusal or "a content filter"
-            details = {"type": stop, "category": None, "explanation": explanation}
-            delta["stop_details"] = details
-        figures = {"usage": anthropic_usage(usage), **usage.cost}
+            delta["stop_details"] = {"type": stop, "category": None}
+            delta["stop_details"]["explanation"] = explanation
         self._message.update(delta)
-        add_usage(self._message, figures)
-        self._write("message_delta", delta=delta, **figures)
+        add_usage(self._message, {"usage": anthropic_usage(usage), **usage.cost})
+        tokens = self._message["usage"]
+        self._write("message_delta", delta=delta, usage=tokens, **usage.cost)
         self._write("message_stop")
-        self._finish()
+        self._mute = True
 
     def error(self, exc: ProxyError) -> None:
         self._flush()
         self._write("error", **anthropic_error(exc))
-        self._finish()
+        self._mute = True
 
     def take(self) -> bytes:
-        if self._fold:
-            return b""
         self._flush()
         data = b"".join(self._out)
         self._out.clear()
@@ -3522,14 +3472,10 @@ class MessagesWriter:
             raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
         return self._message
 
-    def _finish(self) -> None:
-        self._over = True
-        self.at_boundary = False
-
     def _start(self) -> None:
-        if not self.at_boundary and not self._over:
-            self.at_boundary = True
+        if not self._started:
             self._write("message_start", message=self._message)
+        self._started = True
 
     def _say(self, kind: str, text: str) -> None:
         if self._open != kind:
@@ -3545,9 +3491,9 @@ class MessagesWriter:
         Looked at when another call begins, not at each fragment: too late is no harm.
         """
         while True:
-            if self._open == "call":
+            if self._open == "tool_use":
                 self._flush()
-                if not force and parse_object("".join(self._written)) is None:
+                if not force and parse_object("".join(self._text)) is None:
                     return
                 self._close()
             key = next(iter(self._waiting), None)
@@ -3556,27 +3502,28 @@ class MessagesWriter:
             self._begin_call(key)
 
     def _begin_call(self, key: Hashable) -> None:
-        self._begin("call", **self._calls[key])
+        self._begin("tool_use", **self._calls[key])
         self._key = key
         self._pending = self._waiting.pop(key) or ["{}"]
 
     def _begin(self, kind: str, **more: Any) -> None:
         self._start()
         self._close()
-        if self._thinking or kind == "call":
+        if self._thinking or kind == "tool_use":
             self._sign()
-        start, delta, name = OPENINGS[kind]
+        empty, delta, name = OPENINGS[kind]
         self._open = kind
-        self._block = {**start, **more}
+        self._block = {"type": kind, **more, **empty}
         self._index += 1
         self._head = (DELTA_HEAD % (self._index, delta, name)).encode()
-        self._write("content_block_start", index=self._index, content_block=self._block)
+        start = {"index": self._index, "content_block": self._block}
+        self._write("content_block_start", **start)
 
     def _sign(self) -> None:
         """Write the signatures, each behind thinking: the open block's or none."""
-        signatures = self._signatures
+        pending = self._signatures
         self._signatures = []
-        for signature in signatures:
+        for signature in pending:
             if self._open != "thinking":
                 self._begin("thinking")
             self._close(signature)
@@ -3588,41 +3535,33 @@ class MessagesWriter:
             return
         self._flush()
         if self._open == "thinking":
-            self._block["signature"] = signature or pack_reasoning("", "")
-            delta = {"type": "signature_delta", "signature": self._block["signature"]}
+            signature = signature or pack_reasoning("", "")
+            delta = {"type": "signature_delta", "signature": signature}
             self._write("content_block_delta", index=self._index, delta=delta)
+            self._block["signature"] = signature
         self._write("content_block_stop", index=self._index)
-        if self._fold:
-            self._keep()
-        self._open = ""
-        self._written = []
-
-    def _keep(self) -> None:
-        """Put the block into the Message, but a call that was cut: half of it must not
-        run, and `input` cannot say so."""
-        text = "".join(self._written)
-        if self._open != "call":
-            self._block[OPENINGS[self._open][2]] = text
-        elif parse_object(text) is None:
-            return
-        else:
+        text = "".join(self._text)
+        if "input" in self._block:
             self._block["input"] = parse_object(text)
-        self._message["content"].append(self._block)
+        elif text:
+            self._block[self._open] = text
+        # Of a call that was cut half must not run, and `input` cannot say so.
+        if self._block.get("input", {}) is not None:
+            self._message["content"].append(self._block)
+        self._open = ""
+        self._text = []
 
     def _flush(self) -> None:
-        if not self._pending:
-            return
         text = "".join(self._pending)
         self._pending = []
-        if self._fold or self._open == "call":
-            self._written.append(text)
-        if text and not self._fold and not self._over:
+        self._text.append(text)
+        if text and not self._mute:
             # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
             encoded = json_string(text).encode("utf-8", "backslashreplace")
             self._out.append(b"%b%b}}\n\n" % (self._head, encoded))
 
     def _write(self, event: str, **fields: Any) -> None:
-        if not self._fold and not self._over:
+        if not self._mute:
             self._out.append(encode_sse(event, {"type": event, **fields}))
 
 
@@ -3646,13 +3585,16 @@ _STRING = (
     rb"|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
     rb'|\xf0[\x90-\xbf][\x80-\xbf]{2})[ !#-\[\]-~]*){0,999}"'
 )
-# Deltas in the two orders of keys that were ever seen: whole JSON that tells neither
-# the usage nor the end, so that most of a stream need not be parsed.
-PLAIN_DELTAS = re.compile(
-    rb"\n?(?:event: content_block_delta\ndata: \{(?:"
+# Events in the two orders of keys that were ever seen: whole JSON that tells neither a
+# usage, nor a tool's name, nor the end, so that most of a stream need not be parsed.
+PLAIN_EVENTS = re.compile(
+    rb"\n?(?:event: content_block_\w+\ndata: \{(?:"
     rb'"type":"content_block_delta","index":\d+,"delta":\{"type":"\w+","\w+":%b\}|'
-    rb'"delta":\{"\w+":%b,"type":"\w+"\},"index":\d+,"type":"content_block_delta"'
-    rb")\}\n\n)*" % (_STRING, _STRING)
+    rb'"delta":\{"\w+":%b,"type":"\w+"\},"index":\d+,"type":"content_block_delta"|'
+    rb'"type":"content_block_stop","index":\d+|"index":\d+,"type":"content_block_stop"|'
+    rb'"type":"content_block_start","index":\d+,"content_block":\{"type":"text",'
+    rb'"text":""\}|"content_block":\{"text":"","type":"text"\},"index":\d+,'
+    rb'"type":"content_block_start")\}\n\n)*' % (_STRING, _STRING)
 )
 DATA_LINE = re.compile(rb"^data:(.*)\n?", re.M)
 WHOLE_EVENTS = re.compile(rb".*\n\r?\n", re.S)  # up to the last blank line
@@ -3671,7 +3613,7 @@ class MessagesTap:
 
     def __init__(self, names: Mapping[str, str] = {}) -> None:
         self._names = names
-        self._message: JSON = {}  # its usage members
+        self._message: JSON = {"usage": {}}
         self._held = bytearray()  # the event that has not ended
         self._before = b""  # what came whole before a failure in the same piece
 
@@ -3682,28 +3624,29 @@ class MessagesTap:
         if self.done:  # a second answer, or [DONE]: nothing that a client waits for
             return b""
         if self._held or data[-2:] != b"\n\n":
-            data = self._cut(data)
+            near = max(0, len(self._held) - 2)  # half of a blank line may stand there
+            self._held += data  # a bytearray: bytes would be copied for every piece
+            found = WHOLE_EVENTS.match(self._held, near)
+            end = found.end() if found else 0
+            data = bytes(memoryview(self._held)[:end])
+            del self._held[:end]
+            if len(self._held) > MAX_EVENT:
+                raise event_too_large(MAX_EVENT)
         return self._watch(data)
-
-    def _cut(self, data: bytes) -> bytes:
-        near = max(0, len(self._held) - 2)  # half of a blank line may stand there
-        self._held += data  # a bytearray: bytes would be copied for every piece
-        found = WHOLE_EVENTS.match(self._held, near)
-        whole = b""
-        if found:
-            whole = bytes(memoryview(self._held)[: found.end()])
-            del self._held[: found.end()]
-        if len(self._held) > MAX_EVENT:
-            raise event_too_large(MAX_EVENT)
-        return whole
 
     def _watch(self, events: bytes) -> bytes:
         """Read the events; gives them as the client gets them."""
-        line = DATA_LINE.search(events, PLAIN_DELTAS.match(events).end())
+        line = DATA_LINE.search(events, PLAIN_EVENTS.match(events).end())
         while line:
-            event = self._read(line, events)
+            try:
+                event = messages_event(SSEEvent("", line[1]), self._message)
+            except ProxyError:
+                before = WHOLE_EVENTS.match(events, 0, line.start())
+                self._before = before[0] if before else b""
+                raise
             end = line.end()
-            if restore_names({"content": [event.get("content_block")]}, self._names):
+            block = event.get("content_block")
+            if self._names and restore_names({"content": [block]}, self._names):
                 head = events[: line.start()] + b"data: %b\n" % dumps(event)
                 events = head + events[end:]
                 end = len(head)
@@ -3712,17 +3655,8 @@ class MessagesTap:
                 self.done = True
                 # What stands behind the end is nobody's.
                 return events[: events.find(b"\n", end) + 1 or len(events)]
-            line = DATA_LINE.search(events, PLAIN_DELTAS.match(events, end).end())
+            line = DATA_LINE.search(events, PLAIN_EVENTS.match(events, end).end())
         return events
-
-    def _read(self, line: Any, events: bytes) -> JSON:
-        try:
-            return messages_event(SSEEvent("", line[1]), self._message)
-        except ProxyError:
-            before = WHOLE_EVENTS.match(events, 0, line.start())
-            if before:
-                self._before = before[0]
-            raise
 
     def finish(self) -> bytes:
         """End it; raises UpstreamError when no message_stop came."""
@@ -3887,18 +3821,19 @@ def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool,
     return mode, left
 
 
-def _parse_format(body: JSON) -> Optional[JSON]:
-    form = field(body, "response_format", dict, default={"type": "text"})
+def parse_format(form: JSON, path: str) -> Optional[JSON]:
+    """The hub's schema for the form that answers are to have."""
     kinds = ("text", "json_object", "json_schema")
-    kind = required_word(form, "type", kinds, "response_format")
+    kind = required_word(form, "type", kinds, path)
     if kind == "json_schema":
-        return required(form, kind, dict, "response_format")
+        return required(form, kind, dict, path)
     return {} if kind == "json_object" else None
 
 
 def parse_chat(body: JSON) -> Conversation:
     """Read a chat request for a model of another endpoint; raises BadRequest."""
     required(body, "messages", list)
+    form = field(body, "response_format", dict, default={"type": "text"})
     tools = tuple(parse_list(body, "tools", _parse_tool))
     choice, tools = _parse_choice(body, tools)
     stops = body.get("stop")
@@ -3918,7 +3853,7 @@ def parse_chat(body: JSON) -> Conversation:
         stop=parse_stops({"stop": stops}, "stop"),
         effort=effort,
         thinking=effort not in ("", "none"),
-        schema=_parse_format(body),
+        schema=parse_format(form, "response_format"),
         user=text_field(body, "user"),
         extra=given(**extra),
     )
@@ -4644,16 +4579,16 @@ class ToolTable:
         self.left_out: List[str] = []
         self._flat: Dict[Tuple[str, str], str] = {}
         # A name in a namespace gives way: the others go up as they are.
-        self._plain = {typed(one, "name", str) for one in objects(body.get("tools"))}
+        self._plain = {text_at(one, "name") for one in objects(body.get("tools"))}
         self._add_all(body, "")
         for at, item in enumerate(input_items(body)):
-            if typed(item, "type", str) == "tool_search_output":
+            if text_at(item, "type") == "tool_search_output":
                 self._add_all(item, "input.%d" % at)
 
     def name_of(self, item: JSON) -> str:
         """What the model knows the function of a call, or of a choice, as."""
-        name = typed(item, "name", str) or typed(item, "type", str)
-        namespace = typed(item, "namespace", str)
+        name = text_at(item, "name") or text_at(item, "type")
+        namespace = text_at(item, "namespace")
         flat = "%s__%s" % (namespace.rstrip("_"), name) if namespace else name
         return self._flat.get((namespace, name), flat)
 
@@ -4662,16 +4597,16 @@ class ToolTable:
         parse_list(holder, "tools", add, path)
 
     def _add_tool(self, namespace: str, tool: Any, path: str) -> None:
-        kind = required(expect(tool, dict, path), "type", str, path)
+        kind = required_text(tool, "type", path)
         if kind.startswith(SPARED_TOOLS):
             self.left_out.append("tool " + kind)
         elif kind == "namespace":
             self._add_all(tool, path, field(tool, "name", str, path, kind))
         elif kind in ("function", "custom"):
-            self._keep(namespace, kind, tool, path)
+            self._declare(namespace, kind, tool, path)
         elif kind in CLIENT_TOOLS:
             offer = {**CLIENT_TOOLS[kind], **given(**tool), "name": kind}
-            self._keep("", kind, offer, path)
+            self._declare("", kind, offer, path)
         else:
             raise BadRequest(
                 "%s: a tool of type %s is run by OpenAI's servers, which Copilot does "
@@ -4680,16 +4615,16 @@ class ToolTable:
                 code="unsupported_tool",
             )
 
-    def _keep(self, namespace: str, kind: str, offer: JSON, path: str) -> None:
-        name = required(offer, "name", str, path)
-        about = field(offer, "description", str, path, "")
+    def _declare(self, namespace: str, kind: str, offer: JSON, path: str) -> None:
+        name = required_text(offer, "name", path)
+        about = text_field(offer, "description", path)
         schema = field(offer, "parameters", dict, path, {})
         strict = field(offer, "strict", bool, path)
-        tool = Tool(name, about, schema, strict, kind, namespace)
+        tool = Tool(name, about, schema, strict, kind)
         if kind == "custom":
             tool = custom_tool(name, about, field(offer, "format", dict, path, {}))
         place = (namespace, name)
-        flat = self.name_of(tool._asdict())
+        flat = self.name_of({"namespace": namespace, "name": name})
         taken: Container[str] = self._plain if namespace else ()
         while place not in self._flat and (flat in self.tools or flat in taken):
             flat += "_"  # so that two of one name do not become one
@@ -4703,26 +4638,26 @@ def _unsendable(what: str, kind: str, path: str) -> BadRequest:
 
 
 def _parse_input_part(part: Any, path: str) -> Any:
-    kind = required(expect(part, dict, path), "type", str, path)
+    kind = required_text(part, "type", path)
     if kind == "refusal":
-        return Text(field(part, kind, str, path, ""))
+        return Text(text_field(part, kind, path))
     if kind.endswith("text"):
-        return Text(field(part, "text", str, path, ""))
+        return Text(text_field(part, "text", path))
     if part.get("file_id") or part.get("file_url"):
         raise BadRequest("%s: Copilot keeps no files; send the data itself" % path)
     if kind == "input_image":
-        detail = field(part, "detail", str, path, "")
-        return Image(required(part, "image_url", str, path), detail)
+        detail = text_field(part, "detail", path)
+        return Image(required_text(part, "image_url", path), detail)
     if kind != "input_file":
         raise _unsendable("a part", kind, path)
-    url = required(part, "file_data", str, path)
+    url = required_text(part, "file_data", path)
     if not url.startswith("data:"):
         url = "data:application/pdf;base64," + url
-    return Document(url, field(part, "filename", str, path, ""))
+    return Document(url, text_field(part, "filename", path))
 
 
 def _parse_input_content(holder: JSON, key: str, path: str) -> Tuple[Any, ...]:
-    content = holder.get(key) or ""
+    content = holder.get(key)
     if isinstance(content, str):
         content = [{"type": "input_text", "text": content}]
     parts = parse_list({key: content}, key, _parse_input_part, path)
@@ -4757,27 +4692,28 @@ WORDS = ("action", "queries", "name", "arguments", "code", "output", "error", "t
 
 def summary_text(item: JSON) -> str:
     """The words that stand for a compaction item."""
-    ours = unpack_reasoning(typed(item, "encrypted_content", str))
+    ours = unpack_reasoning(text_at(item, "encrypted_content"))
     if ours and ours[1] == COMPACTED:
         return SUMMARY_LEAD + ours[0]
     return LOST_SUMMARY
 
 
 def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Call:
-    call_id = required(item, "call_id", str, path)
+    call_id = required_text(item, "call_id", path)
     if kind not in CALLS[:2]:
         kind = kind[: -len("_call")]
         held = item.get(CLIENT_TOOLS[kind]["member"]) or {}
         return Call(call_id, kind, dumps_text(held))
-    required(item, "name", str, path)
-    arguments = field(item, "arguments", str, path, "")
+    required_text(item, "name", path)
     if kind == "custom_tool_call":
-        arguments = dumps_text({"input": field(item, "input", str, path, "")})
+        arguments = dumps_text({"input": text_field(item, "input", path)})
+    else:
+        arguments = text_field(item, "arguments", path)
     return Call(call_id, table.name_of(item), arguments)
 
 
 def _parse_result(kind: str, item: JSON, path: str) -> Result:
-    call_id = required(item, "call_id", str, path)
+    call_id = required_text(item, "call_id", path)
     if kind[: -len("_output")] in CALLS[:2]:
         return Result(call_id, _parse_input_content(item, "output", path))
     output = item.get("output") or ""
@@ -4790,14 +4726,14 @@ def _parse_result(kind: str, item: JSON, path: str) -> Result:
 
 
 def _parse_reasoning(item: JSON, path: str) -> List[Reasoning]:
-    ours = unpack_reasoning(field(item, "encrypted_content", str, path, ""))
+    ours = unpack_reasoning(text_field(item, "encrypted_content", path))
     words = text_of(_parse_input_content(item, "summary", path))
     # What another made only its own model can read.
     return [Reasoning(words, *ours)] if ours and ours[0] else []
 
 
 def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
-    kind = field(expect(item, dict, path), "type", str, path, "message")
+    kind = text_field(item, "type", path) or "message"
     if kind == "message":
         role = INPUT_ROLES[required_word(item, "role", INPUT_ROLES, path)]
         return Turn(role, _parse_input_content(item, "content", path))
@@ -4830,51 +4766,34 @@ def _join_turns(turns: List[Turn]) -> List[Turn]:
     return joined
 
 
-# Fields that change no answer where an API has none of them.
-HARMLESS_FIELDS = frozenset(
-    "model input instructions tools tool_choice stream store include metadata user "
-    "max_output_tokens temperature top_p parallel_tool_calls reasoning text truncation "
-    "previous_response_id prompt_cache_key safety_identifier service_tier "
-    "stream_options client_metadata background conversation prompt stop".split()
-)
-
-
 def _wanted_format(body: JSON) -> Optional[JSON]:
     text = field(body, "text", dict, default={})
     form = field(text, "format", dict, "text", {"type": "text"})
-    kinds = ("text", "json_object", "json_schema")
-    kind = required_word(form, "type", kinds, "text.format")
-    if kind != "json_schema":
-        return None if kind == "text" else {}
-    required(form, "schema", dict, "text.format")
-    return {key: form[key] for key in form if key != "type"}
-
-
-def _narrow_choice(choice: JSON, table: ToolTable) -> str:
-    """allowed_tools: only these are sent, then."""
-    allowed = set(map(table.name_of, objects(choice.get("tools"))))
-    for name in table.tools.keys() - allowed:
-        del table.tools[name]
-    if not table.tools:
-        raise BadRequest("tool_choice.tools: none of these is among the tools")
-    modes = ("auto", "required")
-    return required_word({"mode": "auto", **choice}, "mode", modes, "tool_choice")
+    schema = {key: form[key] for key in form if key != "type"}
+    return parse_format({**form, "json_schema": schema}, "text.format")
 
 
 def _choice_among(body: JSON, table: ToolTable) -> str:
+    """The choice; where only some are allowed, the others are not offered then."""
     choice = body.get("tool_choice") or ""
     if choice in ("", "auto", "none", "required"):
         return choice
-    kind = required(expect(choice, dict, "tool_choice"), "type", str, "tool_choice")
-    if kind == "allowed_tools":
-        return _narrow_choice(choice, table)
+    kind = required_text(expect(choice, dict, "tool_choice"), "type", "tool_choice")
     if kind.startswith(SPARED_TOOLS):
         table.left_out.append("tool_choice " + kind)
         return ""
-    name = table.name_of(choice)
-    if name not in table.tools:
-        raise BadRequest("tool_choice: %s is not among the tools" % ascii(name[:64]))
-    return "=" + name
+    is_narrowed = kind == "allowed_tools"
+    entries = objects(choice.get("tools")) if is_narrowed else [choice]
+    names = dict.fromkeys(map(table.name_of, entries))
+    chosen = {name: tool for name, tool in table.tools.items() if name in names}
+    if not chosen:
+        words = "tool_choice: %s is not among the tools"
+        raise BadRequest(words % ascii(", ".join(names)[:64]))
+    if not is_narrowed:
+        return "=" + table.name_of(choice)
+    table.tools = chosen
+    modes = ("auto", "required")
+    return required_word({"mode": "auto", **choice}, "mode", modes, "tool_choice")
 
 
 def parse_responses(body: JSON) -> Conversation:
@@ -4884,13 +4803,12 @@ def parse_responses(body: JSON) -> Conversation:
     """
     table = ToolTable(body)
     turns = [Turn("system", _parse_input_content(body, "instructions", ""))]
-    said = {"input": input_items(body) or body.get("input")}
-    required(said, "input", list)
-    turns += parse_list(said, "input", functools.partial(_parse_item, table))
+    listed = {"input": input_items(body) or body.get("input")}
+    required(listed, "input", list)
+    turns += parse_list(listed, "input", functools.partial(_parse_item, table))
     reasoning = field(body, "reasoning", dict, default={})
-    unknown = [key for key in body if key not in HARMLESS_FIELDS and body[key]]
     choice = _choice_among(body, table)
-    cache_key = field(body, "prompt_cache_key", str, default="")
+    cache_key = text_field(body, "prompt_cache_key")
     return Conversation(
         turns=pair_results(_join_turns(turns)),
         tools=tuple(table.tools.values()),
@@ -4899,11 +4817,11 @@ def parse_responses(body: JSON) -> Conversation:
         max_tokens=field(body, "max_output_tokens", int),
         temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float),
-        effort=field(reasoning, "effort", str, "reasoning", ""),
+        effort=text_field(reasoning, "effort", "reasoning"),
         thinking=bool(reasoning.get("summary") or reasoning.get("generate_summary")),
         schema=_wanted_format(body),
-        user=field(body, "user", str, default="") or cache_key,
-        left_out=tuple(dict.fromkeys(table.left_out + unknown)),
+        user=text_field(body, "user") or cache_key,
+        left_out=tuple(dict.fromkeys(table.left_out)),
     )
 
 
@@ -5016,7 +4934,7 @@ def encode_responses(conv: Conversation, model: Model) -> JSON:
 def parse_event(event: SSEEvent) -> Tuple[str, JSON]:
     """The type of an event and its object; raises UpstreamError for garbage."""
     obj = event_object(event)
-    kind = event.event or typed(obj, "type", str)
+    kind = event.event or text_at(obj, "type")
     if not kind and "error" in obj:
         kind = "error"  # a bare one has neither name nor type (UPSTREAM 15.2)
     return kind, obj
@@ -5070,6 +4988,14 @@ DELTAS = {
     "response.reasoning_summary_text.delta": "reasoning",
     "summary_text": "reasoning",
 }
+# A delta of text as Copilot writes it: most of an answer, and not worth a whole parse.
+# What differs in anything is parsed, so that broken JSON is found.
+PLAIN_DELTA = re.compile(
+    rb'{"content_index":(\d),"delta":"([ !#-\[\]-~]*)","item_id":("[ !#-\[\]-~]*"),'
+    rb'"logprobs":\[\],"obfuscation":"\w*","output_index":(\d|[1-9]\d),'
+    rb'"sequence_number":([1-9]\d{0,8}),"type":"response\.output_text\.delta"}',
+    re.ASCII,
+).fullmatch
 FILTERED = "The answer was stopped by Copilot's content filter."
 
 
@@ -5101,7 +5027,7 @@ class ResponsesReader:
         self._call_ids: Dict[str, int] = {}  # and their output_index
         self._message = -1  # output_index of the last text
 
-    def _put(self, kind: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
+    def _give(self, kind: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
         method = DELTAS.get(kind)
         if not method or not text:
             return
@@ -5116,27 +5042,27 @@ class ResponsesReader:
 
     def _delta(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         part = typed(obj, "content_index", int) or typed(obj, "summary_index", int)
-        self._put(kind, (index, part), typed(obj, "delta", str), sink)
+        self._give(kind, (index, part), text_at(obj, "delta"), sink)
 
     def _arguments(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        text = typed(obj, "delta", str)
+        text = text_at(obj, "delta")
         if not text and not self._calls.get(index):
-            text = typed(obj, "arguments", str)
+            text = text_at(obj, "arguments")
         if text and index in self._calls:  # else: the item's `done` brings them
             self._calls[index] = True
             sink.arguments(index, text)
 
     def _item(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         """An item begins or is done: give what has not been given."""
-        item = typed(obj, "item", dict)
+        item = object_at(obj, "item")
         is_done = kind != "response.output_item.added"
         if is_done and index in self._items:
             return
-        name = typed(item, "name", str)
+        name = text_at(item, "name")
         if item.get("type") in CALLS[:2] and index not in self._calls:
             if name:
                 self._calls[index] = False
-                call_id = typed(item, "call_id", str)
+                call_id = text_at(item, "call_id")
                 self._call_ids[call_id] = index
                 sink.call(index, call_id, name)
             elif is_done:
@@ -5144,27 +5070,27 @@ class ResponsesReader:
         if not is_done:
             return
         self._items.add(index)
-        parts = typed(item, "summary", list) or typed(item, "content", list)
+        parts = list_at(item, "summary") or list_at(item, "content")
         for at, part in enumerate(parts):
-            text = typed(part, "text", str) or typed(part, "refusal", str)
+            text = text_at(part, "text") or text_at(part, "refusal")
             if (index, at) not in self._seen:
-                self._put(typed(part, "type", str), (index, at), text, sink)
+                self._give(text_at(part, "type"), (index, at), text, sink)
         self._arguments(kind, index, {"arguments": _arguments_of(item)}, sink)
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
-        if item.get("type") == "reasoning" and typed(item, "encrypted_content", str):
+        if item.get("type") == "reasoning" and text_at(item, "encrypted_content"):
             sink.opaque(item["encrypted_content"], self._source)
 
     def _ended(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        response = typed(obj, "response", dict)
+        response = object_at(obj, "response")
         # Some items stand only here, and some upstreams count them otherwise.
         for at, item in enumerate(objects(response.get("output"))):
-            index = self._call_ids.get(typed(item, "call_id", str), at)
+            index = self._call_ids.get(text_at(item, "call_id"), at)
             if (index, 0) not in self._seen:
                 self._item(kind, index, {"item": item}, sink)
         self.finish_reason = "tool_calls" if self._calls else "stop"
         if kind == "response.incomplete":
             self.finish_reason = "length"
-            details = typed(response, "incomplete_details", dict)
+            details = object_at(response, "incomplete_details")
             if details.get("reason") == "content_filter":
                 self.finish_reason = "content_filter"
                 sink.refusal(FILTERED)
@@ -5195,6 +5121,11 @@ class ResponsesReader:
         name, data = event
         # Unparsed: response.created alone repeats 100 KB of tools (UPSTREAM 10.2).
         if name[:9] == "response." and name not in self.EVENTS or data == b"[DONE]":
+            return
+        plain = name and PLAIN_DELTA(data)
+        if plain:
+            place = (int(plain[4]), int(plain[1]))
+            self._give(TEXT_DELTA, place, plain[2].decode("ascii"), sink)
             return
         kind, obj = parse_event(event)
         step = self.EVENTS.get(kind)
@@ -5254,8 +5185,7 @@ class _Form(NamedTuple):
     """How one kind of words is written."""
 
     item: JSON  # what holds them,
-    parts: str  # in which list,
-    index: str  # and what events call its index
+    parts: str  # and in which list
     part_event: str
     event: str
     part: JSON
@@ -5266,21 +5196,21 @@ class _Form(NamedTuple):
 FORMS = {kind: _Form(**row) for kind, row in loads(b"""{
   "text": {
     "item": {"type": "message", "status": "in_progress", "role": "assistant"},
-    "parts": "content", "index": "content_index",
+    "parts": "content",
     "part_event": "content_part", "event": "output_text",
     "part": {"type": "output_text", "annotations": [], "logprobs": [], "text": ""},
     "word": "text", "more": {"logprobs": []}
   },
   "refusal": {
     "item": {"type": "message", "status": "in_progress", "role": "assistant"},
-    "parts": "content", "index": "content_index",
+    "parts": "content",
     "part_event": "content_part", "event": "refusal",
     "part": {"type": "refusal", "refusal": ""},
     "word": "refusal", "more": {}
   },
   "reasoning": {
     "item": {"type": "reasoning"},
-    "parts": "summary", "index": "summary_index",
+    "parts": "summary",
     "part_event": "reasoning_summary_part", "event": "reasoning_summary_text",
     "part": {"type": "summary_text", "text": ""},
     "word": "text", "more": {}
@@ -5305,12 +5235,12 @@ CALL_EVENTS = {
 }
 
 
-class _CallItem(NamedTuple):
-    """A call under way: its item, where events say that it is, its arguments so far."""
+class _OpenItem(NamedTuple):
+    """An item under way: where events say that it is, its words or arguments so far."""
 
     item: JSON
     place: JSON
-    tool: Tool
+    form: Any  # the _Form of its words, or the Tool that is called
     pieces: List[str]
 
 
@@ -5360,29 +5290,27 @@ class ResponsesWriter:
         self._tools = tools
         self._fold = fold
         self._summary = summary  # reasoning is shown in words
-        self._encrypted = encrypted  # and in its vendor's own form
+        self._encrypted = encrypted or compact  # and in its vendor's own form
         self.items: List[JSON] = []  # the output, with all that is to come back
         self._out: List[bytes] = []
         self._number = 0
         self._over = False
-        self._item: Optional[JSON] = None  # the open message or reasoning
-        self._form: Optional[_Form] = None  # of its open part
-        self._place: JSON = {}
-        self._pieces: List[str] = []
-        self._calls: Dict[Hashable, _CallItem] = {}
+        self._open: Optional[_OpenItem] = None  # a message or reasoning
+        self._calls: Dict[Hashable, _OpenItem] = {}
+        self._gist: List[str] = []  # the words of a summary
         self._waiting: List[Tuple[str, str]] = []  # opaque, while a message was open
         for kind in ("created", "in_progress"):
             self._write(kind, response=frame)
 
     def text(self, text: str) -> None:
-        self._say("text", text)
+        self._add_words("text", text)
 
     def refusal(self, text: str) -> None:
-        self._say("refusal", text)
+        self._add_words("refusal", text)
 
     def reasoning(self, text: str) -> None:
         if self._summary:
-            self._say("reasoning", text)
+            self._add_words("reasoning", text)
 
     def next_message(self) -> None:
         self._close_item()
@@ -5390,29 +5318,28 @@ class ResponsesWriter:
     def opaque(self, data: str, source: str) -> None:
         if self._compact:
             return
-        if self._item is None:
-            self._begin_item(FORMS["reasoning"])
-        if self._item["type"] == "message":
-            # So that a text is not broken in two.
+        if self._open is None:
+            self._open = self._add_item({"type": "reasoning", "summary": []}, None)
+        item = self._open.item
+        if item["type"] == "message":  # so that a text is not broken in two
             self._waiting.append((data, source))
-            return
-        self._item["encrypted_content"] = pack_reasoning(data, source)
-        self._close_item()
+        else:
+            item["encrypted_content"] = pack_reasoning(data, source)
+            self._close_item()
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._close_item()
         name = self.names.get(name, name)
         tool = self._tools.get(name) or Tool(name, "", {})
         call_id = call_id or "call_%s_%d" % (self._frame["id"], len(self.items))
-        item = call_item(tool, call_id)
-        self._calls[key] = _CallItem(item, self._add_item(item), tool, [])
+        self._calls[key] = self._add_item(call_item(tool, call_id), tool)
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         call = self._calls.get(key)
         if call is None:
             return  # it was whole: what follows is blank, or CallGuard's to refuse
         call.pieces.append(fragment)
-        if call.tool.kind == "function":
+        if call.form.kind == "function":
             event = CALL_EVENTS["function"] + ".delta"
             self._write(event, **call.place, delta=fragment)
 
@@ -5423,9 +5350,9 @@ class ResponsesWriter:
         why = {"length": "max_output_tokens", "content_filter": reason}.get(reason)
         status = "incomplete" if why else "completed"
         if self._compact:
-            packed = pack_reasoning("".join(self._pieces), COMPACTED)
+            packed = pack_reasoning("".join(self._gist), COMPACTED)
             item = {"type": "compaction", "encrypted_content": packed}
-            self._end_item(item, self._add_item(item))
+            self._end_item(self._add_item(item, None))
         self._close_item("final_answer", status)
         for key in list(self._calls):
             self._close_call(key, status)
@@ -5464,96 +5391,88 @@ class ResponsesWriter:
             self._out.append(encode_sse(kind, {**about, **fields}))
 
     def _shown(self, item: JSON) -> JSON:
-        if self._encrypted or item["type"] != "reasoning":
+        if self._encrypted:
             return item
         return {key: item[key] for key in item if key != "encrypted_content"}
 
-    def _add_item(self, item: JSON) -> JSON:
-        """Add an item to the output; where events say that it is."""
+    def _add_item(self, item: JSON, form: Any) -> _OpenItem:
         index = len(self.items)
         # Of the answer's id, because this room has no randomness of its own.
         name = "%s%04x%s" % (ID_PREFIXES[item["type"]], index, self._frame["id"][-20:])
         item["id"] = name
         self.items.append(item)
         self._write("output_item.added", output_index=index, item=item)
-        return {"item_id": name, "output_index": index}
+        return _OpenItem(item, {"item_id": name, "output_index": index}, form, [])
 
-    def _end_item(self, item: JSON, place: JSON) -> None:
-        index = place["output_index"]
-        self._write("output_item.done", output_index=index, item=self._shown(item))
+    def _end_item(self, done: _OpenItem) -> None:
+        item = self._shown(done.item)
+        index = done.place["output_index"]
+        self._write("output_item.done", output_index=index, item=item)
 
-    def _begin_item(self, form: _Form) -> None:
-        self._item = {**form.item, form.parts: []}
-        self._place = self._add_item(self._item)
-
-    def _say(self, what: str, text: str) -> None:
+    def _add_words(self, what: str, text: str) -> None:
         if self._compact:
             if what == "text":
-                self._pieces.append(text)
+                self._gist.append(text)
         elif text:
             form = FORMS[what]
-            if self._form is not form:
-                self._open_part(form)
-            self._pieces.append(text)
-            self._write(form.event + ".delta", **self._place, delta=text, **form.more)
+            if self._open is None or self._open.form is not form:
+                self._open_item(form)
+            _, place, _, pieces = self._open
+            pieces.append(text)
+            self._write(form.event + ".delta", **place, delta=text, **form.more)
 
-    def _open_part(self, form: _Form) -> None:
-        self._close_part()
-        if self._item is None or self._item["type"] != form.item["type"]:
-            self._close_item()
-            self._begin_item(form)
-        parts = self._item[form.parts]
-        self._place[form.index] = len(parts)
-        self._write(form.part_event + ".added", **self._place, part=form.part)
+    def _open_item(self, form: _Form) -> None:
+        """Open an item of one part, the words that follow."""
+        self._close_item()
+        parts: List[JSON] = []
+        self._open = self._add_item({**form.item, form.parts: parts}, form)
+        place = self._open.place
+        place[form.parts + "_index"] = 0
+        self._write(form.part_event + ".added", **place, part=form.part)
         parts.append(dict(form.part))
-        self._form = form
-
-    def _close_part(self) -> None:
-        form = self._form
-        if form is None:
-            return
-        part = self._item[form.parts][-1]
-        words = {form.word: "".join(self._pieces)}
-        part.update(words)
-        self._pieces = []
-        self._form = None
-        self._write(form.event + ".done", **self._place, **words, **form.more)
-        self._write(form.part_event + ".done", **self._place, part=part)
 
     def _close_item(self, phase: str = "commentary", status: str = "completed") -> None:
         """Close the open message or reasoning, and the latest call if nothing can
         follow. A message was an aside unless it is the last: only that is final."""
-        latest = next(reversed(self._calls), None)
-        if self._calls and self._is_complete(latest):
-            self._close_call(latest)
-        item = self._item
-        if item is None:
+        if self._calls:
+            self._close_call(next(reversed(self._calls)))
+        done = self._open
+        if done is None:
             return
-        self._close_part()
+        self._open = None
+        item, place, form, pieces = done
+        if form:
+            part = item[form.parts][0]
+            words = {form.word: "".join(pieces)}
+            part.update(words)
+            self._write(form.event + ".done", **place, **words, **form.more)
+            self._write(form.part_event + ".done", **place, part=part)
         if item["type"] == "message":
             item.update(status=status, phase=phase)
-        self._item = None
-        self._end_item(item, self._place)
+        self._end_item(done)
         waiting = self._waiting
         self._waiting = []
         for data, source in waiting:
             self.opaque(data, source)
 
-    def _is_complete(self, key: Hashable) -> bool:
-        return parse_object("".join(self._calls[key].pieces)) is not None
-
-    def _close_call(self, key: Hashable, status: str = "completed") -> None:
-        if self._is_complete(key):  # each for itself: the limit cuts what came last
+    def _close_call(self, key: Hashable, status: str = "") -> None:
+        """Close a call that is complete; any other only with the `status` of a cut."""
+        done = self._calls[key]
+        item, place, tool, pieces = done
+        arguments = "".join(pieces)
+        if parse_object(arguments) is not None:
             status = "completed"
-        item, place, tool, pieces = self._calls.pop(key)
-        members = call_members(tool.kind, "".join(pieces))
+        if not status:
+            return
+        del self._calls[key]
+        members = call_members(tool.kind, arguments)
         item.update(members, status=status)
         event = CALL_EVENTS.get(tool.kind)
         if tool.kind == "custom":
             self._write(event + ".delta", **place, delta=item["input"])
         if event:
             self._write(event + ".done", **place, **members, name=item["name"])
-        self._end_item(item, place)
+        self._end_item(done)
 
 
 # --- what earlier answers were --------------------------------------------------------
@@ -5561,20 +5480,20 @@ class ResponsesWriter:
 
 def _is_reference(item: Any) -> bool:
     """An item of which only the id was sent."""
-    if typed(item, "type", str) == "item_reference":
+    if text_at(item, "type") == "item_reference":
         return True
     return isinstance(item, dict) and item.keys() <= {"id", "type"} and "id" in item
 
 
 def _lacks_something(item: Any) -> bool:
     """Whether the memory may know more of an item than was sent."""
-    thought = typed(item, "type", str) == "reasoning" and "id" in item
+    thought = text_at(item, "type") == "reasoning" and "id" in item
     return _is_reference(item) or thought and not item.get("encrypted_content")
 
 
 def is_compaction(body: JSON) -> bool:
     """Whether a request wants its conversation in short, not an answer."""
-    return typed([{}, *input_items(body)][-1], "type", str) == "compaction_trigger"
+    return text_at([{}, *input_items(body)][-1], "type") == "compaction_trigger"
 
 
 def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
@@ -5585,8 +5504,8 @@ def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
     output = objects(answer.get("output"))
     summary = [item for item in output if item.get("type") == "compaction"]
     items = objects(input_items(body))
-    said = [item for item in items if item.get("role") == "user"]
-    return said + summary if summary else None
+    wishes = [item for item in items if item.get("role") == "user"]
+    return wishes + summary if summary else None
 
 
 MEMORY = 16 * 1024 * 1024  # bytes of requests and answers, all sessions together
@@ -5639,7 +5558,7 @@ class ResponseMemory:
         """Remember a finished answer with all its items, no other."""
         if answer.get("status") != "completed":
             return
-        names = [(session, typed(item, "id", str)) for item in [answer, *items]]
+        names = [(session, text_at(item, "id")) for item in [answer, *items]]
         link = self._number(session, previous)
         kept = _Kept(link, request, dumps(items), names)
         self._count += 1
@@ -5663,7 +5582,7 @@ class ResponseMemory:
 
         Raises BadRequest for an answer or an item that is not known.
         """
-        previous = field(body, "previous_response_id", str, default="")
+        previous = text_field(body, "previous_response_id")
         items = input_items(body)
         if not previous and not any(map(_lacks_something, items)):
             return body
@@ -5675,8 +5594,8 @@ class ResponseMemory:
                 raise not_kept("Previous response", previous, 400)
             chain.append([*input_items(loads(kept.request)), *loads(kept.output)])
             number = kept.previous
-        said = [*itertools.chain.from_iterable(reversed(chain)), *items]
-        expanded = {**body, "input": self._complete(session, said)}
+        items = [*itertools.chain.from_iterable(reversed(chain)), *items]
+        expanded = {**body, "input": self._complete(session, items)}
         expanded.pop("previous_response_id", None)
         return expanded
 
@@ -5688,12 +5607,12 @@ class ResponseMemory:
         @functools.lru_cache(maxsize=None)
         def output(number: int) -> Dict[str, JSON]:
             items = loads(self._answers[number].output) if number > 0 else ()
-            return {typed(item, "id", str): item for item in items}
+            return {text_at(item, "id"): item for item in items}
 
         seen: Set[str] = set()
         whole: List[Any] = []
         for item in items:
-            name = typed(item, "id", str)
+            name = text_at(item, "id")
             if _is_reference(item) and name in seen:
                 continue
             if _lacks_something(item):
@@ -5711,9 +5630,10 @@ class ResponseMemory:
 
 def wants_memory(body: JSON, model: Model) -> bool:
     """Whether reasoning must be kept here for a client that does not ask for it."""
-    includes = field(body, "include", list, default=())
-    reasons = bool(model.efforts or REASONERS.match(model.id))
-    return reasons and body.get("store") is not False and ENCRYPTED not in includes
+    if not model.efforts and not REASONERS.match(model.id):
+        return False
+    asks = ENCRYPTED in list_at(body, "include")
+    return body.get("store") is not False and not asks
 
 
 ENDINGS = ("response.completed", "response.incomplete")
@@ -5742,13 +5662,12 @@ class ResponsesTap(StreamTranslator):
         self._hide = hide
         self._ids: Dict[Any, str] = {}  # by output_index, and of the "response"
         self._number = 0  # of the event that comes next
-        self._failure: Optional[ProxyError] = None
         self._items: Dict[int, JSON] = {}  # the output, with all that is to come back
         self._answer: JSON = {}  # the last event's response
 
     def _pin(self, holder: JSON, key: str, place: Any) -> bool:
         """Give an id its first value; whether it had another."""
-        own = typed(holder, key, str)
+        own = text_at(holder, key)
         if not own or self._ids.setdefault(place, own) == own:
             return False
         holder[key] = self._ids[place]
@@ -5756,7 +5675,7 @@ class ResponsesTap(StreamTranslator):
 
     def _rename(self, item: JSON) -> bool:
         """Give a call the name and the namespace that the client knows."""
-        name = typed(item, "name", str)
+        name = text_at(item, "name")
         tool = self._tools.get(self.names.get(name, name))
         if not tool or "namespace" in item or item.get("type") not in CALLS[:2]:
             return False
@@ -5769,7 +5688,7 @@ class ResponsesTap(StreamTranslator):
         changed = self._pin(obj, "item_id", index)
         if "response" not in obj and "item" not in obj:
             return changed
-        response = typed(obj, "response", dict)
+        response = object_at(obj, "response")
         changed |= self._pin(response, "id", "response")
         if response and self._previous:
             response["previous_response_id"] = self._previous
@@ -5789,15 +5708,31 @@ class ResponsesTap(StreamTranslator):
 
     def _read(self, event: SSEEvent) -> None:
         name, data = event
+        plain = PLAIN_DELTA(data)
+        own_id = plain and self._ids.get(int(plain[4]))
+        if own_id:
+            self._number = int(plain[5]) + 1
+            start, end = plain.span(3)
+            data = b"%b%b%b" % (data[:start], dumps(own_id), data[end:])
+        else:
+            data = self._parse(event)
+        if data:
+            head = b"event: %b\n" % name.encode("utf-8") if name else b""
+            lines = data.replace(b"\n", b"\ndata: ")
+            self._out.append(b"%bdata: %b\n\n" % (head, lines))
+
+    def _parse(self, event: SSEEvent) -> bytes:
+        """Read an event; gives what the client is to see of it."""
+        data = event.data
         if data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
-            return
+            return b""
         kind, obj = parse_event(event)
         if kind in FAILURES:
             # The other event may come before or after, so the first one ends nothing.
             self.done = self.finished
             self.finished = True
-            self._failure = better_failure(obj, self._failure)
-            return
+            self.failure = better_failure(obj, self.failure)
+            return b""
         self._number = count(obj.get("sequence_number")) + 1
         if self._fit(kind, obj):
             data = dumps(obj)
@@ -5805,19 +5740,11 @@ class ResponsesTap(StreamTranslator):
             self.finished = True
             self.done = True
             cost = obj.get("copilot_usage")
-            response = typed(obj, "response", dict)
+            response = object_at(obj, "response")
             self.usage = openai_usage(response.get("usage"), cost)
             about = {"status": kind[len("response.") :]}
             self._answer = {**about, **response, **given(copilot_usage=cost)}
-        head = b"event: %b\n" % name.encode("utf-8") if name else b""
-        self._out.append(b"%bdata: %b\n\n" % (head, data.replace(b"\n", b"\ndata: ")))
-
-    def finish(self) -> bytes:
-        """The end; raises the upstream's failure, or UpstreamError when it was cut."""
-        out = super().finish()
-        if self._failure is not None:
-            raise self._failure
-        return out
+        return data
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
@@ -5846,7 +5773,7 @@ NO_SEARCH = (
 
 def search_query(body: JSON) -> Optional[str]:
     """The words of Claude Code's search request (CLIENTS 1); None for any other."""
-    kinds = [typed(tool, "type", str) for tool in objects(body.get("tools"))]
+    kinds = [text_at(tool, "type") for tool in objects(body.get("tools"))]
     if len(kinds) != 1 or not kinds[0].startswith("web_search_"):
         return None
     turns = parse_messages({**body, "tools": [], "tool_choice": None}).turns
@@ -5878,87 +5805,31 @@ def search_request(query: str, model: Model) -> JSON:
     )
 
 
-def _search_events(response: JSON, tool_use_id: str) -> List[JSON]:
-    """The events of Anthropic's blocks for a search: query, results, and words."""
-    parts: List[JSON] = []
-    queries = [""]
-    for item in objects(response.get("output")):
-        queries.append(typed(typed(item, "action", dict), "query", str))
-        parts += objects(item.get("content"))
-    pages: Dict[str, JSON] = {}
-    for part in parts:
-        for note in objects(part.get("annotations")):
-            url = typed(note, "url", str)
-            page = {"type": "web_search_result", "url": url, "encrypted_content": ""}
-            page.update(title=typed(note, "title", str), page_age=None)
-            if note.get("type") == "url_citation":
-                pages[url] = page
-    query = dumps_text({"query": max(queries, key=len)})
-    call = {"type": "server_tool_use", "id": tool_use_id, "name": "web_search"}
-    found = {"type": "web_search_tool_result", "tool_use_id": tool_use_id}
-    found["content"] = list(pages.values())
-    words = "".join(typed(part, "text", str) for part in parts)
-    blocks = [
-        ({**call, "input": {}}, {"type": "input_json_delta", "partial_json": query}),
-        (found, None),
-        ({"type": "text", "text": ""}, {"type": "text_delta", "text": words}),
-    ]
-    if not words:
-        blocks.pop()
-    events: List[JSON] = []
-    for index, (block, delta) in enumerate(blocks):
-        about = {"index": index}
-        events.append({"type": "content_block_start", "content_block": block, **about})
-        if delta:
-            events.append({"type": "content_block_delta", "delta": delta, **about})
-        events.append({"type": "content_block_stop", **about})
-    return events
+class SearchReader(ResponsesReader):
+    """A Reader of a search by Responses: the sink hears of it when all is known."""
 
+    def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
+        response = object_at(obj, "response")
+        parts: List[JSON] = []
+        queries = [""]
+        for item in objects(response.get("output")):
+            queries.append(text_at(object_at(item, "action"), "query"))
+            parts += objects(item.get("content"))
+        pages: Dict[str, str] = {}
+        for part in parts:
+            for note in objects(part.get("annotations")):
+                if note.get("type") == "url_citation":
+                    pages[text_at(note, "url")] = text_at(note, "title")
+        sink.search(max(queries, key=len), pages)
+        sink.text("".join(text_at(part, "text") for part in parts))
+        self.finish_reason = "stop"
+        self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
+        self.done = True
 
-class SearchTranslator(StreamTranslator):
-    """A StreamTranslator from a search by Responses to the Message that tells of it."""
-
-    def __init__(self, message_id: str, model: str) -> None:
-        super().__init__()
-        self._message = {"id": message_id, "type": "message", "role": "assistant"}
-        self._message.update(model=model, content=[], stop_reason=None)
-        self._message["stop_sequence"] = None
-        self._tap = ResponsesTap()
-
-    usage = property(lambda self: self._tap.usage)
-    done = property(lambda self: self._tap.done)
-
-    def feed(self, data: bytes) -> bytes:
-        """Take upstream bytes; nothing goes out before all is known."""
-        self._tap.feed(data)
-        self.finished = self._tap.finished
-        return b""
-
-    def _events(self) -> List[JSON]:
-        usage: JSON = anthropic_usage(self.usage)
-        usage["server_tool_use"] = {"web_search_requests": 1}
-        begun = {**self._message, "usage": {**usage, "output_tokens": 0}}
-        tool_use_id = "srvtoolu_" + self._message["id"][4:]
-        ending = {"stop_reason": "end_turn", "stop_sequence": None}
-        return [
-            {"type": "message_start", "message": begun},
-            *_search_events(self._tap.whole(), tool_use_id),
-            {"type": "message_delta", "delta": ending, "usage": usage},
-            {"type": "message_stop"},
-        ]
-
-    def finish(self) -> bytes:
-        """The Message as the events that a stream of it would have had."""
-        self._tap.finish()
-        return b"".join(encode_sse(event["type"], event) for event in self._events())
-
-    def fail(self, exc: ProxyError) -> bytes:
-        """An error event."""
-        return encode_sse("error", anthropic_error(exc))
-
-    def whole(self) -> JSON:
-        """The Message, after the upstream's end."""
-        return fold_message(self._events())
+    EVENTS = {
+        **dict.fromkeys(ENDINGS, _searched),
+        **dict.fromkeys(FAILURES, ResponsesReader._failed),
+    }
 
 
 # ============================================================================
@@ -6044,11 +5915,10 @@ class Fit:
 
     def own(self, key: str) -> JSON:
         """The object under a key as one that may be edited; {} where there is none."""
-        value = self.body.get(key)
-        if not isinstance(value, dict):
-            return {}
-        self.body[key] = dict(value)
-        return self.body[key]
+        value = object_at(self.body, key)
+        if value:
+            value = self.body[key] = {**value}
+        return value
 
     def touch(self, item: JSON, how: int = CHANGED) -> None:
         """Have an item written anew, because it was changed inside."""
@@ -6056,18 +5926,15 @@ class Fit:
 
     def encode(self) -> bytes:
         """The bytes to send: the client's own for all that was not touched."""
-        places = self.client.places
-        if self.body is not self.client.body or not places:
+        client, body = self.client, self.body
+        if body is not client.body or not client.places:
             # Arguments were a text: their escapes became characters since.
-            return replace_lone_surrogates(dumps(self.body))
-        kept = [key for key in self.body if self._keeps(key)]
-        if len(kept) == len(self.body) == len(places):
-            return self.client.raw
-        text = self.client.raw.decode("utf-8")
-        members = {key: text[places[key][1] : places[key][2]] for key in kept}
-        for key in self.body.keys() - kept:
-            members[key] = "%s:%s" % (dumps_text(key), self._encode_value(text, key))
-        return ("{%s}" % ",".join(map(members.get, self.body))).encode("utf-8")
+            return replace_lone_surrogates(dumps(body))
+        if len(body) == len(client.places) and all(map(self._keeps, body)):
+            return client.raw
+        text = client.raw.decode("utf-8")
+        members = [self._encode_member(text, key) for key in body]
+        return ("{%s}" % ",".join(members)).encode("utf-8")
 
     def _keeps(self, key: str) -> bool:
         """Whether a member is what the client sent, item for item."""
@@ -6077,29 +5944,29 @@ class Fit:
         ids = [id(item[0]) for item in items]
         return list(map(id, value)) == ids and self._touched.keys().isdisjoint(ids)
 
-    def _encode_value(self, text: str, key: str) -> str:
+    def _encode_member(self, text: str, key: str) -> str:
+        _, start, end, items = self.client.places.get(key, NOWHERE)
+        if self._keeps(key):
+            return text[start:end]
         value = self.body[key]
-        places = self.client.places.get(key, NOWHERE)[3]
-        if places is None:
-            return dumps_text(value)
+        if not items:
+            return "%s:%s" % (dumps_text(key), dumps_text(value))
         # All that stood here is alive in its place, so an id is one object's.
         kept: Dict[int, str] = {}
-        for item, start, end, _ in places:
+        for item, start, end, _ in items:
             how = self._touched.get(id(item), KEPT)
             if how == KEPT:
                 kept[id(item)] = text[start:end]
             elif how == CUT:
                 kept[id(item)] = cut_schema(text[start:end])
-        return "[%s]" % ",".join(
-            [kept.get(id(item)) or dumps_text(item) for item in value]
-        )
+        written = [kept.get(id(item)) or dumps_text(item) for item in value]
+        return "%s:[%s]" % (dumps_text(key), ",".join(written))
 
 
 # --- the walk -------------------------------------------------------------------------
 
 # One walk serves all rules about blocks, because a history may have 100,000 of them.
-OFFERED = "offered"
-ANYTHING = "anything"
+OFFERED = "offered"  # the kind of what stands in `tools`
 INNER = ("content", "tool_calls", "output")  # where an object holds others
 DEEPEST = 4  # turn, result, search result, text: nothing means more below
 Repair = Callable[..., Any]  # (fit) -> None, or (fit, object) -> what it did to it
@@ -6116,7 +5983,7 @@ def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -
             fit.item = item
         answer = KEPT
         shown = str(kind or item.get("role") or item.get("type"))
-        for repair in repairs.get(shown) or repairs[ANYTHING]:
+        for repair in repairs.get(shown, ()):
             answer |= repair(fit, item)
             if answer >= GONE:
                 gone.add(id(item))
@@ -6273,20 +6140,16 @@ def field_path(fit: Fit, words: str) -> Set[str]:
 
 def remove_path(value: Any, path: List[str]) -> bool:
     """Remove what an error's path names; of `tools.*.custom.x` custom is but a tag."""
-    if not path:
+    if not path or not isinstance(value, (dict, list)):
         return False
+    key, *rest = path
     if isinstance(value, list):
-        rest = path[1:] if path[0] == "*" else path
-        found = [remove_path(item, rest) for item in value]
+        found = [remove_path(item, rest if key == "*" else path) for item in value]
         return any(found)
-    if not isinstance(value, dict):
-        return False
-    if len(path) == 1:
-        return value.pop(path[0], None) is not None
-    inner = value.get(path[0])
-    if not isinstance(inner, (dict, list)):
-        inner = value
-    return remove_path(inner, path[1:])
+    if not rest:
+        return value.pop(key, None) is not None
+    inner = value.get(key)
+    return remove_path(inner if isinstance(inner, (dict, list)) else value, rest)
 
 
 def drop_fields(fit: Fit) -> None:
@@ -6307,16 +6170,10 @@ def drop_fields(fit: Fit) -> None:
 
 # What official clients forward: one unknown value may cost the request (UPSTREAM 11.4,
 # 22.3).
-BETA_PREFIXES = (
-    "interleaved-thinking-",
-    "context-management-",
-    "advanced-tool-use-",
-    "extended-cache-ttl-",
-    "per-turn-control-",
-    "thinking-binding-controls-",
-    "mid-conversation-",
-    "inline-tools-",
-    "fallback-credit-",
+BETA_PREFIXES = tuple(
+    "interleaved-thinking- context-management- advanced-tool-use- extended-cache-ttl-"
+    " per-turn-control- thinking-binding-controls- mid-conversation- inline-tools-"
+    " fallback-credit-".split()
 )
 CONTEXT_BETA = "context-management-"
 MID_CONFIG_BETA = "mid-conversation-output-config-"
@@ -6325,10 +6182,10 @@ MID_SYSTEM_BETA = "mid-conversation-system-2026-04-07"  # role system in message
 
 def takes_beta(fit: Fit, name: str) -> bool:
     """Whether no refusal has named this beta, the field of it, or all of them."""
-    fields = fit.learnt.get("fields", ())
-    if name.startswith(CONTEXT_BETA) and "context_management" in fields:
-        return False
-    return "all betas" not in fit.learnt and name not in fit.learnt.get("beta", ())
+    refused = fit.learnt.get("beta", ())
+    if name.startswith(CONTEXT_BETA):
+        refused = {*refused, *fit.learnt.get("fields", ())}
+    return {"", name, "context_management"}.isdisjoint(refused)
 
 
 def choose_betas(fit: Fit) -> None:
@@ -6346,13 +6203,13 @@ def fit_top_fields(fit: Fit) -> None:
         fit.leave_out(key)
     body = fit.body
     old_format = body.pop("output_format", None)  # its name in 2025
+    config = object_at(body, "output_config")
     if isinstance(old_format, dict):
-        config = typed(body, "output_config", dict)
-        body["output_config"] = {"format": old_format, **config}
-    form = typed(typed(body, "output_config", dict), "format", dict)
-    if not form.keys() <= {"type", "schema"}:  # name and strict are OpenAI's
-        plain = {key: form[key] for key in ("type", "schema") if key in form}
-        fit.own("output_config")["format"] = plain
+        config = body["output_config"] = {"format": old_format, **config}
+    form = object_at(config, "format")
+    plain = {key: form[key] for key in form if key in ("type", "schema")}
+    if plain != form:  # name and strict are OpenAI's
+        body["output_config"] = {**config, "format": plain}
     limit = min(map(int, fit.learnt.get("max_tokens", ())), default=0)
     # Not clamped to the catalogue, which lists 64,000 where 128,000 is taken.
     if limit and count(body.get("max_tokens")) > limit:
@@ -6383,7 +6240,7 @@ def thinking_kind(fit: Fit, thinking: JSON) -> Optional[JSON]:
     if fitted.get("display") == "updates":  # its beta is not forwarded
         del fitted["display"]
     if fitted["type"] == "adaptive" and high and not adaptive:
-        effort = typed(typed(fit.body, "output_config", dict), "effort", str)
+        effort = text_at(object_at(fit.body, "output_config"), "effort")
         budget = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
         fitted.update(type="enabled", budget_tokens=budget)
     elif adaptive and not high:
@@ -6404,7 +6261,7 @@ def blocks_of(turn: JSON, *kinds: str) -> List[JSON]:
     return [block for block in blocks if block.get("type") in kinds]
 
 
-def loop_calls(fit: Fit) -> Set[str]:
+def loop_calls(fit: Fit, words: str = "") -> Set[str]:
     """The calls behind the last prompt: the tool loop that is under way."""
     calls: Set[str] = set()
     for turn in reversed(objects(fit.body.get("messages"))):
@@ -6417,14 +6274,14 @@ def loop_calls(fit: Fit) -> Set[str]:
 def fit_thinking(fit: Fit) -> None:
     """Ask for thinking in the kind that the model has, or not at all."""
     thinking = fit.body.get("thinking")
-    kind = typed(thinking, "type", str)
+    kind = text_at(thinking, "type")
     if kind == "disabled" and "always thinks" in fit.learnt:
         fit.leave_out("thinking")
-        config = typed(fit.body, "output_config", dict)
+        config = object_at(fit.body, "output_config")
         fit.body["output_config"] = {**config, "effort": "low"}
     if kind not in ("adaptive", "enabled"):
         return
-    forced = typed(fit.body.get("tool_choice"), "type", str) in ("any", "tool")
+    forced = text_at(fit.body.get("tool_choice"), "type") in ("any", "tool")
     lost = fit.learnt.get("lost thinking")
     if lost and not loop_calls(fit).isdisjoint(lost):
         forced = True  # such a loop is refused thinking, as such a choice is
@@ -6452,7 +6309,7 @@ def drop_samplers(fit: Fit) -> None:
 
 def fit_messages_choice(fit: Fit) -> None:
     """A forced choice of a tool that is refused becomes `auto`."""
-    choice = typed(fit.body, "tool_choice", dict)
+    choice = object_at(fit.body, "tool_choice")
     if choice.get("type") in ("any", "tool"):
         fit.body["tool_choice"] = {**choice, "type": "auto"}
         fit.body["tool_choice"].pop("name", None)
@@ -6483,54 +6340,42 @@ def take_out(fit: Fit, holder: str, key: str) -> Any:
     return value
 
 
-def set_effort(fit: Fit, model: Model) -> None:
-    """Clamp the effort of the body to the list of `model`."""
+def set_effort(fit: Fit, efforts: Collection[str]) -> None:
+    """Clamp the effort of the body to a list."""
     holder, key = EFFORT_PATH[fit.endpoint]
-    config = typed(fit.body, holder, dict) if holder else fit.body
+    config = object_at(fit.body, holder) if holder else fit.body
     effort = field(config, key, str, holder)
-    if effort is None or effort in model.efforts:
+    if effort is None or effort in efforts:
         return
-    fitted = clamp_effort(effort, model)
+    fitted = clamp_effort(effort, fit.model._replace(efforts=tuple(efforts)))
     if not fitted:
         take_out(fit, holder, key)
         fit.tell("%s.%s" % (holder, key) if holder else key)
     elif holder:
-        fit.own(holder)[key] = fitted
+        fit.body[holder] = {**config, key: fitted}
     else:
-        config[key] = fitted
+        fit.body[key] = fitted
 
 
 def fit_effort(fit: Fit) -> None:
     """Clamp the effort to what the model lists, or what a refusal has listed."""
-    taught = fit.learnt.get("effort")
-    model = fit.model
-    if taught is not None:
-        model = model._replace(efforts=tuple(filter(taught.__contains__, EFFORTS)))
-    set_effort(fit, model)
+    set_effort(fit, fit.learnt.get("effort", fit.model.efforts))
 
 
 def calm_effort(fit: Fit) -> None:
     """No more than `high` while thinking is disabled (UPSTREAM 22.3)."""
-    if typed(fit.body.get("thinking"), "type", str) == "disabled":
-        efforts = EFFORTS[: EFFORTS.index("high") + 1]
-        set_effort(fit, fit.model._replace(efforts=efforts))
+    if text_at(fit.body.get("thinking"), "type") == "disabled":
+        set_effort(fit, EFFORTS[: EFFORTS.index("high") + 1])
 
 
 JSON_IN_WORDS = "Answer with one JSON object and nothing else"
 
 
-def is_instruction(turn: JSON) -> bool:
-    """Whether a turn of chat is the system's."""
-    return turn.get("role") in ("system", "developer")
-
-
 def add_to_system(fit: Fit, words: str) -> None:
-    """Say something at the end of the system text."""
+    """Say something in the system text."""
     body = fit.body
     if fit.endpoint == CHAT:
-        turns = typed(body, "messages", list)
-        heads = itertools.takewhile(is_instruction, turns)
-        turns.insert(len(list(heads)), {"role": "system", "content": words})
+        body["messages"].insert(0, {"role": "system", "content": words})
         return
     key = {MESSAGES: "system", RESPONSES: "instructions"}[fit.endpoint]
     system = body.get(key)
@@ -6546,7 +6391,7 @@ def say_format(fit: Fit) -> None:
     if not isinstance(form, dict) or form.get("type") == "text":
         return
     fit.tell("output format (said in words)")
-    schema = typed(form, "json_schema", dict).get("schema") or form.get("schema")
+    schema = object_at(form, "json_schema").get("schema") or form.get("schema")
     words = JSON_IN_WORDS + "."
     if schema:
         words = "%s, by this JSON Schema: %s" % (JSON_IN_WORDS, dumps_text(schema))
@@ -6583,7 +6428,7 @@ def take_openai_choice(fit: Fit) -> None:
     choice = fit.body.get("tool_choice")
     if isinstance(choice, str):
         fit.body["tool_choice"] = {"type": OPENAI_CHOICES.get(choice, choice)}
-    elif typed(choice, "type", str) == "function":
+    elif text_at(choice, "type") == "function":
         name = tool_holder(choice).get("name")
         fit.body["tool_choice"] = {"type": "tool", "name": name}
 
@@ -6592,13 +6437,8 @@ def take_openai_choice(fit: Fit) -> None:
 UNSERVED_BY_MESSAGES = ("web_search_", "web_fetch_", "advisor_")
 # "The requested tool is not supported": seen for each of these (UPSTREAM 10.1).
 UNSERVED_BY_RESPONSES = (
-    "mcp",
-    "code_interpreter",
-    "file_search",
-    "computer_use",
-    "computer_use_preview",
-    "local_shell",
-)
+    "mcp code_interpreter file_search computer_use computer_use_preview local_shell"
+).split()
 
 
 def refuse_messages_tool(fit: Fit, tool: JSON) -> int:
@@ -6626,24 +6466,18 @@ def refuse_responses_tool(fit: Fit, tool: JSON) -> int:
 
 def drop_tool_keys(fit: Fit, tool: JSON) -> int:
     """Keys of a tool that are refused, alone or together."""
-    refused = {"eager_input_streaming"}
+    changed = tool.pop("eager_input_streaming", KEPT) is not KEPT
     if tool.get("description", "") is None:
-        refused.add("description")
+        del tool["description"]
+        changed = True
     if tool.get("defer_loading"):
-        refused.add("cache_control")
-    dropped = [tool.pop(key) for key in refused & tool.keys()]
-    return bool(dropped)
+        changed |= tool.pop("cache_control", KEPT) is not KEPT
+    return changed
 
 
 # Any MCP server can bring a schema that a vendor refuses, and with it every request
 # fails for as long as the server is there (UPSTREAM 22.5).
-SCHEMA_MAPS = (
-    "properties",
-    "patternProperties",
-    "dependentSchemas",
-    "$defs",
-    "definitions",
-)
+SCHEMA_MAPS = "properties patternProperties dependentSchemas $defs definitions".split()
 UNIONS = ("anyOf", "oneOf", "allOf")
 SCHEMA_HOLDERS = frozenset(
     "anyOf oneOf allOf prefixItems items additionalProperties not if then else"
@@ -6668,124 +6502,82 @@ def subschemas(schema: Any) -> Iterator[JSON]:
                 waiting.extend(inner if isinstance(inner, list) else [inner])
 
 
-def as_name(value: Any) -> str:
-    """A text, or none."""
-    return value if isinstance(value, str) else ""
-
-
 def texts_of(schema: JSON, key: str) -> List[str]:
     """The texts in a list; none in anything else."""
-    return [text for text in typed(schema, key, list) if isinstance(text, str)]
-
-
-def kinds_of(schema: JSON) -> List[Any]:
-    """The types that a schema allows."""
-    kinds = schema.get("type")
-    return kinds if isinstance(kinds, list) else [kinds]
+    return [text for text in list_at(schema, key) if isinstance(text, str)]
 
 
 def describe(schema: JSON, words: str) -> None:
     """Add words to the description of a schema or a tool."""
-    described = typed(schema, "description", str)
+    described = text_at(schema, "description")
     schema["description"] = "%s\n\n%s" % (described, words) if described else words
 
 
-# Each fix edits one schema, not those inside it; whether there was something to do.
+# Each fix edits one schema, not those inside it.
 
 
-def fix_keywords(schema: JSON) -> bool:
+def fix_keywords(schema: JSON) -> None:
     """No keyword that is empty or of another kind than it must be: it says nothing."""
-    void = []
     for key in LIST_KEYWORDS & schema.keys():
         value = schema[key]
         if not isinstance(value, list) or (not value and key != "required"):
-            void.append(key)
+            del schema[key]
     kinds = schema.get("type", "any")
     if not kinds or not isinstance(kinds, (str, list)):
-        void.append("type")
-    for key in void:
-        del schema[key]
-    return bool(void)
+        del schema["type"]
 
 
-def fix_object(schema: JSON) -> bool:
-    """An object has properties, and requires none but those."""
-    properties = schema.get("properties")
-    changed = not isinstance(properties, dict)
-    if changed:
-        if "object" not in kinds_of(schema) and "properties" not in schema:
-            return False
-        properties = schema["properties"] = {}
-    for name in [name for name, inner in properties.items() if inner is None]:
-        properties[name] = {}
-        changed = True
-    declared = [name for name in texts_of(schema, "required") if name in properties]
-    if schema.get("required", declared) != declared:
-        schema["required"] = declared
-        changed = True
-    return changed
-
-
-def fix_array(schema: JSON) -> bool:
-    """An array has items, in one schema."""
+def fix_containers(schema: JSON) -> None:
+    """An object has properties and requires none but those; an array has items."""
+    kinds = schema.get("type") or ()  # one text, or a list of them
+    if "object" in kinds or "properties" in schema:
+        inner = object_at(schema, "properties")
+        schema["properties"] = {
+            name: {} if inner[name] is None else inner[name] for name in inner
+        }
+        if "required" in schema:
+            names = texts_of(schema, "required")
+            schema["required"] = [name for name in names if name in inner]
     items = schema.get("items")
     if isinstance(items, list):
         schema["items"] = {"anyOf": items} if items else {}
-    elif "array" in kinds_of(schema) and not isinstance(items, (dict, bool)):
+    elif "array" in kinds and not isinstance(items, (dict, bool)):
         schema["items"] = {}
-    return schema.get("items") is not items
 
 
-def fix_google_items(schema: JSON) -> bool:
-    """Google: items are a schema."""
-    items = schema.get("items")
-    if isinstance(items, bool):
+def fix_for_google(schema: JSON) -> None:
+    """Google: one type, an enum of texts, and items that are a schema."""
+    if isinstance(schema.get("items"), bool):
         schema["items"] = {}
-    return isinstance(items, bool)
-
-
-def fix_google_type(schema: JSON) -> bool:
-    """Google: one type."""
-    kinds = schema.get("type")
-    if not isinstance(kinds, list):
-        return False
-    named = [kind for kind in kinds if kind != "null"]
-    schema["type"] = named[0] if named else "string"
-    if "null" in kinds:
-        schema["nullable"] = True
-    if len(named) > 1:
-        describe(schema, "Type: %s" % " or ".join(map(str, named)))
-    return True
-
-
-def fix_google_enum(schema: JSON) -> bool:
-    """Google: an enum of texts."""
-    values = schema.get("enum")
+    kinds, values = schema.get("type"), schema.get("enum")
+    if isinstance(kinds, list):
+        named = [kind for kind in kinds if kind != "null"]
+        schema["type"] = named[0] if named else "string"
+        if "null" in kinds:
+            schema["nullable"] = True
+        if len(named) > 1:
+            describe(schema, "Type: %s" % " or ".join(map(str, named)))
     if not isinstance(values, list):
-        return False
+        return
     if schema.get("type", "string") != "string":
         del schema["enum"]
         describe(schema, "One of: %s" % dumps_text(values)[1:-1])
-        return True
+        return
     if None in values:
         schema["nullable"] = True
     named = [value for value in values if value is not None]
-    texts = [one if isinstance(one, str) else dumps_text(one) for one in named]
-    schema["enum"] = texts
-    return texts != values
+    schema["enum"] = [one if isinstance(one, str) else dumps_text(one) for one in named]
 
 
-OPENAI_FIXES = (fix_keywords, fix_object, fix_array)
-GOOGLE_FIXES = (fix_google_items, fix_google_type, fix_google_enum)
-
-
-def fix_all(schema: Any, fixes: Tuple[Callable[[JSON], bool], ...]) -> int:
-    """Apply fixes to a schema and to all inside it."""
-    verdict = KEPT
+def fix_all(schema: Any, *fixes: Callable[[JSON], None]) -> bool:
+    """Apply fixes to a schema and to all inside it; whether they changed one."""
+    changed = False
     for current in subschemas(schema):
+        before = {**current}
         for fix in fixes:
-            verdict |= fix(current)
-    return verdict
+            fix(current)
+        changed |= current != before
+    return changed
 
 
 def definition(root: JSON, schema: JSON) -> JSON:
@@ -6793,7 +6585,7 @@ def definition(root: JSON, schema: JSON) -> JSON:
     found = re.fullmatch(r"#/(\$defs|definitions)/([^/]+)", str(schema.get("$ref")))
     if found is None:
         return {}
-    return typed(typed(root, found[1], dict), found[2], dict)
+    return object_at(object_at(root, found[1]), found[2])
 
 
 def merge_branches(
@@ -6806,7 +6598,7 @@ def merge_branches(
     if id(schema) in seen or len(seen) > MOST_BRANCHES:
         return set()
     seen.add(id(schema))
-    for name, inner in typed(schema, "properties", dict).items():
+    for name, inner in object_at(schema, "properties").items():
         properties.setdefault(name, inner)
     needed = set(texts_of(schema, "required"))
     unions = {key: objects(schema.get(key)) for key in UNIONS}
@@ -6821,23 +6613,20 @@ def merge_branches(
     return needed
 
 
-def flatten_union(schema: JSON, tool: JSON) -> int:
+def flatten_union(schema: JSON, tool: JSON) -> None:
     """One object in the place of a union or a reference, the branches told in words."""
     if schema.keys().isdisjoint(("$ref", *UNIONS)):
-        return KEPT
+        return
     properties: JSON = {}
     needed = merge_branches(schema, schema, properties, set())
-    first = texts_of(schema, "required")
-    choices = []
+    names = [*texts_of(schema, "required"), *sorted(needed)]
+    branches = objects(schema.get("anyOf")) + objects(schema.get("oneOf"))
+    choices = [definition(schema, branch) or branch for branch in branches]
     for key in ("$ref", *UNIONS):
-        branches = schema.pop(key, None)
-        if key in ("anyOf", "oneOf"):
-            choices += [definition(schema, one) or one for one in objects(branches)]
+        schema.pop(key, None)
     if choices:
         describe(tool, "Arguments by one of: %s" % dumps_text(choices)[:2000])
-    schema["properties"] = properties
-    schema["required"] = list(dict.fromkeys([*first, *sorted(needed)]))
-    return CHANGED
+    schema.update(properties=properties, required=list(dict.fromkeys(names)))
 
 
 def fit_schema(fit: Fit, tool: JSON) -> int:
@@ -6850,28 +6639,22 @@ def fit_schema(fit: Fit, tool: JSON) -> int:
         return KEPT
     if tool.get("type") not in (None, kind):
         return KEPT
-    verdict = KEPT
     schema = holder.get(key)
     if not isinstance(schema, dict):
         schema = holder[key] = {}
-        verdict = CHANGED
-    verdict |= flatten_union(schema, holder)
-    if schema.pop("$schema", None) is not None:
-        verdict |= CUT
-    if schema.get("type") != "object":
-        schema["type"] = "object"
-        verdict |= CHANGED
-    if not isinstance(schema.get("properties"), dict):
-        schema["properties"] = {}
-        verdict |= CHANGED
+    verdict = CUT if schema.pop("$schema", None) is not None else KEPT
+    before = {**schema}
+    flatten_union(schema, holder)
+    schema["type"] = "object"
+    schema["properties"] = object_at(schema, "properties")
     if key == "parameters":
-        verdict |= fix_all(schema, OPENAI_FIXES)
-    return verdict
+        verdict |= fix_all(schema, fix_keywords, fix_containers)
+    return verdict | (schema != before)
 
 
 def fit_google_schema(fit: Fit, tool: JSON) -> int:
     """Google takes less (UPSTREAM 22.5)."""
-    return fix_all(tool_holder(tool).get("parameters"), GOOGLE_FIXES)
+    return fix_all(tool_holder(tool).get("parameters"), fix_for_google)
 
 
 def is_strict(schema: Any) -> bool:
@@ -6882,23 +6665,19 @@ def is_strict(schema: Any) -> bool:
             continue
         if current.get("additionalProperties") is not False:
             return False
-        if properties.keys() != set(map(as_name, typed(current, "required", list))):
+        if properties.keys() != set(texts_of(current, "required")):
             return False
     return True
 
 
-def loosen(fit: Fit, holder: JSON, key: str, what: str) -> bool:
+def loosen(fit: Fit, shown: JSON, key: str = "parameters", what: str = "tools") -> bool:
     """`strict` only where every object is closed and requires all that it has."""
+    holder = tool_holder(shown)
     if holder.get("strict") is not True or is_strict(holder.get(key)):
         return False
-    fit.tell(what)
+    fit.tell("strict of " + what)
     holder["strict"] = False
     return True
-
-
-def fit_strict(fit: Fit, tool: JSON) -> int:
-    """The same for the arguments of a tool."""
-    return loosen(fit, tool_holder(tool), "parameters", "strict of tools")
 
 
 def fit_format_schema(fit: Fit) -> None:
@@ -6906,9 +6685,9 @@ def fit_format_schema(fit: Fit) -> None:
     key, inner = "text", "format"
     if fit.endpoint == CHAT:
         key, inner = "response_format", "json_schema"
-    holder = typed(fit.body.get(key), inner, dict)
-    verdict = fix_all(holder.get("schema"), OPENAI_FIXES)
-    if verdict | loosen(fit, holder, "schema", "strict of the output format"):
+    holder = object_at(fit.body.get(key), inner)
+    verdict = fix_all(holder.get("schema"), fix_keywords, fix_containers)
+    if verdict | loosen(fit, holder, "schema", "the output format"):
         fit.own(key)
 
 
@@ -6961,28 +6740,25 @@ def fit_choice_name(fit: Fit) -> None:
         fit.own("tool_choice")
 
 
-def no_longer(name: str) -> JSON:
-    """A tool that was called and is not offered any more."""
-    words = "No longer available: do not call it."
-    schema = {"type": "object", "properties": {}}
-    return {"name": name, "description": words, "input_schema": schema}
+LOST_TOOL = {
+    "description": "No longer available: do not call it.",
+    "input_schema": {"type": "object", "properties": {}},
+}
 
 
 def tidy_tools(fit: Fit) -> None:
     """Declare what the history calls; say nothing of tools where there are none."""
     body = fit.body
-    lost = []
-    if fit.endpoint == MESSAGES:
-        lost = [no_longer(name) for name in fit.called if name not in fit.offered]
-    if lost:
+    on_messages = fit.endpoint == MESSAGES
+    lost = [{**LOST_TOOL, "name": n} for n in fit.called if n not in fit.offered]
+    if on_messages and lost:
         body["tools"] = [*(body.get("tools") or ()), *lost]
-    tools = objects(body.get("tools"))
-    if not body.get("tools"):
+    tools = body.get("tools")
+    if not tools:
         for key in ("tools", "tool_choice", "parallel_tool_calls"):
             body.pop(key, None)
-    elif fit.endpoint == MESSAGES:
-        chosen = typed(body.get("tool_choice"), "name", str)
-        if chosen and chosen not in fit.offered:
+    elif on_messages:
+        if text_at(body.get("tool_choice"), "name") not in {"", *fit.offered}:
             fit.leave_out("tool_choice")
         if all(tool.get("defer_loading") for tool in tools):
             for tool in tools:  # one at least must not wait to be found
@@ -7002,7 +6778,7 @@ def as_blocks(content: Any) -> List[JSON]:
 
 def texts_in(content: Any) -> str:
     """The texts of a content, a line each."""
-    texts = [typed(part, "text", str) for part in as_blocks(content)]
+    texts = [text_at(part, "text") for part in as_blocks(content)]
     return "\n".join(filter(None, texts))
 
 
@@ -7022,18 +6798,26 @@ def is_blank(text: Any) -> bool:
 
 
 def signature_of(block: JSON) -> str:
-    """What a thinking block of either kind is known by."""
-    return typed(block, "signature", str) or typed(block, "data", str)
+    """What thinking or reasoning of any kind is known by."""
+    keys = ("signature", "data", "encrypted_content")
+    return "".join(text_at(block, key) for key in keys)[-64:]
 
 
 def drop_thinking(fit: Fit, block: JSON) -> int:
     """Thinking that its reader cannot read: of ours, of others, refused before."""
-    signature = signature_of(block)
-    if not signature or unpack_reasoning(signature) is not None:
-        return GONE
-    if signature[-64:] in fit.learnt.get("thinking", ()):
+    ours = unpack_reasoning(text_at(block, "signature") or text_at(block, "data"))
+    if ours or signature_of(block) in {"", *fit.learnt.get("thinking", ())}:
         return GONE
     return block.pop("cache_control", KEPT) is not KEPT  # refused here
+
+
+def signatures(fit: Fit, words: str) -> Set[str]:
+    """All thinking of a refused request: the client sends it again in every turn."""
+    blocks = objects(fit.body.get("input"))
+    for turn in objects(fit.body.get("messages")):
+        blocks += objects(turn.get("content"))
+    thoughts = ("thinking", "redacted_thinking", "reasoning")
+    return {signature_of(block) for block in blocks if block.get("type") in thoughts}
 
 
 def drop_empty_thinking(fit: Fit, block: JSON) -> int:
@@ -7041,23 +6825,12 @@ def drop_empty_thinking(fit: Fit, block: JSON) -> int:
     return GONE if is_blank(block.get("thinking", "")) else KEPT
 
 
-def thinking_prints(fit: Fit, words: str) -> Set[str]:
-    """All thinking of a refused request: the client sends it again in every turn."""
-    prints: Set[str] = set()
-    for turn in objects(fit.body.get("messages")):
-        for block in blocks_of(turn, "thinking", "redacted_thinking"):
-            prints.add(signature_of(block)[-64:])
-    return prints
-
-
-def drop_billing(fit: Fit, block: JSON) -> int:
-    """Claude Code's billing line changes with each session, so it spoils the cache."""
-    return GONE if typed(block, "text", str).startswith(BILLING_MARK) else KEPT
-
-
 def drop_blank(fit: Fit, block: JSON) -> int:
-    """Refused as "text content blocks must be non-empty" (UPSTREAM 11.5)."""
-    return GONE if is_blank(block.get("text")) else KEPT
+    """Refused as "text content blocks must be non-empty" (UPSTREAM 11.5); and Claude
+    Code's billing line, which spoils the cache, as each session has its own."""
+    text = block.get("text")
+    ours = is_blank(text) or text_at(block, "text").startswith(BILLING_MARK)
+    return GONE if ours else KEPT
 
 
 def say_server_block(fit: Fit, block: JSON) -> int:
@@ -7074,9 +6847,9 @@ def say_server_block(fit: Fit, block: JSON) -> int:
 
 def say_reference(fit: Fit, block: JSON) -> int:
     """A found tool that is not offered any more."""
-    name = str(block.get("tool_name"))
     if rename(fit, block, "tool_name"):
         return CHANGED
+    name = str(block.get("tool_name"))
     if name in fit.offered:
         return KEPT
     return say_block(block, "Tool %s is not available." % name)
@@ -7153,7 +6926,7 @@ def path_of(value: Any, wanted: JSON) -> str:
 
 def own_source(fit: Fit, block: JSON) -> JSON:
     """The source of a block, which holds its bytes: nobody here fetches any."""
-    source = typed(block, "source", dict)
+    source = object_at(block, "source")
     kind = source.get("type")
     if kind in ("url", "file"):
         raise BadRequest(
@@ -7182,7 +6955,7 @@ def fit_image(fit: Fit, block: JSON) -> int:
     """An image block of Messages."""
     check_vision(fit)
     source = own_source(fit, block)
-    before = (typed(source, "media_type", str), typed(source, "data", str))
+    before = (text_at(source, "media_type"), text_at(source, "data"))
     fitted = picture(*before)
     if source.get("type") != "base64" or fitted == before:
         return KEPT
@@ -7196,7 +6969,7 @@ def fit_image_url(fit: Fit, part: JSON) -> int:
     holder, key = part, "image_url"
     if isinstance(part.get(key), dict):
         holder, key = part[key], "url"
-    url = typed(holder, key, str)
+    url = text_at(holder, key)
     found = re.match(r"data:([^,]{0,99});base64,", url)
     if found is None:
         return KEPT
@@ -7215,17 +6988,17 @@ def fit_document(fit: Fit, block: JSON) -> int:
     """A document that is text becomes text: only PDF is taken (UPSTREAM 11.5)."""
     source = own_source(fit, block)
     kind = source.get("type")
-    text = typed(source, "data", str)
+    text = text_at(source, "data")
     if kind == "content":
         text = texts_in(source.get("content"))
-    elif kind == "base64" and typed(source, "media_type", str).startswith("text/"):
+    elif kind == "base64" and text_at(source, "media_type").startswith("text/"):
         try:
             text = base64.b64decode(text).decode("utf-8", "replace")
         except ValueError:  # not base64: the upstream has words
             return KEPT
     elif kind != "text":
         return KEPT
-    words = [typed(block, "title", str), typed(block, "context", str), text]
+    words = [text_at(block, "title"), text_at(block, "context"), text]
     return say_block(block, "\n\n".join(filter(None, words)))
 
 
@@ -7234,7 +7007,7 @@ def fit_document(fit: Fit, block: JSON) -> int:
 # Chat refuses ids above 40 characters, Responses above 64 (UPSTREAM 22.4); Messages
 # takes no others than these (UPSTREAM 22.3).
 LONGEST_ID = {MESSAGES: 128, CHAT: 40, RESPONSES: 64}
-ID_KEYS = ("id", "tool_use_id", "tool_call_id", "call_id")
+ID_KEYS = "id tool_use_id tool_call_id call_id".split()
 
 
 def fit_call_id(fit: Fit, shown: JSON) -> int:
@@ -7248,26 +7021,23 @@ def fit_call_id(fit: Fit, shown: JSON) -> int:
     return verdict
 
 
-def sort_blocks(turn: JSON, key: Callable[[JSON], bool]) -> int:
-    """Sort the blocks of a turn by `key`, keeping their order else."""
+RANKS = {"tool_result": 0, "tool_use": 2}  # of the blocks of a turn
+
+
+def rank_of(block: JSON) -> int:
+    """Where a block stands in its turn."""
+    return RANKS.get(str(block.get("type")), 1)
+
+
+def sort_blocks(fit: Fit, turn: JSON) -> int:
+    """Results first, as they are looked for right behind the calls (UPSTREAM 11.5), and
+    calls last: text behind one is refused as if it were a prefill (UPSTREAM 11.6)."""
     content = turn.get("content")
     if type(content) is not list or len(content) < 2:
         return KEPT
-    keys = list(map(key, content))
-    if keys == sorted(keys):
-        return KEPT
-    content.sort(key=key)
-    return CHANGED
-
-
-def put_calls_last(fit: Fit, turn: JSON) -> int:
-    """Text behind a call is refused as if it were a prefill (UPSTREAM 11.6)."""
-    return sort_blocks(turn, lambda block: block.get("type") == "tool_use")
-
-
-def put_results_first(fit: Fit, turn: JSON) -> int:
-    """Results are looked for right behind the calls (UPSTREAM 11.5)."""
-    return sort_blocks(turn, lambda block: block.get("type") != "tool_result")
+    ranks = [rank_of(block) for block in content]
+    content.sort(key=rank_of)
+    return ranks != sorted(ranks)
 
 
 def fold_system_turn(fit: Fit, turn: JSON) -> int:
@@ -7293,8 +7063,7 @@ def fit_system_turn(fit: Fit, turn: JSON) -> int:
 
 def drop_empty_turns(fit: Fit) -> None:
     """A turn that says nothing is refused (UPSTREAM 11.5), a system text too."""
-    system = fit.body.get("system")
-    if system == [] or is_blank(system):
+    if is_blank(fit.body.get("system")):
         del fit.body["system"]
     turns = fit.body["messages"]
     turns[:] = [turn for turn in turns if not is_blank(turn.get("content"))]
@@ -7317,10 +7086,10 @@ def pair_blocks(fit: Fit) -> None:
     waiting: Dict[str, None] = {}
     behind = 0  # the last calls
     for at, turn in enumerate([*fit.body["messages"], last]):
-        for call in blocks_of(turn, "tool_use"):
-            waiting[str(call.get("id"))] = None
-            behind = at + 1
         if turn.get("role") != "user":
+            for call in blocks_of(turn, "tool_use"):
+                waiting[str(call.get("id"))] = None
+                behind = at + 1
             continue
         for block in blocks_of(turn, "tool_result"):
             call_id = str(block.get("tool_use_id"))
@@ -7376,9 +7145,6 @@ def drop_reasoner_samplers(fit: Fit) -> None:
     fit.body.pop("n", None)
 
 
-CHAT_STOPS = 4  # at most, in OpenAI's words
-
-
 def cut_at_stops(fit: Fit) -> None:
     """Where `stop` is refused, this proxy cuts the answer itself (UPSTREAM 22.6)."""
     key = "stop_sequences" if fit.client.dialect == "anthropic" else "stop"
@@ -7390,38 +7156,28 @@ def cut_at_stops(fit: Fit) -> None:
     fit.body.pop("stop", None)
 
 
-def cut_at_many_stops(fit: Fit) -> None:
-    """So it does where there are more than are taken, or none."""
-    stops = fit.body.get("stop")
-    if isinstance(stops, list) and not 0 < len(stops) <= CHAT_STOPS:
+def fit_chat_fields(fit: Fit) -> None:
+    """Fields of chat, and the limit under the name that is taken (UPSTREAM 9.1)."""
+    body, model = fit.body, fit.model
+    body.pop("stream_options", None)  # usage comes unasked
+    stops = body.get("stop")
+    if isinstance(stops, list) and not 0 < len(stops) <= 4:  # in OpenAI's words
         cut_at_stops(fit)
-
-
-def fit_chat_limit(fit: Fit) -> None:
-    """The limit within the model's own, under the name that is taken."""
-    body = fit.body
     keys = ("max_completion_tokens", "max_tokens")
     wanted = field(body, keys[0], int) or field(body, keys[1], int)
-    if not wanted and re.match("claude", fit.model.id):
-        wanted = fit.model.output  # as the official client
+    if not wanted and re.match("claude", model.id):
+        wanted = model.output  # as the official client
     if not wanted:
         return
-    limit = min(wanted, fit.model.output or wanted)
-    reasoner = re.match(REASONER, fit.model.id) or "limit name" in fit.learnt
+    reasoner = re.match(REASONER, model.id) or "limit name" in fit.learnt
     key, other = keys if reasoner else keys[::-1]
     body.pop(other, None)
-    if body.get(key) != limit:
-        body[key] = limit
-
-
-def fit_stream_options(fit: Fit) -> None:
-    """Usage comes unasked, and the answer is written anew (UPSTREAM 9.1)."""
-    fit.body.pop("stream_options", None)
+    body[key] = min(wanted, model.output or wanted)
 
 
 def check_count(fit: Fit) -> None:
     """More tools than are taken: nobody can choose for the client."""
-    check_tool_count(fit.body.get("tools") or ())
+    check_tool_count(list_at(fit.body, "tools"))
 
 
 def user_role(fit: Fit, message: JSON) -> int:
@@ -7438,40 +7194,35 @@ def system_role(fit: Fit, message: JSON) -> int:
 
 def give_reasoning_back(fit: Fit, message: JSON) -> int:
     """Copilot gets back what ChatWriter gave out, and nothing that another made."""
-    verdict = KEPT
     plain = uncarry(message)
-    if plain is not message:
+    changed = plain is not message
+    if changed:
         message.clear()
         message.update(plain)
-        verdict = CHANGED
     if message.get("role") != "assistant":
-        return verdict
+        return changed
     thought = message.pop("reasoning_content", None)
-    if thought is not None:
-        verdict = CHANGED
-    packed = unpack_reasonings(typed(message, "reasoning_opaque", str))
-    if not packed:
-        return verdict
-    del message["reasoning_opaque"]
+    packed = unpack_reasonings(text_at(message, "reasoning_opaque"))
+    if packed:
+        del message["reasoning_opaque"]
     for opaque, source in packed:
         if source == chat_source(fit.model):
             message.update(reasoning_text=thought or "", reasoning_opaque=opaque)
-    return CHANGED
+    return changed or bool(packed) or thought is not None
 
 
 def fit_assistant(fit: Fit, message: JSON) -> int:
     """No blank ends, no empty list of calls, nothing that says nothing."""
-    verdict = KEPT
-    content = message.get("content")
-    if isinstance(content, str) and content != content.rstrip():
-        content = message["content"] = content.rstrip()
-        verdict = CHANGED
-    if message.get("tool_calls") in ([], None) and "tool_calls" in message:
+    changed = message.get("tool_calls", True) in ([], None)
+    if changed:
         del message["tool_calls"]
-        verdict = CHANGED
-    if not content and not message.get("tool_calls"):
+    content = message.get("content")
+    if isinstance(content, str):
+        message["content"] = content.rstrip()
+        changed |= message["content"] != content
+    if not message.get("content") and not message.get("tool_calls"):
         return GONE
-    return verdict
+    return changed
 
 
 def pair_chat_results(fit: Fit) -> None:
@@ -7515,23 +7266,19 @@ INCLUDES = (
     "message.output_text.logprobs",
     "message.input_image.image_url",
 )
+NOTES = "internal_"  # so begin members that Codex keeps for itself (CLIENTS 8)
 # Harmless here, or refused before; client_metadata is Codex's own (CLIENTS 2).
 UNKNOWN_FIELDS = (
-    "background",
-    "conversation",
-    "previous_response_id",
-    "prompt",
-    "client_metadata",
+    "background conversation previous_response_id prompt client_metadata".split()
 )
-NOTES = "internal_"  # so begin members that Codex keeps for itself (CLIENTS 8)
 LEAST_OUTPUT = 16  # a smaller max_output_tokens is a 400 (UPSTREAM 10.1)
 LONGEST_KEY = 64  # of a prompt_cache_key
 
 
 def keep_includes(fit: Fit, known: Sequence[str]) -> None:
     """Ask for no more than what is known."""
-    include = typed(fit.body, "include", list)
-    kept = [one for one in include if as_name(one) in known]
+    include = list_at(fit.body, "include")
+    kept = [one for one in include if one in known]
     if not kept:
         fit.body.pop("include", None)
     elif kept != include:
@@ -7542,22 +7289,19 @@ def fit_responses_fields(fit: Fit) -> None:
     """Fields that Copilot refuses or does not know (UPSTREAM 10.1)."""
     body = fit.body
     fit.leave_out("service_tier")
+    include = field(body, "include", list, default=[])
     if wants_memory(body, fit.model):
-        body["include"] = [*typed(body, "include", list), ENCRYPTED]
-    for key in [key for key in body if key.startswith(NOTES)]:
-        del body[key]
-    for key in UNKNOWN_FIELDS:
+        body["include"] = [*include, ENCRYPTED]
+    notes = [key for key in body if key.startswith(NOTES)]
+    for key in (*UNKNOWN_FIELDS, *notes):
         body.pop(key, None)
-    if body.get("store") is not False:
-        body["store"] = False
-    field(body, "include", list)  # or raise
+    body["store"] = False
     keep_includes(fit, INCLUDES)
     limit = field(body, "max_output_tokens", int)
     if limit is not None:
-        fitted = max(LEAST_OUTPUT, min(limit, fit.model.output or limit))
-        if fitted != limit:
-            body["max_output_tokens"] = fitted
-    cache_key = typed(body, "prompt_cache_key", str)
+        limit = max(LEAST_OUTPUT, min(limit, fit.model.output or limit))
+        body["max_output_tokens"] = limit
+    cache_key = text_at(body, "prompt_cache_key")
     if len(cache_key) > LONGEST_KEY:
         body["prompt_cache_key"] = digest_of(cache_key)
 
@@ -7566,48 +7310,36 @@ def drop_reasoning_fields(fit: Fit) -> None:
     """Models that do not reason refuse to be told how."""
     if not fit.model.efforts:
         reasoning = fit.body.pop("reasoning", None)
-        if typed(reasoning, "effort", str):
+        if text_at(reasoning, "effort"):
             fit.tell("reasoning.effort")
         keep_includes(fit, INCLUDES[1:])
 
 
-def fit_item(fit: Fit, item: JSON) -> int:
+def fit_items(fit: Fit) -> None:
     """Ids of another connection are refused (UPSTREAM 10.1), and what is our own."""
-    if item is not fit.item or fit.member != "input":
-        return KEPT
-    kind = item.get("type")
-    if kind == "item_reference":
-        path = path_of(fit.body, item)
-        raise BadRequest("%s: Copilot keeps no items; send it whole" % path)
-    if unpack_reasoning(typed(item, "encrypted_content", str)):
-        if kind == "reasoning":  # only another model can read it
-            return GONE
-        words = [{"type": "input_text", "text": summary_text(item)}]
-        item.clear()
-        item.update(type="message", role="user", content=words)
-        return CHANGED
-    verdict = KEPT
-    for key in [key for key in item if key == "id" or key.startswith(NOTES)]:
-        del item[key]
-        verdict = CHANGED
-    return verdict
-
-
-def reasoning_print(item: JSON) -> str:
-    """What a reasoning item is known by."""
-    return typed(item, "encrypted_content", str)[-64:]
+    items = list_at(fit.body, "input")
+    for item in objects(items):
+        if item.get("type") == "item_reference":
+            path = path_of(fit.body, item)
+            raise BadRequest("%s: Copilot keeps no items; send it whole" % path)
+        gone = [key for key in item if key == "id" or key.startswith(NOTES)]
+        said: JSON = {}
+        if unpack_reasoning(text_at(item, "encrypted_content")):
+            gone = list(item)
+            if item.get("type") != "reasoning":  # that, only another model can read
+                words = [{"type": "input_text", "text": summary_text(item)}]
+                said = {"type": "message", "role": "user", "content": words}
+        for key in gone:
+            del item[key]
+            fit.touch(item)
+        item.update(said)
+    items[:] = filter(None, items)
 
 
 def drop_refused_reasoning(fit: Fit, item: JSON) -> int:
     """Reasoning that its maker could not read."""
-    known = fit.learnt.get("reasoning", ())
-    return GONE if reasoning_print(item) in known else KEPT
-
-
-def reasoning_prints(fit: Fit, words: str) -> Set[str]:
-    """All reasoning of a refused request: the client sends it again in every turn."""
-    items = objects(fit.body.get("input"))
-    return {reasoning_print(item) for item in items if item.get("type") == "reasoning"}
+    refused = signature_of(item) in fit.learnt.get("reasoning", ())
+    return GONE if refused else KEPT
 
 
 def describe_namespace(fit: Fit, tool: JSON) -> int:
@@ -7616,52 +7348,48 @@ def describe_namespace(fit: Fit, tool: JSON) -> int:
         return KEPT
     if not tool.get("tools"):
         return GONE
-    if not is_blank(tool.get("description") or ""):
-        return KEPT
-    tool["description"] = "Tools of %s." % tool.get("name")
-    return CHANGED
+    blank = is_blank(tool.get("description") or "")
+    if blank:
+        tool["description"] = "Tools of %s." % tool.get("name")
+    return blank
 
 
-SEARCH_KINDS = ("tool_search", "tool_search_call", "tool_search_output")
+SEARCH_KINDS = "tool_search tool_search_call tool_search_output".split()
+
+
+def searches(item: Any) -> bool:
+    """Whether a tool, an item or a choice is about the search for tools."""
+    return text_at(item, "type") in SEARCH_KINDS
 
 
 def flatten_namespaces(fit: Fit) -> None:
     """Offer the tools of a namespace as functions; the tap gives calls back."""
     table = ToolTable(fit.body)
-    items = fit.body.get("input")
-    offers = typed(fit.body, "tools", list)
+    items = list_at(fit.body, "input")
+    offers = list_at(fit.body, "tools")
     for item in objects(items):
         if item.get("type") == "tool_search_output":
-            offers = offers + typed(item, "tools", list)
+            offers = offers + list_at(item, "tools")
     tools: List[Any] = []
     for tool in offers:
-        kind = typed(tool, "type", str)
-        if kind == "namespace":
-            for function in objects(tool.get("tools")):
-                place = {"name": function.get("name"), "namespace": tool.get("name")}
-                tools.append({**function, "name": table.name_of(place)})
-        elif kind in SEARCH_KINDS:
-            fit.tell("tool " + kind)
-        else:
+        if text_at(tool, "type") != "namespace":
             tools.append(tool)
-    for tool in objects(tools):
-        if tool.pop("defer_loading", None) is not None:  # nothing finds it any more
-            fit.touch(tool)
-    fit.body["tools"] = tools
-    choice = typed(fit.body, "tool_choice", dict)
-    if choice.get("type") in SEARCH_KINDS:
+            continue
+        for function in objects(tool.get("tools")):
+            tools.append({**function, "namespace": tool.get("name")})
+    choice = fit.own("tool_choice")
+    for named in objects([*tools, *items, choice]):
+        if "namespace" in named:
+            named["name"] = table.name_of(named)
+        for key in {"namespace", "defer_loading"} & named.keys():
+            del named[key]  # nothing finds a tool any more
+            fit.touch(named)
+    for tool in filter(searches, tools):
+        fit.tell("tool " + tool["type"])
+    fit.body["tools"] = [tool for tool in tools if not searches(tool)]
+    items[:] = [item for item in items if not searches(item)]
+    if searches(choice):
         fit.body["tool_choice"] = "auto"
-    elif "namespace" in choice:
-        choice = fit.own("tool_choice")
-        choice["name"] = table.name_of(choice)
-        del choice["namespace"]
-    for item in objects(items):
-        if "namespace" in item:
-            item["name"] = table.name_of(item)
-            del item["namespace"]
-            fit.touch(item)
-    if isinstance(items, list):
-        items[:] = [i for i in items if typed(i, "type", str) not in SEARCH_KINDS]
 
 
 OUTPUT_OF = {
@@ -7672,24 +7400,18 @@ OUTPUT_OF = {
 
 def pair_items(fit: Fit) -> None:
     """Every call has an output, and every output a call (UPSTREAM 10.1)."""
-    items = typed(fit.body, "input", list)
-    called: Set[str] = set()
-    answered: Set[str] = set()
-    for item in items:
-        kind = typed(item, "type", str)
-        if kind in OUTPUT_OF:
-            called.add(typed(item, "call_id", str))
-        elif kind in OUTPUT_OF.values():
-            answered.add(typed(item, "call_id", str))
+    items = list_at(fit.body, "input")
+    known = {(text_at(item, "type"), text_at(item, "call_id")) for item in items}
     paired: List[Any] = []
     for item in items:
-        kind = typed(item, "type", str)
-        call_id = typed(item, "call_id", str)
-        if kind in OUTPUT_OF.values() and call_id not in called:
+        kind, call_id = text_at(item, "type"), text_at(item, "call_id")
+        called = (kind.removesuffix("_output"), call_id) in known
+        if kind in OUTPUT_OF.values() and not called:
             item = {"role": "user", "content": orphan_words(item.get("output"))}
         paired.append(item)
-        if kind in OUTPUT_OF and call_id not in answered:
-            stub = {"type": OUTPUT_OF[kind], "call_id": call_id, "output": INTERRUPTED}
+        output = OUTPUT_OF.get(kind)
+        if output and (output, call_id) not in known:
+            stub = {"type": output, "call_id": call_id, "output": INTERRUPTED}
             paired.append(stub)
     items[:] = paired
 
@@ -7705,7 +7427,7 @@ def fit_embeddings(fit: Fit) -> None:
         inputs = body["input"] = [inputs]
     if not isinstance(inputs, list) or not inputs:
         raise BadRequest("input: expected a string or a list of strings")
-    about = typed(typed(fit.model.raw, "capabilities", dict), "limits", dict)
+    about = object_at(object_at(fit.model.raw, "capabilities"), "limits")
     most = typed(about, "max_inputs", int) or MAX_EMBEDDED
     if len(inputs) > most:
         raise BadRequest(
@@ -7735,29 +7457,27 @@ SERVER_BLOCKS = (
 )
 
 
+MARKED = "offered text image document tool_use tool_result search_result "
+
+
 def whole_words(fit: Fit, words: str) -> Set[str]:
     """Names in a list; "" where a refusal needs no more words."""
     return set(re.split(r"[^\w.-]+", words.strip(" .[]")))
+
+
+def noted(fit: Fit) -> None:
+    """For a row that another one reads: the lesson is all that there is of it."""
 
 
 class Rule(NamedTuple):
     """One thing that an upstream refuses, and how a request gets around it."""
 
     name: str  # what a lesson of it is called
-    repair: Repair
+    repair: Repair = noted
     where: str = ""  # pattern for "endpoint maker model"; none = once it is taught
     kinds: str = ""  # of the objects that it is shown; none = all at once
     words: str = ""  # a refusal with these words teaches it
     learn: Callable[[Fit, str], Set[str]] = whole_words  # what exactly; none = nothing
-
-
-def noted(fit: Fit) -> None:
-    """A row that another one reads: the lesson is all that there is of it."""
-
-
-def loop_prints(fit: Fit, words: str) -> Set[str]:
-    """The calls of the loop that has lost its thinking."""
-    return loop_calls(fit)
 
 
 # To add a rule: write its repair, a function of the Fit alone or of it and one object,
@@ -7774,11 +7494,13 @@ RULES: Tuple[Rule, ...] = (
     Rule("OpenAI's choice", take_openai_choice, ON_MESSAGES),  # UPSTREAM 0.4
     Rule("stream", ask_for_stream, ON_OPENAI),
     Rule("embeddings", fit_embeddings, "/embeddings "),  # UPSTREAM 13, 22.6
-    Rule("beta", noted, words=r"unsupported beta header\(s\): ([\w.,\- ]+)"),
-    Rule("all betas", noted, words=r"invalid beta flag"),
+    Rule(
+        "beta",
+        words=r"unsupported beta header\(s\): ([\w.,\- ]+)|invalid beta flag",
+    ),
     Rule("betas", choose_betas, ON_MESSAGES),  # UPSTREAM 11.4, 22.3
     Rule("top fields", fit_top_fields, ON_MESSAGES),  # UPSTREAM 11.5, 22.3
-    Rule("max_tokens", noted, words=r"max_tokens: \d+ > (\d+)"),
+    Rule("max_tokens", words=r"max_tokens: \d+ > (\d+)"),
     Rule("responses fields", fit_responses_fields, ON_RESPONSES),  # UPSTREAM 10.1
     Rule(  # UPSTREAM 9.1
         "reasoning fields",
@@ -7802,25 +7524,25 @@ RULES: Tuple[Rule, ...] = (
         fit_messages_choice,
         words=r"tool_choice: type .{1,40} (?:is|are) not supported",
     ),
-    Rule("stop", cut_at_stops, r"/responses |" + OF_REASONERS),  # UPSTREAM 22.6
-    Rule("many stops", cut_at_many_stops, ON_CHAT),
-    Rule("chat stop", cut_at_stops, words=r"parameter: 'stop'"),  # UPSTREAM 22.6
+    Rule(  # UPSTREAM 22.6
+        "stop",
+        cut_at_stops,
+        r"/responses |" + OF_REASONERS,
+        words=r"parameter: 'stop'",
+    ),
     Rule(
         "limit name",
-        noted,
         words=r"'max_tokens' is not supported.{1,80}max_completion_tokens",
     ),
-    Rule("chat limit", fit_chat_limit, ON_CHAT),  # UPSTREAM 9.1
-    Rule("stream options", fit_stream_options, ON_CHAT),  # UPSTREAM 9.1
+    Rule("chat fields", fit_chat_fields, ON_CHAT),  # UPSTREAM 9.1
     Rule("tool count", check_count, ON_OPENAI),  # UPSTREAM 16
-    Rule("always thinks", noted, words=r"thinking\.type\.disabled"),  # UPSTREAM 22.3
-    Rule("no adaptive", noted, words=r"adaptive thinking is not supported"),
-    Rule("no budget", noted, words=r"thinking\.type\.enabled"),
+    Rule("always thinks", words=r"thinking\.type\.disabled"),  # UPSTREAM 22.3
+    Rule("no adaptive", words=r"adaptive thinking is not supported"),
+    Rule("no budget", words=r"thinking\.type\.enabled"),
     Rule(  # UPSTREAM 22.3
         "lost thinking",
-        noted,
         words=r"expected `?thinking`? or `?redacted_thinking`?, but found",
-        learn=loop_prints,
+        learn=loop_calls,
     ),
     Rule("thinking kind", fit_thinking, ON_MESSAGES),  # UPSTREAM 11.5
     Rule(  # UPSTREAM 22.3
@@ -7856,6 +7578,12 @@ RULES: Tuple[Rule, ...] = (
         flatten_namespaces,
         words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b",
     ),
+    Rule(  # UPSTREAM 10.1
+        "item ids",
+        fit_items,
+        ON_RESPONSES,
+        words=r"does not belong to this connection|an id that begins with",
+    ),
     Rule("split turns", merge_turns, ON_MESSAGES),  # UPSTREAM 11.5
     # Offered tools: before the turns, because those ask what is offered.
     Rule("OpenAI's tools", take_openai_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 0.4
@@ -7865,7 +7593,7 @@ RULES: Tuple[Rule, ...] = (
     Rule("namespace", describe_namespace, ON_RESPONSES, OFFERED),  # UPSTREAM 22.4
     Rule("schemas", fit_schema, EVERYWHERE, OFFERED),  # UPSTREAM 22.5
     Rule("Google's schemas", fit_google_schema, r"/\S+ google ", OFFERED),
-    Rule("strict", fit_strict, ON_OPENAI, OFFERED),  # UPSTREAM 22.4
+    Rule("strict", loosen, ON_OPENAI, OFFERED),  # UPSTREAM 22.4
     Rule(  # UPSTREAM 11.5, 16
         "names",
         fit_name,
@@ -7873,7 +7601,6 @@ RULES: Tuple[Rule, ...] = (
         OFFERED + " " + CALL_KINDS,
     ),
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
-    Rule("billing", drop_billing, ON_MESSAGES, "text"),  # CLIENTS 1
     Rule("reasoning back", give_reasoning_back, ON_CHAT, "assistant tool"),
     Rule("o1 roles", user_role, r"/chat/completions \S* o1", "system developer"),
     Rule(  # UPSTREAM 9.1
@@ -7891,21 +7618,13 @@ RULES: Tuple[Rule, ...] = (
         words=r"unexpected role \W?system",
     ),
     Rule("system turns", fit_system_turn, ON_MESSAGES, "system"),  # UPSTREAM 11.5
-    Rule("calls last", put_calls_last, ON_MESSAGES, "assistant"),  # UPSTREAM 11.6
-    Rule("results first", put_results_first, ON_MESSAGES, "user"),  # UPSTREAM 11.5
-    Rule(  # UPSTREAM 10.1
-        "item ids",
-        fit_item,
-        ON_RESPONSES,
-        ANYTHING,
-        words=r"does not belong to this connection|an id that begins with",
-    ),
+    Rule("order", sort_blocks, ON_MESSAGES, "user assistant"),  # UPSTREAM 11.5, 11.6
     Rule(  # UPSTREAM 22.4
         "reasoning",
         drop_refused_reasoning,
         kinds="reasoning",
         words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
-        learn=reasoning_prints,
+        learn=signatures,
     ),
     Rule(  # UPSTREAM 11.6, 22.3
         "thinking",
@@ -7914,7 +7633,7 @@ RULES: Tuple[Rule, ...] = (
         "thinking redacted_thinking",
         words=r"signature`? in `?thinking|block cannot be `?thinking"
         r"|thinking.{1,80}cannot be modified|bound to a different conversation",
-        learn=thinking_prints,
+        learn=signatures,
     ),
     Rule(  # UPSTREAM 22.3
         "empty thinking",
@@ -7937,7 +7656,7 @@ RULES: Tuple[Rule, ...] = (
         "image",
     ),
     Rule("image URLs", fit_image_url, ON_OPENAI, "image_url input_image"),
-    Rule("vision", noted, words=r"vision is not (?:enabled|supported)"),
+    Rule("vision", words=r"vision is not (?:enabled|supported)"),
     Rule("documents of text", fit_document, ON_MESSAGES, "document"),  # UPSTREAM 11.5
     Rule(  # UPSTREAM 9.1, 22.4
         "documents",
@@ -7954,7 +7673,7 @@ RULES: Tuple[Rule, ...] = (
         CALL_KINDS + " " + RESULT_KINDS,
     ),
     Rule("blank", drop_blank, ON_MESSAGES, "text"),  # UPSTREAM 11.5
-    Rule("marks", fit_mark, ON_MESSAGES, ANYTHING),  # UPSTREAM 11.5
+    Rule("marks", fit_mark, ON_MESSAGES, MARKED + SERVER_BLOCKS),  # UPSTREAM 11.5
     # What the walk has left: pairs before the last turn, since they may add one.
     Rule("empty turns", drop_empty_turns, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("pairs", pair_blocks, ON_MESSAGES),  # UPSTREAM 11.5
@@ -7992,19 +7711,10 @@ def plan_steps(subject: str, learnt: Collection[str]) -> List[Step]:
             repairs = {}
             continue
         if not repairs:
-            repairs = {ANYTHING: []}
             steps.append(functools.partial(walk, repairs=repairs))
-        kinds = rule.kinds.split()
-        for kind in repairs.keys() | set(kinds):
-            if kind in kinds or ANYTHING in kinds:
-                repairs.setdefault(kind, repairs[ANYTHING][:]).append(rule.repair)
+        for kind in rule.kinds.split():
+            repairs.setdefault(kind, []).append(rule.repair)
     return steps
-
-
-def make_room(table: Dict[str, Any], most: int) -> None:
-    """Drop the oldest entries of a table, so that one more fits under `most`."""
-    while len(table) >= most:
-        del table[next(iter(table))]
 
 
 MAX_LESSONS = 5000  # of one rule and model: an upstream gone mad must not grow us
@@ -8027,8 +7737,8 @@ class Fitter:
         subject = subject_of(endpoint, model)
         learnt = self._learnt.get(subject, {})
         if subject not in self._plans:
-            make_room(self._plans, MAX_SUBJECTS)
-            self._plans[subject] = plan_steps(subject, learnt)
+            steps = plan_steps(subject, learnt)
+            keep_newest(self._plans, subject, steps, MAX_SUBJECTS)
         fit = Fit(client, body, model, endpoint, learnt)
         for step in self._plans[subject]:
             step(fit)
@@ -8049,10 +7759,9 @@ class Fitter:
             if not news:  # these words may be another rule's
                 continue
             known = learnt.setdefault(rule.name, {})
-            known.update(dict.fromkeys(news))
-            make_room(known, MAX_LESSONS)
-            make_room(self._learnt, MAX_SUBJECTS)
-            self._learnt[subject] = learnt
+            for name in news:
+                keep_newest(known, name, None, MAX_LESSONS)
+            keep_newest(self._learnt, subject, learnt, MAX_SUBJECTS)
             self._plans.pop(subject, None)
             # Not the upstream's words, which may quote the prompt: this is logged.
             names = [name for name in news if re.fullmatch(r"[\w.*-]{1,60}", name)]
@@ -12673,14 +12382,14 @@ class App:
     async def _web_search(self, exchange: Exchange, query: str) -> None:
         """Claude Code's search request: a model that can search by itself, or words."""
         message_id = "msg_" + secrets.token_hex(12)
-        shown_as = exchange.shown_as
+        fold = not exchange.stream
+        writer = MessagesWriter(message_id, exchange.shown_as, fold=fold)
         if self._config.web_search == "on" and await self._take_searcher(exchange):
             await self._forward(
                 exchange, lambda _: search_request(query, exchange.model)
             )
-            await self._answer(exchange, SearchTranslator(message_id, shown_as))
+            await self._answer(exchange, Translation(SearchReader(), writer))
             return
-        writer = MessagesWriter(message_id, shown_as, fold=not exchange.stream)
         writer.text(NO_SEARCH)
         writer.end("stop", TokenUsage())
         if exchange.stream:

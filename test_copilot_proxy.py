@@ -351,6 +351,38 @@ def grammar(events):
             assert all(event["delta"].values()), "an empty delta"
 
 
+def fold_message(events):
+    """The Message that the events of a whole stream amount to; a call that was cut, which
+    `input` cannot say, is left out."""
+    message = {}
+    blocks = []  # (start, {field: pieces})
+    for event in events:
+        kind = event["type"]
+        if kind == "message_start":
+            message = event["message"]
+        elif kind == "content_block_start":
+            blocks.append((event["content_block"], collections.defaultdict(list)))
+        elif kind == "content_block_delta":
+            for key, piece in event["delta"].items():
+                blocks[-1][1][key].append(piece)
+        elif kind == "message_delta":
+            message.update(event["delta"])
+            if event.get("copilot_usage"):
+                message["copilot_usage"] = event["copilot_usage"]
+            for key, number in event["usage"].items():
+                message["usage"][key] = number or message["usage"][key]
+    message["content"] = []
+    for block, pieces in blocks:
+        for key in pieces.keys() & block.keys() - {"type"}:
+            block[key] = "".join(pieces[key])
+        arguments = "".join(pieces["partial_json"])
+        if arguments.strip():
+            block["input"] = cp.parse_object(arguments)
+        if block.get("input", {}) is not None:
+            message["content"].append(block)
+    return message
+
+
 USAGE_FIELDS = {
     "input_tokens",
     "output_tokens",
@@ -5082,7 +5114,7 @@ def test_hub_translation_tells_the_sink_and_ends_only_in_finish():
         assert b"message_delta" not in out and not hub.finished and hub.at_boundary
         out += hub.finish()
         assert hub.finished and not hub.done and hub.usage == cp.TokenUsage(2, 1)
-        assert cp.fold_message(o for _, o in frames(out))["content"][0]["text"] == "one two"
+        assert fold_message(o for _, o in frames(out))["content"][0]["text"] == "one two"
 
 
 def test_hub_translation_never_makes_up_an_end():
@@ -5587,7 +5619,7 @@ def test_messages_stream_and_fold(name, told, stop_reason, content):
     sink = tell(told, fold=True)
     assert sink.take() == b"" and events[-2]["delta"]["stop_reason"] == stop_reason
     for message in (events, streamed(told, takes=True)):
-        message = json.loads(json.dumps(cp.fold_message(message)))  # joins half surrogates
+        message = json.loads(json.dumps(fold_message(message)))  # joins half surrogates
         assert (message["stop_reason"], shown(message)) == (stop_reason, content)
         assert message == json.loads(json.dumps(sink.whole()))
 
@@ -5606,13 +5638,13 @@ def test_messages_usage():
         "cache_read_input_tokens": 3,
         "cache_creation_input_tokens": 2,
     }
-    assert events[-2]["usage"] == truth == cp.fold_message(events)["usage"]
-    assert cp.fold_message(events)["copilot_usage"] == {"total_nano_aiu": 7}
+    assert events[-2]["usage"] == truth == fold_message(events)["usage"]
+    assert fold_message(events)["copilot_usage"] == {"total_nano_aiu": 7}
     untold = streamed([END])  # the upstream told no usage: the estimate stands
     assert "copilot_usage" not in untold[-2]
-    assert cp.fold_message(untold)["usage"]["input_tokens"] == 99
+    assert fold_message(untold)["usage"]["input_tokens"] == 99
     cached = streamed([("end", "stop", cp.TokenUsage(0, 1, 500))])
-    assert cp.fold_message(cached)["usage"]["input_tokens"] == 1, "the estimate would be added"
+    assert fold_message(cached)["usage"]["input_tokens"] == 1, "the estimate would be added"
 
 
 def test_messages_names_and_refusal_are_told():
@@ -5657,7 +5689,7 @@ QUIET_CASES = [  # without thinking asked for: name, told, content
 def test_messages_thinking_that_nobody_asked_for(name, told, content):
     for takes in (False, True):
         events = streamed(told, takes, thinking=False)
-        assert shown(cp.fold_message(events)) == content
+        assert shown(fold_message(events)) == content
 
 
 def test_messages_name_the_stop_sequence():
@@ -5766,7 +5798,7 @@ def test_messages_random_answers_lose_nothing():
     for seed in range(300):
         told, expected = random_answer(random.Random(seed))
         for takes in (False, True):
-            whole = cp.fold_message(streamed(told, takes))
+            whole = fold_message(streamed(told, takes))
             got = {int(b["name"][1:]): b["input"] for b in whole["content"] if "input" in b}
             for kind, name in (("text", "text"), ("reasoning", "thinking")):
                 got[kind] = "".join(b.get(name, "") for b in whole["content"])
@@ -7141,6 +7173,26 @@ def test_responses_pass_through_changes_ids_only_under_every_cut():
         assert machine.whole()["id"] == first["response"]
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_responses_plain_deltas_are_as_if_parsed(monkeypatch, named):
+    def told():
+        tap = cp.ResponsesTap()
+        return resp_read([script.raw]), tap.feed(script.raw), tap.fail(cp.UpstreamError("x"))
+
+    dice = random.Random(5)
+    for seed in range(100):
+        script = RWire(named, seed).start()
+        for index in range(3):
+            pieces = ["".join(dice.choices('ab"\\é{}\n,\x7f', k=3)) for _ in range(9)]
+            odd = dice.choice([{}, {"logprobs": []}, {"obfuscation": "a b"}, {"content_index": 12}])
+            fields = {"content_index": 0, "logprobs": [], "obfuscation": "x9", **odd}
+            script.deltas("output_text", index, pieces + ["plain ", "words"], **fields)
+        plain = told()
+        with monkeypatch.context() as patch:
+            patch.setattr(cp, "PLAIN_DELTA", lambda data: None)
+            assert told() == plain
+
+
 def test_responses_pass_through_leaves_bytes_alone():
     raw = (
         b'event: response.created\ndata: {"response": {"id": "r"},  "x": 1.50}\n\n'
@@ -7318,11 +7370,17 @@ def test_responses_web_search():
         "reasoning": {"effort": "low"},
     }
     search = {"type": "web_search_call", "action": {"type": "search", "query": "cats"}}
-    tap = cp.SearchTranslator("msg_1", "m")
-    tap.feed(RWire().end(output=[{"type": "web_search_call"}, search, R_CITED]).raw)
-    events = [json.loads(event.data) for event in cp.SSEDecoder().feed(tap.finish())]
-    assert cp.fold_message(events) == tap.whole()
-    call, result, text = tap.whole()["content"]
+    deltas = RWire().message(0, ["told", " before"])
+    raw = deltas.end(output=[{"type": "web_search_call"}, search, R_CITED]).raw
+    events = []
+    for fold in (False, True):
+        machine = cp.Translation(cp.SearchReader(), cp.MessagesWriter("msg_1", "m", fold=fold))
+        out = cp.SSEDecoder().feed(machine.feed(raw) + machine.finish())
+        events += [json.loads(event.data) for event in out]
+        whole = machine.whole()
+    assert fold_message(events) == whole
+    assert whole["usage"]["server_tool_use"] == {"web_search_requests": 1}
+    call, result, text = whole["content"]
     assert call == {
         "type": "server_tool_use",
         "id": "srvtoolu_1",
@@ -7509,7 +7567,8 @@ def test_messages_reader_under_every_cut(name, raw, expected):
 
 
 def test_messages_reader_survives_wrong_types():
-    for kind in cp.MessagesReader.EVENTS:
+    kinds = "message_start message_delta message_stop ping".split()
+    for kind in kinds + ["content_block_" + step for step in ("start", "delta", "stop")]:
         for odd in (None, 1, "x", [1], {"type": 1}):
             keys = ("message", "index", "content_block", "delta", "usage", "copilot_usage")
             raw = m_event(kind, **dict.fromkeys(keys, odd))
@@ -7746,6 +7805,10 @@ def test_responses_parse_tools_and_choice():
     conv = r_parsed(**body, tool_choice=only)
     assert [tool.name for tool in conv.tools] == ["f"] and conv.tool_choice == "required"
     assert r_parsed(tool_choice="required").tool_choice == ""
+    inner = {**R_NAMESPACE, "tools": [{"type": "custom", "name": "sh"}]}
+    assert [(t.name, t.kind) for t in r_parsed(tools=[inner]).tools] == [
+        ("mcp__teams__sh", "custom")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -8981,7 +9044,7 @@ def test_matrix_of_answers_under_every_cut(name, reader, raw, expected):
                 assert check_responses([o for _, o in events]) == folded.whole()["output"]
             else:
                 grammar([obj for _, obj in events])
-                assert cp.fold_message(obj for _, obj in events) == folded.whole()
+                assert fold_message(obj for _, obj in events) == folded.whole()
                 assert known(folded.whole()) == as_anthropic(expected)
             assert not (b'_tokens":9' in raw) or machine.usage[:3] == (5, 5, 4)
 
@@ -10354,7 +10417,7 @@ RULE_ROWS = [
         "unsupported beta header(s): " + CONTEXT,
         CONTEXT,
     ),
-    RuleRow("all betas", A, "claude-opus-4.6", {}, {}, "invalid beta flag", CONTEXT),
+    RuleRow("beta", A, "claude-opus-4.6", {}, {}, "invalid beta flag", CONTEXT),
     RuleRow("betas", A, "claude-opus-5", {}, {"beta": CONTEXT}, "", "odd-2026-01-01," + CONTEXT),
     RuleRow("top fields", A, HAIKU, {"speed": "fast"}, {"speed": LEFT}),
     RuleRow(
@@ -10403,7 +10466,7 @@ RULE_ROWS = [
         {"tools": [chat_tool(EMPTY)], "tool_choice": "required"},
         {"tool_choice": {"type": "any"}},
     ),
-    RuleRow("many stops", O, GPT, {"stop": list("kvwxy")}, {"stop": LEFT}, said=b'"o"'),
+    RuleRow("chat fields", O, GPT, {"stop": list("kvwxy")}, {"stop": LEFT}, said=b'"o"'),
     RuleRow(
         "split turns",
         A,
@@ -10427,7 +10490,7 @@ RULE_ROWS = [
     ),
     RuleRow("stop", A, SOL, {"stop_sequences": ["k"]}, {"stop": LEFT}, said=b'"o"'),
     RuleRow(
-        "chat stop",
+        "stop",
         O,
         GPT,
         {"stop": "k"},
@@ -10444,9 +10507,9 @@ RULE_ROWS = [
         "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
         "'max_completion_tokens' instead.",
     ),
-    RuleRow("chat limit", O, GPT, {"max_tokens": 10**6}, {"max_tokens": 16384}),
-    RuleRow("chat limit", O, THINKER, {"max_tokens": 5}, {"max_completion_tokens": 5}),
-    RuleRow("stream options", O, GPT, {"stream_options": {}}, {"stream_options": LEFT}),
+    RuleRow("chat fields", O, GPT, {"max_tokens": 10**6}, {"max_tokens": 16384}),
+    RuleRow("chat fields", O, THINKER, {"max_tokens": 5}, {"max_completion_tokens": 5}),
+    RuleRow("chat fields", O, GPT, {"stream_options": {}}, {"stream_options": LEFT}),
     RuleRow("always thinks", A, FIVE, {"thinking": {"type": "disabled"}}, {"thinking": LEFT}),
     RuleRow(
         "no adaptive",
@@ -10596,7 +10659,7 @@ RULE_ROWS = [
         {"tool_choice": {"type": "tool", "name": cp.short_name("a b")}},
     ),
     RuleRow(
-        "billing", A, HAIKU, {"system": [words("x-anthropic-billing-header: c")]}, {"system": LEFT}
+        "blank", A, HAIKU, {"system": [words("x-anthropic-billing-header: c")]}, {"system": LEFT}
     ),
     RuleRow(
         "reasoning back",
@@ -10641,14 +10704,14 @@ RULE_ROWS = [
         "system turns", A, "claude-opus-5", {"messages": SYSTEM_TURN}, {"messages": SYSTEM_TURN}
     ),
     RuleRow(
-        "calls last",
+        "order",
         A,
         HAIKU,
         {"tools": [tool_of()], "messages": turns("a", [use_of("u"), words("w")], [result_of("u")])},
         {"messages": turns("a", [words("w"), use_of("u")], [result_of("u")])},
     ),
     RuleRow(
-        "results first",
+        "order",
         A,
         HAIKU,
         {"tools": [tool_of()], "messages": turns("a", [use_of("u")], [words("w"), result_of("u")])},
@@ -11053,9 +11116,8 @@ RULE_ORDER = [  # the first must come before the second, and why
     ("top fields", "thinking kind", "a budget needs the limit"),
     ("second sampler", "samplers", "words on the pair teach about the pair"),
     ("stop", "fields", "the proxy cuts at what it leaves out"),
-    ("chat stop", "fields", "words on stop teach the cut"),
     ("limit name", "fields", "words on the limit teach its name"),
-    ("limit name", "chat limit", "it is read there"),
+    ("limit name", "chat fields", "it is read there"),
     ("namespaces", "schemas", "what was inside is fitted too"),
     ("namespaces", "names", "flat names are long"),
     ("OpenAI's tools", "schemas", "they get a schema of Messages"),
@@ -17347,7 +17409,7 @@ def test_answers_end_where_the_client_says_stop(path, model, streamed):
         else:
             events = []
         if streamed:
-            message = cp.fold_message(events)
+            message = fold_message(events)
         else:
             message = answer.json
         assert [block["text"] for block in message["content"]] == ["o"]
