@@ -3698,11 +3698,11 @@ def unpack_reasonings(words: str) -> List[Tuple[str, str]]:
 
 def uncarry(message: JSON) -> JSON:
     """A chat message with its calls' own ids, and what one carried in its own field."""
-    answered, mark, _ = typed(message, "tool_call_id", str).partition(CARRIED)
+    answered, mark, _ = text_at(message, "tool_call_id").partition(CARRIED)
     if mark:
         return dict(message, tool_call_id=answered)
     calls = objects(message.get("tool_calls"))
-    ids = [typed(call, "id", str).partition(CARRIED) for call in calls]
+    ids = [text_at(call, "id").partition(CARRIED) for call in calls]
     carried = [SIGNATURE_MARK + packed for _, mark, packed in ids if mark]
     if not carried:
         return message
@@ -3862,7 +3862,7 @@ def parse_chat(body: JSON) -> Conversation:
 def needs_translation(body: JSON) -> bool:
     """Whether a chat request says what Copilot's chat endpoint was never seen to take:
     custom tools, and a choice among some of the tools. The hub can say both."""
-    kind = typed(body.get("tool_choice"), "type", str)
+    kind = text_at(body.get("tool_choice"), "type")
     tools = objects(body.get("tools"))
     return kind in ("custom", "allowed_tools") or any(
         tool.get("type") == "custom" for tool in tools
@@ -3997,7 +3997,7 @@ OPAQUE_FIELDS = ("reasoning_opaque", "signature")
 
 def _delta_of(choice: JSON) -> JSON:
     # Whole answers come as a message (UPSTREAM 9.5).
-    return typed(choice, "delta", dict) or typed(choice, "message", dict)
+    return object_at(choice, "delta") or object_at(choice, "message")
 
 
 def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
@@ -4008,9 +4008,9 @@ def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
 
 def _filter_text(choice: JSON) -> str:
     """What Copilot's filter objected to, in words (UPSTREAM 9.4)."""
-    results = typed(choice, "content_filter_results", dict).items()
+    results = object_at(choice, "content_filter_results").items()
     causes = [name for name, result in results if typed(result, "filtered", bool)]
-    causes += typed(_delta_of(choice), "copilot_annotations", dict)
+    causes += object_at(_delta_of(choice), "copilot_annotations")
     reason = " (%s)" % ", ".join(causes) if causes else ""
     return "Copilot's content filter stopped this answer%s." % reason
 
@@ -4109,7 +4109,7 @@ class ChatReader:
         failed = "error" in (event.event, chunk.get("type"))
         if failed or chunk.get("error") or chunk.get("copilot_errors"):
             raise error_in_stream(chunk)
-        self.model = typed(chunk, "model", str) or self.model
+        self.model = text_at(chunk, "model") or self.model
         self._read_usage(chunk)
         # Split ones are parts of one answer (UPSTREAM 9.5).
         for choice in objects(chunk.get("choices")):
@@ -4140,13 +4140,13 @@ class ChatReader:
         if opaque:
             self._give(lambda data: sink.opaque(data, self._source), opaque)
         content = delta.get("content")
-        texts = [typed(part, "text", str) for part in objects(content)]
+        texts = [text_at(part, "text") for part in objects(content)]
         if isinstance(content, str):
             texts = [content]
         for text in filter(None, texts):
             self._has_content = True
             self._give(sink.text, text)
-        refusal = typed(delta, "refusal", str)
+        refusal = text_at(delta, "refusal")
         if refusal:
             self._has_content = True
             self._give(sink.refusal, refusal)
@@ -4154,8 +4154,8 @@ class ChatReader:
             self._read_call(call, chunk, sink)
 
     def _read_call(self, delta: JSON, chunk: JSON, sink: Sink) -> None:
-        function = typed(delta, "function", dict)
-        name = typed(function, "name", str)
+        function = object_at(delta, "function")
+        name = text_at(function, "name")
         call = self._latest = self._call_for(delta, name, chunk)
         arguments = function.get("arguments") or ""
         if not (call.name and arguments and isinstance(arguments, str)):
@@ -4174,7 +4174,7 @@ class ChatReader:
     def _call_for(self, delta: JSON, name: str, chunk: JSON) -> _OpenCall:
         """The call of a fragment: by id, by index, or the latest one; another name
         begins another call where no id tells them apart (UPSTREAM 9.4)."""
-        call_id = typed(delta, "id", str)
+        call_id = text_at(delta, "id")
         index = delta.get("index")
         call = self._calls.get(call_id)
         if type(index) is not int:
@@ -4185,7 +4185,7 @@ class ChatReader:
                 if index not in self._at or name != call.name:
                     call = None
         if call is None:
-            made = "call_%s_%d" % (typed(chunk, "id", str), len(self._calls))
+            made = "call_%s_%d" % (text_at(chunk, "id"), len(self._calls))
             call_id = call_id or made
             call = self._calls[call_id] = _OpenCall(call_id)
         if index is not None:
@@ -4193,7 +4193,7 @@ class ChatReader:
         return call
 
     def _read_finish(self, choice: JSON, sink: Sink) -> None:
-        reason = typed(choice, "finish_reason", str)
+        reason = text_at(choice, "finish_reason")
         if not reason:
             return
         if reason == "error":
@@ -4407,7 +4407,7 @@ def encode_embeddings(answer: JSON, model: Model, form: Any) -> JSON:
     for at, entry in enumerate(objects(answer.get("data"))):
         item = {"object": "embedding", "index": at, **entry}
         if form == "base64":
-            numbers = typed(entry, "embedding", list)
+            numbers = list_at(entry, "embedding")
             packed = struct.pack("<%df" % len(numbers), *numbers)
             item["embedding"] = base64.b64encode(packed).decode("ascii")
         data.append(item)
@@ -4446,7 +4446,7 @@ class CompletionStream(StreamTranslator):
         for choice in objects(chunk.get("choices")):
             self._last = chunk
             index = count(choice.get("index"))
-            self._texts.setdefault(index, []).append(typed(choice, "text", str))
+            self._texts.setdefault(index, []).append(text_at(choice, "text"))
             if choice.get("finish_reason"):
                 self._reasons[index] = choice["finish_reason"]
         self.finished = len(self._reasons) >= self._n
@@ -8036,7 +8036,7 @@ class Estimator:
             turns = [turns]
         parts = (body.get("system"), body.get("instructions"), *turns)
         units = [self._unit(self._content, part, family) for part in parts]
-        tools = typed(body, "tools", list)
+        tools = list_at(body, "tools")
         units += [self._unit(self._tool, tool, family) for tool in tools]
         tokens = family.request + family.message * len(turns)
         tokens += sum(unit.tokens for unit in units)
@@ -8082,20 +8082,20 @@ class Estimator:
         return Estimate(tokens, has_media)
 
     def _media(self, part: JSON, kind: str, family: Family) -> int:
-        source = typed(part, "source", dict)
+        source = object_at(part, "source")
         if source.get("type") == "text":
-            return self.text(typed(source, "data", str), family)
+            return self.text(text_at(source, "data"), family)
         if kind in IMAGES:
             return IMAGE_TOKENS
         return PAGE_TOKENS * (1 + len(dumps_text(part)) // PAGE_SIZE)
 
     def _tool(self, tool: Any, family: Family) -> Estimate:
-        spec = typed(tool, "function", dict) or tool
+        spec = object_at(tool, "function") or tool
         shown = {
-            "name": typed(spec, "name", str),
-            "description": typed(spec, "description", str),
-            "parameters": typed(spec, "input_schema", dict)
-            or typed(spec, "parameters", dict),
+            "name": text_at(spec, "name"),
+            "description": text_at(spec, "description"),
+            "parameters": object_at(spec, "input_schema")
+            or object_at(spec, "parameters"),
         }
         tokens = self.text(dumps_text(shown), family)
         return Estimate(family.tool + round(family.declared * tokens))
@@ -8367,8 +8367,8 @@ def fold_usage(lines: Iterable[bytes], since: str) -> List[DayUse]:
         record: JSON = {}
         with contextlib.suppress(BadRequest):  # half a line, from a kill
             record = loads_object(line)
-        day = typed(record, "time", str)[:10]
-        model = typed(record, "model", str)[:100]
+        day = text_at(record, "time")[:10]
+        model = text_at(record, "model")[:100]
         credits = record.get("credits")
         if day >= since and type(credits) in (int, float):
             tokens = sum(count(record.get(kind)) for kind in TOKEN_KINDS)
@@ -8521,7 +8521,7 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
     """Whose request it is, as a name that is safe in headers, paths and logs."""
     name = next(filter(None, map(headers.get, SESSION_HEADERS)), "")
     if not name and "metadata" in body:
-        user = typed(body["metadata"], "user_id", str)
+        user = text_at(body["metadata"], "user_id")
         found = USER_SESSION.search(user[:1000])
         name = found[1] if found else ""
     key = headers.get("x-api-key") or headers.get("authorization")
