@@ -9681,24 +9681,24 @@ def _cors_pairs(head: RequestHead, config: Config) -> List[Tuple[str, str]]:
 
 
 @functools.lru_cache(maxsize=8)
-def _own_names(host: str, more: Tuple[str, ...], port: int) -> Set[str]:
-    """What is this proxy in a URL, with and without the port."""
-    names = {name.lower() for name in (*LOOPBACK, _own_address(host), *more)}
-    return names | {"%s:%d" % (name, port) for name in names}
-
-
-def _is_own_origin(origin: str, host: str, port: int) -> bool:
+def _own_names(
+    host: str, more: Tuple[str, ...], port: int
+) -> Tuple[Set[str], Set[str]]:
+    """What is this proxy in a Host and in an Origin."""
+    own = [*LOOPBACK, _own_address(host)]
+    names = {name.lower() for name in (*own, *more)}
+    names |= {"%s:%d" % (name, port) for name in names}
     # The port must be named: without it, it is another program's page.
-    authority = origin.removeprefix("http://")
-    if authority == origin or port != 80 and not authority.endswith(":%d" % port):
-        return False
-    return authority in _own_names(host, (), port)
+    origins = {"http://%s:%d" % (name, port) for name in own}
+    if port == 80:
+        origins |= {"http://" + name for name in own}
+    return names, origins
 
 
 def _check_browser(head: RequestHead, config: Config, port: int) -> None:
     """Refuse DNS rebinding and the pages of other sites."""
     # Compared whole: startswith("localhost:") would let `localhost:1@evil` in.
-    names = _own_names(config.host, config.allowed_hosts, port)
+    names, origins = _own_names(config.host, config.allowed_hosts, port)
     for host in (head.headers.get("host"), head.authority):
         # HTTP/1.0 may leave Host out; no browser does.
         if host is not None and host.lower() not in names:
@@ -9709,7 +9709,7 @@ def _check_browser(head: RequestHead, config: Config, port: int) -> None:
     origin = head.headers.get("origin")
     if origin in config.allowed_origins:
         return
-    if origin is not None and not _is_own_origin(origin.lower(), config.host, port):
+    if origin is not None and origin.lower() not in origins:
         raise Outsider(
             "pages of %s may not use this proxy; its owner can add them to "
             "ALLOWED_ORIGINS." % origin[:200]
@@ -9816,9 +9816,8 @@ class ClientConnection(TimedProtocol):
         self.heavy = False  # this request's body is
         self.weight = 0  # of its place
         self.ahead = b""  # what was read too early, for the next read
-        self.idle = False  # between two requests
-        self.busy = False  # in the handler
-        self.gone = False  # nobody reads any more
+        self.busy = False  # from a request's first byte to the end of its answer
+        self.gone = False  # nobody reads any more, or is to
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -9849,11 +9848,7 @@ class ClientConnection(TimedProtocol):
         """Wait until there is room for a heavy body, or for the whole of it."""
         held = self.weight
         self.weight = 0
-        self.busy = True  # who leaves now is cancelled
-        try:
-            await self._heavy.take(size, held)
-        finally:
-            self.busy = False
+        await self._heavy.take(size, held)
         self.heavy = True
         self.weight = size
 
@@ -9916,6 +9911,7 @@ class ClientConnection(TimedProtocol):
 
     async def close(self) -> None:
         """Send what is left, wait for the client to see it, give the socket back."""
+        self.gone = True
         due = time.monotonic() + self._limits.linger
         with contextlib.suppress(OSError):  # lost, and we are about to be told
             self.writer.write_eof()
@@ -10068,7 +10064,7 @@ class HTTPServer:
         self._closing = True
         self._server.close()
         for conn in self._connections:
-            if conn.idle:
+            if not conn.busy:
                 conn.transport.close()
         await self._wait(grace)
         for conn in self._connections:
@@ -10120,7 +10116,6 @@ class HTTPServer:
             request = await self._read_request(conn, out)
             if request is None:
                 return False
-            conn.busy = True
             if _is_preflight(request):
                 await out.send(204, [])
             else:
@@ -10135,7 +10130,14 @@ class HTTPServer:
             raise
         except ProxyError as exc:
             if request is None:
-                self._log_refusal(conn, out.path, exc)
+                log_event(
+                    "info",
+                    "request_refused",
+                    status=exc.status,
+                    peer=conn.peer,
+                    path=ascii(out.path)[:60],
+                    error=ascii(str(exc))[:100],
+                )
             await out.fail(exc)
         except Exception:  # a bug must cost one answer, not the server
             LOG.error("handler_failed: %s", redact(ascii(out.path))[:80], exc_info=True)
@@ -10145,24 +10147,13 @@ class HTTPServer:
             conn.busy = False
         return out.keep and out.ended and not self._closing
 
-    def _log_refusal(self, conn: ClientConnection, path: str, exc: ProxyError) -> None:
-        log_event(
-            "info",
-            "request_refused",
-            status=exc.status,
-            peer=conn.peer,
-            path=ascii(path)[:60],
-            error=ascii(str(exc))[:100],
-        )
-
     async def _read_request(
         self, conn: ClientConnection, out: Responder
     ) -> Optional[Request]:
-        conn.idle = True
         data = conn.ahead or await conn.read(self._limits.idle)
-        conn.idle = False
         if not data:
             return None
+        conn.busy = True
         due = time.monotonic() + self._limits.head
         block, conn.ahead = await conn.read_head(data, REQUEST_LIMITS, due)
         if block is None:

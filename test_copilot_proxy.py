@@ -13691,6 +13691,30 @@ def test_server_survives_bugs_and_never_sends_a_second_head():
     assert run(main()) == ("500 403 500", [True] * 4)
 
 
+def test_server_closes_behind_a_handler_that_only_began(caplog):
+    """The head waits for a first piece, which must not be written after the end."""
+
+    async def begins(request, out):
+        out.start(200, [])
+        if request.path == "/ends":
+            await out.end()
+
+    async def main():
+        failures = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: failures.append(context))
+        async with serving(begins) as server:
+            raw = b"GET /%b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            got = [
+                await send_pieces("127.0.0.1", server.port, [raw % path])
+                for path in (b"ends", b"not")
+            ]
+        return got, failures
+
+    (ends, cut), failures = run(main())
+    assert ends.endswith(b"\r\n\r\n0\r\n\r\n") and cut == b"" and failures == []
+
+
 def test_server_lingers_but_not_for_ever():
     limits = cp.ServerLimits(linger=0.05)
 
