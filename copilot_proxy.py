@@ -9582,8 +9582,8 @@ class ServerLimits(NamedTuple):
     """A number of clients, bytes and seconds; tests set them low."""
 
     connections: int = 512
-    heavy: int = 4 << 20  # a body over it waits for its place among the others:
-    heavy_in_all: int = 64 << 20  # translated, one is in memory up to eight times
+    heavy: int = 4 << 20  # a body over it waits for a place for each so many bytes
+    places: int = 16  # of all; translated, a body is in memory up to eight times
     head: float = 10.0  # from a request's first byte to the end of its head
     body: float = 30.0  # without progress, and until BODY_RATE is asked for
     idle: float = 65.0  # most clients close after 60, and should be the first to
@@ -9756,65 +9756,23 @@ def give_back_memory() -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
-class HeavyBodies:
-    """The line in which heavy bodies wait; first come, first served."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most  # bytes of all that have their place
-        self.taken = 0
-        self._line: Deque[Tuple[int, asyncio.Future[None]]] = collections.deque()
-
-    @property
-    def waited_for(self) -> bool:
-        """Is there a body in line?"""
-        return bool(self._line)
-
-    async def take(self, size: int, held: int = 0) -> None:
-        """Wait for a place of `size` bytes; alone, each body has one. Who gives a place
-        of `held` bytes for it comes first: nobody holds one and waits for another."""
-        turn = asyncio.get_running_loop().create_future()
-        if held:
-            self._line.appendleft((size, turn))
-        else:
-            self._line.append((size, turn))
-        self.give(held)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            # Its turn may have come in the moment in which its client left.
-            self.give(0 if turn.cancelled() else size)
-            raise
-
-    def give(self, size: int) -> None:
-        """Give (a part of) a place back."""
-        self.taken -= size
-        while self._line:
-            size, turn = self._line[0]
-            if not turn.done() and self.taken and self.taken + size > self._most:
-                return
-            self._line.popleft()
-            if not turn.done():  # its client is still there
-                self.taken += size
-                turn.set_result(None)
-
-
 class ClientConnection(TimedProtocol):
     """One client's socket, and whether it is still there."""
 
     def __init__(
         self,
         limits: ServerLimits,
-        heavy: HeavyBodies,
+        places: asyncio.Semaphore,
         accept: Callable[[ClientConnection], asyncio.Task[None]],
     ) -> None:
         super().__init__(MAX_UNREAD)
         self._limits = limits
-        self._heavy = heavy
+        self._places = places
         self._accept = accept
         self._draining = asyncio.Lock()
         self._unsent: Optional[int] = None  # bytes, when a slow client is waited for
         self.heavy = False  # this request's body is
-        self.weight = 0  # of its place
+        self.places = 0  # that it has taken
         self.ahead = b""  # what was read too early, for the next read
         self.busy = False  # from a request's first byte to the end of its answer
         self.gone = False  # nobody reads any more, or is to
@@ -9844,26 +9802,27 @@ class ClientConnection(TimedProtocol):
             self.task.cancel()
         self.gone = True
 
-    async def take_place(self, size: int) -> None:
-        """Wait until there is room for a heavy body, or for the whole of it."""
-        held = self.weight
-        self.weight = 0
-        await self._heavy.take(size, held)
+    async def take_places(self, size: int) -> None:
+        """Wait until there is room for a heavy body."""
         self.heavy = True
-        self.weight = size
+        while self.places < min(self._needed(size), self._limits.places):
+            await self._places.acquire()
+            self.places += 1
 
-    def shrink_place(self, size: int) -> None:
-        """Give back what the body did not need, and all of its place with 0."""
-        if self.weight > size:
-            spare = self.weight - size
-            self.weight = size
-            self._heavy.give(spare)
+    def _needed(self, size: int) -> int:
+        return math.ceil(size / self._limits.heavy)
+
+    def keep_places(self, size: int) -> None:
+        """Give back what a body of this size does not need: all with 0."""
+        while self.places > self._needed(size):
+            self.places -= 1
+            self._places.release()
 
     def end_request(self) -> None:
         """Let go of what a heavy one held."""
         if self.heavy:
             self.heavy = False
-            self.shrink_place(0)
+            self.keep_places(0)
             self._loop.call_later(TRIM_AFTER, give_back_memory)
 
     def push(self, data: bytes) -> bool:
@@ -9958,7 +9917,7 @@ class Responder:
 
     def release(self) -> None:
         """The request's body is no longer needed: others may have its place."""
-        self._conn.shrink_place(0)
+        self._conn.keep_places(0)
 
     def _answer_head(self, status: int, pairs: Pairs) -> bytes:
         if self.started:
@@ -10042,7 +10001,6 @@ class HTTPServer:
         # the loop knows, mid stream (gh-90467).
         self._connections: Set[ClientConnection] = set()
         self._open: Set[ClientConnection] = set()  # those of them that are served
-        self._heavy = HeavyBodies(limits.heavy_in_all)
         self._closing = False
 
     async def start(self) -> Tuple[str, int]:
@@ -10050,8 +10008,10 @@ class HTTPServer:
         check_bind(self._config)
         sys.setswitchinterval(GIVE_WAY)
         loop = asyncio.get_running_loop()
+        self._line = asyncio.Lock()  # in which heavy bodies wait, each for its places
+        places = asyncio.Semaphore(self._limits.places)
         self._server = await loop.create_server(
-            lambda: ClientConnection(self._limits, self._heavy, self._accept),
+            lambda: ClientConnection(self._limits, places, self._accept),
             self._config.host,
             self._config.port,
             backlog=512,
@@ -10197,30 +10157,28 @@ class HTTPServer:
             for part in decoder.feed(data) if decoder else (data,):
                 pieces.append(part)
                 size += len(part)
-                if size > self._limits.heavy and not conn.weight:
-                    await conn.take_place(self._weight(head))
+                if size > self._limits.heavy and not conn.places:
+                    async with self._line:
+                        await conn.take_places(self._weight(head))
                     began = time.monotonic()
                 elif len(part) == DECODED_SLICE:
                     await asyncio.sleep(0)
         if decoder:
             decoder.finish()
-        if size > conn.weight > 0:
-            await conn.take_place(size)
-        conn.shrink_place(size)
+        conn.keep_places(size)
         return b"".join(pieces)
 
     def _patience(self, conn: ClientConnection, began: float, size: int) -> float:
         """Seconds to wait for more of a body, of which `size` bytes came since then."""
-        slow = conn.weight and self._heavy.waited_for
+        slow = conn.places and self._line.locked()
         due = began + self._limits.body + size / (HEAVY_RATE if slow else BODY_RATE)
         return min(self._limits.body, due - time.monotonic())
 
     def _weight(self, head: RequestHead) -> int:
-        """Bytes of the body that has begun. Where nothing tells, some of them at a time
-        may be read; their true size is taken when it is known."""
+        """Bytes of the body that has begun; where nothing tells, four may come at once."""
         length = head.headers.get("content-length")
         if length is None or head.headers.get("content-encoding"):
-            return self._limits.heavy_in_all // 4
+            return self._limits.heavy * self._limits.places // 4
         return int(length)
 
 
