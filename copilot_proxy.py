@@ -1425,7 +1425,7 @@ def parse_response_head(head: bytes) -> ResponseHead:
 def keeps_alive(head: Union[RequestHead, ResponseHead]) -> bool:
     """Does the sender of `head` want to use the connection again?"""
     options = head.headers.get("connection")
-    if options is None:
+    if options is None:  # as it is on most of them
         return head.version != "1.0"
     words = [word.strip(" \t") for word in options.lower().split(",")]
     return "close" not in words and (head.version != "1.0" or "keep-alive" in words)
@@ -8813,13 +8813,15 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 # The life of a connection: ConnectionPool.request() takes a kept one or opens one
 # (happy eyeballs; a proxy's CONNECT; TLS), which must be there in connect_timeout.
 # send_request() writes the request and waits `head` seconds for the head of its answer;
-# interim heads are skipped. Response.read() or pour() then gives the body, each wait of
-# at most `idle` seconds, all of it within `total`. Where the body ended as it should
-# and no side said close, the connection is kept: for MAX_IDLE seconds, also by the
-# clock that runs while the computer sleeps, and few of them. Every other end aborts it:
+# interim heads are skipped. Response.pour(), on which read() is built, then gives the
+# body, each wait of at most `idle` seconds, all of it within `total`. Where the body
+# ended as it should and no side said close, the connection rests among the kept ones
+# and looks after itself: it goes after MAX_IDLE seconds, also by the clock that runs
+# while the computer sleeps, and sooner when there are many. Every other end aborts it:
 # a cut body, silence, a reader that leaves. A network that changed under it (Wi-Fi,
 # VPN) says nothing: the system finds out after DEAD_AFTER seconds, the read fails with
 # ConnectFailed, and request() sends the request once more over a fresh connection.
+
 
 MAX_IDLE = 90.0  # seconds; people think for a minute, a handshake costs 155 ms
 MAX_KEPT = 16  # to each origin; a burst leaves more of them,
@@ -8879,9 +8881,7 @@ def parse_url(url: str) -> Tuple[Origin, str, str]:
         port = 0
     if not port or not parts.hostname:
         raise UpstreamError("%a is not a usable http(s) address" % redact(url))
-    target = parts.path or "/"
-    if parts.query:
-        target += "?" + parts.query
+    target = (parts.path or "/") + ("?" + parts.query if parts.query else "")
     host = parts.netloc.rpartition("@")[2]
     return Origin(parts.scheme, parts.hostname, port), host, target
 
@@ -9253,8 +9253,7 @@ class UpstreamConnection(TimedProtocol):
 
     def abort(self, error: Optional[UpstreamError] = None) -> None:
         """Close the socket at once; who reads from it now or later gets `error`."""
-        if not self._error:
-            self._error = error or self.broken("the answer was given up")
+        self._error = self._error or error or self.broken("the answer was given up")
         if self.transport:
             self.transport.abort()
 
@@ -9273,15 +9272,15 @@ class UpstreamConnection(TimedProtocol):
 
     def usable(self) -> bool:
         """Can another exchange begin? If not, it is closed."""
-        good = not (
+        over = (
             self.ready
             or self.transport.is_closing()
             or self.transport.get_write_buffer_size()
             or self._rested() >= MAX_IDLE
         )
-        if not good:
+        if over:
             self.abort()
-        return good
+        return not over
 
     # -- an exchange -----------------------------------------------------------------
 
@@ -9420,17 +9419,17 @@ class Response:
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body; raises UpstreamError when it is over `limit` bytes."""
-        pieces = []
-        size = 0
-        while True:
-            piece = await self.read()
-            if not piece:
-                return b"".join(pieces)
-            pieces.append(piece)
-            size += len(piece)
-            if size > limit:
-                self.close()
-                raise self._connection.broken("the answer is over %d bytes" % limit)
+        whole = bytearray()
+
+        def take(data: bytes) -> bool:
+            whole.extend(data)
+            return len(whole) <= limit
+
+        await self.pour(take)
+        if len(whole) > limit:
+            self.close()
+            raise self._connection.broken("the answer is over %d bytes" % limit)
+        return bytes(whole)
 
     async def finish(self, seconds: float = 0.5) -> None:
         """Leave a stream that has said all: if its body ends in time the connection is
@@ -9567,15 +9566,15 @@ class ConnectionPool:
 #
 # The life of a connection: the loop accepts it, a ClientConnection is made and with it
 # the task _serve_client(), which ends with it. Above `connections` open ones it is
-# answered 503. Else, for each request: _read_request_head() waits `idle` seconds for
-# the first byte and `head` more for the rest; framing and guard() are judged before any
-# of the body is read; _read_body() reads it, undoes its Content-Encoding and, when it
-# is heavy, waits for its place in line; the handler answers through a Responder. What
-# cannot be understood is answered once and ends the connection, because where the next
-# request would begin is not known. While the handler works the next bytes wait, 64 KiB
-# of them here; the end of the input or a reset cancels the handler. close() then sends
-# the end, reads on for `linger` seconds, so that the client sees the last answer, and
-# gives the socket back.
+# answered 503. Else _serve_request() takes one request after another: _read_request()
+# waits `idle` seconds for the first byte and `head` more for the rest of the head;
+# framing and guard() are judged before any of the body is read; _read_body() reads it,
+# undoes its Content-Encoding and, when it is heavy, waits in line for its places; the
+# handler answers through a Responder. What cannot be understood is answered once and
+# ends the connection, because where the next request would begin is not known. While
+# the handler works the next bytes wait, 64 KiB of them here; the end of the input or a
+# reset cancels the handler. close() then sends the end, reads on for `linger` seconds,
+# so that the client sees the last answer, and gives the socket back.
 
 
 class ServerLimits(NamedTuple):
@@ -9887,7 +9886,7 @@ def _date(second: int) -> str:
 
 
 class Responder:
-    """The one answer to a request: send(), or start(), write() and end().
+    """The one answer to a request: send(), or start(), push() with drain(), and end().
 
     What is written to a client that is gone is dropped; `closed` tells.
     """
@@ -10158,8 +10157,7 @@ class HTTPServer:
                 pieces.append(part)
                 size += len(part)
                 if size > self._limits.heavy and not conn.places:
-                    async with self._line:
-                        await conn.take_places(self._weight(head))
+                    await self._take_places(conn, head)
                     began = time.monotonic()
                 elif len(part) == DECODED_SLICE:
                     await asyncio.sleep(0)
@@ -10174,12 +10172,14 @@ class HTTPServer:
         due = began + self._limits.body + size / (HEAVY_RATE if slow else BODY_RATE)
         return min(self._limits.body, due - time.monotonic())
 
-    def _weight(self, head: RequestHead) -> int:
-        """Bytes of the body that has begun; where nothing tells, four may come at once."""
-        length = head.headers.get("content-length")
-        if length is None or head.headers.get("content-encoding"):
-            return self._limits.heavy * self._limits.places // 4
-        return int(length)
+    async def _take_places(self, conn: ClientConnection, head: RequestHead) -> None:
+        """Wait in line for the places of a heavy body; of those whose size is not known
+        four may come at once."""
+        size = self._limits.heavy * self._limits.places // 4
+        if not head.headers.get("content-encoding"):
+            size = int(head.headers.get("content-length", size))
+        async with self._line:
+            await conn.take_places(size)
 
 
 # ============================================================================

@@ -13696,7 +13696,7 @@ def test_server_survives_bugs_and_never_sends_a_second_head():
 
 
 def test_server_closes_behind_a_handler_that_only_began(caplog):
-    """The head waits for a first piece, which must not be written after the end."""
+    """The head waits for a first piece, and is not written after the end."""
 
     async def begins(request, out):
         out.start(200, [])
