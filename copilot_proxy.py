@@ -9074,19 +9074,19 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
     def _expect(self, seconds: float) -> None:
         self._due = min(time.monotonic() + seconds, self.deadline)  # the loop's clock
         if not self._timer or self._timer.when() > self._due:
-            self._watch()
+            self._set_timer()
 
-    def _watch(self, looked: bool = False) -> None:
+    def _set_timer(self, looked: bool = False) -> None:
         if self._timer:
             self._timer.cancel()
         self._timer = None
         wait = self._due - time.monotonic()
         if wait > 0:
-            self._timer = self._loop.call_later(wait, self._watch)
+            self._timer = self._loop.call_later(wait, self._set_timer)
         elif self._due and not looked:
             # After a sleep or a SIGSTOP the loop runs its timers before it has read
             # what waits in the sockets: it does that before it comes to this one.
-            self._timer = self._loop.call_later(0, self._watch, True)
+            self._timer = self._loop.call_later(0, self._set_timer, True)
         elif self._due:
             self.time_out()
 
@@ -9501,7 +9501,7 @@ class ConnectionPool:
             pairs += proxy.pairs
         head = encode_request_head(method, target, pairs)
         deadline = time.monotonic() + (timeouts.total or NEVER)
-        for connection in self._connections(origin):
+        for connection in self._candidates(origin):
             connection.deadline = deadline
             fresh = connection.transport is None
             try:
@@ -9517,7 +9517,7 @@ class ConnectionPool:
                 if fresh or not isinstance(exc, ConnectFailed):
                     raise
 
-    def _connections(self, origin: Origin) -> Iterator[UpstreamConnection]:
+    def _candidates(self, origin: Origin) -> Iterator[UpstreamConnection]:
         """A kept one, if there is any, and a fresh one, which is to be connected."""
         kept = self._kept.setdefault(origin, [])
         while kept:
