@@ -1496,11 +1496,12 @@ class Body:
         self.rest += data[len(body) :]
         return body
 
-    def eof(self) -> None:
+    def eof(self) -> bytes:
         """The peer closed; raises ProtocolError when that cut the body short."""
         self.done = self.done or self._closes
         if not self.done:
             raise ProtocolError("the connection ended inside a body")
+        return b""
 
 
 class ChunkedBody(Body):
@@ -9165,7 +9166,10 @@ class UpstreamConnection(TimedProtocol):
         self._patience = 0.0
         self._poured: Optional[asyncio.Future[None]] = None
         self._error: Optional[UpstreamError] = None
-        self._rests_since = (0.0, 0.0)  # by both clocks
+        # Of another exchange's begin. Only one of these clocks runs while the computer
+        # sleeps, the other never jumps.
+        self._latest = 0.0
+        self._latest_by_wall = 0.0
 
     # -- what the transport tells ------------------------------------------------
 
@@ -9260,15 +9264,10 @@ class UpstreamConnection(TimedProtocol):
     def rest(self) -> None:
         """Its exchange is over; from now on it waits for another."""
         self.deadline = NEVER
-        self._rests_since = (time.monotonic(), time.time())
+        self._latest = time.monotonic() + MAX_IDLE
+        self._latest_by_wall = time.time() + MAX_IDLE
         self._kept.append(self)
         self._expect(SPARE_IDLE)
-
-    def _rested(self) -> float:
-        """Seconds since then. Only one of the clocks runs while the computer sleeps,
-        the other never jumps."""
-        by_monotonic, by_wall = self._rests_since
-        return max(time.monotonic() - by_monotonic, time.time() - by_wall)
 
     def usable(self) -> bool:
         """Can another exchange begin? If not, it is closed."""
@@ -9276,7 +9275,8 @@ class UpstreamConnection(TimedProtocol):
             self.ready
             or self.transport.is_closing()
             or self.transport.get_write_buffer_size()
-            or self._rested() >= MAX_IDLE
+            or time.monotonic() >= self._latest
+            or time.time() >= self._latest_by_wall
         )
         if over:
             self.abort()
@@ -9404,18 +9404,17 @@ class Response:
     async def pour(self, take: Callable[[bytes], Optional[bool]]) -> bool:
         """Give body bytes to `take` as they come, until it returns False, which gives
         True, or the body ends, which gives False."""
-        data = self._ahead
-        self._ahead = b""
-        if (not data or take(data)) and not self._body.done:
-            await self._connection.pour(
-                functools.partial(self._pour_body, take), self.idle_timeout
-            )
-        return not self._body.done
 
-    def _pour_body(self, take: Callable[[bytes], Optional[bool]], data: bytes) -> bool:
-        body = self._decode(data)
-        more = not body or bool(take(body))
-        return more and not self._body.done
+        def take_body(data: bytes) -> bool:
+            body = self._decode(data)
+            more = not body or bool(take(body))
+            return more and not self._body.done
+
+        ahead = self._ahead
+        self._ahead = b""
+        if (not ahead or take(ahead)) and not self._body.done:
+            await self._connection.pour(take_body, self.idle_timeout)
+        return not self._body.done
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body; raises UpstreamError when it is over `limit` bytes."""
@@ -9452,12 +9451,8 @@ class Response:
             self._connection.abort()
 
     def _decode(self, data: bytes) -> bytes:
-        body = b""
         try:
-            if data:
-                body = self._body.feed(data)
-            else:
-                self._body.eof()
+            body = self._body.feed(data) if data else self._body.eof()
         except ProtocolError as exc:
             error = self._connection.broken("the answer is cut or garbled (%s)" % exc)
             self._connection.abort(error)
@@ -10149,9 +10144,7 @@ class HTTPServer:
             data = conn.ahead or await conn.read(self._patience(conn, began, size))
             if data is None:
                 raise ProtocolError("the request body took too long", status=408)
-            if not data:
-                body.eof()
-            data = body.feed(data)
+            data = body.feed(data) if data else body.eof()
             conn.ahead = body.rest
             for part in decoder.feed(data) if decoder else (data,):
                 pieces.append(part)
