@@ -1518,29 +1518,33 @@ class ChunkedBody(Body):
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes; raises ProtocolError 400, 413 or 431."""
         data = self._tail + data
-        pieces = []
-        at = 0
-        while not self._trailing:
-            piece = data[at : at + self._left]
-            pieces.append(piece)
-            at += len(piece)
-            self._left -= len(piece)
+        pieces = [data[: self._left]]
+        at = len(pieces[0])
+        self._left -= at
+        while not (self._left or self._trailing) and at + 2 < len(data):
             line = CHUNK_LINE.match(data, at, at + MAX_CHUNK_LINE)
-            if self._left or not line:
+            if not line:
                 break
             self._take_size(line)
             # The last one's line stands for the first line in the trailer's head.
-            at = line.start(1) if self._trailing else line.end()
+            start = line.start(1) if self._trailing else line.end()
+            piece = data[start : start + self._left]
+            pieces.append(piece)
+            at = start + len(piece)
+            self._left -= len(piece)
         self._tail = data[at:]
         if self._trailing:
-            trailer, self._tail = cut_head(self._tail, TRAILER_LIMITS)
-            if trailer:
-                _parse_fields(trailer.partition(b"\r\n")[2])
-                self.done = True
-                self.rest = self._tail
-        elif len(self._tail) >= MAX_CHUNK_LINE or b"\n" in self._tail[2:]:
+            self._read_trailer()
+        elif len(self._tail) >= MAX_CHUNK_LINE or self._tail.find(b"\n", 2) > 0:
             raise ProtocolError("a chunk is malformed, or longer than its size")
         return b"".join(pieces)
+
+    def _read_trailer(self) -> None:
+        trailer, self._tail = cut_head(self._tail, TRAILER_LIMITS)
+        if trailer:
+            _parse_fields(trailer.partition(b"\r\n")[2])
+            self.done = True
+            self.rest = self._tail
 
     def _take_size(self, line: Any) -> None:
         self._left = int(line[1], 16)
