@@ -1443,7 +1443,7 @@ def parse_response_head(head: bytes) -> ResponseHead:
 def keeps_alive(head: Union[RequestHead, ResponseHead]) -> bool:
     """Does the sender of `head` want to use the connection again?"""
     options = head.headers.get("connection")
-    if options is None:
+    if options is None:  # as it is on most of them
         return head.version != "1.0"
     words = [word.strip(" \t") for word in options.lower().split(",")]
     return "close" not in words and (head.version != "1.0" or "keep-alive" in words)
@@ -1514,11 +1514,12 @@ class Body:
         self.rest += data[len(body) :]
         return body
 
-    def eof(self) -> None:
+    def eof(self) -> bytes:
         """The peer closed; raises ProtocolError when that cut the body short."""
         self.done = self.done or self._closes
         if not self.done:
             raise ProtocolError("the connection ended inside a body")
+        return b""
 
 
 class ChunkedBody(Body):
@@ -1535,29 +1536,33 @@ class ChunkedBody(Body):
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes; raises ProtocolError 400, 413 or 431."""
         data = self._tail + data
-        pieces = []
-        at = 0
-        while not self._trailing:
-            piece = data[at : at + self._left]
-            pieces.append(piece)
-            at += len(piece)
-            self._left -= len(piece)
+        pieces = [data[: self._left]]
+        at = len(pieces[0])
+        self._left -= at
+        while not (self._left or self._trailing) and at + 2 < len(data):
             line = CHUNK_LINE.match(data, at, at + MAX_CHUNK_LINE)
-            if self._left or not line:
+            if not line:
                 break
             self._take_size(line)
             # The last one's line stands for the first line in the trailer's head.
-            at = line.start(1) if self._trailing else line.end()
+            start = line.start(1) if self._trailing else line.end()
+            piece = data[start : start + self._left]
+            pieces.append(piece)
+            at = start + len(piece)
+            self._left -= len(piece)
         self._tail = data[at:]
         if self._trailing:
-            trailer, self._tail = cut_head(self._tail, TRAILER_LIMITS)
-            if trailer:
-                _parse_fields(trailer.partition(b"\r\n")[2])
-                self.done = True
-                self.rest = self._tail
-        elif len(self._tail) >= MAX_CHUNK_LINE or b"\n" in self._tail[2:]:
+            self._read_trailer()
+        elif len(self._tail) >= MAX_CHUNK_LINE or self._tail.find(b"\n", 2) > 0:
             raise ProtocolError("a chunk is malformed, or longer than its size")
         return b"".join(pieces)
+
+    def _read_trailer(self) -> None:
+        trailer, self._tail = cut_head(self._tail, TRAILER_LIMITS)
+        if trailer:
+            _parse_fields(trailer.partition(b"\r\n")[2])
+            self.done = True
+            self.rest = self._tail
 
     def _take_size(self, line: Any) -> None:
         self._left = int(line[1], 16)
@@ -8481,13 +8486,15 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 # The life of a connection: ConnectionPool.request() takes a kept one or opens one
 # (happy eyeballs; a proxy's CONNECT; TLS), which must be there in connect_timeout.
 # send_request() writes the request and waits `head` seconds for the head of its answer;
-# interim heads are skipped. Response.read() or pour() then gives the body, each wait of
-# at most `idle` seconds, all of it within `total`. Where the body ended as it should
-# and no side said close, the connection is kept: for MAX_IDLE seconds, also by the
-# clock that runs while the computer sleeps, and few of them. Every other end aborts it:
+# interim heads are skipped. Response.pour(), on which read() is built, then gives the
+# body, each wait of at most `idle` seconds, all of it within `total`. Where the body
+# ended as it should and no side said close, the connection rests among the kept ones
+# and looks after itself: it goes after MAX_IDLE seconds, also by the clock that runs
+# while the computer sleeps, and sooner when there are many. Every other end aborts it:
 # a cut body, silence, a reader that leaves. A network that changed under it (Wi-Fi,
 # VPN) says nothing: the system finds out after DEAD_AFTER seconds, the read fails with
 # ConnectFailed, and request() sends the request once more over a fresh connection.
+
 
 MAX_IDLE = 90.0  # seconds; people think for a minute, a handshake costs 155 ms
 MAX_KEPT = 16  # to each origin; a burst leaves more of them,
@@ -8547,9 +8554,7 @@ def parse_url(url: str) -> Tuple[Origin, str, str]:
         port = 0
     if not port or not parts.hostname:
         raise UpstreamError("%a is not a usable http(s) address" % redact(url))
-    target = parts.path or "/"
-    if parts.query:
-        target += "?" + parts.query
+    target = (parts.path or "/") + ("?" + parts.query if parts.query else "")
     host = parts.netloc.rpartition("@")[2]
     return Origin(parts.scheme, parts.hostname, port), host, target
 
@@ -8742,19 +8747,19 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
     def _expect(self, seconds: float) -> None:
         self._due = min(time.monotonic() + seconds, self.deadline)  # the loop's clock
         if not self._timer or self._timer.when() > self._due:
-            self._watch()
+            self._set_timer()
 
-    def _watch(self, looked: bool = False) -> None:
+    def _set_timer(self, looked: bool = False) -> None:
         if self._timer:
             self._timer.cancel()
         self._timer = None
         wait = self._due - time.monotonic()
         if wait > 0:
-            self._timer = self._loop.call_later(wait, self._watch)
+            self._timer = self._loop.call_later(wait, self._set_timer)
         elif self._due and not looked:
             # After a sleep or a SIGSTOP the loop runs its timers before it has read
             # what waits in the sockets: it does that before it comes to this one.
-            self._timer = self._loop.call_later(0, self._watch, True)
+            self._timer = self._loop.call_later(0, self._set_timer, True)
         elif self._due:
             self.time_out()
 
@@ -8833,7 +8838,10 @@ class UpstreamConnection(TimedProtocol):
         self._patience = 0.0
         self._poured: Optional[asyncio.Future[None]] = None
         self._error: Optional[UpstreamError] = None
-        self._rests_since = (0.0, 0.0)  # by both clocks
+        # Of another exchange's begin. Only one of these clocks runs while the computer
+        # sleeps, the other never jumps.
+        self._latest = 0.0
+        self._latest_by_wall = 0.0
 
     # -- what the transport tells ------------------------------------------------
 
@@ -8921,35 +8929,30 @@ class UpstreamConnection(TimedProtocol):
 
     def abort(self, error: Optional[UpstreamError] = None) -> None:
         """Close the socket at once; who reads from it now or later gets `error`."""
-        if not self._error:
-            self._error = error or self.broken("the answer was given up")
+        self._error = self._error or error or self.broken("the answer was given up")
         if self.transport:
             self.transport.abort()
 
     def rest(self) -> None:
         """Its exchange is over; from now on it waits for another."""
         self.deadline = NEVER
-        self._rests_since = (time.monotonic(), time.time())
+        self._latest = time.monotonic() + MAX_IDLE
+        self._latest_by_wall = time.time() + MAX_IDLE
         self._kept.append(self)
         self._expect(SPARE_IDLE)
 
-    def _rested(self) -> float:
-        """Seconds since then. Only one of the clocks runs while the computer sleeps,
-        the other never jumps."""
-        by_monotonic, by_wall = self._rests_since
-        return max(time.monotonic() - by_monotonic, time.time() - by_wall)
-
     def usable(self) -> bool:
         """Can another exchange begin? If not, it is closed."""
-        good = not (
+        over = (
             self.ready
             or self.transport.is_closing()
             or self.transport.get_write_buffer_size()
-            or self._rested() >= MAX_IDLE
+            or time.monotonic() >= self._latest
+            or time.time() >= self._latest_by_wall
         )
-        if not good:
+        if over:
             self.abort()
-        return good
+        return not over
 
     # -- an exchange -----------------------------------------------------------------
 
@@ -9073,32 +9076,31 @@ class Response:
     async def pour(self, take: Callable[[bytes], Optional[bool]]) -> bool:
         """Give body bytes to `take` as they come, until it returns False, which gives
         True, or the body ends, which gives False."""
-        data = self._ahead
-        self._ahead = b""
-        if (not data or take(data)) and not self._body.done:
-            await self._connection.pour(
-                functools.partial(self._pour_body, take), self.idle_timeout
-            )
-        return not self._body.done
 
-    def _pour_body(self, take: Callable[[bytes], Optional[bool]], data: bytes) -> bool:
-        body = self._decode(data)
-        more = not body or bool(take(body))
-        return more and not self._body.done
+        def take_body(data: bytes) -> bool:
+            body = self._decode(data)
+            more = not body or bool(take(body))
+            return more and not self._body.done
+
+        ahead = self._ahead
+        self._ahead = b""
+        if (not ahead or take(ahead)) and not self._body.done:
+            await self._connection.pour(take_body, self.idle_timeout)
+        return not self._body.done
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body; raises UpstreamError when it is over `limit` bytes."""
-        pieces = []
-        size = 0
-        while True:
-            piece = await self.read()
-            if not piece:
-                return b"".join(pieces)
-            pieces.append(piece)
-            size += len(piece)
-            if size > limit:
-                self.close()
-                raise self._connection.broken("the answer is over %d bytes" % limit)
+        whole = bytearray()
+
+        def take(data: bytes) -> bool:
+            whole.extend(data)
+            return len(whole) <= limit
+
+        await self.pour(take)
+        if len(whole) > limit:
+            self.close()
+            raise self._connection.broken("the answer is over %d bytes" % limit)
+        return bytes(whole)
 
     async def finish(self, seconds: float = 0.5) -> None:
         """Leave a stream that has said all: if its body ends in time the connection is
@@ -9121,12 +9123,8 @@ class Response:
             self._connection.abort()
 
     def _decode(self, data: bytes) -> bytes:
-        body = b""
         try:
-            if data:
-                body = self._body.feed(data)
-            else:
-                self._body.eof()
+            body = self._body.feed(data) if data else self._body.eof()
         except ProtocolError as exc:
             error = self._connection.broken("the answer is cut or garbled (%s)" % exc)
             self._connection.abort(error)
@@ -9170,7 +9168,7 @@ class ConnectionPool:
             pairs += proxy.pairs
         head = encode_request_head(method, target, pairs)
         deadline = time.monotonic() + (timeouts.total or NEVER)
-        for connection in self._connections(origin):
+        for connection in self._candidates(origin):
             connection.deadline = deadline
             fresh = connection.transport is None
             try:
@@ -9186,7 +9184,7 @@ class ConnectionPool:
                 if fresh or not isinstance(exc, ConnectFailed):
                     raise
 
-    def _connections(self, origin: Origin) -> Iterator[UpstreamConnection]:
+    def _candidates(self, origin: Origin) -> Iterator[UpstreamConnection]:
         """A kept one, if there is any, and a fresh one, which is to be connected."""
         kept = self._kept.setdefault(origin, [])
         while kept:
@@ -9235,23 +9233,23 @@ class ConnectionPool:
 #
 # The life of a connection: the loop accepts it, a ClientConnection is made and with it
 # the task _serve_client(), which ends with it. Above `connections` open ones it is
-# answered 503. Else, for each request: _read_request_head() waits `idle` seconds for
-# the first byte and `head` more for the rest; framing and guard() are judged before any
-# of the body is read; _read_body() reads it, undoes its Content-Encoding and, when it
-# is heavy, waits for its place in line; the handler answers through a Responder. What
-# cannot be understood is answered once and ends the connection, because where the next
-# request would begin is not known. While the handler works the next bytes wait, 64 KiB
-# of them here; the end of the input or a reset cancels the handler. close() then sends
-# the end, reads on for `linger` seconds, so that the client sees the last answer, and
-# gives the socket back.
+# answered 503. Else _serve_request() takes one request after another: _read_request()
+# waits `idle` seconds for the first byte and `head` more for the rest of the head;
+# framing and guard() are judged before any of the body is read; _read_body() reads it,
+# undoes its Content-Encoding and, when it is heavy, waits in line for its places; the
+# handler answers through a Responder. What cannot be understood is answered once and
+# ends the connection, because where the next request would begin is not known. While
+# the handler works the next bytes wait, 64 KiB of them here; the end of the input or a
+# reset cancels the handler. close() then sends the end, reads on for `linger` seconds,
+# so that the client sees the last answer, and gives the socket back.
 
 
 class ServerLimits(NamedTuple):
     """A number of clients, bytes and seconds; tests set them low."""
 
     connections: int = 512
-    heavy: int = 4 << 20  # a body over it waits for its place among the others:
-    heavy_in_all: int = 64 << 20  # translated, one is in memory up to eight times
+    heavy: int = 4 << 20  # a body over it waits for a place for each so many bytes
+    places: int = 16  # of all; translated, a body is in memory up to eight times
     head: float = 10.0  # from a request's first byte to the end of its head
     body: float = 30.0  # without progress, and until BODY_RATE is asked for
     idle: float = 65.0  # most clients close after 60, and should be the first to
@@ -9349,24 +9347,24 @@ def _cors_pairs(head: RequestHead, config: Config) -> List[Tuple[str, str]]:
 
 
 @functools.lru_cache(maxsize=8)
-def _own_names(host: str, more: Tuple[str, ...], port: int) -> Set[str]:
-    """What is this proxy in a URL, with and without the port."""
-    names = {name.lower() for name in (*LOOPBACK, _own_address(host), *more)}
-    return names | {"%s:%d" % (name, port) for name in names}
-
-
-def _is_own_origin(origin: str, host: str, port: int) -> bool:
+def _own_names(
+    host: str, more: Tuple[str, ...], port: int
+) -> Tuple[Set[str], Set[str]]:
+    """What is this proxy in a Host and in an Origin."""
+    own = [*LOOPBACK, _own_address(host)]
+    names = {name.lower() for name in (*own, *more)}
+    names |= {"%s:%d" % (name, port) for name in names}
     # The port must be named: without it, it is another program's page.
-    authority = origin.removeprefix("http://")
-    if authority == origin or port != 80 and not authority.endswith(":%d" % port):
-        return False
-    return authority in _own_names(host, (), port)
+    origins = {"http://%s:%d" % (name, port) for name in own}
+    if port == 80:
+        origins |= {"http://" + name for name in own}
+    return names, origins
 
 
 def _check_browser(head: RequestHead, config: Config, port: int) -> None:
     """Refuse DNS rebinding and the pages of other sites."""
     # Compared whole: startswith("localhost:") would let `localhost:1@evil` in.
-    names = _own_names(config.host, config.allowed_hosts, port)
+    names, origins = _own_names(config.host, config.allowed_hosts, port)
     for host in (head.headers.get("host"), head.authority):
         # HTTP/1.0 may leave Host out; no browser does.
         if host is not None and host.lower() not in names:
@@ -9377,7 +9375,7 @@ def _check_browser(head: RequestHead, config: Config, port: int) -> None:
     origin = head.headers.get("origin")
     if origin in config.allowed_origins:
         return
-    if origin is not None and not _is_own_origin(origin.lower(), config.host, port):
+    if origin is not None and origin.lower() not in origins:
         raise Outsider(
             "pages of %s may not use this proxy; its owner can add them to "
             "ALLOWED_ORIGINS." % origin[:200]
@@ -9424,69 +9422,26 @@ def give_back_memory() -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
-class HeavyBodies:
-    """The line in which heavy bodies wait; first come, first served."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most  # bytes of all that have their place
-        self.taken = 0
-        self._line: Deque[Tuple[int, asyncio.Future[None]]] = collections.deque()
-
-    @property
-    def waited_for(self) -> bool:
-        """Is there a body in line?"""
-        return bool(self._line)
-
-    async def take(self, size: int, held: int = 0) -> None:
-        """Wait for a place of `size` bytes; alone, each body has one. Who gives a place
-        of `held` bytes for it comes first: nobody holds one and waits for another."""
-        turn = asyncio.get_running_loop().create_future()
-        if held:
-            self._line.appendleft((size, turn))
-        else:
-            self._line.append((size, turn))
-        self.give(held)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            # Its turn may have come in the moment in which its client left.
-            self.give(0 if turn.cancelled() else size)
-            raise
-
-    def give(self, size: int) -> None:
-        """Give (a part of) a place back."""
-        self.taken -= size
-        while self._line:
-            size, turn = self._line[0]
-            if not turn.done() and self.taken and self.taken + size > self._most:
-                return
-            self._line.popleft()
-            if not turn.done():  # its client is still there
-                self.taken += size
-                turn.set_result(None)
-
-
 class ClientConnection(TimedProtocol):
     """One client's socket, and whether it is still there."""
 
     def __init__(
         self,
         limits: ServerLimits,
-        heavy: HeavyBodies,
+        places: asyncio.Semaphore,
         accept: Callable[[ClientConnection], asyncio.Task[None]],
     ) -> None:
         super().__init__(MAX_UNREAD)
         self._limits = limits
-        self._heavy = heavy
+        self._places = places
         self._accept = accept
         self._draining = asyncio.Lock()
         self._unsent: Optional[int] = None  # bytes, when a slow client is waited for
         self.heavy = False  # this request's body is
-        self.weight = 0  # of its place
+        self.places = 0  # that it has taken
         self.ahead = b""  # what was read too early, for the next read
-        self.idle = False  # between two requests
-        self.busy = False  # in the handler
-        self.gone = False  # nobody reads any more
+        self.busy = False  # from a request's first byte to the end of its answer
+        self.gone = False  # nobody reads any more, or is to
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -9513,30 +9468,27 @@ class ClientConnection(TimedProtocol):
             self.task.cancel()
         self.gone = True
 
-    async def take_place(self, size: int) -> None:
-        """Wait until there is room for a heavy body, or for the whole of it."""
-        held = self.weight
-        self.weight = 0
-        self.busy = True  # who leaves now is cancelled
-        try:
-            await self._heavy.take(size, held)
-        finally:
-            self.busy = False
+    async def take_places(self, size: int) -> None:
+        """Wait until there is room for a heavy body."""
         self.heavy = True
-        self.weight = size
+        while self.places < min(self._needed(size), self._limits.places):
+            await self._places.acquire()
+            self.places += 1
 
-    def shrink_place(self, size: int) -> None:
-        """Give back what the body did not need, and all of its place with 0."""
-        if self.weight > size:
-            spare = self.weight - size
-            self.weight = size
-            self._heavy.give(spare)
+    def _needed(self, size: int) -> int:
+        return math.ceil(size / self._limits.heavy)
+
+    def keep_places(self, size: int) -> None:
+        """Give back what a body of this size does not need: all with 0."""
+        while self.places > self._needed(size):
+            self.places -= 1
+            self._places.release()
 
     def end_request(self) -> None:
         """Let go of what a heavy one held."""
         if self.heavy:
             self.heavy = False
-            self.shrink_place(0)
+            self.keep_places(0)
             self._loop.call_later(TRIM_AFTER, give_back_memory)
 
     def push(self, data: bytes) -> bool:
@@ -9584,6 +9536,7 @@ class ClientConnection(TimedProtocol):
 
     async def close(self) -> None:
         """Send what is left, wait for the client to see it, give the socket back."""
+        self.gone = True
         due = time.monotonic() + self._limits.linger
         with contextlib.suppress(OSError):  # lost, and we are about to be told
             self.writer.write_eof()
@@ -9600,7 +9553,7 @@ def _date(second: int) -> str:
 
 
 class Responder:
-    """The one answer to a request: send(), or start(), write() and end().
+    """The one answer to a request: send(), or start(), push() with drain(), and end().
 
     What is written to a client that is gone is dropped; `closed` tells.
     """
@@ -9630,7 +9583,7 @@ class Responder:
 
     def release(self) -> None:
         """The request's body is no longer needed: others may have its place."""
-        self._conn.shrink_place(0)
+        self._conn.keep_places(0)
 
     def _answer_head(self, status: int, pairs: Pairs) -> bytes:
         if self.started:
@@ -9714,7 +9667,6 @@ class HTTPServer:
         # the loop knows, mid stream (gh-90467).
         self._connections: Set[ClientConnection] = set()
         self._open: Set[ClientConnection] = set()  # those of them that are served
-        self._heavy = HeavyBodies(limits.heavy_in_all)
         self._closing = False
 
     async def start(self) -> Tuple[str, int]:
@@ -9722,8 +9674,10 @@ class HTTPServer:
         check_bind(self._config)
         sys.setswitchinterval(GIVE_WAY)
         loop = asyncio.get_running_loop()
+        self._line = asyncio.Lock()  # in which heavy bodies wait, each for its places
+        places = asyncio.Semaphore(self._limits.places)
         self._server = await loop.create_server(
-            lambda: ClientConnection(self._limits, self._heavy, self._accept),
+            lambda: ClientConnection(self._limits, places, self._accept),
             self._config.host,
             self._config.port,
             backlog=512,
@@ -9736,7 +9690,7 @@ class HTTPServer:
         self._closing = True
         self._server.close()
         for conn in self._connections:
-            if conn.idle:
+            if not conn.busy:
                 conn.transport.close()
         await self._wait(grace)
         for conn in self._connections:
@@ -9788,7 +9742,6 @@ class HTTPServer:
             request = await self._read_request(conn, out)
             if request is None:
                 return False
-            conn.busy = True
             if _is_preflight(request):
                 await out.send(204, [])
             else:
@@ -9803,7 +9756,14 @@ class HTTPServer:
             raise
         except ProxyError as exc:
             if request is None:
-                self._log_refusal(conn, out.path, exc)
+                log_event(
+                    "info",
+                    "request_refused",
+                    status=exc.status,
+                    peer=conn.peer,
+                    path=ascii(out.path)[:60],
+                    error=ascii(str(exc))[:100],
+                )
             await out.fail(exc)
         except Exception:  # a bug must cost one answer, not the server
             LOG.error("handler_failed: %s", redact(ascii(out.path))[:80], exc_info=True)
@@ -9813,24 +9773,13 @@ class HTTPServer:
             conn.busy = False
         return out.keep and out.ended and not self._closing
 
-    def _log_refusal(self, conn: ClientConnection, path: str, exc: ProxyError) -> None:
-        log_event(
-            "info",
-            "request_refused",
-            status=exc.status,
-            peer=conn.peer,
-            path=ascii(path)[:60],
-            error=ascii(str(exc))[:100],
-        )
-
     async def _read_request(
         self, conn: ClientConnection, out: Responder
     ) -> Optional[Request]:
-        conn.idle = True
         data = conn.ahead or await conn.read(self._limits.idle)
-        conn.idle = False
         if not data:
             return None
+        conn.busy = True
         due = time.monotonic() + self._limits.head
         block, conn.ahead = await conn.read_head(data, REQUEST_LIMITS, due)
         if block is None:
@@ -9867,38 +9816,35 @@ class HTTPServer:
             data = conn.ahead or await conn.read(self._patience(conn, began, size))
             if data is None:
                 raise ProtocolError("the request body took too long", status=408)
-            if not data:
-                body.eof()
-            data = body.feed(data)
+            data = body.feed(data) if data else body.eof()
             conn.ahead = body.rest
             for part in decoder.feed(data) if decoder else (data,):
                 pieces.append(part)
                 size += len(part)
-                if size > self._limits.heavy and not conn.weight:
-                    await conn.take_place(self._weight(head))
+                if size > self._limits.heavy and not conn.places:
+                    await self._take_places(conn, head)
                     began = time.monotonic()
                 elif len(part) == DECODED_SLICE:
                     await asyncio.sleep(0)
         if decoder:
             decoder.finish()
-        if size > conn.weight > 0:
-            await conn.take_place(size)
-        conn.shrink_place(size)
+        conn.keep_places(size)
         return b"".join(pieces)
 
     def _patience(self, conn: ClientConnection, began: float, size: int) -> float:
         """Seconds to wait for more of a body, of which `size` bytes came since then."""
-        slow = conn.weight and self._heavy.waited_for
+        slow = conn.places and self._line.locked()
         due = began + self._limits.body + size / (HEAVY_RATE if slow else BODY_RATE)
         return min(self._limits.body, due - time.monotonic())
 
-    def _weight(self, head: RequestHead) -> int:
-        """Bytes of the body that has begun. Where nothing tells, some of them at a time
-        may be read; their true size is taken when it is known."""
-        length = head.headers.get("content-length")
-        if length is None or head.headers.get("content-encoding"):
-            return self._limits.heavy_in_all // 4
-        return int(length)
+    async def _take_places(self, conn: ClientConnection, head: RequestHead) -> None:
+        """Wait in line for the places of a heavy body; of those whose size is not known
+        four may come at once."""
+        size = self._limits.heavy * self._limits.places // 4
+        if not head.headers.get("content-encoding"):
+            size = int(head.headers.get("content-length", size))
+        async with self._line:
+            await conn.take_places(size)
 
 
 # ============================================================================

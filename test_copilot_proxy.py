@@ -13504,6 +13504,10 @@ def test_server_cors_only_for_allowed_origins():
     assert foreign.status == 403
 
 
+def places_taken(server):
+    return sum(conn.places for conn in server._connections)
+
+
 async def soon(condition, seconds=1.0):
     """Wait for `condition`, at most R6's second."""
     end = time.monotonic() + seconds
@@ -13650,7 +13654,7 @@ def test_server_heavy_bodies_wait_for_their_place(size, most):
         await echo(request, out)
 
     async def main():
-        limits = cp.ServerLimits(heavy=1000, heavy_in_all=5000)
+        limits = cp.ServerLimits(heavy=1000, places=5)
         async with serving(work, limits) as server:
             return await asyncio.gather(
                 *[ask(server.port, "POST", "/", b"x" * size) for _ in range(5)]
@@ -13670,17 +13674,17 @@ def test_server_slow_heavy_body_gives_up_its_place():
             await asyncio.sleep(0.02)
 
     async def main():
-        limits = cp.ServerLimits(heavy=1000, heavy_in_all=5000, body=0.4, half_closed=0.05)
+        limits = cp.ServerLimits(heavy=1000, places=5, body=0.4, half_closed=0.05)
         async with serving(limits=limits) as server:
             slow, left = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(2)]
             slow[1].write(head % server.port)
             drips = asyncio.ensure_future(drip(slow[1]))
-            await soon(lambda: server._heavy.taken)
+            await soon(lambda: places_taken(server) == 5)
             left[1].write(head % server.port)  # waits, and its client leaves
-            await soon(lambda: server._heavy.waited_for)
+            await soon(server._line.locked)
             left[1].transport.abort()
-            await soon(lambda: len(server._connections) == 1 and not server._heavy.waited_for)
-            assert server._heavy.taken == 5000
+            await soon(lambda: len(server._connections) == 1 and not server._line.locked())
+            assert places_taken(server) == 5
             patient = await ask(server.port, "POST", "/", b"y" * 3000)
             drips.cancel()
             told = await slow[0].readuntil(b"\r\n")
@@ -13756,6 +13760,30 @@ def test_server_survives_bugs_and_never_sends_a_second_head():
             return words_of(await send_pieces("127.0.0.1", server.port, [raw])), cut
 
     assert run(main()) == ("500 403 500", [True] * 4)
+
+
+def test_server_closes_behind_a_handler_that_only_began(caplog):
+    """The head waits for a first piece, and is not written after the end."""
+
+    async def begins(request, out):
+        out.start(200, [])
+        if request.path == "/ends":
+            await out.end()
+
+    async def main():
+        failures = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: failures.append(context))
+        async with serving(begins) as server:
+            raw = b"GET /%b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            got = [
+                await send_pieces("127.0.0.1", server.port, [raw % path])
+                for path in (b"ends", b"not")
+            ]
+        return got, failures
+
+    (ends, cut), failures = run(main())
+    assert ends.endswith(b"\r\n\r\n0\r\n\r\n") and cut == b"" and failures == []
 
 
 def test_server_lingers_but_not_for_ever():
@@ -13870,16 +13898,16 @@ def test_server_gives_a_place_back_when_the_request_was_sent(chunked):
         await out.send(200, [])
 
     async def main():
-        limits = cp.ServerLimits(heavy=1000, heavy_in_all=5000)
+        limits = cp.ServerLimits(heavy=1000, places=5)
         async with serving(work, limits, max_body_mb=1) as server:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             writer.write(heavy_post(4000, chunked))
             await soon(lambda: order)
-            assert server._heavy.taken == 0
+            assert places_taken(server) == 0
             answer = await http(server.port, heavy_post(4500, chunked, b"Connection: close\r\n"))
             writer.transport.abort()
             await soon(lambda: not server._connections)
-            assert server._heavy.taken == 0
+            assert places_taken(server) == 0
             return answer
 
     assert run(main()).startswith(b"HTTP/1.1 200 ")
@@ -13894,7 +13922,7 @@ def test_server_knows_the_true_size_of_a_chunked_body():
         await out.send(200, [], b"%d" % len(held))
 
     async def main():
-        limits = cp.ServerLimits(heavy=1000, heavy_in_all=5000)
+        limits = cp.ServerLimits(heavy=1000, places=5)
         async with serving(work, limits, max_body_mb=1) as server:
             raw = heavy_post(2000, True, b"Connection: close\r\n")
             return await asyncio.gather(*[http(server.port, raw) for _ in range(2)])
@@ -13912,16 +13940,15 @@ def test_server_serves_heavy_bodies_in_their_order():
         await out.send(200, [])
 
     async def main():
-        limits = cp.ServerLimits(heavy=1000, heavy_in_all=5000)
+        limits = cp.ServerLimits(heavy=1000, places=5)
         async with serving(work, limits) as server:
             asking = []
             for number, size in enumerate((4000, 4900, 1100, 4900, 1100, 1100)):
                 raw = heavy_post(size, more=b"Connection: close\r\n")
                 raw = raw.replace(b"POST /", b"POST /%d" % number, 1)
                 asking.append(asyncio.ensure_future(http(server.port, raw)))
-                line = len(server._heavy._line)
-                await soon(lambda: number == 0 or len(server._heavy._line) > line or order[1:])
-                await asyncio.sleep(0.001)
+                await soon(lambda: len(server._connections) > number or order[1:])
+                await asyncio.sleep(0.002)
             await asyncio.gather(*asking)
 
     run(main())
@@ -16079,7 +16106,7 @@ async def test_routes_give_a_heavy_place_back_when_the_upstream_answers(up, prox
     body = {"model": "gpt-4.1", "stream": True, "messages": [{"role": "user", "content": text}]}
     asking = asyncio.ensure_future(proxy.ask("POST", "/v1/chat/completions", body))
     await until(lambda: up.asked("/chat/completions"), 5.0)
-    await until(lambda: proxy.program.server._heavy.taken == 0)
+    await until(lambda: places_taken(proxy.program.server) == 0)
     assert not asking.done()
     go_on.set()
     await asking
