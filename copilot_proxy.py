@@ -2178,9 +2178,9 @@ class Catalogue(List[Model]):
         self._default = default
         self._renamed = tuple(renamed)
         self.resolve = functools.lru_cache(MOST_RESOLVED)(self._resolve)
-        shown = [model.in_picker for model in self if model.kind == "chat"]
+        shown = {model.in_picker for model in self if model.kind == "chat"}
         # Copilot Free and Student: every entry is hidden, and none may be named.
-        self.auto_only = bool(shown) and True not in shown
+        self.auto_only = shown == {False}
 
     def _resolve(self, wanted: str, dialect: str) -> Model:
         """What a client means by a name; raises NotFound with what to do instead."""
@@ -2239,19 +2239,19 @@ class Catalogue(List[Model]):
     def default(self, dialect: str) -> Model:
         """The model for a client that names none."""
         embeds = dialect == "embeddings"  # such a model is in no picker
-        if self._default not in ("", "default") and not embeds:
-            return self.resolve(self._default, dialect)
-        if self.auto_only and not embeds:
-            return AUTO_MODEL
+        if not embeds:
+            if self._default not in ("", "default"):
+                return self.resolve(self._default, dialect)
+            if self.auto_only:
+                return AUTO_MODEL
         able = [
             model
             for model in self
             if serves(model, dialect) and (model.offered or embeds)
         ]
-        able.sort(key=lambda model: model.raw.get("is_chat_default") is not True)
         if not able:
             raise _model_not_found("default", self)
-        return able[0]
+        return min(able, key=lambda model: model.raw.get("is_chat_default") is not True)
 
     def listed(self) -> List[Model]:
         """What clients and people may choose from; Auto is open to every plan."""
@@ -11409,11 +11409,9 @@ DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 def _device_error(reply: JSON) -> UpstreamError:
     error = str(reply.get("error") or "unknown")[:80]
-    text = DEVICE_FAILURES.get(error)
-    if text is None:
-        reason = str(reply.get("error_description") or "no reason given")[:200]
-        text = "GitHub refuses the sign-in: %s (%s)." % (reason, error)
-    return UpstreamError(text)
+    reason = str(reply.get("error_description") or "no reason given")[:200]
+    unheard_of = "GitHub refuses the sign-in: %s (%s)." % (reason, error)
+    return UpstreamError(DEVICE_FAILURES.get(error, unheard_of))
 
 
 def retrieve(task: asyncio.Future[Any]) -> None:
@@ -11592,10 +11590,11 @@ class CopilotAuth:
             return {"status": "pending_verification"}  # or its first token is to come
         if signed_in:
             return {"status": "authenticated"}
+        state = {"status": "unauthenticated"}
         error = self._login_error or self._dead or nobody
         if error:
-            return {"status": "unauthenticated", "error": error}
-        return {"status": "unauthenticated"}
+            state["error"] = error
+        return state
 
     def status(self) -> JSON:
         """`GET /auth/status`."""
@@ -11710,11 +11709,9 @@ class CopilotAuth:
         while self._clock() < code["until"]:
             # Before the first poll, too: RFC 8628 3.5.
             await self._sleep(min(interval, code["until"] - self._clock()))
-            try:
+            reply = {"error": "authorization_pending"}
+            with contextlib.suppress(UpstreamError):  # it may pass before the code does
                 reply = await self._oauth("/login/oauth/access_token", fields)
-            except UpstreamError as exc:  # it may pass before the code expires
-                log_event("debug", "login_poll_failed", reason=str(exc))
-                continue
             token = token_in(reply, "access_token")
             error = reply.get("error")
             if token:
