@@ -10468,9 +10468,14 @@ def exchange_error(
     return kind(text.format(dead=dead, host=host, words=exc.words), should_retry=False)
 
 
-def user_agent(config: Config) -> str:
-    """GitHubCopilotChat/<version>: a generic one is refused (UPSTREAM 3.4)."""
-    return "GitHubCopilotChat/" + config.copilot_plugin_version.rpartition("/")[2]
+def editor_headers(config: Config) -> Dict[str, str]:
+    """Who we are, to GitHub and Copilot; a generic agent is refused (UPSTREAM 3.4)."""
+    version = config.copilot_plugin_version.rpartition("/")[2]
+    return {
+        "user-agent": "GitHubCopilotChat/" + version,
+        "editor-version": config.copilot_editor_version,
+        "editor-plugin-version": config.copilot_plugin_version,
+    }
 
 
 # Where a token may be sent: https, or http on loopback for tests.
@@ -10481,23 +10486,25 @@ ENDPOINT = re.compile(
 PROXY_HINT = re.compile(r"proxy-ep=proxy(\.[A-Za-z0-9_.-]+)")
 
 
+def _named_host(reply: JSON, name: str) -> str:
+    """What a token says of a host; "" = nothing."""
+    named = ENDPOINT.fullmatch(typed(typed(reply, "endpoints", dict), name, str))
+    hint = PROXY_HINT.search(reply["token"])
+    if named:
+        return named[1]
+    return "https://%s%s" % (name, hint[1]) if hint else ""
+
+
 def endpoints_of(config: Config, reply: JSON) -> Tuple[str, str]:
     """Inference and autocomplete host of a token, in the order of UPSTREAM 1.1."""
     tenant = config.github_url.partition("://")[2]
-    hosts = {
-        "api": "https://api.githubcopilot.com",
-        "proxy": "https://copilot-proxy.githubusercontent.com",
-    }
+    api = "https://api.githubcopilot.com"
     if tenant.endswith(".ghe.com"):
-        hosts["api"] = "https://copilot-api." + tenant
-    hint = PROXY_HINT.search(reply["token"])
-    for name in hosts:
-        named = ENDPOINT.fullmatch(typed(typed(reply, "endpoints", dict), name, str))
-        if named:
-            hosts[name] = named[1]
-        elif hint:
-            hosts[name] = "https://%s%s" % (name, hint[1])
-    return config.copilot_api_url or hosts["api"], hosts["proxy"]
+        api = "https://copilot-api." + tenant
+    return (
+        config.copilot_api_url or _named_host(reply, "api") or api,
+        _named_host(reply, "proxy") or "https://copilot-proxy.githubusercontent.com",
+    )
 
 
 # What ends the wait for a code (UPSTREAM 2.2).
@@ -10679,15 +10686,6 @@ class CopilotAuth:
             )
         return self._github
 
-    def headers(self) -> List[Tuple[str, str]]:
-        """The headers for GitHub's own API; raises AuthRequired."""
-        return [
-            ("authorization", "token " + self.github_token()),
-            ("x-github-api-version", "2025-04-01"),
-            ("editor-version", self._config.copilot_editor_version),
-            ("editor-plugin-version", self._config.copilot_plugin_version),
-        ]
-
     def _standing(self, nobody: str) -> JSON:
         """Where the sign-in stands, without talking to GitHub; `nobody` is the error
         when there is no other."""
@@ -10733,17 +10731,18 @@ class CopilotAuth:
         return reply
 
     async def ask_github(
-        self, url: str, headers: Iterable[Tuple[str, str]] = (), body: bytes = b""
+        self, url: str, body: bytes = b"", *, token: str = ""
     ) -> Tuple[Response, bytes]:
-        """GET, or POST a body; the head of the answer and its body."""
-        pairs = [
-            ("user-agent", user_agent(self._config)),
-            ("accept", "application/json"),
-            *headers,
-        ]
-        timeouts = Timeouts(total=30.0)
-        method = "POST" if body else "GET"
-        response = await self._pool.request(method, url, pairs, body, timeouts)
+        """GET, or POST a body, in the name of `token`; the answer's head and body."""
+        headers = {"accept": "application/json", **editor_headers(self._config)}
+        if token:
+            headers["authorization"] = "token " + token
+            headers["x-github-api-version"] = "2025-04-01"
+        if body:
+            headers["content-type"] = "application/json"
+        response = await self._pool.request(
+            "POST" if body else "GET", url, headers.items(), body, Timeouts(total=30.0)
+        )
         return response, await response.read_all(MAX_TOKEN_FILE // 2)
 
     async def reach(self) -> None:
@@ -10831,9 +10830,7 @@ class CopilotAuth:
     async def _oauth(self, path: str, fields: JSON) -> JSON:
         client_id = self._config.github_copilot_client_id
         response, raw = await self.ask_github(
-            self._config.github_url + path,
-            [("content-type", "application/json")],
-            dumps({"client_id": client_id, **fields}),
+            self._config.github_url + path, dumps({"client_id": client_id, **fields})
         )
         if response.status == 404:
             raise _device_error({"error": "incorrect_client_credentials"})
@@ -10911,7 +10908,7 @@ class CopilotAuth:
     async def _mint(self) -> JSON:
         api = self._config.github_api_url
         url = api + "/copilot_internal/v2/token"
-        response, raw = await self.ask_github(url, self.headers())
+        response, raw = await self.ask_github(url, token=self.github_token())
         status = response.status
         if status == 200:
             with contextlib.suppress(BadRequest):
@@ -11001,9 +10998,7 @@ def copilot_headers(config: Config, token: str, endpoint: str) -> Dict[str, str]
     intent = INTENTS.get(endpoint, "copilot-ghost")
     headers = {
         "authorization": "Bearer " + token,
-        "user-agent": user_agent(config),
-        "editor-version": config.copilot_editor_version,
-        "editor-plugin-version": config.copilot_plugin_version,
+        **editor_headers(config),
         "copilot-integration-id": "vscode-chat",
         "x-github-api-version": config.copilot_api_version,
         "openai-intent": intent,
@@ -11107,6 +11102,7 @@ SIDE_HEADERS = (
     "x-openai-subagent",  # Codex
     "x-codex-parent-thread-id",
     "x-parent-session-id",  # opencode
+    "x-initiator",  # Copilot's own clients
 )
 
 
@@ -11141,20 +11137,19 @@ def _last_item(body: JSON) -> JSON:
     return {"role": "user"}
 
 
-def _is_side_request(headers: Headers, body: JSON, claude_code: bool) -> bool:
-    """What says by its headers that nobody typed it; and Claude Code's questions beside
-    the conversation, for titles, pages or probes: they have neither tools nor thinking,
-    the conversation always has tools (2026-11)."""
-    if headers.get("x-initiator") == "agent":  # as Copilot's own clients
-        return True
-    if any(headers.get(name) not in (None, "main") for name in SIDE_HEADERS):
+def _is_side_request(headers: Headers, body: JSON) -> bool:
+    """Whether its headers, or its billing line, say that nobody typed it."""
+    if any(headers.get(name) not in (None, "main", "user") for name in SIDE_HEADERS):
         return True
     system = body.get("system")
-    if isinstance(system, list) and "cc_is_subagent=true" in str(system[:1])[:2000]:
-        return True
+    return isinstance(system, list) and "cc_is_subagent=true" in str(system[:1])[:2000]
+
+
+def _is_side_question(body: JSON) -> bool:
+    """Claude Code's questions beside the conversation, for titles, pages or probes:
+    without tools and thinking, while the conversation always has tools (2026-11)."""
     no_thinking = typed(typed(body, "thinking", dict), "type", str) == "disabled"
-    probe = body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
-    return claude_code and probe
+    return body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
 
 
 def _is_automatic(agent: str, text: str, body: JSON) -> bool:
@@ -11175,10 +11170,12 @@ def initiator(headers: Headers, body: JSON, session: str) -> Initiator:
     claude_code = agent.startswith("claude-")
     item = _last_item(body)
     texts = _texts_of(item)
-    if texts is None or _is_side_request(headers, body, claude_code):
+    if texts is None or _is_side_request(headers, body):
         return AGENT
     texts = texts or [""]  # of a picture
     if claude_code:
+        if _is_side_question(body):
+            return AGENT
         texts = [text for text in texts if not _is_reminder(text)]
     if not texts or _is_automatic(agent, texts[-1], body):
         return AGENT
@@ -11287,18 +11284,6 @@ def parse_quota(reply: JSON) -> JSON:
     }
 
 
-QUOTA_STEPS = (100, 95, 80)  # per cent used, each told once
-LOOK_AFTER = 1.0  # seconds
-
-
-def quota_step(quota: JSON) -> int:
-    """The highest of QUOTA_STEPS that one quota has reached; 0 = none."""
-    percent = quota["percent_remaining"]
-    if percent is None:
-        return 0
-    return next((step for step in QUOTA_STEPS if 100 - percent >= step), 0)
-
-
 # -- sending -------------------------------------------------------------------
 
 
@@ -11331,7 +11316,6 @@ class CopilotClient:
         )
         self._prompts: Dict[Hashable, Tuple[float, int]] = {}  # when, place
         self._owner = ""  # whose catalogue and quota are kept
-        self._looking: Optional[asyncio.Future[None]] = None  # at what is left
         self.forget()
 
     # -- what the account has --------------------------------------------------
@@ -11343,7 +11327,6 @@ class CopilotClient:
         self._choices: Dict[str, Cached] = {}  # session -> the model that Auto chose
         self.auto_failure = ""  # why the last choice was not to be had
         self._auto_after = 0.0
-        self._warned: Dict[str, int] = {}  # quota -> the step that was told
 
     def _check_owner(self) -> None:
         """Start anew when another account has signed in; raises AuthRequired."""
@@ -11376,7 +11359,8 @@ class CopilotClient:
 
     async def _fetch_quota(self) -> Tuple[JSON, float, float]:
         url = self._config.github_api_url + "/copilot_internal/user"
-        response, raw = await self._auth.ask_github(url, self._auth.headers())
+        token = self._auth.github_token()
+        response, raw = await self._auth.ask_github(url, token=token)
         if response.status != 200:
             raise upstream_error(response.status, response.headers, raw)
         with contextlib.suppress(BadRequest):
@@ -11393,35 +11377,10 @@ class CopilotClient:
         self._check_owner()
         return self._quota.value or {}
 
-    def look_at_quota(self) -> None:
-        """Warn soon when little is left, but not beside a session's first words."""
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.ensure_future(self._look())
-
-    async def _look(self) -> None:
-        await asyncio.sleep(LOOK_AFTER)
-        with contextlib.suppress(ProxyError):
-            account = await self.quota()
-            for name, quota in account["quotas"].items():
-                step = quota_step(quota)
-                if step > self._warned.get(name, 0):
-                    log_event(
-                        "warn",
-                        "quota_low",
-                        quota=name,
-                        used="%d %%" % step,
-                        left=quota["remaining"],
-                        overage=quota["overage_count"],
-                        reset=account["reset_date"],
-                    )
-                self._warned[name] = step
-
     async def close(self) -> None:
         """Leave what is being fetched."""
         for cached in (self._models, self._quota, *self._choices.values()):
             cached.close()
-        if self._looking:
-            self._looking.cancel()
 
     # -- Auto (UPSTREAM 22.1) ----------------------------------------------------
 
@@ -12208,7 +12167,6 @@ class App:
         self._memory = ResponseMemory()
         self._live: Dict[Exchange, None] = {}  # requests under way, for the status page
         self._numbers = itertools.count(1)
-        self._seen: Dict[str, bool] = {}  # sessions for which the quota was looked at
         self._mapped: Dict[Tuple[str, str], bool] = {}  # names that the log has told of
         self._left_out: Dict[str, str] = {}  # what it has told of each session
         # What these answer is the same whatever the request says.
@@ -12353,9 +12311,6 @@ class App:
         """Admit one model request, answer it, and account for it whatever happens."""
         self._live[exchange] = None
         exchange.number = next(self._numbers)
-        if exchange.session not in self._seen:
-            keep_newest(self._seen, exchange.session, True, MAX_SESSIONS)
-            self._copilot.look_at_quota()
         exchange.initiator = self._copilot.initiator(
             exchange.request.headers, exchange.body, exchange.session
         )
