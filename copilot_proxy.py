@@ -10559,9 +10559,9 @@ class Cached:
         self._good_until = now + life
 
     @property
-    def good(self) -> bool:
-        """Whether there is a value that may be used."""
-        return self._clock() < self._good_until
+    def left(self) -> float:
+        """How many seconds the value is still good; 0 = not at all."""
+        return max(0.0, self._good_until - self._clock())
 
     async def get(self, *, early: float = 0.0, wait: bool = True) -> Any:
         """The value, new if it is to be renewed in less than `early` seconds; raises
@@ -10572,8 +10572,8 @@ class Cached:
             if self._flight is None and now >= self.retry_at:
                 self._flight = asyncio.ensure_future(self._load())
             if self._flight and (wait or now >= self._good_until):
-                # Shielded: a waiter that is cancelled must not take the others down.
-                await asyncio.shield(self._flight)
+                # Whoever leaves must not take the others down, nor close() the waiters.
+                await asyncio.wait([self._flight])
         if now < self._good_until:
             return self.value
         failure = self.failure.with_traceback(None)  # grows with every raise
@@ -10586,14 +10586,15 @@ class Cached:
             self.put(*await self._fetch())
         except ProxyError as exc:
             self.failure = exc
-            if self.good and self._pause:  # no hammering of a broken upstream
+            if self.left and self._pause:  # no hammering of a broken upstream
                 self.retry_at = self._clock() + self._pause
                 log_event("warn", "refresh_failed", reason=str(exc))
         finally:
             self._flight = None
 
     def close(self) -> None:
-        """Leave what is being fetched."""
+        """Leave what is being fetched, and tell who waits for it."""
+        self.failure = AuthRequired("signed out meanwhile; %s." % LOGIN_HINT)
         if self._flight:
             self._flight.cancel()
 
@@ -10620,7 +10621,6 @@ class CopilotAuth:
         self._clock = clock
         self._sleep = sleep
         self._polling: Optional[asyncio.Future[None]] = None
-        self._code: asyncio.Future[JSON]  # of GitHub's answer; there when _polling is
         self._mark: Any = "never looked"  # the file as it was last seen
         self._look_at = 0.0
         self._become(config.github_token)
@@ -10628,13 +10628,11 @@ class CopilotAuth:
         self.signed_in()
 
     def _become(self, github: str) -> None:
-        """Start afresh with this GitHub token, or with none; an exchange under way ends
-        in the old cache."""
+        """Start afresh with this GitHub token, or with none."""
         self._github = github
         self._dead = ""  # why GitHub no longer takes it
-        self._login_error = ""
-        new_token = functools.partial(self._new_token, github)
-        self._tokens = Cached(new_token, self._clock, 0.0)
+        self._code = Cached(self._request_code, self._clock, 0.0)
+        self._tokens = Cached(self._new_token, self._clock, 0.0)
         self._failures = 0
         self._worked: Optional[CopilotToken] = None  # the last that Copilot took
         # When it refused the last others at once.
@@ -10660,8 +10658,7 @@ class CopilotAuth:
         github = token_in(saved, "githubToken")
         if github == self._github or by_environment and not github:
             return
-        if github and self._polling:
-            self._polling.cancel()
+        self._leave()
         self._become(github or self._config.github_token)
         reply = saved.get("copilotToken")
         if token_in(reply, "token"):  # one that is surely good saves an exchange
@@ -10669,11 +10666,16 @@ class CopilotAuth:
             if 360 < left <= 3600:  # a longer life means that the clock is wrong
                 self._tokens.put(*self._term(reply, left - 60))
 
-    async def close(self) -> None:
-        """Stop polling and exchanging."""
+    def _leave(self) -> None:
+        self._code.close()
         self._tokens.close()
         if self._polling:
             self._polling.cancel()
+
+    async def close(self) -> None:
+        """Stop polling and exchanging."""
+        self._leave()
+        if self._polling:
             await asyncio.wait([self._polling])
 
     # -- the GitHub token ----------------------------------------------------
@@ -10695,7 +10697,7 @@ class CopilotAuth:
         if signed_in:
             return {"status": "authenticated"}
         state = {"status": "unauthenticated"}
-        error = self._login_error or self._dead or nobody
+        error = str(self._code.failure or self._dead or nobody)
         if error:
             state["error"] = error
         return state
@@ -10718,9 +10720,8 @@ class CopilotAuth:
         """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
         self._store.clear()
         self._mark = None  # of a file that is not there
-        if self._polling:
-            self._polling.cancel()
-            self._polling = None
+        self._leave()
+        self._polling = None
         self._become(self._config.github_token)
         reply = {"status": "logged_out"}
         if self._github:
@@ -10755,24 +10756,13 @@ class CopilotAuth:
         """Give the pending code, or ask GitHub for one and begin to poll."""
         if self.signed_in():
             return {"status": "authenticated"}
-        if self._polling is None or self._polling.done():
-            self._login_error = ""
-            self._code = asyncio.get_running_loop().create_future()
-            self._polling = asyncio.ensure_future(self._sign_in(self._code))
-        waiting = self._code
-        await asyncio.wait(
-            [waiting, self._polling], return_when=asyncio.FIRST_COMPLETED
-        )
-        if not waiting.done():
-            raise UpstreamError(self._login_error or "signed out meanwhile; try again")
-        code = waiting.result()
-        return {
-            "status": "pending_verification",
-            "verification_uri": code["verification_uri"],
-            "user_code": code["user_code"],
-            "interval": code["interval"],
-            "expires_in": max(0, int(code["until"] - self._clock())),
-        }
+        try:
+            code = await self._code.get()
+        except ProxyError as exc:
+            log_event("warn", "login_failed", reason=str(exc))
+            raise
+        left = int(self._code.left)
+        return {"status": "pending_verification", **code, "expires_in": left}
 
     async def wait_for_login(self) -> bool:
         """Wait until the pending code is used or dead; True = signed in."""
@@ -10780,14 +10770,30 @@ class CopilotAuth:
             await asyncio.wait([self._polling])
         return self.signed_in()
 
-    async def _sign_in(self, waiting: asyncio.Future[JSON]) -> None:
+    async def _request_code(self) -> Tuple[JSON, float, float]:
+        reply = await self._oauth("/login/device/code", {"scope": "read:user"})
+        code = {
+            key: typed(reply, key, str) for key in ("verification_uri", "user_code")
+        }
+        device_code = typed(reply, "device_code", str)
+        if "" in (device_code, *code.values()):
+            raise _device_error(reply)
+        interval = reply.get("interval")
+        if type(interval) not in (int, float):
+            interval = 5
+        code["interval"] = max(LEAST_POLL, interval)
+        life = min(count(reply.get("expires_in")) or 900, 3600)
+        sign_in = self._sign_in(device_code, code["interval"], self._clock() + life)
+        self._polling = asyncio.ensure_future(sign_in)
+        return code, life, life
+
+    async def _sign_in(self, device_code: str, interval: float, until: float) -> None:
         try:
-            code = await self._request_code()
-            waiting.set_result(code)
-            github = await self._poll(code)
+            github = await self._poll(device_code, interval, until)
         except ProxyError as exc:
             log_event("warn", "login_failed", reason=str(exc))
-            self._login_error = str(exc)
+            self._code.put(None, 0.0, 0.0)
+            self._code.failure = exc
             return
         self._become(github)
         self._mark = self._store.save(github)
@@ -10795,32 +10801,18 @@ class CopilotAuth:
         with contextlib.suppress(ProxyError):  # the next request says why
             await self.token()
 
-    async def _request_code(self) -> JSON:
-        code = await self._oauth("/login/device/code", {"scope": "read:user"})
-        for key in ("device_code", "user_code", "verification_uri"):
-            if not typed(code, key, str):
-                raise _device_error(code)
-        interval = code.get("interval")
-        if type(interval) not in (int, float):
-            interval = 5
-        code["interval"] = max(LEAST_POLL, interval)
-        life = count(code.get("expires_in")) or 900
-        code["until"] = self._clock() + min(life, 3600)
-        return code
-
-    async def _poll(self, code: JSON) -> str:
-        interval = code["interval"]
-        fields = {"device_code": code["device_code"], "grant_type": DEVICE_GRANT}
-        while self._clock() < code["until"]:
+    async def _poll(self, device_code: str, interval: float, until: float) -> str:
+        fields = {"device_code": device_code, "grant_type": DEVICE_GRANT}
+        while self._clock() < until:
             # Before the first poll, too: RFC 8628 3.5.
-            await self._sleep(min(interval, code["until"] - self._clock()))
+            await self._sleep(min(interval, until - self._clock()))
             reply = {"error": "authorization_pending"}
             with contextlib.suppress(UpstreamError):  # it may pass before the code does
                 reply = await self._oauth("/login/oauth/access_token", fields)
             token = token_in(reply, "access_token")
-            error = reply.get("error")
             if token:
                 return token
+            error = reply.get("error")
             if error == "slow_down":
                 interval = max(count(reply.get("interval")), interval + 5)
             elif error != "authorization_pending":
@@ -10848,7 +10840,7 @@ class CopilotAuth:
         A token within 5 minutes of its end is still given out while its successor is
         fetched; only an expired one makes callers wait, all on the same exchange.
         """
-        if not self.signed_in() and self._tokens.good:
+        if not self.signed_in() and self._tokens.left:
             return self._tokens.value
         self.github_token()
         return await self._tokens.get(wait=False)
@@ -10887,18 +10879,15 @@ class CopilotAuth:
             )
         return True
 
-    async def _new_token(self, github: str) -> Tuple[CopilotToken, float, float]:
-        """A Copilot token for what the cache of this GitHub token keeps."""
+    async def _new_token(self) -> Tuple[CopilotToken, float, float]:
         try:
             reply = await self._mint()
-            if github != self._github:
-                raise AuthRequired("signed out meanwhile; %s." % LOGIN_HINT)
         except ProxyError as exc:
-            if github == self._github:
-                self._back_off(exc)
+            self._back_off(exc)
             raise
         self._failures = 0
         term = self._term(reply, count(reply.get("refresh_in")) or 1500)
+        github = self._github
         # Another process may have signed out, or in as another person.
         if self._store.load().get("githubToken") == github != self._config.github_token:
             kept = {**reply, "expires_at": term[0].expires_at}
@@ -11394,7 +11383,7 @@ class CopilotClient:
         choose = functools.partial(self._choose_auto, session)
         choice = self._choices.get(session) or Cached(choose, self._clock)
         keep_newest(self._choices, session, choice, MOST_CHOICES)
-        if not choice.good and self._clock() < self._auto_after:
+        if not choice.left and self._clock() < self._auto_after:
             return AUTO_MODEL
         try:
             return await choice.get()

@@ -14381,7 +14381,7 @@ def test_login_is_given_up(tmp_path):
         while not one.up.requests:
             await asyncio.sleep(0.001)
         one.auth.logout()
-        with pytest.raises(cp.UpstreamError, match="signed out"):
+        with pytest.raises(cp.AuthRequired, match="signed out"):
             await first
         huge = {
             "device_code": "d",
