@@ -10549,10 +10549,10 @@ class Cached:
         self._flight: Optional[asyncio.Future[None]] = None
         self.retry_at = 0.0
         self.failure: Optional[ProxyError] = None  # the last one
-        self.put(None, 0.0, 0.0)
+        self.put()
 
-    def put(self, value: Any, renew_in: float, life: float) -> None:
-        """Keep a value: fetched anew after `renew_in` seconds, good for `life`."""
+    def put(self, value: Any = None, renew_in: float = 0.0, life: float = 0.0) -> None:
+        """Keep a value, to be renewed in so many seconds and good for so many."""
         now = self._clock()
         self.value = value
         self._renew_at = now + renew_in
@@ -10790,7 +10790,7 @@ class CopilotAuth:
             github = await self._poll(device_code, interval, self._clock() + life)
         except ProxyError as exc:
             log_event("warn", "login_failed", reason=str(exc))
-            self._code.put(None, 0.0, 0.0)
+            self._code.put()
             self._code.failure = exc
             return
         self._become(github)
@@ -10845,7 +10845,7 @@ class CopilotAuth:
 
     async def renew(self) -> CopilotToken:
         """Exchange now, whatever is kept: the proof that the sign-in works."""
-        self._tokens.put(None, 0.0, 0.0)
+        self._tokens.put()
         self._tokens.retry_at = 0.0
         return await self.token()
 
@@ -10866,7 +10866,7 @@ class CopilotAuth:
             if self._unused[0] + UNUSED_SPAN > now:
                 return False  # it is good enough for other requests
             self._unused.append(now)
-        self._tokens.put(None, 0.0, 0.0)
+        self._tokens.put()
         again_at = self._unused[0] + UNUSED_SPAN
         if expired and token is not self._worked and again_at > now:
             self._tokens.retry_at = again_at
@@ -11125,10 +11125,12 @@ def _last_item(body: JSON) -> JSON:
 
 def _is_side_request(headers: Headers, body: JSON) -> bool:
     """Whether its headers, or its billing line, say that nobody typed it."""
-    if any(headers.get(name) not in (None, "main", "user") for name in SIDE_HEADERS):
+    if not {None, "main", "user"}.issuperset(map(headers.get, SIDE_HEADERS)):
         return True
-    system = body.get("system")
-    return isinstance(system, list) and "cc_is_subagent=true" in str(system[:1])[:2000]
+    first = objects(body.get("system"))[:1]
+    return any(
+        "cc_is_subagent=true" in typed(each, "text", str)[:2000] for each in first
+    )
 
 
 def _is_side_question(body: JSON) -> bool:
@@ -11210,10 +11212,11 @@ def wants_new_token(exc: ProxyError) -> bool:
 
 def _snapshot(raw: JSON) -> JSON:
     """One quota; overdrawn it is used up, and the rest is overage."""
-    figures = {}
-    for key, value in raw.items():
-        if type(value) in (int, float) and abs(value) < 1e15:
-            figures[key] = value
+    figures = {
+        key: value
+        for key, value in raw.items()
+        if type(value) in (int, float) and abs(value) < 1e15
+    }
     total = figures.get("entitlement")
     left = figures.get("quota_remaining", figures.get("remaining"))
     percent = figures.get("percent_remaining")
