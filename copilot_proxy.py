@@ -1786,12 +1786,12 @@ def _limit(obj: JSON, key: str) -> int:
 
 
 def _parse_headers(entry: JSON) -> Tuple[Tuple[str, str], ...]:
-    headers = typed(entry, "request_headers", dict)
+    wanted = typed(entry, "request_headers", dict)
+    pairs = [(name.lower(), typed(wanted, name, str)) for name in wanted]
     return tuple(
-        (name.lower(), headers[name])
-        for name in headers
-        if MODEL_HEADER.fullmatch(name.lower())
-        and MODEL_HEADER_VALUE.fullmatch(typed(headers, name, str))
+        (name, value)
+        for name, value in pairs
+        if MODEL_HEADER.fullmatch(name) and MODEL_HEADER_VALUE.fullmatch(value)
     )
 
 
@@ -1833,22 +1833,27 @@ def _parse_model(entry: JSON) -> Model:
     endpoints = _strings(entry, "supported_endpoints")
     if not endpoints and kind == "chat":
         endpoints = (CHAT,)  # older models list nothing and mean chat (UPSTREAM 7.1)
-    smallest = _limit(supports, "min_thinking_budget")
-    largest = _limit(supports, "max_thinking_budget")
-    known = {name: _limit(limits, key) for name, key in LIMITS.items()}
-    known.update(vendor=typed(entry, "vendor", str), prices=parse_prices(entry))
+    figures = {name: _limit(limits, key) for name, key in LIMITS.items()}
+    abilities = {
+        "vision": bool(supports.get("vision") or limits.get("vision")),
+        "efforts": _strings(supports, "reasoning_effort"),
+        "adaptive": supports.get("adaptive_thinking") is True,
+        "budget": (
+            _limit(supports, "min_thinking_budget"),
+            _limit(supports, "max_thinking_budget"),
+        ),
+    }
     return Model(
-        id=entry["id"],
-        name=typed(entry, "name", str) or entry["id"],
-        kind=kind,
-        endpoints=endpoints,
-        vision=bool(supports.get("vision") or limits.get("vision")),
-        efforts=_strings(supports, "reasoning_effort"),
-        adaptive=supports.get("adaptive_thinking") is True,
-        budget=(smallest, largest),
+        entry["id"],
+        typed(entry, "name", str) or entry["id"],
+        typed(entry, "vendor", str),
+        kind,
+        endpoints,
         headers=_parse_headers(entry),
+        prices=parse_prices(entry),
         raw=entry,
-        **known,
+        **figures,
+        **abilities,
     )
 
 
@@ -2088,22 +2093,30 @@ def shown_id(model: Model, *, dashed: bool) -> str:
     return model.id.replace(".", "-") if dashed and model.is_claude else model.id
 
 
+MODEL_FRAME = {
+    "object": "model",
+    "type": "model",
+    # The catalogue has no dates; Anthropic's own API says an unknown one so.
+    "created": 0,
+    "created_at": "1970-01-01T00:00:00Z",
+}
+
+
 def model_payload(model: Model, shown_as: str = "") -> JSON:
     """One model as OpenAI's and Anthropic's SDKs both read it."""
-    return {
-        "id": shown_as or model.id,
-        "object": "model",
-        "type": "model",
-        # The catalogue has no dates; Anthropic's own API says an unknown one so.
-        "created": 0,
-        "created_at": "1970-01-01T00:00:00Z",
-        "owned_by": model.vendor,
-        "display_name": model.name,
+    limits = {
         "context_window": model.context or None,
         "max_output_tokens": model.output or None,
+    }
+    return {
+        **MODEL_FRAME,
+        "id": shown_as or model.id,
+        "owned_by": model.vendor,
+        "display_name": model.name,
         "endpoints": list(model.endpoints),
         "vision": model.vision,
         "credits": model.prices,
+        **limits,
     }
 
 
