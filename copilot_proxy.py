@@ -2033,7 +2033,8 @@ class Catalogue(List[Model]):
                 return by_name[spelling]
         model = self.newest(name, kind)
         if model is None:
-            raise _model_not_found(name, known)
+            listed = [each for each in self.listed() if each.kind == kind]
+            raise _model_not_found(name, listed)
         return model
 
     def newest(self, name: str, kind: str = "chat") -> Optional[Model]:
@@ -2064,7 +2065,7 @@ class Catalogue(List[Model]):
             if serves(model, dialect) and (model.offered or embeds)
         ]
         if not able:
-            raise _model_not_found("default", self)
+            raise _model_not_found("default", self.listed())
         return min(able, key=lambda model: model.raw.get("is_chat_default") is not True)
 
     def listed(self) -> List[Model]:
