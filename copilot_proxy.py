@@ -10312,21 +10312,18 @@ class TokenStore:
                     raise ValueError("not a regular file")
                 if info.st_size > MAX_TOKEN_FILE:
                     raise ValueError("too large")
-                if os.name != "nt":  # which has no owners and modes of this kind
-                    self._claim(file.fileno(), info)
+                posix = os.name != "nt"  # Windows has no owners and modes of this kind
+                if posix and info.st_uid != os.getuid():
+                    raise ValueError("it belongs to another user")
+                if posix and info.st_mode & 0o077:
+                    os.fchmod(file.fileno(), 0o600)
+                    log_event("warn", "token_file_mode_repaired", path=self.path)
                 return loads_object(file.read())
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, BadRequest) as exc:
             log_event("warn", "token_file_ignored", path=self.path, reason=str(exc))
             return {}
-
-    def _claim(self, handle: int, info: os.stat_result) -> None:
-        if info.st_uid != os.getuid():
-            raise ValueError("it belongs to another user")
-        if info.st_mode & 0o077:
-            os.fchmod(handle, 0o600)
-            log_event("warn", "token_file_mode_repaired", path=self.path)
 
     def save(self, github: str, copilot: Optional[JSON] = None) -> Any:
         """Replace the file in one step, and give its mark(); a failure is logged, the
@@ -10344,8 +10341,7 @@ class TokenStore:
             os.replace(temporary, self.path)
         except OSError as exc:
             log_event("error", "token_file_not_saved", path=self.path, reason=str(exc))
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+            self.sweep()
         return self.mark()
 
     def sweep(self) -> None:
@@ -10551,6 +10547,10 @@ class Cached:
     """A value fetched on need, by one flight for all who wait; one that is still good
     outlives the failure of the next."""
 
+    retry_at = 0.0
+    failure: Optional[ProxyError] = None  # the last one
+    _flight: Optional[asyncio.Future[None]] = None
+
     def __init__(
         self,
         fetch: Callable[[], Awaitable[Tuple[Any, float, float]]],
@@ -10560,9 +10560,6 @@ class Cached:
         self._fetch = fetch  # gives what put() takes, or raises a ProxyError
         self._clock = clock
         self._pause = pause  # seconds, when one that is still good was not renewed
-        self._flight: Optional[asyncio.Future[None]] = None
-        self.retry_at = 0.0
-        self.failure: Optional[ProxyError] = None  # the last one
         self.put()
 
     def put(self, value: Any = None, renew_in: float = 0.0, life: float = 0.0) -> None:
@@ -10621,6 +10618,10 @@ UNUSED_SPAN = 300.0  # in so many seconds; more would look like a loop (UPSTREAM
 class CopilotAuth:
     """Who is signed in, and a valid Copilot token for whoever asks."""
 
+    _polling: Optional[asyncio.Future[None]] = None
+    _mark: Any = "never looked"  # the file as it was last seen
+    _look_at = 0.0  # when it is looked at again
+
     def __init__(
         self,
         config: Config,
@@ -10634,9 +10635,6 @@ class CopilotAuth:
         self._store = store
         self._clock = clock
         self._sleep = sleep
-        self._polling: Optional[asyncio.Future[None]] = None
-        self._mark: Any = "never looked"  # the file as it was last seen
-        self._look_at = 0.0
         self._become(config.github_token)
         self._store.sweep()
         self.signed_in()
@@ -11300,6 +11298,8 @@ REPEATED = 900.0  # seconds within which the same prompt at the same place is a 
 class CopilotClient:
     """The signed-in account's Copilot."""
 
+    _owner = ""  # whose catalogue and quota are kept
+
     def __init__(
         self,
         config: Config,
@@ -11317,7 +11317,6 @@ class CopilotClient:
             functools.partial(copilot_headers, config)
         )
         self._prompts: Dict[Hashable, Tuple[float, int]] = {}  # when, place
-        self._owner = ""  # whose catalogue and quota are kept
         self.forget()
 
     # -- what the account has --------------------------------------------------
