@@ -10653,7 +10653,7 @@ class CopilotAuth:
     def signed_in(self) -> bool:
         """Whether a GitHub token is there that is not known to be dead."""
         now = self._clock()
-        if now >= self._look_at:
+        if now >= self._look_at or not self._github:
             self._look_at = now + LOOK_EVERY
             mark = self._store.mark()
             if mark != self._mark:
@@ -11100,7 +11100,6 @@ SIDE_HEADERS = (
     "x-openai-subagent",  # Codex
     "x-codex-parent-thread-id",
     "x-parent-session-id",  # opencode
-    "x-initiator",  # Copilot's own clients
 )
 
 
@@ -11137,7 +11136,9 @@ def _last_item(body: JSON) -> JSON:
 
 def _is_side_request(headers: Headers, body: JSON) -> bool:
     """Whether its headers, or its billing line, say that nobody typed it."""
-    if not {None, "main", "user"}.issuperset(map(headers.get, SIDE_HEADERS)):
+    if headers.get("x-initiator") == "agent":  # as Copilot's own clients
+        return True
+    if not {None, "main"}.issuperset(map(headers.get, SIDE_HEADERS)):
         return True
     first = objects(body.get("system"))[:1]
     return any(

@@ -15177,6 +15177,7 @@ INITIATORS = [  # name, headers, body, who
     ),
     ("says agent itself", {"x-initiator": "agent"}, ask_of(), "agent"),
     ("says user itself", {"x-initiator": "user"}, ask_of(messages=[RESULT]), "agent"),
+    ("says something else", {"x-initiator": "me"}, ask_of(), "user"),
     ("typed by a person", {}, last("Stop hook feedback: how do I configure it?"), "user"),
     ("reminder by another", {}, last(REMIND["text"]), "user"),
     ("typed in curl", {"user-agent": "curl/8"}, last("<session>\ngo\n</session>"), "user"),
