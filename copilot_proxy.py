@@ -10683,12 +10683,11 @@ class CopilotAuth:
         self._tokens.close()
         if self._polling:
             self._polling.cancel()
+            self._polling = None
 
     async def close(self) -> None:
         """Stop polling and exchanging."""
         self._leave()
-        if self._polling:
-            await asyncio.wait([self._polling])
 
     # -- the GitHub token ----------------------------------------------------
 
@@ -10733,7 +10732,6 @@ class CopilotAuth:
         self._store.clear()
         self._mark = None  # of a file that is not there
         self._leave()
-        self._polling = None
         self._become(self._config.github_token)
         reply = {"status": "logged_out"}
         if self._github:
@@ -11193,21 +11191,18 @@ def initiator(headers: Headers, body: JSON, session: str) -> Initiator:
 # -- when to try again ---------------------------------------------------------
 
 RETRIED = {408: 1, 499: 2, 502: 2, 503: 2, 504: 2, 529: 2}  # UPSTREAM 15.2
-LONGEST_WAIT = 8.0  # seconds; what takes longer the client decides
+SHORT_WAIT = re.compile("[0-8]?")  # seconds; what takes longer the client decides
 
 
 def retry_wait(exc: ProxyError, attempt: int, dice: float) -> Optional[float]:
     """Seconds until the next try after `attempt` retries, None = give up; dice < 1."""
-    wait = 0.5 * 4**attempt * (1 + dice)
     if exc.should_retry is False or attempt >= RETRIED.get(exc.status, 0):
         return None
     if isinstance(exc, UpstreamTimeout):  # has cost 300 s already, and may be billed
         return None
-    if exc.retry_after:
-        if not re.fullmatch("[0-9]{1,4}", exc.retry_after):
-            return None  # a date
-        wait = max(wait, float(exc.retry_after))
-    return wait if wait <= LONGEST_WAIT else None
+    if not SHORT_WAIT.fullmatch(exc.retry_after):  # or a date
+        return None
+    return max(0.5 * 4**attempt * (1 + dice), float(exc.retry_after or 0))
 
 
 def wants_new_token(exc: ProxyError) -> bool:
