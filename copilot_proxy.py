@@ -11444,9 +11444,11 @@ class CopilotClient:
         when, place = self._prompts.get(by.key, (-1e9, 0))
         return self._clock() - when < REPEATED and place in (0, by.place)
 
-    def _note(self, by: Initiator, place: int) -> None:
+    def _note(self, by: Optional[Initiator], exc: Optional[ProxyError] = None) -> None:
         """Remember a prompt that Copilot looked at."""
-        if by.key is not None:
+        if by and by.key is not None and not isinstance(exc, ConnectFailed):
+            # Claude Code compacts what is too long, and sends it at another place.
+            place = 0 if isinstance(exc, ContextOverflow) else by.place
             keep_newest(self._prompts, by.key, (self._clock(), place), MOST_PROMPTS)
 
     async def _attempt(
@@ -11468,32 +11470,12 @@ class CopilotClient:
         if has_image(body):  # else not: an organisation may forbid vision
             headers["copilot-vision-request"] = "true"
         host = token.proxy if endpoint.startswith(ENGINES) else token.api
-        by = by or AGENT
-        try:
-            response = await self._pool.request(
-                "POST" if body else "GET",
-                host + endpoint,
-                headers.items(),
-                body,
-                timeouts,
-            )
-            if not 200 <= response.status < 300:
-                raise await self._refusal(response)
-        except ContextOverflow:
-            # Claude Code compacts, and sends it again at another place.
-            self._note(by, 0)
-            raise
-        except ProxyError as exc:
-            if not isinstance(exc, ConnectFailed) and not wants_new_token(exc):
-                self._note(by, by.place)
-            raise
-        self._note(by, by.place)
-        self._auth.worked(token)
-        return response
-
-    async def _refusal(self, response: Response) -> ProxyError:
-        """Read an error answer; a long or cut body still tells its status."""
-        raw = bytearray()
+        response = await self._pool.request(
+            "POST" if body else "GET", host + endpoint, headers.items(), body, timeouts
+        )
+        if 200 <= response.status < 300:
+            return response
+        raw = bytearray()  # a body that is long or cut still tells its status
 
         def take(piece: bytes) -> bool:
             raw.extend(piece)
@@ -11509,7 +11491,7 @@ class CopilotClient:
             code=exc.code,
             ids=dict(forward_headers(response.headers)),
         )
-        return exc
+        raise exc
 
     async def send(
         self,
@@ -11534,7 +11516,10 @@ class CopilotClient:
         while True:
             token = await self._auth.token()
             try:
-                return await self._attempt(token, endpoint, body, headers, initiator)
+                answer = await self._attempt(token, endpoint, body, headers, initiator)
+                self._note(initiator)
+                self._auth.worked(token)
+                return answer
             except ProxyError as exc:
                 refusal = exc
             if wants_new_token(refusal):
@@ -11543,6 +11528,7 @@ class CopilotClient:
                     raise refusal
                 renewed = True
                 continue
+            self._note(initiator, refusal)
             wait = retry_wait(refusal, retries, random.random())
             if wait is None or not patient:
                 raise refusal
