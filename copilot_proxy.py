@@ -10555,11 +10555,11 @@ class Cached:
         self,
         fetch: Callable[[], Awaitable[Tuple[Any, float, float]]],
         clock: Callable[[], float],
-        pause: float = 60.0,
+        pause: Optional[Callable[[ProxyError], float]] = None,
     ) -> None:
         self._fetch = fetch  # gives what put() takes, or raises a ProxyError
         self._clock = clock
-        self._pause = pause  # seconds, when one that is still good was not renewed
+        self._pause = pause or self._pause_if_good  # seconds after a failure
         self.put()
 
     def put(self, value: Any = None, renew_in: float = 0.0, life: float = 0.0) -> None:
@@ -10592,14 +10592,18 @@ class Cached:
             failure.retry_after = str(math.ceil(self.retry_at - now))
         raise failure
 
+    def _pause_if_good(self, exc: ProxyError) -> float:
+        if not self.left:
+            return 0.0
+        log_event("warn", "refresh_failed", reason=str(exc))
+        return 60.0  # no hammering of a broken upstream
+
     async def _load(self) -> None:
         try:
             self.put(*await self._fetch())
         except ProxyError as exc:
             self.failure = exc
-            if self.left and self._pause:  # no hammering of a broken upstream
-                self.retry_at = self._clock() + self._pause
-                log_event("warn", "refresh_failed", reason=str(exc))
+            self.retry_at = self._clock() + self._pause(exc)
         finally:
             self._flight = None
 
@@ -10643,8 +10647,8 @@ class CopilotAuth:
         """Start afresh with this GitHub token, or with none."""
         self._github = github
         self._dead = ""  # why GitHub no longer takes it
-        self._code = Cached(self._request_code, self._clock, 0.0)
-        self._tokens = Cached(self._new_token, self._clock, 0.0)
+        self._code = Cached(self._request_code, self._clock)
+        self._tokens = Cached(self._new_token, self._clock, self._back_off)
         self._failures = 0
         self._worked: Optional[CopilotToken] = None  # the last that Copilot took
         # When it refused the last others at once.
@@ -10888,38 +10892,31 @@ class CopilotAuth:
         return True
 
     async def _new_token(self) -> Tuple[CopilotToken, float, float]:
-        try:
-            reply = await self._mint()
-        except ProxyError as exc:
-            self._back_off(exc)
-            raise
+        api = self._config.github_api_url
+        url = api + "/copilot_internal/v2/token"
+        response, raw = await self.ask_github(url, token=self.github_token())
+        github = self._github
+        status = response.status
+        reply: JSON = {}
+        if status == 200:
+            with contextlib.suppress(BadRequest):
+                reply = loads_object(raw)
+            # Not in its own words: they may hold half a token.
+            status = 502
+            raw = b"no Copilot token came."
+        if not token_in(reply, "token"):
+            env_token = github if github == self._config.github_token else ""
+            host = api.partition("://")[2]
+            raise exchange_error(status, response.headers, raw, env_token, host)
         self._failures = 0
         term = self._term(reply, count(reply.get("refresh_in")) or 1500)
-        github = self._github
         # Another process may have signed out, or in as another person.
         if self._store.load().get("githubToken") == github != self._config.github_token:
             kept = {**reply, "expires_at": term[0].expires_at}
             self._mark = self._store.save(github, kept)
         return term
 
-    async def _mint(self) -> JSON:
-        api = self._config.github_api_url
-        url = api + "/copilot_internal/v2/token"
-        response, raw = await self.ask_github(url, token=self.github_token())
-        status = response.status
-        if status == 200:
-            with contextlib.suppress(BadRequest):
-                reply = loads_object(raw)
-                if token_in(reply, "token"):
-                    return reply
-            # Not in its own words: they may hold half a token.
-            status = 502
-            raw = b"no Copilot token came."
-        env_token = self._github if self._github == self._config.github_token else ""
-        host = api.partition("://")[2]
-        raise exchange_error(status, response.headers, raw, env_token, host)
-
-    def _back_off(self, exc: ProxyError) -> None:
+    def _back_off(self, exc: ProxyError) -> float:
         # 1, 2, 4 ... 60 s; the longest for what time does not heal soon (UPSTREAM 3.4).
         wait = min(2.0 ** min(self._failures, 6), 60.0)
         if re.fullmatch("[1-9][0-9]{0,5}", exc.retry_after):
@@ -10931,8 +10928,8 @@ class CopilotAuth:
             self._mark = "to be looked at"  # GITHUB_TOKEN is dead, the file may help
             wait = 0.0
         self._failures += 1
-        self._tokens.retry_at = self._clock() + wait
         log_event("warn", "copilot_token_failed", status=exc.status, reason=str(exc))
+        return wait
 
     def _term(
         self, reply: JSON, refresh_in: float
