@@ -10588,8 +10588,9 @@ class Cached:
         if now < self._good_until:
             return self.value
         failure = self.failure.with_traceback(None)  # grows with every raise
-        if now < self.retry_at:
-            failure.retry_after = str(math.ceil(self.retry_at - now))
+        pause = self.retry_at - self._clock()
+        if pause > 0:
+            failure.retry_after = str(math.ceil(pause))
         raise failure
 
     def _pause_if_good(self, exc: ProxyError) -> float:

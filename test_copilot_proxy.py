@@ -15338,6 +15338,21 @@ def test_upstream_catalogue_single_flight_cache_and_failure():
     with_upstream(check)
 
 
+def test_upstream_catalogue_hands_on_when_to_try_again():
+    """A failure of the token is the catalogue's; by a real clock, which moves on."""
+
+    async def check(up, one):
+        one.auth._clock = one.client._clock = time.monotonic
+        one.auth._become("ghu_test")
+        one.client.forget()
+        up.script[MINT] = [whole(429, {"message": "x"}, **{"retry-after": "9"})]
+        with pytest.raises(cp.UpstreamError) as caught:
+            await one.client.models()
+        assert caught.value.retry_after == "9"
+
+    with_upstream(check)
+
+
 def test_upstream_catalogue_survives_waiters_that_leave():
     async def check(up, one):
         first = asyncio.ensure_future(one.client.models())
