@@ -1905,7 +1905,7 @@ def choose_endpoint(model: Model, dialect: str, models: Sequence[Model] = ()) ->
 # -- names ---------------------------------------------------------------------
 
 # Claude Code's short names; its opusplan asks for Sonnet outside plan mode (CLIENTS 1).
-FAMILIES = ("haiku", "fable", "opus", "sonnet")
+FAMILIES = "haiku fable opus sonnet".split()
 ALIASES = {
     "fable": "claude-fable",
     "opus": "claude-opus",
@@ -2077,7 +2077,7 @@ class Catalogue(List[Model]):
 
 # -- effort, and what clients see -----------------------------------------------
 
-EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+EFFORTS = "none minimal low medium high xhigh max".split()
 
 
 def clamp_effort(effort: str, model: Model) -> str:
@@ -10376,25 +10376,21 @@ class CopilotToken(NamedTuple):
 
 # -- what a failed exchange means (UPSTREAM 3.4, 3.5) --------------------------------
 
-NOTIFICATIONS = (
-    ("no_copilot_access not_signed_up", "This account has no Copilot subscription"),
-    ("subscription_ended expired_coupon revoked_coupon", "The subscription has ended"),
-    ("billing_locked", "GitHub reports a billing problem; settle it"),
-    (
-        "enterprise_managed_user_account",
-        "Your organisation has to give this account Copilot; ask its administrator",
-    ),
-    (
-        "feature_flag_blocked spammy_user access_revoked",
-        "GitHub has blocked this account; contact GitHub Support",
-    ),
-    ("trade_restricted trade_restricted_country", "Not available in this country"),
-    ("snippy_not_configured", "Choose whether suggestions may match public code"),
-    ("codespaces_demo_inactive", "The Copilot demo has ended"),
-    ("go_http_client", "GitHub refused our User-Agent; raise COPILOT_PLUGIN_VERSION"),
-    ("programmatic_token_generation", "Too many token requests; try again in an hour"),
-    ("server_error", "GitHub has a problem; try again in a moment"),
-)
+NOTIFICATIONS = """
+no_copilot_access not_signed_up: This account has no Copilot subscription
+subscription_ended expired_coupon revoked_coupon: The subscription has ended
+billing_locked: GitHub reports a billing problem; settle it
+enterprise_managed_user_account: Your organisation has to give this account Copilot; \
+ask its administrator
+feature_flag_blocked spammy_user access_revoked: GitHub has blocked this account; \
+contact GitHub Support
+trade_restricted trade_restricted_country: Not available in this country
+snippy_not_configured: Choose whether suggestions may match public code
+codespaces_demo_inactive: The Copilot demo has ended
+go_http_client: GitHub refused our User-Agent; raise COPILOT_PLUGIN_VERSION
+programmatic_token_generation: Too many token requests; try again in an hour
+server_error: GitHub has a problem; try again in a moment
+""".strip().splitlines()
 # What GITHUB_TOKEN may be instead of an editor's `ghu_`.
 TOKEN_PREFIXES = {
     "ghp_": "a classic personal access token",
@@ -10424,7 +10420,8 @@ def _notification_error(obj: JSON, hint: str) -> Forbidden:
     details = required(obj, "error_details", dict)
     kind = required(details, "notification_id", str)[:60]
     text = "GitHub refuses Copilot to this account"
-    for kinds, meaning in NOTIFICATIONS:
+    for row in NOTIFICATIONS:
+        kinds, meaning = row.split(": ")
         if kind in kinds.split():
             text = meaning
     if obj.get("can_signup_for_limited"):

@@ -14602,7 +14602,8 @@ def test_token_refusals(status, body, headers, env, kind, expected, text):
 
 def test_token_notifications_are_told_apart():
     texts = {}
-    for kinds, text in cp.NOTIFICATIONS + (("brand_new", "refuses Copilot"),):
+    for row in [*cp.NOTIFICATIONS, "brand_new: refuses Copilot"]:
+        kinds, text = row.split(": ")
         for kind in kinds.split():
             body = {**ENVELOPE, "can_signup_for_limited": kind == "not_signed_up"}
             body["error_details"] = {**body["error_details"], "notification_id": kind}
