@@ -1809,12 +1809,12 @@ def _limit(obj: JSON, key: str) -> int:
 
 
 def _parse_headers(entry: JSON) -> Tuple[Tuple[str, str], ...]:
-    headers = typed(entry, "request_headers", dict)
+    wanted = typed(entry, "request_headers", dict)
+    pairs = [(name.lower(), typed(wanted, name, str)) for name in wanted]
     return tuple(
-        (name.lower(), headers[name])
-        for name in headers
-        if MODEL_HEADER.fullmatch(name.lower())
-        and MODEL_HEADER_VALUE.fullmatch(typed(headers, name, str))
+        (name, value)
+        for name, value in pairs
+        if MODEL_HEADER.fullmatch(name) and MODEL_HEADER_VALUE.fullmatch(value)
     )
 
 
@@ -1856,22 +1856,27 @@ def _parse_model(entry: JSON) -> Model:
     endpoints = _strings(entry, "supported_endpoints")
     if not endpoints and kind == "chat":
         endpoints = (CHAT,)  # older models list nothing and mean chat (UPSTREAM 7.1)
-    smallest = _limit(supports, "min_thinking_budget")
-    largest = _limit(supports, "max_thinking_budget")
-    known = {name: _limit(limits, key) for name, key in LIMITS.items()}
-    known.update(vendor=typed(entry, "vendor", str), prices=parse_prices(entry))
+    figures = {name: _limit(limits, key) for name, key in LIMITS.items()}
+    abilities = {
+        "vision": bool(supports.get("vision") or limits.get("vision")),
+        "efforts": _strings(supports, "reasoning_effort"),
+        "adaptive": supports.get("adaptive_thinking") is True,
+        "budget": (
+            _limit(supports, "min_thinking_budget"),
+            _limit(supports, "max_thinking_budget"),
+        ),
+    }
     return Model(
-        id=entry["id"],
-        name=typed(entry, "name", str) or entry["id"],
-        kind=kind,
-        endpoints=endpoints,
-        vision=bool(supports.get("vision") or limits.get("vision")),
-        efforts=_strings(supports, "reasoning_effort"),
-        adaptive=supports.get("adaptive_thinking") is True,
-        budget=(smallest, largest),
+        entry["id"],
+        typed(entry, "name", str) or entry["id"],
+        typed(entry, "vendor", str),
+        kind,
+        endpoints,
         headers=_parse_headers(entry),
+        prices=parse_prices(entry),
         raw=entry,
-        **known,
+        **figures,
+        **abilities,
     )
 
 
@@ -1923,7 +1928,7 @@ def choose_endpoint(model: Model, dialect: str, models: Sequence[Model] = ()) ->
 # -- names ---------------------------------------------------------------------
 
 # Claude Code's short names; its opusplan asks for Sonnet outside plan mode (CLIENTS 1).
-FAMILIES = ("haiku", "fable", "opus", "sonnet")
+FAMILIES = "haiku fable opus sonnet".split()
 ALIASES = {
     "fable": "claude-fable",
     "opus": "claude-opus",
@@ -2010,9 +2015,9 @@ class Catalogue(List[Model]):
         self._default = default
         self._renamed = tuple(renamed)
         self.resolve = functools.lru_cache(MOST_RESOLVED)(self._resolve)
-        shown = [model.in_picker for model in self if model.kind == "chat"]
+        shown = {model.in_picker for model in self if model.kind == "chat"}
         # Copilot Free and Student: every entry is hidden, and none may be named.
-        self.auto_only = bool(shown) and True not in shown
+        self.auto_only = shown == {False}
 
     def _resolve(self, wanted: str, dialect: str) -> Model:
         """What a client means by a name; raises NotFound with what to do instead."""
@@ -2051,7 +2056,8 @@ class Catalogue(List[Model]):
                 return by_name[spelling]
         model = self.newest(name, kind)
         if model is None:
-            raise _model_not_found(name, known)
+            listed = [each for each in self.listed() if each.kind == kind]
+            raise _model_not_found(name, listed)
         return model
 
     def newest(self, name: str, kind: str = "chat") -> Optional[Model]:
@@ -2071,19 +2077,19 @@ class Catalogue(List[Model]):
     def default(self, dialect: str) -> Model:
         """The model for a client that names none."""
         embeds = dialect == "embeddings"  # such a model is in no picker
-        if self._default not in ("", "default") and not embeds:
-            return self.resolve(self._default, dialect)
-        if self.auto_only and not embeds:
-            return AUTO_MODEL
+        if not embeds:
+            if self._default not in ("", "default"):
+                return self.resolve(self._default, dialect)
+            if self.auto_only:
+                return AUTO_MODEL
         able = [
             model
             for model in self
             if serves(model, dialect) and (model.offered or embeds)
         ]
-        able.sort(key=lambda model: model.raw.get("is_chat_default") is not True)
         if not able:
-            raise _model_not_found("default", self)
-        return able[0]
+            raise _model_not_found("default", self.listed())
+        return min(able, key=lambda model: model.raw.get("is_chat_default") is not True)
 
     def listed(self) -> List[Model]:
         """What clients and people may choose from; Auto is open to every plan."""
@@ -2094,7 +2100,7 @@ class Catalogue(List[Model]):
 
 # -- effort, and what clients see -----------------------------------------------
 
-EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+EFFORTS = "none minimal low medium high xhigh max".split()
 
 
 def clamp_effort(effort: str, model: Model) -> str:
@@ -2111,22 +2117,30 @@ def shown_id(model: Model, *, dashed: bool) -> str:
     return model.id.replace(".", "-") if dashed and model.is_claude else model.id
 
 
+MODEL_FRAME = {
+    "object": "model",
+    "type": "model",
+    # The catalogue has no dates; Anthropic's own API says an unknown one so.
+    "created": 0,
+    "created_at": "1970-01-01T00:00:00Z",
+}
+
+
 def model_payload(model: Model, shown_as: str = "") -> JSON:
     """One model as OpenAI's and Anthropic's SDKs both read it."""
-    return {
-        "id": shown_as or model.id,
-        "object": "model",
-        "type": "model",
-        # The catalogue has no dates; Anthropic's own API says an unknown one so.
-        "created": 0,
-        "created_at": "1970-01-01T00:00:00Z",
-        "owned_by": model.vendor,
-        "display_name": model.name,
+    limits = {
         "context_window": model.context or None,
         "max_output_tokens": model.output or None,
+    }
+    return {
+        **MODEL_FRAME,
+        "id": shown_as or model.id,
+        "owned_by": model.vendor,
+        "display_name": model.name,
         "endpoints": list(model.endpoints),
         "vision": model.vision,
         "credits": model.prices,
+        **limits,
     }
 
 
@@ -9912,21 +9926,18 @@ class TokenStore:
                     raise ValueError("not a regular file")
                 if info.st_size > MAX_TOKEN_FILE:
                     raise ValueError("too large")
-                if os.name != "nt":  # which has no owners and modes of this kind
-                    self._claim(file.fileno(), info)
+                posix = os.name != "nt"  # Windows has no owners and modes of this kind
+                if posix and info.st_uid != os.getuid():
+                    raise ValueError("it belongs to another user")
+                if posix and info.st_mode & 0o077:
+                    os.fchmod(file.fileno(), 0o600)
+                    log_event("warn", "token_file_mode_repaired", path=self.path)
                 return loads_object(file.read())
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, BadRequest) as exc:
             log_event("warn", "token_file_ignored", path=self.path, reason=str(exc))
             return {}
-
-    def _claim(self, handle: int, info: os.stat_result) -> None:
-        if info.st_uid != os.getuid():
-            raise ValueError("it belongs to another user")
-        if info.st_mode & 0o077:
-            os.fchmod(handle, 0o600)
-            log_event("warn", "token_file_mode_repaired", path=self.path)
 
     def save(self, github: str, copilot: Optional[JSON] = None) -> Any:
         """Replace the file in one step, and give its mark(); a failure is logged, the
@@ -9944,8 +9955,7 @@ class TokenStore:
             os.replace(temporary, self.path)
         except OSError as exc:
             log_event("error", "token_file_not_saved", path=self.path, reason=str(exc))
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+            self.sweep()
         return self.mark()
 
     def sweep(self) -> None:
@@ -9980,25 +9990,21 @@ class CopilotToken(NamedTuple):
 
 # -- what a failed exchange means (UPSTREAM 3.4, 3.5) --------------------------------
 
-NOTIFICATIONS = (
-    ("no_copilot_access not_signed_up", "This account has no Copilot subscription"),
-    ("subscription_ended expired_coupon revoked_coupon", "The subscription has ended"),
-    ("billing_locked", "GitHub reports a billing problem; settle it"),
-    (
-        "enterprise_managed_user_account",
-        "Your organisation has to give this account Copilot; ask its administrator",
-    ),
-    (
-        "feature_flag_blocked spammy_user access_revoked",
-        "GitHub has blocked this account; contact GitHub Support",
-    ),
-    ("trade_restricted trade_restricted_country", "Not available in this country"),
-    ("snippy_not_configured", "Choose whether suggestions may match public code"),
-    ("codespaces_demo_inactive", "The Copilot demo has ended"),
-    ("go_http_client", "GitHub refused our User-Agent; raise COPILOT_PLUGIN_VERSION"),
-    ("programmatic_token_generation", "Too many token requests; try again in an hour"),
-    ("server_error", "GitHub has a problem; try again in a moment"),
-)
+NOTIFICATIONS = """
+no_copilot_access not_signed_up: This account has no Copilot subscription
+subscription_ended expired_coupon revoked_coupon: The subscription has ended
+billing_locked: GitHub reports a billing problem; settle it
+enterprise_managed_user_account: Your organisation has to give this account Copilot; \
+ask its administrator
+feature_flag_blocked spammy_user access_revoked: GitHub has blocked this account; \
+contact GitHub Support
+trade_restricted trade_restricted_country: Not available in this country
+snippy_not_configured: Choose whether suggestions may match public code
+codespaces_demo_inactive: The Copilot demo has ended
+go_http_client: GitHub refused our User-Agent; raise COPILOT_PLUGIN_VERSION
+programmatic_token_generation: Too many token requests; try again in an hour
+server_error: GitHub has a problem; try again in a moment
+""".strip().splitlines()
 # What GITHUB_TOKEN may be instead of an editor's `ghu_`.
 TOKEN_PREFIXES = {
     "ghp_": "a classic personal access token",
@@ -10028,7 +10034,8 @@ def _notification_error(obj: JSON, hint: str) -> Forbidden:
     details = required(obj, "error_details", dict)
     kind = required(details, "notification_id", str)[:60]
     text = "GitHub refuses Copilot to this account"
-    for kinds, meaning in NOTIFICATIONS:
+    for row in NOTIFICATIONS:
+        kinds, meaning = row.split(": ")
         if kind in kinds.split():
             text = meaning
     if obj.get("can_signup_for_limited"):
@@ -10082,9 +10089,14 @@ def exchange_error(
     return kind(text.format(dead=dead, host=host, words=exc.words), should_retry=False)
 
 
-def user_agent(config: Config) -> str:
-    """GitHubCopilotChat/<version>: a generic one is refused (UPSTREAM 3.4)."""
-    return "GitHubCopilotChat/" + config.copilot_plugin_version.rpartition("/")[2]
+def editor_headers(config: Config) -> Dict[str, str]:
+    """Who we are, to GitHub and Copilot; a generic agent is refused (UPSTREAM 3.4)."""
+    version = config.copilot_plugin_version.rpartition("/")[2]
+    return {
+        "user-agent": "GitHubCopilotChat/" + version,
+        "editor-version": config.copilot_editor_version,
+        "editor-plugin-version": config.copilot_plugin_version,
+    }
 
 
 # Where a token may be sent: https, or http on loopback for tests.
@@ -10095,23 +10107,25 @@ ENDPOINT = re.compile(
 PROXY_HINT = re.compile(r"proxy-ep=proxy(\.[A-Za-z0-9_.-]+)")
 
 
+def _named_host(reply: JSON, name: str) -> str:
+    """What a token says of a host; "" = nothing."""
+    named = ENDPOINT.fullmatch(typed(typed(reply, "endpoints", dict), name, str))
+    hint = PROXY_HINT.search(reply["token"])
+    if named:
+        return named[1]
+    return "https://%s%s" % (name, hint[1]) if hint else ""
+
+
 def endpoints_of(config: Config, reply: JSON) -> Tuple[str, str]:
     """Inference and autocomplete host of a token, in the order of UPSTREAM 1.1."""
     tenant = config.github_url.partition("://")[2]
-    hosts = {
-        "api": "https://api.githubcopilot.com",
-        "proxy": "https://copilot-proxy.githubusercontent.com",
-    }
+    api = "https://api.githubcopilot.com"
     if tenant.endswith(".ghe.com"):
-        hosts["api"] = "https://copilot-api." + tenant
-    hint = PROXY_HINT.search(reply["token"])
-    for name in hosts:
-        named = ENDPOINT.fullmatch(typed(typed(reply, "endpoints", dict), name, str))
-        if named:
-            hosts[name] = named[1]
-        elif hint:
-            hosts[name] = "https://%s%s" % (name, hint[1])
-    return config.copilot_api_url or hosts["api"], hosts["proxy"]
+        api = "https://copilot-api." + tenant
+    return (
+        config.copilot_api_url or _named_host(reply, "api") or api,
+        _named_host(reply, "proxy") or "https://copilot-proxy.githubusercontent.com",
+    )
 
 
 # What ends the wait for a code (UPSTREAM 2.2).
@@ -10129,11 +10143,9 @@ DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 def _device_error(reply: JSON) -> UpstreamError:
     error = str(reply.get("error") or "unknown")[:80]
-    text = DEVICE_FAILURES.get(error)
-    if text is None:
-        reason = str(reply.get("error_description") or "no reason given")[:200]
-        text = "GitHub refuses the sign-in: %s (%s)." % (reason, error)
-    return UpstreamError(text)
+    reason = str(reply.get("error_description") or "no reason given")[:200]
+    unheard_of = "GitHub refuses the sign-in: %s (%s)." % (reason, error)
+    return UpstreamError(DEVICE_FAILURES.get(error, unheard_of))
 
 
 def retrieve(task: asyncio.Future[Any]) -> None:
@@ -10146,31 +10158,32 @@ class Cached:
     """A value fetched on need, by one flight for all who wait; one that is still good
     outlives the failure of the next."""
 
+    retry_at = 0.0
+    failure: Optional[ProxyError] = None  # the last one
+    _flight: Optional[asyncio.Future[None]] = None
+
     def __init__(
         self,
         fetch: Callable[[], Awaitable[Tuple[Any, float, float]]],
         clock: Callable[[], float],
-        pause: float = 60.0,
+        pause: Optional[Callable[[ProxyError], float]] = None,
     ) -> None:
         self._fetch = fetch  # gives what put() takes, or raises a ProxyError
         self._clock = clock
-        self._pause = pause  # seconds, when one that is still good was not renewed
-        self._flight: Optional[asyncio.Future[None]] = None
-        self.retry_at = 0.0
-        self.failure: Optional[ProxyError] = None  # the last one
-        self.put(None, 0.0, 0.0)
+        self._pause = pause or self._pause_if_good  # seconds after a failure
+        self.put()
 
-    def put(self, value: Any, renew_in: float, life: float) -> None:
-        """Keep a value: fetched anew after `renew_in` seconds, good for `life`."""
+    def put(self, value: Any = None, renew_in: float = 0.0, life: float = 0.0) -> None:
+        """Keep a value, to be renewed in so many seconds and good for so many."""
         now = self._clock()
         self.value = value
         self._renew_at = now + renew_in
         self._good_until = now + life
 
     @property
-    def good(self) -> bool:
-        """Whether there is a value that may be used."""
-        return self._clock() < self._good_until
+    def left(self) -> float:
+        """How many seconds the value is still good; 0 = not at all."""
+        return max(0.0, self._good_until - self._clock())
 
     async def get(self, *, early: float = 0.0, wait: bool = True) -> Any:
         """The value, new if it is to be renewed in less than `early` seconds; raises
@@ -10181,28 +10194,34 @@ class Cached:
             if self._flight is None and now >= self.retry_at:
                 self._flight = asyncio.ensure_future(self._load())
             if self._flight and (wait or now >= self._good_until):
-                # Shielded: a waiter that is cancelled must not take the others down.
-                await asyncio.shield(self._flight)
+                # Whoever leaves must not take the others down, nor close() the waiters.
+                await asyncio.wait([self._flight])
         if now < self._good_until:
             return self.value
         failure = self.failure.with_traceback(None)  # grows with every raise
-        if now < self.retry_at:
-            failure.retry_after = str(math.ceil(self.retry_at - now))
+        pause = self.retry_at - self._clock()
+        if pause > 0:
+            failure.retry_after = str(math.ceil(pause))
         raise failure
+
+    def _pause_if_good(self, exc: ProxyError) -> float:
+        if not self.left:
+            return 0.0
+        log_event("warn", "refresh_failed", reason=str(exc))
+        return 60.0  # no hammering of a broken upstream
 
     async def _load(self) -> None:
         try:
             self.put(*await self._fetch())
         except ProxyError as exc:
             self.failure = exc
-            if self.good and self._pause:  # no hammering of a broken upstream
-                self.retry_at = self._clock() + self._pause
-                log_event("warn", "refresh_failed", reason=str(exc))
+            self.retry_at = self._clock() + self._pause(exc)
         finally:
             self._flight = None
 
     def close(self) -> None:
-        """Leave what is being fetched."""
+        """Leave what is being fetched, and tell who waits for it."""
+        self.failure = AuthRequired("signed out meanwhile; %s." % LOGIN_HINT)
         if self._flight:
             self._flight.cancel()
 
@@ -10214,6 +10233,10 @@ UNUSED_SPAN = 300.0  # in so many seconds; more would look like a loop (UPSTREAM
 
 class CopilotAuth:
     """Who is signed in, and a valid Copilot token for whoever asks."""
+
+    _polling: Optional[asyncio.Future[None]] = None
+    _mark: Any = "never looked"  # the file as it was last seen
+    _look_at = 0.0  # when it is looked at again
 
     def __init__(
         self,
@@ -10228,22 +10251,16 @@ class CopilotAuth:
         self._store = store
         self._clock = clock
         self._sleep = sleep
-        self._polling: Optional[asyncio.Future[None]] = None
-        self._code: asyncio.Future[JSON]  # of GitHub's answer; there when _polling is
-        self._mark: Any = "never looked"  # the file as it was last seen
-        self._look_at = 0.0
         self._become(config.github_token)
         self._store.sweep()
         self.signed_in()
 
     def _become(self, github: str) -> None:
-        """Start afresh with this GitHub token, or with none; an exchange under way ends
-        in the old cache."""
+        """Start afresh with this GitHub token, or with none."""
         self._github = github
         self._dead = ""  # why GitHub no longer takes it
-        self._login_error = ""
-        new_token = functools.partial(self._new_token, github)
-        self._tokens = Cached(new_token, self._clock, 0.0)
+        self._code = Cached(self._request_code, self._clock)
+        self._tokens = Cached(self._new_token, self._clock, self._back_off)
         self._failures = 0
         self._worked: Optional[CopilotToken] = None  # the last that Copilot took
         # When it refused the last others at once.
@@ -10252,7 +10269,7 @@ class CopilotAuth:
     def signed_in(self) -> bool:
         """Whether a GitHub token is there that is not known to be dead."""
         now = self._clock()
-        if now >= self._look_at:
+        if now >= self._look_at or not self._github:
             self._look_at = now + LOOK_EVERY
             mark = self._store.mark()
             if mark != self._mark:
@@ -10269,8 +10286,7 @@ class CopilotAuth:
         github = token_in(saved, "githubToken")
         if github == self._github or by_environment and not github:
             return
-        if github and self._polling:
-            self._polling.cancel()
+        self._leave()
         self._become(github or self._config.github_token)
         reply = saved.get("copilotToken")
         if token_in(reply, "token"):  # one that is surely good saves an exchange
@@ -10278,12 +10294,16 @@ class CopilotAuth:
             if 360 < left <= 3600:  # a longer life means that the clock is wrong
                 self._tokens.put(*self._term(reply, left - 60))
 
-    async def close(self) -> None:
-        """Stop polling and exchanging."""
+    def _leave(self) -> None:
+        self._code.close()
         self._tokens.close()
         if self._polling:
             self._polling.cancel()
-            await asyncio.wait([self._polling])
+            self._polling = None
+
+    async def close(self) -> None:
+        """Stop polling and exchanging."""
+        self._leave()
 
     # -- the GitHub token ----------------------------------------------------
 
@@ -10295,15 +10315,6 @@ class CopilotAuth:
             )
         return self._github
 
-    def headers(self) -> List[Tuple[str, str]]:
-        """The headers for GitHub's own API; raises AuthRequired."""
-        return [
-            ("authorization", "token " + self.github_token()),
-            ("x-github-api-version", "2025-04-01"),
-            ("editor-version", self._config.copilot_editor_version),
-            ("editor-plugin-version", self._config.copilot_plugin_version),
-        ]
-
     def _standing(self, nobody: str) -> JSON:
         """Where the sign-in stands, without talking to GitHub; `nobody` is the error
         when there is no other."""
@@ -10312,10 +10323,11 @@ class CopilotAuth:
             return {"status": "pending_verification"}  # or its first token is to come
         if signed_in:
             return {"status": "authenticated"}
-        error = self._login_error or self._dead or nobody
+        state = {"status": "unauthenticated"}
+        error = str(self._code.failure or self._dead or nobody)
         if error:
-            return {"status": "unauthenticated", "error": error}
-        return {"status": "unauthenticated"}
+            state["error"] = error
+        return state
 
     def status(self) -> JSON:
         """`GET /auth/status`."""
@@ -10335,9 +10347,7 @@ class CopilotAuth:
         """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
         self._store.clear()
         self._mark = None  # of a file that is not there
-        if self._polling:
-            self._polling.cancel()
-            self._polling = None
+        self._leave()
         self._become(self._config.github_token)
         reply = {"status": "logged_out"}
         if self._github:
@@ -10348,18 +10358,19 @@ class CopilotAuth:
         return reply
 
     async def ask_github(
-        self, url: str, headers: Iterable[Tuple[str, str]] = (), body: bytes = b""
+        self, url: str, body: bytes = b"", *, token: str = ""
     ) -> Tuple[Response, bytes]:
-        """GET, or POST a body; the head of the answer and its body."""
-        pairs = [
-            ("user-agent", user_agent(self._config)),
-            ("accept", "application/json"),
-            *headers,
-        ]
-        timeouts = Timeouts(total=30.0)
-        method = "POST" if body else "GET"
-        response = await self._pool.request(method, url, pairs, body, timeouts)
-        return response, await response.read_all(MAX_TOKEN_FILE)
+        """GET, or POST a body, in the name of `token`; the answer's head and body."""
+        headers = {"accept": "application/json", **editor_headers(self._config)}
+        if token:
+            headers["authorization"] = "token " + token
+            headers["x-github-api-version"] = "2025-04-01"
+        if body:
+            headers["content-type"] = "application/json"
+        response = await self._pool.request(
+            "POST" if body else "GET", url, headers.items(), body, Timeouts(total=30.0)
+        )
+        return response, await response.read_all(MAX_TOKEN_FILE // 2)
 
     async def reach(self) -> None:
         """Return if GitHub answers at all; raises the ProxyError that says why not."""
@@ -10371,24 +10382,13 @@ class CopilotAuth:
         """Give the pending code, or ask GitHub for one and begin to poll."""
         if self.signed_in():
             return {"status": "authenticated"}
-        if self._polling is None or self._polling.done():
-            self._login_error = ""
-            self._code = asyncio.get_running_loop().create_future()
-            self._polling = asyncio.ensure_future(self._sign_in(self._code))
-        waiting = self._code
-        await asyncio.wait(
-            [waiting, self._polling], return_when=asyncio.FIRST_COMPLETED
-        )
-        if not waiting.done():
-            raise UpstreamError(self._login_error or "signed out meanwhile; try again")
-        code = waiting.result()
-        return {
-            "status": "pending_verification",
-            "verification_uri": code["verification_uri"],
-            "user_code": code["user_code"],
-            "interval": code["interval"],
-            "expires_in": max(0, int(code["until"] - self._clock())),
-        }
+        try:
+            code = await self._code.get()
+        except ProxyError as exc:
+            log_event("warn", "login_failed", reason=str(exc))
+            raise
+        code = {**code, "expires_in": int(self._code.left)}
+        return {"status": "pending_verification", **code}
 
     async def wait_for_login(self) -> bool:
         """Wait until the pending code is used or dead; True = signed in."""
@@ -10396,14 +10396,28 @@ class CopilotAuth:
             await asyncio.wait([self._polling])
         return self.signed_in()
 
-    async def _sign_in(self, waiting: asyncio.Future[JSON]) -> None:
+    async def _request_code(self) -> Tuple[JSON, float, float]:
+        reply = await self._oauth("/login/device/code", {"scope": "read:user"})
+        keys = ("device_code", "verification_uri", "user_code")
+        code = {key: typed(reply, key, str) for key in keys}
+        if "" in code.values():
+            raise _device_error(reply)
+        interval = reply.get("interval")
+        if type(interval) not in (int, float):
+            interval = 5
+        code["interval"] = max(LEAST_POLL, interval)
+        life = min(count(reply.get("expires_in")) or 900, 3600)
+        polling = self._sign_in(code.pop("device_code"), code["interval"], life)
+        self._polling = asyncio.ensure_future(polling)
+        return code, life, life
+
+    async def _sign_in(self, device_code: str, interval: float, life: int) -> None:
         try:
-            code = await self._request_code()
-            waiting.set_result(code)
-            github = await self._poll(code)
+            github = await self._poll(device_code, interval, self._clock() + life)
         except ProxyError as exc:
             log_event("warn", "login_failed", reason=str(exc))
-            self._login_error = str(exc)
+            self._code.put()
+            self._code.failure = exc
             return
         self._become(github)
         self._mark = self._store.save(github)
@@ -10411,34 +10425,18 @@ class CopilotAuth:
         with contextlib.suppress(ProxyError):  # the next request says why
             await self.token()
 
-    async def _request_code(self) -> JSON:
-        code = await self._oauth("/login/device/code", {"scope": "read:user"})
-        for key in ("device_code", "user_code", "verification_uri"):
-            if not typed(code, key, str):
-                raise _device_error(code)
-        interval = code.get("interval")
-        if type(interval) not in (int, float):
-            interval = 5
-        code["interval"] = max(LEAST_POLL, interval)
-        life = count(code.get("expires_in")) or 900
-        code["until"] = self._clock() + min(life, 3600)
-        return code
-
-    async def _poll(self, code: JSON) -> str:
-        interval = code["interval"]
-        fields = {"device_code": code["device_code"], "grant_type": DEVICE_GRANT}
-        while self._clock() < code["until"]:
+    async def _poll(self, device_code: str, interval: float, until: float) -> str:
+        fields = {"device_code": device_code, "grant_type": DEVICE_GRANT}
+        while self._clock() < until:
             # Before the first poll, too: RFC 8628 3.5.
-            await self._sleep(min(interval, code["until"] - self._clock()))
-            try:
+            await self._sleep(min(interval, until - self._clock()))
+            reply = {"error": "authorization_pending"}
+            with contextlib.suppress(UpstreamError):  # it may pass before the code does
                 reply = await self._oauth("/login/oauth/access_token", fields)
-            except UpstreamError as exc:  # it may pass before the code expires
-                log_event("debug", "login_poll_failed", reason=str(exc))
-                continue
             token = token_in(reply, "access_token")
-            error = reply.get("error")
             if token:
                 return token
+            error = reply.get("error")
             if error == "slow_down":
                 interval = max(count(reply.get("interval")), interval + 5)
             elif error != "authorization_pending":
@@ -10448,9 +10446,7 @@ class CopilotAuth:
     async def _oauth(self, path: str, fields: JSON) -> JSON:
         client_id = self._config.github_copilot_client_id
         response, raw = await self.ask_github(
-            self._config.github_url + path,
-            [("content-type", "application/json")],
-            dumps({"client_id": client_id, **fields}),
+            self._config.github_url + path, dumps({"client_id": client_id, **fields})
         )
         if response.status == 404:
             raise _device_error({"error": "incorrect_client_credentials"})
@@ -10468,14 +10464,14 @@ class CopilotAuth:
         A token within 5 minutes of its end is still given out while its successor is
         fetched; only an expired one makes callers wait, all on the same exchange.
         """
-        if not self.signed_in() and self._tokens.good:
+        if not self.signed_in() and self._tokens.left:
             return self._tokens.value
         self.github_token()
         return await self._tokens.get(wait=False)
 
     async def renew(self) -> CopilotToken:
         """Exchange now, whatever is kept: the proof that the sign-in works."""
-        self._tokens.put(None, 0.0, 0.0)
+        self._tokens.put()
         self._tokens.retry_at = 0.0
         return await self.token()
 
@@ -10496,7 +10492,7 @@ class CopilotAuth:
             if self._unused[0] + UNUSED_SPAN > now:
                 return False  # it is good enough for other requests
             self._unused.append(now)
-        self._tokens.put(None, 0.0, 0.0)
+        self._tokens.put()
         again_at = self._unused[0] + UNUSED_SPAN
         if expired and token is not self._worked and again_at > now:
             self._tokens.retry_at = again_at
@@ -10507,16 +10503,23 @@ class CopilotAuth:
             )
         return True
 
-    async def _new_token(self, github: str) -> Tuple[CopilotToken, float, float]:
-        """A Copilot token for what the cache of this GitHub token keeps."""
-        try:
-            reply = await self._mint()
-            if github != self._github:
-                raise AuthRequired("signed out meanwhile; %s." % LOGIN_HINT)
-        except ProxyError as exc:
-            if github == self._github:
-                self._back_off(exc)
-            raise
+    async def _new_token(self) -> Tuple[CopilotToken, float, float]:
+        api = self._config.github_api_url
+        url = api + "/copilot_internal/v2/token"
+        response, raw = await self.ask_github(url, token=self.github_token())
+        github = self._github
+        status = response.status
+        reply: JSON = {}
+        if status == 200:
+            with contextlib.suppress(BadRequest):
+                reply = loads_object(raw)
+            # Not in its own words: they may hold half a token.
+            status = 502
+            raw = b"no Copilot token came."
+        if not token_in(reply, "token"):
+            env_token = github if github == self._config.github_token else ""
+            host = api.partition("://")[2]
+            raise exchange_error(status, response.headers, raw, env_token, host)
         self._failures = 0
         term = self._term(reply, count(reply.get("refresh_in")) or 1500)
         # Another process may have signed out, or in as another person.
@@ -10525,25 +10528,7 @@ class CopilotAuth:
             self._mark = self._store.save(github, kept)
         return term
 
-    async def _mint(self) -> JSON:
-        api = self._config.github_api_url
-        url = api + "/copilot_internal/v2/token"
-        response, raw = await self.ask_github(url, self.headers())
-        status = response.status
-        if status == 200:
-            with contextlib.suppress(BadRequest):
-                reply = loads_object(raw)
-                if token_in(reply, "token"):
-                    return reply
-            # Not in its own words: they may hold half a token.
-            status = 502
-            raw = b"no Copilot token came."
-        by_environment = self._github == self._config.github_token
-        env_token = self._github if by_environment else ""
-        host = api.partition("://")[2]
-        raise exchange_error(status, response.headers, raw, env_token, host)
-
-    def _back_off(self, exc: ProxyError) -> None:
+    def _back_off(self, exc: ProxyError) -> float:
         # 1, 2, 4 ... 60 s; the longest for what time does not heal soon (UPSTREAM 3.4).
         wait = min(2.0 ** min(self._failures, 6), 60.0)
         if re.fullmatch("[1-9][0-9]{0,5}", exc.retry_after):
@@ -10555,8 +10540,8 @@ class CopilotAuth:
             self._mark = "to be looked at"  # GITHUB_TOKEN is dead, the file may help
             wait = 0.0
         self._failures += 1
-        self._tokens.retry_at = self._clock() + wait
         log_event("warn", "copilot_token_failed", status=exc.status, reason=str(exc))
+        return wait
 
     def _term(
         self, reply: JSON, refresh_in: float
@@ -10618,9 +10603,7 @@ def copilot_headers(config: Config, token: str, endpoint: str) -> Dict[str, str]
     intent = INTENTS.get(endpoint, "copilot-ghost")
     headers = {
         "authorization": "Bearer " + token,
-        "user-agent": user_agent(config),
-        "editor-version": config.copilot_editor_version,
-        "editor-plugin-version": config.copilot_plugin_version,
+        **editor_headers(config),
         "copilot-integration-id": "vscode-chat",
         "x-github-api-version": config.copilot_api_version,
         "openai-intent": intent,
@@ -10758,20 +10741,23 @@ def _last_item(body: JSON) -> JSON:
     return {"role": "user"}
 
 
-def _is_side_request(headers: Headers, body: JSON, claude_code: bool) -> bool:
-    """What says by its headers that nobody typed it; and Claude Code's questions beside
-    the conversation, for titles, pages or probes: they have neither tools nor thinking,
-    the conversation always has tools (2026-11)."""
+def _is_side_request(headers: Headers, body: JSON) -> bool:
+    """Whether its headers, or its billing line, say that nobody typed it."""
     if headers.get("x-initiator") == "agent":  # as Copilot's own clients
         return True
-    if any(headers.get(name) not in (None, "main") for name in SIDE_HEADERS):
+    if not {None, "main"}.issuperset(map(headers.get, SIDE_HEADERS)):
         return True
-    system = body.get("system")
-    if isinstance(system, list) and "cc_is_subagent=true" in str(system[:1])[:2000]:
-        return True
+    first = objects(body.get("system"))[:1]
+    return any(
+        "cc_is_subagent=true" in typed(each, "text", str)[:2000] for each in first
+    )
+
+
+def _is_side_question(body: JSON) -> bool:
+    """Claude Code's questions beside the conversation, for titles, pages or probes:
+    without tools and thinking, while the conversation always has tools (2026-11)."""
     no_thinking = typed(typed(body, "thinking", dict), "type", str) == "disabled"
-    probe = body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
-    return claude_code and probe
+    return body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
 
 
 def _is_automatic(agent: str, text: str, body: JSON) -> bool:
@@ -10792,10 +10778,12 @@ def initiator(headers: Headers, body: JSON, session: str) -> Initiator:
     claude_code = agent.startswith("claude-")
     item = _last_item(body)
     texts = _texts_of(item)
-    if texts is None or _is_side_request(headers, body, claude_code):
+    if texts is None or _is_side_request(headers, body):
         return AGENT
     texts = texts or [""]  # of a picture
     if claude_code:
+        if _is_side_question(body):
+            return AGENT
         texts = [text for text in texts if not _is_reminder(text)]
     if not texts or _is_automatic(agent, texts[-1], body):
         return AGENT
@@ -10812,21 +10800,18 @@ def initiator(headers: Headers, body: JSON, session: str) -> Initiator:
 # -- when to try again ---------------------------------------------------------
 
 RETRIED = {408: 1, 499: 2, 502: 2, 503: 2, 504: 2, 529: 2}  # UPSTREAM 15.2
-LONGEST_WAIT = 8.0  # seconds; what takes longer the client decides
+SHORT_WAIT = re.compile("[0-8]?")  # seconds; what takes longer the client decides
 
 
 def retry_wait(exc: ProxyError, attempt: int, dice: float) -> Optional[float]:
     """Seconds until the next try after `attempt` retries, None = give up; dice < 1."""
-    wait = 0.5 * 4**attempt * (1 + dice)
     if exc.should_retry is False or attempt >= RETRIED.get(exc.status, 0):
         return None
     if isinstance(exc, UpstreamTimeout):  # has cost 300 s already, and may be billed
         return None
-    if exc.retry_after:
-        if not re.fullmatch("[0-9]{1,4}", exc.retry_after):
-            return None  # a date
-        wait = max(wait, float(exc.retry_after))
-    return wait if wait <= LONGEST_WAIT else None
+    if not SHORT_WAIT.fullmatch(exc.retry_after):  # or a date
+        return None
+    return max(0.5 * 4**attempt * (1 + dice), float(exc.retry_after or 0))
 
 
 def wants_new_token(exc: ProxyError) -> bool:
@@ -10844,14 +10829,13 @@ def wants_new_token(exc: ProxyError) -> bool:
 
 def _snapshot(raw: JSON) -> JSON:
     """One quota; overdrawn it is used up, and the rest is overage."""
-    figures = {}
-    for key, value in raw.items():
-        if type(value) in (int, float) and abs(value) < 1e15:
-            figures[key] = value
+    figures = {
+        key: value
+        for key, value in raw.items()
+        if type(value) in (int, float) and abs(value) < 1e15
+    }
     total = figures.get("entitlement")
-    left = figures.get(
-        "quota_remaining", figures.get("remaining")
-    )  # the first is exact
+    left = figures.get("quota_remaining", figures.get("remaining"))
     percent = figures.get("percent_remaining")
     overage = figures.get("overage_count", 0)
     unlimited = raw.get("unlimited") is True
@@ -10905,23 +10889,12 @@ def parse_quota(reply: JSON) -> JSON:
     }
 
 
-QUOTA_STEPS = (100, 95, 80)  # per cent used, each told once
-LOOK_AFTER = 1.0  # seconds
-
-
-def quota_step(quota: JSON) -> int:
-    """The highest of QUOTA_STEPS that one quota has reached; 0 = none."""
-    percent = quota["percent_remaining"]
-    if quota["unlimited"] or percent is None:
-        return 0
-    return next((step for step in QUOTA_STEPS if 100 - percent >= step), 0)
-
-
 # -- sending -------------------------------------------------------------------
 
 
 MOST_CHOICES = 1000  # conversations whose model is remembered
 AUTO_PAUSE = 60.0  # seconds until a choice that was not to be had is asked for again
+NO_MODEL = Model("")
 AUTO_BODY = b'{"auto_mode":{"model_hints":["auto"]}}'
 MOST_PROMPTS = 1000
 REPEATED = 900.0  # seconds within which the same prompt at the same place is a retry
@@ -10929,6 +10902,8 @@ REPEATED = 900.0  # seconds within which the same prompt at the same place is a 
 
 class CopilotClient:
     """The signed-in account's Copilot."""
+
+    _owner = ""  # whose catalogue and quota are kept
 
     def __init__(
         self,
@@ -10947,8 +10922,6 @@ class CopilotClient:
             functools.partial(copilot_headers, config)
         )
         self._prompts: Dict[Hashable, Tuple[float, int]] = {}  # when, place
-        self._owner = ""  # whose catalogue and quota are kept
-        self._looking: Optional[asyncio.Future[None]] = None  # at what is left
         self.forget()
 
     # -- what the account has --------------------------------------------------
@@ -10960,7 +10933,6 @@ class CopilotClient:
         self._choices: Dict[str, Cached] = {}  # session -> the model that Auto chose
         self.auto_failure = ""  # why the last choice was not to be had
         self._auto_after = 0.0
-        self._warned: Dict[str, int] = {}  # quota -> the step that was told
 
     def _check_owner(self) -> None:
         """Start anew when another account has signed in; raises AuthRequired."""
@@ -10976,15 +10948,16 @@ class CopilotClient:
         return await self._models.get(early=CATALOGUE_LIFE - 30.0 if refresh else 0.0)
 
     async def _fetch_models(self) -> Tuple[Catalogue, float, float]:
-        response = await self._deliver(MODELS)
+        response = await self.send(MODELS, initiator=None)
         raw = await response.read_all(MAX_CATALOGUE)
         with contextlib.suppress(BadRequest):
-            models = parse_models(loads_object(raw))
+            models = Catalogue(
+                parse_models(loads_object(raw)),
+                self._config.copilot_default_model,
+                self._config.model_map,
+            )
             if models:
-                config = self._config
-                default = config.copilot_default_model
-                catalogue = Catalogue(models, default, config.model_map)
-                return catalogue, CATALOGUE_LIFE, math.inf
+                return models, CATALOGUE_LIFE, math.inf
         raise UpstreamError("Copilot's list of models cannot be read; try again.")
 
     async def quota(self) -> JSON:
@@ -10994,12 +10967,12 @@ class CopilotClient:
 
     async def _fetch_quota(self) -> Tuple[JSON, float, float]:
         url = self._config.github_api_url + "/copilot_internal/user"
-        response, raw = await self._auth.ask_github(url, self._auth.headers())
+        token = self._auth.github_token()
+        response, raw = await self._auth.ask_github(url, token=token)
         if response.status != 200:
             raise upstream_error(response.status, response.headers, raw)
         with contextlib.suppress(BadRequest):
-            reply = loads_object(raw)
-            return parse_quota(reply), 60.0, math.inf
+            return parse_quota(loads_object(raw)), 60.0, math.inf
         raise UpstreamError("GitHub's account page cannot be read; try again.")
 
     def kept_models(self) -> Catalogue:
@@ -11011,35 +10984,10 @@ class CopilotClient:
         self._check_owner()
         return self._quota.value or {}
 
-    def look_at_quota(self) -> None:
-        """Warn soon when little is left, but not beside a session's first words."""
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.ensure_future(self._look())
-
-    async def _look(self) -> None:
-        await asyncio.sleep(LOOK_AFTER)
-        with contextlib.suppress(ProxyError):
-            account = await self.quota()
-            for name, quota in account["quotas"].items():
-                step = quota_step(quota)
-                if step > self._warned.get(name, 0):
-                    log_event(
-                        "warn",
-                        "quota_low",
-                        quota=name,
-                        used="%d %%" % step,
-                        left=quota["remaining"],
-                        overage=quota["overage_count"],
-                        reset=account["reset_date"],
-                    )
-                self._warned[name] = step
-
     async def close(self) -> None:
         """Leave what is being fetched."""
         for cached in (self._models, self._quota, *self._choices.values()):
             cached.close()
-        if self._looking:
-            self._looking.cancel()
 
     # -- Auto (UPSTREAM 22.1) ----------------------------------------------------
 
@@ -11050,12 +10998,11 @@ class CopilotClient:
         `auto_failure` tells why.
         """
         self._check_owner()
-        choice = self._choices.get(session)
-        if choice is None:
-            choose = functools.partial(self._choose_auto, session)
-            choice = Cached(choose, self._clock)
+        choice = self._choices.get(session) or Cached(
+            functools.partial(self._choose_auto, session), self._clock
+        )
         keep_newest(self._choices, session, choice, MOST_CHOICES)
-        if not choice.good and self._clock() < self._auto_after:
+        if not choice.left and self._clock() < self._auto_after:
             return AUTO_MODEL
         try:
             return await choice.get()
@@ -11072,8 +11019,10 @@ class CopilotClient:
     async def _choose_auto(self, session: str) -> Tuple[Model, float, float]:
         choice = self._choices.get(session)  # none when it was forgotten meanwhile
         old = choice and choice.value
-        headers = old.headers[-1:] if old else ()
-        response = await self._deliver(AUTO_SESSION, AUTO_BODY, headers, patient=False)
+        bearer = old._replace(headers=old.headers[-1:]) if old else NO_MODEL
+        response = await self.send(
+            AUTO_SESSION, AUTO_BODY, bearer, initiator=None, patient=False
+        )
         reply: JSON = {}
         with contextlib.suppress(BadRequest):
             reply = loads_object(await response.read_all(MAX_ERROR))
@@ -11104,82 +11053,24 @@ class CopilotClient:
         when, place = self._prompts.get(by.key, (-1e9, 0))
         return self._clock() - when < REPEATED and place in (0, by.place)
 
-    def _note(self, by: Initiator, place: int) -> None:
+    def _note(self, by: Optional[Initiator], exc: Optional[ProxyError] = None) -> None:
         """Remember a prompt that Copilot looked at."""
-        if by.key is not None:
+        if by and by.key is not None and not isinstance(exc, ConnectFailed):
+            # Claude Code compacts what is too long, and sends it at another place.
+            place = 0 if isinstance(exc, ContextOverflow) else by.place
             keep_newest(self._prompts, by.key, (self._clock(), place), MOST_PROMPTS)
-
-    async def send(
-        self,
-        endpoint: str,
-        body: bytes,
-        model: Model,
-        *,
-        initiator: Initiator = AGENT,
-        betas: Iterable[str] = (),
-    ) -> Response:
-        """POST `body`; the answer's head has come and is 2xx. Raises ProxyError."""
-        pairs = model.headers
-        if betas:
-            pairs += (("anthropic-beta", ",".join(betas)),)
-        return await self._deliver(endpoint, body, pairs, initiator)
-
-    async def count_tokens(self, body: JSON, model: Model) -> int:
-        """The upstream's own count for a Messages request; free of charge."""
-        raw = dumps({**body, "model": model.id})
-        response = await self._deliver(COUNT_TOKENS, raw, model.headers, patient=False)
-        reply = loads_object(await response.read_all(MAX_ERROR))
-        return field(reply, "input_tokens", int, default=0)
-
-    async def _deliver(
-        self,
-        endpoint: str,
-        body: bytes = b"",
-        pairs: Iterable[Tuple[str, str]] = (),
-        by: Optional[Initiator] = None,
-        *,
-        patient: bool = True,
-    ) -> Response:
-        """Exchange, and again where another token or some patience may help. No body
-        is a GET, no initiator says that it costs nothing."""
-        renewed = False
-        retries = 0
-        while True:
-            token = await self._auth.token()
-            try:
-                return await self._attempt(token, endpoint, body, pairs, by)
-            except ProxyError as exc:
-                refusal = exc
-            if wants_new_token(refusal):
-                expired = refusal.status == 401
-                if not self._auth.refused(token, expired=expired) or renewed:
-                    raise refusal
-                renewed = True
-                continue
-            wait = retry_wait(refusal, retries, random.random())
-            if wait is None or not patient:
-                raise refusal
-            log_event(
-                "info",
-                "upstream_retry",
-                endpoint=endpoint,
-                status=refusal.status,
-                wait=round(wait, 2),
-            )
-            retries += 1
-            await self._sleep(wait)
 
     async def _attempt(
         self,
         token: CopilotToken,
         endpoint: str,
         body: bytes,
-        pairs: Iterable[Tuple[str, str]],
+        more: Dict[str, str],
         by: Optional[Initiator],
     ) -> Response:
         """One request with one token; raises ProxyError for any answer but a 2xx."""
-        headers = dict(pairs)  # which never replace ours
-        headers.update(self._headers(token.token, endpoint))
+        # What a model wants besides never replaces ours.
+        headers = {**more, **self._headers(token.token, endpoint)}
         headers["x-request-id"] = headers["x-agent-task-id"] = new_uuid()
         timeouts = Timeouts(total=30.0)
         if by:  # as long as it speaks; silence is also what comes first
@@ -11188,32 +11079,12 @@ class CopilotClient:
         if has_image(body):  # else not: an organisation may forbid vision
             headers["copilot-vision-request"] = "true"
         host = token.proxy if endpoint.startswith(ENGINES) else token.api
-        by = by or AGENT
-        try:
-            response = await self._pool.request(
-                "POST" if body else "GET",
-                host + endpoint,
-                headers.items(),
-                body,
-                timeouts,
-            )
-            if not 200 <= response.status < 300:
-                raise await self._refusal(response)
-        except ContextOverflow:
-            # Claude Code compacts, and sends it again at another place.
-            self._note(by, 0)
-            raise
-        except ProxyError as exc:
-            if not isinstance(exc, ConnectFailed) and not wants_new_token(exc):
-                self._note(by, by.place)
-            raise
-        self._note(by, by.place)
-        self._auth.worked(token)
-        return response
-
-    async def _refusal(self, response: Response) -> ProxyError:
-        """Read an error answer; a long or cut body still tells its status."""
-        raw = bytearray()
+        response = await self._pool.request(
+            "POST" if body else "GET", host + endpoint, headers.items(), body, timeouts
+        )
+        if 200 <= response.status < 300:
+            return response
+        raw = bytearray()  # a body that is long or cut still tells its status
 
         def take(piece: bytes) -> bool:
             raw.extend(piece)
@@ -11229,7 +11100,65 @@ class CopilotClient:
             code=exc.code,
             ids=dict(forward_headers(response.headers)),
         )
-        return exc
+        raise exc
+
+    async def send(
+        self,
+        endpoint: str,
+        body: bytes = b"",
+        model: Model = NO_MODEL,
+        *,
+        initiator: Optional[Initiator] = AGENT,
+        betas: Iterable[str] = (),
+        patient: bool = True,
+    ) -> Response:
+        """Send, and again where another token or, if `patient`, some time may help.
+
+        The answer's head has come and is 2xx; raises ProxyError. No body makes a GET,
+        no initiator says that it costs nothing.
+        """
+        headers = dict(model.headers)
+        if betas:
+            headers["anthropic-beta"] = ",".join(betas)
+        renewed = False
+        retries = 0
+        while True:
+            token = await self._auth.token()
+            try:
+                answer = await self._attempt(token, endpoint, body, headers, initiator)
+                self._note(initiator)
+                self._auth.worked(token)
+                return answer
+            except ProxyError as exc:
+                refusal = exc
+            if wants_new_token(refusal):
+                again = self._auth.refused(token, expired=refusal.status == 401)
+                if renewed or not again:
+                    raise refusal
+                renewed = True
+                continue
+            self._note(initiator, refusal)
+            wait = retry_wait(refusal, retries, random.random())
+            if wait is None or not patient:
+                raise refusal
+            log_event(
+                "info",
+                "upstream_retry",
+                endpoint=endpoint,
+                status=refusal.status,
+                wait=round(wait, 2),
+            )
+            retries += 1
+            await self._sleep(wait)
+
+    async def count_tokens(self, body: JSON, model: Model) -> int:
+        """The upstream's own count for a Messages request; free of charge."""
+        raw = dumps({**body, "model": model.id})
+        response = await self.send(
+            COUNT_TOKENS, raw, model, initiator=None, patient=False
+        )
+        reply = loads_object(await response.read_all(MAX_ERROR))
+        return count(reply.get("input_tokens"))
 
 
 # ============================================================================
@@ -11832,7 +11761,6 @@ class App:
         self._memory = ResponseMemory()
         self._live: Dict[Exchange, None] = {}  # requests under way, for the status page
         self._numbers = itertools.count(1)
-        self._seen: Dict[str, bool] = {}  # sessions for which the quota was looked at
         self._mapped: Dict[Tuple[str, str], bool] = {}  # names that the log has told of
         self._left_out: Dict[str, str] = {}  # what it has told of each session
         # What these answer is the same whatever the request says.
@@ -11977,9 +11905,6 @@ class App:
         """Admit one model request, answer it, and account for it whatever happens."""
         self._live[exchange] = None
         exchange.number = next(self._numbers)
-        if exchange.session not in self._seen:
-            keep_newest(self._seen, exchange.session, True, MAX_SESSIONS)
-            self._copilot.look_at_quota()
         exchange.initiator = self._copilot.initiator(
             exchange.request.headers, exchange.body, exchange.session
         )

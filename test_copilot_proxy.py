@@ -4878,6 +4878,7 @@ def test_model_auto_only_plans():
         ("llama", "COPILOT_DEFAULT_MODEL"),
         ("claude-fable-5", "ANTHROPIC_DEFAULT_FABLE_MODEL"),
         ("claude-2", "ANTHROPIC_MODEL"),
+        ("my-gpt-4o", "COPILOT_DEFAULT_MODEL"),
         ("default", "COPILOT_DEFAULT_MODEL"),
     ],
 )
@@ -4886,8 +4887,9 @@ def test_model_not_found_names_three_ids_and_the_setting(asked, setting):
     with pytest.raises(cp.NotFound) as caught:
         models.resolve(asked, "anthropic")
     text = str(caught.value)
-    named = [model.id for model in models if model.id + "," in text or model.id + "." in text]
-    assert setting in text and len(named) >= 3
+    named = re.search(r"Closest: (.+?)\. Set", text)[1].split(", ")
+    assert setting in text and len(named) == 3
+    assert set(named) <= {model.id for model in models.listed()}  # none that are hidden
 
 
 def test_model_environment_of_claude_code():
@@ -14475,7 +14477,7 @@ def test_login_is_given_up(tmp_path):
         while not one.up.requests:
             await asyncio.sleep(0.001)
         one.auth.logout()
-        with pytest.raises(cp.UpstreamError, match="signed out"):
+        with pytest.raises(cp.AuthRequired, match="signed out"):
             await first
         huge = {
             "device_code": "d",
@@ -14694,7 +14696,8 @@ def test_token_refusals(status, body, headers, env, kind, expected, text):
 
 def test_token_notifications_are_told_apart():
     texts = {}
-    for kinds, text in cp.NOTIFICATIONS + (("brand_new", "refuses Copilot"),):
+    for row in [*cp.NOTIFICATIONS, "brand_new: refuses Copilot"]:
+        kinds, text = row.split(": ")
         for kind in kinds.split():
             body = {**ENVELOPE, "can_signup_for_limited": kind == "not_signed_up"}
             body["error_details"] = {**body["error_details"], "notification_id": kind}
@@ -14714,7 +14717,7 @@ def test_token_refused_by_github_ends_the_minting(tmp_path, told):
             assert "no longer accepts" in str(await one.fails(cp.AuthRequired))
             one.clock.advance(3600)
         with pytest.raises(cp.AuthRequired):
-            one.auth.headers()
+            one.auth.github_token()
         assert len(one.up.asked(MINT[1])) == 1
         assert one.auth.status() == one.auth.check()
         assert "no longer accepts" in one.auth.status()["error"]
@@ -14785,17 +14788,16 @@ def test_login_of_another_process_is_noticed_at_once(tmp_path):
         await one.fails(cp.AuthRequired)
         saved(path)
         soon()
-        loads = []
-        one.store.load = lambda: loads.append(1) or {}
-        marks = []
-        look = one.store.mark
-        one.store.mark = lambda: marks.append(1) or look()
+        assert one.auth.signed_in()
+        looks = []
+        mark = one.store.mark
+        one.store.mark = lambda: looks.append("mark") or mark()
+        one.store.load = lambda: looks.append("load") or {}
         for _ in range(100):
             one.auth.signed_in()
-        assert len(loads) == len(marks) == 1  # one look for all that a request asks
+        assert looks == []  # one look for all that a request asks
         soon()
-        one.auth.signed_in()
-        assert (len(loads), len(marks)) == (1, 2)  # and that costs a stat, no more
+        assert one.auth.signed_in() and looks == ["mark"]  # which costs a stat, no more
 
     sign_in(test, saved(tmp_path / "t"))
 
@@ -15269,6 +15271,7 @@ INITIATORS = [  # name, headers, body, who
     ),
     ("says agent itself", {"x-initiator": "agent"}, ask_of(), "agent"),
     ("says user itself", {"x-initiator": "user"}, ask_of(messages=[RESULT]), "agent"),
+    ("says something else", {"x-initiator": "me"}, ask_of(), "user"),
     ("typed by a person", {}, last("Stop hook feedback: how do I configure it?"), "user"),
     ("reminder by another", {}, last(REMIND["text"]), "user"),
     ("typed in curl", {"user-agent": "curl/8"}, last("<session>\ngo\n</session>"), "user"),
@@ -15400,49 +15403,7 @@ def test_quota_shapes(name, reply, billing, quota, left, blocked):
         assert isinstance(cp.parse_quota(odd)["quotas"], dict)
 
 
-@pytest.mark.parametrize(
-    "left, unlimited, step",
-    [(100, False, 0), (20.1, False, 0), (20, False, 80), (5, False, 95), (0, False, 100)]
-    + [(-3, False, 100), (None, False, 0), (0, True, 0)],
-)
-def test_quota_steps(left, unlimited, step):
-    raw = {"percent_remaining": left, "unlimited": unlimited}
-    quota = cp.parse_quota({"quota_snapshots": {"chat": raw}})["quotas"]["chat"]
-    assert cp.quota_step(quota) == step
-
-
 # -- against the fake --------------------------------------------------------------------
-
-
-def test_upstream_quota_warns_once_a_step(told, monkeypatch):
-    monkeypatch.setattr(cp, "LOOK_AFTER", 0.0)
-
-    async def check(up, one):
-        def used(percent):
-            snapshot = {"entitlement": 100, "remaining": 100 - percent}
-            up.user = {**USER, "quota_snapshots": {"premium_interactions": snapshot}}
-            one.clock.advance(61)
-
-        lines = []
-        for percent in (10, 82, 85, 96, 103, 104, 5, 81):
-            used(percent)
-            for _ in range(3):
-                one.client.look_at_quota()
-            await one.client._looking
-            lines.append(told().count("quota_low"))
-        assert lines == [0, 1, 1, 2, 3, 3, 3, 4]
-        assert '"overage": 3' in told() and "100 %" in told()
-        up.script["GET", "/copilot_internal/user"] = [whole(500, "no")]
-        used(99)
-        one.client.look_at_quota()  # a failure is nobody's business
-        await one.client._looking
-        asked = len(up.asked("/copilot_internal/user"))
-        one.client.look_at_quota()
-        await one.client.close()
-        await asyncio.sleep(0.01)
-        assert len(up.asked("/copilot_internal/user")) == asked
-
-    with_upstream(check)
 
 
 def test_upstream_catalogue_single_flight_cache_and_failure():
@@ -15468,6 +15429,21 @@ def test_upstream_catalogue_single_flight_cache_and_failure():
         up.script["GET", "/models"] = [whole(200, {"data": []})]
         with pytest.raises(cp.UpstreamError, match="cannot be read"):
             await one.client.models()
+
+    with_upstream(check)
+
+
+def test_upstream_catalogue_hands_on_when_to_try_again():
+    """A failure of the token is the catalogue's; by a real clock, which moves on."""
+
+    async def check(up, one):
+        one.auth._clock = one.client._clock = time.monotonic
+        one.auth._become("ghu_test")
+        one.client.forget()
+        up.script[MINT] = [whole(429, {"message": "x"}, **{"retry-after": "9"})]
+        with pytest.raises(cp.UpstreamError) as caught:
+            await one.client.models()
+        assert caught.value.retry_after == "9"
 
     with_upstream(check)
 
