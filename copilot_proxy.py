@@ -1804,6 +1804,7 @@ class Model(NamedTuple):
     adaptive: bool = False
     budget: Tuple[int, int] = (0, 0)  # smallest and largest thinking budget
     headers: Tuple[Tuple[str, str], ...] = ()  # what its requests carry besides
+    prices: Optional[Dict[str, float]] = None  # as parse_prices() gives them
     raw: JSON = {}
 
     @property
@@ -1857,15 +1858,43 @@ def _limit(obj: JSON, key: str) -> int:
 
 
 def _parse_headers(entry: JSON) -> Tuple[Tuple[str, str], ...]:
-    headers = []
-    for name, value in typed(entry, "request_headers", dict).items():
-        lower = name.lower()
-        sendable = isinstance(value, str) and MODEL_HEADER_VALUE.fullmatch(value)
-        if sendable and MODEL_HEADER.fullmatch(lower):
-            headers.append((lower, value))
-        else:
-            log_event("info", "model_header_ignored", model=entry["id"], name=name[:80])
-    return tuple(headers)
+    headers = typed(entry, "request_headers", dict)
+    return tuple(
+        (name.lower(), headers[name])
+        for name in headers
+        if MODEL_HEADER.fullmatch(name.lower())
+        and MODEL_HEADER_VALUE.fullmatch(typed(headers, name, str))
+    )
+
+
+PRICES = {  # Copilot's names for them; one has two (UPSTREAM 22.1)
+    "input_price": "input",
+    "output_price": "output",
+    "cache_price": "cache_read",
+    "cache_read_price": "cache_read",  # since API version 2026-08-01
+    "cache_write_price": "cache_write",
+}
+
+
+def parse_prices(entry: JSON) -> Optional[Dict[str, float]]:
+    """AI credits for a million tokens (UPSTREAM 6.2); None = the catalogue is mute."""
+    billed = typed(typed(entry, "billing", dict), "token_prices", dict)
+    batch = _limit(billed, "batch_size") or 10**6
+    prices = {}
+    for key, price in typed(billed, "default", dict).items():
+        if type(price) in (int, float) and 0 <= price < 1e9 and key in PRICES:
+            prices[PRICES[key]] = price * 10**6 / batch
+    if "input" in prices and "output" in prices:
+        return prices
+    return None
+
+
+# What the catalogue calls the limits of a model.
+LIMITS = {
+    "context": "max_context_window_tokens",
+    "prompt": "max_prompt_tokens",
+    "output": "max_output_tokens",
+}
 
 
 def _parse_model(entry: JSON) -> Model:
@@ -1878,33 +1907,30 @@ def _parse_model(entry: JSON) -> Model:
         endpoints = (CHAT,)  # older models list nothing and mean chat (UPSTREAM 7.1)
     smallest = _limit(supports, "min_thinking_budget")
     largest = _limit(supports, "max_thinking_budget")
+    known = {name: _limit(limits, key) for name, key in LIMITS.items()}
+    known.update(vendor=typed(entry, "vendor", str), prices=parse_prices(entry))
     return Model(
         id=entry["id"],
         name=typed(entry, "name", str) or entry["id"],
-        vendor=typed(entry, "vendor", str),
         kind=kind,
         endpoints=endpoints,
-        context=_limit(limits, "max_context_window_tokens"),
-        prompt=_limit(limits, "max_prompt_tokens"),
-        output=_limit(limits, "max_output_tokens"),
         vision=bool(supports.get("vision") or limits.get("vision")),
         efforts=_strings(supports, "reasoning_effort"),
         adaptive=supports.get("adaptive_thinking") is True,
         budget=(smallest, largest),
         headers=_parse_headers(entry),
         raw=entry,
+        **known,
     )
 
 
 def parse_models(reply: Any) -> List[Model]:
     """Read the answer of GET /models, in its order."""
-    models = []
-    for entry in objects(typed(reply, "data", list)):
-        if MODEL_ID.fullmatch(typed(entry, "id", str)):
-            models.append(_parse_model(entry))
-        else:
-            log_event("info", "model_ignored", id=ascii(entry.get("id"))[:80])
-    return models
+    return [
+        _parse_model(entry)
+        for entry in objects(typed(reply, "data", list))
+        if MODEL_ID.fullmatch(typed(entry, "id", str))
+    ]
 
 
 # -- endpoints -----------------------------------------------------------------
@@ -1921,8 +1947,8 @@ def serves(model: Model, dialect: str) -> bool:
     """Whether a client of `dialect` can be answered by `model`."""
     if dialect == "embeddings":
         return model.kind == "embeddings"
-    wanted = ENDPOINT_CHOICE[dialect]
-    return model.kind == "chat" and any(path in model.endpoints for path in wanted)
+    choice = ENDPOINT_CHOICE[dialect]
+    return model.kind == "chat" and not set(choice).isdisjoint(model.endpoints)
 
 
 def choose_endpoint(model: Model, dialect: str, models: Sequence[Model] = ()) -> str:
@@ -1946,7 +1972,7 @@ def choose_endpoint(model: Model, dialect: str, models: Sequence[Model] = ()) ->
 # -- names ---------------------------------------------------------------------
 
 # Claude Code's short names; its opusplan asks for Sonnet outside plan mode (CLIENTS 1).
-FAMILIES = ("fable", "opus", "sonnet", "haiku")
+FAMILIES = ("haiku", "fable", "opus", "sonnet")
 ALIASES = {
     "fable": "claude-fable",
     "opus": "claude-opus",
@@ -1954,44 +1980,32 @@ ALIASES = {
     "haiku": "claude-haiku",
     "opusplan": "claude-sonnet",
 }
-CODEX_REVIEW = (
-    "codex-auto-review"  # Codex asks for it, Copilot has none (UPSTREAM 22.4)
-)
+# Codex asks for it, Copilot has none (UPSTREAM 22.4).
+CODEX_REVIEW = "codex-auto-review"
 LONGEST_NAME = 256
 MOST_RESOLVED = 256  # names that one catalogue remembers
 DATE_SUFFIX = re.compile(r"-20[0-9]{2}-?[0-9]{2}-?[0-9]{2}$")
 NUMBER = re.compile(r"[0-9]+")
 
 
-def _spellings(name: str) -> List[str]:
+def _spellings(name: str) -> Tuple[str, ...]:
     """What `name` may be called in the catalogue, best first, `.` as `-`."""
     lower = name.lower().replace(".", "-")
     plain = lower.removesuffix("[1m]")
-    spellings = [lower]
-    if plain != lower:
-        spellings.append(plain + "-1m")
-    spellings.append(plain)
-    spellings.append(DATE_SUFFIX.sub("", plain))
-    return spellings
+    return lower.replace("[1m]", "-1m"), plain, DATE_SUFFIX.sub("", plain)
 
 
-def _family(name: str) -> Tuple[List[str], List[int]]:
-    """The words and the version: claude-3-5-haiku -> [claude, haiku], [3, 5]."""
+def _words_and_version(name: str) -> Tuple[List[str], List[int]]:
+    """claude-3-5-haiku -> [claude, haiku], [3, 5]."""
     words = []
     version = []
     plain = name.lower().removesuffix("[1m]")
     for part in _spellings(ALIASES.get(plain, plain))[-1].split("-"):
-        if NUMBER.fullmatch(part):
-            if len(part) < 3:  # longer ones are dates: gpt-4-0613
-                version.append(int(part))
-        elif part not in ("preview", "latest"):
+        if not NUMBER.fullmatch(part):
             words.append(part)  # "4o" and "1m" too
-    return words, version
-
-
-def _rank(model: Model) -> Tuple[bool, List[int]]:
-    """Sorts the models of one family, the best last."""
-    return model.offered, _family(model.id)[1]
+        elif len(part) < 3:  # longer ones are dates: gpt-4-0613
+            version.append(int(part))
+    return [word for word in words if word not in ("preview", "latest")], version
 
 
 def switched_off(model: Model) -> Forbidden:
@@ -2008,28 +2022,16 @@ def switched_off(model: Model) -> Forbidden:
 def _model_not_found(name: str, known: Sequence[Model]) -> NotFound:
     import difflib  # here, as who starts the program should not wait for it
 
-    ids = [model.id for model in known]
-    close = difflib.get_close_matches(name, ids, n=3, cutoff=0.0)
-    family = next((word for word in FAMILIES if word in name.lower()), "")
-    setting = "COPILOT_DEFAULT_MODEL"
-    if family:
-        setting = "ANTHROPIC_DEFAULT_%s_MODEL" % family.upper()
-    elif "claude" in name:
-        setting = "ANTHROPIC_MODEL"
+    close = difflib.get_close_matches(name, [model.id for model in known], 3, 0.0)
+    setting = "ANTHROPIC_MODEL" if "claude" in name else "COPILOT_DEFAULT_MODEL"
+    for family in FAMILIES:
+        if family in name.lower():
+            setting = "ANTHROPIC_DEFAULT_%s_MODEL" % family.upper()
     return NotFound(
         "your Copilot account has no model %s. Closest: %s. Set the client's model, or "
         "%s, to one of them, or map the name with MODEL_MAP; "
         "`python copilot_proxy.py models` lists all."
         % (ascii(name[:100]), ", ".join(close) or "none", setting),
-        code="model_not_found",
-    )
-
-
-def _auto_only(name: str) -> NotFound:
-    return NotFound(
-        "this GitHub Copilot plan is Auto only: GitHub chooses the model, as on "
-        "Copilot Free and Student, and %s cannot be named. Ask for the model `auto`, "
-        "or map the name to it: MODEL_MAP=*=auto" % ascii(name[:100]),
         code="model_not_found",
     )
 
@@ -2056,33 +2058,17 @@ class Catalogue(List[Model]):
         super().__init__(models)
         self._default = default
         self._renamed = tuple(renamed)
-        self._resolved: Dict[Tuple[str, str], Model] = {}
-        shown = [model.in_picker for model in self._of_kind("chat")]
+        self.resolve = functools.lru_cache(MOST_RESOLVED)(self._resolve)
+        shown = {model.in_picker for model in self if model.kind == "chat"}
         # Copilot Free and Student: every entry is hidden, and none may be named.
-        self.auto_only = bool(shown) and True not in shown
+        self.auto_only = shown == {False}
 
-    def _of_kind(self, kind: str) -> List[Model]:
-        return [model for model in self if model.kind == kind]
-
-    def resolve(self, asked: str, dialect: str) -> Model:
-        """What a client means by `asked`; raises NotFound with what to do instead."""
-        if len(asked) > LONGEST_NAME:
+    def _resolve(self, wanted: str, dialect: str) -> Model:
+        """What a client means by a name; raises NotFound with what to do instead."""
+        if len(wanted) > LONGEST_NAME:
             raise BadRequest("model: a name has at most %d characters" % LONGEST_NAME)
-        key = (asked, dialect)
-        model = self._resolved.get(key)
-        if model is None:
-            model = self._find(asked, dialect)
-            if len(self._resolved) >= MOST_RESOLVED:
-                self._resolved.clear()
-            self._resolved[key] = model
-        return model
-
-    def _find(self, asked: str, dialect: str) -> Model:
-        name = asked
-        for pattern, model_id in self._renamed:
-            if _fits(asked, pattern):
-                name = model_id
-                break
+        hits = [real for pattern, real in self._renamed if _fits(wanted, pattern)]
+        name = hits[0] if hits else wanted
         if name in ("", "default"):
             return self.default(dialect)
         if dialect == "embeddings":
@@ -2090,72 +2076,72 @@ class Catalogue(List[Model]):
         if name.lower() == AUTO:
             return AUTO_MODEL
         if name == CODEX_REVIEW:
-            return self._reviewer(dialect)
+            model = self.default(dialect)
+            able = [
+                each for each in self if each.offered and RESPONSES in each.endpoints
+            ]
+            return able[0] if able and RESPONSES not in model.endpoints else model
         if self.auto_only:
-            raise _auto_only(name)
+            raise NotFound(
+                "this GitHub Copilot plan is Auto only: GitHub chooses the model, as "
+                "on Copilot Free and Student, and %s cannot be named. Ask for the "
+                "model `auto`, or map the name to it: MODEL_MAP=*=auto"
+                % ascii(name[:100]),
+                code="model_not_found",
+            )
         return self._named(name, "chat")
 
     def _named(self, name: str, kind: str) -> Model:
-        known = self._of_kind(kind)
-        by_spelling: Dict[str, Model] = {}
-        for model in known:
-            if model.id == name:
-                return model
-            by_spelling.setdefault(_spellings(model.id)[0], model)
-        for spelling in _spellings(name):
-            if spelling in by_spelling:
-                return by_spelling[spelling]
-        words = _family(name)[0]
-        family = [model for model in known if _family(model.id)[0] == words]
-        if not family:
+        known = [model for model in self if model.kind == kind]
+        by_name = {_spellings(model.id)[0]: model for model in reversed(known)}
+        by_name.update((model.id, model) for model in known)
+        for spelling in (name, *_spellings(name)):
+            if spelling in by_name:
+                return by_name[spelling]
+        model = self.newest(name, kind)
+        if model is None:
             raise _model_not_found(name, known)
-        return max(family, key=_rank)
+        return model
+
+    def newest(self, name: str, kind: str = "chat") -> Optional[Model]:
+        """The best of the family that `name` is of; None = the account has none."""
+        words = _words_and_version(name)[0]
+        best = None
+        highest: Tuple[bool, List[int]] = (False, [])
+        for model in self:
+            family, version = _words_and_version(model.id)
+            rank = (model.offered, version)
+            if model.kind == kind and family == words:
+                if best is None or rank > highest:
+                    best = model
+                    highest = rank
+        return best
 
     def default(self, dialect: str) -> Model:
         """The model for a client that names none."""
         embeds = dialect == "embeddings"  # such a model is in no picker
-        if self._default not in ("", "default") and not embeds:
-            return self.resolve(self._default, dialect)
-        if self.auto_only and not embeds:
-            return AUTO_MODEL
-        first = None
-        for model in self:
-            if serves(model, dialect) and (model.offered or embeds):
-                if model.raw.get("is_chat_default") is True:
-                    return model
-                first = first or model
-        if first is None:
+        if not embeds:
+            if self._default not in ("", "default"):
+                return self.resolve(self._default, dialect)
+            if self.auto_only:
+                return AUTO_MODEL
+        able = [
+            model
+            for model in self
+            if serves(model, dialect) and (model.offered or embeds)
+        ]
+        if not able:
             raise _model_not_found("default", self)
-        return first
-
-    def _reviewer(self, dialect: str) -> Model:
-        model = self.default(dialect)
-        if RESPONSES in model.endpoints:
-            return model
-        for other in self:
-            if other.offered and RESPONSES in other.endpoints:
-                return other
-        return model
-
-    def family(self, family: str) -> Optional[Model]:
-        """The newest offered model of one of FAMILIES; None = the account has none."""
-        if self.auto_only:
-            return AUTO_MODEL
-        with contextlib.suppress(NotFound):
-            model = self._named(family, "chat")
-            if model.offered:
-                return model
-        return None
+        return min(able, key=lambda model: model.raw.get("is_chat_default") is not True)
 
     def listed(self) -> List[Model]:
         """What clients and people may choose from; Auto is open to every plan."""
-        models = [model for model in self._of_kind("chat") if model.offered]
-        if self:
-            models.append(AUTO_MODEL)
-        return models + self._of_kind("embeddings")
+        chat = [model for model in self if model.kind == "chat" and model.offered]
+        auto = [AUTO_MODEL] if self else []
+        return chat + auto + [model for model in self if model.kind == "embeddings"]
 
 
-# -- effort, prices, what is told ------------------------------------------------
+# -- effort, and what clients see -----------------------------------------------
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
@@ -2169,35 +2155,9 @@ def clamp_effort(effort: str, model: Model) -> str:
     return next((word for word in nearest if word in model.efforts), "")
 
 
-PRICES = {  # Copilot's names, the second since API version 2026-08-01 (UPSTREAM 22.1)
-    "input": ("input_price",),
-    "output": ("output_price",),
-    "cache_read": ("cache_price", "cache_read_price"),
-    "cache_write": ("cache_write_price",),
-}
-
-
-def model_prices(model: Model) -> Optional[Dict[str, float]]:
-    """AI credits for a million tokens (UPSTREAM 6.2); None = the catalogue is mute."""
-    billed = typed(typed(model.raw, "billing", dict), "token_prices", dict)
-    batch = typed(billed, "batch_size", int) or 10**6
-    by_name = typed(billed, "default", dict)
-    prices = {}
-    for name, keys in PRICES.items():
-        for key in keys:
-            price = by_name.get(key)
-            if type(price) in (int, float) and 0 <= price < 1e9 and 0 < batch < 1e12:
-                prices[name] = price * 10**6 / batch
-    if "input" in prices and "output" in prices:
-        return prices
-    return None
-
-
 def shown_id(model: Model, *, dashed: bool) -> str:
     """Its id, for Claude Code with the dashes that it knows Claude models by."""
-    if dashed and model.is_claude:
-        return model.id.replace(".", "-")
-    return model.id
+    return model.id.replace(".", "-") if dashed and model.is_claude else model.id
 
 
 def model_payload(model: Model, shown_as: str = "") -> JSON:
@@ -2215,23 +2175,22 @@ def model_payload(model: Model, shown_as: str = "") -> JSON:
         "max_output_tokens": model.output or None,
         "endpoints": list(model.endpoints),
         "vision": model.vision,
-        "credits": model_prices(model),
+        "credits": model.prices,
     }
 
 
 def models_payload(models: Catalogue, *, dashed: bool = False) -> JSON:
     """Each model once; `dashed` for who speaks Anthropic's API."""
-    data = [
-        model_payload(model, shown_id(model, dashed=dashed))
-        for model in models.listed()
-    ]
+    listed = models.listed()
+    data = [model_payload(each, shown_id(each, dashed=dashed)) for each in listed]
+    ids = [entry["id"] for entry in data] or [None]
     return {
         "object": "list",
         "data": data,
         "models": [],  # Codex reads this key, and is content with an empty list
         "has_more": False,
-        "first_id": data[0]["id"] if data else None,
-        "last_id": data[-1]["id"] if data else None,
+        "first_id": ids[0],
+        "last_id": ids[-1],
     }
 
 
@@ -2245,9 +2204,9 @@ def claude_environment(models: Catalogue) -> Dict[str, str]:
     """
     env = {}
     chosen = None
-    for family in ("haiku", "fable", "opus", "sonnet"):  # the last found is for all
-        model = models.family(family)
-        if model:
+    for family in FAMILIES:  # the last found is for all
+        model = AUTO_MODEL if models.auto_only else models.newest(family)
+        if model and model.offered:
             chosen = model
             name = "ANTHROPIC_DEFAULT_%s_MODEL" % family.upper()
             env[name] = shown_id(model, dashed=True)
@@ -6014,7 +5973,7 @@ def search_query(body: JSON) -> Optional[str]:
 
 
 def _search_price(model: Model) -> Tuple[float, bool]:
-    prices = model_prices(model) or {}
+    prices = model.prices or {}
     light = model.raw.get("model_picker_category") == "lightweight"
     return prices.get("input", 1e9), not light
 
@@ -10588,16 +10547,13 @@ NOT_GITHUB = (
 def token_in(obj: Any, key: str) -> str:
     """A token that may stand in a header, "" when there is none."""
     token = typed(obj, key, str)
-    if re.fullmatch(r"[!-~]+", token):
-        return token
-    return ""
+    return token if re.fullmatch(r"[!-~]+", token) else ""
 
 
 def _open_plain(path: str, flags: int) -> int:
     # Never a symlink, which could lead to another's file, and no waiting for a FIFO.
-    for name in ("O_NOFOLLOW", "O_NONBLOCK"):
-        flags |= getattr(os, name, 0)
-    return os.open(path, flags)
+    plain = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    return os.open(path, flags | plain)
 
 
 class TokenStore:
@@ -10606,7 +10562,6 @@ class TokenStore:
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(os.path.expanduser(path))
         self._folder = os.path.dirname(self.path)
-        self._complaint = ""  # the last one: who is signed out looks again and again
 
     def check(self) -> None:
         """Raise ConfigError where something else than a file stands at the path."""
@@ -10634,33 +10589,28 @@ class TokenStore:
                     raise ValueError("not a regular file")
                 if info.st_size > MAX_TOKEN_FILE:
                     raise ValueError("too large")
-                self._claim(file.fileno(), info)
+                if os.name != "nt":  # which has no owners and modes of this kind
+                    self._claim(file.fileno(), info)
                 return loads_object(file.read())
         except FileNotFoundError:
-            pass
+            return {}
         except (OSError, ValueError, BadRequest) as exc:
-            if str(exc) != self._complaint:
-                self._complaint = str(exc)
-                log_event("warn", "token_file_ignored", path=self.path, reason=str(exc))
-        return {}
+            log_event("warn", "token_file_ignored", path=self.path, reason=str(exc))
+            return {}
 
     def _claim(self, handle: int, info: os.stat_result) -> None:
-        if os.name == "nt":  # no owners and modes of this kind
-            return
         if info.st_uid != os.getuid():
             raise ValueError("it belongs to another user")
         if info.st_mode & 0o077:
             os.fchmod(handle, 0o600)
             log_event("warn", "token_file_mode_repaired", path=self.path)
 
-    def save(self, github: str, copilot: Optional[JSON] = None) -> None:
-        """Replace the file in one step; a failure is logged, the login goes on."""
+    def save(self, github: str, copilot: Optional[JSON] = None) -> Any:
+        """Replace the file in one step, and give its mark(); a failure is logged, the
+        login goes on."""
         temporary = os.path.join(self._folder, ".copilot-" + secrets.token_hex(8))
-        content = {
-            "githubToken": github,
-            "copilotToken": copilot,
-            "savedAt": int(time.time() * 1000),
-        }
+        saved_at = int(time.time() * 1000)
+        content = dict(githubToken=github, copilotToken=copilot, savedAt=saved_at)
         try:
             os.makedirs(self._folder, exist_ok=True)
             private = functools.partial(os.open, mode=0o600)
@@ -10673,6 +10623,7 @@ class TokenStore:
             log_event("error", "token_file_not_saved", path=self.path, reason=str(exc))
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+        return self.mark()
 
     def sweep(self) -> None:
         """Delete what a save that was killed left behind: it holds the token."""
@@ -10732,6 +10683,20 @@ TOKEN_PREFIXES = {
     "github_pat_": "a fine-grained personal access token",
     "ghs_": "an Actions or App installation token",
 }
+# What a refusal means that GitHub itself has sent; only the first ends the sign-in.
+EXCHANGE_FAILURES = {
+    401: (AuthRequired, "GitHub no longer accepts {dead}; %s." % LOGIN_HINT),
+    403: (
+        Forbidden,
+        "{host} refuses this account a Copilot token (403: {words}). A policy of your "
+        "organisation can forbid it; ask its administrator.",
+    ),
+    404: (
+        Forbidden,
+        "GitHub knows no Copilot for this account here; check GITHUB_URL, or sign in "
+        "with another account.",
+    ),
+}
 GITHUBS_PAGE = re.compile(rb"github|unicorn", re.IGNORECASE)
 
 
@@ -10745,13 +10710,11 @@ def _notification_error(obj: JSON, hint: str) -> Forbidden:
             text = meaning
     if obj.get("can_signup_for_limited"):
         text += "; Copilot Free is open to it"
-    exc = Forbidden(
+    return Forbidden(
         "%s. See github.com/settings/copilot (%s). %s" % (text, kind, hint),
         should_retry=kind == "server_error",
+        retry_after="3600" if kind == "programmatic_token_generation" else "",
     )
-    if kind == "programmatic_token_generation":
-        exc.retry_after = "3600"
-    return exc
 
 
 def exchange_error(
@@ -10776,34 +10739,24 @@ def exchange_error(
     if status == 403:
         with contextlib.suppress(BadRequest):
             return _notification_error(loads_object(body), hint)
-    githubs_page = status >= 500 and GITHUBS_PAGE.search(body[:MAX_TOKEN_FILE])
-    if not githubs_page and not headers.get("x-github-request-id"):
-        return UpstreamError("%s: %s" % (NOT_GITHUB, exc))
+    signed = headers.get("x-github-request-id")
     if status >= 500:  # its pages in an outage have no request id
+        signed = signed or GITHUBS_PAGE.search(body[:MAX_TOKEN_FILE])
+    if not signed:
+        return UpstreamError("%s: %s" % (NOT_GITHUB, exc))
+    if status >= 500:
         return UpstreamError(
             "GitHub's token service at %s fails (%d: %s); try again in a moment."
             % (host, status, exc.words),
             retry_after=exc.retry_after,
         )
-    if hint and status in (401, 403, 404):
+    if status not in EXCHANGE_FAILURES:
+        return exc
+    if hint:
         return AuthRequired(hint)
-    if status == 401:
-        dead = "the sign-in"
-        if env_token:
-            dead = "GITHUB_TOKEN: unset it"
-        return AuthRequired("GitHub no longer accepts %s; %s." % (dead, LOGIN_HINT))
-    if status == 404:
-        return Forbidden(
-            "GitHub knows no Copilot for this account here; check GITHUB_URL, or sign "
-            "in with another account."
-        )
-    if status == 403:
-        return Forbidden(
-            "%s refuses this account a Copilot token (403: %s). A policy of your "
-            "organisation can forbid it; ask its administrator." % (host, exc.words),
-            should_retry=False,
-        )
-    return exc
+    kind, text = EXCHANGE_FAILURES[status]
+    dead = "GITHUB_TOKEN: unset it" if env_token else "the sign-in"
+    return kind(text.format(dead=dead, host=host, words=exc.words), should_retry=False)
 
 
 def user_agent(config: Config) -> str:
@@ -10830,10 +10783,9 @@ def endpoints_of(config: Config, reply: JSON) -> Tuple[str, str]:
         hosts["api"] = "https://copilot-api." + tenant
     hint = PROXY_HINT.search(reply["token"])
     for name in hosts:
-        named = typed(typed(reply, "endpoints", dict), name, str)
-        found = ENDPOINT.fullmatch(named)
-        if found:
-            hosts[name] = found[1]
+        named = ENDPOINT.fullmatch(typed(typed(reply, "endpoints", dict), name, str))
+        if named:
+            hosts[name] = named[1]
         elif hint:
             hosts[name] = "https://%s%s" % (name, hint[1])
     return config.copilot_api_url or hosts["api"], hosts["proxy"]
@@ -10848,16 +10800,15 @@ DEVICE_FAILURES = {
     "incorrect_client_credentials": "GitHub does not know this app; check "
     "GITHUB_COPILOT_CLIENT_ID and GITHUB_URL.",
 }
+LEAST_POLL = 0.1  # seconds between two polls; GitHub says 5
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 
 def _device_error(reply: JSON) -> UpstreamError:
     error = str(reply.get("error") or "unknown")[:80]
-    text = DEVICE_FAILURES.get(error)
-    if text is None:
-        reason = str(reply.get("error_description") or "no reason given")[:200]
-        text = "GitHub refuses the sign-in: %s (%s)." % (reason, error)
-    return UpstreamError(text)
+    reason = str(reply.get("error_description") or "no reason given")[:200]
+    unheard_of = "GitHub refuses the sign-in: %s (%s)." % (reason, error)
+    return UpstreamError(DEVICE_FAILURES.get(error, unheard_of))
 
 
 def retrieve(task: asyncio.Future[Any]) -> None:
@@ -10866,6 +10817,72 @@ def retrieve(task: asyncio.Future[Any]) -> None:
         task.exception()
 
 
+class Cached:
+    """A value fetched on need, by one flight for all who wait; one that is still good
+    outlives the failure of the next."""
+
+    def __init__(
+        self,
+        fetch: Callable[[], Awaitable[Tuple[Any, float, float]]],
+        clock: Callable[[], float],
+        pause: float = 60.0,
+    ) -> None:
+        self._fetch = fetch  # gives what put() takes, or raises a ProxyError
+        self._clock = clock
+        self._pause = pause  # seconds, when one that is still good was not renewed
+        self._flight: Optional[asyncio.Future[None]] = None
+        self.retry_at = 0.0
+        self.failure: Optional[ProxyError] = None  # the last one
+        self.put(None, 0.0, 0.0)
+
+    def put(self, value: Any, renew_in: float, life: float) -> None:
+        """Keep a value: fetched anew after `renew_in` seconds, good for `life`."""
+        now = self._clock()
+        self.value = value
+        self._renew_at = now + renew_in
+        self._good_until = now + life
+
+    @property
+    def good(self) -> bool:
+        """Whether there is a value that may be used."""
+        return self._clock() < self._good_until
+
+    async def get(self, *, early: float = 0.0, wait: bool = True) -> Any:
+        """The value, new if it is to be renewed in less than `early` seconds; raises
+        the ProxyError of fetching it. With `wait` off a good one is given at once and
+        the new one later."""
+        now = self._clock()
+        if now + early >= self._renew_at:
+            if self._flight is None and now >= self.retry_at:
+                self._flight = asyncio.ensure_future(self._load())
+            if self._flight and (wait or now >= self._good_until):
+                # Shielded: a waiter that is cancelled must not take the others down.
+                await asyncio.shield(self._flight)
+        if now < self._good_until:
+            return self.value
+        failure = self.failure.with_traceback(None)  # grows with every raise
+        if now < self.retry_at:
+            failure.retry_after = str(math.ceil(self.retry_at - now))
+        raise failure
+
+    async def _load(self) -> None:
+        try:
+            self.put(*await self._fetch())
+        except ProxyError as exc:
+            self.failure = exc
+            if self.good and self._pause:  # no hammering of a broken upstream
+                self.retry_at = self._clock() + self._pause
+                log_event("warn", "refresh_failed", reason=str(exc))
+        finally:
+            self._flight = None
+
+    def close(self) -> None:
+        """Leave what is being fetched."""
+        if self._flight:
+            self._flight.cancel()
+
+
+LOOK_EVERY = 0.001  # seconds; a small request comes by three times in one
 MOST_UNUSED = 5  # tokens refused before they ever worked,
 UNUSED_SPAN = 300.0  # in so many seconds; more would look like a loop (UPSTREAM 3.4)
 
@@ -10886,35 +10903,36 @@ class CopilotAuth:
         self._store = store
         self._clock = clock
         self._sleep = sleep
-        self._tasks: Set[asyncio.Future[Any]] = set()
         self._polling: Optional[asyncio.Future[None]] = None
         self._code: asyncio.Future[JSON]  # of GitHub's answer; there when _polling is
         self._mark: Any = "never looked"  # the file as it was last seen
+        self._look_at = 0.0
         self._become(config.github_token)
         self._store.sweep()
         self.signed_in()
 
     def _become(self, github: str) -> None:
-        """Start afresh with this GitHub token, or with none."""
+        """Start afresh with this GitHub token, or with none; an exchange under way ends
+        in the old cache."""
         self._github = github
         self._dead = ""  # why GitHub no longer takes it
         self._login_error = ""
-        self._token: Optional[CopilotToken] = None
-        self._worked = False  # whether Copilot has taken it
-        self._unused: List[float] = []  # when it refused others at once
-        self._refresh_at = 0.0
-        self._valid_until = 0.0
-        self._retry_at = 0.0
-        self._failure: ProxyError = AuthRequired(LOGIN_HINT)
+        new_token = functools.partial(self._new_token, github)
+        self._tokens = Cached(new_token, self._clock, 0.0)
         self._failures = 0
-        self._exchange: Optional[asyncio.Future[CopilotToken]] = None
+        self._worked: Optional[CopilotToken] = None  # the last that Copilot took
+        # When it refused the last others at once.
+        self._unused = collections.deque([-UNUSED_SPAN] * MOST_UNUSED, MOST_UNUSED)
 
     def signed_in(self) -> bool:
         """Whether a GitHub token is there that is not known to be dead."""
-        mark = self._store.mark()
-        if mark != self._mark:
-            self._mark = mark
-            self._follow_file()
+        now = self._clock()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_EVERY
+            mark = self._store.mark()
+            if mark != self._mark:
+                self._mark = mark
+                self._follow_file()
         return bool(self._github) and not self._dead
 
     def _follow_file(self) -> None:
@@ -10924,26 +10942,23 @@ class CopilotAuth:
             return
         saved = self._store.load()
         github = token_in(saved, "githubToken")
-        if github == self._github:
+        if github == self._github or by_environment and not github:
             return
         if github and self._polling:
             self._polling.cancel()
-        if github or not by_environment:
-            self._become(github or self._config.github_token)
-            self._adopt_saved(saved.get("copilotToken"))
-
-    def _spawn(self, work: Awaitable[Any]) -> asyncio.Future[Any]:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(retrieve)
-        return task
+        self._become(github or self._config.github_token)
+        reply = saved.get("copilotToken")
+        if token_in(reply, "token"):  # one that is surely good saves an exchange
+            left = count(reply.get("expires_at")) - int(time.time())
+            if 360 < left <= 3600:  # a longer life means that the clock is wrong
+                self._tokens.put(*self._term(reply, left - 60))
 
     async def close(self) -> None:
         """Stop polling and exchanging."""
-        for task in list(self._tasks):
-            task.cancel()
-            await asyncio.wait([task])
+        self._tokens.close()
+        if self._polling:
+            self._polling.cancel()
+            await asyncio.wait([self._polling])
 
     # -- the GitHub token ----------------------------------------------------
 
@@ -10959,45 +10974,43 @@ class CopilotAuth:
         """The headers for GitHub's own API; raises AuthRequired."""
         return [
             ("authorization", "token " + self.github_token()),
-            ("accept", "application/json"),
             ("x-github-api-version", "2025-04-01"),
-            ("user-agent", user_agent(self._config)),
             ("editor-version", self._config.copilot_editor_version),
             ("editor-plugin-version", self._config.copilot_plugin_version),
         ]
 
-    def _standing(self) -> JSON:
-        """Where the sign-in stands; never talks to GitHub."""
-        signed_in = self.signed_in()
+    def _standing(self, nobody: str) -> JSON:
+        """Where the sign-in stands, without talking to GitHub; `nobody` is the error
+        when there is no other."""
+        signed_in = self.signed_in()  # first: it can end our own polling
         if self._polling and not self._polling.done():
             return {"status": "pending_verification"}  # or its first token is to come
         if signed_in:
             return {"status": "authenticated"}
-        error = self._login_error or self._dead
+        state = {"status": "unauthenticated"}
+        error = self._login_error or self._dead or nobody
         if error:
-            return {"status": "unauthenticated", "error": error}
-        return {"status": "unauthenticated"}
+            state["error"] = error
+        return state
 
     def status(self) -> JSON:
         """`GET /auth/status`."""
-        state = self._standing()
+        state = self._standing("")
         if state["status"] == "pending_verification":
             state["status"] = "unauthenticated"
         elif state["status"] == "authenticated":
-            state["expiresAt"] = self._token and self._token.expires_at
+            token = self._tokens.value
+            state["expiresAt"] = token and token.expires_at
         return state
 
     def check(self) -> JSON:
         """`POST /auth/check`."""
-        state = self._standing()
-        if state["status"] == "unauthenticated" and "error" not in state:
-            state["error"] = "no sign-in is under way: %s." % LOGIN_HINT
-        return state
+        return self._standing("no sign-in is under way: %s." % LOGIN_HINT)
 
     def logout(self) -> JSON:
         """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
         self._store.clear()
-        self._mark = self._store.mark()
+        self._mark = None  # of a file that is not there
         if self._polling:
             self._polling.cancel()
             self._polling = None
@@ -11010,15 +11023,23 @@ class CopilotAuth:
             )
         return reply
 
+    async def ask_github(
+        self, url: str, headers: Iterable[Tuple[str, str]] = (), body: bytes = b""
+    ) -> Tuple[Response, bytes]:
+        """GET, or POST a body; the head of the answer and its body."""
+        pairs = [
+            ("user-agent", user_agent(self._config)),
+            ("accept", "application/json"),
+            *headers,
+        ]
+        timeouts = Timeouts(total=30.0)
+        method = "POST" if body else "GET"
+        response = await self._pool.request(method, url, pairs, body, timeouts)
+        return response, await response.read_all(MAX_TOKEN_FILE)
+
     async def reach(self) -> None:
         """Return if GitHub answers at all; raises the ProxyError that says why not."""
-        response = await self._pool.request(
-            "GET",
-            self._config.github_api_url + "/",
-            [("user-agent", user_agent(self._config))],
-            timeouts=Timeouts(total=15.0),
-        )
-        response.close()
+        await self.ask_github(self._config.github_api_url + "/")
 
     # -- the device flow (RFC 8628, UPSTREAM 2) ------------------------------
 
@@ -11029,7 +11050,7 @@ class CopilotAuth:
         if self._polling is None or self._polling.done():
             self._login_error = ""
             self._code = asyncio.get_running_loop().create_future()
-            self._polling = self._spawn(self._sign_in(self._code))
+            self._polling = asyncio.ensure_future(self._sign_in(self._code))
         waiting = self._code
         await asyncio.wait(
             [waiting, self._polling], return_when=asyncio.FIRST_COMPLETED
@@ -11061,8 +11082,7 @@ class CopilotAuth:
             self._login_error = str(exc)
             return
         self._become(github)
-        self._store.save(github)
-        self._mark = self._store.mark()
+        self._mark = self._store.save(github)
         log_event("info", "login_completed")
         with contextlib.suppress(ProxyError):  # the next request says why
             await self.token()
@@ -11070,12 +11090,12 @@ class CopilotAuth:
     async def _request_code(self) -> JSON:
         code = await self._oauth("/login/device/code", {"scope": "read:user"})
         for key in ("device_code", "user_code", "verification_uri"):
-            if not isinstance(code.get(key), str):
+            if not typed(code, key, str):
                 raise _device_error(code)
         interval = code.get("interval")
-        if type(interval) is not int:
+        if type(interval) not in (int, float):
             interval = 5
-        code["interval"] = max(1, interval)
+        code["interval"] = max(LEAST_POLL, interval)
         life = count(code.get("expires_in")) or 900
         code["until"] = self._clock() + min(life, 3600)
         return code
@@ -11086,11 +11106,9 @@ class CopilotAuth:
         while self._clock() < code["until"]:
             # Before the first poll, too: RFC 8628 3.5.
             await self._sleep(min(interval, code["until"] - self._clock()))
-            try:
+            reply = {"error": "authorization_pending"}
+            with contextlib.suppress(UpstreamError):  # it may pass before the code does
                 reply = await self._oauth("/login/oauth/access_token", fields)
-            except UpstreamError as exc:  # it may pass before the code expires
-                log_event("debug", "login_poll_failed", reason=str(exc))
-                continue
             token = token_in(reply, "access_token")
             error = reply.get("error")
             if token:
@@ -11103,18 +11121,11 @@ class CopilotAuth:
 
     async def _oauth(self, path: str, fields: JSON) -> JSON:
         client_id = self._config.github_copilot_client_id
-        response = await self._pool.request(
-            "POST",
+        response, raw = await self.ask_github(
             self._config.github_url + path,
-            [
-                ("accept", "application/json"),
-                ("content-type", "application/json"),
-                ("user-agent", user_agent(self._config)),
-            ],
+            [("content-type", "application/json")],
             dumps({"client_id": client_id, **fields}),
-            Timeouts(total=30.0),
         )
-        raw = await response.read_all(MAX_TOKEN_FILE)
         if response.status == 404:
             raise _device_error({"error": "incorrect_client_credentials"})
         if response.status != 200:
@@ -11131,36 +11142,20 @@ class CopilotAuth:
         A token within 5 minutes of its end is still given out while its successor is
         fetched; only an expired one makes callers wait, all on the same exchange.
         """
-        signed_in = self.signed_in()
-        now = self._clock()
-        usable = None
-        if now < self._valid_until:
-            usable = self._token
-        if usable and (now < self._refresh_at or not signed_in):
-            return usable
+        if not self.signed_in() and self._tokens.good:
+            return self._tokens.value
         self.github_token()
-        if self._exchange is None and now >= self._retry_at:
-            self._exchange = self._spawn(self._renew())
-        if usable:
-            return usable
-        if self._exchange is None:
-            failure = self._failure.with_traceback(None)  # grows with every raise
-            failure.retry_after = str(math.ceil(self._retry_at - now))
-            raise failure
-        # Shielded: a waiter that is cancelled must not take the others down.
-        return await asyncio.shield(self._exchange)
+        return await self._tokens.get(wait=False)
 
     async def renew(self) -> CopilotToken:
         """Exchange now, whatever is kept: the proof that the sign-in works."""
-        self.github_token()
-        if self._exchange is None:
-            self._exchange = self._spawn(self._renew())
-        return await asyncio.shield(self._exchange)
+        self._tokens.put(None, 0.0, 0.0)
+        self._tokens.retry_at = 0.0
+        return await self.token()
 
     def worked(self, token: CopilotToken) -> None:
         """The upstream took `token`."""
-        if token is self._token:
-            self._worked = True
+        self._worked = token
 
     def refused(self, token: CopilotToken, *, expired: bool) -> bool:
         """The upstream refused `token`; True = asking for one again may help.
@@ -11168,67 +11163,59 @@ class CopilotAuth:
         One that has worked and then expired is replaced at any time. All others count:
         five in five minutes, then no more is minted until the first is that old.
         """
-        if token is not self._token:
+        if token is not self._tokens.value:
             return True
         now = self._clock()
-        self._unused = [when for when in self._unused if when + UNUSED_SPAN > now]
-        if not (expired and self._worked):
-            if len(self._unused) >= MOST_UNUSED:
+        if not expired or token is not self._worked:
+            if self._unused[0] + UNUSED_SPAN > now:
                 return False  # it is good enough for other requests
             self._unused.append(now)
-        if expired and len(self._unused) >= MOST_UNUSED and not self._worked:
-            self._retry_at = self._unused[0] + UNUSED_SPAN
-            self._failure = UpstreamError(
+        self._tokens.put(None, 0.0, 0.0)
+        again_at = self._unused[0] + UNUSED_SPAN
+        if expired and token is not self._worked and again_at > now:
+            self._tokens.retry_at = again_at
+            self._tokens.failure = UpstreamError(
                 "GitHub Copilot refuses the tokens that GitHub gives out, %d in a row. "
                 "You are still signed in; try again later." % MOST_UNUSED,
                 status=503,
             )
-        self._token = None
         return True
 
-    async def _renew(self) -> CopilotToken:
-        github = self._github
+    async def _new_token(self, github: str) -> Tuple[CopilotToken, float, float]:
+        """A Copilot token for what the cache of this GitHub token keeps."""
         try:
             reply = await self._mint()
             if github != self._github:
                 raise AuthRequired("signed out meanwhile; %s." % LOGIN_HINT)
-            token = self._adopt(reply, count(reply.get("refresh_in")) or 1500)
         except ProxyError as exc:
             if github == self._github:
                 self._back_off(exc)
             raise
-        finally:
-            if self._exchange is asyncio.current_task():
-                self._exchange = None
+        self._failures = 0
+        term = self._term(reply, count(reply.get("refresh_in")) or 1500)
         # Another process may have signed out, or in as another person.
         if self._store.load().get("githubToken") == github != self._config.github_token:
-            self._store.save(github, {**reply, "expires_at": token.expires_at})
-            self._mark = self._store.mark()
-        return token
+            kept = {**reply, "expires_at": term[0].expires_at}
+            self._mark = self._store.save(github, kept)
+        return term
 
     async def _mint(self) -> JSON:
         api = self._config.github_api_url
-        env_token = ""
-        if self._github == self._config.github_token:
-            env_token = self._github
-        response = await self._pool.request(
-            "GET",
-            api + "/copilot_internal/v2/token",
-            self.headers(),
-            timeouts=Timeouts(total=15.0),
-        )
-        raw = await response.read_all(MAX_TOKEN_FILE // 2)
+        url = api + "/copilot_internal/v2/token"
+        response, raw = await self.ask_github(url, self.headers())
+        status = response.status
+        if status == 200:
+            with contextlib.suppress(BadRequest):
+                reply = loads_object(raw)
+                if token_in(reply, "token"):
+                    return reply
+            # Not in its own words: they may hold half a token.
+            status = 502
+            raw = b"no Copilot token came."
+        by_environment = self._github == self._config.github_token
+        env_token = self._github if by_environment else ""
         host = api.partition("://")[2]
-        if response.status != 200:
-            raise exchange_error(
-                response.status, response.headers, raw, env_token, host
-            )
-        with contextlib.suppress(BadRequest):
-            reply = loads_object(raw)
-            if token_in(reply, "token"):
-                return reply
-        # Not in its own words: they may hold half a token.
-        raise exchange_error(502, response.headers, b"no Copilot token came.")
+        raise exchange_error(status, response.headers, raw, env_token, host)
 
     def _back_off(self, exc: ProxyError) -> None:
         # 1, 2, 4 ... 60 s; the longest for what time does not heal soon (UPSTREAM 3.4).
@@ -11237,36 +11224,22 @@ class CopilotAuth:
             wait = float(exc.retry_after)
         elif exc.status == 403:
             wait = 60.0
-        self._failures += 1
-        self._failure = exc
-        self._retry_at = self._clock() + wait
-        if isinstance(exc, AuthRequired):
+        elif isinstance(exc, AuthRequired):
             self._dead = str(exc)
             self._mark = "to be looked at"  # GITHUB_TOKEN is dead, the file may help
-        else:
-            exc.retry_after = str(math.ceil(wait))
+            wait = 0.0
+        self._failures += 1
+        self._tokens.retry_at = self._clock() + wait
         log_event("warn", "copilot_token_failed", status=exc.status, reason=str(exc))
 
-    def _adopt(self, reply: JSON, refresh_in: float) -> CopilotToken:
-        """Use a token for refresh_in + 60 s from now, whatever its clock says."""
-        now = self._clock()
+    def _term(
+        self, reply: JSON, refresh_in: float
+    ) -> Tuple[CopilotToken, float, float]:
+        """A token for refresh_in + 60 s from now, whatever its clock says."""
         life = min(max(refresh_in, 60), 86400) + 60.0
-        self._valid_until = now + life
-        self._refresh_at = now + max(life - 300, life / 2)
-        self._failures = 0
-        self._retry_at = 0.0
         api, proxy = endpoints_of(self._config, reply)
-        expires_at = int(time.time() + life)
-        self._token = CopilotToken(reply["token"], api, proxy, expires_at)
-        self._worked = False
-        return self._token
-
-    def _adopt_saved(self, saved: Any) -> None:
-        """Take over a token from the file while it is surely good, to save a mint."""
-        if token_in(saved, "token"):
-            left = count(saved.get("expires_at")) - int(time.time())
-            if 360 < left <= 3600:  # a longer life means that the clock is wrong
-                self._adopt(saved, left - 60)
+        token = CopilotToken(reply["token"], api, proxy, int(time.time() + life))
+        return token, max(life - 300, life / 2), life
 
 
 # ============================================================================
@@ -11285,6 +11258,7 @@ AUTO_SESSION = "/models/session"
 ENGINES = "/v1/engines/"  # the autocomplete host's paths (UPSTREAM 14)
 MAX_ERROR = 64 * 1024
 MAX_CATALOGUE = 16 * 1024 * 1024
+CATALOGUE_LIFE = 600.0  # seconds, as in VS Code
 
 
 def engine_path(engine: str) -> str:
@@ -11308,32 +11282,32 @@ INTENTS = {
 def new_uuid() -> str:
     """A random UUID (RFC 9562 5.4), at half the uuid module's cost: it names a request
     and guards nothing."""
-    raw = "%032x" % random.getrandbits(128)
-    return "-".join((raw[:8], raw[8:12], "4" + raw[13:16], "a" + raw[17:20], raw[20:]))
+    bits = random.getrandbits
+    groups = (bits(32), bits(16), bits(12), bits(12), bits(48))
+    return "%08x-%04x-4%03x-a%03x-%012x" % groups
 
 
-def copilot_headers(
-    config: Config, token: str, endpoint: str, request_id: str
-) -> List[Tuple[str, str]]:
-    """What every request on the inference host carries (UPSTREAM 5.1)."""
+def copilot_headers(config: Config, token: str, endpoint: str) -> Dict[str, str]:
+    """What all requests on the inference host carry, but for ids (UPSTREAM 5.1)."""
     intent = INTENTS.get(endpoint, "copilot-ghost")
-    pairs = [
-        ("authorization", "Bearer " + token),
-        ("user-agent", user_agent(config)),
-        ("editor-version", config.copilot_editor_version),
-        ("editor-plugin-version", config.copilot_plugin_version),
-        ("copilot-integration-id", "vscode-chat"),
-        ("x-github-api-version", config.copilot_api_version),
-        ("openai-intent", intent),
-        ("x-interaction-type", intent),
-        ("x-request-id", request_id),
-        ("x-agent-task-id", request_id),
-    ]
+    headers = {
+        "authorization": "Bearer " + token,
+        "user-agent": user_agent(config),
+        "editor-version": config.copilot_editor_version,
+        "editor-plugin-version": config.copilot_plugin_version,
+        "copilot-integration-id": "vscode-chat",
+        "x-github-api-version": config.copilot_api_version,
+        "openai-intent": intent,
+        "x-interaction-type": intent,
+    }
     if endpoint.startswith(ENGINES):
-        pairs.append(("openai-organization", "github-copilot"))
+        headers["openai-organization"] = "github-copilot"
     if endpoint != MODELS:
-        pairs.append(("content-type", "application/json"))
-    return pairs
+        headers["content-type"] = "application/json"
+    if endpoint == MESSAGES:
+        # Always: under a newer one Anthropic refuses samplers (UPSTREAM 22.3).
+        headers["anthropic-version"] = "2023-06-01"
+    return headers
 
 
 FORWARDED = re.compile(
@@ -11355,7 +11329,7 @@ def has_image(body: bytes) -> bool:
 
     Inside a JSON string the quotes would be escaped, so text about images is no match.
     """
-    return b"image" in body and IMAGE.search(body) is not None
+    return IMAGE.search(body) is not None
 
 
 # -- who pays: `user` once for what a person typed, `agent` for the rest ---------------
@@ -11425,36 +11399,29 @@ SIDE_HEADERS = (
     "x-codex-parent-thread-id",
     "x-parent-session-id",  # opencode
 )
-REMINDER = "<system-reminder>"
-REMINDER_END = "</system-reminder>"
 
 
 def _items(body: JSON) -> List[Any]:
     items = body.get("messages") or body.get("input")
-    if isinstance(items, list):
-        return items
-    return [{"role": "user", "content": items}]
+    return items if isinstance(items, list) else [{"role": "user", "content": items}]
 
 
 def _is_reminder(text: str) -> bool:
-    begins = text.lstrip().startswith(REMINDER)
-    return begins and not text.partition(REMINDER_END)[2].strip()
+    begins = text.lstrip().startswith("<system-reminder>")
+    return begins and not text.partition("</system-reminder>")[2].strip()
 
 
 def _texts_of(item: JSON) -> Optional[List[str]]:
     """The user's texts in a message, reminders too; None = not the user's at all."""
     content = item.get("content")
-    if isinstance(content, str):
-        content = [{"text": content}]
     if item.get("role") != "user":
         return None
-    texts = []
-    for part in objects(content):
-        if part.get("type") == "tool_result":
-            return None  # texts beside a result are not typed either
-        if isinstance(part.get("text"), str):
-            texts.append(part["text"])
-    return texts
+    if isinstance(content, str):
+        return [content]
+    parts = objects(content)
+    if any(part.get("type") == "tool_result" for part in parts):
+        return None  # texts beside a result are not typed either
+    return [part["text"] for part in parts if isinstance(part.get("text"), str)]
 
 
 def _last_item(body: JSON) -> JSON:
@@ -11465,31 +11432,24 @@ def _last_item(body: JSON) -> JSON:
     return {"role": "user"}
 
 
-def _is_claude_code(headers: Headers) -> bool:
-    return headers.get("user-agent", "").startswith("claude-")
-
-
-def _is_side_request(headers: Headers, body: JSON) -> bool:
+def _is_side_request(headers: Headers, body: JSON, claude_code: bool) -> bool:
     """What says by its headers that nobody typed it; and Claude Code's questions beside
     the conversation, for titles, pages or probes: they have neither tools nor thinking,
     the conversation always has tools (2026-11)."""
     if headers.get("x-initiator") == "agent":  # as Copilot's own clients
         return True
-    for name in SIDE_HEADERS:
-        if headers.get(name) not in (None, "main"):
-            return True
+    if any(headers.get(name) not in (None, "main") for name in SIDE_HEADERS):
+        return True
     system = body.get("system")
     if isinstance(system, list) and "cc_is_subagent=true" in str(system[:1])[:2000]:
         return True
-    if not _is_claude_code(headers):
-        return False
     no_thinking = typed(typed(body, "thinking", dict), "type", str) == "disabled"
-    return body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
+    probe = body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
+    return claude_code and probe
 
 
-def _is_automatic(headers: Headers, text: str, body: JSON) -> bool:
+def _is_automatic(agent: str, text: str, body: JSON) -> bool:
     """Whether the client that sent it makes such texts by itself."""
-    agent = headers.get("user-agent", "")
     for marks in CLIENT_MARKS:
         if agent.startswith(marks.client):
             texts = []
@@ -11502,27 +11462,23 @@ def _is_automatic(headers: Headers, text: str, body: JSON) -> bool:
 
 def initiator(headers: Headers, body: JSON, session: str) -> Initiator:
     """Who asks: `user` for a prompt that a person typed, and when in doubt."""
+    agent = headers.get("user-agent", "")
+    claude_code = agent.startswith("claude-")
     item = _last_item(body)
     texts = _texts_of(item)
-    if texts is None or _is_side_request(headers, body):
+    if texts is None or _is_side_request(headers, body, claude_code):
         return AGENT
-    typed_texts = texts
-    if _is_claude_code(headers):
-        typed_texts = [text for text in texts if not _is_reminder(text)]
-    if texts and not typed_texts:
-        return AGENT
-    text = ""  # a picture
-    if typed_texts:
-        text = typed_texts[-1]
-    if _is_automatic(headers, text, body):
+    texts = texts or [""]  # of a picture
+    if claude_code:
+        texts = [text for text in texts if not _is_reminder(text)]
+    if not texts or _is_automatic(agent, texts[-1], body):
         return AGENT
     prompt = headers.get("x-claude-code-prompt-id")
     if prompt:
         return Initiator("user", prompt)
-    for name in SESSION_HEADERS:
-        if headers.get(name):
-            key = (session, hash(text or dumps(item)))
-            return Initiator("user", key, len(_items(body)))
+    if any(map(headers.get, SESSION_HEADERS)):
+        key = (session, hash(texts[-1] or dumps(item)))
+        return Initiator("user", key, len(_items(body)))
     # Without a session of its own a client's same words may well be typed again.
     return Initiator("user", object())
 
@@ -11535,18 +11491,16 @@ LONGEST_WAIT = 8.0  # seconds; what takes longer the client decides
 
 def retry_wait(exc: ProxyError, attempt: int, dice: float) -> Optional[float]:
     """Seconds until the next try after `attempt` retries, None = give up; dice < 1."""
+    wait = 0.5 * 4**attempt * (1 + dice)
     if exc.should_retry is False or attempt >= RETRIED.get(exc.status, 0):
         return None
     if isinstance(exc, UpstreamTimeout):  # has cost 300 s already, and may be billed
         return None
-    wait = 0.5 * 4**attempt * (1 + dice)
     if exc.retry_after:
         if not re.fullmatch("[0-9]{1,4}", exc.retry_after):
             return None  # a date
         wait = max(wait, float(exc.retry_after))
-    if wait > LONGEST_WAIT:
-        return None
-    return wait
+    return wait if wait <= LONGEST_WAIT else None
 
 
 def wants_new_token(exc: ProxyError) -> bool:
@@ -11554,47 +11508,41 @@ def wants_new_token(exc: ProxyError) -> bool:
     if not isinstance(exc, UpstreamError):
         return False
     if exc.status == 403:  # one with a reason is final
-        reasoned = exc.code or exc.kind
-        return not reasoned and exc.words.lower().startswith("forbidden")
+        unreasoned = not exc.code and not exc.kind
+        return unreasoned and exc.words.lower().startswith("forbidden")
     return exc.status in (401, 421)
 
 
 # -- the account's quota (UPSTREAM 4) ------------------------------------------
 
 
-def _figure(obj: JSON, key: str) -> Optional[float]:
-    value = obj.get(key)
-    if type(value) in (int, float) and abs(value) < 1e15:
-        return value
-    return None
-
-
 def _snapshot(raw: JSON) -> JSON:
     """One quota; overdrawn it is used up, and the rest is overage."""
+    figures = {}
+    for key, value in raw.items():
+        if type(value) in (int, float) and abs(value) < 1e15:
+            figures[key] = value
+    total = figures.get("entitlement")
+    left = figures.get(
+        "quota_remaining", figures.get("remaining")
+    )  # the first is exact
+    percent = figures.get("percent_remaining")
+    overage = figures.get("overage_count", 0)
     unlimited = raw.get("unlimited") is True
     permitted = raw.get("overage_permitted") is True
-    total = _figure(raw, "entitlement")
-    left = _figure(raw, "remaining")
-    percent = _figure(raw, "percent_remaining")
-    overage = _figure(raw, "overage_count") or 0
-    exact = _figure(raw, "quota_remaining")
-    if exact is not None:
-        left = exact
     if unlimited:
         total = left = percent = None
-    if left is not None and left < 0:
+    if left is not None:
         overage = max(overage, -left)
-        left = 0
-    if left is not None and total:
-        percent = 100.0 * left / total
-    if percent is not None:
-        percent = max(0.0, percent)
+        left = max(left, 0)
+        if total:
+            percent = 100.0 * left / total
     blocked = left == 0 and not permitted
     return {
         "unlimited": unlimited,
         "entitlement": total,
         "remaining": left,
-        "percent_remaining": percent,
+        "percent_remaining": percent and max(0.0, percent),
         "overage_permitted": permitted,
         "overage_count": overage,
         "blocked": blocked or raw.get("has_quota") is False,
@@ -11620,14 +11568,14 @@ def parse_quota(reply: JSON) -> JSON:
         if name == "premium_interactions":
             name = billing
         quotas[name] = _snapshot(table)
+    reset = reply.get("quota_reset_date") or reply.get("limited_user_reset_date")
     return {
         "login": reply.get("login"),
         "plan": reply.get("copilot_plan"),
         "sku": reply.get("access_type_sku"),
         "billing": billing,
         "quotas": quotas,
-        "reset_date": reply.get("quota_reset_date")
-        or reply.get("limited_user_reset_date"),
+        "reset_date": reset,
     }
 
 
@@ -11640,86 +11588,15 @@ def quota_step(quota: JSON) -> int:
     percent = quota["percent_remaining"]
     if quota["unlimited"] or percent is None:
         return 0
-    for step in QUOTA_STEPS:
-        if 100 - percent >= step:
-            return step
-    return 0
+    return next((step for step in QUOTA_STEPS if 100 - percent >= step), 0)
 
 
 # -- sending -------------------------------------------------------------------
 
 
-class Cached:
-    """A value fetched on need, by one flight for all who wait; kept if that fails."""
-
-    def __init__(
-        self,
-        fetch: Callable[[], Awaitable[Any]],
-        life: float,
-        clock: Callable[[], float],
-    ) -> None:
-        self._fetch = fetch
-        self._life = life
-        self._clock = clock
-        self.value: Any = None
-        self._from = 0.0
-        self._until = 0.0
-        self._flight: Optional[asyncio.Future[None]] = None
-
-    async def get(self, *, refresh: bool = False) -> Any:
-        """The value; `refresh` asks again unless it is just half a minute old."""
-        until = self._until
-        if refresh:
-            until = min(until, self._from + 30.0)
-        if self.value is None or self._clock() >= until:
-            if self._flight is None:
-                self._flight = asyncio.ensure_future(self._load())
-                self._flight.add_done_callback(retrieve)
-            await asyncio.shield(self._flight)
-        return self.value
-
-    def close(self) -> None:
-        """Leave what is being fetched."""
-        if self._flight:
-            self._flight.cancel()
-
-    async def _load(self) -> None:
-        life = self._life
-        try:
-            self.value = await self._fetch()
-        except ProxyError as exc:
-            if self.value is None or isinstance(exc, AuthRequired):
-                raise
-            log_event("warn", "refresh_failed", reason=str(exc))
-            life = 60.0  # no hammering of a broken upstream
-        finally:
-            self._flight = None
-        self._from = self._clock()
-        self._until = self._from + life
-
-
-class Outgoing(NamedTuple):
-    """One request to the inference host; no body = GET."""
-
-    endpoint: str
-    body: bytes = b""
-    initiator: Optional[Initiator] = None  # None = it costs nothing
-    pairs: Tuple[Tuple[str, str], ...] = ()
-
-
-class AutoChoice(NamedTuple):
-    """The model that Copilot chose for one conversation."""
-
-    model: Model  # as in the catalogue
-    token: str  # goes with every request for it
-    renew_at: float
-    ends_at: float
-
-
 MOST_CHOICES = 1000  # conversations whose model is remembered
 AUTO_PAUSE = 60.0  # seconds until a choice that was not to be had is asked for again
 AUTO_BODY = b'{"auto_mode":{"model_hints":["auto"]}}'
-SESSION_TOKEN = "copilot-session-token"
 MOST_PROMPTS = 1000
 REPEATED = 900.0  # seconds within which the same prompt at the same place is a retry
 
@@ -11740,9 +11617,11 @@ class CopilotClient:
         self._auth = auth
         self._clock = clock
         self._sleep = sleep
+        self._headers = functools.lru_cache(64)(
+            functools.partial(copilot_headers, config)
+        )
         self._prompts: Dict[Hashable, Tuple[float, int]] = {}  # when, place
         self._owner = ""  # whose catalogue and quota are kept
-        self._timer: Optional[asyncio.TimerHandle] = None  # of the next look
         self._looking: Optional[asyncio.Future[None]] = None  # at what is left
         self.forget()
 
@@ -11750,10 +11629,9 @@ class CopilotClient:
 
     def forget(self) -> None:
         """Another account may follow; a fetch under way ends in the old caches."""
-        self._models = Cached(self._fetch_models, 600.0, self._clock)  # as VS Code
-        self._quota = Cached(self._fetch_quota, 60.0, self._clock)
-        self._choices: Dict[str, AutoChoice] = {}  # session -> what Auto chose
-        self._choosing = asyncio.Lock()
+        self._models = Cached(self._fetch_models, self._clock)
+        self._quota = Cached(self._fetch_quota, self._clock)
+        self._choices: Dict[str, Cached] = {}  # session -> the model that Auto chose
         self.auto_failure = ""  # why the last choice was not to be had
         self._auto_after = 0.0
         self._warned: Dict[str, int] = {}  # quota -> the step that was told
@@ -11766,18 +11644,21 @@ class CopilotClient:
             self.forget()
 
     async def models(self, refresh: bool = False) -> Catalogue:
-        """The catalogue; raises ProxyError when it was never to be had."""
+        """The catalogue, `refresh`ed unless it is just half a minute old; raises
+        ProxyError when it was never to be had."""
         self._check_owner()
-        return await self._models.get(refresh=refresh)
+        return await self._models.get(early=CATALOGUE_LIFE - 30.0 if refresh else 0.0)
 
-    async def _fetch_models(self) -> Catalogue:
-        response = await self._send(Outgoing(MODELS))
+    async def _fetch_models(self) -> Tuple[Catalogue, float, float]:
+        response = await self._deliver(MODELS)
         raw = await response.read_all(MAX_CATALOGUE)
         with contextlib.suppress(BadRequest):
             models = parse_models(loads_object(raw))
             if models:
-                default = self._config.copilot_default_model
-                return Catalogue(models, default, self._config.model_map)
+                config = self._config
+                default = config.copilot_default_model
+                catalogue = Catalogue(models, default, config.model_map)
+                return catalogue, CATALOGUE_LIFE, math.inf
         raise UpstreamError("Copilot's list of models cannot be read; try again.")
 
     async def quota(self) -> JSON:
@@ -11785,17 +11666,14 @@ class CopilotClient:
         self._check_owner()
         return await self._quota.get()
 
-    async def _fetch_quota(self) -> JSON:
-        response = await self._pool.request(
-            "GET",
-            self._config.github_api_url + "/copilot_internal/user",
-            self._auth.headers(),
-            timeouts=Timeouts(total=30.0),
-        )
+    async def _fetch_quota(self) -> Tuple[JSON, float, float]:
+        url = self._config.github_api_url + "/copilot_internal/user"
+        response, raw = await self._auth.ask_github(url, self._auth.headers())
         if response.status != 200:
-            raise await self._refusal(response)
+            raise upstream_error(response.status, response.headers, raw)
         with contextlib.suppress(BadRequest):
-            return parse_quota(loads_object(await response.read_all(MAX_CATALOGUE)))
+            reply = loads_object(raw)
+            return parse_quota(reply), 60.0, math.inf
         raise UpstreamError("GitHub's account page cannot be read; try again.")
 
     def kept_models(self) -> Catalogue:
@@ -11809,16 +11687,11 @@ class CopilotClient:
 
     def look_at_quota(self) -> None:
         """Warn soon when little is left, but not beside a session's first words."""
-        if self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(LOOK_AFTER, self._start_look)
-
-    def _start_look(self) -> None:
-        self._timer = None
-        self._looking = asyncio.ensure_future(self._look())
-        self._looking.add_done_callback(retrieve)
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(self._look())
 
     async def _look(self) -> None:
+        await asyncio.sleep(LOOK_AFTER)
         with contextlib.suppress(ProxyError):
             account = await self.quota()
             for name, quota in account["quotas"].items():
@@ -11837,11 +11710,10 @@ class CopilotClient:
 
     async def close(self) -> None:
         """Leave what is being fetched."""
-        self._models.close()
-        self._quota.close()
-        for waiting in (self._timer, self._looking):
-            if waiting:
-                waiting.cancel()
+        for cached in (self._models, self._quota, *self._choices.values()):
+            cached.close()
+        if self._looking:
+            self._looking.cancel()
 
     # -- Auto (UPSTREAM 22.1) ----------------------------------------------------
 
@@ -11851,72 +11723,65 @@ class CopilotClient:
         Its token is among its headers. AUTO_MODEL where the choice is not to be had;
         `auto_failure` tells why.
         """
-        async with self._choosing:
-            choice = self._choices.get(session)
-            now = self._clock()
-            if (choice is None or now >= choice.renew_at) and now >= self._auto_after:
-                try:
-                    choice = await self._choose_auto(choice)
-                    keep_newest(self._choices, session, choice, MOST_CHOICES)
-                except UpstreamError as exc:
-                    self.auto_failure = str(exc)
-                    self._auto_after = now + AUTO_PAUSE
-                    log_event("warn", "auto_failed", status=exc.status, reason=str(exc))
-            if choice is None or now >= choice.ends_at:
-                return AUTO_MODEL
-        pair = (SESSION_TOKEN, choice.token)
-        return choice.model._replace(headers=(*choice.model.headers, pair))
+        self._check_owner()
+        choice = self._choices.get(session)
+        if choice is None:
+            choose = functools.partial(self._choose_auto, session)
+            choice = Cached(choose, self._clock)
+        keep_newest(self._choices, session, choice, MOST_CHOICES)
+        if not choice.good and self._clock() < self._auto_after:
+            return AUTO_MODEL
+        try:
+            return await choice.get()
+        except UpstreamError as exc:
+            self.auto_failure = str(exc)
+            self._auto_after = self._clock() + AUTO_PAUSE
+            log_event("warn", "auto_failed", status=exc.status, reason=str(exc))
+            return AUTO_MODEL
 
     def forget_auto(self, session: str) -> None:
         """Let Copilot choose anew for a conversation: it refused what it chose."""
         self._choices.pop(session, None)
 
-    async def _choose_auto(self, old: Optional[AutoChoice]) -> AutoChoice:
-        pairs: Tuple[Tuple[str, str], ...] = ()
-        if old:
-            pairs = ((SESSION_TOKEN, old.token),)
-        outgoing = Outgoing(AUTO_SESSION, AUTO_BODY, pairs=pairs)
-        response = await self._send(outgoing, patient=False)
+    async def _choose_auto(self, session: str) -> Tuple[Model, float, float]:
+        choice = self._choices.get(session)  # none when it was forgotten meanwhile
+        old = choice and choice.value
+        headers = old.headers[-1:] if old else ()
+        response = await self._deliver(AUTO_SESSION, AUTO_BODY, headers, patient=False)
         reply: JSON = {}
         with contextlib.suppress(BadRequest):
             reply = loads_object(await response.read_all(MAX_ERROR))
         token = token_in(reply, "session_token")
         available = typed(reply, "available_models", list)
         names = [typed(reply, "selected_model", str), *available]
-        if old and old.model.id in available:
-            names.insert(0, old.model.id)  # the conversation's cache lives there
+        if old and old.id in available:
+            names.insert(0, old.id)  # the conversation's cache lives there
         by_id = {model.id: model for model in await self.models()}
         for name in names:
             if token and isinstance(name, str) and name in by_id:
-                now = self._clock()
                 life = typed(reply, "expires_at", int) - int(time.time())
                 if not 60 <= life <= 86400:
                     life = 1800  # one of the two clocks is wrong
-                return AutoChoice(by_id[name], token, now + life - 300, now + life)
+                model = by_id[name]
+                headers = (*model.headers, ("copilot-session-token", token))
+                return model._replace(headers=headers), life - 300, life
         raise UpstreamError("Copilot's choice of a model cannot be read; try again.")
 
     # -- requests ----------------------------------------------------------------
 
     def initiator(self, headers: Headers, body: JSON, session: str) -> Initiator:
         """Who pays; `agent` for a retry too, as with the official client."""
-        return self._unless_repeated(initiator(headers, body, session))
+        by = initiator(headers, body, session)
+        return by._replace(who="agent") if self._is_repeated(by) else by
 
-    def _unless_repeated(self, by: Initiator) -> Initiator:
+    def _is_repeated(self, by: Initiator) -> bool:
         when, place = self._prompts.get(by.key, (-1e9, 0))
-        if self._clock() - when < REPEATED and place in (0, by.place):
-            return by._replace(who="agent")
-        return by
+        return self._clock() - when < REPEATED and place in (0, by.place)
 
-    def _note(self, by: Initiator, exc: Optional[ProxyError] = None) -> None:
+    def _note(self, by: Initiator, place: int) -> None:
         """Remember a prompt that Copilot looked at."""
-        if by.key is None or isinstance(exc, ConnectFailed):
-            return
-        if exc and wants_new_token(exc):
-            return
-        place = by.place
-        if isinstance(exc, ContextOverflow):
-            place = 0  # Claude Code compacts, and sends it again at another place
-        keep_newest(self._prompts, by.key, (self._clock(), place), MOST_PROMPTS)
+        if by.key is not None:
+            keep_newest(self._prompts, by.key, (self._clock(), place), MOST_PROMPTS)
 
     async def send(
         self,
@@ -11928,36 +11793,40 @@ class CopilotClient:
         betas: Iterable[str] = (),
     ) -> Response:
         """POST `body`; the answer's head has come and is 2xx. Raises ProxyError."""
-        pairs = list(model.headers)
-        if endpoint == MESSAGES:
-            # Always: under a newer one Anthropic refuses samplers (UPSTREAM 22.3).
-            pairs.append(("anthropic-version", "2023-06-01"))
+        pairs = model.headers
         if betas:
-            pairs.append(("anthropic-beta", ",".join(betas)))
-        return await self._send(Outgoing(endpoint, body, initiator, tuple(pairs)))
+            pairs += (("anthropic-beta", ",".join(betas)),)
+        return await self._deliver(endpoint, body, pairs, initiator)
 
     async def count_tokens(self, body: JSON, model: Model) -> int:
         """The upstream's own count for a Messages request; free of charge."""
         raw = dumps({**body, "model": model.id})
-        outgoing = Outgoing(COUNT_TOKENS, raw, pairs=model.headers)
-        response = await self._send(outgoing, patient=False)
+        response = await self._deliver(COUNT_TOKENS, raw, model.headers, patient=False)
         reply = loads_object(await response.read_all(MAX_ERROR))
         return field(reply, "input_tokens", int, default=0)
 
-    async def _send(self, outgoing: Outgoing, *, patient: bool = True) -> Response:
-        """Exchange, and again where another token or some patience may help."""
+    async def _deliver(
+        self,
+        endpoint: str,
+        body: bytes = b"",
+        pairs: Iterable[Tuple[str, str]] = (),
+        by: Optional[Initiator] = None,
+        *,
+        patient: bool = True,
+    ) -> Response:
+        """Exchange, and again where another token or some patience may help. No body
+        is a GET, no initiator says that it costs nothing."""
         renewed = False
         retries = 0
         while True:
             token = await self._auth.token()
             try:
-                return await self._ask(outgoing, token)
+                return await self._attempt(token, endpoint, body, pairs, by)
             except ProxyError as exc:
                 refusal = exc
             if wants_new_token(refusal):
                 expired = refusal.status == 401
-                again = self._auth.refused(token, expired=expired)
-                if renewed or not again:
+                if not self._auth.refused(token, expired=expired) or renewed:
                     raise refusal
                 renewed = True
                 continue
@@ -11967,58 +11836,66 @@ class CopilotClient:
             log_event(
                 "info",
                 "upstream_retry",
-                endpoint=outgoing.endpoint,
+                endpoint=endpoint,
                 status=refusal.status,
                 wait=round(wait, 2),
             )
             retries += 1
             await self._sleep(wait)
 
-    async def _ask(self, outgoing: Outgoing, token: CopilotToken) -> Response:
+    async def _attempt(
+        self,
+        token: CopilotToken,
+        endpoint: str,
+        body: bytes,
+        pairs: Iterable[Tuple[str, str]],
+        by: Optional[Initiator],
+    ) -> Response:
         """One request with one token; raises ProxyError for any answer but a 2xx."""
-        endpoint = outgoing.endpoint
-        pairs = copilot_headers(self._config, token.token, endpoint, new_uuid())
-        by = outgoing.initiator or AGENT
+        headers = dict(pairs)  # which never replace ours
+        headers.update(self._headers(token.token, endpoint))
+        headers["x-request-id"] = headers["x-agent-task-id"] = new_uuid()
         timeouts = Timeouts(total=30.0)
-        if outgoing.initiator:  # as long as it speaks; silence is also what comes first
-            idle = self._config.idle_timeout
-            timeouts = Timeouts(idle, idle)
-            pairs.append(("x-initiator", self._unless_repeated(by).who))
-        if has_image(outgoing.body):  # else not: an organisation may forbid vision
-            pairs.append(("copilot-vision-request", "true"))
-        taken = {name for name, _ in pairs}
-        for pair in outgoing.pairs:
-            if pair[0] not in taken:
-                pairs.append(pair)
-        base = token.api
-        if endpoint.startswith(ENGINES):
-            base = token.proxy
-        method = "POST" if outgoing.body else "GET"
+        if by:  # as long as it speaks; silence is also what comes first
+            timeouts = Timeouts(self._config.idle_timeout, self._config.idle_timeout)
+            headers["x-initiator"] = "agent" if self._is_repeated(by) else by.who
+        if has_image(body):  # else not: an organisation may forbid vision
+            headers["copilot-vision-request"] = "true"
+        host = token.proxy if endpoint.startswith(ENGINES) else token.api
+        by = by or AGENT
         try:
             response = await self._pool.request(
-                method, base + endpoint, pairs, outgoing.body, timeouts
+                "POST" if body else "GET",
+                host + endpoint,
+                headers.items(),
+                body,
+                timeouts,
             )
             if not 200 <= response.status < 300:
                 raise await self._refusal(response)
-        except ProxyError as exc:
-            self._note(by, exc)
+        except ContextOverflow:
+            # Claude Code compacts, and sends it again at another place.
+            self._note(by, 0)
             raise
-        self._note(by)
+        except ProxyError as exc:
+            if not isinstance(exc, ConnectFailed) and not wants_new_token(exc):
+                self._note(by, by.place)
+            raise
+        self._note(by, by.place)
         self._auth.worked(token)
         return response
 
     async def _refusal(self, response: Response) -> ProxyError:
         """Read an error answer; a long or cut body still tells its status."""
-        pieces = []
-        size = 0
+        raw = bytearray()
+
+        def take(piece: bytes) -> bool:
+            raw.extend(piece)
+            return len(raw) < MAX_ERROR
+
         with contextlib.closing(response), contextlib.suppress(UpstreamError):
-            while size < MAX_ERROR:
-                piece = await response.read()
-                if not piece:
-                    break
-                pieces.append(piece)
-                size += len(piece)
-        exc = upstream_error(response.status, response.headers, b"".join(pieces))
+            await response.pour(take)
+        exc = upstream_error(response.status, response.headers, bytes(raw))
         log_event(
             "debug",
             "upstream_refused",
@@ -12394,7 +12271,7 @@ class PromptSizes:
         of its model did, byte for byte."""
         prompt = self.guess(model.id, size)
         output = min(most_output or self.OUTPUT, self.OUTPUT)
-        prices = model_prices(model) or {}
+        prices = model.prices or {}
         nano = 1000 * prompt * prices.get("input", 0)  # prices are for a million
         nano += 1000 * output * prices.get("output", 0)
         tokens = prompt + output

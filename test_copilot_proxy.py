@@ -4728,7 +4728,7 @@ def test_model_names_are_remembered_in_bounds():
     models.extend(MODELS)
     for number in range(3 * cp.MOST_RESOLVED):
         models.resolve("claude-haiku-9-%d" % number, "openai")
-    assert len(models._resolved) <= cp.MOST_RESOLVED
+    assert models.resolve.cache_info().currsize <= cp.MOST_RESOLVED
 
 
 def test_model_window_variant_and_enabled_are_preferred():
@@ -4991,11 +4991,9 @@ PRICED = [
 
 @pytest.mark.parametrize("given, expected", PRICED)
 def test_model_prices(given, expected):
-    model = cp.Model("x", raw={"billing": {"token_prices": {"default": given}}})
-    assert cp.model_prices(model) == expected
+    assert cp.parse_prices({"billing": {"token_prices": {"default": given}}}) == expected
     half = {"batch_size": 500_000, "default": {"input_price": 1, "output_price": 2}}
-    model = cp.Model("x", raw={"billing": {"token_prices": half}})
-    assert cp.model_prices(model) == {"input": 2, "output": 4}
+    assert cp.parse_prices({"billing": {"token_prices": half}}) == {"input": 2, "output": 4}
 
 
 # ============================================================================
@@ -14065,6 +14063,7 @@ class SignIn:
             **{"github_url": up.url, "github_api_url": up.url, "token_file": str(path), **settings}
         )
         self.up = up
+        self.up.interval = 1
         self.clock = FakeClock()
         self.slept = []
         self.pool = cp.ConnectionPool()
@@ -14086,7 +14085,7 @@ class SignIn:
 
     async def settle(self):
         """Let a background exchange end."""
-        while self.auth._tasks:
+        while self.auth._tokens._flight:
             await asyncio.sleep(0.001)
 
 
@@ -14171,8 +14170,12 @@ def test_token_file_refused(tmp_path, told, make):
     except PermissionError:
         pytest.skip("only root can give files away")
     store = cp.TokenStore(str(path))
-    assert [store.load() for _ in range(3)] == [{}] * 3
-    assert told().count("token_file_ignored") == 1
+    clock = FakeClock()
+    auth = cp.CopilotAuth(cp.Config(), None, store, clock)
+    for _ in range(3):
+        clock.advance(1)
+        assert not auth.signed_in()
+    assert told().count("token_file_ignored") == 1 and store.load() == {}
 
 
 @pytest.mark.parametrize(
@@ -14663,24 +14666,36 @@ def test_token_throttled_exchange_tells_the_true_time(tmp_path, answer, seconds)
 def test_login_of_another_process_is_noticed_at_once(tmp_path):
     async def test(one):
         path = tmp_path / "t"
+        soon = lambda: one.clock.advance(cp.LOOK_EVERY)  # the next request, by far
         first = await one.auth.token()
         one.up.github_tokens.add("ghu_second")
         saved(path, "ghu_second")
+        soon()
         second = await one.auth.token()
         assert second.token != first.token and one.auth.github_token() == "ghu_second"
         one.store.clear()  # by `logout` in another terminal
+        soon()
         assert one.auth.check()["status"] == "unauthenticated"
         await one.fails(cp.AuthRequired)
         saved(path, "ghu_second")
+        soon()
         assert one.auth.status()["status"] == "authenticated"
         path.write_text("{")  # cannot be trusted
+        soon()
         await one.fails(cp.AuthRequired)
         saved(path)
+        soon()
         loads = []
         one.store.load = lambda: loads.append(1) or {}
+        marks = []
+        look = one.store.mark
+        one.store.mark = lambda: marks.append(1) or look()
         for _ in range(100):
             one.auth.signed_in()
-        assert len(loads) == 1  # a look at the file costs a stat, and no more
+        assert len(loads) == len(marks) == 1  # one look for all that a request asks
+        soon()
+        one.auth.signed_in()
+        assert (len(loads), len(marks)) == (1, 2)  # and that costs a stat, no more
 
     sign_in(test, saved(tmp_path / "t"))
 
@@ -14811,7 +14826,7 @@ def test_token_and_logout_while_it_is_exchanged(tmp_path):
                 hold = asyncio.Event()
                 one.up.script[MINT] = [(200, {}, [hold, b'{"token":"tid=new"}'])]
                 await one.auth.login()
-                while one.auth._exchange is None:
+                while one.auth._tokens._flight is None:
                     await asyncio.sleep(0.001)
                 fresh = [asyncio.ensure_future(one.auth.token())]
                 await asyncio.sleep(0)
@@ -14824,8 +14839,9 @@ def test_token_and_logout_while_it_is_exchanged(tmp_path):
                 assert [t.token for t in await asyncio.gather(*fresh)] == ["tid=new"] * 2
                 assert await one.auth.wait_for_login()
             if github == "ghu_test":
-                assert one.store.load() == {} and one.auth._exchange is None
+                assert one.store.load() == {} and one.auth._tokens._flight is None
                 saved(tmp_path / "t")
+                one.clock.advance(1)
         assert one.store.load()["githubToken"] == "ghu_device"
 
     sign_in(test, saved(tmp_path / "t"))
@@ -14980,6 +14996,7 @@ class Upstream:
 
 CHAT_BODY = {"model": "gpt-4.1", "messages": [{"role": "user", "content": PROMPT}]}
 USER_TURN = cp.Initiator("user", "prompt")
+UUID_V4 = "[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}"
 
 
 def with_upstream(test, **settings):
@@ -14997,16 +15014,14 @@ def with_upstream(test, **settings):
 
 def test_copilot_headers():
     config = cp.Config()
-    pairs = cp.copilot_headers(config, "tid=1", cp.MESSAGES, "id-1")
-    got = dict(pairs)
-    assert len(got) == len(pairs)
-    assert got["authorization"] == "Bearer tid=1" and got["x-request-id"] == "id-1"
+    got = cp.copilot_headers(config, "tid=1", cp.MESSAGES)
+    assert got["authorization"] == "Bearer tid=1"
     assert got["editor-version"].startswith("vscode/")
     assert got["user-agent"].startswith("GitHubCopilotChat/")
     assert got["openai-intent"] == "messages-proxy"
     assert got["content-type"] == "application/json"
-    assert "content-type" not in dict(cp.copilot_headers(config, "t", cp.MODELS, "i"))
-    ghost = dict(cp.copilot_headers(config, "t", cp.engine_path("a/../b"), "i"))
+    assert "content-type" not in cp.copilot_headers(config, "t", cp.MODELS)
+    ghost = cp.copilot_headers(config, "t", cp.engine_path("a/../b"))
     assert ghost["openai-intent"] == "copilot-ghost"
     assert cp.engine_path("a/../b") == "/v1/engines/a%2F..%2Fb/completions"
 
@@ -15299,7 +15314,9 @@ def test_quota_steps(left, unlimited, step):
 # -- against the fake --------------------------------------------------------------------
 
 
-def test_upstream_quota_warns_once_a_step(told):
+def test_upstream_quota_warns_once_a_step(told, monkeypatch):
+    monkeypatch.setattr(cp, "LOOK_AFTER", 0.0)
+
     async def check(up, one):
         def used(percent):
             snapshot = {"entitlement": 100, "remaining": 100 - percent}
@@ -15311,18 +15328,16 @@ def test_upstream_quota_warns_once_a_step(told):
             used(percent)
             for _ in range(3):
                 one.client.look_at_quota()
-            one.client._start_look()
             await one.client._looking
             lines.append(told().count("quota_low"))
         assert lines == [0, 1, 1, 2, 3, 3, 3, 4]
         assert '"overage": 3' in told() and "100 %" in told()
         up.script["GET", "/copilot_internal/user"] = [whole(500, "no")]
         used(99)
-        one.client._start_look()  # a failure is nobody's business
+        one.client.look_at_quota()  # a failure is nobody's business
         await one.client._looking
         asked = len(up.asked("/copilot_internal/user"))
         one.client.look_at_quota()
-        one.client._start_look()
         await one.client.close()
         await asyncio.sleep(0.01)
         assert len(up.asked("/copilot_internal/user")) == asked
@@ -15376,6 +15391,8 @@ def test_upstream_send_headers_on_the_wire():
         )
         seen = up.asked(CHAT)[0]
         assert seen.header("copilot-vision-request") == "true"
+        assert re.fullmatch(UUID_V4, seen.header("x-request-id"))
+        assert seen.header("x-agent-task-id") == seen.header("x-request-id")
         assert seen.header("x-initiator") == "user"
         model = cp.Model(
             "claude-opus-5",
@@ -17271,6 +17288,7 @@ async def test_routes_another_account_gets_its_own_catalogue(up, proxy):
     def sign_in(token):  # as `copilot_proxy.py login` in another process does
         up.github_tokens.add(token)
         cp.TokenStore(proxy.token_file).save(token)
+        proxy.clock.advance(1)
 
     sign_in("ghu_one")
     assert (await proxy.ask("GET", "/v1/models/haiku")).status == 200
@@ -17943,7 +17961,7 @@ def test_page_signs_in_and_offers_a_new_code(tmp_path):
         async with FakeUpstream() as up, Proxy(up, github_token="") as proxy:
             async with Browser(tmp_path) as browser:
                 js = browser.js
-                up.interval = 1
+                up.interval = 0.1
                 up.device = ["access_denied"]
                 await browser.open(proxy.url + "/", "$.state.textContent === 'Signed out'")
                 await js("$.login.click()")
@@ -18128,7 +18146,7 @@ def free_port():
 def cli(scenario, home, **settings):
     async def whole():
         async with FakeUpstream() as up:
-            up.interval = 1
+            up.interval = 0.1
             return await scenario(Cli(up, home, **{"github_token": "ghu_test", **settings}), up)
 
     return run(whole(), 60)
