@@ -1212,18 +1212,9 @@ def _parse_block(block: bytes) -> Optional[SSEEvent]:
             data.append(value.removeprefix(b" "))
         elif key == b"event":
             name = value.removeprefix(b" ")
-    if not data:
+    if not data:  # a comment, or a name alone
         return None
     return SSEEvent(name.decode("utf-8", "replace"), b"\n".join(data))
-
-
-def _parse_blocks(blocks: List[bytes]) -> List[SSEEvent]:
-    events = []
-    for block in blocks:
-        event = _parse_block(block)
-        if event:
-            events.append(event)
-    return events
 
 
 def event_too_large(limit: int) -> UpstreamError:
@@ -1265,7 +1256,7 @@ class SSEDecoder:
         if self._start:
             self._start = False
             blocks[0] = blocks[0].removeprefix(BOM)
-        return _parse_blocks(blocks)
+        return [event for event in map(_parse_block, blocks) if event]
 
     def finish(self) -> List[SSEEvent]:
         """Return the event that the end of the stream completes, if there is one."""
@@ -1297,25 +1288,29 @@ VALUE = re.compile(_VALUE)
 REQUEST_LINE = re.compile(r"(%s) ([!$-;=?-~]+) HTTP/(1\.[0-9])" % _TOKEN)
 STATUS_LINE = re.compile(r"HTTP/(1\.[0-9]) ([1-5][0-9][0-9])(?: (%s))?" % _VALUE)
 FIELD = re.compile(r"(%s):(%s)" % (_TOKEN, _VALUE))  # [ \t]* there is quadratic
+# The end of a chunk's data, with which the next one begins: its size and extensions.
 CHUNK_LINE = re.compile(
-    r"([0-9A-Fa-f]{1,16})((?:[ \t]*;[ \t]*%s(?:[ \t]*=[ \t]*(?:%s|%s))?)*)\r\n"
-    % (_TOKEN, _TOKEN, _QUOTED)
+    (
+        r"\r\n([0-9A-Fa-f]{1,16})"
+        r"((?:[ \t]*;[ \t]*%s(?:[ \t]*=[ \t]*(?:%s|%s))?)*)\r\n"
+        % (_TOKEN, _TOKEN, _QUOTED)
+    ).encode("ascii")
 )
-PLAIN_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 LENGTH = re.compile(r"[0-9]{1,19}")  # 19 digits reach 2^63
 HOST = re.compile(
     r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z_.~%-]{0,255})(?::[0-9]{0,5})?"
 )
 PATH = re.compile(r"/(?:[^%]|%[0-9A-Fa-f]{2})*")
 ABSOLUTE = re.compile(r"(?i:http)://([^/?]*)/?(.*)")
-WHOLE_HEAD = re.compile(rb"((?:[^\r\n]+\r\n)+)\r\n")
+BLANK_LINES = re.compile(rb"(?:\r\n)*")
+WHOLE_HEAD = re.compile(rb"(?:\r\n){0,4}((?:[^\n]+\r\n)+)\r\n")
 FIRST_BYTE = re.compile(rb"\r|" + _TOKEN.encode("ascii"))
 
 REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 # Bytes of the first line, of one field, of all fields; number of fields.
 REQUEST_LIMITS = (16384, 16384, 32768, 100)  # nginx: 8k lines, 32k in all
 RESPONSE_LIMITS = (16384, 65536, 65536, 128)  # github.com's CSP alone is 4k
-TRAILER_LIMITS = (0, 16384, 16384, 64)  # no first line
+TRAILER_LIMITS = (1024, 16384, 16384, 64)  # its first line is the last chunk's
 UNLIMITED = 1 << 63
 MAX_BLANK_LINES = 4  # before a request; RFC 9112 2.2 asks for one
 MAX_CHUNK_LINE = 1024
@@ -1338,11 +1333,9 @@ class Headers:
         self._pairs = tuple(pairs)
         joined = dict(self._pairs)
         if len(joined) < len(self._pairs):
-            joined = {}
-            for name, value in self._pairs:
-                joined.setdefault(name, []).append(value)
             for name in joined:
-                joined[name] = ", ".join(joined[name])
+                values = [value for key, value in self._pairs if key == name]
+                joined[name] = ", ".join(values)
         self.get = joined.get  # the dict's own: one request asks 30 times
 
     def __iter__(self) -> Iterator[Tuple[str, str]]:
@@ -1410,13 +1403,11 @@ def _parse_target(target: str) -> Tuple[Optional[str], str, str]:
 
 
 def parse_request_head(head: bytes) -> RequestHead:
-    """Parse what HeadReader gave: a target in origin-form, absolute-form or the `*` of
+    """Parse what cut_head() gave: a target in origin-form, absolute-form or the `*` of
     OPTIONS, and exactly one valid Host (HTTP/1.0: at most one)."""
     (method, target, version), headers = _parse_head(REQUEST_LINE, head)
-    host = headers.get("host")
-    if host is None and version == "1.0":
-        host = ""
     # Two come as "a, b", which is no valid one.
+    host = headers.get("host", "" if version == "1.0" else None)
     if host is None or not HOST.fullmatch(host):
         raise ProtocolError("exactly one valid Host header is needed")
     if target == "*" and method == "OPTIONS":
@@ -1426,7 +1417,7 @@ def parse_request_head(head: bytes) -> RequestHead:
 
 
 def parse_response_head(head: bytes) -> ResponseHead:
-    """Parse what HeadReader gave."""
+    """Parse what cut_head() gave."""
     (version, status, reason), headers = _parse_head(STATUS_LINE, head)
     return ResponseHead(int(status), reason, version, headers)
 
@@ -1437,71 +1428,49 @@ def keeps_alive(head: Union[RequestHead, ResponseHead]) -> bool:
     if options is None:
         return head.version != "1.0"
     words = [word.strip(" \t") for word in options.lower().split(",")]
-    if head.version == "1.0" and "keep-alive" not in words:
-        return False
-    return "close" not in words
+    return "close" not in words and (head.version != "1.0" or "keep-alive" in words)
 
 
-def _cut_line(data: bytes, at: int, room: int, status: int) -> Tuple[bytes, int]:
-    """The line that begins at `at`, and its end: 0 while its LF is missing."""
-    end = data.find(b"\n", at) + 1
-    line = data[at : end or None]
-    if len(line) > room + 2:  # before the CR, so that a late LF changes nothing
-        raise ProtocolError("a line is too long", status=status)
-    if end and line[-2:] != b"\r\n":
-        raise ProtocolError("a line ends without CR")
-    return line, end
-
-
-class HeadReader:
-    """Cuts one head off the stream; after it, `rest` holds the bytes that followed."""
-
-    def __init__(self, limits: Tuple[int, int, int, int] = REQUEST_LIMITS) -> None:
-        self.rest = b""
-        self._first, self._field, self._block, self._fields = limits
-        self._lines: List[bytes] = []
-        if not self._first:
-            self._lines.append(b"")
-        self._blank = 0
-
-    def feed(self, data: bytes) -> Optional[bytes]:
-        """Take bytes, give the head without its empty last line once it is complete.
-
-        Raises ProtocolError 400, 414 or 431 at the first byte that is wrong.
-        """
-        if not self.rest and not self._lines:
-            # The usual head comes in one piece and is far from every limit.
-            whole = WHOLE_HEAD.match(data, 0, self._first)
-            if whole and whole[1].count(b"\n") < self._fields:
-                self.rest = data[whole.end() :]
-                return whole[1]
-        data = self.rest + data
-        at = 0
-        while True:
-            line, at = self._next_line(data, at)
-            if not at:
-                self.rest = line
-                return None
-            if self._lines:
-                self._block -= len(line)
-            if line != b"\r\n":
-                self._lines.append(line)
-                continue
-            self._blank += 1
-            if self._lines:
-                self.rest = data[at:]
-                return b"".join(self._lines)
-
-    def _next_line(self, data: bytes, at: int) -> Tuple[bytes, int]:
-        if len(self._lines) > self._fields + 1 or self._block < 0:
+def _check_lines(data: bytes, limits: Tuple[int, int, int, int]) -> None:
+    """Raise ProtocolError 400, 414 or 431 for the first wrong byte of a head, whose
+    last line may be incomplete."""
+    room, longest, block, most = limits
+    start = BLANK_LINES.match(data).end()
+    strange = start < len(data) and not FIRST_BYTE.match(data, start)
+    if strange or start > len(b"\r\n" * MAX_BLANK_LINES):
+        # Said at once: a TLS greeting need not have an LF, and waits for us.
+        raise ProtocolError("not HTTP (this port speaks http, not https)")
+    status = 414
+    lines = data[start:].split(b"\n")
+    for number, line in enumerate(lines):
+        if len(line) > room + len(b"\r"):
+            raise ProtocolError("a line is too long", status=status)
+        if number == len(lines) - 1:  # it is incomplete, or empty
+            return
+        if not line.endswith(b"\r"):
+            raise ProtocolError("a line ends without CR")
+        if number:
+            block -= len(line) + len(b"\n")
+        if block < 0 or number > most:
             raise ProtocolError("the header fields are too large", status=431)
-        if self._lines:
-            return _cut_line(data, at, min(self._field, self._block), 431)
-        strange = at < len(data) and not FIRST_BYTE.match(data, at)
-        if strange or self._blank > MAX_BLANK_LINES:
-            # Said at once: a TLS greeting need not have an LF, and waits for us.
-            raise ProtocolError("not HTTP (this port speaks http, not https)")
-        return _cut_line(data, at, self._first, 414)
+        room = min(longest, block)
+        status = 431
+
+
+def cut_head(
+    data: bytes, limits: Tuple[int, int, int, int] = REQUEST_LIMITS
+) -> Tuple[bytes, bytes]:
+    """Cut a head, without its empty last line, off what has come: gives both, or b""
+    and `data` while it is incomplete. Raises ProtocolError 400, 414 or 431."""
+    whole = WHOLE_HEAD.match(data)
+    if not whole:
+        _check_lines(data, limits)
+        return b"", data
+    head = whole[1]
+    # The usual one is far from every limit.
+    if len(head) > limits[0] or head.count(b"\n") > limits[3]:
+        _check_lines(head, limits)
+    return head, data[whole.end() :]
 
 
 # -- bodies ----------------------------------------------------------------------
@@ -1517,9 +1486,7 @@ class Body:
         self.done = length == 0
         self.rest = b""
         self._closes = length is None
-        self._left = UNLIMITED
-        if length is not None:
-            self._left = length
+        self._left = UNLIMITED if length is None else length
 
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes."""
@@ -1544,78 +1511,45 @@ class ChunkedBody(Body):
         self.done = False
         self._limit = limit  # bytes that may come
         self._extensions = MAX_EXTENSIONS  # bytes of them that may come
-        # After _left bytes of data comes a line, of which _tail is there: a size in at
-        # most _room bytes, or the end of the data where _room is 0.
-        self._room = MAX_CHUNK_LINE
-        self._tail = b""
-        self._trailer: Optional[HeadReader] = None
+        self._tail = b"\r\n"  # of the line or the trailer that is incomplete
+        self._trailing = False
 
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes; raises ProtocolError 400, 413 or 431."""
         data = self._tail + data
-        self._tail = b""
-        pieces: List[bytes] = []
-        at = self._take_plain_chunks(data, pieces)
-        if at == len(data) and self._room:
-            return b"".join(pieces)
-        while self._trailer is None:
+        pieces = []
+        at = 0
+        while not self._trailing:
             piece = data[at : at + self._left]
             pieces.append(piece)
             at += len(piece)
             self._left -= len(piece)
-            if self._left:
-                return b"".join(pieces)
-            line, end = _cut_line(data, at, self._room, 400)
-            if not end:
-                self._tail = line
-                return b"".join(pieces)
-            at = end
-            self._take_line(line)
-        block = self._trailer.feed(data[at:])
-        if block is not None:
-            _parse_fields(block)
-            self.done = True
-            self.rest = self._trailer.rest
+            line = CHUNK_LINE.match(data, at, at + MAX_CHUNK_LINE)
+            if self._left or not line:
+                break
+            self._take_size(line)
+            # The last one's line stands for the first line in the trailer's head.
+            at = line.start(1) if self._trailing else line.end()
+        self._tail = data[at:]
+        if self._trailing:
+            trailer, self._tail = cut_head(self._tail, TRAILER_LIMITS)
+            if trailer:
+                _parse_fields(trailer.partition(b"\r\n")[2])
+                self.done = True
+                self.rest = self._tail
+        elif len(self._tail) >= MAX_CHUNK_LINE or b"\n" in self._tail[2:]:
+            raise ProtocolError("a chunk is malformed, or longer than its size")
         return b"".join(pieces)
 
-    def _take_plain_chunks(self, data: bytes, pieces: List[bytes]) -> int:
-        """Take the whole chunks without extensions that `data` begins with, at a third
-        of the cost of line by line; gives the place of what is left."""
-        at = 0
-        if not self._room:
-            return at
-        while True:
-            found = PLAIN_CHUNK.match(data, at)
-            if not found:
-                return at
-            size = int(found[1], 16)
-            start = found.end()
-            end = start + size
-            if not 0 < size <= self._limit or data[end : end + 2] != b"\r\n":
-                return at
-            pieces.append(data[start:end])
-            self._limit -= size
-            at = end + 2
-
-    def _take_line(self, line: bytes) -> None:
-        if not self._room:
-            if line != b"\r\n":
-                raise ProtocolError("a chunk is longer than its size")
-            self._room = MAX_CHUNK_LINE
-            return
-        found = CHUNK_LINE.fullmatch(line.decode("latin-1"))
-        if not found:
-            raise ProtocolError("a chunk size is malformed")
-        self._left = int(found[1], 16)
+    def _take_size(self, line: Any) -> None:
+        self._left = int(line[1], 16)
+        self._trailing = not self._left
         self._limit -= self._left
-        self._extensions -= len(found[2])
+        self._extensions -= len(line[2])
         if self._limit < 0:
             raise ProtocolError("the body is too large", status=413)
         if self._extensions < 0:
             raise ProtocolError("the chunk extensions are too large")
-        self._room = 0  # for what follows the data
-        if not self._left:
-            self._trailer = HeadReader(TRAILER_LIMITS)
 
 
 def body_framing(
@@ -1648,9 +1582,8 @@ def body_framing(
 
 def response_framing(method: str, head: ResponseHead) -> Body:
     """The reader of the body that answers `method` (RFC 9112 6.3)."""
-    if method == "HEAD" or head.status < 200 or head.status in (204, 304):
-        return Body(0)
-    if method == "CONNECT" and head.status < 300:
+    bodiless = method == "HEAD" or head.status < 200 or head.status in (204, 304)
+    if bodiless or method == "CONNECT" and head.status < 300:
         return Body(0)
     return body_framing(head, unsaid=None)
 
@@ -1664,51 +1597,46 @@ class CodedContent:
     def __init__(self, coding: str, limit: int) -> None:
         self._coding = coding
         self._left = limit  # bytes that may come out
-        self._ahead = b""  # the first byte of a member, while it is alone
         self._engine: Any = None
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take coded bytes, give plain ones; raises ProtocolError, 413 at the limit."""
-        data = self._ahead + data
-        while True:
-            self._ahead = b""
-            if self._engine is None and len(data) < 2:
-                self._ahead = data
-                return
-            if self._engine is None:
-                self._engine = self._start(data)
+        piece = b""
+        while data or len(piece) == DECODED_SLICE:
+            engine = self._engine or self._new_engine(data)
             try:
-                piece = self._engine.decompress(data, DECODED_SLICE)
+                piece = engine.decompress(data, DECODED_SLICE)
             except (zlib.error, ZSTD_ERROR) as exc:
-                words = "the body is not proper %s (%s)" % (self._coding, exc)
-                raise ProtocolError(words) from None
+                raise ProtocolError(
+                    "the body is not proper %s (%s)" % (self._coding, exc)
+                ) from None
             self._left -= len(piece)
             if self._left < 0:
                 raise ProtocolError("the decoded body is too large", status=413)
             yield piece
-            if self._engine.eof:
-                data = self._engine.unused_data
+            if engine.eof:
                 self._engine = None
-                continue
-            # zlib gives back what it has not read, zstd keeps it.
-            data = getattr(self._engine, "unconsumed_tail", b"")
-            if not data and len(piece) < DECODED_SLICE:
-                return
+                data = engine.unused_data
+                piece = b""
+            else:  # zlib gives back what it has not read, zstd keeps it
+                self._engine = engine
+                data = getattr(engine, "unconsumed_tail", b"")
 
-    def _start(self, data: bytes) -> Any:
+    def _new_engine(self, data: bytes) -> Any:
         if self._coding == "zstd":
             options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW}
             return zstd.ZstdDecompressor(options=options)
         if self._coding != "deflate":
             return zlib.decompressobj(16 + zlib.MAX_WBITS)
-        # Many send it without the head that zlib gives it (RFC 9110 8.4.1.2).
-        if data[0] & 15 == 8 and int.from_bytes(data[:2], "big") % 31 == 0:
-            return zlib.decompressobj()
-        return zlib.decompressobj(-zlib.MAX_WBITS)
+        # Many send it without the head that zlib gives it (RFC 9110 8.4.1.2), whose
+        # first byte names the method 8; without it, no encoder begins with one.
+        return zlib.decompressobj(
+            zlib.MAX_WBITS if data[0] & 15 == 8 else -zlib.MAX_WBITS
+        )
 
     def finish(self) -> None:
         """The body has ended; raises ProtocolError when that cut it short."""
-        if self._engine is not None or self._ahead:
+        if self._engine:
             raise ProtocolError("the %s body is cut short" % self._coding)
 
 
@@ -8966,8 +8894,7 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 
 MAX_IDLE = 90.0  # seconds; people think for a minute, a handshake costs 155 ms
 MAX_KEPT = 16  # to each origin; a burst leaves more of them,
-SPARE_IDLE = 8.0  # which are kept so many seconds,
-PRUNE_EVERY = 2.0  # give or take these
+SPARE_IDLE = 8.0  # which are kept so many seconds
 READ_AHEAD = 512 * 1024  # bytes; with more of them unread, the upstream must wait
 # OpenSSL keeps buffers as large as the largest piece that it was given: so large is a
 TLS_BUFFER = 32 * 1024  # recv() of its bytes,
@@ -8976,9 +8903,14 @@ SEND_SLICE = 256 * 1024  # encrypted and sent at once: a call to the system cost
 TCP_KEEP_ALIVE = 15  # seconds; NATs forget silent connections while a model thinks
 TCP_PROBE_EVERY = 5  # seconds, once one of those probes was not answered
 DEAD_AFTER = 10  # seconds unacknowledged: half of the 20 that a person should wait
-# What sets that by platform: the option's number, because Python names only Linux's
-# (TCP_USER_TIMEOUT, TCP_RXT_CONNDROPTIME, TCP_MAXRT), and its units in a second.
-DEAD_AFTER_OPTIONS = {"linux": (18, 1000), "darwin": (0x80, 1), "win32": (5, 1)}
+# The numbers of the options that set these three, as Python has not all their names,
+# and the units of the last in a second: it is TCP_USER_TIMEOUT (Linux),
+# TCP_RXT_CONNDROPTIME (macOS) or TCP_MAXRT (Windows).
+TCP_OPTIONS = {
+    "linux": (4, 5, 18, 1000),
+    "darwin": (0x10, 0x101, 0x80, 1),
+    "win32": (3, 17, 5, 1),
+}
 EYEBALLS_DELAY = 0.25  # RFC 8305 5: so long IPv6 may take until IPv4 is tried too
 LATE = 0.5  # seconds that a timer is late when this program was stopped
 MAX_INTERIM = 16  # heads of 1xx before the answer; each resets nobody's deadline
@@ -9004,9 +8936,8 @@ class Origin(NamedTuple):
     @property
     def authority(self) -> str:
         """`host:port`, an IPv6 address in brackets."""
-        if ":" in self.host:
-            return "[%s]:%d" % (self.host, self.port)
-        return "%s:%d" % (self.host, self.port)
+        host = "[%s]" % self.host if ":" in self.host else self.host
+        return "%s:%d" % (host, self.port)
 
 
 @functools.lru_cache(maxsize=64)
@@ -9042,19 +8973,14 @@ class Proxies(NamedTuple):
 
     def for_origin(self, origin: Origin) -> Optional[Proxy]:
         """The proxy on the way to `origin`, or None."""
-        proxy = self.http
-        if origin.scheme == "https":
-            proxy = self.https
+        proxy = self.https if origin.scheme == "https" else self.http
         if proxy is None:
             return None
         names = (origin.host, "[%s]" % origin.host, origin.authority)
         for rule in self.exceptions:  # as curl: `*`, or a host and all below it
             rule = rule.lstrip("*.").lower()
-            if not rule:
+            if not rule or any(("." + name).endswith("." + rule) for name in names):
                 return None
-            for name in names:
-                if ("." + name).endswith("." + rule):
-                    return None
         return proxy
 
 
@@ -9070,10 +8996,8 @@ def _parse_proxy(name: str, url: str) -> Optional[Proxy]:
             login += ":"
         plain = urllib.parse.unquote_to_bytes(login)
         basic = "Basic " + base64.b64encode(plain).decode("ascii")
-        if origin.scheme == "http" and login:
-            return Proxy(origin, (("Proxy-Authorization", basic),))
         if origin.scheme == "http":
-            return Proxy(origin)
+            return Proxy(origin, (("Proxy-Authorization", basic),) if login else ())
     raise ConfigError(
         "%s is not usable: expected http://host:port or "
         "http://user:password@host:port." % name
@@ -9149,6 +9073,17 @@ def _proxy_error(head: ResponseHead, where: str) -> UpstreamError:
     )
 
 
+def _keep_alive(sock: socket.socket) -> None:
+    """Have the system find out when the other side is gone."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform in TCP_OPTIONS:
+        *numbers, units = TCP_OPTIONS[sys.platform]
+        values = (TCP_KEEP_ALIVE, TCP_PROBE_EVERY, int(DEAD_AFTER * units))
+        with contextlib.suppress(OSError):  # a system that is too old for it
+            for number, value in zip(numbers, values):
+                sock.setsockopt(socket.IPPROTO_TCP, number, value)
+
+
 class TimedProtocol(asyncio.StreamReaderProtocol):
     """A StreamReader over one socket, and a deadline for who reads from it.
 
@@ -9182,7 +9117,8 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
 
     async def read(self, seconds: float) -> Optional[bytes]:
         """What came, b"" at the end, None when neither came in time."""
-        self._expect(seconds)
+        if not self.unread:
+            self._expect(seconds)
         try:
             data = await self.reader.read(65536)
         except TimeoutError:
@@ -9193,47 +9129,60 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
         self.unread -= len(data)
         return data
 
+    async def read_head(
+        self, data: bytes, limits: Tuple[int, int, int, int], due: float
+    ) -> Tuple[Optional[bytes], bytes]:
+        """The head that `data` begins and what followed it; in its place b"" when the
+        input ended before it did, None when it was not there when due."""
+        head, data = cut_head(data, limits)
+        while not head:
+            more = await self.read(due - time.monotonic())
+            if not more:
+                return more, data
+            head, data = cut_head(data + more, limits)
+        return head, data
+
     def _expect(self, seconds: float) -> None:
         self._due = min(time.monotonic() + seconds, self.deadline)  # the loop's clock
         if not self._timer or self._timer.when() > self._due:
-            self._set_timer()
+            self._watch()
 
-    def _set_timer(self) -> None:
+    def _watch(self, looked: bool = False) -> None:
         if self._timer:
             self._timer.cancel()
         self._timer = None
-        if self._due > time.monotonic():
-            self._timer = self._loop.call_at(self._due, self._set_timer)
-        elif self._due:
+        wait = self._due - time.monotonic()
+        if wait > 0:
+            self._timer = self._loop.call_later(wait, self._watch)
+        elif self._due and not looked:
             # After a sleep or a SIGSTOP the loop runs its timers before it has read
             # what waits in the sockets: it does that before it comes to this one.
-            self._timer = self._loop.call_later(0, self._judge)
+            self._timer = self._loop.call_later(0, self._watch, True)
+        elif self._due:
+            self.time_out()
 
-    def _judge(self) -> None:
-        if 0 < self._due <= time.monotonic():
-            self._timer = None
-            self._late()
-        else:
-            self._set_timer()
-
-    def _late(self) -> None:
+    def time_out(self) -> None:
+        """What was expected is late."""
         if not self.unread:  # else the reader is being woken for that
             self.reader.set_exception(TimeoutError())
 
 
 class TLS:
-    """The client's side of TLS, bytes to bytes; it raises ssl.SSLError.
+    """The client's side of TLS over `write`, bytes to bytes; it raises ssl.SSLError.
 
     With asyncio's transport for it a paced stream costs a fifth more (2026-11), and a
     connection has a buffer of 256 KiB.
     """
 
-    def __init__(self, context: ssl.SSLContext, host: str) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, host: str, write: Callable[[bytes], Any]
+    ) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._engine = context.wrap_bio(
             self._incoming, self._outgoing, server_hostname=host
         )
+        self._transmit = write
         self.ended = False  # by its own goodbye (close_notify)
 
     def shake_hands(self, data: bytes) -> bool:
@@ -9243,6 +9192,8 @@ class TLS:
             self._engine.do_handshake()
         except ssl.SSLWantReadError:
             return False
+        finally:  # also what tells the other side that it is not believed
+            self._transmit(self._outgoing.read())
         return True
 
     def decrypt(self, data: bytes) -> bytes:
@@ -9251,44 +9202,39 @@ class TLS:
         pieces: List[bytes] = []
         try:
             while not self.ended and (self._incoming.pending or self._engine.pending()):
-                piece = self._engine.read(TLS_RECORD)
-                pieces.append(piece)
-                self.ended = not piece
+                pieces.append(self._engine.read(TLS_RECORD))
+                self.ended = not pieces[-1]
         except ssl.SSLWantReadError:  # the rest of a record is still to come
             pass
+        if self._outgoing.pending:  # the answer to a change of keys
+            self._transmit(self._outgoing.read())
         return b"".join(pieces)
 
-    def encrypt(self, data: memoryview) -> bytes:
-        """What to send for `data`."""
+    def send(self, data: bytes) -> None:
+        """Encrypt and write."""
         pieces = []
         for at in range(0, len(data), TLS_RECORD):
             self._engine.write(data[at : at + TLS_RECORD])
-            pieces.append(self.outgoing())
-        return b"".join(pieces)
-
-    def outgoing(self) -> bytes:
-        """What it has to say of its own."""
-        return self._outgoing.read()
-
-
-class _Pour(NamedTuple):
-    """One call of pour(): who takes the bytes, and what ends it."""
-
-    take: Callable[[bytes], bool]
-    seconds: float
-    over: asyncio.Future[None]
+            pieces.append(self._outgoing.read())
+        self._transmit(b"".join(pieces))
 
 
 class UpstreamConnection(TimedProtocol):
-    """The way to one origin, for one exchange after another."""
+    """The way to one origin, for one exchange after another.
 
-    def __init__(self, origin: Origin, deadline: float) -> None:
+    Between two of them it stands in `kept`, the one that was used last at the end.
+    """
+
+    def __init__(self, origin: Origin, kept: List[UpstreamConnection]) -> None:
         super().__init__(READ_AHEAD)
         self.origin = origin
-        self.deadline = deadline  # of the exchange that is going on
+        self._kept = kept
         self._tls: Optional[TLS] = None
         self._heard = False  # has a byte of this answer come?
-        self._pour: Optional[_Pour] = None
+        # What pour() was given, and what ends it; None while nobody waits in it.
+        self._take: Callable[[bytes], bool]
+        self._patience = 0.0
+        self._poured: Optional[asyncio.Future[None]] = None
         self._error: Optional[UpstreamError] = None
         self._rests_since = (0.0, 0.0)  # by both clocks
 
@@ -9296,45 +9242,44 @@ class UpstreamConnection(TimedProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._tls:
-            data = self._decrypt(self._tls, data)
+            try:
+                data = self._tls.decrypt(data)
+            except ssl.SSLError as exc:
+                self.abort(self.broken("TLS failed (%s)" % exc))
+                return
+            if self._tls.ended:
+                self._loop.call_soon(self.eof_received)  # after these bytes
         if not data:
             return
         self._heard = True
-        if self._pour:
+        if self._poured:
             self._pour_out(data)
         else:
             super().data_received(data)
 
-    def _decrypt(self, tls: TLS, data: bytes) -> bytes:
-        try:
-            plain = tls.decrypt(data)
-        except ssl.SSLError as exc:
-            self.abort(self.broken("TLS failed (%s)" % exc))
-            return b""
-        answer = tls.outgoing()
-        if answer:  # to a change of keys
-            self.transport.write(answer)
-        if tls.ended:
-            self._loop.call_soon(self.eof_received)  # after these bytes
-        return plain
-
     def eof_received(self) -> Optional[bool]:
-        if not self.reader.at_eof():
-            super().eof_received()
-            if self._tls and not self._tls.ended:  # by whom is not known (RFC 9112 9.8)
-                self.abort(self.broken("the connection was cut"))
-            if self._pour:
-                self._pour_out(b"")
+        super().eof_received()
+        if self._tls and not self._tls.ended:  # by whom is not known (RFC 9112 9.8)
+            self.abort(self.broken("the connection was cut"))
+        if self._poured:
+            self._pour_out(b"")
         return True
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         if exc and not self._error:
             self._error = self.broken("the connection broke (%s)" % exc)
         super().connection_lost(exc)
-        if self._pour:
+        if self._poured:
             self._pour_out(b"")
 
-    def _late(self) -> None:
+    def time_out(self) -> None:
+        if self in self._kept:
+            if self in self._kept[:-MAX_KEPT] or not self.usable():
+                self._kept.remove(self)
+                self.abort()
+            else:
+                self._expect(SPARE_IDLE)
+            return
         # The upstream is silent; a slow client is waited for without a deadline.
         silence = "sent nothing for too long; try again, or raise IDLE_TIMEOUT"
         if time.monotonic() >= self.deadline:
@@ -9343,38 +9288,30 @@ class UpstreamConnection(TimedProtocol):
 
     # -- from its opening to its end -----------------------------------------------
 
-    async def open(self, first: Origin) -> None:
-        """Connect to `first`, which is a proxy or the origin."""
+    async def open(
+        self, proxy: Optional[Proxy], make_context: Callable[[], ssl.SSLContext]
+    ) -> None:
+        """Connect, by the proxy if there is one, in TLS if the origin wants it. Raises
+        OSError or UpstreamError, and sets no deadline."""
+        context = make_context() if self.origin.scheme == "https" else None
+        first = proxy.origin if proxy else self.origin
         await self._loop.create_connection(
             lambda: self, first.host, first.port, happy_eyeballs_delay=EYEBALLS_DELAY
         )
         self.transport.max_size = TLS_BUFFER
-        sock = self.transport.get_extra_info("socket")  # asyncio has set TCP_NODELAY
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, seconds in (
-            ("TCP_KEEPIDLE", TCP_KEEP_ALIVE),
-            ("TCP_KEEPALIVE", TCP_KEEP_ALIVE),  # so macOS calls it
-            ("TCP_KEEPINTVL", TCP_PROBE_EVERY),
-        ):
-            if hasattr(socket, name):
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
-        if sys.platform in DEAD_AFTER_OPTIONS:
-            number, units = DEAD_AFTER_OPTIONS[sys.platform]
-            with contextlib.suppress(OSError):  # a system that is too old for it
-                sock.setsockopt(socket.IPPROTO_TCP, number, int(DEAD_AFTER * units))
-
-    async def secure(self, context: ssl.SSLContext) -> None:
-        """Go on in TLS; raises OSError when that fails. It sets no deadline."""
-        tls = TLS(context, self.origin.host)
+        _keep_alive(self.transport.get_extra_info("socket"))
+        if context is None:
+            return
+        if proxy:
+            authority = self.origin.authority
+            pairs = [("Host", authority), *proxy.pairs]
+            head = encode_request_head("CONNECT", authority, pairs)
+            answer, _, data = await self.send_request("CONNECT", head, b"", MAX_IDLE)
+            if answer.status >= 300 or data:
+                raise _proxy_error(answer, self.origin.host)
+        tls = TLS(context, self.origin.host, self.transport.write)
         data = b""
-        done = False
-        while not done:
-            try:
-                done = tls.shake_hands(data)
-            finally:  # also what tells the other side that it is not believed
-                self.transport.write(tls.outgoing())
-            if done:
-                break
+        while not tls.shake_hands(data):
             data = await super().read(MAX_IDLE) or b""
             if not data:
                 raise ConnectionError("it was closed during the TLS handshake")
@@ -9382,9 +9319,7 @@ class UpstreamConnection(TimedProtocol):
 
     def broken(self, what: str) -> UpstreamError:
         """The error for a failure of the exchange that is going on."""
-        kind = ConnectFailed
-        if self._heard:
-            kind = UpstreamError
+        kind = UpstreamError if self._heard else ConnectFailed
         return kind("%s: %s; try again" % (self.origin.host, what))
 
     def abort(self, error: Optional[UpstreamError] = None) -> None:
@@ -9398,8 +9333,10 @@ class UpstreamConnection(TimedProtocol):
         """Its exchange is over; from now on it waits for another."""
         self.deadline = NEVER
         self._rests_since = (time.monotonic(), time.time())
+        self._kept.append(self)
+        self._expect(SPARE_IDLE)
 
-    def rested(self) -> float:
+    def _rested(self) -> float:
         """Seconds since then. Only one of the clocks runs while the computer sleeps,
         the other never jumps."""
         by_monotonic, by_wall = self._rests_since
@@ -9411,7 +9348,7 @@ class UpstreamConnection(TimedProtocol):
             self.ready
             or self.transport.is_closing()
             or self.transport.get_write_buffer_size()
-            or self.rested() >= MAX_IDLE
+            or self._rested() >= MAX_IDLE
         )
         if not good:
             self.abort()
@@ -9426,94 +9363,85 @@ class UpstreamConnection(TimedProtocol):
 
     async def read(self, seconds: float) -> bytes:
         """Some bytes, or b"" at the end; waits so long for them."""
-        try:
-            data = await super().read(seconds)
-        except asyncio.CancelledError:
-            self.abort()
-            raise
+        data = await super().read(seconds)
         if not data and self._error:
             raise self._error
         return data
 
     async def pour(self, take: Callable[[bytes], bool], seconds: float) -> None:
         """Give the bytes to `take` the moment they come, b"" at the end, until it
-        returns False; what it raises is raised here. None may be unread before.
+        returns False; what it raises is raised here.
 
         A reader that is woken for them costs a turn of the event loop: 25 us of 60.
         """
-        pour = _Pour(take, seconds, self._loop.create_future())
-        self._pour = pour
+        while self.ready:
+            if not take(await self.read(seconds)):
+                return
+        self._take = take
+        self._patience = seconds
+        poured = self._loop.create_future()
+        self._poured = poured
         self._expect(seconds)
         try:
-            await pour.over
+            await poured
         except asyncio.CancelledError:
-            if self._pour is pour:  # else the connection may be another's by now
-                self._pour = None
+            if self._poured is poured:  # else the connection may be another's by now
+                self._poured = None
                 self.abort()
             raise
 
     def _pour_out(self, data: bytes) -> None:
-        pour = self._pour
+        poured = self._poured
         failure = None
-        self._due = min(time.monotonic() + pour.seconds, self.deadline)
+        self._expect(self._patience)
         try:
             if not data and self._error:
                 raise self._error
-            if pour.take(data):
+            if self._take(data):
                 return
         except Exception as exc:  # its place is in pour()
             failure = exc
-        self._pour = None
+        self._poured = None
         self._due = 0.0
-        if pour.over.done():  # who waits may have been cancelled in this turn
+        if poured.done():  # who waits may have been cancelled in this turn
             return
         if failure:
-            pour.over.set_exception(failure)
+            poured.set_exception(failure)
         else:
-            pour.over.set_result(None)
-
-    def _write_out(self, data: bytes) -> None:
-        # Nothing waits until it is taken: an early 413 comes before.
-        if not self._tls:
-            self.transport.write(data)
-            return
-        view = memoryview(data)
-        for at in range(0, len(view), SEND_SLICE):
-            self.transport.write(self._tls.encrypt(view[at : at + SEND_SLICE]))
+            poured.set_result(None)
 
     async def send_request(
-        self, message: List[bytes], method: str, seconds: float
+        self, method: str, head: bytes, body: bytes, seconds: float
     ) -> Tuple[ResponseHead, Body, bytes]:
         """Send a request, wait so long for the head of its answer (interim ones are
         skipped); give it, the reader of its body, and the bytes that came with it."""
         due = time.monotonic() + seconds
         self._heard = False
-        for part in message:
-            self._write_out(part)
+        send = self._tls.send if self._tls else self.transport.write
+        # Nothing waits until it is taken: an early 413 comes before.
+        send(head + body[:SEND_SLICE])
+        for at in range(SEND_SLICE, len(body), SEND_SLICE):
+            send(body[at : at + SEND_SLICE])
         data = b""
         try:
             for _ in range(1 + MAX_INTERIM):
-                block, data = await self._read_answer_head(data, due)
-                head = parse_response_head(block)
-                if head.status >= 200:
-                    return head, response_framing(method, head), data
-                if head.status == 101:
+                data = data or await self.read(due - time.monotonic())
+                block, data = await self.read_head(data, RESPONSE_LIMITS, due)
+                if not block:
+                    raise self.broken("the connection ended without an answer")
+                answer = parse_response_head(block)
+                if answer.status == 101:
                     raise ProtocolError("it changed to another protocol, unasked")
+                if answer.status == 407:
+                    raise _proxy_error(answer, self.origin.host)
+                coding = answer.headers.get("content-encoding", "identity")
+                if coding.lower() != "identity":
+                    raise self.broken("the answer came in %s, unasked" % coding)
+                if answer.status >= 200:
+                    return answer, response_framing(method, answer), data
             raise ProtocolError("it sent more than %d interim heads" % MAX_INTERIM)
         except ProtocolError as exc:
             raise self.broken("the answer is not proper HTTP (%s)" % exc) from None
-
-    async def _read_answer_head(self, data: bytes, due: float) -> Tuple[bytes, bytes]:
-        """The next head and what came behind it; `data` has come before."""
-        reader = HeadReader(RESPONSE_LIMITS)
-        while True:
-            data = data or await self.read(due - time.monotonic())
-            if not data:
-                raise self.broken("the connection ended without an answer")
-            block = reader.feed(data)
-            if block is not None:
-                return block, reader.rest
-            data = b""
 
 
 class Response:
@@ -9522,12 +9450,11 @@ class Response:
 
     def __init__(
         self,
+        connection: UpstreamConnection,
         head: ResponseHead,
         body: Body,
         data: bytes,
-        connection: UpstreamConnection,
         idle_timeout: float,
-        keep: Callable[[UpstreamConnection], None],
     ) -> None:
         self.status = head.status
         self.headers = head.headers
@@ -9535,39 +9462,32 @@ class Response:
         self._body = body
         self._connection = connection
         self._closed = False
-        self._keep = UpstreamConnection.abort
-        if keeps_alive(head):
-            self._keep = keep
+        self._reusable = keeps_alive(head)
         self._ahead = b""  # body bytes that nobody has read yet
         if data or body.done:
             self._ahead = self._decode(data)
 
     async def read(self) -> bytes:
         """Body bytes, at least one; b"" at the end."""
-        data = self._ahead
-        self._ahead = b""
-        while not data and not self._body.done:
-            data = self._decode(await self._connection.read(self.idle_timeout))
-        return data
+        pieces: List[bytes] = []
+        await self.pour(pieces.append)  # it gives None, which ends it
+        return b"".join(pieces)
 
-    async def pour(self, take: Callable[[bytes], bool]) -> bool:
+    async def pour(self, take: Callable[[bytes], Optional[bool]]) -> bool:
         """Give body bytes to `take` as they come, until it returns False, which gives
         True, or the body ends, which gives False."""
-        while self._ahead or self._connection.ready and not self._body.done:
-            data = await self.read()
-            if data and not take(data):
-                return True
-        if not self._body.done:
+        data = self._ahead
+        self._ahead = b""
+        if (not data or take(data)) and not self._body.done:
             await self._connection.pour(
                 functools.partial(self._pour_body, take), self.idle_timeout
             )
         return not self._body.done
 
-    def _pour_body(self, take: Callable[[bytes], bool], data: bytes) -> bool:
+    def _pour_body(self, take: Callable[[bytes], Optional[bool]], data: bytes) -> bool:
         body = self._decode(data)
-        if body and not take(body):
-            return False
-        return not self._body.done
+        more = not body or bool(take(body))
+        return more and not self._body.done
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body; raises UpstreamError when it is over `limit` bytes."""
@@ -9598,8 +9518,8 @@ class Response:
         if self._closed:
             return
         self._closed = True
-        if self._body.done and not self._body.rest:
-            self._keep(self._connection)
+        if self._reusable and self._body.done and not self._body.rest:
+            self._connection.rest()
         else:
             self._connection.abort()
 
@@ -9620,19 +9540,18 @@ class Response:
 
 
 class ConnectionPool:
-    """Sends requests over kept connections; `ssl_context` may be what makes it once."""
+    """Sends requests over kept connections; `make_context` is called once."""
 
     def __init__(
         self,
-        ssl_context: Any = None,
+        make_context: Callable[[], ssl.SSLContext] = ssl.create_default_context,
         proxies: Proxies = Proxies(),
         connect_timeout: float = 10.0,
     ) -> None:
-        self._ssl = ssl_context or ssl.create_default_context
+        self._context = functools.lru_cache(maxsize=1)(make_context)
         self._proxies = proxies
         self._connect_timeout = connect_timeout
-        self._idle: Dict[Origin, List[UpstreamConnection]] = {}
-        self._pruning: Any = None  # its timer, while there is something to close
+        self._kept: Dict[Origin, List[UpstreamConnection]] = {}
 
     async def request(
         self,
@@ -9652,98 +9571,53 @@ class ConnectionPool:
         if proxy and origin.scheme == "http":  # proxies let CONNECT lead to 443 only
             target = "http://%s%s" % (origin.authority, target)
             pairs += proxy.pairs
-        message = [encode_request_head(method, target, pairs)]
-        if len(body) < SEND_SLICE:
-            message[0] += body
-        else:  # a copy of 30 MB is worth a second call to the system
-            message.append(body)
-        deadline = NEVER
-        if timeouts.total:
-            deadline = time.monotonic() + timeouts.total
-        kept = self._kept_connection(origin)
-        if kept:
-            kept.deadline = deadline
+        head = encode_request_head(method, target, pairs)
+        deadline = time.monotonic() + (timeouts.total or NEVER)
+        for connection in self._connections(origin):
+            connection.deadline = deadline
+            fresh = connection.transport is None
             try:
-                return await self._exchange_over(kept, method, message, timeouts)
-            except ConnectFailed:
-                pass  # the connection had died unseen, and nobody read the request
-        fresh = UpstreamConnection(origin, deadline)
-        return await self._exchange_over(fresh, method, message, timeouts)
+                if fresh:
+                    await self._connect(connection, proxy)
+                answer = await connection.send_request(
+                    method, head, body, timeouts.head
+                )
+                return Response(connection, *answer, timeouts.idle)
+            except (UpstreamError, asyncio.CancelledError) as exc:
+                connection.abort()
+                # A kept one had died unseen, and nobody read the request?
+                if fresh or not isinstance(exc, ConnectFailed):
+                    raise
+
+    def _connections(self, origin: Origin) -> Iterator[UpstreamConnection]:
+        """A kept one, if there is any, and a fresh one, which is to be connected."""
+        kept = self._kept.setdefault(origin, [])
+        while kept:
+            connection = kept.pop()
+            if connection.usable():
+                yield connection
+                break
+        yield UpstreamConnection(origin, kept)
 
     async def close(self) -> None:
         """Close the idle connections; the others are their readers'."""
-        if self._pruning:
-            self._pruning.cancel()
-        for idle in self._idle.values():
-            for connection in idle:
+        for kept in self._kept.values():
+            for connection in kept:
                 connection.abort()
         await asyncio.sleep(0)  # the turn of the loop in which that is done
 
-    async def _exchange_over(
-        self,
-        connection: UpstreamConnection,
-        method: str,
-        message: List[bytes],
-        timeouts: Timeouts,
-    ) -> Response:
-        try:
-            if not connection.transport:
-                await self._connect(connection)
-            head, body, data = await connection.send_request(
-                message, method, timeouts.head
-            )
-            if head.status == 407:
-                raise _proxy_error(head, connection.origin.host)
-            coding = head.headers.get("content-encoding", "identity").lower()
-            if coding != "identity":
-                raise connection.broken("the answer came in %s, unasked" % coding)
-            return Response(head, body, data, connection, timeouts.idle, self._keep)
-        except (UpstreamError, asyncio.CancelledError):
-            connection.abort()
-            raise
-
-    def _kept_connection(self, origin: Origin) -> Optional[UpstreamConnection]:
-        idle = self._idle.get(origin)
-        while idle:
-            connection = idle.pop()
-            if connection.usable():
-                return connection
-        return None
-
-    def _keep(self, connection: UpstreamConnection) -> None:
-        connection.rest()
-        self._idle.setdefault(connection.origin, []).append(connection)
-        if not self._pruning:
-            self._prune_later()
-
-    def _prune_later(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._pruning = loop.call_later(PRUNE_EVERY, self._prune)
-
-    def _prune(self) -> None:
-        """Close what nobody will use again."""
-        self._pruning = None
-        for origin, idle in list(self._idle.items()):
-            for connection in idle[:-MAX_KEPT]:
-                if connection.rested() >= SPARE_IDLE:
-                    connection.abort()
-            still_good = [connection for connection in idle if connection.usable()]
-            self._idle[origin] = still_good
-            if still_good and not self._pruning:
-                self._prune_later()
-
-    async def _connect(self, connection: UpstreamConnection) -> None:
-        proxy = self._proxies.for_origin(connection.origin)
-        seconds = self._connect_timeout
-        due = min(time.monotonic() + seconds, connection.deadline)
+    async def _connect(
+        self, connection: UpstreamConnection, proxy: Optional[Proxy]
+    ) -> None:
+        due = min(time.monotonic() + self._connect_timeout, connection.deadline)
         # Not wait_for(), which before Python 3.12 can swallow a cancellation.
-        task = asyncio.ensure_future(self._open(connection, proxy))
+        task = asyncio.ensure_future(connection.open(proxy, self._context))
         try:
             await asyncio.wait([task], timeout=due - time.monotonic())
             if time.monotonic() > due + LATE:  # stopped, or asleep: look once more
                 await asyncio.wait([task], timeout=LATE)
             if not task.done():
-                raise TimeoutError("none within %g s" % seconds)
+                raise TimeoutError("none within %g s" % self._connect_timeout)
             task.result()
         except (OSError, UnicodeError, ConfigError) as exc:
             where = connection.origin.host
@@ -9752,29 +9626,6 @@ class ConnectionPool:
             raise _connect_error(exc, where) from None
         finally:
             task.cancel()
-
-    async def _open(
-        self, connection: UpstreamConnection, proxy: Optional[Proxy]
-    ) -> None:
-        origin = connection.origin
-        secure = origin.scheme == "https"
-        if secure and not isinstance(self._ssl, ssl.SSLContext):
-            self._ssl = self._ssl()
-        first = origin
-        if proxy:
-            first = proxy.origin
-        await connection.open(first)
-        if secure and proxy:
-            pairs = [("Host", origin.authority), *proxy.pairs]
-            head, _, data = await connection.send_request(
-                [encode_request_head("CONNECT", origin.authority, pairs)],
-                "CONNECT",
-                self._connect_timeout,
-            )
-            if head.status >= 300 or data:
-                raise _proxy_error(head, origin.host)
-        if secure:
-            await connection.secure(self._ssl)
 
 
 # ============================================================================
@@ -9843,9 +9694,7 @@ def dialect_of(path: str) -> str:
 
 def error_answer(exc: ProxyError, path: str) -> Tuple[int, Pairs, bytes]:
     """Status, headers and body that tell the client of `exc`."""
-    spell = openai_error
-    if dialect_of(path) == "anthropic":
-        spell = anthropic_error
+    spell = anthropic_error if dialect_of(path) == "anthropic" else openai_error
     pairs = [("content-type", "application/json")]
     if exc.retry_after:
         pairs.append(("retry-after", exc.retry_after))
@@ -9866,9 +9715,7 @@ def _own_address(host: str) -> str:
         return host.lower()
     if address.is_unspecified:
         return "localhost"
-    if address.version == 6:
-        return "[%s]" % address
-    return str(address)
+    return "[%s]" % address if address.version == 6 else str(address)
 
 
 def check_bind(config: Config) -> None:
@@ -9884,10 +9731,9 @@ def check_bind(config: Config) -> None:
         )
 
 
-def _is_preflight(head: RequestHead) -> bool:
-    if head.method != "OPTIONS":
-        return False
-    return head.headers.get("access-control-request-method") is not None
+def _is_preflight(head: Union[RequestHead, Request]) -> bool:
+    wanted = head.headers.get("access-control-request-method")
+    return head.method == "OPTIONS" and wanted is not None
 
 
 def _cors_pairs(head: RequestHead, config: Config) -> List[Tuple[str, str]]:
@@ -9945,17 +9791,13 @@ def _check_browser(head: RequestHead, config: Config, port: int) -> None:
 
 def _check_key(head: RequestHead, key: bytes) -> None:
     """Ask for API_KEY, but not at the front page, whose status anybody may see."""
-    if head.method == "HEAD" or (head.method, head.path) == ("GET", "/"):
-        return
-    if _is_preflight(head):
+    front_page = head.method == "HEAD" or (head.method, head.path) == ("GET", "/")
+    if front_page or _is_preflight(head):
         return
     scheme, _, token = head.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        token = ""
-    by_bearer = hmac.compare_digest(token.encode("latin-1"), key)
-    other = head.headers.get("x-api-key", "")
-    by_header = hmac.compare_digest(other.encode("latin-1"), key)
-    if not (by_bearer or by_header):
+    bearer = token if scheme.lower() == "bearer" else ""
+    keys = (bearer, head.headers.get("x-api-key", ""))
+    if not any([hmac.compare_digest(one.encode("latin-1"), key) for one in keys]):
         raise KeyRequired("this proxy needs its API_KEY as Bearer token or x-api-key.")
 
 
@@ -10010,18 +9852,13 @@ class HeavyBodies:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._next()
-            else:  # its turn came in the moment in which its client left
-                self.give(size)
+            # Its turn may have come in the moment in which its client left.
+            self.give(0 if turn.cancelled() else size)
             raise
 
     def give(self, size: int) -> None:
         """Give (a part of) a place back."""
         self.taken -= size
-        self._next()
-
-    def _next(self) -> None:
         while self._line:
             size, turn = self._line[0]
             if not turn.done() and self.taken and self.taken + size > self._most:
@@ -10046,7 +9883,7 @@ class ClientConnection(TimedProtocol):
         self._heavy = heavy
         self._accept = accept
         self._draining = asyncio.Lock()
-        self._stall: Any = None  # the timer of who waits for a slow client
+        self._unsent: Optional[int] = None  # bytes, when a slow client is waited for
         self.heavy = False  # this request's body is
         self.weight = 0  # of its place
         self.ahead = b""  # what was read too early, for the next read
@@ -10078,17 +9915,6 @@ class ClientConnection(TimedProtocol):
         if self.busy and not self.gone:
             self.task.cancel()
         self.gone = True
-
-    async def read(self, seconds: float) -> Optional[bytes]:
-        """What has come; b"" at the end of the input, None when the time is over: then
-        the connection has to end."""
-        if self.gone:
-            return b""
-        if self.ahead:
-            data = self.ahead
-            self.ahead = b""
-            return data
-        return await super().read(seconds)
 
     async def take_place(self, size: int) -> None:
         """Wait until there is room for a heavy body, or for the whole of it."""
@@ -10123,36 +9949,34 @@ class ClientConnection(TimedProtocol):
         self.transport.write(data)
         return self.transport.get_write_buffer_size() <= MAX_UNSENT
 
-    async def write(self, data: bytes) -> None:
-        """Send; waits while the client is slow."""
-        if not self.push(data):
-            await self.drain()
-
     async def drain(self) -> None:
         """Wait until a slow client has taken the most of what was sent."""
         if self.gone or self.transport.get_write_buffer_size() <= MAX_UNSENT:
             return
         async with self._draining:  # by one at a time until Python 3.10 (bpo-29930)
-            self._watch_stall()
-            try:
-                with contextlib.suppress(ConnectionError):  # connection_lost tells
-                    await self.writer.drain()
-            finally:
-                self._stall.cancel()
+            await self._while_taken(self.writer.drain())
 
-    def _watch_stall(self) -> None:
-        unsent = self.transport.get_write_buffer_size()
-        self._stall = self._loop.call_later(
-            self._limits.stall, self._judge_stall, unsent, False
-        )
+    async def _while_taken(self, sent: Awaitable[None]) -> None:
+        """Wait until all is `sent`, as long as the client takes something of it."""
+        self._expect_less()
+        try:
+            with contextlib.suppress(ConnectionError):  # connection_lost tells
+                await sent
+        finally:
+            self._unsent = None
+            self._due = 0.0
 
-    def _judge_stall(self, unsent: int, looked: bool) -> None:
-        if not looked:  # as in TimedProtocol: the loop first sends what can be sent
-            self._stall = self._loop.call_later(0, self._judge_stall, unsent, True)
-        elif self.transport.get_write_buffer_size() >= unsent:
+    def _expect_less(self) -> None:
+        self._unsent = self.transport.get_write_buffer_size()
+        self._expect(self._limits.stall)
+
+    def time_out(self) -> None:
+        if self._unsent is None:
+            super().time_out()
+        elif self.transport.get_write_buffer_size() >= self._unsent:
             self.transport.abort()
         else:
-            self._watch_stall()
+            self._expect_less()
 
     def reset(self) -> None:
         """Break off, by RST: HTTP/1.0 takes the usual FIN for the end of the answer."""
@@ -10163,17 +9987,13 @@ class ClientConnection(TimedProtocol):
 
     async def close(self) -> None:
         """Send what is left, wait for the client to see it, give the socket back."""
-        self._watch_stall()
         due = time.monotonic() + self._limits.linger
-        try:
-            with contextlib.suppress(OSError):  # lost, and we are about to be told
-                self.writer.write_eof()
-            while await super().read(due - time.monotonic()):
-                pass
-            self.writer.close()
-            await self.writer.wait_closed()
-        finally:
-            self._stall.cancel()
+        with contextlib.suppress(OSError):  # lost, and we are about to be told
+            self.writer.write_eof()
+        while await self.read(due - time.monotonic()):
+            pass
+        self.writer.close()
+        await self._while_taken(self.writer.wait_closed())
 
 
 @functools.lru_cache(maxsize=1)
@@ -10188,25 +10008,24 @@ class Responder:
     What is written to a client that is gone is dropped; `closed` tells.
     """
 
-    def __init__(
-        self,
-        conn: ClientConnection,
-        head: Optional[RequestHead] = None,
-        pairs: Pairs = (),
-    ) -> None:
+    def __init__(self, conn: ClientConnection) -> None:
         self._conn = conn
-        self._pairs = pairs
+        self._pairs: Pairs = ()
         self._head = b""  # of a streamed answer, while it waits for the first piece
         self._bodiless = False
         self._chunks = False
+        self.path = ""  # whose dialect errors are spelled in
         self.keep = False  # the connection, afterwards
         self.started = False  # the head is out
         self.ended = False  # the answer is complete
-        if head is not None:
-            self._bodiless = head.method == "HEAD"
-            # HTTP/1.0 knows no chunks: there the end of the connection ends the answer.
-            self._chunks = head.version != "1.0"
-            self.keep = keeps_alive(head)
+
+    def answer_to(self, head: RequestHead, pairs: Pairs) -> None:
+        """Be the answer to this request, with `pairs` in its head."""
+        self.path = head.path
+        self._pairs = pairs
+        self._bodiless = head.method == "HEAD"
+        # HTTP/1.0 knows no chunks: there the end of the connection ends the answer.
+        self._chunks = head.version != "1.0"
 
     @property
     def closed(self) -> bool:
@@ -10232,11 +10051,21 @@ class Responder:
         """Send a whole answer."""
         if status != 204:  # RFC 9110 8.6
             pairs = [*pairs, ("content-length", str(len(body)))]
+        head = self._answer_head(status, pairs)
         self.ended = True
-        answer = self._answer_head(status, pairs)
-        if not self._bodiless:
-            answer += body
-        await self._conn.write(answer)
+        self._conn.push(head if self._bodiless else head + body)
+        await self._conn.drain()
+
+    async def fail(self, exc: ProxyError) -> None:
+        """Answer with an error, or break off what has begun."""
+        # Frames that hold the exception and are held by it would keep the body until
+        # the garbage collector comes.
+        exc.__traceback__ = None
+        exc.__context__ = None
+        if self.started:
+            self._conn.reset()
+        else:
+            await self.send(*error_answer(exc, self.path))
 
     def start(self, status: int, pairs: Pairs) -> None:
         """Send the head of a streamed answer, with the first piece if that is there."""
@@ -10244,26 +10073,17 @@ class Responder:
         if self._chunks:
             pairs = [*pairs, ("transfer-encoding", "chunked")]
         self._head = self._answer_head(status, pairs)
-        asyncio.get_running_loop().call_soon(self._send_head)
+        asyncio.get_running_loop().call_soon(self.push, b"")
 
-    def _send_head(self) -> None:
-        if self._head:
-            self._conn.push(self._behind_head(b""))
-
-    def _behind_head(self, data: bytes) -> bytes:
-        if not self._head:
-            return data
-        data = self._head + data
-        self._head = b""
-        return data
-
-    def push(self, data: bytes) -> bool:
+    def push(self, data: bytes, ending: bytes = b"") -> bool:
         """Send a piece of a streamed answer; False: call drain() before more."""
         if self._bodiless or self.ended:
-            return True
-        if self._chunks:
-            data = encode_chunk(data)
-        return self._conn.push(self._behind_head(data))
+            data = b""
+        elif self._chunks:
+            data = encode_chunk(data) + ending
+        data = self._head + data
+        self._head = b""
+        return self._conn.push(data)
 
     async def drain(self) -> None:
         """Wait until a slow client has taken the most of what was sent."""
@@ -10272,14 +10092,9 @@ class Responder:
     async def end(self, last: bytes = b"") -> None:
         """Complete a streamed answer with `last`; without an end the client sees that
         it was cut."""
-        if self.ended:
-            return
+        self.push(last, LAST_CHUNK)
         self.ended = True
-        if self._bodiless:
-            last = b""
-        elif self._chunks:
-            last = encode_chunk(last) + LAST_CHUNK
-        await self._conn.write(self._behind_head(last))
+        await self._conn.drain()
 
 
 class HTTPServer:
@@ -10356,10 +10171,10 @@ class HTTPServer:
                 await asyncio.sleep(HEAR_OF_ENDS)
             if len(self._open) >= self._limits.connections:
                 full = ProxyError("too many connections", status=503, retry_after="1")
-                await Responder(conn).send(*error_answer(full, ""))
+                await Responder(conn).fail(full)
                 return
             self._open.add(conn)
-            while await self._serve_request(conn) and not self._closing:
+            while await self._serve_request(conn) and not conn.gone:
                 conn.end_request()
                 if conn.ahead:  # who pipelines must not hold up the others
                     await asyncio.sleep(0)
@@ -10370,88 +10185,96 @@ class HTTPServer:
 
     async def _serve_request(self, conn: ClientConnection) -> bool:
         """Answer one request; False when the connection ends with it."""
-        head = None
-        out = None
-        body = None
+        out = Responder(conn)
+        request = None
         try:
-            head = await self._read_request_head(conn)
-            if head is None:
+            request = await self._read_request(conn, out)
+            if request is None:
                 return False
-            out = Responder(conn, head, _cors_pairs(head, self._config))
-            body = body_framing(head, self._config.max_body_mb << 20)
-            guard(head, self._config, conn.port)
-            content = await self._read_body(conn, head, body)
+            conn.busy = True
+            if _is_preflight(request):
+                await out.send(204, [])
+            else:
+                await self._handler(request, out)
+            if not out.started:
+                raise RuntimeError("the handler gave no answer")
+        except asyncio.CancelledError:  # a shutdown, or nobody is there to read this
+            out.keep = False
+            if not out.started:
+                away = ProxyError("the proxy is shutting down; try again.", status=503)
+                await out.fail(away)
+            raise
         except ProxyError as exc:
-            path = ""
-            if head is not None:
-                path = head.path
-            log_event(
-                "info",
-                "request_refused",
-                status=exc.status,
-                peer=conn.peer,
-                path=ascii(path)[:60],
-                error=ascii(str(exc))[:100],
-            )
-            if out is None:
-                out = Responder(conn)
-            # Nobody reads what is left of its body.
-            out.keep = out.keep and body is not None and body.done
-            await out.send(*error_answer(exc, path))
-            return out.keep
-        out.keep = out.keep and not self._closing
-        if _is_preflight(head):
-            await out.send(204, [])
-            return out.keep
-        request = Request(
+            if request is None:
+                self._log_refusal(conn, out.path, exc)
+            await out.fail(exc)
+        except Exception:  # a bug must cost one answer, not the server
+            LOG.error("handler_failed: %s", redact(ascii(out.path))[:80], exc_info=True)
+            bug = ProxyError("this is a bug of the proxy; its log has the details.")
+            await out.fail(bug)
+        finally:
+            conn.busy = False
+        return out.keep and out.ended and not self._closing
+
+    def _log_refusal(self, conn: ClientConnection, path: str, exc: ProxyError) -> None:
+        log_event(
+            "info",
+            "request_refused",
+            status=exc.status,
+            peer=conn.peer,
+            path=ascii(path)[:60],
+            error=ascii(str(exc))[:100],
+        )
+
+    async def _read_request(
+        self, conn: ClientConnection, out: Responder
+    ) -> Optional[Request]:
+        conn.idle = True
+        data = conn.ahead or await conn.read(self._limits.idle)
+        conn.idle = False
+        if not data:
+            return None
+        due = time.monotonic() + self._limits.head
+        block, conn.ahead = await conn.read_head(data, REQUEST_LIMITS, due)
+        if block is None:
+            raise ProtocolError("the request head took too long", status=408)
+        if not block:
+            return None
+        head = parse_request_head(block)
+        out.answer_to(head, _cors_pairs(head, self._config))
+        body = body_framing(head, self._config.max_body_mb << 20)
+        keep = keeps_alive(head) and not self._closing
+        out.keep = keep and body.done  # nobody reads the body of what is refused
+        guard(head, self._config, conn.port)
+        content = await self._read_body(conn, head, body)
+        out.keep = keep
+        return Request(
             head.method, head.path, head.query, head.headers, content, conn.peer
         )
-        await self._dispatch(conn, out, request)
-        return out.keep
-
-    async def _read_request_head(self, conn: ClientConnection) -> Optional[RequestHead]:
-        reader = HeadReader()
-        conn.idle = True
-        data = await conn.read(self._limits.idle)
-        conn.idle = False
-        due = time.monotonic() + self._limits.head
-        while data:
-            head = reader.feed(data)
-            if head is not None:
-                conn.ahead = reader.rest
-                return parse_request_head(head)
-            data = await conn.read(due - time.monotonic())
-            if data is None:
-                raise ProtocolError("the request head took too long", status=408)
-        return None
 
     async def _read_body(
         self, conn: ClientConnection, head: RequestHead, body: Body
     ) -> bytes:
-        limit = self._config.max_body_mb << 20
-        decoder = content_decoder(head.headers.get("content-encoding"), limit)
-        if head.headers.get("expect"):
-            await self._meet_expectation(conn, head, body)
-        if body.done:
-            return b""
+        coding = head.headers.get("content-encoding")
+        decoder = content_decoder(coding, self._config.max_body_mb << 20)
+        expectation = head.headers.get("expect")
+        if expectation and head.version != "1.0":  # RFC 9110 10.1.1
+            if expectation.lower() != "100-continue":
+                raise ProtocolError("unknown expectation", status=417)
+            if not body.done:
+                conn.push(encode_response_head(100, []))
         size = 0
         pieces: List[bytes] = []
         began = time.monotonic()
         while not body.done:
-            rate = BODY_RATE
-            if conn.weight and self._heavy.waited_for:
-                rate = HEAVY_RATE
-            due = began + self._limits.body + size / rate
-            data = await conn.read(min(self._limits.body, due - time.monotonic()))
+            data = conn.ahead or await conn.read(self._patience(conn, began, size))
             if data is None:
                 raise ProtocolError("the request body took too long", status=408)
             if not data:
                 body.eof()
-            parts: Iterable[bytes] = (body.feed(data),)
+            data = body.feed(data)
             conn.ahead = body.rest
-            if decoder:
-                parts = decoder.feed(*parts)
-            for part in parts:
+            for part in decoder.feed(data) if decoder else (data,):
                 pieces.append(part)
                 size += len(part)
                 if size > self._limits.heavy and not conn.weight:
@@ -10466,15 +10289,11 @@ class HTTPServer:
         conn.shrink_place(size)
         return b"".join(pieces)
 
-    async def _meet_expectation(
-        self, conn: ClientConnection, head: RequestHead, body: Body
-    ) -> None:
-        if head.version == "1.0":  # RFC 9110 10.1.1
-            return
-        if head.headers.get("expect", "").lower() != "100-continue":
-            raise ProtocolError("unknown expectation", status=417)
-        if not body.done:
-            await conn.write(encode_response_head(100, []))
+    def _patience(self, conn: ClientConnection, began: float, size: int) -> float:
+        """Seconds to wait for more of a body, of which `size` bytes came since then."""
+        slow = conn.weight and self._heavy.waited_for
+        due = began + self._limits.body + size / (HEAVY_RATE if slow else BODY_RATE)
+        return min(self._limits.body, due - time.monotonic())
 
     def _weight(self, head: RequestHead) -> int:
         """Bytes of the body that has begun. Where nothing tells, some of them at a time
@@ -10483,45 +10302,6 @@ class HTTPServer:
         if length is None or head.headers.get("content-encoding"):
             return self._limits.heavy_in_all // 4
         return int(length)
-
-    # -- the handler -----------------------------------------------------------------
-
-    async def _dispatch(
-        self, conn: ClientConnection, out: Responder, request: Request
-    ) -> None:
-        conn.busy = True
-        try:
-            await self._handler(request, out)
-            if not out.started:
-                raise RuntimeError("the handler gave no answer")
-        except asyncio.CancelledError:  # a shutdown, or nobody is there to read this
-            out.keep = False
-            if not out.started:
-                away = ProxyError("the proxy is shutting down; try again.", status=503)
-                await out.send(*error_answer(away, request.path))
-            raise
-        except ProxyError as exc:
-            await self._answer_failure(conn, out, exc, request.path)
-        except Exception:  # a bug must cost one answer, not the server
-            path = redact(ascii(request.path))[:80]
-            LOG.error("handler_failed: %s", path, exc_info=True)
-            bug = ProxyError("this is a bug of the proxy; its log has the details.")
-            await self._answer_failure(conn, out, bug, request.path)
-        finally:
-            conn.busy = False
-        out.keep = out.keep and out.ended
-
-    async def _answer_failure(
-        self, conn: ClientConnection, out: Responder, exc: ProxyError, path: str
-    ) -> None:
-        # Frames that hold the exception and are held by it would keep the body until
-        # the garbage collector comes.
-        exc.__traceback__ = None
-        exc.__context__ = None
-        if out.started:
-            conn.reset()
-        else:
-            await out.send(*error_answer(exc, path))
 
 
 # ============================================================================
@@ -13807,7 +13587,7 @@ class Program:
             lambda: make_ssl_context(config), proxies_from(config)
         )
         # Our own port is on this computer, so it is never asked through a proxy.
-        self.direct = ConnectionPool(None, Proxies())
+        self.direct = ConnectionPool()
         self.store = TokenStore(config.token_file)
         self.store.check()
         self.auth = CopilotAuth(config, self.pool, self.store)
