@@ -2276,16 +2276,14 @@ def given(**fields: Any) -> JSON:
 
 def required_word(obj: JSON, key: str, words: Iterable[str], path: str) -> str:
     """`obj[key]`, which must be one of `words`; raises BadRequest when it is not."""
-    return one_of(required(obj, key, str, path), tuple(words), "%s.%s" % (path, key))
+    return one_of(required(obj, key, str, path), tuple(words), _path_to(path, key))
 
 
 def parse_list(
     obj: JSON, key: str, parse: Callable[[Any, str], Any], path: str = ""
 ) -> List[Any]:
     """Parse the items of the list `obj[key]`, each with its own path."""
-    where = key
-    if path:
-        where = "%s.%s" % (path, key)
+    where = _path_to(path, key)
     items = field(obj, key, list, path, ())
     return [parse(item, "%s.%d" % (where, at)) for at, item in enumerate(items)]
 
@@ -2320,11 +2318,10 @@ def custom_tool(name: str, description: str, form: JSON) -> Tool:
     """
     words = [description, "Put the whole text into `input`."]
     grammar = typed(form, "grammar", dict) or form
-    if typed(grammar, "definition", str):
+    rules = typed(grammar, "definition", str)
+    if rules:
         syntax = typed(grammar, "syntax", str)
-        words.append(
-            "It must follow this %s grammar:\n%s" % (syntax, grammar["definition"])
-        )
+        words.append("It must follow this %s grammar:\n%s" % (syntax, rules))
     return Tool(name, "\n\n".join(filter(None, words)), INPUT_SCHEMA, kind="custom")
 
 
@@ -2333,24 +2330,21 @@ def custom_names(tools: Iterable[Tool]) -> Set[str]:
     return {tool.name for tool in tools if tool.kind == "custom"}
 
 
-def unwrap_input(arguments: str) -> str:
-    """The text for a custom tool; what is not our wrapper is handed over as it is."""
-    wrapped = parse_object(arguments)
-    if wrapped is not None and wrapped.keys() == {"input"}:
-        if isinstance(wrapped["input"], str):
-            return wrapped["input"]
-    return arguments
-
-
 def parse_object(text: str) -> Optional[JSON]:
     """The JSON object that `text` is, None for anything else."""
     try:
         value = loads(text.encode("utf-8", "backslashreplace"))
     except ValueError:
         return None
-    if isinstance(value, dict):
-        return value
-    return None
+    return value if isinstance(value, dict) else None
+
+
+def unwrap_input(arguments: str) -> str:
+    """The text for a custom tool; what is not our wrapper is handed over as it is."""
+    wrapped = parse_object(arguments)
+    if wrapped and wrapped.keys() == {"input"} and isinstance(wrapped["input"], str):
+        return wrapped["input"]
+    return arguments
 
 
 MAX_TOOLS = 128  # HARD_TOOL_LIMIT of the official client (UPSTREAM 16)
@@ -2390,26 +2384,24 @@ def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
     without one gets an error that says so; a result without a call becomes text.
     """
     results: Dict[str, Deque[Result]] = collections.defaultdict(collections.deque)
-    for turn in turns:
-        for part in turn.parts:
-            if isinstance(part, Result):
-                results[part.call_id].append(part)
+    for part in itertools.chain.from_iterable(turn.parts for turn in turns):
+        if isinstance(part, Result):
+            results[part.call_id].append(part)
     paired: List[Turn] = []
-    due: List[Any] = []
+    due: List[Any] = []  # what the calls of the turn before get
     for turn in turns:
         if due and turn.role != "user":
             paired.append(Turn("user", tuple(due)))
             due = []
-        if due or results:
-            parts = due + _kept_parts(turn, results)
-            turn = turn._replace(parts=tuple(parts))
-        if turn.parts:
-            paired.append(turn)
+        parts = due + _kept_parts(turn, results)
+        if parts:
+            paired.append(turn._replace(parts=tuple(parts)))
         due = []
-        for call in [part for part in turn.parts if isinstance(part, Call)]:
-            if not results[call.id]:
-                results[call.id].append(Result(call.id, (NO_RESULT,), True))
-            due.append(results[call.id].popleft())
+        for part in parts:
+            if isinstance(part, Call):
+                known = results[part.id]
+                nothing = Result(part.id, (NO_RESULT,), True)
+                due.append(known.popleft() if known else nothing)
     if due:
         paired.append(Turn("user", tuple(due)))
     return tuple(paired)
@@ -2459,31 +2451,20 @@ def count(value: Any) -> int:
     return value
 
 
-def _first_count(obj: Any, *keys: str) -> int:
-    for key in keys:
-        number = count(typed(obj, key, int))
-        if number:
-            return number
-    return 0
-
-
 def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
     """Read `usage` of chat completions or Responses, and `copilot_usage` beside it."""
-    details = typed(usage, "prompt_tokens_details", dict)
-    details = details or typed(usage, "input_tokens_details", dict)
-    thought = typed(usage, "completion_tokens_details", dict)
-    thought = thought or typed(usage, "output_tokens_details", dict)
-    prompt = _first_count(usage, "prompt_tokens", "input_tokens")
-    read = min(_first_count(details, "cached_tokens"), prompt)
-    write = min(_first_count(details, "cache_write_tokens"), prompt - read)
-    reasoning = _first_count(thought, "reasoning_tokens")
+    usage = usage if isinstance(usage, dict) else {}
+    kinds = ("prompt", "completion")
+    if "input_tokens" in usage:
+        kinds = ("input", "output")
+    prompt, output = [count(usage.get(kind + "_tokens")) for kind in kinds]
+    details, more = [typed(usage, kind + "_tokens_details", dict) for kind in kinds]
+    read = min(count(details.get("cached_tokens")), prompt)
+    write = min(count(details.get("cache_write_tokens")), prompt - read)
+    thought = more.get("reasoning_tokens") or usage.get("reasoning_tokens")
+    nano_aiu = count(typed(cost, "total_nano_aiu", int))
     return TokenUsage(
-        input=prompt - read - write,
-        cache_read=read,
-        cache_write=write,
-        output=_first_count(usage, "completion_tokens", "output_tokens"),
-        nano_aiu=_first_count(cost, "total_nano_aiu"),
-        reasoning=reasoning or _first_count(usage, "reasoning_tokens"),
+        prompt - read - write, output, read, write, nano_aiu, count(thought)
     )
 
 
@@ -2559,34 +2540,25 @@ class StopAt:
         if self._hit is not None:
             return
         text = self._held + text
-        first = (len(text), len(text))  # end and start of what is found
+        found = []
+        begun = [0]
         for stop in self._stops:
-            found = text.find(stop)
-            place = (found + len(stop), found)
-            if found >= 0 and place < first:  # whichever ends first
-                first = place
-                self._hit = stop
-        at = first[1]
-        self._held = ""
-        if self._hit is None:
-            at = min(self._begun(text, stop) for stop in self._stops)
-            self._held = text[at:]
+            if stop in text:
+                found.append((text.find(stop) + len(stop), -len(stop), stop))
+            begun += [n for n in range(1, len(stop)) if text.endswith(stop[:n])]
+        at = len(text) - max(begun)
+        self._held = text[at:]
+        if found:
+            end, size, self._hit = min(found)  # whichever ends first
+            at = end + size
+            self._held = ""
         if at:
             self._sink.text(text[:at])
 
-    @staticmethod
-    def _begun(text: str, stop: str) -> int:
-        """Where the end of `text` may begin `stop`; its length if nowhere."""
-        at = max(0, len(text) - len(stop) + 1)
-        while at < len(text) and not stop.startswith(text[at:]):
-            at += 1
-        return at
-
     def _release(self) -> None:
-        held = self._held
+        if self._held:
+            self._sink.text(self._held)
         self._held = ""
-        if held:
-            self._sink.text(held)
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
@@ -2594,7 +2566,8 @@ class StopAt:
         """End it; what was cut ended well."""
         self._release()
         if self._hit is not None:
-            reason, stop_sequence = "stop", self._hit
+            reason = "stop"
+            stop_sequence = self._hit
         self._sink.end(reason, usage, stop_sequence)
 
     def __getattr__(self, name: str) -> Any:
@@ -2602,12 +2575,8 @@ class StopAt:
         if name not in ("error", "take", "whole", "at_boundary"):
             self._release()
             if self._hit is not None:
-                return _say_nothing
+                return lambda *_: None
         return getattr(self._sink, name)
-
-
-def _say_nothing(*_: Any) -> None:
-    pass
 
 
 class CallGuard:
@@ -2624,7 +2593,6 @@ class CallGuard:
         self._free = free  # names of tools that take any text
         self._names: Dict[Hashable, str] = {}
         self._pieces: Dict[Hashable, List[str]] = {}
-        self._held: Set[Hashable] = set()  # perhaps encoded twice
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._names[key] = name
@@ -2636,35 +2604,32 @@ class CallGuard:
         if not pieces:
             # Blanks alone are no arguments yet, because some upstreams open with one.
             fragment = fragment.lstrip()
-            if not fragment:
-                return
-            if fragment[0] == '"' and self._names.get(key) not in self._free:
-                self._held.add(key)
-        pieces.append(fragment)
-        if key not in self._held:
-            self._sink.arguments(key, fragment)
+        if fragment:
+            pieces.append(fragment)
+            # What opens as a string is perhaps encoded twice: it waits for its end.
+            if pieces[0][0] != '"' or self._names.get(key) in self._free:
+                self._sink.arguments(key, fragment)
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
     ) -> None:
         """End it; raises UpstreamError for a call that nobody can run."""
         for key, pieces in self._pieces.items():
-            self._check(key, "".join(pieces), reason)
+            name = self._names.get(key, "a tool")
+            text = "".join(pieces)
+            if name in self._free:
+                continue
+            if text.startswith('"'):
+                with contextlib.suppress(ValueError):
+                    text = str(loads(text.encode("utf-8", "backslashreplace")))
+                self._sink.arguments(key, text)
+            # One that the length limit cut is no error, because its client sees why.
+            if reason in ("stop", "tool_calls") and parse_object(text) is None:
+                raise UpstreamError(
+                    "the model called %s with arguments that are not a JSON object; "
+                    "try again." % name
+                )
         self._sink.end(reason, usage, stop_sequence)
-
-    def _check(self, key: Hashable, text: str, reason: str) -> None:
-        if self._names.get(key) in self._free:
-            return
-        if key in self._held:
-            with contextlib.suppress(ValueError):
-                text = str(loads(text.encode("utf-8", "backslashreplace")))
-            self._sink.arguments(key, text)
-        # A call that the length limit cut is no error, because its client sees why.
-        if reason in ("stop", "tool_calls") and parse_object(text) is None:
-            raise UpstreamError(
-                "the model called %s with arguments that are not a JSON object; try "
-                "again." % self._names.get(key, "a tool")
-            )
 
     def __getattr__(self, name: str) -> Any:
         # What is no call's passes as it is; `text` above, because it is asked for most.
@@ -2766,11 +2731,11 @@ class Translation(StreamTranslator):
 # ============================================================================
 # 9. Anthropic Messages
 # ============================================================================
-# The Anthropic dialect: a Messages request to the hub, the hub's answer to a Messages
-# stream, and a stream folded to one Message.                     uses: 2, 4, 5, 7, 8
+# The Anthropic dialect: a Messages request to the hub and back, Copilot's stream read,
+# and a stream or a whole Message written.                        uses: 2, 4, 5, 7, 8
 # Contract: the stream is `message_start (start delta* stop)* message_delta
 # message_stop`, indexes from 0, one block open, none opened twice; the answer without
-# streaming is the fold of the same bytes.
+# streaming is what the stream amounts to.
 
 SIGNATURE_MARK = "copilot-claude-proxy@"
 # How Claude Code's billing line begins. It is no instruction, and as it changes with
@@ -2790,11 +2755,62 @@ def unpack_reasoning(signature: str) -> Optional[Tuple[str, str]]:
     """(opaque, source) of a signature of ours, None for every other one."""
     if not signature.startswith(SIGNATURE_MARK):
         return None
-    source, _, opaque = signature[len(SIGNATURE_MARK) :].partition("@")
+    source, _, opaque = signature.removeprefix(SIGNATURE_MARK).partition("@")
     return urllib.parse.unquote(opaque), urllib.parse.unquote(source)
 
 
 # --- requests -------------------------------------------------------------------------
+
+# What Anthropic's servers have run or written stands in the history for good, and no
+# other server can read it as such: it is told in words.
+SERVER_BLOCK = re.compile(
+    r"[a-z0-9_]{1,60}_tool_(?:use|result)"
+    r"|search_result|compaction|container_upload|fallback",
+    re.ASCII,
+)
+# Encrypted, or about no more than which block belongs to which.
+UNREADABLE = (
+    "id tool_use_id encrypted_content encrypted_index encrypted_stdout "
+    "cache_control caller"
+).split()
+# Which block may stand where; text may everywhere.
+PLACES = {
+    "user": ("image", "document", "tool_result"),
+    "assistant": ("tool_use", "thinking", "redacted_thinking"),
+    "system": (),
+    "tool_result": ("image", "document", "tool_reference"),
+    "document": ("image",),
+}
+
+
+def _words_of(value: Any) -> Iterator[str]:
+    """The words of a block and of all that is in it, a line for each object."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _words_of(inner)
+    elif isinstance(value, dict):
+        yield "\n"
+        for key, inner in value.items():
+            if key in UNREADABLE or (key, value.get("type")) == ("data", "base64"):
+                continue
+            if key == "input" or type(inner) in (bool, int, float):
+                yield "%s %s" % (key, dumps_text(inner))
+            else:
+                yield from _words_of(inner)
+    elif value:
+        yield str(value)
+
+
+def _parse_stranger(block: JSON, place: str, path: str) -> Text:
+    """A block of another server in words; raises BadRequest for any other."""
+    kind = block["type"]
+    if place == "system" or not SERVER_BLOCK.fullmatch(kind):
+        raise BadRequest(
+            "%s: a block of type %r cannot be sent to this model (%s)"
+            % (path, kind[:60], place)
+        )
+    words = " ".join(_words_of(block)).replace(" \n ", "\n")
+    return Text("[%s]" % words.strip())
 
 
 def _parse_image(block: JSON, path: str) -> Image:
@@ -2803,20 +2819,21 @@ def _parse_image(block: JSON, path: str) -> Image:
     if required_word(source, "type", ("base64", "url"), path) == "url":
         return Image(required(source, "url", str, path))
     media_type = required(source, "media_type", str, path)
-    return Image(
-        "data:%s;base64,%s" % (media_type, required(source, "data", str, path))
-    )
+    data = required(source, "data", str, path)
+    return Image("data:%s;base64,%s" % (media_type, data))
 
 
-def _parse_document(block: JSON, path: str) -> List[Any]:
-    """A text document is its text; of any other the bytes go behind its context."""
+def _parse_document(block: JSON, path: str, parse: Callable[..., Any]) -> List[Any]:
+    """A text document is its text; of any other the bytes go behind its context.
+
+    `parse` reads the content of one that is made of blocks.
+    """
     title = field(block, "title", str, path, "")
     context = Text(field(block, "context", str, path, ""))
     source = required(block, "source", dict, path)
     path += ".source"
     if source.get("type") == "content":
-        path += ".content"
-        parts = _parse_content_blocks(source.get("content"), "document", path)
+        parts = parse(source.get("content"), "document", path + ".content")
         return [Text(title), context, *parts]
     kind = required_word(source, "type", ("base64", "text"), path)
     text = required(source, "data", str, path)
@@ -2834,107 +2851,46 @@ def _parse_document(block: JSON, path: str) -> List[Any]:
 def _parse_thinking(block: JSON, path: str) -> List[Any]:
     # With a foreign or no signature only its own model can use the block; another would
     # take it for its answer if it came as text.
-    key = "signature"
-    if block["type"] == "redacted_thinking":
-        key = "data"
+    key = "data" if block["type"] == "redacted_thinking" else "signature"
     ours = unpack_reasoning(field(block, key, str, path, ""))
     if ours is None:
         return []
     return [Reasoning(field(block, "thinking", str, path, ""), *ours)]
 
 
-# What Anthropic's servers have run or written stands in the history for good, and no
-# other server can read it as such: it is told in words.
-SERVER_BLOCK = re.compile(
-    r"[a-z0-9_]{1,60}_tool_(?:use|result)"
-    r"|search_result|compaction|container_upload|fallback",
-    re.ASCII,
-)
-# Encrypted, or about no more than which block belongs to which.
-UNREADABLE = {
-    "id",
-    "tool_use_id",
-    "encrypted_content",
-    "encrypted_index",
-    "encrypted_stdout",
-    "cache_control",
-    "caller",
-}
-
-
-def _describe(value: Any, words: List[str]) -> None:
-    """Add the words of a block and of all that is in it, a line for each object."""
-    if isinstance(value, list):
-        for inner in value:
-            _describe(inner, words)
-    elif isinstance(value, dict):
-        words.append("\n")
-        for key, inner in value.items():
-            if key in UNREADABLE or (key, value.get("type")) == ("data", "base64"):
-                continue
-            if key == "input" or type(inner) in (bool, int, float):
-                words.append("%s %s" % (key, dumps_text(inner)))
-            else:
-                _describe(inner, words)
-    elif value:
-        words.append(str(value))
-
-
-# Which block may stand where; text may everywhere.
-PLACES = {
-    "user": ("image", "document", "tool_result"),
-    "assistant": ("tool_use", "thinking", "redacted_thinking"),
-    "system": (),
-    "tool_result": ("image", "document", "tool_reference"),
-    "document": ("image",),
-}
-
-
-def _parse_content_block(block: Any, place: str, path: str) -> List[Any]:
-    """The parts that a block is; none for what no other model can use."""
-    kind = required(expect(block, dict, path), "type", str, path)
-    if kind == "text":
-        return [Text(required(block, "text", str, path))]
-    if kind not in PLACES[place]:
-        if place == "system" or not SERVER_BLOCK.fullmatch(kind):
-            raise BadRequest(
-                "%s: a block of type %r cannot be sent to this model (%s)"
-                % (path, kind[:60], place)
-            )
-        words: List[str] = []
-        _describe(block, words)
-        return [Text("[%s]" % " ".join(words).replace(" \n ", "\n").strip())]
-    if kind == "image":
-        return [_parse_image(block, path)]
-    if kind == "document":
-        return _parse_document(block, path)
-    if kind == "tool_use":
-        call_id = required(block, "id", str, path)
-        name = required(block, "name", str, path)
-        arguments = dumps_text(field(block, "input", dict, path, {}))
-        return [Call(call_id, name, arguments)]
-    if kind == "tool_result":
-        call_id = required(block, "tool_use_id", str, path)
-        content = block.get("content") or ""
-        parts = _parse_content_blocks(content, kind, path + ".content")
-        failed = field(block, "is_error", bool, path, False)
-        return [Result(call_id, tuple(parts), failed)]
-    if kind == "tool_reference":
-        name = required(block, "tool_name", str, path)
-        return [Text("The tool %s can be used now." % name)]
-    return _parse_thinking(block, path)
-
-
-def _parse_content_blocks(content: Any, place: str, path: str) -> List[Any]:
-    # A blank text is refused everywhere (UPSTREAM 11.5).
+def _parse_parts(content: Any, place: str, path: str) -> List[Any]:
+    """The parts that content is, without blank texts: refused everywhere (UPSTREAM
+    11.5), and without thinking that no other model can use."""
     if isinstance(content, str):
-        return [Text(content)] if content.strip() else []
+        content = [{"type": "text", "text": content}]
     parts: List[Any] = []
     for at, block in enumerate(expect(content, list, path)):
-        for part in _parse_content_block(block, place, "%s.%d" % (path, at)):
-            if not isinstance(part, Text) or part.text.strip():
-                parts.append(part)
-    return parts
+        here = "%s.%d" % (path, at)
+        kind = required(expect(block, dict, here), "type", str, here)
+        if kind == "text":
+            parts.append(Text(required(block, "text", str, here)))
+        elif kind not in PLACES[place]:
+            parts.append(_parse_stranger(block, place, here))
+        elif kind == "image":
+            parts.append(_parse_image(block, here))
+        elif kind == "document":
+            parts += _parse_document(block, here, _parse_parts)
+        elif kind == "tool_use":
+            call_id = required(block, "id", str, here)
+            name = required(block, "name", str, here)
+            arguments = dumps_text(field(block, "input", dict, here, {}))
+            parts.append(Call(call_id, name, arguments))
+        elif kind == "tool_result":
+            call_id = required(block, "tool_use_id", str, here)
+            inner = _parse_parts(block.get("content") or "", kind, here + ".content")
+            failed = field(block, "is_error", bool, here, False)
+            parts.append(Result(call_id, tuple(inner), failed))
+        elif kind == "tool_reference":
+            name = required(block, "tool_name", str, here)
+            parts.append(Text("The tool %s can be used now." % name))
+        else:
+            parts += _parse_thinking(block, here)
+    return [part for part in parts if not isinstance(part, Text) or part.text.strip()]
 
 
 def _parse_message(message: Any, path: str) -> Turn:
@@ -2943,28 +2899,7 @@ def _parse_message(message: Any, path: str) -> Turn:
     path += ".content"
     if message.get("content") is None:
         raise BadRequest("%s: required" % path)
-    return Turn(role, tuple(_parse_content_blocks(message["content"], role, path)))
-
-
-def _parse_system(body: JSON) -> List[Turn]:
-    parts = _parse_content_blocks(body.get("system") or "", "system", "system")
-    rules = [part for part in parts if not part.text.startswith(BILLING_MARK)]
-    if not rules:
-        return []
-    return [Turn("system", tuple(rules))]
-
-
-def _found_tools(messages: List[JSON]) -> Set[str]:
-    """What tool searches have found: deferred tools are wanted then (CLIENTS 1)."""
-    found = set()
-    for message in messages:
-        for block in objects(message.get("content")):
-            content = block.get("content")
-            if isinstance(content, dict):  # of a search that Anthropic's server ran
-                content = content.get("tool_references")
-            for reference in objects(content):
-                found.add(typed(reference, "tool_name", str))
-    return found
+    return Turn(role, tuple(_parse_parts(message["content"], role, path)))
 
 
 def _parse_messages_tool(entry: Any, path: str) -> Tool:
@@ -2977,22 +2912,30 @@ def _parse_messages_tool(entry: Any, path: str) -> Tool:
     # OpenAI's shape is accepted: the original's README shows it (UPSTREAM 0.4).
     tool = field(entry, "function", dict, path) or entry
     schema = field(tool, "input_schema", dict, path)
-    if not schema:
-        schema = field(tool, "parameters", dict, path, {})
     return Tool(
         required(tool, "name", str, path),
         field(tool, "description", str, path, ""),
-        schema,
+        schema or field(tool, "parameters", dict, path, {}),
         field(tool, "strict", bool, path),
     )
 
 
+def _found_tools(messages: List[JSON]) -> Set[str]:
+    """What tool searches have found: deferred tools are wanted then (CLIENTS 1)."""
+    found = set()
+    for message in messages:
+        for block in objects(message.get("content")):
+            content = block.get("content")
+            # Of a search that Anthropic's server ran, else of the client's own.
+            references = typed(content, "tool_references", list) or objects(content)
+            found.update(typed(each, "tool_name", str) for each in references)
+    return found
+
+
 def _parse_messages_tools(body: JSON) -> Tuple[Tool, ...]:
     tools = parse_list(body, "tools", _parse_messages_tool)
-    deferred = set()
-    for entry in objects(body.get("tools")):
-        if entry.get("defer_loading"):
-            deferred.add(typed(entry, "name", str))
+    entries = objects(body.get("tools"))
+    deferred = {typed(e, "name", str) for e in entries if e.get("defer_loading")}
     if deferred:
         deferred -= _found_tools(body["messages"])
     return tuple(tool for tool in tools if tool.name not in deferred)
@@ -3017,42 +2960,39 @@ def _parse_tool_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Any]:
     if isinstance(choice, str):
         choice = {"type": choice}
     kind = required_word(expect(choice, dict, path), "type", TOOL_CHOICES, path)
-    name = ""
-    if TOOL_CHOICES[kind] == "=":
+    wanted = TOOL_CHOICES[kind]
+    if wanted == "=":
         named = field(choice, "function", dict, path) or choice
-        name = required_word(named, "name", [tool.name for tool in tools], path)
+        wanted += required_word(named, "name", [tool.name for tool in tools], path)
     alone = field(choice, "disable_parallel_tool_use", bool, path)
-    parallel = False if alone else None
-    return TOOL_CHOICES[kind] + name, parallel
+    return wanted, False if alone else None
+
+
+# An eighth and a half of the largest budget there is, 32,000 (UPSTREAM 16).
+BUDGET_EFFORTS = ((4000, "low"), (16000, "medium"), (math.inf, "high"))
 
 
 def _parse_effort(body: JSON, config: JSON) -> Tuple[str, bool]:
     """The effort and whether thinking is to be shown."""
-    thinking = field(body, "thinking", dict, default={})
     effort = field(config, "effort", str, "output_config", "")
+    thinking = field(body, "thinking", dict)
     if not thinking:
         return effort, False
     kinds = ("enabled", "adaptive", "disabled")
     if required_word(thinking, "type", kinds, "thinking") == "disabled":
         return "none", False
     budget = field(thinking, "budget_tokens", int, "thinking", 0)
-    if effort or not budget:
-        return effort, True
-    # An eighth and a half of the largest budget there is, 32,000 (UPSTREAM 16).
-    if budget <= 4000:
-        return "low", True
-    if budget <= 16000:
-        return "medium", True
-    return "high", True
+    if budget and not effort:
+        effort = next(effort for most, effort in BUDGET_EFFORTS if budget <= most)
+    return effort, True
 
 
 def _parse_output_format(body: JSON, config: JSON) -> Optional[JSON]:
-    path = "output_config.format"
-    form = field(config, "format", dict, "output_config")
-    if form is None:
-        form = field(body, "output_format", dict)  # its name in 2025
+    old = field(body, "output_format", dict)  # its name in 2025
+    form = field(config, "format", dict, "output_config", old)
     if form is None:
         return None
+    path = "output_config.format"
     required_word(form, "type", ("json_schema",), path)
     return {"name": "answer", "schema": required(form, "schema", dict, path)}
 
@@ -3072,10 +3012,11 @@ def parse_messages(body: JSON) -> Conversation:
 
     top_k and context_management have no counterpart anywhere and are left out.
     """
-    system = _parse_system(body)
+    system = _parse_parts(body.get("system") or "", "system", "system")
+    rules = [part for part in system if not part.text.startswith(BILLING_MARK)]
     required(body, "messages", list)
-    turns = pair_results(parse_list(body, "messages", _parse_message))
-    if not turns:
+    turns = parse_list(body, "messages", _parse_message)
+    if not any(turn.parts for turn in turns):
         raise BadRequest("messages: at least one message with content is required")
     config = field(body, "output_config", dict, default={})
     tools = _parse_messages_tools(body)
@@ -3085,7 +3026,7 @@ def parse_messages(body: JSON) -> Conversation:
     if max_tokens is not None and max_tokens < 1:
         raise BadRequest("max_tokens: expected at least 1")
     return Conversation(
-        turns=(*system, *turns),
+        turns=pair_results([Turn("system", tuple(rules)), *turns]),
         tools=tools,
         tool_choice=choice,
         parallel=parallel,
@@ -3102,10 +3043,6 @@ def parse_messages(body: JSON) -> Conversation:
 
 # --- requests for Copilot -------------------------------------------------------------
 
-ANSWER_LIMIT = 32_000  # max_tokens is required; where neither client nor catalogue say
-# Thinking ceilings for an effort where a model takes no effort (CLIENTS 1).
-BUDGETS = {"low": 4000, "medium": 12000}
-LARGEST_BUDGET = 31999
 REDACTED = "/redacted"  # a source whose opaque was a redacted_thinking block
 JSON_ONLY = "Answer with one JSON object and nothing else."
 CHOICE_TYPES = {"auto": "auto", "required": "any", "none": "none"}
@@ -3116,134 +3053,111 @@ def messages_source(model: Model) -> str:
     return "messages:" + model.maker
 
 
-def _encode_source(part: Any) -> JSON:
-    """`source` of an image or a document."""
+def _encode_file(part: Any) -> JSON:
+    """An image, or a document, which has a title."""
     head, _, data = part.url.partition(";base64,")
-    if not data or not head.startswith("data:"):
-        return {"type": "url", "url": part.url}
-    return {"type": "base64", "media_type": head[5:], "data": data}
+    source = {"type": "url", "url": part.url}
+    if data and head.startswith("data:"):
+        source = {"type": "base64", "media_type": head[5:], "data": data}
+    if isinstance(part, Image):
+        return {"type": "image", "source": source}
+    return {"type": "document", "source": source, **given(title=part.title)}
 
 
 def _encode_call(call: Call) -> JSON:
     arguments = parse_object(call.arguments)
     if arguments is None and call.arguments.strip():
         arguments = {"arguments": call.arguments}  # cut, as the model wrote it
-    return {
-        "type": "tool_use",
-        "id": call.id,
-        "name": call.name,
-        "input": arguments or {},
-    }
+    block = {"type": "tool_use", "id": call.id, "name": call.name}
+    return {**block, "input": arguments or {}}
 
 
-def _encode_thinking(part: Reasoning, source: str) -> Optional[JSON]:
+def _encode_thinking(part: Reasoning, source: str) -> JSON:
     if not part.opaque or not part.source.startswith(source):
-        return None
+        return {}
     if part.source.endswith(REDACTED):
         return {"type": "redacted_thinking", "data": part.opaque}
     return {"type": "thinking", "thinking": part.text, "signature": part.opaque}
 
 
-def _encode_result(result: Result, source: str) -> JSON:
-    block = {"type": "tool_result", "tool_use_id": result.call_id}
-    content = _encode_blocks(result.parts, source)
-    if content:
-        block["content"] = content
-    if result.is_error:
-        block["is_error"] = True
-    return block
+def _encode_parts(parts: Iterable[Any], source: str) -> List[JSON]:
+    """The blocks of parts; none of what says nothing, or nothing to this model."""
+    blocks: List[JSON] = []
+    for part in parts:
+        if isinstance(part, Text):
+            if part.text.strip():
+                blocks.append({"type": "text", "text": part.text})
+        elif isinstance(part, Call):
+            blocks.append(_encode_call(part))
+        elif isinstance(part, Reasoning):
+            blocks.append(_encode_thinking(part, source))
+        elif isinstance(part, Result):
+            content = _encode_parts(part.parts, source)
+            more = given(content=content, is_error=part.is_error or None)
+            block = {"type": "tool_result", "tool_use_id": part.call_id}
+            blocks.append({**block, **more})
+        else:
+            blocks.append(_encode_file(part))
+    return list(filter(None, blocks))
 
 
-def _encode_block(part: Any, source: str) -> Optional[JSON]:
-    """The block of a part; None for what says nothing, or nothing to this model."""
-    if isinstance(part, Text):
-        if not part.text.strip():
-            return None
-        return {"type": "text", "text": part.text}
-    if isinstance(part, Image):
-        return {"type": "image", "source": _encode_source(part)}
-    if isinstance(part, Document):
-        about = given(title=part.title)
-        return {"type": "document", "source": _encode_source(part), **about}
-    if isinstance(part, Call):
-        return _encode_call(part)
-    if isinstance(part, Result):
-        return _encode_result(part, source)
-    return _encode_thinking(part, source)
-
-
-def _encode_blocks(parts: Iterable[Any], source: str) -> List[JSON]:
-    blocks = [_encode_block(part, source) for part in parts]
-    return [block for block in blocks if block is not None]
-
-
-def _encode_thought(conv: Conversation, model: Model, limit: int) -> JSON:
-    """`thinking` for an effort; none is the least, which is not to ask for any."""
-    if conv.effort in ("", "none", "minimal"):
-        return {}
-    if model.adaptive:
-        return {"type": "adaptive"}
-    if not model.budget[1]:
-        return {}
-    budget = min(BUDGETS.get(conv.effort, LARGEST_BUDGET), model.budget[1], limit - 1)
-    return {"type": "enabled", "budget_tokens": budget}
-
-
-def _encode_tools(conv: Conversation) -> JSON:
+def _encode_tools(conversation: Conversation) -> JSON:
     """`tools` and `tool_choice`."""
     tools = []
-    for tool in conv.tools:
-        entry: JSON = {"name": tool.name, **given(description=tool.description)}
-        entry["input_schema"] = tool.parameters
-        if tool.strict:
-            entry["strict"] = True
-        tools.append(entry)
+    for tool in conversation.tools:
+        more = given(
+            description=tool.description,
+            input_schema=tool.parameters,
+            strict=tool.strict or None,
+        )
+        tools.append({"name": tool.name, **more})
     if not tools:
         return {}
-    choice = given(type=CHOICE_TYPES.get(conv.tool_choice))
-    if conv.tool_choice[:1] == "=":
-        choice = {"type": "tool", "name": conv.tool_choice[1:]}
-    if conv.parallel is False:
-        choice.setdefault("type", "auto")
-        choice["disable_parallel_tool_use"] = True
+    wanted = conversation.tool_choice
+    choice = given(type=CHOICE_TYPES.get(wanted))
+    if wanted.startswith("="):
+        choice = {"type": "tool", "name": wanted[1:]}
+    if conversation.parallel is False:
+        choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}
     return {"tools": tools, **given(tool_choice=choice)}
 
 
-def encode_messages(conv: Conversation, model: Model) -> JSON:
-    """The Messages request for a conversation."""
+def encode_messages(conversation: Conversation, model: Model) -> JSON:
+    """The Messages request for a conversation.
+
+    Room 12 adds the limit of its tokens, and a budget where the model thinks by one.
+    """
     source = messages_source(model)
     system: List[JSON] = []
     messages: List[JSON] = []
-    for turn in conv.turns:
-        content = _encode_blocks(turn.parts, source)
+    for turn in conversation.turns:
+        content = _encode_parts(turn.parts, source)
         if turn.role == "system" and not messages:
             system += content
         elif content:
             messages.append({"role": turn.role, "content": content})
-    limit = conv.max_tokens or model.output or ANSWER_LIMIT
-    thinking = _encode_thought(conv, model, limit)
-    config = given(effort=conv.effort)
-    if conv.schema:
-        config["format"] = {"type": "json_schema", "schema": conv.schema["schema"]}
-    elif conv.schema is not None:
+    effort = conversation.effort
+    thinking = {}
+    if effort not in ("", "none", "minimal") and (model.adaptive or model.budget[1]):
+        thinking = {"type": "adaptive"}
+    config = given(effort=effort)
+    if conversation.schema:
+        schema = conversation.schema["schema"]
+        config["format"] = {"type": "json_schema", "schema": schema}
+    elif conversation.schema is not None:
         system.append({"type": "text", "text": JSON_ONLY})
     settings = given(
+        max_tokens=conversation.max_tokens,
         system=system,
-        temperature=conv.temperature,
-        top_p=conv.top_p,
-        stop_sequences=list(conv.stop),
+        temperature=conversation.temperature,
+        top_p=conversation.top_p,
+        stop_sequences=list(conversation.stop),
         thinking=thinking,
         output_config=config,
-        metadata=given(user_id=conv.user),
+        metadata=given(user_id=conversation.user),
     )
-    return {
-        "model": model.id,
-        "max_tokens": limit,
-        "stream": True,
-        **settings,
-        **_encode_tools(conv),
-        "messages": messages,
-    }
+    body = {"model": model.id, "stream": True, **settings}
+    return {**body, **_encode_tools(conversation), "messages": messages}
 
 
 # --- Copilot's answers ----------------------------------------------------------------
@@ -3254,28 +3168,46 @@ FINISH_REASONS = {
     "refusal": "content_filter",
 }
 REFUSED_TEXT = "The model declined to answer this."
+# The members of `usage`, in the order of TokenUsage.
+USAGE_KEYS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+)
 
 
 def native_usage(obj: JSON) -> TokenUsage:
     """The usage of a whole Message, or of anything that has its two usage members."""
     usage = typed(obj, "usage", dict)
-    details = typed(usage, "output_tokens_details", dict)
     return TokenUsage(
-        input=count(usage.get("input_tokens")),
-        output=count(usage.get("output_tokens")),
-        cache_read=count(usage.get("cache_read_input_tokens")),
-        cache_write=count(usage.get("cache_creation_input_tokens")),
+        *[count(usage.get(key)) for key in USAGE_KEYS],
         nano_aiu=count(typed(obj, "copilot_usage", dict).get("total_nano_aiu")),
-        reasoning=count(details.get("thinking_tokens")),
+        reasoning=count(
+            typed(usage, "output_tokens_details", dict).get("thinking_tokens")
+        ),
     )
 
 
-def add_figures(figures: JSON, event: JSON) -> None:
-    """Take into the usage members of `figures` what a part of a stream says of them."""
-    for key, number in typed(event, "usage", dict).items():
-        if number:  # a 0 at the end is no news
-            figures["usage"][key] = number
-    figures["copilot_usage"] = event.get("copilot_usage") or figures["copilot_usage"]
+def add_usage(message: JSON, event: JSON) -> None:
+    """Take into the usage members of `message` what an event of its stream says."""
+    for part in (event, typed(event, "message", dict)):
+        usage = typed(part, "usage", dict).items()
+        news = {key: number for key, number in usage if number}  # 0 is no news
+        message["usage"] = {**typed(message, "usage", dict), **news}
+        message.update(given(copilot_usage=part.get("copilot_usage")))
+
+
+def messages_event(event: SSEEvent, message: JSON) -> JSON:
+    """The object of an event, whose usage goes into `message`; raises UpstreamError for
+    a broken one and the error that one is, in whatever shape."""
+    obj = event_object(event)
+    kind = obj.get("type")
+    if kind == "error" or obj.get("error"):
+        raise error_in_stream(obj)
+    if kind in ("message_start", "message_delta"):
+        add_usage(message, obj)
+    return obj
 
 
 class MessagesReader:
@@ -3288,68 +3220,59 @@ class MessagesReader:
         self.stop_sequence: Optional[str] = None
         self.done = False
         self._source = source
-        self._figures: JSON = {"usage": {}, "copilot_usage": None}
+        self._message: JSON = {}  # its usage members
         self._stop = ""
-        self._blocks: Dict[int, JSON] = {}  # open ones, by index
+        self._block: JSON = {}  # the open one
+        self._pieces: List[str] = []  # of its signature, or an empty one for arguments
         self._called = False
 
-    @property
-    def usage(self) -> TokenUsage:
-        """What has been counted so far."""
-        return native_usage(self._figures)
+    usage = property(lambda self: native_usage(self._message))
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
         """Give one event to `sink`; raises ProxyError on an error inside it."""
         if event.data == b"[DONE]":  # follows message_stop on some accounts
             return
-        obj = event_object(event)
-        kind = typed(obj, "type", str)
-        if kind == "error" or "error" in obj:
-            raise error_in_stream(obj)
-        step = self.EVENTS.get(kind)
+        obj = messages_event(event, self._message)
+        step = self.EVENTS.get(typed(obj, "type", str))
         if step:
             step(self, obj, sink)
 
-    def _message_start(self, obj: JSON, sink: Sink) -> None:
-        add_figures(self._figures, typed(obj, "message", dict))
-
     def _block_start(self, obj: JSON, sink: Sink) -> None:
-        index = typed(obj, "index", int)
-        block = dict(typed(obj, "content_block", dict), pieces=[])
-        self._blocks[index] = block
+        block = typed(obj, "content_block", dict)
+        self._block = block
+        self._pieces = []
         if block.get("type") == "tool_use":
             self._called = True
-            sink.call(index, typed(block, "id", str), typed(block, "name", str))
+            key = typed(obj, "index", int)
+            sink.call(key, typed(block, "id", str), typed(block, "name", str))
         if typed(block, "text", str):
             sink.text(block["text"])
 
     def _block_delta(self, obj: JSON, sink: Sink) -> None:
-        index = typed(obj, "index", int)
         delta = typed(obj, "delta", dict)
-        pieces = self._blocks.get(index, {}).get("pieces", [])
         if typed(delta, "text", str):
             sink.text(delta["text"])
         elif typed(delta, "thinking", str):
             sink.reasoning(delta["thinking"])
         elif typed(delta, "signature", str):
-            pieces.append(delta["signature"])
+            self._pieces.append(delta["signature"])
         elif typed(delta, "partial_json", str):
-            pieces.append("")  # the call has arguments
-            sink.arguments(index, delta["partial_json"])
+            self._pieces.append("")
+            sink.arguments(typed(obj, "index", int), delta["partial_json"])
 
     def _block_stop(self, obj: JSON, sink: Sink) -> None:
-        index = typed(obj, "index", int)
-        block = self._blocks.pop(index, {})
+        block = self._block
+        self._block = {}
         kind = block.get("type")
-        if kind == "tool_use" and not block["pieces"]:
-            sink.arguments(index, dumps_text(typed(block, "input", dict)))
-        elif kind == "thinking" and any(block["pieces"]):
-            sink.opaque("".join(block["pieces"]), self._source)
+        if kind == "tool_use" and not self._pieces:
+            arguments = dumps_text(typed(block, "input", dict))
+            sink.arguments(typed(obj, "index", int), arguments)
+        elif kind == "thinking" and any(self._pieces):
+            sink.opaque("".join(self._pieces), self._source)
         elif kind == "redacted_thinking" and typed(block, "data", str):
             sink.opaque(block["data"], self._source + REDACTED)
 
     def _message_delta(self, obj: JSON, sink: Sink) -> None:
-        add_figures(self._figures, obj)
         delta = typed(obj, "delta", dict)
         self._stop = typed(delta, "stop_reason", str) or self._stop
         self.stop_sequence = delta.get("stop_sequence") or self.stop_sequence
@@ -3358,14 +3281,12 @@ class MessagesReader:
             sink.refusal(typed(details, "explanation", str) or REFUSED_TEXT)
 
     def _message_stop(self, obj: JSON, sink: Sink) -> None:
-        ended = "stop"
-        if self._called and self.stop_sequence is None:
-            ended = "tool_calls"
+        calls = self._called and self.stop_sequence is None
+        ended = "tool_calls" if calls else "stop"
         self.finish_reason = FINISH_REASONS.get(self._stop, ended)
         self.done = True
 
     EVENTS = {
-        "message_start": _message_start,
         "content_block_start": _block_start,
         "content_block_delta": _block_delta,
         "content_block_stop": _block_stop,
@@ -3423,36 +3344,32 @@ STOP_REASONS = {
     "content_filter": "refusal",
 }
 # What may be open -> its start, the type and the field of its deltas.
-OPENINGS: Dict[str, Tuple[JSON, bytes, bytes]] = {
-    "text": ({"type": "text", "text": ""}, b"text_delta", b"text"),
-    "refusal": ({"type": "text", "text": ""}, b"text_delta", b"text"),
+OPENINGS: Dict[str, Tuple[JSON, str, str]] = {
+    "text": ({"type": "text", "text": ""}, "text_delta", "text"),
+    "refusal": ({"type": "text", "text": ""}, "text_delta", "text"),
     "thinking": (
         {"type": "thinking", "thinking": "", "signature": ""},
-        b"thinking_delta",
-        b"thinking",
+        "thinking_delta",
+        "thinking",
     ),
-    "call": ({"type": "tool_use", "input": {}}, b"input_json_delta", b"partial_json"),
+    "call": ({"type": "tool_use", "input": {}}, "input_json_delta", "partial_json"),
 }
 DELTA_HEAD = (
-    b'event: content_block_delta\ndata: {"type":"content_block_delta",'
-    b'"index":%d,"delta":{"type":"%b","%b":'
+    'event: content_block_delta\ndata: {"type":"content_block_delta",'
+    '"index":%d,"delta":{"type":"%s","%s":'
 )
 
 
 def anthropic_usage(usage: TokenUsage) -> JSON:
     """`usage` in Anthropic's words."""
-    return {
-        # Clients keep the estimate of message_start where a 0 follows (CLIENTS 1), so a
-        # prompt that came whole from the cache is told as one token more.
-        "input_tokens": usage.input or min(usage.prompt, 1),
-        "cache_creation_input_tokens": usage.cache_write,
-        "cache_read_input_tokens": usage.cache_read,
-        "output_tokens": usage.output,
-    }
+    # Clients keep the estimate of message_start where a 0 follows (CLIENTS 1), so a
+    # prompt that came whole from the cache is told as one token more.
+    read = usage.input or min(usage.prompt, 1)
+    return dict(zip(USAGE_KEYS, usage._replace(input=read)))
 
 
 class MessagesWriter:
-    """A Sink that writes a Messages stream, or with `fold` keeps it for whole().
+    """A Sink that writes a Messages stream, or with `fold` only what whole() gives.
 
     What is told of one block between two take() goes out as one delta: bursts cost
     little. A tool block opens with its first arguments and ends when they are complete,
@@ -3469,29 +3386,32 @@ class MessagesWriter:
         thinking: bool = True,
     ) -> None:
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
-        self._id = message_id
-        self._model = model
-        self._estimate = input_tokens
+        self.at_boundary = False  # never before message_start, which must be first
+        self._message = {
+            "id": message_id,
+            "type": "message",
+            "role": "assistant",
+            "model": model,
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": anthropic_usage(TokenUsage(input_tokens)),
+        }
         self._fold = fold
         self._thinking = thinking  # asked for; else only what a call needs is told
-        self._started = False
         self._over = False
         self._out: List[bytes] = []
         self._open = ""  # a key of OPENINGS
         self._key: Hashable = None  # of the open call
+        self._block: JSON = {}  # the start of the open block
         self._index = -1
-        self._head = b""  # of the open block's deltas
-        self._pending: List[str] = []  # told of the open block, not yet written
-        self._arguments: List[str] = []  # written of the open call
+        self._head = b""  # of its deltas
+        self._pending: List[str] = []  # told of it, not yet written
+        self._written: List[str] = []  # of an open call, and with `fold` of any block
         self._calls: Dict[Hashable, JSON] = {}  # id and name of every call
         self._waiting: Dict[Hashable, List[str]] = {}  # fragments of the unopened ones
-        self._opaque: List[Tuple[str, str]] = []  # not yet written
-        self._refusal: List[str] = []
-
-    @property
-    def at_boundary(self) -> bool:
-        """A ping may go out: never before message_start, which must be first."""
-        return self._started and not self._over
+        self._signatures: List[str] = []  # not yet written
+        self._refusal = ""
 
     def text(self, text: str) -> None:
         self._say("text", text)
@@ -3501,7 +3421,7 @@ class MessagesWriter:
             self._say("thinking", text)
 
     def refusal(self, text: str) -> None:
-        self._refusal.append(text)
+        self._refusal += text
         self._say("refusal", text)
 
     def next_message(self) -> None:
@@ -3509,17 +3429,16 @@ class MessagesWriter:
             self._close()
 
     def opaque(self, data: str, source: str) -> None:
-        self._opaque.append((data, source))
+        self._signatures.append(pack_reasoning(data, source))
         # A call must not be broken in two. Where no thinking was asked for, an empty
         # block before the text would be content[0] of clients that read only that.
         if self._open != "call" and self._thinking:
-            self._write_opaque()
+            self._sign()
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         if key in self._calls:
             raise UpstreamError("the upstream began tool call %r twice" % (key,))
-        if not call_id:
-            call_id = "call_%s_%d" % (self._id, len(self._calls))
+        call_id = call_id or "call_%s_%d" % (self._message["id"], len(self._calls))
         self._calls[key] = {"id": call_id, "name": self.names.get(name, name)}
         self._waiting[key] = []
         self._advance()
@@ -3544,9 +3463,8 @@ class MessagesWriter:
     ) -> None:
         """End the answer. A call that was cut stays as it is, as with Anthropic, or is
         left out if it has not begun; clients go on after max_tokens (CLIENTS 1)."""
-        refused = "".join(self._refusal)
         stop = STOP_REASONS.get(reason, reason)
-        if refused:
+        if self._refusal:
             stop = "refusal"
         cut = stop not in ("end_turn", "tool_use")
         for key, fragments in list(self._waiting.items()):
@@ -3555,30 +3473,28 @@ class MessagesWriter:
         self._start()
         self._close()
         if self._calls:
-            self._write_opaque()
+            self._sign()
         if not cut:
             # Claude Code asks again for a tool_use without a call (CLIENTS 1).
-            stop = "end_turn"
-            if self._calls:
-                stop = "tool_use"
+            stop = "tool_use" if self._calls else "end_turn"
         if stop_sequence is not None:
             stop = "stop_sequence"
         delta: JSON = {"stop_reason": stop, "stop_sequence": stop_sequence}
         if stop == "refusal":
-            delta["stop_details"] = {
-                "type": stop,
-                "category": None,
-                "explanation": refused or "a content filter",
-            }
-        tokens = anthropic_usage(usage)
-        self._write("message_delta", delta=delta, usage=tokens, **usage.cost)
+            explanation = self._refusal or "a content filter"
+            details = {"type": stop, "category": None, "explanation": explanation}
+            delta["stop_details"] = details
+        figures = {"usage": anthropic_usage(usage), **usage.cost}
+        self._message.update(delta)
+        add_usage(self._message, figures)
+        self._write("message_delta", delta=delta, **figures)
         self._write("message_stop")
-        self._over = True
+        self._finish()
 
     def error(self, exc: ProxyError) -> None:
         self._flush()
         self._write("error", **anthropic_error(exc))
-        self._over = True
+        self._finish()
 
     def take(self) -> bytes:
         if self._fold:
@@ -3589,26 +3505,18 @@ class MessagesWriter:
         return data
 
     def whole(self) -> JSON:
-        events = SSEDecoder().feed(b"".join(self._out))
-        return fold_message(map(event_object, events))
+        if self._message["stop_reason"] is None:
+            raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
+        return self._message
+
+    def _finish(self) -> None:
+        self._over = True
+        self.at_boundary = False
 
     def _start(self) -> None:
-        if self._started:
-            return
-        self._started = True
-        self._write(
-            "message_start",
-            message={
-                "id": self._id,
-                "type": "message",
-                "role": "assistant",
-                "model": self._model,
-                "content": [],
-                "stop_reason": None,
-                "stop_sequence": None,
-                "usage": anthropic_usage(TokenUsage(self._estimate)),
-            },
-        )
+        if not self.at_boundary and not self._over:
+            self.at_boundary = True
+            self._write("message_start", message=self._message)
 
     def _say(self, kind: str, text: str) -> None:
         if self._open != kind:
@@ -3619,76 +3527,93 @@ class MessagesWriter:
         self._pending.append(text)
 
     def _advance(self, *, force: bool = False) -> None:
-        """End the open call if it has all it needs; open those that wait, in order."""
-        while self._open != "call" or force or self._is_complete():
+        """End the open call if it has all it needs; open those that wait, in order.
+
+        Looked at when another call begins, not at each fragment: too late is no harm.
+        """
+        while True:
             if self._open == "call":
+                self._flush()
+                if not force and parse_object("".join(self._written)) is None:
+                    return
                 self._close()
             key = next(iter(self._waiting), None)
             if key is None or not self._waiting[key]:
                 return
             self._begin_call(key)
 
-    def _is_complete(self) -> bool:
-        """Whether the open call's arguments are a whole object. Asked when another call
-        begins, not at each fragment: too late is no harm, the answer's end ends it."""
-        self._flush()
-        return parse_object("".join(self._arguments)) is not None
-
     def _begin_call(self, key: Hashable) -> None:
-        if not self._thinking:
-            self._write_opaque()
         self._begin("call", **self._calls[key])
         self._key = key
-        self._arguments = []
         self._pending = self._waiting.pop(key) or ["{}"]
 
     def _begin(self, kind: str, **more: Any) -> None:
         self._start()
         self._close()
+        if self._thinking or kind == "call":
+            self._sign()
         start, delta, name = OPENINGS[kind]
         self._open = kind
+        self._block = {**start, **more}
         self._index += 1
-        self._head = DELTA_HEAD % (self._index, delta, name)
-        block = {**start, **more}
-        self._write("content_block_start", index=self._index, content_block=block)
+        self._head = (DELTA_HEAD % (self._index, delta, name)).encode()
+        self._write("content_block_start", index=self._index, content_block=self._block)
 
-    def _write_opaque(self) -> None:
-        for data, source in self._opaque:
+    def _sign(self) -> None:
+        """Write the signatures, each behind thinking: the open block's or none."""
+        signatures = self._signatures
+        self._signatures = []
+        for signature in signatures:
             if self._open != "thinking":
                 self._begin("thinking")
-            self._close(pack_reasoning(data, source))
-        self._opaque = []
+            self._close(signature)
 
     def _close(self, signature: str = "") -> None:
         """End the open block; a thinking one is always signed, if with nothing, so that
         room 12 knows it as ours."""
+        if not self._open:
+            return
         self._flush()
-        was_open = self._open
-        if was_open == "thinking":
-            signature = signature or pack_reasoning("", "")
-            delta = {"type": "signature_delta", "signature": signature}
+        if self._open == "thinking":
+            self._block["signature"] = signature or pack_reasoning("", "")
+            delta = {"type": "signature_delta", "signature": self._block["signature"]}
             self._write("content_block_delta", index=self._index, delta=delta)
-        if was_open:
-            self._write("content_block_stop", index=self._index)
+        self._write("content_block_stop", index=self._index)
+        if self._fold:
+            self._keep()
         self._open = ""
-        if was_open == "call" and self._thinking:
-            self._write_opaque()
+        self._written = []
+
+    def _keep(self) -> None:
+        """Put the block into the Message, but a call that was cut: half of it must not
+        run, and `input` cannot say so."""
+        text = "".join(self._written)
+        if self._open != "call":
+            self._block[OPENINGS[self._open][2]] = text
+        elif parse_object(text) is None:
+            return
+        else:
+            self._block["input"] = parse_object(text)
+        self._message["content"].append(self._block)
 
     def _flush(self) -> None:
         if not self._pending:
             return
         text = "".join(self._pending)
         self._pending = []
-        if self._open == "call":
-            self._arguments.append(text)
-        if text and not self._over:
+        if self._fold or self._open == "call":
+            self._written.append(text)
+        if text and not self._fold and not self._over:
             # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
             encoded = json_string(text).encode("utf-8", "backslashreplace")
             self._out.append(b"%b%b}}\n\n" % (self._head, encoded))
 
     def _write(self, event: str, **fields: Any) -> None:
-        if not self._over:
+        if not self._fold and not self._over:
             self._out.append(encode_sse(event, {"type": event, **fields}))
+
+
+# --- the pass-through -----------------------------------------------------------------
 
 
 def restore_names(message: JSON, names: Mapping[str, str]) -> bool:
@@ -3702,6 +3627,24 @@ def restore_names(message: JSON, names: Mapping[str, str]) -> bool:
     return found
 
 
+# A JSON string whose bytes are UTF-8; one of many escapes is left to the parser.
+_STRING = (
+    rb'"[ !#-\[\]-~]*(?:(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})|[\xc2-\xdf][\x80-\xbf]'
+    rb"|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
+    rb'|\xf0[\x90-\xbf][\x80-\xbf]{2})[ !#-\[\]-~]*){0,999}"'
+)
+# Deltas in the two orders of keys that were ever seen: whole JSON that tells neither
+# the usage nor the end, so that most of a stream need not be parsed.
+PLAIN_DELTAS = re.compile(
+    rb"\n?(?:event: content_block_delta\ndata: \{(?:"
+    rb'"type":"content_block_delta","index":\d+,"delta":\{"type":"\w+","\w+":%b\}|'
+    rb'"delta":\{"\w+":%b,"type":"\w+"\},"index":\d+,"type":"content_block_delta"'
+    rb")\}\n\n)*" % (_STRING, _STRING)
+)
+DATA_LINE = re.compile(rb"^data:(.*)\n?", re.M)
+WHOLE_EVENTS = re.compile(rb".*\n\r?\n", re.S)  # up to the last blank line
+
+
 class MessagesTap:
     """A StreamTranslator that passes events on as they came, and reads the usage.
 
@@ -3710,34 +3653,29 @@ class MessagesTap:
     """
 
     at_boundary = True
-    WHOLE = re.compile(rb".*\n\r?\n", re.S)  # up to the last blank line
+    finished = False  # a message_stop came
+    done = False
 
     def __init__(self, names: Mapping[str, str] = {}) -> None:
-        self.finished = False  # a message_stop came
-        self.done = False
         self._names = names
-        self._figures: JSON = {"usage": {}, "copilot_usage": None}
+        self._message: JSON = {}  # its usage members
         self._held = bytearray()  # the event that has not ended
         self._before = b""  # what came whole before a failure in the same piece
 
-    @property
-    def usage(self) -> TokenUsage:
-        """What has come so far."""
-        return native_usage(self._figures)
+    usage = property(lambda self: native_usage(self._message))
 
     def feed(self, data: bytes) -> bytes:
         """Give the events that are whole now; raises UpstreamError for a broken one."""
         if self.done:  # a second answer, or [DONE]: nothing that a client waits for
             return b""
-        events = data
         if self._held or data[-2:] != b"\n\n":
-            events = self._cut(data)
-        return self._watch(events)
+            data = self._cut(data)
+        return self._watch(data)
 
     def _cut(self, data: bytes) -> bytes:
         near = max(0, len(self._held) - 2)  # half of a blank line may stand there
         self._held += data  # a bytearray: bytes would be copied for every piece
-        found = self.WHOLE.match(self._held, near)
+        found = WHOLE_EVENTS.match(self._held, near)
         whole = b""
         if found:
             whole = bytes(memoryview(self._held)[: found.end()])
@@ -3748,48 +3686,37 @@ class MessagesTap:
 
     def _watch(self, events: bytes) -> bytes:
         """Read the events; gives them as the client gets them."""
-        lines = events.split(b"\n")
-        changed = False
-        for at, line in enumerate(lines):
-            if not line.startswith(b"data:"):
-                continue
-            try:
-                event = event_object(SSEEvent("", line[5:]))
-                self._read(event)
-            except UpstreamError:
-                start = at
-                while start and lines[start - 1].strip():
-                    start -= 1
-                self._before = b"\n".join([*lines[:start], b""])
-                raise
-            block = event.get("content_block")
-            if self._names and restore_names({"content": [block]}, self._names):
-                lines[at] = b"data: " + dumps(event)
-                changed = True
-            if self.done:
-                if len(lines) > at + 3:  # what stands behind the end is nobody's
-                    lines[at + 2 :] = [b""]
-                    changed = True
-                break
-        return b"\n".join(lines) if changed else events
+        line = DATA_LINE.search(events, PLAIN_DELTAS.match(events).end())
+        while line:
+            event = self._read(line, events)
+            end = line.end()
+            if restore_names({"content": [event.get("content_block")]}, self._names):
+                head = events[: line.start()] + b"data: %b\n" % dumps(event)
+                events = head + events[end:]
+                end = len(head)
+            if event.get("type") == "message_stop":
+                self.finished = True
+                self.done = True
+                # What stands behind the end is nobody's.
+                return events[: events.find(b"\n", end) + 1 or len(events)]
+            line = DATA_LINE.search(events, PLAIN_DELTAS.match(events, end).end())
+        return events
 
-    def _read(self, event: JSON) -> None:
-        kind = event.get("type")
-        if kind == "message_stop":
-            self.finished = True
-            self.done = True
-        elif kind == "error" or event.get("error"):  # in whatever shape
-            raise error_in_stream(event)
-        elif kind in ("message_start", "message_delta"):
-            add_figures(self._figures, event)
-            add_figures(self._figures, typed(event, "message", dict))
+    def _read(self, line: Any, events: bytes) -> JSON:
+        try:
+            return messages_event(SSEEvent("", line[1]), self._message)
+        except ProxyError:
+            before = WHOLE_EVENTS.match(events, 0, line.start())
+            if before:
+                self._before = before[0]
+            raise
 
     def finish(self) -> bytes:
         """End it; raises UpstreamError when no message_stop came."""
         rest = b""
         if not self.done and self._held.strip():  # an event without its blank line
             rest = self._watch(bytes(self._held)).rstrip() + b"\n\n"
-        self._held = bytearray()
+        self._held.clear()
         if not self.finished:
             raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
         return rest
