@@ -5228,8 +5228,7 @@ class _Form(NamedTuple):
     """How one kind of words is written."""
 
     item: JSON  # what holds them,
-    parts: str  # in which list,
-    index: str  # and what events call its index
+    parts: str  # and in which list
     part_event: str
     event: str
     part: JSON
@@ -5240,21 +5239,21 @@ class _Form(NamedTuple):
 FORMS = {kind: _Form(**row) for kind, row in loads(b"""{
   "text": {
     "item": {"type": "message", "status": "in_progress", "role": "assistant"},
-    "parts": "content", "index": "content_index",
+    "parts": "content",
     "part_event": "content_part", "event": "output_text",
     "part": {"type": "output_text", "annotations": [], "logprobs": [], "text": ""},
     "word": "text", "more": {"logprobs": []}
   },
   "refusal": {
     "item": {"type": "message", "status": "in_progress", "role": "assistant"},
-    "parts": "content", "index": "content_index",
+    "parts": "content",
     "part_event": "content_part", "event": "refusal",
     "part": {"type": "refusal", "refusal": ""},
     "word": "refusal", "more": {}
   },
   "reasoning": {
     "item": {"type": "reasoning"},
-    "parts": "summary", "index": "summary_index",
+    "parts": "summary",
     "part_event": "reasoning_summary_part", "event": "reasoning_summary_text",
     "part": {"type": "summary_text", "text": ""},
     "word": "text", "more": {}
@@ -5279,12 +5278,12 @@ CALL_EVENTS = {
 }
 
 
-class _CallItem(NamedTuple):
-    """A call under way: its item, where events say that it is, its arguments so far."""
+class _OpenItem(NamedTuple):
+    """An item under way: where events say that it is, its words or arguments so far."""
 
     item: JSON
     place: JSON
-    tool: Tool
+    form: Any  # the _Form of its words, or the Tool that is called
     pieces: List[str]
 
 
@@ -5339,11 +5338,9 @@ class ResponsesWriter:
         self._out: List[bytes] = []
         self._number = 0
         self._over = False
-        self._item: Optional[JSON] = None  # the open message or reasoning
-        self._form: Optional[_Form] = None  # of its open part
-        self._place: JSON = {}
-        self._pieces: List[str] = []
-        self._calls: Dict[Hashable, _CallItem] = {}
+        self._open: Optional[_OpenItem] = None  # a message or reasoning
+        self._calls: Dict[Hashable, _OpenItem] = {}
+        self._gist: List[str] = []  # the words of a summary
         self._waiting: List[Tuple[str, str]] = []  # opaque, while a message was open
         for kind in ("created", "in_progress"):
             self._write(kind, response=frame)
@@ -5364,29 +5361,28 @@ class ResponsesWriter:
     def opaque(self, data: str, source: str) -> None:
         if self._compact:
             return
-        if self._item is None:
-            self._begin_item(FORMS["reasoning"])
-        if self._item["type"] == "message":
-            # So that a text is not broken in two.
+        if self._open is None:
+            self._open = self._add_item({"type": "reasoning", "summary": []}, None)
+        item = self._open.item
+        if item["type"] == "message":  # so that a text is not broken in two
             self._waiting.append((data, source))
-            return
-        self._item["encrypted_content"] = pack_reasoning(data, source)
-        self._close_item()
+        else:
+            item["encrypted_content"] = pack_reasoning(data, source)
+            self._close_item()
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._close_item()
         name = self.names.get(name, name)
         tool = self._tools.get(name) or Tool(name, "", {})
         call_id = call_id or "call_%s_%d" % (self._frame["id"], len(self.items))
-        item = call_item(tool, call_id)
-        self._calls[key] = _CallItem(item, self._add_item(item), tool, [])
+        self._calls[key] = self._add_item(call_item(tool, call_id), tool)
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         call = self._calls.get(key)
         if call is None:
             return  # it was whole: what follows is blank, or CallGuard's to refuse
         call.pieces.append(fragment)
-        if call.tool.kind == "function":
+        if call.form.kind == "function":
             event = CALL_EVENTS["function"] + ".delta"
             self._write(event, **call.place, delta=fragment)
 
@@ -5397,9 +5393,9 @@ class ResponsesWriter:
         why = {"length": "max_output_tokens", "content_filter": reason}.get(reason)
         status = "incomplete" if why else "completed"
         if self._compact:
-            packed = pack_reasoning("".join(self._pieces), COMPACTED)
+            packed = pack_reasoning("".join(self._gist), COMPACTED)
             item = {"type": "compaction", "encrypted_content": packed}
-            self._end_item(item, self._add_item(item))
+            self._end_item(self._add_item(item, None))
         self._close_item("final_answer", status)
         for key in list(self._calls):
             self._close_call(key, status)
@@ -5442,57 +5438,41 @@ class ResponsesWriter:
             return item
         return {key: item[key] for key in item if key != "encrypted_content"}
 
-    def _add_item(self, item: JSON) -> JSON:
-        """Add an item to the output; where events say that it is."""
+    def _add_item(self, item: JSON, form: Any) -> _OpenItem:
         index = len(self.items)
         # Of the answer's id, because this room has no randomness of its own.
         name = "%s%04x%s" % (ID_PREFIXES[item["type"]], index, self._frame["id"][-20:])
         item["id"] = name
         self.items.append(item)
         self._write("output_item.added", output_index=index, item=item)
-        return {"item_id": name, "output_index": index}
+        return _OpenItem(item, {"item_id": name, "output_index": index}, form, [])
 
-    def _end_item(self, item: JSON, place: JSON) -> None:
-        index = place["output_index"]
-        self._write("output_item.done", output_index=index, item=self._shown(item))
-
-    def _begin_item(self, form: _Form) -> None:
-        self._item = {**form.item, form.parts: []}
-        self._place = self._add_item(self._item)
+    def _end_item(self, done: _OpenItem) -> None:
+        item = self._shown(done.item)
+        index = done.place["output_index"]
+        self._write("output_item.done", output_index=index, item=item)
 
     def _say(self, what: str, text: str) -> None:
         if self._compact:
             if what == "text":
-                self._pieces.append(text)
+                self._gist.append(text)
         elif text:
             form = FORMS[what]
-            if self._form is not form:
-                self._open_part(form)
-            self._pieces.append(text)
-            self._write(form.event + ".delta", **self._place, delta=text, **form.more)
+            if self._open is None or self._open.form is not form:
+                self._begin(form)
+            _, place, _, pieces = self._open
+            pieces.append(text)
+            self._write(form.event + ".delta", **place, delta=text, **form.more)
 
-    def _open_part(self, form: _Form) -> None:
-        self._close_part()
-        if self._item is None or self._item["type"] != form.item["type"]:
-            self._close_item()
-            self._begin_item(form)
-        parts = self._item[form.parts]
-        self._place[form.index] = len(parts)
-        self._write(form.part_event + ".added", **self._place, part=form.part)
+    def _begin(self, form: _Form) -> None:
+        """Open an item of one part, the words that follow."""
+        self._close_item()
+        parts: List[JSON] = []
+        self._open = self._add_item({**form.item, form.parts: parts}, form)
+        place = self._open.place
+        place[form.parts + "_index"] = 0
+        self._write(form.part_event + ".added", **place, part=form.part)
         parts.append(dict(form.part))
-        self._form = form
-
-    def _close_part(self) -> None:
-        form = self._form
-        if form is None:
-            return
-        part = self._item[form.parts][-1]
-        words = {form.word: "".join(self._pieces)}
-        part.update(words)
-        self._pieces = []
-        self._form = None
-        self._write(form.event + ".done", **self._place, **words, **form.more)
-        self._write(form.part_event + ".done", **self._place, part=part)
 
     def _close_item(self, phase: str = "commentary", status: str = "completed") -> None:
         """Close the open message or reasoning, and the latest call if nothing can
@@ -5500,14 +5480,20 @@ class ResponsesWriter:
         latest = next(reversed(self._calls), None)
         if self._calls and self._is_complete(latest):
             self._close_call(latest)
-        item = self._item
-        if item is None:
+        done = self._open
+        if done is None:
             return
-        self._close_part()
+        self._open = None
+        item, place, form, pieces = done
+        if form:
+            part = item[form.parts][0]
+            words = {form.word: "".join(pieces)}
+            part.update(words)
+            self._write(form.event + ".done", **place, **words, **form.more)
+            self._write(form.part_event + ".done", **place, part=part)
         if item["type"] == "message":
             item.update(status=status, phase=phase)
-        self._item = None
-        self._end_item(item, self._place)
+        self._end_item(done)
         waiting = self._waiting
         self._waiting = []
         for data, source in waiting:
@@ -5519,7 +5505,8 @@ class ResponsesWriter:
     def _close_call(self, key: Hashable, status: str = "completed") -> None:
         if self._is_complete(key):  # each for itself: the limit cuts what came last
             status = "completed"
-        item, place, tool, pieces = self._calls.pop(key)
+        done = self._calls.pop(key)
+        item, place, tool, pieces = done
         members = call_members(tool.kind, "".join(pieces))
         item.update(members, status=status)
         event = CALL_EVENTS.get(tool.kind)
@@ -5527,7 +5514,7 @@ class ResponsesWriter:
             self._write(event + ".delta", **place, delta=item["input"])
         if event:
             self._write(event + ".done", **place, **members, name=item["name"])
-        self._end_item(item, place)
+        self._end_item(done)
 
 
 # --- what earlier answers were --------------------------------------------------------
