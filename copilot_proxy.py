@@ -1118,7 +1118,7 @@ def _token(pattern: str) -> Callable[..., Any]:
 _first_key = _token(r' { "([^"\\\x00-\x1f]*)" : ')
 _next_key = _token(r' , "([^"\\\x00-\x1f]*)" : ')
 _last_brace = _token(r" } \Z")
-_first_item, _next_item, _last_bracket = map(_token, (r"\[ (?={)", " , ", r" \]"))
+_first_item, _next_item, _last_bracket = map(_token, (r"\[ (?=[^]\s])", " , ", r" \]"))
 
 
 def _place_items(text: str, found: Any) -> Tuple[List[Place], int]:
@@ -1142,10 +1142,11 @@ def _place_members(text: str) -> Dict[str, Place]:
         opened = key in PLACED_LISTS and _first_item(text, found.end())
         if opened:
             items, end = _place_items(text, opened)
-            places[key] = ([item[0] for item in items], found.start(1) - 1, end, items)
+            value = [item[0] for item in items]
         else:
             value, end = _scan(text, found.end())
-            places[key] = (value, found.start(1) - 1, end, None)
+            items = [] if value == [] else None
+        places[key] = (value, found.start(1) - 1, end, items)
         found = _next_key(text, end)
     _last_brace(text, end).end()
     return places
@@ -6301,19 +6302,22 @@ def choose_betas(fit: Fit) -> None:
         fit.leave_out("context_management")
 
 
+FORMAT_KEYS = {"type", "schema"}
+
+
 def fit_top_fields(fit: Fit) -> None:
     """Fields of Anthropic's own API that Copilot refuses (UPSTREAM 11.5)."""
     for key in ("cache_control", "service_tier", "speed"):
         fit.leave_out(key)
     body = fit.body
     old_format = body.pop("output_format", None)  # its name in 2025
+    config = typed(body, "output_config", dict)
     if isinstance(old_format, dict):
-        config = typed(body, "output_config", dict)
-        body["output_config"] = {"format": old_format, **config}
-    form = typed(typed(body, "output_config", dict), "format", dict)
-    if not form.keys() <= {"type", "schema"}:  # name and strict are OpenAI's
-        plain = {key: form[key] for key in ("type", "schema") if key in form}
-        fit.own("output_config")["format"] = plain
+        config = body["output_config"] = {"format": old_format, **config}
+    form = typed(config, "format", dict)
+    if form.keys() - FORMAT_KEYS:  # name and strict are OpenAI's
+        plain = {key: form[key] for key in form if key in FORMAT_KEYS}
+        body["output_config"] = {**config, "format": plain}
     limit = min(map(int, fit.learnt.get("max_tokens", ())), default=0)
     # Not clamped to the catalogue, which lists 64,000 where 128,000 is taken.
     if limit and count(body.get("max_tokens")) > limit:
@@ -7276,9 +7280,11 @@ def pair_blocks(fit: Fit) -> None:
     """Every tool_use is answered in the user's next turn, and nothing else is."""
     last: JSON = {"role": "user", "content": []}
     waiting: Dict[str, None] = {}
-    for turn in [*fit.body["messages"], last]:
+    behind = 0  # the last calls
+    for at, turn in enumerate([*fit.body["messages"], last]):
         for call in blocks_of(turn, "tool_use"):
             waiting[str(call.get("id"))] = None
+            behind = at + 1
         if turn.get("role") != "user":
             continue
         for block in blocks_of(turn, "tool_result"):
@@ -7293,7 +7299,7 @@ def pair_blocks(fit: Fit) -> None:
             fit.touch(turn)
         waiting = {}
     if last["content"]:
-        fit.body["messages"].append(last)
+        fit.body["messages"].insert(behind, last)
 
 
 def merge_turns(fit: Fit) -> None:
@@ -7342,9 +7348,8 @@ def cut_at_stops(fit: Fit) -> None:
     """Where `stop` is refused, this proxy cuts the answer itself (UPSTREAM 22.6)."""
     key = "stop_sequences" if fit.client.dialect == "anthropic" else "stop"
     stops = fit.client.body.get(key)
-    if isinstance(stops, str):
-        stops = [stops]
-    if isinstance(stops, list):
+    if isinstance(stops, (str, list)):
+        stops = [stops] if isinstance(stops, str) else stops
         fit.stops = parse_stops({key: stops}, key)
     fit.body.pop("stop", None)
 
@@ -7358,19 +7363,17 @@ def cut_at_many_stops(fit: Fit) -> None:
 
 def fit_chat_limit(fit: Fit) -> None:
     """The limit within the model's own, under the name that is taken."""
-    body = fit.body
+    body, model = fit.body, fit.model
     keys = ("max_completion_tokens", "max_tokens")
     wanted = field(body, keys[0], int) or field(body, keys[1], int)
-    if not wanted and re.match("claude", fit.model.id):
-        wanted = fit.model.output  # as the official client
+    if not wanted and re.match("claude", model.id):
+        wanted = model.output  # as the official client
     if not wanted:
         return
-    limit = min(wanted, fit.model.output or wanted)
-    reasoner = re.match(REASONER, fit.model.id) or "limit name" in fit.learnt
+    reasoner = re.match(REASONER, model.id) or "limit name" in fit.learnt
     key, other = keys if reasoner else keys[::-1]
     body.pop(other, None)
-    if body.get(key) != limit:
-        body[key] = limit
+    body[key] = min(wanted, model.output or wanted)
 
 
 def fit_stream_options(fit: Fit) -> None:
@@ -7397,40 +7400,35 @@ def system_role(fit: Fit, message: JSON) -> int:
 
 def give_reasoning_back(fit: Fit, message: JSON) -> int:
     """Copilot gets back what ChatWriter gave out, and nothing that another made."""
-    verdict = KEPT
     plain = uncarry(message)
-    if plain is not message:
+    changed = plain is not message
+    if changed:
         message.clear()
         message.update(plain)
-        verdict = CHANGED
     if message.get("role") != "assistant":
-        return verdict
+        return changed
     thought = message.pop("reasoning_content", None)
-    if thought is not None:
-        verdict = CHANGED
     packed = unpack_reasonings(typed(message, "reasoning_opaque", str))
-    if not packed:
-        return verdict
-    del message["reasoning_opaque"]
+    if packed:
+        del message["reasoning_opaque"]
     for opaque, source in packed:
         if source == chat_source(fit.model):
             message.update(reasoning_text=thought or "", reasoning_opaque=opaque)
-    return CHANGED
+    return changed or bool(packed) or thought is not None
 
 
 def fit_assistant(fit: Fit, message: JSON) -> int:
     """No blank ends, no empty list of calls, nothing that says nothing."""
-    verdict = KEPT
-    content = message.get("content")
-    if isinstance(content, str) and content != content.rstrip():
-        content = message["content"] = content.rstrip()
-        verdict = CHANGED
-    if message.get("tool_calls") in ([], None) and "tool_calls" in message:
+    changed = message.get("tool_calls", True) in ([], None)
+    if changed:
         del message["tool_calls"]
-        verdict = CHANGED
-    if not content and not message.get("tool_calls"):
+    content = message.get("content")
+    if isinstance(content, str):
+        message["content"] = content.rstrip()
+        changed |= message["content"] != content
+    if not message.get("content") and not message.get("tool_calls"):
         return GONE
-    return verdict
+    return changed
 
 
 def pair_chat_results(fit: Fit) -> None:
@@ -7474,6 +7472,7 @@ INCLUDES = (
     "message.output_text.logprobs",
     "message.input_image.image_url",
 )
+NOTES = "internal_"  # so begin members that Codex keeps for itself (CLIENTS 8)
 # Harmless here, or refused before; client_metadata is Codex's own (CLIENTS 2).
 UNKNOWN_FIELDS = (
     "background",
@@ -7482,7 +7481,6 @@ UNKNOWN_FIELDS = (
     "prompt",
     "client_metadata",
 )
-NOTES = "internal_"  # so begin members that Codex keeps for itself (CLIENTS 8)
 LEAST_OUTPUT = 16  # a smaller max_output_tokens is a 400 (UPSTREAM 10.1)
 LONGEST_KEY = 64  # of a prompt_cache_key
 
@@ -7501,21 +7499,18 @@ def fit_responses_fields(fit: Fit) -> None:
     """Fields that Copilot refuses or does not know (UPSTREAM 10.1)."""
     body = fit.body
     fit.leave_out("service_tier")
+    field(body, "include", list)  # or raise
     if wants_memory(body, fit.model):
         body["include"] = [*typed(body, "include", list), ENCRYPTED]
-    for key in [key for key in body if key.startswith(NOTES)]:
-        del body[key]
-    for key in UNKNOWN_FIELDS:
+    notes = [key for key in body if key.startswith(NOTES)]
+    for key in (*UNKNOWN_FIELDS, *notes):
         body.pop(key, None)
-    if body.get("store") is not False:
-        body["store"] = False
-    field(body, "include", list)  # or raise
+    body["store"] = False
     keep_includes(fit, INCLUDES)
     limit = field(body, "max_output_tokens", int)
     if limit is not None:
-        fitted = max(LEAST_OUTPUT, min(limit, fit.model.output or limit))
-        if fitted != limit:
-            body["max_output_tokens"] = fitted
+        limit = max(LEAST_OUTPUT, min(limit, fit.model.output or limit))
+        body["max_output_tokens"] = limit
     cache_key = typed(body, "prompt_cache_key", str)
     if len(cache_key) > LONGEST_KEY:
         body["prompt_cache_key"] = digest_of(cache_key)
@@ -7545,11 +7540,10 @@ def fit_item(fit: Fit, item: JSON) -> int:
         item.clear()
         item.update(type="message", role="user", content=words)
         return CHANGED
-    verdict = KEPT
-    for key in [key for key in item if key == "id" or key.startswith(NOTES)]:
+    notes = [key for key in item if key == "id" or key.startswith(NOTES)]
+    for key in notes:
         del item[key]
-        verdict = CHANGED
-    return verdict
+    return bool(notes)
 
 
 def reasoning_print(item: JSON) -> str:
@@ -7575,52 +7569,48 @@ def describe_namespace(fit: Fit, tool: JSON) -> int:
         return KEPT
     if not tool.get("tools"):
         return GONE
-    if not is_blank(tool.get("description") or ""):
-        return KEPT
-    tool["description"] = "Tools of %s." % tool.get("name")
-    return CHANGED
+    blank = is_blank(tool.get("description") or "")
+    if blank:
+        tool["description"] = "Tools of %s." % tool.get("name")
+    return blank
 
 
 SEARCH_KINDS = ("tool_search", "tool_search_call", "tool_search_output")
 
 
+def searches(item: Any) -> bool:
+    """Whether a tool, an item or a choice is about the search for tools."""
+    return typed(item, "type", str) in SEARCH_KINDS
+
+
 def flatten_namespaces(fit: Fit) -> None:
     """Offer the tools of a namespace as functions; the tap gives calls back."""
     table = ToolTable(fit.body)
-    items = fit.body.get("input")
+    items = typed(fit.body, "input", list)
     offers = typed(fit.body, "tools", list)
     for item in objects(items):
         if item.get("type") == "tool_search_output":
             offers = offers + typed(item, "tools", list)
     tools: List[Any] = []
     for tool in offers:
-        kind = typed(tool, "type", str)
-        if kind == "namespace":
-            for function in objects(tool.get("tools")):
-                place = {"name": function.get("name"), "namespace": tool.get("name")}
-                tools.append({**function, "name": table.name_of(place)})
-        elif kind in SEARCH_KINDS:
-            fit.tell("tool " + kind)
-        else:
+        if typed(tool, "type", str) != "namespace":
             tools.append(tool)
-    for tool in objects(tools):
-        if tool.pop("defer_loading", None) is not None:  # nothing finds it any more
-            fit.touch(tool)
-    fit.body["tools"] = tools
-    choice = typed(fit.body, "tool_choice", dict)
-    if choice.get("type") in SEARCH_KINDS:
+            continue
+        for function in objects(tool.get("tools")):
+            tools.append({**function, "namespace": tool.get("name")})
+    choice = fit.own("tool_choice")
+    for named in objects([*tools, *items, choice]):
+        if "namespace" in named:
+            named["name"] = table.name_of(named)
+        for key in {"namespace", "defer_loading"} & named.keys():
+            del named[key]  # nothing finds a tool any more
+            fit.touch(named)
+    for tool in filter(searches, tools):
+        fit.tell("tool " + tool["type"])
+    fit.body["tools"] = [tool for tool in tools if not searches(tool)]
+    items[:] = [item for item in items if not searches(item)]
+    if searches(choice):
         fit.body["tool_choice"] = "auto"
-    elif "namespace" in choice:
-        choice = fit.own("tool_choice")
-        choice["name"] = table.name_of(choice)
-        del choice["namespace"]
-    for item in objects(items):
-        if "namespace" in item:
-            item["name"] = table.name_of(item)
-            del item["namespace"]
-            fit.touch(item)
-    if isinstance(items, list):
-        items[:] = [i for i in items if typed(i, "type", str) not in SEARCH_KINDS]
 
 
 OUTPUT_OF = {
