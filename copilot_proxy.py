@@ -10719,7 +10719,7 @@ class CopilotAuth:
         timeouts = Timeouts(total=30.0)
         method = "POST" if body else "GET"
         response = await self._pool.request(method, url, pairs, body, timeouts)
-        return response, await response.read_all(MAX_TOKEN_FILE)
+        return response, await response.read_all(MAX_TOKEN_FILE // 2)
 
     async def reach(self) -> None:
         """Return if GitHub answers at all; raises the ProxyError that says why not."""
@@ -11207,9 +11207,8 @@ def _snapshot(raw: JSON) -> JSON:
         if type(value) in (int, float) and abs(value) < 1e15:
             figures[key] = value
     total = figures.get("entitlement")
-    left = figures.get(
-        "quota_remaining", figures.get("remaining")
-    )  # the first is exact
+    rounded = figures.get("remaining")
+    left = figures.get("quota_remaining", rounded)
     percent = figures.get("percent_remaining")
     overage = figures.get("overage_count", 0)
     unlimited = raw.get("unlimited") is True
@@ -11270,7 +11269,7 @@ LOOK_AFTER = 1.0  # seconds
 def quota_step(quota: JSON) -> int:
     """The highest of QUOTA_STEPS that one quota has reached; 0 = none."""
     percent = quota["percent_remaining"]
-    if quota["unlimited"] or percent is None:
+    if percent is None:
         return 0
     return next((step for step in QUOTA_STEPS if 100 - percent >= step), 0)
 
@@ -11280,6 +11279,7 @@ def quota_step(quota: JSON) -> int:
 
 MOST_CHOICES = 1000  # conversations whose model is remembered
 AUTO_PAUSE = 60.0  # seconds until a choice that was not to be had is asked for again
+NO_MODEL = Model("")
 AUTO_BODY = b'{"auto_mode":{"model_hints":["auto"]}}'
 MOST_PROMPTS = 1000
 REPEATED = 900.0  # seconds within which the same prompt at the same place is a retry
@@ -11334,14 +11334,13 @@ class CopilotClient:
         return await self._models.get(early=CATALOGUE_LIFE - 30.0 if refresh else 0.0)
 
     async def _fetch_models(self) -> Tuple[Catalogue, float, float]:
-        response = await self._deliver(MODELS)
+        response = await self.send(MODELS, initiator=None)
         raw = await response.read_all(MAX_CATALOGUE)
         with contextlib.suppress(BadRequest):
             models = parse_models(loads_object(raw))
             if models:
-                config = self._config
-                default = config.copilot_default_model
-                catalogue = Catalogue(models, default, config.model_map)
+                default = self._config.copilot_default_model
+                catalogue = Catalogue(models, default, self._config.model_map)
                 return catalogue, CATALOGUE_LIFE, math.inf
         raise UpstreamError("Copilot's list of models cannot be read; try again.")
 
@@ -11408,10 +11407,8 @@ class CopilotClient:
         `auto_failure` tells why.
         """
         self._check_owner()
-        choice = self._choices.get(session)
-        if choice is None:
-            choose = functools.partial(self._choose_auto, session)
-            choice = Cached(choose, self._clock)
+        choose = functools.partial(self._choose_auto, session)
+        choice = self._choices.get(session) or Cached(choose, self._clock)
         keep_newest(self._choices, session, choice, MOST_CHOICES)
         if not choice.good and self._clock() < self._auto_after:
             return AUTO_MODEL
@@ -11430,8 +11427,10 @@ class CopilotClient:
     async def _choose_auto(self, session: str) -> Tuple[Model, float, float]:
         choice = self._choices.get(session)  # none when it was forgotten meanwhile
         old = choice and choice.value
-        headers = old.headers[-1:] if old else ()
-        response = await self._deliver(AUTO_SESSION, AUTO_BODY, headers, patient=False)
+        bearer = old._replace(headers=old.headers[-1:]) if old else NO_MODEL
+        response = await self.send(
+            AUTO_SESSION, AUTO_BODY, bearer, initiator=None, patient=False
+        )
         reply: JSON = {}
         with contextlib.suppress(BadRequest):
             reply = loads_object(await response.read_all(MAX_ERROR))
@@ -11467,77 +11466,17 @@ class CopilotClient:
         if by.key is not None:
             keep_newest(self._prompts, by.key, (self._clock(), place), MOST_PROMPTS)
 
-    async def send(
-        self,
-        endpoint: str,
-        body: bytes,
-        model: Model,
-        *,
-        initiator: Initiator = AGENT,
-        betas: Iterable[str] = (),
-    ) -> Response:
-        """POST `body`; the answer's head has come and is 2xx. Raises ProxyError."""
-        pairs = model.headers
-        if betas:
-            pairs += (("anthropic-beta", ",".join(betas)),)
-        return await self._deliver(endpoint, body, pairs, initiator)
-
-    async def count_tokens(self, body: JSON, model: Model) -> int:
-        """The upstream's own count for a Messages request; free of charge."""
-        raw = dumps({**body, "model": model.id})
-        response = await self._deliver(COUNT_TOKENS, raw, model.headers, patient=False)
-        reply = loads_object(await response.read_all(MAX_ERROR))
-        return field(reply, "input_tokens", int, default=0)
-
-    async def _deliver(
-        self,
-        endpoint: str,
-        body: bytes = b"",
-        pairs: Iterable[Tuple[str, str]] = (),
-        by: Optional[Initiator] = None,
-        *,
-        patient: bool = True,
-    ) -> Response:
-        """Exchange, and again where another token or some patience may help. No body
-        is a GET, no initiator says that it costs nothing."""
-        renewed = False
-        retries = 0
-        while True:
-            token = await self._auth.token()
-            try:
-                return await self._attempt(token, endpoint, body, pairs, by)
-            except ProxyError as exc:
-                refusal = exc
-            if wants_new_token(refusal):
-                expired = refusal.status == 401
-                if not self._auth.refused(token, expired=expired) or renewed:
-                    raise refusal
-                renewed = True
-                continue
-            wait = retry_wait(refusal, retries, random.random())
-            if wait is None or not patient:
-                raise refusal
-            log_event(
-                "info",
-                "upstream_retry",
-                endpoint=endpoint,
-                status=refusal.status,
-                wait=round(wait, 2),
-            )
-            retries += 1
-            await self._sleep(wait)
-
     async def _attempt(
         self,
         token: CopilotToken,
         endpoint: str,
         body: bytes,
-        pairs: Iterable[Tuple[str, str]],
+        more: Dict[str, str],
         by: Optional[Initiator],
     ) -> Response:
         """One request with one token; raises ProxyError for any answer but a 2xx."""
-        headers = dict(pairs)  # which never replace ours
-        headers.update(self._headers(token.token, endpoint))
+        # What a model wants besides never replaces ours.
+        headers = {**more, **self._headers(token.token, endpoint)}
         headers["x-request-id"] = headers["x-agent-task-id"] = new_uuid()
         timeouts = Timeouts(total=30.0)
         if by:  # as long as it speaks; silence is also what comes first
@@ -11588,6 +11527,60 @@ class CopilotClient:
             ids=dict(forward_headers(response.headers)),
         )
         return exc
+
+    async def send(
+        self,
+        endpoint: str,
+        body: bytes = b"",
+        model: Model = NO_MODEL,
+        *,
+        initiator: Optional[Initiator] = AGENT,
+        betas: Iterable[str] = (),
+        patient: bool = True,
+    ) -> Response:
+        """Send, and again where another token or, if `patient`, some time may help.
+
+        The answer's head has come and is 2xx; raises ProxyError. No body makes a GET,
+        no initiator says that it costs nothing.
+        """
+        headers = dict(model.headers)
+        if betas:
+            headers["anthropic-beta"] = ",".join(betas)
+        renewed = False
+        retries = 0
+        while True:
+            token = await self._auth.token()
+            try:
+                return await self._attempt(token, endpoint, body, headers, initiator)
+            except ProxyError as exc:
+                refusal = exc
+            if wants_new_token(refusal):
+                expired = refusal.status == 401
+                if not self._auth.refused(token, expired=expired) or renewed:
+                    raise refusal
+                renewed = True
+                continue
+            wait = retry_wait(refusal, retries, random.random())
+            if wait is None or not patient:
+                raise refusal
+            log_event(
+                "info",
+                "upstream_retry",
+                endpoint=endpoint,
+                status=refusal.status,
+                wait=round(wait, 2),
+            )
+            retries += 1
+            await self._sleep(wait)
+
+    async def count_tokens(self, body: JSON, model: Model) -> int:
+        """The upstream's own count for a Messages request; free of charge."""
+        raw = dumps({**body, "model": model.id})
+        response = await self.send(
+            COUNT_TOKENS, raw, model, initiator=None, patient=False
+        )
+        reply = loads_object(await response.read_all(MAX_ERROR))
+        return field(reply, "input_tokens", int, default=0)
 
 
 # ============================================================================
