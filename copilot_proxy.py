@@ -11723,14 +11723,6 @@ BLAMED = {  # ProxyError.whose, for people
 CLIENT_NAME = re.compile(r"[0-9A-Za-z._-]{0,40}")  # the first product of User-Agent
 
 
-def read_client_body(request: Request, dialect: str) -> ClientBody:
-    """The parsed body of a model request; raises BadRequest."""
-    raw = replace_lone_surrogates(request.body)
-    body, places = parse_placed(raw)
-    betas = request.headers.get("anthropic-beta", "")
-    return ClientBody(dialect, body, raw, places, betas)
-
-
 @functools.lru_cache(MAX_MODELS)
 def is_mapped(requested: str, used: str) -> bool:
     """Whether a client gets another model than it named, not just another spelling."""
@@ -11765,15 +11757,16 @@ class Exchange:
     whose = ""  # failure it is, and why
     reason = ""
 
-    def __init__(self, request: Request, out: Responder, client: ClientBody) -> None:
+    def __init__(self, request: Request, out: Responder, dialect: str) -> None:
         self.request = request
         self.size = len(request.body)
         self.out = out
-        self.dialect = client.dialect
-        self.parsed: Optional[ClientBody] = client  # until it goes up
-        self.requested = field(client.body, "model", str, default="")
-        self.stream = field(client.body, "stream", bool, default=False)
-        self.session = session_of(request.headers, client.body, request.peer)
+        self.dialect = dialect
+        self.parsed: Optional[ClientBody] = None  # between two goings up
+        body = self.body
+        self.requested = field(body, "model", str, default="")
+        self.stream = field(body, "stream", bool, default=False)
+        self.session = session_of(request.headers, body, request.peer)
         self.names: Mapping[str, str] = {}  # the upstream's of a tool: the client's
         self.begun: List[asyncio.Future[bytes]] = []  # pieces read before pump()
         self.started = time.monotonic()
@@ -11786,9 +11779,12 @@ class Exchange:
 
     @property
     def client(self) -> ClientBody:
-        """The parsed request; read anew where it is needed once more."""
+        """The parsed request, read anew where it is needed again; raises BadRequest."""
         if self.parsed is None:
-            self.parsed = read_client_body(self.request, self.dialect)
+            raw = replace_lone_surrogates(self.request.body)
+            body, places = parse_placed(raw)
+            betas = self.request.headers.get("anthropic-beta", "")
+            self.parsed = ClientBody(self.dialect, body, raw, places, betas)
         return self.parsed
 
     @property
@@ -11907,11 +11903,21 @@ def served_line(served: Served) -> str:
     return line
 
 
-class PromptCost(NamedTuple):
-    """What one request may cost, or what each byte of the dearer ones did."""
+HEAVY_WORK = 1 << 18  # bytes; a thread costs 0.2 ms, they cost up to 70
+HUGE_WORK = 4 << 20  # bytes; they take turns, because translated they are 200 MB
+HUGE_LANE = concurrent.futures.ThreadPoolExecutor(1)
 
-    tokens: float  # uncached input and output
-    nano_aiu: float
+
+async def apart(size: int, work: Callable[[], Any]) -> Any:
+    """The outcome of pure `work` on `size` bytes; where it is much, the event loop goes
+    on meanwhile. (20,000 turns of five words take 200 ms.)"""
+    if size < HEAVY_WORK:
+        return work()
+    lane = HUGE_LANE if size > HUGE_WORK else None  # None: the loop's own threads
+    return await asyncio.get_running_loop().run_in_executor(lane, work)
+
+
+PromptCost = Tuple[float, float]  # tokens, but for those of the cache, and nano AIU
 
 
 class PromptSizes:
@@ -11931,7 +11937,7 @@ class PromptSizes:
         self._copilot = copilot
         self._estimator = Estimator()
         self._ratio: Dict[str, float] = {}
-        self._rates: Dict[str, PromptCost] = {}  # of a byte
+        self._dearest: Dict[str, PromptCost] = {}  # what each byte of it cost
         # The last real request of each model: read only when a count is asked for, so
         # that nobody pays for estimates that nobody wants.
         self._samples: Dict[str, Tuple[bytes, int]] = {}
@@ -11948,28 +11954,25 @@ class PromptSizes:
         of its model did, byte for byte."""
         prompt = self.guess(model.id, size)
         output = min(most_output or self.OUTPUT, self.OUTPUT)
-        prices = model.prices or {}
-        nano = 1000 * prompt * prices.get("input", 0)  # prices are for a million
+        prices = model.prices or {}  # for a million
+        nano = 1000 * prompt * prices.get("input", 0)
         nano += 1000 * output * prices.get("output", 0)
         tokens = prompt + output
         nano = nano or self.UNKNOWN
-        rates = self._rates.get(model.id)
-        if rates is None:
-            rates = PromptCost(tokens / size, nano / size)
-            keep_newest(self._rates, model.id, rates, MAX_MODELS)
-        tokens = min(tokens, rates.tokens * size)
-        return PromptCost(tokens, min(nano, rates.nano_aiu * size))
+        dearest = self._dearest.get(model.id)
+        if dearest is None:
+            dearest = (tokens / size, nano / size)
+            keep_newest(self._dearest, model.id, dearest, MAX_MODELS)
+        return min(tokens, dearest[0] * size), min(nano, dearest[1] * size)
 
     def learn_cost(self, model: str, size: int, usage: TokenUsage) -> None:
         """What a request cost: the dearest of late counts, first the estimate, for one
         cheap question says little."""
-        old = self._rates.get(model, PromptCost(0, 0))
-        tokens = usage.input + usage.cache_write + usage.output
-        rates = PromptCost(
-            max(tokens / size, old.tokens * self.FADING),
-            max(usage.nano_aiu / size, old.nano_aiu * self.FADING),
-        )
-        keep_newest(self._rates, model, rates, MAX_MODELS)
+        tokens, nano = self._dearest.get(model, (0.0, 0.0))
+        used = usage.input + usage.cache_write + usage.output
+        tokens = max(used / size, tokens * self.FADING)
+        nano = max(usage.nano_aiu / size, nano * self.FADING)
+        keep_newest(self._dearest, model, (tokens, nano), MAX_MODELS)
 
     def learn(self, model: str, raw: bytes, prompt: int) -> None:
         """What the upstream counted for a whole request; odd ratios are left out."""
@@ -12004,13 +12007,8 @@ class PromptSizes:
         if tokens:
             keep_newest(self._counted, key, tokens, self.MAX_COUNTED)
             return tokens
-        if len(raw) < 100_000:
-            return self.estimate(body, model.id)
-        # 800 KB would hold the event loop for 80 ms.
-        estimate = await asyncio.get_running_loop().run_in_executor(
-            None, self._estimator.request, body, model.id
-        )
-        return self._estimator.predict(model.id, estimate)
+        estimate = functools.partial(self.estimate, body, model.id)
+        return await apart(len(raw), estimate)
 
     async def _ask_upstream(self, body: JSON, model: Model) -> int:
         if MESSAGES not in model.endpoints or self.in_outage:
@@ -12022,6 +12020,9 @@ class PromptSizes:
             if exc.status >= 500:  # a 400 is about this body only
                 self.note_outage()
             return 0
+
+
+APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
 
 
 class UsageLog:
@@ -12042,17 +12043,14 @@ class UsageLog:
 
     def _append(self, line: bytes) -> None:
         try:
-            with open(self._path, "ab", 0, opener=self._open_private) as file:
+            # Who used what is private, and a FIFO may have no reader.
+            handle = os.open(self._path, APPEND, 0o600)
+            with os.fdopen(handle, "ab", 0) as file:
                 file.write(line)
         except OSError as exc:
             if not self._complained:
                 self._complained = True
                 log_event("warn", "usage_log_failed", path=self._path, reason=str(exc))
-
-    @staticmethod
-    def _open_private(path: str, flags: int) -> int:
-        # Who used what is private, and nobody may read from a FIFO.
-        return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o600)
 
 
 MAX_ANSWER = 64 * 1024 * 1024  # bytes of a whole JSON answer
@@ -12146,20 +12144,6 @@ async def pump(
         await pump_late_usage(exchange, translator, take)
 
 
-HEAVY_WORK = 1 << 18  # bytes; a thread costs 0.2 ms, they cost up to 70
-HUGE_WORK = 4 << 20  # bytes; they take turns, because translated they are 200 MB
-HUGE_LANE = concurrent.futures.ThreadPoolExecutor(1)
-
-
-async def apart(size: int, work: Callable[[], Any]) -> Any:
-    """The outcome of pure `work` on `size` bytes; where it is much, the event loop goes
-    on meanwhile. (20,000 turns of five words take 200 ms.)"""
-    if size < HEAVY_WORK:
-        return work()
-    lane = HUGE_LANE if size > HUGE_WORK else None  # None: the loop's own threads
-    return await asyncio.get_running_loop().run_in_executor(lane, work)
-
-
 MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
 STOPPING = "the proxy is being stopped; start it again and repeat the request."
@@ -12203,8 +12187,8 @@ class App:
             if not route.dialect:
                 await out.send(*await self._reply(request, route.handler))
                 return
-            read = functools.partial(read_client_body, request, route.dialect)
-            exchange = Exchange(request, out, await apart(len(request.body), read))
+            opened = functools.partial(Exchange, request, out, route.dialect)
+            exchange = await apart(len(request.body), opened)
         except ProxyError as exc:
             log_event(
                 "debug" if exc.status == 426 else "warn",
@@ -12381,22 +12365,20 @@ class App:
         """Apply this proxy's own limits; what they refuse is not charged."""
         if not self._limits.on:
             return
-        body = exchange.body
-        size = len(exchange.request.body)
         prompt = 0
         # No text has more tokens than bytes: short requests need no estimate.
-        if 0 < self._config.max_tokens_per_request < size:
-            prompt = self._sizes.estimate(body, exchange.model.id)
+        if 0 < self._config.max_tokens_per_request < exchange.size:
+            prompt = self._sizes.estimate(exchange.body, exchange.model.id)
         most_output = 0
         for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"):
-            most_output = most_output or count(body.get(name))
-        cost = self._sizes.cost(exchange.model, size, most_output)
+            most_output = most_output or count(exchange.body.get(name))
+        tokens, nano = self._sizes.cost(exchange.model, exchange.size, most_output)
         wanted = Wanted(
             exchange.session,
             exchange.dialect,
             prompt,
-            int(cost.tokens),
-            int(cost.nano_aiu),
+            int(tokens),
+            int(nano),
             exchange.request.headers.get("host", ""),
         )
         exchange.hold = self._limits.admit(wanted, time.monotonic())
@@ -12548,7 +12530,7 @@ class App:
         await check_stream(exchange)
         out.start(200, SSE_HEADERS + exchange.headers())
         exchange.log_stream("start")
-        self._ping_later(exchange, translator)
+        self._ping(exchange, translator, due=False)
         try:
             await pump(exchange, translator, out.push)
             last = translator.finish()
@@ -12569,19 +12551,19 @@ class App:
             exchange.take_from(translator)
         await out.end(last)
 
-    def _ping_later(self, exchange: Exchange, translator: StreamTranslator) -> None:
-        exchange.timer = asyncio.get_running_loop().call_later(
-            self._config.ping_interval, self._ping, exchange, translator
-        )
-
-    def _ping(self, exchange: Exchange, translator: StreamTranslator) -> None:
+    def _ping(
+        self, exchange: Exchange, translator: StreamTranslator, *, due: bool = True
+    ) -> None:
         """Keep a waiting client's timers from running out, between events only."""
         ping = SSE_COMMENT
         if exchange.spoken and exchange.dialect == "anthropic":
             ping = SSE_PING  # an event, but message_start must be the first
-        if not exchange.spoken or translator.at_boundary and not translator.finished:
+        between = translator.at_boundary and not translator.finished
+        if due and (between or not exchange.spoken):
             exchange.out.push(ping)
-        self._ping_later(exchange, translator)
+        exchange.timer = asyncio.get_running_loop().call_later(
+            self._config.ping_interval, self._ping, exchange, translator
+        )
 
     # -- the dialects ------------------------------------------------------------------
 
@@ -12655,9 +12637,9 @@ class App:
 
     async def _responses(self, exchange: Exchange) -> None:
         previous = typed(exchange.body, "previous_response_id", str)
-        kinds = [typed(t, "type", str) for t in typed(exchange.body, "tools", list)]
-        searches = kinds and all(kind.startswith("web_search") for kind in kinds)
-        if searches and exchange.endpoint != RESPONSES:
+        tools = typed(exchange.body, "tools", list)
+        kinds = {typed(tool, "type", str)[:10] for tool in tools}
+        if kinds == {"web_search"} and exchange.endpoint != RESPONSES:
             await self._take_searcher(exchange)  # nothing else was offered
         native = exchange.endpoint == RESPONSES
         translator = await self._forward_responses(exchange, native=native)
