@@ -10443,9 +10443,14 @@ def exchange_error(
     return kind(text.format(dead=dead, host=host, words=exc.words), should_retry=False)
 
 
-def user_agent(config: Config) -> str:
-    """GitHubCopilotChat/<version>: a generic one is refused (UPSTREAM 3.4)."""
-    return "GitHubCopilotChat/" + config.copilot_plugin_version.rpartition("/")[2]
+def editor_headers(config: Config) -> Dict[str, str]:
+    """Who we are, to GitHub and Copilot; a generic agent is refused (UPSTREAM 3.4)."""
+    version = config.copilot_plugin_version.rpartition("/")[2]
+    return {
+        "user-agent": "GitHubCopilotChat/" + version,
+        "editor-version": config.copilot_editor_version,
+        "editor-plugin-version": config.copilot_plugin_version,
+    }
 
 
 # Where a token may be sent: https, or http on loopback for tests.
@@ -10456,23 +10461,25 @@ ENDPOINT = re.compile(
 PROXY_HINT = re.compile(r"proxy-ep=proxy(\.[A-Za-z0-9_.-]+)")
 
 
+def _named_host(reply: JSON, name: str) -> str:
+    """What a token says of a host; "" = nothing."""
+    named = ENDPOINT.fullmatch(typed(typed(reply, "endpoints", dict), name, str))
+    hint = PROXY_HINT.search(reply["token"])
+    if named:
+        return named[1]
+    return "https://%s%s" % (name, hint[1]) if hint else ""
+
+
 def endpoints_of(config: Config, reply: JSON) -> Tuple[str, str]:
     """Inference and autocomplete host of a token, in the order of UPSTREAM 1.1."""
     tenant = config.github_url.partition("://")[2]
-    hosts = {
-        "api": "https://api.githubcopilot.com",
-        "proxy": "https://copilot-proxy.githubusercontent.com",
-    }
+    api = "https://api.githubcopilot.com"
     if tenant.endswith(".ghe.com"):
-        hosts["api"] = "https://copilot-api." + tenant
-    hint = PROXY_HINT.search(reply["token"])
-    for name in hosts:
-        named = ENDPOINT.fullmatch(typed(typed(reply, "endpoints", dict), name, str))
-        if named:
-            hosts[name] = named[1]
-        elif hint:
-            hosts[name] = "https://%s%s" % (name, hint[1])
-    return config.copilot_api_url or hosts["api"], hosts["proxy"]
+        api = "https://copilot-api." + tenant
+    return (
+        config.copilot_api_url or _named_host(reply, "api") or api,
+        _named_host(reply, "proxy") or "https://copilot-proxy.githubusercontent.com",
+    )
 
 
 # What ends the wait for a code (UPSTREAM 2.2).
@@ -10527,9 +10534,9 @@ class Cached:
         self._good_until = now + life
 
     @property
-    def good(self) -> bool:
-        """Whether there is a value that may be used."""
-        return self._clock() < self._good_until
+    def left(self) -> float:
+        """How many seconds the value is still good; 0 = not at all."""
+        return max(0.0, self._good_until - self._clock())
 
     async def get(self, *, early: float = 0.0, wait: bool = True) -> Any:
         """The value, new if it is to be renewed in less than `early` seconds; raises
@@ -10540,8 +10547,8 @@ class Cached:
             if self._flight is None and now >= self.retry_at:
                 self._flight = asyncio.ensure_future(self._load())
             if self._flight and (wait or now >= self._good_until):
-                # Shielded: a waiter that is cancelled must not take the others down.
-                await asyncio.shield(self._flight)
+                # Whoever leaves must not take the others down, nor close() the waiters.
+                await asyncio.wait([self._flight])
         if now < self._good_until:
             return self.value
         failure = self.failure.with_traceback(None)  # grows with every raise
@@ -10554,14 +10561,15 @@ class Cached:
             self.put(*await self._fetch())
         except ProxyError as exc:
             self.failure = exc
-            if self.good and self._pause:  # no hammering of a broken upstream
+            if self.left and self._pause:  # no hammering of a broken upstream
                 self.retry_at = self._clock() + self._pause
                 log_event("warn", "refresh_failed", reason=str(exc))
         finally:
             self._flight = None
 
     def close(self) -> None:
-        """Leave what is being fetched."""
+        """Leave what is being fetched, and tell who waits for it."""
+        self.failure = AuthRequired("signed out meanwhile; %s." % LOGIN_HINT)
         if self._flight:
             self._flight.cancel()
 
@@ -10588,7 +10596,6 @@ class CopilotAuth:
         self._clock = clock
         self._sleep = sleep
         self._polling: Optional[asyncio.Future[None]] = None
-        self._code: asyncio.Future[JSON]  # of GitHub's answer; there when _polling is
         self._mark: Any = "never looked"  # the file as it was last seen
         self._look_at = 0.0
         self._become(config.github_token)
@@ -10596,13 +10603,11 @@ class CopilotAuth:
         self.signed_in()
 
     def _become(self, github: str) -> None:
-        """Start afresh with this GitHub token, or with none; an exchange under way ends
-        in the old cache."""
+        """Start afresh with this GitHub token, or with none."""
         self._github = github
         self._dead = ""  # why GitHub no longer takes it
-        self._login_error = ""
-        new_token = functools.partial(self._new_token, github)
-        self._tokens = Cached(new_token, self._clock, 0.0)
+        self._code = Cached(self._request_code, self._clock, 0.0)
+        self._tokens = Cached(self._new_token, self._clock, 0.0)
         self._failures = 0
         self._worked: Optional[CopilotToken] = None  # the last that Copilot took
         # When it refused the last others at once.
@@ -10628,8 +10633,7 @@ class CopilotAuth:
         github = token_in(saved, "githubToken")
         if github == self._github or by_environment and not github:
             return
-        if github and self._polling:
-            self._polling.cancel()
+        self._leave()
         self._become(github or self._config.github_token)
         reply = saved.get("copilotToken")
         if token_in(reply, "token"):  # one that is surely good saves an exchange
@@ -10637,11 +10641,16 @@ class CopilotAuth:
             if 360 < left <= 3600:  # a longer life means that the clock is wrong
                 self._tokens.put(*self._term(reply, left - 60))
 
-    async def close(self) -> None:
-        """Stop polling and exchanging."""
+    def _leave(self) -> None:
+        self._code.close()
         self._tokens.close()
         if self._polling:
             self._polling.cancel()
+
+    async def close(self) -> None:
+        """Stop polling and exchanging."""
+        self._leave()
+        if self._polling:
             await asyncio.wait([self._polling])
 
     # -- the GitHub token ----------------------------------------------------
@@ -10654,15 +10663,6 @@ class CopilotAuth:
             )
         return self._github
 
-    def headers(self) -> List[Tuple[str, str]]:
-        """The headers for GitHub's own API; raises AuthRequired."""
-        return [
-            ("authorization", "token " + self.github_token()),
-            ("x-github-api-version", "2025-04-01"),
-            ("editor-version", self._config.copilot_editor_version),
-            ("editor-plugin-version", self._config.copilot_plugin_version),
-        ]
-
     def _standing(self, nobody: str) -> JSON:
         """Where the sign-in stands, without talking to GitHub; `nobody` is the error
         when there is no other."""
@@ -10672,7 +10672,7 @@ class CopilotAuth:
         if signed_in:
             return {"status": "authenticated"}
         state = {"status": "unauthenticated"}
-        error = self._login_error or self._dead or nobody
+        error = str(self._code.failure or self._dead or nobody)
         if error:
             state["error"] = error
         return state
@@ -10695,9 +10695,8 @@ class CopilotAuth:
         """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
         self._store.clear()
         self._mark = None  # of a file that is not there
-        if self._polling:
-            self._polling.cancel()
-            self._polling = None
+        self._leave()
+        self._polling = None
         self._become(self._config.github_token)
         reply = {"status": "logged_out"}
         if self._github:
@@ -10708,17 +10707,18 @@ class CopilotAuth:
         return reply
 
     async def ask_github(
-        self, url: str, headers: Iterable[Tuple[str, str]] = (), body: bytes = b""
+        self, url: str, body: bytes = b"", *, token: str = ""
     ) -> Tuple[Response, bytes]:
-        """GET, or POST a body; the head of the answer and its body."""
-        pairs = [
-            ("user-agent", user_agent(self._config)),
-            ("accept", "application/json"),
-            *headers,
-        ]
-        timeouts = Timeouts(total=30.0)
-        method = "POST" if body else "GET"
-        response = await self._pool.request(method, url, pairs, body, timeouts)
+        """GET, or POST a body, in the name of `token`; the answer's head and body."""
+        headers = {"accept": "application/json", **editor_headers(self._config)}
+        if token:
+            headers["authorization"] = "token " + token
+            headers["x-github-api-version"] = "2025-04-01"
+        if body:
+            headers["content-type"] = "application/json"
+        response = await self._pool.request(
+            "POST" if body else "GET", url, headers.items(), body, Timeouts(total=30.0)
+        )
         return response, await response.read_all(MAX_TOKEN_FILE // 2)
 
     async def reach(self) -> None:
@@ -10731,24 +10731,13 @@ class CopilotAuth:
         """Give the pending code, or ask GitHub for one and begin to poll."""
         if self.signed_in():
             return {"status": "authenticated"}
-        if self._polling is None or self._polling.done():
-            self._login_error = ""
-            self._code = asyncio.get_running_loop().create_future()
-            self._polling = asyncio.ensure_future(self._sign_in(self._code))
-        waiting = self._code
-        await asyncio.wait(
-            [waiting, self._polling], return_when=asyncio.FIRST_COMPLETED
-        )
-        if not waiting.done():
-            raise UpstreamError(self._login_error or "signed out meanwhile; try again")
-        code = waiting.result()
-        return {
-            "status": "pending_verification",
-            "verification_uri": code["verification_uri"],
-            "user_code": code["user_code"],
-            "interval": code["interval"],
-            "expires_in": max(0, int(code["until"] - self._clock())),
-        }
+        try:
+            code = await self._code.get()
+        except ProxyError as exc:
+            log_event("warn", "login_failed", reason=str(exc))
+            raise
+        left = int(self._code.left)
+        return {"status": "pending_verification", **code, "expires_in": left}
 
     async def wait_for_login(self) -> bool:
         """Wait until the pending code is used or dead; True = signed in."""
@@ -10756,14 +10745,30 @@ class CopilotAuth:
             await asyncio.wait([self._polling])
         return self.signed_in()
 
-    async def _sign_in(self, waiting: asyncio.Future[JSON]) -> None:
+    async def _request_code(self) -> Tuple[JSON, float, float]:
+        reply = await self._oauth("/login/device/code", {"scope": "read:user"})
+        code = {
+            key: typed(reply, key, str) for key in ("verification_uri", "user_code")
+        }
+        device_code = typed(reply, "device_code", str)
+        if "" in (device_code, *code.values()):
+            raise _device_error(reply)
+        interval = reply.get("interval")
+        if type(interval) not in (int, float):
+            interval = 5
+        code["interval"] = max(LEAST_POLL, interval)
+        life = min(count(reply.get("expires_in")) or 900, 3600)
+        sign_in = self._sign_in(device_code, code["interval"], self._clock() + life)
+        self._polling = asyncio.ensure_future(sign_in)
+        return code, life, life
+
+    async def _sign_in(self, device_code: str, interval: float, until: float) -> None:
         try:
-            code = await self._request_code()
-            waiting.set_result(code)
-            github = await self._poll(code)
+            github = await self._poll(device_code, interval, until)
         except ProxyError as exc:
             log_event("warn", "login_failed", reason=str(exc))
-            self._login_error = str(exc)
+            self._code.put(None, 0.0, 0.0)
+            self._code.failure = exc
             return
         self._become(github)
         self._mark = self._store.save(github)
@@ -10771,32 +10776,18 @@ class CopilotAuth:
         with contextlib.suppress(ProxyError):  # the next request says why
             await self.token()
 
-    async def _request_code(self) -> JSON:
-        code = await self._oauth("/login/device/code", {"scope": "read:user"})
-        for key in ("device_code", "user_code", "verification_uri"):
-            if not typed(code, key, str):
-                raise _device_error(code)
-        interval = code.get("interval")
-        if type(interval) not in (int, float):
-            interval = 5
-        code["interval"] = max(LEAST_POLL, interval)
-        life = count(code.get("expires_in")) or 900
-        code["until"] = self._clock() + min(life, 3600)
-        return code
-
-    async def _poll(self, code: JSON) -> str:
-        interval = code["interval"]
-        fields = {"device_code": code["device_code"], "grant_type": DEVICE_GRANT}
-        while self._clock() < code["until"]:
+    async def _poll(self, device_code: str, interval: float, until: float) -> str:
+        fields = {"device_code": device_code, "grant_type": DEVICE_GRANT}
+        while self._clock() < until:
             # Before the first poll, too: RFC 8628 3.5.
-            await self._sleep(min(interval, code["until"] - self._clock()))
+            await self._sleep(min(interval, until - self._clock()))
             reply = {"error": "authorization_pending"}
             with contextlib.suppress(UpstreamError):  # it may pass before the code does
                 reply = await self._oauth("/login/oauth/access_token", fields)
             token = token_in(reply, "access_token")
-            error = reply.get("error")
             if token:
                 return token
+            error = reply.get("error")
             if error == "slow_down":
                 interval = max(count(reply.get("interval")), interval + 5)
             elif error != "authorization_pending":
@@ -10806,9 +10797,7 @@ class CopilotAuth:
     async def _oauth(self, path: str, fields: JSON) -> JSON:
         client_id = self._config.github_copilot_client_id
         response, raw = await self.ask_github(
-            self._config.github_url + path,
-            [("content-type", "application/json")],
-            dumps({"client_id": client_id, **fields}),
+            self._config.github_url + path, dumps({"client_id": client_id, **fields})
         )
         if response.status == 404:
             raise _device_error({"error": "incorrect_client_credentials"})
@@ -10826,7 +10815,7 @@ class CopilotAuth:
         A token within 5 minutes of its end is still given out while its successor is
         fetched; only an expired one makes callers wait, all on the same exchange.
         """
-        if not self.signed_in() and self._tokens.good:
+        if not self.signed_in() and self._tokens.left:
             return self._tokens.value
         self.github_token()
         return await self._tokens.get(wait=False)
@@ -10865,18 +10854,15 @@ class CopilotAuth:
             )
         return True
 
-    async def _new_token(self, github: str) -> Tuple[CopilotToken, float, float]:
-        """A Copilot token for what the cache of this GitHub token keeps."""
+    async def _new_token(self) -> Tuple[CopilotToken, float, float]:
         try:
             reply = await self._mint()
-            if github != self._github:
-                raise AuthRequired("signed out meanwhile; %s." % LOGIN_HINT)
         except ProxyError as exc:
-            if github == self._github:
-                self._back_off(exc)
+            self._back_off(exc)
             raise
         self._failures = 0
         term = self._term(reply, count(reply.get("refresh_in")) or 1500)
+        github = self._github
         # Another process may have signed out, or in as another person.
         if self._store.load().get("githubToken") == github != self._config.github_token:
             kept = {**reply, "expires_at": term[0].expires_at}
@@ -10886,7 +10872,7 @@ class CopilotAuth:
     async def _mint(self) -> JSON:
         api = self._config.github_api_url
         url = api + "/copilot_internal/v2/token"
-        response, raw = await self.ask_github(url, self.headers())
+        response, raw = await self.ask_github(url, token=self.github_token())
         status = response.status
         if status == 200:
             with contextlib.suppress(BadRequest):
@@ -10976,9 +10962,7 @@ def copilot_headers(config: Config, token: str, endpoint: str) -> Dict[str, str]
     intent = INTENTS.get(endpoint, "copilot-ghost")
     headers = {
         "authorization": "Bearer " + token,
-        "user-agent": user_agent(config),
-        "editor-version": config.copilot_editor_version,
-        "editor-plugin-version": config.copilot_plugin_version,
+        **editor_headers(config),
         "copilot-integration-id": "vscode-chat",
         "x-github-api-version": config.copilot_api_version,
         "openai-intent": intent,
@@ -11082,6 +11066,7 @@ SIDE_HEADERS = (
     "x-openai-subagent",  # Codex
     "x-codex-parent-thread-id",
     "x-parent-session-id",  # opencode
+    "x-initiator",  # Copilot's own clients
 )
 
 
@@ -11116,20 +11101,19 @@ def _last_item(body: JSON) -> JSON:
     return {"role": "user"}
 
 
-def _is_side_request(headers: Headers, body: JSON, claude_code: bool) -> bool:
-    """What says by its headers that nobody typed it; and Claude Code's questions beside
-    the conversation, for titles, pages or probes: they have neither tools nor thinking,
-    the conversation always has tools (2026-11)."""
-    if headers.get("x-initiator") == "agent":  # as Copilot's own clients
-        return True
-    if any(headers.get(name) not in (None, "main") for name in SIDE_HEADERS):
+def _is_side_request(headers: Headers, body: JSON) -> bool:
+    """Whether its headers, or its billing line, say that nobody typed it."""
+    if any(headers.get(name) not in (None, "main", "user") for name in SIDE_HEADERS):
         return True
     system = body.get("system")
-    if isinstance(system, list) and "cc_is_subagent=true" in str(system[:1])[:2000]:
-        return True
+    return isinstance(system, list) and "cc_is_subagent=true" in str(system[:1])[:2000]
+
+
+def _is_side_question(body: JSON) -> bool:
+    """Claude Code's questions beside the conversation, for titles, pages or probes:
+    without tools and thinking, while the conversation always has tools (2026-11)."""
     no_thinking = typed(typed(body, "thinking", dict), "type", str) == "disabled"
-    probe = body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
-    return claude_code and probe
+    return body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
 
 
 def _is_automatic(agent: str, text: str, body: JSON) -> bool:
@@ -11150,10 +11134,12 @@ def initiator(headers: Headers, body: JSON, session: str) -> Initiator:
     claude_code = agent.startswith("claude-")
     item = _last_item(body)
     texts = _texts_of(item)
-    if texts is None or _is_side_request(headers, body, claude_code):
+    if texts is None or _is_side_request(headers, body):
         return AGENT
     texts = texts or [""]  # of a picture
     if claude_code:
+        if _is_side_question(body):
+            return AGENT
         texts = [text for text in texts if not _is_reminder(text)]
     if not texts or _is_automatic(agent, texts[-1], body):
         return AGENT
@@ -11262,18 +11248,6 @@ def parse_quota(reply: JSON) -> JSON:
     }
 
 
-QUOTA_STEPS = (100, 95, 80)  # per cent used, each told once
-LOOK_AFTER = 1.0  # seconds
-
-
-def quota_step(quota: JSON) -> int:
-    """The highest of QUOTA_STEPS that one quota has reached; 0 = none."""
-    percent = quota["percent_remaining"]
-    if percent is None:
-        return 0
-    return next((step for step in QUOTA_STEPS if 100 - percent >= step), 0)
-
-
 # -- sending -------------------------------------------------------------------
 
 
@@ -11306,7 +11280,6 @@ class CopilotClient:
         )
         self._prompts: Dict[Hashable, Tuple[float, int]] = {}  # when, place
         self._owner = ""  # whose catalogue and quota are kept
-        self._looking: Optional[asyncio.Future[None]] = None  # at what is left
         self.forget()
 
     # -- what the account has --------------------------------------------------
@@ -11318,7 +11291,6 @@ class CopilotClient:
         self._choices: Dict[str, Cached] = {}  # session -> the model that Auto chose
         self.auto_failure = ""  # why the last choice was not to be had
         self._auto_after = 0.0
-        self._warned: Dict[str, int] = {}  # quota -> the step that was told
 
     def _check_owner(self) -> None:
         """Start anew when another account has signed in; raises AuthRequired."""
@@ -11351,7 +11323,8 @@ class CopilotClient:
 
     async def _fetch_quota(self) -> Tuple[JSON, float, float]:
         url = self._config.github_api_url + "/copilot_internal/user"
-        response, raw = await self._auth.ask_github(url, self._auth.headers())
+        token = self._auth.github_token()
+        response, raw = await self._auth.ask_github(url, token=token)
         if response.status != 200:
             raise upstream_error(response.status, response.headers, raw)
         with contextlib.suppress(BadRequest):
@@ -11368,35 +11341,10 @@ class CopilotClient:
         self._check_owner()
         return self._quota.value or {}
 
-    def look_at_quota(self) -> None:
-        """Warn soon when little is left, but not beside a session's first words."""
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.ensure_future(self._look())
-
-    async def _look(self) -> None:
-        await asyncio.sleep(LOOK_AFTER)
-        with contextlib.suppress(ProxyError):
-            account = await self.quota()
-            for name, quota in account["quotas"].items():
-                step = quota_step(quota)
-                if step > self._warned.get(name, 0):
-                    log_event(
-                        "warn",
-                        "quota_low",
-                        quota=name,
-                        used="%d %%" % step,
-                        left=quota["remaining"],
-                        overage=quota["overage_count"],
-                        reset=account["reset_date"],
-                    )
-                self._warned[name] = step
-
     async def close(self) -> None:
         """Leave what is being fetched."""
         for cached in (self._models, self._quota, *self._choices.values()):
             cached.close()
-        if self._looking:
-            self._looking.cancel()
 
     # -- Auto (UPSTREAM 22.1) ----------------------------------------------------
 
@@ -11410,7 +11358,7 @@ class CopilotClient:
         choose = functools.partial(self._choose_auto, session)
         choice = self._choices.get(session) or Cached(choose, self._clock)
         keep_newest(self._choices, session, choice, MOST_CHOICES)
-        if not choice.good and self._clock() < self._auto_after:
+        if not choice.left and self._clock() < self._auto_after:
             return AUTO_MODEL
         try:
             return await choice.get()
@@ -12167,7 +12115,6 @@ class App:
         self._memory = ResponseMemory()
         self._live: Dict[Exchange, None] = {}  # requests under way, for the status page
         self._numbers = itertools.count(1)
-        self._seen: Dict[str, bool] = {}  # sessions for which the quota was looked at
         self._mapped: Dict[Tuple[str, str], bool] = {}  # names that the log has told of
         self._left_out: Dict[str, str] = {}  # what it has told of each session
         # What these answer is the same whatever the request says.
@@ -12312,9 +12259,6 @@ class App:
         """Admit one model request, answer it, and account for it whatever happens."""
         self._live[exchange] = None
         exchange.number = next(self._numbers)
-        if exchange.session not in self._seen:
-            keep_newest(self._seen, exchange.session, True, MAX_SESSIONS)
-            self._copilot.look_at_quota()
         exchange.initiator = self._copilot.initiator(
             exchange.request.headers, exchange.body, exchange.session
         )
