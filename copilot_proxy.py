@@ -11550,7 +11550,7 @@ class CopilotClient:
 # run through the rules of Fitter (12). CopilotClient.send() (17) adds token and
 # headers, tries again where that may help, and gives the Response (14) once its head is
 # a 2xx. After a refusal that teaches a rule _forward() fits anew and sends again; after
-# one that shows the catalogue to be stale _answer_fresh() chooses and answers again.
+# one that shows the catalogue to be stale _choose_again() has it read anew.
 # Then a translator reads the answer: the upstream's bytes -> SSE (5) -> reader -> sink
 # (8) -> the client's bytes; where both speak the same dialect, a tap passes the bytes
 # on and only reads the usage. _answer() has it streamed by _relay(), where pump() feeds
@@ -11643,18 +11643,12 @@ SSE_HEADERS = [
 ]
 
 
-class Upstream(NamedTuple):
-    """How a conversation goes to an endpoint of Copilot, and what reads its answers."""
-
-    encode: Callable[[Conversation, Model], JSON]
-    reader: Callable[[str], Reader]
-    source: Callable[[Model], str]  # who alone can read its encrypted reasoning
-
-
-UPSTREAMS = {
-    MESSAGES: Upstream(encode_messages, MessagesReader, messages_source),
-    CHAT: Upstream(encode_chat, ChatReader, chat_source),
-    RESPONSES: Upstream(encode_responses, ResponsesReader, responses_source),
+# How a conversation goes to an endpoint of Copilot, what reads the answers, and who
+# alone can read its encrypted reasoning.
+UPSTREAMS: Dict[str, Tuple[Callable[..., JSON], Any, Callable[[Model], str]]] = {
+    MESSAGES: (encode_messages, MessagesReader, messages_source),
+    CHAT: (encode_chat, ChatReader, chat_source),
+    RESPONSES: (encode_responses, ResponsesReader, responses_source),
 }
 NO_CONVERSATION = Conversation(())
 
@@ -11671,17 +11665,15 @@ BLAMED = {  # ProxyError.whose, for people
 CLIENT_NAME = re.compile(r"[0-9A-Za-z._-]{0,40}")  # the first product of User-Agent
 
 
+# What follows a model's name in some spellings: a date, and Claude's 1M window.
+SPELLING = re.compile(r"(-20[0-9]{2}(-?[0-9]{2}){2}|\[1m\]|-1m)+$")
+
+
 @functools.lru_cache(MAX_MODELS)
-def is_mapped(requested: str, used: str) -> bool:
+def is_mapped(*names: str) -> bool:
     """Whether a client gets another model than it named, not just another spelling."""
-    requested = requested.lower().replace(".", "-").removesuffix("[1m]")
-    used = used.lower().replace(".", "-")
-    undated = re.sub("-20[0-9]{2}(-?[0-9]{2}){2}$", "", requested)
-    return "" not in (requested, used) and used not in (
-        requested,
-        undated,
-        requested + "-1m",
-    )
+    plain = {SPELLING.sub("", name.lower().replace(".", "-")) for name in names}
+    return "" not in plain and len(plain) > 1
 
 
 class Exchange:
@@ -11788,13 +11780,13 @@ class Exchange:
 
     def translation(self, sink: Any) -> Translation:
         """What reads the upstream's answer into `sink`; not for pass-throughs."""
-        upstream = UPSTREAMS[self.endpoint]
+        _, reader, source = UPSTREAMS[self.endpoint]
         sink.names = self.names
         stops = self.conversation.stop or self.stops
         if stops:
             sink = StopAt(sink, stops)
-        reader = upstream.reader(upstream.source(self.model))
-        return Translation(reader, sink, custom_names(self.conversation.tools))
+        custom = custom_names(self.conversation.tools)
+        return Translation(reader(source(self.model)), sink, custom)
 
     def read_ahead(self) -> asyncio.Future[bytes]:
         """Begin to read a piece of the answer, which pump() then takes first."""
@@ -11964,7 +11956,6 @@ class PromptSizes:
         try:
             return await self._copilot.count_tokens(body, model)
         except ProxyError as exc:
-            log_event("debug", "count_estimated", model=model.id, status=exc.status)
             if exc.status >= 500:  # a 400 is about this body only
                 self.note_outage()
             return 0
@@ -12092,6 +12083,7 @@ async def pump(
         await pump_late_usage(exchange, translator, take)
 
 
+OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
 STOPPING = "the proxy is being stopped; start it again and repeat the request."
@@ -12265,12 +12257,14 @@ class App:
         try:
             await self._choose(exchange)
             self._admit(exchange)
-            await self._answer_fresh(exchange, answer)
+            try:
+                await answer(exchange)
+            except UpstreamError as exc:
+                await self._choose_again(exchange, exc)
+                await answer(exchange)
             exchange.status = exchange.status or 200
         except ProxyError as exc:
-            failure = await self._sized(exchange, exc)
-            exchange.blame(failure)
-            raise failure from None
+            raise await self._blame(exchange, exc) from None
         except asyncio.CancelledError:
             stopping = ProxyError(STOPPING, status=503)
             left = ClientLeft("it closed the connection")
@@ -12313,10 +12307,8 @@ class App:
         # No text has more tokens than bytes: short requests need no estimate.
         if 0 < self._config.max_tokens_per_request < exchange.size:
             prompt = self._sizes.estimate(exchange.body, exchange.model.id)
-        most_output = 0
-        for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"):
-            most_output = most_output or count(exchange.body.get(name))
-        tokens, nano = self._sizes.cost(exchange.model, exchange.size, most_output)
+        most = max(count(exchange.body.get(name)) for name in OUTPUT_LIMITS)
+        tokens, nano = self._sizes.cost(exchange.model, exchange.size, most)
         wanted = Wanted(
             exchange.session,
             exchange.dialect,
@@ -12327,45 +12319,39 @@ class App:
         )
         exchange.hold = self._limits.admit(wanted, time.monotonic())
 
-    async def _answer_fresh(
-        self, exchange: Exchange, answer: Callable[[Exchange], Awaitable[None]]
-    ) -> None:
-        """Answer; if the catalogue proves stale, read it again and route once more."""
-        try:
-            await answer(exchange)
-        except UpstreamError as exc:
-            if exc.code not in STALE_CATALOGUE or exchange.out.started:
-                raise
-            before = (exchange.model.id, exchange.endpoint)
-            self._copilot.forget_auto(exchange.session)
-            await self._choose(exchange, refresh=True)
-            if (exchange.model.id, exchange.endpoint) == before:
-                raise self._refused_model(exchange, exc) from None
-            await answer(exchange)
-
-    def _refused_model(self, exchange: Exchange, exc: UpstreamError) -> ProxyError:
-        """Say in words why a model that the catalogue lists is refused all the same."""
+    async def _choose_again(self, exchange: Exchange, exc: UpstreamError) -> None:
+        """Read the catalogue anew where a refusal shows that it is stale; raises the
+        refusal, in better words if need be, where another answer is not to be had."""
+        if exc.code not in STALE_CATALOGUE or exchange.out.started:
+            raise exc
+        before = (exchange.model.id, exchange.endpoint)
+        self._copilot.forget_auto(exchange.session)
+        await self._choose(exchange, refresh=True)
+        if (exchange.model.id, exchange.endpoint) != before:
+            return
         if exchange.model.id == AUTO:
-            return NotFound(
+            raise NotFound(
                 "GitHub Copilot's Auto is not to be had for this account: %s A request "
                 "without a model was refused too: %s"
                 % (self._copilot.auto_failure, exc),
                 code="model_not_found",
             )
-        if exchange.model.policy != "enabled":
-            return switched_off(exchange.model)
-        return exc
-
-    async def _sized(self, exchange: Exchange, exc: ProxyError) -> ProxyError:
-        """Claude Code cuts by the numbers of an overflow: not 0 (CLIENTS 1)."""
-        if not isinstance(exc, ContextOverflow) or exc.tokens:
-            return exc
-        model = exchange.model
-        tokens = await apart(
-            exchange.size, lambda: self._sizes.estimate(exchange.body, model.id)
+        raise (
+            exc if exchange.model.policy == "enabled" else switched_off(exchange.model)
         )
-        most = model.prompt or model.context or tokens
-        return ContextOverflow(max(tokens, most + 1), most)
+
+    async def _blame(self, exchange: Exchange, exc: ProxyError) -> ProxyError:
+        """Note a failure; gives it as the client is to see it: Claude Code cuts by the
+        numbers of an overflow, so they may not be 0 (CLIENTS 1)."""
+        if isinstance(exc, ContextOverflow) and not exc.tokens:
+            model = exchange.model
+            tokens = await apart(
+                exchange.size, lambda: self._sizes.estimate(exchange.body, model.id)
+            )
+            most = model.prompt or model.context or tokens
+            exc = ContextOverflow(max(tokens, most + 1), most)
+        exchange.blame(exc)
+        return exc
 
     def _account(self, exchange: Exchange) -> None:
         exchange.status = exchange.status or 500  # a bug: the server says more of it
@@ -12444,7 +12430,8 @@ class App:
         exchange.conversation = NO_CONVERSATION
         if isinstance(body, Conversation):
             exchange.conversation = body._replace(turns=())
-            body = UPSTREAMS[exchange.endpoint].encode(body, exchange.model)
+            encode, _, _ = UPSTREAMS[exchange.endpoint]
+            body = encode(body, exchange.model)
         fit = self._fitter.fit(client, body, exchange.model, exchange.endpoint)
         exchange.names = fit.names
         exchange.stops = fit.stops
@@ -12481,9 +12468,7 @@ class App:
             exchange.log_stream("completed")
         except ProxyError as exc:  # the status line is long gone: say it in the stream
             exchange.close()
-            failure = await self._sized(exchange, exc)
-            exchange.blame(failure)
-            last = translator.fail(failure)
+            last = translator.fail(await self._blame(exchange, exc))
             exchange.log_stream("error")
         except asyncio.CancelledError:
             exchange.log_stream("closed")
@@ -12563,11 +12548,10 @@ class App:
         return searcher is not None
 
     async def _chat(self, exchange: Exchange) -> None:
-        body = exchange.body
-        options = field(body, "stream_options", dict, default={})
-        if MESSAGES in exchange.model.endpoints and has_files(body):
+        options = field(exchange.body, "stream_options", dict, default={})
+        if MESSAGES in exchange.model.endpoints and has_files(exchange.body):
             exchange.endpoint = MESSAGES  # only there Claude models read PDF
-        translated = exchange.endpoint != CHAT or needs_translation(body)
+        translated = exchange.endpoint != CHAT or needs_translation(exchange.body)
         await self._forward(exchange, parse_chat if translated else None)
         writer = ChatWriter(
             "chatcmpl-" + secrets.token_hex(12),
@@ -12653,10 +12637,9 @@ class App:
         if compact:
             conversation = conversation._replace(tool_choice="none", schema=None)
         response_id = "resp_" + secrets.token_hex(12)
+        created = int(time.time())
         exchange.source = ResponsesWriter(
-            response_frame(
-                client_body, response_id, exchange.shown_as, int(time.time())
-            ),
+            response_frame(client_body, response_id, exchange.shown_as, created),
             {tool.name: tool for tool in conversation.tools},
             fold=not exchange.stream,
             summary=conversation.thinking,
