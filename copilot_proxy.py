@@ -10736,8 +10736,8 @@ class CopilotAuth:
         except ProxyError as exc:
             log_event("warn", "login_failed", reason=str(exc))
             raise
-        left = int(self._code.left)
-        return {"status": "pending_verification", **code, "expires_in": left}
+        code = {**code, "expires_in": int(self._code.left)}
+        return {"status": "pending_verification", **code}
 
     async def wait_for_login(self) -> bool:
         """Wait until the pending code is used or dead; True = signed in."""
@@ -10747,24 +10747,22 @@ class CopilotAuth:
 
     async def _request_code(self) -> Tuple[JSON, float, float]:
         reply = await self._oauth("/login/device/code", {"scope": "read:user"})
-        code = {
-            key: typed(reply, key, str) for key in ("verification_uri", "user_code")
-        }
-        device_code = typed(reply, "device_code", str)
-        if "" in (device_code, *code.values()):
+        keys = ("device_code", "verification_uri", "user_code")
+        code = {key: typed(reply, key, str) for key in keys}
+        if "" in code.values():
             raise _device_error(reply)
         interval = reply.get("interval")
         if type(interval) not in (int, float):
             interval = 5
         code["interval"] = max(LEAST_POLL, interval)
         life = min(count(reply.get("expires_in")) or 900, 3600)
-        sign_in = self._sign_in(device_code, code["interval"], self._clock() + life)
-        self._polling = asyncio.ensure_future(sign_in)
+        polling = self._sign_in(code.pop("device_code"), code["interval"], life)
+        self._polling = asyncio.ensure_future(polling)
         return code, life, life
 
-    async def _sign_in(self, device_code: str, interval: float, until: float) -> None:
+    async def _sign_in(self, device_code: str, interval: float, life: int) -> None:
         try:
-            github = await self._poll(device_code, interval, until)
+            github = await self._poll(device_code, interval, self._clock() + life)
         except ProxyError as exc:
             log_event("warn", "login_failed", reason=str(exc))
             self._code.put(None, 0.0, 0.0)
@@ -10882,8 +10880,7 @@ class CopilotAuth:
             # Not in its own words: they may hold half a token.
             status = 502
             raw = b"no Copilot token came."
-        by_environment = self._github == self._config.github_token
-        env_token = self._github if by_environment else ""
+        env_token = self._github if self._github == self._config.github_token else ""
         host = api.partition("://")[2]
         raise exchange_error(status, response.headers, raw, env_token, host)
 
@@ -11193,8 +11190,7 @@ def _snapshot(raw: JSON) -> JSON:
         if type(value) in (int, float) and abs(value) < 1e15:
             figures[key] = value
     total = figures.get("entitlement")
-    rounded = figures.get("remaining")
-    left = figures.get("quota_remaining", rounded)
+    left = figures.get("quota_remaining", figures.get("remaining"))
     percent = figures.get("percent_remaining")
     overage = figures.get("overage_count", 0)
     unlimited = raw.get("unlimited") is True
@@ -11309,11 +11305,13 @@ class CopilotClient:
         response = await self.send(MODELS, initiator=None)
         raw = await response.read_all(MAX_CATALOGUE)
         with contextlib.suppress(BadRequest):
-            models = parse_models(loads_object(raw))
+            models = Catalogue(
+                parse_models(loads_object(raw)),
+                self._config.copilot_default_model,
+                self._config.model_map,
+            )
             if models:
-                default = self._config.copilot_default_model
-                catalogue = Catalogue(models, default, self._config.model_map)
-                return catalogue, CATALOGUE_LIFE, math.inf
+                return models, CATALOGUE_LIFE, math.inf
         raise UpstreamError("Copilot's list of models cannot be read; try again.")
 
     async def quota(self) -> JSON:
@@ -11328,8 +11326,7 @@ class CopilotClient:
         if response.status != 200:
             raise upstream_error(response.status, response.headers, raw)
         with contextlib.suppress(BadRequest):
-            reply = loads_object(raw)
-            return parse_quota(reply), 60.0, math.inf
+            return parse_quota(loads_object(raw)), 60.0, math.inf
         raise UpstreamError("GitHub's account page cannot be read; try again.")
 
     def kept_models(self) -> Catalogue:
@@ -11355,8 +11352,9 @@ class CopilotClient:
         `auto_failure` tells why.
         """
         self._check_owner()
-        choose = functools.partial(self._choose_auto, session)
-        choice = self._choices.get(session) or Cached(choose, self._clock)
+        choice = self._choices.get(session) or Cached(
+            functools.partial(self._choose_auto, session), self._clock
+        )
         keep_newest(self._choices, session, choice, MOST_CHOICES)
         if not choice.left and self._clock() < self._auto_after:
             return AUTO_MODEL
@@ -11503,8 +11501,8 @@ class CopilotClient:
             except ProxyError as exc:
                 refusal = exc
             if wants_new_token(refusal):
-                expired = refusal.status == 401
-                if not self._auth.refused(token, expired=expired) or renewed:
+                again = self._auth.refused(token, expired=refusal.status == 401)
+                if renewed or not again:
                     raise refusal
                 renewed = True
                 continue
@@ -11528,7 +11526,7 @@ class CopilotClient:
             COUNT_TOKENS, raw, model, initiator=None, patient=False
         )
         reply = loads_object(await response.read_all(MAX_ERROR))
-        return field(reply, "input_tokens", int, default=0)
+        return count(reply.get("input_tokens"))
 
 
 # ============================================================================
