@@ -11608,7 +11608,10 @@ ANY = "/"  # stands for a parameter: no segment has it
 ROUTES_AT: Dict[Tuple[str, ...], Dict[str, Route]] = {}  # by path, then by method
 for _route in ROUTES:
     _parts = [ANY if part[0] == "{" else part for part in segments(_route.path)]
-    ROUTES_AT.setdefault(tuple(_parts), {})[_route.method] = _route
+    _methods = ROUTES_AT.setdefault(tuple(_parts), {})
+    _methods[_route.method] = _route
+    if _route.method == "GET":
+        _methods["HEAD"] = _route
 
 
 @functools.lru_cache(maxsize=256)
@@ -11616,13 +11619,11 @@ def find_route(method: str, path: str) -> Route:
     """The route of a request; raises NotFound or MethodNotAllowed."""
     parts = segments(path)
     routes = ROUTES_AT.get(tuple(parts)) or ROUTES_AT.get((*parts[:-1], ANY), {})
-    route = routes.get("GET" if method == "HEAD" else method)
-    if route:
-        return route
+    if method in routes:
+        return routes[method]
     if routes:
         raise MethodNotAllowed(
-            "%s does not take %s." % (path[:200], method[:20]),
-            ", ".join([*routes, *["HEAD"] * ("GET" in routes)]),
+            "%s does not take %s." % (path[:200], method[:20]), ", ".join(routes)
         )
     raise NotFound(
         "no such path: %s. Clients use the base URL without /v1 for "
@@ -11807,7 +11808,7 @@ class Exchange:
     def log_stream(self, step: str) -> None:
         """Log how far its stream has come, for who debugs."""
         event = "stream_%s_%s" % (step, self.dialect)
-        log_event("debug", event, model=self.model.id, session=self.session)
+        log_event("debug", event, model=self.model.id)
 
 
 @functools.lru_cache(MAX_SESSIONS)
@@ -11893,31 +11894,29 @@ class PromptSizes:
         prompt = self.guess(model.id, size)
         output = min(most_output or self.OUTPUT, self.OUTPUT)
         prices = model.prices or {}  # for a million
-        nano = 1000 * prompt * prices.get("input", 0)
-        nano += 1000 * output * prices.get("output", 0)
+        dear = prompt * prices.get("input", 0) + output * prices.get("output", 0)
         tokens = prompt + output
-        nano = nano or self.UNKNOWN
-        dearest = self._dearest.get(model.id)
-        if dearest is None:
+        nano = 1000 * dear or self.UNKNOWN
+        if model.id not in self._dearest:
             dearest = (tokens / size, nano / size)
             keep_newest(self._dearest, model.id, dearest, MAX_MODELS)
-        return min(tokens, dearest[0] * size), min(nano, dearest[1] * size)
+        most_tokens, most_nano = self._dearest[model.id]
+        return min(tokens, most_tokens * size), min(nano, most_nano * size)
 
-    def learn_cost(self, model: str, size: int, usage: TokenUsage) -> None:
-        """What a request cost: the dearest of late counts, first the estimate, for one
-        cheap question says little."""
-        tokens, nano = self._dearest.get(model, (0.0, 0.0))
-        used = usage.input + usage.cache_write + usage.output
-        tokens = max(used / size, tokens * self.FADING)
-        nano = max(usage.nano_aiu / size, nano * self.FADING)
-        keep_newest(self._dearest, model, (tokens, nano), MAX_MODELS)
-
-    def learn(self, model: str, raw: bytes, prompt: int) -> None:
+    def learn(self, model: str, raw: bytes, usage: TokenUsage) -> None:
         """What the upstream counted for a whole request; odd ratios are left out."""
-        if len(raw) > 2000 and 0.02 < prompt / len(raw) < 2:
-            keep_newest(self._ratio, model, prompt / len(raw), MAX_MODELS)
-        if len(raw) <= self.MAX_SAMPLE:
-            keep_newest(self._samples, model, (raw, prompt), self.MAX_SAMPLES)
+        size = len(raw)
+        if size > 2000 and 0.02 < usage.prompt / size < 2:
+            keep_newest(self._ratio, model, usage.prompt / size, MAX_MODELS)
+        if size <= self.MAX_SAMPLE:
+            keep_newest(self._samples, model, (raw, usage.prompt), self.MAX_SAMPLES)
+        if model in self._dearest:  # of late, as one cheap question says little
+            tokens, nano = self._dearest[model]
+            used = usage.input + usage.cache_write + usage.output
+            self._dearest[model] = (
+                max(used / size, tokens * self.FADING),
+                max(usage.nano_aiu / size, nano * self.FADING),
+            )
 
     def estimate(self, body: JSON, model: str) -> int:
         """Tokens of a request, corrected by what real usage has shown."""
@@ -12236,8 +12235,9 @@ class App:
         except (NotFound, AuthRequired, BadRequest):
             pass  # an estimate needs neither sign-in nor catalogue
         client = ClientBody("anthropic", body)
-        fitted = functools.partial(self._fitter.fit, client, body, model, MESSAGES)
-        await apart(len(raw), fitted)  # also raises what a request would
+        await apart(  # raises what a request would
+            len(raw), lambda: self._fitter.fit(client, body, model, MESSAGES)
+        )
         tokens = await self._sizes.count(raw, body, model)
         return {"input_tokens": max(1, tokens)}
 
@@ -12363,9 +12363,7 @@ class App:
         if exchange.hold and not unknown:
             self._limits.settle(exchange.hold, time.monotonic(), usage)
         if usage.prompt:
-            if exchange.hold:
-                self._sizes.learn_cost(exchange.model.id, exchange.size, usage)
-            self._sizes.learn(exchange.model.id, exchange.request.body, usage.prompt)
+            self._sizes.learn(exchange.model.id, exchange.request.body, usage)
         level = "warn" if served.failed else "info"
         if is_logged(level):
             log_line(level, served_line(served) + self._news_of(exchange))
@@ -12821,10 +12819,6 @@ class Period(NamedTuple):
     begin: float
     end: float
 
-    def share(self, now: float) -> float:
-        """How much of it has gone, 0 to 1."""
-        return _share(now - self.begin, self.end - self.begin)
-
     def when(self, now: float) -> str:
         """When the allowance is renewed, in words."""
         hours = (self.end - now) / 3600
@@ -12888,7 +12882,7 @@ def quota_bar(
     elapsed = -1.0
     if period:
         note = period.when(now)
-        elapsed = period.share(now)
+        elapsed = _share(now - period.begin, period.end - period.begin)
     if left <= 0 or snapshot["blocked"]:
         warning = _empty_words(name, snapshot, period)
     else:
