@@ -366,7 +366,7 @@ def parse_dotenv(text: str) -> Tuple[Dict[str, str], List[int]]:
 # Claude Code puts "Please run /login" before the texts of 401 and 403, so these begin
 # by saying whose error it is (CLIENTS 8).
 LOGIN_OPENINGS = {
-    "github": "This is about GitHub, not Anthropic: ",
+    "GitHub": "This is about GitHub, not Anthropic: ",
     "client": "This is about the proxy on your machine, not Anthropic: ",
 }
 
@@ -375,7 +375,7 @@ class ProxyError(Exception):
     """A failure that the client is told; `status` is what it is answered with."""
 
     status = 500
-    whose = "proxy"  # whose fault: client, limit (one of ours), github, network, proxy
+    whose = "this program"  # fault it is; else client, own limit, GitHub, network
     code: Optional[str] = None  # OpenAI's error.code
     should_retry: Optional[bool] = None  # Claude Code obeys x-should-retry
 
@@ -428,7 +428,7 @@ class AuthRequired(ProxyError):
     """Nobody is signed in to GitHub, or the sign-in is refused."""
 
     status = 401
-    whose = "github"
+    whose = "GitHub"
     # Without it Claude Code tries 11 times in 180 s and hides the text (CLIENTS 1).
     should_retry = False
 
@@ -443,7 +443,7 @@ class BudgetExceeded(ProxyError):
     """The session has used the credits that CREDIT_BUDGET allows."""
 
     status = 402
-    whose = "limit"
+    whose = "own limit"
     code = "credit_budget_exceeded"
     should_retry = False
 
@@ -452,7 +452,7 @@ class Forbidden(ProxyError):
     """GitHub refuses Copilot to this account."""
 
     status = 403
-    whose = "github"
+    whose = "GitHub"
 
 
 class Outsider(Forbidden):
@@ -483,7 +483,7 @@ class RateLimited(ProxyError):
     """Refused by this proxy's own limits; the request was not sent or charged."""
 
     status = 429
-    whose = "limit"
+    whose = "own limit"
 
 
 class ClientLeft(ProxyError):
@@ -497,7 +497,7 @@ class UpstreamError(ProxyError):
     """GitHub, Copilot or the way there failed; status and words are the upstream's."""
 
     status = 502
-    whose = "github"
+    whose = "GitHub"
     kind = ""  # the upstream's own error.type, when it named one
 
 
@@ -11652,15 +11652,6 @@ UPSTREAMS: Dict[str, Tuple[Callable[..., JSON], Any, Callable[[Model], str]]] = 
 NO_CONVERSATION = Conversation(())
 
 
-BLAMED = {  # ProxyError.whose, for people
-    "client": "client",
-    "limit": "own limit",
-    "github": "GitHub",
-    "network": "network",
-    "proxy": "this program",
-}
-
-
 CLIENT_NAME = re.compile(r"[0-9A-Za-z._-]{0,40}")  # the first product of User-Agent
 
 
@@ -11713,7 +11704,7 @@ class Exchange:
     def blame(self, exc: ProxyError) -> None:
         """Note a failure for the log and the page."""
         self.status = exc.status
-        self.whose = BLAMED[exc.whose]
+        self.whose = exc.whose
         self.reason = printable(exc.reason[:300])
 
     @property
@@ -11880,7 +11871,7 @@ class PromptSizes:
         # The last real request of each model: read only when a count is asked for, so
         # that nobody pays for estimates that nobody wants.
         self._samples: Dict[str, Tuple[bytes, int]] = {}
-        self._counted: Dict[bytes, int] = {}
+        self._counted: Dict[int, int] = {}
         self._down_until = 0.0
         self._turn = asyncio.Semaphore(4)  # Claude Code asks 35 at once (CLIENTS 1)
 
@@ -11938,7 +11929,7 @@ class PromptSizes:
 
     async def count(self, raw: bytes, body: JSON, model: Model) -> int:
         """The upstream's own count where it has one, else the estimate."""
-        key = hashlib.blake2b(raw, digest_size=16).digest()
+        key = hash(raw)  # of 64 bits
         async with self._turn:
             tokens = self._counted.get(key) or await self._ask_upstream(body, model)
         if tokens:
@@ -12006,39 +11997,28 @@ async def whole_answer(response: Response, begun: bytes = b"") -> Tuple[bytes, J
     return raw, obj
 
 
-def is_event_stream(response: Response) -> bool:
-    """Whether an answer is called a stream of events."""
-    return response.headers.get("content-type", "").startswith("text/event-stream")
-
-
-async def check_stream(exchange: Exchange) -> None:
-    """Look how a stream begins that is not called one; raises what it is instead.
-
-    A stream with its proper type is not waited for: the client's 200 may go out.
-    """
-    if is_event_stream(exchange.response):
-        return
-    piece = await exchange.read_ahead()
-    if piece.lstrip()[:1] in (b"{", b"<", b""):
-        await whole_answer(exchange.response, piece)
-        raise UpstreamError("the upstream sent an answer, but no stream; try again.")
-
-
 async def read_opening(exchange: Exchange, patience: float) -> None:
-    """Read what comes at once of a Responses stream; raises a refusal that it holds."""
-    if exchange.endpoint != RESPONSES or not is_event_stream(exchange.response):
-        return
-    opening = ResponsesOpening()
-    ends = time.monotonic() + patience
-    while not opening.settled:
-        reading = exchange.read_ahead()
-        await asyncio.wait([reading], timeout=ends - time.monotonic())
-        if not reading.done() or reading.exception():
-            return
-        opening.feed(reading.result())
-    if opening.failure and opening.failure.status < 500:
-        exchange.close()
-        raise opening.failure
+    """Read how a stream begins that is not called one, or that may be a refusal; raises
+    what it is instead. Any other is not waited for: the client's 200 may go out."""
+    kind = exchange.response.headers.get("content-type", "")
+    if not kind.startswith("text/event-stream"):
+        piece = await exchange.read_ahead()
+        if piece.lstrip()[:1] in (b"{", b"<", b""):
+            await whole_answer(exchange.response, piece)
+            raise UpstreamError(
+                "the upstream sent an answer, but no stream; try again."
+            )
+    elif exchange.endpoint == RESPONSES:
+        opening = ResponsesOpening()
+        ends = time.monotonic() + patience
+        while not opening.settled:
+            reading = exchange.read_ahead()
+            await asyncio.wait([reading], timeout=ends - time.monotonic())
+            if not reading.done() or reading.exception():
+                return
+            opening.feed(reading.result())
+        if opening.failure and opening.failure.status < 500:
+            raise opening.failure
 
 
 async def pump_late_usage(
@@ -12138,7 +12118,7 @@ class App:
             await self._serve(exchange, getattr(self, "_" + route.handler))
             if exchange.response:
                 # The client has its answer; the connection may be of use.
-                await exchange.response.finish(LATE_USAGE / 4)
+                await exchange.response.finish()
 
     async def _reply(self, request: Request, handler: str) -> Tuple[int, Any, bytes]:
         """Status, headers and body for all but model requests."""
@@ -12379,12 +12359,17 @@ class App:
     # -- to the upstream and back ------------------------------------------------------
 
     async def _forward(
-        self, exchange: Exchange, prepare: Optional[Callable[[JSON], Any]] = None
+        self,
+        exchange: Exchange,
+        prepare: Optional[Callable[[JSON], Any]] = None,
+        *,
+        streams: bool = True,
     ) -> None:
         """Fit and send, and again when a refusal taught how to say it.
 
         `prepare` makes of the client's body what goes up: a body for the endpoint, or a
-        Conversation; without it that is the client's own. The answer's head has come.
+        Conversation; without it that is the client's own. The answer's head has come,
+        and what it `streams` is no refusal.
         """
         exchange.who = exchange.initiator.who
         fitted = functools.partial(self._fit_body, exchange, prepare)
@@ -12402,12 +12387,14 @@ class App:
                     initiator=exchange.initiator,
                     betas=fit.betas,
                 )
-                # A refusal inside a 200 follows its head at once: half a second.
-                await read_opening(exchange, self._config.ping_interval / 30)
+                if streams:
+                    # A refusal inside a 200 follows its head at once: half a second.
+                    await read_opening(exchange, self._config.ping_interval / 30)
                 exchange.out.release()
                 return
             except UpstreamError as exc:
                 refusal = exc
+            exchange.close()
             lesson = repairs_left and self._fitter.learn(fit, refusal)
             if not lesson:
                 break
@@ -12444,7 +12431,6 @@ class App:
     async def _fold(self, exchange: Exchange, translator: Any) -> JSON:
         """The whole answer, from the stream that the upstream sends in any case."""
         try:
-            await check_stream(exchange)
             await pump(exchange, translator, lambda _: True)
             translator.finish()
         finally:
@@ -12454,7 +12440,6 @@ class App:
     async def _relay(self, exchange: Exchange, translator: StreamTranslator) -> None:
         """Pump one streamed answer: upstream bytes -> translator -> client."""
         out = exchange.out
-        await check_stream(exchange)
         out.start(200, SSE_HEADERS + exchange.headers())
         exchange.log_stream("start")
         self._ping(exchange, translator, due=False)
@@ -12507,7 +12492,7 @@ class App:
             )
             await self._answer(exchange, exchange.translation(writer))
         else:
-            await self._forward(exchange)
+            await self._forward(exchange, streams=exchange.stream)
             if exchange.stream:
                 await self._relay(exchange, MessagesTap(exchange.names))
                 return
@@ -12646,7 +12631,7 @@ class App:
 
     async def _embeddings(self, exchange: Exchange) -> None:
         encoding = exchange.body.get("encoding_format")
-        await self._forward(exchange)
+        await self._forward(exchange, streams=False)
         _, reply = await whole_answer(exchange.response)
         exchange.usage = openai_usage(reply.get("usage"), reply.get("copilot_usage"))
         await exchange.send(dumps(encode_embeddings(reply, exchange.model, encoding)))

@@ -3573,7 +3573,7 @@ def test_errors_overflow_inside_a_stream():
 def test_errors_say_whose_they_are_before_a_login_hint():
     refused = cp.upstream_error(401, {}, b"unauthorized: token expired")
     assert str(refused).startswith("This is about GitHub, not Anthropic: unauthorized")
-    assert refused.words == "unauthorized: token expired" and refused.whose == "github"
+    assert refused.words == "unauthorized: token expired" and refused.whose == "GitHub"
     for exc in (cp.AuthRequired("Sign in."), cp.Forbidden("No."), refused):
         assert str(exc).startswith("This is about GitHub")
     for exc in (cp.KeyRequired("Send the key."), cp.Outsider("Host x.")):
