@@ -11573,8 +11573,8 @@ ROUTES = [Route(*row.split()) for row in """
 GET   /                            home
 GET   /api/hello                   home
 POST  /auth/login                  login
-POST  /auth/check                  check
-GET   /auth/status                 status
+POST  /auth/check                  auth_check
+GET   /auth/status                 auth_status
 POST  /auth/logout                 logout
 POST  /v1/messages                 messages           anthropic
 POST  /v1/messages/count_tokens    count_tokens
@@ -11676,6 +11676,8 @@ class Exchange:
     left_out: Sequence[str] = ()  # what the upstream was not told, in words
     response: Optional[Response] = None
     source: Any = None  # of a Responses answer: what keeps it for later
+    compact = False  # that is to be a conversation in short
+    native = True  # where the model speaks Responses, it gets the request as it is
     spoken = False  # the client has seen an event
     timer: Any = None  # of the next ping
     status = 0
@@ -12142,12 +12144,12 @@ class App:
             "authenticated": self._auth.signed_in(),
         }
 
-    def _check(self, _: Request) -> Any:
+    def _auth_check(self, _: Request) -> Any:
         state = self._auth.check()
         status = 400 if state["status"] == "unauthenticated" else 200
         return status, JSON_HEADERS, dumps(state)
 
-    def _status(self, _: Request) -> JSON:
+    def _auth_status(self, _: Request) -> JSON:
         state = self._auth.status()
         if state["status"] != "authenticated":
             return state
@@ -12275,7 +12277,7 @@ class App:
         names = (exchange.requested[:100], model.id)
         if is_mapped(*names) and names not in self._mapped:
             keep_newest(self._mapped, names, True, MAX_MODELS)
-            log_event("info", "model_mapped", asked=names[0], used=names[1])
+            log_event("info", "model_mapped", requested=names[0], used=names[1])
 
     def _admit(self, exchange: Exchange) -> None:
         """Apply this proxy's own limits; what they refuse is not charged."""
@@ -12550,8 +12552,7 @@ class App:
         kinds = {typed(tool, "type", str)[:10] for tool in tools}
         if kinds == {"web_search"} and exchange.endpoint != RESPONSES:
             await self._take_searcher(exchange)  # nothing else was offered
-        native = exchange.endpoint == RESPONSES
-        translator = await self._forward_responses(exchange, native=native)
+        translator = await self._forward_responses(exchange)
         await self._answer(exchange, translator)
         source = exchange.source
         self._memory.keep(
@@ -12565,48 +12566,43 @@ class App:
     async def _responses_compact(self, exchange: Exchange) -> None:
         """A conversation in short: by the model's own way, else by its summary."""
         exchange.stream = False
+        exchange.compact = True
         body = self._memory.expand(exchange.session, exchange.body)
         answer: JSON = {}
         if exchange.endpoint == RESPONSES:
             with contextlib.suppress(UpstreamError):
-                answer = await self._compacted(exchange, native=True)
+                tap = await self._forward_responses(exchange)
+                answer = await self._fold(exchange, tap)
         output = compaction_output(body, answer)
         if output is None:
             exchange.close()
-            answer = await self._compacted(exchange, native=False)
+            exchange.native = False
+            translation = await self._forward_responses(exchange)
+            answer = await self._fold(exchange, translation)
             output = compaction_output(body, answer)
         reply = {key: answer.get(key) for key in ("id", "created_at", "usage")}
         reply.update(object="response.compaction", output=output)
         await exchange.send(dumps(reply))
 
-    async def _compacted(self, exchange: Exchange, *, native: bool) -> JSON:
-        translator = await self._forward_responses(
-            exchange, native=native, compact=True
-        )
-        return await self._fold(exchange, translator)
-
-    async def _forward_responses(
-        self, exchange: Exchange, *, native: bool, compact: bool = False
-    ) -> Any:
+    async def _forward_responses(self, exchange: Exchange) -> Any:
         """Send a Responses request as it is, or translated; what reads the answer."""
-        prepare = functools.partial(self._prepare_responses, exchange, native, compact)
+        prepare = functools.partial(self._prepare_responses, exchange)
         await self._forward(exchange, prepare)
-        if not native:
-            return exchange.translation(exchange.source)
-        exchange.source.names = exchange.names
-        return exchange.source
+        source = exchange.source
+        if not isinstance(source, ResponsesTap):
+            return exchange.translation(source)
+        source.names = exchange.names
+        return source
 
-    def _prepare_responses(
-        self, exchange: Exchange, native: bool, compact: bool, client_body: JSON
-    ) -> Any:
+    def _prepare_responses(self, exchange: Exchange, client_body: JSON) -> Any:
         """What goes up, with all that the request only refers to; sets the `source`."""
         body = self._memory.expand(exchange.session, client_body)
-        if compact:
+        if exchange.compact:
             items = [*input_items(body), {"type": "compaction_trigger"}]
             body = {**body, "input": items}
         if body is not client_body:
             body = loads_object(dumps(body))  # what is remembered must stay as it is
-        if native:
+        if exchange.native and exchange.endpoint == RESPONSES:
             exchange.source = ResponsesTap(
                 ToolTable(body).tools,
                 hide=wants_memory(body, exchange.model),
@@ -12750,7 +12746,7 @@ CURSOR = (
 )
 
 
-def _connections(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
+def _client_lines(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
     """For each client, where its lines belong and the lines."""
     base = env["ANTHROPIC_BASE_URL"]
     key = env["OPENAI_API_KEY"]
@@ -13298,7 +13294,7 @@ class StatusPage:
             "sessions": ledger.sessions(),
             "requests": requests,
             "env": env,
-            "connect": _connections(env, self.models),
+            "connect": _client_lines(env, self.models),
             "foot": "copilot-claude-proxy %s, running since %s"
             % (__version__, time.strftime("%d %b %Y, %H:%M", started)),
         }
