@@ -14486,16 +14486,6 @@ class StatusPage:
 
 THIS_FILE = __file__  # absolute since Python 3.9, and needs no working folder
 DONE, FAILED, USAGE, NOT_SIGNED_IN = range(4)
-VERBS = {
-    "serve": "listen until Ctrl-C (the default)",
-    "login": "sign in to GitHub with a code",
-    "logout": "forget the sign-in, also that of a running proxy",
-    "models": "list the models of your plan with their limits and prices",
-    "usage": "show what is left of your quota, and what a running proxy has used",
-    "env": "print the lines that point Claude Code and OpenAI clients here",
-    "run": "serve on a free port, run a command that uses it, stop with it",
-    "check": "test Python, TLS, GitHub, the sign-in and the catalogue",
-}
 EXAMPLES = """\
 examples:
   python copilot_proxy.py                     sign in if need be, then serve
@@ -14532,7 +14522,7 @@ class Program:
         self.pool = ConnectionPool(
             lambda: make_ssl_context(config), proxies_from(config)
         )
-        # Our own port is on this computer, so it is never asked through a proxy.
+        # Our own port is on this computer, so no proxy is on the way there.
         self.direct = ConnectionPool(None, Proxies())
         self.store = TokenStore(config.token_file)
         self.store.check()
@@ -14545,11 +14535,8 @@ class Program:
         self._reached_at(config.host, config.port)
 
     def _reached_at(self, host: str, port: int) -> None:
-        own = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
-        host = own.get(host, host)
-        if ":" in host:
-            host = "[%s]" % host
-        self.base = "http://%s:%d" % (host, port)
+        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        self.base = "http://" + Origin("http", host, port).authority
         self.page.base = self.base
 
     async def start(self) -> int:
@@ -14564,10 +14551,8 @@ class Program:
         self.page.close()
         if self.listens:
             await self.server.close(grace)
-        await self.copilot.close()
-        await self.auth.close()
-        await self.pool.close()
-        await self.direct.close()
+        for part in (self.copilot, self.auth, self.pool, self.direct):
+            await part.close()
 
 
 # -- settings ----------------------------------------------------------------------
@@ -14593,9 +14578,7 @@ def read_environment(
     strangers wrote, and their .env could name another GitHub to sign in to.
     """
     beside = os.path.join(os.path.dirname(THIS_FILE), ".env")
-    paths = [path for path in (beside,) if os.path.isfile(path)]
-    if env_file:
-        paths.append(env_file)
+    paths = [beside] * os.path.isfile(beside) + [env_file] * bool(env_file)
     values: Dict[str, str] = {}
     names = list(environ)
     warnings = []
@@ -14606,8 +14589,7 @@ def read_environment(
         if odd:
             lines = ", ".join(map(str, odd[:5]))
             warnings.append("%s: no assignment, line %s" % (path, lines))
-    for name, meant in near_misses(names):
-        warnings.append("%s is no setting; is %s meant?" % (name, meant))
+    warnings += ["%s is no setting; is %s meant?" % pair for pair in near_misses(names)]
     values.update(one_layer(environ))
     config = Config.from_env({**values, **forced})
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
@@ -14623,68 +14605,71 @@ def read_settings(args: argparse.Namespace) -> Config:
     if args.verb == "run":
         # Of many at once each has its port, and other users of the machine get in to
         # none: its child alone knows the key.
-        forced["PORT"] = "0"
-        forced["API_KEY"] = secrets.token_urlsafe(24)
-    for name in ("port", "host"):
-        if name in args:
-            forced[name.upper()] = getattr(args, name)
-    env_file = getattr(args, "env_file", "")
-    config, warnings = read_environment(os.environ, env_file, forced)
+        forced = {"PORT": "0", "API_KEY": secrets.token_urlsafe(24)}
+    given = vars(args)
+    forced.update(
+        (name.upper(), given[name]) for name in ("port", "host") if name in given
+    )
+    config, warnings = read_environment(os.environ, given.get("env_file", ""), forced)
     check_bind(config)
     for warning in warnings:
         complain(warning)
     return config
 
 
-# -- asking a proxy that runs ------------------------------------------------------
+# -- who answers: the proxy that runs, or this process -----------------------------
 
-RUNNING = Timeouts(head=2.0, idle=2.0, total=5.0)  # it answers from memory
+QUICK = Timeouts(head=2.0, idle=2.0, total=5.0)  # it answers from memory
+SLOW = Timeouts(head=35.0, idle=35.0, total=40.0)  # it asks GitHub meanwhile
 MAX_OWN_ANSWER = 16 << 20
+Source = Callable[[str], Awaitable[JSON]]  # path -> the answer to GET
 
 
 async def ask_running(
-    program: Program, path: str, method: str = "GET", timeouts: Timeouts = RUNNING
+    program: Program, path: str, method: str = "GET", timeouts: Timeouts = SLOW
 ) -> JSON:
-    """The answer of the proxy on our own port, {} when none answers."""
+    """The answer of the proxy on our own port; raises ProxyError."""
     headers = [("accept", "application/json"), ("content-type", "application/json")]
     if program.config.api_key:
         headers.append(("x-api-key", program.config.api_key))
     body = b"{}" * (method == "POST")
     url = program.base + path
-    if not program.config.port:
-        return {}
-    with contextlib.suppress(ProxyError):
-        response = await program.direct.request(
-            method, url, headers, body, timeouts=timeouts
-        )
-        raw = await response.read_all(MAX_OWN_ANSWER)
-        if response.status == 401:
-            complain("the proxy on %s has another API_KEY" % program.base)
-        if response.status == 200:
-            return loads_object(raw)
-    return {}
+    response = await program.direct.request(
+        method, url, headers, body, timeouts=timeouts
+    )
+    raw = await response.read_all(MAX_OWN_ANSWER)
+    if response.status != 200:
+        words = upstream_error(response.status, response.headers, raw).words
+        raise ProxyError(words, status=response.status)
+    return loads_object(raw)
 
 
-SLOW = Timeouts(head=35.0, idle=35.0, total=40.0)  # it asks GitHub meanwhile
-
-
-async def running_report(program: Program) -> JSON:
-    """What a proxy on our port that is signed in reports; {} = there is none."""
-    report = await ask_running(program, "/usage/page")
-    if typed(typed(report, "auth", dict), "status", str) == "authenticated":
-        return report
-    return {}
-
-
-async def any_report(program: Program) -> JSON:
-    """What the running proxy reports, else what this process finds out by itself;
-    raises ProxyError when that is nothing."""
-    report = await running_report(program)
-    if report:
-        return report
-    program.auth.github_token()  # raises where nobody is signed in
+async def find_out(program: Program, path: str) -> JSON:
+    """What a proxy would answer, found out by this process; raises ProxyError."""
+    if path == "/v1/models":
+        return models_payload(await program.copilot.models())
+    if path == "/usage/quota":
+        return await program.copilot.quota()
     await program.page.read()
-    return await program.page.report(UsageLedger(), ())
+    return await program.app.report()
+
+
+async def find_source(program: Program) -> Tuple[Source, str]:
+    """Who answers: the proxy on our port where it is signed in, so that a GITHUB_TOKEN
+    that only it has is enough, else this process; and why it is not the proxy."""
+    absent = "The proxy on %s is signed out."
+    try:
+        report = await ask_running(program, "/usage/page", timeouts=QUICK)
+        if typed(typed(report, "auth", dict), "status", str) == "authenticated":
+            return functools.partial(ask_running, program), ""
+    except ProxyError as exc:
+        absent = "No proxy answers on %s."
+        if exc.status == 401:
+            absent = "The proxy on %s has another API_KEY."
+    absent %= program.base
+    if not program.auth.signed_in():
+        complain(absent)
+    return functools.partial(find_out, program), absent
 
 
 # -- signing in ----------------------------------------------------------------------
@@ -14697,25 +14682,28 @@ def exit_code(exc: ProxyError) -> int:
     return FAILED
 
 
+def is_terminal(stream: Any) -> bool:
+    """Whether a person is at its other end."""
+    return stream is not None and stream.isatty()
+
+
 def at_terminal() -> bool:
     """Whether a person can read and answer."""
-    streams = (sys.stdin, sys.stdout)
-    return all(stream is not None and stream.isatty() for stream in streams)
+    return is_terminal(sys.stdin) and is_terminal(sys.stdout)
 
 
 async def _count_down(
     program: Program, waiting: asyncio.Future[bool], end: float
 ) -> None:
     """A line that says how long the code still works; plain waiting off a terminal."""
-    terminal = sys.stdout is not None and sys.stdout.isatty()
+    terminal = is_terminal(sys.stdout)
     try:
         while not waiting.done():
             left = max(0, int(end - time.monotonic()))
             if terminal:
                 # Back at the line's start, so that a log line or ^C covers it.
-                program.say(
-                    "\rThe code works for %d:%02d \r" % divmod(left, 60), end=""
-                )
+                clock = "\rThe code works for %d:%02d \r" % divmod(left, 60)
+                program.say(clock, end="")
             await asyncio.wait([waiting], timeout=1.0)
     finally:
         waiting.cancel()
@@ -14726,44 +14714,35 @@ async def _count_down(
 async def sign_in(program: Program) -> bool:
     """Show a code, count down, and wait until it is used or dead."""
     auth = program.auth
+    outcome = "Signed in."
     try:
         code = await auth.login()
+        if code["status"] != "authenticated":
+            shown = (code["verification_uri"], code["user_code"])
+            program.say("\nOpen      %s\nand enter %s\n" % tuple(map(printable, shown)))
+            waiting = asyncio.ensure_future(auth.wait_for_login())
+            await _count_down(program, waiting, time.monotonic() + code["expires_in"])
+            if not auth.signed_in():
+                raise ProxyError(auth.check().get("error", "the code was not used."))
     except ProxyError as exc:
-        if not is_logged("info"):
-            program.say("Sign-in failed: %s" % exc)
-        return False
-    if code["status"] != "authenticated":
-        shown = (code["verification_uri"], code["user_code"])
-        program.say("\nOpen      %s\nand enter %s\n" % tuple(map(printable, shown)))
-        waiting = asyncio.ensure_future(auth.wait_for_login())
-        await _count_down(program, waiting, time.monotonic() + code["expires_in"])
-        if not auth.signed_in():
-            if not is_logged("info"):
-                reason = auth.check().get("error", "the code was not used.")
-                program.say("Sign-in failed: %s" % reason)
-            return False
-    if not is_logged("info"):
-        program.say("Signed in.")
-    return True
+        outcome = "Sign-in failed: %s" % exc
+    if not is_logged("info"):  # the log, on the same terminal, tells how it went
+        program.say(outcome)
+    return auth.signed_in()
 
 
 def _enter_pressed() -> asyncio.Future[None]:
     """Done when a line was typed. Read without Python's own buffer of standard input,
     whose lock would stop the end of the program."""
-    loop = asyncio.get_running_loop()
-    pressed = loop.create_future()
-
-    def settle() -> None:
-        if not pressed.done():
-            pressed.set_result(None)
+    pressed: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     def read() -> None:
-        with contextlib.suppress(OSError, RuntimeError):  # the loop has been closed
+        with contextlib.suppress(OSError):
             os.read(0, 1024)
-            loop.call_soon_threadsafe(settle)
+            pressed.set_result(None)
 
     threading.Thread(target=read, daemon=True).start()
-    return pressed
+    return asyncio.wrap_future(pressed)
 
 
 async def sign_in_patiently(program: Program) -> None:
@@ -14799,28 +14778,29 @@ def start_line(base: str) -> str:
     return STARTERS.get(shell, STARTERS["bash"]).format(command)
 
 
-async def banner(program: Program) -> None:
-    """Who is signed in, what is left, and the line to paste: at most 12 lines."""
-    import textwrap  # here, as only a banner needs it
+def account_lines(report: JSON) -> List[str]:
+    """Who is signed in and what is left, at 80 columns."""
+    import textwrap  # here, as not every start needs it
 
-    page = program.page
-    await page.read()
-    report = await page.report(UsageLedger(), ())
-    lines = ["Account   %s" % report["account"]]
+    lines = ["Account   %s" % printable(report["account"])]
     for left in quota_lines(report):
         lines += textwrap.wrap(
-            left, 79, initial_indent="Left      ", subsequent_indent=" " * 10
+            "%-10s%s" % ("Left", printable(left)), 79, subsequent_indent=" " * 10
         )
-    key = "any key"
-    if program.config.api_key:
-        key = "your API_KEY"
-    lines = lines[:6] + [
+    return lines
+
+
+async def banner(program: Program) -> None:
+    """Who is signed in, what is left, and the line to paste: at most 12 lines."""
+    report = await find_out(program, "/usage/page")
+    key = "your API_KEY" if program.config.api_key else "any key"
+    lines = account_lines(report)[:6] + [
         "OpenAI    base URL %s/v1, %s" % (program.base, key),
         "Page      %s/" % program.base,
         "Claude Code, in a second terminal:",
         "  " + start_line(program.base),
     ]
-    program.say("\n".join(map(printable, lines)))
+    program.say("\n".join(lines))
 
 
 CURL_LINES = """\
@@ -14845,32 +14825,30 @@ async def greet(program: Program) -> None:
 
 def aligned(rows: Sequence[Sequence[str]], sides: str) -> str:
     """Rows as columns; `sides` has "<" or ">" for each, as in a format."""
-    forms = []
-    for side, column in zip(sides, zip(*rows)):
-        width = max(map(len, column))
-        forms.append("{:%s%d}" % (side, width))
-    form = "  ".join(forms)
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    form = "  ".join(map("{{:{}{}}}".format, sides, widths))
     return "\n".join(form.format(*row).rstrip() for row in rows)
+
+
+PRICED = ("input", "output")
 
 
 def models_table(entries: Sequence[JSON]) -> str:
     """The entries of /v1/models for people, within 80 columns."""
     rows = [["MODEL", "CONTEXT", "OUTPUT", "IMAGES", "IN", "OUT", "ENDPOINTS"]]
     for entry in entries:
-        row = [printable(entry["id"])[:30]]
-        for key in ("context_window", "max_output_tokens"):
-            size = "-"
-            if entry[key]:
-                size = short_number(entry[key])
-            row.append(size)
-        row.append("yes" * entry["vision"])
-        prices = {"input": "-", "output": "-"}
-        for kind, price in (entry["credits"] or {}).items():
-            prices[kind] = "%g" % price
-        row += [prices["input"], prices["output"]]
-        served = " ".join(entry["endpoints"])
-        served = re.sub("ws:[^ ]* ?|/v1/|/completions|/", "", served)
-        rows.append(row + [printable(served)[:24]])
+        limits = (entry["context_window"], entry["max_output_tokens"])
+        prices = entry["credits"] or {}
+        served = re.sub("/v1/|/completions|/", "", " ".join(entry["endpoints"]))
+        rows.append(
+            [
+                printable(entry["id"])[:30],
+                *[short_number(size) if size else "-" for size in limits],
+                "yes" * entry["vision"],
+                *["%g" % prices[each] if each in prices else "-" for each in PRICED],
+                printable(re.sub("ws:[^ ]* ?", "", served))[:24],
+            ]
+        )
     return aligned(rows, "<>><>><") + "\n\nIN, OUT: AI credits per million tokens."
 
 
@@ -14895,18 +14873,17 @@ async def start_or_explain(program: Program) -> bool:
     try:
         await program.start()
     except OSError as exc:
-        reason = str(exc)
-        if exc.errno:
-            reason = os.strerror(exc.errno)
+        reason = os.strerror(exc.errno) if exc.errno else str(exc)
         where = (config.host, config.port, reason)
         complain("Cannot listen on %s port %d: %s." % where)
-        answer = await ask_running(program, "/")
         advice = "Set PORT to another number (PORT=0 takes any free one)."
-        if answer.get("proxy") == "copilot-claude-proxy":
-            advice = (
-                "This program is running there already; use it, or set PORT to another "
-                "number."
-            )
+        with contextlib.suppress(ProxyError):
+            answer = await ask_running(program, "/", timeouts=QUICK)
+            if answer.get("proxy") == "copilot-claude-proxy":
+                advice = (
+                    "This program is running there already; use it, or set PORT to "
+                )
+                advice += "another number."
         complain(advice)
         return False
     return True
@@ -14943,9 +14920,7 @@ async def verb_login(program: Program, args: argparse.Namespace) -> int:
     if not await sign_in(program):
         return NOT_SIGNED_IN
     await program.auth.token()
-    await program.page.read()
-    report = await program.page.report(UsageLedger(), ())
-    say("\n".join([report["account"], *quota_lines(report)]))
+    say("\n".join(account_lines(await find_out(program, "/usage/page"))))
     if program.config.github_token:
         say("GITHUB_TOKEN is set and used; nothing is saved.")
     elif not program.store.load().get("githubToken"):
@@ -14954,56 +14929,36 @@ async def verb_login(program: Program, args: argparse.Namespace) -> int:
     return DONE
 
 
+REVOKE = (
+    "The token file is deleted. To revoke the app too: github.com/settings/applications"
+)
+
+
 async def verb_logout(program: Program, args: argparse.Namespace) -> int:
-    """Forget the login, here and in a running proxy."""
-    running = await ask_running(program, "/auth/logout", "POST")
-    answer = program.auth.logout()
-    note = (
-        "The token file is deleted; GitHub lists the app under "
-        "github.com/settings/applications."
-    )
-    say("Signed out. %s" % answer.get("note", running.get("note", note)))
+    """Forget the sign-in, here and in a running proxy."""
+    anybody = program.auth.signed_in()
+    _, absent = await find_source(program)
+    answer: JSON = {}
+    with contextlib.suppress(ProxyError):
+        answer = await ask_running(program, "/auth/logout", "POST")
+    answer.update(program.auth.logout())
+    if anybody or not absent:
+        say("Signed out. " + answer.get("note", REVOKE))
+    else:
+        say("Nobody was signed in.")
     return DONE
 
 
 async def verb_models(program: Program, args: argparse.Namespace) -> int:
     """The catalogue as a table or as JSON."""
-    payload = {}
-    if await running_report(program):
-        payload = await ask_running(program, "/v1/models", timeouts=SLOW)
-    if payload and args.all and not program.auth.signed_in():
-        complain("without the hidden models, for which a sign-in of its own is needed")
-    elif args.all or not payload:
+    ask, _ = await find_source(program)
+    payload = await ask("/v1/models")
+    if args.all and program.auth.signed_in():
         catalogue = await program.copilot.models()
-        payload = models_payload(catalogue)
-        if args.all:
-            payload["data"] = [model_payload(model) for model in catalogue]
-    if args.json:
-        say(dumps_text(payload))
-    else:
-        say(models_table(payload["data"]))
-    return DONE
-
-
-async def verb_usage(program: Program, args: argparse.Namespace) -> int:
-    """The quota, and the figures of a proxy that runs on our port."""
-    if args.days:
-        return usage_by_day(program.config.usage_log, args.days)
-    report = await running_report(program)
-    proxy = None
-    used = "No proxy answers on port %d." % program.config.port
-    if report:
-        quota = await ask_running(program, "/usage/quota", timeouts=SLOW)
-        proxy = await ask_running(program, "/usage/summary")
-        used = "The proxy on port %d: %s" % (program.config.port, report["total_note"])
-    else:
-        quota = await program.copilot.quota()
-    if args.json:
-        say(dumps_text({"quota": quota, "proxy": proxy}))
-        return DONE
-    report = await any_report(program)
-    lines = [report["account"], *quota_lines(report), "", used]
-    say("\n".join(map(printable, lines)))
+        payload["data"] = [model_payload(model) for model in catalogue]
+    elif args.all:
+        complain("without the hidden models, for which a sign-in of its own is needed")
+    say(dumps_text(payload) if args.json else models_table(payload["data"]))
     return DONE
 
 
@@ -15020,12 +14975,27 @@ def usage_by_day(path: str, days: int) -> int:
         complain("USAGE_LOG=%s cannot be read: %s" % (path, exc.strerror))
         return FAILED
     rows = [["DAY", "MODEL", "REQUESTS", "TOKENS", "CREDITS"]]
-    spent = 0.0
     for day, model, requests, tokens, credits in used:
         figures = ["%d" % requests, short_number(tokens), "%.2f" % credits]
         rows.append([day, printable(model)[:40], *figures])
-        spent += credits
+    spent = sum(row.credits for row in used)
     say("%s\n\n%.2f credits in %d days" % (aligned(rows, "<<>>>"), spent, days))
+    return DONE
+
+
+async def verb_usage(program: Program, args: argparse.Namespace) -> int:
+    """The quota, and the figures of a proxy that runs on our port."""
+    if args.days:
+        return usage_by_day(program.config.usage_log, args.days)
+    ask, absent = await find_source(program)
+    quota = await ask("/usage/quota")
+    if args.json:
+        proxy = None if absent else await ask("/usage/summary")
+        say(dumps_text({"quota": quota, "proxy": proxy}))
+        return DONE
+    report = await ask("/usage/page")
+    used = "The proxy on %s: %s" % (program.base, report["total_note"])
+    say("\n".join([*account_lines(report), "", absent or used]))
     return DONE
 
 
@@ -15038,19 +15008,12 @@ COMPETING = re.compile(
 
 async def verb_env(program: Program, args: argparse.Namespace) -> int:
     """The lines to paste, for eval: nothing else on standard output."""
-    report = {}
-    # A running proxy that nobody has used yet reads its catalogue for this.
-    await ask_running(program, "/v1/models", timeouts=SLOW)
+    ask, _ = await find_source(program)
     try:
-        report = await any_report(program)
+        await ask("/v1/models")  # which a proxy that nobody has used yet reads for this
     except ProxyError as exc:  # the addresses hold without a catalogue
         complain("without models: %s" % exc)
-        report = await program.page.report(UsageLedger(), ())
-    env = typed(report, "env", dict)
-    if program.page.failure:
-        complain("without models: %s" % program.page.failure)
-    elif "ANTHROPIC_MODEL" not in env and typed(report, "account", str):
-        complain("without models: the running proxy has no catalogue yet; try again")
+    env = (await ask("/usage/page"))["env"]
     for name, value in env.items():
         if value == HIDDEN_KEY:
             env[name] = program.config.api_key
@@ -15074,9 +15037,8 @@ def child_environment(
     for name, value in environ.items():
         if name not in SECRETS_OF_OURS and not COMPETING.fullmatch(name):
             env[name] = value
-    for name, value in ours.items():
-        if name not in env or not CHOOSABLE.fullmatch(name):
-            env[name] = value
+    chosen = set(filter(CHOOSABLE.fullmatch, env))
+    env.update((name, value) for name, value in ours.items() if name not in chosen)
     return env
 
 
@@ -15098,22 +15060,45 @@ def for_command(command: List[str], program: Program) -> List[str]:
     if name != "codex":
         return command
     chosen = {"-m", "--model"} & set(command)
-    model = ""
-    if not chosen:
-        model = codex_model(program.page.models)
+    model = "" if chosen else codex_model(program.page.models)
     options = []
-    for key, value in codex_options(program.base, model).items():
-        options += ["-c", "%s=%s" % (key, value)]
+    for pair in codex_options(program.base, model).items():
+        options += ["-c", "%s=%s" % pair]
     return [command[0], *options, *command[1:]]
+
+
+async def run_command(command: List[str], env: Dict[str, str]) -> int:
+    """Run to the end; its exit code, as a shell has it."""
+    child = None
+    ended: List[int] = []  # the signals, as one may come before there is a child
+
+    def pass_on(number: int, _: Any) -> None:
+        ended.append(number)
+        if child and child.returncode is None:
+            child.send_signal(number)
+
+    # Ctrl-C reaches the whole foreground group: the command decides what it means. A
+    # handler and not SIG_IGN, which the child would inherit.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), pass_on)
+    try:
+        child = await asyncio.create_subprocess_exec(*command, env=env)
+    except OSError as exc:
+        complain("run: %s cannot be started: %s" % (command[0], exc.strerror))
+        return FAILED
+    if ended:
+        child.send_signal(ended[0])
+    code = await child.wait()
+    return 128 - code if code < 0 else code
 
 
 async def verb_run(program: Program, args: argparse.Namespace) -> int:
     """Serve on a free port for as long as one command runs."""
     import shutil  # here, as few starts need it
 
-    command = args.command
-    if command[:1] == ["--"]:
-        command = command[1:]
+    command = args.command[args.command[:1] == ["--"] :]
     if not command:
         complain("run: no command given; python copilot_proxy.py run -- claude")
         return USAGE
@@ -15131,96 +15116,46 @@ async def verb_run(program: Program, args: argparse.Namespace) -> int:
             return FAILED
         if not program.auth.signed_in() and not await sign_in(program):
             return NOT_SIGNED_IN
-        program.page.models = await program.copilot.models()
+        models = program.page.models = await program.copilot.models()
         key = program.config.api_key
-        models = program.page.models
         ours = client_environment(program.base, program.config, models, key)
         complain("status page %s/#%s" % (program.base, key))
         command = for_command([path, *command[1:]], program)
         if args.log:
             configure_logging(program.config.log_level, log)
         code = await run_command(command, child_environment(os.environ, ours))
-        report = await program.app.report()
-        complain(report["total_note"])
+        complain((await program.app.report())["total_note"])
         logging.shutdown()
     return code
 
 
-async def run_command(command: List[str], env: Dict[str, str]) -> int:
-    """Run to the end; its exit code, as a shell has it."""
-    passed = [signal.SIGTERM]
-    if hasattr(signal, "SIGHUP"):
-        passed.append(signal.SIGHUP)
-    child = None
-    ended: List[int] = []  # a signal before there is a child
-
-    def pass_on(number: int, _: Any) -> None:
-        ended.append(number)
-        if child and child.returncode is None:
-            child.send_signal(number)
-
-    # Ctrl-C reaches the whole foreground group: the command decides what it means. A
-    # handler and not SIG_IGN, which the child would inherit.
-    previous = {signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None)}
-    for number in passed:
-        previous[number] = signal.signal(number, pass_on)
-    try:
-        child = await asyncio.create_subprocess_exec(*command, env=env)
-        if ended:
-            child.send_signal(ended[0])
-        code = await child.wait()
-    except OSError as exc:
-        complain("run: %s cannot be started: %s" % (command[0], exc.strerror))
-        return FAILED
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    if code < 0:
-        return 128 - code
-    return code
-
-
-async def _read_through(program: Program, path: str) -> None:
-    if not await ask_running(program, path, timeouts=SLOW):
-        raise ProxyError("the running proxy does not say; its log tells why")
-
-
-def _surroundings(program: Program, report: JSON) -> List[str]:
-    """What the answers of `check` depend on."""
+async def _surroundings(program: Program, ask: Source, absent: str) -> Dict[str, str]:
+    """What the answers of `check` depend on; "" = there is none."""
     config = program.config
-    saved = "no sign-in"
-    if program.store.load().get("githubToken"):
-        saved = "a sign-in"
-    if config.github_token:
-        saved += "; GITHUB_TOKEN is set and beats it"
-    running = "no proxy that is signed in"
-    if report:
-        running = "%s, %s" % tuple(report["state"][1:])
-    proxy = redact(config.https_proxy or config.all_proxy)
-    return [
-        "Python %s, %s" % (sys.version.split()[0], ssl.OPENSSL_VERSION),
-        "token file %s: %s" % (program.store.path, saved),
-        "proxy on the way to GitHub: %s" % (proxy or "none"),
-        "on port %d: %s" % (config.port, running),
-    ]
+    saved = program.store.load().get("githubToken")
+    running = ""
+    if not absent:
+        running = ", ".join((await ask("/usage/page"))["state"][1:])
+    return {
+        "Python": "%s, %s" % (sys.version.split()[0], ssl.OPENSSL_VERSION),
+        "sign-in that is saved": program.store.path if saved else "",
+        "GITHUB_TOKEN": "set, and used before any other" * bool(config.github_token),
+        "proxy on the way to GitHub": redact(config.https_proxy or config.all_proxy),
+        "proxy that runs on port %d" % config.port: running,
+    }
 
 
 async def verb_check(program: Program, args: argparse.Namespace) -> int:
     """One line for each thing that must be right, the first failure with its remedy."""
-    report = await running_report(program)
-    for fact in _surroundings(program, report):
-        say("ok    " + printable(fact))
-    bind = functools.partial
+    ask, absent = await find_source(program)
+    for name, value in (await _surroundings(program, ask, absent)).items():
+        say("ok    %s: %s" % (name, printable(value)) if value else "none  " + name)
+    who = "this program" if absent else "the running proxy"
     steps = {"GitHub answers, TLS included": program.auth.reach}
-    if report and not program.auth.signed_in():  # it has a token of its own
-        read = bind(_read_through, program)
-        steps["the running proxy reads the catalogue"] = bind(read, "/v1/models")
-        steps["the running proxy reads the quota"] = bind(read, "/usage/quota")
-    else:
-        catalogue = bind(program.copilot.models, refresh=True)
+    if absent or program.auth.signed_in():
         steps["the sign-in gives a Copilot token"] = program.auth.renew
-        steps["the catalogue of models can be read"] = catalogue
-        steps["the quota can be read"] = program.copilot.quota
+    steps[who + " reads the catalogue"] = functools.partial(ask, "/v1/models")
+    steps[who + " reads the quota"] = functools.partial(ask, "/usage/quota")
     for text, step in steps.items():
         try:
             await step()
@@ -15231,15 +15166,15 @@ async def verb_check(program: Program, args: argparse.Namespace) -> int:
     return DONE
 
 
-RUN_VERB = {
-    "serve": verb_serve,
-    "login": verb_login,
-    "logout": verb_logout,
-    "models": verb_models,
-    "usage": verb_usage,
-    "env": verb_env,
-    "run": verb_run,
-    "check": verb_check,
+VERBS = {
+    "serve": (verb_serve, "Listen until Ctrl-C (the default)"),
+    "login": (verb_login, "Sign in to GitHub with a code"),
+    "logout": (verb_logout, "Forget the sign-in, also that of a running proxy"),
+    "models": (verb_models, "List your plan's models, their limits and prices"),
+    "usage": (verb_usage, "Show what is left, and what a running proxy has used"),
+    "env": (verb_env, "Print the lines that point clients here"),
+    "run": (verb_run, "Serve on a free port while a command runs that uses it"),
+    "check": (verb_check, "Test Python, TLS, GitHub, the sign-in, the catalogue"),
 }
 
 
@@ -15247,7 +15182,7 @@ async def run_verb(verb: str, config: Config, args: argparse.Namespace) -> int:
     """Build the program, run one verb, and leave nothing open."""
     program = Program(config)
     try:
-        return await RUN_VERB[verb](program, args)
+        return await VERBS[verb][0](program, args)
     finally:
         await program.close(0.0)
 
@@ -15268,44 +15203,33 @@ def _common_options() -> argparse.ArgumentParser:
 
 def argument_parser() -> argparse.ArgumentParser:
     """Verbs and their options."""
-    common = _common_options()
+    shared: Any = {
+        "epilog": EXAMPLES,
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "parents": [_common_options()],
+    }
     parser = argparse.ArgumentParser(
         prog="copilot_proxy.py",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Use your own GitHub Copilot subscription from Claude Code and "
+        description="Use your own GitHub Copilot subscription from Claude Code and\n"
         "from OpenAI-style clients.",
-        parents=[common],
+        **shared,
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    made = {}
-    for name, text in VERBS.items():
-        made[name] = verbs.add_parser(
-            name,
-            help=text,
-            description="%s%s." % (text[0].upper(), text[1:]),
-            epilog=EXAMPLES,
-            formatter_class=parser.formatter_class,
-            parents=[common],
-        )
+    add = {}
+    for name, (_, text) in VERBS.items():
+        verb = verbs.add_parser(name, help=text, description=text + ".", **shared)
+        add[name] = verb.add_argument
     for name in ("models", "usage"):
-        made[name].add_argument("--json", action="store_true", help="for programs")
-    made["models"].add_argument(
+        add[name]("--json", action="store_true", help="for programs")
+    add["models"](
         "--all", action="store_true", help="also models that the picker hides"
     )
-    made["usage"].add_argument(
-        "--days",
-        metavar="N",
-        type=int,
-        default=0,
-        help="what each day of USAGE_LOG cost",
-    )
-    made["env"].add_argument("--shell", choices=sorted(SHELLS), default=DEFAULT_SHELL)
-    made["run"].add_argument("--log", metavar="FILE", help="append the log to FILE")
-    made["run"].add_argument(
-        "command", nargs=argparse.REMAINDER, metavar="-- COMMAND..."
-    )
+    days = "what each day of USAGE_LOG cost"
+    add["usage"]("--days", metavar="N", type=int, default=0, help=days)
+    add["env"]("--shell", choices=sorted(SHELLS), default=DEFAULT_SHELL)
+    add["run"]("--log", metavar="FILE", help="append the log to FILE")
+    add["run"]("command", nargs=argparse.REMAINDER, metavar="-- COMMAND...")
     return parser
 
 
@@ -15318,11 +15242,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     args.verb = args.verb or "serve"
     try:
         config = read_settings(args)
-        level = "error"  # where a person reads the outcome, a log would say it again
-        if args.verb == "serve":
-            level = config.log_level
-        colour = bool(sys.stderr and sys.stderr.isatty())
-        colour = colour and not os.environ.get("NO_COLOR")
+        # Where a person reads the outcome of a verb, a log would say it again.
+        level = config.log_level if args.verb == "serve" else "error"
+        colour = is_terminal(sys.stderr) and not os.environ.get("NO_COLOR")
         configure_logging(level, sys.stderr, colour=colour)
         return asyncio.run(run_verb(args.verb, config, args))
     except ConfigError as exc:
