@@ -14491,19 +14491,24 @@ examples:
   python copilot_proxy.py                     sign in if need be, then serve
   python copilot_proxy.py run -- claude       Claude Code on your Copilot models
   python copilot_proxy.py run -- codex        the same for Codex
-  eval "$(python copilot_proxy.py env)"       point this shell at a running proxy
+  eval "$(python copilot_proxy.py env)"       this shell, to a running proxy
   python copilot_proxy.py models --json       the catalogue, for programs
 
 exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 not signed in.
-Settings are environment variables or lines of .env beside the script; .env.example
-lists them all.
+Settings are environment variables or lines of .env beside the script;
+.env.example lists them all.
 """
 
 
-def say(text: str, end: str = "\n") -> None:
+def show(text: str) -> None:
     """Print for a person; a closed pipe is not an error of ours."""
     with contextlib.suppress(OSError, ValueError):
-        print(text, end=end, flush=True)
+        print(text, end="", flush=True)
+
+
+def say(text: str) -> None:
+    """Print a line, or several."""
+    show(text + "\n")
 
 
 def complain(text: str) -> None:
@@ -14518,7 +14523,7 @@ class Program:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.say = say
+        self.show = show
         self.pool = ConnectionPool(
             lambda: make_ssl_context(config), proxies_from(config)
         )
@@ -14536,8 +14541,7 @@ class Program:
 
     def _reached_at(self, host: str, port: int) -> None:
         host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-        self.base = "http://" + Origin("http", host, port).authority
-        self.page.base = self.base
+        self.base = self.page.base = "http://" + Origin("http", host, port).authority
 
     async def start(self) -> int:
         """Listen; returns the port. Raises OSError when the address is taken."""
@@ -14562,82 +14566,76 @@ def _read_settings_file(path: str) -> str:
     try:
         with open(path, encoding="utf-8") as file:
             return file.read()
-    except UnicodeError:
-        raise ConfigError("%s is not text in UTF-8." % path) from None
-    except OSError as exc:
-        raise ConfigError("%s cannot be read: %s." % (path, exc.strerror)) from None
+    except (OSError, UnicodeError) as exc:
+        reason = getattr(exc, "strerror", "it is not UTF-8")
+        raise ConfigError("%s cannot be read: %s." % (path, reason)) from None
 
 
 def read_environment(
     environ: Mapping[str, str], env_file: str = "", forced: Mapping[str, str] = {}
-) -> Tuple[Config, List[str]]:
-    """The settings, and what should be said about where they come from.
+) -> Config:
+    """The settings; what is odd about where they come from goes to standard error.
 
     The environment beats --env-file, which beats .env beside the script. That of the
     working folder is not read: `run -- claude` is started inside repositories that
     strangers wrote, and their .env could name another GitHub to sign in to.
     """
     beside = os.path.join(os.path.dirname(THIS_FILE), ".env")
-    paths = [beside] * os.path.isfile(beside) + [env_file] * bool(env_file)
     values: Dict[str, str] = {}
     names = list(environ)
-    warnings = []
-    for path in paths:
+    for path in [beside] * os.path.isfile(beside) + [env_file] * bool(env_file):
         layer, odd = parse_dotenv(_read_settings_file(path))
         values.update(one_layer(layer))
         names += layer
         if odd:
             lines = ", ".join(map(str, odd[:5]))
-            warnings.append("%s: no assignment, line %s" % (path, lines))
-    warnings += ["%s is no setting; is %s meant?" % pair for pair in near_misses(names)]
+            complain("%s: no assignment, line %s" % (path, lines))
+    for pair in near_misses(names):
+        complain("%s is no setting; is %s meant?" % pair)
     values.update(one_layer(environ))
     config = Config.from_env({**values, **forced})
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         path = getattr(config, name.lower())
         if path and not os.path.exists(os.path.expanduser(path)):
             raise ConfigError("%s=%s does not exist." % (name, path))
-    return config, warnings
+    check_bind(config)
+    return config
 
 
 def read_settings(args: argparse.Namespace) -> Config:
-    """The settings of this start; raises ConfigError, warns on standard error."""
+    """The settings of this start; raises ConfigError."""
     forced = {}
     if args.verb == "run":
         # Of many at once each has its port, and other users of the machine get in to
         # none: its child alone knows the key.
         forced = {"PORT": "0", "API_KEY": secrets.token_urlsafe(24)}
-    given = vars(args)
+    options = vars(args)
     forced.update(
-        (name.upper(), given[name]) for name in ("port", "host") if name in given
+        {name.upper(): options[name] for name in ("port", "host") if name in options}
     )
-    config, warnings = read_environment(os.environ, given.get("env_file", ""), forced)
-    check_bind(config)
-    for warning in warnings:
-        complain(warning)
-    return config
+    return read_environment(os.environ, options.get("env_file", ""), forced)
 
 
 # -- who answers: the proxy that runs, or this process -----------------------------
 
 QUICK = Timeouts(head=2.0, idle=2.0, total=5.0)  # it answers from memory
 SLOW = Timeouts(head=35.0, idle=35.0, total=40.0)  # it asks GitHub meanwhile
-MAX_OWN_ANSWER = 16 << 20
-Source = Callable[[str], Awaitable[JSON]]  # path -> the answer to GET
 
 
 async def ask_running(
     program: Program, path: str, method: str = "GET", timeouts: Timeouts = SLOW
 ) -> JSON:
     """The answer of the proxy on our own port; raises ProxyError."""
-    headers = [("accept", "application/json"), ("content-type", "application/json")]
-    if program.config.api_key:
-        headers.append(("x-api-key", program.config.api_key))
+    headers = [
+        ("content-type", "application/json"),
+        ("x-api-key", program.config.api_key),
+    ]
     body = b"{}" * (method == "POST")
     url = program.base + path
     response = await program.direct.request(
         method, url, headers, body, timeouts=timeouts
     )
-    raw = await response.read_all(MAX_OWN_ANSWER)
+    raw = await response.read_all(MAX_CATALOGUE)
     if response.status != 200:
         words = upstream_error(response.status, response.headers, raw).words
         raise ProxyError(words, status=response.status)
@@ -14654,7 +14652,9 @@ async def find_out(program: Program, path: str) -> JSON:
     return await program.app.report()
 
 
-async def find_source(program: Program) -> Tuple[Source, str]:
+async def find_source(
+    program: Program,
+) -> Tuple[Callable[[str], Awaitable[JSON]], str]:
     """Who answers: the proxy on our port where it is signed in, so that a GITHUB_TOKEN
     that only it has is enough, else this process; and why it is not the proxy."""
     absent = "The proxy on %s is signed out."
@@ -14702,13 +14702,12 @@ async def _count_down(
             left = max(0, int(end - time.monotonic()))
             if terminal:
                 # Back at the line's start, so that a log line or ^C covers it.
-                clock = "\rThe code works for %d:%02d \r" % divmod(left, 60)
-                program.say(clock, end="")
+                program.show("\rThe code works for %d:%02d \r" % divmod(left, 60))
             await asyncio.wait([waiting], timeout=1.0)
     finally:
         waiting.cancel()
         if terminal:
-            program.say("\r%30s\r" % "", end="")
+            program.show("\r%30s\r" % "")
 
 
 async def sign_in(program: Program) -> bool:
@@ -14719,7 +14718,8 @@ async def sign_in(program: Program) -> bool:
         code = await auth.login()
         if code["status"] != "authenticated":
             shown = (code["verification_uri"], code["user_code"])
-            program.say("\nOpen      %s\nand enter %s\n" % tuple(map(printable, shown)))
+            shown = tuple(map(printable, shown))
+            program.show("\nOpen      %s\nand enter %s\n\n" % shown)
             waiting = asyncio.ensure_future(auth.wait_for_login())
             await _count_down(program, waiting, time.monotonic() + code["expires_in"])
             if not auth.signed_in():
@@ -14727,7 +14727,7 @@ async def sign_in(program: Program) -> bool:
     except ProxyError as exc:
         outcome = "Sign-in failed: %s" % exc
     if not is_logged("info"):  # the log, on the same terminal, tells how it went
-        program.say(outcome)
+        program.show(outcome + "\n")
     return auth.signed_in()
 
 
@@ -14749,7 +14749,7 @@ async def sign_in_patiently(program: Program) -> None:
     """Offer a new code after each that was denied or has expired, until somebody has
     signed in, here or elsewhere."""
     while not await sign_in(program):
-        program.say("Press Enter for a new code, Ctrl-C to stop.")
+        program.show("Press Enter for a new code, Ctrl-C to stop.\n")
         pressed = _enter_pressed()
         while not pressed.done() and not program.auth.signed_in():
             await asyncio.wait([pressed], timeout=1.0)
@@ -14758,6 +14758,7 @@ async def sign_in_patiently(program: Program) -> None:
 # -- the banner ----------------------------------------------------------------------
 
 
+DEFAULT_SHELL = "powershell" if os.name == "nt" else "bash"
 STARTERS = {
     "bash": 'eval "$({})" && claude',
     "fish": "{} --shell fish | source; claude",
@@ -14767,15 +14768,13 @@ STARTERS = {
 
 def start_line(base: str) -> str:
     """The one line that starts Claude Code on this proxy, for the shell in use."""
-    shell = os.path.basename(os.environ.get("SHELL", ""))
-    if os.name == "nt":
-        shell = "powershell"
+    shell = os.path.basename(os.environ.get("SHELL", DEFAULT_SHELL))
     python = os.path.basename(sys.executable) or "python3"
     command = "%s %s env" % (python, shlex.quote(os.path.abspath(THIS_FILE)))
     port = base.rpartition(":")[2]
     if port != str(Settings.port.default):
         command += " --port " + port
-    return STARTERS.get(shell, STARTERS["bash"]).format(command)
+    return STARTERS.get(shell, STARTERS[DEFAULT_SHELL]).format(command)
 
 
 def account_lines(report: JSON) -> List[str]:
@@ -14800,13 +14799,14 @@ async def banner(program: Program) -> None:
         "Claude Code, in a second terminal:",
         "  " + start_line(program.base),
     ]
-    program.say("\n".join(lines))
+    program.show("\n".join(lines) + "\n")
 
 
 CURL_LINES = """\
 Nobody is signed in. Get a code, enter it on GitHub, and the proxy does the rest:
   curl -X POST {0}/auth/login
-  curl -X POST {0}/auth/check"""
+  curl -X POST {0}/auth/check
+"""
 
 
 async def greet(program: Program) -> None:
@@ -14814,7 +14814,7 @@ async def greet(program: Program) -> None:
     if at_terminal():
         await sign_in_patiently(program)
     elif not program.auth.signed_in():
-        program.say(CURL_LINES.format(program.base))
+        program.show(CURL_LINES.format(program.base))
     while not program.auth.signed_in():  # by now perhaps, on the page or by `login`
         await asyncio.sleep(1.0)
     await banner(program)
@@ -14867,56 +14867,46 @@ def stop_event() -> asyncio.Event:
     return event
 
 
-async def start_or_explain(program: Program) -> bool:
-    """Listen; a taken port is explained instead of traced."""
+async def listen(program: Program) -> None:
+    """Serve from now on; raises a ProxyError that explains a taken port."""
     config = program.config
     try:
         await program.start()
     except OSError as exc:
         reason = os.strerror(exc.errno) if exc.errno else str(exc)
-        where = (config.host, config.port, reason)
-        complain("Cannot listen on %s port %d: %s." % where)
         advice = "Set PORT to another number (PORT=0 takes any free one)."
         with contextlib.suppress(ProxyError):
             answer = await ask_running(program, "/", timeouts=QUICK)
             if answer.get("proxy") == "copilot-claude-proxy":
-                advice = (
-                    "This program is running there already; use it, or set PORT to "
-                )
-                advice += "another number."
-        complain(advice)
-        return False
-    return True
+                advice = "This program is running there already. " + advice
+        raise ProxyError(
+            "Cannot listen on %s port %d: %s. %s"
+            % (config.host, config.port, reason, advice)
+        ) from None
 
 
-async def verb_serve(program: Program, args: argparse.Namespace) -> int:
-    """Listen at once, sign in if need be, and serve until a signal."""
+async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Listen until Ctrl-C (the default)."""
     stop = stop_event()
-    if not await start_or_explain(program):
-        return FAILED
+    await listen(program)
     writer = LineWriter(sys.stdout)  # who reads it may stop reading
-
-    def say_soon(text: str, end: str = "\n") -> None:
-        writer.put(text + end)
-
-    program.say = say_soon
-    program.say("copilot-claude-proxy %s on %s" % (__version__, program.base))
+    program.show = writer.put
+    program.show("copilot-claude-proxy %s on %s\n" % (__version__, program.base))
     greeting = asyncio.ensure_future(greet(program))
     greeting.add_done_callback(retrieve)
     await stop.wait()
     greeting.cancel()
     await asyncio.wait([greeting])
     start = "\r" * at_terminal()  # over the ^C that the terminal shows
-    program.say(
-        start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once."
+    program.show(
+        start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once.\n"
     )
     await program.close()
     writer.flush()
-    return DONE
 
 
-async def verb_login(program: Program, args: argparse.Namespace) -> int:
-    """Sign in, and prove that the account has Copilot and that the sign-in is kept."""
+async def verb_login(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Sign in to GitHub with a code."""
     if not await sign_in(program):
         return NOT_SIGNED_IN
     await program.auth.token()
@@ -14926,7 +14916,6 @@ async def verb_login(program: Program, args: argparse.Namespace) -> int:
     elif not program.store.load().get("githubToken"):
         complain("the sign-in could not be saved in %s" % program.store.path)
         return FAILED
-    return DONE
 
 
 REVOKE = (
@@ -14934,8 +14923,8 @@ REVOKE = (
 )
 
 
-async def verb_logout(program: Program, args: argparse.Namespace) -> int:
-    """Forget the sign-in, here and in a running proxy."""
+async def verb_logout(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Forget the sign-in, also that of a running proxy."""
     anybody = program.auth.signed_in()
     _, absent = await find_source(program)
     answer: JSON = {}
@@ -14946,57 +14935,49 @@ async def verb_logout(program: Program, args: argparse.Namespace) -> int:
         say("Signed out. " + answer.get("note", REVOKE))
     else:
         say("Nobody was signed in.")
-    return DONE
 
 
-async def verb_models(program: Program, args: argparse.Namespace) -> int:
-    """The catalogue as a table or as JSON."""
+async def verb_models(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """List the models of your plan with their limits and prices."""
     ask, _ = await find_source(program)
     payload = await ask("/v1/models")
-    if args.all and program.auth.signed_in():
-        catalogue = await program.copilot.models()
-        payload["data"] = [model_payload(model) for model in catalogue]
-    elif args.all:
-        complain("without the hidden models, for which a sign-in of its own is needed")
     say(dumps_text(payload) if args.json else models_table(payload["data"]))
-    return DONE
 
 
-def usage_by_day(path: str, days: int) -> int:
+def usage_by_day(path: str, days: int) -> str:
     """What each day has cost, from the lines of USAGE_LOG."""
     if not path:
-        complain("usage --days adds up USAGE_LOG, which is not set")
-        return USAGE
+        raise ConfigError("usage --days adds up USAGE_LOG, which is not set")
     first = time.localtime(time.time() - 86400 * (days - 1))
     try:
         with open(os.path.expanduser(path), "rb") as file:
             used = fold_usage(file, time.strftime("%Y-%m-%d", first))
     except OSError as exc:
-        complain("USAGE_LOG=%s cannot be read: %s" % (path, exc.strerror))
-        return FAILED
+        raise ProxyError(
+            "USAGE_LOG=%s cannot be read: %s" % (path, exc.strerror)
+        ) from None
     rows = [["DAY", "MODEL", "REQUESTS", "TOKENS", "CREDITS"]]
     for day, model, requests, tokens, credits in used:
         figures = ["%d" % requests, short_number(tokens), "%.2f" % credits]
         rows.append([day, printable(model)[:40], *figures])
     spent = sum(row.credits for row in used)
-    say("%s\n\n%.2f credits in %d days" % (aligned(rows, "<<>>>"), spent, days))
-    return DONE
+    return "%s\n\n%.2f credits in %d days" % (aligned(rows, "<<>>>"), spent, days)
 
 
-async def verb_usage(program: Program, args: argparse.Namespace) -> int:
-    """The quota, and the figures of a proxy that runs on our port."""
+async def verb_usage(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Show what is left of your quota, and what a running proxy has used."""
     if args.days:
-        return usage_by_day(program.config.usage_log, args.days)
+        say(usage_by_day(program.config.usage_log, args.days))
+        return None
     ask, absent = await find_source(program)
     quota = await ask("/usage/quota")
     if args.json:
         proxy = None if absent else await ask("/usage/summary")
         say(dumps_text({"quota": quota, "proxy": proxy}))
-        return DONE
+        return None
     report = await ask("/usage/page")
     used = "The proxy on %s: %s" % (program.base, report["total_note"])
     say("\n".join([*account_lines(report), "", absent or used]))
-    return DONE
 
 
 COMPETING = re.compile(
@@ -15006,21 +14987,19 @@ COMPETING = re.compile(
 )
 
 
-async def verb_env(program: Program, args: argparse.Namespace) -> int:
-    """The lines to paste, for eval: nothing else on standard output."""
+async def verb_env(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Print the lines that point Claude Code and OpenAI clients here."""
     ask, _ = await find_source(program)
     try:
         await ask("/v1/models")  # which a proxy that nobody has used yet reads for this
     except ProxyError as exc:  # the addresses hold without a catalogue
         complain("without models: %s" % exc)
-    env = (await ask("/usage/page"))["env"]
-    for name, value in env.items():
-        if value == HIDDEN_KEY:
-            env[name] = program.config.api_key
+    report = await ask("/usage/page")
+    key = program.config.api_key
+    env = {name: text.replace(HIDDEN_KEY, key) for name, text in report["env"].items()}
     say(shell_lines(env, args.shell))
     for name in filter(COMPETING.fullmatch, os.environ):
         complain("%s is set and leads Claude Code elsewhere; unset it" % name)
-    return DONE
 
 
 SECRETS_OF_OURS = ("GITHUB_TOKEN", "API_KEY")
@@ -15033,30 +15012,18 @@ def child_environment(
 ) -> Dict[str, str]:
     """What a command is run with: nothing that competes with us, no secret of ours
     but its own key."""
-    env = {}
-    for name, value in environ.items():
-        if name not in SECRETS_OF_OURS and not COMPETING.fullmatch(name):
-            env[name] = value
-    chosen = set(filter(CHOOSABLE.fullmatch, env))
-    env.update((name, value) for name, value in ours.items() if name not in chosen)
-    return env
-
-
-STATUS_LINE_COMMAND = (
-    'curl -s -H content-type:application/json -H "x-api-key: $ANTHROPIC_AUTH_TOKEN" '
-    '-d @- "$ANTHROPIC_BASE_URL/usage/line"'
-)
-STATUS_HINT = (
-    "Costs in Claude Code's status line, in ~/.claude/settings.json: "
-    '"statusLine": {"type": "command", "command": %s}'
-)
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name not in SECRETS_OF_OURS and not COMPETING.fullmatch(name)
+    }
+    chosen = {name: kept[name] for name in filter(CHOOSABLE.fullmatch, kept)}
+    return {**kept, **ours, **chosen}
 
 
 def for_command(command: List[str], program: Program) -> List[str]:
-    """The command with what it needs beside its environment."""
+    """The command with what it needs beside its environment: Codex its provider."""
     name = os.path.basename(command[0]).partition(".")[0].lower()
-    if name == "claude":
-        complain(STATUS_HINT % dumps_text(STATUS_LINE_COMMAND))
     if name != "codex":
         return command
     chosen = {"-m", "--model"} & set(command)
@@ -15094,26 +15061,25 @@ async def run_command(command: List[str], env: Dict[str, str]) -> int:
     return 128 - code if code < 0 else code
 
 
-async def verb_run(program: Program, args: argparse.Namespace) -> int:
-    """Serve on a free port for as long as one command runs."""
+async def verb_run(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Serve on a free port, run a command that uses it, stop with it."""
     import shutil  # here, as few starts need it
 
     command = args.command[args.command[:1] == ["--"] :]
     if not command:
-        complain("run: no command given; python copilot_proxy.py run -- claude")
-        return USAGE
+        raise ConfigError(
+            "run: no command given; python copilot_proxy.py run -- claude"
+        )
     path = shutil.which(command[0])
     if path is None:
-        complain("run: %s is not on the PATH" % command[0])
-        return USAGE
+        raise ConfigError("run: %s is not on the PATH" % command[0])
     try:  # a full-screen program owns the terminal: our lines go to a file, or nowhere
         log = open(args.log or os.devnull, "a", encoding="utf-8")
     except OSError as exc:
-        complain("--log %s cannot be opened: %s" % (args.log, exc.strerror))
-        return FAILED
+        words = "--log %s cannot be opened: %s" % (args.log, exc.strerror)
+        raise ProxyError(words) from None
     with log:
-        if not await start_or_explain(program):
-            return FAILED
+        await listen(program)
         if not program.auth.signed_in() and not await sign_in(program):
             return NOT_SIGNED_IN
         models = program.page.models = await program.copilot.models()
@@ -15129,26 +15095,19 @@ async def verb_run(program: Program, args: argparse.Namespace) -> int:
     return code
 
 
-async def _surroundings(program: Program, ask: Source, absent: str) -> Dict[str, str]:
-    """What the answers of `check` depend on; "" = there is none."""
+async def verb_check(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Test Python, TLS, GitHub, the sign-in and the catalogue."""
     config = program.config
-    saved = program.store.load().get("githubToken")
-    running = ""
-    if not absent:
-        running = ", ".join((await ask("/usage/page"))["state"][1:])
-    return {
-        "Python": "%s, %s" % (sys.version.split()[0], ssl.OPENSSL_VERSION),
-        "sign-in that is saved": program.store.path if saved else "",
-        "GITHUB_TOKEN": "set, and used before any other" * bool(config.github_token),
-        "proxy on the way to GitHub": redact(config.https_proxy or config.all_proxy),
-        "proxy that runs on port %d" % config.port: running,
-    }
-
-
-async def verb_check(program: Program, args: argparse.Namespace) -> int:
-    """One line for each thing that must be right, the first failure with its remedy."""
     ask, absent = await find_source(program)
-    for name, value in (await _surroundings(program, ask, absent)).items():
+    running = [] if absent else (await ask("/usage/page"))["state"]
+    login = "GITHUB_TOKEN" if config.github_token else program.store.path
+    facts = {
+        "Python": "%s, %s" % (sys.version.split()[0], ssl.OPENSSL_VERSION),
+        "sign-in": login * program.auth.signed_in(),
+        "proxy on the way to GitHub": redact(config.https_proxy or config.all_proxy),
+        "proxy on %s" % program.base: ", ".join(running[1:]),
+    }
+    for name, value in facts.items():
         say("ok    %s: %s" % (name, printable(value)) if value else "none  " + name)
     who = "this program" if absent else "the running proxy"
     steps = {"GitHub answers, TLS included": program.auth.reach}
@@ -15163,18 +15122,18 @@ async def verb_check(program: Program, args: argparse.Namespace) -> int:
             say("FAIL  %s\n      %s" % (text, printable(str(exc))))
             return exit_code(exc)
         say("ok    %s" % text)
-    return DONE
 
 
+# Their first lines are the help.
 VERBS = {
-    "serve": (verb_serve, "Listen until Ctrl-C (the default)"),
-    "login": (verb_login, "Sign in to GitHub with a code"),
-    "logout": (verb_logout, "Forget the sign-in, also that of a running proxy"),
-    "models": (verb_models, "List your plan's models, their limits and prices"),
-    "usage": (verb_usage, "Show what is left, and what a running proxy has used"),
-    "env": (verb_env, "Print the lines that point clients here"),
-    "run": (verb_run, "Serve on a free port while a command runs that uses it"),
-    "check": (verb_check, "Test Python, TLS, GitHub, the sign-in, the catalogue"),
+    "serve": verb_serve,
+    "login": verb_login,
+    "logout": verb_logout,
+    "models": verb_models,
+    "usage": verb_usage,
+    "env": verb_env,
+    "run": verb_run,
+    "check": verb_check,
 }
 
 
@@ -15182,14 +15141,9 @@ async def run_verb(verb: str, config: Config, args: argparse.Namespace) -> int:
     """Build the program, run one verb, and leave nothing open."""
     program = Program(config)
     try:
-        return await VERBS[verb][0](program, args)
+        return await VERBS[verb](program, args) or DONE
     finally:
         await program.close(0.0)
-
-
-DEFAULT_SHELL = "bash"
-if os.name == "nt":
-    DEFAULT_SHELL = "powershell"
 
 
 def _common_options() -> argparse.ArgumentParser:
@@ -15217,14 +15171,13 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
     add = {}
-    for name, (_, text) in VERBS.items():
-        verb = verbs.add_parser(name, help=text, description=text + ".", **shared)
-        add[name] = verb.add_argument
+    for name, verb in VERBS.items():
+        text = verb.__doc__
+        add[name] = verbs.add_parser(
+            name, help=text, description=text, **shared
+        ).add_argument
     for name in ("models", "usage"):
         add[name]("--json", action="store_true", help="for programs")
-    add["models"](
-        "--all", action="store_true", help="also models that the picker hides"
-    )
     days = "what each day of USAGE_LOG cost"
     add["usage"]("--days", metavar="N", type=int, default=0, help=days)
     add["env"]("--shell", choices=sorted(SHELLS), default=DEFAULT_SHELL)

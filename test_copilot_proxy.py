@@ -18142,7 +18142,11 @@ def test_cli_lists_and_json(tmp_path):
     assert json.loads(raw[1])["object"] == "list"
     assert "octocat" in usage[1] and "1,287.4 of 1,500" in usage[1]
     assert json.loads(raw_usage[1])["quota"]["login"] == "octocat"
-    assert check[1].count("ok    ") == 8 and login[1].startswith("Signed in.")
+    assert check[1].count("ok    ") == 6 and login[1].startswith("Signed in.")
+    assert re.findall("none  (.*)", check[1]) == [
+        "proxy on the way to GitHub",
+        "proxy on http://127.0.0.1:0",
+    ]
     assert "export ANTHROPIC_BASE_URL=http://127.0.0.1:0\n" in env[1]
     assert "$env:ANTHROPIC_MODEL = 'claude-" in power[1]
     assert env[2] == power[2] == raw[2] == ""
@@ -18404,7 +18408,7 @@ def test_cli_run_gives_codex_its_own_provider(tmp_path):
 def test_cli_asks_the_running_proxy_first_and_never_by_a_proxy(tmp_path):
     verbs = (
         *(["env"], ["models"], ["usage"], ["check"], ["usage", "--json"]),
-        *(["models", "--all"], ["logout"], ["models"]),
+        *(["logout"], ["models"]),
     )
 
     async def scenario(do, up):
@@ -18423,9 +18427,8 @@ def test_cli_asks_the_running_proxy_first_and_never_by_a_proxy(tmp_path):
         await asyncio.wait_for(server.communicate(), 15)
         return results
 
-    env, models, usage, check, raw, hidden, logout, after = cli(scenario, tmp_path)
-    assert [one[0] for one in (env, models, usage, check, raw, hidden, logout)] == [0] * 7
-    assert hidden[1] == models[1] and "without the hidden models" in hidden[2]
+    env, models, usage, check, raw, logout, after = cli(scenario, tmp_path)
+    assert [one[0] for one in (env, models, usage, check, raw, logout)] == [0] * 6
     assert "claude-sonnet-4.5" in models[1] and "1,287.4 of 1,500" in usage[1]
     assert "export ANTHROPIC_AUTH_TOKEN=" + "k" * 16 in env[1] and env[2] == ""
     assert "export ANTHROPIC_MODEL=claude-" in env[1]
@@ -18581,22 +18584,20 @@ def beside(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_cli_environment_beats_env_file_beats_dotenv(beside):
+def test_cli_environment_beats_env_file_beats_dotenv(beside, capsys):
     (beside / ".env").write_text("PORT=1111\nLOG_LEVEL=debug\nAPI_KEY=beside\n")
     (beside / "mine").write_text("PORT=2222\nAPI_KEY=mine\n")
-    config, warnings = cp.read_environment(
-        {"PORT": "3333", "LOG_LEVEL": ""}, str(beside / "mine"), {}
-    )
+    config = cp.read_environment({"PORT": "3333", "LOG_LEVEL": ""}, str(beside / "mine"), {})
     assert (config.port, config.log_level, config.api_key) == (3333, "debug", "mine")
-    assert warnings == []
-    assert cp.read_environment({}, "", {"PORT": "4444"})[0].port == 4444
+    assert capsys.readouterr().err == ""
+    assert cp.read_environment({}, "", {"PORT": "4444"}).port == 4444
 
 
 def test_cli_dotenv_of_the_working_folder_is_not_read(beside, tmp_path_factory, monkeypatch):
     hostile = tmp_path_factory.mktemp("cloned")
     (hostile / ".env").write_text("GITHUB_URL=https://evil.example\nPORT=1\n")
     monkeypatch.chdir(hostile)
-    config, _ = cp.read_environment({})
+    config = cp.read_environment({})
     assert (config.github_url, config.port) == ("https://github.com", 8082)
 
 
@@ -18604,24 +18605,24 @@ def test_cli_dotenv_of_the_working_folder_is_not_read(beside, tmp_path_factory, 
 @pytest.mark.parametrize("in_environment", ["HTTPS_PROXY", "https_proxy"])
 def test_cli_a_proxy_of_the_environment_beats_every_file(beside, in_file, in_environment):
     (beside / ".env").write_text("%s=http://file:1\n" % in_file)
-    config, _ = cp.read_environment({in_environment: "http://environment:1"})
+    config = cp.read_environment({in_environment: "http://environment:1"})
     assert config.https_proxy == "http://environment:1"
-    assert cp.read_environment({})[0].https_proxy == "http://file:1"
+    assert cp.read_environment({}).https_proxy == "http://file:1"
 
 
-def test_cli_warns_about_what_it_does_not_understand(beside):
+def test_cli_warns_about_what_it_does_not_understand(beside, capsys):
     (beside / ".env").write_text("PROT=1\njunk\nFOO=1\n")
-    warnings = cp.read_environment({"GITHUB_TOKN": "x"})[1]
-    assert warnings == [
-        "%s: no assignment, line 2" % (beside / ".env"),
-        "GITHUB_TOKN is no setting; is GITHUB_TOKEN meant?",
-        "PROT is no setting; is PORT meant?",
+    cp.read_environment({"GITHUB_TOKN": "x"})
+    assert capsys.readouterr().err.splitlines() == [
+        "copilot_proxy.py: %s: no assignment, line 2" % (beside / ".env"),
+        "copilot_proxy.py: GITHUB_TOKN is no setting; is GITHUB_TOKEN meant?",
+        "copilot_proxy.py: PROT is no setting; is PORT meant?",
     ]
 
 
 def test_cli_settings_files_that_cannot_be_read(beside):
     (beside / ".env").mkdir()  # another program's; not ours to complain about
-    assert cp.read_environment({})[0].port == 8082
+    assert cp.read_environment({}).port == 8082
     (beside / "binary").write_bytes(b"\xff\xfeP\0")
     for name, words in (("binary", "UTF-8"), ("none", "No such"), ("", "direc")):
         with pytest.raises(cp.ConfigError) as caught:
