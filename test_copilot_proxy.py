@@ -18111,7 +18111,8 @@ def cli(scenario, home, **settings):
     return run(whole(), 60)
 
 
-def test_cli_help_of_every_verb(capsys):
+def test_cli_help_of_every_verb(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     for args in ([], *([verb] for verb in cp.VERBS)):
         with pytest.raises(SystemExit) as caught:
             cp.main(args + ["--help"])
@@ -18202,6 +18203,72 @@ def test_cli_first_run_signs_in_and_serves(tmp_path):
     )
     assert again[0] == 0 and mode == 0o600 and out[0] == 0 and after[0] == 3
     assert os.listdir(str(tmp_path)) == []
+
+
+def test_cli_logout_tells_whether_anybody_was_signed_in(tmp_path):
+    async def scenario(do, up):
+        await do("login")
+        return await do("logout"), await do("logout")
+
+    first, again = cli(scenario, tmp_path, github_token="")
+    assert first[0] == again[0] == 0 and first[1].startswith("Signed out. The token file is")
+    assert "github.com/settings/applications" in first[1]
+    assert again[1] == "Nobody was signed in.\n" and "No proxy answers on http://" in again[2]
+
+
+@pytest.mark.parametrize("verb", ["models", "usage", "env", "check"])
+def test_cli_a_wrong_port_is_told_as_well(tmp_path, verb):
+    async def scenario(do, up):
+        return await do(verb, "--port", str(free_port()))
+
+    code, out, err = cli(scenario, tmp_path, github_token="")
+    assert re.search(r"No proxy answers on http://127\.0\.0\.1:\d+\.\n", err)
+    assert "nobody is signed in" in out + err and code == (0 if verb == "env" else 3)
+
+
+def test_cli_asks_a_proxy_with_another_key_and_one_that_is_signed_out(tmp_path):
+    async def scenario(do, up):
+        do.env["API_KEY"] = "k" * 16
+        server = await do.start()
+        told = await until_line(server.stdout, "/auth/check")
+        do.env["PORT"] = re.search(r"http://127\.0\.0\.1:(\d+)", told)[1]
+        signed_out = await do("models")
+        do.env["API_KEY"] = "other" * 4
+        another = await do("models")
+        server.terminate()
+        await asyncio.wait_for(server.communicate(), 15)
+        return signed_out, another
+
+    signed_out, another = cli(scenario, tmp_path, github_token="")
+    assert signed_out[0] == another[0] == 3
+    assert re.search(r"The proxy on http://\S+ is signed out\.", signed_out[2])
+    assert re.search(r"The proxy on http://\S+ has another API_KEY\.", another[2])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no sh")
+def test_cli_serves_without_any_output_as_under_pythonw(tmp_path):
+    async def scenario(do, up):
+        do.env["PORT"] = str(free_port())
+        do.prefix = ("sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-')
+        server = await do.start()
+        for _ in range(200):
+            with contextlib.suppress(OSError):
+                answer = await ask(int(do.env["PORT"]), "POST", "/v1/messages", HELD)
+                break
+            await asyncio.sleep(0.05)
+        server.terminate()
+        await asyncio.wait_for(server.communicate(), 15)
+        return answer.status, server.returncode
+
+    assert cli(scenario, tmp_path) == (200, 0)
+
+
+def test_cli_try_out_on_a_taken_port_is_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        command = [sys.executable, __file__, "--port", str(taken.getsockname()[1])]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30)
+    assert done.returncode == 1
+    assert re.fullmatch(rb"Cannot listen on port \d+: Address already in use\.\r?\n", done.stdout)
 
 
 def test_cli_denied_says_so(tmp_path):
@@ -19931,7 +19998,10 @@ def main(argv):
     if options.bench_child:
         return asyncio.run(_bench_child(options.bench_child))
     cp.configure_logging("info", sys.stderr)
-    return asyncio.run(_try_out(options.port, options.ready_file))
+    try:
+        return asyncio.run(_try_out(options.port, options.ready_file))
+    except OSError as exc:
+        sys.exit("Cannot listen on port %d: %s." % (options.port, os.strerror(exc.errno)))
 
 
 if __name__ == "__main__":
