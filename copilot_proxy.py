@@ -53,6 +53,7 @@ import concurrent.futures
 import contextlib
 import fnmatch
 import functools
+import gc
 import hashlib
 import hmac
 import http
@@ -768,10 +769,10 @@ LOG_LEVELS = {
     name: getattr(logging, name.upper()) for name in ("error", "warn", "info", "debug")
 }
 LEVEL_COLOURS = {"error": "31", "warn": "33"}  # red, yellow; the others are dimmed
+# Each alternative begins with a letter of its own, so that a line is searched quickly.
 SECRET = re.compile(
-    r"(?:gh[a-z]_|github_pat_)\w+|tid=[^\s\"']+|(?<=bearer )[^\s\"']+"
-    r"|(?<=://)[^/\s@\"']+(?=@)",
-    re.IGNORECASE,
+    r"gh[a-z]_\w+|github_pat_\w+|tid=[^\s\"']+|bearer [^\s\"']+|Bearer [^\s\"']+"
+    r"|//[^/\s@\"']+(?=@)"
 )
 
 
@@ -792,9 +793,17 @@ def is_logged(level: str) -> bool:
     return LOG.isEnabledFor(LOG_LEVELS[level])
 
 
+_BLANK = vars(logging.LogRecord(LOG.name, 0, "", 0, "", (), None))
+
+
 def log_line(level: str, text: str) -> None:
     """Log a line for people."""
-    LOG.log(LOG_LEVELS[level], text)
+    if is_logged(level):
+        # A copy, because making a record costs more than writing its line.
+        record = logging.LogRecord.__new__(logging.LogRecord)
+        moment = {"levelno": LOG_LEVELS[level], "created": time.time()}
+        record.__dict__.update(_BLANK, **moment, levelname=level, msg=text)
+        LOG.handle(record)
 
 
 # ASCII, so that control bytes, lone surrogates and terminal escapes are inert.
@@ -824,7 +833,7 @@ def short_number(number: float) -> str:
 MAX_LINES_WAITING = 1000
 # Seconds between two writings: waking the thread costs more than a line, so that a
 # burst of lines shares it.
-NAP = 0.02
+NAP = 0.05
 
 
 class LineWriter(logging.Handler):
@@ -861,7 +870,7 @@ class LineWriter(logging.Handler):
         mark = "[%s]" % level
         if self._colour:
             mark = "\x1b[%sm%s\x1b[0m" % (LEVEL_COLOURS.get(level, "2"), mark)
-        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        clock = "%02d:%02d:%02d" % time.localtime(record.created)[3:6]
         return "%s %s %s" % (clock, mark, printable(redact(text)))
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -968,12 +977,10 @@ json_string = json.encoder.encode_basestring  # '"..."', non-ASCII kept
 
 
 def _is_too_deep(value: Any) -> bool:
-    # Level by level: half a millisecond for a megabyte of conversation.
+    # Level by level and in C: an eighth of a millisecond for a megabyte.
     level = [value]
     for _ in range(MAX_DEPTH):
-        holders = [each for each in level if type(each) is list]
-        holders += [each.values() for each in level if type(each) is dict]
-        held = itertools.chain.from_iterable(holders)
+        held = gc.get_referents(*level)
         level = [each for each in held if type(each) in (dict, list)]
         if not level:
             return False
@@ -1084,6 +1091,7 @@ def objects(value: Any) -> List[JSON]:
     return [each for each in value if isinstance(each, dict)]
 
 
+_find_half = re.compile(rb"\\u[dD]").search
 # Escapes, whole pairs first, so that what is left of a surrogate stands alone.
 _ESCAPES = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -1098,81 +1106,56 @@ def replace_lone_surrogates(raw: bytes) -> bytes:
     Every vendor refuses one, and a history that holds one is refused for ever after
     (UPSTREAM 22.6). Text without any is given back as it is.
     """
-    if b"\\ud" not in raw and b"\\uD" not in raw:
+    if not _find_half(raw):
         return raw
     return _ESCAPES.sub(lambda found: b"\\ufffd" if found[1] else found[0], raw)
 
 
-# Lists whose items are placed one by one: a long history is edited at few of them.
-PLACED_LISTS = ("messages", "input", "tools", "system")
-# More members or items are not placed: each costs a microsecond, some have 3 bytes.
+# A value, where it stands in a text (a member: from its key on), and the same of its
+# items, if it is one of these lists: a long history is edited at few places.
+Place = Tuple[Any, int, int, Optional[List[Any]]]
+PLACED_LISTS = ("tools", "system", "messages", "input")
+# More items are not placed: each costs a microsecond, and some have three bytes.
 MAX_PLACES = 20_000
-_skip_space = re.compile(r"[ \t\n\r]*").match
 
 
-class Place(NamedTuple):
-    """Where a member stands in a text, from its key on, and its value."""
-
-    value: Any
-    start: int
-    end: int
-    items: Optional[List[Tuple[Any, int, int]]] = None  # the same of a list's items
-
-    def holds(self, value: Any) -> bool:
-        """Whether `value` is what stood here, item for item: lists change in place."""
-        if self.items is None:
-            return value is self.value
-        if not isinstance(value, list):
-            return False
-        return list(map(id, value)) == [id(item) for item, _, _ in self.items]
+def _token(pattern: str) -> Callable[..., Any]:
+    return re.compile(pattern.replace(" ", r"[ \t\n\r]*")).match
 
 
-def _behind(text: str, at: int, mark: str) -> int:
-    """Where the next token begins behind `mark`; raises ValueError if it is absent."""
-    at = _skip_space(text, at).end()
-    if text[at] != mark:
-        raise ValueError(mark)
-    return _skip_space(text, at + 1).end()
+_first_key = _token(r' { "([^"\\\x00-\x1f]*)" : ')
+_next_key = _token(r' , "([^"\\\x00-\x1f]*)" : ')
+_last_brace = _token(r" } \Z")
+_first_item, _next_item, _last_bracket = map(_token, (r"\[ (?={)", " , ", r" \]"))
 
 
-def _place_items(text: str, at: int) -> Tuple[List[Tuple[Any, int, int]], int]:
-    """The items of the list that opens at `at`, and where it ends."""
-    items: List[Tuple[Any, int, int]] = []
-    at = _behind(text, at, "[")
-    while text[at] != "]":
-        if items:
-            at = _behind(text, at, ",")
-        value, end = _scan(text, at)
-        items.append((value, at, end))
-        if len(items) > MAX_PLACES:
-            raise ValueError("too many")
-        at = _skip_space(text, end).end()
-    return items, at + 1
+def _place_items(text: str, found: Any) -> Tuple[List[Place], int]:
+    """The items of a list from its first on, and where it ends."""
+    items: List[Place] = []
+    while found and len(items) < MAX_PLACES:
+        start = found.end()
+        item, end = _scan(text, start)
+        items.append((item, start, end, None))
+        found = _next_item(text, end)
+    return items, _last_bracket(text, end).end()
 
 
 def _place_members(text: str) -> Dict[str, Place]:
     """The members of an object; of two with one name the last, as with loads()."""
     places: Dict[str, Place] = {}
-    at = _behind(text, 0, "{")
-    while text[at] != "}":
-        if places:
-            at = _behind(text, at, ",")
-        if text[at] != '"':
-            raise ValueError("no key")
-        start = at
-        key, at = _scan(text, start)
-        at = _behind(text, at, ":")
-        if key in PLACED_LISTS and text[at] == "[":
-            items, end = _place_items(text, at)
-            places[key] = Place([item[0] for item in items], start, end, items)
+    found = _first_key(text)
+    end = found.end()
+    while found and len(places) < MAX_PLACES:
+        key = found[1]
+        opened = key in PLACED_LISTS and _first_item(text, found.end())
+        if opened:
+            items, end = _place_items(text, opened)
+            places[key] = ([item[0] for item in items], found.start(1) - 1, end, items)
         else:
-            value, end = _scan(text, at)
-            places[key] = Place(value, start, end)
-        if len(places) > MAX_PLACES:
-            raise ValueError("too many")
-        at = _skip_space(text, end).end()
-    if _skip_space(text, at + 1).end() != len(text):
-        raise ValueError("more behind it")
+            value, end = _scan(text, found.end())
+            places[key] = (value, found.start(1) - 1, end, None)
+        found = _next_key(text, end)
+    _last_brace(text, end).end()
     return places
 
 
@@ -1180,12 +1163,23 @@ def parse_placed(raw: bytes) -> Tuple[JSON, Dict[str, Place]]:
     """Parse a request body and tell where its members stand; raises BadRequest."""
     try:
         places = _place_members(raw.decode("utf-8"))
-    except (ValueError, IndexError, StopIteration, RecursionError):
-        return loads_object(raw), {}  # which says what is wrong
-    body = {key: place.value for key, place in places.items()}
-    if _is_too_deep(body):
+    except (ValueError, AttributeError, StopIteration, RecursionError):
+        return loads_object(raw), {}  # where a token is missing, it says what is wrong
+    body = {key: place[0] for key, place in places.items()}
+    if len(raw) > 2 * MAX_DEPTH and _is_too_deep(body):
         loads_object(raw)  # as above
     return body, places
+
+
+# -- tables that do not grow for ever ------------------------------------------------
+
+
+def keep_newest(table: Dict[Any, Any], key: Hashable, value: Any, most: int) -> None:
+    """Set `key` as the youngest of at most `most`; the oldest goes for it."""
+    table.pop(key, None)
+    table[key] = value
+    if len(table) > most:
+        del table[next(iter(table))]
 
 
 # ============================================================================
@@ -1226,18 +1220,9 @@ def _parse_block(block: bytes) -> Optional[SSEEvent]:
             data.append(value.removeprefix(b" "))
         elif key == b"event":
             name = value.removeprefix(b" ")
-    if not data:
+    if not data:  # a comment, or a name alone
         return None
     return SSEEvent(name.decode("utf-8", "replace"), b"\n".join(data))
-
-
-def _parse_blocks(blocks: List[bytes]) -> List[SSEEvent]:
-    events = []
-    for block in blocks:
-        event = _parse_block(block)
-        if event:
-            events.append(event)
-    return events
 
 
 def event_too_large(limit: int) -> UpstreamError:
@@ -1279,7 +1264,7 @@ class SSEDecoder:
         if self._start:
             self._start = False
             blocks[0] = blocks[0].removeprefix(BOM)
-        return _parse_blocks(blocks)
+        return [event for event in map(_parse_block, blocks) if event]
 
     def finish(self) -> List[SSEEvent]:
         """Return the event that the end of the stream completes, if there is one."""
@@ -1311,25 +1296,29 @@ VALUE = re.compile(_VALUE)
 REQUEST_LINE = re.compile(r"(%s) ([!$-;=?-~]+) HTTP/(1\.[0-9])" % _TOKEN)
 STATUS_LINE = re.compile(r"HTTP/(1\.[0-9]) ([1-5][0-9][0-9])(?: (%s))?" % _VALUE)
 FIELD = re.compile(r"(%s):(%s)" % (_TOKEN, _VALUE))  # [ \t]* there is quadratic
+# The end of a chunk's data, with which the next one begins: its size and extensions.
 CHUNK_LINE = re.compile(
-    r"([0-9A-Fa-f]{1,16})((?:[ \t]*;[ \t]*%s(?:[ \t]*=[ \t]*(?:%s|%s))?)*)\r\n"
-    % (_TOKEN, _TOKEN, _QUOTED)
+    (
+        r"\r\n([0-9A-Fa-f]{1,16})"
+        r"((?:[ \t]*;[ \t]*%s(?:[ \t]*=[ \t]*(?:%s|%s))?)*)\r\n"
+        % (_TOKEN, _TOKEN, _QUOTED)
+    ).encode("ascii")
 )
-PLAIN_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 LENGTH = re.compile(r"[0-9]{1,19}")  # 19 digits reach 2^63
 HOST = re.compile(
     r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z_.~%-]{0,255})(?::[0-9]{0,5})?"
 )
 PATH = re.compile(r"/(?:[^%]|%[0-9A-Fa-f]{2})*")
 ABSOLUTE = re.compile(r"(?i:http)://([^/?]*)/?(.*)")
-WHOLE_HEAD = re.compile(rb"((?:[^\r\n]+\r\n)+)\r\n")
+BLANK_LINES = re.compile(rb"(?:\r\n)*")
+WHOLE_HEAD = re.compile(rb"(?:\r\n){0,4}((?:[^\n]+\r\n)+)\r\n")
 FIRST_BYTE = re.compile(rb"\r|" + _TOKEN.encode("ascii"))
 
 REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 # Bytes of the first line, of one field, of all fields; number of fields.
 REQUEST_LIMITS = (16384, 16384, 32768, 100)  # nginx: 8k lines, 32k in all
 RESPONSE_LIMITS = (16384, 65536, 65536, 128)  # github.com's CSP alone is 4k
-TRAILER_LIMITS = (0, 16384, 16384, 64)  # no first line
+TRAILER_LIMITS = (1024, 16384, 16384, 64)  # its first line is the last chunk's
 UNLIMITED = 1 << 63
 MAX_BLANK_LINES = 4  # before a request; RFC 9112 2.2 asks for one
 MAX_CHUNK_LINE = 1024
@@ -1352,11 +1341,9 @@ class Headers:
         self._pairs = tuple(pairs)
         joined = dict(self._pairs)
         if len(joined) < len(self._pairs):
-            joined = {}
-            for name, value in self._pairs:
-                joined.setdefault(name, []).append(value)
             for name in joined:
-                joined[name] = ", ".join(joined[name])
+                values = [value for key, value in self._pairs if key == name]
+                joined[name] = ", ".join(values)
         self.get = joined.get  # the dict's own: one request asks 30 times
 
     def __iter__(self) -> Iterator[Tuple[str, str]]:
@@ -1424,13 +1411,11 @@ def _parse_target(target: str) -> Tuple[Optional[str], str, str]:
 
 
 def parse_request_head(head: bytes) -> RequestHead:
-    """Parse what HeadReader gave: a target in origin-form, absolute-form or the `*` of
+    """Parse what cut_head() gave: a target in origin-form, absolute-form or the `*` of
     OPTIONS, and exactly one valid Host (HTTP/1.0: at most one)."""
     (method, target, version), headers = _parse_head(REQUEST_LINE, head)
-    host = headers.get("host")
-    if host is None and version == "1.0":
-        host = ""
     # Two come as "a, b", which is no valid one.
+    host = headers.get("host", "" if version == "1.0" else None)
     if host is None or not HOST.fullmatch(host):
         raise ProtocolError("exactly one valid Host header is needed")
     if target == "*" and method == "OPTIONS":
@@ -1440,7 +1425,7 @@ def parse_request_head(head: bytes) -> RequestHead:
 
 
 def parse_response_head(head: bytes) -> ResponseHead:
-    """Parse what HeadReader gave."""
+    """Parse what cut_head() gave."""
     (version, status, reason), headers = _parse_head(STATUS_LINE, head)
     return ResponseHead(int(status), reason, version, headers)
 
@@ -1451,71 +1436,49 @@ def keeps_alive(head: Union[RequestHead, ResponseHead]) -> bool:
     if options is None:
         return head.version != "1.0"
     words = [word.strip(" \t") for word in options.lower().split(",")]
-    if head.version == "1.0" and "keep-alive" not in words:
-        return False
-    return "close" not in words
+    return "close" not in words and (head.version != "1.0" or "keep-alive" in words)
 
 
-def _cut_line(data: bytes, at: int, room: int, status: int) -> Tuple[bytes, int]:
-    """The line that begins at `at`, and its end: 0 while its LF is missing."""
-    end = data.find(b"\n", at) + 1
-    line = data[at : end or None]
-    if len(line) > room + 2:  # before the CR, so that a late LF changes nothing
-        raise ProtocolError("a line is too long", status=status)
-    if end and line[-2:] != b"\r\n":
-        raise ProtocolError("a line ends without CR")
-    return line, end
-
-
-class HeadReader:
-    """Cuts one head off the stream; after it, `rest` holds the bytes that followed."""
-
-    def __init__(self, limits: Tuple[int, int, int, int] = REQUEST_LIMITS) -> None:
-        self.rest = b""
-        self._first, self._field, self._block, self._fields = limits
-        self._lines: List[bytes] = []
-        if not self._first:
-            self._lines.append(b"")
-        self._blank = 0
-
-    def feed(self, data: bytes) -> Optional[bytes]:
-        """Take bytes, give the head without its empty last line once it is complete.
-
-        Raises ProtocolError 400, 414 or 431 at the first byte that is wrong.
-        """
-        if not self.rest and not self._lines:
-            # The usual head comes in one piece and is far from every limit.
-            whole = WHOLE_HEAD.match(data, 0, self._first)
-            if whole and whole[1].count(b"\n") < self._fields:
-                self.rest = data[whole.end() :]
-                return whole[1]
-        data = self.rest + data
-        at = 0
-        while True:
-            line, at = self._next_line(data, at)
-            if not at:
-                self.rest = line
-                return None
-            if self._lines:
-                self._block -= len(line)
-            if line != b"\r\n":
-                self._lines.append(line)
-                continue
-            self._blank += 1
-            if self._lines:
-                self.rest = data[at:]
-                return b"".join(self._lines)
-
-    def _next_line(self, data: bytes, at: int) -> Tuple[bytes, int]:
-        if len(self._lines) > self._fields + 1 or self._block < 0:
+def _check_lines(data: bytes, limits: Tuple[int, int, int, int]) -> None:
+    """Raise ProtocolError 400, 414 or 431 for the first wrong byte of a head, whose
+    last line may be incomplete."""
+    room, longest, block, most = limits
+    start = BLANK_LINES.match(data).end()
+    strange = start < len(data) and not FIRST_BYTE.match(data, start)
+    if strange or start > len(b"\r\n" * MAX_BLANK_LINES):
+        # Said at once: a TLS greeting need not have an LF, and waits for us.
+        raise ProtocolError("not HTTP (this port speaks http, not https)")
+    status = 414
+    lines = data[start:].split(b"\n")
+    for number, line in enumerate(lines):
+        if len(line) > room + len(b"\r"):
+            raise ProtocolError("a line is too long", status=status)
+        if number == len(lines) - 1:  # it is incomplete, or empty
+            return
+        if not line.endswith(b"\r"):
+            raise ProtocolError("a line ends without CR")
+        if number:
+            block -= len(line) + len(b"\n")
+        if block < 0 or number > most:
             raise ProtocolError("the header fields are too large", status=431)
-        if self._lines:
-            return _cut_line(data, at, min(self._field, self._block), 431)
-        strange = at < len(data) and not FIRST_BYTE.match(data, at)
-        if strange or self._blank > MAX_BLANK_LINES:
-            # Said at once: a TLS greeting need not have an LF, and waits for us.
-            raise ProtocolError("not HTTP (this port speaks http, not https)")
-        return _cut_line(data, at, self._first, 414)
+        room = min(longest, block)
+        status = 431
+
+
+def cut_head(
+    data: bytes, limits: Tuple[int, int, int, int] = REQUEST_LIMITS
+) -> Tuple[bytes, bytes]:
+    """Cut a head, without its empty last line, off what has come: gives both, or b""
+    and `data` while it is incomplete. Raises ProtocolError 400, 414 or 431."""
+    whole = WHOLE_HEAD.match(data)
+    if not whole:
+        _check_lines(data, limits)
+        return b"", data
+    head = whole[1]
+    # The usual one is far from every limit.
+    if len(head) > limits[0] or head.count(b"\n") > limits[3]:
+        _check_lines(head, limits)
+    return head, data[whole.end() :]
 
 
 # -- bodies ----------------------------------------------------------------------
@@ -1531,9 +1494,7 @@ class Body:
         self.done = length == 0
         self.rest = b""
         self._closes = length is None
-        self._left = UNLIMITED
-        if length is not None:
-            self._left = length
+        self._left = UNLIMITED if length is None else length
 
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes."""
@@ -1558,78 +1519,45 @@ class ChunkedBody(Body):
         self.done = False
         self._limit = limit  # bytes that may come
         self._extensions = MAX_EXTENSIONS  # bytes of them that may come
-        # After _left bytes of data comes a line, of which _tail is there: a size in at
-        # most _room bytes, or the end of the data where _room is 0.
-        self._room = MAX_CHUNK_LINE
-        self._tail = b""
-        self._trailer: Optional[HeadReader] = None
+        self._tail = b"\r\n"  # of the line or the trailer that is incomplete
+        self._trailing = False
 
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes; raises ProtocolError 400, 413 or 431."""
         data = self._tail + data
-        self._tail = b""
-        pieces: List[bytes] = []
-        at = self._take_plain_chunks(data, pieces)
-        if at == len(data) and self._room:
-            return b"".join(pieces)
-        while self._trailer is None:
+        pieces = []
+        at = 0
+        while not self._trailing:
             piece = data[at : at + self._left]
             pieces.append(piece)
             at += len(piece)
             self._left -= len(piece)
-            if self._left:
-                return b"".join(pieces)
-            line, end = _cut_line(data, at, self._room, 400)
-            if not end:
-                self._tail = line
-                return b"".join(pieces)
-            at = end
-            self._take_line(line)
-        block = self._trailer.feed(data[at:])
-        if block is not None:
-            _parse_fields(block)
-            self.done = True
-            self.rest = self._trailer.rest
+            line = CHUNK_LINE.match(data, at, at + MAX_CHUNK_LINE)
+            if self._left or not line:
+                break
+            self._take_size(line)
+            # The last one's line stands for the first line in the trailer's head.
+            at = line.start(1) if self._trailing else line.end()
+        self._tail = data[at:]
+        if self._trailing:
+            trailer, self._tail = cut_head(self._tail, TRAILER_LIMITS)
+            if trailer:
+                _parse_fields(trailer.partition(b"\r\n")[2])
+                self.done = True
+                self.rest = self._tail
+        elif len(self._tail) >= MAX_CHUNK_LINE or b"\n" in self._tail[2:]:
+            raise ProtocolError("a chunk is malformed, or longer than its size")
         return b"".join(pieces)
 
-    def _take_plain_chunks(self, data: bytes, pieces: List[bytes]) -> int:
-        """Take the whole chunks without extensions that `data` begins with, at a third
-        of the cost of line by line; gives the place of what is left."""
-        at = 0
-        if not self._room:
-            return at
-        while True:
-            found = PLAIN_CHUNK.match(data, at)
-            if not found:
-                return at
-            size = int(found[1], 16)
-            start = found.end()
-            end = start + size
-            if not 0 < size <= self._limit or data[end : end + 2] != b"\r\n":
-                return at
-            pieces.append(data[start:end])
-            self._limit -= size
-            at = end + 2
-
-    def _take_line(self, line: bytes) -> None:
-        if not self._room:
-            if line != b"\r\n":
-                raise ProtocolError("a chunk is longer than its size")
-            self._room = MAX_CHUNK_LINE
-            return
-        found = CHUNK_LINE.fullmatch(line.decode("latin-1"))
-        if not found:
-            raise ProtocolError("a chunk size is malformed")
-        self._left = int(found[1], 16)
+    def _take_size(self, line: Any) -> None:
+        self._left = int(line[1], 16)
+        self._trailing = not self._left
         self._limit -= self._left
-        self._extensions -= len(found[2])
+        self._extensions -= len(line[2])
         if self._limit < 0:
             raise ProtocolError("the body is too large", status=413)
         if self._extensions < 0:
             raise ProtocolError("the chunk extensions are too large")
-        self._room = 0  # for what follows the data
-        if not self._left:
-            self._trailer = HeadReader(TRAILER_LIMITS)
 
 
 def body_framing(
@@ -1662,9 +1590,8 @@ def body_framing(
 
 def response_framing(method: str, head: ResponseHead) -> Body:
     """The reader of the body that answers `method` (RFC 9112 6.3)."""
-    if method == "HEAD" or head.status < 200 or head.status in (204, 304):
-        return Body(0)
-    if method == "CONNECT" and head.status < 300:
+    bodiless = method == "HEAD" or head.status < 200 or head.status in (204, 304)
+    if bodiless or method == "CONNECT" and head.status < 300:
         return Body(0)
     return body_framing(head, unsaid=None)
 
@@ -1678,51 +1605,46 @@ class CodedContent:
     def __init__(self, coding: str, limit: int) -> None:
         self._coding = coding
         self._left = limit  # bytes that may come out
-        self._ahead = b""  # the first byte of a member, while it is alone
         self._engine: Any = None
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take coded bytes, give plain ones; raises ProtocolError, 413 at the limit."""
-        data = self._ahead + data
-        while True:
-            self._ahead = b""
-            if self._engine is None and len(data) < 2:
-                self._ahead = data
-                return
-            if self._engine is None:
-                self._engine = self._start(data)
+        piece = b""
+        while data or len(piece) == DECODED_SLICE:
+            engine = self._engine or self._new_engine(data)
             try:
-                piece = self._engine.decompress(data, DECODED_SLICE)
+                piece = engine.decompress(data, DECODED_SLICE)
             except (zlib.error, ZSTD_ERROR) as exc:
-                words = "the body is not proper %s (%s)" % (self._coding, exc)
-                raise ProtocolError(words) from None
+                raise ProtocolError(
+                    "the body is not proper %s (%s)" % (self._coding, exc)
+                ) from None
             self._left -= len(piece)
             if self._left < 0:
                 raise ProtocolError("the decoded body is too large", status=413)
             yield piece
-            if self._engine.eof:
-                data = self._engine.unused_data
+            if engine.eof:
                 self._engine = None
-                continue
-            # zlib gives back what it has not read, zstd keeps it.
-            data = getattr(self._engine, "unconsumed_tail", b"")
-            if not data and len(piece) < DECODED_SLICE:
-                return
+                data = engine.unused_data
+                piece = b""
+            else:  # zlib gives back what it has not read, zstd keeps it
+                self._engine = engine
+                data = getattr(engine, "unconsumed_tail", b"")
 
-    def _start(self, data: bytes) -> Any:
+    def _new_engine(self, data: bytes) -> Any:
         if self._coding == "zstd":
             options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW}
             return zstd.ZstdDecompressor(options=options)
         if self._coding != "deflate":
             return zlib.decompressobj(16 + zlib.MAX_WBITS)
-        # Many send it without the head that zlib gives it (RFC 9110 8.4.1.2).
-        if data[0] & 15 == 8 and int.from_bytes(data[:2], "big") % 31 == 0:
-            return zlib.decompressobj()
-        return zlib.decompressobj(-zlib.MAX_WBITS)
+        # Many send it without the head that zlib gives it (RFC 9110 8.4.1.2), whose
+        # first byte names the method 8; without it, no encoder begins with one.
+        return zlib.decompressobj(
+            zlib.MAX_WBITS if data[0] & 15 == 8 else -zlib.MAX_WBITS
+        )
 
     def finish(self) -> None:
         """The body has ended; raises ProtocolError when that cut it short."""
-        if self._engine is not None or self._ahead:
+        if self._engine:
             raise ProtocolError("the %s body is cut short" % self._coding)
 
 
@@ -1818,6 +1740,7 @@ class Model(NamedTuple):
     adaptive: bool = False
     budget: Tuple[int, int] = (0, 0)  # smallest and largest thinking budget
     headers: Tuple[Tuple[str, str], ...] = ()  # what its requests carry besides
+    prices: Optional[Dict[str, float]] = None  # as parse_prices() gives them
     raw: JSON = {}
 
     @property
@@ -1871,15 +1794,43 @@ def _limit(obj: JSON, key: str) -> int:
 
 
 def _parse_headers(entry: JSON) -> Tuple[Tuple[str, str], ...]:
-    headers = []
-    for name, value in typed(entry, "request_headers", dict).items():
-        lower = name.lower()
-        sendable = isinstance(value, str) and MODEL_HEADER_VALUE.fullmatch(value)
-        if sendable and MODEL_HEADER.fullmatch(lower):
-            headers.append((lower, value))
-        else:
-            log_event("info", "model_header_ignored", model=entry["id"], name=name[:80])
-    return tuple(headers)
+    headers = typed(entry, "request_headers", dict)
+    return tuple(
+        (name.lower(), headers[name])
+        for name in headers
+        if MODEL_HEADER.fullmatch(name.lower())
+        and MODEL_HEADER_VALUE.fullmatch(typed(headers, name, str))
+    )
+
+
+PRICES = {  # Copilot's names for them; one has two (UPSTREAM 22.1)
+    "input_price": "input",
+    "output_price": "output",
+    "cache_price": "cache_read",
+    "cache_read_price": "cache_read",  # since API version 2026-08-01
+    "cache_write_price": "cache_write",
+}
+
+
+def parse_prices(entry: JSON) -> Optional[Dict[str, float]]:
+    """AI credits for a million tokens (UPSTREAM 6.2); None = the catalogue is mute."""
+    billed = typed(typed(entry, "billing", dict), "token_prices", dict)
+    batch = _limit(billed, "batch_size") or 10**6
+    prices = {}
+    for key, price in typed(billed, "default", dict).items():
+        if type(price) in (int, float) and 0 <= price < 1e9 and key in PRICES:
+            prices[PRICES[key]] = price * 10**6 / batch
+    if "input" in prices and "output" in prices:
+        return prices
+    return None
+
+
+# What the catalogue calls the limits of a model.
+LIMITS = {
+    "context": "max_context_window_tokens",
+    "prompt": "max_prompt_tokens",
+    "output": "max_output_tokens",
+}
 
 
 def _parse_model(entry: JSON) -> Model:
@@ -1892,33 +1843,30 @@ def _parse_model(entry: JSON) -> Model:
         endpoints = (CHAT,)  # older models list nothing and mean chat (UPSTREAM 7.1)
     smallest = _limit(supports, "min_thinking_budget")
     largest = _limit(supports, "max_thinking_budget")
+    known = {name: _limit(limits, key) for name, key in LIMITS.items()}
+    known.update(vendor=typed(entry, "vendor", str), prices=parse_prices(entry))
     return Model(
         id=entry["id"],
         name=typed(entry, "name", str) or entry["id"],
-        vendor=typed(entry, "vendor", str),
         kind=kind,
         endpoints=endpoints,
-        context=_limit(limits, "max_context_window_tokens"),
-        prompt=_limit(limits, "max_prompt_tokens"),
-        output=_limit(limits, "max_output_tokens"),
         vision=bool(supports.get("vision") or limits.get("vision")),
         efforts=_strings(supports, "reasoning_effort"),
         adaptive=supports.get("adaptive_thinking") is True,
         budget=(smallest, largest),
         headers=_parse_headers(entry),
         raw=entry,
+        **known,
     )
 
 
 def parse_models(reply: Any) -> List[Model]:
     """Read the answer of GET /models, in its order."""
-    models = []
-    for entry in objects(typed(reply, "data", list)):
-        if MODEL_ID.fullmatch(typed(entry, "id", str)):
-            models.append(_parse_model(entry))
-        else:
-            log_event("info", "model_ignored", id=ascii(entry.get("id"))[:80])
-    return models
+    return [
+        _parse_model(entry)
+        for entry in objects(typed(reply, "data", list))
+        if MODEL_ID.fullmatch(typed(entry, "id", str))
+    ]
 
 
 # -- endpoints -----------------------------------------------------------------
@@ -1935,8 +1883,8 @@ def serves(model: Model, dialect: str) -> bool:
     """Whether a client of `dialect` can be answered by `model`."""
     if dialect == "embeddings":
         return model.kind == "embeddings"
-    wanted = ENDPOINT_CHOICE[dialect]
-    return model.kind == "chat" and any(path in model.endpoints for path in wanted)
+    choice = ENDPOINT_CHOICE[dialect]
+    return model.kind == "chat" and not set(choice).isdisjoint(model.endpoints)
 
 
 def choose_endpoint(model: Model, dialect: str, models: Sequence[Model] = ()) -> str:
@@ -1960,7 +1908,7 @@ def choose_endpoint(model: Model, dialect: str, models: Sequence[Model] = ()) ->
 # -- names ---------------------------------------------------------------------
 
 # Claude Code's short names; its opusplan asks for Sonnet outside plan mode (CLIENTS 1).
-FAMILIES = ("fable", "opus", "sonnet", "haiku")
+FAMILIES = ("haiku", "fable", "opus", "sonnet")
 ALIASES = {
     "fable": "claude-fable",
     "opus": "claude-opus",
@@ -1968,44 +1916,32 @@ ALIASES = {
     "haiku": "claude-haiku",
     "opusplan": "claude-sonnet",
 }
-CODEX_REVIEW = (
-    "codex-auto-review"  # Codex asks for it, Copilot has none (UPSTREAM 22.4)
-)
+# Codex asks for it, Copilot has none (UPSTREAM 22.4).
+CODEX_REVIEW = "codex-auto-review"
 LONGEST_NAME = 256
 MOST_RESOLVED = 256  # names that one catalogue remembers
 DATE_SUFFIX = re.compile(r"-20[0-9]{2}-?[0-9]{2}-?[0-9]{2}$")
 NUMBER = re.compile(r"[0-9]+")
 
 
-def _spellings(name: str) -> List[str]:
+def _spellings(name: str) -> Tuple[str, ...]:
     """What `name` may be called in the catalogue, best first, `.` as `-`."""
     lower = name.lower().replace(".", "-")
     plain = lower.removesuffix("[1m]")
-    spellings = [lower]
-    if plain != lower:
-        spellings.append(plain + "-1m")
-    spellings.append(plain)
-    spellings.append(DATE_SUFFIX.sub("", plain))
-    return spellings
+    return lower.replace("[1m]", "-1m"), plain, DATE_SUFFIX.sub("", plain)
 
 
-def _family(name: str) -> Tuple[List[str], List[int]]:
-    """The words and the version: claude-3-5-haiku -> [claude, haiku], [3, 5]."""
+def _words_and_version(name: str) -> Tuple[List[str], List[int]]:
+    """claude-3-5-haiku -> [claude, haiku], [3, 5]."""
     words = []
     version = []
     plain = name.lower().removesuffix("[1m]")
     for part in _spellings(ALIASES.get(plain, plain))[-1].split("-"):
-        if NUMBER.fullmatch(part):
-            if len(part) < 3:  # longer ones are dates: gpt-4-0613
-                version.append(int(part))
-        elif part not in ("preview", "latest"):
+        if not NUMBER.fullmatch(part):
             words.append(part)  # "4o" and "1m" too
-    return words, version
-
-
-def _rank(model: Model) -> Tuple[bool, List[int]]:
-    """Sorts the models of one family, the best last."""
-    return model.offered, _family(model.id)[1]
+        elif len(part) < 3:  # longer ones are dates: gpt-4-0613
+            version.append(int(part))
+    return [word for word in words if word not in ("preview", "latest")], version
 
 
 def switched_off(model: Model) -> Forbidden:
@@ -2022,28 +1958,16 @@ def switched_off(model: Model) -> Forbidden:
 def _model_not_found(name: str, known: Sequence[Model]) -> NotFound:
     import difflib  # here, as who starts the program should not wait for it
 
-    ids = [model.id for model in known]
-    close = difflib.get_close_matches(name, ids, n=3, cutoff=0.0)
-    family = next((word for word in FAMILIES if word in name.lower()), "")
-    setting = "COPILOT_DEFAULT_MODEL"
-    if family:
-        setting = "ANTHROPIC_DEFAULT_%s_MODEL" % family.upper()
-    elif "claude" in name:
-        setting = "ANTHROPIC_MODEL"
+    close = difflib.get_close_matches(name, [model.id for model in known], 3, 0.0)
+    setting = "ANTHROPIC_MODEL" if "claude" in name else "COPILOT_DEFAULT_MODEL"
+    for family in FAMILIES:
+        if family in name.lower():
+            setting = "ANTHROPIC_DEFAULT_%s_MODEL" % family.upper()
     return NotFound(
         "your Copilot account has no model %s. Closest: %s. Set the client's model, or "
         "%s, to one of them, or map the name with MODEL_MAP; "
         "`python copilot_proxy.py models` lists all."
         % (ascii(name[:100]), ", ".join(close) or "none", setting),
-        code="model_not_found",
-    )
-
-
-def _auto_only(name: str) -> NotFound:
-    return NotFound(
-        "this GitHub Copilot plan is Auto only: GitHub chooses the model, as on "
-        "Copilot Free and Student, and %s cannot be named. Ask for the model `auto`, "
-        "or map the name to it: MODEL_MAP=*=auto" % ascii(name[:100]),
         code="model_not_found",
     )
 
@@ -2070,33 +1994,17 @@ class Catalogue(List[Model]):
         super().__init__(models)
         self._default = default
         self._renamed = tuple(renamed)
-        self._resolved: Dict[Tuple[str, str], Model] = {}
-        shown = [model.in_picker for model in self._of_kind("chat")]
+        self.resolve = functools.lru_cache(MOST_RESOLVED)(self._resolve)
+        shown = [model.in_picker for model in self if model.kind == "chat"]
         # Copilot Free and Student: every entry is hidden, and none may be named.
         self.auto_only = bool(shown) and True not in shown
 
-    def _of_kind(self, kind: str) -> List[Model]:
-        return [model for model in self if model.kind == kind]
-
-    def resolve(self, asked: str, dialect: str) -> Model:
-        """What a client means by `asked`; raises NotFound with what to do instead."""
-        if len(asked) > LONGEST_NAME:
+    def _resolve(self, wanted: str, dialect: str) -> Model:
+        """What a client means by a name; raises NotFound with what to do instead."""
+        if len(wanted) > LONGEST_NAME:
             raise BadRequest("model: a name has at most %d characters" % LONGEST_NAME)
-        key = (asked, dialect)
-        model = self._resolved.get(key)
-        if model is None:
-            model = self._find(asked, dialect)
-            if len(self._resolved) >= MOST_RESOLVED:
-                self._resolved.clear()
-            self._resolved[key] = model
-        return model
-
-    def _find(self, asked: str, dialect: str) -> Model:
-        name = asked
-        for pattern, model_id in self._renamed:
-            if _fits(asked, pattern):
-                name = model_id
-                break
+        hits = [real for pattern, real in self._renamed if _fits(wanted, pattern)]
+        name = hits[0] if hits else wanted
         if name in ("", "default"):
             return self.default(dialect)
         if dialect == "embeddings":
@@ -2104,26 +2012,46 @@ class Catalogue(List[Model]):
         if name.lower() == AUTO:
             return AUTO_MODEL
         if name == CODEX_REVIEW:
-            return self._reviewer(dialect)
+            model = self.default(dialect)
+            able = [
+                each for each in self if each.offered and RESPONSES in each.endpoints
+            ]
+            return able[0] if able and RESPONSES not in model.endpoints else model
         if self.auto_only:
-            raise _auto_only(name)
+            raise NotFound(
+                "this GitHub Copilot plan is Auto only: GitHub chooses the model, as "
+                "on Copilot Free and Student, and %s cannot be named. Ask for the "
+                "model `auto`, or map the name to it: MODEL_MAP=*=auto"
+                % ascii(name[:100]),
+                code="model_not_found",
+            )
         return self._named(name, "chat")
 
     def _named(self, name: str, kind: str) -> Model:
-        known = self._of_kind(kind)
-        by_spelling: Dict[str, Model] = {}
-        for model in known:
-            if model.id == name:
-                return model
-            by_spelling.setdefault(_spellings(model.id)[0], model)
-        for spelling in _spellings(name):
-            if spelling in by_spelling:
-                return by_spelling[spelling]
-        words = _family(name)[0]
-        family = [model for model in known if _family(model.id)[0] == words]
-        if not family:
+        known = [model for model in self if model.kind == kind]
+        by_name = {_spellings(model.id)[0]: model for model in reversed(known)}
+        by_name.update((model.id, model) for model in known)
+        for spelling in (name, *_spellings(name)):
+            if spelling in by_name:
+                return by_name[spelling]
+        model = self.newest(name, kind)
+        if model is None:
             raise _model_not_found(name, known)
-        return max(family, key=_rank)
+        return model
+
+    def newest(self, name: str, kind: str = "chat") -> Optional[Model]:
+        """The best of the family that `name` is of; None = the account has none."""
+        words = _words_and_version(name)[0]
+        best = None
+        highest: Tuple[bool, List[int]] = (False, [])
+        for model in self:
+            family, version = _words_and_version(model.id)
+            rank = (model.offered, version)
+            if model.kind == kind and family == words:
+                if best is None or rank > highest:
+                    best = model
+                    highest = rank
+        return best
 
     def default(self, dialect: str) -> Model:
         """The model for a client that names none."""
@@ -2132,44 +2060,24 @@ class Catalogue(List[Model]):
             return self.resolve(self._default, dialect)
         if self.auto_only and not embeds:
             return AUTO_MODEL
-        first = None
-        for model in self:
-            if serves(model, dialect) and (model.offered or embeds):
-                if model.raw.get("is_chat_default") is True:
-                    return model
-                first = first or model
-        if first is None:
+        able = [
+            model
+            for model in self
+            if serves(model, dialect) and (model.offered or embeds)
+        ]
+        able.sort(key=lambda model: model.raw.get("is_chat_default") is not True)
+        if not able:
             raise _model_not_found("default", self)
-        return first
-
-    def _reviewer(self, dialect: str) -> Model:
-        model = self.default(dialect)
-        if RESPONSES in model.endpoints:
-            return model
-        for other in self:
-            if other.offered and RESPONSES in other.endpoints:
-                return other
-        return model
-
-    def family(self, family: str) -> Optional[Model]:
-        """The newest offered model of one of FAMILIES; None = the account has none."""
-        if self.auto_only:
-            return AUTO_MODEL
-        with contextlib.suppress(NotFound):
-            model = self._named(family, "chat")
-            if model.offered:
-                return model
-        return None
+        return able[0]
 
     def listed(self) -> List[Model]:
         """What clients and people may choose from; Auto is open to every plan."""
-        models = [model for model in self._of_kind("chat") if model.offered]
-        if self:
-            models.append(AUTO_MODEL)
-        return models + self._of_kind("embeddings")
+        chat = [model for model in self if model.kind == "chat" and model.offered]
+        auto = [AUTO_MODEL] if self else []
+        return chat + auto + [model for model in self if model.kind == "embeddings"]
 
 
-# -- effort, prices, what is told ------------------------------------------------
+# -- effort, and what clients see -----------------------------------------------
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
@@ -2183,35 +2091,9 @@ def clamp_effort(effort: str, model: Model) -> str:
     return next((word for word in nearest if word in model.efforts), "")
 
 
-PRICES = {  # Copilot's names, the second since API version 2026-08-01 (UPSTREAM 22.1)
-    "input": ("input_price",),
-    "output": ("output_price",),
-    "cache_read": ("cache_price", "cache_read_price"),
-    "cache_write": ("cache_write_price",),
-}
-
-
-def model_prices(model: Model) -> Optional[Dict[str, float]]:
-    """AI credits for a million tokens (UPSTREAM 6.2); None = the catalogue is mute."""
-    billed = typed(typed(model.raw, "billing", dict), "token_prices", dict)
-    batch = typed(billed, "batch_size", int) or 10**6
-    by_name = typed(billed, "default", dict)
-    prices = {}
-    for name, keys in PRICES.items():
-        for key in keys:
-            price = by_name.get(key)
-            if type(price) in (int, float) and 0 <= price < 1e9 and 0 < batch < 1e12:
-                prices[name] = price * 10**6 / batch
-    if "input" in prices and "output" in prices:
-        return prices
-    return None
-
-
 def shown_id(model: Model, *, dashed: bool) -> str:
     """Its id, for Claude Code with the dashes that it knows Claude models by."""
-    if dashed and model.is_claude:
-        return model.id.replace(".", "-")
-    return model.id
+    return model.id.replace(".", "-") if dashed and model.is_claude else model.id
 
 
 def model_payload(model: Model, shown_as: str = "") -> JSON:
@@ -2229,23 +2111,22 @@ def model_payload(model: Model, shown_as: str = "") -> JSON:
         "max_output_tokens": model.output or None,
         "endpoints": list(model.endpoints),
         "vision": model.vision,
-        "credits": model_prices(model),
+        "credits": model.prices,
     }
 
 
 def models_payload(models: Catalogue, *, dashed: bool = False) -> JSON:
     """Each model once; `dashed` for who speaks Anthropic's API."""
-    data = [
-        model_payload(model, shown_id(model, dashed=dashed))
-        for model in models.listed()
-    ]
+    listed = models.listed()
+    data = [model_payload(each, shown_id(each, dashed=dashed)) for each in listed]
+    ids = [entry["id"] for entry in data] or [None]
     return {
         "object": "list",
         "data": data,
         "models": [],  # Codex reads this key, and is content with an empty list
         "has_more": False,
-        "first_id": data[0]["id"] if data else None,
-        "last_id": data[-1]["id"] if data else None,
+        "first_id": ids[0],
+        "last_id": ids[-1],
     }
 
 
@@ -2259,9 +2140,9 @@ def claude_environment(models: Catalogue) -> Dict[str, str]:
     """
     env = {}
     chosen = None
-    for family in ("haiku", "fable", "opus", "sonnet"):  # the last found is for all
-        model = models.family(family)
-        if model:
+    for family in FAMILIES:  # the last found is for all
+        model = AUTO_MODEL if models.auto_only else models.newest(family)
+        if model and model.offered:
             chosen = model
             name = "ANTHROPIC_DEFAULT_%s_MODEL" % family.upper()
             env[name] = shown_id(model, dashed=True)
@@ -2403,16 +2284,14 @@ def given(**fields: Any) -> JSON:
 
 def required_word(obj: JSON, key: str, words: Iterable[str], path: str) -> str:
     """`obj[key]`, which must be one of `words`; raises BadRequest when it is not."""
-    return one_of(required(obj, key, str, path), tuple(words), "%s.%s" % (path, key))
+    return one_of(required(obj, key, str, path), tuple(words), _path_to(path, key))
 
 
 def parse_list(
     obj: JSON, key: str, parse: Callable[[Any, str], Any], path: str = ""
 ) -> List[Any]:
     """Parse the items of the list `obj[key]`, each with its own path."""
-    where = key
-    if path:
-        where = "%s.%s" % (path, key)
+    where = _path_to(path, key)
     items = field(obj, key, list, path, ())
     return [parse(item, "%s.%d" % (where, at)) for at, item in enumerate(items)]
 
@@ -2447,11 +2326,10 @@ def custom_tool(name: str, description: str, form: JSON) -> Tool:
     """
     words = [description, "Put the whole text into `input`."]
     grammar = typed(form, "grammar", dict) or form
-    if typed(grammar, "definition", str):
+    rules = typed(grammar, "definition", str)
+    if rules:
         syntax = typed(grammar, "syntax", str)
-        words.append(
-            "It must follow this %s grammar:\n%s" % (syntax, grammar["definition"])
-        )
+        words.append("It must follow this %s grammar:\n%s" % (syntax, rules))
     return Tool(name, "\n\n".join(filter(None, words)), INPUT_SCHEMA, kind="custom")
 
 
@@ -2460,24 +2338,21 @@ def custom_names(tools: Iterable[Tool]) -> Set[str]:
     return {tool.name for tool in tools if tool.kind == "custom"}
 
 
-def unwrap_input(arguments: str) -> str:
-    """The text for a custom tool; what is not our wrapper is handed over as it is."""
-    wrapped = parse_object(arguments)
-    if wrapped is not None and wrapped.keys() == {"input"}:
-        if isinstance(wrapped["input"], str):
-            return wrapped["input"]
-    return arguments
-
-
 def parse_object(text: str) -> Optional[JSON]:
     """The JSON object that `text` is, None for anything else."""
     try:
         value = loads(text.encode("utf-8", "backslashreplace"))
     except ValueError:
         return None
-    if isinstance(value, dict):
-        return value
-    return None
+    return value if isinstance(value, dict) else None
+
+
+def unwrap_input(arguments: str) -> str:
+    """The text for a custom tool; what is not our wrapper is handed over as it is."""
+    wrapped = parse_object(arguments)
+    if wrapped and wrapped.keys() == {"input"} and isinstance(wrapped["input"], str):
+        return wrapped["input"]
+    return arguments
 
 
 MAX_TOOLS = 128  # HARD_TOOL_LIMIT of the official client (UPSTREAM 16)
@@ -2517,26 +2392,24 @@ def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
     without one gets an error that says so; a result without a call becomes text.
     """
     results: Dict[str, Deque[Result]] = collections.defaultdict(collections.deque)
-    for turn in turns:
-        for part in turn.parts:
-            if isinstance(part, Result):
-                results[part.call_id].append(part)
+    for part in itertools.chain.from_iterable(turn.parts for turn in turns):
+        if isinstance(part, Result):
+            results[part.call_id].append(part)
     paired: List[Turn] = []
-    due: List[Any] = []
+    due: List[Any] = []  # what the calls of the turn before get
     for turn in turns:
         if due and turn.role != "user":
             paired.append(Turn("user", tuple(due)))
             due = []
-        if due or results:
-            parts = due + _kept_parts(turn, results)
-            turn = turn._replace(parts=tuple(parts))
-        if turn.parts:
-            paired.append(turn)
+        parts = due + _kept_parts(turn, results)
+        if parts:
+            paired.append(turn._replace(parts=tuple(parts)))
         due = []
-        for call in [part for part in turn.parts if isinstance(part, Call)]:
-            if not results[call.id]:
-                results[call.id].append(Result(call.id, (NO_RESULT,), True))
-            due.append(results[call.id].popleft())
+        for part in parts:
+            if isinstance(part, Call):
+                known = results[part.id]
+                nothing = Result(part.id, (NO_RESULT,), True)
+                due.append(known.popleft() if known else nothing)
     if due:
         paired.append(Turn("user", tuple(due)))
     return tuple(paired)
@@ -2586,31 +2459,20 @@ def count(value: Any) -> int:
     return value
 
 
-def _first_count(obj: Any, *keys: str) -> int:
-    for key in keys:
-        number = count(typed(obj, key, int))
-        if number:
-            return number
-    return 0
-
-
 def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
     """Read `usage` of chat completions or Responses, and `copilot_usage` beside it."""
-    details = typed(usage, "prompt_tokens_details", dict)
-    details = details or typed(usage, "input_tokens_details", dict)
-    thought = typed(usage, "completion_tokens_details", dict)
-    thought = thought or typed(usage, "output_tokens_details", dict)
-    prompt = _first_count(usage, "prompt_tokens", "input_tokens")
-    read = min(_first_count(details, "cached_tokens"), prompt)
-    write = min(_first_count(details, "cache_write_tokens"), prompt - read)
-    reasoning = _first_count(thought, "reasoning_tokens")
+    usage = usage if isinstance(usage, dict) else {}
+    kinds = ("prompt", "completion")
+    if "input_tokens" in usage:
+        kinds = ("input", "output")
+    prompt, output = [count(usage.get(kind + "_tokens")) for kind in kinds]
+    details, more = [typed(usage, kind + "_tokens_details", dict) for kind in kinds]
+    read = min(count(details.get("cached_tokens")), prompt)
+    write = min(count(details.get("cache_write_tokens")), prompt - read)
+    thought = more.get("reasoning_tokens") or usage.get("reasoning_tokens")
+    nano_aiu = count(typed(cost, "total_nano_aiu", int))
     return TokenUsage(
-        input=prompt - read - write,
-        cache_read=read,
-        cache_write=write,
-        output=_first_count(usage, "completion_tokens", "output_tokens"),
-        nano_aiu=_first_count(cost, "total_nano_aiu"),
-        reasoning=reasoning or _first_count(usage, "reasoning_tokens"),
+        prompt - read - write, output, read, write, nano_aiu, count(thought)
     )
 
 
@@ -2686,34 +2548,25 @@ class StopAt:
         if self._hit is not None:
             return
         text = self._held + text
-        first = (len(text), len(text))  # end and start of what is found
+        found = []
+        begun = [0]
         for stop in self._stops:
-            found = text.find(stop)
-            place = (found + len(stop), found)
-            if found >= 0 and place < first:  # whichever ends first
-                first = place
-                self._hit = stop
-        at = first[1]
-        self._held = ""
-        if self._hit is None:
-            at = min(self._begun(text, stop) for stop in self._stops)
-            self._held = text[at:]
+            if stop in text:
+                found.append((text.find(stop) + len(stop), -len(stop), stop))
+            begun += [n for n in range(1, len(stop)) if text.endswith(stop[:n])]
+        at = len(text) - max(begun)
+        self._held = text[at:]
+        if found:
+            end, size, self._hit = min(found)  # whichever ends first
+            at = end + size
+            self._held = ""
         if at:
             self._sink.text(text[:at])
 
-    @staticmethod
-    def _begun(text: str, stop: str) -> int:
-        """Where the end of `text` may begin `stop`; its length if nowhere."""
-        at = max(0, len(text) - len(stop) + 1)
-        while at < len(text) and not stop.startswith(text[at:]):
-            at += 1
-        return at
-
     def _release(self) -> None:
-        held = self._held
+        if self._held:
+            self._sink.text(self._held)
         self._held = ""
-        if held:
-            self._sink.text(held)
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
@@ -2721,7 +2574,8 @@ class StopAt:
         """End it; what was cut ended well."""
         self._release()
         if self._hit is not None:
-            reason, stop_sequence = "stop", self._hit
+            reason = "stop"
+            stop_sequence = self._hit
         self._sink.end(reason, usage, stop_sequence)
 
     def __getattr__(self, name: str) -> Any:
@@ -2729,12 +2583,8 @@ class StopAt:
         if name not in ("error", "take", "whole", "at_boundary"):
             self._release()
             if self._hit is not None:
-                return _say_nothing
+                return lambda *_: None
         return getattr(self._sink, name)
-
-
-def _say_nothing(*_: Any) -> None:
-    pass
 
 
 class CallGuard:
@@ -2751,7 +2601,6 @@ class CallGuard:
         self._free = free  # names of tools that take any text
         self._names: Dict[Hashable, str] = {}
         self._pieces: Dict[Hashable, List[str]] = {}
-        self._held: Set[Hashable] = set()  # perhaps encoded twice
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._names[key] = name
@@ -2763,35 +2612,32 @@ class CallGuard:
         if not pieces:
             # Blanks alone are no arguments yet, because some upstreams open with one.
             fragment = fragment.lstrip()
-            if not fragment:
-                return
-            if fragment[0] == '"' and self._names.get(key) not in self._free:
-                self._held.add(key)
-        pieces.append(fragment)
-        if key not in self._held:
-            self._sink.arguments(key, fragment)
+        if fragment:
+            pieces.append(fragment)
+            # What opens as a string is perhaps encoded twice: it waits for its end.
+            if pieces[0][0] != '"' or self._names.get(key) in self._free:
+                self._sink.arguments(key, fragment)
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
     ) -> None:
         """End it; raises UpstreamError for a call that nobody can run."""
         for key, pieces in self._pieces.items():
-            self._check(key, "".join(pieces), reason)
+            name = self._names.get(key, "a tool")
+            text = "".join(pieces)
+            if name in self._free:
+                continue
+            if text.startswith('"'):
+                with contextlib.suppress(ValueError):
+                    text = str(loads(text.encode("utf-8", "backslashreplace")))
+                self._sink.arguments(key, text)
+            # One that the length limit cut is no error, because its client sees why.
+            if reason in ("stop", "tool_calls") and parse_object(text) is None:
+                raise UpstreamError(
+                    "the model called %s with arguments that are not a JSON object; "
+                    "try again." % name
+                )
         self._sink.end(reason, usage, stop_sequence)
-
-    def _check(self, key: Hashable, text: str, reason: str) -> None:
-        if self._names.get(key) in self._free:
-            return
-        if key in self._held:
-            with contextlib.suppress(ValueError):
-                text = str(loads(text.encode("utf-8", "backslashreplace")))
-            self._sink.arguments(key, text)
-        # A call that the length limit cut is no error, because its client sees why.
-        if reason in ("stop", "tool_calls") and parse_object(text) is None:
-            raise UpstreamError(
-                "the model called %s with arguments that are not a JSON object; try "
-                "again." % self._names.get(key, "a tool")
-            )
 
     def __getattr__(self, name: str) -> Any:
         # What is no call's passes as it is; `text` above, because it is asked for most.
@@ -2893,11 +2739,11 @@ class Translation(StreamTranslator):
 # ============================================================================
 # 9. Anthropic Messages
 # ============================================================================
-# The Anthropic dialect: a Messages request to the hub, the hub's answer to a Messages
-# stream, and a stream folded to one Message.                     uses: 2, 4, 5, 7, 8
+# The Anthropic dialect: a Messages request to the hub and back, Copilot's stream read,
+# and a stream or a whole Message written.                        uses: 2, 4, 5, 7, 8
 # Contract: the stream is `message_start (start delta* stop)* message_delta
 # message_stop`, indexes from 0, one block open, none opened twice; the answer without
-# streaming is the fold of the same bytes.
+# streaming is what the stream amounts to.
 
 SIGNATURE_MARK = "copilot-claude-proxy@"
 # How Claude Code's billing line begins. It is no instruction, and as it changes with
@@ -2917,11 +2763,62 @@ def unpack_reasoning(signature: str) -> Optional[Tuple[str, str]]:
     """(opaque, source) of a signature of ours, None for every other one."""
     if not signature.startswith(SIGNATURE_MARK):
         return None
-    source, _, opaque = signature[len(SIGNATURE_MARK) :].partition("@")
+    source, _, opaque = signature.removeprefix(SIGNATURE_MARK).partition("@")
     return urllib.parse.unquote(opaque), urllib.parse.unquote(source)
 
 
 # --- requests -------------------------------------------------------------------------
+
+# What Anthropic's servers have run or written stands in the history for good, and no
+# other server can read it as such: it is told in words.
+SERVER_BLOCK = re.compile(
+    r"[a-z0-9_]{1,60}_tool_(?:use|result)"
+    r"|search_result|compaction|container_upload|fallback",
+    re.ASCII,
+)
+# Encrypted, or about no more than which block belongs to which.
+UNREADABLE = (
+    "id tool_use_id encrypted_content encrypted_index encrypted_stdout "
+    "cache_control caller"
+).split()
+# Which block may stand where; text may everywhere.
+PLACES = {
+    "user": ("image", "document", "tool_result"),
+    "assistant": ("tool_use", "thinking", "redacted_thinking"),
+    "system": (),
+    "tool_result": ("image", "document", "tool_reference"),
+    "document": ("image",),
+}
+
+
+def _words_of(value: Any) -> Iterator[str]:
+    """The words of a block and of all that is in it, a line for each object."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _words_of(inner)
+    elif isinstance(value, dict):
+        yield "\n"
+        for key, inner in value.items():
+            if key in UNREADABLE or (key, value.get("type")) == ("data", "base64"):
+                continue
+            if key == "input" or type(inner) in (bool, int, float):
+                yield "%s %s" % (key, dumps_text(inner))
+            else:
+                yield from _words_of(inner)
+    elif value:
+        yield str(value)
+
+
+def _parse_stranger(block: JSON, place: str, path: str) -> Text:
+    """A block of another server in words; raises BadRequest for any other."""
+    kind = block["type"]
+    if place == "system" or not SERVER_BLOCK.fullmatch(kind):
+        raise BadRequest(
+            "%s: a block of type %r cannot be sent to this model (%s)"
+            % (path, kind[:60], place)
+        )
+    words = " ".join(_words_of(block)).replace(" \n ", "\n")
+    return Text("[%s]" % words.strip())
 
 
 def _parse_image(block: JSON, path: str) -> Image:
@@ -2930,20 +2827,21 @@ def _parse_image(block: JSON, path: str) -> Image:
     if required_word(source, "type", ("base64", "url"), path) == "url":
         return Image(required(source, "url", str, path))
     media_type = required(source, "media_type", str, path)
-    return Image(
-        "data:%s;base64,%s" % (media_type, required(source, "data", str, path))
-    )
+    data = required(source, "data", str, path)
+    return Image("data:%s;base64,%s" % (media_type, data))
 
 
-def _parse_document(block: JSON, path: str) -> List[Any]:
-    """A text document is its text; of any other the bytes go behind its context."""
+def _parse_document(block: JSON, path: str, parse: Callable[..., Any]) -> List[Any]:
+    """A text document is its text; of any other the bytes go behind its context.
+
+    `parse` reads the content of one that is made of blocks.
+    """
     title = field(block, "title", str, path, "")
     context = Text(field(block, "context", str, path, ""))
     source = required(block, "source", dict, path)
     path += ".source"
     if source.get("type") == "content":
-        path += ".content"
-        parts = _parse_content_blocks(source.get("content"), "document", path)
+        parts = parse(source.get("content"), "document", path + ".content")
         return [Text(title), context, *parts]
     kind = required_word(source, "type", ("base64", "text"), path)
     text = required(source, "data", str, path)
@@ -2961,107 +2859,46 @@ def _parse_document(block: JSON, path: str) -> List[Any]:
 def _parse_thinking(block: JSON, path: str) -> List[Any]:
     # With a foreign or no signature only its own model can use the block; another would
     # take it for its answer if it came as text.
-    key = "signature"
-    if block["type"] == "redacted_thinking":
-        key = "data"
+    key = "data" if block["type"] == "redacted_thinking" else "signature"
     ours = unpack_reasoning(field(block, key, str, path, ""))
     if ours is None:
         return []
     return [Reasoning(field(block, "thinking", str, path, ""), *ours)]
 
 
-# What Anthropic's servers have run or written stands in the history for good, and no
-# other server can read it as such: it is told in words.
-SERVER_BLOCK = re.compile(
-    r"[a-z0-9_]{1,60}_tool_(?:use|result)"
-    r"|search_result|compaction|container_upload|fallback",
-    re.ASCII,
-)
-# Encrypted, or about no more than which block belongs to which.
-UNREADABLE = {
-    "id",
-    "tool_use_id",
-    "encrypted_content",
-    "encrypted_index",
-    "encrypted_stdout",
-    "cache_control",
-    "caller",
-}
-
-
-def _describe(value: Any, words: List[str]) -> None:
-    """Add the words of a block and of all that is in it, a line for each object."""
-    if isinstance(value, list):
-        for inner in value:
-            _describe(inner, words)
-    elif isinstance(value, dict):
-        words.append("\n")
-        for key, inner in value.items():
-            if key in UNREADABLE or (key, value.get("type")) == ("data", "base64"):
-                continue
-            if key == "input" or type(inner) in (bool, int, float):
-                words.append("%s %s" % (key, dumps_text(inner)))
-            else:
-                _describe(inner, words)
-    elif value:
-        words.append(str(value))
-
-
-# Which block may stand where; text may everywhere.
-PLACES = {
-    "user": ("image", "document", "tool_result"),
-    "assistant": ("tool_use", "thinking", "redacted_thinking"),
-    "system": (),
-    "tool_result": ("image", "document", "tool_reference"),
-    "document": ("image",),
-}
-
-
-def _parse_content_block(block: Any, place: str, path: str) -> List[Any]:
-    """The parts that a block is; none for what no other model can use."""
-    kind = required(expect(block, dict, path), "type", str, path)
-    if kind == "text":
-        return [Text(required(block, "text", str, path))]
-    if kind not in PLACES[place]:
-        if place == "system" or not SERVER_BLOCK.fullmatch(kind):
-            raise BadRequest(
-                "%s: a block of type %r cannot be sent to this model (%s)"
-                % (path, kind[:60], place)
-            )
-        words: List[str] = []
-        _describe(block, words)
-        return [Text("[%s]" % " ".join(words).replace(" \n ", "\n").strip())]
-    if kind == "image":
-        return [_parse_image(block, path)]
-    if kind == "document":
-        return _parse_document(block, path)
-    if kind == "tool_use":
-        call_id = required(block, "id", str, path)
-        name = required(block, "name", str, path)
-        arguments = dumps_text(field(block, "input", dict, path, {}))
-        return [Call(call_id, name, arguments)]
-    if kind == "tool_result":
-        call_id = required(block, "tool_use_id", str, path)
-        content = block.get("content") or ""
-        parts = _parse_content_blocks(content, kind, path + ".content")
-        failed = field(block, "is_error", bool, path, False)
-        return [Result(call_id, tuple(parts), failed)]
-    if kind == "tool_reference":
-        name = required(block, "tool_name", str, path)
-        return [Text("The tool %s can be used now." % name)]
-    return _parse_thinking(block, path)
-
-
-def _parse_content_blocks(content: Any, place: str, path: str) -> List[Any]:
-    # A blank text is refused everywhere (UPSTREAM 11.5).
+def _parse_parts(content: Any, place: str, path: str) -> List[Any]:
+    """The parts that content is, without blank texts: refused everywhere (UPSTREAM
+    11.5), and without thinking that no other model can use."""
     if isinstance(content, str):
-        return [Text(content)] if content.strip() else []
+        content = [{"type": "text", "text": content}]
     parts: List[Any] = []
     for at, block in enumerate(expect(content, list, path)):
-        for part in _parse_content_block(block, place, "%s.%d" % (path, at)):
-            if not isinstance(part, Text) or part.text.strip():
-                parts.append(part)
-    return parts
+        here = "%s.%d" % (path, at)
+        kind = required(expect(block, dict, here), "type", str, here)
+        if kind == "text":
+            parts.append(Text(required(block, "text", str, here)))
+        elif kind not in PLACES[place]:
+            parts.append(_parse_stranger(block, place, here))
+        elif kind == "image":
+            parts.append(_parse_image(block, here))
+        elif kind == "document":
+            parts += _parse_document(block, here, _parse_parts)
+        elif kind == "tool_use":
+            call_id = required(block, "id", str, here)
+            name = required(block, "name", str, here)
+            arguments = dumps_text(field(block, "input", dict, here, {}))
+            parts.append(Call(call_id, name, arguments))
+        elif kind == "tool_result":
+            call_id = required(block, "tool_use_id", str, here)
+            inner = _parse_parts(block.get("content") or "", kind, here + ".content")
+            failed = field(block, "is_error", bool, here, False)
+            parts.append(Result(call_id, tuple(inner), failed))
+        elif kind == "tool_reference":
+            name = required(block, "tool_name", str, here)
+            parts.append(Text("The tool %s can be used now." % name))
+        else:
+            parts += _parse_thinking(block, here)
+    return [part for part in parts if not isinstance(part, Text) or part.text.strip()]
 
 
 def _parse_message(message: Any, path: str) -> Turn:
@@ -3070,28 +2907,7 @@ def _parse_message(message: Any, path: str) -> Turn:
     path += ".content"
     if message.get("content") is None:
         raise BadRequest("%s: required" % path)
-    return Turn(role, tuple(_parse_content_blocks(message["content"], role, path)))
-
-
-def _parse_system(body: JSON) -> List[Turn]:
-    parts = _parse_content_blocks(body.get("system") or "", "system", "system")
-    rules = [part for part in parts if not part.text.startswith(BILLING_MARK)]
-    if not rules:
-        return []
-    return [Turn("system", tuple(rules))]
-
-
-def _found_tools(messages: List[JSON]) -> Set[str]:
-    """What tool searches have found: deferred tools are wanted then (CLIENTS 1)."""
-    found = set()
-    for message in messages:
-        for block in objects(message.get("content")):
-            content = block.get("content")
-            if isinstance(content, dict):  # of a search that Anthropic's server ran
-                content = content.get("tool_references")
-            for reference in objects(content):
-                found.add(typed(reference, "tool_name", str))
-    return found
+    return Turn(role, tuple(_parse_parts(message["content"], role, path)))
 
 
 def _parse_messages_tool(entry: Any, path: str) -> Tool:
@@ -3104,22 +2920,30 @@ def _parse_messages_tool(entry: Any, path: str) -> Tool:
     # OpenAI's shape is accepted: the original's README shows it (UPSTREAM 0.4).
     tool = field(entry, "function", dict, path) or entry
     schema = field(tool, "input_schema", dict, path)
-    if not schema:
-        schema = field(tool, "parameters", dict, path, {})
     return Tool(
         required(tool, "name", str, path),
         field(tool, "description", str, path, ""),
-        schema,
+        schema or field(tool, "parameters", dict, path, {}),
         field(tool, "strict", bool, path),
     )
 
 
+def _found_tools(messages: List[JSON]) -> Set[str]:
+    """What tool searches have found: deferred tools are wanted then (CLIENTS 1)."""
+    found = set()
+    for message in messages:
+        for block in objects(message.get("content")):
+            content = block.get("content")
+            # Of a search that Anthropic's server ran, else of the client's own.
+            references = typed(content, "tool_references", list) or objects(content)
+            found.update(typed(each, "tool_name", str) for each in references)
+    return found
+
+
 def _parse_messages_tools(body: JSON) -> Tuple[Tool, ...]:
     tools = parse_list(body, "tools", _parse_messages_tool)
-    deferred = set()
-    for entry in objects(body.get("tools")):
-        if entry.get("defer_loading"):
-            deferred.add(typed(entry, "name", str))
+    entries = objects(body.get("tools"))
+    deferred = {typed(e, "name", str) for e in entries if e.get("defer_loading")}
     if deferred:
         deferred -= _found_tools(body["messages"])
     return tuple(tool for tool in tools if tool.name not in deferred)
@@ -3144,42 +2968,39 @@ def _parse_tool_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Any]:
     if isinstance(choice, str):
         choice = {"type": choice}
     kind = required_word(expect(choice, dict, path), "type", TOOL_CHOICES, path)
-    name = ""
-    if TOOL_CHOICES[kind] == "=":
+    wanted = TOOL_CHOICES[kind]
+    if wanted == "=":
         named = field(choice, "function", dict, path) or choice
-        name = required_word(named, "name", [tool.name for tool in tools], path)
+        wanted += required_word(named, "name", [tool.name for tool in tools], path)
     alone = field(choice, "disable_parallel_tool_use", bool, path)
-    parallel = False if alone else None
-    return TOOL_CHOICES[kind] + name, parallel
+    return wanted, False if alone else None
+
+
+# An eighth and a half of the largest budget there is, 32,000 (UPSTREAM 16).
+BUDGET_EFFORTS = ((4000, "low"), (16000, "medium"), (math.inf, "high"))
 
 
 def _parse_effort(body: JSON, config: JSON) -> Tuple[str, bool]:
     """The effort and whether thinking is to be shown."""
-    thinking = field(body, "thinking", dict, default={})
     effort = field(config, "effort", str, "output_config", "")
+    thinking = field(body, "thinking", dict)
     if not thinking:
         return effort, False
     kinds = ("enabled", "adaptive", "disabled")
     if required_word(thinking, "type", kinds, "thinking") == "disabled":
         return "none", False
     budget = field(thinking, "budget_tokens", int, "thinking", 0)
-    if effort or not budget:
-        return effort, True
-    # An eighth and a half of the largest budget there is, 32,000 (UPSTREAM 16).
-    if budget <= 4000:
-        return "low", True
-    if budget <= 16000:
-        return "medium", True
-    return "high", True
+    if budget and not effort:
+        effort = next(effort for most, effort in BUDGET_EFFORTS if budget <= most)
+    return effort, True
 
 
 def _parse_output_format(body: JSON, config: JSON) -> Optional[JSON]:
-    path = "output_config.format"
-    form = field(config, "format", dict, "output_config")
-    if form is None:
-        form = field(body, "output_format", dict)  # its name in 2025
+    old = field(body, "output_format", dict)  # its name in 2025
+    form = field(config, "format", dict, "output_config", old)
     if form is None:
         return None
+    path = "output_config.format"
     required_word(form, "type", ("json_schema",), path)
     return {"name": "answer", "schema": required(form, "schema", dict, path)}
 
@@ -3199,10 +3020,11 @@ def parse_messages(body: JSON) -> Conversation:
 
     top_k and context_management have no counterpart anywhere and are left out.
     """
-    system = _parse_system(body)
+    system = _parse_parts(body.get("system") or "", "system", "system")
+    rules = [part for part in system if not part.text.startswith(BILLING_MARK)]
     required(body, "messages", list)
-    turns = pair_results(parse_list(body, "messages", _parse_message))
-    if not turns:
+    turns = parse_list(body, "messages", _parse_message)
+    if not any(turn.parts for turn in turns):
         raise BadRequest("messages: at least one message with content is required")
     config = field(body, "output_config", dict, default={})
     tools = _parse_messages_tools(body)
@@ -3212,7 +3034,7 @@ def parse_messages(body: JSON) -> Conversation:
     if max_tokens is not None and max_tokens < 1:
         raise BadRequest("max_tokens: expected at least 1")
     return Conversation(
-        turns=(*system, *turns),
+        turns=pair_results([Turn("system", tuple(rules)), *turns]),
         tools=tools,
         tool_choice=choice,
         parallel=parallel,
@@ -3229,10 +3051,6 @@ def parse_messages(body: JSON) -> Conversation:
 
 # --- requests for Copilot -------------------------------------------------------------
 
-ANSWER_LIMIT = 32_000  # max_tokens is required; where neither client nor catalogue say
-# Thinking ceilings for an effort where a model takes no effort (CLIENTS 1).
-BUDGETS = {"low": 4000, "medium": 12000}
-LARGEST_BUDGET = 31999
 REDACTED = "/redacted"  # a source whose opaque was a redacted_thinking block
 JSON_ONLY = "Answer with one JSON object and nothing else."
 CHOICE_TYPES = {"auto": "auto", "required": "any", "none": "none"}
@@ -3243,134 +3061,111 @@ def messages_source(model: Model) -> str:
     return "messages:" + model.maker
 
 
-def _encode_source(part: Any) -> JSON:
-    """`source` of an image or a document."""
+def _encode_file(part: Any) -> JSON:
+    """An image, or a document, which has a title."""
     head, _, data = part.url.partition(";base64,")
-    if not data or not head.startswith("data:"):
-        return {"type": "url", "url": part.url}
-    return {"type": "base64", "media_type": head[5:], "data": data}
+    source = {"type": "url", "url": part.url}
+    if data and head.startswith("data:"):
+        source = {"type": "base64", "media_type": head[5:], "data": data}
+    if isinstance(part, Image):
+        return {"type": "image", "source": source}
+    return {"type": "document", "source": source, **given(title=part.title)}
 
 
 def _encode_call(call: Call) -> JSON:
     arguments = parse_object(call.arguments)
     if arguments is None and call.arguments.strip():
         arguments = {"arguments": call.arguments}  # cut, as the model wrote it
-    return {
-        "type": "tool_use",
-        "id": call.id,
-        "name": call.name,
-        "input": arguments or {},
-    }
+    block = {"type": "tool_use", "id": call.id, "name": call.name}
+    return {**block, "input": arguments or {}}
 
 
-def _encode_thinking(part: Reasoning, source: str) -> Optional[JSON]:
+def _encode_thinking(part: Reasoning, source: str) -> JSON:
     if not part.opaque or not part.source.startswith(source):
-        return None
+        return {}
     if part.source.endswith(REDACTED):
         return {"type": "redacted_thinking", "data": part.opaque}
     return {"type": "thinking", "thinking": part.text, "signature": part.opaque}
 
 
-def _encode_result(result: Result, source: str) -> JSON:
-    block = {"type": "tool_result", "tool_use_id": result.call_id}
-    content = _encode_blocks(result.parts, source)
-    if content:
-        block["content"] = content
-    if result.is_error:
-        block["is_error"] = True
-    return block
+def _encode_parts(parts: Iterable[Any], source: str) -> List[JSON]:
+    """The blocks of parts; none of what says nothing, or nothing to this model."""
+    blocks: List[JSON] = []
+    for part in parts:
+        if isinstance(part, Text):
+            if part.text.strip():
+                blocks.append({"type": "text", "text": part.text})
+        elif isinstance(part, Call):
+            blocks.append(_encode_call(part))
+        elif isinstance(part, Reasoning):
+            blocks.append(_encode_thinking(part, source))
+        elif isinstance(part, Result):
+            content = _encode_parts(part.parts, source)
+            more = given(content=content, is_error=part.is_error or None)
+            block = {"type": "tool_result", "tool_use_id": part.call_id}
+            blocks.append({**block, **more})
+        else:
+            blocks.append(_encode_file(part))
+    return list(filter(None, blocks))
 
 
-def _encode_block(part: Any, source: str) -> Optional[JSON]:
-    """The block of a part; None for what says nothing, or nothing to this model."""
-    if isinstance(part, Text):
-        if not part.text.strip():
-            return None
-        return {"type": "text", "text": part.text}
-    if isinstance(part, Image):
-        return {"type": "image", "source": _encode_source(part)}
-    if isinstance(part, Document):
-        about = given(title=part.title)
-        return {"type": "document", "source": _encode_source(part), **about}
-    if isinstance(part, Call):
-        return _encode_call(part)
-    if isinstance(part, Result):
-        return _encode_result(part, source)
-    return _encode_thinking(part, source)
-
-
-def _encode_blocks(parts: Iterable[Any], source: str) -> List[JSON]:
-    blocks = [_encode_block(part, source) for part in parts]
-    return [block for block in blocks if block is not None]
-
-
-def _encode_thought(conv: Conversation, model: Model, limit: int) -> JSON:
-    """`thinking` for an effort; none is the least, which is not to ask for any."""
-    if conv.effort in ("", "none", "minimal"):
-        return {}
-    if model.adaptive:
-        return {"type": "adaptive"}
-    if not model.budget[1]:
-        return {}
-    budget = min(BUDGETS.get(conv.effort, LARGEST_BUDGET), model.budget[1], limit - 1)
-    return {"type": "enabled", "budget_tokens": budget}
-
-
-def _encode_tools(conv: Conversation) -> JSON:
+def _encode_tools(conversation: Conversation) -> JSON:
     """`tools` and `tool_choice`."""
     tools = []
-    for tool in conv.tools:
-        entry: JSON = {"name": tool.name, **given(description=tool.description)}
-        entry["input_schema"] = tool.parameters
-        if tool.strict:
-            entry["strict"] = True
-        tools.append(entry)
+    for tool in conversation.tools:
+        more = given(
+            description=tool.description,
+            input_schema=tool.parameters,
+            strict=tool.strict or None,
+        )
+        tools.append({"name": tool.name, **more})
     if not tools:
         return {}
-    choice = given(type=CHOICE_TYPES.get(conv.tool_choice))
-    if conv.tool_choice[:1] == "=":
-        choice = {"type": "tool", "name": conv.tool_choice[1:]}
-    if conv.parallel is False:
-        choice.setdefault("type", "auto")
-        choice["disable_parallel_tool_use"] = True
+    wanted = conversation.tool_choice
+    choice = given(type=CHOICE_TYPES.get(wanted))
+    if wanted.startswith("="):
+        choice = {"type": "tool", "name": wanted[1:]}
+    if conversation.parallel is False:
+        choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}
     return {"tools": tools, **given(tool_choice=choice)}
 
 
-def encode_messages(conv: Conversation, model: Model) -> JSON:
-    """The Messages request for a conversation."""
+def encode_messages(conversation: Conversation, model: Model) -> JSON:
+    """The Messages request for a conversation.
+
+    Room 12 adds the limit of its tokens, and a budget where the model thinks by one.
+    """
     source = messages_source(model)
     system: List[JSON] = []
     messages: List[JSON] = []
-    for turn in conv.turns:
-        content = _encode_blocks(turn.parts, source)
+    for turn in conversation.turns:
+        content = _encode_parts(turn.parts, source)
         if turn.role == "system" and not messages:
             system += content
         elif content:
             messages.append({"role": turn.role, "content": content})
-    limit = conv.max_tokens or model.output or ANSWER_LIMIT
-    thinking = _encode_thought(conv, model, limit)
-    config = given(effort=conv.effort)
-    if conv.schema:
-        config["format"] = {"type": "json_schema", "schema": conv.schema["schema"]}
-    elif conv.schema is not None:
+    effort = conversation.effort
+    thinking = {}
+    if effort not in ("", "none", "minimal") and (model.adaptive or model.budget[1]):
+        thinking = {"type": "adaptive"}
+    config = given(effort=effort)
+    if conversation.schema:
+        schema = conversation.schema["schema"]
+        config["format"] = {"type": "json_schema", "schema": schema}
+    elif conversation.schema is not None:
         system.append({"type": "text", "text": JSON_ONLY})
     settings = given(
+        max_tokens=conversation.max_tokens,
         system=system,
-        temperature=conv.temperature,
-        top_p=conv.top_p,
-        stop_sequences=list(conv.stop),
+        temperature=conversation.temperature,
+        top_p=conversation.top_p,
+        stop_sequences=list(conversation.stop),
         thinking=thinking,
         output_config=config,
-        metadata=given(user_id=conv.user),
+        metadata=given(user_id=conversation.user),
     )
-    return {
-        "model": model.id,
-        "max_tokens": limit,
-        "stream": True,
-        **settings,
-        **_encode_tools(conv),
-        "messages": messages,
-    }
+    body = {"model": model.id, "stream": True, **settings}
+    return {**body, **_encode_tools(conversation), "messages": messages}
 
 
 # --- Copilot's answers ----------------------------------------------------------------
@@ -3381,28 +3176,46 @@ FINISH_REASONS = {
     "refusal": "content_filter",
 }
 REFUSED_TEXT = "The model declined to answer this."
+# The members of `usage`, in the order of TokenUsage.
+USAGE_KEYS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+)
 
 
 def native_usage(obj: JSON) -> TokenUsage:
     """The usage of a whole Message, or of anything that has its two usage members."""
     usage = typed(obj, "usage", dict)
-    details = typed(usage, "output_tokens_details", dict)
     return TokenUsage(
-        input=count(usage.get("input_tokens")),
-        output=count(usage.get("output_tokens")),
-        cache_read=count(usage.get("cache_read_input_tokens")),
-        cache_write=count(usage.get("cache_creation_input_tokens")),
+        *[count(usage.get(key)) for key in USAGE_KEYS],
         nano_aiu=count(typed(obj, "copilot_usage", dict).get("total_nano_aiu")),
-        reasoning=count(details.get("thinking_tokens")),
+        reasoning=count(
+            typed(usage, "output_tokens_details", dict).get("thinking_tokens")
+        ),
     )
 
 
-def add_figures(figures: JSON, event: JSON) -> None:
-    """Take into the usage members of `figures` what a part of a stream says of them."""
-    for key, number in typed(event, "usage", dict).items():
-        if number:  # a 0 at the end is no news
-            figures["usage"][key] = number
-    figures["copilot_usage"] = event.get("copilot_usage") or figures["copilot_usage"]
+def add_usage(message: JSON, event: JSON) -> None:
+    """Take into the usage members of `message` what an event of its stream says."""
+    for part in (event, typed(event, "message", dict)):
+        usage = typed(part, "usage", dict).items()
+        news = {key: number for key, number in usage if number}  # 0 is no news
+        message["usage"] = {**typed(message, "usage", dict), **news}
+        message.update(given(copilot_usage=part.get("copilot_usage")))
+
+
+def messages_event(event: SSEEvent, message: JSON) -> JSON:
+    """The object of an event, whose usage goes into `message`; raises UpstreamError for
+    a broken one and the error that one is, in whatever shape."""
+    obj = event_object(event)
+    kind = obj.get("type")
+    if kind == "error" or obj.get("error"):
+        raise error_in_stream(obj)
+    if kind in ("message_start", "message_delta"):
+        add_usage(message, obj)
+    return obj
 
 
 class MessagesReader:
@@ -3415,68 +3228,59 @@ class MessagesReader:
         self.stop_sequence: Optional[str] = None
         self.done = False
         self._source = source
-        self._figures: JSON = {"usage": {}, "copilot_usage": None}
+        self._message: JSON = {}  # its usage members
         self._stop = ""
-        self._blocks: Dict[int, JSON] = {}  # open ones, by index
+        self._block: JSON = {}  # the open one
+        self._pieces: List[str] = []  # of its signature, or an empty one for arguments
         self._called = False
 
-    @property
-    def usage(self) -> TokenUsage:
-        """What has been counted so far."""
-        return native_usage(self._figures)
+    usage = property(lambda self: native_usage(self._message))
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
         """Give one event to `sink`; raises ProxyError on an error inside it."""
         if event.data == b"[DONE]":  # follows message_stop on some accounts
             return
-        obj = event_object(event)
-        kind = typed(obj, "type", str)
-        if kind == "error" or "error" in obj:
-            raise error_in_stream(obj)
-        step = self.EVENTS.get(kind)
+        obj = messages_event(event, self._message)
+        step = self.EVENTS.get(typed(obj, "type", str))
         if step:
             step(self, obj, sink)
 
-    def _message_start(self, obj: JSON, sink: Sink) -> None:
-        add_figures(self._figures, typed(obj, "message", dict))
-
     def _block_start(self, obj: JSON, sink: Sink) -> None:
-        index = typed(obj, "index", int)
-        block = dict(typed(obj, "content_block", dict), pieces=[])
-        self._blocks[index] = block
+        block = typed(obj, "content_block", dict)
+        self._block = block
+        self._pieces = []
         if block.get("type") == "tool_use":
             self._called = True
-            sink.call(index, typed(block, "id", str), typed(block, "name", str))
+            key = typed(obj, "index", int)
+            sink.call(key, typed(block, "id", str), typed(block, "name", str))
         if typed(block, "text", str):
             sink.text(block["text"])
 
     def _block_delta(self, obj: JSON, sink: Sink) -> None:
-        index = typed(obj, "index", int)
         delta = typed(obj, "delta", dict)
-        pieces = self._blocks.get(index, {}).get("pieces", [])
         if typed(delta, "text", str):
             sink.text(delta["text"])
         elif typed(delta, "thinking", str):
             sink.reasoning(delta["thinking"])
         elif typed(delta, "signature", str):
-            pieces.append(delta["signature"])
+            self._pieces.append(delta["signature"])
         elif typed(delta, "partial_json", str):
-            pieces.append("")  # the call has arguments
-            sink.arguments(index, delta["partial_json"])
+            self._pieces.append("")
+            sink.arguments(typed(obj, "index", int), delta["partial_json"])
 
     def _block_stop(self, obj: JSON, sink: Sink) -> None:
-        index = typed(obj, "index", int)
-        block = self._blocks.pop(index, {})
+        block = self._block
+        self._block = {}
         kind = block.get("type")
-        if kind == "tool_use" and not block["pieces"]:
-            sink.arguments(index, dumps_text(typed(block, "input", dict)))
-        elif kind == "thinking" and any(block["pieces"]):
-            sink.opaque("".join(block["pieces"]), self._source)
+        if kind == "tool_use" and not self._pieces:
+            arguments = dumps_text(typed(block, "input", dict))
+            sink.arguments(typed(obj, "index", int), arguments)
+        elif kind == "thinking" and any(self._pieces):
+            sink.opaque("".join(self._pieces), self._source)
         elif kind == "redacted_thinking" and typed(block, "data", str):
             sink.opaque(block["data"], self._source + REDACTED)
 
     def _message_delta(self, obj: JSON, sink: Sink) -> None:
-        add_figures(self._figures, obj)
         delta = typed(obj, "delta", dict)
         self._stop = typed(delta, "stop_reason", str) or self._stop
         self.stop_sequence = delta.get("stop_sequence") or self.stop_sequence
@@ -3485,14 +3289,12 @@ class MessagesReader:
             sink.refusal(typed(details, "explanation", str) or REFUSED_TEXT)
 
     def _message_stop(self, obj: JSON, sink: Sink) -> None:
-        ended = "stop"
-        if self._called and self.stop_sequence is None:
-            ended = "tool_calls"
+        calls = self._called and self.stop_sequence is None
+        ended = "tool_calls" if calls else "stop"
         self.finish_reason = FINISH_REASONS.get(self._stop, ended)
         self.done = True
 
     EVENTS = {
-        "message_start": _message_start,
         "content_block_start": _block_start,
         "content_block_delta": _block_delta,
         "content_block_stop": _block_stop,
@@ -3550,36 +3352,32 @@ STOP_REASONS = {
     "content_filter": "refusal",
 }
 # What may be open -> its start, the type and the field of its deltas.
-OPENINGS: Dict[str, Tuple[JSON, bytes, bytes]] = {
-    "text": ({"type": "text", "text": ""}, b"text_delta", b"text"),
-    "refusal": ({"type": "text", "text": ""}, b"text_delta", b"text"),
+OPENINGS: Dict[str, Tuple[JSON, str, str]] = {
+    "text": ({"type": "text", "text": ""}, "text_delta", "text"),
+    "refusal": ({"type": "text", "text": ""}, "text_delta", "text"),
     "thinking": (
         {"type": "thinking", "thinking": "", "signature": ""},
-        b"thinking_delta",
-        b"thinking",
+        "thinking_delta",
+        "thinking",
     ),
-    "call": ({"type": "tool_use", "input": {}}, b"input_json_delta", b"partial_json"),
+    "call": ({"type": "tool_use", "input": {}}, "input_json_delta", "partial_json"),
 }
 DELTA_HEAD = (
-    b'event: content_block_delta\ndata: {"type":"content_block_delta",'
-    b'"index":%d,"delta":{"type":"%b","%b":'
+    'event: content_block_delta\ndata: {"type":"content_block_delta",'
+    '"index":%d,"delta":{"type":"%s","%s":'
 )
 
 
 def anthropic_usage(usage: TokenUsage) -> JSON:
     """`usage` in Anthropic's words."""
-    return {
-        # Clients keep the estimate of message_start where a 0 follows (CLIENTS 1), so a
-        # prompt that came whole from the cache is told as one token more.
-        "input_tokens": usage.input or min(usage.prompt, 1),
-        "cache_creation_input_tokens": usage.cache_write,
-        "cache_read_input_tokens": usage.cache_read,
-        "output_tokens": usage.output,
-    }
+    # Clients keep the estimate of message_start where a 0 follows (CLIENTS 1), so a
+    # prompt that came whole from the cache is told as one token more.
+    read = usage.input or min(usage.prompt, 1)
+    return dict(zip(USAGE_KEYS, usage._replace(input=read)))
 
 
 class MessagesWriter:
-    """A Sink that writes a Messages stream, or with `fold` keeps it for whole().
+    """A Sink that writes a Messages stream, or with `fold` only what whole() gives.
 
     What is told of one block between two take() goes out as one delta: bursts cost
     little. A tool block opens with its first arguments and ends when they are complete,
@@ -3596,29 +3394,32 @@ class MessagesWriter:
         thinking: bool = True,
     ) -> None:
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
-        self._id = message_id
-        self._model = model
-        self._estimate = input_tokens
+        self.at_boundary = False  # never before message_start, which must be first
+        self._message = {
+            "id": message_id,
+            "type": "message",
+            "role": "assistant",
+            "model": model,
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+            "usage": anthropic_usage(TokenUsage(input_tokens)),
+        }
         self._fold = fold
         self._thinking = thinking  # asked for; else only what a call needs is told
-        self._started = False
         self._over = False
         self._out: List[bytes] = []
         self._open = ""  # a key of OPENINGS
         self._key: Hashable = None  # of the open call
+        self._block: JSON = {}  # the start of the open block
         self._index = -1
-        self._head = b""  # of the open block's deltas
-        self._pending: List[str] = []  # told of the open block, not yet written
-        self._arguments: List[str] = []  # written of the open call
+        self._head = b""  # of its deltas
+        self._pending: List[str] = []  # told of it, not yet written
+        self._written: List[str] = []  # of an open call, and with `fold` of any block
         self._calls: Dict[Hashable, JSON] = {}  # id and name of every call
         self._waiting: Dict[Hashable, List[str]] = {}  # fragments of the unopened ones
-        self._opaque: List[Tuple[str, str]] = []  # not yet written
-        self._refusal: List[str] = []
-
-    @property
-    def at_boundary(self) -> bool:
-        """A ping may go out: never before message_start, which must be first."""
-        return self._started and not self._over
+        self._signatures: List[str] = []  # not yet written
+        self._refusal = ""
 
     def text(self, text: str) -> None:
         self._say("text", text)
@@ -3628,7 +3429,7 @@ class MessagesWriter:
             self._say("thinking", text)
 
     def refusal(self, text: str) -> None:
-        self._refusal.append(text)
+        self._refusal += text
         self._say("refusal", text)
 
     def next_message(self) -> None:
@@ -3636,17 +3437,16 @@ class MessagesWriter:
             self._close()
 
     def opaque(self, data: str, source: str) -> None:
-        self._opaque.append((data, source))
+        self._signatures.append(pack_reasoning(data, source))
         # A call must not be broken in two. Where no thinking was asked for, an empty
         # block before the text would be content[0] of clients that read only that.
         if self._open != "call" and self._thinking:
-            self._write_opaque()
+            self._sign()
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         if key in self._calls:
             raise UpstreamError("the upstream began tool call %r twice" % (key,))
-        if not call_id:
-            call_id = "call_%s_%d" % (self._id, len(self._calls))
+        call_id = call_id or "call_%s_%d" % (self._message["id"], len(self._calls))
         self._calls[key] = {"id": call_id, "name": self.names.get(name, name)}
         self._waiting[key] = []
         self._advance()
@@ -3671,9 +3471,8 @@ class MessagesWriter:
     ) -> None:
         """End the answer. A call that was cut stays as it is, as with Anthropic, or is
         left out if it has not begun; clients go on after max_tokens (CLIENTS 1)."""
-        refused = "".join(self._refusal)
         stop = STOP_REASONS.get(reason, reason)
-        if refused:
+        if self._refusal:
             stop = "refusal"
         cut = stop not in ("end_turn", "tool_use")
         for key, fragments in list(self._waiting.items()):
@@ -3682,30 +3481,28 @@ class MessagesWriter:
         self._start()
         self._close()
         if self._calls:
-            self._write_opaque()
+            self._sign()
         if not cut:
             # Claude Code asks again for a tool_use without a call (CLIENTS 1).
-            stop = "end_turn"
-            if self._calls:
-                stop = "tool_use"
+            stop = "tool_use" if self._calls else "end_turn"
         if stop_sequence is not None:
             stop = "stop_sequence"
         delta: JSON = {"stop_reason": stop, "stop_sequence": stop_sequence}
         if stop == "refusal":
-            delta["stop_details"] = {
-                "type": stop,
-                "category": None,
-                "explanation": refused or "a content filter",
-            }
-        tokens = anthropic_usage(usage)
-        self._write("message_delta", delta=delta, usage=tokens, **usage.cost)
+            explanation = self._refusal or "a content filter"
+            details = {"type": stop, "category": None, "explanation": explanation}
+            delta["stop_details"] = details
+        figures = {"usage": anthropic_usage(usage), **usage.cost}
+        self._message.update(delta)
+        add_usage(self._message, figures)
+        self._write("message_delta", delta=delta, **figures)
         self._write("message_stop")
-        self._over = True
+        self._finish()
 
     def error(self, exc: ProxyError) -> None:
         self._flush()
         self._write("error", **anthropic_error(exc))
-        self._over = True
+        self._finish()
 
     def take(self) -> bytes:
         if self._fold:
@@ -3716,26 +3513,18 @@ class MessagesWriter:
         return data
 
     def whole(self) -> JSON:
-        events = SSEDecoder().feed(b"".join(self._out))
-        return fold_message(map(event_object, events))
+        if self._message["stop_reason"] is None:
+            raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
+        return self._message
+
+    def _finish(self) -> None:
+        self._over = True
+        self.at_boundary = False
 
     def _start(self) -> None:
-        if self._started:
-            return
-        self._started = True
-        self._write(
-            "message_start",
-            message={
-                "id": self._id,
-                "type": "message",
-                "role": "assistant",
-                "model": self._model,
-                "content": [],
-                "stop_reason": None,
-                "stop_sequence": None,
-                "usage": anthropic_usage(TokenUsage(self._estimate)),
-            },
-        )
+        if not self.at_boundary and not self._over:
+            self.at_boundary = True
+            self._write("message_start", message=self._message)
 
     def _say(self, kind: str, text: str) -> None:
         if self._open != kind:
@@ -3746,76 +3535,93 @@ class MessagesWriter:
         self._pending.append(text)
 
     def _advance(self, *, force: bool = False) -> None:
-        """End the open call if it has all it needs; open those that wait, in order."""
-        while self._open != "call" or force or self._is_complete():
+        """End the open call if it has all it needs; open those that wait, in order.
+
+        Looked at when another call begins, not at each fragment: too late is no harm.
+        """
+        while True:
             if self._open == "call":
+                self._flush()
+                if not force and parse_object("".join(self._written)) is None:
+                    return
                 self._close()
             key = next(iter(self._waiting), None)
             if key is None or not self._waiting[key]:
                 return
             self._begin_call(key)
 
-    def _is_complete(self) -> bool:
-        """Whether the open call's arguments are a whole object. Asked when another call
-        begins, not at each fragment: too late is no harm, the answer's end ends it."""
-        self._flush()
-        return parse_object("".join(self._arguments)) is not None
-
     def _begin_call(self, key: Hashable) -> None:
-        if not self._thinking:
-            self._write_opaque()
         self._begin("call", **self._calls[key])
         self._key = key
-        self._arguments = []
         self._pending = self._waiting.pop(key) or ["{}"]
 
     def _begin(self, kind: str, **more: Any) -> None:
         self._start()
         self._close()
+        if self._thinking or kind == "call":
+            self._sign()
         start, delta, name = OPENINGS[kind]
         self._open = kind
+        self._block = {**start, **more}
         self._index += 1
-        self._head = DELTA_HEAD % (self._index, delta, name)
-        block = {**start, **more}
-        self._write("content_block_start", index=self._index, content_block=block)
+        self._head = (DELTA_HEAD % (self._index, delta, name)).encode()
+        self._write("content_block_start", index=self._index, content_block=self._block)
 
-    def _write_opaque(self) -> None:
-        for data, source in self._opaque:
+    def _sign(self) -> None:
+        """Write the signatures, each behind thinking: the open block's or none."""
+        signatures = self._signatures
+        self._signatures = []
+        for signature in signatures:
             if self._open != "thinking":
                 self._begin("thinking")
-            self._close(pack_reasoning(data, source))
-        self._opaque = []
+            self._close(signature)
 
     def _close(self, signature: str = "") -> None:
         """End the open block; a thinking one is always signed, if with nothing, so that
         room 12 knows it as ours."""
+        if not self._open:
+            return
         self._flush()
-        was_open = self._open
-        if was_open == "thinking":
-            signature = signature or pack_reasoning("", "")
-            delta = {"type": "signature_delta", "signature": signature}
+        if self._open == "thinking":
+            self._block["signature"] = signature or pack_reasoning("", "")
+            delta = {"type": "signature_delta", "signature": self._block["signature"]}
             self._write("content_block_delta", index=self._index, delta=delta)
-        if was_open:
-            self._write("content_block_stop", index=self._index)
+        self._write("content_block_stop", index=self._index)
+        if self._fold:
+            self._keep()
         self._open = ""
-        if was_open == "call" and self._thinking:
-            self._write_opaque()
+        self._written = []
+
+    def _keep(self) -> None:
+        """Put the block into the Message, but a call that was cut: half of it must not
+        run, and `input` cannot say so."""
+        text = "".join(self._written)
+        if self._open != "call":
+            self._block[OPENINGS[self._open][2]] = text
+        elif parse_object(text) is None:
+            return
+        else:
+            self._block["input"] = parse_object(text)
+        self._message["content"].append(self._block)
 
     def _flush(self) -> None:
         if not self._pending:
             return
         text = "".join(self._pending)
         self._pending = []
-        if self._open == "call":
-            self._arguments.append(text)
-        if text and not self._over:
+        if self._fold or self._open == "call":
+            self._written.append(text)
+        if text and not self._fold and not self._over:
             # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
             encoded = json_string(text).encode("utf-8", "backslashreplace")
             self._out.append(b"%b%b}}\n\n" % (self._head, encoded))
 
     def _write(self, event: str, **fields: Any) -> None:
-        if not self._over:
+        if not self._fold and not self._over:
             self._out.append(encode_sse(event, {"type": event, **fields}))
+
+
+# --- the pass-through -----------------------------------------------------------------
 
 
 def restore_names(message: JSON, names: Mapping[str, str]) -> bool:
@@ -3829,6 +3635,24 @@ def restore_names(message: JSON, names: Mapping[str, str]) -> bool:
     return found
 
 
+# A JSON string whose bytes are UTF-8; one of many escapes is left to the parser.
+_STRING = (
+    rb'"[ !#-\[\]-~]*(?:(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})|[\xc2-\xdf][\x80-\xbf]'
+    rb"|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
+    rb'|\xf0[\x90-\xbf][\x80-\xbf]{2})[ !#-\[\]-~]*){0,999}"'
+)
+# Deltas in the two orders of keys that were ever seen: whole JSON that tells neither
+# the usage nor the end, so that most of a stream need not be parsed.
+PLAIN_DELTAS = re.compile(
+    rb"\n?(?:event: content_block_delta\ndata: \{(?:"
+    rb'"type":"content_block_delta","index":\d+,"delta":\{"type":"\w+","\w+":%b\}|'
+    rb'"delta":\{"\w+":%b,"type":"\w+"\},"index":\d+,"type":"content_block_delta"'
+    rb")\}\n\n)*" % (_STRING, _STRING)
+)
+DATA_LINE = re.compile(rb"^data:(.*)\n?", re.M)
+WHOLE_EVENTS = re.compile(rb".*\n\r?\n", re.S)  # up to the last blank line
+
+
 class MessagesTap:
     """A StreamTranslator that passes events on as they came, and reads the usage.
 
@@ -3837,34 +3661,29 @@ class MessagesTap:
     """
 
     at_boundary = True
-    WHOLE = re.compile(rb".*\n\r?\n", re.S)  # up to the last blank line
+    finished = False  # a message_stop came
+    done = False
 
     def __init__(self, names: Mapping[str, str] = {}) -> None:
-        self.finished = False  # a message_stop came
-        self.done = False
         self._names = names
-        self._figures: JSON = {"usage": {}, "copilot_usage": None}
+        self._message: JSON = {}  # its usage members
         self._held = bytearray()  # the event that has not ended
         self._before = b""  # what came whole before a failure in the same piece
 
-    @property
-    def usage(self) -> TokenUsage:
-        """What has come so far."""
-        return native_usage(self._figures)
+    usage = property(lambda self: native_usage(self._message))
 
     def feed(self, data: bytes) -> bytes:
         """Give the events that are whole now; raises UpstreamError for a broken one."""
         if self.done:  # a second answer, or [DONE]: nothing that a client waits for
             return b""
-        events = data
         if self._held or data[-2:] != b"\n\n":
-            events = self._cut(data)
-        return self._watch(events)
+            data = self._cut(data)
+        return self._watch(data)
 
     def _cut(self, data: bytes) -> bytes:
         near = max(0, len(self._held) - 2)  # half of a blank line may stand there
         self._held += data  # a bytearray: bytes would be copied for every piece
-        found = self.WHOLE.match(self._held, near)
+        found = WHOLE_EVENTS.match(self._held, near)
         whole = b""
         if found:
             whole = bytes(memoryview(self._held)[: found.end()])
@@ -3875,48 +3694,37 @@ class MessagesTap:
 
     def _watch(self, events: bytes) -> bytes:
         """Read the events; gives them as the client gets them."""
-        lines = events.split(b"\n")
-        changed = False
-        for at, line in enumerate(lines):
-            if not line.startswith(b"data:"):
-                continue
-            try:
-                event = event_object(SSEEvent("", line[5:]))
-                self._read(event)
-            except UpstreamError:
-                start = at
-                while start and lines[start - 1].strip():
-                    start -= 1
-                self._before = b"\n".join([*lines[:start], b""])
-                raise
-            block = event.get("content_block")
-            if self._names and restore_names({"content": [block]}, self._names):
-                lines[at] = b"data: " + dumps(event)
-                changed = True
-            if self.done:
-                if len(lines) > at + 3:  # what stands behind the end is nobody's
-                    lines[at + 2 :] = [b""]
-                    changed = True
-                break
-        return b"\n".join(lines) if changed else events
+        line = DATA_LINE.search(events, PLAIN_DELTAS.match(events).end())
+        while line:
+            event = self._read(line, events)
+            end = line.end()
+            if restore_names({"content": [event.get("content_block")]}, self._names):
+                head = events[: line.start()] + b"data: %b\n" % dumps(event)
+                events = head + events[end:]
+                end = len(head)
+            if event.get("type") == "message_stop":
+                self.finished = True
+                self.done = True
+                # What stands behind the end is nobody's.
+                return events[: events.find(b"\n", end) + 1 or len(events)]
+            line = DATA_LINE.search(events, PLAIN_DELTAS.match(events, end).end())
+        return events
 
-    def _read(self, event: JSON) -> None:
-        kind = event.get("type")
-        if kind == "message_stop":
-            self.finished = True
-            self.done = True
-        elif kind == "error" or event.get("error"):  # in whatever shape
-            raise error_in_stream(event)
-        elif kind in ("message_start", "message_delta"):
-            add_figures(self._figures, event)
-            add_figures(self._figures, typed(event, "message", dict))
+    def _read(self, line: Any, events: bytes) -> JSON:
+        try:
+            return messages_event(SSEEvent("", line[1]), self._message)
+        except ProxyError:
+            before = WHOLE_EVENTS.match(events, 0, line.start())
+            if before:
+                self._before = before[0]
+            raise
 
     def finish(self) -> bytes:
         """End it; raises UpstreamError when no message_stop came."""
         rest = b""
         if not self.done and self._held.strip():  # an event without its blank line
             rest = self._watch(bytes(self._held)).rstrip() + b"\n\n"
-        self._held = bytearray()
+        self._held.clear()
         if not self.finished:
             raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
         return rest
@@ -3951,24 +3759,23 @@ def unpack_reasonings(words: str) -> List[Tuple[str, str]]:
 
 def uncarry(message: JSON) -> JSON:
     """A chat message with its calls' own ids, and what one carried in its own field."""
-    if "tool_call_id" in message:
-        answered, mark, _ = typed(message, "tool_call_id", str).partition(CARRIED)
-        if mark:
-            return dict(message, tool_call_id=answered)
-    if not message.get("tool_calls"):
-        return message
-    carried = ""
-    calls = []
-    for call in objects(message.get("tool_calls")):
-        own, mark, packed = typed(call, "id", str).partition(CARRIED)
-        if mark:
-            carried = carried or SIGNATURE_MARK + packed
-            call = dict(call, id=own)
-        calls.append(call)
+    answered, mark, _ = typed(message, "tool_call_id", str).partition(CARRIED)
+    if mark:
+        return dict(message, tool_call_id=answered)
+    calls = objects(message.get("tool_calls"))
+    ids = [typed(call, "id", str).partition(CARRIED) for call in calls]
+    carried = [SIGNATURE_MARK + packed for _, mark, packed in ids if mark]
     if not carried:
         return message
-    opaque = message.get("reasoning_opaque") or carried
+    for at, (own, mark, _) in enumerate(ids):
+        if mark:
+            calls[at] = dict(calls[at], id=own)
+    opaque = message.get("reasoning_opaque") or carried[0]
     return dict(message, tool_calls=calls, reasoning_opaque=opaque)
+
+
+# What calls and tools may be, and the name of such a call's arguments.
+ARGUMENTS = {"function": "arguments", "custom": "input"}
 
 
 def _open_entry(entry: Any, path: str, *kinds: str) -> Tuple[str, JSON, str]:
@@ -3981,10 +3788,10 @@ def _open_entry(entry: Any, path: str, *kinds: str) -> Tuple[str, JSON, str]:
 
 def _parse_part(part: Any, path: str) -> Any:
     kind = required(expect(part, dict, path), "type", str, path)
+    one_of(kind, ("text", "refusal", "image_url", "file"), path)
     if kind in ("text", "refusal"):
         return Text(field(part, kind, str, path, ""))
-    one_of(kind, ("text", "refusal", "image_url", "file"), path)
-    kind, inner, path = _open_entry(part, path, kind)
+    _, inner, path = _open_entry(part, path, kind)
     if kind == "image_url":
         url = required(inner, "url", str, path)
         return Image(url, field(inner, "detail", str, path, ""))
@@ -4003,12 +3810,12 @@ def _parse_content(message: JSON, path: str) -> List[Any]:
 
 def _parse_call(call: Any, path: str) -> Call:
     call_id = required(expect(call, dict, path), "id", str, path)
-    kind, inner, path = _open_entry(call, path, "function", "custom")
+    kind, inner, path = _open_entry(call, path, *ARGUMENTS)
     name = required(inner, "name", str, path)
+    arguments = field(inner, ARGUMENTS[kind], str, path, "")
     if kind == "custom":
-        text = field(inner, "input", str, path, "")
-        return Call(call_id, name, dumps_text({"input": text}))
-    return Call(call_id, name, field(inner, "arguments", str, path, ""))
+        arguments = dumps_text({"input": arguments})
+    return Call(call_id, name, arguments)
 
 
 def _parse_assistant(message: JSON, path: str) -> List[Any]:
@@ -4039,11 +3846,8 @@ TURN_ROLES = {
 def _parse_turn(message: Any, path: str) -> Turn:
     message = uncarry(expect(message, dict, path))
     role = required_word(message, "role", TURN_ROLES, path)
-    if role == "assistant":
-        parts = _parse_assistant(message, path)
-    else:
-        parts = _parse_content(message, path)
-    parts = [part for part in parts if part != Text("")]
+    parse = _parse_assistant if role == "assistant" else _parse_content
+    parts = [part for part in parse(message, path) if part != Text("")]
     if role == "tool":
         call_id = required(message, "tool_call_id", str, path)
         parts = [Result(call_id, tuple(parts))]
@@ -4051,7 +3855,7 @@ def _parse_turn(message: Any, path: str) -> Turn:
 
 
 def _parse_tool(entry: Any, path: str) -> Tool:
-    kind, inner, path = _open_entry(entry, path, "function", "custom")
+    kind, inner, path = _open_entry(entry, path, *ARGUMENTS)
     name = required(inner, "name", str, path)
     description = field(inner, "description", str, path, "")
     if kind == "custom":
@@ -4060,22 +3864,17 @@ def _parse_tool(entry: Any, path: str) -> Tool:
     return Tool(name, description, schema, field(inner, "strict", bool, path))
 
 
-def _parse_named(entry: Any, path: str) -> str:
-    _, inner, path = _open_entry(entry, path, "function", "custom")
-    return required(inner, "name", str, path)
-
-
 def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool, ...]]:
     """The hub's tool_choice, and the tools that are left to choose from."""
     choice = body.get("tool_choice")
     if choice in (None, "auto", "none", "required"):
         return choice or "", tools
-    kinds = ("function", "custom", "allowed_tools")
+    kinds = (*ARGUMENTS, "allowed_tools")
     kind, inner, path = _open_entry(choice, "tool_choice", *kinds)
     if kind != "allowed_tools":
         return "=" + required(inner, "name", str, path), tools
     mode = required_word(inner, "mode", ("auto", "required"), path)
-    allowed = set(parse_list(inner, "tools", _parse_named, path))
+    allowed = {tool.name for tool in parse_list(inner, "tools", _parse_tool, path)}
     left = tuple(tool for tool in tools if tool.name in allowed)
     if not left:
         raise BadRequest("%s.tools: none of them is among the tools" % path)
@@ -4083,15 +3882,12 @@ def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool,
 
 
 def _parse_format(body: JSON) -> Optional[JSON]:
-    path = "response_format"
-    form = field(body, path, dict, default={"type": "text"})
+    form = field(body, "response_format", dict, default={"type": "text"})
     kinds = ("text", "json_object", "json_schema")
-    kind = required_word(form, "type", kinds, path)
-    if kind == "text":
-        return None
-    if kind == "json_object":
-        return {}
-    return required(form, kind, dict, path)
+    kind = required_word(form, "type", kinds, "response_format")
+    if kind == "json_schema":
+        return required(form, kind, dict, "response_format")
+    return {} if kind == "json_object" else None
 
 
 def parse_chat(body: JSON) -> Conversation:
@@ -4100,9 +3896,6 @@ def parse_chat(body: JSON) -> Conversation:
     tools = tuple(parse_list(body, "tools", _parse_tool))
     choice, tools = _parse_choice(body, tools)
     stops = body.get("stop")
-    if isinstance(stops, str):
-        stops = [stops]
-    max_tokens = field(body, "max_completion_tokens", int)
     effort = field(body, "reasoning_effort", str, default="")
     extra = {key: field(body, key, kind) for key, kind in SAME_IN_RESPONSES.items()}
     return Conversation(
@@ -4110,10 +3903,13 @@ def parse_chat(body: JSON) -> Conversation:
         tools=tools,
         tool_choice=choice,
         parallel=field(body, "parallel_tool_calls", bool),
-        max_tokens=max_tokens or field(body, "max_tokens", int),
+        max_tokens=field(body, "max_completion_tokens", int)
+        or field(body, "max_tokens", int),
         temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float),
-        stop=parse_stops({"stop": stops}, "stop"),
+        stop=parse_stops(
+            {"stop": [stops] if isinstance(stops, str) else stops}, "stop"
+        ),
         effort=effort,
         thinking=effort not in ("", "none"),
         schema=_parse_format(body),
@@ -4133,11 +3929,11 @@ def needs_translation(body: JSON) -> bool:
 
 def has_files(body: JSON) -> bool:
     """Whether a document is anywhere in a chat request."""
-    for message in objects(body.get("messages")):
-        for part in objects(message.get("content")):
-            if part.get("type") == "file":
-                return True
-    return False
+    return any(
+        part.get("type") == "file"
+        for message in objects(body.get("messages"))
+        for part in objects(message.get("content"))
+    )
 
 
 # --- requests for Copilot -------------------------------------------------------------
@@ -4178,11 +3974,9 @@ def _encode_turn(turn: Turn) -> List[JSON]:
         moved = [inner for inner in part.parts if not isinstance(inner, Text)]
         if moved:  # a tool message holds only text
             content = content or "(see the next message)"
-            rest.append(Text("From the result of tool call %s:" % part.call_id))
-            rest += moved
-        messages.append(
-            {"role": "tool", "tool_call_id": part.call_id, "content": content}
-        )
+            rest += [Text("From the result of tool call %s:" % part.call_id), *moved]
+        message = {"role": "tool", "tool_call_id": part.call_id, "content": content}
+        messages.append(message)
     content = _encode_content(rest)
     if content:
         messages.append({"role": turn.role, "content": content})
@@ -4191,7 +3985,7 @@ def _encode_turn(turn: Turn) -> List[JSON]:
 
 def _encode_assistant(turn: Turn, source: str) -> List[JSON]:
     calls = []
-    thoughts = []
+    thoughts = ""
     opaque = ""
     for part in turn.parts:
         if isinstance(part, Call):
@@ -4201,27 +3995,19 @@ def _encode_assistant(turn: Turn, source: str) -> List[JSON]:
             # Gemini's opaque comes blocks after its text and wants that text back
             # beside it (UPSTREAM 9.1, 9.3), so the text is what no other vendor's
             # opaque belongs to.
-            thoughts.append(part.text)
+            thoughts += part.text
             opaque = part.opaque or opaque
     text = text_of(turn.parts)
-    if not text and not calls:
-        return []
     message: JSON = {"role": "assistant", "content": text or None}
     if opaque:
-        message["reasoning_text"] = "".join(thoughts)
-        message["reasoning_opaque"] = opaque
-    if calls:
-        message["tool_calls"] = calls
-    return [message]
+        message.update(reasoning_text=thoughts, reasoning_opaque=opaque)
+    message.update(given(tool_calls=calls))
+    return [message] if text or calls else []
 
 
 def _encode_tool(tool: Tool) -> JSON:
-    function = given(
-        name=tool.name,
-        description=tool.description,
-        parameters=tool.parameters,
-        strict=tool.strict,
-    )
+    function = {"name": tool.name, "parameters": tool.parameters}
+    function.update(given(description=tool.description, strict=tool.strict))
     return {"type": "function", "function": function}
 
 
@@ -4267,6 +4053,7 @@ def encode_chat(conversation: Conversation, model: Model) -> JSON:
 
 REASONING_FIELDS = ("reasoning_text", "cot_summary", "thinking", "reasoning_content")
 OPAQUE_FIELDS = ("reasoning_opaque", "signature")
+USAGE_FIELDS = ("usage", "copilot_usage")
 
 
 def _delta_of(choice: JSON) -> JSON:
@@ -4285,26 +4072,21 @@ def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
 
 def _filter_text(choice: JSON) -> str:
     """What Copilot's filter objected to, in words (UPSTREAM 9.4)."""
-    causes = []
-    for name, result in typed(choice, "content_filter_results", dict).items():
-        if typed(result, "filtered", bool):
-            causes.append(name)
+    results = typed(choice, "content_filter_results", dict).items()
+    causes = [name for name, result in results if typed(result, "filtered", bool)]
     causes += typed(_delta_of(choice), "copilot_annotations", dict)
-    reason = ""
-    if causes:
-        reason = " (%s)" % ", ".join(causes)
+    reason = " (%s)" % ", ".join(causes) if causes else ""
     return "Copilot's content filter stopped this answer%s." % reason
 
 
 class _OpenCall:
     """A tool call under way; what came before its name is held."""
 
-    def __init__(self, key: int, call_id: str) -> None:
-        self.key = key
+    def __init__(self, call_id: str) -> None:
         self.id = call_id
         self.name = ""
         self.held = ""  # arguments that came before the name
-        self.empty = True  # no argument has been told
+        self.empty = True  # no argument went on
 
 
 class ChatReader:
@@ -4326,8 +4108,7 @@ class ChatReader:
         self._calls: Dict[str, _OpenCall] = {}  # by id
         self._at: Dict[Optional[int], _OpenCall] = {}  # the latest of each index
         self._latest: Optional[_OpenCall] = None
-        self._head = b""  # what surrounds a plain chunk's text
-        self._tail = b""
+        self._around = (b"", b"")  # a plain chunk's text
 
     @property
     def finish_reason(self) -> str:
@@ -4339,9 +4120,7 @@ class ChatReader:
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
         """Give one event to `sink`; raises UpstreamError on an error inside it."""
-        text = None
-        if self._head:
-            text = self._plain_text(event.data)
+        text = self._plain_text(event.data)
         if text is None:
             self._read_chunk(event, sink)
         elif text:
@@ -4353,34 +4132,23 @@ class ChatReader:
         What stands between the known bytes is one whole JSON string, so the rest of the
         document is what was parsed before: 0.8 us instead of 5, a third of a burst.
         """
-        if not (data.startswith(self._head) and data.endswith(self._tail)):
+        head, tail = self._around
+        if not (head and data.startswith(head) and data.endswith(tail)):
             return None
         try:
-            end = len(data) - len(self._tail) + 1
-            string = data[len(self._head) : end].decode("utf-8")
+            string = data[len(head) : len(data) - len(tail) + 1].decode("utf-8")
             text, length = json.decoder.scanstring(string, 0)
         except ValueError:  # the full parse says what is wrong
             return None
-        if length != len(string):
-            return None
-        return text
+        return text if length == len(string) else None
 
-    def _learn_plain(self, data: bytes, chunk: JSON, choice: JSON) -> None:
-        """Keep what surrounds the text of a chunk with nothing else that counts."""
-        delta = _delta_of(choice)
-        text = typed(delta, "content", str)
-        if not text or "\\" in text or data.count(b'"content"') != 1:
-            return  # one "content" in all, so this is the one that counts
-        for key, value in delta.items():
-            if value and key not in ("content", "role"):
-                return
-        if choice.get("finish_reason") or chunk.get("usage"):
-            return
+    def _learn_plain(self, data: bytes, text: str) -> None:
+        """Keep what surrounds the text of a chunk that says nothing else."""
         head, mark, rest = data.partition(b'"content":"')
         string = text.encode("utf-8", "replace") + b'"'
-        if rest.startswith(string) and not chunk.get("copilot_usage"):
-            self._head = head + mark
-            self._tail = rest[len(string) - 1 :]
+        # With one "content" in all, this is the one that counts.
+        if rest.startswith(string) and data.count(b'"content"') == 1:
+            self._around = (head + mark, rest[len(string) - 1 :])
 
     def _read_chunk(self, event: SSEEvent, sink: Sink) -> None:
         if self.done:
@@ -4396,29 +4164,32 @@ class ChatReader:
         self._read_usage(chunk)
         choices = objects(chunk.get("choices"))
         for choice in choices:  # split ones are parts of one answer (UPSTREAM 9.5)
-            self._read_delta(_delta_of(choice), typed(chunk, "id", str), sink)
+            text = self._read_delta(_delta_of(choice), typed(chunk, "id", str), sink)
             self._read_finish(choice, sink)
-        if len(choices) == 1:
-            self._learn_plain(event.data, chunk, choices[0])
+        if len(choices) == 1 and text:
+            more = (choice.get("finish_reason"), *map(chunk.get, USAGE_FIELDS))
+            if not any(more):
+                self._learn_plain(event.data, text)
 
     def _read_done(self, sink: Sink) -> None:
         """[DONE]: nothing follows; alone it ends an answer that had said something."""
         self.done = True
-        self._head = b""
-        if not self._finish and (self._has_content or self._calls):
+        self._around = (b"", b"")
+        if not self._finish and self._has_content:
             self._finish = "stop"
             self._complete_calls(sink)
 
     def _read_usage(self, chunk: JSON) -> None:
-        if not (chunk.get("usage") or chunk.get("copilot_usage")):
-            return
-        usage = openai_usage(chunk.get("usage"), chunk.get("copilot_usage"))
-        nano_aiu = usage.nano_aiu or self.usage.nano_aiu
-        if usage.prompt or usage.output:  # Gemini sends zeros with every chunk
-            self.usage = usage
-        self.usage = self.usage._replace(nano_aiu=nano_aiu)
+        usage, cost = map(chunk.get, USAGE_FIELDS)
+        if usage or cost:
+            found = openai_usage(usage, cost)
+            nano_aiu = found.nano_aiu or self.usage.nano_aiu
+            if not found.prompt and not found.output:  # Gemini's, with every chunk
+                found = self.usage
+            self.usage = found._replace(nano_aiu=nano_aiu)
 
-    def _read_delta(self, delta: JSON, chunk_id: str, sink: Sink) -> None:
+    def _read_delta(self, delta: JSON, chunk_id: str, sink: Sink) -> str:
+        """Give a delta to the sink; its text, if it has nothing else."""
         thought = _first_words(delta, REASONING_FIELDS)
         if thought:
             sink.reasoning(thought)
@@ -4429,29 +4200,29 @@ class ChatReader:
         if not isinstance(text, str):
             text = "".join(typed(part, "text", str) for part in objects(text))
         if text:
-            self._has_content = True
             sink.text(text)
         refusal = typed(delta, "refusal", str)
         if refusal:
-            self._has_content = True
             sink.refusal(refusal)
-        for call in objects(delta.get("tool_calls")):
+        calls = objects(delta.get("tool_calls"))
+        for call in calls:
             self._read_call(call, chunk_id, sink)
+        self._has_content = bool(self._has_content or text or refusal or calls)
+        return "" if thought or opaque or refusal or calls else text
 
     def _read_call(self, delta: JSON, chunk_id: str, sink: Sink) -> None:
         function = typed(delta, "function", dict)
         name = typed(function, "name", str)
-        call = self._call_for(delta, name, chunk_id)
-        self._latest = call
+        call = self._latest = self._call_for(delta, name, chunk_id)
         if name and not call.name:
             call.name = name
-            sink.call(call.key, call.id, name)
+            sink.call(call.id, call.id, name)
         arguments = function.get("arguments") or ""
         if not isinstance(arguments, str):
             arguments = dumps_text(arguments)
         call.held += arguments
         if call.held and call.name:
-            sink.arguments(call.key, call.held)
+            sink.arguments(call.id, call.held)
             call.held = ""
             call.empty = False
 
@@ -4460,19 +4231,17 @@ class ChatReader:
         begins another call where no id tells them apart (UPSTREAM 9.4)."""
         call_id = typed(delta, "id", str)
         index = delta.get("index")
+        call = self._calls.get(call_id)
         if type(index) is not int:
             index = None
-        call = self._calls.get(call_id)
         if not call_id:
             call = self._at.get(index, self._latest)
             if call and name and call.name:
                 if index not in self._at or name != call.name:
                     call = None
         if call is None:
-            key = len(self._calls)
-            call_id = call_id or "call_%s_%d" % (chunk_id, key)
-            call = _OpenCall(key, call_id)
-            self._calls[call_id] = call
+            call_id = call_id or "call_%s_%d" % (chunk_id, len(self._calls))
+            call = self._calls[call_id] = _OpenCall(call_id)
         if index is not None:
             self._at[index] = call
         return call
@@ -4496,7 +4265,7 @@ class ChatReader:
                 raise UpstreamError("the upstream called a nameless tool; try again")
             if call.empty:  # no arguments are {} (UPSTREAM 9.4)
                 call.empty = False
-                sink.arguments(call.key, "{}")
+                sink.arguments(call.id, "{}")
 
 
 # --- answers for chat clients ---------------------------------------------------------
@@ -4514,12 +4283,6 @@ def _accounts(usage: TokenUsage) -> JSON:
         },
         **usage.cost,
     }
-
-
-ARGUMENTS = {
-    "function": "arguments",
-    "custom": "input",
-}  # what kinds of calls name them
 
 
 class ChatWriter:
@@ -4562,14 +4325,12 @@ class ChatWriter:
         self._carried = ""  # what the next call's id is to carry
         self._out = [self._chunk({"role": "assistant", "content": ""})]
 
+    def _with_choice(self, key: str, words: JSON, reason: Optional[str]) -> JSON:
+        choice = {"index": 0, key: words, "logprobs": None, "finish_reason": reason}
+        return dict(self._about, choices=[choice])
+
     def _chunk(self, delta: JSON, reason: Optional[str] = None) -> bytes:
-        choice = {
-            "index": 0,
-            "delta": delta,
-            "logprobs": None,
-            "finish_reason": reason,
-        }
-        return encode_sse("", dict(self._about, choices=[choice]))
+        return encode_sse("", self._with_choice("delta", delta, reason))
 
     def _frame(self, key: Any) -> Tuple[bytes, ...]:
         """The bytes around the text of a delta: 0.4 us for each instead of 4."""
@@ -4577,11 +4338,10 @@ class ChatWriter:
         if isinstance(key, int):
             kind = "custom" if key in self._inputs else "function"
             delta = {"tool_calls": [{"index": key, kind: {ARGUMENTS[kind]: "\0"}}]}
-        frame = self._chunk(delta).rpartition(b'"\\u0000"')
-        self._frames[key] = frame
+        frame = self._frames[key] = self._chunk(delta).rpartition(b'"\\u0000"')
         return frame
 
-    def _say(self, key: Any, text: str) -> None:
+    def _add(self, key: Any, text: str) -> None:
         """Add to a field of the message, or to a call's arguments by its index."""
         if self._fold:
             self._pieces.setdefault(key, []).append(text)
@@ -4592,23 +4352,23 @@ class ChatWriter:
         self._out.append(head + encoded + tail)
 
     def text(self, text: str) -> None:
-        self._say("content", text)
+        self._add("content", text)
 
     def reasoning(self, text: str) -> None:
-        self._say("reasoning_content", text)
+        self._add("reasoning_content", text)
 
     def next_message(self) -> None:
-        self._say("content", "\n\n")  # there is but one text
+        self._add("content", "\n\n")  # there is but one text
 
     def opaque(self, data: str, source: str) -> None:
         # Clients join what comes in pieces: the space keeps them apart.
         packed = pack_reasoning(data, source)
-        self._say("reasoning_opaque", packed + " ")
+        self._add("reasoning_opaque", packed + " ")
         if source.startswith("chat:"):  # Responses takes calls without
             self._carried = "#" + packed
 
     def refusal(self, text: str) -> None:
-        self._say("refusal", text)
+        self._add("refusal", text)
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         name = self.names.get(name, name)
@@ -4617,21 +4377,21 @@ class ChatWriter:
         if name in self._custom:
             kind = "custom"
             self._inputs[index] = []
-        self._calls[key] = {
+        call = self._calls[key] = {
             "index": index,
             "id": call_id + self._carried,
             "type": kind,
             kind: {"name": name, ARGUMENTS[kind]: ""},
         }
         self._carried = ""
-        self._out.append(self._chunk({"tool_calls": [self._calls[key]]}))
+        self._out.append(self._chunk({"tool_calls": [call]}))
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         index = self._calls[key]["index"]
         if index in self._inputs:
             self._inputs[index].append(fragment)  # a wrapper: unwrapped when whole
         else:
-            self._say(index, fragment)
+            self._add(index, fragment)
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
@@ -4640,7 +4400,7 @@ class ChatWriter:
         if self._ended:
             return
         for index, fragments in self._inputs.items():
-            self._say(index, unwrap_input("".join(fragments)))
+            self._add(index, unwrap_input("".join(fragments)))
         self._ended = True
         self._reason = reason
         self._usage = usage
@@ -4658,11 +4418,9 @@ class ChatWriter:
 
     def take(self) -> bytes:
         """The bytes written since the last call; none with `fold`."""
-        out = self._out
+        out = b"" if self._fold else b"".join(self._out)
         self._out = []
-        if self._fold:
-            return b""
-        return b"".join(out)
+        return out
 
     def whole(self) -> JSON:
         """The chat.completion that the chunks add up to, after end()."""
@@ -4670,21 +4428,15 @@ class ChatWriter:
         calls = []
         for index, call in enumerate(self._calls.values()):
             kind = call["type"]
-            inner = dict(call[kind])
-            inner[ARGUMENTS[kind]] = texts.pop(index, "")
+            inner = {**call[kind], ARGUMENTS[kind]: texts.pop(index, "")}
             calls.append({"id": call["id"], "type": kind, kind: inner})
-        message: JSON = {"role": "assistant", "content": "", **texts}
-        if calls:
-            message["content"] = texts.get("content")
-            message["tool_calls"] = calls
-        choice = {
-            "index": 0,
-            "message": message,
-            "logprobs": None,
-            "finish_reason": self._reason,
+        message = {"role": "assistant", "content": None if calls else "", **texts}
+        message.update(given(tool_calls=calls))
+        return {
+            **self._with_choice("message", message, self._reason),
+            "object": "chat.completion",
+            **_accounts(self._usage),
         }
-        about = dict(self._about, object="chat.completion")
-        return {**about, "choices": [choice], **_accounts(self._usage)}
 
 
 # --- the two small APIs beside chat ---------------------------------------------------
@@ -4733,8 +4485,7 @@ class CompletionStream(StreamTranslator):
 
     def _read(self, event: SSEEvent) -> None:
         if event.data.strip() == b"[DONE]":
-            self.finished = True
-            self.done = True
+            self.finished = self.done = True
             return
         chunk = event_object(event)
         if chunk.get("error"):
@@ -4756,11 +4507,15 @@ class CompletionStream(StreamTranslator):
 
     def whole(self) -> JSON:
         """The answer for stream:false."""
-        choices = []
-        for index, pieces in sorted(self._texts.items()):
-            choice = {"index": index, "text": "".join(pieces), "logprobs": None}
-            choice["finish_reason"] = self._reasons.get(index, "stop")
-            choices.append(choice)
+        choices = [
+            {
+                "index": index,
+                "text": "".join(pieces),
+                "logprobs": None,
+                "finish_reason": self._reasons.get(index, "stop"),
+            }
+            for index, pieces in sorted(self._texts.items())
+        ]
         return {
             "id": self._last.get("id") or "cmpl-0",
             "object": "text_completion",
@@ -4794,42 +4549,50 @@ def responses_source(model: Model) -> str:
 
 # --- requests of Responses clients ----------------------------------------------------
 
-# Tools of OpenAI's own that the client runs: what a model is offered, and the member of
-# an item that holds a call's arguments.
+# Tools of OpenAI's own that the client runs: what a model is offered, what else an item
+# of a call says, and its member that holds the arguments, with what must be in them.
 CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
   "local_shell": {
-    "member": "action",
     "description": "Run a command on the user's machine.",
     "parameters": {"type": "object", "required": ["command"], "properties": {
       "command": {"type": "array", "items": {"type": "string"}},
       "working_directory": {"type": "string"},
       "timeout_ms": {"type": "integer"}
-    }}
+    }},
+    "item": {},
+    "member": "action",
+    "blank": {"type": "exec", "env": {}, "command": []}
   },
   "shell": {
-    "member": "action",
     "description": "Run shell commands on the user's machine.",
     "parameters": {"type": "object", "required": ["commands"], "properties": {
       "commands": {"type": "array", "items": {"type": "string"}},
       "timeout_ms": {"type": "integer"},
       "max_output_length": {"type": "integer"}
-    }}
+    }},
+    "item": {},
+    "member": "action",
+    "blank": {}
   },
   "apply_patch": {
-    "member": "operation",
     "description": "Create, change or delete a file.",
     "parameters": {"type": "object", "required": ["type", "path"], "properties": {
       "type": {"enum": ["create_file", "update_file", "delete_file"]},
       "path": {"type": "string"},
       "diff": {"type": "string", "description": "a V4A diff; none to delete"}
-    }}
+    }},
+    "item": {},
+    "member": "operation",
+    "blank": {}
   },
   "tool_search": {
-    "member": "arguments",
     "description": "Find more tools.",
     "parameters": {"type": "object", "required": ["query"], "properties": {
       "query": {"type": "string"}
-    }}
+    }},
+    "item": {"execution": "client"},
+    "member": "arguments",
+    "blank": {}
   }
 }""")
 # Run by OpenAI's servers. Codex always offers the first, so a model without it does
@@ -4840,6 +4603,15 @@ CALLS = (
     "custom_tool_call",
     *(kind + "_call" for kind in CLIENT_TOOLS),
 )
+RESULTS = ("tool_search_output", *(kind + "_output" for kind in CALLS))
+
+
+def input_items(body: JSON) -> List[Any]:
+    """The input of a Responses request as a list, whatever it is."""
+    items = body.get("input")
+    if isinstance(items, str) and items:
+        return [{"role": "user", "content": items}]
+    return items if isinstance(items, list) else []
 
 
 class ToolTable:
@@ -4856,22 +4628,16 @@ class ToolTable:
         # A name in a namespace gives way: the others go up as they are.
         self._plain = {typed(one, "name", str) for one in objects(body.get("tools"))}
         self._add_all(body, "")
-        if not isinstance(body.get("input"), list):
-            return
-        for at, item in enumerate(body["input"]):
+        for at, item in enumerate(input_items(body)):
             if typed(item, "type", str) == "tool_search_output":
                 self._add_all(item, "input.%d" % at)
 
     def name_of(self, item: JSON) -> str:
         """What the model knows the function of a call, or of a choice, as."""
-        name, namespace = typed(item, "name", str), typed(item, "namespace", str)
-        return self._flat.get((namespace, name)) or self._flatten(namespace, name)
-
-    @staticmethod
-    def _flatten(namespace: str, name: str) -> str:
-        if not namespace:
-            return name
-        return "%s__%s" % (namespace.rstrip("_"), name)
+        name = typed(item, "name", str) or typed(item, "type", str)
+        namespace = typed(item, "namespace", str)
+        flat = "%s__%s" % (namespace.rstrip("_"), name) if namespace else name
+        return self._flat.get((namespace, name), flat)
 
     def _add_all(self, holder: JSON, path: str, namespace: str = "") -> None:
         add = functools.partial(self._add_tool, namespace)
@@ -4879,25 +4645,15 @@ class ToolTable:
 
     def _add_tool(self, namespace: str, tool: Any, path: str) -> None:
         kind = required(expect(tool, dict, path), "type", str, path)
-        name = field(tool, "name", str, path, kind)
-        about = field(tool, "description", str, path, "")
-        if kind == "namespace":
-            self._add_all(tool, path, name)
-        elif kind == "function":
-            required(tool, "name", str, path)
-            schema = field(tool, "parameters", dict, path, {})
-            strict = field(tool, "strict", bool, path)
-            self._keep(Tool(name, about, schema, strict, namespace=namespace))
-        elif kind == "custom":
-            required(tool, "name", str, path)
-            made = custom_tool(name, about, field(tool, "format", dict, path, {}))
-            self._keep(made._replace(namespace=namespace))
-        elif kind in CLIENT_TOOLS:
-            offer = {**CLIENT_TOOLS[kind], **given(**tool)}
-            schema = field(offer, "parameters", dict, path)
-            self._keep(Tool(kind, offer["description"], schema, kind=kind))
-        elif kind.startswith(SPARED_TOOLS):
+        if kind.startswith(SPARED_TOOLS):
             self.left_out.append("tool " + kind)
+        elif kind == "namespace":
+            self._add_all(tool, path, field(tool, "name", str, path, kind))
+        elif kind in ("function", "custom"):
+            self._keep(namespace, kind, tool, path)
+        elif kind in CLIENT_TOOLS:
+            offer = {**CLIENT_TOOLS[kind], **given(**tool), "name": kind}
+            self._keep("", kind, offer, path)
         else:
             raise BadRequest(
                 "%s: a tool of type %s is run by OpenAI's servers, which Copilot does "
@@ -4906,20 +4662,32 @@ class ToolTable:
                 code="unsupported_tool",
             )
 
-    def _keep(self, tool: Tool) -> None:
-        place = (tool.namespace, tool.name)
-        flat = self._flat.get(place) or self._flatten(*place)
-        taken: Container[str] = self._plain if tool.namespace else ()
+    def _keep(self, namespace: str, kind: str, offer: JSON, path: str) -> None:
+        name = required(offer, "name", str, path)
+        about = field(offer, "description", str, path, "")
+        schema = field(offer, "parameters", dict, path, {})
+        strict = field(offer, "strict", bool, path)
+        tool = Tool(name, about, schema, strict, kind, namespace)
+        if kind == "custom":
+            tool = custom_tool(name, about, field(offer, "format", dict, path, {}))
+        place = (namespace, name)
+        flat = self.name_of(tool._asdict())
+        taken: Container[str] = self._plain if namespace else ()
         while place not in self._flat and (flat in self.tools or flat in taken):
             flat += "_"  # so that two of one name do not become one
         self._flat[place] = flat
-        self.tools[flat] = tool._replace(name=flat, own=tool.name)
+        self.tools[flat] = tool._replace(name=flat, own=name, namespace=namespace)
+
+
+def _unsendable(what: str, kind: str, path: str) -> BadRequest:
+    words = "%s: %s of type %s cannot be sent to this model"
+    return BadRequest(words % (path, what, ascii(kind[:40])))
 
 
 def _parse_input_part(part: Any, path: str) -> Any:
     kind = required(expect(part, dict, path), "type", str, path)
     if kind == "refusal":
-        return Text(field(part, "refusal", str, path, ""))
+        return Text(field(part, kind, str, path, ""))
     if kind.endswith("text"):
         return Text(field(part, "text", str, path, ""))
     if part.get("file_id") or part.get("file_url"):
@@ -4927,14 +4695,12 @@ def _parse_input_part(part: Any, path: str) -> Any:
     if kind == "input_image":
         detail = field(part, "detail", str, path, "")
         return Image(required(part, "image_url", str, path), detail)
-    if kind == "input_file":
-        url = required(part, "file_data", str, path)
-        if not url.startswith("data:"):
-            url = "data:application/pdf;base64," + url
-        return Document(url, field(part, "filename", str, path, ""))
-    raise BadRequest(
-        "%s: a part of type %s cannot be sent to this model" % (path, ascii(kind[:40]))
-    )
+    if kind != "input_file":
+        raise _unsendable("a part", kind, path)
+    url = required(part, "file_data", str, path)
+    if not url.startswith("data:"):
+        url = "data:application/pdf;base64," + url
+    return Document(url, field(part, "filename", str, path, ""))
 
 
 def _parse_input_content(holder: JSON, key: str, path: str) -> Tuple[Any, ...]:
@@ -4979,85 +4745,71 @@ def summary_text(item: JSON) -> str:
     return LOST_SUMMARY
 
 
-class _InputParser:
-    """Makes turns of input items; what a model said in one go is one turn."""
+def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Call:
+    call_id = required(item, "call_id", str, path)
+    if kind not in CALLS[:2]:
+        kind = kind[: -len("_call")]
+        held = item.get(CLIENT_TOOLS[kind]["member"]) or {}
+        return Call(call_id, kind, dumps_text(held))
+    required(item, "name", str, path)
+    arguments = field(item, "arguments", str, path, "")
+    if kind == "custom_tool_call":
+        arguments = dumps_text({"input": field(item, "input", str, path, "")})
+    return Call(call_id, table.name_of(item), arguments)
 
-    def __init__(self, table: ToolTable) -> None:
-        self._table = table
-        self._turns: List[Tuple[str, List[Any]]] = []
 
-    def turns(self) -> Tuple[Turn, ...]:
-        """What was parsed, every call with its result."""
-        turns = [Turn(role, tuple(parts)) for role, parts in self._turns]
-        return pair_results(turns)
+def _parse_result(kind: str, item: JSON, path: str) -> Result:
+    call_id = required(item, "call_id", str, path)
+    if kind[: -len("_output")] in CALLS[:2]:
+        return Result(call_id, _parse_input_content(item, "output", path))
+    output = item.get("output") or ""
+    if kind == "tool_search_output":
+        found = ToolTable({"tools": item.get("tools")}).tools
+        output = "Found tools: %s" % (", ".join(found) or "none")
+    elif not isinstance(output, str):
+        output = dumps_text(output)
+    return Result(call_id, (Text(output),))
 
-    def parse(self, item: Any, path: str) -> None:
-        kind = field(expect(item, dict, path), "type", str, path, "message")
-        if kind == "message":
-            role = INPUT_ROLES[required_word(item, "role", INPUT_ROLES, path)]
-            parts = _parse_input_content(item, "content", path)
-            self.add(role, *parts)
-        elif kind == "reasoning":
-            self._add_reasoning(item, path)
-        elif kind in CALLS:
-            self.add("assistant", self._call(kind, item, path))
-        elif kind.endswith("_output") and kind[: -len("_output")] in CALLS + (
-            "tool_search",
-        ):
-            self._add_result(kind, item, path)
-        elif kind in ("compaction", "compaction_summary"):
-            self.add("user", Text(summary_text(item)))
-        elif kind == "compaction_trigger":
-            self.add("user", Text(SUMMARY_PROMPT))
-        elif SERVER_ITEMS.fullmatch(kind):
-            about = {key: item[key] for key in WORDS if key in item}
-            self.add("assistant", Text("[%s %s]" % (kind, dumps_text(about))))
-        else:
-            raise BadRequest(
-                "%s: an item of type %s cannot be sent to this model"
-                % (path, ascii(kind[:40]))
-            )
 
-    def add(self, role: str, *parts: Any) -> None:
-        """Add to what `role` says, as a turn of its own but for the model."""
-        if self._turns and self._turns[-1][0] == role == "assistant":
-            # One turn, because thinking must stand before its calls (UPSTREAM 11.6).
-            self._turns[-1][1].extend(parts)
-        elif parts:
-            self._turns.append((role, list(parts)))
+def _parse_reasoning(item: JSON, path: str) -> List[Reasoning]:
+    ours = unpack_reasoning(field(item, "encrypted_content", str, path, ""))
+    words = text_of(_parse_input_content(item, "summary", path))
+    # What another made only its own model can read.
+    return [Reasoning(words, *ours)] if ours and ours[0] else []
 
-    def _add_reasoning(self, item: JSON, path: str) -> None:
-        ours = unpack_reasoning(field(item, "encrypted_content", str, path, ""))
-        words = _parse_input_content(item, "summary", path)
-        if ours and ours[0]:  # what another made only its own model can read
-            self.add("assistant", Reasoning(text_of(words), *ours))
 
-    def _call(self, kind: str, item: JSON, path: str) -> Call:
-        call_id = required(item, "call_id", str, path)
-        if kind == "function_call":
-            arguments = field(item, "arguments", str, path, "")
-        elif kind == "custom_tool_call":
-            arguments = dumps_text({"input": field(item, "input", str, path, "")})
-        else:
-            kind = kind[: -len("_call")]
-            held = item.get(CLIENT_TOOLS[kind]["member"]) or {}
-            return Call(call_id, kind, dumps_text(held))
-        required(item, "name", str, path)
-        return Call(call_id, self._table.name_of(item), arguments)
+def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
+    kind = field(expect(item, dict, path), "type", str, path, "message")
+    if kind == "message":
+        role = INPUT_ROLES[required_word(item, "role", INPUT_ROLES, path)]
+        return Turn(role, _parse_input_content(item, "content", path))
+    if kind in RESULTS:
+        return Turn("user", (_parse_result(kind, item, path),))
+    if kind in ("compaction", "compaction_summary"):
+        return Turn("user", (Text(summary_text(item)),))
+    if kind == "compaction_trigger":
+        return Turn("user", (Text(SUMMARY_PROMPT),))
+    if kind == "reasoning":
+        return Turn("assistant", tuple(_parse_reasoning(item, path)))
+    if kind in CALLS:
+        return Turn("assistant", (_parse_input_call(table, kind, item, path),))
+    if not SERVER_ITEMS.fullmatch(kind):
+        raise _unsendable("an item", kind, path)
+    about = {key: item[key] for key in WORDS if key in item}
+    return Turn("assistant", (Text("[%s %s]" % (kind, dumps_text(about))),))
 
-    def _add_result(self, kind: str, item: JSON, path: str) -> None:
-        call_id = required(item, "call_id", str, path)
-        if kind == "tool_search_output":
-            found = ", ".join(ToolTable({"tools": item.get("tools")}).tools)
-            parts: Tuple[Any, ...] = (Text("Found tools: %s" % (found or "none")),)
-        elif kind in ("function_call_output", "custom_tool_call_output"):
-            parts = _parse_input_content(item, "output", path)
-        else:
-            output = item.get("output") or ""
-            if not isinstance(output, str):
-                output = dumps_text(output)
-            parts = (Text(output),)
-        self.add("user", Result(call_id, parts))
+
+def _join_turns(turns: List[Turn]) -> List[Turn]:
+    """What a model said in one go is one turn, because thinking must stand before its
+    calls (UPSTREAM 11.6); of the others each is a turn of its own."""
+    joined: List[Turn] = []
+    spoken = [turn for turn in turns if turn.parts]
+    for role, run in itertools.groupby(spoken, lambda turn: turn.role):
+        if role == "assistant":
+            parts = itertools.chain.from_iterable(turn.parts for turn in run)
+            run = iter([Turn(role, tuple(parts))])
+        joined += run
+    return joined
 
 
 # Fields that change no answer where an API has none of them.
@@ -5074,42 +4826,34 @@ def _wanted_format(body: JSON) -> Optional[JSON]:
     form = field(text, "format", dict, "text", {"type": "text"})
     kinds = ("text", "json_object", "json_schema")
     kind = required_word(form, "type", kinds, "text.format")
-    if kind == "text":
-        return None
-    if kind == "json_object":
-        return {}
+    if kind != "json_schema":
+        return None if kind == "text" else {}
     required(form, "schema", dict, "text.format")
     return {key: form[key] for key in form if key != "type"}
 
 
 def _narrow_choice(choice: JSON, table: ToolTable) -> str:
     """allowed_tools: only these are sent, then."""
-    entries = field(choice, "tools", list, "tool_choice", [])
-    allowed = {
-        table.name_of(tool) or typed(tool, "type", str) for tool in objects(entries)
-    }
-    for name in list(table.tools):
-        if name not in allowed:
-            del table.tools[name]
+    allowed = set(map(table.name_of, objects(choice.get("tools"))))
+    for name in table.tools.keys() - allowed:
+        del table.tools[name]
     if not table.tools:
         raise BadRequest("tool_choice.tools: none of these is among the tools")
     modes = ("auto", "required")
-    return one_of(
-        field(choice, "mode", str, "tool_choice", "auto"), modes, "tool_choice"
-    )
+    return required_word({"mode": "auto", **choice}, "mode", modes, "tool_choice")
 
 
 def _choice_among(body: JSON, table: ToolTable) -> str:
-    choice = body.get("tool_choice")
-    if choice in (None, "auto", "none", "required"):
-        return choice or ""
+    choice = body.get("tool_choice") or ""
+    if choice in ("", "auto", "none", "required"):
+        return choice
     kind = required(expect(choice, dict, "tool_choice"), "type", str, "tool_choice")
     if kind == "allowed_tools":
         return _narrow_choice(choice, table)
     if kind.startswith(SPARED_TOOLS):
         table.left_out.append("tool_choice " + kind)
         return ""
-    name = table.name_of(choice) or kind
+    name = table.name_of(choice)
     if name not in table.tools:
         raise BadRequest("tool_choice: %s is not among the tools" % ascii(name[:64]))
     return "=" + name
@@ -5121,35 +4865,26 @@ def parse_responses(body: JSON) -> Conversation:
     References into earlier answers must have been resolved: ResponseMemory.expand().
     """
     table = ToolTable(body)
-    parser = _InputParser(table)
-    instructions = field(body, "instructions", str, default="")
-    if instructions:
-        parser.add("system", Text(instructions))
-    if isinstance(body.get("input"), str):
-        parser.add("user", Text(body["input"]))
-    else:
-        required(body, "input", list)
-        parse_list(body, "input", parser.parse)
+    turns = [Turn("system", _parse_input_content(body, "instructions", ""))]
+    said = {"input": input_items(body) or body.get("input")}
+    required(said, "input", list)
+    turns += parse_list(said, "input", functools.partial(_parse_item, table))
     reasoning = field(body, "reasoning", dict, default={})
-    effort = field(reasoning, "effort", str, "reasoning", "")
-    summary = reasoning.get("summary") or reasoning.get("generate_summary")
-    user = field(body, "prompt_cache_key", str, default="")
     unknown = [key for key in body if key not in HARMLESS_FIELDS and body[key]]
     choice = _choice_among(body, table)
-    if not table.tools:
-        choice = ""
+    cache_key = field(body, "prompt_cache_key", str, default="")
     return Conversation(
-        turns=parser.turns(),
+        turns=pair_results(_join_turns(turns)),
         tools=tuple(table.tools.values()),
-        tool_choice=choice,
+        tool_choice=choice if table.tools else "",
         parallel=field(body, "parallel_tool_calls", bool),
         max_tokens=field(body, "max_output_tokens", int),
         temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float),
-        effort=effort,
-        thinking=bool(summary),
+        effort=field(reasoning, "effort", str, "reasoning", ""),
+        thinking=bool(reasoning.get("summary") or reasoning.get("generate_summary")),
         schema=_wanted_format(body),
-        user=field(body, "user", str, default="") or user,
+        user=field(body, "user", str, default="") or cache_key,
         left_out=tuple(dict.fromkeys(table.left_out + unknown)),
     )
 
@@ -5164,9 +4899,8 @@ def _content_part(part: Any, role: str) -> JSON:
     if isinstance(part, Document):
         name = part.title or "document.pdf"
         return {"type": "input_file", "filename": name, "file_data": part.url}
-    if role == "assistant":
-        return {"type": "output_text", "text": part.text}
-    return {"type": "input_text", "text": part.text}
+    kind = "output_text" if role == "assistant" else "input_text"
+    return {"type": kind, "text": part.text}
 
 
 def _item_of(part: Any, role: str) -> JSON:
@@ -5179,18 +4913,16 @@ def _item_of(part: Any, role: str) -> JSON:
             "arguments": part.arguments or "{}",
         }
     if isinstance(part, Reasoning):
-        summary = []
-        if part.text:
-            summary.append({"type": "summary_text", "text": part.text})
+        summary = {"type": "summary_text", "text": part.text}
         return {
             "type": "reasoning",
             "encrypted_content": part.opaque,
-            "summary": summary,
+            "summary": [summary] if part.text else [],
         }
     if isinstance(part, Result):
-        output: Any = [_content_part(inner, "user") for inner in part.spoken]
-        if all(isinstance(inner, Text) for inner in part.spoken):
-            output = text_of(part.spoken)
+        output: Any = text_of(part.spoken)
+        if not all(isinstance(inner, Text) for inner in part.spoken):
+            output = [_content_part(inner, "user") for inner in part.spoken]
         return {
             "type": "function_call_output",
             "call_id": part.call_id,
@@ -5199,94 +4931,65 @@ def _item_of(part: Any, role: str) -> JSON:
     return {"type": "message", "role": role, "content": [_content_part(part, role)]}
 
 
-def _says_something(part: Any, source: str) -> bool:
-    if isinstance(part, Reasoning):
-        return bool(part.opaque) and part.source == source
-    return part != Text("")
-
-
 def _turn_items(turn: Turn, model: Model) -> List[JSON]:
     items: List[JSON] = []
     source = responses_source(model)
-    phased = turn.role == "assistant" and PHASED.match(model.id) is not None
+    is_phased = turn.role == "assistant" and PHASED.match(model.id)
     for part in turn.parts:
-        if not _says_something(part, source):
+        is_foreign = isinstance(part, Reasoning) and part.source != source
+        if is_foreign or part == Text(""):
             continue
         item = _item_of(part, turn.role)
         goes_on = items and item["type"] == items[-1]["type"] == "message"
-        if goes_on and not phased:
+        if goes_on and not is_phased:
             items[-1]["content"] += item["content"]
         else:
             items.append(item)
     while items and items[-1]["type"] == "reasoning":
         items.pop()  # refused without what it led to
-    if phased:
-        phase = "final_answer"
-        for item in reversed(items):
-            if item["type"] == "message":
-                item["phase"] = phase
-            phase = "commentary"  # whatever stands before something else
+    phase = "final_answer"
+    for item in reversed(items if is_phased else []):
+        if item["type"] == "message":
+            item["phase"] = phase
+        phase = "commentary"  # whatever stands before something else
     return items
 
 
-def _encode_format(schema: Optional[JSON]) -> Optional[JSON]:
-    if schema is None:
-        return None
-    if not schema:
-        return {"type": "json_object"}
-    return {"type": "json_schema", "name": "answer", **schema}
-
-
-def _encode_functions(conv: Conversation) -> JSON:
-    """`tools`, and what goes with them."""
-    tools = []
-    for tool in conv.tools:
-        entry = {
-            "type": "function",
-            "name": tool.name,
-            "strict": bool(tool.strict),
-            "description": tool.description,
-            "parameters": tool.parameters,
-        }
-        tools.append(entry)
-    if not tools:
-        return {}
-    choice: Any = conv.tool_choice
-    if choice[:1] == "=":
-        choice = {"type": "function", "name": choice[1:]}
-    return given(tools=tools, tool_choice=choice, parallel_tool_calls=conv.parallel)
+def _encode_function(tool: Tool) -> JSON:
+    return {
+        "type": "function",
+        "name": tool.name,
+        "strict": bool(tool.strict),
+        "description": tool.description,
+        "parameters": tool.parameters,
+    }
 
 
 def encode_responses(conv: Conversation, model: Model) -> JSON:
-    """The request for a conversation; raises BadRequest for what it cannot say.
+    """The request for a conversation, all but what room 12 sets for every client.
 
     Responses has no stop sequences: put StopAt(sink, conv.stop) before the sink.
     """
-    extra = dict(conv.extra)
-    key = extra.pop("prompt_cache_key", "") or conv.user
-    text = given(
-        verbosity=extra.pop("verbosity", ""), format=_encode_format(conv.schema)
-    )
-    items: List[JSON] = []
-    for turn in conv.turns:
-        items += _turn_items(turn, model)
-    reasoning = given(effort=conv.effort)
-    if conv.thinking:
-        reasoning["summary"] = "auto"
-    settings = dict(
-        model=model.id,
-        stream=True,
-        store=False,
-        prompt_cache_key=key,
+    text = given(verbosity=conv.extra.get("verbosity"))
+    if conv.schema is not None:
+        text["format"] = {"type": "json_object"}
+    if conv.schema:
+        text["format"] = {"type": "json_schema", "name": "answer", **conv.schema}
+    choice: Any = conv.tool_choice
+    if choice[:1] == "=":
+        choice = {"type": "function", "name": choice[1:]}
+    return given(
+        **{"prompt_cache_key": conv.user, **conv.extra, "verbosity": None},
         text=text,
-        input=items,
+        input=[item for turn in conv.turns for item in _turn_items(turn, model)],
         max_output_tokens=conv.max_tokens,
         temperature=conv.temperature,
         top_p=conv.top_p,
-        include=[ENCRYPTED],
-        reasoning=reasoning,
+        reasoning=given(effort=conv.effort, summary="auto" if conv.thinking else ""),
+        tools=list(map(_encode_function, conv.tools)),
+        tool_choice=choice,
+        parallel_tool_calls=conv.parallel,
     )
-    return {**extra, **given(**settings), **_encode_functions(conv)}
 
 
 # --- Copilot's answers ----------------------------------------------------------------
@@ -5305,10 +5008,10 @@ FAILURES = ("response.failed", "response.cancelled", "error")
 PREAMBLE = ("response.created", "response.in_progress")
 
 
-def better_failure(new: ProxyError, old: Optional[ProxyError]) -> ProxyError:
+def better_failure(obj: JSON, old: Optional[ProxyError]) -> ProxyError:
     """Which tells more: one failure comes as two events, each with half of it."""
     if old is None or "without a word" in str(old):
-        return new
+        return error_in_stream(obj)
     return old
 
 
@@ -5325,18 +5028,18 @@ class ResponsesOpening:
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes, b"" at the end of the stream."""
-        if not data:
-            self.settled = True
         for event in self._decoder.feed(data):
-            if event.event in PREAMBLE or self.settled:
+            if self.settled:
+                return
+            if event.event in PREAMBLE:
                 continue
-            with contextlib.suppress(UpstreamError):
+            kind = ""
+            with contextlib.suppress(UpstreamError):  # whoever reads it all says so
                 kind, obj = parse_event(event)
-                if kind in FAILURES:
-                    self.settled = self.failure is not None
-                    self.failure = better_failure(error_in_stream(obj), self.failure)
-                    continue
-            self.settled = True
+            self.settled = kind not in FAILURES or self.failure is not None
+            if kind in FAILURES:
+                self.failure = better_failure(obj, self.failure)
+        self.settled = self.settled or not data
 
 
 TEXT_DELTA = "response.output_text.delta"
@@ -5350,6 +5053,13 @@ DELTAS = {
     "summary_text": "reasoning",
 }
 FILTERED = "The answer was stopped by Copilot's content filter."
+
+
+def _arguments_of(item: JSON) -> str:
+    arguments = item.get("arguments") or {}
+    if "input" in item:
+        arguments = {"input": item["input"]}
+    return arguments if isinstance(arguments, str) else dumps_text(arguments)
 
 
 class ResponsesReader:
@@ -5370,28 +5080,27 @@ class ResponsesReader:
         self._seen: Set[Tuple[int, int]] = set()  # (output_index, part) with a text
         self._items: Set[int] = set()  # whose `done` was read
         self._calls: Dict[int, bool] = {}  # output_index: have arguments come?
-        self._call_ids: Set[str] = set()
+        self._call_ids: Dict[str, int] = {}  # and their output_index
         self._message = -1  # output_index of the last text
 
-    def _put(self, how: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
-        if how == "reasoning" and place[1] and place not in self._seen:
+    def _put(self, kind: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
+        method = DELTAS.get(kind)
+        if not method or not text:
+            return
+        if method == "reasoning" and place[1] and place not in self._seen:
             text = "\n\n" + text
-        if how == "text":
-            if self._message not in (-1, place[0]):
+        if method == "text" and self._message != place[0]:
+            if self._message >= 0:
                 sink.next_message()
             self._message = place[0]
         self._seen.add(place)
-        getattr(sink, how)(text)
+        getattr(sink, method)(text)
 
-    def _text_delta(self, kind: str, obj: JSON, sink: Sink) -> None:
+    def _delta(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         part = typed(obj, "content_index", int) or typed(obj, "summary_index", int)
-        index = typed(obj, "output_index", int)
-        text = typed(obj, "delta", str)
-        if text:
-            self._put(DELTAS[kind], (index, part), text, sink)
+        self._put(kind, (index, part), typed(obj, "delta", str), sink)
 
-    def _arguments(self, kind: str, obj: JSON, sink: Sink) -> None:
-        index = typed(obj, "output_index", int)
+    def _arguments(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         text = typed(obj, "delta", str)
         if not text and not self._calls.get(index):
             text = typed(obj, "arguments", str)
@@ -5399,88 +5108,68 @@ class ResponsesReader:
             self._calls[index] = True
             sink.arguments(index, text)
 
-    def _item_added(self, kind: str, obj: JSON, sink: Sink) -> None:
+    def _item(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
+        """An item begins or is done: give what has not been given."""
         item = typed(obj, "item", dict)
-        index = typed(obj, "output_index", int)
-        call_id = typed(item, "call_id", str)
-        name = typed(item, "name", str)
-        if item.get("type") not in CALLS[:2] or index in self._calls:
+        is_done = kind != "response.output_item.added"
+        if is_done and index in self._items:
             return
-        if not name and kind != "response.output_item.added":
-            raise UpstreamError("the upstream called a tool without a name; try again")
-        if name:  # else it comes with `done`
-            self._calls[index] = False
-            self._call_ids.add(call_id)
-            sink.call(index, call_id, name)
-
-    def _item_done(self, kind: str, obj: JSON, sink: Sink) -> None:
-        index = typed(obj, "output_index", int)
-        if index in self._items:
+        name = typed(item, "name", str)
+        if item.get("type") in CALLS[:2] and index not in self._calls:
+            if name:
+                self._calls[index] = False
+                call_id = typed(item, "call_id", str)
+                self._call_ids[call_id] = index
+                sink.call(index, call_id, name)
+            elif is_done:
+                raise UpstreamError("the upstream called a nameless tool; try again")
+        if not is_done:
             return
         self._items.add(index)
-        self._item_added(kind, obj, sink)
-        item = typed(obj, "item", dict)
         parts = typed(item, "summary", list) or typed(item, "content", list)
         for at, part in enumerate(parts):
-            how = DELTAS.get(typed(part, "type", str), "")
             text = typed(part, "text", str) or typed(part, "refusal", str)
-            if how and text and (index, at) not in self._seen:
-                self._put(how, (index, at), text, sink)
-        if self._calls.get(index) is False:
-            self._calls[index] = True
-            sink.arguments(index, self._arguments_of(item))
+            if (index, at) not in self._seen:
+                self._put(typed(part, "type", str), (index, at), text, sink)
+        self._arguments(kind, index, {"arguments": _arguments_of(item)}, sink)
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
         if item.get("type") == "reasoning" and typed(item, "encrypted_content", str):
             sink.opaque(item["encrypted_content"], self._source)
 
-    @staticmethod
-    def _arguments_of(item: JSON) -> str:
-        if "input" in item:
-            return dumps_text({"input": item["input"]})
-        arguments = item.get("arguments")
-        if isinstance(arguments, dict):
-            return dumps_text(arguments)
-        return typed(item, "arguments", str) or "{}"
-
-    def _response_ended(self, kind: str, obj: JSON, sink: Sink) -> None:
+    def _ended(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         response = typed(obj, "response", dict)
         # Some items stand only here, and some upstreams count them otherwise.
-        for index, item in enumerate(objects(response.get("output"))):
-            known = index in self._items or (index, 0) in self._seen
-            known = known or self._calls.get(index) is True
-            if not known and typed(item, "call_id", str) not in self._call_ids:
-                self._item_done(kind, {"output_index": index, "item": item}, sink)
-        self.finish_reason = "stop"
-        if self._calls:
-            self.finish_reason = "tool_calls"
+        for at, item in enumerate(objects(response.get("output"))):
+            index = self._call_ids.get(typed(item, "call_id", str), at)
+            if (index, 0) not in self._seen:
+                self._item(kind, index, {"item": item}, sink)
+        self.finish_reason = "tool_calls" if self._calls else "stop"
         if kind == "response.incomplete":
-            why = typed(typed(response, "incomplete_details", dict), "reason", str)
             self.finish_reason = "length"
-            if why == "content_filter":
-                self.finish_reason = why
+            details = typed(response, "incomplete_details", dict)
+            if details.get("reason") == "content_filter":
+                self.finish_reason = "content_filter"
                 sink.refusal(FILTERED)
         self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
         self.done = True
 
-    def _response_failed(self, kind: str, obj: JSON, sink: Sink) -> None:
+    def _failed(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         # The other event may come before or after, so the first one ends nothing.
         self.done = self.failure is not None
-        self.failure = better_failure(error_in_stream(obj), self.failure)
+        self.failure = better_failure(obj, self.failure)
         self.finish_reason = "error"
 
     EVENTS = {
-        TEXT_DELTA: _text_delta,
-        "response.refusal.delta": _text_delta,
-        "response.reasoning_summary_text.delta": _text_delta,
+        TEXT_DELTA: _delta,
+        "response.refusal.delta": _delta,
+        "response.reasoning_summary_text.delta": _delta,
         "response.function_call_arguments.delta": _arguments,
         "response.function_call_arguments.done": _arguments,
-        "response.output_item.added": _item_added,
-        "response.output_item.done": _item_done,
-        "response.completed": _response_ended,
-        "response.incomplete": _response_ended,
-        "response.failed": _response_failed,
-        "response.cancelled": _response_failed,
-        "error": _response_failed,
+        "response.output_item.added": _item,
+        "response.output_item.done": _item,
+        "response.completed": _ended,
+        "response.incomplete": _ended,
+        **dict.fromkeys(FAILURES, _failed),
     }
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
@@ -5492,7 +5181,7 @@ class ResponsesReader:
         kind, obj = parse_event(event)
         step = self.EVENTS.get(kind)
         if step:
-            step(self, kind, obj, sink)
+            step(self, kind, typed(obj, "output_index", int), obj, sink)
 
 
 # --- answers for Responses clients ----------------------------------------------------
@@ -5528,12 +5217,9 @@ BLANK_RESPONSE = loads(b"""{
 
 def response_frame(body: JSON, response_id: str, model: str, created: int) -> JSON:
     """A response that has only begun, for the request `body`."""
-    frame = dict(BLANK_RESPONSE)
-    for key in frame.keys() & body.keys():
-        if body[key] is not None:
-            frame[key] = body[key]
-    frame.update(id=response_id, model=model, created_at=created)
-    return frame
+    same = {key: body[key] for key in BLANK_RESPONSE if body.get(key) is not None}
+    about = {"id": response_id, "model": model, "created_at": created}
+    return {**BLANK_RESPONSE, **same, **about}
 
 
 def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
@@ -5541,38 +5227,47 @@ def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
     error = {"code": exc.code or "server_error", "message": str(exc)}
     event = {"type": "error", **error, "param": None, **openai_error(exc)}
     event["sequence_number"] = number
-    failed = {**response, "status": "failed", "error": error}
-    ending = {
-        "type": "response.failed",
-        "sequence_number": number + 1,
-        "response": failed,
-    }
-    return encode_sse("error", event) + encode_sse("response.failed", ending)
+    failed = {"type": "response.failed", "sequence_number": number + 1}
+    failed["response"] = {**response, "status": "failed", "error": error}
+    return encode_sse("error", event) + encode_sse("response.failed", failed)
 
 
 class _Form(NamedTuple):
     """How one kind of words is written."""
 
-    item: str  # type of the item that holds them,
+    item: JSON  # what holds them,
     parts: str  # in which list,
     index: str  # and what events call its index
     part_event: str
     event: str
     part: JSON
     word: str  # the member of a part with the text
-    more: JSON = {}  # of its delta and done events
+    more: JSON  # of its delta and done events
 
 
-OUTPUT_TEXT = {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
-REFUSAL = {"type": "refusal", "refusal": ""}
-SUMMARY = {"type": "summary_text", "text": ""}
-MESSAGE_PART = ("message", "content", "content_index", "content_part")
-SUMMARY_PART = ("reasoning", "summary", "summary_index", "reasoning_summary_part")
-FORMS = {
-    "text": _Form(*MESSAGE_PART, "output_text", OUTPUT_TEXT, "text", {"logprobs": []}),
-    "refusal": _Form(*MESSAGE_PART, "refusal", REFUSAL, "refusal"),
-    "reasoning": _Form(*SUMMARY_PART, "reasoning_summary_text", SUMMARY, "text"),
-}
+FORMS = {kind: _Form(**row) for kind, row in loads(b"""{
+  "text": {
+    "item": {"type": "message", "status": "in_progress", "role": "assistant"},
+    "parts": "content", "index": "content_index",
+    "part_event": "content_part", "event": "output_text",
+    "part": {"type": "output_text", "annotations": [], "logprobs": [], "text": ""},
+    "word": "text", "more": {"logprobs": []}
+  },
+  "refusal": {
+    "item": {"type": "message", "status": "in_progress", "role": "assistant"},
+    "parts": "content", "index": "content_index",
+    "part_event": "content_part", "event": "refusal",
+    "part": {"type": "refusal", "refusal": ""},
+    "word": "refusal", "more": {}
+  },
+  "reasoning": {
+    "item": {"type": "reasoning"},
+    "parts": "summary", "index": "summary_index",
+    "part_event": "reasoning_summary_part", "event": "reasoning_summary_text",
+    "part": {"type": "summary_text", "text": ""},
+    "word": "text", "more": {}
+  }
+}""").items()}
 ID_PREFIXES = {
     "message": "msg_",
     "reasoning": "rs_",
@@ -5586,14 +5281,19 @@ ID_PREFIXES = {
 }
 
 
-class _CallItem:
-    """A call under way: its item, and its arguments so far."""
+CALL_EVENTS = {
+    "function": "function_call_arguments",
+    "custom": "custom_tool_call_input",
+}
 
-    def __init__(self, place: JSON, item: JSON, tool: Tool) -> None:
-        self.place = place
-        self.item = item
-        self.tool = tool
-        self.pieces: List[str] = []
+
+class _CallItem(NamedTuple):
+    """A call under way: its item, where events say that it is, its arguments so far."""
+
+    item: JSON
+    place: JSON
+    tool: Tool
+    pieces: List[str]
 
 
 def call_members(kind: str, arguments: str) -> JSON:
@@ -5602,25 +5302,18 @@ def call_members(kind: str, arguments: str) -> JSON:
         return {"arguments": arguments}
     if kind == "custom":
         return {"input": unwrap_input(arguments)}
-    members = parse_object(arguments) or {}
-    if kind == "local_shell":
-        members = {"type": "exec", "env": {}, "command": [], **members}
-    if kind == "tool_search":
-        return {"execution": "client", "arguments": members}
-    return {CLIENT_TOOLS[kind]["member"]: members}
+    about = CLIENT_TOOLS[kind]
+    given_members = {**about["blank"], **(parse_object(arguments) or {})}
+    return {**about["item"], about["member"]: given_members}
 
 
 def call_item(tool: Tool, call_id: str) -> JSON:
     """The item of a call that has begun; its id is not in it yet."""
-    kind = tool.kind + "_call"
-    if tool.kind == "custom":
-        kind = "custom_tool_call"
-    item: JSON = {"type": kind, "status": "in_progress", "call_id": call_id}
-    if tool.kind not in CLIENT_TOOLS:
-        item["name"] = tool.own or tool.name
-        item.update(given(namespace=tool.namespace))
-    item.update(call_members(tool.kind, ""))
-    return item
+    kind = "custom_tool" if tool.kind == "custom" else tool.kind
+    item = {"type": kind + "_call", "status": "in_progress", "call_id": call_id}
+    if kind not in CLIENT_TOOLS:
+        item.update(name=tool.own or tool.name, **given(namespace=tool.namespace))
+    return {**item, **call_members(tool.kind, "")}
 
 
 class ResponsesWriter:
@@ -5648,7 +5341,6 @@ class ResponsesWriter:
         self._frame = frame
         self._tools = tools
         self._fold = fold
-        self._cost: JSON = {}
         self._summary = summary  # reasoning is shown in words
         self._encrypted = encrypted  # and in its vendor's own form
         self.items: List[JSON] = []  # the output, with all that is to come back
@@ -5659,10 +5351,9 @@ class ResponsesWriter:
         self._form: Optional[_Form] = None  # of its open part
         self._place: JSON = {}
         self._pieces: List[str] = []
-        self._calls: Dict[Hashable, _CallItem] = {}  # open ones
-        self._latest: Hashable = None
-        self._opaque: List[str] = []  # came while a message was open
-        for kind in ("response.created", "response.in_progress"):
+        self._calls: Dict[Hashable, _CallItem] = {}
+        self._waiting: List[Tuple[str, str]] = []  # opaque, while a message was open
+        for kind in ("created", "in_progress"):
             self._write(kind, response=frame)
 
     def text(self, text: str) -> None:
@@ -5676,70 +5367,60 @@ class ResponsesWriter:
             self._say("reasoning", text)
 
     def next_message(self) -> None:
-        self._close_item("commentary")
+        self._close_item()
 
     def opaque(self, data: str, source: str) -> None:
-        packed = pack_reasoning(data, source)
         if self._compact:
             return
         if self._item is None:
-            self._begin_item("reasoning")
+            self._begin_item(FORMS["reasoning"])
         if self._item["type"] == "message":
             # So that a text is not broken in two.
-            self._opaque.append(packed)
+            self._waiting.append((data, source))
             return
-        self._item["encrypted_content"] = packed
+        self._item["encrypted_content"] = pack_reasoning(data, source)
         self._close_item()
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        # What a call follows was an aside, since only the last message is final.
-        self._close_item("commentary")
-        self._close_complete_call()
+        self._close_item()
         name = self.names.get(name, name)
         tool = self._tools.get(name) or Tool(name, "", {})
         call_id = call_id or "call_%s_%d" % (self._frame["id"], len(self.items))
         item = call_item(tool, call_id)
-        place = self._add_item(item)
-        self._calls[key] = _CallItem(place, item, tool)
-        self._latest = key
+        self._calls[key] = _CallItem(item, self._add_item(item), tool, [])
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         call = self._calls.get(key)
         if call is None:
-            if fragment.strip():
-                raise UpstreamError(
-                    "the upstream continued tool call %r after its end" % (key,)
-                )
-            return
+            return  # it was whole: what follows is blank, or CallGuard's to refuse
         call.pieces.append(fragment)
         if call.tool.kind == "function":
-            kind = "response.function_call_arguments.delta"
-            self._write(kind, **call.place, delta=fragment)
+            event = CALL_EVENTS["function"] + ".delta"
+            self._write(event, **call.place, delta=fragment)
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
     ) -> None:
         """End the answer; what the length or a filter cut is `incomplete`."""
         why = {"length": "max_output_tokens", "content_filter": reason}.get(reason)
-        status = "completed"
-        if why:
-            status = "incomplete"
+        status = "incomplete" if why else "completed"
         if self._compact:
             packed = pack_reasoning("".join(self._pieces), COMPACTED)
             item = {"type": "compaction", "encrypted_content": packed}
-            self._done(self._add_item(item)["output_index"], item)
+            self._end_item(item, self._add_item(item))
         self._close_item("final_answer", status)
         for key in list(self._calls):
             self._close_call(key, status)
-        answer = dict(self._frame, status=status, usage=responses_usage(usage))
-        answer["output"] = [self._shown(item) for item in self.items]
-        if why:
-            answer["incomplete_details"] = {"reason": why}
-        else:
-            answer["completed_at"] = answer["created_at"]
-        self._frame = answer
-        self._cost = usage.cost
-        self._write("response." + status, response=answer, **usage.cost)
+        answer = {
+            **self._frame,
+            "status": status,
+            "completed_at": None if why else self._frame["created_at"],
+            "incomplete_details": {"reason": why} if why else None,
+            "usage": responses_usage(usage),
+            "output": list(map(self._shown, self.items)),
+        }
+        self._write(status, response=answer, **usage.cost)
+        self._frame = {**answer, **usage.cost}
         self._over = True
 
     def error(self, exc: ProxyError) -> None:
@@ -5749,28 +5430,20 @@ class ResponsesWriter:
 
     def take(self) -> bytes:
         """The bytes written since the last call; none with `fold`."""
-        if self._fold:
-            return b""
-        data = b"".join(self._out)
+        data = b"" if self._fold else b"".join(self._out)
         self._out.clear()
         return data
 
     def whole(self) -> JSON:
         """The response, after end()."""
-        return {**self._frame, **self._cost}
+        return self._frame
 
-    def kept(self) -> Optional[JSON]:
-        """What is to be remembered of a finished answer, None of any other."""
-        if self._frame["status"] != "completed":
-            return None
-        return {"id": self._frame["id"], "output": self.items}
-
-    def _write(self, kind: str, **fields: Any) -> None:
-        if self._fold or self._over:
-            return
-        event = {"type": kind, "sequence_number": self._number, **fields}
-        self._number += 1
-        self._out.append(encode_sse(kind, event))
+    def _write(self, event: str, **fields: Any) -> None:
+        if not self._fold and not self._over:
+            kind = "response." + event
+            about = {"type": kind, "sequence_number": self._number}
+            self._number += 1
+            self._out.append(encode_sse(kind, {**about, **fields}))
 
     def _shown(self, item: JSON) -> JSON:
         if self._encrypted or item["type"] != "reasoning":
@@ -5781,44 +5454,39 @@ class ResponsesWriter:
         """Add an item to the output; where events say that it is."""
         index = len(self.items)
         # Of the answer's id, because this room has no randomness of its own.
-        digest = hashlib.sha256(b"%d %b" % (index, self._frame["id"].encode()))
-        item["id"] = ID_PREFIXES[item["type"]] + digest.hexdigest()[:24]
+        name = "%s%04x%s" % (ID_PREFIXES[item["type"]], index, self._frame["id"][-20:])
+        item["id"] = name
         self.items.append(item)
-        self._write("response.output_item.added", output_index=index, item=item)
-        return {"item_id": item["id"], "output_index": index}
+        self._write("output_item.added", output_index=index, item=item)
+        return {"item_id": name, "output_index": index}
 
-    def _begin_item(self, kind: str) -> None:
-        item: JSON = {"type": "reasoning", "summary": []}
-        if kind == "message":
-            item = {"type": kind, "status": "in_progress", "role": "assistant"}
-            item["content"] = []
-        self._item = item
-        self._place = self._add_item(item)
+    def _end_item(self, item: JSON, place: JSON) -> None:
+        index = place["output_index"]
+        self._write("output_item.done", output_index=index, item=self._shown(item))
+
+    def _begin_item(self, form: _Form) -> None:
+        self._item = {**form.item, form.parts: []}
+        self._place = self._add_item(self._item)
 
     def _say(self, what: str, text: str) -> None:
-        if not text:
-            return
         if self._compact:
             if what == "text":
                 self._pieces.append(text)
-            return
-        form = FORMS[what]
-        if self._form is not form:
-            self._open_part(form)
-        self._pieces.append(text)
-        kind = "response.%s.delta" % form.event
-        self._write(kind, **self._place, delta=text, **form.more)
+        elif text:
+            form = FORMS[what]
+            if self._form is not form:
+                self._open_part(form)
+            self._pieces.append(text)
+            self._write(form.event + ".delta", **self._place, delta=text, **form.more)
 
     def _open_part(self, form: _Form) -> None:
         self._close_part()
-        if self._item is None or self._item["type"] != form.item:
-            self._close_item("commentary")
-            self._close_complete_call()
-            self._begin_item(form.item)
+        if self._item is None or self._item["type"] != form.item["type"]:
+            self._close_item()
+            self._begin_item(form)
         parts = self._item[form.parts]
         self._place[form.index] = len(parts)
-        kind = "response.%s.added" % form.part_event
-        self._write(kind, **self._place, part=form.part)
+        self._write(form.part_event + ".added", **self._place, part=form.part)
         parts.append(dict(form.part))
         self._form = form
 
@@ -5827,72 +5495,50 @@ class ResponsesWriter:
         if form is None:
             return
         part = self._item[form.parts][-1]
-        part[form.word] = "".join(self._pieces)
+        words = {form.word: "".join(self._pieces)}
+        part.update(words)
         self._pieces = []
         self._form = None
-        words = {form.word: part[form.word]}
-        kind = "response.%s.done" % form.event
-        self._write(kind, **self._place, **words, **form.more)
-        kind = "response.%s.done" % form.part_event
-        self._write(kind, **self._place, part=part)
+        self._write(form.event + ".done", **self._place, **words, **form.more)
+        self._write(form.part_event + ".done", **self._place, part=part)
 
-    def _close_item(self, phase: str = "", status: str = "completed") -> None:
-        """Close the open message or reasoning; `phase` is what a message was."""
+    def _close_item(self, phase: str = "commentary", status: str = "completed") -> None:
+        """Close the open message or reasoning, and the latest call if nothing can
+        follow. A message was an aside unless it is the last: only that is final."""
+        latest = next(reversed(self._calls), None)
+        if self._calls and self._is_complete(latest):
+            self._close_call(latest)
         item = self._item
         if item is None:
             return
         self._close_part()
         if item["type"] == "message":
-            item["status"] = status
-            item["phase"] = phase
+            item.update(status=status, phase=phase)
         self._item = None
-        self._done(self._place["output_index"], item)
-        for packed in self._opaque:
-            self._begin_item("reasoning")
-            self._item["encrypted_content"] = packed
-            self._done(self._place["output_index"], self._item)
-            self._item = None
-        self._opaque = []
+        self._end_item(item, self._place)
+        waiting = self._waiting
+        self._waiting = []
+        for data, source in waiting:
+            self.opaque(data, source)
 
-    def _done(self, index: int, item: JSON) -> None:
-        item = self._shown(item)
-        self._write("response.output_item.done", output_index=index, item=item)
+    def _is_complete(self, key: Hashable) -> bool:
+        return parse_object("".join(self._calls[key].pieces)) is not None
 
-    def _close_complete_call(self) -> None:
-        """Close the latest call if nothing can follow."""
-        call = self._calls.get(self._latest)
-        if call and parse_object("".join(call.pieces)) is not None:
-            self._close_call(self._latest, "completed")
-
-    def _close_call(self, key: Hashable, status: str) -> None:
-        call = self._calls.pop(key)
-        item = call.item
-        text = "".join(call.pieces)
-        # Each for itself, since the limit cuts only what came last.
-        if status == "incomplete" and parse_object(text) is not None:
+    def _close_call(self, key: Hashable, status: str = "completed") -> None:
+        if self._is_complete(key):  # each for itself: the limit cuts what came last
             status = "completed"
-        item.update(call_members(call.tool.kind, text), status=status)
-        if call.tool.kind == "function":
-            kind = "response.function_call_arguments.done"
-            self._write(kind, **call.place, arguments=text, name=item["name"])
-        elif call.tool.kind == "custom":
-            kind = "response.custom_tool_call_input."
-            self._write(kind + "delta", **call.place, delta=item["input"])
-            self._write(kind + "done", **call.place, input=item["input"])
-        self._done(call.place["output_index"], item)
+        item, place, tool, pieces = self._calls.pop(key)
+        members = call_members(tool.kind, "".join(pieces))
+        item.update(members, status=status)
+        event = CALL_EVENTS.get(tool.kind)
+        if tool.kind == "custom":
+            self._write(event + ".delta", **place, delta=item["input"])
+        if event:
+            self._write(event + ".done", **place, **members, name=item["name"])
+        self._end_item(item, place)
 
 
 # --- what earlier answers were --------------------------------------------------------
-
-
-def input_items(body: JSON) -> List[Any]:
-    """The input of a Responses request as a list, whatever it is."""
-    items = body.get("input")
-    if isinstance(items, list):
-        return items
-    if isinstance(items, str) and items:
-        return [{"role": "user", "content": items}]
-    return []
 
 
 def _is_reference(item: Any) -> bool:
@@ -5910,8 +5556,7 @@ def _lacks_something(item: Any) -> bool:
 
 def is_compaction(body: JSON) -> bool:
     """Whether a request wants its conversation in short, not an answer."""
-    items = input_items(body)
-    return bool(items) and typed(items[-1], "type", str) == "compaction_trigger"
+    return typed([{}, *input_items(body)][-1], "type", str) == "compaction_trigger"
 
 
 def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
@@ -5921,10 +5566,9 @@ def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
     """
     output = objects(answer.get("output"))
     summary = [item for item in output if item.get("type") == "compaction"]
-    if not summary:
-        return None
     items = objects(input_items(body))
-    return [item for item in items if item.get("role") == "user"] + summary
+    said = [item for item in items if item.get("role") == "user"]
+    return said + summary if summary else None
 
 
 MEMORY = 16 * 1024 * 1024  # bytes of requests and answers, all sessions together
@@ -5949,50 +5593,7 @@ class _Kept(NamedTuple):
     previous: int  # always a smaller one, so no chain is a ring; 0 = none
     request: bytes  # as the client sent it: parsed only when it is wanted
     output: bytes
-    names: Tuple[Tuple[str, str], ...]  # session and id, of it and of its items
-
-
-class _MemoryReader:
-    """Puts a conversation together from what one session said and may refer to."""
-
-    def __init__(
-        self,
-        answers: Mapping[int, _Kept],
-        numbers: Mapping[Tuple[str, str], int],
-        session: str,
-    ) -> None:
-        self.items: List[Any] = []
-        self._answers = answers
-        self._numbers = numbers
-        self._session = session
-        self._parsed: Dict[int, Dict[str, JSON]] = {}  # items by id, of each answer
-        self._seen: Set[str] = set()
-
-    def read(self, items: List[Any]) -> None:
-        """Add items, each once: so this is never more than what was kept and sent."""
-        for item in items:
-            name = typed(item, "id", str)
-            thought = typed(item, "type", str) == "reasoning"
-            if _is_reference(item):
-                if name in self._seen:
-                    continue
-                item = self._find(name)
-                if item is None:
-                    raise not_kept("Item", name, 404)
-            elif thought and not item.get("encrypted_content"):
-                # With what its vendor wants back, because the client left that out.
-                item = self._find(name) or item
-            self._seen.add(name)
-            self.items.append(item)
-
-    def _find(self, name: str) -> Optional[JSON]:
-        number = self._numbers.get((self._session, name))
-        if number is None:
-            return None
-        if number not in self._parsed:
-            output = loads(self._answers[number].output)
-            self._parsed[number] = {typed(item, "id", str): item for item in output}
-        return self._parsed[number].get(name)
+    names: List[Tuple[str, str]]  # session and id, of it and of its items
 
 
 class ResponseMemory:
@@ -6009,60 +5610,82 @@ class ResponseMemory:
         self._answers: Dict[int, _Kept] = {}
         self._numbers: Dict[Tuple[str, str], int] = {}  # the latest of a name
 
-    def keep(self, session: str, request: bytes, answer: JSON, previous: str) -> None:
-        """Remember a finished answer with all its items."""
-        items = objects(answer.get("output"))
+    def keep(
+        self,
+        session: str,
+        request: bytes,
+        answer: JSON,
+        items: List[JSON],
+        previous: str,
+    ) -> None:
+        """Remember a finished answer with all its items, no other."""
+        if answer.get("status") != "completed":
+            return
         names = [(session, typed(item, "id", str)) for item in [answer, *items]]
-        link = 0
-        if previous:
-            link = self._numbers.get((session, previous), -1)  # -1: gone by now
-        kept = _Kept(link, request, dumps(items), tuple(names))
+        link = self._number(session, previous)
+        kept = _Kept(link, request, dumps(items), names)
         self._count += 1
         self._answers[self._count] = kept
         self._numbers.update(dict.fromkeys(names, self._count))
         self.size += len(request) + len(kept.output)
         while self.size > self._limit:
-            self._forget_oldest()
+            number = next(iter(self._answers))
+            kept = self._answers.pop(number)
+            self.size -= len(kept.request) + len(kept.output)
+            for name in kept.names:
+                if self._numbers.get(name) == number:  # else it was used again
+                    del self._numbers[name]
 
-    def _forget_oldest(self) -> None:
-        number = next(iter(self._answers))
-        kept = self._answers.pop(number)
-        self.size -= len(kept.request) + len(kept.output)
-        for name in kept.names:
-            if self._numbers.get(name) == number:  # an upstream may use an id again
-                del self._numbers[name]
+    def _number(self, session: str, name: str) -> int:
+        """Which answer has a name, or an item of it: -1 is none (any more)."""
+        return self._numbers.get((session, name), -1) if name else 0
 
     def expand(self, session: str, body: JSON) -> JSON:
         """The request with all that it only refers to; itself where that is nothing.
 
-        Raises BadRequest for an answer, NotFound for an item that is not known.
+        Raises BadRequest for an answer or an item that is not known.
         """
         previous = field(body, "previous_response_id", str, default="")
         items = input_items(body)
         if not previous and not any(map(_lacks_something, items)):
             return body
-        reader = _MemoryReader(self._answers, self._numbers, session)
-        for kept in self._chain(session, previous):
-            reader.read(input_items(loads(kept.request)))
-            reader.read(loads(kept.output))
-        reader.read(items)
-        expanded = {**body, "input": reader.items}
-        expanded.pop("previous_response_id", None)
-        return expanded
-
-    def _chain(self, session: str, previous: str) -> List[_Kept]:
-        """The answers up to one, the oldest first."""
-        chain: List[_Kept] = []
-        number = 0
-        if previous:
-            number = self._numbers.get((session, previous), -1)
+        chain: List[Any] = []  # the newest first
+        number = self._number(session, previous)
         while number:
             kept = self._answers.get(number)
             if kept is None:
                 raise not_kept("Previous response", previous, 400)
-            chain.append(kept)
+            chain.append([*input_items(loads(kept.request)), *loads(kept.output)])
             number = kept.previous
-        return chain[::-1]
+        said = [*itertools.chain.from_iterable(reversed(chain)), *items]
+        expanded = {**body, "input": self._complete(session, said)}
+        expanded.pop("previous_response_id", None)
+        return expanded
+
+    def _complete(self, session: str, items: List[Any]) -> List[Any]:
+        """Items in the place of references, each once: so this is never more than what
+        was kept and sent; and reasoning with what its vendor wants back, because many
+        clients leave that out."""
+
+        @functools.lru_cache(maxsize=None)
+        def output(number: int) -> Dict[str, JSON]:
+            items = loads(self._answers[number].output) if number > 0 else ()
+            return {typed(item, "id", str): item for item in items}
+
+        seen: Set[str] = set()
+        whole: List[Any] = []
+        for item in items:
+            name = typed(item, "id", str)
+            if _is_reference(item) and name in seen:
+                continue
+            if _lacks_something(item):
+                known = output(self._number(session, name)).get(name)
+                if known is None and _is_reference(item):
+                    raise not_kept("Item", name, 404)
+                item = known or item
+            seen.add(name)
+            whole.append(item)
+        return whole
 
 
 # --- the pass-through -----------------------------------------------------------------
@@ -6097,110 +5720,79 @@ class ResponsesTap(StreamTranslator):
         super().__init__()
         self._previous = previous  # answer that the client named, which went up whole
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
-        self._tools, self._hide = tools, hide
+        self._tools = tools
+        self._hide = hide
         self._ids: Dict[Any, str] = {}  # by output_index, and of the "response"
-        self._last = b""
+        self._number = 0  # of the event that comes next
         self._failure: Optional[ProxyError] = None
-        self._done_items: Dict[int, JSON] = {}
-        self._end: JSON = {}  # the last event's object
-        self.items: List[JSON] = []  # the output, with all that is to come back
+        self._items: Dict[int, JSON] = {}  # the output, with all that is to come back
+        self._answer: JSON = {}  # the last event's response
 
-    def _pin_ids(self, obj: JSON) -> bool:
-        """Give every id its first value; whether that changed one."""
-        changed = False
-        index = typed(obj, "output_index", int)
-        response = typed(obj, "response", dict)
-        places = [(obj, "item_id", index), (obj.get("item"), "id", index)]
-        places.append((response, "id", "response"))
-        for at, item in enumerate(typed(response, "output", list)):
-            places.append((item, "id", at))
-        for holder, key, name in places:
-            own = typed(holder, key, str)
-            if own and self._ids.setdefault(name, own) != own:
-                holder[key] = self._ids[name]
-                changed = True
-        return changed
+    def _pin(self, holder: JSON, key: str, place: Any) -> bool:
+        """Give an id its first value; whether it had another."""
+        own = typed(holder, key, str)
+        if not own or self._ids.setdefault(place, own) == own:
+            return False
+        holder[key] = self._ids[place]
+        return True
 
     def _rename(self, item: JSON) -> bool:
         """Give a call the name and the namespace that the client knows."""
         name = typed(item, "name", str)
-        own = self.names.get(name, name)
-        tool = self._tools.get(own)
-        if item.get("type") not in CALLS[:2] or "namespace" in item:
+        tool = self._tools.get(self.names.get(name, name))
+        if not tool or "namespace" in item or item.get("type") not in CALLS[:2]:
             return False
-        if tool and tool.namespace:
-            item.update(name=tool.own, namespace=tool.namespace)
-        elif own != name:
-            item["name"] = own
-        else:
-            return False
-        return True
+        item.update(name=tool.own, **given(namespace=tool.namespace))
+        return tool.namespace != "" or tool.own != name
 
-    def _hide_thought(self, item: JSON) -> bool:
-        hidden = self._hide and item.get("type") == "reasoning"
-        return hidden and item.pop("encrypted_content", None) is not None
-
-    def _edit(self, obj: JSON) -> bool:
-        """Rename and hide what is to be; whether there was any."""
+    def _fit(self, kind: str, obj: JSON) -> bool:
+        """Make an event what the client is to see; whether it was not."""
+        index = typed(obj, "output_index", int)
+        changed = self._pin(obj, "item_id", index)
+        if "response" not in obj and "item" not in obj:
+            return changed
         response = typed(obj, "response", dict)
-        changed = bool(self._previous and response)
-        if changed:
+        changed |= self._pin(response, "id", "response")
+        if response and self._previous:
             response["previous_response_id"] = self._previous
-        items = objects(response.get("output"))
-        if isinstance(obj.get("item"), dict):
-            items.append(obj["item"])
-        for item in items:
+            changed = True
+        items = [(index, item) for item in objects([obj.get("item")])]
+        items += enumerate(objects(response.get("output")))
+        if items and kind in ENDINGS:  # else they came one by one only
+            self._items.clear()
+        for at, item in items:
+            changed |= self._pin(item, "id", at)
             changed |= self._rename(item)
-            changed |= self._hide_thought(item)
+            if kind != "response.output_item.added":
+                self._items[at] = dict(item)
+            if self._hide and item.get("type") == "reasoning":
+                changed |= item.pop("encrypted_content", None) is not None
         return changed
 
-    def _pin(self, event: SSEEvent) -> bytes:
+    def _read(self, event: SSEEvent) -> None:
+        name, data = event
+        if data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
+            return
         kind, obj = parse_event(event)
         if kind in FAILURES:
-            self._take_failure(obj)
-            return b""
-        changed = self._pin_ids(obj)
+            # The other event may come before or after, so the first one ends nothing.
+            self.done = self.finished
+            self.finished = True
+            self._failure = better_failure(obj, self._failure)
+            return
+        self._number = count(obj.get("sequence_number")) + 1
+        if self._fit(kind, obj):
+            data = dumps(obj)
         if kind in ENDINGS:
-            self._take_answer(obj)
-        elif kind == "response.output_item.done":
-            item = typed(obj, "item", dict)
-            self._done_items[typed(obj, "output_index", int)] = dict(item)
-        changed |= self._edit(obj)
-        if changed:
-            return dumps(obj)
-        return event.data
-
-    def _take_failure(self, obj: JSON) -> None:
-        # The other event may come before or after, so the first one ends nothing.
-        self.done = self.finished
-        self.finished = True
-        self._failure = better_failure(error_in_stream(obj), self._failure)
-
-    def _take_answer(self, obj: JSON) -> None:
-        self._end = obj
-        self.finished = True
-        self.done = True
-        response = typed(obj, "response", dict)
-        self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
-        output = objects(response.get("output"))
-        if not output:
-            # Some answers name their items one by one only, so those count.
-            output = [item for _, item in sorted(self._done_items.items())]
-        self.items = [dict(item) for item in output]
-        for item in self.items:
-            self._rename(item)
-
-    def _read(self, event: SSEEvent) -> None:
-        if event.data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
-            return
-        data = self._pin(event)
-        if not data:
-            return
-        self._last = data
-        name = b""
-        if event.event:
-            name = b"event: %b\n" % event.event.encode("utf-8")
-        self._out.append(b"%bdata: %b\n\n" % (name, data.replace(b"\n", b"\ndata: ")))
+            self.finished = True
+            self.done = True
+            cost = obj.get("copilot_usage")
+            response = typed(obj, "response", dict)
+            self.usage = openai_usage(response.get("usage"), cost)
+            about = {"status": kind[len("response.") :]}
+            self._answer = {**about, **response, **given(copilot_usage=cost)}
+        head = b"event: %b\n" % name.encode("utf-8") if name else b""
+        self._out.append(b"%bdata: %b\n\n" % (head, data.replace(b"\n", b"\ndata: ")))
 
     def finish(self) -> bytes:
         """The end; raises the upstream's failure, or UpstreamError when it was cut."""
@@ -6211,23 +5803,18 @@ class ResponsesTap(StreamTranslator):
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
-        numbers = re.findall(rb'"sequence_number":\s?(\d{1,9})', self._last) or [b"-1"]
         response_id = self._ids.get("response", "resp_0")
         response = {"id": response_id, "object": "response", "output": []}
-        return self._take() + failure_events(exc, response, int(numbers[-1]) + 1)
+        return self._take() + failure_events(exc, response, self._number)
 
     def whole(self) -> JSON:
         """The answer for stream:false, after finish()."""
-        response = typed(self._end, "response", dict)
-        cost = self._end.get("copilot_usage")
-        return {**response, **given(copilot_usage=cost)}
+        return self._answer
 
-    def kept(self) -> Optional[JSON]:
-        """What is to be remembered of a finished answer, None of any other."""
-        response = typed(self._end, "response", dict)
-        if response.get("status", "completed") != "completed" or not response.get("id"):
-            return None
-        return {"id": response["id"], "output": self.items}
+    @property
+    def items(self) -> List[JSON]:
+        """The output, with all that is to come back."""
+        return [item for _, item in sorted(self._items.items())]
 
 
 # --- Claude Code's web search ---------------------------------------------------------
@@ -6249,7 +5836,7 @@ def search_query(body: JSON) -> Optional[str]:
 
 
 def _search_price(model: Model) -> Tuple[float, bool]:
-    prices = model_prices(model) or {}
+    prices = model.prices or {}
     light = model.raw.get("model_picker_category") == "lightweight"
     return prices.get("input", 1e9), not light
 
@@ -6366,6 +5953,9 @@ class SearchTranslator(StreamTranslator):
 # refused by name or said otherwise, and `left_out` says so; a refusal turns rows on.
 
 
+NOWHERE: Place = (None, 0, 0, None)
+
+
 class ClientBody(NamedTuple):
     """What a client sent: the parsed body, its bytes, and where its parts stand."""
 
@@ -6374,6 +5964,23 @@ class ClientBody(NamedTuple):
     raw: bytes = b""
     places: Dict[str, Place] = {}
     betas: str = ""  # its anthropic-beta header
+
+
+# What a rule says of the object that it was shown, all of which may come together.
+# CUT alone: nothing but `$schema` has gone, which Claude Code sends with every tool.
+KEPT, CHANGED, CUT, GONE = False, True, 2, 4
+_schema_value = re.compile(r'\s*:\s*"[^"\\]*"\s*(,\s*)?').match
+
+
+def cut_schema(text: str) -> str:
+    """The text of a tool without its one `$schema`; "" if that is not plain to see."""
+    before, key, behind = text.rpartition('"$schema"')
+    found = _schema_value(behind)
+    if not found or key in before:
+        return ""
+    if not found[1]:  # the last member: the comma stands before it
+        before = before.rstrip(", \t\r\n")
+    return before + behind[found.end() :]
 
 
 class Fit:
@@ -6397,6 +6004,7 @@ class Fit:
         self.model = model
         self.endpoint = endpoint
         self.learnt = learnt  # rule -> what refusals told of it
+        self.left_out: Dict[str, None] = {}  # what the upstream is not told, in words
         self.betas: List[str] = []  # for the anthropic-beta header
         self.names: Dict[str, str] = {}  # the upstream's name of a tool: the client's
         self.stops: Tuple[str, ...] = ()  # at which the proxy itself has to cut
@@ -6405,17 +6013,11 @@ class Fit:
         self.offered: Dict[str, None] = {}  # names of tools
         self.called: Dict[str, None] = {}
         self.marked: List[Tuple[JSON, JSON]] = []  # item, and holder of a cache mark
-        self._left_out: Dict[str, None] = {}
-        self._touched: Set[int] = set()
-
-    @property
-    def left_out(self) -> List[str]:
-        """What the client said and the upstream is not told, in words."""
-        return list(self._left_out)
+        self._touched: Dict[int, int] = {}  # what was done to an item, by its id
 
     def tell(self, what: str) -> None:
         """Note something that is left out."""
-        self._left_out[what] = None
+        self.left_out[what] = None
 
     def leave_out(self, key: str) -> None:
         """Take a member out of the body, and tell so."""
@@ -6430,9 +6032,9 @@ class Fit:
         self.body[key] = dict(value)
         return self.body[key]
 
-    def touch(self, item: JSON) -> None:
+    def touch(self, item: JSON, how: int = CHANGED) -> None:
         """Have an item written anew, because it was changed inside."""
-        self._touched.add(id(item))
+        self._touched[id(item)] = self._touched.get(id(item), KEPT) | how
 
     def encode(self) -> bytes:
         """The bytes to send: the client's own for all that was not touched."""
@@ -6440,84 +6042,75 @@ class Fit:
         if self.body is not self.client.body or not places:
             # Arguments were a text: their escapes became characters since.
             return replace_lone_surrogates(dumps(self.body))
-        if not self._touched and places.keys() == self.body.keys():
-            if all(place.holds(self.body[key]) for key, place in places.items()):
-                return self.client.raw
+        kept = [key for key in self.body if self._keeps(key)]
+        if len(kept) == len(self.body) == len(places):
+            return self.client.raw
         text = self.client.raw.decode("utf-8")
-        members = [self._encode_member(text, key) for key in self.body]
-        return ("{%s}" % ",".join(members)).encode("utf-8")
+        members = {key: text[places[key][1] : places[key][2]] for key in kept}
+        for key in self.body.keys() - kept:
+            members[key] = "%s:%s" % (dumps_text(key), self._encode_value(text, key))
+        return ("{%s}" % ",".join(map(members.get, self.body))).encode("utf-8")
 
-    def _encode_member(self, text: str, key: str) -> str:
+    def _keeps(self, key: str) -> bool:
+        """Whether a member is what the client sent, item for item."""
+        value, _, _, items = self.client.places.get(key, NOWHERE)
+        if self.body[key] is not value or items is None:
+            return self.body[key] is value
+        ids = [id(item[0]) for item in items]
+        return list(map(id, value)) == ids and self._touched.keys().isdisjoint(ids)
+
+    def _encode_value(self, text: str, key: str) -> str:
         value = self.body[key]
-        place = self.client.places.get(key)
-        if place is not None and place.items is not None and isinstance(value, list):
-            # All that stood here is alive in its place, so an id is one object's.
-            kept: Dict[int, str] = {}
-            for item, start, end in place.items:
-                if id(item) not in self._touched:
-                    kept[id(item)] = text[start:end]
-            items = [kept.get(id(item)) or dumps_text(item) for item in value]
-            return "%s:[%s]" % (dumps_text(key), ",".join(items))
-        if place is not None and value is place.value:
-            return text[place.start : place.end]
-        return "%s:%s" % (dumps_text(key), dumps_text(value))
+        places = self.client.places.get(key, NOWHERE)[3]
+        if places is None:
+            return dumps_text(value)
+        # All that stood here is alive in its place, so an id is one object's.
+        kept: Dict[int, str] = {}
+        for item, start, end, _ in places:
+            how = self._touched.get(id(item), KEPT)
+            if how == KEPT:
+                kept[id(item)] = text[start:end]
+            elif how == CUT:
+                kept[id(item)] = cut_schema(text[start:end])
+        return "[%s]" % ",".join(
+            [kept.get(id(item)) or dumps_text(item) for item in value]
+        )
 
 
 # --- the walk -------------------------------------------------------------------------
 
 # One walk serves all rules about blocks, because a history may have 100,000 of them.
-KEPT, CHANGED, GONE = 0, 1, 2  # what a rule says of the object that it was shown
 OFFERED = "offered"
 ANYTHING = "anything"
-WALKED = (("tools", OFFERED), ("system", ""), ("messages", ""), ("input", ""))
 INNER = ("content", "tool_calls", "output")  # where an object holds others
 DEEPEST = 4  # turn, result, search result, text: nothing means more below
-Repair = Callable[..., Any]  # (fit) -> None, or (fit, object) -> KEPT, CHANGED, GONE
+Repair = Callable[..., Any]  # (fit) -> None, or (fit, object) -> what it did to it
 Repairs = Dict[str, List[Repair]]
 
 
-def visit(fit: Fit, shown: JSON, kind: Any, repairs: Repairs, depth: int) -> int:
-    """Show one object to the rules of its kind, then what it holds."""
-    verdict = KEPT
-    known = repairs.get(kind) if type(kind) is str else None
-    for repair in repairs[ANYTHING] if known is None else known:
-        answer = repair(fit, shown)
-        if answer == GONE:
-            return GONE
-        verdict = answer or verdict
-    if kind == OFFERED:
-        inner = shown.get("tools")  # of a namespace
-        if type(inner) is list and depth == 0:
-            verdict = visit_items(fit, inner, OFFERED, repairs, 1) or verdict
-        return verdict
-    for key in INNER:
-        inner = shown.get(key)
-        if type(inner) is list and depth < DEEPEST:
-            verdict = visit_items(fit, inner, "", repairs, depth + 1) or verdict
-    return verdict
-
-
-def visit_items(
-    fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int
-) -> int:
-    """Show the objects of a list and take out those that are GONE."""
+def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -> int:
+    """Show the objects of a list to the rules of their kind, then what those hold."""
     verdict = KEPT
     gone: Set[int] = set()
-    for item in items:
-        if type(item) is not dict:
-            continue
+    inner_keys = ("tools",) if kind else INNER  # a namespace has tools
+    for item in objects(items):
         if depth == 0:
             fit.item = item
-        answer = visit(
-            fit, item, kind or item.get("role") or item.get("type"), repairs, depth
-        )
-        if answer == KEPT:
-            continue
-        verdict = CHANGED
-        if answer == GONE:
-            gone.add(id(item))
-        elif depth == 0:
-            fit.touch(item)
+        answer = KEPT
+        shown = str(kind or item.get("role") or item.get("type"))
+        for repair in repairs.get(shown) or repairs[ANYTHING]:
+            answer |= repair(fit, item)
+            if answer >= GONE:
+                gone.add(id(item))
+                break
+        for key in inner_keys:
+            inner = item.get(key)
+            if type(inner) is list and depth < DEEPEST and answer < GONE:
+                if visit(fit, inner, kind, repairs, depth + 1):
+                    answer |= CHANGED
+        if answer and depth == 0:
+            fit.touch(item, answer)
+        verdict |= answer
     if gone:
         items[:] = [item for item in items if id(item) not in gone]
     return verdict
@@ -6525,73 +6118,74 @@ def visit_items(
 
 def walk(fit: Fit, repairs: Repairs) -> None:
     """Show the rules each object of a request that they are about, outer ones first."""
-    for key, kind in WALKED:
+    for key in PLACED_LISTS:
         items = fit.body.get(key)
         fit.member = key
         if isinstance(items, list):
-            visit_items(fit, items, kind, repairs, 0)
+            visit(fit, items, OFFERED if key == "tools" else "", repairs, 0)
 
 
 # --- what nobody takes, and what is no model's business -------------------------------
 
 
+def check_objects(items: Any, path: str) -> List[JSON]:
+    """Return a list of objects; raises BadRequest naming what is none."""
+    for at, item in enumerate(expect(items, list, path)):
+        if type(item) is not dict:
+            expect(item, dict, "%s.%d" % (path, at))
+    return items
+
+
 def check_content(content: Any, path: str) -> None:
     """A text, or a list of objects; raises BadRequest naming what is neither."""
-    if content is None or type(content) is str:
-        return
-    for at, part in enumerate(expect(content, list, path)):
-        if type(part) is not dict:
-            expect(part, dict, "%s.%d" % (path, at))
+    if content is not None and type(content) is not str:
+        check_objects(content, path)
 
 
 def check_shape(fit: Fit) -> None:
     """What no upstream would take costs no request."""
     body = fit.client.body
+    turns = field(body, "messages", list, default=[])
     if fit.client.dialect in ("anthropic", "openai"):
-        if not field(body, "messages", list):
+        if not turns:
             raise BadRequest("messages: at least one message is required")
     elif body.get("input") == [] and not body.get("previous_response_id"):
         raise BadRequest("input: at least one item is required")
-    for key in ("messages", "tools"):
-        for at, item in enumerate(field(body, key, list, default=())):
-            path = "%s.%d" % (key, at)
-            expect(item, dict, path)
-            if key == "messages":
-                required(item, "role", str, path)
-                check_content(item.get("content"), path + ".content")
-    if body.get("system") is not None:
-        check_content(body["system"], "system")
+    for at, turn in enumerate(check_objects(turns, "messages")):
+        path = "messages.%d" % at
+        required(turn, "role", str, path)
+        check_content(turn.get("content"), path + ".content")
+    check_objects(field(body, "tools", list, default=[]), "tools")
+    check_content(body.get("system"), "system")
 
 
-class Unserved(NamedTuple):
-    """A field that means something which Copilot has not."""
-
-    dialect: str
-    field: str
-    advice: str = "leave it out"
-    harmless: Any = None  # the value that asks for nothing
-    where: str = "/"  # pattern for the endpoint
-
-
+# Fields that mean something which Copilot has not, and what to do instead.
+UNSERVED = {
+    "anthropic": {
+        "mcp_servers": "connect MCP servers in the client",
+        "container": "",
+        "fallbacks": "",
+    },
+    "openai": {
+        "n": "",
+        "audio": "",
+        "modalities": "",
+        "logprobs": "",
+        "functions": "use tools",
+        "logit_bias": "",
+        "frequency_penalty": "",
+        "presence_penalty": "",
+        "web_search_options": "",
+    },
+    "responses": {
+        "background": "answers come at once; leave it out",
+        "conversation": "send the full input",
+        "prompt": "send instructions and input",
+    },
+}
+HARMLESS = {"n": 1, "modalities": ["text"]}  # values that ask for nothing
 # No translation of a chat request has a field for these.
-BESIDE_CHAT = "/(?!chat)"
-UNSERVED = (
-    Unserved("anthropic", "mcp_servers", "connect MCP servers in the client"),
-    Unserved("anthropic", "container"),
-    Unserved("anthropic", "fallbacks"),
-    Unserved("openai", "n", harmless=1),
-    Unserved("openai", "audio"),
-    Unserved("openai", "modalities", harmless=["text"]),
-    Unserved("openai", "logprobs"),
-    Unserved("openai", "functions", "use tools"),
-    Unserved("openai", "logit_bias", where=BESIDE_CHAT),
-    Unserved("openai", "frequency_penalty", where=BESIDE_CHAT),
-    Unserved("openai", "presence_penalty", where=BESIDE_CHAT),
-    Unserved("openai", "web_search_options", where=BESIDE_CHAT),
-    Unserved("responses", "background", "answers come at once; leave it out"),
-    Unserved("responses", "conversation", "send the full input"),
-    Unserved("responses", "prompt", "send instructions and input"),
-)
+CHAT_ALONE = "logit_bias frequency_penalty presence_penalty web_search_options".split()
 
 
 def refuse_meaning(fit: Fit) -> None:
@@ -6600,15 +6194,15 @@ def refuse_meaning(fit: Fit) -> None:
     It reads what the client sent, because no translation carries such a field.
     """
     body = fit.client.body
-    for row in UNSERVED:
-        value = body.get(row.field)
-        if row.dialect != fit.client.dialect:
-            continue
-        if not value:
-            fit.body.pop(row.field, None)  # it says nothing, and is refused
-        elif value != row.harmless and re.match(row.where, fit.endpoint):
+    unserved = UNSERVED.get(fit.client.dialect, {})
+    for key in sorted(unserved.keys() & body.keys()):
+        taken = fit.endpoint == CHAT and key in CHAT_ALONE
+        if not body[key]:
+            fit.body.pop(key, None)  # it says nothing, and is refused
+        elif body[key] != HARMLESS.get(key) and not taken:
+            advice = unserved[key] or "leave it out"
             raise BadRequest(
-                "%s: not available here; %s" % (row.field, row.advice),
+                "%s: not available here; %s" % (key, advice),
                 code="unsupported_parameter",
             )
     if fit.client.dialect == "anthropic" and body.pop("thread", None):
@@ -6637,8 +6231,7 @@ def name_model(fit: Fit) -> None:
 
 def ask_for_stream(fit: Fit) -> None:
     """Whole answers are folded from a stream: those have a cap and a time-out."""
-    if fit.body.get("stream") is not True:
-        fit.body["stream"] = True
+    fit.body["stream"] = True
 
 
 # What must not vanish from a request, wherever it stands: a refusal of one of these
@@ -6685,18 +6278,11 @@ def drop_fields(fit: Fit) -> None:
         value = fit.body.get(first)
         if not rest:
             fit.leave_out(first)
-        elif isinstance(value, dict) and remove_path(fit.own(first), rest):
-            fit.tell(path)
-        elif isinstance(value, list):
-            for item in value:
-                drop_item_field(fit, item, path, rest)
-
-
-def drop_item_field(fit: Fit, item: Any, path: str, rest: List[str]) -> None:
-    """The same inside one item of a list."""
-    if remove_path([item], rest):
-        fit.touch(item)
-        fit.tell(path)
+            continue
+        for holder in value if isinstance(value, list) else [fit.own(first)]:
+            if remove_path([holder], rest):
+                fit.touch(holder)
+                fit.tell(path)
 
 
 # --- Messages: fields and thinking ----------------------------------------------------
@@ -6720,24 +6306,20 @@ MID_SYSTEM_BETA = "mid-conversation-system-2026-04-07"  # role system in message
 
 
 def takes_beta(fit: Fit, name: str) -> bool:
-    """Whether no refusal has named this beta, or all of them."""
+    """Whether no refusal has named this beta, the field of it, or all of them."""
+    fields = fit.learnt.get("fields", ())
+    if name.startswith(CONTEXT_BETA) and "context_management" in fields:
+        return False
     return "all betas" not in fit.learnt and name not in fit.learnt.get("beta", ())
 
 
 def choose_betas(fit: Fit) -> None:
     """Keep the betas that are known to be taken; the field of one goes with it."""
-    chosen: Dict[str, None] = {}
-    for name in fit.client.betas.split(","):
-        name = name.strip()
+    for name in dict.fromkeys(map(str.strip, fit.client.betas.split(","))):
         if name.startswith(BETA_PREFIXES) and takes_beta(fit, name):
-            chosen[name] = None
-    fit.betas += chosen
-    context = [name for name in fit.betas if name.startswith(CONTEXT_BETA)]
-    if not context:
+            fit.betas.append(name)
+    if not any(name.startswith(CONTEXT_BETA) for name in fit.betas):
         fit.leave_out("context_management")
-    elif "context_management" in fit.learnt.get("fields", ()):
-        for name in context:
-            fit.betas.remove(name)
 
 
 def fit_top_fields(fit: Fit) -> None:
@@ -6771,22 +6353,22 @@ EFFORT_BUDGETS = {"low": 4000, "medium": 12000}
 MIN_BUDGET, MAX_BUDGET = 1024, 31999
 
 
-def thinking_kind(fit: Fit, thinking: JSON, kind: str) -> Optional[JSON]:
+def thinking_kind(fit: Fit, thinking: JSON) -> Optional[JSON]:
     """The thinking that the model has; None where max_tokens leaves no room for it."""
     low, high = fit.model.budget
+    adaptive = fit.model.adaptive
     if "no budget" in fit.learnt:
-        low, high = 0, 0
-    adaptive = fit.model.adaptive or "no budget" in fit.learnt
+        low, high, adaptive = 0, 0, True
     if "no adaptive" in fit.learnt:
         adaptive = False
-    fitted = dict(thinking, type=kind)
+    fitted = {**thinking}
     if fitted.get("display") == "updates":  # its beta is not forwarded
         del fitted["display"]
-    if kind == "adaptive" and high and not adaptive:
+    if fitted["type"] == "adaptive" and high and not adaptive:
         effort = typed(typed(fit.body, "output_config", dict), "effort", str)
-        fitted["type"] = "enabled"
-        fitted["budget_tokens"] = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
-    elif kind == "enabled" and adaptive and not high:
+        budget = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
+        fitted.update(type="enabled", budget_tokens=budget)
+    elif adaptive and not high:
         fitted["type"] = "adaptive"
     if fitted["type"] == "adaptive":
         fitted.pop("budget_tokens", None)
@@ -6795,22 +6377,22 @@ def thinking_kind(fit: Fit, thinking: JSON, kind: str) -> Optional[JSON]:
     room = (count(fit.body.get("max_tokens")) or 10**9) - 1
     wanted = max(count(fitted.get("budget_tokens")), least)
     fitted["budget_tokens"] = min(wanted, high or room, room)
-    if fitted["budget_tokens"] < least:
-        return None
-    return fitted
+    return fitted if fitted["budget_tokens"] >= least else None
+
+
+def blocks_of(turn: JSON, *kinds: str) -> List[JSON]:
+    """The blocks of a turn that are of these kinds."""
+    blocks = objects(turn.get("content"))
+    return [block for block in blocks if block.get("type") in kinds]
 
 
 def loop_calls(fit: Fit) -> Set[str]:
     """The calls behind the last prompt: the tool loop that is under way."""
     calls: Set[str] = set()
     for turn in reversed(objects(fit.body.get("messages"))):
-        blocks = objects(turn.get("content"))
-        kinds = [block.get("type") for block in blocks]
-        if turn.get("role") == "user" and "tool_result" not in kinds:
+        if turn.get("role") == "user" and not blocks_of(turn, "tool_result"):
             break
-        for block in blocks:
-            if block.get("type") == "tool_use":
-                calls.add(str(block.get("id")))
+        calls.update(str(call.get("id")) for call in blocks_of(turn, "tool_use"))
     return calls
 
 
@@ -6825,11 +6407,10 @@ def fit_thinking(fit: Fit) -> None:
     if kind not in ("adaptive", "enabled"):
         return
     forced = typed(fit.body.get("tool_choice"), "type", str) in ("any", "tool")
-    lost = not fit.learnt.get("lost thinking", {}).keys().isdisjoint(loop_calls(fit))
-    if forced or lost:  # the one is refused with the other
-        fit.leave_out("thinking")
-        return
-    fitted = thinking_kind(fit, thinking, kind)
+    lost = fit.learnt.get("lost thinking")
+    if lost and not loop_calls(fit).isdisjoint(lost):
+        forced = True  # such a loop is refused thinking, as such a choice is
+    fitted = None if forced else thinking_kind(fit, thinking)
     if fitted is None:
         fit.leave_out("thinking")
         return
@@ -6868,27 +6449,37 @@ EFFORT_PATH = {
     RESPONSES: ("reasoning", "effort"),
     CHAT: ("", "reasoning_effort"),
 }
+FORMAT_PATH = {
+    MESSAGES: ("output_config", "format"),
+    RESPONSES: ("text", "format"),
+    CHAT: ("", "response_format"),
+}
+
+
+def take_out(fit: Fit, holder: str, key: str) -> Any:
+    """Take a field out of the body or of a member of it, and that if it is empty."""
+    config = fit.own(holder) if holder else fit.body
+    value = config.pop(key, None)
+    if not config:
+        fit.body.pop(holder, None)
+    return value
 
 
 def set_effort(fit: Fit, model: Model) -> None:
     """Clamp the effort of the body to the list of `model`."""
     holder, key = EFFORT_PATH[fit.endpoint]
-    config = fit.body
-    if holder:
-        config = typed(fit.body, holder, dict)
+    config = typed(fit.body, holder, dict) if holder else fit.body
     effort = field(config, key, str, holder)
     if effort is None or effort in model.efforts:
         return
     fitted = clamp_effort(effort, model)
-    if holder:
-        config = fit.own(holder)
-    if fitted:
+    if not fitted:
+        take_out(fit, holder, key)
+        fit.tell("%s.%s" % (holder, key) if holder else key)
+    elif holder:
+        fit.own(holder)[key] = fitted
+    else:
         config[key] = fitted
-        return
-    del config[key]
-    fit.tell("%s.%s" % (holder, key) if holder else key)
-    if not config:
-        del fit.body[holder]
 
 
 def fit_effort(fit: Fit) -> None:
@@ -6910,37 +6501,30 @@ def calm_effort(fit: Fit) -> None:
 JSON_IN_WORDS = "Answer with one JSON object and nothing else"
 
 
+def is_instruction(turn: JSON) -> bool:
+    """Whether a turn of chat is the system's."""
+    return turn.get("role") in ("system", "developer")
+
+
 def add_to_system(fit: Fit, words: str) -> None:
     """Say something at the end of the system text."""
     body = fit.body
     if fit.endpoint == CHAT:
         turns = typed(body, "messages", list)
-        at = 0
-        while at < len(turns) and turns[at].get("role") in ("system", "developer"):
-            at += 1
-        turns.insert(at, {"role": "system", "content": words})
+        heads = itertools.takewhile(is_instruction, turns)
+        turns.insert(len(list(heads)), {"role": "system", "content": words})
         return
     key = {MESSAGES: "system", RESPONSES: "instructions"}[fit.endpoint]
     system = body.get(key)
     if isinstance(system, list):
         system.append({"type": "text", "text": words})
-    elif system:
-        body[key] = "%s\n\n%s" % (system, words)
     else:
-        body[key] = words
+        body[key] = "\n\n".join(filter(None, [system, words]))
 
 
 def say_format(fit: Fit) -> None:
     """Ask in words for the output format that the model refuses as a field."""
-    body = fit.body
-    if fit.endpoint == CHAT:
-        form = body.pop("response_format", None)
-    else:
-        holder = {MESSAGES: "output_config", RESPONSES: "text"}[fit.endpoint]
-        config = fit.own(holder)
-        form = config.pop("format", None)
-        if not config:
-            body.pop(holder, None)
+    form = take_out(fit, *FORMAT_PATH[fit.endpoint])
     if not isinstance(form, dict) or form.get("type") == "text":
         return
     fit.tell("output format (said in words)")
@@ -6967,12 +6551,9 @@ def take_openai_tool(fit: Fit, tool: JSON) -> int:
     if tool.get("type") != "function":
         return KEPT
     function = tool_holder(tool)
-    taken = {"name": function.get("name"), "description": function.get("description")}
-    taken["input_schema"] = function.get("parameters") or {}
-    if not taken["description"]:
-        del taken["description"]
+    named = {key: function[key] for key in ("name", "description") if function.get(key)}
     tool.clear()
-    tool.update(taken)
+    tool.update(named, input_schema=function.get("parameters") or {})
     return CHANGED
 
 
@@ -7027,15 +6608,13 @@ def refuse_responses_tool(fit: Fit, tool: JSON) -> int:
 
 def drop_tool_keys(fit: Fit, tool: JSON) -> int:
     """Keys of a tool that are refused, alone or together."""
-    verdict = KEPT
-    if tool.pop("eager_input_streaming", None) is not None:
-        verdict = CHANGED
+    refused = {"eager_input_streaming"}
     if tool.get("description", "") is None:
-        del tool["description"]
-        verdict = CHANGED
-    if tool.get("defer_loading") and tool.pop("cache_control", None) is not None:
-        verdict = CHANGED
-    return verdict
+        refused.add("description")
+    if tool.get("defer_loading"):
+        refused.add("cache_control")
+    dropped = [tool.pop(key) for key in refused & tool.keys()]
+    return bool(dropped)
 
 
 # Any MCP server can bring a schema that a vendor refuses, and with it every request
@@ -7114,17 +6693,15 @@ def fix_keywords(schema: JSON) -> bool:
 def fix_object(schema: JSON) -> bool:
     """An object has properties, and requires none but those."""
     properties = schema.get("properties")
-    changed = False
-    if not isinstance(properties, dict):
+    changed = not isinstance(properties, dict)
+    if changed:
         if "object" not in kinds_of(schema) and "properties" not in schema:
             return False
         properties = schema["properties"] = {}
-        changed = True
-    for name in [key for key, value in properties.items() if value is None]:
+    for name in [name for name, inner in properties.items() if inner is None]:
         properties[name] = {}
         changed = True
-    names = texts_of(schema, "required")
-    declared = [name for name in names if name in properties]
+    declared = [name for name in texts_of(schema, "required") if name in properties]
     if schema.get("required", declared) != declared:
         schema["required"] = declared
         changed = True
@@ -7136,19 +6713,17 @@ def fix_array(schema: JSON) -> bool:
     items = schema.get("items")
     if isinstance(items, list):
         schema["items"] = {"anyOf": items} if items else {}
-        return True
-    if "array" not in kinds_of(schema) or isinstance(items, (dict, bool)):
-        return False
-    schema["items"] = {}
-    return True
+    elif "array" in kinds_of(schema) and not isinstance(items, (dict, bool)):
+        schema["items"] = {}
+    return schema.get("items") is not items
 
 
 def fix_google_items(schema: JSON) -> bool:
     """Google: items are a schema."""
-    if not isinstance(schema.get("items"), bool):
-        return False
-    schema["items"] = {}
-    return True
+    items = schema.get("items")
+    if isinstance(items, bool):
+        schema["items"] = {}
+    return isinstance(items, bool)
 
 
 def fix_google_type(schema: JSON) -> bool:
@@ -7174,12 +6749,10 @@ def fix_google_enum(schema: JSON) -> bool:
         del schema["enum"]
         describe(schema, "One of: %s" % dumps_text(values)[1:-1])
         return True
-    texts = []
-    for value in values:
-        if value is None:
-            schema["nullable"] = True
-        else:
-            texts.append(value if isinstance(value, str) else dumps_text(value))
+    if None in values:
+        schema["nullable"] = True
+    named = [value for value in values if value is not None]
+    texts = [one if isinstance(one, str) else dumps_text(one) for one in named]
     schema["enum"] = texts
     return texts != values
 
@@ -7193,8 +6766,7 @@ def fix_all(schema: Any, fixes: Tuple[Callable[[JSON], bool], ...]) -> int:
     verdict = KEPT
     for current in subschemas(schema):
         for fix in fixes:
-            if fix(current):
-                verdict = CHANGED
+            verdict |= fix(current)
     return verdict
 
 
@@ -7219,17 +6791,15 @@ def merge_branches(
     for name, inner in typed(schema, "properties", dict).items():
         properties.setdefault(name, inner)
     needed = set(texts_of(schema, "required"))
-    branches = {key: objects(schema.get(key)) for key in UNIONS}
+    unions = {key: objects(schema.get(key)) for key in UNIONS}
     if "$ref" in schema:
-        branches["allOf"].append(definition(root, schema))
-    for key in UNIONS:
-        required_by = []
-        for branch in branches[key]:
-            required_by.append(merge_branches(branch, root, properties, seen))
+        unions["allOf"].append(definition(root, schema))
+    for key, branches in unions.items():
+        names = [merge_branches(each, root, properties, seen) for each in branches]
         if key == "allOf":
-            needed.update(*required_by)
-        elif required_by:
-            needed |= set.intersection(*required_by)
+            needed.update(*names)
+        elif names:
+            needed |= set.intersection(*names)
     return needed
 
 
@@ -7255,29 +6825,29 @@ def flatten_union(schema: JSON, tool: JSON) -> int:
 def fit_schema(fit: Fit, tool: JSON) -> int:
     """Fit a tool's schema to the API that it is offered in (UPSTREAM 22.5)."""
     holder = tool_holder(tool)
-    key = "input_schema" if fit.endpoint == MESSAGES else "parameters"
-    if tool.get("type") not in (None, "custom", "function") or holder is tool.get(
-        "custom"
-    ):
+    kind, key = "function", "parameters"
+    if fit.endpoint == MESSAGES:
+        kind, key = "custom", "input_schema"
+    elif key not in holder:
         return KEPT
-    if key == "parameters" and (tool.get("type") == "custom" or key not in holder):
+    if tool.get("type") not in (None, kind):
         return KEPT
-    schema = holder.get(key)
     verdict = KEPT
+    schema = holder.get(key)
     if not isinstance(schema, dict):
         schema = holder[key] = {}
         verdict = CHANGED
-    verdict = flatten_union(schema, holder) or verdict
+    verdict |= flatten_union(schema, holder)
     if schema.pop("$schema", None) is not None:
-        verdict = CHANGED
+        verdict |= CUT
     if schema.get("type") != "object":
         schema["type"] = "object"
-        verdict = CHANGED
+        verdict |= CHANGED
     if not isinstance(schema.get("properties"), dict):
         schema["properties"] = {}
-        verdict = CHANGED
+        verdict |= CHANGED
     if key == "parameters":
-        verdict = fix_all(schema, OPENAI_FIXES) or verdict
+        verdict |= fix_all(schema, OPENAI_FIXES)
     return verdict
 
 
@@ -7299,42 +6869,39 @@ def is_strict(schema: Any) -> bool:
     return True
 
 
-def fit_strict(fit: Fit, tool: JSON) -> int:
+def loosen(fit: Fit, holder: JSON, key: str, what: str) -> bool:
     """`strict` only where every object is closed and requires all that it has."""
-    holder = tool_holder(tool)
-    if holder.get("strict") is not True or is_strict(holder.get("parameters")):
-        return KEPT
-    fit.tell("strict of tools")
+    if holder.get("strict") is not True or is_strict(holder.get(key)):
+        return False
+    fit.tell(what)
     holder["strict"] = False
-    return CHANGED
+    return True
+
+
+def fit_strict(fit: Fit, tool: JSON) -> int:
+    """The same for the arguments of a tool."""
+    return loosen(fit, tool_holder(tool), "parameters", "strict of tools")
 
 
 def fit_format_schema(fit: Fit) -> None:
     """The schema of an output format follows the rules of a tool's."""
+    key, inner = "text", "format"
     if fit.endpoint == CHAT:
-        holder = typed(fit.body.get("response_format"), "json_schema", dict)
-        key = "response_format"
-    else:
-        holder = typed(fit.body.get("text"), "format", dict)
-        key = "text"
-    schema = holder.get("schema")
-    if not isinstance(schema, dict):
-        return
-    verdict = fix_all(schema, OPENAI_FIXES)
-    if holder.get("strict") is True and not is_strict(schema):
-        holder["strict"] = False
-        fit.tell("strict of the output format")
-        verdict = CHANGED
-    if verdict:
+        key, inner = "response_format", "json_schema"
+    holder = typed(fit.body.get(key), inner, dict)
+    verdict = fix_all(holder.get("schema"), OPENAI_FIXES)
+    if verdict | loosen(fit, holder, "schema", "strict of the output format"):
         fit.own(key)
 
 
 # OpenAI documents 64 characters, Anthropic 128 (UPSTREAM 16).
-PLAIN_NAME = {
-    MESSAGES: re.compile(r"[a-zA-Z0-9_-]{1,128}"),
-    CHAT: re.compile(r"[a-zA-Z0-9_-]{1,64}"),
-    RESPONSES: re.compile(r"[a-zA-Z0-9_-]{1,64}"),
-}
+LONGEST_TOOL = {MESSAGES: 128, CHAT: 64, RESPONSES: 64}
+_match_plain = re.compile(r"[a-zA-Z0-9_-]+").fullmatch
+
+
+def is_plain(text: str, most: int) -> bool:
+    """Whether a name or an id is one that every vendor takes."""
+    return len(text) <= most and _match_plain(text) is not None
 
 
 def digest_of(text: str) -> str:
@@ -7351,7 +6918,7 @@ def short_name(name: str) -> str:
 def rename(fit: Fit, holder: JSON, key: str = "name") -> int:
     """Shorten one tool name; the answer is given the client's own again."""
     name = holder.get(key)
-    if not isinstance(name, str) or PLAIN_NAME[fit.endpoint].fullmatch(name):
+    if not isinstance(name, str) or is_plain(name, LONGEST_TOOL[fit.endpoint]):
         return KEPT
     holder[key] = short_name(name)
     fit.names[holder[key]] = name
@@ -7362,7 +6929,11 @@ def fit_name(fit: Fit, shown: JSON) -> int:
     """Tool names, where a tool is offered and where it was called."""
     if shown.get("type") == "namespace":
         return KEPT
-    return rename(fit, tool_holder(shown))
+    holder = tool_holder(shown)
+    verdict = rename(fit, holder)
+    names = fit.offered if fit.member == "tools" else fit.called
+    names[str(holder.get("name"))] = None
+    return verdict
 
 
 def fit_choice_name(fit: Fit) -> None:
@@ -7372,38 +6943,31 @@ def fit_choice_name(fit: Fit) -> None:
         fit.own("tool_choice")
 
 
-def note_tool(fit: Fit, tool: JSON) -> int:
-    """Remember what is offered."""
-    fit.offered[str(tool.get("name"))] = None
-    return KEPT
-
-
-def note_call(fit: Fit, block: JSON) -> int:
-    """Remember what was called."""
-    fit.called[str(block.get("name"))] = None
-    return KEPT
+def no_longer(name: str) -> JSON:
+    """A tool that was called and is not offered any more."""
+    words = "No longer available: do not call it."
+    schema = {"type": "object", "properties": {}}
+    return {"name": name, "description": words, "input_schema": schema}
 
 
 def tidy_tools(fit: Fit) -> None:
     """Declare what the history calls; say nothing of tools where there are none."""
     body = fit.body
-    for name in fit.called:
-        if name not in fit.offered and fit.endpoint == MESSAGES:
-            tool = {"name": name, "description": "No longer available: do not call it."}
-            tool["input_schema"] = {"type": "object", "properties": {}}
-            if not body.get("tools"):
-                body["tools"] = []
-            body["tools"].append(tool)
-    tools = body.get("tools")
-    if not tools:
+    lost = []
+    if fit.endpoint == MESSAGES:
+        lost = [no_longer(name) for name in fit.called if name not in fit.offered]
+    if lost:
+        body["tools"] = [*(body.get("tools") or ()), *lost]
+    tools = objects(body.get("tools"))
+    if not body.get("tools"):
         for key in ("tools", "tool_choice", "parallel_tool_calls"):
             body.pop(key, None)
     elif fit.endpoint == MESSAGES:
         chosen = typed(body.get("tool_choice"), "name", str)
         if chosen and chosen not in fit.offered:
             fit.leave_out("tool_choice")
-        if all(tool.get("defer_loading") for tool in objects(tools)):
-            for tool in objects(tools):  # one at least must not wait to be found
+        if all(tool.get("defer_loading") for tool in tools):
+            for tool in tools:  # one at least must not wait to be found
                 del tool["defer_loading"]
                 fit.touch(tool)
 
@@ -7435,8 +6999,8 @@ def say_block(block: JSON, text: str) -> int:
 
 
 def is_blank(text: Any) -> bool:
-    """Whether a text says nothing; what is no text does not count as one."""
-    return isinstance(text, str) and (not text or text.isspace())
+    """Whether a text or a list says nothing; what is neither does not count as one."""
+    return text == [] or isinstance(text, str) and (not text or text.isspace())
 
 
 def signature_of(block: JSON) -> str:
@@ -7451,10 +7015,7 @@ def drop_thinking(fit: Fit, block: JSON) -> int:
         return GONE
     if signature[-64:] in fit.learnt.get("thinking", ()):
         return GONE
-    if "cache_control" not in block:
-        return KEPT
-    del block["cache_control"]  # refused here
-    return CHANGED
+    return block.pop("cache_control", KEPT) is not KEPT  # refused here
 
 
 def drop_empty_thinking(fit: Fit, block: JSON) -> int:
@@ -7466,9 +7027,8 @@ def thinking_prints(fit: Fit, words: str) -> Set[str]:
     """All thinking of a refused request: the client sends it again in every turn."""
     prints: Set[str] = set()
     for turn in objects(fit.body.get("messages")):
-        for block in objects(turn.get("content")):
-            if block.get("type") in ("thinking", "redacted_thinking"):
-                prints.add(signature_of(block)[-64:])
+        for block in blocks_of(turn, "thinking", "redacted_thinking"):
+            prints.add(signature_of(block)[-64:])
     return prints
 
 
@@ -7489,12 +7049,9 @@ def say_server_block(fit: Fit, block: JSON) -> int:
         return KEPT
     if "code_execution" in run and "code_execution" in fit.offered:
         return KEPT  # newer models have that tool
-    mark = block.pop("cache_control", None)
     remove_path(block, ["content", "*", "encrypted_content"])
-    words = dumps_text(block)
-    if mark is not None:
-        block["cache_control"] = mark
-    return say_block(block, words)
+    said = {key: block[key] for key in block if key != "cache_control"}
+    return say_block(block, dumps_text(said))
 
 
 def say_reference(fit: Fit, block: JSON) -> int:
@@ -7509,14 +7066,12 @@ def say_reference(fit: Fit, block: JSON) -> int:
 
 def lift_marks(fit: Fit, block: JSON) -> int:
     """A cache mark inside a result is refused: it belongs to the result."""
-    verdict = KEPT
-    for inner in objects(block.get("content")):
-        if "cache_control" in inner:
-            mark = inner.pop("cache_control")
-            if mark is not None:
-                block.setdefault("cache_control", mark)
-            verdict = CHANGED
-    return verdict
+    marked = [part for part in objects(block.get("content")) if "cache_control" in part]
+    for part in marked:
+        mark = part.pop("cache_control")
+        if mark is not None:
+            block.setdefault("cache_control", mark)
+    return bool(marked)
 
 
 MARK_KEYS = {"type", "ttl"}  # scope is refused, even with its own beta
@@ -7537,7 +7092,7 @@ def fit_mark(fit: Fit, block: JSON) -> int:
 
 def drop_marks(fit: Fit) -> None:
     """Drop the first cache marks: a later one covers what stands before it."""
-    for item, block in fit.marked[: max(0, len(fit.marked) - MAX_MARKS)]:
+    for item, block in fit.marked[:-MAX_MARKS]:
         del block["cache_control"]
         fit.touch(item)
 
@@ -7568,52 +7123,50 @@ def picture(named: str, data: str) -> Tuple[str, str]:
 
 def path_of(value: Any, wanted: JSON) -> str:
     """Where this very object stands in a body, as messages.3.content.0."""
-    waiting = [(value, "")]
-    while waiting:
-        current, path = waiting.pop()
-        if current is wanted:
-            return path[1:]
-        inner: Any = ()
-        if isinstance(current, dict):
-            inner = current.items()
-        elif isinstance(current, list):
-            inner = enumerate(current)
-        for key, item in inner:
-            if isinstance(item, (dict, list)):
-                waiting.append((item, "%s.%s" % (path, key)))
+    members = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in members:
+        if inner is wanted:
+            return str(key)
+        path = path_of(inner, wanted) if isinstance(inner, (dict, list)) else ""
+        if path:
+            return "%s.%s" % (key, path)
     return ""
 
 
-def refuse_address(fit: Fit, block: JSON, kind: str) -> None:
-    """This proxy fetches nothing for anybody, and Copilot does not either."""
-    raise BadRequest(
-        "%s.source: Copilot takes no %s by %s; send its bytes as base64."
-        % (path_of(fit.body, block), block["type"], kind)
-    )
+def own_source(fit: Fit, block: JSON) -> JSON:
+    """The source of a block, which holds its bytes: nobody here fetches any."""
+    source = typed(block, "source", dict)
+    kind = source.get("type")
+    if kind in ("url", "file"):
+        raise BadRequest(
+            "%s.source: Copilot takes no %s by %s; send its bytes as base64."
+            % (path_of(fit.body, block), block["type"], kind)
+        )
+    return source
+
+
+def check_ability(fit: Fit, lesson: str, able: bool, kind: str, advice: str) -> None:
+    """Say no to what the model cannot read, by the catalogue or by a refusal."""
+    if lesson in fit.learnt or (fit.model.raw and not able):
+        raise BadRequest(
+            "capability_rejected: %s_block: %s takes no %ss here; %s, or choose a "
+            "model that does" % (kind, fit.model.id, kind, advice)
+        )
 
 
 def check_vision(fit: Fit) -> None:
     """Claude Code drops its pictures when it reads this mark (CLIENTS 1)."""
-    unable = fit.model.raw and not fit.model.vision
-    if unable or "vision" in fit.learnt:
-        raise BadRequest(
-            "capability_rejected: image_block: %s takes no images here; remove them "
-            "from the conversation, or choose a model that does" % fit.model.id
-        )
+    advice = "remove them from the conversation"
+    check_ability(fit, "vision", fit.model.vision, "image", advice)
 
 
 def fit_image(fit: Fit, block: JSON) -> int:
     """An image block of Messages."""
     check_vision(fit)
-    source = typed(block, "source", dict)
-    kind = source.get("type")
-    if kind in ("url", "file"):
-        refuse_address(fit, block, kind)
-    if kind != "base64":
-        return KEPT
-    named = (typed(source, "media_type", str), typed(source, "data", str))
-    fitted = picture(*named)
-    if fitted == named:
+    source = own_source(fit, block)
+    before = (typed(source, "media_type", str), typed(source, "data", str))
+    fitted = picture(*before)
+    if source.get("type") != "base64" or fitted == before:
         return KEPT
     source["media_type"], source["data"] = fitted
     return CHANGED
@@ -7622,39 +7175,28 @@ def fit_image(fit: Fit, block: JSON) -> int:
 def fit_image_url(fit: Fit, part: JSON) -> int:
     """A picture in a data URL, in either of OpenAI's forms."""
     check_vision(fit)
-    holder = part
-    key = "image_url"
+    holder, key = part, "image_url"
     if isinstance(part.get(key), dict):
-        holder = part[key]
-        key = "url"
+        holder, key = part[key], "url"
     url = typed(holder, key, str)
     found = re.match(r"data:([^,]{0,99});base64,", url)
     if found is None:
         return KEPT
-    fitted = "data:%s;base64,%s" % picture(found[1], url[found.end() :])
-    if fitted == url:
-        return KEPT
-    holder[key] = fitted
-    return CHANGED
+    holder[key] = "data:%s;base64,%s" % picture(found[1], url[found.end() :])
+    return holder[key] != url
 
 
 def check_document(fit: Fit, part: JSON) -> int:
     """A PDF for a model that does not list the type, or has refused one."""
-    unable = fit.model.raw and "application/pdf" not in fit.model.media_types
-    if unable or "documents" in fit.learnt:
-        raise BadRequest(
-            "capability_rejected: document_block: %s takes no documents here; send "
-            "the text, or choose a model that does" % fit.model.id
-        )
+    able = "application/pdf" in fit.model.media_types
+    check_ability(fit, "documents", able, "document", "send the text")
     return KEPT
 
 
 def fit_document(fit: Fit, block: JSON) -> int:
     """A document that is text becomes text: only PDF is taken (UPSTREAM 11.5)."""
-    source = typed(block, "source", dict)
+    source = own_source(fit, block)
     kind = source.get("type")
-    if kind in ("url", "file"):
-        refuse_address(fit, block, kind)
     text = typed(source, "data", str)
     if kind == "content":
         text = texts_in(source.get("content"))
@@ -7673,11 +7215,7 @@ def fit_document(fit: Fit, block: JSON) -> int:
 
 # Chat refuses ids above 40 characters, Responses above 64 (UPSTREAM 22.4); Messages
 # takes no others than these (UPSTREAM 22.3).
-PLAIN_ID = {
-    MESSAGES: re.compile(r"[a-zA-Z0-9_-]{1,128}"),
-    CHAT: re.compile(r"[a-zA-Z0-9_-]{1,40}"),
-    RESPONSES: re.compile(r"[a-zA-Z0-9_-]{1,64}"),
-}
+LONGEST_ID = {MESSAGES: 128, CHAT: 40, RESPONSES: 64}
 ID_KEYS = ("id", "tool_use_id", "tool_call_id", "call_id")
 
 
@@ -7686,7 +7224,7 @@ def fit_call_id(fit: Fit, shown: JSON) -> int:
     verdict = KEPT
     for key in ID_KEYS:
         call_id = shown.get(key)
-        if type(call_id) is str and not PLAIN_ID[fit.endpoint].fullmatch(call_id):
+        if type(call_id) is str and not is_plain(call_id, LONGEST_ID[fit.endpoint]):
             shown[key] = "call_" + digest_of(call_id)[:24]
             verdict = CHANGED
     return verdict
@@ -7741,23 +7279,13 @@ def drop_empty_turns(fit: Fit) -> None:
     if system == [] or is_blank(system):
         del fit.body["system"]
     turns = fit.body["messages"]
-    kept = []
-    for turn in turns:
-        content = turn.get("content")
-        if content != [] and not is_blank(content):
-            kept.append(turn)
-    if len(kept) < len(turns):
-        turns[:] = kept
+    turns[:] = [turn for turn in turns if not is_blank(turn.get("content"))]
 
 
 # A call without a result is refused by every vendor; clients lose some on Ctrl-C.
 INTERRUPTED = "The call was interrupted."
-
-
-def interrupted_result(call_id: str) -> JSON:
-    """A result for a call that has none."""
-    result = {"type": "tool_result", "tool_use_id": call_id, "is_error": True}
-    return {**result, "content": INTERRUPTED}
+UNANSWERED = {"type": "tool_result", "is_error": True, "content": INTERRUPTED}
+UNANSWERED_CHAT = {"role": "tool", "content": INTERRUPTED}
 
 
 def orphan_words(content: Any) -> str:
@@ -7765,57 +7293,30 @@ def orphan_words(content: Any) -> str:
     return "\n".join(filter(None, [ORPHAN.text, texts_in(content)]))
 
 
-def with_results(fit: Fit, run: List[JSON], waiting: Dict[str, None]) -> List[JSON]:
-    """The user's turns with a result for each call that waits, and for no other."""
-    missing = dict(waiting)
-    for turn in run:
-        for block in objects(turn.get("content")):
-            if block.get("type") != "tool_result":
-                continue
+def pair_blocks(fit: Fit) -> None:
+    """Every tool_use is answered in the user's next turn, and nothing else is."""
+    last: JSON = {"role": "user", "content": []}
+    waiting: Dict[str, None] = {}
+    behind = 0  # the last calls
+    for at, turn in enumerate([*fit.body["messages"], last]):
+        for call in blocks_of(turn, "tool_use"):
+            waiting[str(call.get("id"))] = None
+            behind = at + 1
+        if turn.get("role") != "user":
+            continue
+        for block in blocks_of(turn, "tool_result"):
             call_id = str(block.get("tool_use_id"))
-            missing.pop(call_id, None)
             if call_id not in waiting:
                 say_block(block, orphan_words(block.get("content")))
                 fit.touch(turn)
-    if not missing:
-        return run
-    stubs = [interrupted_result(call_id) for call_id in missing]
-    for turn in run:
-        # As a turn of its own it would part the calls from the other results.
-        if turn.get("role") == "user":
+            waiting.pop(call_id, None)
+        stubs = [{**UNANSWERED, "tool_use_id": call_id} for call_id in waiting]
+        if stubs:  # a turn of their own would part the calls from other results
             turn["content"] = stubs + as_blocks(turn.get("content"))
             fit.touch(turn)
-            return run
-    return [{"role": "user", "content": stubs}, *run]
-
-
-def pair_blocks(fit: Fit) -> None:
-    """Every tool_use is answered by the turns behind it, and nothing else is."""
-    paired: List[JSON] = []
-    waiting: Dict[str, None] = {}
-    run: List[JSON] = []  # the turns since the last assistant's
-    for turn in fit.body["messages"]:
-        if turn.get("role") != "assistant":
-            run.append(turn)
-            continue
-        if run:
-            paired += with_results(fit, run, waiting)
-            run = []
-            waiting = {}
-        paired.append(turn)
-        for block in objects(turn.get("content")):
-            if block.get("type") == "tool_use":
-                waiting[str(block.get("id"))] = None
-    paired += with_results(fit, run, waiting)
-    fit.body["messages"][:] = paired
-
-
-def holds_tools(turn: JSON) -> bool:
-    """Whether a turn calls, or answers a call."""
-    for block in objects(turn.get("content")):
-        if block.get("type") in ("tool_use", "tool_result"):
-            return True
-    return False
+        waiting = {}
+    if last["content"]:
+        fit.body["messages"].insert(behind, last)
 
 
 def merge_turns(fit: Fit) -> None:
@@ -7823,15 +7324,15 @@ def merge_turns(fit: Fit) -> None:
     looked for in the turn behind the calls."""
     turns = fit.body["messages"]
     merged = turns[:1]
-    for before, turn in zip(turns, turns[1:]):
+    for pair in zip(turns, turns[1:]):
+        before, turn = pair
         alike = before.get("role") == turn.get("role")
-        if alike and holds_tools(before) and holds_tools(turn):
+        if alike and all(blocks_of(each, "tool_use", "tool_result") for each in pair):
             merged[-1]["content"].extend(turn["content"])
             fit.touch(merged[-1])
         else:
             merged.append(turn)
-    if len(merged) < len(turns):
-        turns[:] = merged
+    turns[:] = merged
 
 
 def end_with_user(fit: Fit) -> None:
@@ -7840,11 +7341,9 @@ def end_with_user(fit: Fit) -> None:
     adaptive = fit.model.adaptive and "no adaptive" not in fit.learnt
     if not (adaptive or "prefill" in fit.learnt or fit.endpoint == CHAT):
         return
-    for turn in reversed(turns):
-        if turn.get("role") != "system":
-            if turn.get("role") == "assistant":
-                turns.append({"role": "user", "content": GO_ON})
-            return
+    said = (turn for turn in reversed(turns) if turn.get("role") != "system")
+    if next(said, {}).get("role") == "assistant":
+        turns.append({"role": "user", "content": GO_ON})
 
 
 # --- OpenAI chat ----------------------------------------------------------------------
@@ -7963,37 +7462,31 @@ def pair_chat_results(fit: Fit) -> None:
     waiting: Dict[str, None] = {}
     for message in [*fit.body["messages"], {}]:
         call_id = str(message.get("tool_call_id"))
-        if message.get("role") == "tool" and call_id in waiting:
+        answers = message.get("role") == "tool"
+        if answers and call_id in waiting:
             del waiting[call_id]
             paired.append(message)
             continue
-        for missing in waiting:
-            stub = {"role": "tool", "tool_call_id": missing, "content": INTERRUPTED}
-            paired.append(stub)
-        waiting = {}
-        if message.get("role") == "tool":
+        paired += [{**UNANSWERED_CHAT, "tool_call_id": missing} for missing in waiting]
+        calls = objects(message.get("tool_calls"))
+        waiting = dict.fromkeys(str(call.get("id")) for call in calls)
+        if answers:
             words = orphan_words(message.get("content"))
             message = {"role": "user", "content": words}
-        for call in objects(message.get("tool_calls")):
-            waiting[str(call.get("id"))] = None
         paired.append(message)
-    paired.pop()
-    fit.body["messages"][:] = paired
+    fit.body["messages"][:] = paired[:-1]
 
 
 def mark_for_cache(fit: Fit) -> None:
     """Mark at most 4 messages (UPSTREAM 9.1): a cached prompt costs a tenth."""
     messages = fit.body["messages"]
-    places: Dict[str, List[int]] = {"system": [], "tool": []}
-    for at, message in enumerate(messages):
-        if "copilot_cache_control" in message:
-            return  # the client knows Copilot and does it itself
-        if message.get("role") in places:
-            places[message["role"]].append(at)
-    systems, results = places["system"], places["tool"]
-    for at in {*systems[:1], *systems[-1:], *results[-1:], len(messages) - 1}:
-        messages[at]["copilot_cache_control"] = {"type": "ephemeral"}
-        fit.touch(messages[at])
+    if any("copilot_cache_control" in message for message in messages):
+        return  # the client knows Copilot and does it itself
+    systems = [each for each in messages if each.get("role") == "system"]
+    results = [each for each in messages if each.get("role") == "tool"]
+    for message in systems[:1] + systems[-1:] + results[-1:] + messages[-1:]:
+        message["copilot_cache_control"] = {"type": "ephemeral"}
+        fit.touch(message)
 
 
 # --- OpenAI Responses -----------------------------------------------------------------
@@ -8161,30 +7654,23 @@ OUTPUT_OF = {
 
 def pair_items(fit: Fit) -> None:
     """Every call has an output, and every output a call (UPSTREAM 10.1)."""
-    items = fit.body.get("input")
-    if not isinstance(items, list):
-        return
+    items = typed(fit.body, "input", list)
     called: Set[str] = set()
-    given_outputs: Set[str] = set()
-    for item in objects(items):
-        kind = item.get("type")
+    answered: Set[str] = set()
+    for item in items:
+        kind = typed(item, "type", str)
         if kind in OUTPUT_OF:
-            called.add(str(item.get("call_id")))
+            called.add(typed(item, "call_id", str))
         elif kind in OUTPUT_OF.values():
-            given_outputs.add(str(item.get("call_id")))
-    if called == given_outputs:
-        return
+            answered.add(typed(item, "call_id", str))
     paired: List[Any] = []
     for item in items:
         kind = typed(item, "type", str)
-        call_id = str(typed(item, "call_id", str))
+        call_id = typed(item, "call_id", str)
         if kind in OUTPUT_OF.values() and call_id not in called:
-            words = item.get("output")
-            if not isinstance(words, str):
-                words = dumps_text(words)
-            item = {"role": "user", "content": "%s\n%s" % (ORPHAN.text, words)}
+            item = {"role": "user", "content": orphan_words(item.get("output"))}
         paired.append(item)
-        if kind in OUTPUT_OF and call_id not in given_outputs:
+        if kind in OUTPUT_OF and call_id not in answered:
             stub = {"type": OUTPUT_OF[kind], "call_id": call_id, "output": INTERRUPTED}
             paired.append(stub)
     items[:] = paired
@@ -8214,7 +7700,7 @@ def fit_embeddings(fit: Fit) -> None:
 
 # --- the table ------------------------------------------------------------------------
 
-EVERYWHERE = r"/(?!embeddings)"
+EVERYWHERE = r"/(?:v1/messages|chat/completions|responses) "
 ON_MESSAGES = r"/v1/messages "
 ON_CHAT = r"/chat/completions "
 ON_RESPONSES = r"/responses "
@@ -8266,7 +7752,7 @@ RULES: Tuple[Rule, ...] = (
     # Whole requests: first what must be refused, so that nothing is repaired in vain.
     Rule("shape", check_shape, EVERYWHERE),
     Rule("meaning", refuse_meaning, EVERYWHERE),  # UPSTREAM 22.3
-    Rule("model", name_model, "/"),
+    Rule("model", name_model, EVERYWHERE + "|/embeddings "),
     Rule("OpenAI's choice", take_openai_choice, ON_MESSAGES),  # UPSTREAM 0.4
     Rule("stream", ask_for_stream, ON_OPENAI),
     Rule("embeddings", fit_embeddings, "/embeddings "),  # UPSTREAM 13, 22.6
@@ -8327,7 +7813,7 @@ RULES: Tuple[Rule, ...] = (
     Rule(  # UPSTREAM 11.5
         "effort",
         fit_effort,
-        r"/(?:v1/messages|chat/completions|responses) ",
+        EVERYWHERE,
         words=r"(?:effort\b.{0,80}|'(?:none|minimal|low|medium|high|xhigh|max)' is )"
         r"not supported(?:.{0,120}?supported values[^:]{0,20}:(.*))?",
     ),
@@ -8368,7 +7854,6 @@ RULES: Tuple[Rule, ...] = (
         EVERYWHERE,
         OFFERED + " " + CALL_KINDS,
     ),
-    Rule("offered", note_tool, EVERYWHERE, OFFERED),
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
     Rule("billing", drop_billing, ON_MESSAGES, "text"),  # CLIENTS 1
     Rule("reasoning back", give_reasoning_back, ON_CHAT, "assistant tool"),
@@ -8450,7 +7935,6 @@ RULES: Tuple[Rule, ...] = (
         EVERYWHERE,
         CALL_KINDS + " " + RESULT_KINDS,
     ),
-    Rule("called", note_call, ON_MESSAGES, "tool_use"),
     Rule("blank", drop_blank, ON_MESSAGES, "text"),  # UPSTREAM 11.5
     Rule("marks", fit_mark, ON_MESSAGES, ANYTHING),  # UPSTREAM 11.5
     # What the walk has left: pairs before the last turn, since they may add one.
@@ -8470,7 +7954,6 @@ RULES: Tuple[Rule, ...] = (
     Rule("cache", mark_for_cache, r"/chat/completions \S* claude"),  # UPSTREAM 9.1
 )
 Step = Callable[[Fit], None]
-KNOWN_ENDPOINTS = (MESSAGES, CHAT, RESPONSES, "/embeddings")
 
 
 def subject_of(endpoint: str, model: Model) -> str:
@@ -8483,23 +7966,20 @@ def plan_steps(subject: str, learnt: Collection[str]) -> List[Step]:
     steps: List[Step] = []
     repairs: Repairs = {}
     for rule in RULES:
-        if rule.name not in learnt and not (
-            rule.where and re.match(rule.where, subject, re.I)
-        ):
+        known = rule.where and re.match(rule.where, subject, re.I)
+        if not known and rule.name not in learnt:
             continue
         if not rule.kinds:
-            if repairs:
-                steps.append(functools.partial(walk, repairs=repairs))
-                repairs = {}
             steps.append(rule.repair)
+            repairs = {}
             continue
-        repairs.setdefault(ANYTHING, [])
+        if not repairs:
+            repairs = {ANYTHING: []}
+            steps.append(functools.partial(walk, repairs=repairs))
         kinds = rule.kinds.split()
         for kind in repairs.keys() | set(kinds):
             if kind in kinds or ANYTHING in kinds:
-                repairs.setdefault(kind, list(repairs[ANYTHING])).append(rule.repair)
-    if repairs:
-        steps.append(functools.partial(walk, repairs=repairs))
+                repairs.setdefault(kind, repairs[ANYTHING][:]).append(rule.repair)
     return steps
 
 
@@ -8527,60 +8007,43 @@ class Fitter:
         over one body, a rule would meet its own work.
         """
         subject = subject_of(endpoint, model)
-        learnt = self._learnt.get(subject) or {}
+        learnt = self._learnt.get(subject, {})
+        if subject not in self._plans:
+            make_room(self._plans, MAX_SUBJECTS)
+            self._plans[subject] = plan_steps(subject, learnt)
         fit = Fit(client, body, model, endpoint, learnt)
-        for step in self._steps(subject, endpoint, learnt):
+        for step in self._plans[subject]:
             step(fit)
         return fit
-
-    def _steps(
-        self, subject: str, endpoint: str, learnt: Collection[str]
-    ) -> List[Step]:
-        if endpoint not in KNOWN_ENDPOINTS:  # an engine, which a client may name freely
-            return []
-        steps = self._plans.get(subject)
-        if steps is None:
-            steps = plan_steps(subject, learnt)
-            make_room(self._plans, MAX_SUBJECTS)
-            self._plans[subject] = steps
-        return steps
 
     def learn(self, fit: Fit, exc: ProxyError) -> str:
         """Take in a refusal; a sentence on what it taught, "" = nothing new."""
         if not isinstance(exc, UpstreamError) or exc.status not in (400, 401):
             return ""
+        subject = subject_of(fit.endpoint, fit.model)
+        learnt = self._learnt.get(subject, {})
         for rule in RULES:
-            found = re.search(rule.words, exc.words, re.I | re.S)
-            if not rule.words or not found:
+            found = rule.words and re.search(rule.words, exc.words, re.I | re.S)
+            if not found:
                 continue
             details = rule.learn(fit, "".join(filter(None, found.groups())))
-            lesson = self._remember(fit, rule, details)
-            if lesson:  # else these words may be another rule's
-                return lesson
+            news = sorted(details.difference(learnt.get(rule.name, ())))
+            if not news:  # these words may be another rule's
+                continue
+            known = learnt.setdefault(rule.name, {})
+            known.update(dict.fromkeys(news))
+            make_room(known, MAX_LESSONS)
+            make_room(self._learnt, MAX_SUBJECTS)
+            self._learnt[subject] = learnt
+            self._plans.pop(subject, None)
+            # Not the upstream's words, which may quote the prompt: this is logged.
+            names = [name for name in news if re.fullmatch(r"[\w.*-]{1,60}", name)]
+            return "%s refuses this, so it is sent otherwise: %s %s" % (
+                fit.model.id,
+                rule.name,
+                ", ".join(names[:8]),
+            )
         return ""
-
-    def _remember(self, fit: Fit, rule: Rule, details: Set[str]) -> str:
-        subject = subject_of(fit.endpoint, fit.model)
-        lessons = self._learnt.get(subject) or {}
-        known = lessons.get(rule.name) or {}
-        news = details.difference(known)
-        if not news:
-            return ""
-        known.update(dict.fromkeys(news))
-        make_room(known, MAX_LESSONS)
-        lessons[rule.name] = known
-        make_room(self._learnt, MAX_SUBJECTS)
-        self._learnt[subject] = lessons
-        self._plans.pop(subject, None)
-        # Not the upstream's words, which may quote the prompt: this is logged.
-        names = sorted(name for name in news if re.fullmatch(r"[\w.*-]{1,60}", name))
-        if rule.learn in (thinking_prints, reasoning_prints, loop_prints):
-            names = []
-        return "%s refuses this, so it is sent otherwise: %s %s" % (
-            fit.model.id,
-            rule.name,
-            ", ".join(names[:8]),
-        )
 
 
 # ============================================================================
@@ -8651,13 +8114,13 @@ WEIGHTS = {  # o200k, Claude up to 4.6, Claude from 4.7
     "latin1": (0.35, 0.80, 1.10),  # each letter with an accent
     "extended": (0.50, 1.50, 0.80),  # and more where it is not of Latin-1
     "sign": (1.03, 1.21, 1.52),
-    "symbol": (2.18, 2.30, 2.30),
     "emoji": (2.74, 2.70, 2.90),
     "script": (0.35, 0.40, 0.40),
 }
 # Of other scripts each character has a price; a row's holds up to the next one, so
 # that rare scripts are not forgotten.
 SCRIPTS = (  # first character, o200k, Claude
+    (0, 1.83, 1.90),
     (0x370, 0.35, 0.72),
     (0x400, 0.28, 0.37),
     (0x590, 0.45, 0.78),
@@ -8685,12 +8148,16 @@ class Family(NamedTuple):
     column: int  # of WEIGHTS
     factor: float = 1.0  # on all text
     request: int = 3  # tokens around a request,
-    message: int = 3  # and around each message
+    message: int = 3  # around each message,
+    tools: int = 24  # before the tools,
+    tool: int = 0  # around each tool,
+    declared: float = 0.65  # and of a tool's JSON: as a declaration it is shorter
 
 
 GPT = Family(0)
-CLAUDE_4 = Family(1, message=4)
-CLAUDE_5 = Family(2, request=7, message=4)  # and 4.7, 4.8
+# Claude Code takes 500 off when it asks for tools.
+CLAUDE_4 = Family(1, message=4, tools=496, tool=20, declared=1)
+CLAUDE_5 = CLAUDE_4._replace(column=2, request=7)  # and 4.7, 4.8
 GEMINI = Family(0, factor=1.16)
 _CLAUDE_VERSION = re.compile(r"claude[^0-9]*([0-9]{1,9})(?:[.-]([0-9]{1,2})(?![0-9]))?")
 
@@ -8709,95 +8176,63 @@ def family_of(model: str) -> Family:
     return CLAUDE_5
 
 
-class PieceCosts(Dict[str, float]):
-    """The memo of one family, piece -> tokens; it prices what it does not hold."""
+def word_marks(piece: str) -> Dict[str, float]:
+    """What a piece of letters has of each row of WEIGHTS."""
+    marked = not piece[0].isalpha()
+    letters = piece[marked:]
+    size = len(letters)
+    mixed = not letters[1:].islower() and not letters.islower()
+    accents = [char > "\xff" for char in letters if char > "\x7f"]
+    return {
+        "marked" if marked and piece[0] != " " else "word": 1,
+        "beyond": max(0, size - 20),
+        "upper": mixed and min(size, 12) - 1,
+        "long": not mixed and max(0, min(size, 20) - 6),
+        "cap": not mixed and not letters.islower(),
+        "latin1": len(accents),
+        "extended": sum(accents),
+    }
 
-    LONGEST = 40  # longer pieces come once
-    MOST = 60_000  # a session has 17,600 pieces a MB
 
-    def __init__(self, family: Family) -> None:
-        super().__init__()
-        self._weights = {name: row[family.column] for name, row in WEIGHTS.items()}
-        self._script_column = 2 if family.column else 1
+def run_marks(piece: str) -> Dict[str, float]:
+    """What a run of ASCII punctuation has of each row of WEIGHTS."""
+    run = piece.strip(" \r\n")
+    changes = sum(map(str.__ne__, run, run[1:]))
+    return {
+        "punct": 1,
+        "change": max(0, changes - 2),
+        "repeat": max(0, len(run) - changes - 4),
+        "ending": piece[-1] in "\r\n",
+    }
 
-    def __missing__(self, piece: str) -> float:
-        cost = self._price(piece)
-        if len(piece) <= self.LONGEST:
-            if len(self) >= self.MOST:
-                self.clear()
-            self[piece] = cost
-        return cost
 
-    def _price(self, piece: str) -> float:
-        weights = self._weights
-        if piece.isspace():
-            breaks = "\n" in piece or "\r" in piece
-            return weights["newline"] if breaks else weights["blank"]
-        if piece.isdigit():
-            return weights["number"]
-        first = piece[0]
-        if not first.isalpha():
-            first = piece[1:2]
-        if first.isalpha() and (first < "\u0250" or "\u1e00" <= first < "\u1f00"):
-            return self._word(piece)
-        if piece.isascii():
-            return self._punctuation(piece)
-        if len(piece) == 1:
-            return self._sign(piece)
-        return self._foreign(piece)
-
-    def _word(self, piece: str) -> float:
-        weights = self._weights
-        letters = piece
-        cost = weights["word"]
-        if not piece[0].isalpha():
-            letters = piece[1:]
-            if piece[0] != " ":
-                cost = weights["marked"]
-        size = len(letters)
-        if size > 20:
-            cost += weights["beyond"] * (size - 20)
-        if not letters[1:].islower() and not letters.islower():
-            cost += weights["upper"] * (min(size, 12) - 1)
-        else:
-            if size > 6:
-                cost += weights["long"] * (min(size, 20) - 6)
-            if not letters.islower():
-                cost += weights["cap"]
-        if not letters.isascii():
-            accents = [char > "\xff" for char in letters if char > "\x7f"]
-            cost += weights["latin1"] * len(accents)
-            cost += weights["extended"] * sum(accents)
-        return cost
-
-    def _punctuation(self, piece: str) -> float:
-        weights = self._weights
-        run = piece.strip(" \r\n")
-        changes = sum(map(str.__ne__, run, run[1:]))
-        cost = weights["punct"]
-        cost += weights["change"] * max(0, changes - 2)
-        cost += weights["repeat"] * max(0, len(run) - changes - 4)
-        if piece[-1] in "\r\n":
-            cost += weights["ending"]
-        return cost
-
-    def _foreign(self, piece: str) -> float:
+@functools.lru_cache(60_000)  # a session has 17,600 pieces a MB
+def piece_cost(column: int, piece: str) -> float:
+    """Tokens of one piece, by a column of WEIGHTS."""
+    cost = 0.0
+    first = piece[0] if piece[0].isalpha() else piece[1:2]
+    if piece.isspace():
+        marks = {"newline" if "\n" in piece or "\r" in piece else "blank": 1}
+    elif piece.isdigit():
+        marks = {"number": 1}
+    elif first.isalpha() and (first < "\u0250" or "\u1e00" <= first < "\u1f00"):
+        marks = word_marks(piece)
+    elif piece.isascii():
+        marks = run_marks(piece)
+    elif len(piece) > 1:
         run = piece.lstrip(" ")
-        cost = sum(map(self.__getitem__, run))
-        if any(map(str.isalpha, run[:2])):  # letters share one run's price
-            cost -= self._weights["script"] * (len(run) - 1)
-        return cost
-
-    def _sign(self, char: str) -> float:
-        weights = self._weights
-        if COMMON_SIGNS(char):
-            return weights["sign"]
-        if "\U0001f000" <= char < "\U0001fb00":
-            return weights["emoji"]
-        row = bisect.bisect(SCRIPT_STARTS, ord(char)) - 1
-        if row < 0:
-            return weights["symbol"]
-        return weights["script"] + SCRIPTS[row][self._script_column]
+        cost = sum(piece_cost(column, char) for char in run)
+        letters = any(map(str.isalpha, run[:2]))  # they share one run's price
+        marks = {"script": 1 - len(run) if letters else 0}
+    elif COMMON_SIGNS(piece):
+        marks = {"sign": 1}
+    elif "\U0001f000" <= piece < "\U0001fb00":
+        marks = {"emoji": 1}
+    else:
+        row = SCRIPTS[bisect.bisect(SCRIPT_STARTS, ord(piece)) - 1]
+        cost = row[min(column, 1) + 1]
+        marks = {"script": 1}
+    return cost + sum(WEIGHTS[name][column] * times for name, times in marks.items())
 
 
 class Estimate(NamedTuple):
@@ -8807,16 +8242,11 @@ class Estimate(NamedTuple):
     has_media: bool = False  # they are counted by their number only
 
 
-MEDIA_TOKENS = {
-    "image": 1600,  # as for a large one: clients compact late rather than never
-    "image_url": 1600,
-    "input_image": 1600,
-    "document": 2500,
-    "file": 2500,
-    "input_file": 2500,
-    "input_audio": 2500,
-}
-PAGE_BASE64 = 80_000  # characters; a page of a PDF seldom has more
+IMAGE_TOKENS = 1600  # as for a large one: clients compact late rather than never
+PAGE_TOKENS = 2500
+PAGE_SIZE = 80_000  # characters of JSON; a page of a PDF seldom has more
+IMAGES = ("image", "image_url", "input_image")
+MEDIA = (*IMAGES, "document", "file", "input_file", "input_audio")
 # Earlier thinking is not counted by its vendor, and a signature is no text.
 UNCOUNTED = {"thinking", "redacted_thinking", "reasoning"}
 AROUND = {
@@ -8826,64 +8256,59 @@ AROUND = {
     "tool_result": 10,
     "function_call_output": 10,
 }
-COUNTED = (
-    "content",
-    "text",
-    "name",
-    "arguments",
-    "output",
-    "function",
-    "tool_calls",
-    "tool_name",
-    "refusal",
-)
-CLAUDE_TOOLS = 496  # Claude Code takes 500 off when it asks for tools
-CLAUDE_TOOL = 20
-GPT_TOOLS = 24
-GPT_TOOL = 0.65
+COUNTED = """content text name arguments output function tool_calls tool_name
+    refusal""".split()
 
 
 class Estimator:
-    """Counts tokens without a vocabulary, 10 MB a second; threads may share it."""
+    """Counts tokens without a vocabulary, 10 MB a second; threads may share it.
+
+    It learns, for each model, how far it is off: one ratio real / estimated."""
 
     SLICE = 256 * 1024  # so that the pieces of one long text are never all in memory
     MOST_UNITS = 20_000
 
     def __init__(self) -> None:
-        families = (GPT, CLAUDE_4, CLAUDE_5, GEMINI)
-        self._costs = {family: PieceCosts(family) for family in families}
         self._units: Dict[Hashable, Estimate] = {}
+        self._ratios: Dict[str, float] = {}
+
+    def predict(self, model: str, estimate: Estimate) -> int:
+        """The tokens that the upstream will say it read."""
+        return max(1, round(self._ratios.get(model, 1.0) * estimate.tokens))
+
+    def learn(self, model: str, estimate: Estimate, prompt_tokens: int) -> None:
+        """Take what it said, cached tokens included; 0 = it did not say."""
+        if estimate.has_media or estimate.tokens < 200 or prompt_tokens <= 0:
+            return
+        # Bounded, so that one corrupt usage does not last.
+        ratio = min(3.0, max(0.4, prompt_tokens / estimate.tokens))
+        ratio = (self._ratios.get(model, ratio) + ratio) / 2
+        keep_newest(self._ratios, model, ratio, MAX_MODELS)
 
     def text(self, text: str, family: Family) -> int:
         """Tokens of a text; 0 only for an empty one."""
-        cost = self._costs[family].__getitem__
+        cost = functools.partial(piece_cost, family.column)
         total = 0.0
         for at in range(0, len(text), self.SLICE):
             # Compiled at the first use: 10 ms that a start need not wait for.
             total += sum(map(cost, re.findall(PIECES, text[at : at + self.SLICE])))
-        if not text:
-            return 0
-        return max(1, round(total * family.factor))
+        return max(min(1, len(text)), round(total * family.factor))
 
     def request(self, body: JSON, model: str) -> Estimate:
         """Estimate a body of any dialect, checked or not; identical parts only once."""
         family = family_of(model)
-        tokens = family.request
-        has_media = False
         turns = body.get("messages") or body.get("input") or body.get("prompt") or []
         if not isinstance(turns, list):
             turns = [turns]
-        for part in (body.get("system"), body.get("instructions"), *turns):
-            found = self._unit(self._content, part, family)
-            tokens += found.tokens
-            has_media = has_media or found.has_media
-        tokens += family.message * len(turns)
+        parts = (body.get("system"), body.get("instructions"), *turns)
+        units = [self._unit(self._content, part, family) for part in parts]
         tools = typed(body, "tools", list)
+        units += [self._unit(self._tool, tool, family) for tool in tools]
+        tokens = family.request + family.message * len(turns)
+        tokens += sum(unit.tokens for unit in units)
         if tools:
-            tokens += CLAUDE_TOOLS if family.column else GPT_TOOLS
-        for tool in tools:
-            tokens += self._unit(self._tool, tool, family).tokens
-        return Estimate(tokens, has_media)
+            tokens += family.tools
+        return Estimate(tokens, any(unit.has_media for unit in units))
 
     def _unit(
         self, measure: Callable[[Any, Family], Estimate], unit: Any, family: Family
@@ -8896,8 +8321,7 @@ class Estimator:
         if found is None:
             if len(self._units) >= self.MOST_UNITS:
                 self._units.clear()
-            found = measure(unit, family)
-            self._units[key] = found
+            found = self._units[key] = measure(unit, family)
         return found
 
     def _content(self, content: Any, family: Family) -> Estimate:
@@ -8909,78 +8333,41 @@ class Estimator:
             if isinstance(part, str):
                 tokens += self.text(part, family)
             if isinstance(part, list):
-                waiting.extend(part)
+                waiting += part
             if not isinstance(part, dict):
                 continue
             kind = str(part.get("type"))
-            if kind in MEDIA_TOKENS:
+            if kind in MEDIA:
                 has_media = True
                 tokens += self._media(part, kind, family)
             elif kind not in UNCOUNTED:
                 tokens += AROUND.get(kind, 0)
+                waiting += [part[key] for key in COUNTED if key in part]
                 if "input" in part:
-                    tokens += self.text(dumps_text(part["input"]), family)
-                waiting.extend(part[key] for key in COUNTED if key in part)
+                    waiting.append(dumps_text(part["input"]))
         return Estimate(tokens, has_media)
 
     def _media(self, part: JSON, kind: str, family: Family) -> int:
         source = typed(part, "source", dict)
         if source.get("type") == "text":
             return self.text(typed(source, "data", str), family)
-        size = 0  # of its longest text: base64 or an address
-        for layer in (part, source, typed(part, "file", dict)):
-            for value in layer.values():
-                if isinstance(value, str):
-                    size = max(size, len(value))
-        if MEDIA_TOKENS[kind] == MEDIA_TOKENS["image"]:
-            return MEDIA_TOKENS[kind]
-        return MEDIA_TOKENS[kind] * (1 + size // PAGE_BASE64)
+        if kind in IMAGES:
+            return IMAGE_TOKENS
+        return PAGE_TOKENS * (1 + len(dumps_text(part)) // PAGE_SIZE)
 
     def _tool(self, tool: Any, family: Family) -> Estimate:
         spec = typed(tool, "function", dict) or tool
-        schema = typed(spec, "input_schema", dict) or typed(spec, "parameters", dict)
         shown = {
             "name": typed(spec, "name", str),
             "description": typed(spec, "description", str),
-            "parameters": schema,
+            "parameters": typed(spec, "input_schema", dict)
+            or typed(spec, "parameters", dict),
         }
         tokens = self.text(dumps_text(shown), family)
-        if family.column:
-            return Estimate(CLAUDE_TOOL + tokens)
-        return Estimate(round(GPT_TOOL * tokens))  # as a declaration, which is shorter
+        return Estimate(family.tool + round(family.declared * tokens))
 
 
 MAX_MODELS = 100  # a catalogue has about 40
-
-
-def keep_newest(table: Dict[Any, Any], key: Hashable, value: Any, most: int) -> Any:
-    """Set `key`, as the youngest of `most`; gives the oldest if it had to go for it."""
-    table.pop(key, None)
-    table[key] = value
-    if len(table) > most:
-        return table.pop(next(iter(table)))
-    return None
-
-
-class Calibration:
-    """Learns, for each model, how far estimates are off: one ratio real / estimated."""
-
-    def __init__(self) -> None:
-        self._ratios: Dict[str, float] = {}
-
-    def predict(self, model: str, estimate: Estimate) -> int:
-        """The tokens that the upstream will say it read."""
-        return max(1, round(self._ratios.get(model, 1.0) * estimate.tokens))
-
-    def learn(self, model: str, estimate: Estimate, prompt_tokens: int) -> None:
-        """Take what it said, cached tokens included; 0 = it did not say."""
-        if estimate.has_media or estimate.tokens < 200 or prompt_tokens <= 0:
-            return
-        ratio = prompt_tokens / estimate.tokens
-        ratio = min(3.0, max(0.4, ratio))  # so that one corrupt usage does not last
-        old = self._ratios.get(model, ratio)
-        keep_newest(self._ratios, model, (old + ratio) / 2, MAX_MODELS)
-
 
 # -- the ledger ------------------------------------------------------------------
 
@@ -8993,9 +8380,7 @@ class Served(NamedTuple):
     session: str
     client: str = ""
     who: str = ""  # user or agent
-    asked: str = (
-        ""  # the client's name for the model, "" where only the spelling differs
-    )
+    requested: str = ""  # the client's name for the model, where more than spelling
     model: str = ""
     status: int = 0  # 0 = running
     usage: TokenUsage = TokenUsage()
@@ -9009,33 +8394,21 @@ class Served(NamedTuple):
         return self.status >= 400 and self.status != 499
 
 
-Tally = Tuple[int, ...]  # requests, failed ones, then the fields of TokenUsage
-Tallies = Dict[str, Tally]  # by model
+Tally = Tuple[float, ...]  # requests, failed ones, then the fields of TokenUsage
+Tallies = Dict[Any, Tally]  # by model
 NOTHING: Tally = (0, 0, *TokenUsage())
 
 
-def _add(tallies: Tallies, model: str, tally: Tally) -> None:
-    if model not in tallies and len(tallies) >= MAX_MODELS:
-        model = "other"
-    old = tallies.get(model, NOTHING)
-    tallies[model] = tuple(map(operator.add, old, tally))
+def _add(tallies: Tallies, key: Hashable, tally: Iterable[float]) -> None:
+    tallies[key] = tuple(map(operator.add, tallies.get(key, NOTHING), tally))
 
 
-def _merge(tallies: Tallies, more: Tallies) -> None:
-    for model, tally in more.items():
-        _add(tallies, model, tally)
-
-
-def _sum(tallies: Tallies) -> Tally:
-    return tuple(map(sum, zip(NOTHING, *tallies.values())))
-
-
-def _usage_of(tally: Tally) -> TokenUsage:
-    return TokenUsage(*tally[2:])
+def _sum(tallies: Iterable[Tally]) -> Tally:
+    return tuple(map(sum, zip(NOTHING, *tallies)))
 
 
 def _figures(tally: Tally) -> JSON:
-    usage = _usage_of(tally)
+    usage = TokenUsage(*tally[2:])
     return {
         "requestCount": tally[0],
         "tokenCount": usage.prompt + usage.output,
@@ -9049,25 +8422,23 @@ def _figures(tally: Tally) -> JSON:
 
 
 def _report(tallies: Tallies) -> JSON:
-    models = {model: _figures(tally) for model, tally in tallies.items()}
-    return {**_figures(_sum(tallies)), "models": models}
+    used = {model: tally for model, tally in tallies.items() if tally[0]}
+    models = {model: _figures(tally) for model, tally in used.items()}
+    return {**_figures(_sum(used.values())), "models": models}
 
 
-def _page_sums(tally: Tally) -> JSON:
-    """The sums as the page names them."""
-    usage = _usage_of(tally)
-    sums = {"requests": tally[0], "failed": tally[1]}
-    return {**sums, **_tokens(usage), "credits": usage.credits}
+TOKEN_KINDS = TokenUsage._fields[
+    :4
+]  # disjoint; these, and credits, as the page names them
 
 
-def _tokens(usage: TokenUsage) -> JSON:
-    """The four kinds of tokens, disjoint, as the page names them."""
-    return {
-        "input": usage.input,
-        "cache_read": usage.cache_read,
-        "cache_write": usage.cache_write,
-        "output": usage.output,
-    }
+def _spent(usage: TokenUsage) -> JSON:
+    return {**dict(zip(TOKEN_KINDS, usage)), "credits": usage.credits}
+
+
+def _page_sums(tallies: Tallies) -> JSON:
+    requests, failed, *usage = _sum(tallies.values())
+    return {"requests": requests, "failed": failed, **_spent(TokenUsage(*usage))}
 
 
 def _iso(seconds: float) -> str:
@@ -9082,30 +8453,18 @@ LABELS = {0: "running", 499: "left"}
 
 
 def _page_request(served: Served) -> JSON:
-    level = "good" if served.status < 400 else "bad"
-    running = served.status == 0
-    return {
-        "n": served.number,
-        "at": served.at,
-        "session": served.session,
-        "who": served.who,
-        "model": served.model,
-        "asked": served.asked or None,
-        "status": served.status,
-        "label": LABELS.get(served.status, str(served.status)),
-        "level": LEVELS.get(served.status, level),
-        **_tokens(served.usage),
-        "credits": served.usage.credits or None,
-        "seconds": None if running else served.seconds,
-        "whose": served.whose or None,
-        "reason": served.reason or None,
-    }
+    row = served._asdict()
+    row.update(
+        _spent(row.pop("usage")),
+        label=LABELS.get(served.status, str(served.status)),
+        level=LEVELS.get(served.status, "bad" if served.failed else "good"),
+    )
+    return row
 
 
 class _Session:
     def __init__(self, served: Served) -> None:
-        self.first = served.at
-        self.last = served.at
+        self.first = self.last = served.at
         self.client = served.client
         self.models: Tallies = {}
 
@@ -9125,44 +8484,36 @@ class UsageLedger:
 
     def __init__(self) -> None:
         self._recent: Deque[Served] = collections.deque(maxlen=MAX_RECENT)
-        self._order: List[str] = []  # models by first use: the page's colours
         self.reset_all()
 
     def reset_all(self) -> None:
         """Forget everything but the recent requests."""
         self._sessions: Dict[str, _Session] = {}
-        self._dropped: Tallies = {}
+        # Sessions dropped for room too. The order of first use is the page's colours.
+        self._totals: Tallies = {}
         self._minutes: Dict[int, Tallies] = {}
 
     def record(self, served: Served) -> None:
         """Add one request that has ended, a failed one too."""
         self._recent.append(served)
+        end = served.at + served.seconds
         session = self._sessions.get(served.session) or _Session(served)
-        session.last = max(session.last, served.at + served.seconds)
-        dropped = keep_newest(self._sessions, served.session, session, MAX_SESSIONS)
-        if dropped:
-            _merge(self._dropped, dropped.models)
-        tally = (1, int(served.failed), *served.usage)
-        _add(session.models, served.model, tally)
-        if served.model not in self._order and len(self._order) < MAX_MODELS:
-            self._order.append(served.model)
-        minute = int(served.at + served.seconds) // 60
-        _add(self._minutes.setdefault(minute, {}), served.model, tally)
-        while len(self._minutes) > MINUTES:
+        session.last = max(session.last, end)
+        keep_newest(self._sessions, served.session, session, MAX_SESSIONS)
+        minute = self._minutes.setdefault(int(end) // 60, {})
+        if len(self._minutes) > MINUTES:
             del self._minutes[min(self._minutes)]
-
-    def _models(self) -> Tallies:
-        models: Tallies = {}
-        _merge(models, self._dropped)
-        for session in self._sessions.values():
-            _merge(models, session.models)
-        return models
+        model = served.model
+        if model not in self._totals and len(self._totals) >= MAX_MODELS:
+            model = "other"
+        tally = (1, served.failed, *served.usage)
+        for tallies in (session.models, minute, self._totals):
+            _add(tallies, model, tally)
 
     def summary(self) -> JSON:
         """The sums, over the sessions dropped for room too."""
-        report = _report(self._models())
-        requests = report["requestCount"]
-        tokens = report["tokenCount"]
+        report = _report(self._totals)
+        requests, tokens = report["requestCount"], report["tokenCount"]
         return {
             "totalRequests": requests,
             "totalTokens": tokens,
@@ -9173,62 +8524,58 @@ class UsageLedger:
 
     def details(self) -> List[JSON]:
         """One entry for each session, the latest first."""
-        entries = []
-        for name, session in reversed(self._sessions.items()):
-            entry = {
+        return [
+            {
                 "sessionId": name,
                 "startTime": _iso(session.first),
                 "lastRequestTime": _iso(session.last),
                 "duration": round(session.last - session.first),
                 **_report(session.models),
             }
-            entries.append(entry)
-        return entries
+            for name, session in reversed(self._sessions.items())
+        ]
 
     def totals(self) -> JSON:
         """The sums for the page."""
-        return _page_sums(_sum(self._models()))
+        return _page_sums(self._totals)
 
     def sessions(self) -> List[JSON]:
         """Every session for the page."""
-        rows = []
-        for name, session in self._sessions.items():
-            row = {
+        return [
+            {
                 "id": name,
                 "client": session.client or None,
                 "first": session.first,
                 "last": session.last,
-                **_page_sums(_sum(session.models)),
+                **_page_sums(session.models),
             }
-            rows.append(row)
-        return rows
+            for name, session in self._sessions.items()
+        ]
 
     def requests(self, running: Iterable[Served]) -> List[JSON]:
         """The requests for the page: those under way, then the newest."""
-        newest = [*running, *reversed(self._recent)][:MAX_RECENT]
-        return [_page_request(served) for served in newest]
+        newest = [*running, *reversed(self._recent)]
+        return list(map(_page_request, newest[:MAX_RECENT]))
 
     def minutes(self, now: float) -> JSON:
         """The chart of the last 60 whole minutes, the running one last."""
         first = int(now) // 60 - MINUTES + 1
-        names = self._order
-        if len(names) > MAX_SERIES:
-            others = "%d others" % (len(names) - MAX_SERIES + 1)
-            names = names[: MAX_SERIES - 1] + [others]
-        series = {name: [NOTHING] * MINUTES for name in names}
-        for minute, tallies in self._minutes.items():
-            if not first <= minute < first + MINUTES:
-                continue
-            for model, tally in tallies.items():
-                column = series.get(model) or series[names[-1]]
-                old = column[minute - first]
-                column[minute - first] = tuple(map(operator.add, old, tally))
+        names = list(self._totals)
+        single = MAX_SERIES - (len(names) > MAX_SERIES)
+        series = {name: [name] for name in names[:single]}
+        others = names[single:]
+        if others:
+            series["%d others" % len(others)] = others
         models = []
-        for name, column in series.items():
-            usages = [_usage_of(tally) for tally in column]
+        for title, names in series.items():
+            usages = []
+            for minute in range(first, first + MINUTES):
+                tallies = self._minutes.get(minute, {})
+                tally = _sum(tallies.get(name, NOTHING) for name in names)
+                usages.append(TokenUsage(*tally[2:]))
             credits = [usage.credits for usage in usages]
             tokens = [usage.prompt + usage.output for usage in usages]
-            models.append({"model": name, "credits": credits, "tokens": tokens})
+            models.append({"model": title, "credits": credits, "tokens": tokens})
         return {"from": first * 60, "models": models}
 
     def find(self, name: str, others: Iterable[str] = ()) -> str:
@@ -9248,7 +8595,9 @@ class UsageLedger:
 
     def reset(self, session: str) -> None:
         """Forget a session by its whole id."""
-        self._sessions.pop(session, None)
+        if session in self._sessions:
+            for model, tally in self._sessions.pop(session).models.items():
+                _add(self._totals, model, map(operator.neg, tally))
 
 
 # -- USAGE_LOG: a line a request, and what each day cost ----------------------------
@@ -9262,8 +8611,7 @@ def usage_line(served: Served, local_time: str) -> bytes:
         "who": served.who,
         "model": served.model,
         "status": served.status,
-        **_tokens(served.usage),
-        "credits": served.usage.credits,
+        **_spent(served.usage),
     }
     return dumps(record) + b"\n"
 
@@ -9280,24 +8628,18 @@ class DayUse(NamedTuple):
 
 def fold_usage(lines: Iterable[bytes], since: str) -> List[DayUse]:
     """Sum the lines of USAGE_LOG by day and model, from the day `since` on."""
-    days: Dict[Tuple[str, str], DayUse] = {}
+    days: Tallies = {}
     for line in lines:
-        try:
+        record: JSON = {}
+        with contextlib.suppress(BadRequest):  # half a line, from a kill
             record = loads_object(line)
-        except BadRequest:  # half a line, from a kill
-            continue
         day = typed(record, "time", str)[:10]
         model = typed(record, "model", str)[:100]
         credits = record.get("credits")
-        if day < since or type(credits) not in (int, float):
-            continue
-        old = days.get((day, model)) or DayUse(day, model, 0, 0, 0.0)
-        kinds = ("input", "cache_read", "cache_write", "output")
-        tokens = sum(count(record.get(kind)) for kind in kinds)
-        days[day, model] = DayUse(
-            day, model, old.requests + 1, old.tokens + tokens, old.credits + credits
-        )
-    return sorted(days.values())
+        if day >= since and type(credits) in (int, float):
+            tokens = sum(count(record.get(kind)) for kind in TOKEN_KINDS)
+            _add(days, (day, model), (1, tokens, credits))
+    return [DayUse(*key, *sums) for key, sums in sorted(days.items())]
 
 
 # -- limits --------------------------------------------------------------------------
@@ -9310,14 +8652,13 @@ class SlidingWindow:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._used = 0
         self._entries: Deque[List[float]] = collections.deque()  # [when, cost]
 
     def wait(self, now: float) -> int:
         """The first whole second, counted from now, at which one more fits."""
         while self._entries and self._entries[0][0] + self.SPAN <= now:
-            self._used -= self._entries.popleft()[1]
-        excess = self._used + 1 - self._limit
+            self._entries.popleft()
+        excess = sum(cost for _, cost in self._entries) + 1 - self._limit
         free = now
         for then, cost in self._entries:
             if excess <= 0:
@@ -9325,22 +8666,16 @@ class SlidingWindow:
             excess -= cost
             free = then + self.SPAN
         seconds = int(free - now)
-        if now + seconds < free:
-            seconds += 1
-        return seconds
+        return seconds + (now + seconds < free)
 
     def add(self, now: float, cost: int) -> List[float]:
         """Charge `cost`, fitting or not; the entry may be corrected."""
-        entry = [now, cost]
-        self._entries.append(entry)
-        self._used += cost
-        return entry
+        self._entries.append([now, cost])
+        return self._entries[-1]
 
     def correct(self, entry: List[float], now: float, cost: int) -> None:
         """Charge `cost` now, instead of what an entry said before."""
-        if entry[0] + self.SPAN > now:
-            self._used -= entry[1]
-            entry[1] = 0
+        entry[1] = 0
         self.add(now, cost)
 
 
@@ -9374,6 +8709,8 @@ class Hold(NamedTuple):
 # RATE_LIMIT_CHAT_COMPLETIONS is for /v1/chat/completions only, as its name says.
 RATES = {"openai": "rate_limit_chat_completions"}
 TOKEN_RATE = "max_tokens_per_minute"
+CLIENT_LIMITS = """rate_limit_default rate_limit_chat_completions max_tokens_per_minute
+    max_tokens_per_request credit_budget""".split()
 # As many as may be at it within a window's minute: who is forgotten starts anew.
 MAX_ALLOWANCES = 20_000
 
@@ -9384,34 +8721,31 @@ class Limits:
     def __init__(self, config: Config) -> None:
         self._config = config
         self.allowances: Dict[str, _Allowance] = {}
+        self.on = any(getattr(config, name) for name in CLIENT_LIMITS)
 
     def admit(self, wanted: Wanted, now: float) -> Hold:
         """Charge a request what it may cost, or raise why not; settle() what it did."""
-        most = self._config.max_tokens_per_request
-        if most and wanted.prompt > most:
-            raise ContextOverflow(wanted.prompt, most)
+        config = self._config
+        if 0 < config.max_tokens_per_request < wanted.prompt:
+            raise ContextOverflow(wanted.prompt, config.max_tokens_per_request)
         allowance = self.allowances.get(wanted.session) or _Allowance()
         keep_newest(self.allowances, wanted.session, allowance, MAX_ALLOWANCES)
-        budget = self._config.credit_budget
-        if budget and allowance.nano_aiu >= budget * 1e9:
+        if 0 < config.credit_budget <= allowance.nano_aiu / 1e9:
             raise self._used_up(wanted)
         rate = RATES.get(wanted.dialect, "rate_limit_default")
-        entry = None
-        for name in (rate, TOKEN_RATE):
+        costs = {rate: 1, TOKEN_RATE: wanted.tokens}
+        entries = {}
+        limited = [name for name in costs if getattr(config, name)]
+        for name in limited:
             self._check(allowance, name, now)
-        if getattr(self._config, rate):
-            allowance.windows[rate].add(now, 1)
-        if getattr(self._config, TOKEN_RATE):
-            entry = allowance.windows[TOKEN_RATE].add(now, wanted.tokens)
+        for name in limited:
+            entries[name] = allowance.windows[name].add(now, costs[name])
         allowance.nano_aiu += wanted.nano_aiu
-        return Hold(allowance, wanted.nano_aiu, entry)
+        return Hold(allowance, wanted.nano_aiu, entries.get(TOKEN_RATE))
 
     def _check(self, allowance: _Allowance, name: str, now: float) -> None:
         limit = getattr(self._config, name)
-        if not limit:
-            return
-        window = allowance.windows.setdefault(name, SlidingWindow(limit))
-        wait = window.wait(now)
+        wait = allowance.windows.setdefault(name, SlidingWindow(limit)).wait(now)
         if wait:
             raise RateLimited(
                 "this proxy's own %s=%d is reached; try again in %d s, or raise it "
@@ -9420,9 +8754,7 @@ class Limits:
             )
 
     def _used_up(self, wanted: Wanted) -> BudgetExceeded:
-        key = ""
-        if self._config.api_key:
-            key = " -H 'x-api-key: <your API_KEY>'"
+        key = " -H 'x-api-key: <your API_KEY>'" if self._config.api_key else ""
         return BudgetExceeded(
             "this session has used the %g AI credits that CREDIT_BUDGET allows. Raise "
             "it, or reset the session: curl -X POST%s http://%s/usage/reset/%s"
@@ -9431,11 +8763,10 @@ class Limits:
 
     def settle(self, hold: Hold, now: float, usage: TokenUsage) -> None:
         """Charge what the answer cost instead of the estimate."""
-        allowance = hold.allowance
-        allowance.nano_aiu += usage.nano_aiu - hold.nano_aiu
+        hold.allowance.nano_aiu += usage.nano_aiu - hold.nano_aiu
         if hold.entry:
             tokens = usage.input + usage.cache_write + usage.output
-            allowance.windows[TOKEN_RATE].correct(hold.entry, now, tokens)
+            hold.allowance.windows[TOKEN_RATE].correct(hold.entry, now, tokens)
 
     def reset(self, session: str) -> None:
         """Let a session start anew."""
@@ -9462,21 +8793,16 @@ def _short_hash(text: str) -> str:
 
 def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
     """Whose request it is, as a name that is safe in headers, paths and logs."""
-    name = ""
-    for header in SESSION_HEADERS:
-        name = name or headers.get(header) or ""
-    if not name:
-        user = typed(typed(body, "metadata", dict), "user_id", str)
+    name = next(filter(None, map(headers.get, SESSION_HEADERS)), "")
+    if not name and "metadata" in body:
+        user = typed(body["metadata"], "user_id", str)
         found = USER_SESSION.search(user[:LONGEST_USER])
-        if found:
-            name = found[1]
+        name = found[1] if found else ""
     key = headers.get("x-api-key") or headers.get("authorization")
     if key and not name:
         return "key-" + _short_hash(key)  # the key itself is a secret
     name = name or peer
-    if SAFE_SESSION.fullmatch(name):
-        return name
-    return "id-" + _short_hash(name)
+    return name if SAFE_SESSION.fullmatch(name) else "id-" + _short_hash(name)
 
 
 # ~~~~~~~~~~~~~~~~~~ the waterline: below this line the program touches the world ~~~~
@@ -9505,8 +8831,7 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 
 MAX_IDLE = 90.0  # seconds; people think for a minute, a handshake costs 155 ms
 MAX_KEPT = 16  # to each origin; a burst leaves more of them,
-SPARE_IDLE = 8.0  # which are kept so many seconds,
-PRUNE_EVERY = 2.0  # give or take these
+SPARE_IDLE = 8.0  # which are kept so many seconds
 READ_AHEAD = 512 * 1024  # bytes; with more of them unread, the upstream must wait
 # OpenSSL keeps buffers as large as the largest piece that it was given: so large is a
 TLS_BUFFER = 32 * 1024  # recv() of its bytes,
@@ -9515,9 +8840,14 @@ SEND_SLICE = 256 * 1024  # encrypted and sent at once: a call to the system cost
 TCP_KEEP_ALIVE = 15  # seconds; NATs forget silent connections while a model thinks
 TCP_PROBE_EVERY = 5  # seconds, once one of those probes was not answered
 DEAD_AFTER = 10  # seconds unacknowledged: half of the 20 that a person should wait
-# What sets that by platform: the option's number, because Python names only Linux's
-# (TCP_USER_TIMEOUT, TCP_RXT_CONNDROPTIME, TCP_MAXRT), and its units in a second.
-DEAD_AFTER_OPTIONS = {"linux": (18, 1000), "darwin": (0x80, 1), "win32": (5, 1)}
+# The numbers of the options that set these three, as Python has not all their names,
+# and the units of the last in a second: it is TCP_USER_TIMEOUT (Linux),
+# TCP_RXT_CONNDROPTIME (macOS) or TCP_MAXRT (Windows).
+TCP_OPTIONS = {
+    "linux": (4, 5, 18, 1000),
+    "darwin": (0x10, 0x101, 0x80, 1),
+    "win32": (3, 17, 5, 1),
+}
 EYEBALLS_DELAY = 0.25  # RFC 8305 5: so long IPv6 may take until IPv4 is tried too
 LATE = 0.5  # seconds that a timer is late when this program was stopped
 MAX_INTERIM = 16  # heads of 1xx before the answer; each resets nobody's deadline
@@ -9543,9 +8873,8 @@ class Origin(NamedTuple):
     @property
     def authority(self) -> str:
         """`host:port`, an IPv6 address in brackets."""
-        if ":" in self.host:
-            return "[%s]:%d" % (self.host, self.port)
-        return "%s:%d" % (self.host, self.port)
+        host = "[%s]" % self.host if ":" in self.host else self.host
+        return "%s:%d" % (host, self.port)
 
 
 @functools.lru_cache(maxsize=64)
@@ -9581,19 +8910,14 @@ class Proxies(NamedTuple):
 
     def for_origin(self, origin: Origin) -> Optional[Proxy]:
         """The proxy on the way to `origin`, or None."""
-        proxy = self.http
-        if origin.scheme == "https":
-            proxy = self.https
+        proxy = self.https if origin.scheme == "https" else self.http
         if proxy is None:
             return None
         names = (origin.host, "[%s]" % origin.host, origin.authority)
         for rule in self.exceptions:  # as curl: `*`, or a host and all below it
             rule = rule.lstrip("*.").lower()
-            if not rule:
+            if not rule or any(("." + name).endswith("." + rule) for name in names):
                 return None
-            for name in names:
-                if ("." + name).endswith("." + rule):
-                    return None
         return proxy
 
 
@@ -9609,10 +8933,8 @@ def _parse_proxy(name: str, url: str) -> Optional[Proxy]:
             login += ":"
         plain = urllib.parse.unquote_to_bytes(login)
         basic = "Basic " + base64.b64encode(plain).decode("ascii")
-        if origin.scheme == "http" and login:
-            return Proxy(origin, (("Proxy-Authorization", basic),))
         if origin.scheme == "http":
-            return Proxy(origin)
+            return Proxy(origin, (("Proxy-Authorization", basic),) if login else ())
     raise ConfigError(
         "%s is not usable: expected http://host:port or "
         "http://user:password@host:port." % name
@@ -9688,6 +9010,17 @@ def _proxy_error(head: ResponseHead, where: str) -> UpstreamError:
     )
 
 
+def _keep_alive(sock: socket.socket) -> None:
+    """Have the system find out when the other side is gone."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform in TCP_OPTIONS:
+        *numbers, units = TCP_OPTIONS[sys.platform]
+        values = (TCP_KEEP_ALIVE, TCP_PROBE_EVERY, int(DEAD_AFTER * units))
+        with contextlib.suppress(OSError):  # a system that is too old for it
+            for number, value in zip(numbers, values):
+                sock.setsockopt(socket.IPPROTO_TCP, number, value)
+
+
 class TimedProtocol(asyncio.StreamReaderProtocol):
     """A StreamReader over one socket, and a deadline for who reads from it.
 
@@ -9721,7 +9054,8 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
 
     async def read(self, seconds: float) -> Optional[bytes]:
         """What came, b"" at the end, None when neither came in time."""
-        self._expect(seconds)
+        if not self.unread:
+            self._expect(seconds)
         try:
             data = await self.reader.read(65536)
         except TimeoutError:
@@ -9732,47 +9066,60 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
         self.unread -= len(data)
         return data
 
+    async def read_head(
+        self, data: bytes, limits: Tuple[int, int, int, int], due: float
+    ) -> Tuple[Optional[bytes], bytes]:
+        """The head that `data` begins and what followed it; in its place b"" when the
+        input ended before it did, None when it was not there when due."""
+        head, data = cut_head(data, limits)
+        while not head:
+            more = await self.read(due - time.monotonic())
+            if not more:
+                return more, data
+            head, data = cut_head(data + more, limits)
+        return head, data
+
     def _expect(self, seconds: float) -> None:
         self._due = min(time.monotonic() + seconds, self.deadline)  # the loop's clock
         if not self._timer or self._timer.when() > self._due:
-            self._set_timer()
+            self._watch()
 
-    def _set_timer(self) -> None:
+    def _watch(self, looked: bool = False) -> None:
         if self._timer:
             self._timer.cancel()
         self._timer = None
-        if self._due > time.monotonic():
-            self._timer = self._loop.call_at(self._due, self._set_timer)
-        elif self._due:
+        wait = self._due - time.monotonic()
+        if wait > 0:
+            self._timer = self._loop.call_later(wait, self._watch)
+        elif self._due and not looked:
             # After a sleep or a SIGSTOP the loop runs its timers before it has read
             # what waits in the sockets: it does that before it comes to this one.
-            self._timer = self._loop.call_later(0, self._judge)
+            self._timer = self._loop.call_later(0, self._watch, True)
+        elif self._due:
+            self.time_out()
 
-    def _judge(self) -> None:
-        if 0 < self._due <= time.monotonic():
-            self._timer = None
-            self._late()
-        else:
-            self._set_timer()
-
-    def _late(self) -> None:
+    def time_out(self) -> None:
+        """What was expected is late."""
         if not self.unread:  # else the reader is being woken for that
             self.reader.set_exception(TimeoutError())
 
 
 class TLS:
-    """The client's side of TLS, bytes to bytes; it raises ssl.SSLError.
+    """The client's side of TLS over `write`, bytes to bytes; it raises ssl.SSLError.
 
     With asyncio's transport for it a paced stream costs a fifth more (2026-11), and a
     connection has a buffer of 256 KiB.
     """
 
-    def __init__(self, context: ssl.SSLContext, host: str) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, host: str, write: Callable[[bytes], Any]
+    ) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._engine = context.wrap_bio(
             self._incoming, self._outgoing, server_hostname=host
         )
+        self._transmit = write
         self.ended = False  # by its own goodbye (close_notify)
 
     def shake_hands(self, data: bytes) -> bool:
@@ -9782,6 +9129,8 @@ class TLS:
             self._engine.do_handshake()
         except ssl.SSLWantReadError:
             return False
+        finally:  # also what tells the other side that it is not believed
+            self._transmit(self._outgoing.read())
         return True
 
     def decrypt(self, data: bytes) -> bytes:
@@ -9790,44 +9139,39 @@ class TLS:
         pieces: List[bytes] = []
         try:
             while not self.ended and (self._incoming.pending or self._engine.pending()):
-                piece = self._engine.read(TLS_RECORD)
-                pieces.append(piece)
-                self.ended = not piece
+                pieces.append(self._engine.read(TLS_RECORD))
+                self.ended = not pieces[-1]
         except ssl.SSLWantReadError:  # the rest of a record is still to come
             pass
+        if self._outgoing.pending:  # the answer to a change of keys
+            self._transmit(self._outgoing.read())
         return b"".join(pieces)
 
-    def encrypt(self, data: memoryview) -> bytes:
-        """What to send for `data`."""
+    def send(self, data: bytes) -> None:
+        """Encrypt and write."""
         pieces = []
         for at in range(0, len(data), TLS_RECORD):
             self._engine.write(data[at : at + TLS_RECORD])
-            pieces.append(self.outgoing())
-        return b"".join(pieces)
-
-    def outgoing(self) -> bytes:
-        """What it has to say of its own."""
-        return self._outgoing.read()
-
-
-class _Pour(NamedTuple):
-    """One call of pour(): who takes the bytes, and what ends it."""
-
-    take: Callable[[bytes], bool]
-    seconds: float
-    over: asyncio.Future[None]
+            pieces.append(self._outgoing.read())
+        self._transmit(b"".join(pieces))
 
 
 class UpstreamConnection(TimedProtocol):
-    """The way to one origin, for one exchange after another."""
+    """The way to one origin, for one exchange after another.
 
-    def __init__(self, origin: Origin, deadline: float) -> None:
+    Between two of them it stands in `kept`, the one that was used last at the end.
+    """
+
+    def __init__(self, origin: Origin, kept: List[UpstreamConnection]) -> None:
         super().__init__(READ_AHEAD)
         self.origin = origin
-        self.deadline = deadline  # of the exchange that is going on
+        self._kept = kept
         self._tls: Optional[TLS] = None
         self._heard = False  # has a byte of this answer come?
-        self._pour: Optional[_Pour] = None
+        # What pour() was given, and what ends it; None while nobody waits in it.
+        self._take: Callable[[bytes], bool]
+        self._patience = 0.0
+        self._poured: Optional[asyncio.Future[None]] = None
         self._error: Optional[UpstreamError] = None
         self._rests_since = (0.0, 0.0)  # by both clocks
 
@@ -9835,45 +9179,44 @@ class UpstreamConnection(TimedProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._tls:
-            data = self._decrypt(self._tls, data)
+            try:
+                data = self._tls.decrypt(data)
+            except ssl.SSLError as exc:
+                self.abort(self.broken("TLS failed (%s)" % exc))
+                return
+            if self._tls.ended:
+                self._loop.call_soon(self.eof_received)  # after these bytes
         if not data:
             return
         self._heard = True
-        if self._pour:
+        if self._poured:
             self._pour_out(data)
         else:
             super().data_received(data)
 
-    def _decrypt(self, tls: TLS, data: bytes) -> bytes:
-        try:
-            plain = tls.decrypt(data)
-        except ssl.SSLError as exc:
-            self.abort(self.broken("TLS failed (%s)" % exc))
-            return b""
-        answer = tls.outgoing()
-        if answer:  # to a change of keys
-            self.transport.write(answer)
-        if tls.ended:
-            self._loop.call_soon(self.eof_received)  # after these bytes
-        return plain
-
     def eof_received(self) -> Optional[bool]:
-        if not self.reader.at_eof():
-            super().eof_received()
-            if self._tls and not self._tls.ended:  # by whom is not known (RFC 9112 9.8)
-                self.abort(self.broken("the connection was cut"))
-            if self._pour:
-                self._pour_out(b"")
+        super().eof_received()
+        if self._tls and not self._tls.ended:  # by whom is not known (RFC 9112 9.8)
+            self.abort(self.broken("the connection was cut"))
+        if self._poured:
+            self._pour_out(b"")
         return True
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         if exc and not self._error:
             self._error = self.broken("the connection broke (%s)" % exc)
         super().connection_lost(exc)
-        if self._pour:
+        if self._poured:
             self._pour_out(b"")
 
-    def _late(self) -> None:
+    def time_out(self) -> None:
+        if self in self._kept:
+            if self in self._kept[:-MAX_KEPT] or not self.usable():
+                self._kept.remove(self)
+                self.abort()
+            else:
+                self._expect(SPARE_IDLE)
+            return
         # The upstream is silent; a slow client is waited for without a deadline.
         silence = "sent nothing for too long; try again, or raise IDLE_TIMEOUT"
         if time.monotonic() >= self.deadline:
@@ -9882,38 +9225,30 @@ class UpstreamConnection(TimedProtocol):
 
     # -- from its opening to its end -----------------------------------------------
 
-    async def open(self, first: Origin) -> None:
-        """Connect to `first`, which is a proxy or the origin."""
+    async def open(
+        self, proxy: Optional[Proxy], make_context: Callable[[], ssl.SSLContext]
+    ) -> None:
+        """Connect, by the proxy if there is one, in TLS if the origin wants it. Raises
+        OSError or UpstreamError, and sets no deadline."""
+        context = make_context() if self.origin.scheme == "https" else None
+        first = proxy.origin if proxy else self.origin
         await self._loop.create_connection(
             lambda: self, first.host, first.port, happy_eyeballs_delay=EYEBALLS_DELAY
         )
         self.transport.max_size = TLS_BUFFER
-        sock = self.transport.get_extra_info("socket")  # asyncio has set TCP_NODELAY
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, seconds in (
-            ("TCP_KEEPIDLE", TCP_KEEP_ALIVE),
-            ("TCP_KEEPALIVE", TCP_KEEP_ALIVE),  # so macOS calls it
-            ("TCP_KEEPINTVL", TCP_PROBE_EVERY),
-        ):
-            if hasattr(socket, name):
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
-        if sys.platform in DEAD_AFTER_OPTIONS:
-            number, units = DEAD_AFTER_OPTIONS[sys.platform]
-            with contextlib.suppress(OSError):  # a system that is too old for it
-                sock.setsockopt(socket.IPPROTO_TCP, number, int(DEAD_AFTER * units))
-
-    async def secure(self, context: ssl.SSLContext) -> None:
-        """Go on in TLS; raises OSError when that fails. It sets no deadline."""
-        tls = TLS(context, self.origin.host)
+        _keep_alive(self.transport.get_extra_info("socket"))
+        if context is None:
+            return
+        if proxy:
+            authority = self.origin.authority
+            pairs = [("Host", authority), *proxy.pairs]
+            head = encode_request_head("CONNECT", authority, pairs)
+            answer, _, data = await self.send_request("CONNECT", head, b"", MAX_IDLE)
+            if answer.status >= 300 or data:
+                raise _proxy_error(answer, self.origin.host)
+        tls = TLS(context, self.origin.host, self.transport.write)
         data = b""
-        done = False
-        while not done:
-            try:
-                done = tls.shake_hands(data)
-            finally:  # also what tells the other side that it is not believed
-                self.transport.write(tls.outgoing())
-            if done:
-                break
+        while not tls.shake_hands(data):
             data = await super().read(MAX_IDLE) or b""
             if not data:
                 raise ConnectionError("it was closed during the TLS handshake")
@@ -9921,9 +9256,7 @@ class UpstreamConnection(TimedProtocol):
 
     def broken(self, what: str) -> UpstreamError:
         """The error for a failure of the exchange that is going on."""
-        kind = ConnectFailed
-        if self._heard:
-            kind = UpstreamError
+        kind = UpstreamError if self._heard else ConnectFailed
         return kind("%s: %s; try again" % (self.origin.host, what))
 
     def abort(self, error: Optional[UpstreamError] = None) -> None:
@@ -9937,8 +9270,10 @@ class UpstreamConnection(TimedProtocol):
         """Its exchange is over; from now on it waits for another."""
         self.deadline = NEVER
         self._rests_since = (time.monotonic(), time.time())
+        self._kept.append(self)
+        self._expect(SPARE_IDLE)
 
-    def rested(self) -> float:
+    def _rested(self) -> float:
         """Seconds since then. Only one of the clocks runs while the computer sleeps,
         the other never jumps."""
         by_monotonic, by_wall = self._rests_since
@@ -9950,7 +9285,7 @@ class UpstreamConnection(TimedProtocol):
             self.ready
             or self.transport.is_closing()
             or self.transport.get_write_buffer_size()
-            or self.rested() >= MAX_IDLE
+            or self._rested() >= MAX_IDLE
         )
         if not good:
             self.abort()
@@ -9965,94 +9300,85 @@ class UpstreamConnection(TimedProtocol):
 
     async def read(self, seconds: float) -> bytes:
         """Some bytes, or b"" at the end; waits so long for them."""
-        try:
-            data = await super().read(seconds)
-        except asyncio.CancelledError:
-            self.abort()
-            raise
+        data = await super().read(seconds)
         if not data and self._error:
             raise self._error
         return data
 
     async def pour(self, take: Callable[[bytes], bool], seconds: float) -> None:
         """Give the bytes to `take` the moment they come, b"" at the end, until it
-        returns False; what it raises is raised here. None may be unread before.
+        returns False; what it raises is raised here.
 
         A reader that is woken for them costs a turn of the event loop: 25 us of 60.
         """
-        pour = _Pour(take, seconds, self._loop.create_future())
-        self._pour = pour
+        while self.ready:
+            if not take(await self.read(seconds)):
+                return
+        self._take = take
+        self._patience = seconds
+        poured = self._loop.create_future()
+        self._poured = poured
         self._expect(seconds)
         try:
-            await pour.over
+            await poured
         except asyncio.CancelledError:
-            if self._pour is pour:  # else the connection may be another's by now
-                self._pour = None
+            if self._poured is poured:  # else the connection may be another's by now
+                self._poured = None
                 self.abort()
             raise
 
     def _pour_out(self, data: bytes) -> None:
-        pour = self._pour
+        poured = self._poured
         failure = None
-        self._due = min(time.monotonic() + pour.seconds, self.deadline)
+        self._expect(self._patience)
         try:
             if not data and self._error:
                 raise self._error
-            if pour.take(data):
+            if self._take(data):
                 return
         except Exception as exc:  # its place is in pour()
             failure = exc
-        self._pour = None
+        self._poured = None
         self._due = 0.0
-        if pour.over.done():  # who waits may have been cancelled in this turn
+        if poured.done():  # who waits may have been cancelled in this turn
             return
         if failure:
-            pour.over.set_exception(failure)
+            poured.set_exception(failure)
         else:
-            pour.over.set_result(None)
-
-    def _write_out(self, data: bytes) -> None:
-        # Nothing waits until it is taken: an early 413 comes before.
-        if not self._tls:
-            self.transport.write(data)
-            return
-        view = memoryview(data)
-        for at in range(0, len(view), SEND_SLICE):
-            self.transport.write(self._tls.encrypt(view[at : at + SEND_SLICE]))
+            poured.set_result(None)
 
     async def send_request(
-        self, message: List[bytes], method: str, seconds: float
+        self, method: str, head: bytes, body: bytes, seconds: float
     ) -> Tuple[ResponseHead, Body, bytes]:
         """Send a request, wait so long for the head of its answer (interim ones are
         skipped); give it, the reader of its body, and the bytes that came with it."""
         due = time.monotonic() + seconds
         self._heard = False
-        for part in message:
-            self._write_out(part)
+        send = self._tls.send if self._tls else self.transport.write
+        # Nothing waits until it is taken: an early 413 comes before.
+        send(head + body[:SEND_SLICE])
+        for at in range(SEND_SLICE, len(body), SEND_SLICE):
+            send(body[at : at + SEND_SLICE])
         data = b""
         try:
             for _ in range(1 + MAX_INTERIM):
-                block, data = await self._read_answer_head(data, due)
-                head = parse_response_head(block)
-                if head.status >= 200:
-                    return head, response_framing(method, head), data
-                if head.status == 101:
+                data = data or await self.read(due - time.monotonic())
+                block, data = await self.read_head(data, RESPONSE_LIMITS, due)
+                if not block:
+                    raise self.broken("the connection ended without an answer")
+                answer = parse_response_head(block)
+                if answer.status == 101:
                     raise ProtocolError("it changed to another protocol, unasked")
+                if answer.status == 407:
+                    raise _proxy_error(answer, self.origin.host)
+                coding = answer.headers.get("content-encoding", "identity")
+                if coding.lower() != "identity":
+                    raise self.broken("the answer came in %s, unasked" % coding)
+                if answer.status >= 200:
+                    return answer, response_framing(method, answer), data
             raise ProtocolError("it sent more than %d interim heads" % MAX_INTERIM)
         except ProtocolError as exc:
             raise self.broken("the answer is not proper HTTP (%s)" % exc) from None
-
-    async def _read_answer_head(self, data: bytes, due: float) -> Tuple[bytes, bytes]:
-        """The next head and what came behind it; `data` has come before."""
-        reader = HeadReader(RESPONSE_LIMITS)
-        while True:
-            data = data or await self.read(due - time.monotonic())
-            if not data:
-                raise self.broken("the connection ended without an answer")
-            block = reader.feed(data)
-            if block is not None:
-                return block, reader.rest
-            data = b""
 
 
 class Response:
@@ -10061,12 +9387,11 @@ class Response:
 
     def __init__(
         self,
+        connection: UpstreamConnection,
         head: ResponseHead,
         body: Body,
         data: bytes,
-        connection: UpstreamConnection,
         idle_timeout: float,
-        keep: Callable[[UpstreamConnection], None],
     ) -> None:
         self.status = head.status
         self.headers = head.headers
@@ -10074,39 +9399,32 @@ class Response:
         self._body = body
         self._connection = connection
         self._closed = False
-        self._keep = UpstreamConnection.abort
-        if keeps_alive(head):
-            self._keep = keep
+        self._reusable = keeps_alive(head)
         self._ahead = b""  # body bytes that nobody has read yet
         if data or body.done:
             self._ahead = self._decode(data)
 
     async def read(self) -> bytes:
         """Body bytes, at least one; b"" at the end."""
-        data = self._ahead
-        self._ahead = b""
-        while not data and not self._body.done:
-            data = self._decode(await self._connection.read(self.idle_timeout))
-        return data
+        pieces: List[bytes] = []
+        await self.pour(pieces.append)  # it gives None, which ends it
+        return b"".join(pieces)
 
-    async def pour(self, take: Callable[[bytes], bool]) -> bool:
+    async def pour(self, take: Callable[[bytes], Optional[bool]]) -> bool:
         """Give body bytes to `take` as they come, until it returns False, which gives
         True, or the body ends, which gives False."""
-        while self._ahead or self._connection.ready and not self._body.done:
-            data = await self.read()
-            if data and not take(data):
-                return True
-        if not self._body.done:
+        data = self._ahead
+        self._ahead = b""
+        if (not data or take(data)) and not self._body.done:
             await self._connection.pour(
                 functools.partial(self._pour_body, take), self.idle_timeout
             )
         return not self._body.done
 
-    def _pour_body(self, take: Callable[[bytes], bool], data: bytes) -> bool:
+    def _pour_body(self, take: Callable[[bytes], Optional[bool]], data: bytes) -> bool:
         body = self._decode(data)
-        if body and not take(body):
-            return False
-        return not self._body.done
+        more = not body or bool(take(body))
+        return more and not self._body.done
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body; raises UpstreamError when it is over `limit` bytes."""
@@ -10137,8 +9455,8 @@ class Response:
         if self._closed:
             return
         self._closed = True
-        if self._body.done and not self._body.rest:
-            self._keep(self._connection)
+        if self._reusable and self._body.done and not self._body.rest:
+            self._connection.rest()
         else:
             self._connection.abort()
 
@@ -10159,19 +9477,18 @@ class Response:
 
 
 class ConnectionPool:
-    """Sends requests over kept connections; `ssl_context` may be what makes it once."""
+    """Sends requests over kept connections; `make_context` is called once."""
 
     def __init__(
         self,
-        ssl_context: Any = None,
+        make_context: Callable[[], ssl.SSLContext] = ssl.create_default_context,
         proxies: Proxies = Proxies(),
         connect_timeout: float = 10.0,
     ) -> None:
-        self._ssl = ssl_context or ssl.create_default_context
+        self._context = functools.lru_cache(maxsize=1)(make_context)
         self._proxies = proxies
         self._connect_timeout = connect_timeout
-        self._idle: Dict[Origin, List[UpstreamConnection]] = {}
-        self._pruning: Any = None  # its timer, while there is something to close
+        self._kept: Dict[Origin, List[UpstreamConnection]] = {}
 
     async def request(
         self,
@@ -10191,98 +9508,53 @@ class ConnectionPool:
         if proxy and origin.scheme == "http":  # proxies let CONNECT lead to 443 only
             target = "http://%s%s" % (origin.authority, target)
             pairs += proxy.pairs
-        message = [encode_request_head(method, target, pairs)]
-        if len(body) < SEND_SLICE:
-            message[0] += body
-        else:  # a copy of 30 MB is worth a second call to the system
-            message.append(body)
-        deadline = NEVER
-        if timeouts.total:
-            deadline = time.monotonic() + timeouts.total
-        kept = self._kept_connection(origin)
-        if kept:
-            kept.deadline = deadline
+        head = encode_request_head(method, target, pairs)
+        deadline = time.monotonic() + (timeouts.total or NEVER)
+        for connection in self._connections(origin):
+            connection.deadline = deadline
+            fresh = connection.transport is None
             try:
-                return await self._exchange_over(kept, method, message, timeouts)
-            except ConnectFailed:
-                pass  # the connection had died unseen, and nobody read the request
-        fresh = UpstreamConnection(origin, deadline)
-        return await self._exchange_over(fresh, method, message, timeouts)
+                if fresh:
+                    await self._connect(connection, proxy)
+                answer = await connection.send_request(
+                    method, head, body, timeouts.head
+                )
+                return Response(connection, *answer, timeouts.idle)
+            except (UpstreamError, asyncio.CancelledError) as exc:
+                connection.abort()
+                # A kept one had died unseen, and nobody read the request?
+                if fresh or not isinstance(exc, ConnectFailed):
+                    raise
+
+    def _connections(self, origin: Origin) -> Iterator[UpstreamConnection]:
+        """A kept one, if there is any, and a fresh one, which is to be connected."""
+        kept = self._kept.setdefault(origin, [])
+        while kept:
+            connection = kept.pop()
+            if connection.usable():
+                yield connection
+                break
+        yield UpstreamConnection(origin, kept)
 
     async def close(self) -> None:
         """Close the idle connections; the others are their readers'."""
-        if self._pruning:
-            self._pruning.cancel()
-        for idle in self._idle.values():
-            for connection in idle:
+        for kept in self._kept.values():
+            for connection in kept:
                 connection.abort()
         await asyncio.sleep(0)  # the turn of the loop in which that is done
 
-    async def _exchange_over(
-        self,
-        connection: UpstreamConnection,
-        method: str,
-        message: List[bytes],
-        timeouts: Timeouts,
-    ) -> Response:
-        try:
-            if not connection.transport:
-                await self._connect(connection)
-            head, body, data = await connection.send_request(
-                message, method, timeouts.head
-            )
-            if head.status == 407:
-                raise _proxy_error(head, connection.origin.host)
-            coding = head.headers.get("content-encoding", "identity").lower()
-            if coding != "identity":
-                raise connection.broken("the answer came in %s, unasked" % coding)
-            return Response(head, body, data, connection, timeouts.idle, self._keep)
-        except (UpstreamError, asyncio.CancelledError):
-            connection.abort()
-            raise
-
-    def _kept_connection(self, origin: Origin) -> Optional[UpstreamConnection]:
-        idle = self._idle.get(origin)
-        while idle:
-            connection = idle.pop()
-            if connection.usable():
-                return connection
-        return None
-
-    def _keep(self, connection: UpstreamConnection) -> None:
-        connection.rest()
-        self._idle.setdefault(connection.origin, []).append(connection)
-        if not self._pruning:
-            self._prune_later()
-
-    def _prune_later(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._pruning = loop.call_later(PRUNE_EVERY, self._prune)
-
-    def _prune(self) -> None:
-        """Close what nobody will use again."""
-        self._pruning = None
-        for origin, idle in list(self._idle.items()):
-            for connection in idle[:-MAX_KEPT]:
-                if connection.rested() >= SPARE_IDLE:
-                    connection.abort()
-            still_good = [connection for connection in idle if connection.usable()]
-            self._idle[origin] = still_good
-            if still_good and not self._pruning:
-                self._prune_later()
-
-    async def _connect(self, connection: UpstreamConnection) -> None:
-        proxy = self._proxies.for_origin(connection.origin)
-        seconds = self._connect_timeout
-        due = min(time.monotonic() + seconds, connection.deadline)
+    async def _connect(
+        self, connection: UpstreamConnection, proxy: Optional[Proxy]
+    ) -> None:
+        due = min(time.monotonic() + self._connect_timeout, connection.deadline)
         # Not wait_for(), which before Python 3.12 can swallow a cancellation.
-        task = asyncio.ensure_future(self._open(connection, proxy))
+        task = asyncio.ensure_future(connection.open(proxy, self._context))
         try:
             await asyncio.wait([task], timeout=due - time.monotonic())
             if time.monotonic() > due + LATE:  # stopped, or asleep: look once more
                 await asyncio.wait([task], timeout=LATE)
             if not task.done():
-                raise TimeoutError("none within %g s" % seconds)
+                raise TimeoutError("none within %g s" % self._connect_timeout)
             task.result()
         except (OSError, UnicodeError, ConfigError) as exc:
             where = connection.origin.host
@@ -10291,29 +9563,6 @@ class ConnectionPool:
             raise _connect_error(exc, where) from None
         finally:
             task.cancel()
-
-    async def _open(
-        self, connection: UpstreamConnection, proxy: Optional[Proxy]
-    ) -> None:
-        origin = connection.origin
-        secure = origin.scheme == "https"
-        if secure and not isinstance(self._ssl, ssl.SSLContext):
-            self._ssl = self._ssl()
-        first = origin
-        if proxy:
-            first = proxy.origin
-        await connection.open(first)
-        if secure and proxy:
-            pairs = [("Host", origin.authority), *proxy.pairs]
-            head, _, data = await connection.send_request(
-                [encode_request_head("CONNECT", origin.authority, pairs)],
-                "CONNECT",
-                self._connect_timeout,
-            )
-            if head.status >= 300 or data:
-                raise _proxy_error(head, origin.host)
-        if secure:
-            await connection.secure(self._ssl)
 
 
 # ============================================================================
@@ -10382,9 +9631,7 @@ def dialect_of(path: str) -> str:
 
 def error_answer(exc: ProxyError, path: str) -> Tuple[int, Pairs, bytes]:
     """Status, headers and body that tell the client of `exc`."""
-    spell = openai_error
-    if dialect_of(path) == "anthropic":
-        spell = anthropic_error
+    spell = anthropic_error if dialect_of(path) == "anthropic" else openai_error
     pairs = [("content-type", "application/json")]
     if exc.retry_after:
         pairs.append(("retry-after", exc.retry_after))
@@ -10405,9 +9652,7 @@ def _own_address(host: str) -> str:
         return host.lower()
     if address.is_unspecified:
         return "localhost"
-    if address.version == 6:
-        return "[%s]" % address
-    return str(address)
+    return "[%s]" % address if address.version == 6 else str(address)
 
 
 def check_bind(config: Config) -> None:
@@ -10423,10 +9668,9 @@ def check_bind(config: Config) -> None:
         )
 
 
-def _is_preflight(head: RequestHead) -> bool:
-    if head.method != "OPTIONS":
-        return False
-    return head.headers.get("access-control-request-method") is not None
+def _is_preflight(head: Union[RequestHead, Request]) -> bool:
+    wanted = head.headers.get("access-control-request-method")
+    return head.method == "OPTIONS" and wanted is not None
 
 
 def _cors_pairs(head: RequestHead, config: Config) -> List[Tuple[str, str]]:
@@ -10484,17 +9728,13 @@ def _check_browser(head: RequestHead, config: Config, port: int) -> None:
 
 def _check_key(head: RequestHead, key: bytes) -> None:
     """Ask for API_KEY, but not at the front page, whose status anybody may see."""
-    if head.method == "HEAD" or (head.method, head.path) == ("GET", "/"):
-        return
-    if _is_preflight(head):
+    front_page = head.method == "HEAD" or (head.method, head.path) == ("GET", "/")
+    if front_page or _is_preflight(head):
         return
     scheme, _, token = head.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        token = ""
-    by_bearer = hmac.compare_digest(token.encode("latin-1"), key)
-    other = head.headers.get("x-api-key", "")
-    by_header = hmac.compare_digest(other.encode("latin-1"), key)
-    if not (by_bearer or by_header):
+    bearer = token if scheme.lower() == "bearer" else ""
+    keys = (bearer, head.headers.get("x-api-key", ""))
+    if not any([hmac.compare_digest(one.encode("latin-1"), key) for one in keys]):
         raise KeyRequired("this proxy needs its API_KEY as Bearer token or x-api-key.")
 
 
@@ -10549,18 +9789,13 @@ class HeavyBodies:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._next()
-            else:  # its turn came in the moment in which its client left
-                self.give(size)
+            # Its turn may have come in the moment in which its client left.
+            self.give(0 if turn.cancelled() else size)
             raise
 
     def give(self, size: int) -> None:
         """Give (a part of) a place back."""
         self.taken -= size
-        self._next()
-
-    def _next(self) -> None:
         while self._line:
             size, turn = self._line[0]
             if not turn.done() and self.taken and self.taken + size > self._most:
@@ -10585,7 +9820,7 @@ class ClientConnection(TimedProtocol):
         self._heavy = heavy
         self._accept = accept
         self._draining = asyncio.Lock()
-        self._stall: Any = None  # the timer of who waits for a slow client
+        self._unsent: Optional[int] = None  # bytes, when a slow client is waited for
         self.heavy = False  # this request's body is
         self.weight = 0  # of its place
         self.ahead = b""  # what was read too early, for the next read
@@ -10617,17 +9852,6 @@ class ClientConnection(TimedProtocol):
         if self.busy and not self.gone:
             self.task.cancel()
         self.gone = True
-
-    async def read(self, seconds: float) -> Optional[bytes]:
-        """What has come; b"" at the end of the input, None when the time is over: then
-        the connection has to end."""
-        if self.gone:
-            return b""
-        if self.ahead:
-            data = self.ahead
-            self.ahead = b""
-            return data
-        return await super().read(seconds)
 
     async def take_place(self, size: int) -> None:
         """Wait until there is room for a heavy body, or for the whole of it."""
@@ -10662,36 +9886,34 @@ class ClientConnection(TimedProtocol):
         self.transport.write(data)
         return self.transport.get_write_buffer_size() <= MAX_UNSENT
 
-    async def write(self, data: bytes) -> None:
-        """Send; waits while the client is slow."""
-        if not self.push(data):
-            await self.drain()
-
     async def drain(self) -> None:
         """Wait until a slow client has taken the most of what was sent."""
         if self.gone or self.transport.get_write_buffer_size() <= MAX_UNSENT:
             return
         async with self._draining:  # by one at a time until Python 3.10 (bpo-29930)
-            self._watch_stall()
-            try:
-                with contextlib.suppress(ConnectionError):  # connection_lost tells
-                    await self.writer.drain()
-            finally:
-                self._stall.cancel()
+            await self._while_taken(self.writer.drain())
 
-    def _watch_stall(self) -> None:
-        unsent = self.transport.get_write_buffer_size()
-        self._stall = self._loop.call_later(
-            self._limits.stall, self._judge_stall, unsent, False
-        )
+    async def _while_taken(self, sent: Awaitable[None]) -> None:
+        """Wait until all is `sent`, as long as the client takes something of it."""
+        self._expect_less()
+        try:
+            with contextlib.suppress(ConnectionError):  # connection_lost tells
+                await sent
+        finally:
+            self._unsent = None
+            self._due = 0.0
 
-    def _judge_stall(self, unsent: int, looked: bool) -> None:
-        if not looked:  # as in TimedProtocol: the loop first sends what can be sent
-            self._stall = self._loop.call_later(0, self._judge_stall, unsent, True)
-        elif self.transport.get_write_buffer_size() >= unsent:
+    def _expect_less(self) -> None:
+        self._unsent = self.transport.get_write_buffer_size()
+        self._expect(self._limits.stall)
+
+    def time_out(self) -> None:
+        if self._unsent is None:
+            super().time_out()
+        elif self.transport.get_write_buffer_size() >= self._unsent:
             self.transport.abort()
         else:
-            self._watch_stall()
+            self._expect_less()
 
     def reset(self) -> None:
         """Break off, by RST: HTTP/1.0 takes the usual FIN for the end of the answer."""
@@ -10702,17 +9924,13 @@ class ClientConnection(TimedProtocol):
 
     async def close(self) -> None:
         """Send what is left, wait for the client to see it, give the socket back."""
-        self._watch_stall()
         due = time.monotonic() + self._limits.linger
-        try:
-            with contextlib.suppress(OSError):  # lost, and we are about to be told
-                self.writer.write_eof()
-            while await super().read(due - time.monotonic()):
-                pass
-            self.writer.close()
-            await self.writer.wait_closed()
-        finally:
-            self._stall.cancel()
+        with contextlib.suppress(OSError):  # lost, and we are about to be told
+            self.writer.write_eof()
+        while await self.read(due - time.monotonic()):
+            pass
+        self.writer.close()
+        await self._while_taken(self.writer.wait_closed())
 
 
 @functools.lru_cache(maxsize=1)
@@ -10727,25 +9945,24 @@ class Responder:
     What is written to a client that is gone is dropped; `closed` tells.
     """
 
-    def __init__(
-        self,
-        conn: ClientConnection,
-        head: Optional[RequestHead] = None,
-        pairs: Pairs = (),
-    ) -> None:
+    def __init__(self, conn: ClientConnection) -> None:
         self._conn = conn
-        self._pairs = pairs
+        self._pairs: Pairs = ()
         self._head = b""  # of a streamed answer, while it waits for the first piece
         self._bodiless = False
         self._chunks = False
+        self.path = ""  # whose dialect errors are spelled in
         self.keep = False  # the connection, afterwards
         self.started = False  # the head is out
         self.ended = False  # the answer is complete
-        if head is not None:
-            self._bodiless = head.method == "HEAD"
-            # HTTP/1.0 knows no chunks: there the end of the connection ends the answer.
-            self._chunks = head.version != "1.0"
-            self.keep = keeps_alive(head)
+
+    def answer_to(self, head: RequestHead, pairs: Pairs) -> None:
+        """Be the answer to this request, with `pairs` in its head."""
+        self.path = head.path
+        self._pairs = pairs
+        self._bodiless = head.method == "HEAD"
+        # HTTP/1.0 knows no chunks: there the end of the connection ends the answer.
+        self._chunks = head.version != "1.0"
 
     @property
     def closed(self) -> bool:
@@ -10771,11 +9988,21 @@ class Responder:
         """Send a whole answer."""
         if status != 204:  # RFC 9110 8.6
             pairs = [*pairs, ("content-length", str(len(body)))]
+        head = self._answer_head(status, pairs)
         self.ended = True
-        answer = self._answer_head(status, pairs)
-        if not self._bodiless:
-            answer += body
-        await self._conn.write(answer)
+        self._conn.push(head if self._bodiless else head + body)
+        await self._conn.drain()
+
+    async def fail(self, exc: ProxyError) -> None:
+        """Answer with an error, or break off what has begun."""
+        # Frames that hold the exception and are held by it would keep the body until
+        # the garbage collector comes.
+        exc.__traceback__ = None
+        exc.__context__ = None
+        if self.started:
+            self._conn.reset()
+        else:
+            await self.send(*error_answer(exc, self.path))
 
     def start(self, status: int, pairs: Pairs) -> None:
         """Send the head of a streamed answer, with the first piece if that is there."""
@@ -10783,26 +10010,17 @@ class Responder:
         if self._chunks:
             pairs = [*pairs, ("transfer-encoding", "chunked")]
         self._head = self._answer_head(status, pairs)
-        asyncio.get_running_loop().call_soon(self._send_head)
+        asyncio.get_running_loop().call_soon(self.push, b"")
 
-    def _send_head(self) -> None:
-        if self._head:
-            self._conn.push(self._behind_head(b""))
-
-    def _behind_head(self, data: bytes) -> bytes:
-        if not self._head:
-            return data
-        data = self._head + data
-        self._head = b""
-        return data
-
-    def push(self, data: bytes) -> bool:
+    def push(self, data: bytes, ending: bytes = b"") -> bool:
         """Send a piece of a streamed answer; False: call drain() before more."""
         if self._bodiless or self.ended:
-            return True
-        if self._chunks:
-            data = encode_chunk(data)
-        return self._conn.push(self._behind_head(data))
+            data = b""
+        elif self._chunks:
+            data = encode_chunk(data) + ending
+        data = self._head + data
+        self._head = b""
+        return self._conn.push(data)
 
     async def drain(self) -> None:
         """Wait until a slow client has taken the most of what was sent."""
@@ -10811,14 +10029,9 @@ class Responder:
     async def end(self, last: bytes = b"") -> None:
         """Complete a streamed answer with `last`; without an end the client sees that
         it was cut."""
-        if self.ended:
-            return
+        self.push(last, LAST_CHUNK)
         self.ended = True
-        if self._bodiless:
-            last = b""
-        elif self._chunks:
-            last = encode_chunk(last) + LAST_CHUNK
-        await self._conn.write(self._behind_head(last))
+        await self._conn.drain()
 
 
 class HTTPServer:
@@ -10895,10 +10108,10 @@ class HTTPServer:
                 await asyncio.sleep(HEAR_OF_ENDS)
             if len(self._open) >= self._limits.connections:
                 full = ProxyError("too many connections", status=503, retry_after="1")
-                await Responder(conn).send(*error_answer(full, ""))
+                await Responder(conn).fail(full)
                 return
             self._open.add(conn)
-            while await self._serve_request(conn) and not self._closing:
+            while await self._serve_request(conn) and not conn.gone:
                 conn.end_request()
                 if conn.ahead:  # who pipelines must not hold up the others
                     await asyncio.sleep(0)
@@ -10909,88 +10122,96 @@ class HTTPServer:
 
     async def _serve_request(self, conn: ClientConnection) -> bool:
         """Answer one request; False when the connection ends with it."""
-        head = None
-        out = None
-        body = None
+        out = Responder(conn)
+        request = None
         try:
-            head = await self._read_request_head(conn)
-            if head is None:
+            request = await self._read_request(conn, out)
+            if request is None:
                 return False
-            out = Responder(conn, head, _cors_pairs(head, self._config))
-            body = body_framing(head, self._config.max_body_mb << 20)
-            guard(head, self._config, conn.port)
-            content = await self._read_body(conn, head, body)
+            conn.busy = True
+            if _is_preflight(request):
+                await out.send(204, [])
+            else:
+                await self._handler(request, out)
+            if not out.started:
+                raise RuntimeError("the handler gave no answer")
+        except asyncio.CancelledError:  # a shutdown, or nobody is there to read this
+            out.keep = False
+            if not out.started:
+                away = ProxyError("the proxy is shutting down; try again.", status=503)
+                await out.fail(away)
+            raise
         except ProxyError as exc:
-            path = ""
-            if head is not None:
-                path = head.path
-            log_event(
-                "info",
-                "request_refused",
-                status=exc.status,
-                peer=conn.peer,
-                path=ascii(path)[:60],
-                error=ascii(str(exc))[:100],
-            )
-            if out is None:
-                out = Responder(conn)
-            # Nobody reads what is left of its body.
-            out.keep = out.keep and body is not None and body.done
-            await out.send(*error_answer(exc, path))
-            return out.keep
-        out.keep = out.keep and not self._closing
-        if _is_preflight(head):
-            await out.send(204, [])
-            return out.keep
-        request = Request(
+            if request is None:
+                self._log_refusal(conn, out.path, exc)
+            await out.fail(exc)
+        except Exception:  # a bug must cost one answer, not the server
+            LOG.error("handler_failed: %s", redact(ascii(out.path))[:80], exc_info=True)
+            bug = ProxyError("this is a bug of the proxy; its log has the details.")
+            await out.fail(bug)
+        finally:
+            conn.busy = False
+        return out.keep and out.ended and not self._closing
+
+    def _log_refusal(self, conn: ClientConnection, path: str, exc: ProxyError) -> None:
+        log_event(
+            "info",
+            "request_refused",
+            status=exc.status,
+            peer=conn.peer,
+            path=ascii(path)[:60],
+            error=ascii(str(exc))[:100],
+        )
+
+    async def _read_request(
+        self, conn: ClientConnection, out: Responder
+    ) -> Optional[Request]:
+        conn.idle = True
+        data = conn.ahead or await conn.read(self._limits.idle)
+        conn.idle = False
+        if not data:
+            return None
+        due = time.monotonic() + self._limits.head
+        block, conn.ahead = await conn.read_head(data, REQUEST_LIMITS, due)
+        if block is None:
+            raise ProtocolError("the request head took too long", status=408)
+        if not block:
+            return None
+        head = parse_request_head(block)
+        out.answer_to(head, _cors_pairs(head, self._config))
+        body = body_framing(head, self._config.max_body_mb << 20)
+        keep = keeps_alive(head) and not self._closing
+        out.keep = keep and body.done  # nobody reads the body of what is refused
+        guard(head, self._config, conn.port)
+        content = await self._read_body(conn, head, body)
+        out.keep = keep
+        return Request(
             head.method, head.path, head.query, head.headers, content, conn.peer
         )
-        await self._dispatch(conn, out, request)
-        return out.keep
-
-    async def _read_request_head(self, conn: ClientConnection) -> Optional[RequestHead]:
-        reader = HeadReader()
-        conn.idle = True
-        data = await conn.read(self._limits.idle)
-        conn.idle = False
-        due = time.monotonic() + self._limits.head
-        while data:
-            head = reader.feed(data)
-            if head is not None:
-                conn.ahead = reader.rest
-                return parse_request_head(head)
-            data = await conn.read(due - time.monotonic())
-            if data is None:
-                raise ProtocolError("the request head took too long", status=408)
-        return None
 
     async def _read_body(
         self, conn: ClientConnection, head: RequestHead, body: Body
     ) -> bytes:
-        limit = self._config.max_body_mb << 20
-        decoder = content_decoder(head.headers.get("content-encoding"), limit)
-        if head.headers.get("expect"):
-            await self._meet_expectation(conn, head, body)
-        if body.done:
-            return b""
+        coding = head.headers.get("content-encoding")
+        decoder = content_decoder(coding, self._config.max_body_mb << 20)
+        expectation = head.headers.get("expect")
+        if expectation and head.version != "1.0":  # RFC 9110 10.1.1
+            if expectation.lower() != "100-continue":
+                raise ProtocolError("unknown expectation", status=417)
+            if not body.done:
+                conn.push(encode_response_head(100, []))
         size = 0
         pieces: List[bytes] = []
         began = time.monotonic()
         while not body.done:
-            rate = BODY_RATE
-            if conn.weight and self._heavy.waited_for:
-                rate = HEAVY_RATE
-            due = began + self._limits.body + size / rate
-            data = await conn.read(min(self._limits.body, due - time.monotonic()))
+            data = conn.ahead or await conn.read(self._patience(conn, began, size))
             if data is None:
                 raise ProtocolError("the request body took too long", status=408)
             if not data:
                 body.eof()
-            parts: Iterable[bytes] = (body.feed(data),)
+            data = body.feed(data)
             conn.ahead = body.rest
-            if decoder:
-                parts = decoder.feed(*parts)
-            for part in parts:
+            for part in decoder.feed(data) if decoder else (data,):
                 pieces.append(part)
                 size += len(part)
                 if size > self._limits.heavy and not conn.weight:
@@ -11005,15 +10226,11 @@ class HTTPServer:
         conn.shrink_place(size)
         return b"".join(pieces)
 
-    async def _meet_expectation(
-        self, conn: ClientConnection, head: RequestHead, body: Body
-    ) -> None:
-        if head.version == "1.0":  # RFC 9110 10.1.1
-            return
-        if head.headers.get("expect", "").lower() != "100-continue":
-            raise ProtocolError("unknown expectation", status=417)
-        if not body.done:
-            await conn.write(encode_response_head(100, []))
+    def _patience(self, conn: ClientConnection, began: float, size: int) -> float:
+        """Seconds to wait for more of a body, of which `size` bytes came since then."""
+        slow = conn.weight and self._heavy.waited_for
+        due = began + self._limits.body + size / (HEAVY_RATE if slow else BODY_RATE)
+        return min(self._limits.body, due - time.monotonic())
 
     def _weight(self, head: RequestHead) -> int:
         """Bytes of the body that has begun. Where nothing tells, some of them at a time
@@ -11022,45 +10239,6 @@ class HTTPServer:
         if length is None or head.headers.get("content-encoding"):
             return self._limits.heavy_in_all // 4
         return int(length)
-
-    # -- the handler -----------------------------------------------------------------
-
-    async def _dispatch(
-        self, conn: ClientConnection, out: Responder, request: Request
-    ) -> None:
-        conn.busy = True
-        try:
-            await self._handler(request, out)
-            if not out.started:
-                raise RuntimeError("the handler gave no answer")
-        except asyncio.CancelledError:  # a shutdown, or nobody is there to read this
-            out.keep = False
-            if not out.started:
-                away = ProxyError("the proxy is shutting down; try again.", status=503)
-                await out.send(*error_answer(away, request.path))
-            raise
-        except ProxyError as exc:
-            await self._answer_failure(conn, out, exc, request.path)
-        except Exception:  # a bug must cost one answer, not the server
-            path = redact(ascii(request.path))[:80]
-            LOG.error("handler_failed: %s", path, exc_info=True)
-            bug = ProxyError("this is a bug of the proxy; its log has the details.")
-            await self._answer_failure(conn, out, bug, request.path)
-        finally:
-            conn.busy = False
-        out.keep = out.keep and out.ended
-
-    async def _answer_failure(
-        self, conn: ClientConnection, out: Responder, exc: ProxyError, path: str
-    ) -> None:
-        # Frames that hold the exception and are held by it would keep the body until
-        # the garbage collector comes.
-        exc.__traceback__ = None
-        exc.__context__ = None
-        if out.started:
-            conn.reset()
-        else:
-            await out.send(*error_answer(exc, path))
 
 
 # ============================================================================
@@ -11086,16 +10264,13 @@ NOT_GITHUB = (
 def token_in(obj: Any, key: str) -> str:
     """A token that may stand in a header, "" when there is none."""
     token = typed(obj, key, str)
-    if re.fullmatch(r"[!-~]+", token):
-        return token
-    return ""
+    return token if re.fullmatch(r"[!-~]+", token) else ""
 
 
 def _open_plain(path: str, flags: int) -> int:
     # Never a symlink, which could lead to another's file, and no waiting for a FIFO.
-    for name in ("O_NOFOLLOW", "O_NONBLOCK"):
-        flags |= getattr(os, name, 0)
-    return os.open(path, flags)
+    plain = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    return os.open(path, flags | plain)
 
 
 class TokenStore:
@@ -11104,7 +10279,6 @@ class TokenStore:
     def __init__(self, path: str) -> None:
         self.path = os.path.abspath(os.path.expanduser(path))
         self._folder = os.path.dirname(self.path)
-        self._complaint = ""  # the last one: who is signed out looks again and again
 
     def check(self) -> None:
         """Raise ConfigError where something else than a file stands at the path."""
@@ -11132,33 +10306,28 @@ class TokenStore:
                     raise ValueError("not a regular file")
                 if info.st_size > MAX_TOKEN_FILE:
                     raise ValueError("too large")
-                self._claim(file.fileno(), info)
+                if os.name != "nt":  # which has no owners and modes of this kind
+                    self._claim(file.fileno(), info)
                 return loads_object(file.read())
         except FileNotFoundError:
-            pass
+            return {}
         except (OSError, ValueError, BadRequest) as exc:
-            if str(exc) != self._complaint:
-                self._complaint = str(exc)
-                log_event("warn", "token_file_ignored", path=self.path, reason=str(exc))
-        return {}
+            log_event("warn", "token_file_ignored", path=self.path, reason=str(exc))
+            return {}
 
     def _claim(self, handle: int, info: os.stat_result) -> None:
-        if os.name == "nt":  # no owners and modes of this kind
-            return
         if info.st_uid != os.getuid():
             raise ValueError("it belongs to another user")
         if info.st_mode & 0o077:
             os.fchmod(handle, 0o600)
             log_event("warn", "token_file_mode_repaired", path=self.path)
 
-    def save(self, github: str, copilot: Optional[JSON] = None) -> None:
-        """Replace the file in one step; a failure is logged, the login goes on."""
+    def save(self, github: str, copilot: Optional[JSON] = None) -> Any:
+        """Replace the file in one step, and give its mark(); a failure is logged, the
+        login goes on."""
         temporary = os.path.join(self._folder, ".copilot-" + secrets.token_hex(8))
-        content = {
-            "githubToken": github,
-            "copilotToken": copilot,
-            "savedAt": int(time.time() * 1000),
-        }
+        saved_at = int(time.time() * 1000)
+        content = dict(githubToken=github, copilotToken=copilot, savedAt=saved_at)
         try:
             os.makedirs(self._folder, exist_ok=True)
             private = functools.partial(os.open, mode=0o600)
@@ -11171,6 +10340,7 @@ class TokenStore:
             log_event("error", "token_file_not_saved", path=self.path, reason=str(exc))
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+        return self.mark()
 
     def sweep(self) -> None:
         """Delete what a save that was killed left behind: it holds the token."""
@@ -11230,6 +10400,20 @@ TOKEN_PREFIXES = {
     "github_pat_": "a fine-grained personal access token",
     "ghs_": "an Actions or App installation token",
 }
+# What a refusal means that GitHub itself has sent; only the first ends the sign-in.
+EXCHANGE_FAILURES = {
+    401: (AuthRequired, "GitHub no longer accepts {dead}; %s." % LOGIN_HINT),
+    403: (
+        Forbidden,
+        "{host} refuses this account a Copilot token (403: {words}). A policy of your "
+        "organisation can forbid it; ask its administrator.",
+    ),
+    404: (
+        Forbidden,
+        "GitHub knows no Copilot for this account here; check GITHUB_URL, or sign in "
+        "with another account.",
+    ),
+}
 GITHUBS_PAGE = re.compile(rb"github|unicorn", re.IGNORECASE)
 
 
@@ -11243,13 +10427,11 @@ def _notification_error(obj: JSON, hint: str) -> Forbidden:
             text = meaning
     if obj.get("can_signup_for_limited"):
         text += "; Copilot Free is open to it"
-    exc = Forbidden(
+    return Forbidden(
         "%s. See github.com/settings/copilot (%s). %s" % (text, kind, hint),
         should_retry=kind == "server_error",
+        retry_after="3600" if kind == "programmatic_token_generation" else "",
     )
-    if kind == "programmatic_token_generation":
-        exc.retry_after = "3600"
-    return exc
 
 
 def exchange_error(
@@ -11274,34 +10456,24 @@ def exchange_error(
     if status == 403:
         with contextlib.suppress(BadRequest):
             return _notification_error(loads_object(body), hint)
-    githubs_page = status >= 500 and GITHUBS_PAGE.search(body[:MAX_TOKEN_FILE])
-    if not githubs_page and not headers.get("x-github-request-id"):
-        return UpstreamError("%s: %s" % (NOT_GITHUB, exc))
+    signed = headers.get("x-github-request-id")
     if status >= 500:  # its pages in an outage have no request id
+        signed = signed or GITHUBS_PAGE.search(body[:MAX_TOKEN_FILE])
+    if not signed:
+        return UpstreamError("%s: %s" % (NOT_GITHUB, exc))
+    if status >= 500:
         return UpstreamError(
             "GitHub's token service at %s fails (%d: %s); try again in a moment."
             % (host, status, exc.words),
             retry_after=exc.retry_after,
         )
-    if hint and status in (401, 403, 404):
+    if status not in EXCHANGE_FAILURES:
+        return exc
+    if hint:
         return AuthRequired(hint)
-    if status == 401:
-        dead = "the sign-in"
-        if env_token:
-            dead = "GITHUB_TOKEN: unset it"
-        return AuthRequired("GitHub no longer accepts %s; %s." % (dead, LOGIN_HINT))
-    if status == 404:
-        return Forbidden(
-            "GitHub knows no Copilot for this account here; check GITHUB_URL, or sign "
-            "in with another account."
-        )
-    if status == 403:
-        return Forbidden(
-            "%s refuses this account a Copilot token (403: %s). A policy of your "
-            "organisation can forbid it; ask its administrator." % (host, exc.words),
-            should_retry=False,
-        )
-    return exc
+    kind, text = EXCHANGE_FAILURES[status]
+    dead = "GITHUB_TOKEN: unset it" if env_token else "the sign-in"
+    return kind(text.format(dead=dead, host=host, words=exc.words), should_retry=False)
 
 
 def user_agent(config: Config) -> str:
@@ -11328,10 +10500,9 @@ def endpoints_of(config: Config, reply: JSON) -> Tuple[str, str]:
         hosts["api"] = "https://copilot-api." + tenant
     hint = PROXY_HINT.search(reply["token"])
     for name in hosts:
-        named = typed(typed(reply, "endpoints", dict), name, str)
-        found = ENDPOINT.fullmatch(named)
-        if found:
-            hosts[name] = found[1]
+        named = ENDPOINT.fullmatch(typed(typed(reply, "endpoints", dict), name, str))
+        if named:
+            hosts[name] = named[1]
         elif hint:
             hosts[name] = "https://%s%s" % (name, hint[1])
     return config.copilot_api_url or hosts["api"], hosts["proxy"]
@@ -11346,6 +10517,7 @@ DEVICE_FAILURES = {
     "incorrect_client_credentials": "GitHub does not know this app; check "
     "GITHUB_COPILOT_CLIENT_ID and GITHUB_URL.",
 }
+LEAST_POLL = 0.1  # seconds between two polls; GitHub says 5
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 
@@ -11364,6 +10536,72 @@ def retrieve(task: asyncio.Future[Any]) -> None:
         task.exception()
 
 
+class Cached:
+    """A value fetched on need, by one flight for all who wait; one that is still good
+    outlives the failure of the next."""
+
+    def __init__(
+        self,
+        fetch: Callable[[], Awaitable[Tuple[Any, float, float]]],
+        clock: Callable[[], float],
+        pause: float = 60.0,
+    ) -> None:
+        self._fetch = fetch  # gives what put() takes, or raises a ProxyError
+        self._clock = clock
+        self._pause = pause  # seconds, when one that is still good was not renewed
+        self._flight: Optional[asyncio.Future[None]] = None
+        self.retry_at = 0.0
+        self.failure: Optional[ProxyError] = None  # the last one
+        self.put(None, 0.0, 0.0)
+
+    def put(self, value: Any, renew_in: float, life: float) -> None:
+        """Keep a value: fetched anew after `renew_in` seconds, good for `life`."""
+        now = self._clock()
+        self.value = value
+        self._renew_at = now + renew_in
+        self._good_until = now + life
+
+    @property
+    def good(self) -> bool:
+        """Whether there is a value that may be used."""
+        return self._clock() < self._good_until
+
+    async def get(self, *, early: float = 0.0, wait: bool = True) -> Any:
+        """The value, new if it is to be renewed in less than `early` seconds; raises
+        the ProxyError of fetching it. With `wait` off a good one is given at once and
+        the new one later."""
+        now = self._clock()
+        if now + early >= self._renew_at:
+            if self._flight is None and now >= self.retry_at:
+                self._flight = asyncio.ensure_future(self._load())
+            if self._flight and (wait or now >= self._good_until):
+                # Shielded: a waiter that is cancelled must not take the others down.
+                await asyncio.shield(self._flight)
+        if now < self._good_until:
+            return self.value
+        failure = self.failure.with_traceback(None)  # grows with every raise
+        if now < self.retry_at:
+            failure.retry_after = str(math.ceil(self.retry_at - now))
+        raise failure
+
+    async def _load(self) -> None:
+        try:
+            self.put(*await self._fetch())
+        except ProxyError as exc:
+            self.failure = exc
+            if self.good and self._pause:  # no hammering of a broken upstream
+                self.retry_at = self._clock() + self._pause
+                log_event("warn", "refresh_failed", reason=str(exc))
+        finally:
+            self._flight = None
+
+    def close(self) -> None:
+        """Leave what is being fetched."""
+        if self._flight:
+            self._flight.cancel()
+
+
+LOOK_EVERY = 0.001  # seconds; a small request comes by three times in one
 MOST_UNUSED = 5  # tokens refused before they ever worked,
 UNUSED_SPAN = 300.0  # in so many seconds; more would look like a loop (UPSTREAM 3.4)
 
@@ -11384,35 +10622,36 @@ class CopilotAuth:
         self._store = store
         self._clock = clock
         self._sleep = sleep
-        self._tasks: Set[asyncio.Future[Any]] = set()
         self._polling: Optional[asyncio.Future[None]] = None
         self._code: asyncio.Future[JSON]  # of GitHub's answer; there when _polling is
         self._mark: Any = "never looked"  # the file as it was last seen
+        self._look_at = 0.0
         self._become(config.github_token)
         self._store.sweep()
         self.signed_in()
 
     def _become(self, github: str) -> None:
-        """Start afresh with this GitHub token, or with none."""
+        """Start afresh with this GitHub token, or with none; an exchange under way ends
+        in the old cache."""
         self._github = github
         self._dead = ""  # why GitHub no longer takes it
         self._login_error = ""
-        self._token: Optional[CopilotToken] = None
-        self._worked = False  # whether Copilot has taken it
-        self._unused: List[float] = []  # when it refused others at once
-        self._refresh_at = 0.0
-        self._valid_until = 0.0
-        self._retry_at = 0.0
-        self._failure: ProxyError = AuthRequired(LOGIN_HINT)
+        new_token = functools.partial(self._new_token, github)
+        self._tokens = Cached(new_token, self._clock, 0.0)
         self._failures = 0
-        self._exchange: Optional[asyncio.Future[CopilotToken]] = None
+        self._worked: Optional[CopilotToken] = None  # the last that Copilot took
+        # When it refused the last others at once.
+        self._unused = collections.deque([-UNUSED_SPAN] * MOST_UNUSED, MOST_UNUSED)
 
     def signed_in(self) -> bool:
         """Whether a GitHub token is there that is not known to be dead."""
-        mark = self._store.mark()
-        if mark != self._mark:
-            self._mark = mark
-            self._follow_file()
+        now = self._clock()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_EVERY
+            mark = self._store.mark()
+            if mark != self._mark:
+                self._mark = mark
+                self._follow_file()
         return bool(self._github) and not self._dead
 
     def _follow_file(self) -> None:
@@ -11422,26 +10661,23 @@ class CopilotAuth:
             return
         saved = self._store.load()
         github = token_in(saved, "githubToken")
-        if github == self._github:
+        if github == self._github or by_environment and not github:
             return
         if github and self._polling:
             self._polling.cancel()
-        if github or not by_environment:
-            self._become(github or self._config.github_token)
-            self._adopt_saved(saved.get("copilotToken"))
-
-    def _spawn(self, work: Awaitable[Any]) -> asyncio.Future[Any]:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(retrieve)
-        return task
+        self._become(github or self._config.github_token)
+        reply = saved.get("copilotToken")
+        if token_in(reply, "token"):  # one that is surely good saves an exchange
+            left = count(reply.get("expires_at")) - int(time.time())
+            if 360 < left <= 3600:  # a longer life means that the clock is wrong
+                self._tokens.put(*self._term(reply, left - 60))
 
     async def close(self) -> None:
         """Stop polling and exchanging."""
-        for task in list(self._tasks):
-            task.cancel()
-            await asyncio.wait([task])
+        self._tokens.close()
+        if self._polling:
+            self._polling.cancel()
+            await asyncio.wait([self._polling])
 
     # -- the GitHub token ----------------------------------------------------
 
@@ -11457,45 +10693,42 @@ class CopilotAuth:
         """The headers for GitHub's own API; raises AuthRequired."""
         return [
             ("authorization", "token " + self.github_token()),
-            ("accept", "application/json"),
             ("x-github-api-version", "2025-04-01"),
-            ("user-agent", user_agent(self._config)),
             ("editor-version", self._config.copilot_editor_version),
             ("editor-plugin-version", self._config.copilot_plugin_version),
         ]
 
-    def _standing(self) -> JSON:
-        """Where the sign-in stands; never talks to GitHub."""
-        signed_in = self.signed_in()
+    def _standing(self, nobody: str) -> JSON:
+        """Where the sign-in stands, without talking to GitHub; `nobody` is the error
+        when there is no other."""
+        signed_in = self.signed_in()  # first: it can end our own polling
         if self._polling and not self._polling.done():
             return {"status": "pending_verification"}  # or its first token is to come
         if signed_in:
             return {"status": "authenticated"}
-        error = self._login_error or self._dead
+        error = self._login_error or self._dead or nobody
         if error:
             return {"status": "unauthenticated", "error": error}
         return {"status": "unauthenticated"}
 
     def status(self) -> JSON:
         """`GET /auth/status`."""
-        state = self._standing()
+        state = self._standing("")
         if state["status"] == "pending_verification":
             state["status"] = "unauthenticated"
         elif state["status"] == "authenticated":
-            state["expiresAt"] = self._token and self._token.expires_at
+            token = self._tokens.value
+            state["expiresAt"] = token and token.expires_at
         return state
 
     def check(self) -> JSON:
         """`POST /auth/check`."""
-        state = self._standing()
-        if state["status"] == "unauthenticated" and "error" not in state:
-            state["error"] = "no sign-in is under way: %s." % LOGIN_HINT
-        return state
+        return self._standing("no sign-in is under way: %s." % LOGIN_HINT)
 
     def logout(self) -> JSON:
         """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
         self._store.clear()
-        self._mark = self._store.mark()
+        self._mark = None  # of a file that is not there
         if self._polling:
             self._polling.cancel()
             self._polling = None
@@ -11508,15 +10741,23 @@ class CopilotAuth:
             )
         return reply
 
+    async def ask_github(
+        self, url: str, headers: Iterable[Tuple[str, str]] = (), body: bytes = b""
+    ) -> Tuple[Response, bytes]:
+        """GET, or POST a body; the head of the answer and its body."""
+        pairs = [
+            ("user-agent", user_agent(self._config)),
+            ("accept", "application/json"),
+            *headers,
+        ]
+        timeouts = Timeouts(total=30.0)
+        method = "POST" if body else "GET"
+        response = await self._pool.request(method, url, pairs, body, timeouts)
+        return response, await response.read_all(MAX_TOKEN_FILE)
+
     async def reach(self) -> None:
         """Return if GitHub answers at all; raises the ProxyError that says why not."""
-        response = await self._pool.request(
-            "GET",
-            self._config.github_api_url + "/",
-            [("user-agent", user_agent(self._config))],
-            timeouts=Timeouts(total=15.0),
-        )
-        response.close()
+        await self.ask_github(self._config.github_api_url + "/")
 
     # -- the device flow (RFC 8628, UPSTREAM 2) ------------------------------
 
@@ -11527,7 +10768,7 @@ class CopilotAuth:
         if self._polling is None or self._polling.done():
             self._login_error = ""
             self._code = asyncio.get_running_loop().create_future()
-            self._polling = self._spawn(self._sign_in(self._code))
+            self._polling = asyncio.ensure_future(self._sign_in(self._code))
         waiting = self._code
         await asyncio.wait(
             [waiting, self._polling], return_when=asyncio.FIRST_COMPLETED
@@ -11559,8 +10800,7 @@ class CopilotAuth:
             self._login_error = str(exc)
             return
         self._become(github)
-        self._store.save(github)
-        self._mark = self._store.mark()
+        self._mark = self._store.save(github)
         log_event("info", "login_completed")
         with contextlib.suppress(ProxyError):  # the next request says why
             await self.token()
@@ -11568,12 +10808,12 @@ class CopilotAuth:
     async def _request_code(self) -> JSON:
         code = await self._oauth("/login/device/code", {"scope": "read:user"})
         for key in ("device_code", "user_code", "verification_uri"):
-            if not isinstance(code.get(key), str):
+            if not typed(code, key, str):
                 raise _device_error(code)
         interval = code.get("interval")
-        if type(interval) is not int:
+        if type(interval) not in (int, float):
             interval = 5
-        code["interval"] = max(1, interval)
+        code["interval"] = max(LEAST_POLL, interval)
         life = count(code.get("expires_in")) or 900
         code["until"] = self._clock() + min(life, 3600)
         return code
@@ -11601,18 +10841,11 @@ class CopilotAuth:
 
     async def _oauth(self, path: str, fields: JSON) -> JSON:
         client_id = self._config.github_copilot_client_id
-        response = await self._pool.request(
-            "POST",
+        response, raw = await self.ask_github(
             self._config.github_url + path,
-            [
-                ("accept", "application/json"),
-                ("content-type", "application/json"),
-                ("user-agent", user_agent(self._config)),
-            ],
+            [("content-type", "application/json")],
             dumps({"client_id": client_id, **fields}),
-            Timeouts(total=30.0),
         )
-        raw = await response.read_all(MAX_TOKEN_FILE)
         if response.status == 404:
             raise _device_error({"error": "incorrect_client_credentials"})
         if response.status != 200:
@@ -11629,36 +10862,20 @@ class CopilotAuth:
         A token within 5 minutes of its end is still given out while its successor is
         fetched; only an expired one makes callers wait, all on the same exchange.
         """
-        signed_in = self.signed_in()
-        now = self._clock()
-        usable = None
-        if now < self._valid_until:
-            usable = self._token
-        if usable and (now < self._refresh_at or not signed_in):
-            return usable
+        if not self.signed_in() and self._tokens.good:
+            return self._tokens.value
         self.github_token()
-        if self._exchange is None and now >= self._retry_at:
-            self._exchange = self._spawn(self._renew())
-        if usable:
-            return usable
-        if self._exchange is None:
-            failure = self._failure.with_traceback(None)  # grows with every raise
-            failure.retry_after = str(math.ceil(self._retry_at - now))
-            raise failure
-        # Shielded: a waiter that is cancelled must not take the others down.
-        return await asyncio.shield(self._exchange)
+        return await self._tokens.get(wait=False)
 
     async def renew(self) -> CopilotToken:
         """Exchange now, whatever is kept: the proof that the sign-in works."""
-        self.github_token()
-        if self._exchange is None:
-            self._exchange = self._spawn(self._renew())
-        return await asyncio.shield(self._exchange)
+        self._tokens.put(None, 0.0, 0.0)
+        self._tokens.retry_at = 0.0
+        return await self.token()
 
     def worked(self, token: CopilotToken) -> None:
         """The upstream took `token`."""
-        if token is self._token:
-            self._worked = True
+        self._worked = token
 
     def refused(self, token: CopilotToken, *, expired: bool) -> bool:
         """The upstream refused `token`; True = asking for one again may help.
@@ -11666,67 +10883,59 @@ class CopilotAuth:
         One that has worked and then expired is replaced at any time. All others count:
         five in five minutes, then no more is minted until the first is that old.
         """
-        if token is not self._token:
+        if token is not self._tokens.value:
             return True
         now = self._clock()
-        self._unused = [when for when in self._unused if when + UNUSED_SPAN > now]
-        if not (expired and self._worked):
-            if len(self._unused) >= MOST_UNUSED:
+        if not expired or token is not self._worked:
+            if self._unused[0] + UNUSED_SPAN > now:
                 return False  # it is good enough for other requests
             self._unused.append(now)
-        if expired and len(self._unused) >= MOST_UNUSED and not self._worked:
-            self._retry_at = self._unused[0] + UNUSED_SPAN
-            self._failure = UpstreamError(
+        self._tokens.put(None, 0.0, 0.0)
+        again_at = self._unused[0] + UNUSED_SPAN
+        if expired and token is not self._worked and again_at > now:
+            self._tokens.retry_at = again_at
+            self._tokens.failure = UpstreamError(
                 "GitHub Copilot refuses the tokens that GitHub gives out, %d in a row. "
                 "You are still signed in; try again later." % MOST_UNUSED,
                 status=503,
             )
-        self._token = None
         return True
 
-    async def _renew(self) -> CopilotToken:
-        github = self._github
+    async def _new_token(self, github: str) -> Tuple[CopilotToken, float, float]:
+        """A Copilot token for what the cache of this GitHub token keeps."""
         try:
             reply = await self._mint()
             if github != self._github:
                 raise AuthRequired("signed out meanwhile; %s." % LOGIN_HINT)
-            token = self._adopt(reply, count(reply.get("refresh_in")) or 1500)
         except ProxyError as exc:
             if github == self._github:
                 self._back_off(exc)
             raise
-        finally:
-            if self._exchange is asyncio.current_task():
-                self._exchange = None
+        self._failures = 0
+        term = self._term(reply, count(reply.get("refresh_in")) or 1500)
         # Another process may have signed out, or in as another person.
         if self._store.load().get("githubToken") == github != self._config.github_token:
-            self._store.save(github, {**reply, "expires_at": token.expires_at})
-            self._mark = self._store.mark()
-        return token
+            kept = {**reply, "expires_at": term[0].expires_at}
+            self._mark = self._store.save(github, kept)
+        return term
 
     async def _mint(self) -> JSON:
         api = self._config.github_api_url
-        env_token = ""
-        if self._github == self._config.github_token:
-            env_token = self._github
-        response = await self._pool.request(
-            "GET",
-            api + "/copilot_internal/v2/token",
-            self.headers(),
-            timeouts=Timeouts(total=15.0),
-        )
-        raw = await response.read_all(MAX_TOKEN_FILE // 2)
+        url = api + "/copilot_internal/v2/token"
+        response, raw = await self.ask_github(url, self.headers())
+        status = response.status
+        if status == 200:
+            with contextlib.suppress(BadRequest):
+                reply = loads_object(raw)
+                if token_in(reply, "token"):
+                    return reply
+            # Not in its own words: they may hold half a token.
+            status = 502
+            raw = b"no Copilot token came."
+        by_environment = self._github == self._config.github_token
+        env_token = self._github if by_environment else ""
         host = api.partition("://")[2]
-        if response.status != 200:
-            raise exchange_error(
-                response.status, response.headers, raw, env_token, host
-            )
-        with contextlib.suppress(BadRequest):
-            reply = loads_object(raw)
-            if token_in(reply, "token"):
-                return reply
-        # Not in its own words: they may hold half a token.
-        raise exchange_error(502, response.headers, b"no Copilot token came.")
+        raise exchange_error(status, response.headers, raw, env_token, host)
 
     def _back_off(self, exc: ProxyError) -> None:
         # 1, 2, 4 ... 60 s; the longest for what time does not heal soon (UPSTREAM 3.4).
@@ -11735,36 +10944,22 @@ class CopilotAuth:
             wait = float(exc.retry_after)
         elif exc.status == 403:
             wait = 60.0
-        self._failures += 1
-        self._failure = exc
-        self._retry_at = self._clock() + wait
-        if isinstance(exc, AuthRequired):
+        elif isinstance(exc, AuthRequired):
             self._dead = str(exc)
             self._mark = "to be looked at"  # GITHUB_TOKEN is dead, the file may help
-        else:
-            exc.retry_after = str(math.ceil(wait))
+            wait = 0.0
+        self._failures += 1
+        self._tokens.retry_at = self._clock() + wait
         log_event("warn", "copilot_token_failed", status=exc.status, reason=str(exc))
 
-    def _adopt(self, reply: JSON, refresh_in: float) -> CopilotToken:
-        """Use a token for refresh_in + 60 s from now, whatever its clock says."""
-        now = self._clock()
+    def _term(
+        self, reply: JSON, refresh_in: float
+    ) -> Tuple[CopilotToken, float, float]:
+        """A token for refresh_in + 60 s from now, whatever its clock says."""
         life = min(max(refresh_in, 60), 86400) + 60.0
-        self._valid_until = now + life
-        self._refresh_at = now + max(life - 300, life / 2)
-        self._failures = 0
-        self._retry_at = 0.0
         api, proxy = endpoints_of(self._config, reply)
-        expires_at = int(time.time() + life)
-        self._token = CopilotToken(reply["token"], api, proxy, expires_at)
-        self._worked = False
-        return self._token
-
-    def _adopt_saved(self, saved: Any) -> None:
-        """Take over a token from the file while it is surely good, to save a mint."""
-        if token_in(saved, "token"):
-            left = count(saved.get("expires_at")) - int(time.time())
-            if 360 < left <= 3600:  # a longer life means that the clock is wrong
-                self._adopt(saved, left - 60)
+        token = CopilotToken(reply["token"], api, proxy, int(time.time() + life))
+        return token, max(life - 300, life / 2), life
 
 
 # ============================================================================
@@ -11783,6 +10978,7 @@ AUTO_SESSION = "/models/session"
 ENGINES = "/v1/engines/"  # the autocomplete host's paths (UPSTREAM 14)
 MAX_ERROR = 64 * 1024
 MAX_CATALOGUE = 16 * 1024 * 1024
+CATALOGUE_LIFE = 600.0  # seconds, as in VS Code
 
 
 def engine_path(engine: str) -> str:
@@ -11806,32 +11002,32 @@ INTENTS = {
 def new_uuid() -> str:
     """A random UUID (RFC 9562 5.4), at half the uuid module's cost: it names a request
     and guards nothing."""
-    raw = "%032x" % random.getrandbits(128)
-    return "-".join((raw[:8], raw[8:12], "4" + raw[13:16], "a" + raw[17:20], raw[20:]))
+    bits = random.getrandbits
+    groups = (bits(32), bits(16), bits(12), bits(12), bits(48))
+    return "%08x-%04x-4%03x-a%03x-%012x" % groups
 
 
-def copilot_headers(
-    config: Config, token: str, endpoint: str, request_id: str
-) -> List[Tuple[str, str]]:
-    """What every request on the inference host carries (UPSTREAM 5.1)."""
+def copilot_headers(config: Config, token: str, endpoint: str) -> Dict[str, str]:
+    """What all requests on the inference host carry, but for ids (UPSTREAM 5.1)."""
     intent = INTENTS.get(endpoint, "copilot-ghost")
-    pairs = [
-        ("authorization", "Bearer " + token),
-        ("user-agent", user_agent(config)),
-        ("editor-version", config.copilot_editor_version),
-        ("editor-plugin-version", config.copilot_plugin_version),
-        ("copilot-integration-id", "vscode-chat"),
-        ("x-github-api-version", config.copilot_api_version),
-        ("openai-intent", intent),
-        ("x-interaction-type", intent),
-        ("x-request-id", request_id),
-        ("x-agent-task-id", request_id),
-    ]
+    headers = {
+        "authorization": "Bearer " + token,
+        "user-agent": user_agent(config),
+        "editor-version": config.copilot_editor_version,
+        "editor-plugin-version": config.copilot_plugin_version,
+        "copilot-integration-id": "vscode-chat",
+        "x-github-api-version": config.copilot_api_version,
+        "openai-intent": intent,
+        "x-interaction-type": intent,
+    }
     if endpoint.startswith(ENGINES):
-        pairs.append(("openai-organization", "github-copilot"))
+        headers["openai-organization"] = "github-copilot"
     if endpoint != MODELS:
-        pairs.append(("content-type", "application/json"))
-    return pairs
+        headers["content-type"] = "application/json"
+    if endpoint == MESSAGES:
+        # Always: under a newer one Anthropic refuses samplers (UPSTREAM 22.3).
+        headers["anthropic-version"] = "2023-06-01"
+    return headers
 
 
 FORWARDED = re.compile(
@@ -11853,7 +11049,7 @@ def has_image(body: bytes) -> bool:
 
     Inside a JSON string the quotes would be escaped, so text about images is no match.
     """
-    return b"image" in body and IMAGE.search(body) is not None
+    return IMAGE.search(body) is not None
 
 
 # -- who pays: `user` once for what a person typed, `agent` for the rest ---------------
@@ -11923,36 +11119,29 @@ SIDE_HEADERS = (
     "x-codex-parent-thread-id",
     "x-parent-session-id",  # opencode
 )
-REMINDER = "<system-reminder>"
-REMINDER_END = "</system-reminder>"
 
 
 def _items(body: JSON) -> List[Any]:
     items = body.get("messages") or body.get("input")
-    if isinstance(items, list):
-        return items
-    return [{"role": "user", "content": items}]
+    return items if isinstance(items, list) else [{"role": "user", "content": items}]
 
 
 def _is_reminder(text: str) -> bool:
-    begins = text.lstrip().startswith(REMINDER)
-    return begins and not text.partition(REMINDER_END)[2].strip()
+    begins = text.lstrip().startswith("<system-reminder>")
+    return begins and not text.partition("</system-reminder>")[2].strip()
 
 
 def _texts_of(item: JSON) -> Optional[List[str]]:
     """The user's texts in a message, reminders too; None = not the user's at all."""
     content = item.get("content")
-    if isinstance(content, str):
-        content = [{"text": content}]
     if item.get("role") != "user":
         return None
-    texts = []
-    for part in objects(content):
-        if part.get("type") == "tool_result":
-            return None  # texts beside a result are not typed either
-        if isinstance(part.get("text"), str):
-            texts.append(part["text"])
-    return texts
+    if isinstance(content, str):
+        return [content]
+    parts = objects(content)
+    if any(part.get("type") == "tool_result" for part in parts):
+        return None  # texts beside a result are not typed either
+    return [part["text"] for part in parts if isinstance(part.get("text"), str)]
 
 
 def _last_item(body: JSON) -> JSON:
@@ -11963,31 +11152,24 @@ def _last_item(body: JSON) -> JSON:
     return {"role": "user"}
 
 
-def _is_claude_code(headers: Headers) -> bool:
-    return headers.get("user-agent", "").startswith("claude-")
-
-
-def _is_side_request(headers: Headers, body: JSON) -> bool:
+def _is_side_request(headers: Headers, body: JSON, claude_code: bool) -> bool:
     """What says by its headers that nobody typed it; and Claude Code's questions beside
     the conversation, for titles, pages or probes: they have neither tools nor thinking,
     the conversation always has tools (2026-11)."""
     if headers.get("x-initiator") == "agent":  # as Copilot's own clients
         return True
-    for name in SIDE_HEADERS:
-        if headers.get(name) not in (None, "main"):
-            return True
+    if any(headers.get(name) not in (None, "main") for name in SIDE_HEADERS):
+        return True
     system = body.get("system")
     if isinstance(system, list) and "cc_is_subagent=true" in str(system[:1])[:2000]:
         return True
-    if not _is_claude_code(headers):
-        return False
     no_thinking = typed(typed(body, "thinking", dict), "type", str) == "disabled"
-    return body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
+    probe = body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
+    return claude_code and probe
 
 
-def _is_automatic(headers: Headers, text: str, body: JSON) -> bool:
+def _is_automatic(agent: str, text: str, body: JSON) -> bool:
     """Whether the client that sent it makes such texts by itself."""
-    agent = headers.get("user-agent", "")
     for marks in CLIENT_MARKS:
         if agent.startswith(marks.client):
             texts = []
@@ -12000,27 +11182,23 @@ def _is_automatic(headers: Headers, text: str, body: JSON) -> bool:
 
 def initiator(headers: Headers, body: JSON, session: str) -> Initiator:
     """Who asks: `user` for a prompt that a person typed, and when in doubt."""
+    agent = headers.get("user-agent", "")
+    claude_code = agent.startswith("claude-")
     item = _last_item(body)
     texts = _texts_of(item)
-    if texts is None or _is_side_request(headers, body):
+    if texts is None or _is_side_request(headers, body, claude_code):
         return AGENT
-    typed_texts = texts
-    if _is_claude_code(headers):
-        typed_texts = [text for text in texts if not _is_reminder(text)]
-    if texts and not typed_texts:
-        return AGENT
-    text = ""  # a picture
-    if typed_texts:
-        text = typed_texts[-1]
-    if _is_automatic(headers, text, body):
+    texts = texts or [""]  # of a picture
+    if claude_code:
+        texts = [text for text in texts if not _is_reminder(text)]
+    if not texts or _is_automatic(agent, texts[-1], body):
         return AGENT
     prompt = headers.get("x-claude-code-prompt-id")
     if prompt:
         return Initiator("user", prompt)
-    for name in SESSION_HEADERS:
-        if headers.get(name):
-            key = (session, hash(text or dumps(item)))
-            return Initiator("user", key, len(_items(body)))
+    if any(map(headers.get, SESSION_HEADERS)):
+        key = (session, hash(texts[-1] or dumps(item)))
+        return Initiator("user", key, len(_items(body)))
     # Without a session of its own a client's same words may well be typed again.
     return Initiator("user", object())
 
@@ -12033,18 +11211,16 @@ LONGEST_WAIT = 8.0  # seconds; what takes longer the client decides
 
 def retry_wait(exc: ProxyError, attempt: int, dice: float) -> Optional[float]:
     """Seconds until the next try after `attempt` retries, None = give up; dice < 1."""
+    wait = 0.5 * 4**attempt * (1 + dice)
     if exc.should_retry is False or attempt >= RETRIED.get(exc.status, 0):
         return None
     if isinstance(exc, UpstreamTimeout):  # has cost 300 s already, and may be billed
         return None
-    wait = 0.5 * 4**attempt * (1 + dice)
     if exc.retry_after:
         if not re.fullmatch("[0-9]{1,4}", exc.retry_after):
             return None  # a date
         wait = max(wait, float(exc.retry_after))
-    if wait > LONGEST_WAIT:
-        return None
-    return wait
+    return wait if wait <= LONGEST_WAIT else None
 
 
 def wants_new_token(exc: ProxyError) -> bool:
@@ -12052,47 +11228,41 @@ def wants_new_token(exc: ProxyError) -> bool:
     if not isinstance(exc, UpstreamError):
         return False
     if exc.status == 403:  # one with a reason is final
-        reasoned = exc.code or exc.kind
-        return not reasoned and exc.words.lower().startswith("forbidden")
+        unreasoned = not exc.code and not exc.kind
+        return unreasoned and exc.words.lower().startswith("forbidden")
     return exc.status in (401, 421)
 
 
 # -- the account's quota (UPSTREAM 4) ------------------------------------------
 
 
-def _figure(obj: JSON, key: str) -> Optional[float]:
-    value = obj.get(key)
-    if type(value) in (int, float) and abs(value) < 1e15:
-        return value
-    return None
-
-
 def _snapshot(raw: JSON) -> JSON:
     """One quota; overdrawn it is used up, and the rest is overage."""
+    figures = {}
+    for key, value in raw.items():
+        if type(value) in (int, float) and abs(value) < 1e15:
+            figures[key] = value
+    total = figures.get("entitlement")
+    left = figures.get(
+        "quota_remaining", figures.get("remaining")
+    )  # the first is exact
+    percent = figures.get("percent_remaining")
+    overage = figures.get("overage_count", 0)
     unlimited = raw.get("unlimited") is True
     permitted = raw.get("overage_permitted") is True
-    total = _figure(raw, "entitlement")
-    left = _figure(raw, "remaining")
-    percent = _figure(raw, "percent_remaining")
-    overage = _figure(raw, "overage_count") or 0
-    exact = _figure(raw, "quota_remaining")
-    if exact is not None:
-        left = exact
     if unlimited:
         total = left = percent = None
-    if left is not None and left < 0:
+    if left is not None:
         overage = max(overage, -left)
-        left = 0
-    if left is not None and total:
-        percent = 100.0 * left / total
-    if percent is not None:
-        percent = max(0.0, percent)
+        left = max(left, 0)
+        if total:
+            percent = 100.0 * left / total
     blocked = left == 0 and not permitted
     return {
         "unlimited": unlimited,
         "entitlement": total,
         "remaining": left,
-        "percent_remaining": percent,
+        "percent_remaining": percent and max(0.0, percent),
         "overage_permitted": permitted,
         "overage_count": overage,
         "blocked": blocked or raw.get("has_quota") is False,
@@ -12118,14 +11288,14 @@ def parse_quota(reply: JSON) -> JSON:
         if name == "premium_interactions":
             name = billing
         quotas[name] = _snapshot(table)
+    reset = reply.get("quota_reset_date") or reply.get("limited_user_reset_date")
     return {
         "login": reply.get("login"),
         "plan": reply.get("copilot_plan"),
         "sku": reply.get("access_type_sku"),
         "billing": billing,
         "quotas": quotas,
-        "reset_date": reply.get("quota_reset_date")
-        or reply.get("limited_user_reset_date"),
+        "reset_date": reset,
     }
 
 
@@ -12138,86 +11308,15 @@ def quota_step(quota: JSON) -> int:
     percent = quota["percent_remaining"]
     if quota["unlimited"] or percent is None:
         return 0
-    for step in QUOTA_STEPS:
-        if 100 - percent >= step:
-            return step
-    return 0
+    return next((step for step in QUOTA_STEPS if 100 - percent >= step), 0)
 
 
 # -- sending -------------------------------------------------------------------
 
 
-class Cached:
-    """A value fetched on need, by one flight for all who wait; kept if that fails."""
-
-    def __init__(
-        self,
-        fetch: Callable[[], Awaitable[Any]],
-        life: float,
-        clock: Callable[[], float],
-    ) -> None:
-        self._fetch = fetch
-        self._life = life
-        self._clock = clock
-        self.value: Any = None
-        self._from = 0.0
-        self._until = 0.0
-        self._flight: Optional[asyncio.Future[None]] = None
-
-    async def get(self, *, refresh: bool = False) -> Any:
-        """The value; `refresh` asks again unless it is just half a minute old."""
-        until = self._until
-        if refresh:
-            until = min(until, self._from + 30.0)
-        if self.value is None or self._clock() >= until:
-            if self._flight is None:
-                self._flight = asyncio.ensure_future(self._load())
-                self._flight.add_done_callback(retrieve)
-            await asyncio.shield(self._flight)
-        return self.value
-
-    def close(self) -> None:
-        """Leave what is being fetched."""
-        if self._flight:
-            self._flight.cancel()
-
-    async def _load(self) -> None:
-        life = self._life
-        try:
-            self.value = await self._fetch()
-        except ProxyError as exc:
-            if self.value is None or isinstance(exc, AuthRequired):
-                raise
-            log_event("warn", "refresh_failed", reason=str(exc))
-            life = 60.0  # no hammering of a broken upstream
-        finally:
-            self._flight = None
-        self._from = self._clock()
-        self._until = self._from + life
-
-
-class Outgoing(NamedTuple):
-    """One request to the inference host; no body = GET."""
-
-    endpoint: str
-    body: bytes = b""
-    initiator: Optional[Initiator] = None  # None = it costs nothing
-    pairs: Tuple[Tuple[str, str], ...] = ()
-
-
-class AutoChoice(NamedTuple):
-    """The model that Copilot chose for one conversation."""
-
-    model: Model  # as in the catalogue
-    token: str  # goes with every request for it
-    renew_at: float
-    ends_at: float
-
-
 MOST_CHOICES = 1000  # conversations whose model is remembered
 AUTO_PAUSE = 60.0  # seconds until a choice that was not to be had is asked for again
 AUTO_BODY = b'{"auto_mode":{"model_hints":["auto"]}}'
-SESSION_TOKEN = "copilot-session-token"
 MOST_PROMPTS = 1000
 REPEATED = 900.0  # seconds within which the same prompt at the same place is a retry
 
@@ -12238,9 +11337,11 @@ class CopilotClient:
         self._auth = auth
         self._clock = clock
         self._sleep = sleep
+        self._headers = functools.lru_cache(64)(
+            functools.partial(copilot_headers, config)
+        )
         self._prompts: Dict[Hashable, Tuple[float, int]] = {}  # when, place
         self._owner = ""  # whose catalogue and quota are kept
-        self._timer: Optional[asyncio.TimerHandle] = None  # of the next look
         self._looking: Optional[asyncio.Future[None]] = None  # at what is left
         self.forget()
 
@@ -12248,10 +11349,9 @@ class CopilotClient:
 
     def forget(self) -> None:
         """Another account may follow; a fetch under way ends in the old caches."""
-        self._models = Cached(self._fetch_models, 600.0, self._clock)  # as VS Code
-        self._quota = Cached(self._fetch_quota, 60.0, self._clock)
-        self._choices: Dict[str, AutoChoice] = {}  # session -> what Auto chose
-        self._choosing = asyncio.Lock()
+        self._models = Cached(self._fetch_models, self._clock)
+        self._quota = Cached(self._fetch_quota, self._clock)
+        self._choices: Dict[str, Cached] = {}  # session -> the model that Auto chose
         self.auto_failure = ""  # why the last choice was not to be had
         self._auto_after = 0.0
         self._warned: Dict[str, int] = {}  # quota -> the step that was told
@@ -12264,18 +11364,21 @@ class CopilotClient:
             self.forget()
 
     async def models(self, refresh: bool = False) -> Catalogue:
-        """The catalogue; raises ProxyError when it was never to be had."""
+        """The catalogue, `refresh`ed unless it is just half a minute old; raises
+        ProxyError when it was never to be had."""
         self._check_owner()
-        return await self._models.get(refresh=refresh)
+        return await self._models.get(early=CATALOGUE_LIFE - 30.0 if refresh else 0.0)
 
-    async def _fetch_models(self) -> Catalogue:
-        response = await self._send(Outgoing(MODELS))
+    async def _fetch_models(self) -> Tuple[Catalogue, float, float]:
+        response = await self._deliver(MODELS)
         raw = await response.read_all(MAX_CATALOGUE)
         with contextlib.suppress(BadRequest):
             models = parse_models(loads_object(raw))
             if models:
-                default = self._config.copilot_default_model
-                return Catalogue(models, default, self._config.model_map)
+                config = self._config
+                default = config.copilot_default_model
+                catalogue = Catalogue(models, default, config.model_map)
+                return catalogue, CATALOGUE_LIFE, math.inf
         raise UpstreamError("Copilot's list of models cannot be read; try again.")
 
     async def quota(self) -> JSON:
@@ -12283,17 +11386,14 @@ class CopilotClient:
         self._check_owner()
         return await self._quota.get()
 
-    async def _fetch_quota(self) -> JSON:
-        response = await self._pool.request(
-            "GET",
-            self._config.github_api_url + "/copilot_internal/user",
-            self._auth.headers(),
-            timeouts=Timeouts(total=30.0),
-        )
+    async def _fetch_quota(self) -> Tuple[JSON, float, float]:
+        url = self._config.github_api_url + "/copilot_internal/user"
+        response, raw = await self._auth.ask_github(url, self._auth.headers())
         if response.status != 200:
-            raise await self._refusal(response)
+            raise upstream_error(response.status, response.headers, raw)
         with contextlib.suppress(BadRequest):
-            return parse_quota(loads_object(await response.read_all(MAX_CATALOGUE)))
+            reply = loads_object(raw)
+            return parse_quota(reply), 60.0, math.inf
         raise UpstreamError("GitHub's account page cannot be read; try again.")
 
     def kept_models(self) -> Catalogue:
@@ -12307,16 +11407,11 @@ class CopilotClient:
 
     def look_at_quota(self) -> None:
         """Warn soon when little is left, but not beside a session's first words."""
-        if self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(LOOK_AFTER, self._start_look)
-
-    def _start_look(self) -> None:
-        self._timer = None
-        self._looking = asyncio.ensure_future(self._look())
-        self._looking.add_done_callback(retrieve)
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(self._look())
 
     async def _look(self) -> None:
+        await asyncio.sleep(LOOK_AFTER)
         with contextlib.suppress(ProxyError):
             account = await self.quota()
             for name, quota in account["quotas"].items():
@@ -12335,11 +11430,10 @@ class CopilotClient:
 
     async def close(self) -> None:
         """Leave what is being fetched."""
-        self._models.close()
-        self._quota.close()
-        for waiting in (self._timer, self._looking):
-            if waiting:
-                waiting.cancel()
+        for cached in (self._models, self._quota, *self._choices.values()):
+            cached.close()
+        if self._looking:
+            self._looking.cancel()
 
     # -- Auto (UPSTREAM 22.1) ----------------------------------------------------
 
@@ -12349,72 +11443,65 @@ class CopilotClient:
         Its token is among its headers. AUTO_MODEL where the choice is not to be had;
         `auto_failure` tells why.
         """
-        async with self._choosing:
-            choice = self._choices.get(session)
-            now = self._clock()
-            if (choice is None or now >= choice.renew_at) and now >= self._auto_after:
-                try:
-                    choice = await self._choose_auto(choice)
-                    keep_newest(self._choices, session, choice, MOST_CHOICES)
-                except UpstreamError as exc:
-                    self.auto_failure = str(exc)
-                    self._auto_after = now + AUTO_PAUSE
-                    log_event("warn", "auto_failed", status=exc.status, reason=str(exc))
-            if choice is None or now >= choice.ends_at:
-                return AUTO_MODEL
-        pair = (SESSION_TOKEN, choice.token)
-        return choice.model._replace(headers=(*choice.model.headers, pair))
+        self._check_owner()
+        choice = self._choices.get(session)
+        if choice is None:
+            choose = functools.partial(self._choose_auto, session)
+            choice = Cached(choose, self._clock)
+        keep_newest(self._choices, session, choice, MOST_CHOICES)
+        if not choice.good and self._clock() < self._auto_after:
+            return AUTO_MODEL
+        try:
+            return await choice.get()
+        except UpstreamError as exc:
+            self.auto_failure = str(exc)
+            self._auto_after = self._clock() + AUTO_PAUSE
+            log_event("warn", "auto_failed", status=exc.status, reason=str(exc))
+            return AUTO_MODEL
 
     def forget_auto(self, session: str) -> None:
         """Let Copilot choose anew for a conversation: it refused what it chose."""
         self._choices.pop(session, None)
 
-    async def _choose_auto(self, old: Optional[AutoChoice]) -> AutoChoice:
-        pairs: Tuple[Tuple[str, str], ...] = ()
-        if old:
-            pairs = ((SESSION_TOKEN, old.token),)
-        outgoing = Outgoing(AUTO_SESSION, AUTO_BODY, pairs=pairs)
-        response = await self._send(outgoing, patient=False)
+    async def _choose_auto(self, session: str) -> Tuple[Model, float, float]:
+        choice = self._choices.get(session)  # none when it was forgotten meanwhile
+        old = choice and choice.value
+        headers = old.headers[-1:] if old else ()
+        response = await self._deliver(AUTO_SESSION, AUTO_BODY, headers, patient=False)
         reply: JSON = {}
         with contextlib.suppress(BadRequest):
             reply = loads_object(await response.read_all(MAX_ERROR))
         token = token_in(reply, "session_token")
         available = typed(reply, "available_models", list)
         names = [typed(reply, "selected_model", str), *available]
-        if old and old.model.id in available:
-            names.insert(0, old.model.id)  # the conversation's cache lives there
+        if old and old.id in available:
+            names.insert(0, old.id)  # the conversation's cache lives there
         by_id = {model.id: model for model in await self.models()}
         for name in names:
             if token and isinstance(name, str) and name in by_id:
-                now = self._clock()
                 life = typed(reply, "expires_at", int) - int(time.time())
                 if not 60 <= life <= 86400:
                     life = 1800  # one of the two clocks is wrong
-                return AutoChoice(by_id[name], token, now + life - 300, now + life)
+                model = by_id[name]
+                headers = (*model.headers, ("copilot-session-token", token))
+                return model._replace(headers=headers), life - 300, life
         raise UpstreamError("Copilot's choice of a model cannot be read; try again.")
 
     # -- requests ----------------------------------------------------------------
 
     def initiator(self, headers: Headers, body: JSON, session: str) -> Initiator:
         """Who pays; `agent` for a retry too, as with the official client."""
-        return self._unless_repeated(initiator(headers, body, session))
+        by = initiator(headers, body, session)
+        return by._replace(who="agent") if self._is_repeated(by) else by
 
-    def _unless_repeated(self, by: Initiator) -> Initiator:
+    def _is_repeated(self, by: Initiator) -> bool:
         when, place = self._prompts.get(by.key, (-1e9, 0))
-        if self._clock() - when < REPEATED and place in (0, by.place):
-            return by._replace(who="agent")
-        return by
+        return self._clock() - when < REPEATED and place in (0, by.place)
 
-    def _note(self, by: Initiator, exc: Optional[ProxyError] = None) -> None:
+    def _note(self, by: Initiator, place: int) -> None:
         """Remember a prompt that Copilot looked at."""
-        if by.key is None or isinstance(exc, ConnectFailed):
-            return
-        if exc and wants_new_token(exc):
-            return
-        place = by.place
-        if isinstance(exc, ContextOverflow):
-            place = 0  # Claude Code compacts, and sends it again at another place
-        keep_newest(self._prompts, by.key, (self._clock(), place), MOST_PROMPTS)
+        if by.key is not None:
+            keep_newest(self._prompts, by.key, (self._clock(), place), MOST_PROMPTS)
 
     async def send(
         self,
@@ -12426,36 +11513,40 @@ class CopilotClient:
         betas: Iterable[str] = (),
     ) -> Response:
         """POST `body`; the answer's head has come and is 2xx. Raises ProxyError."""
-        pairs = list(model.headers)
-        if endpoint == MESSAGES:
-            # Always: under a newer one Anthropic refuses samplers (UPSTREAM 22.3).
-            pairs.append(("anthropic-version", "2023-06-01"))
+        pairs = model.headers
         if betas:
-            pairs.append(("anthropic-beta", ",".join(betas)))
-        return await self._send(Outgoing(endpoint, body, initiator, tuple(pairs)))
+            pairs += (("anthropic-beta", ",".join(betas)),)
+        return await self._deliver(endpoint, body, pairs, initiator)
 
     async def count_tokens(self, body: JSON, model: Model) -> int:
         """The upstream's own count for a Messages request; free of charge."""
         raw = dumps({**body, "model": model.id})
-        outgoing = Outgoing(COUNT_TOKENS, raw, pairs=model.headers)
-        response = await self._send(outgoing, patient=False)
+        response = await self._deliver(COUNT_TOKENS, raw, model.headers, patient=False)
         reply = loads_object(await response.read_all(MAX_ERROR))
         return field(reply, "input_tokens", int, default=0)
 
-    async def _send(self, outgoing: Outgoing, *, patient: bool = True) -> Response:
-        """Exchange, and again where another token or some patience may help."""
+    async def _deliver(
+        self,
+        endpoint: str,
+        body: bytes = b"",
+        pairs: Iterable[Tuple[str, str]] = (),
+        by: Optional[Initiator] = None,
+        *,
+        patient: bool = True,
+    ) -> Response:
+        """Exchange, and again where another token or some patience may help. No body
+        is a GET, no initiator says that it costs nothing."""
         renewed = False
         retries = 0
         while True:
             token = await self._auth.token()
             try:
-                return await self._ask(outgoing, token)
+                return await self._attempt(token, endpoint, body, pairs, by)
             except ProxyError as exc:
                 refusal = exc
             if wants_new_token(refusal):
                 expired = refusal.status == 401
-                again = self._auth.refused(token, expired=expired)
-                if renewed or not again:
+                if not self._auth.refused(token, expired=expired) or renewed:
                     raise refusal
                 renewed = True
                 continue
@@ -12465,58 +11556,66 @@ class CopilotClient:
             log_event(
                 "info",
                 "upstream_retry",
-                endpoint=outgoing.endpoint,
+                endpoint=endpoint,
                 status=refusal.status,
                 wait=round(wait, 2),
             )
             retries += 1
             await self._sleep(wait)
 
-    async def _ask(self, outgoing: Outgoing, token: CopilotToken) -> Response:
+    async def _attempt(
+        self,
+        token: CopilotToken,
+        endpoint: str,
+        body: bytes,
+        pairs: Iterable[Tuple[str, str]],
+        by: Optional[Initiator],
+    ) -> Response:
         """One request with one token; raises ProxyError for any answer but a 2xx."""
-        endpoint = outgoing.endpoint
-        pairs = copilot_headers(self._config, token.token, endpoint, new_uuid())
-        by = outgoing.initiator or AGENT
+        headers = dict(pairs)  # which never replace ours
+        headers.update(self._headers(token.token, endpoint))
+        headers["x-request-id"] = headers["x-agent-task-id"] = new_uuid()
         timeouts = Timeouts(total=30.0)
-        if outgoing.initiator:  # as long as it speaks; silence is also what comes first
-            idle = self._config.idle_timeout
-            timeouts = Timeouts(idle, idle)
-            pairs.append(("x-initiator", self._unless_repeated(by).who))
-        if has_image(outgoing.body):  # else not: an organisation may forbid vision
-            pairs.append(("copilot-vision-request", "true"))
-        taken = {name for name, _ in pairs}
-        for pair in outgoing.pairs:
-            if pair[0] not in taken:
-                pairs.append(pair)
-        base = token.api
-        if endpoint.startswith(ENGINES):
-            base = token.proxy
-        method = "POST" if outgoing.body else "GET"
+        if by:  # as long as it speaks; silence is also what comes first
+            timeouts = Timeouts(self._config.idle_timeout, self._config.idle_timeout)
+            headers["x-initiator"] = "agent" if self._is_repeated(by) else by.who
+        if has_image(body):  # else not: an organisation may forbid vision
+            headers["copilot-vision-request"] = "true"
+        host = token.proxy if endpoint.startswith(ENGINES) else token.api
+        by = by or AGENT
         try:
             response = await self._pool.request(
-                method, base + endpoint, pairs, outgoing.body, timeouts
+                "POST" if body else "GET",
+                host + endpoint,
+                headers.items(),
+                body,
+                timeouts,
             )
             if not 200 <= response.status < 300:
                 raise await self._refusal(response)
-        except ProxyError as exc:
-            self._note(by, exc)
+        except ContextOverflow:
+            # Claude Code compacts, and sends it again at another place.
+            self._note(by, 0)
             raise
-        self._note(by)
+        except ProxyError as exc:
+            if not isinstance(exc, ConnectFailed) and not wants_new_token(exc):
+                self._note(by, by.place)
+            raise
+        self._note(by, by.place)
         self._auth.worked(token)
         return response
 
     async def _refusal(self, response: Response) -> ProxyError:
         """Read an error answer; a long or cut body still tells its status."""
-        pieces = []
-        size = 0
+        raw = bytearray()
+
+        def take(piece: bytes) -> bool:
+            raw.extend(piece)
+            return len(raw) < MAX_ERROR
+
         with contextlib.closing(response), contextlib.suppress(UpstreamError):
-            while size < MAX_ERROR:
-                piece = await response.read()
-                if not piece:
-                    break
-                pieces.append(piece)
-                size += len(piece)
-        exc = upstream_error(response.status, response.headers, b"".join(pieces))
+            await response.pour(take)
+        exc = upstream_error(response.status, response.headers, bytes(raw))
         log_event(
             "debug",
             "upstream_refused",
@@ -12531,10 +11630,31 @@ class CopilotClient:
 # 18. Routes
 # ============================================================================
 # What each path does: parse, admit, choose, translate, relay. No dict surgery and no
-# framing here: the rooms above do that.            uses: 1-5, 7-17
+# framing here: the rooms above do that.                  uses: 1-17
 # Contract: the path decides the dialect of every error; the first byte to the client
 # waits for the upstream's status; usage is recorded once, also on failure; a stream
 # that failed ends with an error event, never with a made-up end.
+#
+# The life of a request: HTTPServer (15) reads it and calls App.handle(). find_route()
+# names the handler; a model request becomes an Exchange, the one record of it: headers,
+# log line, ledger and page all tell what that holds. _serve() has _choose() look up
+# model and endpoint (7), _admit() charge the limits (13) and the handler of the dialect
+# answer; at last _account() notes what it came to.
+# The handler gives _forward() a `prepare`, which makes of the client's body the body or
+# the Conversation (8-11) that goes up; _fit_body() has it encoded for the endpoint and
+# run through the rules of Fitter (12). CopilotClient.send() (17) adds token and
+# headers, tries again where that may help, and gives the Response (14) once its head is
+# a 2xx. After a refusal that teaches a rule _forward() fits anew and sends again; after
+# one that shows the catalogue to be stale _answer_fresh() chooses and answers again.
+# Then a translator reads the answer: the upstream's bytes -> SSE (5) -> reader -> sink
+# (8) -> the client's bytes; where both speak the same dialect, a tap passes the bytes
+# on and only reads the usage. _answer() has it streamed by _relay(), where pump() feeds
+# the translator and pings go out between events, or folds the same events to one
+# object.
+# A ProxyError before the first byte to the client is spelt by error_answer() (15), a
+# later one by translator.fail(), because the status line is gone. When the client
+# leaves, its task is cancelled, and closing the Exchange closes the connection
+# upstream.
 
 
 class Route(NamedTuple):
@@ -12546,66 +11666,60 @@ class Route(NamedTuple):
     dialect: str = ""  # of a model request; such a handler is given an Exchange
 
 
-ROUTES = (
-    Route("GET", "/", "home"),
-    Route("GET", "/api/hello", "home"),
-    Route("POST", "/auth/login", "login"),
-    Route("POST", "/auth/check", "check"),
-    Route("GET", "/auth/status", "status"),
-    Route("POST", "/auth/logout", "logout"),
-    Route("POST", "/v1/messages", "messages", "anthropic"),
-    Route("POST", "/v1/messages/count_tokens", "count_tokens"),
-    Route("GET", "/v1/models", "models"),
-    Route("GET", "/v1/models/{id}", "model"),
-    Route("POST", "/v1/chat/completions", "chat", "openai"),
-    Route("POST", "/v1/responses", "responses", "responses"),
-    Route("POST", "/v1/responses/compact", "responses_compact", "responses"),
-    Route("GET", "/v1/responses", "responses_socket"),
-    Route("POST", "/v1/embeddings", "embeddings", "embeddings"),
-    Route("POST", "/v1/completions", "completions", "completions"),
-    Route("GET", "/usage/summary", "usage_summary"),
-    Route("GET", "/usage/details", "usage_details"),
-    Route("GET", "/usage/quota", "usage_quota"),
-    Route("GET", "/usage/page", "usage_page"),
-    Route("POST", "/usage/line", "usage_line"),
-    Route("POST", "/usage/reset/{session}", "usage_reset"),
-    Route("POST", "/usage/reset-all", "usage_reset_all"),
-    Route("POST", "/api/event_logging/batch", "event_batch"),
-)
+ROUTES = [Route(*row.split()) for row in """
+GET   /                            home
+GET   /api/hello                   home
+POST  /auth/login                  login
+POST  /auth/check                  check
+GET   /auth/status                 status
+POST  /auth/logout                 logout
+POST  /v1/messages                 messages           anthropic
+POST  /v1/messages/count_tokens    count_tokens
+GET   /v1/models                   models
+GET   /v1/models/{id}              model
+POST  /v1/chat/completions         chat               openai
+POST  /v1/responses                responses          responses
+POST  /v1/responses/compact        responses_compact  responses
+GET   /v1/responses                responses_socket
+POST  /v1/embeddings               embeddings         embeddings
+POST  /v1/completions              completions        completions
+GET   /usage/summary               usage_summary
+GET   /usage/details               usage_details
+GET   /usage/quota                 usage_quota
+GET   /usage/page                  usage_page
+POST  /usage/line                  usage_line
+POST  /usage/reset/{session}       usage_reset
+POST  /usage/reset-all             usage_reset_all
+POST  /api/event_logging/batch     event_batch
+""".strip().splitlines()]
 
 
 def segments(path: str) -> List[str]:
     """The path's parts without empty ones and any leading v1, of which clients write
     none, one or two."""
     parts = filter(None, path.split("/"))
-    return list(itertools.dropwhile(lambda part: part == "v1", parts))
+    return list(itertools.dropwhile("v1".__eq__, parts))
 
 
 ANY = "/"  # stands for a parameter: no segment has it
-ROUTE_OF = {
-    (
-        route.method,
-        *[ANY if part[0] == "{" else part for part in segments(route.path)],
-    ): route
-    for route in ROUTES
-}
+ROUTES_AT: Dict[Tuple[str, ...], Dict[str, Route]] = {}  # by path, then by method
+for _route in ROUTES:
+    _parts = [ANY if part[0] == "{" else part for part in segments(_route.path)]
+    ROUTES_AT.setdefault(tuple(_parts), {})[_route.method] = _route
 
 
-def _match(method: str, parts: List[str]) -> Optional[Route]:
-    verb = "GET" if method == "HEAD" else method
-    return ROUTE_OF.get((verb, *parts)) or ROUTE_OF.get((verb, *parts[:-1], ANY))
-
-
+@functools.lru_cache(maxsize=256)
 def find_route(method: str, path: str) -> Route:
     """The route of a request; raises NotFound or MethodNotAllowed."""
     parts = segments(path)
-    route = _match(method, parts)
+    routes = ROUTES_AT.get(tuple(parts)) or ROUTES_AT.get((*parts[:-1], ANY), {})
+    route = routes.get("GET" if method == "HEAD" else method)
     if route:
         return route
-    allowed = [verb for verb in ("GET", "POST", "HEAD") if _match(verb, parts)]
-    if allowed:
+    if routes:
         raise MethodNotAllowed(
-            "%s does not take %s." % (path[:200], method[:20]), ", ".join(allowed)
+            "%s does not take %s." % (path[:200], method[:20]),
+            ", ".join([*routes, *["HEAD"] * ("GET" in routes)]),
         )
     raise NotFound(
         "no such path: %s. Clients use the base URL without /v1 for "
@@ -12617,10 +11731,27 @@ def find_route(method: str, path: str) -> Route:
 # upstream that keeps the connection open after it must not keep the client waiting.
 LATE_USAGE = 2.0
 JSON_HEADERS = [("content-type", "application/json")]
+TEXT_HEADERS = [("content-type", "text/plain; charset=utf-8")]
 SSE_HEADERS = [
     ("content-type", "text/event-stream; charset=utf-8"),
     ("x-accel-buffering", "no"),
 ]
+
+
+class Upstream(NamedTuple):
+    """How a conversation goes to an endpoint of Copilot, and what reads its answers."""
+
+    encode: Callable[[Conversation, Model], JSON]
+    reader: Callable[[str], Reader]
+    source: Callable[[Model], str]  # who alone can read its encrypted reasoning
+
+
+UPSTREAMS = {
+    MESSAGES: Upstream(encode_messages, MessagesReader, messages_source),
+    CHAT: Upstream(encode_chat, ChatReader, chat_source),
+    RESPONSES: Upstream(encode_responses, ResponsesReader, responses_source),
+}
+NO_CONVERSATION = Conversation(())
 
 
 BLAMED = {  # ProxyError.whose, for people
@@ -12643,49 +11774,52 @@ def read_client_body(request: Request, dialect: str) -> ClientBody:
     return ClientBody(dialect, body, raw, places, betas)
 
 
-def session_mark(session: str) -> str:
-    """Four characters that tell a session from others in the log."""
-    hexadecimal = re.match("(?:key-|id-)?([0-9a-f]{4})[0-9a-f]{4}", session)
-    if hexadecimal:
-        return hexadecimal[1]
-    return re.sub("[^0-9A-Za-z]", "", session)[-4:]  # made names differ at their end
+@functools.lru_cache(MAX_MODELS)
+def is_mapped(requested: str, used: str) -> bool:
+    """Whether a client gets another model than it named, not just another spelling."""
+    requested = requested.lower().replace(".", "-").removesuffix("[1m]")
+    used = used.lower().replace(".", "-")
+    undated = re.sub("-20[0-9]{2}(-?[0-9]{2}){2}$", "", requested)
+    return "" not in (requested, used) and used not in (
+        requested,
+        undated,
+        requested + "-1m",
+    )
 
 
 class Exchange:
-    """One model request: who asked what, what serves it, and what came of it."""
+    """One model request: who wants what, what serves it, and what came of it."""
+
+    model = Model("")
+    endpoint = ""
+    conversation = NO_CONVERSATION  # what went up, without turns; not for pass-throughs
+    stops: Sequence[str] = ()  # at which the proxy itself has to cut
+    left_out: Sequence[str] = ()  # what the upstream was not told, in words
+    response: Optional[Response] = None
+    source: Any = None  # of a Responses answer: what keeps it for later
+    spoken = False  # the client has seen an event
+    timer: Any = None  # of the next ping
+    status = 0
+    usage = TokenUsage()
+    who = ""  # pays: user or agent; "" = it never reached Copilot
+    number = 0  # unique since the start
+    initiator = AGENT  # judged on what the client sent
+    hold: Optional[Hold] = None  # what the limits charged it
+    whose = ""  # failure it is, and why
+    reason = ""
 
     def __init__(self, request: Request, out: Responder, client: ClientBody) -> None:
         self.request = request
+        self.size = len(request.body)
         self.out = out
         self.dialect = client.dialect
-        self._client: Optional[ClientBody] = client
-        self.asked = field(self.body, "model", str, default="")
-        self.stream = field(self.body, "stream", bool, default=False)
-        self.session = session_of(request.headers, self.body, request.peer)
-        self.model, self.endpoint = Model(""), ""
-        self.response: Optional[Response] = None
-        self.begun: List[bytes] = []  # read of the answer already
-        self.reading: Optional[asyncio.Future] = None  # the next piece of it
-        self.left_out: List[str] = []  # what the upstream was not told, in words
-        self.unsaid: Sequence[str] = ()  # of that, what no conversation can say
-        self.spoken = False  # the client has seen an event
-        self.timer: Any = None  # of the next ping
+        self.parsed: Optional[ClientBody] = client  # until it goes up
+        self.requested = field(client.body, "model", str, default="")
+        self.stream = field(client.body, "stream", bool, default=False)
+        self.session = session_of(request.headers, client.body, request.peer)
+        self.names: Mapping[str, str] = {}  # the upstream's of a tool: the client's
+        self.begun: List[asyncio.Future[bytes]] = []  # pieces read before pump()
         self.started = time.monotonic()
-        self.status, self.usage = 0, TokenUsage()
-        self.who = ""  # pays: user or agent; "" = it never reached Copilot
-        self.number = 0  # unique since the start
-        self.initiator = AGENT  # judged on what the client sent
-        self.hold: Optional[Hold] = None  # what the limits charged it
-        self.whose = ""  # failure it is, and why
-        self.reason = ""
-
-    @property
-    def mapped(self) -> bool:
-        """Whether another model serves it than the client named, not just spelt."""
-        asked = self.asked.lower().replace(".", "-").removesuffix("[1m]")
-        used = self.model.id.lower().replace(".", "-")
-        plain = re.sub("-20[0-9]{2}(-?[0-9]{2}){2}$", "", asked)
-        return "" not in (asked, used) and used not in (asked, plain, asked + "-1m")
 
     def blame(self, exc: ProxyError) -> None:
         """Note a failure for the log and the page."""
@@ -12695,19 +11829,20 @@ class Exchange:
 
     @property
     def client(self) -> ClientBody:
-        """The parsed request; read anew when it is needed after forget_body()."""
-        if self._client is None:
-            self._client = read_client_body(self.request, self.dialect)
-        return self._client
+        """The parsed request; read anew where it is needed once more."""
+        if self.parsed is None:
+            self.parsed = read_client_body(self.request, self.dialect)
+        return self.parsed
 
     @property
     def body(self) -> JSON:
-        """What the client asked; rules edit it on its way up."""
+        """What the client sent; rules edit it on its way up."""
         return self.client.body
 
-    def forget_body(self) -> None:
-        """Let go of the parsed request: 100 streams need not hold two of each."""
-        self._client = None
+    @property
+    def shown_as(self) -> str:
+        """The model's name in the answer: the client's own."""
+        return self.requested or self.model.id
 
     def headers(self) -> List[Tuple[str, str]]:
         """What the client is told beside the answer."""
@@ -12730,64 +11865,89 @@ class Exchange:
             self.model = self.model._replace(id=name)
 
     def served(self) -> Served:
-        """The request as it stands, for the page and USAGE_LOG."""
+        """The request as it stands, for the log, the page and USAGE_LOG."""
         seconds = time.monotonic() - self.started
         agent = self.request.headers.get("user-agent", "")
-        asked = ""
-        if self.mapped:
-            asked = printable(self.asked[:100])
+        requested = self.requested[:100]
+        mapped = is_mapped(requested, self.model.id)
         return Served(
             self.number,
             time.time() - seconds,
             self.session,
-            client=CLIENT_NAME.match(agent)[0],
-            who=self.who,
-            asked=asked,
-            model=printable(self.model.id or self.asked)[:100],
-            status=self.status,
-            usage=self.usage,
-            seconds=seconds,
-            whose=self.whose,
-            reason=self.reason,
+            CLIENT_NAME.match(agent)[0],
+            self.who,
+            printable(requested) if mapped else "",
+            printable(self.model.id or requested)[:100],
+            self.status,
+            self.usage,
+            seconds,
+            self.whose,
+            self.reason,
         )
 
-    async def send(self, answer: bytes) -> None:
-        """Answer with JSON."""
-        await self.out.send(200, JSON_HEADERS + self.headers(), answer)
+    def translation(self, sink: Any) -> Translation:
+        """What reads the upstream's answer into `sink`; not for pass-throughs."""
+        upstream = UPSTREAMS[self.endpoint]
+        sink.names = self.names
+        stops = self.conversation.stop or self.stops
+        if stops:
+            sink = StopAt(sink, stops)
+        reader = upstream.reader(upstream.source(self.model))
+        return Translation(reader, sink, custom_names(self.conversation.tools))
+
+    def read_ahead(self) -> asyncio.Future[bytes]:
+        """Begin to read a piece of the answer, which pump() then takes first."""
+        reading = asyncio.ensure_future(self.response.read())
+        self.begun.append(reading)
+        return reading
+
+    async def send(self, answer: bytes, pairs: Pairs = JSON_HEADERS) -> None:
+        """Answer as a whole, as a rule with JSON."""
+        await self.out.send(200, [*pairs, *self.headers()], answer)
 
     def close(self) -> None:
         """Leave the upstream, whatever it still has to say."""
+        for reading in self.begun:
+            reading.cancel()
         self.begun = []
-        if self.reading:
-            self.reading.cancel()
-            self.reading = None
         if self.response:
             self.response.close()
 
-    def line(self) -> str:
-        """The request's log line, 80 columns with time and level: uncached + cached
-        input > output. The reason of a failure follows, however wide it is."""
-        usage = self.usage
-        figures = "%3d %4s+%4s>%4s %5.2fcr %4.1fs" % (
-            self.status,
-            short_number(usage.input + usage.cache_write),
-            short_number(usage.cache_read),
-            short_number(usage.output),
-            usage.nano_aiu / 1e9,
-            time.monotonic() - self.started,
-        )
-        # What the figures leave is the model's, so that a dear request is no wider.
-        room = 52 - len(figures)
-        model = printable(self.model.id or self.asked)[:room].ljust(room)
-        columns = "%-4s %-5s %s %s" % (
-            session_mark(self.session),
-            self.who,
-            model,
-            figures,
-        )
-        if self.whose:
-            columns += "  %s: %s" % (self.whose, self.reason)
-        return columns
+    def log_stream(self, step: str) -> None:
+        """Log how far its stream has come, for who debugs."""
+        event = "stream_%s_%s" % (step, self.dialect)
+        log_event("debug", event, model=self.model.id, session=self.session)
+
+
+@functools.lru_cache(MAX_SESSIONS)
+def session_mark(session: str) -> str:
+    """Four characters that tell a session from others in the log."""
+    hexadecimal = re.match("(?:key-|id-)?([0-9a-f]{4})[0-9a-f]{4}", session)
+    if hexadecimal:
+        return hexadecimal[1]
+    return re.sub("[^0-9A-Za-z]", "", session)[-4:]  # made names differ at their end
+
+
+def served_line(served: Served) -> str:
+    """A request's log line, 80 columns with time and level: uncached + cached input >
+    output. The reason of a failure follows, however wide it is."""
+    usage = served.usage
+    figures = "%3d %4s+%4s>%4s %5.2fcr %4.1fs" % (
+        served.status,
+        short_number(usage.input + usage.cache_write),
+        short_number(usage.cache_read),
+        short_number(usage.output),
+        usage.credits,
+        served.seconds,
+    )
+    # What the figures leave is the model's, so that a dear request is no wider.
+    room = 52 - len(figures)
+    model = served.model[:room].ljust(room)
+    mark = session_mark(served.session)
+    line = "%-4s %-5s %s %s" % (mark, served.who, model, figures)
+    if served.whose:
+        line += "  %s: %s" % (served.whose, served.reason)
+    return line
 
 
 class PromptCost(NamedTuple):
@@ -12813,7 +11973,6 @@ class PromptSizes:
     def __init__(self, copilot: CopilotClient) -> None:
         self._copilot = copilot
         self._estimator = Estimator()
-        self._calibration = Calibration()
         self._ratio: Dict[str, float] = {}
         self._rates: Dict[str, PromptCost] = {}  # of a byte
         # The last real request of each model: read only when a count is asked for, so
@@ -12832,7 +11991,7 @@ class PromptSizes:
         of its model did, byte for byte."""
         prompt = self.guess(model.id, size)
         output = min(most_output or self.OUTPUT, self.OUTPUT)
-        prices = model_prices(model) or {}
+        prices = model.prices or {}
         nano = 1000 * prompt * prices.get("input", 0)  # prices are for a million
         nano += 1000 * output * prices.get("output", 0)
         tokens = prompt + output
@@ -12844,23 +12003,23 @@ class PromptSizes:
         tokens = min(tokens, rates.tokens * size)
         return PromptCost(tokens, min(nano, rates.nano_aiu * size))
 
-    def learn(self, model: str, raw: bytes, usage: TokenUsage) -> None:
-        """What the upstream counted for a whole request; odd ratios are left out."""
-        if not usage.prompt:
-            return
-        size = len(raw)
-        tokens = usage.input + usage.cache_write + usage.output
-        # The dearest of late, first the estimate: one cheap question says little.
+    def learn_cost(self, model: str, size: int, usage: TokenUsage) -> None:
+        """What a request cost: the dearest of late counts, first the estimate, for one
+        cheap question says little."""
         old = self._rates.get(model, PromptCost(0, 0))
+        tokens = usage.input + usage.cache_write + usage.output
         rates = PromptCost(
             max(tokens / size, old.tokens * self.FADING),
             max(usage.nano_aiu / size, old.nano_aiu * self.FADING),
         )
         keep_newest(self._rates, model, rates, MAX_MODELS)
-        if size > 2000 and 0.02 < usage.prompt / size < 2:
-            keep_newest(self._ratio, model, usage.prompt / size, MAX_MODELS)
-        if size <= self.MAX_SAMPLE:
-            keep_newest(self._samples, model, (raw, usage.prompt), self.MAX_SAMPLES)
+
+    def learn(self, model: str, raw: bytes, prompt: int) -> None:
+        """What the upstream counted for a whole request; odd ratios are left out."""
+        if len(raw) > 2000 and 0.02 < prompt / len(raw) < 2:
+            keep_newest(self._ratio, model, prompt / len(raw), MAX_MODELS)
+        if len(raw) <= self.MAX_SAMPLE:
+            keep_newest(self._samples, model, (raw, prompt), self.MAX_SAMPLES)
 
     def estimate(self, body: JSON, model: str) -> int:
         """Tokens of a request, corrected by what real usage has shown."""
@@ -12868,8 +12027,8 @@ class PromptSizes:
         if sample is not None:
             raw, prompt = sample
             known = self._estimator.request(loads_object(raw), model)
-            self._calibration.learn(model, known, prompt)
-        return self._calibration.predict(model, self._estimator.request(body, model))
+            self._estimator.learn(model, known, prompt)
+        return self._estimator.predict(model, self._estimator.request(body, model))
 
     @property
     def in_outage(self) -> bool:
@@ -12894,7 +12053,7 @@ class PromptSizes:
         estimate = await asyncio.get_running_loop().run_in_executor(
             None, self._estimator.request, body, model.id
         )
-        return self._calibration.predict(model.id, estimate)
+        return self._estimator.predict(model.id, estimate)
 
     async def _ask_upstream(self, body: JSON, model: Model) -> int:
         if MESSAGES not in model.endpoints or self.in_outage:
@@ -12925,17 +12084,18 @@ class UsageLog:
             asyncio.get_running_loop().run_in_executor(None, self._append, line)
 
     def _append(self, line: bytes) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
         try:
-            handle = os.open(self._path, flags, 0o600)  # who used what is private
-            try:
-                os.write(handle, line)
-            finally:
-                os.close(handle)
+            with open(self._path, "ab", 0, opener=self._open_private) as file:
+                file.write(line)
         except OSError as exc:
             if not self._complained:
                 self._complained = True
                 log_event("warn", "usage_log_failed", path=self._path, reason=str(exc))
+
+    @staticmethod
+    def _open_private(path: str, flags: int) -> int:
+        # Who used what is private, and nobody may read from a FIFO.
+        return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o600)
 
 
 MAX_ANSWER = 64 * 1024 * 1024  # bytes of a whole JSON answer
@@ -12955,101 +12115,81 @@ async def whole_answer(response: Response, begun: bytes = b"") -> Tuple[bytes, J
     return raw, obj
 
 
-async def first_piece(response: Response) -> bytes:
-    """The start of a stream that is not called one; raises what is said instead of it.
+def is_event_stream(response: Response) -> bool:
+    """Whether an answer is called a stream of events."""
+    return response.headers.get("content-type", "").startswith("text/event-stream")
+
+
+async def check_stream(exchange: Exchange) -> None:
+    """Look how a stream begins that is not called one; raises what it is instead.
 
     A stream with its proper type is not waited for: the client's 200 may go out.
     """
-    if response.headers.get("content-type", "").startswith("text/event-stream"):
-        return b""
-    piece = await response.read()
+    if is_event_stream(exchange.response):
+        return
+    piece = await exchange.read_ahead()
     if piece.lstrip()[:1] in (b"{", b"<", b""):
-        await whole_answer(response, piece)
+        await whole_answer(exchange.response, piece)
         raise UpstreamError("the upstream sent an answer, but no stream; try again.")
-    return piece
 
 
 async def read_opening(exchange: Exchange, patience: float) -> None:
-    """Read what comes at once of a Responses stream; raises the refusal if it is one.
-
-    What was read, or is being read, waits in the exchange for pump().
-    """
-    kind = exchange.response.headers.get("content-type", "")
-    if exchange.endpoint != RESPONSES or not kind.startswith("text/event-stream"):
+    """Read what comes at once of a Responses stream; raises a refusal that it holds."""
+    if exchange.endpoint != RESPONSES or not is_event_stream(exchange.response):
         return
     opening = ResponsesOpening()
     ends = time.monotonic() + patience
     while not opening.settled:
-        exchange.reading = asyncio.ensure_future(exchange.response.read())
-        wait = max(0.0, ends - time.monotonic())
-        await asyncio.wait([exchange.reading], timeout=wait)
-        if not exchange.reading.done() or exchange.reading.exception():
+        reading = exchange.read_ahead()
+        await asyncio.wait([reading], timeout=ends - time.monotonic())
+        if not reading.done() or reading.exception():
             return
-        piece = exchange.reading.result()
-        exchange.reading = None
-        exchange.begun.append(piece)
-        opening.feed(piece)
+        opening.feed(reading.result())
     if opening.failure and opening.failure.status < 500:
         exchange.close()
         raise opening.failure
 
 
-async def pump(
-    exchange: Exchange,
-    translator: StreamTranslator,
-    first: bytes,
-    push: Callable[[bytes], bool],
+async def pump_late_usage(
+    exchange: Exchange, translator: StreamTranslator, take: Callable[[bytes], bool]
 ) -> None:
-    """Feed the translator and `push` what it tells until nothing can follow; where that
-    gives False the client is slow and is waited for. Raises ProxyError."""
+    """Wait for what may follow a terminal event: the answer is complete without it."""
+    timer = asyncio.get_running_loop().call_later(LATE_USAGE, exchange.close)
+    with contextlib.suppress(UpstreamError):
+        while not translator.done:
+            data = await exchange.response.read()
+            if not data:
+                break
+            take(data)
+    timer.cancel()
+
+
+async def pump(
+    exchange: Exchange, translator: StreamTranslator, push: Callable[[bytes], bool]
+) -> None:
+    """Feed the translator and `push` what it makes of it until nothing can follow;
+    where that gives False the client is slow and is waited for. Raises ProxyError."""
 
     def take(data: bytes) -> bool:
-        told = translator.feed(data)
-        if told:
-            exchange.spoken = True
-            if not push(told):
-                return False
-        return not translator.finished
+        events = translator.feed(data)
+        exchange.spoken = exchange.spoken or bool(events)
+        fits = not events or push(events)
+        return fits and not translator.finished
 
-    if exchange.reading:
-        exchange.begun.append(await exchange.reading)
-        exchange.reading = None
-    for piece in [first, *exchange.begun]:
+    for reading in exchange.begun:
+        piece = await reading
         if piece:
             take(piece)
+    exchange.begun = []
     more = True
     while more and not translator.finished:
         await exchange.out.drain()
         more = await exchange.response.pour(take)
     if more and not translator.done:
-        await _late_words(exchange, translator, take)
-
-
-async def _late_words(
-    exchange: Exchange, translator: StreamTranslator, take: Callable[[bytes], bool]
-) -> None:
-    """Wait for what may follow a terminal event: the answer is complete without it."""
-    timer = asyncio.get_running_loop().call_later(LATE_USAGE, exchange.close)
-    try:
-        while not translator.done:
-            data = b""
-            with contextlib.suppress(UpstreamError):
-                data = await exchange.response.read()
-            if not data:
-                break
-            take(data)
-    finally:
-        timer.cancel()
-
-
-def discard(_: bytes) -> bool:
-    """Where a folding translator pushes."""
-    return True
+        await pump_late_usage(exchange, translator, take)
 
 
 HEAVY_WORK = 1 << 18  # bytes; a thread costs 0.2 ms, they cost up to 70
-
-
 HUGE_WORK = 4 << 20  # bytes; they take turns, because translated they are 200 MB
 HUGE_LANE = concurrent.futures.ThreadPoolExecutor(1)
 
@@ -13059,79 +12199,83 @@ async def apart(size: int, work: Callable[[], Any]) -> Any:
     on meanwhile. (20,000 turns of five words take 200 ms.)"""
     if size < HEAVY_WORK:
         return work()
-    lane = None  # the loop's own threads
-    if size > HUGE_WORK:
-        lane = HUGE_LANE
+    lane = HUGE_LANE if size > HUGE_WORK else None  # None: the loop's own threads
     return await asyncio.get_running_loop().run_in_executor(lane, work)
-
-
-async def parse_apart(raw: bytes) -> JSON:
-    """The object in a request's body; raises BadRequest."""
-    return await apart(len(raw), lambda: loads_object(raw))
 
 
 MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
 STOPPING = "the proxy is being stopped; start it again and repeat the request."
-Answerer = Callable[[Exchange], Awaitable[None]]
-
-
-class Page(Protocol):
-    """What room 19 gives to show."""
-
-    def document(self, nonce: str) -> Tuple[List[Tuple[str, str]], bytes]:
-        """The headers and the body of the status page."""
-
-    async def report(self, ledger: UsageLedger, running: Sequence[Served]) -> JSON:
-        """The figures that it shows."""
-
-    def line(self, ledger: UsageLedger, session: str, model: str) -> str:
-        """The status line of one session."""
-
-    def spend(self, credits: float) -> None:
-        """Add to what today has cost."""
 
 
 class App:
     """The handlers and what they share; `handle` is the server's one callback."""
 
     def __init__(
-        self, config: Config, auth: CopilotAuth, copilot: CopilotClient, page: Page
+        self, config: Config, auth: CopilotAuth, copilot: CopilotClient, page: Any
     ) -> None:
-        self._config, self._auth, self._copilot = config, auth, copilot
-        self._page = page
-        self._left_out_last: Dict[str, str] = {}  # of each session
+        self._config = config
+        self._auth = auth
+        self._copilot = copilot
+        self._page = page  # the StatusPage of the next room
         self._ledger = UsageLedger()
         self._usage_log = UsageLog(config.usage_log)
         self._limits = Limits(config)
-        self._fitter, self._sizes = Fitter(), PromptSizes(copilot)
+        self._fitter = Fitter()
+        self._sizes = PromptSizes(copilot)
         self._memory = ResponseMemory()
         self._live: Dict[Exchange, None] = {}  # requests under way, for the status page
         self._numbers = itertools.count(1)
         self._seen: Dict[str, bool] = {}  # sessions for which the quota was looked at
         self._mapped: Dict[Tuple[str, str], bool] = {}  # names that the log has told of
+        self._left_out: Dict[str, str] = {}  # what it has told of each session
+        # What these answer is the same whatever the request says.
+        self._reports: Dict[str, Callable[[], Any]] = {
+            "login": auth.login,
+            "logout": auth.logout,
+            "usage_summary": self._ledger.summary,
+            "usage_details": self._ledger.details,
+            "usage_quota": copilot.quota,
+            "usage_page": self.report,
+        }
 
     async def handle(self, request: Request, out: Responder) -> None:
         """Answer one request; the server spells a ProxyError in the path's dialect."""
-        route = find_route(request.method, request.path)
-        handler = getattr(self, "_" + route.handler)
-        if not route.dialect:
-            told = await handler(request)
-            await out.send(
-                *told if isinstance(told, tuple) else (200, JSON_HEADERS, dumps(told))
+        try:
+            route = find_route(request.method, request.path)
+            if not route.dialect:
+                await out.send(*await self._reply(request, route.handler))
+                return
+            read = functools.partial(read_client_body, request, route.dialect)
+            exchange = Exchange(request, out, await apart(len(request.body), read))
+        except ProxyError as exc:
+            log_event(
+                "debug" if exc.status == 426 else "warn",
+                "request_refused",
+                status=exc.status,
+                path=request.path[:60],
+                error=exc.reason[:100],
             )
-            return
-        read = functools.partial(read_client_body, request, route.dialect)
-        exchange = Exchange(request, out, await apart(len(request.body), read))
+            raise
         with contextlib.closing(exchange):
-            await self._serve(exchange, handler)
+            await self._serve(exchange, getattr(self, "_" + route.handler))
             if exchange.response:
                 # The client has its answer; the connection may be of use.
                 await exchange.response.finish(LATE_USAGE / 4)
 
+    async def _reply(self, request: Request, handler: str) -> Tuple[int, Any, bytes]:
+        """Status, headers and body for all but model requests."""
+        report = self._reports.get(handler)
+        reply = report() if report else getattr(self, "_" + handler)(request)
+        if asyncio.iscoroutine(reply):
+            reply = await reply
+        if isinstance(reply, tuple):
+            return reply
+        return 200, JSON_HEADERS, dumps(reply)
+
     # -- status, sign-in, usage: they return JSON, or status, headers and body -----
 
-    async def _home(self, request: Request) -> Any:
+    def _home(self, request: Request) -> Any:
         if request.path == "/" and "text/html" in request.headers.get("accept", ""):
             return (200, *self._page.document(secrets.token_urlsafe(16)))
         return {
@@ -13141,71 +12285,49 @@ class App:
             "authenticated": self._auth.signed_in(),
         }
 
-    async def _login(self, _: Request) -> JSON:
-        return await self._auth.login()
+    def _check(self, _: Request) -> Any:
+        state = self._auth.check()
+        status = 400 if state["status"] == "unauthenticated" else 200
+        return status, JSON_HEADERS, dumps(state)
 
-    async def _check(self, _: Request) -> Any:
-        told = self._auth.check()
-        status = 400 if told["status"] == "unauthenticated" else 200
-        return status, JSON_HEADERS, dumps(told)
-
-    async def _status(self, _: Request) -> JSON:
-        told = self._auth.status()
-        if told["status"] == "authenticated":
-            account = self._copilot.account()
-            told.update(
-                (key, account[key]) for key in ("login", "plan") if account.get(key)
-            )
-        return told
-
-    async def _logout(self, _: Request) -> JSON:
-        return self._auth.logout()
-
-    async def _usage_summary(self, _: Request) -> JSON:
-        return self._ledger.summary()
-
-    async def _usage_details(self, _: Request) -> Any:
-        return self._ledger.details()
+    def _status(self, _: Request) -> JSON:
+        state = self._auth.status()
+        if state["status"] != "authenticated":
+            return state
+        account = self._copilot.account()
+        return {**state, **given(login=account.get("login"), plan=account.get("plan"))}
 
     async def report(self) -> JSON:
         """All that the status page shows."""
         running = [exchange.served() for exchange in self._live]
         return await self._page.report(self._ledger, running)
 
-    async def _usage_page(self, _: Request) -> JSON:
-        return await self.report()
-
-    async def _usage_line(self, request: Request) -> Any:
+    def _usage_line(self, request: Request) -> Any:
         body = loads_object(request.body)
         model = typed(typed(body, "model", dict), "display_name", str)
         session = typed(body, "session_id", str)
         line = self._page.line(self._ledger, session, printable(model[:60]))
-        headers = [("content-type", "text/plain; charset=utf-8")]
-        return 200, headers, (line + "\n").encode("utf-8")
+        return 200, TEXT_HEADERS, (line + "\n").encode("utf-8")
 
-    async def _usage_quota(self, _: Request) -> JSON:
-        return await self._copilot.quota()
-
-    async def _usage_reset(self, request: Request) -> JSON:
+    def _usage_reset(self, request: Request) -> JSON:
         name = segments(request.path)[-1]
         session = self._ledger.find(name, self._limits.allowances)
         self._ledger.reset(session)
         self._limits.reset(session)
         return {"success": True, "message": "Usage reset for session: %s" % name}
 
-    async def _usage_reset_all(self, _: Request) -> JSON:
+    def _usage_reset_all(self, _: Request) -> JSON:
         self._ledger.reset_all()
         self._limits.reset_all()
         return {"success": True, "message": "All usage metrics reset"}
 
-    async def _event_batch(self, _: Request) -> JSON:
+    def _event_batch(self, _: Request) -> JSON:
         return {"success": True}  # Claude Code's telemetry ends here
 
     async def _models(self, request: Request) -> JSON:
-        models = await self._copilot.models()
         # Claude Code knows the dashed names; it and Anthropic's SDKs send this header.
         dashed = request.headers.get("anthropic-version") is not None
-        return models_payload(models, dashed=dashed)
+        return models_payload(await self._copilot.models(), dashed=dashed)
 
     async def _model(self, request: Request) -> JSON:
         name = segments(request.path)[-1]
@@ -13215,7 +12337,7 @@ class App:
                 return model_payload(model)
         return model_payload(models.resolve(name, "anthropic"), name)
 
-    async def _responses_socket(self, _: Request) -> JSON:
+    def _responses_socket(self, _: Request) -> JSON:
         # Codex falls back to POST at once on a 426, after 6 s on anything else
         # (CLIENTS 2).
         raise ProxyError(
@@ -13223,30 +12345,29 @@ class App:
         )
 
     async def _count_tokens(self, request: Request) -> JSON:
-        body = await parse_apart(request.body)
-        asked = field(body, "model", str, default="")
-        model = Model(asked[:LONGEST_NAME])
-        # An estimate needs neither sign-in nor catalogue.
-        with contextlib.suppress(NotFound, AuthRequired, BadRequest):
-            if not self._sizes.in_outage:
-                model = (await self._known_models()).resolve(asked, "anthropic")
-        client = ClientBody("anthropic", body)
-        fitted = functools.partial(self._fitter.fit, client, body, model, MESSAGES)
-        await apart(len(request.body), fitted)  # also raises what a request would
-        tokens = await self._sizes.count(request.body, body, model)
-        return {"input_tokens": max(1, tokens)}
-
-    async def _known_models(self) -> Catalogue:
-        """The catalogue; empty, and not asked for again soon, in an outage."""
+        raw = request.body
+        body = await apart(len(raw), functools.partial(loads_object, raw))
+        requested = field(body, "model", str, default="")
+        model = Model(requested[:LONGEST_NAME])
         try:
-            return await self._copilot.models()
+            if not self._sizes.in_outage:
+                models = await self._copilot.models()
+                model = models.resolve(requested, "anthropic")
         except UpstreamError:
             self._sizes.note_outage()
-            return Catalogue()
+        except (NotFound, AuthRequired, BadRequest):
+            pass  # an estimate needs neither sign-in nor catalogue
+        client = ClientBody("anthropic", body)
+        fitted = functools.partial(self._fitter.fit, client, body, model, MESSAGES)
+        await apart(len(raw), fitted)  # also raises what a request would
+        tokens = await self._sizes.count(raw, body, model)
+        return {"input_tokens": max(1, tokens)}
 
     # -- model requests: admit, choose, account --------------------------------------
 
-    async def _serve(self, exchange: Exchange, answer: Answerer) -> None:
+    async def _serve(
+        self, exchange: Exchange, answer: Callable[[Exchange], Awaitable[None]]
+    ) -> None:
         """Admit one model request, answer it, and account for it whatever happens."""
         self._live[exchange] = None
         exchange.number = next(self._numbers)
@@ -13262,51 +12383,47 @@ class App:
             await self._answer_fresh(exchange, answer)
             exchange.status = exchange.status or 200
         except ProxyError as exc:
-            told = await self._sized(exchange, exc)
-            exchange.blame(told)
-            raise told from None
+            failure = await self._sized(exchange, exc)
+            exchange.blame(failure)
+            raise failure from None
         except asyncio.CancelledError:
-            exchange.blame(ProxyError(STOPPING, status=503))
-            if exchange.out.closed:
-                exchange.blame(ClientLeft("it closed the connection"))
+            stopping = ProxyError(STOPPING, status=503)
+            left = ClientLeft("it closed the connection")
+            exchange.blame(left if exchange.out.closed else stopping)
             raise
         finally:
             del self._live[exchange]
             self._account(exchange)
 
-    async def _choose(self, exchange: Exchange) -> None:
+    async def _choose(self, exchange: Exchange, *, refresh: bool = False) -> None:
+        """Find model and endpoint; for an unknown name the catalogue is read again."""
         if exchange.dialect == "completions":
             return  # an engine of the autocomplete host, in no catalogue
-        model = await self._find_model(exchange.asked, exchange.dialect)
+        models = await self._copilot.models(refresh)
+        try:
+            model = models.resolve(exchange.requested, exchange.dialect)
+            if model.policy == "disabled":
+                raise switched_off(model)
+        except (NotFound, Forbidden):
+            if refresh:
+                raise
+            await self._choose(exchange, refresh=True)
+            return
         if model.id == AUTO:
             model = await self._copilot.auto_model(exchange.session)
         exchange.model = model
-        if exchange.dialect == "embeddings":
-            exchange.endpoint = EMBEDDINGS
-        else:
-            models = await self._copilot.models()
+        exchange.endpoint = EMBEDDINGS
+        if exchange.dialect != "embeddings":
             exchange.endpoint = choose_endpoint(model, exchange.dialect, models)
-        names = (exchange.asked[:100], exchange.model.id)
-        if exchange.mapped and names not in self._mapped:
+        names = (exchange.requested[:100], model.id)
+        if is_mapped(*names) and names not in self._mapped:
             keep_newest(self._mapped, names, True, MAX_MODELS)
             log_event("info", "model_mapped", asked=names[0], used=names[1])
 
-    async def _find_model(self, asked: str, dialect: str) -> Model:
-        """The model of a name; the catalogue is read again for one that it lacks."""
-        for refresh in (False, True):
-            models = await self._copilot.models(refresh)
-            try:
-                model = models.resolve(asked, dialect)
-            except NotFound:
-                if refresh:
-                    raise
-                continue
-            if model.policy != "disabled":
-                return model
-        raise switched_off(model)
-
     def _admit(self, exchange: Exchange) -> None:
         """Apply this proxy's own limits; what they refuse is not charged."""
+        if not self._limits.on:
+            return
         body = exchange.body
         size = len(exchange.request.body)
         prompt = 0
@@ -13327,7 +12444,9 @@ class App:
         )
         exchange.hold = self._limits.admit(wanted, time.monotonic())
 
-    async def _answer_fresh(self, exchange: Exchange, answer: Answerer) -> None:
+    async def _answer_fresh(
+        self, exchange: Exchange, answer: Callable[[Exchange], Awaitable[None]]
+    ) -> None:
         """Answer; if the catalogue proves stale, read it again and route once more."""
         try:
             await answer(exchange)
@@ -13336,8 +12455,7 @@ class App:
                 raise
             before = (exchange.model.id, exchange.endpoint)
             self._copilot.forget_auto(exchange.session)
-            await self._copilot.models(refresh=True)
-            await self._choose(exchange)
+            await self._choose(exchange, refresh=True)
             if (exchange.model.id, exchange.endpoint) == before:
                 raise self._refused_model(exchange, exc) from None
             await answer(exchange)
@@ -13359,67 +12477,58 @@ class App:
         """Claude Code cuts by the numbers of an overflow: not 0 (CLIENTS 1)."""
         if not isinstance(exc, ContextOverflow) or exc.tokens:
             return exc
+        model = exchange.model
         tokens = await apart(
-            len(exchange.request.body),
-            lambda: self._sizes.estimate(exchange.body, exchange.model.id),
+            exchange.size, lambda: self._sizes.estimate(exchange.body, model.id)
         )
-        most = exchange.model.prompt or exchange.model.context or tokens
+        most = model.prompt or model.context or tokens
         return ContextOverflow(max(tokens, most + 1), most)
 
     def _account(self, exchange: Exchange) -> None:
-        if not exchange.status:
-            exchange.status = 500  # a bug: the server answers it and says more
+        exchange.status = exchange.status or 500  # a bug: the server says more of it
         served = exchange.served()
+        usage = served.usage
         self._ledger.record(served)
         self._usage_log.write(served)
-        usage = exchange.usage
         self._page.spend(usage.credits)
         # An answer that was left half-way, or broke, costs what it was estimated to.
         unknown = exchange.response and exchange.status != 200 and not usage.nano_aiu
         if exchange.hold and not unknown:
             self._limits.settle(exchange.hold, time.monotonic(), usage)
-        self._sizes.learn(exchange.model.id, exchange.request.body, usage)
-        level = "info"
-        if exchange.status >= 400 and exchange.status != 499:
-            level = "warn"
+        if usage.prompt:
+            if exchange.hold:
+                self._sizes.learn_cost(exchange.model.id, exchange.size, usage)
+            self._sizes.learn(exchange.model.id, exchange.request.body, usage.prompt)
+        level = "warn" if served.failed else "info"
         if is_logged(level):
-            log_line(level, exchange.line() + self._left_out(exchange))
+            log_line(level, served_line(served) + self._news_of(exchange))
 
-    def _left_out(self, exchange: Exchange) -> str:
+    def _news_of(self, exchange: Exchange) -> str:
         """What Copilot was not told: once, as clients repeat themselves."""
-        words = ", ".join(exchange.left_out)[:200]
-        news = words != self._left_out_last.get(exchange.session, "")
-        keep_newest(self._left_out_last, exchange.session, words, MAX_SESSIONS)
-        return "  left out: %s" % words * (news and bool(words))
+        left_out = ", ".join(exchange.left_out)[:200]
+        if not left_out or left_out == self._left_out.get(exchange.session):
+            return ""
+        keep_newest(self._left_out, exchange.session, left_out, MAX_SESSIONS)
+        return "  left out: " + left_out
 
-    # -- to the upstream ---------------------------------------------------------------
+    # -- to the upstream and back ------------------------------------------------------
 
-    async def _send(
-        self, exchange: Exchange, encode: Optional[Callable[[], JSON]] = None
-    ) -> Fit:
+    async def _forward(
+        self, exchange: Exchange, prepare: Optional[Callable[[JSON], Any]] = None
+    ) -> None:
         """Fit and send, and again when a refusal taught how to say it.
 
-        `encode` makes the upstream's body of the client's, each time anew; without it
-        the client's own goes up. The answer's head has come; gives what was sent.
+        `prepare` makes of the client's body what goes up: a body for the endpoint, or a
+        Conversation; without it that is the client's own. The answer's head has come.
         """
         exchange.who = exchange.initiator.who
-        if exchange.who == "agent":
-            log_event("debug", "agent_mode_enabled", model=exchange.model.id)
-        try:
-            fit = await self._send_fitted(exchange, encode)
-        finally:
-            exchange.forget_body()
-        exchange.out.release()
-        fit.body = {}
-        return fit
-
-    async def _send_fitted(
-        self, exchange: Exchange, encode: Optional[Callable[[], JSON]]
-    ) -> Fit:
-        size = len(exchange.request.body)
-        fitted = functools.partial(self._fit, exchange, encode)
-        fit, body = await apart(size, fitted)
+        fitted = functools.partial(self._fit_body, exchange, prepare)
+        before = None
+        refusal: Any = None
         for repairs_left in range(MAX_REPAIRS, -1, -1):
+            fit, body = await apart(exchange.size, fitted)
+            if (body, fit.betas) == before:  # the lesson did not help
+                break
             try:
                 exchange.response = await self._copilot.send(
                     exchange.endpoint,
@@ -13430,39 +12539,34 @@ class App:
                 )
                 # A refusal inside a 200 follows its head at once: half a second.
                 await read_opening(exchange, self._config.ping_interval / 30)
-                break
+                exchange.out.release()
+                return
             except UpstreamError as exc:
                 refusal = exc
             lesson = repairs_left and self._fitter.learn(fit, refusal)
             if not lesson:
-                raise refusal
+                break
             log_event("info", "lesson", model=exchange.model.id, lesson=lesson)
             before = (body, fit.betas)
-            exchange.forget_body()
-            fit, body = await apart(size, fitted)
-            if (body, fit.betas) == before:  # the lesson did not help
-                raise refusal
-        return fit
+        raise refusal
 
-    def _fit(
-        self, exchange: Exchange, encode: Optional[Callable[[], JSON]]
+    def _fit_body(
+        self, exchange: Exchange, prepare: Optional[Callable[[JSON], Any]]
     ) -> Tuple[Fit, bytes]:
         """The request as the upstream takes it, and its bytes."""
-        body = encode() if encode else exchange.body
-        fit = self._fitter.fit(exchange.client, body, exchange.model, exchange.endpoint)
-        exchange.left_out = [*exchange.unsaid, *fit.left_out]
+        client = exchange.client
+        # The rules edit it, and 100 streams need not hold two of each request.
+        exchange.parsed = None
+        body = prepare(client.body) if prepare else client.body
+        exchange.conversation = NO_CONVERSATION
+        if isinstance(body, Conversation):
+            exchange.conversation = body._replace(turns=())
+            body = UPSTREAMS[exchange.endpoint].encode(body, exchange.model)
+        fit = self._fitter.fit(client, body, exchange.model, exchange.endpoint)
+        exchange.names = fit.names
+        exchange.stops = fit.stops
+        exchange.left_out = [*exchange.conversation.left_out, *fit.left_out]
         return fit, fit.encode()
-
-    async def _fold(self, exchange: Exchange, translator: Any) -> JSON:
-        """The whole answer, from the stream that the upstream sends in any case."""
-        try:
-            await pump(
-                exchange, translator, await first_piece(exchange.response), discard
-            )
-            translator.finish()
-        finally:
-            exchange.take_from(translator)
-        return translator.whole()
 
     async def _answer(self, exchange: Exchange, translator: Any) -> None:
         """Stream the translation, or fold it into one object: the same answer."""
@@ -13471,39 +12575,35 @@ class App:
         else:
             await exchange.send(dumps(await self._fold(exchange, translator)))
 
+    async def _fold(self, exchange: Exchange, translator: Any) -> JSON:
+        """The whole answer, from the stream that the upstream sends in any case."""
+        try:
+            await check_stream(exchange)
+            await pump(exchange, translator, lambda _: True)
+            translator.finish()
+        finally:
+            exchange.take_from(translator)
+        return translator.whole()
+
     async def _relay(self, exchange: Exchange, translator: StreamTranslator) -> None:
         """Pump one streamed answer: upstream bytes -> translator -> client."""
         out = exchange.out
-        event = "openai"
-        if exchange.dialect == "anthropic":
-            event = "anthropic"
-        first = await first_piece(exchange.response)
+        await check_stream(exchange)
         out.start(200, SSE_HEADERS + exchange.headers())
-        log_event(
-            "debug",
-            "stream_start_" + event,
-            model=exchange.model.id,
-            session=exchange.session,
-        )
+        exchange.log_stream("start")
         self._ping_later(exchange, translator)
         try:
-            await pump(exchange, translator, first, out.push)
+            await pump(exchange, translator, out.push)
             last = translator.finish()
-            log_event("debug", "stream_completed_" + event, model=exchange.model.id)
+            exchange.log_stream("completed")
         except ProxyError as exc:  # the status line is long gone: say it in the stream
             exchange.close()
-            told = await self._sized(exchange, exc)
-            exchange.blame(told)
-            last = translator.fail(told)
-            log_event(
-                "debug",
-                "stream_error_" + event,
-                model=exchange.model.id,
-                status=exc.status,
-                kind=type(exc).__name__,
-            )
+            failure = await self._sized(exchange, exc)
+            exchange.blame(failure)
+            last = translator.fail(failure)
+            exchange.log_stream("error")
         except asyncio.CancelledError:
-            log_event("debug", "stream_closed_" + event, model=exchange.model.id)
+            exchange.log_stream("closed")
             if not out.closed:  # the program stops, the client is still there
                 await out.end(translator.fail(UpstreamError(STOPPING, status=503)))
             raise
@@ -13519,12 +12619,11 @@ class App:
 
     def _ping(self, exchange: Exchange, translator: StreamTranslator) -> None:
         """Keep a waiting client's timers from running out, between events only."""
-        if not exchange.spoken:  # message_start must be the first event
-            exchange.out.push(SSE_COMMENT)
-        elif translator.at_boundary and not translator.finished:
-            exchange.out.push(
-                SSE_PING if exchange.dialect == "anthropic" else SSE_COMMENT
-            )
+        ping = SSE_COMMENT
+        if exchange.spoken and exchange.dialect == "anthropic":
+            ping = SSE_PING  # an event, but message_start must be the first
+        if not exchange.spoken or translator.at_boundary and not translator.finished:
+            exchange.out.push(ping)
         self._ping_later(exchange, translator)
 
     # -- the dialects ------------------------------------------------------------------
@@ -13533,245 +12632,170 @@ class App:
         query = search_query(exchange.body)
         if query is not None:
             await self._web_search(exchange, query)
-        elif exchange.endpoint == MESSAGES:
-            await self._native(exchange)
-        else:
-            guess = self._sizes.guess(exchange.model.id, len(exchange.request.body))
-            conversation = await apart(
-                len(exchange.request.body), lambda: parse_messages(exchange.body)
-            )
+        elif exchange.endpoint != MESSAGES:
+            await self._forward(exchange, parse_messages)
             writer = MessagesWriter(
                 "msg_" + secrets.token_hex(12),
-                exchange.asked or exchange.model.id,
-                input_tokens=guess,
+                exchange.shown_as,
+                self._sizes.guess(exchange.model.id, exchange.size),
                 fold=not exchange.stream,
-                thinking=conversation.thinking,
+                thinking=exchange.conversation.thinking,
             )
-            parse = functools.partial(self._parse, exchange, parse_messages)
-            translation = await self._ask(exchange, conversation, writer, parse)
-            await self._answer(exchange, translation)
-
-    async def _native(self, exchange: Exchange) -> None:
-        fit = await self._send(exchange)
-        if exchange.stream:
-            await self._answer(exchange, MessagesTap(fit.names))
-            return
-        answer, message = await whole_answer(exchange.response)
-        exchange.usage = native_usage(message)
-        if fit.names and restore_names(message, fit.names):
-            answer = dumps(message)
-        await exchange.send(answer)
-
-    async def _chat(self, exchange: Exchange) -> None:
-        options = field(exchange.body, "stream_options", dict, default={})
-        if MESSAGES in exchange.model.endpoints and has_files(exchange.body):
-            exchange.endpoint = MESSAGES  # only there Claude models read PDF
-        conversation = None
-        custom: Container[str] = ()
-        if exchange.endpoint != CHAT or needs_translation(exchange.body):
-            conversation = await apart(
-                len(exchange.request.body), lambda: parse_chat(exchange.body)
-            )
-            custom = custom_names(conversation.tools)
-        writer = ChatWriter(
-            "chatcmpl-" + secrets.token_hex(12),
-            exchange.asked or exchange.model.id,
-            int(time.time()),
-            options.get("include_usage") is True,
-            fold=not exchange.stream,
-            custom=custom,
-        )
-        if conversation is None:
-            fit = await self._send(exchange)
-            writer.names = fit.names
-            sink: Any = writer
-            if fit.stops:
-                sink = StopAt(writer, fit.stops)
-            reader = ChatReader(chat_source(exchange.model))
-            translation = Translation(reader, sink)
+            await self._answer(exchange, exchange.translation(writer))
         else:
-            parse = functools.partial(self._parse, exchange, parse_chat)
-            translation = await self._ask(exchange, conversation, writer, parse)
-        await self._answer(exchange, translation)
-
-    @staticmethod
-    def _parse(
-        exchange: Exchange, parse: Callable[[JSON], Conversation]
-    ) -> Conversation:
-        """What the client said, read anew after a refusal."""
-        return parse(exchange.body)
-
-    async def _ask(
-        self,
-        exchange: Exchange,
-        conversation: Conversation,
-        sink: Any,
-        parse: Callable[[], Conversation],
-    ) -> Translation:
-        """Send a conversation to the model; what reads its answer into `sink`.
-
-        `parse` gives the conversation anew, where it must be sent otherwise.
-        """
-        model = exchange.model
-        stops = conversation.stop
-        custom = custom_names(conversation.tools)
-        exchange.unsaid = conversation.left_out
-        parsed = [conversation]
-        if exchange.endpoint == MESSAGES:
-            encode_body: Callable[..., JSON] = encode_messages
-            reader: Any = MessagesReader(messages_source(model))
-        elif exchange.endpoint == CHAT:
-            encode_body = encode_chat
-            reader = ChatReader(chat_source(model))
-        else:
-            encode_body = encode_responses
-            reader = ResponsesReader(responses_source(model))
-
-        def encode() -> JSON:
-            latest = parsed.pop() if parsed else parse()
-            return encode_body(latest, model)
-
-        fit = await self._send(exchange, encode)
-        sink.names = fit.names
-        if stops:
-            sink = StopAt(sink, stops)
-        return Translation(reader, sink, custom)
-
-    async def _responses(self, exchange: Exchange) -> None:
-        await self._use_searcher(exchange)
-        previous = typed(exchange.body, "previous_response_id", str)
-        request = exchange.request.body
-        read = functools.partial(self._expanded, exchange)
-        if exchange.endpoint == RESPONSES:
-            source: Any = await self._pass_on(exchange, read)
-            await self._answer(exchange, source)
-        else:
-            source, translation = await self._translate_responses(exchange, read)
-            await self._answer(exchange, translation)
-        answer = source.kept()
-        if answer:
-            self._memory.keep(exchange.session, request, answer, previous)
-
-    def _expanded(self, exchange: Exchange, *, compact: bool = False) -> JSON:
-        """A Responses request with all that it only refers to, for rules to edit."""
-        body = self._memory.expand(exchange.session, exchange.body)
-        if compact:
-            items = [*input_items(body), {"type": "compaction_trigger"}]
-            body = {**body, "input": items}
-        if body is not exchange.body:
-            body = loads_object(dumps(body))  # what is remembered must stay as it is
-        return body
-
-    async def _use_searcher(self, exchange: Exchange) -> None:
-        """A request with no tool but web search goes to a model that searches."""
-        kinds = [typed(t, "type", str) for t in typed(exchange.body, "tools", list)]
-        if exchange.endpoint == RESPONSES or not kinds:
-            return
-        searcher = search_model(await self._copilot.models())
-        if searcher and all(kind.startswith("web_search") for kind in kinds):
-            exchange.model = searcher
-            exchange.endpoint = RESPONSES
-
-    async def _pass_on(
-        self, exchange: Exchange, read: Callable[[], JSON]
-    ) -> ResponsesTap:
-        """Send a Responses request to a model that speaks it; what reads the answer."""
-        bodies = [read()]
-        hide = wants_memory(bodies[0], exchange.model)
-        previous = typed(exchange.body, "previous_response_id", str)
-        tools = ToolTable(bodies[0]).tools
-        tap = ResponsesTap(tools, hide=hide, previous=previous)
-        fit = await self._send(exchange, lambda: bodies.pop() if bodies else read())
-        tap.names = fit.names
-        return tap
-
-    async def _translate_responses(
-        self, exchange: Exchange, read: Callable[[], JSON]
-    ) -> Tuple[ResponsesWriter, Translation]:
-        """The same for a model that does not."""
-        body = read()
-        compact = is_compaction(body)
-
-        def parse() -> Conversation:
-            conversation = parse_responses(read())
-            if compact:
-                return conversation._replace(tool_choice="none", schema=None)
-            return conversation
-
-        conversation = await apart(len(exchange.request.body), parse)
-        frame = response_frame(
-            {**body, **given(input=None)},
-            "resp_" + secrets.token_hex(12),
-            exchange.asked or exchange.model.id,
-            int(time.time()),
-        )
-        previous = typed(exchange.body, "previous_response_id", str)
-        frame["previous_response_id"] = previous or None
-        writer = ResponsesWriter(
-            frame,
-            {tool.name: tool for tool in conversation.tools},
-            fold=not exchange.stream,
-            summary=conversation.thinking,
-            encrypted=ENCRYPTED in typed(body, "include", list),
-            compact=compact,
-        )
-        translation = await self._ask(exchange, conversation, writer, parse)
-        return writer, translation
-
-    async def _responses_compact(self, exchange: Exchange) -> None:
-        """A conversation in short: by the model's own way, else by its summary."""
-        exchange.stream = False
-        read = functools.partial(self._expanded, exchange, compact=True)
-        body = read()
-        answer: JSON = {}
-        if exchange.endpoint == RESPONSES:
-            with contextlib.suppress(UpstreamError):
-                tap = await self._pass_on(exchange, read)
-                answer = await self._fold(exchange, tap)
-        output = compaction_output(body, answer)
-        if output is None:
-            exchange.close()
-            source, translation = await self._translate_responses(exchange, read)
-            answer = await self._fold(exchange, translation)
-            output = compaction_output(body, answer)
-        reply = {key: answer.get(key) for key in ("id", "created_at", "usage")}
-        reply.update(object="response.compaction", output=output)
-        await exchange.send(dumps(reply))
+            await self._forward(exchange)
+            if exchange.stream:
+                await self._relay(exchange, MessagesTap(exchange.names))
+                return
+            answer, message = await whole_answer(exchange.response)
+            exchange.usage = native_usage(message)
+            if exchange.names and restore_names(message, exchange.names):
+                answer = dumps(message)
+            await exchange.send(answer)
 
     async def _web_search(self, exchange: Exchange, query: str) -> None:
         """Claude Code's search request: a model that can search by itself, or words."""
         message_id = "msg_" + secrets.token_hex(12)
-        shown_as = exchange.asked or exchange.model.id
-        searcher = search_model(await self._copilot.models())
-        if self._config.web_search == "on" and searcher is not None:
-            exchange.model = searcher
-            exchange.endpoint = RESPONSES
-            await self._send(exchange, lambda: search_request(query, searcher))
+        shown_as = exchange.shown_as
+        if self._config.web_search == "on" and await self._take_searcher(exchange):
+            await self._forward(
+                exchange, lambda _: search_request(query, exchange.model)
+            )
             await self._answer(exchange, SearchTranslator(message_id, shown_as))
             return
         writer = MessagesWriter(message_id, shown_as, fold=not exchange.stream)
         writer.text(NO_SEARCH)
         writer.end("stop", TokenUsage())
         if exchange.stream:
-            exchange.out.start(200, SSE_HEADERS + exchange.headers())
-            await exchange.out.end(writer.take())
+            await exchange.send(writer.take(), SSE_HEADERS)
         else:
             await exchange.send(dumps(writer.whole()))
 
+    async def _take_searcher(self, exchange: Exchange) -> bool:
+        """Turn to a model that searches the web; False where the account has none."""
+        searcher = search_model(await self._copilot.models())
+        if searcher:
+            exchange.model = searcher
+            exchange.endpoint = RESPONSES
+        return searcher is not None
+
+    async def _chat(self, exchange: Exchange) -> None:
+        body = exchange.body
+        options = field(body, "stream_options", dict, default={})
+        if MESSAGES in exchange.model.endpoints and has_files(body):
+            exchange.endpoint = MESSAGES  # only there Claude models read PDF
+        translated = exchange.endpoint != CHAT or needs_translation(body)
+        await self._forward(exchange, parse_chat if translated else None)
+        writer = ChatWriter(
+            "chatcmpl-" + secrets.token_hex(12),
+            exchange.shown_as,
+            int(time.time()),
+            options.get("include_usage") is True,
+            fold=not exchange.stream,
+            custom=custom_names(exchange.conversation.tools),
+        )
+        await self._answer(exchange, exchange.translation(writer))
+
+    async def _responses(self, exchange: Exchange) -> None:
+        previous = typed(exchange.body, "previous_response_id", str)
+        kinds = [typed(t, "type", str) for t in typed(exchange.body, "tools", list)]
+        searches = kinds and all(kind.startswith("web_search") for kind in kinds)
+        if searches and exchange.endpoint != RESPONSES:
+            await self._take_searcher(exchange)  # nothing else was offered
+        native = exchange.endpoint == RESPONSES
+        translator = await self._forward_responses(exchange, native=native)
+        await self._answer(exchange, translator)
+        source = exchange.source
+        self._memory.keep(
+            exchange.session,
+            exchange.request.body,
+            source.whole(),
+            source.items,
+            previous,
+        )
+
+    async def _responses_compact(self, exchange: Exchange) -> None:
+        """A conversation in short: by the model's own way, else by its summary."""
+        exchange.stream = False
+        body = self._memory.expand(exchange.session, exchange.body)
+        answer: JSON = {}
+        if exchange.endpoint == RESPONSES:
+            with contextlib.suppress(UpstreamError):
+                answer = await self._compacted(exchange, native=True)
+        output = compaction_output(body, answer)
+        if output is None:
+            exchange.close()
+            answer = await self._compacted(exchange, native=False)
+            output = compaction_output(body, answer)
+        reply = {key: answer.get(key) for key in ("id", "created_at", "usage")}
+        reply.update(object="response.compaction", output=output)
+        await exchange.send(dumps(reply))
+
+    async def _compacted(self, exchange: Exchange, *, native: bool) -> JSON:
+        translator = await self._forward_responses(
+            exchange, native=native, compact=True
+        )
+        return await self._fold(exchange, translator)
+
+    async def _forward_responses(
+        self, exchange: Exchange, *, native: bool, compact: bool = False
+    ) -> Any:
+        """Send a Responses request as it is, or translated; what reads the answer."""
+        prepare = functools.partial(self._prepare_responses, exchange, native, compact)
+        await self._forward(exchange, prepare)
+        if not native:
+            return exchange.translation(exchange.source)
+        exchange.source.names = exchange.names
+        return exchange.source
+
+    def _prepare_responses(
+        self, exchange: Exchange, native: bool, compact: bool, client_body: JSON
+    ) -> Any:
+        """What goes up, with all that the request only refers to; sets the `source`."""
+        body = self._memory.expand(exchange.session, client_body)
+        if compact:
+            items = [*input_items(body), {"type": "compaction_trigger"}]
+            body = {**body, "input": items}
+        if body is not client_body:
+            body = loads_object(dumps(body))  # what is remembered must stay as it is
+        if native:
+            exchange.source = ResponsesTap(
+                ToolTable(body).tools,
+                hide=wants_memory(body, exchange.model),
+                previous=typed(client_body, "previous_response_id", str),
+            )
+            return body
+        conversation = parse_responses(body)
+        compact = is_compaction(body)
+        if compact:
+            conversation = conversation._replace(tool_choice="none", schema=None)
+        response_id = "resp_" + secrets.token_hex(12)
+        exchange.source = ResponsesWriter(
+            response_frame(
+                client_body, response_id, exchange.shown_as, int(time.time())
+            ),
+            {tool.name: tool for tool in conversation.tools},
+            fold=not exchange.stream,
+            summary=conversation.thinking,
+            encrypted=ENCRYPTED in typed(body, "include", list),
+            compact=compact,
+        )
+        return conversation
+
     async def _embeddings(self, exchange: Exchange) -> None:
         encoding = exchange.body.get("encoding_format")
-        await self._send(exchange)
+        await self._forward(exchange)
         _, reply = await whole_answer(exchange.response)
         exchange.usage = openai_usage(reply.get("usage"), reply.get("copilot_usage"))
         await exchange.send(dumps(encode_embeddings(reply, exchange.model, encoding)))
 
     async def _completions(self, exchange: Exchange) -> None:
         engine, body = prepare_completion(exchange.body)
-        exchange.model, exchange.endpoint = Model(engine), engine_path(engine)
-        await self._send(exchange, lambda: body)
-        await self._answer(
-            exchange, CompletionStream(engine, count(body.get("n")) or 1)
-        )
+        exchange.model = Model(engine)
+        exchange.endpoint = engine_path(engine)
+        await self._forward(exchange, lambda _: body)
+        choices = count(body.get("n")) or 1
+        await self._answer(exchange, CompletionStream(engine, choices))
 
 
 # ============================================================================
@@ -13821,11 +12845,9 @@ def client_environment(
         env.update(claude_environment(models))
     # With HTTPS_PROXY set, Claude Code sends even 127.0.0.1 to the proxy (CLIENTS 8).
     hosts = [host.strip() for host in config.no_proxy.split(",")]
-    own = urllib.parse.urlsplit(base).hostname
-    hosts += [own, *OWN_HOSTS]
-    env["NO_PROXY"] = ",".join(dict.fromkeys(filter(None, hosts)))
-    env["no_proxy"] = env["NO_PROXY"]
-    return env
+    hosts += [urllib.parse.urlsplit(base).hostname, *OWN_HOSTS]
+    no_proxy = ",".join(dict.fromkeys(filter(None, hosts)))
+    return {**env, "NO_PROXY": no_proxy, "no_proxy": no_proxy}
 
 
 def shell_lines(env: Mapping[str, str], shell: str) -> str:
@@ -13861,6 +12883,7 @@ def codex_model(models: Catalogue) -> str:
 
 CODEX = "At the top of ~/.codex/config.toml, with OPENAI_API_KEY=%s in the environment."
 IN_TERMINAL = "In the terminal where %s is to run."
+IN_SDKS = "For SDKs, aider, llm: In the terminal where it is to run."
 OPENCODE = """\
 {"provider": {"copilot": {
   "npm": "@ai-sdk/openai-compatible",
@@ -13880,24 +12903,29 @@ CURSOR = (
 )
 
 
-def _connections(env: Mapping[str, str], models: Catalogue) -> List[Tuple[str, ...]]:
-    """(client, where the lines belong, the lines) for each client."""
+def _connections(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
+    """For each client, where its lines belong and the lines."""
     base = env["ANTHROPIC_BASE_URL"]
     key = env["OPENAI_API_KEY"]
+    quoted = dumps_text(key)
     model = env.get("ANTHROPIC_MODEL", "auto")
-    options = codex_options(base, codex_model(models))
+    options = codex_options(base, codex_model(models)).items()
     rows = [
-        ("Codex", CODEX % key, "\n".join("%s = %s" % one for one in options.items()))
+        (
+            "Claude Code, " + shell,
+            IN_TERMINAL % "Claude Code",
+            shell_lines(env, shell.lower()) + "\nclaude",
+        )
+        for shell in ("bash", "fish", "PowerShell")
     ]
-    for shell in ("bash", "fish", "PowerShell"):
-        lines = shell_lines(env, shell.lower()) + "\nclaude"
-        rows.insert(-1, ("Claude Code, " + shell, IN_TERMINAL % "Claude Code", lines))
-    shown = dumps_text(key)
-    rows.append(("opencode", "In opencode.json.", OPENCODE % (base, shown, model)))
-    rows.append(("Continue", IN_CONTINUE, CONTINUE % (model, base, shown)))
-    rows.append(("Cursor", CURSOR, ""))
-    place = "For SDKs, aider, llm: " + IN_TERMINAL % "it"
-    return rows + [("SDKs", place, shell_lines(env, "bash"))]
+    rows += [
+        ("Codex", CODEX % key, "\n".join("%s = %s" % option for option in options)),
+        ("opencode", "In opencode.json.", OPENCODE % (base, quoted, model)),
+        ("Continue", IN_CONTINUE, CONTINUE % (model, base, quoted)),
+        ("Cursor", CURSOR, ""),
+        ("SDKs", IN_SDKS, shell_lines(env, "bash")),
+    ]
+    return [dict(zip(("name", "where", "text"), row)) for row in rows]
 
 
 # -- what is left ------------------------------------------------------------------
@@ -13919,6 +12947,10 @@ def plural(number: int, word: str) -> str:
     return "{:,} {}{}".format(number, word, "s" * (number != 1))
 
 
+def _share(part: float, whole: float) -> float:
+    return min(1.0, max(0.0, part / whole))
+
+
 class Period(NamedTuple):
     """The month for which an allowance is given, in unix seconds."""
 
@@ -13927,8 +12959,7 @@ class Period(NamedTuple):
 
     def share(self, now: float) -> float:
         """How much of it has gone, 0 to 1."""
-        gone = (now - self.begin) / (self.end - self.begin)
-        return min(1.0, max(0.0, gone))
+        return _share(now - self.begin, self.end - self.begin)
 
     def when(self, now: float) -> str:
         """When the allowance is renewed, in words."""
@@ -13946,14 +12977,12 @@ def period_of(reset: Any) -> Optional[Period]:
     import datetime  # here, as few starts need it
 
     try:
-        end = datetime.date.fromisoformat(str(reset)[:10])
+        end = datetime.datetime.fromisoformat(str(reset)[:10] + "T00:00+00:00")
     except ValueError:
         return None
     last_of_month = end.replace(day=1) - datetime.timedelta(days=1)
     begin = last_of_month.replace(day=min(end.day, last_of_month.day))
-    epoch = datetime.date(1970, 1, 1)
-    day = 86400.0
-    return Period(day * (begin - epoch).days, day * (end - epoch).days)
+    return Period(begin.timestamp(), end.timestamp())
 
 
 def _pace(used: float, left: float, period: Period, now: float) -> Tuple[str, str]:
@@ -13971,12 +13000,10 @@ def _pace(used: float, left: float, period: Period, now: float) -> Tuple[str, st
 
 
 def _empty_words(name: str, snapshot: JSON, period: Optional[Period]) -> str:
-    extra = snapshot["overage_count"]
     if snapshot["overage_permitted"]:
-        return "Used up; each request now costs extra, %s so far." % amount(extra)
-    until = ""
-    if period:
-        until = " until " + _day(period.end)
+        extra = amount(snapshot["overage_count"])
+        return "Used up; each request now costs extra, %s so far." % extra
+    until = " until " + _day(period.end) if period else ""
     return (
         "Used up. Copilot refuses what costs %s%s, unless you allow more at "
         "github.com/settings/copilot." % (name, until)
@@ -13992,39 +13019,35 @@ def quota_bar(
     left = snapshot["remaining"]
     if snapshot["unlimited"] or not total or left is None:
         return None
-    notes = []
-    warnings = []
+    note = ""
+    warning = ""
     elapsed = -1.0
     if period:
+        note = period.when(now)
         elapsed = period.share(now)
-        notes.append(period.when(now))
     if left <= 0 or snapshot["blocked"]:
-        warnings.append(_empty_words(name, snapshot, period))
+        warning = _empty_words(name, snapshot, period)
     else:
         if left <= total / 10:
-            warnings.append("Only %s %% left." % amount(100 * left / total))
+            warning = "Only %s %% left." % amount(100 * left / total)
         if period:
-            note, warning = _pace(total - left, left, period, now)
-            notes.append(note)
-            warnings.append(warning)
-    warning = " ".join(filter(None, warnings))
-    level = ""
-    if snapshot["blocked"]:
-        level = "bad"
-    elif warning:
-        level = "warn"
+            forecast, end = _pace(total - left, left, period, now)
+            note = "%s %s" % (note, forecast)
+            warning = ("%s %s" % (warning, end)).strip()
     return {
         "name": name,
         "left": max(0, left),
         "of": total,
-        "used": min(1.0, max(0.0, 1 - left / total)),
+        "used": _share(total - left, total),
         "elapsed": elapsed,
-        "level": level,
-        "note": " ".join(notes),
+        "level": "bad" if snapshot["blocked"] else "warn" * bool(warning),
+        "note": note,
         "warning": warning,
     }
 
 
+TODAY_MARK = "The mark on the bar is today."
+UNITS = {"premium_requests": "tokens"}  # of the chart, by billing
 QUOTA_NAMES = {"ai_credits": "AI credits"}
 
 
@@ -14035,30 +13058,27 @@ def allowances(quota: JSON, now: float) -> Tuple[List[JSON], str]:
     unlimited = []
     for key, snapshot in quota.get("quotas", {}).items():
         name = QUOTA_NAMES.get(key, key.replace("_", " "))
-        one = quota_bar(name, snapshot, period, now)
-        if one:
-            limited.append(one)
+        bar = quota_bar(name, snapshot, period, now)
+        if bar:
+            limited.append(bar)
         elif snapshot["unlimited"]:
             unlimited.append(name)
-    notes = []
-    if unlimited:
-        notes.append("Unlimited: %s." % ", ".join(unlimited))
-    if limited and period:
-        notes.append("The mark on the bar is today.")
+    notes = ["Unlimited: %s." % ", ".join(unlimited)] * bool(unlimited)
+    notes += [TODAY_MARK] * bool(limited and period)
     return limited, " ".join(notes)
+
+
+def _left(bar: JSON) -> str:
+    return "%s of %s" % (amount(bar["left"]), amount(bar["of"]))
 
 
 def quota_lines(report: JSON) -> List[str]:
     """The allowances of a report for a terminal."""
     lines = []
-    for one in report["quotas"]:
-        left = "%s of %s %s left." % (
-            amount(one["left"]),
-            amount(one["of"]),
-            one["name"],
-        )
-        lines.append(" ".join(filter(None, (left, one["note"], one["warning"]))))
-    note = report["quota_note"].replace("The mark on the bar is today.", "").strip()
+    for bar in report["quotas"]:
+        words = (_left(bar), bar["name"], "left.", bar["note"], bar["warning"])
+        lines.append(" ".join(filter(None, words)))
+    note = report["quota_note"].replace(TODAY_MARK, "").strip()
     return lines + [note] * bool(note)
 
 
@@ -14230,14 +13250,14 @@ async function reset(id){if(!confirm("Forget what this session used? "+id))retur
  try{await ask("/usage/reset/"+encodeURIComponent(id),"POST");$.hs.focus();tick()}catch(e){alert(e.message)}}
 function requests(d,force){const body=$.requests.tBodies[0],fits=d.requests.filter(r=>(view.show==="all"||failed(r))&&(!only||r.session===only)),
  list=cut("requests",fits,12),hold=!force&&body.kept&&busy(body);put($.hr,hold?"Requests, held while you read":"Requests");
- if(hold)d.requests.forEach(r=>body.kept.has(r.n)&&request(body.kept.get(r.n),r));
- else rows(body,list,r=>r.n,()=>{const tr=requestRow(),c=tr.children;c[1].append(el("span"),el("span","dim"));c[2].append(el("span"));
+ if(hold)d.requests.forEach(r=>body.kept.has(r.number)&&request(body.kept.get(r.number),r));
+ else rows(body,list,r=>r.number,()=>{const tr=requestRow(),c=tr.children;c[1].append(el("span"),el("span","dim"));c[2].append(el("span"));
  c[11].append(el("b"),el("span"));return tr},request);see("only",only);put($.only,"Only "+only.slice(0,18)+": show all");see("none",!fits.length);
  put(all("[data-show=failed]")[0],"Failed "+d.requests.filter(failed).length)}
 function request(tr,r){const c=tr.children,pill=c[2].firstChild;
  fill(tr,[clock(r.at,"medium"),null,null,r.session,r.who,num(r.status?r.seconds:data.now-r.at,1),
- r.credits==null?"":cr(r.credits),...KINDS.map(k=>r[k]?short(r[k]):"")]);
- put(c[1].firstChild,r.model||"no model");put(c[1].lastChild,r.asked?" asked "+r.asked:"");attr(c[1],"title",
+ r.credits?cr(r.credits):"",...KINDS.map(k=>r[k]?short(r[k]):"")]);
+ put(c[1].firstChild,r.model||"no model");put(c[1].lastChild,r.requested?" asked "+r.requested:"");attr(c[1],"title",
  c[1].textContent);attr(c[3],"title",r.session);put(pill,r.label);attr(pill,"class","pill "+r.level);
  c[11].hidden=!r.reason;put(c[11].firstChild,r.whose?r.whose+": ":"");put(c[11].lastChild,r.reason||"")}
 async function catalogue(){try{models=models||(await ask("/v1/models")).data}catch(e){return put($.found,e.message)}
@@ -14293,11 +13313,10 @@ def _total_note(totals: JSON, since: str) -> str:
     """What was used since the start, in one line."""
     if not totals["requests"]:
         return "Nothing used since %s" % since
-    failed = ""
-    if totals["failed"]:
-        failed = ", {:,} failed,".format(totals["failed"])
+    failed = ", {failed:,} failed,".format(**totals) if totals["failed"] else ""
+    requests = plural(totals["requests"], "request")
     return "{:,.2f} credits for {}{} since {}".format(
-        totals["credits"], plural(totals["requests"], "request"), failed, since
+        totals["credits"], requests, failed, since
     )
 
 
@@ -14316,7 +13335,7 @@ class StatusPage:
         self._started = time.time()
         self._read_at = -READ_AGAIN
         self._reading: Optional[asyncio.Future[None]] = None
-        self._today = ("", 0.0)  # day, credits
+        self._spent: Dict[Any, float] = {}  # credits of the last day that had any
 
     def document(self, nonce: str) -> Tuple[List[Tuple[str, str]], bytes]:
         """Headers and body for `GET /` when a browser asks; a fresh nonce each time."""
@@ -14357,37 +13376,26 @@ class StatusPage:
 
     def spend(self, credits: float) -> None:
         """Add to what today has cost."""
-        day = time.strftime("%Y-%m-%d")
-        spent = credits
-        if self._today[0] == day:
-            spent += self._today[1]
-        self._today = (day, spent)
+        today = time.localtime()[:3]
+        self._spent = {today: self._spent.get(today, 0.0) + credits}
 
     async def _sign_in_state(self) -> JSON:
         """`auth` of the report; never starts a sign-in."""
         state = self._auth.check()["status"]
-        found = {
-            "status": state,
-            "code": None,
-            "error": self._auth.status().get("error"),
-        }
+        code = None
         if state == "pending_verification":
-            code = await self._auth.login()  # the pending one
-            if "user_code" in code:
-                left = "%d min %d s" % divmod(code["expires_in"], 60)
-                found["code"] = {
-                    "user_code": code["user_code"],
-                    "verification_uri": code["verification_uri"],
-                    "left": left,
-                }
-        return found
+            pending = await self._auth.login()
+            if "user_code" in pending:
+                left = "%d min %d s" % divmod(pending["expires_in"], 60)
+                code = {key: pending[key] for key in ("user_code", "verification_uri")}
+                code["left"] = left
+        error = self._auth.status().get("error")
+        return {"status": state, "code": code, "error": error}
 
     @property
     def _quota(self) -> JSON:
         """What GitHub last said about the account; {} before, and for nobody."""
-        if self._auth.signed_in():
-            return self._copilot.account()
-        return {}
+        return self._copilot.account() if self._auth.signed_in() else {}
 
     def _person(self) -> str:
         plan = str(self._quota.get("plan") or "").replace("_", " ")
@@ -14400,23 +13408,25 @@ class StatusPage:
         if auth["status"] == "unauthenticated":
             return ["warn", "Signed out", "Sign in to start."]
         line = ", ".join(filter(None, (self._person(), self.base)))
-        if any(one["level"] == "bad" for one in quotas):
+        if any(bar["level"] == "bad" for bar in quotas):
             return ["bad", "Used up", line]
-        finished = [one for one in latest if one["status"] not in (0, 499)]
-        if finished and finished[0]["status"] >= 400:
-            if time.time() - finished[0]["at"] < RECENT_FAILURE:
+        for request in latest:
+            if request["status"] in (0, 499):
+                continue
+            recent = time.time() - request["at"] < RECENT_FAILURE
+            if request["status"] >= 400 and recent:
                 return ["warn", "Ready, last request failed", line]
+            break
         return ["good", "Ready", line]
 
     async def report(self, ledger: UsageLedger, running: Sequence[Served]) -> JSON:
         """`GET /usage/page`: everything that the page shows."""
         now = time.time()
         auth = await self._sign_in_state()
+        self.models = Catalogue()
         if auth["status"] == "authenticated":
             self._read_soon()
             self.models = self._copilot.kept_models()
-        else:
-            self.models = Catalogue()
         quotas, quota_note = allowances(self._quota, now)
         if self.failure:
             quota_note = "Not known now: %s" % self.failure
@@ -14424,15 +13434,10 @@ class StatusPage:
         totals = ledger.totals()
         minutes = ledger.minutes(now)
         hour = sum(sum(series["credits"]) for series in minutes["models"])
-        since = time.strftime("%H:%M", time.localtime(self._started))
-        key = "copilot"
-        if self._config.api_key:
-            key = HIDDEN_KEY
+        started = time.localtime(self._started)
+        key = HIDDEN_KEY if self._config.api_key else "copilot"
         env = client_environment(self.base, self._config, self.models, key)
-        unit = "credits"
-        if self._quota.get("billing") == "premium_requests":
-            unit = "tokens"
-        names = ("name", "where", "text")
+        billing = self._quota.get("billing")
         return {
             "now": now,
             "started": self._started,
@@ -14441,40 +13446,29 @@ class StatusPage:
             "account": self._person(),
             "quotas": quotas,
             "quota_note": quota_note,
-            "unit": unit,
+            "unit": UNITS.get(billing, "credits"),
             "hour": hour,
             "now_note": _now_note(len(running), hour),
-            "total_note": _total_note(totals, since),
+            "total_note": _total_note(totals, time.strftime("%H:%M", started)),
             "totals": totals,
             "minutes": minutes,
             "sessions": ledger.sessions(),
             "requests": requests,
             "env": env,
-            "connect": [
-                dict(zip(names, row)) for row in _connections(env, self.models)
-            ],
+            "connect": _connections(env, self.models),
             "foot": "copilot-claude-proxy %s, running since %s"
-            % (
-                __version__,
-                time.strftime("%d %b %Y, %H:%M", time.localtime(self._started)),
-            ),
+            % (__version__, time.strftime("%d %b %Y, %H:%M", started)),
         }
 
     def line(self, ledger: UsageLedger, session: str, model: str) -> str:
         """`POST /usage/line`: the status line of Claude Code."""
-        spent = 0.0
-        for row in ledger.sessions():
-            if row["id"] == session:
-                spent = row["credits"]
-        today = 0.0
-        if self._today[0] == time.strftime("%Y-%m-%d"):
-            today = self._today[1]
+        rows = [row for row in ledger.sessions() if row["id"] == session]
+        spent = sum(row["credits"] for row in rows)
+        today = self._spent.get(time.localtime()[:3], 0.0)
         parts = [model, "%.2f credits, %.2f today" % (spent, today)]
-        for one in allowances(self._quota, time.time())[0]:
-            left = "%s of %s left" % (amount(one["left"]), amount(one["of"]))
-            parts.append(left)
+        bars, _ = allowances(self._quota, time.time())
         self._read_soon()
-        return " | ".join(filter(None, parts))
+        return " | ".join(filter(None, parts + [_left(bar) + " left" for bar in bars]))
 
 
 # ============================================================================
@@ -14528,7 +13522,7 @@ class Program:
             lambda: make_ssl_context(config), proxies_from(config)
         )
         # Our own port is on this computer, so no proxy is on the way there.
-        self.direct = ConnectionPool(None, Proxies())
+        self.direct = ConnectionPool()
         self.store = TokenStore(config.token_file)
         self.store.check()
         self.auth = CopilotAuth(config, self.pool, self.store)
