@@ -801,19 +801,21 @@ def log_line(level: str, text: str) -> None:
     if is_logged(level):
         # A copy, because making a record costs more than writing its line.
         record = logging.LogRecord.__new__(logging.LogRecord)
-        moment = {"levelno": LOG_LEVELS[level], "created": time.time()}
-        record.__dict__.update(_BLANK, **moment, levelname=level, msg=text)
+        record.__dict__.update(
+            _BLANK,
+            levelno=LOG_LEVELS[level],
+            levelname=level,
+            created=time.time(),
+            msg=text,
+        )
         LOG.handle(record)
-
-
-# ASCII, so that control bytes, lone surrogates and terminal escapes are inert.
-_encode_fields = json.JSONEncoder(default=str).encode
 
 
 def log_event(level: str, event: str, **fields: Any) -> None:
     """Log `event: {fields}`, the form of the program this one replaces."""
     if is_logged(level):
-        log_line(level, "%s: %s" % (event, _encode_fields(fields)))
+        # ASCII, so that control bytes, lone surrogates and terminal escapes are inert.
+        log_line(level, "%s: %s" % (event, json.dumps(fields, default=str)))
 
 
 def short_number(number: float) -> str:
@@ -2036,7 +2038,8 @@ class Catalogue(List[Model]):
                 return by_name[spelling]
         model = self.newest(name, kind)
         if model is None:
-            raise _model_not_found(name, known)
+            listed = [each for each in self.listed() if each.kind == kind]
+            raise _model_not_found(name, listed)
         return model
 
     def newest(self, name: str, kind: str = "chat") -> Optional[Model]:
@@ -2067,7 +2070,7 @@ class Catalogue(List[Model]):
         ]
         able.sort(key=lambda model: model.raw.get("is_chat_default") is not True)
         if not able:
-            raise _model_not_found("default", self)
+            raise _model_not_found("default", self.listed())
         return able[0]
 
     def listed(self) -> List[Model]:
