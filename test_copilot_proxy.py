@@ -18667,6 +18667,10 @@ def test_cli_log_line_of_a_request_is_never_wider_than_a_terminal(model, credits
     assert len("12:00:01 [info] " + cp.served_line(served)) == 80
 
 
+def test_docs_log_line_is_a_real_one():
+    assert "\n12:00:01 [info] d55e user  %s\n" % REQUEST_LINES[0][3] in document("README.md")
+
+
 def test_cli_login_that_cannot_be_saved_fails(tmp_path):
     async def scenario(do, up):
         do.env["TOKEN_FILE"] = "/proc/nowhere/tokens.json"
