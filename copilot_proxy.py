@@ -13672,11 +13672,11 @@ async def find_source(
 # -- signing in ----------------------------------------------------------------------
 
 
-def exit_code(exc: ProxyError) -> int:
+def exit_code(exc: Exception) -> int:
     """The code that tells scripts of a failure."""
-    if isinstance(exc, AuthRequired):
-        return NOT_SIGNED_IN
-    return FAILED
+    if isinstance(exc, ConfigError):
+        return USAGE
+    return NOT_SIGNED_IN if isinstance(exc, AuthRequired) else FAILED
 
 
 def is_terminal(stream: Any) -> bool:
@@ -13689,20 +13689,19 @@ def at_terminal() -> bool:
     return is_terminal(sys.stdin) and is_terminal(sys.stdout)
 
 
-async def _count_down(
-    program: Program, waiting: asyncio.Future[bool], end: float
-) -> None:
-    """A line that says how long the code still works; plain waiting off a terminal."""
+async def _count_down(program: Program, seconds: float) -> None:
+    """Wait until the code is used or dead; at a terminal a line tells how long it is
+    good for."""
+    end = time.monotonic() + seconds
     terminal = is_terminal(sys.stdout)
     try:
-        while not waiting.done():
+        while program.auth.check()["status"] == "pending_verification":
             left = max(0, int(end - time.monotonic()))
             if terminal:
                 # Back at the line's start, so that a log line or ^C covers it.
                 program.show("\rThe code works for %d:%02d \r" % divmod(left, 60))
-            await asyncio.wait([waiting], timeout=1.0)
+            await asyncio.sleep(0.25)
     finally:
-        waiting.cancel()
         if terminal:
             program.show("\r%30s\r" % "")
 
@@ -13713,14 +13712,12 @@ async def sign_in(program: Program) -> bool:
     outcome = "Signed in."
     try:
         code = await auth.login()
-        if code["status"] != "authenticated":
-            shown = (code["verification_uri"], code["user_code"])
-            shown = tuple(map(printable, shown))
-            program.show("\nOpen      %s\nand enter %s\n\n" % shown)
-            waiting = asyncio.ensure_future(auth.wait_for_login())
-            await _count_down(program, waiting, time.monotonic() + code["expires_in"])
-            if not auth.signed_in():
-                raise ProxyError(auth.check().get("error", "the code was not used."))
+        if not auth.signed_in():
+            shown = map(printable, (code["verification_uri"], code["user_code"]))
+            program.show("\nOpen      %s\nand enter %s\n\n" % tuple(shown))
+            await _count_down(program, code["expires_in"])
+        if not auth.signed_in():
+            raise ProxyError(auth.check().get("error", "the code was not used."))
     except ProxyError as exc:
         outcome = "Sign-in failed: %s" % exc
     if not is_logged("info"):  # the log, on the same terminal, tells how it went
@@ -13866,7 +13863,6 @@ def stop_event() -> asyncio.Event:
 
 async def listen(program: Program) -> None:
     """Serve from now on; raises a ProxyError that explains a taken port."""
-    config = program.config
     try:
         await program.start()
     except OSError as exc:
@@ -13876,10 +13872,8 @@ async def listen(program: Program) -> None:
             answer = await ask_running(program, "/", timeouts=QUICK)
             if answer.get("proxy") == "copilot-claude-proxy":
                 advice = "This program is running there already. " + advice
-        raise ProxyError(
-            "Cannot listen on %s port %d: %s. %s"
-            % (config.host, config.port, reason, advice)
-        ) from None
+        words = "Cannot listen on %s: %s. %s" % (program.base[7:], reason, advice)
+        raise ProxyError(words) from None
 
 
 async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int]:
@@ -13950,9 +13944,8 @@ def usage_by_day(path: str, days: int) -> str:
         with open(os.path.expanduser(path), "rb") as file:
             used = fold_usage(file, time.strftime("%Y-%m-%d", first))
     except OSError as exc:
-        raise ProxyError(
-            "USAGE_LOG=%s cannot be read: %s" % (path, exc.strerror)
-        ) from None
+        words = "USAGE_LOG=%s cannot be read: %s" % (path, exc.strerror)
+        raise ProxyError(words) from None
     rows = [["DAY", "MODEL", "REQUESTS", "TOKENS", "CREDITS"]]
     for day, model, requests, tokens, credits in used:
         figures = ["%d" % requests, short_number(tokens), "%.2f" % credits]
@@ -14044,9 +14037,9 @@ async def run_command(command: List[str], env: Dict[str, str]) -> int:
     # Ctrl-C reaches the whole foreground group: the command decides what it means. A
     # handler and not SIG_IGN, which the child would inherit.
     signal.signal(signal.SIGINT, lambda *_: None)
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), pass_on)
+    signal.signal(signal.SIGTERM, pass_on)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, pass_on)
     try:
         child = await asyncio.create_subprocess_exec(*command, env=env)
     except OSError as exc:
@@ -14197,10 +14190,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         colour = is_terminal(sys.stderr) and not os.environ.get("NO_COLOR")
         configure_logging(level, sys.stderr, colour=colour)
         return asyncio.run(run_verb(args.verb, config, args))
-    except ConfigError as exc:
-        complain(str(exc))
-        return USAGE
-    except ProxyError as exc:
+    except (ConfigError, ProxyError) as exc:
         complain(str(exc))
         return exit_code(exc)
     except KeyboardInterrupt:
