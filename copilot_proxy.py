@@ -13591,11 +13591,9 @@ def read_environment(
         complain("%s is no setting; is %s meant?" % pair)
     values.update(one_layer(environ))
     config = Config.from_env({**values, **forced})
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
-        path = getattr(config, name.lower())
-        if path and not os.path.exists(os.path.expanduser(path)):
-            raise ConfigError("%s=%s does not exist." % (name, path))
     check_bind(config)
+    if config.ssl_cert_file or config.ssl_cert_dir:
+        make_ssl_context(config)  # raises where they cannot be used
     return config
 
 
@@ -13866,7 +13864,9 @@ async def listen(program: Program) -> None:
     try:
         await program.start()
     except OSError as exc:
-        reason = os.strerror(exc.errno) if exc.errno else str(exc)
+        reason = str(exc)
+        if exc.errno and exc.errno > 0:  # else a name that no address is known of
+            reason = os.strerror(exc.errno)
         advice = "Set PORT to another number (PORT=0 takes any free one)."
         with contextlib.suppress(ProxyError):
             answer = await ask_running(program, "/", timeouts=QUICK)
@@ -13962,7 +13962,9 @@ async def verb_usage(program: Program, args: argparse.Namespace) -> Optional[int
     ask, absent = await find_source(program)
     quota = await ask("/usage/quota")
     if args.json:
-        proxy = None if absent else await ask("/usage/summary")
+        proxy = None
+        if not absent:
+            proxy = await ask("/usage/summary")
         say(dumps_text({"quota": quota, "proxy": proxy}))
         return None
     report = await ask("/usage/page")
@@ -14048,7 +14050,9 @@ async def run_command(command: List[str], env: Dict[str, str]) -> int:
     if ended:
         child.send_signal(ended[0])
     code = await child.wait()
-    return 128 - code if code < 0 else code
+    if code < 0:
+        return 128 - code
+    return code
 
 
 async def verb_run(program: Program, args: argparse.Namespace) -> Optional[int]:
@@ -14089,16 +14093,21 @@ async def verb_check(program: Program, args: argparse.Namespace) -> Optional[int
     """Test Python, TLS, GitHub, the sign-in and the catalogue."""
     config = program.config
     ask, absent = await find_source(program)
-    running = [] if absent else (await ask("/usage/page"))["state"]
-    login = "GITHUB_TOKEN" if config.github_token else program.store.path
+    running = []
+    if not absent:
+        running = (await ask("/usage/page"))["state"]
     facts = {
         "Python": "%s, %s" % (sys.version.split()[0], ssl.OPENSSL_VERSION),
-        "sign-in": login * program.auth.signed_in(),
+        "sign-in in %s" % program.store.path: program.store.load() and "saved",
+        "GITHUB_TOKEN": config.github_token and "set, and used before any other",
         "proxy on the way to GitHub": redact(config.https_proxy or config.all_proxy),
         "proxy on %s" % program.base: ", ".join(running[1:]),
     }
     for name, value in facts.items():
-        say("ok    %s: %s" % (name, printable(value)) if value else "none  " + name)
+        if value:
+            say("ok    %s: %s" % (name, printable(value)))
+        else:
+            say("none  " + name)
     who = "this program" if absent else "the running proxy"
     steps = {"GitHub answers, TLS included": program.auth.reach}
     if absent or program.auth.signed_in():

@@ -18194,6 +18194,7 @@ def test_cli_lists_and_json(tmp_path):
     assert json.loads(raw_usage[1])["quota"]["login"] == "octocat"
     assert check[1].count("ok    ") == 6 and login[1].startswith("Signed in.")
     assert re.findall("none  (.*)", check[1]) == [
+        "sign-in in %s" % (tmp_path / ".copilot-claude-proxy-tokens.json"),
         "proxy on the way to GitHub",
         "proxy on http://127.0.0.1:0",
     ]
@@ -18225,7 +18226,10 @@ CLI_FAILURES = [
     ({}, ["run"], 2, "no command given"),
     ({}, ["run", "--", "no-such-command"], 2, "not on the PATH"),
     ({}, ["frob"], 2, "invalid choice"),
-    ({"ssl_cert_file": "/nowhere"}, ["check"], 2, "SSL_CERT_FILE=/nowhere does not exist."),
+    ({"ssl_cert_file": "/nowhere"}, ["check"], 2, "SSL_CERT_FILE='/nowhere' is not usable"),
+    ({"ssl_cert_file": SCRIPT}, ["serve"], 2, "expected a PEM file"),
+    ({"ssl_cert_dir": SCRIPT}, ["env"], 2, "expected a folder"),
+    ({"host": "a.invalid", "api_key": "k" * 16}, ["serve"], 1, "Cannot listen on a.invalid:0: [Er"),
 ]
 
 
