@@ -2070,7 +2070,7 @@ class Catalogue(List[Model]):
         ]
         able.sort(key=lambda model: model.raw.get("is_chat_default") is not True)
         if not able:
-            raise _model_not_found("default", self.listed())
+            raise _model_not_found("default", self)
         return able[0]
 
     def listed(self) -> List[Model]:
