@@ -166,22 +166,18 @@ def parse_pairs(raw: str) -> Tuple[Tuple[str, ...], ...]:
 
 
 ADDRESS = re.compile(
-    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
-    r"(?::(?P<port>[0-9]{1,5}))?(?:/[\w.~%!$&'()*+,;=:@/-]*)?",
+    r"(?:https://(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
+    r"|http://(?:(?i:localhost)|127(?:\.[0-9]{1,3}){3}|\[::1\]))"
+    r"(?::([0-9]{1,5}))?(?:/[\w.~%!$&'()*+,;=:@/-]*)?",
     re.ASCII,
-)
-LOOPBACK_HOST = re.compile(
-    r"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]", re.ASCII | re.IGNORECASE
 )
 
 
 def parse_address(raw: str) -> str:
     """An address that a token may be sent to: https, or this computer."""
     found = ADDRESS.fullmatch(raw)
-    if not found or int(found["port"] or 0) > 65535:
-        raise ValueError("an address like https://host")
-    if found["scheme"] == "http" and not LOOPBACK_HOST.fullmatch(found["host"]):
-        raise ValueError("an address with https:// (http:// only on this computer)")
+    if not found or int(found[1] or 0) > 65535:
+        raise ValueError("an address like https://host (http:// only on this computer)")
     return raw.rstrip("/")
 
 
@@ -853,7 +849,8 @@ class LineWriter(logging.Handler):
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._dropped = 0
         if self._raw is not None:
-            threading.Thread(target=self._run, daemon=True).start()
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
 
     def format(self, record: logging.LogRecord) -> str:
         """`12:00:01 [info] event: ...`, on a terminal with the level in its colour."""
@@ -889,29 +886,28 @@ class LineWriter(logging.Handler):
         else:
             self._dropped += 1
 
-    def flush(self) -> None:
+    def close(self) -> None:
         """Wait until all is written, but no longer than a second."""
         if self._raw is not None:
-            written = threading.Event()
-            self._queue.put(written)
-            written.wait(1.0)
+            self._queue.put(None)
+            self._thread.join(1.0)
+        super().close()
 
     def _run(self) -> None:
         while True:
-            items = [self._queue.get()]
+            lines = [self._queue.get()]
             while not self._queue.empty():
-                items.append(self._queue.get())
-            self._write("".join(item for item in items if isinstance(item, str)))
+                lines.append(self._queue.get())
+            self._write_all("".join(filter(None, lines)))
             if self._dropped and self._queue.empty():
                 lost = self._dropped
                 self._dropped = 0
-                self._write("%d log lines were dropped: nobody read them\n" % lost)
-            for item in items:
-                if isinstance(item, threading.Event):
-                    item.set()
+                self._write_all("%d log lines were dropped: nobody read them\n" % lost)
+            if None in lines:
+                return
             time.sleep(NAP)
 
-    def _write(self, text: str) -> None:
+    def _write_all(self, text: str) -> None:
         data = text.encode(self._stream.encoding, "backslashreplace")
         with contextlib.suppress(OSError, ValueError):  # the reader has gone
             while data:
@@ -13872,7 +13868,7 @@ async def listen(program: Program) -> None:
             answer = await ask_running(program, "/", timeouts=QUICK)
             if answer.get("proxy") == "copilot-claude-proxy":
                 advice = "This program is running there already. " + advice
-        words = "Cannot listen on %s: %s. %s" % (program.base[7:], reason, advice)
+        words = "Cannot listen on %s: %s. %s" % (program.base, reason, advice)
         raise ProxyError(words) from None
 
 
@@ -13893,7 +13889,7 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int
         start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once.\n"
     )
     await program.close()
-    writer.flush()
+    writer.close()
 
 
 async def verb_login(program: Program, args: argparse.Namespace) -> Optional[int]:

@@ -18229,7 +18229,12 @@ CLI_FAILURES = [
     ({"ssl_cert_file": "/nowhere"}, ["check"], 2, "SSL_CERT_FILE='/nowhere' is not usable"),
     ({"ssl_cert_file": SCRIPT}, ["serve"], 2, "expected a PEM file"),
     ({"ssl_cert_dir": SCRIPT}, ["env"], 2, "expected a folder"),
-    ({"host": "a.invalid", "api_key": "k" * 16}, ["serve"], 1, "Cannot listen on a.invalid:0: [Er"),
+    (
+        {"host": "a.invalid", "api_key": "k" * 16},
+        ["serve"],
+        1,
+        "Cannot listen on http://a.invalid:0: [",
+    ),
 ]
 
 
