@@ -166,22 +166,18 @@ def parse_pairs(raw: str) -> Tuple[Tuple[str, ...], ...]:
 
 
 ADDRESS = re.compile(
-    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
-    r"(?::(?P<port>[0-9]{1,5}))?(?:/[\w.~%!$&'()*+,;=:@/-]*)?",
+    r"(?:https://(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
+    r"|http://(?:(?i:localhost)|127(?:\.[0-9]{1,3}){3}|\[::1\]))"
+    r"(?::([0-9]{1,5}))?(?:/[\w.~%!$&'()*+,;=:@/-]*)?",
     re.ASCII,
-)
-LOOPBACK_HOST = re.compile(
-    r"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]", re.ASCII | re.IGNORECASE
 )
 
 
 def parse_address(raw: str) -> str:
     """An address that a token may be sent to: https, or this computer."""
     found = ADDRESS.fullmatch(raw)
-    if not found or int(found["port"] or 0) > 65535:
-        raise ValueError("an address like https://host")
-    if found["scheme"] == "http" and not LOOPBACK_HOST.fullmatch(found["host"]):
-        raise ValueError("an address with https:// (http:// only on this computer)")
+    if not found or int(found[1] or 0) > 65535:
+        raise ValueError("an address like https://host (http:// only on this computer)")
     return raw.rstrip("/")
 
 
@@ -769,10 +765,10 @@ LOG_LEVELS = {
     name: getattr(logging, name.upper()) for name in ("error", "warn", "info", "debug")
 }
 LEVEL_COLOURS = {"error": "31", "warn": "33"}  # red, yellow; the others are dimmed
+# Each alternative begins with a letter of its own, so that a line is searched quickly.
 SECRET = re.compile(
-    r"(?:gh[a-z]_|github_pat_)\w+|tid=[^\s\"']+|(?<=bearer )[^\s\"']+"
-    r"|(?<=://)[^/\s@\"']+(?=@)",
-    re.IGNORECASE,
+    r"gh[a-z]_\w+|github_pat_\w+|tid=[^\s\"']+|bearer [^\s\"']+|Bearer [^\s\"']+"
+    r"|//[^/\s@\"']+(?=@)"
 )
 
 
@@ -793,19 +789,29 @@ def is_logged(level: str) -> bool:
     return LOG.isEnabledFor(LOG_LEVELS[level])
 
 
+_BLANK = vars(logging.LogRecord(LOG.name, 0, "", 0, "", (), None))
+
+
 def log_line(level: str, text: str) -> None:
     """Log a line for people."""
-    LOG.log(LOG_LEVELS[level], text)
-
-
-# ASCII, so that control bytes, lone surrogates and terminal escapes are inert.
-_encode_fields = json.JSONEncoder(default=str).encode
+    if is_logged(level):
+        # A copy, because making a record costs more than writing its line.
+        record = logging.LogRecord.__new__(logging.LogRecord)
+        record.__dict__.update(
+            _BLANK,
+            levelno=LOG_LEVELS[level],
+            levelname=level,
+            created=time.time(),
+            msg=text,
+        )
+        LOG.handle(record)
 
 
 def log_event(level: str, event: str, **fields: Any) -> None:
     """Log `event: {fields}`, the form of the program this one replaces."""
     if is_logged(level):
-        log_line(level, "%s: %s" % (event, _encode_fields(fields)))
+        # ASCII, so that control bytes, lone surrogates and terminal escapes are inert.
+        log_line(level, "%s: %s" % (event, json.dumps(fields, default=str)))
 
 
 def short_number(number: float) -> str:
@@ -825,7 +831,7 @@ def short_number(number: float) -> str:
 MAX_LINES_WAITING = 1000
 # Seconds between two writings: waking the thread costs more than a line, so that a
 # burst of lines shares it.
-NAP = 0.02
+NAP = 0.05
 
 
 class LineWriter(logging.Handler):
@@ -843,7 +849,8 @@ class LineWriter(logging.Handler):
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._dropped = 0
         if self._raw is not None:
-            threading.Thread(target=self._run, daemon=True).start()
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
 
     def format(self, record: logging.LogRecord) -> str:
         """`12:00:01 [info] event: ...`, on a terminal with the level in its colour."""
@@ -862,7 +869,7 @@ class LineWriter(logging.Handler):
         mark = "[%s]" % level
         if self._colour:
             mark = "\x1b[%sm%s\x1b[0m" % (LEVEL_COLOURS.get(level, "2"), mark)
-        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        clock = "%02d:%02d:%02d" % time.localtime(record.created)[3:6]
         return "%s %s %s" % (clock, mark, printable(redact(text)))
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -879,29 +886,28 @@ class LineWriter(logging.Handler):
         else:
             self._dropped += 1
 
-    def flush(self) -> None:
+    def close(self) -> None:
         """Wait until all is written, but no longer than a second."""
         if self._raw is not None:
-            written = threading.Event()
-            self._queue.put(written)
-            written.wait(1.0)
+            self._queue.put(None)
+            self._thread.join(1.0)
+        super().close()
 
     def _run(self) -> None:
         while True:
-            items = [self._queue.get()]
+            lines = [self._queue.get()]
             while not self._queue.empty():
-                items.append(self._queue.get())
-            self._write("".join(item for item in items if isinstance(item, str)))
+                lines.append(self._queue.get())
+            self._write_all("".join(filter(None, lines)))
             if self._dropped and self._queue.empty():
                 lost = self._dropped
                 self._dropped = 0
-                self._write("%d log lines were dropped: nobody read them\n" % lost)
-            for item in items:
-                if isinstance(item, threading.Event):
-                    item.set()
+                self._write_all("%d log lines were dropped: nobody read them\n" % lost)
+            if None in lines:
+                return
             time.sleep(NAP)
 
-    def _write(self, text: str) -> None:
+    def _write_all(self, text: str) -> None:
         data = text.encode(self._stream.encoding, "backslashreplace")
         with contextlib.suppress(OSError, ValueError):  # the reader has gone
             while data:
@@ -2029,7 +2035,8 @@ class Catalogue(List[Model]):
                 return by_name[spelling]
         model = self.newest(name, kind)
         if model is None:
-            raise _model_not_found(name, known)
+            listed = [each for each in self.listed() if each.kind == kind]
+            raise _model_not_found(name, listed)
         return model
 
     def newest(self, name: str, kind: str = "chat") -> Optional[Model]:
@@ -13319,34 +13326,29 @@ class StatusPage:
 
 THIS_FILE = __file__  # absolute since Python 3.9, and needs no working folder
 DONE, FAILED, USAGE, NOT_SIGNED_IN = range(4)
-VERBS = {
-    "serve": "listen until Ctrl-C (the default)",
-    "login": "sign in to GitHub with a code",
-    "logout": "forget the sign-in, also that of a running proxy",
-    "models": "list the models of your plan with their limits and prices",
-    "usage": "show what is left of your quota, and what a running proxy has used",
-    "env": "print the lines that point Claude Code and OpenAI clients here",
-    "run": "serve on a free port, run a command that uses it, stop with it",
-    "check": "test Python, TLS, GitHub, the sign-in and the catalogue",
-}
 EXAMPLES = """\
 examples:
   python copilot_proxy.py                     sign in if need be, then serve
   python copilot_proxy.py run -- claude       Claude Code on your Copilot models
   python copilot_proxy.py run -- codex        the same for Codex
-  eval "$(python copilot_proxy.py env)"       point this shell at a running proxy
+  eval "$(python copilot_proxy.py env)"       this shell, to a running proxy
   python copilot_proxy.py models --json       the catalogue, for programs
 
 exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 not signed in.
-Settings are environment variables or lines of .env beside the script; .env.example
-lists them all.
+Settings are environment variables or lines of .env beside the script;
+.env.example lists them all.
 """
 
 
-def say(text: str, end: str = "\n") -> None:
+def show(text: str) -> None:
     """Print for a person; a closed pipe is not an error of ours."""
     with contextlib.suppress(OSError, ValueError):
-        print(text, end=end, flush=True)
+        print(text, end="", flush=True)
+
+
+def say(text: str) -> None:
+    """Print a line, or several."""
+    show(text + "\n")
 
 
 def complain(text: str) -> None:
@@ -13361,11 +13363,11 @@ class Program:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.say = say
+        self.show = show
         self.pool = ConnectionPool(
             lambda: make_ssl_context(config), proxies_from(config)
         )
-        # Our own port is on this computer, so it is never asked through a proxy.
+        # Our own port is on this computer, so no proxy is on the way there.
         self.direct = ConnectionPool()
         self.store = TokenStore(config.token_file)
         self.store.check()
@@ -13378,12 +13380,8 @@ class Program:
         self._reached_at(config.host, config.port)
 
     def _reached_at(self, host: str, port: int) -> None:
-        own = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
-        host = own.get(host, host)
-        if ":" in host:
-            host = "[%s]" % host
-        self.base = "http://%s:%d" % (host, port)
-        self.page.base = self.base
+        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        self.base = self.page.base = "http://" + Origin("http", host, port).authority
 
     async def start(self) -> int:
         """Listen; returns the port. Raises OSError when the address is taken."""
@@ -13397,10 +13395,8 @@ class Program:
         self.page.close()
         if self.listens:
             await self.server.close(grace)
-        await self.copilot.close()
-        await self.auth.close()
-        await self.pool.close()
-        await self.direct.close()
+        for part in (self.copilot, self.auth, self.pool, self.direct):
+            await part.close()
 
 
 # -- settings ----------------------------------------------------------------------
@@ -13410,200 +13406,185 @@ def _read_settings_file(path: str) -> str:
     try:
         with open(path, encoding="utf-8") as file:
             return file.read()
-    except UnicodeError:
-        raise ConfigError("%s is not text in UTF-8." % path) from None
-    except OSError as exc:
-        raise ConfigError("%s cannot be read: %s." % (path, exc.strerror)) from None
+    except (OSError, UnicodeError) as exc:
+        reason = getattr(exc, "strerror", "it is not UTF-8")
+        raise ConfigError("%s cannot be read: %s." % (path, reason)) from None
 
 
 def read_environment(
     environ: Mapping[str, str], env_file: str = "", forced: Mapping[str, str] = {}
-) -> Tuple[Config, List[str]]:
-    """The settings, and what should be said about where they come from.
+) -> Config:
+    """The settings; what is odd about where they come from goes to standard error.
 
     The environment beats --env-file, which beats .env beside the script. That of the
     working folder is not read: `run -- claude` is started inside repositories that
     strangers wrote, and their .env could name another GitHub to sign in to.
     """
     beside = os.path.join(os.path.dirname(THIS_FILE), ".env")
-    paths = [path for path in (beside,) if os.path.isfile(path)]
-    if env_file:
-        paths.append(env_file)
     values: Dict[str, str] = {}
     names = list(environ)
-    warnings = []
-    for path in paths:
+    for path in [beside] * os.path.isfile(beside) + [env_file] * bool(env_file):
         layer, odd = parse_dotenv(_read_settings_file(path))
         values.update(one_layer(layer))
         names += layer
         if odd:
             lines = ", ".join(map(str, odd[:5]))
-            warnings.append("%s: no assignment, line %s" % (path, lines))
-    for name, meant in near_misses(names):
-        warnings.append("%s is no setting; is %s meant?" % (name, meant))
+            complain("%s: no assignment, line %s" % (path, lines))
+    for pair in near_misses(names):
+        complain("%s is no setting; is %s meant?" % pair)
     values.update(one_layer(environ))
     config = Config.from_env({**values, **forced})
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
-        path = getattr(config, name.lower())
-        if path and not os.path.exists(os.path.expanduser(path)):
-            raise ConfigError("%s=%s does not exist." % (name, path))
-    return config, warnings
+    check_bind(config)
+    if config.ssl_cert_file or config.ssl_cert_dir:
+        make_ssl_context(config)  # raises where they cannot be used
+    return config
 
 
 def read_settings(args: argparse.Namespace) -> Config:
-    """The settings of this start; raises ConfigError, warns on standard error."""
+    """The settings of this start; raises ConfigError."""
     forced = {}
     if args.verb == "run":
         # Of many at once each has its port, and other users of the machine get in to
         # none: its child alone knows the key.
-        forced["PORT"] = "0"
-        forced["API_KEY"] = secrets.token_urlsafe(24)
-    for name in ("port", "host"):
-        if name in args:
-            forced[name.upper()] = getattr(args, name)
-    env_file = getattr(args, "env_file", "")
-    config, warnings = read_environment(os.environ, env_file, forced)
-    check_bind(config)
-    for warning in warnings:
-        complain(warning)
-    return config
+        forced = {"PORT": "0", "API_KEY": secrets.token_urlsafe(24)}
+    options = vars(args)
+    forced.update(
+        {name.upper(): options[name] for name in ("port", "host") if name in options}
+    )
+    return read_environment(os.environ, options.get("env_file", ""), forced)
 
 
-# -- asking a proxy that runs ------------------------------------------------------
+# -- who answers: the proxy that runs, or this process -----------------------------
 
-RUNNING = Timeouts(head=2.0, idle=2.0, total=5.0)  # it answers from memory
-MAX_OWN_ANSWER = 16 << 20
-
-
-async def ask_running(
-    program: Program, path: str, method: str = "GET", timeouts: Timeouts = RUNNING
-) -> JSON:
-    """The answer of the proxy on our own port, {} when none answers."""
-    headers = [("accept", "application/json"), ("content-type", "application/json")]
-    if program.config.api_key:
-        headers.append(("x-api-key", program.config.api_key))
-    body = b"{}" * (method == "POST")
-    url = program.base + path
-    if not program.config.port:
-        return {}
-    with contextlib.suppress(ProxyError):
-        response = await program.direct.request(
-            method, url, headers, body, timeouts=timeouts
-        )
-        raw = await response.read_all(MAX_OWN_ANSWER)
-        if response.status == 401:
-            complain("the proxy on %s has another API_KEY" % program.base)
-        if response.status == 200:
-            return loads_object(raw)
-    return {}
-
-
+QUICK = Timeouts(head=2.0, idle=2.0, total=5.0)  # it answers from memory
 SLOW = Timeouts(head=35.0, idle=35.0, total=40.0)  # it asks GitHub meanwhile
 
 
-async def running_report(program: Program) -> JSON:
-    """What a proxy on our port that is signed in reports; {} = there is none."""
-    report = await ask_running(program, "/usage/page")
-    if typed(typed(report, "auth", dict), "status", str) == "authenticated":
-        return report
-    return {}
+async def ask_running(
+    program: Program, path: str, method: str = "GET", timeouts: Timeouts = SLOW
+) -> JSON:
+    """The answer of the proxy on our own port; raises ProxyError."""
+    headers = [
+        ("content-type", "application/json"),
+        ("x-api-key", program.config.api_key),
+    ]
+    body = b"{}" * (method == "POST")
+    url = program.base + path
+    response = await program.direct.request(
+        method, url, headers, body, timeouts=timeouts
+    )
+    raw = await response.read_all(MAX_CATALOGUE)
+    if response.status != 200:
+        words = upstream_error(response.status, response.headers, raw).words
+        raise ProxyError(words, status=response.status)
+    return loads_object(raw)
 
 
-async def any_report(program: Program) -> JSON:
-    """What the running proxy reports, else what this process finds out by itself;
-    raises ProxyError when that is nothing."""
-    report = await running_report(program)
-    if report:
-        return report
-    program.auth.github_token()  # raises where nobody is signed in
+async def find_out(program: Program, path: str) -> JSON:
+    """What a proxy would answer, found out by this process; raises ProxyError."""
+    if path == "/v1/models":
+        return models_payload(await program.copilot.models())
+    if path == "/usage/quota":
+        return await program.copilot.quota()
     await program.page.read()
-    return await program.page.report(UsageLedger(), ())
+    return await program.app.report()
+
+
+async def find_source(
+    program: Program,
+) -> Tuple[Callable[[str], Awaitable[JSON]], str]:
+    """Who answers: the proxy on our port where it is signed in, so that a GITHUB_TOKEN
+    that only it has is enough, else this process; and why it is not the proxy."""
+    absent = "The proxy on %s is signed out."
+    try:
+        report = await ask_running(program, "/usage/page", timeouts=QUICK)
+        if typed(typed(report, "auth", dict), "status", str) == "authenticated":
+            return functools.partial(ask_running, program), ""
+    except ProxyError as exc:
+        absent = "No proxy answers on %s."
+        if exc.status == 401:
+            absent = "The proxy on %s has another API_KEY."
+    absent %= program.base
+    if not program.auth.signed_in():
+        complain(absent)
+    return functools.partial(find_out, program), absent
 
 
 # -- signing in ----------------------------------------------------------------------
 
 
-def exit_code(exc: ProxyError) -> int:
+def exit_code(exc: Exception) -> int:
     """The code that tells scripts of a failure."""
-    if isinstance(exc, AuthRequired):
-        return NOT_SIGNED_IN
-    return FAILED
+    if isinstance(exc, ConfigError):
+        return USAGE
+    return NOT_SIGNED_IN if isinstance(exc, AuthRequired) else FAILED
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a person is at its other end."""
+    return stream is not None and stream.isatty()
 
 
 def at_terminal() -> bool:
     """Whether a person can read and answer."""
-    streams = (sys.stdin, sys.stdout)
-    return all(stream is not None and stream.isatty() for stream in streams)
+    return is_terminal(sys.stdin) and is_terminal(sys.stdout)
 
 
-async def _count_down(
-    program: Program, waiting: asyncio.Future[bool], end: float
-) -> None:
-    """A line that says how long the code still works; plain waiting off a terminal."""
-    terminal = sys.stdout is not None and sys.stdout.isatty()
+async def _count_down(program: Program, seconds: float) -> None:
+    """Wait until the code is used or dead; at a terminal a line tells how long it is
+    good for."""
+    end = time.monotonic() + seconds
+    terminal = is_terminal(sys.stdout)
     try:
-        while not waiting.done():
+        while program.auth.check()["status"] == "pending_verification":
             left = max(0, int(end - time.monotonic()))
             if terminal:
                 # Back at the line's start, so that a log line or ^C covers it.
-                program.say(
-                    "\rThe code works for %d:%02d \r" % divmod(left, 60), end=""
-                )
-            await asyncio.wait([waiting], timeout=1.0)
+                program.show("\rThe code works for %d:%02d \r" % divmod(left, 60))
+            await asyncio.sleep(0.25)
     finally:
-        waiting.cancel()
         if terminal:
-            program.say("\r%30s\r" % "", end="")
+            program.show("\r%30s\r" % "")
 
 
 async def sign_in(program: Program) -> bool:
     """Show a code, count down, and wait until it is used or dead."""
     auth = program.auth
+    outcome = "Signed in."
     try:
         code = await auth.login()
-    except ProxyError as exc:
-        if not is_logged("info"):
-            program.say("Sign-in failed: %s" % exc)
-        return False
-    if code["status"] != "authenticated":
-        shown = (code["verification_uri"], code["user_code"])
-        program.say("\nOpen      %s\nand enter %s\n" % tuple(map(printable, shown)))
-        waiting = asyncio.ensure_future(auth.wait_for_login())
-        await _count_down(program, waiting, time.monotonic() + code["expires_in"])
         if not auth.signed_in():
-            if not is_logged("info"):
-                reason = auth.check().get("error", "the code was not used.")
-                program.say("Sign-in failed: %s" % reason)
-            return False
-    if not is_logged("info"):
-        program.say("Signed in.")
-    return True
+            shown = map(printable, (code["verification_uri"], code["user_code"]))
+            program.show("\nOpen      %s\nand enter %s\n\n" % tuple(shown))
+            await _count_down(program, code["expires_in"])
+        if not auth.signed_in():
+            raise ProxyError(auth.check().get("error", "the code was not used."))
+    except ProxyError as exc:
+        outcome = "Sign-in failed: %s" % exc
+    if not is_logged("info"):  # the log, on the same terminal, tells how it went
+        program.show(outcome + "\n")
+    return auth.signed_in()
 
 
 def _enter_pressed() -> asyncio.Future[None]:
     """Done when a line was typed. Read without Python's own buffer of standard input,
     whose lock would stop the end of the program."""
-    loop = asyncio.get_running_loop()
-    pressed = loop.create_future()
-
-    def settle() -> None:
-        if not pressed.done():
-            pressed.set_result(None)
+    pressed: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     def read() -> None:
-        with contextlib.suppress(OSError, RuntimeError):  # the loop has been closed
+        with contextlib.suppress(OSError):
             os.read(0, 1024)
-            loop.call_soon_threadsafe(settle)
+            pressed.set_result(None)
 
     threading.Thread(target=read, daemon=True).start()
-    return pressed
+    return asyncio.wrap_future(pressed)
 
 
 async def sign_in_patiently(program: Program) -> None:
     """Offer a new code after each that was denied or has expired, until somebody has
     signed in, here or elsewhere."""
     while not await sign_in(program):
-        program.say("Press Enter for a new code, Ctrl-C to stop.")
+        program.show("Press Enter for a new code, Ctrl-C to stop.\n")
         pressed = _enter_pressed()
         while not pressed.done() and not program.auth.signed_in():
             await asyncio.wait([pressed], timeout=1.0)
@@ -13612,6 +13593,7 @@ async def sign_in_patiently(program: Program) -> None:
 # -- the banner ----------------------------------------------------------------------
 
 
+DEFAULT_SHELL = "powershell" if os.name == "nt" else "bash"
 STARTERS = {
     "bash": 'eval "$({})" && claude',
     "fish": "{} --shell fish | source; claude",
@@ -13621,45 +13603,45 @@ STARTERS = {
 
 def start_line(base: str) -> str:
     """The one line that starts Claude Code on this proxy, for the shell in use."""
-    shell = os.path.basename(os.environ.get("SHELL", ""))
-    if os.name == "nt":
-        shell = "powershell"
+    shell = os.path.basename(os.environ.get("SHELL", DEFAULT_SHELL))
     python = os.path.basename(sys.executable) or "python3"
     command = "%s %s env" % (python, shlex.quote(os.path.abspath(THIS_FILE)))
     port = base.rpartition(":")[2]
     if port != str(Settings.port.default):
         command += " --port " + port
-    return STARTERS.get(shell, STARTERS["bash"]).format(command)
+    return STARTERS.get(shell, STARTERS[DEFAULT_SHELL]).format(command)
+
+
+def account_lines(report: JSON) -> List[str]:
+    """Who is signed in and what is left, at 80 columns."""
+    import textwrap  # here, as not every start needs it
+
+    lines = ["Account   %s" % printable(report["account"])]
+    for left in quota_lines(report):
+        lines += textwrap.wrap(
+            "%-10s%s" % ("Left", printable(left)), 79, subsequent_indent=" " * 10
+        )
+    return lines
 
 
 async def banner(program: Program) -> None:
     """Who is signed in, what is left, and the line to paste: at most 12 lines."""
-    import textwrap  # here, as only a banner needs it
-
-    page = program.page
-    await page.read()
-    report = await page.report(UsageLedger(), ())
-    lines = ["Account   %s" % report["account"]]
-    for left in quota_lines(report):
-        lines += textwrap.wrap(
-            left, 79, initial_indent="Left      ", subsequent_indent=" " * 10
-        )
-    key = "any key"
-    if program.config.api_key:
-        key = "your API_KEY"
-    lines = lines[:6] + [
+    report = await find_out(program, "/usage/page")
+    key = "your API_KEY" if program.config.api_key else "any key"
+    lines = account_lines(report)[:6] + [
         "OpenAI    base URL %s/v1, %s" % (program.base, key),
         "Page      %s/" % program.base,
         "Claude Code, in a second terminal:",
         "  " + start_line(program.base),
     ]
-    program.say("\n".join(map(printable, lines)))
+    program.show("\n".join(lines) + "\n")
 
 
 CURL_LINES = """\
 Nobody is signed in. Get a code, enter it on GitHub, and the proxy does the rest:
   curl -X POST {0}/auth/login
-  curl -X POST {0}/auth/check"""
+  curl -X POST {0}/auth/check
+"""
 
 
 async def greet(program: Program) -> None:
@@ -13667,7 +13649,7 @@ async def greet(program: Program) -> None:
     if at_terminal():
         await sign_in_patiently(program)
     elif not program.auth.signed_in():
-        program.say(CURL_LINES.format(program.base))
+        program.show(CURL_LINES.format(program.base))
     while not program.auth.signed_in():  # by now perhaps, on the page or by `login`
         await asyncio.sleep(1.0)
     await banner(program)
@@ -13678,32 +13660,30 @@ async def greet(program: Program) -> None:
 
 def aligned(rows: Sequence[Sequence[str]], sides: str) -> str:
     """Rows as columns; `sides` has "<" or ">" for each, as in a format."""
-    forms = []
-    for side, column in zip(sides, zip(*rows)):
-        width = max(map(len, column))
-        forms.append("{:%s%d}" % (side, width))
-    form = "  ".join(forms)
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    form = "  ".join(map("{{:{}{}}}".format, sides, widths))
     return "\n".join(form.format(*row).rstrip() for row in rows)
+
+
+PRICED = ("input", "output")
 
 
 def models_table(entries: Sequence[JSON]) -> str:
     """The entries of /v1/models for people, within 80 columns."""
     rows = [["MODEL", "CONTEXT", "OUTPUT", "IMAGES", "IN", "OUT", "ENDPOINTS"]]
     for entry in entries:
-        row = [printable(entry["id"])[:30]]
-        for key in ("context_window", "max_output_tokens"):
-            size = "-"
-            if entry[key]:
-                size = short_number(entry[key])
-            row.append(size)
-        row.append("yes" * entry["vision"])
-        prices = {"input": "-", "output": "-"}
-        for kind, price in (entry["credits"] or {}).items():
-            prices[kind] = "%g" % price
-        row += [prices["input"], prices["output"]]
-        served = " ".join(entry["endpoints"])
-        served = re.sub("ws:[^ ]* ?|/v1/|/completions|/", "", served)
-        rows.append(row + [printable(served)[:24]])
+        limits = (entry["context_window"], entry["max_output_tokens"])
+        prices = entry["credits"] or {}
+        served = re.sub("/v1/|/completions|/", "", " ".join(entry["endpoints"]))
+        rows.append(
+            [
+                printable(entry["id"])[:30],
+                *[short_number(size) if size else "-" for size in limits],
+                "yes" * entry["vision"],
+                *["%g" % prices[each] if each in prices else "-" for each in PRICED],
+                printable(re.sub("ws:[^ ]* ?", "", served))[:24],
+            ]
+        )
     return aligned(rows, "<>><>><") + "\n\nIN, OUT: AI credits per million tokens."
 
 
@@ -13722,144 +13702,117 @@ def stop_event() -> asyncio.Event:
     return event
 
 
-async def start_or_explain(program: Program) -> bool:
-    """Listen; a taken port is explained instead of traced."""
-    config = program.config
+async def listen(program: Program) -> None:
+    """Serve from now on; raises a ProxyError that explains a taken port."""
     try:
         await program.start()
     except OSError as exc:
         reason = str(exc)
-        if exc.errno:
+        if exc.errno and exc.errno > 0:  # else a name that no address is known of
             reason = os.strerror(exc.errno)
-        where = (config.host, config.port, reason)
-        complain("Cannot listen on %s port %d: %s." % where)
-        answer = await ask_running(program, "/")
         advice = "Set PORT to another number (PORT=0 takes any free one)."
-        if answer.get("proxy") == "copilot-claude-proxy":
-            advice = (
-                "This program is running there already; use it, or set PORT to another "
-                "number."
-            )
-        complain(advice)
-        return False
-    return True
+        with contextlib.suppress(ProxyError):
+            answer = await ask_running(program, "/", timeouts=QUICK)
+            if answer.get("proxy") == "copilot-claude-proxy":
+                advice = "This program is running there already. " + advice
+        words = "Cannot listen on %s: %s. %s" % (program.base, reason, advice)
+        raise ProxyError(words) from None
 
 
-async def verb_serve(program: Program, args: argparse.Namespace) -> int:
-    """Listen at once, sign in if need be, and serve until a signal."""
+async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Listen until Ctrl-C (the default)."""
     stop = stop_event()
-    if not await start_or_explain(program):
-        return FAILED
+    await listen(program)
     writer = LineWriter(sys.stdout)  # who reads it may stop reading
-
-    def say_soon(text: str, end: str = "\n") -> None:
-        writer.put(text + end)
-
-    program.say = say_soon
-    program.say("copilot-claude-proxy %s on %s" % (__version__, program.base))
+    program.show = writer.put
+    program.show("copilot-claude-proxy %s on %s\n" % (__version__, program.base))
     greeting = asyncio.ensure_future(greet(program))
     greeting.add_done_callback(retrieve)
     await stop.wait()
     greeting.cancel()
     await asyncio.wait([greeting])
     start = "\r" * at_terminal()  # over the ^C that the terminal shows
-    program.say(
-        start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once."
+    program.show(
+        start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once.\n"
     )
     await program.close()
-    writer.flush()
-    return DONE
+    writer.close()
 
 
-async def verb_login(program: Program, args: argparse.Namespace) -> int:
-    """Sign in, and prove that the account has Copilot and that the sign-in is kept."""
+async def verb_login(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Sign in to GitHub with a code."""
     if not await sign_in(program):
         return NOT_SIGNED_IN
     await program.auth.token()
-    await program.page.read()
-    report = await program.page.report(UsageLedger(), ())
-    say("\n".join([report["account"], *quota_lines(report)]))
+    say("\n".join(account_lines(await find_out(program, "/usage/page"))))
     if program.config.github_token:
         say("GITHUB_TOKEN is set and used; nothing is saved.")
     elif not program.store.load().get("githubToken"):
         complain("the sign-in could not be saved in %s" % program.store.path)
         return FAILED
-    return DONE
 
 
-async def verb_logout(program: Program, args: argparse.Namespace) -> int:
-    """Forget the login, here and in a running proxy."""
-    running = await ask_running(program, "/auth/logout", "POST")
-    answer = program.auth.logout()
-    note = (
-        "The token file is deleted; GitHub lists the app under "
-        "github.com/settings/applications."
-    )
-    say("Signed out. %s" % answer.get("note", running.get("note", note)))
-    return DONE
+REVOKE = (
+    "The token file is deleted. To revoke the app too: github.com/settings/applications"
+)
 
 
-async def verb_models(program: Program, args: argparse.Namespace) -> int:
-    """The catalogue as a table or as JSON."""
-    payload = {}
-    if await running_report(program):
-        payload = await ask_running(program, "/v1/models", timeouts=SLOW)
-    if payload and args.all and not program.auth.signed_in():
-        complain("without the hidden models, for which a sign-in of its own is needed")
-    elif args.all or not payload:
-        catalogue = await program.copilot.models()
-        payload = models_payload(catalogue)
-        if args.all:
-            payload["data"] = [model_payload(model) for model in catalogue]
-    if args.json:
-        say(dumps_text(payload))
+async def verb_logout(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Forget the sign-in, also that of a running proxy."""
+    anybody = program.auth.signed_in()
+    _, absent = await find_source(program)
+    answer: JSON = {}
+    with contextlib.suppress(ProxyError):
+        answer = await ask_running(program, "/auth/logout", "POST")
+    answer.update(program.auth.logout())
+    if anybody or not absent:
+        say("Signed out. " + answer.get("note", REVOKE))
     else:
-        say(models_table(payload["data"]))
-    return DONE
+        say("Nobody was signed in.")
 
 
-async def verb_usage(program: Program, args: argparse.Namespace) -> int:
-    """The quota, and the figures of a proxy that runs on our port."""
-    if args.days:
-        return usage_by_day(program.config.usage_log, args.days)
-    report = await running_report(program)
-    proxy = None
-    used = "No proxy answers on port %d." % program.config.port
-    if report:
-        quota = await ask_running(program, "/usage/quota", timeouts=SLOW)
-        proxy = await ask_running(program, "/usage/summary")
-        used = "The proxy on port %d: %s" % (program.config.port, report["total_note"])
-    else:
-        quota = await program.copilot.quota()
-    if args.json:
-        say(dumps_text({"quota": quota, "proxy": proxy}))
-        return DONE
-    report = await any_report(program)
-    lines = [report["account"], *quota_lines(report), "", used]
-    say("\n".join(map(printable, lines)))
-    return DONE
+async def verb_models(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """List the models of your plan with their limits and prices."""
+    ask, _ = await find_source(program)
+    payload = await ask("/v1/models")
+    say(dumps_text(payload) if args.json else models_table(payload["data"]))
 
 
-def usage_by_day(path: str, days: int) -> int:
+def usage_by_day(path: str, days: int) -> str:
     """What each day has cost, from the lines of USAGE_LOG."""
     if not path:
-        complain("usage --days adds up USAGE_LOG, which is not set")
-        return USAGE
+        raise ConfigError("usage --days adds up USAGE_LOG, which is not set")
     first = time.localtime(time.time() - 86400 * (days - 1))
     try:
         with open(os.path.expanduser(path), "rb") as file:
             used = fold_usage(file, time.strftime("%Y-%m-%d", first))
     except OSError as exc:
-        complain("USAGE_LOG=%s cannot be read: %s" % (path, exc.strerror))
-        return FAILED
+        words = "USAGE_LOG=%s cannot be read: %s" % (path, exc.strerror)
+        raise ProxyError(words) from None
     rows = [["DAY", "MODEL", "REQUESTS", "TOKENS", "CREDITS"]]
-    spent = 0.0
     for day, model, requests, tokens, credits in used:
         figures = ["%d" % requests, short_number(tokens), "%.2f" % credits]
         rows.append([day, printable(model)[:40], *figures])
-        spent += credits
-    say("%s\n\n%.2f credits in %d days" % (aligned(rows, "<<>>>"), spent, days))
-    return DONE
+    spent = sum(row.credits for row in used)
+    return "%s\n\n%.2f credits in %d days" % (aligned(rows, "<<>>>"), spent, days)
+
+
+async def verb_usage(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Show what is left of your quota, and what a running proxy has used."""
+    if args.days:
+        say(usage_by_day(program.config.usage_log, args.days))
+        return None
+    ask, absent = await find_source(program)
+    quota = await ask("/usage/quota")
+    if args.json:
+        proxy = None
+        if not absent:
+            proxy = await ask("/usage/summary")
+        say(dumps_text({"quota": quota, "proxy": proxy}))
+        return None
+    report = await ask("/usage/page")
+    used = "The proxy on %s: %s" % (program.base, report["total_note"])
+    say("\n".join([*account_lines(report), "", absent or used]))
 
 
 COMPETING = re.compile(
@@ -13869,28 +13822,19 @@ COMPETING = re.compile(
 )
 
 
-async def verb_env(program: Program, args: argparse.Namespace) -> int:
-    """The lines to paste, for eval: nothing else on standard output."""
-    report = {}
-    # A running proxy that nobody has used yet reads its catalogue for this.
-    await ask_running(program, "/v1/models", timeouts=SLOW)
+async def verb_env(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Print the lines that point Claude Code and OpenAI clients here."""
+    ask, _ = await find_source(program)
     try:
-        report = await any_report(program)
+        await ask("/v1/models")  # which a proxy that nobody has used yet reads for this
     except ProxyError as exc:  # the addresses hold without a catalogue
         complain("without models: %s" % exc)
-        report = await program.page.report(UsageLedger(), ())
-    env = typed(report, "env", dict)
-    if program.page.failure:
-        complain("without models: %s" % program.page.failure)
-    elif "ANTHROPIC_MODEL" not in env and typed(report, "account", str):
-        complain("without models: the running proxy has no catalogue yet; try again")
-    for name, value in env.items():
-        if value == HIDDEN_KEY:
-            env[name] = program.config.api_key
+    report = await ask("/usage/page")
+    key = program.config.api_key
+    env = {name: text.replace(HIDDEN_KEY, key) for name, text in report["env"].items()}
     say(shell_lines(env, args.shell))
     for name in filter(COMPETING.fullmatch, os.environ):
         complain("%s is set and leads Claude Code elsewhere; unset it" % name)
-    return DONE
 
 
 SECRETS_OF_OURS = ("GITHUB_TOKEN", "API_KEY")
@@ -13903,89 +13847,32 @@ def child_environment(
 ) -> Dict[str, str]:
     """What a command is run with: nothing that competes with us, no secret of ours
     but its own key."""
-    env = {}
-    for name, value in environ.items():
-        if name not in SECRETS_OF_OURS and not COMPETING.fullmatch(name):
-            env[name] = value
-    for name, value in ours.items():
-        if name not in env or not CHOOSABLE.fullmatch(name):
-            env[name] = value
-    return env
-
-
-STATUS_LINE_COMMAND = (
-    'curl -s -H content-type:application/json -H "x-api-key: $ANTHROPIC_AUTH_TOKEN" '
-    '-d @- "$ANTHROPIC_BASE_URL/usage/line"'
-)
-STATUS_HINT = (
-    "Costs in Claude Code's status line, in ~/.claude/settings.json: "
-    '"statusLine": {"type": "command", "command": %s}'
-)
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name not in SECRETS_OF_OURS and not COMPETING.fullmatch(name)
+    }
+    chosen = {name: kept[name] for name in filter(CHOOSABLE.fullmatch, kept)}
+    return {**kept, **ours, **chosen}
 
 
 def for_command(command: List[str], program: Program) -> List[str]:
-    """The command with what it needs beside its environment."""
+    """The command with what it needs beside its environment: Codex its provider."""
     name = os.path.basename(command[0]).partition(".")[0].lower()
-    if name == "claude":
-        complain(STATUS_HINT % dumps_text(STATUS_LINE_COMMAND))
     if name != "codex":
         return command
     chosen = {"-m", "--model"} & set(command)
-    model = ""
-    if not chosen:
-        model = codex_model(program.page.models)
+    model = "" if chosen else codex_model(program.page.models)
     options = []
-    for key, value in codex_options(program.base, model).items():
-        options += ["-c", "%s=%s" % (key, value)]
+    for pair in codex_options(program.base, model).items():
+        options += ["-c", "%s=%s" % pair]
     return [command[0], *options, *command[1:]]
-
-
-async def verb_run(program: Program, args: argparse.Namespace) -> int:
-    """Serve on a free port for as long as one command runs."""
-    import shutil  # here, as few starts need it
-
-    command = args.command
-    if command[:1] == ["--"]:
-        command = command[1:]
-    if not command:
-        complain("run: no command given; python copilot_proxy.py run -- claude")
-        return USAGE
-    path = shutil.which(command[0])
-    if path is None:
-        complain("run: %s is not on the PATH" % command[0])
-        return USAGE
-    try:  # a full-screen program owns the terminal: our lines go to a file, or nowhere
-        log = open(args.log or os.devnull, "a", encoding="utf-8")
-    except OSError as exc:
-        complain("--log %s cannot be opened: %s" % (args.log, exc.strerror))
-        return FAILED
-    with log:
-        if not await start_or_explain(program):
-            return FAILED
-        if not program.auth.signed_in() and not await sign_in(program):
-            return NOT_SIGNED_IN
-        program.page.models = await program.copilot.models()
-        key = program.config.api_key
-        models = program.page.models
-        ours = client_environment(program.base, program.config, models, key)
-        complain("status page %s/#%s" % (program.base, key))
-        command = for_command([path, *command[1:]], program)
-        if args.log:
-            configure_logging(program.config.log_level, log)
-        code = await run_command(command, child_environment(os.environ, ours))
-        report = await program.app.report()
-        complain(report["total_note"])
-        logging.shutdown()
-    return code
 
 
 async def run_command(command: List[str], env: Dict[str, str]) -> int:
     """Run to the end; its exit code, as a shell has it."""
-    passed = [signal.SIGTERM]
-    if hasattr(signal, "SIGHUP"):
-        passed.append(signal.SIGHUP)
     child = None
-    ended: List[int] = []  # a signal before there is a child
+    ended: List[int] = []  # the signals, as one may come before there is a child
 
     def pass_on(number: int, _: Any) -> None:
         ended.append(number)
@@ -13994,66 +13881,82 @@ async def run_command(command: List[str], env: Dict[str, str]) -> int:
 
     # Ctrl-C reaches the whole foreground group: the command decides what it means. A
     # handler and not SIG_IGN, which the child would inherit.
-    previous = {signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None)}
-    for number in passed:
-        previous[number] = signal.signal(number, pass_on)
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, pass_on)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, pass_on)
     try:
         child = await asyncio.create_subprocess_exec(*command, env=env)
-        if ended:
-            child.send_signal(ended[0])
-        code = await child.wait()
     except OSError as exc:
         complain("run: %s cannot be started: %s" % (command[0], exc.strerror))
         return FAILED
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    if ended:
+        child.send_signal(ended[0])
+    code = await child.wait()
     if code < 0:
         return 128 - code
     return code
 
 
-async def _read_through(program: Program, path: str) -> None:
-    if not await ask_running(program, path, timeouts=SLOW):
-        raise ProxyError("the running proxy does not say; its log tells why")
+async def verb_run(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Serve on a free port, run a command that uses it, stop with it."""
+    import shutil  # here, as few starts need it
+
+    command = args.command[args.command[:1] == ["--"] :]
+    if not command:
+        raise ConfigError(
+            "run: no command given; python copilot_proxy.py run -- claude"
+        )
+    path = shutil.which(command[0])
+    if path is None:
+        raise ConfigError("run: %s is not on the PATH" % command[0])
+    try:  # a full-screen program owns the terminal: our lines go to a file, or nowhere
+        log = open(args.log or os.devnull, "a", encoding="utf-8")
+    except OSError as exc:
+        words = "--log %s cannot be opened: %s" % (args.log, exc.strerror)
+        raise ProxyError(words) from None
+    with log:
+        await listen(program)
+        if not program.auth.signed_in() and not await sign_in(program):
+            return NOT_SIGNED_IN
+        models = program.page.models = await program.copilot.models()
+        key = program.config.api_key
+        ours = client_environment(program.base, program.config, models, key)
+        complain("status page %s/#%s" % (program.base, key))
+        command = for_command([path, *command[1:]], program)
+        if args.log:
+            configure_logging(program.config.log_level, log)
+        code = await run_command(command, child_environment(os.environ, ours))
+        complain((await program.app.report())["total_note"])
+        logging.shutdown()
+    return code
 
 
-def _surroundings(program: Program, report: JSON) -> List[str]:
-    """What the answers of `check` depend on."""
+async def verb_check(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Test Python, TLS, GitHub, the sign-in and the catalogue."""
     config = program.config
-    saved = "no sign-in"
-    if program.store.load().get("githubToken"):
-        saved = "a sign-in"
-    if config.github_token:
-        saved += "; GITHUB_TOKEN is set and beats it"
-    running = "no proxy that is signed in"
-    if report:
-        running = "%s, %s" % tuple(report["state"][1:])
-    proxy = redact(config.https_proxy or config.all_proxy)
-    return [
-        "Python %s, %s" % (sys.version.split()[0], ssl.OPENSSL_VERSION),
-        "token file %s: %s" % (program.store.path, saved),
-        "proxy on the way to GitHub: %s" % (proxy or "none"),
-        "on port %d: %s" % (config.port, running),
-    ]
-
-
-async def verb_check(program: Program, args: argparse.Namespace) -> int:
-    """One line for each thing that must be right, the first failure with its remedy."""
-    report = await running_report(program)
-    for fact in _surroundings(program, report):
-        say("ok    " + printable(fact))
-    bind = functools.partial
+    ask, absent = await find_source(program)
+    running = []
+    if not absent:
+        running = (await ask("/usage/page"))["state"]
+    facts = {
+        "Python": "%s, %s" % (sys.version.split()[0], ssl.OPENSSL_VERSION),
+        "sign-in in %s" % program.store.path: program.store.load() and "saved",
+        "GITHUB_TOKEN": config.github_token and "set, and used before any other",
+        "proxy on the way to GitHub": redact(config.https_proxy or config.all_proxy),
+        "proxy on %s" % program.base: ", ".join(running[1:]),
+    }
+    for name, value in facts.items():
+        if value:
+            say("ok    %s: %s" % (name, printable(value)))
+        else:
+            say("none  " + name)
+    who = "this program" if absent else "the running proxy"
     steps = {"GitHub answers, TLS included": program.auth.reach}
-    if report and not program.auth.signed_in():  # it has a token of its own
-        read = bind(_read_through, program)
-        steps["the running proxy reads the catalogue"] = bind(read, "/v1/models")
-        steps["the running proxy reads the quota"] = bind(read, "/usage/quota")
-    else:
-        catalogue = bind(program.copilot.models, refresh=True)
+    if absent or program.auth.signed_in():
         steps["the sign-in gives a Copilot token"] = program.auth.renew
-        steps["the catalogue of models can be read"] = catalogue
-        steps["the quota can be read"] = program.copilot.quota
+    steps[who + " reads the catalogue"] = functools.partial(ask, "/v1/models")
+    steps[who + " reads the quota"] = functools.partial(ask, "/usage/quota")
     for text, step in steps.items():
         try:
             await step()
@@ -14061,10 +13964,10 @@ async def verb_check(program: Program, args: argparse.Namespace) -> int:
             say("FAIL  %s\n      %s" % (text, printable(str(exc))))
             return exit_code(exc)
         say("ok    %s" % text)
-    return DONE
 
 
-RUN_VERB = {
+# Their first lines are the help.
+VERBS = {
     "serve": verb_serve,
     "login": verb_login,
     "logout": verb_logout,
@@ -14080,14 +13983,9 @@ async def run_verb(verb: str, config: Config, args: argparse.Namespace) -> int:
     """Build the program, run one verb, and leave nothing open."""
     program = Program(config)
     try:
-        return await RUN_VERB[verb](program, args)
+        return await VERBS[verb](program, args) or DONE
     finally:
         await program.close(0.0)
-
-
-DEFAULT_SHELL = "bash"
-if os.name == "nt":
-    DEFAULT_SHELL = "powershell"
 
 
 def _common_options() -> argparse.ArgumentParser:
@@ -14101,44 +13999,32 @@ def _common_options() -> argparse.ArgumentParser:
 
 def argument_parser() -> argparse.ArgumentParser:
     """Verbs and their options."""
-    common = _common_options()
+    shared: Any = {
+        "epilog": EXAMPLES,
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "parents": [_common_options()],
+    }
     parser = argparse.ArgumentParser(
         prog="copilot_proxy.py",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Use your own GitHub Copilot subscription from Claude Code and "
+        description="Use your own GitHub Copilot subscription from Claude Code and\n"
         "from OpenAI-style clients.",
-        parents=[common],
+        **shared,
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    made = {}
-    for name, text in VERBS.items():
-        made[name] = verbs.add_parser(
-            name,
-            help=text,
-            description="%s%s." % (text[0].upper(), text[1:]),
-            epilog=EXAMPLES,
-            formatter_class=parser.formatter_class,
-            parents=[common],
-        )
+    add = {}
+    for name, verb in VERBS.items():
+        text = verb.__doc__
+        add[name] = verbs.add_parser(
+            name, help=text, description=text, **shared
+        ).add_argument
     for name in ("models", "usage"):
-        made[name].add_argument("--json", action="store_true", help="for programs")
-    made["models"].add_argument(
-        "--all", action="store_true", help="also models that the picker hides"
-    )
-    made["usage"].add_argument(
-        "--days",
-        metavar="N",
-        type=int,
-        default=0,
-        help="what each day of USAGE_LOG cost",
-    )
-    made["env"].add_argument("--shell", choices=sorted(SHELLS), default=DEFAULT_SHELL)
-    made["run"].add_argument("--log", metavar="FILE", help="append the log to FILE")
-    made["run"].add_argument(
-        "command", nargs=argparse.REMAINDER, metavar="-- COMMAND..."
-    )
+        add[name]("--json", action="store_true", help="for programs")
+    days = "what each day of USAGE_LOG cost"
+    add["usage"]("--days", metavar="N", type=int, default=0, help=days)
+    add["env"]("--shell", choices=sorted(SHELLS), default=DEFAULT_SHELL)
+    add["run"]("--log", metavar="FILE", help="append the log to FILE")
+    add["run"]("command", nargs=argparse.REMAINDER, metavar="-- COMMAND...")
     return parser
 
 
@@ -14151,17 +14037,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     args.verb = args.verb or "serve"
     try:
         config = read_settings(args)
-        level = "error"  # where a person reads the outcome, a log would say it again
-        if args.verb == "serve":
-            level = config.log_level
-        colour = bool(sys.stderr and sys.stderr.isatty())
-        colour = colour and not os.environ.get("NO_COLOR")
+        # Where a person reads the outcome of a verb, a log would say it again.
+        level = config.log_level if args.verb == "serve" else "error"
+        colour = is_terminal(sys.stderr) and not os.environ.get("NO_COLOR")
         configure_logging(level, sys.stderr, colour=colour)
         return asyncio.run(run_verb(args.verb, config, args))
-    except ConfigError as exc:
-        complain(str(exc))
-        return USAGE
-    except ProxyError as exc:
+    except (ConfigError, ProxyError) as exc:
         complain(str(exc))
         return exit_code(exc)
     except KeyboardInterrupt:
