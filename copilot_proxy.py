@@ -957,16 +957,12 @@ def _parse_float(digits: str) -> float:
     return number
 
 
-def _make_decoder() -> json.JSONDecoder:
-    own_limit = None
-    if not hasattr(sys, "set_int_max_str_digits"):  # macOS's own 3.9.6
-        own_limit = _parse_int
-    return json.JSONDecoder(
-        parse_constant=_no_constant, parse_int=own_limit, parse_float=_parse_float
-    )
-
-
-_DECODER = _make_decoder()
+_DECODER = json.JSONDecoder(
+    parse_constant=_no_constant,
+    # macOS's own Python, 3.9.6, has no limit of its own.
+    parse_int=None if hasattr(sys, "set_int_max_str_digits") else _parse_int,
+    parse_float=_parse_float,
+)
 _DECODE = _DECODER.decode
 _scan = _DECODER.scan_once  # (text, at) -> (value, end), raising StopIteration
 # Cached, because json.dumps(..., separators=) builds a new one every call.
@@ -1044,9 +1040,7 @@ def expect(value: Any, kind: type, path: str) -> Any:
 
 
 def _path_to(path: str, key: str) -> str:
-    if path:
-        return "%s.%s" % (path, key)
-    return key
+    return "%s.%s" % (path, key) if path else key
 
 
 def field(obj: JSON, key: str, kind: type, path: str = "", default: Any = None) -> Any:
@@ -1059,10 +1053,10 @@ def field(obj: JSON, key: str, kind: type, path: str = "", default: Any = None) 
 
 def required(obj: JSON, key: str, kind: type, path: str = "") -> Any:
     """`obj[key]` checked to be a `kind`; raises BadRequest when it is missing."""
-    value = obj.get(key)
+    value = field(obj, key, kind, path)
     if value is None:
         raise BadRequest("%s: required" % _path_to(path, key))
-    return expect(value, kind, _path_to(path, key))
+    return value
 
 
 def text_field(obj: JSON, key: str, path: str = "") -> str:
@@ -1085,11 +1079,26 @@ def one_of(word: str, words: Sequence[str], path: str) -> str:
 
 def typed(obj: Any, key: str, kind: type) -> Any:
     """`obj[key]` if it is a `kind`, else an empty one: the getter that never raises."""
-    if isinstance(obj, dict):
-        value = obj.get(key)
-        if isinstance(value, kind):
-            return value
-    return kind()
+    value = obj.get(key) if isinstance(obj, dict) else None
+    return value if isinstance(value, kind) else kind()
+
+
+def text_at(obj: Any, key: str) -> str:
+    """The text `obj[key]`, else "": as typed(), for what is read most."""
+    value = obj.get(key) if isinstance(obj, dict) else None
+    return value if isinstance(value, str) else ""
+
+
+def object_at(obj: Any, key: str) -> JSON:
+    """The object `obj[key]`, else {}."""
+    value = obj.get(key) if isinstance(obj, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def list_at(obj: Any, key: str) -> List[Any]:
+    """The list `obj[key]`, else []."""
+    value = obj.get(key) if isinstance(obj, dict) else None
+    return value if isinstance(value, list) else []
 
 
 def objects(value: Any) -> List[JSON]:
@@ -6056,11 +6065,10 @@ class Fit:
 
     def own(self, key: str) -> JSON:
         """The object under a key as one that may be edited; {} where there is none."""
-        value = self.body.get(key)
-        if not isinstance(value, dict):
-            return {}
-        self.body[key] = dict(value)
-        return self.body[key]
+        value = object_at(self.body, key)
+        if value:
+            value = self.body[key] = {**value}
+        return value
 
     def touch(self, item: JSON, how: int = CHANGED) -> None:
         """Have an item written anew, because it was changed inside."""
@@ -6068,18 +6076,15 @@ class Fit:
 
     def encode(self) -> bytes:
         """The bytes to send: the client's own for all that was not touched."""
-        places = self.client.places
-        if self.body is not self.client.body or not places:
+        client, body = self.client, self.body
+        if body is not client.body or not client.places:
             # Arguments were a text: their escapes became characters since.
-            return replace_lone_surrogates(dumps(self.body))
-        kept = [key for key in self.body if self._keeps(key)]
-        if len(kept) == len(self.body) == len(places):
-            return self.client.raw
-        text = self.client.raw.decode("utf-8")
-        members = {key: text[places[key][1] : places[key][2]] for key in kept}
-        for key in self.body.keys() - kept:
-            members[key] = "%s:%s" % (dumps_text(key), self._encode_value(text, key))
-        return ("{%s}" % ",".join(map(members.get, self.body))).encode("utf-8")
+            return replace_lone_surrogates(dumps(body))
+        if len(body) == len(client.places) and all(map(self._keeps, body)):
+            return client.raw
+        text = client.raw.decode("utf-8")
+        members = [self._encode_member(text, key) for key in body]
+        return ("{%s}" % ",".join(members)).encode("utf-8")
 
     def _keeps(self, key: str) -> bool:
         """Whether a member is what the client sent, item for item."""
@@ -6089,29 +6094,29 @@ class Fit:
         ids = [id(item[0]) for item in items]
         return list(map(id, value)) == ids and self._touched.keys().isdisjoint(ids)
 
-    def _encode_value(self, text: str, key: str) -> str:
+    def _encode_member(self, text: str, key: str) -> str:
+        _, start, end, items = self.client.places.get(key, NOWHERE)
+        if self._keeps(key):
+            return text[start:end]
         value = self.body[key]
-        places = self.client.places.get(key, NOWHERE)[3]
-        if places is None:
-            return dumps_text(value)
+        if not items:
+            return "%s:%s" % (dumps_text(key), dumps_text(value))
         # All that stood here is alive in its place, so an id is one object's.
         kept: Dict[int, str] = {}
-        for item, start, end, _ in places:
+        for item, start, end, _ in items:
             how = self._touched.get(id(item), KEPT)
             if how == KEPT:
                 kept[id(item)] = text[start:end]
             elif how == CUT:
                 kept[id(item)] = cut_schema(text[start:end])
-        return "[%s]" % ",".join(
-            [kept.get(id(item)) or dumps_text(item) for item in value]
-        )
+        written = [kept.get(id(item)) or dumps_text(item) for item in value]
+        return "%s:[%s]" % (dumps_text(key), ",".join(written))
 
 
 # --- the walk -------------------------------------------------------------------------
 
 # One walk serves all rules about blocks, because a history may have 100,000 of them.
-OFFERED = "offered"
-ANYTHING = "anything"
+OFFERED = "offered"  # the kind of what stands in `tools`
 INNER = ("content", "tool_calls", "output")  # where an object holds others
 DEEPEST = 4  # turn, result, search result, text: nothing means more below
 Repair = Callable[..., Any]  # (fit) -> None, or (fit, object) -> what it did to it
@@ -6128,7 +6133,7 @@ def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -
             fit.item = item
         answer = KEPT
         shown = str(kind or item.get("role") or item.get("type"))
-        for repair in repairs.get(shown) or repairs[ANYTHING]:
+        for repair in repairs.get(shown, ()):
             answer |= repair(fit, item)
             if answer >= GONE:
                 gone.add(id(item))
@@ -6285,20 +6290,16 @@ def field_path(fit: Fit, words: str) -> Set[str]:
 
 def remove_path(value: Any, path: List[str]) -> bool:
     """Remove what an error's path names; of `tools.*.custom.x` custom is but a tag."""
-    if not path:
+    if not path or not isinstance(value, (dict, list)):
         return False
+    key, *rest = path
     if isinstance(value, list):
-        rest = path[1:] if path[0] == "*" else path
-        found = [remove_path(item, rest) for item in value]
+        found = [remove_path(item, rest if key == "*" else path) for item in value]
         return any(found)
-    if not isinstance(value, dict):
-        return False
-    if len(path) == 1:
-        return value.pop(path[0], None) is not None
-    inner = value.get(path[0])
-    if not isinstance(inner, (dict, list)):
-        inner = value
-    return remove_path(inner, path[1:])
+    if not rest:
+        return value.pop(key, None) is not None
+    inner = value.get(key)
+    return remove_path(inner if isinstance(inner, (dict, list)) else value, rest)
 
 
 def drop_fields(fit: Fit) -> None:
@@ -6319,16 +6320,10 @@ def drop_fields(fit: Fit) -> None:
 
 # What official clients forward: one unknown value may cost the request (UPSTREAM 11.4,
 # 22.3).
-BETA_PREFIXES = (
-    "interleaved-thinking-",
-    "context-management-",
-    "advanced-tool-use-",
-    "extended-cache-ttl-",
-    "per-turn-control-",
-    "thinking-binding-controls-",
-    "mid-conversation-",
-    "inline-tools-",
-    "fallback-credit-",
+BETA_PREFIXES = tuple(
+    "interleaved-thinking- context-management- advanced-tool-use- extended-cache-ttl-"
+    " per-turn-control- thinking-binding-controls- mid-conversation- inline-tools-"
+    " fallback-credit-".split()
 )
 CONTEXT_BETA = "context-management-"
 MID_CONFIG_BETA = "mid-conversation-output-config-"
@@ -6337,10 +6332,10 @@ MID_SYSTEM_BETA = "mid-conversation-system-2026-04-07"  # role system in message
 
 def takes_beta(fit: Fit, name: str) -> bool:
     """Whether no refusal has named this beta, the field of it, or all of them."""
-    fields = fit.learnt.get("fields", ())
-    if name.startswith(CONTEXT_BETA) and "context_management" in fields:
-        return False
-    return "all betas" not in fit.learnt and name not in fit.learnt.get("beta", ())
+    refused = fit.learnt.get("beta", ())
+    if name.startswith(CONTEXT_BETA):
+        refused = {*refused, *fit.learnt.get("fields", ())}
+    return {"", name, "context_management"}.isdisjoint(refused)
 
 
 def choose_betas(fit: Fit) -> None:
@@ -6352,21 +6347,18 @@ def choose_betas(fit: Fit) -> None:
         fit.leave_out("context_management")
 
 
-FORMAT_KEYS = {"type", "schema"}
-
-
 def fit_top_fields(fit: Fit) -> None:
     """Fields of Anthropic's own API that Copilot refuses (UPSTREAM 11.5)."""
     for key in ("cache_control", "service_tier", "speed"):
         fit.leave_out(key)
     body = fit.body
     old_format = body.pop("output_format", None)  # its name in 2025
-    config = typed(body, "output_config", dict)
+    config = object_at(body, "output_config")
     if isinstance(old_format, dict):
         config = body["output_config"] = {"format": old_format, **config}
-    form = typed(config, "format", dict)
-    if form.keys() - FORMAT_KEYS:  # name and strict are OpenAI's
-        plain = {key: form[key] for key in form if key in FORMAT_KEYS}
+    form = object_at(config, "format")
+    plain = {key: form[key] for key in form if key in ("type", "schema")}
+    if plain != form:  # name and strict are OpenAI's
         body["output_config"] = {**config, "format": plain}
     limit = min(map(int, fit.learnt.get("max_tokens", ())), default=0)
     # Not clamped to the catalogue, which lists 64,000 where 128,000 is taken.
@@ -6398,7 +6390,7 @@ def thinking_kind(fit: Fit, thinking: JSON) -> Optional[JSON]:
     if fitted.get("display") == "updates":  # its beta is not forwarded
         del fitted["display"]
     if fitted["type"] == "adaptive" and high and not adaptive:
-        effort = typed(typed(fit.body, "output_config", dict), "effort", str)
+        effort = text_at(object_at(fit.body, "output_config"), "effort")
         budget = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
         fitted.update(type="enabled", budget_tokens=budget)
     elif adaptive and not high:
@@ -6419,7 +6411,7 @@ def blocks_of(turn: JSON, *kinds: str) -> List[JSON]:
     return [block for block in blocks if block.get("type") in kinds]
 
 
-def loop_calls(fit: Fit) -> Set[str]:
+def loop_calls(fit: Fit, words: str = "") -> Set[str]:
     """The calls behind the last prompt: the tool loop that is under way."""
     calls: Set[str] = set()
     for turn in reversed(objects(fit.body.get("messages"))):
@@ -6432,14 +6424,14 @@ def loop_calls(fit: Fit) -> Set[str]:
 def fit_thinking(fit: Fit) -> None:
     """Ask for thinking in the kind that the model has, or not at all."""
     thinking = fit.body.get("thinking")
-    kind = typed(thinking, "type", str)
+    kind = text_at(thinking, "type")
     if kind == "disabled" and "always thinks" in fit.learnt:
         fit.leave_out("thinking")
-        config = typed(fit.body, "output_config", dict)
+        config = object_at(fit.body, "output_config")
         fit.body["output_config"] = {**config, "effort": "low"}
     if kind not in ("adaptive", "enabled"):
         return
-    forced = typed(fit.body.get("tool_choice"), "type", str) in ("any", "tool")
+    forced = text_at(fit.body.get("tool_choice"), "type") in ("any", "tool")
     lost = fit.learnt.get("lost thinking")
     if lost and not loop_calls(fit).isdisjoint(lost):
         forced = True  # such a loop is refused thinking, as such a choice is
@@ -6467,7 +6459,7 @@ def drop_samplers(fit: Fit) -> None:
 
 def fit_messages_choice(fit: Fit) -> None:
     """A forced choice of a tool that is refused becomes `auto`."""
-    choice = typed(fit.body, "tool_choice", dict)
+    choice = object_at(fit.body, "tool_choice")
     if choice.get("type") in ("any", "tool"):
         fit.body["tool_choice"] = {**choice, "type": "auto"}
         fit.body["tool_choice"].pop("name", None)
@@ -6498,54 +6490,42 @@ def take_out(fit: Fit, holder: str, key: str) -> Any:
     return value
 
 
-def set_effort(fit: Fit, model: Model) -> None:
-    """Clamp the effort of the body to the list of `model`."""
+def set_effort(fit: Fit, efforts: Collection[str]) -> None:
+    """Clamp the effort of the body to a list."""
     holder, key = EFFORT_PATH[fit.endpoint]
-    config = typed(fit.body, holder, dict) if holder else fit.body
+    config = object_at(fit.body, holder) if holder else fit.body
     effort = field(config, key, str, holder)
-    if effort is None or effort in model.efforts:
+    if effort is None or effort in efforts:
         return
-    fitted = clamp_effort(effort, model)
+    fitted = clamp_effort(effort, fit.model._replace(efforts=tuple(efforts)))
     if not fitted:
         take_out(fit, holder, key)
         fit.tell("%s.%s" % (holder, key) if holder else key)
     elif holder:
-        fit.own(holder)[key] = fitted
+        fit.body[holder] = {**config, key: fitted}
     else:
-        config[key] = fitted
+        fit.body[key] = fitted
 
 
 def fit_effort(fit: Fit) -> None:
     """Clamp the effort to what the model lists, or what a refusal has listed."""
-    taught = fit.learnt.get("effort")
-    model = fit.model
-    if taught is not None:
-        model = model._replace(efforts=tuple(filter(taught.__contains__, EFFORTS)))
-    set_effort(fit, model)
+    set_effort(fit, fit.learnt.get("effort", fit.model.efforts))
 
 
 def calm_effort(fit: Fit) -> None:
     """No more than `high` while thinking is disabled (UPSTREAM 22.3)."""
-    if typed(fit.body.get("thinking"), "type", str) == "disabled":
-        efforts = EFFORTS[: EFFORTS.index("high") + 1]
-        set_effort(fit, fit.model._replace(efforts=efforts))
+    if text_at(fit.body.get("thinking"), "type") == "disabled":
+        set_effort(fit, EFFORTS[: EFFORTS.index("high") + 1])
 
 
 JSON_IN_WORDS = "Answer with one JSON object and nothing else"
 
 
-def is_instruction(turn: JSON) -> bool:
-    """Whether a turn of chat is the system's."""
-    return turn.get("role") in ("system", "developer")
-
-
 def add_to_system(fit: Fit, words: str) -> None:
-    """Say something at the end of the system text."""
+    """Say something in the system text."""
     body = fit.body
     if fit.endpoint == CHAT:
-        turns = typed(body, "messages", list)
-        heads = itertools.takewhile(is_instruction, turns)
-        turns.insert(len(list(heads)), {"role": "system", "content": words})
+        body["messages"].insert(0, {"role": "system", "content": words})
         return
     key = {MESSAGES: "system", RESPONSES: "instructions"}[fit.endpoint]
     system = body.get(key)
@@ -6561,7 +6541,7 @@ def say_format(fit: Fit) -> None:
     if not isinstance(form, dict) or form.get("type") == "text":
         return
     fit.tell("output format (said in words)")
-    schema = typed(form, "json_schema", dict).get("schema") or form.get("schema")
+    schema = object_at(form, "json_schema").get("schema") or form.get("schema")
     words = JSON_IN_WORDS + "."
     if schema:
         words = "%s, by this JSON Schema: %s" % (JSON_IN_WORDS, dumps_text(schema))
@@ -6598,7 +6578,7 @@ def take_openai_choice(fit: Fit) -> None:
     choice = fit.body.get("tool_choice")
     if isinstance(choice, str):
         fit.body["tool_choice"] = {"type": OPENAI_CHOICES.get(choice, choice)}
-    elif typed(choice, "type", str) == "function":
+    elif text_at(choice, "type") == "function":
         name = tool_holder(choice).get("name")
         fit.body["tool_choice"] = {"type": "tool", "name": name}
 
@@ -6607,13 +6587,8 @@ def take_openai_choice(fit: Fit) -> None:
 UNSERVED_BY_MESSAGES = ("web_search_", "web_fetch_", "advisor_")
 # "The requested tool is not supported": seen for each of these (UPSTREAM 10.1).
 UNSERVED_BY_RESPONSES = (
-    "mcp",
-    "code_interpreter",
-    "file_search",
-    "computer_use",
-    "computer_use_preview",
-    "local_shell",
-)
+    "mcp code_interpreter file_search computer_use computer_use_preview local_shell"
+).split()
 
 
 def refuse_messages_tool(fit: Fit, tool: JSON) -> int:
@@ -6641,24 +6616,18 @@ def refuse_responses_tool(fit: Fit, tool: JSON) -> int:
 
 def drop_tool_keys(fit: Fit, tool: JSON) -> int:
     """Keys of a tool that are refused, alone or together."""
-    refused = {"eager_input_streaming"}
+    changed = tool.pop("eager_input_streaming", KEPT) is not KEPT
     if tool.get("description", "") is None:
-        refused.add("description")
+        del tool["description"]
+        changed = True
     if tool.get("defer_loading"):
-        refused.add("cache_control")
-    dropped = [tool.pop(key) for key in refused & tool.keys()]
-    return bool(dropped)
+        changed |= tool.pop("cache_control", KEPT) is not KEPT
+    return changed
 
 
 # Any MCP server can bring a schema that a vendor refuses, and with it every request
 # fails for as long as the server is there (UPSTREAM 22.5).
-SCHEMA_MAPS = (
-    "properties",
-    "patternProperties",
-    "dependentSchemas",
-    "$defs",
-    "definitions",
-)
+SCHEMA_MAPS = "properties patternProperties dependentSchemas $defs definitions".split()
 UNIONS = ("anyOf", "oneOf", "allOf")
 SCHEMA_HOLDERS = frozenset(
     "anyOf oneOf allOf prefixItems items additionalProperties not if then else"
@@ -6683,124 +6652,82 @@ def subschemas(schema: Any) -> Iterator[JSON]:
                 waiting.extend(inner if isinstance(inner, list) else [inner])
 
 
-def as_name(value: Any) -> str:
-    """A text, or none."""
-    return value if isinstance(value, str) else ""
-
-
 def texts_of(schema: JSON, key: str) -> List[str]:
     """The texts in a list; none in anything else."""
-    return [text for text in typed(schema, key, list) if isinstance(text, str)]
-
-
-def kinds_of(schema: JSON) -> List[Any]:
-    """The types that a schema allows."""
-    kinds = schema.get("type")
-    return kinds if isinstance(kinds, list) else [kinds]
+    return [text for text in list_at(schema, key) if isinstance(text, str)]
 
 
 def describe(schema: JSON, words: str) -> None:
     """Add words to the description of a schema or a tool."""
-    described = typed(schema, "description", str)
+    described = text_at(schema, "description")
     schema["description"] = "%s\n\n%s" % (described, words) if described else words
 
 
-# Each fix edits one schema, not those inside it; whether there was something to do.
+# Each fix edits one schema, not those inside it.
 
 
-def fix_keywords(schema: JSON) -> bool:
+def fix_keywords(schema: JSON) -> None:
     """No keyword that is empty or of another kind than it must be: it says nothing."""
-    void = []
     for key in LIST_KEYWORDS & schema.keys():
         value = schema[key]
         if not isinstance(value, list) or (not value and key != "required"):
-            void.append(key)
+            del schema[key]
     kinds = schema.get("type", "any")
     if not kinds or not isinstance(kinds, (str, list)):
-        void.append("type")
-    for key in void:
-        del schema[key]
-    return bool(void)
+        del schema["type"]
 
 
-def fix_object(schema: JSON) -> bool:
-    """An object has properties, and requires none but those."""
-    properties = schema.get("properties")
-    changed = not isinstance(properties, dict)
-    if changed:
-        if "object" not in kinds_of(schema) and "properties" not in schema:
-            return False
-        properties = schema["properties"] = {}
-    for name in [name for name, inner in properties.items() if inner is None]:
-        properties[name] = {}
-        changed = True
-    declared = [name for name in texts_of(schema, "required") if name in properties]
-    if schema.get("required", declared) != declared:
-        schema["required"] = declared
-        changed = True
-    return changed
-
-
-def fix_array(schema: JSON) -> bool:
-    """An array has items, in one schema."""
+def fix_containers(schema: JSON) -> None:
+    """An object has properties and requires none but those; an array has items."""
+    kinds = schema.get("type") or ()  # one text, or a list of them
+    if "object" in kinds or "properties" in schema:
+        inner = object_at(schema, "properties")
+        schema["properties"] = {
+            name: {} if inner[name] is None else inner[name] for name in inner
+        }
+        if "required" in schema:
+            names = texts_of(schema, "required")
+            schema["required"] = [name for name in names if name in inner]
     items = schema.get("items")
     if isinstance(items, list):
         schema["items"] = {"anyOf": items} if items else {}
-    elif "array" in kinds_of(schema) and not isinstance(items, (dict, bool)):
+    elif "array" in kinds and not isinstance(items, (dict, bool)):
         schema["items"] = {}
-    return schema.get("items") is not items
 
 
-def fix_google_items(schema: JSON) -> bool:
-    """Google: items are a schema."""
-    items = schema.get("items")
-    if isinstance(items, bool):
+def fix_for_google(schema: JSON) -> None:
+    """Google: one type, an enum of texts, and items that are a schema."""
+    if isinstance(schema.get("items"), bool):
         schema["items"] = {}
-    return isinstance(items, bool)
-
-
-def fix_google_type(schema: JSON) -> bool:
-    """Google: one type."""
-    kinds = schema.get("type")
-    if not isinstance(kinds, list):
-        return False
-    named = [kind for kind in kinds if kind != "null"]
-    schema["type"] = named[0] if named else "string"
-    if "null" in kinds:
-        schema["nullable"] = True
-    if len(named) > 1:
-        describe(schema, "Type: %s" % " or ".join(map(str, named)))
-    return True
-
-
-def fix_google_enum(schema: JSON) -> bool:
-    """Google: an enum of texts."""
-    values = schema.get("enum")
+    kinds, values = schema.get("type"), schema.get("enum")
+    if isinstance(kinds, list):
+        named = [kind for kind in kinds if kind != "null"]
+        schema["type"] = named[0] if named else "string"
+        if "null" in kinds:
+            schema["nullable"] = True
+        if len(named) > 1:
+            describe(schema, "Type: %s" % " or ".join(map(str, named)))
     if not isinstance(values, list):
-        return False
+        return
     if schema.get("type", "string") != "string":
         del schema["enum"]
         describe(schema, "One of: %s" % dumps_text(values)[1:-1])
-        return True
+        return
     if None in values:
         schema["nullable"] = True
     named = [value for value in values if value is not None]
-    texts = [one if isinstance(one, str) else dumps_text(one) for one in named]
-    schema["enum"] = texts
-    return texts != values
+    schema["enum"] = [one if isinstance(one, str) else dumps_text(one) for one in named]
 
 
-OPENAI_FIXES = (fix_keywords, fix_object, fix_array)
-GOOGLE_FIXES = (fix_google_items, fix_google_type, fix_google_enum)
-
-
-def fix_all(schema: Any, fixes: Tuple[Callable[[JSON], bool], ...]) -> int:
-    """Apply fixes to a schema and to all inside it."""
-    verdict = KEPT
+def fix_all(schema: Any, *fixes: Callable[[JSON], None]) -> bool:
+    """Apply fixes to a schema and to all inside it; whether they changed one."""
+    changed = False
     for current in subschemas(schema):
+        before = {**current}
         for fix in fixes:
-            verdict |= fix(current)
-    return verdict
+            fix(current)
+        changed |= current != before
+    return changed
 
 
 def definition(root: JSON, schema: JSON) -> JSON:
@@ -6808,7 +6735,7 @@ def definition(root: JSON, schema: JSON) -> JSON:
     found = re.fullmatch(r"#/(\$defs|definitions)/([^/]+)", str(schema.get("$ref")))
     if found is None:
         return {}
-    return typed(typed(root, found[1], dict), found[2], dict)
+    return object_at(object_at(root, found[1]), found[2])
 
 
 def merge_branches(
@@ -6821,7 +6748,7 @@ def merge_branches(
     if id(schema) in seen or len(seen) > MOST_BRANCHES:
         return set()
     seen.add(id(schema))
-    for name, inner in typed(schema, "properties", dict).items():
+    for name, inner in object_at(schema, "properties").items():
         properties.setdefault(name, inner)
     needed = set(texts_of(schema, "required"))
     unions = {key: objects(schema.get(key)) for key in UNIONS}
@@ -6836,23 +6763,20 @@ def merge_branches(
     return needed
 
 
-def flatten_union(schema: JSON, tool: JSON) -> int:
+def flatten_union(schema: JSON, tool: JSON) -> None:
     """One object in the place of a union or a reference, the branches told in words."""
     if schema.keys().isdisjoint(("$ref", *UNIONS)):
-        return KEPT
+        return
     properties: JSON = {}
     needed = merge_branches(schema, schema, properties, set())
-    first = texts_of(schema, "required")
-    choices = []
+    names = [*texts_of(schema, "required"), *sorted(needed)]
+    branches = objects(schema.get("anyOf")) + objects(schema.get("oneOf"))
+    choices = [definition(schema, branch) or branch for branch in branches]
     for key in ("$ref", *UNIONS):
-        branches = schema.pop(key, None)
-        if key in ("anyOf", "oneOf"):
-            choices += [definition(schema, one) or one for one in objects(branches)]
+        schema.pop(key, None)
     if choices:
         describe(tool, "Arguments by one of: %s" % dumps_text(choices)[:2000])
-    schema["properties"] = properties
-    schema["required"] = list(dict.fromkeys([*first, *sorted(needed)]))
-    return CHANGED
+    schema.update(properties=properties, required=list(dict.fromkeys(names)))
 
 
 def fit_schema(fit: Fit, tool: JSON) -> int:
@@ -6865,28 +6789,22 @@ def fit_schema(fit: Fit, tool: JSON) -> int:
         return KEPT
     if tool.get("type") not in (None, kind):
         return KEPT
-    verdict = KEPT
     schema = holder.get(key)
     if not isinstance(schema, dict):
         schema = holder[key] = {}
-        verdict = CHANGED
-    verdict |= flatten_union(schema, holder)
-    if schema.pop("$schema", None) is not None:
-        verdict |= CUT
-    if schema.get("type") != "object":
-        schema["type"] = "object"
-        verdict |= CHANGED
-    if not isinstance(schema.get("properties"), dict):
-        schema["properties"] = {}
-        verdict |= CHANGED
+    verdict = CUT if schema.pop("$schema", None) is not None else KEPT
+    before = {**schema}
+    flatten_union(schema, holder)
+    schema["type"] = "object"
+    schema["properties"] = object_at(schema, "properties")
     if key == "parameters":
-        verdict |= fix_all(schema, OPENAI_FIXES)
-    return verdict
+        verdict |= fix_all(schema, fix_keywords, fix_containers)
+    return verdict | (schema != before)
 
 
 def fit_google_schema(fit: Fit, tool: JSON) -> int:
     """Google takes less (UPSTREAM 22.5)."""
-    return fix_all(tool_holder(tool).get("parameters"), GOOGLE_FIXES)
+    return fix_all(tool_holder(tool).get("parameters"), fix_for_google)
 
 
 def is_strict(schema: Any) -> bool:
@@ -6897,23 +6815,19 @@ def is_strict(schema: Any) -> bool:
             continue
         if current.get("additionalProperties") is not False:
             return False
-        if properties.keys() != set(map(as_name, typed(current, "required", list))):
+        if properties.keys() != set(texts_of(current, "required")):
             return False
     return True
 
 
-def loosen(fit: Fit, holder: JSON, key: str, what: str) -> bool:
+def loosen(fit: Fit, shown: JSON, key: str = "parameters", what: str = "tools") -> bool:
     """`strict` only where every object is closed and requires all that it has."""
+    holder = tool_holder(shown)
     if holder.get("strict") is not True or is_strict(holder.get(key)):
         return False
-    fit.tell(what)
+    fit.tell("strict of " + what)
     holder["strict"] = False
     return True
-
-
-def fit_strict(fit: Fit, tool: JSON) -> int:
-    """The same for the arguments of a tool."""
-    return loosen(fit, tool_holder(tool), "parameters", "strict of tools")
 
 
 def fit_format_schema(fit: Fit) -> None:
@@ -6921,9 +6835,9 @@ def fit_format_schema(fit: Fit) -> None:
     key, inner = "text", "format"
     if fit.endpoint == CHAT:
         key, inner = "response_format", "json_schema"
-    holder = typed(fit.body.get(key), inner, dict)
-    verdict = fix_all(holder.get("schema"), OPENAI_FIXES)
-    if verdict | loosen(fit, holder, "schema", "strict of the output format"):
+    holder = object_at(fit.body.get(key), inner)
+    verdict = fix_all(holder.get("schema"), fix_keywords, fix_containers)
+    if verdict | loosen(fit, holder, "schema", "the output format"):
         fit.own(key)
 
 
@@ -6976,28 +6890,25 @@ def fit_choice_name(fit: Fit) -> None:
         fit.own("tool_choice")
 
 
-def no_longer(name: str) -> JSON:
-    """A tool that was called and is not offered any more."""
-    words = "No longer available: do not call it."
-    schema = {"type": "object", "properties": {}}
-    return {"name": name, "description": words, "input_schema": schema}
+LOST_TOOL = {
+    "description": "No longer available: do not call it.",
+    "input_schema": {"type": "object", "properties": {}},
+}
 
 
 def tidy_tools(fit: Fit) -> None:
     """Declare what the history calls; say nothing of tools where there are none."""
     body = fit.body
-    lost = []
-    if fit.endpoint == MESSAGES:
-        lost = [no_longer(name) for name in fit.called if name not in fit.offered]
-    if lost:
+    on_messages = fit.endpoint == MESSAGES
+    lost = [{**LOST_TOOL, "name": n} for n in fit.called if n not in fit.offered]
+    if on_messages and lost:
         body["tools"] = [*(body.get("tools") or ()), *lost]
-    tools = objects(body.get("tools"))
-    if not body.get("tools"):
+    tools = body.get("tools")
+    if not tools:
         for key in ("tools", "tool_choice", "parallel_tool_calls"):
             body.pop(key, None)
-    elif fit.endpoint == MESSAGES:
-        chosen = typed(body.get("tool_choice"), "name", str)
-        if chosen and chosen not in fit.offered:
+    elif on_messages:
+        if text_at(body.get("tool_choice"), "name") not in {"", *fit.offered}:
             fit.leave_out("tool_choice")
         if all(tool.get("defer_loading") for tool in tools):
             for tool in tools:  # one at least must not wait to be found
@@ -7017,7 +6928,7 @@ def as_blocks(content: Any) -> List[JSON]:
 
 def texts_in(content: Any) -> str:
     """The texts of a content, a line each."""
-    texts = [typed(part, "text", str) for part in as_blocks(content)]
+    texts = [text_at(part, "text") for part in as_blocks(content)]
     return "\n".join(filter(None, texts))
 
 
@@ -7037,18 +6948,26 @@ def is_blank(text: Any) -> bool:
 
 
 def signature_of(block: JSON) -> str:
-    """What a thinking block of either kind is known by."""
-    return typed(block, "signature", str) or typed(block, "data", str)
+    """What thinking or reasoning of any kind is known by."""
+    keys = ("signature", "data", "encrypted_content")
+    return "".join(text_at(block, key) for key in keys)[-64:]
 
 
 def drop_thinking(fit: Fit, block: JSON) -> int:
     """Thinking that its reader cannot read: of ours, of others, refused before."""
-    signature = signature_of(block)
-    if not signature or unpack_reasoning(signature) is not None:
-        return GONE
-    if signature[-64:] in fit.learnt.get("thinking", ()):
+    ours = unpack_reasoning(text_at(block, "signature") or text_at(block, "data"))
+    if ours or signature_of(block) in {"", *fit.learnt.get("thinking", ())}:
         return GONE
     return block.pop("cache_control", KEPT) is not KEPT  # refused here
+
+
+def thought_prints(fit: Fit, words: str) -> Set[str]:
+    """All thinking of a refused request: the client sends it again in every turn."""
+    blocks = objects(fit.body.get("input"))
+    for turn in objects(fit.body.get("messages")):
+        blocks += objects(turn.get("content"))
+    thoughts = ("thinking", "redacted_thinking", "reasoning")
+    return {signature_of(block) for block in blocks if block.get("type") in thoughts}
 
 
 def drop_empty_thinking(fit: Fit, block: JSON) -> int:
@@ -7056,23 +6975,12 @@ def drop_empty_thinking(fit: Fit, block: JSON) -> int:
     return GONE if is_blank(block.get("thinking", "")) else KEPT
 
 
-def thinking_prints(fit: Fit, words: str) -> Set[str]:
-    """All thinking of a refused request: the client sends it again in every turn."""
-    prints: Set[str] = set()
-    for turn in objects(fit.body.get("messages")):
-        for block in blocks_of(turn, "thinking", "redacted_thinking"):
-            prints.add(signature_of(block)[-64:])
-    return prints
-
-
-def drop_billing(fit: Fit, block: JSON) -> int:
-    """Claude Code's billing line changes with each session, so it spoils the cache."""
-    return GONE if typed(block, "text", str).startswith(BILLING_MARK) else KEPT
-
-
 def drop_blank(fit: Fit, block: JSON) -> int:
-    """Refused as "text content blocks must be non-empty" (UPSTREAM 11.5)."""
-    return GONE if is_blank(block.get("text")) else KEPT
+    """Refused as "text content blocks must be non-empty" (UPSTREAM 11.5); and Claude
+    Code's billing line, which spoils the cache, as each session has its own."""
+    text = block.get("text")
+    ours = is_blank(text) or text_at(block, "text").startswith(BILLING_MARK)
+    return GONE if ours else KEPT
 
 
 def say_server_block(fit: Fit, block: JSON) -> int:
@@ -7089,9 +6997,9 @@ def say_server_block(fit: Fit, block: JSON) -> int:
 
 def say_reference(fit: Fit, block: JSON) -> int:
     """A found tool that is not offered any more."""
-    name = str(block.get("tool_name"))
     if rename(fit, block, "tool_name"):
         return CHANGED
+    name = str(block.get("tool_name"))
     if name in fit.offered:
         return KEPT
     return say_block(block, "Tool %s is not available." % name)
@@ -7168,7 +7076,7 @@ def path_of(value: Any, wanted: JSON) -> str:
 
 def own_source(fit: Fit, block: JSON) -> JSON:
     """The source of a block, which holds its bytes: nobody here fetches any."""
-    source = typed(block, "source", dict)
+    source = object_at(block, "source")
     kind = source.get("type")
     if kind in ("url", "file"):
         raise BadRequest(
@@ -7197,7 +7105,7 @@ def fit_image(fit: Fit, block: JSON) -> int:
     """An image block of Messages."""
     check_vision(fit)
     source = own_source(fit, block)
-    before = (typed(source, "media_type", str), typed(source, "data", str))
+    before = (text_at(source, "media_type"), text_at(source, "data"))
     fitted = picture(*before)
     if source.get("type") != "base64" or fitted == before:
         return KEPT
@@ -7211,7 +7119,7 @@ def fit_image_url(fit: Fit, part: JSON) -> int:
     holder, key = part, "image_url"
     if isinstance(part.get(key), dict):
         holder, key = part[key], "url"
-    url = typed(holder, key, str)
+    url = text_at(holder, key)
     found = re.match(r"data:([^,]{0,99});base64,", url)
     if found is None:
         return KEPT
@@ -7230,17 +7138,17 @@ def fit_document(fit: Fit, block: JSON) -> int:
     """A document that is text becomes text: only PDF is taken (UPSTREAM 11.5)."""
     source = own_source(fit, block)
     kind = source.get("type")
-    text = typed(source, "data", str)
+    text = text_at(source, "data")
     if kind == "content":
         text = texts_in(source.get("content"))
-    elif kind == "base64" and typed(source, "media_type", str).startswith("text/"):
+    elif kind == "base64" and text_at(source, "media_type").startswith("text/"):
         try:
             text = base64.b64decode(text).decode("utf-8", "replace")
         except ValueError:  # not base64: the upstream has words
             return KEPT
     elif kind != "text":
         return KEPT
-    words = [typed(block, "title", str), typed(block, "context", str), text]
+    words = [text_at(block, "title"), text_at(block, "context"), text]
     return say_block(block, "\n\n".join(filter(None, words)))
 
 
@@ -7249,7 +7157,7 @@ def fit_document(fit: Fit, block: JSON) -> int:
 # Chat refuses ids above 40 characters, Responses above 64 (UPSTREAM 22.4); Messages
 # takes no others than these (UPSTREAM 22.3).
 LONGEST_ID = {MESSAGES: 128, CHAT: 40, RESPONSES: 64}
-ID_KEYS = ("id", "tool_use_id", "tool_call_id", "call_id")
+ID_KEYS = "id tool_use_id tool_call_id call_id".split()
 
 
 def fit_call_id(fit: Fit, shown: JSON) -> int:
@@ -7263,26 +7171,23 @@ def fit_call_id(fit: Fit, shown: JSON) -> int:
     return verdict
 
 
-def sort_blocks(turn: JSON, key: Callable[[JSON], bool]) -> int:
-    """Sort the blocks of a turn by `key`, keeping their order else."""
+RANKS = {"tool_result": 0, "tool_use": 2}  # of the blocks of a turn
+
+
+def rank_of(block: JSON) -> int:
+    """Where a block stands in its turn."""
+    return RANKS.get(str(block.get("type")), 1)
+
+
+def sort_blocks(fit: Fit, turn: JSON) -> int:
+    """Results first, as they are looked for right behind the calls (UPSTREAM 11.5), and
+    calls last: text behind one is refused as if it were a prefill (UPSTREAM 11.6)."""
     content = turn.get("content")
     if type(content) is not list or len(content) < 2:
         return KEPT
-    keys = list(map(key, content))
-    if keys == sorted(keys):
-        return KEPT
-    content.sort(key=key)
-    return CHANGED
-
-
-def put_calls_last(fit: Fit, turn: JSON) -> int:
-    """Text behind a call is refused as if it were a prefill (UPSTREAM 11.6)."""
-    return sort_blocks(turn, lambda block: block.get("type") == "tool_use")
-
-
-def put_results_first(fit: Fit, turn: JSON) -> int:
-    """Results are looked for right behind the calls (UPSTREAM 11.5)."""
-    return sort_blocks(turn, lambda block: block.get("type") != "tool_result")
+    ranks = [rank_of(block) for block in content]
+    content.sort(key=rank_of)
+    return ranks != sorted(ranks)
 
 
 def fold_system_turn(fit: Fit, turn: JSON) -> int:
@@ -7308,8 +7213,7 @@ def fit_system_turn(fit: Fit, turn: JSON) -> int:
 
 def drop_empty_turns(fit: Fit) -> None:
     """A turn that says nothing is refused (UPSTREAM 11.5), a system text too."""
-    system = fit.body.get("system")
-    if system == [] or is_blank(system):
+    if is_blank(fit.body.get("system")):
         del fit.body["system"]
     turns = fit.body["messages"]
     turns[:] = [turn for turn in turns if not is_blank(turn.get("content"))]
@@ -7332,10 +7236,10 @@ def pair_blocks(fit: Fit) -> None:
     waiting: Dict[str, None] = {}
     behind = 0  # the last calls
     for at, turn in enumerate([*fit.body["messages"], last]):
-        for call in blocks_of(turn, "tool_use"):
-            waiting[str(call.get("id"))] = None
-            behind = at + 1
         if turn.get("role") != "user":
+            for call in blocks_of(turn, "tool_use"):
+                waiting[str(call.get("id"))] = None
+                behind = at + 1
             continue
         for block in blocks_of(turn, "tool_result"):
             call_id = str(block.get("tool_use_id"))
@@ -7391,29 +7295,24 @@ def drop_reasoner_samplers(fit: Fit) -> None:
     fit.body.pop("n", None)
 
 
-CHAT_STOPS = 4  # at most, in OpenAI's words
-
-
 def cut_at_stops(fit: Fit) -> None:
     """Where `stop` is refused, this proxy cuts the answer itself (UPSTREAM 22.6)."""
     key = "stop_sequences" if fit.client.dialect == "anthropic" else "stop"
     stops = fit.client.body.get(key)
-    if isinstance(stops, (str, list)):
-        stops = [stops] if isinstance(stops, str) else stops
+    if isinstance(stops, str):
+        stops = [stops]
+    if isinstance(stops, list):
         fit.stops = parse_stops({key: stops}, key)
     fit.body.pop("stop", None)
 
 
-def cut_at_many_stops(fit: Fit) -> None:
-    """So it does where there are more than are taken, or none."""
-    stops = fit.body.get("stop")
-    if isinstance(stops, list) and not 0 < len(stops) <= CHAT_STOPS:
-        cut_at_stops(fit)
-
-
-def fit_chat_limit(fit: Fit) -> None:
-    """The limit within the model's own, under the name that is taken."""
+def fit_chat_fields(fit: Fit) -> None:
+    """Fields of chat, and the limit under the name that is taken (UPSTREAM 9.1)."""
     body, model = fit.body, fit.model
+    body.pop("stream_options", None)  # usage comes unasked
+    stops = body.get("stop")
+    if isinstance(stops, list) and not 0 < len(stops) <= 4:  # in OpenAI's words
+        cut_at_stops(fit)
     keys = ("max_completion_tokens", "max_tokens")
     wanted = field(body, keys[0], int) or field(body, keys[1], int)
     if not wanted and re.match("claude", model.id):
@@ -7426,14 +7325,9 @@ def fit_chat_limit(fit: Fit) -> None:
     body[key] = min(wanted, model.output or wanted)
 
 
-def fit_stream_options(fit: Fit) -> None:
-    """Usage comes unasked, and the answer is written anew (UPSTREAM 9.1)."""
-    fit.body.pop("stream_options", None)
-
-
 def check_count(fit: Fit) -> None:
     """More tools than are taken: nobody can choose for the client."""
-    check_tool_count(fit.body.get("tools") or ())
+    check_tool_count(list_at(fit.body, "tools"))
 
 
 def user_role(fit: Fit, message: JSON) -> int:
@@ -7458,7 +7352,7 @@ def give_reasoning_back(fit: Fit, message: JSON) -> int:
     if message.get("role") != "assistant":
         return changed
     thought = message.pop("reasoning_content", None)
-    packed = unpack_reasonings(typed(message, "reasoning_opaque", str))
+    packed = unpack_reasonings(text_at(message, "reasoning_opaque"))
     if packed:
         del message["reasoning_opaque"]
     for opaque, source in packed:
@@ -7525,11 +7419,7 @@ INCLUDES = (
 NOTES = "internal_"  # so begin members that Codex keeps for itself (CLIENTS 8)
 # Harmless here, or refused before; client_metadata is Codex's own (CLIENTS 2).
 UNKNOWN_FIELDS = (
-    "background",
-    "conversation",
-    "previous_response_id",
-    "prompt",
-    "client_metadata",
+    "background conversation previous_response_id prompt client_metadata".split()
 )
 LEAST_OUTPUT = 16  # a smaller max_output_tokens is a 400 (UPSTREAM 10.1)
 LONGEST_KEY = 64  # of a prompt_cache_key
@@ -7537,8 +7427,8 @@ LONGEST_KEY = 64  # of a prompt_cache_key
 
 def keep_includes(fit: Fit, known: Sequence[str]) -> None:
     """Ask for no more than what is known."""
-    include = typed(fit.body, "include", list)
-    kept = [one for one in include if as_name(one) in known]
+    include = list_at(fit.body, "include")
+    kept = [one for one in include if one in known]
     if not kept:
         fit.body.pop("include", None)
     elif kept != include:
@@ -7549,9 +7439,9 @@ def fit_responses_fields(fit: Fit) -> None:
     """Fields that Copilot refuses or does not know (UPSTREAM 10.1)."""
     body = fit.body
     fit.leave_out("service_tier")
-    field(body, "include", list)  # or raise
+    include = field(body, "include", list, default=[])
     if wants_memory(body, fit.model):
-        body["include"] = [*typed(body, "include", list), ENCRYPTED]
+        body["include"] = [*include, ENCRYPTED]
     notes = [key for key in body if key.startswith(NOTES)]
     for key in (*UNKNOWN_FIELDS, *notes):
         body.pop(key, None)
@@ -7561,7 +7451,7 @@ def fit_responses_fields(fit: Fit) -> None:
     if limit is not None:
         limit = max(LEAST_OUTPUT, min(limit, fit.model.output or limit))
         body["max_output_tokens"] = limit
-    cache_key = typed(body, "prompt_cache_key", str)
+    cache_key = text_at(body, "prompt_cache_key")
     if len(cache_key) > LONGEST_KEY:
         body["prompt_cache_key"] = digest_of(cache_key)
 
@@ -7570,47 +7460,36 @@ def drop_reasoning_fields(fit: Fit) -> None:
     """Models that do not reason refuse to be told how."""
     if not fit.model.efforts:
         reasoning = fit.body.pop("reasoning", None)
-        if typed(reasoning, "effort", str):
+        if text_at(reasoning, "effort"):
             fit.tell("reasoning.effort")
         keep_includes(fit, INCLUDES[1:])
 
 
-def fit_item(fit: Fit, item: JSON) -> int:
+def fit_items(fit: Fit) -> None:
     """Ids of another connection are refused (UPSTREAM 10.1), and what is our own."""
-    if item is not fit.item or fit.member != "input":
-        return KEPT
-    kind = item.get("type")
-    if kind == "item_reference":
-        path = path_of(fit.body, item)
-        raise BadRequest("%s: Copilot keeps no items; send it whole" % path)
-    if unpack_reasoning(typed(item, "encrypted_content", str)):
-        if kind == "reasoning":  # only another model can read it
-            return GONE
-        words = [{"type": "input_text", "text": summary_text(item)}]
-        item.clear()
-        item.update(type="message", role="user", content=words)
-        return CHANGED
-    notes = [key for key in item if key == "id" or key.startswith(NOTES)]
-    for key in notes:
-        del item[key]
-    return bool(notes)
-
-
-def reasoning_print(item: JSON) -> str:
-    """What a reasoning item is known by."""
-    return typed(item, "encrypted_content", str)[-64:]
+    items = list_at(fit.body, "input")
+    for item in objects(items):
+        if item.get("type") == "item_reference":
+            path = path_of(fit.body, item)
+            raise BadRequest("%s: Copilot keeps no items; send it whole" % path)
+        gone = [key for key in item if key == "id" or key.startswith(NOTES)]
+        said: JSON = {}
+        if unpack_reasoning(text_at(item, "encrypted_content")):
+            gone = list(item)
+            if item.get("type") != "reasoning":  # that, only another model can read
+                words = [{"type": "input_text", "text": summary_text(item)}]
+                said = {"type": "message", "role": "user", "content": words}
+        for key in gone:
+            del item[key]
+            fit.touch(item)
+        item.update(said)
+    items[:] = filter(None, items)
 
 
 def drop_refused_reasoning(fit: Fit, item: JSON) -> int:
     """Reasoning that its maker could not read."""
-    known = fit.learnt.get("reasoning", ())
-    return GONE if reasoning_print(item) in known else KEPT
-
-
-def reasoning_prints(fit: Fit, words: str) -> Set[str]:
-    """All reasoning of a refused request: the client sends it again in every turn."""
-    items = objects(fit.body.get("input"))
-    return {reasoning_print(item) for item in items if item.get("type") == "reasoning"}
+    refused = signature_of(item) in fit.learnt.get("reasoning", ())
+    return GONE if refused else KEPT
 
 
 def describe_namespace(fit: Fit, tool: JSON) -> int:
@@ -7625,25 +7504,25 @@ def describe_namespace(fit: Fit, tool: JSON) -> int:
     return blank
 
 
-SEARCH_KINDS = ("tool_search", "tool_search_call", "tool_search_output")
+SEARCH_KINDS = "tool_search tool_search_call tool_search_output".split()
 
 
 def searches(item: Any) -> bool:
     """Whether a tool, an item or a choice is about the search for tools."""
-    return typed(item, "type", str) in SEARCH_KINDS
+    return text_at(item, "type") in SEARCH_KINDS
 
 
 def flatten_namespaces(fit: Fit) -> None:
     """Offer the tools of a namespace as functions; the tap gives calls back."""
     table = ToolTable(fit.body)
-    items = typed(fit.body, "input", list)
-    offers = typed(fit.body, "tools", list)
+    items = list_at(fit.body, "input")
+    offers = list_at(fit.body, "tools")
     for item in objects(items):
         if item.get("type") == "tool_search_output":
-            offers = offers + typed(item, "tools", list)
+            offers = offers + list_at(item, "tools")
     tools: List[Any] = []
     for tool in offers:
-        if typed(tool, "type", str) != "namespace":
+        if text_at(tool, "type") != "namespace":
             tools.append(tool)
             continue
         for function in objects(tool.get("tools")):
@@ -7671,24 +7550,18 @@ OUTPUT_OF = {
 
 def pair_items(fit: Fit) -> None:
     """Every call has an output, and every output a call (UPSTREAM 10.1)."""
-    items = typed(fit.body, "input", list)
-    called: Set[str] = set()
-    answered: Set[str] = set()
-    for item in items:
-        kind = typed(item, "type", str)
-        if kind in OUTPUT_OF:
-            called.add(typed(item, "call_id", str))
-        elif kind in OUTPUT_OF.values():
-            answered.add(typed(item, "call_id", str))
+    items = list_at(fit.body, "input")
+    known = {(text_at(item, "type"), text_at(item, "call_id")) for item in items}
     paired: List[Any] = []
     for item in items:
-        kind = typed(item, "type", str)
-        call_id = typed(item, "call_id", str)
-        if kind in OUTPUT_OF.values() and call_id not in called:
+        kind, call_id = text_at(item, "type"), text_at(item, "call_id")
+        called = (kind.removesuffix("_output"), call_id) in known
+        if kind in OUTPUT_OF.values() and not called:
             item = {"role": "user", "content": orphan_words(item.get("output"))}
         paired.append(item)
-        if kind in OUTPUT_OF and call_id not in answered:
-            stub = {"type": OUTPUT_OF[kind], "call_id": call_id, "output": INTERRUPTED}
+        output = OUTPUT_OF.get(kind)
+        if output and (output, call_id) not in known:
+            stub = {"type": output, "call_id": call_id, "output": INTERRUPTED}
             paired.append(stub)
     items[:] = paired
 
@@ -7704,7 +7577,7 @@ def fit_embeddings(fit: Fit) -> None:
         inputs = body["input"] = [inputs]
     if not isinstance(inputs, list) or not inputs:
         raise BadRequest("input: expected a string or a list of strings")
-    about = typed(typed(fit.model.raw, "capabilities", dict), "limits", dict)
+    about = object_at(object_at(fit.model.raw, "capabilities"), "limits")
     most = typed(about, "max_inputs", int) or MAX_EMBEDDED
     if len(inputs) > most:
         raise BadRequest(
@@ -7734,29 +7607,27 @@ SERVER_BLOCKS = (
 )
 
 
+MARKED = "offered text image document tool_use tool_result search_result "
+
+
 def whole_words(fit: Fit, words: str) -> Set[str]:
     """Names in a list; "" where a refusal needs no more words."""
     return set(re.split(r"[^\w.-]+", words.strip(" .[]")))
+
+
+def noted(fit: Fit) -> None:
+    """For a row that another one reads: the lesson is all that there is of it."""
 
 
 class Rule(NamedTuple):
     """One thing that an upstream refuses, and how a request gets around it."""
 
     name: str  # what a lesson of it is called
-    repair: Repair
+    repair: Repair = noted
     where: str = ""  # pattern for "endpoint maker model"; none = once it is taught
     kinds: str = ""  # of the objects that it is shown; none = all at once
     words: str = ""  # a refusal with these words teaches it
     learn: Callable[[Fit, str], Set[str]] = whole_words  # what exactly; none = nothing
-
-
-def noted(fit: Fit) -> None:
-    """A row that another one reads: the lesson is all that there is of it."""
-
-
-def loop_prints(fit: Fit, words: str) -> Set[str]:
-    """The calls of the loop that has lost its thinking."""
-    return loop_calls(fit)
 
 
 # To add a rule: write its repair, a function of the Fit alone or of it and one object,
@@ -7773,11 +7644,13 @@ RULES: Tuple[Rule, ...] = (
     Rule("OpenAI's choice", take_openai_choice, ON_MESSAGES),  # UPSTREAM 0.4
     Rule("stream", ask_for_stream, ON_OPENAI),
     Rule("embeddings", fit_embeddings, "/embeddings "),  # UPSTREAM 13, 22.6
-    Rule("beta", noted, words=r"unsupported beta header\(s\): ([\w.,\- ]+)"),
-    Rule("all betas", noted, words=r"invalid beta flag"),
+    Rule(
+        "beta",
+        words=r"unsupported beta header\(s\): ([\w.,\- ]+)|invalid beta flag",
+    ),
     Rule("betas", choose_betas, ON_MESSAGES),  # UPSTREAM 11.4, 22.3
     Rule("top fields", fit_top_fields, ON_MESSAGES),  # UPSTREAM 11.5, 22.3
-    Rule("max_tokens", noted, words=r"max_tokens: \d+ > (\d+)"),
+    Rule("max_tokens", words=r"max_tokens: \d+ > (\d+)"),
     Rule("responses fields", fit_responses_fields, ON_RESPONSES),  # UPSTREAM 10.1
     Rule(  # UPSTREAM 9.1
         "reasoning fields",
@@ -7801,25 +7674,25 @@ RULES: Tuple[Rule, ...] = (
         fit_messages_choice,
         words=r"tool_choice: type .{1,40} (?:is|are) not supported",
     ),
-    Rule("stop", cut_at_stops, r"/responses |" + OF_REASONERS),  # UPSTREAM 22.6
-    Rule("many stops", cut_at_many_stops, ON_CHAT),
-    Rule("chat stop", cut_at_stops, words=r"parameter: 'stop'"),  # UPSTREAM 22.6
+    Rule(  # UPSTREAM 22.6
+        "stop",
+        cut_at_stops,
+        r"/responses |" + OF_REASONERS,
+        words=r"parameter: 'stop'",
+    ),
     Rule(
         "limit name",
-        noted,
         words=r"'max_tokens' is not supported.{1,80}max_completion_tokens",
     ),
-    Rule("chat limit", fit_chat_limit, ON_CHAT),  # UPSTREAM 9.1
-    Rule("stream options", fit_stream_options, ON_CHAT),  # UPSTREAM 9.1
+    Rule("chat fields", fit_chat_fields, ON_CHAT),  # UPSTREAM 9.1
     Rule("tool count", check_count, ON_OPENAI),  # UPSTREAM 16
-    Rule("always thinks", noted, words=r"thinking\.type\.disabled"),  # UPSTREAM 22.3
-    Rule("no adaptive", noted, words=r"adaptive thinking is not supported"),
-    Rule("no budget", noted, words=r"thinking\.type\.enabled"),
+    Rule("always thinks", words=r"thinking\.type\.disabled"),  # UPSTREAM 22.3
+    Rule("no adaptive", words=r"adaptive thinking is not supported"),
+    Rule("no budget", words=r"thinking\.type\.enabled"),
     Rule(  # UPSTREAM 22.3
         "lost thinking",
-        noted,
         words=r"expected `?thinking`? or `?redacted_thinking`?, but found",
-        learn=loop_prints,
+        learn=loop_calls,
     ),
     Rule("thinking kind", fit_thinking, ON_MESSAGES),  # UPSTREAM 11.5
     Rule(  # UPSTREAM 22.3
@@ -7855,6 +7728,12 @@ RULES: Tuple[Rule, ...] = (
         flatten_namespaces,
         words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b",
     ),
+    Rule(  # UPSTREAM 10.1
+        "item ids",
+        fit_items,
+        ON_RESPONSES,
+        words=r"does not belong to this connection|an id that begins with",
+    ),
     Rule("split turns", merge_turns, ON_MESSAGES),  # UPSTREAM 11.5
     # Offered tools: before the turns, because those ask what is offered.
     Rule("OpenAI's tools", take_openai_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 0.4
@@ -7864,7 +7743,7 @@ RULES: Tuple[Rule, ...] = (
     Rule("namespace", describe_namespace, ON_RESPONSES, OFFERED),  # UPSTREAM 22.4
     Rule("schemas", fit_schema, EVERYWHERE, OFFERED),  # UPSTREAM 22.5
     Rule("Google's schemas", fit_google_schema, r"/\S+ google ", OFFERED),
-    Rule("strict", fit_strict, ON_OPENAI, OFFERED),  # UPSTREAM 22.4
+    Rule("strict", loosen, ON_OPENAI, OFFERED),  # UPSTREAM 22.4
     Rule(  # UPSTREAM 11.5, 16
         "names",
         fit_name,
@@ -7872,7 +7751,6 @@ RULES: Tuple[Rule, ...] = (
         OFFERED + " " + CALL_KINDS,
     ),
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
-    Rule("billing", drop_billing, ON_MESSAGES, "text"),  # CLIENTS 1
     Rule("reasoning back", give_reasoning_back, ON_CHAT, "assistant tool"),
     Rule("o1 roles", user_role, r"/chat/completions \S* o1", "system developer"),
     Rule(  # UPSTREAM 9.1
@@ -7890,21 +7768,13 @@ RULES: Tuple[Rule, ...] = (
         words=r"unexpected role \W?system",
     ),
     Rule("system turns", fit_system_turn, ON_MESSAGES, "system"),  # UPSTREAM 11.5
-    Rule("calls last", put_calls_last, ON_MESSAGES, "assistant"),  # UPSTREAM 11.6
-    Rule("results first", put_results_first, ON_MESSAGES, "user"),  # UPSTREAM 11.5
-    Rule(  # UPSTREAM 10.1
-        "item ids",
-        fit_item,
-        ON_RESPONSES,
-        ANYTHING,
-        words=r"does not belong to this connection|an id that begins with",
-    ),
+    Rule("order", sort_blocks, ON_MESSAGES, "user assistant"),  # UPSTREAM 11.5, 11.6
     Rule(  # UPSTREAM 22.4
         "reasoning",
         drop_refused_reasoning,
         kinds="reasoning",
         words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
-        learn=reasoning_prints,
+        learn=thought_prints,
     ),
     Rule(  # UPSTREAM 11.6, 22.3
         "thinking",
@@ -7913,7 +7783,7 @@ RULES: Tuple[Rule, ...] = (
         "thinking redacted_thinking",
         words=r"signature`? in `?thinking|block cannot be `?thinking"
         r"|thinking.{1,80}cannot be modified|bound to a different conversation",
-        learn=thinking_prints,
+        learn=thought_prints,
     ),
     Rule(  # UPSTREAM 22.3
         "empty thinking",
@@ -7936,7 +7806,7 @@ RULES: Tuple[Rule, ...] = (
         "image",
     ),
     Rule("image URLs", fit_image_url, ON_OPENAI, "image_url input_image"),
-    Rule("vision", noted, words=r"vision is not (?:enabled|supported)"),
+    Rule("vision", words=r"vision is not (?:enabled|supported)"),
     Rule("documents of text", fit_document, ON_MESSAGES, "document"),  # UPSTREAM 11.5
     Rule(  # UPSTREAM 9.1, 22.4
         "documents",
@@ -7953,7 +7823,7 @@ RULES: Tuple[Rule, ...] = (
         CALL_KINDS + " " + RESULT_KINDS,
     ),
     Rule("blank", drop_blank, ON_MESSAGES, "text"),  # UPSTREAM 11.5
-    Rule("marks", fit_mark, ON_MESSAGES, ANYTHING),  # UPSTREAM 11.5
+    Rule("marks", fit_mark, ON_MESSAGES, MARKED + SERVER_BLOCKS),  # UPSTREAM 11.5
     # What the walk has left: pairs before the last turn, since they may add one.
     Rule("empty turns", drop_empty_turns, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("pairs", pair_blocks, ON_MESSAGES),  # UPSTREAM 11.5
@@ -7991,19 +7861,10 @@ def plan_steps(subject: str, learnt: Collection[str]) -> List[Step]:
             repairs = {}
             continue
         if not repairs:
-            repairs = {ANYTHING: []}
             steps.append(functools.partial(walk, repairs=repairs))
-        kinds = rule.kinds.split()
-        for kind in repairs.keys() | set(kinds):
-            if kind in kinds or ANYTHING in kinds:
-                repairs.setdefault(kind, repairs[ANYTHING][:]).append(rule.repair)
+        for kind in rule.kinds.split():
+            repairs.setdefault(kind, []).append(rule.repair)
     return steps
-
-
-def make_room(table: Dict[str, Any], most: int) -> None:
-    """Drop the oldest entries of a table, so that one more fits under `most`."""
-    while len(table) >= most:
-        del table[next(iter(table))]
 
 
 MAX_LESSONS = 5000  # of one rule and model: an upstream gone mad must not grow us
@@ -8026,8 +7887,8 @@ class Fitter:
         subject = subject_of(endpoint, model)
         learnt = self._learnt.get(subject, {})
         if subject not in self._plans:
-            make_room(self._plans, MAX_SUBJECTS)
-            self._plans[subject] = plan_steps(subject, learnt)
+            steps = plan_steps(subject, learnt)
+            keep_newest(self._plans, subject, steps, MAX_SUBJECTS)
         fit = Fit(client, body, model, endpoint, learnt)
         for step in self._plans[subject]:
             step(fit)
@@ -8048,10 +7909,9 @@ class Fitter:
             if not news:  # these words may be another rule's
                 continue
             known = learnt.setdefault(rule.name, {})
-            known.update(dict.fromkeys(news))
-            make_room(known, MAX_LESSONS)
-            make_room(self._learnt, MAX_SUBJECTS)
-            self._learnt[subject] = learnt
+            for name in news:
+                keep_newest(known, name, None, MAX_LESSONS)
+            keep_newest(self._learnt, subject, learnt, MAX_SUBJECTS)
             self._plans.pop(subject, None)
             # Not the upstream's words, which may quote the prompt: this is logged.
             names = [name for name in news if re.fullmatch(r"[\w.*-]{1,60}", name)]

@@ -10356,7 +10356,7 @@ RULE_ROWS = [
         "unsupported beta header(s): " + CONTEXT,
         CONTEXT,
     ),
-    RuleRow("all betas", A, "claude-opus-4.6", {}, {}, "invalid beta flag", CONTEXT),
+    RuleRow("beta", A, "claude-opus-4.6", {}, {}, "invalid beta flag", CONTEXT),
     RuleRow("betas", A, "claude-opus-5", {}, {"beta": CONTEXT}, "", "odd-2026-01-01," + CONTEXT),
     RuleRow("top fields", A, HAIKU, {"speed": "fast"}, {"speed": LEFT}),
     RuleRow(
@@ -10405,7 +10405,7 @@ RULE_ROWS = [
         {"tools": [chat_tool(EMPTY)], "tool_choice": "required"},
         {"tool_choice": {"type": "any"}},
     ),
-    RuleRow("many stops", O, GPT, {"stop": list("kvwxy")}, {"stop": LEFT}, said=b'"o"'),
+    RuleRow("chat fields", O, GPT, {"stop": list("kvwxy")}, {"stop": LEFT}, said=b'"o"'),
     RuleRow(
         "split turns",
         A,
@@ -10429,7 +10429,7 @@ RULE_ROWS = [
     ),
     RuleRow("stop", A, SOL, {"stop_sequences": ["k"]}, {"stop": LEFT}, said=b'"o"'),
     RuleRow(
-        "chat stop",
+        "stop",
         O,
         GPT,
         {"stop": "k"},
@@ -10446,9 +10446,9 @@ RULE_ROWS = [
         "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
         "'max_completion_tokens' instead.",
     ),
-    RuleRow("chat limit", O, GPT, {"max_tokens": 10**6}, {"max_tokens": 16384}),
-    RuleRow("chat limit", O, THINKER, {"max_tokens": 5}, {"max_completion_tokens": 5}),
-    RuleRow("stream options", O, GPT, {"stream_options": {}}, {"stream_options": LEFT}),
+    RuleRow("chat fields", O, GPT, {"max_tokens": 10**6}, {"max_tokens": 16384}),
+    RuleRow("chat fields", O, THINKER, {"max_tokens": 5}, {"max_completion_tokens": 5}),
+    RuleRow("chat fields", O, GPT, {"stream_options": {}}, {"stream_options": LEFT}),
     RuleRow("always thinks", A, FIVE, {"thinking": {"type": "disabled"}}, {"thinking": LEFT}),
     RuleRow(
         "no adaptive",
@@ -10598,7 +10598,7 @@ RULE_ROWS = [
         {"tool_choice": {"type": "tool", "name": cp.short_name("a b")}},
     ),
     RuleRow(
-        "billing", A, HAIKU, {"system": [words("x-anthropic-billing-header: c")]}, {"system": LEFT}
+        "blank", A, HAIKU, {"system": [words("x-anthropic-billing-header: c")]}, {"system": LEFT}
     ),
     RuleRow(
         "reasoning back",
@@ -10643,14 +10643,14 @@ RULE_ROWS = [
         "system turns", A, "claude-opus-5", {"messages": SYSTEM_TURN}, {"messages": SYSTEM_TURN}
     ),
     RuleRow(
-        "calls last",
+        "order",
         A,
         HAIKU,
         {"tools": [tool_of()], "messages": turns("a", [use_of("u"), words("w")], [result_of("u")])},
         {"messages": turns("a", [words("w"), use_of("u")], [result_of("u")])},
     ),
     RuleRow(
-        "results first",
+        "order",
         A,
         HAIKU,
         {"tools": [tool_of()], "messages": turns("a", [use_of("u")], [words("w"), result_of("u")])},
@@ -11055,9 +11055,8 @@ RULE_ORDER = [  # the first must come before the second, and why
     ("top fields", "thinking kind", "a budget needs the limit"),
     ("second sampler", "samplers", "words on the pair teach about the pair"),
     ("stop", "fields", "the proxy cuts at what it leaves out"),
-    ("chat stop", "fields", "words on stop teach the cut"),
     ("limit name", "fields", "words on the limit teach its name"),
-    ("limit name", "chat limit", "it is read there"),
+    ("limit name", "chat fields", "it is read there"),
     ("namespaces", "schemas", "what was inside is fitted too"),
     ("namespaces", "names", "flat names are long"),
     ("OpenAI's tools", "schemas", "they get a schema of Messages"),
