@@ -1812,12 +1812,12 @@ def _limit(obj: JSON, key: str) -> int:
 
 
 def _parse_headers(entry: JSON) -> Tuple[Tuple[str, str], ...]:
-    headers = typed(entry, "request_headers", dict)
+    wanted = typed(entry, "request_headers", dict)
+    pairs = [(name.lower(), typed(wanted, name, str)) for name in wanted]
     return tuple(
-        (name.lower(), headers[name])
-        for name in headers
-        if MODEL_HEADER.fullmatch(name.lower())
-        and MODEL_HEADER_VALUE.fullmatch(typed(headers, name, str))
+        (name, value)
+        for name, value in pairs
+        if MODEL_HEADER.fullmatch(name) and MODEL_HEADER_VALUE.fullmatch(value)
     )
 
 
@@ -1859,22 +1859,27 @@ def _parse_model(entry: JSON) -> Model:
     endpoints = _strings(entry, "supported_endpoints")
     if not endpoints and kind == "chat":
         endpoints = (CHAT,)  # older models list nothing and mean chat (UPSTREAM 7.1)
-    smallest = _limit(supports, "min_thinking_budget")
-    largest = _limit(supports, "max_thinking_budget")
-    known = {name: _limit(limits, key) for name, key in LIMITS.items()}
-    known.update(vendor=typed(entry, "vendor", str), prices=parse_prices(entry))
+    figures = {name: _limit(limits, key) for name, key in LIMITS.items()}
+    abilities = {
+        "vision": bool(supports.get("vision") or limits.get("vision")),
+        "efforts": _strings(supports, "reasoning_effort"),
+        "adaptive": supports.get("adaptive_thinking") is True,
+        "budget": (
+            _limit(supports, "min_thinking_budget"),
+            _limit(supports, "max_thinking_budget"),
+        ),
+    }
     return Model(
-        id=entry["id"],
-        name=typed(entry, "name", str) or entry["id"],
-        kind=kind,
-        endpoints=endpoints,
-        vision=bool(supports.get("vision") or limits.get("vision")),
-        efforts=_strings(supports, "reasoning_effort"),
-        adaptive=supports.get("adaptive_thinking") is True,
-        budget=(smallest, largest),
+        entry["id"],
+        typed(entry, "name", str) or entry["id"],
+        typed(entry, "vendor", str),
+        kind,
+        endpoints,
         headers=_parse_headers(entry),
+        prices=parse_prices(entry),
         raw=entry,
-        **known,
+        **figures,
+        **abilities,
     )
 
 
@@ -2086,7 +2091,7 @@ class Catalogue(List[Model]):
             if serves(model, dialect) and (model.offered or embeds)
         ]
         if not able:
-            raise _model_not_found("default", self)
+            raise _model_not_found("default", self.listed())
         return min(able, key=lambda model: model.raw.get("is_chat_default") is not True)
 
     def listed(self) -> List[Model]:
@@ -2115,22 +2120,30 @@ def shown_id(model: Model, *, dashed: bool) -> str:
     return model.id.replace(".", "-") if dashed and model.is_claude else model.id
 
 
+MODEL_FRAME = {
+    "object": "model",
+    "type": "model",
+    # The catalogue has no dates; Anthropic's own API says an unknown one so.
+    "created": 0,
+    "created_at": "1970-01-01T00:00:00Z",
+}
+
+
 def model_payload(model: Model, shown_as: str = "") -> JSON:
     """One model as OpenAI's and Anthropic's SDKs both read it."""
-    return {
-        "id": shown_as or model.id,
-        "object": "model",
-        "type": "model",
-        # The catalogue has no dates; Anthropic's own API says an unknown one so.
-        "created": 0,
-        "created_at": "1970-01-01T00:00:00Z",
-        "owned_by": model.vendor,
-        "display_name": model.name,
+    limits = {
         "context_window": model.context or None,
         "max_output_tokens": model.output or None,
+    }
+    return {
+        **MODEL_FRAME,
+        "id": shown_as or model.id,
+        "owned_by": model.vendor,
+        "display_name": model.name,
         "endpoints": list(model.endpoints),
         "vision": model.vision,
         "credits": model.prices,
+        **limits,
     }
 
 
@@ -10182,21 +10195,18 @@ class TokenStore:
                     raise ValueError("not a regular file")
                 if info.st_size > MAX_TOKEN_FILE:
                     raise ValueError("too large")
-                if os.name != "nt":  # which has no owners and modes of this kind
-                    self._claim(file.fileno(), info)
+                posix = os.name != "nt"  # Windows has no owners and modes of this kind
+                if posix and info.st_uid != os.getuid():
+                    raise ValueError("it belongs to another user")
+                if posix and info.st_mode & 0o077:
+                    os.fchmod(file.fileno(), 0o600)
+                    log_event("warn", "token_file_mode_repaired", path=self.path)
                 return loads_object(file.read())
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, BadRequest) as exc:
             log_event("warn", "token_file_ignored", path=self.path, reason=str(exc))
             return {}
-
-    def _claim(self, handle: int, info: os.stat_result) -> None:
-        if info.st_uid != os.getuid():
-            raise ValueError("it belongs to another user")
-        if info.st_mode & 0o077:
-            os.fchmod(handle, 0o600)
-            log_event("warn", "token_file_mode_repaired", path=self.path)
 
     def save(self, github: str, copilot: Optional[JSON] = None) -> Any:
         """Replace the file in one step, and give its mark(); a failure is logged, the
@@ -10214,8 +10224,7 @@ class TokenStore:
             os.replace(temporary, self.path)
         except OSError as exc:
             log_event("error", "token_file_not_saved", path=self.path, reason=str(exc))
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+            self.sweep()
         return self.mark()
 
     def sweep(self) -> None:
@@ -10421,6 +10430,10 @@ class Cached:
     """A value fetched on need, by one flight for all who wait; one that is still good
     outlives the failure of the next."""
 
+    retry_at = 0.0
+    failure: Optional[ProxyError] = None  # the last one
+    _flight: Optional[asyncio.Future[None]] = None
+
     def __init__(
         self,
         fetch: Callable[[], Awaitable[Tuple[Any, float, float]]],
@@ -10430,13 +10443,10 @@ class Cached:
         self._fetch = fetch  # gives what put() takes, or raises a ProxyError
         self._clock = clock
         self._pause = pause  # seconds, when one that is still good was not renewed
-        self._flight: Optional[asyncio.Future[None]] = None
-        self.retry_at = 0.0
-        self.failure: Optional[ProxyError] = None  # the last one
-        self.put(None, 0.0, 0.0)
+        self.put()
 
-    def put(self, value: Any, renew_in: float, life: float) -> None:
-        """Keep a value: fetched anew after `renew_in` seconds, good for `life`."""
+    def put(self, value: Any = None, renew_in: float = 0.0, life: float = 0.0) -> None:
+        """Keep a value, to be renewed in so many seconds and good for so many."""
         now = self._clock()
         self.value = value
         self._renew_at = now + renew_in
@@ -10491,6 +10501,10 @@ UNUSED_SPAN = 300.0  # in so many seconds; more would look like a loop (UPSTREAM
 class CopilotAuth:
     """Who is signed in, and a valid Copilot token for whoever asks."""
 
+    _polling: Optional[asyncio.Future[None]] = None
+    _mark: Any = "never looked"  # the file as it was last seen
+    _look_at = 0.0  # when it is looked at again
+
     def __init__(
         self,
         config: Config,
@@ -10504,9 +10518,6 @@ class CopilotAuth:
         self._store = store
         self._clock = clock
         self._sleep = sleep
-        self._polling: Optional[asyncio.Future[None]] = None
-        self._mark: Any = "never looked"  # the file as it was last seen
-        self._look_at = 0.0
         self._become(config.github_token)
         self._store.sweep()
         self.signed_in()
@@ -10525,7 +10536,7 @@ class CopilotAuth:
     def signed_in(self) -> bool:
         """Whether a GitHub token is there that is not known to be dead."""
         now = self._clock()
-        if now >= self._look_at:
+        if now >= self._look_at or not self._github:
             self._look_at = now + LOOK_EVERY
             mark = self._store.mark()
             if mark != self._mark:
@@ -10555,12 +10566,11 @@ class CopilotAuth:
         self._tokens.close()
         if self._polling:
             self._polling.cancel()
+            self._polling = None
 
     async def close(self) -> None:
         """Stop polling and exchanging."""
         self._leave()
-        if self._polling:
-            await asyncio.wait([self._polling])
 
     # -- the GitHub token ----------------------------------------------------
 
@@ -10605,7 +10615,6 @@ class CopilotAuth:
         self._store.clear()
         self._mark = None  # of a file that is not there
         self._leave()
-        self._polling = None
         self._become(self._config.github_token)
         reply = {"status": "logged_out"}
         if self._github:
@@ -10674,7 +10683,7 @@ class CopilotAuth:
             github = await self._poll(device_code, interval, self._clock() + life)
         except ProxyError as exc:
             log_event("warn", "login_failed", reason=str(exc))
-            self._code.put(None, 0.0, 0.0)
+            self._code.put()
             self._code.failure = exc
             return
         self._become(github)
@@ -10729,7 +10738,7 @@ class CopilotAuth:
 
     async def renew(self) -> CopilotToken:
         """Exchange now, whatever is kept: the proof that the sign-in works."""
-        self._tokens.put(None, 0.0, 0.0)
+        self._tokens.put()
         self._tokens.retry_at = 0.0
         return await self.token()
 
@@ -10750,7 +10759,7 @@ class CopilotAuth:
             if self._unused[0] + UNUSED_SPAN > now:
                 return False  # it is good enough for other requests
             self._unused.append(now)
-        self._tokens.put(None, 0.0, 0.0)
+        self._tokens.put()
         again_at = self._unused[0] + UNUSED_SPAN
         if expired and token is not self._worked and again_at > now:
             self._tokens.retry_at = again_at
@@ -10972,7 +10981,6 @@ SIDE_HEADERS = (
     "x-openai-subagent",  # Codex
     "x-codex-parent-thread-id",
     "x-parent-session-id",  # opencode
-    "x-initiator",  # Copilot's own clients
 )
 
 
@@ -11009,10 +11017,14 @@ def _last_item(body: JSON) -> JSON:
 
 def _is_side_request(headers: Headers, body: JSON) -> bool:
     """Whether its headers, or its billing line, say that nobody typed it."""
-    if any(headers.get(name) not in (None, "main", "user") for name in SIDE_HEADERS):
+    if headers.get("x-initiator") == "agent":  # as Copilot's own clients
         return True
-    system = body.get("system")
-    return isinstance(system, list) and "cc_is_subagent=true" in str(system[:1])[:2000]
+    if not {None, "main"}.issuperset(map(headers.get, SIDE_HEADERS)):
+        return True
+    first = objects(body.get("system"))[:1]
+    return any(
+        "cc_is_subagent=true" in typed(each, "text", str)[:2000] for each in first
+    )
 
 
 def _is_side_question(body: JSON) -> bool:
@@ -11062,21 +11074,18 @@ def initiator(headers: Headers, body: JSON, session: str) -> Initiator:
 # -- when to try again ---------------------------------------------------------
 
 RETRIED = {408: 1, 499: 2, 502: 2, 503: 2, 504: 2, 529: 2}  # UPSTREAM 15.2
-LONGEST_WAIT = 8.0  # seconds; what takes longer the client decides
+SHORT_WAIT = re.compile("[0-8]?")  # seconds; what takes longer the client decides
 
 
 def retry_wait(exc: ProxyError, attempt: int, dice: float) -> Optional[float]:
     """Seconds until the next try after `attempt` retries, None = give up; dice < 1."""
-    wait = 0.5 * 4**attempt * (1 + dice)
     if exc.should_retry is False or attempt >= RETRIED.get(exc.status, 0):
         return None
     if isinstance(exc, UpstreamTimeout):  # has cost 300 s already, and may be billed
         return None
-    if exc.retry_after:
-        if not re.fullmatch("[0-9]{1,4}", exc.retry_after):
-            return None  # a date
-        wait = max(wait, float(exc.retry_after))
-    return wait if wait <= LONGEST_WAIT else None
+    if not SHORT_WAIT.fullmatch(exc.retry_after):  # or a date
+        return None
+    return max(0.5 * 4**attempt * (1 + dice), float(exc.retry_after or 0))
 
 
 def wants_new_token(exc: ProxyError) -> bool:
@@ -11094,10 +11103,11 @@ def wants_new_token(exc: ProxyError) -> bool:
 
 def _snapshot(raw: JSON) -> JSON:
     """One quota; overdrawn it is used up, and the rest is overage."""
-    figures = {}
-    for key, value in raw.items():
-        if type(value) in (int, float) and abs(value) < 1e15:
-            figures[key] = value
+    figures = {
+        key: value
+        for key, value in raw.items()
+        if type(value) in (int, float) and abs(value) < 1e15
+    }
     total = figures.get("entitlement")
     left = figures.get("quota_remaining", figures.get("remaining"))
     percent = figures.get("percent_remaining")
@@ -11167,6 +11177,8 @@ REPEATED = 900.0  # seconds within which the same prompt at the same place is a 
 class CopilotClient:
     """The signed-in account's Copilot."""
 
+    _owner = ""  # whose catalogue and quota are kept
+
     def __init__(
         self,
         config: Config,
@@ -11184,7 +11196,6 @@ class CopilotClient:
             functools.partial(copilot_headers, config)
         )
         self._prompts: Dict[Hashable, Tuple[float, int]] = {}  # when, place
-        self._owner = ""  # whose catalogue and quota are kept
         self.forget()
 
     # -- what the account has --------------------------------------------------

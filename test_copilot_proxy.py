@@ -14695,17 +14695,16 @@ def test_login_of_another_process_is_noticed_at_once(tmp_path):
         await one.fails(cp.AuthRequired)
         saved(path)
         soon()
-        loads = []
-        one.store.load = lambda: loads.append(1) or {}
-        marks = []
-        look = one.store.mark
-        one.store.mark = lambda: marks.append(1) or look()
+        assert one.auth.signed_in()
+        looks = []
+        mark = one.store.mark
+        one.store.mark = lambda: looks.append("mark") or mark()
+        one.store.load = lambda: looks.append("load") or {}
         for _ in range(100):
             one.auth.signed_in()
-        assert len(loads) == len(marks) == 1  # one look for all that a request asks
+        assert looks == []  # one look for all that a request asks
         soon()
-        one.auth.signed_in()
-        assert (len(loads), len(marks)) == (1, 2)  # and that costs a stat, no more
+        assert one.auth.signed_in() and looks == ["mark"]  # which costs a stat, no more
 
     sign_in(test, saved(tmp_path / "t"))
 
@@ -15179,6 +15178,7 @@ INITIATORS = [  # name, headers, body, who
     ),
     ("says agent itself", {"x-initiator": "agent"}, ask_of(), "agent"),
     ("says user itself", {"x-initiator": "user"}, ask_of(messages=[RESULT]), "agent"),
+    ("says something else", {"x-initiator": "me"}, ask_of(), "user"),
     ("typed by a person", {}, last("Stop hook feedback: how do I configure it?"), "user"),
     ("reminder by another", {}, last(REMIND["text"]), "user"),
     ("typed in curl", {"user-agent": "curl/8"}, last("<session>\ngo\n</session>"), "user"),
