@@ -2246,9 +2246,7 @@ class Result(NamedTuple):
     @property
     def spoken(self) -> Tuple[Any, ...]:
         """The parts for an API that has no field for a failure: OpenAI's have none."""
-        if self.is_error:
-            return (Text("Error:"), *self.parts)
-        return self.parts
+        return (Text("Error:"), *self.parts) if self.is_error else self.parts
 
 
 class Turn(NamedTuple):
@@ -2316,7 +2314,7 @@ def given(**fields: Any) -> JSON:
 
 def required_word(obj: JSON, key: str, words: Iterable[str], path: str) -> str:
     """`obj[key]`, which must be one of `words`; raises BadRequest when it is not."""
-    return one_of(required(obj, key, str, path), tuple(words), _path_to(path, key))
+    return one_of(required_text(obj, key, path), tuple(words), _path_to(path, key))
 
 
 def parse_list(
@@ -2336,8 +2334,9 @@ MAX_STOP = 256  # characters
 
 def parse_stops(body: JSON, key: str) -> Tuple[str, ...]:
     """The stop sequences in the list `body[key]`; raises BadRequest for too many."""
-    words = enumerate(field(body, key, list, default=()))
-    stops = [expect(word, str, "%s.%d" % (key, at)) for at, word in words]
+    stops = field(body, key, list, default=())
+    for at, stop in enumerate(stops):
+        expect(stop, str, "%s.%d" % (key, at))
     if len(stops) > MAX_STOPS or max(map(len, stops), default=0) > MAX_STOP:
         words = "%s: at most %d, and %d characters each"
         raise BadRequest(words % (key, MAX_STOPS, MAX_STOP))
@@ -2360,10 +2359,10 @@ def custom_tool(name: str, description: str, form: JSON) -> Tool:
     A grammar cannot be enforced by a schema, so it is said in words.
     """
     words = [description, "Put the whole text into `input`."]
-    grammar = typed(form, "grammar", dict) or form
-    rules = typed(grammar, "definition", str)
+    grammar = object_at(form, "grammar") or form
+    rules = text_at(grammar, "definition")
     if rules:
-        syntax = typed(grammar, "syntax", str)
+        syntax = text_at(grammar, "syntax")
         words.append("It must follow this %s grammar:\n%s" % (syntax, rules))
     return Tool(name, "\n\n".join(filter(None, words)), INPUT_SCHEMA, kind="custom")
 
@@ -2476,9 +2475,8 @@ class TokenUsage(NamedTuple):
     @property
     def cost(self) -> JSON:
         """The price as a member of an answer, when it is known: Copilot's own."""
-        if not self.nano_aiu:
-            return {}
-        return {"copilot_usage": {"total_nano_aiu": self.nano_aiu}}
+        nano_aiu = self.nano_aiu
+        return {"copilot_usage": {"total_nano_aiu": nano_aiu}} if nano_aiu else {}
 
 
 MOST_COUNTED = 10**15  # a million AI credits; what is larger would not fit a float
@@ -2486,12 +2484,7 @@ MOST_COUNTED = 10**15  # a million AI credits; what is larger would not fit a fl
 
 def count(value: Any) -> int:
     """A count from the wire: a whole number >= 0, anything else is 0."""
-    if type(value) is not int or value <= 0:
-        return 0
-    if value > MOST_COUNTED:
-        log_event("warn", "usage_ignored", bits=value.bit_length())
-        return 0
-    return value
+    return value if type(value) is int and 0 < value <= MOST_COUNTED else 0
 
 
 def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
@@ -2501,7 +2494,7 @@ def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
     if "input_tokens" in usage:
         kinds = ("input", "output")
     prompt, output = [count(usage.get(kind + "_tokens")) for kind in kinds]
-    details, more = [typed(usage, kind + "_tokens_details", dict) for kind in kinds]
+    details, more = [object_at(usage, kind + "_tokens_details") for kind in kinds]
     read = min(count(details.get("cached_tokens")), prompt)
     write = min(count(details.get("cache_write_tokens")), prompt - read)
     thought = more.get("reasoning_tokens") or usage.get("reasoning_tokens")
@@ -2515,31 +2508,25 @@ def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
 
 
 class Sink(Protocol):
-    """Where a reader puts an answer, piece by piece; the writers of rooms 9 to 11."""
+    """Where a reader puts an answer, piece by piece; the writers of rooms 9 to 11.
 
-    at_boundary: bool  # a ping may go out now
+    text(text), reasoning(text)
+    refusal(text): instead of, or after, the text
+    next_message(): the text that follows is another message's
+    opaque(data, source): encrypted reasoning, whole, to be given back in the next turn
+    call(key, call_id, name): a tool call begins; `key` names it where its arguments
+        follow in fragments
+    arguments(key, fragment)
+    end(reason, usage, stop_sequence=None): the answer is complete: stop, length,
+        tool_calls or content_filter. With "stop", `stop_sequence` is what the answer
+        was cut at, where that is known.
+    error(exc): one event, and nothing after it
+    take() -> bytes: what was written since the last call
+    whole() -> JSON: after end(), the same answer as one object
+    at_boundary: a ping may go out now
+    """
 
-    def text(self, text: str) -> None: ...
-    def reasoning(self, text: str) -> None: ...
-    def refusal(self, text: str) -> None: ...  # instead of, or after, the text
-    def next_message(self) -> None: ...  # the text that follows is another message's
-
-    # Encrypted reasoning, whole, to be given back in the next turn.
-    def opaque(self, data: str, source: str) -> None: ...
-
-    # A tool call begins; `key` names it where its arguments follow in fragments.
-    def call(self, key: Hashable, call_id: str, name: str) -> None: ...
-    def arguments(self, key: Hashable, fragment: str) -> None: ...
-
-    # The answer is complete: stop, length, tool_calls or content_filter. With "stop",
-    # `stop_sequence` is what the answer was cut at, where that is known.
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None: ...
-
-    def error(self, exc: ProxyError) -> None: ...  # one event, and nothing after it
-    def take(self) -> bytes: ...  # what was written since the last call
-    def whole(self) -> JSON: ...  # after end(): the same answer as one object
+    def __getattr__(self, name: str) -> Any: ...
 
 
 class Reader(Protocol):
@@ -2548,7 +2535,7 @@ class Reader(Protocol):
     usage: TokenUsage
     finish_reason: str
     stop_sequence: Optional[str]
-    failure: Optional[ProxyError]  # in a terminal event; raised when the stream ended
+    failure: Optional[ProxyError]
     done: bool  # nothing can follow, the upstream may be left
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
@@ -2583,18 +2570,14 @@ class StopAt:
         if self._hit is not None:
             return
         text = self._held + text
-        found = []
-        begun = [0]
-        for stop in self._stops:
-            if stop in text:
-                found.append((text.find(stop) + len(stop), -len(stop), stop))
-            begun += [n for n in range(1, len(stop)) if text.endswith(stop[:n])]
+        stops = self._stops
+        ends = [(text.find(s) + len(s), -len(s), s) for s in stops if s in text]
+        begun = [n for s in stops for n in range(len(s)) if text.endswith(s[:n])]
         at = len(text) - max(begun)
-        self._held = text[at:]
-        if found:
-            end, size, self._hit = min(found)  # whichever ends first
+        if ends:
+            end, size, self._hit = min(ends)  # whichever ends first
             at = end + size
-            self._held = ""
+        self._held = "" if ends else text[at:]
         if at:
             self._sink.text(text[:at])
 
@@ -2687,34 +2670,36 @@ CUT_SHORT = (
 
 
 class StreamTranslator:
-    """What the relay of room 18 drives: upstream bytes in, client bytes out."""
+    """What the relay of room 18 drives: upstream bytes in, client bytes out.
+
+    Who inherits has `_read`, which takes one event and puts bytes into `_out`.
+    """
 
     usage = TokenUsage()
+    failure: Optional[ProxyError] = None  # in a terminal event; finish() raises it
     finished = False  # a terminal event came; only a late usage may still follow
     done = False  # nothing can follow
     at_boundary = True  # a ping may go out now
 
     def __init__(self) -> None:
-        self._decoder, self._out = SSEDecoder(), []
-
-    def _read(self, event: SSEEvent) -> None:
-        raise NotImplementedError
+        self._decoder = SSEDecoder()
+        self._out: List[bytes] = []
 
     def _take(self) -> bytes:
-        out, self._out = b"".join(self._out), []
+        out = b"".join(self._out)
+        self._out = []
         return out
 
     def _read_all(self, events: List[SSEEvent]) -> None:
         for event in events:
-            if self.done:
-                return
-            if not self.finished:
-                self._read(event)
-                continue
-            # Only a usage still matters: the answer is whole, and a broken piece or an
-            # error behind its end must not undo it.
-            with contextlib.suppress(UpstreamError):
-                self._read(event)
+            try:
+                if not self.done:
+                    self._read(event)
+            except UpstreamError:
+                # Behind the end only a usage still matters: the answer is whole, and a
+                # broken piece or an error must not undo it.
+                if not self.finished:
+                    raise
 
     def feed(self, data: bytes) -> bytes:
         """Take upstream bytes, give client bytes; raises ProxyError."""
@@ -2722,8 +2707,10 @@ class StreamTranslator:
         return self._take()
 
     def finish(self) -> bytes:
-        """The upstream ended; raises UpstreamError when it had not finished."""
+        """The upstream ended; raises its failure, UpstreamError when it was cut."""
         self._read_all(self._decoder.finish())
+        if self.failure is not None:
+            raise self.failure
         if not self.finished:
             raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
         return self._take()
@@ -2748,23 +2735,22 @@ class Translation(StreamTranslator):
         self.finished = self._reader.finish_reason != ""
 
     usage = property(lambda self: self._reader.usage)
+    failure = property(lambda self: self._reader.failure)
     done = property(lambda self: self._reader.done)
     at_boundary = property(lambda self: self._sink.at_boundary)
     model = property(lambda self: getattr(self._reader, "model", ""))
 
     def finish(self) -> bytes:
-        """End the answer; raises UpstreamError when the upstream had not."""
+        """End the answer; raises what the upstream failed by."""
         out = super().finish()
         reader = self._reader
-        if reader.failure is not None:
-            raise reader.failure
         self._sink.end(reader.finish_reason, reader.usage, reader.stop_sequence)
-        return out + self._sink.take()
+        return out + self._take()
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
         self._sink.error(exc)
-        return self._sink.take()
+        return self._take()
 
     def whole(self) -> JSON:
         """The non-streaming answer, after finish()."""
@@ -2788,10 +2774,8 @@ BILLING_MARK = "x-anthropic-billing-header"
 
 def pack_reasoning(opaque: str, source: str) -> str:
     """The signature, one word, of a thinking block of ours: it brings `opaque` back."""
-    words = []
-    for word in (source, opaque):
-        words.append(urllib.parse.quote(word, safe="+/=:", errors="replace"))
-    return SIGNATURE_MARK + "@".join(words)
+    quote = functools.partial(urllib.parse.quote, safe="+/=:", errors="replace")
+    return SIGNATURE_MARK + "@".join(map(quote, (source, opaque)))
 
 
 def unpack_reasoning(signature: str) -> Optional[Tuple[str, str]]:
@@ -2856,49 +2840,46 @@ def _parse_stranger(block: JSON, place: str, path: str) -> Text:
     return Text("[%s]" % words.strip())
 
 
-def _parse_image(block: JSON, path: str) -> Image:
+SOURCES = {"image": ("base64", "url"), "document": ("base64", "text")}
+
+
+def _parse_media(block: JSON, path: str, parse: Callable[..., Any]) -> List[Any]:
+    """An image or a document. A document of text is its text; of any other the bytes go
+    behind its context; `parse` reads one that is made of blocks."""
+    kind = block["type"]
+    title = text_field(block, "title", path)
+    context = Text(text_field(block, "context", path))
     source = required(block, "source", dict, path)
     path += ".source"
-    if required_word(source, "type", ("base64", "url"), path) == "url":
-        return Image(required(source, "url", str, path))
-    media_type = required(source, "media_type", str, path)
-    data = required(source, "data", str, path)
-    return Image("data:%s;base64,%s" % (media_type, data))
-
-
-def _parse_document(block: JSON, path: str, parse: Callable[..., Any]) -> List[Any]:
-    """A text document is its text; of any other the bytes go behind its context.
-
-    `parse` reads the content of one that is made of blocks.
-    """
-    title = field(block, "title", str, path, "")
-    context = Text(field(block, "context", str, path, ""))
-    source = required(block, "source", dict, path)
-    path += ".source"
-    if source.get("type") == "content":
-        parts = parse(source.get("content"), "document", path + ".content")
+    if kind == "document" and source.get("type") == "content":
+        parts = parse(source.get("content"), kind, path + ".content")
         return [Text(title), context, *parts]
-    kind = required_word(source, "type", ("base64", "text"), path)
-    text = required(source, "data", str, path)
-    if kind == "base64":
-        media_type = required(source, "media_type", str, path)
+    form = required_word(source, "type", SOURCES[kind], path)
+    if form == "url":
+        return [Image(required_text(source, form, path))]
+    data = required_text(source, "data", path)
+    if form == "base64":
+        media_type = required_text(source, "media_type", path)
+        url = "data:%s;base64,%s" % (media_type, data)
+        if kind == "image":
+            return [Image(url)]
         if not media_type.startswith("text/"):
-            return [context, Document("data:%s;base64,%s" % (media_type, text), title)]
+            return [context, Document(url, title)]
         try:
-            text = base64.b64decode(text, validate=True).decode("utf-8", "replace")
+            data = base64.b64decode(data, validate=True).decode("utf-8", "replace")
         except ValueError:
             raise BadRequest("%s.data: expected base64" % path) from None
-    return [Text(text_of((Text(title), context, Text(text))))]
+    return [Text(text_of((Text(title), context, Text(data))))]
 
 
 def _parse_thinking(block: JSON, path: str) -> List[Any]:
     # With a foreign or no signature only its own model can use the block; another would
     # take it for its answer if it came as text.
     key = "data" if block["type"] == "redacted_thinking" else "signature"
-    ours = unpack_reasoning(field(block, key, str, path, ""))
+    ours = unpack_reasoning(text_field(block, key, path))
     if ours is None:
         return []
-    return [Reasoning(field(block, "thinking", str, path, ""), *ours)]
+    return [Reasoning(text_field(block, "thinking", path), *ours)]
 
 
 def _parse_parts(content: Any, place: str, path: str) -> List[Any]:
@@ -2909,44 +2890,41 @@ def _parse_parts(content: Any, place: str, path: str) -> List[Any]:
     parts: List[Any] = []
     for at, block in enumerate(expect(content, list, path)):
         here = "%s.%d" % (path, at)
-        kind = required(expect(block, dict, here), "type", str, here)
+        kind = required_text(expect(block, dict, here), "type", here)
         if kind == "text":
-            parts.append(Text(required(block, "text", str, here)))
+            parts.append(Text(required_text(block, "text", here)))
         elif kind not in PLACES[place]:
             parts.append(_parse_stranger(block, place, here))
-        elif kind == "image":
-            parts.append(_parse_image(block, here))
-        elif kind == "document":
-            parts += _parse_document(block, here, _parse_parts)
+        elif kind in SOURCES:
+            parts += _parse_media(block, here, _parse_parts)
         elif kind == "tool_use":
-            call_id = required(block, "id", str, here)
-            name = required(block, "name", str, here)
+            names = [required_text(block, key, here) for key in ("id", "name")]
             arguments = dumps_text(field(block, "input", dict, here, {}))
-            parts.append(Call(call_id, name, arguments))
+            parts.append(Call(*names, arguments))
         elif kind == "tool_result":
-            call_id = required(block, "tool_use_id", str, here)
+            call_id = required_text(block, "tool_use_id", here)
             inner = _parse_parts(block.get("content") or "", kind, here + ".content")
             failed = field(block, "is_error", bool, here, False)
             parts.append(Result(call_id, tuple(inner), failed))
         elif kind == "tool_reference":
-            name = required(block, "tool_name", str, here)
+            name = required_text(block, "tool_name", here)
             parts.append(Text("The tool %s can be used now." % name))
         else:
             parts += _parse_thinking(block, here)
     return [part for part in parts if not isinstance(part, Text) or part.text.strip()]
 
 
-def _parse_message(message: Any, path: str) -> Turn:
+def _parse_message(message: JSON, path: str) -> Turn:
     roles = ("user", "assistant", "system")
-    role = required_word(expect(message, dict, path), "role", roles, path)
+    role = required_word(message, "role", roles, path)
     path += ".content"
     if message.get("content") is None:
         raise BadRequest("%s: required" % path)
     return Turn(role, tuple(_parse_parts(message["content"], role, path)))
 
 
-def _parse_messages_tool(entry: Any, path: str) -> Tool:
-    kind = field(expect(entry, dict, path), "type", str, path, "custom")
+def _parse_messages_tool(entry: JSON, path: str) -> Tool:
+    kind = field(entry, "type", str, path, "custom")
     if kind not in ("custom", "function"):
         raise BadRequest(
             "%s.type: %r is known to Anthropic's own models and servers only and "
@@ -2956,8 +2934,8 @@ def _parse_messages_tool(entry: Any, path: str) -> Tool:
     tool = field(entry, "function", dict, path) or entry
     schema = field(tool, "input_schema", dict, path)
     return Tool(
-        required(tool, "name", str, path),
-        field(tool, "description", str, path, ""),
+        required_text(tool, "name", path),
+        text_field(tool, "description", path),
         schema or field(tool, "parameters", dict, path, {}),
         field(tool, "strict", bool, path),
     )
@@ -2970,15 +2948,15 @@ def _found_tools(messages: List[JSON]) -> Set[str]:
         for block in objects(message.get("content")):
             content = block.get("content")
             # Of a search that Anthropic's server ran, else of the client's own.
-            references = typed(content, "tool_references", list) or objects(content)
-            found.update(typed(each, "tool_name", str) for each in references)
+            references = list_at(content, "tool_references") or objects(content)
+            found.update(text_at(each, "tool_name") for each in references)
     return found
 
 
 def _parse_messages_tools(body: JSON) -> Tuple[Tool, ...]:
     tools = parse_list(body, "tools", _parse_messages_tool)
     entries = objects(body.get("tools"))
-    deferred = {typed(e, "name", str) for e in entries if e.get("defer_loading")}
+    deferred = {text_at(e, "name") for e in entries if e.get("defer_loading")}
     if deferred:
         deferred -= _found_tools(body["messages"])
     return tuple(tool for tool in tools if tool.name not in deferred)
@@ -3017,7 +2995,7 @@ BUDGET_EFFORTS = ((4000, "low"), (16000, "medium"), (math.inf, "high"))
 
 def _parse_effort(body: JSON, config: JSON) -> Tuple[str, bool]:
     """The effort and whether thinking is to be shown."""
-    effort = field(config, "effort", str, "output_config", "")
+    effort = text_field(config, "effort", "output_config")
     thinking = field(body, "thinking", dict)
     if not thinking:
         return effort, False
@@ -3042,7 +3020,7 @@ def _parse_output_format(body: JSON, config: JSON) -> Optional[JSON]:
 
 def _parse_user(body: JSON) -> str:
     metadata = field(body, "metadata", dict, default={})
-    user = field(metadata, "user_id", str, "metadata", "")
+    user = text_field(metadata, "user_id", "metadata")
     # Claude Code's is JSON inside JSON (CLIENTS 1).
     session = re.search(r'"session_id": {0,4}"([\w-]{1,64})"', user, re.ASCII)
     if session:
@@ -3154,15 +3132,13 @@ def _encode_tools(conversation: Conversation) -> JSON:
             strict=tool.strict or None,
         )
         tools.append({"name": tool.name, **more})
-    if not tools:
-        return {}
     wanted = conversation.tool_choice
     choice = given(type=CHOICE_TYPES.get(wanted))
     if wanted.startswith("="):
         choice = {"type": "tool", "name": wanted[1:]}
     if conversation.parallel is False:
         choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}
-    return {"tools": tools, **given(tool_choice=choice)}
+    return given(tools=tools, tool_choice=choice) if tools else {}
 
 
 def encode_messages(conversation: Conversation, model: Model) -> JSON:
@@ -3180,8 +3156,9 @@ def encode_messages(conversation: Conversation, model: Model) -> JSON:
         elif content:
             messages.append({"role": turn.role, "content": content})
     effort = conversation.effort
-    thinking = {}
-    if effort not in ("", "none", "minimal") and (model.adaptive or model.budget[1]):
+    thinks = effort not in ("", "none", "minimal")
+    thinking = None
+    if thinks and (model.adaptive or model.budget[1]):
         thinking = {"type": "adaptive"}
     config = given(effort=effort)
     if conversation.schema:
@@ -3198,9 +3175,9 @@ def encode_messages(conversation: Conversation, model: Model) -> JSON:
         thinking=thinking,
         output_config=config,
         metadata=given(user_id=conversation.user),
+        **_encode_tools(conversation),
     )
-    body = {"model": model.id, "stream": True, **settings}
-    return {**body, **_encode_tools(conversation), "messages": messages}
+    return {"model": model.id, "stream": True, **settings, "messages": messages}
 
 
 # --- Copilot's answers ----------------------------------------------------------------
@@ -3222,22 +3199,20 @@ USAGE_KEYS = (
 
 def native_usage(obj: JSON) -> TokenUsage:
     """The usage of a whole Message, or of anything that has its two usage members."""
-    usage = typed(obj, "usage", dict)
+    usage = object_at(obj, "usage")
+    details = object_at(usage, "output_tokens_details")
     return TokenUsage(
         *[count(usage.get(key)) for key in USAGE_KEYS],
-        nano_aiu=count(typed(obj, "copilot_usage", dict).get("total_nano_aiu")),
-        reasoning=count(
-            typed(usage, "output_tokens_details", dict).get("thinking_tokens")
-        ),
+        nano_aiu=count(object_at(obj, "copilot_usage").get("total_nano_aiu")),
+        reasoning=count(details.get("thinking_tokens")),
     )
 
 
 def add_usage(message: JSON, event: JSON) -> None:
     """Take into the usage members of `message` what an event of its stream says."""
-    for part in (event, typed(event, "message", dict)):
-        usage = typed(part, "usage", dict).items()
-        news = {key: number for key, number in usage if number}  # 0 is no news
-        message["usage"] = {**typed(message, "usage", dict), **news}
+    for part in (event, object_at(event, "message")):
+        news = object_at(part, "usage").items()
+        message["usage"].update((key, n) for key, n in news if n)  # 0 is no news
         message.update(given(copilot_usage=part.get("copilot_usage")))
 
 
@@ -3263,11 +3238,12 @@ class MessagesReader:
         self.stop_sequence: Optional[str] = None
         self.done = False
         self._source = source
-        self._message: JSON = {}  # its usage members
+        self._message: JSON = {"usage": {}}
         self._stop = ""
-        self._block: JSON = {}  # the open one
-        self._pieces: List[str] = []  # of its signature, or an empty one for arguments
         self._called = False
+        self._block: JSON = {}  # the open one
+        self._signature = ""  # of it
+        self._has_arguments = False
 
     usage = property(lambda self: native_usage(self._message))
 
@@ -3276,126 +3252,75 @@ class MessagesReader:
         if event.data == b"[DONE]":  # follows message_stop on some accounts
             return
         obj = messages_event(event, self._message)
-        step = self.EVENTS.get(typed(obj, "type", str))
-        if step:
-            step(self, obj, sink)
+        kind = obj.get("type")
+        index = typed(obj, "index", int)
+        delta = object_at(obj, "delta")
+        if kind == "content_block_start":
+            self._open(index, object_at(obj, "content_block"), sink)
+        elif kind == "content_block_delta":
+            self._read_delta(index, delta, sink)
+        elif kind == "content_block_stop":
+            self._close(index, sink)
+        elif kind == "message_delta":
+            self._stop = text_at(delta, "stop_reason") or self._stop
+            self.stop_sequence = delta.get("stop_sequence") or self.stop_sequence
+            if self._stop == "refusal":
+                details = object_at(delta, "stop_details")
+                sink.refusal(text_at(details, "explanation") or REFUSED_TEXT)
+        elif kind == "message_stop":
+            calls = self._called and self.stop_sequence is None
+            ended = "tool_calls" if calls else "stop"
+            self.finish_reason = FINISH_REASONS.get(self._stop, ended)
+            self.done = True
 
-    def _block_start(self, obj: JSON, sink: Sink) -> None:
-        block = typed(obj, "content_block", dict)
+    def _open(self, index: int, block: JSON, sink: Sink) -> None:
         self._block = block
-        self._pieces = []
+        self._signature = ""
+        self._has_arguments = False
         if block.get("type") == "tool_use":
             self._called = True
-            key = typed(obj, "index", int)
-            sink.call(key, typed(block, "id", str), typed(block, "name", str))
-        if typed(block, "text", str):
+            sink.call(index, text_at(block, "id"), text_at(block, "name"))
+        if text_at(block, "text"):
             sink.text(block["text"])
 
-    def _block_delta(self, obj: JSON, sink: Sink) -> None:
-        delta = typed(obj, "delta", dict)
-        if typed(delta, "text", str):
+    def _read_delta(self, index: int, delta: JSON, sink: Sink) -> None:
+        self._signature += text_at(delta, "signature")
+        if text_at(delta, "text"):
             sink.text(delta["text"])
-        elif typed(delta, "thinking", str):
+        elif text_at(delta, "thinking"):
             sink.reasoning(delta["thinking"])
-        elif typed(delta, "signature", str):
-            self._pieces.append(delta["signature"])
-        elif typed(delta, "partial_json", str):
-            self._pieces.append("")
-            sink.arguments(typed(obj, "index", int), delta["partial_json"])
+        elif text_at(delta, "partial_json"):
+            self._has_arguments = True
+            sink.arguments(index, delta["partial_json"])
 
-    def _block_stop(self, obj: JSON, sink: Sink) -> None:
+    def _close(self, index: int, sink: Sink) -> None:
         block = self._block
-        self._block = {}
         kind = block.get("type")
-        if kind == "tool_use" and not self._pieces:
-            arguments = dumps_text(typed(block, "input", dict))
-            sink.arguments(typed(obj, "index", int), arguments)
-        elif kind == "thinking" and any(self._pieces):
-            sink.opaque("".join(self._pieces), self._source)
-        elif kind == "redacted_thinking" and typed(block, "data", str):
+        if kind == "tool_use" and not self._has_arguments:
+            sink.arguments(index, dumps_text(object_at(block, "input")))
+        elif kind == "thinking" and self._signature:
+            sink.opaque(self._signature, self._source)
+        elif kind == "redacted_thinking" and text_at(block, "data"):
             sink.opaque(block["data"], self._source + REDACTED)
-
-    def _message_delta(self, obj: JSON, sink: Sink) -> None:
-        delta = typed(obj, "delta", dict)
-        self._stop = typed(delta, "stop_reason", str) or self._stop
-        self.stop_sequence = delta.get("stop_sequence") or self.stop_sequence
-        if self._stop == "refusal":
-            details = typed(delta, "stop_details", dict)
-            sink.refusal(typed(details, "explanation", str) or REFUSED_TEXT)
-
-    def _message_stop(self, obj: JSON, sink: Sink) -> None:
-        calls = self._called and self.stop_sequence is None
-        ended = "tool_calls" if calls else "stop"
-        self.finish_reason = FINISH_REASONS.get(self._stop, ended)
-        self.done = True
-
-    EVENTS = {
-        "content_block_start": _block_start,
-        "content_block_delta": _block_delta,
-        "content_block_stop": _block_stop,
-        "message_delta": _message_delta,
-        "message_stop": _message_stop,
-    }
+        self._block = {}
 
 
 # --- answers for Anthropic clients ----------------------------------------------------
-
-
-def fold_message(events: Iterable[JSON]) -> JSON:
-    """The Message that the events of a whole stream amount to.
-
-    Raises UpstreamError when it did not end. A call that was cut is left out: half of
-    it must not run, and `input` cannot say so.
-    """
-    message: JSON = {}
-    blocks: List[Tuple[JSON, Dict[str, List[str]]]] = []  # starts and pieces by field
-    for event in events:
-        kind = event["type"]
-        if kind == "message_start":
-            message = event["message"]
-        elif kind == "content_block_start":
-            blocks.append((event["content_block"], collections.defaultdict(list)))
-        elif kind == "content_block_delta":
-            for key, piece in event["delta"].items():
-                blocks[-1][1][key].append(piece)
-        elif kind == "message_delta":
-            message.update(event["delta"])
-            message.update(given(copilot_usage=event.get("copilot_usage")))
-            figures = event["usage"].items()
-            message["usage"].update(
-                {key: n for key, n in figures if n}
-            )  # 0 says nothing
-    if message.get("stop_reason") is None:
-        raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
-    message["content"] = []
-    for block, pieces in blocks:
-        for key in pieces.keys() & block.keys() - {"type"}:
-            block[key] = "".join(pieces[key])
-        arguments = "".join(pieces["partial_json"])
-        if arguments.strip():
-            block["input"] = parse_object(arguments)
-        if block.get("input", {}) is not None:
-            message["content"].append(block)
-    return message
 
 
 STOP_REASONS = {
     "stop": "end_turn",
     "length": "max_tokens",
     "tool_calls": "tool_use",
-    "function_call": "tool_use",
     "content_filter": "refusal",
 }
-# What may be open -> its start, the type and the field of its deltas.
+# What may be open -> more of its start, the type and the field of its deltas.
 OPENINGS: Dict[str, Tuple[JSON, str, str]] = {
-    "text": ({"type": "text", "text": ""}, "text_delta", "text"),
-    "refusal": ({"type": "text", "text": ""}, "text_delta", "text"),
-    "thinking": (
-        {"type": "thinking", "thinking": "", "signature": ""},
-        "thinking_delta",
-        "thinking",
-    ),
-    "call": ({"type": "tool_use", "input": {}}, "input_json_delta", "partial_json"),
+    "text": ({"text": ""}, "text_delta", "text"),
+    "thinking": ({"thinking": "", "signature": ""}, "thinking_delta", "thinking"),
+    "tool_use": ({"input": {}}, "input_json_delta", "partial_json"),
+    "server_tool_use": ({"input": {}}, "input_json_delta", "partial_json"),
+    "web_search_tool_result": ({}, "", ""),
 }
 DELTA_HEAD = (
     'event: content_block_delta\ndata: {"type":"content_block_delta",'
@@ -3429,7 +3354,6 @@ class MessagesWriter:
         thinking: bool = True,
     ) -> None:
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
-        self.at_boundary = False  # never before message_start, which must be first
         self._message = {
             "id": message_id,
             "type": "message",
@@ -3440,21 +3364,24 @@ class MessagesWriter:
             "stop_sequence": None,
             "usage": anthropic_usage(TokenUsage(input_tokens)),
         }
-        self._fold = fold
         self._thinking = thinking  # asked for; else only what a call needs is told
-        self._over = False
+        self._started = False
+        self._mute = fold  # no bytes are wanted, or none any more
         self._out: List[bytes] = []
-        self._open = ""  # a key of OPENINGS
+        self._open = ""  # the type of the open block
+        self._block: JSON = {}  # its start
         self._key: Hashable = None  # of the open call
-        self._block: JSON = {}  # the start of the open block
         self._index = -1
         self._head = b""  # of its deltas
         self._pending: List[str] = []  # told of it, not yet written
-        self._written: List[str] = []  # of an open call, and with `fold` of any block
+        self._text: List[str] = []  # what was
         self._calls: Dict[Hashable, JSON] = {}  # id and name of every call
         self._waiting: Dict[Hashable, List[str]] = {}  # fragments of the unopened ones
         self._signatures: List[str] = []  # not yet written
         self._refusal = ""
+
+    # A ping may go out: never before message_start, which must be first.
+    at_boundary = property(lambda self: self._started and not self._mute)
 
     def text(self, text: str) -> None:
         self._say("text", text)
@@ -3464,8 +3391,10 @@ class MessagesWriter:
             self._say("thinking", text)
 
     def refusal(self, text: str) -> None:
+        if not self._refusal:
+            self.next_message()
         self._refusal += text
-        self._say("refusal", text)
+        self._say("text", text)
 
     def next_message(self) -> None:
         if self._open == "text":
@@ -3475,7 +3404,7 @@ class MessagesWriter:
         self._signatures.append(pack_reasoning(data, source))
         # A call must not be broken in two. Where no thinking was asked for, an empty
         # block before the text would be content[0] of clients that read only that.
-        if self._open != "call" and self._thinking:
+        if self._open != "tool_use" and self._thinking:
             self._sign()
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
@@ -3493,22 +3422,29 @@ class MessagesWriter:
                 waiting.append(fragment)
             if len(waiting) == 1:
                 self._advance()
-        elif self._open == "call" and key == self._key:
+        elif self._open == "tool_use" and key == self._key:
             self._pending.append(fragment)
         elif fragment.strip():
             # Clients run a tool at its stop event: what comes later is lost for good.
-            raise UpstreamError(
-                "the upstream continued tool call %r after its end" % (key,)
-            )
+            words = "the upstream continued tool call %r after its end"
+            raise UpstreamError(words % (key,))
+
+    def search(self, query: str, pages: Mapping[str, str]) -> None:
+        """Tell of a web search that was run for the answer: the titles of its pages."""
+        self._message["usage"]["server_tool_use"] = {"web_search_requests": 1}
+        about = {"type": "web_search_result", "page_age": None, "encrypted_content": ""}
+        found = [{**about, "url": url, "title": title} for url, title in pages.items()]
+        tool_use_id = "srvtoolu_" + self._message["id"][4:]
+        self._begin("server_tool_use", id=tool_use_id, name="web_search")
+        self._pending.append(dumps_text({"query": query}))
+        self._begin("web_search_tool_result", tool_use_id=tool_use_id, content=found)
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
     ) -> None:
         """End the answer. A call that was cut stays as it is, as with Anthropic, or is
         left out if it has not begun; clients go on after max_tokens (CLIENTS 1)."""
-        stop = STOP_REASONS.get(reason, reason)
-        if self._refusal:
-            stop = "refusal"
+        stop = "refusal" if self._refusal else STOP_REASONS.get(reason, reason)
         cut = stop not in ("end_turn", "tool_use")
         for key, fragments in list(self._waiting.items()):
             if not cut or parse_object("".join(fragments)) is not None:
@@ -3525,23 +3461,21 @@ class MessagesWriter:
         delta: JSON = {"stop_reason": stop, "stop_sequence": stop_sequence}
         if stop == "refusal":
             explanation = self._refusal or "a content filter"
-            details = {"type": stop, "category": None, "explanation": explanation}
-            delta["stop_details"] = details
-        figures = {"usage": anthropic_usage(usage), **usage.cost}
+            delta["stop_details"] = {"type": stop, "category": None}
+            delta["stop_details"]["explanation"] = explanation
         self._message.update(delta)
-        add_usage(self._message, figures)
-        self._write("message_delta", delta=delta, **figures)
+        add_usage(self._message, {"usage": anthropic_usage(usage), **usage.cost})
+        tokens = self._message["usage"]
+        self._write("message_delta", delta=delta, usage=tokens, **usage.cost)
         self._write("message_stop")
-        self._finish()
+        self._mute = True
 
     def error(self, exc: ProxyError) -> None:
         self._flush()
         self._write("error", **anthropic_error(exc))
-        self._finish()
+        self._mute = True
 
     def take(self) -> bytes:
-        if self._fold:
-            return b""
         self._flush()
         data = b"".join(self._out)
         self._out.clear()
@@ -3552,14 +3486,10 @@ class MessagesWriter:
             raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
         return self._message
 
-    def _finish(self) -> None:
-        self._over = True
-        self.at_boundary = False
-
     def _start(self) -> None:
-        if not self.at_boundary and not self._over:
-            self.at_boundary = True
+        if not self._started:
             self._write("message_start", message=self._message)
+        self._started = True
 
     def _say(self, kind: str, text: str) -> None:
         if self._open != kind:
@@ -3575,9 +3505,9 @@ class MessagesWriter:
         Looked at when another call begins, not at each fragment: too late is no harm.
         """
         while True:
-            if self._open == "call":
+            if self._open == "tool_use":
                 self._flush()
-                if not force and parse_object("".join(self._written)) is None:
+                if not force and parse_object("".join(self._text)) is None:
                     return
                 self._close()
             key = next(iter(self._waiting), None)
@@ -3586,27 +3516,28 @@ class MessagesWriter:
             self._begin_call(key)
 
     def _begin_call(self, key: Hashable) -> None:
-        self._begin("call", **self._calls[key])
+        self._begin("tool_use", **self._calls[key])
         self._key = key
         self._pending = self._waiting.pop(key) or ["{}"]
 
     def _begin(self, kind: str, **more: Any) -> None:
         self._start()
         self._close()
-        if self._thinking or kind == "call":
+        if self._thinking or kind == "tool_use":
             self._sign()
-        start, delta, name = OPENINGS[kind]
+        empty, delta, name = OPENINGS[kind]
         self._open = kind
-        self._block = {**start, **more}
+        self._block = {"type": kind, **more, **empty}
         self._index += 1
         self._head = (DELTA_HEAD % (self._index, delta, name)).encode()
-        self._write("content_block_start", index=self._index, content_block=self._block)
+        start = {"index": self._index, "content_block": self._block}
+        self._write("content_block_start", **start)
 
     def _sign(self) -> None:
         """Write the signatures, each behind thinking: the open block's or none."""
-        signatures = self._signatures
+        pending = self._signatures
         self._signatures = []
-        for signature in signatures:
+        for signature in pending:
             if self._open != "thinking":
                 self._begin("thinking")
             self._close(signature)
@@ -3618,41 +3549,33 @@ class MessagesWriter:
             return
         self._flush()
         if self._open == "thinking":
-            self._block["signature"] = signature or pack_reasoning("", "")
-            delta = {"type": "signature_delta", "signature": self._block["signature"]}
+            signature = signature or pack_reasoning("", "")
+            delta = {"type": "signature_delta", "signature": signature}
             self._write("content_block_delta", index=self._index, delta=delta)
+            self._block["signature"] = signature
         self._write("content_block_stop", index=self._index)
-        if self._fold:
-            self._keep()
-        self._open = ""
-        self._written = []
-
-    def _keep(self) -> None:
-        """Put the block into the Message, but a call that was cut: half of it must not
-        run, and `input` cannot say so."""
-        text = "".join(self._written)
-        if self._open != "call":
-            self._block[OPENINGS[self._open][2]] = text
-        elif parse_object(text) is None:
-            return
-        else:
+        text = "".join(self._text)
+        if "input" in self._block:
             self._block["input"] = parse_object(text)
-        self._message["content"].append(self._block)
+        elif text:
+            self._block[self._open] = text
+        # Of a call that was cut half must not run, and `input` cannot say so.
+        if self._block.get("input", {}) is not None:
+            self._message["content"].append(self._block)
+        self._open = ""
+        self._text = []
 
     def _flush(self) -> None:
-        if not self._pending:
-            return
         text = "".join(self._pending)
         self._pending = []
-        if self._fold or self._open == "call":
-            self._written.append(text)
-        if text and not self._fold and not self._over:
+        self._text.append(text)
+        if text and not self._mute:
             # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
             encoded = json_string(text).encode("utf-8", "backslashreplace")
             self._out.append(b"%b%b}}\n\n" % (self._head, encoded))
 
     def _write(self, event: str, **fields: Any) -> None:
-        if not self._fold and not self._over:
+        if not self._mute:
             self._out.append(encode_sse(event, {"type": event, **fields}))
 
 
@@ -3676,13 +3599,16 @@ _STRING = (
     rb"|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
     rb'|\xf0[\x90-\xbf][\x80-\xbf]{2})[ !#-\[\]-~]*){0,999}"'
 )
-# Deltas in the two orders of keys that were ever seen: whole JSON that tells neither
-# the usage nor the end, so that most of a stream need not be parsed.
-PLAIN_DELTAS = re.compile(
-    rb"\n?(?:event: content_block_delta\ndata: \{(?:"
+# Events in the two orders of keys that were ever seen: whole JSON that tells neither a
+# usage, nor a tool's name, nor the end, so that most of a stream need not be parsed.
+PLAIN_EVENTS = re.compile(
+    rb"\n?(?:event: content_block_\w+\ndata: \{(?:"
     rb'"type":"content_block_delta","index":\d+,"delta":\{"type":"\w+","\w+":%b\}|'
-    rb'"delta":\{"\w+":%b,"type":"\w+"\},"index":\d+,"type":"content_block_delta"'
-    rb")\}\n\n)*" % (_STRING, _STRING)
+    rb'"delta":\{"\w+":%b,"type":"\w+"\},"index":\d+,"type":"content_block_delta"|'
+    rb'"type":"content_block_stop","index":\d+|"index":\d+,"type":"content_block_stop"|'
+    rb'"type":"content_block_start","index":\d+,"content_block":\{"type":"text",'
+    rb'"text":""\}|"content_block":\{"text":"","type":"text"\},"index":\d+,'
+    rb'"type":"content_block_start")\}\n\n)*' % (_STRING, _STRING)
 )
 DATA_LINE = re.compile(rb"^data:(.*)\n?", re.M)
 WHOLE_EVENTS = re.compile(rb".*\n\r?\n", re.S)  # up to the last blank line
@@ -3701,7 +3627,7 @@ class MessagesTap:
 
     def __init__(self, names: Mapping[str, str] = {}) -> None:
         self._names = names
-        self._message: JSON = {}  # its usage members
+        self._message: JSON = {"usage": {}}
         self._held = bytearray()  # the event that has not ended
         self._before = b""  # what came whole before a failure in the same piece
 
@@ -3712,28 +3638,29 @@ class MessagesTap:
         if self.done:  # a second answer, or [DONE]: nothing that a client waits for
             return b""
         if self._held or data[-2:] != b"\n\n":
-            data = self._cut(data)
+            near = max(0, len(self._held) - 2)  # half of a blank line may stand there
+            self._held += data  # a bytearray: bytes would be copied for every piece
+            found = WHOLE_EVENTS.match(self._held, near)
+            end = found.end() if found else 0
+            data = bytes(memoryview(self._held)[:end])
+            del self._held[:end]
+            if len(self._held) > MAX_EVENT:
+                raise event_too_large(MAX_EVENT)
         return self._watch(data)
-
-    def _cut(self, data: bytes) -> bytes:
-        near = max(0, len(self._held) - 2)  # half of a blank line may stand there
-        self._held += data  # a bytearray: bytes would be copied for every piece
-        found = WHOLE_EVENTS.match(self._held, near)
-        whole = b""
-        if found:
-            whole = bytes(memoryview(self._held)[: found.end()])
-            del self._held[: found.end()]
-        if len(self._held) > MAX_EVENT:
-            raise event_too_large(MAX_EVENT)
-        return whole
 
     def _watch(self, events: bytes) -> bytes:
         """Read the events; gives them as the client gets them."""
-        line = DATA_LINE.search(events, PLAIN_DELTAS.match(events).end())
+        line = DATA_LINE.search(events, PLAIN_EVENTS.match(events).end())
         while line:
-            event = self._read(line, events)
+            try:
+                event = messages_event(SSEEvent("", line[1]), self._message)
+            except ProxyError:
+                before = WHOLE_EVENTS.match(events, 0, line.start())
+                self._before = before[0] if before else b""
+                raise
             end = line.end()
-            if restore_names({"content": [event.get("content_block")]}, self._names):
+            block = event.get("content_block")
+            if self._names and restore_names({"content": [block]}, self._names):
                 head = events[: line.start()] + b"data: %b\n" % dumps(event)
                 events = head + events[end:]
                 end = len(head)
@@ -3742,17 +3669,8 @@ class MessagesTap:
                 self.done = True
                 # What stands behind the end is nobody's.
                 return events[: events.find(b"\n", end) + 1 or len(events)]
-            line = DATA_LINE.search(events, PLAIN_DELTAS.match(events, end).end())
+            line = DATA_LINE.search(events, PLAIN_EVENTS.match(events, end).end())
         return events
-
-    def _read(self, line: Any, events: bytes) -> JSON:
-        try:
-            return messages_event(SSEEvent("", line[1]), self._message)
-        except ProxyError:
-            before = WHOLE_EVENTS.match(events, 0, line.start())
-            if before:
-                self._before = before[0]
-            raise
 
     def finish(self) -> bytes:
         """End it; raises UpstreamError when no message_stop came."""
@@ -5912,87 +5830,31 @@ def search_request(query: str, model: Model) -> JSON:
     )
 
 
-def _search_events(response: JSON, tool_use_id: str) -> List[JSON]:
-    """The events of Anthropic's blocks for a search: query, results, and words."""
-    parts: List[JSON] = []
-    queries = [""]
-    for item in objects(response.get("output")):
-        queries.append(typed(typed(item, "action", dict), "query", str))
-        parts += objects(item.get("content"))
-    pages: Dict[str, JSON] = {}
-    for part in parts:
-        for note in objects(part.get("annotations")):
-            url = typed(note, "url", str)
-            page = {"type": "web_search_result", "url": url, "encrypted_content": ""}
-            page.update(title=typed(note, "title", str), page_age=None)
-            if note.get("type") == "url_citation":
-                pages[url] = page
-    query = dumps_text({"query": max(queries, key=len)})
-    call = {"type": "server_tool_use", "id": tool_use_id, "name": "web_search"}
-    found = {"type": "web_search_tool_result", "tool_use_id": tool_use_id}
-    found["content"] = list(pages.values())
-    words = "".join(typed(part, "text", str) for part in parts)
-    blocks = [
-        ({**call, "input": {}}, {"type": "input_json_delta", "partial_json": query}),
-        (found, None),
-        ({"type": "text", "text": ""}, {"type": "text_delta", "text": words}),
-    ]
-    if not words:
-        blocks.pop()
-    events: List[JSON] = []
-    for index, (block, delta) in enumerate(blocks):
-        about = {"index": index}
-        events.append({"type": "content_block_start", "content_block": block, **about})
-        if delta:
-            events.append({"type": "content_block_delta", "delta": delta, **about})
-        events.append({"type": "content_block_stop", **about})
-    return events
+class SearchReader(ResponsesReader):
+    """A Reader of a search by Responses: the sink hears of it when all is known."""
 
+    def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
+        response = typed(obj, "response", dict)
+        parts: List[JSON] = []
+        queries = [""]
+        for item in objects(response.get("output")):
+            queries.append(typed(typed(item, "action", dict), "query", str))
+            parts += objects(item.get("content"))
+        pages: Dict[str, str] = {}
+        for part in parts:
+            for note in objects(part.get("annotations")):
+                if note.get("type") == "url_citation":
+                    pages[typed(note, "url", str)] = typed(note, "title", str)
+        sink.search(max(queries, key=len), pages)
+        sink.text("".join(typed(part, "text", str) for part in parts))
+        self.finish_reason = "stop"
+        self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
+        self.done = True
 
-class SearchTranslator(StreamTranslator):
-    """A StreamTranslator from a search by Responses to the Message that tells of it."""
-
-    def __init__(self, message_id: str, model: str) -> None:
-        super().__init__()
-        self._message = {"id": message_id, "type": "message", "role": "assistant"}
-        self._message.update(model=model, content=[], stop_reason=None)
-        self._message["stop_sequence"] = None
-        self._tap = ResponsesTap()
-
-    usage = property(lambda self: self._tap.usage)
-    done = property(lambda self: self._tap.done)
-
-    def feed(self, data: bytes) -> bytes:
-        """Take upstream bytes; nothing goes out before all is known."""
-        self._tap.feed(data)
-        self.finished = self._tap.finished
-        return b""
-
-    def _events(self) -> List[JSON]:
-        usage: JSON = anthropic_usage(self.usage)
-        usage["server_tool_use"] = {"web_search_requests": 1}
-        begun = {**self._message, "usage": {**usage, "output_tokens": 0}}
-        tool_use_id = "srvtoolu_" + self._message["id"][4:]
-        ending = {"stop_reason": "end_turn", "stop_sequence": None}
-        return [
-            {"type": "message_start", "message": begun},
-            *_search_events(self._tap.whole(), tool_use_id),
-            {"type": "message_delta", "delta": ending, "usage": usage},
-            {"type": "message_stop"},
-        ]
-
-    def finish(self) -> bytes:
-        """The Message as the events that a stream of it would have had."""
-        self._tap.finish()
-        return b"".join(encode_sse(event["type"], event) for event in self._events())
-
-    def fail(self, exc: ProxyError) -> bytes:
-        """An error event."""
-        return encode_sse("error", anthropic_error(exc))
-
-    def whole(self) -> JSON:
-        """The Message, after the upstream's end."""
-        return fold_message(self._events())
+    EVENTS = {
+        **dict.fromkeys(ENDINGS, _searched),
+        **dict.fromkeys(FAILURES, ResponsesReader._failed),
+    }
 
 
 # ============================================================================
@@ -12427,14 +12289,14 @@ class App:
     async def _web_search(self, exchange: Exchange, query: str) -> None:
         """Claude Code's search request: a model that can search by itself, or words."""
         message_id = "msg_" + secrets.token_hex(12)
-        shown_as = exchange.shown_as
+        fold = not exchange.stream
+        writer = MessagesWriter(message_id, exchange.shown_as, fold=fold)
         if self._config.web_search == "on" and await self._take_searcher(exchange):
             await self._forward(
                 exchange, lambda _: search_request(query, exchange.model)
             )
-            await self._answer(exchange, SearchTranslator(message_id, shown_as))
+            await self._answer(exchange, Translation(SearchReader(), writer))
             return
-        writer = MessagesWriter(message_id, shown_as, fold=not exchange.stream)
         writer.text(NO_SEARCH)
         writer.end("stop", TokenUsage())
         if exchange.stream:

@@ -351,6 +351,38 @@ def grammar(events):
             assert all(event["delta"].values()), "an empty delta"
 
 
+def fold_message(events):
+    """The Message that the events of a whole stream amount to; a call that was cut, which
+    `input` cannot say, is left out."""
+    message = {}
+    blocks = []  # (start, {field: pieces})
+    for event in events:
+        kind = event["type"]
+        if kind == "message_start":
+            message = event["message"]
+        elif kind == "content_block_start":
+            blocks.append((event["content_block"], collections.defaultdict(list)))
+        elif kind == "content_block_delta":
+            for key, piece in event["delta"].items():
+                blocks[-1][1][key].append(piece)
+        elif kind == "message_delta":
+            message.update(event["delta"])
+            if event.get("copilot_usage"):
+                message["copilot_usage"] = event["copilot_usage"]
+            for key, number in event["usage"].items():
+                message["usage"][key] = number or message["usage"][key]
+    message["content"] = []
+    for block, pieces in blocks:
+        for key in pieces.keys() & block.keys() - {"type"}:
+            block[key] = "".join(pieces[key])
+        arguments = "".join(pieces["partial_json"])
+        if arguments.strip():
+            block["input"] = cp.parse_object(arguments)
+        if block.get("input", {}) is not None:
+            message["content"].append(block)
+    return message
+
+
 USAGE_FIELDS = {
     "input_tokens",
     "output_tokens",
@@ -5084,7 +5116,7 @@ def test_hub_translation_tells_the_sink_and_ends_only_in_finish():
         assert b"message_delta" not in out and not hub.finished and hub.at_boundary
         out += hub.finish()
         assert hub.finished and not hub.done and hub.usage == cp.TokenUsage(2, 1)
-        assert cp.fold_message(o for _, o in frames(out))["content"][0]["text"] == "one two"
+        assert fold_message(o for _, o in frames(out))["content"][0]["text"] == "one two"
 
 
 def test_hub_translation_never_makes_up_an_end():
@@ -5589,7 +5621,7 @@ def test_messages_stream_and_fold(name, told, stop_reason, content):
     sink = tell(told, fold=True)
     assert sink.take() == b"" and events[-2]["delta"]["stop_reason"] == stop_reason
     for message in (events, streamed(told, takes=True)):
-        message = json.loads(json.dumps(cp.fold_message(message)))  # joins half surrogates
+        message = json.loads(json.dumps(fold_message(message)))  # joins half surrogates
         assert (message["stop_reason"], shown(message)) == (stop_reason, content)
         assert message == json.loads(json.dumps(sink.whole()))
 
@@ -5608,13 +5640,13 @@ def test_messages_usage():
         "cache_read_input_tokens": 3,
         "cache_creation_input_tokens": 2,
     }
-    assert events[-2]["usage"] == truth == cp.fold_message(events)["usage"]
-    assert cp.fold_message(events)["copilot_usage"] == {"total_nano_aiu": 7}
+    assert events[-2]["usage"] == truth == fold_message(events)["usage"]
+    assert fold_message(events)["copilot_usage"] == {"total_nano_aiu": 7}
     untold = streamed([END])  # the upstream told no usage: the estimate stands
     assert "copilot_usage" not in untold[-2]
-    assert cp.fold_message(untold)["usage"]["input_tokens"] == 99
+    assert fold_message(untold)["usage"]["input_tokens"] == 99
     cached = streamed([("end", "stop", cp.TokenUsage(0, 1, 500))])
-    assert cp.fold_message(cached)["usage"]["input_tokens"] == 1, "the estimate would be added"
+    assert fold_message(cached)["usage"]["input_tokens"] == 1, "the estimate would be added"
 
 
 def test_messages_names_and_refusal_are_told():
@@ -5659,7 +5691,7 @@ QUIET_CASES = [  # without thinking asked for: name, told, content
 def test_messages_thinking_that_nobody_asked_for(name, told, content):
     for takes in (False, True):
         events = streamed(told, takes, thinking=False)
-        assert shown(cp.fold_message(events)) == content
+        assert shown(fold_message(events)) == content
 
 
 def test_messages_name_the_stop_sequence():
@@ -5768,7 +5800,7 @@ def test_messages_random_answers_lose_nothing():
     for seed in range(300):
         told, expected = random_answer(random.Random(seed))
         for takes in (False, True):
-            whole = cp.fold_message(streamed(told, takes))
+            whole = fold_message(streamed(told, takes))
             got = {int(b["name"][1:]): b["input"] for b in whole["content"] if "input" in b}
             for kind, name in (("text", "text"), ("reasoning", "thinking")):
                 got[kind] = "".join(b.get(name, "") for b in whole["content"])
@@ -7320,11 +7352,16 @@ def test_responses_web_search():
         "reasoning": {"effort": "low"},
     }
     search = {"type": "web_search_call", "action": {"type": "search", "query": "cats"}}
-    tap = cp.SearchTranslator("msg_1", "m")
-    tap.feed(RWire().end(output=[{"type": "web_search_call"}, search, R_CITED]).raw)
-    events = [json.loads(event.data) for event in cp.SSEDecoder().feed(tap.finish())]
-    assert cp.fold_message(events) == tap.whole()
-    call, result, text = tap.whole()["content"]
+    raw = RWire().end(output=[{"type": "web_search_call"}, search, R_CITED]).raw
+    events = []
+    for fold in (False, True):
+        machine = cp.Translation(cp.SearchReader(), cp.MessagesWriter("msg_1", "m", fold=fold))
+        out = cp.SSEDecoder().feed(machine.feed(raw) + machine.finish())
+        events += [json.loads(event.data) for event in out]
+        whole = machine.whole()
+    assert fold_message(events) == whole
+    assert whole["usage"]["server_tool_use"] == {"web_search_requests": 1}
+    call, result, text = whole["content"]
     assert call == {
         "type": "server_tool_use",
         "id": "srvtoolu_1",
@@ -7511,7 +7548,8 @@ def test_messages_reader_under_every_cut(name, raw, expected):
 
 
 def test_messages_reader_survives_wrong_types():
-    for kind in cp.MessagesReader.EVENTS:
+    kinds = "message_start message_delta message_stop ping".split()
+    for kind in kinds + ["content_block_" + step for step in ("start", "delta", "stop")]:
         for odd in (None, 1, "x", [1], {"type": 1}):
             keys = ("message", "index", "content_block", "delta", "usage", "copilot_usage")
             raw = m_event(kind, **dict.fromkeys(keys, odd))
@@ -8983,7 +9021,7 @@ def test_matrix_of_answers_under_every_cut(name, reader, raw, expected):
                 assert check_responses([o for _, o in events]) == folded.whole()["output"]
             else:
                 grammar([obj for _, obj in events])
-                assert cp.fold_message(obj for _, obj in events) == folded.whole()
+                assert fold_message(obj for _, obj in events) == folded.whole()
                 assert known(folded.whole()) == as_anthropic(expected)
             assert not (b'_tokens":9' in raw) or machine.usage[:3] == (5, 5, 4)
 
@@ -17306,7 +17344,7 @@ def test_answers_end_where_the_client_says_stop(path, model, streamed):
         else:
             events = []
         if streamed:
-            message = cp.fold_message(events)
+            message = fold_message(events)
         else:
             message = answer.json
         assert [block["text"] for block in message["content"]] == ["o"]
