@@ -3835,18 +3835,19 @@ def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool,
     return mode, left
 
 
-def _parse_format(body: JSON) -> Optional[JSON]:
-    form = field(body, "response_format", dict, default={"type": "text"})
+def parse_format(form: JSON, path: str) -> Optional[JSON]:
+    """The hub's schema for the form that answers are to have."""
     kinds = ("text", "json_object", "json_schema")
-    kind = required_word(form, "type", kinds, "response_format")
+    kind = required_word(form, "type", kinds, path)
     if kind == "json_schema":
-        return required(form, kind, dict, "response_format")
+        return required(form, kind, dict, path)
     return {} if kind == "json_object" else None
 
 
 def parse_chat(body: JSON) -> Conversation:
     """Read a chat request for a model of another endpoint; raises BadRequest."""
     required(body, "messages", list)
+    form = field(body, "response_format", dict, default={"type": "text"})
     tools = tuple(parse_list(body, "tools", _parse_tool))
     choice, tools = _parse_choice(body, tools)
     stops = body.get("stop")
@@ -3866,7 +3867,7 @@ def parse_chat(body: JSON) -> Conversation:
         stop=parse_stops({"stop": stops}, "stop"),
         effort=effort,
         thinking=effort not in ("", "none"),
-        schema=_parse_format(body),
+        schema=parse_format(form, "response_format"),
         user=text_field(body, "user"),
         extra=given(**extra),
     )
@@ -4609,16 +4610,16 @@ class ToolTable:
         self.left_out: List[str] = []
         self._flat: Dict[Tuple[str, str], str] = {}
         # A name in a namespace gives way: the others go up as they are.
-        self._plain = {typed(one, "name", str) for one in objects(body.get("tools"))}
+        self._plain = {text_at(one, "name") for one in objects(body.get("tools"))}
         self._add_all(body, "")
         for at, item in enumerate(input_items(body)):
-            if typed(item, "type", str) == "tool_search_output":
+            if text_at(item, "type") == "tool_search_output":
                 self._add_all(item, "input.%d" % at)
 
     def name_of(self, item: JSON) -> str:
         """What the model knows the function of a call, or of a choice, as."""
-        name = typed(item, "name", str) or typed(item, "type", str)
-        namespace = typed(item, "namespace", str)
+        name = text_at(item, "name") or text_at(item, "type")
+        namespace = text_at(item, "namespace")
         flat = "%s__%s" % (namespace.rstrip("_"), name) if namespace else name
         return self._flat.get((namespace, name), flat)
 
@@ -4627,16 +4628,16 @@ class ToolTable:
         parse_list(holder, "tools", add, path)
 
     def _add_tool(self, namespace: str, tool: Any, path: str) -> None:
-        kind = required(expect(tool, dict, path), "type", str, path)
+        kind = required_text(tool, "type", path)
         if kind.startswith(SPARED_TOOLS):
             self.left_out.append("tool " + kind)
         elif kind == "namespace":
             self._add_all(tool, path, field(tool, "name", str, path, kind))
         elif kind in ("function", "custom"):
-            self._keep(namespace, kind, tool, path)
+            self._declare(namespace, kind, tool, path)
         elif kind in CLIENT_TOOLS:
             offer = {**CLIENT_TOOLS[kind], **given(**tool), "name": kind}
-            self._keep("", kind, offer, path)
+            self._declare("", kind, offer, path)
         else:
             raise BadRequest(
                 "%s: a tool of type %s is run by OpenAI's servers, which Copilot does "
@@ -4645,16 +4646,16 @@ class ToolTable:
                 code="unsupported_tool",
             )
 
-    def _keep(self, namespace: str, kind: str, offer: JSON, path: str) -> None:
-        name = required(offer, "name", str, path)
-        about = field(offer, "description", str, path, "")
+    def _declare(self, namespace: str, kind: str, offer: JSON, path: str) -> None:
+        name = required_text(offer, "name", path)
+        about = text_field(offer, "description", path)
         schema = field(offer, "parameters", dict, path, {})
         strict = field(offer, "strict", bool, path)
-        tool = Tool(name, about, schema, strict, kind, namespace)
+        tool = Tool(name, about, schema, strict, kind)
         if kind == "custom":
             tool = custom_tool(name, about, field(offer, "format", dict, path, {}))
         place = (namespace, name)
-        flat = self.name_of(tool._asdict())
+        flat = self.name_of({"namespace": namespace, "name": name})
         taken: Container[str] = self._plain if namespace else ()
         while place not in self._flat and (flat in self.tools or flat in taken):
             flat += "_"  # so that two of one name do not become one
@@ -4668,26 +4669,26 @@ def _unsendable(what: str, kind: str, path: str) -> BadRequest:
 
 
 def _parse_input_part(part: Any, path: str) -> Any:
-    kind = required(expect(part, dict, path), "type", str, path)
+    kind = required_text(part, "type", path)
     if kind == "refusal":
-        return Text(field(part, kind, str, path, ""))
+        return Text(text_field(part, kind, path))
     if kind.endswith("text"):
-        return Text(field(part, "text", str, path, ""))
+        return Text(text_field(part, "text", path))
     if part.get("file_id") or part.get("file_url"):
         raise BadRequest("%s: Copilot keeps no files; send the data itself" % path)
     if kind == "input_image":
-        detail = field(part, "detail", str, path, "")
-        return Image(required(part, "image_url", str, path), detail)
+        detail = text_field(part, "detail", path)
+        return Image(required_text(part, "image_url", path), detail)
     if kind != "input_file":
         raise _unsendable("a part", kind, path)
-    url = required(part, "file_data", str, path)
+    url = required_text(part, "file_data", path)
     if not url.startswith("data:"):
         url = "data:application/pdf;base64," + url
-    return Document(url, field(part, "filename", str, path, ""))
+    return Document(url, text_field(part, "filename", path))
 
 
 def _parse_input_content(holder: JSON, key: str, path: str) -> Tuple[Any, ...]:
-    content = holder.get(key) or ""
+    content = holder.get(key)
     if isinstance(content, str):
         content = [{"type": "input_text", "text": content}]
     parts = parse_list({key: content}, key, _parse_input_part, path)
@@ -4722,27 +4723,28 @@ WORDS = ("action", "queries", "name", "arguments", "code", "output", "error", "t
 
 def summary_text(item: JSON) -> str:
     """The words that stand for a compaction item."""
-    ours = unpack_reasoning(typed(item, "encrypted_content", str))
+    ours = unpack_reasoning(text_at(item, "encrypted_content"))
     if ours and ours[1] == COMPACTED:
         return SUMMARY_LEAD + ours[0]
     return LOST_SUMMARY
 
 
 def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Call:
-    call_id = required(item, "call_id", str, path)
+    call_id = required_text(item, "call_id", path)
     if kind not in CALLS[:2]:
         kind = kind[: -len("_call")]
         held = item.get(CLIENT_TOOLS[kind]["member"]) or {}
         return Call(call_id, kind, dumps_text(held))
-    required(item, "name", str, path)
-    arguments = field(item, "arguments", str, path, "")
+    required_text(item, "name", path)
     if kind == "custom_tool_call":
-        arguments = dumps_text({"input": field(item, "input", str, path, "")})
+        arguments = dumps_text({"input": text_field(item, "input", path)})
+    else:
+        arguments = text_field(item, "arguments", path)
     return Call(call_id, table.name_of(item), arguments)
 
 
 def _parse_result(kind: str, item: JSON, path: str) -> Result:
-    call_id = required(item, "call_id", str, path)
+    call_id = required_text(item, "call_id", path)
     if kind[: -len("_output")] in CALLS[:2]:
         return Result(call_id, _parse_input_content(item, "output", path))
     output = item.get("output") or ""
@@ -4755,14 +4757,14 @@ def _parse_result(kind: str, item: JSON, path: str) -> Result:
 
 
 def _parse_reasoning(item: JSON, path: str) -> List[Reasoning]:
-    ours = unpack_reasoning(field(item, "encrypted_content", str, path, ""))
+    ours = unpack_reasoning(text_field(item, "encrypted_content", path))
     words = text_of(_parse_input_content(item, "summary", path))
     # What another made only its own model can read.
     return [Reasoning(words, *ours)] if ours and ours[0] else []
 
 
 def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
-    kind = field(expect(item, dict, path), "type", str, path, "message")
+    kind = text_field(item, "type", path) or "message"
     if kind == "message":
         role = INPUT_ROLES[required_word(item, "role", INPUT_ROLES, path)]
         return Turn(role, _parse_input_content(item, "content", path))
@@ -4795,51 +4797,34 @@ def _join_turns(turns: List[Turn]) -> List[Turn]:
     return joined
 
 
-# Fields that change no answer where an API has none of them.
-HARMLESS_FIELDS = frozenset(
-    "model input instructions tools tool_choice stream store include metadata user "
-    "max_output_tokens temperature top_p parallel_tool_calls reasoning text truncation "
-    "previous_response_id prompt_cache_key safety_identifier service_tier "
-    "stream_options client_metadata background conversation prompt stop".split()
-)
-
-
 def _wanted_format(body: JSON) -> Optional[JSON]:
     text = field(body, "text", dict, default={})
     form = field(text, "format", dict, "text", {"type": "text"})
-    kinds = ("text", "json_object", "json_schema")
-    kind = required_word(form, "type", kinds, "text.format")
-    if kind != "json_schema":
-        return None if kind == "text" else {}
-    required(form, "schema", dict, "text.format")
-    return {key: form[key] for key in form if key != "type"}
-
-
-def _narrow_choice(choice: JSON, table: ToolTable) -> str:
-    """allowed_tools: only these are sent, then."""
-    allowed = set(map(table.name_of, objects(choice.get("tools"))))
-    for name in table.tools.keys() - allowed:
-        del table.tools[name]
-    if not table.tools:
-        raise BadRequest("tool_choice.tools: none of these is among the tools")
-    modes = ("auto", "required")
-    return required_word({"mode": "auto", **choice}, "mode", modes, "tool_choice")
+    schema = {key: form[key] for key in form if key != "type"}
+    return parse_format({**form, "json_schema": schema}, "text.format")
 
 
 def _choice_among(body: JSON, table: ToolTable) -> str:
+    """The choice; where only some are allowed, the others are not offered then."""
     choice = body.get("tool_choice") or ""
     if choice in ("", "auto", "none", "required"):
         return choice
-    kind = required(expect(choice, dict, "tool_choice"), "type", str, "tool_choice")
-    if kind == "allowed_tools":
-        return _narrow_choice(choice, table)
+    kind = required_text(expect(choice, dict, "tool_choice"), "type", "tool_choice")
     if kind.startswith(SPARED_TOOLS):
         table.left_out.append("tool_choice " + kind)
         return ""
-    name = table.name_of(choice)
-    if name not in table.tools:
-        raise BadRequest("tool_choice: %s is not among the tools" % ascii(name[:64]))
-    return "=" + name
+    is_narrowed = kind == "allowed_tools"
+    entries = objects(choice.get("tools")) if is_narrowed else [choice]
+    names = dict.fromkeys(map(table.name_of, entries))
+    chosen = {name: tool for name, tool in table.tools.items() if name in names}
+    if not chosen:
+        words = "tool_choice: %s is not among the tools"
+        raise BadRequest(words % ascii(", ".join(names)[:64]))
+    if not is_narrowed:
+        return "=" + table.name_of(choice)
+    table.tools = chosen
+    modes = ("auto", "required")
+    return required_word({"mode": "auto", **choice}, "mode", modes, "tool_choice")
 
 
 def parse_responses(body: JSON) -> Conversation:
@@ -4849,13 +4834,12 @@ def parse_responses(body: JSON) -> Conversation:
     """
     table = ToolTable(body)
     turns = [Turn("system", _parse_input_content(body, "instructions", ""))]
-    said = {"input": input_items(body) or body.get("input")}
-    required(said, "input", list)
-    turns += parse_list(said, "input", functools.partial(_parse_item, table))
+    listed = {"input": input_items(body) or body.get("input")}
+    required(listed, "input", list)
+    turns += parse_list(listed, "input", functools.partial(_parse_item, table))
     reasoning = field(body, "reasoning", dict, default={})
-    unknown = [key for key in body if key not in HARMLESS_FIELDS and body[key]]
     choice = _choice_among(body, table)
-    cache_key = field(body, "prompt_cache_key", str, default="")
+    cache_key = text_field(body, "prompt_cache_key")
     return Conversation(
         turns=pair_results(_join_turns(turns)),
         tools=tuple(table.tools.values()),
@@ -4864,11 +4848,11 @@ def parse_responses(body: JSON) -> Conversation:
         max_tokens=field(body, "max_output_tokens", int),
         temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float),
-        effort=field(reasoning, "effort", str, "reasoning", ""),
+        effort=text_field(reasoning, "effort", "reasoning"),
         thinking=bool(reasoning.get("summary") or reasoning.get("generate_summary")),
         schema=_wanted_format(body),
-        user=field(body, "user", str, default="") or cache_key,
-        left_out=tuple(dict.fromkeys(table.left_out + unknown)),
+        user=text_field(body, "user") or cache_key,
+        left_out=tuple(dict.fromkeys(table.left_out)),
     )
 
 
@@ -4981,7 +4965,7 @@ def encode_responses(conv: Conversation, model: Model) -> JSON:
 def parse_event(event: SSEEvent) -> Tuple[str, JSON]:
     """The type of an event and its object; raises UpstreamError for garbage."""
     obj = event_object(event)
-    kind = event.event or typed(obj, "type", str)
+    kind = event.event or text_at(obj, "type")
     if not kind and "error" in obj:
         kind = "error"  # a bare one has neither name nor type (UPSTREAM 15.2)
     return kind, obj
@@ -5035,6 +5019,14 @@ DELTAS = {
     "response.reasoning_summary_text.delta": "reasoning",
     "summary_text": "reasoning",
 }
+# A delta of text as Copilot writes it: most of an answer, and not worth a whole parse.
+# What differs in anything is parsed, so that broken JSON is found.
+PLAIN_DELTA = re.compile(
+    rb'{"content_index":(\d),"delta":"([ !#-\[\]-~]*)","item_id":("[ !#-\[\]-~]*"),'
+    rb'"logprobs":\[\],"obfuscation":"\w*","output_index":(\d|[1-9]\d),'
+    rb'"sequence_number":([1-9]\d{0,8}),"type":"response\.output_text\.delta"}',
+    re.ASCII,
+).fullmatch
 FILTERED = "The answer was stopped by Copilot's content filter."
 
 
@@ -5066,7 +5058,7 @@ class ResponsesReader:
         self._call_ids: Dict[str, int] = {}  # and their output_index
         self._message = -1  # output_index of the last text
 
-    def _put(self, kind: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
+    def _give(self, kind: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
         method = DELTAS.get(kind)
         if not method or not text:
             return
@@ -5081,27 +5073,27 @@ class ResponsesReader:
 
     def _delta(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         part = typed(obj, "content_index", int) or typed(obj, "summary_index", int)
-        self._put(kind, (index, part), typed(obj, "delta", str), sink)
+        self._give(kind, (index, part), text_at(obj, "delta"), sink)
 
     def _arguments(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        text = typed(obj, "delta", str)
+        text = text_at(obj, "delta")
         if not text and not self._calls.get(index):
-            text = typed(obj, "arguments", str)
+            text = text_at(obj, "arguments")
         if text and index in self._calls:  # else: the item's `done` brings them
             self._calls[index] = True
             sink.arguments(index, text)
 
     def _item(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         """An item begins or is done: give what has not been given."""
-        item = typed(obj, "item", dict)
+        item = object_at(obj, "item")
         is_done = kind != "response.output_item.added"
         if is_done and index in self._items:
             return
-        name = typed(item, "name", str)
+        name = text_at(item, "name")
         if item.get("type") in CALLS[:2] and index not in self._calls:
             if name:
                 self._calls[index] = False
-                call_id = typed(item, "call_id", str)
+                call_id = text_at(item, "call_id")
                 self._call_ids[call_id] = index
                 sink.call(index, call_id, name)
             elif is_done:
@@ -5109,27 +5101,27 @@ class ResponsesReader:
         if not is_done:
             return
         self._items.add(index)
-        parts = typed(item, "summary", list) or typed(item, "content", list)
+        parts = list_at(item, "summary") or list_at(item, "content")
         for at, part in enumerate(parts):
-            text = typed(part, "text", str) or typed(part, "refusal", str)
+            text = text_at(part, "text") or text_at(part, "refusal")
             if (index, at) not in self._seen:
-                self._put(typed(part, "type", str), (index, at), text, sink)
+                self._give(text_at(part, "type"), (index, at), text, sink)
         self._arguments(kind, index, {"arguments": _arguments_of(item)}, sink)
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
-        if item.get("type") == "reasoning" and typed(item, "encrypted_content", str):
+        if item.get("type") == "reasoning" and text_at(item, "encrypted_content"):
             sink.opaque(item["encrypted_content"], self._source)
 
     def _ended(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        response = typed(obj, "response", dict)
+        response = object_at(obj, "response")
         # Some items stand only here, and some upstreams count them otherwise.
         for at, item in enumerate(objects(response.get("output"))):
-            index = self._call_ids.get(typed(item, "call_id", str), at)
+            index = self._call_ids.get(text_at(item, "call_id"), at)
             if (index, 0) not in self._seen:
                 self._item(kind, index, {"item": item}, sink)
         self.finish_reason = "tool_calls" if self._calls else "stop"
         if kind == "response.incomplete":
             self.finish_reason = "length"
-            details = typed(response, "incomplete_details", dict)
+            details = object_at(response, "incomplete_details")
             if details.get("reason") == "content_filter":
                 self.finish_reason = "content_filter"
                 sink.refusal(FILTERED)
@@ -5160,6 +5152,11 @@ class ResponsesReader:
         name, data = event
         # Unparsed: response.created alone repeats 100 KB of tools (UPSTREAM 10.2).
         if name[:9] == "response." and name not in self.EVENTS or data == b"[DONE]":
+            return
+        plain = name and PLAIN_DELTA(data)
+        if plain:
+            place = (int(plain[4]), int(plain[1]))
+            self._give(TEXT_DELTA, place, plain[2].decode("ascii"), sink)
             return
         kind, obj = parse_event(event)
         step = self.EVENTS.get(kind)
@@ -5324,7 +5321,7 @@ class ResponsesWriter:
         self._tools = tools
         self._fold = fold
         self._summary = summary  # reasoning is shown in words
-        self._encrypted = encrypted  # and in its vendor's own form
+        self._encrypted = encrypted or compact  # and in its vendor's own form
         self.items: List[JSON] = []  # the output, with all that is to come back
         self._out: List[bytes] = []
         self._number = 0
@@ -5337,14 +5334,14 @@ class ResponsesWriter:
             self._write(kind, response=frame)
 
     def text(self, text: str) -> None:
-        self._say("text", text)
+        self._add_words("text", text)
 
     def refusal(self, text: str) -> None:
-        self._say("refusal", text)
+        self._add_words("refusal", text)
 
     def reasoning(self, text: str) -> None:
         if self._summary:
-            self._say("reasoning", text)
+            self._add_words("reasoning", text)
 
     def next_message(self) -> None:
         self._close_item()
@@ -5425,7 +5422,7 @@ class ResponsesWriter:
             self._out.append(encode_sse(kind, {**about, **fields}))
 
     def _shown(self, item: JSON) -> JSON:
-        if self._encrypted or item["type"] != "reasoning":
+        if self._encrypted:
             return item
         return {key: item[key] for key in item if key != "encrypted_content"}
 
@@ -5443,19 +5440,19 @@ class ResponsesWriter:
         index = done.place["output_index"]
         self._write("output_item.done", output_index=index, item=item)
 
-    def _say(self, what: str, text: str) -> None:
+    def _add_words(self, what: str, text: str) -> None:
         if self._compact:
             if what == "text":
                 self._gist.append(text)
         elif text:
             form = FORMS[what]
             if self._open is None or self._open.form is not form:
-                self._begin(form)
+                self._open_item(form)
             _, place, _, pieces = self._open
             pieces.append(text)
             self._write(form.event + ".delta", **place, delta=text, **form.more)
 
-    def _begin(self, form: _Form) -> None:
+    def _open_item(self, form: _Form) -> None:
         """Open an item of one part, the words that follow."""
         self._close_item()
         parts: List[JSON] = []
@@ -5468,9 +5465,8 @@ class ResponsesWriter:
     def _close_item(self, phase: str = "commentary", status: str = "completed") -> None:
         """Close the open message or reasoning, and the latest call if nothing can
         follow. A message was an aside unless it is the last: only that is final."""
-        latest = next(reversed(self._calls), None)
-        if self._calls and self._is_complete(latest):
-            self._close_call(latest)
+        if self._calls:
+            self._close_call(next(reversed(self._calls)))
         done = self._open
         if done is None:
             return
@@ -5490,15 +5486,17 @@ class ResponsesWriter:
         for data, source in waiting:
             self.opaque(data, source)
 
-    def _is_complete(self, key: Hashable) -> bool:
-        return parse_object("".join(self._calls[key].pieces)) is not None
-
-    def _close_call(self, key: Hashable, status: str = "completed") -> None:
-        if self._is_complete(key):  # each for itself: the limit cuts what came last
-            status = "completed"
-        done = self._calls.pop(key)
+    def _close_call(self, key: Hashable, status: str = "") -> None:
+        """Close a call that is complete; any other only with the `status` of a cut."""
+        done = self._calls[key]
         item, place, tool, pieces = done
-        members = call_members(tool.kind, "".join(pieces))
+        arguments = "".join(pieces)
+        if parse_object(arguments) is not None:
+            status = "completed"
+        if not status:
+            return
+        del self._calls[key]
+        members = call_members(tool.kind, arguments)
         item.update(members, status=status)
         event = CALL_EVENTS.get(tool.kind)
         if tool.kind == "custom":
@@ -5513,20 +5511,20 @@ class ResponsesWriter:
 
 def _is_reference(item: Any) -> bool:
     """An item of which only the id was sent."""
-    if typed(item, "type", str) == "item_reference":
+    if text_at(item, "type") == "item_reference":
         return True
     return isinstance(item, dict) and item.keys() <= {"id", "type"} and "id" in item
 
 
 def _lacks_something(item: Any) -> bool:
     """Whether the memory may know more of an item than was sent."""
-    thought = typed(item, "type", str) == "reasoning" and "id" in item
+    thought = text_at(item, "type") == "reasoning" and "id" in item
     return _is_reference(item) or thought and not item.get("encrypted_content")
 
 
 def is_compaction(body: JSON) -> bool:
     """Whether a request wants its conversation in short, not an answer."""
-    return typed([{}, *input_items(body)][-1], "type", str) == "compaction_trigger"
+    return text_at([{}, *input_items(body)][-1], "type") == "compaction_trigger"
 
 
 def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
@@ -5537,8 +5535,8 @@ def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
     output = objects(answer.get("output"))
     summary = [item for item in output if item.get("type") == "compaction"]
     items = objects(input_items(body))
-    said = [item for item in items if item.get("role") == "user"]
-    return said + summary if summary else None
+    wishes = [item for item in items if item.get("role") == "user"]
+    return wishes + summary if summary else None
 
 
 MEMORY = 16 * 1024 * 1024  # bytes of requests and answers, all sessions together
@@ -5591,7 +5589,7 @@ class ResponseMemory:
         """Remember a finished answer with all its items, no other."""
         if answer.get("status") != "completed":
             return
-        names = [(session, typed(item, "id", str)) for item in [answer, *items]]
+        names = [(session, text_at(item, "id")) for item in [answer, *items]]
         link = self._number(session, previous)
         kept = _Kept(link, request, dumps(items), names)
         self._count += 1
@@ -5615,7 +5613,7 @@ class ResponseMemory:
 
         Raises BadRequest for an answer or an item that is not known.
         """
-        previous = field(body, "previous_response_id", str, default="")
+        previous = text_field(body, "previous_response_id")
         items = input_items(body)
         if not previous and not any(map(_lacks_something, items)):
             return body
@@ -5627,8 +5625,8 @@ class ResponseMemory:
                 raise not_kept("Previous response", previous, 400)
             chain.append([*input_items(loads(kept.request)), *loads(kept.output)])
             number = kept.previous
-        said = [*itertools.chain.from_iterable(reversed(chain)), *items]
-        expanded = {**body, "input": self._complete(session, said)}
+        items = [*itertools.chain.from_iterable(reversed(chain)), *items]
+        expanded = {**body, "input": self._complete(session, items)}
         expanded.pop("previous_response_id", None)
         return expanded
 
@@ -5640,12 +5638,12 @@ class ResponseMemory:
         @functools.lru_cache(maxsize=None)
         def output(number: int) -> Dict[str, JSON]:
             items = loads(self._answers[number].output) if number > 0 else ()
-            return {typed(item, "id", str): item for item in items}
+            return {text_at(item, "id"): item for item in items}
 
         seen: Set[str] = set()
         whole: List[Any] = []
         for item in items:
-            name = typed(item, "id", str)
+            name = text_at(item, "id")
             if _is_reference(item) and name in seen:
                 continue
             if _lacks_something(item):
@@ -5663,9 +5661,10 @@ class ResponseMemory:
 
 def wants_memory(body: JSON, model: Model) -> bool:
     """Whether reasoning must be kept here for a client that does not ask for it."""
-    includes = field(body, "include", list, default=())
-    reasons = bool(model.efforts or REASONERS.match(model.id))
-    return reasons and body.get("store") is not False and ENCRYPTED not in includes
+    if not model.efforts and not REASONERS.match(model.id):
+        return False
+    asks = ENCRYPTED in list_at(body, "include")
+    return body.get("store") is not False and not asks
 
 
 ENDINGS = ("response.completed", "response.incomplete")
@@ -5694,13 +5693,12 @@ class ResponsesTap(StreamTranslator):
         self._hide = hide
         self._ids: Dict[Any, str] = {}  # by output_index, and of the "response"
         self._number = 0  # of the event that comes next
-        self._failure: Optional[ProxyError] = None
         self._items: Dict[int, JSON] = {}  # the output, with all that is to come back
         self._answer: JSON = {}  # the last event's response
 
     def _pin(self, holder: JSON, key: str, place: Any) -> bool:
         """Give an id its first value; whether it had another."""
-        own = typed(holder, key, str)
+        own = text_at(holder, key)
         if not own or self._ids.setdefault(place, own) == own:
             return False
         holder[key] = self._ids[place]
@@ -5708,7 +5706,7 @@ class ResponsesTap(StreamTranslator):
 
     def _rename(self, item: JSON) -> bool:
         """Give a call the name and the namespace that the client knows."""
-        name = typed(item, "name", str)
+        name = text_at(item, "name")
         tool = self._tools.get(self.names.get(name, name))
         if not tool or "namespace" in item or item.get("type") not in CALLS[:2]:
             return False
@@ -5721,7 +5719,7 @@ class ResponsesTap(StreamTranslator):
         changed = self._pin(obj, "item_id", index)
         if "response" not in obj and "item" not in obj:
             return changed
-        response = typed(obj, "response", dict)
+        response = object_at(obj, "response")
         changed |= self._pin(response, "id", "response")
         if response and self._previous:
             response["previous_response_id"] = self._previous
@@ -5741,15 +5739,31 @@ class ResponsesTap(StreamTranslator):
 
     def _read(self, event: SSEEvent) -> None:
         name, data = event
+        plain = PLAIN_DELTA(data)
+        own_id = plain and self._ids.get(int(plain[4]))
+        if own_id:
+            self._number = int(plain[5]) + 1
+            start, end = plain.span(3)
+            data = b"%b%b%b" % (data[:start], dumps(own_id), data[end:])
+        else:
+            data = self._parse(event)
+        if data:
+            head = b"event: %b\n" % name.encode("utf-8") if name else b""
+            lines = data.replace(b"\n", b"\ndata: ")
+            self._out.append(b"%bdata: %b\n\n" % (head, lines))
+
+    def _parse(self, event: SSEEvent) -> bytes:
+        """Read an event; gives what the client is to see of it."""
+        data = event.data
         if data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
-            return
+            return b""
         kind, obj = parse_event(event)
         if kind in FAILURES:
             # The other event may come before or after, so the first one ends nothing.
             self.done = self.finished
             self.finished = True
-            self._failure = better_failure(obj, self._failure)
-            return
+            self.failure = better_failure(obj, self.failure)
+            return b""
         self._number = count(obj.get("sequence_number")) + 1
         if self._fit(kind, obj):
             data = dumps(obj)
@@ -5757,19 +5771,11 @@ class ResponsesTap(StreamTranslator):
             self.finished = True
             self.done = True
             cost = obj.get("copilot_usage")
-            response = typed(obj, "response", dict)
+            response = object_at(obj, "response")
             self.usage = openai_usage(response.get("usage"), cost)
             about = {"status": kind[len("response.") :]}
             self._answer = {**about, **response, **given(copilot_usage=cost)}
-        head = b"event: %b\n" % name.encode("utf-8") if name else b""
-        self._out.append(b"%bdata: %b\n\n" % (head, data.replace(b"\n", b"\ndata: ")))
-
-    def finish(self) -> bytes:
-        """The end; raises the upstream's failure, or UpstreamError when it was cut."""
-        out = super().finish()
-        if self._failure is not None:
-            raise self._failure
-        return out
+        return data
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
@@ -5798,7 +5804,7 @@ NO_SEARCH = (
 
 def search_query(body: JSON) -> Optional[str]:
     """The words of Claude Code's search request (CLIENTS 1); None for any other."""
-    kinds = [typed(tool, "type", str) for tool in objects(body.get("tools"))]
+    kinds = [text_at(tool, "type") for tool in objects(body.get("tools"))]
     if len(kinds) != 1 or not kinds[0].startswith("web_search_"):
         return None
     turns = parse_messages({**body, "tools": [], "tool_choice": None}).turns
@@ -5834,19 +5840,19 @@ class SearchReader(ResponsesReader):
     """A Reader of a search by Responses: the sink hears of it when all is known."""
 
     def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        response = typed(obj, "response", dict)
+        response = object_at(obj, "response")
         parts: List[JSON] = []
         queries = [""]
         for item in objects(response.get("output")):
-            queries.append(typed(typed(item, "action", dict), "query", str))
+            queries.append(text_at(object_at(item, "action"), "query"))
             parts += objects(item.get("content"))
         pages: Dict[str, str] = {}
         for part in parts:
             for note in objects(part.get("annotations")):
                 if note.get("type") == "url_citation":
-                    pages[typed(note, "url", str)] = typed(note, "title", str)
+                    pages[text_at(note, "url")] = text_at(note, "title")
         sink.search(max(queries, key=len), pages)
-        sink.text("".join(typed(part, "text", str) for part in parts))
+        sink.text("".join(text_at(part, "text") for part in parts))
         self.finish_reason = "stop"
         self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
         self.done = True

@@ -7175,6 +7175,26 @@ def test_responses_pass_through_changes_ids_only_under_every_cut():
         assert machine.whole()["id"] == first["response"]
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_responses_plain_deltas_are_as_if_parsed(monkeypatch, named):
+    def told():
+        tap = cp.ResponsesTap()
+        return resp_read([script.raw]), tap.feed(script.raw), tap.fail(cp.UpstreamError("x"))
+
+    dice = random.Random(5)
+    for seed in range(100):
+        script = RWire(named, seed).start()
+        for index in range(3):
+            pieces = ["".join(dice.choices('ab"\\é{}\n,\x7f', k=3)) for _ in range(9)]
+            odd = dice.choice([{}, {"logprobs": []}, {"obfuscation": "a b"}, {"content_index": 12}])
+            fields = {"content_index": 0, "logprobs": [], "obfuscation": "x9", **odd}
+            script.deltas("output_text", index, pieces + ["plain ", "words"], **fields)
+        plain = told()
+        with monkeypatch.context() as patch:
+            patch.setattr(cp, "PLAIN_DELTA", lambda data: None)
+            assert told() == plain
+
+
 def test_responses_pass_through_leaves_bytes_alone():
     raw = (
         b'event: response.created\ndata: {"response": {"id": "r"},  "x": 1.50}\n\n'
@@ -7352,7 +7372,8 @@ def test_responses_web_search():
         "reasoning": {"effort": "low"},
     }
     search = {"type": "web_search_call", "action": {"type": "search", "query": "cats"}}
-    raw = RWire().end(output=[{"type": "web_search_call"}, search, R_CITED]).raw
+    deltas = RWire().message(0, ["told", " before"])
+    raw = deltas.end(output=[{"type": "web_search_call"}, search, R_CITED]).raw
     events = []
     for fold in (False, True):
         machine = cp.Translation(cp.SearchReader(), cp.MessagesWriter("msg_1", "m", fold=fold))
@@ -7786,6 +7807,10 @@ def test_responses_parse_tools_and_choice():
     conv = r_parsed(**body, tool_choice=only)
     assert [tool.name for tool in conv.tools] == ["f"] and conv.tool_choice == "required"
     assert r_parsed(tool_choice="required").tool_choice == ""
+    inner = {**R_NAMESPACE, "tools": [{"type": "custom", "name": "sh"}]}
+    assert [(t.name, t.kind) for t in r_parsed(tools=[inner]).tools] == [
+        ("mcp__teams__sh", "custom")
+    ]
 
 
 @pytest.mark.parametrize(
