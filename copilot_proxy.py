@@ -11388,8 +11388,7 @@ POST  /api/event_logging/batch     event_batch
 def segments(path: str) -> List[str]:
     """The path's parts without empty ones and any leading v1, of which clients write
     none, one or two."""
-    parts = filter(None, path.split("/"))
-    return list(itertools.dropwhile("v1".__eq__, parts))
+    return list(itertools.dropwhile("v1".__eq__, filter(None, path.split("/"))))
 
 
 ANY = "/"  # stands for a parameter: no segment has it
@@ -11484,7 +11483,7 @@ class Exchange:
         self.dialect = dialect
         self.parsed: Optional[ClientBody] = None  # between two goings up
         body = self.body
-        self.requested = field(body, "model", str, default="")
+        self.requested = text_field(body, "model")
         self.stream = field(body, "stream", bool, default=False)
         self.session = session_of(request.headers, body, request.peer)
         self.names: Mapping[str, str] = {}  # the upstream's of a tool: the client's
@@ -11588,8 +11587,7 @@ class Exchange:
 
     def log_stream(self, step: str) -> None:
         """Log how far its stream has come, for who debugs."""
-        event = "stream_%s_%s" % (step, self.dialect)
-        log_event("debug", event, model=self.model.id)
+        log_event("debug", "stream_%s_%s" % (step, self.dialect), model=self.model.id)
 
 
 @functools.lru_cache(MAX_SESSIONS)
@@ -11951,8 +11949,8 @@ class App:
 
     def _usage_line(self, request: Request) -> Any:
         body = loads_object(request.body)
-        model = typed(typed(body, "model", dict), "display_name", str)
-        session = typed(body, "session_id", str)
+        model = text_at(object_at(body, "model"), "display_name")
+        session = text_at(body, "session_id")
         line = self._page.line(self._ledger, session, printable(model[:60]))
         return 200, TEXT_HEADERS, (line + "\n").encode("utf-8")
 
@@ -11994,7 +11992,7 @@ class App:
     async def _count_tokens(self, request: Request) -> JSON:
         raw = request.body
         body = await apart(len(raw), functools.partial(loads_object, raw))
-        requested = field(body, "model", str, default="")
+        requested = text_field(body, "model")
         model = Model(requested[:LONGEST_NAME])
         try:
             if not self._sizes.in_outage:
@@ -12008,8 +12006,7 @@ class App:
         await apart(  # raises what a request would
             len(raw), lambda: self._fitter.fit(client, body, model, MESSAGES)
         )
-        tokens = await self._sizes.count(raw, body, model)
-        return {"input_tokens": max(1, tokens)}
+        return {"input_tokens": max(1, await self._sizes.count(raw, body, model))}
 
     # -- model requests: admit, choose, account --------------------------------------
 
@@ -12295,8 +12292,7 @@ class App:
     async def _web_search(self, exchange: Exchange, query: str) -> None:
         """Claude Code's search request: a model that can search by itself, or words."""
         message_id = "msg_" + secrets.token_hex(12)
-        fold = not exchange.stream
-        writer = MessagesWriter(message_id, exchange.shown_as, fold=fold)
+        writer = MessagesWriter(message_id, exchange.shown_as, fold=not exchange.stream)
         if self._config.web_search == "on" and await self._take_searcher(exchange):
             await self._forward(
                 exchange, lambda _: search_request(query, exchange.model)
@@ -12335,13 +12331,12 @@ class App:
         await self._answer(exchange, exchange.translation(writer))
 
     async def _responses(self, exchange: Exchange) -> None:
-        previous = typed(exchange.body, "previous_response_id", str)
-        tools = typed(exchange.body, "tools", list)
-        kinds = {typed(tool, "type", str)[:10] for tool in tools}
+        previous = text_at(exchange.body, "previous_response_id")
+        tools = list_at(exchange.body, "tools")
+        kinds = {text_at(tool, "type")[:10] for tool in tools}
         if kinds == {"web_search"} and exchange.endpoint != RESPONSES:
             await self._take_searcher(exchange)  # nothing else was offered
-        translator = await self._forward_responses(exchange)
-        await self._answer(exchange, translator)
+        await self._answer(exchange, await self._forward_responses(exchange))
         source = exchange.source
         self._memory.keep(
             exchange.session,
@@ -12359,14 +12354,14 @@ class App:
         answer: JSON = {}
         if exchange.endpoint == RESPONSES:
             with contextlib.suppress(UpstreamError):
-                tap = await self._forward_responses(exchange)
-                answer = await self._fold(exchange, tap)
+                answer = await self._fold(
+                    exchange, await self._forward_responses(exchange)
+                )
         output = compaction_output(body, answer)
         if output is None:
             exchange.close()
             exchange.native = False
-            translation = await self._forward_responses(exchange)
-            answer = await self._fold(exchange, translation)
+            answer = await self._fold(exchange, await self._forward_responses(exchange))
             output = compaction_output(body, answer)
         reply = {key: answer.get(key) for key in ("id", "created_at", "usage")}
         reply.update(object="response.compaction", output=output)
@@ -12394,7 +12389,7 @@ class App:
             exchange.source = ResponsesTap(
                 ToolTable(body).tools,
                 hide=wants_memory(body, exchange.model),
-                previous=typed(client_body, "previous_response_id", str),
+                previous=text_at(client_body, "previous_response_id"),
             )
             return body
         conversation = parse_responses(body)
@@ -12408,7 +12403,7 @@ class App:
             {tool.name: tool for tool in conversation.tools},
             fold=not exchange.stream,
             summary=conversation.thinking,
-            encrypted=ENCRYPTED in typed(body, "include", list),
+            encrypted=ENCRYPTED in list_at(body, "include"),
             compact=compact,
         )
         return conversation
@@ -12569,8 +12564,7 @@ def _day(seconds: float) -> str:
 
 def amount(number: float) -> str:
     """A figure as people write it: 7.7, 1,287.4, 12."""
-    text = "{:,.1f}".format(number)
-    return text.removesuffix(".0")
+    return "{:,.1f}".format(number).removesuffix(".0")
 
 
 def plural(number: int, word: str) -> str:
