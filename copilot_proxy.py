@@ -12252,12 +12252,11 @@ class App:
         self, exchange: Exchange, translator: StreamTranslator, *, due: bool = True
     ) -> None:
         """Keep a waiting client's timers from running out, between events only."""
-        ping = SSE_COMMENT
-        if exchange.spoken and exchange.dialect == "anthropic":
-            ping = SSE_PING  # an event, but message_start must be the first
+        # An event goes out only behind message_start, which must be the first.
+        event = exchange.spoken and exchange.dialect == "anthropic"
         between = translator.at_boundary and not translator.finished
         if due and (between or not exchange.spoken):
-            exchange.out.push(ping)
+            exchange.out.push(SSE_PING if event else SSE_COMMENT)
         exchange.timer = asyncio.get_running_loop().call_later(
             self._config.ping_interval, self._ping, exchange, translator
         )
@@ -12470,7 +12469,7 @@ def client_environment(
     if models:
         env.update(claude_environment(models))
     # With HTTPS_PROXY set, Claude Code sends even 127.0.0.1 to the proxy (CLIENTS 8).
-    hosts = [host.strip() for host in config.no_proxy.split(",")]
+    hosts = re.findall(r"[^,\s]+", config.no_proxy)
     hosts += [urllib.parse.urlsplit(base).hostname, *OWN_HOSTS]
     no_proxy = ",".join(dict.fromkeys(filter(None, hosts)))
     return {**env, "NO_PROXY": no_proxy, "no_proxy": no_proxy}
