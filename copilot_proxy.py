@@ -166,22 +166,18 @@ def parse_pairs(raw: str) -> Tuple[Tuple[str, ...], ...]:
 
 
 ADDRESS = re.compile(
-    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
-    r"(?::(?P<port>[0-9]{1,5}))?(?:/[\w.~%!$&'()*+,;=:@/-]*)?",
+    r"(?:https://(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
+    r"|http://(?:(?i:localhost)|127(?:\.[0-9]{1,3}){3}|\[::1\]))"
+    r"(?::([0-9]{1,5}))?(?:/[\w.~%!$&'()*+,;=:@/-]*)?",
     re.ASCII,
-)
-LOOPBACK_HOST = re.compile(
-    r"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]", re.ASCII | re.IGNORECASE
 )
 
 
 def parse_address(raw: str) -> str:
     """An address that a token may be sent to: https, or this computer."""
     found = ADDRESS.fullmatch(raw)
-    if not found or int(found["port"] or 0) > 65535:
-        raise ValueError("an address like https://host")
-    if found["scheme"] == "http" and not LOOPBACK_HOST.fullmatch(found["host"]):
-        raise ValueError("an address with https:// (http:// only on this computer)")
+    if not found or int(found[1] or 0) > 65535:
+        raise ValueError("an address like https://host (http:// only on this computer)")
     return raw.rstrip("/")
 
 
@@ -366,7 +362,7 @@ def parse_dotenv(text: str) -> Tuple[Dict[str, str], List[int]]:
 # Claude Code puts "Please run /login" before the texts of 401 and 403, so these begin
 # by saying whose error it is (CLIENTS 8).
 LOGIN_OPENINGS = {
-    "github": "This is about GitHub, not Anthropic: ",
+    "GitHub": "This is about GitHub, not Anthropic: ",
     "client": "This is about the proxy on your machine, not Anthropic: ",
 }
 
@@ -375,7 +371,7 @@ class ProxyError(Exception):
     """A failure that the client is told; `status` is what it is answered with."""
 
     status = 500
-    whose = "proxy"  # whose fault: client, limit (one of ours), github, network, proxy
+    whose = "this program"  # fault it is; else client, own limit, GitHub, network
     code: Optional[str] = None  # OpenAI's error.code
     should_retry: Optional[bool] = None  # Claude Code obeys x-should-retry
 
@@ -428,7 +424,7 @@ class AuthRequired(ProxyError):
     """Nobody is signed in to GitHub, or the sign-in is refused."""
 
     status = 401
-    whose = "github"
+    whose = "GitHub"
     # Without it Claude Code tries 11 times in 180 s and hides the text (CLIENTS 1).
     should_retry = False
 
@@ -443,7 +439,7 @@ class BudgetExceeded(ProxyError):
     """The session has used the credits that CREDIT_BUDGET allows."""
 
     status = 402
-    whose = "limit"
+    whose = "own limit"
     code = "credit_budget_exceeded"
     should_retry = False
 
@@ -452,7 +448,7 @@ class Forbidden(ProxyError):
     """GitHub refuses Copilot to this account."""
 
     status = 403
-    whose = "github"
+    whose = "GitHub"
 
 
 class Outsider(Forbidden):
@@ -483,7 +479,7 @@ class RateLimited(ProxyError):
     """Refused by this proxy's own limits; the request was not sent or charged."""
 
     status = 429
-    whose = "limit"
+    whose = "own limit"
 
 
 class ClientLeft(ProxyError):
@@ -497,7 +493,7 @@ class UpstreamError(ProxyError):
     """GitHub, Copilot or the way there failed; status and words are the upstream's."""
 
     status = 502
-    whose = "github"
+    whose = "GitHub"
     kind = ""  # the upstream's own error.type, when it named one
 
 
@@ -769,10 +765,10 @@ LOG_LEVELS = {
     name: getattr(logging, name.upper()) for name in ("error", "warn", "info", "debug")
 }
 LEVEL_COLOURS = {"error": "31", "warn": "33"}  # red, yellow; the others are dimmed
+# Each alternative begins with a letter of its own, so that a line is searched quickly.
 SECRET = re.compile(
-    r"(?:gh[a-z]_|github_pat_)\w+|tid=[^\s\"']+|(?<=bearer )[^\s\"']+"
-    r"|(?<=://)[^/\s@\"']+(?=@)",
-    re.IGNORECASE,
+    r"gh[a-z]_\w+|github_pat_\w+|tid=[^\s\"']+|bearer [^\s\"']+|Bearer [^\s\"']+"
+    r"|//[^/\s@\"']+(?=@)"
 )
 
 
@@ -793,19 +789,29 @@ def is_logged(level: str) -> bool:
     return LOG.isEnabledFor(LOG_LEVELS[level])
 
 
+_BLANK = vars(logging.LogRecord(LOG.name, 0, "", 0, "", (), None))
+
+
 def log_line(level: str, text: str) -> None:
     """Log a line for people."""
-    LOG.log(LOG_LEVELS[level], text)
-
-
-# ASCII, so that control bytes, lone surrogates and terminal escapes are inert.
-_encode_fields = json.JSONEncoder(default=str).encode
+    if is_logged(level):
+        # A copy, because making a record costs more than writing its line.
+        record = logging.LogRecord.__new__(logging.LogRecord)
+        record.__dict__.update(
+            _BLANK,
+            levelno=LOG_LEVELS[level],
+            levelname=level,
+            created=time.time(),
+            msg=text,
+        )
+        LOG.handle(record)
 
 
 def log_event(level: str, event: str, **fields: Any) -> None:
     """Log `event: {fields}`, the form of the program this one replaces."""
     if is_logged(level):
-        log_line(level, "%s: %s" % (event, _encode_fields(fields)))
+        # ASCII, so that control bytes, lone surrogates and terminal escapes are inert.
+        log_line(level, "%s: %s" % (event, json.dumps(fields, default=str)))
 
 
 def short_number(number: float) -> str:
@@ -825,7 +831,7 @@ def short_number(number: float) -> str:
 MAX_LINES_WAITING = 1000
 # Seconds between two writings: waking the thread costs more than a line, so that a
 # burst of lines shares it.
-NAP = 0.02
+NAP = 0.05
 
 
 class LineWriter(logging.Handler):
@@ -843,7 +849,8 @@ class LineWriter(logging.Handler):
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._dropped = 0
         if self._raw is not None:
-            threading.Thread(target=self._run, daemon=True).start()
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
 
     def format(self, record: logging.LogRecord) -> str:
         """`12:00:01 [info] event: ...`, on a terminal with the level in its colour."""
@@ -862,7 +869,7 @@ class LineWriter(logging.Handler):
         mark = "[%s]" % level
         if self._colour:
             mark = "\x1b[%sm%s\x1b[0m" % (LEVEL_COLOURS.get(level, "2"), mark)
-        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        clock = "%02d:%02d:%02d" % time.localtime(record.created)[3:6]
         return "%s %s %s" % (clock, mark, printable(redact(text)))
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -879,29 +886,28 @@ class LineWriter(logging.Handler):
         else:
             self._dropped += 1
 
-    def flush(self) -> None:
+    def close(self) -> None:
         """Wait until all is written, but no longer than a second."""
         if self._raw is not None:
-            written = threading.Event()
-            self._queue.put(written)
-            written.wait(1.0)
+            self._queue.put(None)
+            self._thread.join(1.0)
+        super().close()
 
     def _run(self) -> None:
         while True:
-            items = [self._queue.get()]
+            lines = [self._queue.get()]
             while not self._queue.empty():
-                items.append(self._queue.get())
-            self._write("".join(item for item in items if isinstance(item, str)))
+                lines.append(self._queue.get())
+            self._write_all("".join(filter(None, lines)))
             if self._dropped and self._queue.empty():
                 lost = self._dropped
                 self._dropped = 0
-                self._write("%d log lines were dropped: nobody read them\n" % lost)
-            for item in items:
-                if isinstance(item, threading.Event):
-                    item.set()
+                self._write_all("%d log lines were dropped: nobody read them\n" % lost)
+            if None in lines:
+                return
             time.sleep(NAP)
 
-    def _write(self, text: str) -> None:
+    def _write_all(self, text: str) -> None:
         data = text.encode(self._stream.encoding, "backslashreplace")
         with contextlib.suppress(OSError, ValueError):  # the reader has gone
             while data:
@@ -11180,7 +11186,7 @@ class CopilotClient:
 # run through the rules of Fitter (12). CopilotClient.send() (17) adds token and
 # headers, tries again where that may help, and gives the Response (14) once its head is
 # a 2xx. After a refusal that teaches a rule _forward() fits anew and sends again; after
-# one that shows the catalogue to be stale _answer_fresh() chooses and answers again.
+# one that shows the catalogue to be stale _choose_again() has it read anew.
 # Then a translator reads the answer: the upstream's bytes -> SSE (5) -> reader -> sink
 # (8) -> the client's bytes; where both speak the same dialect, a tap passes the bytes
 # on and only reads the usage. _answer() has it streamed by _relay(), where pump() feeds
@@ -11205,8 +11211,8 @@ ROUTES = [Route(*row.split()) for row in """
 GET   /                            home
 GET   /api/hello                   home
 POST  /auth/login                  login
-POST  /auth/check                  check
-GET   /auth/status                 status
+POST  /auth/check                  auth_check
+GET   /auth/status                 auth_status
 POST  /auth/logout                 logout
 POST  /v1/messages                 messages           anthropic
 POST  /v1/messages/count_tokens    count_tokens
@@ -11232,15 +11238,17 @@ POST  /api/event_logging/batch     event_batch
 def segments(path: str) -> List[str]:
     """The path's parts without empty ones and any leading v1, of which clients write
     none, one or two."""
-    parts = filter(None, path.split("/"))
-    return list(itertools.dropwhile("v1".__eq__, parts))
+    return list(itertools.dropwhile("v1".__eq__, filter(None, path.split("/"))))
 
 
 ANY = "/"  # stands for a parameter: no segment has it
 ROUTES_AT: Dict[Tuple[str, ...], Dict[str, Route]] = {}  # by path, then by method
 for _route in ROUTES:
     _parts = [ANY if part[0] == "{" else part for part in segments(_route.path)]
-    ROUTES_AT.setdefault(tuple(_parts), {})[_route.method] = _route
+    _methods = ROUTES_AT.setdefault(tuple(_parts), {})
+    _methods[_route.method] = _route
+    if _route.method == "GET":
+        _methods["HEAD"] = _route
 
 
 @functools.lru_cache(maxsize=256)
@@ -11248,13 +11256,11 @@ def find_route(method: str, path: str) -> Route:
     """The route of a request; raises NotFound or MethodNotAllowed."""
     parts = segments(path)
     routes = ROUTES_AT.get(tuple(parts)) or ROUTES_AT.get((*parts[:-1], ANY), {})
-    route = routes.get("GET" if method == "HEAD" else method)
-    if route:
-        return route
+    if method in routes:
+        return routes[method]
     if routes:
         raise MethodNotAllowed(
-            "%s does not take %s." % (path[:200], method[:20]),
-            ", ".join([*routes, *["HEAD"] * ("GET" in routes)]),
+            "%s does not take %s." % (path[:200], method[:20]), ", ".join(routes)
         )
     raise NotFound(
         "no such path: %s. Clients use the base URL without /v1 for "
@@ -11273,53 +11279,28 @@ SSE_HEADERS = [
 ]
 
 
-class Upstream(NamedTuple):
-    """How a conversation goes to an endpoint of Copilot, and what reads its answers."""
-
-    encode: Callable[[Conversation, Model], JSON]
-    reader: Callable[[str], Reader]
-    source: Callable[[Model], str]  # who alone can read its encrypted reasoning
-
-
-UPSTREAMS = {
-    MESSAGES: Upstream(encode_messages, MessagesReader, messages_source),
-    CHAT: Upstream(encode_chat, ChatReader, chat_source),
-    RESPONSES: Upstream(encode_responses, ResponsesReader, responses_source),
+# How a conversation goes to an endpoint of Copilot, what reads the answers, and who
+# alone can read its encrypted reasoning.
+UPSTREAMS: Dict[str, Tuple[Callable[..., JSON], Any, Callable[[Model], str]]] = {
+    MESSAGES: (encode_messages, MessagesReader, messages_source),
+    CHAT: (encode_chat, ChatReader, chat_source),
+    RESPONSES: (encode_responses, ResponsesReader, responses_source),
 }
 NO_CONVERSATION = Conversation(())
-
-
-BLAMED = {  # ProxyError.whose, for people
-    "client": "client",
-    "limit": "own limit",
-    "github": "GitHub",
-    "network": "network",
-    "proxy": "this program",
-}
 
 
 CLIENT_NAME = re.compile(r"[0-9A-Za-z._-]{0,40}")  # the first product of User-Agent
 
 
-def read_client_body(request: Request, dialect: str) -> ClientBody:
-    """The parsed body of a model request; raises BadRequest."""
-    raw = replace_lone_surrogates(request.body)
-    body, places = parse_placed(raw)
-    betas = request.headers.get("anthropic-beta", "")
-    return ClientBody(dialect, body, raw, places, betas)
+# What follows a model's name in some spellings: a date, and Claude's 1M window.
+SPELLING = re.compile(r"(-20[0-9]{2}(-?[0-9]{2}){2}|\[1m\]|-1m)+$")
 
 
 @functools.lru_cache(MAX_MODELS)
-def is_mapped(requested: str, used: str) -> bool:
+def is_mapped(*names: str) -> bool:
     """Whether a client gets another model than it named, not just another spelling."""
-    requested = requested.lower().replace(".", "-").removesuffix("[1m]")
-    used = used.lower().replace(".", "-")
-    undated = re.sub("-20[0-9]{2}(-?[0-9]{2}){2}$", "", requested)
-    return "" not in (requested, used) and used not in (
-        requested,
-        undated,
-        requested + "-1m",
-    )
+    plain = {SPELLING.sub("", name.lower().replace(".", "-")) for name in names}
+    return "" not in plain and len(plain) > 1
 
 
 class Exchange:
@@ -11332,6 +11313,8 @@ class Exchange:
     left_out: Sequence[str] = ()  # what the upstream was not told, in words
     response: Optional[Response] = None
     source: Any = None  # of a Responses answer: what keeps it for later
+    compact = False  # that is to be a conversation in short
+    native = True  # where the model speaks Responses, it gets the request as it is
     spoken = False  # the client has seen an event
     timer: Any = None  # of the next ping
     status = 0
@@ -11343,15 +11326,16 @@ class Exchange:
     whose = ""  # failure it is, and why
     reason = ""
 
-    def __init__(self, request: Request, out: Responder, client: ClientBody) -> None:
+    def __init__(self, request: Request, out: Responder, dialect: str) -> None:
         self.request = request
         self.size = len(request.body)
         self.out = out
-        self.dialect = client.dialect
-        self.parsed: Optional[ClientBody] = client  # until it goes up
-        self.requested = field(client.body, "model", str, default="")
-        self.stream = field(client.body, "stream", bool, default=False)
-        self.session = session_of(request.headers, client.body, request.peer)
+        self.dialect = dialect
+        self.parsed: Optional[ClientBody] = None  # between two goings up
+        body = self.body
+        self.requested = text_field(body, "model")
+        self.stream = field(body, "stream", bool, default=False)
+        self.session = session_of(request.headers, body, request.peer)
         self.names: Mapping[str, str] = {}  # the upstream's of a tool: the client's
         self.begun: List[asyncio.Future[bytes]] = []  # pieces read before pump()
         self.started = time.monotonic()
@@ -11359,14 +11343,17 @@ class Exchange:
     def blame(self, exc: ProxyError) -> None:
         """Note a failure for the log and the page."""
         self.status = exc.status
-        self.whose = BLAMED[exc.whose]
+        self.whose = exc.whose
         self.reason = printable(exc.reason[:300])
 
     @property
     def client(self) -> ClientBody:
-        """The parsed request; read anew where it is needed once more."""
+        """The parsed request, read anew where it is needed again; raises BadRequest."""
         if self.parsed is None:
-            self.parsed = read_client_body(self.request, self.dialect)
+            raw = replace_lone_surrogates(self.request.body)
+            body, places = parse_placed(raw)
+            betas = self.request.headers.get("anthropic-beta", "")
+            self.parsed = ClientBody(self.dialect, body, raw, places, betas)
         return self.parsed
 
     @property
@@ -11422,13 +11409,13 @@ class Exchange:
 
     def translation(self, sink: Any) -> Translation:
         """What reads the upstream's answer into `sink`; not for pass-throughs."""
-        upstream = UPSTREAMS[self.endpoint]
+        _, reader, source = UPSTREAMS[self.endpoint]
         sink.names = self.names
         stops = self.conversation.stop or self.stops
         if stops:
             sink = StopAt(sink, stops)
-        reader = upstream.reader(upstream.source(self.model))
-        return Translation(reader, sink, custom_names(self.conversation.tools))
+        custom = custom_names(self.conversation.tools)
+        return Translation(reader(source(self.model)), sink, custom)
 
     def read_ahead(self) -> asyncio.Future[bytes]:
         """Begin to read a piece of the answer, which pump() then takes first."""
@@ -11450,8 +11437,7 @@ class Exchange:
 
     def log_stream(self, step: str) -> None:
         """Log how far its stream has come, for who debugs."""
-        event = "stream_%s_%s" % (step, self.dialect)
-        log_event("debug", event, model=self.model.id, session=self.session)
+        log_event("debug", "stream_%s_%s" % (step, self.dialect), model=self.model.id)
 
 
 @functools.lru_cache(MAX_SESSIONS)
@@ -11485,11 +11471,21 @@ def served_line(served: Served) -> str:
     return line
 
 
-class PromptCost(NamedTuple):
-    """What one request may cost, or what each byte of the dearer ones did."""
+HEAVY_WORK = 1 << 18  # bytes; a thread costs 0.2 ms, they cost up to 70
+HUGE_WORK = 4 << 20  # bytes; they take turns, because translated they are 200 MB
+HUGE_LANE = concurrent.futures.ThreadPoolExecutor(1)
 
-    tokens: float  # uncached input and output
-    nano_aiu: float
+
+async def apart(size: int, work: Callable[[], Any]) -> Any:
+    """The outcome of pure `work` on `size` bytes; where it is much, the event loop goes
+    on meanwhile. (20,000 turns of five words take 200 ms.)"""
+    if size < HEAVY_WORK:
+        return work()
+    lane = HUGE_LANE if size > HUGE_WORK else None  # None: the loop's own threads
+    return await asyncio.get_running_loop().run_in_executor(lane, work)
+
+
+PromptCost = Tuple[float, float]  # tokens, but for those of the cache, and nano AIU
 
 
 class PromptSizes:
@@ -11509,11 +11505,11 @@ class PromptSizes:
         self._copilot = copilot
         self._estimator = Estimator()
         self._ratio: Dict[str, float] = {}
-        self._rates: Dict[str, PromptCost] = {}  # of a byte
+        self._dearest: Dict[str, PromptCost] = {}  # what each byte of it cost
         # The last real request of each model: read only when a count is asked for, so
         # that nobody pays for estimates that nobody wants.
         self._samples: Dict[str, Tuple[bytes, int]] = {}
-        self._counted: Dict[bytes, int] = {}
+        self._counted: Dict[int, int] = {}
         self._down_until = 0.0
         self._turn = asyncio.Semaphore(4)  # Claude Code asks 35 at once (CLIENTS 1)
 
@@ -11526,35 +11522,30 @@ class PromptSizes:
         of its model did, byte for byte."""
         prompt = self.guess(model.id, size)
         output = min(most_output or self.OUTPUT, self.OUTPUT)
-        prices = model.prices or {}
-        nano = 1000 * prompt * prices.get("input", 0)  # prices are for a million
-        nano += 1000 * output * prices.get("output", 0)
+        prices = model.prices or {}  # for a million
+        dear = prompt * prices.get("input", 0) + output * prices.get("output", 0)
         tokens = prompt + output
-        nano = nano or self.UNKNOWN
-        rates = self._rates.get(model.id)
-        if rates is None:
-            rates = PromptCost(tokens / size, nano / size)
-            keep_newest(self._rates, model.id, rates, MAX_MODELS)
-        tokens = min(tokens, rates.tokens * size)
-        return PromptCost(tokens, min(nano, rates.nano_aiu * size))
+        nano = 1000 * dear or self.UNKNOWN
+        if model.id not in self._dearest:
+            dearest = (tokens / size, nano / size)
+            keep_newest(self._dearest, model.id, dearest, MAX_MODELS)
+        most_tokens, most_nano = self._dearest[model.id]
+        return min(tokens, most_tokens * size), min(nano, most_nano * size)
 
-    def learn_cost(self, model: str, size: int, usage: TokenUsage) -> None:
-        """What a request cost: the dearest of late counts, first the estimate, for one
-        cheap question says little."""
-        old = self._rates.get(model, PromptCost(0, 0))
-        tokens = usage.input + usage.cache_write + usage.output
-        rates = PromptCost(
-            max(tokens / size, old.tokens * self.FADING),
-            max(usage.nano_aiu / size, old.nano_aiu * self.FADING),
-        )
-        keep_newest(self._rates, model, rates, MAX_MODELS)
-
-    def learn(self, model: str, raw: bytes, prompt: int) -> None:
+    def learn(self, model: str, raw: bytes, usage: TokenUsage) -> None:
         """What the upstream counted for a whole request; odd ratios are left out."""
-        if len(raw) > 2000 and 0.02 < prompt / len(raw) < 2:
-            keep_newest(self._ratio, model, prompt / len(raw), MAX_MODELS)
-        if len(raw) <= self.MAX_SAMPLE:
-            keep_newest(self._samples, model, (raw, prompt), self.MAX_SAMPLES)
+        size = len(raw)
+        if size > 2000 and 0.02 < usage.prompt / size < 2:
+            keep_newest(self._ratio, model, usage.prompt / size, MAX_MODELS)
+        if size <= self.MAX_SAMPLE:
+            keep_newest(self._samples, model, (raw, usage.prompt), self.MAX_SAMPLES)
+        if model in self._dearest:  # of late, as one cheap question says little
+            tokens, nano = self._dearest[model]
+            used = usage.input + usage.cache_write + usage.output
+            self._dearest[model] = (
+                max(used / size, tokens * self.FADING),
+                max(usage.nano_aiu / size, nano * self.FADING),
+            )
 
     def estimate(self, body: JSON, model: str) -> int:
         """Tokens of a request, corrected by what real usage has shown."""
@@ -11576,19 +11567,14 @@ class PromptSizes:
 
     async def count(self, raw: bytes, body: JSON, model: Model) -> int:
         """The upstream's own count where it has one, else the estimate."""
-        key = hashlib.blake2b(raw, digest_size=16).digest()
+        key = hash(raw)  # of 64 bits
         async with self._turn:
             tokens = self._counted.get(key) or await self._ask_upstream(body, model)
         if tokens:
             keep_newest(self._counted, key, tokens, self.MAX_COUNTED)
             return tokens
-        if len(raw) < 100_000:
-            return self.estimate(body, model.id)
-        # 800 KB would hold the event loop for 80 ms.
-        estimate = await asyncio.get_running_loop().run_in_executor(
-            None, self._estimator.request, body, model.id
-        )
-        return self._estimator.predict(model.id, estimate)
+        estimate = functools.partial(self.estimate, body, model.id)
+        return await apart(len(raw), estimate)
 
     async def _ask_upstream(self, body: JSON, model: Model) -> int:
         if MESSAGES not in model.endpoints or self.in_outage:
@@ -11596,10 +11582,12 @@ class PromptSizes:
         try:
             return await self._copilot.count_tokens(body, model)
         except ProxyError as exc:
-            log_event("debug", "count_estimated", model=model.id, status=exc.status)
             if exc.status >= 500:  # a 400 is about this body only
                 self.note_outage()
             return 0
+
+
+APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
 
 
 class UsageLog:
@@ -11620,17 +11608,14 @@ class UsageLog:
 
     def _append(self, line: bytes) -> None:
         try:
-            with open(self._path, "ab", 0, opener=self._open_private) as file:
+            # Who used what is private, and a FIFO may have no reader.
+            handle = os.open(self._path, APPEND, 0o600)
+            with os.fdopen(handle, "ab", 0) as file:
                 file.write(line)
         except OSError as exc:
             if not self._complained:
                 self._complained = True
                 log_event("warn", "usage_log_failed", path=self._path, reason=str(exc))
-
-    @staticmethod
-    def _open_private(path: str, flags: int) -> int:
-        # Who used what is private, and nobody may read from a FIFO.
-        return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o600)
 
 
 MAX_ANSWER = 64 * 1024 * 1024  # bytes of a whole JSON answer
@@ -11650,39 +11635,28 @@ async def whole_answer(response: Response, begun: bytes = b"") -> Tuple[bytes, J
     return raw, obj
 
 
-def is_event_stream(response: Response) -> bool:
-    """Whether an answer is called a stream of events."""
-    return response.headers.get("content-type", "").startswith("text/event-stream")
-
-
-async def check_stream(exchange: Exchange) -> None:
-    """Look how a stream begins that is not called one; raises what it is instead.
-
-    A stream with its proper type is not waited for: the client's 200 may go out.
-    """
-    if is_event_stream(exchange.response):
-        return
-    piece = await exchange.read_ahead()
-    if piece.lstrip()[:1] in (b"{", b"<", b""):
-        await whole_answer(exchange.response, piece)
-        raise UpstreamError("the upstream sent an answer, but no stream; try again.")
-
-
 async def read_opening(exchange: Exchange, patience: float) -> None:
-    """Read what comes at once of a Responses stream; raises a refusal that it holds."""
-    if exchange.endpoint != RESPONSES or not is_event_stream(exchange.response):
-        return
-    opening = ResponsesOpening()
-    ends = time.monotonic() + patience
-    while not opening.settled:
-        reading = exchange.read_ahead()
-        await asyncio.wait([reading], timeout=ends - time.monotonic())
-        if not reading.done() or reading.exception():
-            return
-        opening.feed(reading.result())
-    if opening.failure and opening.failure.status < 500:
-        exchange.close()
-        raise opening.failure
+    """Read how a stream begins that is not called one, or that may be a refusal; raises
+    what it is instead. Any other is not waited for: the client's 200 may go out."""
+    kind = exchange.response.headers.get("content-type", "")
+    if not kind.startswith("text/event-stream"):
+        piece = await exchange.read_ahead()
+        if piece.lstrip()[:1] in (b"{", b"<", b""):
+            await whole_answer(exchange.response, piece)
+            raise UpstreamError(
+                "the upstream sent an answer, but no stream; try again."
+            )
+    elif exchange.endpoint == RESPONSES:
+        opening = ResponsesOpening()
+        ends = time.monotonic() + patience
+        while not opening.settled:
+            reading = exchange.read_ahead()
+            await asyncio.wait([reading], timeout=ends - time.monotonic())
+            if not reading.done() or reading.exception():
+                return
+            opening.feed(reading.result())
+        if opening.failure and opening.failure.status < 500:
+            raise opening.failure
 
 
 async def pump_late_usage(
@@ -11724,20 +11698,7 @@ async def pump(
         await pump_late_usage(exchange, translator, take)
 
 
-HEAVY_WORK = 1 << 18  # bytes; a thread costs 0.2 ms, they cost up to 70
-HUGE_WORK = 4 << 20  # bytes; they take turns, because translated they are 200 MB
-HUGE_LANE = concurrent.futures.ThreadPoolExecutor(1)
-
-
-async def apart(size: int, work: Callable[[], Any]) -> Any:
-    """The outcome of pure `work` on `size` bytes; where it is much, the event loop goes
-    on meanwhile. (20,000 turns of five words take 200 ms.)"""
-    if size < HEAVY_WORK:
-        return work()
-    lane = HUGE_LANE if size > HUGE_WORK else None  # None: the loop's own threads
-    return await asyncio.get_running_loop().run_in_executor(lane, work)
-
-
+OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
 STOPPING = "the proxy is being stopped; start it again and repeat the request."
@@ -11780,8 +11741,8 @@ class App:
             if not route.dialect:
                 await out.send(*await self._reply(request, route.handler))
                 return
-            read = functools.partial(read_client_body, request, route.dialect)
-            exchange = Exchange(request, out, await apart(len(request.body), read))
+            opened = functools.partial(Exchange, request, out, route.dialect)
+            exchange = await apart(len(request.body), opened)
         except ProxyError as exc:
             log_event(
                 "debug" if exc.status == 426 else "warn",
@@ -11795,7 +11756,7 @@ class App:
             await self._serve(exchange, getattr(self, "_" + route.handler))
             if exchange.response:
                 # The client has its answer; the connection may be of use.
-                await exchange.response.finish(LATE_USAGE / 4)
+                await exchange.response.finish()
 
     async def _reply(self, request: Request, handler: str) -> Tuple[int, Any, bytes]:
         """Status, headers and body for all but model requests."""
@@ -11819,12 +11780,12 @@ class App:
             "authenticated": self._auth.signed_in(),
         }
 
-    def _check(self, _: Request) -> Any:
+    def _auth_check(self, _: Request) -> Any:
         state = self._auth.check()
         status = 400 if state["status"] == "unauthenticated" else 200
         return status, JSON_HEADERS, dumps(state)
 
-    def _status(self, _: Request) -> JSON:
+    def _auth_status(self, _: Request) -> JSON:
         state = self._auth.status()
         if state["status"] != "authenticated":
             return state
@@ -11838,8 +11799,8 @@ class App:
 
     def _usage_line(self, request: Request) -> Any:
         body = loads_object(request.body)
-        model = typed(typed(body, "model", dict), "display_name", str)
-        session = typed(body, "session_id", str)
+        model = text_at(object_at(body, "model"), "display_name")
+        session = text_at(body, "session_id")
         line = self._page.line(self._ledger, session, printable(model[:60]))
         return 200, TEXT_HEADERS, (line + "\n").encode("utf-8")
 
@@ -11881,7 +11842,7 @@ class App:
     async def _count_tokens(self, request: Request) -> JSON:
         raw = request.body
         body = await apart(len(raw), functools.partial(loads_object, raw))
-        requested = field(body, "model", str, default="")
+        requested = text_field(body, "model")
         model = Model(requested[:LONGEST_NAME])
         try:
             if not self._sizes.in_outage:
@@ -11892,10 +11853,10 @@ class App:
         except (NotFound, AuthRequired, BadRequest):
             pass  # an estimate needs neither sign-in nor catalogue
         client = ClientBody("anthropic", body)
-        fitted = functools.partial(self._fitter.fit, client, body, model, MESSAGES)
-        await apart(len(raw), fitted)  # also raises what a request would
-        tokens = await self._sizes.count(raw, body, model)
-        return {"input_tokens": max(1, tokens)}
+        await apart(  # raises what a request would
+            len(raw), lambda: self._fitter.fit(client, body, model, MESSAGES)
+        )
+        return {"input_tokens": max(1, await self._sizes.count(raw, body, model))}
 
     # -- model requests: admit, choose, account --------------------------------------
 
@@ -11911,12 +11872,14 @@ class App:
         try:
             await self._choose(exchange)
             self._admit(exchange)
-            await self._answer_fresh(exchange, answer)
+            try:
+                await answer(exchange)
+            except UpstreamError as exc:
+                await self._choose_again(exchange, exc)
+                await answer(exchange)
             exchange.status = exchange.status or 200
         except ProxyError as exc:
-            failure = await self._sized(exchange, exc)
-            exchange.blame(failure)
-            raise failure from None
+            raise await self._blame(exchange, exc) from None
         except asyncio.CancelledError:
             stopping = ProxyError(STOPPING, status=503)
             left = ClientLeft("it closed the connection")
@@ -11949,71 +11912,61 @@ class App:
         names = (exchange.requested[:100], model.id)
         if is_mapped(*names) and names not in self._mapped:
             keep_newest(self._mapped, names, True, MAX_MODELS)
-            log_event("info", "model_mapped", asked=names[0], used=names[1])
+            log_event("info", "model_mapped", requested=names[0], used=names[1])
 
     def _admit(self, exchange: Exchange) -> None:
         """Apply this proxy's own limits; what they refuse is not charged."""
         if not self._limits.on:
             return
-        body = exchange.body
-        size = len(exchange.request.body)
         prompt = 0
         # No text has more tokens than bytes: short requests need no estimate.
-        if 0 < self._config.max_tokens_per_request < size:
-            prompt = self._sizes.estimate(body, exchange.model.id)
-        most_output = 0
-        for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"):
-            most_output = most_output or count(body.get(name))
-        cost = self._sizes.cost(exchange.model, size, most_output)
+        if 0 < self._config.max_tokens_per_request < exchange.size:
+            prompt = self._sizes.estimate(exchange.body, exchange.model.id)
+        most = max(count(exchange.body.get(name)) for name in OUTPUT_LIMITS)
+        tokens, nano = self._sizes.cost(exchange.model, exchange.size, most)
         wanted = Wanted(
             exchange.session,
             exchange.dialect,
             prompt,
-            int(cost.tokens),
-            int(cost.nano_aiu),
+            int(tokens),
+            int(nano),
             exchange.request.headers.get("host", ""),
         )
         exchange.hold = self._limits.admit(wanted, time.monotonic())
 
-    async def _answer_fresh(
-        self, exchange: Exchange, answer: Callable[[Exchange], Awaitable[None]]
-    ) -> None:
-        """Answer; if the catalogue proves stale, read it again and route once more."""
-        try:
-            await answer(exchange)
-        except UpstreamError as exc:
-            if exc.code not in STALE_CATALOGUE or exchange.out.started:
-                raise
-            before = (exchange.model.id, exchange.endpoint)
-            self._copilot.forget_auto(exchange.session)
-            await self._choose(exchange, refresh=True)
-            if (exchange.model.id, exchange.endpoint) == before:
-                raise self._refused_model(exchange, exc) from None
-            await answer(exchange)
-
-    def _refused_model(self, exchange: Exchange, exc: UpstreamError) -> ProxyError:
-        """Say in words why a model that the catalogue lists is refused all the same."""
+    async def _choose_again(self, exchange: Exchange, exc: UpstreamError) -> None:
+        """Read the catalogue anew where a refusal shows that it is stale; raises the
+        refusal, in better words if need be, where another answer is not to be had."""
+        if exc.code not in STALE_CATALOGUE or exchange.out.started:
+            raise exc
+        before = (exchange.model.id, exchange.endpoint)
+        self._copilot.forget_auto(exchange.session)
+        await self._choose(exchange, refresh=True)
+        if (exchange.model.id, exchange.endpoint) != before:
+            return
         if exchange.model.id == AUTO:
-            return NotFound(
+            raise NotFound(
                 "GitHub Copilot's Auto is not to be had for this account: %s A request "
                 "without a model was refused too: %s"
                 % (self._copilot.auto_failure, exc),
                 code="model_not_found",
             )
-        if exchange.model.policy != "enabled":
-            return switched_off(exchange.model)
-        return exc
-
-    async def _sized(self, exchange: Exchange, exc: ProxyError) -> ProxyError:
-        """Claude Code cuts by the numbers of an overflow: not 0 (CLIENTS 1)."""
-        if not isinstance(exc, ContextOverflow) or exc.tokens:
-            return exc
-        model = exchange.model
-        tokens = await apart(
-            exchange.size, lambda: self._sizes.estimate(exchange.body, model.id)
+        raise (
+            exc if exchange.model.policy == "enabled" else switched_off(exchange.model)
         )
-        most = model.prompt or model.context or tokens
-        return ContextOverflow(max(tokens, most + 1), most)
+
+    async def _blame(self, exchange: Exchange, exc: ProxyError) -> ProxyError:
+        """Note a failure; gives it as the client is to see it: Claude Code cuts by the
+        numbers of an overflow, so they may not be 0 (CLIENTS 1)."""
+        if isinstance(exc, ContextOverflow) and not exc.tokens:
+            model = exchange.model
+            tokens = await apart(
+                exchange.size, lambda: self._sizes.estimate(exchange.body, model.id)
+            )
+            most = model.prompt or model.context or tokens
+            exc = ContextOverflow(max(tokens, most + 1), most)
+        exchange.blame(exc)
+        return exc
 
     def _account(self, exchange: Exchange) -> None:
         exchange.status = exchange.status or 500  # a bug: the server says more of it
@@ -12027,9 +11980,7 @@ class App:
         if exchange.hold and not unknown:
             self._limits.settle(exchange.hold, time.monotonic(), usage)
         if usage.prompt:
-            if exchange.hold:
-                self._sizes.learn_cost(exchange.model.id, exchange.size, usage)
-            self._sizes.learn(exchange.model.id, exchange.request.body, usage.prompt)
+            self._sizes.learn(exchange.model.id, exchange.request.body, usage)
         level = "warn" if served.failed else "info"
         if is_logged(level):
             log_line(level, served_line(served) + self._news_of(exchange))
@@ -12045,12 +11996,17 @@ class App:
     # -- to the upstream and back ------------------------------------------------------
 
     async def _forward(
-        self, exchange: Exchange, prepare: Optional[Callable[[JSON], Any]] = None
+        self,
+        exchange: Exchange,
+        prepare: Optional[Callable[[JSON], Any]] = None,
+        *,
+        streams: bool = True,
     ) -> None:
         """Fit and send, and again when a refusal taught how to say it.
 
         `prepare` makes of the client's body what goes up: a body for the endpoint, or a
-        Conversation; without it that is the client's own. The answer's head has come.
+        Conversation; without it that is the client's own. The answer's head has come,
+        and what it `streams` is no refusal.
         """
         exchange.who = exchange.initiator.who
         fitted = functools.partial(self._fit_body, exchange, prepare)
@@ -12068,12 +12024,14 @@ class App:
                     initiator=exchange.initiator,
                     betas=fit.betas,
                 )
-                # A refusal inside a 200 follows its head at once: half a second.
-                await read_opening(exchange, self._config.ping_interval / 30)
+                if streams:
+                    # A refusal inside a 200 follows its head at once: half a second.
+                    await read_opening(exchange, self._config.ping_interval / 30)
                 exchange.out.release()
                 return
             except UpstreamError as exc:
                 refusal = exc
+            exchange.close()
             lesson = repairs_left and self._fitter.learn(fit, refusal)
             if not lesson:
                 break
@@ -12092,7 +12050,8 @@ class App:
         exchange.conversation = NO_CONVERSATION
         if isinstance(body, Conversation):
             exchange.conversation = body._replace(turns=())
-            body = UPSTREAMS[exchange.endpoint].encode(body, exchange.model)
+            encode, _, _ = UPSTREAMS[exchange.endpoint]
+            body = encode(body, exchange.model)
         fit = self._fitter.fit(client, body, exchange.model, exchange.endpoint)
         exchange.names = fit.names
         exchange.stops = fit.stops
@@ -12109,7 +12068,6 @@ class App:
     async def _fold(self, exchange: Exchange, translator: Any) -> JSON:
         """The whole answer, from the stream that the upstream sends in any case."""
         try:
-            await check_stream(exchange)
             await pump(exchange, translator, lambda _: True)
             translator.finish()
         finally:
@@ -12119,19 +12077,16 @@ class App:
     async def _relay(self, exchange: Exchange, translator: StreamTranslator) -> None:
         """Pump one streamed answer: upstream bytes -> translator -> client."""
         out = exchange.out
-        await check_stream(exchange)
         out.start(200, SSE_HEADERS + exchange.headers())
         exchange.log_stream("start")
-        self._ping_later(exchange, translator)
+        self._ping(exchange, translator, due=False)
         try:
             await pump(exchange, translator, out.push)
             last = translator.finish()
             exchange.log_stream("completed")
         except ProxyError as exc:  # the status line is long gone: say it in the stream
             exchange.close()
-            failure = await self._sized(exchange, exc)
-            exchange.blame(failure)
-            last = translator.fail(failure)
+            last = translator.fail(await self._blame(exchange, exc))
             exchange.log_stream("error")
         except asyncio.CancelledError:
             exchange.log_stream("closed")
@@ -12143,19 +12098,18 @@ class App:
             exchange.take_from(translator)
         await out.end(last)
 
-    def _ping_later(self, exchange: Exchange, translator: StreamTranslator) -> None:
+    def _ping(
+        self, exchange: Exchange, translator: StreamTranslator, *, due: bool = True
+    ) -> None:
+        """Keep a waiting client's timers from running out, between events only."""
+        # An event goes out only behind message_start, which must be the first.
+        event = exchange.spoken and exchange.dialect == "anthropic"
+        between = translator.at_boundary and not translator.finished
+        if due and (between or not exchange.spoken):
+            exchange.out.push(SSE_PING if event else SSE_COMMENT)
         exchange.timer = asyncio.get_running_loop().call_later(
             self._config.ping_interval, self._ping, exchange, translator
         )
-
-    def _ping(self, exchange: Exchange, translator: StreamTranslator) -> None:
-        """Keep a waiting client's timers from running out, between events only."""
-        ping = SSE_COMMENT
-        if exchange.spoken and exchange.dialect == "anthropic":
-            ping = SSE_PING  # an event, but message_start must be the first
-        if not exchange.spoken or translator.at_boundary and not translator.finished:
-            exchange.out.push(ping)
-        self._ping_later(exchange, translator)
 
     # -- the dialects ------------------------------------------------------------------
 
@@ -12174,7 +12128,7 @@ class App:
             )
             await self._answer(exchange, exchange.translation(writer))
         else:
-            await self._forward(exchange)
+            await self._forward(exchange, streams=exchange.stream)
             if exchange.stream:
                 await self._relay(exchange, MessagesTap(exchange.names))
                 return
@@ -12187,8 +12141,7 @@ class App:
     async def _web_search(self, exchange: Exchange, query: str) -> None:
         """Claude Code's search request: a model that can search by itself, or words."""
         message_id = "msg_" + secrets.token_hex(12)
-        fold = not exchange.stream
-        writer = MessagesWriter(message_id, exchange.shown_as, fold=fold)
+        writer = MessagesWriter(message_id, exchange.shown_as, fold=not exchange.stream)
         if self._config.web_search == "on" and await self._take_searcher(exchange):
             await self._forward(
                 exchange, lambda _: search_request(query, exchange.model)
@@ -12211,11 +12164,10 @@ class App:
         return searcher is not None
 
     async def _chat(self, exchange: Exchange) -> None:
-        body = exchange.body
-        options = field(body, "stream_options", dict, default={})
-        if MESSAGES in exchange.model.endpoints and has_files(body):
+        options = field(exchange.body, "stream_options", dict, default={})
+        if MESSAGES in exchange.model.endpoints and has_files(exchange.body):
             exchange.endpoint = MESSAGES  # only there Claude models read PDF
-        translated = exchange.endpoint != CHAT or needs_translation(body)
+        translated = exchange.endpoint != CHAT or needs_translation(exchange.body)
         await self._forward(exchange, parse_chat if translated else None)
         writer = ChatWriter(
             "chatcmpl-" + secrets.token_hex(12),
@@ -12228,14 +12180,12 @@ class App:
         await self._answer(exchange, exchange.translation(writer))
 
     async def _responses(self, exchange: Exchange) -> None:
-        previous = typed(exchange.body, "previous_response_id", str)
-        kinds = [typed(t, "type", str) for t in typed(exchange.body, "tools", list)]
-        searches = kinds and all(kind.startswith("web_search") for kind in kinds)
-        if searches and exchange.endpoint != RESPONSES:
+        previous = text_at(exchange.body, "previous_response_id")
+        tools = list_at(exchange.body, "tools")
+        kinds = {text_at(tool, "type")[:10] for tool in tools}
+        if kinds == {"web_search"} and exchange.endpoint != RESPONSES:
             await self._take_searcher(exchange)  # nothing else was offered
-        native = exchange.endpoint == RESPONSES
-        translator = await self._forward_responses(exchange, native=native)
-        await self._answer(exchange, translator)
+        await self._answer(exchange, await self._forward_responses(exchange))
         source = exchange.source
         self._memory.keep(
             exchange.session,
@@ -12248,52 +12198,47 @@ class App:
     async def _responses_compact(self, exchange: Exchange) -> None:
         """A conversation in short: by the model's own way, else by its summary."""
         exchange.stream = False
+        exchange.compact = True
         body = self._memory.expand(exchange.session, exchange.body)
         answer: JSON = {}
         if exchange.endpoint == RESPONSES:
             with contextlib.suppress(UpstreamError):
-                answer = await self._compacted(exchange, native=True)
+                answer = await self._fold(
+                    exchange, await self._forward_responses(exchange)
+                )
         output = compaction_output(body, answer)
         if output is None:
             exchange.close()
-            answer = await self._compacted(exchange, native=False)
+            exchange.native = False
+            answer = await self._fold(exchange, await self._forward_responses(exchange))
             output = compaction_output(body, answer)
         reply = {key: answer.get(key) for key in ("id", "created_at", "usage")}
         reply.update(object="response.compaction", output=output)
         await exchange.send(dumps(reply))
 
-    async def _compacted(self, exchange: Exchange, *, native: bool) -> JSON:
-        translator = await self._forward_responses(
-            exchange, native=native, compact=True
-        )
-        return await self._fold(exchange, translator)
-
-    async def _forward_responses(
-        self, exchange: Exchange, *, native: bool, compact: bool = False
-    ) -> Any:
+    async def _forward_responses(self, exchange: Exchange) -> Any:
         """Send a Responses request as it is, or translated; what reads the answer."""
-        prepare = functools.partial(self._prepare_responses, exchange, native, compact)
+        prepare = functools.partial(self._prepare_responses, exchange)
         await self._forward(exchange, prepare)
-        if not native:
-            return exchange.translation(exchange.source)
-        exchange.source.names = exchange.names
-        return exchange.source
+        source = exchange.source
+        if not isinstance(source, ResponsesTap):
+            return exchange.translation(source)
+        source.names = exchange.names
+        return source
 
-    def _prepare_responses(
-        self, exchange: Exchange, native: bool, compact: bool, client_body: JSON
-    ) -> Any:
+    def _prepare_responses(self, exchange: Exchange, client_body: JSON) -> Any:
         """What goes up, with all that the request only refers to; sets the `source`."""
         body = self._memory.expand(exchange.session, client_body)
-        if compact:
+        if exchange.compact:
             items = [*input_items(body), {"type": "compaction_trigger"}]
             body = {**body, "input": items}
         if body is not client_body:
             body = loads_object(dumps(body))  # what is remembered must stay as it is
-        if native:
+        if exchange.native and exchange.endpoint == RESPONSES:
             exchange.source = ResponsesTap(
                 ToolTable(body).tools,
                 hide=wants_memory(body, exchange.model),
-                previous=typed(client_body, "previous_response_id", str),
+                previous=text_at(client_body, "previous_response_id"),
             )
             return body
         conversation = parse_responses(body)
@@ -12301,21 +12246,20 @@ class App:
         if compact:
             conversation = conversation._replace(tool_choice="none", schema=None)
         response_id = "resp_" + secrets.token_hex(12)
+        created = int(time.time())
         exchange.source = ResponsesWriter(
-            response_frame(
-                client_body, response_id, exchange.shown_as, int(time.time())
-            ),
+            response_frame(client_body, response_id, exchange.shown_as, created),
             {tool.name: tool for tool in conversation.tools},
             fold=not exchange.stream,
             summary=conversation.thinking,
-            encrypted=ENCRYPTED in typed(body, "include", list),
+            encrypted=ENCRYPTED in list_at(body, "include"),
             compact=compact,
         )
         return conversation
 
     async def _embeddings(self, exchange: Exchange) -> None:
         encoding = exchange.body.get("encoding_format")
-        await self._forward(exchange)
+        await self._forward(exchange, streams=False)
         _, reply = await whole_answer(exchange.response)
         exchange.usage = openai_usage(reply.get("usage"), reply.get("copilot_usage"))
         await exchange.send(dumps(encode_embeddings(reply, exchange.model, encoding)))
@@ -12375,7 +12319,7 @@ def client_environment(
     if models:
         env.update(claude_environment(models))
     # With HTTPS_PROXY set, Claude Code sends even 127.0.0.1 to the proxy (CLIENTS 8).
-    hosts = [host.strip() for host in config.no_proxy.split(",")]
+    hosts = re.findall(r"[^,\s]+", config.no_proxy)
     hosts += [urllib.parse.urlsplit(base).hostname, *OWN_HOSTS]
     no_proxy = ",".join(dict.fromkeys(filter(None, hosts)))
     return {**env, "NO_PROXY": no_proxy, "no_proxy": no_proxy}
@@ -12434,7 +12378,7 @@ CURSOR = (
 )
 
 
-def _connections(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
+def _client_lines(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
     """For each client, where its lines belong and the lines."""
     base = env["ANTHROPIC_BASE_URL"]
     key = env["OPENAI_API_KEY"]
@@ -12469,8 +12413,7 @@ def _day(seconds: float) -> str:
 
 def amount(number: float) -> str:
     """A figure as people write it: 7.7, 1,287.4, 12."""
-    text = "{:,.1f}".format(number)
-    return text.removesuffix(".0")
+    return "{:,.1f}".format(number).removesuffix(".0")
 
 
 def plural(number: int, word: str) -> str:
@@ -12487,10 +12430,6 @@ class Period(NamedTuple):
 
     begin: float
     end: float
-
-    def share(self, now: float) -> float:
-        """How much of it has gone, 0 to 1."""
-        return _share(now - self.begin, self.end - self.begin)
 
     def when(self, now: float) -> str:
         """When the allowance is renewed, in words."""
@@ -12555,7 +12494,7 @@ def quota_bar(
     elapsed = -1.0
     if period:
         note = period.when(now)
-        elapsed = period.share(now)
+        elapsed = _share(now - period.begin, period.end - period.begin)
     if left <= 0 or snapshot["blocked"]:
         warning = _empty_words(name, snapshot, period)
     else:
@@ -12986,7 +12925,7 @@ class StatusPage:
             "sessions": ledger.sessions(),
             "requests": requests,
             "env": env,
-            "connect": _connections(env, self.models),
+            "connect": _client_lines(env, self.models),
             "foot": "copilot-claude-proxy %s, running since %s"
             % (__version__, time.strftime("%d %b %Y, %H:%M", started)),
         }
@@ -13011,34 +12950,29 @@ class StatusPage:
 
 THIS_FILE = __file__  # absolute since Python 3.9, and needs no working folder
 DONE, FAILED, USAGE, NOT_SIGNED_IN = range(4)
-VERBS = {
-    "serve": "listen until Ctrl-C (the default)",
-    "login": "sign in to GitHub with a code",
-    "logout": "forget the sign-in, also that of a running proxy",
-    "models": "list the models of your plan with their limits and prices",
-    "usage": "show what is left of your quota, and what a running proxy has used",
-    "env": "print the lines that point Claude Code and OpenAI clients here",
-    "run": "serve on a free port, run a command that uses it, stop with it",
-    "check": "test Python, TLS, GitHub, the sign-in and the catalogue",
-}
 EXAMPLES = """\
 examples:
   python copilot_proxy.py                     sign in if need be, then serve
   python copilot_proxy.py run -- claude       Claude Code on your Copilot models
   python copilot_proxy.py run -- codex        the same for Codex
-  eval "$(python copilot_proxy.py env)"       point this shell at a running proxy
+  eval "$(python copilot_proxy.py env)"       this shell, to a running proxy
   python copilot_proxy.py models --json       the catalogue, for programs
 
 exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 not signed in.
-Settings are environment variables or lines of .env beside the script; .env.example
-lists them all.
+Settings are environment variables or lines of .env beside the script;
+.env.example lists them all.
 """
 
 
-def say(text: str, end: str = "\n") -> None:
+def show(text: str) -> None:
     """Print for a person; a closed pipe is not an error of ours."""
     with contextlib.suppress(OSError, ValueError):
-        print(text, end=end, flush=True)
+        print(text, end="", flush=True)
+
+
+def say(text: str) -> None:
+    """Print a line, or several."""
+    show(text + "\n")
 
 
 def complain(text: str) -> None:
@@ -13053,11 +12987,11 @@ class Program:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.say = say
+        self.show = show
         self.pool = ConnectionPool(
             lambda: make_ssl_context(config), proxies_from(config)
         )
-        # Our own port is on this computer, so it is never asked through a proxy.
+        # Our own port is on this computer, so no proxy is on the way there.
         self.direct = ConnectionPool()
         self.store = TokenStore(config.token_file)
         self.store.check()
@@ -13070,12 +13004,8 @@ class Program:
         self._reached_at(config.host, config.port)
 
     def _reached_at(self, host: str, port: int) -> None:
-        own = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
-        host = own.get(host, host)
-        if ":" in host:
-            host = "[%s]" % host
-        self.base = "http://%s:%d" % (host, port)
-        self.page.base = self.base
+        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        self.base = self.page.base = "http://" + Origin("http", host, port).authority
 
     async def start(self) -> int:
         """Listen; returns the port. Raises OSError when the address is taken."""
@@ -13089,10 +13019,8 @@ class Program:
         self.page.close()
         if self.listens:
             await self.server.close(grace)
-        await self.copilot.close()
-        await self.auth.close()
-        await self.pool.close()
-        await self.direct.close()
+        for part in (self.copilot, self.auth, self.pool, self.direct):
+            await part.close()
 
 
 # -- settings ----------------------------------------------------------------------
@@ -13102,200 +13030,185 @@ def _read_settings_file(path: str) -> str:
     try:
         with open(path, encoding="utf-8") as file:
             return file.read()
-    except UnicodeError:
-        raise ConfigError("%s is not text in UTF-8." % path) from None
-    except OSError as exc:
-        raise ConfigError("%s cannot be read: %s." % (path, exc.strerror)) from None
+    except (OSError, UnicodeError) as exc:
+        reason = getattr(exc, "strerror", "it is not UTF-8")
+        raise ConfigError("%s cannot be read: %s." % (path, reason)) from None
 
 
 def read_environment(
     environ: Mapping[str, str], env_file: str = "", forced: Mapping[str, str] = {}
-) -> Tuple[Config, List[str]]:
-    """The settings, and what should be said about where they come from.
+) -> Config:
+    """The settings; what is odd about where they come from goes to standard error.
 
     The environment beats --env-file, which beats .env beside the script. That of the
     working folder is not read: `run -- claude` is started inside repositories that
     strangers wrote, and their .env could name another GitHub to sign in to.
     """
     beside = os.path.join(os.path.dirname(THIS_FILE), ".env")
-    paths = [path for path in (beside,) if os.path.isfile(path)]
-    if env_file:
-        paths.append(env_file)
     values: Dict[str, str] = {}
     names = list(environ)
-    warnings = []
-    for path in paths:
+    for path in [beside] * os.path.isfile(beside) + [env_file] * bool(env_file):
         layer, odd = parse_dotenv(_read_settings_file(path))
         values.update(one_layer(layer))
         names += layer
         if odd:
             lines = ", ".join(map(str, odd[:5]))
-            warnings.append("%s: no assignment, line %s" % (path, lines))
-    for name, meant in near_misses(names):
-        warnings.append("%s is no setting; is %s meant?" % (name, meant))
+            complain("%s: no assignment, line %s" % (path, lines))
+    for pair in near_misses(names):
+        complain("%s is no setting; is %s meant?" % pair)
     values.update(one_layer(environ))
     config = Config.from_env({**values, **forced})
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
-        path = getattr(config, name.lower())
-        if path and not os.path.exists(os.path.expanduser(path)):
-            raise ConfigError("%s=%s does not exist." % (name, path))
-    return config, warnings
+    check_bind(config)
+    if config.ssl_cert_file or config.ssl_cert_dir:
+        make_ssl_context(config)  # raises where they cannot be used
+    return config
 
 
 def read_settings(args: argparse.Namespace) -> Config:
-    """The settings of this start; raises ConfigError, warns on standard error."""
+    """The settings of this start; raises ConfigError."""
     forced = {}
     if args.verb == "run":
         # Of many at once each has its port, and other users of the machine get in to
         # none: its child alone knows the key.
-        forced["PORT"] = "0"
-        forced["API_KEY"] = secrets.token_urlsafe(24)
-    for name in ("port", "host"):
-        if name in args:
-            forced[name.upper()] = getattr(args, name)
-    env_file = getattr(args, "env_file", "")
-    config, warnings = read_environment(os.environ, env_file, forced)
-    check_bind(config)
-    for warning in warnings:
-        complain(warning)
-    return config
+        forced = {"PORT": "0", "API_KEY": secrets.token_urlsafe(24)}
+    options = vars(args)
+    forced.update(
+        {name.upper(): options[name] for name in ("port", "host") if name in options}
+    )
+    return read_environment(os.environ, options.get("env_file", ""), forced)
 
 
-# -- asking a proxy that runs ------------------------------------------------------
+# -- who answers: the proxy that runs, or this process -----------------------------
 
-RUNNING = Timeouts(head=2.0, idle=2.0, total=5.0)  # it answers from memory
-MAX_OWN_ANSWER = 16 << 20
-
-
-async def ask_running(
-    program: Program, path: str, method: str = "GET", timeouts: Timeouts = RUNNING
-) -> JSON:
-    """The answer of the proxy on our own port, {} when none answers."""
-    headers = [("accept", "application/json"), ("content-type", "application/json")]
-    if program.config.api_key:
-        headers.append(("x-api-key", program.config.api_key))
-    body = b"{}" * (method == "POST")
-    url = program.base + path
-    if not program.config.port:
-        return {}
-    with contextlib.suppress(ProxyError):
-        response = await program.direct.request(
-            method, url, headers, body, timeouts=timeouts
-        )
-        raw = await response.read_all(MAX_OWN_ANSWER)
-        if response.status == 401:
-            complain("the proxy on %s has another API_KEY" % program.base)
-        if response.status == 200:
-            return loads_object(raw)
-    return {}
-
-
+QUICK = Timeouts(head=2.0, idle=2.0, total=5.0)  # it answers from memory
 SLOW = Timeouts(head=35.0, idle=35.0, total=40.0)  # it asks GitHub meanwhile
 
 
-async def running_report(program: Program) -> JSON:
-    """What a proxy on our port that is signed in reports; {} = there is none."""
-    report = await ask_running(program, "/usage/page")
-    if typed(typed(report, "auth", dict), "status", str) == "authenticated":
-        return report
-    return {}
+async def ask_running(
+    program: Program, path: str, method: str = "GET", timeouts: Timeouts = SLOW
+) -> JSON:
+    """The answer of the proxy on our own port; raises ProxyError."""
+    headers = [
+        ("content-type", "application/json"),
+        ("x-api-key", program.config.api_key),
+    ]
+    body = b"{}" * (method == "POST")
+    url = program.base + path
+    response = await program.direct.request(
+        method, url, headers, body, timeouts=timeouts
+    )
+    raw = await response.read_all(MAX_CATALOGUE)
+    if response.status != 200:
+        words = upstream_error(response.status, response.headers, raw).words
+        raise ProxyError(words, status=response.status)
+    return loads_object(raw)
 
 
-async def any_report(program: Program) -> JSON:
-    """What the running proxy reports, else what this process finds out by itself;
-    raises ProxyError when that is nothing."""
-    report = await running_report(program)
-    if report:
-        return report
-    program.auth.github_token()  # raises where nobody is signed in
+async def find_out(program: Program, path: str) -> JSON:
+    """What a proxy would answer, found out by this process; raises ProxyError."""
+    if path == "/v1/models":
+        return models_payload(await program.copilot.models())
+    if path == "/usage/quota":
+        return await program.copilot.quota()
     await program.page.read()
-    return await program.page.report(UsageLedger(), ())
+    return await program.app.report()
+
+
+async def find_source(
+    program: Program,
+) -> Tuple[Callable[[str], Awaitable[JSON]], str]:
+    """Who answers: the proxy on our port where it is signed in, so that a GITHUB_TOKEN
+    that only it has is enough, else this process; and why it is not the proxy."""
+    absent = "The proxy on %s is signed out."
+    try:
+        report = await ask_running(program, "/usage/page", timeouts=QUICK)
+        if typed(typed(report, "auth", dict), "status", str) == "authenticated":
+            return functools.partial(ask_running, program), ""
+    except ProxyError as exc:
+        absent = "No proxy answers on %s."
+        if exc.status == 401:
+            absent = "The proxy on %s has another API_KEY."
+    absent %= program.base
+    if not program.auth.signed_in():
+        complain(absent)
+    return functools.partial(find_out, program), absent
 
 
 # -- signing in ----------------------------------------------------------------------
 
 
-def exit_code(exc: ProxyError) -> int:
+def exit_code(exc: Exception) -> int:
     """The code that tells scripts of a failure."""
-    if isinstance(exc, AuthRequired):
-        return NOT_SIGNED_IN
-    return FAILED
+    if isinstance(exc, ConfigError):
+        return USAGE
+    return NOT_SIGNED_IN if isinstance(exc, AuthRequired) else FAILED
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a person is at its other end."""
+    return stream is not None and stream.isatty()
 
 
 def at_terminal() -> bool:
     """Whether a person can read and answer."""
-    streams = (sys.stdin, sys.stdout)
-    return all(stream is not None and stream.isatty() for stream in streams)
+    return is_terminal(sys.stdin) and is_terminal(sys.stdout)
 
 
-async def _count_down(
-    program: Program, waiting: asyncio.Future[bool], end: float
-) -> None:
-    """A line that says how long the code still works; plain waiting off a terminal."""
-    terminal = sys.stdout is not None and sys.stdout.isatty()
+async def _count_down(program: Program, seconds: float) -> None:
+    """Wait until the code is used or dead; at a terminal a line tells how long it is
+    good for."""
+    end = time.monotonic() + seconds
+    terminal = is_terminal(sys.stdout)
     try:
-        while not waiting.done():
+        while program.auth.check()["status"] == "pending_verification":
             left = max(0, int(end - time.monotonic()))
             if terminal:
                 # Back at the line's start, so that a log line or ^C covers it.
-                program.say(
-                    "\rThe code works for %d:%02d \r" % divmod(left, 60), end=""
-                )
-            await asyncio.wait([waiting], timeout=1.0)
+                program.show("\rThe code works for %d:%02d \r" % divmod(left, 60))
+            await asyncio.sleep(0.25)
     finally:
-        waiting.cancel()
         if terminal:
-            program.say("\r%30s\r" % "", end="")
+            program.show("\r%30s\r" % "")
 
 
 async def sign_in(program: Program) -> bool:
     """Show a code, count down, and wait until it is used or dead."""
     auth = program.auth
+    outcome = "Signed in."
     try:
         code = await auth.login()
-    except ProxyError as exc:
-        if not is_logged("info"):
-            program.say("Sign-in failed: %s" % exc)
-        return False
-    if code["status"] != "authenticated":
-        shown = (code["verification_uri"], code["user_code"])
-        program.say("\nOpen      %s\nand enter %s\n" % tuple(map(printable, shown)))
-        waiting = asyncio.ensure_future(auth.wait_for_login())
-        await _count_down(program, waiting, time.monotonic() + code["expires_in"])
         if not auth.signed_in():
-            if not is_logged("info"):
-                reason = auth.check().get("error", "the code was not used.")
-                program.say("Sign-in failed: %s" % reason)
-            return False
-    if not is_logged("info"):
-        program.say("Signed in.")
-    return True
+            shown = map(printable, (code["verification_uri"], code["user_code"]))
+            program.show("\nOpen      %s\nand enter %s\n\n" % tuple(shown))
+            await _count_down(program, code["expires_in"])
+        if not auth.signed_in():
+            raise ProxyError(auth.check().get("error", "the code was not used."))
+    except ProxyError as exc:
+        outcome = "Sign-in failed: %s" % exc
+    if not is_logged("info"):  # the log, on the same terminal, tells how it went
+        program.show(outcome + "\n")
+    return auth.signed_in()
 
 
 def _enter_pressed() -> asyncio.Future[None]:
     """Done when a line was typed. Read without Python's own buffer of standard input,
     whose lock would stop the end of the program."""
-    loop = asyncio.get_running_loop()
-    pressed = loop.create_future()
-
-    def settle() -> None:
-        if not pressed.done():
-            pressed.set_result(None)
+    pressed: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     def read() -> None:
-        with contextlib.suppress(OSError, RuntimeError):  # the loop has been closed
+        with contextlib.suppress(OSError):
             os.read(0, 1024)
-            loop.call_soon_threadsafe(settle)
+            pressed.set_result(None)
 
     threading.Thread(target=read, daemon=True).start()
-    return pressed
+    return asyncio.wrap_future(pressed)
 
 
 async def sign_in_patiently(program: Program) -> None:
     """Offer a new code after each that was denied or has expired, until somebody has
     signed in, here or elsewhere."""
     while not await sign_in(program):
-        program.say("Press Enter for a new code, Ctrl-C to stop.")
+        program.show("Press Enter for a new code, Ctrl-C to stop.\n")
         pressed = _enter_pressed()
         while not pressed.done() and not program.auth.signed_in():
             await asyncio.wait([pressed], timeout=1.0)
@@ -13304,6 +13217,7 @@ async def sign_in_patiently(program: Program) -> None:
 # -- the banner ----------------------------------------------------------------------
 
 
+DEFAULT_SHELL = "powershell" if os.name == "nt" else "bash"
 STARTERS = {
     "bash": 'eval "$({})" && claude',
     "fish": "{} --shell fish | source; claude",
@@ -13313,45 +13227,45 @@ STARTERS = {
 
 def start_line(base: str) -> str:
     """The one line that starts Claude Code on this proxy, for the shell in use."""
-    shell = os.path.basename(os.environ.get("SHELL", ""))
-    if os.name == "nt":
-        shell = "powershell"
+    shell = os.path.basename(os.environ.get("SHELL", DEFAULT_SHELL))
     python = os.path.basename(sys.executable) or "python3"
     command = "%s %s env" % (python, shlex.quote(os.path.abspath(THIS_FILE)))
     port = base.rpartition(":")[2]
     if port != str(Settings.port.default):
         command += " --port " + port
-    return STARTERS.get(shell, STARTERS["bash"]).format(command)
+    return STARTERS.get(shell, STARTERS[DEFAULT_SHELL]).format(command)
+
+
+def account_lines(report: JSON) -> List[str]:
+    """Who is signed in and what is left, at 80 columns."""
+    import textwrap  # here, as not every start needs it
+
+    lines = ["Account   %s" % printable(report["account"])]
+    for left in quota_lines(report):
+        lines += textwrap.wrap(
+            "%-10s%s" % ("Left", printable(left)), 79, subsequent_indent=" " * 10
+        )
+    return lines
 
 
 async def banner(program: Program) -> None:
     """Who is signed in, what is left, and the line to paste: at most 12 lines."""
-    import textwrap  # here, as only a banner needs it
-
-    page = program.page
-    await page.read()
-    report = await page.report(UsageLedger(), ())
-    lines = ["Account   %s" % report["account"]]
-    for left in quota_lines(report):
-        lines += textwrap.wrap(
-            left, 79, initial_indent="Left      ", subsequent_indent=" " * 10
-        )
-    key = "any key"
-    if program.config.api_key:
-        key = "your API_KEY"
-    lines = lines[:6] + [
+    report = await find_out(program, "/usage/page")
+    key = "your API_KEY" if program.config.api_key else "any key"
+    lines = account_lines(report)[:6] + [
         "OpenAI    base URL %s/v1, %s" % (program.base, key),
         "Page      %s/" % program.base,
         "Claude Code, in a second terminal:",
         "  " + start_line(program.base),
     ]
-    program.say("\n".join(map(printable, lines)))
+    program.show("\n".join(lines) + "\n")
 
 
 CURL_LINES = """\
 Nobody is signed in. Get a code, enter it on GitHub, and the proxy does the rest:
   curl -X POST {0}/auth/login
-  curl -X POST {0}/auth/check"""
+  curl -X POST {0}/auth/check
+"""
 
 
 async def greet(program: Program) -> None:
@@ -13359,7 +13273,7 @@ async def greet(program: Program) -> None:
     if at_terminal():
         await sign_in_patiently(program)
     elif not program.auth.signed_in():
-        program.say(CURL_LINES.format(program.base))
+        program.show(CURL_LINES.format(program.base))
     while not program.auth.signed_in():  # by now perhaps, on the page or by `login`
         await asyncio.sleep(1.0)
     await banner(program)
@@ -13370,32 +13284,30 @@ async def greet(program: Program) -> None:
 
 def aligned(rows: Sequence[Sequence[str]], sides: str) -> str:
     """Rows as columns; `sides` has "<" or ">" for each, as in a format."""
-    forms = []
-    for side, column in zip(sides, zip(*rows)):
-        width = max(map(len, column))
-        forms.append("{:%s%d}" % (side, width))
-    form = "  ".join(forms)
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    form = "  ".join(map("{{:{}{}}}".format, sides, widths))
     return "\n".join(form.format(*row).rstrip() for row in rows)
+
+
+PRICED = ("input", "output")
 
 
 def models_table(entries: Sequence[JSON]) -> str:
     """The entries of /v1/models for people, within 80 columns."""
     rows = [["MODEL", "CONTEXT", "OUTPUT", "IMAGES", "IN", "OUT", "ENDPOINTS"]]
     for entry in entries:
-        row = [printable(entry["id"])[:30]]
-        for key in ("context_window", "max_output_tokens"):
-            size = "-"
-            if entry[key]:
-                size = short_number(entry[key])
-            row.append(size)
-        row.append("yes" * entry["vision"])
-        prices = {"input": "-", "output": "-"}
-        for kind, price in (entry["credits"] or {}).items():
-            prices[kind] = "%g" % price
-        row += [prices["input"], prices["output"]]
-        served = " ".join(entry["endpoints"])
-        served = re.sub("ws:[^ ]* ?|/v1/|/completions|/", "", served)
-        rows.append(row + [printable(served)[:24]])
+        limits = (entry["context_window"], entry["max_output_tokens"])
+        prices = entry["credits"] or {}
+        served = re.sub("/v1/|/completions|/", "", " ".join(entry["endpoints"]))
+        rows.append(
+            [
+                printable(entry["id"])[:30],
+                *[short_number(size) if size else "-" for size in limits],
+                "yes" * entry["vision"],
+                *["%g" % prices[each] if each in prices else "-" for each in PRICED],
+                printable(re.sub("ws:[^ ]* ?", "", served))[:24],
+            ]
+        )
     return aligned(rows, "<>><>><") + "\n\nIN, OUT: AI credits per million tokens."
 
 
@@ -13414,144 +13326,117 @@ def stop_event() -> asyncio.Event:
     return event
 
 
-async def start_or_explain(program: Program) -> bool:
-    """Listen; a taken port is explained instead of traced."""
-    config = program.config
+async def listen(program: Program) -> None:
+    """Serve from now on; raises a ProxyError that explains a taken port."""
     try:
         await program.start()
     except OSError as exc:
         reason = str(exc)
-        if exc.errno:
+        if exc.errno and exc.errno > 0:  # else a name that no address is known of
             reason = os.strerror(exc.errno)
-        where = (config.host, config.port, reason)
-        complain("Cannot listen on %s port %d: %s." % where)
-        answer = await ask_running(program, "/")
         advice = "Set PORT to another number (PORT=0 takes any free one)."
-        if answer.get("proxy") == "copilot-claude-proxy":
-            advice = (
-                "This program is running there already; use it, or set PORT to another "
-                "number."
-            )
-        complain(advice)
-        return False
-    return True
+        with contextlib.suppress(ProxyError):
+            answer = await ask_running(program, "/", timeouts=QUICK)
+            if answer.get("proxy") == "copilot-claude-proxy":
+                advice = "This program is running there already. " + advice
+        words = "Cannot listen on %s: %s. %s" % (program.base, reason, advice)
+        raise ProxyError(words) from None
 
 
-async def verb_serve(program: Program, args: argparse.Namespace) -> int:
-    """Listen at once, sign in if need be, and serve until a signal."""
+async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Listen until Ctrl-C (the default)."""
     stop = stop_event()
-    if not await start_or_explain(program):
-        return FAILED
+    await listen(program)
     writer = LineWriter(sys.stdout)  # who reads it may stop reading
-
-    def say_soon(text: str, end: str = "\n") -> None:
-        writer.put(text + end)
-
-    program.say = say_soon
-    program.say("copilot-claude-proxy %s on %s" % (__version__, program.base))
+    program.show = writer.put
+    program.show("copilot-claude-proxy %s on %s\n" % (__version__, program.base))
     greeting = asyncio.ensure_future(greet(program))
     greeting.add_done_callback(retrieve)
     await stop.wait()
     greeting.cancel()
     await asyncio.wait([greeting])
     start = "\r" * at_terminal()  # over the ^C that the terminal shows
-    program.say(
-        start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once."
+    program.show(
+        start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once.\n"
     )
     await program.close()
-    writer.flush()
-    return DONE
+    writer.close()
 
 
-async def verb_login(program: Program, args: argparse.Namespace) -> int:
-    """Sign in, and prove that the account has Copilot and that the sign-in is kept."""
+async def verb_login(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Sign in to GitHub with a code."""
     if not await sign_in(program):
         return NOT_SIGNED_IN
     await program.auth.token()
-    await program.page.read()
-    report = await program.page.report(UsageLedger(), ())
-    say("\n".join([report["account"], *quota_lines(report)]))
+    say("\n".join(account_lines(await find_out(program, "/usage/page"))))
     if program.config.github_token:
         say("GITHUB_TOKEN is set and used; nothing is saved.")
     elif not program.store.load().get("githubToken"):
         complain("the sign-in could not be saved in %s" % program.store.path)
         return FAILED
-    return DONE
 
 
-async def verb_logout(program: Program, args: argparse.Namespace) -> int:
-    """Forget the login, here and in a running proxy."""
-    running = await ask_running(program, "/auth/logout", "POST")
-    answer = program.auth.logout()
-    note = (
-        "The token file is deleted; GitHub lists the app under "
-        "github.com/settings/applications."
-    )
-    say("Signed out. %s" % answer.get("note", running.get("note", note)))
-    return DONE
+REVOKE = (
+    "The token file is deleted. To revoke the app too: github.com/settings/applications"
+)
 
 
-async def verb_models(program: Program, args: argparse.Namespace) -> int:
-    """The catalogue as a table or as JSON."""
-    payload = {}
-    if await running_report(program):
-        payload = await ask_running(program, "/v1/models", timeouts=SLOW)
-    if payload and args.all and not program.auth.signed_in():
-        complain("without the hidden models, for which a sign-in of its own is needed")
-    elif args.all or not payload:
-        catalogue = await program.copilot.models()
-        payload = models_payload(catalogue)
-        if args.all:
-            payload["data"] = [model_payload(model) for model in catalogue]
-    if args.json:
-        say(dumps_text(payload))
+async def verb_logout(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Forget the sign-in, also that of a running proxy."""
+    anybody = program.auth.signed_in()
+    _, absent = await find_source(program)
+    answer: JSON = {}
+    with contextlib.suppress(ProxyError):
+        answer = await ask_running(program, "/auth/logout", "POST")
+    answer.update(program.auth.logout())
+    if anybody or not absent:
+        say("Signed out. " + answer.get("note", REVOKE))
     else:
-        say(models_table(payload["data"]))
-    return DONE
+        say("Nobody was signed in.")
 
 
-async def verb_usage(program: Program, args: argparse.Namespace) -> int:
-    """The quota, and the figures of a proxy that runs on our port."""
-    if args.days:
-        return usage_by_day(program.config.usage_log, args.days)
-    report = await running_report(program)
-    proxy = None
-    used = "No proxy answers on port %d." % program.config.port
-    if report:
-        quota = await ask_running(program, "/usage/quota", timeouts=SLOW)
-        proxy = await ask_running(program, "/usage/summary")
-        used = "The proxy on port %d: %s" % (program.config.port, report["total_note"])
-    else:
-        quota = await program.copilot.quota()
-    if args.json:
-        say(dumps_text({"quota": quota, "proxy": proxy}))
-        return DONE
-    report = await any_report(program)
-    lines = [report["account"], *quota_lines(report), "", used]
-    say("\n".join(map(printable, lines)))
-    return DONE
+async def verb_models(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """List the models of your plan with their limits and prices."""
+    ask, _ = await find_source(program)
+    payload = await ask("/v1/models")
+    say(dumps_text(payload) if args.json else models_table(payload["data"]))
 
 
-def usage_by_day(path: str, days: int) -> int:
+def usage_by_day(path: str, days: int) -> str:
     """What each day has cost, from the lines of USAGE_LOG."""
     if not path:
-        complain("usage --days adds up USAGE_LOG, which is not set")
-        return USAGE
+        raise ConfigError("usage --days adds up USAGE_LOG, which is not set")
     first = time.localtime(time.time() - 86400 * (days - 1))
     try:
         with open(os.path.expanduser(path), "rb") as file:
             used = fold_usage(file, time.strftime("%Y-%m-%d", first))
     except OSError as exc:
-        complain("USAGE_LOG=%s cannot be read: %s" % (path, exc.strerror))
-        return FAILED
+        words = "USAGE_LOG=%s cannot be read: %s" % (path, exc.strerror)
+        raise ProxyError(words) from None
     rows = [["DAY", "MODEL", "REQUESTS", "TOKENS", "CREDITS"]]
-    spent = 0.0
     for day, model, requests, tokens, credits in used:
         figures = ["%d" % requests, short_number(tokens), "%.2f" % credits]
         rows.append([day, printable(model)[:40], *figures])
-        spent += credits
-    say("%s\n\n%.2f credits in %d days" % (aligned(rows, "<<>>>"), spent, days))
-    return DONE
+    spent = sum(row.credits for row in used)
+    return "%s\n\n%.2f credits in %d days" % (aligned(rows, "<<>>>"), spent, days)
+
+
+async def verb_usage(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Show what is left of your quota, and what a running proxy has used."""
+    if args.days:
+        say(usage_by_day(program.config.usage_log, args.days))
+        return None
+    ask, absent = await find_source(program)
+    quota = await ask("/usage/quota")
+    if args.json:
+        proxy = None
+        if not absent:
+            proxy = await ask("/usage/summary")
+        say(dumps_text({"quota": quota, "proxy": proxy}))
+        return None
+    report = await ask("/usage/page")
+    used = "The proxy on %s: %s" % (program.base, report["total_note"])
+    say("\n".join([*account_lines(report), "", absent or used]))
 
 
 COMPETING = re.compile(
@@ -13561,28 +13446,19 @@ COMPETING = re.compile(
 )
 
 
-async def verb_env(program: Program, args: argparse.Namespace) -> int:
-    """The lines to paste, for eval: nothing else on standard output."""
-    report = {}
-    # A running proxy that nobody has used yet reads its catalogue for this.
-    await ask_running(program, "/v1/models", timeouts=SLOW)
+async def verb_env(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Print the lines that point Claude Code and OpenAI clients here."""
+    ask, _ = await find_source(program)
     try:
-        report = await any_report(program)
+        await ask("/v1/models")  # which a proxy that nobody has used yet reads for this
     except ProxyError as exc:  # the addresses hold without a catalogue
         complain("without models: %s" % exc)
-        report = await program.page.report(UsageLedger(), ())
-    env = typed(report, "env", dict)
-    if program.page.failure:
-        complain("without models: %s" % program.page.failure)
-    elif "ANTHROPIC_MODEL" not in env and typed(report, "account", str):
-        complain("without models: the running proxy has no catalogue yet; try again")
-    for name, value in env.items():
-        if value == HIDDEN_KEY:
-            env[name] = program.config.api_key
+    report = await ask("/usage/page")
+    key = program.config.api_key
+    env = {name: text.replace(HIDDEN_KEY, key) for name, text in report["env"].items()}
     say(shell_lines(env, args.shell))
     for name in filter(COMPETING.fullmatch, os.environ):
         complain("%s is set and leads Claude Code elsewhere; unset it" % name)
-    return DONE
 
 
 SECRETS_OF_OURS = ("GITHUB_TOKEN", "API_KEY")
@@ -13595,89 +13471,32 @@ def child_environment(
 ) -> Dict[str, str]:
     """What a command is run with: nothing that competes with us, no secret of ours
     but its own key."""
-    env = {}
-    for name, value in environ.items():
-        if name not in SECRETS_OF_OURS and not COMPETING.fullmatch(name):
-            env[name] = value
-    for name, value in ours.items():
-        if name not in env or not CHOOSABLE.fullmatch(name):
-            env[name] = value
-    return env
-
-
-STATUS_LINE_COMMAND = (
-    'curl -s -H content-type:application/json -H "x-api-key: $ANTHROPIC_AUTH_TOKEN" '
-    '-d @- "$ANTHROPIC_BASE_URL/usage/line"'
-)
-STATUS_HINT = (
-    "Costs in Claude Code's status line, in ~/.claude/settings.json: "
-    '"statusLine": {"type": "command", "command": %s}'
-)
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name not in SECRETS_OF_OURS and not COMPETING.fullmatch(name)
+    }
+    chosen = {name: kept[name] for name in filter(CHOOSABLE.fullmatch, kept)}
+    return {**kept, **ours, **chosen}
 
 
 def for_command(command: List[str], program: Program) -> List[str]:
-    """The command with what it needs beside its environment."""
+    """The command with what it needs beside its environment: Codex its provider."""
     name = os.path.basename(command[0]).partition(".")[0].lower()
-    if name == "claude":
-        complain(STATUS_HINT % dumps_text(STATUS_LINE_COMMAND))
     if name != "codex":
         return command
     chosen = {"-m", "--model"} & set(command)
-    model = ""
-    if not chosen:
-        model = codex_model(program.page.models)
+    model = "" if chosen else codex_model(program.page.models)
     options = []
-    for key, value in codex_options(program.base, model).items():
-        options += ["-c", "%s=%s" % (key, value)]
+    for pair in codex_options(program.base, model).items():
+        options += ["-c", "%s=%s" % pair]
     return [command[0], *options, *command[1:]]
-
-
-async def verb_run(program: Program, args: argparse.Namespace) -> int:
-    """Serve on a free port for as long as one command runs."""
-    import shutil  # here, as few starts need it
-
-    command = args.command
-    if command[:1] == ["--"]:
-        command = command[1:]
-    if not command:
-        complain("run: no command given; python copilot_proxy.py run -- claude")
-        return USAGE
-    path = shutil.which(command[0])
-    if path is None:
-        complain("run: %s is not on the PATH" % command[0])
-        return USAGE
-    try:  # a full-screen program owns the terminal: our lines go to a file, or nowhere
-        log = open(args.log or os.devnull, "a", encoding="utf-8")
-    except OSError as exc:
-        complain("--log %s cannot be opened: %s" % (args.log, exc.strerror))
-        return FAILED
-    with log:
-        if not await start_or_explain(program):
-            return FAILED
-        if not program.auth.signed_in() and not await sign_in(program):
-            return NOT_SIGNED_IN
-        program.page.models = await program.copilot.models()
-        key = program.config.api_key
-        models = program.page.models
-        ours = client_environment(program.base, program.config, models, key)
-        complain("status page %s/#%s" % (program.base, key))
-        command = for_command([path, *command[1:]], program)
-        if args.log:
-            configure_logging(program.config.log_level, log)
-        code = await run_command(command, child_environment(os.environ, ours))
-        report = await program.app.report()
-        complain(report["total_note"])
-        logging.shutdown()
-    return code
 
 
 async def run_command(command: List[str], env: Dict[str, str]) -> int:
     """Run to the end; its exit code, as a shell has it."""
-    passed = [signal.SIGTERM]
-    if hasattr(signal, "SIGHUP"):
-        passed.append(signal.SIGHUP)
     child = None
-    ended: List[int] = []  # a signal before there is a child
+    ended: List[int] = []  # the signals, as one may come before there is a child
 
     def pass_on(number: int, _: Any) -> None:
         ended.append(number)
@@ -13686,66 +13505,82 @@ async def run_command(command: List[str], env: Dict[str, str]) -> int:
 
     # Ctrl-C reaches the whole foreground group: the command decides what it means. A
     # handler and not SIG_IGN, which the child would inherit.
-    previous = {signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None)}
-    for number in passed:
-        previous[number] = signal.signal(number, pass_on)
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, pass_on)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, pass_on)
     try:
         child = await asyncio.create_subprocess_exec(*command, env=env)
-        if ended:
-            child.send_signal(ended[0])
-        code = await child.wait()
     except OSError as exc:
         complain("run: %s cannot be started: %s" % (command[0], exc.strerror))
         return FAILED
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    if ended:
+        child.send_signal(ended[0])
+    code = await child.wait()
     if code < 0:
         return 128 - code
     return code
 
 
-async def _read_through(program: Program, path: str) -> None:
-    if not await ask_running(program, path, timeouts=SLOW):
-        raise ProxyError("the running proxy does not say; its log tells why")
+async def verb_run(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Serve on a free port, run a command that uses it, stop with it."""
+    import shutil  # here, as few starts need it
+
+    command = args.command[args.command[:1] == ["--"] :]
+    if not command:
+        raise ConfigError(
+            "run: no command given; python copilot_proxy.py run -- claude"
+        )
+    path = shutil.which(command[0])
+    if path is None:
+        raise ConfigError("run: %s is not on the PATH" % command[0])
+    try:  # a full-screen program owns the terminal: our lines go to a file, or nowhere
+        log = open(args.log or os.devnull, "a", encoding="utf-8")
+    except OSError as exc:
+        words = "--log %s cannot be opened: %s" % (args.log, exc.strerror)
+        raise ProxyError(words) from None
+    with log:
+        await listen(program)
+        if not program.auth.signed_in() and not await sign_in(program):
+            return NOT_SIGNED_IN
+        models = program.page.models = await program.copilot.models()
+        key = program.config.api_key
+        ours = client_environment(program.base, program.config, models, key)
+        complain("status page %s/#%s" % (program.base, key))
+        command = for_command([path, *command[1:]], program)
+        if args.log:
+            configure_logging(program.config.log_level, log)
+        code = await run_command(command, child_environment(os.environ, ours))
+        complain((await program.app.report())["total_note"])
+        logging.shutdown()
+    return code
 
 
-def _surroundings(program: Program, report: JSON) -> List[str]:
-    """What the answers of `check` depend on."""
+async def verb_check(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Test Python, TLS, GitHub, the sign-in and the catalogue."""
     config = program.config
-    saved = "no sign-in"
-    if program.store.load().get("githubToken"):
-        saved = "a sign-in"
-    if config.github_token:
-        saved += "; GITHUB_TOKEN is set and beats it"
-    running = "no proxy that is signed in"
-    if report:
-        running = "%s, %s" % tuple(report["state"][1:])
-    proxy = redact(config.https_proxy or config.all_proxy)
-    return [
-        "Python %s, %s" % (sys.version.split()[0], ssl.OPENSSL_VERSION),
-        "token file %s: %s" % (program.store.path, saved),
-        "proxy on the way to GitHub: %s" % (proxy or "none"),
-        "on port %d: %s" % (config.port, running),
-    ]
-
-
-async def verb_check(program: Program, args: argparse.Namespace) -> int:
-    """One line for each thing that must be right, the first failure with its remedy."""
-    report = await running_report(program)
-    for fact in _surroundings(program, report):
-        say("ok    " + printable(fact))
-    bind = functools.partial
+    ask, absent = await find_source(program)
+    running = []
+    if not absent:
+        running = (await ask("/usage/page"))["state"]
+    facts = {
+        "Python": "%s, %s" % (sys.version.split()[0], ssl.OPENSSL_VERSION),
+        "sign-in in %s" % program.store.path: program.store.load() and "saved",
+        "GITHUB_TOKEN": config.github_token and "set, and used before any other",
+        "proxy on the way to GitHub": redact(config.https_proxy or config.all_proxy),
+        "proxy on %s" % program.base: ", ".join(running[1:]),
+    }
+    for name, value in facts.items():
+        if value:
+            say("ok    %s: %s" % (name, printable(value)))
+        else:
+            say("none  " + name)
+    who = "this program" if absent else "the running proxy"
     steps = {"GitHub answers, TLS included": program.auth.reach}
-    if report and not program.auth.signed_in():  # it has a token of its own
-        read = bind(_read_through, program)
-        steps["the running proxy reads the catalogue"] = bind(read, "/v1/models")
-        steps["the running proxy reads the quota"] = bind(read, "/usage/quota")
-    else:
-        catalogue = bind(program.copilot.models, refresh=True)
+    if absent or program.auth.signed_in():
         steps["the sign-in gives a Copilot token"] = program.auth.renew
-        steps["the catalogue of models can be read"] = catalogue
-        steps["the quota can be read"] = program.copilot.quota
+    steps[who + " reads the catalogue"] = functools.partial(ask, "/v1/models")
+    steps[who + " reads the quota"] = functools.partial(ask, "/usage/quota")
     for text, step in steps.items():
         try:
             await step()
@@ -13753,10 +13588,10 @@ async def verb_check(program: Program, args: argparse.Namespace) -> int:
             say("FAIL  %s\n      %s" % (text, printable(str(exc))))
             return exit_code(exc)
         say("ok    %s" % text)
-    return DONE
 
 
-RUN_VERB = {
+# Their first lines are the help.
+VERBS = {
     "serve": verb_serve,
     "login": verb_login,
     "logout": verb_logout,
@@ -13772,14 +13607,9 @@ async def run_verb(verb: str, config: Config, args: argparse.Namespace) -> int:
     """Build the program, run one verb, and leave nothing open."""
     program = Program(config)
     try:
-        return await RUN_VERB[verb](program, args)
+        return await VERBS[verb](program, args) or DONE
     finally:
         await program.close(0.0)
-
-
-DEFAULT_SHELL = "bash"
-if os.name == "nt":
-    DEFAULT_SHELL = "powershell"
 
 
 def _common_options() -> argparse.ArgumentParser:
@@ -13793,44 +13623,32 @@ def _common_options() -> argparse.ArgumentParser:
 
 def argument_parser() -> argparse.ArgumentParser:
     """Verbs and their options."""
-    common = _common_options()
+    shared: Any = {
+        "epilog": EXAMPLES,
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "parents": [_common_options()],
+    }
     parser = argparse.ArgumentParser(
         prog="copilot_proxy.py",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Use your own GitHub Copilot subscription from Claude Code and "
+        description="Use your own GitHub Copilot subscription from Claude Code and\n"
         "from OpenAI-style clients.",
-        parents=[common],
+        **shared,
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    made = {}
-    for name, text in VERBS.items():
-        made[name] = verbs.add_parser(
-            name,
-            help=text,
-            description="%s%s." % (text[0].upper(), text[1:]),
-            epilog=EXAMPLES,
-            formatter_class=parser.formatter_class,
-            parents=[common],
-        )
+    add = {}
+    for name, verb in VERBS.items():
+        text = verb.__doc__
+        add[name] = verbs.add_parser(
+            name, help=text, description=text, **shared
+        ).add_argument
     for name in ("models", "usage"):
-        made[name].add_argument("--json", action="store_true", help="for programs")
-    made["models"].add_argument(
-        "--all", action="store_true", help="also models that the picker hides"
-    )
-    made["usage"].add_argument(
-        "--days",
-        metavar="N",
-        type=int,
-        default=0,
-        help="what each day of USAGE_LOG cost",
-    )
-    made["env"].add_argument("--shell", choices=sorted(SHELLS), default=DEFAULT_SHELL)
-    made["run"].add_argument("--log", metavar="FILE", help="append the log to FILE")
-    made["run"].add_argument(
-        "command", nargs=argparse.REMAINDER, metavar="-- COMMAND..."
-    )
+        add[name]("--json", action="store_true", help="for programs")
+    days = "what each day of USAGE_LOG cost"
+    add["usage"]("--days", metavar="N", type=int, default=0, help=days)
+    add["env"]("--shell", choices=sorted(SHELLS), default=DEFAULT_SHELL)
+    add["run"]("--log", metavar="FILE", help="append the log to FILE")
+    add["run"]("command", nargs=argparse.REMAINDER, metavar="-- COMMAND...")
     return parser
 
 
@@ -13843,17 +13661,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     args.verb = args.verb or "serve"
     try:
         config = read_settings(args)
-        level = "error"  # where a person reads the outcome, a log would say it again
-        if args.verb == "serve":
-            level = config.log_level
-        colour = bool(sys.stderr and sys.stderr.isatty())
-        colour = colour and not os.environ.get("NO_COLOR")
+        # Where a person reads the outcome of a verb, a log would say it again.
+        level = config.log_level if args.verb == "serve" else "error"
+        colour = is_terminal(sys.stderr) and not os.environ.get("NO_COLOR")
         configure_logging(level, sys.stderr, colour=colour)
         return asyncio.run(run_verb(args.verb, config, args))
-    except ConfigError as exc:
-        complain(str(exc))
-        return USAGE
-    except ProxyError as exc:
+    except (ConfigError, ProxyError) as exc:
         complain(str(exc))
         return exit_code(exc)
     except KeyboardInterrupt:
