@@ -18204,7 +18204,12 @@ def test_cli_lists_and_json(tmp_path):
 
 
 CLI_FAILURES = [
-    ({}, ["run", "--log", "/nowhere/log", "--", "true"], 1, "--log /nowhere/log cannot be opened"),
+    (
+        {},
+        ["run", "--log", "/nowhere/log", "--", "true"],
+        1,
+        "No such file or directory: '/nowhere/log'",
+    ),
     ({}, ["serve", "--port", "x"], 2, "PORT='x' is not usable"),
     ({}, ["--env-file", "/nowhere", "models"], 2, "/nowhere cannot be read: No such file"),
     ({"github_url": "http://github.example"}, ["models"], 2, "https://"),
@@ -18702,7 +18707,8 @@ def test_cli_usage_by_day(tmp_path):
         return day, missing, added, await do("usage", "--days", "3")
 
     day, missing, added, unset = cli(scenario, tmp_path)
-    assert missing[0] == 1 and "cannot be read" in missing[2] and unset[0] == 2
+    assert missing[0] == 1 and "No such file" in missing[2] and str(tmp_path) in missing[2]
+    assert unset[0] == 2 and "USAGE_LOG, which is not set" in unset[2]
     assert re.search(day + r" +m\\x1b\[31m +2 +2.0k +2.50", added[1])
     assert "2.50 credits in 3 days" in added[1]
 
