@@ -13298,14 +13298,15 @@ def models_table(entries: Sequence[JSON]) -> str:
     for entry in entries:
         limits = (entry["context_window"], entry["max_output_tokens"])
         prices = entry["credits"] or {}
-        served = re.sub("/v1/|/completions|/", "", " ".join(entry["endpoints"]))
+        served = " ".join(entry["endpoints"])
+        served = re.sub("ws:[^ ]* ?|/v1/|/completions|/", "", served)
         rows.append(
             [
                 printable(entry["id"])[:30],
                 *[short_number(size) if size else "-" for size in limits],
                 "yes" * entry["vision"],
                 *["%g" % prices[each] if each in prices else "-" for each in PRICED],
-                printable(re.sub("ws:[^ ]* ?", "", served))[:24],
+                printable(served)[:24],
             ]
         )
     return aligned(rows, "<>><>><") + "\n\nIN, OUT: AI credits per million tokens."
@@ -13407,12 +13408,8 @@ def usage_by_day(path: str, days: int) -> str:
     if not path:
         raise ConfigError("usage --days adds up USAGE_LOG, which is not set")
     first = time.localtime(time.time() - 86400 * (days - 1))
-    try:
-        with open(os.path.expanduser(path), "rb") as file:
-            used = fold_usage(file, time.strftime("%Y-%m-%d", first))
-    except OSError as exc:
-        words = "USAGE_LOG=%s cannot be read: %s" % (path, exc.strerror)
-        raise ProxyError(words) from None
+    with open(os.path.expanduser(path), "rb") as file:
+        used = fold_usage(file, time.strftime("%Y-%m-%d", first))
     rows = [["DAY", "MODEL", "REQUESTS", "TOKENS", "CREDITS"]]
     for day, model, requests, tokens, credits in used:
         figures = ["%d" % requests, short_number(tokens), "%.2f" % credits]
@@ -13509,11 +13506,7 @@ async def run_command(command: List[str], env: Dict[str, str]) -> int:
     signal.signal(signal.SIGTERM, pass_on)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, pass_on)
-    try:
-        child = await asyncio.create_subprocess_exec(*command, env=env)
-    except OSError as exc:
-        complain("run: %s cannot be started: %s" % (command[0], exc.strerror))
-        return FAILED
+    child = await asyncio.create_subprocess_exec(*command, env=env)
     if ended:
         child.send_signal(ended[0])
     code = await child.wait()
@@ -13534,12 +13527,8 @@ async def verb_run(program: Program, args: argparse.Namespace) -> Optional[int]:
     path = shutil.which(command[0])
     if path is None:
         raise ConfigError("run: %s is not on the PATH" % command[0])
-    try:  # a full-screen program owns the terminal: our lines go to a file, or nowhere
-        log = open(args.log or os.devnull, "a", encoding="utf-8")
-    except OSError as exc:
-        words = "--log %s cannot be opened: %s" % (args.log, exc.strerror)
-        raise ProxyError(words) from None
-    with log:
+    # A full-screen program owns the terminal: our lines go to a file, or nowhere.
+    with open(args.log or os.devnull, "a", encoding="utf-8") as log:
         await listen(program)
         if not program.auth.signed_in() and not await sign_in(program):
             return NOT_SIGNED_IN
@@ -13666,7 +13655,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         colour = is_terminal(sys.stderr) and not os.environ.get("NO_COLOR")
         configure_logging(level, sys.stderr, colour=colour)
         return asyncio.run(run_verb(args.verb, config, args))
-    except (ConfigError, ProxyError) as exc:
+    except (ConfigError, ProxyError, OSError) as exc:  # of a file that a person named
         complain(str(exc))
         return exit_code(exc)
     except KeyboardInterrupt:
