@@ -7146,7 +7146,7 @@ MAX_TOOLS = 128  # HARD_TOOL_LIMIT of the official client (UPSTREAM 16)
 
 
 def check_tool_count(body: JSON) -> None:
-    """Raise BadRequest for more tools than are taken: nobody can choose for the client."""
+    """Raise BadRequest for more tools than are taken: none may be dropped unasked."""
     tools = list_at(body, "tools")
     if len(tools) > MAX_TOOLS:
         raise BadRequest(
