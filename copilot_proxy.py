@@ -5918,12 +5918,20 @@ class Fit:
         if self.body.pop(key, None) is not None:
             self.tell(key)
 
-    def own(self, key: str) -> JSON:
-        """The object under a key as one that may be edited; {} where there is none."""
-        value = object_at(self.body, key)
-        if value:
-            value = self.body[key] = {**value}
-        return value
+    def read(self, holder: str, key: str) -> Any:
+        """A field of a member of the body; of the body itself, if `holder` is ""."""
+        return (object_at(self.body, holder) if holder else self.body).get(key)
+
+    def put(self, holder: str, key: str, value: Any) -> None:
+        """Set such a field; None takes it out, and with the last one what held it."""
+        config = {**object_at(self.body, holder)} if holder else self.body
+        config[key] = value
+        if value is None:
+            del config[key]
+        if holder:
+            self.body[holder] = config
+        if not config:
+            del self.body[holder]
 
     def touch(self, item: JSON, how: int = CHANGED) -> None:
         """Have an item written anew, because it was changed inside."""
@@ -6191,13 +6199,11 @@ def fit_top_fields(fit: Fit) -> None:
         fit.leave_out(key)
     body = fit.body
     old_format = body.pop("output_format", None)  # its name in 2025
-    config = object_at(body, "output_config")
-    if isinstance(old_format, dict):
-        config = body["output_config"] = {"format": old_format, **config}
-    form = object_at(config, "format")
-    plain = {key: form[key] for key in form if key in ("type", "schema")}
-    if plain != form:  # name and strict are OpenAI's
-        body["output_config"] = {**config, "format": plain}
+    form = fit.read("output_config", "format") or old_format
+    if isinstance(form, dict):  # name and strict are OpenAI's
+        plain = {key: form[key] for key in ("type", "schema") if key in form}
+        if plain != form or form is old_format:
+            fit.put("output_config", "format", plain)
     limit = min(map(int, fit.learnt.get("max_tokens", ())), default=0)
     # Not clamped to the catalogue, which lists 64,000 where 128,000 is taken.
     if limit and count(body.get("max_tokens")) > limit:
@@ -6230,7 +6236,7 @@ def thinking_kind(fit: Fit, thinking: JSON) -> Optional[JSON]:
     kind = fitted["type"]
     if kind == "adaptive" and high and not adaptive:
         kind = "enabled"
-        effort = text_at(object_at(fit.body, "output_config"), "effort")
+        effort = str(fit.read("output_config", "effort"))
         fitted["budget_tokens"] = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
     elif adaptive and not high:
         kind = "adaptive"
@@ -6267,11 +6273,10 @@ def fit_thinking(fit: Fit) -> None:
     kind = text_at(thinking, "type")
     if kind == "disabled" and "always thinks" in fit.learnt:
         fit.leave_out("thinking")
-        config = object_at(fit.body, "output_config")
-        fit.body["output_config"] = {**config, "effort": "low"}
+        fit.put("output_config", "effort", "low")
     if kind not in ("adaptive", "enabled"):
         return
-    forced = text_at(fit.body.get("tool_choice"), "type") in ("any", "tool")
+    forced = fit.read("tool_choice", "type") in ("any", "tool")
     lost = fit.learnt.get("lost thinking")
     if lost and not loop_calls(fit).isdisjoint(lost):
         forced = True  # such a loop is refused thinking, as such a choice is
@@ -6340,36 +6345,20 @@ FORMAT_PATH = {
 }
 
 
-def take_out(fit: Fit, holder: str, key: str) -> Any:
-    """Take a field out of the body or of a member of it, and that if it is empty."""
-    config = fit.own(holder) if holder else fit.body
-    value = config.pop(key, None)
-    if not config:
-        fit.body.pop(holder, None)
-    return value
-
-
 def fit_effort(fit: Fit) -> None:
     """Clamp the effort to what the model lists, or what a refusal has listed."""
-    holder, key = EFFORT_PATH[fit.endpoint]
-    config = object_at(fit.body, holder) if holder else fit.body
-    effort = field(config, key, str, holder)
+    path = EFFORT_PATH[fit.endpoint]
+    name = ".".join(filter(None, path))
+    effort = fit.read(*path)
     efforts = tuple(fit.learnt.get("effort", fit.model.efforts))
-    if (
-        "calm effort" in fit.learnt
-        and object_at(fit.body, "thinking").get("type") == "disabled"
-    ):
+    if "calm effort" in fit.learnt and fit.read("thinking", "type") == "disabled":
         efforts = tuple(one for one in efforts if one not in ("xhigh", "max"))
-    if effort is None or effort in efforts:
+    if effort is None or expect(effort, str, name) in efforts:
         return
     fitted = clamp_effort(effort, fit.model._replace(efforts=efforts))
+    fit.put(*path, fitted or None)
     if not fitted:
-        take_out(fit, holder, key)
-        fit.tell("%s.%s" % (holder, key) if holder else key)
-    elif holder:
-        fit.body[holder] = {**config, key: fitted}
-    else:
-        fit.body[key] = fitted
+        fit.tell(name)
 
 
 JSON_IN_WORDS = "Answer with one JSON object and nothing else"
@@ -6391,8 +6380,12 @@ def add_to_system(fit: Fit, words: str) -> None:
 
 def say_format(fit: Fit) -> None:
     """Ask in words for the output format that the model refuses as a field."""
-    form = take_out(fit, *FORMAT_PATH[fit.endpoint])
-    if not isinstance(form, dict) or form.get("type") == "text":
+    path = FORMAT_PATH[fit.endpoint]
+    form = fit.read(*path)
+    if not isinstance(form, dict):
+        return
+    fit.put(*path, None)
+    if form.get("type") == "text":
         return
     fit.tell("output format (said in words)")
     schema = object_at(form, "json_schema").get("schema") or form.get("schema")
@@ -6666,13 +6659,15 @@ def loosen(fit: Fit, shown: JSON, key: str = "parameters", what: str = "tools") 
 
 def fit_format_schema(fit: Fit) -> None:
     """The schema of an output format follows the rules of a tool's."""
-    key, inner = "text", "format"
+    path = ("text", "format")
     if fit.endpoint == CHAT:
-        key, inner = "response_format", "json_schema"
-    holder = object_at(fit.body.get(key), inner)
-    verdict = fix_all(holder.get("schema"), fix_keywords, fix_containers)
-    if verdict | loosen(fit, holder, "schema", "the output format"):
-        fit.own(key)
+        path = ("response_format", "json_schema")
+    form = fit.read(*path)
+    if not isinstance(form, dict):
+        return
+    changed = fix_all(form.get("schema"), fix_keywords, fix_containers)
+    if changed | loosen(fit, form, "schema", "the output format"):
+        fit.put(*path, form)
 
 
 # OpenAI documents 64 characters, Anthropic 128 (UPSTREAM 16).
@@ -6728,7 +6723,7 @@ def tidy_tools(fit: Fit) -> None:
     body = fit.body
     choice = object_at(body, "tool_choice")
     if rename(fit, tool_holder(choice)):
-        fit.own("tool_choice")
+        body["tool_choice"] = {**choice}
     on_messages = fit.endpoint == MESSAGES
     lost = [{**LOST_TOOL, "name": n} for n in fit.called if n not in fit.offered]
     if on_messages and lost:
