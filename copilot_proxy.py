@@ -5986,10 +5986,9 @@ Repair = Callable[..., Any]  # (fit) -> None, or (fit, object) -> what it did to
 Repairs = Dict[str, List[Repair]]
 
 
-def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -> int:
+def visit(fit: Fit, items: Any, kind: str, repairs: Repairs, depth: int) -> int:
     """Show the objects of a list to the rules of their kind, then what those hold."""
     verdict = KEPT
-    gone: Set[int] = set()
     inner_keys = ("tools",) if kind else INNER  # a namespace has tools
     for item in objects(items):
         if depth == 0:
@@ -5999,28 +5998,26 @@ def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -
         for repair in repairs.get(shown, ()):
             answer |= repair(fit, item)
             if answer >= GONE:
-                gone.add(id(item))
+                item.clear()
                 break
         for key in inner_keys:
             inner = item.get(key)
-            shows = type(inner) is list and depth < DEEPEST and answer < GONE
-            if shows and visit(fit, inner, kind, repairs, depth + 1):
-                answer |= CHANGED
+            if type(inner) is list and depth < DEEPEST:
+                answer |= bool(visit(fit, inner, kind, repairs, depth + 1))
         if answer and depth == 0:
             fit.touch(item, answer)
         verdict |= answer
-    if gone:
-        items[:] = [item for item in items if id(item) not in gone]
+    if verdict >= GONE:
+        items[:] = filter(None, items)
     return verdict
 
 
 def walk(fit: Fit, repairs: Repairs) -> None:
     """Show the rules each object of a request that they are about, outer ones first."""
     for key in PLACED_LISTS:
-        items = fit.body.get(key)
         fit.member = key
-        if isinstance(items, list):
-            visit(fit, items, OFFERED if key == "tools" else "", repairs, 0)
+        kind = OFFERED if key == "tools" else ""
+        visit(fit, fit.body.get(key), kind, repairs, 0)
 
 
 # --- what nobody takes, and what is no model's business -------------------------------
