@@ -6043,7 +6043,7 @@ def check_shape(fit: Fit) -> None:
     check_objects(turns, "messages")
     for at, turn in enumerate(turns):
         path = "messages.%d" % at
-        required(turn, "role", str, path)
+        required_text(turn, "role", path)
         check_objects(turn.get("content"), path + ".content")
     check_objects(field(body, "tools", list), "tools")
     check_objects(body.get("system"), "system")
@@ -6379,10 +6379,8 @@ def say_format(fit: Fit) -> None:
     """Ask in words for the output format that the model refuses as a field."""
     path = FORMAT_PATH[fit.endpoint]
     form = fit.read(*path)
-    if not isinstance(form, dict):
-        return
     fit.put(*path, None)
-    if form.get("type") == "text":
+    if not isinstance(form, dict) or form.get("type") == "text":
         return
     fit.tell("output format (said in words)")
     schema = object_at(form, "json_schema").get("schema") or form.get("schema")
@@ -6410,19 +6408,18 @@ def fit_messages_tool(fit: Fit, tool: JSON) -> int:
     if kind.startswith(UNSERVED_BY_MESSAGES):
         fit.tell("tool " + kind)
         return GONE
-    changed = kind == "function"
-    if changed:
+    before = {**tool}
+    if kind == "function":
         plain = {**tool_holder(tool)}
         tool.clear()
         tool.update(name=plain.get("name"), description=plain.get("description"))
         tool["input_schema"] = plain.get("parameters") or {}
-    changed |= tool.pop("eager_input_streaming", KEPT) is not KEPT
+    tool.pop("eager_input_streaming", None)
     if tool.get("description", "") is None:
         del tool["description"]
-        changed = True
     if tool.get("defer_loading"):
-        changed |= tool.pop("cache_control", KEPT) is not KEPT
-    return changed
+        tool.pop("cache_control", None)
+    return tool != before
 
 
 def is_blank(text: Any) -> bool:
