@@ -7000,19 +7000,14 @@ def sort_blocks(fit: Fit, turn: JSON) -> int:
     return ranks != sorted(ranks)
 
 
-def fold_system_turn(fit: Fit, turn: JSON) -> int:
-    """Instructions in between become the user's words, as Claude Code folds them."""
-    turn.pop("output_config", None)
-    turn["role"] = "user"
-    return CHANGED
-
-
 def fit_system_turn(fit: Fit, turn: JSON) -> int:
-    """Instructions in between need a beta, and their own effort another."""
-    if turn["role"] != "system":
-        return KEPT
-    if not takes_beta(fit, MID_SYSTEM_BETA):
-        return fold_system_turn(fit, turn)
+    """Instructions in between need a beta, and their own effort another; else they
+    become the user's words, as Claude Code folds them."""
+    refused = "system turns" in fit.learnt or fit.model.id == "claude-sonnet-4.6"
+    if refused or not takes_beta(fit, MID_SYSTEM_BETA):  # that model refuses it too
+        turn.pop("output_config", None)
+        turn["role"] = "user"
+        return CHANGED
     if MID_SYSTEM_BETA not in fit.betas:
         fit.betas.append(MID_SYSTEM_BETA)
     if any(name.startswith(MID_CONFIG_BETA) for name in fit.betas):
@@ -7143,15 +7138,9 @@ def fit_chat_fields(fit: Fit) -> None:
     body[key] = min(wanted, model.output or wanted)
 
 
-def user_role(fit: Fit, message: JSON) -> int:
-    """o1 knows no instructions but the user's."""
-    message["role"] = "user"
-    return CHANGED
-
-
-def system_role(fit: Fit, message: JSON) -> int:
-    """`developer` is OpenAI's reasoning models' word."""
-    message["role"] = "system"
+def fit_role(fit: Fit, message: JSON) -> int:
+    """`developer` is OpenAI's reasoning models' word; o1 knows none but the user's."""
+    message["role"] = "user" if fit.model.id.startswith("o1") else "system"
     return CHANGED
 
 
@@ -7525,21 +7514,20 @@ RULES: Tuple[Rule, ...] = (
     ),
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
     Rule("chat turns", fit_chat_turn, ON_CHAT, "assistant tool"),
-    Rule("o1 roles", user_role, r"/chat/completions \S* o1", "system developer"),
+    Rule("o1 roles", fit_role, r"/chat/completions \S* o1", "system developer"),
     Rule(  # UPSTREAM 9.1
         "developer",
-        system_role,
+        fit_role,
         r"/chat/completions \S* (?!%s)" % REASONER,
         "developer",
     ),
-    Rule(
-        "no system turns",
-        fold_system_turn,
-        r"/v1/messages \S* claude-sonnet-4\.6",  # refuses the beta too
+    Rule(  # UPSTREAM 11.5
+        "system turns",
+        fit_system_turn,
+        ON_MESSAGES,
         "system",
         words=r"unexpected role \W?system",
     ),
-    Rule("system turns", fit_system_turn, ON_MESSAGES, "system"),  # UPSTREAM 11.5
     Rule("order", sort_blocks, ON_MESSAGES, "user assistant"),  # UPSTREAM 11.5, 11.6
     Rule(  # UPSTREAM 11.6, 22.3
         "thinking",

@@ -10698,7 +10698,7 @@ RULE_ROWS = [
         {"messages": turns("a", "b", "c")},
     ),
     RuleRow(
-        "no system turns",
+        "system turns",
         A,
         "claude-sonnet-4.6",
         {"messages": SYSTEM_TURN},
