@@ -4597,10 +4597,11 @@ class ToolTable:
         self._flat: Dict[Tuple[str, str], str] = {}
         # A name in a namespace gives way: the others go up as they are.
         self._plain = {text_at(one, "name") for one in objects(body.get("tools"))}
-        self._add_all(body, "")
+        add = functools.partial(self._add_tool, "")
+        parse_list(body, "tools", add)
         for at, item in enumerate(input_items(body)):
             if text_at(item, "type") == "tool_search_output":
-                self._add_all(item, "input.%d" % at)
+                parse_list(item, "tools", add, "input.%d" % at)
 
     def name_of(self, item: JSON) -> str:
         """What the model knows the function of a call, or of a choice, as."""
@@ -4609,16 +4610,13 @@ class ToolTable:
         flat = "%s__%s" % (namespace.rstrip("_"), name) if namespace else name
         return self._flat.get((namespace, name), flat)
 
-    def _add_all(self, holder: JSON, path: str, namespace: str = "") -> None:
-        add = functools.partial(self._add_tool, namespace)
-        parse_list(holder, "tools", add, path)
-
     def _add_tool(self, namespace: str, tool: Any, path: str) -> None:
         kind = required_text(tool, "type", path)
         if kind.startswith(SPARED_TOOLS):
             self.left_out.append("tool " + kind)
         elif kind == "namespace":
-            self._add_all(tool, path, field(tool, "name", str, path, kind))
+            name = text_field(tool, "name", path) or kind
+            parse_list(tool, "tools", functools.partial(self._add_tool, name), path)
         elif kind in ("function", "custom"):
             self._declare(namespace, kind, tool, path)
         elif kind in CLIENT_TOOLS:
@@ -4635,11 +4633,11 @@ class ToolTable:
     def _declare(self, namespace: str, kind: str, offer: JSON, path: str) -> None:
         name = required_text(offer, "name", path)
         about = text_field(offer, "description", path)
-        schema = field(offer, "parameters", dict, path, {})
-        strict = field(offer, "strict", bool, path)
-        tool = Tool(name, about, schema, strict, kind)
         if kind == "custom":
             tool = custom_tool(name, about, field(offer, "format", dict, path, {}))
+        else:
+            schema = field(offer, "parameters", dict, path, {})
+            tool = Tool(name, about, schema, field(offer, "strict", bool, path), kind)
         place = (namespace, name)
         flat = self.name_of({"namespace": namespace, "name": name})
         taken: Container[str] = self._plain if namespace else ()
@@ -4825,7 +4823,6 @@ def parse_responses(body: JSON) -> Conversation:
     turns += parse_list(listed, "input", functools.partial(_parse_item, table))
     reasoning = field(body, "reasoning", dict, default={})
     choice = _choice_among(body, table)
-    cache_key = text_field(body, "prompt_cache_key")
     return Conversation(
         turns=pair_results(_join_turns(turns)),
         tools=tuple(table.tools.values()),
@@ -4837,7 +4834,7 @@ def parse_responses(body: JSON) -> Conversation:
         effort=text_field(reasoning, "effort", "reasoning"),
         thinking=bool(reasoning.get("summary") or reasoning.get("generate_summary")),
         schema=_wanted_format(body),
-        user=text_field(body, "user") or cache_key,
+        user=text_field(body, "user") or text_field(body, "prompt_cache_key"),
         left_out=tuple(dict.fromkeys(table.left_out)),
     )
 
@@ -5013,14 +5010,8 @@ PLAIN_DELTA = re.compile(
     rb'"sequence_number":([1-9]\d{0,8}),"type":"response\.output_text\.delta"}',
     re.ASCII,
 ).fullmatch
+ALL_PARTS = -1  # stands for the parts of an item whose `done` was read
 FILTERED = "The answer was stopped by Copilot's content filter."
-
-
-def _arguments_of(item: JSON) -> str:
-    arguments = item.get("arguments") or {}
-    if "input" in item:
-        arguments = {"input": item["input"]}
-    return arguments if isinstance(arguments, str) else dumps_text(arguments)
 
 
 class ResponsesReader:
@@ -5039,7 +5030,6 @@ class ResponsesReader:
         self.failure: Optional[ProxyError] = None
         self._source = source
         self._seen: Set[Tuple[int, int]] = set()  # (output_index, part) with a text
-        self._items: Set[int] = set()  # whose `done` was read
         self._calls: Dict[int, bool] = {}  # output_index: have arguments come?
         self._call_ids: Dict[str, int] = {}  # and their output_index
         self._message = -1  # output_index of the last text
@@ -5073,7 +5063,7 @@ class ResponsesReader:
         """An item begins or is done: give what has not been given."""
         item = object_at(obj, "item")
         is_done = kind != "response.output_item.added"
-        if is_done and index in self._items:
+        if is_done and (index, ALL_PARTS) in self._seen:
             return
         name = text_at(item, "name")
         if item.get("type") in CALLS[:2] and index not in self._calls:
@@ -5086,13 +5076,18 @@ class ResponsesReader:
                 raise UpstreamError("the upstream called a nameless tool; try again")
         if not is_done:
             return
-        self._items.add(index)
+        self._seen.add((index, ALL_PARTS))
         parts = list_at(item, "summary") or list_at(item, "content")
         for at, part in enumerate(parts):
             text = text_at(part, "text") or text_at(part, "refusal")
             if (index, at) not in self._seen:
                 self._give(text_at(part, "type"), (index, at), text, sink)
-        self._arguments(kind, index, {"arguments": _arguments_of(item)}, sink)
+        arguments = item.get("arguments") or {}
+        if "input" in item:
+            arguments = {"input": item["input"]}
+        if not isinstance(arguments, str):
+            arguments = dumps_text(arguments)
+        self._arguments(kind, index, {"arguments": arguments}, sink)
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
         if item.get("type") == "reasoning" and text_at(item, "encrypted_content"):
             sink.opaque(item["encrypted_content"], self._source)
@@ -5797,39 +5792,34 @@ def search_query(body: JSON) -> Optional[str]:
     return text_of(part for turn in turns if turn.role == "user" for part in turn.parts)
 
 
-def _search_price(model: Model) -> Tuple[float, bool]:
-    prices = model.prices or {}
-    light = model.raw.get("model_picker_category") == "lightweight"
-    return prices.get("input", 1e9), not light
-
-
 def search_model(models: Sequence[Model]) -> Optional[Model]:
     """The cheapest model that can search: a search is a side job."""
     able = [model for model in models if RESPONSES in model.endpoints and model.offered]
-    return min(able, key=_search_price, default=None)
+
+    def price(model: Model) -> Tuple[float, bool]:
+        is_light = model.raw.get("model_picker_category") == "lightweight"
+        return (model.prices or {}).get("input", 1e9), not is_light
+
+    return min(able, key=price, default=None)
 
 
-def search_request(query: str, model: Model) -> JSON:
+def search_request(query: str) -> JSON:
     """A Responses body that answers `query` from the web."""
-    return given(
-        model=model.id,
-        stream=True,
-        store=False,
-        input=query,
-        tools=[{"type": "web_search"}],
-        tool_choice="required",
-        reasoning={"effort": "low"},
-    )
+    return {
+        "input": query,
+        "tools": [{"type": "web_search"}],
+        "tool_choice": "required",
+        "reasoning": {"effort": "low"},
+    }
 
 
 class SearchReader(ResponsesReader):
     """A Reader of a search by Responses: the sink hears of it when all is known."""
 
     def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        response = object_at(obj, "response")
         parts: List[JSON] = []
         queries = [""]
-        for item in objects(response.get("output")):
+        for item in objects(object_at(obj, "response").get("output")):
             queries.append(text_at(object_at(item, "action"), "query"))
             parts += objects(item.get("content"))
         pages: Dict[str, str] = {}
@@ -5838,10 +5828,7 @@ class SearchReader(ResponsesReader):
                 if note.get("type") == "url_citation":
                     pages[text_at(note, "url")] = text_at(note, "title")
         sink.search(max(queries, key=len), pages)
-        sink.text("".join(text_at(part, "text") for part in parts))
-        self.finish_reason = "stop"
-        self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
-        self.done = True
+        self._ended(kind, index, obj, sink)
 
     EVENTS = {
         **dict.fromkeys(ENDINGS, _searched),
@@ -12402,9 +12389,7 @@ class App:
         fold = not exchange.stream
         writer = MessagesWriter(message_id, exchange.shown_as, fold=fold)
         if self._config.web_search == "on" and await self._take_searcher(exchange):
-            await self._forward(
-                exchange, lambda _: search_request(query, exchange.model)
-            )
+            await self._forward(exchange, lambda _: search_request(query))
             await self._answer(exchange, Translation(SearchReader(), writer))
             return
         writer.text(NO_SEARCH)
