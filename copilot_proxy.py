@@ -4771,14 +4771,14 @@ def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
 def _join_turns(turns: List[Turn]) -> List[Turn]:
     """What a model said in one go is one turn, because thinking must stand before its
     calls (UPSTREAM 11.6); of the others each is a turn of its own."""
-    joined: List[Turn] = []
-    spoken = [turn for turn in turns if turn.parts]
-    for role, run in itertools.groupby(spoken, lambda turn: turn.role):
-        if role == "assistant":
-            parts = itertools.chain.from_iterable(turn.parts for turn in run)
-            run = iter([Turn(role, tuple(parts))])
-        joined += run
-    return joined
+    joined: List[Tuple[str, List[Any]]] = [("", [])]
+    for turn in turns:
+        role, parts = joined[-1]
+        if turn.role == role == "assistant":
+            parts += turn.parts
+        elif turn.parts:
+            joined.append((turn.role, list(turn.parts)))
+    return [Turn(role, tuple(parts)) for role, parts in joined[1:]]
 
 
 def _wanted_format(body: JSON) -> Optional[JSON]:
@@ -4979,9 +4979,7 @@ class ResponsesOpening:
     def feed(self, data: bytes) -> None:
         """Take the next bytes, b"" at the end of the stream."""
         for event in self._decoder.feed(data):
-            if self.settled:
-                return
-            if event.event in PREAMBLE:
+            if self.settled or event.event in PREAMBLE:
                 continue
             kind = ""
             with contextlib.suppress(UpstreamError):  # whoever reads it all says so
@@ -5089,8 +5087,9 @@ class ResponsesReader:
             arguments = dumps_text(arguments)
         self._arguments(kind, index, {"arguments": arguments}, sink)
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
-        if item.get("type") == "reasoning" and text_at(item, "encrypted_content"):
-            sink.opaque(item["encrypted_content"], self._source)
+        opaque = text_at(item, "encrypted_content")
+        if opaque and item.get("type") == "reasoning":
+            sink.opaque(opaque, self._source)
 
     def _ended(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         response = object_at(obj, "response")
@@ -5233,14 +5232,8 @@ ID_PREFIXES = {
     "reasoning": "rs_",
     "function_call": "fc_",
     "custom_tool_call": "ctc_",
-    "tool_search_call": "tsc_",
-    "local_shell_call": "lsh_",
-    "shell_call": "sh_",
-    "apply_patch_call": "apc_",
     "compaction": "cmp_",
 }
-
-
 CALL_EVENTS = {
     "function": "function_call_arguments",
     "custom": "custom_tool_call_input",
@@ -5410,7 +5403,11 @@ class ResponsesWriter:
     def _add_item(self, item: JSON, form: Any) -> _OpenItem:
         index = len(self.items)
         # Of the answer's id, because this room has no randomness of its own.
-        name = "%s%04x%s" % (ID_PREFIXES[item["type"]], index, self._frame["id"][-20:])
+        name = "%s%04x%s" % (
+            ID_PREFIXES.get(item["type"], "item_"),
+            index,
+            self._frame["id"][-20:],
+        )
         item["id"] = name
         self.items.append(item)
         self._write("output_item.added", output_index=index, item=item)
@@ -5771,7 +5768,7 @@ class ResponsesTap(StreamTranslator):
     @property
     def items(self) -> List[JSON]:
         """The output, with all that is to come back."""
-        return [item for _, item in sorted(self._items.items())]
+        return list(self._items.values())
 
 
 # --- Claude Code's web search ---------------------------------------------------------
