@@ -4573,7 +4573,7 @@ CALLS = (
     "custom_tool_call",
     *(kind + "_call" for kind in CLIENT_TOOLS),
 )
-RESULTS = ("tool_search_output", *(kind + "_output" for kind in CALLS))
+RESULTS = tuple(kind + "_output" for kind in (*CALLS, "tool_search"))
 
 
 def input_items(body: JSON) -> List[Any]:
@@ -4647,11 +4647,6 @@ class ToolTable:
         self.tools[flat] = tool._replace(name=flat, own=name, namespace=namespace)
 
 
-def _unsendable(what: str, kind: str, path: str) -> BadRequest:
-    words = "%s: %s of type %s cannot be sent to this model"
-    return BadRequest(words % (path, what, ascii(kind[:40])))
-
-
 def _parse_input_part(part: Any, path: str) -> Any:
     kind = required_text(part, "type", path)
     if kind == "refusal":
@@ -4664,7 +4659,8 @@ def _parse_input_part(part: Any, path: str) -> Any:
         detail = text_field(part, "detail", path)
         return Image(required_text(part, "image_url", path), detail)
     if kind != "input_file":
-        raise _unsendable("a part", kind, path)
+        words = "%s: a part of type %s cannot be sent to this model"
+        raise BadRequest(words % (path, ascii(kind[:40])))
     url = required_text(part, "file_data", path)
     if not url.startswith("data:"):
         url = "data:application/pdf;base64," + url
@@ -4729,7 +4725,7 @@ def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Cal
 
 def _parse_result(kind: str, item: JSON, path: str) -> Result:
     call_id = required_text(item, "call_id", path)
-    if kind[: -len("_output")] in CALLS[:2]:
+    if kind in RESULTS[:2]:
         return Result(call_id, _parse_input_content(item, "output", path))
     output = item.get("output") or ""
     if kind == "tool_search_output":
@@ -4738,13 +4734,6 @@ def _parse_result(kind: str, item: JSON, path: str) -> Result:
     elif not isinstance(output, str):
         output = dumps_text(output)
     return Result(call_id, (Text(output),))
-
-
-def _parse_reasoning(item: JSON, path: str) -> List[Reasoning]:
-    ours = unpack_reasoning(text_field(item, "encrypted_content", path))
-    words = text_of(_parse_input_content(item, "summary", path))
-    # What another made only its own model can read.
-    return [Reasoning(words, *ours)] if ours and ours[0] else []
 
 
 def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
@@ -4759,11 +4748,16 @@ def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
     if kind == "compaction_trigger":
         return Turn("user", (Text(SUMMARY_PROMPT),))
     if kind == "reasoning":
-        return Turn("assistant", tuple(_parse_reasoning(item, path)))
+        ours = unpack_reasoning(text_field(item, "encrypted_content", path))
+        thought = text_of(_parse_input_content(item, "summary", path))
+        # What another made only its own model can read.
+        parts = (Reasoning(thought, *ours),) if ours and ours[0] else ()
+        return Turn("assistant", parts)
     if kind in CALLS:
         return Turn("assistant", (_parse_input_call(table, kind, item, path),))
     if not SERVER_ITEMS.fullmatch(kind):
-        raise _unsendable("an item", kind, path)
+        words = "%s: an item of type %s cannot be sent to this model"
+        raise BadRequest(words % (path, ascii(kind[:40])))
     about = {key: item[key] for key in WORDS if key in item}
     return Turn("assistant", (Text("[%s %s]" % (kind, dumps_text(about))),))
 
@@ -5568,8 +5562,7 @@ class ResponseMemory:
         if answer.get("status") != "completed":
             return
         names = [(session, text_at(item, "id")) for item in [answer, *items]]
-        link = self._number(session, previous)
-        kept = _Kept(link, request, dumps(items), names)
+        kept = _Kept(self._number(session, previous), request, dumps(items), names)
         self._count += 1
         self._answers[self._count] = kept
         self._numbers.update(dict.fromkeys(names, self._count))
@@ -5695,8 +5688,6 @@ class ResponsesTap(StreamTranslator):
         """Make an event what the client is to see; whether it was not."""
         index = typed(obj, "output_index", int)
         changed = self._pin(obj, "item_id", index)
-        if "response" not in obj and "item" not in obj:
-            return changed
         response = object_at(obj, "response")
         changed |= self._pin(response, "id", "response")
         if response and self._previous:
