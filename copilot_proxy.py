@@ -4994,6 +4994,13 @@ ALL_PARTS = -1  # stands for the parts of an item whose `done` was read
 FILTERED = "The answer was stopped by Copilot's content filter."
 
 
+def _arguments_of(item: JSON) -> str:
+    arguments = item.get("arguments") or {}
+    if "input" in item:
+        arguments = {"input": item["input"]}
+    return arguments if isinstance(arguments, str) else dumps_text(arguments)
+
+
 class ResponsesReader:
     """A Reader of /responses; `source` is the model's responses_source().
 
@@ -5062,12 +5069,7 @@ class ResponsesReader:
             text = text_at(part, "text") or text_at(part, "refusal")
             if (index, at) not in self._seen:
                 self._give(text_at(part, "type"), (index, at), text, sink)
-        arguments = item.get("arguments") or {}
-        if "input" in item:
-            arguments = {"input": item["input"]}
-        if not isinstance(arguments, str):
-            arguments = dumps_text(arguments)
-        self._arguments(kind, index, {"arguments": arguments}, sink)
+        self._arguments(kind, index, {"arguments": _arguments_of(item)}, sink)
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
         opaque = text_at(item, "encrypted_content")
         if opaque and item.get("type") == "reasoning":
