@@ -4598,41 +4598,38 @@ class ToolTable:
         flat = "%s__%s" % (namespace.rstrip("_"), name) if namespace else name
         return self._flat.get((namespace, name), flat)
 
-    def _add_tool(self, namespace: str, tool: Any, path: str) -> None:
+    def _add_tool(self, namespace: str, tool: JSON, path: str) -> None:
         kind = required_text(tool, "type", path)
         if kind.startswith(SPARED_TOOLS):
             self.left_out.append("tool " + kind)
-        elif kind == "namespace":
-            name = text_field(tool, "name", path) or kind
-            parse_list(tool, "tools", functools.partial(self._add_tool, name), path)
-        elif kind in ("function", "custom"):
-            self._declare(namespace, kind, tool, path)
-        elif kind in CLIENT_TOOLS:
-            offer = {**CLIENT_TOOLS[kind], **given(**tool), "name": kind}
-            self._declare("", kind, offer, path)
-        else:
+            return
+        if kind == "namespace":
+            inner = text_field(tool, "name", path) or kind
+            parse_list(tool, "tools", functools.partial(self._add_tool, inner), path)
+            return
+        if kind in CLIENT_TOOLS:
+            tool = {**CLIENT_TOOLS[kind], **given(**tool), "name": kind}
+        elif kind not in ("function", "custom"):
             raise BadRequest(
                 "%s: a tool of type %s is run by OpenAI's servers, which Copilot does "
                 "not offer; use a function or an MCP server of your client"
                 % (path, ascii(kind[:40])),
                 code="unsupported_tool",
             )
-
-    def _declare(self, namespace: str, kind: str, offer: JSON, path: str) -> None:
-        name = required_text(offer, "name", path)
-        about = text_field(offer, "description", path)
+        name = required_text(tool, "name", path)
+        about = text_field(tool, "description", path)
         if kind == "custom":
-            tool = custom_tool(name, about, field(offer, "format", dict, path, {}))
+            made = custom_tool(name, about, field(tool, "format", dict, path, {}))
         else:
-            schema = field(offer, "parameters", dict, path, {})
-            tool = Tool(name, about, schema, field(offer, "strict", bool, path), kind)
+            schema = field(tool, "parameters", dict, path, {})
+            made = Tool(name, about, schema, field(tool, "strict", bool, path), kind)
         place = (namespace, name)
         flat = self.name_of({"namespace": namespace, "name": name})
         taken: Container[str] = self._plain if namespace else ()
         while place not in self._flat and (flat in self.tools or flat in taken):
             flat += "_"  # so that two of one name do not become one
         self._flat[place] = flat
-        self.tools[flat] = tool._replace(name=flat, own=name, namespace=namespace)
+        self.tools[flat] = made._replace(name=flat, own=name, namespace=namespace)
 
 
 def _parse_input_part(part: Any, path: str) -> Any:
