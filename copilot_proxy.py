@@ -4694,18 +4694,20 @@ def summary_text(item: JSON) -> str:
     return LOST_SUMMARY
 
 
+def call_arguments(item: JSON) -> str:
+    """The arguments of a call as JSON text, whatever its kind calls them."""
+    if "input" in item:
+        return dumps_text({"input": item["input"]})
+    held = item.get("arguments") or item.get("action") or item.get("operation") or {}
+    return held if isinstance(held, str) else dumps_text(held)
+
+
 def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Call:
-    call_id = required_text(item, "call_id", path)
-    if kind not in CALLS[:2]:
-        kind = kind[: -len("_call")]
-        held = item.get(CLIENT_TOOLS[kind]["member"]) or {}
-        return Call(call_id, kind, dumps_text(held))
-    required_text(item, "name", path)
-    if kind == "custom_tool_call":
-        arguments = dumps_text({"input": text_field(item, "input", path)})
-    else:
-        arguments = text_field(item, "arguments", path)
-    return Call(call_id, table.name_of(item), arguments)
+    name = kind[: -len("_call")]
+    if kind in CALLS[:2]:
+        required(item, "name", str, path)
+        name = table.name_of(item)
+    return Call(required_text(item, "call_id", path), name, call_arguments(item))
 
 
 def _parse_result(kind: str, item: JSON, path: str) -> Result:
@@ -4991,13 +4993,6 @@ ALL_PARTS = -1  # stands for the parts of an item whose `done` was read
 FILTERED = "The answer was stopped by Copilot's content filter."
 
 
-def _arguments_of(item: JSON) -> str:
-    arguments = item.get("arguments") or {}
-    if "input" in item:
-        arguments = {"input": item["input"]}
-    return arguments if isinstance(arguments, str) else dumps_text(arguments)
-
-
 class ResponsesReader:
     """A Reader of /responses; `source` is the model's responses_source().
 
@@ -5066,7 +5061,7 @@ class ResponsesReader:
             text = text_at(part, "text") or text_at(part, "refusal")
             if (index, at) not in self._seen:
                 self._give(text_at(part, "type"), (index, at), text, sink)
-        self._arguments(kind, index, {"arguments": _arguments_of(item)}, sink)
+        self._arguments(kind, index, {"arguments": call_arguments(item)}, sink)
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
         opaque = text_at(item, "encrypted_content")
         if opaque and item.get("type") == "reasoning":
