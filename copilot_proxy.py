@@ -4703,11 +4703,12 @@ def call_arguments(item: JSON) -> str:
 
 
 def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Call:
+    call_id = required_text(item, "call_id", path)
     name = kind[: -len("_call")]
     if kind in CALLS[:2]:
         required(item, "name", str, path)
         name = table.name_of(item)
-    return Call(required_text(item, "call_id", path), name, call_arguments(item))
+    return Call(call_id, name, call_arguments(item))
 
 
 def _parse_result(kind: str, item: JSON, path: str) -> Result:
