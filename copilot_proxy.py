@@ -4566,10 +4566,8 @@ RESULTS = tuple(kind + "_output" for kind in (*CALLS, "tool_search"))
 
 def input_items(body: JSON) -> List[Any]:
     """The input of a Responses request as a list, whatever it is."""
-    items = body.get("input")
-    if isinstance(items, str) and items:
-        return [{"role": "user", "content": items}]
-    return items if isinstance(items, list) else []
+    words = text_at(body, "input")
+    return [{"role": "user", "content": words}] if words else list_at(body, "input")
 
 
 class ToolTable:
@@ -5468,7 +5466,7 @@ def _is_reference(item: Any) -> bool:
     """An item of which only the id was sent."""
     if text_at(item, "type") == "item_reference":
         return True
-    return isinstance(item, dict) and item.keys() <= {"id", "type"} and "id" in item
+    return text_at(item, "id") != "" and item.keys() <= {"id", "type"}
 
 
 def _lacks_something(item: Any) -> bool:
@@ -5756,8 +5754,8 @@ NO_SEARCH = (
 
 def search_query(body: JSON) -> Optional[str]:
     """The words of Claude Code's search request (CLIENTS 1); None for any other."""
-    kinds = [text_at(tool, "type") for tool in objects(body.get("tools"))]
-    if len(kinds) != 1 or not kinds[0].startswith("web_search_"):
+    tools = list_at(body, "tools")
+    if len(tools) != 1 or not text_at(tools[0], "type").startswith("web_search_"):
         return None
     turns = parse_messages({**body, "tools": [], "tool_choice": None}).turns
     return text_of(part for turn in turns if turn.role == "user" for part in turn.parts)
