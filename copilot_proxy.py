@@ -4704,7 +4704,7 @@ def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Cal
     call_id = required_text(item, "call_id", path)
     name = kind[: -len("_call")]
     if kind in CALLS[:2]:
-        required(item, "name", str, path)
+        required_text(item, "name", path)
         name = table.name_of(item)
     return Call(call_id, name, call_arguments(item))
 
@@ -5153,8 +5153,8 @@ BLANK_RESPONSE = loads(b"""{
 def response_frame(body: JSON, response_id: str, model: str, created: int) -> JSON:
     """A response that has only begun, for the request `body`."""
     same = {key: body[key] for key in BLANK_RESPONSE if body.get(key) is not None}
-    about = {"id": response_id, "model": model, "created_at": created}
-    return {**BLANK_RESPONSE, **same, **about}
+    frame = {**BLANK_RESPONSE, **same, "created_at": created}
+    return {**frame, "id": response_id, "model": model}
 
 
 def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
