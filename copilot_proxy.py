@@ -7967,13 +7967,6 @@ def piece_cost(column: int, piece: str) -> float:
     return cost
 
 
-class Estimate(NamedTuple):
-    """Tokens of a prompt."""
-
-    tokens: int
-    has_media: bool = False  # they are counted by their number only
-
-
 IMAGE_TOKENS = 1600  # as for a large one: clients compact late rather than never
 PAGE_TOKENS = 2500
 PAGE_SIZE = 80_000  # characters of JSON; a page of a PDF seldom has more
@@ -8003,21 +7996,24 @@ class Estimator:
     MOST_UNITS = 20_000
 
     def __init__(self) -> None:
-        self._units: Dict[Hashable, Estimate] = {}
+        self._units: Dict[Hashable, int] = {}
         self._ratios: Dict[str, float] = {}
 
-    def predict(self, model: str, estimate: Estimate) -> int:
+    def predict(self, model: str, body: JSON) -> int:
         """The tokens that the upstream will say it read."""
-        return max(1, round(self._ratios.get(model, 1.0) * estimate.tokens))
+        return max(1, round(self._ratios.get(model, 1.0) * self.request(body, model)))
 
-    def learn(self, model: str, estimate: Estimate, prompt_tokens: int) -> None:
+    def learn(self, model: str, body: JSON, prompt_tokens: int) -> None:
         """Take what it said, cached tokens included; 0 = it did not say."""
-        if estimate.has_media or estimate.tokens < 200 or prompt_tokens <= 0:
-            return
-        # Bounded, so that one corrupt usage does not last.
-        ratio = min(3.0, max(0.4, prompt_tokens / estimate.tokens))
-        ratio = (self._ratios.get(model, ratio) + ratio) / 2
-        keep_newest(self._ratios, model, ratio, MAX_MODELS)
+        text = dumps_text(body)
+        if any('"type":"%s"' % kind in text for kind in MEDIA):
+            return  # they are counted by their number only
+        tokens = self.request(body, model)
+        if tokens >= 200 and prompt_tokens > 0:
+            # Bounded, so that one corrupt usage does not last.
+            ratio = min(3.0, max(0.4, prompt_tokens / tokens))
+            ratio = (self._ratios.get(model, ratio) + ratio) / 2
+            keep_newest(self._ratios, model, ratio, MAX_MODELS)
 
     def text(self, text: str, family: Family) -> int:
         """Tokens of a text; 0 only for an empty one."""
@@ -8028,7 +8024,7 @@ class Estimator:
             total += sum(map(cost, re.findall(PIECES, text[at : at + SLICE])))
         return max(min(1, len(text)), round(total * family.factor))
 
-    def request(self, body: JSON, model: str) -> Estimate:
+    def request(self, body: JSON, model: str) -> int:
         """Estimate a body of any dialect, checked or not; identical parts only once."""
         family = family_of(model)
         turns = body.get("messages") or body.get("input") or body.get("prompt") or []
@@ -8039,14 +8035,13 @@ class Estimator:
         tools = list_at(body, "tools")
         units += [self._unit(self._tool, tool, family) for tool in tools]
         tokens = family.request + family.message * len(turns)
-        tokens += sum(unit.tokens for unit in units)
         if tools:
             tokens += family.tools
-        return Estimate(tokens, any(unit.has_media for unit in units))
+        return tokens + sum(units)
 
     def _unit(
-        self, measure: Callable[[Any, Family], Estimate], unit: Any, family: Family
-    ) -> Estimate:
+        self, measure: Callable[[Any, Family], int], unit: Any, family: Family
+    ) -> int:
         # A conversation grows at its end, and /context asks 35 times about the same
         # parts at once (CLIENTS 1); a digest costs a fiftieth of a count.
         digest = hashlib.blake2b(dumps(unit), digest_size=16).digest()
@@ -8058,9 +8053,8 @@ class Estimator:
             found = self._units[key] = measure(unit, family)
         return found
 
-    def _content(self, content: Any, family: Family) -> Estimate:
+    def _content(self, content: Any, family: Family) -> int:
         tokens = 0
-        has_media = False
         waiting = [content]  # a list of our own: clients nest deeper than Python calls
         while waiting:
             part = waiting.pop()
@@ -8072,14 +8066,13 @@ class Estimator:
                 continue
             kind = str(part.get("type"))
             if kind in MEDIA:
-                has_media = True
                 tokens += self._media(part, kind, family)
             elif kind not in UNCOUNTED:
                 tokens += AROUND.get(kind, 0)
                 waiting += [part[key] for key in COUNTED if key in part]
                 if "input" in part:
                     waiting.append(dumps_text(part["input"]))
-        return Estimate(tokens, has_media)
+        return tokens
 
     def _media(self, part: JSON, kind: str, family: Family) -> int:
         source = object_at(part, "source")
@@ -8089,7 +8082,7 @@ class Estimator:
             return IMAGE_TOKENS
         return PAGE_TOKENS * (1 + len(dumps_text(part)) // PAGE_SIZE)
 
-    def _tool(self, tool: Any, family: Family) -> Estimate:
+    def _tool(self, tool: Any, family: Family) -> int:
         spec = object_at(tool, "function") or tool
         shown = {
             "name": text_at(spec, "name"),
@@ -8098,7 +8091,7 @@ class Estimator:
             or object_at(spec, "parameters"),
         }
         tokens = self.text(dumps_text(shown), family)
-        return Estimate(family.tool + round(family.declared * tokens))
+        return family.tool + round(family.declared * tokens)
 
 
 MAX_MODELS = 100  # a catalogue has about 40
@@ -11704,7 +11697,7 @@ class PromptSizes:
         # The last real request of each model: read only when a count is asked for, so
         # that nobody pays for estimates that nobody wants.
         self._samples: Dict[str, Tuple[bytes, int]] = {}
-        self._counted: Dict[bytes, int] = {}
+        self._counted: Dict[int, int] = {}
         self._down_until = 0.0
         self._turn = asyncio.Semaphore(4)  # Claude Code asks 35 at once (CLIENTS 1)
 
@@ -11752,9 +11745,8 @@ class PromptSizes:
         sample = self._samples.pop(model, None)
         if sample is not None:
             raw, prompt = sample
-            known = self._estimator.request(loads_object(raw), model)
-            self._estimator.learn(model, known, prompt)
-        return self._estimator.predict(model, self._estimator.request(body, model))
+            self._estimator.learn(model, loads_object(raw), prompt)
+        return self._estimator.predict(model, body)
 
     @property
     def in_outage(self) -> bool:
@@ -11767,19 +11759,14 @@ class PromptSizes:
 
     async def count(self, raw: bytes, body: JSON, model: Model) -> int:
         """The upstream's own count where it has one, else the estimate."""
-        key = hashlib.blake2b(raw, digest_size=16).digest()
+        key = hash(raw)  # of 64 bits
         async with self._turn:
             tokens = self._counted.get(key) or await self._ask_upstream(body, model)
         if tokens:
             keep_newest(self._counted, key, tokens, self.MAX_COUNTED)
             return tokens
-        if len(raw) < 100_000:
-            return self.estimate(body, model.id)
-        # 800 KB would hold the event loop for 80 ms.
-        estimate = await asyncio.get_running_loop().run_in_executor(
-            None, self._estimator.request, body, model.id
-        )
-        return self._estimator.predict(model.id, estimate)
+        estimate = functools.partial(self.estimate, body, model.id)
+        return await apart(len(raw), estimate)
 
     async def _ask_upstream(self, body: JSON, model: Model) -> int:
         if MESSAGES not in model.endpoints or self.in_outage:
