@@ -8462,12 +8462,12 @@ class Limits:
             raise self._used_up(wanted)
         rate = RATES.get(wanted.dialect, "rate_limit_default")
         costs = {rate: 1, TOKEN_RATE: wanted.tokens}
-        entries = {}
         limited = [name for name in costs if getattr(config, name)]
         for name in limited:
             self._check_rate(allowance, name, now)
-        for name in limited:
-            entries[name] = allowance.windows[name].add(now, costs[name])
+        entries = {
+            name: allowance.windows[name].add(now, costs[name]) for name in limited
+        }
         allowance.nano_aiu += wanted.nano_aiu
         return Hold(allowance, wanted.nano_aiu, entries.get(TOKEN_RATE))
 
