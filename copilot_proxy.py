@@ -166,22 +166,18 @@ def parse_pairs(raw: str) -> Tuple[Tuple[str, ...], ...]:
 
 
 ADDRESS = re.compile(
-    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
-    r"(?::(?P<port>[0-9]{1,5}))?(?:/[\w.~%!$&'()*+,;=:@/-]*)?",
+    r"(?:https://(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
+    r"|http://(?:(?i:localhost)|127(?:\.[0-9]{1,3}){3}|\[::1\]))"
+    r"(?::([0-9]{1,5}))?(?:/[\w.~%!$&'()*+,;=:@/-]*)?",
     re.ASCII,
-)
-LOOPBACK_HOST = re.compile(
-    r"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]", re.ASCII | re.IGNORECASE
 )
 
 
 def parse_address(raw: str) -> str:
     """An address that a token may be sent to: https, or this computer."""
     found = ADDRESS.fullmatch(raw)
-    if not found or int(found["port"] or 0) > 65535:
-        raise ValueError("an address like https://host")
-    if found["scheme"] == "http" and not LOOPBACK_HOST.fullmatch(found["host"]):
-        raise ValueError("an address with https:// (http:// only on this computer)")
+    if not found or int(found[1] or 0) > 65535:
+        raise ValueError("an address like https://host (http:// only on this computer)")
     return raw.rstrip("/")
 
 
@@ -366,7 +362,7 @@ def parse_dotenv(text: str) -> Tuple[Dict[str, str], List[int]]:
 # Claude Code puts "Please run /login" before the texts of 401 and 403, so these begin
 # by saying whose error it is (CLIENTS 8).
 LOGIN_OPENINGS = {
-    "github": "This is about GitHub, not Anthropic: ",
+    "GitHub": "This is about GitHub, not Anthropic: ",
     "client": "This is about the proxy on your machine, not Anthropic: ",
 }
 
@@ -375,7 +371,7 @@ class ProxyError(Exception):
     """A failure that the client is told; `status` is what it is answered with."""
 
     status = 500
-    whose = "proxy"  # whose fault: client, limit (one of ours), github, network, proxy
+    whose = "this program"  # fault it is; else client, own limit, GitHub, network
     code: Optional[str] = None  # OpenAI's error.code
     should_retry: Optional[bool] = None  # Claude Code obeys x-should-retry
 
@@ -428,7 +424,7 @@ class AuthRequired(ProxyError):
     """Nobody is signed in to GitHub, or the sign-in is refused."""
 
     status = 401
-    whose = "github"
+    whose = "GitHub"
     # Without it Claude Code tries 11 times in 180 s and hides the text (CLIENTS 1).
     should_retry = False
 
@@ -443,7 +439,7 @@ class BudgetExceeded(ProxyError):
     """The session has used the credits that CREDIT_BUDGET allows."""
 
     status = 402
-    whose = "limit"
+    whose = "own limit"
     code = "credit_budget_exceeded"
     should_retry = False
 
@@ -452,7 +448,7 @@ class Forbidden(ProxyError):
     """GitHub refuses Copilot to this account."""
 
     status = 403
-    whose = "github"
+    whose = "GitHub"
 
 
 class Outsider(Forbidden):
@@ -483,7 +479,7 @@ class RateLimited(ProxyError):
     """Refused by this proxy's own limits; the request was not sent or charged."""
 
     status = 429
-    whose = "limit"
+    whose = "own limit"
 
 
 class ClientLeft(ProxyError):
@@ -497,7 +493,7 @@ class UpstreamError(ProxyError):
     """GitHub, Copilot or the way there failed; status and words are the upstream's."""
 
     status = 502
-    whose = "github"
+    whose = "GitHub"
     kind = ""  # the upstream's own error.type, when it named one
 
 
@@ -769,10 +765,10 @@ LOG_LEVELS = {
     name: getattr(logging, name.upper()) for name in ("error", "warn", "info", "debug")
 }
 LEVEL_COLOURS = {"error": "31", "warn": "33"}  # red, yellow; the others are dimmed
+# Each alternative begins with a letter of its own, so that a line is searched quickly.
 SECRET = re.compile(
-    r"(?:gh[a-z]_|github_pat_)\w+|tid=[^\s\"']+|(?<=bearer )[^\s\"']+"
-    r"|(?<=://)[^/\s@\"']+(?=@)",
-    re.IGNORECASE,
+    r"gh[a-z]_\w+|github_pat_\w+|tid=[^\s\"']+|bearer [^\s\"']+|Bearer [^\s\"']+"
+    r"|//[^/\s@\"']+(?=@)"
 )
 
 
@@ -793,19 +789,29 @@ def is_logged(level: str) -> bool:
     return LOG.isEnabledFor(LOG_LEVELS[level])
 
 
+_BLANK = vars(logging.LogRecord(LOG.name, 0, "", 0, "", (), None))
+
+
 def log_line(level: str, text: str) -> None:
     """Log a line for people."""
-    LOG.log(LOG_LEVELS[level], text)
-
-
-# ASCII, so that control bytes, lone surrogates and terminal escapes are inert.
-_encode_fields = json.JSONEncoder(default=str).encode
+    if is_logged(level):
+        # A copy, because making a record costs more than writing its line.
+        record = logging.LogRecord.__new__(logging.LogRecord)
+        record.__dict__.update(
+            _BLANK,
+            levelno=LOG_LEVELS[level],
+            levelname=level,
+            created=time.time(),
+            msg=text,
+        )
+        LOG.handle(record)
 
 
 def log_event(level: str, event: str, **fields: Any) -> None:
     """Log `event: {fields}`, the form of the program this one replaces."""
     if is_logged(level):
-        log_line(level, "%s: %s" % (event, _encode_fields(fields)))
+        # ASCII, so that control bytes, lone surrogates and terminal escapes are inert.
+        log_line(level, "%s: %s" % (event, json.dumps(fields, default=str)))
 
 
 def short_number(number: float) -> str:
@@ -825,7 +831,7 @@ def short_number(number: float) -> str:
 MAX_LINES_WAITING = 1000
 # Seconds between two writings: waking the thread costs more than a line, so that a
 # burst of lines shares it.
-NAP = 0.02
+NAP = 0.05
 
 
 class LineWriter(logging.Handler):
@@ -843,7 +849,8 @@ class LineWriter(logging.Handler):
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._dropped = 0
         if self._raw is not None:
-            threading.Thread(target=self._run, daemon=True).start()
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
 
     def format(self, record: logging.LogRecord) -> str:
         """`12:00:01 [info] event: ...`, on a terminal with the level in its colour."""
@@ -862,7 +869,7 @@ class LineWriter(logging.Handler):
         mark = "[%s]" % level
         if self._colour:
             mark = "\x1b[%sm%s\x1b[0m" % (LEVEL_COLOURS.get(level, "2"), mark)
-        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        clock = "%02d:%02d:%02d" % time.localtime(record.created)[3:6]
         return "%s %s %s" % (clock, mark, printable(redact(text)))
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -879,29 +886,28 @@ class LineWriter(logging.Handler):
         else:
             self._dropped += 1
 
-    def flush(self) -> None:
+    def close(self) -> None:
         """Wait until all is written, but no longer than a second."""
         if self._raw is not None:
-            written = threading.Event()
-            self._queue.put(written)
-            written.wait(1.0)
+            self._queue.put(None)
+            self._thread.join(1.0)
+        super().close()
 
     def _run(self) -> None:
         while True:
-            items = [self._queue.get()]
+            lines = [self._queue.get()]
             while not self._queue.empty():
-                items.append(self._queue.get())
-            self._write("".join(item for item in items if isinstance(item, str)))
+                lines.append(self._queue.get())
+            self._write_all("".join(filter(None, lines)))
             if self._dropped and self._queue.empty():
                 lost = self._dropped
                 self._dropped = 0
-                self._write("%d log lines were dropped: nobody read them\n" % lost)
-            for item in items:
-                if isinstance(item, threading.Event):
-                    item.set()
+                self._write_all("%d log lines were dropped: nobody read them\n" % lost)
+            if None in lines:
+                return
             time.sleep(NAP)
 
-    def _write(self, text: str) -> None:
+    def _write_all(self, text: str) -> None:
         data = text.encode(self._stream.encoding, "backslashreplace")
         with contextlib.suppress(OSError, ValueError):  # the reader has gone
             while data:
@@ -951,16 +957,12 @@ def _parse_float(digits: str) -> float:
     return number
 
 
-def _make_decoder() -> json.JSONDecoder:
-    own_limit = None
-    if not hasattr(sys, "set_int_max_str_digits"):  # macOS's own 3.9.6
-        own_limit = _parse_int
-    return json.JSONDecoder(
-        parse_constant=_no_constant, parse_int=own_limit, parse_float=_parse_float
-    )
-
-
-_DECODER = _make_decoder()
+_DECODER = json.JSONDecoder(
+    parse_constant=_no_constant,
+    # macOS's own Python, 3.9.6, has no limit of its own.
+    parse_int=None if hasattr(sys, "set_int_max_str_digits") else _parse_int,
+    parse_float=_parse_float,
+)
 _DECODE = _DECODER.decode
 _scan = _DECODER.scan_once  # (text, at) -> (value, end), raising StopIteration
 # Cached, because json.dumps(..., separators=) builds a new one every call.
@@ -1029,34 +1031,30 @@ KINDS = {
 }
 
 
-def expect(value: Any, kind: type, path: str) -> Any:
-    """Return `value` if it is a `kind`; else raise BadRequest naming `path`."""
+def _path_to(path: str, key: str) -> str:
+    return ".".join(filter(None, (path, key)))
+
+
+def expect(value: Any, kind: type, path: str, key: str = "") -> Any:
+    """Return `value` if it is a `kind`; else raise BadRequest naming the path."""
     actual = type(value)  # not isinstance(), because a bool is an int to it
     if actual is not kind and (kind, actual) != (float, int):
-        raise BadRequest("%s: expected %s" % (path, KINDS[kind]))
+        raise BadRequest("%s: expected %s" % (_path_to(path, key), KINDS[kind]))
     return value
-
-
-def _path_to(path: str, key: str) -> str:
-    if path:
-        return "%s.%s" % (path, key)
-    return key
 
 
 def field(obj: JSON, key: str, kind: type, path: str = "", default: Any = None) -> Any:
     """`obj[key]` checked to be a `kind`; absent or null gives `default`."""
     value = obj.get(key)
-    if value is None:
-        return default
-    return expect(value, kind, _path_to(path, key))
+    return default if value is None else expect(value, kind, path, key)
 
 
 def required(obj: JSON, key: str, kind: type, path: str = "") -> Any:
     """`obj[key]` checked to be a `kind`; raises BadRequest when it is missing."""
-    value = obj.get(key)
+    value = field(obj, key, kind, path)
     if value is None:
         raise BadRequest("%s: required" % _path_to(path, key))
-    return expect(value, kind, _path_to(path, key))
+    return value if type(value) is kind else expect(value, kind, path, key)
 
 
 def text_field(obj: JSON, key: str, path: str = "") -> str:
@@ -1069,7 +1067,7 @@ def required_text(obj: JSON, key: str, path: str = "") -> str:
     return required(obj, key, str, path)
 
 
-def one_of(word: str, words: Sequence[str], path: str) -> str:
+def one_of(word: str, words: Collection[str], path: str) -> str:
     """Return `word` if it is one of `words`; else raise BadRequest naming `path`."""
     if word not in words:
         known = " or ".join(words)
@@ -1451,7 +1449,7 @@ def parse_response_head(head: bytes) -> ResponseHead:
 def keeps_alive(head: Union[RequestHead, ResponseHead]) -> bool:
     """Does the sender of `head` want to use the connection again?"""
     options = head.headers.get("connection")
-    if options is None:
+    if options is None:  # as it is on most of them
         return head.version != "1.0"
     words = [word.strip(" \t") for word in options.lower().split(",")]
     return "close" not in words and (head.version != "1.0" or "keep-alive" in words)
@@ -1522,11 +1520,12 @@ class Body:
         self.rest += data[len(body) :]
         return body
 
-    def eof(self) -> None:
+    def eof(self) -> bytes:
         """The peer closed; raises ProtocolError when that cut the body short."""
         self.done = self.done or self._closes
         if not self.done:
             raise ProtocolError("the connection ended inside a body")
+        return b""
 
 
 class ChunkedBody(Body):
@@ -1543,29 +1542,33 @@ class ChunkedBody(Body):
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes; raises ProtocolError 400, 413 or 431."""
         data = self._tail + data
-        pieces = []
-        at = 0
-        while not self._trailing:
-            piece = data[at : at + self._left]
-            pieces.append(piece)
-            at += len(piece)
-            self._left -= len(piece)
+        pieces = [data[: self._left]]
+        at = len(pieces[0])
+        self._left -= at
+        while not (self._left or self._trailing) and at + 2 < len(data):
             line = CHUNK_LINE.match(data, at, at + MAX_CHUNK_LINE)
-            if self._left or not line:
+            if not line:
                 break
             self._take_size(line)
             # The last one's line stands for the first line in the trailer's head.
-            at = line.start(1) if self._trailing else line.end()
+            start = line.start(1) if self._trailing else line.end()
+            piece = data[start : start + self._left]
+            pieces.append(piece)
+            at = start + len(piece)
+            self._left -= len(piece)
         self._tail = data[at:]
         if self._trailing:
-            trailer, self._tail = cut_head(self._tail, TRAILER_LIMITS)
-            if trailer:
-                _parse_fields(trailer.partition(b"\r\n")[2])
-                self.done = True
-                self.rest = self._tail
-        elif len(self._tail) >= MAX_CHUNK_LINE or b"\n" in self._tail[2:]:
+            self._read_trailer()
+        elif len(self._tail) >= MAX_CHUNK_LINE or self._tail.find(b"\n", 2) > 0:
             raise ProtocolError("a chunk is malformed, or longer than its size")
         return b"".join(pieces)
+
+    def _read_trailer(self) -> None:
+        trailer, self._tail = cut_head(self._tail, TRAILER_LIMITS)
+        if trailer:
+            _parse_fields(trailer.partition(b"\r\n")[2])
+            self.done = True
+            self.rest = self._tail
 
     def _take_size(self, line: Any) -> None:
         self._left = int(line[1], 16)
@@ -1812,12 +1815,12 @@ def _limit(obj: JSON, key: str) -> int:
 
 
 def _parse_headers(entry: JSON) -> Tuple[Tuple[str, str], ...]:
-    headers = typed(entry, "request_headers", dict)
+    wanted = typed(entry, "request_headers", dict)
+    pairs = [(name.lower(), typed(wanted, name, str)) for name in wanted]
     return tuple(
-        (name.lower(), headers[name])
-        for name in headers
-        if MODEL_HEADER.fullmatch(name.lower())
-        and MODEL_HEADER_VALUE.fullmatch(typed(headers, name, str))
+        (name, value)
+        for name, value in pairs
+        if MODEL_HEADER.fullmatch(name) and MODEL_HEADER_VALUE.fullmatch(value)
     )
 
 
@@ -1859,22 +1862,27 @@ def _parse_model(entry: JSON) -> Model:
     endpoints = _strings(entry, "supported_endpoints")
     if not endpoints and kind == "chat":
         endpoints = (CHAT,)  # older models list nothing and mean chat (UPSTREAM 7.1)
-    smallest = _limit(supports, "min_thinking_budget")
-    largest = _limit(supports, "max_thinking_budget")
-    known = {name: _limit(limits, key) for name, key in LIMITS.items()}
-    known.update(vendor=typed(entry, "vendor", str), prices=parse_prices(entry))
+    figures = {name: _limit(limits, key) for name, key in LIMITS.items()}
+    abilities = {
+        "vision": bool(supports.get("vision") or limits.get("vision")),
+        "efforts": _strings(supports, "reasoning_effort"),
+        "adaptive": supports.get("adaptive_thinking") is True,
+        "budget": (
+            _limit(supports, "min_thinking_budget"),
+            _limit(supports, "max_thinking_budget"),
+        ),
+    }
     return Model(
-        id=entry["id"],
-        name=typed(entry, "name", str) or entry["id"],
-        kind=kind,
-        endpoints=endpoints,
-        vision=bool(supports.get("vision") or limits.get("vision")),
-        efforts=_strings(supports, "reasoning_effort"),
-        adaptive=supports.get("adaptive_thinking") is True,
-        budget=(smallest, largest),
+        entry["id"],
+        typed(entry, "name", str) or entry["id"],
+        typed(entry, "vendor", str),
+        kind,
+        endpoints,
         headers=_parse_headers(entry),
+        prices=parse_prices(entry),
         raw=entry,
-        **known,
+        **figures,
+        **abilities,
     )
 
 
@@ -1926,7 +1934,7 @@ def choose_endpoint(model: Model, dialect: str, models: Sequence[Model] = ()) ->
 # -- names ---------------------------------------------------------------------
 
 # Claude Code's short names; its opusplan asks for Sonnet outside plan mode (CLIENTS 1).
-FAMILIES = ("haiku", "fable", "opus", "sonnet")
+FAMILIES = "haiku fable opus sonnet".split()
 ALIASES = {
     "fable": "claude-fable",
     "opus": "claude-opus",
@@ -2013,9 +2021,9 @@ class Catalogue(List[Model]):
         self._default = default
         self._renamed = tuple(renamed)
         self.resolve = functools.lru_cache(MOST_RESOLVED)(self._resolve)
-        shown = [model.in_picker for model in self if model.kind == "chat"]
+        shown = {model.in_picker for model in self if model.kind == "chat"}
         # Copilot Free and Student: every entry is hidden, and none may be named.
-        self.auto_only = bool(shown) and True not in shown
+        self.auto_only = shown == {False}
 
     def _resolve(self, wanted: str, dialect: str) -> Model:
         """What a client means by a name; raises NotFound with what to do instead."""
@@ -2054,7 +2062,8 @@ class Catalogue(List[Model]):
                 return by_name[spelling]
         model = self.newest(name, kind)
         if model is None:
-            raise _model_not_found(name, known)
+            listed = [each for each in self.listed() if each.kind == kind]
+            raise _model_not_found(name, listed)
         return model
 
     def newest(self, name: str, kind: str = "chat") -> Optional[Model]:
@@ -2074,19 +2083,19 @@ class Catalogue(List[Model]):
     def default(self, dialect: str) -> Model:
         """The model for a client that names none."""
         embeds = dialect == "embeddings"  # such a model is in no picker
-        if self._default not in ("", "default") and not embeds:
-            return self.resolve(self._default, dialect)
-        if self.auto_only and not embeds:
-            return AUTO_MODEL
+        if not embeds:
+            if self._default not in ("", "default"):
+                return self.resolve(self._default, dialect)
+            if self.auto_only:
+                return AUTO_MODEL
         able = [
             model
             for model in self
             if serves(model, dialect) and (model.offered or embeds)
         ]
-        able.sort(key=lambda model: model.raw.get("is_chat_default") is not True)
         if not able:
-            raise _model_not_found("default", self)
-        return able[0]
+            raise _model_not_found("default", self.listed())
+        return min(able, key=lambda model: model.raw.get("is_chat_default") is not True)
 
     def listed(self) -> List[Model]:
         """What clients and people may choose from; Auto is open to every plan."""
@@ -2097,7 +2106,7 @@ class Catalogue(List[Model]):
 
 # -- effort, and what clients see -----------------------------------------------
 
-EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+EFFORTS = "none minimal low medium high xhigh max".split()
 
 
 def clamp_effort(effort: str, model: Model) -> str:
@@ -2114,22 +2123,30 @@ def shown_id(model: Model, *, dashed: bool) -> str:
     return model.id.replace(".", "-") if dashed and model.is_claude else model.id
 
 
+MODEL_FRAME = {
+    "object": "model",
+    "type": "model",
+    # The catalogue has no dates; Anthropic's own API says an unknown one so.
+    "created": 0,
+    "created_at": "1970-01-01T00:00:00Z",
+}
+
+
 def model_payload(model: Model, shown_as: str = "") -> JSON:
     """One model as OpenAI's and Anthropic's SDKs both read it."""
-    return {
-        "id": shown_as or model.id,
-        "object": "model",
-        "type": "model",
-        # The catalogue has no dates; Anthropic's own API says an unknown one so.
-        "created": 0,
-        "created_at": "1970-01-01T00:00:00Z",
-        "owned_by": model.vendor,
-        "display_name": model.name,
+    limits = {
         "context_window": model.context or None,
         "max_output_tokens": model.output or None,
+    }
+    return {
+        **MODEL_FRAME,
+        "id": shown_as or model.id,
+        "owned_by": model.vendor,
+        "display_name": model.name,
         "endpoints": list(model.endpoints),
         "vision": model.vision,
         "credits": model.prices,
+        **limits,
     }
 
 
@@ -2298,9 +2315,9 @@ def given(**fields: Any) -> JSON:
     }
 
 
-def required_word(obj: JSON, key: str, words: Iterable[str], path: str) -> str:
+def required_word(obj: JSON, key: str, words: Collection[str], path: str) -> str:
     """`obj[key]`, which must be one of `words`; raises BadRequest when it is not."""
-    return one_of(required_text(obj, key, path), tuple(words), _path_to(path, key))
+    return one_of(required_text(obj, key, path), words, _path_to(path, key))
 
 
 def parse_list(
@@ -2373,18 +2390,6 @@ def unwrap_input(arguments: str) -> str:
     if wrapped and wrapped.keys() == {"input"} and isinstance(wrapped["input"], str):
         return wrapped["input"]
     return arguments
-
-
-MAX_TOOLS = 128  # HARD_TOOL_LIMIT of the official client (UPSTREAM 16)
-
-
-def check_tool_count(tools: Sequence[Any]) -> None:
-    """Raise BadRequest when there are more tools than Copilot's models take."""
-    if len(tools) > MAX_TOOLS:
-        raise BadRequest(
-            "tools: %d are too many, this model takes %d; switch some MCP "
-            "servers off" % (len(tools), MAX_TOOLS)
-        )
 
 
 # --- calls and their results ----------------------------------------------------------
@@ -3242,11 +3247,11 @@ class MessagesReader:
         index = typed(obj, "index", int)
         delta = object_at(obj, "delta")
         if kind == "content_block_start":
-            self._open(index, object_at(obj, "content_block"), sink)
+            self._block_start(index, object_at(obj, "content_block"), sink)
         elif kind == "content_block_delta":
-            self._read_delta(index, delta, sink)
+            self._block_delta(index, delta, sink)
         elif kind == "content_block_stop":
-            self._close(index, sink)
+            self._block_stop(index, sink)
         elif kind == "message_delta":
             self._stop = text_at(delta, "stop_reason") or self._stop
             self.stop_sequence = delta.get("stop_sequence") or self.stop_sequence
@@ -3259,7 +3264,7 @@ class MessagesReader:
             self.finish_reason = FINISH_REASONS.get(self._stop, ended)
             self.done = True
 
-    def _open(self, index: int, block: JSON, sink: Sink) -> None:
+    def _block_start(self, index: int, block: JSON, sink: Sink) -> None:
         self._block = block
         self._signature = ""
         self._has_arguments = False
@@ -3269,7 +3274,7 @@ class MessagesReader:
         if text_at(block, "text"):
             sink.text(block["text"])
 
-    def _read_delta(self, index: int, delta: JSON, sink: Sink) -> None:
+    def _block_delta(self, index: int, delta: JSON, sink: Sink) -> None:
         self._signature += text_at(delta, "signature")
         if text_at(delta, "text"):
             sink.text(delta["text"])
@@ -3279,7 +3284,7 @@ class MessagesReader:
             self._has_arguments = True
             sink.arguments(index, delta["partial_json"])
 
-    def _close(self, index: int, sink: Sink) -> None:
+    def _block_stop(self, index: int, sink: Sink) -> None:
         block = self._block
         kind = block.get("type")
         if kind == "tool_use" and not self._has_arguments:
@@ -3370,17 +3375,17 @@ class MessagesWriter:
     at_boundary = property(lambda self: self._started and not self._mute)
 
     def text(self, text: str) -> None:
-        self._say("text", text)
+        self._add_words("text", text)
 
     def reasoning(self, text: str) -> None:
         if self._thinking:
-            self._say("thinking", text)
+            self._add_words("thinking", text)
 
     def refusal(self, text: str) -> None:
         if not self._refusal:
             self.next_message()
         self._refusal += text
-        self._say("text", text)
+        self._add_words("text", text)
 
     def next_message(self) -> None:
         if self._open == "text":
@@ -3452,13 +3457,13 @@ class MessagesWriter:
         self._message.update(delta)
         add_usage(self._message, {"usage": anthropic_usage(usage), **usage.cost})
         tokens = self._message["usage"]
-        self._write("message_delta", delta=delta, usage=tokens, **usage.cost)
-        self._write("message_stop")
+        self._write_event("message_delta", delta=delta, usage=tokens, **usage.cost)
+        self._write_event("message_stop")
         self._mute = True
 
     def error(self, exc: ProxyError) -> None:
         self._flush()
-        self._write("error", **anthropic_error(exc))
+        self._write_event("error", **anthropic_error(exc))
         self._mute = True
 
     def take(self) -> bytes:
@@ -3474,10 +3479,10 @@ class MessagesWriter:
 
     def _start(self) -> None:
         if not self._started:
-            self._write("message_start", message=self._message)
+            self._write_event("message_start", message=self._message)
         self._started = True
 
-    def _say(self, kind: str, text: str) -> None:
+    def _add_words(self, kind: str, text: str) -> None:
         if self._open != kind:
             if not text:
                 return
@@ -3517,7 +3522,7 @@ class MessagesWriter:
         self._index += 1
         self._head = (DELTA_HEAD % (self._index, delta, name)).encode()
         start = {"index": self._index, "content_block": self._block}
-        self._write("content_block_start", **start)
+        self._write_event("content_block_start", **start)
 
     def _sign(self) -> None:
         """Write the signatures, each behind thinking: the open block's or none."""
@@ -3537,9 +3542,9 @@ class MessagesWriter:
         if self._open == "thinking":
             signature = signature or pack_reasoning("", "")
             delta = {"type": "signature_delta", "signature": signature}
-            self._write("content_block_delta", index=self._index, delta=delta)
+            self._write_event("content_block_delta", index=self._index, delta=delta)
             self._block["signature"] = signature
-        self._write("content_block_stop", index=self._index)
+        self._write_event("content_block_stop", index=self._index)
         text = "".join(self._text)
         if "input" in self._block:
             self._block["input"] = parse_object(text)
@@ -3560,7 +3565,7 @@ class MessagesWriter:
             encoded = json_string(text).encode("utf-8", "backslashreplace")
             self._out.append(b"%b%b}}\n\n" % (self._head, encoded))
 
-    def _write(self, event: str, **fields: Any) -> None:
+    def _write_event(self, event: str, **fields: Any) -> None:
         if not self._mute:
             self._out.append(encode_sse(event, {"type": event, **fields}))
 
@@ -3632,9 +3637,9 @@ class MessagesTap:
             del self._held[:end]
             if len(self._held) > MAX_EVENT:
                 raise event_too_large(MAX_EVENT)
-        return self._watch(data)
+        return self._read_events(data)
 
-    def _watch(self, events: bytes) -> bytes:
+    def _read_events(self, events: bytes) -> bytes:
         """Read the events; gives them as the client gets them."""
         line = DATA_LINE.search(events, PLAIN_EVENTS.match(events).end())
         while line:
@@ -3662,7 +3667,7 @@ class MessagesTap:
         """End it; raises UpstreamError when no message_stop came."""
         rest = b""
         if not self.done and self._held.strip():  # an event without its blank line
-            rest = self._watch(bytes(self._held)).rstrip() + b"\n\n"
+            rest = self._read_events(bytes(self._held)).rstrip() + b"\n\n"
         self._held.clear()
         if not self.finished:
             raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
@@ -6114,11 +6119,6 @@ def name_model(fit: Fit) -> None:
         fit.body["model"] = fit.model.id
 
 
-def ask_for_stream(fit: Fit) -> None:
-    """Whole answers are folded from a stream: those have a cap and a time-out."""
-    fit.body["stream"] = True
-
-
 # What must not vanish from a request, wherever it stands: a refusal of one of these
 # goes to the client with its words.
 MEANING = frozenset(
@@ -6307,13 +6307,31 @@ def drop_samplers(fit: Fit) -> None:
         fit.leave_out(key)
 
 
+def tool_holder(tool: JSON) -> JSON:
+    """Where a tool, or a call of chat, holds its name: inside, or itself."""
+    for key in ("function", "custom"):
+        if isinstance(tool.get(key), dict):
+            return tool[key]
+    return tool
+
+
+OPENAI_CHOICES = {"auto": "auto", "required": "any", "none": "none"}
+
+
 def fit_messages_choice(fit: Fit) -> None:
-    """A forced choice of a tool that is refused becomes `auto`."""
-    choice = object_at(fit.body, "tool_choice")
-    if choice.get("type") in ("any", "tool"):
-        fit.body["tool_choice"] = {**choice, "type": "auto"}
-        fit.body["tool_choice"].pop("name", None)
+    """OpenAI's forms are taken as a courtesy (UPSTREAM 0.4); a forced choice of a tool
+    that is refused becomes `auto`."""
+    choice = fit.body.get("tool_choice")
+    if isinstance(choice, str):
+        choice = {"type": OPENAI_CHOICES.get(choice, choice)}
+    elif text_at(choice, "type") == "function":
+        choice = {"type": "tool", "name": tool_holder(choice).get("name")}
+    if text_at(choice, "type") in ("any", "tool") and "forced choice" in fit.learnt:
+        choice = {key: choice[key] for key in choice if key != "name"}
+        choice["type"] = "auto"
         fit.tell("tool_choice")
+    if choice:
+        fit.body["tool_choice"] = choice
 
 
 # --- effort and formats, on every endpoint --------------------------------------------
@@ -6401,38 +6419,6 @@ def say_format(fit: Fit) -> None:
 # --- tools ----------------------------------------------------------------------------
 
 
-def tool_holder(tool: JSON) -> JSON:
-    """Where a tool, or a call of chat, holds its name: inside, or itself."""
-    for key in ("function", "custom"):
-        if isinstance(tool.get(key), dict):
-            return tool[key]
-    return tool
-
-
-def take_openai_tool(fit: Fit, tool: JSON) -> int:
-    """Tools in OpenAI's forms are taken as a courtesy (UPSTREAM 0.4)."""
-    if tool.get("type") != "function":
-        return KEPT
-    function = tool_holder(tool)
-    named = {key: function[key] for key in ("name", "description") if function.get(key)}
-    tool.clear()
-    tool.update(named, input_schema=function.get("parameters") or {})
-    return CHANGED
-
-
-OPENAI_CHOICES = {"auto": "auto", "required": "any", "none": "none"}
-
-
-def take_openai_choice(fit: Fit) -> None:
-    """The same for the choice among them."""
-    choice = fit.body.get("tool_choice")
-    if isinstance(choice, str):
-        fit.body["tool_choice"] = {"type": OPENAI_CHOICES.get(choice, choice)}
-    elif text_at(choice, "type") == "function":
-        name = tool_holder(choice).get("name")
-        fit.body["tool_choice"] = {"type": "tool", "name": name}
-
-
 # Refused as tools, so Claude Code's own search is answered elsewhere (UPSTREAM 11.5).
 UNSERVED_BY_MESSAGES = ("web_search_", "web_fetch_", "advisor_")
 # "The requested tool is not supported": seen for each of these (UPSTREAM 10.1).
@@ -6441,38 +6427,48 @@ UNSERVED_BY_RESPONSES = (
 ).split()
 
 
-def refuse_messages_tool(fit: Fit, tool: JSON) -> int:
-    """Tools of Anthropic's servers are left out: clients offer them unasked."""
+def fit_messages_tool(fit: Fit, tool: JSON) -> int:
+    """Tools of Anthropic's servers are left out, as clients offer them unasked; those
+    in OpenAI's form are taken as a courtesy (UPSTREAM 0.4); some keys are refused."""
     kind = str(tool.get("type"))
-    if not kind.startswith(UNSERVED_BY_MESSAGES):
-        return KEPT
-    fit.tell("tool " + kind)
-    return GONE
-
-
-def refuse_responses_tool(fit: Fit, tool: JSON) -> int:
-    """What cannot be left out without changing the task is refused by name."""
-    kind = tool.get("type")
-    if kind in UNSERVED_BY_RESPONSES:
-        raise BadRequest(
-            "tools: Copilot runs no %s; leave it out, or connect it in the client as "
-            "functions" % kind
-        )
-    if kind != "image_generation":
-        return KEPT
-    fit.tell("tool image_generation")
-    return GONE
-
-
-def drop_tool_keys(fit: Fit, tool: JSON) -> int:
-    """Keys of a tool that are refused, alone or together."""
-    changed = tool.pop("eager_input_streaming", KEPT) is not KEPT
+    if kind.startswith(UNSERVED_BY_MESSAGES):
+        fit.tell("tool " + kind)
+        return GONE
+    changed = kind == "function"
+    if changed:
+        plain = {**tool_holder(tool)}
+        tool.clear()
+        tool.update(name=plain.get("name"), description=plain.get("description"))
+        tool["input_schema"] = plain.get("parameters") or {}
+    changed |= tool.pop("eager_input_streaming", KEPT) is not KEPT
     if tool.get("description", "") is None:
         del tool["description"]
         changed = True
     if tool.get("defer_loading"):
         changed |= tool.pop("cache_control", KEPT) is not KEPT
     return changed
+
+
+def fit_responses_tool(fit: Fit, tool: JSON) -> int:
+    """What cannot be left out without changing the task is refused by name, as Copilot
+    refuses a namespace without description or tools (UPSTREAM 22.4)."""
+    kind = tool.get("type")
+    if kind in UNSERVED_BY_RESPONSES:
+        raise BadRequest(
+            "tools: Copilot runs no %s; leave it out, or connect it in the client as "
+            "functions" % kind
+        )
+    if kind == "image_generation":
+        fit.tell("tool image_generation")
+        return GONE
+    if kind != "namespace":
+        return KEPT
+    if not tool.get("tools"):
+        return GONE
+    blank = is_blank(tool.get("description") or "")
+    if blank:
+        tool["description"] = "Tools of %s." % tool.get("name")
+    return blank
 
 
 # Any MCP server can bring a schema that a vendor refuses, and with it every request
@@ -6649,12 +6645,9 @@ def fit_schema(fit: Fit, tool: JSON) -> int:
     schema["properties"] = object_at(schema, "properties")
     if key == "parameters":
         verdict |= fix_all(schema, fix_keywords, fix_containers)
+        if fit.model.maker == "google":
+            verdict |= fix_all(schema, fix_for_google)
     return verdict | (schema != before)
-
-
-def fit_google_schema(fit: Fit, tool: JSON) -> int:
-    """Google takes less (UPSTREAM 22.5)."""
-    return fix_all(tool_holder(tool).get("parameters"), fix_for_google)
 
 
 def is_strict(schema: Any) -> bool:
@@ -6733,13 +6726,6 @@ def fit_name(fit: Fit, shown: JSON) -> int:
     return verdict
 
 
-def fit_choice_name(fit: Fit) -> None:
-    """The same name where a tool is chosen."""
-    choice = fit.body.get("tool_choice")
-    if isinstance(choice, dict) and rename(fit, tool_holder(choice)):
-        fit.own("tool_choice")
-
-
 LOST_TOOL = {
     "description": "No longer available: do not call it.",
     "input_schema": {"type": "object", "properties": {}},
@@ -6749,6 +6735,9 @@ LOST_TOOL = {
 def tidy_tools(fit: Fit) -> None:
     """Declare what the history calls; say nothing of tools where there are none."""
     body = fit.body
+    choice = object_at(body, "tool_choice")
+    if rename(fit, tool_holder(choice)):
+        fit.own("tool_choice")
     on_messages = fit.endpoint == MESSAGES
     lost = [{**LOST_TOOL, "name": n} for n in fit.called if n not in fit.offered]
     if on_messages and lost:
@@ -6758,7 +6747,7 @@ def tidy_tools(fit: Fit) -> None:
         for key in ("tools", "tool_choice", "parallel_tool_calls"):
             body.pop(key, None)
     elif on_messages:
-        if text_at(body.get("tool_choice"), "name") not in {"", *fit.offered}:
+        if text_at(choice, "name") not in {"", *fit.offered}:
             fit.leave_out("tool_choice")
         if all(tool.get("defer_loading") for tool in tools):
             for tool in tools:  # one at least must not wait to be found
@@ -6808,21 +6797,18 @@ def drop_thinking(fit: Fit, block: JSON) -> int:
     ours = unpack_reasoning(text_at(block, "signature") or text_at(block, "data"))
     if ours or signature_of(block) in {"", *fit.learnt.get("thinking", ())}:
         return GONE
+    if "empty thinking" in fit.learnt and is_blank(block.get("thinking")):
+        return GONE
     return block.pop("cache_control", KEPT) is not KEPT  # refused here
 
 
-def signatures(fit: Fit, words: str) -> Set[str]:
+def thought_prints(fit: Fit, words: str) -> Set[str]:
     """All thinking of a refused request: the client sends it again in every turn."""
     blocks = objects(fit.body.get("input"))
     for turn in objects(fit.body.get("messages")):
         blocks += objects(turn.get("content"))
     thoughts = ("thinking", "redacted_thinking", "reasoning")
     return {signature_of(block) for block in blocks if block.get("type") in thoughts}
-
-
-def drop_empty_thinking(fit: Fit, block: JSON) -> int:
-    """Thinking without words, which a few models refuse."""
-    return GONE if is_blank(block.get("thinking", "")) else KEPT
 
 
 def drop_blank(fit: Fit, block: JSON) -> int:
@@ -7156,10 +7142,25 @@ def cut_at_stops(fit: Fit) -> None:
     fit.body.pop("stop", None)
 
 
+MAX_TOOLS = 128  # HARD_TOOL_LIMIT of the official client (UPSTREAM 16)
+
+
+def check_tool_count(body: JSON) -> None:
+    """Raise BadRequest for more tools than are taken: none may be dropped unasked."""
+    tools = list_at(body, "tools")
+    if len(tools) > MAX_TOOLS:
+        raise BadRequest(
+            "tools: %d are too many, this model takes %d; switch some MCP "
+            "servers off" % (len(tools), MAX_TOOLS)
+        )
+
+
 def fit_chat_fields(fit: Fit) -> None:
     """Fields of chat, and the limit under the name that is taken (UPSTREAM 9.1)."""
     body, model = fit.body, fit.model
+    body["stream"] = True  # whole answers have a cap and a time-out
     body.pop("stream_options", None)  # usage comes unasked
+    check_tool_count(body)
     stops = body.get("stop")
     if isinstance(stops, list) and not 0 < len(stops) <= 4:  # in OpenAI's words
         cut_at_stops(fit)
@@ -7173,11 +7174,6 @@ def fit_chat_fields(fit: Fit) -> None:
     key, other = keys if reasoner else keys[::-1]
     body.pop(other, None)
     body[key] = min(wanted, model.output or wanted)
-
-
-def check_count(fit: Fit) -> None:
-    """More tools than are taken: nobody can choose for the client."""
-    check_tool_count(list_at(fit.body, "tools"))
 
 
 def user_role(fit: Fit, message: JSON) -> int:
@@ -7275,83 +7271,61 @@ LEAST_OUTPUT = 16  # a smaller max_output_tokens is a 400 (UPSTREAM 10.1)
 LONGEST_KEY = 64  # of a prompt_cache_key
 
 
-def keep_includes(fit: Fit, known: Sequence[str]) -> None:
-    """Ask for no more than what is known."""
-    include = list_at(fit.body, "include")
-    kept = [one for one in include if one in known]
-    if not kept:
-        fit.body.pop("include", None)
-    elif kept != include:
-        fit.body["include"] = kept
-
-
 def fit_responses_fields(fit: Fit) -> None:
     """Fields that Copilot refuses or does not know (UPSTREAM 10.1)."""
-    body = fit.body
+    body, model = fit.body, fit.model
+    body["stream"] = True  # whole answers have a cap and a time-out
     fit.leave_out("service_tier")
-    include = field(body, "include", list, default=[])
-    if wants_memory(body, fit.model):
-        body["include"] = [*include, ENCRYPTED]
+    check_tool_count(body)
     notes = [key for key in body if key.startswith(NOTES)]
     for key in (*UNKNOWN_FIELDS, *notes):
         body.pop(key, None)
+    include = field(body, "include", list, default=[])
+    known = INCLUDES
+    if wants_memory(body, model):
+        include = [*include, ENCRYPTED]
+    if not model.efforts and not REASONERS.match(model.id):  # refuse to be told how
+        known = INCLUDES[1:]
+        if text_at(body.pop("reasoning", None), "effort"):
+            fit.tell("reasoning.effort")
+    kept = [one for one in include if one in known]
+    if kept != body.get("include", []):
+        body["include"] = kept
+    if not kept:
+        body.pop("include", None)
     body["store"] = False
-    keep_includes(fit, INCLUDES)
     limit = field(body, "max_output_tokens", int)
     if limit is not None:
-        limit = max(LEAST_OUTPUT, min(limit, fit.model.output or limit))
+        limit = max(LEAST_OUTPUT, min(limit, model.output or limit))
         body["max_output_tokens"] = limit
     cache_key = text_at(body, "prompt_cache_key")
     if len(cache_key) > LONGEST_KEY:
         body["prompt_cache_key"] = digest_of(cache_key)
 
 
-def drop_reasoning_fields(fit: Fit) -> None:
-    """Models that do not reason refuse to be told how."""
-    if not fit.model.efforts:
-        reasoning = fit.body.pop("reasoning", None)
-        if text_at(reasoning, "effort"):
-            fit.tell("reasoning.effort")
-        keep_includes(fit, INCLUDES[1:])
-
-
 def fit_items(fit: Fit) -> None:
     """Ids of another connection are refused (UPSTREAM 10.1), and what is our own."""
     items = list_at(fit.body, "input")
+    refused = fit.learnt.get("reasoning", ())
     for item in objects(items):
-        if item.get("type") == "item_reference":
+        kind = item.get("type")
+        if kind == "item_reference":
             path = path_of(fit.body, item)
             raise BadRequest("%s: Copilot keeps no items; send it whole" % path)
         gone = [key for key in item if key == "id" or key.startswith(NOTES)]
         said: JSON = {}
         if unpack_reasoning(text_at(item, "encrypted_content")):
             gone = list(item)
-            if item.get("type") != "reasoning":  # that, only another model can read
+            if kind != "reasoning":  # that, only another model can read
                 words = [{"type": "input_text", "text": summary_text(item)}]
                 said = {"type": "message", "role": "user", "content": words}
+        elif kind == "reasoning" and signature_of(item) in refused:
+            gone = list(item)
         for key in gone:
             del item[key]
             fit.touch(item)
         item.update(said)
     items[:] = filter(None, items)
-
-
-def drop_refused_reasoning(fit: Fit, item: JSON) -> int:
-    """Reasoning that its maker could not read."""
-    refused = signature_of(item) in fit.learnt.get("reasoning", ())
-    return GONE if refused else KEPT
-
-
-def describe_namespace(fit: Fit, tool: JSON) -> int:
-    """A namespace without description or tools is refused (UPSTREAM 22.4)."""
-    if tool.get("type") != "namespace":
-        return KEPT
-    if not tool.get("tools"):
-        return GONE
-    blank = is_blank(tool.get("description") or "")
-    if blank:
-        tool["description"] = "Tools of %s." % tool.get("name")
-    return blank
 
 
 SEARCH_KINDS = "tool_search tool_search_call tool_search_output".split()
@@ -7491,8 +7465,7 @@ RULES: Tuple[Rule, ...] = (
     Rule("shape", check_shape, EVERYWHERE),
     Rule("meaning", refuse_meaning, EVERYWHERE),  # UPSTREAM 22.3
     Rule("model", name_model, EVERYWHERE + "|/embeddings "),
-    Rule("OpenAI's choice", take_openai_choice, ON_MESSAGES),  # UPSTREAM 0.4
-    Rule("stream", ask_for_stream, ON_OPENAI),
+    Rule("choice", fit_messages_choice, ON_MESSAGES),  # UPSTREAM 0.4
     Rule("embeddings", fit_embeddings, "/embeddings "),  # UPSTREAM 13, 22.6
     Rule(
         "beta",
@@ -7502,11 +7475,6 @@ RULES: Tuple[Rule, ...] = (
     Rule("top fields", fit_top_fields, ON_MESSAGES),  # UPSTREAM 11.5, 22.3
     Rule("max_tokens", words=r"max_tokens: \d+ > (\d+)"),
     Rule("responses fields", fit_responses_fields, ON_RESPONSES),  # UPSTREAM 10.1
-    Rule(  # UPSTREAM 9.1
-        "reasoning fields",
-        drop_reasoning_fields,
-        r"/responses \S* (?!%s)" % REASONER,
-    ),
     Rule("reasoner samplers", drop_reasoner_samplers, OF_REASONERS),  # UPSTREAM 9.1
     Rule(  # UPSTREAM 22.3
         "second sampler",
@@ -7521,7 +7489,6 @@ RULES: Tuple[Rule, ...] = (
     ),
     Rule(  # UPSTREAM 22.3
         "forced choice",
-        fit_messages_choice,
         words=r"tool_choice: type .{1,40} (?:is|are) not supported",
     ),
     Rule(  # UPSTREAM 22.6
@@ -7535,7 +7502,6 @@ RULES: Tuple[Rule, ...] = (
         words=r"'max_tokens' is not supported.{1,80}max_completion_tokens",
     ),
     Rule("chat fields", fit_chat_fields, ON_CHAT),  # UPSTREAM 9.1
-    Rule("tool count", check_count, ON_OPENAI),  # UPSTREAM 16
     Rule("always thinks", words=r"thinking\.type\.disabled"),  # UPSTREAM 22.3
     Rule("no adaptive", words=r"adaptive thinking is not supported"),
     Rule("no budget", words=r"thinking\.type\.enabled"),
@@ -7578,6 +7544,11 @@ RULES: Tuple[Rule, ...] = (
         flatten_namespaces,
         words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b",
     ),
+    Rule(  # UPSTREAM 22.4
+        "reasoning",
+        words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
+        learn=thought_prints,
+    ),
     Rule(  # UPSTREAM 10.1
         "item ids",
         fit_items,
@@ -7586,13 +7557,11 @@ RULES: Tuple[Rule, ...] = (
     ),
     Rule("split turns", merge_turns, ON_MESSAGES),  # UPSTREAM 11.5
     # Offered tools: before the turns, because those ask what is offered.
-    Rule("OpenAI's tools", take_openai_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 0.4
-    Rule("server tools", refuse_messages_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
-    Rule("run tools", refuse_responses_tool, ON_RESPONSES, OFFERED),  # UPSTREAM 10.1
-    Rule("tool keys", drop_tool_keys, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
-    Rule("namespace", describe_namespace, ON_RESPONSES, OFFERED),  # UPSTREAM 22.4
+    Rule("tools of Messages", fit_messages_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
+    Rule(
+        "tools of Responses", fit_responses_tool, ON_RESPONSES, OFFERED
+    ),  # UPSTREAM 10.1
     Rule("schemas", fit_schema, EVERYWHERE, OFFERED),  # UPSTREAM 22.5
-    Rule("Google's schemas", fit_google_schema, r"/\S+ google ", OFFERED),
     Rule("strict", loosen, ON_OPENAI, OFFERED),  # UPSTREAM 22.4
     Rule(  # UPSTREAM 11.5, 16
         "names",
@@ -7619,13 +7588,6 @@ RULES: Tuple[Rule, ...] = (
     ),
     Rule("system turns", fit_system_turn, ON_MESSAGES, "system"),  # UPSTREAM 11.5
     Rule("order", sort_blocks, ON_MESSAGES, "user assistant"),  # UPSTREAM 11.5, 11.6
-    Rule(  # UPSTREAM 22.4
-        "reasoning",
-        drop_refused_reasoning,
-        kinds="reasoning",
-        words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
-        learn=signatures,
-    ),
     Rule(  # UPSTREAM 11.6, 22.3
         "thinking",
         drop_thinking,
@@ -7633,12 +7595,10 @@ RULES: Tuple[Rule, ...] = (
         "thinking redacted_thinking",
         words=r"signature`? in `?thinking|block cannot be `?thinking"
         r"|thinking.{1,80}cannot be modified|bound to a different conversation",
-        learn=signatures,
+        learn=thought_prints,
     ),
     Rule(  # UPSTREAM 22.3
         "empty thinking",
-        drop_empty_thinking,
-        kinds="thinking",
         words=r"each thinking block must contain thinking",
     ),
     Rule(  # UPSTREAM 11.5
@@ -7685,7 +7645,6 @@ RULES: Tuple[Rule, ...] = (
         r"/v1/messages |/chat/completions \S* claude",
         words=r"does not support assistant message prefill",
     ),
-    Rule("choice", fit_choice_name, EVERYWHERE),
     Rule("tool list", tidy_tools, EVERYWHERE),  # UPSTREAM 11.5, 22.6
     Rule("too many marks", drop_marks, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("cache", mark_for_cache, r"/chat/completions \S* claude"),  # UPSTREAM 9.1
@@ -8540,13 +8499,15 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 # The life of a connection: ConnectionPool.request() takes a kept one or opens one
 # (happy eyeballs; a proxy's CONNECT; TLS), which must be there in connect_timeout.
 # send_request() writes the request and waits `head` seconds for the head of its answer;
-# interim heads are skipped. Response.read() or pour() then gives the body, each wait of
-# at most `idle` seconds, all of it within `total`. Where the body ended as it should
-# and no side said close, the connection is kept: for MAX_IDLE seconds, also by the
-# clock that runs while the computer sleeps, and few of them. Every other end aborts it:
+# interim heads are skipped. Response.pour(), on which read() is built, then gives the
+# body, each wait of at most `idle` seconds, all of it within `total`. Where the body
+# ended as it should and no side said close, the connection rests among the kept ones
+# and looks after itself: it goes after MAX_IDLE seconds, also by the clock that runs
+# while the computer sleeps, and sooner when there are many. Every other end aborts it:
 # a cut body, silence, a reader that leaves. A network that changed under it (Wi-Fi,
 # VPN) says nothing: the system finds out after DEAD_AFTER seconds, the read fails with
 # ConnectFailed, and request() sends the request once more over a fresh connection.
+
 
 MAX_IDLE = 90.0  # seconds; people think for a minute, a handshake costs 155 ms
 MAX_KEPT = 16  # to each origin; a burst leaves more of them,
@@ -8606,9 +8567,7 @@ def parse_url(url: str) -> Tuple[Origin, str, str]:
         port = 0
     if not port or not parts.hostname:
         raise UpstreamError("%a is not a usable http(s) address" % redact(url))
-    target = parts.path or "/"
-    if parts.query:
-        target += "?" + parts.query
+    target = (parts.path or "/") + ("?" + parts.query if parts.query else "")
     host = parts.netloc.rpartition("@")[2]
     return Origin(parts.scheme, parts.hostname, port), host, target
 
@@ -8801,19 +8760,19 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
     def _expect(self, seconds: float) -> None:
         self._due = min(time.monotonic() + seconds, self.deadline)  # the loop's clock
         if not self._timer or self._timer.when() > self._due:
-            self._watch()
+            self._set_timer()
 
-    def _watch(self, looked: bool = False) -> None:
+    def _set_timer(self, looked: bool = False) -> None:
         if self._timer:
             self._timer.cancel()
         self._timer = None
         wait = self._due - time.monotonic()
         if wait > 0:
-            self._timer = self._loop.call_later(wait, self._watch)
+            self._timer = self._loop.call_later(wait, self._set_timer)
         elif self._due and not looked:
             # After a sleep or a SIGSTOP the loop runs its timers before it has read
             # what waits in the sockets: it does that before it comes to this one.
-            self._timer = self._loop.call_later(0, self._watch, True)
+            self._timer = self._loop.call_later(0, self._set_timer, True)
         elif self._due:
             self.time_out()
 
@@ -8892,7 +8851,10 @@ class UpstreamConnection(TimedProtocol):
         self._patience = 0.0
         self._poured: Optional[asyncio.Future[None]] = None
         self._error: Optional[UpstreamError] = None
-        self._rests_since = (0.0, 0.0)  # by both clocks
+        # Of another exchange's begin. Only one of these clocks runs while the computer
+        # sleeps, the other never jumps.
+        self._latest = 0.0
+        self._latest_by_wall = 0.0
 
     # -- what the transport tells ------------------------------------------------
 
@@ -8980,35 +8942,30 @@ class UpstreamConnection(TimedProtocol):
 
     def abort(self, error: Optional[UpstreamError] = None) -> None:
         """Close the socket at once; who reads from it now or later gets `error`."""
-        if not self._error:
-            self._error = error or self.broken("the answer was given up")
+        self._error = self._error or error or self.broken("the answer was given up")
         if self.transport:
             self.transport.abort()
 
     def rest(self) -> None:
         """Its exchange is over; from now on it waits for another."""
         self.deadline = NEVER
-        self._rests_since = (time.monotonic(), time.time())
+        self._latest = time.monotonic() + MAX_IDLE
+        self._latest_by_wall = time.time() + MAX_IDLE
         self._kept.append(self)
         self._expect(SPARE_IDLE)
 
-    def _rested(self) -> float:
-        """Seconds since then. Only one of the clocks runs while the computer sleeps,
-        the other never jumps."""
-        by_monotonic, by_wall = self._rests_since
-        return max(time.monotonic() - by_monotonic, time.time() - by_wall)
-
     def usable(self) -> bool:
         """Can another exchange begin? If not, it is closed."""
-        good = not (
+        over = (
             self.ready
             or self.transport.is_closing()
             or self.transport.get_write_buffer_size()
-            or self._rested() >= MAX_IDLE
+            or time.monotonic() >= self._latest
+            or time.time() >= self._latest_by_wall
         )
-        if not good:
+        if over:
             self.abort()
-        return good
+        return not over
 
     # -- an exchange -----------------------------------------------------------------
 
@@ -9132,32 +9089,31 @@ class Response:
     async def pour(self, take: Callable[[bytes], Optional[bool]]) -> bool:
         """Give body bytes to `take` as they come, until it returns False, which gives
         True, or the body ends, which gives False."""
-        data = self._ahead
-        self._ahead = b""
-        if (not data or take(data)) and not self._body.done:
-            await self._connection.pour(
-                functools.partial(self._pour_body, take), self.idle_timeout
-            )
-        return not self._body.done
 
-    def _pour_body(self, take: Callable[[bytes], Optional[bool]], data: bytes) -> bool:
-        body = self._decode(data)
-        more = not body or bool(take(body))
-        return more and not self._body.done
+        def take_body(data: bytes) -> bool:
+            body = self._decode(data)
+            more = not body or bool(take(body))
+            return more and not self._body.done
+
+        ahead = self._ahead
+        self._ahead = b""
+        if (not ahead or take(ahead)) and not self._body.done:
+            await self._connection.pour(take_body, self.idle_timeout)
+        return not self._body.done
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body; raises UpstreamError when it is over `limit` bytes."""
-        pieces = []
-        size = 0
-        while True:
-            piece = await self.read()
-            if not piece:
-                return b"".join(pieces)
-            pieces.append(piece)
-            size += len(piece)
-            if size > limit:
-                self.close()
-                raise self._connection.broken("the answer is over %d bytes" % limit)
+        whole = bytearray()
+
+        def take(data: bytes) -> bool:
+            whole.extend(data)
+            return len(whole) <= limit
+
+        await self.pour(take)
+        if len(whole) > limit:
+            self.close()
+            raise self._connection.broken("the answer is over %d bytes" % limit)
+        return bytes(whole)
 
     async def finish(self, seconds: float = 0.5) -> None:
         """Leave a stream that has said all: if its body ends in time the connection is
@@ -9180,12 +9136,8 @@ class Response:
             self._connection.abort()
 
     def _decode(self, data: bytes) -> bytes:
-        body = b""
         try:
-            if data:
-                body = self._body.feed(data)
-            else:
-                self._body.eof()
+            body = self._body.feed(data) if data else self._body.eof()
         except ProtocolError as exc:
             error = self._connection.broken("the answer is cut or garbled (%s)" % exc)
             self._connection.abort(error)
@@ -9229,7 +9181,7 @@ class ConnectionPool:
             pairs += proxy.pairs
         head = encode_request_head(method, target, pairs)
         deadline = time.monotonic() + (timeouts.total or NEVER)
-        for connection in self._connections(origin):
+        for connection in self._candidates(origin):
             connection.deadline = deadline
             fresh = connection.transport is None
             try:
@@ -9245,7 +9197,7 @@ class ConnectionPool:
                 if fresh or not isinstance(exc, ConnectFailed):
                     raise
 
-    def _connections(self, origin: Origin) -> Iterator[UpstreamConnection]:
+    def _candidates(self, origin: Origin) -> Iterator[UpstreamConnection]:
         """A kept one, if there is any, and a fresh one, which is to be connected."""
         kept = self._kept.setdefault(origin, [])
         while kept:
@@ -9294,23 +9246,23 @@ class ConnectionPool:
 #
 # The life of a connection: the loop accepts it, a ClientConnection is made and with it
 # the task _serve_client(), which ends with it. Above `connections` open ones it is
-# answered 503. Else, for each request: _read_request_head() waits `idle` seconds for
-# the first byte and `head` more for the rest; framing and guard() are judged before any
-# of the body is read; _read_body() reads it, undoes its Content-Encoding and, when it
-# is heavy, waits for its place in line; the handler answers through a Responder. What
-# cannot be understood is answered once and ends the connection, because where the next
-# request would begin is not known. While the handler works the next bytes wait, 64 KiB
-# of them here; the end of the input or a reset cancels the handler. close() then sends
-# the end, reads on for `linger` seconds, so that the client sees the last answer, and
-# gives the socket back.
+# answered 503. Else _serve_request() takes one request after another: _read_request()
+# waits `idle` seconds for the first byte and `head` more for the rest of the head;
+# framing and guard() are judged before any of the body is read; _read_body() reads it,
+# undoes its Content-Encoding and, when it is heavy, waits in line for its places; the
+# handler answers through a Responder. What cannot be understood is answered once and
+# ends the connection, because where the next request would begin is not known. While
+# the handler works the next bytes wait, 64 KiB of them here; the end of the input or a
+# reset cancels the handler. close() then sends the end, reads on for `linger` seconds,
+# so that the client sees the last answer, and gives the socket back.
 
 
 class ServerLimits(NamedTuple):
     """A number of clients, bytes and seconds; tests set them low."""
 
     connections: int = 512
-    heavy: int = 4 << 20  # a body over it waits for its place among the others:
-    heavy_in_all: int = 64 << 20  # translated, one is in memory up to eight times
+    heavy: int = 4 << 20  # a body over it waits for a place for each so many bytes
+    places: int = 16  # of all; translated, a body is in memory up to eight times
     head: float = 10.0  # from a request's first byte to the end of its head
     body: float = 30.0  # without progress, and until BODY_RATE is asked for
     idle: float = 65.0  # most clients close after 60, and should be the first to
@@ -9408,24 +9360,24 @@ def _cors_pairs(head: RequestHead, config: Config) -> List[Tuple[str, str]]:
 
 
 @functools.lru_cache(maxsize=8)
-def _own_names(host: str, more: Tuple[str, ...], port: int) -> Set[str]:
-    """What is this proxy in a URL, with and without the port."""
-    names = {name.lower() for name in (*LOOPBACK, _own_address(host), *more)}
-    return names | {"%s:%d" % (name, port) for name in names}
-
-
-def _is_own_origin(origin: str, host: str, port: int) -> bool:
+def _own_names(
+    host: str, more: Tuple[str, ...], port: int
+) -> Tuple[Set[str], Set[str]]:
+    """What is this proxy in a Host and in an Origin."""
+    own = [*LOOPBACK, _own_address(host)]
+    names = {name.lower() for name in (*own, *more)}
+    names |= {"%s:%d" % (name, port) for name in names}
     # The port must be named: without it, it is another program's page.
-    authority = origin.removeprefix("http://")
-    if authority == origin or port != 80 and not authority.endswith(":%d" % port):
-        return False
-    return authority in _own_names(host, (), port)
+    origins = {"http://%s:%d" % (name, port) for name in own}
+    if port == 80:
+        origins |= {"http://" + name for name in own}
+    return names, origins
 
 
 def _check_browser(head: RequestHead, config: Config, port: int) -> None:
     """Refuse DNS rebinding and the pages of other sites."""
     # Compared whole: startswith("localhost:") would let `localhost:1@evil` in.
-    names = _own_names(config.host, config.allowed_hosts, port)
+    names, origins = _own_names(config.host, config.allowed_hosts, port)
     for host in (head.headers.get("host"), head.authority):
         # HTTP/1.0 may leave Host out; no browser does.
         if host is not None and host.lower() not in names:
@@ -9436,7 +9388,7 @@ def _check_browser(head: RequestHead, config: Config, port: int) -> None:
     origin = head.headers.get("origin")
     if origin in config.allowed_origins:
         return
-    if origin is not None and not _is_own_origin(origin.lower(), config.host, port):
+    if origin is not None and origin.lower() not in origins:
         raise Outsider(
             "pages of %s may not use this proxy; its owner can add them to "
             "ALLOWED_ORIGINS." % origin[:200]
@@ -9483,69 +9435,26 @@ def give_back_memory() -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
-class HeavyBodies:
-    """The line in which heavy bodies wait; first come, first served."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most  # bytes of all that have their place
-        self.taken = 0
-        self._line: Deque[Tuple[int, asyncio.Future[None]]] = collections.deque()
-
-    @property
-    def waited_for(self) -> bool:
-        """Is there a body in line?"""
-        return bool(self._line)
-
-    async def take(self, size: int, held: int = 0) -> None:
-        """Wait for a place of `size` bytes; alone, each body has one. Who gives a place
-        of `held` bytes for it comes first: nobody holds one and waits for another."""
-        turn = asyncio.get_running_loop().create_future()
-        if held:
-            self._line.appendleft((size, turn))
-        else:
-            self._line.append((size, turn))
-        self.give(held)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            # Its turn may have come in the moment in which its client left.
-            self.give(0 if turn.cancelled() else size)
-            raise
-
-    def give(self, size: int) -> None:
-        """Give (a part of) a place back."""
-        self.taken -= size
-        while self._line:
-            size, turn = self._line[0]
-            if not turn.done() and self.taken and self.taken + size > self._most:
-                return
-            self._line.popleft()
-            if not turn.done():  # its client is still there
-                self.taken += size
-                turn.set_result(None)
-
-
 class ClientConnection(TimedProtocol):
     """One client's socket, and whether it is still there."""
 
     def __init__(
         self,
         limits: ServerLimits,
-        heavy: HeavyBodies,
+        places: asyncio.Semaphore,
         accept: Callable[[ClientConnection], asyncio.Task[None]],
     ) -> None:
         super().__init__(MAX_UNREAD)
         self._limits = limits
-        self._heavy = heavy
+        self._places = places
         self._accept = accept
         self._draining = asyncio.Lock()
         self._unsent: Optional[int] = None  # bytes, when a slow client is waited for
         self.heavy = False  # this request's body is
-        self.weight = 0  # of its place
+        self.places = 0  # that it has taken
         self.ahead = b""  # what was read too early, for the next read
-        self.idle = False  # between two requests
-        self.busy = False  # in the handler
-        self.gone = False  # nobody reads any more
+        self.busy = False  # from a request's first byte to the end of its answer
+        self.gone = False  # nobody reads any more, or is to
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -9572,30 +9481,27 @@ class ClientConnection(TimedProtocol):
             self.task.cancel()
         self.gone = True
 
-    async def take_place(self, size: int) -> None:
-        """Wait until there is room for a heavy body, or for the whole of it."""
-        held = self.weight
-        self.weight = 0
-        self.busy = True  # who leaves now is cancelled
-        try:
-            await self._heavy.take(size, held)
-        finally:
-            self.busy = False
+    async def take_places(self, size: int) -> None:
+        """Wait until there is room for a heavy body."""
         self.heavy = True
-        self.weight = size
+        while self.places < min(self._needed(size), self._limits.places):
+            await self._places.acquire()
+            self.places += 1
 
-    def shrink_place(self, size: int) -> None:
-        """Give back what the body did not need, and all of its place with 0."""
-        if self.weight > size:
-            spare = self.weight - size
-            self.weight = size
-            self._heavy.give(spare)
+    def _needed(self, size: int) -> int:
+        return math.ceil(size / self._limits.heavy)
+
+    def keep_places(self, size: int) -> None:
+        """Give back what a body of this size does not need: all with 0."""
+        while self.places > self._needed(size):
+            self.places -= 1
+            self._places.release()
 
     def end_request(self) -> None:
         """Let go of what a heavy one held."""
         if self.heavy:
             self.heavy = False
-            self.shrink_place(0)
+            self.keep_places(0)
             self._loop.call_later(TRIM_AFTER, give_back_memory)
 
     def push(self, data: bytes) -> bool:
@@ -9643,6 +9549,7 @@ class ClientConnection(TimedProtocol):
 
     async def close(self) -> None:
         """Send what is left, wait for the client to see it, give the socket back."""
+        self.gone = True
         due = time.monotonic() + self._limits.linger
         with contextlib.suppress(OSError):  # lost, and we are about to be told
             self.writer.write_eof()
@@ -9659,7 +9566,7 @@ def _date(second: int) -> str:
 
 
 class Responder:
-    """The one answer to a request: send(), or start(), write() and end().
+    """The one answer to a request: send(), or start(), push() with drain(), and end().
 
     What is written to a client that is gone is dropped; `closed` tells.
     """
@@ -9689,7 +9596,7 @@ class Responder:
 
     def release(self) -> None:
         """The request's body is no longer needed: others may have its place."""
-        self._conn.shrink_place(0)
+        self._conn.keep_places(0)
 
     def _answer_head(self, status: int, pairs: Pairs) -> bytes:
         if self.started:
@@ -9773,7 +9680,6 @@ class HTTPServer:
         # the loop knows, mid stream (gh-90467).
         self._connections: Set[ClientConnection] = set()
         self._open: Set[ClientConnection] = set()  # those of them that are served
-        self._heavy = HeavyBodies(limits.heavy_in_all)
         self._closing = False
 
     async def start(self) -> Tuple[str, int]:
@@ -9781,8 +9687,10 @@ class HTTPServer:
         check_bind(self._config)
         sys.setswitchinterval(GIVE_WAY)
         loop = asyncio.get_running_loop()
+        self._line = asyncio.Lock()  # in which heavy bodies wait, each for its places
+        places = asyncio.Semaphore(self._limits.places)
         self._server = await loop.create_server(
-            lambda: ClientConnection(self._limits, self._heavy, self._accept),
+            lambda: ClientConnection(self._limits, places, self._accept),
             self._config.host,
             self._config.port,
             backlog=512,
@@ -9795,7 +9703,7 @@ class HTTPServer:
         self._closing = True
         self._server.close()
         for conn in self._connections:
-            if conn.idle:
+            if not conn.busy:
                 conn.transport.close()
         await self._wait(grace)
         for conn in self._connections:
@@ -9847,7 +9755,6 @@ class HTTPServer:
             request = await self._read_request(conn, out)
             if request is None:
                 return False
-            conn.busy = True
             if _is_preflight(request):
                 await out.send(204, [])
             else:
@@ -9862,7 +9769,14 @@ class HTTPServer:
             raise
         except ProxyError as exc:
             if request is None:
-                self._log_refusal(conn, out.path, exc)
+                log_event(
+                    "info",
+                    "request_refused",
+                    status=exc.status,
+                    peer=conn.peer,
+                    path=ascii(out.path)[:60],
+                    error=ascii(str(exc))[:100],
+                )
             await out.fail(exc)
         except Exception:  # a bug must cost one answer, not the server
             LOG.error("handler_failed: %s", redact(ascii(out.path))[:80], exc_info=True)
@@ -9872,24 +9786,13 @@ class HTTPServer:
             conn.busy = False
         return out.keep and out.ended and not self._closing
 
-    def _log_refusal(self, conn: ClientConnection, path: str, exc: ProxyError) -> None:
-        log_event(
-            "info",
-            "request_refused",
-            status=exc.status,
-            peer=conn.peer,
-            path=ascii(path)[:60],
-            error=ascii(str(exc))[:100],
-        )
-
     async def _read_request(
         self, conn: ClientConnection, out: Responder
     ) -> Optional[Request]:
-        conn.idle = True
         data = conn.ahead or await conn.read(self._limits.idle)
-        conn.idle = False
         if not data:
             return None
+        conn.busy = True
         due = time.monotonic() + self._limits.head
         block, conn.ahead = await conn.read_head(data, REQUEST_LIMITS, due)
         if block is None:
@@ -9926,38 +9829,35 @@ class HTTPServer:
             data = conn.ahead or await conn.read(self._patience(conn, began, size))
             if data is None:
                 raise ProtocolError("the request body took too long", status=408)
-            if not data:
-                body.eof()
-            data = body.feed(data)
+            data = body.feed(data) if data else body.eof()
             conn.ahead = body.rest
             for part in decoder.feed(data) if decoder else (data,):
                 pieces.append(part)
                 size += len(part)
-                if size > self._limits.heavy and not conn.weight:
-                    await conn.take_place(self._weight(head))
+                if size > self._limits.heavy and not conn.places:
+                    await self._take_places(conn, head)
                     began = time.monotonic()
                 elif len(part) == DECODED_SLICE:
                     await asyncio.sleep(0)
         if decoder:
             decoder.finish()
-        if size > conn.weight > 0:
-            await conn.take_place(size)
-        conn.shrink_place(size)
+        conn.keep_places(size)
         return b"".join(pieces)
 
     def _patience(self, conn: ClientConnection, began: float, size: int) -> float:
         """Seconds to wait for more of a body, of which `size` bytes came since then."""
-        slow = conn.weight and self._heavy.waited_for
+        slow = conn.places and self._line.locked()
         due = began + self._limits.body + size / (HEAVY_RATE if slow else BODY_RATE)
         return min(self._limits.body, due - time.monotonic())
 
-    def _weight(self, head: RequestHead) -> int:
-        """Bytes of the body that has begun. Where nothing tells, some of them at a time
-        may be read; their true size is taken when it is known."""
-        length = head.headers.get("content-length")
-        if length is None or head.headers.get("content-encoding"):
-            return self._limits.heavy_in_all // 4
-        return int(length)
+    async def _take_places(self, conn: ClientConnection, head: RequestHead) -> None:
+        """Wait in line for the places of a heavy body; of those whose size is not known
+        four may come at once."""
+        size = self._limits.heavy * self._limits.places // 4
+        if not head.headers.get("content-encoding"):
+            size = int(head.headers.get("content-length", size))
+        async with self._line:
+            await conn.take_places(size)
 
 
 # ============================================================================
@@ -10025,21 +9925,18 @@ class TokenStore:
                     raise ValueError("not a regular file")
                 if info.st_size > MAX_TOKEN_FILE:
                     raise ValueError("too large")
-                if os.name != "nt":  # which has no owners and modes of this kind
-                    self._claim(file.fileno(), info)
+                posix = os.name != "nt"  # Windows has no owners and modes of this kind
+                if posix and info.st_uid != os.getuid():
+                    raise ValueError("it belongs to another user")
+                if posix and info.st_mode & 0o077:
+                    os.fchmod(file.fileno(), 0o600)
+                    log_event("warn", "token_file_mode_repaired", path=self.path)
                 return loads_object(file.read())
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, BadRequest) as exc:
             log_event("warn", "token_file_ignored", path=self.path, reason=str(exc))
             return {}
-
-    def _claim(self, handle: int, info: os.stat_result) -> None:
-        if info.st_uid != os.getuid():
-            raise ValueError("it belongs to another user")
-        if info.st_mode & 0o077:
-            os.fchmod(handle, 0o600)
-            log_event("warn", "token_file_mode_repaired", path=self.path)
 
     def save(self, github: str, copilot: Optional[JSON] = None) -> Any:
         """Replace the file in one step, and give its mark(); a failure is logged, the
@@ -10057,8 +9954,7 @@ class TokenStore:
             os.replace(temporary, self.path)
         except OSError as exc:
             log_event("error", "token_file_not_saved", path=self.path, reason=str(exc))
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+            self.sweep()
         return self.mark()
 
     def sweep(self) -> None:
@@ -10093,25 +9989,21 @@ class CopilotToken(NamedTuple):
 
 # -- what a failed exchange means (UPSTREAM 3.4, 3.5) --------------------------------
 
-NOTIFICATIONS = (
-    ("no_copilot_access not_signed_up", "This account has no Copilot subscription"),
-    ("subscription_ended expired_coupon revoked_coupon", "The subscription has ended"),
-    ("billing_locked", "GitHub reports a billing problem; settle it"),
-    (
-        "enterprise_managed_user_account",
-        "Your organisation has to give this account Copilot; ask its administrator",
-    ),
-    (
-        "feature_flag_blocked spammy_user access_revoked",
-        "GitHub has blocked this account; contact GitHub Support",
-    ),
-    ("trade_restricted trade_restricted_country", "Not available in this country"),
-    ("snippy_not_configured", "Choose whether suggestions may match public code"),
-    ("codespaces_demo_inactive", "The Copilot demo has ended"),
-    ("go_http_client", "GitHub refused our User-Agent; raise COPILOT_PLUGIN_VERSION"),
-    ("programmatic_token_generation", "Too many token requests; try again in an hour"),
-    ("server_error", "GitHub has a problem; try again in a moment"),
-)
+NOTIFICATIONS = """
+no_copilot_access not_signed_up: This account has no Copilot subscription
+subscription_ended expired_coupon revoked_coupon: The subscription has ended
+billing_locked: GitHub reports a billing problem; settle it
+enterprise_managed_user_account: Your organisation has to give this account Copilot; \
+ask its administrator
+feature_flag_blocked spammy_user access_revoked: GitHub has blocked this account; \
+contact GitHub Support
+trade_restricted trade_restricted_country: Not available in this country
+snippy_not_configured: Choose whether suggestions may match public code
+codespaces_demo_inactive: The Copilot demo has ended
+go_http_client: GitHub refused our User-Agent; raise COPILOT_PLUGIN_VERSION
+programmatic_token_generation: Too many token requests; try again in an hour
+server_error: GitHub has a problem; try again in a moment
+""".strip().splitlines()
 # What GITHUB_TOKEN may be instead of an editor's `ghu_`.
 TOKEN_PREFIXES = {
     "ghp_": "a classic personal access token",
@@ -10141,7 +10033,8 @@ def _notification_error(obj: JSON, hint: str) -> Forbidden:
     details = required(obj, "error_details", dict)
     kind = required(details, "notification_id", str)[:60]
     text = "GitHub refuses Copilot to this account"
-    for kinds, meaning in NOTIFICATIONS:
+    for row in NOTIFICATIONS:
+        kinds, meaning = row.split(": ")
         if kind in kinds.split():
             text = meaning
     if obj.get("can_signup_for_limited"):
@@ -10195,9 +10088,14 @@ def exchange_error(
     return kind(text.format(dead=dead, host=host, words=exc.words), should_retry=False)
 
 
-def user_agent(config: Config) -> str:
-    """GitHubCopilotChat/<version>: a generic one is refused (UPSTREAM 3.4)."""
-    return "GitHubCopilotChat/" + config.copilot_plugin_version.rpartition("/")[2]
+def editor_headers(config: Config) -> Dict[str, str]:
+    """Who we are, to GitHub and Copilot; a generic agent is refused (UPSTREAM 3.4)."""
+    version = config.copilot_plugin_version.rpartition("/")[2]
+    return {
+        "user-agent": "GitHubCopilotChat/" + version,
+        "editor-version": config.copilot_editor_version,
+        "editor-plugin-version": config.copilot_plugin_version,
+    }
 
 
 # Where a token may be sent: https, or http on loopback for tests.
@@ -10208,23 +10106,25 @@ ENDPOINT = re.compile(
 PROXY_HINT = re.compile(r"proxy-ep=proxy(\.[A-Za-z0-9_.-]+)")
 
 
+def _named_host(reply: JSON, name: str) -> str:
+    """What a token says of a host; "" = nothing."""
+    named = ENDPOINT.fullmatch(typed(typed(reply, "endpoints", dict), name, str))
+    hint = PROXY_HINT.search(reply["token"])
+    if named:
+        return named[1]
+    return "https://%s%s" % (name, hint[1]) if hint else ""
+
+
 def endpoints_of(config: Config, reply: JSON) -> Tuple[str, str]:
     """Inference and autocomplete host of a token, in the order of UPSTREAM 1.1."""
     tenant = config.github_url.partition("://")[2]
-    hosts = {
-        "api": "https://api.githubcopilot.com",
-        "proxy": "https://copilot-proxy.githubusercontent.com",
-    }
+    api = "https://api.githubcopilot.com"
     if tenant.endswith(".ghe.com"):
-        hosts["api"] = "https://copilot-api." + tenant
-    hint = PROXY_HINT.search(reply["token"])
-    for name in hosts:
-        named = ENDPOINT.fullmatch(typed(typed(reply, "endpoints", dict), name, str))
-        if named:
-            hosts[name] = named[1]
-        elif hint:
-            hosts[name] = "https://%s%s" % (name, hint[1])
-    return config.copilot_api_url or hosts["api"], hosts["proxy"]
+        api = "https://copilot-api." + tenant
+    return (
+        config.copilot_api_url or _named_host(reply, "api") or api,
+        _named_host(reply, "proxy") or "https://copilot-proxy.githubusercontent.com",
+    )
 
 
 # What ends the wait for a code (UPSTREAM 2.2).
@@ -10242,11 +10142,9 @@ DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 def _device_error(reply: JSON) -> UpstreamError:
     error = str(reply.get("error") or "unknown")[:80]
-    text = DEVICE_FAILURES.get(error)
-    if text is None:
-        reason = str(reply.get("error_description") or "no reason given")[:200]
-        text = "GitHub refuses the sign-in: %s (%s)." % (reason, error)
-    return UpstreamError(text)
+    reason = str(reply.get("error_description") or "no reason given")[:200]
+    unheard_of = "GitHub refuses the sign-in: %s (%s)." % (reason, error)
+    return UpstreamError(DEVICE_FAILURES.get(error, unheard_of))
 
 
 def retrieve(task: asyncio.Future[Any]) -> None:
@@ -10259,31 +10157,32 @@ class Cached:
     """A value fetched on need, by one flight for all who wait; one that is still good
     outlives the failure of the next."""
 
+    retry_at = 0.0
+    failure: Optional[ProxyError] = None  # the last one
+    _flight: Optional[asyncio.Future[None]] = None
+
     def __init__(
         self,
         fetch: Callable[[], Awaitable[Tuple[Any, float, float]]],
         clock: Callable[[], float],
-        pause: float = 60.0,
+        pause: Optional[Callable[[ProxyError], float]] = None,
     ) -> None:
         self._fetch = fetch  # gives what put() takes, or raises a ProxyError
         self._clock = clock
-        self._pause = pause  # seconds, when one that is still good was not renewed
-        self._flight: Optional[asyncio.Future[None]] = None
-        self.retry_at = 0.0
-        self.failure: Optional[ProxyError] = None  # the last one
-        self.put(None, 0.0, 0.0)
+        self._pause = pause or self._pause_if_good  # seconds after a failure
+        self.put()
 
-    def put(self, value: Any, renew_in: float, life: float) -> None:
-        """Keep a value: fetched anew after `renew_in` seconds, good for `life`."""
+    def put(self, value: Any = None, renew_in: float = 0.0, life: float = 0.0) -> None:
+        """Keep a value, to be renewed in so many seconds and good for so many."""
         now = self._clock()
         self.value = value
         self._renew_at = now + renew_in
         self._good_until = now + life
 
     @property
-    def good(self) -> bool:
-        """Whether there is a value that may be used."""
-        return self._clock() < self._good_until
+    def left(self) -> float:
+        """How many seconds the value is still good; 0 = not at all."""
+        return max(0.0, self._good_until - self._clock())
 
     async def get(self, *, early: float = 0.0, wait: bool = True) -> Any:
         """The value, new if it is to be renewed in less than `early` seconds; raises
@@ -10294,28 +10193,34 @@ class Cached:
             if self._flight is None and now >= self.retry_at:
                 self._flight = asyncio.ensure_future(self._load())
             if self._flight and (wait or now >= self._good_until):
-                # Shielded: a waiter that is cancelled must not take the others down.
-                await asyncio.shield(self._flight)
+                # Whoever leaves must not take the others down, nor close() the waiters.
+                await asyncio.wait([self._flight])
         if now < self._good_until:
             return self.value
         failure = self.failure.with_traceback(None)  # grows with every raise
-        if now < self.retry_at:
-            failure.retry_after = str(math.ceil(self.retry_at - now))
+        pause = self.retry_at - self._clock()
+        if pause > 0:
+            failure.retry_after = str(math.ceil(pause))
         raise failure
+
+    def _pause_if_good(self, exc: ProxyError) -> float:
+        if not self.left:
+            return 0.0
+        log_event("warn", "refresh_failed", reason=str(exc))
+        return 60.0  # no hammering of a broken upstream
 
     async def _load(self) -> None:
         try:
             self.put(*await self._fetch())
         except ProxyError as exc:
             self.failure = exc
-            if self.good and self._pause:  # no hammering of a broken upstream
-                self.retry_at = self._clock() + self._pause
-                log_event("warn", "refresh_failed", reason=str(exc))
+            self.retry_at = self._clock() + self._pause(exc)
         finally:
             self._flight = None
 
     def close(self) -> None:
-        """Leave what is being fetched."""
+        """Leave what is being fetched, and tell who waits for it."""
+        self.failure = AuthRequired("signed out meanwhile; %s." % LOGIN_HINT)
         if self._flight:
             self._flight.cancel()
 
@@ -10327,6 +10232,10 @@ UNUSED_SPAN = 300.0  # in so many seconds; more would look like a loop (UPSTREAM
 
 class CopilotAuth:
     """Who is signed in, and a valid Copilot token for whoever asks."""
+
+    _polling: Optional[asyncio.Future[None]] = None
+    _mark: Any = "never looked"  # the file as it was last seen
+    _look_at = 0.0  # when it is looked at again
 
     def __init__(
         self,
@@ -10341,22 +10250,16 @@ class CopilotAuth:
         self._store = store
         self._clock = clock
         self._sleep = sleep
-        self._polling: Optional[asyncio.Future[None]] = None
-        self._code: asyncio.Future[JSON]  # of GitHub's answer; there when _polling is
-        self._mark: Any = "never looked"  # the file as it was last seen
-        self._look_at = 0.0
         self._become(config.github_token)
         self._store.sweep()
         self.signed_in()
 
     def _become(self, github: str) -> None:
-        """Start afresh with this GitHub token, or with none; an exchange under way ends
-        in the old cache."""
+        """Start afresh with this GitHub token, or with none."""
         self._github = github
         self._dead = ""  # why GitHub no longer takes it
-        self._login_error = ""
-        new_token = functools.partial(self._new_token, github)
-        self._tokens = Cached(new_token, self._clock, 0.0)
+        self._code = Cached(self._request_code, self._clock)
+        self._tokens = Cached(self._new_token, self._clock, self._back_off)
         self._failures = 0
         self._worked: Optional[CopilotToken] = None  # the last that Copilot took
         # When it refused the last others at once.
@@ -10365,7 +10268,7 @@ class CopilotAuth:
     def signed_in(self) -> bool:
         """Whether a GitHub token is there that is not known to be dead."""
         now = self._clock()
-        if now >= self._look_at:
+        if now >= self._look_at or not self._github:
             self._look_at = now + LOOK_EVERY
             mark = self._store.mark()
             if mark != self._mark:
@@ -10382,8 +10285,7 @@ class CopilotAuth:
         github = token_in(saved, "githubToken")
         if github == self._github or by_environment and not github:
             return
-        if github and self._polling:
-            self._polling.cancel()
+        self._leave()
         self._become(github or self._config.github_token)
         reply = saved.get("copilotToken")
         if token_in(reply, "token"):  # one that is surely good saves an exchange
@@ -10391,12 +10293,16 @@ class CopilotAuth:
             if 360 < left <= 3600:  # a longer life means that the clock is wrong
                 self._tokens.put(*self._term(reply, left - 60))
 
-    async def close(self) -> None:
-        """Stop polling and exchanging."""
+    def _leave(self) -> None:
+        self._code.close()
         self._tokens.close()
         if self._polling:
             self._polling.cancel()
-            await asyncio.wait([self._polling])
+            self._polling = None
+
+    async def close(self) -> None:
+        """Stop polling and exchanging."""
+        self._leave()
 
     # -- the GitHub token ----------------------------------------------------
 
@@ -10408,15 +10314,6 @@ class CopilotAuth:
             )
         return self._github
 
-    def headers(self) -> List[Tuple[str, str]]:
-        """The headers for GitHub's own API; raises AuthRequired."""
-        return [
-            ("authorization", "token " + self.github_token()),
-            ("x-github-api-version", "2025-04-01"),
-            ("editor-version", self._config.copilot_editor_version),
-            ("editor-plugin-version", self._config.copilot_plugin_version),
-        ]
-
     def _standing(self, nobody: str) -> JSON:
         """Where the sign-in stands, without talking to GitHub; `nobody` is the error
         when there is no other."""
@@ -10425,10 +10322,11 @@ class CopilotAuth:
             return {"status": "pending_verification"}  # or its first token is to come
         if signed_in:
             return {"status": "authenticated"}
-        error = self._login_error or self._dead or nobody
+        state = {"status": "unauthenticated"}
+        error = str(self._code.failure or self._dead or nobody)
         if error:
-            return {"status": "unauthenticated", "error": error}
-        return {"status": "unauthenticated"}
+            state["error"] = error
+        return state
 
     def status(self) -> JSON:
         """`GET /auth/status`."""
@@ -10448,9 +10346,7 @@ class CopilotAuth:
         """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
         self._store.clear()
         self._mark = None  # of a file that is not there
-        if self._polling:
-            self._polling.cancel()
-            self._polling = None
+        self._leave()
         self._become(self._config.github_token)
         reply = {"status": "logged_out"}
         if self._github:
@@ -10461,18 +10357,19 @@ class CopilotAuth:
         return reply
 
     async def ask_github(
-        self, url: str, headers: Iterable[Tuple[str, str]] = (), body: bytes = b""
+        self, url: str, body: bytes = b"", *, token: str = ""
     ) -> Tuple[Response, bytes]:
-        """GET, or POST a body; the head of the answer and its body."""
-        pairs = [
-            ("user-agent", user_agent(self._config)),
-            ("accept", "application/json"),
-            *headers,
-        ]
-        timeouts = Timeouts(total=30.0)
-        method = "POST" if body else "GET"
-        response = await self._pool.request(method, url, pairs, body, timeouts)
-        return response, await response.read_all(MAX_TOKEN_FILE)
+        """GET, or POST a body, in the name of `token`; the answer's head and body."""
+        headers = {"accept": "application/json", **editor_headers(self._config)}
+        if token:
+            headers["authorization"] = "token " + token
+            headers["x-github-api-version"] = "2025-04-01"
+        if body:
+            headers["content-type"] = "application/json"
+        response = await self._pool.request(
+            "POST" if body else "GET", url, headers.items(), body, Timeouts(total=30.0)
+        )
+        return response, await response.read_all(MAX_TOKEN_FILE // 2)
 
     async def reach(self) -> None:
         """Return if GitHub answers at all; raises the ProxyError that says why not."""
@@ -10484,24 +10381,13 @@ class CopilotAuth:
         """Give the pending code, or ask GitHub for one and begin to poll."""
         if self.signed_in():
             return {"status": "authenticated"}
-        if self._polling is None or self._polling.done():
-            self._login_error = ""
-            self._code = asyncio.get_running_loop().create_future()
-            self._polling = asyncio.ensure_future(self._sign_in(self._code))
-        waiting = self._code
-        await asyncio.wait(
-            [waiting, self._polling], return_when=asyncio.FIRST_COMPLETED
-        )
-        if not waiting.done():
-            raise UpstreamError(self._login_error or "signed out meanwhile; try again")
-        code = waiting.result()
-        return {
-            "status": "pending_verification",
-            "verification_uri": code["verification_uri"],
-            "user_code": code["user_code"],
-            "interval": code["interval"],
-            "expires_in": max(0, int(code["until"] - self._clock())),
-        }
+        try:
+            code = await self._code.get()
+        except ProxyError as exc:
+            log_event("warn", "login_failed", reason=str(exc))
+            raise
+        code = {**code, "expires_in": int(self._code.left)}
+        return {"status": "pending_verification", **code}
 
     async def wait_for_login(self) -> bool:
         """Wait until the pending code is used or dead; True = signed in."""
@@ -10509,14 +10395,28 @@ class CopilotAuth:
             await asyncio.wait([self._polling])
         return self.signed_in()
 
-    async def _sign_in(self, waiting: asyncio.Future[JSON]) -> None:
+    async def _request_code(self) -> Tuple[JSON, float, float]:
+        reply = await self._oauth("/login/device/code", {"scope": "read:user"})
+        keys = ("device_code", "verification_uri", "user_code")
+        code = {key: typed(reply, key, str) for key in keys}
+        if "" in code.values():
+            raise _device_error(reply)
+        interval = reply.get("interval")
+        if type(interval) not in (int, float):
+            interval = 5
+        code["interval"] = max(LEAST_POLL, interval)
+        life = min(count(reply.get("expires_in")) or 900, 3600)
+        polling = self._sign_in(code.pop("device_code"), code["interval"], life)
+        self._polling = asyncio.ensure_future(polling)
+        return code, life, life
+
+    async def _sign_in(self, device_code: str, interval: float, life: int) -> None:
         try:
-            code = await self._request_code()
-            waiting.set_result(code)
-            github = await self._poll(code)
+            github = await self._poll(device_code, interval, self._clock() + life)
         except ProxyError as exc:
             log_event("warn", "login_failed", reason=str(exc))
-            self._login_error = str(exc)
+            self._code.put()
+            self._code.failure = exc
             return
         self._become(github)
         self._mark = self._store.save(github)
@@ -10524,34 +10424,18 @@ class CopilotAuth:
         with contextlib.suppress(ProxyError):  # the next request says why
             await self.token()
 
-    async def _request_code(self) -> JSON:
-        code = await self._oauth("/login/device/code", {"scope": "read:user"})
-        for key in ("device_code", "user_code", "verification_uri"):
-            if not typed(code, key, str):
-                raise _device_error(code)
-        interval = code.get("interval")
-        if type(interval) not in (int, float):
-            interval = 5
-        code["interval"] = max(LEAST_POLL, interval)
-        life = count(code.get("expires_in")) or 900
-        code["until"] = self._clock() + min(life, 3600)
-        return code
-
-    async def _poll(self, code: JSON) -> str:
-        interval = code["interval"]
-        fields = {"device_code": code["device_code"], "grant_type": DEVICE_GRANT}
-        while self._clock() < code["until"]:
+    async def _poll(self, device_code: str, interval: float, until: float) -> str:
+        fields = {"device_code": device_code, "grant_type": DEVICE_GRANT}
+        while self._clock() < until:
             # Before the first poll, too: RFC 8628 3.5.
-            await self._sleep(min(interval, code["until"] - self._clock()))
-            try:
+            await self._sleep(min(interval, until - self._clock()))
+            reply = {"error": "authorization_pending"}
+            with contextlib.suppress(UpstreamError):  # it may pass before the code does
                 reply = await self._oauth("/login/oauth/access_token", fields)
-            except UpstreamError as exc:  # it may pass before the code expires
-                log_event("debug", "login_poll_failed", reason=str(exc))
-                continue
             token = token_in(reply, "access_token")
-            error = reply.get("error")
             if token:
                 return token
+            error = reply.get("error")
             if error == "slow_down":
                 interval = max(count(reply.get("interval")), interval + 5)
             elif error != "authorization_pending":
@@ -10561,9 +10445,7 @@ class CopilotAuth:
     async def _oauth(self, path: str, fields: JSON) -> JSON:
         client_id = self._config.github_copilot_client_id
         response, raw = await self.ask_github(
-            self._config.github_url + path,
-            [("content-type", "application/json")],
-            dumps({"client_id": client_id, **fields}),
+            self._config.github_url + path, dumps({"client_id": client_id, **fields})
         )
         if response.status == 404:
             raise _device_error({"error": "incorrect_client_credentials"})
@@ -10581,14 +10463,14 @@ class CopilotAuth:
         A token within 5 minutes of its end is still given out while its successor is
         fetched; only an expired one makes callers wait, all on the same exchange.
         """
-        if not self.signed_in() and self._tokens.good:
+        if not self.signed_in() and self._tokens.left:
             return self._tokens.value
         self.github_token()
         return await self._tokens.get(wait=False)
 
     async def renew(self) -> CopilotToken:
         """Exchange now, whatever is kept: the proof that the sign-in works."""
-        self._tokens.put(None, 0.0, 0.0)
+        self._tokens.put()
         self._tokens.retry_at = 0.0
         return await self.token()
 
@@ -10609,7 +10491,7 @@ class CopilotAuth:
             if self._unused[0] + UNUSED_SPAN > now:
                 return False  # it is good enough for other requests
             self._unused.append(now)
-        self._tokens.put(None, 0.0, 0.0)
+        self._tokens.put()
         again_at = self._unused[0] + UNUSED_SPAN
         if expired and token is not self._worked and again_at > now:
             self._tokens.retry_at = again_at
@@ -10620,16 +10502,23 @@ class CopilotAuth:
             )
         return True
 
-    async def _new_token(self, github: str) -> Tuple[CopilotToken, float, float]:
-        """A Copilot token for what the cache of this GitHub token keeps."""
-        try:
-            reply = await self._mint()
-            if github != self._github:
-                raise AuthRequired("signed out meanwhile; %s." % LOGIN_HINT)
-        except ProxyError as exc:
-            if github == self._github:
-                self._back_off(exc)
-            raise
+    async def _new_token(self) -> Tuple[CopilotToken, float, float]:
+        api = self._config.github_api_url
+        url = api + "/copilot_internal/v2/token"
+        response, raw = await self.ask_github(url, token=self.github_token())
+        github = self._github
+        status = response.status
+        reply: JSON = {}
+        if status == 200:
+            with contextlib.suppress(BadRequest):
+                reply = loads_object(raw)
+            # Not in its own words: they may hold half a token.
+            status = 502
+            raw = b"no Copilot token came."
+        if not token_in(reply, "token"):
+            env_token = github if github == self._config.github_token else ""
+            host = api.partition("://")[2]
+            raise exchange_error(status, response.headers, raw, env_token, host)
         self._failures = 0
         term = self._term(reply, count(reply.get("refresh_in")) or 1500)
         # Another process may have signed out, or in as another person.
@@ -10638,25 +10527,7 @@ class CopilotAuth:
             self._mark = self._store.save(github, kept)
         return term
 
-    async def _mint(self) -> JSON:
-        api = self._config.github_api_url
-        url = api + "/copilot_internal/v2/token"
-        response, raw = await self.ask_github(url, self.headers())
-        status = response.status
-        if status == 200:
-            with contextlib.suppress(BadRequest):
-                reply = loads_object(raw)
-                if token_in(reply, "token"):
-                    return reply
-            # Not in its own words: they may hold half a token.
-            status = 502
-            raw = b"no Copilot token came."
-        by_environment = self._github == self._config.github_token
-        env_token = self._github if by_environment else ""
-        host = api.partition("://")[2]
-        raise exchange_error(status, response.headers, raw, env_token, host)
-
-    def _back_off(self, exc: ProxyError) -> None:
+    def _back_off(self, exc: ProxyError) -> float:
         # 1, 2, 4 ... 60 s; the longest for what time does not heal soon (UPSTREAM 3.4).
         wait = min(2.0 ** min(self._failures, 6), 60.0)
         if re.fullmatch("[1-9][0-9]{0,5}", exc.retry_after):
@@ -10668,8 +10539,8 @@ class CopilotAuth:
             self._mark = "to be looked at"  # GITHUB_TOKEN is dead, the file may help
             wait = 0.0
         self._failures += 1
-        self._tokens.retry_at = self._clock() + wait
         log_event("warn", "copilot_token_failed", status=exc.status, reason=str(exc))
+        return wait
 
     def _term(
         self, reply: JSON, refresh_in: float
@@ -10731,9 +10602,7 @@ def copilot_headers(config: Config, token: str, endpoint: str) -> Dict[str, str]
     intent = INTENTS.get(endpoint, "copilot-ghost")
     headers = {
         "authorization": "Bearer " + token,
-        "user-agent": user_agent(config),
-        "editor-version": config.copilot_editor_version,
-        "editor-plugin-version": config.copilot_plugin_version,
+        **editor_headers(config),
         "copilot-integration-id": "vscode-chat",
         "x-github-api-version": config.copilot_api_version,
         "openai-intent": intent,
@@ -10871,20 +10740,23 @@ def _last_item(body: JSON) -> JSON:
     return {"role": "user"}
 
 
-def _is_side_request(headers: Headers, body: JSON, claude_code: bool) -> bool:
-    """What says by its headers that nobody typed it; and Claude Code's questions beside
-    the conversation, for titles, pages or probes: they have neither tools nor thinking,
-    the conversation always has tools (2026-11)."""
+def _is_side_request(headers: Headers, body: JSON) -> bool:
+    """Whether its headers, or its billing line, say that nobody typed it."""
     if headers.get("x-initiator") == "agent":  # as Copilot's own clients
         return True
-    if any(headers.get(name) not in (None, "main") for name in SIDE_HEADERS):
+    if not {None, "main"}.issuperset(map(headers.get, SIDE_HEADERS)):
         return True
-    system = body.get("system")
-    if isinstance(system, list) and "cc_is_subagent=true" in str(system[:1])[:2000]:
-        return True
+    first = objects(body.get("system"))[:1]
+    return any(
+        "cc_is_subagent=true" in typed(each, "text", str)[:2000] for each in first
+    )
+
+
+def _is_side_question(body: JSON) -> bool:
+    """Claude Code's questions beside the conversation, for titles, pages or probes:
+    without tools and thinking, while the conversation always has tools (2026-11)."""
     no_thinking = typed(typed(body, "thinking", dict), "type", str) == "disabled"
-    probe = body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
-    return claude_code and probe
+    return body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
 
 
 def _is_automatic(agent: str, text: str, body: JSON) -> bool:
@@ -10905,10 +10777,12 @@ def initiator(headers: Headers, body: JSON, session: str) -> Initiator:
     claude_code = agent.startswith("claude-")
     item = _last_item(body)
     texts = _texts_of(item)
-    if texts is None or _is_side_request(headers, body, claude_code):
+    if texts is None or _is_side_request(headers, body):
         return AGENT
     texts = texts or [""]  # of a picture
     if claude_code:
+        if _is_side_question(body):
+            return AGENT
         texts = [text for text in texts if not _is_reminder(text)]
     if not texts or _is_automatic(agent, texts[-1], body):
         return AGENT
@@ -10925,21 +10799,18 @@ def initiator(headers: Headers, body: JSON, session: str) -> Initiator:
 # -- when to try again ---------------------------------------------------------
 
 RETRIED = {408: 1, 499: 2, 502: 2, 503: 2, 504: 2, 529: 2}  # UPSTREAM 15.2
-LONGEST_WAIT = 8.0  # seconds; what takes longer the client decides
+SHORT_WAIT = re.compile("[0-8]?")  # seconds; what takes longer the client decides
 
 
 def retry_wait(exc: ProxyError, attempt: int, dice: float) -> Optional[float]:
     """Seconds until the next try after `attempt` retries, None = give up; dice < 1."""
-    wait = 0.5 * 4**attempt * (1 + dice)
     if exc.should_retry is False or attempt >= RETRIED.get(exc.status, 0):
         return None
     if isinstance(exc, UpstreamTimeout):  # has cost 300 s already, and may be billed
         return None
-    if exc.retry_after:
-        if not re.fullmatch("[0-9]{1,4}", exc.retry_after):
-            return None  # a date
-        wait = max(wait, float(exc.retry_after))
-    return wait if wait <= LONGEST_WAIT else None
+    if not SHORT_WAIT.fullmatch(exc.retry_after):  # or a date
+        return None
+    return max(0.5 * 4**attempt * (1 + dice), float(exc.retry_after or 0))
 
 
 def wants_new_token(exc: ProxyError) -> bool:
@@ -10957,14 +10828,13 @@ def wants_new_token(exc: ProxyError) -> bool:
 
 def _snapshot(raw: JSON) -> JSON:
     """One quota; overdrawn it is used up, and the rest is overage."""
-    figures = {}
-    for key, value in raw.items():
-        if type(value) in (int, float) and abs(value) < 1e15:
-            figures[key] = value
+    figures = {
+        key: value
+        for key, value in raw.items()
+        if type(value) in (int, float) and abs(value) < 1e15
+    }
     total = figures.get("entitlement")
-    left = figures.get(
-        "quota_remaining", figures.get("remaining")
-    )  # the first is exact
+    left = figures.get("quota_remaining", figures.get("remaining"))
     percent = figures.get("percent_remaining")
     overage = figures.get("overage_count", 0)
     unlimited = raw.get("unlimited") is True
@@ -11018,23 +10888,12 @@ def parse_quota(reply: JSON) -> JSON:
     }
 
 
-QUOTA_STEPS = (100, 95, 80)  # per cent used, each told once
-LOOK_AFTER = 1.0  # seconds
-
-
-def quota_step(quota: JSON) -> int:
-    """The highest of QUOTA_STEPS that one quota has reached; 0 = none."""
-    percent = quota["percent_remaining"]
-    if quota["unlimited"] or percent is None:
-        return 0
-    return next((step for step in QUOTA_STEPS if 100 - percent >= step), 0)
-
-
 # -- sending -------------------------------------------------------------------
 
 
 MOST_CHOICES = 1000  # conversations whose model is remembered
 AUTO_PAUSE = 60.0  # seconds until a choice that was not to be had is asked for again
+NO_MODEL = Model("")
 AUTO_BODY = b'{"auto_mode":{"model_hints":["auto"]}}'
 MOST_PROMPTS = 1000
 REPEATED = 900.0  # seconds within which the same prompt at the same place is a retry
@@ -11042,6 +10901,8 @@ REPEATED = 900.0  # seconds within which the same prompt at the same place is a 
 
 class CopilotClient:
     """The signed-in account's Copilot."""
+
+    _owner = ""  # whose catalogue and quota are kept
 
     def __init__(
         self,
@@ -11060,8 +10921,6 @@ class CopilotClient:
             functools.partial(copilot_headers, config)
         )
         self._prompts: Dict[Hashable, Tuple[float, int]] = {}  # when, place
-        self._owner = ""  # whose catalogue and quota are kept
-        self._looking: Optional[asyncio.Future[None]] = None  # at what is left
         self.forget()
 
     # -- what the account has --------------------------------------------------
@@ -11073,7 +10932,6 @@ class CopilotClient:
         self._choices: Dict[str, Cached] = {}  # session -> the model that Auto chose
         self.auto_failure = ""  # why the last choice was not to be had
         self._auto_after = 0.0
-        self._warned: Dict[str, int] = {}  # quota -> the step that was told
 
     def _check_owner(self) -> None:
         """Start anew when another account has signed in; raises AuthRequired."""
@@ -11089,15 +10947,16 @@ class CopilotClient:
         return await self._models.get(early=CATALOGUE_LIFE - 30.0 if refresh else 0.0)
 
     async def _fetch_models(self) -> Tuple[Catalogue, float, float]:
-        response = await self._deliver(MODELS)
+        response = await self.send(MODELS, initiator=None)
         raw = await response.read_all(MAX_CATALOGUE)
         with contextlib.suppress(BadRequest):
-            models = parse_models(loads_object(raw))
+            models = Catalogue(
+                parse_models(loads_object(raw)),
+                self._config.copilot_default_model,
+                self._config.model_map,
+            )
             if models:
-                config = self._config
-                default = config.copilot_default_model
-                catalogue = Catalogue(models, default, config.model_map)
-                return catalogue, CATALOGUE_LIFE, math.inf
+                return models, CATALOGUE_LIFE, math.inf
         raise UpstreamError("Copilot's list of models cannot be read; try again.")
 
     async def quota(self) -> JSON:
@@ -11107,12 +10966,12 @@ class CopilotClient:
 
     async def _fetch_quota(self) -> Tuple[JSON, float, float]:
         url = self._config.github_api_url + "/copilot_internal/user"
-        response, raw = await self._auth.ask_github(url, self._auth.headers())
+        token = self._auth.github_token()
+        response, raw = await self._auth.ask_github(url, token=token)
         if response.status != 200:
             raise upstream_error(response.status, response.headers, raw)
         with contextlib.suppress(BadRequest):
-            reply = loads_object(raw)
-            return parse_quota(reply), 60.0, math.inf
+            return parse_quota(loads_object(raw)), 60.0, math.inf
         raise UpstreamError("GitHub's account page cannot be read; try again.")
 
     def kept_models(self) -> Catalogue:
@@ -11124,35 +10983,10 @@ class CopilotClient:
         self._check_owner()
         return self._quota.value or {}
 
-    def look_at_quota(self) -> None:
-        """Warn soon when little is left, but not beside a session's first words."""
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.ensure_future(self._look())
-
-    async def _look(self) -> None:
-        await asyncio.sleep(LOOK_AFTER)
-        with contextlib.suppress(ProxyError):
-            account = await self.quota()
-            for name, quota in account["quotas"].items():
-                step = quota_step(quota)
-                if step > self._warned.get(name, 0):
-                    log_event(
-                        "warn",
-                        "quota_low",
-                        quota=name,
-                        used="%d %%" % step,
-                        left=quota["remaining"],
-                        overage=quota["overage_count"],
-                        reset=account["reset_date"],
-                    )
-                self._warned[name] = step
-
     async def close(self) -> None:
         """Leave what is being fetched."""
         for cached in (self._models, self._quota, *self._choices.values()):
             cached.close()
-        if self._looking:
-            self._looking.cancel()
 
     # -- Auto (UPSTREAM 22.1) ----------------------------------------------------
 
@@ -11163,12 +10997,11 @@ class CopilotClient:
         `auto_failure` tells why.
         """
         self._check_owner()
-        choice = self._choices.get(session)
-        if choice is None:
-            choose = functools.partial(self._choose_auto, session)
-            choice = Cached(choose, self._clock)
+        choice = self._choices.get(session) or Cached(
+            functools.partial(self._choose_auto, session), self._clock
+        )
         keep_newest(self._choices, session, choice, MOST_CHOICES)
-        if not choice.good and self._clock() < self._auto_after:
+        if not choice.left and self._clock() < self._auto_after:
             return AUTO_MODEL
         try:
             return await choice.get()
@@ -11185,8 +11018,10 @@ class CopilotClient:
     async def _choose_auto(self, session: str) -> Tuple[Model, float, float]:
         choice = self._choices.get(session)  # none when it was forgotten meanwhile
         old = choice and choice.value
-        headers = old.headers[-1:] if old else ()
-        response = await self._deliver(AUTO_SESSION, AUTO_BODY, headers, patient=False)
+        bearer = old._replace(headers=old.headers[-1:]) if old else NO_MODEL
+        response = await self.send(
+            AUTO_SESSION, AUTO_BODY, bearer, initiator=None, patient=False
+        )
         reply: JSON = {}
         with contextlib.suppress(BadRequest):
             reply = loads_object(await response.read_all(MAX_ERROR))
@@ -11217,82 +11052,24 @@ class CopilotClient:
         when, place = self._prompts.get(by.key, (-1e9, 0))
         return self._clock() - when < REPEATED and place in (0, by.place)
 
-    def _note(self, by: Initiator, place: int) -> None:
+    def _note(self, by: Optional[Initiator], exc: Optional[ProxyError] = None) -> None:
         """Remember a prompt that Copilot looked at."""
-        if by.key is not None:
+        if by and by.key is not None and not isinstance(exc, ConnectFailed):
+            # Claude Code compacts what is too long, and sends it at another place.
+            place = 0 if isinstance(exc, ContextOverflow) else by.place
             keep_newest(self._prompts, by.key, (self._clock(), place), MOST_PROMPTS)
-
-    async def send(
-        self,
-        endpoint: str,
-        body: bytes,
-        model: Model,
-        *,
-        initiator: Initiator = AGENT,
-        betas: Iterable[str] = (),
-    ) -> Response:
-        """POST `body`; the answer's head has come and is 2xx. Raises ProxyError."""
-        pairs = model.headers
-        if betas:
-            pairs += (("anthropic-beta", ",".join(betas)),)
-        return await self._deliver(endpoint, body, pairs, initiator)
-
-    async def count_tokens(self, body: JSON, model: Model) -> int:
-        """The upstream's own count for a Messages request; free of charge."""
-        raw = dumps({**body, "model": model.id})
-        response = await self._deliver(COUNT_TOKENS, raw, model.headers, patient=False)
-        reply = loads_object(await response.read_all(MAX_ERROR))
-        return field(reply, "input_tokens", int, default=0)
-
-    async def _deliver(
-        self,
-        endpoint: str,
-        body: bytes = b"",
-        pairs: Iterable[Tuple[str, str]] = (),
-        by: Optional[Initiator] = None,
-        *,
-        patient: bool = True,
-    ) -> Response:
-        """Exchange, and again where another token or some patience may help. No body
-        is a GET, no initiator says that it costs nothing."""
-        renewed = False
-        retries = 0
-        while True:
-            token = await self._auth.token()
-            try:
-                return await self._attempt(token, endpoint, body, pairs, by)
-            except ProxyError as exc:
-                refusal = exc
-            if wants_new_token(refusal):
-                expired = refusal.status == 401
-                if not self._auth.refused(token, expired=expired) or renewed:
-                    raise refusal
-                renewed = True
-                continue
-            wait = retry_wait(refusal, retries, random.random())
-            if wait is None or not patient:
-                raise refusal
-            log_event(
-                "info",
-                "upstream_retry",
-                endpoint=endpoint,
-                status=refusal.status,
-                wait=round(wait, 2),
-            )
-            retries += 1
-            await self._sleep(wait)
 
     async def _attempt(
         self,
         token: CopilotToken,
         endpoint: str,
         body: bytes,
-        pairs: Iterable[Tuple[str, str]],
+        more: Dict[str, str],
         by: Optional[Initiator],
     ) -> Response:
         """One request with one token; raises ProxyError for any answer but a 2xx."""
-        headers = dict(pairs)  # which never replace ours
-        headers.update(self._headers(token.token, endpoint))
+        # What a model wants besides never replaces ours.
+        headers = {**more, **self._headers(token.token, endpoint)}
         headers["x-request-id"] = headers["x-agent-task-id"] = new_uuid()
         timeouts = Timeouts(total=30.0)
         if by:  # as long as it speaks; silence is also what comes first
@@ -11301,32 +11078,12 @@ class CopilotClient:
         if has_image(body):  # else not: an organisation may forbid vision
             headers["copilot-vision-request"] = "true"
         host = token.proxy if endpoint.startswith(ENGINES) else token.api
-        by = by or AGENT
-        try:
-            response = await self._pool.request(
-                "POST" if body else "GET",
-                host + endpoint,
-                headers.items(),
-                body,
-                timeouts,
-            )
-            if not 200 <= response.status < 300:
-                raise await self._refusal(response)
-        except ContextOverflow:
-            # Claude Code compacts, and sends it again at another place.
-            self._note(by, 0)
-            raise
-        except ProxyError as exc:
-            if not isinstance(exc, ConnectFailed) and not wants_new_token(exc):
-                self._note(by, by.place)
-            raise
-        self._note(by, by.place)
-        self._auth.worked(token)
-        return response
-
-    async def _refusal(self, response: Response) -> ProxyError:
-        """Read an error answer; a long or cut body still tells its status."""
-        raw = bytearray()
+        response = await self._pool.request(
+            "POST" if body else "GET", host + endpoint, headers.items(), body, timeouts
+        )
+        if 200 <= response.status < 300:
+            return response
+        raw = bytearray()  # a body that is long or cut still tells its status
 
         def take(piece: bytes) -> bool:
             raw.extend(piece)
@@ -11342,7 +11099,65 @@ class CopilotClient:
             code=exc.code,
             ids=dict(forward_headers(response.headers)),
         )
-        return exc
+        raise exc
+
+    async def send(
+        self,
+        endpoint: str,
+        body: bytes = b"",
+        model: Model = NO_MODEL,
+        *,
+        initiator: Optional[Initiator] = AGENT,
+        betas: Iterable[str] = (),
+        patient: bool = True,
+    ) -> Response:
+        """Send, and again where another token or, if `patient`, some time may help.
+
+        The answer's head has come and is 2xx; raises ProxyError. No body makes a GET,
+        no initiator says that it costs nothing.
+        """
+        headers = dict(model.headers)
+        if betas:
+            headers["anthropic-beta"] = ",".join(betas)
+        renewed = False
+        retries = 0
+        while True:
+            token = await self._auth.token()
+            try:
+                answer = await self._attempt(token, endpoint, body, headers, initiator)
+                self._note(initiator)
+                self._auth.worked(token)
+                return answer
+            except ProxyError as exc:
+                refusal = exc
+            if wants_new_token(refusal):
+                again = self._auth.refused(token, expired=refusal.status == 401)
+                if renewed or not again:
+                    raise refusal
+                renewed = True
+                continue
+            self._note(initiator, refusal)
+            wait = retry_wait(refusal, retries, random.random())
+            if wait is None or not patient:
+                raise refusal
+            log_event(
+                "info",
+                "upstream_retry",
+                endpoint=endpoint,
+                status=refusal.status,
+                wait=round(wait, 2),
+            )
+            retries += 1
+            await self._sleep(wait)
+
+    async def count_tokens(self, body: JSON, model: Model) -> int:
+        """The upstream's own count for a Messages request; free of charge."""
+        raw = dumps({**body, "model": model.id})
+        response = await self.send(
+            COUNT_TOKENS, raw, model, initiator=None, patient=False
+        )
+        reply = loads_object(await response.read_all(MAX_ERROR))
+        return count(reply.get("input_tokens"))
 
 
 # ============================================================================
@@ -11364,7 +11179,7 @@ class CopilotClient:
 # run through the rules of Fitter (12). CopilotClient.send() (17) adds token and
 # headers, tries again where that may help, and gives the Response (14) once its head is
 # a 2xx. After a refusal that teaches a rule _forward() fits anew and sends again; after
-# one that shows the catalogue to be stale _answer_fresh() chooses and answers again.
+# one that shows the catalogue to be stale _choose_again() has it read anew.
 # Then a translator reads the answer: the upstream's bytes -> SSE (5) -> reader -> sink
 # (8) -> the client's bytes; where both speak the same dialect, a tap passes the bytes
 # on and only reads the usage. _answer() has it streamed by _relay(), where pump() feeds
@@ -11389,8 +11204,8 @@ ROUTES = [Route(*row.split()) for row in """
 GET   /                            home
 GET   /api/hello                   home
 POST  /auth/login                  login
-POST  /auth/check                  check
-GET   /auth/status                 status
+POST  /auth/check                  auth_check
+GET   /auth/status                 auth_status
 POST  /auth/logout                 logout
 POST  /v1/messages                 messages           anthropic
 POST  /v1/messages/count_tokens    count_tokens
@@ -11416,15 +11231,17 @@ POST  /api/event_logging/batch     event_batch
 def segments(path: str) -> List[str]:
     """The path's parts without empty ones and any leading v1, of which clients write
     none, one or two."""
-    parts = filter(None, path.split("/"))
-    return list(itertools.dropwhile("v1".__eq__, parts))
+    return list(itertools.dropwhile("v1".__eq__, filter(None, path.split("/"))))
 
 
 ANY = "/"  # stands for a parameter: no segment has it
 ROUTES_AT: Dict[Tuple[str, ...], Dict[str, Route]] = {}  # by path, then by method
 for _route in ROUTES:
     _parts = [ANY if part[0] == "{" else part for part in segments(_route.path)]
-    ROUTES_AT.setdefault(tuple(_parts), {})[_route.method] = _route
+    _methods = ROUTES_AT.setdefault(tuple(_parts), {})
+    _methods[_route.method] = _route
+    if _route.method == "GET":
+        _methods["HEAD"] = _route
 
 
 @functools.lru_cache(maxsize=256)
@@ -11432,13 +11249,11 @@ def find_route(method: str, path: str) -> Route:
     """The route of a request; raises NotFound or MethodNotAllowed."""
     parts = segments(path)
     routes = ROUTES_AT.get(tuple(parts)) or ROUTES_AT.get((*parts[:-1], ANY), {})
-    route = routes.get("GET" if method == "HEAD" else method)
-    if route:
-        return route
+    if method in routes:
+        return routes[method]
     if routes:
         raise MethodNotAllowed(
-            "%s does not take %s." % (path[:200], method[:20]),
-            ", ".join([*routes, *["HEAD"] * ("GET" in routes)]),
+            "%s does not take %s." % (path[:200], method[:20]), ", ".join(routes)
         )
     raise NotFound(
         "no such path: %s. Clients use the base URL without /v1 for "
@@ -11457,53 +11272,28 @@ SSE_HEADERS = [
 ]
 
 
-class Upstream(NamedTuple):
-    """How a conversation goes to an endpoint of Copilot, and what reads its answers."""
-
-    encode: Callable[[Conversation, Model], JSON]
-    reader: Callable[[str], Reader]
-    source: Callable[[Model], str]  # who alone can read its encrypted reasoning
-
-
-UPSTREAMS = {
-    MESSAGES: Upstream(encode_messages, MessagesReader, messages_source),
-    CHAT: Upstream(encode_chat, ChatReader, chat_source),
-    RESPONSES: Upstream(encode_responses, ResponsesReader, responses_source),
+# How a conversation goes to an endpoint of Copilot, what reads the answers, and who
+# alone can read its encrypted reasoning.
+UPSTREAMS: Dict[str, Tuple[Callable[..., JSON], Any, Callable[[Model], str]]] = {
+    MESSAGES: (encode_messages, MessagesReader, messages_source),
+    CHAT: (encode_chat, ChatReader, chat_source),
+    RESPONSES: (encode_responses, ResponsesReader, responses_source),
 }
 NO_CONVERSATION = Conversation(())
-
-
-BLAMED = {  # ProxyError.whose, for people
-    "client": "client",
-    "limit": "own limit",
-    "github": "GitHub",
-    "network": "network",
-    "proxy": "this program",
-}
 
 
 CLIENT_NAME = re.compile(r"[0-9A-Za-z._-]{0,40}")  # the first product of User-Agent
 
 
-def read_client_body(request: Request, dialect: str) -> ClientBody:
-    """The parsed body of a model request; raises BadRequest."""
-    raw = replace_lone_surrogates(request.body)
-    body, places = parse_placed(raw)
-    betas = request.headers.get("anthropic-beta", "")
-    return ClientBody(dialect, body, raw, places, betas)
+# What follows a model's name in some spellings: a date, and Claude's 1M window.
+SPELLING = re.compile(r"(-20[0-9]{2}(-?[0-9]{2}){2}|\[1m\]|-1m)+$")
 
 
 @functools.lru_cache(MAX_MODELS)
-def is_mapped(requested: str, used: str) -> bool:
+def is_mapped(*names: str) -> bool:
     """Whether a client gets another model than it named, not just another spelling."""
-    requested = requested.lower().replace(".", "-").removesuffix("[1m]")
-    used = used.lower().replace(".", "-")
-    undated = re.sub("-20[0-9]{2}(-?[0-9]{2}){2}$", "", requested)
-    return "" not in (requested, used) and used not in (
-        requested,
-        undated,
-        requested + "-1m",
-    )
+    plain = {SPELLING.sub("", name.lower().replace(".", "-")) for name in names}
+    return "" not in plain and len(plain) > 1
 
 
 class Exchange:
@@ -11516,6 +11306,8 @@ class Exchange:
     left_out: Sequence[str] = ()  # what the upstream was not told, in words
     response: Optional[Response] = None
     source: Any = None  # of a Responses answer: what keeps it for later
+    compact = False  # that is to be a conversation in short
+    native = True  # where the model speaks Responses, it gets the request as it is
     spoken = False  # the client has seen an event
     timer: Any = None  # of the next ping
     status = 0
@@ -11527,15 +11319,16 @@ class Exchange:
     whose = ""  # failure it is, and why
     reason = ""
 
-    def __init__(self, request: Request, out: Responder, client: ClientBody) -> None:
+    def __init__(self, request: Request, out: Responder, dialect: str) -> None:
         self.request = request
         self.size = len(request.body)
         self.out = out
-        self.dialect = client.dialect
-        self.parsed: Optional[ClientBody] = client  # until it goes up
-        self.requested = field(client.body, "model", str, default="")
-        self.stream = field(client.body, "stream", bool, default=False)
-        self.session = session_of(request.headers, client.body, request.peer)
+        self.dialect = dialect
+        self.parsed: Optional[ClientBody] = None  # between two goings up
+        body = self.body
+        self.requested = text_field(body, "model")
+        self.stream = field(body, "stream", bool, default=False)
+        self.session = session_of(request.headers, body, request.peer)
         self.names: Mapping[str, str] = {}  # the upstream's of a tool: the client's
         self.begun: List[asyncio.Future[bytes]] = []  # pieces read before pump()
         self.started = time.monotonic()
@@ -11543,14 +11336,17 @@ class Exchange:
     def blame(self, exc: ProxyError) -> None:
         """Note a failure for the log and the page."""
         self.status = exc.status
-        self.whose = BLAMED[exc.whose]
+        self.whose = exc.whose
         self.reason = printable(exc.reason[:300])
 
     @property
     def client(self) -> ClientBody:
-        """The parsed request; read anew where it is needed once more."""
+        """The parsed request, read anew where it is needed again; raises BadRequest."""
         if self.parsed is None:
-            self.parsed = read_client_body(self.request, self.dialect)
+            raw = replace_lone_surrogates(self.request.body)
+            body, places = parse_placed(raw)
+            betas = self.request.headers.get("anthropic-beta", "")
+            self.parsed = ClientBody(self.dialect, body, raw, places, betas)
         return self.parsed
 
     @property
@@ -11606,13 +11402,13 @@ class Exchange:
 
     def translation(self, sink: Any) -> Translation:
         """What reads the upstream's answer into `sink`; not for pass-throughs."""
-        upstream = UPSTREAMS[self.endpoint]
+        _, reader, source = UPSTREAMS[self.endpoint]
         sink.names = self.names
         stops = self.conversation.stop or self.stops
         if stops:
             sink = StopAt(sink, stops)
-        reader = upstream.reader(upstream.source(self.model))
-        return Translation(reader, sink, custom_names(self.conversation.tools))
+        custom = custom_names(self.conversation.tools)
+        return Translation(reader(source(self.model)), sink, custom)
 
     def read_ahead(self) -> asyncio.Future[bytes]:
         """Begin to read a piece of the answer, which pump() then takes first."""
@@ -11634,8 +11430,7 @@ class Exchange:
 
     def log_stream(self, step: str) -> None:
         """Log how far its stream has come, for who debugs."""
-        event = "stream_%s_%s" % (step, self.dialect)
-        log_event("debug", event, model=self.model.id, session=self.session)
+        log_event("debug", "stream_%s_%s" % (step, self.dialect), model=self.model.id)
 
 
 @functools.lru_cache(MAX_SESSIONS)
@@ -11669,11 +11464,21 @@ def served_line(served: Served) -> str:
     return line
 
 
-class PromptCost(NamedTuple):
-    """What one request may cost, or what each byte of the dearer ones did."""
+HEAVY_WORK = 1 << 18  # bytes; a thread costs 0.2 ms, they cost up to 70
+HUGE_WORK = 4 << 20  # bytes; they take turns, because translated they are 200 MB
+HUGE_LANE = concurrent.futures.ThreadPoolExecutor(1)
 
-    tokens: float  # uncached input and output
-    nano_aiu: float
+
+async def apart(size: int, work: Callable[[], Any]) -> Any:
+    """The outcome of pure `work` on `size` bytes; where it is much, the event loop goes
+    on meanwhile. (20,000 turns of five words take 200 ms.)"""
+    if size < HEAVY_WORK:
+        return work()
+    lane = HUGE_LANE if size > HUGE_WORK else None  # None: the loop's own threads
+    return await asyncio.get_running_loop().run_in_executor(lane, work)
+
+
+PromptCost = Tuple[float, float]  # tokens, but for those of the cache, and nano AIU
 
 
 class PromptSizes:
@@ -11693,7 +11498,7 @@ class PromptSizes:
         self._copilot = copilot
         self._estimator = Estimator()
         self._ratio: Dict[str, float] = {}
-        self._rates: Dict[str, PromptCost] = {}  # of a byte
+        self._dearest: Dict[str, PromptCost] = {}  # what each byte of it cost
         # The last real request of each model: read only when a count is asked for, so
         # that nobody pays for estimates that nobody wants.
         self._samples: Dict[str, Tuple[bytes, int]] = {}
@@ -11710,35 +11515,30 @@ class PromptSizes:
         of its model did, byte for byte."""
         prompt = self.guess(model.id, size)
         output = min(most_output or self.OUTPUT, self.OUTPUT)
-        prices = model.prices or {}
-        nano = 1000 * prompt * prices.get("input", 0)  # prices are for a million
-        nano += 1000 * output * prices.get("output", 0)
+        prices = model.prices or {}  # for a million
+        dear = prompt * prices.get("input", 0) + output * prices.get("output", 0)
         tokens = prompt + output
-        nano = nano or self.UNKNOWN
-        rates = self._rates.get(model.id)
-        if rates is None:
-            rates = PromptCost(tokens / size, nano / size)
-            keep_newest(self._rates, model.id, rates, MAX_MODELS)
-        tokens = min(tokens, rates.tokens * size)
-        return PromptCost(tokens, min(nano, rates.nano_aiu * size))
+        nano = 1000 * dear or self.UNKNOWN
+        if model.id not in self._dearest:
+            dearest = (tokens / size, nano / size)
+            keep_newest(self._dearest, model.id, dearest, MAX_MODELS)
+        most_tokens, most_nano = self._dearest[model.id]
+        return min(tokens, most_tokens * size), min(nano, most_nano * size)
 
-    def learn_cost(self, model: str, size: int, usage: TokenUsage) -> None:
-        """What a request cost: the dearest of late counts, first the estimate, for one
-        cheap question says little."""
-        old = self._rates.get(model, PromptCost(0, 0))
-        tokens = usage.input + usage.cache_write + usage.output
-        rates = PromptCost(
-            max(tokens / size, old.tokens * self.FADING),
-            max(usage.nano_aiu / size, old.nano_aiu * self.FADING),
-        )
-        keep_newest(self._rates, model, rates, MAX_MODELS)
-
-    def learn(self, model: str, raw: bytes, prompt: int) -> None:
+    def learn(self, model: str, raw: bytes, usage: TokenUsage) -> None:
         """What the upstream counted for a whole request; odd ratios are left out."""
-        if len(raw) > 2000 and 0.02 < prompt / len(raw) < 2:
-            keep_newest(self._ratio, model, prompt / len(raw), MAX_MODELS)
-        if len(raw) <= self.MAX_SAMPLE:
-            keep_newest(self._samples, model, (raw, prompt), self.MAX_SAMPLES)
+        size = len(raw)
+        if size > 2000 and 0.02 < usage.prompt / size < 2:
+            keep_newest(self._ratio, model, usage.prompt / size, MAX_MODELS)
+        if size <= self.MAX_SAMPLE:
+            keep_newest(self._samples, model, (raw, usage.prompt), self.MAX_SAMPLES)
+        if model in self._dearest:  # of late, as one cheap question says little
+            tokens, nano = self._dearest[model]
+            used = usage.input + usage.cache_write + usage.output
+            self._dearest[model] = (
+                max(used / size, tokens * self.FADING),
+                max(usage.nano_aiu / size, nano * self.FADING),
+            )
 
     def estimate(self, body: JSON, model: str) -> int:
         """Tokens of a request, corrected by what real usage has shown."""
@@ -11774,10 +11574,12 @@ class PromptSizes:
         try:
             return await self._copilot.count_tokens(body, model)
         except ProxyError as exc:
-            log_event("debug", "count_estimated", model=model.id, status=exc.status)
             if exc.status >= 500:  # a 400 is about this body only
                 self.note_outage()
             return 0
+
+
+APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
 
 
 class UsageLog:
@@ -11798,17 +11600,14 @@ class UsageLog:
 
     def _append(self, line: bytes) -> None:
         try:
-            with open(self._path, "ab", 0, opener=self._open_private) as file:
+            # Who used what is private, and a FIFO may have no reader.
+            handle = os.open(self._path, APPEND, 0o600)
+            with os.fdopen(handle, "ab", 0) as file:
                 file.write(line)
         except OSError as exc:
             if not self._complained:
                 self._complained = True
                 log_event("warn", "usage_log_failed", path=self._path, reason=str(exc))
-
-    @staticmethod
-    def _open_private(path: str, flags: int) -> int:
-        # Who used what is private, and nobody may read from a FIFO.
-        return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o600)
 
 
 MAX_ANSWER = 64 * 1024 * 1024  # bytes of a whole JSON answer
@@ -11828,39 +11627,28 @@ async def whole_answer(response: Response, begun: bytes = b"") -> Tuple[bytes, J
     return raw, obj
 
 
-def is_event_stream(response: Response) -> bool:
-    """Whether an answer is called a stream of events."""
-    return response.headers.get("content-type", "").startswith("text/event-stream")
-
-
-async def check_stream(exchange: Exchange) -> None:
-    """Look how a stream begins that is not called one; raises what it is instead.
-
-    A stream with its proper type is not waited for: the client's 200 may go out.
-    """
-    if is_event_stream(exchange.response):
-        return
-    piece = await exchange.read_ahead()
-    if piece.lstrip()[:1] in (b"{", b"<", b""):
-        await whole_answer(exchange.response, piece)
-        raise UpstreamError("the upstream sent an answer, but no stream; try again.")
-
-
 async def read_opening(exchange: Exchange, patience: float) -> None:
-    """Read what comes at once of a Responses stream; raises a refusal that it holds."""
-    if exchange.endpoint != RESPONSES or not is_event_stream(exchange.response):
-        return
-    opening = ResponsesOpening()
-    ends = time.monotonic() + patience
-    while not opening.settled:
-        reading = exchange.read_ahead()
-        await asyncio.wait([reading], timeout=ends - time.monotonic())
-        if not reading.done() or reading.exception():
-            return
-        opening.feed(reading.result())
-    if opening.failure and opening.failure.status < 500:
-        exchange.close()
-        raise opening.failure
+    """Read how a stream begins that is not called one, or that may be a refusal; raises
+    what it is instead. Any other is not waited for: the client's 200 may go out."""
+    kind = exchange.response.headers.get("content-type", "")
+    if not kind.startswith("text/event-stream"):
+        piece = await exchange.read_ahead()
+        if piece.lstrip()[:1] in (b"{", b"<", b""):
+            await whole_answer(exchange.response, piece)
+            raise UpstreamError(
+                "the upstream sent an answer, but no stream; try again."
+            )
+    elif exchange.endpoint == RESPONSES:
+        opening = ResponsesOpening()
+        ends = time.monotonic() + patience
+        while not opening.settled:
+            reading = exchange.read_ahead()
+            await asyncio.wait([reading], timeout=ends - time.monotonic())
+            if not reading.done() or reading.exception():
+                return
+            opening.feed(reading.result())
+        if opening.failure and opening.failure.status < 500:
+            raise opening.failure
 
 
 async def pump_late_usage(
@@ -11902,20 +11690,7 @@ async def pump(
         await pump_late_usage(exchange, translator, take)
 
 
-HEAVY_WORK = 1 << 18  # bytes; a thread costs 0.2 ms, they cost up to 70
-HUGE_WORK = 4 << 20  # bytes; they take turns, because translated they are 200 MB
-HUGE_LANE = concurrent.futures.ThreadPoolExecutor(1)
-
-
-async def apart(size: int, work: Callable[[], Any]) -> Any:
-    """The outcome of pure `work` on `size` bytes; where it is much, the event loop goes
-    on meanwhile. (20,000 turns of five words take 200 ms.)"""
-    if size < HEAVY_WORK:
-        return work()
-    lane = HUGE_LANE if size > HUGE_WORK else None  # None: the loop's own threads
-    return await asyncio.get_running_loop().run_in_executor(lane, work)
-
-
+OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
 STOPPING = "the proxy is being stopped; start it again and repeat the request."
@@ -11939,7 +11714,6 @@ class App:
         self._memory = ResponseMemory()
         self._live: Dict[Exchange, None] = {}  # requests under way, for the status page
         self._numbers = itertools.count(1)
-        self._seen: Dict[str, bool] = {}  # sessions for which the quota was looked at
         self._mapped: Dict[Tuple[str, str], bool] = {}  # names that the log has told of
         self._left_out: Dict[str, str] = {}  # what it has told of each session
         # What these answer is the same whatever the request says.
@@ -11959,8 +11733,8 @@ class App:
             if not route.dialect:
                 await out.send(*await self._reply(request, route.handler))
                 return
-            read = functools.partial(read_client_body, request, route.dialect)
-            exchange = Exchange(request, out, await apart(len(request.body), read))
+            opened = functools.partial(Exchange, request, out, route.dialect)
+            exchange = await apart(len(request.body), opened)
         except ProxyError as exc:
             log_event(
                 "debug" if exc.status == 426 else "warn",
@@ -11974,7 +11748,7 @@ class App:
             await self._serve(exchange, getattr(self, "_" + route.handler))
             if exchange.response:
                 # The client has its answer; the connection may be of use.
-                await exchange.response.finish(LATE_USAGE / 4)
+                await exchange.response.finish()
 
     async def _reply(self, request: Request, handler: str) -> Tuple[int, Any, bytes]:
         """Status, headers and body for all but model requests."""
@@ -11998,12 +11772,12 @@ class App:
             "authenticated": self._auth.signed_in(),
         }
 
-    def _check(self, _: Request) -> Any:
+    def _auth_check(self, _: Request) -> Any:
         state = self._auth.check()
         status = 400 if state["status"] == "unauthenticated" else 200
         return status, JSON_HEADERS, dumps(state)
 
-    def _status(self, _: Request) -> JSON:
+    def _auth_status(self, _: Request) -> JSON:
         state = self._auth.status()
         if state["status"] != "authenticated":
             return state
@@ -12017,8 +11791,8 @@ class App:
 
     def _usage_line(self, request: Request) -> Any:
         body = loads_object(request.body)
-        model = typed(typed(body, "model", dict), "display_name", str)
-        session = typed(body, "session_id", str)
+        model = text_at(object_at(body, "model"), "display_name")
+        session = text_at(body, "session_id")
         line = self._page.line(self._ledger, session, printable(model[:60]))
         return 200, TEXT_HEADERS, (line + "\n").encode("utf-8")
 
@@ -12060,7 +11834,7 @@ class App:
     async def _count_tokens(self, request: Request) -> JSON:
         raw = request.body
         body = await apart(len(raw), functools.partial(loads_object, raw))
-        requested = field(body, "model", str, default="")
+        requested = text_field(body, "model")
         model = Model(requested[:LONGEST_NAME])
         try:
             if not self._sizes.in_outage:
@@ -12071,10 +11845,10 @@ class App:
         except (NotFound, AuthRequired, BadRequest):
             pass  # an estimate needs neither sign-in nor catalogue
         client = ClientBody("anthropic", body)
-        fitted = functools.partial(self._fitter.fit, client, body, model, MESSAGES)
-        await apart(len(raw), fitted)  # also raises what a request would
-        tokens = await self._sizes.count(raw, body, model)
-        return {"input_tokens": max(1, tokens)}
+        await apart(  # raises what a request would
+            len(raw), lambda: self._fitter.fit(client, body, model, MESSAGES)
+        )
+        return {"input_tokens": max(1, await self._sizes.count(raw, body, model))}
 
     # -- model requests: admit, choose, account --------------------------------------
 
@@ -12084,21 +11858,20 @@ class App:
         """Admit one model request, answer it, and account for it whatever happens."""
         self._live[exchange] = None
         exchange.number = next(self._numbers)
-        if exchange.session not in self._seen:
-            keep_newest(self._seen, exchange.session, True, MAX_SESSIONS)
-            self._copilot.look_at_quota()
         exchange.initiator = self._copilot.initiator(
             exchange.request.headers, exchange.body, exchange.session
         )
         try:
             await self._choose(exchange)
             self._admit(exchange)
-            await self._answer_fresh(exchange, answer)
+            try:
+                await answer(exchange)
+            except UpstreamError as exc:
+                await self._choose_again(exchange, exc)
+                await answer(exchange)
             exchange.status = exchange.status or 200
         except ProxyError as exc:
-            failure = await self._sized(exchange, exc)
-            exchange.blame(failure)
-            raise failure from None
+            raise await self._blame(exchange, exc) from None
         except asyncio.CancelledError:
             stopping = ProxyError(STOPPING, status=503)
             left = ClientLeft("it closed the connection")
@@ -12131,71 +11904,61 @@ class App:
         names = (exchange.requested[:100], model.id)
         if is_mapped(*names) and names not in self._mapped:
             keep_newest(self._mapped, names, True, MAX_MODELS)
-            log_event("info", "model_mapped", asked=names[0], used=names[1])
+            log_event("info", "model_mapped", requested=names[0], used=names[1])
 
     def _admit(self, exchange: Exchange) -> None:
         """Apply this proxy's own limits; what they refuse is not charged."""
         if not self._limits.on:
             return
-        body = exchange.body
-        size = len(exchange.request.body)
         prompt = 0
         # No text has more tokens than bytes: short requests need no estimate.
-        if 0 < self._config.max_tokens_per_request < size:
-            prompt = self._sizes.estimate(body, exchange.model.id)
-        most_output = 0
-        for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"):
-            most_output = most_output or count(body.get(name))
-        cost = self._sizes.cost(exchange.model, size, most_output)
+        if 0 < self._config.max_tokens_per_request < exchange.size:
+            prompt = self._sizes.estimate(exchange.body, exchange.model.id)
+        most = max(count(exchange.body.get(name)) for name in OUTPUT_LIMITS)
+        tokens, nano = self._sizes.cost(exchange.model, exchange.size, most)
         wanted = Wanted(
             exchange.session,
             exchange.dialect,
             prompt,
-            int(cost.tokens),
-            int(cost.nano_aiu),
+            int(tokens),
+            int(nano),
             exchange.request.headers.get("host", ""),
         )
         exchange.hold = self._limits.admit(wanted, time.monotonic())
 
-    async def _answer_fresh(
-        self, exchange: Exchange, answer: Callable[[Exchange], Awaitable[None]]
-    ) -> None:
-        """Answer; if the catalogue proves stale, read it again and route once more."""
-        try:
-            await answer(exchange)
-        except UpstreamError as exc:
-            if exc.code not in STALE_CATALOGUE or exchange.out.started:
-                raise
-            before = (exchange.model.id, exchange.endpoint)
-            self._copilot.forget_auto(exchange.session)
-            await self._choose(exchange, refresh=True)
-            if (exchange.model.id, exchange.endpoint) == before:
-                raise self._refused_model(exchange, exc) from None
-            await answer(exchange)
-
-    def _refused_model(self, exchange: Exchange, exc: UpstreamError) -> ProxyError:
-        """Say in words why a model that the catalogue lists is refused all the same."""
+    async def _choose_again(self, exchange: Exchange, exc: UpstreamError) -> None:
+        """Read the catalogue anew where a refusal shows that it is stale; raises the
+        refusal, in better words if need be, where another answer is not to be had."""
+        if exc.code not in STALE_CATALOGUE or exchange.out.started:
+            raise exc
+        before = (exchange.model.id, exchange.endpoint)
+        self._copilot.forget_auto(exchange.session)
+        await self._choose(exchange, refresh=True)
+        if (exchange.model.id, exchange.endpoint) != before:
+            return
         if exchange.model.id == AUTO:
-            return NotFound(
+            raise NotFound(
                 "GitHub Copilot's Auto is not to be had for this account: %s A request "
                 "without a model was refused too: %s"
                 % (self._copilot.auto_failure, exc),
                 code="model_not_found",
             )
-        if exchange.model.policy != "enabled":
-            return switched_off(exchange.model)
-        return exc
-
-    async def _sized(self, exchange: Exchange, exc: ProxyError) -> ProxyError:
-        """Claude Code cuts by the numbers of an overflow: not 0 (CLIENTS 1)."""
-        if not isinstance(exc, ContextOverflow) or exc.tokens:
-            return exc
-        model = exchange.model
-        tokens = await apart(
-            exchange.size, lambda: self._sizes.estimate(exchange.body, model.id)
+        raise (
+            exc if exchange.model.policy == "enabled" else switched_off(exchange.model)
         )
-        most = model.prompt or model.context or tokens
-        return ContextOverflow(max(tokens, most + 1), most)
+
+    async def _blame(self, exchange: Exchange, exc: ProxyError) -> ProxyError:
+        """Note a failure; gives it as the client is to see it: Claude Code cuts by the
+        numbers of an overflow, so they may not be 0 (CLIENTS 1)."""
+        if isinstance(exc, ContextOverflow) and not exc.tokens:
+            model = exchange.model
+            tokens = await apart(
+                exchange.size, lambda: self._sizes.estimate(exchange.body, model.id)
+            )
+            most = model.prompt or model.context or tokens
+            exc = ContextOverflow(max(tokens, most + 1), most)
+        exchange.blame(exc)
+        return exc
 
     def _account(self, exchange: Exchange) -> None:
         exchange.status = exchange.status or 500  # a bug: the server says more of it
@@ -12209,9 +11972,7 @@ class App:
         if exchange.hold and not unknown:
             self._limits.settle(exchange.hold, time.monotonic(), usage)
         if usage.prompt:
-            if exchange.hold:
-                self._sizes.learn_cost(exchange.model.id, exchange.size, usage)
-            self._sizes.learn(exchange.model.id, exchange.request.body, usage.prompt)
+            self._sizes.learn(exchange.model.id, exchange.request.body, usage)
         level = "warn" if served.failed else "info"
         if is_logged(level):
             log_line(level, served_line(served) + self._news_of(exchange))
@@ -12227,12 +11988,17 @@ class App:
     # -- to the upstream and back ------------------------------------------------------
 
     async def _forward(
-        self, exchange: Exchange, prepare: Optional[Callable[[JSON], Any]] = None
+        self,
+        exchange: Exchange,
+        prepare: Optional[Callable[[JSON], Any]] = None,
+        *,
+        streams: bool = True,
     ) -> None:
         """Fit and send, and again when a refusal taught how to say it.
 
         `prepare` makes of the client's body what goes up: a body for the endpoint, or a
-        Conversation; without it that is the client's own. The answer's head has come.
+        Conversation; without it that is the client's own. The answer's head has come,
+        and what it `streams` is no refusal.
         """
         exchange.who = exchange.initiator.who
         fitted = functools.partial(self._fit_body, exchange, prepare)
@@ -12250,12 +12016,14 @@ class App:
                     initiator=exchange.initiator,
                     betas=fit.betas,
                 )
-                # A refusal inside a 200 follows its head at once: half a second.
-                await read_opening(exchange, self._config.ping_interval / 30)
+                if streams:
+                    # A refusal inside a 200 follows its head at once: half a second.
+                    await read_opening(exchange, self._config.ping_interval / 30)
                 exchange.out.release()
                 return
             except UpstreamError as exc:
                 refusal = exc
+            exchange.close()
             lesson = repairs_left and self._fitter.learn(fit, refusal)
             if not lesson:
                 break
@@ -12274,7 +12042,8 @@ class App:
         exchange.conversation = NO_CONVERSATION
         if isinstance(body, Conversation):
             exchange.conversation = body._replace(turns=())
-            body = UPSTREAMS[exchange.endpoint].encode(body, exchange.model)
+            encode, _, _ = UPSTREAMS[exchange.endpoint]
+            body = encode(body, exchange.model)
         fit = self._fitter.fit(client, body, exchange.model, exchange.endpoint)
         exchange.names = fit.names
         exchange.stops = fit.stops
@@ -12291,7 +12060,6 @@ class App:
     async def _fold(self, exchange: Exchange, translator: Any) -> JSON:
         """The whole answer, from the stream that the upstream sends in any case."""
         try:
-            await check_stream(exchange)
             await pump(exchange, translator, lambda _: True)
             translator.finish()
         finally:
@@ -12301,19 +12069,16 @@ class App:
     async def _relay(self, exchange: Exchange, translator: StreamTranslator) -> None:
         """Pump one streamed answer: upstream bytes -> translator -> client."""
         out = exchange.out
-        await check_stream(exchange)
         out.start(200, SSE_HEADERS + exchange.headers())
         exchange.log_stream("start")
-        self._ping_later(exchange, translator)
+        self._ping(exchange, translator, due=False)
         try:
             await pump(exchange, translator, out.push)
             last = translator.finish()
             exchange.log_stream("completed")
         except ProxyError as exc:  # the status line is long gone: say it in the stream
             exchange.close()
-            failure = await self._sized(exchange, exc)
-            exchange.blame(failure)
-            last = translator.fail(failure)
+            last = translator.fail(await self._blame(exchange, exc))
             exchange.log_stream("error")
         except asyncio.CancelledError:
             exchange.log_stream("closed")
@@ -12325,19 +12090,18 @@ class App:
             exchange.take_from(translator)
         await out.end(last)
 
-    def _ping_later(self, exchange: Exchange, translator: StreamTranslator) -> None:
+    def _ping(
+        self, exchange: Exchange, translator: StreamTranslator, *, due: bool = True
+    ) -> None:
+        """Keep a waiting client's timers from running out, between events only."""
+        # An event goes out only behind message_start, which must be the first.
+        event = exchange.spoken and exchange.dialect == "anthropic"
+        between = translator.at_boundary and not translator.finished
+        if due and (between or not exchange.spoken):
+            exchange.out.push(SSE_PING if event else SSE_COMMENT)
         exchange.timer = asyncio.get_running_loop().call_later(
             self._config.ping_interval, self._ping, exchange, translator
         )
-
-    def _ping(self, exchange: Exchange, translator: StreamTranslator) -> None:
-        """Keep a waiting client's timers from running out, between events only."""
-        ping = SSE_COMMENT
-        if exchange.spoken and exchange.dialect == "anthropic":
-            ping = SSE_PING  # an event, but message_start must be the first
-        if not exchange.spoken or translator.at_boundary and not translator.finished:
-            exchange.out.push(ping)
-        self._ping_later(exchange, translator)
 
     # -- the dialects ------------------------------------------------------------------
 
@@ -12356,7 +12120,7 @@ class App:
             )
             await self._answer(exchange, exchange.translation(writer))
         else:
-            await self._forward(exchange)
+            await self._forward(exchange, streams=exchange.stream)
             if exchange.stream:
                 await self._relay(exchange, MessagesTap(exchange.names))
                 return
@@ -12369,8 +12133,7 @@ class App:
     async def _web_search(self, exchange: Exchange, query: str) -> None:
         """Claude Code's search request: a model that can search by itself, or words."""
         message_id = "msg_" + secrets.token_hex(12)
-        fold = not exchange.stream
-        writer = MessagesWriter(message_id, exchange.shown_as, fold=fold)
+        writer = MessagesWriter(message_id, exchange.shown_as, fold=not exchange.stream)
         if self._config.web_search == "on" and await self._take_searcher(exchange):
             await self._forward(
                 exchange, lambda _: search_request(query, exchange.model)
@@ -12393,11 +12156,10 @@ class App:
         return searcher is not None
 
     async def _chat(self, exchange: Exchange) -> None:
-        body = exchange.body
-        options = field(body, "stream_options", dict, default={})
-        if MESSAGES in exchange.model.endpoints and has_files(body):
+        options = field(exchange.body, "stream_options", dict, default={})
+        if MESSAGES in exchange.model.endpoints and has_files(exchange.body):
             exchange.endpoint = MESSAGES  # only there Claude models read PDF
-        translated = exchange.endpoint != CHAT or needs_translation(body)
+        translated = exchange.endpoint != CHAT or needs_translation(exchange.body)
         await self._forward(exchange, parse_chat if translated else None)
         writer = ChatWriter(
             "chatcmpl-" + secrets.token_hex(12),
@@ -12410,14 +12172,12 @@ class App:
         await self._answer(exchange, exchange.translation(writer))
 
     async def _responses(self, exchange: Exchange) -> None:
-        previous = typed(exchange.body, "previous_response_id", str)
-        kinds = [typed(t, "type", str) for t in typed(exchange.body, "tools", list)]
-        searches = kinds and all(kind.startswith("web_search") for kind in kinds)
-        if searches and exchange.endpoint != RESPONSES:
+        previous = text_at(exchange.body, "previous_response_id")
+        tools = list_at(exchange.body, "tools")
+        kinds = {text_at(tool, "type")[:10] for tool in tools}
+        if kinds == {"web_search"} and exchange.endpoint != RESPONSES:
             await self._take_searcher(exchange)  # nothing else was offered
-        native = exchange.endpoint == RESPONSES
-        translator = await self._forward_responses(exchange, native=native)
-        await self._answer(exchange, translator)
+        await self._answer(exchange, await self._forward_responses(exchange))
         source = exchange.source
         self._memory.keep(
             exchange.session,
@@ -12430,52 +12190,47 @@ class App:
     async def _responses_compact(self, exchange: Exchange) -> None:
         """A conversation in short: by the model's own way, else by its summary."""
         exchange.stream = False
+        exchange.compact = True
         body = self._memory.expand(exchange.session, exchange.body)
         answer: JSON = {}
         if exchange.endpoint == RESPONSES:
             with contextlib.suppress(UpstreamError):
-                answer = await self._compacted(exchange, native=True)
+                answer = await self._fold(
+                    exchange, await self._forward_responses(exchange)
+                )
         output = compaction_output(body, answer)
         if output is None:
             exchange.close()
-            answer = await self._compacted(exchange, native=False)
+            exchange.native = False
+            answer = await self._fold(exchange, await self._forward_responses(exchange))
             output = compaction_output(body, answer)
         reply = {key: answer.get(key) for key in ("id", "created_at", "usage")}
         reply.update(object="response.compaction", output=output)
         await exchange.send(dumps(reply))
 
-    async def _compacted(self, exchange: Exchange, *, native: bool) -> JSON:
-        translator = await self._forward_responses(
-            exchange, native=native, compact=True
-        )
-        return await self._fold(exchange, translator)
-
-    async def _forward_responses(
-        self, exchange: Exchange, *, native: bool, compact: bool = False
-    ) -> Any:
+    async def _forward_responses(self, exchange: Exchange) -> Any:
         """Send a Responses request as it is, or translated; what reads the answer."""
-        prepare = functools.partial(self._prepare_responses, exchange, native, compact)
+        prepare = functools.partial(self._prepare_responses, exchange)
         await self._forward(exchange, prepare)
-        if not native:
-            return exchange.translation(exchange.source)
-        exchange.source.names = exchange.names
-        return exchange.source
+        source = exchange.source
+        if not isinstance(source, ResponsesTap):
+            return exchange.translation(source)
+        source.names = exchange.names
+        return source
 
-    def _prepare_responses(
-        self, exchange: Exchange, native: bool, compact: bool, client_body: JSON
-    ) -> Any:
+    def _prepare_responses(self, exchange: Exchange, client_body: JSON) -> Any:
         """What goes up, with all that the request only refers to; sets the `source`."""
         body = self._memory.expand(exchange.session, client_body)
-        if compact:
+        if exchange.compact:
             items = [*input_items(body), {"type": "compaction_trigger"}]
             body = {**body, "input": items}
         if body is not client_body:
             body = loads_object(dumps(body))  # what is remembered must stay as it is
-        if native:
+        if exchange.native and exchange.endpoint == RESPONSES:
             exchange.source = ResponsesTap(
                 ToolTable(body).tools,
                 hide=wants_memory(body, exchange.model),
-                previous=typed(client_body, "previous_response_id", str),
+                previous=text_at(client_body, "previous_response_id"),
             )
             return body
         conversation = parse_responses(body)
@@ -12483,21 +12238,20 @@ class App:
         if compact:
             conversation = conversation._replace(tool_choice="none", schema=None)
         response_id = "resp_" + secrets.token_hex(12)
+        created = int(time.time())
         exchange.source = ResponsesWriter(
-            response_frame(
-                client_body, response_id, exchange.shown_as, int(time.time())
-            ),
+            response_frame(client_body, response_id, exchange.shown_as, created),
             {tool.name: tool for tool in conversation.tools},
             fold=not exchange.stream,
             summary=conversation.thinking,
-            encrypted=ENCRYPTED in typed(body, "include", list),
+            encrypted=ENCRYPTED in list_at(body, "include"),
             compact=compact,
         )
         return conversation
 
     async def _embeddings(self, exchange: Exchange) -> None:
         encoding = exchange.body.get("encoding_format")
-        await self._forward(exchange)
+        await self._forward(exchange, streams=False)
         _, reply = await whole_answer(exchange.response)
         exchange.usage = openai_usage(reply.get("usage"), reply.get("copilot_usage"))
         await exchange.send(dumps(encode_embeddings(reply, exchange.model, encoding)))
@@ -12557,7 +12311,7 @@ def client_environment(
     if models:
         env.update(claude_environment(models))
     # With HTTPS_PROXY set, Claude Code sends even 127.0.0.1 to the proxy (CLIENTS 8).
-    hosts = [host.strip() for host in config.no_proxy.split(",")]
+    hosts = re.findall(r"[^,\s]+", config.no_proxy)
     hosts += [urllib.parse.urlsplit(base).hostname, *OWN_HOSTS]
     no_proxy = ",".join(dict.fromkeys(filter(None, hosts)))
     return {**env, "NO_PROXY": no_proxy, "no_proxy": no_proxy}
@@ -12616,7 +12370,7 @@ CURSOR = (
 )
 
 
-def _connections(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
+def _client_lines(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
     """For each client, where its lines belong and the lines."""
     base = env["ANTHROPIC_BASE_URL"]
     key = env["OPENAI_API_KEY"]
@@ -12651,8 +12405,7 @@ def _day(seconds: float) -> str:
 
 def amount(number: float) -> str:
     """A figure as people write it: 7.7, 1,287.4, 12."""
-    text = "{:,.1f}".format(number)
-    return text.removesuffix(".0")
+    return "{:,.1f}".format(number).removesuffix(".0")
 
 
 def plural(number: int, word: str) -> str:
@@ -12669,10 +12422,6 @@ class Period(NamedTuple):
 
     begin: float
     end: float
-
-    def share(self, now: float) -> float:
-        """How much of it has gone, 0 to 1."""
-        return _share(now - self.begin, self.end - self.begin)
 
     def when(self, now: float) -> str:
         """When the allowance is renewed, in words."""
@@ -12737,7 +12486,7 @@ def quota_bar(
     elapsed = -1.0
     if period:
         note = period.when(now)
-        elapsed = period.share(now)
+        elapsed = _share(now - period.begin, period.end - period.begin)
     if left <= 0 or snapshot["blocked"]:
         warning = _empty_words(name, snapshot, period)
     else:
@@ -13168,7 +12917,7 @@ class StatusPage:
             "sessions": ledger.sessions(),
             "requests": requests,
             "env": env,
-            "connect": _connections(env, self.models),
+            "connect": _client_lines(env, self.models),
             "foot": "copilot-claude-proxy %s, running since %s"
             % (__version__, time.strftime("%d %b %Y, %H:%M", started)),
         }
@@ -13193,34 +12942,29 @@ class StatusPage:
 
 THIS_FILE = __file__  # absolute since Python 3.9, and needs no working folder
 DONE, FAILED, USAGE, NOT_SIGNED_IN = range(4)
-VERBS = {
-    "serve": "listen until Ctrl-C (the default)",
-    "login": "sign in to GitHub with a code",
-    "logout": "forget the sign-in, also that of a running proxy",
-    "models": "list the models of your plan with their limits and prices",
-    "usage": "show what is left of your quota, and what a running proxy has used",
-    "env": "print the lines that point Claude Code and OpenAI clients here",
-    "run": "serve on a free port, run a command that uses it, stop with it",
-    "check": "test Python, TLS, GitHub, the sign-in and the catalogue",
-}
 EXAMPLES = """\
 examples:
   python copilot_proxy.py                     sign in if need be, then serve
   python copilot_proxy.py run -- claude       Claude Code on your Copilot models
   python copilot_proxy.py run -- codex        the same for Codex
-  eval "$(python copilot_proxy.py env)"       point this shell at a running proxy
+  eval "$(python copilot_proxy.py env)"       this shell, to a running proxy
   python copilot_proxy.py models --json       the catalogue, for programs
 
 exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 not signed in.
-Settings are environment variables or lines of .env beside the script; .env.example
-lists them all.
+Settings are environment variables or lines of .env beside the script;
+.env.example lists them all.
 """
 
 
-def say(text: str, end: str = "\n") -> None:
+def show(text: str) -> None:
     """Print for a person; a closed pipe is not an error of ours."""
     with contextlib.suppress(OSError, ValueError):
-        print(text, end=end, flush=True)
+        print(text, end="", flush=True)
+
+
+def say(text: str) -> None:
+    """Print a line, or several."""
+    show(text + "\n")
 
 
 def complain(text: str) -> None:
@@ -13235,11 +12979,11 @@ class Program:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.say = say
+        self.show = show
         self.pool = ConnectionPool(
             lambda: make_ssl_context(config), proxies_from(config)
         )
-        # Our own port is on this computer, so it is never asked through a proxy.
+        # Our own port is on this computer, so no proxy is on the way there.
         self.direct = ConnectionPool()
         self.store = TokenStore(config.token_file)
         self.store.check()
@@ -13252,12 +12996,8 @@ class Program:
         self._reached_at(config.host, config.port)
 
     def _reached_at(self, host: str, port: int) -> None:
-        own = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
-        host = own.get(host, host)
-        if ":" in host:
-            host = "[%s]" % host
-        self.base = "http://%s:%d" % (host, port)
-        self.page.base = self.base
+        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        self.base = self.page.base = "http://" + Origin("http", host, port).authority
 
     async def start(self) -> int:
         """Listen; returns the port. Raises OSError when the address is taken."""
@@ -13271,10 +13011,8 @@ class Program:
         self.page.close()
         if self.listens:
             await self.server.close(grace)
-        await self.copilot.close()
-        await self.auth.close()
-        await self.pool.close()
-        await self.direct.close()
+        for part in (self.copilot, self.auth, self.pool, self.direct):
+            await part.close()
 
 
 # -- settings ----------------------------------------------------------------------
@@ -13284,200 +13022,185 @@ def _read_settings_file(path: str) -> str:
     try:
         with open(path, encoding="utf-8") as file:
             return file.read()
-    except UnicodeError:
-        raise ConfigError("%s is not text in UTF-8." % path) from None
-    except OSError as exc:
-        raise ConfigError("%s cannot be read: %s." % (path, exc.strerror)) from None
+    except (OSError, UnicodeError) as exc:
+        reason = getattr(exc, "strerror", "it is not UTF-8")
+        raise ConfigError("%s cannot be read: %s." % (path, reason)) from None
 
 
 def read_environment(
     environ: Mapping[str, str], env_file: str = "", forced: Mapping[str, str] = {}
-) -> Tuple[Config, List[str]]:
-    """The settings, and what should be said about where they come from.
+) -> Config:
+    """The settings; what is odd about where they come from goes to standard error.
 
     The environment beats --env-file, which beats .env beside the script. That of the
     working folder is not read: `run -- claude` is started inside repositories that
     strangers wrote, and their .env could name another GitHub to sign in to.
     """
     beside = os.path.join(os.path.dirname(THIS_FILE), ".env")
-    paths = [path for path in (beside,) if os.path.isfile(path)]
-    if env_file:
-        paths.append(env_file)
     values: Dict[str, str] = {}
     names = list(environ)
-    warnings = []
-    for path in paths:
+    for path in [beside] * os.path.isfile(beside) + [env_file] * bool(env_file):
         layer, odd = parse_dotenv(_read_settings_file(path))
         values.update(one_layer(layer))
         names += layer
         if odd:
             lines = ", ".join(map(str, odd[:5]))
-            warnings.append("%s: no assignment, line %s" % (path, lines))
-    for name, meant in near_misses(names):
-        warnings.append("%s is no setting; is %s meant?" % (name, meant))
+            complain("%s: no assignment, line %s" % (path, lines))
+    for pair in near_misses(names):
+        complain("%s is no setting; is %s meant?" % pair)
     values.update(one_layer(environ))
     config = Config.from_env({**values, **forced})
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
-        path = getattr(config, name.lower())
-        if path and not os.path.exists(os.path.expanduser(path)):
-            raise ConfigError("%s=%s does not exist." % (name, path))
-    return config, warnings
+    check_bind(config)
+    if config.ssl_cert_file or config.ssl_cert_dir:
+        make_ssl_context(config)  # raises where they cannot be used
+    return config
 
 
 def read_settings(args: argparse.Namespace) -> Config:
-    """The settings of this start; raises ConfigError, warns on standard error."""
+    """The settings of this start; raises ConfigError."""
     forced = {}
     if args.verb == "run":
         # Of many at once each has its port, and other users of the machine get in to
         # none: its child alone knows the key.
-        forced["PORT"] = "0"
-        forced["API_KEY"] = secrets.token_urlsafe(24)
-    for name in ("port", "host"):
-        if name in args:
-            forced[name.upper()] = getattr(args, name)
-    env_file = getattr(args, "env_file", "")
-    config, warnings = read_environment(os.environ, env_file, forced)
-    check_bind(config)
-    for warning in warnings:
-        complain(warning)
-    return config
+        forced = {"PORT": "0", "API_KEY": secrets.token_urlsafe(24)}
+    options = vars(args)
+    forced.update(
+        {name.upper(): options[name] for name in ("port", "host") if name in options}
+    )
+    return read_environment(os.environ, options.get("env_file", ""), forced)
 
 
-# -- asking a proxy that runs ------------------------------------------------------
+# -- who answers: the proxy that runs, or this process -----------------------------
 
-RUNNING = Timeouts(head=2.0, idle=2.0, total=5.0)  # it answers from memory
-MAX_OWN_ANSWER = 16 << 20
-
-
-async def ask_running(
-    program: Program, path: str, method: str = "GET", timeouts: Timeouts = RUNNING
-) -> JSON:
-    """The answer of the proxy on our own port, {} when none answers."""
-    headers = [("accept", "application/json"), ("content-type", "application/json")]
-    if program.config.api_key:
-        headers.append(("x-api-key", program.config.api_key))
-    body = b"{}" * (method == "POST")
-    url = program.base + path
-    if not program.config.port:
-        return {}
-    with contextlib.suppress(ProxyError):
-        response = await program.direct.request(
-            method, url, headers, body, timeouts=timeouts
-        )
-        raw = await response.read_all(MAX_OWN_ANSWER)
-        if response.status == 401:
-            complain("the proxy on %s has another API_KEY" % program.base)
-        if response.status == 200:
-            return loads_object(raw)
-    return {}
-
-
+QUICK = Timeouts(head=2.0, idle=2.0, total=5.0)  # it answers from memory
 SLOW = Timeouts(head=35.0, idle=35.0, total=40.0)  # it asks GitHub meanwhile
 
 
-async def running_report(program: Program) -> JSON:
-    """What a proxy on our port that is signed in reports; {} = there is none."""
-    report = await ask_running(program, "/usage/page")
-    if typed(typed(report, "auth", dict), "status", str) == "authenticated":
-        return report
-    return {}
+async def ask_running(
+    program: Program, path: str, method: str = "GET", timeouts: Timeouts = SLOW
+) -> JSON:
+    """The answer of the proxy on our own port; raises ProxyError."""
+    headers = [
+        ("content-type", "application/json"),
+        ("x-api-key", program.config.api_key),
+    ]
+    body = b"{}" * (method == "POST")
+    url = program.base + path
+    response = await program.direct.request(
+        method, url, headers, body, timeouts=timeouts
+    )
+    raw = await response.read_all(MAX_CATALOGUE)
+    if response.status != 200:
+        words = upstream_error(response.status, response.headers, raw).words
+        raise ProxyError(words, status=response.status)
+    return loads_object(raw)
 
 
-async def any_report(program: Program) -> JSON:
-    """What the running proxy reports, else what this process finds out by itself;
-    raises ProxyError when that is nothing."""
-    report = await running_report(program)
-    if report:
-        return report
-    program.auth.github_token()  # raises where nobody is signed in
+async def find_out(program: Program, path: str) -> JSON:
+    """What a proxy would answer, found out by this process; raises ProxyError."""
+    if path == "/v1/models":
+        return models_payload(await program.copilot.models())
+    if path == "/usage/quota":
+        return await program.copilot.quota()
     await program.page.read()
-    return await program.page.report(UsageLedger(), ())
+    return await program.app.report()
+
+
+async def find_source(
+    program: Program,
+) -> Tuple[Callable[[str], Awaitable[JSON]], str]:
+    """Who answers: the proxy on our port where it is signed in, so that a GITHUB_TOKEN
+    that only it has is enough, else this process; and why it is not the proxy."""
+    absent = "The proxy on %s is signed out."
+    try:
+        report = await ask_running(program, "/usage/page", timeouts=QUICK)
+        if typed(typed(report, "auth", dict), "status", str) == "authenticated":
+            return functools.partial(ask_running, program), ""
+    except ProxyError as exc:
+        absent = "No proxy answers on %s."
+        if exc.status == 401:
+            absent = "The proxy on %s has another API_KEY."
+    absent %= program.base
+    if not program.auth.signed_in():
+        complain(absent)
+    return functools.partial(find_out, program), absent
 
 
 # -- signing in ----------------------------------------------------------------------
 
 
-def exit_code(exc: ProxyError) -> int:
+def exit_code(exc: Exception) -> int:
     """The code that tells scripts of a failure."""
-    if isinstance(exc, AuthRequired):
-        return NOT_SIGNED_IN
-    return FAILED
+    if isinstance(exc, ConfigError):
+        return USAGE
+    return NOT_SIGNED_IN if isinstance(exc, AuthRequired) else FAILED
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a person is at its other end."""
+    return stream is not None and stream.isatty()
 
 
 def at_terminal() -> bool:
     """Whether a person can read and answer."""
-    streams = (sys.stdin, sys.stdout)
-    return all(stream is not None and stream.isatty() for stream in streams)
+    return is_terminal(sys.stdin) and is_terminal(sys.stdout)
 
 
-async def _count_down(
-    program: Program, waiting: asyncio.Future[bool], end: float
-) -> None:
-    """A line that says how long the code still works; plain waiting off a terminal."""
-    terminal = sys.stdout is not None and sys.stdout.isatty()
+async def _count_down(program: Program, seconds: float) -> None:
+    """Wait until the code is used or dead; at a terminal a line tells how long it is
+    good for."""
+    end = time.monotonic() + seconds
+    terminal = is_terminal(sys.stdout)
     try:
-        while not waiting.done():
+        while program.auth.check()["status"] == "pending_verification":
             left = max(0, int(end - time.monotonic()))
             if terminal:
                 # Back at the line's start, so that a log line or ^C covers it.
-                program.say(
-                    "\rThe code works for %d:%02d \r" % divmod(left, 60), end=""
-                )
-            await asyncio.wait([waiting], timeout=1.0)
+                program.show("\rThe code works for %d:%02d \r" % divmod(left, 60))
+            await asyncio.sleep(0.25)
     finally:
-        waiting.cancel()
         if terminal:
-            program.say("\r%30s\r" % "", end="")
+            program.show("\r%30s\r" % "")
 
 
 async def sign_in(program: Program) -> bool:
     """Show a code, count down, and wait until it is used or dead."""
     auth = program.auth
+    outcome = "Signed in."
     try:
         code = await auth.login()
-    except ProxyError as exc:
-        if not is_logged("info"):
-            program.say("Sign-in failed: %s" % exc)
-        return False
-    if code["status"] != "authenticated":
-        shown = (code["verification_uri"], code["user_code"])
-        program.say("\nOpen      %s\nand enter %s\n" % tuple(map(printable, shown)))
-        waiting = asyncio.ensure_future(auth.wait_for_login())
-        await _count_down(program, waiting, time.monotonic() + code["expires_in"])
         if not auth.signed_in():
-            if not is_logged("info"):
-                reason = auth.check().get("error", "the code was not used.")
-                program.say("Sign-in failed: %s" % reason)
-            return False
-    if not is_logged("info"):
-        program.say("Signed in.")
-    return True
+            shown = map(printable, (code["verification_uri"], code["user_code"]))
+            program.show("\nOpen      %s\nand enter %s\n\n" % tuple(shown))
+            await _count_down(program, code["expires_in"])
+        if not auth.signed_in():
+            raise ProxyError(auth.check().get("error", "the code was not used."))
+    except ProxyError as exc:
+        outcome = "Sign-in failed: %s" % exc
+    if not is_logged("info"):  # the log, on the same terminal, tells how it went
+        program.show(outcome + "\n")
+    return auth.signed_in()
 
 
 def _enter_pressed() -> asyncio.Future[None]:
     """Done when a line was typed. Read without Python's own buffer of standard input,
     whose lock would stop the end of the program."""
-    loop = asyncio.get_running_loop()
-    pressed = loop.create_future()
-
-    def settle() -> None:
-        if not pressed.done():
-            pressed.set_result(None)
+    pressed: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     def read() -> None:
-        with contextlib.suppress(OSError, RuntimeError):  # the loop has been closed
+        with contextlib.suppress(OSError):
             os.read(0, 1024)
-            loop.call_soon_threadsafe(settle)
+            pressed.set_result(None)
 
     threading.Thread(target=read, daemon=True).start()
-    return pressed
+    return asyncio.wrap_future(pressed)
 
 
 async def sign_in_patiently(program: Program) -> None:
     """Offer a new code after each that was denied or has expired, until somebody has
     signed in, here or elsewhere."""
     while not await sign_in(program):
-        program.say("Press Enter for a new code, Ctrl-C to stop.")
+        program.show("Press Enter for a new code, Ctrl-C to stop.\n")
         pressed = _enter_pressed()
         while not pressed.done() and not program.auth.signed_in():
             await asyncio.wait([pressed], timeout=1.0)
@@ -13486,6 +13209,7 @@ async def sign_in_patiently(program: Program) -> None:
 # -- the banner ----------------------------------------------------------------------
 
 
+DEFAULT_SHELL = "powershell" if os.name == "nt" else "bash"
 STARTERS = {
     "bash": 'eval "$({})" && claude',
     "fish": "{} --shell fish | source; claude",
@@ -13495,45 +13219,45 @@ STARTERS = {
 
 def start_line(base: str) -> str:
     """The one line that starts Claude Code on this proxy, for the shell in use."""
-    shell = os.path.basename(os.environ.get("SHELL", ""))
-    if os.name == "nt":
-        shell = "powershell"
+    shell = os.path.basename(os.environ.get("SHELL", DEFAULT_SHELL))
     python = os.path.basename(sys.executable) or "python3"
     command = "%s %s env" % (python, shlex.quote(os.path.abspath(THIS_FILE)))
     port = base.rpartition(":")[2]
     if port != str(Settings.port.default):
         command += " --port " + port
-    return STARTERS.get(shell, STARTERS["bash"]).format(command)
+    return STARTERS.get(shell, STARTERS[DEFAULT_SHELL]).format(command)
+
+
+def account_lines(report: JSON) -> List[str]:
+    """Who is signed in and what is left, at 80 columns."""
+    import textwrap  # here, as not every start needs it
+
+    lines = ["Account   %s" % printable(report["account"])]
+    for left in quota_lines(report):
+        lines += textwrap.wrap(
+            "%-10s%s" % ("Left", printable(left)), 79, subsequent_indent=" " * 10
+        )
+    return lines
 
 
 async def banner(program: Program) -> None:
     """Who is signed in, what is left, and the line to paste: at most 12 lines."""
-    import textwrap  # here, as only a banner needs it
-
-    page = program.page
-    await page.read()
-    report = await page.report(UsageLedger(), ())
-    lines = ["Account   %s" % report["account"]]
-    for left in quota_lines(report):
-        lines += textwrap.wrap(
-            left, 79, initial_indent="Left      ", subsequent_indent=" " * 10
-        )
-    key = "any key"
-    if program.config.api_key:
-        key = "your API_KEY"
-    lines = lines[:6] + [
+    report = await find_out(program, "/usage/page")
+    key = "your API_KEY" if program.config.api_key else "any key"
+    lines = account_lines(report)[:6] + [
         "OpenAI    base URL %s/v1, %s" % (program.base, key),
         "Page      %s/" % program.base,
         "Claude Code, in a second terminal:",
         "  " + start_line(program.base),
     ]
-    program.say("\n".join(map(printable, lines)))
+    program.show("\n".join(lines) + "\n")
 
 
 CURL_LINES = """\
 Nobody is signed in. Get a code, enter it on GitHub, and the proxy does the rest:
   curl -X POST {0}/auth/login
-  curl -X POST {0}/auth/check"""
+  curl -X POST {0}/auth/check
+"""
 
 
 async def greet(program: Program) -> None:
@@ -13541,7 +13265,7 @@ async def greet(program: Program) -> None:
     if at_terminal():
         await sign_in_patiently(program)
     elif not program.auth.signed_in():
-        program.say(CURL_LINES.format(program.base))
+        program.show(CURL_LINES.format(program.base))
     while not program.auth.signed_in():  # by now perhaps, on the page or by `login`
         await asyncio.sleep(1.0)
     await banner(program)
@@ -13552,32 +13276,31 @@ async def greet(program: Program) -> None:
 
 def aligned(rows: Sequence[Sequence[str]], sides: str) -> str:
     """Rows as columns; `sides` has "<" or ">" for each, as in a format."""
-    forms = []
-    for side, column in zip(sides, zip(*rows)):
-        width = max(map(len, column))
-        forms.append("{:%s%d}" % (side, width))
-    form = "  ".join(forms)
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    form = "  ".join(map("{{:{}{}}}".format, sides, widths))
     return "\n".join(form.format(*row).rstrip() for row in rows)
+
+
+PRICED = ("input", "output")
 
 
 def models_table(entries: Sequence[JSON]) -> str:
     """The entries of /v1/models for people, within 80 columns."""
     rows = [["MODEL", "CONTEXT", "OUTPUT", "IMAGES", "IN", "OUT", "ENDPOINTS"]]
     for entry in entries:
-        row = [printable(entry["id"])[:30]]
-        for key in ("context_window", "max_output_tokens"):
-            size = "-"
-            if entry[key]:
-                size = short_number(entry[key])
-            row.append(size)
-        row.append("yes" * entry["vision"])
-        prices = {"input": "-", "output": "-"}
-        for kind, price in (entry["credits"] or {}).items():
-            prices[kind] = "%g" % price
-        row += [prices["input"], prices["output"]]
+        limits = (entry["context_window"], entry["max_output_tokens"])
+        prices = entry["credits"] or {}
         served = " ".join(entry["endpoints"])
         served = re.sub("ws:[^ ]* ?|/v1/|/completions|/", "", served)
-        rows.append(row + [printable(served)[:24]])
+        rows.append(
+            [
+                printable(entry["id"])[:30],
+                *[short_number(size) if size else "-" for size in limits],
+                "yes" * entry["vision"],
+                *["%g" % prices[each] if each in prices else "-" for each in PRICED],
+                printable(served)[:24],
+            ]
+        )
     return aligned(rows, "<>><>><") + "\n\nIN, OUT: AI credits per million tokens."
 
 
@@ -13596,144 +13319,113 @@ def stop_event() -> asyncio.Event:
     return event
 
 
-async def start_or_explain(program: Program) -> bool:
-    """Listen; a taken port is explained instead of traced."""
-    config = program.config
+async def listen(program: Program) -> None:
+    """Serve from now on; raises a ProxyError that explains a taken port."""
     try:
         await program.start()
     except OSError as exc:
         reason = str(exc)
-        if exc.errno:
+        if exc.errno and exc.errno > 0:  # else a name that no address is known of
             reason = os.strerror(exc.errno)
-        where = (config.host, config.port, reason)
-        complain("Cannot listen on %s port %d: %s." % where)
-        answer = await ask_running(program, "/")
         advice = "Set PORT to another number (PORT=0 takes any free one)."
-        if answer.get("proxy") == "copilot-claude-proxy":
-            advice = (
-                "This program is running there already; use it, or set PORT to another "
-                "number."
-            )
-        complain(advice)
-        return False
-    return True
+        with contextlib.suppress(ProxyError):
+            answer = await ask_running(program, "/", timeouts=QUICK)
+            if answer.get("proxy") == "copilot-claude-proxy":
+                advice = "This program is running there already. " + advice
+        words = "Cannot listen on %s: %s. %s" % (program.base, reason, advice)
+        raise ProxyError(words) from None
 
 
-async def verb_serve(program: Program, args: argparse.Namespace) -> int:
-    """Listen at once, sign in if need be, and serve until a signal."""
+async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Listen until Ctrl-C (the default)."""
     stop = stop_event()
-    if not await start_or_explain(program):
-        return FAILED
+    await listen(program)
     writer = LineWriter(sys.stdout)  # who reads it may stop reading
-
-    def say_soon(text: str, end: str = "\n") -> None:
-        writer.put(text + end)
-
-    program.say = say_soon
-    program.say("copilot-claude-proxy %s on %s" % (__version__, program.base))
+    program.show = writer.put
+    program.show("copilot-claude-proxy %s on %s\n" % (__version__, program.base))
     greeting = asyncio.ensure_future(greet(program))
     greeting.add_done_callback(retrieve)
     await stop.wait()
     greeting.cancel()
     await asyncio.wait([greeting])
     start = "\r" * at_terminal()  # over the ^C that the terminal shows
-    program.say(
-        start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once."
+    program.show(
+        start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once.\n"
     )
     await program.close()
-    writer.flush()
-    return DONE
+    writer.close()
 
 
-async def verb_login(program: Program, args: argparse.Namespace) -> int:
-    """Sign in, and prove that the account has Copilot and that the sign-in is kept."""
+async def verb_login(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Sign in to GitHub with a code."""
     if not await sign_in(program):
         return NOT_SIGNED_IN
     await program.auth.token()
-    await program.page.read()
-    report = await program.page.report(UsageLedger(), ())
-    say("\n".join([report["account"], *quota_lines(report)]))
+    say("\n".join(account_lines(await find_out(program, "/usage/page"))))
     if program.config.github_token:
         say("GITHUB_TOKEN is set and used; nothing is saved.")
     elif not program.store.load().get("githubToken"):
         complain("the sign-in could not be saved in %s" % program.store.path)
         return FAILED
-    return DONE
 
 
-async def verb_logout(program: Program, args: argparse.Namespace) -> int:
-    """Forget the login, here and in a running proxy."""
-    running = await ask_running(program, "/auth/logout", "POST")
-    answer = program.auth.logout()
-    note = (
-        "The token file is deleted; GitHub lists the app under "
-        "github.com/settings/applications."
-    )
-    say("Signed out. %s" % answer.get("note", running.get("note", note)))
-    return DONE
+REVOKE = (
+    "The token file is deleted. To revoke the app too: github.com/settings/applications"
+)
 
 
-async def verb_models(program: Program, args: argparse.Namespace) -> int:
-    """The catalogue as a table or as JSON."""
-    payload = {}
-    if await running_report(program):
-        payload = await ask_running(program, "/v1/models", timeouts=SLOW)
-    if payload and args.all and not program.auth.signed_in():
-        complain("without the hidden models, for which a sign-in of its own is needed")
-    elif args.all or not payload:
-        catalogue = await program.copilot.models()
-        payload = models_payload(catalogue)
-        if args.all:
-            payload["data"] = [model_payload(model) for model in catalogue]
-    if args.json:
-        say(dumps_text(payload))
+async def verb_logout(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Forget the sign-in, also that of a running proxy."""
+    anybody = program.auth.signed_in()
+    _, absent = await find_source(program)
+    answer: JSON = {}
+    with contextlib.suppress(ProxyError):
+        answer = await ask_running(program, "/auth/logout", "POST")
+    answer.update(program.auth.logout())
+    if anybody or not absent:
+        say("Signed out. " + answer.get("note", REVOKE))
     else:
-        say(models_table(payload["data"]))
-    return DONE
+        say("Nobody was signed in.")
 
 
-async def verb_usage(program: Program, args: argparse.Namespace) -> int:
-    """The quota, and the figures of a proxy that runs on our port."""
-    if args.days:
-        return usage_by_day(program.config.usage_log, args.days)
-    report = await running_report(program)
-    proxy = None
-    used = "No proxy answers on port %d." % program.config.port
-    if report:
-        quota = await ask_running(program, "/usage/quota", timeouts=SLOW)
-        proxy = await ask_running(program, "/usage/summary")
-        used = "The proxy on port %d: %s" % (program.config.port, report["total_note"])
-    else:
-        quota = await program.copilot.quota()
-    if args.json:
-        say(dumps_text({"quota": quota, "proxy": proxy}))
-        return DONE
-    report = await any_report(program)
-    lines = [report["account"], *quota_lines(report), "", used]
-    say("\n".join(map(printable, lines)))
-    return DONE
+async def verb_models(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """List the models of your plan with their limits and prices."""
+    ask, _ = await find_source(program)
+    payload = await ask("/v1/models")
+    say(dumps_text(payload) if args.json else models_table(payload["data"]))
 
 
-def usage_by_day(path: str, days: int) -> int:
+def usage_by_day(path: str, days: int) -> str:
     """What each day has cost, from the lines of USAGE_LOG."""
     if not path:
-        complain("usage --days adds up USAGE_LOG, which is not set")
-        return USAGE
+        raise ConfigError("usage --days adds up USAGE_LOG, which is not set")
     first = time.localtime(time.time() - 86400 * (days - 1))
-    try:
-        with open(os.path.expanduser(path), "rb") as file:
-            used = fold_usage(file, time.strftime("%Y-%m-%d", first))
-    except OSError as exc:
-        complain("USAGE_LOG=%s cannot be read: %s" % (path, exc.strerror))
-        return FAILED
+    with open(os.path.expanduser(path), "rb") as file:
+        used = fold_usage(file, time.strftime("%Y-%m-%d", first))
     rows = [["DAY", "MODEL", "REQUESTS", "TOKENS", "CREDITS"]]
-    spent = 0.0
     for day, model, requests, tokens, credits in used:
         figures = ["%d" % requests, short_number(tokens), "%.2f" % credits]
         rows.append([day, printable(model)[:40], *figures])
-        spent += credits
-    say("%s\n\n%.2f credits in %d days" % (aligned(rows, "<<>>>"), spent, days))
-    return DONE
+    spent = sum(row.credits for row in used)
+    return "%s\n\n%.2f credits in %d days" % (aligned(rows, "<<>>>"), spent, days)
+
+
+async def verb_usage(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Show what is left of your quota, and what a running proxy has used."""
+    if args.days:
+        say(usage_by_day(program.config.usage_log, args.days))
+        return None
+    ask, absent = await find_source(program)
+    quota = await ask("/usage/quota")
+    if args.json:
+        proxy = None
+        if not absent:
+            proxy = await ask("/usage/summary")
+        say(dumps_text({"quota": quota, "proxy": proxy}))
+        return None
+    report = await ask("/usage/page")
+    used = "The proxy on %s: %s" % (program.base, report["total_note"])
+    say("\n".join([*account_lines(report), "", absent or used]))
 
 
 COMPETING = re.compile(
@@ -13743,28 +13435,19 @@ COMPETING = re.compile(
 )
 
 
-async def verb_env(program: Program, args: argparse.Namespace) -> int:
-    """The lines to paste, for eval: nothing else on standard output."""
-    report = {}
-    # A running proxy that nobody has used yet reads its catalogue for this.
-    await ask_running(program, "/v1/models", timeouts=SLOW)
+async def verb_env(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Print the lines that point Claude Code and OpenAI clients here."""
+    ask, _ = await find_source(program)
     try:
-        report = await any_report(program)
+        await ask("/v1/models")  # which a proxy that nobody has used yet reads for this
     except ProxyError as exc:  # the addresses hold without a catalogue
         complain("without models: %s" % exc)
-        report = await program.page.report(UsageLedger(), ())
-    env = typed(report, "env", dict)
-    if program.page.failure:
-        complain("without models: %s" % program.page.failure)
-    elif "ANTHROPIC_MODEL" not in env and typed(report, "account", str):
-        complain("without models: the running proxy has no catalogue yet; try again")
-    for name, value in env.items():
-        if value == HIDDEN_KEY:
-            env[name] = program.config.api_key
+    report = await ask("/usage/page")
+    key = program.config.api_key
+    env = {name: text.replace(HIDDEN_KEY, key) for name, text in report["env"].items()}
     say(shell_lines(env, args.shell))
     for name in filter(COMPETING.fullmatch, os.environ):
         complain("%s is set and leads Claude Code elsewhere; unset it" % name)
-    return DONE
 
 
 SECRETS_OF_OURS = ("GITHUB_TOKEN", "API_KEY")
@@ -13777,89 +13460,32 @@ def child_environment(
 ) -> Dict[str, str]:
     """What a command is run with: nothing that competes with us, no secret of ours
     but its own key."""
-    env = {}
-    for name, value in environ.items():
-        if name not in SECRETS_OF_OURS and not COMPETING.fullmatch(name):
-            env[name] = value
-    for name, value in ours.items():
-        if name not in env or not CHOOSABLE.fullmatch(name):
-            env[name] = value
-    return env
-
-
-STATUS_LINE_COMMAND = (
-    'curl -s -H content-type:application/json -H "x-api-key: $ANTHROPIC_AUTH_TOKEN" '
-    '-d @- "$ANTHROPIC_BASE_URL/usage/line"'
-)
-STATUS_HINT = (
-    "Costs in Claude Code's status line, in ~/.claude/settings.json: "
-    '"statusLine": {"type": "command", "command": %s}'
-)
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name not in SECRETS_OF_OURS and not COMPETING.fullmatch(name)
+    }
+    chosen = {name: kept[name] for name in filter(CHOOSABLE.fullmatch, kept)}
+    return {**kept, **ours, **chosen}
 
 
 def for_command(command: List[str], program: Program) -> List[str]:
-    """The command with what it needs beside its environment."""
+    """The command with what it needs beside its environment: Codex its provider."""
     name = os.path.basename(command[0]).partition(".")[0].lower()
-    if name == "claude":
-        complain(STATUS_HINT % dumps_text(STATUS_LINE_COMMAND))
     if name != "codex":
         return command
     chosen = {"-m", "--model"} & set(command)
-    model = ""
-    if not chosen:
-        model = codex_model(program.page.models)
+    model = "" if chosen else codex_model(program.page.models)
     options = []
-    for key, value in codex_options(program.base, model).items():
-        options += ["-c", "%s=%s" % (key, value)]
+    for pair in codex_options(program.base, model).items():
+        options += ["-c", "%s=%s" % pair]
     return [command[0], *options, *command[1:]]
-
-
-async def verb_run(program: Program, args: argparse.Namespace) -> int:
-    """Serve on a free port for as long as one command runs."""
-    import shutil  # here, as few starts need it
-
-    command = args.command
-    if command[:1] == ["--"]:
-        command = command[1:]
-    if not command:
-        complain("run: no command given; python copilot_proxy.py run -- claude")
-        return USAGE
-    path = shutil.which(command[0])
-    if path is None:
-        complain("run: %s is not on the PATH" % command[0])
-        return USAGE
-    try:  # a full-screen program owns the terminal: our lines go to a file, or nowhere
-        log = open(args.log or os.devnull, "a", encoding="utf-8")
-    except OSError as exc:
-        complain("--log %s cannot be opened: %s" % (args.log, exc.strerror))
-        return FAILED
-    with log:
-        if not await start_or_explain(program):
-            return FAILED
-        if not program.auth.signed_in() and not await sign_in(program):
-            return NOT_SIGNED_IN
-        program.page.models = await program.copilot.models()
-        key = program.config.api_key
-        models = program.page.models
-        ours = client_environment(program.base, program.config, models, key)
-        complain("status page %s/#%s" % (program.base, key))
-        command = for_command([path, *command[1:]], program)
-        if args.log:
-            configure_logging(program.config.log_level, log)
-        code = await run_command(command, child_environment(os.environ, ours))
-        report = await program.app.report()
-        complain(report["total_note"])
-        logging.shutdown()
-    return code
 
 
 async def run_command(command: List[str], env: Dict[str, str]) -> int:
     """Run to the end; its exit code, as a shell has it."""
-    passed = [signal.SIGTERM]
-    if hasattr(signal, "SIGHUP"):
-        passed.append(signal.SIGHUP)
     child = None
-    ended: List[int] = []  # a signal before there is a child
+    ended: List[int] = []  # the signals, as one may come before there is a child
 
     def pass_on(number: int, _: Any) -> None:
         ended.append(number)
@@ -13868,66 +13494,74 @@ async def run_command(command: List[str], env: Dict[str, str]) -> int:
 
     # Ctrl-C reaches the whole foreground group: the command decides what it means. A
     # handler and not SIG_IGN, which the child would inherit.
-    previous = {signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None)}
-    for number in passed:
-        previous[number] = signal.signal(number, pass_on)
-    try:
-        child = await asyncio.create_subprocess_exec(*command, env=env)
-        if ended:
-            child.send_signal(ended[0])
-        code = await child.wait()
-    except OSError as exc:
-        complain("run: %s cannot be started: %s" % (command[0], exc.strerror))
-        return FAILED
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, pass_on)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, pass_on)
+    child = await asyncio.create_subprocess_exec(*command, env=env)
+    if ended:
+        child.send_signal(ended[0])
+    code = await child.wait()
     if code < 0:
         return 128 - code
     return code
 
 
-async def _read_through(program: Program, path: str) -> None:
-    if not await ask_running(program, path, timeouts=SLOW):
-        raise ProxyError("the running proxy does not say; its log tells why")
+async def verb_run(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Serve on a free port, run a command that uses it, stop with it."""
+    import shutil  # here, as few starts need it
+
+    command = args.command[args.command[:1] == ["--"] :]
+    if not command:
+        raise ConfigError(
+            "run: no command given; python copilot_proxy.py run -- claude"
+        )
+    path = shutil.which(command[0])
+    if path is None:
+        raise ConfigError("run: %s is not on the PATH" % command[0])
+    # A full-screen program owns the terminal: our lines go to a file, or nowhere.
+    with open(args.log or os.devnull, "a", encoding="utf-8") as log:
+        await listen(program)
+        if not program.auth.signed_in() and not await sign_in(program):
+            return NOT_SIGNED_IN
+        models = program.page.models = await program.copilot.models()
+        key = program.config.api_key
+        ours = client_environment(program.base, program.config, models, key)
+        complain("status page %s/#%s" % (program.base, key))
+        command = for_command([path, *command[1:]], program)
+        if args.log:
+            configure_logging(program.config.log_level, log)
+        code = await run_command(command, child_environment(os.environ, ours))
+        complain((await program.app.report())["total_note"])
+        logging.shutdown()
+    return code
 
 
-def _surroundings(program: Program, report: JSON) -> List[str]:
-    """What the answers of `check` depend on."""
+async def verb_check(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Test Python, TLS, GitHub, the sign-in and the catalogue."""
     config = program.config
-    saved = "no sign-in"
-    if program.store.load().get("githubToken"):
-        saved = "a sign-in"
-    if config.github_token:
-        saved += "; GITHUB_TOKEN is set and beats it"
-    running = "no proxy that is signed in"
-    if report:
-        running = "%s, %s" % tuple(report["state"][1:])
-    proxy = redact(config.https_proxy or config.all_proxy)
-    return [
-        "Python %s, %s" % (sys.version.split()[0], ssl.OPENSSL_VERSION),
-        "token file %s: %s" % (program.store.path, saved),
-        "proxy on the way to GitHub: %s" % (proxy or "none"),
-        "on port %d: %s" % (config.port, running),
-    ]
-
-
-async def verb_check(program: Program, args: argparse.Namespace) -> int:
-    """One line for each thing that must be right, the first failure with its remedy."""
-    report = await running_report(program)
-    for fact in _surroundings(program, report):
-        say("ok    " + printable(fact))
-    bind = functools.partial
+    ask, absent = await find_source(program)
+    running = []
+    if not absent:
+        running = (await ask("/usage/page"))["state"]
+    facts = {
+        "Python": "%s, %s" % (sys.version.split()[0], ssl.OPENSSL_VERSION),
+        "sign-in in %s" % program.store.path: program.store.load() and "saved",
+        "GITHUB_TOKEN": config.github_token and "set, and used before any other",
+        "proxy on the way to GitHub": redact(config.https_proxy or config.all_proxy),
+        "proxy on %s" % program.base: ", ".join(running[1:]),
+    }
+    for name, value in facts.items():
+        if value:
+            say("ok    %s: %s" % (name, printable(value)))
+        else:
+            say("none  " + name)
+    who = "this program" if absent else "the running proxy"
     steps = {"GitHub answers, TLS included": program.auth.reach}
-    if report and not program.auth.signed_in():  # it has a token of its own
-        read = bind(_read_through, program)
-        steps["the running proxy reads the catalogue"] = bind(read, "/v1/models")
-        steps["the running proxy reads the quota"] = bind(read, "/usage/quota")
-    else:
-        catalogue = bind(program.copilot.models, refresh=True)
+    if absent or program.auth.signed_in():
         steps["the sign-in gives a Copilot token"] = program.auth.renew
-        steps["the catalogue of models can be read"] = catalogue
-        steps["the quota can be read"] = program.copilot.quota
+    steps[who + " reads the catalogue"] = functools.partial(ask, "/v1/models")
+    steps[who + " reads the quota"] = functools.partial(ask, "/usage/quota")
     for text, step in steps.items():
         try:
             await step()
@@ -13935,10 +13569,10 @@ async def verb_check(program: Program, args: argparse.Namespace) -> int:
             say("FAIL  %s\n      %s" % (text, printable(str(exc))))
             return exit_code(exc)
         say("ok    %s" % text)
-    return DONE
 
 
-RUN_VERB = {
+# Their first lines are the help.
+VERBS = {
     "serve": verb_serve,
     "login": verb_login,
     "logout": verb_logout,
@@ -13954,14 +13588,9 @@ async def run_verb(verb: str, config: Config, args: argparse.Namespace) -> int:
     """Build the program, run one verb, and leave nothing open."""
     program = Program(config)
     try:
-        return await RUN_VERB[verb](program, args)
+        return await VERBS[verb](program, args) or DONE
     finally:
         await program.close(0.0)
-
-
-DEFAULT_SHELL = "bash"
-if os.name == "nt":
-    DEFAULT_SHELL = "powershell"
 
 
 def _common_options() -> argparse.ArgumentParser:
@@ -13975,44 +13604,32 @@ def _common_options() -> argparse.ArgumentParser:
 
 def argument_parser() -> argparse.ArgumentParser:
     """Verbs and their options."""
-    common = _common_options()
+    shared: Any = {
+        "epilog": EXAMPLES,
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "parents": [_common_options()],
+    }
     parser = argparse.ArgumentParser(
         prog="copilot_proxy.py",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Use your own GitHub Copilot subscription from Claude Code and "
+        description="Use your own GitHub Copilot subscription from Claude Code and\n"
         "from OpenAI-style clients.",
-        parents=[common],
+        **shared,
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    made = {}
-    for name, text in VERBS.items():
-        made[name] = verbs.add_parser(
-            name,
-            help=text,
-            description="%s%s." % (text[0].upper(), text[1:]),
-            epilog=EXAMPLES,
-            formatter_class=parser.formatter_class,
-            parents=[common],
-        )
+    add = {}
+    for name, verb in VERBS.items():
+        text = verb.__doc__
+        add[name] = verbs.add_parser(
+            name, help=text, description=text, **shared
+        ).add_argument
     for name in ("models", "usage"):
-        made[name].add_argument("--json", action="store_true", help="for programs")
-    made["models"].add_argument(
-        "--all", action="store_true", help="also models that the picker hides"
-    )
-    made["usage"].add_argument(
-        "--days",
-        metavar="N",
-        type=int,
-        default=0,
-        help="what each day of USAGE_LOG cost",
-    )
-    made["env"].add_argument("--shell", choices=sorted(SHELLS), default=DEFAULT_SHELL)
-    made["run"].add_argument("--log", metavar="FILE", help="append the log to FILE")
-    made["run"].add_argument(
-        "command", nargs=argparse.REMAINDER, metavar="-- COMMAND..."
-    )
+        add[name]("--json", action="store_true", help="for programs")
+    days = "what each day of USAGE_LOG cost"
+    add["usage"]("--days", metavar="N", type=int, default=0, help=days)
+    add["env"]("--shell", choices=sorted(SHELLS), default=DEFAULT_SHELL)
+    add["run"]("--log", metavar="FILE", help="append the log to FILE")
+    add["run"]("command", nargs=argparse.REMAINDER, metavar="-- COMMAND...")
     return parser
 
 
@@ -14025,17 +13642,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     args.verb = args.verb or "serve"
     try:
         config = read_settings(args)
-        level = "error"  # where a person reads the outcome, a log would say it again
-        if args.verb == "serve":
-            level = config.log_level
-        colour = bool(sys.stderr and sys.stderr.isatty())
-        colour = colour and not os.environ.get("NO_COLOR")
+        # Where a person reads the outcome of a verb, a log would say it again.
+        level = config.log_level if args.verb == "serve" else "error"
+        colour = is_terminal(sys.stderr) and not os.environ.get("NO_COLOR")
         configure_logging(level, sys.stderr, colour=colour)
         return asyncio.run(run_verb(args.verb, config, args))
-    except ConfigError as exc:
-        complain(str(exc))
-        return USAGE
-    except ProxyError as exc:
+    except (ConfigError, ProxyError, OSError) as exc:  # of a file that a person named
         complain(str(exc))
         return exit_code(exc)
     except KeyboardInterrupt:

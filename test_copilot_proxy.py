@@ -3605,7 +3605,7 @@ def test_errors_overflow_inside_a_stream():
 def test_errors_say_whose_they_are_before_a_login_hint():
     refused = cp.upstream_error(401, {}, b"unauthorized: token expired")
     assert str(refused).startswith("This is about GitHub, not Anthropic: unauthorized")
-    assert refused.words == "unauthorized: token expired" and refused.whose == "github"
+    assert refused.words == "unauthorized: token expired" and refused.whose == "GitHub"
     for exc in (cp.AuthRequired("Sign in."), cp.Forbidden("No."), refused):
         assert str(exc).startswith("This is about GitHub")
     for exc in (cp.KeyRequired("Send the key."), cp.Outsider("Host x.")):
@@ -4878,6 +4878,7 @@ def test_model_auto_only_plans():
         ("llama", "COPILOT_DEFAULT_MODEL"),
         ("claude-fable-5", "ANTHROPIC_DEFAULT_FABLE_MODEL"),
         ("claude-2", "ANTHROPIC_MODEL"),
+        ("my-gpt-4o", "COPILOT_DEFAULT_MODEL"),
         ("default", "COPILOT_DEFAULT_MODEL"),
     ],
 )
@@ -4886,8 +4887,9 @@ def test_model_not_found_names_three_ids_and_the_setting(asked, setting):
     with pytest.raises(cp.NotFound) as caught:
         models.resolve(asked, "anthropic")
     text = str(caught.value)
-    named = [model.id for model in models if model.id + "," in text or model.id + "." in text]
-    assert setting in text and len(named) >= 3
+    named = re.search(r"Closest: (.+?)\. Set", text)[1].split(", ")
+    assert setting in text and len(named) == 3
+    assert set(named) <= {model.id for model in models.listed()}  # none that are hidden
 
 
 def test_model_environment_of_claude_code():
@@ -10406,8 +10408,8 @@ def result_block(call):
 
 RULE_ROWS = [
     RuleRow("model", A, HAIKU, {"model": "claude-haiku-4-5-20251001"}, {"model": HAIKU}),
-    RuleRow("stream", O, GPT, {}, {"stream": True}),
-    RuleRow("stream", P, SOL, {}, {"stream": True}),
+    RuleRow("chat fields", O, GPT, {}, {"stream": True}),
+    RuleRow("responses fields", P, SOL, {}, {"stream": True}),
     RuleRow(
         "beta",
         A,
@@ -10438,7 +10440,7 @@ RULE_ROWS = [
     ),
     RuleRow("responses fields", P, SOL, {"max_output_tokens": 5}, {"max_output_tokens": 16}),
     RuleRow(
-        "reasoning fields", P, "gpt-4.3", {"reasoning": {"effort": "high"}}, {"reasoning": LEFT}
+        "responses fields", P, "gpt-4.3", {"reasoning": {"effort": "high"}}, {"reasoning": LEFT}
     ),
     RuleRow("reasoner samplers", O, THINKER, {"temperature": 0}, {"temperature": LEFT}),
     RuleRow("reasoner samplers", A, SOL, {"temperature": 0}, {"temperature": LEFT}),
@@ -10460,7 +10462,7 @@ RULE_ROWS = [
     ),
     RuleRow("stop", O, THINKER, {"stop": ["k"]}, {"stop": LEFT}, said=b'"o"'),
     RuleRow(
-        "OpenAI's choice",
+        "choice",
         A,
         HAIKU,
         {"tools": [chat_tool(EMPTY)], "tool_choice": "required"},
@@ -10573,22 +10575,24 @@ RULE_ROWS = [
         "Invalid type for 'tools[0].tools': expected nothing.",
     ),
     RuleRow(
-        "namespace",
+        "tools of Responses",
         P,
         SOL,
         {"tools": [NAMESPACE]},
         {"tools": [{**NAMESPACE, "description": "Tools of ns."}]},
     ),
-    RuleRow("OpenAI's tools", A, HAIKU, {"tools": [chat_tool(EMPTY)]}, {"tools": [tool_of("f")]}),
     RuleRow(
-        "server tools",
+        "tools of Messages", A, HAIKU, {"tools": [chat_tool(EMPTY)]}, {"tools": [tool_of("f")]}
+    ),
+    RuleRow(
+        "tools of Messages",
         A,
         HAIKU,
         {"tools": [tool_of(), {"type": "web_fetch_20250910", "name": "web_fetch"}]},
         {"tools": [tool_of()]},
     ),
     RuleRow(
-        "tool keys",
+        "tools of Messages",
         A,
         HAIKU,
         {"tools": [tool_of(eager_input_streaming=True)]},
@@ -10605,7 +10609,7 @@ RULE_ROWS = [
         {"tools": [chat_tool({**EMPTY, "properties": {"l": {"type": "array", "items": {}}}})]},
     ),
     RuleRow(
-        "Google's schemas",
+        "schemas",
         O,
         GEMINI,
         {"tools": [chat_tool({**EMPTY, "properties": {"s": {"type": ["string", "null"]}}})]},
@@ -10652,7 +10656,7 @@ RULE_ROWS = [
         {"tools": [flat_tool(EMPTY, cp.short_name("a.b"))]},
     ),
     RuleRow(
-        "choice",
+        "tool list",
         A,
         HAIKU,
         {"tools": [tool_of("a b")], "tool_choice": {"type": "tool", "name": "a b"}},
@@ -10933,8 +10937,8 @@ REFUSED_ROWS = [  # rule, path, model, what is put in, words of the answer
     ("meaning", A, HAIKU, {"thread": {"type": "create"}}, "thread: Copilot keeps no threads"),
     ("meaning", O, GPT, {"n": 2}, "n: not available here"),
     ("meaning", P, SOL, {"background": True}, "background: not available here"),
-    ("tool count", O, GPT, {"tools": [chat_tool(EMPTY, "f%d" % n) for n in range(129)]}, "128"),
-    ("run tools", P, SOL, {"tools": [{"type": "file_search"}]}, "file_search"),
+    ("chat fields", O, GPT, {"tools": [chat_tool(EMPTY, "f%d" % n) for n in range(129)]}, "128"),
+    ("tools of Responses", P, SOL, {"tools": [{"type": "file_search"}]}, "file_search"),
     (
         "documents",
         P,
@@ -11120,7 +11124,7 @@ RULE_ORDER = [  # the first must come before the second, and why
     ("limit name", "chat fields", "it is read there"),
     ("namespaces", "schemas", "what was inside is fitted too"),
     ("namespaces", "names", "flat names are long"),
-    ("OpenAI's tools", "schemas", "they get a schema of Messages"),
+    ("tools of Messages", "schemas", "they get a schema of Messages"),
     ("names", "references", "they ask what is offered"),
     ("reasoning back", "ids", "carried ids are unpacked before they would be hashed"),
     ("names", "tool list", "what was called is declared there"),
@@ -13503,6 +13507,10 @@ def test_server_cors_only_for_allowed_origins():
     assert foreign.status == 403
 
 
+def places_taken(server):
+    return sum(conn.places for conn in server._connections)
+
+
 async def soon(condition, seconds=1.0):
     """Wait for `condition`, at most R6's second."""
     end = time.monotonic() + seconds
@@ -13649,7 +13657,7 @@ def test_server_heavy_bodies_wait_for_their_place(size, most):
         await echo(request, out)
 
     async def main():
-        limits = cp.ServerLimits(heavy=1000, heavy_in_all=5000)
+        limits = cp.ServerLimits(heavy=1000, places=5)
         async with serving(work, limits) as server:
             return await asyncio.gather(
                 *[ask(server.port, "POST", "/", b"x" * size) for _ in range(5)]
@@ -13669,17 +13677,17 @@ def test_server_slow_heavy_body_gives_up_its_place():
             await asyncio.sleep(0.02)
 
     async def main():
-        limits = cp.ServerLimits(heavy=1000, heavy_in_all=5000, body=0.4, half_closed=0.05)
+        limits = cp.ServerLimits(heavy=1000, places=5, body=0.4, half_closed=0.05)
         async with serving(limits=limits) as server:
             slow, left = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(2)]
             slow[1].write(head % server.port)
             drips = asyncio.ensure_future(drip(slow[1]))
-            await soon(lambda: server._heavy.taken)
+            await soon(lambda: places_taken(server) == 5)
             left[1].write(head % server.port)  # waits, and its client leaves
-            await soon(lambda: server._heavy.waited_for)
+            await soon(server._line.locked)
             left[1].transport.abort()
-            await soon(lambda: len(server._connections) == 1 and not server._heavy.waited_for)
-            assert server._heavy.taken == 5000
+            await soon(lambda: len(server._connections) == 1 and not server._line.locked())
+            assert places_taken(server) == 5
             patient = await ask(server.port, "POST", "/", b"y" * 3000)
             drips.cancel()
             told = await slow[0].readuntil(b"\r\n")
@@ -13755,6 +13763,30 @@ def test_server_survives_bugs_and_never_sends_a_second_head():
             return words_of(await send_pieces("127.0.0.1", server.port, [raw])), cut
 
     assert run(main()) == ("500 403 500", [True] * 4)
+
+
+def test_server_closes_behind_a_handler_that_only_began(caplog):
+    """The head waits for a first piece, and is not written after the end."""
+
+    async def begins(request, out):
+        out.start(200, [])
+        if request.path == "/ends":
+            await out.end()
+
+    async def main():
+        failures = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: failures.append(context))
+        async with serving(begins) as server:
+            raw = b"GET /%b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            got = [
+                await send_pieces("127.0.0.1", server.port, [raw % path])
+                for path in (b"ends", b"not")
+            ]
+        return got, failures
+
+    (ends, cut), failures = run(main())
+    assert ends.endswith(b"\r\n\r\n0\r\n\r\n") and cut == b"" and failures == []
 
 
 def test_server_lingers_but_not_for_ever():
@@ -13869,16 +13901,16 @@ def test_server_gives_a_place_back_when_the_request_was_sent(chunked):
         await out.send(200, [])
 
     async def main():
-        limits = cp.ServerLimits(heavy=1000, heavy_in_all=5000)
+        limits = cp.ServerLimits(heavy=1000, places=5)
         async with serving(work, limits, max_body_mb=1) as server:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             writer.write(heavy_post(4000, chunked))
             await soon(lambda: order)
-            assert server._heavy.taken == 0
+            assert places_taken(server) == 0
             answer = await http(server.port, heavy_post(4500, chunked, b"Connection: close\r\n"))
             writer.transport.abort()
             await soon(lambda: not server._connections)
-            assert server._heavy.taken == 0
+            assert places_taken(server) == 0
             return answer
 
     assert run(main()).startswith(b"HTTP/1.1 200 ")
@@ -13893,7 +13925,7 @@ def test_server_knows_the_true_size_of_a_chunked_body():
         await out.send(200, [], b"%d" % len(held))
 
     async def main():
-        limits = cp.ServerLimits(heavy=1000, heavy_in_all=5000)
+        limits = cp.ServerLimits(heavy=1000, places=5)
         async with serving(work, limits, max_body_mb=1) as server:
             raw = heavy_post(2000, True, b"Connection: close\r\n")
             return await asyncio.gather(*[http(server.port, raw) for _ in range(2)])
@@ -13911,16 +13943,15 @@ def test_server_serves_heavy_bodies_in_their_order():
         await out.send(200, [])
 
     async def main():
-        limits = cp.ServerLimits(heavy=1000, heavy_in_all=5000)
+        limits = cp.ServerLimits(heavy=1000, places=5)
         async with serving(work, limits) as server:
             asking = []
             for number, size in enumerate((4000, 4900, 1100, 4900, 1100, 1100)):
                 raw = heavy_post(size, more=b"Connection: close\r\n")
                 raw = raw.replace(b"POST /", b"POST /%d" % number, 1)
                 asking.append(asyncio.ensure_future(http(server.port, raw)))
-                line = len(server._heavy._line)
-                await soon(lambda: number == 0 or len(server._heavy._line) > line or order[1:])
-                await asyncio.sleep(0.001)
+                await soon(lambda: len(server._connections) > number or order[1:])
+                await asyncio.sleep(0.002)
             await asyncio.gather(*asking)
 
     run(main())
@@ -14447,7 +14478,7 @@ def test_login_is_given_up(tmp_path):
         while not one.up.requests:
             await asyncio.sleep(0.001)
         one.auth.logout()
-        with pytest.raises(cp.UpstreamError, match="signed out"):
+        with pytest.raises(cp.AuthRequired, match="signed out"):
             await first
         huge = {
             "device_code": "d",
@@ -14666,7 +14697,8 @@ def test_token_refusals(status, body, headers, env, kind, expected, text):
 
 def test_token_notifications_are_told_apart():
     texts = {}
-    for kinds, text in cp.NOTIFICATIONS + (("brand_new", "refuses Copilot"),):
+    for row in [*cp.NOTIFICATIONS, "brand_new: refuses Copilot"]:
+        kinds, text = row.split(": ")
         for kind in kinds.split():
             body = {**ENVELOPE, "can_signup_for_limited": kind == "not_signed_up"}
             body["error_details"] = {**body["error_details"], "notification_id": kind}
@@ -14686,7 +14718,7 @@ def test_token_refused_by_github_ends_the_minting(tmp_path, told):
             assert "no longer accepts" in str(await one.fails(cp.AuthRequired))
             one.clock.advance(3600)
         with pytest.raises(cp.AuthRequired):
-            one.auth.headers()
+            one.auth.github_token()
         assert len(one.up.asked(MINT[1])) == 1
         assert one.auth.status() == one.auth.check()
         assert "no longer accepts" in one.auth.status()["error"]
@@ -14757,17 +14789,16 @@ def test_login_of_another_process_is_noticed_at_once(tmp_path):
         await one.fails(cp.AuthRequired)
         saved(path)
         soon()
-        loads = []
-        one.store.load = lambda: loads.append(1) or {}
-        marks = []
-        look = one.store.mark
-        one.store.mark = lambda: marks.append(1) or look()
+        assert one.auth.signed_in()
+        looks = []
+        mark = one.store.mark
+        one.store.mark = lambda: looks.append("mark") or mark()
+        one.store.load = lambda: looks.append("load") or {}
         for _ in range(100):
             one.auth.signed_in()
-        assert len(loads) == len(marks) == 1  # one look for all that a request asks
+        assert looks == []  # one look for all that a request asks
         soon()
-        one.auth.signed_in()
-        assert (len(loads), len(marks)) == (1, 2)  # and that costs a stat, no more
+        assert one.auth.signed_in() and looks == ["mark"]  # which costs a stat, no more
 
     sign_in(test, saved(tmp_path / "t"))
 
@@ -15241,6 +15272,7 @@ INITIATORS = [  # name, headers, body, who
     ),
     ("says agent itself", {"x-initiator": "agent"}, ask_of(), "agent"),
     ("says user itself", {"x-initiator": "user"}, ask_of(messages=[RESULT]), "agent"),
+    ("says something else", {"x-initiator": "me"}, ask_of(), "user"),
     ("typed by a person", {}, last("Stop hook feedback: how do I configure it?"), "user"),
     ("reminder by another", {}, last(REMIND["text"]), "user"),
     ("typed in curl", {"user-agent": "curl/8"}, last("<session>\ngo\n</session>"), "user"),
@@ -15372,49 +15404,7 @@ def test_quota_shapes(name, reply, billing, quota, left, blocked):
         assert isinstance(cp.parse_quota(odd)["quotas"], dict)
 
 
-@pytest.mark.parametrize(
-    "left, unlimited, step",
-    [(100, False, 0), (20.1, False, 0), (20, False, 80), (5, False, 95), (0, False, 100)]
-    + [(-3, False, 100), (None, False, 0), (0, True, 0)],
-)
-def test_quota_steps(left, unlimited, step):
-    raw = {"percent_remaining": left, "unlimited": unlimited}
-    quota = cp.parse_quota({"quota_snapshots": {"chat": raw}})["quotas"]["chat"]
-    assert cp.quota_step(quota) == step
-
-
 # -- against the fake --------------------------------------------------------------------
-
-
-def test_upstream_quota_warns_once_a_step(told, monkeypatch):
-    monkeypatch.setattr(cp, "LOOK_AFTER", 0.0)
-
-    async def check(up, one):
-        def used(percent):
-            snapshot = {"entitlement": 100, "remaining": 100 - percent}
-            up.user = {**USER, "quota_snapshots": {"premium_interactions": snapshot}}
-            one.clock.advance(61)
-
-        lines = []
-        for percent in (10, 82, 85, 96, 103, 104, 5, 81):
-            used(percent)
-            for _ in range(3):
-                one.client.look_at_quota()
-            await one.client._looking
-            lines.append(told().count("quota_low"))
-        assert lines == [0, 1, 1, 2, 3, 3, 3, 4]
-        assert '"overage": 3' in told() and "100 %" in told()
-        up.script["GET", "/copilot_internal/user"] = [whole(500, "no")]
-        used(99)
-        one.client.look_at_quota()  # a failure is nobody's business
-        await one.client._looking
-        asked = len(up.asked("/copilot_internal/user"))
-        one.client.look_at_quota()
-        await one.client.close()
-        await asyncio.sleep(0.01)
-        assert len(up.asked("/copilot_internal/user")) == asked
-
-    with_upstream(check)
 
 
 def test_upstream_catalogue_single_flight_cache_and_failure():
@@ -15440,6 +15430,21 @@ def test_upstream_catalogue_single_flight_cache_and_failure():
         up.script["GET", "/models"] = [whole(200, {"data": []})]
         with pytest.raises(cp.UpstreamError, match="cannot be read"):
             await one.client.models()
+
+    with_upstream(check)
+
+
+def test_upstream_catalogue_hands_on_when_to_try_again():
+    """A failure of the token is the catalogue's; by a real clock, which moves on."""
+
+    async def check(up, one):
+        one.auth._clock = one.client._clock = time.monotonic
+        one.auth._become("ghu_test")
+        one.client.forget()
+        up.script[MINT] = [whole(429, {"message": "x"}, **{"retry-after": "9"})]
+        with pytest.raises(cp.UpstreamError) as caught:
+            await one.client.models()
+        assert caught.value.retry_after == "9"
 
     with_upstream(check)
 
@@ -16078,7 +16083,7 @@ async def test_routes_give_a_heavy_place_back_when_the_upstream_answers(up, prox
     body = {"model": "gpt-4.1", "stream": True, "messages": [{"role": "user", "content": text}]}
     asking = asyncio.ensure_future(proxy.ask("POST", "/v1/chat/completions", body))
     await until(lambda: up.asked("/chat/completions"), 5.0)
-    await until(lambda: proxy.program.server._heavy.taken == 0)
+    await until(lambda: places_taken(proxy.program.server) == 0)
     assert not asking.done()
     go_on.set()
     await asking
@@ -18224,14 +18229,14 @@ def cli(scenario, home, **settings):
     return run(whole(), 60)
 
 
-def test_cli_help_of_every_verb(capsys):
+def test_cli_help_of_every_verb(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     for args in ([], *([verb] for verb in cp.VERBS)):
         with pytest.raises(SystemExit) as caught:
             cp.main(args + ["--help"])
         text = capsys.readouterr().out
         assert caught.value.code == 0 and "exit codes: 0 done" in text
-        assert all(len(line) <= 88 for line in text.splitlines())
-    assert set(cp.RUN_VERB) == set(cp.VERBS)
+        assert all(len(line) <= 80 for line in text.splitlines())
 
 
 def test_cli_lists_and_json(tmp_path):
@@ -18256,14 +18261,24 @@ def test_cli_lists_and_json(tmp_path):
     assert json.loads(raw[1])["object"] == "list"
     assert "octocat" in usage[1] and "1,287.4 of 1,500" in usage[1]
     assert json.loads(raw_usage[1])["quota"]["login"] == "octocat"
-    assert check[1].count("ok    ") == 8 and login[1].startswith("Signed in.")
+    assert check[1].count("ok    ") == 6 and login[1].startswith("Signed in.")
+    assert re.findall("none  (.*)", check[1]) == [
+        "sign-in in %s" % (tmp_path / ".copilot-claude-proxy-tokens.json"),
+        "proxy on the way to GitHub",
+        "proxy on http://127.0.0.1:0",
+    ]
     assert "export ANTHROPIC_BASE_URL=http://127.0.0.1:0\n" in env[1]
     assert "$env:ANTHROPIC_MODEL = 'claude-" in power[1]
     assert env[2] == power[2] == raw[2] == ""
 
 
 CLI_FAILURES = [
-    ({}, ["run", "--log", "/nowhere/log", "--", "true"], 1, "--log /nowhere/log cannot be opened"),
+    (
+        {},
+        ["run", "--log", "/nowhere/log", "--", "true"],
+        1,
+        "No such file or directory: '/nowhere/log'",
+    ),
     ({}, ["serve", "--port", "x"], 2, "PORT='x' is not usable"),
     ({}, ["--env-file", "/nowhere", "models"], 2, "/nowhere cannot be read: No such file"),
     ({"github_url": "http://github.example"}, ["models"], 2, "https://"),
@@ -18285,7 +18300,15 @@ CLI_FAILURES = [
     ({}, ["run"], 2, "no command given"),
     ({}, ["run", "--", "no-such-command"], 2, "not on the PATH"),
     ({}, ["frob"], 2, "invalid choice"),
-    ({"ssl_cert_file": "/nowhere"}, ["check"], 2, "SSL_CERT_FILE=/nowhere does not exist."),
+    ({"ssl_cert_file": "/nowhere"}, ["check"], 2, "SSL_CERT_FILE='/nowhere' is not usable"),
+    ({"ssl_cert_file": SCRIPT}, ["serve"], 2, "expected a PEM file"),
+    ({"ssl_cert_dir": SCRIPT}, ["env"], 2, "expected a folder"),
+    (
+        {"host": "a.invalid", "api_key": "k" * 16},
+        ["serve"],
+        1,
+        "Cannot listen on http://a.invalid:0: [",
+    ),
 ]
 
 
@@ -18312,6 +18335,70 @@ def test_cli_first_run_signs_in_and_serves(tmp_path):
     )
     assert again[0] == 0 and mode == 0o600 and out[0] == 0 and after[0] == 3
     assert os.listdir(str(tmp_path)) == []
+
+
+def test_cli_logout_tells_whether_anybody_was_signed_in(tmp_path):
+    async def scenario(do, up):
+        await do("login")
+        return await do("logout"), await do("logout")
+
+    first, again = cli(scenario, tmp_path, github_token="")
+    assert first[0] == again[0] == 0 and first[1].startswith("Signed out. The token file is")
+    assert "github.com/settings/applications" in first[1]
+    assert again[1] == "Nobody was signed in.\n" and "No proxy answers on http://" in again[2]
+
+
+@pytest.mark.parametrize("verb", ["models", "usage", "env", "check"])
+def test_cli_a_wrong_port_is_told_as_well(tmp_path, verb):
+    async def scenario(do, up):
+        return await do(verb, "--port", str(free_port()))
+
+    code, out, err = cli(scenario, tmp_path, github_token="")
+    assert re.search(r"No proxy answers on http://127\.0\.0\.1:\d+\.\n", err)
+    assert "nobody is signed in" in out + err and code == (0 if verb == "env" else 3)
+
+
+def test_cli_asks_a_proxy_with_another_key_and_one_that_is_signed_out(tmp_path):
+    async def scenario(do, up):
+        do.env["API_KEY"] = "k" * 16
+        server = await do.start()
+        told = await until_line(server.stdout, "/auth/check")
+        do.env["PORT"] = re.search(r"http://127\.0\.0\.1:(\d+)", told)[1]
+        signed_out = await do("models")
+        do.env["API_KEY"] = "other" * 4
+        another = await do("models")
+        server.terminate()
+        await asyncio.wait_for(server.communicate(), 15)
+        return signed_out, another
+
+    signed_out, another = cli(scenario, tmp_path, github_token="")
+    assert signed_out[0] == another[0] == 3
+    assert re.search(r"The proxy on http://\S+ is signed out\.", signed_out[2])
+    assert re.search(r"The proxy on http://\S+ has another API_KEY\.", another[2])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no sh")
+def test_cli_serves_without_any_output_as_under_pythonw(tmp_path):
+    async def scenario(do, up):
+        do.env["PORT"] = str(free_port())
+        do.prefix = ("sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-')
+        server = await do.start()
+        for _ in range(200):
+            with contextlib.suppress(OSError):
+                answer = await ask(int(do.env["PORT"]), "POST", "/v1/messages", HELD)
+                break
+            await asyncio.sleep(0.05)
+        server.terminate()
+        await asyncio.wait_for(server.communicate(), 15)
+        return answer.status, server.returncode
+
+    assert cli(scenario, tmp_path) == (200, 0)
+
+
+def test_cli_try_out_on_a_taken_port_is_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit) as caught:
+        main(["--port", str(taken.getsockname()[1])])
+    assert re.fullmatch(r"Cannot listen on port \d+: Address already in use\.", caught.value.code)
 
 
 def test_cli_denied_says_so(tmp_path):
@@ -18518,7 +18605,7 @@ def test_cli_run_gives_codex_its_own_provider(tmp_path):
 def test_cli_asks_the_running_proxy_first_and_never_by_a_proxy(tmp_path):
     verbs = (
         *(["env"], ["models"], ["usage"], ["check"], ["usage", "--json"]),
-        *(["models", "--all"], ["logout"], ["models"]),
+        *(["logout"], ["models"]),
     )
 
     async def scenario(do, up):
@@ -18537,9 +18624,8 @@ def test_cli_asks_the_running_proxy_first_and_never_by_a_proxy(tmp_path):
         await asyncio.wait_for(server.communicate(), 15)
         return results
 
-    env, models, usage, check, raw, hidden, logout, after = cli(scenario, tmp_path)
-    assert [one[0] for one in (env, models, usage, check, raw, hidden, logout)] == [0] * 7
-    assert hidden[1] == models[1] and "without the hidden models" in hidden[2]
+    env, models, usage, check, raw, logout, after = cli(scenario, tmp_path)
+    assert [one[0] for one in (env, models, usage, check, raw, logout)] == [0] * 6
     assert "claude-sonnet-4.5" in models[1] and "1,287.4 of 1,500" in usage[1]
     assert "export ANTHROPIC_AUTH_TOKEN=" + "k" * 16 in env[1] and env[2] == ""
     assert "export ANTHROPIC_MODEL=claude-" in env[1]
@@ -18662,6 +18748,10 @@ def test_cli_log_line_of_a_request_is_never_wider_than_a_terminal(model, credits
     assert len("12:00:01 [info] " + cp.served_line(served)) == 80
 
 
+def test_docs_log_line_is_a_real_one():
+    assert "\n12:00:01 [info] d55e user  %s\n" % REQUEST_LINES[0][3] in document("README.md")
+
+
 def test_cli_login_that_cannot_be_saved_fails(tmp_path):
     async def scenario(do, up):
         do.env["TOKEN_FILE"] = "/proc/nowhere/tokens.json"
@@ -18684,7 +18774,8 @@ def test_cli_usage_by_day(tmp_path):
         return day, missing, added, await do("usage", "--days", "3")
 
     day, missing, added, unset = cli(scenario, tmp_path)
-    assert missing[0] == 1 and "cannot be read" in missing[2] and unset[0] == 2
+    assert missing[0] == 1 and "No such file" in missing[2] and str(tmp_path) in missing[2]
+    assert unset[0] == 2 and "USAGE_LOG, which is not set" in unset[2]
     assert re.search(day + r" +m\\x1b\[31m +2 +2.0k +2.50", added[1])
     assert "2.50 credits in 3 days" in added[1]
 
@@ -18696,22 +18787,20 @@ def beside(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_cli_environment_beats_env_file_beats_dotenv(beside):
+def test_cli_environment_beats_env_file_beats_dotenv(beside, capsys):
     (beside / ".env").write_text("PORT=1111\nLOG_LEVEL=debug\nAPI_KEY=beside\n")
     (beside / "mine").write_text("PORT=2222\nAPI_KEY=mine\n")
-    config, warnings = cp.read_environment(
-        {"PORT": "3333", "LOG_LEVEL": ""}, str(beside / "mine"), {}
-    )
+    config = cp.read_environment({"PORT": "3333", "LOG_LEVEL": ""}, str(beside / "mine"), {})
     assert (config.port, config.log_level, config.api_key) == (3333, "debug", "mine")
-    assert warnings == []
-    assert cp.read_environment({}, "", {"PORT": "4444"})[0].port == 4444
+    assert capsys.readouterr().err == ""
+    assert cp.read_environment({}, "", {"PORT": "4444"}).port == 4444
 
 
 def test_cli_dotenv_of_the_working_folder_is_not_read(beside, tmp_path_factory, monkeypatch):
     hostile = tmp_path_factory.mktemp("cloned")
     (hostile / ".env").write_text("GITHUB_URL=https://evil.example\nPORT=1\n")
     monkeypatch.chdir(hostile)
-    config, _ = cp.read_environment({})
+    config = cp.read_environment({})
     assert (config.github_url, config.port) == ("https://github.com", 8082)
 
 
@@ -18719,24 +18808,24 @@ def test_cli_dotenv_of_the_working_folder_is_not_read(beside, tmp_path_factory, 
 @pytest.mark.parametrize("in_environment", ["HTTPS_PROXY", "https_proxy"])
 def test_cli_a_proxy_of_the_environment_beats_every_file(beside, in_file, in_environment):
     (beside / ".env").write_text("%s=http://file:1\n" % in_file)
-    config, _ = cp.read_environment({in_environment: "http://environment:1"})
+    config = cp.read_environment({in_environment: "http://environment:1"})
     assert config.https_proxy == "http://environment:1"
-    assert cp.read_environment({})[0].https_proxy == "http://file:1"
+    assert cp.read_environment({}).https_proxy == "http://file:1"
 
 
-def test_cli_warns_about_what_it_does_not_understand(beside):
+def test_cli_warns_about_what_it_does_not_understand(beside, capsys):
     (beside / ".env").write_text("PROT=1\njunk\nFOO=1\n")
-    warnings = cp.read_environment({"GITHUB_TOKN": "x"})[1]
-    assert warnings == [
-        "%s: no assignment, line 2" % (beside / ".env"),
-        "GITHUB_TOKN is no setting; is GITHUB_TOKEN meant?",
-        "PROT is no setting; is PORT meant?",
+    cp.read_environment({"GITHUB_TOKN": "x"})
+    assert capsys.readouterr().err.splitlines() == [
+        "copilot_proxy.py: %s: no assignment, line 2" % (beside / ".env"),
+        "copilot_proxy.py: GITHUB_TOKN is no setting; is GITHUB_TOKEN meant?",
+        "copilot_proxy.py: PROT is no setting; is PORT meant?",
     ]
 
 
 def test_cli_settings_files_that_cannot_be_read(beside):
     (beside / ".env").mkdir()  # another program's; not ours to complain about
-    assert cp.read_environment({})[0].port == 8082
+    assert cp.read_environment({}).port == 8082
     (beside / "binary").write_bytes(b"\xff\xfeP\0")
     for name, words in (("binary", "UTF-8"), ("none", "No such"), ("", "direc")):
         with pytest.raises(cp.ConfigError) as caught:
@@ -20047,7 +20136,10 @@ def main(argv):
     if options.bench_child:
         return asyncio.run(_bench_child(options.bench_child))
     cp.configure_logging("info", sys.stderr)
-    return asyncio.run(_try_out(options.port, options.ready_file))
+    try:
+        return asyncio.run(_try_out(options.port, options.ready_file))
+    except OSError as exc:
+        sys.exit("Cannot listen on port %d: %s." % (options.port, os.strerror(exc.errno)))
 
 
 if __name__ == "__main__":
