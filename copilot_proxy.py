@@ -4108,7 +4108,11 @@ class ChatReader:
         if self.done:
             return
         if event.data.strip() == b"[DONE]":
-            self._read_done(sink)
+            # Nothing follows; alone it ends an answer that had said something.
+            self.done = True
+            if not self._finish and (self._has_content or self._calls):
+                self._finish = "stop"
+                self._complete_calls(sink)
             return
         chunk = event_object(event)
         failed = "error" in (event.event, chunk.get("type"))
@@ -4121,13 +4125,6 @@ class ChatReader:
             self._read_delta(_delta_of(choice), chunk, sink)
             self._read_finish(choice, sink)
         self._learn_plain(event.data)
-
-    def _read_done(self, sink: Sink) -> None:
-        """[DONE]: nothing follows; alone it ends an answer that had said something."""
-        self.done = True
-        if not self._finish and (self._has_content or self._calls):
-            self._finish = "stop"
-            self._complete_calls(sink)
 
     def _read_usage(self, chunk: JSON) -> None:
         if chunk.get("usage") or chunk.get("copilot_usage"):
@@ -4309,14 +4306,12 @@ class ChatWriter:
         encoded = json_string(text).encode("utf-8", "backslashreplace")
         self._out.append(head + encoded + tail)
 
-    def text(self, text: str) -> None:
-        self._put("content", text)
-
-    def reasoning(self, text: str) -> None:
-        self._put("reasoning_content", text)
+    text = functools.partialmethod(_put, "content")
+    reasoning = functools.partialmethod(_put, "reasoning_content")
+    refusal = functools.partialmethod(_put, "refusal")
 
     def next_message(self) -> None:
-        self._put("content", "\n\n")  # there is but one text
+        self.text("\n\n")  # there is but one text
 
     def opaque(self, data: str, source: str) -> None:
         # Clients join what comes in pieces: the space keeps them apart.
@@ -4324,9 +4319,6 @@ class ChatWriter:
         self._put("reasoning_opaque", packed + " ")
         if source.startswith("chat:"):  # Responses takes calls without
             self._carried = "#" + packed
-
-    def refusal(self, text: str) -> None:
-        self._put("refusal", text)
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         name = self.names.get(name, name)
@@ -8418,7 +8410,13 @@ class Limits:
         allowance = self.allowances.get(wanted.session) or _Allowance()
         keep_newest(self.allowances, wanted.session, allowance, MAX_ALLOWANCES)
         if 0 < config.credit_budget <= allowance.nano_aiu / 1e9:
-            raise self._used_up(wanted)
+            key = " -H 'x-api-key: <your API_KEY>'" if config.api_key else ""
+            raise BudgetExceeded(
+                "this session has used the %g AI credits that CREDIT_BUDGET allows. "
+                "Raise it, or reset the session: "
+                "curl -X POST%s http://%s/usage/reset/%s"
+                % (config.credit_budget, key, wanted.host, wanted.session)
+            )
         rate = RATES.get(wanted.dialect, "rate_limit_default")
         costs = {rate: 1, TOKEN_RATE: wanted.tokens}
         limited = [name for name in costs if getattr(config, name)]
@@ -8439,14 +8437,6 @@ class Limits:
                 "(0 = off)." % (name.upper(), limit, wait),
                 retry_after=str(wait),
             )
-
-    def _used_up(self, wanted: Wanted) -> BudgetExceeded:
-        key = " -H 'x-api-key: <your API_KEY>'" if self._config.api_key else ""
-        return BudgetExceeded(
-            "this session has used the %g AI credits that CREDIT_BUDGET allows. Raise "
-            "it, or reset the session: curl -X POST%s http://%s/usage/reset/%s"
-            % (self._config.credit_budget, key, wanted.host, wanted.session)
-        )
 
     def settle(self, hold: Hold, now: float, usage: TokenUsage) -> None:
         """Charge what the answer cost instead of the estimate."""
