@@ -4091,11 +4091,12 @@ class ChatReader:
         """Keep what surrounds the words of a chunk that says nothing else."""
         if len(self._said) == 1 and self._said[0]:
             self._taker, words = self._said[0]
-            value = b":" + dumps(words)
-            # The only such value, and no other escapes: it is the one that was said.
-            if data.count(value) == 1 and data.count(b"\\") == value.count(b"\\"):
+            value = dumps(words)
+            # The only such string, a value, and no other escapes: it is what was said.
+            once = data.count(value) == data.count(b":" + value) == 1
+            if once and data.count(b"\\") == value.count(b"\\"):
                 head, _, tail = data.partition(value)
-                self._head = head + b':"'
+                self._head = head + b'"'
                 self._tail = b'"' + tail
 
     def _give(self, put: Callable[[str], None], words: str) -> None:

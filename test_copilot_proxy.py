@@ -6535,6 +6535,11 @@ C_CORPUS = [
 ]
 
 
+C_SPACED = [  # the id is where the words seem to stand
+    b'{"id":"%b","choices":[{"delta":{"content": "x"}}]}' % words for words in (b"x", b"y")
+]
+
+
 def test_chat_fast_route_tells_the_same():
     dice = random.Random(10)
     fast_ones = 0
@@ -6555,6 +6560,7 @@ def test_chat_fast_route_tells_the_same():
                 b'x"}}],"choices":[{"delta":{"content":"y',
             )
         ]
+        datas += C_SPACED * 4
         for _ in range(40):
             fast = cp.ChatReader()
             full = cp.ChatReader()
