@@ -4099,7 +4099,7 @@ class ChatReader:
                 self._head = head + b'"'
                 self._tail = b'"' + tail
 
-    def _give(self, put: Callable[[str], None], words: str) -> None:
+    def _hand(self, put: Callable[[str], None], words: str) -> None:
         self._said.append((put, words))
         put(words)
 
@@ -4138,21 +4138,21 @@ class ChatReader:
     def _read_delta(self, delta: JSON, chunk: JSON, sink: Sink) -> None:
         thought = _first_words(delta, REASONING_FIELDS)
         if thought:
-            self._give(sink.reasoning, thought)
+            self._hand(sink.reasoning, thought)
         opaque = _first_words(delta, OPAQUE_FIELDS)
         if opaque:
-            self._give(lambda data: sink.opaque(data, self._source), opaque)
+            self._hand(lambda data: sink.opaque(data, self._source), opaque)
         content = delta.get("content")
         texts = [text_at(part, "text") for part in objects(content)]
         if isinstance(content, str):
             texts = [content]
         for text in filter(None, texts):
             self._has_content = True
-            self._give(sink.text, text)
+            self._hand(sink.text, text)
         refusal = text_at(delta, "refusal")
         if refusal:
             self._has_content = True
-            self._give(sink.refusal, refusal)
+            self._hand(sink.refusal, refusal)
         for call in objects(delta.get("tool_calls")):
             self._read_call(call, chunk, sink)
 
@@ -4170,7 +4170,7 @@ class ChatReader:
             arguments = dumps_text(arguments)
         call.held += arguments
         if call.held and call.name:
-            self._give(functools.partial(sink.arguments, call.id), call.held)
+            self._hand(functools.partial(sink.arguments, call.id), call.held)
             call.held = ""
             call.empty = False
 
@@ -4202,7 +4202,7 @@ class ChatReader:
         if reason == "error":
             raise UpstreamError("the model ended its answer with an error; try again")
         if reason == "content_filter" and self._finish != reason:
-            self._give(sink.refusal, _filter_text(choice))
+            self._hand(sink.refusal, _filter_text(choice))
         self._finish = reason
         if reason not in ("length", "content_filter"):
             self._finish = "stop"
