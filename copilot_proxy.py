@@ -11085,15 +11085,13 @@ CLIENT_MARKS = (
         re.compile("Generate a title for this conversation:"),
     ),
 )
-# Sub-agents and questions beside the conversation say so themselves.
-SIDE_HEADERS = (
-    "x-claude-code-agent-id",
-    "x-claude-code-compaction",
-    "x-claude-code-request-class",
-    "x-openai-subagent",  # Codex
-    "x-codex-parent-thread-id",
-    "x-parent-session-id",  # opencode
-)
+# Sub-agents and questions beside the conversation say so themselves: Claude Code's,
+# Codex's and opencode's.
+SIDE_HEADERS = """
+x-claude-code-agent-id x-claude-code-compaction x-claude-code-request-class
+x-openai-subagent x-codex-parent-thread-id
+x-parent-session-id
+""".split()
 
 
 def _items(body: JSON) -> List[Any]:
