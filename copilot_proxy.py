@@ -1742,7 +1742,7 @@ RESPONSES = "/responses"
 
 
 def _strings(obj: JSON, key: str) -> Tuple[str, ...]:
-    return tuple(item for item in typed(obj, key, list) if isinstance(item, str))
+    return tuple(item for item in list_at(obj, key) if isinstance(item, str))
 
 
 class Model(NamedTuple):
@@ -1767,7 +1767,7 @@ class Model(NamedTuple):
     @property
     def policy(self) -> str:
         """The state of its terms; models without terms are enabled."""
-        return typed(typed(self.raw, "policy", dict), "state", str) or "enabled"
+        return text_at(object_at(self.raw, "policy"), "state") or "enabled"
 
     @property
     def in_picker(self) -> bool:
@@ -1787,8 +1787,8 @@ class Model(NamedTuple):
     @property
     def media_types(self) -> Tuple[str, ...]:
         """What it reads beside text (UPSTREAM 22.4)."""
-        about = typed(self.raw, "capabilities", dict)
-        vision = typed(typed(about, "limits", dict), "vision", dict)
+        about = object_at(self.raw, "capabilities")
+        vision = object_at(object_at(about, "limits"), "vision")
         return _strings(vision, "supported_media_types")
 
     @property
@@ -1815,8 +1815,8 @@ def _limit(obj: JSON, key: str) -> int:
 
 
 def _parse_headers(entry: JSON) -> Tuple[Tuple[str, str], ...]:
-    wanted = typed(entry, "request_headers", dict)
-    pairs = [(name.lower(), typed(wanted, name, str)) for name in wanted]
+    wanted = object_at(entry, "request_headers")
+    pairs = [(name.lower(), text_at(wanted, name)) for name in wanted]
     return tuple(
         (name, value)
         for name, value in pairs
@@ -1835,10 +1835,10 @@ PRICES = {  # Copilot's names for them; one has two (UPSTREAM 22.1)
 
 def parse_prices(entry: JSON) -> Optional[Dict[str, float]]:
     """AI credits for a million tokens (UPSTREAM 6.2); None = the catalogue is mute."""
-    billed = typed(typed(entry, "billing", dict), "token_prices", dict)
+    billed = object_at(object_at(entry, "billing"), "token_prices")
     batch = _limit(billed, "batch_size") or 10**6
     prices = {}
-    for key, price in typed(billed, "default", dict).items():
+    for key, price in object_at(billed, "default").items():
         if type(price) in (int, float) and 0 <= price < 1e9 and key in PRICES:
             prices[PRICES[key]] = price * 10**6 / batch
     if "input" in prices and "output" in prices:
@@ -1855,10 +1855,10 @@ LIMITS = {
 
 
 def _parse_model(entry: JSON) -> Model:
-    about = typed(entry, "capabilities", dict)
-    limits = typed(about, "limits", dict)
-    supports = typed(about, "supports", dict)
-    kind = typed(about, "type", str) or "chat"
+    about = object_at(entry, "capabilities")
+    limits = object_at(about, "limits")
+    supports = object_at(about, "supports")
+    kind = text_at(about, "type") or "chat"
     endpoints = _strings(entry, "supported_endpoints")
     if not endpoints and kind == "chat":
         endpoints = (CHAT,)  # older models list nothing and mean chat (UPSTREAM 7.1)
@@ -1874,8 +1874,8 @@ def _parse_model(entry: JSON) -> Model:
     }
     return Model(
         entry["id"],
-        typed(entry, "name", str) or entry["id"],
-        typed(entry, "vendor", str),
+        text_at(entry, "name") or entry["id"],
+        text_at(entry, "vendor"),
         kind,
         endpoints,
         headers=_parse_headers(entry),
@@ -1890,8 +1890,8 @@ def parse_models(reply: Any) -> List[Model]:
     """Read the answer of GET /models, in its order."""
     return [
         _parse_model(entry)
-        for entry in objects(typed(reply, "data", list))
-        if MODEL_ID.fullmatch(typed(entry, "id", str))
+        for entry in objects(list_at(reply, "data"))
+        if MODEL_ID.fullmatch(text_at(entry, "id"))
     ]
 
 
@@ -9889,7 +9889,7 @@ NOT_GITHUB = (
 
 def token_in(obj: Any, key: str) -> str:
     """A token that may stand in a header, "" when there is none."""
-    token = typed(obj, key, str)
+    token = text_at(obj, key)
     return token if re.fullmatch(r"[!-~]+", token) else ""
 
 
@@ -10038,7 +10038,7 @@ GITHUBS_PAGE = re.compile(rb"github|unicorn", re.IGNORECASE)
 def _notification_error(obj: JSON, hint: str) -> Forbidden:
     # The envelope's own message names the account: shown to nobody, logged nowhere.
     details = required(obj, "error_details", dict)
-    kind = required(details, "notification_id", str)[:60]
+    kind = required_text(details, "notification_id")[:60]
     text = "GitHub refuses Copilot to this account"
     for row in NOTIFICATIONS:
         kinds, meaning = row.split(": ")
@@ -10115,7 +10115,7 @@ PROXY_HINT = re.compile(r"proxy-ep=proxy(\.[A-Za-z0-9_.-]+)")
 
 def _named_host(reply: JSON, name: str) -> str:
     """What a token says of a host; "" = nothing."""
-    named = ENDPOINT.fullmatch(typed(typed(reply, "endpoints", dict), name, str))
+    named = ENDPOINT.fullmatch(text_at(object_at(reply, "endpoints"), name))
     hint = PROXY_HINT.search(reply["token"])
     if named:
         return named[1]
@@ -10405,7 +10405,7 @@ class CopilotAuth:
     async def _request_code(self) -> Tuple[JSON, float, float]:
         reply = await self._oauth("/login/device/code", {"scope": "read:user"})
         keys = ("device_code", "verification_uri", "user_code")
-        code = {key: typed(reply, key, str) for key in keys}
+        code = {key: text_at(reply, key) for key in keys}
         if "" in code.values():
             raise _device_error(reply)
         interval = reply.get("interval")
@@ -10752,15 +10752,13 @@ def _is_side_request(headers: Headers, body: JSON) -> bool:
     if not {None, "main"}.issuperset(map(headers.get, SIDE_HEADERS)):
         return True
     first = objects(body.get("system"))[:1]
-    return any(
-        "cc_is_subagent=true" in typed(each, "text", str)[:2000] for each in first
-    )
+    return any("cc_is_subagent=true" in text_at(each, "text")[:2000] for each in first)
 
 
 def _is_side_question(body: JSON) -> bool:
     """Claude Code's questions beside the conversation, for titles, pages or probes:
     without tools and thinking, while the conversation always has tools (2026-11)."""
-    no_thinking = typed(typed(body, "thinking", dict), "type", str) == "disabled"
+    no_thinking = text_at(object_at(body, "thinking"), "type") == "disabled"
     return body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
 
 
@@ -10867,10 +10865,10 @@ def parse_quota(reply: JSON) -> JSON:
     """Read copilot_internal/user, whatever the plan and its billing."""
     raw: Dict[str, JSON] = {}
     # Copilot Free on the old billing has figures only.
-    totals = typed(reply, "monthly_quotas", dict)
-    for name, left in typed(reply, "limited_user_quotas", dict).items():
+    totals = object_at(reply, "monthly_quotas")
+    for name, left in object_at(reply, "limited_user_quotas").items():
         raw[name] = {"remaining": left, "entitlement": totals.get(name)}
-    for name, snapshot in typed(reply, "quota_snapshots", dict).items():
+    for name, snapshot in object_at(reply, "quota_snapshots").items():
         if isinstance(snapshot, dict):
             raw[name] = snapshot
     billing = "premium_requests"
@@ -11031,8 +11029,8 @@ class CopilotClient:
         with contextlib.suppress(BadRequest):
             reply = loads_object(await response.read_all(MAX_ERROR))
         token = token_in(reply, "session_token")
-        available = typed(reply, "available_models", list)
-        names = [typed(reply, "selected_model", str), *available]
+        available = list_at(reply, "available_models")
+        names = [text_at(reply, "selected_model"), *available]
         if old and old.id in available:
             names.insert(0, old.id)  # the conversation's cache lives there
         by_id = {model.id: model for model in await self.models()}
