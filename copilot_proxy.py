@@ -1947,7 +1947,8 @@ CODEX_REVIEW = "codex-auto-review"
 LONGEST_NAME = 256
 MOST_RESOLVED = 256  # names that one catalogue remembers
 DATE_SUFFIX = re.compile(r"-20[0-9]{2}-?[0-9]{2}-?[0-9]{2}$")
-NUMBER = re.compile(r"[0-9]+")
+NO_WORD = re.compile("[0-9]+|preview|latest")  # but "4o" and "1m" are some
+VERSION = re.compile("[0-9]{1,2}")  # longer ones are dates: gpt-4-0613
 
 
 def _spellings(name: str) -> Tuple[str, ...]:
@@ -1959,15 +1960,10 @@ def _spellings(name: str) -> Tuple[str, ...]:
 
 def _words_and_version(name: str) -> Tuple[List[str], List[int]]:
     """claude-3-5-haiku -> [claude, haiku], [3, 5]."""
-    words = []
-    version = []
     plain = name.lower().removesuffix("[1m]")
-    for part in _spellings(ALIASES.get(plain, plain))[-1].split("-"):
-        if not NUMBER.fullmatch(part):
-            words.append(part)  # "4o" and "1m" too
-        elif len(part) < 3:  # longer ones are dates: gpt-4-0613
-            version.append(int(part))
-    return [word for word in words if word not in ("preview", "latest")], version
+    parts = _spellings(ALIASES.get(plain, plain))[-1].split("-")
+    words = [part for part in parts if not NO_WORD.fullmatch(part)]
+    return words, [int(part) for part in parts if VERSION.fullmatch(part)]
 
 
 def switched_off(model: Model) -> Forbidden:
@@ -10494,13 +10490,14 @@ class CopilotAuth:
         if token is not self._tokens.value:
             return True
         now = self._clock()
-        if not expired or token is not self._worked:
+        proven = expired and token is self._worked
+        if not proven:
             if self._unused[0] + UNUSED_SPAN > now:
                 return False  # it is good enough for other requests
             self._unused.append(now)
         self._tokens.put()
         again_at = self._unused[0] + UNUSED_SPAN
-        if expired and token is not self._worked and again_at > now:
+        if expired and not proven and again_at > now:
             self._tokens.retry_at = again_at
             self._tokens.failure = UpstreamError(
                 "GitHub Copilot refuses the tokens that GitHub gives out, %d in a row. "
