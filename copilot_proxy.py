@@ -10868,15 +10868,10 @@ def parse_quota(reply: JSON) -> JSON:
     for name, snapshot in object_at(reply, "quota_snapshots").items():
         if isinstance(snapshot, dict):
             raw[name] = snapshot
-    billing = "premium_requests"
-    for table in (reply, *raw.values()):
-        if table.get("token_based_billing") is True:
-            billing = "ai_credits"
-    quotas = {}
-    for name, table in raw.items():
-        if name == "premium_interactions":
-            name = billing
-        quotas[name] = _snapshot(table)
+    by_tokens = [each.get("token_based_billing") for each in (reply, *raw.values())]
+    billing = "ai_credits" if True in by_tokens else "premium_requests"
+    names = {"premium_interactions": billing}
+    quotas = {names.get(key, key): _snapshot(raw[key]) for key in raw}
     reset = reply.get("quota_reset_date") or reply.get("limited_user_reset_date")
     return {
         "login": reply.get("login"),
