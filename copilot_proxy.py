@@ -9866,7 +9866,8 @@ class HTTPServer:
 # ============================================================================
 # 16. GitHub sign-in
 # ============================================================================
-# The device flow, the Copilot token and the one file that keeps them (UPSTREAM 2, 3).
+# The device flow, the Copilot token and the one file that keeps them (UPSTREAM 2, 3);
+# the cache with one flight, in which codes, tokens, catalogue and quota are kept.
 #                                                        Uses: 1, 2, 3, 4, 8, 14.
 # Contract: many callers, one exchange; a failed exchange never deletes the GitHub
 # token and is never tried in a loop; GITHUB_TOKEN is never written to disk; what other
