@@ -11310,7 +11310,7 @@ class Exchange:
     endpoint = ""
     conversation = NO_CONVERSATION  # what went up, without turns; not for pass-throughs
     stops: Sequence[str] = ()  # at which the proxy itself has to cut
-    left_out: Sequence[str] = ()  # what the upstream was not told, in words
+    left_out = ""  # what the upstream was not told, in words
     response: Optional[Response] = None
     source: Any = None  # of a Responses answer: what keeps it for later
     compact = False  # that is to be a conversation in short
@@ -11370,8 +11370,8 @@ class Exchange:
         """What the client is told beside the answer."""
         pairs = [("x-copilot-model", self.model.id)]
         if self.left_out:
-            left_out = re.sub(r"[^ -~]", "?", ", ".join(self.left_out))
-            pairs.append(("x-copilot-left-out", left_out[:400]))
+            left_out = re.sub(r"[^ -~]", "?", self.left_out)
+            pairs.append(("x-copilot-left-out", left_out))
         if self.dialect == "responses":
             # Replayed reasoning is in `usage`: Codex must not add it (UPSTREAM 22.4).
             pairs.append(("x-reasoning-included", "true"))
@@ -11701,7 +11701,13 @@ async def pump(
 OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
-STOPPING = "the proxy is being stopped; start it again and repeat the request."
+
+
+def stopping() -> ProxyError:
+    """Why a request ends that still runs when the program ends."""
+    return ProxyError(
+        "the proxy is being stopped; start it again and repeat the request.", status=503
+    )
 
 
 class App:
@@ -11881,9 +11887,8 @@ class App:
         except ProxyError as exc:
             raise await self._blame(exchange, exc) from None
         except asyncio.CancelledError:
-            stopping = ProxyError(STOPPING, status=503)
             left = ClientLeft("it closed the connection")
-            exchange.blame(left if exchange.out.closed else stopping)
+            exchange.blame(left if exchange.out.closed else stopping())
             raise
         finally:
             del self._live[exchange]
@@ -11987,11 +11992,11 @@ class App:
 
     def _news_of(self, exchange: Exchange) -> str:
         """What Copilot was not told: once, as clients repeat themselves."""
-        left_out = ", ".join(exchange.left_out)[:200]
-        if not left_out or left_out == self._left_out.get(exchange.session):
+        left_out = exchange.left_out
+        if left_out in ("", self._left_out.get(exchange.session)):
             return ""
         keep_newest(self._left_out, exchange.session, left_out, MAX_SESSIONS)
-        return "  left out: " + left_out
+        return "  left out: " + left_out[:200]
 
     # -- to the upstream and back ------------------------------------------------------
 
@@ -12055,7 +12060,8 @@ class App:
         fit = self._fitter.fit(client, body, exchange.model, exchange.endpoint)
         exchange.names = fit.names
         exchange.stops = fit.stops
-        exchange.left_out = [*exchange.conversation.left_out, *fit.left_out]
+        left_out = (*exchange.conversation.left_out, *fit.left_out)
+        exchange.left_out = ", ".join(left_out)[:400]
         return fit, fit.encode()
 
     async def _answer(self, exchange: Exchange, translator: Any) -> None:
@@ -12091,7 +12097,7 @@ class App:
         except asyncio.CancelledError:
             exchange.log_stream("closed")
             if not out.closed:  # the program stops, the client is still there
-                await out.end(translator.fail(UpstreamError(STOPPING, status=503)))
+                await out.end(translator.fail(stopping()))
             raise
         finally:
             exchange.timer.cancel()
