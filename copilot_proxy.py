@@ -11188,9 +11188,9 @@ class CopilotClient:
 # a 2xx. After a refusal that teaches a rule _forward() fits anew and sends again; after
 # one that shows the catalogue to be stale _choose_again() has it read anew.
 # Then a translator reads the answer: the upstream's bytes -> SSE (5) -> reader -> sink
-# (8) -> the client's bytes; where both speak the same dialect, a tap passes the bytes
-# on and only reads the usage. _answer() has it streamed by _relay(), where pump() feeds
-# the translator and pings go out between events, or folds the same events to one
+# (8) -> the client's bytes; where both speak Messages or both Responses, a tap passes
+# the bytes on and reads the usage. _answer() has it streamed by _relay(), where pump()
+# feeds the translator and pings go out between events, or folds the same events to one
 # object.
 # A ProxyError before the first byte to the client is spelt by error_answer() (15), a
 # later one by translator.fail(), because the status line is gone. When the client
@@ -11407,10 +11407,12 @@ class Exchange:
             self.reason,
         )
 
-    def translation(self, sink: Any) -> Translation:
-        """What reads the upstream's answer into `sink`; not for pass-throughs."""
-        _, reader, source = UPSTREAMS[self.endpoint]
+    def translation(self, sink: Any) -> Any:
+        """What reads the upstream's answer into `sink`; a tap does so by itself."""
         sink.names = self.names
+        if isinstance(sink, StreamTranslator):
+            return sink
+        _, reader, source = UPSTREAMS[self.endpoint]
         stops = self.conversation.stop or self.stops
         if stops:
             sink = StopAt(sink, stops)
@@ -12226,11 +12228,7 @@ class App:
         """Send a Responses request as it is, or translated; what reads the answer."""
         prepare = functools.partial(self._prepare_responses, exchange)
         await self._forward(exchange, prepare)
-        source = exchange.source
-        if not isinstance(source, ResponsesTap):
-            return exchange.translation(source)
-        source.names = exchange.names
-        return source
+        return exchange.translation(exchange.source)
 
     def _prepare_responses(self, exchange: Exchange, client_body: JSON) -> Any:
         """What goes up, with all that the request only refers to; sets the `source`."""
