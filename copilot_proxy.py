@@ -5918,12 +5918,20 @@ class Fit:
         if self.body.pop(key, None) is not None:
             self.tell(key)
 
-    def own(self, key: str) -> JSON:
-        """The object under a key as one that may be edited; {} where there is none."""
-        value = object_at(self.body, key)
-        if value:
-            value = self.body[key] = {**value}
-        return value
+    def read(self, holder: str, key: str) -> Any:
+        """A field of a member of the body; of the body itself, if `holder` is ""."""
+        return (object_at(self.body, holder) if holder else self.body).get(key)
+
+    def put(self, holder: str, key: str, value: Any) -> None:
+        """Set such a field; None takes it out, and with the last one what held it."""
+        config = {**object_at(self.body, holder)} if holder else self.body
+        config[key] = value
+        if value is None:
+            del config[key]
+        if holder:
+            self.body[holder] = config
+        if not config:
+            del self.body[holder]
 
     def touch(self, item: JSON, how: int = CHANGED) -> None:
         """Have an item written anew, because it was changed inside."""
@@ -5978,10 +5986,9 @@ Repair = Callable[..., Any]  # (fit) -> None, or (fit, object) -> what it did to
 Repairs = Dict[str, List[Repair]]
 
 
-def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -> int:
+def visit(fit: Fit, items: Any, kind: str, repairs: Repairs, depth: int) -> int:
     """Show the objects of a list to the rules of their kind, then what those hold."""
     verdict = KEPT
-    gone: Set[int] = set()
     inner_keys = ("tools",) if kind else INNER  # a namespace has tools
     for item in objects(items):
         if depth == 0:
@@ -5991,62 +5998,55 @@ def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -
         for repair in repairs.get(shown, ()):
             answer |= repair(fit, item)
             if answer >= GONE:
-                gone.add(id(item))
+                item.clear()
                 break
         for key in inner_keys:
             inner = item.get(key)
-            if type(inner) is list and depth < DEEPEST and answer < GONE:
-                if visit(fit, inner, kind, repairs, depth + 1):
-                    answer |= CHANGED
+            if type(inner) is list and depth < DEEPEST:
+                answer |= bool(visit(fit, inner, kind, repairs, depth + 1))
         if answer and depth == 0:
             fit.touch(item, answer)
         verdict |= answer
-    if gone:
-        items[:] = [item for item in items if id(item) not in gone]
+    if verdict >= GONE:
+        items[:] = filter(None, items)
     return verdict
 
 
 def walk(fit: Fit, repairs: Repairs) -> None:
     """Show the rules each object of a request that they are about, outer ones first."""
     for key in PLACED_LISTS:
-        items = fit.body.get(key)
         fit.member = key
-        if isinstance(items, list):
-            visit(fit, items, OFFERED if key == "tools" else "", repairs, 0)
+        kind = OFFERED if key == "tools" else ""
+        visit(fit, fit.body.get(key), kind, repairs, 0)
 
 
 # --- what nobody takes, and what is no model's business -------------------------------
 
 
-def check_objects(items: Any, path: str) -> List[JSON]:
-    """Return a list of objects; raises BadRequest naming what is none."""
+def check_objects(items: Any, path: str) -> None:
+    """A list of objects, or a text; raises BadRequest naming what is neither."""
+    if items is None or type(items) is str:
+        return
     for at, item in enumerate(expect(items, list, path)):
         if type(item) is not dict:
             expect(item, dict, "%s.%d" % (path, at))
-    return items
-
-
-def check_content(content: Any, path: str) -> None:
-    """A text, or a list of objects; raises BadRequest naming what is neither."""
-    if content is not None and type(content) is not str:
-        check_objects(content, path)
 
 
 def check_shape(fit: Fit) -> None:
     """What no upstream would take costs no request."""
     body = fit.client.body
     turns = field(body, "messages", list, default=[])
-    if fit.client.dialect in ("anthropic", "openai"):
-        if not turns:
-            raise BadRequest("messages: at least one message is required")
-    elif body.get("input") == [] and not body.get("previous_response_id"):
+    if not turns and fit.client.dialect in ("anthropic", "openai"):
+        raise BadRequest("messages: at least one message is required")
+    if body.get("input") == [] and not body.get("previous_response_id"):
         raise BadRequest("input: at least one item is required")
-    for at, turn in enumerate(check_objects(turns, "messages")):
+    check_objects(turns, "messages")
+    for at, turn in enumerate(turns):
         path = "messages.%d" % at
-        required(turn, "role", str, path)
-        check_content(turn.get("content"), path + ".content")
-    check_objects(field(body, "tools", list, default=[]), "tools")
-    check_content(body.get("system"), "system")
+        required_text(turn, "role", path)
+        check_objects(turn.get("content"), path + ".content")
+    check_objects(field(body, "tools", list), "tools")
+    check_objects(body.get("system"), "system")
 
 
 # Fields that mean something which Copilot has not, and what to do instead.
@@ -6144,8 +6144,7 @@ def remove_path(value: Any, path: List[str]) -> bool:
         return False
     key, *rest = path
     if isinstance(value, list):
-        found = [remove_path(item, rest if key == "*" else path) for item in value]
-        return any(found)
+        return any([remove_path(item, rest if key == "*" else path) for item in value])
     if not rest:
         return value.pop(key, None) is not None
     inner = value.get(key)
@@ -6155,15 +6154,9 @@ def remove_path(value: Any, path: List[str]) -> bool:
 def drop_fields(fit: Fit) -> None:
     """Leave out the fields that refusals have named."""
     for path in fit.learnt.get("fields", ()):
-        first, *rest = path.split(".")
-        value = fit.body.get(first)
-        if not rest:
-            fit.leave_out(first)
-            continue
-        for holder in value if isinstance(value, list) else [fit.own(first)]:
-            if remove_path([holder], rest):
-                fit.touch(holder)
-                fit.tell(path)
+        if remove_path(fit.body, path.split(".")):
+            fit.body = {**fit.body}  # which is written anew as a whole
+            fit.tell(path)
 
 
 # --- Messages: fields and thinking ----------------------------------------------------
@@ -6203,13 +6196,11 @@ def fit_top_fields(fit: Fit) -> None:
         fit.leave_out(key)
     body = fit.body
     old_format = body.pop("output_format", None)  # its name in 2025
-    config = object_at(body, "output_config")
-    if isinstance(old_format, dict):
-        config = body["output_config"] = {"format": old_format, **config}
-    form = object_at(config, "format")
-    plain = {key: form[key] for key in form if key in ("type", "schema")}
-    if plain != form:  # name and strict are OpenAI's
-        body["output_config"] = {**config, "format": plain}
+    form = fit.read("output_config", "format") or old_format
+    if isinstance(form, dict):  # name and strict are OpenAI's
+        plain = {key: form[key] for key in ("type", "schema") if key in form}
+        if plain != form or form is old_format:
+            fit.put("output_config", "format", plain)
     limit = min(map(int, fit.learnt.get("max_tokens", ())), default=0)
     # Not clamped to the catalogue, which lists 64,000 where 128,000 is taken.
     if limit and count(body.get("max_tokens")) > limit:
@@ -6239,13 +6230,15 @@ def thinking_kind(fit: Fit, thinking: JSON) -> Optional[JSON]:
     fitted = {**thinking}
     if fitted.get("display") == "updates":  # its beta is not forwarded
         del fitted["display"]
-    if fitted["type"] == "adaptive" and high and not adaptive:
-        effort = text_at(object_at(fit.body, "output_config"), "effort")
-        budget = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
-        fitted.update(type="enabled", budget_tokens=budget)
+    kind = fitted["type"]
+    if kind == "adaptive" and high and not adaptive:
+        kind = "enabled"
+        effort = str(fit.read("output_config", "effort"))
+        fitted["budget_tokens"] = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
     elif adaptive and not high:
-        fitted["type"] = "adaptive"
-    if fitted["type"] == "adaptive":
+        kind = "adaptive"
+    fitted["type"] = kind
+    if kind == "adaptive":
         fitted.pop("budget_tokens", None)
         return fitted
     least = low or MIN_BUDGET
@@ -6277,11 +6270,10 @@ def fit_thinking(fit: Fit) -> None:
     kind = text_at(thinking, "type")
     if kind == "disabled" and "always thinks" in fit.learnt:
         fit.leave_out("thinking")
-        config = object_at(fit.body, "output_config")
-        fit.body["output_config"] = {**config, "effort": "low"}
+        fit.put("output_config", "effort", "low")
     if kind not in ("adaptive", "enabled"):
         return
-    forced = text_at(fit.body.get("tool_choice"), "type") in ("any", "tool")
+    forced = fit.read("tool_choice", "type") in ("any", "tool")
     lost = fit.learnt.get("lost thinking")
     if lost and not loop_calls(fit).isdisjoint(lost):
         forced = True  # such a loop is refused thinking, as such a choice is
@@ -6302,8 +6294,9 @@ def drop_second_sampler(fit: Fit) -> None:
 
 
 def drop_samplers(fit: Fit) -> None:
-    """Leave out the samplers that a refusal has named."""
-    for key in fit.learnt.get("samplers", ()):
+    """Leave out the samplers that a refusal has named; OpenAI's reasoning models take
+    none of these (UPSTREAM 9.1)."""
+    for key in fit.learnt.get("samplers", ("temperature", "top_p")):
         fit.leave_out(key)
 
 
@@ -6349,41 +6342,20 @@ FORMAT_PATH = {
 }
 
 
-def take_out(fit: Fit, holder: str, key: str) -> Any:
-    """Take a field out of the body or of a member of it, and that if it is empty."""
-    config = fit.own(holder) if holder else fit.body
-    value = config.pop(key, None)
-    if not config:
-        fit.body.pop(holder, None)
-    return value
-
-
-def set_effort(fit: Fit, efforts: Collection[str]) -> None:
-    """Clamp the effort of the body to a list."""
-    holder, key = EFFORT_PATH[fit.endpoint]
-    config = object_at(fit.body, holder) if holder else fit.body
-    effort = field(config, key, str, holder)
-    if effort is None or effort in efforts:
-        return
-    fitted = clamp_effort(effort, fit.model._replace(efforts=tuple(efforts)))
-    if not fitted:
-        take_out(fit, holder, key)
-        fit.tell("%s.%s" % (holder, key) if holder else key)
-    elif holder:
-        fit.body[holder] = {**config, key: fitted}
-    else:
-        fit.body[key] = fitted
-
-
 def fit_effort(fit: Fit) -> None:
     """Clamp the effort to what the model lists, or what a refusal has listed."""
-    set_effort(fit, fit.learnt.get("effort", fit.model.efforts))
-
-
-def calm_effort(fit: Fit) -> None:
-    """No more than `high` while thinking is disabled (UPSTREAM 22.3)."""
-    if text_at(fit.body.get("thinking"), "type") == "disabled":
-        set_effort(fit, EFFORTS[: EFFORTS.index("high") + 1])
+    path = EFFORT_PATH[fit.endpoint]
+    name = ".".join(filter(None, path))
+    effort = fit.read(*path)
+    efforts = tuple(fit.learnt.get("effort", fit.model.efforts))
+    if "calm effort" in fit.learnt and fit.read("thinking", "type") == "disabled":
+        efforts = tuple(one for one in efforts if one not in ("xhigh", "max"))
+    if effort is None or expect(effort, str, name) in efforts:
+        return
+    fitted = clamp_effort(effort, fit.model._replace(efforts=efforts))
+    fit.put(*path, fitted or None)
+    if not fitted:
+        fit.tell(name)
 
 
 JSON_IN_WORDS = "Answer with one JSON object and nothing else"
@@ -6405,7 +6377,9 @@ def add_to_system(fit: Fit, words: str) -> None:
 
 def say_format(fit: Fit) -> None:
     """Ask in words for the output format that the model refuses as a field."""
-    form = take_out(fit, *FORMAT_PATH[fit.endpoint])
+    path = FORMAT_PATH[fit.endpoint]
+    form = fit.read(*path)
+    fit.put(*path, None)
     if not isinstance(form, dict) or form.get("type") == "text":
         return
     fit.tell("output format (said in words)")
@@ -6434,19 +6408,23 @@ def fit_messages_tool(fit: Fit, tool: JSON) -> int:
     if kind.startswith(UNSERVED_BY_MESSAGES):
         fit.tell("tool " + kind)
         return GONE
-    changed = kind == "function"
-    if changed:
+    before = {**tool}
+    if kind == "function":
         plain = {**tool_holder(tool)}
         tool.clear()
         tool.update(name=plain.get("name"), description=plain.get("description"))
         tool["input_schema"] = plain.get("parameters") or {}
-    changed |= tool.pop("eager_input_streaming", KEPT) is not KEPT
+    tool.pop("eager_input_streaming", None)
     if tool.get("description", "") is None:
         del tool["description"]
-        changed = True
     if tool.get("defer_loading"):
-        changed |= tool.pop("cache_control", KEPT) is not KEPT
-    return changed
+        tool.pop("cache_control", None)
+    return tool != before
+
+
+def is_blank(text: Any) -> bool:
+    """Whether a text or a list says nothing; what is neither does not count as one."""
+    return text == [] or isinstance(text, str) and (not text or text.isspace())
 
 
 def fit_responses_tool(fit: Fit, tool: JSON) -> int:
@@ -6675,13 +6653,15 @@ def loosen(fit: Fit, shown: JSON, key: str = "parameters", what: str = "tools") 
 
 def fit_format_schema(fit: Fit) -> None:
     """The schema of an output format follows the rules of a tool's."""
-    key, inner = "text", "format"
+    path = ("text", "format")
     if fit.endpoint == CHAT:
-        key, inner = "response_format", "json_schema"
-    holder = object_at(fit.body.get(key), inner)
-    verdict = fix_all(holder.get("schema"), fix_keywords, fix_containers)
-    if verdict | loosen(fit, holder, "schema", "the output format"):
-        fit.own(key)
+        path = ("response_format", "json_schema")
+    form = fit.read(*path)
+    if not isinstance(form, dict):
+        return
+    changed = fix_all(form.get("schema"), fix_keywords, fix_containers)
+    if changed | loosen(fit, form, "schema", "the output format"):
+        fit.put(*path, form)
 
 
 # OpenAI documents 64 characters, Anthropic 128 (UPSTREAM 16).
@@ -6737,7 +6717,7 @@ def tidy_tools(fit: Fit) -> None:
     body = fit.body
     choice = object_at(body, "tool_choice")
     if rename(fit, tool_holder(choice)):
-        fit.own("tool_choice")
+        body["tool_choice"] = {**choice}
     on_messages = fit.endpoint == MESSAGES
     lost = [{**LOST_TOOL, "name": n} for n in fit.called if n not in fit.offered]
     if on_messages and lost:
@@ -6781,11 +6761,6 @@ def say_block(block: JSON, text: str) -> int:
     return CHANGED
 
 
-def is_blank(text: Any) -> bool:
-    """Whether a text or a list says nothing; what is neither does not count as one."""
-    return text == [] or isinstance(text, str) and (not text or text.isspace())
-
-
 def signature_of(block: JSON) -> str:
     """What thinking or reasoning of any kind is known by."""
     keys = ("signature", "data", "encrypted_content")
@@ -6827,8 +6802,8 @@ def say_server_block(fit: Fit, block: JSON) -> int:
     if "code_execution" in run and "code_execution" in fit.offered:
         return KEPT  # newer models have that tool
     remove_path(block, ["content", "*", "encrypted_content"])
-    said = {key: block[key] for key in block if key != "cache_control"}
-    return say_block(block, dumps_text(said))
+    plain = {key: block[key] for key in block if key != "cache_control"}
+    return say_block(block, dumps_text(plain))
 
 
 def say_reference(fit: Fit, block: JSON) -> int:
@@ -6861,10 +6836,10 @@ def fit_mark(fit: Fit, block: JSON) -> int:
     if not isinstance(mark, dict):
         return KEPT
     fit.marked.append((fit.item, block))
-    if mark.keys() <= MARK_KEYS:
-        return KEPT
-    block["cache_control"] = {key: mark[key] for key in mark if key in MARK_KEYS}
-    return CHANGED
+    refused = mark.keys() - MARK_KEYS
+    for key in refused:
+        del mark[key]
+    return bool(refused)
 
 
 def drop_marks(fit: Fit) -> None:
@@ -6900,8 +6875,7 @@ def picture(named: str, data: str) -> Tuple[str, str]:
 
 def path_of(value: Any, wanted: JSON) -> str:
     """Where this very object stands in a body, as messages.3.content.0."""
-    members = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, inner in members:
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
         if inner is wanted:
             return str(key)
         path = path_of(inner, wanted) if isinstance(inner, (dict, list)) else ""
@@ -7026,25 +7000,19 @@ def sort_blocks(fit: Fit, turn: JSON) -> int:
     return ranks != sorted(ranks)
 
 
-def fold_system_turn(fit: Fit, turn: JSON) -> int:
-    """Instructions in between become the user's words, as Claude Code folds them."""
-    turn.pop("output_config", None)
-    turn["role"] = "user"
-    return CHANGED
-
-
 def fit_system_turn(fit: Fit, turn: JSON) -> int:
-    """Instructions in between need a beta, and their own effort another."""
-    if turn["role"] != "system":
-        return KEPT
-    if not takes_beta(fit, MID_SYSTEM_BETA):
-        return fold_system_turn(fit, turn)
+    """Instructions in between need a beta, and their own effort another; else they
+    become the user's words, as Claude Code folds them."""
+    refused = "system turns" in fit.learnt or fit.model.id == "claude-sonnet-4.6"
+    if refused or not takes_beta(fit, MID_SYSTEM_BETA):  # that model refuses it too
+        turn.pop("output_config", None)
+        turn["role"] = "user"
+        return CHANGED
     if MID_SYSTEM_BETA not in fit.betas:
         fit.betas.append(MID_SYSTEM_BETA)
-    per_turn = [name for name in fit.betas if name.startswith(MID_CONFIG_BETA)]
-    if not per_turn and turn.pop("output_config", None) is not None:
-        return CHANGED
-    return KEPT
+    if any(name.startswith(MID_CONFIG_BETA) for name in fit.betas):
+        return KEPT
+    return turn.pop("output_config", None) is not None
 
 
 def drop_empty_turns(fit: Fit) -> None:
@@ -7112,23 +7080,15 @@ def end_with_user(fit: Fit) -> None:
     """Models since 4.6 refuse a text begun for them; older ones go on with it."""
     turns = fit.body["messages"]
     adaptive = fit.model.adaptive and "no adaptive" not in fit.learnt
-    if not (adaptive or "prefill" in fit.learnt or fit.endpoint == CHAT):
-        return
-    said = (turn for turn in reversed(turns) if turn.get("role") != "system")
-    if next(said, {}).get("role") == "assistant":
-        turns.append({"role": "user", "content": GO_ON})
+    if adaptive or "prefill" in fit.learnt or fit.endpoint == CHAT:
+        roles = [turn.get("role") for turn in turns if turn.get("role") != "system"]
+        if roles[-1:] == ["assistant"]:
+            turns.append({"role": "user", "content": GO_ON})
 
 
 # --- OpenAI chat ----------------------------------------------------------------------
 
 REASONER = REASONERS.pattern
-
-
-def drop_reasoner_samplers(fit: Fit) -> None:
-    """Reasoning models of OpenAI take no samplers (UPSTREAM 9.1)."""
-    for key in ("temperature", "top_p"):
-        fit.leave_out(key)
-    fit.body.pop("n", None)
 
 
 def cut_at_stops(fit: Fit) -> None:
@@ -7160,6 +7120,9 @@ def fit_chat_fields(fit: Fit) -> None:
     body, model = fit.body, fit.model
     body["stream"] = True  # whole answers have a cap and a time-out
     body.pop("stream_options", None)  # usage comes unasked
+    reasoner = REASONERS.match(model.id)
+    if reasoner:
+        body.pop("n", None)
     check_tool_count(body)
     stops = body.get("stop")
     if isinstance(stops, list) and not 0 < len(stops) <= 4:  # in OpenAI's words
@@ -7170,33 +7133,27 @@ def fit_chat_fields(fit: Fit) -> None:
         wanted = model.output  # as the official client
     if not wanted:
         return
-    reasoner = re.match(REASONER, model.id) or "limit name" in fit.learnt
-    key, other = keys if reasoner else keys[::-1]
+    key, other = keys if reasoner or "limit name" in fit.learnt else keys[::-1]
     body.pop(other, None)
     body[key] = min(wanted, model.output or wanted)
 
 
-def user_role(fit: Fit, message: JSON) -> int:
-    """o1 knows no instructions but the user's."""
-    message["role"] = "user"
+def fit_role(fit: Fit, message: JSON) -> int:
+    """`developer` is OpenAI's reasoning models' word; o1 knows none but the user's."""
+    message["role"] = "user" if fit.model.id.startswith("o1") else "system"
     return CHANGED
 
 
-def system_role(fit: Fit, message: JSON) -> int:
-    """`developer` is OpenAI's reasoning models' word."""
-    message["role"] = "system"
-    return CHANGED
-
-
-def give_reasoning_back(fit: Fit, message: JSON) -> int:
-    """Copilot gets back what ChatWriter gave out, and nothing that another made."""
+def fit_chat_turn(fit: Fit, message: JSON) -> int:
+    """Copilot gets back what ChatWriter gave out, and nothing that another made; no
+    blank ends, no empty list of calls, no turn that says nothing (UPSTREAM 9.1)."""
+    before = {**message}
     plain = uncarry(message)
-    changed = plain is not message
-    if changed:
+    if plain is not message:
         message.clear()
         message.update(plain)
     if message.get("role") != "assistant":
-        return changed
+        return message != before
     thought = message.pop("reasoning_content", None)
     packed = unpack_reasonings(text_at(message, "reasoning_opaque"))
     if packed:
@@ -7204,21 +7161,13 @@ def give_reasoning_back(fit: Fit, message: JSON) -> int:
     for opaque, source in packed:
         if source == chat_source(fit.model):
             message.update(reasoning_text=thought or "", reasoning_opaque=opaque)
-    return changed or bool(packed) or thought is not None
-
-
-def fit_assistant(fit: Fit, message: JSON) -> int:
-    """No blank ends, no empty list of calls, nothing that says nothing."""
-    changed = message.get("tool_calls", True) in ([], None)
-    if changed:
+    if message.get("tool_calls", True) in ([], None):
         del message["tool_calls"]
-    content = message.get("content")
-    if isinstance(content, str):
-        message["content"] = content.rstrip()
-        changed |= message["content"] != content
+    if isinstance(message.get("content"), str):
+        message["content"] = message["content"].rstrip()
     if not message.get("content") and not message.get("tool_calls"):
         return GONE
-    return changed
+    return message != before
 
 
 def pair_chat_results(fit: Fit) -> None:
@@ -7236,8 +7185,7 @@ def pair_chat_results(fit: Fit) -> None:
         calls = objects(message.get("tool_calls"))
         waiting = dict.fromkeys(str(call.get("id")) for call in calls)
         if answers:
-            words = orphan_words(message.get("content"))
-            message = {"role": "user", "content": words}
+            message = {"role": "user", "content": orphan_words(message.get("content"))}
         paired.append(message)
     fit.body["messages"][:] = paired[:-1]
 
@@ -7277,19 +7225,17 @@ def fit_responses_fields(fit: Fit) -> None:
     body["stream"] = True  # whole answers have a cap and a time-out
     fit.leave_out("service_tier")
     check_tool_count(body)
-    notes = [key for key in body if key.startswith(NOTES)]
-    for key in (*UNKNOWN_FIELDS, *notes):
+    for key in (*UNKNOWN_FIELDS, *[key for key in body if key.startswith(NOTES)]):
         body.pop(key, None)
     include = field(body, "include", list, default=[])
     known = INCLUDES
-    if wants_memory(body, model):
-        include = [*include, ENCRYPTED]
     if not model.efforts and not REASONERS.match(model.id):  # refuse to be told how
         known = INCLUDES[1:]
         if text_at(body.pop("reasoning", None), "effort"):
             fit.tell("reasoning.effort")
-    kept = [one for one in include if one in known]
-    if kept != body.get("include", []):
+    wanted = [*include, ENCRYPTED] if wants_memory(body, model) else include
+    kept = [one for one in wanted if one in known]
+    if kept != include:
         body["include"] = kept
     if not kept:
         body.pop("include", None)
@@ -7313,18 +7259,18 @@ def fit_items(fit: Fit) -> None:
             path = path_of(fit.body, item)
             raise BadRequest("%s: Copilot keeps no items; send it whole" % path)
         gone = [key for key in item if key == "id" or key.startswith(NOTES)]
-        said: JSON = {}
+        plain: JSON = {}
         if unpack_reasoning(text_at(item, "encrypted_content")):
             gone = list(item)
             if kind != "reasoning":  # that, only another model can read
                 words = [{"type": "input_text", "text": summary_text(item)}]
-                said = {"type": "message", "role": "user", "content": words}
+                plain = {"type": "message", "role": "user", "content": words}
         elif kind == "reasoning" and signature_of(item) in refused:
             gone = list(item)
         for key in gone:
             del item[key]
             fit.touch(item)
-        item.update(said)
+        item.update(plain)
     items[:] = filter(None, items)
 
 
@@ -7339,8 +7285,9 @@ def searches(item: Any) -> bool:
 def flatten_namespaces(fit: Fit) -> None:
     """Offer the tools of a namespace as functions; the tap gives calls back."""
     table = ToolTable(fit.body)
-    items = list_at(fit.body, "input")
-    offers = list_at(fit.body, "tools")
+    body = fit.body = {**fit.body}  # which is written anew as a whole
+    items = list_at(body, "input")
+    offers = list_at(body, "tools")
     for item in objects(items):
         if item.get("type") == "tool_search_output":
             offers = offers + list_at(item, "tools")
@@ -7351,19 +7298,17 @@ def flatten_namespaces(fit: Fit) -> None:
             continue
         for function in objects(tool.get("tools")):
             tools.append({**function, "namespace": tool.get("name")})
-    choice = fit.own("tool_choice")
-    for named in objects([*tools, *items, choice]):
+    for named in objects([*tools, *items, body.get("tool_choice")]):
         if "namespace" in named:
             named["name"] = table.name_of(named)
         for key in {"namespace", "defer_loading"} & named.keys():
             del named[key]  # nothing finds a tool any more
-            fit.touch(named)
     for tool in filter(searches, tools):
         fit.tell("tool " + tool["type"])
-    fit.body["tools"] = [tool for tool in tools if not searches(tool)]
+    body["tools"] = [tool for tool in tools if not searches(tool)]
     items[:] = [item for item in items if not searches(item)]
-    if searches(choice):
-        fit.body["tool_choice"] = "auto"
+    if searches(body.get("tool_choice")):
+        body["tool_choice"] = "auto"
 
 
 OUTPUT_OF = {
@@ -7385,8 +7330,7 @@ def pair_items(fit: Fit) -> None:
         paired.append(item)
         output = OUTPUT_OF.get(kind)
         if output and (output, call_id) not in known:
-            stub = {"type": output, "call_id": call_id, "output": INTERRUPTED}
-            paired.append(stub)
+            paired.append({"type": output, "call_id": call_id, "output": INTERRUPTED})
     items[:] = paired
 
 
@@ -7475,7 +7419,7 @@ RULES: Tuple[Rule, ...] = (
     Rule("top fields", fit_top_fields, ON_MESSAGES),  # UPSTREAM 11.5, 22.3
     Rule("max_tokens", words=r"max_tokens: \d+ > (\d+)"),
     Rule("responses fields", fit_responses_fields, ON_RESPONSES),  # UPSTREAM 10.1
-    Rule("reasoner samplers", drop_reasoner_samplers, OF_REASONERS),  # UPSTREAM 9.1
+    Rule("reasoner samplers", drop_samplers, OF_REASONERS),  # UPSTREAM 9.1
     Rule(  # UPSTREAM 22.3
         "second sampler",
         drop_second_sampler,
@@ -7513,7 +7457,6 @@ RULES: Tuple[Rule, ...] = (
     Rule("thinking kind", fit_thinking, ON_MESSAGES),  # UPSTREAM 11.5
     Rule(  # UPSTREAM 22.3
         "calm effort",
-        calm_effort,
         words=r"effort '\w+' is not supported when thinking is disabled",
     ),
     Rule(  # UPSTREAM 11.5
@@ -7570,23 +7513,21 @@ RULES: Tuple[Rule, ...] = (
         OFFERED + " " + CALL_KINDS,
     ),
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
-    Rule("reasoning back", give_reasoning_back, ON_CHAT, "assistant tool"),
-    Rule("o1 roles", user_role, r"/chat/completions \S* o1", "system developer"),
+    Rule("chat turns", fit_chat_turn, ON_CHAT, "assistant tool"),
+    Rule("o1 roles", fit_role, r"/chat/completions \S* o1", "system developer"),
     Rule(  # UPSTREAM 9.1
         "developer",
-        system_role,
+        fit_role,
         r"/chat/completions \S* (?!%s)" % REASONER,
         "developer",
     ),
-    Rule("assistant", fit_assistant, ON_CHAT, "assistant"),  # UPSTREAM 9.1
-    Rule(
-        "no system turns",
-        fold_system_turn,
-        r"/v1/messages \S* claude-sonnet-4\.6",  # refuses the beta too
+    Rule(  # UPSTREAM 11.5
+        "system turns",
+        fit_system_turn,
+        ON_MESSAGES,
         "system",
         words=r"unexpected role \W?system",
     ),
-    Rule("system turns", fit_system_turn, ON_MESSAGES, "system"),  # UPSTREAM 11.5
     Rule("order", sort_blocks, ON_MESSAGES, "user assistant"),  # UPSTREAM 11.5, 11.6
     Rule(  # UPSTREAM 11.6, 22.3
         "thinking",
@@ -7696,8 +7637,7 @@ class Fitter:
         subject = subject_of(endpoint, model)
         learnt = self._learnt.get(subject, {})
         if subject not in self._plans:
-            steps = plan_steps(subject, learnt)
-            keep_newest(self._plans, subject, steps, MAX_SUBJECTS)
+            keep_newest(self._plans, subject, plan_steps(subject, learnt), MAX_SUBJECTS)
         fit = Fit(client, body, model, endpoint, learnt)
         for step in self._plans[subject]:
             step(fit)
@@ -7722,8 +7662,11 @@ class Fitter:
                 keep_newest(known, name, None, MAX_LESSONS)
             keep_newest(self._learnt, subject, learnt, MAX_SUBJECTS)
             self._plans.pop(subject, None)
-            # Not the upstream's words, which may quote the prompt: this is logged.
+            # Not the upstream's words, which may quote the prompt, nor prints: this is
+            # logged.
             names = [name for name in news if re.fullmatch(r"[\w.*-]{1,60}", name)]
+            if rule.learn is thought_prints:
+                names = []
             return "%s refuses this, so it is sent otherwise: %s %s" % (
                 fit.model.id,
                 rule.name,

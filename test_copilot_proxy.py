@@ -10666,7 +10666,7 @@ RULE_ROWS = [
         "blank", A, HAIKU, {"system": [words("x-anthropic-billing-header: c")]}, {"system": LEFT}
     ),
     RuleRow(
-        "reasoning back",
+        "chat turns",
         O,
         GPT,
         {
@@ -10691,14 +10691,14 @@ RULE_ROWS = [
         {"messages": [{"role": "system", "content": "d"}, *hi_turn()]},
     ),
     RuleRow(
-        "assistant",
+        "chat turns",
         O,
         GPT,
         {"messages": turns("a", "b \n", "c")},
         {"messages": turns("a", "b", "c")},
     ),
     RuleRow(
-        "no system turns",
+        "system turns",
         A,
         "claude-sonnet-4.6",
         {"messages": SYSTEM_TURN},
@@ -11126,7 +11126,7 @@ RULE_ORDER = [  # the first must come before the second, and why
     ("namespaces", "names", "flat names are long"),
     ("tools of Messages", "schemas", "they get a schema of Messages"),
     ("names", "references", "they ask what is offered"),
-    ("reasoning back", "ids", "carried ids are unpacked before they would be hashed"),
+    ("chat turns", "ids", "carried ids are unpacked before they would be hashed"),
     ("names", "tool list", "what was called is declared there"),
     ("blank", "empty turns", "a turn may become empty"),
     ("thinking", "empty turns", "a turn may become empty"),
