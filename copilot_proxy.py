@@ -4561,15 +4561,13 @@ CALLS = (
     "custom_tool_call",
     *(kind + "_call" for kind in CLIENT_TOOLS),
 )
-RESULTS = ("tool_search_output", *(kind + "_output" for kind in CALLS))
+RESULTS = tuple(kind + "_output" for kind in (*CALLS, "tool_search"))
 
 
 def input_items(body: JSON) -> List[Any]:
     """The input of a Responses request as a list, whatever it is."""
-    items = body.get("input")
-    if isinstance(items, str) and items:
-        return [{"role": "user", "content": items}]
-    return items if isinstance(items, list) else []
+    words = text_at(body, "input")
+    return [{"role": "user", "content": words}] if words else list_at(body, "input")
 
 
 class ToolTable:
@@ -4585,10 +4583,11 @@ class ToolTable:
         self._flat: Dict[Tuple[str, str], str] = {}
         # A name in a namespace gives way: the others go up as they are.
         self._plain = {text_at(one, "name") for one in objects(body.get("tools"))}
-        self._add_all(body, "")
+        add = functools.partial(self._add_tool, "")
+        parse_list(body, "tools", add)
         for at, item in enumerate(input_items(body)):
             if text_at(item, "type") == "tool_search_output":
-                self._add_all(item, "input.%d" % at)
+                parse_list(item, "tools", add, "input.%d" % at)
 
     def name_of(self, item: JSON) -> str:
         """What the model knows the function of a call, or of a choice, as."""
@@ -4597,49 +4596,38 @@ class ToolTable:
         flat = "%s__%s" % (namespace.rstrip("_"), name) if namespace else name
         return self._flat.get((namespace, name), flat)
 
-    def _add_all(self, holder: JSON, path: str, namespace: str = "") -> None:
-        add = functools.partial(self._add_tool, namespace)
-        parse_list(holder, "tools", add, path)
-
-    def _add_tool(self, namespace: str, tool: Any, path: str) -> None:
+    def _add_tool(self, namespace: str, tool: JSON, path: str) -> None:
         kind = required_text(tool, "type", path)
         if kind.startswith(SPARED_TOOLS):
             self.left_out.append("tool " + kind)
-        elif kind == "namespace":
-            self._add_all(tool, path, field(tool, "name", str, path, kind))
-        elif kind in ("function", "custom"):
-            self._declare(namespace, kind, tool, path)
-        elif kind in CLIENT_TOOLS:
-            offer = {**CLIENT_TOOLS[kind], **given(**tool), "name": kind}
-            self._declare("", kind, offer, path)
-        else:
+            return
+        if kind == "namespace":
+            inner = text_field(tool, "name", path) or kind
+            parse_list(tool, "tools", functools.partial(self._add_tool, inner), path)
+            return
+        if kind in CLIENT_TOOLS:
+            tool = {**CLIENT_TOOLS[kind], **given(**tool), "name": kind}
+        elif kind not in ("function", "custom"):
             raise BadRequest(
                 "%s: a tool of type %s is run by OpenAI's servers, which Copilot does "
                 "not offer; use a function or an MCP server of your client"
                 % (path, ascii(kind[:40])),
                 code="unsupported_tool",
             )
-
-    def _declare(self, namespace: str, kind: str, offer: JSON, path: str) -> None:
-        name = required_text(offer, "name", path)
-        about = text_field(offer, "description", path)
-        schema = field(offer, "parameters", dict, path, {})
-        strict = field(offer, "strict", bool, path)
-        tool = Tool(name, about, schema, strict, kind)
+        name = required_text(tool, "name", path)
+        about = text_field(tool, "description", path)
         if kind == "custom":
-            tool = custom_tool(name, about, field(offer, "format", dict, path, {}))
+            made = custom_tool(name, about, field(tool, "format", dict, path, {}))
+        else:
+            schema = field(tool, "parameters", dict, path, {})
+            made = Tool(name, about, schema, field(tool, "strict", bool, path), kind)
         place = (namespace, name)
         flat = self.name_of({"namespace": namespace, "name": name})
         taken: Container[str] = self._plain if namespace else ()
         while place not in self._flat and (flat in self.tools or flat in taken):
             flat += "_"  # so that two of one name do not become one
         self._flat[place] = flat
-        self.tools[flat] = tool._replace(name=flat, own=name, namespace=namespace)
-
-
-def _unsendable(what: str, kind: str, path: str) -> BadRequest:
-    words = "%s: %s of type %s cannot be sent to this model"
-    return BadRequest(words % (path, what, ascii(kind[:40])))
+        self.tools[flat] = made._replace(name=flat, own=name, namespace=namespace)
 
 
 def _parse_input_part(part: Any, path: str) -> Any:
@@ -4654,7 +4642,8 @@ def _parse_input_part(part: Any, path: str) -> Any:
         detail = text_field(part, "detail", path)
         return Image(required_text(part, "image_url", path), detail)
     if kind != "input_file":
-        raise _unsendable("a part", kind, path)
+        words = "%s: a part of type %s cannot be sent to this model"
+        raise BadRequest(words % (path, ascii(kind[:40])))
     url = required_text(part, "file_data", path)
     if not url.startswith("data:"):
         url = "data:application/pdf;base64," + url
@@ -4703,23 +4692,26 @@ def summary_text(item: JSON) -> str:
     return LOST_SUMMARY
 
 
+def call_arguments(item: JSON) -> str:
+    """The arguments of a call as JSON text, whatever its kind calls them."""
+    if "input" in item:
+        return dumps_text({"input": item["input"]})
+    held = item.get("arguments") or item.get("action") or item.get("operation") or {}
+    return held if isinstance(held, str) else dumps_text(held)
+
+
 def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Call:
     call_id = required_text(item, "call_id", path)
-    if kind not in CALLS[:2]:
-        kind = kind[: -len("_call")]
-        held = item.get(CLIENT_TOOLS[kind]["member"]) or {}
-        return Call(call_id, kind, dumps_text(held))
-    required_text(item, "name", path)
-    if kind == "custom_tool_call":
-        arguments = dumps_text({"input": text_field(item, "input", path)})
-    else:
-        arguments = text_field(item, "arguments", path)
-    return Call(call_id, table.name_of(item), arguments)
+    name = kind[: -len("_call")]
+    if kind in CALLS[:2]:
+        required_text(item, "name", path)
+        name = table.name_of(item)
+    return Call(call_id, name, call_arguments(item))
 
 
 def _parse_result(kind: str, item: JSON, path: str) -> Result:
     call_id = required_text(item, "call_id", path)
-    if kind[: -len("_output")] in CALLS[:2]:
+    if kind in RESULTS[:2]:
         return Result(call_id, _parse_input_content(item, "output", path))
     output = item.get("output") or ""
     if kind == "tool_search_output":
@@ -4728,13 +4720,6 @@ def _parse_result(kind: str, item: JSON, path: str) -> Result:
     elif not isinstance(output, str):
         output = dumps_text(output)
     return Result(call_id, (Text(output),))
-
-
-def _parse_reasoning(item: JSON, path: str) -> List[Reasoning]:
-    ours = unpack_reasoning(text_field(item, "encrypted_content", path))
-    words = text_of(_parse_input_content(item, "summary", path))
-    # What another made only its own model can read.
-    return [Reasoning(words, *ours)] if ours and ours[0] else []
 
 
 def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
@@ -4749,11 +4734,16 @@ def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
     if kind == "compaction_trigger":
         return Turn("user", (Text(SUMMARY_PROMPT),))
     if kind == "reasoning":
-        return Turn("assistant", tuple(_parse_reasoning(item, path)))
+        ours = unpack_reasoning(text_field(item, "encrypted_content", path))
+        thought = text_of(_parse_input_content(item, "summary", path))
+        # What another made only its own model can read.
+        parts = (Reasoning(thought, *ours),) if ours and ours[0] else ()
+        return Turn("assistant", parts)
     if kind in CALLS:
         return Turn("assistant", (_parse_input_call(table, kind, item, path),))
     if not SERVER_ITEMS.fullmatch(kind):
-        raise _unsendable("an item", kind, path)
+        words = "%s: an item of type %s cannot be sent to this model"
+        raise BadRequest(words % (path, ascii(kind[:40])))
     about = {key: item[key] for key in WORDS if key in item}
     return Turn("assistant", (Text("[%s %s]" % (kind, dumps_text(about))),))
 
@@ -4761,14 +4751,14 @@ def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
 def _join_turns(turns: List[Turn]) -> List[Turn]:
     """What a model said in one go is one turn, because thinking must stand before its
     calls (UPSTREAM 11.6); of the others each is a turn of its own."""
-    joined: List[Turn] = []
-    spoken = [turn for turn in turns if turn.parts]
-    for role, run in itertools.groupby(spoken, lambda turn: turn.role):
-        if role == "assistant":
-            parts = itertools.chain.from_iterable(turn.parts for turn in run)
-            run = iter([Turn(role, tuple(parts))])
-        joined += run
-    return joined
+    joined: List[Tuple[str, List[Any]]] = [("", [])]
+    for turn in turns:
+        role, parts = joined[-1]
+        if turn.role == role == "assistant":
+            parts += turn.parts
+        elif turn.parts:
+            joined.append((turn.role, list(turn.parts)))
+    return [Turn(role, tuple(parts)) for role, parts in joined[1:]]
 
 
 def _wanted_format(body: JSON) -> Optional[JSON]:
@@ -4813,7 +4803,6 @@ def parse_responses(body: JSON) -> Conversation:
     turns += parse_list(listed, "input", functools.partial(_parse_item, table))
     reasoning = field(body, "reasoning", dict, default={})
     choice = _choice_among(body, table)
-    cache_key = text_field(body, "prompt_cache_key")
     return Conversation(
         turns=pair_results(_join_turns(turns)),
         tools=tuple(table.tools.values()),
@@ -4825,7 +4814,7 @@ def parse_responses(body: JSON) -> Conversation:
         effort=text_field(reasoning, "effort", "reasoning"),
         thinking=bool(reasoning.get("summary") or reasoning.get("generate_summary")),
         schema=_wanted_format(body),
-        user=text_field(body, "user") or cache_key,
+        user=text_field(body, "user") or text_field(body, "prompt_cache_key"),
         left_out=tuple(dict.fromkeys(table.left_out)),
     )
 
@@ -4970,9 +4959,7 @@ class ResponsesOpening:
     def feed(self, data: bytes) -> None:
         """Take the next bytes, b"" at the end of the stream."""
         for event in self._decoder.feed(data):
-            if self.settled:
-                return
-            if event.event in PREAMBLE:
+            if self.settled or event.event in PREAMBLE:
                 continue
             kind = ""
             with contextlib.suppress(UpstreamError):  # whoever reads it all says so
@@ -5001,14 +4988,8 @@ PLAIN_DELTA = re.compile(
     rb'"sequence_number":([1-9]\d{0,8}),"type":"response\.output_text\.delta"}',
     re.ASCII,
 ).fullmatch
+ALL_PARTS = -1  # stands for the parts of an item whose `done` was read
 FILTERED = "The answer was stopped by Copilot's content filter."
-
-
-def _arguments_of(item: JSON) -> str:
-    arguments = item.get("arguments") or {}
-    if "input" in item:
-        arguments = {"input": item["input"]}
-    return arguments if isinstance(arguments, str) else dumps_text(arguments)
 
 
 class ResponsesReader:
@@ -5027,7 +5008,6 @@ class ResponsesReader:
         self.failure: Optional[ProxyError] = None
         self._source = source
         self._seen: Set[Tuple[int, int]] = set()  # (output_index, part) with a text
-        self._items: Set[int] = set()  # whose `done` was read
         self._calls: Dict[int, bool] = {}  # output_index: have arguments come?
         self._call_ids: Dict[str, int] = {}  # and their output_index
         self._message = -1  # output_index of the last text
@@ -5061,7 +5041,7 @@ class ResponsesReader:
         """An item begins or is done: give what has not been given."""
         item = object_at(obj, "item")
         is_done = kind != "response.output_item.added"
-        if is_done and index in self._items:
+        if is_done and (index, ALL_PARTS) in self._seen:
             return
         name = text_at(item, "name")
         if item.get("type") in CALLS[:2] and index not in self._calls:
@@ -5074,16 +5054,17 @@ class ResponsesReader:
                 raise UpstreamError("the upstream called a nameless tool; try again")
         if not is_done:
             return
-        self._items.add(index)
+        self._seen.add((index, ALL_PARTS))
         parts = list_at(item, "summary") or list_at(item, "content")
         for at, part in enumerate(parts):
             text = text_at(part, "text") or text_at(part, "refusal")
             if (index, at) not in self._seen:
                 self._give(text_at(part, "type"), (index, at), text, sink)
-        self._arguments(kind, index, {"arguments": _arguments_of(item)}, sink)
+        self._arguments(kind, index, {"arguments": call_arguments(item)}, sink)
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
-        if item.get("type") == "reasoning" and text_at(item, "encrypted_content"):
-            sink.opaque(item["encrypted_content"], self._source)
+        opaque = text_at(item, "encrypted_content")
+        if opaque and item.get("type") == "reasoning":
+            sink.opaque(opaque, self._source)
 
     def _ended(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         response = object_at(obj, "response")
@@ -5172,8 +5153,8 @@ BLANK_RESPONSE = loads(b"""{
 def response_frame(body: JSON, response_id: str, model: str, created: int) -> JSON:
     """A response that has only begun, for the request `body`."""
     same = {key: body[key] for key in BLANK_RESPONSE if body.get(key) is not None}
-    about = {"id": response_id, "model": model, "created_at": created}
-    return {**BLANK_RESPONSE, **same, **about}
+    frame = {**BLANK_RESPONSE, **same, "created_at": created}
+    return {**frame, "id": response_id, "model": model}
 
 
 def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
@@ -5226,14 +5207,8 @@ ID_PREFIXES = {
     "reasoning": "rs_",
     "function_call": "fc_",
     "custom_tool_call": "ctc_",
-    "tool_search_call": "tsc_",
-    "local_shell_call": "lsh_",
-    "shell_call": "sh_",
-    "apply_patch_call": "apc_",
     "compaction": "cmp_",
 }
-
-
 CALL_EVENTS = {
     "function": "function_call_arguments",
     "custom": "custom_tool_call_input",
@@ -5403,7 +5378,11 @@ class ResponsesWriter:
     def _add_item(self, item: JSON, form: Any) -> _OpenItem:
         index = len(self.items)
         # Of the answer's id, because this room has no randomness of its own.
-        name = "%s%04x%s" % (ID_PREFIXES[item["type"]], index, self._frame["id"][-20:])
+        name = "%s%04x%s" % (
+            ID_PREFIXES.get(item["type"], "item_"),
+            index,
+            self._frame["id"][-20:],
+        )
         item["id"] = name
         self.items.append(item)
         self._write("output_item.added", output_index=index, item=item)
@@ -5487,7 +5466,7 @@ def _is_reference(item: Any) -> bool:
     """An item of which only the id was sent."""
     if text_at(item, "type") == "item_reference":
         return True
-    return isinstance(item, dict) and item.keys() <= {"id", "type"} and "id" in item
+    return text_at(item, "id") != "" and item.keys() <= {"id", "type"}
 
 
 def _lacks_something(item: Any) -> bool:
@@ -5564,8 +5543,7 @@ class ResponseMemory:
         if answer.get("status") != "completed":
             return
         names = [(session, text_at(item, "id")) for item in [answer, *items]]
-        link = self._number(session, previous)
-        kept = _Kept(link, request, dumps(items), names)
+        kept = _Kept(self._number(session, previous), request, dumps(items), names)
         self._count += 1
         self._answers[self._count] = kept
         self._numbers.update(dict.fromkeys(names, self._count))
@@ -5691,8 +5669,6 @@ class ResponsesTap(StreamTranslator):
         """Make an event what the client is to see; whether it was not."""
         index = typed(obj, "output_index", int)
         changed = self._pin(obj, "item_id", index)
-        if "response" not in obj and "item" not in obj:
-            return changed
         response = object_at(obj, "response")
         changed |= self._pin(response, "id", "response")
         if response and self._previous:
@@ -5764,7 +5740,7 @@ class ResponsesTap(StreamTranslator):
     @property
     def items(self) -> List[JSON]:
         """The output, with all that is to come back."""
-        return [item for _, item in sorted(self._items.items())]
+        return list(self._items.values())
 
 
 # --- Claude Code's web search ---------------------------------------------------------
@@ -5778,46 +5754,41 @@ NO_SEARCH = (
 
 def search_query(body: JSON) -> Optional[str]:
     """The words of Claude Code's search request (CLIENTS 1); None for any other."""
-    kinds = [text_at(tool, "type") for tool in objects(body.get("tools"))]
-    if len(kinds) != 1 or not kinds[0].startswith("web_search_"):
+    tools = list_at(body, "tools")
+    if len(tools) != 1 or not text_at(tools[0], "type").startswith("web_search_"):
         return None
     turns = parse_messages({**body, "tools": [], "tool_choice": None}).turns
     return text_of(part for turn in turns if turn.role == "user" for part in turn.parts)
 
 
-def _search_price(model: Model) -> Tuple[float, bool]:
-    prices = model.prices or {}
-    light = model.raw.get("model_picker_category") == "lightweight"
-    return prices.get("input", 1e9), not light
-
-
 def search_model(models: Sequence[Model]) -> Optional[Model]:
     """The cheapest model that can search: a search is a side job."""
     able = [model for model in models if RESPONSES in model.endpoints and model.offered]
-    return min(able, key=_search_price, default=None)
+
+    def price(model: Model) -> Tuple[float, bool]:
+        is_light = model.raw.get("model_picker_category") == "lightweight"
+        return (model.prices or {}).get("input", 1e9), not is_light
+
+    return min(able, key=price, default=None)
 
 
-def search_request(query: str, model: Model) -> JSON:
+def search_request(query: str) -> JSON:
     """A Responses body that answers `query` from the web."""
-    return given(
-        model=model.id,
-        stream=True,
-        store=False,
-        input=query,
-        tools=[{"type": "web_search"}],
-        tool_choice="required",
-        reasoning={"effort": "low"},
-    )
+    return {
+        "input": query,
+        "tools": [{"type": "web_search"}],
+        "tool_choice": "required",
+        "reasoning": {"effort": "low"},
+    }
 
 
 class SearchReader(ResponsesReader):
     """A Reader of a search by Responses: the sink hears of it when all is known."""
 
     def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        response = object_at(obj, "response")
         parts: List[JSON] = []
         queries = [""]
-        for item in objects(response.get("output")):
+        for item in objects(object_at(obj, "response").get("output")):
             queries.append(text_at(object_at(item, "action"), "query"))
             parts += objects(item.get("content"))
         pages: Dict[str, str] = {}
@@ -5826,10 +5797,7 @@ class SearchReader(ResponsesReader):
                 if note.get("type") == "url_citation":
                     pages[text_at(note, "url")] = text_at(note, "title")
         sink.search(max(queries, key=len), pages)
-        sink.text("".join(text_at(part, "text") for part in parts))
-        self.finish_reason = "stop"
-        self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
-        self.done = True
+        self._ended(kind, index, obj, sink)
 
     EVENTS = {
         **dict.fromkeys(ENDINGS, _searched),
@@ -12110,9 +12078,7 @@ class App:
         message_id = "msg_" + secrets.token_hex(12)
         writer = MessagesWriter(message_id, exchange.shown_as, fold=not exchange.stream)
         if self._config.web_search == "on" and await self._take_searcher(exchange):
-            await self._forward(
-                exchange, lambda _: search_request(query, exchange.model)
-            )
+            await self._forward(exchange, lambda _: search_request(query))
             await self._answer(exchange, Translation(SearchReader(), writer))
             return
         writer.text(NO_SEARCH)
