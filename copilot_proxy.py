@@ -4091,14 +4091,15 @@ class ChatReader:
         """Keep what surrounds the words of a chunk that says nothing else."""
         if len(self._said) == 1 and self._said[0]:
             self._taker, words = self._said[0]
-            value = b":" + dumps(words)
-            # The only such value, and no other escapes: it is the one that was said.
-            if data.count(value) == 1 and data.count(b"\\") == value.count(b"\\"):
+            value = dumps(words)
+            # The only such string, a value, and no other escapes: it is what was said.
+            once = data.count(value) == data.count(b":" + value) == 1
+            if once and data.count(b"\\") == value.count(b"\\"):
                 head, _, tail = data.partition(value)
-                self._head = head + b':"'
+                self._head = head + b'"'
                 self._tail = b'"' + tail
 
-    def _give(self, put: Callable[[str], None], words: str) -> None:
+    def _hand(self, put: Callable[[str], None], words: str) -> None:
         self._said.append((put, words))
         put(words)
 
@@ -4108,7 +4109,11 @@ class ChatReader:
         if self.done:
             return
         if event.data.strip() == b"[DONE]":
-            self._read_done(sink)
+            # Nothing follows; alone it ends an answer that had said something.
+            self.done = True
+            if not self._finish and (self._has_content or self._calls):
+                self._finish = "stop"
+                self._complete_calls(sink)
             return
         chunk = event_object(event)
         failed = "error" in (event.event, chunk.get("type"))
@@ -4122,13 +4127,6 @@ class ChatReader:
             self._read_finish(choice, sink)
         self._learn_plain(event.data)
 
-    def _read_done(self, sink: Sink) -> None:
-        """[DONE]: nothing follows; alone it ends an answer that had said something."""
-        self.done = True
-        if not self._finish and (self._has_content or self._calls):
-            self._finish = "stop"
-            self._complete_calls(sink)
-
     def _read_usage(self, chunk: JSON) -> None:
         if chunk.get("usage") or chunk.get("copilot_usage"):
             usage = openai_usage(chunk.get("usage"), chunk.get("copilot_usage"))
@@ -4140,21 +4138,21 @@ class ChatReader:
     def _read_delta(self, delta: JSON, chunk: JSON, sink: Sink) -> None:
         thought = _first_words(delta, REASONING_FIELDS)
         if thought:
-            self._give(sink.reasoning, thought)
+            self._hand(sink.reasoning, thought)
         opaque = _first_words(delta, OPAQUE_FIELDS)
         if opaque:
-            self._give(lambda data: sink.opaque(data, self._source), opaque)
+            self._hand(lambda data: sink.opaque(data, self._source), opaque)
         content = delta.get("content")
         texts = [text_at(part, "text") for part in objects(content)]
         if isinstance(content, str):
             texts = [content]
         for text in filter(None, texts):
             self._has_content = True
-            self._give(sink.text, text)
+            self._hand(sink.text, text)
         refusal = text_at(delta, "refusal")
         if refusal:
             self._has_content = True
-            self._give(sink.refusal, refusal)
+            self._hand(sink.refusal, refusal)
         for call in objects(delta.get("tool_calls")):
             self._read_call(call, chunk, sink)
 
@@ -4172,7 +4170,7 @@ class ChatReader:
             arguments = dumps_text(arguments)
         call.held += arguments
         if call.held and call.name:
-            self._give(functools.partial(sink.arguments, call.id), call.held)
+            self._hand(functools.partial(sink.arguments, call.id), call.held)
             call.held = ""
             call.empty = False
 
@@ -4204,7 +4202,7 @@ class ChatReader:
         if reason == "error":
             raise UpstreamError("the model ended its answer with an error; try again")
         if reason == "content_filter" and self._finish != reason:
-            self._give(sink.refusal, _filter_text(choice))
+            self._hand(sink.refusal, _filter_text(choice))
         self._finish = reason
         if reason not in ("length", "content_filter"):
             self._finish = "stop"
@@ -4309,14 +4307,12 @@ class ChatWriter:
         encoded = json_string(text).encode("utf-8", "backslashreplace")
         self._out.append(head + encoded + tail)
 
-    def text(self, text: str) -> None:
-        self._put("content", text)
-
-    def reasoning(self, text: str) -> None:
-        self._put("reasoning_content", text)
+    text = functools.partialmethod(_put, "content")
+    reasoning = functools.partialmethod(_put, "reasoning_content")
+    refusal = functools.partialmethod(_put, "refusal")
 
     def next_message(self) -> None:
-        self._put("content", "\n\n")  # there is but one text
+        self.text("\n\n")  # there is but one text
 
     def opaque(self, data: str, source: str) -> None:
         # Clients join what comes in pieces: the space keeps them apart.
@@ -4324,9 +4320,6 @@ class ChatWriter:
         self._put("reasoning_opaque", packed + " ")
         if source.startswith("chat:"):  # Responses takes calls without
             self._carried = "#" + packed
-
-    def refusal(self, text: str) -> None:
-        self._put("refusal", text)
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         name = self.names.get(name, name)
@@ -7837,13 +7830,6 @@ def piece_cost(column: int, piece: str) -> float:
     return cost
 
 
-class Estimate(NamedTuple):
-    """Tokens of a prompt."""
-
-    tokens: int
-    has_media: bool = False  # they are counted by their number only
-
-
 IMAGE_TOKENS = 1600  # as for a large one: clients compact late rather than never
 PAGE_TOKENS = 2500
 PAGE_SIZE = 80_000  # characters of JSON; a page of a PDF seldom has more
@@ -7873,21 +7859,24 @@ class Estimator:
     MOST_UNITS = 20_000
 
     def __init__(self) -> None:
-        self._units: Dict[Hashable, Estimate] = {}
+        self._units: Dict[Hashable, int] = {}
         self._ratios: Dict[str, float] = {}
 
-    def predict(self, model: str, estimate: Estimate) -> int:
+    def predict(self, model: str, body: JSON) -> int:
         """The tokens that the upstream will say it read."""
-        return max(1, round(self._ratios.get(model, 1.0) * estimate.tokens))
+        return max(1, round(self._ratios.get(model, 1.0) * self.request(body, model)))
 
-    def learn(self, model: str, estimate: Estimate, prompt_tokens: int) -> None:
+    def learn(self, model: str, body: JSON, prompt_tokens: int) -> None:
         """Take what it said, cached tokens included; 0 = it did not say."""
-        if estimate.has_media or estimate.tokens < 200 or prompt_tokens <= 0:
-            return
-        # Bounded, so that one corrupt usage does not last.
-        ratio = min(3.0, max(0.4, prompt_tokens / estimate.tokens))
-        ratio = (self._ratios.get(model, ratio) + ratio) / 2
-        keep_newest(self._ratios, model, ratio, MAX_MODELS)
+        text = dumps_text(body)
+        if any('"type":"%s"' % kind in text for kind in MEDIA):
+            return  # they are counted by their number only
+        tokens = self.request(body, model)
+        if tokens >= 200 and prompt_tokens > 0:
+            # Bounded, so that one corrupt usage does not last.
+            ratio = min(3.0, max(0.4, prompt_tokens / tokens))
+            ratio = (self._ratios.get(model, ratio) + ratio) / 2
+            keep_newest(self._ratios, model, ratio, MAX_MODELS)
 
     def text(self, text: str, family: Family) -> int:
         """Tokens of a text; 0 only for an empty one."""
@@ -7898,7 +7887,7 @@ class Estimator:
             total += sum(map(cost, re.findall(PIECES, text[at : at + SLICE])))
         return max(min(1, len(text)), round(total * family.factor))
 
-    def request(self, body: JSON, model: str) -> Estimate:
+    def request(self, body: JSON, model: str) -> int:
         """Estimate a body of any dialect, checked or not; identical parts only once."""
         family = family_of(model)
         turns = body.get("messages") or body.get("input") or body.get("prompt") or []
@@ -7909,14 +7898,13 @@ class Estimator:
         tools = list_at(body, "tools")
         units += [self._unit(self._tool, tool, family) for tool in tools]
         tokens = family.request + family.message * len(turns)
-        tokens += sum(unit.tokens for unit in units)
         if tools:
             tokens += family.tools
-        return Estimate(tokens, any(unit.has_media for unit in units))
+        return tokens + sum(units)
 
     def _unit(
-        self, measure: Callable[[Any, Family], Estimate], unit: Any, family: Family
-    ) -> Estimate:
+        self, measure: Callable[[Any, Family], int], unit: Any, family: Family
+    ) -> int:
         # A conversation grows at its end, and /context asks 35 times about the same
         # parts at once (CLIENTS 1); a digest costs a fiftieth of a count.
         digest = hashlib.blake2b(dumps(unit), digest_size=16).digest()
@@ -7928,9 +7916,8 @@ class Estimator:
             found = self._units[key] = measure(unit, family)
         return found
 
-    def _content(self, content: Any, family: Family) -> Estimate:
+    def _content(self, content: Any, family: Family) -> int:
         tokens = 0
-        has_media = False
         waiting = [content]  # a list of our own: clients nest deeper than Python calls
         while waiting:
             part = waiting.pop()
@@ -7942,14 +7929,13 @@ class Estimator:
                 continue
             kind = str(part.get("type"))
             if kind in MEDIA:
-                has_media = True
                 tokens += self._media(part, kind, family)
             elif kind not in UNCOUNTED:
                 tokens += AROUND.get(kind, 0)
                 waiting += [part[key] for key in COUNTED if key in part]
                 if "input" in part:
                     waiting.append(dumps_text(part["input"]))
-        return Estimate(tokens, has_media)
+        return tokens
 
     def _media(self, part: JSON, kind: str, family: Family) -> int:
         source = object_at(part, "source")
@@ -7959,7 +7945,7 @@ class Estimator:
             return IMAGE_TOKENS
         return PAGE_TOKENS * (1 + len(dumps_text(part)) // PAGE_SIZE)
 
-    def _tool(self, tool: Any, family: Family) -> Estimate:
+    def _tool(self, tool: Any, family: Family) -> int:
         spec = object_at(tool, "function") or tool
         shown = {
             "name": text_at(spec, "name"),
@@ -7968,7 +7954,7 @@ class Estimator:
             or object_at(spec, "parameters"),
         }
         tokens = self.text(dumps_text(shown), family)
-        return Estimate(family.tool + round(family.declared * tokens))
+        return family.tool + round(family.declared * tokens)
 
 
 MAX_MODELS = 100  # a catalogue has about 40
@@ -8336,15 +8322,21 @@ class Limits:
         allowance = self.allowances.get(wanted.session) or _Allowance()
         keep_newest(self.allowances, wanted.session, allowance, MAX_ALLOWANCES)
         if 0 < config.credit_budget <= allowance.nano_aiu / 1e9:
-            raise self._used_up(wanted)
+            key = " -H 'x-api-key: <your API_KEY>'" if config.api_key else ""
+            raise BudgetExceeded(
+                "this session has used the %g AI credits that CREDIT_BUDGET allows. "
+                "Raise it, or reset the session: "
+                "curl -X POST%s http://%s/usage/reset/%s"
+                % (config.credit_budget, key, wanted.host, wanted.session)
+            )
         rate = RATES.get(wanted.dialect, "rate_limit_default")
         costs = {rate: 1, TOKEN_RATE: wanted.tokens}
-        entries = {}
         limited = [name for name in costs if getattr(config, name)]
         for name in limited:
             self._check_rate(allowance, name, now)
-        for name in limited:
-            entries[name] = allowance.windows[name].add(now, costs[name])
+        entries = {
+            name: allowance.windows[name].add(now, costs[name]) for name in limited
+        }
         allowance.nano_aiu += wanted.nano_aiu
         return Hold(allowance, wanted.nano_aiu, entries.get(TOKEN_RATE))
 
@@ -8357,14 +8349,6 @@ class Limits:
                 "(0 = off)." % (name.upper(), limit, wait),
                 retry_after=str(wait),
             )
-
-    def _used_up(self, wanted: Wanted) -> BudgetExceeded:
-        key = " -H 'x-api-key: <your API_KEY>'" if self._config.api_key else ""
-        return BudgetExceeded(
-            "this session has used the %g AI credits that CREDIT_BUDGET allows. Raise "
-            "it, or reset the session: curl -X POST%s http://%s/usage/reset/%s"
-            % (self._config.credit_budget, key, wanted.host, wanted.session)
-        )
 
     def settle(self, hold: Hold, now: float, usage: TokenUsage) -> None:
         """Charge what the answer cost instead of the estimate."""
@@ -11481,9 +11465,8 @@ class PromptSizes:
         sample = self._samples.pop(model, None)
         if sample is not None:
             raw, prompt = sample
-            known = self._estimator.request(loads_object(raw), model)
-            self._estimator.learn(model, known, prompt)
-        return self._estimator.predict(model, self._estimator.request(body, model))
+            self._estimator.learn(model, loads_object(raw), prompt)
+        return self._estimator.predict(model, body)
 
     @property
     def in_outage(self) -> bool:
