@@ -1742,7 +1742,7 @@ RESPONSES = "/responses"
 
 
 def _strings(obj: JSON, key: str) -> Tuple[str, ...]:
-    return tuple(item for item in typed(obj, key, list) if isinstance(item, str))
+    return tuple(item for item in list_at(obj, key) if isinstance(item, str))
 
 
 class Model(NamedTuple):
@@ -1767,7 +1767,7 @@ class Model(NamedTuple):
     @property
     def policy(self) -> str:
         """The state of its terms; models without terms are enabled."""
-        return typed(typed(self.raw, "policy", dict), "state", str) or "enabled"
+        return text_at(object_at(self.raw, "policy"), "state") or "enabled"
 
     @property
     def in_picker(self) -> bool:
@@ -1787,8 +1787,8 @@ class Model(NamedTuple):
     @property
     def media_types(self) -> Tuple[str, ...]:
         """What it reads beside text (UPSTREAM 22.4)."""
-        about = typed(self.raw, "capabilities", dict)
-        vision = typed(typed(about, "limits", dict), "vision", dict)
+        about = object_at(self.raw, "capabilities")
+        vision = object_at(object_at(about, "limits"), "vision")
         return _strings(vision, "supported_media_types")
 
     @property
@@ -1815,8 +1815,8 @@ def _limit(obj: JSON, key: str) -> int:
 
 
 def _parse_headers(entry: JSON) -> Tuple[Tuple[str, str], ...]:
-    wanted = typed(entry, "request_headers", dict)
-    pairs = [(name.lower(), typed(wanted, name, str)) for name in wanted]
+    wanted = object_at(entry, "request_headers")
+    pairs = [(name.lower(), text_at(wanted, name)) for name in wanted]
     return tuple(
         (name, value)
         for name, value in pairs
@@ -1835,10 +1835,10 @@ PRICES = {  # Copilot's names for them; one has two (UPSTREAM 22.1)
 
 def parse_prices(entry: JSON) -> Optional[Dict[str, float]]:
     """AI credits for a million tokens (UPSTREAM 6.2); None = the catalogue is mute."""
-    billed = typed(typed(entry, "billing", dict), "token_prices", dict)
+    billed = object_at(object_at(entry, "billing"), "token_prices")
     batch = _limit(billed, "batch_size") or 10**6
     prices = {}
-    for key, price in typed(billed, "default", dict).items():
+    for key, price in object_at(billed, "default").items():
         if type(price) in (int, float) and 0 <= price < 1e9 and key in PRICES:
             prices[PRICES[key]] = price * 10**6 / batch
     if "input" in prices and "output" in prices:
@@ -1855,10 +1855,10 @@ LIMITS = {
 
 
 def _parse_model(entry: JSON) -> Model:
-    about = typed(entry, "capabilities", dict)
-    limits = typed(about, "limits", dict)
-    supports = typed(about, "supports", dict)
-    kind = typed(about, "type", str) or "chat"
+    about = object_at(entry, "capabilities")
+    limits = object_at(about, "limits")
+    supports = object_at(about, "supports")
+    kind = text_at(about, "type") or "chat"
     endpoints = _strings(entry, "supported_endpoints")
     if not endpoints and kind == "chat":
         endpoints = (CHAT,)  # older models list nothing and mean chat (UPSTREAM 7.1)
@@ -1874,8 +1874,8 @@ def _parse_model(entry: JSON) -> Model:
     }
     return Model(
         entry["id"],
-        typed(entry, "name", str) or entry["id"],
-        typed(entry, "vendor", str),
+        text_at(entry, "name") or entry["id"],
+        text_at(entry, "vendor"),
         kind,
         endpoints,
         headers=_parse_headers(entry),
@@ -1890,8 +1890,8 @@ def parse_models(reply: Any) -> List[Model]:
     """Read the answer of GET /models, in its order."""
     return [
         _parse_model(entry)
-        for entry in objects(typed(reply, "data", list))
-        if MODEL_ID.fullmatch(typed(entry, "id", str))
+        for entry in objects(list_at(reply, "data"))
+        if MODEL_ID.fullmatch(text_at(entry, "id"))
     ]
 
 
@@ -1947,7 +1947,8 @@ CODEX_REVIEW = "codex-auto-review"
 LONGEST_NAME = 256
 MOST_RESOLVED = 256  # names that one catalogue remembers
 DATE_SUFFIX = re.compile(r"-20[0-9]{2}-?[0-9]{2}-?[0-9]{2}$")
-NUMBER = re.compile(r"[0-9]+")
+NO_WORD = re.compile("[0-9]+|preview|latest")  # but "4o" and "1m" are some
+VERSION = re.compile("[0-9]{1,2}")  # longer ones are dates: gpt-4-0613
 
 
 def _spellings(name: str) -> Tuple[str, ...]:
@@ -1959,15 +1960,10 @@ def _spellings(name: str) -> Tuple[str, ...]:
 
 def _words_and_version(name: str) -> Tuple[List[str], List[int]]:
     """claude-3-5-haiku -> [claude, haiku], [3, 5]."""
-    words = []
-    version = []
     plain = name.lower().removesuffix("[1m]")
-    for part in _spellings(ALIASES.get(plain, plain))[-1].split("-"):
-        if not NUMBER.fullmatch(part):
-            words.append(part)  # "4o" and "1m" too
-        elif len(part) < 3:  # longer ones are dates: gpt-4-0613
-            version.append(int(part))
-    return [word for word in words if word not in ("preview", "latest")], version
+    parts = _spellings(ALIASES.get(plain, plain))[-1].split("-")
+    words = [part for part in parts if not NO_WORD.fullmatch(part)]
+    return words, [int(part) for part in parts if VERSION.fullmatch(part)]
 
 
 def switched_off(model: Model) -> Forbidden:
@@ -9781,7 +9777,8 @@ class HTTPServer:
 # ============================================================================
 # 16. GitHub sign-in
 # ============================================================================
-# The device flow, the Copilot token and the one file that keeps them (UPSTREAM 2, 3).
+# The device flow, the Copilot token and the one file that keeps them (UPSTREAM 2, 3);
+# the cache with one flight, in which codes, tokens, catalogue and quota are kept.
 #                                                        Uses: 1, 2, 3, 4, 8, 14.
 # Contract: many callers, one exchange; a failed exchange never deletes the GitHub
 # token and is never tried in a loop; GITHUB_TOKEN is never written to disk; what other
@@ -9800,7 +9797,7 @@ NOT_GITHUB = (
 
 def token_in(obj: Any, key: str) -> str:
     """A token that may stand in a header, "" when there is none."""
-    token = typed(obj, key, str)
+    token = text_at(obj, key)
     return token if re.fullmatch(r"[!-~]+", token) else ""
 
 
@@ -9949,7 +9946,7 @@ GITHUBS_PAGE = re.compile(rb"github|unicorn", re.IGNORECASE)
 def _notification_error(obj: JSON, hint: str) -> Forbidden:
     # The envelope's own message names the account: shown to nobody, logged nowhere.
     details = required(obj, "error_details", dict)
-    kind = required(details, "notification_id", str)[:60]
+    kind = required_text(details, "notification_id")[:60]
     text = "GitHub refuses Copilot to this account"
     for row in NOTIFICATIONS:
         kinds, meaning = row.split(": ")
@@ -10026,7 +10023,7 @@ PROXY_HINT = re.compile(r"proxy-ep=proxy(\.[A-Za-z0-9_.-]+)")
 
 def _named_host(reply: JSON, name: str) -> str:
     """What a token says of a host; "" = nothing."""
-    named = ENDPOINT.fullmatch(typed(typed(reply, "endpoints", dict), name, str))
+    named = ENDPOINT.fullmatch(text_at(object_at(reply, "endpoints"), name))
     hint = PROXY_HINT.search(reply["token"])
     if named:
         return named[1]
@@ -10316,7 +10313,7 @@ class CopilotAuth:
     async def _request_code(self) -> Tuple[JSON, float, float]:
         reply = await self._oauth("/login/device/code", {"scope": "read:user"})
         keys = ("device_code", "verification_uri", "user_code")
-        code = {key: typed(reply, key, str) for key in keys}
+        code = {key: text_at(reply, key) for key in keys}
         if "" in code.values():
             raise _device_error(reply)
         interval = reply.get("interval")
@@ -10405,13 +10402,14 @@ class CopilotAuth:
         if token is not self._tokens.value:
             return True
         now = self._clock()
-        if not expired or token is not self._worked:
+        proven = expired and token is self._worked
+        if not proven:
             if self._unused[0] + UNUSED_SPAN > now:
                 return False  # it is good enough for other requests
             self._unused.append(now)
         self._tokens.put()
         again_at = self._unused[0] + UNUSED_SPAN
-        if expired and token is not self._worked and again_at > now:
+        if expired and not proven and again_at > now:
             self._tokens.retry_at = again_at
             self._tokens.failure = UpstreamError(
                 "GitHub Copilot refuses the tokens that GitHub gives out, %d in a row. "
@@ -10616,15 +10614,13 @@ CLIENT_MARKS = (
         re.compile("Generate a title for this conversation:"),
     ),
 )
-# Sub-agents and questions beside the conversation say so themselves.
-SIDE_HEADERS = (
-    "x-claude-code-agent-id",
-    "x-claude-code-compaction",
-    "x-claude-code-request-class",
-    "x-openai-subagent",  # Codex
-    "x-codex-parent-thread-id",
-    "x-parent-session-id",  # opencode
-)
+# Sub-agents and questions beside the conversation say so themselves: Claude Code's,
+# Codex's and opencode's.
+SIDE_HEADERS = """
+x-claude-code-agent-id x-claude-code-compaction x-claude-code-request-class
+x-openai-subagent x-codex-parent-thread-id
+x-parent-session-id
+""".split()
 
 
 def _items(body: JSON) -> List[Any]:
@@ -10665,15 +10661,13 @@ def _is_side_request(headers: Headers, body: JSON) -> bool:
     if not {None, "main"}.issuperset(map(headers.get, SIDE_HEADERS)):
         return True
     first = objects(body.get("system"))[:1]
-    return any(
-        "cc_is_subagent=true" in typed(each, "text", str)[:2000] for each in first
-    )
+    return any("cc_is_subagent=true" in text_at(each, "text")[:2000] for each in first)
 
 
 def _is_side_question(body: JSON) -> bool:
     """Claude Code's questions beside the conversation, for titles, pages or probes:
     without tools and thinking, while the conversation always has tools (2026-11)."""
-    no_thinking = typed(typed(body, "thinking", dict), "type", str) == "disabled"
+    no_thinking = text_at(object_at(body, "thinking"), "type") == "disabled"
     return body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
 
 
@@ -10780,21 +10774,16 @@ def parse_quota(reply: JSON) -> JSON:
     """Read copilot_internal/user, whatever the plan and its billing."""
     raw: Dict[str, JSON] = {}
     # Copilot Free on the old billing has figures only.
-    totals = typed(reply, "monthly_quotas", dict)
-    for name, left in typed(reply, "limited_user_quotas", dict).items():
+    totals = object_at(reply, "monthly_quotas")
+    for name, left in object_at(reply, "limited_user_quotas").items():
         raw[name] = {"remaining": left, "entitlement": totals.get(name)}
-    for name, snapshot in typed(reply, "quota_snapshots", dict).items():
+    for name, snapshot in object_at(reply, "quota_snapshots").items():
         if isinstance(snapshot, dict):
             raw[name] = snapshot
-    billing = "premium_requests"
-    for table in (reply, *raw.values()):
-        if table.get("token_based_billing") is True:
-            billing = "ai_credits"
-    quotas = {}
-    for name, table in raw.items():
-        if name == "premium_interactions":
-            name = billing
-        quotas[name] = _snapshot(table)
+    by_tokens = [each.get("token_based_billing") for each in (reply, *raw.values())]
+    billing = "ai_credits" if True in by_tokens else "premium_requests"
+    names = {"premium_interactions": billing}
+    quotas = {names.get(key, key): _snapshot(raw[key]) for key in raw}
     reset = reply.get("quota_reset_date") or reply.get("limited_user_reset_date")
     return {
         "login": reply.get("login"),
@@ -10944,8 +10933,8 @@ class CopilotClient:
         with contextlib.suppress(BadRequest):
             reply = loads_object(await response.read_all(MAX_ERROR))
         token = token_in(reply, "session_token")
-        available = typed(reply, "available_models", list)
-        names = [typed(reply, "selected_model", str), *available]
+        available = list_at(reply, "available_models")
+        names = [text_at(reply, "selected_model"), *available]
         if old and old.id in available:
             names.insert(0, old.id)  # the conversation's cache lives there
         by_id = {model.id: model for model in await self.models()}
