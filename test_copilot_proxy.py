@@ -10080,6 +10080,49 @@ def test_messages_tap_ignores_what_follows_the_end():
             assert b"".join(map(tap.feed, pieces)) + tap.finish() == STREAM_OK
 
 
+def plain_events(dice):
+    """An event of each kind that need not be parsed, in one of the two orders of keys."""
+    text = "".join(
+        dice.choice(["a", '"', "\\", "\n", "\u00e9", "\u4f60", "\U0001f600"]) for _ in range(9)
+    )
+    order = dice.random() < 0.5
+    field = dice.choice(["text", "partial_json", "thinking", "signature"])
+    for name, more in (
+        ("start", {"content_block": {"type": "text", "text": ""}}),
+        ("delta", {"delta": {"type": field + "_delta", field: text}}),
+        ("stop", {}),
+    ):
+        obj = {"type": "content_block_" + name, "index": dice.randrange(20), **more}
+        compact = {"separators": (",", ":"), "ensure_ascii": dice.random() < 0.5}
+        line = json.dumps(obj, sort_keys=order, **compact).encode()
+        yield b"event: content_block_%b\ndata: %b\n\n" % (name.encode(), line)
+
+
+def test_messages_tap_parses_no_plain_event_and_every_odd_one():
+    odd = [
+        b"",
+        b"\xff",
+        b"\x01",
+        b'"',
+        b"\\",
+        b"\n",
+        b"}",
+        b"\xe0\x80\x80",
+        b"\xed\xa0\x80",
+        b"\\x",
+    ]
+    for seed in range(400):
+        dice = random.Random(seed)
+        for event in plain_events(dice):
+            assert cp.PLAIN_EVENTS.match(event)[0] == event, "it would be parsed"
+            at = dice.randrange(len(event))
+            event = event[:at] + dice.choice(odd) + event[at + dice.randrange(3) :]
+            if cp.PLAIN_EVENTS.match(event)[0] == event:
+                line = event.partition(b"data: ")[2]
+                assert cp.loads(line)["type"].startswith("content_block_"), event
+                assert "usage" not in cp.loads(line)
+
+
 def test_messages_tap_gives_back_names():
     block = {"type": "tool_use", "id": "i", "name": "short", "input": {}}
     start = {"type": "content_block_start", "index": 0, "content_block": block}
