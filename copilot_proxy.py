@@ -2542,7 +2542,10 @@ class StopAt:
         text = self._held + text
         stops = self._stops
         ends = [(text.find(s) + len(s), -len(s), s) for s in stops if s in text]
-        begun = [n for s in stops for n in range(len(s)) if text.endswith(s[:n])]
+        begun = [0]
+        for stop in stops:
+            sizes = range(1, min(len(stop), len(text) + 1))
+            begun += [size for size in sizes if text.endswith(stop[:size])]
         at = len(text) - max(begun)
         if ends:
             end, size, self._hit = min(ends)  # whichever ends first
