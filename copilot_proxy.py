@@ -166,22 +166,18 @@ def parse_pairs(raw: str) -> Tuple[Tuple[str, ...], ...]:
 
 
 ADDRESS = re.compile(
-    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
-    r"(?::(?P<port>[0-9]{1,5}))?(?:/[\w.~%!$&'()*+,;=:@/-]*)?",
+    r"(?:https://(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])"
+    r"|http://(?:(?i:localhost)|127(?:\.[0-9]{1,3}){3}|\[::1\]))"
+    r"(?::([0-9]{1,5}))?(?:/[\w.~%!$&'()*+,;=:@/-]*)?",
     re.ASCII,
-)
-LOOPBACK_HOST = re.compile(
-    r"localhost|127(?:\.[0-9]{1,3}){3}|\[::1\]", re.ASCII | re.IGNORECASE
 )
 
 
 def parse_address(raw: str) -> str:
     """An address that a token may be sent to: https, or this computer."""
     found = ADDRESS.fullmatch(raw)
-    if not found or int(found["port"] or 0) > 65535:
-        raise ValueError("an address like https://host")
-    if found["scheme"] == "http" and not LOOPBACK_HOST.fullmatch(found["host"]):
-        raise ValueError("an address with https:// (http:// only on this computer)")
+    if not found or int(found[1] or 0) > 65535:
+        raise ValueError("an address like https://host (http:// only on this computer)")
     return raw.rstrip("/")
 
 
@@ -366,7 +362,7 @@ def parse_dotenv(text: str) -> Tuple[Dict[str, str], List[int]]:
 # Claude Code puts "Please run /login" before the texts of 401 and 403, so these begin
 # by saying whose error it is (CLIENTS 8).
 LOGIN_OPENINGS = {
-    "github": "This is about GitHub, not Anthropic: ",
+    "GitHub": "This is about GitHub, not Anthropic: ",
     "client": "This is about the proxy on your machine, not Anthropic: ",
 }
 
@@ -375,7 +371,7 @@ class ProxyError(Exception):
     """A failure that the client is told; `status` is what it is answered with."""
 
     status = 500
-    whose = "proxy"  # whose fault: client, limit (one of ours), github, network, proxy
+    whose = "this program"  # fault it is; else client, own limit, GitHub, network
     code: Optional[str] = None  # OpenAI's error.code
     should_retry: Optional[bool] = None  # Claude Code obeys x-should-retry
 
@@ -428,7 +424,7 @@ class AuthRequired(ProxyError):
     """Nobody is signed in to GitHub, or the sign-in is refused."""
 
     status = 401
-    whose = "github"
+    whose = "GitHub"
     # Without it Claude Code tries 11 times in 180 s and hides the text (CLIENTS 1).
     should_retry = False
 
@@ -443,7 +439,7 @@ class BudgetExceeded(ProxyError):
     """The session has used the credits that CREDIT_BUDGET allows."""
 
     status = 402
-    whose = "limit"
+    whose = "own limit"
     code = "credit_budget_exceeded"
     should_retry = False
 
@@ -452,7 +448,7 @@ class Forbidden(ProxyError):
     """GitHub refuses Copilot to this account."""
 
     status = 403
-    whose = "github"
+    whose = "GitHub"
 
 
 class Outsider(Forbidden):
@@ -483,7 +479,7 @@ class RateLimited(ProxyError):
     """Refused by this proxy's own limits; the request was not sent or charged."""
 
     status = 429
-    whose = "limit"
+    whose = "own limit"
 
 
 class ClientLeft(ProxyError):
@@ -497,7 +493,7 @@ class UpstreamError(ProxyError):
     """GitHub, Copilot or the way there failed; status and words are the upstream's."""
 
     status = 502
-    whose = "github"
+    whose = "GitHub"
     kind = ""  # the upstream's own error.type, when it named one
 
 
@@ -769,10 +765,10 @@ LOG_LEVELS = {
     name: getattr(logging, name.upper()) for name in ("error", "warn", "info", "debug")
 }
 LEVEL_COLOURS = {"error": "31", "warn": "33"}  # red, yellow; the others are dimmed
+# Each alternative begins with a letter of its own, so that a line is searched quickly.
 SECRET = re.compile(
-    r"(?:gh[a-z]_|github_pat_)\w+|tid=[^\s\"']+|(?<=bearer )[^\s\"']+"
-    r"|(?<=://)[^/\s@\"']+(?=@)",
-    re.IGNORECASE,
+    r"gh[a-z]_\w+|github_pat_\w+|tid=[^\s\"']+|bearer [^\s\"']+|Bearer [^\s\"']+"
+    r"|//[^/\s@\"']+(?=@)"
 )
 
 
@@ -793,19 +789,29 @@ def is_logged(level: str) -> bool:
     return LOG.isEnabledFor(LOG_LEVELS[level])
 
 
+_BLANK = vars(logging.LogRecord(LOG.name, 0, "", 0, "", (), None))
+
+
 def log_line(level: str, text: str) -> None:
     """Log a line for people."""
-    LOG.log(LOG_LEVELS[level], text)
-
-
-# ASCII, so that control bytes, lone surrogates and terminal escapes are inert.
-_encode_fields = json.JSONEncoder(default=str).encode
+    if is_logged(level):
+        # A copy, because making a record costs more than writing its line.
+        record = logging.LogRecord.__new__(logging.LogRecord)
+        record.__dict__.update(
+            _BLANK,
+            levelno=LOG_LEVELS[level],
+            levelname=level,
+            created=time.time(),
+            msg=text,
+        )
+        LOG.handle(record)
 
 
 def log_event(level: str, event: str, **fields: Any) -> None:
     """Log `event: {fields}`, the form of the program this one replaces."""
     if is_logged(level):
-        log_line(level, "%s: %s" % (event, _encode_fields(fields)))
+        # ASCII, so that control bytes, lone surrogates and terminal escapes are inert.
+        log_line(level, "%s: %s" % (event, json.dumps(fields, default=str)))
 
 
 def short_number(number: float) -> str:
@@ -825,7 +831,7 @@ def short_number(number: float) -> str:
 MAX_LINES_WAITING = 1000
 # Seconds between two writings: waking the thread costs more than a line, so that a
 # burst of lines shares it.
-NAP = 0.02
+NAP = 0.05
 
 
 class LineWriter(logging.Handler):
@@ -843,7 +849,8 @@ class LineWriter(logging.Handler):
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._dropped = 0
         if self._raw is not None:
-            threading.Thread(target=self._run, daemon=True).start()
+            self._thread = threading.Thread(target=self._run, daemon=True)
+            self._thread.start()
 
     def format(self, record: logging.LogRecord) -> str:
         """`12:00:01 [info] event: ...`, on a terminal with the level in its colour."""
@@ -862,7 +869,7 @@ class LineWriter(logging.Handler):
         mark = "[%s]" % level
         if self._colour:
             mark = "\x1b[%sm%s\x1b[0m" % (LEVEL_COLOURS.get(level, "2"), mark)
-        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        clock = "%02d:%02d:%02d" % time.localtime(record.created)[3:6]
         return "%s %s %s" % (clock, mark, printable(redact(text)))
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -879,29 +886,28 @@ class LineWriter(logging.Handler):
         else:
             self._dropped += 1
 
-    def flush(self) -> None:
+    def close(self) -> None:
         """Wait until all is written, but no longer than a second."""
         if self._raw is not None:
-            written = threading.Event()
-            self._queue.put(written)
-            written.wait(1.0)
+            self._queue.put(None)
+            self._thread.join(1.0)
+        super().close()
 
     def _run(self) -> None:
         while True:
-            items = [self._queue.get()]
+            lines = [self._queue.get()]
             while not self._queue.empty():
-                items.append(self._queue.get())
-            self._write("".join(item for item in items if isinstance(item, str)))
+                lines.append(self._queue.get())
+            self._write_all("".join(filter(None, lines)))
             if self._dropped and self._queue.empty():
                 lost = self._dropped
                 self._dropped = 0
-                self._write("%d log lines were dropped: nobody read them\n" % lost)
-            for item in items:
-                if isinstance(item, threading.Event):
-                    item.set()
+                self._write_all("%d log lines were dropped: nobody read them\n" % lost)
+            if None in lines:
+                return
             time.sleep(NAP)
 
-    def _write(self, text: str) -> None:
+    def _write_all(self, text: str) -> None:
         data = text.encode(self._stream.encoding, "backslashreplace")
         with contextlib.suppress(OSError, ValueError):  # the reader has gone
             while data:
@@ -951,16 +957,12 @@ def _parse_float(digits: str) -> float:
     return number
 
 
-def _make_decoder() -> json.JSONDecoder:
-    own_limit = None
-    if not hasattr(sys, "set_int_max_str_digits"):  # macOS's own 3.9.6
-        own_limit = _parse_int
-    return json.JSONDecoder(
-        parse_constant=_no_constant, parse_int=own_limit, parse_float=_parse_float
-    )
-
-
-_DECODER = _make_decoder()
+_DECODER = json.JSONDecoder(
+    parse_constant=_no_constant,
+    # macOS's own Python, 3.9.6, has no limit of its own.
+    parse_int=None if hasattr(sys, "set_int_max_str_digits") else _parse_int,
+    parse_float=_parse_float,
+)
 _DECODE = _DECODER.decode
 _scan = _DECODER.scan_once  # (text, at) -> (value, end), raising StopIteration
 # Cached, because json.dumps(..., separators=) builds a new one every call.
@@ -1044,15 +1046,17 @@ def expect(value: Any, kind: type, path: str, key: str = "") -> Any:
 def field(obj: JSON, key: str, kind: type, path: str = "", default: Any = None) -> Any:
     """`obj[key]` checked to be a `kind`; absent or null gives `default`."""
     value = obj.get(key)
+    if type(value) is kind:  # as nearly always
+        return value
     return default if value is None else expect(value, kind, path, key)
 
 
 def required(obj: JSON, key: str, kind: type, path: str = "") -> Any:
     """`obj[key]` checked to be a `kind`; raises BadRequest when it is missing."""
-    value = obj.get(key)
+    value = field(obj, key, kind, path)
     if value is None:
         raise BadRequest("%s: required" % _path_to(path, key))
-    return value if type(value) is kind else expect(value, kind, path, key)
+    return value
 
 
 def text_field(obj: JSON, key: str, path: str = "") -> str:
@@ -1808,12 +1812,12 @@ def _limit(obj: JSON, key: str) -> int:
 
 
 def _parse_headers(entry: JSON) -> Tuple[Tuple[str, str], ...]:
-    headers = typed(entry, "request_headers", dict)
+    wanted = typed(entry, "request_headers", dict)
+    pairs = [(name.lower(), typed(wanted, name, str)) for name in wanted]
     return tuple(
-        (name.lower(), headers[name])
-        for name in headers
-        if MODEL_HEADER.fullmatch(name.lower())
-        and MODEL_HEADER_VALUE.fullmatch(typed(headers, name, str))
+        (name, value)
+        for name, value in pairs
+        if MODEL_HEADER.fullmatch(name) and MODEL_HEADER_VALUE.fullmatch(value)
     )
 
 
@@ -1855,22 +1859,27 @@ def _parse_model(entry: JSON) -> Model:
     endpoints = _strings(entry, "supported_endpoints")
     if not endpoints and kind == "chat":
         endpoints = (CHAT,)  # older models list nothing and mean chat (UPSTREAM 7.1)
-    smallest = _limit(supports, "min_thinking_budget")
-    largest = _limit(supports, "max_thinking_budget")
-    known = {name: _limit(limits, key) for name, key in LIMITS.items()}
-    known.update(vendor=typed(entry, "vendor", str), prices=parse_prices(entry))
+    figures = {name: _limit(limits, key) for name, key in LIMITS.items()}
+    abilities = {
+        "vision": bool(supports.get("vision") or limits.get("vision")),
+        "efforts": _strings(supports, "reasoning_effort"),
+        "adaptive": supports.get("adaptive_thinking") is True,
+        "budget": (
+            _limit(supports, "min_thinking_budget"),
+            _limit(supports, "max_thinking_budget"),
+        ),
+    }
     return Model(
-        id=entry["id"],
-        name=typed(entry, "name", str) or entry["id"],
-        kind=kind,
-        endpoints=endpoints,
-        vision=bool(supports.get("vision") or limits.get("vision")),
-        efforts=_strings(supports, "reasoning_effort"),
-        adaptive=supports.get("adaptive_thinking") is True,
-        budget=(smallest, largest),
+        entry["id"],
+        typed(entry, "name", str) or entry["id"],
+        typed(entry, "vendor", str),
+        kind,
+        endpoints,
         headers=_parse_headers(entry),
+        prices=parse_prices(entry),
         raw=entry,
-        **known,
+        **figures,
+        **abilities,
     )
 
 
@@ -2009,9 +2018,9 @@ class Catalogue(List[Model]):
         self._default = default
         self._renamed = tuple(renamed)
         self.resolve = functools.lru_cache(MOST_RESOLVED)(self._resolve)
-        shown = [model.in_picker for model in self if model.kind == "chat"]
+        shown = {model.in_picker for model in self if model.kind == "chat"}
         # Copilot Free and Student: every entry is hidden, and none may be named.
-        self.auto_only = bool(shown) and True not in shown
+        self.auto_only = shown == {False}
 
     def _resolve(self, wanted: str, dialect: str) -> Model:
         """What a client means by a name; raises NotFound with what to do instead."""
@@ -2050,7 +2059,8 @@ class Catalogue(List[Model]):
                 return by_name[spelling]
         model = self.newest(name, kind)
         if model is None:
-            raise _model_not_found(name, known)
+            listed = [each for each in self.listed() if each.kind == kind]
+            raise _model_not_found(name, listed)
         return model
 
     def newest(self, name: str, kind: str = "chat") -> Optional[Model]:
@@ -2070,19 +2080,19 @@ class Catalogue(List[Model]):
     def default(self, dialect: str) -> Model:
         """The model for a client that names none."""
         embeds = dialect == "embeddings"  # such a model is in no picker
-        if self._default not in ("", "default") and not embeds:
-            return self.resolve(self._default, dialect)
-        if self.auto_only and not embeds:
-            return AUTO_MODEL
+        if not embeds:
+            if self._default not in ("", "default"):
+                return self.resolve(self._default, dialect)
+            if self.auto_only:
+                return AUTO_MODEL
         able = [
             model
             for model in self
             if serves(model, dialect) and (model.offered or embeds)
         ]
-        able.sort(key=lambda model: model.raw.get("is_chat_default") is not True)
         if not able:
-            raise _model_not_found("default", self)
-        return able[0]
+            raise _model_not_found("default", self.listed())
+        return min(able, key=lambda model: model.raw.get("is_chat_default") is not True)
 
     def listed(self) -> List[Model]:
         """What clients and people may choose from; Auto is open to every plan."""
@@ -2110,22 +2120,30 @@ def shown_id(model: Model, *, dashed: bool) -> str:
     return model.id.replace(".", "-") if dashed and model.is_claude else model.id
 
 
+MODEL_FRAME = {
+    "object": "model",
+    "type": "model",
+    # The catalogue has no dates; Anthropic's own API says an unknown one so.
+    "created": 0,
+    "created_at": "1970-01-01T00:00:00Z",
+}
+
+
 def model_payload(model: Model, shown_as: str = "") -> JSON:
     """One model as OpenAI's and Anthropic's SDKs both read it."""
-    return {
-        "id": shown_as or model.id,
-        "object": "model",
-        "type": "model",
-        # The catalogue has no dates; Anthropic's own API says an unknown one so.
-        "created": 0,
-        "created_at": "1970-01-01T00:00:00Z",
-        "owned_by": model.vendor,
-        "display_name": model.name,
+    limits = {
         "context_window": model.context or None,
         "max_output_tokens": model.output or None,
+    }
+    return {
+        **MODEL_FRAME,
+        "id": shown_as or model.id,
+        "owned_by": model.vendor,
+        "display_name": model.name,
         "endpoints": list(model.endpoints),
         "vision": model.vision,
         "credits": model.prices,
+        **limits,
     }
 
 
@@ -3808,18 +3826,19 @@ def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool,
     return mode, left
 
 
-def _parse_format(body: JSON) -> Optional[JSON]:
-    form = field(body, "response_format", dict, default={"type": "text"})
+def parse_format(form: JSON, path: str) -> Optional[JSON]:
+    """The hub's schema for the form that answers are to have."""
     kinds = ("text", "json_object", "json_schema")
-    kind = required_word(form, "type", kinds, "response_format")
+    kind = required_word(form, "type", kinds, path)
     if kind == "json_schema":
-        return required(form, kind, dict, "response_format")
+        return required(form, kind, dict, path)
     return {} if kind == "json_object" else None
 
 
 def parse_chat(body: JSON) -> Conversation:
     """Read a chat request for a model of another endpoint; raises BadRequest."""
     required(body, "messages", list)
+    form = field(body, "response_format", dict, default={"type": "text"})
     tools = tuple(parse_list(body, "tools", _parse_tool))
     choice, tools = _parse_choice(body, tools)
     stops = body.get("stop")
@@ -3839,7 +3858,7 @@ def parse_chat(body: JSON) -> Conversation:
         stop=parse_stops({"stop": stops}, "stop"),
         effort=effort,
         thinking=effort not in ("", "none"),
-        schema=_parse_format(body),
+        schema=parse_format(form, "response_format"),
         user=text_field(body, "user"),
         extra=given(**extra),
     )
@@ -4582,16 +4601,16 @@ class ToolTable:
         self.left_out: List[str] = []
         self._flat: Dict[Tuple[str, str], str] = {}
         # A name in a namespace gives way: the others go up as they are.
-        self._plain = {typed(one, "name", str) for one in objects(body.get("tools"))}
+        self._plain = {text_at(one, "name") for one in objects(body.get("tools"))}
         self._add_all(body, "")
         for at, item in enumerate(input_items(body)):
-            if typed(item, "type", str) == "tool_search_output":
+            if text_at(item, "type") == "tool_search_output":
                 self._add_all(item, "input.%d" % at)
 
     def name_of(self, item: JSON) -> str:
         """What the model knows the function of a call, or of a choice, as."""
-        name = typed(item, "name", str) or typed(item, "type", str)
-        namespace = typed(item, "namespace", str)
+        name = text_at(item, "name") or text_at(item, "type")
+        namespace = text_at(item, "namespace")
         flat = "%s__%s" % (namespace.rstrip("_"), name) if namespace else name
         return self._flat.get((namespace, name), flat)
 
@@ -4600,16 +4619,16 @@ class ToolTable:
         parse_list(holder, "tools", add, path)
 
     def _add_tool(self, namespace: str, tool: Any, path: str) -> None:
-        kind = required(expect(tool, dict, path), "type", str, path)
+        kind = required_text(tool, "type", path)
         if kind.startswith(SPARED_TOOLS):
             self.left_out.append("tool " + kind)
         elif kind == "namespace":
             self._add_all(tool, path, field(tool, "name", str, path, kind))
         elif kind in ("function", "custom"):
-            self._keep(namespace, kind, tool, path)
+            self._declare(namespace, kind, tool, path)
         elif kind in CLIENT_TOOLS:
             offer = {**CLIENT_TOOLS[kind], **given(**tool), "name": kind}
-            self._keep("", kind, offer, path)
+            self._declare("", kind, offer, path)
         else:
             raise BadRequest(
                 "%s: a tool of type %s is run by OpenAI's servers, which Copilot does "
@@ -4618,16 +4637,16 @@ class ToolTable:
                 code="unsupported_tool",
             )
 
-    def _keep(self, namespace: str, kind: str, offer: JSON, path: str) -> None:
-        name = required(offer, "name", str, path)
-        about = field(offer, "description", str, path, "")
+    def _declare(self, namespace: str, kind: str, offer: JSON, path: str) -> None:
+        name = required_text(offer, "name", path)
+        about = text_field(offer, "description", path)
         schema = field(offer, "parameters", dict, path, {})
         strict = field(offer, "strict", bool, path)
-        tool = Tool(name, about, schema, strict, kind, namespace)
+        tool = Tool(name, about, schema, strict, kind)
         if kind == "custom":
             tool = custom_tool(name, about, field(offer, "format", dict, path, {}))
         place = (namespace, name)
-        flat = self.name_of(tool._asdict())
+        flat = self.name_of({"namespace": namespace, "name": name})
         taken: Container[str] = self._plain if namespace else ()
         while place not in self._flat and (flat in self.tools or flat in taken):
             flat += "_"  # so that two of one name do not become one
@@ -4641,26 +4660,26 @@ def _unsendable(what: str, kind: str, path: str) -> BadRequest:
 
 
 def _parse_input_part(part: Any, path: str) -> Any:
-    kind = required(expect(part, dict, path), "type", str, path)
+    kind = required_text(part, "type", path)
     if kind == "refusal":
-        return Text(field(part, kind, str, path, ""))
+        return Text(text_field(part, kind, path))
     if kind.endswith("text"):
-        return Text(field(part, "text", str, path, ""))
+        return Text(text_field(part, "text", path))
     if part.get("file_id") or part.get("file_url"):
         raise BadRequest("%s: Copilot keeps no files; send the data itself" % path)
     if kind == "input_image":
-        detail = field(part, "detail", str, path, "")
-        return Image(required(part, "image_url", str, path), detail)
+        detail = text_field(part, "detail", path)
+        return Image(required_text(part, "image_url", path), detail)
     if kind != "input_file":
         raise _unsendable("a part", kind, path)
-    url = required(part, "file_data", str, path)
+    url = required_text(part, "file_data", path)
     if not url.startswith("data:"):
         url = "data:application/pdf;base64," + url
-    return Document(url, field(part, "filename", str, path, ""))
+    return Document(url, text_field(part, "filename", path))
 
 
 def _parse_input_content(holder: JSON, key: str, path: str) -> Tuple[Any, ...]:
-    content = holder.get(key) or ""
+    content = holder.get(key)
     if isinstance(content, str):
         content = [{"type": "input_text", "text": content}]
     parts = parse_list({key: content}, key, _parse_input_part, path)
@@ -4695,27 +4714,28 @@ WORDS = ("action", "queries", "name", "arguments", "code", "output", "error", "t
 
 def summary_text(item: JSON) -> str:
     """The words that stand for a compaction item."""
-    ours = unpack_reasoning(typed(item, "encrypted_content", str))
+    ours = unpack_reasoning(text_at(item, "encrypted_content"))
     if ours and ours[1] == COMPACTED:
         return SUMMARY_LEAD + ours[0]
     return LOST_SUMMARY
 
 
 def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Call:
-    call_id = required(item, "call_id", str, path)
+    call_id = required_text(item, "call_id", path)
     if kind not in CALLS[:2]:
         kind = kind[: -len("_call")]
         held = item.get(CLIENT_TOOLS[kind]["member"]) or {}
         return Call(call_id, kind, dumps_text(held))
-    required(item, "name", str, path)
-    arguments = field(item, "arguments", str, path, "")
+    required_text(item, "name", path)
     if kind == "custom_tool_call":
-        arguments = dumps_text({"input": field(item, "input", str, path, "")})
+        arguments = dumps_text({"input": text_field(item, "input", path)})
+    else:
+        arguments = text_field(item, "arguments", path)
     return Call(call_id, table.name_of(item), arguments)
 
 
 def _parse_result(kind: str, item: JSON, path: str) -> Result:
-    call_id = required(item, "call_id", str, path)
+    call_id = required_text(item, "call_id", path)
     if kind[: -len("_output")] in CALLS[:2]:
         return Result(call_id, _parse_input_content(item, "output", path))
     output = item.get("output") or ""
@@ -4728,14 +4748,14 @@ def _parse_result(kind: str, item: JSON, path: str) -> Result:
 
 
 def _parse_reasoning(item: JSON, path: str) -> List[Reasoning]:
-    ours = unpack_reasoning(field(item, "encrypted_content", str, path, ""))
+    ours = unpack_reasoning(text_field(item, "encrypted_content", path))
     words = text_of(_parse_input_content(item, "summary", path))
     # What another made only its own model can read.
     return [Reasoning(words, *ours)] if ours and ours[0] else []
 
 
 def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
-    kind = field(expect(item, dict, path), "type", str, path, "message")
+    kind = text_field(item, "type", path) or "message"
     if kind == "message":
         role = INPUT_ROLES[required_word(item, "role", INPUT_ROLES, path)]
         return Turn(role, _parse_input_content(item, "content", path))
@@ -4768,51 +4788,34 @@ def _join_turns(turns: List[Turn]) -> List[Turn]:
     return joined
 
 
-# Fields that change no answer where an API has none of them.
-HARMLESS_FIELDS = frozenset(
-    "model input instructions tools tool_choice stream store include metadata user "
-    "max_output_tokens temperature top_p parallel_tool_calls reasoning text truncation "
-    "previous_response_id prompt_cache_key safety_identifier service_tier "
-    "stream_options client_metadata background conversation prompt stop".split()
-)
-
-
 def _wanted_format(body: JSON) -> Optional[JSON]:
     text = field(body, "text", dict, default={})
     form = field(text, "format", dict, "text", {"type": "text"})
-    kinds = ("text", "json_object", "json_schema")
-    kind = required_word(form, "type", kinds, "text.format")
-    if kind != "json_schema":
-        return None if kind == "text" else {}
-    required(form, "schema", dict, "text.format")
-    return {key: form[key] for key in form if key != "type"}
-
-
-def _narrow_choice(choice: JSON, table: ToolTable) -> str:
-    """allowed_tools: only these are sent, then."""
-    allowed = set(map(table.name_of, objects(choice.get("tools"))))
-    for name in table.tools.keys() - allowed:
-        del table.tools[name]
-    if not table.tools:
-        raise BadRequest("tool_choice.tools: none of these is among the tools")
-    modes = ("auto", "required")
-    return required_word({"mode": "auto", **choice}, "mode", modes, "tool_choice")
+    schema = {key: form[key] for key in form if key != "type"}
+    return parse_format({**form, "json_schema": schema}, "text.format")
 
 
 def _choice_among(body: JSON, table: ToolTable) -> str:
+    """The choice; where only some are allowed, the others are not offered then."""
     choice = body.get("tool_choice") or ""
     if choice in ("", "auto", "none", "required"):
         return choice
-    kind = required(expect(choice, dict, "tool_choice"), "type", str, "tool_choice")
-    if kind == "allowed_tools":
-        return _narrow_choice(choice, table)
+    kind = required_text(expect(choice, dict, "tool_choice"), "type", "tool_choice")
     if kind.startswith(SPARED_TOOLS):
         table.left_out.append("tool_choice " + kind)
         return ""
-    name = table.name_of(choice)
-    if name not in table.tools:
-        raise BadRequest("tool_choice: %s is not among the tools" % ascii(name[:64]))
-    return "=" + name
+    is_narrowed = kind == "allowed_tools"
+    entries = objects(choice.get("tools")) if is_narrowed else [choice]
+    names = dict.fromkeys(map(table.name_of, entries))
+    chosen = {name: tool for name, tool in table.tools.items() if name in names}
+    if not chosen:
+        words = "tool_choice: %s is not among the tools"
+        raise BadRequest(words % ascii(", ".join(names)[:64]))
+    if not is_narrowed:
+        return "=" + table.name_of(choice)
+    table.tools = chosen
+    modes = ("auto", "required")
+    return required_word({"mode": "auto", **choice}, "mode", modes, "tool_choice")
 
 
 def parse_responses(body: JSON) -> Conversation:
@@ -4822,13 +4825,12 @@ def parse_responses(body: JSON) -> Conversation:
     """
     table = ToolTable(body)
     turns = [Turn("system", _parse_input_content(body, "instructions", ""))]
-    said = {"input": input_items(body) or body.get("input")}
-    required(said, "input", list)
-    turns += parse_list(said, "input", functools.partial(_parse_item, table))
+    listed = {"input": input_items(body) or body.get("input")}
+    required(listed, "input", list)
+    turns += parse_list(listed, "input", functools.partial(_parse_item, table))
     reasoning = field(body, "reasoning", dict, default={})
-    unknown = [key for key in body if key not in HARMLESS_FIELDS and body[key]]
     choice = _choice_among(body, table)
-    cache_key = field(body, "prompt_cache_key", str, default="")
+    cache_key = text_field(body, "prompt_cache_key")
     return Conversation(
         turns=pair_results(_join_turns(turns)),
         tools=tuple(table.tools.values()),
@@ -4837,11 +4839,11 @@ def parse_responses(body: JSON) -> Conversation:
         max_tokens=field(body, "max_output_tokens", int),
         temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float),
-        effort=field(reasoning, "effort", str, "reasoning", ""),
+        effort=text_field(reasoning, "effort", "reasoning"),
         thinking=bool(reasoning.get("summary") or reasoning.get("generate_summary")),
         schema=_wanted_format(body),
-        user=field(body, "user", str, default="") or cache_key,
-        left_out=tuple(dict.fromkeys(table.left_out + unknown)),
+        user=text_field(body, "user") or cache_key,
+        left_out=tuple(dict.fromkeys(table.left_out)),
     )
 
 
@@ -4954,7 +4956,7 @@ def encode_responses(conv: Conversation, model: Model) -> JSON:
 def parse_event(event: SSEEvent) -> Tuple[str, JSON]:
     """The type of an event and its object; raises UpstreamError for garbage."""
     obj = event_object(event)
-    kind = event.event or typed(obj, "type", str)
+    kind = event.event or text_at(obj, "type")
     if not kind and "error" in obj:
         kind = "error"  # a bare one has neither name nor type (UPSTREAM 15.2)
     return kind, obj
@@ -5008,6 +5010,14 @@ DELTAS = {
     "response.reasoning_summary_text.delta": "reasoning",
     "summary_text": "reasoning",
 }
+# A delta of text as Copilot writes it: most of an answer, and not worth a whole parse.
+# What differs in anything is parsed, so that broken JSON is found.
+PLAIN_DELTA = re.compile(
+    rb'{"content_index":(\d),"delta":"([ !#-\[\]-~]*)","item_id":("[ !#-\[\]-~]*"),'
+    rb'"logprobs":\[\],"obfuscation":"\w*","output_index":(\d|[1-9]\d),'
+    rb'"sequence_number":([1-9]\d{0,8}),"type":"response\.output_text\.delta"}',
+    re.ASCII,
+).fullmatch
 FILTERED = "The answer was stopped by Copilot's content filter."
 
 
@@ -5039,7 +5049,7 @@ class ResponsesReader:
         self._call_ids: Dict[str, int] = {}  # and their output_index
         self._message = -1  # output_index of the last text
 
-    def _put(self, kind: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
+    def _give(self, kind: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
         method = DELTAS.get(kind)
         if not method or not text:
             return
@@ -5054,27 +5064,27 @@ class ResponsesReader:
 
     def _delta(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         part = typed(obj, "content_index", int) or typed(obj, "summary_index", int)
-        self._put(kind, (index, part), typed(obj, "delta", str), sink)
+        self._give(kind, (index, part), text_at(obj, "delta"), sink)
 
     def _arguments(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        text = typed(obj, "delta", str)
+        text = text_at(obj, "delta")
         if not text and not self._calls.get(index):
-            text = typed(obj, "arguments", str)
+            text = text_at(obj, "arguments")
         if text and index in self._calls:  # else: the item's `done` brings them
             self._calls[index] = True
             sink.arguments(index, text)
 
     def _item(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         """An item begins or is done: give what has not been given."""
-        item = typed(obj, "item", dict)
+        item = object_at(obj, "item")
         is_done = kind != "response.output_item.added"
         if is_done and index in self._items:
             return
-        name = typed(item, "name", str)
+        name = text_at(item, "name")
         if item.get("type") in CALLS[:2] and index not in self._calls:
             if name:
                 self._calls[index] = False
-                call_id = typed(item, "call_id", str)
+                call_id = text_at(item, "call_id")
                 self._call_ids[call_id] = index
                 sink.call(index, call_id, name)
             elif is_done:
@@ -5082,27 +5092,27 @@ class ResponsesReader:
         if not is_done:
             return
         self._items.add(index)
-        parts = typed(item, "summary", list) or typed(item, "content", list)
+        parts = list_at(item, "summary") or list_at(item, "content")
         for at, part in enumerate(parts):
-            text = typed(part, "text", str) or typed(part, "refusal", str)
+            text = text_at(part, "text") or text_at(part, "refusal")
             if (index, at) not in self._seen:
-                self._put(typed(part, "type", str), (index, at), text, sink)
+                self._give(text_at(part, "type"), (index, at), text, sink)
         self._arguments(kind, index, {"arguments": _arguments_of(item)}, sink)
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
-        if item.get("type") == "reasoning" and typed(item, "encrypted_content", str):
+        if item.get("type") == "reasoning" and text_at(item, "encrypted_content"):
             sink.opaque(item["encrypted_content"], self._source)
 
     def _ended(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        response = typed(obj, "response", dict)
+        response = object_at(obj, "response")
         # Some items stand only here, and some upstreams count them otherwise.
         for at, item in enumerate(objects(response.get("output"))):
-            index = self._call_ids.get(typed(item, "call_id", str), at)
+            index = self._call_ids.get(text_at(item, "call_id"), at)
             if (index, 0) not in self._seen:
                 self._item(kind, index, {"item": item}, sink)
         self.finish_reason = "tool_calls" if self._calls else "stop"
         if kind == "response.incomplete":
             self.finish_reason = "length"
-            details = typed(response, "incomplete_details", dict)
+            details = object_at(response, "incomplete_details")
             if details.get("reason") == "content_filter":
                 self.finish_reason = "content_filter"
                 sink.refusal(FILTERED)
@@ -5133,6 +5143,11 @@ class ResponsesReader:
         name, data = event
         # Unparsed: response.created alone repeats 100 KB of tools (UPSTREAM 10.2).
         if name[:9] == "response." and name not in self.EVENTS or data == b"[DONE]":
+            return
+        plain = name and PLAIN_DELTA(data)
+        if plain:
+            place = (int(plain[4]), int(plain[1]))
+            self._give(TEXT_DELTA, place, plain[2].decode("ascii"), sink)
             return
         kind, obj = parse_event(event)
         step = self.EVENTS.get(kind)
@@ -5192,8 +5207,7 @@ class _Form(NamedTuple):
     """How one kind of words is written."""
 
     item: JSON  # what holds them,
-    parts: str  # in which list,
-    index: str  # and what events call its index
+    parts: str  # and in which list
     part_event: str
     event: str
     part: JSON
@@ -5204,21 +5218,21 @@ class _Form(NamedTuple):
 FORMS = {kind: _Form(**row) for kind, row in loads(b"""{
   "text": {
     "item": {"type": "message", "status": "in_progress", "role": "assistant"},
-    "parts": "content", "index": "content_index",
+    "parts": "content",
     "part_event": "content_part", "event": "output_text",
     "part": {"type": "output_text", "annotations": [], "logprobs": [], "text": ""},
     "word": "text", "more": {"logprobs": []}
   },
   "refusal": {
     "item": {"type": "message", "status": "in_progress", "role": "assistant"},
-    "parts": "content", "index": "content_index",
+    "parts": "content",
     "part_event": "content_part", "event": "refusal",
     "part": {"type": "refusal", "refusal": ""},
     "word": "refusal", "more": {}
   },
   "reasoning": {
     "item": {"type": "reasoning"},
-    "parts": "summary", "index": "summary_index",
+    "parts": "summary",
     "part_event": "reasoning_summary_part", "event": "reasoning_summary_text",
     "part": {"type": "summary_text", "text": ""},
     "word": "text", "more": {}
@@ -5243,12 +5257,12 @@ CALL_EVENTS = {
 }
 
 
-class _CallItem(NamedTuple):
-    """A call under way: its item, where events say that it is, its arguments so far."""
+class _OpenItem(NamedTuple):
+    """An item under way: where events say that it is, its words or arguments so far."""
 
     item: JSON
     place: JSON
-    tool: Tool
+    form: Any  # the _Form of its words, or the Tool that is called
     pieces: List[str]
 
 
@@ -5298,29 +5312,27 @@ class ResponsesWriter:
         self._tools = tools
         self._fold = fold
         self._summary = summary  # reasoning is shown in words
-        self._encrypted = encrypted  # and in its vendor's own form
+        self._encrypted = encrypted or compact  # and in its vendor's own form
         self.items: List[JSON] = []  # the output, with all that is to come back
         self._out: List[bytes] = []
         self._number = 0
         self._over = False
-        self._item: Optional[JSON] = None  # the open message or reasoning
-        self._form: Optional[_Form] = None  # of its open part
-        self._place: JSON = {}
-        self._pieces: List[str] = []
-        self._calls: Dict[Hashable, _CallItem] = {}
+        self._open: Optional[_OpenItem] = None  # a message or reasoning
+        self._calls: Dict[Hashable, _OpenItem] = {}
+        self._gist: List[str] = []  # the words of a summary
         self._waiting: List[Tuple[str, str]] = []  # opaque, while a message was open
         for kind in ("created", "in_progress"):
             self._write(kind, response=frame)
 
     def text(self, text: str) -> None:
-        self._say("text", text)
+        self._add_words("text", text)
 
     def refusal(self, text: str) -> None:
-        self._say("refusal", text)
+        self._add_words("refusal", text)
 
     def reasoning(self, text: str) -> None:
         if self._summary:
-            self._say("reasoning", text)
+            self._add_words("reasoning", text)
 
     def next_message(self) -> None:
         self._close_item()
@@ -5328,29 +5340,28 @@ class ResponsesWriter:
     def opaque(self, data: str, source: str) -> None:
         if self._compact:
             return
-        if self._item is None:
-            self._begin_item(FORMS["reasoning"])
-        if self._item["type"] == "message":
-            # So that a text is not broken in two.
+        if self._open is None:
+            self._open = self._add_item({"type": "reasoning", "summary": []}, None)
+        item = self._open.item
+        if item["type"] == "message":  # so that a text is not broken in two
             self._waiting.append((data, source))
-            return
-        self._item["encrypted_content"] = pack_reasoning(data, source)
-        self._close_item()
+        else:
+            item["encrypted_content"] = pack_reasoning(data, source)
+            self._close_item()
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._close_item()
         name = self.names.get(name, name)
         tool = self._tools.get(name) or Tool(name, "", {})
         call_id = call_id or "call_%s_%d" % (self._frame["id"], len(self.items))
-        item = call_item(tool, call_id)
-        self._calls[key] = _CallItem(item, self._add_item(item), tool, [])
+        self._calls[key] = self._add_item(call_item(tool, call_id), tool)
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         call = self._calls.get(key)
         if call is None:
             return  # it was whole: what follows is blank, or CallGuard's to refuse
         call.pieces.append(fragment)
-        if call.tool.kind == "function":
+        if call.form.kind == "function":
             event = CALL_EVENTS["function"] + ".delta"
             self._write(event, **call.place, delta=fragment)
 
@@ -5361,9 +5372,9 @@ class ResponsesWriter:
         why = {"length": "max_output_tokens", "content_filter": reason}.get(reason)
         status = "incomplete" if why else "completed"
         if self._compact:
-            packed = pack_reasoning("".join(self._pieces), COMPACTED)
+            packed = pack_reasoning("".join(self._gist), COMPACTED)
             item = {"type": "compaction", "encrypted_content": packed}
-            self._end_item(item, self._add_item(item))
+            self._end_item(self._add_item(item, None))
         self._close_item("final_answer", status)
         for key in list(self._calls):
             self._close_call(key, status)
@@ -5402,96 +5413,88 @@ class ResponsesWriter:
             self._out.append(encode_sse(kind, {**about, **fields}))
 
     def _shown(self, item: JSON) -> JSON:
-        if self._encrypted or item["type"] != "reasoning":
+        if self._encrypted:
             return item
         return {key: item[key] for key in item if key != "encrypted_content"}
 
-    def _add_item(self, item: JSON) -> JSON:
-        """Add an item to the output; where events say that it is."""
+    def _add_item(self, item: JSON, form: Any) -> _OpenItem:
         index = len(self.items)
         # Of the answer's id, because this room has no randomness of its own.
         name = "%s%04x%s" % (ID_PREFIXES[item["type"]], index, self._frame["id"][-20:])
         item["id"] = name
         self.items.append(item)
         self._write("output_item.added", output_index=index, item=item)
-        return {"item_id": name, "output_index": index}
+        return _OpenItem(item, {"item_id": name, "output_index": index}, form, [])
 
-    def _end_item(self, item: JSON, place: JSON) -> None:
-        index = place["output_index"]
-        self._write("output_item.done", output_index=index, item=self._shown(item))
+    def _end_item(self, done: _OpenItem) -> None:
+        item = self._shown(done.item)
+        index = done.place["output_index"]
+        self._write("output_item.done", output_index=index, item=item)
 
-    def _begin_item(self, form: _Form) -> None:
-        self._item = {**form.item, form.parts: []}
-        self._place = self._add_item(self._item)
-
-    def _say(self, what: str, text: str) -> None:
+    def _add_words(self, what: str, text: str) -> None:
         if self._compact:
             if what == "text":
-                self._pieces.append(text)
+                self._gist.append(text)
         elif text:
             form = FORMS[what]
-            if self._form is not form:
-                self._open_part(form)
-            self._pieces.append(text)
-            self._write(form.event + ".delta", **self._place, delta=text, **form.more)
+            if self._open is None or self._open.form is not form:
+                self._open_item(form)
+            _, place, _, pieces = self._open
+            pieces.append(text)
+            self._write(form.event + ".delta", **place, delta=text, **form.more)
 
-    def _open_part(self, form: _Form) -> None:
-        self._close_part()
-        if self._item is None or self._item["type"] != form.item["type"]:
-            self._close_item()
-            self._begin_item(form)
-        parts = self._item[form.parts]
-        self._place[form.index] = len(parts)
-        self._write(form.part_event + ".added", **self._place, part=form.part)
+    def _open_item(self, form: _Form) -> None:
+        """Open an item of one part, the words that follow."""
+        self._close_item()
+        parts: List[JSON] = []
+        self._open = self._add_item({**form.item, form.parts: parts}, form)
+        place = self._open.place
+        place[form.parts + "_index"] = 0
+        self._write(form.part_event + ".added", **place, part=form.part)
         parts.append(dict(form.part))
-        self._form = form
-
-    def _close_part(self) -> None:
-        form = self._form
-        if form is None:
-            return
-        part = self._item[form.parts][-1]
-        words = {form.word: "".join(self._pieces)}
-        part.update(words)
-        self._pieces = []
-        self._form = None
-        self._write(form.event + ".done", **self._place, **words, **form.more)
-        self._write(form.part_event + ".done", **self._place, part=part)
 
     def _close_item(self, phase: str = "commentary", status: str = "completed") -> None:
         """Close the open message or reasoning, and the latest call if nothing can
         follow. A message was an aside unless it is the last: only that is final."""
-        latest = next(reversed(self._calls), None)
-        if self._calls and self._is_complete(latest):
-            self._close_call(latest)
-        item = self._item
-        if item is None:
+        if self._calls:
+            self._close_call(next(reversed(self._calls)))
+        done = self._open
+        if done is None:
             return
-        self._close_part()
+        self._open = None
+        item, place, form, pieces = done
+        if form:
+            part = item[form.parts][0]
+            words = {form.word: "".join(pieces)}
+            part.update(words)
+            self._write(form.event + ".done", **place, **words, **form.more)
+            self._write(form.part_event + ".done", **place, part=part)
         if item["type"] == "message":
             item.update(status=status, phase=phase)
-        self._item = None
-        self._end_item(item, self._place)
+        self._end_item(done)
         waiting = self._waiting
         self._waiting = []
         for data, source in waiting:
             self.opaque(data, source)
 
-    def _is_complete(self, key: Hashable) -> bool:
-        return parse_object("".join(self._calls[key].pieces)) is not None
-
-    def _close_call(self, key: Hashable, status: str = "completed") -> None:
-        if self._is_complete(key):  # each for itself: the limit cuts what came last
+    def _close_call(self, key: Hashable, status: str = "") -> None:
+        """Close a call that is complete; any other only with the `status` of a cut."""
+        done = self._calls[key]
+        item, place, tool, pieces = done
+        arguments = "".join(pieces)
+        if parse_object(arguments) is not None:
             status = "completed"
-        item, place, tool, pieces = self._calls.pop(key)
-        members = call_members(tool.kind, "".join(pieces))
+        if not status:
+            return
+        del self._calls[key]
+        members = call_members(tool.kind, arguments)
         item.update(members, status=status)
         event = CALL_EVENTS.get(tool.kind)
         if tool.kind == "custom":
             self._write(event + ".delta", **place, delta=item["input"])
         if event:
             self._write(event + ".done", **place, **members, name=item["name"])
-        self._end_item(item, place)
+        self._end_item(done)
 
 
 # --- what earlier answers were --------------------------------------------------------
@@ -5499,20 +5502,20 @@ class ResponsesWriter:
 
 def _is_reference(item: Any) -> bool:
     """An item of which only the id was sent."""
-    if typed(item, "type", str) == "item_reference":
+    if text_at(item, "type") == "item_reference":
         return True
     return isinstance(item, dict) and item.keys() <= {"id", "type"} and "id" in item
 
 
 def _lacks_something(item: Any) -> bool:
     """Whether the memory may know more of an item than was sent."""
-    thought = typed(item, "type", str) == "reasoning" and "id" in item
+    thought = text_at(item, "type") == "reasoning" and "id" in item
     return _is_reference(item) or thought and not item.get("encrypted_content")
 
 
 def is_compaction(body: JSON) -> bool:
     """Whether a request wants its conversation in short, not an answer."""
-    return typed([{}, *input_items(body)][-1], "type", str) == "compaction_trigger"
+    return text_at([{}, *input_items(body)][-1], "type") == "compaction_trigger"
 
 
 def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
@@ -5523,8 +5526,8 @@ def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
     output = objects(answer.get("output"))
     summary = [item for item in output if item.get("type") == "compaction"]
     items = objects(input_items(body))
-    said = [item for item in items if item.get("role") == "user"]
-    return said + summary if summary else None
+    wishes = [item for item in items if item.get("role") == "user"]
+    return wishes + summary if summary else None
 
 
 MEMORY = 16 * 1024 * 1024  # bytes of requests and answers, all sessions together
@@ -5577,7 +5580,7 @@ class ResponseMemory:
         """Remember a finished answer with all its items, no other."""
         if answer.get("status") != "completed":
             return
-        names = [(session, typed(item, "id", str)) for item in [answer, *items]]
+        names = [(session, text_at(item, "id")) for item in [answer, *items]]
         link = self._number(session, previous)
         kept = _Kept(link, request, dumps(items), names)
         self._count += 1
@@ -5601,7 +5604,7 @@ class ResponseMemory:
 
         Raises BadRequest for an answer or an item that is not known.
         """
-        previous = field(body, "previous_response_id", str, default="")
+        previous = text_field(body, "previous_response_id")
         items = input_items(body)
         if not previous and not any(map(_lacks_something, items)):
             return body
@@ -5613,8 +5616,8 @@ class ResponseMemory:
                 raise not_kept("Previous response", previous, 400)
             chain.append([*input_items(loads(kept.request)), *loads(kept.output)])
             number = kept.previous
-        said = [*itertools.chain.from_iterable(reversed(chain)), *items]
-        expanded = {**body, "input": self._complete(session, said)}
+        items = [*itertools.chain.from_iterable(reversed(chain)), *items]
+        expanded = {**body, "input": self._complete(session, items)}
         expanded.pop("previous_response_id", None)
         return expanded
 
@@ -5626,12 +5629,12 @@ class ResponseMemory:
         @functools.lru_cache(maxsize=None)
         def output(number: int) -> Dict[str, JSON]:
             items = loads(self._answers[number].output) if number > 0 else ()
-            return {typed(item, "id", str): item for item in items}
+            return {text_at(item, "id"): item for item in items}
 
         seen: Set[str] = set()
         whole: List[Any] = []
         for item in items:
-            name = typed(item, "id", str)
+            name = text_at(item, "id")
             if _is_reference(item) and name in seen:
                 continue
             if _lacks_something(item):
@@ -5649,9 +5652,10 @@ class ResponseMemory:
 
 def wants_memory(body: JSON, model: Model) -> bool:
     """Whether reasoning must be kept here for a client that does not ask for it."""
-    includes = field(body, "include", list, default=())
-    reasons = bool(model.efforts or REASONERS.match(model.id))
-    return reasons and body.get("store") is not False and ENCRYPTED not in includes
+    if not model.efforts and not REASONERS.match(model.id):
+        return False
+    asks = ENCRYPTED in list_at(body, "include")
+    return body.get("store") is not False and not asks
 
 
 ENDINGS = ("response.completed", "response.incomplete")
@@ -5680,13 +5684,12 @@ class ResponsesTap(StreamTranslator):
         self._hide = hide
         self._ids: Dict[Any, str] = {}  # by output_index, and of the "response"
         self._number = 0  # of the event that comes next
-        self._failure: Optional[ProxyError] = None
         self._items: Dict[int, JSON] = {}  # the output, with all that is to come back
         self._answer: JSON = {}  # the last event's response
 
     def _pin(self, holder: JSON, key: str, place: Any) -> bool:
         """Give an id its first value; whether it had another."""
-        own = typed(holder, key, str)
+        own = text_at(holder, key)
         if not own or self._ids.setdefault(place, own) == own:
             return False
         holder[key] = self._ids[place]
@@ -5694,7 +5697,7 @@ class ResponsesTap(StreamTranslator):
 
     def _rename(self, item: JSON) -> bool:
         """Give a call the name and the namespace that the client knows."""
-        name = typed(item, "name", str)
+        name = text_at(item, "name")
         tool = self._tools.get(self.names.get(name, name))
         if not tool or "namespace" in item or item.get("type") not in CALLS[:2]:
             return False
@@ -5707,7 +5710,7 @@ class ResponsesTap(StreamTranslator):
         changed = self._pin(obj, "item_id", index)
         if "response" not in obj and "item" not in obj:
             return changed
-        response = typed(obj, "response", dict)
+        response = object_at(obj, "response")
         changed |= self._pin(response, "id", "response")
         if response and self._previous:
             response["previous_response_id"] = self._previous
@@ -5727,15 +5730,31 @@ class ResponsesTap(StreamTranslator):
 
     def _read(self, event: SSEEvent) -> None:
         name, data = event
+        plain = PLAIN_DELTA(data)
+        own_id = plain and self._ids.get(int(plain[4]))
+        if own_id:
+            self._number = int(plain[5]) + 1
+            start, end = plain.span(3)
+            data = b"%b%b%b" % (data[:start], dumps(own_id), data[end:])
+        else:
+            data = self._parse(event)
+        if data:
+            head = b"event: %b\n" % name.encode("utf-8") if name else b""
+            lines = data.replace(b"\n", b"\ndata: ")
+            self._out.append(b"%bdata: %b\n\n" % (head, lines))
+
+    def _parse(self, event: SSEEvent) -> bytes:
+        """Read an event; gives what the client is to see of it."""
+        data = event.data
         if data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
-            return
+            return b""
         kind, obj = parse_event(event)
         if kind in FAILURES:
             # The other event may come before or after, so the first one ends nothing.
             self.done = self.finished
             self.finished = True
-            self._failure = better_failure(obj, self._failure)
-            return
+            self.failure = better_failure(obj, self.failure)
+            return b""
         self._number = count(obj.get("sequence_number")) + 1
         if self._fit(kind, obj):
             data = dumps(obj)
@@ -5743,19 +5762,11 @@ class ResponsesTap(StreamTranslator):
             self.finished = True
             self.done = True
             cost = obj.get("copilot_usage")
-            response = typed(obj, "response", dict)
+            response = object_at(obj, "response")
             self.usage = openai_usage(response.get("usage"), cost)
             about = {"status": kind[len("response.") :]}
             self._answer = {**about, **response, **given(copilot_usage=cost)}
-        head = b"event: %b\n" % name.encode("utf-8") if name else b""
-        self._out.append(b"%bdata: %b\n\n" % (head, data.replace(b"\n", b"\ndata: ")))
-
-    def finish(self) -> bytes:
-        """The end; raises the upstream's failure, or UpstreamError when it was cut."""
-        out = super().finish()
-        if self._failure is not None:
-            raise self._failure
-        return out
+        return data
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
@@ -5784,7 +5795,7 @@ NO_SEARCH = (
 
 def search_query(body: JSON) -> Optional[str]:
     """The words of Claude Code's search request (CLIENTS 1); None for any other."""
-    kinds = [typed(tool, "type", str) for tool in objects(body.get("tools"))]
+    kinds = [text_at(tool, "type") for tool in objects(body.get("tools"))]
     if len(kinds) != 1 or not kinds[0].startswith("web_search_"):
         return None
     turns = parse_messages({**body, "tools": [], "tool_choice": None}).turns
@@ -5820,19 +5831,19 @@ class SearchReader(ResponsesReader):
     """A Reader of a search by Responses: the sink hears of it when all is known."""
 
     def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        response = typed(obj, "response", dict)
+        response = object_at(obj, "response")
         parts: List[JSON] = []
         queries = [""]
         for item in objects(response.get("output")):
-            queries.append(typed(typed(item, "action", dict), "query", str))
+            queries.append(text_at(object_at(item, "action"), "query"))
             parts += objects(item.get("content"))
         pages: Dict[str, str] = {}
         for part in parts:
             for note in objects(part.get("annotations")):
                 if note.get("type") == "url_citation":
-                    pages[typed(note, "url", str)] = typed(note, "title", str)
+                    pages[text_at(note, "url")] = text_at(note, "title")
         sink.search(max(queries, key=len), pages)
-        sink.text("".join(typed(part, "text", str) for part in parts))
+        sink.text("".join(text_at(part, "text") for part in parts))
         self.finish_reason = "stop"
         self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
         self.done = True
@@ -6822,7 +6833,7 @@ def drop_thinking(fit: Fit, block: JSON) -> int:
     return block.pop("cache_control", KEPT) is not KEPT  # refused here
 
 
-def signatures(fit: Fit, words: str) -> Set[str]:
+def thought_prints(fit: Fit, words: str) -> Set[str]:
     """All thinking of a refused request: the client sends it again in every turn."""
     blocks = objects(fit.body.get("input"))
     for turn in objects(fit.body.get("messages")):
@@ -7643,7 +7654,7 @@ RULES: Tuple[Rule, ...] = (
         drop_refused_reasoning,
         kinds="reasoning",
         words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
-        learn=signatures,
+        learn=thought_prints,
     ),
     Rule(  # UPSTREAM 11.6, 22.3
         "thinking",
@@ -7652,7 +7663,7 @@ RULES: Tuple[Rule, ...] = (
         "thinking redacted_thinking",
         words=r"signature`? in `?thinking|block cannot be `?thinking"
         r"|thinking.{1,80}cannot be modified|bound to a different conversation",
-        learn=signatures,
+        learn=thought_prints,
     ),
     Rule(  # UPSTREAM 22.3
         "empty thinking",
@@ -10051,21 +10062,18 @@ class TokenStore:
                     raise ValueError("not a regular file")
                 if info.st_size > MAX_TOKEN_FILE:
                     raise ValueError("too large")
-                if os.name != "nt":  # which has no owners and modes of this kind
-                    self._claim(file.fileno(), info)
+                posix = os.name != "nt"  # Windows has no owners and modes of this kind
+                if posix and info.st_uid != os.getuid():
+                    raise ValueError("it belongs to another user")
+                if posix and info.st_mode & 0o077:
+                    os.fchmod(file.fileno(), 0o600)
+                    log_event("warn", "token_file_mode_repaired", path=self.path)
                 return loads_object(file.read())
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, BadRequest) as exc:
             log_event("warn", "token_file_ignored", path=self.path, reason=str(exc))
             return {}
-
-    def _claim(self, handle: int, info: os.stat_result) -> None:
-        if info.st_uid != os.getuid():
-            raise ValueError("it belongs to another user")
-        if info.st_mode & 0o077:
-            os.fchmod(handle, 0o600)
-            log_event("warn", "token_file_mode_repaired", path=self.path)
 
     def save(self, github: str, copilot: Optional[JSON] = None) -> Any:
         """Replace the file in one step, and give its mark(); a failure is logged, the
@@ -10083,8 +10091,7 @@ class TokenStore:
             os.replace(temporary, self.path)
         except OSError as exc:
             log_event("error", "token_file_not_saved", path=self.path, reason=str(exc))
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+            self.sweep()
         return self.mark()
 
     def sweep(self) -> None:
@@ -10221,9 +10228,14 @@ def exchange_error(
     return kind(text.format(dead=dead, host=host, words=exc.words), should_retry=False)
 
 
-def user_agent(config: Config) -> str:
-    """GitHubCopilotChat/<version>: a generic one is refused (UPSTREAM 3.4)."""
-    return "GitHubCopilotChat/" + config.copilot_plugin_version.rpartition("/")[2]
+def editor_headers(config: Config) -> Dict[str, str]:
+    """Who we are, to GitHub and Copilot; a generic agent is refused (UPSTREAM 3.4)."""
+    version = config.copilot_plugin_version.rpartition("/")[2]
+    return {
+        "user-agent": "GitHubCopilotChat/" + version,
+        "editor-version": config.copilot_editor_version,
+        "editor-plugin-version": config.copilot_plugin_version,
+    }
 
 
 # Where a token may be sent: https, or http on loopback for tests.
@@ -10234,23 +10246,25 @@ ENDPOINT = re.compile(
 PROXY_HINT = re.compile(r"proxy-ep=proxy(\.[A-Za-z0-9_.-]+)")
 
 
+def _named_host(reply: JSON, name: str) -> str:
+    """What a token says of a host; "" = nothing."""
+    named = ENDPOINT.fullmatch(typed(typed(reply, "endpoints", dict), name, str))
+    hint = PROXY_HINT.search(reply["token"])
+    if named:
+        return named[1]
+    return "https://%s%s" % (name, hint[1]) if hint else ""
+
+
 def endpoints_of(config: Config, reply: JSON) -> Tuple[str, str]:
     """Inference and autocomplete host of a token, in the order of UPSTREAM 1.1."""
     tenant = config.github_url.partition("://")[2]
-    hosts = {
-        "api": "https://api.githubcopilot.com",
-        "proxy": "https://copilot-proxy.githubusercontent.com",
-    }
+    api = "https://api.githubcopilot.com"
     if tenant.endswith(".ghe.com"):
-        hosts["api"] = "https://copilot-api." + tenant
-    hint = PROXY_HINT.search(reply["token"])
-    for name in hosts:
-        named = ENDPOINT.fullmatch(typed(typed(reply, "endpoints", dict), name, str))
-        if named:
-            hosts[name] = named[1]
-        elif hint:
-            hosts[name] = "https://%s%s" % (name, hint[1])
-    return config.copilot_api_url or hosts["api"], hosts["proxy"]
+        api = "https://copilot-api." + tenant
+    return (
+        config.copilot_api_url or _named_host(reply, "api") or api,
+        _named_host(reply, "proxy") or "https://copilot-proxy.githubusercontent.com",
+    )
 
 
 # What ends the wait for a code (UPSTREAM 2.2).
@@ -10268,11 +10282,9 @@ DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 def _device_error(reply: JSON) -> UpstreamError:
     error = str(reply.get("error") or "unknown")[:80]
-    text = DEVICE_FAILURES.get(error)
-    if text is None:
-        reason = str(reply.get("error_description") or "no reason given")[:200]
-        text = "GitHub refuses the sign-in: %s (%s)." % (reason, error)
-    return UpstreamError(text)
+    reason = str(reply.get("error_description") or "no reason given")[:200]
+    unheard_of = "GitHub refuses the sign-in: %s (%s)." % (reason, error)
+    return UpstreamError(DEVICE_FAILURES.get(error, unheard_of))
 
 
 def retrieve(task: asyncio.Future[Any]) -> None:
@@ -10285,6 +10297,10 @@ class Cached:
     """A value fetched on need, by one flight for all who wait; one that is still good
     outlives the failure of the next."""
 
+    retry_at = 0.0
+    failure: Optional[ProxyError] = None  # the last one
+    _flight: Optional[asyncio.Future[None]] = None
+
     def __init__(
         self,
         fetch: Callable[[], Awaitable[Tuple[Any, float, float]]],
@@ -10294,22 +10310,19 @@ class Cached:
         self._fetch = fetch  # gives what put() takes, or raises a ProxyError
         self._clock = clock
         self._pause = pause  # seconds, when one that is still good was not renewed
-        self._flight: Optional[asyncio.Future[None]] = None
-        self.retry_at = 0.0
-        self.failure: Optional[ProxyError] = None  # the last one
-        self.put(None, 0.0, 0.0)
+        self.put()
 
-    def put(self, value: Any, renew_in: float, life: float) -> None:
-        """Keep a value: fetched anew after `renew_in` seconds, good for `life`."""
+    def put(self, value: Any = None, renew_in: float = 0.0, life: float = 0.0) -> None:
+        """Keep a value, to be renewed in so many seconds and good for so many."""
         now = self._clock()
         self.value = value
         self._renew_at = now + renew_in
         self._good_until = now + life
 
     @property
-    def good(self) -> bool:
-        """Whether there is a value that may be used."""
-        return self._clock() < self._good_until
+    def left(self) -> float:
+        """How many seconds the value is still good; 0 = not at all."""
+        return max(0.0, self._good_until - self._clock())
 
     async def get(self, *, early: float = 0.0, wait: bool = True) -> Any:
         """The value, new if it is to be renewed in less than `early` seconds; raises
@@ -10320,8 +10333,8 @@ class Cached:
             if self._flight is None and now >= self.retry_at:
                 self._flight = asyncio.ensure_future(self._load())
             if self._flight and (wait or now >= self._good_until):
-                # Shielded: a waiter that is cancelled must not take the others down.
-                await asyncio.shield(self._flight)
+                # Whoever leaves must not take the others down, nor close() the waiters.
+                await asyncio.wait([self._flight])
         if now < self._good_until:
             return self.value
         failure = self.failure.with_traceback(None)  # grows with every raise
@@ -10334,14 +10347,15 @@ class Cached:
             self.put(*await self._fetch())
         except ProxyError as exc:
             self.failure = exc
-            if self.good and self._pause:  # no hammering of a broken upstream
+            if self.left and self._pause:  # no hammering of a broken upstream
                 self.retry_at = self._clock() + self._pause
                 log_event("warn", "refresh_failed", reason=str(exc))
         finally:
             self._flight = None
 
     def close(self) -> None:
-        """Leave what is being fetched."""
+        """Leave what is being fetched, and tell who waits for it."""
+        self.failure = AuthRequired("signed out meanwhile; %s." % LOGIN_HINT)
         if self._flight:
             self._flight.cancel()
 
@@ -10353,6 +10367,10 @@ UNUSED_SPAN = 300.0  # in so many seconds; more would look like a loop (UPSTREAM
 
 class CopilotAuth:
     """Who is signed in, and a valid Copilot token for whoever asks."""
+
+    _polling: Optional[asyncio.Future[None]] = None
+    _mark: Any = "never looked"  # the file as it was last seen
+    _look_at = 0.0  # when it is looked at again
 
     def __init__(
         self,
@@ -10367,22 +10385,16 @@ class CopilotAuth:
         self._store = store
         self._clock = clock
         self._sleep = sleep
-        self._polling: Optional[asyncio.Future[None]] = None
-        self._code: asyncio.Future[JSON]  # of GitHub's answer; there when _polling is
-        self._mark: Any = "never looked"  # the file as it was last seen
-        self._look_at = 0.0
         self._become(config.github_token)
         self._store.sweep()
         self.signed_in()
 
     def _become(self, github: str) -> None:
-        """Start afresh with this GitHub token, or with none; an exchange under way ends
-        in the old cache."""
+        """Start afresh with this GitHub token, or with none."""
         self._github = github
         self._dead = ""  # why GitHub no longer takes it
-        self._login_error = ""
-        new_token = functools.partial(self._new_token, github)
-        self._tokens = Cached(new_token, self._clock, 0.0)
+        self._code = Cached(self._request_code, self._clock, 0.0)
+        self._tokens = Cached(self._new_token, self._clock, 0.0)
         self._failures = 0
         self._worked: Optional[CopilotToken] = None  # the last that Copilot took
         # When it refused the last others at once.
@@ -10391,7 +10403,7 @@ class CopilotAuth:
     def signed_in(self) -> bool:
         """Whether a GitHub token is there that is not known to be dead."""
         now = self._clock()
-        if now >= self._look_at:
+        if now >= self._look_at or not self._github:
             self._look_at = now + LOOK_EVERY
             mark = self._store.mark()
             if mark != self._mark:
@@ -10408,8 +10420,7 @@ class CopilotAuth:
         github = token_in(saved, "githubToken")
         if github == self._github or by_environment and not github:
             return
-        if github and self._polling:
-            self._polling.cancel()
+        self._leave()
         self._become(github or self._config.github_token)
         reply = saved.get("copilotToken")
         if token_in(reply, "token"):  # one that is surely good saves an exchange
@@ -10417,12 +10428,16 @@ class CopilotAuth:
             if 360 < left <= 3600:  # a longer life means that the clock is wrong
                 self._tokens.put(*self._term(reply, left - 60))
 
-    async def close(self) -> None:
-        """Stop polling and exchanging."""
+    def _leave(self) -> None:
+        self._code.close()
         self._tokens.close()
         if self._polling:
             self._polling.cancel()
-            await asyncio.wait([self._polling])
+            self._polling = None
+
+    async def close(self) -> None:
+        """Stop polling and exchanging."""
+        self._leave()
 
     # -- the GitHub token ----------------------------------------------------
 
@@ -10434,15 +10449,6 @@ class CopilotAuth:
             )
         return self._github
 
-    def headers(self) -> List[Tuple[str, str]]:
-        """The headers for GitHub's own API; raises AuthRequired."""
-        return [
-            ("authorization", "token " + self.github_token()),
-            ("x-github-api-version", "2025-04-01"),
-            ("editor-version", self._config.copilot_editor_version),
-            ("editor-plugin-version", self._config.copilot_plugin_version),
-        ]
-
     def _standing(self, nobody: str) -> JSON:
         """Where the sign-in stands, without talking to GitHub; `nobody` is the error
         when there is no other."""
@@ -10451,10 +10457,11 @@ class CopilotAuth:
             return {"status": "pending_verification"}  # or its first token is to come
         if signed_in:
             return {"status": "authenticated"}
-        error = self._login_error or self._dead or nobody
+        state = {"status": "unauthenticated"}
+        error = str(self._code.failure or self._dead or nobody)
         if error:
-            return {"status": "unauthenticated", "error": error}
-        return {"status": "unauthenticated"}
+            state["error"] = error
+        return state
 
     def status(self) -> JSON:
         """`GET /auth/status`."""
@@ -10474,9 +10481,7 @@ class CopilotAuth:
         """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
         self._store.clear()
         self._mark = None  # of a file that is not there
-        if self._polling:
-            self._polling.cancel()
-            self._polling = None
+        self._leave()
         self._become(self._config.github_token)
         reply = {"status": "logged_out"}
         if self._github:
@@ -10487,18 +10492,19 @@ class CopilotAuth:
         return reply
 
     async def ask_github(
-        self, url: str, headers: Iterable[Tuple[str, str]] = (), body: bytes = b""
+        self, url: str, body: bytes = b"", *, token: str = ""
     ) -> Tuple[Response, bytes]:
-        """GET, or POST a body; the head of the answer and its body."""
-        pairs = [
-            ("user-agent", user_agent(self._config)),
-            ("accept", "application/json"),
-            *headers,
-        ]
-        timeouts = Timeouts(total=30.0)
-        method = "POST" if body else "GET"
-        response = await self._pool.request(method, url, pairs, body, timeouts)
-        return response, await response.read_all(MAX_TOKEN_FILE)
+        """GET, or POST a body, in the name of `token`; the answer's head and body."""
+        headers = {"accept": "application/json", **editor_headers(self._config)}
+        if token:
+            headers["authorization"] = "token " + token
+            headers["x-github-api-version"] = "2025-04-01"
+        if body:
+            headers["content-type"] = "application/json"
+        response = await self._pool.request(
+            "POST" if body else "GET", url, headers.items(), body, Timeouts(total=30.0)
+        )
+        return response, await response.read_all(MAX_TOKEN_FILE // 2)
 
     async def reach(self) -> None:
         """Return if GitHub answers at all; raises the ProxyError that says why not."""
@@ -10510,24 +10516,13 @@ class CopilotAuth:
         """Give the pending code, or ask GitHub for one and begin to poll."""
         if self.signed_in():
             return {"status": "authenticated"}
-        if self._polling is None or self._polling.done():
-            self._login_error = ""
-            self._code = asyncio.get_running_loop().create_future()
-            self._polling = asyncio.ensure_future(self._sign_in(self._code))
-        waiting = self._code
-        await asyncio.wait(
-            [waiting, self._polling], return_when=asyncio.FIRST_COMPLETED
-        )
-        if not waiting.done():
-            raise UpstreamError(self._login_error or "signed out meanwhile; try again")
-        code = waiting.result()
-        return {
-            "status": "pending_verification",
-            "verification_uri": code["verification_uri"],
-            "user_code": code["user_code"],
-            "interval": code["interval"],
-            "expires_in": max(0, int(code["until"] - self._clock())),
-        }
+        try:
+            code = await self._code.get()
+        except ProxyError as exc:
+            log_event("warn", "login_failed", reason=str(exc))
+            raise
+        code = {**code, "expires_in": int(self._code.left)}
+        return {"status": "pending_verification", **code}
 
     async def wait_for_login(self) -> bool:
         """Wait until the pending code is used or dead; True = signed in."""
@@ -10535,14 +10530,28 @@ class CopilotAuth:
             await asyncio.wait([self._polling])
         return self.signed_in()
 
-    async def _sign_in(self, waiting: asyncio.Future[JSON]) -> None:
+    async def _request_code(self) -> Tuple[JSON, float, float]:
+        reply = await self._oauth("/login/device/code", {"scope": "read:user"})
+        keys = ("device_code", "verification_uri", "user_code")
+        code = {key: typed(reply, key, str) for key in keys}
+        if "" in code.values():
+            raise _device_error(reply)
+        interval = reply.get("interval")
+        if type(interval) not in (int, float):
+            interval = 5
+        code["interval"] = max(LEAST_POLL, interval)
+        life = min(count(reply.get("expires_in")) or 900, 3600)
+        polling = self._sign_in(code.pop("device_code"), code["interval"], life)
+        self._polling = asyncio.ensure_future(polling)
+        return code, life, life
+
+    async def _sign_in(self, device_code: str, interval: float, life: int) -> None:
         try:
-            code = await self._request_code()
-            waiting.set_result(code)
-            github = await self._poll(code)
+            github = await self._poll(device_code, interval, self._clock() + life)
         except ProxyError as exc:
             log_event("warn", "login_failed", reason=str(exc))
-            self._login_error = str(exc)
+            self._code.put()
+            self._code.failure = exc
             return
         self._become(github)
         self._mark = self._store.save(github)
@@ -10550,34 +10559,18 @@ class CopilotAuth:
         with contextlib.suppress(ProxyError):  # the next request says why
             await self.token()
 
-    async def _request_code(self) -> JSON:
-        code = await self._oauth("/login/device/code", {"scope": "read:user"})
-        for key in ("device_code", "user_code", "verification_uri"):
-            if not typed(code, key, str):
-                raise _device_error(code)
-        interval = code.get("interval")
-        if type(interval) not in (int, float):
-            interval = 5
-        code["interval"] = max(LEAST_POLL, interval)
-        life = count(code.get("expires_in")) or 900
-        code["until"] = self._clock() + min(life, 3600)
-        return code
-
-    async def _poll(self, code: JSON) -> str:
-        interval = code["interval"]
-        fields = {"device_code": code["device_code"], "grant_type": DEVICE_GRANT}
-        while self._clock() < code["until"]:
+    async def _poll(self, device_code: str, interval: float, until: float) -> str:
+        fields = {"device_code": device_code, "grant_type": DEVICE_GRANT}
+        while self._clock() < until:
             # Before the first poll, too: RFC 8628 3.5.
-            await self._sleep(min(interval, code["until"] - self._clock()))
-            try:
+            await self._sleep(min(interval, until - self._clock()))
+            reply = {"error": "authorization_pending"}
+            with contextlib.suppress(UpstreamError):  # it may pass before the code does
                 reply = await self._oauth("/login/oauth/access_token", fields)
-            except UpstreamError as exc:  # it may pass before the code expires
-                log_event("debug", "login_poll_failed", reason=str(exc))
-                continue
             token = token_in(reply, "access_token")
-            error = reply.get("error")
             if token:
                 return token
+            error = reply.get("error")
             if error == "slow_down":
                 interval = max(count(reply.get("interval")), interval + 5)
             elif error != "authorization_pending":
@@ -10587,9 +10580,7 @@ class CopilotAuth:
     async def _oauth(self, path: str, fields: JSON) -> JSON:
         client_id = self._config.github_copilot_client_id
         response, raw = await self.ask_github(
-            self._config.github_url + path,
-            [("content-type", "application/json")],
-            dumps({"client_id": client_id, **fields}),
+            self._config.github_url + path, dumps({"client_id": client_id, **fields})
         )
         if response.status == 404:
             raise _device_error({"error": "incorrect_client_credentials"})
@@ -10607,14 +10598,14 @@ class CopilotAuth:
         A token within 5 minutes of its end is still given out while its successor is
         fetched; only an expired one makes callers wait, all on the same exchange.
         """
-        if not self.signed_in() and self._tokens.good:
+        if not self.signed_in() and self._tokens.left:
             return self._tokens.value
         self.github_token()
         return await self._tokens.get(wait=False)
 
     async def renew(self) -> CopilotToken:
         """Exchange now, whatever is kept: the proof that the sign-in works."""
-        self._tokens.put(None, 0.0, 0.0)
+        self._tokens.put()
         self._tokens.retry_at = 0.0
         return await self.token()
 
@@ -10635,7 +10626,7 @@ class CopilotAuth:
             if self._unused[0] + UNUSED_SPAN > now:
                 return False  # it is good enough for other requests
             self._unused.append(now)
-        self._tokens.put(None, 0.0, 0.0)
+        self._tokens.put()
         again_at = self._unused[0] + UNUSED_SPAN
         if expired and token is not self._worked and again_at > now:
             self._tokens.retry_at = again_at
@@ -10646,18 +10637,15 @@ class CopilotAuth:
             )
         return True
 
-    async def _new_token(self, github: str) -> Tuple[CopilotToken, float, float]:
-        """A Copilot token for what the cache of this GitHub token keeps."""
+    async def _new_token(self) -> Tuple[CopilotToken, float, float]:
         try:
             reply = await self._mint()
-            if github != self._github:
-                raise AuthRequired("signed out meanwhile; %s." % LOGIN_HINT)
         except ProxyError as exc:
-            if github == self._github:
-                self._back_off(exc)
+            self._back_off(exc)
             raise
         self._failures = 0
         term = self._term(reply, count(reply.get("refresh_in")) or 1500)
+        github = self._github
         # Another process may have signed out, or in as another person.
         if self._store.load().get("githubToken") == github != self._config.github_token:
             kept = {**reply, "expires_at": term[0].expires_at}
@@ -10667,7 +10655,7 @@ class CopilotAuth:
     async def _mint(self) -> JSON:
         api = self._config.github_api_url
         url = api + "/copilot_internal/v2/token"
-        response, raw = await self.ask_github(url, self.headers())
+        response, raw = await self.ask_github(url, token=self.github_token())
         status = response.status
         if status == 200:
             with contextlib.suppress(BadRequest):
@@ -10677,8 +10665,7 @@ class CopilotAuth:
             # Not in its own words: they may hold half a token.
             status = 502
             raw = b"no Copilot token came."
-        by_environment = self._github == self._config.github_token
-        env_token = self._github if by_environment else ""
+        env_token = self._github if self._github == self._config.github_token else ""
         host = api.partition("://")[2]
         raise exchange_error(status, response.headers, raw, env_token, host)
 
@@ -10757,9 +10744,7 @@ def copilot_headers(config: Config, token: str, endpoint: str) -> Dict[str, str]
     intent = INTENTS.get(endpoint, "copilot-ghost")
     headers = {
         "authorization": "Bearer " + token,
-        "user-agent": user_agent(config),
-        "editor-version": config.copilot_editor_version,
-        "editor-plugin-version": config.copilot_plugin_version,
+        **editor_headers(config),
         "copilot-integration-id": "vscode-chat",
         "x-github-api-version": config.copilot_api_version,
         "openai-intent": intent,
@@ -10897,20 +10882,23 @@ def _last_item(body: JSON) -> JSON:
     return {"role": "user"}
 
 
-def _is_side_request(headers: Headers, body: JSON, claude_code: bool) -> bool:
-    """What says by its headers that nobody typed it; and Claude Code's questions beside
-    the conversation, for titles, pages or probes: they have neither tools nor thinking,
-    the conversation always has tools (2026-11)."""
+def _is_side_request(headers: Headers, body: JSON) -> bool:
+    """Whether its headers, or its billing line, say that nobody typed it."""
     if headers.get("x-initiator") == "agent":  # as Copilot's own clients
         return True
-    if any(headers.get(name) not in (None, "main") for name in SIDE_HEADERS):
+    if not {None, "main"}.issuperset(map(headers.get, SIDE_HEADERS)):
         return True
-    system = body.get("system")
-    if isinstance(system, list) and "cc_is_subagent=true" in str(system[:1])[:2000]:
-        return True
+    first = objects(body.get("system"))[:1]
+    return any(
+        "cc_is_subagent=true" in typed(each, "text", str)[:2000] for each in first
+    )
+
+
+def _is_side_question(body: JSON) -> bool:
+    """Claude Code's questions beside the conversation, for titles, pages or probes:
+    without tools and thinking, while the conversation always has tools (2026-11)."""
     no_thinking = typed(typed(body, "thinking", dict), "type", str) == "disabled"
-    probe = body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
-    return claude_code and probe
+    return body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
 
 
 def _is_automatic(agent: str, text: str, body: JSON) -> bool:
@@ -10931,10 +10919,12 @@ def initiator(headers: Headers, body: JSON, session: str) -> Initiator:
     claude_code = agent.startswith("claude-")
     item = _last_item(body)
     texts = _texts_of(item)
-    if texts is None or _is_side_request(headers, body, claude_code):
+    if texts is None or _is_side_request(headers, body):
         return AGENT
     texts = texts or [""]  # of a picture
     if claude_code:
+        if _is_side_question(body):
+            return AGENT
         texts = [text for text in texts if not _is_reminder(text)]
     if not texts or _is_automatic(agent, texts[-1], body):
         return AGENT
@@ -10951,21 +10941,18 @@ def initiator(headers: Headers, body: JSON, session: str) -> Initiator:
 # -- when to try again ---------------------------------------------------------
 
 RETRIED = {408: 1, 499: 2, 502: 2, 503: 2, 504: 2, 529: 2}  # UPSTREAM 15.2
-LONGEST_WAIT = 8.0  # seconds; what takes longer the client decides
+SHORT_WAIT = re.compile("[0-8]?")  # seconds; what takes longer the client decides
 
 
 def retry_wait(exc: ProxyError, attempt: int, dice: float) -> Optional[float]:
     """Seconds until the next try after `attempt` retries, None = give up; dice < 1."""
-    wait = 0.5 * 4**attempt * (1 + dice)
     if exc.should_retry is False or attempt >= RETRIED.get(exc.status, 0):
         return None
     if isinstance(exc, UpstreamTimeout):  # has cost 300 s already, and may be billed
         return None
-    if exc.retry_after:
-        if not re.fullmatch("[0-9]{1,4}", exc.retry_after):
-            return None  # a date
-        wait = max(wait, float(exc.retry_after))
-    return wait if wait <= LONGEST_WAIT else None
+    if not SHORT_WAIT.fullmatch(exc.retry_after):  # or a date
+        return None
+    return max(0.5 * 4**attempt * (1 + dice), float(exc.retry_after or 0))
 
 
 def wants_new_token(exc: ProxyError) -> bool:
@@ -10983,14 +10970,13 @@ def wants_new_token(exc: ProxyError) -> bool:
 
 def _snapshot(raw: JSON) -> JSON:
     """One quota; overdrawn it is used up, and the rest is overage."""
-    figures = {}
-    for key, value in raw.items():
-        if type(value) in (int, float) and abs(value) < 1e15:
-            figures[key] = value
+    figures = {
+        key: value
+        for key, value in raw.items()
+        if type(value) in (int, float) and abs(value) < 1e15
+    }
     total = figures.get("entitlement")
-    left = figures.get(
-        "quota_remaining", figures.get("remaining")
-    )  # the first is exact
+    left = figures.get("quota_remaining", figures.get("remaining"))
     percent = figures.get("percent_remaining")
     overage = figures.get("overage_count", 0)
     unlimited = raw.get("unlimited") is True
@@ -11044,23 +11030,12 @@ def parse_quota(reply: JSON) -> JSON:
     }
 
 
-QUOTA_STEPS = (100, 95, 80)  # per cent used, each told once
-LOOK_AFTER = 1.0  # seconds
-
-
-def quota_step(quota: JSON) -> int:
-    """The highest of QUOTA_STEPS that one quota has reached; 0 = none."""
-    percent = quota["percent_remaining"]
-    if quota["unlimited"] or percent is None:
-        return 0
-    return next((step for step in QUOTA_STEPS if 100 - percent >= step), 0)
-
-
 # -- sending -------------------------------------------------------------------
 
 
 MOST_CHOICES = 1000  # conversations whose model is remembered
 AUTO_PAUSE = 60.0  # seconds until a choice that was not to be had is asked for again
+NO_MODEL = Model("")
 AUTO_BODY = b'{"auto_mode":{"model_hints":["auto"]}}'
 MOST_PROMPTS = 1000
 REPEATED = 900.0  # seconds within which the same prompt at the same place is a retry
@@ -11068,6 +11043,8 @@ REPEATED = 900.0  # seconds within which the same prompt at the same place is a 
 
 class CopilotClient:
     """The signed-in account's Copilot."""
+
+    _owner = ""  # whose catalogue and quota are kept
 
     def __init__(
         self,
@@ -11086,8 +11063,6 @@ class CopilotClient:
             functools.partial(copilot_headers, config)
         )
         self._prompts: Dict[Hashable, Tuple[float, int]] = {}  # when, place
-        self._owner = ""  # whose catalogue and quota are kept
-        self._looking: Optional[asyncio.Future[None]] = None  # at what is left
         self.forget()
 
     # -- what the account has --------------------------------------------------
@@ -11099,7 +11074,6 @@ class CopilotClient:
         self._choices: Dict[str, Cached] = {}  # session -> the model that Auto chose
         self.auto_failure = ""  # why the last choice was not to be had
         self._auto_after = 0.0
-        self._warned: Dict[str, int] = {}  # quota -> the step that was told
 
     def _check_owner(self) -> None:
         """Start anew when another account has signed in; raises AuthRequired."""
@@ -11115,15 +11089,16 @@ class CopilotClient:
         return await self._models.get(early=CATALOGUE_LIFE - 30.0 if refresh else 0.0)
 
     async def _fetch_models(self) -> Tuple[Catalogue, float, float]:
-        response = await self._deliver(MODELS)
+        response = await self.send(MODELS, initiator=None)
         raw = await response.read_all(MAX_CATALOGUE)
         with contextlib.suppress(BadRequest):
-            models = parse_models(loads_object(raw))
+            models = Catalogue(
+                parse_models(loads_object(raw)),
+                self._config.copilot_default_model,
+                self._config.model_map,
+            )
             if models:
-                config = self._config
-                default = config.copilot_default_model
-                catalogue = Catalogue(models, default, config.model_map)
-                return catalogue, CATALOGUE_LIFE, math.inf
+                return models, CATALOGUE_LIFE, math.inf
         raise UpstreamError("Copilot's list of models cannot be read; try again.")
 
     async def quota(self) -> JSON:
@@ -11133,12 +11108,12 @@ class CopilotClient:
 
     async def _fetch_quota(self) -> Tuple[JSON, float, float]:
         url = self._config.github_api_url + "/copilot_internal/user"
-        response, raw = await self._auth.ask_github(url, self._auth.headers())
+        token = self._auth.github_token()
+        response, raw = await self._auth.ask_github(url, token=token)
         if response.status != 200:
             raise upstream_error(response.status, response.headers, raw)
         with contextlib.suppress(BadRequest):
-            reply = loads_object(raw)
-            return parse_quota(reply), 60.0, math.inf
+            return parse_quota(loads_object(raw)), 60.0, math.inf
         raise UpstreamError("GitHub's account page cannot be read; try again.")
 
     def kept_models(self) -> Catalogue:
@@ -11150,35 +11125,10 @@ class CopilotClient:
         self._check_owner()
         return self._quota.value or {}
 
-    def look_at_quota(self) -> None:
-        """Warn soon when little is left, but not beside a session's first words."""
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.ensure_future(self._look())
-
-    async def _look(self) -> None:
-        await asyncio.sleep(LOOK_AFTER)
-        with contextlib.suppress(ProxyError):
-            account = await self.quota()
-            for name, quota in account["quotas"].items():
-                step = quota_step(quota)
-                if step > self._warned.get(name, 0):
-                    log_event(
-                        "warn",
-                        "quota_low",
-                        quota=name,
-                        used="%d %%" % step,
-                        left=quota["remaining"],
-                        overage=quota["overage_count"],
-                        reset=account["reset_date"],
-                    )
-                self._warned[name] = step
-
     async def close(self) -> None:
         """Leave what is being fetched."""
         for cached in (self._models, self._quota, *self._choices.values()):
             cached.close()
-        if self._looking:
-            self._looking.cancel()
 
     # -- Auto (UPSTREAM 22.1) ----------------------------------------------------
 
@@ -11189,12 +11139,11 @@ class CopilotClient:
         `auto_failure` tells why.
         """
         self._check_owner()
-        choice = self._choices.get(session)
-        if choice is None:
-            choose = functools.partial(self._choose_auto, session)
-            choice = Cached(choose, self._clock)
+        choice = self._choices.get(session) or Cached(
+            functools.partial(self._choose_auto, session), self._clock
+        )
         keep_newest(self._choices, session, choice, MOST_CHOICES)
-        if not choice.good and self._clock() < self._auto_after:
+        if not choice.left and self._clock() < self._auto_after:
             return AUTO_MODEL
         try:
             return await choice.get()
@@ -11211,8 +11160,10 @@ class CopilotClient:
     async def _choose_auto(self, session: str) -> Tuple[Model, float, float]:
         choice = self._choices.get(session)  # none when it was forgotten meanwhile
         old = choice and choice.value
-        headers = old.headers[-1:] if old else ()
-        response = await self._deliver(AUTO_SESSION, AUTO_BODY, headers, patient=False)
+        bearer = old._replace(headers=old.headers[-1:]) if old else NO_MODEL
+        response = await self.send(
+            AUTO_SESSION, AUTO_BODY, bearer, initiator=None, patient=False
+        )
         reply: JSON = {}
         with contextlib.suppress(BadRequest):
             reply = loads_object(await response.read_all(MAX_ERROR))
@@ -11248,77 +11199,17 @@ class CopilotClient:
         if by.key is not None:
             keep_newest(self._prompts, by.key, (self._clock(), place), MOST_PROMPTS)
 
-    async def send(
-        self,
-        endpoint: str,
-        body: bytes,
-        model: Model,
-        *,
-        initiator: Initiator = AGENT,
-        betas: Iterable[str] = (),
-    ) -> Response:
-        """POST `body`; the answer's head has come and is 2xx. Raises ProxyError."""
-        pairs = model.headers
-        if betas:
-            pairs += (("anthropic-beta", ",".join(betas)),)
-        return await self._deliver(endpoint, body, pairs, initiator)
-
-    async def count_tokens(self, body: JSON, model: Model) -> int:
-        """The upstream's own count for a Messages request; free of charge."""
-        raw = dumps({**body, "model": model.id})
-        response = await self._deliver(COUNT_TOKENS, raw, model.headers, patient=False)
-        reply = loads_object(await response.read_all(MAX_ERROR))
-        return field(reply, "input_tokens", int, default=0)
-
-    async def _deliver(
-        self,
-        endpoint: str,
-        body: bytes = b"",
-        pairs: Iterable[Tuple[str, str]] = (),
-        by: Optional[Initiator] = None,
-        *,
-        patient: bool = True,
-    ) -> Response:
-        """Exchange, and again where another token or some patience may help. No body
-        is a GET, no initiator says that it costs nothing."""
-        renewed = False
-        retries = 0
-        while True:
-            token = await self._auth.token()
-            try:
-                return await self._attempt(token, endpoint, body, pairs, by)
-            except ProxyError as exc:
-                refusal = exc
-            if wants_new_token(refusal):
-                expired = refusal.status == 401
-                if not self._auth.refused(token, expired=expired) or renewed:
-                    raise refusal
-                renewed = True
-                continue
-            wait = retry_wait(refusal, retries, random.random())
-            if wait is None or not patient:
-                raise refusal
-            log_event(
-                "info",
-                "upstream_retry",
-                endpoint=endpoint,
-                status=refusal.status,
-                wait=round(wait, 2),
-            )
-            retries += 1
-            await self._sleep(wait)
-
     async def _attempt(
         self,
         token: CopilotToken,
         endpoint: str,
         body: bytes,
-        pairs: Iterable[Tuple[str, str]],
+        more: Dict[str, str],
         by: Optional[Initiator],
     ) -> Response:
         """One request with one token; raises ProxyError for any answer but a 2xx."""
-        headers = dict(pairs)  # which never replace ours
-        headers.update(self._headers(token.token, endpoint))
+        # What a model wants besides never replaces ours.
+        headers = {**more, **self._headers(token.token, endpoint)}
         headers["x-request-id"] = headers["x-agent-task-id"] = new_uuid()
         timeouts = Timeouts(total=30.0)
         if by:  # as long as it speaks; silence is also what comes first
@@ -11370,6 +11261,60 @@ class CopilotClient:
         )
         return exc
 
+    async def send(
+        self,
+        endpoint: str,
+        body: bytes = b"",
+        model: Model = NO_MODEL,
+        *,
+        initiator: Optional[Initiator] = AGENT,
+        betas: Iterable[str] = (),
+        patient: bool = True,
+    ) -> Response:
+        """Send, and again where another token or, if `patient`, some time may help.
+
+        The answer's head has come and is 2xx; raises ProxyError. No body makes a GET,
+        no initiator says that it costs nothing.
+        """
+        headers = dict(model.headers)
+        if betas:
+            headers["anthropic-beta"] = ",".join(betas)
+        renewed = False
+        retries = 0
+        while True:
+            token = await self._auth.token()
+            try:
+                return await self._attempt(token, endpoint, body, headers, initiator)
+            except ProxyError as exc:
+                refusal = exc
+            if wants_new_token(refusal):
+                again = self._auth.refused(token, expired=refusal.status == 401)
+                if renewed or not again:
+                    raise refusal
+                renewed = True
+                continue
+            wait = retry_wait(refusal, retries, random.random())
+            if wait is None or not patient:
+                raise refusal
+            log_event(
+                "info",
+                "upstream_retry",
+                endpoint=endpoint,
+                status=refusal.status,
+                wait=round(wait, 2),
+            )
+            retries += 1
+            await self._sleep(wait)
+
+    async def count_tokens(self, body: JSON, model: Model) -> int:
+        """The upstream's own count for a Messages request; free of charge."""
+        raw = dumps({**body, "model": model.id})
+        response = await self.send(
+            COUNT_TOKENS, raw, model, initiator=None, patient=False
+        )
+        reply = loads_object(await response.read_all(MAX_ERROR))
+        return count(reply.get("input_tokens"))
+
 
 # ============================================================================
 # 18. Routes
@@ -11390,7 +11335,7 @@ class CopilotClient:
 # run through the rules of Fitter (12). CopilotClient.send() (17) adds token and
 # headers, tries again where that may help, and gives the Response (14) once its head is
 # a 2xx. After a refusal that teaches a rule _forward() fits anew and sends again; after
-# one that shows the catalogue to be stale _answer_fresh() chooses and answers again.
+# one that shows the catalogue to be stale _choose_again() has it read anew.
 # Then a translator reads the answer: the upstream's bytes -> SSE (5) -> reader -> sink
 # (8) -> the client's bytes; where both speak the same dialect, a tap passes the bytes
 # on and only reads the usage. _answer() has it streamed by _relay(), where pump() feeds
@@ -11415,8 +11360,8 @@ ROUTES = [Route(*row.split()) for row in """
 GET   /                            home
 GET   /api/hello                   home
 POST  /auth/login                  login
-POST  /auth/check                  check
-GET   /auth/status                 status
+POST  /auth/check                  auth_check
+GET   /auth/status                 auth_status
 POST  /auth/logout                 logout
 POST  /v1/messages                 messages           anthropic
 POST  /v1/messages/count_tokens    count_tokens
@@ -11442,15 +11387,17 @@ POST  /api/event_logging/batch     event_batch
 def segments(path: str) -> List[str]:
     """The path's parts without empty ones and any leading v1, of which clients write
     none, one or two."""
-    parts = filter(None, path.split("/"))
-    return list(itertools.dropwhile("v1".__eq__, parts))
+    return list(itertools.dropwhile("v1".__eq__, filter(None, path.split("/"))))
 
 
 ANY = "/"  # stands for a parameter: no segment has it
 ROUTES_AT: Dict[Tuple[str, ...], Dict[str, Route]] = {}  # by path, then by method
 for _route in ROUTES:
     _parts = [ANY if part[0] == "{" else part for part in segments(_route.path)]
-    ROUTES_AT.setdefault(tuple(_parts), {})[_route.method] = _route
+    _methods = ROUTES_AT.setdefault(tuple(_parts), {})
+    _methods[_route.method] = _route
+    if _route.method == "GET":
+        _methods["HEAD"] = _route
 
 
 @functools.lru_cache(maxsize=256)
@@ -11458,13 +11405,11 @@ def find_route(method: str, path: str) -> Route:
     """The route of a request; raises NotFound or MethodNotAllowed."""
     parts = segments(path)
     routes = ROUTES_AT.get(tuple(parts)) or ROUTES_AT.get((*parts[:-1], ANY), {})
-    route = routes.get("GET" if method == "HEAD" else method)
-    if route:
-        return route
+    if method in routes:
+        return routes[method]
     if routes:
         raise MethodNotAllowed(
-            "%s does not take %s." % (path[:200], method[:20]),
-            ", ".join([*routes, *["HEAD"] * ("GET" in routes)]),
+            "%s does not take %s." % (path[:200], method[:20]), ", ".join(routes)
         )
     raise NotFound(
         "no such path: %s. Clients use the base URL without /v1 for "
@@ -11483,53 +11428,28 @@ SSE_HEADERS = [
 ]
 
 
-class Upstream(NamedTuple):
-    """How a conversation goes to an endpoint of Copilot, and what reads its answers."""
-
-    encode: Callable[[Conversation, Model], JSON]
-    reader: Callable[[str], Reader]
-    source: Callable[[Model], str]  # who alone can read its encrypted reasoning
-
-
-UPSTREAMS = {
-    MESSAGES: Upstream(encode_messages, MessagesReader, messages_source),
-    CHAT: Upstream(encode_chat, ChatReader, chat_source),
-    RESPONSES: Upstream(encode_responses, ResponsesReader, responses_source),
+# How a conversation goes to an endpoint of Copilot, what reads the answers, and who
+# alone can read its encrypted reasoning.
+UPSTREAMS: Dict[str, Tuple[Callable[..., JSON], Any, Callable[[Model], str]]] = {
+    MESSAGES: (encode_messages, MessagesReader, messages_source),
+    CHAT: (encode_chat, ChatReader, chat_source),
+    RESPONSES: (encode_responses, ResponsesReader, responses_source),
 }
 NO_CONVERSATION = Conversation(())
-
-
-BLAMED = {  # ProxyError.whose, for people
-    "client": "client",
-    "limit": "own limit",
-    "github": "GitHub",
-    "network": "network",
-    "proxy": "this program",
-}
 
 
 CLIENT_NAME = re.compile(r"[0-9A-Za-z._-]{0,40}")  # the first product of User-Agent
 
 
-def read_client_body(request: Request, dialect: str) -> ClientBody:
-    """The parsed body of a model request; raises BadRequest."""
-    raw = replace_lone_surrogates(request.body)
-    body, places = parse_placed(raw)
-    betas = request.headers.get("anthropic-beta", "")
-    return ClientBody(dialect, body, raw, places, betas)
+# What follows a model's name in some spellings: a date, and Claude's 1M window.
+SPELLING = re.compile(r"(-20[0-9]{2}(-?[0-9]{2}){2}|\[1m\]|-1m)+$")
 
 
 @functools.lru_cache(MAX_MODELS)
-def is_mapped(requested: str, used: str) -> bool:
+def is_mapped(*names: str) -> bool:
     """Whether a client gets another model than it named, not just another spelling."""
-    requested = requested.lower().replace(".", "-").removesuffix("[1m]")
-    used = used.lower().replace(".", "-")
-    undated = re.sub("-20[0-9]{2}(-?[0-9]{2}){2}$", "", requested)
-    return "" not in (requested, used) and used not in (
-        requested,
-        undated,
-        requested + "-1m",
-    )
+    plain = {SPELLING.sub("", name.lower().replace(".", "-")) for name in names}
+    return "" not in plain and len(plain) > 1
 
 
 class Exchange:
@@ -11542,6 +11462,8 @@ class Exchange:
     left_out: Sequence[str] = ()  # what the upstream was not told, in words
     response: Optional[Response] = None
     source: Any = None  # of a Responses answer: what keeps it for later
+    compact = False  # that is to be a conversation in short
+    native = True  # where the model speaks Responses, it gets the request as it is
     spoken = False  # the client has seen an event
     timer: Any = None  # of the next ping
     status = 0
@@ -11553,15 +11475,16 @@ class Exchange:
     whose = ""  # failure it is, and why
     reason = ""
 
-    def __init__(self, request: Request, out: Responder, client: ClientBody) -> None:
+    def __init__(self, request: Request, out: Responder, dialect: str) -> None:
         self.request = request
         self.size = len(request.body)
         self.out = out
-        self.dialect = client.dialect
-        self.parsed: Optional[ClientBody] = client  # until it goes up
-        self.requested = field(client.body, "model", str, default="")
-        self.stream = field(client.body, "stream", bool, default=False)
-        self.session = session_of(request.headers, client.body, request.peer)
+        self.dialect = dialect
+        self.parsed: Optional[ClientBody] = None  # between two goings up
+        body = self.body
+        self.requested = text_field(body, "model")
+        self.stream = field(body, "stream", bool, default=False)
+        self.session = session_of(request.headers, body, request.peer)
         self.names: Mapping[str, str] = {}  # the upstream's of a tool: the client's
         self.begun: List[asyncio.Future[bytes]] = []  # pieces read before pump()
         self.started = time.monotonic()
@@ -11569,14 +11492,17 @@ class Exchange:
     def blame(self, exc: ProxyError) -> None:
         """Note a failure for the log and the page."""
         self.status = exc.status
-        self.whose = BLAMED[exc.whose]
+        self.whose = exc.whose
         self.reason = printable(exc.reason[:300])
 
     @property
     def client(self) -> ClientBody:
-        """The parsed request; read anew where it is needed once more."""
+        """The parsed request, read anew where it is needed again; raises BadRequest."""
         if self.parsed is None:
-            self.parsed = read_client_body(self.request, self.dialect)
+            raw = replace_lone_surrogates(self.request.body)
+            body, places = parse_placed(raw)
+            betas = self.request.headers.get("anthropic-beta", "")
+            self.parsed = ClientBody(self.dialect, body, raw, places, betas)
         return self.parsed
 
     @property
@@ -11632,13 +11558,13 @@ class Exchange:
 
     def translation(self, sink: Any) -> Translation:
         """What reads the upstream's answer into `sink`; not for pass-throughs."""
-        upstream = UPSTREAMS[self.endpoint]
+        _, reader, source = UPSTREAMS[self.endpoint]
         sink.names = self.names
         stops = self.conversation.stop or self.stops
         if stops:
             sink = StopAt(sink, stops)
-        reader = upstream.reader(upstream.source(self.model))
-        return Translation(reader, sink, custom_names(self.conversation.tools))
+        custom = custom_names(self.conversation.tools)
+        return Translation(reader(source(self.model)), sink, custom)
 
     def read_ahead(self) -> asyncio.Future[bytes]:
         """Begin to read a piece of the answer, which pump() then takes first."""
@@ -11660,8 +11586,7 @@ class Exchange:
 
     def log_stream(self, step: str) -> None:
         """Log how far its stream has come, for who debugs."""
-        event = "stream_%s_%s" % (step, self.dialect)
-        log_event("debug", event, model=self.model.id, session=self.session)
+        log_event("debug", "stream_%s_%s" % (step, self.dialect), model=self.model.id)
 
 
 @functools.lru_cache(MAX_SESSIONS)
@@ -11695,11 +11620,21 @@ def served_line(served: Served) -> str:
     return line
 
 
-class PromptCost(NamedTuple):
-    """What one request may cost, or what each byte of the dearer ones did."""
+HEAVY_WORK = 1 << 18  # bytes; a thread costs 0.2 ms, they cost up to 70
+HUGE_WORK = 4 << 20  # bytes; they take turns, because translated they are 200 MB
+HUGE_LANE = concurrent.futures.ThreadPoolExecutor(1)
 
-    tokens: float  # uncached input and output
-    nano_aiu: float
+
+async def apart(size: int, work: Callable[[], Any]) -> Any:
+    """The outcome of pure `work` on `size` bytes; where it is much, the event loop goes
+    on meanwhile. (20,000 turns of five words take 200 ms.)"""
+    if size < HEAVY_WORK:
+        return work()
+    lane = HUGE_LANE if size > HUGE_WORK else None  # None: the loop's own threads
+    return await asyncio.get_running_loop().run_in_executor(lane, work)
+
+
+PromptCost = Tuple[float, float]  # tokens, but for those of the cache, and nano AIU
 
 
 class PromptSizes:
@@ -11719,11 +11654,11 @@ class PromptSizes:
         self._copilot = copilot
         self._estimator = Estimator()
         self._ratio: Dict[str, float] = {}
-        self._rates: Dict[str, PromptCost] = {}  # of a byte
+        self._dearest: Dict[str, PromptCost] = {}  # what each byte of it cost
         # The last real request of each model: read only when a count is asked for, so
         # that nobody pays for estimates that nobody wants.
         self._samples: Dict[str, Tuple[bytes, int]] = {}
-        self._counted: Dict[bytes, int] = {}
+        self._counted: Dict[int, int] = {}
         self._down_until = 0.0
         self._turn = asyncio.Semaphore(4)  # Claude Code asks 35 at once (CLIENTS 1)
 
@@ -11736,35 +11671,30 @@ class PromptSizes:
         of its model did, byte for byte."""
         prompt = self.guess(model.id, size)
         output = min(most_output or self.OUTPUT, self.OUTPUT)
-        prices = model.prices or {}
-        nano = 1000 * prompt * prices.get("input", 0)  # prices are for a million
-        nano += 1000 * output * prices.get("output", 0)
+        prices = model.prices or {}  # for a million
+        dear = prompt * prices.get("input", 0) + output * prices.get("output", 0)
         tokens = prompt + output
-        nano = nano or self.UNKNOWN
-        rates = self._rates.get(model.id)
-        if rates is None:
-            rates = PromptCost(tokens / size, nano / size)
-            keep_newest(self._rates, model.id, rates, MAX_MODELS)
-        tokens = min(tokens, rates.tokens * size)
-        return PromptCost(tokens, min(nano, rates.nano_aiu * size))
+        nano = 1000 * dear or self.UNKNOWN
+        if model.id not in self._dearest:
+            dearest = (tokens / size, nano / size)
+            keep_newest(self._dearest, model.id, dearest, MAX_MODELS)
+        most_tokens, most_nano = self._dearest[model.id]
+        return min(tokens, most_tokens * size), min(nano, most_nano * size)
 
-    def learn_cost(self, model: str, size: int, usage: TokenUsage) -> None:
-        """What a request cost: the dearest of late counts, first the estimate, for one
-        cheap question says little."""
-        old = self._rates.get(model, PromptCost(0, 0))
-        tokens = usage.input + usage.cache_write + usage.output
-        rates = PromptCost(
-            max(tokens / size, old.tokens * self.FADING),
-            max(usage.nano_aiu / size, old.nano_aiu * self.FADING),
-        )
-        keep_newest(self._rates, model, rates, MAX_MODELS)
-
-    def learn(self, model: str, raw: bytes, prompt: int) -> None:
+    def learn(self, model: str, raw: bytes, usage: TokenUsage) -> None:
         """What the upstream counted for a whole request; odd ratios are left out."""
-        if len(raw) > 2000 and 0.02 < prompt / len(raw) < 2:
-            keep_newest(self._ratio, model, prompt / len(raw), MAX_MODELS)
-        if len(raw) <= self.MAX_SAMPLE:
-            keep_newest(self._samples, model, (raw, prompt), self.MAX_SAMPLES)
+        size = len(raw)
+        if size > 2000 and 0.02 < usage.prompt / size < 2:
+            keep_newest(self._ratio, model, usage.prompt / size, MAX_MODELS)
+        if size <= self.MAX_SAMPLE:
+            keep_newest(self._samples, model, (raw, usage.prompt), self.MAX_SAMPLES)
+        if model in self._dearest:  # of late, as one cheap question says little
+            tokens, nano = self._dearest[model]
+            used = usage.input + usage.cache_write + usage.output
+            self._dearest[model] = (
+                max(used / size, tokens * self.FADING),
+                max(usage.nano_aiu / size, nano * self.FADING),
+            )
 
     def estimate(self, body: JSON, model: str) -> int:
         """Tokens of a request, corrected by what real usage has shown."""
@@ -11786,19 +11716,14 @@ class PromptSizes:
 
     async def count(self, raw: bytes, body: JSON, model: Model) -> int:
         """The upstream's own count where it has one, else the estimate."""
-        key = hashlib.blake2b(raw, digest_size=16).digest()
+        key = hash(raw)  # of 64 bits
         async with self._turn:
             tokens = self._counted.get(key) or await self._ask_upstream(body, model)
         if tokens:
             keep_newest(self._counted, key, tokens, self.MAX_COUNTED)
             return tokens
-        if len(raw) < 100_000:
-            return self.estimate(body, model.id)
-        # 800 KB would hold the event loop for 80 ms.
-        estimate = await asyncio.get_running_loop().run_in_executor(
-            None, self._estimator.request, body, model.id
-        )
-        return self._estimator.predict(model.id, estimate)
+        estimate = functools.partial(self.estimate, body, model.id)
+        return await apart(len(raw), estimate)
 
     async def _ask_upstream(self, body: JSON, model: Model) -> int:
         if MESSAGES not in model.endpoints or self.in_outage:
@@ -11806,10 +11731,12 @@ class PromptSizes:
         try:
             return await self._copilot.count_tokens(body, model)
         except ProxyError as exc:
-            log_event("debug", "count_estimated", model=model.id, status=exc.status)
             if exc.status >= 500:  # a 400 is about this body only
                 self.note_outage()
             return 0
+
+
+APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
 
 
 class UsageLog:
@@ -11830,17 +11757,14 @@ class UsageLog:
 
     def _append(self, line: bytes) -> None:
         try:
-            with open(self._path, "ab", 0, opener=self._open_private) as file:
+            # Who used what is private, and a FIFO may have no reader.
+            handle = os.open(self._path, APPEND, 0o600)
+            with os.fdopen(handle, "ab", 0) as file:
                 file.write(line)
         except OSError as exc:
             if not self._complained:
                 self._complained = True
                 log_event("warn", "usage_log_failed", path=self._path, reason=str(exc))
-
-    @staticmethod
-    def _open_private(path: str, flags: int) -> int:
-        # Who used what is private, and nobody may read from a FIFO.
-        return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o600)
 
 
 MAX_ANSWER = 64 * 1024 * 1024  # bytes of a whole JSON answer
@@ -11860,39 +11784,28 @@ async def whole_answer(response: Response, begun: bytes = b"") -> Tuple[bytes, J
     return raw, obj
 
 
-def is_event_stream(response: Response) -> bool:
-    """Whether an answer is called a stream of events."""
-    return response.headers.get("content-type", "").startswith("text/event-stream")
-
-
-async def check_stream(exchange: Exchange) -> None:
-    """Look how a stream begins that is not called one; raises what it is instead.
-
-    A stream with its proper type is not waited for: the client's 200 may go out.
-    """
-    if is_event_stream(exchange.response):
-        return
-    piece = await exchange.read_ahead()
-    if piece.lstrip()[:1] in (b"{", b"<", b""):
-        await whole_answer(exchange.response, piece)
-        raise UpstreamError("the upstream sent an answer, but no stream; try again.")
-
-
 async def read_opening(exchange: Exchange, patience: float) -> None:
-    """Read what comes at once of a Responses stream; raises a refusal that it holds."""
-    if exchange.endpoint != RESPONSES or not is_event_stream(exchange.response):
-        return
-    opening = ResponsesOpening()
-    ends = time.monotonic() + patience
-    while not opening.settled:
-        reading = exchange.read_ahead()
-        await asyncio.wait([reading], timeout=ends - time.monotonic())
-        if not reading.done() or reading.exception():
-            return
-        opening.feed(reading.result())
-    if opening.failure and opening.failure.status < 500:
-        exchange.close()
-        raise opening.failure
+    """Read how a stream begins that is not called one, or that may be a refusal; raises
+    what it is instead. Any other is not waited for: the client's 200 may go out."""
+    kind = exchange.response.headers.get("content-type", "")
+    if not kind.startswith("text/event-stream"):
+        piece = await exchange.read_ahead()
+        if piece.lstrip()[:1] in (b"{", b"<", b""):
+            await whole_answer(exchange.response, piece)
+            raise UpstreamError(
+                "the upstream sent an answer, but no stream; try again."
+            )
+    elif exchange.endpoint == RESPONSES:
+        opening = ResponsesOpening()
+        ends = time.monotonic() + patience
+        while not opening.settled:
+            reading = exchange.read_ahead()
+            await asyncio.wait([reading], timeout=ends - time.monotonic())
+            if not reading.done() or reading.exception():
+                return
+            opening.feed(reading.result())
+        if opening.failure and opening.failure.status < 500:
+            raise opening.failure
 
 
 async def pump_late_usage(
@@ -11934,20 +11847,7 @@ async def pump(
         await pump_late_usage(exchange, translator, take)
 
 
-HEAVY_WORK = 1 << 18  # bytes; a thread costs 0.2 ms, they cost up to 70
-HUGE_WORK = 4 << 20  # bytes; they take turns, because translated they are 200 MB
-HUGE_LANE = concurrent.futures.ThreadPoolExecutor(1)
-
-
-async def apart(size: int, work: Callable[[], Any]) -> Any:
-    """The outcome of pure `work` on `size` bytes; where it is much, the event loop goes
-    on meanwhile. (20,000 turns of five words take 200 ms.)"""
-    if size < HEAVY_WORK:
-        return work()
-    lane = HUGE_LANE if size > HUGE_WORK else None  # None: the loop's own threads
-    return await asyncio.get_running_loop().run_in_executor(lane, work)
-
-
+OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
 STOPPING = "the proxy is being stopped; start it again and repeat the request."
@@ -11971,7 +11871,6 @@ class App:
         self._memory = ResponseMemory()
         self._live: Dict[Exchange, None] = {}  # requests under way, for the status page
         self._numbers = itertools.count(1)
-        self._seen: Dict[str, bool] = {}  # sessions for which the quota was looked at
         self._mapped: Dict[Tuple[str, str], bool] = {}  # names that the log has told of
         self._left_out: Dict[str, str] = {}  # what it has told of each session
         # What these answer is the same whatever the request says.
@@ -11991,8 +11890,8 @@ class App:
             if not route.dialect:
                 await out.send(*await self._reply(request, route.handler))
                 return
-            read = functools.partial(read_client_body, request, route.dialect)
-            exchange = Exchange(request, out, await apart(len(request.body), read))
+            opened = functools.partial(Exchange, request, out, route.dialect)
+            exchange = await apart(len(request.body), opened)
         except ProxyError as exc:
             log_event(
                 "debug" if exc.status == 426 else "warn",
@@ -12006,7 +11905,7 @@ class App:
             await self._serve(exchange, getattr(self, "_" + route.handler))
             if exchange.response:
                 # The client has its answer; the connection may be of use.
-                await exchange.response.finish(LATE_USAGE / 4)
+                await exchange.response.finish()
 
     async def _reply(self, request: Request, handler: str) -> Tuple[int, Any, bytes]:
         """Status, headers and body for all but model requests."""
@@ -12030,12 +11929,12 @@ class App:
             "authenticated": self._auth.signed_in(),
         }
 
-    def _check(self, _: Request) -> Any:
+    def _auth_check(self, _: Request) -> Any:
         state = self._auth.check()
         status = 400 if state["status"] == "unauthenticated" else 200
         return status, JSON_HEADERS, dumps(state)
 
-    def _status(self, _: Request) -> JSON:
+    def _auth_status(self, _: Request) -> JSON:
         state = self._auth.status()
         if state["status"] != "authenticated":
             return state
@@ -12049,8 +11948,8 @@ class App:
 
     def _usage_line(self, request: Request) -> Any:
         body = loads_object(request.body)
-        model = typed(typed(body, "model", dict), "display_name", str)
-        session = typed(body, "session_id", str)
+        model = text_at(object_at(body, "model"), "display_name")
+        session = text_at(body, "session_id")
         line = self._page.line(self._ledger, session, printable(model[:60]))
         return 200, TEXT_HEADERS, (line + "\n").encode("utf-8")
 
@@ -12092,7 +11991,7 @@ class App:
     async def _count_tokens(self, request: Request) -> JSON:
         raw = request.body
         body = await apart(len(raw), functools.partial(loads_object, raw))
-        requested = field(body, "model", str, default="")
+        requested = text_field(body, "model")
         model = Model(requested[:LONGEST_NAME])
         try:
             if not self._sizes.in_outage:
@@ -12103,10 +12002,10 @@ class App:
         except (NotFound, AuthRequired, BadRequest):
             pass  # an estimate needs neither sign-in nor catalogue
         client = ClientBody("anthropic", body)
-        fitted = functools.partial(self._fitter.fit, client, body, model, MESSAGES)
-        await apart(len(raw), fitted)  # also raises what a request would
-        tokens = await self._sizes.count(raw, body, model)
-        return {"input_tokens": max(1, tokens)}
+        await apart(  # raises what a request would
+            len(raw), lambda: self._fitter.fit(client, body, model, MESSAGES)
+        )
+        return {"input_tokens": max(1, await self._sizes.count(raw, body, model))}
 
     # -- model requests: admit, choose, account --------------------------------------
 
@@ -12116,21 +12015,20 @@ class App:
         """Admit one model request, answer it, and account for it whatever happens."""
         self._live[exchange] = None
         exchange.number = next(self._numbers)
-        if exchange.session not in self._seen:
-            keep_newest(self._seen, exchange.session, True, MAX_SESSIONS)
-            self._copilot.look_at_quota()
         exchange.initiator = self._copilot.initiator(
             exchange.request.headers, exchange.body, exchange.session
         )
         try:
             await self._choose(exchange)
             self._admit(exchange)
-            await self._answer_fresh(exchange, answer)
+            try:
+                await answer(exchange)
+            except UpstreamError as exc:
+                await self._choose_again(exchange, exc)
+                await answer(exchange)
             exchange.status = exchange.status or 200
         except ProxyError as exc:
-            failure = await self._sized(exchange, exc)
-            exchange.blame(failure)
-            raise failure from None
+            raise await self._blame(exchange, exc) from None
         except asyncio.CancelledError:
             stopping = ProxyError(STOPPING, status=503)
             left = ClientLeft("it closed the connection")
@@ -12163,71 +12061,61 @@ class App:
         names = (exchange.requested[:100], model.id)
         if is_mapped(*names) and names not in self._mapped:
             keep_newest(self._mapped, names, True, MAX_MODELS)
-            log_event("info", "model_mapped", asked=names[0], used=names[1])
+            log_event("info", "model_mapped", requested=names[0], used=names[1])
 
     def _admit(self, exchange: Exchange) -> None:
         """Apply this proxy's own limits; what they refuse is not charged."""
         if not self._limits.on:
             return
-        body = exchange.body
-        size = len(exchange.request.body)
         prompt = 0
         # No text has more tokens than bytes: short requests need no estimate.
-        if 0 < self._config.max_tokens_per_request < size:
-            prompt = self._sizes.estimate(body, exchange.model.id)
-        most_output = 0
-        for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"):
-            most_output = most_output or count(body.get(name))
-        cost = self._sizes.cost(exchange.model, size, most_output)
+        if 0 < self._config.max_tokens_per_request < exchange.size:
+            prompt = self._sizes.estimate(exchange.body, exchange.model.id)
+        most = max(count(exchange.body.get(name)) for name in OUTPUT_LIMITS)
+        tokens, nano = self._sizes.cost(exchange.model, exchange.size, most)
         wanted = Wanted(
             exchange.session,
             exchange.dialect,
             prompt,
-            int(cost.tokens),
-            int(cost.nano_aiu),
+            int(tokens),
+            int(nano),
             exchange.request.headers.get("host", ""),
         )
         exchange.hold = self._limits.admit(wanted, time.monotonic())
 
-    async def _answer_fresh(
-        self, exchange: Exchange, answer: Callable[[Exchange], Awaitable[None]]
-    ) -> None:
-        """Answer; if the catalogue proves stale, read it again and route once more."""
-        try:
-            await answer(exchange)
-        except UpstreamError as exc:
-            if exc.code not in STALE_CATALOGUE or exchange.out.started:
-                raise
-            before = (exchange.model.id, exchange.endpoint)
-            self._copilot.forget_auto(exchange.session)
-            await self._choose(exchange, refresh=True)
-            if (exchange.model.id, exchange.endpoint) == before:
-                raise self._refused_model(exchange, exc) from None
-            await answer(exchange)
-
-    def _refused_model(self, exchange: Exchange, exc: UpstreamError) -> ProxyError:
-        """Say in words why a model that the catalogue lists is refused all the same."""
+    async def _choose_again(self, exchange: Exchange, exc: UpstreamError) -> None:
+        """Read the catalogue anew where a refusal shows that it is stale; raises the
+        refusal, in better words if need be, where another answer is not to be had."""
+        if exc.code not in STALE_CATALOGUE or exchange.out.started:
+            raise exc
+        before = (exchange.model.id, exchange.endpoint)
+        self._copilot.forget_auto(exchange.session)
+        await self._choose(exchange, refresh=True)
+        if (exchange.model.id, exchange.endpoint) != before:
+            return
         if exchange.model.id == AUTO:
-            return NotFound(
+            raise NotFound(
                 "GitHub Copilot's Auto is not to be had for this account: %s A request "
                 "without a model was refused too: %s"
                 % (self._copilot.auto_failure, exc),
                 code="model_not_found",
             )
-        if exchange.model.policy != "enabled":
-            return switched_off(exchange.model)
-        return exc
-
-    async def _sized(self, exchange: Exchange, exc: ProxyError) -> ProxyError:
-        """Claude Code cuts by the numbers of an overflow: not 0 (CLIENTS 1)."""
-        if not isinstance(exc, ContextOverflow) or exc.tokens:
-            return exc
-        model = exchange.model
-        tokens = await apart(
-            exchange.size, lambda: self._sizes.estimate(exchange.body, model.id)
+        raise (
+            exc if exchange.model.policy == "enabled" else switched_off(exchange.model)
         )
-        most = model.prompt or model.context or tokens
-        return ContextOverflow(max(tokens, most + 1), most)
+
+    async def _blame(self, exchange: Exchange, exc: ProxyError) -> ProxyError:
+        """Note a failure; gives it as the client is to see it: Claude Code cuts by the
+        numbers of an overflow, so they may not be 0 (CLIENTS 1)."""
+        if isinstance(exc, ContextOverflow) and not exc.tokens:
+            model = exchange.model
+            tokens = await apart(
+                exchange.size, lambda: self._sizes.estimate(exchange.body, model.id)
+            )
+            most = model.prompt or model.context or tokens
+            exc = ContextOverflow(max(tokens, most + 1), most)
+        exchange.blame(exc)
+        return exc
 
     def _account(self, exchange: Exchange) -> None:
         exchange.status = exchange.status or 500  # a bug: the server says more of it
@@ -12241,9 +12129,7 @@ class App:
         if exchange.hold and not unknown:
             self._limits.settle(exchange.hold, time.monotonic(), usage)
         if usage.prompt:
-            if exchange.hold:
-                self._sizes.learn_cost(exchange.model.id, exchange.size, usage)
-            self._sizes.learn(exchange.model.id, exchange.request.body, usage.prompt)
+            self._sizes.learn(exchange.model.id, exchange.request.body, usage)
         level = "warn" if served.failed else "info"
         if is_logged(level):
             log_line(level, served_line(served) + self._news_of(exchange))
@@ -12259,12 +12145,17 @@ class App:
     # -- to the upstream and back ------------------------------------------------------
 
     async def _forward(
-        self, exchange: Exchange, prepare: Optional[Callable[[JSON], Any]] = None
+        self,
+        exchange: Exchange,
+        prepare: Optional[Callable[[JSON], Any]] = None,
+        *,
+        streams: bool = True,
     ) -> None:
         """Fit and send, and again when a refusal taught how to say it.
 
         `prepare` makes of the client's body what goes up: a body for the endpoint, or a
-        Conversation; without it that is the client's own. The answer's head has come.
+        Conversation; without it that is the client's own. The answer's head has come,
+        and what it `streams` is no refusal.
         """
         exchange.who = exchange.initiator.who
         fitted = functools.partial(self._fit_body, exchange, prepare)
@@ -12282,12 +12173,14 @@ class App:
                     initiator=exchange.initiator,
                     betas=fit.betas,
                 )
-                # A refusal inside a 200 follows its head at once: half a second.
-                await read_opening(exchange, self._config.ping_interval / 30)
+                if streams:
+                    # A refusal inside a 200 follows its head at once: half a second.
+                    await read_opening(exchange, self._config.ping_interval / 30)
                 exchange.out.release()
                 return
             except UpstreamError as exc:
                 refusal = exc
+            exchange.close()
             lesson = repairs_left and self._fitter.learn(fit, refusal)
             if not lesson:
                 break
@@ -12306,7 +12199,8 @@ class App:
         exchange.conversation = NO_CONVERSATION
         if isinstance(body, Conversation):
             exchange.conversation = body._replace(turns=())
-            body = UPSTREAMS[exchange.endpoint].encode(body, exchange.model)
+            encode, _, _ = UPSTREAMS[exchange.endpoint]
+            body = encode(body, exchange.model)
         fit = self._fitter.fit(client, body, exchange.model, exchange.endpoint)
         exchange.names = fit.names
         exchange.stops = fit.stops
@@ -12323,7 +12217,6 @@ class App:
     async def _fold(self, exchange: Exchange, translator: Any) -> JSON:
         """The whole answer, from the stream that the upstream sends in any case."""
         try:
-            await check_stream(exchange)
             await pump(exchange, translator, lambda _: True)
             translator.finish()
         finally:
@@ -12333,19 +12226,16 @@ class App:
     async def _relay(self, exchange: Exchange, translator: StreamTranslator) -> None:
         """Pump one streamed answer: upstream bytes -> translator -> client."""
         out = exchange.out
-        await check_stream(exchange)
         out.start(200, SSE_HEADERS + exchange.headers())
         exchange.log_stream("start")
-        self._ping_later(exchange, translator)
+        self._ping(exchange, translator, due=False)
         try:
             await pump(exchange, translator, out.push)
             last = translator.finish()
             exchange.log_stream("completed")
         except ProxyError as exc:  # the status line is long gone: say it in the stream
             exchange.close()
-            failure = await self._sized(exchange, exc)
-            exchange.blame(failure)
-            last = translator.fail(failure)
+            last = translator.fail(await self._blame(exchange, exc))
             exchange.log_stream("error")
         except asyncio.CancelledError:
             exchange.log_stream("closed")
@@ -12357,19 +12247,18 @@ class App:
             exchange.take_from(translator)
         await out.end(last)
 
-    def _ping_later(self, exchange: Exchange, translator: StreamTranslator) -> None:
+    def _ping(
+        self, exchange: Exchange, translator: StreamTranslator, *, due: bool = True
+    ) -> None:
+        """Keep a waiting client's timers from running out, between events only."""
+        # An event goes out only behind message_start, which must be the first.
+        event = exchange.spoken and exchange.dialect == "anthropic"
+        between = translator.at_boundary and not translator.finished
+        if due and (between or not exchange.spoken):
+            exchange.out.push(SSE_PING if event else SSE_COMMENT)
         exchange.timer = asyncio.get_running_loop().call_later(
             self._config.ping_interval, self._ping, exchange, translator
         )
-
-    def _ping(self, exchange: Exchange, translator: StreamTranslator) -> None:
-        """Keep a waiting client's timers from running out, between events only."""
-        ping = SSE_COMMENT
-        if exchange.spoken and exchange.dialect == "anthropic":
-            ping = SSE_PING  # an event, but message_start must be the first
-        if not exchange.spoken or translator.at_boundary and not translator.finished:
-            exchange.out.push(ping)
-        self._ping_later(exchange, translator)
 
     # -- the dialects ------------------------------------------------------------------
 
@@ -12388,7 +12277,7 @@ class App:
             )
             await self._answer(exchange, exchange.translation(writer))
         else:
-            await self._forward(exchange)
+            await self._forward(exchange, streams=exchange.stream)
             if exchange.stream:
                 await self._relay(exchange, MessagesTap(exchange.names))
                 return
@@ -12401,8 +12290,7 @@ class App:
     async def _web_search(self, exchange: Exchange, query: str) -> None:
         """Claude Code's search request: a model that can search by itself, or words."""
         message_id = "msg_" + secrets.token_hex(12)
-        fold = not exchange.stream
-        writer = MessagesWriter(message_id, exchange.shown_as, fold=fold)
+        writer = MessagesWriter(message_id, exchange.shown_as, fold=not exchange.stream)
         if self._config.web_search == "on" and await self._take_searcher(exchange):
             await self._forward(
                 exchange, lambda _: search_request(query, exchange.model)
@@ -12425,11 +12313,10 @@ class App:
         return searcher is not None
 
     async def _chat(self, exchange: Exchange) -> None:
-        body = exchange.body
-        options = field(body, "stream_options", dict, default={})
-        if MESSAGES in exchange.model.endpoints and has_files(body):
+        options = field(exchange.body, "stream_options", dict, default={})
+        if MESSAGES in exchange.model.endpoints and has_files(exchange.body):
             exchange.endpoint = MESSAGES  # only there Claude models read PDF
-        translated = exchange.endpoint != CHAT or needs_translation(body)
+        translated = exchange.endpoint != CHAT or needs_translation(exchange.body)
         await self._forward(exchange, parse_chat if translated else None)
         writer = ChatWriter(
             "chatcmpl-" + secrets.token_hex(12),
@@ -12442,14 +12329,12 @@ class App:
         await self._answer(exchange, exchange.translation(writer))
 
     async def _responses(self, exchange: Exchange) -> None:
-        previous = typed(exchange.body, "previous_response_id", str)
-        kinds = [typed(t, "type", str) for t in typed(exchange.body, "tools", list)]
-        searches = kinds and all(kind.startswith("web_search") for kind in kinds)
-        if searches and exchange.endpoint != RESPONSES:
+        previous = text_at(exchange.body, "previous_response_id")
+        tools = list_at(exchange.body, "tools")
+        kinds = {text_at(tool, "type")[:10] for tool in tools}
+        if kinds == {"web_search"} and exchange.endpoint != RESPONSES:
             await self._take_searcher(exchange)  # nothing else was offered
-        native = exchange.endpoint == RESPONSES
-        translator = await self._forward_responses(exchange, native=native)
-        await self._answer(exchange, translator)
+        await self._answer(exchange, await self._forward_responses(exchange))
         source = exchange.source
         self._memory.keep(
             exchange.session,
@@ -12462,52 +12347,47 @@ class App:
     async def _responses_compact(self, exchange: Exchange) -> None:
         """A conversation in short: by the model's own way, else by its summary."""
         exchange.stream = False
+        exchange.compact = True
         body = self._memory.expand(exchange.session, exchange.body)
         answer: JSON = {}
         if exchange.endpoint == RESPONSES:
             with contextlib.suppress(UpstreamError):
-                answer = await self._compacted(exchange, native=True)
+                answer = await self._fold(
+                    exchange, await self._forward_responses(exchange)
+                )
         output = compaction_output(body, answer)
         if output is None:
             exchange.close()
-            answer = await self._compacted(exchange, native=False)
+            exchange.native = False
+            answer = await self._fold(exchange, await self._forward_responses(exchange))
             output = compaction_output(body, answer)
         reply = {key: answer.get(key) for key in ("id", "created_at", "usage")}
         reply.update(object="response.compaction", output=output)
         await exchange.send(dumps(reply))
 
-    async def _compacted(self, exchange: Exchange, *, native: bool) -> JSON:
-        translator = await self._forward_responses(
-            exchange, native=native, compact=True
-        )
-        return await self._fold(exchange, translator)
-
-    async def _forward_responses(
-        self, exchange: Exchange, *, native: bool, compact: bool = False
-    ) -> Any:
+    async def _forward_responses(self, exchange: Exchange) -> Any:
         """Send a Responses request as it is, or translated; what reads the answer."""
-        prepare = functools.partial(self._prepare_responses, exchange, native, compact)
+        prepare = functools.partial(self._prepare_responses, exchange)
         await self._forward(exchange, prepare)
-        if not native:
-            return exchange.translation(exchange.source)
-        exchange.source.names = exchange.names
-        return exchange.source
+        source = exchange.source
+        if not isinstance(source, ResponsesTap):
+            return exchange.translation(source)
+        source.names = exchange.names
+        return source
 
-    def _prepare_responses(
-        self, exchange: Exchange, native: bool, compact: bool, client_body: JSON
-    ) -> Any:
+    def _prepare_responses(self, exchange: Exchange, client_body: JSON) -> Any:
         """What goes up, with all that the request only refers to; sets the `source`."""
         body = self._memory.expand(exchange.session, client_body)
-        if compact:
+        if exchange.compact:
             items = [*input_items(body), {"type": "compaction_trigger"}]
             body = {**body, "input": items}
         if body is not client_body:
             body = loads_object(dumps(body))  # what is remembered must stay as it is
-        if native:
+        if exchange.native and exchange.endpoint == RESPONSES:
             exchange.source = ResponsesTap(
                 ToolTable(body).tools,
                 hide=wants_memory(body, exchange.model),
-                previous=typed(client_body, "previous_response_id", str),
+                previous=text_at(client_body, "previous_response_id"),
             )
             return body
         conversation = parse_responses(body)
@@ -12515,21 +12395,20 @@ class App:
         if compact:
             conversation = conversation._replace(tool_choice="none", schema=None)
         response_id = "resp_" + secrets.token_hex(12)
+        created = int(time.time())
         exchange.source = ResponsesWriter(
-            response_frame(
-                client_body, response_id, exchange.shown_as, int(time.time())
-            ),
+            response_frame(client_body, response_id, exchange.shown_as, created),
             {tool.name: tool for tool in conversation.tools},
             fold=not exchange.stream,
             summary=conversation.thinking,
-            encrypted=ENCRYPTED in typed(body, "include", list),
+            encrypted=ENCRYPTED in list_at(body, "include"),
             compact=compact,
         )
         return conversation
 
     async def _embeddings(self, exchange: Exchange) -> None:
         encoding = exchange.body.get("encoding_format")
-        await self._forward(exchange)
+        await self._forward(exchange, streams=False)
         _, reply = await whole_answer(exchange.response)
         exchange.usage = openai_usage(reply.get("usage"), reply.get("copilot_usage"))
         await exchange.send(dumps(encode_embeddings(reply, exchange.model, encoding)))
@@ -12589,7 +12468,7 @@ def client_environment(
     if models:
         env.update(claude_environment(models))
     # With HTTPS_PROXY set, Claude Code sends even 127.0.0.1 to the proxy (CLIENTS 8).
-    hosts = [host.strip() for host in config.no_proxy.split(",")]
+    hosts = re.findall(r"[^,\s]+", config.no_proxy)
     hosts += [urllib.parse.urlsplit(base).hostname, *OWN_HOSTS]
     no_proxy = ",".join(dict.fromkeys(filter(None, hosts)))
     return {**env, "NO_PROXY": no_proxy, "no_proxy": no_proxy}
@@ -12648,7 +12527,7 @@ CURSOR = (
 )
 
 
-def _connections(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
+def _client_lines(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
     """For each client, where its lines belong and the lines."""
     base = env["ANTHROPIC_BASE_URL"]
     key = env["OPENAI_API_KEY"]
@@ -12683,8 +12562,7 @@ def _day(seconds: float) -> str:
 
 def amount(number: float) -> str:
     """A figure as people write it: 7.7, 1,287.4, 12."""
-    text = "{:,.1f}".format(number)
-    return text.removesuffix(".0")
+    return "{:,.1f}".format(number).removesuffix(".0")
 
 
 def plural(number: int, word: str) -> str:
@@ -12701,10 +12579,6 @@ class Period(NamedTuple):
 
     begin: float
     end: float
-
-    def share(self, now: float) -> float:
-        """How much of it has gone, 0 to 1."""
-        return _share(now - self.begin, self.end - self.begin)
 
     def when(self, now: float) -> str:
         """When the allowance is renewed, in words."""
@@ -12769,7 +12643,7 @@ def quota_bar(
     elapsed = -1.0
     if period:
         note = period.when(now)
-        elapsed = period.share(now)
+        elapsed = _share(now - period.begin, period.end - period.begin)
     if left <= 0 or snapshot["blocked"]:
         warning = _empty_words(name, snapshot, period)
     else:
@@ -13200,7 +13074,7 @@ class StatusPage:
             "sessions": ledger.sessions(),
             "requests": requests,
             "env": env,
-            "connect": _connections(env, self.models),
+            "connect": _client_lines(env, self.models),
             "foot": "copilot-claude-proxy %s, running since %s"
             % (__version__, time.strftime("%d %b %Y, %H:%M", started)),
         }
@@ -13225,34 +13099,29 @@ class StatusPage:
 
 THIS_FILE = __file__  # absolute since Python 3.9, and needs no working folder
 DONE, FAILED, USAGE, NOT_SIGNED_IN = range(4)
-VERBS = {
-    "serve": "listen until Ctrl-C (the default)",
-    "login": "sign in to GitHub with a code",
-    "logout": "forget the sign-in, also that of a running proxy",
-    "models": "list the models of your plan with their limits and prices",
-    "usage": "show what is left of your quota, and what a running proxy has used",
-    "env": "print the lines that point Claude Code and OpenAI clients here",
-    "run": "serve on a free port, run a command that uses it, stop with it",
-    "check": "test Python, TLS, GitHub, the sign-in and the catalogue",
-}
 EXAMPLES = """\
 examples:
   python copilot_proxy.py                     sign in if need be, then serve
   python copilot_proxy.py run -- claude       Claude Code on your Copilot models
   python copilot_proxy.py run -- codex        the same for Codex
-  eval "$(python copilot_proxy.py env)"       point this shell at a running proxy
+  eval "$(python copilot_proxy.py env)"       this shell, to a running proxy
   python copilot_proxy.py models --json       the catalogue, for programs
 
 exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 not signed in.
-Settings are environment variables or lines of .env beside the script; .env.example
-lists them all.
+Settings are environment variables or lines of .env beside the script;
+.env.example lists them all.
 """
 
 
-def say(text: str, end: str = "\n") -> None:
+def show(text: str) -> None:
     """Print for a person; a closed pipe is not an error of ours."""
     with contextlib.suppress(OSError, ValueError):
-        print(text, end=end, flush=True)
+        print(text, end="", flush=True)
+
+
+def say(text: str) -> None:
+    """Print a line, or several."""
+    show(text + "\n")
 
 
 def complain(text: str) -> None:
@@ -13267,11 +13136,11 @@ class Program:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.say = say
+        self.show = show
         self.pool = ConnectionPool(
             lambda: make_ssl_context(config), proxies_from(config)
         )
-        # Our own port is on this computer, so it is never asked through a proxy.
+        # Our own port is on this computer, so no proxy is on the way there.
         self.direct = ConnectionPool()
         self.store = TokenStore(config.token_file)
         self.store.check()
@@ -13284,12 +13153,8 @@ class Program:
         self._reached_at(config.host, config.port)
 
     def _reached_at(self, host: str, port: int) -> None:
-        own = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
-        host = own.get(host, host)
-        if ":" in host:
-            host = "[%s]" % host
-        self.base = "http://%s:%d" % (host, port)
-        self.page.base = self.base
+        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        self.base = self.page.base = "http://" + Origin("http", host, port).authority
 
     async def start(self) -> int:
         """Listen; returns the port. Raises OSError when the address is taken."""
@@ -13303,10 +13168,8 @@ class Program:
         self.page.close()
         if self.listens:
             await self.server.close(grace)
-        await self.copilot.close()
-        await self.auth.close()
-        await self.pool.close()
-        await self.direct.close()
+        for part in (self.copilot, self.auth, self.pool, self.direct):
+            await part.close()
 
 
 # -- settings ----------------------------------------------------------------------
@@ -13316,200 +13179,185 @@ def _read_settings_file(path: str) -> str:
     try:
         with open(path, encoding="utf-8") as file:
             return file.read()
-    except UnicodeError:
-        raise ConfigError("%s is not text in UTF-8." % path) from None
-    except OSError as exc:
-        raise ConfigError("%s cannot be read: %s." % (path, exc.strerror)) from None
+    except (OSError, UnicodeError) as exc:
+        reason = getattr(exc, "strerror", "it is not UTF-8")
+        raise ConfigError("%s cannot be read: %s." % (path, reason)) from None
 
 
 def read_environment(
     environ: Mapping[str, str], env_file: str = "", forced: Mapping[str, str] = {}
-) -> Tuple[Config, List[str]]:
-    """The settings, and what should be said about where they come from.
+) -> Config:
+    """The settings; what is odd about where they come from goes to standard error.
 
     The environment beats --env-file, which beats .env beside the script. That of the
     working folder is not read: `run -- claude` is started inside repositories that
     strangers wrote, and their .env could name another GitHub to sign in to.
     """
     beside = os.path.join(os.path.dirname(THIS_FILE), ".env")
-    paths = [path for path in (beside,) if os.path.isfile(path)]
-    if env_file:
-        paths.append(env_file)
     values: Dict[str, str] = {}
     names = list(environ)
-    warnings = []
-    for path in paths:
+    for path in [beside] * os.path.isfile(beside) + [env_file] * bool(env_file):
         layer, odd = parse_dotenv(_read_settings_file(path))
         values.update(one_layer(layer))
         names += layer
         if odd:
             lines = ", ".join(map(str, odd[:5]))
-            warnings.append("%s: no assignment, line %s" % (path, lines))
-    for name, meant in near_misses(names):
-        warnings.append("%s is no setting; is %s meant?" % (name, meant))
+            complain("%s: no assignment, line %s" % (path, lines))
+    for pair in near_misses(names):
+        complain("%s is no setting; is %s meant?" % pair)
     values.update(one_layer(environ))
     config = Config.from_env({**values, **forced})
-    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
-        path = getattr(config, name.lower())
-        if path and not os.path.exists(os.path.expanduser(path)):
-            raise ConfigError("%s=%s does not exist." % (name, path))
-    return config, warnings
+    check_bind(config)
+    if config.ssl_cert_file or config.ssl_cert_dir:
+        make_ssl_context(config)  # raises where they cannot be used
+    return config
 
 
 def read_settings(args: argparse.Namespace) -> Config:
-    """The settings of this start; raises ConfigError, warns on standard error."""
+    """The settings of this start; raises ConfigError."""
     forced = {}
     if args.verb == "run":
         # Of many at once each has its port, and other users of the machine get in to
         # none: its child alone knows the key.
-        forced["PORT"] = "0"
-        forced["API_KEY"] = secrets.token_urlsafe(24)
-    for name in ("port", "host"):
-        if name in args:
-            forced[name.upper()] = getattr(args, name)
-    env_file = getattr(args, "env_file", "")
-    config, warnings = read_environment(os.environ, env_file, forced)
-    check_bind(config)
-    for warning in warnings:
-        complain(warning)
-    return config
+        forced = {"PORT": "0", "API_KEY": secrets.token_urlsafe(24)}
+    options = vars(args)
+    forced.update(
+        {name.upper(): options[name] for name in ("port", "host") if name in options}
+    )
+    return read_environment(os.environ, options.get("env_file", ""), forced)
 
 
-# -- asking a proxy that runs ------------------------------------------------------
+# -- who answers: the proxy that runs, or this process -----------------------------
 
-RUNNING = Timeouts(head=2.0, idle=2.0, total=5.0)  # it answers from memory
-MAX_OWN_ANSWER = 16 << 20
-
-
-async def ask_running(
-    program: Program, path: str, method: str = "GET", timeouts: Timeouts = RUNNING
-) -> JSON:
-    """The answer of the proxy on our own port, {} when none answers."""
-    headers = [("accept", "application/json"), ("content-type", "application/json")]
-    if program.config.api_key:
-        headers.append(("x-api-key", program.config.api_key))
-    body = b"{}" * (method == "POST")
-    url = program.base + path
-    if not program.config.port:
-        return {}
-    with contextlib.suppress(ProxyError):
-        response = await program.direct.request(
-            method, url, headers, body, timeouts=timeouts
-        )
-        raw = await response.read_all(MAX_OWN_ANSWER)
-        if response.status == 401:
-            complain("the proxy on %s has another API_KEY" % program.base)
-        if response.status == 200:
-            return loads_object(raw)
-    return {}
-
-
+QUICK = Timeouts(head=2.0, idle=2.0, total=5.0)  # it answers from memory
 SLOW = Timeouts(head=35.0, idle=35.0, total=40.0)  # it asks GitHub meanwhile
 
 
-async def running_report(program: Program) -> JSON:
-    """What a proxy on our port that is signed in reports; {} = there is none."""
-    report = await ask_running(program, "/usage/page")
-    if typed(typed(report, "auth", dict), "status", str) == "authenticated":
-        return report
-    return {}
+async def ask_running(
+    program: Program, path: str, method: str = "GET", timeouts: Timeouts = SLOW
+) -> JSON:
+    """The answer of the proxy on our own port; raises ProxyError."""
+    headers = [
+        ("content-type", "application/json"),
+        ("x-api-key", program.config.api_key),
+    ]
+    body = b"{}" * (method == "POST")
+    url = program.base + path
+    response = await program.direct.request(
+        method, url, headers, body, timeouts=timeouts
+    )
+    raw = await response.read_all(MAX_CATALOGUE)
+    if response.status != 200:
+        words = upstream_error(response.status, response.headers, raw).words
+        raise ProxyError(words, status=response.status)
+    return loads_object(raw)
 
 
-async def any_report(program: Program) -> JSON:
-    """What the running proxy reports, else what this process finds out by itself;
-    raises ProxyError when that is nothing."""
-    report = await running_report(program)
-    if report:
-        return report
-    program.auth.github_token()  # raises where nobody is signed in
+async def find_out(program: Program, path: str) -> JSON:
+    """What a proxy would answer, found out by this process; raises ProxyError."""
+    if path == "/v1/models":
+        return models_payload(await program.copilot.models())
+    if path == "/usage/quota":
+        return await program.copilot.quota()
     await program.page.read()
-    return await program.page.report(UsageLedger(), ())
+    return await program.app.report()
+
+
+async def find_source(
+    program: Program,
+) -> Tuple[Callable[[str], Awaitable[JSON]], str]:
+    """Who answers: the proxy on our port where it is signed in, so that a GITHUB_TOKEN
+    that only it has is enough, else this process; and why it is not the proxy."""
+    absent = "The proxy on %s is signed out."
+    try:
+        report = await ask_running(program, "/usage/page", timeouts=QUICK)
+        if typed(typed(report, "auth", dict), "status", str) == "authenticated":
+            return functools.partial(ask_running, program), ""
+    except ProxyError as exc:
+        absent = "No proxy answers on %s."
+        if exc.status == 401:
+            absent = "The proxy on %s has another API_KEY."
+    absent %= program.base
+    if not program.auth.signed_in():
+        complain(absent)
+    return functools.partial(find_out, program), absent
 
 
 # -- signing in ----------------------------------------------------------------------
 
 
-def exit_code(exc: ProxyError) -> int:
+def exit_code(exc: Exception) -> int:
     """The code that tells scripts of a failure."""
-    if isinstance(exc, AuthRequired):
-        return NOT_SIGNED_IN
-    return FAILED
+    if isinstance(exc, ConfigError):
+        return USAGE
+    return NOT_SIGNED_IN if isinstance(exc, AuthRequired) else FAILED
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a person is at its other end."""
+    return stream is not None and stream.isatty()
 
 
 def at_terminal() -> bool:
     """Whether a person can read and answer."""
-    streams = (sys.stdin, sys.stdout)
-    return all(stream is not None and stream.isatty() for stream in streams)
+    return is_terminal(sys.stdin) and is_terminal(sys.stdout)
 
 
-async def _count_down(
-    program: Program, waiting: asyncio.Future[bool], end: float
-) -> None:
-    """A line that says how long the code still works; plain waiting off a terminal."""
-    terminal = sys.stdout is not None and sys.stdout.isatty()
+async def _count_down(program: Program, seconds: float) -> None:
+    """Wait until the code is used or dead; at a terminal a line tells how long it is
+    good for."""
+    end = time.monotonic() + seconds
+    terminal = is_terminal(sys.stdout)
     try:
-        while not waiting.done():
+        while program.auth.check()["status"] == "pending_verification":
             left = max(0, int(end - time.monotonic()))
             if terminal:
                 # Back at the line's start, so that a log line or ^C covers it.
-                program.say(
-                    "\rThe code works for %d:%02d \r" % divmod(left, 60), end=""
-                )
-            await asyncio.wait([waiting], timeout=1.0)
+                program.show("\rThe code works for %d:%02d \r" % divmod(left, 60))
+            await asyncio.sleep(0.25)
     finally:
-        waiting.cancel()
         if terminal:
-            program.say("\r%30s\r" % "", end="")
+            program.show("\r%30s\r" % "")
 
 
 async def sign_in(program: Program) -> bool:
     """Show a code, count down, and wait until it is used or dead."""
     auth = program.auth
+    outcome = "Signed in."
     try:
         code = await auth.login()
-    except ProxyError as exc:
-        if not is_logged("info"):
-            program.say("Sign-in failed: %s" % exc)
-        return False
-    if code["status"] != "authenticated":
-        shown = (code["verification_uri"], code["user_code"])
-        program.say("\nOpen      %s\nand enter %s\n" % tuple(map(printable, shown)))
-        waiting = asyncio.ensure_future(auth.wait_for_login())
-        await _count_down(program, waiting, time.monotonic() + code["expires_in"])
         if not auth.signed_in():
-            if not is_logged("info"):
-                reason = auth.check().get("error", "the code was not used.")
-                program.say("Sign-in failed: %s" % reason)
-            return False
-    if not is_logged("info"):
-        program.say("Signed in.")
-    return True
+            shown = map(printable, (code["verification_uri"], code["user_code"]))
+            program.show("\nOpen      %s\nand enter %s\n\n" % tuple(shown))
+            await _count_down(program, code["expires_in"])
+        if not auth.signed_in():
+            raise ProxyError(auth.check().get("error", "the code was not used."))
+    except ProxyError as exc:
+        outcome = "Sign-in failed: %s" % exc
+    if not is_logged("info"):  # the log, on the same terminal, tells how it went
+        program.show(outcome + "\n")
+    return auth.signed_in()
 
 
 def _enter_pressed() -> asyncio.Future[None]:
     """Done when a line was typed. Read without Python's own buffer of standard input,
     whose lock would stop the end of the program."""
-    loop = asyncio.get_running_loop()
-    pressed = loop.create_future()
-
-    def settle() -> None:
-        if not pressed.done():
-            pressed.set_result(None)
+    pressed: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     def read() -> None:
-        with contextlib.suppress(OSError, RuntimeError):  # the loop has been closed
+        with contextlib.suppress(OSError):
             os.read(0, 1024)
-            loop.call_soon_threadsafe(settle)
+            pressed.set_result(None)
 
     threading.Thread(target=read, daemon=True).start()
-    return pressed
+    return asyncio.wrap_future(pressed)
 
 
 async def sign_in_patiently(program: Program) -> None:
     """Offer a new code after each that was denied or has expired, until somebody has
     signed in, here or elsewhere."""
     while not await sign_in(program):
-        program.say("Press Enter for a new code, Ctrl-C to stop.")
+        program.show("Press Enter for a new code, Ctrl-C to stop.\n")
         pressed = _enter_pressed()
         while not pressed.done() and not program.auth.signed_in():
             await asyncio.wait([pressed], timeout=1.0)
@@ -13518,6 +13366,7 @@ async def sign_in_patiently(program: Program) -> None:
 # -- the banner ----------------------------------------------------------------------
 
 
+DEFAULT_SHELL = "powershell" if os.name == "nt" else "bash"
 STARTERS = {
     "bash": 'eval "$({})" && claude',
     "fish": "{} --shell fish | source; claude",
@@ -13527,45 +13376,45 @@ STARTERS = {
 
 def start_line(base: str) -> str:
     """The one line that starts Claude Code on this proxy, for the shell in use."""
-    shell = os.path.basename(os.environ.get("SHELL", ""))
-    if os.name == "nt":
-        shell = "powershell"
+    shell = os.path.basename(os.environ.get("SHELL", DEFAULT_SHELL))
     python = os.path.basename(sys.executable) or "python3"
     command = "%s %s env" % (python, shlex.quote(os.path.abspath(THIS_FILE)))
     port = base.rpartition(":")[2]
     if port != str(Settings.port.default):
         command += " --port " + port
-    return STARTERS.get(shell, STARTERS["bash"]).format(command)
+    return STARTERS.get(shell, STARTERS[DEFAULT_SHELL]).format(command)
+
+
+def account_lines(report: JSON) -> List[str]:
+    """Who is signed in and what is left, at 80 columns."""
+    import textwrap  # here, as not every start needs it
+
+    lines = ["Account   %s" % printable(report["account"])]
+    for left in quota_lines(report):
+        lines += textwrap.wrap(
+            "%-10s%s" % ("Left", printable(left)), 79, subsequent_indent=" " * 10
+        )
+    return lines
 
 
 async def banner(program: Program) -> None:
     """Who is signed in, what is left, and the line to paste: at most 12 lines."""
-    import textwrap  # here, as only a banner needs it
-
-    page = program.page
-    await page.read()
-    report = await page.report(UsageLedger(), ())
-    lines = ["Account   %s" % report["account"]]
-    for left in quota_lines(report):
-        lines += textwrap.wrap(
-            left, 79, initial_indent="Left      ", subsequent_indent=" " * 10
-        )
-    key = "any key"
-    if program.config.api_key:
-        key = "your API_KEY"
-    lines = lines[:6] + [
+    report = await find_out(program, "/usage/page")
+    key = "your API_KEY" if program.config.api_key else "any key"
+    lines = account_lines(report)[:6] + [
         "OpenAI    base URL %s/v1, %s" % (program.base, key),
         "Page      %s/" % program.base,
         "Claude Code, in a second terminal:",
         "  " + start_line(program.base),
     ]
-    program.say("\n".join(map(printable, lines)))
+    program.show("\n".join(lines) + "\n")
 
 
 CURL_LINES = """\
 Nobody is signed in. Get a code, enter it on GitHub, and the proxy does the rest:
   curl -X POST {0}/auth/login
-  curl -X POST {0}/auth/check"""
+  curl -X POST {0}/auth/check
+"""
 
 
 async def greet(program: Program) -> None:
@@ -13573,7 +13422,7 @@ async def greet(program: Program) -> None:
     if at_terminal():
         await sign_in_patiently(program)
     elif not program.auth.signed_in():
-        program.say(CURL_LINES.format(program.base))
+        program.show(CURL_LINES.format(program.base))
     while not program.auth.signed_in():  # by now perhaps, on the page or by `login`
         await asyncio.sleep(1.0)
     await banner(program)
@@ -13584,32 +13433,30 @@ async def greet(program: Program) -> None:
 
 def aligned(rows: Sequence[Sequence[str]], sides: str) -> str:
     """Rows as columns; `sides` has "<" or ">" for each, as in a format."""
-    forms = []
-    for side, column in zip(sides, zip(*rows)):
-        width = max(map(len, column))
-        forms.append("{:%s%d}" % (side, width))
-    form = "  ".join(forms)
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    form = "  ".join(map("{{:{}{}}}".format, sides, widths))
     return "\n".join(form.format(*row).rstrip() for row in rows)
+
+
+PRICED = ("input", "output")
 
 
 def models_table(entries: Sequence[JSON]) -> str:
     """The entries of /v1/models for people, within 80 columns."""
     rows = [["MODEL", "CONTEXT", "OUTPUT", "IMAGES", "IN", "OUT", "ENDPOINTS"]]
     for entry in entries:
-        row = [printable(entry["id"])[:30]]
-        for key in ("context_window", "max_output_tokens"):
-            size = "-"
-            if entry[key]:
-                size = short_number(entry[key])
-            row.append(size)
-        row.append("yes" * entry["vision"])
-        prices = {"input": "-", "output": "-"}
-        for kind, price in (entry["credits"] or {}).items():
-            prices[kind] = "%g" % price
-        row += [prices["input"], prices["output"]]
-        served = " ".join(entry["endpoints"])
-        served = re.sub("ws:[^ ]* ?|/v1/|/completions|/", "", served)
-        rows.append(row + [printable(served)[:24]])
+        limits = (entry["context_window"], entry["max_output_tokens"])
+        prices = entry["credits"] or {}
+        served = re.sub("/v1/|/completions|/", "", " ".join(entry["endpoints"]))
+        rows.append(
+            [
+                printable(entry["id"])[:30],
+                *[short_number(size) if size else "-" for size in limits],
+                "yes" * entry["vision"],
+                *["%g" % prices[each] if each in prices else "-" for each in PRICED],
+                printable(re.sub("ws:[^ ]* ?", "", served))[:24],
+            ]
+        )
     return aligned(rows, "<>><>><") + "\n\nIN, OUT: AI credits per million tokens."
 
 
@@ -13628,144 +13475,117 @@ def stop_event() -> asyncio.Event:
     return event
 
 
-async def start_or_explain(program: Program) -> bool:
-    """Listen; a taken port is explained instead of traced."""
-    config = program.config
+async def listen(program: Program) -> None:
+    """Serve from now on; raises a ProxyError that explains a taken port."""
     try:
         await program.start()
     except OSError as exc:
         reason = str(exc)
-        if exc.errno:
+        if exc.errno and exc.errno > 0:  # else a name that no address is known of
             reason = os.strerror(exc.errno)
-        where = (config.host, config.port, reason)
-        complain("Cannot listen on %s port %d: %s." % where)
-        answer = await ask_running(program, "/")
         advice = "Set PORT to another number (PORT=0 takes any free one)."
-        if answer.get("proxy") == "copilot-claude-proxy":
-            advice = (
-                "This program is running there already; use it, or set PORT to another "
-                "number."
-            )
-        complain(advice)
-        return False
-    return True
+        with contextlib.suppress(ProxyError):
+            answer = await ask_running(program, "/", timeouts=QUICK)
+            if answer.get("proxy") == "copilot-claude-proxy":
+                advice = "This program is running there already. " + advice
+        words = "Cannot listen on %s: %s. %s" % (program.base, reason, advice)
+        raise ProxyError(words) from None
 
 
-async def verb_serve(program: Program, args: argparse.Namespace) -> int:
-    """Listen at once, sign in if need be, and serve until a signal."""
+async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Listen until Ctrl-C (the default)."""
     stop = stop_event()
-    if not await start_or_explain(program):
-        return FAILED
+    await listen(program)
     writer = LineWriter(sys.stdout)  # who reads it may stop reading
-
-    def say_soon(text: str, end: str = "\n") -> None:
-        writer.put(text + end)
-
-    program.say = say_soon
-    program.say("copilot-claude-proxy %s on %s" % (__version__, program.base))
+    program.show = writer.put
+    program.show("copilot-claude-proxy %s on %s\n" % (__version__, program.base))
     greeting = asyncio.ensure_future(greet(program))
     greeting.add_done_callback(retrieve)
     await stop.wait()
     greeting.cancel()
     await asyncio.wait([greeting])
     start = "\r" * at_terminal()  # over the ^C that the terminal shows
-    program.say(
-        start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once."
+    program.show(
+        start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once.\n"
     )
     await program.close()
-    writer.flush()
-    return DONE
+    writer.close()
 
 
-async def verb_login(program: Program, args: argparse.Namespace) -> int:
-    """Sign in, and prove that the account has Copilot and that the sign-in is kept."""
+async def verb_login(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Sign in to GitHub with a code."""
     if not await sign_in(program):
         return NOT_SIGNED_IN
     await program.auth.token()
-    await program.page.read()
-    report = await program.page.report(UsageLedger(), ())
-    say("\n".join([report["account"], *quota_lines(report)]))
+    say("\n".join(account_lines(await find_out(program, "/usage/page"))))
     if program.config.github_token:
         say("GITHUB_TOKEN is set and used; nothing is saved.")
     elif not program.store.load().get("githubToken"):
         complain("the sign-in could not be saved in %s" % program.store.path)
         return FAILED
-    return DONE
 
 
-async def verb_logout(program: Program, args: argparse.Namespace) -> int:
-    """Forget the login, here and in a running proxy."""
-    running = await ask_running(program, "/auth/logout", "POST")
-    answer = program.auth.logout()
-    note = (
-        "The token file is deleted; GitHub lists the app under "
-        "github.com/settings/applications."
-    )
-    say("Signed out. %s" % answer.get("note", running.get("note", note)))
-    return DONE
+REVOKE = (
+    "The token file is deleted. To revoke the app too: github.com/settings/applications"
+)
 
 
-async def verb_models(program: Program, args: argparse.Namespace) -> int:
-    """The catalogue as a table or as JSON."""
-    payload = {}
-    if await running_report(program):
-        payload = await ask_running(program, "/v1/models", timeouts=SLOW)
-    if payload and args.all and not program.auth.signed_in():
-        complain("without the hidden models, for which a sign-in of its own is needed")
-    elif args.all or not payload:
-        catalogue = await program.copilot.models()
-        payload = models_payload(catalogue)
-        if args.all:
-            payload["data"] = [model_payload(model) for model in catalogue]
-    if args.json:
-        say(dumps_text(payload))
+async def verb_logout(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Forget the sign-in, also that of a running proxy."""
+    anybody = program.auth.signed_in()
+    _, absent = await find_source(program)
+    answer: JSON = {}
+    with contextlib.suppress(ProxyError):
+        answer = await ask_running(program, "/auth/logout", "POST")
+    answer.update(program.auth.logout())
+    if anybody or not absent:
+        say("Signed out. " + answer.get("note", REVOKE))
     else:
-        say(models_table(payload["data"]))
-    return DONE
+        say("Nobody was signed in.")
 
 
-async def verb_usage(program: Program, args: argparse.Namespace) -> int:
-    """The quota, and the figures of a proxy that runs on our port."""
-    if args.days:
-        return usage_by_day(program.config.usage_log, args.days)
-    report = await running_report(program)
-    proxy = None
-    used = "No proxy answers on port %d." % program.config.port
-    if report:
-        quota = await ask_running(program, "/usage/quota", timeouts=SLOW)
-        proxy = await ask_running(program, "/usage/summary")
-        used = "The proxy on port %d: %s" % (program.config.port, report["total_note"])
-    else:
-        quota = await program.copilot.quota()
-    if args.json:
-        say(dumps_text({"quota": quota, "proxy": proxy}))
-        return DONE
-    report = await any_report(program)
-    lines = [report["account"], *quota_lines(report), "", used]
-    say("\n".join(map(printable, lines)))
-    return DONE
+async def verb_models(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """List the models of your plan with their limits and prices."""
+    ask, _ = await find_source(program)
+    payload = await ask("/v1/models")
+    say(dumps_text(payload) if args.json else models_table(payload["data"]))
 
 
-def usage_by_day(path: str, days: int) -> int:
+def usage_by_day(path: str, days: int) -> str:
     """What each day has cost, from the lines of USAGE_LOG."""
     if not path:
-        complain("usage --days adds up USAGE_LOG, which is not set")
-        return USAGE
+        raise ConfigError("usage --days adds up USAGE_LOG, which is not set")
     first = time.localtime(time.time() - 86400 * (days - 1))
     try:
         with open(os.path.expanduser(path), "rb") as file:
             used = fold_usage(file, time.strftime("%Y-%m-%d", first))
     except OSError as exc:
-        complain("USAGE_LOG=%s cannot be read: %s" % (path, exc.strerror))
-        return FAILED
+        words = "USAGE_LOG=%s cannot be read: %s" % (path, exc.strerror)
+        raise ProxyError(words) from None
     rows = [["DAY", "MODEL", "REQUESTS", "TOKENS", "CREDITS"]]
-    spent = 0.0
     for day, model, requests, tokens, credits in used:
         figures = ["%d" % requests, short_number(tokens), "%.2f" % credits]
         rows.append([day, printable(model)[:40], *figures])
-        spent += credits
-    say("%s\n\n%.2f credits in %d days" % (aligned(rows, "<<>>>"), spent, days))
-    return DONE
+    spent = sum(row.credits for row in used)
+    return "%s\n\n%.2f credits in %d days" % (aligned(rows, "<<>>>"), spent, days)
+
+
+async def verb_usage(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Show what is left of your quota, and what a running proxy has used."""
+    if args.days:
+        say(usage_by_day(program.config.usage_log, args.days))
+        return None
+    ask, absent = await find_source(program)
+    quota = await ask("/usage/quota")
+    if args.json:
+        proxy = None
+        if not absent:
+            proxy = await ask("/usage/summary")
+        say(dumps_text({"quota": quota, "proxy": proxy}))
+        return None
+    report = await ask("/usage/page")
+    used = "The proxy on %s: %s" % (program.base, report["total_note"])
+    say("\n".join([*account_lines(report), "", absent or used]))
 
 
 COMPETING = re.compile(
@@ -13775,28 +13595,19 @@ COMPETING = re.compile(
 )
 
 
-async def verb_env(program: Program, args: argparse.Namespace) -> int:
-    """The lines to paste, for eval: nothing else on standard output."""
-    report = {}
-    # A running proxy that nobody has used yet reads its catalogue for this.
-    await ask_running(program, "/v1/models", timeouts=SLOW)
+async def verb_env(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Print the lines that point Claude Code and OpenAI clients here."""
+    ask, _ = await find_source(program)
     try:
-        report = await any_report(program)
+        await ask("/v1/models")  # which a proxy that nobody has used yet reads for this
     except ProxyError as exc:  # the addresses hold without a catalogue
         complain("without models: %s" % exc)
-        report = await program.page.report(UsageLedger(), ())
-    env = typed(report, "env", dict)
-    if program.page.failure:
-        complain("without models: %s" % program.page.failure)
-    elif "ANTHROPIC_MODEL" not in env and typed(report, "account", str):
-        complain("without models: the running proxy has no catalogue yet; try again")
-    for name, value in env.items():
-        if value == HIDDEN_KEY:
-            env[name] = program.config.api_key
+    report = await ask("/usage/page")
+    key = program.config.api_key
+    env = {name: text.replace(HIDDEN_KEY, key) for name, text in report["env"].items()}
     say(shell_lines(env, args.shell))
     for name in filter(COMPETING.fullmatch, os.environ):
         complain("%s is set and leads Claude Code elsewhere; unset it" % name)
-    return DONE
 
 
 SECRETS_OF_OURS = ("GITHUB_TOKEN", "API_KEY")
@@ -13809,89 +13620,32 @@ def child_environment(
 ) -> Dict[str, str]:
     """What a command is run with: nothing that competes with us, no secret of ours
     but its own key."""
-    env = {}
-    for name, value in environ.items():
-        if name not in SECRETS_OF_OURS and not COMPETING.fullmatch(name):
-            env[name] = value
-    for name, value in ours.items():
-        if name not in env or not CHOOSABLE.fullmatch(name):
-            env[name] = value
-    return env
-
-
-STATUS_LINE_COMMAND = (
-    'curl -s -H content-type:application/json -H "x-api-key: $ANTHROPIC_AUTH_TOKEN" '
-    '-d @- "$ANTHROPIC_BASE_URL/usage/line"'
-)
-STATUS_HINT = (
-    "Costs in Claude Code's status line, in ~/.claude/settings.json: "
-    '"statusLine": {"type": "command", "command": %s}'
-)
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name not in SECRETS_OF_OURS and not COMPETING.fullmatch(name)
+    }
+    chosen = {name: kept[name] for name in filter(CHOOSABLE.fullmatch, kept)}
+    return {**kept, **ours, **chosen}
 
 
 def for_command(command: List[str], program: Program) -> List[str]:
-    """The command with what it needs beside its environment."""
+    """The command with what it needs beside its environment: Codex its provider."""
     name = os.path.basename(command[0]).partition(".")[0].lower()
-    if name == "claude":
-        complain(STATUS_HINT % dumps_text(STATUS_LINE_COMMAND))
     if name != "codex":
         return command
     chosen = {"-m", "--model"} & set(command)
-    model = ""
-    if not chosen:
-        model = codex_model(program.page.models)
+    model = "" if chosen else codex_model(program.page.models)
     options = []
-    for key, value in codex_options(program.base, model).items():
-        options += ["-c", "%s=%s" % (key, value)]
+    for pair in codex_options(program.base, model).items():
+        options += ["-c", "%s=%s" % pair]
     return [command[0], *options, *command[1:]]
-
-
-async def verb_run(program: Program, args: argparse.Namespace) -> int:
-    """Serve on a free port for as long as one command runs."""
-    import shutil  # here, as few starts need it
-
-    command = args.command
-    if command[:1] == ["--"]:
-        command = command[1:]
-    if not command:
-        complain("run: no command given; python copilot_proxy.py run -- claude")
-        return USAGE
-    path = shutil.which(command[0])
-    if path is None:
-        complain("run: %s is not on the PATH" % command[0])
-        return USAGE
-    try:  # a full-screen program owns the terminal: our lines go to a file, or nowhere
-        log = open(args.log or os.devnull, "a", encoding="utf-8")
-    except OSError as exc:
-        complain("--log %s cannot be opened: %s" % (args.log, exc.strerror))
-        return FAILED
-    with log:
-        if not await start_or_explain(program):
-            return FAILED
-        if not program.auth.signed_in() and not await sign_in(program):
-            return NOT_SIGNED_IN
-        program.page.models = await program.copilot.models()
-        key = program.config.api_key
-        models = program.page.models
-        ours = client_environment(program.base, program.config, models, key)
-        complain("status page %s/#%s" % (program.base, key))
-        command = for_command([path, *command[1:]], program)
-        if args.log:
-            configure_logging(program.config.log_level, log)
-        code = await run_command(command, child_environment(os.environ, ours))
-        report = await program.app.report()
-        complain(report["total_note"])
-        logging.shutdown()
-    return code
 
 
 async def run_command(command: List[str], env: Dict[str, str]) -> int:
     """Run to the end; its exit code, as a shell has it."""
-    passed = [signal.SIGTERM]
-    if hasattr(signal, "SIGHUP"):
-        passed.append(signal.SIGHUP)
     child = None
-    ended: List[int] = []  # a signal before there is a child
+    ended: List[int] = []  # the signals, as one may come before there is a child
 
     def pass_on(number: int, _: Any) -> None:
         ended.append(number)
@@ -13900,66 +13654,82 @@ async def run_command(command: List[str], env: Dict[str, str]) -> int:
 
     # Ctrl-C reaches the whole foreground group: the command decides what it means. A
     # handler and not SIG_IGN, which the child would inherit.
-    previous = {signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None)}
-    for number in passed:
-        previous[number] = signal.signal(number, pass_on)
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGTERM, pass_on)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, pass_on)
     try:
         child = await asyncio.create_subprocess_exec(*command, env=env)
-        if ended:
-            child.send_signal(ended[0])
-        code = await child.wait()
     except OSError as exc:
         complain("run: %s cannot be started: %s" % (command[0], exc.strerror))
         return FAILED
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    if ended:
+        child.send_signal(ended[0])
+    code = await child.wait()
     if code < 0:
         return 128 - code
     return code
 
 
-async def _read_through(program: Program, path: str) -> None:
-    if not await ask_running(program, path, timeouts=SLOW):
-        raise ProxyError("the running proxy does not say; its log tells why")
+async def verb_run(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Serve on a free port, run a command that uses it, stop with it."""
+    import shutil  # here, as few starts need it
+
+    command = args.command[args.command[:1] == ["--"] :]
+    if not command:
+        raise ConfigError(
+            "run: no command given; python copilot_proxy.py run -- claude"
+        )
+    path = shutil.which(command[0])
+    if path is None:
+        raise ConfigError("run: %s is not on the PATH" % command[0])
+    try:  # a full-screen program owns the terminal: our lines go to a file, or nowhere
+        log = open(args.log or os.devnull, "a", encoding="utf-8")
+    except OSError as exc:
+        words = "--log %s cannot be opened: %s" % (args.log, exc.strerror)
+        raise ProxyError(words) from None
+    with log:
+        await listen(program)
+        if not program.auth.signed_in() and not await sign_in(program):
+            return NOT_SIGNED_IN
+        models = program.page.models = await program.copilot.models()
+        key = program.config.api_key
+        ours = client_environment(program.base, program.config, models, key)
+        complain("status page %s/#%s" % (program.base, key))
+        command = for_command([path, *command[1:]], program)
+        if args.log:
+            configure_logging(program.config.log_level, log)
+        code = await run_command(command, child_environment(os.environ, ours))
+        complain((await program.app.report())["total_note"])
+        logging.shutdown()
+    return code
 
 
-def _surroundings(program: Program, report: JSON) -> List[str]:
-    """What the answers of `check` depend on."""
+async def verb_check(program: Program, args: argparse.Namespace) -> Optional[int]:
+    """Test Python, TLS, GitHub, the sign-in and the catalogue."""
     config = program.config
-    saved = "no sign-in"
-    if program.store.load().get("githubToken"):
-        saved = "a sign-in"
-    if config.github_token:
-        saved += "; GITHUB_TOKEN is set and beats it"
-    running = "no proxy that is signed in"
-    if report:
-        running = "%s, %s" % tuple(report["state"][1:])
-    proxy = redact(config.https_proxy or config.all_proxy)
-    return [
-        "Python %s, %s" % (sys.version.split()[0], ssl.OPENSSL_VERSION),
-        "token file %s: %s" % (program.store.path, saved),
-        "proxy on the way to GitHub: %s" % (proxy or "none"),
-        "on port %d: %s" % (config.port, running),
-    ]
-
-
-async def verb_check(program: Program, args: argparse.Namespace) -> int:
-    """One line for each thing that must be right, the first failure with its remedy."""
-    report = await running_report(program)
-    for fact in _surroundings(program, report):
-        say("ok    " + printable(fact))
-    bind = functools.partial
+    ask, absent = await find_source(program)
+    running = []
+    if not absent:
+        running = (await ask("/usage/page"))["state"]
+    facts = {
+        "Python": "%s, %s" % (sys.version.split()[0], ssl.OPENSSL_VERSION),
+        "sign-in in %s" % program.store.path: program.store.load() and "saved",
+        "GITHUB_TOKEN": config.github_token and "set, and used before any other",
+        "proxy on the way to GitHub": redact(config.https_proxy or config.all_proxy),
+        "proxy on %s" % program.base: ", ".join(running[1:]),
+    }
+    for name, value in facts.items():
+        if value:
+            say("ok    %s: %s" % (name, printable(value)))
+        else:
+            say("none  " + name)
+    who = "this program" if absent else "the running proxy"
     steps = {"GitHub answers, TLS included": program.auth.reach}
-    if report and not program.auth.signed_in():  # it has a token of its own
-        read = bind(_read_through, program)
-        steps["the running proxy reads the catalogue"] = bind(read, "/v1/models")
-        steps["the running proxy reads the quota"] = bind(read, "/usage/quota")
-    else:
-        catalogue = bind(program.copilot.models, refresh=True)
+    if absent or program.auth.signed_in():
         steps["the sign-in gives a Copilot token"] = program.auth.renew
-        steps["the catalogue of models can be read"] = catalogue
-        steps["the quota can be read"] = program.copilot.quota
+    steps[who + " reads the catalogue"] = functools.partial(ask, "/v1/models")
+    steps[who + " reads the quota"] = functools.partial(ask, "/usage/quota")
     for text, step in steps.items():
         try:
             await step()
@@ -13967,10 +13737,10 @@ async def verb_check(program: Program, args: argparse.Namespace) -> int:
             say("FAIL  %s\n      %s" % (text, printable(str(exc))))
             return exit_code(exc)
         say("ok    %s" % text)
-    return DONE
 
 
-RUN_VERB = {
+# Their first lines are the help.
+VERBS = {
     "serve": verb_serve,
     "login": verb_login,
     "logout": verb_logout,
@@ -13986,14 +13756,9 @@ async def run_verb(verb: str, config: Config, args: argparse.Namespace) -> int:
     """Build the program, run one verb, and leave nothing open."""
     program = Program(config)
     try:
-        return await RUN_VERB[verb](program, args)
+        return await VERBS[verb](program, args) or DONE
     finally:
         await program.close(0.0)
-
-
-DEFAULT_SHELL = "bash"
-if os.name == "nt":
-    DEFAULT_SHELL = "powershell"
 
 
 def _common_options() -> argparse.ArgumentParser:
@@ -14007,44 +13772,32 @@ def _common_options() -> argparse.ArgumentParser:
 
 def argument_parser() -> argparse.ArgumentParser:
     """Verbs and their options."""
-    common = _common_options()
+    shared: Any = {
+        "epilog": EXAMPLES,
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "parents": [_common_options()],
+    }
     parser = argparse.ArgumentParser(
         prog="copilot_proxy.py",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Use your own GitHub Copilot subscription from Claude Code and "
+        description="Use your own GitHub Copilot subscription from Claude Code and\n"
         "from OpenAI-style clients.",
-        parents=[common],
+        **shared,
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    made = {}
-    for name, text in VERBS.items():
-        made[name] = verbs.add_parser(
-            name,
-            help=text,
-            description="%s%s." % (text[0].upper(), text[1:]),
-            epilog=EXAMPLES,
-            formatter_class=parser.formatter_class,
-            parents=[common],
-        )
+    add = {}
+    for name, verb in VERBS.items():
+        text = verb.__doc__
+        add[name] = verbs.add_parser(
+            name, help=text, description=text, **shared
+        ).add_argument
     for name in ("models", "usage"):
-        made[name].add_argument("--json", action="store_true", help="for programs")
-    made["models"].add_argument(
-        "--all", action="store_true", help="also models that the picker hides"
-    )
-    made["usage"].add_argument(
-        "--days",
-        metavar="N",
-        type=int,
-        default=0,
-        help="what each day of USAGE_LOG cost",
-    )
-    made["env"].add_argument("--shell", choices=sorted(SHELLS), default=DEFAULT_SHELL)
-    made["run"].add_argument("--log", metavar="FILE", help="append the log to FILE")
-    made["run"].add_argument(
-        "command", nargs=argparse.REMAINDER, metavar="-- COMMAND..."
-    )
+        add[name]("--json", action="store_true", help="for programs")
+    days = "what each day of USAGE_LOG cost"
+    add["usage"]("--days", metavar="N", type=int, default=0, help=days)
+    add["env"]("--shell", choices=sorted(SHELLS), default=DEFAULT_SHELL)
+    add["run"]("--log", metavar="FILE", help="append the log to FILE")
+    add["run"]("command", nargs=argparse.REMAINDER, metavar="-- COMMAND...")
     return parser
 
 
@@ -14057,17 +13810,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     args.verb = args.verb or "serve"
     try:
         config = read_settings(args)
-        level = "error"  # where a person reads the outcome, a log would say it again
-        if args.verb == "serve":
-            level = config.log_level
-        colour = bool(sys.stderr and sys.stderr.isatty())
-        colour = colour and not os.environ.get("NO_COLOR")
+        # Where a person reads the outcome of a verb, a log would say it again.
+        level = config.log_level if args.verb == "serve" else "error"
+        colour = is_terminal(sys.stderr) and not os.environ.get("NO_COLOR")
         configure_logging(level, sys.stderr, colour=colour)
         return asyncio.run(run_verb(args.verb, config, args))
-    except ConfigError as exc:
-        complain(str(exc))
-        return USAGE
-    except ProxyError as exc:
+    except (ConfigError, ProxyError) as exc:
         complain(str(exc))
         return exit_code(exc)
     except KeyboardInterrupt:

@@ -3605,7 +3605,7 @@ def test_errors_overflow_inside_a_stream():
 def test_errors_say_whose_they_are_before_a_login_hint():
     refused = cp.upstream_error(401, {}, b"unauthorized: token expired")
     assert str(refused).startswith("This is about GitHub, not Anthropic: unauthorized")
-    assert refused.words == "unauthorized: token expired" and refused.whose == "github"
+    assert refused.words == "unauthorized: token expired" and refused.whose == "GitHub"
     for exc in (cp.AuthRequired("Sign in."), cp.Forbidden("No."), refused):
         assert str(exc).startswith("This is about GitHub")
     for exc in (cp.KeyRequired("Send the key."), cp.Outsider("Host x.")):
@@ -4878,6 +4878,7 @@ def test_model_auto_only_plans():
         ("llama", "COPILOT_DEFAULT_MODEL"),
         ("claude-fable-5", "ANTHROPIC_DEFAULT_FABLE_MODEL"),
         ("claude-2", "ANTHROPIC_MODEL"),
+        ("my-gpt-4o", "COPILOT_DEFAULT_MODEL"),
         ("default", "COPILOT_DEFAULT_MODEL"),
     ],
 )
@@ -4886,8 +4887,9 @@ def test_model_not_found_names_three_ids_and_the_setting(asked, setting):
     with pytest.raises(cp.NotFound) as caught:
         models.resolve(asked, "anthropic")
     text = str(caught.value)
-    named = [model.id for model in models if model.id + "," in text or model.id + "." in text]
-    assert setting in text and len(named) >= 3
+    named = re.search(r"Closest: (.+?)\. Set", text)[1].split(", ")
+    assert setting in text and len(named) == 3
+    assert set(named) <= {model.id for model in models.listed()}  # none that are hidden
 
 
 def test_model_environment_of_claude_code():
@@ -7173,6 +7175,26 @@ def test_responses_pass_through_changes_ids_only_under_every_cut():
         assert machine.whole()["id"] == first["response"]
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_responses_plain_deltas_are_as_if_parsed(monkeypatch, named):
+    def told():
+        tap = cp.ResponsesTap()
+        return resp_read([script.raw]), tap.feed(script.raw), tap.fail(cp.UpstreamError("x"))
+
+    dice = random.Random(5)
+    for seed in range(100):
+        script = RWire(named, seed).start()
+        for index in range(3):
+            pieces = ["".join(dice.choices('ab"\\é{}\n,\x7f', k=3)) for _ in range(9)]
+            odd = dice.choice([{}, {"logprobs": []}, {"obfuscation": "a b"}, {"content_index": 12}])
+            fields = {"content_index": 0, "logprobs": [], "obfuscation": "x9", **odd}
+            script.deltas("output_text", index, pieces + ["plain ", "words"], **fields)
+        plain = told()
+        with monkeypatch.context() as patch:
+            patch.setattr(cp, "PLAIN_DELTA", lambda data: None)
+            assert told() == plain
+
+
 def test_responses_pass_through_leaves_bytes_alone():
     raw = (
         b'event: response.created\ndata: {"response": {"id": "r"},  "x": 1.50}\n\n'
@@ -7350,7 +7372,8 @@ def test_responses_web_search():
         "reasoning": {"effort": "low"},
     }
     search = {"type": "web_search_call", "action": {"type": "search", "query": "cats"}}
-    raw = RWire().end(output=[{"type": "web_search_call"}, search, R_CITED]).raw
+    deltas = RWire().message(0, ["told", " before"])
+    raw = deltas.end(output=[{"type": "web_search_call"}, search, R_CITED]).raw
     events = []
     for fold in (False, True):
         machine = cp.Translation(cp.SearchReader(), cp.MessagesWriter("msg_1", "m", fold=fold))
@@ -7784,6 +7807,10 @@ def test_responses_parse_tools_and_choice():
     conv = r_parsed(**body, tool_choice=only)
     assert [tool.name for tool in conv.tools] == ["f"] and conv.tool_choice == "required"
     assert r_parsed(tool_choice="required").tool_choice == ""
+    inner = {**R_NAMESPACE, "tools": [{"type": "custom", "name": "sh"}]}
+    assert [(t.name, t.kind) for t in r_parsed(tools=[inner]).tools] == [
+        ("mcp__teams__sh", "custom")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -14464,7 +14491,7 @@ def test_login_is_given_up(tmp_path):
         while not one.up.requests:
             await asyncio.sleep(0.001)
         one.auth.logout()
-        with pytest.raises(cp.UpstreamError, match="signed out"):
+        with pytest.raises(cp.AuthRequired, match="signed out"):
             await first
         huge = {
             "device_code": "d",
@@ -14703,7 +14730,7 @@ def test_token_refused_by_github_ends_the_minting(tmp_path, told):
             assert "no longer accepts" in str(await one.fails(cp.AuthRequired))
             one.clock.advance(3600)
         with pytest.raises(cp.AuthRequired):
-            one.auth.headers()
+            one.auth.github_token()
         assert len(one.up.asked(MINT[1])) == 1
         assert one.auth.status() == one.auth.check()
         assert "no longer accepts" in one.auth.status()["error"]
@@ -14774,17 +14801,16 @@ def test_login_of_another_process_is_noticed_at_once(tmp_path):
         await one.fails(cp.AuthRequired)
         saved(path)
         soon()
-        loads = []
-        one.store.load = lambda: loads.append(1) or {}
-        marks = []
-        look = one.store.mark
-        one.store.mark = lambda: marks.append(1) or look()
+        assert one.auth.signed_in()
+        looks = []
+        mark = one.store.mark
+        one.store.mark = lambda: looks.append("mark") or mark()
+        one.store.load = lambda: looks.append("load") or {}
         for _ in range(100):
             one.auth.signed_in()
-        assert len(loads) == len(marks) == 1  # one look for all that a request asks
+        assert looks == []  # one look for all that a request asks
         soon()
-        one.auth.signed_in()
-        assert (len(loads), len(marks)) == (1, 2)  # and that costs a stat, no more
+        assert one.auth.signed_in() and looks == ["mark"]  # which costs a stat, no more
 
     sign_in(test, saved(tmp_path / "t"))
 
@@ -15258,6 +15284,7 @@ INITIATORS = [  # name, headers, body, who
     ),
     ("says agent itself", {"x-initiator": "agent"}, ask_of(), "agent"),
     ("says user itself", {"x-initiator": "user"}, ask_of(messages=[RESULT]), "agent"),
+    ("says something else", {"x-initiator": "me"}, ask_of(), "user"),
     ("typed by a person", {}, last("Stop hook feedback: how do I configure it?"), "user"),
     ("reminder by another", {}, last(REMIND["text"]), "user"),
     ("typed in curl", {"user-agent": "curl/8"}, last("<session>\ngo\n</session>"), "user"),
@@ -15389,49 +15416,7 @@ def test_quota_shapes(name, reply, billing, quota, left, blocked):
         assert isinstance(cp.parse_quota(odd)["quotas"], dict)
 
 
-@pytest.mark.parametrize(
-    "left, unlimited, step",
-    [(100, False, 0), (20.1, False, 0), (20, False, 80), (5, False, 95), (0, False, 100)]
-    + [(-3, False, 100), (None, False, 0), (0, True, 0)],
-)
-def test_quota_steps(left, unlimited, step):
-    raw = {"percent_remaining": left, "unlimited": unlimited}
-    quota = cp.parse_quota({"quota_snapshots": {"chat": raw}})["quotas"]["chat"]
-    assert cp.quota_step(quota) == step
-
-
 # -- against the fake --------------------------------------------------------------------
-
-
-def test_upstream_quota_warns_once_a_step(told, monkeypatch):
-    monkeypatch.setattr(cp, "LOOK_AFTER", 0.0)
-
-    async def check(up, one):
-        def used(percent):
-            snapshot = {"entitlement": 100, "remaining": 100 - percent}
-            up.user = {**USER, "quota_snapshots": {"premium_interactions": snapshot}}
-            one.clock.advance(61)
-
-        lines = []
-        for percent in (10, 82, 85, 96, 103, 104, 5, 81):
-            used(percent)
-            for _ in range(3):
-                one.client.look_at_quota()
-            await one.client._looking
-            lines.append(told().count("quota_low"))
-        assert lines == [0, 1, 1, 2, 3, 3, 3, 4]
-        assert '"overage": 3' in told() and "100 %" in told()
-        up.script["GET", "/copilot_internal/user"] = [whole(500, "no")]
-        used(99)
-        one.client.look_at_quota()  # a failure is nobody's business
-        await one.client._looking
-        asked = len(up.asked("/copilot_internal/user"))
-        one.client.look_at_quota()
-        await one.client.close()
-        await asyncio.sleep(0.01)
-        assert len(up.asked("/copilot_internal/user")) == asked
-
-    with_upstream(check)
 
 
 def test_upstream_catalogue_single_flight_cache_and_failure():
@@ -18241,14 +18226,14 @@ def cli(scenario, home, **settings):
     return run(whole(), 60)
 
 
-def test_cli_help_of_every_verb(capsys):
+def test_cli_help_of_every_verb(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     for args in ([], *([verb] for verb in cp.VERBS)):
         with pytest.raises(SystemExit) as caught:
             cp.main(args + ["--help"])
         text = capsys.readouterr().out
         assert caught.value.code == 0 and "exit codes: 0 done" in text
-        assert all(len(line) <= 88 for line in text.splitlines())
-    assert set(cp.RUN_VERB) == set(cp.VERBS)
+        assert all(len(line) <= 80 for line in text.splitlines())
 
 
 def test_cli_lists_and_json(tmp_path):
@@ -18273,7 +18258,12 @@ def test_cli_lists_and_json(tmp_path):
     assert json.loads(raw[1])["object"] == "list"
     assert "octocat" in usage[1] and "1,287.4 of 1,500" in usage[1]
     assert json.loads(raw_usage[1])["quota"]["login"] == "octocat"
-    assert check[1].count("ok    ") == 8 and login[1].startswith("Signed in.")
+    assert check[1].count("ok    ") == 6 and login[1].startswith("Signed in.")
+    assert re.findall("none  (.*)", check[1]) == [
+        "sign-in in %s" % (tmp_path / ".copilot-claude-proxy-tokens.json"),
+        "proxy on the way to GitHub",
+        "proxy on http://127.0.0.1:0",
+    ]
     assert "export ANTHROPIC_BASE_URL=http://127.0.0.1:0\n" in env[1]
     assert "$env:ANTHROPIC_MODEL = 'claude-" in power[1]
     assert env[2] == power[2] == raw[2] == ""
@@ -18302,7 +18292,15 @@ CLI_FAILURES = [
     ({}, ["run"], 2, "no command given"),
     ({}, ["run", "--", "no-such-command"], 2, "not on the PATH"),
     ({}, ["frob"], 2, "invalid choice"),
-    ({"ssl_cert_file": "/nowhere"}, ["check"], 2, "SSL_CERT_FILE=/nowhere does not exist."),
+    ({"ssl_cert_file": "/nowhere"}, ["check"], 2, "SSL_CERT_FILE='/nowhere' is not usable"),
+    ({"ssl_cert_file": SCRIPT}, ["serve"], 2, "expected a PEM file"),
+    ({"ssl_cert_dir": SCRIPT}, ["env"], 2, "expected a folder"),
+    (
+        {"host": "a.invalid", "api_key": "k" * 16},
+        ["serve"],
+        1,
+        "Cannot listen on http://a.invalid:0: [",
+    ),
 ]
 
 
@@ -18329,6 +18327,72 @@ def test_cli_first_run_signs_in_and_serves(tmp_path):
     )
     assert again[0] == 0 and mode == 0o600 and out[0] == 0 and after[0] == 3
     assert os.listdir(str(tmp_path)) == []
+
+
+def test_cli_logout_tells_whether_anybody_was_signed_in(tmp_path):
+    async def scenario(do, up):
+        await do("login")
+        return await do("logout"), await do("logout")
+
+    first, again = cli(scenario, tmp_path, github_token="")
+    assert first[0] == again[0] == 0 and first[1].startswith("Signed out. The token file is")
+    assert "github.com/settings/applications" in first[1]
+    assert again[1] == "Nobody was signed in.\n" and "No proxy answers on http://" in again[2]
+
+
+@pytest.mark.parametrize("verb", ["models", "usage", "env", "check"])
+def test_cli_a_wrong_port_is_told_as_well(tmp_path, verb):
+    async def scenario(do, up):
+        return await do(verb, "--port", str(free_port()))
+
+    code, out, err = cli(scenario, tmp_path, github_token="")
+    assert re.search(r"No proxy answers on http://127\.0\.0\.1:\d+\.\n", err)
+    assert "nobody is signed in" in out + err and code == (0 if verb == "env" else 3)
+
+
+def test_cli_asks_a_proxy_with_another_key_and_one_that_is_signed_out(tmp_path):
+    async def scenario(do, up):
+        do.env["API_KEY"] = "k" * 16
+        server = await do.start()
+        told = await until_line(server.stdout, "/auth/check")
+        do.env["PORT"] = re.search(r"http://127\.0\.0\.1:(\d+)", told)[1]
+        signed_out = await do("models")
+        do.env["API_KEY"] = "other" * 4
+        another = await do("models")
+        server.terminate()
+        await asyncio.wait_for(server.communicate(), 15)
+        return signed_out, another
+
+    signed_out, another = cli(scenario, tmp_path, github_token="")
+    assert signed_out[0] == another[0] == 3
+    assert re.search(r"The proxy on http://\S+ is signed out\.", signed_out[2])
+    assert re.search(r"The proxy on http://\S+ has another API_KEY\.", another[2])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no sh")
+def test_cli_serves_without_any_output_as_under_pythonw(tmp_path):
+    async def scenario(do, up):
+        do.env["PORT"] = str(free_port())
+        do.prefix = ("sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-')
+        server = await do.start()
+        for _ in range(200):
+            with contextlib.suppress(OSError):
+                answer = await ask(int(do.env["PORT"]), "POST", "/v1/messages", HELD)
+                break
+            await asyncio.sleep(0.05)
+        server.terminate()
+        await asyncio.wait_for(server.communicate(), 15)
+        return answer.status, server.returncode
+
+    assert cli(scenario, tmp_path) == (200, 0)
+
+
+def test_cli_try_out_on_a_taken_port_is_one_line():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        command = [sys.executable, __file__, "--port", str(taken.getsockname()[1])]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30)
+    assert done.returncode == 1
+    assert re.fullmatch(rb"Cannot listen on port \d+: Address already in use\.\r?\n", done.stdout)
 
 
 def test_cli_denied_says_so(tmp_path):
@@ -18535,7 +18599,7 @@ def test_cli_run_gives_codex_its_own_provider(tmp_path):
 def test_cli_asks_the_running_proxy_first_and_never_by_a_proxy(tmp_path):
     verbs = (
         *(["env"], ["models"], ["usage"], ["check"], ["usage", "--json"]),
-        *(["models", "--all"], ["logout"], ["models"]),
+        *(["logout"], ["models"]),
     )
 
     async def scenario(do, up):
@@ -18554,9 +18618,8 @@ def test_cli_asks_the_running_proxy_first_and_never_by_a_proxy(tmp_path):
         await asyncio.wait_for(server.communicate(), 15)
         return results
 
-    env, models, usage, check, raw, hidden, logout, after = cli(scenario, tmp_path)
-    assert [one[0] for one in (env, models, usage, check, raw, hidden, logout)] == [0] * 7
-    assert hidden[1] == models[1] and "without the hidden models" in hidden[2]
+    env, models, usage, check, raw, logout, after = cli(scenario, tmp_path)
+    assert [one[0] for one in (env, models, usage, check, raw, logout)] == [0] * 6
     assert "claude-sonnet-4.5" in models[1] and "1,287.4 of 1,500" in usage[1]
     assert "export ANTHROPIC_AUTH_TOKEN=" + "k" * 16 in env[1] and env[2] == ""
     assert "export ANTHROPIC_MODEL=claude-" in env[1]
@@ -18679,6 +18742,10 @@ def test_cli_log_line_of_a_request_is_never_wider_than_a_terminal(model, credits
     assert len("12:00:01 [info] " + cp.served_line(served)) == 80
 
 
+def test_docs_log_line_is_a_real_one():
+    assert "\n12:00:01 [info] d55e user  %s\n" % REQUEST_LINES[0][3] in document("README.md")
+
+
 def test_cli_login_that_cannot_be_saved_fails(tmp_path):
     async def scenario(do, up):
         do.env["TOKEN_FILE"] = "/proc/nowhere/tokens.json"
@@ -18713,22 +18780,20 @@ def beside(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_cli_environment_beats_env_file_beats_dotenv(beside):
+def test_cli_environment_beats_env_file_beats_dotenv(beside, capsys):
     (beside / ".env").write_text("PORT=1111\nLOG_LEVEL=debug\nAPI_KEY=beside\n")
     (beside / "mine").write_text("PORT=2222\nAPI_KEY=mine\n")
-    config, warnings = cp.read_environment(
-        {"PORT": "3333", "LOG_LEVEL": ""}, str(beside / "mine"), {}
-    )
+    config = cp.read_environment({"PORT": "3333", "LOG_LEVEL": ""}, str(beside / "mine"), {})
     assert (config.port, config.log_level, config.api_key) == (3333, "debug", "mine")
-    assert warnings == []
-    assert cp.read_environment({}, "", {"PORT": "4444"})[0].port == 4444
+    assert capsys.readouterr().err == ""
+    assert cp.read_environment({}, "", {"PORT": "4444"}).port == 4444
 
 
 def test_cli_dotenv_of_the_working_folder_is_not_read(beside, tmp_path_factory, monkeypatch):
     hostile = tmp_path_factory.mktemp("cloned")
     (hostile / ".env").write_text("GITHUB_URL=https://evil.example\nPORT=1\n")
     monkeypatch.chdir(hostile)
-    config, _ = cp.read_environment({})
+    config = cp.read_environment({})
     assert (config.github_url, config.port) == ("https://github.com", 8082)
 
 
@@ -18736,24 +18801,24 @@ def test_cli_dotenv_of_the_working_folder_is_not_read(beside, tmp_path_factory, 
 @pytest.mark.parametrize("in_environment", ["HTTPS_PROXY", "https_proxy"])
 def test_cli_a_proxy_of_the_environment_beats_every_file(beside, in_file, in_environment):
     (beside / ".env").write_text("%s=http://file:1\n" % in_file)
-    config, _ = cp.read_environment({in_environment: "http://environment:1"})
+    config = cp.read_environment({in_environment: "http://environment:1"})
     assert config.https_proxy == "http://environment:1"
-    assert cp.read_environment({})[0].https_proxy == "http://file:1"
+    assert cp.read_environment({}).https_proxy == "http://file:1"
 
 
-def test_cli_warns_about_what_it_does_not_understand(beside):
+def test_cli_warns_about_what_it_does_not_understand(beside, capsys):
     (beside / ".env").write_text("PROT=1\njunk\nFOO=1\n")
-    warnings = cp.read_environment({"GITHUB_TOKN": "x"})[1]
-    assert warnings == [
-        "%s: no assignment, line 2" % (beside / ".env"),
-        "GITHUB_TOKN is no setting; is GITHUB_TOKEN meant?",
-        "PROT is no setting; is PORT meant?",
+    cp.read_environment({"GITHUB_TOKN": "x"})
+    assert capsys.readouterr().err.splitlines() == [
+        "copilot_proxy.py: %s: no assignment, line 2" % (beside / ".env"),
+        "copilot_proxy.py: GITHUB_TOKN is no setting; is GITHUB_TOKEN meant?",
+        "copilot_proxy.py: PROT is no setting; is PORT meant?",
     ]
 
 
 def test_cli_settings_files_that_cannot_be_read(beside):
     (beside / ".env").mkdir()  # another program's; not ours to complain about
-    assert cp.read_environment({})[0].port == 8082
+    assert cp.read_environment({}).port == 8082
     (beside / "binary").write_bytes(b"\xff\xfeP\0")
     for name, words in (("binary", "UTF-8"), ("none", "No such"), ("", "direc")):
         with pytest.raises(cp.ConfigError) as caught:
@@ -20064,7 +20129,10 @@ def main(argv):
     if options.bench_child:
         return asyncio.run(_bench_child(options.bench_child))
     cp.configure_logging("info", sys.stderr)
-    return asyncio.run(_try_out(options.port, options.ready_file))
+    try:
+        return asyncio.run(_try_out(options.port, options.ready_file))
+    except OSError as exc:
+        sys.exit("Cannot listen on port %d: %s." % (options.port, os.strerror(exc.errno)))
 
 
 if __name__ == "__main__":

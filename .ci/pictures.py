@@ -78,9 +78,9 @@ async def main():
     cp.configure_logging("info", printed)
     async with tests.FakeUpstream() as up, tests.Proxy(up, port=8082) as proxy:
         program = proxy.program
-        program.say = lambda words, end="\n": printed.write(words + end)
-        program.say("$ python3 copilot_proxy.py")
-        program.say("copilot-claude-proxy %s on %s" % (cp.__version__, program.base))
+        program.show = printed.write
+        program.show("$ python3 copilot_proxy.py\n")
+        program.show("copilot-claude-proxy %s on %s\n" % (cp.__version__, program.base))
         await cp.banner(program)
         for number, model in enumerate([MODELS[0], MODELS[1], "no-such-model", MODELS[0]]):
             pairs = [("x-claude-code-session-id", SESSIONS[number % 2])]
