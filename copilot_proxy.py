@@ -1451,7 +1451,7 @@ def parse_response_head(head: bytes) -> ResponseHead:
 def keeps_alive(head: Union[RequestHead, ResponseHead]) -> bool:
     """Does the sender of `head` want to use the connection again?"""
     options = head.headers.get("connection")
-    if options is None:
+    if options is None:  # as it is on most of them
         return head.version != "1.0"
     words = [word.strip(" \t") for word in options.lower().split(",")]
     return "close" not in words and (head.version != "1.0" or "keep-alive" in words)
@@ -1522,11 +1522,12 @@ class Body:
         self.rest += data[len(body) :]
         return body
 
-    def eof(self) -> None:
+    def eof(self) -> bytes:
         """The peer closed; raises ProtocolError when that cut the body short."""
         self.done = self.done or self._closes
         if not self.done:
             raise ProtocolError("the connection ended inside a body")
+        return b""
 
 
 class ChunkedBody(Body):
@@ -1543,29 +1544,33 @@ class ChunkedBody(Body):
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes; raises ProtocolError 400, 413 or 431."""
         data = self._tail + data
-        pieces = []
-        at = 0
-        while not self._trailing:
-            piece = data[at : at + self._left]
-            pieces.append(piece)
-            at += len(piece)
-            self._left -= len(piece)
+        pieces = [data[: self._left]]
+        at = len(pieces[0])
+        self._left -= at
+        while not (self._left or self._trailing) and at + 2 < len(data):
             line = CHUNK_LINE.match(data, at, at + MAX_CHUNK_LINE)
-            if self._left or not line:
+            if not line:
                 break
             self._take_size(line)
             # The last one's line stands for the first line in the trailer's head.
-            at = line.start(1) if self._trailing else line.end()
+            start = line.start(1) if self._trailing else line.end()
+            piece = data[start : start + self._left]
+            pieces.append(piece)
+            at = start + len(piece)
+            self._left -= len(piece)
         self._tail = data[at:]
         if self._trailing:
-            trailer, self._tail = cut_head(self._tail, TRAILER_LIMITS)
-            if trailer:
-                _parse_fields(trailer.partition(b"\r\n")[2])
-                self.done = True
-                self.rest = self._tail
-        elif len(self._tail) >= MAX_CHUNK_LINE or b"\n" in self._tail[2:]:
+            self._read_trailer()
+        elif len(self._tail) >= MAX_CHUNK_LINE or self._tail.find(b"\n", 2) > 0:
             raise ProtocolError("a chunk is malformed, or longer than its size")
         return b"".join(pieces)
+
+    def _read_trailer(self) -> None:
+        trailer, self._tail = cut_head(self._tail, TRAILER_LIMITS)
+        if trailer:
+            _parse_fields(trailer.partition(b"\r\n")[2])
+            self.done = True
+            self.rest = self._tail
 
     def _take_size(self, line: Any) -> None:
         self._left = int(line[1], 16)
@@ -1931,7 +1936,7 @@ def choose_endpoint(model: Model, dialect: str, models: Sequence[Model] = ()) ->
 # -- names ---------------------------------------------------------------------
 
 # Claude Code's short names; its opusplan asks for Sonnet outside plan mode (CLIENTS 1).
-FAMILIES = ("haiku", "fable", "opus", "sonnet")
+FAMILIES = "haiku fable opus sonnet".split()
 ALIASES = {
     "fable": "claude-fable",
     "opus": "claude-opus",
@@ -2103,7 +2108,7 @@ class Catalogue(List[Model]):
 
 # -- effort, and what clients see -----------------------------------------------
 
-EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+EFFORTS = "none minimal low medium high xhigh max".split()
 
 
 def clamp_effort(effort: str, model: Model) -> str:
@@ -3703,11 +3708,11 @@ def unpack_reasonings(words: str) -> List[Tuple[str, str]]:
 
 def uncarry(message: JSON) -> JSON:
     """A chat message with its calls' own ids, and what one carried in its own field."""
-    answered, mark, _ = typed(message, "tool_call_id", str).partition(CARRIED)
+    answered, mark, _ = text_at(message, "tool_call_id").partition(CARRIED)
     if mark:
         return dict(message, tool_call_id=answered)
     calls = objects(message.get("tool_calls"))
-    ids = [typed(call, "id", str).partition(CARRIED) for call in calls]
+    ids = [text_at(call, "id").partition(CARRIED) for call in calls]
     carried = [SIGNATURE_MARK + packed for _, mark, packed in ids if mark]
     if not carried:
         return message
@@ -3867,10 +3872,11 @@ def parse_chat(body: JSON) -> Conversation:
 def needs_translation(body: JSON) -> bool:
     """Whether a chat request says what Copilot's chat endpoint was never seen to take:
     custom tools, and a choice among some of the tools. The hub can say both."""
-    choice = body.get("tool_choice")
-    if typed(choice, "type", str) in ("custom", "allowed_tools"):
-        return True
-    return any(tool.get("type") == "custom" for tool in objects(body.get("tools")))
+    kind = text_at(body.get("tool_choice"), "type")
+    tools = objects(body.get("tools"))
+    return kind in ("custom", "allowed_tools") or any(
+        tool.get("type") == "custom" for tool in tools
+    )
 
 
 def has_files(body: JSON) -> bool:
@@ -3903,64 +3909,50 @@ def _encode_part(part: Any) -> JSON:
     }
 
 
-def _encode_content(parts: List[Any]) -> Any:
-    """A string where there is only text."""
+def _encode_content(parts: List[Any], role: str) -> Any:
+    """A string where there is only text; a model's answer is nothing else."""
     parts = [part for part in parts if part != Text("")]
-    if all(isinstance(part, Text) for part in parts):
+    if role == "assistant" or all(isinstance(part, Text) for part in parts):
         return text_of(parts)
     return list(map(_encode_part, parts))
 
 
-def _encode_turn(turn: Turn) -> List[JSON]:
-    """The messages of a user's or system's turn: results first."""
+def _encode_turn(turn: Turn, source: str) -> List[JSON]:
+    """The messages of a turn, results first; `source` can read its own reasoning."""
     messages: List[JSON] = []
     rest: List[Any] = []
-    for part in turn.parts:
-        if not isinstance(part, Result):
-            rest.append(part)
-            continue
-        content = text_of(part.spoken)
-        moved = [inner for inner in part.parts if not isinstance(inner, Text)]
-        if moved:  # a tool message holds only text
-            content = content or "(see the next message)"
-            rest += [Text("From the result of tool call %s:" % part.call_id), *moved]
-        message = {
-            "role": "tool",
-            "tool_call_id": part.call_id,
-            "content": content,
-        }
-        messages.append(message)
-    content = _encode_content(rest)
-    if content:
-        messages.append({"role": turn.role, "content": content})
-    return messages
-
-
-def _encode_assistant(turn: Turn, source: str) -> List[JSON]:
     calls = []
     thoughts = ""
     opaque = ""
     for part in turn.parts:
         if isinstance(part, Call):
             function = {"name": part.name, "arguments": part.arguments or "{}"}
-            call = {
-                "id": part.id,
-                "type": "function",
-                "function": function,
-            }
-            calls.append(call)
-        elif isinstance(part, Reasoning) and part.source in ("", source):
+            calls.append({"id": part.id, "type": "function", "function": function})
+        elif isinstance(part, Result):
+            content = text_of(part.spoken)
+            moved = [inner for inner in part.parts if not isinstance(inner, Text)]
+            if moved:  # a tool message holds only text
+                content = content or "(see the next message)"
+                moved.insert(0, Text("From the result of tool call %s:" % part.call_id))
+            result = {"role": "tool", "tool_call_id": part.call_id, "content": content}
+            messages.append(result)
+            rest += moved
+        elif not isinstance(part, Reasoning):
+            rest.append(part)
+        elif part.source in ("", source):
             # Gemini's opaque comes blocks after its text and wants that text back
             # beside it (UPSTREAM 9.1, 9.3), so the text is what no other vendor's
             # opaque belongs to.
             thoughts += part.text
             opaque = part.opaque or opaque
-    text = text_of(turn.parts)
-    message: JSON = {"role": "assistant", "content": text or None}
+    content = _encode_content(rest, turn.role)
+    message: JSON = {"role": turn.role, "content": content or None}
     if opaque:
         message.update(reasoning_text=thoughts, reasoning_opaque=opaque)
     message.update(given(tool_calls=calls))
-    return [message] if text or calls else []
+    if content or calls:
+        messages.append(message)
+    return messages
 
 
 def _encode_tool(tool: Tool) -> JSON:
@@ -3974,10 +3966,7 @@ def encode_chat(conversation: Conversation, model: Model) -> JSON:
     source = chat_source(model)
     messages: List[JSON] = []
     for turn in conversation.turns:
-        if turn.role == "assistant":
-            messages += _encode_assistant(turn, source)
-        else:
-            messages += _encode_turn(turn)
+        messages += _encode_turn(turn, source)
     body = {
         "model": model.id,
         "stream": True,
@@ -4018,7 +4007,7 @@ OPAQUE_FIELDS = ("reasoning_opaque", "signature")
 
 def _delta_of(choice: JSON) -> JSON:
     # Whole answers come as a message (UPSTREAM 9.5).
-    return typed(choice, "delta", dict) or typed(choice, "message", dict)
+    return object_at(choice, "delta") or object_at(choice, "message")
 
 
 def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
@@ -4029,9 +4018,9 @@ def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
 
 def _filter_text(choice: JSON) -> str:
     """What Copilot's filter objected to, in words (UPSTREAM 9.4)."""
-    results = typed(choice, "content_filter_results", dict).items()
+    results = object_at(choice, "content_filter_results").items()
     causes = [name for name, result in results if typed(result, "filtered", bool)]
-    causes += typed(_delta_of(choice), "copilot_annotations", dict)
+    causes += object_at(_delta_of(choice), "copilot_annotations")
     reason = " (%s)" % ", ".join(causes) if causes else ""
     return "Copilot's content filter stopped this answer%s." % reason
 
@@ -4130,7 +4119,7 @@ class ChatReader:
         failed = "error" in (event.event, chunk.get("type"))
         if failed or chunk.get("error") or chunk.get("copilot_errors"):
             raise error_in_stream(chunk)
-        self.model = typed(chunk, "model", str) or self.model
+        self.model = text_at(chunk, "model") or self.model
         self._read_usage(chunk)
         # Split ones are parts of one answer (UPSTREAM 9.5).
         for choice in objects(chunk.get("choices")):
@@ -4161,13 +4150,13 @@ class ChatReader:
         if opaque:
             self._give(lambda data: sink.opaque(data, self._source), opaque)
         content = delta.get("content")
-        texts = [typed(part, "text", str) for part in objects(content)]
+        texts = [text_at(part, "text") for part in objects(content)]
         if isinstance(content, str):
             texts = [content]
         for text in filter(None, texts):
             self._has_content = True
             self._give(sink.text, text)
-        refusal = typed(delta, "refusal", str)
+        refusal = text_at(delta, "refusal")
         if refusal:
             self._has_content = True
             self._give(sink.refusal, refusal)
@@ -4175,8 +4164,8 @@ class ChatReader:
             self._read_call(call, chunk, sink)
 
     def _read_call(self, delta: JSON, chunk: JSON, sink: Sink) -> None:
-        function = typed(delta, "function", dict)
-        name = typed(function, "name", str)
+        function = object_at(delta, "function")
+        name = text_at(function, "name")
         call = self._latest = self._call_for(delta, name, chunk)
         arguments = function.get("arguments") or ""
         if not (call.name and arguments and isinstance(arguments, str)):
@@ -4195,7 +4184,7 @@ class ChatReader:
     def _call_for(self, delta: JSON, name: str, chunk: JSON) -> _OpenCall:
         """The call of a fragment: by id, by index, or the latest one; another name
         begins another call where no id tells them apart (UPSTREAM 9.4)."""
-        call_id = typed(delta, "id", str)
+        call_id = text_at(delta, "id")
         index = delta.get("index")
         call = self._calls.get(call_id)
         if type(index) is not int:
@@ -4206,7 +4195,7 @@ class ChatReader:
                 if index not in self._at or name != call.name:
                     call = None
         if call is None:
-            made = "call_%s_%d" % (typed(chunk, "id", str), len(self._calls))
+            made = "call_%s_%d" % (text_at(chunk, "id"), len(self._calls))
             call_id = call_id or made
             call = self._calls[call_id] = _OpenCall(call_id)
         if index is not None:
@@ -4214,7 +4203,7 @@ class ChatReader:
         return call
 
     def _read_finish(self, choice: JSON, sink: Sink) -> None:
-        reason = typed(choice, "finish_reason", str)
+        reason = text_at(choice, "finish_reason")
         if not reason:
             return
         if reason == "error":
@@ -4309,22 +4298,21 @@ class ChatWriter:
         if not self._fold:
             self._out.append(self._chunk(delta, reason))
 
-    def _frame(self, key: Any) -> Tuple[bytes, ...]:
-        """The bytes around the text of a delta: 0.4 us for each instead of 4."""
-        delta: JSON = {key: "\0"}
-        if isinstance(key, int):
-            kind = "custom" if key in self._inputs else "function"
-            delta = {"tool_calls": [{"index": key, kind: {ARGUMENTS[kind]: "\0"}}]}
-        frame = self._frames[key] = self._chunk(delta).rpartition(b'"\\u0000"')
-        return frame
-
     def _put(self, key: Any, text: str) -> None:
         """Add to a field of the message, or to a call's arguments by its index."""
         if self._fold:
             self._pieces.setdefault(key, []).append(text)
             return
-        head, _, tail = self._frames.get(key) or self._frame(key)
-        self._out.append(head + dumps(text) + tail)
+        if key not in self._frames:  # 0.4 us for each delta instead of 4
+            delta: JSON = {key: "\0"}
+            if isinstance(key, int):
+                kind = "custom" if key in self._inputs else "function"
+                delta = {"tool_calls": [{"index": key, kind: {ARGUMENTS[kind]: "\0"}}]}
+            self._frames[key] = self._chunk(delta).rpartition(b'"\\u0000"')
+        head, _, tail = self._frames[key]
+        # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
+        encoded = json_string(text).encode("utf-8", "backslashreplace")
+        self._out.append(head + encoded + tail)
 
     def text(self, text: str) -> None:
         self._put("content", text)
@@ -4429,7 +4417,7 @@ def encode_embeddings(answer: JSON, model: Model, form: Any) -> JSON:
     for at, entry in enumerate(objects(answer.get("data"))):
         item = {"object": "embedding", "index": at, **entry}
         if form == "base64":
-            numbers = typed(entry, "embedding", list)
+            numbers = list_at(entry, "embedding")
             packed = struct.pack("<%df" % len(numbers), *numbers)
             item["embedding"] = base64.b64encode(packed).decode("ascii")
         data.append(item)
@@ -4468,7 +4456,7 @@ class CompletionStream(StreamTranslator):
         for choice in objects(chunk.get("choices")):
             self._last = chunk
             index = count(choice.get("index"))
-            self._texts.setdefault(index, []).append(typed(choice, "text", str))
+            self._texts.setdefault(index, []).append(text_at(choice, "text"))
             if choice.get("finish_reason"):
                 self._reasons[index] = choice["finish_reason"]
         self.finished = len(self._reasons) >= self._n
@@ -6136,11 +6124,6 @@ def name_model(fit: Fit) -> None:
         fit.body["model"] = fit.model.id
 
 
-def ask_for_stream(fit: Fit) -> None:
-    """Whole answers are folded from a stream: those have a cap and a time-out."""
-    fit.body["stream"] = True
-
-
 # What must not vanish from a request, wherever it stands: a refusal of one of these
 # goes to the client with its words.
 MEANING = frozenset(
@@ -6329,13 +6312,31 @@ def drop_samplers(fit: Fit) -> None:
         fit.leave_out(key)
 
 
+def tool_holder(tool: JSON) -> JSON:
+    """Where a tool, or a call of chat, holds its name: inside, or itself."""
+    for key in ("function", "custom"):
+        if isinstance(tool.get(key), dict):
+            return tool[key]
+    return tool
+
+
+OPENAI_CHOICES = {"auto": "auto", "required": "any", "none": "none"}
+
+
 def fit_messages_choice(fit: Fit) -> None:
-    """A forced choice of a tool that is refused becomes `auto`."""
-    choice = object_at(fit.body, "tool_choice")
-    if choice.get("type") in ("any", "tool"):
-        fit.body["tool_choice"] = {**choice, "type": "auto"}
-        fit.body["tool_choice"].pop("name", None)
+    """OpenAI's forms are taken as a courtesy (UPSTREAM 0.4); a forced choice of a tool
+    that is refused becomes `auto`."""
+    choice = fit.body.get("tool_choice")
+    if isinstance(choice, str):
+        choice = {"type": OPENAI_CHOICES.get(choice, choice)}
+    elif text_at(choice, "type") == "function":
+        choice = {"type": "tool", "name": tool_holder(choice).get("name")}
+    if text_at(choice, "type") in ("any", "tool") and "forced choice" in fit.learnt:
+        choice = {key: choice[key] for key in choice if key != "name"}
+        choice["type"] = "auto"
         fit.tell("tool_choice")
+    if choice:
+        fit.body["tool_choice"] = choice
 
 
 # --- effort and formats, on every endpoint --------------------------------------------
@@ -6423,38 +6424,6 @@ def say_format(fit: Fit) -> None:
 # --- tools ----------------------------------------------------------------------------
 
 
-def tool_holder(tool: JSON) -> JSON:
-    """Where a tool, or a call of chat, holds its name: inside, or itself."""
-    for key in ("function", "custom"):
-        if isinstance(tool.get(key), dict):
-            return tool[key]
-    return tool
-
-
-def take_openai_tool(fit: Fit, tool: JSON) -> int:
-    """Tools in OpenAI's forms are taken as a courtesy (UPSTREAM 0.4)."""
-    if tool.get("type") != "function":
-        return KEPT
-    function = tool_holder(tool)
-    named = {key: function[key] for key in ("name", "description") if function.get(key)}
-    tool.clear()
-    tool.update(named, input_schema=function.get("parameters") or {})
-    return CHANGED
-
-
-OPENAI_CHOICES = {"auto": "auto", "required": "any", "none": "none"}
-
-
-def take_openai_choice(fit: Fit) -> None:
-    """The same for the choice among them."""
-    choice = fit.body.get("tool_choice")
-    if isinstance(choice, str):
-        fit.body["tool_choice"] = {"type": OPENAI_CHOICES.get(choice, choice)}
-    elif text_at(choice, "type") == "function":
-        name = tool_holder(choice).get("name")
-        fit.body["tool_choice"] = {"type": "tool", "name": name}
-
-
 # Refused as tools, so Claude Code's own search is answered elsewhere (UPSTREAM 11.5).
 UNSERVED_BY_MESSAGES = ("web_search_", "web_fetch_", "advisor_")
 # "The requested tool is not supported": seen for each of these (UPSTREAM 10.1).
@@ -6463,38 +6432,48 @@ UNSERVED_BY_RESPONSES = (
 ).split()
 
 
-def refuse_messages_tool(fit: Fit, tool: JSON) -> int:
-    """Tools of Anthropic's servers are left out: clients offer them unasked."""
+def fit_messages_tool(fit: Fit, tool: JSON) -> int:
+    """Tools of Anthropic's servers are left out, as clients offer them unasked; those
+    in OpenAI's form are taken as a courtesy (UPSTREAM 0.4); some keys are refused."""
     kind = str(tool.get("type"))
-    if not kind.startswith(UNSERVED_BY_MESSAGES):
-        return KEPT
-    fit.tell("tool " + kind)
-    return GONE
-
-
-def refuse_responses_tool(fit: Fit, tool: JSON) -> int:
-    """What cannot be left out without changing the task is refused by name."""
-    kind = tool.get("type")
-    if kind in UNSERVED_BY_RESPONSES:
-        raise BadRequest(
-            "tools: Copilot runs no %s; leave it out, or connect it in the client as "
-            "functions" % kind
-        )
-    if kind != "image_generation":
-        return KEPT
-    fit.tell("tool image_generation")
-    return GONE
-
-
-def drop_tool_keys(fit: Fit, tool: JSON) -> int:
-    """Keys of a tool that are refused, alone or together."""
-    changed = tool.pop("eager_input_streaming", KEPT) is not KEPT
+    if kind.startswith(UNSERVED_BY_MESSAGES):
+        fit.tell("tool " + kind)
+        return GONE
+    changed = kind == "function"
+    if changed:
+        plain = {**tool_holder(tool)}
+        tool.clear()
+        tool.update(name=plain.get("name"), description=plain.get("description"))
+        tool["input_schema"] = plain.get("parameters") or {}
+    changed |= tool.pop("eager_input_streaming", KEPT) is not KEPT
     if tool.get("description", "") is None:
         del tool["description"]
         changed = True
     if tool.get("defer_loading"):
         changed |= tool.pop("cache_control", KEPT) is not KEPT
     return changed
+
+
+def fit_responses_tool(fit: Fit, tool: JSON) -> int:
+    """What cannot be left out without changing the task is refused by name, as Copilot
+    refuses a namespace without description or tools (UPSTREAM 22.4)."""
+    kind = tool.get("type")
+    if kind in UNSERVED_BY_RESPONSES:
+        raise BadRequest(
+            "tools: Copilot runs no %s; leave it out, or connect it in the client as "
+            "functions" % kind
+        )
+    if kind == "image_generation":
+        fit.tell("tool image_generation")
+        return GONE
+    if kind != "namespace":
+        return KEPT
+    if not tool.get("tools"):
+        return GONE
+    blank = is_blank(tool.get("description") or "")
+    if blank:
+        tool["description"] = "Tools of %s." % tool.get("name")
+    return blank
 
 
 # Any MCP server can bring a schema that a vendor refuses, and with it every request
@@ -6671,12 +6650,9 @@ def fit_schema(fit: Fit, tool: JSON) -> int:
     schema["properties"] = object_at(schema, "properties")
     if key == "parameters":
         verdict |= fix_all(schema, fix_keywords, fix_containers)
+        if fit.model.maker == "google":
+            verdict |= fix_all(schema, fix_for_google)
     return verdict | (schema != before)
-
-
-def fit_google_schema(fit: Fit, tool: JSON) -> int:
-    """Google takes less (UPSTREAM 22.5)."""
-    return fix_all(tool_holder(tool).get("parameters"), fix_for_google)
 
 
 def is_strict(schema: Any) -> bool:
@@ -6755,13 +6731,6 @@ def fit_name(fit: Fit, shown: JSON) -> int:
     return verdict
 
 
-def fit_choice_name(fit: Fit) -> None:
-    """The same name where a tool is chosen."""
-    choice = fit.body.get("tool_choice")
-    if isinstance(choice, dict) and rename(fit, tool_holder(choice)):
-        fit.own("tool_choice")
-
-
 LOST_TOOL = {
     "description": "No longer available: do not call it.",
     "input_schema": {"type": "object", "properties": {}},
@@ -6771,6 +6740,9 @@ LOST_TOOL = {
 def tidy_tools(fit: Fit) -> None:
     """Declare what the history calls; say nothing of tools where there are none."""
     body = fit.body
+    choice = object_at(body, "tool_choice")
+    if rename(fit, tool_holder(choice)):
+        fit.own("tool_choice")
     on_messages = fit.endpoint == MESSAGES
     lost = [{**LOST_TOOL, "name": n} for n in fit.called if n not in fit.offered]
     if on_messages and lost:
@@ -6780,7 +6752,7 @@ def tidy_tools(fit: Fit) -> None:
         for key in ("tools", "tool_choice", "parallel_tool_calls"):
             body.pop(key, None)
     elif on_messages:
-        if text_at(body.get("tool_choice"), "name") not in {"", *fit.offered}:
+        if text_at(choice, "name") not in {"", *fit.offered}:
             fit.leave_out("tool_choice")
         if all(tool.get("defer_loading") for tool in tools):
             for tool in tools:  # one at least must not wait to be found
@@ -6830,6 +6802,8 @@ def drop_thinking(fit: Fit, block: JSON) -> int:
     ours = unpack_reasoning(text_at(block, "signature") or text_at(block, "data"))
     if ours or signature_of(block) in {"", *fit.learnt.get("thinking", ())}:
         return GONE
+    if "empty thinking" in fit.learnt and is_blank(block.get("thinking")):
+        return GONE
     return block.pop("cache_control", KEPT) is not KEPT  # refused here
 
 
@@ -6840,11 +6814,6 @@ def thought_prints(fit: Fit, words: str) -> Set[str]:
         blocks += objects(turn.get("content"))
     thoughts = ("thinking", "redacted_thinking", "reasoning")
     return {signature_of(block) for block in blocks if block.get("type") in thoughts}
-
-
-def drop_empty_thinking(fit: Fit, block: JSON) -> int:
-    """Thinking without words, which a few models refuse."""
-    return GONE if is_blank(block.get("thinking", "")) else KEPT
 
 
 def drop_blank(fit: Fit, block: JSON) -> int:
@@ -7178,10 +7147,25 @@ def cut_at_stops(fit: Fit) -> None:
     fit.body.pop("stop", None)
 
 
+MAX_TOOLS = 128  # HARD_TOOL_LIMIT of the official client (UPSTREAM 16)
+
+
+def check_tool_count(body: JSON) -> None:
+    """Raise BadRequest for more tools than are taken: none may be dropped unasked."""
+    tools = list_at(body, "tools")
+    if len(tools) > MAX_TOOLS:
+        raise BadRequest(
+            "tools: %d are too many, this model takes %d; switch some MCP "
+            "servers off" % (len(tools), MAX_TOOLS)
+        )
+
+
 def fit_chat_fields(fit: Fit) -> None:
     """Fields of chat, and the limit under the name that is taken (UPSTREAM 9.1)."""
     body, model = fit.body, fit.model
+    body["stream"] = True  # whole answers have a cap and a time-out
     body.pop("stream_options", None)  # usage comes unasked
+    check_tool_count(body)
     stops = body.get("stop")
     if isinstance(stops, list) and not 0 < len(stops) <= 4:  # in OpenAI's words
         cut_at_stops(fit)
@@ -7195,19 +7179,6 @@ def fit_chat_fields(fit: Fit) -> None:
     key, other = keys if reasoner else keys[::-1]
     body.pop(other, None)
     body[key] = min(wanted, model.output or wanted)
-
-
-MAX_TOOLS = 128  # HARD_TOOL_LIMIT of the official client (UPSTREAM 16)
-
-
-def check_count(fit: Fit) -> None:
-    """More tools than are taken: nobody can choose for the client."""
-    tools = list_at(fit.body, "tools")
-    if len(tools) > MAX_TOOLS:
-        raise BadRequest(
-            "tools: %d are too many, this model takes %d; switch some MCP "
-            "servers off" % (len(tools), MAX_TOOLS)
-        )
 
 
 def user_role(fit: Fit, message: JSON) -> int:
@@ -7305,83 +7276,61 @@ LEAST_OUTPUT = 16  # a smaller max_output_tokens is a 400 (UPSTREAM 10.1)
 LONGEST_KEY = 64  # of a prompt_cache_key
 
 
-def keep_includes(fit: Fit, known: Sequence[str]) -> None:
-    """Ask for no more than what is known."""
-    include = list_at(fit.body, "include")
-    kept = [one for one in include if one in known]
-    if not kept:
-        fit.body.pop("include", None)
-    elif kept != include:
-        fit.body["include"] = kept
-
-
 def fit_responses_fields(fit: Fit) -> None:
     """Fields that Copilot refuses or does not know (UPSTREAM 10.1)."""
-    body = fit.body
+    body, model = fit.body, fit.model
+    body["stream"] = True  # whole answers have a cap and a time-out
     fit.leave_out("service_tier")
-    include = field(body, "include", list, default=[])
-    if wants_memory(body, fit.model):
-        body["include"] = [*include, ENCRYPTED]
+    check_tool_count(body)
     notes = [key for key in body if key.startswith(NOTES)]
     for key in (*UNKNOWN_FIELDS, *notes):
         body.pop(key, None)
+    include = field(body, "include", list, default=[])
+    known = INCLUDES
+    if wants_memory(body, model):
+        include = [*include, ENCRYPTED]
+    if not model.efforts and not REASONERS.match(model.id):  # refuse to be told how
+        known = INCLUDES[1:]
+        if text_at(body.pop("reasoning", None), "effort"):
+            fit.tell("reasoning.effort")
+    kept = [one for one in include if one in known]
+    if kept != body.get("include", []):
+        body["include"] = kept
+    if not kept:
+        body.pop("include", None)
     body["store"] = False
-    keep_includes(fit, INCLUDES)
     limit = field(body, "max_output_tokens", int)
     if limit is not None:
-        limit = max(LEAST_OUTPUT, min(limit, fit.model.output or limit))
+        limit = max(LEAST_OUTPUT, min(limit, model.output or limit))
         body["max_output_tokens"] = limit
     cache_key = text_at(body, "prompt_cache_key")
     if len(cache_key) > LONGEST_KEY:
         body["prompt_cache_key"] = digest_of(cache_key)
 
 
-def drop_reasoning_fields(fit: Fit) -> None:
-    """Models that do not reason refuse to be told how."""
-    if not fit.model.efforts:
-        reasoning = fit.body.pop("reasoning", None)
-        if text_at(reasoning, "effort"):
-            fit.tell("reasoning.effort")
-        keep_includes(fit, INCLUDES[1:])
-
-
 def fit_items(fit: Fit) -> None:
     """Ids of another connection are refused (UPSTREAM 10.1), and what is our own."""
     items = list_at(fit.body, "input")
+    refused = fit.learnt.get("reasoning", ())
     for item in objects(items):
-        if item.get("type") == "item_reference":
+        kind = item.get("type")
+        if kind == "item_reference":
             path = path_of(fit.body, item)
             raise BadRequest("%s: Copilot keeps no items; send it whole" % path)
         gone = [key for key in item if key == "id" or key.startswith(NOTES)]
         said: JSON = {}
         if unpack_reasoning(text_at(item, "encrypted_content")):
             gone = list(item)
-            if item.get("type") != "reasoning":  # that, only another model can read
+            if kind != "reasoning":  # that, only another model can read
                 words = [{"type": "input_text", "text": summary_text(item)}]
                 said = {"type": "message", "role": "user", "content": words}
+        elif kind == "reasoning" and signature_of(item) in refused:
+            gone = list(item)
         for key in gone:
             del item[key]
             fit.touch(item)
         item.update(said)
     items[:] = filter(None, items)
-
-
-def drop_refused_reasoning(fit: Fit, item: JSON) -> int:
-    """Reasoning that its maker could not read."""
-    refused = signature_of(item) in fit.learnt.get("reasoning", ())
-    return GONE if refused else KEPT
-
-
-def describe_namespace(fit: Fit, tool: JSON) -> int:
-    """A namespace without description or tools is refused (UPSTREAM 22.4)."""
-    if tool.get("type") != "namespace":
-        return KEPT
-    if not tool.get("tools"):
-        return GONE
-    blank = is_blank(tool.get("description") or "")
-    if blank:
-        tool["description"] = "Tools of %s." % tool.get("name")
-    return blank
 
 
 SEARCH_KINDS = "tool_search tool_search_call tool_search_output".split()
@@ -7521,8 +7470,7 @@ RULES: Tuple[Rule, ...] = (
     Rule("shape", check_shape, EVERYWHERE),
     Rule("meaning", refuse_meaning, EVERYWHERE),  # UPSTREAM 22.3
     Rule("model", name_model, EVERYWHERE + "|/embeddings "),
-    Rule("OpenAI's choice", take_openai_choice, ON_MESSAGES),  # UPSTREAM 0.4
-    Rule("stream", ask_for_stream, ON_OPENAI),
+    Rule("choice", fit_messages_choice, ON_MESSAGES),  # UPSTREAM 0.4
     Rule("embeddings", fit_embeddings, "/embeddings "),  # UPSTREAM 13, 22.6
     Rule(
         "beta",
@@ -7532,11 +7480,6 @@ RULES: Tuple[Rule, ...] = (
     Rule("top fields", fit_top_fields, ON_MESSAGES),  # UPSTREAM 11.5, 22.3
     Rule("max_tokens", words=r"max_tokens: \d+ > (\d+)"),
     Rule("responses fields", fit_responses_fields, ON_RESPONSES),  # UPSTREAM 10.1
-    Rule(  # UPSTREAM 9.1
-        "reasoning fields",
-        drop_reasoning_fields,
-        r"/responses \S* (?!%s)" % REASONER,
-    ),
     Rule("reasoner samplers", drop_reasoner_samplers, OF_REASONERS),  # UPSTREAM 9.1
     Rule(  # UPSTREAM 22.3
         "second sampler",
@@ -7551,7 +7494,6 @@ RULES: Tuple[Rule, ...] = (
     ),
     Rule(  # UPSTREAM 22.3
         "forced choice",
-        fit_messages_choice,
         words=r"tool_choice: type .{1,40} (?:is|are) not supported",
     ),
     Rule(  # UPSTREAM 22.6
@@ -7565,7 +7507,6 @@ RULES: Tuple[Rule, ...] = (
         words=r"'max_tokens' is not supported.{1,80}max_completion_tokens",
     ),
     Rule("chat fields", fit_chat_fields, ON_CHAT),  # UPSTREAM 9.1
-    Rule("tool count", check_count, ON_OPENAI),  # UPSTREAM 16
     Rule("always thinks", words=r"thinking\.type\.disabled"),  # UPSTREAM 22.3
     Rule("no adaptive", words=r"adaptive thinking is not supported"),
     Rule("no budget", words=r"thinking\.type\.enabled"),
@@ -7608,6 +7549,11 @@ RULES: Tuple[Rule, ...] = (
         flatten_namespaces,
         words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b",
     ),
+    Rule(  # UPSTREAM 22.4
+        "reasoning",
+        words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
+        learn=thought_prints,
+    ),
     Rule(  # UPSTREAM 10.1
         "item ids",
         fit_items,
@@ -7616,13 +7562,11 @@ RULES: Tuple[Rule, ...] = (
     ),
     Rule("split turns", merge_turns, ON_MESSAGES),  # UPSTREAM 11.5
     # Offered tools: before the turns, because those ask what is offered.
-    Rule("OpenAI's tools", take_openai_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 0.4
-    Rule("server tools", refuse_messages_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
-    Rule("run tools", refuse_responses_tool, ON_RESPONSES, OFFERED),  # UPSTREAM 10.1
-    Rule("tool keys", drop_tool_keys, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
-    Rule("namespace", describe_namespace, ON_RESPONSES, OFFERED),  # UPSTREAM 22.4
+    Rule("tools of Messages", fit_messages_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
+    Rule(
+        "tools of Responses", fit_responses_tool, ON_RESPONSES, OFFERED
+    ),  # UPSTREAM 10.1
     Rule("schemas", fit_schema, EVERYWHERE, OFFERED),  # UPSTREAM 22.5
-    Rule("Google's schemas", fit_google_schema, r"/\S+ google ", OFFERED),
     Rule("strict", loosen, ON_OPENAI, OFFERED),  # UPSTREAM 22.4
     Rule(  # UPSTREAM 11.5, 16
         "names",
@@ -7649,13 +7593,6 @@ RULES: Tuple[Rule, ...] = (
     ),
     Rule("system turns", fit_system_turn, ON_MESSAGES, "system"),  # UPSTREAM 11.5
     Rule("order", sort_blocks, ON_MESSAGES, "user assistant"),  # UPSTREAM 11.5, 11.6
-    Rule(  # UPSTREAM 22.4
-        "reasoning",
-        drop_refused_reasoning,
-        kinds="reasoning",
-        words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
-        learn=thought_prints,
-    ),
     Rule(  # UPSTREAM 11.6, 22.3
         "thinking",
         drop_thinking,
@@ -7667,8 +7604,6 @@ RULES: Tuple[Rule, ...] = (
     ),
     Rule(  # UPSTREAM 22.3
         "empty thinking",
-        drop_empty_thinking,
-        kinds="thinking",
         words=r"each thinking block must contain thinking",
     ),
     Rule(  # UPSTREAM 11.5
@@ -7715,7 +7650,6 @@ RULES: Tuple[Rule, ...] = (
         r"/v1/messages |/chat/completions \S* claude",
         words=r"does not support assistant message prefill",
     ),
-    Rule("choice", fit_choice_name, EVERYWHERE),
     Rule("tool list", tidy_tools, EVERYWHERE),  # UPSTREAM 11.5, 22.6
     Rule("too many marks", drop_marks, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("cache", mark_for_cache, r"/chat/completions \S* claude"),  # UPSTREAM 9.1
@@ -8066,7 +8000,7 @@ class Estimator:
             turns = [turns]
         parts = (body.get("system"), body.get("instructions"), *turns)
         units = [self._unit(self._content, part, family) for part in parts]
-        tools = typed(body, "tools", list)
+        tools = list_at(body, "tools")
         units += [self._unit(self._tool, tool, family) for tool in tools]
         tokens = family.request + family.message * len(turns)
         tokens += sum(unit.tokens for unit in units)
@@ -8112,20 +8046,20 @@ class Estimator:
         return Estimate(tokens, has_media)
 
     def _media(self, part: JSON, kind: str, family: Family) -> int:
-        source = typed(part, "source", dict)
+        source = object_at(part, "source")
         if source.get("type") == "text":
-            return self.text(typed(source, "data", str), family)
+            return self.text(text_at(source, "data"), family)
         if kind in IMAGES:
             return IMAGE_TOKENS
         return PAGE_TOKENS * (1 + len(dumps_text(part)) // PAGE_SIZE)
 
     def _tool(self, tool: Any, family: Family) -> Estimate:
-        spec = typed(tool, "function", dict) or tool
+        spec = object_at(tool, "function") or tool
         shown = {
-            "name": typed(spec, "name", str),
-            "description": typed(spec, "description", str),
-            "parameters": typed(spec, "input_schema", dict)
-            or typed(spec, "parameters", dict),
+            "name": text_at(spec, "name"),
+            "description": text_at(spec, "description"),
+            "parameters": object_at(spec, "input_schema")
+            or object_at(spec, "parameters"),
         }
         tokens = self.text(dumps_text(shown), family)
         return Estimate(family.tool + round(family.declared * tokens))
@@ -8397,8 +8331,8 @@ def fold_usage(lines: Iterable[bytes], since: str) -> List[DayUse]:
         record: JSON = {}
         with contextlib.suppress(BadRequest):  # half a line, from a kill
             record = loads_object(line)
-        day = typed(record, "time", str)[:10]
-        model = typed(record, "model", str)[:100]
+        day = text_at(record, "time")[:10]
+        model = text_at(record, "model")[:100]
         credits = record.get("credits")
         if day >= since and type(credits) in (int, float):
             tokens = sum(count(record.get(kind)) for kind in TOKEN_KINDS)
@@ -8551,7 +8485,7 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
     """Whose request it is, as a name that is safe in headers, paths and logs."""
     name = next(filter(None, map(headers.get, SESSION_HEADERS)), "")
     if not name and "metadata" in body:
-        user = typed(body["metadata"], "user_id", str)
+        user = text_at(body["metadata"], "user_id")
         found = USER_SESSION.search(user[:1000])
         name = found[1] if found else ""
     key = headers.get("x-api-key") or headers.get("authorization")
@@ -8577,13 +8511,15 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 # The life of a connection: ConnectionPool.request() takes a kept one or opens one
 # (happy eyeballs; a proxy's CONNECT; TLS), which must be there in connect_timeout.
 # send_request() writes the request and waits `head` seconds for the head of its answer;
-# interim heads are skipped. Response.read() or pour() then gives the body, each wait of
-# at most `idle` seconds, all of it within `total`. Where the body ended as it should
-# and no side said close, the connection is kept: for MAX_IDLE seconds, also by the
-# clock that runs while the computer sleeps, and few of them. Every other end aborts it:
+# interim heads are skipped. Response.pour(), on which read() is built, then gives the
+# body, each wait of at most `idle` seconds, all of it within `total`. Where the body
+# ended as it should and no side said close, the connection rests among the kept ones
+# and looks after itself: it goes after MAX_IDLE seconds, also by the clock that runs
+# while the computer sleeps, and sooner when there are many. Every other end aborts it:
 # a cut body, silence, a reader that leaves. A network that changed under it (Wi-Fi,
 # VPN) says nothing: the system finds out after DEAD_AFTER seconds, the read fails with
 # ConnectFailed, and request() sends the request once more over a fresh connection.
+
 
 MAX_IDLE = 90.0  # seconds; people think for a minute, a handshake costs 155 ms
 MAX_KEPT = 16  # to each origin; a burst leaves more of them,
@@ -8643,9 +8579,7 @@ def parse_url(url: str) -> Tuple[Origin, str, str]:
         port = 0
     if not port or not parts.hostname:
         raise UpstreamError("%a is not a usable http(s) address" % redact(url))
-    target = parts.path or "/"
-    if parts.query:
-        target += "?" + parts.query
+    target = (parts.path or "/") + ("?" + parts.query if parts.query else "")
     host = parts.netloc.rpartition("@")[2]
     return Origin(parts.scheme, parts.hostname, port), host, target
 
@@ -8838,19 +8772,19 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
     def _expect(self, seconds: float) -> None:
         self._due = min(time.monotonic() + seconds, self.deadline)  # the loop's clock
         if not self._timer or self._timer.when() > self._due:
-            self._watch()
+            self._set_timer()
 
-    def _watch(self, looked: bool = False) -> None:
+    def _set_timer(self, looked: bool = False) -> None:
         if self._timer:
             self._timer.cancel()
         self._timer = None
         wait = self._due - time.monotonic()
         if wait > 0:
-            self._timer = self._loop.call_later(wait, self._watch)
+            self._timer = self._loop.call_later(wait, self._set_timer)
         elif self._due and not looked:
             # After a sleep or a SIGSTOP the loop runs its timers before it has read
             # what waits in the sockets: it does that before it comes to this one.
-            self._timer = self._loop.call_later(0, self._watch, True)
+            self._timer = self._loop.call_later(0, self._set_timer, True)
         elif self._due:
             self.time_out()
 
@@ -8929,7 +8863,10 @@ class UpstreamConnection(TimedProtocol):
         self._patience = 0.0
         self._poured: Optional[asyncio.Future[None]] = None
         self._error: Optional[UpstreamError] = None
-        self._rests_since = (0.0, 0.0)  # by both clocks
+        # Of another exchange's begin. Only one of these clocks runs while the computer
+        # sleeps, the other never jumps.
+        self._latest = 0.0
+        self._latest_by_wall = 0.0
 
     # -- what the transport tells ------------------------------------------------
 
@@ -9017,35 +8954,30 @@ class UpstreamConnection(TimedProtocol):
 
     def abort(self, error: Optional[UpstreamError] = None) -> None:
         """Close the socket at once; who reads from it now or later gets `error`."""
-        if not self._error:
-            self._error = error or self.broken("the answer was given up")
+        self._error = self._error or error or self.broken("the answer was given up")
         if self.transport:
             self.transport.abort()
 
     def rest(self) -> None:
         """Its exchange is over; from now on it waits for another."""
         self.deadline = NEVER
-        self._rests_since = (time.monotonic(), time.time())
+        self._latest = time.monotonic() + MAX_IDLE
+        self._latest_by_wall = time.time() + MAX_IDLE
         self._kept.append(self)
         self._expect(SPARE_IDLE)
 
-    def _rested(self) -> float:
-        """Seconds since then. Only one of the clocks runs while the computer sleeps,
-        the other never jumps."""
-        by_monotonic, by_wall = self._rests_since
-        return max(time.monotonic() - by_monotonic, time.time() - by_wall)
-
     def usable(self) -> bool:
         """Can another exchange begin? If not, it is closed."""
-        good = not (
+        over = (
             self.ready
             or self.transport.is_closing()
             or self.transport.get_write_buffer_size()
-            or self._rested() >= MAX_IDLE
+            or time.monotonic() >= self._latest
+            or time.time() >= self._latest_by_wall
         )
-        if not good:
+        if over:
             self.abort()
-        return good
+        return not over
 
     # -- an exchange -----------------------------------------------------------------
 
@@ -9169,32 +9101,31 @@ class Response:
     async def pour(self, take: Callable[[bytes], Optional[bool]]) -> bool:
         """Give body bytes to `take` as they come, until it returns False, which gives
         True, or the body ends, which gives False."""
-        data = self._ahead
-        self._ahead = b""
-        if (not data or take(data)) and not self._body.done:
-            await self._connection.pour(
-                functools.partial(self._pour_body, take), self.idle_timeout
-            )
-        return not self._body.done
 
-    def _pour_body(self, take: Callable[[bytes], Optional[bool]], data: bytes) -> bool:
-        body = self._decode(data)
-        more = not body or bool(take(body))
-        return more and not self._body.done
+        def take_body(data: bytes) -> bool:
+            body = self._decode(data)
+            more = not body or bool(take(body))
+            return more and not self._body.done
+
+        ahead = self._ahead
+        self._ahead = b""
+        if (not ahead or take(ahead)) and not self._body.done:
+            await self._connection.pour(take_body, self.idle_timeout)
+        return not self._body.done
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body; raises UpstreamError when it is over `limit` bytes."""
-        pieces = []
-        size = 0
-        while True:
-            piece = await self.read()
-            if not piece:
-                return b"".join(pieces)
-            pieces.append(piece)
-            size += len(piece)
-            if size > limit:
-                self.close()
-                raise self._connection.broken("the answer is over %d bytes" % limit)
+        whole = bytearray()
+
+        def take(data: bytes) -> bool:
+            whole.extend(data)
+            return len(whole) <= limit
+
+        await self.pour(take)
+        if len(whole) > limit:
+            self.close()
+            raise self._connection.broken("the answer is over %d bytes" % limit)
+        return bytes(whole)
 
     async def finish(self, seconds: float = 0.5) -> None:
         """Leave a stream that has said all: if its body ends in time the connection is
@@ -9217,12 +9148,8 @@ class Response:
             self._connection.abort()
 
     def _decode(self, data: bytes) -> bytes:
-        body = b""
         try:
-            if data:
-                body = self._body.feed(data)
-            else:
-                self._body.eof()
+            body = self._body.feed(data) if data else self._body.eof()
         except ProtocolError as exc:
             error = self._connection.broken("the answer is cut or garbled (%s)" % exc)
             self._connection.abort(error)
@@ -9266,7 +9193,7 @@ class ConnectionPool:
             pairs += proxy.pairs
         head = encode_request_head(method, target, pairs)
         deadline = time.monotonic() + (timeouts.total or NEVER)
-        for connection in self._connections(origin):
+        for connection in self._candidates(origin):
             connection.deadline = deadline
             fresh = connection.transport is None
             try:
@@ -9282,7 +9209,7 @@ class ConnectionPool:
                 if fresh or not isinstance(exc, ConnectFailed):
                     raise
 
-    def _connections(self, origin: Origin) -> Iterator[UpstreamConnection]:
+    def _candidates(self, origin: Origin) -> Iterator[UpstreamConnection]:
         """A kept one, if there is any, and a fresh one, which is to be connected."""
         kept = self._kept.setdefault(origin, [])
         while kept:
@@ -9331,23 +9258,23 @@ class ConnectionPool:
 #
 # The life of a connection: the loop accepts it, a ClientConnection is made and with it
 # the task _serve_client(), which ends with it. Above `connections` open ones it is
-# answered 503. Else, for each request: _read_request_head() waits `idle` seconds for
-# the first byte and `head` more for the rest; framing and guard() are judged before any
-# of the body is read; _read_body() reads it, undoes its Content-Encoding and, when it
-# is heavy, waits for its place in line; the handler answers through a Responder. What
-# cannot be understood is answered once and ends the connection, because where the next
-# request would begin is not known. While the handler works the next bytes wait, 64 KiB
-# of them here; the end of the input or a reset cancels the handler. close() then sends
-# the end, reads on for `linger` seconds, so that the client sees the last answer, and
-# gives the socket back.
+# answered 503. Else _serve_request() takes one request after another: _read_request()
+# waits `idle` seconds for the first byte and `head` more for the rest of the head;
+# framing and guard() are judged before any of the body is read; _read_body() reads it,
+# undoes its Content-Encoding and, when it is heavy, waits in line for its places; the
+# handler answers through a Responder. What cannot be understood is answered once and
+# ends the connection, because where the next request would begin is not known. While
+# the handler works the next bytes wait, 64 KiB of them here; the end of the input or a
+# reset cancels the handler. close() then sends the end, reads on for `linger` seconds,
+# so that the client sees the last answer, and gives the socket back.
 
 
 class ServerLimits(NamedTuple):
     """A number of clients, bytes and seconds; tests set them low."""
 
     connections: int = 512
-    heavy: int = 4 << 20  # a body over it waits for its place among the others:
-    heavy_in_all: int = 64 << 20  # translated, one is in memory up to eight times
+    heavy: int = 4 << 20  # a body over it waits for a place for each so many bytes
+    places: int = 16  # of all; translated, a body is in memory up to eight times
     head: float = 10.0  # from a request's first byte to the end of its head
     body: float = 30.0  # without progress, and until BODY_RATE is asked for
     idle: float = 65.0  # most clients close after 60, and should be the first to
@@ -9445,24 +9372,24 @@ def _cors_pairs(head: RequestHead, config: Config) -> List[Tuple[str, str]]:
 
 
 @functools.lru_cache(maxsize=8)
-def _own_names(host: str, more: Tuple[str, ...], port: int) -> Set[str]:
-    """What is this proxy in a URL, with and without the port."""
-    names = {name.lower() for name in (*LOOPBACK, _own_address(host), *more)}
-    return names | {"%s:%d" % (name, port) for name in names}
-
-
-def _is_own_origin(origin: str, host: str, port: int) -> bool:
+def _own_names(
+    host: str, more: Tuple[str, ...], port: int
+) -> Tuple[Set[str], Set[str]]:
+    """What is this proxy in a Host and in an Origin."""
+    own = [*LOOPBACK, _own_address(host)]
+    names = {name.lower() for name in (*own, *more)}
+    names |= {"%s:%d" % (name, port) for name in names}
     # The port must be named: without it, it is another program's page.
-    authority = origin.removeprefix("http://")
-    if authority == origin or port != 80 and not authority.endswith(":%d" % port):
-        return False
-    return authority in _own_names(host, (), port)
+    origins = {"http://%s:%d" % (name, port) for name in own}
+    if port == 80:
+        origins |= {"http://" + name for name in own}
+    return names, origins
 
 
 def _check_browser(head: RequestHead, config: Config, port: int) -> None:
     """Refuse DNS rebinding and the pages of other sites."""
     # Compared whole: startswith("localhost:") would let `localhost:1@evil` in.
-    names = _own_names(config.host, config.allowed_hosts, port)
+    names, origins = _own_names(config.host, config.allowed_hosts, port)
     for host in (head.headers.get("host"), head.authority):
         # HTTP/1.0 may leave Host out; no browser does.
         if host is not None and host.lower() not in names:
@@ -9473,7 +9400,7 @@ def _check_browser(head: RequestHead, config: Config, port: int) -> None:
     origin = head.headers.get("origin")
     if origin in config.allowed_origins:
         return
-    if origin is not None and not _is_own_origin(origin.lower(), config.host, port):
+    if origin is not None and origin.lower() not in origins:
         raise Outsider(
             "pages of %s may not use this proxy; its owner can add them to "
             "ALLOWED_ORIGINS." % origin[:200]
@@ -9520,69 +9447,26 @@ def give_back_memory() -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
-class HeavyBodies:
-    """The line in which heavy bodies wait; first come, first served."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most  # bytes of all that have their place
-        self.taken = 0
-        self._line: Deque[Tuple[int, asyncio.Future[None]]] = collections.deque()
-
-    @property
-    def waited_for(self) -> bool:
-        """Is there a body in line?"""
-        return bool(self._line)
-
-    async def take(self, size: int, held: int = 0) -> None:
-        """Wait for a place of `size` bytes; alone, each body has one. Who gives a place
-        of `held` bytes for it comes first: nobody holds one and waits for another."""
-        turn = asyncio.get_running_loop().create_future()
-        if held:
-            self._line.appendleft((size, turn))
-        else:
-            self._line.append((size, turn))
-        self.give(held)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            # Its turn may have come in the moment in which its client left.
-            self.give(0 if turn.cancelled() else size)
-            raise
-
-    def give(self, size: int) -> None:
-        """Give (a part of) a place back."""
-        self.taken -= size
-        while self._line:
-            size, turn = self._line[0]
-            if not turn.done() and self.taken and self.taken + size > self._most:
-                return
-            self._line.popleft()
-            if not turn.done():  # its client is still there
-                self.taken += size
-                turn.set_result(None)
-
-
 class ClientConnection(TimedProtocol):
     """One client's socket, and whether it is still there."""
 
     def __init__(
         self,
         limits: ServerLimits,
-        heavy: HeavyBodies,
+        places: asyncio.Semaphore,
         accept: Callable[[ClientConnection], asyncio.Task[None]],
     ) -> None:
         super().__init__(MAX_UNREAD)
         self._limits = limits
-        self._heavy = heavy
+        self._places = places
         self._accept = accept
         self._draining = asyncio.Lock()
         self._unsent: Optional[int] = None  # bytes, when a slow client is waited for
         self.heavy = False  # this request's body is
-        self.weight = 0  # of its place
+        self.places = 0  # that it has taken
         self.ahead = b""  # what was read too early, for the next read
-        self.idle = False  # between two requests
-        self.busy = False  # in the handler
-        self.gone = False  # nobody reads any more
+        self.busy = False  # from a request's first byte to the end of its answer
+        self.gone = False  # nobody reads any more, or is to
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -9609,30 +9493,27 @@ class ClientConnection(TimedProtocol):
             self.task.cancel()
         self.gone = True
 
-    async def take_place(self, size: int) -> None:
-        """Wait until there is room for a heavy body, or for the whole of it."""
-        held = self.weight
-        self.weight = 0
-        self.busy = True  # who leaves now is cancelled
-        try:
-            await self._heavy.take(size, held)
-        finally:
-            self.busy = False
+    async def take_places(self, size: int) -> None:
+        """Wait until there is room for a heavy body."""
         self.heavy = True
-        self.weight = size
+        while self.places < min(self._needed(size), self._limits.places):
+            await self._places.acquire()
+            self.places += 1
 
-    def shrink_place(self, size: int) -> None:
-        """Give back what the body did not need, and all of its place with 0."""
-        if self.weight > size:
-            spare = self.weight - size
-            self.weight = size
-            self._heavy.give(spare)
+    def _needed(self, size: int) -> int:
+        return math.ceil(size / self._limits.heavy)
+
+    def keep_places(self, size: int) -> None:
+        """Give back what a body of this size does not need: all with 0."""
+        while self.places > self._needed(size):
+            self.places -= 1
+            self._places.release()
 
     def end_request(self) -> None:
         """Let go of what a heavy one held."""
         if self.heavy:
             self.heavy = False
-            self.shrink_place(0)
+            self.keep_places(0)
             self._loop.call_later(TRIM_AFTER, give_back_memory)
 
     def push(self, data: bytes) -> bool:
@@ -9680,6 +9561,7 @@ class ClientConnection(TimedProtocol):
 
     async def close(self) -> None:
         """Send what is left, wait for the client to see it, give the socket back."""
+        self.gone = True
         due = time.monotonic() + self._limits.linger
         with contextlib.suppress(OSError):  # lost, and we are about to be told
             self.writer.write_eof()
@@ -9696,7 +9578,7 @@ def _date(second: int) -> str:
 
 
 class Responder:
-    """The one answer to a request: send(), or start(), write() and end().
+    """The one answer to a request: send(), or start(), push() with drain(), and end().
 
     What is written to a client that is gone is dropped; `closed` tells.
     """
@@ -9726,7 +9608,7 @@ class Responder:
 
     def release(self) -> None:
         """The request's body is no longer needed: others may have its place."""
-        self._conn.shrink_place(0)
+        self._conn.keep_places(0)
 
     def _answer_head(self, status: int, pairs: Pairs) -> bytes:
         if self.started:
@@ -9810,7 +9692,6 @@ class HTTPServer:
         # the loop knows, mid stream (gh-90467).
         self._connections: Set[ClientConnection] = set()
         self._open: Set[ClientConnection] = set()  # those of them that are served
-        self._heavy = HeavyBodies(limits.heavy_in_all)
         self._closing = False
 
     async def start(self) -> Tuple[str, int]:
@@ -9818,8 +9699,10 @@ class HTTPServer:
         check_bind(self._config)
         sys.setswitchinterval(GIVE_WAY)
         loop = asyncio.get_running_loop()
+        self._line = asyncio.Lock()  # in which heavy bodies wait, each for its places
+        places = asyncio.Semaphore(self._limits.places)
         self._server = await loop.create_server(
-            lambda: ClientConnection(self._limits, self._heavy, self._accept),
+            lambda: ClientConnection(self._limits, places, self._accept),
             self._config.host,
             self._config.port,
             backlog=512,
@@ -9832,7 +9715,7 @@ class HTTPServer:
         self._closing = True
         self._server.close()
         for conn in self._connections:
-            if conn.idle:
+            if not conn.busy:
                 conn.transport.close()
         await self._wait(grace)
         for conn in self._connections:
@@ -9884,7 +9767,6 @@ class HTTPServer:
             request = await self._read_request(conn, out)
             if request is None:
                 return False
-            conn.busy = True
             if _is_preflight(request):
                 await out.send(204, [])
             else:
@@ -9899,7 +9781,14 @@ class HTTPServer:
             raise
         except ProxyError as exc:
             if request is None:
-                self._log_refusal(conn, out.path, exc)
+                log_event(
+                    "info",
+                    "request_refused",
+                    status=exc.status,
+                    peer=conn.peer,
+                    path=ascii(out.path)[:60],
+                    error=ascii(str(exc))[:100],
+                )
             await out.fail(exc)
         except Exception:  # a bug must cost one answer, not the server
             LOG.error("handler_failed: %s", redact(ascii(out.path))[:80], exc_info=True)
@@ -9909,24 +9798,13 @@ class HTTPServer:
             conn.busy = False
         return out.keep and out.ended and not self._closing
 
-    def _log_refusal(self, conn: ClientConnection, path: str, exc: ProxyError) -> None:
-        log_event(
-            "info",
-            "request_refused",
-            status=exc.status,
-            peer=conn.peer,
-            path=ascii(path)[:60],
-            error=ascii(str(exc))[:100],
-        )
-
     async def _read_request(
         self, conn: ClientConnection, out: Responder
     ) -> Optional[Request]:
-        conn.idle = True
         data = conn.ahead or await conn.read(self._limits.idle)
-        conn.idle = False
         if not data:
             return None
+        conn.busy = True
         due = time.monotonic() + self._limits.head
         block, conn.ahead = await conn.read_head(data, REQUEST_LIMITS, due)
         if block is None:
@@ -9963,38 +9841,35 @@ class HTTPServer:
             data = conn.ahead or await conn.read(self._patience(conn, began, size))
             if data is None:
                 raise ProtocolError("the request body took too long", status=408)
-            if not data:
-                body.eof()
-            data = body.feed(data)
+            data = body.feed(data) if data else body.eof()
             conn.ahead = body.rest
             for part in decoder.feed(data) if decoder else (data,):
                 pieces.append(part)
                 size += len(part)
-                if size > self._limits.heavy and not conn.weight:
-                    await conn.take_place(self._weight(head))
+                if size > self._limits.heavy and not conn.places:
+                    await self._take_places(conn, head)
                     began = time.monotonic()
                 elif len(part) == DECODED_SLICE:
                     await asyncio.sleep(0)
         if decoder:
             decoder.finish()
-        if size > conn.weight > 0:
-            await conn.take_place(size)
-        conn.shrink_place(size)
+        conn.keep_places(size)
         return b"".join(pieces)
 
     def _patience(self, conn: ClientConnection, began: float, size: int) -> float:
         """Seconds to wait for more of a body, of which `size` bytes came since then."""
-        slow = conn.weight and self._heavy.waited_for
+        slow = conn.places and self._line.locked()
         due = began + self._limits.body + size / (HEAVY_RATE if slow else BODY_RATE)
         return min(self._limits.body, due - time.monotonic())
 
-    def _weight(self, head: RequestHead) -> int:
-        """Bytes of the body that has begun. Where nothing tells, some of them at a time
-        may be read; their true size is taken when it is known."""
-        length = head.headers.get("content-length")
-        if length is None or head.headers.get("content-encoding"):
-            return self._limits.heavy_in_all // 4
-        return int(length)
+    async def _take_places(self, conn: ClientConnection, head: RequestHead) -> None:
+        """Wait in line for the places of a heavy body; of those whose size is not known
+        four may come at once."""
+        size = self._limits.heavy * self._limits.places // 4
+        if not head.headers.get("content-encoding"):
+            size = int(head.headers.get("content-length", size))
+        async with self._line:
+            await conn.take_places(size)
 
 
 # ============================================================================
@@ -10126,25 +10001,21 @@ class CopilotToken(NamedTuple):
 
 # -- what a failed exchange means (UPSTREAM 3.4, 3.5) --------------------------------
 
-NOTIFICATIONS = (
-    ("no_copilot_access not_signed_up", "This account has no Copilot subscription"),
-    ("subscription_ended expired_coupon revoked_coupon", "The subscription has ended"),
-    ("billing_locked", "GitHub reports a billing problem; settle it"),
-    (
-        "enterprise_managed_user_account",
-        "Your organisation has to give this account Copilot; ask its administrator",
-    ),
-    (
-        "feature_flag_blocked spammy_user access_revoked",
-        "GitHub has blocked this account; contact GitHub Support",
-    ),
-    ("trade_restricted trade_restricted_country", "Not available in this country"),
-    ("snippy_not_configured", "Choose whether suggestions may match public code"),
-    ("codespaces_demo_inactive", "The Copilot demo has ended"),
-    ("go_http_client", "GitHub refused our User-Agent; raise COPILOT_PLUGIN_VERSION"),
-    ("programmatic_token_generation", "Too many token requests; try again in an hour"),
-    ("server_error", "GitHub has a problem; try again in a moment"),
-)
+NOTIFICATIONS = """
+no_copilot_access not_signed_up: This account has no Copilot subscription
+subscription_ended expired_coupon revoked_coupon: The subscription has ended
+billing_locked: GitHub reports a billing problem; settle it
+enterprise_managed_user_account: Your organisation has to give this account Copilot; \
+ask its administrator
+feature_flag_blocked spammy_user access_revoked: GitHub has blocked this account; \
+contact GitHub Support
+trade_restricted trade_restricted_country: Not available in this country
+snippy_not_configured: Choose whether suggestions may match public code
+codespaces_demo_inactive: The Copilot demo has ended
+go_http_client: GitHub refused our User-Agent; raise COPILOT_PLUGIN_VERSION
+programmatic_token_generation: Too many token requests; try again in an hour
+server_error: GitHub has a problem; try again in a moment
+""".strip().splitlines()
 # What GITHUB_TOKEN may be instead of an editor's `ghu_`.
 TOKEN_PREFIXES = {
     "ghp_": "a classic personal access token",
@@ -10174,7 +10045,8 @@ def _notification_error(obj: JSON, hint: str) -> Forbidden:
     details = required(obj, "error_details", dict)
     kind = required(details, "notification_id", str)[:60]
     text = "GitHub refuses Copilot to this account"
-    for kinds, meaning in NOTIFICATIONS:
+    for row in NOTIFICATIONS:
+        kinds, meaning = row.split(": ")
         if kind in kinds.split():
             text = meaning
     if obj.get("can_signup_for_limited"):
@@ -10305,11 +10177,11 @@ class Cached:
         self,
         fetch: Callable[[], Awaitable[Tuple[Any, float, float]]],
         clock: Callable[[], float],
-        pause: float = 60.0,
+        pause: Optional[Callable[[ProxyError], float]] = None,
     ) -> None:
         self._fetch = fetch  # gives what put() takes, or raises a ProxyError
         self._clock = clock
-        self._pause = pause  # seconds, when one that is still good was not renewed
+        self._pause = pause or self._pause_if_good  # seconds after a failure
         self.put()
 
     def put(self, value: Any = None, renew_in: float = 0.0, life: float = 0.0) -> None:
@@ -10338,18 +10210,23 @@ class Cached:
         if now < self._good_until:
             return self.value
         failure = self.failure.with_traceback(None)  # grows with every raise
-        if now < self.retry_at:
-            failure.retry_after = str(math.ceil(self.retry_at - now))
+        pause = self.retry_at - self._clock()
+        if pause > 0:
+            failure.retry_after = str(math.ceil(pause))
         raise failure
+
+    def _pause_if_good(self, exc: ProxyError) -> float:
+        if not self.left:
+            return 0.0
+        log_event("warn", "refresh_failed", reason=str(exc))
+        return 60.0  # no hammering of a broken upstream
 
     async def _load(self) -> None:
         try:
             self.put(*await self._fetch())
         except ProxyError as exc:
             self.failure = exc
-            if self.left and self._pause:  # no hammering of a broken upstream
-                self.retry_at = self._clock() + self._pause
-                log_event("warn", "refresh_failed", reason=str(exc))
+            self.retry_at = self._clock() + self._pause(exc)
         finally:
             self._flight = None
 
@@ -10393,8 +10270,8 @@ class CopilotAuth:
         """Start afresh with this GitHub token, or with none."""
         self._github = github
         self._dead = ""  # why GitHub no longer takes it
-        self._code = Cached(self._request_code, self._clock, 0.0)
-        self._tokens = Cached(self._new_token, self._clock, 0.0)
+        self._code = Cached(self._request_code, self._clock)
+        self._tokens = Cached(self._new_token, self._clock, self._back_off)
         self._failures = 0
         self._worked: Optional[CopilotToken] = None  # the last that Copilot took
         # When it refused the last others at once.
@@ -10638,38 +10515,31 @@ class CopilotAuth:
         return True
 
     async def _new_token(self) -> Tuple[CopilotToken, float, float]:
-        try:
-            reply = await self._mint()
-        except ProxyError as exc:
-            self._back_off(exc)
-            raise
+        api = self._config.github_api_url
+        url = api + "/copilot_internal/v2/token"
+        response, raw = await self.ask_github(url, token=self.github_token())
+        github = self._github
+        status = response.status
+        reply: JSON = {}
+        if status == 200:
+            with contextlib.suppress(BadRequest):
+                reply = loads_object(raw)
+            # Not in its own words: they may hold half a token.
+            status = 502
+            raw = b"no Copilot token came."
+        if not token_in(reply, "token"):
+            env_token = github if github == self._config.github_token else ""
+            host = api.partition("://")[2]
+            raise exchange_error(status, response.headers, raw, env_token, host)
         self._failures = 0
         term = self._term(reply, count(reply.get("refresh_in")) or 1500)
-        github = self._github
         # Another process may have signed out, or in as another person.
         if self._store.load().get("githubToken") == github != self._config.github_token:
             kept = {**reply, "expires_at": term[0].expires_at}
             self._mark = self._store.save(github, kept)
         return term
 
-    async def _mint(self) -> JSON:
-        api = self._config.github_api_url
-        url = api + "/copilot_internal/v2/token"
-        response, raw = await self.ask_github(url, token=self.github_token())
-        status = response.status
-        if status == 200:
-            with contextlib.suppress(BadRequest):
-                reply = loads_object(raw)
-                if token_in(reply, "token"):
-                    return reply
-            # Not in its own words: they may hold half a token.
-            status = 502
-            raw = b"no Copilot token came."
-        env_token = self._github if self._github == self._config.github_token else ""
-        host = api.partition("://")[2]
-        raise exchange_error(status, response.headers, raw, env_token, host)
-
-    def _back_off(self, exc: ProxyError) -> None:
+    def _back_off(self, exc: ProxyError) -> float:
         # 1, 2, 4 ... 60 s; the longest for what time does not heal soon (UPSTREAM 3.4).
         wait = min(2.0 ** min(self._failures, 6), 60.0)
         if re.fullmatch("[1-9][0-9]{0,5}", exc.retry_after):
@@ -10681,8 +10551,8 @@ class CopilotAuth:
             self._mark = "to be looked at"  # GITHUB_TOKEN is dead, the file may help
             wait = 0.0
         self._failures += 1
-        self._tokens.retry_at = self._clock() + wait
         log_event("warn", "copilot_token_failed", status=exc.status, reason=str(exc))
+        return wait
 
     def _term(
         self, reply: JSON, refresh_in: float
@@ -11194,9 +11064,11 @@ class CopilotClient:
         when, place = self._prompts.get(by.key, (-1e9, 0))
         return self._clock() - when < REPEATED and place in (0, by.place)
 
-    def _note(self, by: Initiator, place: int) -> None:
+    def _note(self, by: Optional[Initiator], exc: Optional[ProxyError] = None) -> None:
         """Remember a prompt that Copilot looked at."""
-        if by.key is not None:
+        if by and by.key is not None and not isinstance(exc, ConnectFailed):
+            # Claude Code compacts what is too long, and sends it at another place.
+            place = 0 if isinstance(exc, ContextOverflow) else by.place
             keep_newest(self._prompts, by.key, (self._clock(), place), MOST_PROMPTS)
 
     async def _attempt(
@@ -11218,32 +11090,12 @@ class CopilotClient:
         if has_image(body):  # else not: an organisation may forbid vision
             headers["copilot-vision-request"] = "true"
         host = token.proxy if endpoint.startswith(ENGINES) else token.api
-        by = by or AGENT
-        try:
-            response = await self._pool.request(
-                "POST" if body else "GET",
-                host + endpoint,
-                headers.items(),
-                body,
-                timeouts,
-            )
-            if not 200 <= response.status < 300:
-                raise await self._refusal(response)
-        except ContextOverflow:
-            # Claude Code compacts, and sends it again at another place.
-            self._note(by, 0)
-            raise
-        except ProxyError as exc:
-            if not isinstance(exc, ConnectFailed) and not wants_new_token(exc):
-                self._note(by, by.place)
-            raise
-        self._note(by, by.place)
-        self._auth.worked(token)
-        return response
-
-    async def _refusal(self, response: Response) -> ProxyError:
-        """Read an error answer; a long or cut body still tells its status."""
-        raw = bytearray()
+        response = await self._pool.request(
+            "POST" if body else "GET", host + endpoint, headers.items(), body, timeouts
+        )
+        if 200 <= response.status < 300:
+            return response
+        raw = bytearray()  # a body that is long or cut still tells its status
 
         def take(piece: bytes) -> bool:
             raw.extend(piece)
@@ -11259,7 +11111,7 @@ class CopilotClient:
             code=exc.code,
             ids=dict(forward_headers(response.headers)),
         )
-        return exc
+        raise exc
 
     async def send(
         self,
@@ -11284,7 +11136,10 @@ class CopilotClient:
         while True:
             token = await self._auth.token()
             try:
-                return await self._attempt(token, endpoint, body, headers, initiator)
+                answer = await self._attempt(token, endpoint, body, headers, initiator)
+                self._note(initiator)
+                self._auth.worked(token)
+                return answer
             except ProxyError as exc:
                 refusal = exc
             if wants_new_token(refusal):
@@ -11293,6 +11148,7 @@ class CopilotClient:
                     raise refusal
                 renewed = True
                 continue
+            self._note(initiator, refusal)
             wait = retry_wait(refusal, retries, random.random())
             if wait is None or not patient:
                 raise refusal
@@ -13447,14 +13303,15 @@ def models_table(entries: Sequence[JSON]) -> str:
     for entry in entries:
         limits = (entry["context_window"], entry["max_output_tokens"])
         prices = entry["credits"] or {}
-        served = re.sub("/v1/|/completions|/", "", " ".join(entry["endpoints"]))
+        served = " ".join(entry["endpoints"])
+        served = re.sub("ws:[^ ]* ?|/v1/|/completions|/", "", served)
         rows.append(
             [
                 printable(entry["id"])[:30],
                 *[short_number(size) if size else "-" for size in limits],
                 "yes" * entry["vision"],
                 *["%g" % prices[each] if each in prices else "-" for each in PRICED],
-                printable(re.sub("ws:[^ ]* ?", "", served))[:24],
+                printable(served)[:24],
             ]
         )
     return aligned(rows, "<>><>><") + "\n\nIN, OUT: AI credits per million tokens."
@@ -13556,12 +13413,8 @@ def usage_by_day(path: str, days: int) -> str:
     if not path:
         raise ConfigError("usage --days adds up USAGE_LOG, which is not set")
     first = time.localtime(time.time() - 86400 * (days - 1))
-    try:
-        with open(os.path.expanduser(path), "rb") as file:
-            used = fold_usage(file, time.strftime("%Y-%m-%d", first))
-    except OSError as exc:
-        words = "USAGE_LOG=%s cannot be read: %s" % (path, exc.strerror)
-        raise ProxyError(words) from None
+    with open(os.path.expanduser(path), "rb") as file:
+        used = fold_usage(file, time.strftime("%Y-%m-%d", first))
     rows = [["DAY", "MODEL", "REQUESTS", "TOKENS", "CREDITS"]]
     for day, model, requests, tokens, credits in used:
         figures = ["%d" % requests, short_number(tokens), "%.2f" % credits]
@@ -13658,11 +13511,7 @@ async def run_command(command: List[str], env: Dict[str, str]) -> int:
     signal.signal(signal.SIGTERM, pass_on)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, pass_on)
-    try:
-        child = await asyncio.create_subprocess_exec(*command, env=env)
-    except OSError as exc:
-        complain("run: %s cannot be started: %s" % (command[0], exc.strerror))
-        return FAILED
+    child = await asyncio.create_subprocess_exec(*command, env=env)
     if ended:
         child.send_signal(ended[0])
     code = await child.wait()
@@ -13683,12 +13532,8 @@ async def verb_run(program: Program, args: argparse.Namespace) -> Optional[int]:
     path = shutil.which(command[0])
     if path is None:
         raise ConfigError("run: %s is not on the PATH" % command[0])
-    try:  # a full-screen program owns the terminal: our lines go to a file, or nowhere
-        log = open(args.log or os.devnull, "a", encoding="utf-8")
-    except OSError as exc:
-        words = "--log %s cannot be opened: %s" % (args.log, exc.strerror)
-        raise ProxyError(words) from None
-    with log:
+    # A full-screen program owns the terminal: our lines go to a file, or nowhere.
+    with open(args.log or os.devnull, "a", encoding="utf-8") as log:
         await listen(program)
         if not program.auth.signed_in() and not await sign_in(program):
             return NOT_SIGNED_IN
@@ -13815,7 +13660,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         colour = is_terminal(sys.stderr) and not os.environ.get("NO_COLOR")
         configure_logging(level, sys.stderr, colour=colour)
         return asyncio.run(run_verb(args.verb, config, args))
-    except (ConfigError, ProxyError) as exc:
+    except (ConfigError, ProxyError, OSError) as exc:  # of a file that a person named
         complain(str(exc))
         return exit_code(exc)
     except KeyboardInterrupt:

@@ -10451,8 +10451,8 @@ def result_block(call):
 
 RULE_ROWS = [
     RuleRow("model", A, HAIKU, {"model": "claude-haiku-4-5-20251001"}, {"model": HAIKU}),
-    RuleRow("stream", O, GPT, {}, {"stream": True}),
-    RuleRow("stream", P, SOL, {}, {"stream": True}),
+    RuleRow("chat fields", O, GPT, {}, {"stream": True}),
+    RuleRow("responses fields", P, SOL, {}, {"stream": True}),
     RuleRow(
         "beta",
         A,
@@ -10483,7 +10483,7 @@ RULE_ROWS = [
     ),
     RuleRow("responses fields", P, SOL, {"max_output_tokens": 5}, {"max_output_tokens": 16}),
     RuleRow(
-        "reasoning fields", P, "gpt-4.3", {"reasoning": {"effort": "high"}}, {"reasoning": LEFT}
+        "responses fields", P, "gpt-4.3", {"reasoning": {"effort": "high"}}, {"reasoning": LEFT}
     ),
     RuleRow("reasoner samplers", O, THINKER, {"temperature": 0}, {"temperature": LEFT}),
     RuleRow("reasoner samplers", A, SOL, {"temperature": 0}, {"temperature": LEFT}),
@@ -10505,7 +10505,7 @@ RULE_ROWS = [
     ),
     RuleRow("stop", O, THINKER, {"stop": ["k"]}, {"stop": LEFT}, said=b'"o"'),
     RuleRow(
-        "OpenAI's choice",
+        "choice",
         A,
         HAIKU,
         {"tools": [chat_tool(EMPTY)], "tool_choice": "required"},
@@ -10618,22 +10618,24 @@ RULE_ROWS = [
         "Invalid type for 'tools[0].tools': expected nothing.",
     ),
     RuleRow(
-        "namespace",
+        "tools of Responses",
         P,
         SOL,
         {"tools": [NAMESPACE]},
         {"tools": [{**NAMESPACE, "description": "Tools of ns."}]},
     ),
-    RuleRow("OpenAI's tools", A, HAIKU, {"tools": [chat_tool(EMPTY)]}, {"tools": [tool_of("f")]}),
     RuleRow(
-        "server tools",
+        "tools of Messages", A, HAIKU, {"tools": [chat_tool(EMPTY)]}, {"tools": [tool_of("f")]}
+    ),
+    RuleRow(
+        "tools of Messages",
         A,
         HAIKU,
         {"tools": [tool_of(), {"type": "web_fetch_20250910", "name": "web_fetch"}]},
         {"tools": [tool_of()]},
     ),
     RuleRow(
-        "tool keys",
+        "tools of Messages",
         A,
         HAIKU,
         {"tools": [tool_of(eager_input_streaming=True)]},
@@ -10650,7 +10652,7 @@ RULE_ROWS = [
         {"tools": [chat_tool({**EMPTY, "properties": {"l": {"type": "array", "items": {}}}})]},
     ),
     RuleRow(
-        "Google's schemas",
+        "schemas",
         O,
         GEMINI,
         {"tools": [chat_tool({**EMPTY, "properties": {"s": {"type": ["string", "null"]}}})]},
@@ -10697,7 +10699,7 @@ RULE_ROWS = [
         {"tools": [flat_tool(EMPTY, cp.short_name("a.b"))]},
     ),
     RuleRow(
-        "choice",
+        "tool list",
         A,
         HAIKU,
         {"tools": [tool_of("a b")], "tool_choice": {"type": "tool", "name": "a b"}},
@@ -10978,8 +10980,8 @@ REFUSED_ROWS = [  # rule, path, model, what is put in, words of the answer
     ("meaning", A, HAIKU, {"thread": {"type": "create"}}, "thread: Copilot keeps no threads"),
     ("meaning", O, GPT, {"n": 2}, "n: not available here"),
     ("meaning", P, SOL, {"background": True}, "background: not available here"),
-    ("tool count", O, GPT, {"tools": [chat_tool(EMPTY, "f%d" % n) for n in range(129)]}, "128"),
-    ("run tools", P, SOL, {"tools": [{"type": "file_search"}]}, "file_search"),
+    ("chat fields", O, GPT, {"tools": [chat_tool(EMPTY, "f%d" % n) for n in range(129)]}, "128"),
+    ("tools of Responses", P, SOL, {"tools": [{"type": "file_search"}]}, "file_search"),
     (
         "documents",
         P,
@@ -11165,7 +11167,7 @@ RULE_ORDER = [  # the first must come before the second, and why
     ("limit name", "chat fields", "it is read there"),
     ("namespaces", "schemas", "what was inside is fitted too"),
     ("namespaces", "names", "flat names are long"),
-    ("OpenAI's tools", "schemas", "they get a schema of Messages"),
+    ("tools of Messages", "schemas", "they get a schema of Messages"),
     ("names", "references", "they ask what is offered"),
     ("reasoning back", "ids", "carried ids are unpacked before they would be hashed"),
     ("names", "tool list", "what was called is declared there"),
@@ -13547,6 +13549,10 @@ def test_server_cors_only_for_allowed_origins():
     assert foreign.status == 403
 
 
+def places_taken(server):
+    return sum(conn.places for conn in server._connections)
+
+
 async def soon(condition, seconds=1.0):
     """Wait for `condition`, at most R6's second."""
     end = time.monotonic() + seconds
@@ -13693,7 +13699,7 @@ def test_server_heavy_bodies_wait_for_their_place(size, most):
         await echo(request, out)
 
     async def main():
-        limits = cp.ServerLimits(heavy=1000, heavy_in_all=5000)
+        limits = cp.ServerLimits(heavy=1000, places=5)
         async with serving(work, limits) as server:
             return await asyncio.gather(
                 *[ask(server.port, "POST", "/", b"x" * size) for _ in range(5)]
@@ -13713,17 +13719,17 @@ def test_server_slow_heavy_body_gives_up_its_place():
             await asyncio.sleep(0.02)
 
     async def main():
-        limits = cp.ServerLimits(heavy=1000, heavy_in_all=5000, body=0.4, half_closed=0.05)
+        limits = cp.ServerLimits(heavy=1000, places=5, body=0.4, half_closed=0.05)
         async with serving(limits=limits) as server:
             slow, left = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(2)]
             slow[1].write(head % server.port)
             drips = asyncio.ensure_future(drip(slow[1]))
-            await soon(lambda: server._heavy.taken)
+            await soon(lambda: places_taken(server) == 5)
             left[1].write(head % server.port)  # waits, and its client leaves
-            await soon(lambda: server._heavy.waited_for)
+            await soon(server._line.locked)
             left[1].transport.abort()
-            await soon(lambda: len(server._connections) == 1 and not server._heavy.waited_for)
-            assert server._heavy.taken == 5000
+            await soon(lambda: len(server._connections) == 1 and not server._line.locked())
+            assert places_taken(server) == 5
             patient = await ask(server.port, "POST", "/", b"y" * 3000)
             drips.cancel()
             told = await slow[0].readuntil(b"\r\n")
@@ -13799,6 +13805,30 @@ def test_server_survives_bugs_and_never_sends_a_second_head():
             return words_of(await send_pieces("127.0.0.1", server.port, [raw])), cut
 
     assert run(main()) == ("500 403 500", [True] * 4)
+
+
+def test_server_closes_behind_a_handler_that_only_began(caplog):
+    """The head waits for a first piece, and is not written after the end."""
+
+    async def begins(request, out):
+        out.start(200, [])
+        if request.path == "/ends":
+            await out.end()
+
+    async def main():
+        failures = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: failures.append(context))
+        async with serving(begins) as server:
+            raw = b"GET /%b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            got = [
+                await send_pieces("127.0.0.1", server.port, [raw % path])
+                for path in (b"ends", b"not")
+            ]
+        return got, failures
+
+    (ends, cut), failures = run(main())
+    assert ends.endswith(b"\r\n\r\n0\r\n\r\n") and cut == b"" and failures == []
 
 
 def test_server_lingers_but_not_for_ever():
@@ -13913,16 +13943,16 @@ def test_server_gives_a_place_back_when_the_request_was_sent(chunked):
         await out.send(200, [])
 
     async def main():
-        limits = cp.ServerLimits(heavy=1000, heavy_in_all=5000)
+        limits = cp.ServerLimits(heavy=1000, places=5)
         async with serving(work, limits, max_body_mb=1) as server:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             writer.write(heavy_post(4000, chunked))
             await soon(lambda: order)
-            assert server._heavy.taken == 0
+            assert places_taken(server) == 0
             answer = await http(server.port, heavy_post(4500, chunked, b"Connection: close\r\n"))
             writer.transport.abort()
             await soon(lambda: not server._connections)
-            assert server._heavy.taken == 0
+            assert places_taken(server) == 0
             return answer
 
     assert run(main()).startswith(b"HTTP/1.1 200 ")
@@ -13937,7 +13967,7 @@ def test_server_knows_the_true_size_of_a_chunked_body():
         await out.send(200, [], b"%d" % len(held))
 
     async def main():
-        limits = cp.ServerLimits(heavy=1000, heavy_in_all=5000)
+        limits = cp.ServerLimits(heavy=1000, places=5)
         async with serving(work, limits, max_body_mb=1) as server:
             raw = heavy_post(2000, True, b"Connection: close\r\n")
             return await asyncio.gather(*[http(server.port, raw) for _ in range(2)])
@@ -13955,16 +13985,15 @@ def test_server_serves_heavy_bodies_in_their_order():
         await out.send(200, [])
 
     async def main():
-        limits = cp.ServerLimits(heavy=1000, heavy_in_all=5000)
+        limits = cp.ServerLimits(heavy=1000, places=5)
         async with serving(work, limits) as server:
             asking = []
             for number, size in enumerate((4000, 4900, 1100, 4900, 1100, 1100)):
                 raw = heavy_post(size, more=b"Connection: close\r\n")
                 raw = raw.replace(b"POST /", b"POST /%d" % number, 1)
                 asking.append(asyncio.ensure_future(http(server.port, raw)))
-                line = len(server._heavy._line)
-                await soon(lambda: number == 0 or len(server._heavy._line) > line or order[1:])
-                await asyncio.sleep(0.001)
+                await soon(lambda: len(server._connections) > number or order[1:])
+                await asyncio.sleep(0.002)
             await asyncio.gather(*asking)
 
     run(main())
@@ -14710,7 +14739,8 @@ def test_token_refusals(status, body, headers, env, kind, expected, text):
 
 def test_token_notifications_are_told_apart():
     texts = {}
-    for kinds, text in cp.NOTIFICATIONS + (("brand_new", "refuses Copilot"),):
+    for row in [*cp.NOTIFICATIONS, "brand_new: refuses Copilot"]:
+        kinds, text = row.split(": ")
         for kind in kinds.split():
             body = {**ENVELOPE, "can_signup_for_limited": kind == "not_signed_up"}
             body["error_details"] = {**body["error_details"], "notification_id": kind}
@@ -15446,6 +15476,21 @@ def test_upstream_catalogue_single_flight_cache_and_failure():
     with_upstream(check)
 
 
+def test_upstream_catalogue_hands_on_when_to_try_again():
+    """A failure of the token is the catalogue's; by a real clock, which moves on."""
+
+    async def check(up, one):
+        one.auth._clock = one.client._clock = time.monotonic
+        one.auth._become("ghu_test")
+        one.client.forget()
+        up.script[MINT] = [whole(429, {"message": "x"}, **{"retry-after": "9"})]
+        with pytest.raises(cp.UpstreamError) as caught:
+            await one.client.models()
+        assert caught.value.retry_after == "9"
+
+    with_upstream(check)
+
+
 def test_upstream_catalogue_survives_waiters_that_leave():
     async def check(up, one):
         first = asyncio.ensure_future(one.client.models())
@@ -16080,7 +16125,7 @@ async def test_routes_give_a_heavy_place_back_when_the_upstream_answers(up, prox
     body = {"model": "gpt-4.1", "stream": True, "messages": [{"role": "user", "content": text}]}
     asking = asyncio.ensure_future(proxy.ask("POST", "/v1/chat/completions", body))
     await until(lambda: up.asked("/chat/completions"), 5.0)
-    await until(lambda: proxy.program.server._heavy.taken == 0)
+    await until(lambda: places_taken(proxy.program.server) == 0)
     assert not asking.done()
     go_on.set()
     await asking
@@ -18270,7 +18315,12 @@ def test_cli_lists_and_json(tmp_path):
 
 
 CLI_FAILURES = [
-    ({}, ["run", "--log", "/nowhere/log", "--", "true"], 1, "--log /nowhere/log cannot be opened"),
+    (
+        {},
+        ["run", "--log", "/nowhere/log", "--", "true"],
+        1,
+        "No such file or directory: '/nowhere/log'",
+    ),
     ({}, ["serve", "--port", "x"], 2, "PORT='x' is not usable"),
     ({}, ["--env-file", "/nowhere", "models"], 2, "/nowhere cannot be read: No such file"),
     ({"github_url": "http://github.example"}, ["models"], 2, "https://"),
@@ -18388,11 +18438,9 @@ def test_cli_serves_without_any_output_as_under_pythonw(tmp_path):
 
 
 def test_cli_try_out_on_a_taken_port_is_one_line():
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        command = [sys.executable, __file__, "--port", str(taken.getsockname()[1])]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30)
-    assert done.returncode == 1
-    assert re.fullmatch(rb"Cannot listen on port \d+: Address already in use\.\r?\n", done.stdout)
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit) as caught:
+        main(["--port", str(taken.getsockname()[1])])
+    assert re.fullmatch(r"Cannot listen on port \d+: Address already in use\.", caught.value.code)
 
 
 def test_cli_denied_says_so(tmp_path):
@@ -18768,7 +18816,8 @@ def test_cli_usage_by_day(tmp_path):
         return day, missing, added, await do("usage", "--days", "3")
 
     day, missing, added, unset = cli(scenario, tmp_path)
-    assert missing[0] == 1 and "cannot be read" in missing[2] and unset[0] == 2
+    assert missing[0] == 1 and "No such file" in missing[2] and str(tmp_path) in missing[2]
+    assert unset[0] == 2 and "USAGE_LOG, which is not set" in unset[2]
     assert re.search(day + r" +m\\x1b\[31m +2 +2.0k +2.50", added[1])
     assert "2.50 credits in 3 days" in added[1]
 
