@@ -2516,7 +2516,6 @@ class Sink(Protocol):
     error(exc): one event, and nothing after it
     take() -> bytes: what was written since the last call
     whole() -> JSON: after end(), the same answer as one object
-    at_boundary: a ping may go out now
     """
 
     def __getattr__(self, name: str) -> Any: ...
@@ -2594,7 +2593,7 @@ class StopAt:
 
     def __getattr__(self, name: str) -> Any:
         # The other things to say; once a stop was hit, nothing more is said.
-        if name not in ("error", "take", "whole", "at_boundary"):
+        if name not in ("error", "take", "whole"):
             self._release()
             if self._hit is not None:
                 return lambda *_: None
@@ -2675,7 +2674,6 @@ class StreamTranslator:
     failure: Optional[ProxyError] = None  # in a terminal event; finish() raises it
     finished = False  # a terminal event came; only a late usage may still follow
     done = False  # nothing can follow
-    at_boundary = True  # a ping may go out now
 
     def __init__(self) -> None:
         self._decoder = SSEDecoder()
@@ -2733,7 +2731,6 @@ class Translation(StreamTranslator):
     usage = property(lambda self: self._reader.usage)
     failure = property(lambda self: self._reader.failure)
     done = property(lambda self: self._reader.done)
-    at_boundary = property(lambda self: self._sink.at_boundary)
     model = property(lambda self: getattr(self._reader, "model", ""))
 
     def finish(self) -> bytes:
@@ -3376,21 +3373,18 @@ class MessagesWriter:
         self._signatures: List[str] = []  # not yet written
         self._refusal = ""
 
-    # A ping may go out: never before message_start, which must be first.
-    at_boundary = property(lambda self: self._started and not self._mute)
-
     def text(self, text: str) -> None:
-        self._add_words("text", text)
+        self._add_piece("text", text)
 
     def reasoning(self, text: str) -> None:
         if self._thinking:
-            self._add_words("thinking", text)
+            self._add_piece("thinking", text)
 
     def refusal(self, text: str) -> None:
         if not self._refusal:
             self.next_message()
         self._refusal += text
-        self._add_words("text", text)
+        self._add_piece("text", text)
 
     def next_message(self) -> None:
         if self._open == "text":
@@ -3456,9 +3450,9 @@ class MessagesWriter:
             stop = "stop_sequence"
         delta: JSON = {"stop_reason": stop, "stop_sequence": stop_sequence}
         if stop == "refusal":
-            explanation = self._refusal or "a content filter"
-            delta["stop_details"] = {"type": stop, "category": None}
-            delta["stop_details"]["explanation"] = explanation
+            words = self._refusal or "a content filter"
+            details = {"type": stop, "category": None, "explanation": words}
+            delta["stop_details"] = details
         self._message.update(delta)
         add_usage(self._message, {"usage": anthropic_usage(usage), **usage.cost})
         tokens = self._message["usage"]
@@ -3487,7 +3481,7 @@ class MessagesWriter:
             self._write_event("message_start", message=self._message)
         self._started = True
 
-    def _add_words(self, kind: str, text: str) -> None:
+    def _add_piece(self, kind: str, text: str) -> None:
         if self._open != kind:
             if not text:
                 return
@@ -3617,7 +3611,6 @@ class MessagesTap:
     `names` are the client's own for tools that had to be called otherwise.
     """
 
-    at_boundary = True
     finished = False  # a message_stop came
     done = False
 
@@ -4248,8 +4241,6 @@ class ChatWriter:
     encrypted reasoning as `reasoning_opaque`: packed words with a space between, which
     uncarry and parse_chat take back. `custom` are the names of the custom tools.
     """
-
-    at_boundary = True  # whatever was written is whole events
 
     def __init__(
         self,
@@ -5281,8 +5272,6 @@ class ResponsesWriter:
     knows. An item is open until something else begins; a call whose arguments are not
     complete stays open beside the next ones, as some upstreams interleave them.
     """
-
-    at_boundary = True  # whatever was written is whole events
 
     def __init__(
         self,
@@ -12109,8 +12098,7 @@ class App:
         """Keep a waiting client's timers from running out, between events only."""
         # An event goes out only behind message_start, which must be the first.
         event = exchange.spoken and exchange.dialect == "anthropic"
-        between = translator.at_boundary and not translator.finished
-        if due and (between or not exchange.spoken):
+        if due and not (exchange.spoken and translator.finished):
             exchange.out.push(SSE_PING if event else SSE_COMMENT)
         exchange.timer = asyncio.get_running_loop().call_later(
             self._config.ping_interval, self._ping, exchange, translator
