@@ -2948,7 +2948,7 @@ def _found_tools(messages: List[JSON]) -> Set[str]:
 
 def _parse_messages_tools(body: JSON) -> Tuple[Tool, ...]:
     tools = parse_list(body, "tools", _parse_messages_tool)
-    entries = objects(body.get("tools"))
+    entries = list_at(body, "tools")
     deferred = {text_at(e, "name") for e in entries if e.get("defer_loading")}
     if deferred:
         deferred -= _found_tools(body["messages"])
