@@ -3315,10 +3315,6 @@ OPENINGS: Dict[str, Tuple[JSON, str, str]] = {
     "server_tool_use": ({"input": {}}, "input_json_delta", "partial_json"),
     "web_search_tool_result": ({}, "", ""),
 }
-DELTA_HEAD = (
-    'event: content_block_delta\ndata: {"type":"content_block_delta",'
-    '"index":%d,"delta":{"type":"%s","%s":'
-)
 
 
 def anthropic_usage(usage: TokenUsage) -> JSON:
@@ -3365,7 +3361,6 @@ class MessagesWriter:
         self._block: JSON = {}  # its start
         self._key: Hashable = None  # of the open call
         self._index = -1
-        self._head = b""  # of its deltas
         self._pending: List[str] = []  # told of it, not yet written
         self._text: List[str] = []  # what was
         self._calls: Dict[Hashable, JSON] = {}  # id and name of every call
@@ -3515,11 +3510,9 @@ class MessagesWriter:
         self._close()
         if self._thinking or kind == "tool_use":
             self._sign()
-        empty, delta, name = OPENINGS[kind]
         self._open = kind
-        self._block = {"type": kind, **more, **empty}
+        self._block = {"type": kind, **more, **OPENINGS[kind][0]}
         self._index += 1
-        self._head = (DELTA_HEAD % (self._index, delta, name)).encode()
         start = {"index": self._index, "content_block": self._block}
         self._write_event("content_block_start", **start)
 
@@ -3559,10 +3552,10 @@ class MessagesWriter:
         text = "".join(self._pending)
         self._pending = []
         self._text.append(text)
-        if text and not self._mute:
-            # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
-            encoded = json_string(text).encode("utf-8", "backslashreplace")
-            self._out.append(b"%b%b}}\n\n" % (self._head, encoded))
+        if text:
+            _, kind, key = OPENINGS[self._open]
+            delta = {"type": kind, key: text}
+            self._write_event("content_block_delta", index=self._index, delta=delta)
 
     def _write_event(self, event: str, **fields: Any) -> None:
         if not self._mute:
