@@ -8852,6 +8852,11 @@ class UpstreamConnection(TimedProtocol):
 
     # -- what the transport tells ------------------------------------------------
 
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if self._error:  # who waited for it has left
+            self._loop.call_soon(transport.abort)  # Python 3.9 first adds its reader
+
     def data_received(self, data: bytes) -> None:
         if self._tls:
             try:
@@ -9000,16 +9005,16 @@ class UpstreamConnection(TimedProtocol):
     def _pour_out(self, data: bytes) -> None:
         poured = self._poured
         failure = None
-        self._expect(self._patience)
+        self._due = 0.0
         try:
             if not data and self._error:
                 raise self._error
             if self._take(data):
+                self._expect(self._patience)
                 return
         except Exception as exc:  # its place is in pour()
             failure = exc
         self._poured = None
-        self._due = 0.0
         if poured.done():  # who waits may have been cancelled in this turn
             return
         if failure:
@@ -9154,6 +9159,7 @@ class ConnectionPool:
         self._proxies = proxies
         self._connect_timeout = connect_timeout
         self._kept: Dict[Origin, List[UpstreamConnection]] = {}
+        self._opening: Set[asyncio.Task[None]] = set()
 
     async def request(
         self,
@@ -9206,6 +9212,8 @@ class ConnectionPool:
         for kept in self._kept.values():
             for connection in kept:
                 connection.abort()
+        if self._opening:
+            await asyncio.wait(self._opening, timeout=LATE)
         await asyncio.sleep(0)  # the turn of the loop in which that is done
 
     async def _connect(
@@ -9214,11 +9222,14 @@ class ConnectionPool:
         due = min(time.monotonic() + self._connect_timeout, connection.deadline)
         # Not wait_for(), which before Python 3.12 can swallow a cancellation.
         task = asyncio.ensure_future(connection.open(proxy, self._context))
+        self._opening.add(task)
+        task.add_done_callback(self._opened)
         try:
             await asyncio.wait([task], timeout=due - time.monotonic())
             if time.monotonic() > due + LATE:  # stopped, or asleep: look once more
                 await asyncio.wait([task], timeout=LATE)
             if not task.done():
+                task.cancel()
                 raise TimeoutError("none within %g s" % self._connect_timeout)
             task.result()
         except (OSError, UnicodeError, ConfigError) as exc:
@@ -9226,8 +9237,13 @@ class ConnectionPool:
             if proxy:
                 where += " by the proxy " + proxy.origin.authority
             raise _connect_error(exc, where) from None
-        finally:
-            task.cancel()
+
+    def _opened(self, task: asyncio.Task[None]) -> None:
+        # One whose caller was cancelled opens nevertheless, and then closes: cancelled
+        # in the wrong turn, create_connection() loses its socket.
+        self._opening.discard(task)
+        if not task.cancelled():
+            task.exception()  # else the loop complains that nobody has asked
 
 
 # ============================================================================

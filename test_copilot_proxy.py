@@ -12362,6 +12362,9 @@ async def test_client_counts_of_connections(monkeypatch):
         monkeypatch.setattr(cp, "MAX_IDLE", 0.0)
         await fetch(pool, server.url)
         await asyncio.wait_for(server.gone.wait(), 1)
+    async with RawServer([CHUNKED, 0.01, OK + b"0\r\n\r\n"]) as server, client() as pool:
+        assert await fetch(pool, server.url, pour=True) == (200, b"ok")
+        await asyncio.wait_for(server.gone.wait(), 1)
 
 
 @in_a_loop
@@ -12474,6 +12477,21 @@ async def test_client_that_leaves_closes_the_socket_and_never_succeeds(answer, h
         if response:
             with pytest.raises(cp.UpstreamError):
                 await response.read()
+
+
+@pytest.mark.parametrize("turns", range(9))
+@in_a_loop
+async def test_client_that_leaves_while_connecting_loses_no_socket(turns):
+    async with RawServer([STAY]) as server, client() as pool:
+        waiting = asyncio.ensure_future(pool.request("GET", server.url, []))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await pool.close()
+        assert not pool._opening
+        gc.collect()  # an unclosed socket is a warning, which is an error
 
 
 @in_a_loop
