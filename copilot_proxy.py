@@ -1046,6 +1046,8 @@ def expect(value: Any, kind: type, path: str, key: str = "") -> Any:
 def field(obj: JSON, key: str, kind: type, path: str = "", default: Any = None) -> Any:
     """`obj[key]` checked to be a `kind`; absent or null gives `default`."""
     value = obj.get(key)
+    if type(value) is kind:  # as nearly always
+        return value
     return default if value is None else expect(value, kind, path, key)
 
 
@@ -1054,7 +1056,7 @@ def required(obj: JSON, key: str, kind: type, path: str = "") -> Any:
     value = field(obj, key, kind, path)
     if value is None:
         raise BadRequest("%s: required" % _path_to(path, key))
-    return value if type(value) is kind else expect(value, kind, path, key)
+    return value
 
 
 def text_field(obj: JSON, key: str, path: str = "") -> str:
@@ -2510,7 +2512,6 @@ class Sink(Protocol):
     error(exc): one event, and nothing after it
     take() -> bytes: what was written since the last call
     whole() -> JSON: after end(), the same answer as one object
-    at_boundary: a ping may go out now
     """
 
     def __getattr__(self, name: str) -> Any: ...
@@ -2559,7 +2560,10 @@ class StopAt:
         text = self._held + text
         stops = self._stops
         ends = [(text.find(s) + len(s), -len(s), s) for s in stops if s in text]
-        begun = [n for s in stops for n in range(len(s)) if text.endswith(s[:n])]
+        begun = [0]
+        for stop in stops:
+            sizes = range(1, min(len(stop), len(text) + 1))
+            begun += [size for size in sizes if text.endswith(stop[:size])]
         at = len(text) - max(begun)
         if ends:
             end, size, self._hit = min(ends)  # whichever ends first
@@ -2585,7 +2589,7 @@ class StopAt:
 
     def __getattr__(self, name: str) -> Any:
         # The other things to say; once a stop was hit, nothing more is said.
-        if name not in ("error", "take", "whole", "at_boundary"):
+        if name not in ("error", "take", "whole"):
             self._release()
             if self._hit is not None:
                 return lambda *_: None
@@ -2666,7 +2670,6 @@ class StreamTranslator:
     failure: Optional[ProxyError] = None  # in a terminal event; finish() raises it
     finished = False  # a terminal event came; only a late usage may still follow
     done = False  # nothing can follow
-    at_boundary = True  # a ping may go out now
 
     def __init__(self) -> None:
         self._decoder = SSEDecoder()
@@ -2724,7 +2727,6 @@ class Translation(StreamTranslator):
     usage = property(lambda self: self._reader.usage)
     failure = property(lambda self: self._reader.failure)
     done = property(lambda self: self._reader.done)
-    at_boundary = property(lambda self: self._sink.at_boundary)
     model = property(lambda self: getattr(self._reader, "model", ""))
 
     def finish(self) -> bytes:
@@ -2942,7 +2944,7 @@ def _found_tools(messages: List[JSON]) -> Set[str]:
 
 def _parse_messages_tools(body: JSON) -> Tuple[Tool, ...]:
     tools = parse_list(body, "tools", _parse_messages_tool)
-    entries = objects(body.get("tools"))
+    entries = list_at(body, "tools")
     deferred = {text_at(e, "name") for e in entries if e.get("defer_loading")}
     if deferred:
         deferred -= _found_tools(body["messages"])
@@ -3309,10 +3311,6 @@ OPENINGS: Dict[str, Tuple[JSON, str, str]] = {
     "server_tool_use": ({"input": {}}, "input_json_delta", "partial_json"),
     "web_search_tool_result": ({}, "", ""),
 }
-DELTA_HEAD = (
-    'event: content_block_delta\ndata: {"type":"content_block_delta",'
-    '"index":%d,"delta":{"type":"%s","%s":'
-)
 
 
 def anthropic_usage(usage: TokenUsage) -> JSON:
@@ -3359,7 +3357,6 @@ class MessagesWriter:
         self._block: JSON = {}  # its start
         self._key: Hashable = None  # of the open call
         self._index = -1
-        self._head = b""  # of its deltas
         self._pending: List[str] = []  # told of it, not yet written
         self._text: List[str] = []  # what was
         self._calls: Dict[Hashable, JSON] = {}  # id and name of every call
@@ -3367,21 +3364,18 @@ class MessagesWriter:
         self._signatures: List[str] = []  # not yet written
         self._refusal = ""
 
-    # A ping may go out: never before message_start, which must be first.
-    at_boundary = property(lambda self: self._started and not self._mute)
-
     def text(self, text: str) -> None:
-        self._add_words("text", text)
+        self._add_piece("text", text)
 
     def reasoning(self, text: str) -> None:
         if self._thinking:
-            self._add_words("thinking", text)
+            self._add_piece("thinking", text)
 
     def refusal(self, text: str) -> None:
         if not self._refusal:
             self.next_message()
         self._refusal += text
-        self._add_words("text", text)
+        self._add_piece("text", text)
 
     def next_message(self) -> None:
         if self._open == "text":
@@ -3447,9 +3441,9 @@ class MessagesWriter:
             stop = "stop_sequence"
         delta: JSON = {"stop_reason": stop, "stop_sequence": stop_sequence}
         if stop == "refusal":
-            explanation = self._refusal or "a content filter"
-            delta["stop_details"] = {"type": stop, "category": None}
-            delta["stop_details"]["explanation"] = explanation
+            words = self._refusal or "a content filter"
+            details = {"type": stop, "category": None, "explanation": words}
+            delta["stop_details"] = details
         self._message.update(delta)
         add_usage(self._message, {"usage": anthropic_usage(usage), **usage.cost})
         tokens = self._message["usage"]
@@ -3478,7 +3472,7 @@ class MessagesWriter:
             self._write_event("message_start", message=self._message)
         self._started = True
 
-    def _add_words(self, kind: str, text: str) -> None:
+    def _add_piece(self, kind: str, text: str) -> None:
         if self._open != kind:
             if not text:
                 return
@@ -3512,11 +3506,9 @@ class MessagesWriter:
         self._close()
         if self._thinking or kind == "tool_use":
             self._sign()
-        empty, delta, name = OPENINGS[kind]
         self._open = kind
-        self._block = {"type": kind, **more, **empty}
+        self._block = {"type": kind, **more, **OPENINGS[kind][0]}
         self._index += 1
-        self._head = (DELTA_HEAD % (self._index, delta, name)).encode()
         start = {"index": self._index, "content_block": self._block}
         self._write_event("content_block_start", **start)
 
@@ -3556,10 +3548,10 @@ class MessagesWriter:
         text = "".join(self._pending)
         self._pending = []
         self._text.append(text)
-        if text and not self._mute:
-            # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
-            encoded = json_string(text).encode("utf-8", "backslashreplace")
-            self._out.append(b"%b%b}}\n\n" % (self._head, encoded))
+        if text:
+            _, kind, key = OPENINGS[self._open]
+            delta = {"type": kind, key: text}
+            self._write_event("content_block_delta", index=self._index, delta=delta)
 
     def _write_event(self, event: str, **fields: Any) -> None:
         if not self._mute:
@@ -3608,7 +3600,6 @@ class MessagesTap:
     `names` are the client's own for tools that had to be called otherwise.
     """
 
-    at_boundary = True
     finished = False  # a message_stop came
     done = False
 
@@ -4237,8 +4228,6 @@ class ChatWriter:
     encrypted reasoning as `reasoning_opaque`: packed words with a space between, which
     uncarry and parse_chat take back. `custom` are the names of the custom tools.
     """
-
-    at_boundary = True  # whatever was written is whole events
 
     def __init__(
         self,
@@ -5240,8 +5229,6 @@ class ResponsesWriter:
     knows. An item is open until something else begins; a call whose arguments are not
     complete stays open beside the next ones, as some upstreams interleave them.
     """
-
-    at_boundary = True  # whatever was written is whole events
 
     def __init__(
         self,
@@ -12011,8 +11998,7 @@ class App:
         """Keep a waiting client's timers from running out, between events only."""
         # An event goes out only behind message_start, which must be the first.
         event = exchange.spoken and exchange.dialect == "anthropic"
-        between = translator.at_boundary and not translator.finished
-        if due and (between or not exchange.spoken):
+        if due and not (exchange.spoken and translator.finished):
             exchange.out.push(SSE_PING if event else SSE_COMMENT)
         exchange.timer = asyncio.get_running_loop().call_later(
             self._config.ping_interval, self._ping, exchange, translator
