@@ -13009,7 +13009,7 @@ async def find_source(
     absent = "The proxy on %s is signed out."
     try:
         report = await ask_running(program, "/usage/page", timeouts=QUICK)
-        if typed(typed(report, "auth", dict), "status", str) == "authenticated":
+        if text_at(object_at(report, "auth"), "status") == "authenticated":
             return functools.partial(ask_running, program), ""
     except ProxyError as exc:
         absent = "No proxy answers on %s."
@@ -13299,9 +13299,9 @@ def usage_by_day(path: str, days: int) -> str:
         used = fold_usage(file, time.strftime("%Y-%m-%d", first))
     rows = [["DAY", "MODEL", "REQUESTS", "TOKENS", "CREDITS"]]
     for day, model, requests, tokens, credits in used:
-        figures = ["%d" % requests, short_number(tokens), "%.2f" % credits]
+        figures = ("%d" % requests, short_number(tokens), "%.2f" % credits)
         rows.append([day, printable(model)[:40], *figures])
-    spent = sum(row.credits for row in used)
+    spent = sum(each.credits for each in used)
     return "%s\n\n%.2f credits in %d days" % (aligned(rows, "<<>>>"), spent, days)
 
 
