@@ -1046,6 +1046,8 @@ def expect(value: Any, kind: type, path: str, key: str = "") -> Any:
 def field(obj: JSON, key: str, kind: type, path: str = "", default: Any = None) -> Any:
     """`obj[key]` checked to be a `kind`; absent or null gives `default`."""
     value = obj.get(key)
+    if type(value) is kind:  # as nearly always
+        return value
     return default if value is None else expect(value, kind, path, key)
 
 
@@ -1054,7 +1056,7 @@ def required(obj: JSON, key: str, kind: type, path: str = "") -> Any:
     value = field(obj, key, kind, path)
     if value is None:
         raise BadRequest("%s: required" % _path_to(path, key))
-    return value if type(value) is kind else expect(value, kind, path, key)
+    return value
 
 
 def text_field(obj: JSON, key: str, path: str = "") -> str:
@@ -2510,7 +2512,6 @@ class Sink(Protocol):
     error(exc): one event, and nothing after it
     take() -> bytes: what was written since the last call
     whole() -> JSON: after end(), the same answer as one object
-    at_boundary: a ping may go out now
     """
 
     def __getattr__(self, name: str) -> Any: ...
@@ -2559,7 +2560,10 @@ class StopAt:
         text = self._held + text
         stops = self._stops
         ends = [(text.find(s) + len(s), -len(s), s) for s in stops if s in text]
-        begun = [n for s in stops for n in range(len(s)) if text.endswith(s[:n])]
+        begun = [0]
+        for stop in stops:
+            sizes = range(1, min(len(stop), len(text) + 1))
+            begun += [size for size in sizes if text.endswith(stop[:size])]
         at = len(text) - max(begun)
         if ends:
             end, size, self._hit = min(ends)  # whichever ends first
@@ -2585,7 +2589,7 @@ class StopAt:
 
     def __getattr__(self, name: str) -> Any:
         # The other things to say; once a stop was hit, nothing more is said.
-        if name not in ("error", "take", "whole", "at_boundary"):
+        if name not in ("error", "take", "whole"):
             self._release()
             if self._hit is not None:
                 return lambda *_: None
@@ -2666,7 +2670,6 @@ class StreamTranslator:
     failure: Optional[ProxyError] = None  # in a terminal event; finish() raises it
     finished = False  # a terminal event came; only a late usage may still follow
     done = False  # nothing can follow
-    at_boundary = True  # a ping may go out now
 
     def __init__(self) -> None:
         self._decoder = SSEDecoder()
@@ -2724,7 +2727,6 @@ class Translation(StreamTranslator):
     usage = property(lambda self: self._reader.usage)
     failure = property(lambda self: self._reader.failure)
     done = property(lambda self: self._reader.done)
-    at_boundary = property(lambda self: self._sink.at_boundary)
     model = property(lambda self: getattr(self._reader, "model", ""))
 
     def finish(self) -> bytes:
@@ -2942,7 +2944,7 @@ def _found_tools(messages: List[JSON]) -> Set[str]:
 
 def _parse_messages_tools(body: JSON) -> Tuple[Tool, ...]:
     tools = parse_list(body, "tools", _parse_messages_tool)
-    entries = objects(body.get("tools"))
+    entries = list_at(body, "tools")
     deferred = {text_at(e, "name") for e in entries if e.get("defer_loading")}
     if deferred:
         deferred -= _found_tools(body["messages"])
@@ -3309,10 +3311,6 @@ OPENINGS: Dict[str, Tuple[JSON, str, str]] = {
     "server_tool_use": ({"input": {}}, "input_json_delta", "partial_json"),
     "web_search_tool_result": ({}, "", ""),
 }
-DELTA_HEAD = (
-    'event: content_block_delta\ndata: {"type":"content_block_delta",'
-    '"index":%d,"delta":{"type":"%s","%s":'
-)
 
 
 def anthropic_usage(usage: TokenUsage) -> JSON:
@@ -3359,7 +3357,6 @@ class MessagesWriter:
         self._block: JSON = {}  # its start
         self._key: Hashable = None  # of the open call
         self._index = -1
-        self._head = b""  # of its deltas
         self._pending: List[str] = []  # told of it, not yet written
         self._text: List[str] = []  # what was
         self._calls: Dict[Hashable, JSON] = {}  # id and name of every call
@@ -3367,21 +3364,18 @@ class MessagesWriter:
         self._signatures: List[str] = []  # not yet written
         self._refusal = ""
 
-    # A ping may go out: never before message_start, which must be first.
-    at_boundary = property(lambda self: self._started and not self._mute)
-
     def text(self, text: str) -> None:
-        self._add_words("text", text)
+        self._add_piece("text", text)
 
     def reasoning(self, text: str) -> None:
         if self._thinking:
-            self._add_words("thinking", text)
+            self._add_piece("thinking", text)
 
     def refusal(self, text: str) -> None:
         if not self._refusal:
             self.next_message()
         self._refusal += text
-        self._add_words("text", text)
+        self._add_piece("text", text)
 
     def next_message(self) -> None:
         if self._open == "text":
@@ -3447,9 +3441,9 @@ class MessagesWriter:
             stop = "stop_sequence"
         delta: JSON = {"stop_reason": stop, "stop_sequence": stop_sequence}
         if stop == "refusal":
-            explanation = self._refusal or "a content filter"
-            delta["stop_details"] = {"type": stop, "category": None}
-            delta["stop_details"]["explanation"] = explanation
+            words = self._refusal or "a content filter"
+            details = {"type": stop, "category": None, "explanation": words}
+            delta["stop_details"] = details
         self._message.update(delta)
         add_usage(self._message, {"usage": anthropic_usage(usage), **usage.cost})
         tokens = self._message["usage"]
@@ -3478,7 +3472,7 @@ class MessagesWriter:
             self._write_event("message_start", message=self._message)
         self._started = True
 
-    def _add_words(self, kind: str, text: str) -> None:
+    def _add_piece(self, kind: str, text: str) -> None:
         if self._open != kind:
             if not text:
                 return
@@ -3512,11 +3506,9 @@ class MessagesWriter:
         self._close()
         if self._thinking or kind == "tool_use":
             self._sign()
-        empty, delta, name = OPENINGS[kind]
         self._open = kind
-        self._block = {"type": kind, **more, **empty}
+        self._block = {"type": kind, **more, **OPENINGS[kind][0]}
         self._index += 1
-        self._head = (DELTA_HEAD % (self._index, delta, name)).encode()
         start = {"index": self._index, "content_block": self._block}
         self._write_event("content_block_start", **start)
 
@@ -3556,10 +3548,10 @@ class MessagesWriter:
         text = "".join(self._pending)
         self._pending = []
         self._text.append(text)
-        if text and not self._mute:
-            # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
-            encoded = json_string(text).encode("utf-8", "backslashreplace")
-            self._out.append(b"%b%b}}\n\n" % (self._head, encoded))
+        if text:
+            _, kind, key = OPENINGS[self._open]
+            delta = {"type": kind, key: text}
+            self._write_event("content_block_delta", index=self._index, delta=delta)
 
     def _write_event(self, event: str, **fields: Any) -> None:
         if not self._mute:
@@ -3608,7 +3600,6 @@ class MessagesTap:
     `names` are the client's own for tools that had to be called otherwise.
     """
 
-    at_boundary = True
     finished = False  # a message_stop came
     done = False
 
@@ -4237,8 +4228,6 @@ class ChatWriter:
     encrypted reasoning as `reasoning_opaque`: packed words with a space between, which
     uncarry and parse_chat take back. `custom` are the names of the custom tools.
     """
-
-    at_boundary = True  # whatever was written is whole events
 
     def __init__(
         self,
@@ -5240,8 +5229,6 @@ class ResponsesWriter:
     knows. An item is open until something else begins; a call whose arguments are not
     complete stays open beside the next ones, as some upstreams interleave them.
     """
-
-    at_boundary = True  # whatever was written is whole events
 
     def __init__(
         self,
@@ -11088,9 +11075,9 @@ class CopilotClient:
 # a 2xx. After a refusal that teaches a rule _forward() fits anew and sends again; after
 # one that shows the catalogue to be stale _choose_again() has it read anew.
 # Then a translator reads the answer: the upstream's bytes -> SSE (5) -> reader -> sink
-# (8) -> the client's bytes; where both speak the same dialect, a tap passes the bytes
-# on and only reads the usage. _answer() has it streamed by _relay(), where pump() feeds
-# the translator and pings go out between events, or folds the same events to one
+# (8) -> the client's bytes; where both speak Messages or both Responses, a tap passes
+# the bytes on and reads the usage. _answer() has it streamed by _relay(), where pump()
+# feeds the translator and pings go out between events, or folds the same events to one
 # object.
 # A ProxyError before the first byte to the client is spelt by error_answer() (15), a
 # later one by translator.fail(), because the status line is gone. When the client
@@ -11210,7 +11197,7 @@ class Exchange:
     endpoint = ""
     conversation = NO_CONVERSATION  # what went up, without turns; not for pass-throughs
     stops: Sequence[str] = ()  # at which the proxy itself has to cut
-    left_out: Sequence[str] = ()  # what the upstream was not told, in words
+    left_out = ""  # what the upstream was not told, in words
     response: Optional[Response] = None
     source: Any = None  # of a Responses answer: what keeps it for later
     compact = False  # that is to be a conversation in short
@@ -11270,8 +11257,8 @@ class Exchange:
         """What the client is told beside the answer."""
         pairs = [("x-copilot-model", self.model.id)]
         if self.left_out:
-            left_out = re.sub(r"[^ -~]", "?", ", ".join(self.left_out))
-            pairs.append(("x-copilot-left-out", left_out[:400]))
+            left_out = re.sub(r"[^ -~]", "?", self.left_out)
+            pairs.append(("x-copilot-left-out", left_out))
         if self.dialect == "responses":
             # Replayed reasoning is in `usage`: Codex must not add it (UPSTREAM 22.4).
             pairs.append(("x-reasoning-included", "true"))
@@ -11307,10 +11294,12 @@ class Exchange:
             self.reason,
         )
 
-    def translation(self, sink: Any) -> Translation:
-        """What reads the upstream's answer into `sink`; not for pass-throughs."""
-        _, reader, source = UPSTREAMS[self.endpoint]
+    def translation(self, sink: Any) -> Any:
+        """What reads the upstream's answer into `sink`; a tap does so by itself."""
         sink.names = self.names
+        if isinstance(sink, StreamTranslator):
+            return sink
+        _, reader, source = UPSTREAMS[self.endpoint]
         stops = self.conversation.stop or self.stops
         if stops:
             sink = StopAt(sink, stops)
@@ -11600,7 +11589,13 @@ async def pump(
 OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
-STOPPING = "the proxy is being stopped; start it again and repeat the request."
+
+
+def stopping() -> ProxyError:
+    """Why a request ends that still runs when the program ends."""
+    return ProxyError(
+        "the proxy is being stopped; start it again and repeat the request.", status=503
+    )
 
 
 class App:
@@ -11780,9 +11775,8 @@ class App:
         except ProxyError as exc:
             raise await self._blame(exchange, exc) from None
         except asyncio.CancelledError:
-            stopping = ProxyError(STOPPING, status=503)
             left = ClientLeft("it closed the connection")
-            exchange.blame(left if exchange.out.closed else stopping)
+            exchange.blame(left if exchange.out.closed else stopping())
             raise
         finally:
             del self._live[exchange]
@@ -11886,11 +11880,11 @@ class App:
 
     def _news_of(self, exchange: Exchange) -> str:
         """What Copilot was not told: once, as clients repeat themselves."""
-        left_out = ", ".join(exchange.left_out)[:200]
-        if not left_out or left_out == self._left_out.get(exchange.session):
+        left_out = exchange.left_out
+        if left_out in ("", self._left_out.get(exchange.session)):
             return ""
         keep_newest(self._left_out, exchange.session, left_out, MAX_SESSIONS)
-        return "  left out: " + left_out
+        return "  left out: " + left_out[:200]
 
     # -- to the upstream and back ------------------------------------------------------
 
@@ -11954,7 +11948,8 @@ class App:
         fit = self._fitter.fit(client, body, exchange.model, exchange.endpoint)
         exchange.names = fit.names
         exchange.stops = fit.stops
-        exchange.left_out = [*exchange.conversation.left_out, *fit.left_out]
+        left_out = (*exchange.conversation.left_out, *fit.left_out)
+        exchange.left_out = ", ".join(left_out)[:400]
         return fit, fit.encode()
 
     async def _answer(self, exchange: Exchange, translator: Any) -> None:
@@ -11990,7 +11985,7 @@ class App:
         except asyncio.CancelledError:
             exchange.log_stream("closed")
             if not out.closed:  # the program stops, the client is still there
-                await out.end(translator.fail(UpstreamError(STOPPING, status=503)))
+                await out.end(translator.fail(stopping()))
             raise
         finally:
             exchange.timer.cancel()
@@ -12003,8 +11998,7 @@ class App:
         """Keep a waiting client's timers from running out, between events only."""
         # An event goes out only behind message_start, which must be the first.
         event = exchange.spoken and exchange.dialect == "anthropic"
-        between = translator.at_boundary and not translator.finished
-        if due and (between or not exchange.spoken):
+        if due and not (exchange.spoken and translator.finished):
             exchange.out.push(SSE_PING if event else SSE_COMMENT)
         exchange.timer = asyncio.get_running_loop().call_later(
             self._config.ping_interval, self._ping, exchange, translator
@@ -12117,11 +12111,7 @@ class App:
         """Send a Responses request as it is, or translated; what reads the answer."""
         prepare = functools.partial(self._prepare_responses, exchange)
         await self._forward(exchange, prepare)
-        source = exchange.source
-        if not isinstance(source, ResponsesTap):
-            return exchange.translation(source)
-        source.names = exchange.names
-        return source
+        return exchange.translation(exchange.source)
 
     def _prepare_responses(self, exchange: Exchange, client_body: JSON) -> Any:
         """What goes up, with all that the request only refers to; sets the `source`."""
