@@ -2825,8 +2825,7 @@ def _parse_stranger(block: JSON, place: str, path: str) -> Text:
             "%s: a block of type %r cannot be sent to this model (%s)"
             % (path, kind[:60], place)
         )
-    words = " ".join(_words_of(block)).replace(" \n ", "\n")
-    return Text("[%s]" % words.strip())
+    return Text("[%s]" % " ".join(_words_of(block)).replace(" \n ", "\n").strip())
 
 
 SOURCES = {"image": ("base64", "url"), "document": ("base64", "text")}
@@ -3008,8 +3007,7 @@ def _parse_output_format(body: JSON, config: JSON) -> Optional[JSON]:
 
 
 def _parse_user(body: JSON) -> str:
-    metadata = field(body, "metadata", dict, default={})
-    user = text_field(metadata, "user_id", "metadata")
+    user = text_field(field(body, "metadata", dict, default={}), "user_id", "metadata")
     # Claude Code's is JSON inside JSON (CLIENTS 1).
     session = re.search(r'"session_id": {0,4}"([\w-]{1,64})"', user, re.ASCII)
     if session:
