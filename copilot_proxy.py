@@ -1742,7 +1742,7 @@ RESPONSES = "/responses"
 
 
 def _strings(obj: JSON, key: str) -> Tuple[str, ...]:
-    return tuple(item for item in typed(obj, key, list) if isinstance(item, str))
+    return tuple(item for item in list_at(obj, key) if isinstance(item, str))
 
 
 class Model(NamedTuple):
@@ -1767,7 +1767,7 @@ class Model(NamedTuple):
     @property
     def policy(self) -> str:
         """The state of its terms; models without terms are enabled."""
-        return typed(typed(self.raw, "policy", dict), "state", str) or "enabled"
+        return text_at(object_at(self.raw, "policy"), "state") or "enabled"
 
     @property
     def in_picker(self) -> bool:
@@ -1787,8 +1787,8 @@ class Model(NamedTuple):
     @property
     def media_types(self) -> Tuple[str, ...]:
         """What it reads beside text (UPSTREAM 22.4)."""
-        about = typed(self.raw, "capabilities", dict)
-        vision = typed(typed(about, "limits", dict), "vision", dict)
+        about = object_at(self.raw, "capabilities")
+        vision = object_at(object_at(about, "limits"), "vision")
         return _strings(vision, "supported_media_types")
 
     @property
@@ -1815,8 +1815,8 @@ def _limit(obj: JSON, key: str) -> int:
 
 
 def _parse_headers(entry: JSON) -> Tuple[Tuple[str, str], ...]:
-    wanted = typed(entry, "request_headers", dict)
-    pairs = [(name.lower(), typed(wanted, name, str)) for name in wanted]
+    wanted = object_at(entry, "request_headers")
+    pairs = [(name.lower(), text_at(wanted, name)) for name in wanted]
     return tuple(
         (name, value)
         for name, value in pairs
@@ -1835,10 +1835,10 @@ PRICES = {  # Copilot's names for them; one has two (UPSTREAM 22.1)
 
 def parse_prices(entry: JSON) -> Optional[Dict[str, float]]:
     """AI credits for a million tokens (UPSTREAM 6.2); None = the catalogue is mute."""
-    billed = typed(typed(entry, "billing", dict), "token_prices", dict)
+    billed = object_at(object_at(entry, "billing"), "token_prices")
     batch = _limit(billed, "batch_size") or 10**6
     prices = {}
-    for key, price in typed(billed, "default", dict).items():
+    for key, price in object_at(billed, "default").items():
         if type(price) in (int, float) and 0 <= price < 1e9 and key in PRICES:
             prices[PRICES[key]] = price * 10**6 / batch
     if "input" in prices and "output" in prices:
@@ -1855,10 +1855,10 @@ LIMITS = {
 
 
 def _parse_model(entry: JSON) -> Model:
-    about = typed(entry, "capabilities", dict)
-    limits = typed(about, "limits", dict)
-    supports = typed(about, "supports", dict)
-    kind = typed(about, "type", str) or "chat"
+    about = object_at(entry, "capabilities")
+    limits = object_at(about, "limits")
+    supports = object_at(about, "supports")
+    kind = text_at(about, "type") or "chat"
     endpoints = _strings(entry, "supported_endpoints")
     if not endpoints and kind == "chat":
         endpoints = (CHAT,)  # older models list nothing and mean chat (UPSTREAM 7.1)
@@ -1874,8 +1874,8 @@ def _parse_model(entry: JSON) -> Model:
     }
     return Model(
         entry["id"],
-        typed(entry, "name", str) or entry["id"],
-        typed(entry, "vendor", str),
+        text_at(entry, "name") or entry["id"],
+        text_at(entry, "vendor"),
         kind,
         endpoints,
         headers=_parse_headers(entry),
@@ -1890,8 +1890,8 @@ def parse_models(reply: Any) -> List[Model]:
     """Read the answer of GET /models, in its order."""
     return [
         _parse_model(entry)
-        for entry in objects(typed(reply, "data", list))
-        if MODEL_ID.fullmatch(typed(entry, "id", str))
+        for entry in objects(list_at(reply, "data"))
+        if MODEL_ID.fullmatch(text_at(entry, "id"))
     ]
 
 
@@ -1947,7 +1947,8 @@ CODEX_REVIEW = "codex-auto-review"
 LONGEST_NAME = 256
 MOST_RESOLVED = 256  # names that one catalogue remembers
 DATE_SUFFIX = re.compile(r"-20[0-9]{2}-?[0-9]{2}-?[0-9]{2}$")
-NUMBER = re.compile(r"[0-9]+")
+NO_WORD = re.compile("[0-9]+|preview|latest")  # but "4o" and "1m" are some
+VERSION = re.compile("[0-9]{1,2}")  # longer ones are dates: gpt-4-0613
 
 
 def _spellings(name: str) -> Tuple[str, ...]:
@@ -1959,15 +1960,10 @@ def _spellings(name: str) -> Tuple[str, ...]:
 
 def _words_and_version(name: str) -> Tuple[List[str], List[int]]:
     """claude-3-5-haiku -> [claude, haiku], [3, 5]."""
-    words = []
-    version = []
     plain = name.lower().removesuffix("[1m]")
-    for part in _spellings(ALIASES.get(plain, plain))[-1].split("-"):
-        if not NUMBER.fullmatch(part):
-            words.append(part)  # "4o" and "1m" too
-        elif len(part) < 3:  # longer ones are dates: gpt-4-0613
-            version.append(int(part))
-    return [word for word in words if word not in ("preview", "latest")], version
+    parts = _spellings(ALIASES.get(plain, plain))[-1].split("-")
+    words = [part for part in parts if not NO_WORD.fullmatch(part)]
+    return words, [int(part) for part in parts if VERSION.fullmatch(part)]
 
 
 def switched_off(model: Model) -> Forbidden:
@@ -4091,14 +4087,15 @@ class ChatReader:
         """Keep what surrounds the words of a chunk that says nothing else."""
         if len(self._said) == 1 and self._said[0]:
             self._taker, words = self._said[0]
-            value = b":" + dumps(words)
-            # The only such value, and no other escapes: it is the one that was said.
-            if data.count(value) == 1 and data.count(b"\\") == value.count(b"\\"):
+            value = dumps(words)
+            # The only such string, a value, and no other escapes: it is what was said.
+            once = data.count(value) == data.count(b":" + value) == 1
+            if once and data.count(b"\\") == value.count(b"\\"):
                 head, _, tail = data.partition(value)
-                self._head = head + b':"'
+                self._head = head + b'"'
                 self._tail = b'"' + tail
 
-    def _give(self, put: Callable[[str], None], words: str) -> None:
+    def _hand(self, put: Callable[[str], None], words: str) -> None:
         self._said.append((put, words))
         put(words)
 
@@ -4108,7 +4105,11 @@ class ChatReader:
         if self.done:
             return
         if event.data.strip() == b"[DONE]":
-            self._read_done(sink)
+            # Nothing follows; alone it ends an answer that had said something.
+            self.done = True
+            if not self._finish and (self._has_content or self._calls):
+                self._finish = "stop"
+                self._complete_calls(sink)
             return
         chunk = event_object(event)
         failed = "error" in (event.event, chunk.get("type"))
@@ -4122,13 +4123,6 @@ class ChatReader:
             self._read_finish(choice, sink)
         self._learn_plain(event.data)
 
-    def _read_done(self, sink: Sink) -> None:
-        """[DONE]: nothing follows; alone it ends an answer that had said something."""
-        self.done = True
-        if not self._finish and (self._has_content or self._calls):
-            self._finish = "stop"
-            self._complete_calls(sink)
-
     def _read_usage(self, chunk: JSON) -> None:
         if chunk.get("usage") or chunk.get("copilot_usage"):
             usage = openai_usage(chunk.get("usage"), chunk.get("copilot_usage"))
@@ -4140,21 +4134,21 @@ class ChatReader:
     def _read_delta(self, delta: JSON, chunk: JSON, sink: Sink) -> None:
         thought = _first_words(delta, REASONING_FIELDS)
         if thought:
-            self._give(sink.reasoning, thought)
+            self._hand(sink.reasoning, thought)
         opaque = _first_words(delta, OPAQUE_FIELDS)
         if opaque:
-            self._give(lambda data: sink.opaque(data, self._source), opaque)
+            self._hand(lambda data: sink.opaque(data, self._source), opaque)
         content = delta.get("content")
         texts = [text_at(part, "text") for part in objects(content)]
         if isinstance(content, str):
             texts = [content]
         for text in filter(None, texts):
             self._has_content = True
-            self._give(sink.text, text)
+            self._hand(sink.text, text)
         refusal = text_at(delta, "refusal")
         if refusal:
             self._has_content = True
-            self._give(sink.refusal, refusal)
+            self._hand(sink.refusal, refusal)
         for call in objects(delta.get("tool_calls")):
             self._read_call(call, chunk, sink)
 
@@ -4172,7 +4166,7 @@ class ChatReader:
             arguments = dumps_text(arguments)
         call.held += arguments
         if call.held and call.name:
-            self._give(functools.partial(sink.arguments, call.id), call.held)
+            self._hand(functools.partial(sink.arguments, call.id), call.held)
             call.held = ""
             call.empty = False
 
@@ -4204,7 +4198,7 @@ class ChatReader:
         if reason == "error":
             raise UpstreamError("the model ended its answer with an error; try again")
         if reason == "content_filter" and self._finish != reason:
-            self._give(sink.refusal, _filter_text(choice))
+            self._hand(sink.refusal, _filter_text(choice))
         self._finish = reason
         if reason not in ("length", "content_filter"):
             self._finish = "stop"
@@ -4309,14 +4303,12 @@ class ChatWriter:
         encoded = json_string(text).encode("utf-8", "backslashreplace")
         self._out.append(head + encoded + tail)
 
-    def text(self, text: str) -> None:
-        self._put("content", text)
-
-    def reasoning(self, text: str) -> None:
-        self._put("reasoning_content", text)
+    text = functools.partialmethod(_put, "content")
+    reasoning = functools.partialmethod(_put, "reasoning_content")
+    refusal = functools.partialmethod(_put, "refusal")
 
     def next_message(self) -> None:
-        self._put("content", "\n\n")  # there is but one text
+        self.text("\n\n")  # there is but one text
 
     def opaque(self, data: str, source: str) -> None:
         # Clients join what comes in pieces: the space keeps them apart.
@@ -4324,9 +4316,6 @@ class ChatWriter:
         self._put("reasoning_opaque", packed + " ")
         if source.startswith("chat:"):  # Responses takes calls without
             self._carried = "#" + packed
-
-    def refusal(self, text: str) -> None:
-        self._put("refusal", text)
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         name = self.names.get(name, name)
@@ -4561,15 +4550,13 @@ CALLS = (
     "custom_tool_call",
     *(kind + "_call" for kind in CLIENT_TOOLS),
 )
-RESULTS = ("tool_search_output", *(kind + "_output" for kind in CALLS))
+RESULTS = tuple(kind + "_output" for kind in (*CALLS, "tool_search"))
 
 
 def input_items(body: JSON) -> List[Any]:
     """The input of a Responses request as a list, whatever it is."""
-    items = body.get("input")
-    if isinstance(items, str) and items:
-        return [{"role": "user", "content": items}]
-    return items if isinstance(items, list) else []
+    words = text_at(body, "input")
+    return [{"role": "user", "content": words}] if words else list_at(body, "input")
 
 
 class ToolTable:
@@ -4585,10 +4572,11 @@ class ToolTable:
         self._flat: Dict[Tuple[str, str], str] = {}
         # A name in a namespace gives way: the others go up as they are.
         self._plain = {text_at(one, "name") for one in objects(body.get("tools"))}
-        self._add_all(body, "")
+        add = functools.partial(self._add_tool, "")
+        parse_list(body, "tools", add)
         for at, item in enumerate(input_items(body)):
             if text_at(item, "type") == "tool_search_output":
-                self._add_all(item, "input.%d" % at)
+                parse_list(item, "tools", add, "input.%d" % at)
 
     def name_of(self, item: JSON) -> str:
         """What the model knows the function of a call, or of a choice, as."""
@@ -4597,49 +4585,38 @@ class ToolTable:
         flat = "%s__%s" % (namespace.rstrip("_"), name) if namespace else name
         return self._flat.get((namespace, name), flat)
 
-    def _add_all(self, holder: JSON, path: str, namespace: str = "") -> None:
-        add = functools.partial(self._add_tool, namespace)
-        parse_list(holder, "tools", add, path)
-
-    def _add_tool(self, namespace: str, tool: Any, path: str) -> None:
+    def _add_tool(self, namespace: str, tool: JSON, path: str) -> None:
         kind = required_text(tool, "type", path)
         if kind.startswith(SPARED_TOOLS):
             self.left_out.append("tool " + kind)
-        elif kind == "namespace":
-            self._add_all(tool, path, field(tool, "name", str, path, kind))
-        elif kind in ("function", "custom"):
-            self._declare(namespace, kind, tool, path)
-        elif kind in CLIENT_TOOLS:
-            offer = {**CLIENT_TOOLS[kind], **given(**tool), "name": kind}
-            self._declare("", kind, offer, path)
-        else:
+            return
+        if kind == "namespace":
+            inner = text_field(tool, "name", path) or kind
+            parse_list(tool, "tools", functools.partial(self._add_tool, inner), path)
+            return
+        if kind in CLIENT_TOOLS:
+            tool = {**CLIENT_TOOLS[kind], **given(**tool), "name": kind}
+        elif kind not in ("function", "custom"):
             raise BadRequest(
                 "%s: a tool of type %s is run by OpenAI's servers, which Copilot does "
                 "not offer; use a function or an MCP server of your client"
                 % (path, ascii(kind[:40])),
                 code="unsupported_tool",
             )
-
-    def _declare(self, namespace: str, kind: str, offer: JSON, path: str) -> None:
-        name = required_text(offer, "name", path)
-        about = text_field(offer, "description", path)
-        schema = field(offer, "parameters", dict, path, {})
-        strict = field(offer, "strict", bool, path)
-        tool = Tool(name, about, schema, strict, kind)
+        name = required_text(tool, "name", path)
+        about = text_field(tool, "description", path)
         if kind == "custom":
-            tool = custom_tool(name, about, field(offer, "format", dict, path, {}))
+            made = custom_tool(name, about, field(tool, "format", dict, path, {}))
+        else:
+            schema = field(tool, "parameters", dict, path, {})
+            made = Tool(name, about, schema, field(tool, "strict", bool, path), kind)
         place = (namespace, name)
         flat = self.name_of({"namespace": namespace, "name": name})
         taken: Container[str] = self._plain if namespace else ()
         while place not in self._flat and (flat in self.tools or flat in taken):
             flat += "_"  # so that two of one name do not become one
         self._flat[place] = flat
-        self.tools[flat] = tool._replace(name=flat, own=name, namespace=namespace)
-
-
-def _unsendable(what: str, kind: str, path: str) -> BadRequest:
-    words = "%s: %s of type %s cannot be sent to this model"
-    return BadRequest(words % (path, what, ascii(kind[:40])))
+        self.tools[flat] = made._replace(name=flat, own=name, namespace=namespace)
 
 
 def _parse_input_part(part: Any, path: str) -> Any:
@@ -4654,7 +4631,8 @@ def _parse_input_part(part: Any, path: str) -> Any:
         detail = text_field(part, "detail", path)
         return Image(required_text(part, "image_url", path), detail)
     if kind != "input_file":
-        raise _unsendable("a part", kind, path)
+        words = "%s: a part of type %s cannot be sent to this model"
+        raise BadRequest(words % (path, ascii(kind[:40])))
     url = required_text(part, "file_data", path)
     if not url.startswith("data:"):
         url = "data:application/pdf;base64," + url
@@ -4703,23 +4681,26 @@ def summary_text(item: JSON) -> str:
     return LOST_SUMMARY
 
 
+def call_arguments(item: JSON) -> str:
+    """The arguments of a call as JSON text, whatever its kind calls them."""
+    if "input" in item:
+        return dumps_text({"input": item["input"]})
+    held = item.get("arguments") or item.get("action") or item.get("operation") or {}
+    return held if isinstance(held, str) else dumps_text(held)
+
+
 def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Call:
     call_id = required_text(item, "call_id", path)
-    if kind not in CALLS[:2]:
-        kind = kind[: -len("_call")]
-        held = item.get(CLIENT_TOOLS[kind]["member"]) or {}
-        return Call(call_id, kind, dumps_text(held))
-    required_text(item, "name", path)
-    if kind == "custom_tool_call":
-        arguments = dumps_text({"input": text_field(item, "input", path)})
-    else:
-        arguments = text_field(item, "arguments", path)
-    return Call(call_id, table.name_of(item), arguments)
+    name = kind[: -len("_call")]
+    if kind in CALLS[:2]:
+        required_text(item, "name", path)
+        name = table.name_of(item)
+    return Call(call_id, name, call_arguments(item))
 
 
 def _parse_result(kind: str, item: JSON, path: str) -> Result:
     call_id = required_text(item, "call_id", path)
-    if kind[: -len("_output")] in CALLS[:2]:
+    if kind in RESULTS[:2]:
         return Result(call_id, _parse_input_content(item, "output", path))
     output = item.get("output") or ""
     if kind == "tool_search_output":
@@ -4728,13 +4709,6 @@ def _parse_result(kind: str, item: JSON, path: str) -> Result:
     elif not isinstance(output, str):
         output = dumps_text(output)
     return Result(call_id, (Text(output),))
-
-
-def _parse_reasoning(item: JSON, path: str) -> List[Reasoning]:
-    ours = unpack_reasoning(text_field(item, "encrypted_content", path))
-    words = text_of(_parse_input_content(item, "summary", path))
-    # What another made only its own model can read.
-    return [Reasoning(words, *ours)] if ours and ours[0] else []
 
 
 def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
@@ -4749,11 +4723,16 @@ def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
     if kind == "compaction_trigger":
         return Turn("user", (Text(SUMMARY_PROMPT),))
     if kind == "reasoning":
-        return Turn("assistant", tuple(_parse_reasoning(item, path)))
+        ours = unpack_reasoning(text_field(item, "encrypted_content", path))
+        thought = text_of(_parse_input_content(item, "summary", path))
+        # What another made only its own model can read.
+        parts = (Reasoning(thought, *ours),) if ours and ours[0] else ()
+        return Turn("assistant", parts)
     if kind in CALLS:
         return Turn("assistant", (_parse_input_call(table, kind, item, path),))
     if not SERVER_ITEMS.fullmatch(kind):
-        raise _unsendable("an item", kind, path)
+        words = "%s: an item of type %s cannot be sent to this model"
+        raise BadRequest(words % (path, ascii(kind[:40])))
     about = {key: item[key] for key in WORDS if key in item}
     return Turn("assistant", (Text("[%s %s]" % (kind, dumps_text(about))),))
 
@@ -4761,14 +4740,14 @@ def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
 def _join_turns(turns: List[Turn]) -> List[Turn]:
     """What a model said in one go is one turn, because thinking must stand before its
     calls (UPSTREAM 11.6); of the others each is a turn of its own."""
-    joined: List[Turn] = []
-    spoken = [turn for turn in turns if turn.parts]
-    for role, run in itertools.groupby(spoken, lambda turn: turn.role):
-        if role == "assistant":
-            parts = itertools.chain.from_iterable(turn.parts for turn in run)
-            run = iter([Turn(role, tuple(parts))])
-        joined += run
-    return joined
+    joined: List[Tuple[str, List[Any]]] = [("", [])]
+    for turn in turns:
+        role, parts = joined[-1]
+        if turn.role == role == "assistant":
+            parts += turn.parts
+        elif turn.parts:
+            joined.append((turn.role, list(turn.parts)))
+    return [Turn(role, tuple(parts)) for role, parts in joined[1:]]
 
 
 def _wanted_format(body: JSON) -> Optional[JSON]:
@@ -4813,7 +4792,6 @@ def parse_responses(body: JSON) -> Conversation:
     turns += parse_list(listed, "input", functools.partial(_parse_item, table))
     reasoning = field(body, "reasoning", dict, default={})
     choice = _choice_among(body, table)
-    cache_key = text_field(body, "prompt_cache_key")
     return Conversation(
         turns=pair_results(_join_turns(turns)),
         tools=tuple(table.tools.values()),
@@ -4825,7 +4803,7 @@ def parse_responses(body: JSON) -> Conversation:
         effort=text_field(reasoning, "effort", "reasoning"),
         thinking=bool(reasoning.get("summary") or reasoning.get("generate_summary")),
         schema=_wanted_format(body),
-        user=text_field(body, "user") or cache_key,
+        user=text_field(body, "user") or text_field(body, "prompt_cache_key"),
         left_out=tuple(dict.fromkeys(table.left_out)),
     )
 
@@ -4970,9 +4948,7 @@ class ResponsesOpening:
     def feed(self, data: bytes) -> None:
         """Take the next bytes, b"" at the end of the stream."""
         for event in self._decoder.feed(data):
-            if self.settled:
-                return
-            if event.event in PREAMBLE:
+            if self.settled or event.event in PREAMBLE:
                 continue
             kind = ""
             with contextlib.suppress(UpstreamError):  # whoever reads it all says so
@@ -5001,14 +4977,8 @@ PLAIN_DELTA = re.compile(
     rb'"sequence_number":([1-9]\d{0,8}),"type":"response\.output_text\.delta"}',
     re.ASCII,
 ).fullmatch
+ALL_PARTS = -1  # stands for the parts of an item whose `done` was read
 FILTERED = "The answer was stopped by Copilot's content filter."
-
-
-def _arguments_of(item: JSON) -> str:
-    arguments = item.get("arguments") or {}
-    if "input" in item:
-        arguments = {"input": item["input"]}
-    return arguments if isinstance(arguments, str) else dumps_text(arguments)
 
 
 class ResponsesReader:
@@ -5027,7 +4997,6 @@ class ResponsesReader:
         self.failure: Optional[ProxyError] = None
         self._source = source
         self._seen: Set[Tuple[int, int]] = set()  # (output_index, part) with a text
-        self._items: Set[int] = set()  # whose `done` was read
         self._calls: Dict[int, bool] = {}  # output_index: have arguments come?
         self._call_ids: Dict[str, int] = {}  # and their output_index
         self._message = -1  # output_index of the last text
@@ -5061,7 +5030,7 @@ class ResponsesReader:
         """An item begins or is done: give what has not been given."""
         item = object_at(obj, "item")
         is_done = kind != "response.output_item.added"
-        if is_done and index in self._items:
+        if is_done and (index, ALL_PARTS) in self._seen:
             return
         name = text_at(item, "name")
         if item.get("type") in CALLS[:2] and index not in self._calls:
@@ -5074,16 +5043,17 @@ class ResponsesReader:
                 raise UpstreamError("the upstream called a nameless tool; try again")
         if not is_done:
             return
-        self._items.add(index)
+        self._seen.add((index, ALL_PARTS))
         parts = list_at(item, "summary") or list_at(item, "content")
         for at, part in enumerate(parts):
             text = text_at(part, "text") or text_at(part, "refusal")
             if (index, at) not in self._seen:
                 self._give(text_at(part, "type"), (index, at), text, sink)
-        self._arguments(kind, index, {"arguments": _arguments_of(item)}, sink)
+        self._arguments(kind, index, {"arguments": call_arguments(item)}, sink)
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
-        if item.get("type") == "reasoning" and text_at(item, "encrypted_content"):
-            sink.opaque(item["encrypted_content"], self._source)
+        opaque = text_at(item, "encrypted_content")
+        if opaque and item.get("type") == "reasoning":
+            sink.opaque(opaque, self._source)
 
     def _ended(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         response = object_at(obj, "response")
@@ -5172,8 +5142,8 @@ BLANK_RESPONSE = loads(b"""{
 def response_frame(body: JSON, response_id: str, model: str, created: int) -> JSON:
     """A response that has only begun, for the request `body`."""
     same = {key: body[key] for key in BLANK_RESPONSE if body.get(key) is not None}
-    about = {"id": response_id, "model": model, "created_at": created}
-    return {**BLANK_RESPONSE, **same, **about}
+    frame = {**BLANK_RESPONSE, **same, "created_at": created}
+    return {**frame, "id": response_id, "model": model}
 
 
 def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
@@ -5226,14 +5196,8 @@ ID_PREFIXES = {
     "reasoning": "rs_",
     "function_call": "fc_",
     "custom_tool_call": "ctc_",
-    "tool_search_call": "tsc_",
-    "local_shell_call": "lsh_",
-    "shell_call": "sh_",
-    "apply_patch_call": "apc_",
     "compaction": "cmp_",
 }
-
-
 CALL_EVENTS = {
     "function": "function_call_arguments",
     "custom": "custom_tool_call_input",
@@ -5403,7 +5367,11 @@ class ResponsesWriter:
     def _add_item(self, item: JSON, form: Any) -> _OpenItem:
         index = len(self.items)
         # Of the answer's id, because this room has no randomness of its own.
-        name = "%s%04x%s" % (ID_PREFIXES[item["type"]], index, self._frame["id"][-20:])
+        name = "%s%04x%s" % (
+            ID_PREFIXES.get(item["type"], "item_"),
+            index,
+            self._frame["id"][-20:],
+        )
         item["id"] = name
         self.items.append(item)
         self._write("output_item.added", output_index=index, item=item)
@@ -5487,7 +5455,7 @@ def _is_reference(item: Any) -> bool:
     """An item of which only the id was sent."""
     if text_at(item, "type") == "item_reference":
         return True
-    return isinstance(item, dict) and item.keys() <= {"id", "type"} and "id" in item
+    return text_at(item, "id") != "" and item.keys() <= {"id", "type"}
 
 
 def _lacks_something(item: Any) -> bool:
@@ -5564,8 +5532,7 @@ class ResponseMemory:
         if answer.get("status") != "completed":
             return
         names = [(session, text_at(item, "id")) for item in [answer, *items]]
-        link = self._number(session, previous)
-        kept = _Kept(link, request, dumps(items), names)
+        kept = _Kept(self._number(session, previous), request, dumps(items), names)
         self._count += 1
         self._answers[self._count] = kept
         self._numbers.update(dict.fromkeys(names, self._count))
@@ -5691,8 +5658,6 @@ class ResponsesTap(StreamTranslator):
         """Make an event what the client is to see; whether it was not."""
         index = typed(obj, "output_index", int)
         changed = self._pin(obj, "item_id", index)
-        if "response" not in obj and "item" not in obj:
-            return changed
         response = object_at(obj, "response")
         changed |= self._pin(response, "id", "response")
         if response and self._previous:
@@ -5764,7 +5729,7 @@ class ResponsesTap(StreamTranslator):
     @property
     def items(self) -> List[JSON]:
         """The output, with all that is to come back."""
-        return [item for _, item in sorted(self._items.items())]
+        return list(self._items.values())
 
 
 # --- Claude Code's web search ---------------------------------------------------------
@@ -5778,46 +5743,41 @@ NO_SEARCH = (
 
 def search_query(body: JSON) -> Optional[str]:
     """The words of Claude Code's search request (CLIENTS 1); None for any other."""
-    kinds = [text_at(tool, "type") for tool in objects(body.get("tools"))]
-    if len(kinds) != 1 or not kinds[0].startswith("web_search_"):
+    tools = list_at(body, "tools")
+    if len(tools) != 1 or not text_at(tools[0], "type").startswith("web_search_"):
         return None
     turns = parse_messages({**body, "tools": [], "tool_choice": None}).turns
     return text_of(part for turn in turns if turn.role == "user" for part in turn.parts)
 
 
-def _search_price(model: Model) -> Tuple[float, bool]:
-    prices = model.prices or {}
-    light = model.raw.get("model_picker_category") == "lightweight"
-    return prices.get("input", 1e9), not light
-
-
 def search_model(models: Sequence[Model]) -> Optional[Model]:
     """The cheapest model that can search: a search is a side job."""
     able = [model for model in models if RESPONSES in model.endpoints and model.offered]
-    return min(able, key=_search_price, default=None)
+
+    def price(model: Model) -> Tuple[float, bool]:
+        is_light = model.raw.get("model_picker_category") == "lightweight"
+        return (model.prices or {}).get("input", 1e9), not is_light
+
+    return min(able, key=price, default=None)
 
 
-def search_request(query: str, model: Model) -> JSON:
+def search_request(query: str) -> JSON:
     """A Responses body that answers `query` from the web."""
-    return given(
-        model=model.id,
-        stream=True,
-        store=False,
-        input=query,
-        tools=[{"type": "web_search"}],
-        tool_choice="required",
-        reasoning={"effort": "low"},
-    )
+    return {
+        "input": query,
+        "tools": [{"type": "web_search"}],
+        "tool_choice": "required",
+        "reasoning": {"effort": "low"},
+    }
 
 
 class SearchReader(ResponsesReader):
     """A Reader of a search by Responses: the sink hears of it when all is known."""
 
     def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        response = object_at(obj, "response")
         parts: List[JSON] = []
         queries = [""]
-        for item in objects(response.get("output")):
+        for item in objects(object_at(obj, "response").get("output")):
             queries.append(text_at(object_at(item, "action"), "query"))
             parts += objects(item.get("content"))
         pages: Dict[str, str] = {}
@@ -5826,10 +5786,7 @@ class SearchReader(ResponsesReader):
                 if note.get("type") == "url_citation":
                     pages[text_at(note, "url")] = text_at(note, "title")
         sink.search(max(queries, key=len), pages)
-        sink.text("".join(text_at(part, "text") for part in parts))
-        self.finish_reason = "stop"
-        self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
-        self.done = True
+        self._ended(kind, index, obj, sink)
 
     EVENTS = {
         **dict.fromkeys(ENDINGS, _searched),
@@ -7873,13 +7830,6 @@ def piece_cost(column: int, piece: str) -> float:
     return cost
 
 
-class Estimate(NamedTuple):
-    """Tokens of a prompt."""
-
-    tokens: int
-    has_media: bool = False  # they are counted by their number only
-
-
 IMAGE_TOKENS = 1600  # as for a large one: clients compact late rather than never
 PAGE_TOKENS = 2500
 PAGE_SIZE = 80_000  # characters of JSON; a page of a PDF seldom has more
@@ -7909,21 +7859,24 @@ class Estimator:
     MOST_UNITS = 20_000
 
     def __init__(self) -> None:
-        self._units: Dict[Hashable, Estimate] = {}
+        self._units: Dict[Hashable, int] = {}
         self._ratios: Dict[str, float] = {}
 
-    def predict(self, model: str, estimate: Estimate) -> int:
+    def predict(self, model: str, body: JSON) -> int:
         """The tokens that the upstream will say it read."""
-        return max(1, round(self._ratios.get(model, 1.0) * estimate.tokens))
+        return max(1, round(self._ratios.get(model, 1.0) * self.request(body, model)))
 
-    def learn(self, model: str, estimate: Estimate, prompt_tokens: int) -> None:
+    def learn(self, model: str, body: JSON, prompt_tokens: int) -> None:
         """Take what it said, cached tokens included; 0 = it did not say."""
-        if estimate.has_media or estimate.tokens < 200 or prompt_tokens <= 0:
-            return
-        # Bounded, so that one corrupt usage does not last.
-        ratio = min(3.0, max(0.4, prompt_tokens / estimate.tokens))
-        ratio = (self._ratios.get(model, ratio) + ratio) / 2
-        keep_newest(self._ratios, model, ratio, MAX_MODELS)
+        text = dumps_text(body)
+        if any('"type":"%s"' % kind in text for kind in MEDIA):
+            return  # they are counted by their number only
+        tokens = self.request(body, model)
+        if tokens >= 200 and prompt_tokens > 0:
+            # Bounded, so that one corrupt usage does not last.
+            ratio = min(3.0, max(0.4, prompt_tokens / tokens))
+            ratio = (self._ratios.get(model, ratio) + ratio) / 2
+            keep_newest(self._ratios, model, ratio, MAX_MODELS)
 
     def text(self, text: str, family: Family) -> int:
         """Tokens of a text; 0 only for an empty one."""
@@ -7934,7 +7887,7 @@ class Estimator:
             total += sum(map(cost, re.findall(PIECES, text[at : at + SLICE])))
         return max(min(1, len(text)), round(total * family.factor))
 
-    def request(self, body: JSON, model: str) -> Estimate:
+    def request(self, body: JSON, model: str) -> int:
         """Estimate a body of any dialect, checked or not; identical parts only once."""
         family = family_of(model)
         turns = body.get("messages") or body.get("input") or body.get("prompt") or []
@@ -7945,14 +7898,13 @@ class Estimator:
         tools = list_at(body, "tools")
         units += [self._unit(self._tool, tool, family) for tool in tools]
         tokens = family.request + family.message * len(turns)
-        tokens += sum(unit.tokens for unit in units)
         if tools:
             tokens += family.tools
-        return Estimate(tokens, any(unit.has_media for unit in units))
+        return tokens + sum(units)
 
     def _unit(
-        self, measure: Callable[[Any, Family], Estimate], unit: Any, family: Family
-    ) -> Estimate:
+        self, measure: Callable[[Any, Family], int], unit: Any, family: Family
+    ) -> int:
         # A conversation grows at its end, and /context asks 35 times about the same
         # parts at once (CLIENTS 1); a digest costs a fiftieth of a count.
         digest = hashlib.blake2b(dumps(unit), digest_size=16).digest()
@@ -7964,9 +7916,8 @@ class Estimator:
             found = self._units[key] = measure(unit, family)
         return found
 
-    def _content(self, content: Any, family: Family) -> Estimate:
+    def _content(self, content: Any, family: Family) -> int:
         tokens = 0
-        has_media = False
         waiting = [content]  # a list of our own: clients nest deeper than Python calls
         while waiting:
             part = waiting.pop()
@@ -7978,14 +7929,13 @@ class Estimator:
                 continue
             kind = str(part.get("type"))
             if kind in MEDIA:
-                has_media = True
                 tokens += self._media(part, kind, family)
             elif kind not in UNCOUNTED:
                 tokens += AROUND.get(kind, 0)
                 waiting += [part[key] for key in COUNTED if key in part]
                 if "input" in part:
                     waiting.append(dumps_text(part["input"]))
-        return Estimate(tokens, has_media)
+        return tokens
 
     def _media(self, part: JSON, kind: str, family: Family) -> int:
         source = object_at(part, "source")
@@ -7995,7 +7945,7 @@ class Estimator:
             return IMAGE_TOKENS
         return PAGE_TOKENS * (1 + len(dumps_text(part)) // PAGE_SIZE)
 
-    def _tool(self, tool: Any, family: Family) -> Estimate:
+    def _tool(self, tool: Any, family: Family) -> int:
         spec = object_at(tool, "function") or tool
         shown = {
             "name": text_at(spec, "name"),
@@ -8004,7 +7954,7 @@ class Estimator:
             or object_at(spec, "parameters"),
         }
         tokens = self.text(dumps_text(shown), family)
-        return Estimate(family.tool + round(family.declared * tokens))
+        return family.tool + round(family.declared * tokens)
 
 
 MAX_MODELS = 100  # a catalogue has about 40
@@ -8372,15 +8322,21 @@ class Limits:
         allowance = self.allowances.get(wanted.session) or _Allowance()
         keep_newest(self.allowances, wanted.session, allowance, MAX_ALLOWANCES)
         if 0 < config.credit_budget <= allowance.nano_aiu / 1e9:
-            raise self._used_up(wanted)
+            key = " -H 'x-api-key: <your API_KEY>'" if config.api_key else ""
+            raise BudgetExceeded(
+                "this session has used the %g AI credits that CREDIT_BUDGET allows. "
+                "Raise it, or reset the session: "
+                "curl -X POST%s http://%s/usage/reset/%s"
+                % (config.credit_budget, key, wanted.host, wanted.session)
+            )
         rate = RATES.get(wanted.dialect, "rate_limit_default")
         costs = {rate: 1, TOKEN_RATE: wanted.tokens}
-        entries = {}
         limited = [name for name in costs if getattr(config, name)]
         for name in limited:
             self._check_rate(allowance, name, now)
-        for name in limited:
-            entries[name] = allowance.windows[name].add(now, costs[name])
+        entries = {
+            name: allowance.windows[name].add(now, costs[name]) for name in limited
+        }
         allowance.nano_aiu += wanted.nano_aiu
         return Hold(allowance, wanted.nano_aiu, entries.get(TOKEN_RATE))
 
@@ -8393,14 +8349,6 @@ class Limits:
                 "(0 = off)." % (name.upper(), limit, wait),
                 retry_after=str(wait),
             )
-
-    def _used_up(self, wanted: Wanted) -> BudgetExceeded:
-        key = " -H 'x-api-key: <your API_KEY>'" if self._config.api_key else ""
-        return BudgetExceeded(
-            "this session has used the %g AI credits that CREDIT_BUDGET allows. Raise "
-            "it, or reset the session: curl -X POST%s http://%s/usage/reset/%s"
-            % (self._config.credit_budget, key, wanted.host, wanted.session)
-        )
 
     def settle(self, hold: Hold, now: float, usage: TokenUsage) -> None:
         """Charge what the answer cost instead of the estimate."""
@@ -8812,6 +8760,11 @@ class UpstreamConnection(TimedProtocol):
 
     # -- what the transport tells ------------------------------------------------
 
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        if self._error:  # who waited for it has left
+            self._loop.call_soon(transport.abort)  # Python 3.9 first adds its reader
+
     def data_received(self, data: bytes) -> None:
         if self._tls:
             try:
@@ -8960,16 +8913,16 @@ class UpstreamConnection(TimedProtocol):
     def _pour_out(self, data: bytes) -> None:
         poured = self._poured
         failure = None
-        self._expect(self._patience)
+        self._due = 0.0
         try:
             if not data and self._error:
                 raise self._error
             if self._take(data):
+                self._expect(self._patience)
                 return
         except Exception as exc:  # its place is in pour()
             failure = exc
         self._poured = None
-        self._due = 0.0
         if poured.done():  # who waits may have been cancelled in this turn
             return
         if failure:
@@ -9114,6 +9067,7 @@ class ConnectionPool:
         self._proxies = proxies
         self._connect_timeout = connect_timeout
         self._kept: Dict[Origin, List[UpstreamConnection]] = {}
+        self._opening: Set[asyncio.Task[None]] = set()
 
     async def request(
         self,
@@ -9166,6 +9120,8 @@ class ConnectionPool:
         for kept in self._kept.values():
             for connection in kept:
                 connection.abort()
+        if self._opening:
+            await asyncio.wait(self._opening, timeout=LATE)
         await asyncio.sleep(0)  # the turn of the loop in which that is done
 
     async def _connect(
@@ -9174,11 +9130,14 @@ class ConnectionPool:
         due = min(time.monotonic() + self._connect_timeout, connection.deadline)
         # Not wait_for(), which before Python 3.12 can swallow a cancellation.
         task = asyncio.ensure_future(connection.open(proxy, self._context))
+        self._opening.add(task)
+        task.add_done_callback(self._opened)
         try:
             await asyncio.wait([task], timeout=due - time.monotonic())
             if time.monotonic() > due + LATE:  # stopped, or asleep: look once more
                 await asyncio.wait([task], timeout=LATE)
             if not task.done():
+                task.cancel()
                 raise TimeoutError("none within %g s" % self._connect_timeout)
             task.result()
         except (OSError, UnicodeError, ConfigError) as exc:
@@ -9186,8 +9145,13 @@ class ConnectionPool:
             if proxy:
                 where += " by the proxy " + proxy.origin.authority
             raise _connect_error(exc, where) from None
-        finally:
-            task.cancel()
+
+    def _opened(self, task: asyncio.Task[None]) -> None:
+        # One whose caller was cancelled opens nevertheless, and then closes: cancelled
+        # in the wrong turn, create_connection() loses its socket.
+        self._opening.discard(task)
+        if not task.cancelled():
+            task.exception()  # else the loop complains that nobody has asked
 
 
 # ============================================================================
@@ -9817,7 +9781,8 @@ class HTTPServer:
 # ============================================================================
 # 16. GitHub sign-in
 # ============================================================================
-# The device flow, the Copilot token and the one file that keeps them (UPSTREAM 2, 3).
+# The device flow, the Copilot token and the one file that keeps them (UPSTREAM 2, 3);
+# the cache with one flight, in which codes, tokens, catalogue and quota are kept.
 #                                                        Uses: 1, 2, 3, 4, 8, 14.
 # Contract: many callers, one exchange; a failed exchange never deletes the GitHub
 # token and is never tried in a loop; GITHUB_TOKEN is never written to disk; what other
@@ -9836,7 +9801,7 @@ NOT_GITHUB = (
 
 def token_in(obj: Any, key: str) -> str:
     """A token that may stand in a header, "" when there is none."""
-    token = typed(obj, key, str)
+    token = text_at(obj, key)
     return token if re.fullmatch(r"[!-~]+", token) else ""
 
 
@@ -9985,7 +9950,7 @@ GITHUBS_PAGE = re.compile(rb"github|unicorn", re.IGNORECASE)
 def _notification_error(obj: JSON, hint: str) -> Forbidden:
     # The envelope's own message names the account: shown to nobody, logged nowhere.
     details = required(obj, "error_details", dict)
-    kind = required(details, "notification_id", str)[:60]
+    kind = required_text(details, "notification_id")[:60]
     text = "GitHub refuses Copilot to this account"
     for row in NOTIFICATIONS:
         kinds, meaning = row.split(": ")
@@ -10062,7 +10027,7 @@ PROXY_HINT = re.compile(r"proxy-ep=proxy(\.[A-Za-z0-9_.-]+)")
 
 def _named_host(reply: JSON, name: str) -> str:
     """What a token says of a host; "" = nothing."""
-    named = ENDPOINT.fullmatch(typed(typed(reply, "endpoints", dict), name, str))
+    named = ENDPOINT.fullmatch(text_at(object_at(reply, "endpoints"), name))
     hint = PROXY_HINT.search(reply["token"])
     if named:
         return named[1]
@@ -10352,7 +10317,7 @@ class CopilotAuth:
     async def _request_code(self) -> Tuple[JSON, float, float]:
         reply = await self._oauth("/login/device/code", {"scope": "read:user"})
         keys = ("device_code", "verification_uri", "user_code")
-        code = {key: typed(reply, key, str) for key in keys}
+        code = {key: text_at(reply, key) for key in keys}
         if "" in code.values():
             raise _device_error(reply)
         interval = reply.get("interval")
@@ -10441,13 +10406,14 @@ class CopilotAuth:
         if token is not self._tokens.value:
             return True
         now = self._clock()
-        if not expired or token is not self._worked:
+        proven = expired and token is self._worked
+        if not proven:
             if self._unused[0] + UNUSED_SPAN > now:
                 return False  # it is good enough for other requests
             self._unused.append(now)
         self._tokens.put()
         again_at = self._unused[0] + UNUSED_SPAN
-        if expired and token is not self._worked and again_at > now:
+        if expired and not proven and again_at > now:
             self._tokens.retry_at = again_at
             self._tokens.failure = UpstreamError(
                 "GitHub Copilot refuses the tokens that GitHub gives out, %d in a row. "
@@ -10652,15 +10618,13 @@ CLIENT_MARKS = (
         re.compile("Generate a title for this conversation:"),
     ),
 )
-# Sub-agents and questions beside the conversation say so themselves.
-SIDE_HEADERS = (
-    "x-claude-code-agent-id",
-    "x-claude-code-compaction",
-    "x-claude-code-request-class",
-    "x-openai-subagent",  # Codex
-    "x-codex-parent-thread-id",
-    "x-parent-session-id",  # opencode
-)
+# Sub-agents and questions beside the conversation say so themselves: Claude Code's,
+# Codex's and opencode's.
+SIDE_HEADERS = """
+x-claude-code-agent-id x-claude-code-compaction x-claude-code-request-class
+x-openai-subagent x-codex-parent-thread-id
+x-parent-session-id
+""".split()
 
 
 def _items(body: JSON) -> List[Any]:
@@ -10701,15 +10665,13 @@ def _is_side_request(headers: Headers, body: JSON) -> bool:
     if not {None, "main"}.issuperset(map(headers.get, SIDE_HEADERS)):
         return True
     first = objects(body.get("system"))[:1]
-    return any(
-        "cc_is_subagent=true" in typed(each, "text", str)[:2000] for each in first
-    )
+    return any("cc_is_subagent=true" in text_at(each, "text")[:2000] for each in first)
 
 
 def _is_side_question(body: JSON) -> bool:
     """Claude Code's questions beside the conversation, for titles, pages or probes:
     without tools and thinking, while the conversation always has tools (2026-11)."""
-    no_thinking = typed(typed(body, "thinking", dict), "type", str) == "disabled"
+    no_thinking = text_at(object_at(body, "thinking"), "type") == "disabled"
     return body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
 
 
@@ -10816,21 +10778,16 @@ def parse_quota(reply: JSON) -> JSON:
     """Read copilot_internal/user, whatever the plan and its billing."""
     raw: Dict[str, JSON] = {}
     # Copilot Free on the old billing has figures only.
-    totals = typed(reply, "monthly_quotas", dict)
-    for name, left in typed(reply, "limited_user_quotas", dict).items():
+    totals = object_at(reply, "monthly_quotas")
+    for name, left in object_at(reply, "limited_user_quotas").items():
         raw[name] = {"remaining": left, "entitlement": totals.get(name)}
-    for name, snapshot in typed(reply, "quota_snapshots", dict).items():
+    for name, snapshot in object_at(reply, "quota_snapshots").items():
         if isinstance(snapshot, dict):
             raw[name] = snapshot
-    billing = "premium_requests"
-    for table in (reply, *raw.values()):
-        if table.get("token_based_billing") is True:
-            billing = "ai_credits"
-    quotas = {}
-    for name, table in raw.items():
-        if name == "premium_interactions":
-            name = billing
-        quotas[name] = _snapshot(table)
+    by_tokens = [each.get("token_based_billing") for each in (reply, *raw.values())]
+    billing = "ai_credits" if True in by_tokens else "premium_requests"
+    names = {"premium_interactions": billing}
+    quotas = {names.get(key, key): _snapshot(raw[key]) for key in raw}
     reset = reply.get("quota_reset_date") or reply.get("limited_user_reset_date")
     return {
         "login": reply.get("login"),
@@ -10980,8 +10937,8 @@ class CopilotClient:
         with contextlib.suppress(BadRequest):
             reply = loads_object(await response.read_all(MAX_ERROR))
         token = token_in(reply, "session_token")
-        available = typed(reply, "available_models", list)
-        names = [typed(reply, "selected_model", str), *available]
+        available = list_at(reply, "available_models")
+        names = [text_at(reply, "selected_model"), *available]
         if old and old.id in available:
             names.insert(0, old.id)  # the conversation's cache lives there
         by_id = {model.id: model for model in await self.models()}
@@ -11499,9 +11456,8 @@ class PromptSizes:
         sample = self._samples.pop(model, None)
         if sample is not None:
             raw, prompt = sample
-            known = self._estimator.request(loads_object(raw), model)
-            self._estimator.learn(model, known, prompt)
-        return self._estimator.predict(model, self._estimator.request(body, model))
+            self._estimator.learn(model, loads_object(raw), prompt)
+        return self._estimator.predict(model, body)
 
     @property
     def in_outage(self) -> bool:
@@ -12090,9 +12046,7 @@ class App:
         message_id = "msg_" + secrets.token_hex(12)
         writer = MessagesWriter(message_id, exchange.shown_as, fold=not exchange.stream)
         if self._config.web_search == "on" and await self._take_searcher(exchange):
-            await self._forward(
-                exchange, lambda _: search_request(query, exchange.model)
-            )
+            await self._forward(exchange, lambda _: search_request(query))
             await self._answer(exchange, Translation(SearchReader(), writer))
             return
         writer.text(NO_SEARCH)
@@ -13069,7 +13023,7 @@ async def find_source(
     absent = "The proxy on %s is signed out."
     try:
         report = await ask_running(program, "/usage/page", timeouts=QUICK)
-        if typed(typed(report, "auth", dict), "status", str) == "authenticated":
+        if text_at(object_at(report, "auth"), "status") == "authenticated":
             return functools.partial(ask_running, program), ""
     except ProxyError as exc:
         absent = "No proxy answers on %s."
@@ -13359,9 +13313,9 @@ def usage_by_day(path: str, days: int) -> str:
         used = fold_usage(file, time.strftime("%Y-%m-%d", first))
     rows = [["DAY", "MODEL", "REQUESTS", "TOKENS", "CREDITS"]]
     for day, model, requests, tokens, credits in used:
-        figures = ["%d" % requests, short_number(tokens), "%.2f" % credits]
+        figures = ("%d" % requests, short_number(tokens), "%.2f" % credits)
         rows.append([day, printable(model)[:40], *figures])
-    spent = sum(row.credits for row in used)
+    spent = sum(each.credits for each in used)
     return "%s\n\n%.2f credits in %d days" % (aligned(rows, "<<>>>"), spent, days)
 
 
