@@ -6237,10 +6237,15 @@ def drop_second_sampler(fit: Fit) -> None:
         fit.leave_out("top_p")
 
 
+def drop_both_samplers(fit: Fit) -> None:
+    """OpenAI's reasoning models take neither (UPSTREAM 9.1)."""
+    fit.leave_out("temperature")
+    fit.leave_out("top_p")
+
+
 def drop_samplers(fit: Fit) -> None:
-    """Leave out the samplers that a refusal has named; OpenAI's reasoning models take
-    none of these (UPSTREAM 9.1)."""
-    for key in fit.learnt.get("samplers", ("temperature", "top_p")):
+    """Leave out the samplers that refusals have named."""
+    for key in fit.learnt.get("samplers", ()):
         fit.leave_out(key)
 
 
@@ -7365,7 +7370,7 @@ RULES: Tuple[Rule, ...] = (
     Rule("top fields", fit_top_fields, ON_MESSAGES),  # UPSTREAM 11.5, 22.3
     Rule("max_tokens", words=r"max_tokens: \d+ > (\d+)"),
     Rule("responses fields", fit_responses_fields, ON_RESPONSES),  # UPSTREAM 10.1
-    Rule("reasoner samplers", drop_samplers, OF_REASONERS),  # UPSTREAM 9.1
+    Rule("reasoner samplers", drop_both_samplers, OF_REASONERS),  # UPSTREAM 9.1
     Rule(  # UPSTREAM 22.3
         "second sampler",
         drop_second_sampler,

@@ -9998,6 +9998,17 @@ def test_lessons_for_chat_and_responses():
     assert fit.body["text"] == {"format": {}}
 
 
+def test_lessons_on_a_sampler_add_to_what_a_reasoner_is_known_to_refuse():
+    fitter = cp.Fitter()
+    model = cp.Model("gpt-5.4")
+    chat = {"temperature": 0, "top_p": 0.5, "top_k": 9, "messages": [C_HI]}
+    fit = fit_body("openai", chat, model, CHAT, fitter=fitter)
+    assert list(fit.left_out) == ["temperature", "top_p"]
+    assert fitter.learn(fit, refusal("`top_k` is not supported with this model"))
+    fit = fit_body("openai", chat, model, CHAT, fitter=fitter)
+    assert list(fit.left_out) == ["temperature", "top_p", "top_k"]
+
+
 STREAM_OK = b"".join(
     data(obj, obj["type"])
     for obj in (
