@@ -7443,12 +7443,7 @@ RULES: Tuple[Rule, ...] = (
         words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
         learn=thought_prints,
     ),
-    Rule(  # UPSTREAM 10.1
-        "item ids",
-        fit_items,
-        ON_RESPONSES,
-        words=r"does not belong to this connection|an id that begins with",
-    ),
+    Rule("item ids", fit_items, ON_RESPONSES),  # UPSTREAM 10.1
     Rule("split turns", merge_turns, ON_MESSAGES),  # UPSTREAM 11.5
     # Offered tools: before the turns, because those ask what is offered.
     Rule("tools of Messages", fit_messages_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
@@ -7596,7 +7591,7 @@ class Fitter:
 
     def learn(self, fit: Fit, exc: ProxyError) -> str:
         """Take in a refusal; a sentence on what it taught, "" = nothing new."""
-        if not isinstance(exc, UpstreamError) or exc.status not in (400, 401):
+        if not isinstance(exc, UpstreamError) or exc.status != 400:
             return ""
         subject = subject_of(fit.endpoint, fit.model)
         learnt = self._learnt.get(subject, {})

@@ -9950,6 +9950,7 @@ def test_native_lessons_prefill_signature_and_what_teaches_nothing():
         refusal(PREFILL, 500),
         cp.ContextOverflow(9, 8),
         refusal("no idea"),
+        refusal("input item ID does not belong to this connection"),
         cp.BadRequest(PREFILL),
     ):
         assert cp.Fitter().learn(fit, exc) == ""
