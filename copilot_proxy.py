@@ -6135,16 +6135,22 @@ def choose_betas(fit: Fit) -> None:
 
 
 def fit_top_fields(fit: Fit) -> None:
-    """Fields of Anthropic's own API that Copilot refuses (UPSTREAM 11.5)."""
+    """Fields of Anthropic's own API that Copilot refuses, and an output format under
+    its name of today with no key but its own (UPSTREAM 11.5)."""
     for key in ("cache_control", "service_tier", "speed"):
         fit.leave_out(key)
-    body = fit.body
-    old_format = body.pop("output_format", None)  # its name in 2025
+    old_format = fit.body.pop("output_format", None)  # its name in 2025
     form = fit.read("output_config", "format") or old_format
     if isinstance(form, dict):  # name and strict are OpenAI's
         plain = {key: form[key] for key in ("type", "schema") if key in form}
         if plain != form or form is old_format:
             fit.put("output_config", "format", plain)
+
+
+def fit_messages_limits(fit: Fit) -> None:
+    """max_tokens, which Messages requires and OpenAI does not, and the temperature,
+    both within their bounds."""
+    body = fit.body
     limit = min(map(int, fit.learnt.get("max_tokens", ())), default=0)
     # Not clamped to the catalogue, which lists 64,000 where 128,000 is taken.
     if limit and count(body.get("max_tokens")) > limit:
@@ -6152,7 +6158,7 @@ def fit_top_fields(fit: Fit) -> None:
     if fit.client.dialect == "anthropic":
         return
     if body.get("max_tokens") is None:
-        body["max_tokens"] = fit.model.output or 32000  # required here, there not
+        body["max_tokens"] = fit.model.output or 32000
     if body.get("temperature") is not None:
         body["temperature"] = min(body["temperature"], 1)  # OpenAI's goes to 2
 
@@ -7368,6 +7374,7 @@ RULES: Tuple[Rule, ...] = (
     ),
     Rule("betas", choose_betas, ON_MESSAGES),  # UPSTREAM 11.4, 22.3
     Rule("top fields", fit_top_fields, ON_MESSAGES),  # UPSTREAM 11.5, 22.3
+    Rule("limits", fit_messages_limits, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("max_tokens", words=r"max_tokens: \d+ > (\d+)"),
     Rule("responses fields", fit_responses_fields, ON_RESPONSES),  # UPSTREAM 10.1
     Rule("reasoner samplers", drop_both_samplers, OF_REASONERS),  # UPSTREAM 9.1

@@ -10490,6 +10490,7 @@ RULE_ROWS = [
         {"output_config": {"format": {"type": "json_schema", "schema": EMPTY}}},
         said=b"{}",
     ),
+    RuleRow("limits", P, "claude-opus-4.6", {"temperature": 1.5}, {"temperature": 1}),
     RuleRow(
         "max_tokens",
         A,
@@ -11177,7 +11178,7 @@ RULE_ORDER = [  # the first must come before the second, and why
     ("always thinks", "calm effort", "it sets an effort"),
     ("calm effort", "effort", "the list of the model is the last word"),
     ("thinking kind", "effort", "a budget is chosen by the effort that was asked"),
-    ("top fields", "thinking kind", "a budget needs the limit"),
+    ("limits", "thinking kind", "a budget needs the limit"),
     ("second sampler", "samplers", "words on the pair teach about the pair"),
     ("stop", "fields", "the proxy cuts at what it leaves out"),
     ("limit name", "fields", "words on the limit teach its name"),
