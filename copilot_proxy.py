@@ -4471,9 +4471,14 @@ class CompletionStream(StreamTranslator):
 # said twice; an item is the same in its `done` event and in the whole answer.
 
 ENCRYPTED = "reasoning.encrypted_content"
-REASONERS = re.compile(r"o\d|gpt-[5-9]")  # whatever the catalogue says of them
+REASONERS = r"o\d|gpt-[5-9]"  # models that reason, whatever the catalogue says
 # These want to hear which of their messages were asides (UPSTREAM 22.4).
 PHASED = re.compile(r"gpt-(?:5\.[3-9]|[6-9])")
+
+
+def takes_reasoning(model: Model) -> bool:
+    """Whether a model may be told how to reason."""
+    return bool(model.efforts or re.match(REASONERS, model.id))
 
 
 def responses_source(model: Model) -> str:
@@ -5587,7 +5592,7 @@ class ResponseMemory:
 
 def wants_memory(body: JSON, model: Model) -> bool:
     """Whether reasoning must be kept here for a client that does not ask for it."""
-    if not model.efforts and not REASONERS.match(model.id):
+    if not takes_reasoning(model):
         return False
     asks = ENCRYPTED in list_at(body, "include")
     return body.get("store") is not False and not asks
@@ -7045,8 +7050,6 @@ def end_with_user(fit: Fit) -> None:
 
 # --- OpenAI chat ----------------------------------------------------------------------
 
-REASONER = REASONERS.pattern
-
 
 def cut_at_stops(fit: Fit) -> None:
     """Where `stop` is refused, this proxy cuts the answer itself (UPSTREAM 22.6)."""
@@ -7077,22 +7080,26 @@ def fit_chat_fields(fit: Fit) -> None:
     body, model = fit.body, fit.model
     body["stream"] = True  # whole answers have a cap and a time-out
     body.pop("stream_options", None)  # usage comes unasked
-    reasoner = REASONERS.match(model.id)
+    reasoner = re.match(REASONERS, model.id)
     if reasoner:
         body.pop("n", None)
     check_tool_count(body)
     stops = body.get("stop")
     if isinstance(stops, list) and not 0 < len(stops) <= 4:  # in OpenAI's words
         cut_at_stops(fit)
-    keys = ("max_completion_tokens", "max_tokens")
-    wanted = field(body, keys[0], int) or field(body, keys[1], int)
+    wanted = field(body, "max_completion_tokens", int) or field(body, "max_tokens", int)
     if not wanted and re.match("claude", model.id):
         wanted = model.output  # as the official client
     if not wanted:
         return
-    key, other = keys if reasoner or "limit name" in fit.learnt else keys[::-1]
-    body.pop(other, None)
-    body[key] = min(wanted, model.output or wanted)
+    # Clamped to the catalogue: only Messages is known to take more than that lists.
+    wanted = min(wanted, model.output or wanted)
+    if reasoner or "limit name" in fit.learnt:
+        body["max_completion_tokens"] = wanted
+        body.pop("max_tokens", None)
+    else:
+        body["max_tokens"] = wanted
+        body.pop("max_completion_tokens", None)
 
 
 def fit_role(fit: Fit, message: JSON) -> int:
@@ -7162,7 +7169,6 @@ def mark_for_cache(fit: Fit) -> None:
 # --- OpenAI Responses -----------------------------------------------------------------
 
 INCLUDES = (
-    ENCRYPTED,
     "web_search_call.action.sources",  # of the tools that Copilot has
     "message.output_text.logprobs",
     "message.input_image.image_url",
@@ -7186,10 +7192,10 @@ def fit_responses_fields(fit: Fit) -> None:
         body.pop(key, None)
     include = field(body, "include", list, default=[])
     known = INCLUDES
-    if not model.efforts and not REASONERS.match(model.id):  # refuse to be told how
-        known = INCLUDES[1:]
-        if text_at(body.pop("reasoning", None), "effort"):
-            fit.tell("reasoning.effort")
+    if takes_reasoning(model):
+        known = (ENCRYPTED, *INCLUDES)
+    elif text_at(body.pop("reasoning", None), "effort"):
+        fit.tell("reasoning.effort")
     wanted = [*include, ENCRYPTED] if wants_memory(body, model) else include
     kept = [one for one in wanted if one in known]
     if kept != include:
@@ -7320,7 +7326,7 @@ ON_MESSAGES = r"/v1/messages "
 ON_CHAT = r"/chat/completions "
 ON_RESPONSES = r"/responses "
 ON_OPENAI = r"/(?:chat/completions|responses) "
-OF_REASONERS = r"/(?:chat/completions|responses) \S* (?:%s)" % REASONER
+OF_REASONERS = r"/(?:chat/completions|responses) \S* (?:%s)" % REASONERS
 CALL_KINDS = "tool_use function custom function_call custom_tool_call"
 RESULT_KINDS = "tool_result tool function_call_output custom_tool_call_output"
 # What another server ran, so that no model here can read it (UPSTREAM 11.5).
@@ -7471,7 +7477,7 @@ RULES: Tuple[Rule, ...] = (
     Rule(  # UPSTREAM 9.1
         "developer",
         fit_role,
-        r"/chat/completions \S* (?!%s)" % REASONER,
+        r"/chat/completions \S* (?!%s)" % REASONERS,
         "developer",
     ),
     Rule(  # UPSTREAM 11.5
