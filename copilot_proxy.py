@@ -5808,8 +5808,10 @@ class ClientBody(NamedTuple):
 
 
 # What a rule says of the object that it was shown, all of which may come together.
-# CUT alone: nothing but `$schema` has gone, which Claude Code sends with every tool.
-KEPT, CHANGED, CUT, GONE = False, True, 2, 4
+KEPT = 0
+CHANGED = 1  # a comparison says it too: True counts as 1
+CUT = 2  # alone: nothing but `$schema` went, which Claude Code sends with every tool
+GONE = 4  # the walk empties it and takes it out
 _schema_value = re.compile(r'\s*:\s*"[^"\\]*"\s*(,\s*)?').match
 
 
@@ -5944,23 +5946,24 @@ def visit(fit: Fit, items: Any, kind: str, repairs: Repairs, depth: int) -> int:
         shown = str(kind or item.get("role") or item.get("type"))
         for repair in repairs.get(shown, ()):
             answer |= repair(fit, item)
-            if answer >= GONE:
+            if answer & GONE:
                 item.clear()
                 break
         for key in inner_keys:
             inner = item.get(key)
             if type(inner) is list and depth < DEEPEST:
+                # Whatever happened inside, the outer one is changed by it.
                 answer |= bool(visit(fit, inner, kind, repairs, depth + 1))
         if answer and depth == 0:
             fit.touch(item, answer)
         verdict |= answer
-    if verdict >= GONE:
+    if verdict & GONE:  # emptied above; what a client sent empty says nothing either
         items[:] = filter(None, items)
     return verdict
 
 
 def walk(fit: Fit, repairs: Repairs) -> None:
-    """Show the rules each object of a request that they are about, outer ones first."""
+    """Show each object of a request to the rules of its kind, outer ones first."""
     for key in PLACED_LISTS:
         fit.member = key
         kind = OFFERED if key == "tools" else ""
@@ -6734,7 +6737,10 @@ def drop_thinking(fit: Fit, block: JSON) -> int:
         return GONE
     if "empty thinking" in fit.learnt and is_blank(block.get("thinking")):
         return GONE
-    return block.pop("cache_control", KEPT) is not KEPT  # refused here
+    if "cache_control" not in block:
+        return KEPT
+    del block["cache_control"]  # refused here
+    return CHANGED
 
 
 def thought_prints(fit: Fit, words: str) -> Set[str]:
