@@ -7219,7 +7219,9 @@ def fit_responses_fields(fit: Fit) -> None:
 
 
 def fit_items(fit: Fit) -> None:
-    """Ids of another connection are refused (UPSTREAM 10.1), and what is our own."""
+    """Leave out ids, which another connection refuses (UPSTREAM 10.1), Codex's notes,
+    and reasoning of another vendor or refused before; a compaction of ours becomes the
+    user's words."""
     items = list_at(fit.body, "input")
     refused = fit.learnt.get("reasoning", ())
     for item in objects(items):
@@ -7227,19 +7229,18 @@ def fit_items(fit: Fit) -> None:
         if kind == "item_reference":
             path = path_of(fit.body, item)
             raise BadRequest("%s: Copilot keeps no items; send it whole" % path)
-        gone = [key for key in item if key == "id" or key.startswith(NOTES)]
-        plain: JSON = {}
-        if unpack_reasoning(text_at(item, "encrypted_content")):
-            gone = list(item)
-            if kind != "reasoning":  # that, only another model can read
-                words = [{"type": "input_text", "text": summary_text(item)}]
-                plain = {"type": "message", "role": "user", "content": words}
-        elif kind == "reasoning" and signature_of(item) in refused:
-            gone = list(item)
-        for key in gone:
-            del item[key]
+        names = [key for key in item if key != "id" and not key.startswith(NOTES)]
+        plain = {key: item[key] for key in names}
+        ours = unpack_reasoning(text_at(item, "encrypted_content"))
+        if kind == "reasoning" and (ours or signature_of(item) in refused):
+            plain = {}
+        elif ours:
+            words = [{"type": "input_text", "text": summary_text(item)}]
+            plain = {"type": "message", "role": "user", "content": words}
+        if plain != item:
+            item.clear()
+            item.update(plain)
             fit.touch(item)
-        item.update(plain)
     items[:] = filter(None, items)
 
 
