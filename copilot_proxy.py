@@ -4560,7 +4560,7 @@ class ToolTable:
 
     def __init__(self, body: JSON) -> None:
         self.tools: Dict[str, Tool] = {}
-        self.left_out: List[str] = []
+        self.left_out: Dict[str, None] = {}
         self._flat: Dict[Tuple[str, str], str] = {}
         # A name in a namespace gives way: the others go up as they are.
         self._plain = {text_at(one, "name") for one in objects(body.get("tools"))}
@@ -4580,7 +4580,7 @@ class ToolTable:
     def _add_tool(self, namespace: str, tool: JSON, path: str) -> None:
         kind = required_text(tool, "type", path)
         if kind.startswith(SPARED_TOOLS):
-            self.left_out.append("tool " + kind)
+            self.left_out["tool " + kind] = None
             return
         if kind == "namespace":
             inner = text_field(tool, "name", path) or kind
@@ -4756,7 +4756,7 @@ def _choice_among(body: JSON, table: ToolTable) -> str:
         return choice
     kind = required_text(expect(choice, dict, "tool_choice"), "type", "tool_choice")
     if kind.startswith(SPARED_TOOLS):
-        table.left_out.append("tool_choice " + kind)
+        table.left_out["tool_choice " + kind] = None
         return ""
     is_narrowed = kind == "allowed_tools"
     entries = objects(choice.get("tools")) if is_narrowed else [choice]
@@ -4796,7 +4796,7 @@ def parse_responses(body: JSON) -> Conversation:
         thinking=bool(reasoning.get("summary") or reasoning.get("generate_summary")),
         schema=_wanted_format(body),
         user=text_field(body, "user") or text_field(body, "prompt_cache_key"),
-        left_out=tuple(dict.fromkeys(table.left_out)),
+        left_out=tuple(table.left_out),
     )
 
 
@@ -5873,12 +5873,13 @@ class Fit:
 
     def put(self, holder: str, key: str, value: Any) -> None:
         """Set such a field; None takes it out, and with the last one what held it."""
-        config = {**object_at(self.body, holder)} if holder else self.body
-        config[key] = value
+        config = self.body
+        if holder:  # a copy, so that encode() sees it
+            config = self.body[holder] = {**object_at(self.body, holder)}
         if value is None:
-            del config[key]
-        if holder:
-            self.body[holder] = config
+            config.pop(key, None)
+        else:
+            config[key] = value
         if not config:
             del self.body[holder]
 
@@ -5901,8 +5902,10 @@ class Fit:
     def _keeps(self, key: str) -> bool:
         """Whether a member is what the client sent, item for item."""
         value, _, _, items = self.client.places.get(key, NOWHERE)
-        if self.body[key] is not value or items is None:
-            return self.body[key] is value
+        if self.body[key] is not value:
+            return False
+        if items is None:  # not a list: a change inside comes as a copy
+            return True
         ids = [id(item[0]) for item in items]
         return list(map(id, value)) == ids and self._touched.keys().isdisjoint(ids)
 
@@ -6001,7 +6004,8 @@ def check_shape(fit: Fit) -> None:
     check_objects(body.get("system"), "system")
 
 
-# Fields that mean something which Copilot has not, and what to do instead.
+# Fields that mean something which Copilot has not, and what to do instead, by the API
+# that the client speaks. What only some models refuse is no row here but one of RULES.
 UNSERVED = {
     "anthropic": {
         "mcp_servers": "connect MCP servers in the client",
@@ -6171,8 +6175,8 @@ def fit_messages_limits(fit: Fit) -> None:
         body["temperature"] = min(body["temperature"], 1)  # OpenAI's goes to 2
 
 
-# Since clients ask for an effort, not for tokens: budgets where a model takes none.
-# Claude Code asks for 31,999 itself.
+# Thinking budgets for clients that ask for an effort, where the model has no adaptive
+# thinking. Claude Code asks for 31,999 itself.
 EFFORT_BUDGETS = {"low": 4000, "medium": 12000}
 MIN_BUDGET, MAX_BUDGET = 1024, 31999
 
@@ -6680,7 +6684,7 @@ def tidy_tools(fit: Fit) -> None:
     body = fit.body
     choice = object_at(body, "tool_choice")
     if rename(fit, tool_holder(choice)):
-        body["tool_choice"] = {**choice}
+        body["tool_choice"] = {**choice}  # a copy, so that encode() sees it
     on_messages = fit.endpoint == MESSAGES
     lost = [{**LOST_TOOL, "name": n} for n in fit.called if n not in fit.offered]
     if on_messages and lost:
@@ -7180,8 +7184,9 @@ INCLUDES = (
     "message.input_image.image_url",
 )
 NOTES = "internal_"  # so begin members that Codex keeps for itself (CLIENTS 8)
-# Harmless here, or refused before; client_metadata is Codex's own (CLIENTS 2).
-UNKNOWN_FIELDS = (
+# Left out without a word, since refuse_meaning has refused what of them means anything;
+# client_metadata is Codex's own (CLIENTS 2).
+UNTOLD_FIELDS = (
     "background conversation previous_response_id prompt client_metadata".split()
 )
 LEAST_OUTPUT = 16  # a smaller max_output_tokens is a 400 (UPSTREAM 10.1)
@@ -7194,7 +7199,7 @@ def fit_responses_fields(fit: Fit) -> None:
     body["stream"] = True  # whole answers have a cap and a time-out
     fit.leave_out("service_tier")
     check_tool_count(body)
-    for key in (*UNKNOWN_FIELDS, *[key for key in body if key.startswith(NOTES)]):
+    for key in (*UNTOLD_FIELDS, *[key for key in body if key.startswith(NOTES)]):
         body.pop(key, None)
     include = field(body, "include", list, default=[])
     known = INCLUDES
@@ -7328,6 +7333,8 @@ def fit_embeddings(fit: Fit) -> None:
 
 # --- the table ------------------------------------------------------------------------
 
+# Of subjects, as "/chat/completions google gemini-3.1-pro-preview" or
+# "/v1/messages anthropic claude-sonnet-4.5".
 EVERYWHERE = r"/(?:v1/messages|chat/completions|responses) "
 ON_MESSAGES = r"/v1/messages "
 ON_CHAT = r"/chat/completions "
@@ -7345,7 +7352,8 @@ SERVER_BLOCKS = (
 )
 
 
-MARKED = "offered text image document tool_use tool_result search_result "
+# Where a cache mark may stand.
+MARKED = OFFERED + " text image document tool_use tool_result search_result"
 
 
 def whole_words(fit: Fit, words: str) -> Set[str]:
@@ -7540,7 +7548,7 @@ RULES: Tuple[Rule, ...] = (
         CALL_KINDS + " " + RESULT_KINDS,
     ),
     Rule("blank", drop_blank, ON_MESSAGES, "text"),  # UPSTREAM 11.5
-    Rule("marks", fit_mark, ON_MESSAGES, MARKED + SERVER_BLOCKS),  # UPSTREAM 11.5
+    Rule("marks", fit_mark, ON_MESSAGES, MARKED + " " + SERVER_BLOCKS),  # UPSTREAM 11.5
     # What the walk has left: pairs before the last turn, since they may add one.
     Rule("empty turns", drop_empty_turns, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("pairs", pair_blocks, ON_MESSAGES),  # UPSTREAM 11.5
