@@ -22,12 +22,13 @@ The file is a house of numbered rooms; a room uses only rooms above it.
      7  Models, names, Auto       the catalogue, names, endpoint choice, limits, prices
      8  Conversation              the hub: one neutral request, one sink for answers
      9  Anthropic Messages        request -> hub -> stream: blocks, tools, thinking
-    10  OpenAI chat               requests and chunks both ways; max_tokens, samplers
+    10  OpenAI chat               requests and chunks both ways; embeddings, completions
     11  OpenAI Responses          requests and events both ways; web search
-    12  Fit: what an upstream takes  what is refused, and what is sent instead
+    12  Fit: what an upstream takes  refused samplers, tools, fields: what is sent
     13  Tokens, usage and limits  estimates, ledger, windows, budget
     ~~  the waterline: nothing above it awaits or reads a clock, socket, file,
-        environment or random source; rooms below it do
+        environment or random source, but for the log of room 3, which has a clock,
+        a thread and a stream; rooms below it do
     14  HTTP client               origins, TLS, CONNECT, keep-alive, deadlines
     15  HTTP server               accept, parse, guard, answer
     16  GitHub sign-in            device flow, Copilot token, one file
@@ -116,7 +117,7 @@ JSON = Dict[str, Any]
 # 1. Config
 # ============================================================================
 # Settings as values, one row each; tests compare the rows with .env.example and the
-# README. The environment itself is read in room 20.                       uses: 0
+# README. The environment itself is read in room 20.                          uses: none
 # Contract: a bad value raises ConfigError naming variable, value and what is allowed;
 # no text, however long or odd, takes more than linear time.
 
@@ -355,7 +356,7 @@ def parse_dotenv(text: str) -> Tuple[Dict[str, str], List[int]]:
 # 2. Errors
 # ============================================================================
 # One tree for every way to fail that a client may see, its two spellings, and the
-# reader of the upstream's own errors (UPSTREAM 15).                      uses: 0
+# reader of the upstream's own errors (UPSTREAM 15).                             uses: 0
 # Contract: str(exc) says what happened, whose fault it is and what to do next, and
 # never holds a token; total over the statuses 400-599; linear in the upstream's bytes.
 
@@ -756,7 +757,7 @@ def error_in_stream(obj: JSON) -> ProxyError:
 # 3. Logging
 # ============================================================================
 # Turn one event into one line, over the standard library's logging. Fields are
-# metadata, never bodies or tokens.                                        uses: 0, 1
+# metadata, never bodies or tokens.                                           uses: none
 # Contract: one printable line whatever the fields hold; nothing is formatted when the
 # level is off; nobody ever waits for who reads the log.
 
@@ -929,7 +930,7 @@ def configure_logging(level: str, stream: Any, *, colour: bool = False) -> None:
 # ============================================================================
 # 4. JSON
 # ============================================================================
-# The edge where unknown bytes become checked dicts, and back.           uses: 0, 2
+# The edge where unknown bytes become checked dicts, and back.                uses: 0, 2
 # Contract: what is no strict JSON (invalid UTF-8, NaN, a number without end) or is
 # nested too deeply is a BadRequest; unknown keys are kept; encoding what was read never
 # fails, a lone surrogate goes out as its \u escape.
@@ -1203,7 +1204,7 @@ def keep_newest(table: Dict[Any, Any], key: Hashable, value: Any, most: int) -> 
 # ============================================================================
 # 5. Server-sent events
 # ============================================================================
-# WHATWG framing (HTML 9.2.6) on bytes, and nothing about any API.       uses: 2, 4
+# WHATWG framing (HTML 9.2.6) on bytes, and nothing about any API.            uses: 2, 4
 # Contract: the events do not depend on how the bytes were cut. An event without data
 # is dropped; the end of the stream counts as the blank line that ends an event,
 # because some upstreams leave the last one out (UPSTREAM 17.4).
@@ -1300,7 +1301,7 @@ class SSEDecoder:
 # ============================================================================
 # 6. HTTP/1.1 wire
 # ============================================================================
-# Bytes <-> heads and body pieces (RFC 9112), for both sides.           Uses: 2.
+# Bytes <-> heads and body pieces (RFC 9112), for both sides.                    uses: 2
 # Contract: no cutting of the input changes the outcome; all is linear and has a limit;
 # what two parsers could read in two ways is refused with ProtocolError. Checked by
 # patterns, because int(), strip() and splitlines() also take "+5", "5_0" and \x85.
@@ -1734,7 +1735,7 @@ def encode_chunk(data: bytes) -> bytes:
 # 7. Models, names, Auto
 # ============================================================================
 # The account's catalogue, what a client's model name means in it, and which upstream
-# endpoint serves it (UPSTREAM 7, 8, 22.1).                         uses: 0, 2, 3, 4
+# endpoint serves it (UPSTREAM 7, 8, 22.1).                                uses: 0, 2, 4
 # Contract: a known id means itself; never another family; an entry that cannot be read
 # is skipped; every limit comes from the catalogue, 0 = it does not say.
 
@@ -2195,7 +2196,7 @@ def claude_environment(models: Catalogue) -> Dict[str, str]:
 # ============================================================================
 # The hub between dialects. A request becomes one neutral Conversation, an answer goes
 # to one Sink; so n dialects need n readers and n writers, not n*n translators.
-# Uses: 2-5, 7.
+#                                                                       uses: 0, 2, 4, 5
 # Contract: a parser maps every part or refuses it by path and kind; terminal events
 # come only from finish(), so a late usage still counts; an upstream that ended without
 # its terminal event is an UpstreamError, never a made-up end.
@@ -2750,7 +2751,7 @@ class Translation(StreamTranslator):
 # 9. Anthropic Messages
 # ============================================================================
 # The Anthropic dialect: a Messages request to the hub and back, Copilot's stream read,
-# and a stream or a whole Message written.                        uses: 2, 4, 5, 7, 8
+# and a stream or a whole Message written.                        uses: 0, 2, 4, 5, 7, 8
 # Contract: the stream is `message_start (start delta* stop)* message_delta
 # message_stop`, indexes from 0, one block open, none opened twice; the answer without
 # streaming is what the stream amounts to.
@@ -3667,7 +3668,7 @@ class MessagesTap:
 # 10. OpenAI chat
 # ============================================================================
 # Chat completions on both sides: requests of OpenAI clients and for Copilot, its chunks
-# read and chunks written (UPSTREAM 9).                     Uses: 0, 2, 4, 5, 7, 8, 9.
+# read and chunks written (UPSTREAM 9).                            uses: 0, 2, 4, 5, 7-9
 # Contract: no request is mutated; the same history gives the same messages in every
 # turn, for the prompt cache; the sink is told the same on the fast and the full route.
 
@@ -4465,7 +4466,7 @@ class CompletionStream(StreamTranslator):
 # ============================================================================
 # Requests of Responses clients and for Copilot, its events read and events written, the
 # memory of answers, the pass-through, web search (UPSTREAM 10, 22.4; CLIENTS 2-4, 8).
-# Uses: 0, 2, 4, 5, 7-10.
+#                                                                 uses: 0, 2, 4, 5, 7-10
 # Contract: upstream items are known by output_index, never by id, because Copilot
 # encrypts ids anew in every event; what only a `done` event says is neither lost nor
 # said twice; an item is the same in its `done` event and in the whole answer.
@@ -5783,7 +5784,7 @@ class SearchReader(ResponsesReader):
 # 12. Fit: what an upstream takes
 # ============================================================================
 # The one place that knows what a vendor, an endpoint or a model refuses, and what is
-# sent instead: every body passes RULES last, whatever its path.  uses: 0, 2, 4, 7-11
+# sent instead: every body passes RULES last, whatever its path.     uses: 0, 2, 4, 7-11
 # Contract: a body that needs nothing goes up as it came, byte for byte; what is
 # rewritten is rewritten alike in every turn, because of the cached prefix; meaning is
 # refused by name or said otherwise, and `left_out` says so; a refusal turns rows on.
@@ -7625,7 +7626,7 @@ class Fitter:
 # 13. Tokens, usage and limits
 # ============================================================================
 # Arithmetic over an injected clock: how long a prompt is, what was used, and who has
-# to wait.                                                           uses: 1, 2, 4, 8
+# to wait.                                                               uses: 0-2, 4, 8
 # Contract: an estimate is >= 1 and linear in the text; sums of sessions are the totals;
 # what an admitted request may cost is charged at once and corrected by what it did
 # cost; every table here is bounded.
@@ -8377,7 +8378,7 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 # 14. HTTP client
 # ============================================================================
 # Origins, proxies, TLS, keep-alive and deadlines over asyncio streams; nothing about
-# GitHub.                                                           Uses: 1, 2, 3, 6.
+# GitHub.                                                                   uses: 1-3, 6
 # Contract: a request is sent twice only when a kept connection died before the first
 # byte of an answer; TLS is always verified; close(), or cancelling who waits, closes
 # the socket at once. It fails with ConnectFailed (no byte of an answer came),
@@ -9142,7 +9143,7 @@ class ConnectionPool:
 # ============================================================================
 # 15. HTTP server
 # ============================================================================
-# Accept, parse, guard, call one function, answer.              Uses: 1-4, 6, 14.
+# Accept, parse, guard, call one function, answer.                      uses: 1-4, 6, 14
 # Contract: one answer to each request, the next one is parsed after it; a client that
 # left cancels the handler, a slow one stops it; what is wrong is answered in the path's
 # dialect.
@@ -9768,7 +9769,7 @@ class HTTPServer:
 # ============================================================================
 # The device flow, the Copilot token and the one file that keeps them (UPSTREAM 2, 3);
 # the cache with one flight, in which codes, tokens, catalogue and quota are kept.
-#                                                        Uses: 1, 2, 3, 4, 8, 14.
+#                                                                       uses: 0-4, 8, 14
 # Contract: many callers, one exchange; a failed exchange never deletes the GitHub
 # token and is never tried in a loop; GITHUB_TOKEN is never written to disk; what other
 # processes do to the file holds from the next request on.
@@ -10462,7 +10463,7 @@ class CopilotAuth:
 # ============================================================================
 # The one place that knows Copilot's headers and paths: send, retry, catalogue, Auto,
 # quota, and who pays for a request (UPSTREAM 4-7, 12, 15, 22.1).
-#                                                   Uses: 1-4, 6-8, 13, 14, 16.
+#                                                             uses: 0-4, 6-8, 13, 14, 16
 # Contract: send() gives a 2xx answer or raises a ProxyError; nothing is sent again once
 # a byte of an answer was handed out; one exchange for many callers.
 
@@ -11060,7 +11061,7 @@ class CopilotClient:
 # 18. Routes
 # ============================================================================
 # What each path does: parse, admit, choose, translate, relay. No dict surgery and no
-# framing here: the rooms above do that.                  uses: 1-17
+# framing here: the rooms above do that.                                      uses: 0-17
 # Contract: the path decides the dialect of every error; the first byte to the client
 # waits for the upstream's status; usage is recorded once, also on failure; a stream
 # that failed ends with an error event, never with a made-up end.
@@ -12167,7 +12168,7 @@ class App:
 # ============================================================================
 # What people are told, in words made once: banner, `usage`, `check` and the page at /
 # say the same sentence. The page is one HTML string: no build, no third-party script.
-# Uses: 0-4, 7, 13, 16, 17.
+#                                                            uses: 0-2, 4, 7, 13, 16, 17
 # Contract: report() never waits for Copilot and holds no secret; the page sets text,
 # never HTML, and its nonce is the only script and style that its policy allows.
 
@@ -12834,7 +12835,7 @@ class StatusPage:
 # 20. Command line
 # ============================================================================
 # The verbs, what they print, and the one place where everything is built. The only
-# room that reads the environment and prints.        uses: 1-4, 7, 13-19
+# room that reads the environment and prints.                        uses: 0-4, 7, 13-19
 # Contract: exit codes 0 done, 1 failed, 2 wrong usage or setting, 3 not signed in.
 
 THIS_FILE = __file__  # absolute since Python 3.9, and needs no working folder
