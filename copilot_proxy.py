@@ -418,7 +418,6 @@ class ContextOverflow(BadRequest):
             "prompt is too long: %d tokens > %d maximum" % (tokens, maximum)
         )
         self.tokens = tokens
-        self.maximum = maximum
 
 
 class AuthRequired(ProxyError):
