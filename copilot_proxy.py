@@ -758,7 +758,8 @@ def error_in_stream(obj: JSON) -> ProxyError:
 # Turn one event into one line, over the standard library's logging. Fields are
 # metadata, never bodies or tokens.                                           uses: none
 # Contract: one printable line whatever the fields hold; nothing is formatted when the
-# level is off; nobody ever waits for who reads the log.
+# level is off; nobody ever waits for who reads the log. For that LineWriter has a
+# thread that writes, and the clock tells when: no other room above the waterline may.
 
 LOG = logging.getLogger("copilot_proxy")
 LOG_LEVELS = {
