@@ -8398,19 +8398,22 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 
 
 MAX_IDLE = 90.0  # seconds; people think for a minute, a handshake costs 155 ms
-MAX_KEPT = 16  # to each origin; a burst leaves more of them,
-SPARE_IDLE = 8.0  # which are kept so many seconds
+MAX_KEPT = 16  # idle connections to each origin that may stay so long
+SPARE_IDLE = 8.0  # seconds that the others stay, which a burst leaves
+# Seconds for a proxy's answer to CONNECT, and for each step of the TLS handshake, when
+# who wanted the connection has left; who waits for it gives up at connect_timeout.
+MAX_HANDSHAKE = 90.0
 READ_AHEAD = 512 * 1024  # bytes; with more of them unread, the upstream must wait
-# OpenSSL keeps buffers as large as the largest piece that it was given: so large is a
-TLS_BUFFER = 32 * 1024  # recv() of its bytes,
-TLS_RECORD = 16 * 1024  # and what it encrypts at once (RFC 8446 5.1)
+# OpenSSL keeps buffers as large as the largest piece that it was given.
+TLS_BUFFER = 32 * 1024  # bytes of a recv(), which it decrypts at once
+TLS_RECORD = 16 * 1024  # bytes that it encrypts at once (RFC 8446 5.1)
 SEND_SLICE = 256 * 1024  # encrypted and sent at once: a call to the system costs 20 us
 TCP_KEEP_ALIVE = 15  # seconds; NATs forget silent connections while a model thinks
 TCP_PROBE_EVERY = 5  # seconds, once one of those probes was not answered
 DEAD_AFTER = 10  # seconds unacknowledged: half of the 20 that a person should wait
-# The numbers of the options that set these three, as Python has not all their names,
-# and the units of the last in a second: it is TCP_USER_TIMEOUT (Linux),
-# TCP_RXT_CONNDROPTIME (macOS) or TCP_MAXRT (Windows).
+# By platform: the numbers of the socket options for TCP_KEEP_ALIVE, TCP_PROBE_EVERY and
+# DEAD_AFTER, as Python does not name them all, and in how many units to a second the
+# last is told. That is TCP_USER_TIMEOUT, TCP_RXT_CONNDROPTIME or TCP_MAXRT.
 TCP_OPTIONS = {
     "linux": (4, 5, 18, 1000),
     "darwin": (0x10, 0x101, 0x80, 1),
@@ -8418,6 +8421,7 @@ TCP_OPTIONS = {
 }
 EYEBALLS_DELAY = 0.25  # RFC 8305 5: so long IPv6 may take until IPv4 is tried too
 LATE = 0.5  # seconds that a timer is late when this program was stopped
+LEAVE_OPENING = 0.5  # seconds that close() waits for what is still being opened
 MAX_INTERIM = 16  # heads of 1xx before the answer; each resets nobody's deadline
 DEFAULT_PORTS = {"http": 80, "https": 443}
 NEVER = float("inf")
@@ -8734,13 +8738,13 @@ class UpstreamConnection(TimedProtocol):
         self._kept = kept
         self._tls: Optional[TLS] = None
         self._heard = False  # has a byte of this answer come?
-        # What pour() was given, and what ends it; None while nobody waits in it.
-        self._take: Callable[[bytes], bool]
-        self._patience = 0.0
+        self._take: Callable[[bytes], bool]  # what pour() was given
+        self._patience = 0.0  # seconds of silence that pour() bears
+        # Ends pour(); None while nobody waits in it.
         self._poured: Optional[asyncio.Future[None]] = None
-        self._error: Optional[UpstreamError] = None
-        # Of another exchange's begin. Only one of these clocks runs while the computer
-        # sleeps, the other never jumps.
+        self._error: Optional[UpstreamError] = None  # why it was closed
+        # When another exchange may begin at the latest, by two clocks: time.time() runs
+        # while the computer sleeps, time.monotonic() never jumps.
         self._latest = 0.0
         self._latest_by_wall = 0.0
 
@@ -8785,7 +8789,7 @@ class UpstreamConnection(TimedProtocol):
 
     def time_out(self) -> None:
         if self in self._kept:
-            if self in self._kept[:-MAX_KEPT] or not self.usable():
+            if self in self._kept[:-MAX_KEPT] or self.close_if_stale():
                 self._kept.remove(self)
                 self.abort()
             else:
@@ -8817,13 +8821,21 @@ class UpstreamConnection(TimedProtocol):
             authority = self.origin.authority
             pairs = [("Host", authority), *proxy.pairs]
             head = encode_request_head("CONNECT", authority, pairs)
-            answer, _, data = await self.send_request("CONNECT", head, b"", MAX_IDLE)
-            if answer.status >= 300 or data:
+            answer, _, data = await self.send_request(
+                "CONNECT", head, b"", MAX_HANDSHAKE
+            )
+            if answer.status >= 300:
                 raise _proxy_error(answer, self.origin.host)
+            if data:
+                raise UpstreamError(
+                    "the proxy on the way to %s sent bytes of its own before the TLS "
+                    "handshake; add the host to NO_PROXY" % self.origin.host,
+                    should_retry=False,
+                )
         tls = TLS(context, self.origin.host, self.transport.write)
         data = b""
         while not tls.shake_hands(data):
-            data = await super().read(MAX_IDLE) or b""
+            data = await super().read(MAX_HANDSHAKE) or b""
             if not data:
                 raise ConnectionError("it was closed during the TLS handshake")
         self._tls = tls
@@ -8847,18 +8859,18 @@ class UpstreamConnection(TimedProtocol):
         self._kept.append(self)
         self._expect(SPARE_IDLE)
 
-    def usable(self) -> bool:
-        """Can another exchange begin? If not, it is closed."""
-        over = (
-            self.ready
+    def close_if_stale(self) -> bool:
+        """Close it if no other exchange can begin on it; True = none can."""
+        stale = (
+            self.ready  # with an end, or with bytes that nobody has asked for
             or self.transport.is_closing()
-            or self.transport.get_write_buffer_size()
+            or self.transport.get_write_buffer_size() > 0
             or time.monotonic() >= self._latest
             or time.time() >= self._latest_by_wall
         )
-        if over:
+        if stale:
             self.abort()
-        return not over
+        return stale
 
     # -- an exchange -----------------------------------------------------------------
 
@@ -8980,8 +8992,8 @@ class Response:
         return b"".join(pieces)
 
     async def pour(self, take: Callable[[bytes], Optional[bool]]) -> bool:
-        """Give body bytes to `take` as they come, until it returns False, which gives
-        True, or the body ends, which gives False."""
+        """Give body bytes to `take` as they come, until it returns False or the body
+        ends; True = the body has not ended."""
 
         def take_body(data: bytes) -> bool:
             body = self._decode(data)
@@ -9096,7 +9108,7 @@ class ConnectionPool:
         kept = self._kept.setdefault(origin, [])
         while kept:
             connection = kept.pop()
-            if connection.usable():
+            if not connection.close_if_stale():
                 yield connection
                 break
         yield UpstreamConnection(origin, kept)
@@ -9107,7 +9119,7 @@ class ConnectionPool:
             for connection in kept:
                 connection.abort()
         if self._opening:
-            await asyncio.wait(self._opening, timeout=LATE)
+            await asyncio.wait(self._opening, timeout=LEAVE_OPENING)
         await asyncio.sleep(0)  # the turn of the loop in which that is done
 
     async def _connect(

@@ -12923,7 +12923,7 @@ async def test_tls_to_a_plain_or_silent_or_absent_server(certificates):
     [
         (b"HTTP/1.1 407 Auth\r\nContent-Length: 0\r\n\r\n", "login into HTTPS_PROXY"),
         (b"HTTP/1.1 403 No\r\n\r\n", "answered 403 No; ask"),
-        (b"HTTP/1.1 200 OK\r\n\r\ntoo early", "answered 200"),
+        (b"HTTP/1.1 200 OK\r\n\r\ntoo early", "before the TLS handshake"),
         (b"gibberish\r\n\r\n", "proper HTTP"),
     ],
 )
