@@ -10306,12 +10306,6 @@ class CopilotAuth:
         code = {**code, "expires_in": int(self._code.left)}
         return {"status": "pending_verification", **code}
 
-    async def wait_for_login(self) -> bool:
-        """Wait until the pending code is used or dead; True = signed in."""
-        if self._polling:
-            await asyncio.wait([self._polling])
-        return self.signed_in()
-
     async def _request_code(self) -> Tuple[JSON, float, float]:
         reply = await self._oauth("/login/device/code", {"scope": "read:user"})
         keys = ("device_code", "verification_uri", "user_code")
@@ -10395,8 +10389,9 @@ class CopilotAuth:
         """The upstream took `token`."""
         self._worked = token
 
-    def refused(self, token: CopilotToken, *, expired: bool) -> bool:
-        """The upstream refused `token`; True = asking for one again may help.
+    def drop_refused(self, token: CopilotToken, *, expired: bool) -> bool:
+        """Forget `token`, which the upstream refused, and count that; True = asking
+        for one again may help.
 
         One that has worked and then expired is replaced at any time. All others count:
         five in five minutes, then no more is minted until the first is that old.
@@ -11040,7 +11035,9 @@ class CopilotClient:
             except ProxyError as exc:
                 refusal = exc
             if wants_new_token(refusal):
-                again = self._auth.refused(token, expired=refusal.status == 401)
+                # It counts the second refusal too, so it is asked first.
+                expired = refusal.status == 401
+                again = self._auth.drop_refused(token, expired=expired)
                 if renewed or not again:
                     raise refusal
                 renewed = True
