@@ -10473,6 +10473,13 @@ class CopilotAuth:
 #                                                             uses: 0-4, 6-8, 13, 14, 16
 # Contract: send() gives a 2xx answer or raises a ProxyError; nothing is sent again once
 # a byte of an answer was handed out; one exchange for many callers.
+#
+# The life of a 401: upstream_error() (2) makes of Copilot's refusal an UpstreamError,
+# and wants_new_token() has send() turn to CopilotAuth.drop_refused() (16), which forgets
+# the token and counts it; token() then gets another from GitHub, and the request goes up
+# once more. The client sees a second refusal, or the 503 that ends five in five minutes.
+# A 401 of GitHub itself is an AuthRequired by exchange_error() (16): no more tokens are
+# asked for until somebody signs in anew.
 
 MODELS = "/models"
 EMBEDDINGS = "/embeddings"
@@ -10655,7 +10662,8 @@ def _is_side_request(headers: Headers, body: JSON) -> bool:
     """Whether its headers, or its billing line, say that nobody typed it."""
     if headers.get("x-initiator") == "agent":  # as Copilot's own clients
         return True
-    if not {None, "main"}.issuperset(map(headers.get, SIDE_HEADERS)):
+    # Claude Code calls the conversation itself "main" (CLIENTS 1).
+    if any(headers.get(name, "main") != "main" for name in SIDE_HEADERS):
         return True
     first = objects(body.get("system"))[:1]
     return any("cc_is_subagent=true" in text_at(each, "text")[:2000] for each in first)
@@ -10680,7 +10688,7 @@ def _is_automatic(agent: str, text: str, body: JSON) -> bool:
     return False
 
 
-def initiator(headers: Headers, body: JSON, session: str) -> Initiator:
+def who_asks(headers: Headers, body: JSON, session: str) -> Initiator:
     """Who asks: `user` for a prompt that a person typed, and when in doubt."""
     agent = headers.get("user-agent", "")
     claude_code = agent.startswith("claude-")
@@ -10922,9 +10930,11 @@ class CopilotClient:
     async def _choose_auto(self, session: str) -> Tuple[Model, float, float]:
         choice = self._choices.get(session)  # none when it was forgotten meanwhile
         old = choice and choice.value
-        bearer = old._replace(headers=old.headers[-1:]) if old else NO_MODEL
+        carrier = NO_MODEL
+        if old:  # its last header is the session's token, added below: no other is sent
+            carrier = old._replace(headers=old.headers[-1:])
         response = await self.send(
-            AUTO_SESSION, AUTO_BODY, bearer, initiator=None, patient=False
+            AUTO_SESSION, AUTO_BODY, carrier, initiator=None, patient=False
         )
         reply: JSON = {}
         with contextlib.suppress(BadRequest):
@@ -10947,21 +10957,25 @@ class CopilotClient:
 
     # -- requests ----------------------------------------------------------------
 
-    def initiator(self, headers: Headers, body: JSON, session: str) -> Initiator:
-        """Who pays; `agent` for a retry too, as with the official client."""
-        by = initiator(headers, body, session)
-        return by._replace(who="agent") if self._is_repeated(by) else by
+    def who_pays(self, headers: Headers, body: JSON, session: str) -> Initiator:
+        """Who asks, but `agent` for a client's retry, as with the official client."""
+        asks = who_asks(headers, body, session)
+        return asks._replace(who="agent") if self._is_repeated(asks) else asks
 
-    def _is_repeated(self, by: Initiator) -> bool:
-        when, place = self._prompts.get(by.key, (-1e9, 0))
-        return self._clock() - when < REPEATED and place in (0, by.place)
+    def _is_repeated(self, initiator: Initiator) -> bool:
+        when, place = self._prompts.get(initiator.key, (-1e9, 0))
+        return self._clock() - when < REPEATED and place in (0, initiator.place)
 
-    def _note(self, by: Optional[Initiator], exc: Optional[ProxyError] = None) -> None:
+    def _note(
+        self, initiator: Optional[Initiator], exc: Optional[ProxyError] = None
+    ) -> None:
         """Remember a prompt that Copilot looked at."""
-        if by and by.key is not None and not isinstance(exc, ConnectFailed):
-            # Claude Code compacts what is too long, and sends it at another place.
-            place = 0 if isinstance(exc, ContextOverflow) else by.place
-            keep_newest(self._prompts, by.key, (self._clock(), place), MOST_PROMPTS)
+        key = initiator and initiator.key
+        if key is None or isinstance(exc, ConnectFailed):
+            return
+        # Claude Code compacts what is too long, and sends it at another place.
+        place = 0 if isinstance(exc, ContextOverflow) else initiator.place
+        keep_newest(self._prompts, key, (self._clock(), place), MOST_PROMPTS)
 
     async def _attempt(
         self,
@@ -10969,16 +10983,19 @@ class CopilotClient:
         endpoint: str,
         body: bytes,
         more: Dict[str, str],
-        by: Optional[Initiator],
+        initiator: Optional[Initiator],
     ) -> Response:
         """One request with one token; raises ProxyError for any answer but a 2xx."""
         # What a model wants besides never replaces ours.
         headers = {**more, **self._headers(token.token, endpoint)}
         headers["x-request-id"] = headers["x-agent-task-id"] = new_uuid()
         timeouts = Timeouts(total=30.0)
-        if by:  # as long as it speaks; silence is also what comes first
+        if initiator:  # as long as it speaks; silence is also what comes first
             timeouts = Timeouts(self._config.idle_timeout, self._config.idle_timeout)
-            headers["x-initiator"] = "agent" if self._is_repeated(by) else by.who
+            headers["x-initiator"] = initiator.who
+            # Copilot has seen it since who_pays() was asked: this is our own retry.
+            if self._is_repeated(initiator):
+                headers["x-initiator"] = "agent"
         if has_image(body):  # else not: an organisation may forbid vision
             headers["copilot-vision-request"] = "true"
         host = token.proxy if endpoint.startswith(ENGINES) else token.api
@@ -11772,7 +11789,7 @@ class App:
         """Admit one model request, answer it, and account for it whatever happens."""
         self._live[exchange] = None
         exchange.number = next(self._numbers)
-        exchange.initiator = self._copilot.initiator(
+        exchange.initiator = self._copilot.who_pays(
             exchange.request.headers, exchange.body, exchange.session
         )
         try:

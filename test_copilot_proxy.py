@@ -15368,7 +15368,7 @@ INITIATORS = [  # name, headers, body, who
 
 @pytest.mark.parametrize("name, headers, body, who", INITIATORS, ids=[row[0] for row in INITIATORS])
 def test_initiator(name, headers, body, who):
-    assert cp.initiator(cp.Headers(headers.items()), body, "s").who == who
+    assert cp.who_asks(cp.Headers(headers.items()), body, "s").who == who
 
 
 @pytest.mark.parametrize(
@@ -15709,7 +15709,7 @@ def test_upstream_prompt_is_user_once():
             else:
                 up.script["POST", CHAT] = []
             with contextlib.suppress(cp.ProxyError):
-                await one.post(CHAT_BODY, initiator=one.client.initiator(given, body, "s"))
+                await one.post(CHAT_BODY, initiator=one.client.who_pays(given, body, "s"))
             return up.initiators[-1]
 
         def typed(text, before=0):
@@ -15723,7 +15723,7 @@ def test_upstream_prompt_is_user_once():
         assert await told(typed("b", 4)) == "user"
         curl = cp.Headers()  # typed again, for all we know; but a repair is no new prompt
         assert await told(typed("b"), given=curl) == await told(typed("b"), given=curl) == "user"
-        asked = one.client.initiator(curl, typed("c"), "s")
+        asked = one.client.who_pays(curl, typed("c"), "s")
         await one.post(CHAT_BODY, initiator=asked)
         await one.post(CHAT_BODY, initiator=asked)
         assert up.initiators[-2:] == ["user", "agent"]
