@@ -10475,11 +10475,11 @@ class CopilotAuth:
 # a byte of an answer was handed out; one exchange for many callers.
 #
 # The life of a 401: upstream_error() (2) makes of Copilot's refusal an UpstreamError,
-# and wants_new_token() has send() turn to CopilotAuth.drop_refused() (16), which forgets
-# the token and counts it; token() then gets another from GitHub, and the request goes up
-# once more. The client sees a second refusal, or the 503 that ends five in five minutes.
-# A 401 of GitHub itself is an AuthRequired by exchange_error() (16): no more tokens are
-# asked for until somebody signs in anew.
+# and wants_new_token() has send() turn to CopilotAuth.drop_refused() (16), which
+# forgets the token and counts it; token() then gets another from GitHub, and the
+# request goes up once more. The client sees a second refusal, or the 503 that ends five
+# in five minutes. A 401 of GitHub itself is an AuthRequired by exchange_error() (16):
+# no more tokens are asked for until somebody signs in anew.
 
 MODELS = "/models"
 EMBEDDINGS = "/embeddings"
@@ -11086,11 +11086,11 @@ class CopilotClient:
 # ============================================================================
 # 18. Routes
 # ============================================================================
-# What each path does: parse, admit, choose, translate, relay. No dict surgery and no
-# framing here: the rooms above do that.                                      uses: 0-17
+# What each path does: parse, admit, choose, translate, relay.                uses: 0-17
 # Contract: the path decides the dialect of every error; the first byte to the client
 # waits for the upstream's status; usage is recorded once, also on failure; a stream
-# that failed ends with an error event, never with a made-up end.
+# that failed ends with an error event (after a bug of ours, no ProxyError, the
+# connection is reset instead), never with a made-up end.
 #
 # The life of a request: HTTPServer (15) reads it and calls App.handle(). find_route()
 # names the handler; a model request becomes an Exchange, the one record of it: headers,
@@ -11119,10 +11119,12 @@ class Route(NamedTuple):
 
     method: str
     path: str
-    handler: str  # a method of App, given the Request
+    handler: str  # a key of App._reports, else a method of App without its "_"
     dialect: str = ""  # of a model request; such a handler is given an Exchange
 
 
+# Who may call is the same for all: guard() (15) has turned away foreign hosts and web
+# pages, and, where API_KEY is set, everybody without it but for the front page.
 ROUTES = [Route(*row.split()) for row in """
 GET   /                            home
 GET   /api/hello                   home
@@ -11184,9 +11186,6 @@ def find_route(method: str, path: str) -> Route:
     )
 
 
-# What may still come after a terminal event is a usage chunk (UPSTREAM 9.4 rule 8); an
-# upstream that keeps the connection open after it must not keep the client waiting.
-LATE_USAGE = 2.0
 JSON_HEADERS = [("content-type", "application/json")]
 TEXT_HEADERS = [("content-type", "text/plain; charset=utf-8")]
 SSE_HEADERS = [
@@ -11203,6 +11202,9 @@ UPSTREAMS: Dict[str, Tuple[Callable[..., JSON], Any, Callable[[Model], str]]] = 
     RESPONSES: (encode_responses, ResponsesReader, responses_source),
 }
 NO_CONVERSATION = Conversation(())
+
+
+# -- one model request, and what the log says of it ------------------------------------
 
 
 CLIENT_NAME = re.compile(r"[0-9A-Za-z._-]{0,40}")  # the first product of User-Agent
@@ -11222,25 +11224,25 @@ def is_mapped(*names: str) -> bool:
 class Exchange:
     """One model request: who wants what, what serves it, and what came of it."""
 
-    model = Model("")
+    model = NO_MODEL
     endpoint = ""
     conversation = NO_CONVERSATION  # what went up, without turns; not for pass-throughs
     stops: Sequence[str] = ()  # at which the proxy itself has to cut
     left_out = ""  # what the upstream was not told, in words
     response: Optional[Response] = None
     source: Any = None  # of a Responses answer: what keeps it for later
-    compact = False  # that is to be a conversation in short
-    native = True  # where the model speaks Responses, it gets the request as it is
+    compact = False  # whether the answer is to be the conversation in short
+    native = True  # whether a model that speaks Responses gets the request as it is
     spoken = False  # the client has seen an event
     timer: Any = None  # of the next ping
     status = 0
     usage = TokenUsage()
-    who = ""  # pays: user or agent; "" = it never reached Copilot
+    who = ""  # "user" or "agent", who pays; "" = it never reached Copilot
     number = 0  # unique since the start
     initiator = AGENT  # judged on what the client sent
     hold: Optional[Hold] = None  # what the limits charged it
-    whose = ""  # failure it is, and why
-    reason = ""
+    whose = ""  # whose failure it is, as in ProxyError
+    reason = ""  # why it failed, in words
 
     def __init__(self, request: Request, out: Responder, dialect: str) -> None:
         self.request = request
@@ -11389,6 +11391,8 @@ def served_line(served: Served) -> str:
     return line
 
 
+# -- work beside the event loop, the sizes of prompts, USAGE_LOG -----------------------
+
 HEAVY_WORK = 1 << 18  # bytes; a thread costs 0.2 ms, they cost up to 70
 HUGE_WORK = 4 << 20  # bytes; they take turns, because translated they are 200 MB
 HUGE_LANE = concurrent.futures.ThreadPoolExecutor(1)
@@ -11535,6 +11539,8 @@ class UsageLog:
                 log_event("warn", "usage_log_failed", path=self._path, reason=str(exc))
 
 
+# -- the upstream's answer ---------------------------------------------------------
+
 MAX_ANSWER = 64 * 1024 * 1024  # bytes of a whole JSON answer
 
 
@@ -11576,6 +11582,11 @@ async def read_opening(exchange: Exchange, patience: float) -> None:
             raise opening.failure
 
 
+# What may still come after a terminal event is a usage chunk (UPSTREAM 9.4 rule 8); an
+# upstream that keeps the connection open after it must not keep the client waiting.
+LATE_USAGE = 2.0
+
+
 async def pump_late_usage(
     exchange: Exchange, translator: StreamTranslator, take: Callable[[bytes], bool]
 ) -> None:
@@ -11614,6 +11625,8 @@ async def pump(
     if more and not translator.done:
         await pump_late_usage(exchange, translator, take)
 
+
+# -- the handlers ------------------------------------------------------------------
 
 OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
@@ -11954,7 +11967,9 @@ class App:
             except UpstreamError as exc:
                 refusal = exc
             exchange.close()
-            lesson = repairs_left and self._fitter.learn(fit, refusal)
+            if not repairs_left:
+                break
+            lesson = self._fitter.learn(fit, refusal)
             if not lesson:
                 break
             log_event("info", "lesson", model=exchange.model.id, lesson=lesson)
