@@ -22,12 +22,13 @@ The file is a house of numbered rooms; a room uses only rooms above it.
      7  Models, names, Auto       the catalogue, names, endpoint choice, limits, prices
      8  Conversation              the hub: one neutral request, one sink for answers
      9  Anthropic Messages        request -> hub -> stream: blocks, tools, thinking
-    10  OpenAI chat               requests and chunks both ways; max_tokens, samplers
+    10  OpenAI chat               requests and chunks both ways; embeddings, completions
     11  OpenAI Responses          requests and events both ways; web search
-    12  Fit: what an upstream takes  what is refused, and what is sent instead
+    12  Fit: what an upstream takes  refused samplers, tools, fields: what is sent
     13  Tokens, usage and limits  estimates, ledger, windows, budget
     ~~  the waterline: nothing above it awaits or reads a clock, socket, file,
-        environment or random source; rooms below it do
+        environment or random source, but for the log of room 3, which has a clock,
+        a thread and a stream; rooms below it do
     14  HTTP client               origins, TLS, CONNECT, keep-alive, deadlines
     15  HTTP server               accept, parse, guard, answer
     16  GitHub sign-in            device flow, Copilot token, one file
@@ -116,7 +117,7 @@ JSON = Dict[str, Any]
 # 1. Config
 # ============================================================================
 # Settings as values, one row each; tests compare the rows with .env.example and the
-# README. The environment itself is read in room 20.                       uses: 0
+# README. The environment itself is read in room 20.                          uses: none
 # Contract: a bad value raises ConfigError naming variable, value and what is allowed;
 # no text, however long or odd, takes more than linear time.
 
@@ -355,7 +356,7 @@ def parse_dotenv(text: str) -> Tuple[Dict[str, str], List[int]]:
 # 2. Errors
 # ============================================================================
 # One tree for every way to fail that a client may see, its two spellings, and the
-# reader of the upstream's own errors (UPSTREAM 15).                      uses: 0
+# reader of the upstream's own errors (UPSTREAM 15).                             uses: 0
 # Contract: str(exc) says what happened, whose fault it is and what to do next, and
 # never holds a token; total over the statuses 400-599; linear in the upstream's bytes.
 
@@ -417,7 +418,6 @@ class ContextOverflow(BadRequest):
             "prompt is too long: %d tokens > %d maximum" % (tokens, maximum)
         )
         self.tokens = tokens
-        self.maximum = maximum
 
 
 class AuthRequired(ProxyError):
@@ -756,9 +756,10 @@ def error_in_stream(obj: JSON) -> ProxyError:
 # 3. Logging
 # ============================================================================
 # Turn one event into one line, over the standard library's logging. Fields are
-# metadata, never bodies or tokens.                                        uses: 0, 1
+# metadata, never bodies or tokens.                                           uses: none
 # Contract: one printable line whatever the fields hold; nothing is formatted when the
-# level is off; nobody ever waits for who reads the log.
+# level is off; nobody ever waits for who reads the log. For that LineWriter has a
+# thread that writes, and the clock tells when: no other room above the waterline may.
 
 LOG = logging.getLogger("copilot_proxy")
 LOG_LEVELS = {
@@ -929,7 +930,7 @@ def configure_logging(level: str, stream: Any, *, colour: bool = False) -> None:
 # ============================================================================
 # 4. JSON
 # ============================================================================
-# The edge where unknown bytes become checked dicts, and back.           uses: 0, 2
+# The edge where unknown bytes become checked dicts, and back.                uses: 0, 2
 # Contract: what is no strict JSON (invalid UTF-8, NaN, a number without end) or is
 # nested too deeply is a BadRequest; unknown keys are kept; encoding what was read never
 # fails, a lone surrogate goes out as its \u escape.
@@ -1203,7 +1204,7 @@ def keep_newest(table: Dict[Any, Any], key: Hashable, value: Any, most: int) -> 
 # ============================================================================
 # 5. Server-sent events
 # ============================================================================
-# WHATWG framing (HTML 9.2.6) on bytes, and nothing about any API.       uses: 2, 4
+# WHATWG framing (HTML 9.2.6) on bytes, and nothing about any API.            uses: 2, 4
 # Contract: the events do not depend on how the bytes were cut. An event without data
 # is dropped; the end of the stream counts as the blank line that ends an event,
 # because some upstreams leave the last one out (UPSTREAM 17.4).
@@ -1300,7 +1301,7 @@ class SSEDecoder:
 # ============================================================================
 # 6. HTTP/1.1 wire
 # ============================================================================
-# Bytes <-> heads and body pieces (RFC 9112), for both sides.           Uses: 2.
+# Bytes <-> heads and body pieces (RFC 9112), for both sides.                    uses: 2
 # Contract: no cutting of the input changes the outcome; all is linear and has a limit;
 # what two parsers could read in two ways is refused with ProtocolError. Checked by
 # patterns, because int(), strip() and splitlines() also take "+5", "5_0" and \x85.
@@ -1734,7 +1735,7 @@ def encode_chunk(data: bytes) -> bytes:
 # 7. Models, names, Auto
 # ============================================================================
 # The account's catalogue, what a client's model name means in it, and which upstream
-# endpoint serves it (UPSTREAM 7, 8, 22.1).                         uses: 0, 2, 3, 4
+# endpoint serves it (UPSTREAM 7, 8, 22.1).                                uses: 0, 2, 4
 # Contract: a known id means itself; never another family; an entry that cannot be read
 # is skipped; every limit comes from the catalogue, 0 = it does not say.
 
@@ -2195,7 +2196,7 @@ def claude_environment(models: Catalogue) -> Dict[str, str]:
 # ============================================================================
 # The hub between dialects. A request becomes one neutral Conversation, an answer goes
 # to one Sink; so n dialects need n readers and n writers, not n*n translators.
-# Uses: 2-5, 7.
+#                                                                       uses: 0, 2, 4, 5
 # Contract: a parser maps every part or refuses it by path and kind; terminal events
 # come only from finish(), so a late usage still counts; an upstream that ended without
 # its terminal event is an UpstreamError, never a made-up end.
@@ -2750,7 +2751,7 @@ class Translation(StreamTranslator):
 # 9. Anthropic Messages
 # ============================================================================
 # The Anthropic dialect: a Messages request to the hub and back, Copilot's stream read,
-# and a stream or a whole Message written.                        uses: 2, 4, 5, 7, 8
+# and a stream or a whole Message written.                        uses: 0, 2, 4, 5, 7, 8
 # Contract: the stream is `message_start (start delta* stop)* message_delta
 # message_stop`, indexes from 0, one block open, none opened twice; the answer without
 # streaming is what the stream amounts to.
@@ -3667,7 +3668,7 @@ class MessagesTap:
 # 10. OpenAI chat
 # ============================================================================
 # Chat completions on both sides: requests of OpenAI clients and for Copilot, its chunks
-# read and chunks written (UPSTREAM 9).                     Uses: 0, 2, 4, 5, 7, 8, 9.
+# read and chunks written (UPSTREAM 9).                            uses: 0, 2, 4, 5, 7-9
 # Contract: no request is mutated; the same history gives the same messages in every
 # turn, for the prompt cache; the sink is told the same on the fast and the full route.
 
@@ -4465,7 +4466,7 @@ class CompletionStream(StreamTranslator):
 # ============================================================================
 # Requests of Responses clients and for Copilot, its events read and events written, the
 # memory of answers, the pass-through, web search (UPSTREAM 10, 22.4; CLIENTS 2-4, 8).
-# Uses: 0, 2, 4, 5, 7-10.
+#                                                                 uses: 0, 2, 4, 5, 7-10
 # Contract: upstream items are known by output_index, never by id, because Copilot
 # encrypts ids anew in every event; what only a `done` event says is neither lost nor
 # said twice; an item is the same in its `done` event and in the whole answer.
@@ -5788,7 +5789,7 @@ class SearchReader(ResponsesReader):
 # 12. Fit: what an upstream takes
 # ============================================================================
 # The one place that knows what a vendor, an endpoint or a model refuses, and what is
-# sent instead: every body passes RULES last, whatever its path.  uses: 0, 2, 4, 7-11
+# sent instead: every body passes RULES last, whatever its path.     uses: 0, 2, 4, 7-11
 # Contract: a body that needs nothing goes up as it came, byte for byte; what is
 # rewritten is rewritten alike in every turn, because of the cached prefix; meaning is
 # refused by name or said otherwise, and `left_out` says so; a refusal turns rows on.
@@ -7653,7 +7654,7 @@ class Fitter:
 # 13. Tokens, usage and limits
 # ============================================================================
 # Arithmetic over an injected clock: how long a prompt is, what was used, and who has
-# to wait.                                                           uses: 1, 2, 4, 8
+# to wait.                                                               uses: 0-2, 4, 8
 # Contract: an estimate is >= 1 and linear in the text; sums of sessions are the totals;
 # what an admitted request may cost is charged at once and corrected by what it did
 # cost; every table here is bounded.
@@ -8405,7 +8406,7 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 # 14. HTTP client
 # ============================================================================
 # Origins, proxies, TLS, keep-alive and deadlines over asyncio streams; nothing about
-# GitHub.                                                           Uses: 1, 2, 3, 6.
+# GitHub.                                                                   uses: 1-3, 6
 # Contract: a request is sent twice only when a kept connection died before the first
 # byte of an answer; TLS is always verified; close(), or cancelling who waits, closes
 # the socket at once. It fails with ConnectFailed (no byte of an answer came),
@@ -8425,19 +8426,22 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 
 
 MAX_IDLE = 90.0  # seconds; people think for a minute, a handshake costs 155 ms
-MAX_KEPT = 16  # to each origin; a burst leaves more of them,
-SPARE_IDLE = 8.0  # which are kept so many seconds
+MAX_KEPT = 16  # idle connections to each origin that may stay so long
+SPARE_IDLE = 8.0  # seconds that the others stay, which a burst leaves
+# Seconds for a proxy's answer to CONNECT, and for each step of the TLS handshake, when
+# who wanted the connection has left; who waits for it gives up at connect_timeout.
+MAX_HANDSHAKE = 90.0
 READ_AHEAD = 512 * 1024  # bytes; with more of them unread, the upstream must wait
-# OpenSSL keeps buffers as large as the largest piece that it was given: so large is a
-TLS_BUFFER = 32 * 1024  # recv() of its bytes,
-TLS_RECORD = 16 * 1024  # and what it encrypts at once (RFC 8446 5.1)
+# OpenSSL keeps buffers as large as the largest piece that it was given.
+TLS_BUFFER = 32 * 1024  # bytes of a recv(), which it decrypts at once
+TLS_RECORD = 16 * 1024  # bytes that it encrypts at once (RFC 8446 5.1)
 SEND_SLICE = 256 * 1024  # encrypted and sent at once: a call to the system costs 20 us
 TCP_KEEP_ALIVE = 15  # seconds; NATs forget silent connections while a model thinks
 TCP_PROBE_EVERY = 5  # seconds, once one of those probes was not answered
 DEAD_AFTER = 10  # seconds unacknowledged: half of the 20 that a person should wait
-# The numbers of the options that set these three, as Python has not all their names,
-# and the units of the last in a second: it is TCP_USER_TIMEOUT (Linux),
-# TCP_RXT_CONNDROPTIME (macOS) or TCP_MAXRT (Windows).
+# By platform: the numbers of the socket options for TCP_KEEP_ALIVE, TCP_PROBE_EVERY and
+# DEAD_AFTER, as Python does not name them all, and in how many units to a second the
+# last is told. That is TCP_USER_TIMEOUT, TCP_RXT_CONNDROPTIME or TCP_MAXRT.
 TCP_OPTIONS = {
     "linux": (4, 5, 18, 1000),
     "darwin": (0x10, 0x101, 0x80, 1),
@@ -8445,6 +8449,7 @@ TCP_OPTIONS = {
 }
 EYEBALLS_DELAY = 0.25  # RFC 8305 5: so long IPv6 may take until IPv4 is tried too
 LATE = 0.5  # seconds that a timer is late when this program was stopped
+LEAVE_OPENING = 0.5  # seconds that close() waits for what is still being opened
 MAX_INTERIM = 16  # heads of 1xx before the answer; each resets nobody's deadline
 DEFAULT_PORTS = {"http": 80, "https": 443}
 NEVER = float("inf")
@@ -8761,13 +8766,13 @@ class UpstreamConnection(TimedProtocol):
         self._kept = kept
         self._tls: Optional[TLS] = None
         self._heard = False  # has a byte of this answer come?
-        # What pour() was given, and what ends it; None while nobody waits in it.
-        self._take: Callable[[bytes], bool]
-        self._patience = 0.0
+        self._take: Callable[[bytes], bool]  # what pour() was given
+        self._patience = 0.0  # seconds of silence that pour() bears
+        # Ends pour(); None while nobody waits in it.
         self._poured: Optional[asyncio.Future[None]] = None
-        self._error: Optional[UpstreamError] = None
-        # Of another exchange's begin. Only one of these clocks runs while the computer
-        # sleeps, the other never jumps.
+        self._error: Optional[UpstreamError] = None  # why it was closed
+        # When another exchange may begin at the latest, by two clocks: time.time() runs
+        # while the computer sleeps, time.monotonic() never jumps.
         self._latest = 0.0
         self._latest_by_wall = 0.0
 
@@ -8812,7 +8817,7 @@ class UpstreamConnection(TimedProtocol):
 
     def time_out(self) -> None:
         if self in self._kept:
-            if self in self._kept[:-MAX_KEPT] or not self.usable():
+            if self in self._kept[:-MAX_KEPT] or self.close_if_stale():
                 self._kept.remove(self)
                 self.abort()
             else:
@@ -8844,13 +8849,21 @@ class UpstreamConnection(TimedProtocol):
             authority = self.origin.authority
             pairs = [("Host", authority), *proxy.pairs]
             head = encode_request_head("CONNECT", authority, pairs)
-            answer, _, data = await self.send_request("CONNECT", head, b"", MAX_IDLE)
-            if answer.status >= 300 or data:
+            answer, _, data = await self.send_request(
+                "CONNECT", head, b"", MAX_HANDSHAKE
+            )
+            if answer.status >= 300:
                 raise _proxy_error(answer, self.origin.host)
+            if data:
+                raise UpstreamError(
+                    "the proxy on the way to %s sent bytes of its own before the TLS "
+                    "handshake; add the host to NO_PROXY" % self.origin.host,
+                    should_retry=False,
+                )
         tls = TLS(context, self.origin.host, self.transport.write)
         data = b""
         while not tls.shake_hands(data):
-            data = await super().read(MAX_IDLE) or b""
+            data = await super().read(MAX_HANDSHAKE) or b""
             if not data:
                 raise ConnectionError("it was closed during the TLS handshake")
         self._tls = tls
@@ -8874,18 +8887,18 @@ class UpstreamConnection(TimedProtocol):
         self._kept.append(self)
         self._expect(SPARE_IDLE)
 
-    def usable(self) -> bool:
-        """Can another exchange begin? If not, it is closed."""
-        over = (
-            self.ready
+    def close_if_stale(self) -> bool:
+        """Close it if no other exchange can begin on it; True = none can."""
+        stale = (
+            self.ready  # with an end, or with bytes that nobody has asked for
             or self.transport.is_closing()
-            or self.transport.get_write_buffer_size()
+            or self.transport.get_write_buffer_size() > 0
             or time.monotonic() >= self._latest
             or time.time() >= self._latest_by_wall
         )
-        if over:
+        if stale:
             self.abort()
-        return not over
+        return stale
 
     # -- an exchange -----------------------------------------------------------------
 
@@ -9007,8 +9020,8 @@ class Response:
         return b"".join(pieces)
 
     async def pour(self, take: Callable[[bytes], Optional[bool]]) -> bool:
-        """Give body bytes to `take` as they come, until it returns False, which gives
-        True, or the body ends, which gives False."""
+        """Give body bytes to `take` as they come, until it returns False or the body
+        ends; True = the body has not ended."""
 
         def take_body(data: bytes) -> bool:
             body = self._decode(data)
@@ -9123,7 +9136,7 @@ class ConnectionPool:
         kept = self._kept.setdefault(origin, [])
         while kept:
             connection = kept.pop()
-            if connection.usable():
+            if not connection.close_if_stale():
                 yield connection
                 break
         yield UpstreamConnection(origin, kept)
@@ -9134,7 +9147,7 @@ class ConnectionPool:
             for connection in kept:
                 connection.abort()
         if self._opening:
-            await asyncio.wait(self._opening, timeout=LATE)
+            await asyncio.wait(self._opening, timeout=LEAVE_OPENING)
         await asyncio.sleep(0)  # the turn of the loop in which that is done
 
     async def _connect(
@@ -9170,7 +9183,7 @@ class ConnectionPool:
 # ============================================================================
 # 15. HTTP server
 # ============================================================================
-# Accept, parse, guard, call one function, answer.              Uses: 1-4, 6, 14.
+# Accept, parse, guard, call one function, answer.                      uses: 1-4, 6, 14
 # Contract: one answer to each request, the next one is parsed after it; a client that
 # left cancels the handler, a slow one stops it; what is wrong is answered in the path's
 # dialect.
@@ -9796,7 +9809,7 @@ class HTTPServer:
 # ============================================================================
 # The device flow, the Copilot token and the one file that keeps them (UPSTREAM 2, 3);
 # the cache with one flight, in which codes, tokens, catalogue and quota are kept.
-#                                                        Uses: 1, 2, 3, 4, 8, 14.
+#                                                                       uses: 0-4, 8, 14
 # Contract: many callers, one exchange; a failed exchange never deletes the GitHub
 # token and is never tried in a loop; GITHUB_TOKEN is never written to disk; what other
 # processes do to the file holds from the next request on.
@@ -10321,12 +10334,6 @@ class CopilotAuth:
         code = {**code, "expires_in": int(self._code.left)}
         return {"status": "pending_verification", **code}
 
-    async def wait_for_login(self) -> bool:
-        """Wait until the pending code is used or dead; True = signed in."""
-        if self._polling:
-            await asyncio.wait([self._polling])
-        return self.signed_in()
-
     async def _request_code(self) -> Tuple[JSON, float, float]:
         reply = await self._oauth("/login/device/code", {"scope": "read:user"})
         keys = ("device_code", "verification_uri", "user_code")
@@ -10410,8 +10417,9 @@ class CopilotAuth:
         """The upstream took `token`."""
         self._worked = token
 
-    def refused(self, token: CopilotToken, *, expired: bool) -> bool:
-        """The upstream refused `token`; True = asking for one again may help.
+    def drop_refused(self, token: CopilotToken, *, expired: bool) -> bool:
+        """Forget `token`, which the upstream refused, and count that; True = asking
+        for one again may help.
 
         One that has worked and then expired is replaced at any time. All others count:
         five in five minutes, then no more is minted until the first is that old.
@@ -10490,9 +10498,16 @@ class CopilotAuth:
 # ============================================================================
 # The one place that knows Copilot's headers and paths: send, retry, catalogue, Auto,
 # quota, and who pays for a request (UPSTREAM 4-7, 12, 15, 22.1).
-#                                                   Uses: 1-4, 6-8, 13, 14, 16.
+#                                                             uses: 0-4, 6-8, 13, 14, 16
 # Contract: send() gives a 2xx answer or raises a ProxyError; nothing is sent again once
 # a byte of an answer was handed out; one exchange for many callers.
+#
+# The life of a 401: upstream_error() (2) makes of Copilot's refusal an UpstreamError,
+# and wants_new_token() has send() turn to CopilotAuth.drop_refused() (16), which
+# forgets the token and counts it; token() then gets another from GitHub, and the
+# request goes up once more. The client sees a second refusal, or the 503 that ends five
+# in five minutes. A 401 of GitHub itself is an AuthRequired by exchange_error() (16):
+# no more tokens are asked for until somebody signs in anew.
 
 MODELS = "/models"
 EMBEDDINGS = "/embeddings"
@@ -10675,7 +10690,8 @@ def _is_side_request(headers: Headers, body: JSON) -> bool:
     """Whether its headers, or its billing line, say that nobody typed it."""
     if headers.get("x-initiator") == "agent":  # as Copilot's own clients
         return True
-    if not {None, "main"}.issuperset(map(headers.get, SIDE_HEADERS)):
+    # Claude Code calls the conversation itself "main" (CLIENTS 1).
+    if any(headers.get(name, "main") != "main" for name in SIDE_HEADERS):
         return True
     first = objects(body.get("system"))[:1]
     return any("cc_is_subagent=true" in text_at(each, "text")[:2000] for each in first)
@@ -10700,7 +10716,7 @@ def _is_automatic(agent: str, text: str, body: JSON) -> bool:
     return False
 
 
-def initiator(headers: Headers, body: JSON, session: str) -> Initiator:
+def who_asks(headers: Headers, body: JSON, session: str) -> Initiator:
     """Who asks: `user` for a prompt that a person typed, and when in doubt."""
     agent = headers.get("user-agent", "")
     claude_code = agent.startswith("claude-")
@@ -10942,9 +10958,11 @@ class CopilotClient:
     async def _choose_auto(self, session: str) -> Tuple[Model, float, float]:
         choice = self._choices.get(session)  # none when it was forgotten meanwhile
         old = choice and choice.value
-        bearer = old._replace(headers=old.headers[-1:]) if old else NO_MODEL
+        carrier = NO_MODEL
+        if old:  # its last header is the session's token, added below: no other is sent
+            carrier = old._replace(headers=old.headers[-1:])
         response = await self.send(
-            AUTO_SESSION, AUTO_BODY, bearer, initiator=None, patient=False
+            AUTO_SESSION, AUTO_BODY, carrier, initiator=None, patient=False
         )
         reply: JSON = {}
         with contextlib.suppress(BadRequest):
@@ -10967,21 +10985,25 @@ class CopilotClient:
 
     # -- requests ----------------------------------------------------------------
 
-    def initiator(self, headers: Headers, body: JSON, session: str) -> Initiator:
-        """Who pays; `agent` for a retry too, as with the official client."""
-        by = initiator(headers, body, session)
-        return by._replace(who="agent") if self._is_repeated(by) else by
+    def who_pays(self, headers: Headers, body: JSON, session: str) -> Initiator:
+        """Who asks, but `agent` for a client's retry, as with the official client."""
+        asks = who_asks(headers, body, session)
+        return asks._replace(who="agent") if self._is_repeated(asks) else asks
 
-    def _is_repeated(self, by: Initiator) -> bool:
-        when, place = self._prompts.get(by.key, (-1e9, 0))
-        return self._clock() - when < REPEATED and place in (0, by.place)
+    def _is_repeated(self, initiator: Initiator) -> bool:
+        when, place = self._prompts.get(initiator.key, (-1e9, 0))
+        return self._clock() - when < REPEATED and place in (0, initiator.place)
 
-    def _note(self, by: Optional[Initiator], exc: Optional[ProxyError] = None) -> None:
+    def _note(
+        self, initiator: Optional[Initiator], exc: Optional[ProxyError] = None
+    ) -> None:
         """Remember a prompt that Copilot looked at."""
-        if by and by.key is not None and not isinstance(exc, ConnectFailed):
-            # Claude Code compacts what is too long, and sends it at another place.
-            place = 0 if isinstance(exc, ContextOverflow) else by.place
-            keep_newest(self._prompts, by.key, (self._clock(), place), MOST_PROMPTS)
+        key = initiator and initiator.key
+        if key is None or isinstance(exc, ConnectFailed):
+            return
+        # Claude Code compacts what is too long, and sends it at another place.
+        place = 0 if isinstance(exc, ContextOverflow) else initiator.place
+        keep_newest(self._prompts, key, (self._clock(), place), MOST_PROMPTS)
 
     async def _attempt(
         self,
@@ -10989,16 +11011,19 @@ class CopilotClient:
         endpoint: str,
         body: bytes,
         more: Dict[str, str],
-        by: Optional[Initiator],
+        initiator: Optional[Initiator],
     ) -> Response:
         """One request with one token; raises ProxyError for any answer but a 2xx."""
         # What a model wants besides never replaces ours.
         headers = {**more, **self._headers(token.token, endpoint)}
         headers["x-request-id"] = headers["x-agent-task-id"] = new_uuid()
         timeouts = Timeouts(total=30.0)
-        if by:  # as long as it speaks; silence is also what comes first
+        if initiator:  # as long as it speaks; silence is also what comes first
             timeouts = Timeouts(self._config.idle_timeout, self._config.idle_timeout)
-            headers["x-initiator"] = "agent" if self._is_repeated(by) else by.who
+            headers["x-initiator"] = initiator.who
+            # Copilot has seen it since who_pays() was asked: this is our own retry.
+            if self._is_repeated(initiator):
+                headers["x-initiator"] = "agent"
         if has_image(body):  # else not: an organisation may forbid vision
             headers["copilot-vision-request"] = "true"
         host = token.proxy if endpoint.startswith(ENGINES) else token.api
@@ -11055,7 +11080,9 @@ class CopilotClient:
             except ProxyError as exc:
                 refusal = exc
             if wants_new_token(refusal):
-                again = self._auth.refused(token, expired=refusal.status == 401)
+                # It counts the second refusal too, so it is asked first.
+                expired = refusal.status == 401
+                again = self._auth.drop_refused(token, expired=expired)
                 if renewed or not again:
                     raise refusal
                 renewed = True
@@ -11087,11 +11114,11 @@ class CopilotClient:
 # ============================================================================
 # 18. Routes
 # ============================================================================
-# What each path does: parse, admit, choose, translate, relay. No dict surgery and no
-# framing here: the rooms above do that.                  uses: 1-17
+# What each path does: parse, admit, choose, translate, relay.                uses: 0-17
 # Contract: the path decides the dialect of every error; the first byte to the client
 # waits for the upstream's status; usage is recorded once, also on failure; a stream
-# that failed ends with an error event, never with a made-up end.
+# that failed ends with an error event (after a bug of ours, no ProxyError, the
+# connection is reset instead), never with a made-up end.
 #
 # The life of a request: HTTPServer (15) reads it and calls App.handle(). find_route()
 # names the handler; a model request becomes an Exchange, the one record of it: headers,
@@ -11120,10 +11147,12 @@ class Route(NamedTuple):
 
     method: str
     path: str
-    handler: str  # a method of App, given the Request
+    handler: str  # a key of App._reports, else a method of App without its "_"
     dialect: str = ""  # of a model request; such a handler is given an Exchange
 
 
+# Who may call is the same for all: guard() (15) has turned away foreign hosts and web
+# pages, and, where API_KEY is set, everybody without it but for the front page.
 ROUTES = [Route(*row.split()) for row in """
 GET   /                            home
 GET   /api/hello                   home
@@ -11185,9 +11214,6 @@ def find_route(method: str, path: str) -> Route:
     )
 
 
-# What may still come after a terminal event is a usage chunk (UPSTREAM 9.4 rule 8); an
-# upstream that keeps the connection open after it must not keep the client waiting.
-LATE_USAGE = 2.0
 JSON_HEADERS = [("content-type", "application/json")]
 TEXT_HEADERS = [("content-type", "text/plain; charset=utf-8")]
 SSE_HEADERS = [
@@ -11204,6 +11230,9 @@ UPSTREAMS: Dict[str, Tuple[Callable[..., JSON], Any, Callable[[Model], str]]] = 
     RESPONSES: (encode_responses, ResponsesReader, responses_source),
 }
 NO_CONVERSATION = Conversation(())
+
+
+# -- one model request, and what the log says of it ------------------------------------
 
 
 CLIENT_NAME = re.compile(r"[0-9A-Za-z._-]{0,40}")  # the first product of User-Agent
@@ -11223,25 +11252,25 @@ def is_mapped(*names: str) -> bool:
 class Exchange:
     """One model request: who wants what, what serves it, and what came of it."""
 
-    model = Model("")
+    model = NO_MODEL
     endpoint = ""
     conversation = NO_CONVERSATION  # what went up, without turns; not for pass-throughs
     stops: Sequence[str] = ()  # at which the proxy itself has to cut
     left_out = ""  # what the upstream was not told, in words
     response: Optional[Response] = None
     source: Any = None  # of a Responses answer: what keeps it for later
-    compact = False  # that is to be a conversation in short
-    native = True  # where the model speaks Responses, it gets the request as it is
+    compact = False  # whether the answer is to be the conversation in short
+    native = True  # whether a model that speaks Responses gets the request as it is
     spoken = False  # the client has seen an event
     timer: Any = None  # of the next ping
     status = 0
     usage = TokenUsage()
-    who = ""  # pays: user or agent; "" = it never reached Copilot
+    who = ""  # "user" or "agent", who pays; "" = it never reached Copilot
     number = 0  # unique since the start
     initiator = AGENT  # judged on what the client sent
     hold: Optional[Hold] = None  # what the limits charged it
-    whose = ""  # failure it is, and why
-    reason = ""
+    whose = ""  # whose failure it is, as in ProxyError
+    reason = ""  # why it failed, in words
 
     def __init__(self, request: Request, out: Responder, dialect: str) -> None:
         self.request = request
@@ -11390,6 +11419,8 @@ def served_line(served: Served) -> str:
     return line
 
 
+# -- work beside the event loop, the sizes of prompts, USAGE_LOG -----------------------
+
 HEAVY_WORK = 1 << 18  # bytes; a thread costs 0.2 ms, they cost up to 70
 HUGE_WORK = 4 << 20  # bytes; they take turns, because translated they are 200 MB
 HUGE_LANE = concurrent.futures.ThreadPoolExecutor(1)
@@ -11536,6 +11567,8 @@ class UsageLog:
                 log_event("warn", "usage_log_failed", path=self._path, reason=str(exc))
 
 
+# -- the upstream's answer ---------------------------------------------------------
+
 MAX_ANSWER = 64 * 1024 * 1024  # bytes of a whole JSON answer
 
 
@@ -11577,6 +11610,11 @@ async def read_opening(exchange: Exchange, patience: float) -> None:
             raise opening.failure
 
 
+# What may still come after a terminal event is a usage chunk (UPSTREAM 9.4 rule 8); an
+# upstream that keeps the connection open after it must not keep the client waiting.
+LATE_USAGE = 2.0
+
+
 async def pump_late_usage(
     exchange: Exchange, translator: StreamTranslator, take: Callable[[bytes], bool]
 ) -> None:
@@ -11615,6 +11653,8 @@ async def pump(
     if more and not translator.done:
         await pump_late_usage(exchange, translator, take)
 
+
+# -- the handlers ------------------------------------------------------------------
 
 OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
@@ -11790,7 +11830,7 @@ class App:
         """Admit one model request, answer it, and account for it whatever happens."""
         self._live[exchange] = None
         exchange.number = next(self._numbers)
-        exchange.initiator = self._copilot.initiator(
+        exchange.initiator = self._copilot.who_pays(
             exchange.request.headers, exchange.body, exchange.session
         )
         try:
@@ -11955,7 +11995,9 @@ class App:
             except UpstreamError as exc:
                 refusal = exc
             exchange.close()
-            lesson = repairs_left and self._fitter.learn(fit, refusal)
+            if not repairs_left:
+                break
+            lesson = self._fitter.learn(fit, refusal)
             if not lesson:
                 break
             log_event("info", "lesson", model=exchange.model.id, lesson=lesson)
@@ -12195,7 +12237,7 @@ class App:
 # ============================================================================
 # What people are told, in words made once: banner, `usage`, `check` and the page at /
 # say the same sentence. The page is one HTML string: no build, no third-party script.
-# Uses: 0-4, 7, 13, 16, 17.
+#                                                            uses: 0-2, 4, 7, 13, 16, 17
 # Contract: report() never waits for Copilot and holds no secret; the page sets text,
 # never HTML, and its nonce is the only script and style that its policy allows.
 
@@ -12862,7 +12904,7 @@ class StatusPage:
 # 20. Command line
 # ============================================================================
 # The verbs, what they print, and the one place where everything is built. The only
-# room that reads the environment and prints.        uses: 1-4, 7, 13-19
+# room that reads the environment and prints.                        uses: 0-4, 7, 13-19
 # Contract: exit codes 0 done, 1 failed, 2 wrong usage or setting, 3 not signed in.
 
 THIS_FILE = __file__  # absolute since Python 3.9, and needs no working folder
