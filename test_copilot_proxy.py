@@ -5254,6 +5254,10 @@ REFUSALS = [  # body, start of the message
         IN + ".source.data: expected base64",
     ),
     ({"tools": [READ, {"input_schema": {}}]}, "tools.1.name: required"),
+    (
+        {"tools": [{"type": "x" * 99, "name": "n"}]},
+        "tools.0.type: '%s' is known to Anthropic's own" % ("x" * 60),
+    ),
     ({"tools": [READ], "tool_choice": {"type": "some"}}, "tool_choice.type: expected auto or"),
     ({"thinking": {"type": "deep"}}, "thinking.type: expected"),
     ({"output_config": {"format": {"type": "regex"}}}, "output_config.format.type: expected json"),
@@ -5349,7 +5353,7 @@ def test_messages_blocks_of_other_servers_are_told(block, text):
 @pytest.mark.parametrize("kind", ["hologram", "tool_resultx", "x" * 99, "Tool_Use"])
 def test_messages_unknown_blocks_are_named(kind):
     for turn, path in ((by_user({"type": kind}), IN), (by_model({"type": kind}), IN)):
-        with pytest.raises(cp.BadRequest, match="^%s: a block of type '%s" % (path, kind[:60])):
+        with pytest.raises(cp.BadRequest, match="^%s: a block of type '%s'" % (path, kind[:60])):
             cp.parse_messages({"messages": [turn]})
 
 
@@ -7943,6 +7947,11 @@ def test_responses_writer_incomplete_and_failed():
     events = [event for _, event in frames(writer.take())]
     check_responses(events)
     assert events[-2]["message"] == events[-1]["response"]["error"]["message"] == "broken"
+    writer = r_writer()
+    writer.end("stop", R_SPENT)
+    writer.take()
+    writer.error(cp.UpstreamError("late"))
+    assert writer.take() == b""
 
 
 # -- the memory of answers -----------------------------------------------------
@@ -14960,6 +14969,19 @@ def test_token_entitlement_and_throttle_keep_the_login(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "told, left",
+    [(None, 1560), (0, 1560), ("900", 1560), (900, 960), (59, 120), (61, 121), (90000, 86460)],
+)
+def test_token_life(tmp_path, told, left):
+    async def test(one):
+        one.up.token_fields = {"refresh_in": told}
+        await one.auth.token()
+        assert one.auth._tokens.left == left
+
+    sign_in(test, saved(tmp_path / "t"))
+
+
+@pytest.mark.parametrize(
     "raw",
     [
         b"<html>",
@@ -15475,7 +15497,9 @@ def test_quota_shapes(name, reply, billing, quota, left, blocked):
 
 def test_upstream_catalogue_single_flight_cache_and_failure():
     async def check(up, one):
+        assert isinstance(one.client.kept_models(), cp.Catalogue) and not one.client.kept_models()
         lists = await asyncio.gather(*(one.client.models() for _ in range(40)))
+        assert one.client.kept_models() is lists[0]
         assert all(got is lists[0] for got in lists) and len(up.asked("/models")) == 1
         assert len(up.mints) == 1
         await one.client.models(refresh=True)  # just fetched: not asked again
@@ -16221,6 +16245,7 @@ async def test_cell_stream_equals_whole(up, proxy, cell):
                 cell.path, cell.body(stream, **{"tools": [tool]} if with_tool else {})
             )
             assert answer.status == 200 and answer.complete
+            assert not answer.body.startswith(b":"), "no ping before one is due"
             assert answer.headers["x-copilot-model"] == cell.model
             assert answer.headers["content-type"].partition(";")[0] == (
                 "text/event-stream" if stream else "application/json"
