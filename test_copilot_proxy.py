@@ -15653,6 +15653,9 @@ def test_upstream_auto_odd_life_of_a_token():
             asked = len(up.asked("/models/session"))
             await one.client.auto_model("s%d" % life)
             assert len(up.asked("/models/session")) == asked
+            one.clock.advance(100)  # as if it lived for half an hour
+            await one.client.auto_model("s%d" % life)
+            assert len(up.asked("/models/session")) == asked + 1
 
     with_upstream(check)
 
@@ -16940,6 +16943,10 @@ async def test_pings_only_between_events(up, proxy, cell):
     assert 2 <= answer.body.count(ping, 18) <= 15
     assert cell is not NATIVE_CELL or raw[at:] in answer.body
     assert content_of(answer, True)[0] == "Hello brave new world"
+    rung = []
+    proxy.program.app._ping = lambda *_: rung.append(1)
+    await asyncio.sleep(0.05)
+    assert rung == [], "the timer ends with the answer"
 
 
 # -- tokens, prompts, overflow, lessons ------------------------------------------------------
@@ -17552,6 +17559,26 @@ def test_what_is_no_model_request_leaves_a_line(method, path, body, word):
     refused = [line for line in lines if "request_refused" in line]
     assert len(refused) == 1 and '"status": %d' % answer.status in refused[0]
     assert path in refused[0] and word in refused[0] and len(refused[0]) < 250, refused
+
+
+def test_a_mapped_model_is_told_once():
+    async def main():
+        async with FakeUpstream() as up, Proxy(up) as proxy:
+            for model in ("haiku", "claude-haiku-4.5", "haiku"):
+                await proxy.ask("POST", "/v1/messages", dict(HELLO, model=model))
+
+    (told,) = [line for line in run_logged(main())[1] if "model_mapped" in line]
+    assert '"haiku"' in told and "claude-haiku-4.5" in told
+
+
+def test_samples_of_prompts_are_bounded():
+    sizes = cp.PromptSizes(None)
+    for model, size in (("most", 1 << 20), ("too much", (1 << 20) + 1)):
+        sizes.learn(model, bytes(size), cp.TokenUsage(size // 4))
+    assert list(sizes._samples) == ["most"]
+    for number in range(9):
+        sizes.learn("m%d" % number, b"{}", cp.TokenUsage(1))
+    assert list(sizes._samples) == ["m5", "m6", "m7", "m8"]
 
 
 def test_what_was_left_out_is_told():
