@@ -39,6 +39,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tokenize
 import urllib.parse
@@ -5129,6 +5130,37 @@ def test_hub_translation_never_makes_up_an_end():
     assert frames(hub.feed(b"data: one\n\n") + hub.fail(caught.value))[-1][0] == "error"
 
 
+def test_hub_stop_sequence_ends_the_text():
+    for stops, pieces, expected in [
+        (("END",), ["one E", "N", "D two"], "one "),
+        (("END",), ["one EN"], "one EN"),
+        (("aab",), list("aaaabaab"), "aa"),
+        (("b", "abc"), ["xabc"], "xa"),
+        (("\n\n",), ["a\nb\n", "\nc"], "a\nb"),
+    ]:
+        sink = RSink()
+        stop = cp.StopAt(sink, stops)
+        for piece in pieces:
+            stop.text(piece)
+        stop.call(1, "c", "ls")
+        stop.end("tool_calls", R_SPENT)
+        hit = expected != "".join(pieces)
+        word = "".join(pieces)[len(expected) :]
+        cut = [s for s in stops if hit and word.startswith(s)][:1]
+        assert sink.told == [("text", expected)] + (
+            [(*R_STOP, *cut)] if hit else [("call", 1, "c", "ls"), R_TOOLS]
+        )
+        assert stop.take() == b""
+
+
+@pytest.mark.parametrize("stops", [["x"] * 100_000, ["x" * 257], ["x" * 10**6] * 2])
+def test_hub_refuses_stop_sequences_that_cost_too_much(stops):
+    for parse, key in ((cp.parse_messages, "stop_sequences"), (cp.parse_chat, "stop")):
+        body = {"messages": [HI_MESSAGE], "max_tokens": 9, key: stops}
+        with pytest.raises(cp.BadRequest, match="^%s: at most 64" % key):
+            parse(body)
+
+
 # ============================================================================
 # 9. Anthropic Messages
 # ============================================================================
@@ -7077,37 +7109,6 @@ def test_responses_a_broken_event_is_an_error():
     for bad in (good[:-1], good[:40], good.replace(b"y", b"\xff"), good.replace(b"y", b"\x01")):
         told = resp_read([start, b"event: %b\ndata: %b\n\n" % (cp.TEXT_DELTA.encode(), bad)])
         assert "broken piece" in told[-1][1]
-
-
-def test_responses_stop_sequence_ends_the_text():
-    for stops, pieces, expected in [
-        (("END",), ["one E", "N", "D two"], "one "),
-        (("END",), ["one EN"], "one EN"),
-        (("aab",), list("aaaabaab"), "aa"),
-        (("b", "abc"), ["xabc"], "xa"),
-        (("\n\n",), ["a\nb\n", "\nc"], "a\nb"),
-    ]:
-        sink = RSink()
-        stop = cp.StopAt(sink, stops)
-        for piece in pieces:
-            stop.text(piece)
-        stop.call(1, "c", "ls")
-        stop.end("tool_calls", R_SPENT)
-        hit = expected != "".join(pieces)
-        word = "".join(pieces)[len(expected) :]
-        cut = [s for s in stops if hit and word.startswith(s)][:1]
-        assert sink.told == [("text", expected)] + (
-            [(*R_STOP, *cut)] if hit else [("call", 1, "c", "ls"), R_TOOLS]
-        )
-        assert stop.take() == b""
-
-
-@pytest.mark.parametrize("stops", [["x"] * 100_000, ["x" * 257], ["x" * 10**6] * 2])
-def test_hub_refuses_stop_sequences_that_cost_too_much(stops):
-    for parse, key in ((cp.parse_messages, "stop_sequences"), (cp.parse_chat, "stop")):
-        body = {"messages": [HI_MESSAGE], "max_tokens": 9, key: stops}
-        with pytest.raises(cp.BadRequest, match="^%s: at most 64" % key):
-            parse(body)
 
 
 def test_responses_random_streams_tell_what_was_written():
@@ -11330,6 +11331,25 @@ def odd_object(dice, depth):
         key = spaced(dice, dice.choice(ODD_KEYS))
         members.append("%s:%s" % (key, spaced(dice, odd_value(dice, depth))))
     return "{%s}" % (",".join(members) or dice.choice(SPACES))
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ('{"$schema":"x"}', "{}"),
+        ('{"$schema" : "x" , "a":1}', '{"a":1}'),
+        ('{"a": 1, "$schema": "x"}', '{"a": 1}'),
+        ('{"a":{"$schema":"x","b":[]},"c":2}', '{"a":{"b":[]},"c":2}'),
+        ('{"a":1}', ""),
+        ('{"$schema":7}', ""),
+        (r'{"$schema":"a\"b"}', ""),
+        ('{"a":"$schema"}', ""),
+        ('{"$schema":7,"a":{"$schema":"x"}}', ""),
+        ('{"a":{"$schema":"x"},"$schema":7}', ""),
+    ],
+)
+def test_schema_mark_is_cut_where_it_is_plain_to_see(text, expected):
+    assert cp.cut_schema(text) == expected
 
 
 def test_parse_placed_is_json_loads():
@@ -17569,6 +17589,18 @@ def test_a_mapped_model_is_told_once():
 
     (told,) = [line for line in run_logged(main())[1] if "model_mapped" in line]
     assert '"haiku"' in told and "claude-haiku-4.5" in told
+
+
+@in_a_loop
+async def test_heavy_work_is_done_apart_and_huge_work_in_turn():
+    small, heavy = 1 << 18, 4 << 20
+    names = [
+        (await cp.apart(size, threading.current_thread)).name
+        for size in (small - 1, small, heavy, heavy + 1, heavy + 2)
+    ]
+    here, huge = threading.current_thread().name, {one.name for one in cp.HUGE_LANE._threads}
+    assert [name == here for name in names] == [True] + [False] * 4
+    assert [name in huge for name in names] == [False] * 3 + [True] * 2 and len(huge) == 1
 
 
 def test_samples_of_prompts_are_bounded():
