@@ -5965,13 +5965,15 @@ def walk(fit: Fit, repairs: Repairs) -> None:
 # --- what nobody takes, and what is no model's business -------------------------------
 
 
-def check_objects(items: Any, path: str) -> None:
+def check_objects(items: Any, path: str, *at: int) -> None:
     """A list of objects, or a text; raises BadRequest naming what is neither."""
     if items is None or type(items) is str:
         return
-    for at, item in enumerate(expect(items, list, path)):
+    if type(items) is not list:
+        expect(items, list, path % at)
+    for index, item in enumerate(items):
         if type(item) is not dict:
-            expect(item, dict, "%s.%d" % (path, at))
+            expect(item, dict, "%s.%d" % (path % at, index))
 
 
 def check_shape(fit: Fit) -> None:
@@ -5984,9 +5986,9 @@ def check_shape(fit: Fit) -> None:
         raise BadRequest("input: at least one item is required")
     check_objects(turns, "messages")
     for at, turn in enumerate(turns):
-        path = "messages.%d" % at
-        required_text(turn, "role", path)
-        check_objects(turn.get("content"), path + ".content")
+        if type(turn.get("role")) is not str:
+            required_text(turn, "role", "messages.%d" % at)
+        check_objects(turn.get("content"), "messages.%d.content", at)
     check_objects(field(body, "tools", list), "tools")
     check_objects(body.get("system"), "system")
 
@@ -6937,9 +6939,11 @@ def sort_blocks(fit: Fit, turn: JSON) -> int:
     content = turn.get("content")
     if type(content) is not list or len(content) < 2:
         return KEPT
-    ranks = [rank_of(block) for block in content]
+    ranks = list(map(rank_of, content))
+    if ranks == sorted(ranks):
+        return KEPT
     content.sort(key=rank_of)
-    return ranks != sorted(ranks)
+    return CHANGED
 
 
 def fit_system_turn(fit: Fit, turn: JSON) -> int:
