@@ -39,6 +39,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import tokenize
 import urllib.parse
@@ -5129,6 +5130,37 @@ def test_hub_translation_never_makes_up_an_end():
     assert frames(hub.feed(b"data: one\n\n") + hub.fail(caught.value))[-1][0] == "error"
 
 
+def test_hub_stop_sequence_ends_the_text():
+    for stops, pieces, expected in [
+        (("END",), ["one E", "N", "D two"], "one "),
+        (("END",), ["one EN"], "one EN"),
+        (("aab",), list("aaaabaab"), "aa"),
+        (("b", "abc"), ["xabc"], "xa"),
+        (("\n\n",), ["a\nb\n", "\nc"], "a\nb"),
+    ]:
+        sink = RSink()
+        stop = cp.StopAt(sink, stops)
+        for piece in pieces:
+            stop.text(piece)
+        stop.call(1, "c", "ls")
+        stop.end("tool_calls", R_SPENT)
+        hit = expected != "".join(pieces)
+        word = "".join(pieces)[len(expected) :]
+        cut = [s for s in stops if hit and word.startswith(s)][:1]
+        assert sink.told == [("text", expected)] + (
+            [(*R_STOP, *cut)] if hit else [("call", 1, "c", "ls"), R_TOOLS]
+        )
+        assert stop.take() == b""
+
+
+@pytest.mark.parametrize("stops", [["x"] * 100_000, ["x" * 257], ["x" * 10**6] * 2])
+def test_hub_refuses_stop_sequences_that_cost_too_much(stops):
+    for parse, key in ((cp.parse_messages, "stop_sequences"), (cp.parse_chat, "stop")):
+        body = {"messages": [HI_MESSAGE], "max_tokens": 9, key: stops}
+        with pytest.raises(cp.BadRequest, match="^%s: at most 64" % key):
+            parse(body)
+
+
 # ============================================================================
 # 9. Anthropic Messages
 # ============================================================================
@@ -5254,6 +5286,10 @@ REFUSALS = [  # body, start of the message
         IN + ".source.data: expected base64",
     ),
     ({"tools": [READ, {"input_schema": {}}]}, "tools.1.name: required"),
+    (
+        {"tools": [{"type": "x" * 99, "name": "n"}]},
+        "tools.0.type: '%s' is known to Anthropic's own" % ("x" * 60),
+    ),
     ({"tools": [READ], "tool_choice": {"type": "some"}}, "tool_choice.type: expected auto or"),
     ({"thinking": {"type": "deep"}}, "thinking.type: expected"),
     ({"output_config": {"format": {"type": "regex"}}}, "output_config.format.type: expected json"),
@@ -5349,7 +5385,7 @@ def test_messages_blocks_of_other_servers_are_told(block, text):
 @pytest.mark.parametrize("kind", ["hologram", "tool_resultx", "x" * 99, "Tool_Use"])
 def test_messages_unknown_blocks_are_named(kind):
     for turn, path in ((by_user({"type": kind}), IN), (by_model({"type": kind}), IN)):
-        with pytest.raises(cp.BadRequest, match="^%s: a block of type '%s" % (path, kind[:60])):
+        with pytest.raises(cp.BadRequest, match="^%s: a block of type '%s'" % (path, kind[:60])):
             cp.parse_messages({"messages": [turn]})
 
 
@@ -7075,37 +7111,6 @@ def test_responses_a_broken_event_is_an_error():
         assert "broken piece" in told[-1][1]
 
 
-def test_responses_stop_sequence_ends_the_text():
-    for stops, pieces, expected in [
-        (("END",), ["one E", "N", "D two"], "one "),
-        (("END",), ["one EN"], "one EN"),
-        (("aab",), list("aaaabaab"), "aa"),
-        (("b", "abc"), ["xabc"], "xa"),
-        (("\n\n",), ["a\nb\n", "\nc"], "a\nb"),
-    ]:
-        sink = RSink()
-        stop = cp.StopAt(sink, stops)
-        for piece in pieces:
-            stop.text(piece)
-        stop.call(1, "c", "ls")
-        stop.end("tool_calls", R_SPENT)
-        hit = expected != "".join(pieces)
-        word = "".join(pieces)[len(expected) :]
-        cut = [s for s in stops if hit and word.startswith(s)][:1]
-        assert sink.told == [("text", expected)] + (
-            [(*R_STOP, *cut)] if hit else [("call", 1, "c", "ls"), R_TOOLS]
-        )
-        assert stop.take() == b""
-
-
-@pytest.mark.parametrize("stops", [["x"] * 100_000, ["x" * 257], ["x" * 10**6] * 2])
-def test_hub_refuses_stop_sequences_that_cost_too_much(stops):
-    for parse, key in ((cp.parse_messages, "stop_sequences"), (cp.parse_chat, "stop")):
-        body = {"messages": [HI_MESSAGE], "max_tokens": 9, key: stops}
-        with pytest.raises(cp.BadRequest, match="^%s: at most 64" % key):
-            parse(body)
-
-
 def test_responses_random_streams_tell_what_was_written():
     for seed in range(200):
         dice = random.Random(seed)
@@ -7943,6 +7948,11 @@ def test_responses_writer_incomplete_and_failed():
     events = [event for _, event in frames(writer.take())]
     check_responses(events)
     assert events[-2]["message"] == events[-1]["response"]["error"]["message"] == "broken"
+    writer = r_writer()
+    writer.end("stop", R_SPENT)
+    writer.take()
+    writer.error(cp.UpstreamError("late"))
+    assert writer.take() == b""
 
 
 # -- the memory of answers -----------------------------------------------------
@@ -11334,6 +11344,25 @@ def odd_object(dice, depth):
         key = spaced(dice, dice.choice(ODD_KEYS))
         members.append("%s:%s" % (key, spaced(dice, odd_value(dice, depth))))
     return "{%s}" % (",".join(members) or dice.choice(SPACES))
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ('{"$schema":"x"}', "{}"),
+        ('{"$schema" : "x" , "a":1}', '{"a":1}'),
+        ('{"a": 1, "$schema": "x"}', '{"a": 1}'),
+        ('{"a":{"$schema":"x","b":[]},"c":2}', '{"a":{"b":[]},"c":2}'),
+        ('{"a":1}', ""),
+        ('{"$schema":7}', ""),
+        (r'{"$schema":"a\"b"}', ""),
+        ('{"a":"$schema"}', ""),
+        ('{"$schema":7,"a":{"$schema":"x"}}', ""),
+        ('{"a":{"$schema":"x"},"$schema":7}', ""),
+    ],
+)
+def test_schema_mark_is_cut_where_it_is_plain_to_see(text, expected):
+    assert cp.cut_schema(text) == expected
 
 
 def test_parse_placed_is_json_loads():
@@ -14980,6 +15009,19 @@ def test_token_entitlement_and_throttle_keep_the_login(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "told, left",
+    [(None, 1560), (0, 1560), ("900", 1560), (900, 960), (59, 120), (61, 121), (90000, 86460)],
+)
+def test_token_life(tmp_path, told, left):
+    async def test(one):
+        one.up.token_fields = {"refresh_in": told}
+        await one.auth.token()
+        assert one.auth._tokens.left == left
+
+    sign_in(test, saved(tmp_path / "t"))
+
+
+@pytest.mark.parametrize(
     "raw",
     [
         b"<html>",
@@ -15495,7 +15537,9 @@ def test_quota_shapes(name, reply, billing, quota, left, blocked):
 
 def test_upstream_catalogue_single_flight_cache_and_failure():
     async def check(up, one):
+        assert isinstance(one.client.kept_models(), cp.Catalogue) and not one.client.kept_models()
         lists = await asyncio.gather(*(one.client.models() for _ in range(40)))
+        assert one.client.kept_models() is lists[0]
         assert all(got is lists[0] for got in lists) and len(up.asked("/models")) == 1
         assert len(up.mints) == 1
         await one.client.models(refresh=True)  # just fetched: not asked again
@@ -15649,6 +15693,9 @@ def test_upstream_auto_odd_life_of_a_token():
             asked = len(up.asked("/models/session"))
             await one.client.auto_model("s%d" % life)
             assert len(up.asked("/models/session")) == asked
+            one.clock.advance(100)  # as if it lived for half an hour
+            await one.client.auto_model("s%d" % life)
+            assert len(up.asked("/models/session")) == asked + 1
 
     with_upstream(check)
 
@@ -16241,6 +16288,7 @@ async def test_cell_stream_equals_whole(up, proxy, cell):
                 cell.path, cell.body(stream, **{"tools": [tool]} if with_tool else {})
             )
             assert answer.status == 200 and answer.complete
+            assert not answer.body.startswith(b":"), "no ping before one is due"
             assert answer.headers["x-copilot-model"] == cell.model
             assert answer.headers["content-type"].partition(";")[0] == (
                 "text/event-stream" if stream else "application/json"
@@ -16935,6 +16983,10 @@ async def test_pings_only_between_events(up, proxy, cell):
     assert 2 <= answer.body.count(ping, 18) <= 15
     assert cell is not NATIVE_CELL or raw[at:] in answer.body
     assert content_of(answer, True)[0] == "Hello brave new world"
+    rung = []
+    proxy.program.app._ping = lambda *_: rung.append(1)
+    await asyncio.sleep(0.05)
+    assert rung == [], "the timer ends with the answer"
 
 
 # -- tokens, prompts, overflow, lessons ------------------------------------------------------
@@ -17547,6 +17599,38 @@ def test_what_is_no_model_request_leaves_a_line(method, path, body, word):
     refused = [line for line in lines if "request_refused" in line]
     assert len(refused) == 1 and '"status": %d' % answer.status in refused[0]
     assert path in refused[0] and word in refused[0] and len(refused[0]) < 250, refused
+
+
+def test_a_mapped_model_is_told_once():
+    async def main():
+        async with FakeUpstream() as up, Proxy(up) as proxy:
+            for model in ("haiku", "claude-haiku-4.5", "haiku"):
+                await proxy.ask("POST", "/v1/messages", dict(HELLO, model=model))
+
+    (told,) = [line for line in run_logged(main())[1] if "model_mapped" in line]
+    assert '"haiku"' in told and "claude-haiku-4.5" in told
+
+
+@in_a_loop
+async def test_heavy_work_is_done_apart_and_huge_work_in_turn():
+    small, heavy = 1 << 18, 4 << 20
+    names = [
+        (await cp.apart(size, threading.current_thread)).name
+        for size in (small - 1, small, heavy, heavy + 1, heavy + 2)
+    ]
+    here, huge = threading.current_thread().name, {one.name for one in cp.HUGE_LANE._threads}
+    assert [name == here for name in names] == [True] + [False] * 4
+    assert [name in huge for name in names] == [False] * 3 + [True] * 2 and len(huge) == 1
+
+
+def test_samples_of_prompts_are_bounded():
+    sizes = cp.PromptSizes(None)
+    for model, size in (("most", 1 << 20), ("too much", (1 << 20) + 1)):
+        sizes.learn(model, bytes(size), cp.TokenUsage(size // 4))
+    assert list(sizes._samples) == ["most"]
+    for number in range(9):
+        sizes.learn("m%d" % number, b"{}", cp.TokenUsage(1))
+    assert list(sizes._samples) == ["m5", "m6", "m7", "m8"]
 
 
 def test_what_was_left_out_is_told():
