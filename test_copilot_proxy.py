@@ -17603,7 +17603,8 @@ async def test_heavy_work_is_done_apart_and_huge_work_in_turn():
     assert [name in huge for name in names] == [False] * 3 + [True] * 2 and len(huge) == 1
 
 
-def test_samples_of_prompts_are_bounded():
+@in_a_loop
+async def test_samples_of_prompts_are_bounded():
     sizes = cp.PromptSizes(None)
     for model, size in (("most", 1 << 20), ("too much", (1 << 20) + 1)):
         sizes.learn(model, bytes(size), cp.TokenUsage(size // 4))
