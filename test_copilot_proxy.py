@@ -16307,6 +16307,29 @@ async def test_cell_stream_equals_whole(up, proxy, cell):
 
 
 @whole_program()
+async def test_responses_reasoning_is_packed_for_who_asks(up, proxy):
+    said = [
+        ("content_block_start", {"content_block": {"type": "thinking", "thinking": ""}}),
+        ("content_block_delta", {"delta": {"type": "thinking_delta", "thinking": "hm"}}),
+        ("content_block_delta", {"delta": {"type": "signature_delta", "signature": "c2ln"}}),
+        ("content_block_stop", {}),
+        ("message_delta", {"delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1}}),
+        ("message_stop", {}),
+    ]
+    start = {"message": {"id": "m", "role": "assistant", "content": [], "usage": {}}}
+    raw = [
+        cp.encode_sse(kind, {"type": kind, "index": 0, **more})
+        for kind, more in [("message_start", start), *said]
+    ]
+    for include in ([], ["reasoning.encrypted_content"]):
+        cell = CELLS["responses messages"]
+        up.script["POST", cell.served] = [(200, SSE, raw)]
+        answer = await proxy.post(cell.path, cell.body(False, include=include))
+        (item,) = [one for one in answer.json["output"] if one["type"] == "reasoning"]
+        assert ("encrypted_content" in item) == bool(include)
+
+
+@whole_program()
 async def test_cell_waits_for_the_end_to_keep_the_connection(up, proxy):
     for cell in CELLS.values():
         up.script["POST", cell.served] = [(200, SSE, events_of(cell)[0] + [0.01])]
