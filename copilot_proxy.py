@@ -2618,14 +2618,17 @@ class CallGuard:
         self._sink.call(key, call_id, name)
 
     def arguments(self, key: Hashable, fragment: str) -> None:
-        pieces = self._pieces.setdefault(key, [])
+        if key not in self._pieces:
+            words = "the upstream sent arguments of tool call %r, which never began"
+            raise UpstreamError(words % (key,))
+        pieces = self._pieces[key]
         if not pieces:
             # Blanks alone are no arguments yet, because some upstreams open with one.
             fragment = fragment.lstrip()
         if fragment:
             pieces.append(fragment)
             # What opens as a string is perhaps encoded twice: it waits for its end.
-            if pieces[0][0] != '"' or self._names.get(key) in self._free:
+            if pieces[0][0] != '"' or self._names[key] in self._free:
                 self._sink.arguments(key, fragment)
 
     def end(
@@ -2633,7 +2636,7 @@ class CallGuard:
     ) -> None:
         """End it; raises UpstreamError for a call that nobody can run."""
         for key, pieces in self._pieces.items():
-            name = self._names.get(key, "a tool")
+            name = self._names[key]
             text = "".join(pieces)
             if name in self._free:
                 continue
@@ -3278,6 +3281,8 @@ class MessagesReader:
         elif text_at(delta, "thinking"):
             sink.reasoning(delta["thinking"])
         elif text_at(delta, "partial_json"):
+            if text_at(self._block, "type").endswith("_tool_use"):
+                return  # of a tool that ran upstream
             self._has_arguments = True
             sink.arguments(index, delta["partial_json"])
 

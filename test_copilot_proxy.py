@@ -7433,6 +7433,7 @@ def m_block(index, kind, pieces=(), **fields):
         "text": ("text_delta", "text"),
         "thinking": ("thinking_delta", "thinking"),
         "tool_use": ("input_json_delta", "partial_json"),
+        "server_tool_use": ("input_json_delta", "partial_json"),
     }.get(kind, ("", ""))
     start = {"type": kind, **({"input": {}} if kind == "tool_use" else {}), **fields}
     raw = m_event("content_block_start", index=index, content_block=start)
@@ -7513,6 +7514,22 @@ M_STREAMS = [
             ("arguments", 0, '{"p'),
             (cp.UpstreamError, "the model called ls with arguments that are not a JSON object"),
         ],
+    ),
+    (
+        "arguments of a server's tool",
+        m_start()
+        + m_block(0, "server_tool_use", ['{"query":', '"q"}'], id="s1", name="web_search")
+        + m_block(1, "text", ["a"])
+        + m_end("end_turn"),
+        [("text", "a"), R_STOP],
+    ),
+    (
+        "arguments of a call that has no start",
+        m_start()
+        + m_event("content_block_start", index=2, content_block=[None])
+        + m_event("content_block_delta", index=2, delta={"partial_json": "{}"})
+        + m_end("tool_use"),
+        [(cp.UpstreamError, "the upstream sent arguments of tool call 2, which never began")],
     ),
     (
         "stop sequence",
