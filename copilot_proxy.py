@@ -5318,9 +5318,9 @@ class ResponsesWriter:
             packed = pack_reasoning("".join(self._gist), COMPACTED)
             item = {"type": "compaction", "encrypted_content": packed}
             self._end_item(self._add_item(item, None))
-        self._close_item("final_answer", status)
-        for key in list(self._calls):
+        for key in list(self._calls):  # which began before what is open
             self._close_call(key, status)
+        self._close_item("final_answer", status)
         answer = {
             **self._frame,
             "status": status,

@@ -7952,6 +7952,15 @@ def test_responses_writer_phases_reasoning_and_interleaved_calls():
     assert "encrypted_content" not in json.dumps(hidden) and hidden[0]["summary"] == []
 
 
+def test_responses_writer_ends_what_is_open_in_order():
+    told = [("call", at, "c%d" % at, "f") for at in range(3)] + [("text", "done")]
+    for at in range(3):
+        told.append(("arguments", at, "{}"))
+    events = r_told([*told, R_TOOLS])[0]
+    done = [e["output_index"] for e in events if e["type"] == "response.output_item.done"]
+    assert done == [0, 1, 2, 3]
+
+
 def test_responses_writer_incomplete_and_failed():
     for reason, why in (("length", "max_output_tokens"), ("content_filter", "content_filter")):
         told = [("text", "a"), ("call", 0, "c", "f"), ("arguments", 0, '{"a')]
