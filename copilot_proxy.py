@@ -4578,7 +4578,7 @@ class ToolTable:
 
     def name_of(self, item: JSON) -> str:
         """What the model knows the function of a call, or of a choice, as."""
-        name = text_at(item, "name") or text_at(item, "type")
+        name = text_at(item, "name" if "name" in item else "type")
         namespace = text_at(item, "namespace")
         flat = "%s__%s" % (namespace.rstrip("_"), name) if namespace else name
         return self._flat.get((namespace, name), flat)
@@ -4692,6 +4692,7 @@ def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Cal
     name = kind[: -len("_call")]
     if kind in CALLS[:2]:
         required_text(item, "name", path)
+        text_field(item, "arguments" if kind == CALLS[0] else "input", path)
         name = table.name_of(item)
     return Call(call_id, name, call_arguments(item))
 
@@ -4757,9 +4758,9 @@ def _wanted_format(body: JSON) -> Optional[JSON]:
 
 def _choice_among(body: JSON, table: ToolTable) -> str:
     """The choice; where only some are allowed, the others are not offered then."""
-    choice = body.get("tool_choice") or ""
-    if choice in ("", "auto", "none", "required"):
-        return choice
+    choice = body.get("tool_choice")
+    if choice in (None, "auto", "none", "required"):
+        return choice or ""
     kind = required_text(expect(choice, dict, "tool_choice"), "type", "tool_choice")
     if kind.startswith(SPARED_TOOLS):
         table.left_out["tool_choice " + kind] = None
@@ -4784,9 +4785,11 @@ def parse_responses(body: JSON) -> Conversation:
     References into earlier answers must have been resolved: ResponseMemory.expand().
     """
     table = ToolTable(body)
+    text_field(body, "instructions")  # a list of parts is only for content
     turns = [Turn("system", _parse_input_content(body, "instructions", ""))]
-    listed = {"input": input_items(body) or body.get("input")}
-    required(listed, "input", list)
+    if not isinstance(body.get("input"), str):
+        required(body, "input", list)
+    listed = {"input": input_items(body)}
     turns += parse_list(listed, "input", functools.partial(_parse_item, table))
     reasoning = field(body, "reasoning", dict, default={})
     choice = _choice_among(body, table)
@@ -6661,7 +6664,9 @@ def short_name(name: str) -> str:
 def rename(fit: Fit, holder: JSON, key: str = "name") -> int:
     """Shorten one tool name; the answer is given the client's own again."""
     name = holder.get(key)
-    if not isinstance(name, str) or is_plain(name, LONGEST_TOOL[fit.endpoint]):
+    if not name or not isinstance(name, str):
+        return KEPT  # to be refused, not to be made up
+    if is_plain(name, LONGEST_TOOL[fit.endpoint]):
         return KEPT
     holder[key] = short_name(name)
     fit.names[holder[key]] = name

@@ -5879,6 +5879,12 @@ C_PREPARED = [
         {"logit_bias": {"1": 2}, "seed": 3, "n": 1},
     ),
     (
+        "no name is made up",
+        C_GPT41,
+        {"tools": [{"type": "function", "function": {"name": ""}}]},
+        {"tools": [{"type": "function", "function": {"name": ""}}]},
+    ),
+    (
         "gpt-5 limit",
         C_GPT5,
         {"max_tokens": 70000, "temperature": 1, "n": 1, "reasoning_effort": "minimal"},
@@ -7680,6 +7686,10 @@ def r_out(call_id, output, kind="function_call"):
     return r_item(kind + "_output", call_id=call_id, output=output)
 
 
+def r_call(name, arguments="{}"):
+    return r_item("function_call", call_id="c", name=name, arguments=arguments)
+
+
 R_SAID = [  # name, items, tools, what they are in the hub
     ("message", [r_item("message", role="developer", content="d")], (), [cp.Text("d")]),
     (
@@ -7774,6 +7784,12 @@ R_SAID = [  # name, items, tools, what they are in the hub
         [cp.Reasoning("hm", "S", "messages:anthropic"), cp.Text("a")],
     ),
     (
+        "a call of no name",
+        [r_call(""), r_out("c", "r")],
+        (),
+        [cp.Call("c", "", "{}"), cp.Result("c", (cp.Text("r"),))],
+    ),
+    (
         "a server's search",
         [r_item("web_search_call", id="ws", action={"query": "q"}, status="completed")],
         (),
@@ -7840,6 +7856,12 @@ def test_responses_parse_tools_and_choice():
     ]
 
 
+def test_responses_instructions_without_input():
+    conv = cp.parse_responses({"input": "", "instructions": "do"})
+    assert conv.turns == (cp.Turn("system", (cp.Text("do"),)),)
+    assert cp.parse_responses({"input": ""}).turns == ()
+
+
 @pytest.mark.parametrize(
     "body, words",
     [
@@ -7859,7 +7881,18 @@ def test_responses_parse_tools_and_choice():
         ),
         ({"tools": [{"type": "mcp", "server_url": "x"}]}, r"^tools\.0: a tool of type 'mcp'"),
         ({"tools": [{"type": "function"}]}, r"^tools\.0\.name: required"),
+        ({"tools": [{"type": "function", "name": None}]}, r"^tools\.0\.name: required"),
         ({"tool_choice": {"type": "function", "name": "g"}}, "^tool_choice: 'g' is not among"),
+        ({"tool_choice": {}}, r"^tool_choice\.type: required"),
+        ({"tool_choice": ""}, "^tool_choice: expected an object"),
+        ({"tool_choice": False}, "^tool_choice: expected an object"),
+        ({"input": [r_call("f", [{}])]}, r"^input\.0\.arguments: expected a string"),
+        ({"input": [r_call("f", True)]}, r"^input\.0\.arguments: expected a string"),
+        (
+            {"input": [{**r_call("f"), "type": "custom_tool_call", "input": 5}]},
+            r"^input\.0\.input: expected a string",
+        ),
+        ({"instructions": [{"role": "user"}]}, "^instructions: expected a string"),
         ({"text": {"format": {"type": "xml"}}}, r"^text\.format\.type: expected"),
     ],
 )
