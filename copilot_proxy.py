@@ -3153,7 +3153,7 @@ def encode_messages(conversation: Conversation, model: Model) -> JSON:
         thinking = {"type": "adaptive"}
     config = given(effort=effort)
     if conversation.schema:
-        schema = conversation.schema["schema"]
+        schema = conversation.schema.get("schema") or {}
         config["format"] = {"type": "json_schema", "schema": schema}
     elif conversation.schema is not None:
         system.append({"type": "text", "text": JSON_ONLY})
@@ -6178,7 +6178,7 @@ def fit_messages_limits(fit: Fit) -> None:
         body["max_tokens"] = limit
     if fit.client.dialect == "anthropic":
         return
-    if body.get("max_tokens") is None:
+    if not body.get("max_tokens"):
         body["max_tokens"] = fit.model.output or 32000
     if body.get("temperature") is not None:
         body["temperature"] = min(body["temperature"], 1)  # OpenAI's goes to 2

@@ -8873,6 +8873,17 @@ def test_matrix_of_chat_requests(name, body, expected):
     )
 
 
+def test_matrix_of_what_messages_requires_and_chat_does_not():
+    body = {
+        "max_tokens": 0,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n"}},
+    }
+    encoded = cp.encode_messages(c_parsed(C_HI, **body), C_CLAUDE)
+    sent = fit_body("openai", encoded, C_CLAUDE, MESSAGES).body
+    assert sent["max_tokens"] == C_CLAUDE.output
+    assert sent["output_config"]["format"] == {"type": "json_schema", "schema": {}}
+
+
 def test_matrix_has_at_least_forty_conversations():
     assert len(MATRIX_CASES) >= 40
 
