@@ -6076,6 +6076,24 @@ def refuse_meaning(fit: Fit) -> None:
         )
 
 
+# What translation reads, and what changes no answer where an API has none of it.
+HEEDED = frozenset(
+    "background cache_control client_metadata conversation include input instructions"
+    " max_completion_tokens max_output_tokens max_tokens messages metadata model"
+    " output_config output_format parallel_tool_calls previous_response_id prompt"
+    " prompt_cache_key prompt_cache_retention reasoning reasoning_effort"
+    " response_format safety_identifier service_tier stop stop_sequences store stream"
+    " stream_options system temperature text thinking thread tool_choice tools top_p"
+    " truncation user verbosity".split()
+)
+
+
+def lost_fields(client: ClientBody) -> List[str]:
+    """What a request says that its translation has no word for."""
+    heeded = HEEDED | UNSERVED.get(client.dialect, {}).keys()
+    return [key for key, value in client.body.items() if value and key not in heeded]
+
+
 def name_model(fit: Fit) -> None:
     """Copilot's id instead of the client's name for it."""
     if fit.model.id == AUTO:  # Copilot chooses, and the answer names what
@@ -12023,14 +12041,17 @@ class App:
         exchange.parsed = None
         body = prepare(client.body) if prepare else client.body
         exchange.conversation = NO_CONVERSATION
+        left_out: List[str] = []
         if isinstance(body, Conversation):
+            left_out += body.left_out
+            left_out += lost_fields(client)
             exchange.conversation = body._replace(turns=())
             encode, _, _ = UPSTREAMS[exchange.endpoint]
             body = encode(body, exchange.model)
         fit = self._fitter.fit(client, body, exchange.model, exchange.endpoint)
         exchange.names = fit.names
         exchange.stops = fit.stops
-        left_out = (*exchange.conversation.left_out, *fit.left_out)
+        left_out += fit.left_out
         exchange.left_out = ", ".join(left_out)[:400]
         return fit, fit.encode()
 

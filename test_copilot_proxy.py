@@ -17738,10 +17738,17 @@ def test_what_was_left_out_is_told():
 
     async def main():
         async with FakeUpstream() as up, Proxy(up) as proxy:
-            return [await proxy.ask("POST", p, body) for p in ("/v1/messages", CHAT)]
+            asked = [(p, body) for p in ("/v1/messages", CHAT)]
+            for path, more in (
+                ("/v1/messages", {**body, "top_k": 3, "temperature": None}),
+                (RESPONSES, {"model": "claude-haiku-4.5", "input": "hi", "max_tool_calls": 3}),
+            ):
+                asked.append((path, {**more, "new": 1, "metadata": {"user_id": "u"}}))
+            return [await proxy.ask("POST", path, sent) for path, sent in asked]
 
     answers, lines = run_logged(main())
-    assert [a.headers.get("x-copilot-left-out") for a in answers] == ["temperature"] * 2
+    told = [a.headers.get("x-copilot-left-out") for a in answers]
+    assert told == ["temperature"] * 2 + ["top_k, new", "max_tool_calls, new"]
     assert any("left out: temperature" in line for line in lines), lines
 
 
