@@ -3812,12 +3812,14 @@ def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool,
     return mode, left
 
 
-def parse_format(form: JSON, path: str) -> Optional[JSON]:
-    """The hub's schema for the form that answers are to have."""
+def parse_format(form: JSON, path: str, holder: str) -> Optional[JSON]:
+    """The hub's schema for the form of answers, which `holder` holds."""
     kinds = ("text", "json_object", "json_schema")
     kind = required_word(form, "type", kinds, path)
     if kind == "json_schema":
-        return required(form, kind, dict, path)
+        named = required(form, kind, dict, path)
+        required(named, "schema", dict, holder)
+        return named
     return {} if kind == "json_object" else None
 
 
@@ -3844,7 +3846,7 @@ def parse_chat(body: JSON) -> Conversation:
         stop=parse_stops({"stop": stops}, "stop"),
         effort=effort,
         thinking=effort not in ("", "none"),
-        schema=parse_format(form, "response_format"),
+        schema=parse_format(form, "response_format", "response_format.json_schema"),
         user=text_field(body, "user"),
         extra=given(**extra),
     )
@@ -4747,7 +4749,7 @@ def _wanted_format(body: JSON) -> Optional[JSON]:
     text = field(body, "text", dict, default={})
     form = field(text, "format", dict, "text", {"type": "text"})
     schema = {key: form[key] for key in form if key != "type"}
-    return parse_format({**form, "json_schema": schema}, "text.format")
+    return parse_format({**form, "json_schema": schema}, "text.format", "text.format")
 
 
 def _choice_among(body: JSON, table: ToolTable) -> str:

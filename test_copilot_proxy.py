@@ -6058,6 +6058,11 @@ C_REFUSED_OR_READ = [
         lambda: c_parsed(C_HI, response_format={"type": "grammar"}),
         "response_format.type: .*'grammar'",
     ),
+    (
+        "format without schema",
+        lambda: c_parsed(C_HI, response_format={"type": "json_schema", "json_schema": {}}),
+        "response_format.json_schema.schema: required",
+    ),
     ("stop word", lambda: c_parsed(C_HI, stop=[1]), "stop.0: expected a string"),
     ("text", lambda: c_part("text", text="a"), (cp.Text("a"),)),
     (
@@ -6130,9 +6135,10 @@ C_REFUSED_OR_READ = [
     (
         "schema",
         lambda: c_parsed(
-            C_HI, response_format={"type": "json_schema", "json_schema": {"name": "n"}}
+            C_HI,
+            response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": {}}},
         ).schema,
-        {"name": "n"},
+        {"name": "n", "schema": {}},
     ),
 ]
 
@@ -7844,6 +7850,7 @@ def test_responses_parse_tools_and_choice():
         ({"tools": [{"type": "function"}]}, r"^tools\.0\.name: required"),
         ({"tool_choice": {"type": "function", "name": "g"}}, "^tool_choice: 'g' is not among"),
         ({"text": {"format": {"type": "xml"}}}, r"^text\.format\.type: expected"),
+        ({"text": {"format": {"type": "json_schema"}}}, r"^text\.format\.schema: required"),
     ],
 )
 def test_responses_parse_refusals(body, words):
