@@ -6003,6 +6003,12 @@ def check_shape(fit: Fit) -> None:
         if type(turn.get("role")) is not str:
             required_text(turn, "role", "messages.%d" % at)
         check_objects(turn.get("content"), "messages.%d.content", at)
+        for place, block in enumerate(objects(turn.get("content"))):
+            if block.get("type") == "tool_result":
+                path = "messages.%d.content.%d.content"
+                check_objects(block.get("content"), path, at, place)
+    if fit.client.dialect == "responses":
+        check_objects(body.get("input"), "input")
     check_objects(field(body, "tools", list), "tools")
     check_objects(body.get("system"), "system")
 
@@ -6922,7 +6928,7 @@ def fit_document(fit: Fit, block: JSON) -> int:
     source = own_source(fit, block)
     kind = source.get("type")
     text = text_at(source, "data")
-    if kind == "content":
+    if kind == "content" and isinstance(source.get("content"), (str, list)):
         text = texts_in(source.get("content"))
     elif kind == "base64" and text_at(source, "media_type").startswith("text/"):
         try:
@@ -7241,15 +7247,16 @@ def fit_items(fit: Fit) -> None:
         plain = {key: item[key] for key in names}
         ours = unpack_reasoning(text_at(item, "encrypted_content"))
         if kind == "reasoning" and (ours or signature_of(item) in refused):
-            plain = {}
-        elif ours:
+            continue
+        if ours:
             words = [{"type": "input_text", "text": summary_text(item)}]
             plain = {"type": "message", "role": "user", "content": words}
         if plain != item:
             item.clear()
             item.update(plain)
             fit.touch(item)
-    items[:] = filter(None, items)
+        kept.append(item)
+    items[:] = kept
 
 
 SEARCH_KINDS = "tool_search tool_search_call tool_search_output".split()
@@ -7266,12 +7273,13 @@ def flatten_namespaces(fit: Fit) -> None:
     body = fit.body = {**fit.body}  # which is written anew as a whole
     items = list_at(body, "input")
     offers = list_at(body, "tools")
-    for item in objects(items):
+    for item in items:
         if item.get("type") == "tool_search_output":
             offers = offers + list_at(item, "tools")
     tools: List[Any] = []
     for tool in offers:
         if text_at(tool, "type") != "namespace":
+    kept: List[JSON] = []
             tools.append(tool)
             continue
         for function in objects(tool.get("tools")):

@@ -11028,6 +11028,14 @@ REFUSED_ROWS = [  # rule, path, model, what is put in, words of the answer
         },
         "capability_rejected: document_block",
     ),
+    (
+        "shape",
+        A,
+        HAIKU,
+        {"messages": turns("a", "b", [result_of("x", -1)])},
+        "messages.2.content.0.content: expected a list",
+    ),
+    ("shape", P, SOL, {"input": [None, *hi_turn()]}, "input.0: expected an object"),
 ]
 ELSEWHERE = {"embeddings", "vision"}  # which have a test of their own below
 
