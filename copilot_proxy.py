@@ -3817,12 +3817,14 @@ def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool,
     return mode, left
 
 
-def parse_format(form: JSON, path: str) -> Optional[JSON]:
-    """The hub's schema for the form that answers are to have."""
+def parse_format(form: JSON, path: str, holder: str) -> Optional[JSON]:
+    """The hub's schema for the form of answers, which `holder` holds."""
     kinds = ("text", "json_object", "json_schema")
     kind = required_word(form, "type", kinds, path)
     if kind == "json_schema":
-        return required(form, kind, dict, path)
+        named = required(form, kind, dict, path)
+        required(named, "schema", dict, holder)
+        return named
     return {} if kind == "json_object" else None
 
 
@@ -3849,7 +3851,7 @@ def parse_chat(body: JSON) -> Conversation:
         stop=parse_stops({"stop": stops}, "stop"),
         effort=effort,
         thinking=effort not in ("", "none"),
-        schema=parse_format(form, "response_format"),
+        schema=parse_format(form, "response_format", "response_format.json_schema"),
         user=text_field(body, "user"),
         extra=given(**extra),
     )
@@ -4753,7 +4755,7 @@ def _wanted_format(body: JSON) -> Optional[JSON]:
     text = field(body, "text", dict, default={})
     form = field(text, "format", dict, "text", {"type": "text"})
     schema = {key: form[key] for key in form if key != "type"}
-    return parse_format({**form, "json_schema": schema}, "text.format")
+    return parse_format({**form, "json_schema": schema}, "text.format", "text.format")
 
 
 def _choice_among(body: JSON, table: ToolTable) -> str:
@@ -6009,6 +6011,12 @@ def check_shape(fit: Fit) -> None:
         if type(turn.get("role")) is not str:
             required_text(turn, "role", "messages.%d" % at)
         check_objects(turn.get("content"), "messages.%d.content", at)
+        for place, block in enumerate(objects(turn.get("content"))):
+            if block.get("type") == "tool_result":
+                path = "messages.%d.content.%d.content"
+                check_objects(block.get("content"), path, at, place)
+    if fit.client.dialect == "responses":
+        check_objects(body.get("input"), "input")
     check_objects(field(body, "tools", list), "tools")
     check_objects(body.get("system"), "system")
 
@@ -6948,7 +6956,7 @@ def fit_document(fit: Fit, block: JSON) -> int:
     source = own_source(fit, block)
     kind = source.get("type")
     text = text_at(source, "data")
-    if kind == "content":
+    if kind == "content" and isinstance(source.get("content"), (str, list)):
         text = texts_in(source.get("content"))
     elif kind == "base64" and text_at(source, "media_type").startswith("text/"):
         try:
@@ -7030,35 +7038,70 @@ UNANSWERED = {"type": "tool_result", "is_error": True, "content": INTERRUPTED}
 UNANSWERED_CHAT = {"role": "tool", "content": INTERRUPTED}
 
 
-def orphan_words(content: Any) -> str:
-    """A result without a call as text: what it says may matter."""
-    return "\n".join(filter(None, [ORPHAN.text, texts_in(content)]))
+def orphan_parts(content: Any, kind: str) -> List[JSON]:
+    """A result without a call as a text of this kind, and what in it is none: what it
+    says may matter."""
+    parts = as_blocks(content)
+    if parts != objects(parts):
+        parts = as_blocks(dumps_text(content))
+    words = "\n".join(filter(None, [ORPHAN.text, texts_in(parts)]))
+    more = [one for one in parts if "text" not in one]
+    # Without its call a reference loads no tool, and is refused.
+    more = [one for one in more if one.get("type") != "tool_reference"]
+    return [{"type": kind, "text": words}, *more]
+
+
+def answer_calls(fit: Fit, turns: List[JSON], calls: Iterable[str]) -> List[JSON]:
+    """The turns behind calls, with the results in the first one of the user's."""
+    home: JSON = next((turn for turn in turns if turn.get("role") == "user"), {})
+    waiting = dict.fromkeys(calls)
+    late: List[JSON] = []
+    for turn in turns:
+        content = objects(turn.get("content"))
+        kept: List[JSON] = []
+        for block in content:
+            call_id = str(block.get("tool_use_id"))
+            if block.get("type") != "tool_result":
+                kept.append(block)
+            elif call_id not in waiting:
+                words, *more = orphan_parts(block.get("content"), "text")
+                say_block(block, words["text"])
+                fit.touch(turn)
+                kept += [block, *more]
+            else:
+                del waiting[call_id]
+                (kept if turn is home else late).append(block)
+        if kept != content:
+            turn["content"] = kept
+            fit.touch(turn)
+    late += [{**UNANSWERED, "tool_use_id": call_id} for call_id in waiting]
+    if late and not home:
+        return [{"role": "user", "content": late}, *turns]
+    if late:  # a turn of their own would part the calls from other results
+        home["content"] = late + as_blocks(home.get("content"))
+        fit.touch(home)
+    return turns
+
+
+def is_answer(turn: JSON) -> bool:
+    """Whether the model has said it."""
+    return turn.get("role") == "assistant"
 
 
 def pair_blocks(fit: Fit) -> None:
     """Every tool_use is answered in the user's next turn, and nothing else is."""
-    last: JSON = {"role": "user", "content": []}
-    waiting: Dict[str, None] = {}
-    behind = 0  # the last calls
-    for at, turn in enumerate([*fit.body["messages"], last]):
-        if turn.get("role") != "user":
-            for call in blocks_of(turn, "tool_use"):
-                waiting[str(call.get("id"))] = None
-                behind = at + 1
-            continue
-        for block in blocks_of(turn, "tool_result"):
-            call_id = str(block.get("tool_use_id"))
-            if call_id not in waiting:
-                say_block(block, orphan_words(block.get("content")))
-                fit.touch(turn)
-            waiting.pop(call_id, None)
-        stubs = [{**UNANSWERED, "tool_use_id": call_id} for call_id in waiting]
-        if stubs:  # a turn of their own would part the calls from other results
-            turn["content"] = stubs + as_blocks(turn.get("content"))
-            fit.touch(turn)
-        waiting = {}
-    if last["content"]:
-        fit.body["messages"].insert(behind, last)
+    paired: List[JSON] = []
+    calls: List[str] = []
+    for answered, run in itertools.groupby([*fit.body["messages"], {}], is_answer):
+        turns = list(run)
+        if answered:
+            uses = [use for turn in turns for use in blocks_of(turn, "tool_use")]
+            calls = [str(use.get("id")) for use in uses]
+        else:
+            turns = answer_calls(fit, turns, calls)
+        paired += turns
+    fit.body["messages"][:] = paired[:-1]
+    drop_empty_turns(fit)
 
 
 def merge_turns(fit: Fit) -> None:
@@ -7174,22 +7217,28 @@ def fit_chat_turn(fit: Fit, message: JSON) -> int:
 
 
 def pair_chat_results(fit: Fit) -> None:
-    """Every call is answered by the messages behind it, and nothing else is."""
+    """Every call is answered right behind it, and nothing else is."""
     paired: List[JSON] = []
+    others: List[JSON] = []  # what came before the model's next turn
     waiting: Dict[str, None] = {}
-    for message in [*fit.body["messages"], {}]:
+    for message in [*fit.body["messages"], {"role": "assistant"}]:
         call_id = str(message.get("tool_call_id"))
-        answers = message.get("role") == "tool"
-        if answers and call_id in waiting:
+        if is_answer(message):
+            stubs = [
+                {**UNANSWERED_CHAT, "tool_call_id": missing} for missing in waiting
+            ]
+            paired += [*stubs, *others, message]
+            others = []
+            calls = objects(message.get("tool_calls"))
+            waiting = dict.fromkeys(str(call.get("id")) for call in calls)
+        elif message.get("role") != "tool":
+            others.append(message)
+        elif call_id in waiting:
             del waiting[call_id]
             paired.append(message)
-            continue
-        paired += [{**UNANSWERED_CHAT, "tool_call_id": missing} for missing in waiting]
-        calls = objects(message.get("tool_calls"))
-        waiting = dict.fromkeys(str(call.get("id")) for call in calls)
-        if answers:
-            message = {"role": "user", "content": orphan_words(message.get("content"))}
-        paired.append(message)
+        else:
+            parts = orphan_parts(message.get("content"), "text")
+            others.append({"role": "user", "content": parts})
     fit.body["messages"][:] = paired[:-1]
 
 
@@ -7257,8 +7306,9 @@ def fit_items(fit: Fit) -> None:
     and reasoning of another vendor or refused before; a compaction of ours becomes the
     user's words."""
     items = list_at(fit.body, "input")
+    kept: List[JSON] = []
     refused = fit.learnt.get("reasoning", ())
-    for item in objects(items):
+    for item in items:
         kind = item.get("type")
         if kind == "item_reference":
             path = path_of(fit.body, item)
@@ -7267,15 +7317,16 @@ def fit_items(fit: Fit) -> None:
         plain = {key: item[key] for key in names}
         ours = unpack_reasoning(text_at(item, "encrypted_content"))
         if kind == "reasoning" and (ours or signature_of(item) in refused):
-            plain = {}
-        elif ours:
+            continue
+        if ours:
             words = [{"type": "input_text", "text": summary_text(item)}]
             plain = {"type": "message", "role": "user", "content": words}
         if plain != item:
             item.clear()
             item.update(plain)
             fit.touch(item)
-    items[:] = filter(None, items)
+        kept.append(item)
+    items[:] = kept
 
 
 SEARCH_KINDS = "tool_search tool_search_call tool_search_output".split()
@@ -7330,7 +7381,8 @@ def pair_items(fit: Fit) -> None:
         kind, call_id = text_at(item, "type"), text_at(item, "call_id")
         called = (kind.removesuffix("_output"), call_id) in known
         if kind in OUTPUT_OF.values() and not called:
-            item = {"role": "user", "content": orphan_words(item.get("output"))}
+            parts = orphan_parts(item.get("output"), "input_text")
+            item = {"role": "user", "content": parts}
         paired.append(item)
         output = OUTPUT_OF.get(kind)
         if output and (output, call_id) not in known:

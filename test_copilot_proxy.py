@@ -6064,6 +6064,11 @@ C_REFUSED_OR_READ = [
         lambda: c_parsed(C_HI, response_format={"type": "grammar"}),
         "response_format.type: .*'grammar'",
     ),
+    (
+        "format without schema",
+        lambda: c_parsed(C_HI, response_format={"type": "json_schema", "json_schema": {}}),
+        "response_format.json_schema.schema: required",
+    ),
     ("stop word", lambda: c_parsed(C_HI, stop=[1]), "stop.0: expected a string"),
     ("text", lambda: c_part("text", text="a"), (cp.Text("a"),)),
     (
@@ -6136,9 +6141,10 @@ C_REFUSED_OR_READ = [
     (
         "schema",
         lambda: c_parsed(
-            C_HI, response_format={"type": "json_schema", "json_schema": {"name": "n"}}
+            C_HI,
+            response_format={"type": "json_schema", "json_schema": {"name": "n", "schema": {}}},
         ).schema,
-        {"name": "n"},
+        {"name": "n", "schema": {}},
     ),
 ]
 
@@ -7894,6 +7900,7 @@ def test_responses_instructions_without_input():
         ),
         ({"instructions": [{"role": "user"}]}, "^instructions: expected a string"),
         ({"text": {"format": {"type": "xml"}}}, r"^text\.format\.type: expected"),
+        ({"text": {"format": {"type": "json_schema"}}}, r"^text\.format\.schema: required"),
     ],
 )
 def test_responses_parse_refusals(body, words):
@@ -8455,6 +8462,11 @@ MATRIX_CASES = [  # name, an Anthropic body, its lines or {pair: lines}; "!" is 
         [*CALLS, "result c1: 1", "result c2: 2", "system: s", "user: t"],
     ),
     (
+        "result in a later message",
+        talk(by_model(USE), by_user(said("t")), by_user(result("c1", "r"))),
+        [CALLS[0], "result c1: r", "user: t"],
+    ),
+    (
         "calls over two messages",
         talk(by_model(USE), by_model(NOW), by_user(result("c1", "1"), result("c2", "2"))),
         [CALLS[0], "result c1: 1", CALLS[1], "result c2: 2"],
@@ -8785,6 +8797,11 @@ CHAT_CASES = [  # as above; the bodies are those of a chat client
         "empty assistant",
         {"messages": [C_HI, {"role": "assistant", "content": " \n"}, C_HI]},
         {"": [], "responses": ["assistant:  \n"]},
+    ),
+    (
+        "late result",
+        {"messages": [C_CALLING, C_HI, {"role": "tool", "tool_call_id": "c1", "content": "r"}]},
+        ["call c1 f {}", "result c1: r"],
     ),
     (
         "orphan call",
@@ -10509,7 +10526,14 @@ PNG_HEAD = "iVBORw0KGgoAAAAN"
 JPEG = "/9j/4AAQSkZJRgAB"
 LONG = "a" * 70
 NAMESPACE = {"type": "namespace", "name": "ns", "tools": [flat_tool(EMPTY)]}
-HIS_OK = {"role": "user", "content": ORPHAN_OK}
+PNG_PART = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + PNG_HEAD}}
+PNG_ITEM = {"type": "input_image", "image_url": "data:image/png;base64," + PNG_HEAD}
+
+
+def orphaned(kind, *more, said="ok"):
+    """What becomes of a result without a call."""
+    text = "[result of a tool call that is not shown]\n" + said
+    return {"role": "user", "content": [{"type": kind, "text": text.strip()}, *more]}
 
 
 def picture(kind, text=PNG_HEAD):
@@ -11015,14 +11039,14 @@ RULE_ROWS = [
         O,
         GPT,
         {"messages": [*hi_turn(), answered_in_chat("x")]},
-        {"messages": [*hi_turn(), HIS_OK]},
+        {"messages": [*hi_turn(), orphaned("text")]},
     ),
     RuleRow(
         "item pairs",
         P,
         SOL,
         {"input": [*hi_turn(), item_output("x")]},
-        {"input": [*hi_turn(), HIS_OK]},
+        {"input": [*hi_turn(), orphaned("input_text")]},
     ),
     RuleRow(
         "prefill",
@@ -11074,6 +11098,14 @@ RULE_ROWS = [
 REFUSED_ROWS = [  # rule, path, model, what is put in, words of the answer
     ("shape", A, HAIKU, {"messages": []}, "messages: at least one message is required"),
     ("shape", O, GPT, {"messages": []}, "messages: at least one message is required"),
+    (
+        "shape",
+        A,
+        HAIKU,
+        {"messages": turns("a", "b", [result_of("x", -1)])},
+        "messages.2.content.0.content: expected a list",
+    ),
+    ("shape", P, SOL, {"input": [None, *hi_turn()]}, "input.0: expected an object"),
     ("meaning", A, HAIKU, {"container": "c"}, "container: not available here"),
     ("meaning", A, HAIKU, {"thread": {"type": "create"}}, "thread: Copilot keeps no threads"),
     ("meaning", O, GPT, {"n": 2}, "n: not available here"),
@@ -11281,6 +11313,82 @@ RULE_ORDER = [  # the first must come before the second, and why
 ]
 
 
+def test_document_of_no_blocks_is_the_upstreams_to_refuse():
+    document = {"type": "document", "source": {"type": "content", "content": -1}}
+    body = ask_of(messages=says(document))
+    assert prepared(body)[0] == body
+
+
+PAIR_CASES = [  # side, what the client's history is, and what of it goes up
+    (
+        "anthropic",
+        turns("a", [use_of("a")], "hm", ("user", [result_of("a"), words("so")])),
+        turns("a", [use_of("a")], [result_of("a"), words("hm")], ("user", [words("so")])),
+    ),
+    (
+        "anthropic",
+        turns("a", [use_of("a"), use_of("b")], [result_of("a")], ("system", "s"))
+        + says(result_of("b")),
+        turns("a", [use_of("a"), use_of("b")], [result_of("b"), result_of("a")], ("system", "s")),
+    ),
+    (
+        "folding",
+        turns("a", [use_of("a")], ("system", "s"), ("user", [result_of("a")])),
+        turns("a", [use_of("a")], ("user", [result_of("a"), words("s")])),
+    ),
+    (
+        "anthropic",
+        turns("a", [use_of("a")], [result_of("a")], "b", [result_of("a", [picture("image/png")])]),
+        turns("a", [use_of("a")], [result_of("a")], "b")
+        + says(words(ORPHAN_OK[:-3]), picture("image/png")),
+    ),
+    (
+        "openai",
+        [*hi_turn(), called_in_chat(), *hi_turn(), answered_in_chat(), *hi_turn()],
+        [*hi_turn(), called_in_chat(), answered_in_chat(), *hi_turn(), *hi_turn()],
+    ),
+    (
+        "openai",
+        [*hi_turn(), {**answered_in_chat(), "content": [words("ok"), PNG_PART]}],
+        [*hi_turn(), orphaned("text", PNG_PART)],
+    ),
+    (
+        "responses",
+        [*hi_turn(), item_call(), *hi_turn(), item_output()],
+        [*hi_turn(), item_call(), *hi_turn(), item_output()],
+    ),
+    ("responses", [{}, *hi_turn()], [{}, *hi_turn()]),  # the upstream has words
+    (
+        "responses",
+        [*hi_turn(), {**item_output(), "output": [PNG_ITEM]}],
+        [*hi_turn(), orphaned("input_text", PNG_ITEM, said="")],
+    ),
+    (
+        "responses",
+        [*hi_turn(), {**item_output(), "output": {"a": 1}}],
+        [*hi_turn(), orphaned("input_text", said='{"a":1}')],
+    ),
+]
+TURNS_12 = {entry["id"]: entry for entry in map(_entry, MORE_ROWS.strip().splitlines())}
+PAIR_SIDES = {
+    "anthropic": ("anthropic", MESSAGES, HAIKU, "messages", {"tools": [tool_of()]}),
+    "folding": ("anthropic", MESSAGES, "claude-sonnet-4.6", "messages", {"tools": [tool_of()]}),
+    "openai": ("openai", CHAT, GPT, "messages", {"tools": [chat_tool({})]}),
+    "responses": ("responses", RESPONSES, SOL, "input", {"tools": [flat_tool({})]}),
+}
+
+
+@pytest.mark.parametrize("side, history, expected", PAIR_CASES)
+def test_pairs_of_calls_and_results(side, history, expected):
+    """Late results belong to their calls; nothing of an orphan is lost."""
+    dialect, endpoint, name, key, rest = PAIR_SIDES[side]
+    entry = TURNS_12.get(name) or CATALOGUE[name]
+    body = {"model": name, "max_tokens": 4000, **rest, key: history}
+    fit = fit_body(dialect, body, cp.parse_models({"data": [entry]})[0], endpoint)
+    sent = [{k: v for k, v in one.items() if k[:7] != "copilot"} for one in fit.body[key]]
+    assert sent == expected
+
+
 def test_rules_stand_in_order():
     places = {rule.name: at for at, rule in enumerate(cp.RULES)}
     for first, second, why in RULE_ORDER:
@@ -11343,7 +11451,6 @@ GROWING = [  # dialect, endpoint, model, where the turns are, one exchange, the 
     ("openai", CHAT, GEMINI, "messages", growing_chat, {"tools": [chat_tool({})]}),
     ("responses", RESPONSES, SOL, "input", growing_items, {"tools": [flat_tool({})]}),
 ]
-TURNS_12 = {entry["id"]: entry for entry in map(_entry, MORE_ROWS.strip().splitlines())}
 
 
 @pytest.mark.parametrize(
