@@ -82,24 +82,8 @@ import traceback
 import urllib.parse
 import zlib
 from typing import (
-    Any,
-    Awaitable,
-    Callable,
-    Collection,
-    Container,
-    Deque,
-    Dict,
-    Hashable,
-    Iterable,
-    Iterator,
-    List,
-    Mapping,
-    NamedTuple,
-    Optional,
-    Protocol,
-    Sequence,
-    Set,
-    Tuple,
+    Any, Awaitable, Callable, Collection, Container, Deque, Dict, Hashable, Iterable,
+    Iterator, List, Mapping, NamedTuple, Optional, Protocol, Sequence, Set, Tuple,
     Union,
 )
 
@@ -264,7 +248,7 @@ class Config(Settings):
             name = name.lower()
             self.__dict__[name] = values.pop(name, setting.default)
         if values:
-            raise TypeError("unknown settings: %s" % ", ".join(values))
+            raise TypeError(f"unknown settings: {', '.join(values)}")
         if not self.github_api_url:
             # The API of GitHub tenant T is at api.T.ghe.com (UPSTREAM 1.1).
             tenant = TENANT.fullmatch(self.github_url)
@@ -291,7 +275,7 @@ class Config(Settings):
                 except ValueError as exc:
                     shown = "***" if name in SECRET_SETTINGS else ascii(raw[:80])
                     raise ConfigError(
-                        "%s=%s is not usable: expected %s." % (name, shown, exc)
+                        f"{name}={shown} is not usable: expected {exc}."
                     ) from None
         return cls(**values)
 
@@ -377,13 +361,8 @@ class ProxyError(Exception):
     should_retry: Optional[bool] = None  # Claude Code obeys x-should-retry
 
     def __init__(
-        self,
-        message: str,
-        *,
-        status: int = 0,
-        code: Optional[str] = None,
-        retry_after: str = "",
-        should_retry: Optional[bool] = None,
+        self, message: str, *, status: int = 0, code: Optional[str] = None,
+        retry_after: str = "", should_retry: Optional[bool] = None,
         details: Optional[JSON] = None,
     ) -> None:
         self.status = status or self.status
@@ -414,9 +393,7 @@ class ContextOverflow(BadRequest):
 
     def __init__(self, tokens: int = 0, maximum: int = 0) -> None:
         # Claude Code compacts on exactly this sentence and parses both numbers.
-        super().__init__(
-            "prompt is too long: %d tokens > %d maximum" % (tokens, maximum)
-        )
+        super().__init__(f"prompt is too long: {tokens} tokens > {maximum} maximum")
         self.tokens = tokens
 
 
@@ -694,7 +671,7 @@ def _words_in(obj: Any) -> ErrorWords:
 
 def _error_of(error: ErrorWords, status: int, retry_after: str = "") -> ProxyError:
     words = error.message or "the upstream gave the request up without a word"
-    name = "%s %s" % (error.code, words)
+    name = f"{error.code} {words}"
     if status in (400, 413, 502) and OVERFLOW.search(name):
         found = OVERFLOW_NUMBERS.search(words)
         return ContextOverflow(*map(int, found.groups() if found else ()))
@@ -705,14 +682,10 @@ def _error_of(error: ErrorWords, status: int, retry_after: str = "") -> ProxyErr
     if advice:
         _, _, should_retry, reason = advice
         end = "" if words.endswith((".", "!", "?")) else "."
-        text = "%s%s %s" % (words, end, reason)
+        text = f"{words}{end} {reason}"
     exc = UpstreamError(
-        text,
-        status=RENAMED_STATUSES.get(status, status),
-        code=error.code,
-        retry_after=retry_after,
-        should_retry=should_retry,
-        details=error.details,
+        text, status=RENAMED_STATUSES.get(status, status), code=error.code,
+        retry_after=retry_after, should_retry=should_retry, details=error.details,
     )
     exc.kind = error.kind
     exc.words = words
@@ -733,7 +706,7 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
     except (ValueError, RecursionError):
         error = _words_in_text(body[:MAX_PAGE].decode("utf-8", "replace"))
     if not error.message:
-        words = "the upstream answered %d without a word" % status
+        words = f"the upstream answered {status} without a word"
         error = error._replace(message=words)
     if not 400 <= status < 600:
         status = 502
@@ -745,7 +718,7 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
 def error_in_stream(obj: JSON) -> ProxyError:
     """The error that an upstream put inside a 200 answer, in any of its shapes."""
     error = _words_in(obj)
-    name = "%s %s" % (error.code, error.kind)
+    name = f"{error.code} {error.kind}"
     status = next(
         status for status in STATUS_MARKS if re.search(STATUS_MARKS[status], name)
     )
@@ -799,10 +772,7 @@ def log_line(level: str, text: str) -> None:
         # A copy, because making a record costs more than writing its line.
         record = logging.LogRecord.__new__(logging.LogRecord)
         record.__dict__.update(
-            _BLANK,
-            levelno=LOG_LEVELS[level],
-            levelname=level,
-            created=time.time(),
+            _BLANK, levelno=LOG_LEVELS[level], levelname=level, created=time.time(),
             msg=text,
         )
         LOG.handle(record)
@@ -812,21 +782,21 @@ def log_event(level: str, event: str, **fields: Any) -> None:
     """Log `event: {fields}`, the form of the program this one replaces."""
     if is_logged(level):
         # ASCII, so that control bytes, lone surrogates and terminal escapes are inert.
-        log_line(level, "%s: %s" % (event, json.dumps(fields, default=str)))
+        log_line(level, f"{event}: {json.dumps(fields, default=str)}")
 
 
 def short_number(number: float) -> str:
     """At most four characters for a count: `950`, `1.2k`, `118k`, `1.5M`."""
     if number < 1000:
-        return "%d" % number
+        return str(int(number))
     unit = "k"
     number /= 1e3
     if number >= 999.5:
         unit = "M"
         number /= 1e3
     if number < 9.95:
-        return "%.1f%s" % (number, unit)
-    return "%d%s" % (round(number), unit)
+        return f"{number:.1f}{unit}"
+    return f"{round(number)}{unit}"
 
 
 MAX_LINES_WAITING = 1000
@@ -858,20 +828,20 @@ class LineWriter(logging.Handler):
         text = record.getMessage()
         if record.name != LOG.name:  # asyncio's, where reprs of what failed may follow
             words = re.match(r"[^\n(<]*", text)[0]
-            text = "%s: %s" % (record.name, words.strip())
+            text = f"{record.name}: {words.strip()}"
         if record.exc_info:
             # A bug of ours: its kind and where it came from, the deepest first. Not its
             # words, as a KeyError may quote the prompt.
             kind, _, trace = record.exc_info
             frames = traceback.walk_tb(trace)
-            places = ["%s:%d" % (frame.f_code.co_name, line) for frame, line in frames]
+            places = [f"{frame.f_code.co_name}:{line}" for frame, line in frames]
             text += " | %s in %s" % (kind.__name__, " < ".join(places[:-13:-1]))
         level = record.levelname.lower().removesuffix("ing")
-        mark = "[%s]" % level
+        mark = f"[{level}]"
         if self._colour:
-            mark = "\x1b[%sm%s\x1b[0m" % (LEVEL_COLOURS.get(level, "2"), mark)
+            mark = f"\x1b[{LEVEL_COLOURS.get(level, '2')}m{mark}\x1b[0m"
         clock = "%02d:%02d:%02d" % time.localtime(record.created)[3:6]
-        return "%s %s %s" % (clock, mark, printable(redact(text)))
+        return f"{clock} {mark} {printable(redact(text))}"
 
     def emit(self, record: logging.LogRecord) -> None:
         self.put(self.format(record) + "\n")
@@ -903,7 +873,7 @@ class LineWriter(logging.Handler):
             if self._dropped and self._queue.empty():
                 lost = self._dropped
                 self._dropped = 0
-                self._write_all("%d log lines were dropped: nobody read them\n" % lost)
+                self._write_all(f"{lost} log lines were dropped: nobody read them\n")
             if None in lines:
                 return
             time.sleep(NAP)
@@ -942,12 +912,12 @@ MAX_DIGITS = 4300  # of a whole number; as in Python since 3.10.7, int() is quad
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError("%s is not JSON" % name)
+    raise ValueError(f"{name} is not JSON")
 
 
 def _parse_int(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
-        raise ValueError("a number has more than %d digits" % MAX_DIGITS)
+        raise ValueError(f"a number has more than {MAX_DIGITS} digits")
     return int(digits)
 
 
@@ -984,7 +954,7 @@ def _is_too_deep(value: Any) -> bool:
 
 def loads(raw: bytes) -> Any:
     """Parse strict UTF-8 JSON; raises ValueError whatever is wrong with it."""
-    too_deep = "it is nested more than %d levels deep" % MAX_DEPTH
+    too_deep = f"it is nested more than {MAX_DEPTH} levels deep"
     try:
         value = _DECODE(raw.decode("utf-8"))
     except RecursionError:
@@ -1001,11 +971,9 @@ def loads_object(raw: bytes) -> JSON:
     try:
         value = loads(raw)
     except UnicodeDecodeError as exc:
-        raise BadRequest(
-            "the body is not UTF-8: byte %d is wrong" % exc.start
-        ) from None
+        raise BadRequest(f"the body is not UTF-8: byte {exc.start} is wrong") from None
     except ValueError as exc:
-        raise BadRequest("the body is not JSON that can be read: %s" % exc) from None
+        raise BadRequest(f"the body is not JSON that can be read: {exc}") from None
     if not isinstance(value, dict):
         raise BadRequest("the body must be a JSON object")
     return value
@@ -1040,7 +1008,7 @@ def expect(value: Any, kind: type, path: str, key: str = "") -> Any:
     """Return `value` if it is a `kind`; else raise BadRequest naming the path."""
     actual = type(value)  # not isinstance(), because a bool is an int to it
     if actual is not kind and (kind, actual) != (float, int):
-        raise BadRequest("%s: expected %s" % (_path_to(path, key), KINDS[kind]))
+        raise BadRequest(f"{_path_to(path, key)}: expected {KINDS[kind]}")
     return value
 
 
@@ -1056,7 +1024,7 @@ def required(obj: JSON, key: str, kind: type, path: str = "") -> Any:
     """`obj[key]` checked to be a `kind`; raises BadRequest when it is missing."""
     value = field(obj, key, kind, path)
     if value is None:
-        raise BadRequest("%s: required" % _path_to(path, key))
+        raise BadRequest(f"{_path_to(path, key)}: required")
     return value
 
 
@@ -1247,7 +1215,7 @@ def _parse_block(block: bytes) -> Optional[SSEEvent]:
 def event_too_large(limit: int) -> UpstreamError:
     """The error for an event that nobody can want."""
     return UpstreamError(
-        "the upstream sent an event of more than %d bytes; try again" % limit
+        f"the upstream sent an event of more than {limit} bytes; try again"
     )
 
 
@@ -1585,8 +1553,7 @@ class ChunkedBody(Body):
 
 
 def body_framing(
-    head: Union[RequestHead, ResponseHead],
-    limit: int = UNLIMITED,
+    head: Union[RequestHead, ResponseHead], limit: int = UNLIMITED,
     unsaid: Optional[int] = 0,
 ) -> Body:
     """The reader of the body after `head`, of `unsaid` bytes when no field tells.
@@ -1640,7 +1607,7 @@ class CodedContent:
                 piece = engine.decompress(data, DECODED_SLICE)
             except (zlib.error, ZSTD_ERROR) as exc:
                 raise ProtocolError(
-                    "the body is not proper %s (%s)" % (self._coding, exc)
+                    f"the body is not proper {self._coding} ({exc})"
                 ) from None
             self._left -= len(piece)
             if self._left < 0:
@@ -1669,7 +1636,7 @@ class CodedContent:
     def finish(self) -> None:
         """The body has ended; raises ProtocolError when that cut it short."""
         if self._engine:
-            raise ProtocolError("the %s body is cut short" % self._coding)
+            raise ProtocolError(f"the {self._coding} body is cut short")
 
 
 def content_decoder(coding: Optional[str], limit: int) -> Optional[CodedContent]:
@@ -1700,17 +1667,17 @@ def _encode_field(pair: Tuple[str, str]) -> str:
     name, value = pair
     if not (TOKEN.fullmatch(name) and VALUE.fullmatch(value)):
         raise ProtocolError("the header %a cannot be sent" % name[:80], status=500)
-    return "%s: %s\r\n" % (name, value)
+    return f"{name}: {value}\r\n"
 
 
 def _encode_head(line: str, pairs: Pairs) -> bytes:
     fields = "".join(map(_encode_field, pairs))
-    return ("%s\r\n%s\r\n" % (line, fields)).encode("latin-1")
+    return f"{line}\r\n{fields}\r\n".encode("latin-1")
 
 
 def encode_request_head(method: str, target: str, pairs: Pairs) -> bytes:
     """Write a request head; a part that would break it is a ProtocolError."""
-    line = "%s %s HTTP/1.1" % (method, target)
+    line = f"{method} {target} HTTP/1.1"
     if not REQUEST_LINE.fullmatch(line):
         raise ProtocolError("the request line cannot be sent", status=500)
     return _encode_head(line, pairs)
@@ -1718,7 +1685,7 @@ def encode_request_head(method: str, target: str, pairs: Pairs) -> bytes:
 
 def encode_response_head(status: int, pairs: Pairs) -> bytes:
     """Write a response head; a value that would break it is a ProtocolError."""
-    return _encode_head("HTTP/1.1 %d %s" % (status, REASONS.get(status, "")), pairs)
+    return _encode_head(f"HTTP/1.1 {status} {REASONS.get(status, '')}", pairs)
 
 
 LAST_CHUNK = b"0\r\n\r\n"
@@ -1851,8 +1818,7 @@ def parse_prices(entry: JSON) -> Optional[Dict[str, float]]:
 
 # What the catalogue calls the limits of a model.
 LIMITS = {
-    "context": "max_context_window_tokens",
-    "prompt": "max_prompt_tokens",
+    "context": "max_context_window_tokens", "prompt": "max_prompt_tokens",
     "output": "max_output_tokens",
 }
 
@@ -1876,16 +1842,9 @@ def _parse_model(entry: JSON) -> Model:
         ),
     }
     return Model(
-        entry["id"],
-        text_at(entry, "name") or entry["id"],
-        text_at(entry, "vendor"),
-        kind,
-        endpoints,
-        headers=_parse_headers(entry),
-        prices=parse_prices(entry),
-        raw=entry,
-        **figures,
-        **abilities,
+        entry["id"], text_at(entry, "name") or entry["id"], text_at(entry, "vendor"),
+        kind, endpoints, headers=_parse_headers(entry), prices=parse_prices(entry),
+        raw=entry, **figures, **abilities,
     )
 
 
@@ -1902,8 +1861,7 @@ def parse_models(reply: Any) -> List[Model]:
 
 # What each client dialect can be served from, best first.
 ENDPOINT_CHOICE = {
-    "anthropic": (MESSAGES, CHAT, RESPONSES),
-    "openai": (CHAT, MESSAGES, RESPONSES),
+    "anthropic": (MESSAGES, CHAT, RESPONSES), "openai": (CHAT, MESSAGES, RESPONSES),
     "responses": (RESPONSES, MESSAGES, CHAT),
 }
 
@@ -1926,8 +1884,7 @@ def choose_endpoint(model: Model, dialect: str, models: Sequence[Model] = ()) ->
         "model %s is served by %s only, which this API cannot reach; "
         "models that work here: %s"
         % (
-            model.id,
-            ", ".join(model.endpoints) or "nothing known",
+            model.id, ", ".join(model.endpoints) or "nothing known",
             ", ".join(working[:12]) or "none",
         ),
         code="unsupported_api_for_model",
@@ -1972,9 +1929,9 @@ def _words_and_version(name: str) -> Tuple[List[str], List[int]]:
 def switched_off(model: Model) -> Forbidden:
     """The refusal of a model whose terms nobody has accepted, or an owner forbids."""
     return Forbidden(
-        "GitHub Copilot has the model %s switched off for this account; enable it "
-        "under github.com/settings/copilot, or ask your organisation's administrator."
-        % model.id,
+        f"GitHub Copilot has the model {model.id} switched off for this account; "
+        "enable it "
+        "under github.com/settings/copilot, or ask your organisation's administrator.",
         code="model_disabled",
         should_retry=False,
     )
@@ -1987,7 +1944,7 @@ def _model_not_found(name: str, known: Sequence[Model]) -> NotFound:
     setting = "ANTHROPIC_MODEL" if "claude" in name else "COPILOT_DEFAULT_MODEL"
     for family in FAMILIES:
         if family in name.lower():
-            setting = "ANTHROPIC_DEFAULT_%s_MODEL" % family.upper()
+            setting = f"ANTHROPIC_DEFAULT_{family.upper()}_MODEL"
     return NotFound(
         "your Copilot account has no model %s. Closest: %s. Set the client's model, or "
         "%s, to one of them, or map the name with MODEL_MAP; "
@@ -2011,9 +1968,7 @@ class Catalogue(List[Model]):
     """
 
     def __init__(
-        self,
-        models: Iterable[Model] = (),
-        default: str = "",
+        self, models: Iterable[Model] = (), default: str = "",
         renamed: Iterable[Tuple[str, str]] = (),
     ) -> None:
         super().__init__(models)
@@ -2027,7 +1982,7 @@ class Catalogue(List[Model]):
     def _resolve(self, wanted: str, dialect: str) -> Model:
         """What a client means by a name; raises NotFound with what to do instead."""
         if len(wanted) > LONGEST_NAME:
-            raise BadRequest("model: a name has at most %d characters" % LONGEST_NAME)
+            raise BadRequest(f"model: a name has at most {LONGEST_NAME} characters")
         hits = [real for pattern, real in self._renamed if _fits(wanted, pattern)]
         name = hits[0] if hits else wanted
         if name in ("", "default"):
@@ -2138,14 +2093,9 @@ def model_payload(model: Model, shown_as: str = "") -> JSON:
         "max_output_tokens": model.output or None,
     }
     return {
-        **MODEL_FRAME,
-        "id": shown_as or model.id,
-        "owned_by": model.vendor,
-        "display_name": model.name,
-        "endpoints": list(model.endpoints),
-        "vision": model.vision,
-        "credits": model.prices,
-        **limits,
+        **MODEL_FRAME, "id": shown_as or model.id, "owned_by": model.vendor,
+        "display_name": model.name, "endpoints": list(model.endpoints),
+        "vision": model.vision, "credits": model.prices, **limits,
     }
 
 
@@ -2178,7 +2128,7 @@ def claude_environment(models: Catalogue) -> Dict[str, str]:
         model = AUTO_MODEL if models.auto_only else models.newest(family)
         if model and model.offered:
             chosen = model
-            name = "ANTHROPIC_DEFAULT_%s_MODEL" % family.upper()
+            name = f"ANTHROPIC_DEFAULT_{family.upper()}_MODEL"
             env[name] = shown_id(model, dashed=True)
             env[name + "_NAME"] = model.name
     if chosen is None:
@@ -2325,7 +2275,7 @@ def parse_list(
     """Parse the objects in the list `obj[key]`, each with its own path."""
     parsed = []
     for at, item in enumerate(field(obj, key, list, path, ())):
-        where = "%s.%d" % (_path_to(path, key), at)
+        where = f"{_path_to(path, key)}.{at}"
         parsed.append(parse(expect(item, dict, where), where))
     return parsed
 
@@ -2338,7 +2288,7 @@ def parse_stops(body: JSON, key: str) -> Tuple[str, ...]:
     """The stop sequences in the list `body[key]`; raises BadRequest for too many."""
     stops = field(body, key, list, default=())
     for at, stop in enumerate(stops):
-        expect(stop, str, "%s.%d" % (key, at))
+        expect(stop, str, f"{key}.{at}")
     if len(stops) > MAX_STOPS or max(map(len, stops), default=0) > MAX_STOP:
         words = "%s: at most %d, and %d characters each"
         raise BadRequest(words % (key, MAX_STOPS, MAX_STOP))
@@ -2365,7 +2315,7 @@ def custom_tool(name: str, description: str, form: JSON) -> Tool:
     rules = text_at(grammar, "definition")
     if rules:
         syntax = text_at(grammar, "syntax")
-        words.append("It must follow this %s grammar:\n%s" % (syntax, rules))
+        words.append(f"It must follow this {syntax} grammar:\n{rules}")
     return Tool(name, "\n\n".join(filter(None, words)), INPUT_SCHEMA, kind="custom")
 
 
@@ -2647,8 +2597,9 @@ class CallGuard:
             # One that the length limit cut is no error, because its client sees why.
             if reason in ("stop", "tool_calls") and parse_object(text) is None:
                 raise UpstreamError(
-                    "the model called %s with arguments that are not a JSON object; "
-                    "try again." % name
+                    f"the model called {name} with arguments that are not a JSON "
+                    "object; "
+                    "try again."
                 )
         self._sink.end(reason, usage, stop_sequence)
 
@@ -2814,7 +2765,7 @@ def _words_of(value: Any) -> Iterator[str]:
             if key in UNREADABLE or (key, value.get("type")) == ("data", "base64"):
                 continue
             if key == "input" or type(inner) in (bool, int, float):
-                yield "%s %s" % (key, dumps_text(inner))
+                yield f"{key} {dumps_text(inner)}"
             else:
                 yield from _words_of(inner)
     elif value:
@@ -2852,7 +2803,7 @@ def _parse_media(block: JSON, path: str, parse: Callable[..., Any]) -> List[Any]
     data = required_text(source, "data", path)
     if form == "base64":
         media_type = required_text(source, "media_type", path)
-        url = "data:%s;base64,%s" % (media_type, data)
+        url = f"data:{media_type};base64,{data}"
         if kind == "image":
             return [Image(url)]
         if not media_type.startswith("text/"):
@@ -2860,7 +2811,7 @@ def _parse_media(block: JSON, path: str, parse: Callable[..., Any]) -> List[Any]
         try:
             data = base64.b64decode(data, validate=True).decode("utf-8", "replace")
         except ValueError:
-            raise BadRequest("%s.data: expected base64" % path) from None
+            raise BadRequest(f"{path}.data: expected base64") from None
     return [Text(text_of((Text(title), context, Text(data))))]
 
 
@@ -2881,7 +2832,7 @@ def _parse_parts(content: Any, place: str, path: str) -> List[Any]:
         content = [{"type": "text", "text": content}]
     parts: List[Any] = []
     for at, block in enumerate(expect(content, list, path)):
-        here = "%s.%d" % (path, at)
+        here = f"{path}.{at}"
         kind = required_text(expect(block, dict, here), "type", here)
         if kind == "text":
             parts.append(Text(required_text(block, "text", here)))
@@ -2900,7 +2851,7 @@ def _parse_parts(content: Any, place: str, path: str) -> List[Any]:
             parts.append(Result(call_id, tuple(inner), failed))
         elif kind == "tool_reference":
             name = required_text(block, "tool_name", here)
-            parts.append(Text("The tool %s can be used now." % name))
+            parts.append(Text(f"The tool {name} can be used now."))
         else:
             parts += _parse_thinking(block, here)
     return [part for part in parts if not isinstance(part, Text) or part.text.strip()]
@@ -2911,7 +2862,7 @@ def _parse_message(message: JSON, path: str) -> Turn:
     role = required_word(message, "role", roles, path)
     path += ".content"
     if message.get("content") is None:
-        raise BadRequest("%s: required" % path)
+        raise BadRequest(f"{path}: required")
     return Turn(role, tuple(_parse_parts(message["content"], role, path)))
 
 
@@ -3038,18 +2989,12 @@ def parse_messages(body: JSON) -> Conversation:
     if max_tokens is not None and max_tokens < 1:
         raise BadRequest("max_tokens: expected at least 1")
     return Conversation(
-        turns=pair_results([Turn("system", tuple(rules)), *turns]),
-        tools=tools,
-        tool_choice=choice,
-        parallel=parallel,
-        max_tokens=max_tokens,
+        turns=pair_results([Turn("system", tuple(rules)), *turns]), tools=tools,
+        tool_choice=choice, parallel=parallel, max_tokens=max_tokens,
         temperature=field(body, "temperature", float),
-        top_p=field(body, "top_p", float),
-        effort=effort,
-        thinking=thinking,
+        top_p=field(body, "top_p", float), effort=effort, thinking=thinking,
         stop=parse_stops(body, "stop_sequences"),
-        schema=_parse_output_format(body, config),
-        user=_parse_user(body),
+        schema=_parse_output_format(body, config), user=_parse_user(body),
     )
 
 
@@ -3118,8 +3063,7 @@ def _encode_tools(conversation: Conversation) -> JSON:
     tools = []
     for tool in conversation.tools:
         more = given(
-            description=tool.description,
-            input_schema=tool.parameters,
+            description=tool.description, input_schema=tool.parameters,
             strict=tool.strict or None,
         )
         tools.append({"name": tool.name, **more})
@@ -3158,15 +3102,10 @@ def encode_messages(conversation: Conversation, model: Model) -> JSON:
     elif conversation.schema is not None:
         system.append({"type": "text", "text": JSON_ONLY})
     settings = given(
-        max_tokens=conversation.max_tokens,
-        system=system,
-        temperature=conversation.temperature,
-        top_p=conversation.top_p,
-        stop_sequences=list(conversation.stop),
-        thinking=thinking,
-        output_config=config,
-        metadata=given(user_id=conversation.user),
-        **_encode_tools(conversation),
+        max_tokens=conversation.max_tokens, system=system,
+        temperature=conversation.temperature, top_p=conversation.top_p,
+        stop_sequences=list(conversation.stop), thinking=thinking, output_config=config,
+        metadata=given(user_id=conversation.user), **_encode_tools(conversation),
     )
     return {"model": model.id, "stream": True, **settings, "messages": messages}
 
@@ -3174,16 +3113,13 @@ def encode_messages(conversation: Conversation, model: Model) -> JSON:
 # --- Copilot's answers ----------------------------------------------------------------
 
 FINISH_REASONS = {
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
+    "max_tokens": "length", "model_context_window_exceeded": "length",
     "refusal": "content_filter",
 }
 REFUSED_TEXT = "The model declined to answer this."
 # The members of `usage`, in the order of TokenUsage.
 USAGE_KEYS = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read_input_tokens",
+    "input_tokens", "output_tokens", "cache_read_input_tokens",
     "cache_creation_input_tokens",
 )
 
@@ -3334,12 +3270,7 @@ class MessagesWriter:
     """
 
     def __init__(
-        self,
-        message_id: str,
-        model: str,
-        input_tokens: int = 0,
-        *,
-        fold: bool = False,
+        self, message_id: str, model: str, input_tokens: int = 0, *, fold: bool = False,
         thinking: bool = True,
     ) -> None:
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
@@ -3394,8 +3325,8 @@ class MessagesWriter:
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         if key in self._calls:
-            raise UpstreamError("the upstream began tool call %r twice" % (key,))
-        call_id = call_id or "call_%s_%d" % (self._message["id"], len(self._calls))
+            raise UpstreamError(f"the upstream began tool call {key!r} twice")
+        call_id = call_id or f"call_{self._message['id']}_{len(self._calls)}"
         self._calls[key] = {"id": call_id, "name": self.names.get(name, name)}
         self._waiting[key] = []
         self._advance()
@@ -3718,7 +3649,7 @@ def _open_entry(entry: JSON, path: str, *kinds: str) -> Tuple[str, JSON, str]:
     name, and where that stands."""
     kind = field(entry, "type", str, path, kinds[0])
     one_of(kind, kinds, path)
-    return kind, required(entry, kind, dict, path), "%s.%s" % (path, kind)
+    return kind, required(entry, kind, dict, path), f"{path}.{kind}"
 
 
 def _parse_part(part: JSON, path: str) -> Any:
@@ -3731,7 +3662,7 @@ def _parse_part(part: JSON, path: str) -> Any:
         url = required_text(inner, "url", path)
         return Image(url, text_field(inner, "detail", path))
     if inner.get("file_id"):
-        raise BadRequest("%s.file_id: no files are kept here; send file_data" % path)
+        raise BadRequest(f"{path}.file_id: no files are kept here; send file_data")
     url = required_text(inner, "file_data", path)
     return Document(url, text_field(inner, "filename", path))
 
@@ -3756,7 +3687,7 @@ def _parse_call(call: JSON, path: str) -> Call:
 def _parse_assistant(message: JSON, path: str) -> List[Any]:
     for key in ("function_call", "audio"):
         if message.get(key):
-            raise BadRequest("%s.%s: send tool_calls or text" % (path, key))
+            raise BadRequest(f"{path}.{key}: send tool_calls or text")
     parts: List[Any] = []
     thought = text_field(message, "reasoning_content", path)
     packed = text_field(message, "reasoning_opaque", path)
@@ -3813,7 +3744,7 @@ def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool,
     allowed = {tool.name for tool in parse_list(inner, "tools", _parse_tool, path)}
     left = tuple(tool for tool in tools if tool.name in allowed)
     if not left:
-        raise BadRequest("%s.tools: none of them is among the tools" % path)
+        raise BadRequest(f"{path}.tools: none of them is among the tools")
     return mode, left
 
 
@@ -3921,7 +3852,7 @@ def _encode_turn(turn: Turn, source: str) -> List[JSON]:
             moved = [inner for inner in part.parts if not isinstance(inner, Text)]
             if moved:  # a tool message holds only text
                 content = content or "(see the next message)"
-                moved.insert(0, Text("From the result of tool call %s:" % part.call_id))
+                moved.insert(0, Text(f"From the result of tool call {part.call_id}:"))
             result = {"role": "tool", "tool_call_id": part.call_id, "content": content}
             messages.append(result)
             rest += moved
@@ -3961,12 +3892,9 @@ def encode_chat(conversation: Conversation, model: Model) -> JSON:
         "messages": messages,
         **conversation.extra,
         **given(
-            max_tokens=conversation.max_tokens,
-            temperature=conversation.temperature,
-            top_p=conversation.top_p,
-            stop=list(conversation.stop),
-            reasoning_effort=conversation.effort,
-            user=conversation.user,
+            max_tokens=conversation.max_tokens, temperature=conversation.temperature,
+            top_p=conversation.top_p, stop=list(conversation.stop),
+            reasoning_effort=conversation.effort, user=conversation.user,
         ),
     }
     choice: Any = conversation.tool_choice
@@ -4009,8 +3937,8 @@ def _filter_text(choice: JSON) -> str:
     results = object_at(choice, "content_filter_results").items()
     causes = [name for name, result in results if typed(result, "filtered", bool)]
     causes += object_at(_delta_of(choice), "copilot_annotations")
-    reason = " (%s)" % ", ".join(causes) if causes else ""
-    return "Copilot's content filter stopped this answer%s." % reason
+    reason = f" ({', '.join(causes)})" if causes else ""
+    return f"Copilot's content filter stopped this answer{reason}."
 
 
 class _OpenCall:
@@ -4181,7 +4109,7 @@ class ChatReader:
                 if index not in self._at or name != call.name:
                     call = None
         if call is None:
-            made = "call_%s_%d" % (text_at(chunk, "id"), len(self._calls))
+            made = f"call_{text_at(chunk, 'id')}_{len(self._calls)}"
             call_id = call_id or made
             call = self._calls[call_id] = _OpenCall(call_id)
         if index is not None:
@@ -4236,14 +4164,8 @@ class ChatWriter:
     """
 
     def __init__(
-        self,
-        completion_id: str,
-        model: str,
-        created: int,
-        include_usage: bool,
-        *,
-        fold: bool = False,
-        custom: Container[str] = (),
+        self, completion_id: str, model: str, created: int, include_usage: bool, *,
+        fold: bool = False, custom: Container[str] = (),
     ) -> None:
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
         self._about = {
@@ -4376,8 +4298,7 @@ class ChatWriter:
         message.update(given(tool_calls=calls))
         return {
             **self._with_choice("message", message, self._reason),
-            "object": "chat.completion",
-            **_accounts(self._usage),
+            "object": "chat.completion", **_accounts(self._usage),
         }
 
 
@@ -4397,7 +4318,7 @@ def encode_embeddings(answer: JSON, model: Model, form: Any) -> JSON:
         item = {"object": "embedding", "index": at, **entry}
         if form == "base64":
             numbers = list_at(entry, "embedding")
-            packed = struct.pack("<%df" % len(numbers), *numbers)
+            packed = struct.pack(f"<{len(numbers)}f", *numbers)
             item["embedding"] = base64.b64encode(packed).decode("ascii")
         data.append(item)
     return {**answer, "object": "list", "model": model.id, "data": data}
@@ -4408,7 +4329,7 @@ def prepare_completion(body: JSON) -> Tuple[str, JSON]:
     required_text(body, "prompt")
     engine = text_field(body, "model") or LEGACY_ENGINE
     if not re.fullmatch(r"[\w.-]{1,64}", engine, re.ASCII):
-        raise BadRequest("model: expected the name of an engine, as %s" % LEGACY_ENGINE)
+        raise BadRequest(f"model: expected the name of an engine, as {LEGACY_ENGINE}")
     prepared = {**body, "stream": True}
     prepared.pop("model", None)
     return engine, prepared
@@ -4546,9 +4467,7 @@ CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
 # without; what has no such use would be another task without its tool.
 SPARED_TOOLS = ("web_search", "image_generation")
 CALLS = (
-    "function_call",
-    "custom_tool_call",
-    *(kind + "_call" for kind in CLIENT_TOOLS),
+    "function_call", "custom_tool_call", *(kind + "_call" for kind in CLIENT_TOOLS),
 )
 RESULTS = tuple(kind + "_output" for kind in (*CALLS, "tool_search"))
 
@@ -4576,13 +4495,13 @@ class ToolTable:
         parse_list(body, "tools", add)
         for at, item in enumerate(input_items(body)):
             if text_at(item, "type") == "tool_search_output":
-                parse_list(item, "tools", add, "input.%d" % at)
+                parse_list(item, "tools", add, f"input.{at}")
 
     def name_of(self, item: JSON) -> str:
         """What the model knows the function of a call, or of a choice, as."""
         name = text_at(item, "name" if "name" in item else "type")
         namespace = text_at(item, "namespace")
-        flat = "%s__%s" % (namespace.rstrip("_"), name) if namespace else name
+        flat = f"{namespace.rstrip('_')}__{name}" if namespace else name
         return self._flat.get((namespace, name), flat)
 
     def _add_tool(self, namespace: str, tool: JSON, path: str) -> None:
@@ -4626,7 +4545,7 @@ def _parse_input_part(part: Any, path: str) -> Any:
     if kind.endswith("text"):
         return Text(text_field(part, "text", path))
     if part.get("file_id") or part.get("file_url"):
-        raise BadRequest("%s: Copilot keeps no files; send the data itself" % path)
+        raise BadRequest(f"{path}: Copilot keeps no files; send the data itself")
     if kind == "input_image":
         detail = text_field(part, "detail", path)
         return Image(required_text(part, "image_url", path), detail)
@@ -4735,7 +4654,7 @@ def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
         words = "%s: an item of type %s cannot be sent to this model"
         raise BadRequest(words % (path, ascii(kind[:40])))
     about = {key: item[key] for key in WORDS if key in item}
-    return Turn("assistant", (Text("[%s %s]" % (kind, dumps_text(about))),))
+    return Turn("assistant", (Text(f"[{kind} {dumps_text(about)}]"),))
 
 
 def _join_turns(turns: List[Turn]) -> List[Turn]:
@@ -4837,8 +4756,7 @@ def _item_of(part: Any, role: str) -> JSON:
     if isinstance(part, Reasoning):
         summary = {"type": "summary_text", "text": part.text}
         return {
-            "type": "reasoning",
-            "encrypted_content": part.opaque,
+            "type": "reasoning", "encrypted_content": part.opaque,
             "summary": [summary] if part.text else [],
         }
     if isinstance(part, Result):
@@ -4846,9 +4764,7 @@ def _item_of(part: Any, role: str) -> JSON:
         if not all(isinstance(inner, Text) for inner in part.spoken):
             output = [_content_part(inner, "user") for inner in part.spoken]
         return {
-            "type": "function_call_output",
-            "call_id": part.call_id,
-            "output": output,
+            "type": "function_call_output", "call_id": part.call_id, "output": output,
         }
     return {"type": "message", "role": role, "content": [_content_part(part, role)]}
 
@@ -5245,14 +5161,8 @@ class ResponsesWriter:
     """
 
     def __init__(
-        self,
-        frame: JSON,
-        tools: Mapping[str, Tool],
-        *,
-        fold: bool = False,
-        summary: bool = False,
-        encrypted: bool = False,
-        compact: bool = False,
+        self, frame: JSON, tools: Mapping[str, Tool], *, fold: bool = False,
+        summary: bool = False, encrypted: bool = False, compact: bool = False,
     ) -> None:
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
         self._compact = compact  # the answer is a summary to go on with
@@ -5301,7 +5211,7 @@ class ResponsesWriter:
         self._close_item()
         name = self.names.get(name, name)
         tool = self._tools.get(name) or Tool(name, "", {})
-        call_id = call_id or "call_%s_%d" % (self._frame["id"], len(self.items))
+        call_id = call_id or f"call_{self._frame['id']}_{len(self.items)}"
         self._calls[key] = self._add_item(call_item(tool, call_id), tool)
 
     def arguments(self, key: Hashable, fragment: str) -> None:
@@ -5369,9 +5279,7 @@ class ResponsesWriter:
         index = len(self.items)
         # Of the answer's id, because this room has no randomness of its own.
         name = "%s%04x%s" % (
-            ID_PREFIXES.get(item["type"], "item_"),
-            index,
-            self._frame["id"][-20:],
+            ID_PREFIXES.get(item["type"], "item_"), index, self._frame["id"][-20:],
         )
         item["id"] = name
         self.items.append(item)
@@ -5522,11 +5430,7 @@ class ResponseMemory:
         self._numbers: Dict[Tuple[str, str], int] = {}  # the latest of a name
 
     def keep(
-        self,
-        session: str,
-        request: bytes,
-        answer: JSON,
-        items: List[JSON],
+        self, session: str, request: bytes, answer: JSON, items: List[JSON],
         previous: str,
     ) -> None:
         """Remember a finished answer with all its items, no other."""
@@ -5622,10 +5526,7 @@ class ResponsesTap(StreamTranslator):
     """
 
     def __init__(
-        self,
-        tools: Mapping[str, Tool] = {},
-        *,
-        hide: bool = False,
+        self, tools: Mapping[str, Tool] = {}, *, hide: bool = False,
         previous: Optional[str] = None,
     ) -> None:
         super().__init__()
@@ -5846,11 +5747,7 @@ class Fit:
     """
 
     def __init__(
-        self,
-        client: ClientBody,
-        body: JSON,
-        model: Model,
-        endpoint: str,
+        self, client: ClientBody, body: JSON, model: Model, endpoint: str,
         learnt: Mapping[str, Mapping[str, None]],
     ) -> None:
         self.client = client
@@ -5926,7 +5823,7 @@ class Fit:
             return text[start:end]
         value = self.body[key]
         if not items:
-            return "%s:%s" % (dumps_text(key), dumps_text(value))
+            return f"{dumps_text(key)}:{dumps_text(value)}"
         # All that stood here is alive in its place, so an id is one object's.
         kept: Dict[int, str] = {}
         for item, start, end, _ in items:
@@ -5936,7 +5833,7 @@ class Fit:
             elif how == CUT:
                 kept[id(item)] = cut_schema(text[start:end])
         written = [kept.get(id(item)) or dumps_text(item) for item in value]
-        return "%s:[%s]" % (dumps_text(key), ",".join(written))
+        return f"{dumps_text(key)}:[{','.join(written)}]"
 
 
 # --- the walk -------------------------------------------------------------------------
@@ -6009,7 +5906,7 @@ def check_shape(fit: Fit) -> None:
     check_objects(turns, "messages")
     for at, turn in enumerate(turns):
         if type(turn.get("role")) is not str:
-            required_text(turn, "role", "messages.%d" % at)
+            required_text(turn, "role", f"messages.{at}")
         check_objects(turn.get("content"), "messages.%d.content", at)
         for place, block in enumerate(objects(turn.get("content"))):
             if block.get("type") == "tool_result":
@@ -6025,8 +5922,7 @@ def check_shape(fit: Fit) -> None:
 # that the client speaks. What only some models refuse is no row here but one of RULES.
 UNSERVED = {
     "anthropic": {
-        "mcp_servers": "connect MCP servers in the client",
-        "container": "",
+        "mcp_servers": "connect MCP servers in the client", "container": "",
         "fallbacks": "",
     },
     "openai": {
@@ -6042,8 +5938,7 @@ UNSERVED = {
     },
     "responses": {
         "background": "answers come at once; leave it out",
-        "conversation": "send the full input",
-        "prompt": "send instructions and input",
+        "conversation": "send the full input", "prompt": "send instructions and input",
     },
 }
 HARMLESS = {"n": 1, "modalities": ["text"]}  # values that ask for nothing
@@ -6065,7 +5960,7 @@ def refuse_meaning(fit: Fit) -> None:
         elif body[key] != HARMLESS.get(key) and not taken:
             advice = unserved[key] or "leave it out"
             raise BadRequest(
-                "%s: not available here; %s" % (key, advice),
+                f"{key}: not available here; {advice}",
                 code="unsupported_parameter",
             )
     if fit.client.dialect == "anthropic" and body.pop("thread", None):
@@ -6333,13 +6228,11 @@ def fit_messages_choice(fit: Fit) -> None:
 
 # Clamped, never refused: an effort is a wish, and clients send what others list.
 EFFORT_PATH = {
-    MESSAGES: ("output_config", "effort"),
-    RESPONSES: ("reasoning", "effort"),
+    MESSAGES: ("output_config", "effort"), RESPONSES: ("reasoning", "effort"),
     CHAT: ("", "reasoning_effort"),
 }
 FORMAT_PATH = {
-    MESSAGES: ("output_config", "format"),
-    RESPONSES: ("text", "format"),
+    MESSAGES: ("output_config", "format"), RESPONSES: ("text", "format"),
     CHAT: ("", "response_format"),
 }
 
@@ -6388,7 +6281,7 @@ def say_format(fit: Fit) -> None:
     schema = object_at(form, "json_schema").get("schema") or form.get("schema")
     words = JSON_IN_WORDS + "."
     if schema:
-        words = "%s, by this JSON Schema: %s" % (JSON_IN_WORDS, dumps_text(schema))
+        words = f"{JSON_IN_WORDS}, by this JSON Schema: {dumps_text(schema)}"
     add_to_system(fit, words)
 
 
@@ -6435,8 +6328,9 @@ def fit_responses_tool(fit: Fit, tool: JSON) -> int:
     kind = tool.get("type")
     if kind in UNSERVED_BY_RESPONSES:
         raise BadRequest(
-            "tools: Copilot runs no %s; leave it out, or connect it in the client as "
-            "functions" % kind
+            f"tools: Copilot runs no {kind}; leave it out, or connect it in the client "
+            "as "
+            "functions"
         )
     if kind == "image_generation":
         fit.tell("tool image_generation")
@@ -6447,7 +6341,7 @@ def fit_responses_tool(fit: Fit, tool: JSON) -> int:
         return GONE
     blank = is_blank(tool.get("description") or "")
     if blank:
-        tool["description"] = "Tools of %s." % tool.get("name")
+        tool["description"] = f"Tools of {tool.get('name')}."
     return blank
 
 
@@ -6486,7 +6380,7 @@ def texts_of(schema: JSON, key: str) -> List[str]:
 def describe(schema: JSON, words: str) -> None:
     """Add words to the description of a schema or a tool."""
     described = text_at(schema, "description")
-    schema["description"] = "%s\n\n%s" % (described, words) if described else words
+    schema["description"] = f"{described}\n\n{words}" if described else words
 
 
 # Each fix edits one schema, not those inside it.
@@ -6532,7 +6426,7 @@ def fix_for_google(schema: JSON) -> None:
         if "null" in kinds:
             schema["nullable"] = True
         if len(named) > 1:
-            describe(schema, "Type: %s" % " or ".join(map(str, named)))
+            describe(schema, f"Type: {' or '.join(map(str, named))}")
     if not isinstance(values, list):
         return
     if schema.get("type", "string") != "string":
@@ -6820,7 +6714,7 @@ def say_reference(fit: Fit, block: JSON) -> int:
     name = str(block.get("tool_name"))
     if name in fit.offered:
         return KEPT
-    return say_block(block, "Tool %s is not available." % name)
+    return say_block(block, f"Tool {name} is not available.")
 
 
 def lift_marks(fit: Fit, block: JSON) -> int:
@@ -6887,7 +6781,7 @@ def path_of(value: Any, wanted: JSON) -> str:
             return str(key)
         path = path_of(inner, wanted) if isinstance(inner, (dict, list)) else ""
         if path:
-            return "%s.%s" % (key, path)
+            return f"{key}.{path}"
     return ""
 
 
@@ -6897,8 +6791,8 @@ def own_source(fit: Fit, block: JSON) -> JSON:
     kind = source.get("type")
     if kind in ("url", "file"):
         raise BadRequest(
-            "%s.source: Copilot takes no %s by %s; send its bytes as base64."
-            % (path_of(fit.body, block), block["type"], kind)
+            f"{path_of(fit.body, block)}.source: Copilot takes no {block['type']} by "
+            f"{kind}; send its bytes as base64."
         )
     return source
 
@@ -6907,8 +6801,9 @@ def check_ability(fit: Fit, lesson: str, able: bool, kind: str, advice: str) -> 
     """Say no to what the model cannot read, by the catalogue or by a refusal."""
     if lesson in fit.learnt or (fit.model.raw and not able):
         raise BadRequest(
-            "capability_rejected: %s_block: %s takes no %ss here; %s, or choose a "
-            "model that does" % (kind, fit.model.id, kind, advice)
+            f"capability_rejected: {kind}_block: {fit.model.id} takes no {kind}s here; "
+            f"{advice}, or choose a "
+            "model that does"
         )
 
 
@@ -7152,8 +7047,9 @@ def check_tool_count(body: JSON) -> None:
     tools = list_at(body, "tools")
     if len(tools) > MAX_TOOLS:
         raise BadRequest(
-            "tools: %d are too many, this model takes %d; switch some MCP "
-            "servers off" % (len(tools), MAX_TOOLS)
+            f"tools: {len(tools)} are too many, this model takes {MAX_TOOLS}; switch "
+            "some MCP "
+            "servers off"
         )
 
 
@@ -7312,7 +7208,7 @@ def fit_items(fit: Fit) -> None:
         kind = item.get("type")
         if kind == "item_reference":
             path = path_of(fit.body, item)
-            raise BadRequest("%s: Copilot keeps no items; send it whole" % path)
+            raise BadRequest(f"{path}: Copilot keeps no items; send it whole")
         names = [key for key in item if key != "id" and not key.startswith(NOTES)]
         plain = {key: item[key] for key in names}
         ours = unpack_reasoning(text_at(item, "encrypted_content"))
@@ -7405,7 +7301,7 @@ def fit_embeddings(fit: Fit) -> None:
     most = typed(about, "max_inputs", int) or MAX_EMBEDDED
     if len(inputs) > most:
         raise BadRequest(
-            "input: %d texts are too many, send %d at once" % (len(inputs), most)
+            f"input: {len(inputs)} texts are too many, send {most} at once"
         )
     form = field(body, "encoding_format", str, default="float")
     one_of(form, ("float", "base64"), "encoding_format")
@@ -7650,7 +7546,7 @@ Step = Callable[[Fit], None]
 
 def subject_of(endpoint: str, model: Model) -> str:
     """What rules hold for, and lessons are kept by: "endpoint maker model"."""
-    return "%s %s %s" % (endpoint, model.maker, model.id)
+    return f"{endpoint} {model.maker} {model.id}"
 
 
 def plan_steps(subject: str, learnt: Collection[str]) -> List[Step]:
@@ -7723,9 +7619,7 @@ class Fitter:
             if rule.learn is thought_prints:
                 names = []
             return "%s refuses this, so it is sent otherwise: %s %s" % (
-                fit.model.id,
-                rule.name,
-                ", ".join(names[:8]),
+                fit.model.id, rule.name, ", ".join(names[:8]),
             )
         return ""
 
@@ -7772,11 +7666,8 @@ PIECES = "|".join(
     )
 ).format(
     lead=r"[\t\x0b\x0c !-/:-@\[-`{-~\u00a0\u2000-\u200a\u3000" + _SYM + "]?",
-    up=r"A-Z\u00c0-\u00d6\u00d8-\u00de",
-    clitic="(?:'(?:[stmd]|re|ve|ll))?",
-    other=_OTHER_SCRIPTS,
-    ascii=r"!-/:-@\[-`{-~",
-    sym=_SYM,
+    up=r"A-Z\u00c0-\u00d6\u00d8-\u00de", clitic="(?:'(?:[stmd]|re|ve|ll))?",
+    other=_OTHER_SCRIPTS, ascii=r"!-/:-@\[-`{-~", sym=_SYM,
 )
 
 # The prices of pieces, fitted to published counts on code, data and 60 languages: 4 %
@@ -8139,8 +8030,7 @@ LABELS = {0: "running", 499: "left"}
 def _page_request(served: Served) -> JSON:
     row = served._asdict()
     row.update(
-        _spent(row.pop("usage")),
-        label=LABELS.get(served.status, str(served.status)),
+        _spent(row.pop("usage")), label=LABELS.get(served.status, str(served.status)),
         level=LEVELS.get(served.status, "bad" if served.failed else "good"),
     )
     return row
@@ -8249,7 +8139,7 @@ class UsageLedger:
         series = {name: [name] for name in names[:single]}
         others = names[single:]
         if others:
-            series["%d others" % len(others)] = others
+            series[f"{len(others)} others"] = others
         models = []
         for title, names in series.items():
             usages = []
@@ -8272,7 +8162,7 @@ class UsageLedger:
             raise NotFound("Session ID not found", code="session_not_found")
         if len(found) > 1:
             raise BadRequest(
-                "%d session ids begin like this; give more of it." % len(found),
+                f"{len(found)} session ids begin like this; give more of it.",
                 code="session_ambiguous",
             )
         return found[0]
@@ -8439,8 +8329,9 @@ class Limits:
         wait = allowance.windows.setdefault(name, SlidingWindow(limit)).wait(now)
         if wait:
             raise RateLimited(
-                "this proxy's own %s=%d is reached; try again in %d s, or raise it "
-                "(0 = off)." % (name.upper(), limit, wait),
+                f"this proxy's own {name.upper()}={limit} is reached; try again in "
+                f"{wait} s, or raise it "
+                "(0 = off).",
                 retry_after=str(wait),
             )
 
@@ -8523,9 +8414,7 @@ DEAD_AFTER = 10  # seconds unacknowledged: half of the 20 that a person should w
 # DEAD_AFTER, as Python does not name them all, and in how many units to a second the
 # last is told. That is TCP_USER_TIMEOUT, TCP_RXT_CONNDROPTIME or TCP_MAXRT.
 TCP_OPTIONS = {
-    "linux": (4, 5, 18, 1000),
-    "darwin": (0x10, 0x101, 0x80, 1),
-    "win32": (3, 17, 5, 1),
+    "linux": (4, 5, 18, 1000), "darwin": (0x10, 0x101, 0x80, 1), "win32": (3, 17, 5, 1),
 }
 EYEBALLS_DELAY = 0.25  # RFC 8305 5: so long IPv6 may take until IPv4 is tried too
 LATE = 0.5  # seconds that a timer is late when this program was stopped
@@ -8553,8 +8442,8 @@ class Origin(NamedTuple):
     @property
     def authority(self) -> str:
         """`host:port`, an IPv6 address in brackets."""
-        host = "[%s]" % self.host if ":" in self.host else self.host
-        return "%s:%d" % (host, self.port)
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
 
 
 @functools.lru_cache(maxsize=64)
@@ -8591,7 +8480,7 @@ class Proxies(NamedTuple):
         proxy = self.https if origin.scheme == "https" else self.http
         if proxy is None:
             return None
-        names = (origin.host, "[%s]" % origin.host, origin.authority)
+        names = (origin.host, f"[{origin.host}]", origin.authority)
         for rule in self.exceptions:  # as curl: `*`, or a host and all below it
             rule = rule.lstrip("*.").lower()
             if not rule or any(("." + name).endswith("." + rule) for name in names):
@@ -8614,8 +8503,8 @@ def _parse_proxy(name: str, url: str) -> Optional[Proxy]:
         if origin.scheme == "http":
             return Proxy(origin, (("Proxy-Authorization", basic),) if login else ())
     raise ConfigError(
-        "%s is not usable: expected http://host:port or "
-        "http://user:password@host:port." % name
+        f"{name} is not usable: expected http://host:port or "
+        "http://user:password@host:port."
     )
 
 
@@ -8663,17 +8552,17 @@ CERTIFICATE_ADVICE = {  # by OpenSSL's X509_V_ERR_*; the others are about trust
 
 def _connect_error(exc: Exception, where: str) -> UpstreamError:
     if isinstance(exc, ConfigError):
-        return UpstreamError("no TLS to %s: %s" % (where, exc), should_retry=False)
+        return UpstreamError(f"no TLS to {where}: {exc}", should_retry=False)
     if isinstance(exc, ssl.SSLCertVerificationError):
         advice = CERTIFICATE_ADVICE.get(exc.verify_code, CHECK_TRUST)
         return UpstreamError(
-            "the certificate of %s is refused (%s): %s"
-            % (where, exc.verify_message.rstrip("."), advice),
+            f"the certificate of {where} is refused "
+            f"({exc.verify_message.rstrip('.')}): {advice}",
             should_retry=False,
         )
     return ConnectFailed(
-        "no connection to %s (%s); check the network, DNS, the proxy "
-        "settings and any firewall" % (where, exc)
+        f"no connection to {where} ({exc}); check the network, DNS, the proxy "
+        "settings and any firewall"
     )
 
 
@@ -8682,8 +8571,8 @@ def _proxy_error(head: ResponseHead, where: str) -> UpstreamError:
     if head.status == 407:
         advice = "put its login into HTTPS_PROXY, as http://user:password@host:port"
     return UpstreamError(
-        "the proxy on the way to %s answered %d %s; %s"
-        % (where, head.status, head.reason, advice),
+        f"the proxy on the way to {where} answered {head.status} {head.reason}; "
+        f"{advice}",
         should_retry=False,
     )
 
@@ -8868,7 +8757,7 @@ class UpstreamConnection(TimedProtocol):
             try:
                 data = self._tls.decrypt(data)
             except ssl.SSLError as exc:
-                self.abort(self.broken("TLS failed (%s)" % exc))
+                self.abort(self.broken(f"TLS failed ({exc})"))
                 return
             if self._tls.ended:
                 self._loop.call_soon(self.eof_received)  # after these bytes
@@ -8890,7 +8779,7 @@ class UpstreamConnection(TimedProtocol):
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
         if exc and not self._error:
-            self._error = self.broken("the connection broke (%s)" % exc)
+            self._error = self.broken(f"the connection broke ({exc})")
         super().connection_lost(exc)
         if self._poured:
             self._pour_out(b"")
@@ -8907,7 +8796,7 @@ class UpstreamConnection(TimedProtocol):
         silence = "sent nothing for too long; try again, or raise IDLE_TIMEOUT"
         if time.monotonic() >= self.deadline:
             silence = "took too long; try again"
-        self.abort(UpstreamTimeout("%s %s" % (self.origin.host, silence)))
+        self.abort(UpstreamTimeout(f"{self.origin.host} {silence}"))
 
     # -- from its opening to its end -----------------------------------------------
 
@@ -8936,8 +8825,9 @@ class UpstreamConnection(TimedProtocol):
                 raise _proxy_error(answer, self.origin.host)
             if data:
                 raise UpstreamError(
-                    "the proxy on the way to %s sent bytes of its own before the TLS "
-                    "handshake; add the host to NO_PROXY" % self.origin.host,
+                    f"the proxy on the way to {self.origin.host} sent bytes of its own "
+                    "before the TLS "
+                    "handshake; add the host to NO_PROXY",
                     should_retry=False,
                 )
         tls = TLS(context, self.origin.host, self.transport.write)
@@ -8951,7 +8841,7 @@ class UpstreamConnection(TimedProtocol):
     def broken(self, what: str) -> UpstreamError:
         """The error for a failure of the exchange that is going on."""
         kind = UpstreamError if self._heard else ConnectFailed
-        return kind("%s: %s; try again" % (self.origin.host, what))
+        return kind(f"{self.origin.host}: {what}; try again")
 
     def abort(self, error: Optional[UpstreamError] = None) -> None:
         """Close the socket at once; who reads from it now or later gets `error`."""
@@ -9062,12 +8952,12 @@ class UpstreamConnection(TimedProtocol):
                     raise _proxy_error(answer, self.origin.host)
                 coding = answer.headers.get("content-encoding", "identity")
                 if coding.lower() != "identity":
-                    raise self.broken("the answer came in %s, unasked" % coding)
+                    raise self.broken(f"the answer came in {coding}, unasked")
                 if answer.status >= 200:
                     return answer, response_framing(method, answer), data
-            raise ProtocolError("it sent more than %d interim heads" % MAX_INTERIM)
+            raise ProtocolError(f"it sent more than {MAX_INTERIM} interim heads")
         except ProtocolError as exc:
-            raise self.broken("the answer is not proper HTTP (%s)" % exc) from None
+            raise self.broken(f"the answer is not proper HTTP ({exc})") from None
 
 
 class Response:
@@ -9075,12 +8965,8 @@ class Response:
     `idle_timeout` may be changed: the seconds of silence that read() bears."""
 
     def __init__(
-        self,
-        connection: UpstreamConnection,
-        head: ResponseHead,
-        body: Body,
-        data: bytes,
-        idle_timeout: float,
+        self, connection: UpstreamConnection, head: ResponseHead, body: Body,
+        data: bytes, idle_timeout: float,
     ) -> None:
         self.status = head.status
         self.headers = head.headers
@@ -9125,7 +9011,7 @@ class Response:
         await self.pour(take)
         if len(whole) > limit:
             self.close()
-            raise self._connection.broken("the answer is over %d bytes" % limit)
+            raise self._connection.broken(f"the answer is over {limit} bytes")
         return bytes(whole)
 
     async def finish(self, seconds: float = 0.5) -> None:
@@ -9152,7 +9038,7 @@ class Response:
         try:
             body = self._body.feed(data) if data else self._body.eof()
         except ProtocolError as exc:
-            error = self._connection.broken("the answer is cut or garbled (%s)" % exc)
+            error = self._connection.broken(f"the answer is cut or garbled ({exc})")
             self._connection.abort(error)
             raise error from None
         if self._body.done:
@@ -9164,10 +9050,8 @@ class ConnectionPool:
     """Sends requests over kept connections; `make_context` is called once."""
 
     def __init__(
-        self,
-        make_context: Callable[[], ssl.SSLContext] = ssl.create_default_context,
-        proxies: Proxies = Proxies(),
-        connect_timeout: float = 10.0,
+        self, make_context: Callable[[], ssl.SSLContext] = ssl.create_default_context,
+        proxies: Proxies = Proxies(), connect_timeout: float = 10.0,
     ) -> None:
         self._context = functools.lru_cache(maxsize=1)(make_context)
         self._proxies = proxies
@@ -9176,12 +9060,8 @@ class ConnectionPool:
         self._opening: Set[asyncio.Task[None]] = set()
 
     async def request(
-        self,
-        method: str,
-        url: str,
-        headers: Iterable[Tuple[str, str]],
-        body: bytes = b"",
-        timeouts: Timeouts = Timeouts(),
+        self, method: str, url: str, headers: Iterable[Tuple[str, str]],
+        body: bytes = b"", timeouts: Timeouts = Timeouts(),
     ) -> Response:
         """Send one request (Host, Accept-Encoding and Content-Length are added), wait
         for the head of its answer, whatever its status; follow no redirects."""
@@ -9191,7 +9071,7 @@ class ConnectionPool:
             pairs.append(("Content-Length", str(len(body))))
         proxy = self._proxies.for_origin(origin)
         if proxy and origin.scheme == "http":  # proxies let CONNECT lead to 443 only
-            target = "http://%s%s" % (origin.authority, target)
+            target = f"http://{origin.authority}{target}"
             pairs += proxy.pairs
         head = encode_request_head(method, target, pairs)
         deadline = time.monotonic() + (timeouts.total or NEVER)
@@ -9347,7 +9227,7 @@ def _own_address(host: str) -> str:
         return host.lower()
     if address.is_unspecified:
         return "localhost"
-    return "[%s]" % address if address.version == 6 else str(address)
+    return f"[{address}]" if address.version == 6 else str(address)
 
 
 def check_bind(config: Config) -> None:
@@ -9358,8 +9238,8 @@ def check_bind(config: Config) -> None:
         local = config.host.lower() == "localhost"
     if not local and len(config.api_key) < 16:
         raise ConfigError(
-            "HOST=%s lets other machines in: set API_KEY to 16 or more "
-            "characters, or HOST to 127.0.0.1." % config.host
+            f"HOST={config.host} lets other machines in: set API_KEY to 16 or more "
+            "characters, or HOST to 127.0.0.1."
         )
 
 
@@ -9390,9 +9270,9 @@ def _own_names(
     """What is this proxy in a Host and in an Origin."""
     own = [*LOOPBACK, _own_address(host)]
     names = {name.lower() for name in (*own, *more)}
-    names |= {"%s:%d" % (name, port) for name in names}
+    names |= {f"{name}:{port}" for name in names}
     # The port must be named: without it, it is another program's page.
-    origins = {"http://%s:%d" % (name, port) for name in own}
+    origins = {f"http://{name}:{port}" for name in own}
     if port == 80:
         origins |= {"http://" + name for name in own}
     return names, origins
@@ -9463,9 +9343,7 @@ class ClientConnection(TimedProtocol):
     """One client's socket, and whether it is still there."""
 
     def __init__(
-        self,
-        limits: ServerLimits,
-        places: asyncio.Semaphore,
+        self, limits: ServerLimits, places: asyncio.Semaphore,
         accept: Callable[[ClientConnection], asyncio.Task[None]],
     ) -> None:
         super().__init__(MAX_UNREAD)
@@ -9692,9 +9570,7 @@ class HTTPServer:
     """
 
     def __init__(
-        self,
-        config: Config,
-        handler: Callable[[Request, Responder], Awaitable[None]],
+        self, config: Config, handler: Callable[[Request, Responder], Awaitable[None]],
         limits: ServerLimits = ServerLimits(),
     ) -> None:
         self._config = config
@@ -9715,9 +9591,7 @@ class HTTPServer:
         places = asyncio.Semaphore(self._limits.places)
         self._server = await loop.create_server(
             lambda: ClientConnection(self._limits, places, self._accept),
-            self._config.host,
-            self._config.port,
-            backlog=512,
+            self._config.host, self._config.port, backlog=512,
         )
         loop.call_later(TRIM_AFTER, give_back_memory)
         return self._server.sockets[0].getsockname()[:2]
@@ -9794,12 +9668,8 @@ class HTTPServer:
         except ProxyError as exc:
             if request is None:
                 log_event(
-                    "info",
-                    "request_refused",
-                    status=exc.status,
-                    peer=conn.peer,
-                    path=ascii(out.path)[:60],
-                    error=ascii(str(exc))[:100],
+                    "info", "request_refused", status=exc.status, peer=conn.peer,
+                    path=ascii(out.path)[:60], error=ascii(str(exc))[:100],
                 )
             await out.fail(exc)
         except Exception:  # a bug must cost one answer, not the server
@@ -9929,8 +9799,9 @@ class TokenStore:
         with contextlib.suppress(OSError):  # there is none yet
             if not stat.S_ISREG(os.lstat(self.path).st_mode):
                 raise ConfigError(
-                    "TOKEN_FILE=%s is not usable: expected a regular file, not a "
-                    "folder, a link or a device." % ascii(self.path)
+                    f"TOKEN_FILE={ascii(self.path)} is not usable: expected a regular "
+                    "file, not a "
+                    "folder, a link or a device."
                 )
 
     def mark(self) -> Any:
@@ -9998,8 +9869,8 @@ class TokenStore:
             pass
         except OSError as exc:
             raise ProxyError(
-                "you are still signed in, %s cannot be deleted (%s)."
-                % (self.path, exc.strerror)
+                f"you are still signed in, {self.path} cannot be deleted "
+                f"({exc.strerror})."
             ) from None
 
 
@@ -10065,17 +9936,14 @@ def _notification_error(obj: JSON, hint: str) -> Forbidden:
     if obj.get("can_signup_for_limited"):
         text += "; Copilot Free is open to it"
     return Forbidden(
-        "%s. See github.com/settings/copilot (%s). %s" % (text, kind, hint),
+        f"{text}. See github.com/settings/copilot ({kind}). {hint}",
         should_retry=kind == "server_error",
         retry_after="3600" if kind == "programmatic_token_generation" else "",
     )
 
 
 def exchange_error(
-    status: int,
-    headers: Mapping[str, str],
-    body: bytes,
-    env_token: str = "",
+    status: int, headers: Mapping[str, str], body: bytes, env_token: str = "",
     host: str = "api.github.com",
 ) -> ProxyError:
     """Tell the failures of the token exchange with `host` apart: AuthRequired only
@@ -10087,8 +9955,9 @@ def exchange_error(
     for prefix, meaning in TOKEN_PREFIXES.items():
         if env_token.startswith(prefix):
             hint = (
-                "GITHUB_TOKEN is %s (%s), Copilot takes an editor's (ghu_); unset it, "
-                "%s." % (meaning, prefix, LOGIN_HINT)
+                f"GITHUB_TOKEN is {meaning} ({prefix}), Copilot takes an editor's "
+                "(ghu_); unset it, "
+                f"{LOGIN_HINT}."
             )
     if status == 403:
         with contextlib.suppress(BadRequest):
@@ -10097,11 +9966,11 @@ def exchange_error(
     if status >= 500:  # its pages in an outage have no request id
         signed = signed or GITHUBS_PAGE.search(body[:MAX_TOKEN_FILE])
     if not signed:
-        return UpstreamError("%s: %s" % (NOT_GITHUB, exc))
+        return UpstreamError(f"{NOT_GITHUB}: {exc}")
     if status >= 500:
         return UpstreamError(
-            "GitHub's token service at %s fails (%d: %s); try again in a moment."
-            % (host, status, exc.words),
+            f"GitHub's token service at {host} fails ({status}: {exc.words}); try "
+            "again in a moment.",
             retry_after=exc.retry_after,
         )
     if status not in EXCHANGE_FAILURES:
@@ -10137,7 +10006,7 @@ def _named_host(reply: JSON, name: str) -> str:
     hint = PROXY_HINT.search(reply["token"])
     if named:
         return named[1]
-    return "https://%s%s" % (name, hint[1]) if hint else ""
+    return f"https://{name}{hint[1]}" if hint else ""
 
 
 def endpoints_of(config: Config, reply: JSON) -> Tuple[str, str]:
@@ -10168,7 +10037,7 @@ DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 def _device_error(reply: JSON) -> UpstreamError:
     error = str(reply.get("error") or "unknown")[:80]
     reason = str(reply.get("error_description") or "no reason given")[:200]
-    unheard_of = "GitHub refuses the sign-in: %s (%s)." % (reason, error)
+    unheard_of = f"GitHub refuses the sign-in: {reason} ({error})."
     return UpstreamError(DEVICE_FAILURES.get(error, unheard_of))
 
 
@@ -10245,7 +10114,7 @@ class Cached:
 
     def close(self) -> None:
         """Leave what is being fetched, and tell who waits for it."""
-        self.failure = AuthRequired("signed out meanwhile; %s." % LOGIN_HINT)
+        self.failure = AuthRequired(f"signed out meanwhile; {LOGIN_HINT}.")
         if self._flight:
             self._flight.cancel()
 
@@ -10263,10 +10132,7 @@ class CopilotAuth:
     _look_at = 0.0  # when it is looked at again
 
     def __init__(
-        self,
-        config: Config,
-        pool: ConnectionPool,
-        store: TokenStore,
+        self, config: Config, pool: ConnectionPool, store: TokenStore,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -10335,7 +10201,7 @@ class CopilotAuth:
         """The long-lived token; raises AuthRequired when there is none that works."""
         if not self.signed_in():
             raise AuthRequired(
-                self._dead or "nobody is signed in to GitHub: %s." % LOGIN_HINT
+                self._dead or f"nobody is signed in to GitHub: {LOGIN_HINT}."
             )
         return self._github
 
@@ -10365,7 +10231,7 @@ class CopilotAuth:
 
     def check(self) -> JSON:
         """`POST /auth/check`."""
-        return self._standing("no sign-in is under way: %s." % LOGIN_HINT)
+        return self._standing(f"no sign-in is under way: {LOGIN_HINT}.")
 
     def logout(self) -> JSON:
         """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
@@ -10517,8 +10383,9 @@ class CopilotAuth:
         if expired and not proven and again_at > now:
             self._tokens.retry_at = again_at
             self._tokens.failure = UpstreamError(
-                "GitHub Copilot refuses the tokens that GitHub gives out, %d in a row. "
-                "You are still signed in; try again later." % MOST_UNUSED,
+                "GitHub Copilot refuses the tokens that GitHub gives out, "
+                f"{MOST_UNUSED} in a row. "
+                "You are still signed in; try again later.",
                 status=503,
             )
         return True
@@ -10925,10 +10792,7 @@ class CopilotClient:
     _owner = ""  # whose catalogue and quota are kept
 
     def __init__(
-        self,
-        config: Config,
-        pool: ConnectionPool,
-        auth: CopilotAuth,
+        self, config: Config, pool: ConnectionPool, auth: CopilotAuth,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -10971,8 +10835,7 @@ class CopilotClient:
         raw = await response.read_all(MAX_CATALOGUE)
         with contextlib.suppress(BadRequest):
             models = Catalogue(
-                parse_models(loads_object(raw)),
-                self._config.copilot_default_model,
+                parse_models(loads_object(raw)), self._config.copilot_default_model,
                 self._config.model_map,
             )
             if models:
@@ -11086,11 +10949,7 @@ class CopilotClient:
         keep_newest(self._prompts, key, (self._clock(), place), MOST_PROMPTS)
 
     async def _attempt(
-        self,
-        token: CopilotToken,
-        endpoint: str,
-        body: bytes,
-        more: Dict[str, str],
+        self, token: CopilotToken, endpoint: str, body: bytes, more: Dict[str, str],
         initiator: Optional[Initiator],
     ) -> Response:
         """One request with one token; raises ProxyError for any answer but a 2xx."""
@@ -11122,22 +10981,14 @@ class CopilotClient:
             await response.pour(take)
         exc = upstream_error(response.status, response.headers, bytes(raw))
         log_event(
-            "debug",
-            "upstream_refused",
-            status=response.status,
-            code=exc.code,
+            "debug", "upstream_refused", status=response.status, code=exc.code,
             ids=dict(forward_headers(response.headers)),
         )
         raise exc
 
     async def send(
-        self,
-        endpoint: str,
-        body: bytes = b"",
-        model: Model = NO_MODEL,
-        *,
-        initiator: Optional[Initiator] = AGENT,
-        betas: Iterable[str] = (),
+        self, endpoint: str, body: bytes = b"", model: Model = NO_MODEL, *,
+        initiator: Optional[Initiator] = AGENT, betas: Iterable[str] = (),
         patient: bool = True,
     ) -> Response:
         """Send, and again where another token or, if `patient`, some time may help.
@@ -11172,10 +11023,7 @@ class CopilotClient:
             if wait is None or not patient:
                 raise refusal
             log_event(
-                "info",
-                "upstream_retry",
-                endpoint=endpoint,
-                status=refusal.status,
+                "info", "upstream_retry", endpoint=endpoint, status=refusal.status,
                 wait=round(wait, 2),
             )
             retries += 1
@@ -11419,18 +11267,11 @@ class Exchange:
         requested = self.requested[:100]
         mapped = is_mapped(requested, self.model.id)
         return Served(
-            self.number,
-            time.time() - seconds,
-            self.session,
-            CLIENT_NAME.match(agent)[0],
-            self.who,
+            self.number, time.time() - seconds, self.session,
+            CLIENT_NAME.match(agent)[0], self.who,
             printable(requested) if mapped else "",
-            printable(self.model.id or requested)[:100],
-            self.status,
-            self.usage,
-            seconds,
-            self.whose,
-            self.reason,
+            printable(self.model.id or requested)[:100], self.status, self.usage,
+            seconds, self.whose, self.reason,
         )
 
     def translation(self, sink: Any) -> Any:
@@ -11465,7 +11306,7 @@ class Exchange:
 
     def log_stream(self, step: str) -> None:
         """Log how far its stream has come, for who debugs."""
-        log_event("debug", "stream_%s_%s" % (step, self.dialect), model=self.model.id)
+        log_event("debug", f"stream_{step}_{self.dialect}", model=self.model.id)
 
 
 @functools.lru_cache(MAX_SESSIONS)
@@ -11482,11 +11323,8 @@ def served_line(served: Served) -> str:
     output. The reason of a failure follows, however wide it is."""
     usage = served.usage
     figures = "%3d %4s+%4s>%4s %5.2fcr %4.1fs" % (
-        served.status,
-        short_number(usage.input + usage.cache_write),
-        short_number(usage.cache_read),
-        short_number(usage.output),
-        usage.credits,
+        served.status, short_number(usage.input + usage.cache_write),
+        short_number(usage.cache_read), short_number(usage.output), usage.credits,
         served.seconds,
     )
     # What the figures leave is the model's, so that a dear request is no wider.
@@ -11495,7 +11333,7 @@ def served_line(served: Served) -> str:
     mark = session_mark(served.session)
     line = "%-4s %-5s %s %s" % (mark, served.who, model, figures)
     if served.whose:
-        line += "  %s: %s" % (served.whose, served.reason)
+        line += f"  {served.whose}: {served.reason}"
     return line
 
 
@@ -11626,7 +11464,7 @@ class UsageLog:
         self._path = os.path.expanduser(path)
         self._complained = False
         if path and os.path.isdir(self._path):
-            raise ConfigError("USAGE_LOG=%s is not usable: expected a file." % path)
+            raise ConfigError(f"USAGE_LOG={path} is not usable: expected a file.")
 
     def write(self, served: Served) -> None:
         """Append one request; a failure is told once and never reaches a request."""
@@ -11789,11 +11627,8 @@ class App:
             exchange = await apart(len(request.body), opened)
         except ProxyError as exc:
             log_event(
-                "debug" if exc.status == 426 else "warn",
-                "request_refused",
-                status=exc.status,
-                path=request.path[:60],
-                error=exc.reason[:100],
+                "debug" if exc.status == 426 else "warn", "request_refused",
+                status=exc.status, path=request.path[:60], error=exc.reason[:100],
             )
             raise
         with contextlib.closing(exchange):
@@ -11853,7 +11688,7 @@ class App:
         session = self._ledger.find(name, self._limits.allowances)
         self._ledger.reset(session)
         self._limits.allowances.pop(session, None)
-        return {"success": True, "message": "Usage reset for session: %s" % name}
+        return {"success": True, "message": f"Usage reset for session: {name}"}
 
     def _usage_reset_all(self, _: Request) -> JSON:
         self._ledger.reset_all()
@@ -11968,11 +11803,7 @@ class App:
         most = max(count(exchange.body.get(name)) for name in OUTPUT_LIMITS)
         tokens, nano = self._sizes.cost(exchange.model, exchange.size, most)
         wanted = Wanted(
-            exchange.session,
-            exchange.dialect,
-            prompt,
-            int(tokens),
-            int(nano),
+            exchange.session, exchange.dialect, prompt, int(tokens), int(nano),
             exchange.request.headers.get("host", ""),
         )
         exchange.hold = self._limits.admit(wanted, time.monotonic())
@@ -11989,9 +11820,9 @@ class App:
             return
         if exchange.model.id == AUTO:
             raise NotFound(
-                "GitHub Copilot's Auto is not to be had for this account: %s A request "
-                "without a model was refused too: %s"
-                % (self._copilot.auto_failure, exc),
+                "GitHub Copilot's Auto is not to be had for this account: "
+                f"{self._copilot.auto_failure} A request "
+                f"without a model was refused too: {exc}",
                 code="model_not_found",
             )
         raise (
@@ -12039,10 +11870,7 @@ class App:
     # -- to the upstream and back ------------------------------------------------------
 
     async def _forward(
-        self,
-        exchange: Exchange,
-        prepare: Optional[Callable[[JSON], Any]] = None,
-        *,
+        self, exchange: Exchange, prepare: Optional[Callable[[JSON], Any]] = None, *,
         streams: bool = True,
     ) -> None:
         """Fit and send, and again when a refusal taught how to say it.
@@ -12061,11 +11889,8 @@ class App:
                 break
             try:
                 exchange.response = await self._copilot.send(
-                    exchange.endpoint,
-                    body,
-                    exchange.model,
-                    initiator=exchange.initiator,
-                    betas=fit.betas,
+                    exchange.endpoint, body, exchange.model,
+                    initiator=exchange.initiator, betas=fit.betas,
                 )
                 if streams:
                     # A refusal inside a 200 follows its head at once: half a second.
@@ -12168,11 +11993,9 @@ class App:
         elif exchange.endpoint != MESSAGES:
             await self._forward(exchange, parse_messages)
             writer = MessagesWriter(
-                "msg_" + secrets.token_hex(12),
-                exchange.shown_as,
+                "msg_" + secrets.token_hex(12), exchange.shown_as,
                 self._sizes.guess(exchange.model.id, exchange.size),
-                fold=not exchange.stream,
-                thinking=exchange.conversation.thinking,
+                fold=not exchange.stream, thinking=exchange.conversation.thinking,
             )
             await self._answer(exchange, exchange.translation(writer))
         else:
@@ -12216,11 +12039,8 @@ class App:
         translated = exchange.endpoint != CHAT or needs_translation(exchange.body)
         await self._forward(exchange, parse_chat if translated else None)
         writer = ChatWriter(
-            "chatcmpl-" + secrets.token_hex(12),
-            exchange.shown_as,
-            int(time.time()),
-            options.get("include_usage") is True,
-            fold=not exchange.stream,
+            "chatcmpl-" + secrets.token_hex(12), exchange.shown_as, int(time.time()),
+            options.get("include_usage") is True, fold=not exchange.stream,
             custom=custom_names(exchange.conversation.tools),
         )
         await self._answer(exchange, exchange.translation(writer))
@@ -12234,10 +12054,7 @@ class App:
         await self._answer(exchange, await self._forward_responses(exchange))
         source = exchange.source
         self._memory.keep(
-            exchange.session,
-            exchange.request.body,
-            source.whole(),
-            source.items,
+            exchange.session, exchange.request.body, source.whole(), source.items,
             previous,
         )
 
@@ -12278,8 +12095,7 @@ class App:
             body = loads_object(dumps(body))  # what is remembered must stay as it is
         if exchange.native and exchange.endpoint == RESPONSES:
             exchange.source = ResponsesTap(
-                ToolTable(body).tools,
-                hide=wants_memory(body, exchange.model),
+                ToolTable(body).tools, hide=wants_memory(body, exchange.model),
                 previous=text_at(client_body, "previous_response_id"),
             )
             return body
@@ -12337,8 +12153,7 @@ def _quote_fish(text: str) -> str:
 
 
 SHELLS = {
-    "bash": ("export {}={}", shlex.quote),
-    "fish": ("set -gx {} {}", _quote_fish),
+    "bash": ("export {}={}", shlex.quote), "fish": ("set -gx {} {}", _quote_fish),
     "powershell": ("$env:{} = {}", _quote_powershell),
 }
 HIDDEN_KEY = "<your API_KEY>"
@@ -12429,8 +12244,7 @@ def _client_lines(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
     options = codex_options(base, codex_model(models)).items()
     rows = [
         (
-            "Claude Code, " + shell,
-            IN_TERMINAL % "Claude Code",
+            "Claude Code, " + shell, IN_TERMINAL % "Claude Code",
             shell_lines(env, shell.lower()) + "\nclaude",
         )
         for shell in ("bash", "fish", "PowerShell")
@@ -12450,7 +12264,7 @@ def _client_lines(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
 
 def _day(seconds: float) -> str:
     moment = time.gmtime(seconds)
-    return "%d %s" % (moment.tm_mday, time.strftime("%b", moment))
+    return f"{moment.tm_mday} {time.strftime('%b', moment)}"
 
 
 def amount(number: float) -> str:
@@ -12478,10 +12292,10 @@ class Period(NamedTuple):
         hours = (self.end - now) / 3600
         wait = "soon"
         if hours >= 36:
-            wait = "in %d days" % round(hours / 24)
+            wait = f"in {round(hours / 24)} days"
         elif hours >= 2:
-            wait = "in %d hours" % round(hours)
-        return "Resets %s, %s." % (_day(self.end), wait)
+            wait = f"in {round(hours)} hours"
+        return f"Resets {_day(self.end)}, {wait}."
 
 
 def period_of(reset: Any) -> Optional[Period]:
@@ -12504,21 +12318,21 @@ def _pace(used: float, left: float, period: Period, now: float) -> Tuple[str, st
         return "Too early for a forecast.", ""
     pace = used / past
     rest = left - pace * (period.end - now) / 86400
-    so_far = "%s a day so far" % amount(pace)
+    so_far = f"{amount(pace)} a day so far"
     if rest < 0:
         end = _day(now + 86400 * left / pace)
-        return so_far + ".", "At this pace it lasts until %s." % end
-    return "%s; at this pace %s are left then." % (so_far, amount(rest)), ""
+        return so_far + ".", f"At this pace it lasts until {end}."
+    return f"{so_far}; at this pace {amount(rest)} are left then.", ""
 
 
 def _empty_words(name: str, snapshot: JSON, period: Optional[Period]) -> str:
     if snapshot["overage_permitted"]:
         extra = amount(snapshot["overage_count"])
-        return "Used up; each request now costs extra, %s so far." % extra
+        return f"Used up; each request now costs extra, {extra} so far."
     until = " until " + _day(period.end) if period else ""
     return (
-        "Used up. Copilot refuses what costs %s%s, unless you allow more at "
-        "github.com/settings/copilot." % (name, until)
+        f"Used up. Copilot refuses what costs {name}{until}, unless you allow more at "
+        "github.com/settings/copilot."
     )
 
 
@@ -12544,8 +12358,8 @@ def quota_bar(
             warning = "Only %s %% left." % amount(100 * left / total)
         if period:
             forecast, end = _pace(total - left, left, period, now)
-            note = "%s %s" % (note, forecast)
-            warning = ("%s %s" % (warning, end)).strip()
+            note = f"{note} {forecast}"
+            warning = f"{warning} {end}".strip()
     return {
         "name": name,
         "left": max(0, left),
@@ -12575,13 +12389,13 @@ def allowances(quota: JSON, now: float) -> Tuple[List[JSON], str]:
             limited.append(bar)
         elif snapshot["unlimited"]:
             unlimited.append(name)
-    notes = ["Unlimited: %s." % ", ".join(unlimited)] * bool(unlimited)
+    notes = [f"Unlimited: {', '.join(unlimited)}."] * bool(unlimited)
     notes += [TODAY_MARK] * bool(limited and period)
     return limited, " ".join(notes)
 
 
 def _left(bar: JSON) -> str:
-    return "%s of %s" % (amount(bar["left"]), amount(bar["of"]))
+    return f"{amount(bar['left'])} of {amount(bar['of'])}"
 
 
 def quota_lines(report: JSON) -> List[str]:
@@ -12818,13 +12632,13 @@ def _now_note(running: int, hour: float) -> str:
     work = "Nothing running"
     if running:
         work = plural(running, "request") + " running"
-    return "%s, US$%.2f in the last hour" % (work, hour / 100)
+    return f"{work}, US${hour / 100:.2f} in the last hour"
 
 
 def _total_note(totals: JSON, since: str) -> str:
     """What was used since the start, in one line."""
     if not totals["requests"]:
-        return "Nothing used since %s" % since
+        return f"Nothing used since {since}"
     failed = ", {failed:,} failed,".format(**totals) if totals["failed"] else ""
     requests = plural(totals["requests"], "request")
     return "{:,.2f} credits for {}{} since {}".format(
@@ -12941,7 +12755,7 @@ class StatusPage:
             self.models = self._copilot.kept_models()
         quotas, quota_note = allowances(self._quota, now)
         if self.failure:
-            quota_note = "Not known now: %s" % self.failure
+            quota_note = f"Not known now: {self.failure}"
         requests = ledger.requests(running)
         totals = ledger.totals()
         minutes = ledger.minutes(now)
@@ -12977,7 +12791,7 @@ class StatusPage:
         rows = [row for row in ledger.sessions() if row["id"] == session]
         spent = sum(row["credits"] for row in rows)
         today = self._spent.get(time.localtime()[:3], 0.0)
-        parts = [model, "%.2f credits, %.2f today" % (spent, today)]
+        parts = [model, f"{spent:.2f} credits, {today:.2f} today"]
         bars, _ = allowances(self._quota, time.time())
         self._read_soon()
         return " | ".join(filter(None, parts + [_left(bar) + " left" for bar in bars]))
@@ -13020,7 +12834,7 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """One line on standard error, which no `eval` reads."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write("copilot_proxy.py: %s\n" % printable(text))
+        sys.stderr.write(f"copilot_proxy.py: {printable(text)}\n")
         sys.stderr.flush()
 
 
@@ -13074,7 +12888,7 @@ def _read_settings_file(path: str) -> str:
             return file.read()
     except (OSError, UnicodeError) as exc:
         reason = getattr(exc, "strerror", "it is not UTF-8")
-        raise ConfigError("%s cannot be read: %s." % (path, reason)) from None
+        raise ConfigError(f"{path} cannot be read: {reason}.") from None
 
 
 def read_environment(
@@ -13095,7 +12909,7 @@ def read_environment(
         names += layer
         if odd:
             lines = ", ".join(map(str, odd[:5]))
-            complain("%s: no assignment, line %s" % (path, lines))
+            complain(f"{path}: no assignment, line {lines}")
     for pair in near_misses(names):
         complain("%s is no setting; is %s meant?" % pair)
     values.update(one_layer(environ))
@@ -13226,7 +13040,7 @@ async def sign_in(program: Program) -> bool:
         if not auth.signed_in():
             raise ProxyError(auth.check().get("error", "the code was not used."))
     except ProxyError as exc:
-        outcome = "Sign-in failed: %s" % exc
+        outcome = f"Sign-in failed: {exc}"
     if not is_logged("info"):  # the log, on the same terminal, tells how it went
         program.show(outcome + "\n")
     return auth.signed_in()
@@ -13261,8 +13075,7 @@ async def sign_in_patiently(program: Program) -> None:
 
 DEFAULT_SHELL = "powershell" if os.name == "nt" else "bash"
 STARTERS = {
-    "bash": 'eval "$({})" && claude',
-    "fish": "{} --shell fish | source; claude",
+    "bash": 'eval "$({})" && claude', "fish": "{} --shell fish | source; claude",
     "powershell": "{} --shell powershell | Invoke-Expression; claude",
 }
 
@@ -13282,7 +13095,7 @@ def account_lines(report: JSON) -> List[str]:
     """Who is signed in and what is left, at 80 columns."""
     import textwrap  # here, as not every start needs it
 
-    lines = ["Account   %s" % printable(report["account"])]
+    lines = [f"Account   {printable(report['account'])}"]
     for left in quota_lines(report):
         lines += textwrap.wrap(
             "%-10s%s" % ("Left", printable(left)), 79, subsequent_indent=" " * 10
@@ -13295,10 +13108,8 @@ async def banner(program: Program) -> None:
     report = await find_out(program, "/usage/page")
     key = "your API_KEY" if program.config.api_key else "any key"
     lines = account_lines(report)[:6] + [
-        "OpenAI    base URL %s/v1, %s" % (program.base, key),
-        "Page      %s/" % program.base,
-        "Claude Code, in a second terminal:",
-        "  " + start_line(program.base),
+        f"OpenAI    base URL {program.base}/v1, {key}", f"Page      {program.base}/",
+        "Claude Code, in a second terminal:", "  " + start_line(program.base),
     ]
     program.show("\n".join(lines) + "\n")
 
@@ -13382,7 +13193,7 @@ async def listen(program: Program) -> None:
             answer = await ask_running(program, "/", timeouts=QUICK)
             if answer.get("proxy") == "copilot-claude-proxy":
                 advice = "This program is running there already. " + advice
-        words = "Cannot listen on %s: %s. %s" % (program.base, reason, advice)
+        words = f"Cannot listen on {program.base}: {reason}. {advice}"
         raise ProxyError(words) from None
 
 
@@ -13392,7 +13203,7 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int
     await listen(program)
     writer = LineWriter(sys.stdout)  # who reads it may stop reading
     program.show = writer.put
-    program.show("copilot-claude-proxy %s on %s\n" % (__version__, program.base))
+    program.show(f"copilot-claude-proxy {__version__} on {program.base}\n")
     greeting = asyncio.ensure_future(greet(program))
     greeting.add_done_callback(retrieve)
     await stop.wait()
@@ -13415,7 +13226,7 @@ async def verb_login(program: Program, args: argparse.Namespace) -> Optional[int
     if program.config.github_token:
         say("GITHUB_TOKEN is set and used; nothing is saved.")
     elif not program.store.load().get("githubToken"):
-        complain("the sign-in could not be saved in %s" % program.store.path)
+        complain(f"the sign-in could not be saved in {program.store.path}")
         return FAILED
 
 
@@ -13454,10 +13265,10 @@ def usage_by_day(path: str, days: int) -> str:
         used = fold_usage(file, time.strftime("%Y-%m-%d", first))
     rows = [["DAY", "MODEL", "REQUESTS", "TOKENS", "CREDITS"]]
     for day, model, requests, tokens, credits in used:
-        figures = ("%d" % requests, short_number(tokens), "%.2f" % credits)
+        figures = (f"{requests}", short_number(tokens), f"{credits:.2f}")
         rows.append([day, printable(model)[:40], *figures])
     spent = sum(each.credits for each in used)
-    return "%s\n\n%.2f credits in %d days" % (aligned(rows, "<<>>>"), spent, days)
+    return f"{aligned(rows, '<<>>>')}\n\n{spent:.2f} credits in {days} days"
 
 
 async def verb_usage(program: Program, args: argparse.Namespace) -> Optional[int]:
@@ -13474,7 +13285,7 @@ async def verb_usage(program: Program, args: argparse.Namespace) -> Optional[int
         say(dumps_text({"quota": quota, "proxy": proxy}))
         return None
     report = await ask("/usage/page")
-    used = "The proxy on %s: %s" % (program.base, report["total_note"])
+    used = f"The proxy on {program.base}: {report['total_note']}"
     say("\n".join([*account_lines(report), "", absent or used]))
 
 
@@ -13491,13 +13302,13 @@ async def verb_env(program: Program, args: argparse.Namespace) -> Optional[int]:
     try:
         await ask("/v1/models")  # which a proxy that nobody has used yet reads for this
     except ProxyError as exc:  # the addresses hold without a catalogue
-        complain("without models: %s" % exc)
+        complain(f"without models: {exc}")
     report = await ask("/usage/page")
     key = program.config.api_key
     env = {name: text.replace(HIDDEN_KEY, key) for name, text in report["env"].items()}
     say(shell_lines(env, args.shell))
     for name in filter(COMPETING.fullmatch, os.environ):
-        complain("%s is set and leads Claude Code elsewhere; unset it" % name)
+        complain(f"{name} is set and leads Claude Code elsewhere; unset it")
 
 
 SECRETS_OF_OURS = ("GITHUB_TOKEN", "API_KEY")
@@ -13568,7 +13379,7 @@ async def verb_run(program: Program, args: argparse.Namespace) -> Optional[int]:
         )
     path = shutil.which(command[0])
     if path is None:
-        raise ConfigError("run: %s is not on the PATH" % command[0])
+        raise ConfigError(f"run: {command[0]} is not on the PATH")
     # A full-screen program owns the terminal: our lines go to a file, or nowhere.
     with open(args.log or os.devnull, "a", encoding="utf-8") as log:
         await listen(program)
@@ -13577,7 +13388,7 @@ async def verb_run(program: Program, args: argparse.Namespace) -> Optional[int]:
         models = program.page.models = await program.copilot.models()
         key = program.config.api_key
         ours = client_environment(program.base, program.config, models, key)
-        complain("status page %s/#%s" % (program.base, key))
+        complain(f"status page {program.base}/#{key}")
         command = for_command([path, *command[1:]], program)
         if args.log:
             configure_logging(program.config.log_level, log)
@@ -13595,15 +13406,15 @@ async def verb_check(program: Program, args: argparse.Namespace) -> Optional[int
     if not absent:
         running = (await ask("/usage/page"))["state"]
     facts = {
-        "Python": "%s, %s" % (sys.version.split()[0], ssl.OPENSSL_VERSION),
-        "sign-in in %s" % program.store.path: program.store.load() and "saved",
+        "Python": f"{sys.version.split()[0]}, {ssl.OPENSSL_VERSION}",
+        f"sign-in in {program.store.path}": program.store.load() and "saved",
         "GITHUB_TOKEN": config.github_token and "set, and used before any other",
         "proxy on the way to GitHub": redact(config.https_proxy or config.all_proxy),
-        "proxy on %s" % program.base: ", ".join(running[1:]),
+        f"proxy on {program.base}": ", ".join(running[1:]),
     }
     for name, value in facts.items():
         if value:
-            say("ok    %s: %s" % (name, printable(value)))
+            say(f"ok    {name}: {printable(value)}")
         else:
             say("none  " + name)
     who = "this program" if absent else "the running proxy"
@@ -13616,9 +13427,9 @@ async def verb_check(program: Program, args: argparse.Namespace) -> Optional[int
         try:
             await step()
         except ProxyError as exc:
-            say("FAIL  %s\n      %s" % (text, printable(str(exc))))
+            say(f"FAIL  {text}\n      {printable(str(exc))}")
             return exit_code(exc)
-        say("ok    %s" % text)
+        say(f"ok    {text}")
 
 
 # Their first lines are the help.
@@ -13655,8 +13466,7 @@ def _common_options() -> argparse.ArgumentParser:
 def argument_parser() -> argparse.ArgumentParser:
     """Verbs and their options."""
     shared: Any = {
-        "epilog": EXAMPLES,
-        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "epilog": EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter,
         "parents": [_common_options()],
     }
     parser = argparse.ArgumentParser(
