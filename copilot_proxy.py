@@ -3097,7 +3097,7 @@ def encode_messages(conversation: Conversation, model: Model) -> JSON:
         thinking = {"type": "adaptive"}
     config = given(effort=effort)
     if conversation.schema:
-        schema = conversation.schema.get("schema") or {}
+        schema = conversation.schema["schema"]
         config["format"] = {"type": "json_schema", "schema": schema}
     elif conversation.schema is not None:
         system.append({"type": "text", "text": JSON_ONLY})
@@ -5556,8 +5556,8 @@ class ResponsesTap(StreamTranslator):
         item.update(name=tool.own, **given(namespace=tool.namespace))
         return tool.namespace != "" or tool.own != name
 
-    def _fit(self, kind: str, obj: JSON) -> bool:
-        """Make an event what the client is to see; whether it was not."""
+    def _pass_on(self, kind: str, obj: JSON) -> bool:
+        """Make an event what the client is to see; whether it was something else."""
         index = typed(obj, "output_index", int)
         changed = self._pin(obj, "item_id", index)
         response = object_at(obj, "response")
@@ -5606,7 +5606,7 @@ class ResponsesTap(StreamTranslator):
             self.failure = better_failure(obj, self.failure)
             return b""
         self._number = count(obj.get("sequence_number")) + 1
-        if self._fit(kind, obj):
+        if self._pass_on(kind, obj):
             data = dumps(obj)
         if kind in ENDINGS:
             self.finished = True
@@ -7881,7 +7881,7 @@ class Estimator:
         parts = (body.get("system"), body.get("instructions"), *turns)
         units = [self._unit(self._content, part, family) for part in parts]
         tools = list_at(body, "tools")
-        units += [self._unit(self._tool, tool, family) for tool in tools]
+        units += [self._unit(self._tool_tokens, tool, family) for tool in tools]
         tokens = family.request + family.message * len(turns)
         if tools:
             tokens += family.tools
@@ -7930,7 +7930,7 @@ class Estimator:
             return IMAGE_TOKENS
         return PAGE_TOKENS * (1 + len(dumps_text(part)) // PAGE_SIZE)
 
-    def _tool(self, tool: Any, family: Family) -> int:
+    def _tool_tokens(self, tool: Any, family: Family) -> int:
         spec = object_at(tool, "function") or tool
         shown = {
             "name": text_at(spec, "name"),
@@ -11091,7 +11091,7 @@ POST  /auth/logout                 logout
 POST  /v1/messages                 messages           anthropic
 POST  /v1/messages/count_tokens    count_tokens
 GET   /v1/models                   models
-GET   /v1/models/{id}              model
+GET   /v1/models/{id}              one_model
 POST  /v1/chat/completions         chat               openai
 POST  /v1/responses                responses          responses
 POST  /v1/responses/compact        responses_compact  responses
@@ -11703,7 +11703,7 @@ class App:
         dashed = request.headers.get("anthropic-version") is not None
         return models_payload(await self._copilot.models(), dashed=dashed)
 
-    async def _model(self, request: Request) -> JSON:
+    async def _one_model(self, request: Request) -> JSON:
         name = segments(request.path)[-1]
         models = await self._copilot.models()
         for model in models:

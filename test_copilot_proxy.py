@@ -3026,8 +3026,8 @@ SIZES = sorted(body_lines(f) for f in FUNCTIONS)
 # What is measured; how much it may be today, which only falls; how much it shall be.
 # The rooms are being rewritten one by one: who lands one lowers the middle column.
 HOUSE = [
-    ("tokens", PRODUCT.tokens, 89000, 69000),
-    ("lines", len(LINES), 15700, 11000),
+    ("tokens", PRODUCT.tokens, 76700, 69000),
+    ("lines", len(LINES), 13550, 11000),
     ("tokens a code line", PRODUCT.tokens / PRODUCT.code_lines, 8.5, 8.5),
     ("ternaries in 1,000 statements", PRODUCT.ternaries, 25, 25),
     ("packed assignments in 1,000 statements", PRODUCT.packed, 8, 8),
@@ -3039,17 +3039,17 @@ HOUSE = [
     ("lines of a function, median", SIZES[len(SIZES) // 2], 8, 8),
     ("lines of a function, 95 of 100", SIZES[int(len(SIZES) * 0.95)], 35, 35),
     ("lines of a function, most", SIZES[-1], 60, 60),
-    ("functions nested deeper than 3", sum(nesting(f) > 3 for f in FUNCTIONS), 1, 0),
+    ("functions nested deeper than 3", sum(nesting(f) > 3 for f in FUNCTIONS), 0, 0),
     ("functions of over 6 parameters", sum(len(arguments_of(f)) > 6 for f in FUNCTIONS), 0, 0),
-    ("closures of over 5 lines", sum(map(len, map(long_closures, FUNCTIONS))), 3, 0),
-    ("private names of two things", len(shared_private_names()), 13, 6),
-    ("classes with a twin", len(twins()), 7, 0),
-    ("names that say nothing", len(vague_names()), 70, 10),
-    ("called before defined", len(called_before_defined()), 14, 4),
-    ("citations that do not resolve", len(unresolved_citations()), 3, 0),
+    ("closures of over 5 lines", sum(map(len, map(long_closures, FUNCTIONS))), 0, 0),
+    ("private names of two things", len(shared_private_names()), 6, 6),
+    ("classes with a twin", len(twins()), 0, 0),
+    ("names that say nothing", len(vague_names()), 0, 10),
+    ("called before defined", len(called_before_defined()), 4, 4),
+    ("citations that do not resolve", len(unresolved_citations()), 0, 0),
     ("tests: tokens a code line", TESTS.tokens / TESTS.code_lines, 10, 10),
-    ("tests: ternaries in 1,000 statements", TESTS.ternaries, 25, 20),
-    ("tests: packed assignments in 1,000 statements", TESTS.packed, 21, 10),
+    ("tests: ternaries in 1,000 statements", TESTS.ternaries, 20, 20),
+    ("tests: packed assignments in 1,000 statements", TESTS.packed, 10, 10),
 ]
 
 
@@ -8891,14 +8891,9 @@ def test_matrix_of_chat_requests(name, body, expected):
 
 
 def test_matrix_of_what_messages_requires_and_chat_does_not():
-    body = {
-        "max_tokens": 0,
-        "response_format": {"type": "json_schema", "json_schema": {"name": "n"}},
-    }
-    encoded = cp.encode_messages(c_parsed(C_HI, **body), C_CLAUDE)
+    encoded = cp.encode_messages(c_parsed(C_HI, max_tokens=0), C_CLAUDE)
     sent = fit_body("openai", encoded, C_CLAUDE, MESSAGES).body
     assert sent["max_tokens"] == C_CLAUDE.output
-    assert sent["output_config"]["format"] == {"type": "json_schema", "schema": {}}
 
 
 def test_matrix_has_at_least_forty_conversations():
