@@ -2876,8 +2876,15 @@ class Density:
         self.tokens = 0
         self.comments = []
         code_lines = set()
+        inside = 0  # an f-string is one token, though Python 3.12 and newer cut it up
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
             line = token.start[0]
+            kind = tokenize.tok_name[token.type]
+            inside -= kind == "FSTRING_END"
+            within = inside
+            inside += kind == "FSTRING_START"
+            if within or kind == "FSTRING_END":
+                continue
             if token.type == tokenize.COMMENT:
                 if not re.match(r"# ?[=~-]{3}", token.string):
                     self.comments.append(token)
