@@ -5994,8 +5994,9 @@ HEEDED = frozenset(
 
 def lost_fields(client: ClientBody) -> List[str]:
     """What a request says that its translation has no word for."""
-    heeded = HEEDED | UNSERVED.get(client.dialect, {}).keys()
-    return [key for key, value in client.body.items() if value and key not in heeded]
+    unserved = UNSERVED.get(client.dialect, {})
+    used = [key for key, value in client.body.items() if value]
+    return [key for key in used if key not in HEEDED and key not in unserved]
 
 
 def name_model(fit: Fit) -> None:
@@ -11921,8 +11922,7 @@ class App:
         exchange.conversation = NO_CONVERSATION
         left_out: List[str] = []
         if isinstance(body, Conversation):
-            left_out += body.left_out
-            left_out += lost_fields(client)
+            left_out = [*body.left_out, *lost_fields(client)]
             exchange.conversation = body._replace(turns=())
             encode, _, _ = UPSTREAMS[exchange.endpoint]
             body = encode(body, exchange.model)
