@@ -2599,8 +2599,7 @@ class CallGuard:
             if reason in ("stop", "tool_calls") and parse_object(text) is None:
                 raise UpstreamError(
                     f"the model called {name} with arguments that are not a JSON "
-                    "object; "
-                    "try again."
+                    "object; try again."
                 )
         self._sink.end(reason, usage, stop_sequence)
 
@@ -6331,8 +6330,7 @@ def fit_responses_tool(fit: Fit, tool: JSON) -> int:
     if kind in UNSERVED_BY_RESPONSES:
         raise BadRequest(
             f"tools: Copilot runs no {kind}; leave it out, or connect it in the client "
-            "as "
-            "functions"
+            "as functions"
         )
     if kind == "image_generation":
         fit.tell("tool image_generation")
@@ -6804,8 +6802,7 @@ def check_ability(fit: Fit, lesson: str, able: bool, kind: str, advice: str) -> 
     if lesson in fit.learnt or (fit.model.raw and not able):
         raise BadRequest(
             f"capability_rejected: {kind}_block: {fit.model.id} takes no {kind}s here; "
-            f"{advice}, or choose a "
-            "model that does"
+            f"{advice}, or choose a model that does"
         )
 
 
@@ -7050,8 +7047,7 @@ def check_tool_count(body: JSON) -> None:
     if len(tools) > MAX_TOOLS:
         raise BadRequest(
             f"tools: {len(tools)} are too many, this model takes {MAX_TOOLS}; switch "
-            "some MCP "
-            "servers off"
+            "some MCP servers off"
         )
 
 
@@ -8332,8 +8328,7 @@ class Limits:
         if wait:
             raise RateLimited(
                 f"this proxy's own {name.upper()}={limit} is reached; try again in "
-                f"{wait} s, or raise it "
-                "(0 = off).",
+                f"{wait} s, or raise it (0 = off).",
                 retry_after=str(wait),
             )
 
@@ -8828,8 +8823,7 @@ class UpstreamConnection(TimedProtocol):
             if data:
                 raise UpstreamError(
                     f"the proxy on the way to {self.origin.host} sent bytes of its own "
-                    "before the TLS "
-                    "handshake; add the host to NO_PROXY",
+                    "before the TLS handshake; add the host to NO_PROXY",
                     should_retry=False,
                 )
         tls = TLS(context, self.origin.host, self.transport.write)
@@ -9802,8 +9796,7 @@ class TokenStore:
             if not stat.S_ISREG(os.lstat(self.path).st_mode):
                 raise ConfigError(
                     f"TOKEN_FILE={ascii(self.path)} is not usable: expected a regular "
-                    "file, not a "
-                    "folder, a link or a device."
+                    "file, not a folder, a link or a device."
                 )
 
     def mark(self) -> Any:
@@ -9958,8 +9951,7 @@ def exchange_error(
         if env_token.startswith(prefix):
             hint = (
                 f"GITHUB_TOKEN is {meaning} ({prefix}), Copilot takes an editor's "
-                "(ghu_); unset it, "
-                f"{LOGIN_HINT}."
+                f"(ghu_); unset it, {LOGIN_HINT}."
             )
     if status == 403:
         with contextlib.suppress(BadRequest):
@@ -10386,8 +10378,7 @@ class CopilotAuth:
             self._tokens.retry_at = again_at
             self._tokens.failure = UpstreamError(
                 "GitHub Copilot refuses the tokens that GitHub gives out, "
-                f"{MOST_UNUSED} in a row. "
-                "You are still signed in; try again later.",
+                f"{MOST_UNUSED} in a row. You are still signed in; try again later.",
                 status=503,
             )
         return True
