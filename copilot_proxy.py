@@ -2592,17 +2592,21 @@ class CallGuard:
         """End it; raises UpstreamError for a call that nobody can run."""
         for key, pieces in self._pieces.items():
             name = self._names[key]
-            is_free = name in self._free
-            parsed = parse_object("".join(pieces))
-            if parsed is None and not is_free:
+            text = "".join(pieces)
+            if name not in self._free:
+                parsed = parse_object(text)
                 # One that the length limit cut is no error: its client sees why.
-                if reason in ("stop", "tool_calls"):
+                if parsed is None and reason in ("stop", "tool_calls"):
                     raise UpstreamError(
                         f"the model called {name} with arguments that are not a JSON "
                         "object; try again."
                     )
-            elif key in self._waiting:
-                self._tell(key, pieces if is_free else [dumps_text(parsed)])
+                if parsed is None:
+                    continue
+                if text[0] == '"':
+                    text = dumps_text(parsed)
+            if key in self._waiting:
+                self._tell(key, [text])
         self._sink.end(reason, usage, stop_sequence)
 
     def __getattr__(self, name: str) -> Any:
@@ -3105,13 +3109,13 @@ def encode_messages(conversation: Conversation, model: Model) -> JSON:
         config["format"] = {"type": "json_schema", "schema": schema}
     elif conversation.schema is not None:
         system.append({"type": "text", "text": JSON_ONLY})
-    return given(
-        model=model.id, stream=True, messages=messages,
-        max_tokens=conversation.max_tokens, system=system,
+    settings = given(
+        model=model.id, stream=True, max_tokens=conversation.max_tokens, system=system,
         temperature=conversation.temperature, top_p=conversation.top_p,
         stop_sequences=list(conversation.stop), thinking=thinking, output_config=config,
         metadata=given(user_id=conversation.user), **_encode_tools(conversation),
     )
+    return {**settings, "messages": messages}
 
 
 # --- Copilot's answers ----------------------------------------------------------------

@@ -5466,9 +5466,9 @@ def test_messages_system_turns_may_stand_anywhere():
 def test_messages_parse_in_linear_time(turns):
     def seconds(count):
         body = {"messages": turns(count)}
-        started = time.perf_counter()
+        started = time.process_time()
         cp.parse_messages(body)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     few = min(seconds(2000) for _ in range(3))
     assert min(seconds(8000) for _ in range(2)) < 4 * 2 * few + 0.02
