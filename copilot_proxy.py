@@ -2450,7 +2450,7 @@ class Sink(Protocol):
     call(key, call_id, name): a tool call begins; `key` names it where its arguments
         follow in fragments
     arguments(key, fragment)
-    end(reason, usage, stop_sequence=None): the answer is complete: stop, length,
+    end(reason, usage, stop_sequence=""): the answer is complete: stop, length,
         tool_calls or content_filter. With "stop", `stop_sequence` is what the answer
         was cut at, where that is known.
     error(exc): one event, and nothing after it
@@ -2466,7 +2466,7 @@ class Reader(Protocol):
 
     usage: TokenUsage
     finish_reason: str
-    stop_sequence: Optional[str]
+    stop_sequence: str
     failure: Optional[ProxyError]
     done: bool  # nothing can follow, the upstream may be left
 
@@ -2496,10 +2496,10 @@ class StopAt:
         self._sink = sink
         self._stops = stops
         self._held = ""  # what may begin a stop sequence
-        self._hit: Optional[str] = None
+        self._hit = ""  # the stop sequence that came
 
     def text(self, text: str) -> None:
-        if self._hit is not None:
+        if self._hit:
             return
         text = self._held + text
         stops = self._stops
@@ -2519,12 +2519,10 @@ class StopAt:
             self._sink.text(self._held)
         self._held = ""
 
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None:
+    def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """End it; what was cut ended well."""
         self._release()
-        if self._hit is not None:
+        if self._hit:
             reason = "stop"
             stop_sequence = self._hit
         self._sink.end(reason, usage, stop_sequence)
@@ -2532,7 +2530,7 @@ class StopAt:
     def __getattr__(self, name: str) -> Any:
         # The other things to say; once a stop was hit, nothing more is said.
         self._release()
-        if self._hit is not None:
+        if self._hit:
             return lambda *_: None
         return getattr(self._sink, name)
 
@@ -2547,25 +2545,28 @@ class CallGuard:
     stream and the whole answer come to the same.
     """
 
-    def __init__(self, sink: Any, free: Container[str] = ()) -> None:
+    def __init__(
+        self, sink: Any, free: Container[str] = (), names: Mapping[str, str] = {}
+    ) -> None:
+        """`free` names the tools whose arguments may be any text; `names` are the
+        client's own for those of the upstream."""
         self._sink = sink
         self.text = sink.text  # most of an answer: not one step more than needed
-        self._free = free  # names of tools that take any text
-        self._names: Dict[Hashable, str] = {}
-        self._pieces: Dict[Hashable, List[str]] = {}
+        self._free = free
+        self._own = names
+        self._calls: Dict[Hashable, Tuple[str, List[str]]] = {}  # name and arguments
         self._waiting: Dict[Hashable, str] = {}  # ids of the calls that were not told
-        self._latest: List[str] = []  # pieces of the one that was told last
+        self._latest: List[str] = []  # arguments of the one that was told last
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        self._names[key] = name
-        self._pieces[key] = []
+        self._calls[key] = (self._own.get(name, name), [])
         self._waiting[key] = call_id
 
     def arguments(self, key: Hashable, fragment: str) -> None:
-        if key not in self._pieces:
+        if key not in self._calls:
             words = "the upstream sent arguments of tool call %r, which never began"
             raise UpstreamError(words % (key,))
-        pieces = self._pieces[key]
+        name, pieces = self._calls[key]
         if not pieces:
             # Blanks alone are no arguments yet, because some upstreams open with one.
             fragment = fragment.lstrip()
@@ -2578,20 +2579,17 @@ class CallGuard:
             latest = self._latest
             is_next = not latest or parse_object("".join(latest)) is not None
             # What opens as a string is perhaps encoded twice.
-            if is_next and (fragment[0] != '"' or self._names[key] in self._free):
-                self._tell(key, pieces)
+            if is_next and (fragment[0] != '"' or name in self._free):
+                self._tell(key, name, pieces)
 
-    def _tell(self, key: Hashable, pieces: List[str]) -> None:
+    def _tell(self, key: Hashable, name: str, pieces: List[str]) -> None:
         self._latest = pieces
-        self._sink.call(key, self._waiting.pop(key), self._names[key])
+        self._sink.call(key, self._waiting.pop(key), name)
         self._sink.arguments(key, "".join(pieces))
 
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None:
+    def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """End it; raises UpstreamError for a call that nobody can run."""
-        for key, pieces in self._pieces.items():
-            name = self._names[key]
+        for key, (name, pieces) in self._calls.items():
             text = "".join(pieces)
             if name not in self._free:
                 parsed = parse_object(text)
@@ -2606,7 +2604,7 @@ class CallGuard:
                 if text[0] == '"':
                     text = dumps_text(parsed)
             if key in self._waiting:
-                self._tell(key, [text])
+                self._tell(key, name, [text])
         self._sink.end(reason, usage, stop_sequence)
 
     def __getattr__(self, name: str) -> Any:
@@ -3170,7 +3168,7 @@ class MessagesReader:
 
     def __init__(self, source: str = "messages:anthropic") -> None:
         self.finish_reason = ""
-        self.stop_sequence: Optional[str] = None
+        self.stop_sequence = ""
         self.done = False
         self._source = source
         self._message: JSON = {"usage": {}}
@@ -3200,9 +3198,10 @@ class MessagesReader:
             if stop == "refusal":
                 details = object_at(self._ending, "stop_details")
                 sink.refusal(text_at(details, "explanation") or REFUSED_TEXT)
-            self.stop_sequence = self._ending.get("stop_sequence")
-            calls = self._calls and self.stop_sequence is None
-            ended = "tool_calls" if calls else "stop"
+            self.stop_sequence = text_at(self._ending, "stop_sequence")
+            ended = "stop"
+            if self._calls and not self.stop_sequence:
+                ended = "tool_calls"
             self.finish_reason = FINISH_REASONS.get(stop, ended)
             self.done = True
 
@@ -3370,9 +3369,7 @@ class MessagesWriter:
         self._pending.append(dumps_text({"query": query}))
         self._begin("web_search_tool_result", tool_use_id=tool_use_id, content=found)
 
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None:
+    def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """End the answer. A call that was cut stays as it is, as with Anthropic:
         clients go on after max_tokens (CLIENTS 1)."""
         self._start()
@@ -3385,9 +3382,9 @@ class MessagesWriter:
             stop = "tool_use" if self._calls else "end_turn"
         if self._refusal:
             stop = "refusal"
-        if stop_sequence is not None:
+        if stop_sequence:
             stop = "stop_sequence"
-        delta: JSON = {"stop_reason": stop, "stop_sequence": stop_sequence}
+        delta: JSON = {"stop_reason": stop, "stop_sequence": stop_sequence or None}
         if stop == "refusal":
             words = self._refusal or "a content filter"
             details = {"type": stop, "category": None, "explanation": words}
@@ -3411,8 +3408,6 @@ class MessagesWriter:
         return data
 
     def whole(self) -> JSON:
-        if self._message["stop_reason"] is None:
-            raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
         return self._message
 
     def _start(self) -> None:
@@ -3906,7 +3901,7 @@ class ChatReader:
     `source` is chat_source() of the model; encrypted reasoning is told as its work.
     """
 
-    stop_sequence: Optional[str] = None  # this API does not say
+    stop_sequence = ""  # this API does not say
     failure: Optional[ProxyError] = None
 
     def __init__(self, source: str = "") -> None:
@@ -4206,9 +4201,7 @@ class ChatWriter:
         else:
             self._put(index, fragment)
 
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None:
+    def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """Write the finish chunk, the usage when it was asked for, and [DONE]."""
         if self._ended:
             return
@@ -4856,7 +4849,7 @@ class ResponsesReader:
     22.4): the better one is kept in `failure`, and raised when the stream has ended.
     """
 
-    stop_sequence: Optional[str] = None  # this API has none
+    stop_sequence = ""  # this API has none
 
     def __init__(self, source: str = "responses:openai") -> None:
         self.usage = TokenUsage()
@@ -5172,9 +5165,7 @@ class ResponsesWriter:
             event = CALL_EVENTS["function"] + ".delta"
             self._write(event, **call.place, delta=fragment)
 
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None:
+    def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """End the answer; what the length or a filter cut is `incomplete`."""
         why = {"length": "max_output_tokens", "content_filter": reason}.get(reason)
         status = "incomplete" if why else "completed"
