@@ -1710,6 +1710,7 @@ def encode_chunk(data: bytes) -> bytes:
 MESSAGES = "/v1/messages"
 CHAT = "/chat/completions"
 RESPONSES = "/responses"
+EMBEDDINGS = "/embeddings"
 
 
 def _strings(obj: JSON, key: str) -> Tuple[str, ...]:
@@ -1762,11 +1763,6 @@ class Model(NamedTuple):
         vision = object_at(object_at(about, "limits"), "vision")
         return _strings(vision, "supported_media_types")
 
-    @property
-    def is_claude(self) -> bool:
-        """Speaks Anthropic's dialect, with its caching and thinking."""
-        return MESSAGES in self.endpoints or self.id.lower().startswith("claude")
-
 
 # Copilot's own choice of a model for a conversation, at a tenth less (UPSTREAM 22.1).
 # Served as it stands here: without a model, which chat takes (the choice was not to be
@@ -1776,7 +1772,7 @@ AUTO_MODEL = Model(AUTO, "Auto", "GitHub")
 
 # An id stands in our headers, a model's own headers in our requests.
 MODEL_ID = re.compile(r"[!-~]{1,256}")
-MODEL_HEADER = re.compile(r"x-[a-z0-9-]{1,64}")
+MODEL_HEADER = re.compile(r"[Xx]-[A-Za-z0-9-]{1,64}")
 MODEL_HEADER_VALUE = re.compile(r"[!-~](?:[ -~]{0,1000}[!-~])?")
 MOST_TOKENS = 10**12  # no limit of a model is larger
 
@@ -1787,11 +1783,10 @@ def _limit(obj: JSON, key: str) -> int:
 
 def _parse_headers(entry: JSON) -> Tuple[Tuple[str, str], ...]:
     wanted = object_at(entry, "request_headers")
-    pairs = [(name.lower(), text_at(wanted, name)) for name in wanted]
     return tuple(
-        (name, value)
-        for name, value in pairs
-        if MODEL_HEADER.fullmatch(name) and MODEL_HEADER_VALUE.fullmatch(value)
+        (name.lower(), text_at(wanted, name))
+        for name in filter(MODEL_HEADER.fullmatch, wanted)
+        if MODEL_HEADER_VALUE.fullmatch(text_at(wanted, name))
     )
 
 
@@ -1808,20 +1803,15 @@ def parse_prices(entry: JSON) -> Optional[Dict[str, float]]:
     """AI credits for a million tokens (UPSTREAM 6.2); None = the catalogue is mute."""
     billed = object_at(object_at(entry, "billing"), "token_prices")
     batch = _limit(billed, "batch_size") or 10**6
+    listed = object_at(billed, "default")
     prices = {}
-    for key, price in object_at(billed, "default").items():
-        if type(price) in (int, float) and 0 <= price < 1e9 and key in PRICES:
-            prices[PRICES[key]] = price * 10**6 / batch
+    for key, name in PRICES.items():
+        price = listed.get(key)
+        if type(price) in (int, float) and 0 <= price < 1e9:
+            prices[name] = price * 10**6 / batch
     if "input" in prices and "output" in prices:
         return prices
     return None
-
-
-# What the catalogue calls the limits of a model.
-LIMITS = {
-    "context": "max_context_window_tokens", "prompt": "max_prompt_tokens",
-    "output": "max_output_tokens",
-}
 
 
 def _parse_model(entry: JSON) -> Model:
@@ -1832,20 +1822,25 @@ def _parse_model(entry: JSON) -> Model:
     endpoints = _strings(entry, "supported_endpoints")
     if not endpoints and kind == "chat":
         endpoints = (CHAT,)  # older models list nothing and mean chat (UPSTREAM 7.1)
-    figures = {name: _limit(limits, key) for name, key in LIMITS.items()}
-    abilities = {
-        "vision": bool(supports.get("vision") or limits.get("vision")),
-        "efforts": _strings(supports, "reasoning_effort"),
-        "adaptive": supports.get("adaptive_thinking") is True,
-        "budget": (
+    return Model(
+        entry["id"],
+        text_at(entry, "name") or entry["id"],
+        text_at(entry, "vendor"),
+        kind,
+        endpoints,
+        _limit(limits, "max_context_window_tokens"),
+        _limit(limits, "max_prompt_tokens"),
+        _limit(limits, "max_output_tokens"),
+        bool(supports.get("vision") or limits.get("vision")),
+        _strings(supports, "reasoning_effort"),
+        supports.get("adaptive_thinking") is True,
+        (
             _limit(supports, "min_thinking_budget"),
             _limit(supports, "max_thinking_budget"),
         ),
-    }
-    return Model(
-        entry["id"], text_at(entry, "name") or entry["id"], text_at(entry, "vendor"),
-        kind, endpoints, headers=_parse_headers(entry), prices=parse_prices(entry),
-        raw=entry, **figures, **abilities,
+        _parse_headers(entry),
+        parse_prices(entry),
+        entry,
     )
 
 
@@ -1871,44 +1866,20 @@ def serves(model: Model, dialect: str) -> bool:
     """Whether a client of `dialect` can be answered by `model`."""
     if dialect == "embeddings":
         return model.kind == "embeddings"
-    choice = ENDPOINT_CHOICE[dialect]
-    return model.kind == "chat" and not set(choice).isdisjoint(model.endpoints)
-
-
-def choose_endpoint(model: Model, dialect: str, models: Sequence[Model] = ()) -> str:
-    """The upstream endpoint; raises BadRequest naming which of `models` would work."""
-    for endpoint in ENDPOINT_CHOICE[dialect]:
-        if endpoint in model.endpoints:
-            return endpoint
-    working = [other.id for other in models if other.offered and serves(other, dialect)]
-    raise BadRequest(
-        "model %s is served by %s only, which this API cannot reach; "
-        "models that work here: %s"
-        % (
-            model.id, ", ".join(model.endpoints) or "nothing known",
-            ", ".join(working[:12]) or "none",
-        ),
-        code="unsupported_api_for_model",
-    )
+    choice = set(ENDPOINT_CHOICE[dialect])
+    return model.kind == "chat" and not choice.isdisjoint(model.endpoints)
 
 
 # -- names ---------------------------------------------------------------------
 
-# Claude Code's short names; its opusplan asks for Sonnet outside plan mode (CLIENTS 1).
-FAMILIES = "haiku fable opus sonnet".split()
-ALIASES = {
-    "fable": "claude-fable",
-    "opus": "claude-opus",
-    "sonnet": "claude-sonnet",
-    "haiku": "claude-haiku",
-    "opusplan": "claude-sonnet",
-}
+FAMILIES = "haiku fable opus sonnet".split()  # Claude Code's short names (CLIENTS 1)
 # Codex asks for it, Copilot has none (UPSTREAM 22.4).
 CODEX_REVIEW = "codex-auto-review"
 LONGEST_NAME = 256
 MOST_RESOLVED = 256  # names that one catalogue remembers
 DATE_SUFFIX = re.compile(r"-20[0-9]{2}-?[0-9]{2}-?[0-9]{2}$")
-NO_WORD = re.compile("[0-9]+|preview|latest")  # but "4o" and "1m" are some
+# What names no family; "4o" and "1m" do.
+NO_WORD = re.compile("[0-9]+|preview|latest|claude")
 VERSION = re.compile("[0-9]{1,2}")  # longer ones are dates: gpt-4-0613
 
 
@@ -1920,9 +1891,9 @@ def _spellings(name: str) -> Tuple[str, ...]:
 
 
 def _words_and_version(name: str) -> Tuple[List[str], List[int]]:
-    """claude-3-5-haiku -> [claude, haiku], [3, 5]."""
-    plain = name.lower().removesuffix("[1m]")
-    parts = _spellings(ALIASES.get(plain, plain))[-1].split("-")
+    """claude-3-5-haiku -> [haiku], [3, 5]."""
+    # Claude Code's opusplan is Sonnet outside plan mode (CLIENTS 1).
+    parts = _spellings(name)[-1].replace("opusplan", "sonnet").split("-")
     words = [part for part in parts if not NO_WORD.fullmatch(part)]
     return words, [int(part) for part in parts if VERSION.fullmatch(part)]
 
@@ -1970,11 +1941,11 @@ class Catalogue(List[Model]):
 
     def __init__(
         self, models: Iterable[Model] = (), default: str = "",
-        renamed: Iterable[Tuple[str, str]] = (),
+        renamed: Sequence[Tuple[str, str]] = (),
     ) -> None:
         super().__init__(models)
         self._default = default
-        self._renamed = tuple(renamed)
+        self._renamed = renamed
         self.resolve = functools.lru_cache(MOST_RESOLVED)(self._resolve)
         shown = {model.in_picker for model in self if model.kind == "chat"}
         # Copilot Free and Student: every entry is hidden, and none may be named.
@@ -1984,8 +1955,8 @@ class Catalogue(List[Model]):
         """What a client means by a name; raises NotFound with what to do instead."""
         if len(wanted) > LONGEST_NAME:
             raise BadRequest(f"model: a name has at most {LONGEST_NAME} characters")
-        hits = [real for pattern, real in self._renamed if _fits(wanted, pattern)]
-        name = hits[0] if hits else wanted
+        hits = (real for pattern, real in self._renamed if _fits(wanted, pattern))
+        name = next(hits, wanted)
         if name in ("", "default"):
             return self.default(dialect)
         if dialect == "embeddings":
@@ -2017,46 +1988,52 @@ class Catalogue(List[Model]):
                 return by_name[spelling]
         model = self.newest(name, kind)
         if model is None:
-            listed = [each for each in self.listed() if each.kind == kind]
-            raise _model_not_found(name, listed)
+            known = [each for each in self.listed() if each.kind == kind]
+            raise _model_not_found(name, known)
         return model
 
     def newest(self, name: str, kind: str = "chat") -> Optional[Model]:
         """The best of the family that `name` is of; None = the account has none."""
-        words = _words_and_version(name)[0]
-        best = None
-        highest: Tuple[bool, List[int]] = (False, [])
-        for model in self:
-            family, version = _words_and_version(model.id)
-            rank = (model.offered, version)
-            if model.kind == kind and family == words:
-                if best is None or rank > highest:
-                    best = model
-                    highest = rank
-        return best
+
+        def rank(model: Model) -> Tuple[bool, List[int]]:
+            return model.offered, _words_and_version(model.id)[1]
+
+        words, _ = _words_and_version(name)
+        family = [
+            model
+            for model in self
+            if model.kind == kind and _words_and_version(model.id)[0] == words
+        ]
+        return max(family, key=rank, default=None)
 
     def default(self, dialect: str) -> Model:
         """The model for a client that names none."""
-        embeds = dialect == "embeddings"  # such a model is in no picker
-        if not embeds:
-            if self._default not in ("", "default"):
-                return self.resolve(self._default, dialect)
-            if self.auto_only:
-                return AUTO_MODEL
-        able = [
-            model
-            for model in self
-            if serves(model, dialect) and (model.offered or embeds)
-        ]
+        if dialect != "embeddings" and self._default not in ("", "default"):
+            return self.resolve(self._default, dialect)
+        able = [model for model in self.listed() if serves(model, dialect)]
         if not able:
             raise _model_not_found("default", self.listed())
         return min(able, key=lambda model: model.raw.get("is_chat_default") is not True)
 
+    def choose_endpoint(self, model: Model, dialect: str) -> str:
+        """The upstream endpoint; raises BadRequest naming models that would work."""
+        for endpoint in ENDPOINT_CHOICE[dialect]:
+            if endpoint in model.endpoints:
+                return endpoint
+        working = [each.id for each in self.listed() if serves(each, dialect)]
+        raise BadRequest(
+            "model %s is served by %s only, which this API cannot reach; "
+            "models that work here: %s"
+            % (model.id, ", ".join(model.endpoints), ", ".join(working[:12]) or "none"),
+            code="unsupported_api_for_model",
+        )
+
     def listed(self) -> List[Model]:
         """What clients and people may choose from; Auto is open to every plan."""
-        chat = [model for model in self if model.kind == "chat" and model.offered]
-        auto = [AUTO_MODEL] if self else []
-        return chat + auto + [model for model in self if model.kind == "embeddings"]
+        chat = [model for model in self if model.kind == "chat"]
+        auto = [AUTO_MODEL] if chat else []
+        offered = [model for model in chat if model.offered]
+        return offered + auto + [model for model in self if model.kind == "embeddings"]
 
 
 # -- effort, and what clients see -----------------------------------------------
@@ -2066,37 +2043,36 @@ EFFORTS = "none minimal low medium high xhigh max".split()
 
 def clamp_effort(effort: str, model: Model) -> str:
     """The nearest effort that the model lists, not above what was asked; "" = none."""
-    if effort not in EFFORTS:
-        return effort if effort in model.efforts else ""
-    at = EFFORTS.index(effort)
-    nearest = EFFORTS[at::-1] + EFFORTS[at + 1 :]
+    nearest = [effort]
+    if effort in EFFORTS:
+        at = EFFORTS.index(effort)
+        nearest = EFFORTS[at::-1] + EFFORTS[at + 1 :]
     return next((word for word in nearest if word in model.efforts), "")
 
 
-def shown_id(model: Model, *, dashed: bool) -> str:
+def shown_id(model: Model, *, dashed: bool = True) -> str:
     """Its id, for Claude Code with the dashes that it knows Claude models by."""
-    return model.id.replace(".", "-") if dashed and model.is_claude else model.id
+    if dashed and model.id.startswith("claude"):
+        return model.id.replace(".", "-")
+    return model.id
 
 
-MODEL_FRAME = {
-    "object": "model",
-    "type": "model",
-    # The catalogue has no dates; Anthropic's own API says an unknown one so.
-    "created": 0,
-    "created_at": "1970-01-01T00:00:00Z",
-}
-
-
-def model_payload(model: Model, shown_as: str = "") -> JSON:
+def model_payload(model: Model, shown_as: str) -> JSON:
     """One model as OpenAI's and Anthropic's SDKs both read it."""
-    limits = {
+    return {
+        "object": "model",
+        "type": "model",
+        # The catalogue has no dates; Anthropic's own API says an unknown one so.
+        "created": 0,
+        "created_at": "1970-01-01T00:00:00Z",
+        "id": shown_as,
+        "owned_by": model.vendor,
+        "display_name": model.name,
+        "endpoints": list(model.endpoints),
+        "vision": model.vision,
+        "credits": model.prices,
         "context_window": model.context or None,
         "max_output_tokens": model.output or None,
-    }
-    return {
-        **MODEL_FRAME, "id": shown_as or model.id, "owned_by": model.vendor,
-        "display_name": model.name, "endpoints": list(model.endpoints),
-        "vision": model.vision, "credits": model.prices, **limits,
     }
 
 
@@ -2125,18 +2101,17 @@ def claude_environment(models: Catalogue) -> Dict[str, str]:
     """
     env = {}
     chosen = None
+    with contextlib.suppress(ProxyError):
+        chosen = models.default("anthropic")
     for family in FAMILIES:  # the last found is for all
         model = AUTO_MODEL if models.auto_only else models.newest(family)
         if model and model.offered:
             chosen = model
             name = f"ANTHROPIC_DEFAULT_{family.upper()}_MODEL"
-            env[name] = shown_id(model, dashed=True)
+            env[name] = shown_id(model)
             env[name + "_NAME"] = model.name
-    if chosen is None:
-        with contextlib.suppress(ProxyError):
-            chosen = models.default("anthropic")
     if chosen:
-        env["ANTHROPIC_MODEL"] = shown_id(chosen, dashed=True)
+        env["ANTHROPIC_MODEL"] = shown_id(chosen)
         if chosen.prompt >= MIN_COMPACT_WINDOW:
             env["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] = str(chosen.prompt)
     return env
@@ -10460,7 +10435,6 @@ class CopilotAuth:
 # no more tokens are asked for until somebody signs in anew.
 
 MODELS = "/models"
-EMBEDDINGS = "/embeddings"
 COUNT_TOKENS = MESSAGES + "/count_tokens"
 AUTO_SESSION = "/models/session"
 ENGINES = "/v1/engines/"  # the autocomplete host's paths (UPSTREAM 14)
@@ -11711,7 +11685,7 @@ class App:
         models = await self._copilot.models()
         for model in models:
             if model.id == name:
-                return model_payload(model)
+                return model_payload(model, name)
         return model_payload(models.resolve(name, "anthropic"), name)
 
     def _responses_socket(self, _: Request) -> JSON:
@@ -11789,7 +11763,7 @@ class App:
         exchange.model = model
         exchange.endpoint = EMBEDDINGS
         if exchange.dialect != "embeddings":
-            exchange.endpoint = choose_endpoint(model, exchange.dialect, models)
+            exchange.endpoint = models.choose_endpoint(model, exchange.dialect)
         names = (exchange.requested[:100], model.id)
         if is_mapped(*names) and names not in self._mapped:
             keep_newest(self._mapped, names, True, MAX_MODELS)

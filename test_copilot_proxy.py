@@ -4958,7 +4958,7 @@ def test_model_fields():
     assert haiku.budget == (1024, 32000) and not haiku.adaptive and haiku.vision
     assert BY_ID["gpt-4.1"].endpoints == (cp.CHAT,) and not BY_ID["gpt-4.1"].offered
     assert BY_ID["text-embedding-3-small"].endpoints == ()
-    assert BY_ID["claude-opus-5"].adaptive and haiku.is_claude
+    assert BY_ID["claude-opus-5"].adaptive
 
 
 ENDPOINTS = [  # SPEC 4, every cell
@@ -4976,9 +4976,9 @@ def test_model_endpoint_choice(name, anthropic, openai, responses):
     for dialect, expected in wanted.items():
         if expected is cp.BadRequest:
             with pytest.raises(cp.BadRequest, match="work here: .*gpt-5"):
-                cp.choose_endpoint(BY_ID[name], dialect, MODELS)
+                MODELS.choose_endpoint(BY_ID[name], dialect)
         else:
-            assert cp.choose_endpoint(BY_ID[name], dialect, MODELS) == expected
+            assert MODELS.choose_endpoint(BY_ID[name], dialect) == expected
 
 
 @pytest.mark.parametrize(
