@@ -9756,6 +9756,13 @@ NOT_GITHUB = (
 )
 
 
+def read_object(raw: bytes) -> JSON:
+    """The object that an answer holds; {} = none."""
+    with contextlib.suppress(BadRequest):
+        return loads_object(raw)
+    return {}
+
+
 def token_in(obj: Any, key: str) -> str:
     """A token that may stand in a header, "" when there is none."""
     token = text_at(obj, key)
@@ -10131,7 +10138,7 @@ class CopilotAuth:
         self._code = Cached(self._request_code, self._clock)
         self._tokens = Cached(self._new_token, self._clock, self._back_off)
         self._failures = 0
-        self._worked: Optional[CopilotToken] = None  # the last that Copilot took
+        self.worked: Optional[CopilotToken] = None  # the last that Copilot took
         # When it refused the last others at once.
         self._unused = collections.deque([-UNUSED_SPAN] * MOST_UNUSED, MOST_UNUSED)
 
@@ -10338,10 +10345,6 @@ class CopilotAuth:
         self._tokens.retry_at = 0.0
         return await self.token()
 
-    def worked(self, token: CopilotToken) -> None:
-        """The upstream took `token`."""
-        self._worked = token
-
     def drop_refused(self, token: CopilotToken, *, expired: bool) -> bool:
         """Forget `token`, which the upstream refused, and count that; True = asking
         for one again may help.
@@ -10352,7 +10355,7 @@ class CopilotAuth:
         if token is not self._tokens.value:
             return True
         now = self._clock()
-        proven = expired and token is self._worked
+        proven = expired and token is self.worked
         if not proven:
             if self._unused[0] + UNUSED_SPAN > now:
                 return False  # it is good enough for other requests
@@ -10445,7 +10448,7 @@ CATALOGUE_LIFE = 600.0  # seconds, as in VS Code
 
 def engine_path(engine: str) -> str:
     """The path of the legacy autocomplete service for one engine."""
-    return "%s%s/completions" % (ENGINES, urllib.parse.quote(engine, safe=""))
+    return ENGINES + urllib.parse.quote(engine, "") + "/completions"
 
 
 # Openai-Intent sways Copilot's content filter, so it follows official clients
@@ -10464,9 +10467,8 @@ INTENTS = {
 def new_uuid() -> str:
     """A random UUID (RFC 9562 5.4), at half the uuid module's cost: it names a request
     and guards nothing."""
-    bits = random.getrandbits
-    groups = (bits(32), bits(16), bits(12), bits(12), bits(48))
-    return "%08x-%04x-4%03x-a%03x-%012x" % groups
+    bits = "%032x" % random.getrandbits(128)
+    return f"{bits[:8]}-{bits[8:12]}-4{bits[13:16]}-a{bits[17:20]}-{bits[20:]}"
 
 
 def copilot_headers(config: Config, token: str, endpoint: str) -> Dict[str, str]:
@@ -10501,15 +10503,9 @@ def forward_headers(headers: Iterable[Tuple[str, str]]) -> List[Tuple[str, str]]
     return [pair for pair in headers if FORWARDED.fullmatch(pair[0])]
 
 
+# An image anywhere in a body, for Copilot-Vision-Request (UPSTREAM 5.1): inside a JSON
+# string the quotes would be escaped, so text about images is no match.
 IMAGE = re.compile(rb'"type"\s{0,9}:\s{0,9}"(?:image|image_url|input_image)"')
-
-
-def has_image(body: bytes) -> bool:
-    """Whether an image is anywhere in it, for Copilot-Vision-Request (UPSTREAM 5.1).
-
-    Inside a JSON string the quotes would be escaped, so text about images is no match.
-    """
-    return IMAGE.search(body) is not None
 
 
 # -- who pays: `user` once for what a person typed, `agent` for the rest ---------------
@@ -10524,52 +10520,36 @@ class Initiator(NamedTuple):
 
 
 AGENT = Initiator("agent")
+NOBODY = Initiator("")  # pays for what costs nothing
 
 
-class ClientMarks(NamedTuple):
-    """How the texts begin that one client sends as the user's though nobody typed them.
-
-    They count from that client only: a person may type them elsewhere."""
-
-    client: str  # how its User-Agent begins
-    last: Any  # pattern of the last text of a turn
-    turn: Any = re.compile(r"(?!)")  # pattern of any text of the last two messages
-
-
-CLIENT_MARKS = (
+# How the texts begin that a client sends as the user's though nobody typed them, by how
+# its User-Agent begins: a person may type them elsewhere.
+CLIENT_MARKS = {
     # Titles, searches, compaction, resumed answers, hooks, finished background agents
     # (2.1.197 to 2.1.332, seen 2026-11).
-    ClientMarks(
-        "claude-",
-        re.compile(
-            r"<session>|Perform a web search for the query: |\[SUGGESTION MODE"
-            r"|CRITICAL: Respond with TEXT ONLY|Your task is to create a detailed summ"
-            r"|This session is being continued from |Output token limit hit"
-            r"|\[Your previous response had no visible |Your tool call was malform"
-            r"|Continue from where you left off\.|[A-Za-z]{1,40} hook feedback:"
-            r"|<task-notification>|\[[A-Z -]{1,60} - NOT USER INPUT\]"
-        ),
+    "claude-": re.compile(
+        r"<session>|Perform a web search for the query: |\[SUGGESTION MODE"
+        r"|CRITICAL: Respond with TEXT ONLY|Your task is to create a detailed summ"
+        r"|This session is being continued from |Output token limit hit"
+        r"|\[Your previous response had no visible |Your tool call was malform"
+        r"|Continue from where you left off\.|[A-Za-z]{1,40} hook feedback:"
+        r"|<task-notification>|\[[A-Z -]{1,60} - NOT USER INPUT\]"
     ),
     # Compaction, and the turn that goes on after it (0.169, 0.171).
-    ClientMarks(
-        "codex",
-        re.compile(
-            "You are performing a CONTEXT CHECKPOINT"
-            "|Another language model started to solve this problem"
-        ),
+    "codex": re.compile(
+        "You are performing a CONTEXT CHECKPOINT"
+        "|Another language model started to solve this problem"
     ),
-    # The title, whose prompt follows in the same turn; compaction, and what goes on
-    # after it (1.18.33).
-    ClientMarks(
-        "opencode/",
-        re.compile(
-            "Provide a detailed prompt for continuing our conversation above"
-            "|Here is the conversation so far:"
-            "|Continue if you have next steps, or stop and ask for clarification"
-        ),
-        re.compile("Generate a title for this conversation:"),
+    # Compaction, and what goes on after it (1.18.33).
+    "opencode/": re.compile(
+        "Provide a detailed prompt for continuing our conversation above"
+        "|Here is the conversation so far:"
+        "|Continue if you have next steps, or stop and ask for clarification"
     ),
-)
+}
+# opencode's title, whose prompt follows, in the same turn or in one of its own.
+TITLE_MARK = "Generate a title for this conversation:"
 # Sub-agents and questions beside the conversation say so themselves: Claude Code's,
 # Codex's and opencode's.
 SIDE_HEADERS = """
@@ -10615,9 +10595,9 @@ def _is_side_request(headers: Headers, body: JSON) -> bool:
     if headers.get("x-initiator") == "agent":  # as Copilot's own clients
         return True
     # Claude Code calls the conversation itself "main" (CLIENTS 1).
-    if any(headers.get(name, "main") != "main" for name in SIDE_HEADERS):
+    if not {None, "main"}.issuperset(map(headers.get, SIDE_HEADERS)):
         return True
-    first = objects(body.get("system"))[:1]
+    first = list_at(body, "system")[:1]
     return any("cc_is_subagent=true" in text_at(each, "text")[:2000] for each in first)
 
 
@@ -10630,26 +10610,24 @@ def _is_side_question(body: JSON) -> bool:
 
 def _is_automatic(agent: str, text: str, body: JSON) -> bool:
     """Whether the client that sent it makes such texts by itself."""
-    for marks in CLIENT_MARKS:
-        if agent.startswith(marks.client):
-            texts = []
-            for item in objects(_items(body)[-2:]):
-                texts += _texts_of(item) or ()
-            if any(map(marks.turn.match, texts)) or marks.last.match(text.lstrip()):
-                return True
-    return False
+    for client, marks in CLIENT_MARKS.items():
+        if agent.startswith(client) and marks.match(text.lstrip()):
+            return True
+    if not agent.startswith("opencode/"):
+        return False
+    latest = [_texts_of(item) or () for item in objects(_items(body)[-2:])]
+    return any(text.startswith(TITLE_MARK) for texts in latest for text in texts)
 
 
 def who_asks(headers: Headers, body: JSON, session: str) -> Initiator:
     """Who asks: `user` for a prompt that a person typed, and when in doubt."""
     agent = headers.get("user-agent", "")
-    claude_code = agent.startswith("claude-")
     item = _last_item(body)
     texts = _texts_of(item)
     if texts is None or _is_side_request(headers, body):
         return AGENT
     texts = texts or [""]  # of a picture
-    if claude_code:
+    if agent.startswith("claude-"):
         if _is_side_question(body):
             return AGENT
         texts = [text for text in texts if not _is_reminder(text)]
@@ -10673,23 +10651,22 @@ SHORT_WAIT = re.compile("[0-8]?")  # seconds; what takes longer the client decid
 
 def retry_wait(exc: ProxyError, attempt: int, dice: float) -> Optional[float]:
     """Seconds until the next try after `attempt` retries, None = give up; dice < 1."""
-    if exc.should_retry is False or attempt >= RETRIED.get(exc.status, 0):
-        return None
-    if isinstance(exc, UpstreamTimeout):  # has cost 300 s already, and may be billed
-        return None
-    if not SHORT_WAIT.fullmatch(exc.retry_after):  # or a date
+    if (
+        exc.should_retry is False
+        or attempt >= RETRIED.get(exc.status, 0)
+        or isinstance(exc, UpstreamTimeout)  # has cost 300 s already, may be billed
+        or not SHORT_WAIT.fullmatch(exc.retry_after)  # or a date
+    ):
         return None
     return max(0.5 * 4**attempt * (1 + dice), float(exc.retry_after or 0))
 
 
-def wants_new_token(exc: ProxyError) -> bool:
+def wants_new_token(exc: UpstreamError) -> bool:
     """Whether another Copilot token, or the host named with it, may help."""
-    if not isinstance(exc, UpstreamError):
-        return False
-    if exc.status == 403:  # one with a reason is final
-        unreasoned = not exc.code and not exc.kind
-        return unreasoned and exc.words.lower().startswith("forbidden")
-    return exc.status in (401, 421)
+    if exc.status != 403:
+        return exc.status in (401, 421)
+    reason = exc.code or exc.kind  # with one it is final
+    return not reason and exc.words.lower().startswith("forbidden")
 
 
 # -- the account's quota (UPSTREAM 4) ------------------------------------------
@@ -10761,6 +10738,24 @@ NO_MODEL = Model("")
 AUTO_BODY = b'{"auto_mode":{"model_hints":["auto"]}}'
 MOST_PROMPTS = 1000
 REPEATED = 900.0  # seconds within which the same prompt at the same place is a retry
+SHORT_CALL = Timeouts(total=30.0)  # for what costs nothing
+
+
+async def _refusal(response: Response) -> UpstreamError:
+    """The error that an answer is; one that is long or cut still tells its status."""
+    raw = b""
+    with contextlib.closing(response), contextlib.suppress(UpstreamError):
+        while len(raw) < MAX_ERROR:
+            piece = await response.read()
+            if not piece:
+                break
+            raw += piece
+    exc = upstream_error(response.status, response.headers, raw)
+    log_event(
+        "debug", "upstream_refused", status=response.status, code=exc.code,
+        ids=dict(forward_headers(response.headers)),
+    )
+    return exc
 
 
 class CopilotClient:
@@ -10781,6 +10776,8 @@ class CopilotClient:
         self._headers = functools.lru_cache(64)(
             functools.partial(copilot_headers, config)
         )
+        # As long as the answer speaks; silence is also what comes first.
+        self._patience = Timeouts(config.idle_timeout, config.idle_timeout)
         self._prompts: Dict[Hashable, Tuple[float, int]] = {}  # when, place
         self.forget()
 
@@ -10801,28 +10798,27 @@ class CopilotClient:
             self._owner = owner
             self.forget()
 
-    async def models(self, refresh: bool = False) -> Catalogue:
+    def models(self, refresh: bool = False) -> Awaitable[Catalogue]:
         """The catalogue, `refresh`ed unless it is just half a minute old; raises
         ProxyError when it was never to be had."""
         self._check_owner()
-        return await self._models.get(early=CATALOGUE_LIFE - 30.0 if refresh else 0.0)
+        return self._models.get(early=(CATALOGUE_LIFE - 30.0) * refresh)
 
     async def _fetch_models(self) -> Tuple[Catalogue, float, float]:
-        response = await self.send(MODELS, initiator=None)
-        raw = await response.read_all(MAX_CATALOGUE)
-        with contextlib.suppress(BadRequest):
-            models = Catalogue(
-                parse_models(loads_object(raw)), self._config.copilot_default_model,
-                self._config.model_map,
-            )
-            if models:
-                return models, CATALOGUE_LIFE, math.inf
-        raise UpstreamError("Copilot's list of models cannot be read; try again.")
+        response = await self.send(MODELS)
+        reply = read_object(await response.read_all(MAX_CATALOGUE))
+        config = self._config
+        models = Catalogue(
+            parse_models(reply), config.copilot_default_model, config.model_map
+        )
+        if not models:
+            raise UpstreamError("Copilot's list of models cannot be read; try again.")
+        return models, CATALOGUE_LIFE, math.inf
 
-    async def quota(self) -> JSON:
+    def quota(self) -> Awaitable[JSON]:
         """The account's quota, at most a minute old."""
         self._check_owner()
-        return await self._quota.get()
+        return self._quota.get()
 
     async def _fetch_quota(self) -> Tuple[JSON, float, float]:
         url = self._config.github_api_url + "/copilot_internal/user"
@@ -10830,9 +10826,10 @@ class CopilotClient:
         response, raw = await self._auth.ask_github(url, token=token)
         if response.status != 200:
             raise upstream_error(response.status, response.headers, raw)
-        with contextlib.suppress(BadRequest):
-            return parse_quota(loads_object(raw)), 60.0, math.inf
-        raise UpstreamError("GitHub's account page cannot be read; try again.")
+        reply = read_object(raw)
+        if not reply:
+            raise UpstreamError("GitHub's account page cannot be read; try again.")
+        return parse_quota(reply), 60.0, math.inf
 
     def kept_models(self) -> Catalogue:
         """The catalogue as it was last read, empty before; nobody is asked."""
@@ -10877,120 +10874,85 @@ class CopilotClient:
 
     async def _choose_auto(self, session: str) -> Tuple[Model, float, float]:
         choice = self._choices.get(session)  # none when it was forgotten meanwhile
-        old = choice and choice.value
-        carrier = NO_MODEL
-        if old:  # its last header is the session's token, added below: no other is sent
-            carrier = old._replace(headers=old.headers[-1:])
+        old = choice and choice.value  # its token is among its headers
         response = await self.send(
-            AUTO_SESSION, AUTO_BODY, carrier, initiator=None, patient=False
+            AUTO_SESSION, AUTO_BODY, old or NO_MODEL, patient=False
         )
-        reply: JSON = {}
-        with contextlib.suppress(BadRequest):
-            reply = loads_object(await response.read_all(MAX_ERROR))
+        reply = read_object(await response.read_all(MAX_ERROR))
         token = token_in(reply, "session_token")
         available = list_at(reply, "available_models")
         names = [text_at(reply, "selected_model"), *available]
         if old and old.id in available:
             names.insert(0, old.id)  # the conversation's cache lives there
-        by_id = {model.id: model for model in await self.models()}
-        for name in names:
-            if token and isinstance(name, str) and name in by_id:
-                life = typed(reply, "expires_at", int) - int(time.time())
-                if not 60 <= life <= 86400:
-                    life = 1800  # one of the two clocks is wrong
-                model = by_id[name]
-                headers = (*model.headers, ("copilot-session-token", token))
-                return model._replace(headers=headers), life - 300, life
-        raise UpstreamError("Copilot's choice of a model cannot be read; try again.")
+        models = await self.models()
+        able = [model for name in names for model in models if model.id == name]
+        if not token or not able:
+            raise UpstreamError(
+                "Copilot's choice of a model cannot be read; try again."
+            )
+        life = typed(reply, "expires_at", int) - int(time.time())
+        if not 60 <= life <= 86400:
+            life = 1800  # one of the two clocks is wrong
+        headers = (*able[0].headers, ("copilot-session-token", token))
+        return able[0]._replace(headers=headers), life - 300, life
 
     # -- requests ----------------------------------------------------------------
 
-    def who_pays(self, headers: Headers, body: JSON, session: str) -> Initiator:
-        """Who asks, but `agent` for a client's retry, as with the official client."""
-        asks = who_asks(headers, body, session)
-        return asks._replace(who="agent") if self._is_repeated(asks) else asks
-
-    def _is_repeated(self, initiator: Initiator) -> bool:
+    def who_pays(self, initiator: Initiator) -> str:
+        """`agent` for a client's retry and for our own, as with the official client."""
         when, place = self._prompts.get(initiator.key, (-1e9, 0))
-        return self._clock() - when < REPEATED and place in (0, initiator.place)
+        repeated = place in (0, initiator.place) and self._clock() - when < REPEATED
+        return "agent" if repeated else initiator.who
 
-    def _note(
-        self, initiator: Optional[Initiator], exc: Optional[ProxyError] = None
-    ) -> None:
+    def _note(self, initiator: Initiator, exc: Optional[ProxyError] = None) -> None:
         """Remember a prompt that Copilot looked at."""
-        key = initiator and initiator.key
-        if key is None or isinstance(exc, ConnectFailed):
+        if initiator.key is None or isinstance(exc, ConnectFailed):
             return
         # Claude Code compacts what is too long, and sends it at another place.
         place = 0 if isinstance(exc, ContextOverflow) else initiator.place
-        keep_newest(self._prompts, key, (self._clock(), place), MOST_PROMPTS)
-
-    async def _attempt(
-        self, token: CopilotToken, endpoint: str, body: bytes, more: Dict[str, str],
-        initiator: Optional[Initiator],
-    ) -> Response:
-        """One request with one token; raises ProxyError for any answer but a 2xx."""
-        # What a model wants besides never replaces ours.
-        headers = {**more, **self._headers(token.token, endpoint)}
-        headers["x-request-id"] = headers["x-agent-task-id"] = new_uuid()
-        timeouts = Timeouts(total=30.0)
-        if initiator:  # as long as it speaks; silence is also what comes first
-            timeouts = Timeouts(self._config.idle_timeout, self._config.idle_timeout)
-            headers["x-initiator"] = initiator.who
-            # Copilot has seen it since who_pays() was asked: this is our own retry.
-            if self._is_repeated(initiator):
-                headers["x-initiator"] = "agent"
-        if has_image(body):  # else not: an organisation may forbid vision
-            headers["copilot-vision-request"] = "true"
-        host = token.proxy if endpoint.startswith(ENGINES) else token.api
-        response = await self._pool.request(
-            "POST" if body else "GET", host + endpoint, headers.items(), body, timeouts
-        )
-        if 200 <= response.status < 300:
-            return response
-        raw = bytearray()  # a body that is long or cut still tells its status
-
-        def take(piece: bytes) -> bool:
-            raw.extend(piece)
-            return len(raw) < MAX_ERROR
-
-        with contextlib.closing(response), contextlib.suppress(UpstreamError):
-            await response.pour(take)
-        exc = upstream_error(response.status, response.headers, bytes(raw))
-        log_event(
-            "debug", "upstream_refused", status=response.status, code=exc.code,
-            ids=dict(forward_headers(response.headers)),
-        )
-        raise exc
+        seen = (self._clock(), place)
+        keep_newest(self._prompts, initiator.key, seen, MOST_PROMPTS)
 
     async def send(
-        self, endpoint: str, body: bytes = b"", model: Model = NO_MODEL, *,
-        initiator: Optional[Initiator] = AGENT, betas: Iterable[str] = (),
+        self, endpoint: str, body: bytes = b"", model: Model = NO_MODEL,
+        initiator: Initiator = NOBODY, betas: Iterable[str] = (), *,
         patient: bool = True,
     ) -> Response:
         """Send, and again where another token or, if `patient`, some time may help.
 
-        The answer's head has come and is 2xx; raises ProxyError. No body makes a GET,
-        no initiator says that it costs nothing.
+        The answer's head has come and is 2xx; raises ProxyError. No body makes a GET.
         """
-        headers = dict(model.headers)
+        method = "POST" if body else "GET"
+        timeouts = self._patience if initiator.who else SHORT_CALL
+        more = dict(model.headers)
         if betas:
-            headers["anthropic-beta"] = ",".join(betas)
+            more["anthropic-beta"] = ",".join(betas)
+        if IMAGE.search(body):  # else not: an organisation may forbid vision
+            more["copilot-vision-request"] = "true"
         renewed = False
         retries = 0
         while True:
             token = await self._auth.token()
+            host = token.proxy if endpoint.startswith(ENGINES) else token.api
+            # What a model wants besides never replaces ours.
+            headers = {**more, **self._headers(token.token, endpoint)}
+            headers["x-request-id"] = headers["x-agent-task-id"] = new_uuid()
+            if initiator.who:
+                headers["x-initiator"] = self.who_pays(initiator)
             try:
-                answer = await self._attempt(token, endpoint, body, headers, initiator)
-                self._note(initiator)
-                self._auth.worked(token)
-                return answer
-            except ProxyError as exc:
+                response = await self._pool.request(
+                    method, host + endpoint, headers.items(), body, timeouts
+                )
+                if 200 <= response.status < 300:
+                    self._note(initiator)
+                    self._auth.worked = token
+                    return response
+                refusal = await _refusal(response)
+            except UpstreamError as exc:
                 refusal = exc
             if wants_new_token(refusal):
                 # It counts the second refusal too, so it is asked first.
-                expired = refusal.status == 401
-                again = self._auth.drop_refused(token, expired=expired)
+                again = self._auth.drop_refused(token, expired=refusal.status == 401)
                 if renewed or not again:
                     raise refusal
                 renewed = True
@@ -11009,9 +10971,7 @@ class CopilotClient:
     async def count_tokens(self, body: JSON, model: Model) -> int:
         """The upstream's own count for a Messages request; free of charge."""
         raw = dumps({**body, "model": model.id})
-        response = await self.send(
-            COUNT_TOKENS, raw, model, initiator=None, patient=False
-        )
+        response = await self.send(COUNT_TOKENS, raw, model, patient=False)
         reply = loads_object(await response.read_all(MAX_ERROR))
         return count(reply.get("input_tokens"))
 
@@ -11722,7 +11682,7 @@ class App:
         """Admit one model request, answer it, and account for it whatever happens."""
         self._live[exchange] = None
         exchange.number = next(self._numbers)
-        exchange.initiator = self._copilot.who_pays(
+        exchange.initiator = who_asks(
             exchange.request.headers, exchange.body, exchange.session
         )
         try:
@@ -11856,7 +11816,7 @@ class App:
         Conversation; without it that is the client's own. The answer's head has come,
         and what it `streams` is no refusal.
         """
-        exchange.who = exchange.initiator.who
+        exchange.who = exchange.who or self._copilot.who_pays(exchange.initiator)
         fitted = functools.partial(self._fit_body, exchange, prepare)
         before = None
         refusal: Any = None
@@ -11866,8 +11826,8 @@ class App:
                 break
             try:
                 exchange.response = await self._copilot.send(
-                    exchange.endpoint, body, exchange.model,
-                    initiator=exchange.initiator, betas=fit.betas,
+                    exchange.endpoint, body, exchange.model, exchange.initiator,
+                    fit.betas,
                 )
                 if streams:
                     # A refusal inside a 200 follows its head at once: half a second.
