@@ -9749,7 +9749,7 @@ LOGIN_HINT = (
     "run `python copilot_proxy.py login`, or POST /auth/login and enter the "
     "code it answers with"
 )
-MAX_TOKEN_FILE = 64 * 1024  # ours has about 1 KB; anything larger cannot be ours
+MAX_TOKEN_FILE = 64 * 1024  # ours has about 1 KB; what is cut there is no JSON
 LEFTOVER = re.compile(r"\.copilot-[0-9a-f]{16}")
 NOT_GITHUB = (
     "this answer is not GitHub's, a company proxy or firewall may be in the way"
@@ -9772,7 +9772,7 @@ def token_in(obj: Any, key: str) -> str:
 def _open_plain(path: str, flags: int) -> int:
     # Never a symlink, which could lead to another's file, and no waiting for a FIFO.
     plain = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    return os.open(path, flags | plain)
+    return os.open(path, flags | plain, 0o600)
 
 
 class TokenStore:
@@ -9802,19 +9802,16 @@ class TokenStore:
     def load(self) -> JSON:
         """The file's object; {} when there is none or it cannot be trusted."""
         try:
+            self.check()
             with open(self.path, "rb", opener=_open_plain) as file:
                 info = os.fstat(file.fileno())
-                if not stat.S_ISREG(info.st_mode) or os.path.islink(self.path):
-                    raise ValueError("not a regular file")
-                if info.st_size > MAX_TOKEN_FILE:
-                    raise ValueError("too large")
                 posix = os.name != "nt"  # Windows has no owners and modes of this kind
                 if posix and info.st_uid != os.getuid():
                     raise ValueError("it belongs to another user")
                 if posix and info.st_mode & 0o077:
                     os.fchmod(file.fileno(), 0o600)
                     log_event("warn", "token_file_mode_repaired", path=self.path)
-                return loads_object(file.read())
+                return loads_object(file.read(MAX_TOKEN_FILE))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, BadRequest) as exc:
@@ -9829,8 +9826,7 @@ class TokenStore:
         content = dict(githubToken=github, copilotToken=copilot, savedAt=saved_at)
         try:
             os.makedirs(self._folder, exist_ok=True)
-            private = functools.partial(os.open, mode=0o600)
-            with open(temporary, "xb", opener=private) as file:
+            with open(temporary, "xb", opener=_open_plain) as file:
                 file.write(dumps(content))
                 file.flush()
                 os.fsync(file.fileno())  # else a crash can leave an empty new file
@@ -9911,17 +9907,13 @@ EXCHANGE_FAILURES = {
 GITHUBS_PAGE = re.compile(rb"github|unicorn", re.IGNORECASE)
 
 
-def _notification_error(obj: JSON, hint: str) -> Forbidden:
+def _notification_error(kind: str, hint: str) -> Forbidden:
     # The envelope's own message names the account: shown to nobody, logged nowhere.
-    details = required(obj, "error_details", dict)
-    kind = required_text(details, "notification_id")[:60]
     text = "GitHub refuses Copilot to this account"
     for row in NOTIFICATIONS:
         kinds, meaning = row.split(": ")
         if kind in kinds.split():
             text = meaning
-    if obj.get("can_signup_for_limited"):
-        text += "; Copilot Free is open to it"
     return Forbidden(
         f"{text}. See github.com/settings/copilot ({kind}). {hint}",
         should_retry=kind == "server_error",
@@ -9945,12 +9937,15 @@ def exchange_error(
                 f"GITHUB_TOKEN is {meaning} ({prefix}), Copilot takes an editor's "
                 f"(ghu_); unset it, {LOGIN_HINT}."
             )
-    if status == 403:
-        with contextlib.suppress(BadRequest):
-            return _notification_error(loads_object(body), hint)
+    envelope = read_object(body)
+    kind = text_at(object_at(envelope, "error_details"), "notification_id")[:60]
+    if status == 403 and kind:
+        if envelope.get("can_signup_for_limited"):
+            hint = "Copilot Free is open to it. " + hint
+        return _notification_error(kind, hint)
     signed = headers.get("x-github-request-id")
     if status >= 500:  # its pages in an outage have no request id
-        signed = signed or GITHUBS_PAGE.search(body[:MAX_TOKEN_FILE])
+        signed = signed or GITHUBS_PAGE.search(body)
     if not signed:
         return UpstreamError(f"{NOT_GITHUB}: {exc}")
     if status >= 500:
@@ -9963,9 +9958,10 @@ def exchange_error(
         return exc
     if hint:
         return AuthRequired(hint)
-    kind, text = EXCHANGE_FAILURES[status]
+    failure, text = EXCHANGE_FAILURES[status]
     dead = "GITHUB_TOKEN: unset it" if env_token else "the sign-in"
-    return kind(text.format(dead=dead, host=host, words=exc.words), should_retry=False)
+    words = text.format(dead=dead, host=host, words=exc.words)
+    return failure(words, should_retry=False)
 
 
 def editor_headers(config: Config) -> Dict[str, str]:
@@ -10038,7 +10034,6 @@ class Cached:
     outlives the failure of the next."""
 
     retry_at = 0.0
-    failure: Optional[ProxyError] = None  # the last one
     _flight: Optional[asyncio.Future[None]] = None
 
     def __init__(
@@ -10056,7 +10051,8 @@ class Cached:
         """Keep a value, to be renewed in so many seconds and good for so many."""
         now = self._clock()
         self.value = value
-        self._renew_at = now + renew_in
+        self.failure: Optional[ProxyError] = None  # of fetching the next
+        self.renew_at = now + renew_in
         self._good_until = now + life
 
     @property
@@ -10069,7 +10065,7 @@ class Cached:
         the ProxyError of fetching it. With `wait` off a good one is given at once and
         the new one later."""
         now = self._clock()
-        if now + early >= self._renew_at:
+        if now + early >= self.renew_at:
             if self._flight is None and now >= self.retry_at:
                 self._flight = asyncio.ensure_future(self._load())
             if self._flight and (wait or now >= self._good_until):
@@ -10139,8 +10135,8 @@ class CopilotAuth:
         self._tokens = Cached(self._new_token, self._clock, self._back_off)
         self._failures = 0
         self.worked: Optional[CopilotToken] = None  # the last that Copilot took
-        # When it refused the last others at once.
-        self._unused = collections.deque([-UNUSED_SPAN] * MOST_UNUSED, MOST_UNUSED)
+        # Until when the last others count that it refused at once.
+        self._unused = collections.deque([0.0] * MOST_UNUSED, MOST_UNUSED)
 
     def signed_in(self) -> bool:
         """Whether a GitHub token is there that is not known to be dead."""
@@ -10155,15 +10151,15 @@ class CopilotAuth:
 
     def _follow_file(self) -> None:
         """Take over what another process wrote: a sign-in, another one, a logout."""
-        by_environment = self._github and self._github == self._config.github_token
-        if by_environment and not self._dead:
+        env_token = self._config.github_token
+        if env_token == self._github != "" and not self._dead:
             return
         saved = self._store.load()
-        github = token_in(saved, "githubToken")
-        if github == self._github or by_environment and not github:
+        github = token_in(saved, "githubToken") or env_token
+        if github == self._github:
             return
         self._leave()
-        self._become(github or self._config.github_token)
+        self._become(github)
         reply = saved.get("copilotToken")
         if token_in(reply, "token"):  # one that is surely good saves an exchange
             left = count(reply.get("expires_at")) - int(time.time())
@@ -10191,33 +10187,28 @@ class CopilotAuth:
             )
         return self._github
 
-    def _standing(self, nobody: str) -> JSON:
-        """Where the sign-in stands, without talking to GitHub; `nobody` is the error
-        when there is no other."""
+    def check(self) -> JSON:
+        """`POST /auth/check`: where the sign-in stands, without talking to GitHub."""
         signed_in = self.signed_in()  # first: it can end our own polling
         if self._polling and not self._polling.done():
             return {"status": "pending_verification"}  # or its first token is to come
         if signed_in:
             return {"status": "authenticated"}
-        state = {"status": "unauthenticated"}
-        error = str(self._code.failure or self._dead or nobody)
-        if error:
-            state["error"] = error
-        return state
+        error = self._failure or f"no sign-in is under way: {LOGIN_HINT}."
+        return {"status": "unauthenticated", "error": error}
 
     def status(self) -> JSON:
         """`GET /auth/status`."""
-        state = self._standing("")
-        if state["status"] == "pending_verification":
-            state["status"] = "unauthenticated"
-        elif state["status"] == "authenticated":
-            token = self._tokens.value
-            state["expiresAt"] = token and token.expires_at
-        return state
+        state = self.check()
+        if state["status"] != "authenticated":
+            return {"status": "unauthenticated", **given(error=self._failure)}
+        token = self._tokens.value
+        return {**state, "expiresAt": token and token.expires_at}
 
-    def check(self) -> JSON:
-        """`POST /auth/check`."""
-        return self._standing(f"no sign-in is under way: {LOGIN_HINT}.")
+    @property
+    def _failure(self) -> str:
+        """Why the last sign-in failed or ended, "" = it did not."""
+        return str(self._code.failure or self._dead)
 
     def logout(self) -> JSON:
         """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
@@ -10258,13 +10249,9 @@ class CopilotAuth:
         """Give the pending code, or ask GitHub for one and begin to poll."""
         if self.signed_in():
             return {"status": "authenticated"}
-        try:
-            code = await self._code.get()
-        except ProxyError as exc:
-            log_event("warn", "login_failed", reason=str(exc))
-            raise
-        code = {**code, "expires_in": int(self._code.left)}
-        return {"status": "pending_verification", **code}
+        code = await self._code.get()
+        left = int(self._code.left)
+        return {"status": "pending_verification", **code, "expires_in": left}
 
     async def _request_code(self) -> Tuple[JSON, float, float]:
         reply = await self._oauth("/login/device/code", {"scope": "read:user"})
@@ -10272,9 +10259,7 @@ class CopilotAuth:
         code = {key: text_at(reply, key) for key in keys}
         if "" in code.values():
             raise _device_error(reply)
-        interval = reply.get("interval")
-        if type(interval) not in (int, float):
-            interval = 5
+        interval = typed(reply, "interval", float) or count(reply.get("interval")) or 5
         code["interval"] = max(LEAST_POLL, interval)
         life = min(count(reply.get("expires_in")) or 900, 3600)
         polling = self._sign_in(code.pop("device_code"), code["interval"], life)
@@ -10328,22 +10313,21 @@ class CopilotAuth:
 
     # -- the Copilot token (UPSTREAM 3) --------------------------------------
 
-    async def token(self) -> CopilotToken:
+    def token(self) -> Awaitable[CopilotToken]:
         """A valid Copilot token; raises AuthRequired, Forbidden or UpstreamError.
 
         A token within 5 minutes of its end is still given out while its successor is
         fetched; only an expired one makes callers wait, all on the same exchange.
         """
-        if not self.signed_in() and self._tokens.left:
-            return self._tokens.value
-        self.github_token()
-        return await self._tokens.get(wait=False)
+        if not (self.signed_in() or self._tokens.left):
+            self.github_token()
+        return self._tokens.get(wait=False)
 
-    async def renew(self) -> CopilotToken:
+    def renew(self) -> Awaitable[CopilotToken]:
         """Exchange now, whatever is kept: the proof that the sign-in works."""
         self._tokens.put()
         self._tokens.retry_at = 0.0
-        return await self.token()
+        return self.token()
 
     def drop_refused(self, token: CopilotToken, *, expired: bool) -> bool:
         """Forget `token`, which the upstream refused, and count that; True = asking
@@ -10357,11 +10341,11 @@ class CopilotAuth:
         now = self._clock()
         proven = expired and token is self.worked
         if not proven:
-            if self._unused[0] + UNUSED_SPAN > now:
+            if self._unused[0] > now:
                 return False  # it is good enough for other requests
-            self._unused.append(now)
+            self._unused.append(now + UNUSED_SPAN)
         self._tokens.put()
-        again_at = self._unused[0] + UNUSED_SPAN
+        again_at = self._unused[0]
         if expired and not proven and again_at > now:
             self._tokens.retry_at = again_at
             self._tokens.failure = UpstreamError(
@@ -10374,13 +10358,12 @@ class CopilotAuth:
     async def _new_token(self) -> Tuple[CopilotToken, float, float]:
         api = self._config.github_api_url
         url = api + "/copilot_internal/v2/token"
-        response, raw = await self.ask_github(url, token=self.github_token())
-        github = self._github
+        github = self.github_token()
+        response, raw = await self.ask_github(url, token=github)
         status = response.status
         reply: JSON = {}
         if status == 200:
-            with contextlib.suppress(BadRequest):
-                reply = loads_object(raw)
+            reply = read_object(raw)
             # Not in its own words: they may hold half a token.
             status = 502
             raw = b"no Copilot token came."
@@ -10398,13 +10381,14 @@ class CopilotAuth:
 
     def _back_off(self, exc: ProxyError) -> float:
         # 1, 2, 4 ... 60 s; the longest for what time does not heal soon (UPSTREAM 3.4).
-        wait = min(2.0 ** min(self._failures, 6), 60.0)
+        wait: float = min(2**self._failures, 60)
         if re.fullmatch("[1-9][0-9]{0,5}", exc.retry_after):
             wait = float(exc.retry_after)
         elif exc.status == 403:
             wait = 60.0
         elif isinstance(exc, AuthRequired):
             self._dead = str(exc)
+            self._tokens.renew_at = math.inf  # there is nothing to renew it with
             self._mark = "to be looked at"  # GITHUB_TOKEN is dead, the file may help
             wait = 0.0
         self._failures += 1
@@ -10416,8 +10400,8 @@ class CopilotAuth:
     ) -> Tuple[CopilotToken, float, float]:
         """A token for refresh_in + 60 s from now, whatever its clock says."""
         life = min(max(refresh_in, 60), 86400) + 60.0
-        api, proxy = endpoints_of(self._config, reply)
-        token = CopilotToken(reply["token"], api, proxy, int(time.time() + life))
+        hosts = endpoints_of(self._config, reply)
+        token = CopilotToken(reply["token"], *hosts, int(time.time() + life))
         return token, max(life - 300, life / 2), life
 
 
@@ -10582,9 +10566,9 @@ def _texts_of(item: JSON) -> Optional[List[str]]:
     return [part["text"] for part in parts if isinstance(part.get("text"), str)]
 
 
-def _last_item(body: JSON) -> JSON:
+def _last_item(items: List[Any]) -> JSON:
     """The last message or item; instructions may follow the prompt (CLIENTS 1)."""
-    for item in reversed(_items(body)):
+    for item in reversed(items):
         if isinstance(item, dict) and item.get("role") not in ("system", "developer"):
             return item
     return {"role": "user"}
@@ -10608,21 +10592,22 @@ def _is_side_question(body: JSON) -> bool:
     return body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
 
 
-def _is_automatic(agent: str, text: str, body: JSON) -> bool:
+def _is_automatic(agent: str, text: str, items: List[Any]) -> bool:
     """Whether the client that sent it makes such texts by itself."""
     for client, marks in CLIENT_MARKS.items():
         if agent.startswith(client) and marks.match(text.lstrip()):
             return True
     if not agent.startswith("opencode/"):
         return False
-    latest = [_texts_of(item) or () for item in objects(_items(body)[-2:])]
+    latest = [_texts_of(item) or () for item in objects(items[-2:])]
     return any(text.startswith(TITLE_MARK) for texts in latest for text in texts)
 
 
 def who_asks(headers: Headers, body: JSON, session: str) -> Initiator:
     """Who asks: `user` for a prompt that a person typed, and when in doubt."""
     agent = headers.get("user-agent", "")
-    item = _last_item(body)
+    items = _items(body)
+    item = _last_item(items)
     texts = _texts_of(item)
     if texts is None or _is_side_request(headers, body):
         return AGENT
@@ -10631,14 +10616,14 @@ def who_asks(headers: Headers, body: JSON, session: str) -> Initiator:
         if _is_side_question(body):
             return AGENT
         texts = [text for text in texts if not _is_reminder(text)]
-    if not texts or _is_automatic(agent, texts[-1], body):
+    if not texts or _is_automatic(agent, texts[-1], items):
         return AGENT
     prompt = headers.get("x-claude-code-prompt-id")
     if prompt:
         return Initiator("user", prompt)
     if any(map(headers.get, SESSION_HEADERS)):
         key = (session, hash(texts[-1] or dumps(item)))
-        return Initiator("user", key, len(_items(body)))
+        return Initiator("user", key, len(items))
     # Without a session of its own a client's same words may well be typed again.
     return Initiator("user", object())
 
@@ -10692,7 +10677,6 @@ def _snapshot(raw: JSON) -> JSON:
         left = max(left, 0)
         if total:
             percent = 100.0 * left / total
-    blocked = left == 0 and not permitted
     return {
         "unlimited": unlimited,
         "entitlement": total,
@@ -10700,7 +10684,7 @@ def _snapshot(raw: JSON) -> JSON:
         "percent_remaining": percent and max(0.0, percent),
         "overage_permitted": permitted,
         "overage_count": overage,
-        "blocked": blocked or raw.get("has_quota") is False,
+        "blocked": left == 0 and not permitted or raw.get("has_quota") is False,
     }
 
 
@@ -10711,21 +10695,21 @@ def parse_quota(reply: JSON) -> JSON:
     totals = object_at(reply, "monthly_quotas")
     for name, left in object_at(reply, "limited_user_quotas").items():
         raw[name] = {"remaining": left, "entitlement": totals.get(name)}
-    for name, snapshot in object_at(reply, "quota_snapshots").items():
-        if isinstance(snapshot, dict):
-            raw[name] = snapshot
+    snapshots = object_at(reply, "quota_snapshots")
+    for name in snapshots:
+        raw[name] = object_at(snapshots, name)
     by_tokens = [each.get("token_based_billing") for each in (reply, *raw.values())]
     billing = "ai_credits" if True in by_tokens else "premium_requests"
     names = {"premium_interactions": billing}
     quotas = {names.get(key, key): _snapshot(raw[key]) for key in raw}
-    reset = reply.get("quota_reset_date") or reply.get("limited_user_reset_date")
     return {
         "login": reply.get("login"),
         "plan": reply.get("copilot_plan"),
         "sku": reply.get("access_type_sku"),
         "billing": billing,
         "quotas": quotas,
-        "reset_date": reset,
+        "reset_date": reply.get("quota_reset_date")
+        or reply.get("limited_user_reset_date"),
     }
 
 

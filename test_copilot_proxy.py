@@ -14790,7 +14790,9 @@ def test_login_is_given_up(tmp_path):
         }
         one.up.script[LOGIN_CODE] = [whole(200, huge)]
         one.up.script[POLL] = [(200, {}, [HANG])] * 2
-        assert (await one.auth.login())["expires_in"] == 3599
+        assert (await one.auth.login())[
+            "expires_in"
+        ] == 3595  # waits 5 s before each poll, as where no interval is named
         one.auth.logout()
         await one.auth.login()  # and close() with a poll under way
 
