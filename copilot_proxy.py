@@ -1734,17 +1734,10 @@ class Model(NamedTuple):
     budget: Tuple[int, int] = (0, 0)  # smallest and largest thinking budget
     headers: Tuple[Tuple[str, str], ...] = ()  # what its requests carry besides
     prices: Optional[Dict[str, float]] = None  # as parse_prices() gives them
+    media_types: Tuple[str, ...] = ()  # what it reads beside text (UPSTREAM 22.4)
+    policy: str = "enabled"  # the state of its terms, if it has any
+    in_picker: bool = True  # of official clients; a hidden one is still callable
     raw: JSON = {}
-
-    @property
-    def policy(self) -> str:
-        """The state of its terms; models without terms are enabled."""
-        return text_at(object_at(self.raw, "policy"), "state") or "enabled"
-
-    @property
-    def in_picker(self) -> bool:
-        """Whether official clients show it; a hidden one is still callable."""
-        return self.raw.get("model_picker_enabled") is not False
 
     @property
     def offered(self) -> bool:
@@ -1755,13 +1748,6 @@ class Model(NamedTuple):
     def maker(self) -> str:
         """The vendor in one word: Azure OpenAI is OpenAI."""
         return self.vendor.lower().rpartition(" ")[2]
-
-    @property
-    def media_types(self) -> Tuple[str, ...]:
-        """What it reads beside text (UPSTREAM 22.4)."""
-        about = object_at(self.raw, "capabilities")
-        vision = object_at(object_at(about, "limits"), "vision")
-        return _strings(vision, "supported_media_types")
 
 
 # Copilot's own choice of a model for a conversation, at a tenth less (UPSTREAM 22.1).
@@ -1822,7 +1808,7 @@ def _parse_model(entry: JSON) -> Model:
     endpoints = _strings(entry, "supported_endpoints")
     if not endpoints and kind == "chat":
         endpoints = (CHAT,)  # older models list nothing and mean chat (UPSTREAM 7.1)
-    return Model(
+    return Model(  # its fields in their order
         entry["id"],
         text_at(entry, "name") or entry["id"],
         text_at(entry, "vendor"),
@@ -1840,6 +1826,9 @@ def _parse_model(entry: JSON) -> Model:
         ),
         _parse_headers(entry),
         parse_prices(entry),
+        _strings(object_at(limits, "vision"), "supported_media_types"),
+        text_at(object_at(entry, "policy"), "state") or "enabled",
+        entry.get("model_picker_enabled") is not False,
         entry,
     )
 
@@ -10060,14 +10049,18 @@ class Cached:
         """How many seconds the value is still good; 0 = not at all."""
         return max(0.0, self._good_until - self._clock())
 
+    def start(self) -> None:
+        """Begin to fetch, unless somebody does or the last failure forbids it."""
+        if self._flight is None and self._clock() >= self.retry_at:
+            self._flight = asyncio.ensure_future(self._load())
+
     async def get(self, *, early: float = 0.0, wait: bool = True) -> Any:
         """The value, new if it is to be renewed in less than `early` seconds; raises
         the ProxyError of fetching it. With `wait` off a good one is given at once and
         the new one later."""
         now = self._clock()
         if now + early >= self.renew_at:
-            if self._flight is None and now >= self.retry_at:
-                self._flight = asyncio.ensure_future(self._load())
+            self.start()
             if self._flight and (wait or now >= self._good_until):
                 # Whoever leaves must not take the others down, nor close() the waiters.
                 await asyncio.wait([self._flight])

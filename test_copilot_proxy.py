@@ -4777,7 +4777,7 @@ def test_model_window_variant_and_enabled_are_preferred():
         [
             cp.Model("claude-opus-4.6"),
             cp.Model("claude-opus-4.6-1m"),
-            cp.Model("claude-opus-4.7", raw={"policy": {"state": "disabled"}}),
+            cp.Model("claude-opus-4.7", policy="disabled"),
             cp.Model("claude-fable-5.1"),
         ]
     )
@@ -4813,8 +4813,9 @@ def test_model_map(pattern, asked, expected):
 
 
 def plain_model(name, served="chat", **raw):
-    endpoints = {"chat": (cp.CHAT,), "responses": (cp.RESPONSES,), "both": (cp.CHAT, cp.RESPONSES)}
-    return cp.Model(name, endpoints=endpoints[served], raw=raw)
+    endpoints = {"chat": [cp.CHAT], "responses": [cp.RESPONSES], "both": [cp.CHAT, cp.RESPONSES]}
+    entry = {"id": name, "supported_endpoints": endpoints[served], **raw}
+    return cp.parse_models({"data": [entry]})[0]
 
 
 HIDDEN = {"model_picker_enabled": False}
