@@ -1741,8 +1741,9 @@ class Model(NamedTuple):
 
     @property
     def offered(self) -> bool:
-        """For people to choose."""
-        return self.in_picker and self.policy == "enabled"
+        """For people to choose, and within our reach."""
+        reachable = not {MESSAGES, CHAT, RESPONSES}.isdisjoint(self.endpoints)
+        return reachable and self.in_picker and self.policy == "enabled"
 
     @property
     def maker(self) -> str:
@@ -1851,14 +1852,6 @@ ENDPOINT_CHOICE = {
 }
 
 
-def serves(model: Model, dialect: str) -> bool:
-    """Whether a client of `dialect` can be answered by `model`."""
-    if dialect == "embeddings":
-        return model.kind == "embeddings"
-    choice = set(ENDPOINT_CHOICE[dialect])
-    return model.kind == "chat" and not choice.isdisjoint(model.endpoints)
-
-
 # -- names ---------------------------------------------------------------------
 
 FAMILIES = "haiku fable opus sonnet".split()  # Claude Code's short names (CLIENTS 1)
@@ -1946,14 +1939,15 @@ class Catalogue(List[Model]):
             raise BadRequest(f"model: a name has at most {LONGEST_NAME} characters")
         hits = (real for pattern, real in self._renamed if _fits(wanted, pattern))
         name = next(hits, wanted)
+        kind = "embeddings" if dialect == "embeddings" else "chat"
         if name in ("", "default"):
-            return self.default(dialect)
-        if dialect == "embeddings":
-            return self._named(name, "embeddings")
+            return self.default(kind)
+        if kind == "embeddings":
+            return self._named(name, kind)
         if name.lower() == AUTO:
             return AUTO_MODEL
         if name == CODEX_REVIEW:
-            model = self.default(dialect)
+            model = self.default()
             able = [
                 each for each in self if each.offered and RESPONSES in each.endpoints
             ]
@@ -1966,7 +1960,7 @@ class Catalogue(List[Model]):
                 % ascii(name[:100]),
                 code="model_not_found",
             )
-        return self._named(name, "chat")
+        return self._named(name, kind)
 
     def _named(self, name: str, kind: str) -> Model:
         known = [model for model in self if model.kind == kind]
@@ -1977,8 +1971,7 @@ class Catalogue(List[Model]):
                 return by_name[spelling]
         model = self.newest(name, kind)
         if model is None:
-            known = [each for each in self.listed() if each.kind == kind]
-            raise _model_not_found(name, known)
+            raise _model_not_found(name, self.choices(kind))
         return model
 
     def newest(self, name: str, kind: str = "chat") -> Optional[Model]:
@@ -1995,34 +1988,36 @@ class Catalogue(List[Model]):
         ]
         return max(family, key=rank, default=None)
 
-    def default(self, dialect: str) -> Model:
+    def default(self, kind: str = "chat") -> Model:
         """The model for a client that names none."""
-        if dialect != "embeddings" and self._default not in ("", "default"):
-            return self.resolve(self._default, dialect)
-        able = [model for model in self.listed() if serves(model, dialect)]
+        if kind == "chat" and self._default not in ("", "default"):
+            return self.resolve(self._default, kind)
+        able = self.choices(kind)
         if not able:
-            raise _model_not_found("default", self.listed())
+            raise _model_not_found("default", able)
         return min(able, key=lambda model: model.raw.get("is_chat_default") is not True)
 
     def choose_endpoint(self, model: Model, dialect: str) -> str:
         """The upstream endpoint; raises BadRequest naming models that would work."""
+        if dialect == "embeddings":
+            return EMBEDDINGS
         for endpoint in ENDPOINT_CHOICE[dialect]:
             if endpoint in model.endpoints:
                 return endpoint
-        working = [each.id for each in self.listed() if serves(each, dialect)]
+        working = [each.id for each in self.choices()[:12]]
         raise BadRequest(
             "model %s is served by %s only, which this API cannot reach; "
             "models that work here: %s"
-            % (model.id, ", ".join(model.endpoints), ", ".join(working[:12]) or "none"),
+            % (model.id, ", ".join(model.endpoints), ", ".join(working)),
             code="unsupported_api_for_model",
         )
 
-    def listed(self) -> List[Model]:
+    def choices(self, kind: str = "chat") -> List[Model]:
         """What clients and people may choose from; Auto is open to every plan."""
-        chat = [model for model in self if model.kind == "chat"]
-        auto = [AUTO_MODEL] if chat else []
-        offered = [model for model in chat if model.offered]
-        return offered + auto + [model for model in self if model.kind == "embeddings"]
+        known = [model for model in self if model.kind == kind]
+        if kind != "chat" or not known:
+            return known
+        return [model for model in known if model.offered] + [AUTO_MODEL]
 
 
 # -- effort, and what clients see -----------------------------------------------
@@ -2067,7 +2062,7 @@ def model_payload(model: Model, shown_as: str) -> JSON:
 
 def models_payload(models: Catalogue, *, dashed: bool = False) -> JSON:
     """Each model once; `dashed` for who speaks Anthropic's API."""
-    listed = models.listed()
+    listed = models.choices() + models.choices("embeddings")
     data = [model_payload(each, shown_id(each, dashed=dashed)) for each in listed]
     ids = [entry["id"] for entry in data] or [None]
     return {
@@ -2091,7 +2086,7 @@ def claude_environment(models: Catalogue) -> Dict[str, str]:
     env = {}
     chosen = None
     with contextlib.suppress(ProxyError):
-        chosen = models.default("anthropic")
+        chosen = models.default()
     for family in FAMILIES:  # the last found is for all
         model = AUTO_MODEL if models.auto_only else models.newest(family)
         if model and model.offered:
@@ -11698,9 +11693,7 @@ class App:
         if model.id == AUTO:
             model = await self._copilot.auto_model(exchange.session)
         exchange.model = model
-        exchange.endpoint = EMBEDDINGS
-        if exchange.dialect != "embeddings":
-            exchange.endpoint = models.choose_endpoint(model, exchange.dialect)
+        exchange.endpoint = models.choose_endpoint(model, exchange.dialect)
         names = (exchange.requested[:100], model.id)
         if is_mapped(*names) and names not in self._mapped:
             keep_newest(self._mapped, names, True, MAX_MODELS)
@@ -12122,7 +12115,7 @@ def codex_model(models: Catalogue) -> str:
         if model.offered and "codex" in model.id:
             return model.id
     with contextlib.suppress(ProxyError):
-        return models.default("responses").id
+        return models.default().id
     return ""
 
 

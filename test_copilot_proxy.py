@@ -4877,7 +4877,10 @@ def test_model_auto_only_plans():
     for asked in ("claude-haiku-4.5", "gpt-4o", "sonnet", "llama"):
         with pytest.raises(cp.NotFound, match="Auto only.*`auto`"):
             AUTO_ONLY.resolve(asked, "anthropic")
-    assert [model.id for model in AUTO_ONLY.listed()] == ["auto", "text-embedding-3-small"]
+    assert [entry["id"] for entry in cp.models_payload(AUTO_ONLY)["data"]] == [
+        "auto",
+        "text-embedding-3-small",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -4898,7 +4901,7 @@ def test_model_not_found_names_three_ids_and_the_setting(asked, setting):
     text = str(caught.value)
     named = re.search(r"Closest: (.+?)\. Set", text)[1].split(", ")
     assert setting in text and len(named) == 3
-    assert set(named) <= {model.id for model in models.listed()}  # none that are hidden
+    assert set(named) <= {model.id for model in models.choices()}  # none that are hidden
 
 
 def test_model_environment_of_claude_code():
