@@ -9735,6 +9735,7 @@ LOGIN_HINT = (
 )
 MAX_TOKEN_FILE = 64 * 1024  # ours has about 1 KB; what is cut there is no JSON
 LEFTOVER = re.compile(r"\.copilot-[0-9a-f]{16}")
+SHORT_CALL = Timeouts(total=30.0)  # for all that costs nothing
 NOT_GITHUB = (
     "this answer is not GitHub's, a company proxy or firewall may be in the way"
 )
@@ -10018,6 +10019,7 @@ class Cached:
     outlives the failure of the next."""
 
     retry_at = 0.0
+    failure: Optional[ProxyError] = None  # of the last fetch
     _flight: Optional[asyncio.Future[None]] = None
 
     def __init__(
@@ -10035,7 +10037,6 @@ class Cached:
         """Keep a value, to be renewed in so many seconds and good for so many."""
         now = self._clock()
         self.value = value
-        self.failure: Optional[ProxyError] = None  # of fetching the next
         self.renew_at = now + renew_in
         self._good_until = now + life
 
@@ -10076,6 +10077,7 @@ class Cached:
     async def _load(self) -> None:
         try:
             self.put(*await self._fetch())
+            self.failure = None
         except ProxyError as exc:
             self.failure = exc
             self.retry_at = self._clock() + self._pause(exc)
@@ -10223,7 +10225,7 @@ class CopilotAuth:
         if body:
             headers["content-type"] = "application/json"
         response = await self._pool.request(
-            "POST" if body else "GET", url, headers.items(), body, Timeouts(total=30.0)
+            "POST" if body else "GET", url, headers.items(), body, SHORT_CALL
         )
         return response, await response.read_all(MAX_TOKEN_FILE // 2)
 
@@ -10327,20 +10329,19 @@ class CopilotAuth:
         if token is not self._tokens.value:
             return True
         now = self._clock()
-        proven = expired and token is self.worked
-        if not proven:
+        if not expired or token is not self.worked:
             if self._unused[0] > now:
                 return False  # it is good enough for other requests
             self._unused.append(now + UNUSED_SPAN)
+            if expired and self._unused[0] > now:
+                self._tokens.retry_at = self._unused[0]
+                self._tokens.failure = UpstreamError(
+                    "GitHub Copilot refuses the tokens that GitHub gives out, "
+                    f"{MOST_UNUSED} in a row. You are still signed in; try again "
+                    "later.",
+                    status=503,
+                )
         self._tokens.put()
-        again_at = self._unused[0]
-        if expired and not proven and again_at > now:
-            self._tokens.retry_at = again_at
-            self._tokens.failure = UpstreamError(
-                "GitHub Copilot refuses the tokens that GitHub gives out, "
-                f"{MOST_UNUSED} in a row. You are still signed in; try again later.",
-                status=503,
-            )
         return True
 
     async def _new_token(self) -> Tuple[CopilotToken, float, float]:
@@ -10710,7 +10711,6 @@ NO_MODEL = Model("")
 AUTO_BODY = b'{"auto_mode":{"model_hints":["auto"]}}'
 MOST_PROMPTS = 1000
 REPEATED = 900.0  # seconds within which the same prompt at the same place is a retry
-SHORT_CALL = Timeouts(total=30.0)  # for what costs nothing
 
 
 async def _refusal(response: Response) -> UpstreamError:

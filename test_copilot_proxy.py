@@ -14941,6 +14941,23 @@ def test_token_is_renewed_early_in_the_background(tmp_path, skew):
     sign_in(test, saved(tmp_path / "t"))
 
 
+def test_token_refused_while_no_other_may_be_asked_for(tmp_path):
+    async def test(one):
+        token = await one.auth.token()
+        one.auth.worked = token
+        one.clock.advance(1300)
+        one.up.script[MINT] = [whole(503, "no", **{"retry-after": "90"})]
+        assert await one.auth.token() == token
+        await one.settle()
+        assert one.auth.drop_refused(token, expired=True)
+        exc = await one.fails(cp.UpstreamError)
+        assert exc.retry_after == "90" and len(one.up.asked(MINT[1])) == 2
+        one.clock.advance(90)
+        assert (await one.auth.token()).token == one.up.mints[-1] != token.token
+
+    sign_in(test, saved(tmp_path / "t"))
+
+
 def test_token_failures_back_off(tmp_path):
     async def test(one):
         one.up.script[MINT] = [whole(500, "no")] * 1100
