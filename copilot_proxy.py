@@ -10648,19 +10648,17 @@ def wants_new_token(exc: UpstreamError) -> bool:
 
 def _snapshot(raw: JSON) -> JSON:
     """One quota; overdrawn it is used up, and the rest is overage."""
+    unlimited = raw.get("unlimited") is True  # then figures say nothing
     figures = {
         key: value
         for key, value in raw.items()
-        if type(value) in (int, float) and abs(value) < 1e15
+        if type(value) in (int, float) and abs(value) < 1e15 and not unlimited
     }
     total = figures.get("entitlement")
     left = figures.get("quota_remaining", figures.get("remaining"))
     percent = figures.get("percent_remaining")
     overage = figures.get("overage_count", 0)
-    unlimited = raw.get("unlimited") is True
     permitted = raw.get("overage_permitted") is True
-    if unlimited:
-        total = left = percent = None
     if left is not None:
         overage = max(overage, -left)
         left = max(left, 0)
@@ -10811,11 +10809,6 @@ class CopilotClient:
         """What the last quota call told, {} before; raises AuthRequired."""
         self._check_owner()
         return self._quota.value or {}
-
-    async def close(self) -> None:
-        """Leave what is being fetched."""
-        for cached in (self._models, self._quota, *self._choices.values()):
-            cached.close()
 
     # -- Auto (UPSTREAM 22.1) ----------------------------------------------------
 
@@ -12781,7 +12774,7 @@ class Program:
         self.page.close()
         if self.listens:
             await self.server.close(grace)
-        for part in (self.copilot, self.auth, self.pool, self.direct):
+        for part in (self.auth, self.pool, self.direct):
             await part.close()
 
 

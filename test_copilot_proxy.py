@@ -4829,6 +4829,8 @@ DEFAULTS = [  # the catalogue, COPILOT_DEFAULT_MODEL, for chat clients
     ([plain_model("a"), plain_model("b")], "b", "b"),
     ([plain_model("a"), plain_model("b")], "auto", "auto"),
     ([plain_model("a", **HIDDEN)], "", "auto"),
+    ([plain_model("a", policy={"state": "disabled"})], "", "auto"),
+    ([cp.Model("a", endpoints=("ws:/responses",))], "", "auto"),
     ([plain_model("a", **HIDDEN)], "a", cp.NotFound),
     ([cp.Model("e", kind="embeddings")], "", cp.NotFound),
     ([], "", cp.NotFound),
@@ -5013,6 +5015,7 @@ def test_models_payload_pleases_both_sdks_codex_and_claude_code(dashed):
     assert (shown[dashed] in ids, shown[not dashed] in ids) == (True, False)
     assert {"text-embedding-3-small", "auto", "gpt-5.5"} <= set(ids)
     assert not {"gpt-4.1", "claude-opus-4.8", "gpt-5-5"} & set(ids)  # hidden, disabled
+    assert "mind-reader-1" not in ids  # which this API cannot reach
     assert len(ids) == len(set(ids))
     for entry in reply["data"]:
         assert entry["object"] == entry["type"] == "model" and entry["display_name"]
