@@ -11064,11 +11064,11 @@ class CopilotClient:
 
 
 class Route(NamedTuple):
-    """One endpoint; `{name}` takes the path's last segment. HEAD follows GET."""
+    """One endpoint; `{id}` is any last part of a path. HEAD follows GET."""
 
     method: str
     path: str
-    handler: str  # a key of App._reports, else a method of App without its "_"
+    handler: str  # what answers it: App's attribute without its "_"
     dialect: str = ""  # of a model request; such a handler is given an Exchange
 
 
@@ -11077,10 +11077,10 @@ class Route(NamedTuple):
 ROUTES = [Route(*row.split()) for row in """
 GET   /                            home
 GET   /api/hello                   home
-POST  /auth/login                  login
+POST  /auth/login                  auth.login
 POST  /auth/check                  auth_check
 GET   /auth/status                 auth_status
-POST  /auth/logout                 logout
+POST  /auth/logout                 auth.logout
 POST  /v1/messages                 messages           anthropic
 POST  /v1/messages/count_tokens    count_tokens
 GET   /v1/models                   models
@@ -11091,12 +11091,12 @@ POST  /v1/responses/compact        responses_compact  responses
 GET   /v1/responses                responses_socket
 POST  /v1/embeddings               embeddings         embeddings
 POST  /v1/completions              completions        completions
-GET   /usage/summary               usage_summary
-GET   /usage/details               usage_details
-GET   /usage/quota                 usage_quota
+GET   /usage/summary               ledger.summary
+GET   /usage/details               ledger.details
+GET   /usage/quota                 copilot.quota
 GET   /usage/page                  usage_page
 POST  /usage/line                  usage_line
-POST  /usage/reset/{session}       usage_reset
+POST  /usage/reset/{id}            usage_reset
 POST  /usage/reset-all             usage_reset_all
 POST  /api/event_logging/batch     event_batch
 """.strip().splitlines()]
@@ -11108,21 +11108,19 @@ def segments(path: str) -> List[str]:
     return list(itertools.dropwhile("v1".__eq__, filter(None, path.split("/"))))
 
 
-ANY = "/"  # stands for a parameter: no segment has it
-ROUTES_AT: Dict[Tuple[str, ...], Dict[str, Route]] = {}  # by path, then by method
-for _route in ROUTES:
-    _parts = [ANY if part[0] == "{" else part for part in segments(_route.path)]
-    _methods = ROUTES_AT.setdefault(tuple(_parts), {})
-    _methods[_route.method] = _route
-    if _route.method == "GET":
-        _methods["HEAD"] = _route
-
-
 @functools.lru_cache(maxsize=256)
 def find_route(method: str, path: str) -> Route:
     """The route of a request; raises NotFound or MethodNotAllowed."""
     parts = segments(path)
-    routes = ROUTES_AT.get(tuple(parts)) or ROUTES_AT.get((*parts[:-1], ANY), {})
+    routes: Dict[str, Route] = {}
+    for route in ROUTES:
+        wanted = segments(route.path)
+        if wanted[-1:] == ["{id}"]:
+            wanted[-1:] = parts[-1:]
+        if wanted == parts:
+            routes[route.method] = route
+    if "GET" in routes:
+        routes["HEAD"] = routes["GET"]
     if method in routes:
         return routes[method]
     if routes:
@@ -11164,19 +11162,23 @@ SPELLING = re.compile(r"(-20[0-9]{2}(-?[0-9]{2}){2}|\[1m\]|-1m)+$")
 
 
 @functools.lru_cache(MAX_MODELS)
-def is_mapped(*names: str) -> bool:
-    """Whether a client gets another model than it named, not just another spelling."""
+def shown_names(requested: str, used: str) -> Tuple[str, str]:
+    """What log and page call a model: the client's name, "" where another is only
+    another spelling, and Copilot's."""
+    names = (requested, used)
     plain = {SPELLING.sub("", name.lower().replace(".", "-")) for name in names}
-    return "" not in plain and len(plain) > 1
+    mapped = "" not in plain and len(plain) > 1
+    return printable(requested) if mapped else "", printable(used or requested)[:100]
 
 
 class Exchange:
     """One model request: who wants what, what serves it, and what came of it."""
 
+    parsed: Optional[ClientBody] = None  # between two goings up
     model = NO_MODEL
     endpoint = ""
     conversation = NO_CONVERSATION  # what went up, without turns; not for pass-throughs
-    stops: Sequence[str] = ()  # at which the proxy itself has to cut
+    stops: Sequence[str] = ()  # where the answer is cut, as the upstream may not do it
     left_out = ""  # what the upstream was not told, in words
     response: Optional[Response] = None
     source: Any = None  # of a Responses answer: what keeps it for later
@@ -11198,7 +11200,6 @@ class Exchange:
         self.size = len(request.body)
         self.out = out
         self.dialect = dialect
-        self.parsed: Optional[ClientBody] = None  # between two goings up
         body = self.body
         self.requested = text_field(body, "model")
         self.stream = field(body, "stream", bool, default=False)
@@ -11246,24 +11247,14 @@ class Exchange:
             pairs += forward_headers(self.response.headers)
         return pairs
 
-    def take_from(self, translator: StreamTranslator) -> None:
-        """Note what an answer cost, and the model that Copilot took for it."""
-        self.usage = translator.usage
-        name = getattr(translator, "model", "")
-        if self.model.id == AUTO and MODEL_ID.fullmatch(name):
-            self.model = self.model._replace(id=name)
-
     def served(self) -> Served:
         """The request as it stands, for the log, the page and USAGE_LOG."""
         seconds = time.monotonic() - self.started
         agent = self.request.headers.get("user-agent", "")
-        requested = self.requested[:100]
-        mapped = is_mapped(requested, self.model.id)
         return Served(
             self.number, time.time() - seconds, self.session,
             CLIENT_NAME.match(agent)[0], self.who,
-            printable(requested) if mapped else "",
-            printable(self.model.id or requested)[:100], self.status, self.usage,
+            *shown_names(self.requested[:100], self.model.id), self.status, self.usage,
             seconds, self.whose, self.reason,
         )
 
@@ -11273,9 +11264,8 @@ class Exchange:
         if isinstance(sink, StreamTranslator):
             return sink
         _, reader, source = UPSTREAMS[self.endpoint]
-        stops = self.conversation.stop or self.stops
-        if stops:
-            sink = StopAt(sink, stops)
+        if self.stops:
+            sink = StopAt(sink, self.stops)
         custom = custom_names(self.conversation.tools)
         return Translation(reader(source(self.model)), sink, custom)
 
@@ -11346,13 +11336,13 @@ async def apart(size: int, work: Callable[[], Any]) -> Any:
     return await asyncio.get_running_loop().run_in_executor(lane, work)
 
 
+BYTES_A_TOKEN = 4  # of JSON; who sees it as a figure gets the true one at the end
 PromptCost = Tuple[float, float]  # tokens, but for those of the cache, and nano AIU
 
 
 class PromptSizes:
-    """How long prompts are: a guess by bytes, an estimate, and the upstream's count.
-
-    And what they may cost, so that the limits can charge it before the answer."""
+    """How long prompts are: an estimate, or the upstream's count; and what they may
+    cost, so that the limits can charge it before the answer."""
 
     MAX_SAMPLE = 1 << 20
     MAX_SAMPLES = 4
@@ -11365,7 +11355,6 @@ class PromptSizes:
     def __init__(self, copilot: CopilotClient) -> None:
         self._copilot = copilot
         self._estimator = Estimator()
-        self._ratio: Dict[str, float] = {}
         self._dearest: Dict[str, PromptCost] = {}  # what each byte of it cost
         # The last real request of each model: read only when a count is asked for, so
         # that nobody pays for estimates that nobody wants.
@@ -11374,14 +11363,10 @@ class PromptSizes:
         self._down_until = 0.0
         self._turn = asyncio.Semaphore(4)  # Claude Code asks 35 at once (CLIENTS 1)
 
-    def guess(self, model: str, size: int) -> int:
-        """Tokens of a request body of `size` bytes, for message_start."""
-        return int(size * self._ratio.get(model, 0.27))
-
     def cost(self, model: Model, size: int, most_output: int) -> PromptCost:
         """What a request may cost: nothing of it cached, but scarcely more than those
         of its model did, byte for byte."""
-        prompt = self.guess(model.id, size)
+        prompt = size // BYTES_A_TOKEN
         output = min(most_output or self.OUTPUT, self.OUTPUT)
         prices = model.prices or {}  # for a million
         dear = prompt * prices.get("input", 0) + output * prices.get("output", 0)
@@ -11394,10 +11379,8 @@ class PromptSizes:
         return min(tokens, most_tokens * size), min(nano, most_nano * size)
 
     def learn(self, model: str, raw: bytes, usage: TokenUsage) -> None:
-        """What the upstream counted for a whole request; odd ratios are left out."""
+        """What the upstream counted for a whole request."""
         size = len(raw)
-        if size > 2000 and 0.02 < usage.prompt / size < 2:
-            keep_newest(self._ratio, model, usage.prompt / size, MAX_MODELS)
         if size <= self.MAX_SAMPLE:
             keep_newest(self._samples, model, (raw, usage.prompt), self.MAX_SAMPLES)
         if model in self._dearest:  # of late, as one cheap question says little
@@ -11416,35 +11399,29 @@ class PromptSizes:
             self._estimator.learn(model, loads_object(raw), prompt)
         return self._estimator.predict(model, body)
 
-    @property
-    def in_outage(self) -> bool:
-        """Whether a call just failed: an estimate at once is better than a wait."""
-        return time.monotonic() < self._down_until
-
-    def note_outage(self) -> None:
-        """Estimate without asking for a while."""
-        self._down_until = time.monotonic() + self.OUTAGE
+    async def ask(self, question: Callable[[], Awaitable[Any]], otherwise: Any) -> Any:
+        """Copilot's answer, or `otherwise`; after a failure nobody waits for one."""
+        try:
+            if time.monotonic() >= self._down_until:
+                return await question()
+        except ProxyError as exc:
+            if exc.status >= 500:  # a 400 is about this body only
+                self._down_until = time.monotonic() + self.OUTAGE
+        return otherwise
 
     async def count(self, raw: bytes, body: JSON, model: Model) -> int:
         """The upstream's own count where it has one, else the estimate."""
         key = hash(raw)  # of 64 bits
         async with self._turn:
-            tokens = self._counted.get(key) or await self._ask_upstream(body, model)
-        if tokens:
-            keep_newest(self._counted, key, tokens, self.MAX_COUNTED)
-            return tokens
-        estimate = functools.partial(self.estimate, body, model.id)
-        return await apart(len(raw), estimate)
-
-    async def _ask_upstream(self, body: JSON, model: Model) -> int:
-        if MESSAGES not in model.endpoints or self.in_outage:
-            return 0
-        try:
-            return await self._copilot.count_tokens(body, model)
-        except ProxyError as exc:
-            if exc.status >= 500:  # a 400 is about this body only
-                self.note_outage()
-            return 0
+            tokens = self._counted.get(key)
+            if not tokens and MESSAGES in model.endpoints:
+                tokens = await self.ask(
+                    lambda: self._copilot.count_tokens(body, model), 0
+                )
+        if not tokens:
+            return await apart(len(raw), lambda: self.estimate(body, model.id))
+        keep_newest(self._counted, key, tokens, self.MAX_COUNTED)
+        return tokens
 
 
 APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
@@ -11529,22 +11506,19 @@ LATE_USAGE = 2.0
 async def pump_late_usage(
     exchange: Exchange, translator: StreamTranslator, take: Callable[[bytes], bool]
 ) -> None:
-    """Wait for what may follow a terminal event: the answer is complete without it."""
+    """Feed what may follow a terminal event: the answer is complete without it."""
     timer = asyncio.get_running_loop().call_later(LATE_USAGE, exchange.close)
     with contextlib.suppress(UpstreamError):
-        while not translator.done:
-            data = await exchange.response.read()
-            if not data:
-                break
-            take(data)
+        while not translator.done and await exchange.response.pour(take):
+            pass
     timer.cancel()
 
 
 async def pump(
     exchange: Exchange, translator: StreamTranslator, push: Callable[[bytes], bool]
-) -> None:
-    """Feed the translator and `push` what it makes of it until nothing can follow;
-    where that gives False the client is slow and is waited for. Raises ProxyError."""
+) -> bytes:
+    """Feed the translator and `push` what it makes of it, until nothing can follow, and
+    give the end. Where push() gives False the client is slow and is waited for."""
 
     def take(data: bytes) -> bool:
         events = translator.feed(data)
@@ -11552,17 +11526,28 @@ async def pump(
         fits = not events or push(events)
         return fits and not translator.finished
 
-    for reading in exchange.begun:
-        piece = await reading
-        if piece:
-            take(piece)
-    exchange.begun = []
-    more = True
-    while more and not translator.finished:
-        await exchange.out.drain()
-        more = await exchange.response.pour(take)
-    if more and not translator.done:
-        await pump_late_usage(exchange, translator, take)
+    try:
+        for reading in exchange.begun:
+            take(await reading)
+        exchange.begun = []
+        more = True
+        while more and not translator.finished:
+            await exchange.out.drain()
+            more = await exchange.response.pour(take)
+        if more and not translator.done:
+            await pump_late_usage(exchange, translator, take)
+        return translator.finish()
+    finally:
+        exchange.usage = translator.usage
+        name = getattr(translator, "model", "")
+        if exchange.model.id == AUTO and MODEL_ID.fullmatch(name):  # Copilot's choice
+            exchange.model = exchange.model._replace(id=name)
+
+
+async def fold_answer(exchange: Exchange, translator: Any) -> JSON:
+    """The whole answer, from the stream that the upstream sends in any case."""
+    await pump(exchange, translator, lambda _: True)
+    return translator.whole()
 
 
 # -- the handlers ------------------------------------------------------------------
@@ -11597,17 +11582,7 @@ class App:
         self._memory = ResponseMemory()
         self._live: Dict[Exchange, None] = {}  # requests under way, for the status page
         self._numbers = itertools.count(1)
-        self._mapped: Dict[Tuple[str, str], bool] = {}  # names that the log has told of
-        self._left_out: Dict[str, str] = {}  # what it has told of each session
-        # What these answer is the same whatever the request says.
-        self._reports: Dict[str, Callable[[], Any]] = {
-            "login": auth.login,
-            "logout": auth.logout,
-            "usage_summary": self._ledger.summary,
-            "usage_details": self._ledger.details,
-            "usage_quota": copilot.quota,
-            "usage_page": self.report,
-        }
+        self._told: Dict[Tuple[str, str], bool] = {}  # what the log says only once
 
     async def handle(self, request: Request, out: Responder) -> None:
         """Answer one request; the server spells a ProxyError in the path's dialect."""
@@ -11632,8 +11607,9 @@ class App:
 
     async def _reply(self, request: Request, handler: str) -> Tuple[int, Any, bytes]:
         """Status, headers and body for all but model requests."""
-        report = self._reports.get(handler)
-        reply = report() if report else getattr(self, "_" + handler)(request)
+        answer = operator.attrgetter("_" + handler)(self)
+        # What App only passes on is the same whatever the request says.
+        reply = answer() if "." in handler else answer(request)
         if asyncio.iscoroutine(reply):
             reply = await reply
         if isinstance(reply, tuple):
@@ -11664,10 +11640,12 @@ class App:
         account = self._copilot.account()
         return {**state, **given(login=account.get("login"), plan=account.get("plan"))}
 
-    async def report(self) -> JSON:
-        """All that the status page shows."""
+    async def report(self, _: Any = None) -> JSON:
+        """All that the status page shows, whoever asks."""
         running = [exchange.served() for exchange in self._live]
         return await self._page.report(self._ledger, running)
+
+    _usage_page = report
 
     def _usage_line(self, request: Request) -> Any:
         body = loads_object(request.body)
@@ -11716,14 +11694,9 @@ class App:
         body = await apart(len(raw), functools.partial(loads_object, raw))
         requested = text_field(body, "model")
         model = Model(requested[:LONGEST_NAME])
-        try:
-            if not self._sizes.in_outage:
-                models = await self._copilot.models()
-                model = models.resolve(requested, "anthropic")
-        except UpstreamError:
-            self._sizes.note_outage()
-        except (NotFound, AuthRequired, BadRequest):
-            pass  # an estimate needs neither sign-in nor catalogue
+        models = await self._sizes.ask(self._copilot.models, Catalogue())
+        with contextlib.suppress(NotFound, BadRequest):  # an estimate needs none
+            model = models.resolve(requested, "anthropic")
         client = ClientBody("anthropic", body)
         await apart(  # raises what a request would
             len(raw), lambda: self._fitter.fit(client, body, model, MESSAGES)
@@ -11780,10 +11753,15 @@ class App:
         exchange.endpoint = EMBEDDINGS
         if exchange.dialect != "embeddings":
             exchange.endpoint = choose_endpoint(model, exchange.dialect, models)
-        names = (exchange.requested[:100], model.id)
-        if is_mapped(*names) and names not in self._mapped:
-            keep_newest(self._mapped, names, True, MAX_MODELS)
-            log_event("info", "model_mapped", requested=names[0], used=names[1])
+        requested, used = shown_names(exchange.requested[:100], model.id)
+        if requested and self._is_news(requested, used):
+            log_event("info", "model_mapped", requested=requested, used=used)
+
+    def _is_news(self, *fact: str) -> bool:
+        """Whether the log has yet to tell it; clients repeat themselves."""
+        news = fact not in self._told
+        keep_newest(self._told, fact, True, MAX_SESSIONS)
+        return news
 
     def _admit(self, exchange: Exchange) -> None:
         """Apply this proxy's own limits; what they refuse is not charged."""
@@ -11850,15 +11828,11 @@ class App:
             self._sizes.learn(exchange.model.id, exchange.request.body, usage)
         level = "warn" if served.failed else "info"
         if is_logged(level):
-            log_line(level, served_line(served) + self._news_of(exchange))
-
-    def _news_of(self, exchange: Exchange) -> str:
-        """What Copilot was not told: once, as clients repeat themselves."""
-        left_out = exchange.left_out
-        if left_out in ("", self._left_out.get(exchange.session)):
-            return ""
-        keep_newest(self._left_out, exchange.session, left_out, MAX_SESSIONS)
-        return "  left out: " + left_out[:200]
+            line = served_line(served)
+            left_out = exchange.left_out
+            if left_out and self._is_news(exchange.session, left_out):
+                line += "  left out: " + left_out[:200]
+            log_line(level, line)
 
     # -- to the upstream and back ------------------------------------------------------
 
@@ -11873,12 +11847,12 @@ class App:
         and what it `streams` is no refusal.
         """
         exchange.who = exchange.initiator.who
-        fitted = functools.partial(self._fit_body, exchange, prepare)
-        before = None
-        refusal: Any = None
-        for repairs_left in range(MAX_REPAIRS, -1, -1):
-            fit, body = await apart(exchange.size, fitted)
-            if (body, fit.betas) == before:  # the lesson did not help
+        sent: Any = None
+        for _ in range(1 + MAX_REPAIRS):
+            fit, body = await apart(
+                exchange.size, lambda: self._fit_body(exchange, prepare)
+            )
+            if (body, fit.betas) == sent:  # the lesson did not help
                 break
             try:
                 exchange.response = await self._copilot.send(
@@ -11893,13 +11867,11 @@ class App:
             except UpstreamError as exc:
                 refusal = exc
             exchange.close()
-            if not repairs_left:
-                break
             lesson = self._fitter.learn(fit, refusal)
             if not lesson:
                 break
             log_event("info", "lesson", model=exchange.model.id, lesson=lesson)
-            before = (body, fit.betas)
+            sent = (body, fit.betas)
         raise refusal
 
     def _fit_body(
@@ -11919,26 +11891,17 @@ class App:
             body = encode(body, exchange.model)
         fit = self._fitter.fit(client, body, exchange.model, exchange.endpoint)
         exchange.names = fit.names
-        exchange.stops = fit.stops
-        left_out += fit.left_out
-        exchange.left_out = ", ".join(left_out)[:400]
+        exchange.stops = exchange.conversation.stop or fit.stops
+        exchange.left_out = ", ".join([*left_out, *fit.left_out])[:400]
         return fit, fit.encode()
 
-    async def _answer(self, exchange: Exchange, translator: Any) -> None:
+    async def _answer(self, exchange: Exchange, sink: Any) -> None:
         """Stream the translation, or fold it into one object: the same answer."""
+        translator = exchange.translation(sink)
         if exchange.stream:
             await self._relay(exchange, translator)
         else:
-            await exchange.send(dumps(await self._fold(exchange, translator)))
-
-    async def _fold(self, exchange: Exchange, translator: Any) -> JSON:
-        """The whole answer, from the stream that the upstream sends in any case."""
-        try:
-            await pump(exchange, translator, lambda _: True)
-            translator.finish()
-        finally:
-            exchange.take_from(translator)
-        return translator.whole()
+            await exchange.send(dumps(await fold_answer(exchange, translator)))
 
     async def _relay(self, exchange: Exchange, translator: StreamTranslator) -> None:
         """Pump one streamed answer: upstream bytes -> translator -> client."""
@@ -11947,8 +11910,7 @@ class App:
         exchange.log_stream("start")
         self._ping(exchange, translator, due=False)
         try:
-            await pump(exchange, translator, out.push)
-            last = translator.finish()
+            last = await pump(exchange, translator, out.push)
             exchange.log_stream("completed")
         except ProxyError as exc:  # the status line is long gone: say it in the stream
             exchange.close()
@@ -11961,7 +11923,6 @@ class App:
             raise
         finally:
             exchange.timer.cancel()
-            exchange.take_from(translator)
         await out.end(last)
 
     def _ping(
@@ -11970,7 +11931,7 @@ class App:
         """Keep a waiting client's timers from running out, between events only."""
         # An event goes out only behind message_start, which must be the first.
         event = exchange.spoken and exchange.dialect == "anthropic"
-        if due and not (exchange.spoken and translator.finished):
+        if due and not translator.finished:
             exchange.out.push(SSE_PING if event else SSE_COMMENT)
         exchange.timer = asyncio.get_running_loop().call_later(
             self._config.ping_interval, self._ping, exchange, translator
@@ -11986,10 +11947,10 @@ class App:
             await self._forward(exchange, parse_messages)
             writer = MessagesWriter(
                 "msg_" + secrets.token_hex(12), exchange.shown_as,
-                self._sizes.guess(exchange.model.id, exchange.size),
-                fold=not exchange.stream, thinking=exchange.conversation.thinking,
+                exchange.size // BYTES_A_TOKEN, fold=not exchange.stream,
+                thinking=exchange.conversation.thinking,
             )
-            await self._answer(exchange, exchange.translation(writer))
+            await self._answer(exchange, writer)
         else:
             await self._forward(exchange, streams=exchange.stream)
             if exchange.stream:
@@ -11997,7 +11958,7 @@ class App:
                 return
             answer, message = await whole_answer(exchange.response)
             exchange.usage = native_usage(message)
-            if exchange.names and restore_names(message, exchange.names):
+            if restore_names(message, exchange.names):
                 answer = dumps(message)
             await exchange.send(answer)
 
@@ -12035,7 +11996,7 @@ class App:
             options.get("include_usage") is True, fold=not exchange.stream,
             custom=custom_names(exchange.conversation.tools),
         )
-        await self._answer(exchange, exchange.translation(writer))
+        await self._answer(exchange, writer)
 
     async def _responses(self, exchange: Exchange) -> None:
         previous = text_at(exchange.body, "previous_response_id")
@@ -12058,14 +12019,16 @@ class App:
         answer: JSON = {}
         if exchange.endpoint == RESPONSES:
             with contextlib.suppress(UpstreamError):
-                answer = await self._fold(
+                answer = await fold_answer(
                     exchange, await self._forward_responses(exchange)
                 )
         output = compaction_output(body, answer)
         if output is None:
             exchange.close()
             exchange.native = False
-            answer = await self._fold(exchange, await self._forward_responses(exchange))
+            answer = await fold_answer(
+                exchange, await self._forward_responses(exchange)
+            )
             output = compaction_output(body, answer)
         reply = {key: answer.get(key) for key in ("id", "created_at", "usage")}
         reply.update(object="response.compaction", output=output)
