@@ -12179,7 +12179,7 @@ def codex_model(models: Catalogue) -> str:
 
 
 CODEX = "At the top of ~/.codex/config.toml, with OPENAI_API_KEY=%s in the environment."
-IN_TERMINAL = "In the terminal where %s is to run."
+IN_TERMINAL = "In the terminal where Claude Code is to run."
 IN_SDKS = "For SDKs, aider, llm: In the terminal where it is to run."
 OPENCODE = """\
 {"provider": {"copilot": {
@@ -12209,7 +12209,7 @@ def _client_lines(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
     options = codex_options(base, codex_model(models)).items()
     rows = [
         (
-            "Claude Code, " + shell, IN_TERMINAL % "Claude Code",
+            "Claude Code, " + shell, IN_TERMINAL,
             shell_lines(env, shell.lower()) + "\nclaude",
         )
         for shell in ("bash", "fish", "PowerShell")
@@ -12367,8 +12367,8 @@ def quota_lines(report: JSON) -> List[str]:
     """The allowances of a report for a terminal."""
     lines = []
     for bar in report["quotas"]:
-        words = (_left(bar), bar["name"], "left.", bar["note"], bar["warning"])
-        lines.append(" ".join(filter(None, words)))
+        words = f"{_left(bar)} {bar['name']} left. {bar['note']} {bar['warning']}"
+        lines.append(" ".join(words.split()))
     note = report["quota_note"].replace(TODAY_MARK, "").strip()
     return lines + [note] * bool(note)
 
@@ -12604,11 +12604,9 @@ def _total_note(totals: JSON, since: str) -> str:
     """What was used since the start, in one line."""
     if not totals["requests"]:
         return f"Nothing used since {since}"
-    failed = ", {failed:,} failed,".format(**totals) if totals["failed"] else ""
+    failed = f", {totals['failed']:,} failed," if totals["failed"] else ""
     requests = plural(totals["requests"], "request")
-    return "{:,.2f} credits for {}{} since {}".format(
-        totals["credits"], requests, failed, since
-    )
+    return f"{totals['credits']:,.2f} credits for {requests}{failed} since {since}"
 
 
 class StatusPage:
@@ -12621,12 +12619,11 @@ class StatusPage:
         self._auth = auth
         self._copilot = copilot
         self.base = ""  # our address, once we listen
-        self.models = Catalogue()
         self.failure: Optional[ProxyError] = None  # of the last reading
         self._started = time.time()
         self._read_at = -READ_AGAIN
-        self._reading: Optional[asyncio.Future[None]] = None
-        self._spent: Dict[Any, float] = {}  # credits of the last day that had any
+        self._reading: Any = None
+        self._spent: Dict[Any, float] = collections.defaultdict(float)  # by the day
 
     def document(self, nonce: str) -> Tuple[List[Tuple[str, str]], bytes]:
         """Headers and body for `GET /` when a browser asks; a fresh nonce each time."""
@@ -12648,27 +12645,18 @@ class StatusPage:
         self._read_at = time.monotonic()
         self.failure = None
         try:
-            self.models = await self._copilot.models()
+            await self._copilot.models()
             await self._copilot.quota()
         except ProxyError as exc:
             self.failure = exc
 
-    def close(self) -> None:
-        """Stop reading."""
-        if self._reading:
-            self._reading.cancel()
-
     def _read_soon(self) -> None:
-        if time.monotonic() - self._read_at < READ_AGAIN:
-            return
-        if self._reading is None or self._reading.done():
+        if time.monotonic() - self._read_at >= READ_AGAIN:
             self._reading = asyncio.ensure_future(self.read())
-            self._reading.add_done_callback(retrieve)
 
     def spend(self, credits: float) -> None:
         """Add to what today has cost."""
-        today = time.localtime()[:3]
-        self._spent = {today: self._spent.get(today, 0.0) + credits}
+        self._spent[time.localtime()[:3]] += credits
 
     async def _sign_in_state(self) -> JSON:
         """`auth` of the report; never starts a sign-in."""
@@ -12688,37 +12676,35 @@ class StatusPage:
         """What GitHub last said about the account; {} before, and for nobody."""
         return self._copilot.account() if self._auth.signed_in() else {}
 
-    def _person(self) -> str:
-        plan = str(self._quota.get("plan") or "").replace("_", " ")
-        return ", ".join(filter(None, (self._quota.get("login"), plan)))
-
-    def _state(self, auth: JSON, quotas: List[JSON], latest: List[JSON]) -> List[str]:
+    def _state(
+        self, auth: JSON, person: str, quotas: List[JSON], latest: List[JSON]
+    ) -> List[str]:
         """How the proxy stands: a level, a few words, one line."""
         if auth["status"] == "pending_verification":
             return ["warn", "Waiting for GitHub", "Enter the code on GitHub."]
         if auth["status"] == "unauthenticated":
             return ["warn", "Signed out", "Sign in to start."]
-        line = ", ".join(filter(None, (self._person(), self.base)))
+        line = ", ".join(filter(None, (person, self.base)))
         if any(bar["level"] == "bad" for bar in quotas):
             return ["bad", "Used up", line]
-        for request in latest:
-            if request["status"] in (0, 499):
-                continue
-            recent = time.time() - request["at"] < RECENT_FAILURE
-            if request["status"] >= 400 and recent:
-                return ["warn", "Ready, last request failed", line]
-            break
+        ended = [row for row in latest if row["status"] not in (0, 499)]
+        since = time.time() - RECENT_FAILURE
+        if any(row["status"] >= 400 and row["at"] > since for row in ended[:1]):
+            return ["warn", "Ready, last request failed", line]
         return ["good", "Ready", line]
 
     async def report(self, ledger: UsageLedger, running: Sequence[Served]) -> JSON:
         """`GET /usage/page`: everything that the page shows."""
         now = time.time()
         auth = await self._sign_in_state()
-        self.models = Catalogue()
+        models = Catalogue()
+        quota = self._quota
         if auth["status"] == "authenticated":
             self._read_soon()
-            self.models = self._copilot.kept_models()
-        quotas, quota_note = allowances(self._quota, now)
+            models = self._copilot.kept_models()
+        plan = str(quota.get("plan") or "").replace("_", " ")
+        person = ", ".join(filter(None, (quota.get("login"), plan)))
+        quotas, quota_note = allowances(quota, now)
         if self.failure:
             quota_note = f"Not known now: {self.failure}"
         requests = ledger.requests(running)
@@ -12727,17 +12713,16 @@ class StatusPage:
         hour = sum(sum(series["credits"]) for series in minutes["models"])
         started = time.localtime(self._started)
         key = HIDDEN_KEY if self._config.api_key else "copilot"
-        env = client_environment(self.base, self._config, self.models, key)
-        billing = self._quota.get("billing")
+        env = client_environment(self.base, self._config, models, key)
         return {
             "now": now,
             "started": self._started,
-            "state": self._state(auth, quotas, requests),
+            "state": self._state(auth, person, quotas, requests),
             "auth": auth,
-            "account": self._person(),
+            "account": person,
             "quotas": quotas,
             "quota_note": quota_note,
-            "unit": UNITS.get(billing, "credits"),
+            "unit": UNITS.get(quota.get("billing"), "credits"),
             "hour": hour,
             "now_note": _now_note(len(running), hour),
             "total_note": _total_note(totals, time.strftime("%H:%M", started)),
@@ -12746,16 +12731,16 @@ class StatusPage:
             "sessions": ledger.sessions(),
             "requests": requests,
             "env": env,
-            "connect": _client_lines(env, self.models),
-            "foot": "copilot-claude-proxy %s, running since %s"
-            % (__version__, time.strftime("%d %b %Y, %H:%M", started)),
+            "connect": _client_lines(env, models),
+            "foot": f"copilot-claude-proxy {__version__}, running since "
+            + time.strftime("%d %b %Y, %H:%M", started),
         }
 
     def line(self, ledger: UsageLedger, session: str, model: str) -> str:
         """`POST /usage/line`: the status line of Claude Code."""
-        rows = [row for row in ledger.sessions() if row["id"] == session]
-        spent = sum(row["credits"] for row in rows)
-        today = self._spent.get(time.localtime()[:3], 0.0)
+        rows = ledger.sessions()
+        spent = sum(row["credits"] for row in rows if row["id"] == session)
+        today = self._spent[time.localtime()[:3]]
         parts = [model, f"{spent:.2f} credits, {today:.2f} today"]
         bars, _ = allowances(self._quota, time.time())
         self._read_soon()
@@ -12837,7 +12822,6 @@ class Program:
 
     async def close(self, grace: float = 10.0) -> None:
         """Stop listening, let streams finish for `grace` seconds, close everything."""
-        self.page.close()
         if self.listens:
             await self.server.close(grace)
         for part in (self.copilot, self.auth, self.pool, self.direct):
@@ -13301,7 +13285,7 @@ def for_command(command: List[str], program: Program) -> List[str]:
     if name != "codex":
         return command
     chosen = {"-m", "--model"} & set(command)
-    model = "" if chosen else codex_model(program.page.models)
+    model = "" if chosen else codex_model(program.copilot.kept_models())
     options = []
     for pair in codex_options(program.base, model).items():
         options += ["-c", "%s=%s" % pair]
@@ -13350,7 +13334,7 @@ async def verb_run(program: Program, args: argparse.Namespace) -> Optional[int]:
         await listen(program)
         if not program.auth.signed_in() and not await sign_in(program):
             return NOT_SIGNED_IN
-        models = program.page.models = await program.copilot.models()
+        models = await program.copilot.models()
         key = program.config.api_key
         ours = client_environment(program.base, program.config, models, key)
         complain(f"status page {program.base}/#{key}")
