@@ -12129,7 +12129,11 @@ def client_environment(
     base: str, config: Config, models: Catalogue, key: str
 ) -> Dict[str, str]:
     """The variables that lead clients here, with the models of this account."""
-    env = {
+    # With HTTPS_PROXY set, Claude Code sends even 127.0.0.1 to the proxy (CLIENTS 8).
+    hosts = re.findall(r"[^,\s]+", config.no_proxy)
+    hosts += [urllib.parse.urlsplit(base).hostname, *OWN_HOSTS]
+    no_proxy = ",".join(dict.fromkeys(filter(None, hosts)))
+    return {
         "ANTHROPIC_BASE_URL": base,
         "ANTHROPIC_AUTH_TOKEN": key,
         "OPENAI_BASE_URL": base + "/v1",
@@ -12137,14 +12141,10 @@ def client_environment(
         # The billing line changes with every session, so it would break caching.
         "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
         "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
+        **claude_environment(models),
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
     }
-    if models:
-        env.update(claude_environment(models))
-    # With HTTPS_PROXY set, Claude Code sends even 127.0.0.1 to the proxy (CLIENTS 8).
-    hosts = re.findall(r"[^,\s]+", config.no_proxy)
-    hosts += [urllib.parse.urlsplit(base).hostname, *OWN_HOSTS]
-    no_proxy = ",".join(dict.fromkeys(filter(None, hosts)))
-    return {**env, "NO_PROXY": no_proxy, "no_proxy": no_proxy}
 
 
 def shell_lines(env: Mapping[str, str], shell: str) -> str:
@@ -12271,8 +12271,8 @@ def period_of(reset: Any) -> Optional[Period]:
         end = datetime.datetime.fromisoformat(str(reset)[:10] + "T00:00+00:00")
     except ValueError:
         return None
-    last_of_month = end.replace(day=1) - datetime.timedelta(days=1)
-    begin = last_of_month.replace(day=min(end.day, last_of_month.day))
+    month_before = end - datetime.timedelta(days=end.day)  # its last day
+    begin = month_before.replace(day=min(end.day, month_before.day))
     return Period(begin.timestamp(), end.timestamp())
 
 
@@ -12301,15 +12301,10 @@ def _empty_words(name: str, snapshot: JSON, period: Optional[Period]) -> str:
     )
 
 
-def quota_bar(
-    name: str, snapshot: JSON, period: Optional[Period], now: float
-) -> Optional[JSON]:
-    """One limited quota for the page: a bar, today's mark, its sentences; None = it has
-    no figures."""
+def quota_bar(name: str, snapshot: JSON, period: Optional[Period], now: float) -> JSON:
+    """One limited quota for the page: a bar, today's mark, its sentences."""
     total = snapshot["entitlement"]
     left = snapshot["remaining"]
-    if snapshot["unlimited"] or not total or left is None:
-        return None
     note = ""
     warning = ""
     elapsed = -1.0
@@ -12349,11 +12344,10 @@ def allowances(quota: JSON, now: float) -> Tuple[List[JSON], str]:
     unlimited = []
     for key, snapshot in quota.get("quotas", {}).items():
         name = QUOTA_NAMES.get(key, key.replace("_", " "))
-        bar = quota_bar(name, snapshot, period, now)
-        if bar:
-            limited.append(bar)
-        elif snapshot["unlimited"]:
+        if snapshot["unlimited"]:
             unlimited.append(name)
+        elif snapshot["entitlement"] and snapshot["remaining"] is not None:
+            limited.append(quota_bar(name, snapshot, period, now))
     notes = [f"Unlimited: {', '.join(unlimited)}."] * bool(unlimited)
     notes += [TODAY_MARK] * bool(limited and period)
     return limited, " ".join(notes)
@@ -12621,6 +12615,7 @@ class StatusPage:
         self.base = ""  # our address, once we listen
         self.failure: Optional[ProxyError] = None  # of the last reading
         self._started = time.time()
+        self._since = time.strftime("%d %b %Y, %H:%M")
         self._read_at = -READ_AGAIN
         self._reading: Any = None
         self._spent: Dict[Any, float] = collections.defaultdict(float)  # by the day
@@ -12711,7 +12706,6 @@ class StatusPage:
         totals = ledger.totals()
         minutes = ledger.minutes(now)
         hour = sum(sum(series["credits"]) for series in minutes["models"])
-        started = time.localtime(self._started)
         key = HIDDEN_KEY if self._config.api_key else "copilot"
         env = client_environment(self.base, self._config, models, key)
         return {
@@ -12725,15 +12719,14 @@ class StatusPage:
             "unit": UNITS.get(quota.get("billing"), "credits"),
             "hour": hour,
             "now_note": _now_note(len(running), hour),
-            "total_note": _total_note(totals, time.strftime("%H:%M", started)),
+            "total_note": _total_note(totals, self._since[-5:]),
             "totals": totals,
             "minutes": minutes,
             "sessions": ledger.sessions(),
             "requests": requests,
             "env": env,
             "connect": _client_lines(env, models),
-            "foot": f"copilot-claude-proxy {__version__}, running since "
-            + time.strftime("%d %b %Y, %H:%M", started),
+            "foot": f"copilot-claude-proxy {__version__}, running since {self._since}",
         }
 
     def line(self, ledger: UsageLedger, session: str, model: str) -> str:
