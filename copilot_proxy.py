@@ -359,6 +359,7 @@ class ProxyError(Exception):
     whose = "this program"  # fault it is; else client, own limit, GitHub, network
     code: Optional[str] = None  # OpenAI's error.code
     should_retry: Optional[bool] = None  # Claude Code obeys x-should-retry
+    logged = False  # in the line of its request
 
     def __init__(
         self, message: str, *, status: int = 0, code: Optional[str] = None,
@@ -9672,10 +9673,10 @@ class HTTPServer:
                 await out.fail(away)
             raise
         except ProxyError as exc:
-            if request is None:
+            if not exc.logged:
                 log_event(
                     "info", "request_refused", status=exc.status, peer=conn.peer,
-                    path=ascii(out.path)[:60], error=ascii(str(exc))[:100],
+                    path=ascii(out.path)[:60], error=ascii(exc.reason)[:100],
                 )
             await out.fail(exc)
         except Exception:  # a bug must cost one answer, not the server
@@ -11220,6 +11221,7 @@ class Exchange:
 
     def blame(self, exc: ProxyError) -> None:
         """Note a failure for the log and the page."""
+        exc.logged = True
         self.status = exc.status
         self.whose = exc.whose
         self.reason = printable(exc.reason[:300])
@@ -11350,17 +11352,18 @@ BYTES_A_TOKEN = 4  # of JSON; who sees it as a figure gets the true one at the e
 PromptCost = Tuple[float, float]  # tokens, but for those of the cache, and nano AIU
 
 
+MAX_SAMPLE = 1 << 20  # bytes
+MAX_SAMPLES = 4
+MAX_COUNTED = 512
+OUTAGE = 60.0  # seconds for which a failed count is not tried again
+USUAL_OUTPUT = 4000  # tokens that an answer is thought to have at the most
+FADING = 0.7  # of what the dearest cost, with every other
+UNPRICED = 10**9  # nano AIU of a request whose price the catalogue does not tell
+
+
 class PromptSizes:
     """How long prompts are: an estimate, or the upstream's count; and what they may
     cost, so that the limits can charge it before the answer."""
-
-    MAX_SAMPLE = 1 << 20
-    MAX_SAMPLES = 4
-    MAX_COUNTED = 512
-    OUTAGE = 60.0  # seconds for which a failed count is not tried again
-    OUTPUT = 4000  # tokens that an answer may have, as long as none has been seen
-    FADING = 0.7  # of what the dearest cost, with every other
-    UNKNOWN = 10**9  # nano AIU of a request whose price the catalogue does not tell
 
     def __init__(self, copilot: CopilotClient) -> None:
         self._copilot = copilot
@@ -11377,11 +11380,11 @@ class PromptSizes:
         """What a request may cost: nothing of it cached, but scarcely more than those
         of its model did, byte for byte."""
         prompt = size // BYTES_A_TOKEN
-        output = min(most_output or self.OUTPUT, self.OUTPUT)
+        output = min(most_output or USUAL_OUTPUT, USUAL_OUTPUT)
         prices = model.prices or {}  # for a million
         dear = prompt * prices.get("input", 0) + output * prices.get("output", 0)
         tokens = prompt + output
-        nano = 1000 * dear or self.UNKNOWN
+        nano = 1000 * dear or UNPRICED
         if model.id not in self._dearest:
             dearest = (tokens / size, nano / size)
             keep_newest(self._dearest, model.id, dearest, MAX_MODELS)
@@ -11391,14 +11394,14 @@ class PromptSizes:
     def learn(self, model: str, raw: bytes, usage: TokenUsage) -> None:
         """What the upstream counted for a whole request."""
         size = len(raw)
-        if size <= self.MAX_SAMPLE:
-            keep_newest(self._samples, model, (raw, usage.prompt), self.MAX_SAMPLES)
+        if size <= MAX_SAMPLE:
+            keep_newest(self._samples, model, (raw, usage.prompt), MAX_SAMPLES)
         if model in self._dearest:  # of late, as one cheap question says little
             tokens, nano = self._dearest[model]
             used = usage.input + usage.cache_write + usage.output
             self._dearest[model] = (
-                max(used / size, tokens * self.FADING),
-                max(usage.nano_aiu / size, nano * self.FADING),
+                max(used / size, tokens * FADING),
+                max(usage.nano_aiu / size, nano * FADING),
             )
 
     def estimate(self, body: JSON, model: str) -> int:
@@ -11416,7 +11419,7 @@ class PromptSizes:
                 return await question()
         except ProxyError as exc:
             if exc.status >= 500:  # a 400 is about this body only
-                self._down_until = time.monotonic() + self.OUTAGE
+                self._down_until = time.monotonic() + OUTAGE
         return otherwise
 
     async def count(self, raw: bytes, body: JSON, model: Model) -> int:
@@ -11430,7 +11433,7 @@ class PromptSizes:
                 )
         if not tokens:
             return await apart(len(raw), lambda: self.estimate(body, model.id))
-        keep_newest(self._counted, key, tokens, self.MAX_COUNTED)
+        keep_newest(self._counted, key, tokens, MAX_COUNTED)
         return tokens
 
 
@@ -11540,11 +11543,11 @@ async def pump(
         for reading in exchange.begun:
             take(await reading)
         exchange.begun = []
-        more = True
-        while more and not translator.finished:
+        while not translator.finished:
             await exchange.out.drain()
-            more = await exchange.response.pour(take)
-        if more and not translator.done:
+            if not await exchange.response.pour(take):
+                break
+        if not translator.done:
             await pump_late_usage(exchange, translator, take)
         return translator.finish()
     finally:
@@ -11596,19 +11599,13 @@ class App:
 
     async def handle(self, request: Request, out: Responder) -> None:
         """Answer one request; the server spells a ProxyError in the path's dialect."""
-        try:
-            route = find_route(request.method, request.path)
-            if not route.dialect:
-                await out.send(*await self._reply(request, route.handler))
-                return
-            opened = functools.partial(Exchange, request, out, route.dialect)
-            exchange = await apart(len(request.body), opened)
-        except ProxyError as exc:
-            log_event(
-                "debug" if exc.status == 426 else "warn", "request_refused",
-                status=exc.status, path=request.path[:60], error=exc.reason[:100],
-            )
-            raise
+        route = find_route(request.method, request.path)
+        if not route.dialect:
+            await out.send(*await self._reply(request, route.handler))
+            return
+        exchange = await apart(
+            len(request.body), lambda: Exchange(request, out, route.dialect)
+        )
         with contextlib.closing(exchange):
             await self._serve(exchange, getattr(self, "_" + route.handler))
             if exchange.response:
@@ -11640,8 +11637,8 @@ class App:
 
     def _auth_check(self, _: Request) -> Any:
         state = self._auth.check()
-        status = 400 if state["status"] == "unauthenticated" else 200
-        return status, JSON_HEADERS, dumps(state)
+        signed_out = state["status"] == "unauthenticated"
+        return 400 if signed_out else 200, JSON_HEADERS, dumps(state)
 
     def _auth_status(self, _: Request) -> JSON:
         state = self._auth.status()
@@ -11692,16 +11689,15 @@ class App:
                 return model_payload(model)
         return model_payload(models.resolve(name, "anthropic"), name)
 
-    def _responses_socket(self, _: Request) -> JSON:
+    def _responses_socket(self, request: Request) -> Any:
         # Codex falls back to POST at once on a 426, after 6 s on anything else
-        # (CLIENTS 2).
-        raise ProxyError(
-            "this proxy serves /v1/responses by POST only; use POST.", status=426
-        )
+        # (CLIENTS 2). It asks each time, so that is not logged.
+        words = "this proxy serves /v1/responses by POST only; use POST."
+        return error_answer(ProxyError(words, status=426), request.path)
 
     async def _count_tokens(self, request: Request) -> JSON:
         raw = request.body
-        body = await apart(len(raw), functools.partial(loads_object, raw))
+        body = await apart(len(raw), lambda: loads_object(raw))
         requested = text_field(body, "model")
         model = Model(requested[:LONGEST_NAME])
         models = await self._sizes.ask(self._copilot.models, Catalogue())
