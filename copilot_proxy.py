@@ -11201,7 +11201,6 @@ class Exchange:
     usage = TokenUsage()
     who = ""  # "user" or "agent", who pays; "" = it never reached Copilot
     number = 0  # unique since the start
-    initiator = AGENT  # judged on what the client sent
     hold: Optional[Hold] = None  # what the limits charged it
     whose = ""  # whose failure it is, as in ProxyError
     reason = ""  # why it failed, in words
@@ -11350,8 +11349,6 @@ async def apart(size: int, work: Callable[[], Any]) -> Any:
 
 BYTES_A_TOKEN = 4  # of JSON; who sees it as a figure gets the true one at the end
 PromptCost = Tuple[float, float]  # tokens, but for those of the cache, and nano AIU
-
-
 MAX_SAMPLE = 1 << 20  # bytes
 MAX_SAMPLES = 4
 MAX_COUNTED = 512
@@ -11500,10 +11497,9 @@ async def read_opening(exchange: Exchange, patience: float) -> None:
             )
     elif exchange.endpoint == RESPONSES:
         opening = ResponsesOpening()
-        ends = time.monotonic() + patience
         while not opening.settled:
             reading = exchange.read_ahead()
-            await asyncio.wait([reading], timeout=ends - time.monotonic())
+            await asyncio.wait([reading], timeout=patience)
             if not reading.done() or reading.exception():
                 return
             opening.feed(reading.result())
@@ -11717,9 +11713,6 @@ class App:
         """Admit one model request, answer it, and account for it whatever happens."""
         self._live[exchange] = None
         exchange.number = next(self._numbers)
-        exchange.initiator = self._copilot.who_pays(
-            exchange.request.headers, exchange.body, exchange.session
-        )
         try:
             await self._choose(exchange)
             self._admit(exchange)
@@ -11852,7 +11845,10 @@ class App:
         Conversation; without it that is the client's own. The answer's head has come,
         and what it `streams` is no refusal.
         """
-        exchange.who = exchange.initiator.who
+        initiator = self._copilot.who_pays(
+            exchange.request.headers, exchange.body, exchange.session
+        )
+        exchange.who = exchange.who or initiator.who
         sent: Any = None
         for _ in range(1 + MAX_REPAIRS):
             fit, body = await apart(
@@ -11862,8 +11858,8 @@ class App:
                 break
             try:
                 exchange.response = await self._copilot.send(
-                    exchange.endpoint, body, exchange.model,
-                    initiator=exchange.initiator, betas=fit.betas,
+                    exchange.endpoint, body, exchange.model, initiator=initiator,
+                    betas=fit.betas,
                 )
                 if streams:
                     # A refusal inside a 200 follows its head at once: half a second.
@@ -12175,15 +12171,12 @@ def codex_model(models: Catalogue) -> str:
 
 
 CODEX = "At the top of ~/.codex/config.toml, with OPENAI_API_KEY=%s in the environment."
-IN_TERMINAL = "In the terminal where Claude Code is to run."
-IN_SDKS = "For SDKs, aider, llm: In the terminal where it is to run."
 OPENCODE = """\
 {"provider": {"copilot": {
   "npm": "@ai-sdk/openai-compatible",
   "options": {"baseURL": "%s/v1", "apiKey": %s},
   "models": {"%s": {}}
 }}}"""
-IN_CONTINUE = "In ~/.continue/config.yaml, under models."
 CONTINUE = """\
 - name: Copilot
   provider: openai
@@ -12205,7 +12198,7 @@ def _client_lines(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
     options = codex_options(base, codex_model(models)).items()
     rows = [
         (
-            "Claude Code, " + shell, IN_TERMINAL,
+            "Claude Code, " + shell, "In the terminal where Claude Code is to run.",
             shell_lines(env, shell.lower()) + "\nclaude",
         )
         for shell in ("bash", "fish", "PowerShell")
@@ -12213,9 +12206,15 @@ def _client_lines(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
     rows += [
         ("Codex", CODEX % key, "\n".join("%s = %s" % option for option in options)),
         ("opencode", "In opencode.json.", OPENCODE % (base, quoted, model)),
-        ("Continue", IN_CONTINUE, CONTINUE % (model, base, quoted)),
+        (
+            "Continue", "In ~/.continue/config.yaml, under models.",
+            CONTINUE % (model, base, quoted),
+        ),
         ("Cursor", CURSOR, ""),
-        ("SDKs", IN_SDKS, shell_lines(env, "bash")),
+        (
+            "SDKs", "For SDKs, aider, llm: In the terminal where it is to run.",
+            shell_lines(env, "bash"),
+        ),
     ]
     return [dict(zip(("name", "where", "text"), row)) for row in rows]
 
