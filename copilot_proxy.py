@@ -5846,6 +5846,15 @@ Repair = Callable[..., Any]  # (fit) -> None, or (fit, object) -> what it did to
 Repairs = Dict[str, List[Repair]]
 
 
+def drop_nulls(item: JSON) -> int:
+    """A null member is an absent one: OpenAI's SDKs give back every field that their
+    answers may have, and Copilot knows few. `content` is null in any call's message."""
+    nulls = [key for key, value in item.items() if value is None and key != "content"]
+    for key in nulls:
+        del item[key]
+    return CHANGED if nulls else KEPT
+
+
 def visit(fit: Fit, items: Any, kind: str, repairs: Repairs, depth: int) -> int:
     """Show the objects of a list to the rules of their kind, then what those hold."""
     verdict = KEPT
@@ -5854,6 +5863,8 @@ def visit(fit: Fit, items: Any, kind: str, repairs: Repairs, depth: int) -> int:
         if depth == 0:
             fit.item = item
         answer = KEPT
+        if None in item.values():
+            answer = drop_nulls(item)
         shown = str(kind or item.get("role") or item.get("type"))
         for repair in repairs.get(shown, ()):
             answer |= repair(fit, item)
@@ -7086,7 +7097,7 @@ def fit_role(fit: Fit, message: JSON) -> int:
 
 def fit_chat_turn(fit: Fit, message: JSON) -> int:
     """Copilot gets back what ChatWriter gave out, and nothing that another made; no
-    blank ends, no empty list of calls, no turn that says nothing (UPSTREAM 9.1)."""
+    blank ends, no empty list, no turn that says nothing (UPSTREAM 9.1)."""
     before = {**message}
     plain = uncarry(message)
     if plain is not message:
@@ -7101,8 +7112,9 @@ def fit_chat_turn(fit: Fit, message: JSON) -> int:
     for opaque, source in packed:
         if source == chat_source(fit.model):
             message.update(reasoning_text=thought or "", reasoning_opaque=opaque)
-    if message.get("tool_calls", True) in ([], None):
-        del message["tool_calls"]
+    for key in ("tool_calls", "annotations"):
+        if message.get(key) == []:
+            del message[key]
     if isinstance(message.get("content"), str):
         message["content"] = message["content"].rstrip()
     if not message.get("content") and not message.get("tool_calls"):

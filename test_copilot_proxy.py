@@ -8948,16 +8948,22 @@ def said_in(conv):
     return lines, sorted(pictures), tools, conv.tool_choice or "auto"
 
 
-def fits(client, served, asked):
-    """Whether what goes up in this cell is taken, after the rules of room 12."""
-    path, name, _, write = DIALECTS[served]
+def fitted(client, served, asked):
+    """What goes up in this cell, after the rules of room 12."""
+    path, _, _, write = DIALECTS[served]
     _, _, parse, _ = DIALECTS[client]
     model = model_of(served)
     kind = {"messages": "anthropic", "chat": "openai"}.get(client, client)
     encode = None
     if client != served:
         encode = lambda body: write(parse(body), model)
-    fit = fit_body(kind, asked, model, path, encode)
+    return fit_body(kind, asked, model, path, encode)
+
+
+def fits(client, served, asked):
+    """Whether what goes up in this cell is taken."""
+    path, name, _, _ = DIALECTS[served]
+    fit = fitted(client, served, asked)
     refuse_body(path, json.loads(fit.encode()), CATALOGUE[name], fit.betas)
 
 
@@ -8979,6 +8985,41 @@ def test_matrix_of_nine_cells_loses_nothing(name, body):
             assert said_in(read_back(sent)) == said_in(conv), (client, served)
             if name not in UNTAKEN or served != "messages":
                 fits(client, served, asked)
+
+
+# What the SDKs' model_dump() gives back of an answer, without a value.
+NULLS = (
+    "refusal audio function_call annotations tool_calls name citations logprobs status phase"
+    " caller namespace detail description strict cache_control filename is_error"
+).split()
+LISTS_HELD = "content tool_calls output tools".split()
+OBJECTS_HELD = "function custom source image_url file".split()  # read by translations alone
+
+
+def with_nulls(value, *holders):
+    """A turn, item or tool with every optional member that it lacks as null."""
+    if isinstance(value, list):
+        return [with_nulls(each, *holders) for each in value]
+    if not isinstance(value, dict):
+        return value
+    held = {key: with_nulls(value[key], *holders) for key in holders if key in value}
+    return {**dict.fromkeys(NULLS), **value, **held}
+
+
+@pytest.mark.parametrize("name, body", [row[:2] for row in NINE_CASES])
+def test_null_member_is_an_absent_one_in_all_nine_cells(name, body):
+    first = cp.parse_messages({"messages": [HI_MESSAGE], "max_tokens": 100, **body})
+    for client, (_, _, _, encode) in DIALECTS.items():
+        asked = {"max_tokens": 100, **encode(first, model_of(client))}
+        for served in DIALECTS:
+            holders = LISTS_HELD
+            if client != served:
+                holders = LISTS_HELD + OBJECTS_HELD
+            members = [key for key in asked if key in cp.PLACED_LISTS]
+            padded = {key: with_nulls(asked[key], *holders) for key in members}
+            if name not in UNTAKEN or served != "messages":
+                went_up = fitted(client, served, {**asked, **padded}).body
+                assert went_up == fitted(client, served, asked).body, (client, served)
 
 
 def test_matrix_of_nine_cells_has_at_least_forty_conversations():
