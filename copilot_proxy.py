@@ -5504,14 +5504,10 @@ class ResponsesTap(StreamTranslator):
     its two wordings.
     """
 
-    def __init__(
-        self, tools: Mapping[str, Tool] = {}, *, hide: bool = False,
-        previous: Optional[str] = None,
-    ) -> None:
+    def __init__(self, *, hide: bool = False, previous: Optional[str] = None) -> None:
         super().__init__()
         self._previous = previous  # answer that the client named, which went up whole
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
-        self._tools = tools
         self._hide = hide
         self._ids: Dict[Any, str] = {}  # by output_index, and of the "response"
         self._number = 0  # of the event that comes next
@@ -5528,12 +5524,12 @@ class ResponsesTap(StreamTranslator):
 
     def _rename(self, item: JSON) -> bool:
         """Give a call the name and the namespace that the client knows."""
-        name = text_at(item, "name")
-        tool = self._tools.get(self.names.get(name, name))
-        if not tool or "namespace" in item or item.get("type") not in CALLS[:2]:
-            return False
-        item.update(name=tool.own, **given(namespace=tool.namespace))
-        return tool.namespace != "" or tool.own != name
+        changed = False
+        for key in ("name", "namespace"):
+            if text_at(item, key) in self.names:
+                item[key] = self.names[item[key]]
+                changed = True
+        return changed
 
     def _pass_on(self, kind: str, obj: JSON) -> bool:
         """Make an event what the client is to see; whether it was something else."""
@@ -5826,6 +5822,17 @@ Repair = Callable[..., Any]  # (fit) -> None, or (fit, object) -> what it did to
 Repairs = Dict[str, List[Repair]]
 
 
+def path_of(value: Any, wanted: JSON) -> str:
+    """Where this very object stands in a body, as messages.3.content.0."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        if inner is wanted:
+            return str(key)
+        path = path_of(inner, wanted) if isinstance(inner, (dict, list)) else ""
+        if path:
+            return f"{key}.{path}"
+    return ""
+
+
 def drop_nulls(item: JSON) -> bool:
     """A null member is an absent one: OpenAI's SDKs give back every field that their
     answers may have, and Copilot knows few. `content` is null in any call's message."""
@@ -5914,8 +5921,6 @@ UNSERVED = {
         "logprobs": "",
         "functions": "use tools",
         "logit_bias": "",
-        "frequency_penalty": "",
-        "presence_penalty": "",
         "web_search_options": "",
     },
     "responses": {
@@ -5925,7 +5930,7 @@ UNSERVED = {
 }
 HARMLESS = {"n": 1, "modalities": ["text"]}  # values that ask for nothing
 # No translation of a chat request has a field for these.
-CHAT_ALONE = "logit_bias frequency_penalty presence_penalty web_search_options".split()
+CHAT_ALONE = ("logit_bias", "web_search_options")
 
 
 def refuse_meaning(fit: Fit) -> None:
@@ -6578,11 +6583,9 @@ def rename(fit: Fit, holder: JSON, key: str = "name") -> int:
 
 
 def fit_name(fit: Fit, shown: JSON) -> int:
-    """Tool names, where a tool is offered and where it was called."""
-    if shown.get("type") == "namespace":
-        return KEPT
+    """Names of tools and namespaces, where they are offered and where called."""
     holder = tool_holder(shown)
-    verdict = rename(fit, holder)
+    verdict = rename(fit, holder) | rename(fit, shown, "namespace")
     names = fit.offered if fit.member == "tools" else fit.called
     names[str(holder.get("name"))] = None
     return verdict
@@ -6755,17 +6758,6 @@ def picture(named: str, data: str) -> Tuple[str, str]:
         if head.startswith(magic):
             return kind, data
     return named.replace("image/jpg", "image/jpeg"), data
-
-
-def path_of(value: Any, wanted: JSON) -> str:
-    """Where this very object stands in a body, as messages.3.content.0."""
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-        if inner is wanted:
-            return str(key)
-        path = path_of(inner, wanted) if isinstance(inner, (dict, list)) else ""
-        if path:
-            return f"{key}.{path}"
-    return ""
 
 
 def own_source(fit: Fit, block: JSON) -> JSON:
@@ -7203,44 +7195,6 @@ def fit_items(fit: Fit) -> None:
         fit.body["input"] = kept
 
 
-SEARCH_KINDS = "tool_search tool_search_call tool_search_output".split()
-
-
-def searches(item: Any) -> bool:
-    """Whether a tool, an item or a choice is about the search for tools."""
-    return text_at(item, "type") in SEARCH_KINDS
-
-
-def flatten_namespaces(fit: Fit) -> None:
-    """Offer the tools of a namespace as functions; the tap gives calls back."""
-    table = ToolTable(fit.body)
-    body = fit.body = {**fit.body}  # which is written anew as a whole
-    items = list_at(body, "input")
-    offers = list_at(body, "tools")
-    for item in objects(items):
-        if item.get("type") == "tool_search_output":
-            offers = offers + list_at(item, "tools")
-    tools: List[Any] = []
-    for tool in offers:
-        if text_at(tool, "type") != "namespace":
-            tools.append(tool)
-            continue
-        for function in objects(tool.get("tools")):
-            tools.append({**function, "namespace": tool.get("name")})
-    for named in objects([*tools, *items, body.get("tool_choice")]):
-        if "namespace" in named:
-            named["name"] = table.name_of(named)
-        for key in {"namespace", "defer_loading"} & named.keys():
-            del named[key]  # nothing finds a tool any more
-    for tool in filter(searches, tools):
-        fit.tell("tool " + tool["type"])
-    body["tools"] = [tool for tool in tools if not searches(tool)]
-    if items:
-        body["input"] = [item for item in items if not searches(item)]
-    if searches(body.get("tool_choice")):
-        body["tool_choice"] = "auto"
-
-
 ITEM_CALLS = ("function_call", "custom_tool_call")
 
 
@@ -7417,9 +7371,8 @@ RULES: Tuple[Rule, ...] = (
         learn=field_path,
     ),
     Rule("format schema", fit_format_schema, ON_OPENAI),  # UPSTREAM 22.4, 22.5
-    Rule(  # UPSTREAM 22.4
+    Rule(  # UPSTREAM 22.4: such a model gets the request translated (18)
         "namespaces",
-        flatten_namespaces,
         words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b",
     ),
     Rule(  # UPSTREAM 22.4
@@ -7571,6 +7524,10 @@ class Fitter:
         for step in self._plans[subject]:
             step(fit)
         return fit
+
+    def has_learnt(self, rule: str, model: Model, endpoint: str) -> bool:
+        """Whether a refusal has taught a rule."""
+        return rule in self._learnt.get(subject_of(endpoint, model), {})
 
     def learn(self, fit: Fit, exc: ProxyError) -> str:
         """Take in a refusal; a sentence on what it taught, "" = nothing new."""
@@ -12061,9 +12018,11 @@ class App:
             body = {**body, "input": items}
         if body is not client_body:
             body = loads_object(dumps(body))  # what is remembered must stay as it is
-        if exchange.native and exchange.endpoint == RESPONSES:
+        model, endpoint = exchange.model, exchange.endpoint
+        flat = self._fitter.has_learnt("namespaces", model, endpoint)
+        if exchange.native and endpoint == RESPONSES and not flat:
             exchange.source = ResponsesTap(
-                ToolTable(body).tools, hide=wants_memory(body, exchange.model),
+                hide=wants_memory(body, model),
                 previous=text_at(client_body, "previous_response_id"),
             )
             return body
