@@ -3720,14 +3720,18 @@ def _parse_turn(message: JSON, path: str) -> Turn:
     return Turn(TURN_ROLES[role], tuple(parts))
 
 
-def _parse_tool(entry: JSON, path: str) -> Tool:
-    kind, inner, path = _open_entry(entry, path, *ARGUMENTS)
-    name = required_text(inner, "name", path)
-    description = text_field(inner, "description", path)
+def parse_function(kind: str, tool: JSON, path: str) -> Tool:
+    """Read what a tool of `kind` says; it is the same in chat and in Responses."""
+    name = required_text(tool, "name", path)
+    description = text_field(tool, "description", path)
     if kind == "custom":
-        return custom_tool(name, description, field(inner, "format", dict, path, {}))
-    schema = field(inner, "parameters", dict, path, {})
-    return Tool(name, description, schema, field(inner, "strict", bool, path))
+        return custom_tool(name, description, field(tool, "format", dict, path, {}))
+    schema = field(tool, "parameters", dict, path, {})
+    return Tool(name, description, schema, field(tool, "strict", bool, path), kind)
+
+
+def _parse_tool(entry: JSON, path: str) -> Tool:
+    return parse_function(*_open_entry(entry, path, *ARGUMENTS))
 
 
 def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool, ...]]:
@@ -4515,63 +4519,52 @@ class ToolTable:
             return
         if kind in CLIENT_TOOLS:
             tool = {**CLIENT_TOOLS[kind], **given(**tool), "name": kind}
-        elif kind not in ("function", "custom"):
+        elif kind not in ARGUMENTS:
             raise BadRequest(
-                "%s: a tool of type %s is run by OpenAI's servers, which Copilot does "
-                "not offer; use a function or an MCP server of your client"
-                % (path, ascii(kind[:40])),
+                f"{path}: a tool of type {kind[:40]!a} is run by OpenAI's servers, "
+                "which Copilot does not offer; use a function or an MCP server of your "
+                "client",
                 code="unsupported_tool",
             )
-        name = required_text(tool, "name", path)
-        about = text_field(tool, "description", path)
-        if kind == "custom":
-            made = custom_tool(name, about, field(tool, "format", dict, path, {}))
-        else:
-            schema = field(tool, "parameters", dict, path, {})
-            made = Tool(name, about, schema, field(tool, "strict", bool, path), kind)
-        place = (namespace, name)
-        flat = self.name_of({"namespace": namespace, "name": name})
-        taken: Container[str] = self._plain if namespace else ()
-        while place not in self._flat and (flat in self.tools or flat in taken):
-            flat += "_"  # so that two of one name do not become one
+        made = parse_function(kind, tool, path)
+        place = (namespace, made.name)
+        flat = self.name_of({"namespace": namespace, "name": made.name})
+        if place not in self._flat:
+            while flat in self.tools or namespace and flat in self._plain:
+                flat += "_"  # so that two of one name do not become one
         self._flat[place] = flat
-        self.tools[flat] = made._replace(name=flat, own=name, namespace=namespace)
+        self.tools[flat] = made._replace(name=flat, own=made.name, namespace=namespace)
 
 
-def _parse_input_part(part: Any, path: str) -> Any:
+def _parse_input_part(part: JSON, path: str) -> Any:
     kind = required_text(part, "type", path)
-    if kind == "refusal":
-        return Text(text_field(part, kind, path))
     if kind.endswith("text"):
         return Text(text_field(part, "text", path))
+    if kind == "refusal":
+        return Text(text_field(part, kind, path))
     if part.get("file_id") or part.get("file_url"):
         raise BadRequest(f"{path}: Copilot keeps no files; send the data itself")
     if kind == "input_image":
         detail = text_field(part, "detail", path)
         return Image(required_text(part, "image_url", path), detail)
-    if kind != "input_file":
-        words = "%s: a part of type %s cannot be sent to this model"
-        raise BadRequest(words % (path, ascii(kind[:40])))
-    url = required_text(part, "file_data", path)
-    if not url.startswith("data:"):
-        url = "data:application/pdf;base64," + url
-    return Document(url, text_field(part, "filename", path))
+    if kind == "input_file":
+        url = required_text(part, "file_data", path)
+        return Document(url, text_field(part, "filename", path))
+    raise BadRequest(
+        f"{path}: a part of type {kind[:40]!a} cannot be sent to this model"
+    )
 
 
 def _parse_input_content(holder: JSON, key: str, path: str) -> Tuple[Any, ...]:
     content = holder.get(key)
     if isinstance(content, str):
-        content = [{"type": "input_text", "text": content}]
-    parts = parse_list({key: content}, key, _parse_input_part, path)
+        parts = [Text(content)]
+    else:
+        parts = parse_list(holder, key, _parse_input_part, path)
     return tuple(part for part in parts if part != Text(""))
 
 
-INPUT_ROLES = {
-    "user": "user",
-    "assistant": "assistant",
-    "system": "system",
-    "developer": "system",
-}
+INPUT_ROLES = ("user", "assistant", "system", "developer")
 COMPACTED = "copilot-claude-proxy:summary"  # the source of a summary that we made
 SUMMARY_LEAD = "What happened so far in this conversation:\n\n"
 LOST_SUMMARY = (
@@ -4593,7 +4586,9 @@ WORDS = ("action", "queries", "name", "arguments", "code", "output", "error", "t
 
 
 def summary_text(item: JSON) -> str:
-    """The words that stand for a compaction item."""
+    """The words that stand for a compaction item, or for the wish for one."""
+    if item.get("type") == "compaction_trigger":
+        return SUMMARY_PROMPT
     ours = unpack_reasoning(text_at(item, "encrypted_content"))
     if ours and ours[1] == COMPACTED:
         return SUMMARY_LEAD + ours[0]
@@ -4610,7 +4605,7 @@ def call_arguments(item: JSON) -> str:
 
 def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Call:
     call_id = required_text(item, "call_id", path)
-    name = kind[: -len("_call")]
+    name = kind.removesuffix("_call")
     if kind in CALLS[:2]:
         required_text(item, "name", path)
         text_field(item, "arguments" if kind == CALLS[0] else "input", path)
@@ -4620,54 +4615,57 @@ def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Cal
 
 def _parse_result(kind: str, item: JSON, path: str) -> Result:
     call_id = required_text(item, "call_id", path)
-    if kind in RESULTS[:2]:
-        return Result(call_id, _parse_input_content(item, "output", path))
     output = item.get("output") or ""
     if kind == "tool_search_output":
         found = ToolTable({"tools": item.get("tools")}).tools
         output = "Found tools: %s" % (", ".join(found) or "none")
+    elif kind in RESULTS[:2]:
+        return Result(call_id, _parse_input_content(item, "output", path))
     elif not isinstance(output, str):
         output = dumps_text(output)
     return Result(call_id, (Text(output),))
 
 
-def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
+def _parse_item(table: ToolTable, item: JSON, path: str) -> Turn:
     kind = text_field(item, "type", path) or "message"
     if kind == "message":
-        role = INPUT_ROLES[required_word(item, "role", INPUT_ROLES, path)]
-        return Turn(role, _parse_input_content(item, "content", path))
+        role = required_word(item, "role", INPUT_ROLES, path)
+        content = _parse_input_content(item, "content", path)
+        return Turn(role.replace("developer", "system"), content)
     if kind in RESULTS:
         return Turn("user", (_parse_result(kind, item, path),))
-    if kind in ("compaction", "compaction_summary"):
+    if kind.startswith("compaction"):
         return Turn("user", (Text(summary_text(item)),))
-    if kind == "compaction_trigger":
-        return Turn("user", (Text(SUMMARY_PROMPT),))
-    if kind == "reasoning":
-        ours = unpack_reasoning(text_field(item, "encrypted_content", path))
-        thought = text_of(_parse_input_content(item, "summary", path))
-        # What another made only its own model can read.
-        parts = (Reasoning(thought, *ours),) if ours and ours[0] else ()
-        return Turn("assistant", parts)
+    parts: Tuple[Any, ...] = ()
     if kind in CALLS:
-        return Turn("assistant", (_parse_input_call(table, kind, item, path),))
-    if not SERVER_ITEMS.fullmatch(kind):
-        words = "%s: an item of type %s cannot be sent to this model"
-        raise BadRequest(words % (path, ascii(kind[:40])))
-    about = {key: item[key] for key in WORDS if key in item}
-    return Turn("assistant", (Text(f"[{kind} {dumps_text(about)}]"),))
+        parts = (_parse_input_call(table, kind, item, path),)
+    elif kind == "reasoning":
+        ours = unpack_reasoning(text_field(item, "encrypted_content", path))
+        if ours and ours[0]:  # else only its own model can read it
+            thought = text_of(_parse_input_content(item, "summary", path))
+            parts = (Reasoning(thought, *ours),)
+    elif SERVER_ITEMS.fullmatch(kind):
+        about = {key: item[key] for key in WORDS if key in item}
+        parts = (Text(f"[{kind} {dumps_text(about)}]"),)
+    else:
+        raise BadRequest(
+            f"{path}: an item of type {kind[:40]!a} cannot be sent to this model"
+        )
+    return Turn("assistant", parts)
 
 
 def _join_turns(turns: List[Turn]) -> List[Turn]:
     """What a model said in one go is one turn, because thinking must stand before its
     calls (UPSTREAM 11.6); of the others each is a turn of its own."""
-    joined: List[Tuple[str, List[Any]]] = [("", [])]
-    for turn in turns:
-        role, parts = joined[-1]
-        if turn.role == role == "assistant":
-            parts += turn.parts
-        elif turn.parts:
-            joined.append((turn.role, list(turn.parts)))
-    return [Turn(role, tuple(parts)) for role, parts in joined[1:]]
+    joined: List[Turn] = []
+    said = [turn for turn in turns if turn.parts]
+    for role, group in itertools.groupby(said, operator.attrgetter("role")):
+        if role == "assistant":
+            parts = itertools.chain.from_iterable(turn.parts for turn in group)
+            joined.append(Turn(role, tuple(parts)))
+        else:
+            joined += group
+    return joined
 
 
 def _wanted_format(body: JSON) -> Optional[JSON]:
@@ -4686,14 +4684,13 @@ def _choice_among(body: JSON, table: ToolTable) -> str:
     if kind.startswith(SPARED_TOOLS):
         table.left_out["tool_choice " + kind] = None
         return ""
-    is_narrowed = kind == "allowed_tools"
-    entries = objects(choice.get("tools")) if is_narrowed else [choice]
+    entries = objects(choice.get("tools", [choice]))
     names = dict.fromkeys(map(table.name_of, entries))
     chosen = {name: tool for name, tool in table.tools.items() if name in names}
     if not chosen:
-        words = "tool_choice: %s is not among the tools"
-        raise BadRequest(words % ascii(", ".join(names)[:64]))
-    if not is_narrowed:
+        wanted = ", ".join(names)[:64]
+        raise BadRequest(f"tool_choice: {wanted!a} is not among the tools")
+    if kind != "allowed_tools":
         return "=" + table.name_of(choice)
     table.tools = chosen
     modes = ("auto", "required")
