@@ -4850,29 +4850,22 @@ def better_failure(obj: JSON, old: Optional[ProxyError]) -> ProxyError:
     return old
 
 
-class ResponsesOpening:
+class ResponsesOpening(StreamTranslator):
     """Looks at how a stream begins: some refusals come as a 200 (UPSTREAM 22.4).
 
-    Once `settled`, `failure` tells whether that is all that it was.
+    Once `done`, `failure` tells whether that is all that it was.
     """
 
-    def __init__(self) -> None:
-        self.settled = False
-        self.failure: Optional[ProxyError] = None
-        self._decoder = SSEDecoder()
+    finished = True  # so that garbage is passed over: whoever reads it all says so
 
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes, b"" at the end of the stream."""
-        for event in self._decoder.feed(data):
-            if self.settled or event.event in PREAMBLE:
-                continue
-            kind = ""
-            with contextlib.suppress(UpstreamError):  # whoever reads it all says so
-                kind, obj = parse_event(event)
-            self.settled = kind not in FAILURES or self.failure is not None
-            if kind in FAILURES:
-                self.failure = better_failure(obj, self.failure)
-        self.settled = self.settled or not data
+    def _read(self, event: SSEEvent) -> None:
+        if event.event in PREAMBLE:
+            return
+        self.done = True
+        kind, obj = parse_event(event)
+        if kind in FAILURES:
+            self.done = self.failure is not None
+            self.failure = better_failure(obj, self.failure)
 
 
 TEXT_DELTA = "response.output_text.delta"
@@ -4890,7 +4883,7 @@ DELTAS = {
 PLAIN_DELTA = re.compile(
     rb'{"content_index":(\d),"delta":"([ !#-\[\]-~]*)","item_id":("[ !#-\[\]-~]*"),'
     rb'"logprobs":\[\],"obfuscation":"\w*","output_index":(\d|[1-9]\d),'
-    rb'"sequence_number":([1-9]\d{0,8}),"type":"response\.output_text\.delta"}',
+    rb'"sequence_number":[1-9]\d{0,8},"type":"response\.output_text\.delta"}',
     re.ASCII,
 ).fullmatch
 ALL_PARTS = -1  # stands for the parts of an item whose `done` was read
@@ -4905,29 +4898,30 @@ class ResponsesReader:
     """
 
     stop_sequence: Optional[str] = None  # this API has none
+    usage = TokenUsage()
+    finish_reason = ""
+    done = False
+    failure: Optional[ProxyError] = None
+    _message = -1  # output_index of the last text
 
     def __init__(self, source: str = "responses:openai") -> None:
-        self.usage = TokenUsage()
-        self.finish_reason = ""
-        self.done = False
-        self.failure: Optional[ProxyError] = None
         self._source = source
-        self._seen: Set[Tuple[int, int]] = set()  # (output_index, part) with a text
-        self._calls: Dict[int, bool] = {}  # output_index: have arguments come?
-        self._call_ids: Dict[str, int] = {}  # and their output_index
-        self._message = -1  # output_index of the last text
+        # Of items: (output_index, part) that has words, (output_index, ALL_PARTS).
+        self._given: Set[Tuple[int, int]] = set()
+        self._calls: Dict[int, str] = {}  # output_index: call id
 
     def _give(self, kind: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
         method = DELTAS.get(kind)
         if not method or not text:
             return
-        if method == "reasoning" and place[1] and place not in self._seen:
-            text = "\n\n" + text
-        if method == "text" and self._message != place[0]:
+        index, part = place
+        if method == "text" and self._message != index:
             if self._message >= 0:
                 sink.next_message()
-            self._message = place[0]
-        self._seen.add(place)
+            self._message = index
+        if method == "reasoning" and part and place not in self._given:
+            text = "\n\n" + text
+        self._given.add(place)
         getattr(sink, method)(text)
 
     def _delta(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
@@ -4936,34 +4930,31 @@ class ResponsesReader:
 
     def _arguments(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         text = text_at(obj, "delta")
-        if not text and not self._calls.get(index):
-            text = text_at(obj, "arguments")
+        if (index, 0) not in self._given:
+            text = text or text_at(obj, "arguments")
         if text and index in self._calls:  # else: the item's `done` brings them
-            self._calls[index] = True
+            self._given.add((index, 0))
             sink.arguments(index, text)
 
     def _item(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         """An item begins or is done: give what has not been given."""
         item = object_at(obj, "item")
         is_done = kind != "response.output_item.added"
-        if is_done and (index, ALL_PARTS) in self._seen:
-            return
         name = text_at(item, "name")
-        if item.get("type") in CALLS[:2] and index not in self._calls:
-            if name:
-                self._calls[index] = False
-                call_id = text_at(item, "call_id")
-                self._call_ids[call_id] = index
-                sink.call(index, call_id, name)
-            elif is_done:
+        is_call = item.get("type") in CALLS[:2] and index not in self._calls
+        if (index, ALL_PARTS) in self._given:
+            return
+        if is_call and (name or is_done):
+            if not name:
                 raise UpstreamError("the upstream called a nameless tool; try again")
+            self._calls[index] = text_at(item, "call_id")
+            sink.call(index, self._calls[index], name)
         if not is_done:
             return
-        self._seen.add((index, ALL_PARTS))
-        parts = list_at(item, "summary") or list_at(item, "content")
-        for at, part in enumerate(parts):
-            text = text_at(part, "text") or text_at(part, "refusal")
-            if (index, at) not in self._seen:
+        self._given.add((index, ALL_PARTS))
+        for at, part in enumerate(list_at(item, "summary") or list_at(item, "content")):
+            if (index, at) not in self._given:
+                text = text_at(part, "text") or text_at(part, "refusal")
                 self._give(text_at(part, "type"), (index, at), text, sink)
         self._arguments(kind, index, {"arguments": call_arguments(item)}, sink)
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
@@ -4974,10 +4965,10 @@ class ResponsesReader:
     def _ended(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         response = object_at(obj, "response")
         # Some items stand only here, and some upstreams count them otherwise.
+        known = {call_id: index for index, call_id in self._calls.items()}
         for at, item in enumerate(objects(response.get("output"))):
-            index = self._call_ids.get(text_at(item, "call_id"), at)
-            if (index, 0) not in self._seen:
-                self._item(kind, index, {"item": item}, sink)
+            index = known.get(text_at(item, "call_id"), at)
+            self._item(kind, index, {"item": item}, sink)
         self.finish_reason = "tool_calls" if self._calls else "stop"
         if kind == "response.incomplete":
             self.finish_reason = "length"
@@ -5523,112 +5514,100 @@ class ResponsesTap(StreamTranslator):
     """
 
     def __init__(
-        self, tools: Mapping[str, Tool] = {}, *, hide: bool = False,
-        previous: Optional[str] = None,
+        self, tools: Mapping[str, Tool] = {}, *, hide: bool = False, previous: str = "",
     ) -> None:
         super().__init__()
-        self._previous = previous  # answer that the client named, which went up whole
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
+        self.items: List[JSON] = []  # the output, with all that is to come back
         self._tools = tools
         self._hide = hide
+        self._previous = previous  # answer that the client named, which went up whole
         self._ids: Dict[Any, str] = {}  # by output_index, and of the "response"
         self._number = 0  # of the event that comes next
-        self._items: Dict[int, JSON] = {}  # the output, with all that is to come back
-        self._answer: JSON = {}  # the last event's response
+        self._answer: JSON = {"id": "resp_0", "object": "response", "output": []}
+        self._changed = False  # whether an event is no more the upstream's own
 
-    def _pin(self, holder: JSON, key: str, place: Any) -> bool:
-        """Give an id its first value; whether it had another."""
+    def _set(self, holder: JSON, key: str, value: Any) -> None:
+        if value and holder.get(key) != value:
+            holder[key] = value
+            self._changed = True
+
+    def _pin(self, holder: JSON, key: str, place: Any) -> None:
+        """Give an id its first value."""
         own = text_at(holder, key)
-        if not own or self._ids.setdefault(place, own) == own:
-            return False
-        holder[key] = self._ids[place]
-        return True
+        if own:
+            self._set(holder, key, self._ids.setdefault(place, own))
 
-    def _rename(self, item: JSON) -> bool:
+    def _rename(self, item: JSON) -> None:
         """Give a call the name and the namespace that the client knows."""
         name = text_at(item, "name")
         tool = self._tools.get(self.names.get(name, name))
-        if not tool or "namespace" in item or item.get("type") not in CALLS[:2]:
-            return False
-        item.update(name=tool.own, **given(namespace=tool.namespace))
-        return tool.namespace != "" or tool.own != name
+        if tool and "namespace" not in item:
+            self._set(item, "name", tool.own)
+            self._set(item, "namespace", tool.namespace)
 
-    def _pass_on(self, kind: str, obj: JSON) -> bool:
-        """Make an event what the client is to see; whether it was something else."""
+    def _pass_on(self, kind: str, obj: JSON) -> None:
+        """Make an event what the client is to see."""
         index = typed(obj, "output_index", int)
-        changed = self._pin(obj, "item_id", index)
+        self._pin(obj, "item_id", index)
         response = object_at(obj, "response")
-        changed |= self._pin(response, "id", "response")
-        if response and self._previous:
-            response["previous_response_id"] = self._previous
-            changed = True
-        items = [(index, item) for item in objects([obj.get("item")])]
-        items += enumerate(objects(response.get("output")))
+        if response:
+            self._pin(response, "id", "response")
+            self._set(response, "previous_response_id", self._previous)
+            self._answer = response
+        items = objects([obj.get("item"), *list_at(response, "output")])
         if items and kind in ENDINGS:  # else they came one by one only
-            self._items.clear()
-        for at, item in items:
-            changed |= self._pin(item, "id", at)
-            changed |= self._rename(item)
+            self.items = []
+        for at, item in enumerate(items, index):
+            self._pin(item, "id", at)
+            self._rename(item)
             if kind != "response.output_item.added":
-                self._items[at] = dict(item)
+                self.items.append(dict(item))
             if self._hide and item.get("type") == "reasoning":
-                changed |= item.pop("encrypted_content", None) is not None
-        return changed
+                self._changed |= item.pop("encrypted_content", None) is not None
 
     def _read(self, event: SSEEvent) -> None:
         name, data = event
         plain = PLAIN_DELTA(data)
         own_id = plain and self._ids.get(int(plain[4]))
         if own_id:
-            self._number = int(plain[5]) + 1
             start, end = plain.span(3)
             data = b"%b%b%b" % (data[:start], dumps(own_id), data[end:])
+        elif data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
+            return
         else:
-            data = self._parse(event)
-        if data:
-            head = b"event: %b\n" % name.encode("utf-8") if name else b""
-            lines = data.replace(b"\n", b"\ndata: ")
-            self._out.append(b"%bdata: %b\n\n" % (head, lines))
+            kind, obj = parse_event(event)
+            if kind in FAILURES:
+                # The other event may come before or after: the first ends nothing.
+                self.done = self.finished
+                self.finished = True
+                self.failure = better_failure(obj, self.failure)
+                return
+            self._changed = False
+            self._pass_on(kind, obj)
+            if self._changed:
+                data = dumps(obj)
+            if kind in ENDINGS:
+                self._end(obj)
+        self._number += 1
+        head = b"event: %b\n" % name.encode("utf-8") if name else b""
+        lines = data.replace(b"\n", b"\ndata: ")
+        self._out.append(b"%bdata: %b\n\n" % (head, lines))
 
-    def _parse(self, event: SSEEvent) -> bytes:
-        """Read an event; gives what the client is to see of it."""
-        data = event.data
-        if data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
-            return b""
-        kind, obj = parse_event(event)
-        if kind in FAILURES:
-            # The other event may come before or after, so the first one ends nothing.
-            self.done = self.finished
-            self.finished = True
-            self.failure = better_failure(obj, self.failure)
-            return b""
-        self._number = count(obj.get("sequence_number")) + 1
-        if self._pass_on(kind, obj):
-            data = dumps(obj)
-        if kind in ENDINGS:
-            self.finished = True
-            self.done = True
-            cost = obj.get("copilot_usage")
-            response = object_at(obj, "response")
-            self.usage = openai_usage(response.get("usage"), cost)
-            about = {"status": kind[len("response.") :]}
-            self._answer = {**about, **response, **given(copilot_usage=cost)}
-        return data
+    def _end(self, obj: JSON) -> None:
+        self.finished = True
+        self.done = True
+        cost = obj.get("copilot_usage")
+        self.usage = openai_usage(self._answer.get("usage"), cost)
+        self._answer.update(given(copilot_usage=cost))
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
-        response_id = self._ids.get("response", "resp_0")
-        response = {"id": response_id, "object": "response", "output": []}
-        return self._take() + failure_events(exc, response, self._number)
+        return self._take() + failure_events(exc, self._answer, self._number)
 
     def whole(self) -> JSON:
         """The answer for stream:false, after finish()."""
         return self._answer
-
-    @property
-    def items(self) -> List[JSON]:
-        """The output, with all that is to come back."""
-        return list(self._items.values())
 
 
 # --- Claude Code's web search ---------------------------------------------------------
@@ -11508,11 +11487,13 @@ async def read_opening(exchange: Exchange, patience: float) -> None:
     elif exchange.endpoint == RESPONSES:
         opening = ResponsesOpening()
         ends = time.monotonic() + patience
-        while not opening.settled:
+        while not opening.done:
             reading = exchange.read_ahead()
             await asyncio.wait([reading], timeout=ends - time.monotonic())
             if not reading.done() or reading.exception():
                 return
+            if not reading.result():
+                break
             opening.feed(reading.result())
         if opening.failure and opening.failure.status < 500:
             raise opening.failure
