@@ -5049,18 +5049,19 @@ BLANK_RESPONSE = loads(b"""{
 def response_frame(body: JSON, response_id: str, model: str, created: int) -> JSON:
     """A response that has only begun, for the request `body`."""
     same = {key: body[key] for key in BLANK_RESPONSE if body.get(key) is not None}
-    frame = {**BLANK_RESPONSE, **same, "created_at": created}
-    return {**frame, "id": response_id, "model": model}
+    about = {"id": response_id, "model": model, "created_at": created}
+    return {**BLANK_RESPONSE, **same, **about}
 
 
 def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
     """`error` in both its shapes, which SDKs raise, then what Codex reads."""
     error = {"code": exc.code or "server_error", "message": str(exc)}
-    event = {"type": "error", **error, "param": None, **openai_error(exc)}
-    event["sequence_number"] = number
-    failed = {"type": "response.failed", "sequence_number": number + 1}
-    failed["response"] = {**response, "status": "failed", "error": error}
-    return encode_sse("error", event) + encode_sse("response.failed", failed)
+    event = {"type": "error", "sequence_number": number, **error, "param": None}
+    event.update(openai_error(exc))
+    failed = {**response, "status": "failed", "error": error}
+    number += 1
+    end = {"type": "response.failed", "sequence_number": number, "response": failed}
+    return encode_sse("error", event) + encode_sse("response.failed", end)
 
 
 class _Form(NamedTuple):
@@ -5153,53 +5154,51 @@ class ResponsesWriter:
         summary: bool = False, encrypted: bool = False, compact: bool = False,
     ) -> None:
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
-        self._compact = compact  # the answer is a summary to go on with
+        self.items: List[JSON] = []  # the output, with all that is to come back
         self._frame = frame
         self._tools = tools
-        self._fold = fold
+        self._mute = fold
         self._summary = summary  # reasoning is shown in words
         self._encrypted = encrypted or compact  # and in its vendor's own form
-        self.items: List[JSON] = []  # the output, with all that is to come back
+        self._compact = compact  # the answer is a summary to go on with
+        self._gist: List[str] = []  # its words
         self._out: List[bytes] = []
         self._number = 0
-        self._over = False
         self._open: Optional[_OpenItem] = None  # a message or reasoning
+        self._waiting: List[str] = []  # what came encrypted while a message was open
         self._calls: Dict[Hashable, _OpenItem] = {}
-        self._gist: List[str] = []  # the words of a summary
-        self._waiting: List[Tuple[str, str]] = []  # opaque, while a message was open
         for kind in ("created", "in_progress"):
             self._write(kind, response=frame)
 
     def text(self, text: str) -> None:
-        self._add_words("text", text)
+        if self._compact:
+            self._gist.append(text)
+        else:
+            self._add_words("text", text)
 
     def refusal(self, text: str) -> None:
         self._add_words("refusal", text)
 
     def reasoning(self, text: str) -> None:
-        if self._summary:
+        if self._summary and not self._compact:
             self._add_words("reasoning", text)
 
-    def next_message(self) -> None:
-        self._close_item()
-
     def opaque(self, data: str, source: str) -> None:
+        packed = pack_reasoning(data, source)
         if self._compact:
             return
         if self._open is None:
-            self._open = self._add_item({"type": "reasoning", "summary": []}, None)
-        item = self._open.item
-        if item["type"] == "message":  # so that a text is not broken in two
-            self._waiting.append((data, source))
-        else:
-            item["encrypted_content"] = pack_reasoning(data, source)
+            self._add_whole("reasoning", packed, summary=[])
+        elif self._open.form is FORMS["reasoning"]:
+            self._open.item["encrypted_content"] = packed
             self._close_item()
+        else:  # so that a text is not broken in two
+            self._waiting.append(packed)
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._close_item()
         name = self.names.get(name, name)
         tool = self._tools.get(name) or Tool(name, "", {})
-        call_id = call_id or f"call_{self._frame['id']}_{len(self.items)}"
         self._calls[key] = self._add_item(call_item(tool, call_id), tool)
 
     def arguments(self, key: Hashable, fragment: str) -> None:
@@ -5219,8 +5218,7 @@ class ResponsesWriter:
         status = "incomplete" if why else "completed"
         if self._compact:
             packed = pack_reasoning("".join(self._gist), COMPACTED)
-            item = {"type": "compaction", "encrypted_content": packed}
-            self._end_item(self._add_item(item, None))
+            self._add_whole("compaction", packed)
         for key in list(self._calls):  # which began before what is open
             self._close_call(key, status)
         self._close_item("final_answer", status)
@@ -5234,16 +5232,16 @@ class ResponsesWriter:
         }
         self._write(status, response=answer, **usage.cost)
         self._frame = {**answer, **usage.cost}
-        self._over = True
+        self._mute = True
 
     def error(self, exc: ProxyError) -> None:
-        if not self._over:
-            self._over = True
+        if not self._mute:
+            self._mute = True
             self._out.append(failure_events(exc, self._frame, self._number))
 
     def take(self) -> bytes:
         """The bytes written since the last call; none with `fold`."""
-        data = b"" if self._fold else b"".join(self._out)
+        data = b"".join(self._out)
         self._out.clear()
         return data
 
@@ -5252,7 +5250,7 @@ class ResponsesWriter:
         return self._frame
 
     def _write(self, event: str, **fields: Any) -> None:
-        if not self._fold and not self._over:
+        if not self._mute:
             kind = "response." + event
             about = {"type": kind, "sequence_number": self._number}
             self._number += 1
@@ -5265,41 +5263,35 @@ class ResponsesWriter:
 
     def _add_item(self, item: JSON, form: Any) -> _OpenItem:
         index = len(self.items)
+        prefix = ID_PREFIXES.get(item["type"], "item_")
         # Of the answer's id, because this room has no randomness of its own.
-        name = "%s%04x%s" % (
-            ID_PREFIXES.get(item["type"], "item_"), index, self._frame["id"][-20:],
-        )
-        item["id"] = name
+        item["id"] = f"{prefix}{index:04x}{self._frame['id'][-20:]}"
         self.items.append(item)
-        self._write("output_item.added", output_index=index, item=item)
-        return _OpenItem(item, {"item_id": name, "output_index": index}, form, [])
+        self._write("output_item.added", output_index=index, item=self._shown(item))
+        return _OpenItem(item, {"item_id": item["id"], "output_index": index}, form, [])
 
     def _end_item(self, done: _OpenItem) -> None:
-        item = self._shown(done.item)
         index = done.place["output_index"]
+        item = self._shown(done.item)
         self._write("output_item.done", output_index=index, item=item)
 
-    def _add_words(self, what: str, text: str) -> None:
-        if self._compact:
-            if what == "text":
-                self._gist.append(text)
-        elif text:
-            form = FORMS[what]
-            if self._open is None or self._open.form is not form:
-                self._open_item(form)
-            _, place, _, pieces = self._open
-            pieces.append(text)
-            self._write(form.event + ".delta", **place, delta=text, **form.more)
+    def _add_whole(self, kind: str, packed: str, **more: Any) -> None:
+        item = {"type": kind, **more, "encrypted_content": packed}
+        self._end_item(self._add_item(item, None))
 
-    def _open_item(self, form: _Form) -> None:
-        """Open an item of one part, the words that follow."""
-        self._close_item()
-        parts: List[JSON] = []
-        self._open = self._add_item({**form.item, form.parts: parts}, form)
-        place = self._open.place
-        place[form.parts + "_index"] = 0
-        self._write(form.part_event + ".added", **place, part=form.part)
-        parts.append(dict(form.part))
+    def _add_words(self, what: str, text: str) -> None:
+        form = FORMS[what]
+        if self._open is None or self._open.form is not form:
+            self._close_item()
+            parts: List[JSON] = []
+            self._open = self._add_item({**form.item, form.parts: parts}, form)
+            place = self._open.place
+            place[form.parts + "_index"] = 0
+            self._write(form.part_event + ".added", **place, part=form.part)
+            parts.append(dict(form.part))
+        _, place, _, pieces = self._open
+        pieces.append(text)
+        self._write(form.event + ".delta", **place, delta=text, **form.more)
 
     def _close_item(self, phase: str = "commentary", status: str = "completed") -> None:
         """Close the open message or reasoning, and the latest call if nothing can
@@ -5311,30 +5303,28 @@ class ResponsesWriter:
             return
         self._open = None
         item, place, form, pieces = done
-        if form:
-            part = item[form.parts][0]
-            words = {form.word: "".join(pieces)}
-            part.update(words)
-            self._write(form.event + ".done", **place, **words, **form.more)
-            self._write(form.part_event + ".done", **place, part=part)
+        part = item[form.parts][0]
+        words = {form.word: "".join(pieces)}
+        part.update(words)
+        self._write(form.event + ".done", **place, **words, **form.more)
+        self._write(form.part_event + ".done", **place, part=part)
         if item["type"] == "message":
             item.update(status=status, phase=phase)
         self._end_item(done)
-        waiting = self._waiting
+        for packed in self._waiting:
+            self._add_whole("reasoning", packed, summary=[])
         self._waiting = []
-        for data, source in waiting:
-            self.opaque(data, source)
+
+    next_message = _close_item
 
     def _close_call(self, key: Hashable, status: str = "") -> None:
         """Close a call that is complete; any other only with the `status` of a cut."""
-        done = self._calls[key]
-        item, place, tool, pieces = done
+        item, place, tool, pieces = self._calls[key]
         arguments = "".join(pieces)
         if parse_object(arguments) is not None:
             status = "completed"
         if not status:
             return
-        del self._calls[key]
         members = call_members(tool.kind, arguments)
         item.update(members, status=status)
         event = CALL_EVENTS.get(tool.kind)
@@ -5342,7 +5332,7 @@ class ResponsesWriter:
             self._write(event + ".delta", **place, delta=item["input"])
         if event:
             self._write(event + ".done", **place, **members, name=item["name"])
-        self._end_item(done)
+        self._end_item(self._calls.pop(key))
 
 
 # --- what earlier answers were --------------------------------------------------------
@@ -5350,15 +5340,13 @@ class ResponsesWriter:
 
 def _is_reference(item: Any) -> bool:
     """An item of which only the id was sent."""
-    if text_at(item, "type") == "item_reference":
-        return True
     return text_at(item, "id") != "" and item.keys() <= {"id", "type"}
 
 
 def _lacks_something(item: Any) -> bool:
     """Whether the memory may know more of an item than was sent."""
     thought = text_at(item, "type") == "reasoning" and "id" in item
-    return _is_reference(item) or thought and not item.get("encrypted_content")
+    return thought and not item.get("encrypted_content") or _is_reference(item)
 
 
 def is_compaction(body: JSON) -> bool:
@@ -5385,10 +5373,10 @@ def not_kept(what: str, name: str, status: int) -> BadRequest:
     """The error for what is not remembered, in OpenAI's words and with its status."""
     code = what.lower().replace(" ", "_") + "_not_found"
     exc = BadRequest(
-        "%s with id '%s' not found: it was not finished, or too long ago. Send all of "
-        "the input." % (what, name[:100]),
-        status=status,
+        f"{what} with id '{name[:100]}' not found: it was not finished, or too long "
+        "ago. Send all of the input.",
         code=code,
+        status=status,
     )
     exc.reason = "an earlier answer is not known here (any more): " + code
     return exc
@@ -5399,8 +5387,9 @@ class _Kept(NamedTuple):
 
     previous: int  # always a smaller one, so no chain is a ring; 0 = none
     request: bytes  # as the client sent it: parsed only when it is wanted
-    output: bytes
+    output: List[Tuple[str, bytes]]  # the id of each item, and all of it
     names: List[Tuple[str, str]]  # session and id, of it and of its items
+    size: int
 
 
 class ResponseMemory:
@@ -5425,15 +5414,17 @@ class ResponseMemory:
         if answer.get("status") != "completed":
             return
         names = [(session, text_at(item, "id")) for item in [answer, *items]]
-        kept = _Kept(self._number(session, previous), request, dumps(items), names)
+        output = [(text_at(item, "id"), dumps(item)) for item in items]
+        size = len(request) + sum(len(raw) for _, raw in output)
+        before = self._number(session, previous)
         self._count += 1
-        self._answers[self._count] = kept
+        self._answers[self._count] = _Kept(before, request, output, names, size)
         self._numbers.update(dict.fromkeys(names, self._count))
-        self.size += len(request) + len(kept.output)
+        self.size += size
         while self.size > self._limit:
             number = next(iter(self._answers))
             kept = self._answers.pop(number)
-            self.size -= len(kept.request) + len(kept.output)
+            self.size -= kept.size
             for name in kept.names:
                 if self._numbers.get(name) == number:  # else it was used again
                     del self._numbers[name]
@@ -5451,15 +5442,14 @@ class ResponseMemory:
         items = input_items(body)
         if not previous and not any(map(_lacks_something, items)):
             return body
-        chain: List[Any] = []  # the newest first
         number = self._number(session, previous)
         while number:
             kept = self._answers.get(number)
             if kept is None:
                 raise not_kept("Previous response", previous, 400)
-            chain.append([*input_items(loads(kept.request)), *loads(kept.output)])
+            output = [loads(raw) for _, raw in kept.output]
+            items = [*input_items(loads(kept.request)), *output, *items]
             number = kept.previous
-        items = [*itertools.chain.from_iterable(reversed(chain)), *items]
         expanded = {**body, "input": self._complete(session, items)}
         expanded.pop("previous_response_id", None)
         return expanded
@@ -5469,11 +5459,6 @@ class ResponseMemory:
         was kept and sent; and reasoning with what its vendor wants back, because many
         clients leave that out."""
 
-        @functools.lru_cache(maxsize=None)
-        def output(number: int) -> Dict[str, JSON]:
-            items = loads(self._answers[number].output) if number > 0 else ()
-            return {text_at(item, "id"): item for item in items}
-
         seen: Set[str] = set()
         whole: List[Any] = []
         for item in items:
@@ -5481,10 +5466,12 @@ class ResponseMemory:
             if _is_reference(item) and name in seen:
                 continue
             if _lacks_something(item):
-                known = output(self._number(session, name)).get(name)
-                if known is None and _is_reference(item):
+                kept = self._answers.get(self._number(session, name))
+                raw = dict(kept.output if kept else ()).get(name)
+                if raw:
+                    item = loads(raw)
+                elif _is_reference(item):
                     raise not_kept("Item", name, 404)
-                item = known or item
             seen.add(name)
             whole.append(item)
         return whole
