@@ -3699,14 +3699,18 @@ def _parse_turn(message: JSON, path: str) -> Turn:
     return Turn(TURN_ROLES[role], tuple(parts))
 
 
-def _parse_tool(entry: JSON, path: str) -> Tool:
-    kind, inner, path = _open_entry(entry, path, *ARGUMENTS)
-    name = required_text(inner, "name", path)
-    description = text_field(inner, "description", path)
+def parse_function(kind: str, tool: JSON, path: str) -> Tool:
+    """Read what a tool of `kind` says; it is the same in chat and in Responses."""
+    name = required_text(tool, "name", path)
+    description = text_field(tool, "description", path)
     if kind == "custom":
-        return custom_tool(name, description, field(inner, "format", dict, path, {}))
-    schema = field(inner, "parameters", dict, path, {})
-    return Tool(name, description, schema, field(inner, "strict", bool, path))
+        return custom_tool(name, description, field(tool, "format", dict, path, {}))
+    schema = field(tool, "parameters", dict, path, {})
+    return Tool(name, description, schema, field(tool, "strict", bool, path), kind)
+
+
+def _parse_tool(entry: JSON, path: str) -> Tool:
+    return parse_function(*_open_entry(entry, path, *ARGUMENTS))
 
 
 def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool, ...]]:
@@ -4494,63 +4498,52 @@ class ToolTable:
             return
         if kind in CLIENT_TOOLS:
             tool = {**CLIENT_TOOLS[kind], **given(**tool), "name": kind}
-        elif kind not in ("function", "custom"):
+        elif kind not in ARGUMENTS:
             raise BadRequest(
-                "%s: a tool of type %s is run by OpenAI's servers, which Copilot does "
-                "not offer; use a function or an MCP server of your client"
-                % (path, ascii(kind[:40])),
+                f"{path}: a tool of type {kind[:40]!a} is run by OpenAI's servers, "
+                "which Copilot does not offer; use a function or an MCP server of your "
+                "client",
                 code="unsupported_tool",
             )
-        name = required_text(tool, "name", path)
-        about = text_field(tool, "description", path)
-        if kind == "custom":
-            made = custom_tool(name, about, field(tool, "format", dict, path, {}))
-        else:
-            schema = field(tool, "parameters", dict, path, {})
-            made = Tool(name, about, schema, field(tool, "strict", bool, path), kind)
-        place = (namespace, name)
-        flat = self.name_of({"namespace": namespace, "name": name})
-        taken: Container[str] = self._plain if namespace else ()
-        while place not in self._flat and (flat in self.tools or flat in taken):
-            flat += "_"  # so that two of one name do not become one
+        made = parse_function(kind, tool, path)
+        place = (namespace, made.name)
+        flat = self.name_of({"namespace": namespace, "name": made.name})
+        if place not in self._flat:
+            while flat in self.tools or namespace and flat in self._plain:
+                flat += "_"  # so that two of one name do not become one
         self._flat[place] = flat
-        self.tools[flat] = made._replace(name=flat, own=name, namespace=namespace)
+        self.tools[flat] = made._replace(name=flat, own=made.name, namespace=namespace)
 
 
-def _parse_input_part(part: Any, path: str) -> Any:
+def _parse_input_part(part: JSON, path: str) -> Any:
     kind = required_text(part, "type", path)
-    if kind == "refusal":
-        return Text(text_field(part, kind, path))
     if kind.endswith("text"):
         return Text(text_field(part, "text", path))
+    if kind == "refusal":
+        return Text(text_field(part, kind, path))
     if part.get("file_id") or part.get("file_url"):
         raise BadRequest(f"{path}: Copilot keeps no files; send the data itself")
     if kind == "input_image":
         detail = text_field(part, "detail", path)
         return Image(required_text(part, "image_url", path), detail)
-    if kind != "input_file":
-        words = "%s: a part of type %s cannot be sent to this model"
-        raise BadRequest(words % (path, ascii(kind[:40])))
-    url = required_text(part, "file_data", path)
-    if not url.startswith("data:"):
-        url = "data:application/pdf;base64," + url
-    return Document(url, text_field(part, "filename", path))
+    if kind == "input_file":
+        url = required_text(part, "file_data", path)
+        return Document(url, text_field(part, "filename", path))
+    raise BadRequest(
+        f"{path}: a part of type {kind[:40]!a} cannot be sent to this model"
+    )
 
 
 def _parse_input_content(holder: JSON, key: str, path: str) -> Tuple[Any, ...]:
     content = holder.get(key)
     if isinstance(content, str):
-        content = [{"type": "input_text", "text": content}]
-    parts = parse_list({key: content}, key, _parse_input_part, path)
+        parts = [Text(content)]
+    else:
+        parts = parse_list(holder, key, _parse_input_part, path)
     return tuple(part for part in parts if part != Text(""))
 
 
-INPUT_ROLES = {
-    "user": "user",
-    "assistant": "assistant",
-    "system": "system",
-    "developer": "system",
-}
+INPUT_ROLES = ("user", "assistant", "system", "developer")
 COMPACTED = "copilot-claude-proxy:summary"  # the source of a summary that we made
 SUMMARY_LEAD = "What happened so far in this conversation:\n\n"
 LOST_SUMMARY = (
@@ -4572,7 +4565,9 @@ WORDS = ("action", "queries", "name", "arguments", "code", "output", "error", "t
 
 
 def summary_text(item: JSON) -> str:
-    """The words that stand for a compaction item."""
+    """The words that stand for a compaction item, or for the wish for one."""
+    if item.get("type") == "compaction_trigger":
+        return SUMMARY_PROMPT
     ours = unpack_reasoning(text_at(item, "encrypted_content"))
     if ours and ours[1] == COMPACTED:
         return SUMMARY_LEAD + ours[0]
@@ -4589,7 +4584,7 @@ def call_arguments(item: JSON) -> str:
 
 def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Call:
     call_id = required_text(item, "call_id", path)
-    name = kind[: -len("_call")]
+    name = kind.removesuffix("_call")
     if kind in CALLS[:2]:
         required_text(item, "name", path)
         text_field(item, "arguments" if kind == CALLS[0] else "input", path)
@@ -4599,54 +4594,57 @@ def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Cal
 
 def _parse_result(kind: str, item: JSON, path: str) -> Result:
     call_id = required_text(item, "call_id", path)
-    if kind in RESULTS[:2]:
-        return Result(call_id, _parse_input_content(item, "output", path))
     output = item.get("output") or ""
     if kind == "tool_search_output":
         found = ToolTable({"tools": item.get("tools")}).tools
         output = "Found tools: %s" % (", ".join(found) or "none")
+    elif kind in RESULTS[:2]:
+        return Result(call_id, _parse_input_content(item, "output", path))
     elif not isinstance(output, str):
         output = dumps_text(output)
     return Result(call_id, (Text(output),))
 
 
-def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
+def _parse_item(table: ToolTable, item: JSON, path: str) -> Turn:
     kind = text_field(item, "type", path) or "message"
     if kind == "message":
-        role = INPUT_ROLES[required_word(item, "role", INPUT_ROLES, path)]
-        return Turn(role, _parse_input_content(item, "content", path))
+        role = required_word(item, "role", INPUT_ROLES, path)
+        content = _parse_input_content(item, "content", path)
+        return Turn(role.replace("developer", "system"), content)
     if kind in RESULTS:
         return Turn("user", (_parse_result(kind, item, path),))
-    if kind in ("compaction", "compaction_summary"):
+    if kind.startswith("compaction"):
         return Turn("user", (Text(summary_text(item)),))
-    if kind == "compaction_trigger":
-        return Turn("user", (Text(SUMMARY_PROMPT),))
-    if kind == "reasoning":
-        ours = unpack_reasoning(text_field(item, "encrypted_content", path))
-        thought = text_of(_parse_input_content(item, "summary", path))
-        # What another made only its own model can read.
-        parts = (Reasoning(thought, *ours),) if ours and ours[0] else ()
-        return Turn("assistant", parts)
+    parts: Tuple[Any, ...] = ()
     if kind in CALLS:
-        return Turn("assistant", (_parse_input_call(table, kind, item, path),))
-    if not SERVER_ITEMS.fullmatch(kind):
-        words = "%s: an item of type %s cannot be sent to this model"
-        raise BadRequest(words % (path, ascii(kind[:40])))
-    about = {key: item[key] for key in WORDS if key in item}
-    return Turn("assistant", (Text(f"[{kind} {dumps_text(about)}]"),))
+        parts = (_parse_input_call(table, kind, item, path),)
+    elif kind == "reasoning":
+        ours = unpack_reasoning(text_field(item, "encrypted_content", path))
+        if ours and ours[0]:  # else only its own model can read it
+            thought = text_of(_parse_input_content(item, "summary", path))
+            parts = (Reasoning(thought, *ours),)
+    elif SERVER_ITEMS.fullmatch(kind):
+        about = {key: item[key] for key in WORDS if key in item}
+        parts = (Text(f"[{kind} {dumps_text(about)}]"),)
+    else:
+        raise BadRequest(
+            f"{path}: an item of type {kind[:40]!a} cannot be sent to this model"
+        )
+    return Turn("assistant", parts)
 
 
 def _join_turns(turns: List[Turn]) -> List[Turn]:
     """What a model said in one go is one turn, because thinking must stand before its
     calls (UPSTREAM 11.6); of the others each is a turn of its own."""
-    joined: List[Tuple[str, List[Any]]] = [("", [])]
-    for turn in turns:
-        role, parts = joined[-1]
-        if turn.role == role == "assistant":
-            parts += turn.parts
-        elif turn.parts:
-            joined.append((turn.role, list(turn.parts)))
-    return [Turn(role, tuple(parts)) for role, parts in joined[1:]]
+    joined: List[Turn] = []
+    said = [turn for turn in turns if turn.parts]
+    for role, group in itertools.groupby(said, operator.attrgetter("role")):
+        if role == "assistant":
+            parts = itertools.chain.from_iterable(turn.parts for turn in group)
+            joined.append(Turn(role, tuple(parts)))
+        else:
+            joined += group
+    return joined
 
 
 def _wanted_format(body: JSON) -> Optional[JSON]:
@@ -4665,14 +4663,13 @@ def _choice_among(body: JSON, table: ToolTable) -> str:
     if kind.startswith(SPARED_TOOLS):
         table.left_out["tool_choice " + kind] = None
         return ""
-    is_narrowed = kind == "allowed_tools"
-    entries = objects(choice.get("tools")) if is_narrowed else [choice]
+    entries = objects(choice.get("tools", [choice]))
     names = dict.fromkeys(map(table.name_of, entries))
     chosen = {name: tool for name, tool in table.tools.items() if name in names}
     if not chosen:
-        words = "tool_choice: %s is not among the tools"
-        raise BadRequest(words % ascii(", ".join(names)[:64]))
-    if not is_narrowed:
+        wanted = ", ".join(names)[:64]
+        raise BadRequest(f"tool_choice: {wanted!a} is not among the tools")
+    if kind != "allowed_tools":
         return "=" + table.name_of(choice)
     table.tools = chosen
     modes = ("auto", "required")
@@ -4832,29 +4829,22 @@ def better_failure(obj: JSON, old: Optional[ProxyError]) -> ProxyError:
     return old
 
 
-class ResponsesOpening:
+class ResponsesOpening(StreamTranslator):
     """Looks at how a stream begins: some refusals come as a 200 (UPSTREAM 22.4).
 
-    Once `settled`, `failure` tells whether that is all that it was.
+    Once `done`, `failure` tells whether that is all that it was.
     """
 
-    def __init__(self) -> None:
-        self.settled = False
-        self.failure: Optional[ProxyError] = None
-        self._decoder = SSEDecoder()
+    finished = True  # so that garbage is passed over: whoever reads it all says so
 
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes, b"" at the end of the stream."""
-        for event in self._decoder.feed(data):
-            if self.settled or event.event in PREAMBLE:
-                continue
-            kind = ""
-            with contextlib.suppress(UpstreamError):  # whoever reads it all says so
-                kind, obj = parse_event(event)
-            self.settled = kind not in FAILURES or self.failure is not None
-            if kind in FAILURES:
-                self.failure = better_failure(obj, self.failure)
-        self.settled = self.settled or not data
+    def _read(self, event: SSEEvent) -> None:
+        if event.event in PREAMBLE:
+            return
+        self.done = True
+        kind, obj = parse_event(event)
+        if kind in FAILURES:
+            self.done = self.failure is not None
+            self.failure = better_failure(obj, self.failure)
 
 
 TEXT_DELTA = "response.output_text.delta"
@@ -4872,7 +4862,7 @@ DELTAS = {
 PLAIN_DELTA = re.compile(
     rb'{"content_index":(\d),"delta":"([ !#-\[\]-~]*)","item_id":("[ !#-\[\]-~]*"),'
     rb'"logprobs":\[\],"obfuscation":"\w*","output_index":(\d|[1-9]\d),'
-    rb'"sequence_number":([1-9]\d{0,8}),"type":"response\.output_text\.delta"}',
+    rb'"sequence_number":[1-9]\d{0,8},"type":"response\.output_text\.delta"}',
     re.ASCII,
 ).fullmatch
 ALL_PARTS = -1  # stands for the parts of an item whose `done` was read
@@ -4887,29 +4877,30 @@ class ResponsesReader:
     """
 
     stop_sequence: Optional[str] = None  # this API has none
+    usage = TokenUsage()
+    finish_reason = ""
+    done = False
+    failure: Optional[ProxyError] = None
+    _message = -1  # output_index of the last text
 
     def __init__(self, source: str = "responses:openai") -> None:
-        self.usage = TokenUsage()
-        self.finish_reason = ""
-        self.done = False
-        self.failure: Optional[ProxyError] = None
         self._source = source
-        self._seen: Set[Tuple[int, int]] = set()  # (output_index, part) with a text
-        self._calls: Dict[int, bool] = {}  # output_index: have arguments come?
-        self._call_ids: Dict[str, int] = {}  # and their output_index
-        self._message = -1  # output_index of the last text
+        # Of items: (output_index, part) that has words, (output_index, ALL_PARTS).
+        self._given: Set[Tuple[int, int]] = set()
+        self._calls: Dict[int, str] = {}  # output_index: call id
 
     def _give(self, kind: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
         method = DELTAS.get(kind)
         if not method or not text:
             return
-        if method == "reasoning" and place[1] and place not in self._seen:
-            text = "\n\n" + text
-        if method == "text" and self._message != place[0]:
+        index, part = place
+        if method == "text" and self._message != index:
             if self._message >= 0:
                 sink.next_message()
-            self._message = place[0]
-        self._seen.add(place)
+            self._message = index
+        if method == "reasoning" and part and place not in self._given:
+            text = "\n\n" + text
+        self._given.add(place)
         getattr(sink, method)(text)
 
     def _delta(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
@@ -4918,34 +4909,31 @@ class ResponsesReader:
 
     def _arguments(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         text = text_at(obj, "delta")
-        if not text and not self._calls.get(index):
-            text = text_at(obj, "arguments")
+        if (index, 0) not in self._given:
+            text = text or text_at(obj, "arguments")
         if text and index in self._calls:  # else: the item's `done` brings them
-            self._calls[index] = True
+            self._given.add((index, 0))
             sink.arguments(index, text)
 
     def _item(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         """An item begins or is done: give what has not been given."""
         item = object_at(obj, "item")
         is_done = kind != "response.output_item.added"
-        if is_done and (index, ALL_PARTS) in self._seen:
-            return
         name = text_at(item, "name")
-        if item.get("type") in CALLS[:2] and index not in self._calls:
-            if name:
-                self._calls[index] = False
-                call_id = text_at(item, "call_id")
-                self._call_ids[call_id] = index
-                sink.call(index, call_id, name)
-            elif is_done:
+        is_call = item.get("type") in CALLS[:2] and index not in self._calls
+        if (index, ALL_PARTS) in self._given:
+            return
+        if is_call and (name or is_done):
+            if not name:
                 raise UpstreamError("the upstream called a nameless tool; try again")
+            self._calls[index] = text_at(item, "call_id")
+            sink.call(index, self._calls[index], name)
         if not is_done:
             return
-        self._seen.add((index, ALL_PARTS))
-        parts = list_at(item, "summary") or list_at(item, "content")
-        for at, part in enumerate(parts):
-            text = text_at(part, "text") or text_at(part, "refusal")
-            if (index, at) not in self._seen:
+        self._given.add((index, ALL_PARTS))
+        for at, part in enumerate(list_at(item, "summary") or list_at(item, "content")):
+            if (index, at) not in self._given:
+                text = text_at(part, "text") or text_at(part, "refusal")
                 self._give(text_at(part, "type"), (index, at), text, sink)
         self._arguments(kind, index, {"arguments": call_arguments(item)}, sink)
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
@@ -4956,10 +4944,10 @@ class ResponsesReader:
     def _ended(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         response = object_at(obj, "response")
         # Some items stand only here, and some upstreams count them otherwise.
+        known = {call_id: index for index, call_id in self._calls.items()}
         for at, item in enumerate(objects(response.get("output"))):
-            index = self._call_ids.get(text_at(item, "call_id"), at)
-            if (index, 0) not in self._seen:
-                self._item(kind, index, {"item": item}, sink)
+            index = known.get(text_at(item, "call_id"), at)
+            self._item(kind, index, {"item": item}, sink)
         self.finish_reason = "tool_calls" if self._calls else "stop"
         if kind == "response.incomplete":
             self.finish_reason = "length"
@@ -5040,18 +5028,19 @@ BLANK_RESPONSE = loads(b"""{
 def response_frame(body: JSON, response_id: str, model: str, created: int) -> JSON:
     """A response that has only begun, for the request `body`."""
     same = {key: body[key] for key in BLANK_RESPONSE if body.get(key) is not None}
-    frame = {**BLANK_RESPONSE, **same, "created_at": created}
-    return {**frame, "id": response_id, "model": model}
+    about = {"id": response_id, "model": model, "created_at": created}
+    return {**BLANK_RESPONSE, **same, **about}
 
 
 def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
     """`error` in both its shapes, which SDKs raise, then what Codex reads."""
     error = {"code": exc.code or "server_error", "message": str(exc)}
-    event = {"type": "error", **error, "param": None, **openai_error(exc)}
-    event["sequence_number"] = number
-    failed = {"type": "response.failed", "sequence_number": number + 1}
-    failed["response"] = {**response, "status": "failed", "error": error}
-    return encode_sse("error", event) + encode_sse("response.failed", failed)
+    event = {"type": "error", "sequence_number": number, **error, "param": None}
+    event.update(openai_error(exc))
+    failed = {**response, "status": "failed", "error": error}
+    number += 1
+    end = {"type": "response.failed", "sequence_number": number, "response": failed}
+    return encode_sse("error", event) + encode_sse("response.failed", end)
 
 
 class _Form(NamedTuple):
@@ -5144,53 +5133,51 @@ class ResponsesWriter:
         summary: bool = False, encrypted: bool = False, compact: bool = False,
     ) -> None:
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
-        self._compact = compact  # the answer is a summary to go on with
+        self.items: List[JSON] = []  # the output, with all that is to come back
         self._frame = frame
         self._tools = tools
-        self._fold = fold
+        self._mute = fold
         self._summary = summary  # reasoning is shown in words
         self._encrypted = encrypted or compact  # and in its vendor's own form
-        self.items: List[JSON] = []  # the output, with all that is to come back
+        self._compact = compact  # the answer is a summary to go on with
+        self._gist: List[str] = []  # its words
         self._out: List[bytes] = []
         self._number = 0
-        self._over = False
         self._open: Optional[_OpenItem] = None  # a message or reasoning
+        self._waiting: List[str] = []  # what came encrypted while a message was open
         self._calls: Dict[Hashable, _OpenItem] = {}
-        self._gist: List[str] = []  # the words of a summary
-        self._waiting: List[Tuple[str, str]] = []  # opaque, while a message was open
         for kind in ("created", "in_progress"):
             self._write(kind, response=frame)
 
     def text(self, text: str) -> None:
-        self._add_words("text", text)
+        if self._compact:
+            self._gist.append(text)
+        else:
+            self._add_words("text", text)
 
     def refusal(self, text: str) -> None:
         self._add_words("refusal", text)
 
     def reasoning(self, text: str) -> None:
-        if self._summary:
+        if self._summary and not self._compact:
             self._add_words("reasoning", text)
 
-    def next_message(self) -> None:
-        self._close_item()
-
     def opaque(self, data: str, source: str) -> None:
+        packed = pack_reasoning(data, source)
         if self._compact:
             return
         if self._open is None:
-            self._open = self._add_item({"type": "reasoning", "summary": []}, None)
-        item = self._open.item
-        if item["type"] == "message":  # so that a text is not broken in two
-            self._waiting.append((data, source))
-        else:
-            item["encrypted_content"] = pack_reasoning(data, source)
+            self._add_whole("reasoning", packed, summary=[])
+        elif self._open.form is FORMS["reasoning"]:
+            self._open.item["encrypted_content"] = packed
             self._close_item()
+        else:  # so that a text is not broken in two
+            self._waiting.append(packed)
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._close_item()
         name = self.names.get(name, name)
         tool = self._tools.get(name) or Tool(name, "", {})
-        call_id = call_id or f"call_{self._frame['id']}_{len(self.items)}"
         self._calls[key] = self._add_item(call_item(tool, call_id), tool)
 
     def arguments(self, key: Hashable, fragment: str) -> None:
@@ -5210,8 +5197,7 @@ class ResponsesWriter:
         status = "incomplete" if why else "completed"
         if self._compact:
             packed = pack_reasoning("".join(self._gist), COMPACTED)
-            item = {"type": "compaction", "encrypted_content": packed}
-            self._end_item(self._add_item(item, None))
+            self._add_whole("compaction", packed)
         for key in list(self._calls):  # which began before what is open
             self._close_call(key, status)
         self._close_item("final_answer", status)
@@ -5225,16 +5211,16 @@ class ResponsesWriter:
         }
         self._write(status, response=answer, **usage.cost)
         self._frame = {**answer, **usage.cost}
-        self._over = True
+        self._mute = True
 
     def error(self, exc: ProxyError) -> None:
-        if not self._over:
-            self._over = True
+        if not self._mute:
+            self._mute = True
             self._out.append(failure_events(exc, self._frame, self._number))
 
     def take(self) -> bytes:
         """The bytes written since the last call; none with `fold`."""
-        data = b"" if self._fold else b"".join(self._out)
+        data = b"".join(self._out)
         self._out.clear()
         return data
 
@@ -5243,7 +5229,7 @@ class ResponsesWriter:
         return self._frame
 
     def _write(self, event: str, **fields: Any) -> None:
-        if not self._fold and not self._over:
+        if not self._mute:
             kind = "response." + event
             about = {"type": kind, "sequence_number": self._number}
             self._number += 1
@@ -5256,41 +5242,35 @@ class ResponsesWriter:
 
     def _add_item(self, item: JSON, form: Any) -> _OpenItem:
         index = len(self.items)
+        prefix = ID_PREFIXES.get(item["type"], "item_")
         # Of the answer's id, because this room has no randomness of its own.
-        name = "%s%04x%s" % (
-            ID_PREFIXES.get(item["type"], "item_"), index, self._frame["id"][-20:],
-        )
-        item["id"] = name
+        item["id"] = f"{prefix}{index:04x}{self._frame['id'][-20:]}"
         self.items.append(item)
-        self._write("output_item.added", output_index=index, item=item)
-        return _OpenItem(item, {"item_id": name, "output_index": index}, form, [])
+        self._write("output_item.added", output_index=index, item=self._shown(item))
+        return _OpenItem(item, {"item_id": item["id"], "output_index": index}, form, [])
 
     def _end_item(self, done: _OpenItem) -> None:
-        item = self._shown(done.item)
         index = done.place["output_index"]
+        item = self._shown(done.item)
         self._write("output_item.done", output_index=index, item=item)
 
-    def _add_words(self, what: str, text: str) -> None:
-        if self._compact:
-            if what == "text":
-                self._gist.append(text)
-        elif text:
-            form = FORMS[what]
-            if self._open is None or self._open.form is not form:
-                self._open_item(form)
-            _, place, _, pieces = self._open
-            pieces.append(text)
-            self._write(form.event + ".delta", **place, delta=text, **form.more)
+    def _add_whole(self, kind: str, packed: str, **more: Any) -> None:
+        item = {"type": kind, **more, "encrypted_content": packed}
+        self._end_item(self._add_item(item, None))
 
-    def _open_item(self, form: _Form) -> None:
-        """Open an item of one part, the words that follow."""
-        self._close_item()
-        parts: List[JSON] = []
-        self._open = self._add_item({**form.item, form.parts: parts}, form)
-        place = self._open.place
-        place[form.parts + "_index"] = 0
-        self._write(form.part_event + ".added", **place, part=form.part)
-        parts.append(dict(form.part))
+    def _add_words(self, what: str, text: str) -> None:
+        form = FORMS[what]
+        if self._open is None or self._open.form is not form:
+            self._close_item()
+            parts: List[JSON] = []
+            self._open = self._add_item({**form.item, form.parts: parts}, form)
+            place = self._open.place
+            place[form.parts + "_index"] = 0
+            self._write(form.part_event + ".added", **place, part=form.part)
+            parts.append(dict(form.part))
+        _, place, _, pieces = self._open
+        pieces.append(text)
+        self._write(form.event + ".delta", **place, delta=text, **form.more)
 
     def _close_item(self, phase: str = "commentary", status: str = "completed") -> None:
         """Close the open message or reasoning, and the latest call if nothing can
@@ -5302,30 +5282,28 @@ class ResponsesWriter:
             return
         self._open = None
         item, place, form, pieces = done
-        if form:
-            part = item[form.parts][0]
-            words = {form.word: "".join(pieces)}
-            part.update(words)
-            self._write(form.event + ".done", **place, **words, **form.more)
-            self._write(form.part_event + ".done", **place, part=part)
+        part = item[form.parts][0]
+        words = {form.word: "".join(pieces)}
+        part.update(words)
+        self._write(form.event + ".done", **place, **words, **form.more)
+        self._write(form.part_event + ".done", **place, part=part)
         if item["type"] == "message":
             item.update(status=status, phase=phase)
         self._end_item(done)
-        waiting = self._waiting
+        for packed in self._waiting:
+            self._add_whole("reasoning", packed, summary=[])
         self._waiting = []
-        for data, source in waiting:
-            self.opaque(data, source)
+
+    next_message = _close_item
 
     def _close_call(self, key: Hashable, status: str = "") -> None:
         """Close a call that is complete; any other only with the `status` of a cut."""
-        done = self._calls[key]
-        item, place, tool, pieces = done
+        item, place, tool, pieces = self._calls[key]
         arguments = "".join(pieces)
         if parse_object(arguments) is not None:
             status = "completed"
         if not status:
             return
-        del self._calls[key]
         members = call_members(tool.kind, arguments)
         item.update(members, status=status)
         event = CALL_EVENTS.get(tool.kind)
@@ -5333,7 +5311,7 @@ class ResponsesWriter:
             self._write(event + ".delta", **place, delta=item["input"])
         if event:
             self._write(event + ".done", **place, **members, name=item["name"])
-        self._end_item(done)
+        self._end_item(self._calls.pop(key))
 
 
 # --- what earlier answers were --------------------------------------------------------
@@ -5341,15 +5319,13 @@ class ResponsesWriter:
 
 def _is_reference(item: Any) -> bool:
     """An item of which only the id was sent."""
-    if text_at(item, "type") == "item_reference":
-        return True
     return text_at(item, "id") != "" and item.keys() <= {"id", "type"}
 
 
 def _lacks_something(item: Any) -> bool:
     """Whether the memory may know more of an item than was sent."""
     thought = text_at(item, "type") == "reasoning" and "id" in item
-    return _is_reference(item) or thought and not item.get("encrypted_content")
+    return thought and not item.get("encrypted_content") or _is_reference(item)
 
 
 def is_compaction(body: JSON) -> bool:
@@ -5376,10 +5352,10 @@ def not_kept(what: str, name: str, status: int) -> BadRequest:
     """The error for what is not remembered, in OpenAI's words and with its status."""
     code = what.lower().replace(" ", "_") + "_not_found"
     exc = BadRequest(
-        "%s with id '%s' not found: it was not finished, or too long ago. Send all of "
-        "the input." % (what, name[:100]),
-        status=status,
+        f"{what} with id '{name[:100]}' not found: it was not finished, or too long "
+        "ago. Send all of the input.",
         code=code,
+        status=status,
     )
     exc.reason = "an earlier answer is not known here (any more): " + code
     return exc
@@ -5390,8 +5366,9 @@ class _Kept(NamedTuple):
 
     previous: int  # always a smaller one, so no chain is a ring; 0 = none
     request: bytes  # as the client sent it: parsed only when it is wanted
-    output: bytes
+    output: List[Tuple[str, bytes]]  # the id of each item, and all of it
     names: List[Tuple[str, str]]  # session and id, of it and of its items
+    size: int
 
 
 class ResponseMemory:
@@ -5416,15 +5393,17 @@ class ResponseMemory:
         if answer.get("status") != "completed":
             return
         names = [(session, text_at(item, "id")) for item in [answer, *items]]
-        kept = _Kept(self._number(session, previous), request, dumps(items), names)
+        output = [(text_at(item, "id"), dumps(item)) for item in items]
+        size = len(request) + sum(len(raw) for _, raw in output)
+        before = self._number(session, previous)
         self._count += 1
-        self._answers[self._count] = kept
+        self._answers[self._count] = _Kept(before, request, output, names, size)
         self._numbers.update(dict.fromkeys(names, self._count))
-        self.size += len(request) + len(kept.output)
+        self.size += size
         while self.size > self._limit:
             number = next(iter(self._answers))
             kept = self._answers.pop(number)
-            self.size -= len(kept.request) + len(kept.output)
+            self.size -= kept.size
             for name in kept.names:
                 if self._numbers.get(name) == number:  # else it was used again
                     del self._numbers[name]
@@ -5442,15 +5421,14 @@ class ResponseMemory:
         items = input_items(body)
         if not previous and not any(map(_lacks_something, items)):
             return body
-        chain: List[Any] = []  # the newest first
         number = self._number(session, previous)
         while number:
             kept = self._answers.get(number)
             if kept is None:
                 raise not_kept("Previous response", previous, 400)
-            chain.append([*input_items(loads(kept.request)), *loads(kept.output)])
+            output = [loads(raw) for _, raw in kept.output]
+            items = [*input_items(loads(kept.request)), *output, *items]
             number = kept.previous
-        items = [*itertools.chain.from_iterable(reversed(chain)), *items]
         expanded = {**body, "input": self._complete(session, items)}
         expanded.pop("previous_response_id", None)
         return expanded
@@ -5460,11 +5438,6 @@ class ResponseMemory:
         was kept and sent; and reasoning with what its vendor wants back, because many
         clients leave that out."""
 
-        @functools.lru_cache(maxsize=None)
-        def output(number: int) -> Dict[str, JSON]:
-            items = loads(self._answers[number].output) if number > 0 else ()
-            return {text_at(item, "id"): item for item in items}
-
         seen: Set[str] = set()
         whole: List[Any] = []
         for item in items:
@@ -5472,10 +5445,12 @@ class ResponseMemory:
             if _is_reference(item) and name in seen:
                 continue
             if _lacks_something(item):
-                known = output(self._number(session, name)).get(name)
-                if known is None and _is_reference(item):
+                kept = self._answers.get(self._number(session, name))
+                raw = dict(kept.output if kept else ()).get(name)
+                if raw:
+                    item = loads(raw)
+                elif _is_reference(item):
                     raise not_kept("Item", name, 404)
-                item = known or item
             seen.add(name)
             whole.append(item)
         return whole
@@ -5504,109 +5479,91 @@ class ResponsesTap(StreamTranslator):
     its two wordings.
     """
 
-    def __init__(self, *, hide: bool = False, previous: Optional[str] = None) -> None:
+    def __init__(self, *, hide: bool = False, previous: str = "") -> None:
         super().__init__()
-        self._previous = previous  # answer that the client named, which went up whole
-        self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
+        self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
+        self.items: List[JSON] = []  # the output, with all that is to come back
         self._hide = hide
+        self._previous = previous  # answer that the client named, which went up whole
         self._ids: Dict[Any, str] = {}  # by output_index, and of the "response"
         self._number = 0  # of the event that comes next
-        self._items: Dict[int, JSON] = {}  # the output, with all that is to come back
-        self._answer: JSON = {}  # the last event's response
+        self._answer: JSON = {"id": "resp_0", "object": "response", "output": []}
+        self._changed = False  # whether an event is no more the upstream's own
 
-    def _pin(self, holder: JSON, key: str, place: Any) -> bool:
-        """Give an id its first value; whether it had another."""
+    def _set(self, holder: JSON, key: str, value: Any) -> None:
+        if value and holder.get(key) != value:
+            holder[key] = value
+            self._changed = True
+
+    def _pin(self, holder: JSON, key: str, place: Any) -> None:
+        """Give an id its first value."""
         own = text_at(holder, key)
-        if not own or self._ids.setdefault(place, own) == own:
-            return False
-        holder[key] = self._ids[place]
-        return True
+        if own:
+            self._set(holder, key, self._ids.setdefault(place, own))
 
-    def _rename(self, item: JSON) -> bool:
-        """Give a call the name and the namespace that the client knows."""
-        changed = False
-        for key in ("name", "namespace"):
-            if text_at(item, key) in self.names:
-                item[key] = self.names[item[key]]
-                changed = True
-        return changed
-
-    def _pass_on(self, kind: str, obj: JSON) -> bool:
-        """Make an event what the client is to see; whether it was something else."""
+    def _pass_on(self, kind: str, obj: JSON) -> None:
+        """Make an event what the client is to see."""
         index = typed(obj, "output_index", int)
-        changed = self._pin(obj, "item_id", index)
+        self._pin(obj, "item_id", index)
         response = object_at(obj, "response")
-        changed |= self._pin(response, "id", "response")
-        if response and self._previous:
-            response["previous_response_id"] = self._previous
-            changed = True
-        items = [(index, item) for item in objects([obj.get("item")])]
-        items += enumerate(objects(response.get("output")))
+        if response:
+            self._pin(response, "id", "response")
+            self._set(response, "previous_response_id", self._previous)
+            self._answer = response
+        items = objects([obj.get("item"), *list_at(response, "output")])
         if items and kind in ENDINGS:  # else they came one by one only
-            self._items.clear()
-        for at, item in items:
-            changed |= self._pin(item, "id", at)
-            changed |= self._rename(item)
+            self.items = []
+        for at, item in enumerate(items, index):
+            self._pin(item, "id", at)
+            for key in ("name", "namespace"):
+                self._set(item, key, self.names.get(text_at(item, key)))
             if kind != "response.output_item.added":
-                self._items[at] = dict(item)
+                self.items.append(dict(item))
             if self._hide and item.get("type") == "reasoning":
-                changed |= item.pop("encrypted_content", None) is not None
-        return changed
+                self._changed |= item.pop("encrypted_content", None) is not None
 
     def _read(self, event: SSEEvent) -> None:
         name, data = event
         plain = PLAIN_DELTA(data)
         own_id = plain and self._ids.get(int(plain[4]))
         if own_id:
-            self._number = int(plain[5]) + 1
             start, end = plain.span(3)
             data = b"%b%b%b" % (data[:start], dumps(own_id), data[end:])
+        elif data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
+            return
         else:
-            data = self._parse(event)
-        if data:
-            head = b"event: %b\n" % name.encode("utf-8") if name else b""
-            lines = data.replace(b"\n", b"\ndata: ")
-            self._out.append(b"%bdata: %b\n\n" % (head, lines))
+            kind, obj = parse_event(event)
+            if kind in FAILURES:
+                # The other event may come before or after: the first ends nothing.
+                self.done = self.finished
+                self.finished = True
+                self.failure = better_failure(obj, self.failure)
+                return
+            self._changed = False
+            self._pass_on(kind, obj)
+            if self._changed:
+                data = dumps(obj)
+            if kind in ENDINGS:
+                self._end(obj)
+        self._number += 1
+        head = b"event: %b\n" % name.encode("utf-8") if name else b""
+        lines = data.replace(b"\n", b"\ndata: ")
+        self._out.append(b"%bdata: %b\n\n" % (head, lines))
 
-    def _parse(self, event: SSEEvent) -> bytes:
-        """Read an event; gives what the client is to see of it."""
-        data = event.data
-        if data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
-            return b""
-        kind, obj = parse_event(event)
-        if kind in FAILURES:
-            # The other event may come before or after, so the first one ends nothing.
-            self.done = self.finished
-            self.finished = True
-            self.failure = better_failure(obj, self.failure)
-            return b""
-        self._number = count(obj.get("sequence_number")) + 1
-        if self._pass_on(kind, obj):
-            data = dumps(obj)
-        if kind in ENDINGS:
-            self.finished = True
-            self.done = True
-            cost = obj.get("copilot_usage")
-            response = object_at(obj, "response")
-            self.usage = openai_usage(response.get("usage"), cost)
-            about = {"status": kind[len("response.") :]}
-            self._answer = {**about, **response, **given(copilot_usage=cost)}
-        return data
+    def _end(self, obj: JSON) -> None:
+        self.finished = True
+        self.done = True
+        cost = obj.get("copilot_usage")
+        self.usage = openai_usage(self._answer.get("usage"), cost)
+        self._answer.update(given(copilot_usage=cost))
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
-        response_id = self._ids.get("response", "resp_0")
-        response = {"id": response_id, "object": "response", "output": []}
-        return self._take() + failure_events(exc, response, self._number)
+        return self._take() + failure_events(exc, self._answer, self._number)
 
     def whole(self) -> JSON:
         """The answer for stream:false, after finish()."""
         return self._answer
-
-    @property
-    def items(self) -> List[JSON]:
-        """The output, with all that is to come back."""
-        return list(self._items.values())
 
 
 # --- Claude Code's web search ---------------------------------------------------------
@@ -11444,11 +11401,13 @@ async def read_opening(exchange: Exchange, patience: float) -> None:
     elif exchange.endpoint == RESPONSES:
         opening = ResponsesOpening()
         ends = time.monotonic() + patience
-        while not opening.settled:
+        while not opening.done:
             reading = exchange.read_ahead()
             await asyncio.wait([reading], timeout=ends - time.monotonic())
             if not reading.done() or reading.exception():
                 return
+            if not reading.result():
+                break
             opening.feed(reading.result())
         if opening.failure and opening.failure.status < 500:
             raise opening.failure
