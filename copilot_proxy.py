@@ -6895,9 +6895,13 @@ def part_results(
         elif call_id in waiting:
             del waiting[call_id]
             results.append(block)
-        else:
+        elif "role" in block:
             parts = orphan_parts(block.get("content"), "text")
-            others += [{"role": "user", "content": parts}] if "role" in block else parts
+            others.append({"role": "user", "content": parts})
+        else:
+            words, *more = orphan_parts(block.get("content"), "text")
+            say_block(block, words["text"])
+            others += [block, *more]
     return others
 
 
