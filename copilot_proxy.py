@@ -946,14 +946,13 @@ def _is_too_deep(raw: bytes, value: Any) -> bool:
     # Each level takes two bytes, so that most events of a stream are not looked at.
     if len(raw) <= 2 * MAX_DEPTH:
         return False
-    # Level by level and in C: an eighth of a millisecond for a megabyte.
+    # Level by level and in C; a dict of nothing but texts and numbers is not tracked.
     level = [value]
-    for _ in range(MAX_DEPTH):
-        held = gc.get_referents(*level)
-        level = [each for each in held if type(each) in (dict, list)]
+    for _ in range(MAX_DEPTH - 1):
+        level = list(filter(gc.is_tracked, gc.get_referents(*level)))
         if not level:
             return False
-    return True
+    return any(isinstance(each, (dict, list)) for each in gc.get_referents(*level))
 
 
 def loads(raw: bytes) -> Any:
@@ -1099,12 +1098,8 @@ def replace_lone_surrogates(raw: bytes) -> bytes:
     return _ESCAPES.sub(lambda found: b"\\ufffd" if found[1] else found[0], raw)
 
 
-# A value, where it stands in a text (a member: from its key on), and the same of its
-# items, if it is one of these lists: a long history is edited at few places.
-Place = Tuple[Any, int, int, Optional[List[Any]]]
-PLACED_LISTS = ("tools", "system", "messages", "input")
-# More items are not placed: each costs a microsecond, and some have three bytes.
-MAX_PLACES = 20_000
+# A member's value, and where it stands in a text, from its key on.
+Place = Tuple[Any, int, int]
 
 
 def _token(pattern: str) -> Callable[..., Any]:
@@ -1114,18 +1109,6 @@ def _token(pattern: str) -> Callable[..., Any]:
 _first_key = _token(r' { "([^"\\\x00-\x1f]*)" : ')
 _next_key = _token(r' , "([^"\\\x00-\x1f]*)" : ')
 _last_brace = _token(r" } \Z")
-_first_item, _next_item, _last_bracket = map(_token, (r"\[ (?=[^]\s])", " , ", r" \]"))
-
-
-def _place_items(text: str, found: Any) -> Tuple[List[Place], int]:
-    """The items of a list from its first on, and where it ends."""
-    items: List[Place] = []
-    while found and len(items) < MAX_PLACES:
-        start = found.end()
-        item, end = _scan(text, start)
-        items.append((item, start, end, None))
-        found = _next_item(text, end)
-    return items, _last_bracket(text, end).end()
 
 
 def _place_members(text: str) -> Dict[str, Place]:
@@ -1133,31 +1116,27 @@ def _place_members(text: str) -> Dict[str, Place]:
     places: Dict[str, Place] = {}
     found = _first_key(text)
     end = found.end()
-    while found and len(places) < MAX_PLACES:
-        key = found[1]
-        opened = key in PLACED_LISTS and _first_item(text, found.end())
-        if opened:
-            items, end = _place_items(text, opened)
-            value = [item[0] for item in items]
-        else:
-            value, end = _scan(text, found.end())
-            items = [] if value == [] else None
-        places[key] = (value, found.start(1) - 1, end, items)
+    while found:
+        value, end = _scan(text, found.end())
+        places[found[1]] = (value, found.start(1) - 1, end)
         found = _next_key(text, end)
     _last_brace(text, end).end()
     return places
 
 
-def parse_placed(raw: bytes) -> Tuple[JSON, Dict[str, Place]]:
-    """Parse a request body and tell where its members stand; raises BadRequest."""
+def parse_placed(raw: bytes) -> Tuple[JSON, bytes, str, Dict[str, Place]]:
+    """Parse a request body; also its bytes as they may be sent, their text, and where
+    its members stand: none where only loads() can read it. Raises BadRequest."""
+    raw = replace_lone_surrogates(raw)
     try:
-        places = _place_members(raw.decode("utf-8"))
+        text = raw.decode("utf-8")
+        places = _place_members(text)
     except (ValueError, AttributeError, StopIteration, RecursionError):
-        return loads_object(raw), {}  # where a token is missing, it says what is wrong
+        return loads_object(raw), raw, "", {}  # a missing token: it says what is wrong
     body = {key: place[0] for key, place in places.items()}
     if _is_too_deep(raw, body):
         loads_object(raw)  # as above
-    return body, places
+    return body, raw, text, places
 
 
 # -- tables that do not grow for ever ------------------------------------------------
@@ -3721,14 +3700,18 @@ def _parse_turn(message: JSON, path: str) -> Turn:
     return Turn(TURN_ROLES[role], tuple(parts))
 
 
-def _parse_tool(entry: JSON, path: str) -> Tool:
-    kind, inner, path = _open_entry(entry, path, *ARGUMENTS)
-    name = required_text(inner, "name", path)
-    description = text_field(inner, "description", path)
+def parse_function(kind: str, tool: JSON, path: str) -> Tool:
+    """Read what a tool of `kind` says; it is the same in chat and in Responses."""
+    name = required_text(tool, "name", path)
+    description = text_field(tool, "description", path)
     if kind == "custom":
-        return custom_tool(name, description, field(inner, "format", dict, path, {}))
-    schema = field(inner, "parameters", dict, path, {})
-    return Tool(name, description, schema, field(inner, "strict", bool, path))
+        return custom_tool(name, description, field(tool, "format", dict, path, {}))
+    schema = field(tool, "parameters", dict, path, {})
+    return Tool(name, description, schema, field(tool, "strict", bool, path), kind)
+
+
+def _parse_tool(entry: JSON, path: str) -> Tool:
+    return parse_function(*_open_entry(entry, path, *ARGUMENTS))
 
 
 def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool, ...]]:
@@ -4516,63 +4499,52 @@ class ToolTable:
             return
         if kind in CLIENT_TOOLS:
             tool = {**CLIENT_TOOLS[kind], **given(**tool), "name": kind}
-        elif kind not in ("function", "custom"):
+        elif kind not in ARGUMENTS:
             raise BadRequest(
-                "%s: a tool of type %s is run by OpenAI's servers, which Copilot does "
-                "not offer; use a function or an MCP server of your client"
-                % (path, ascii(kind[:40])),
+                f"{path}: a tool of type {kind[:40]!a} is run by OpenAI's servers, "
+                "which Copilot does not offer; use a function or an MCP server of your "
+                "client",
                 code="unsupported_tool",
             )
-        name = required_text(tool, "name", path)
-        about = text_field(tool, "description", path)
-        if kind == "custom":
-            made = custom_tool(name, about, field(tool, "format", dict, path, {}))
-        else:
-            schema = field(tool, "parameters", dict, path, {})
-            made = Tool(name, about, schema, field(tool, "strict", bool, path), kind)
-        place = (namespace, name)
-        flat = self.name_of({"namespace": namespace, "name": name})
-        taken: Container[str] = self._plain if namespace else ()
-        while place not in self._flat and (flat in self.tools or flat in taken):
-            flat += "_"  # so that two of one name do not become one
+        made = parse_function(kind, tool, path)
+        place = (namespace, made.name)
+        flat = self.name_of({"namespace": namespace, "name": made.name})
+        if place not in self._flat:
+            while flat in self.tools or namespace and flat in self._plain:
+                flat += "_"  # so that two of one name do not become one
         self._flat[place] = flat
-        self.tools[flat] = made._replace(name=flat, own=name, namespace=namespace)
+        self.tools[flat] = made._replace(name=flat, own=made.name, namespace=namespace)
 
 
-def _parse_input_part(part: Any, path: str) -> Any:
+def _parse_input_part(part: JSON, path: str) -> Any:
     kind = required_text(part, "type", path)
-    if kind == "refusal":
-        return Text(text_field(part, kind, path))
     if kind.endswith("text"):
         return Text(text_field(part, "text", path))
+    if kind == "refusal":
+        return Text(text_field(part, kind, path))
     if part.get("file_id") or part.get("file_url"):
         raise BadRequest(f"{path}: Copilot keeps no files; send the data itself")
     if kind == "input_image":
         detail = text_field(part, "detail", path)
         return Image(required_text(part, "image_url", path), detail)
-    if kind != "input_file":
-        words = "%s: a part of type %s cannot be sent to this model"
-        raise BadRequest(words % (path, ascii(kind[:40])))
-    url = required_text(part, "file_data", path)
-    if not url.startswith("data:"):
-        url = "data:application/pdf;base64," + url
-    return Document(url, text_field(part, "filename", path))
+    if kind == "input_file":
+        url = required_text(part, "file_data", path)
+        return Document(url, text_field(part, "filename", path))
+    raise BadRequest(
+        f"{path}: a part of type {kind[:40]!a} cannot be sent to this model"
+    )
 
 
 def _parse_input_content(holder: JSON, key: str, path: str) -> Tuple[Any, ...]:
     content = holder.get(key)
     if isinstance(content, str):
-        content = [{"type": "input_text", "text": content}]
-    parts = parse_list({key: content}, key, _parse_input_part, path)
+        parts = [Text(content)]
+    else:
+        parts = parse_list(holder, key, _parse_input_part, path)
     return tuple(part for part in parts if part != Text(""))
 
 
-INPUT_ROLES = {
-    "user": "user",
-    "assistant": "assistant",
-    "system": "system",
-    "developer": "system",
-}
+INPUT_ROLES = ("user", "assistant", "system", "developer")
 COMPACTED = "copilot-claude-proxy:summary"  # the source of a summary that we made
 SUMMARY_LEAD = "What happened so far in this conversation:\n\n"
 LOST_SUMMARY = (
@@ -4594,7 +4566,9 @@ WORDS = ("action", "queries", "name", "arguments", "code", "output", "error", "t
 
 
 def summary_text(item: JSON) -> str:
-    """The words that stand for a compaction item."""
+    """The words that stand for a compaction item, or for the wish for one."""
+    if item.get("type") == "compaction_trigger":
+        return SUMMARY_PROMPT
     ours = unpack_reasoning(text_at(item, "encrypted_content"))
     if ours and ours[1] == COMPACTED:
         return SUMMARY_LEAD + ours[0]
@@ -4611,7 +4585,7 @@ def call_arguments(item: JSON) -> str:
 
 def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Call:
     call_id = required_text(item, "call_id", path)
-    name = kind[: -len("_call")]
+    name = kind.removesuffix("_call")
     if kind in CALLS[:2]:
         required_text(item, "name", path)
         text_field(item, "arguments" if kind == CALLS[0] else "input", path)
@@ -4621,54 +4595,57 @@ def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Cal
 
 def _parse_result(kind: str, item: JSON, path: str) -> Result:
     call_id = required_text(item, "call_id", path)
-    if kind in RESULTS[:2]:
-        return Result(call_id, _parse_input_content(item, "output", path))
     output = item.get("output") or ""
     if kind == "tool_search_output":
         found = ToolTable({"tools": item.get("tools")}).tools
         output = "Found tools: %s" % (", ".join(found) or "none")
+    elif kind in RESULTS[:2]:
+        return Result(call_id, _parse_input_content(item, "output", path))
     elif not isinstance(output, str):
         output = dumps_text(output)
     return Result(call_id, (Text(output),))
 
 
-def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
+def _parse_item(table: ToolTable, item: JSON, path: str) -> Turn:
     kind = text_field(item, "type", path) or "message"
     if kind == "message":
-        role = INPUT_ROLES[required_word(item, "role", INPUT_ROLES, path)]
-        return Turn(role, _parse_input_content(item, "content", path))
+        role = required_word(item, "role", INPUT_ROLES, path)
+        content = _parse_input_content(item, "content", path)
+        return Turn(role.replace("developer", "system"), content)
     if kind in RESULTS:
         return Turn("user", (_parse_result(kind, item, path),))
-    if kind in ("compaction", "compaction_summary"):
+    if kind.startswith("compaction"):
         return Turn("user", (Text(summary_text(item)),))
-    if kind == "compaction_trigger":
-        return Turn("user", (Text(SUMMARY_PROMPT),))
-    if kind == "reasoning":
-        ours = unpack_reasoning(text_field(item, "encrypted_content", path))
-        thought = text_of(_parse_input_content(item, "summary", path))
-        # What another made only its own model can read.
-        parts = (Reasoning(thought, *ours),) if ours and ours[0] else ()
-        return Turn("assistant", parts)
+    parts: Tuple[Any, ...] = ()
     if kind in CALLS:
-        return Turn("assistant", (_parse_input_call(table, kind, item, path),))
-    if not SERVER_ITEMS.fullmatch(kind):
-        words = "%s: an item of type %s cannot be sent to this model"
-        raise BadRequest(words % (path, ascii(kind[:40])))
-    about = {key: item[key] for key in WORDS if key in item}
-    return Turn("assistant", (Text(f"[{kind} {dumps_text(about)}]"),))
+        parts = (_parse_input_call(table, kind, item, path),)
+    elif kind == "reasoning":
+        ours = unpack_reasoning(text_field(item, "encrypted_content", path))
+        if ours and ours[0]:  # else only its own model can read it
+            thought = text_of(_parse_input_content(item, "summary", path))
+            parts = (Reasoning(thought, *ours),)
+    elif SERVER_ITEMS.fullmatch(kind):
+        about = {key: item[key] for key in WORDS if key in item}
+        parts = (Text(f"[{kind} {dumps_text(about)}]"),)
+    else:
+        raise BadRequest(
+            f"{path}: an item of type {kind[:40]!a} cannot be sent to this model"
+        )
+    return Turn("assistant", parts)
 
 
 def _join_turns(turns: List[Turn]) -> List[Turn]:
     """What a model said in one go is one turn, because thinking must stand before its
     calls (UPSTREAM 11.6); of the others each is a turn of its own."""
-    joined: List[Tuple[str, List[Any]]] = [("", [])]
-    for turn in turns:
-        role, parts = joined[-1]
-        if turn.role == role == "assistant":
-            parts += turn.parts
-        elif turn.parts:
-            joined.append((turn.role, list(turn.parts)))
-    return [Turn(role, tuple(parts)) for role, parts in joined[1:]]
+    joined: List[Turn] = []
+    said = [turn for turn in turns if turn.parts]
+    for role, group in itertools.groupby(said, operator.attrgetter("role")):
+        if role == "assistant":
+            parts = itertools.chain.from_iterable(turn.parts for turn in group)
+            joined.append(Turn(role, tuple(parts)))
+        else:
+            joined += group
+    return joined
 
 
 def _wanted_format(body: JSON) -> Optional[JSON]:
@@ -4687,14 +4664,13 @@ def _choice_among(body: JSON, table: ToolTable) -> str:
     if kind.startswith(SPARED_TOOLS):
         table.left_out["tool_choice " + kind] = None
         return ""
-    is_narrowed = kind == "allowed_tools"
-    entries = objects(choice.get("tools")) if is_narrowed else [choice]
+    entries = objects(choice.get("tools", [choice]))
     names = dict.fromkeys(map(table.name_of, entries))
     chosen = {name: tool for name, tool in table.tools.items() if name in names}
     if not chosen:
-        words = "tool_choice: %s is not among the tools"
-        raise BadRequest(words % ascii(", ".join(names)[:64]))
-    if not is_narrowed:
+        wanted = ", ".join(names)[:64]
+        raise BadRequest(f"tool_choice: {wanted!a} is not among the tools")
+    if kind != "allowed_tools":
         return "=" + table.name_of(choice)
     table.tools = chosen
     modes = ("auto", "required")
@@ -4854,29 +4830,22 @@ def better_failure(obj: JSON, old: Optional[ProxyError]) -> ProxyError:
     return old
 
 
-class ResponsesOpening:
+class ResponsesOpening(StreamTranslator):
     """Looks at how a stream begins: some refusals come as a 200 (UPSTREAM 22.4).
 
-    Once `settled`, `failure` tells whether that is all that it was.
+    Once `done`, `failure` tells whether that is all that it was.
     """
 
-    def __init__(self) -> None:
-        self.settled = False
-        self.failure: Optional[ProxyError] = None
-        self._decoder = SSEDecoder()
+    finished = True  # so that garbage is passed over: whoever reads it all says so
 
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes, b"" at the end of the stream."""
-        for event in self._decoder.feed(data):
-            if self.settled or event.event in PREAMBLE:
-                continue
-            kind = ""
-            with contextlib.suppress(UpstreamError):  # whoever reads it all says so
-                kind, obj = parse_event(event)
-            self.settled = kind not in FAILURES or self.failure is not None
-            if kind in FAILURES:
-                self.failure = better_failure(obj, self.failure)
-        self.settled = self.settled or not data
+    def _read(self, event: SSEEvent) -> None:
+        if event.event in PREAMBLE:
+            return
+        self.done = True
+        kind, obj = parse_event(event)
+        if kind in FAILURES:
+            self.done = self.failure is not None
+            self.failure = better_failure(obj, self.failure)
 
 
 TEXT_DELTA = "response.output_text.delta"
@@ -4894,7 +4863,7 @@ DELTAS = {
 PLAIN_DELTA = re.compile(
     rb'{"content_index":(\d),"delta":"([ !#-\[\]-~]*)","item_id":("[ !#-\[\]-~]*"),'
     rb'"logprobs":\[\],"obfuscation":"\w*","output_index":(\d|[1-9]\d),'
-    rb'"sequence_number":([1-9]\d{0,8}),"type":"response\.output_text\.delta"}',
+    rb'"sequence_number":[1-9]\d{0,8},"type":"response\.output_text\.delta"}',
     re.ASCII,
 ).fullmatch
 ALL_PARTS = -1  # stands for the parts of an item whose `done` was read
@@ -4909,29 +4878,30 @@ class ResponsesReader:
     """
 
     stop_sequence: Optional[str] = None  # this API has none
+    usage = TokenUsage()
+    finish_reason = ""
+    done = False
+    failure: Optional[ProxyError] = None
+    _message = -1  # output_index of the last text
 
     def __init__(self, source: str = "responses:openai") -> None:
-        self.usage = TokenUsage()
-        self.finish_reason = ""
-        self.done = False
-        self.failure: Optional[ProxyError] = None
         self._source = source
-        self._seen: Set[Tuple[int, int]] = set()  # (output_index, part) with a text
-        self._calls: Dict[int, bool] = {}  # output_index: have arguments come?
-        self._call_ids: Dict[str, int] = {}  # and their output_index
-        self._message = -1  # output_index of the last text
+        # Of items: (output_index, part) that has words, (output_index, ALL_PARTS).
+        self._given: Set[Tuple[int, int]] = set()
+        self._calls: Dict[int, str] = {}  # output_index: call id
 
     def _give(self, kind: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
         method = DELTAS.get(kind)
         if not method or not text:
             return
-        if method == "reasoning" and place[1] and place not in self._seen:
-            text = "\n\n" + text
-        if method == "text" and self._message != place[0]:
+        index, part = place
+        if method == "text" and self._message != index:
             if self._message >= 0:
                 sink.next_message()
-            self._message = place[0]
-        self._seen.add(place)
+            self._message = index
+        if method == "reasoning" and part and place not in self._given:
+            text = "\n\n" + text
+        self._given.add(place)
         getattr(sink, method)(text)
 
     def _delta(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
@@ -4940,34 +4910,31 @@ class ResponsesReader:
 
     def _arguments(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         text = text_at(obj, "delta")
-        if not text and not self._calls.get(index):
-            text = text_at(obj, "arguments")
+        if (index, 0) not in self._given:
+            text = text or text_at(obj, "arguments")
         if text and index in self._calls:  # else: the item's `done` brings them
-            self._calls[index] = True
+            self._given.add((index, 0))
             sink.arguments(index, text)
 
     def _item(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         """An item begins or is done: give what has not been given."""
         item = object_at(obj, "item")
         is_done = kind != "response.output_item.added"
-        if is_done and (index, ALL_PARTS) in self._seen:
-            return
         name = text_at(item, "name")
-        if item.get("type") in CALLS[:2] and index not in self._calls:
-            if name:
-                self._calls[index] = False
-                call_id = text_at(item, "call_id")
-                self._call_ids[call_id] = index
-                sink.call(index, call_id, name)
-            elif is_done:
+        is_call = item.get("type") in CALLS[:2] and index not in self._calls
+        if (index, ALL_PARTS) in self._given:
+            return
+        if is_call and (name or is_done):
+            if not name:
                 raise UpstreamError("the upstream called a nameless tool; try again")
+            self._calls[index] = text_at(item, "call_id")
+            sink.call(index, self._calls[index], name)
         if not is_done:
             return
-        self._seen.add((index, ALL_PARTS))
-        parts = list_at(item, "summary") or list_at(item, "content")
-        for at, part in enumerate(parts):
-            text = text_at(part, "text") or text_at(part, "refusal")
-            if (index, at) not in self._seen:
+        self._given.add((index, ALL_PARTS))
+        for at, part in enumerate(list_at(item, "summary") or list_at(item, "content")):
+            if (index, at) not in self._given:
+                text = text_at(part, "text") or text_at(part, "refusal")
                 self._give(text_at(part, "type"), (index, at), text, sink)
         self._arguments(kind, index, {"arguments": call_arguments(item)}, sink)
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
@@ -4978,10 +4945,10 @@ class ResponsesReader:
     def _ended(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         response = object_at(obj, "response")
         # Some items stand only here, and some upstreams count them otherwise.
+        known = {call_id: index for index, call_id in self._calls.items()}
         for at, item in enumerate(objects(response.get("output"))):
-            index = self._call_ids.get(text_at(item, "call_id"), at)
-            if (index, 0) not in self._seen:
-                self._item(kind, index, {"item": item}, sink)
+            index = known.get(text_at(item, "call_id"), at)
+            self._item(kind, index, {"item": item}, sink)
         self.finish_reason = "tool_calls" if self._calls else "stop"
         if kind == "response.incomplete":
             self.finish_reason = "length"
@@ -5062,18 +5029,19 @@ BLANK_RESPONSE = loads(b"""{
 def response_frame(body: JSON, response_id: str, model: str, created: int) -> JSON:
     """A response that has only begun, for the request `body`."""
     same = {key: body[key] for key in BLANK_RESPONSE if body.get(key) is not None}
-    frame = {**BLANK_RESPONSE, **same, "created_at": created}
-    return {**frame, "id": response_id, "model": model}
+    about = {"id": response_id, "model": model, "created_at": created}
+    return {**BLANK_RESPONSE, **same, **about}
 
 
 def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
     """`error` in both its shapes, which SDKs raise, then what Codex reads."""
     error = {"code": exc.code or "server_error", "message": str(exc)}
-    event = {"type": "error", **error, "param": None, **openai_error(exc)}
-    event["sequence_number"] = number
-    failed = {"type": "response.failed", "sequence_number": number + 1}
-    failed["response"] = {**response, "status": "failed", "error": error}
-    return encode_sse("error", event) + encode_sse("response.failed", failed)
+    event = {"type": "error", "sequence_number": number, **error, "param": None}
+    event.update(openai_error(exc))
+    failed = {**response, "status": "failed", "error": error}
+    number += 1
+    end = {"type": "response.failed", "sequence_number": number, "response": failed}
+    return encode_sse("error", event) + encode_sse("response.failed", end)
 
 
 class _Form(NamedTuple):
@@ -5166,53 +5134,51 @@ class ResponsesWriter:
         summary: bool = False, encrypted: bool = False, compact: bool = False,
     ) -> None:
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
-        self._compact = compact  # the answer is a summary to go on with
+        self.items: List[JSON] = []  # the output, with all that is to come back
         self._frame = frame
         self._tools = tools
-        self._fold = fold
+        self._mute = fold
         self._summary = summary  # reasoning is shown in words
         self._encrypted = encrypted or compact  # and in its vendor's own form
-        self.items: List[JSON] = []  # the output, with all that is to come back
+        self._compact = compact  # the answer is a summary to go on with
+        self._gist: List[str] = []  # its words
         self._out: List[bytes] = []
         self._number = 0
-        self._over = False
         self._open: Optional[_OpenItem] = None  # a message or reasoning
+        self._waiting: List[str] = []  # what came encrypted while a message was open
         self._calls: Dict[Hashable, _OpenItem] = {}
-        self._gist: List[str] = []  # the words of a summary
-        self._waiting: List[Tuple[str, str]] = []  # opaque, while a message was open
         for kind in ("created", "in_progress"):
             self._write(kind, response=frame)
 
     def text(self, text: str) -> None:
-        self._add_words("text", text)
+        if self._compact:
+            self._gist.append(text)
+        else:
+            self._add_words("text", text)
 
     def refusal(self, text: str) -> None:
         self._add_words("refusal", text)
 
     def reasoning(self, text: str) -> None:
-        if self._summary:
+        if self._summary and not self._compact:
             self._add_words("reasoning", text)
 
-    def next_message(self) -> None:
-        self._close_item()
-
     def opaque(self, data: str, source: str) -> None:
+        packed = pack_reasoning(data, source)
         if self._compact:
             return
         if self._open is None:
-            self._open = self._add_item({"type": "reasoning", "summary": []}, None)
-        item = self._open.item
-        if item["type"] == "message":  # so that a text is not broken in two
-            self._waiting.append((data, source))
-        else:
-            item["encrypted_content"] = pack_reasoning(data, source)
+            self._add_whole("reasoning", packed, summary=[])
+        elif self._open.form is FORMS["reasoning"]:
+            self._open.item["encrypted_content"] = packed
             self._close_item()
+        else:  # so that a text is not broken in two
+            self._waiting.append(packed)
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._close_item()
         name = self.names.get(name, name)
         tool = self._tools.get(name) or Tool(name, "", {})
-        call_id = call_id or f"call_{self._frame['id']}_{len(self.items)}"
         self._calls[key] = self._add_item(call_item(tool, call_id), tool)
 
     def arguments(self, key: Hashable, fragment: str) -> None:
@@ -5232,8 +5198,7 @@ class ResponsesWriter:
         status = "incomplete" if why else "completed"
         if self._compact:
             packed = pack_reasoning("".join(self._gist), COMPACTED)
-            item = {"type": "compaction", "encrypted_content": packed}
-            self._end_item(self._add_item(item, None))
+            self._add_whole("compaction", packed)
         for key in list(self._calls):  # which began before what is open
             self._close_call(key, status)
         self._close_item("final_answer", status)
@@ -5247,16 +5212,16 @@ class ResponsesWriter:
         }
         self._write(status, response=answer, **usage.cost)
         self._frame = {**answer, **usage.cost}
-        self._over = True
+        self._mute = True
 
     def error(self, exc: ProxyError) -> None:
-        if not self._over:
-            self._over = True
+        if not self._mute:
+            self._mute = True
             self._out.append(failure_events(exc, self._frame, self._number))
 
     def take(self) -> bytes:
         """The bytes written since the last call; none with `fold`."""
-        data = b"" if self._fold else b"".join(self._out)
+        data = b"".join(self._out)
         self._out.clear()
         return data
 
@@ -5265,7 +5230,7 @@ class ResponsesWriter:
         return self._frame
 
     def _write(self, event: str, **fields: Any) -> None:
-        if not self._fold and not self._over:
+        if not self._mute:
             kind = "response." + event
             about = {"type": kind, "sequence_number": self._number}
             self._number += 1
@@ -5278,41 +5243,35 @@ class ResponsesWriter:
 
     def _add_item(self, item: JSON, form: Any) -> _OpenItem:
         index = len(self.items)
+        prefix = ID_PREFIXES.get(item["type"], "item_")
         # Of the answer's id, because this room has no randomness of its own.
-        name = "%s%04x%s" % (
-            ID_PREFIXES.get(item["type"], "item_"), index, self._frame["id"][-20:],
-        )
-        item["id"] = name
+        item["id"] = f"{prefix}{index:04x}{self._frame['id'][-20:]}"
         self.items.append(item)
-        self._write("output_item.added", output_index=index, item=item)
-        return _OpenItem(item, {"item_id": name, "output_index": index}, form, [])
+        self._write("output_item.added", output_index=index, item=self._shown(item))
+        return _OpenItem(item, {"item_id": item["id"], "output_index": index}, form, [])
 
     def _end_item(self, done: _OpenItem) -> None:
-        item = self._shown(done.item)
         index = done.place["output_index"]
+        item = self._shown(done.item)
         self._write("output_item.done", output_index=index, item=item)
 
-    def _add_words(self, what: str, text: str) -> None:
-        if self._compact:
-            if what == "text":
-                self._gist.append(text)
-        elif text:
-            form = FORMS[what]
-            if self._open is None or self._open.form is not form:
-                self._open_item(form)
-            _, place, _, pieces = self._open
-            pieces.append(text)
-            self._write(form.event + ".delta", **place, delta=text, **form.more)
+    def _add_whole(self, kind: str, packed: str, **more: Any) -> None:
+        item = {"type": kind, **more, "encrypted_content": packed}
+        self._end_item(self._add_item(item, None))
 
-    def _open_item(self, form: _Form) -> None:
-        """Open an item of one part, the words that follow."""
-        self._close_item()
-        parts: List[JSON] = []
-        self._open = self._add_item({**form.item, form.parts: parts}, form)
-        place = self._open.place
-        place[form.parts + "_index"] = 0
-        self._write(form.part_event + ".added", **place, part=form.part)
-        parts.append(dict(form.part))
+    def _add_words(self, what: str, text: str) -> None:
+        form = FORMS[what]
+        if self._open is None or self._open.form is not form:
+            self._close_item()
+            parts: List[JSON] = []
+            self._open = self._add_item({**form.item, form.parts: parts}, form)
+            place = self._open.place
+            place[form.parts + "_index"] = 0
+            self._write(form.part_event + ".added", **place, part=form.part)
+            parts.append(dict(form.part))
+        _, place, _, pieces = self._open
+        pieces.append(text)
+        self._write(form.event + ".delta", **place, delta=text, **form.more)
 
     def _close_item(self, phase: str = "commentary", status: str = "completed") -> None:
         """Close the open message or reasoning, and the latest call if nothing can
@@ -5324,30 +5283,28 @@ class ResponsesWriter:
             return
         self._open = None
         item, place, form, pieces = done
-        if form:
-            part = item[form.parts][0]
-            words = {form.word: "".join(pieces)}
-            part.update(words)
-            self._write(form.event + ".done", **place, **words, **form.more)
-            self._write(form.part_event + ".done", **place, part=part)
+        part = item[form.parts][0]
+        words = {form.word: "".join(pieces)}
+        part.update(words)
+        self._write(form.event + ".done", **place, **words, **form.more)
+        self._write(form.part_event + ".done", **place, part=part)
         if item["type"] == "message":
             item.update(status=status, phase=phase)
         self._end_item(done)
-        waiting = self._waiting
+        for packed in self._waiting:
+            self._add_whole("reasoning", packed, summary=[])
         self._waiting = []
-        for data, source in waiting:
-            self.opaque(data, source)
+
+    next_message = _close_item
 
     def _close_call(self, key: Hashable, status: str = "") -> None:
         """Close a call that is complete; any other only with the `status` of a cut."""
-        done = self._calls[key]
-        item, place, tool, pieces = done
+        item, place, tool, pieces = self._calls[key]
         arguments = "".join(pieces)
         if parse_object(arguments) is not None:
             status = "completed"
         if not status:
             return
-        del self._calls[key]
         members = call_members(tool.kind, arguments)
         item.update(members, status=status)
         event = CALL_EVENTS.get(tool.kind)
@@ -5355,7 +5312,7 @@ class ResponsesWriter:
             self._write(event + ".delta", **place, delta=item["input"])
         if event:
             self._write(event + ".done", **place, **members, name=item["name"])
-        self._end_item(done)
+        self._end_item(self._calls.pop(key))
 
 
 # --- what earlier answers were --------------------------------------------------------
@@ -5363,15 +5320,13 @@ class ResponsesWriter:
 
 def _is_reference(item: Any) -> bool:
     """An item of which only the id was sent."""
-    if text_at(item, "type") == "item_reference":
-        return True
     return text_at(item, "id") != "" and item.keys() <= {"id", "type"}
 
 
 def _lacks_something(item: Any) -> bool:
     """Whether the memory may know more of an item than was sent."""
     thought = text_at(item, "type") == "reasoning" and "id" in item
-    return _is_reference(item) or thought and not item.get("encrypted_content")
+    return thought and not item.get("encrypted_content") or _is_reference(item)
 
 
 def is_compaction(body: JSON) -> bool:
@@ -5398,10 +5353,10 @@ def not_kept(what: str, name: str, status: int) -> BadRequest:
     """The error for what is not remembered, in OpenAI's words and with its status."""
     code = what.lower().replace(" ", "_") + "_not_found"
     exc = BadRequest(
-        "%s with id '%s' not found: it was not finished, or too long ago. Send all of "
-        "the input." % (what, name[:100]),
-        status=status,
+        f"{what} with id '{name[:100]}' not found: it was not finished, or too long "
+        "ago. Send all of the input.",
         code=code,
+        status=status,
     )
     exc.reason = "an earlier answer is not known here (any more): " + code
     return exc
@@ -5412,8 +5367,9 @@ class _Kept(NamedTuple):
 
     previous: int  # always a smaller one, so no chain is a ring; 0 = none
     request: bytes  # as the client sent it: parsed only when it is wanted
-    output: bytes
+    output: List[Tuple[str, bytes]]  # the id of each item, and all of it
     names: List[Tuple[str, str]]  # session and id, of it and of its items
+    size: int
 
 
 class ResponseMemory:
@@ -5438,15 +5394,17 @@ class ResponseMemory:
         if answer.get("status") != "completed":
             return
         names = [(session, text_at(item, "id")) for item in [answer, *items]]
-        kept = _Kept(self._number(session, previous), request, dumps(items), names)
+        output = [(text_at(item, "id"), dumps(item)) for item in items]
+        size = len(request) + sum(len(raw) for _, raw in output)
+        before = self._number(session, previous)
         self._count += 1
-        self._answers[self._count] = kept
+        self._answers[self._count] = _Kept(before, request, output, names, size)
         self._numbers.update(dict.fromkeys(names, self._count))
-        self.size += len(request) + len(kept.output)
+        self.size += size
         while self.size > self._limit:
             number = next(iter(self._answers))
             kept = self._answers.pop(number)
-            self.size -= len(kept.request) + len(kept.output)
+            self.size -= kept.size
             for name in kept.names:
                 if self._numbers.get(name) == number:  # else it was used again
                     del self._numbers[name]
@@ -5464,15 +5422,14 @@ class ResponseMemory:
         items = input_items(body)
         if not previous and not any(map(_lacks_something, items)):
             return body
-        chain: List[Any] = []  # the newest first
         number = self._number(session, previous)
         while number:
             kept = self._answers.get(number)
             if kept is None:
                 raise not_kept("Previous response", previous, 400)
-            chain.append([*input_items(loads(kept.request)), *loads(kept.output)])
+            output = [loads(raw) for _, raw in kept.output]
+            items = [*input_items(loads(kept.request)), *output, *items]
             number = kept.previous
-        items = [*itertools.chain.from_iterable(reversed(chain)), *items]
         expanded = {**body, "input": self._complete(session, items)}
         expanded.pop("previous_response_id", None)
         return expanded
@@ -5482,11 +5439,6 @@ class ResponseMemory:
         was kept and sent; and reasoning with what its vendor wants back, because many
         clients leave that out."""
 
-        @functools.lru_cache(maxsize=None)
-        def output(number: int) -> Dict[str, JSON]:
-            items = loads(self._answers[number].output) if number > 0 else ()
-            return {text_at(item, "id"): item for item in items}
-
         seen: Set[str] = set()
         whole: List[Any] = []
         for item in items:
@@ -5494,10 +5446,12 @@ class ResponseMemory:
             if _is_reference(item) and name in seen:
                 continue
             if _lacks_something(item):
-                known = output(self._number(session, name)).get(name)
-                if known is None and _is_reference(item):
+                kept = self._answers.get(self._number(session, name))
+                raw = dict(kept.output if kept else ()).get(name)
+                if raw:
+                    item = loads(raw)
+                elif _is_reference(item):
                     raise not_kept("Item", name, 404)
-                item = known or item
             seen.add(name)
             whole.append(item)
         return whole
@@ -5526,113 +5480,91 @@ class ResponsesTap(StreamTranslator):
     its two wordings.
     """
 
-    def __init__(
-        self, tools: Mapping[str, Tool] = {}, *, hide: bool = False,
-        previous: Optional[str] = None,
-    ) -> None:
+    def __init__(self, *, hide: bool = False, previous: str = "") -> None:
         super().__init__()
-        self._previous = previous  # answer that the client named, which went up whole
-        self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
-        self._tools = tools
+        self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
+        self.items: List[JSON] = []  # the output, with all that is to come back
         self._hide = hide
+        self._previous = previous  # answer that the client named, which went up whole
         self._ids: Dict[Any, str] = {}  # by output_index, and of the "response"
         self._number = 0  # of the event that comes next
-        self._items: Dict[int, JSON] = {}  # the output, with all that is to come back
-        self._answer: JSON = {}  # the last event's response
+        self._answer: JSON = {"id": "resp_0", "object": "response", "output": []}
+        self._changed = False  # whether an event is no more the upstream's own
 
-    def _pin(self, holder: JSON, key: str, place: Any) -> bool:
-        """Give an id its first value; whether it had another."""
+    def _set(self, holder: JSON, key: str, value: Any) -> None:
+        if value and holder.get(key) != value:
+            holder[key] = value
+            self._changed = True
+
+    def _pin(self, holder: JSON, key: str, place: Any) -> None:
+        """Give an id its first value."""
         own = text_at(holder, key)
-        if not own or self._ids.setdefault(place, own) == own:
-            return False
-        holder[key] = self._ids[place]
-        return True
+        if own:
+            self._set(holder, key, self._ids.setdefault(place, own))
 
-    def _rename(self, item: JSON) -> bool:
-        """Give a call the name and the namespace that the client knows."""
-        name = text_at(item, "name")
-        tool = self._tools.get(self.names.get(name, name))
-        if not tool or "namespace" in item or item.get("type") not in CALLS[:2]:
-            return False
-        item.update(name=tool.own, **given(namespace=tool.namespace))
-        return tool.namespace != "" or tool.own != name
-
-    def _pass_on(self, kind: str, obj: JSON) -> bool:
-        """Make an event what the client is to see; whether it was something else."""
+    def _pass_on(self, kind: str, obj: JSON) -> None:
+        """Make an event what the client is to see."""
         index = typed(obj, "output_index", int)
-        changed = self._pin(obj, "item_id", index)
+        self._pin(obj, "item_id", index)
         response = object_at(obj, "response")
-        changed |= self._pin(response, "id", "response")
-        if response and self._previous:
-            response["previous_response_id"] = self._previous
-            changed = True
-        items = [(index, item) for item in objects([obj.get("item")])]
-        items += enumerate(objects(response.get("output")))
+        if response:
+            self._pin(response, "id", "response")
+            self._set(response, "previous_response_id", self._previous)
+            self._answer = response
+        items = objects([obj.get("item"), *list_at(response, "output")])
         if items and kind in ENDINGS:  # else they came one by one only
-            self._items.clear()
-        for at, item in items:
-            changed |= self._pin(item, "id", at)
-            changed |= self._rename(item)
+            self.items = []
+        for at, item in enumerate(items, index):
+            self._pin(item, "id", at)
+            for key in ("name", "namespace"):
+                self._set(item, key, self.names.get(text_at(item, key)))
             if kind != "response.output_item.added":
-                self._items[at] = dict(item)
+                self.items.append(dict(item))
             if self._hide and item.get("type") == "reasoning":
-                changed |= item.pop("encrypted_content", None) is not None
-        return changed
+                self._changed |= item.pop("encrypted_content", None) is not None
 
     def _read(self, event: SSEEvent) -> None:
         name, data = event
         plain = PLAIN_DELTA(data)
         own_id = plain and self._ids.get(int(plain[4]))
         if own_id:
-            self._number = int(plain[5]) + 1
             start, end = plain.span(3)
             data = b"%b%b%b" % (data[:start], dumps(own_id), data[end:])
+        elif data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
+            return
         else:
-            data = self._parse(event)
-        if data:
-            head = b"event: %b\n" % name.encode("utf-8") if name else b""
-            lines = data.replace(b"\n", b"\ndata: ")
-            self._out.append(b"%bdata: %b\n\n" % (head, lines))
+            kind, obj = parse_event(event)
+            if kind in FAILURES:
+                # The other event may come before or after: the first ends nothing.
+                self.done = self.finished
+                self.finished = True
+                self.failure = better_failure(obj, self.failure)
+                return
+            self._changed = False
+            self._pass_on(kind, obj)
+            if self._changed:
+                data = dumps(obj)
+            if kind in ENDINGS:
+                self._end(obj)
+        self._number += 1
+        head = b"event: %b\n" % name.encode("utf-8") if name else b""
+        lines = data.replace(b"\n", b"\ndata: ")
+        self._out.append(b"%bdata: %b\n\n" % (head, lines))
 
-    def _parse(self, event: SSEEvent) -> bytes:
-        """Read an event; gives what the client is to see of it."""
-        data = event.data
-        if data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
-            return b""
-        kind, obj = parse_event(event)
-        if kind in FAILURES:
-            # The other event may come before or after, so the first one ends nothing.
-            self.done = self.finished
-            self.finished = True
-            self.failure = better_failure(obj, self.failure)
-            return b""
-        self._number = count(obj.get("sequence_number")) + 1
-        if self._pass_on(kind, obj):
-            data = dumps(obj)
-        if kind in ENDINGS:
-            self.finished = True
-            self.done = True
-            cost = obj.get("copilot_usage")
-            response = object_at(obj, "response")
-            self.usage = openai_usage(response.get("usage"), cost)
-            about = {"status": kind[len("response.") :]}
-            self._answer = {**about, **response, **given(copilot_usage=cost)}
-        return data
+    def _end(self, obj: JSON) -> None:
+        self.finished = True
+        self.done = True
+        cost = obj.get("copilot_usage")
+        self.usage = openai_usage(self._answer.get("usage"), cost)
+        self._answer.update(given(copilot_usage=cost))
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
-        response_id = self._ids.get("response", "resp_0")
-        response = {"id": response_id, "object": "response", "output": []}
-        return self._take() + failure_events(exc, response, self._number)
+        return self._take() + failure_events(exc, self._answer, self._number)
 
     def whole(self) -> JSON:
         """The answer for stream:false, after finish()."""
         return self._answer
-
-    @property
-    def items(self) -> List[JSON]:
-        """The output, with all that is to come back."""
-        return list(self._items.values())
 
 
 # --- Claude Code's web search ---------------------------------------------------------
@@ -5707,45 +5639,54 @@ class SearchReader(ResponsesReader):
 # refused by name or said otherwise, and `left_out` says so; a refusal turns rows on.
 
 
-NOWHERE: Place = (None, 0, 0, None)
-
-
 class ClientBody(NamedTuple):
-    """What a client sent: the parsed body, its bytes, and where its parts stand."""
+    """What a client sent: the parsed body, its bytes, and where its members stand."""
 
     dialect: str
+    betas: str  # its anthropic-beta header
     body: JSON
     raw: bytes = b""
+    text: str = ""
     places: Dict[str, Place] = {}
-    betas: str = ""  # its anthropic-beta header
 
 
-# What a rule says of the object that it was shown, all of which may come together.
+# What a rule says of the object that it was shown.
 KEPT = 0
 CHANGED = 1  # a comparison says it too: True counts as 1
-CUT = 2  # alone: nothing but `$schema` went, which Claude Code sends with every tool
-GONE = 4  # the walk empties it and takes it out
+GONE = 2  # the walk empties it and takes it out
 _schema_value = re.compile(r'\s*:\s*"[^"\\]*"\s*(,\s*)?').match
 
 
-def cut_schema(text: str) -> str:
-    """The text of a tool without its one `$schema`; "" if that is not plain to see."""
-    before, key, behind = text.rpartition('"$schema"')
-    found = _schema_value(behind)
-    if not found or key in before:
+def cut_schemas(text: str, number: int) -> str:
+    """A text without its `number` members `$schema`, which Claude Code sends with each
+    tool; "" if those are not plain to see."""
+    first, *others = text.split('"$schema"')
+    if len(others) != number:
         return ""
-    if not found[1]:  # the last member: the comma stands before it
-        before = before.rstrip(", \t\r\n")
-    return before + behind[found.end() :]
+    kept = [first]
+    for other in others:
+        found = _schema_value(other)
+        if not found:
+            return ""
+        if not found[1]:  # the last member: the comma stands before it
+            kept.append(kept.pop().rstrip(", \t\r\n"))
+        kept.append(other[found.end() :])
+    return "".join(kept)
 
 
 class Fit:
     """One request on its way up: what the rules read, change and leave behind.
 
     `body` is the client's own on a pass-through, else what an encoder wrote; rules edit
-    it in place. A member put in another's place is seen by itself; an item of a list
-    that is changed inside must be touched, which the walk does for what it shows.
+    it in place. What is put in a member's place is seen by itself; where something
+    inside was changed, the member must be touched, which the walk does for its own.
     """
+
+    stops: Tuple[str, ...] = ()  # at which the proxy itself has to cut
+    member = ""  # the member that the walk is in
+    cuts = 0  # how many schemas have lost their `$schema`
+    turn = 0  # the number of the turn that the walk is in
+    pictures = False  # whether there are any
 
     def __init__(
         self, client: ClientBody, body: JSON, model: Model, endpoint: str,
@@ -5759,13 +5700,21 @@ class Fit:
         self.left_out: Dict[str, None] = {}  # what the upstream is not told, in words
         self.betas: List[str] = []  # for the anthropic-beta header
         self.names: Dict[str, str] = {}  # the upstream's name of a tool: the client's
-        self.stops: Tuple[str, ...] = ()  # at which the proxy itself has to cut
-        self.member = ""  # the member that the walk is in, and its item
-        self.item: JSON = {}
         self.offered: Dict[str, None] = {}  # names of tools
         self.called: Dict[str, None] = {}
-        self.marked: List[Tuple[JSON, JSON]] = []  # item, and holder of a cache mark
-        self._touched: Dict[int, int] = {}  # what was done to an item, by its id
+        self.calls: List[Tuple[int, Any]] = []  # their turns and ids
+        self.results: List[Tuple[int, Any]] = []  # the turn before each, and its call
+        self.marked: List[Tuple[str, JSON]] = []  # member, and holder of a cache mark
+
+    @property
+    def headers(self) -> Dict[str, str]:
+        """The headers that the request needs besides."""
+        headers = {}
+        if self.betas:
+            headers["anthropic-beta"] = ",".join(self.betas)
+        if self.pictures:  # else not: an organisation may forbid vision
+            headers["copilot-vision-request"] = "true"
+        return headers
 
     def tell(self, what: str) -> None:
         """Note something that is left out."""
@@ -5792,82 +5741,92 @@ class Fit:
         if not config:
             del self.body[holder]
 
-    def touch(self, item: JSON, how: int = CHANGED) -> None:
-        """Have an item written anew, because it was changed inside."""
-        self._touched[id(item)] = self._touched.get(id(item), KEPT) | how
+    def touch(self, key: str) -> None:
+        """Have a list written anew, because something in it was changed."""
+        self.body[key] = [*self.body[key]]
 
     def encode(self) -> bytes:
-        """The bytes to send: the client's own for all that was not touched."""
+        """The bytes to send: the client's own for all members that were not touched."""
         client, body = self.client, self.body
-        if body is not client.body or not client.places:
+        places = client.places
+        if body is not client.body or not places:
             # Arguments were a text: their escapes became characters since.
             return replace_lone_surrogates(dumps(body))
-        if len(body) == len(client.places) and all(map(self._keeps, body)):
+        own = [key for key in places if body.get(key, self) is places[key][0]]
+        if len(own) == len(places) == len(body) and not self.cuts:
             return client.raw
-        text = client.raw.decode("utf-8")
-        members = [self._encode_member(text, key) for key in body]
+        kept: Dict[str, str] = {}
+        for key in own:
+            _, start, end = places[key]
+            kept[key] = client.text[start:end]
+            if key == "tools" and self.cuts:
+                kept[key] = cut_schemas(kept[key], self.cuts)
+        members = [
+            kept.get(key) or f"{dumps_text(key)}:{dumps_text(body[key])}"
+            for key in body
+        ]
         return ("{%s}" % ",".join(members)).encode("utf-8")
-
-    def _keeps(self, key: str) -> bool:
-        """Whether a member is what the client sent, item for item."""
-        value, _, _, items = self.client.places.get(key, NOWHERE)
-        if self.body[key] is not value:
-            return False
-        if items is None:  # not a list: a change inside comes as a copy
-            return True
-        ids = [id(item[0]) for item in items]
-        return list(map(id, value)) == ids and self._touched.keys().isdisjoint(ids)
-
-    def _encode_member(self, text: str, key: str) -> str:
-        _, start, end, items = self.client.places.get(key, NOWHERE)
-        if self._keeps(key):
-            return text[start:end]
-        value = self.body[key]
-        if not items:
-            return f"{dumps_text(key)}:{dumps_text(value)}"
-        # All that stood here is alive in its place, so an id is one object's.
-        kept: Dict[int, str] = {}
-        for item, start, end, _ in items:
-            how = self._touched.get(id(item), KEPT)
-            if how == KEPT:
-                kept[id(item)] = text[start:end]
-            elif how == CUT:
-                kept[id(item)] = cut_schema(text[start:end])
-        written = [kept.get(id(item)) or dumps_text(item) for item in value]
-        return f"{dumps_text(key)}:[{','.join(written)}]"
 
 
 # --- the walk -------------------------------------------------------------------------
 
 # One walk serves all rules about blocks, because a history may have 100,000 of them.
+WALKED = ("tools", "system", "messages", "input")
 OFFERED = "offered"  # the kind of what stands in `tools`
 INNER = ("content", "tool_calls", "output")  # where an object holds others
+LEAVES = frozenset("text tool_use thinking image input_text output_text".split())
 DEEPEST = 4  # turn, result, search result, text: nothing means more below
 Repair = Callable[..., Any]  # (fit) -> None, or (fit, object) -> what it did to it
 Repairs = Dict[str, List[Repair]]
 
 
-def visit(fit: Fit, items: Any, kind: str, repairs: Repairs, depth: int) -> int:
+def path_of(value: Any, wanted: JSON) -> str:
+    """Where this very object stands in a body, as messages.3.content.0."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        if inner is wanted:
+            return str(key)
+        path = path_of(inner, wanted) if isinstance(inner, (dict, list)) else ""
+        if path:
+            return f"{key}.{path}"
+    return ""
+
+
+def drop_nulls(item: JSON) -> bool:
+    """A null member is an absent one: OpenAI's SDKs give back every field that their
+    answers may have, and Copilot knows few. `content` is null in any call's message."""
+    nulls = [key for key, value in item.items() if value is None and key != "content"]
+    for key in nulls:
+        del item[key]
+    return bool(nulls)
+
+
+def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -> int:
     """Show the objects of a list to the rules of their kind, then what those hold."""
     verdict = KEPT
     inner_keys = ("tools",) if kind else INNER  # a namespace has tools
-    for item in objects(items):
-        if depth == 0:
-            fit.item = item
+    for item in items:
+        if type(item) is not dict:
+            if depth < 2:
+                path = f"{path_of(fit.body, items)}.{items.index(item)}"
+                expect(item, dict, path)
+            continue
         answer = KEPT
+        if None in item.values():
+            answer = drop_nulls(item)
         shown = str(kind or item.get("role") or item.get("type"))
         for repair in repairs.get(shown, ()):
             answer |= repair(fit, item)
             if answer & GONE:
                 item.clear()
                 break
+        if shown in LEAVES or depth == DEEPEST:
+            verdict |= answer
+            continue
         for key in inner_keys:
             inner = item.get(key)
-            if type(inner) is list and depth < DEEPEST:
+            if type(inner) is list:
                 # Whatever happened inside, the outer one is changed by it.
                 answer |= bool(visit(fit, inner, kind, repairs, depth + 1))
-        if answer and depth == 0:
-            fit.touch(item, answer)
         verdict |= answer
     if verdict & GONE:  # emptied above; what a client sent empty says nothing either
         items[:] = filter(None, items)
@@ -5876,47 +5835,34 @@ def visit(fit: Fit, items: Any, kind: str, repairs: Repairs, depth: int) -> int:
 
 def walk(fit: Fit, repairs: Repairs) -> None:
     """Show each object of a request to the rules of its kind, outer ones first."""
-    for key in PLACED_LISTS:
+    for key in WALKED:
         fit.member = key
         kind = OFFERED if key == "tools" else ""
-        visit(fit, fit.body.get(key), kind, repairs, 0)
+        items = fit.body.get(key)
+        if isinstance(items, list) and visit(fit, items, kind, repairs, 0):
+            fit.touch(key)
 
 
 # --- what nobody takes, and what is no model's business -------------------------------
 
 
-def check_objects(items: Any, path: str, *at: int) -> None:
-    """A list of objects, or a text; raises BadRequest naming what is neither."""
-    if items is None or type(items) is str:
-        return
-    if type(items) is not list:
-        expect(items, list, path % at)
-    for index, item in enumerate(items):
-        if type(item) is not dict:
-            expect(item, dict, "%s.%d" % (path % at, index))
-
-
 def check_shape(fit: Fit) -> None:
     """What no upstream would take costs no request."""
     body = fit.client.body
-    turns = field(body, "messages", list, default=[])
+    turns = field(body, "messages", list)
     if not turns and fit.client.dialect in ("anthropic", "openai"):
         raise BadRequest("messages: at least one message is required")
     if body.get("input") == [] and not body.get("previous_response_id"):
         raise BadRequest("input: at least one item is required")
-    check_objects(turns, "messages")
-    for at, turn in enumerate(turns):
-        if type(turn.get("role")) is not str:
-            required_text(turn, "role", f"messages.{at}")
-        check_objects(turn.get("content"), "messages.%d.content", at)
-        for place, block in enumerate(objects(turn.get("content"))):
-            if block.get("type") == "tool_result":
-                path = "messages.%d.content.%d.content"
-                check_objects(block.get("content"), path, at, place)
-    if fit.client.dialect == "responses":
-        check_objects(body.get("input"), "input")
-    check_objects(field(body, "tools", list), "tools")
-    check_objects(body.get("system"), "system")
+    field(body, "tools", list)
+
+
+def content_of(fit: Fit, holder: JSON) -> Any:
+    """A text, a list or nothing; raises BadRequest naming what is none of these."""
+    content = holder.get("content")
+    if content is None or isinstance(content, (str, list)):
+        return content
+    return expect(content, list, path_of(fit.body, holder), "content")
 
 
 # Fields that mean something which Copilot has not, and what to do instead, by the API
@@ -5933,8 +5879,6 @@ UNSERVED = {
         "logprobs": "",
         "functions": "use tools",
         "logit_bias": "",
-        "frequency_penalty": "",
-        "presence_penalty": "",
         "web_search_options": "",
     },
     "responses": {
@@ -5944,7 +5888,7 @@ UNSERVED = {
 }
 HARMLESS = {"n": 1, "modalities": ["text"]}  # values that ask for nothing
 # No translation of a chat request has a field for these.
-CHAT_ALONE = "logit_bias frequency_penalty presence_penalty web_search_options".split()
+CHAT_ALONE = ("logit_bias", "web_search_options")
 
 
 def refuse_meaning(fit: Fit) -> None:
@@ -5983,9 +5927,9 @@ def refuse_meaning(fit: Fit) -> None:
 # What translation reads, and what changes no answer where an API has none of it.
 HEEDED = frozenset(
     "background cache_control client_metadata conversation include input instructions"
-    " max_completion_tokens max_output_tokens max_tokens messages metadata model"
-    " output_config output_format parallel_tool_calls previous_response_id prompt"
-    " prompt_cache_key prompt_cache_retention reasoning reasoning_effort"
+    " max_completion_tokens max_output_tokens max_tokens messages metadata modalities"
+    " model n output_config output_format parallel_tool_calls previous_response_id"
+    " prompt prompt_cache_key prompt_cache_retention reasoning reasoning_effort"
     " response_format safety_identifier service_tier stop stop_sequences store stream"
     " stream_options system temperature text thinking thread tool_choice tools top_p"
     " truncation user verbosity".split()
@@ -5994,9 +5938,7 @@ HEEDED = frozenset(
 
 def lost_fields(client: ClientBody) -> List[str]:
     """What a request says that its translation has no word for."""
-    unserved = UNSERVED.get(client.dialect, {})
-    used = [key for key, value in client.body.items() if value]
-    return [key for key in used if key not in HEEDED and key not in unserved]
+    return [key for key, value in client.body.items() if value and key not in HEEDED]
 
 
 def name_model(fit: Fit) -> None:
@@ -6057,7 +5999,6 @@ BETA_PREFIXES = tuple(
     " fallback-credit-".split()
 )
 CONTEXT_BETA = "context-management-"
-MID_CONFIG_BETA = "mid-conversation-output-config-"
 MID_SYSTEM_BETA = "mid-conversation-system-2026-04-07"  # role system in messages
 
 
@@ -6116,23 +6057,20 @@ MIN_BUDGET, MAX_BUDGET = 1024, 31999
 def thinking_kind(fit: Fit, thinking: JSON) -> Optional[JSON]:
     """The thinking that the model has; None where max_tokens leaves no room for it."""
     low, high = fit.model.budget
-    adaptive = fit.model.adaptive
+    adaptive = fit.model.adaptive and "no adaptive" not in fit.learnt
     if "no budget" in fit.learnt:
-        low, high, adaptive = 0, 0, True
-    if "no adaptive" in fit.learnt:
-        adaptive = False
+        adaptive = True
+        high = 0
     fitted = {**thinking}
     if fitted.get("display") == "updates":  # its beta is not forwarded
         del fitted["display"]
-    kind = fitted["type"]
-    if kind == "adaptive" and high and not adaptive:
-        kind = "enabled"
+    if adaptive and not high:
+        fitted["type"] = "adaptive"
+    elif high and not adaptive and fitted["type"] == "adaptive":
         effort = str(fit.read("output_config", "effort"))
-        fitted["budget_tokens"] = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
-    elif adaptive and not high:
-        kind = "adaptive"
-    fitted["type"] = kind
-    if kind == "adaptive":
+        budget = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
+        fitted.update(type="enabled", budget_tokens=budget)
+    if fitted["type"] == "adaptive":
         fitted.pop("budget_tokens", None)
         return fitted
     least = low or MIN_BUDGET
@@ -6262,12 +6200,12 @@ def add_to_system(fit: Fit, words: str) -> None:
     """Say something in the system text."""
     body = fit.body
     if fit.endpoint == CHAT:
-        body["messages"].insert(0, {"role": "system", "content": words})
+        body["messages"] = [{"role": "system", "content": words}, *body["messages"]]
         return
     key = {MESSAGES: "system", RESPONSES: "instructions"}[fit.endpoint]
     system = body.get(key)
     if isinstance(system, list):
-        system.append({"type": "text", "text": words})
+        body[key] = [*system, {"type": "text", "text": words}]
     else:
         body[key] = "\n\n".join(filter(None, [system, words]))
 
@@ -6311,9 +6249,8 @@ def fit_messages_tool(fit: Fit, tool: JSON) -> int:
         tool.clear()
         tool.update(name=plain.get("name"), description=plain.get("description"))
         tool["input_schema"] = plain.get("parameters") or {}
+        drop_nulls(tool)
     tool.pop("eager_input_streaming", None)
-    if tool.get("description", "") is None:
-        del tool["description"]
     if tool.get("defer_loading"):
         tool.pop("cache_control", None)
     return tool != before
@@ -6513,7 +6450,10 @@ def fit_schema(fit: Fit, tool: JSON) -> int:
     schema = holder.get(key)
     if not isinstance(schema, dict):
         schema = holder[key] = {}
-    verdict = CUT if schema.pop("$schema", None) is not None else KEPT
+    if "$schema" in schema:
+        del schema["$schema"]
+        fit.cuts += 1
+    verdict = KEPT
     before = {**schema}
     flatten_union(schema, holder)
     schema["type"] = "object"
@@ -6595,11 +6535,9 @@ def rename(fit: Fit, holder: JSON, key: str = "name") -> int:
 
 
 def fit_name(fit: Fit, shown: JSON) -> int:
-    """Tool names, where a tool is offered and where it was called."""
-    if shown.get("type") == "namespace":
-        return KEPT
+    """Names of tools and namespaces, where they are offered and where called."""
     holder = tool_holder(shown)
-    verdict = rename(fit, holder)
+    verdict = rename(fit, holder) | rename(fit, shown, "namespace")
     names = fit.offered if fit.member == "tools" else fit.called
     names[str(holder.get("name"))] = None
     return verdict
@@ -6631,7 +6569,7 @@ def tidy_tools(fit: Fit) -> None:
         if all(tool.get("defer_loading") for tool in tools):
             for tool in tools:  # one at least must not wait to be found
                 del tool["defer_loading"]
-                fit.touch(tool)
+            fit.touch("tools")
 
 
 # --- blocks of a Messages history -----------------------------------------------------
@@ -6720,11 +6658,10 @@ def say_reference(fit: Fit, block: JSON) -> int:
 
 def lift_marks(fit: Fit, block: JSON) -> int:
     """A cache mark inside a result is refused: it belongs to the result."""
-    marked = [part for part in objects(block.get("content")) if "cache_control" in part]
+    parts = objects(content_of(fit, block))
+    marked = [part for part in parts if part.get("cache_control")]
     for part in marked:
-        mark = part.pop("cache_control")
-        if mark is not None:
-            block.setdefault("cache_control", mark)
+        block.setdefault("cache_control", part.pop("cache_control"))
     return bool(marked)
 
 
@@ -6737,7 +6674,7 @@ def fit_mark(fit: Fit, block: JSON) -> int:
     mark = block.get("cache_control")
     if not isinstance(mark, dict):
         return KEPT
-    fit.marked.append((fit.item, block))
+    fit.marked.append((fit.member, block))
     refused = mark.keys() - MARK_KEYS
     for key in refused:
         del mark[key]
@@ -6746,9 +6683,9 @@ def fit_mark(fit: Fit, block: JSON) -> int:
 
 def drop_marks(fit: Fit) -> None:
     """Drop the first cache marks: a later one covers what stands before it."""
-    for item, block in fit.marked[:-MAX_MARKS]:
+    for member, block in fit.marked[:-MAX_MARKS]:
         del block["cache_control"]
-        fit.touch(item)
+        fit.touch(member)
 
 
 # --- pictures and documents -----------------------------------------------------------
@@ -6775,17 +6712,6 @@ def picture(named: str, data: str) -> Tuple[str, str]:
     return named.replace("image/jpg", "image/jpeg"), data
 
 
-def path_of(value: Any, wanted: JSON) -> str:
-    """Where this very object stands in a body, as messages.3.content.0."""
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-        if inner is wanted:
-            return str(key)
-        path = path_of(inner, wanted) if isinstance(inner, (dict, list)) else ""
-        if path:
-            return f"{key}.{path}"
-    return ""
-
-
 def own_source(fit: Fit, block: JSON) -> JSON:
     """The source of a block, which holds its bytes: nobody here fetches any."""
     source = object_at(block, "source")
@@ -6809,6 +6735,7 @@ def check_ability(fit: Fit, lesson: str, able: bool, kind: str, advice: str) -> 
 
 def check_vision(fit: Fit) -> None:
     """Claude Code drops its pictures when it reads this mark (CLIENTS 1)."""
+    fit.pictures = True
     advice = "remove them from the conversation"
     check_ability(fit, "vision", fit.model.vision, "image", advice)
 
@@ -6877,24 +6804,31 @@ def fit_call_id(fit: Fit, shown: JSON) -> int:
     verdict = KEPT
     for key in ID_KEYS:
         call_id = shown.get(key)
-        if type(call_id) is str and not is_plain(call_id, LONGEST_ID[fit.endpoint]):
-            shown[key] = "call_" + digest_of(call_id)[:24]
+        if type(call_id) is not str:
+            continue
+        if not is_plain(call_id, LONGEST_ID[fit.endpoint]):
+            call_id = shown[key] = "call_" + digest_of(call_id)[:24]
             verdict = CHANGED
+        if key == "id":
+            fit.calls.append((fit.turn, call_id))
+        else:
+            fit.results.append((fit.turn - 1, call_id))
     return verdict
 
 
 RANKS = {"tool_result": 0, "tool_use": 2}  # of the blocks of a turn
 
 
-def rank_of(block: JSON) -> int:
+def rank_of(block: Any) -> int:
     """Where a block stands in its turn."""
-    return RANKS.get(str(block.get("type")), 1)
+    return RANKS.get(text_at(block, "type"), 1)
 
 
 def sort_blocks(fit: Fit, turn: JSON) -> int:
     """Results first, as they are looked for right behind the calls (UPSTREAM 11.5), and
     calls last: text behind one is refused as if it were a prefill (UPSTREAM 11.6)."""
-    content = turn.get("content")
+    fit.turn += 1
+    content = content_of(fit, turn)
     if type(content) is not list or len(content) < 2:
         return KEPT
     ranks = list(map(rank_of, content))
@@ -6905,18 +6839,17 @@ def sort_blocks(fit: Fit, turn: JSON) -> int:
 
 
 def fit_system_turn(fit: Fit, turn: JSON) -> int:
-    """Instructions in between need a beta, and their own effort another; else they
-    become the user's words, as Claude Code folds them."""
+    """Instructions in between need a beta; else they become the user's words, as Claude
+    Code folds them."""
     refused = "system turns" in fit.learnt or fit.model.id == "claude-sonnet-4.6"
     if refused or not takes_beta(fit, MID_SYSTEM_BETA):  # that model refuses it too
         turn.pop("output_config", None)
         turn["role"] = "user"
+        fit.turn += 1
         return CHANGED
     if MID_SYSTEM_BETA not in fit.betas:
         fit.betas.append(MID_SYSTEM_BETA)
-    if any(name.startswith(MID_CONFIG_BETA) for name in fit.betas):
-        return KEPT
-    return turn.pop("output_config", None) is not None
+    return KEPT
 
 
 def drop_empty_turns(fit: Fit) -> None:
@@ -6924,7 +6857,9 @@ def drop_empty_turns(fit: Fit) -> None:
     if is_blank(fit.body.get("system")):
         del fit.body["system"]
     turns = fit.body["messages"]
-    turns[:] = [turn for turn in turns if not is_blank(turn.get("content"))]
+    kept = [turn for turn in turns if not is_blank(turn.get("content"))]
+    if len(kept) < len(turns):
+        fit.body["messages"] = kept
 
 
 # A call without a result is refused by every vendor; clients lose some on Ctrl-C.
@@ -6935,46 +6870,58 @@ UNANSWERED_CHAT = {"role": "tool", "content": INTERRUPTED}
 
 def orphan_parts(content: Any, kind: str) -> List[JSON]:
     """A result without a call as a text of this kind, and what in it is none: what it
-    says may matter."""
+    says may matter. But a reference loads no tool without its call, and is refused."""
     parts = as_blocks(content)
     if parts != objects(parts):
         parts = as_blocks(dumps_text(content))
     words = "\n".join(filter(None, [ORPHAN.text, texts_in(parts)]))
-    more = [one for one in parts if "text" not in one]
-    # Without its call a reference loads no tool, and is refused.
-    more = [one for one in more if one.get("type") != "tool_reference"]
+    more = [
+        part
+        for part in parts
+        if "text" not in part and part.get("type") != "tool_reference"
+    ]
     return [{"type": kind, "text": words}, *more]
 
 
-def answer_calls(fit: Fit, turns: List[JSON], calls: Iterable[str]) -> List[JSON]:
-    """The turns behind calls, with the results in the first one of the user's."""
-    home: JSON = next((turn for turn in turns if turn.get("role") == "user"), {})
-    waiting = dict.fromkeys(calls)
-    late: List[JSON] = []
+def part_results(
+    blocks: List[JSON], waiting: Dict[str, None], results: List[JSON]
+) -> List[JSON]:
+    """Blocks or messages without the results that calls wait for, which `results` gets;
+    those of no call become the user's words."""
+    others: List[JSON] = []
+    for block in blocks:
+        call_id = str(block.get("tool_use_id") or block.get("tool_call_id"))
+        if block.get("type") != "tool_result" and block.get("role") != "tool":
+            others.append(block)
+        elif call_id in waiting:
+            del waiting[call_id]
+            results.append(block)
+        elif "role" in block:
+            parts = orphan_parts(block.get("content"), "text")
+            others.append({"role": "user", "content": parts})
+        else:
+            words, *more = orphan_parts(block.get("content"), "text")
+            say_block(block, words["text"])
+            others += [block, *more]
+    return others
+
+
+def answer_calls(turns: List[JSON], waiting: Dict[str, None]) -> List[JSON]:
+    """The turns behind calls, with the results in the first one of the user's, since a
+    turn of their own would part the calls from other results."""
+    results: List[JSON] = []
     for turn in turns:
-        content = objects(turn.get("content"))
-        kept: List[JSON] = []
-        for block in content:
-            call_id = str(block.get("tool_use_id"))
-            if block.get("type") != "tool_result":
-                kept.append(block)
-            elif call_id not in waiting:
-                words, *more = orphan_parts(block.get("content"), "text")
-                say_block(block, words["text"])
-                fit.touch(turn)
-                kept += [block, *more]
-            else:
-                del waiting[call_id]
-                (kept if turn is home else late).append(block)
-        if kept != content:
-            turn["content"] = kept
-            fit.touch(turn)
-    late += [{**UNANSWERED, "tool_use_id": call_id} for call_id in waiting]
-    if late and not home:
-        return [{"role": "user", "content": late}, *turns]
-    if late:  # a turn of their own would part the calls from other results
-        home["content"] = late + as_blocks(home.get("content"))
-        fit.touch(home)
+        blocks = objects(turn.get("content"))
+        others = part_results(blocks, waiting, results)
+        if others != blocks:
+            turn["content"] = others
+    results += [{**UNANSWERED, "tool_use_id": call_id} for call_id in waiting]
+    homes = [turn for turn in turns if turn.get("role") == "user"]
+    if results and not homes:
+        homes = [{"role": "user"}]
+        turns = homes + turns
+    if results:
+        homes[0]["content"] = results + as_blocks(homes[0].get("content"))
     return turns
 
 
@@ -6985,34 +6932,24 @@ def is_answer(turn: JSON) -> bool:
 
 def pair_blocks(fit: Fit) -> None:
     """Every tool_use is answered in the user's next turn, and nothing else is."""
+    if fit.calls == fit.results:  # as nearly always
+        return
     paired: List[JSON] = []
-    calls: List[str] = []
+    waiting: Dict[str, None] = {}
     for answered, run in itertools.groupby([*fit.body["messages"], {}], is_answer):
         turns = list(run)
         if answered:
-            uses = [use for turn in turns for use in blocks_of(turn, "tool_use")]
-            calls = [str(use.get("id")) for use in uses]
+            blocks = [one for turn in turns for one in as_blocks(turn.get("content"))]
+            blocks.sort(key=rank_of)  # one turn: results are looked for behind the last
+            uses = [one for one in blocks if one.get("type") == "tool_use"]
+            waiting = {str(use.get("id")): None for use in uses}
+            if uses:
+                turns = [{**turns[0], "content": blocks}]
         else:
-            turns = answer_calls(fit, turns, calls)
+            turns = answer_calls(turns, waiting)
         paired += turns
-    fit.body["messages"][:] = paired[:-1]
+    fit.body["messages"] = paired[:-1]
     drop_empty_turns(fit)
-
-
-def merge_turns(fit: Fit) -> None:
-    """One turn of calls or results in the place of several in a row: the results are
-    looked for in the turn behind the calls."""
-    turns = fit.body["messages"]
-    merged = turns[:1]
-    for pair in zip(turns, turns[1:]):
-        before, turn = pair
-        alike = before.get("role") == turn.get("role")
-        if alike and all(blocks_of(each, "tool_use", "tool_result") for each in pair):
-            merged[-1]["content"].extend(turn["content"])
-            fit.touch(merged[-1])
-        else:
-            merged.append(turn)
-    turns[:] = merged
 
 
 def end_with_user(fit: Fit) -> None:
@@ -7022,7 +6959,7 @@ def end_with_user(fit: Fit) -> None:
     if adaptive or "prefill" in fit.learnt or fit.endpoint == CHAT:
         roles = [turn.get("role") for turn in turns if turn.get("role") != "system"]
         if roles[-1:] == ["assistant"]:
-            turns.append({"role": "user", "content": GO_ON})
+            fit.body["messages"] = [*turns, {"role": "user", "content": GO_ON}]
 
 
 # --- OpenAI chat ----------------------------------------------------------------------
@@ -7079,15 +7016,16 @@ def fit_chat_fields(fit: Fit) -> None:
         body.pop("max_completion_tokens", None)
 
 
-def fit_role(fit: Fit, message: JSON) -> int:
+def fit_role(fit: Fit, message: JSON) -> bool:
     """`developer` is OpenAI's reasoning models' word; o1 knows none but the user's."""
+    before = message["role"]
     message["role"] = "user" if fit.model.id.startswith("o1") else "system"
-    return CHANGED
+    return message["role"] != before
 
 
 def fit_chat_turn(fit: Fit, message: JSON) -> int:
     """Copilot gets back what ChatWriter gave out, and nothing that another made; no
-    blank ends, no empty list of calls, no turn that says nothing (UPSTREAM 9.1)."""
+    blank ends, no empty list, no turn that says nothing (UPSTREAM 9.1)."""
     before = {**message}
     plain = uncarry(message)
     if plain is not message:
@@ -7102,8 +7040,9 @@ def fit_chat_turn(fit: Fit, message: JSON) -> int:
     for opaque, source in packed:
         if source == chat_source(fit.model):
             message.update(reasoning_text=thought or "", reasoning_opaque=opaque)
-    if message.get("tool_calls", True) in ([], None):
-        del message["tool_calls"]
+    for key in ("tool_calls", "annotations"):
+        if message.get(key) == []:
+            del message[key]
     if isinstance(message.get("content"), str):
         message["content"] = message["content"].rstrip()
     if not message.get("content") and not message.get("tool_calls"):
@@ -7113,28 +7052,23 @@ def fit_chat_turn(fit: Fit, message: JSON) -> int:
 
 def pair_chat_results(fit: Fit) -> None:
     """Every call is answered right behind it, and nothing else is."""
+    messages = fit.body["messages"]
     paired: List[JSON] = []
-    others: List[JSON] = []  # what came before the model's next turn
+    behind: List[JSON] = []  # the model's last turn
     waiting: Dict[str, None] = {}
-    for message in [*fit.body["messages"], {"role": "assistant"}]:
-        call_id = str(message.get("tool_call_id"))
-        if is_answer(message):
-            stubs = [
-                {**UNANSWERED_CHAT, "tool_call_id": missing} for missing in waiting
-            ]
-            paired += [*stubs, *others, message]
-            others = []
-            calls = objects(message.get("tool_calls"))
-            waiting = dict.fromkeys(str(call.get("id")) for call in calls)
-        elif message.get("role") != "tool":
-            others.append(message)
-        elif call_id in waiting:
-            del waiting[call_id]
-            paired.append(message)
-        else:
-            parts = orphan_parts(message.get("content"), "text")
-            others.append({"role": "user", "content": parts})
-    fit.body["messages"][:] = paired[:-1]
+    for message in [*messages, {"role": "assistant"}]:
+        if not is_answer(message):
+            behind.append(message)
+            continue
+        results: List[JSON] = []
+        others = part_results(behind, waiting, results)
+        stubs = [{**UNANSWERED_CHAT, "tool_call_id": call_id} for call_id in waiting]
+        paired += [*results, *stubs, *others, message]
+        behind = []
+        calls = objects(message.get("tool_calls"))
+        waiting = {str(call.get("id")): None for call in calls}
+    if paired[:-1] != messages:
+        fit.body["messages"] = paired[:-1]
 
 
 def mark_for_cache(fit: Fit) -> None:
@@ -7146,7 +7080,7 @@ def mark_for_cache(fit: Fit) -> None:
     results = [each for each in messages if each.get("role") == "tool"]
     for message in systems[:1] + systems[-1:] + results[-1:] + messages[-1:]:
         message["copilot_cache_control"] = {"type": "ephemeral"}
-        fit.touch(message)
+    fit.touch("messages")
 
 
 # --- OpenAI Responses -----------------------------------------------------------------
@@ -7208,84 +7142,41 @@ def fit_items(fit: Fit) -> None:
         if kind == "item_reference":
             path = path_of(fit.body, item)
             raise BadRequest(f"{path}: Copilot keeps no items; send it whole")
-        names = [key for key in item if key != "id" and not key.startswith(NOTES)]
-        plain = {key: item[key] for key in names}
         ours = unpack_reasoning(text_at(item, "encrypted_content"))
         if kind == "reasoning" and (ours or signature_of(item) in refused):
             continue
+        names = [key for key in item if key != "id" and not key.startswith(NOTES)]
+        plain = {key: item[key] for key in names}
         if ours:
             words = [{"type": "input_text", "text": summary_text(item)}]
             plain = {"type": "message", "role": "user", "content": words}
-        if plain != item:
-            item.clear()
-            item.update(plain)
-            fit.touch(item)
-        kept.append(item)
-    items[:] = kept
+        kept.append(plain)
+    if kept != items:
+        fit.body["input"] = kept
 
 
-SEARCH_KINDS = "tool_search tool_search_call tool_search_output".split()
-
-
-def searches(item: Any) -> bool:
-    """Whether a tool, an item or a choice is about the search for tools."""
-    return text_at(item, "type") in SEARCH_KINDS
-
-
-def flatten_namespaces(fit: Fit) -> None:
-    """Offer the tools of a namespace as functions; the tap gives calls back."""
-    table = ToolTable(fit.body)
-    body = fit.body = {**fit.body}  # which is written anew as a whole
-    items = list_at(body, "input")
-    offers = list_at(body, "tools")
-    for item in objects(items):
-        if item.get("type") == "tool_search_output":
-            offers = offers + list_at(item, "tools")
-    tools: List[Any] = []
-    for tool in offers:
-        if text_at(tool, "type") != "namespace":
-            tools.append(tool)
-            continue
-        for function in objects(tool.get("tools")):
-            tools.append({**function, "namespace": tool.get("name")})
-    for named in objects([*tools, *items, body.get("tool_choice")]):
-        if "namespace" in named:
-            named["name"] = table.name_of(named)
-        for key in {"namespace", "defer_loading"} & named.keys():
-            del named[key]  # nothing finds a tool any more
-    for tool in filter(searches, tools):
-        fit.tell("tool " + tool["type"])
-    body["tools"] = [tool for tool in tools if not searches(tool)]
-    items[:] = [item for item in items if not searches(item)]
-    if searches(body.get("tool_choice")):
-        body["tool_choice"] = "auto"
-
-
-OUTPUT_OF = {
-    "function_call": "function_call_output",
-    "custom_tool_call": "custom_tool_call_output",
-}
+ITEM_CALLS = ("function_call", "custom_tool_call")
 
 
 def pair_items(fit: Fit) -> None:
-    """Every call has an output, and every output a call (UPSTREAM 10.1)."""
+    """Every call has one output, and every output a call (UPSTREAM 10.1)."""
     items = list_at(fit.body, "input")
-    known = {(text_at(item, "type"), text_at(item, "call_id")) for item in items}
-    paired: List[Any] = []
-    for item in items:
-        kind, call_id = text_at(item, "type"), text_at(item, "call_id")
-        called = (kind.removesuffix("_output"), call_id) in known
-        if kind in OUTPUT_OF.values() and not called:
-            parts = orphan_parts(item.get("output"), "input_text")
-            item = {"role": "user", "content": parts}
+    names = [(text_at(item, "type"), text_at(item, "call_id")) for item in items]
+    known = collections.Counter(names)
+    paired: List[JSON] = []
+    for item, (kind, call_id) in zip(items, names):
+        call = kind.removesuffix("_output")
+        if call != kind and call in ITEM_CALLS:
+            known[call, call_id] -= 1
+            if known[call, call_id] < 0:
+                parts = orphan_parts(item.get("output"), "input_text")
+                item = {"role": "user", "content": parts}
         paired.append(item)
-        output = OUTPUT_OF.get(kind)
-        if output and (output, call_id) not in known:
+        output = kind + "_output"
+        if kind in ITEM_CALLS and not known[output, call_id]:
             paired.append({"type": output, "call_id": call_id, "output": INTERRUPTED})
-    items[:] = paired
-
-
-MAX_EMBEDDED = 2048  # OpenAI's own limit, where the catalogue names none
+    if paired != items:
+        fit.body["input"] = paired
 
 
 def fit_embeddings(fit: Fit) -> None:
@@ -7296,12 +7187,6 @@ def fit_embeddings(fit: Fit) -> None:
         inputs = body["input"] = [inputs]
     if not isinstance(inputs, list) or not inputs:
         raise BadRequest("input: expected a string or a list of strings")
-    about = object_at(object_at(fit.model.raw, "capabilities"), "limits")
-    most = typed(about, "max_inputs", int) or MAX_EMBEDDED
-    if len(inputs) > most:
-        raise BadRequest(
-            f"input: {len(inputs)} texts are too many, send {most} at once"
-        )
     form = field(body, "encoding_format", str, default="float")
     one_of(form, ("float", "base64"), "encoding_format")
     body.pop("encoding_format", None)
@@ -7356,8 +7241,8 @@ class Rule(NamedTuple):
 # which edits in place and answers KEPT, CHANGED or GONE; give it a row here, with
 # `where` if it is known from the start and `words` if a refusal tells of it; add it to
 # the table of this room's tests, and what the real service says to the fake upstream.
-# Top to bottom: neighbours with `kinds` share a walk, and the first words that match
-# teach.
+# Top to bottom: those with `kinds` share a walk, which is where the first of them
+# stands, and the first words that match teach.
 RULES: Tuple[Rule, ...] = (
     # Whole requests: first what must be refused, so that nothing is repaired in vain.
     Rule("shape", check_shape, EVERYWHERE),
@@ -7437,9 +7322,8 @@ RULES: Tuple[Rule, ...] = (
         learn=field_path,
     ),
     Rule("format schema", fit_format_schema, ON_OPENAI),  # UPSTREAM 22.4, 22.5
-    Rule(  # UPSTREAM 22.4
+    Rule(  # UPSTREAM 22.4: such a model gets the request translated (18)
         "namespaces",
-        flatten_namespaces,
         words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b",
     ),
     Rule(  # UPSTREAM 22.4
@@ -7447,8 +7331,6 @@ RULES: Tuple[Rule, ...] = (
         words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
         learn=thought_prints,
     ),
-    Rule("item ids", fit_items, ON_RESPONSES),  # UPSTREAM 10.1
-    Rule("split turns", merge_turns, ON_MESSAGES),  # UPSTREAM 11.5
     # Offered tools: before the turns, because those ask what is offered.
     Rule("tools of Messages", fit_messages_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
     Rule(
@@ -7464,12 +7346,11 @@ RULES: Tuple[Rule, ...] = (
     ),
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
     Rule("chat turns", fit_chat_turn, ON_CHAT, "assistant tool"),
-    Rule("o1 roles", fit_role, r"/chat/completions \S* o1", "system developer"),
     Rule(  # UPSTREAM 9.1
-        "developer",
+        "roles",
         fit_role,
-        r"/chat/completions \S* (?!%s)" % REASONERS,
-        "developer",
+        r"/chat/completions \S* (?:o1|(?!%s))" % REASONERS,
+        "system developer",
     ),
     Rule(  # UPSTREAM 11.5
         "system turns",
@@ -7529,6 +7410,7 @@ RULES: Tuple[Rule, ...] = (
     Rule("empty turns", drop_empty_turns, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("pairs", pair_blocks, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("chat pairs", pair_chat_results, ON_CHAT),
+    Rule("item ids", fit_items, ON_RESPONSES),  # UPSTREAM 10.1
     Rule("item pairs", pair_items, ON_RESPONSES),  # UPSTREAM 10.1
     Rule(  # UPSTREAM 11.5
         "prefill",
@@ -7540,6 +7422,8 @@ RULES: Tuple[Rule, ...] = (
     Rule("too many marks", drop_marks, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("cache", mark_for_cache, r"/chat/completions \S* claude"),  # UPSTREAM 9.1
 )
+MAX_LESSONS = 5000  # of one rule and model: an upstream gone mad must not grow us
+MAX_SUBJECTS = 500  # models times endpoints; never as many in one catalogue
 Step = Callable[[Fit], None]
 
 
@@ -7548,8 +7432,9 @@ def subject_of(endpoint: str, model: Model) -> str:
     return f"{endpoint} {model.maker} {model.id}"
 
 
-def plan_steps(subject: str, learnt: Collection[str]) -> List[Step]:
-    """The rules that hold for "endpoint maker model", as steps; walks are shared."""
+@functools.lru_cache(MAX_SUBJECTS)
+def plan_steps(subject: str, *learnt: str) -> List[Step]:
+    """The rules that hold for "endpoint maker model", as steps; one walks."""
     steps: List[Step] = []
     repairs: Repairs = {}
     for rule in RULES:
@@ -7558,17 +7443,11 @@ def plan_steps(subject: str, learnt: Collection[str]) -> List[Step]:
             continue
         if not rule.kinds:
             steps.append(rule.repair)
-            repairs = {}
-            continue
-        if not repairs:
+        elif not repairs:
             steps.append(functools.partial(walk, repairs=repairs))
         for kind in rule.kinds.split():
             repairs.setdefault(kind, []).append(rule.repair)
     return steps
-
-
-MAX_LESSONS = 5000  # of one rule and model: an upstream gone mad must not grow us
-MAX_SUBJECTS = 500  # models times endpoints; never as many in one catalogue
 
 
 class Fitter:
@@ -7576,7 +7455,6 @@ class Fitter:
 
     def __init__(self) -> None:
         self._learnt: Dict[str, Dict[str, Dict[str, None]]] = {}  # subject -> rule
-        self._plans: Dict[str, List[Step]] = {}
 
     def fit(self, client: ClientBody, body: JSON, model: Model, endpoint: str) -> Fit:
         """Run the rules over `body`, which they edit; raises BadRequest.
@@ -7586,12 +7464,14 @@ class Fitter:
         """
         subject = subject_of(endpoint, model)
         learnt = self._learnt.get(subject, {})
-        if subject not in self._plans:
-            keep_newest(self._plans, subject, plan_steps(subject, learnt), MAX_SUBJECTS)
         fit = Fit(client, body, model, endpoint, learnt)
-        for step in self._plans[subject]:
+        for step in plan_steps(subject, *learnt):
             step(fit)
         return fit
+
+    def has_learnt(self, rule: str, model: Model, endpoint: str) -> bool:
+        """Whether a refusal has taught a rule."""
+        return rule in self._learnt.get(subject_of(endpoint, model), {})
 
     def learn(self, fit: Fit, exc: ProxyError) -> str:
         """Take in a refusal; a sentence on what it taught, "" = nothing new."""
@@ -7611,7 +7491,6 @@ class Fitter:
             for name in news:
                 keep_newest(known, name, None, MAX_LESSONS)
             keep_newest(self._learnt, subject, learnt, MAX_SUBJECTS)
-            self._plans.pop(subject, None)
             # Not the upstream's words, which may quote the prompt, nor prints: this is
             # logged.
             names = [name for name in news if re.fullmatch(r"[\w.*-]{1,60}", name)]
@@ -10528,17 +10407,6 @@ def forward_headers(headers: Iterable[Tuple[str, str]]) -> List[Tuple[str, str]]
     return [pair for pair in headers if FORWARDED.fullmatch(pair[0])]
 
 
-IMAGE = re.compile(rb'"type"\s{0,9}:\s{0,9}"(?:image|image_url|input_image)"')
-
-
-def has_image(body: bytes) -> bool:
-    """Whether an image is anywhere in it, for Copilot-Vision-Request (UPSTREAM 5.1).
-
-    Inside a JSON string the quotes would be escaped, so text about images is no match.
-    """
-    return IMAGE.search(body) is not None
-
-
 # -- who pays: `user` once for what a person typed, `agent` for the rest ---------------
 
 
@@ -10967,8 +10835,6 @@ class CopilotClient:
             # Copilot has seen it since who_pays() was asked: this is our own retry.
             if self._is_repeated(initiator):
                 headers["x-initiator"] = "agent"
-        if has_image(body):  # else not: an organisation may forbid vision
-            headers["copilot-vision-request"] = "true"
         host = token.proxy if endpoint.startswith(ENGINES) else token.api
         response = await self._pool.request(
             "POST" if body else "GET", host + endpoint, headers.items(), body, timeouts
@@ -10992,7 +10858,7 @@ class CopilotClient:
 
     async def send(
         self, endpoint: str, body: bytes = b"", model: Model = NO_MODEL, *,
-        initiator: Optional[Initiator] = AGENT, betas: Iterable[str] = (),
+        initiator: Optional[Initiator] = AGENT, headers: Mapping[str, str] = {},
         patient: bool = True,
     ) -> Response:
         """Send, and again where another token or, if `patient`, some time may help.
@@ -11000,15 +10866,13 @@ class CopilotClient:
         The answer's head has come and is 2xx; raises ProxyError. No body makes a GET,
         no initiator says that it costs nothing.
         """
-        headers = dict(model.headers)
-        if betas:
-            headers["anthropic-beta"] = ",".join(betas)
+        more = {**dict(model.headers), **headers}
         renewed = False
         retries = 0
         while True:
             token = await self._auth.token()
             try:
-                answer = await self._attempt(token, endpoint, body, headers, initiator)
+                answer = await self._attempt(token, endpoint, body, more, initiator)
                 self._note(initiator)
                 self._auth.worked(token)
                 return answer
@@ -11033,11 +10897,13 @@ class CopilotClient:
             retries += 1
             await self._sleep(wait)
 
-    async def count_tokens(self, body: JSON, model: Model) -> int:
+    async def count_tokens(
+        self, body: JSON, model: Model, headers: Mapping[str, str] = {}
+    ) -> int:
         """The upstream's own count for a Messages request; free of charge."""
         raw = dumps({**body, "model": model.id})
         response = await self.send(
-            COUNT_TOKENS, raw, model, initiator=None, patient=False
+            COUNT_TOKENS, raw, model, initiator=None, headers=headers, patient=False
         )
         reply = loads_object(await response.read_all(MAX_ERROR))
         return count(reply.get("input_tokens"))
@@ -11229,10 +11095,9 @@ class Exchange:
     def client(self) -> ClientBody:
         """The parsed request, read anew where it is needed again; raises BadRequest."""
         if self.parsed is None:
-            raw = replace_lone_surrogates(self.request.body)
-            body, places = parse_placed(raw)
             betas = self.request.headers.get("anthropic-beta", "")
-            self.parsed = ClientBody(self.dialect, body, raw, places, betas)
+            placed = parse_placed(self.request.body)
+            self.parsed = ClientBody(self.dialect, betas, *placed)
         return self.parsed
 
     @property
@@ -11419,17 +11284,18 @@ class PromptSizes:
                 self._down_until = time.monotonic() + OUTAGE
         return otherwise
 
-    async def count(self, raw: bytes, body: JSON, model: Model) -> int:
+    async def count(self, raw: bytes, fit: Fit) -> int:
         """The upstream's own count where it has one, else the estimate."""
         key = hash(raw)  # of 64 bits
         async with self._turn:
             tokens = self._counted.get(key)
-            if not tokens and MESSAGES in model.endpoints:
+            if not tokens and MESSAGES in fit.model.endpoints:
+                count = self._copilot.count_tokens
                 tokens = await self.ask(
-                    lambda: self._copilot.count_tokens(body, model), 0
+                    lambda: count(fit.body, fit.model, fit.headers), 0
                 )
         if not tokens:
-            return await apart(len(raw), lambda: self.estimate(body, model.id))
+            return await apart(len(raw), lambda: self.estimate(fit.body, fit.model.id))
         keep_newest(self._counted, key, tokens, MAX_COUNTED)
         return tokens
 
@@ -11497,11 +11363,13 @@ async def read_opening(exchange: Exchange, patience: float) -> None:
             )
     elif exchange.endpoint == RESPONSES:
         opening = ResponsesOpening()
-        while not opening.settled:
+        while not opening.done:
             reading = exchange.read_ahead()
             await asyncio.wait([reading], timeout=patience)
             if not reading.done() or reading.exception():
                 return
+            if not reading.result():
+                break
             opening.feed(reading.result())
         if opening.failure and opening.failure.status < 500:
             raise opening.failure
@@ -11699,11 +11567,11 @@ class App:
         models = await self._sizes.ask(self._copilot.models, Catalogue())
         with contextlib.suppress(NotFound, BadRequest):  # an estimate needs none
             model = models.resolve(requested, "anthropic")
-        client = ClientBody("anthropic", body)
-        await apart(  # raises what a request would
+        client = ClientBody("anthropic", "", body)
+        fit = await apart(  # raises what a request would
             len(raw), lambda: self._fitter.fit(client, body, model, MESSAGES)
         )
-        return {"input_tokens": max(1, await self._sizes.count(raw, body, model))}
+        return {"input_tokens": max(1, await self._sizes.count(raw, fit))}
 
     # -- model requests: admit, choose, account --------------------------------------
 
@@ -11859,7 +11727,7 @@ class App:
             try:
                 exchange.response = await self._copilot.send(
                     exchange.endpoint, body, exchange.model, initiator=initiator,
-                    betas=fit.betas,
+                    headers=fit.headers,
                 )
                 if streams:
                     # A refusal inside a 200 follows its head at once: half a second.
@@ -12050,9 +11918,11 @@ class App:
             body = {**body, "input": items}
         if body is not client_body:
             body = loads_object(dumps(body))  # what is remembered must stay as it is
-        if exchange.native and exchange.endpoint == RESPONSES:
+        model, endpoint = exchange.model, exchange.endpoint
+        flat = self._fitter.has_learnt("namespaces", model, endpoint)
+        if exchange.native and endpoint == RESPONSES and not flat:
             exchange.source = ResponsesTap(
-                ToolTable(body).tools, hide=wants_memory(body, exchange.model),
+                hide=wants_memory(body, model),
                 previous=text_at(client_body, "previous_response_id"),
             )
             return body
