@@ -1644,8 +1644,8 @@ class CodedContent:
         if self._coding == "zstd":
             options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW}
             return zstd.ZstdDecompressor(options=options)
-        # Many send deflate without the head of zlib (RFC 9110 8.4.1.2), whose first byte
-        # names the method 8; without it, no encoder begins with one.
+        # Many send deflate without zlib's head (RFC 9110 8.4.1.2); the first byte of one
+        # names the method 8, and no encoder begins with that without it.
         bare = self._coding == "deflate" and data[0] & 15 != 8
         return zlib.decompressobj(-zlib.MAX_WBITS if bare else 32 + zlib.MAX_WBITS)
 
