@@ -8411,7 +8411,7 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 # interim heads are skipped. Response.pour(), on which read() is built, then gives the
 # body, each wait of at most `idle` seconds, all of it within `total`. Where the body
 # ended as it should and no side said close, the connection rests among the kept ones
-# and looks after itself: it goes after MAX_IDLE seconds, also by the clock that runs
+# and looks after itself: it goes after MAX_IDLE seconds, also of the clock that runs
 # while the computer sleeps, and sooner when there are many. Every other end aborts it:
 # a cut body, silence, a reader that leaves. A network that changed under it (Wi-Fi,
 # VPN) says nothing: the system finds out after DEAD_AFTER seconds, the read fails with
@@ -8762,10 +8762,9 @@ class UpstreamConnection(TimedProtocol):
         # Ends pour(); None while nobody waits in it.
         self._poured: Optional[asyncio.Future[None]] = None
         self._error: Optional[UpstreamError] = None  # why it was closed
-        # When another exchange may begin at the latest, by two clocks: time.time() runs
-        # while the computer sleeps, time.monotonic() never jumps.
+        # When another exchange may begin at the latest, by the clock that runs while the
+        # computer sleeps.
         self._latest = 0.0
-        self._latest_by_wall = 0.0
 
     # -- what the transport tells ------------------------------------------------
 
@@ -8873,8 +8872,7 @@ class UpstreamConnection(TimedProtocol):
     def rest(self) -> None:
         """Its exchange is over; from now on it waits for another."""
         self.deadline = NEVER
-        self._latest = time.monotonic() + MAX_IDLE
-        self._latest_by_wall = time.time() + MAX_IDLE
+        self._latest = time.time() + MAX_IDLE
         self._kept.append(self)
         self._expect(SPARE_IDLE)
 
@@ -8884,8 +8882,7 @@ class UpstreamConnection(TimedProtocol):
             self.ready  # with an end, or with bytes that nobody has asked for
             or self.transport.is_closing()
             or self.transport.get_write_buffer_size() > 0
-            or time.monotonic() >= self._latest
-            or time.time() >= self._latest_by_wall
+            or time.time() >= self._latest
         )
         if stale:
             self.abort()
@@ -9364,7 +9361,6 @@ class ClientConnection(TimedProtocol):
         self._limits = limits
         self._places = places
         self._accept = accept
-        self._draining = asyncio.Lock()
         self._unsent: Optional[int] = None  # bytes, when a slow client is waited for
         self.heavy = False  # this request's body is
         self.places = 0  # that it has taken
@@ -9431,8 +9427,7 @@ class ClientConnection(TimedProtocol):
         """Wait until a slow client has taken the most of what was sent."""
         if self.gone or self.transport.get_write_buffer_size() <= MAX_UNSENT:
             return
-        async with self._draining:  # by one at a time until Python 3.10 (bpo-29930)
-            await self._while_taken(self.writer.drain())
+        await self._while_taken(self.writer.drain())
 
     async def _while_taken(self, sent: Awaitable[None]) -> None:
         """Wait until all is `sent`, as long as the client takes something of it."""
@@ -9489,26 +9484,27 @@ class Responder:
 
     def __init__(self, conn: ClientConnection) -> None:
         self._conn = conn
-        self._pairs: Pairs = ()
         self._head = b""  # of a streamed answer, while it waits for the first piece
-        self._bodiless = False
-        self._chunks = False
-        self.path = ""  # whose dialect errors are spelled in
+        self.request = Request("", "", "", {})  # what it answers, once that is known
+        self.pairs: Pairs = ()  # that every answer to it has
         self.keep = False  # the connection, afterwards
         self.started = False  # the head is out
         self.ended = False  # the answer is complete
-
-    def answer_to(self, request: Request, pairs: Pairs) -> None:
-        """Be the answer to this request, with `pairs` in its request."""
-        self.path = request.path
-        self._pairs = pairs
-        self._bodiless = request.method == "HEAD"
-        # HTTP/1.0 knows no chunks: there the end of the connection ends the answer.
-        self._chunks = request.version != "1.0"
+        self.drain = conn.drain
 
     @property
     def closed(self) -> bool:
+        """Is nobody there who reads it?"""
         return self._conn.gone
+
+    @property
+    def _chunks(self) -> bool:
+        # HTTP/1.0 knows none: there the end of the connection ends the answer.
+        return self.request.version != "1.0"
+
+    @property
+    def _bodiless(self) -> bool:
+        return self.request.method == "HEAD"
 
     def release(self) -> None:
         """The request's body is no longer needed: others may have its place."""
@@ -9517,7 +9513,7 @@ class Responder:
     def _answer_head(self, status: int, pairs: Pairs) -> bytes:
         if self.started:
             raise RuntimeError("a request is answered once")
-        pairs = [*pairs, *SAFE_PAIRS, *self._pairs, ("date", _date(int(time.time())))]
+        pairs = [*pairs, *SAFE_PAIRS, *self.pairs, ("date", _date(int(time.time())))]
         if not self.keep:
             pairs.append(("connection", "close"))
         elif not self._chunks:
@@ -9544,7 +9540,7 @@ class Responder:
         if self.started:
             self._conn.reset()
         else:
-            await self.send(*error_answer(exc, self.path))
+            await self.send(*error_answer(exc, self.request.path))
 
     def start(self, status: int, pairs: Pairs) -> None:
         """Send the head of a streamed answer, with the first piece if that is there."""
@@ -9563,10 +9559,6 @@ class Responder:
         data = self._head + data
         self._head = b""
         return self._conn.push(data)
-
-    async def drain(self) -> None:
-        """Wait until a slow client has taken the most of what was sent."""
-        await self._conn.drain()
 
     async def end(self, last: bytes = b"") -> None:
         """Complete a streamed answer with `last`; without an end the client sees that
@@ -9683,11 +9675,14 @@ class HTTPServer:
             if request is None:
                 log_event(
                     "info", "request_refused", status=exc.status, peer=conn.peer,
-                    path=ascii(out.path)[:60], error=ascii(str(exc))[:100],
+                    path=ascii(out.request.path)[:60], error=ascii(str(exc))[:100],
                 )
             await out.fail(exc)
         except Exception:  # a bug must cost one answer, not the server
-            LOG.error("handler_failed: %s", redact(ascii(out.path))[:80], exc_info=True)
+            LOG.error(
+                "handler_failed: %s", redact(ascii(out.request.path))[:80],
+                exc_info=True,
+            )
             bug = ProxyError("this is a bug of the proxy; its log has the details.")
             await out.fail(bug)
         finally:
@@ -9710,7 +9705,8 @@ class HTTPServer:
             return None
         conn.ahead = reader.rest
         request = parse_request_head(lines)
-        out.answer_to(request, _cors_pairs(request, self._config))
+        out.request = request
+        out.pairs = _cors_pairs(request, self._config)
         body = body_framing(request, self._config.max_body_mb << 20)
         keep = keeps_alive(request) and not self._closing
         out.keep = keep and body.done  # nobody reads the body of what is refused
@@ -9749,7 +9745,8 @@ class HTTPServer:
                     await asyncio.sleep(0)
         if decoder:
             decoder.finish()
-        conn.keep_places(size)
+        if conn.heavy:
+            conn.keep_places(size)
         return b"".join(pieces)
 
     def _patience(self, conn: ClientConnection, began: float, size: int) -> float:
