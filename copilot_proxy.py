@@ -9611,10 +9611,7 @@ class HTTPServer:
                 conn.transport.close()
         await self._wait(grace)
         for conn in self._connections:
-            if conn.busy:
-                conn.task.cancel()
-            else:
-                conn.transport.close()
+            conn.task.cancel()
         await self._wait(self._limits.linger)
         for conn in self._connections:
             conn.transport.abort()
