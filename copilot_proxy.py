@@ -1278,8 +1278,6 @@ HOST = re.compile(
 )
 PATH = re.compile(r"/(?:[^%]|%[0-9A-Fa-f]{2})*")
 ABSOLUTE = re.compile(r"(?i:http)://([^/?]*)/?(.*)")
-BLANK_LINES = re.compile(rb"(?:\r\n)*")
-WHOLE_HEAD = re.compile(rb"(?:\r\n){0,4}((?:[^\n]+\r\n)+)\r\n")
 FIRST_BYTE = re.compile(rb"\r|" + _TOKEN.encode("ascii"))
 
 REASONS = {status.value: status.phrase for status in http.HTTPStatus}
@@ -1296,37 +1294,22 @@ ZSTD_ERROR = getattr(zstd, "ZstdError", zlib.error)
 ZSTD_WINDOW = 23  # 8 MB by its logarithm: all that RFC 9659 allows senders
 
 Pairs = Iterable[Tuple[str, str]]
+# By lower-case names. Repeated fields are joined by ", " (RFC 9110 5.3), so that a
+# doubled Origin or Content-Length is no valid one.
+Headers = Dict[str, str]
 
 
-class Headers:
-    """Header fields in order, never changed; their names are lower-case.
-
-    `get(name, default=None)` gives a field's value. Repeated fields are joined by ", "
-    (RFC 9110 5.3), so that a doubled Origin or Content-Length is no valid one.
-    """
-
-    def __init__(self, pairs: Pairs = ()) -> None:
-        self._pairs = tuple(pairs)
-        joined = dict(self._pairs)
-        if len(joined) < len(self._pairs):
-            for name in joined:
-                values = [value for key, value in self._pairs if key == name]
-                joined[name] = ", ".join(values)
-        self.get = joined.get  # the dict's own: one request asks 30 times
-
-    def __iter__(self) -> Iterator[Tuple[str, str]]:
-        return iter(self._pairs)
-
-
-class RequestHead(NamedTuple):
-    """A request without its body; `authority` is None unless in absolute-form."""
+class Request(NamedTuple):
+    """A request, at first without its body."""
 
     method: str
-    authority: Optional[str]
     path: str  # decoded
     query: str  # not decoded
-    version: str  # "1.0", "1.1" or a later 1.x
     headers: Headers
+    body: bytes = b""  # without its Content-Encoding
+    peer: str = ""
+    version: str = "1.1"  # or "1.0", or a later 1.x
+    authority: Optional[str] = None  # of a target in absolute-form
 
 
 class ResponseHead(NamedTuple):
@@ -1350,16 +1333,21 @@ def _parse_field(line: str) -> Tuple[str, str]:
     return found[1].lower(), found[2].strip(" \t")
 
 
-def _parse_fields(block: bytes) -> Headers:
-    return Headers(map(_parse_field, block.decode("latin-1").split("\r\n")[:-1]))
+def _parse_fields(lines: List[str]) -> Headers:
+    pairs = list(map(_parse_field, lines))
+    headers = dict(pairs)
+    if len(headers) < len(pairs):
+        for name in headers:
+            values = [value for key, value in pairs if key == name]
+            headers[name] = ", ".join(values)
+    return headers
 
 
-def _parse_head(pattern: Any, head: bytes) -> Tuple[Tuple[str, ...], Headers]:
-    line, _, block = head.partition(b"\r\n")
-    found = pattern.fullmatch(line.decode("latin-1"))
+def _parse_head(pattern: Any, lines: List[str]) -> Tuple[Tuple[str, ...], Headers]:
+    found = pattern.fullmatch(lines[0])
     if not found:
         raise ProtocolError("the first line is malformed or not of HTTP/1.x")
-    return found.groups(""), _parse_fields(block)
+    return found.groups(""), _parse_fields(lines[1:])
 
 
 @functools.lru_cache(maxsize=64)  # of 16 KiB at most
@@ -1378,27 +1366,29 @@ def _parse_target(target: str) -> Tuple[Optional[str], str, str]:
     return authority, path, query
 
 
-def parse_request_head(head: bytes) -> RequestHead:
-    """Parse what cut_head() gave: a target in origin-form, absolute-form or the `*` of
-    OPTIONS, and exactly one valid Host (HTTP/1.0: at most one)."""
-    (method, target, version), headers = _parse_head(REQUEST_LINE, head)
+def parse_request_head(lines: List[str]) -> Request:
+    """Parse what a HeadReader gave: a target in origin-form, absolute-form or the `*`
+    of OPTIONS, and exactly one valid Host (HTTP/1.0: at most one)."""
+    (method, target, version), headers = _parse_head(REQUEST_LINE, lines)
     # Two come as "a, b", which is no valid one.
     host = headers.get("host", "" if version == "1.0" else None)
     if host is None or not HOST.fullmatch(host):
         raise ProtocolError("exactly one valid Host header is needed")
-    if target == "*" and method == "OPTIONS":
-        return RequestHead(method, None, "*", "", version, headers)
-    authority, path, query = _parse_target(target)
-    return RequestHead(method, authority, path, query, version, headers)
+    path = target
+    query = ""
+    authority = None
+    if (method, target) != ("OPTIONS", "*"):
+        authority, path, query = _parse_target(target)
+    return Request(method, path, query, headers, b"", "", version, authority)
 
 
-def parse_response_head(head: bytes) -> ResponseHead:
-    """Parse what cut_head() gave."""
-    (version, status, reason), headers = _parse_head(STATUS_LINE, head)
+def parse_response_head(lines: List[str]) -> ResponseHead:
+    """Parse what a HeadReader gave."""
+    (version, status, reason), headers = _parse_head(STATUS_LINE, lines)
     return ResponseHead(int(status), reason, version, headers)
 
 
-def keeps_alive(head: Union[RequestHead, ResponseHead]) -> bool:
+def keeps_alive(head: Union[Request, ResponseHead]) -> bool:
     """Does the sender of `head` want to use the connection again?"""
     options = head.headers.get("connection")
     if options is None:  # as it is on most of them
@@ -1407,46 +1397,71 @@ def keeps_alive(head: Union[RequestHead, ResponseHead]) -> bool:
     return "close" not in words and (head.version != "1.0" or "keep-alive" in words)
 
 
-def _check_lines(data: bytes, limits: Tuple[int, int, int, int]) -> None:
-    """Raise ProtocolError 400, 414 or 431 for the first wrong byte of a head, whose
-    last line may be incomplete."""
-    room, longest, block, most = limits
-    start = BLANK_LINES.match(data).end()
-    strange = start < len(data) and not FIRST_BYTE.match(data, start)
-    if strange or start > len(b"\r\n" * MAX_BLANK_LINES):
-        # Said at once: a TLS greeting need not have an LF, and waits for us.
-        raise ProtocolError("not HTTP (this port speaks http, not https)")
-    status = 414
-    lines = data[start:].split(b"\n")
-    for number, line in enumerate(lines):
-        if len(line) > room + len(b"\r"):
+class HeadReader:
+    """A head coming in: feed() until it gives lines; `rest` is then what followed them.
+
+    No byte is judged twice, and the first wrong one is refused when it comes: a TLS
+    greeting need not have an LF, and waits for us.
+    """
+
+    def __init__(self, limits: Tuple[int, int, int, int] = REQUEST_LIMITS) -> None:
+        self.rest = b""
+        self._limits = limits
+        self._lines: List[str] = []  # the whole ones
+        self._line = bytearray()  # the incomplete one
+        self._blank = 0  # lines before the first
+        self._size = 0  # bytes of fields
+
+    def feed(self, data: bytes) -> List[str]:
+        """Take the next bytes; give the lines without the empty last one, [] while it
+        has not come. Raises ProtocolError 400, 414 or 431."""
+        # As a rule all comes at once, and is far from every limit.
+        head, end, rest = data.partition(b"\r\n\r\n")
+        if end and not (self._lines or self._line) and len(head) <= self._limits[0]:
+            lines = head.decode("latin-1").split("\r\n")
+            if lines[0] and len(lines) <= self._limits[3]:
+                self.rest = rest
+                return lines
+        while data:
+            piece, newline, data = data.partition(b"\n")
+            self._line += piece
+            self._check_line()
+            if newline and self._end_line():
+                self.rest = data
+                return self._lines
+        return []
+
+    def _check_line(self) -> None:
+        room, longest, block, _ = self._limits
+        status = 414
+        if self._lines:
+            room = min(longest, block - self._size)
+            status = 431
+        elif not FIRST_BYTE.match(self._line):
+            raise ProtocolError("not HTTP (this port speaks http, not https)")
+        if len(self._line) > room + len(b"\r"):
             raise ProtocolError("a line is too long", status=status)
-        if number == len(lines) - 1:  # it is incomplete, or empty
-            return
-        if not line.endswith(b"\r"):
+
+    def _end_line(self) -> bool:
+        """Put the line to the others; True: it was the empty one that ends them."""
+        line = self._line.decode("latin-1")
+        self._line.clear()
+        if not line.endswith("\r"):
             raise ProtocolError("a line ends without CR")
-        if number:
-            block -= len(line) + len(b"\n")
-        if block < 0 or number > most:
+        if line == "\r" and self._lines:
+            return True
+        if line == "\r":
+            self._blank += 1
+            if self._blank > MAX_BLANK_LINES:
+                raise ProtocolError("too many blank lines")
+            return False
+        if self._lines:
+            self._size += len(line) + len("\n")
+        self._lines.append(line[:-1])
+        _, _, block, most = self._limits
+        if self._size > block or len(self._lines) > most + 1:
             raise ProtocolError("the header fields are too large", status=431)
-        room = min(longest, block)
-        status = 431
-
-
-def cut_head(
-    data: bytes, limits: Tuple[int, int, int, int] = REQUEST_LIMITS
-) -> Tuple[bytes, bytes]:
-    """Cut a head, without its empty last line, off what has come: gives both, or b""
-    and `data` while it is incomplete. Raises ProtocolError 400, 414 or 431."""
-    whole = WHOLE_HEAD.match(data)
-    if not whole:
-        _check_lines(data, limits)
-        return b"", data
-    head = whole[1]
-    # The usual one is far from every limit.
-    if len(head) > limits[0] or head.count(b"\n") > limits[3]:
-        _check_lines(head, limits)
-    return head, data[whole.end() :]
+        return False
 
 
 # -- bodies ----------------------------------------------------------------------
@@ -1488,53 +1503,56 @@ class ChunkedBody(Body):
         self.done = False
         self._limit = limit  # bytes that may come
         self._extensions = MAX_EXTENSIONS  # bytes of them that may come
-        self._tail = b"\r\n"  # of the line or the trailer that is incomplete
-        self._trailing = False
+        self._tail = b"\r\n"  # of the line that is incomplete
+        self._trailer: Optional[HeadReader] = None  # once it has begun
 
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes; raises ProtocolError 400, 413 or 431."""
         data = self._tail + data
-        pieces = [data[: self._left]]
-        at = len(pieces[0])
-        self._left -= at
-        while not (self._left or self._trailing) and at + 2 < len(data):
+        pieces = []
+        at = 0
+        while not self._trailer:
+            piece = data[at : at + self._left]
+            pieces.append(piece)
+            at += len(piece)
+            self._left -= len(piece)
+            if self._left:
+                break
             line = CHUNK_LINE.match(data, at, at + MAX_CHUNK_LINE)
             if not line:
                 break
-            self._take_size(line)
+            self._take_size(*line.groups())
             # The last one's line stands for the first line in the trailer's head.
-            start = line.start(1) if self._trailing else line.end()
-            piece = data[start : start + self._left]
-            pieces.append(piece)
-            at = start + len(piece)
-            self._left -= len(piece)
+            at = line.start(1) if self._trailer else line.end()
         self._tail = data[at:]
-        if self._trailing:
-            self._read_trailer()
+        if self._trailer:
+            self._feed_trailer(self._trailer)
         elif len(self._tail) >= MAX_CHUNK_LINE or self._tail.find(b"\n", 2) > 0:
             raise ProtocolError("a chunk is malformed, or longer than its size")
         return b"".join(pieces)
 
-    def _read_trailer(self) -> None:
-        trailer, self._tail = cut_head(self._tail, TRAILER_LIMITS)
-        if trailer:
-            _parse_fields(trailer.partition(b"\r\n")[2])
-            self.done = True
-            self.rest = self._tail
-
-    def _take_size(self, line: Any) -> None:
-        self._left = int(line[1], 16)
-        self._trailing = not self._left
+    def _take_size(self, size: bytes, extensions: bytes) -> None:
+        self._left = int(size, 16)
+        if not self._left:
+            self._trailer = HeadReader(TRAILER_LIMITS)
         self._limit -= self._left
-        self._extensions -= len(line[2])
         if self._limit < 0:
             raise ProtocolError("the body is too large", status=413)
+        self._extensions -= len(extensions)
         if self._extensions < 0:
             raise ProtocolError("the chunk extensions are too large")
 
+    def _feed_trailer(self, trailer: HeadReader) -> None:
+        lines = trailer.feed(self._tail)
+        self._tail = b""
+        if lines:
+            _parse_fields(lines[1:])
+            self.done = True
+            self.rest = trailer.rest
+
 
 def body_framing(
-    head: Union[RequestHead, ResponseHead], limit: int = UNLIMITED,
+    head: Union[Request, ResponseHead], limit: int = UNLIMITED,
     unsaid: Optional[int] = 0,
 ) -> Body:
     """The reader of the body after `head`, of `unsaid` bytes when no field tells.
@@ -1606,13 +1624,10 @@ class CodedContent:
         if self._coding == "zstd":
             options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW}
             return zstd.ZstdDecompressor(options=options)
-        if self._coding != "deflate":
-            return zlib.decompressobj(16 + zlib.MAX_WBITS)
-        # Many send it without the head that zlib gives it (RFC 9110 8.4.1.2), whose
-        # first byte names the method 8; without it, no encoder begins with one.
-        return zlib.decompressobj(
-            zlib.MAX_WBITS if data[0] & 15 == 8 else -zlib.MAX_WBITS
-        )
+        # Many send deflate without zlib's head (RFC 9110 8.4.1.2); the first byte of one
+        # names the method 8, and no encoder begins with that without it.
+        bare = self._coding == "deflate" and data[0] & 15 != 8
+        return zlib.decompressobj(-zlib.MAX_WBITS if bare else 32 + zlib.MAX_WBITS)
 
     def finish(self) -> None:
         """The body has ended; raises ProtocolError when that cut it short."""
@@ -8276,7 +8291,7 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 # interim heads are skipped. Response.pour(), on which read() is built, then gives the
 # body, each wait of at most `idle` seconds, all of it within `total`. Where the body
 # ended as it should and no side said close, the connection rests among the kept ones
-# and looks after itself: it goes after MAX_IDLE seconds, also by the clock that runs
+# and looks after itself: it goes after MAX_IDLE seconds, also of the clock that runs
 # while the computer sleeps, and sooner when there are many. Every other end aborts it:
 # a cut body, silence, a reader that leaves. A network that changed under it (Wi-Fi,
 # VPN) says nothing: the system finds out after DEAD_AFTER seconds, the read fails with
@@ -8521,17 +8536,17 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
         return data
 
     async def read_head(
-        self, data: bytes, limits: Tuple[int, int, int, int], due: float
-    ) -> Tuple[Optional[bytes], bytes]:
-        """The head that `data` begins and what followed it; in its place b"" when the
-        input ended before it did, None when it was not there when due."""
-        head, data = cut_head(data, limits)
-        while not head:
+        self, head: HeadReader, data: bytes, due: float
+    ) -> Optional[List[str]]:
+        """The lines of the head that `data` begins; [] when the input ended before it
+        did, None when it was not there when due."""
+        lines = head.feed(data)
+        while not lines:
             more = await self.read(due - time.monotonic())
             if not more:
-                return more, data
-            head, data = cut_head(data + more, limits)
-        return head, data
+                return None if more is None else []
+            lines = head.feed(more)
+        return lines
 
     def _expect(self, seconds: float) -> None:
         self._due = min(time.monotonic() + seconds, self.deadline)  # the loop's clock
@@ -8627,10 +8642,9 @@ class UpstreamConnection(TimedProtocol):
         # Ends pour(); None while nobody waits in it.
         self._poured: Optional[asyncio.Future[None]] = None
         self._error: Optional[UpstreamError] = None  # why it was closed
-        # When another exchange may begin at the latest, by two clocks: time.time() runs
-        # while the computer sleeps, time.monotonic() never jumps.
+        # When another exchange may begin at the latest, by the clock that runs while the
+        # computer sleeps.
         self._latest = 0.0
-        self._latest_by_wall = 0.0
 
     # -- what the transport tells ------------------------------------------------
 
@@ -8738,8 +8752,7 @@ class UpstreamConnection(TimedProtocol):
     def rest(self) -> None:
         """Its exchange is over; from now on it waits for another."""
         self.deadline = NEVER
-        self._latest = time.monotonic() + MAX_IDLE
-        self._latest_by_wall = time.time() + MAX_IDLE
+        self._latest = time.time() + MAX_IDLE
         self._kept.append(self)
         self._expect(SPARE_IDLE)
 
@@ -8749,8 +8762,7 @@ class UpstreamConnection(TimedProtocol):
             self.ready  # with an end, or with bytes that nobody has asked for
             or self.transport.is_closing()
             or self.transport.get_write_buffer_size() > 0
-            or time.monotonic() >= self._latest
-            or time.time() >= self._latest_by_wall
+            or time.time() >= self._latest
         )
         if stale:
             self.abort()
@@ -8827,11 +8839,12 @@ class UpstreamConnection(TimedProtocol):
         data = b""
         try:
             for _ in range(1 + MAX_INTERIM):
-                data = data or await self.read(due - time.monotonic())
-                block, data = await self.read_head(data, RESPONSE_LIMITS, due)
-                if not block:
+                reader = HeadReader(RESPONSE_LIMITS)
+                lines = await self.read_head(reader, data, due)
+                if not lines:
                     raise self.broken("the connection ended without an answer")
-                answer = parse_response_head(block)
+                data = reader.rest
+                answer = parse_response_head(lines)
                 if answer.status == 101:
                     raise ProtocolError("it changed to another protocol, unasked")
                 if answer.status == 407:
@@ -9072,17 +9085,6 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SAFE_PAIRS = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
 
 
-class Request(NamedTuple):
-    """A whole request; `path` is percent-decoded and without the query."""
-
-    method: str
-    path: str
-    query: str
-    headers: Headers
-    body: bytes  # without its Content-Encoding
-    peer: str
-
-
 def dialect_of(path: str) -> str:
     """The dialect that errors of `path` are spelled in: anthropic or openai."""
     if re.match(r"/+(?:v1/+)*messages", path):
@@ -9129,18 +9131,18 @@ def check_bind(config: Config) -> None:
         )
 
 
-def _is_preflight(head: Union[RequestHead, Request]) -> bool:
-    wanted = head.headers.get("access-control-request-method")
-    return head.method == "OPTIONS" and wanted is not None
+def _is_preflight(request: Request) -> bool:
+    wanted = request.headers.get("access-control-request-method")
+    return request.method == "OPTIONS" and wanted is not None
 
 
-def _cors_pairs(head: RequestHead, config: Config) -> List[Tuple[str, str]]:
-    origin = head.headers.get("origin")
+def _cors_pairs(request: Request, config: Config) -> List[Tuple[str, str]]:
+    origin = request.headers.get("origin")
     if origin is None or origin not in config.allowed_origins:
         return []
     pairs = [("access-control-allow-origin", origin), ("vary", "origin")]
-    if _is_preflight(head):
-        wanted = head.headers.get("access-control-request-headers", "content-type")
+    if _is_preflight(request):
+        wanted = request.headers.get("access-control-request-headers", "content-type")
         pairs += [
             ("access-control-allow-headers", wanted),
             ("access-control-allow-methods", "GET, POST"),
@@ -9164,18 +9166,18 @@ def _own_names(
     return names, origins
 
 
-def _check_browser(head: RequestHead, config: Config, port: int) -> None:
+def _check_browser(request: Request, config: Config, port: int) -> None:
     """Refuse DNS rebinding and the pages of other sites."""
     # Compared whole: startswith("localhost:") would let `localhost:1@evil` in.
     names, origins = _own_names(config.host, config.allowed_hosts, port)
-    for host in (head.headers.get("host"), head.authority):
+    for host in (request.headers.get("host"), request.authority):
         # HTTP/1.0 may leave Host out; no browser does.
         if host is not None and host.lower() not in names:
             raise Outsider(
                 "the Host %s is not this proxy; its owner can add it to "
                 "ALLOWED_HOSTS." % host[:200]
             )
-    origin = head.headers.get("origin")
+    origin = request.headers.get("origin")
     if origin in config.allowed_origins:
         return
     if origin is not None and origin.lower() not in origins:
@@ -9183,35 +9185,38 @@ def _check_browser(head: RequestHead, config: Config, port: int) -> None:
             "pages of %s may not use this proxy; its owner can add them to "
             "ALLOWED_ORIGINS." % origin[:200]
         )
-    if head.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         raise Outsider("other web sites may not use this proxy.")
 
 
-def _check_key(head: RequestHead, key: bytes) -> None:
+def _check_key(request: Request, key: bytes) -> None:
     """Ask for API_KEY, but not at the front page, whose status anybody may see."""
-    front_page = head.method == "HEAD" or (head.method, head.path) == ("GET", "/")
-    if front_page or _is_preflight(head):
+    front_page = request.method == "HEAD" or (request.method, request.path) == (
+        "GET",
+        "/",
+    )
+    if front_page or _is_preflight(request):
         return
-    scheme, _, token = head.headers.get("authorization", "").partition(" ")
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
     bearer = token if scheme.lower() == "bearer" else ""
-    keys = (bearer, head.headers.get("x-api-key", ""))
+    keys = (bearer, request.headers.get("x-api-key", ""))
     if not any([hmac.compare_digest(one.encode("latin-1"), key) for one in keys]):
         raise KeyRequired("this proxy needs its API_KEY as Bearer token or x-api-key.")
 
 
-def guard(head: RequestHead, config: Config, port: int) -> None:
+def guard(request: Request, config: Config, port: int) -> None:
     """Raise ProxyError unless this request may come in."""
-    _check_browser(head, config, port)
+    _check_browser(request, config, port)
     if config.api_key:
-        _check_key(head, config.api_key.encode("utf-8"))
-    if head.method != "POST":
+        _check_key(request, config.api_key.encode("utf-8"))
+    if request.method != "POST":
         return
     # Browsers post forms and plain text anywhere without asking first.
-    media, _, _ = head.headers.get("content-type", "").partition(";")
+    media, _, _ = request.headers.get("content-type", "").partition(";")
     if media.strip(" \t").lower() == "application/json":
         return
-    length = head.headers.get("content-length", "0")
-    if head.headers.get("transfer-encoding") or length.strip("0"):
+    length = request.headers.get("content-length", "0")
+    if request.headers.get("transfer-encoding") or length.strip("0"):
         raise ProxyError("the body of a POST must be application/json.", status=415)
 
 
@@ -9236,7 +9241,6 @@ class ClientConnection(TimedProtocol):
         self._limits = limits
         self._places = places
         self._accept = accept
-        self._draining = asyncio.Lock()
         self._unsent: Optional[int] = None  # bytes, when a slow client is waited for
         self.heavy = False  # this request's body is
         self.places = 0  # that it has taken
@@ -9303,8 +9307,7 @@ class ClientConnection(TimedProtocol):
         """Wait until a slow client has taken the most of what was sent."""
         if self.gone or self.transport.get_write_buffer_size() <= MAX_UNSENT:
             return
-        async with self._draining:  # by one at a time until Python 3.10 (bpo-29930)
-            await self._while_taken(self.writer.drain())
+        await self._while_taken(self.writer.drain())
 
     async def _while_taken(self, sent: Awaitable[None]) -> None:
         """Wait until all is `sent`, as long as the client takes something of it."""
@@ -9361,26 +9364,27 @@ class Responder:
 
     def __init__(self, conn: ClientConnection) -> None:
         self._conn = conn
-        self._pairs: Pairs = ()
         self._head = b""  # of a streamed answer, while it waits for the first piece
-        self._bodiless = False
-        self._chunks = False
-        self.path = ""  # whose dialect errors are spelled in
+        self.request = Request("", "", "", {})  # what it answers, once that is known
+        self.pairs: Pairs = ()  # that every answer to it has
         self.keep = False  # the connection, afterwards
         self.started = False  # the head is out
         self.ended = False  # the answer is complete
-
-    def answer_to(self, head: RequestHead, pairs: Pairs) -> None:
-        """Be the answer to this request, with `pairs` in its head."""
-        self.path = head.path
-        self._pairs = pairs
-        self._bodiless = head.method == "HEAD"
-        # HTTP/1.0 knows no chunks: there the end of the connection ends the answer.
-        self._chunks = head.version != "1.0"
+        self.drain = conn.drain
 
     @property
     def closed(self) -> bool:
+        """Is nobody there who reads it?"""
         return self._conn.gone
+
+    @property
+    def _chunks(self) -> bool:
+        # HTTP/1.0 knows none: there the end of the connection ends the answer.
+        return self.request.version != "1.0"
+
+    @property
+    def _bodiless(self) -> bool:
+        return self.request.method == "HEAD"
 
     def release(self) -> None:
         """The request's body is no longer needed: others may have its place."""
@@ -9389,7 +9393,7 @@ class Responder:
     def _answer_head(self, status: int, pairs: Pairs) -> bytes:
         if self.started:
             raise RuntimeError("a request is answered once")
-        pairs = [*pairs, *SAFE_PAIRS, *self._pairs, ("date", _date(int(time.time())))]
+        pairs = [*pairs, *SAFE_PAIRS, *self.pairs, ("date", _date(int(time.time())))]
         if not self.keep:
             pairs.append(("connection", "close"))
         elif not self._chunks:
@@ -9404,8 +9408,8 @@ class Responder:
             pairs = [*pairs, ("content-length", str(len(body)))]
         head = self._answer_head(status, pairs)
         self.ended = True
-        self._conn.push(head if self._bodiless else head + body)
-        await self._conn.drain()
+        if not self._conn.push(head if self._bodiless else head + body):
+            await self._conn.drain()
 
     async def fail(self, exc: ProxyError) -> None:
         """Answer with an error, or break off what has begun."""
@@ -9416,7 +9420,7 @@ class Responder:
         if self.started:
             self._conn.reset()
         else:
-            await self.send(*error_answer(exc, self.path))
+            await self.send(*error_answer(exc, self.request.path))
 
     def start(self, status: int, pairs: Pairs) -> None:
         """Send the head of a streamed answer, with the first piece if that is there."""
@@ -9435,10 +9439,6 @@ class Responder:
         data = self._head + data
         self._head = b""
         return self._conn.push(data)
-
-    async def drain(self) -> None:
-        """Wait until a slow client has taken the most of what was sent."""
-        await self._conn.drain()
 
     async def end(self, last: bytes = b"") -> None:
         """Complete a streamed answer with `last`; without an end the client sees that
@@ -9491,10 +9491,7 @@ class HTTPServer:
                 conn.transport.close()
         await self._wait(grace)
         for conn in self._connections:
-            if conn.busy:
-                conn.task.cancel()
-            else:
-                conn.transport.close()
+            conn.task.cancel()
         await self._wait(self._limits.linger)
         for conn in self._connections:
             conn.transport.abort()
@@ -9555,11 +9552,14 @@ class HTTPServer:
             if not exc.logged:
                 log_event(
                     "info", "request_refused", status=exc.status, peer=conn.peer,
-                    path=ascii(out.path)[:60], error=ascii(exc.reason)[:100],
+                    path=ascii(out.request.path)[:60], error=ascii(exc.reason)[:100],
                 )
             await out.fail(exc)
         except Exception:  # a bug must cost one answer, not the server
-            LOG.error("handler_failed: %s", redact(ascii(out.path))[:80], exc_info=True)
+            LOG.error(
+                "handler_failed: %s", redact(ascii(out.request.path))[:80],
+                exc_info=True,
+            )
             bug = ProxyError("this is a bug of the proxy; its log has the details.")
             await out.fail(bug)
         finally:
@@ -9574,34 +9574,35 @@ class HTTPServer:
             return None
         conn.busy = True
         due = time.monotonic() + self._limits.head
-        block, conn.ahead = await conn.read_head(data, REQUEST_LIMITS, due)
-        if block is None:
+        reader = HeadReader()
+        lines = await conn.read_head(reader, data, due)
+        if lines is None:
             raise ProtocolError("the request head took too long", status=408)
-        if not block:
+        if not lines:
             return None
-        head = parse_request_head(block)
-        out.answer_to(head, _cors_pairs(head, self._config))
-        body = body_framing(head, self._config.max_body_mb << 20)
-        keep = keeps_alive(head) and not self._closing
+        conn.ahead = reader.rest
+        request = parse_request_head(lines)
+        out.request = request
+        out.pairs = _cors_pairs(request, self._config)
+        body = body_framing(request, self._config.max_body_mb << 20)
+        keep = keeps_alive(request) and not self._closing
         out.keep = keep and body.done  # nobody reads the body of what is refused
-        guard(head, self._config, conn.port)
-        content = await self._read_body(conn, head, body)
+        guard(request, self._config, conn.port)
+        content = await self._read_body(conn, request, body)
         out.keep = keep
-        return Request(
-            head.method, head.path, head.query, head.headers, content, conn.peer
-        )
+        return request._replace(body=content, peer=conn.peer)
 
     async def _read_body(
-        self, conn: ClientConnection, head: RequestHead, body: Body
+        self, conn: ClientConnection, request: Request, body: Body
     ) -> bytes:
-        coding = head.headers.get("content-encoding")
+        coding = request.headers.get("content-encoding")
         decoder = content_decoder(coding, self._config.max_body_mb << 20)
-        expectation = head.headers.get("expect")
-        if expectation and head.version != "1.0":  # RFC 9110 10.1.1
+        expectation = request.headers.get("expect")
+        if expectation and request.version != "1.0":  # RFC 9110 10.1.1
             if expectation.lower() != "100-continue":
                 raise ProtocolError("unknown expectation", status=417)
             if not body.done:
-                conn.push(encode_response_head(100, []))
+                conn.push(b"HTTP/1.1 100 Continue\r\n\r\n")
         size = 0
         pieces: List[bytes] = []
         began = time.monotonic()
@@ -9615,13 +9616,14 @@ class HTTPServer:
                 pieces.append(part)
                 size += len(part)
                 if size > self._limits.heavy and not conn.places:
-                    await self._take_places(conn, head)
+                    await self._take_places(conn, request)
                     began = time.monotonic()
                 elif len(part) == DECODED_SLICE:
                     await asyncio.sleep(0)
         if decoder:
             decoder.finish()
-        conn.keep_places(size)
+        if conn.heavy:
+            conn.keep_places(size)
         return b"".join(pieces)
 
     def _patience(self, conn: ClientConnection, began: float, size: int) -> float:
@@ -9630,12 +9632,12 @@ class HTTPServer:
         due = began + self._limits.body + size / (HEAVY_RATE if slow else BODY_RATE)
         return min(self._limits.body, due - time.monotonic())
 
-    async def _take_places(self, conn: ClientConnection, head: RequestHead) -> None:
+    async def _take_places(self, conn: ClientConnection, request: Request) -> None:
         """Wait in line for the places of a heavy body; of those whose size is not known
         four may come at once."""
         size = self._limits.heavy * self._limits.places // 4
-        if not head.headers.get("content-encoding"):
-            size = int(head.headers.get("content-length", size))
+        if not request.headers.get("content-encoding"):
+            size = int(request.headers.get("content-length", size))
         async with self._line:
             await conn.take_places(size)
 
@@ -10404,7 +10406,7 @@ FORWARDED = re.compile(
 
 def forward_headers(headers: Iterable[Tuple[str, str]]) -> List[Tuple[str, str]]:
     """What the client may see of the upstream's headers (UPSTREAM 5.3, 6.3)."""
-    return [pair for pair in headers if FORWARDED.fullmatch(pair[0])]
+    return [pair for pair in headers.items() if FORWARDED.fullmatch(pair[0])]
 
 
 # -- who pays: `user` once for what a person typed, `agent` for the rest ---------------
