@@ -359,6 +359,7 @@ class ProxyError(Exception):
     whose = "this program"  # fault it is; else client, own limit, GitHub, network
     code: Optional[str] = None  # OpenAI's error.code
     should_retry: Optional[bool] = None  # Claude Code obeys x-should-retry
+    logged = False  # in the line of its request
 
     def __init__(
         self, message: str, *, status: int = 0, code: Optional[str] = None,
@@ -945,14 +946,13 @@ def _is_too_deep(raw: bytes, value: Any) -> bool:
     # Each level takes two bytes, so that most events of a stream are not looked at.
     if len(raw) <= 2 * MAX_DEPTH:
         return False
-    # Level by level and in C: an eighth of a millisecond for a megabyte.
+    # Level by level and in C; a dict of nothing but texts and numbers is not tracked.
     level = [value]
-    for _ in range(MAX_DEPTH):
-        held = gc.get_referents(*level)
-        level = [each for each in held if type(each) in (dict, list)]
+    for _ in range(MAX_DEPTH - 1):
+        level = list(filter(gc.is_tracked, gc.get_referents(*level)))
         if not level:
             return False
-    return True
+    return any(isinstance(each, (dict, list)) for each in gc.get_referents(*level))
 
 
 def loads(raw: bytes) -> Any:
@@ -1098,12 +1098,8 @@ def replace_lone_surrogates(raw: bytes) -> bytes:
     return _ESCAPES.sub(lambda found: b"\\ufffd" if found[1] else found[0], raw)
 
 
-# A value, where it stands in a text (a member: from its key on), and the same of its
-# items, if it is one of these lists: a long history is edited at few places.
-Place = Tuple[Any, int, int, Optional[List[Any]]]
-PLACED_LISTS = ("tools", "system", "messages", "input")
-# More items are not placed: each costs a microsecond, and some have three bytes.
-MAX_PLACES = 20_000
+# A member's value, and where it stands in a text, from its key on.
+Place = Tuple[Any, int, int]
 
 
 def _token(pattern: str) -> Callable[..., Any]:
@@ -1113,18 +1109,6 @@ def _token(pattern: str) -> Callable[..., Any]:
 _first_key = _token(r' { "([^"\\\x00-\x1f]*)" : ')
 _next_key = _token(r' , "([^"\\\x00-\x1f]*)" : ')
 _last_brace = _token(r" } \Z")
-_first_item, _next_item, _last_bracket = map(_token, (r"\[ (?=[^]\s])", " , ", r" \]"))
-
-
-def _place_items(text: str, found: Any) -> Tuple[List[Place], int]:
-    """The items of a list from its first on, and where it ends."""
-    items: List[Place] = []
-    while found and len(items) < MAX_PLACES:
-        start = found.end()
-        item, end = _scan(text, start)
-        items.append((item, start, end, None))
-        found = _next_item(text, end)
-    return items, _last_bracket(text, end).end()
 
 
 def _place_members(text: str) -> Dict[str, Place]:
@@ -1132,31 +1116,27 @@ def _place_members(text: str) -> Dict[str, Place]:
     places: Dict[str, Place] = {}
     found = _first_key(text)
     end = found.end()
-    while found and len(places) < MAX_PLACES:
-        key = found[1]
-        opened = key in PLACED_LISTS and _first_item(text, found.end())
-        if opened:
-            items, end = _place_items(text, opened)
-            value = [item[0] for item in items]
-        else:
-            value, end = _scan(text, found.end())
-            items = [] if value == [] else None
-        places[key] = (value, found.start(1) - 1, end, items)
+    while found:
+        value, end = _scan(text, found.end())
+        places[found[1]] = (value, found.start(1) - 1, end)
         found = _next_key(text, end)
     _last_brace(text, end).end()
     return places
 
 
-def parse_placed(raw: bytes) -> Tuple[JSON, Dict[str, Place]]:
-    """Parse a request body and tell where its members stand; raises BadRequest."""
+def parse_placed(raw: bytes) -> Tuple[JSON, bytes, str, Dict[str, Place]]:
+    """Parse a request body; also its bytes as they may be sent, their text, and where
+    its members stand: none where only loads() can read it. Raises BadRequest."""
+    raw = replace_lone_surrogates(raw)
     try:
-        places = _place_members(raw.decode("utf-8"))
+        text = raw.decode("utf-8")
+        places = _place_members(text)
     except (ValueError, AttributeError, StopIteration, RecursionError):
-        return loads_object(raw), {}  # where a token is missing, it says what is wrong
+        return loads_object(raw), raw, "", {}  # a missing token: it says what is wrong
     body = {key: place[0] for key, place in places.items()}
     if _is_too_deep(raw, body):
         loads_object(raw)  # as above
-    return body, places
+    return body, raw, text, places
 
 
 # -- tables that do not grow for ever ------------------------------------------------
@@ -1298,8 +1278,6 @@ HOST = re.compile(
 )
 PATH = re.compile(r"/(?:[^%]|%[0-9A-Fa-f]{2})*")
 ABSOLUTE = re.compile(r"(?i:http)://([^/?]*)/?(.*)")
-BLANK_LINES = re.compile(rb"(?:\r\n)*")
-WHOLE_HEAD = re.compile(rb"(?:\r\n){0,4}((?:[^\n]+\r\n)+)\r\n")
 FIRST_BYTE = re.compile(rb"\r|" + _TOKEN.encode("ascii"))
 
 REASONS = {status.value: status.phrase for status in http.HTTPStatus}
@@ -1316,37 +1294,22 @@ ZSTD_ERROR = getattr(zstd, "ZstdError", zlib.error)
 ZSTD_WINDOW = 23  # 8 MB by its logarithm: all that RFC 9659 allows senders
 
 Pairs = Iterable[Tuple[str, str]]
+# By lower-case names. Repeated fields are joined by ", " (RFC 9110 5.3), so that a
+# doubled Origin or Content-Length is no valid one.
+Headers = Dict[str, str]
 
 
-class Headers:
-    """Header fields in order, never changed; their names are lower-case.
-
-    `get(name, default=None)` gives a field's value. Repeated fields are joined by ", "
-    (RFC 9110 5.3), so that a doubled Origin or Content-Length is no valid one.
-    """
-
-    def __init__(self, pairs: Pairs = ()) -> None:
-        self._pairs = tuple(pairs)
-        joined = dict(self._pairs)
-        if len(joined) < len(self._pairs):
-            for name in joined:
-                values = [value for key, value in self._pairs if key == name]
-                joined[name] = ", ".join(values)
-        self.get = joined.get  # the dict's own: one request asks 30 times
-
-    def __iter__(self) -> Iterator[Tuple[str, str]]:
-        return iter(self._pairs)
-
-
-class RequestHead(NamedTuple):
-    """A request without its body; `authority` is None unless in absolute-form."""
+class Request(NamedTuple):
+    """A request, at first without its body."""
 
     method: str
-    authority: Optional[str]
     path: str  # decoded
     query: str  # not decoded
-    version: str  # "1.0", "1.1" or a later 1.x
     headers: Headers
+    body: bytes = b""  # without its Content-Encoding
+    peer: str = ""
+    version: str = "1.1"  # or "1.0", or a later 1.x
+    authority: Optional[str] = None  # of a target in absolute-form
 
 
 class ResponseHead(NamedTuple):
@@ -1370,16 +1333,21 @@ def _parse_field(line: str) -> Tuple[str, str]:
     return found[1].lower(), found[2].strip(" \t")
 
 
-def _parse_fields(block: bytes) -> Headers:
-    return Headers(map(_parse_field, block.decode("latin-1").split("\r\n")[:-1]))
+def _parse_fields(lines: List[str]) -> Headers:
+    pairs = list(map(_parse_field, lines))
+    headers = dict(pairs)
+    if len(headers) < len(pairs):
+        for name in headers:
+            values = [value for key, value in pairs if key == name]
+            headers[name] = ", ".join(values)
+    return headers
 
 
-def _parse_head(pattern: Any, head: bytes) -> Tuple[Tuple[str, ...], Headers]:
-    line, _, block = head.partition(b"\r\n")
-    found = pattern.fullmatch(line.decode("latin-1"))
+def _parse_head(pattern: Any, lines: List[str]) -> Tuple[Tuple[str, ...], Headers]:
+    found = pattern.fullmatch(lines[0])
     if not found:
         raise ProtocolError("the first line is malformed or not of HTTP/1.x")
-    return found.groups(""), _parse_fields(block)
+    return found.groups(""), _parse_fields(lines[1:])
 
 
 @functools.lru_cache(maxsize=64)  # of 16 KiB at most
@@ -1398,27 +1366,29 @@ def _parse_target(target: str) -> Tuple[Optional[str], str, str]:
     return authority, path, query
 
 
-def parse_request_head(head: bytes) -> RequestHead:
-    """Parse what cut_head() gave: a target in origin-form, absolute-form or the `*` of
-    OPTIONS, and exactly one valid Host (HTTP/1.0: at most one)."""
-    (method, target, version), headers = _parse_head(REQUEST_LINE, head)
+def parse_request_head(lines: List[str]) -> Request:
+    """Parse what a HeadReader gave: a target in origin-form, absolute-form or the `*`
+    of OPTIONS, and exactly one valid Host (HTTP/1.0: at most one)."""
+    (method, target, version), headers = _parse_head(REQUEST_LINE, lines)
     # Two come as "a, b", which is no valid one.
     host = headers.get("host", "" if version == "1.0" else None)
     if host is None or not HOST.fullmatch(host):
         raise ProtocolError("exactly one valid Host header is needed")
-    if target == "*" and method == "OPTIONS":
-        return RequestHead(method, None, "*", "", version, headers)
-    authority, path, query = _parse_target(target)
-    return RequestHead(method, authority, path, query, version, headers)
+    path = target
+    query = ""
+    authority = None
+    if (method, target) != ("OPTIONS", "*"):
+        authority, path, query = _parse_target(target)
+    return Request(method, path, query, headers, b"", "", version, authority)
 
 
-def parse_response_head(head: bytes) -> ResponseHead:
-    """Parse what cut_head() gave."""
-    (version, status, reason), headers = _parse_head(STATUS_LINE, head)
+def parse_response_head(lines: List[str]) -> ResponseHead:
+    """Parse what a HeadReader gave."""
+    (version, status, reason), headers = _parse_head(STATUS_LINE, lines)
     return ResponseHead(int(status), reason, version, headers)
 
 
-def keeps_alive(head: Union[RequestHead, ResponseHead]) -> bool:
+def keeps_alive(head: Union[Request, ResponseHead]) -> bool:
     """Does the sender of `head` want to use the connection again?"""
     options = head.headers.get("connection")
     if options is None:  # as it is on most of them
@@ -1427,46 +1397,71 @@ def keeps_alive(head: Union[RequestHead, ResponseHead]) -> bool:
     return "close" not in words and (head.version != "1.0" or "keep-alive" in words)
 
 
-def _check_lines(data: bytes, limits: Tuple[int, int, int, int]) -> None:
-    """Raise ProtocolError 400, 414 or 431 for the first wrong byte of a head, whose
-    last line may be incomplete."""
-    room, longest, block, most = limits
-    start = BLANK_LINES.match(data).end()
-    strange = start < len(data) and not FIRST_BYTE.match(data, start)
-    if strange or start > len(b"\r\n" * MAX_BLANK_LINES):
-        # Said at once: a TLS greeting need not have an LF, and waits for us.
-        raise ProtocolError("not HTTP (this port speaks http, not https)")
-    status = 414
-    lines = data[start:].split(b"\n")
-    for number, line in enumerate(lines):
-        if len(line) > room + len(b"\r"):
+class HeadReader:
+    """A head coming in: feed() until it gives lines; `rest` is then what followed them.
+
+    No byte is judged twice, and the first wrong one is refused when it comes: a TLS
+    greeting need not have an LF, and waits for us.
+    """
+
+    def __init__(self, limits: Tuple[int, int, int, int] = REQUEST_LIMITS) -> None:
+        self.rest = b""
+        self._limits = limits
+        self._lines: List[str] = []  # the whole ones
+        self._line = bytearray()  # the incomplete one
+        self._blank = 0  # lines before the first
+        self._size = 0  # bytes of fields
+
+    def feed(self, data: bytes) -> List[str]:
+        """Take the next bytes; give the lines without the empty last one, [] while it
+        has not come. Raises ProtocolError 400, 414 or 431."""
+        # As a rule all comes at once, and is far from every limit.
+        head, end, rest = data.partition(b"\r\n\r\n")
+        if end and not (self._lines or self._line) and len(head) <= self._limits[0]:
+            lines = head.decode("latin-1").split("\r\n")
+            if lines[0] and len(lines) <= self._limits[3]:
+                self.rest = rest
+                return lines
+        while data:
+            piece, newline, data = data.partition(b"\n")
+            self._line += piece
+            self._check_line()
+            if newline and self._end_line():
+                self.rest = data
+                return self._lines
+        return []
+
+    def _check_line(self) -> None:
+        room, longest, block, _ = self._limits
+        status = 414
+        if self._lines:
+            room = min(longest, block - self._size)
+            status = 431
+        elif not FIRST_BYTE.match(self._line):
+            raise ProtocolError("not HTTP (this port speaks http, not https)")
+        if len(self._line) > room + len(b"\r"):
             raise ProtocolError("a line is too long", status=status)
-        if number == len(lines) - 1:  # it is incomplete, or empty
-            return
-        if not line.endswith(b"\r"):
+
+    def _end_line(self) -> bool:
+        """Put the line to the others; True: it was the empty one that ends them."""
+        line = self._line.decode("latin-1")
+        self._line.clear()
+        if not line.endswith("\r"):
             raise ProtocolError("a line ends without CR")
-        if number:
-            block -= len(line) + len(b"\n")
-        if block < 0 or number > most:
+        if line == "\r" and self._lines:
+            return True
+        if line == "\r":
+            self._blank += 1
+            if self._blank > MAX_BLANK_LINES:
+                raise ProtocolError("too many blank lines")
+            return False
+        if self._lines:
+            self._size += len(line) + len("\n")
+        self._lines.append(line[:-1])
+        _, _, block, most = self._limits
+        if self._size > block or len(self._lines) > most + 1:
             raise ProtocolError("the header fields are too large", status=431)
-        room = min(longest, block)
-        status = 431
-
-
-def cut_head(
-    data: bytes, limits: Tuple[int, int, int, int] = REQUEST_LIMITS
-) -> Tuple[bytes, bytes]:
-    """Cut a head, without its empty last line, off what has come: gives both, or b""
-    and `data` while it is incomplete. Raises ProtocolError 400, 414 or 431."""
-    whole = WHOLE_HEAD.match(data)
-    if not whole:
-        _check_lines(data, limits)
-        return b"", data
-    head = whole[1]
-    # The usual one is far from every limit.
-    if len(head) > limits[0] or head.count(b"\n") > limits[3]:
-        _check_lines(head, limits)
-    return head, data[whole.end() :]
+        return False
 
 
 # -- bodies ----------------------------------------------------------------------
@@ -1508,53 +1503,56 @@ class ChunkedBody(Body):
         self.done = False
         self._limit = limit  # bytes that may come
         self._extensions = MAX_EXTENSIONS  # bytes of them that may come
-        self._tail = b"\r\n"  # of the line or the trailer that is incomplete
-        self._trailing = False
+        self._tail = b"\r\n"  # of the line that is incomplete
+        self._trailer: Optional[HeadReader] = None  # once it has begun
 
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes; raises ProtocolError 400, 413 or 431."""
         data = self._tail + data
-        pieces = [data[: self._left]]
-        at = len(pieces[0])
-        self._left -= at
-        while not (self._left or self._trailing) and at + 2 < len(data):
+        pieces = []
+        at = 0
+        while not self._trailer:
+            piece = data[at : at + self._left]
+            pieces.append(piece)
+            at += len(piece)
+            self._left -= len(piece)
+            if self._left:
+                break
             line = CHUNK_LINE.match(data, at, at + MAX_CHUNK_LINE)
             if not line:
                 break
-            self._take_size(line)
+            self._take_size(*line.groups())
             # The last one's line stands for the first line in the trailer's head.
-            start = line.start(1) if self._trailing else line.end()
-            piece = data[start : start + self._left]
-            pieces.append(piece)
-            at = start + len(piece)
-            self._left -= len(piece)
+            at = line.start(1) if self._trailer else line.end()
         self._tail = data[at:]
-        if self._trailing:
-            self._read_trailer()
+        if self._trailer:
+            self._feed_trailer(self._trailer)
         elif len(self._tail) >= MAX_CHUNK_LINE or self._tail.find(b"\n", 2) > 0:
             raise ProtocolError("a chunk is malformed, or longer than its size")
         return b"".join(pieces)
 
-    def _read_trailer(self) -> None:
-        trailer, self._tail = cut_head(self._tail, TRAILER_LIMITS)
-        if trailer:
-            _parse_fields(trailer.partition(b"\r\n")[2])
-            self.done = True
-            self.rest = self._tail
-
-    def _take_size(self, line: Any) -> None:
-        self._left = int(line[1], 16)
-        self._trailing = not self._left
+    def _take_size(self, size: bytes, extensions: bytes) -> None:
+        self._left = int(size, 16)
+        if not self._left:
+            self._trailer = HeadReader(TRAILER_LIMITS)
         self._limit -= self._left
-        self._extensions -= len(line[2])
         if self._limit < 0:
             raise ProtocolError("the body is too large", status=413)
+        self._extensions -= len(extensions)
         if self._extensions < 0:
             raise ProtocolError("the chunk extensions are too large")
 
+    def _feed_trailer(self, trailer: HeadReader) -> None:
+        lines = trailer.feed(self._tail)
+        self._tail = b""
+        if lines:
+            _parse_fields(lines[1:])
+            self.done = True
+            self.rest = trailer.rest
+
 
 def body_framing(
-    head: Union[RequestHead, ResponseHead], limit: int = UNLIMITED,
+    head: Union[Request, ResponseHead], limit: int = UNLIMITED,
     unsaid: Optional[int] = 0,
 ) -> Body:
     """The reader of the body after `head`, of `unsaid` bytes when no field tells.
@@ -1626,13 +1624,10 @@ class CodedContent:
         if self._coding == "zstd":
             options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW}
             return zstd.ZstdDecompressor(options=options)
-        if self._coding != "deflate":
-            return zlib.decompressobj(16 + zlib.MAX_WBITS)
-        # Many send it without the head that zlib gives it (RFC 9110 8.4.1.2), whose
-        # first byte names the method 8; without it, no encoder begins with one.
-        return zlib.decompressobj(
-            zlib.MAX_WBITS if data[0] & 15 == 8 else -zlib.MAX_WBITS
-        )
+        # Many send deflate without zlib's head (RFC 9110 8.4.1.2); the first byte of
+        # one names the method 8, and no encoder begins with that without it.
+        bare = self._coding == "deflate" and data[0] & 15 != 8
+        return zlib.decompressobj(-zlib.MAX_WBITS if bare else 32 + zlib.MAX_WBITS)
 
     def finish(self) -> None:
         """The body has ended; raises ProtocolError when that cut it short."""
@@ -3679,14 +3674,18 @@ def _parse_turn(message: JSON, path: str) -> Turn:
     return Turn(TURN_ROLES[role], tuple(parts))
 
 
-def _parse_tool(entry: JSON, path: str) -> Tool:
-    kind, inner, path = _open_entry(entry, path, *ARGUMENTS)
-    name = required_text(inner, "name", path)
-    description = text_field(inner, "description", path)
+def parse_function(kind: str, tool: JSON, path: str) -> Tool:
+    """Read what a tool of `kind` says; it is the same in chat and in Responses."""
+    name = required_text(tool, "name", path)
+    description = text_field(tool, "description", path)
     if kind == "custom":
-        return custom_tool(name, description, field(inner, "format", dict, path, {}))
-    schema = field(inner, "parameters", dict, path, {})
-    return Tool(name, description, schema, field(inner, "strict", bool, path))
+        return custom_tool(name, description, field(tool, "format", dict, path, {}))
+    schema = field(tool, "parameters", dict, path, {})
+    return Tool(name, description, schema, field(tool, "strict", bool, path), kind)
+
+
+def _parse_tool(entry: JSON, path: str) -> Tool:
+    return parse_function(*_open_entry(entry, path, *ARGUMENTS))
 
 
 def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool, ...]]:
@@ -4474,63 +4473,52 @@ class ToolTable:
             return
         if kind in CLIENT_TOOLS:
             tool = {**CLIENT_TOOLS[kind], **given(**tool), "name": kind}
-        elif kind not in ("function", "custom"):
+        elif kind not in ARGUMENTS:
             raise BadRequest(
-                "%s: a tool of type %s is run by OpenAI's servers, which Copilot does "
-                "not offer; use a function or an MCP server of your client"
-                % (path, ascii(kind[:40])),
+                f"{path}: a tool of type {kind[:40]!a} is run by OpenAI's servers, "
+                "which Copilot does not offer; use a function or an MCP server of your "
+                "client",
                 code="unsupported_tool",
             )
-        name = required_text(tool, "name", path)
-        about = text_field(tool, "description", path)
-        if kind == "custom":
-            made = custom_tool(name, about, field(tool, "format", dict, path, {}))
-        else:
-            schema = field(tool, "parameters", dict, path, {})
-            made = Tool(name, about, schema, field(tool, "strict", bool, path), kind)
-        place = (namespace, name)
-        flat = self.name_of({"namespace": namespace, "name": name})
-        taken: Container[str] = self._plain if namespace else ()
-        while place not in self._flat and (flat in self.tools or flat in taken):
-            flat += "_"  # so that two of one name do not become one
+        made = parse_function(kind, tool, path)
+        place = (namespace, made.name)
+        flat = self.name_of({"namespace": namespace, "name": made.name})
+        if place not in self._flat:
+            while flat in self.tools or namespace and flat in self._plain:
+                flat += "_"  # so that two of one name do not become one
         self._flat[place] = flat
-        self.tools[flat] = made._replace(name=flat, own=name, namespace=namespace)
+        self.tools[flat] = made._replace(name=flat, own=made.name, namespace=namespace)
 
 
-def _parse_input_part(part: Any, path: str) -> Any:
+def _parse_input_part(part: JSON, path: str) -> Any:
     kind = required_text(part, "type", path)
-    if kind == "refusal":
-        return Text(text_field(part, kind, path))
     if kind.endswith("text"):
         return Text(text_field(part, "text", path))
+    if kind == "refusal":
+        return Text(text_field(part, kind, path))
     if part.get("file_id") or part.get("file_url"):
         raise BadRequest(f"{path}: Copilot keeps no files; send the data itself")
     if kind == "input_image":
         detail = text_field(part, "detail", path)
         return Image(required_text(part, "image_url", path), detail)
-    if kind != "input_file":
-        words = "%s: a part of type %s cannot be sent to this model"
-        raise BadRequest(words % (path, ascii(kind[:40])))
-    url = required_text(part, "file_data", path)
-    if not url.startswith("data:"):
-        url = "data:application/pdf;base64," + url
-    return Document(url, text_field(part, "filename", path))
+    if kind == "input_file":
+        url = required_text(part, "file_data", path)
+        return Document(url, text_field(part, "filename", path))
+    raise BadRequest(
+        f"{path}: a part of type {kind[:40]!a} cannot be sent to this model"
+    )
 
 
 def _parse_input_content(holder: JSON, key: str, path: str) -> Tuple[Any, ...]:
     content = holder.get(key)
     if isinstance(content, str):
-        content = [{"type": "input_text", "text": content}]
-    parts = parse_list({key: content}, key, _parse_input_part, path)
+        parts = [Text(content)]
+    else:
+        parts = parse_list(holder, key, _parse_input_part, path)
     return tuple(part for part in parts if part != Text(""))
 
 
-INPUT_ROLES = {
-    "user": "user",
-    "assistant": "assistant",
-    "system": "system",
-    "developer": "system",
-}
+INPUT_ROLES = ("user", "assistant", "system", "developer")
 COMPACTED = "copilot-claude-proxy:summary"  # the source of a summary that we made
 SUMMARY_LEAD = "What happened so far in this conversation:\n\n"
 LOST_SUMMARY = (
@@ -4552,7 +4540,9 @@ WORDS = ("action", "queries", "name", "arguments", "code", "output", "error", "t
 
 
 def summary_text(item: JSON) -> str:
-    """The words that stand for a compaction item."""
+    """The words that stand for a compaction item, or for the wish for one."""
+    if item.get("type") == "compaction_trigger":
+        return SUMMARY_PROMPT
     ours = unpack_reasoning(text_at(item, "encrypted_content"))
     if ours and ours[1] == COMPACTED:
         return SUMMARY_LEAD + ours[0]
@@ -4569,7 +4559,7 @@ def call_arguments(item: JSON) -> str:
 
 def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Call:
     call_id = required_text(item, "call_id", path)
-    name = kind[: -len("_call")]
+    name = kind.removesuffix("_call")
     if kind in CALLS[:2]:
         required_text(item, "name", path)
         text_field(item, "arguments" if kind == CALLS[0] else "input", path)
@@ -4579,54 +4569,57 @@ def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Cal
 
 def _parse_result(kind: str, item: JSON, path: str) -> Result:
     call_id = required_text(item, "call_id", path)
-    if kind in RESULTS[:2]:
-        return Result(call_id, _parse_input_content(item, "output", path))
     output = item.get("output") or ""
     if kind == "tool_search_output":
         found = ToolTable({"tools": item.get("tools")}).tools
         output = "Found tools: %s" % (", ".join(found) or "none")
+    elif kind in RESULTS[:2]:
+        return Result(call_id, _parse_input_content(item, "output", path))
     elif not isinstance(output, str):
         output = dumps_text(output)
     return Result(call_id, (Text(output),))
 
 
-def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
+def _parse_item(table: ToolTable, item: JSON, path: str) -> Turn:
     kind = text_field(item, "type", path) or "message"
     if kind == "message":
-        role = INPUT_ROLES[required_word(item, "role", INPUT_ROLES, path)]
-        return Turn(role, _parse_input_content(item, "content", path))
+        role = required_word(item, "role", INPUT_ROLES, path)
+        content = _parse_input_content(item, "content", path)
+        return Turn(role.replace("developer", "system"), content)
     if kind in RESULTS:
         return Turn("user", (_parse_result(kind, item, path),))
-    if kind in ("compaction", "compaction_summary"):
+    if kind.startswith("compaction"):
         return Turn("user", (Text(summary_text(item)),))
-    if kind == "compaction_trigger":
-        return Turn("user", (Text(SUMMARY_PROMPT),))
-    if kind == "reasoning":
-        ours = unpack_reasoning(text_field(item, "encrypted_content", path))
-        thought = text_of(_parse_input_content(item, "summary", path))
-        # What another made only its own model can read.
-        parts = (Reasoning(thought, *ours),) if ours and ours[0] else ()
-        return Turn("assistant", parts)
+    parts: Tuple[Any, ...] = ()
     if kind in CALLS:
-        return Turn("assistant", (_parse_input_call(table, kind, item, path),))
-    if not SERVER_ITEMS.fullmatch(kind):
-        words = "%s: an item of type %s cannot be sent to this model"
-        raise BadRequest(words % (path, ascii(kind[:40])))
-    about = {key: item[key] for key in WORDS if key in item}
-    return Turn("assistant", (Text(f"[{kind} {dumps_text(about)}]"),))
+        parts = (_parse_input_call(table, kind, item, path),)
+    elif kind == "reasoning":
+        ours = unpack_reasoning(text_field(item, "encrypted_content", path))
+        if ours and ours[0]:  # else only its own model can read it
+            thought = text_of(_parse_input_content(item, "summary", path))
+            parts = (Reasoning(thought, *ours),)
+    elif SERVER_ITEMS.fullmatch(kind):
+        about = {key: item[key] for key in WORDS if key in item}
+        parts = (Text(f"[{kind} {dumps_text(about)}]"),)
+    else:
+        raise BadRequest(
+            f"{path}: an item of type {kind[:40]!a} cannot be sent to this model"
+        )
+    return Turn("assistant", parts)
 
 
 def _join_turns(turns: List[Turn]) -> List[Turn]:
     """What a model said in one go is one turn, because thinking must stand before its
     calls (UPSTREAM 11.6); of the others each is a turn of its own."""
-    joined: List[Tuple[str, List[Any]]] = [("", [])]
-    for turn in turns:
-        role, parts = joined[-1]
-        if turn.role == role == "assistant":
-            parts += turn.parts
-        elif turn.parts:
-            joined.append((turn.role, list(turn.parts)))
-    return [Turn(role, tuple(parts)) for role, parts in joined[1:]]
+    joined: List[Turn] = []
+    said = [turn for turn in turns if turn.parts]
+    for role, group in itertools.groupby(said, operator.attrgetter("role")):
+        if role == "assistant":
+            parts = itertools.chain.from_iterable(turn.parts for turn in group)
+            joined.append(Turn(role, tuple(parts)))
+        else:
+            joined += group
+    return joined
 
 
 def _wanted_format(body: JSON) -> Optional[JSON]:
@@ -4645,14 +4638,13 @@ def _choice_among(body: JSON, table: ToolTable) -> str:
     if kind.startswith(SPARED_TOOLS):
         table.left_out["tool_choice " + kind] = None
         return ""
-    is_narrowed = kind == "allowed_tools"
-    entries = objects(choice.get("tools")) if is_narrowed else [choice]
+    entries = objects(choice.get("tools", [choice]))
     names = dict.fromkeys(map(table.name_of, entries))
     chosen = {name: tool for name, tool in table.tools.items() if name in names}
     if not chosen:
-        words = "tool_choice: %s is not among the tools"
-        raise BadRequest(words % ascii(", ".join(names)[:64]))
-    if not is_narrowed:
+        wanted = ", ".join(names)[:64]
+        raise BadRequest(f"tool_choice: {wanted!a} is not among the tools")
+    if kind != "allowed_tools":
         return "=" + table.name_of(choice)
     table.tools = chosen
     modes = ("auto", "required")
@@ -4812,29 +4804,22 @@ def better_failure(obj: JSON, old: Optional[ProxyError]) -> ProxyError:
     return old
 
 
-class ResponsesOpening:
+class ResponsesOpening(StreamTranslator):
     """Looks at how a stream begins: some refusals come as a 200 (UPSTREAM 22.4).
 
-    Once `settled`, `failure` tells whether that is all that it was.
+    Once `done`, `failure` tells whether that is all that it was.
     """
 
-    def __init__(self) -> None:
-        self.settled = False
-        self.failure: Optional[ProxyError] = None
-        self._decoder = SSEDecoder()
+    finished = True  # so that garbage is passed over: whoever reads it all says so
 
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes, b"" at the end of the stream."""
-        for event in self._decoder.feed(data):
-            if self.settled or event.event in PREAMBLE:
-                continue
-            kind = ""
-            with contextlib.suppress(UpstreamError):  # whoever reads it all says so
-                kind, obj = parse_event(event)
-            self.settled = kind not in FAILURES or self.failure is not None
-            if kind in FAILURES:
-                self.failure = better_failure(obj, self.failure)
-        self.settled = self.settled or not data
+    def _read(self, event: SSEEvent) -> None:
+        if event.event in PREAMBLE:
+            return
+        self.done = True
+        kind, obj = parse_event(event)
+        if kind in FAILURES:
+            self.done = self.failure is not None
+            self.failure = better_failure(obj, self.failure)
 
 
 TEXT_DELTA = "response.output_text.delta"
@@ -4852,7 +4837,7 @@ DELTAS = {
 PLAIN_DELTA = re.compile(
     rb'{"content_index":(\d),"delta":"([ !#-\[\]-~]*)","item_id":("[ !#-\[\]-~]*"),'
     rb'"logprobs":\[\],"obfuscation":"\w*","output_index":(\d|[1-9]\d),'
-    rb'"sequence_number":([1-9]\d{0,8}),"type":"response\.output_text\.delta"}',
+    rb'"sequence_number":[1-9]\d{0,8},"type":"response\.output_text\.delta"}',
     re.ASCII,
 ).fullmatch
 ALL_PARTS = -1  # stands for the parts of an item whose `done` was read
@@ -4867,29 +4852,30 @@ class ResponsesReader:
     """
 
     stop_sequence: Optional[str] = None  # this API has none
+    usage = TokenUsage()
+    finish_reason = ""
+    done = False
+    failure: Optional[ProxyError] = None
+    _message = -1  # output_index of the last text
 
     def __init__(self, source: str = "responses:openai") -> None:
-        self.usage = TokenUsage()
-        self.finish_reason = ""
-        self.done = False
-        self.failure: Optional[ProxyError] = None
         self._source = source
-        self._seen: Set[Tuple[int, int]] = set()  # (output_index, part) with a text
-        self._calls: Dict[int, bool] = {}  # output_index: have arguments come?
-        self._call_ids: Dict[str, int] = {}  # and their output_index
-        self._message = -1  # output_index of the last text
+        # Of items: (output_index, part) that has words, (output_index, ALL_PARTS).
+        self._given: Set[Tuple[int, int]] = set()
+        self._calls: Dict[int, str] = {}  # output_index: call id
 
     def _give(self, kind: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
         method = DELTAS.get(kind)
         if not method or not text:
             return
-        if method == "reasoning" and place[1] and place not in self._seen:
-            text = "\n\n" + text
-        if method == "text" and self._message != place[0]:
+        index, part = place
+        if method == "text" and self._message != index:
             if self._message >= 0:
                 sink.next_message()
-            self._message = place[0]
-        self._seen.add(place)
+            self._message = index
+        if method == "reasoning" and part and place not in self._given:
+            text = "\n\n" + text
+        self._given.add(place)
         getattr(sink, method)(text)
 
     def _delta(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
@@ -4898,34 +4884,31 @@ class ResponsesReader:
 
     def _arguments(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         text = text_at(obj, "delta")
-        if not text and not self._calls.get(index):
-            text = text_at(obj, "arguments")
+        if (index, 0) not in self._given:
+            text = text or text_at(obj, "arguments")
         if text and index in self._calls:  # else: the item's `done` brings them
-            self._calls[index] = True
+            self._given.add((index, 0))
             sink.arguments(index, text)
 
     def _item(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         """An item begins or is done: give what has not been given."""
         item = object_at(obj, "item")
         is_done = kind != "response.output_item.added"
-        if is_done and (index, ALL_PARTS) in self._seen:
-            return
         name = text_at(item, "name")
-        if item.get("type") in CALLS[:2] and index not in self._calls:
-            if name:
-                self._calls[index] = False
-                call_id = text_at(item, "call_id")
-                self._call_ids[call_id] = index
-                sink.call(index, call_id, name)
-            elif is_done:
+        is_call = item.get("type") in CALLS[:2] and index not in self._calls
+        if (index, ALL_PARTS) in self._given:
+            return
+        if is_call and (name or is_done):
+            if not name:
                 raise UpstreamError("the upstream called a nameless tool; try again")
+            self._calls[index] = text_at(item, "call_id")
+            sink.call(index, self._calls[index], name)
         if not is_done:
             return
-        self._seen.add((index, ALL_PARTS))
-        parts = list_at(item, "summary") or list_at(item, "content")
-        for at, part in enumerate(parts):
-            text = text_at(part, "text") or text_at(part, "refusal")
-            if (index, at) not in self._seen:
+        self._given.add((index, ALL_PARTS))
+        for at, part in enumerate(list_at(item, "summary") or list_at(item, "content")):
+            if (index, at) not in self._given:
+                text = text_at(part, "text") or text_at(part, "refusal")
                 self._give(text_at(part, "type"), (index, at), text, sink)
         self._arguments(kind, index, {"arguments": call_arguments(item)}, sink)
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
@@ -4936,10 +4919,10 @@ class ResponsesReader:
     def _ended(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         response = object_at(obj, "response")
         # Some items stand only here, and some upstreams count them otherwise.
+        known = {call_id: index for index, call_id in self._calls.items()}
         for at, item in enumerate(objects(response.get("output"))):
-            index = self._call_ids.get(text_at(item, "call_id"), at)
-            if (index, 0) not in self._seen:
-                self._item(kind, index, {"item": item}, sink)
+            index = known.get(text_at(item, "call_id"), at)
+            self._item(kind, index, {"item": item}, sink)
         self.finish_reason = "tool_calls" if self._calls else "stop"
         if kind == "response.incomplete":
             self.finish_reason = "length"
@@ -5020,18 +5003,19 @@ BLANK_RESPONSE = loads(b"""{
 def response_frame(body: JSON, response_id: str, model: str, created: int) -> JSON:
     """A response that has only begun, for the request `body`."""
     same = {key: body[key] for key in BLANK_RESPONSE if body.get(key) is not None}
-    frame = {**BLANK_RESPONSE, **same, "created_at": created}
-    return {**frame, "id": response_id, "model": model}
+    about = {"id": response_id, "model": model, "created_at": created}
+    return {**BLANK_RESPONSE, **same, **about}
 
 
 def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
     """`error` in both its shapes, which SDKs raise, then what Codex reads."""
     error = {"code": exc.code or "server_error", "message": str(exc)}
-    event = {"type": "error", **error, "param": None, **openai_error(exc)}
-    event["sequence_number"] = number
-    failed = {"type": "response.failed", "sequence_number": number + 1}
-    failed["response"] = {**response, "status": "failed", "error": error}
-    return encode_sse("error", event) + encode_sse("response.failed", failed)
+    event = {"type": "error", "sequence_number": number, **error, "param": None}
+    event.update(openai_error(exc))
+    failed = {**response, "status": "failed", "error": error}
+    number += 1
+    end = {"type": "response.failed", "sequence_number": number, "response": failed}
+    return encode_sse("error", event) + encode_sse("response.failed", end)
 
 
 class _Form(NamedTuple):
@@ -5124,53 +5108,51 @@ class ResponsesWriter:
         summary: bool = False, encrypted: bool = False, compact: bool = False,
     ) -> None:
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
-        self._compact = compact  # the answer is a summary to go on with
+        self.items: List[JSON] = []  # the output, with all that is to come back
         self._frame = frame
         self._tools = tools
-        self._fold = fold
+        self._mute = fold
         self._summary = summary  # reasoning is shown in words
         self._encrypted = encrypted or compact  # and in its vendor's own form
-        self.items: List[JSON] = []  # the output, with all that is to come back
+        self._compact = compact  # the answer is a summary to go on with
+        self._gist: List[str] = []  # its words
         self._out: List[bytes] = []
         self._number = 0
-        self._over = False
         self._open: Optional[_OpenItem] = None  # a message or reasoning
+        self._waiting: List[str] = []  # what came encrypted while a message was open
         self._calls: Dict[Hashable, _OpenItem] = {}
-        self._gist: List[str] = []  # the words of a summary
-        self._waiting: List[Tuple[str, str]] = []  # opaque, while a message was open
         for kind in ("created", "in_progress"):
             self._write(kind, response=frame)
 
     def text(self, text: str) -> None:
-        self._add_words("text", text)
+        if self._compact:
+            self._gist.append(text)
+        else:
+            self._add_words("text", text)
 
     def refusal(self, text: str) -> None:
         self._add_words("refusal", text)
 
     def reasoning(self, text: str) -> None:
-        if self._summary:
+        if self._summary and not self._compact:
             self._add_words("reasoning", text)
 
-    def next_message(self) -> None:
-        self._close_item()
-
     def opaque(self, data: str, source: str) -> None:
+        packed = pack_reasoning(data, source)
         if self._compact:
             return
         if self._open is None:
-            self._open = self._add_item({"type": "reasoning", "summary": []}, None)
-        item = self._open.item
-        if item["type"] == "message":  # so that a text is not broken in two
-            self._waiting.append((data, source))
-        else:
-            item["encrypted_content"] = pack_reasoning(data, source)
+            self._add_whole("reasoning", packed, summary=[])
+        elif self._open.form is FORMS["reasoning"]:
+            self._open.item["encrypted_content"] = packed
             self._close_item()
+        else:  # so that a text is not broken in two
+            self._waiting.append(packed)
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._close_item()
         name = self.names.get(name, name)
         tool = self._tools.get(name) or Tool(name, "", {})
-        call_id = call_id or f"call_{self._frame['id']}_{len(self.items)}"
         self._calls[key] = self._add_item(call_item(tool, call_id), tool)
 
     def arguments(self, key: Hashable, fragment: str) -> None:
@@ -5190,8 +5172,7 @@ class ResponsesWriter:
         status = "incomplete" if why else "completed"
         if self._compact:
             packed = pack_reasoning("".join(self._gist), COMPACTED)
-            item = {"type": "compaction", "encrypted_content": packed}
-            self._end_item(self._add_item(item, None))
+            self._add_whole("compaction", packed)
         for key in list(self._calls):  # which began before what is open
             self._close_call(key, status)
         self._close_item("final_answer", status)
@@ -5205,16 +5186,16 @@ class ResponsesWriter:
         }
         self._write(status, response=answer, **usage.cost)
         self._frame = {**answer, **usage.cost}
-        self._over = True
+        self._mute = True
 
     def error(self, exc: ProxyError) -> None:
-        if not self._over:
-            self._over = True
+        if not self._mute:
+            self._mute = True
             self._out.append(failure_events(exc, self._frame, self._number))
 
     def take(self) -> bytes:
         """The bytes written since the last call; none with `fold`."""
-        data = b"" if self._fold else b"".join(self._out)
+        data = b"".join(self._out)
         self._out.clear()
         return data
 
@@ -5223,7 +5204,7 @@ class ResponsesWriter:
         return self._frame
 
     def _write(self, event: str, **fields: Any) -> None:
-        if not self._fold and not self._over:
+        if not self._mute:
             kind = "response." + event
             about = {"type": kind, "sequence_number": self._number}
             self._number += 1
@@ -5236,41 +5217,35 @@ class ResponsesWriter:
 
     def _add_item(self, item: JSON, form: Any) -> _OpenItem:
         index = len(self.items)
+        prefix = ID_PREFIXES.get(item["type"], "item_")
         # Of the answer's id, because this room has no randomness of its own.
-        name = "%s%04x%s" % (
-            ID_PREFIXES.get(item["type"], "item_"), index, self._frame["id"][-20:],
-        )
-        item["id"] = name
+        item["id"] = f"{prefix}{index:04x}{self._frame['id'][-20:]}"
         self.items.append(item)
-        self._write("output_item.added", output_index=index, item=item)
-        return _OpenItem(item, {"item_id": name, "output_index": index}, form, [])
+        self._write("output_item.added", output_index=index, item=self._shown(item))
+        return _OpenItem(item, {"item_id": item["id"], "output_index": index}, form, [])
 
     def _end_item(self, done: _OpenItem) -> None:
-        item = self._shown(done.item)
         index = done.place["output_index"]
+        item = self._shown(done.item)
         self._write("output_item.done", output_index=index, item=item)
 
-    def _add_words(self, what: str, text: str) -> None:
-        if self._compact:
-            if what == "text":
-                self._gist.append(text)
-        elif text:
-            form = FORMS[what]
-            if self._open is None or self._open.form is not form:
-                self._open_item(form)
-            _, place, _, pieces = self._open
-            pieces.append(text)
-            self._write(form.event + ".delta", **place, delta=text, **form.more)
+    def _add_whole(self, kind: str, packed: str, **more: Any) -> None:
+        item = {"type": kind, **more, "encrypted_content": packed}
+        self._end_item(self._add_item(item, None))
 
-    def _open_item(self, form: _Form) -> None:
-        """Open an item of one part, the words that follow."""
-        self._close_item()
-        parts: List[JSON] = []
-        self._open = self._add_item({**form.item, form.parts: parts}, form)
-        place = self._open.place
-        place[form.parts + "_index"] = 0
-        self._write(form.part_event + ".added", **place, part=form.part)
-        parts.append(dict(form.part))
+    def _add_words(self, what: str, text: str) -> None:
+        form = FORMS[what]
+        if self._open is None or self._open.form is not form:
+            self._close_item()
+            parts: List[JSON] = []
+            self._open = self._add_item({**form.item, form.parts: parts}, form)
+            place = self._open.place
+            place[form.parts + "_index"] = 0
+            self._write(form.part_event + ".added", **place, part=form.part)
+            parts.append(dict(form.part))
+        _, place, _, pieces = self._open
+        pieces.append(text)
+        self._write(form.event + ".delta", **place, delta=text, **form.more)
 
     def _close_item(self, phase: str = "commentary", status: str = "completed") -> None:
         """Close the open message or reasoning, and the latest call if nothing can
@@ -5282,30 +5257,28 @@ class ResponsesWriter:
             return
         self._open = None
         item, place, form, pieces = done
-        if form:
-            part = item[form.parts][0]
-            words = {form.word: "".join(pieces)}
-            part.update(words)
-            self._write(form.event + ".done", **place, **words, **form.more)
-            self._write(form.part_event + ".done", **place, part=part)
+        part = item[form.parts][0]
+        words = {form.word: "".join(pieces)}
+        part.update(words)
+        self._write(form.event + ".done", **place, **words, **form.more)
+        self._write(form.part_event + ".done", **place, part=part)
         if item["type"] == "message":
             item.update(status=status, phase=phase)
         self._end_item(done)
-        waiting = self._waiting
+        for packed in self._waiting:
+            self._add_whole("reasoning", packed, summary=[])
         self._waiting = []
-        for data, source in waiting:
-            self.opaque(data, source)
+
+    next_message = _close_item
 
     def _close_call(self, key: Hashable, status: str = "") -> None:
         """Close a call that is complete; any other only with the `status` of a cut."""
-        done = self._calls[key]
-        item, place, tool, pieces = done
+        item, place, tool, pieces = self._calls[key]
         arguments = "".join(pieces)
         if parse_object(arguments) is not None:
             status = "completed"
         if not status:
             return
-        del self._calls[key]
         members = call_members(tool.kind, arguments)
         item.update(members, status=status)
         event = CALL_EVENTS.get(tool.kind)
@@ -5313,7 +5286,7 @@ class ResponsesWriter:
             self._write(event + ".delta", **place, delta=item["input"])
         if event:
             self._write(event + ".done", **place, **members, name=item["name"])
-        self._end_item(done)
+        self._end_item(self._calls.pop(key))
 
 
 # --- what earlier answers were --------------------------------------------------------
@@ -5321,15 +5294,13 @@ class ResponsesWriter:
 
 def _is_reference(item: Any) -> bool:
     """An item of which only the id was sent."""
-    if text_at(item, "type") == "item_reference":
-        return True
     return text_at(item, "id") != "" and item.keys() <= {"id", "type"}
 
 
 def _lacks_something(item: Any) -> bool:
     """Whether the memory may know more of an item than was sent."""
     thought = text_at(item, "type") == "reasoning" and "id" in item
-    return _is_reference(item) or thought and not item.get("encrypted_content")
+    return thought and not item.get("encrypted_content") or _is_reference(item)
 
 
 def is_compaction(body: JSON) -> bool:
@@ -5356,10 +5327,10 @@ def not_kept(what: str, name: str, status: int) -> BadRequest:
     """The error for what is not remembered, in OpenAI's words and with its status."""
     code = what.lower().replace(" ", "_") + "_not_found"
     exc = BadRequest(
-        "%s with id '%s' not found: it was not finished, or too long ago. Send all of "
-        "the input." % (what, name[:100]),
-        status=status,
+        f"{what} with id '{name[:100]}' not found: it was not finished, or too long "
+        "ago. Send all of the input.",
         code=code,
+        status=status,
     )
     exc.reason = "an earlier answer is not known here (any more): " + code
     return exc
@@ -5370,8 +5341,9 @@ class _Kept(NamedTuple):
 
     previous: int  # always a smaller one, so no chain is a ring; 0 = none
     request: bytes  # as the client sent it: parsed only when it is wanted
-    output: bytes
+    output: List[Tuple[str, bytes]]  # the id of each item, and all of it
     names: List[Tuple[str, str]]  # session and id, of it and of its items
+    size: int
 
 
 class ResponseMemory:
@@ -5396,15 +5368,17 @@ class ResponseMemory:
         if answer.get("status") != "completed":
             return
         names = [(session, text_at(item, "id")) for item in [answer, *items]]
-        kept = _Kept(self._number(session, previous), request, dumps(items), names)
+        output = [(text_at(item, "id"), dumps(item)) for item in items]
+        size = len(request) + sum(len(raw) for _, raw in output)
+        before = self._number(session, previous)
         self._count += 1
-        self._answers[self._count] = kept
+        self._answers[self._count] = _Kept(before, request, output, names, size)
         self._numbers.update(dict.fromkeys(names, self._count))
-        self.size += len(request) + len(kept.output)
+        self.size += size
         while self.size > self._limit:
             number = next(iter(self._answers))
             kept = self._answers.pop(number)
-            self.size -= len(kept.request) + len(kept.output)
+            self.size -= kept.size
             for name in kept.names:
                 if self._numbers.get(name) == number:  # else it was used again
                     del self._numbers[name]
@@ -5422,15 +5396,14 @@ class ResponseMemory:
         items = input_items(body)
         if not previous and not any(map(_lacks_something, items)):
             return body
-        chain: List[Any] = []  # the newest first
         number = self._number(session, previous)
         while number:
             kept = self._answers.get(number)
             if kept is None:
                 raise not_kept("Previous response", previous, 400)
-            chain.append([*input_items(loads(kept.request)), *loads(kept.output)])
+            output = [loads(raw) for _, raw in kept.output]
+            items = [*input_items(loads(kept.request)), *output, *items]
             number = kept.previous
-        items = [*itertools.chain.from_iterable(reversed(chain)), *items]
         expanded = {**body, "input": self._complete(session, items)}
         expanded.pop("previous_response_id", None)
         return expanded
@@ -5440,11 +5413,6 @@ class ResponseMemory:
         was kept and sent; and reasoning with what its vendor wants back, because many
         clients leave that out."""
 
-        @functools.lru_cache(maxsize=None)
-        def output(number: int) -> Dict[str, JSON]:
-            items = loads(self._answers[number].output) if number > 0 else ()
-            return {text_at(item, "id"): item for item in items}
-
         seen: Set[str] = set()
         whole: List[Any] = []
         for item in items:
@@ -5452,10 +5420,12 @@ class ResponseMemory:
             if _is_reference(item) and name in seen:
                 continue
             if _lacks_something(item):
-                known = output(self._number(session, name)).get(name)
-                if known is None and _is_reference(item):
+                kept = self._answers.get(self._number(session, name))
+                raw = dict(kept.output if kept else ()).get(name)
+                if raw:
+                    item = loads(raw)
+                elif _is_reference(item):
                     raise not_kept("Item", name, 404)
-                item = known or item
             seen.add(name)
             whole.append(item)
         return whole
@@ -5484,113 +5454,91 @@ class ResponsesTap(StreamTranslator):
     its two wordings.
     """
 
-    def __init__(
-        self, tools: Mapping[str, Tool] = {}, *, hide: bool = False,
-        previous: Optional[str] = None,
-    ) -> None:
+    def __init__(self, *, hide: bool = False, previous: str = "") -> None:
         super().__init__()
-        self._previous = previous  # answer that the client named, which went up whole
-        self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
-        self._tools = tools
+        self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
+        self.items: List[JSON] = []  # the output, with all that is to come back
         self._hide = hide
+        self._previous = previous  # answer that the client named, which went up whole
         self._ids: Dict[Any, str] = {}  # by output_index, and of the "response"
         self._number = 0  # of the event that comes next
-        self._items: Dict[int, JSON] = {}  # the output, with all that is to come back
-        self._answer: JSON = {}  # the last event's response
+        self._answer: JSON = {"id": "resp_0", "object": "response", "output": []}
+        self._changed = False  # whether an event is no more the upstream's own
 
-    def _pin(self, holder: JSON, key: str, place: Any) -> bool:
-        """Give an id its first value; whether it had another."""
+    def _set(self, holder: JSON, key: str, value: Any) -> None:
+        if value and holder.get(key) != value:
+            holder[key] = value
+            self._changed = True
+
+    def _pin(self, holder: JSON, key: str, place: Any) -> None:
+        """Give an id its first value."""
         own = text_at(holder, key)
-        if not own or self._ids.setdefault(place, own) == own:
-            return False
-        holder[key] = self._ids[place]
-        return True
+        if own:
+            self._set(holder, key, self._ids.setdefault(place, own))
 
-    def _rename(self, item: JSON) -> bool:
-        """Give a call the name and the namespace that the client knows."""
-        name = text_at(item, "name")
-        tool = self._tools.get(self.names.get(name, name))
-        if not tool or "namespace" in item or item.get("type") not in CALLS[:2]:
-            return False
-        item.update(name=tool.own, **given(namespace=tool.namespace))
-        return tool.namespace != "" or tool.own != name
-
-    def _pass_on(self, kind: str, obj: JSON) -> bool:
-        """Make an event what the client is to see; whether it was something else."""
+    def _pass_on(self, kind: str, obj: JSON) -> None:
+        """Make an event what the client is to see."""
         index = typed(obj, "output_index", int)
-        changed = self._pin(obj, "item_id", index)
+        self._pin(obj, "item_id", index)
         response = object_at(obj, "response")
-        changed |= self._pin(response, "id", "response")
-        if response and self._previous:
-            response["previous_response_id"] = self._previous
-            changed = True
-        items = [(index, item) for item in objects([obj.get("item")])]
-        items += enumerate(objects(response.get("output")))
+        if response:
+            self._pin(response, "id", "response")
+            self._set(response, "previous_response_id", self._previous)
+            self._answer = response
+        items = objects([obj.get("item"), *list_at(response, "output")])
         if items and kind in ENDINGS:  # else they came one by one only
-            self._items.clear()
-        for at, item in items:
-            changed |= self._pin(item, "id", at)
-            changed |= self._rename(item)
+            self.items = []
+        for at, item in enumerate(items, index):
+            self._pin(item, "id", at)
+            for key in ("name", "namespace"):
+                self._set(item, key, self.names.get(text_at(item, key)))
             if kind != "response.output_item.added":
-                self._items[at] = dict(item)
+                self.items.append(dict(item))
             if self._hide and item.get("type") == "reasoning":
-                changed |= item.pop("encrypted_content", None) is not None
-        return changed
+                self._changed |= item.pop("encrypted_content", None) is not None
 
     def _read(self, event: SSEEvent) -> None:
         name, data = event
         plain = PLAIN_DELTA(data)
         own_id = plain and self._ids.get(int(plain[4]))
         if own_id:
-            self._number = int(plain[5]) + 1
             start, end = plain.span(3)
             data = b"%b%b%b" % (data[:start], dumps(own_id), data[end:])
+        elif data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
+            return
         else:
-            data = self._parse(event)
-        if data:
-            head = b"event: %b\n" % name.encode("utf-8") if name else b""
-            lines = data.replace(b"\n", b"\ndata: ")
-            self._out.append(b"%bdata: %b\n\n" % (head, lines))
+            kind, obj = parse_event(event)
+            if kind in FAILURES:
+                # The other event may come before or after: the first ends nothing.
+                self.done = self.finished
+                self.finished = True
+                self.failure = better_failure(obj, self.failure)
+                return
+            self._changed = False
+            self._pass_on(kind, obj)
+            if self._changed:
+                data = dumps(obj)
+            if kind in ENDINGS:
+                self._end(obj)
+        self._number += 1
+        head = b"event: %b\n" % name.encode("utf-8") if name else b""
+        lines = data.replace(b"\n", b"\ndata: ")
+        self._out.append(b"%bdata: %b\n\n" % (head, lines))
 
-    def _parse(self, event: SSEEvent) -> bytes:
-        """Read an event; gives what the client is to see of it."""
-        data = event.data
-        if data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
-            return b""
-        kind, obj = parse_event(event)
-        if kind in FAILURES:
-            # The other event may come before or after, so the first one ends nothing.
-            self.done = self.finished
-            self.finished = True
-            self.failure = better_failure(obj, self.failure)
-            return b""
-        self._number = count(obj.get("sequence_number")) + 1
-        if self._pass_on(kind, obj):
-            data = dumps(obj)
-        if kind in ENDINGS:
-            self.finished = True
-            self.done = True
-            cost = obj.get("copilot_usage")
-            response = object_at(obj, "response")
-            self.usage = openai_usage(response.get("usage"), cost)
-            about = {"status": kind[len("response.") :]}
-            self._answer = {**about, **response, **given(copilot_usage=cost)}
-        return data
+    def _end(self, obj: JSON) -> None:
+        self.finished = True
+        self.done = True
+        cost = obj.get("copilot_usage")
+        self.usage = openai_usage(self._answer.get("usage"), cost)
+        self._answer.update(given(copilot_usage=cost))
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
-        response_id = self._ids.get("response", "resp_0")
-        response = {"id": response_id, "object": "response", "output": []}
-        return self._take() + failure_events(exc, response, self._number)
+        return self._take() + failure_events(exc, self._answer, self._number)
 
     def whole(self) -> JSON:
         """The answer for stream:false, after finish()."""
         return self._answer
-
-    @property
-    def items(self) -> List[JSON]:
-        """The output, with all that is to come back."""
-        return list(self._items.values())
 
 
 # --- Claude Code's web search ---------------------------------------------------------
@@ -5665,45 +5613,54 @@ class SearchReader(ResponsesReader):
 # refused by name or said otherwise, and `left_out` says so; a refusal turns rows on.
 
 
-NOWHERE: Place = (None, 0, 0, None)
-
-
 class ClientBody(NamedTuple):
-    """What a client sent: the parsed body, its bytes, and where its parts stand."""
+    """What a client sent: the parsed body, its bytes, and where its members stand."""
 
     dialect: str
+    betas: str  # its anthropic-beta header
     body: JSON
     raw: bytes = b""
+    text: str = ""
     places: Dict[str, Place] = {}
-    betas: str = ""  # its anthropic-beta header
 
 
-# What a rule says of the object that it was shown, all of which may come together.
+# What a rule says of the object that it was shown.
 KEPT = 0
 CHANGED = 1  # a comparison says it too: True counts as 1
-CUT = 2  # alone: nothing but `$schema` went, which Claude Code sends with every tool
-GONE = 4  # the walk empties it and takes it out
+GONE = 2  # the walk empties it and takes it out
 _schema_value = re.compile(r'\s*:\s*"[^"\\]*"\s*(,\s*)?').match
 
 
-def cut_schema(text: str) -> str:
-    """The text of a tool without its one `$schema`; "" if that is not plain to see."""
-    before, key, behind = text.rpartition('"$schema"')
-    found = _schema_value(behind)
-    if not found or key in before:
+def cut_schemas(text: str, number: int) -> str:
+    """A text without its `number` members `$schema`, which Claude Code sends with each
+    tool; "" if those are not plain to see."""
+    first, *others = text.split('"$schema"')
+    if len(others) != number:
         return ""
-    if not found[1]:  # the last member: the comma stands before it
-        before = before.rstrip(", \t\r\n")
-    return before + behind[found.end() :]
+    kept = [first]
+    for other in others:
+        found = _schema_value(other)
+        if not found:
+            return ""
+        if not found[1]:  # the last member: the comma stands before it
+            kept.append(kept.pop().rstrip(", \t\r\n"))
+        kept.append(other[found.end() :])
+    return "".join(kept)
 
 
 class Fit:
     """One request on its way up: what the rules read, change and leave behind.
 
     `body` is the client's own on a pass-through, else what an encoder wrote; rules edit
-    it in place. A member put in another's place is seen by itself; an item of a list
-    that is changed inside must be touched, which the walk does for what it shows.
+    it in place. What is put in a member's place is seen by itself; where something
+    inside was changed, the member must be touched, which the walk does for its own.
     """
+
+    stops: Tuple[str, ...] = ()  # at which the proxy itself has to cut
+    member = ""  # the member that the walk is in
+    cuts = 0  # how many schemas have lost their `$schema`
+    turn = 0  # the number of the turn that the walk is in
+    pictures = False  # whether there are any
 
     def __init__(
         self, client: ClientBody, body: JSON, model: Model, endpoint: str,
@@ -5717,13 +5674,21 @@ class Fit:
         self.left_out: Dict[str, None] = {}  # what the upstream is not told, in words
         self.betas: List[str] = []  # for the anthropic-beta header
         self.names: Dict[str, str] = {}  # the upstream's name of a tool: the client's
-        self.stops: Tuple[str, ...] = ()  # at which the proxy itself has to cut
-        self.member = ""  # the member that the walk is in, and its item
-        self.item: JSON = {}
         self.offered: Dict[str, None] = {}  # names of tools
         self.called: Dict[str, None] = {}
-        self.marked: List[Tuple[JSON, JSON]] = []  # item, and holder of a cache mark
-        self._touched: Dict[int, int] = {}  # what was done to an item, by its id
+        self.calls: List[Tuple[int, Any]] = []  # their turns and ids
+        self.results: List[Tuple[int, Any]] = []  # the turn before each, and its call
+        self.marked: List[Tuple[str, JSON]] = []  # member, and holder of a cache mark
+
+    @property
+    def headers(self) -> Dict[str, str]:
+        """The headers that the request needs besides."""
+        headers = {}
+        if self.betas:
+            headers["anthropic-beta"] = ",".join(self.betas)
+        if self.pictures:  # else not: an organisation may forbid vision
+            headers["copilot-vision-request"] = "true"
+        return headers
 
     def tell(self, what: str) -> None:
         """Note something that is left out."""
@@ -5750,82 +5715,92 @@ class Fit:
         if not config:
             del self.body[holder]
 
-    def touch(self, item: JSON, how: int = CHANGED) -> None:
-        """Have an item written anew, because it was changed inside."""
-        self._touched[id(item)] = self._touched.get(id(item), KEPT) | how
+    def touch(self, key: str) -> None:
+        """Have a list written anew, because something in it was changed."""
+        self.body[key] = [*self.body[key]]
 
     def encode(self) -> bytes:
-        """The bytes to send: the client's own for all that was not touched."""
+        """The bytes to send: the client's own for all members that were not touched."""
         client, body = self.client, self.body
-        if body is not client.body or not client.places:
+        places = client.places
+        if body is not client.body or not places:
             # Arguments were a text: their escapes became characters since.
             return replace_lone_surrogates(dumps(body))
-        if len(body) == len(client.places) and all(map(self._keeps, body)):
+        own = [key for key in places if body.get(key, self) is places[key][0]]
+        if len(own) == len(places) == len(body) and not self.cuts:
             return client.raw
-        text = client.raw.decode("utf-8")
-        members = [self._encode_member(text, key) for key in body]
+        kept: Dict[str, str] = {}
+        for key in own:
+            _, start, end = places[key]
+            kept[key] = client.text[start:end]
+            if key == "tools" and self.cuts:
+                kept[key] = cut_schemas(kept[key], self.cuts)
+        members = [
+            kept.get(key) or f"{dumps_text(key)}:{dumps_text(body[key])}"
+            for key in body
+        ]
         return ("{%s}" % ",".join(members)).encode("utf-8")
-
-    def _keeps(self, key: str) -> bool:
-        """Whether a member is what the client sent, item for item."""
-        value, _, _, items = self.client.places.get(key, NOWHERE)
-        if self.body[key] is not value:
-            return False
-        if items is None:  # not a list: a change inside comes as a copy
-            return True
-        ids = [id(item[0]) for item in items]
-        return list(map(id, value)) == ids and self._touched.keys().isdisjoint(ids)
-
-    def _encode_member(self, text: str, key: str) -> str:
-        _, start, end, items = self.client.places.get(key, NOWHERE)
-        if self._keeps(key):
-            return text[start:end]
-        value = self.body[key]
-        if not items:
-            return f"{dumps_text(key)}:{dumps_text(value)}"
-        # All that stood here is alive in its place, so an id is one object's.
-        kept: Dict[int, str] = {}
-        for item, start, end, _ in items:
-            how = self._touched.get(id(item), KEPT)
-            if how == KEPT:
-                kept[id(item)] = text[start:end]
-            elif how == CUT:
-                kept[id(item)] = cut_schema(text[start:end])
-        written = [kept.get(id(item)) or dumps_text(item) for item in value]
-        return f"{dumps_text(key)}:[{','.join(written)}]"
 
 
 # --- the walk -------------------------------------------------------------------------
 
 # One walk serves all rules about blocks, because a history may have 100,000 of them.
+WALKED = ("tools", "system", "messages", "input")
 OFFERED = "offered"  # the kind of what stands in `tools`
 INNER = ("content", "tool_calls", "output")  # where an object holds others
+LEAVES = frozenset("text tool_use thinking image input_text output_text".split())
 DEEPEST = 4  # turn, result, search result, text: nothing means more below
 Repair = Callable[..., Any]  # (fit) -> None, or (fit, object) -> what it did to it
 Repairs = Dict[str, List[Repair]]
 
 
-def visit(fit: Fit, items: Any, kind: str, repairs: Repairs, depth: int) -> int:
+def path_of(value: Any, wanted: JSON) -> str:
+    """Where this very object stands in a body, as messages.3.content.0."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        if inner is wanted:
+            return str(key)
+        path = path_of(inner, wanted) if isinstance(inner, (dict, list)) else ""
+        if path:
+            return f"{key}.{path}"
+    return ""
+
+
+def drop_nulls(item: JSON) -> bool:
+    """A null member is an absent one: OpenAI's SDKs give back every field that their
+    answers may have, and Copilot knows few. `content` is null in any call's message."""
+    nulls = [key for key, value in item.items() if value is None and key != "content"]
+    for key in nulls:
+        del item[key]
+    return bool(nulls)
+
+
+def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -> int:
     """Show the objects of a list to the rules of their kind, then what those hold."""
     verdict = KEPT
     inner_keys = ("tools",) if kind else INNER  # a namespace has tools
-    for item in objects(items):
-        if depth == 0:
-            fit.item = item
+    for item in items:
+        if type(item) is not dict:
+            if depth < 2:
+                path = f"{path_of(fit.body, items)}.{items.index(item)}"
+                expect(item, dict, path)
+            continue
         answer = KEPT
+        if None in item.values():
+            answer = drop_nulls(item)
         shown = str(kind or item.get("role") or item.get("type"))
         for repair in repairs.get(shown, ()):
             answer |= repair(fit, item)
             if answer & GONE:
                 item.clear()
                 break
+        if shown in LEAVES or depth == DEEPEST:
+            verdict |= answer
+            continue
         for key in inner_keys:
             inner = item.get(key)
-            if type(inner) is list and depth < DEEPEST:
+            if type(inner) is list:
                 # Whatever happened inside, the outer one is changed by it.
                 answer |= bool(visit(fit, inner, kind, repairs, depth + 1))
-        if answer and depth == 0:
-            fit.touch(item, answer)
         verdict |= answer
     if verdict & GONE:  # emptied above; what a client sent empty says nothing either
         items[:] = filter(None, items)
@@ -5834,47 +5809,34 @@ def visit(fit: Fit, items: Any, kind: str, repairs: Repairs, depth: int) -> int:
 
 def walk(fit: Fit, repairs: Repairs) -> None:
     """Show each object of a request to the rules of its kind, outer ones first."""
-    for key in PLACED_LISTS:
+    for key in WALKED:
         fit.member = key
         kind = OFFERED if key == "tools" else ""
-        visit(fit, fit.body.get(key), kind, repairs, 0)
+        items = fit.body.get(key)
+        if isinstance(items, list) and visit(fit, items, kind, repairs, 0):
+            fit.touch(key)
 
 
 # --- what nobody takes, and what is no model's business -------------------------------
 
 
-def check_objects(items: Any, path: str, *at: int) -> None:
-    """A list of objects, or a text; raises BadRequest naming what is neither."""
-    if items is None or type(items) is str:
-        return
-    if type(items) is not list:
-        expect(items, list, path % at)
-    for index, item in enumerate(items):
-        if type(item) is not dict:
-            expect(item, dict, "%s.%d" % (path % at, index))
-
-
 def check_shape(fit: Fit) -> None:
     """What no upstream would take costs no request."""
     body = fit.client.body
-    turns = field(body, "messages", list, default=[])
+    turns = field(body, "messages", list)
     if not turns and fit.client.dialect in ("anthropic", "openai"):
         raise BadRequest("messages: at least one message is required")
     if body.get("input") == [] and not body.get("previous_response_id"):
         raise BadRequest("input: at least one item is required")
-    check_objects(turns, "messages")
-    for at, turn in enumerate(turns):
-        if type(turn.get("role")) is not str:
-            required_text(turn, "role", f"messages.{at}")
-        check_objects(turn.get("content"), "messages.%d.content", at)
-        for place, block in enumerate(objects(turn.get("content"))):
-            if block.get("type") == "tool_result":
-                path = "messages.%d.content.%d.content"
-                check_objects(block.get("content"), path, at, place)
-    if fit.client.dialect == "responses":
-        check_objects(body.get("input"), "input")
-    check_objects(field(body, "tools", list), "tools")
-    check_objects(body.get("system"), "system")
+    field(body, "tools", list)
+
+
+def content_of(fit: Fit, holder: JSON) -> Any:
+    """A text, a list or nothing; raises BadRequest naming what is none of these."""
+    content = holder.get("content")
+    if content is None or isinstance(content, (str, list)):
+        return content
+    return expect(content, list, path_of(fit.body, holder), "content")
 
 
 # Fields that mean something which Copilot has not, and what to do instead, by the API
@@ -5891,8 +5853,6 @@ UNSERVED = {
         "logprobs": "",
         "functions": "use tools",
         "logit_bias": "",
-        "frequency_penalty": "",
-        "presence_penalty": "",
         "web_search_options": "",
     },
     "responses": {
@@ -5902,7 +5862,7 @@ UNSERVED = {
 }
 HARMLESS = {"n": 1, "modalities": ["text"]}  # values that ask for nothing
 # No translation of a chat request has a field for these.
-CHAT_ALONE = "logit_bias frequency_penalty presence_penalty web_search_options".split()
+CHAT_ALONE = ("logit_bias", "web_search_options")
 
 
 def refuse_meaning(fit: Fit) -> None:
@@ -5941,9 +5901,9 @@ def refuse_meaning(fit: Fit) -> None:
 # What translation reads, and what changes no answer where an API has none of it.
 HEEDED = frozenset(
     "background cache_control client_metadata conversation include input instructions"
-    " max_completion_tokens max_output_tokens max_tokens messages metadata model"
-    " output_config output_format parallel_tool_calls previous_response_id prompt"
-    " prompt_cache_key prompt_cache_retention reasoning reasoning_effort"
+    " max_completion_tokens max_output_tokens max_tokens messages metadata modalities"
+    " model n output_config output_format parallel_tool_calls previous_response_id"
+    " prompt prompt_cache_key prompt_cache_retention reasoning reasoning_effort"
     " response_format safety_identifier service_tier stop stop_sequences store stream"
     " stream_options system temperature text thinking thread tool_choice tools top_p"
     " truncation user verbosity".split()
@@ -5952,9 +5912,7 @@ HEEDED = frozenset(
 
 def lost_fields(client: ClientBody) -> List[str]:
     """What a request says that its translation has no word for."""
-    unserved = UNSERVED.get(client.dialect, {})
-    used = [key for key, value in client.body.items() if value]
-    return [key for key in used if key not in HEEDED and key not in unserved]
+    return [key for key, value in client.body.items() if value and key not in HEEDED]
 
 
 def name_model(fit: Fit) -> None:
@@ -6015,7 +5973,6 @@ BETA_PREFIXES = tuple(
     " fallback-credit-".split()
 )
 CONTEXT_BETA = "context-management-"
-MID_CONFIG_BETA = "mid-conversation-output-config-"
 MID_SYSTEM_BETA = "mid-conversation-system-2026-04-07"  # role system in messages
 
 
@@ -6074,23 +6031,20 @@ MIN_BUDGET, MAX_BUDGET = 1024, 31999
 def thinking_kind(fit: Fit, thinking: JSON) -> Optional[JSON]:
     """The thinking that the model has; None where max_tokens leaves no room for it."""
     low, high = fit.model.budget
-    adaptive = fit.model.adaptive
+    adaptive = fit.model.adaptive and "no adaptive" not in fit.learnt
     if "no budget" in fit.learnt:
-        low, high, adaptive = 0, 0, True
-    if "no adaptive" in fit.learnt:
-        adaptive = False
+        adaptive = True
+        high = 0
     fitted = {**thinking}
     if fitted.get("display") == "updates":  # its beta is not forwarded
         del fitted["display"]
-    kind = fitted["type"]
-    if kind == "adaptive" and high and not adaptive:
-        kind = "enabled"
+    if adaptive and not high:
+        fitted["type"] = "adaptive"
+    elif high and not adaptive and fitted["type"] == "adaptive":
         effort = str(fit.read("output_config", "effort"))
-        fitted["budget_tokens"] = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
-    elif adaptive and not high:
-        kind = "adaptive"
-    fitted["type"] = kind
-    if kind == "adaptive":
+        budget = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
+        fitted.update(type="enabled", budget_tokens=budget)
+    if fitted["type"] == "adaptive":
         fitted.pop("budget_tokens", None)
         return fitted
     least = low or MIN_BUDGET
@@ -6220,12 +6174,12 @@ def add_to_system(fit: Fit, words: str) -> None:
     """Say something in the system text."""
     body = fit.body
     if fit.endpoint == CHAT:
-        body["messages"].insert(0, {"role": "system", "content": words})
+        body["messages"] = [{"role": "system", "content": words}, *body["messages"]]
         return
     key = {MESSAGES: "system", RESPONSES: "instructions"}[fit.endpoint]
     system = body.get(key)
     if isinstance(system, list):
-        system.append({"type": "text", "text": words})
+        body[key] = [*system, {"type": "text", "text": words}]
     else:
         body[key] = "\n\n".join(filter(None, [system, words]))
 
@@ -6269,9 +6223,8 @@ def fit_messages_tool(fit: Fit, tool: JSON) -> int:
         tool.clear()
         tool.update(name=plain.get("name"), description=plain.get("description"))
         tool["input_schema"] = plain.get("parameters") or {}
+        drop_nulls(tool)
     tool.pop("eager_input_streaming", None)
-    if tool.get("description", "") is None:
-        del tool["description"]
     if tool.get("defer_loading"):
         tool.pop("cache_control", None)
     return tool != before
@@ -6471,7 +6424,10 @@ def fit_schema(fit: Fit, tool: JSON) -> int:
     schema = holder.get(key)
     if not isinstance(schema, dict):
         schema = holder[key] = {}
-    verdict = CUT if schema.pop("$schema", None) is not None else KEPT
+    if "$schema" in schema:
+        del schema["$schema"]
+        fit.cuts += 1
+    verdict = KEPT
     before = {**schema}
     flatten_union(schema, holder)
     schema["type"] = "object"
@@ -6553,11 +6509,9 @@ def rename(fit: Fit, holder: JSON, key: str = "name") -> int:
 
 
 def fit_name(fit: Fit, shown: JSON) -> int:
-    """Tool names, where a tool is offered and where it was called."""
-    if shown.get("type") == "namespace":
-        return KEPT
+    """Names of tools and namespaces, where they are offered and where called."""
     holder = tool_holder(shown)
-    verdict = rename(fit, holder)
+    verdict = rename(fit, holder) | rename(fit, shown, "namespace")
     names = fit.offered if fit.member == "tools" else fit.called
     names[str(holder.get("name"))] = None
     return verdict
@@ -6589,7 +6543,7 @@ def tidy_tools(fit: Fit) -> None:
         if all(tool.get("defer_loading") for tool in tools):
             for tool in tools:  # one at least must not wait to be found
                 del tool["defer_loading"]
-                fit.touch(tool)
+            fit.touch("tools")
 
 
 # --- blocks of a Messages history -----------------------------------------------------
@@ -6678,11 +6632,10 @@ def say_reference(fit: Fit, block: JSON) -> int:
 
 def lift_marks(fit: Fit, block: JSON) -> int:
     """A cache mark inside a result is refused: it belongs to the result."""
-    marked = [part for part in objects(block.get("content")) if "cache_control" in part]
+    parts = objects(content_of(fit, block))
+    marked = [part for part in parts if part.get("cache_control")]
     for part in marked:
-        mark = part.pop("cache_control")
-        if mark is not None:
-            block.setdefault("cache_control", mark)
+        block.setdefault("cache_control", part.pop("cache_control"))
     return bool(marked)
 
 
@@ -6695,7 +6648,7 @@ def fit_mark(fit: Fit, block: JSON) -> int:
     mark = block.get("cache_control")
     if not isinstance(mark, dict):
         return KEPT
-    fit.marked.append((fit.item, block))
+    fit.marked.append((fit.member, block))
     refused = mark.keys() - MARK_KEYS
     for key in refused:
         del mark[key]
@@ -6704,9 +6657,9 @@ def fit_mark(fit: Fit, block: JSON) -> int:
 
 def drop_marks(fit: Fit) -> None:
     """Drop the first cache marks: a later one covers what stands before it."""
-    for item, block in fit.marked[:-MAX_MARKS]:
+    for member, block in fit.marked[:-MAX_MARKS]:
         del block["cache_control"]
-        fit.touch(item)
+        fit.touch(member)
 
 
 # --- pictures and documents -----------------------------------------------------------
@@ -6733,17 +6686,6 @@ def picture(named: str, data: str) -> Tuple[str, str]:
     return named.replace("image/jpg", "image/jpeg"), data
 
 
-def path_of(value: Any, wanted: JSON) -> str:
-    """Where this very object stands in a body, as messages.3.content.0."""
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-        if inner is wanted:
-            return str(key)
-        path = path_of(inner, wanted) if isinstance(inner, (dict, list)) else ""
-        if path:
-            return f"{key}.{path}"
-    return ""
-
-
 def own_source(fit: Fit, block: JSON) -> JSON:
     """The source of a block, which holds its bytes: nobody here fetches any."""
     source = object_at(block, "source")
@@ -6767,6 +6709,7 @@ def check_ability(fit: Fit, lesson: str, able: bool, kind: str, advice: str) -> 
 
 def check_vision(fit: Fit) -> None:
     """Claude Code drops its pictures when it reads this mark (CLIENTS 1)."""
+    fit.pictures = True
     advice = "remove them from the conversation"
     check_ability(fit, "vision", fit.model.vision, "image", advice)
 
@@ -6835,24 +6778,31 @@ def fit_call_id(fit: Fit, shown: JSON) -> int:
     verdict = KEPT
     for key in ID_KEYS:
         call_id = shown.get(key)
-        if type(call_id) is str and not is_plain(call_id, LONGEST_ID[fit.endpoint]):
-            shown[key] = "call_" + digest_of(call_id)[:24]
+        if type(call_id) is not str:
+            continue
+        if not is_plain(call_id, LONGEST_ID[fit.endpoint]):
+            call_id = shown[key] = "call_" + digest_of(call_id)[:24]
             verdict = CHANGED
+        if key == "id":
+            fit.calls.append((fit.turn, call_id))
+        else:
+            fit.results.append((fit.turn - 1, call_id))
     return verdict
 
 
 RANKS = {"tool_result": 0, "tool_use": 2}  # of the blocks of a turn
 
 
-def rank_of(block: JSON) -> int:
+def rank_of(block: Any) -> int:
     """Where a block stands in its turn."""
-    return RANKS.get(str(block.get("type")), 1)
+    return RANKS.get(text_at(block, "type"), 1)
 
 
 def sort_blocks(fit: Fit, turn: JSON) -> int:
     """Results first, as they are looked for right behind the calls (UPSTREAM 11.5), and
     calls last: text behind one is refused as if it were a prefill (UPSTREAM 11.6)."""
-    content = turn.get("content")
+    fit.turn += 1
+    content = content_of(fit, turn)
     if type(content) is not list or len(content) < 2:
         return KEPT
     ranks = list(map(rank_of, content))
@@ -6863,18 +6813,17 @@ def sort_blocks(fit: Fit, turn: JSON) -> int:
 
 
 def fit_system_turn(fit: Fit, turn: JSON) -> int:
-    """Instructions in between need a beta, and their own effort another; else they
-    become the user's words, as Claude Code folds them."""
+    """Instructions in between need a beta; else they become the user's words, as Claude
+    Code folds them."""
     refused = "system turns" in fit.learnt or fit.model.id == "claude-sonnet-4.6"
     if refused or not takes_beta(fit, MID_SYSTEM_BETA):  # that model refuses it too
         turn.pop("output_config", None)
         turn["role"] = "user"
+        fit.turn += 1
         return CHANGED
     if MID_SYSTEM_BETA not in fit.betas:
         fit.betas.append(MID_SYSTEM_BETA)
-    if any(name.startswith(MID_CONFIG_BETA) for name in fit.betas):
-        return KEPT
-    return turn.pop("output_config", None) is not None
+    return KEPT
 
 
 def drop_empty_turns(fit: Fit) -> None:
@@ -6882,7 +6831,9 @@ def drop_empty_turns(fit: Fit) -> None:
     if is_blank(fit.body.get("system")):
         del fit.body["system"]
     turns = fit.body["messages"]
-    turns[:] = [turn for turn in turns if not is_blank(turn.get("content"))]
+    kept = [turn for turn in turns if not is_blank(turn.get("content"))]
+    if len(kept) < len(turns):
+        fit.body["messages"] = kept
 
 
 # A call without a result is refused by every vendor; clients lose some on Ctrl-C.
@@ -6893,46 +6844,58 @@ UNANSWERED_CHAT = {"role": "tool", "content": INTERRUPTED}
 
 def orphan_parts(content: Any, kind: str) -> List[JSON]:
     """A result without a call as a text of this kind, and what in it is none: what it
-    says may matter."""
+    says may matter. But a reference loads no tool without its call, and is refused."""
     parts = as_blocks(content)
     if parts != objects(parts):
         parts = as_blocks(dumps_text(content))
     words = "\n".join(filter(None, [ORPHAN.text, texts_in(parts)]))
-    more = [one for one in parts if "text" not in one]
-    # Without its call a reference loads no tool, and is refused.
-    more = [one for one in more if one.get("type") != "tool_reference"]
+    more = [
+        part
+        for part in parts
+        if "text" not in part and part.get("type") != "tool_reference"
+    ]
     return [{"type": kind, "text": words}, *more]
 
 
-def answer_calls(fit: Fit, turns: List[JSON], calls: Iterable[str]) -> List[JSON]:
-    """The turns behind calls, with the results in the first one of the user's."""
-    home: JSON = next((turn for turn in turns if turn.get("role") == "user"), {})
-    waiting = dict.fromkeys(calls)
-    late: List[JSON] = []
+def part_results(
+    blocks: List[JSON], waiting: Dict[str, None], results: List[JSON]
+) -> List[JSON]:
+    """Blocks or messages without the results that calls wait for, which `results` gets;
+    those of no call become the user's words."""
+    others: List[JSON] = []
+    for block in blocks:
+        call_id = str(block.get("tool_use_id") or block.get("tool_call_id"))
+        if block.get("type") != "tool_result" and block.get("role") != "tool":
+            others.append(block)
+        elif call_id in waiting:
+            del waiting[call_id]
+            results.append(block)
+        elif "role" in block:
+            parts = orphan_parts(block.get("content"), "text")
+            others.append({"role": "user", "content": parts})
+        else:
+            words, *more = orphan_parts(block.get("content"), "text")
+            say_block(block, words["text"])
+            others += [block, *more]
+    return others
+
+
+def answer_calls(turns: List[JSON], waiting: Dict[str, None]) -> List[JSON]:
+    """The turns behind calls, with the results in the first one of the user's, since a
+    turn of their own would part the calls from other results."""
+    results: List[JSON] = []
     for turn in turns:
-        content = objects(turn.get("content"))
-        kept: List[JSON] = []
-        for block in content:
-            call_id = str(block.get("tool_use_id"))
-            if block.get("type") != "tool_result":
-                kept.append(block)
-            elif call_id not in waiting:
-                words, *more = orphan_parts(block.get("content"), "text")
-                say_block(block, words["text"])
-                fit.touch(turn)
-                kept += [block, *more]
-            else:
-                del waiting[call_id]
-                (kept if turn is home else late).append(block)
-        if kept != content:
-            turn["content"] = kept
-            fit.touch(turn)
-    late += [{**UNANSWERED, "tool_use_id": call_id} for call_id in waiting]
-    if late and not home:
-        return [{"role": "user", "content": late}, *turns]
-    if late:  # a turn of their own would part the calls from other results
-        home["content"] = late + as_blocks(home.get("content"))
-        fit.touch(home)
+        blocks = objects(turn.get("content"))
+        others = part_results(blocks, waiting, results)
+        if others != blocks:
+            turn["content"] = others
+    results += [{**UNANSWERED, "tool_use_id": call_id} for call_id in waiting]
+    homes = [turn for turn in turns if turn.get("role") == "user"]
+    if results and not homes:
+        homes = [{"role": "user"}]
+        turns = homes + turns
+    if results:
+        homes[0]["content"] = results + as_blocks(homes[0].get("content"))
     return turns
 
 
@@ -6943,34 +6906,24 @@ def is_answer(turn: JSON) -> bool:
 
 def pair_blocks(fit: Fit) -> None:
     """Every tool_use is answered in the user's next turn, and nothing else is."""
+    if fit.calls == fit.results:  # as nearly always
+        return
     paired: List[JSON] = []
-    calls: List[str] = []
+    waiting: Dict[str, None] = {}
     for answered, run in itertools.groupby([*fit.body["messages"], {}], is_answer):
         turns = list(run)
         if answered:
-            uses = [use for turn in turns for use in blocks_of(turn, "tool_use")]
-            calls = [str(use.get("id")) for use in uses]
+            blocks = [one for turn in turns for one in as_blocks(turn.get("content"))]
+            blocks.sort(key=rank_of)  # one turn: results are looked for behind the last
+            uses = [one for one in blocks if one.get("type") == "tool_use"]
+            waiting = {str(use.get("id")): None for use in uses}
+            if uses:
+                turns = [{**turns[0], "content": blocks}]
         else:
-            turns = answer_calls(fit, turns, calls)
+            turns = answer_calls(turns, waiting)
         paired += turns
-    fit.body["messages"][:] = paired[:-1]
+    fit.body["messages"] = paired[:-1]
     drop_empty_turns(fit)
-
-
-def merge_turns(fit: Fit) -> None:
-    """One turn of calls or results in the place of several in a row: the results are
-    looked for in the turn behind the calls."""
-    turns = fit.body["messages"]
-    merged = turns[:1]
-    for pair in zip(turns, turns[1:]):
-        before, turn = pair
-        alike = before.get("role") == turn.get("role")
-        if alike and all(blocks_of(each, "tool_use", "tool_result") for each in pair):
-            merged[-1]["content"].extend(turn["content"])
-            fit.touch(merged[-1])
-        else:
-            merged.append(turn)
-    turns[:] = merged
 
 
 def end_with_user(fit: Fit) -> None:
@@ -6980,7 +6933,7 @@ def end_with_user(fit: Fit) -> None:
     if adaptive or "prefill" in fit.learnt or fit.endpoint == CHAT:
         roles = [turn.get("role") for turn in turns if turn.get("role") != "system"]
         if roles[-1:] == ["assistant"]:
-            turns.append({"role": "user", "content": GO_ON})
+            fit.body["messages"] = [*turns, {"role": "user", "content": GO_ON}]
 
 
 # --- OpenAI chat ----------------------------------------------------------------------
@@ -7037,15 +6990,16 @@ def fit_chat_fields(fit: Fit) -> None:
         body.pop("max_completion_tokens", None)
 
 
-def fit_role(fit: Fit, message: JSON) -> int:
+def fit_role(fit: Fit, message: JSON) -> bool:
     """`developer` is OpenAI's reasoning models' word; o1 knows none but the user's."""
+    before = message["role"]
     message["role"] = "user" if fit.model.id.startswith("o1") else "system"
-    return CHANGED
+    return message["role"] != before
 
 
 def fit_chat_turn(fit: Fit, message: JSON) -> int:
     """Copilot gets back what ChatWriter gave out, and nothing that another made; no
-    blank ends, no empty list of calls, no turn that says nothing (UPSTREAM 9.1)."""
+    blank ends, no empty list, no turn that says nothing (UPSTREAM 9.1)."""
     before = {**message}
     plain = uncarry(message)
     if plain is not message:
@@ -7060,8 +7014,9 @@ def fit_chat_turn(fit: Fit, message: JSON) -> int:
     for opaque, source in packed:
         if source == chat_source(fit.model):
             message.update(reasoning_text=thought or "", reasoning_opaque=opaque)
-    if message.get("tool_calls", True) in ([], None):
-        del message["tool_calls"]
+    for key in ("tool_calls", "annotations"):
+        if message.get(key) == []:
+            del message[key]
     if isinstance(message.get("content"), str):
         message["content"] = message["content"].rstrip()
     if not message.get("content") and not message.get("tool_calls"):
@@ -7071,28 +7026,23 @@ def fit_chat_turn(fit: Fit, message: JSON) -> int:
 
 def pair_chat_results(fit: Fit) -> None:
     """Every call is answered right behind it, and nothing else is."""
+    messages = fit.body["messages"]
     paired: List[JSON] = []
-    others: List[JSON] = []  # what came before the model's next turn
+    behind: List[JSON] = []  # the model's last turn
     waiting: Dict[str, None] = {}
-    for message in [*fit.body["messages"], {"role": "assistant"}]:
-        call_id = str(message.get("tool_call_id"))
-        if is_answer(message):
-            stubs = [
-                {**UNANSWERED_CHAT, "tool_call_id": missing} for missing in waiting
-            ]
-            paired += [*stubs, *others, message]
-            others = []
-            calls = objects(message.get("tool_calls"))
-            waiting = dict.fromkeys(str(call.get("id")) for call in calls)
-        elif message.get("role") != "tool":
-            others.append(message)
-        elif call_id in waiting:
-            del waiting[call_id]
-            paired.append(message)
-        else:
-            parts = orphan_parts(message.get("content"), "text")
-            others.append({"role": "user", "content": parts})
-    fit.body["messages"][:] = paired[:-1]
+    for message in [*messages, {"role": "assistant"}]:
+        if not is_answer(message):
+            behind.append(message)
+            continue
+        results: List[JSON] = []
+        others = part_results(behind, waiting, results)
+        stubs = [{**UNANSWERED_CHAT, "tool_call_id": call_id} for call_id in waiting]
+        paired += [*results, *stubs, *others, message]
+        behind = []
+        calls = objects(message.get("tool_calls"))
+        waiting = {str(call.get("id")): None for call in calls}
+    if paired[:-1] != messages:
+        fit.body["messages"] = paired[:-1]
 
 
 def mark_for_cache(fit: Fit) -> None:
@@ -7104,7 +7054,7 @@ def mark_for_cache(fit: Fit) -> None:
     results = [each for each in messages if each.get("role") == "tool"]
     for message in systems[:1] + systems[-1:] + results[-1:] + messages[-1:]:
         message["copilot_cache_control"] = {"type": "ephemeral"}
-        fit.touch(message)
+    fit.touch("messages")
 
 
 # --- OpenAI Responses -----------------------------------------------------------------
@@ -7166,84 +7116,41 @@ def fit_items(fit: Fit) -> None:
         if kind == "item_reference":
             path = path_of(fit.body, item)
             raise BadRequest(f"{path}: Copilot keeps no items; send it whole")
-        names = [key for key in item if key != "id" and not key.startswith(NOTES)]
-        plain = {key: item[key] for key in names}
         ours = unpack_reasoning(text_at(item, "encrypted_content"))
         if kind == "reasoning" and (ours or signature_of(item) in refused):
             continue
+        names = [key for key in item if key != "id" and not key.startswith(NOTES)]
+        plain = {key: item[key] for key in names}
         if ours:
             words = [{"type": "input_text", "text": summary_text(item)}]
             plain = {"type": "message", "role": "user", "content": words}
-        if plain != item:
-            item.clear()
-            item.update(plain)
-            fit.touch(item)
-        kept.append(item)
-    items[:] = kept
+        kept.append(plain)
+    if kept != items:
+        fit.body["input"] = kept
 
 
-SEARCH_KINDS = "tool_search tool_search_call tool_search_output".split()
-
-
-def searches(item: Any) -> bool:
-    """Whether a tool, an item or a choice is about the search for tools."""
-    return text_at(item, "type") in SEARCH_KINDS
-
-
-def flatten_namespaces(fit: Fit) -> None:
-    """Offer the tools of a namespace as functions; the tap gives calls back."""
-    table = ToolTable(fit.body)
-    body = fit.body = {**fit.body}  # which is written anew as a whole
-    items = list_at(body, "input")
-    offers = list_at(body, "tools")
-    for item in objects(items):
-        if item.get("type") == "tool_search_output":
-            offers = offers + list_at(item, "tools")
-    tools: List[Any] = []
-    for tool in offers:
-        if text_at(tool, "type") != "namespace":
-            tools.append(tool)
-            continue
-        for function in objects(tool.get("tools")):
-            tools.append({**function, "namespace": tool.get("name")})
-    for named in objects([*tools, *items, body.get("tool_choice")]):
-        if "namespace" in named:
-            named["name"] = table.name_of(named)
-        for key in {"namespace", "defer_loading"} & named.keys():
-            del named[key]  # nothing finds a tool any more
-    for tool in filter(searches, tools):
-        fit.tell("tool " + tool["type"])
-    body["tools"] = [tool for tool in tools if not searches(tool)]
-    items[:] = [item for item in items if not searches(item)]
-    if searches(body.get("tool_choice")):
-        body["tool_choice"] = "auto"
-
-
-OUTPUT_OF = {
-    "function_call": "function_call_output",
-    "custom_tool_call": "custom_tool_call_output",
-}
+ITEM_CALLS = ("function_call", "custom_tool_call")
 
 
 def pair_items(fit: Fit) -> None:
-    """Every call has an output, and every output a call (UPSTREAM 10.1)."""
+    """Every call has one output, and every output a call (UPSTREAM 10.1)."""
     items = list_at(fit.body, "input")
-    known = {(text_at(item, "type"), text_at(item, "call_id")) for item in items}
-    paired: List[Any] = []
-    for item in items:
-        kind, call_id = text_at(item, "type"), text_at(item, "call_id")
-        called = (kind.removesuffix("_output"), call_id) in known
-        if kind in OUTPUT_OF.values() and not called:
-            parts = orphan_parts(item.get("output"), "input_text")
-            item = {"role": "user", "content": parts}
+    names = [(text_at(item, "type"), text_at(item, "call_id")) for item in items]
+    known = collections.Counter(names)
+    paired: List[JSON] = []
+    for item, (kind, call_id) in zip(items, names):
+        call = kind.removesuffix("_output")
+        if call != kind and call in ITEM_CALLS:
+            known[call, call_id] -= 1
+            if known[call, call_id] < 0:
+                parts = orphan_parts(item.get("output"), "input_text")
+                item = {"role": "user", "content": parts}
         paired.append(item)
-        output = OUTPUT_OF.get(kind)
-        if output and (output, call_id) not in known:
+        output = kind + "_output"
+        if kind in ITEM_CALLS and not known[output, call_id]:
             paired.append({"type": output, "call_id": call_id, "output": INTERRUPTED})
-    items[:] = paired
-
-
-MAX_EMBEDDED = 2048  # OpenAI's own limit, where the catalogue names none
+    if paired != items:
+        fit.body["input"] = paired
 
 
 def fit_embeddings(fit: Fit) -> None:
@@ -7254,12 +7161,6 @@ def fit_embeddings(fit: Fit) -> None:
         inputs = body["input"] = [inputs]
     if not isinstance(inputs, list) or not inputs:
         raise BadRequest("input: expected a string or a list of strings")
-    about = object_at(object_at(fit.model.raw, "capabilities"), "limits")
-    most = typed(about, "max_inputs", int) or MAX_EMBEDDED
-    if len(inputs) > most:
-        raise BadRequest(
-            f"input: {len(inputs)} texts are too many, send {most} at once"
-        )
     form = field(body, "encoding_format", str, default="float")
     one_of(form, ("float", "base64"), "encoding_format")
     body.pop("encoding_format", None)
@@ -7314,8 +7215,8 @@ class Rule(NamedTuple):
 # which edits in place and answers KEPT, CHANGED or GONE; give it a row here, with
 # `where` if it is known from the start and `words` if a refusal tells of it; add it to
 # the table of this room's tests, and what the real service says to the fake upstream.
-# Top to bottom: neighbours with `kinds` share a walk, and the first words that match
-# teach.
+# Top to bottom: those with `kinds` share a walk, which is where the first of them
+# stands, and the first words that match teach.
 RULES: Tuple[Rule, ...] = (
     # Whole requests: first what must be refused, so that nothing is repaired in vain.
     Rule("shape", check_shape, EVERYWHERE),
@@ -7395,9 +7296,8 @@ RULES: Tuple[Rule, ...] = (
         learn=field_path,
     ),
     Rule("format schema", fit_format_schema, ON_OPENAI),  # UPSTREAM 22.4, 22.5
-    Rule(  # UPSTREAM 22.4
+    Rule(  # UPSTREAM 22.4: such a model gets the request translated (18)
         "namespaces",
-        flatten_namespaces,
         words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b",
     ),
     Rule(  # UPSTREAM 22.4
@@ -7405,8 +7305,6 @@ RULES: Tuple[Rule, ...] = (
         words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
         learn=thought_prints,
     ),
-    Rule("item ids", fit_items, ON_RESPONSES),  # UPSTREAM 10.1
-    Rule("split turns", merge_turns, ON_MESSAGES),  # UPSTREAM 11.5
     # Offered tools: before the turns, because those ask what is offered.
     Rule("tools of Messages", fit_messages_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
     Rule(
@@ -7422,12 +7320,11 @@ RULES: Tuple[Rule, ...] = (
     ),
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
     Rule("chat turns", fit_chat_turn, ON_CHAT, "assistant tool"),
-    Rule("o1 roles", fit_role, r"/chat/completions \S* o1", "system developer"),
     Rule(  # UPSTREAM 9.1
-        "developer",
+        "roles",
         fit_role,
-        r"/chat/completions \S* (?!%s)" % REASONERS,
-        "developer",
+        r"/chat/completions \S* (?:o1|(?!%s))" % REASONERS,
+        "system developer",
     ),
     Rule(  # UPSTREAM 11.5
         "system turns",
@@ -7487,6 +7384,7 @@ RULES: Tuple[Rule, ...] = (
     Rule("empty turns", drop_empty_turns, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("pairs", pair_blocks, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("chat pairs", pair_chat_results, ON_CHAT),
+    Rule("item ids", fit_items, ON_RESPONSES),  # UPSTREAM 10.1
     Rule("item pairs", pair_items, ON_RESPONSES),  # UPSTREAM 10.1
     Rule(  # UPSTREAM 11.5
         "prefill",
@@ -7498,6 +7396,8 @@ RULES: Tuple[Rule, ...] = (
     Rule("too many marks", drop_marks, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("cache", mark_for_cache, r"/chat/completions \S* claude"),  # UPSTREAM 9.1
 )
+MAX_LESSONS = 5000  # of one rule and model: an upstream gone mad must not grow us
+MAX_SUBJECTS = 500  # models times endpoints; never as many in one catalogue
 Step = Callable[[Fit], None]
 
 
@@ -7506,8 +7406,9 @@ def subject_of(endpoint: str, model: Model) -> str:
     return f"{endpoint} {model.maker} {model.id}"
 
 
-def plan_steps(subject: str, learnt: Collection[str]) -> List[Step]:
-    """The rules that hold for "endpoint maker model", as steps; walks are shared."""
+@functools.lru_cache(MAX_SUBJECTS)
+def plan_steps(subject: str, *learnt: str) -> List[Step]:
+    """The rules that hold for "endpoint maker model", as steps; one walks."""
     steps: List[Step] = []
     repairs: Repairs = {}
     for rule in RULES:
@@ -7516,17 +7417,11 @@ def plan_steps(subject: str, learnt: Collection[str]) -> List[Step]:
             continue
         if not rule.kinds:
             steps.append(rule.repair)
-            repairs = {}
-            continue
-        if not repairs:
+        elif not repairs:
             steps.append(functools.partial(walk, repairs=repairs))
         for kind in rule.kinds.split():
             repairs.setdefault(kind, []).append(rule.repair)
     return steps
-
-
-MAX_LESSONS = 5000  # of one rule and model: an upstream gone mad must not grow us
-MAX_SUBJECTS = 500  # models times endpoints; never as many in one catalogue
 
 
 class Fitter:
@@ -7534,7 +7429,6 @@ class Fitter:
 
     def __init__(self) -> None:
         self._learnt: Dict[str, Dict[str, Dict[str, None]]] = {}  # subject -> rule
-        self._plans: Dict[str, List[Step]] = {}
 
     def fit(self, client: ClientBody, body: JSON, model: Model, endpoint: str) -> Fit:
         """Run the rules over `body`, which they edit; raises BadRequest.
@@ -7544,12 +7438,14 @@ class Fitter:
         """
         subject = subject_of(endpoint, model)
         learnt = self._learnt.get(subject, {})
-        if subject not in self._plans:
-            keep_newest(self._plans, subject, plan_steps(subject, learnt), MAX_SUBJECTS)
         fit = Fit(client, body, model, endpoint, learnt)
-        for step in self._plans[subject]:
+        for step in plan_steps(subject, *learnt):
             step(fit)
         return fit
+
+    def has_learnt(self, rule: str, model: Model, endpoint: str) -> bool:
+        """Whether a refusal has taught a rule."""
+        return rule in self._learnt.get(subject_of(endpoint, model), {})
 
     def learn(self, fit: Fit, exc: ProxyError) -> str:
         """Take in a refusal; a sentence on what it taught, "" = nothing new."""
@@ -7569,7 +7465,6 @@ class Fitter:
             for name in news:
                 keep_newest(known, name, None, MAX_LESSONS)
             keep_newest(self._learnt, subject, learnt, MAX_SUBJECTS)
-            self._plans.pop(subject, None)
             # Not the upstream's words, which may quote the prompt, nor prints: this is
             # logged.
             names = [name for name in news if re.fullmatch(r"[\w.*-]{1,60}", name)]
@@ -8355,7 +8250,7 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 # interim heads are skipped. Response.pour(), on which read() is built, then gives the
 # body, each wait of at most `idle` seconds, all of it within `total`. Where the body
 # ended as it should and no side said close, the connection rests among the kept ones
-# and looks after itself: it goes after MAX_IDLE seconds, also by the clock that runs
+# and looks after itself: it goes after MAX_IDLE seconds, also of the clock that runs
 # while the computer sleeps, and sooner when there are many. Every other end aborts it:
 # a cut body, silence, a reader that leaves. A network that changed under it (Wi-Fi,
 # VPN) says nothing: the system finds out after DEAD_AFTER seconds, the read fails with
@@ -8600,17 +8495,17 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
         return data
 
     async def read_head(
-        self, data: bytes, limits: Tuple[int, int, int, int], due: float
-    ) -> Tuple[Optional[bytes], bytes]:
-        """The head that `data` begins and what followed it; in its place b"" when the
-        input ended before it did, None when it was not there when due."""
-        head, data = cut_head(data, limits)
-        while not head:
+        self, head: HeadReader, data: bytes, due: float
+    ) -> Optional[List[str]]:
+        """The lines of the head that `data` begins; [] when the input ended before it
+        did, None when it was not there when due."""
+        lines = head.feed(data)
+        while not lines:
             more = await self.read(due - time.monotonic())
             if not more:
-                return more, data
-            head, data = cut_head(data + more, limits)
-        return head, data
+                return None if more is None else []
+            lines = head.feed(more)
+        return lines
 
     def _expect(self, seconds: float) -> None:
         self._due = min(time.monotonic() + seconds, self.deadline)  # the loop's clock
@@ -8706,10 +8601,9 @@ class UpstreamConnection(TimedProtocol):
         # Ends pour(); None while nobody waits in it.
         self._poured: Optional[asyncio.Future[None]] = None
         self._error: Optional[UpstreamError] = None  # why it was closed
-        # When another exchange may begin at the latest, by two clocks: time.time() runs
-        # while the computer sleeps, time.monotonic() never jumps.
+        # When another exchange may begin at the latest, by the clock that runs while
+        # the computer sleeps.
         self._latest = 0.0
-        self._latest_by_wall = 0.0
 
     # -- what the transport tells ------------------------------------------------
 
@@ -8817,8 +8711,7 @@ class UpstreamConnection(TimedProtocol):
     def rest(self) -> None:
         """Its exchange is over; from now on it waits for another."""
         self.deadline = NEVER
-        self._latest = time.monotonic() + MAX_IDLE
-        self._latest_by_wall = time.time() + MAX_IDLE
+        self._latest = time.time() + MAX_IDLE
         self._kept.append(self)
         self._expect(SPARE_IDLE)
 
@@ -8828,8 +8721,7 @@ class UpstreamConnection(TimedProtocol):
             self.ready  # with an end, or with bytes that nobody has asked for
             or self.transport.is_closing()
             or self.transport.get_write_buffer_size() > 0
-            or time.monotonic() >= self._latest
-            or time.time() >= self._latest_by_wall
+            or time.time() >= self._latest
         )
         if stale:
             self.abort()
@@ -8906,11 +8798,12 @@ class UpstreamConnection(TimedProtocol):
         data = b""
         try:
             for _ in range(1 + MAX_INTERIM):
-                data = data or await self.read(due - time.monotonic())
-                block, data = await self.read_head(data, RESPONSE_LIMITS, due)
-                if not block:
+                reader = HeadReader(RESPONSE_LIMITS)
+                lines = await self.read_head(reader, data, due)
+                if not lines:
                     raise self.broken("the connection ended without an answer")
-                answer = parse_response_head(block)
+                data = reader.rest
+                answer = parse_response_head(lines)
                 if answer.status == 101:
                     raise ProtocolError("it changed to another protocol, unasked")
                 if answer.status == 407:
@@ -9151,17 +9044,6 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SAFE_PAIRS = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
 
 
-class Request(NamedTuple):
-    """A whole request; `path` is percent-decoded and without the query."""
-
-    method: str
-    path: str
-    query: str
-    headers: Headers
-    body: bytes  # without its Content-Encoding
-    peer: str
-
-
 def dialect_of(path: str) -> str:
     """The dialect that errors of `path` are spelled in: anthropic or openai."""
     if re.match(r"/+(?:v1/+)*messages", path):
@@ -9208,18 +9090,18 @@ def check_bind(config: Config) -> None:
         )
 
 
-def _is_preflight(head: Union[RequestHead, Request]) -> bool:
-    wanted = head.headers.get("access-control-request-method")
-    return head.method == "OPTIONS" and wanted is not None
+def _is_preflight(request: Request) -> bool:
+    wanted = request.headers.get("access-control-request-method")
+    return request.method == "OPTIONS" and wanted is not None
 
 
-def _cors_pairs(head: RequestHead, config: Config) -> List[Tuple[str, str]]:
-    origin = head.headers.get("origin")
+def _cors_pairs(request: Request, config: Config) -> List[Tuple[str, str]]:
+    origin = request.headers.get("origin")
     if origin is None or origin not in config.allowed_origins:
         return []
     pairs = [("access-control-allow-origin", origin), ("vary", "origin")]
-    if _is_preflight(head):
-        wanted = head.headers.get("access-control-request-headers", "content-type")
+    if _is_preflight(request):
+        wanted = request.headers.get("access-control-request-headers", "content-type")
         pairs += [
             ("access-control-allow-headers", wanted),
             ("access-control-allow-methods", "GET, POST"),
@@ -9243,18 +9125,18 @@ def _own_names(
     return names, origins
 
 
-def _check_browser(head: RequestHead, config: Config, port: int) -> None:
+def _check_browser(request: Request, config: Config, port: int) -> None:
     """Refuse DNS rebinding and the pages of other sites."""
     # Compared whole: startswith("localhost:") would let `localhost:1@evil` in.
     names, origins = _own_names(config.host, config.allowed_hosts, port)
-    for host in (head.headers.get("host"), head.authority):
+    for host in (request.headers.get("host"), request.authority):
         # HTTP/1.0 may leave Host out; no browser does.
         if host is not None and host.lower() not in names:
             raise Outsider(
                 "the Host %s is not this proxy; its owner can add it to "
                 "ALLOWED_HOSTS." % host[:200]
             )
-    origin = head.headers.get("origin")
+    origin = request.headers.get("origin")
     if origin in config.allowed_origins:
         return
     if origin is not None and origin.lower() not in origins:
@@ -9262,35 +9144,38 @@ def _check_browser(head: RequestHead, config: Config, port: int) -> None:
             "pages of %s may not use this proxy; its owner can add them to "
             "ALLOWED_ORIGINS." % origin[:200]
         )
-    if head.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         raise Outsider("other web sites may not use this proxy.")
 
 
-def _check_key(head: RequestHead, key: bytes) -> None:
+def _check_key(request: Request, key: bytes) -> None:
     """Ask for API_KEY, but not at the front page, whose status anybody may see."""
-    front_page = head.method == "HEAD" or (head.method, head.path) == ("GET", "/")
-    if front_page or _is_preflight(head):
+    front_page = request.method == "HEAD" or (request.method, request.path) == (
+        "GET",
+        "/",
+    )
+    if front_page or _is_preflight(request):
         return
-    scheme, _, token = head.headers.get("authorization", "").partition(" ")
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
     bearer = token if scheme.lower() == "bearer" else ""
-    keys = (bearer, head.headers.get("x-api-key", ""))
+    keys = (bearer, request.headers.get("x-api-key", ""))
     if not any([hmac.compare_digest(one.encode("latin-1"), key) for one in keys]):
         raise KeyRequired("this proxy needs its API_KEY as Bearer token or x-api-key.")
 
 
-def guard(head: RequestHead, config: Config, port: int) -> None:
+def guard(request: Request, config: Config, port: int) -> None:
     """Raise ProxyError unless this request may come in."""
-    _check_browser(head, config, port)
+    _check_browser(request, config, port)
     if config.api_key:
-        _check_key(head, config.api_key.encode("utf-8"))
-    if head.method != "POST":
+        _check_key(request, config.api_key.encode("utf-8"))
+    if request.method != "POST":
         return
     # Browsers post forms and plain text anywhere without asking first.
-    media, _, _ = head.headers.get("content-type", "").partition(";")
+    media, _, _ = request.headers.get("content-type", "").partition(";")
     if media.strip(" \t").lower() == "application/json":
         return
-    length = head.headers.get("content-length", "0")
-    if head.headers.get("transfer-encoding") or length.strip("0"):
+    length = request.headers.get("content-length", "0")
+    if request.headers.get("transfer-encoding") or length.strip("0"):
         raise ProxyError("the body of a POST must be application/json.", status=415)
 
 
@@ -9315,7 +9200,6 @@ class ClientConnection(TimedProtocol):
         self._limits = limits
         self._places = places
         self._accept = accept
-        self._draining = asyncio.Lock()
         self._unsent: Optional[int] = None  # bytes, when a slow client is waited for
         self.heavy = False  # this request's body is
         self.places = 0  # that it has taken
@@ -9382,8 +9266,7 @@ class ClientConnection(TimedProtocol):
         """Wait until a slow client has taken the most of what was sent."""
         if self.gone or self.transport.get_write_buffer_size() <= MAX_UNSENT:
             return
-        async with self._draining:  # by one at a time until Python 3.10 (bpo-29930)
-            await self._while_taken(self.writer.drain())
+        await self._while_taken(self.writer.drain())
 
     async def _while_taken(self, sent: Awaitable[None]) -> None:
         """Wait until all is `sent`, as long as the client takes something of it."""
@@ -9440,26 +9323,27 @@ class Responder:
 
     def __init__(self, conn: ClientConnection) -> None:
         self._conn = conn
-        self._pairs: Pairs = ()
         self._head = b""  # of a streamed answer, while it waits for the first piece
-        self._bodiless = False
-        self._chunks = False
-        self.path = ""  # whose dialect errors are spelled in
+        self.request = Request("", "", "", {})  # what it answers, once that is known
+        self.pairs: Pairs = ()  # that every answer to it has
         self.keep = False  # the connection, afterwards
         self.started = False  # the head is out
         self.ended = False  # the answer is complete
-
-    def answer_to(self, head: RequestHead, pairs: Pairs) -> None:
-        """Be the answer to this request, with `pairs` in its head."""
-        self.path = head.path
-        self._pairs = pairs
-        self._bodiless = head.method == "HEAD"
-        # HTTP/1.0 knows no chunks: there the end of the connection ends the answer.
-        self._chunks = head.version != "1.0"
+        self.drain = conn.drain
 
     @property
     def closed(self) -> bool:
+        """Is nobody there who reads it?"""
         return self._conn.gone
+
+    @property
+    def _chunks(self) -> bool:
+        # HTTP/1.0 knows none: there the end of the connection ends the answer.
+        return self.request.version != "1.0"
+
+    @property
+    def _bodiless(self) -> bool:
+        return self.request.method == "HEAD"
 
     def release(self) -> None:
         """The request's body is no longer needed: others may have its place."""
@@ -9468,7 +9352,7 @@ class Responder:
     def _answer_head(self, status: int, pairs: Pairs) -> bytes:
         if self.started:
             raise RuntimeError("a request is answered once")
-        pairs = [*pairs, *SAFE_PAIRS, *self._pairs, ("date", _date(int(time.time())))]
+        pairs = [*pairs, *SAFE_PAIRS, *self.pairs, ("date", _date(int(time.time())))]
         if not self.keep:
             pairs.append(("connection", "close"))
         elif not self._chunks:
@@ -9483,8 +9367,8 @@ class Responder:
             pairs = [*pairs, ("content-length", str(len(body)))]
         head = self._answer_head(status, pairs)
         self.ended = True
-        self._conn.push(head if self._bodiless else head + body)
-        await self._conn.drain()
+        if not self._conn.push(head if self._bodiless else head + body):
+            await self._conn.drain()
 
     async def fail(self, exc: ProxyError) -> None:
         """Answer with an error, or break off what has begun."""
@@ -9495,7 +9379,7 @@ class Responder:
         if self.started:
             self._conn.reset()
         else:
-            await self.send(*error_answer(exc, self.path))
+            await self.send(*error_answer(exc, self.request.path))
 
     def start(self, status: int, pairs: Pairs) -> None:
         """Send the head of a streamed answer, with the first piece if that is there."""
@@ -9514,10 +9398,6 @@ class Responder:
         data = self._head + data
         self._head = b""
         return self._conn.push(data)
-
-    async def drain(self) -> None:
-        """Wait until a slow client has taken the most of what was sent."""
-        await self._conn.drain()
 
     async def end(self, last: bytes = b"") -> None:
         """Complete a streamed answer with `last`; without an end the client sees that
@@ -9570,10 +9450,7 @@ class HTTPServer:
                 conn.transport.close()
         await self._wait(grace)
         for conn in self._connections:
-            if conn.busy:
-                conn.task.cancel()
-            else:
-                conn.transport.close()
+            conn.task.cancel()
         await self._wait(self._limits.linger)
         for conn in self._connections:
             conn.transport.abort()
@@ -9631,14 +9508,17 @@ class HTTPServer:
                 await out.fail(away)
             raise
         except ProxyError as exc:
-            if request is None:
+            if not exc.logged:
                 log_event(
                     "info", "request_refused", status=exc.status, peer=conn.peer,
-                    path=ascii(out.path)[:60], error=ascii(str(exc))[:100],
+                    path=ascii(out.request.path)[:60], error=ascii(exc.reason)[:100],
                 )
             await out.fail(exc)
         except Exception:  # a bug must cost one answer, not the server
-            LOG.error("handler_failed: %s", redact(ascii(out.path))[:80], exc_info=True)
+            LOG.error(
+                "handler_failed: %s", redact(ascii(out.request.path))[:80],
+                exc_info=True,
+            )
             bug = ProxyError("this is a bug of the proxy; its log has the details.")
             await out.fail(bug)
         finally:
@@ -9653,34 +9533,35 @@ class HTTPServer:
             return None
         conn.busy = True
         due = time.monotonic() + self._limits.head
-        block, conn.ahead = await conn.read_head(data, REQUEST_LIMITS, due)
-        if block is None:
+        reader = HeadReader()
+        lines = await conn.read_head(reader, data, due)
+        if lines is None:
             raise ProtocolError("the request head took too long", status=408)
-        if not block:
+        if not lines:
             return None
-        head = parse_request_head(block)
-        out.answer_to(head, _cors_pairs(head, self._config))
-        body = body_framing(head, self._config.max_body_mb << 20)
-        keep = keeps_alive(head) and not self._closing
+        conn.ahead = reader.rest
+        request = parse_request_head(lines)
+        out.request = request
+        out.pairs = _cors_pairs(request, self._config)
+        body = body_framing(request, self._config.max_body_mb << 20)
+        keep = keeps_alive(request) and not self._closing
         out.keep = keep and body.done  # nobody reads the body of what is refused
-        guard(head, self._config, conn.port)
-        content = await self._read_body(conn, head, body)
+        guard(request, self._config, conn.port)
+        content = await self._read_body(conn, request, body)
         out.keep = keep
-        return Request(
-            head.method, head.path, head.query, head.headers, content, conn.peer
-        )
+        return request._replace(body=content, peer=conn.peer)
 
     async def _read_body(
-        self, conn: ClientConnection, head: RequestHead, body: Body
+        self, conn: ClientConnection, request: Request, body: Body
     ) -> bytes:
-        coding = head.headers.get("content-encoding")
+        coding = request.headers.get("content-encoding")
         decoder = content_decoder(coding, self._config.max_body_mb << 20)
-        expectation = head.headers.get("expect")
-        if expectation and head.version != "1.0":  # RFC 9110 10.1.1
+        expectation = request.headers.get("expect")
+        if expectation and request.version != "1.0":  # RFC 9110 10.1.1
             if expectation.lower() != "100-continue":
                 raise ProtocolError("unknown expectation", status=417)
             if not body.done:
-                conn.push(encode_response_head(100, []))
+                conn.push(b"HTTP/1.1 100 Continue\r\n\r\n")
         size = 0
         pieces: List[bytes] = []
         began = time.monotonic()
@@ -9694,13 +9575,14 @@ class HTTPServer:
                 pieces.append(part)
                 size += len(part)
                 if size > self._limits.heavy and not conn.places:
-                    await self._take_places(conn, head)
+                    await self._take_places(conn, request)
                     began = time.monotonic()
                 elif len(part) == DECODED_SLICE:
                     await asyncio.sleep(0)
         if decoder:
             decoder.finish()
-        conn.keep_places(size)
+        if conn.heavy:
+            conn.keep_places(size)
         return b"".join(pieces)
 
     def _patience(self, conn: ClientConnection, began: float, size: int) -> float:
@@ -9709,12 +9591,12 @@ class HTTPServer:
         due = began + self._limits.body + size / (HEAVY_RATE if slow else BODY_RATE)
         return min(self._limits.body, due - time.monotonic())
 
-    async def _take_places(self, conn: ClientConnection, head: RequestHead) -> None:
+    async def _take_places(self, conn: ClientConnection, request: Request) -> None:
         """Wait in line for the places of a heavy body; of those whose size is not known
         four may come at once."""
         size = self._limits.heavy * self._limits.places // 4
-        if not head.headers.get("content-encoding"):
-            size = int(head.headers.get("content-length", size))
+        if not request.headers.get("content-encoding"):
+            size = int(request.headers.get("content-length", size))
         async with self._line:
             await conn.take_places(size)
 
@@ -10472,12 +10354,7 @@ FORWARDED = re.compile(
 
 def forward_headers(headers: Iterable[Tuple[str, str]]) -> List[Tuple[str, str]]:
     """What the client may see of the upstream's headers (UPSTREAM 5.3, 6.3)."""
-    return [pair for pair in headers if FORWARDED.fullmatch(pair[0])]
-
-
-# An image anywhere in a body, for Copilot-Vision-Request (UPSTREAM 5.1): inside a JSON
-# string the quotes would be escaped, so text about images is no match.
-IMAGE = re.compile(rb'"type"\s{0,9}:\s{0,9}"(?:image|image_url|input_image)"')
+    return [pair for pair in headers.items() if FORWARDED.fullmatch(pair[0])]
 
 
 # -- who pays: `user` once for what a person typed, `agent` for the rest ---------------
@@ -10879,7 +10756,7 @@ class CopilotClient:
 
     async def send(
         self, endpoint: str, body: bytes = b"", model: Model = NO_MODEL,
-        initiator: Initiator = NOBODY, betas: Iterable[str] = (), *,
+        initiator: Initiator = NOBODY, headers: Mapping[str, str] = {}, *,
         patient: bool = True,
     ) -> Response:
         """Send, and again where another token or, if `patient`, some time may help.
@@ -10888,24 +10765,20 @@ class CopilotClient:
         """
         method = "POST" if body else "GET"
         timeouts = self._patience if initiator.who else SHORT_CALL
-        more = dict(model.headers)
-        if betas:
-            more["anthropic-beta"] = ",".join(betas)
-        if IMAGE.search(body):  # else not: an organisation may forbid vision
-            more["copilot-vision-request"] = "true"
+        wanted = {**dict(model.headers), **headers}
         renewed = False
         retries = 0
         while True:
             token = await self._auth.token()
             host = token.proxy if endpoint.startswith(ENGINES) else token.api
             # What a model wants besides never replaces ours.
-            headers = {**more, **self._headers(token.token, endpoint)}
-            headers["x-request-id"] = headers["x-agent-task-id"] = new_uuid()
+            fields = {**wanted, **self._headers(token.token, endpoint)}
+            fields["x-request-id"] = fields["x-agent-task-id"] = new_uuid()
             if initiator.who:
-                headers["x-initiator"] = self.who_pays(initiator)
+                fields["x-initiator"] = self.who_pays(initiator)
             try:
                 response = await self._pool.request(
-                    method, host + endpoint, headers.items(), body, timeouts
+                    method, host + endpoint, fields.items(), body, timeouts
                 )
                 if 200 <= response.status < 300:
                     self._note(initiator)
@@ -10932,10 +10805,14 @@ class CopilotClient:
             retries += 1
             await self._sleep(wait)
 
-    async def count_tokens(self, body: JSON, model: Model) -> int:
+    async def count_tokens(
+        self, body: JSON, model: Model, headers: Mapping[str, str] = {}
+    ) -> int:
         """The upstream's own count for a Messages request; free of charge."""
         raw = dumps({**body, "model": model.id})
-        response = await self.send(COUNT_TOKENS, raw, model, patient=False)
+        response = await self.send(
+            COUNT_TOKENS, raw, model, headers=headers, patient=False
+        )
         reply = loads_object(await response.read_all(MAX_ERROR))
         return count(reply.get("input_tokens"))
 
@@ -10972,11 +10849,11 @@ class CopilotClient:
 
 
 class Route(NamedTuple):
-    """One endpoint; `{name}` takes the path's last segment. HEAD follows GET."""
+    """One endpoint; `{id}` is any last part of a path. HEAD follows GET."""
 
     method: str
     path: str
-    handler: str  # a key of App._reports, else a method of App without its "_"
+    handler: str  # what answers it: App's attribute without its "_"
     dialect: str = ""  # of a model request; such a handler is given an Exchange
 
 
@@ -10985,10 +10862,10 @@ class Route(NamedTuple):
 ROUTES = [Route(*row.split()) for row in """
 GET   /                            home
 GET   /api/hello                   home
-POST  /auth/login                  login
+POST  /auth/login                  auth.login
 POST  /auth/check                  auth_check
 GET   /auth/status                 auth_status
-POST  /auth/logout                 logout
+POST  /auth/logout                 auth.logout
 POST  /v1/messages                 messages           anthropic
 POST  /v1/messages/count_tokens    count_tokens
 GET   /v1/models                   models
@@ -10999,12 +10876,12 @@ POST  /v1/responses/compact        responses_compact  responses
 GET   /v1/responses                responses_socket
 POST  /v1/embeddings               embeddings         embeddings
 POST  /v1/completions              completions        completions
-GET   /usage/summary               usage_summary
-GET   /usage/details               usage_details
-GET   /usage/quota                 usage_quota
+GET   /usage/summary               ledger.summary
+GET   /usage/details               ledger.details
+GET   /usage/quota                 copilot.quota
 GET   /usage/page                  usage_page
 POST  /usage/line                  usage_line
-POST  /usage/reset/{session}       usage_reset
+POST  /usage/reset/{id}            usage_reset
 POST  /usage/reset-all             usage_reset_all
 POST  /api/event_logging/batch     event_batch
 """.strip().splitlines()]
@@ -11016,21 +10893,19 @@ def segments(path: str) -> List[str]:
     return list(itertools.dropwhile("v1".__eq__, filter(None, path.split("/"))))
 
 
-ANY = "/"  # stands for a parameter: no segment has it
-ROUTES_AT: Dict[Tuple[str, ...], Dict[str, Route]] = {}  # by path, then by method
-for _route in ROUTES:
-    _parts = [ANY if part[0] == "{" else part for part in segments(_route.path)]
-    _methods = ROUTES_AT.setdefault(tuple(_parts), {})
-    _methods[_route.method] = _route
-    if _route.method == "GET":
-        _methods["HEAD"] = _route
-
-
 @functools.lru_cache(maxsize=256)
 def find_route(method: str, path: str) -> Route:
     """The route of a request; raises NotFound or MethodNotAllowed."""
     parts = segments(path)
-    routes = ROUTES_AT.get(tuple(parts)) or ROUTES_AT.get((*parts[:-1], ANY), {})
+    routes: Dict[str, Route] = {}
+    for route in ROUTES:
+        wanted = segments(route.path)
+        if wanted[-1:] == ["{id}"]:
+            wanted[-1:] = parts[-1:]
+        if wanted == parts:
+            routes[route.method] = route
+    if "GET" in routes:
+        routes["HEAD"] = routes["GET"]
     if method in routes:
         return routes[method]
     if routes:
@@ -11072,19 +10947,23 @@ SPELLING = re.compile(r"(-20[0-9]{2}(-?[0-9]{2}){2}|\[1m\]|-1m)+$")
 
 
 @functools.lru_cache(MAX_MODELS)
-def is_mapped(*names: str) -> bool:
-    """Whether a client gets another model than it named, not just another spelling."""
+def shown_names(requested: str, used: str) -> Tuple[str, str]:
+    """What log and page call a model: the client's name, "" where another is only
+    another spelling, and Copilot's."""
+    names = (requested, used)
     plain = {SPELLING.sub("", name.lower().replace(".", "-")) for name in names}
-    return "" not in plain and len(plain) > 1
+    mapped = "" not in plain and len(plain) > 1
+    return printable(requested) if mapped else "", printable(used or requested)[:100]
 
 
 class Exchange:
     """One model request: who wants what, what serves it, and what came of it."""
 
+    parsed: Optional[ClientBody] = None  # between two goings up
     model = NO_MODEL
     endpoint = ""
     conversation = NO_CONVERSATION  # what went up, without turns; not for pass-throughs
-    stops: Sequence[str] = ()  # at which the proxy itself has to cut
+    stops: Sequence[str] = ()  # where the answer is cut, as the upstream may not do it
     left_out = ""  # what the upstream was not told, in words
     response: Optional[Response] = None
     source: Any = None  # of a Responses answer: what keeps it for later
@@ -11095,8 +10974,8 @@ class Exchange:
     status = 0
     usage = TokenUsage()
     who = ""  # "user" or "agent", who pays; "" = it never reached Copilot
+    initiator: Optional[Initiator] = None  # once it has gone up
     number = 0  # unique since the start
-    initiator = AGENT  # judged on what the client sent
     hold: Optional[Hold] = None  # what the limits charged it
     whose = ""  # whose failure it is, as in ProxyError
     reason = ""  # why it failed, in words
@@ -11106,7 +10985,6 @@ class Exchange:
         self.size = len(request.body)
         self.out = out
         self.dialect = dialect
-        self.parsed: Optional[ClientBody] = None  # between two goings up
         body = self.body
         self.requested = text_field(body, "model")
         self.stream = field(body, "stream", bool, default=False)
@@ -11117,6 +10995,7 @@ class Exchange:
 
     def blame(self, exc: ProxyError) -> None:
         """Note a failure for the log and the page."""
+        exc.logged = True
         self.status = exc.status
         self.whose = exc.whose
         self.reason = printable(exc.reason[:300])
@@ -11125,10 +11004,9 @@ class Exchange:
     def client(self) -> ClientBody:
         """The parsed request, read anew where it is needed again; raises BadRequest."""
         if self.parsed is None:
-            raw = replace_lone_surrogates(self.request.body)
-            body, places = parse_placed(raw)
             betas = self.request.headers.get("anthropic-beta", "")
-            self.parsed = ClientBody(self.dialect, body, raw, places, betas)
+            placed = parse_placed(self.request.body)
+            self.parsed = ClientBody(self.dialect, betas, *placed)
         return self.parsed
 
     @property
@@ -11154,24 +11032,14 @@ class Exchange:
             pairs += forward_headers(self.response.headers)
         return pairs
 
-    def take_from(self, translator: StreamTranslator) -> None:
-        """Note what an answer cost, and the model that Copilot took for it."""
-        self.usage = translator.usage
-        name = getattr(translator, "model", "")
-        if self.model.id == AUTO and MODEL_ID.fullmatch(name):
-            self.model = self.model._replace(id=name)
-
     def served(self) -> Served:
         """The request as it stands, for the log, the page and USAGE_LOG."""
         seconds = time.monotonic() - self.started
         agent = self.request.headers.get("user-agent", "")
-        requested = self.requested[:100]
-        mapped = is_mapped(requested, self.model.id)
         return Served(
             self.number, time.time() - seconds, self.session,
             CLIENT_NAME.match(agent)[0], self.who,
-            printable(requested) if mapped else "",
-            printable(self.model.id or requested)[:100], self.status, self.usage,
+            *shown_names(self.requested[:100], self.model.id), self.status, self.usage,
             seconds, self.whose, self.reason,
         )
 
@@ -11181,9 +11049,8 @@ class Exchange:
         if isinstance(sink, StreamTranslator):
             return sink
         _, reader, source = UPSTREAMS[self.endpoint]
-        stops = self.conversation.stop or self.stops
-        if stops:
-            sink = StopAt(sink, stops)
+        if self.stops:
+            sink = StopAt(sink, self.stops)
         custom = custom_names(self.conversation.tools)
         return Translation(reader(source(self.model)), sink, custom)
 
@@ -11254,26 +11121,24 @@ async def apart(size: int, work: Callable[[], Any]) -> Any:
     return await asyncio.get_running_loop().run_in_executor(lane, work)
 
 
+BYTES_A_TOKEN = 4  # of JSON; who sees it as a figure gets the true one at the end
 PromptCost = Tuple[float, float]  # tokens, but for those of the cache, and nano AIU
+MAX_SAMPLE = 1 << 20  # bytes
+MAX_SAMPLES = 4
+MAX_COUNTED = 512
+OUTAGE = 60.0  # seconds for which a failed count is not tried again
+USUAL_OUTPUT = 4000  # tokens that an answer is thought to have at the most
+FADING = 0.7  # of what the dearest cost, with every other
+UNPRICED = 10**9  # nano AIU of a request whose price the catalogue does not tell
 
 
 class PromptSizes:
-    """How long prompts are: a guess by bytes, an estimate, and the upstream's count.
-
-    And what they may cost, so that the limits can charge it before the answer."""
-
-    MAX_SAMPLE = 1 << 20
-    MAX_SAMPLES = 4
-    MAX_COUNTED = 512
-    OUTAGE = 60.0  # seconds for which a failed count is not tried again
-    OUTPUT = 4000  # tokens that an answer may have, as long as none has been seen
-    FADING = 0.7  # of what the dearest cost, with every other
-    UNKNOWN = 10**9  # nano AIU of a request whose price the catalogue does not tell
+    """How long prompts are: an estimate, or the upstream's count; and what they may
+    cost, so that the limits can charge it before the answer."""
 
     def __init__(self, copilot: CopilotClient) -> None:
         self._copilot = copilot
         self._estimator = Estimator()
-        self._ratio: Dict[str, float] = {}
         self._dearest: Dict[str, PromptCost] = {}  # what each byte of it cost
         # The last real request of each model: read only when a count is asked for, so
         # that nobody pays for estimates that nobody wants.
@@ -11282,19 +11147,15 @@ class PromptSizes:
         self._down_until = 0.0
         self._turn = asyncio.Semaphore(4)  # Claude Code asks 35 at once (CLIENTS 1)
 
-    def guess(self, model: str, size: int) -> int:
-        """Tokens of a request body of `size` bytes, for message_start."""
-        return int(size * self._ratio.get(model, 0.27))
-
     def cost(self, model: Model, size: int, most_output: int) -> PromptCost:
         """What a request may cost: nothing of it cached, but scarcely more than those
         of its model did, byte for byte."""
-        prompt = self.guess(model.id, size)
-        output = min(most_output or self.OUTPUT, self.OUTPUT)
+        prompt = size // BYTES_A_TOKEN
+        output = min(most_output or USUAL_OUTPUT, USUAL_OUTPUT)
         prices = model.prices or {}  # for a million
         dear = prompt * prices.get("input", 0) + output * prices.get("output", 0)
         tokens = prompt + output
-        nano = 1000 * dear or self.UNKNOWN
+        nano = 1000 * dear or UNPRICED
         if model.id not in self._dearest:
             dearest = (tokens / size, nano / size)
             keep_newest(self._dearest, model.id, dearest, MAX_MODELS)
@@ -11302,18 +11163,16 @@ class PromptSizes:
         return min(tokens, most_tokens * size), min(nano, most_nano * size)
 
     def learn(self, model: str, raw: bytes, usage: TokenUsage) -> None:
-        """What the upstream counted for a whole request; odd ratios are left out."""
+        """What the upstream counted for a whole request."""
         size = len(raw)
-        if size > 2000 and 0.02 < usage.prompt / size < 2:
-            keep_newest(self._ratio, model, usage.prompt / size, MAX_MODELS)
-        if size <= self.MAX_SAMPLE:
-            keep_newest(self._samples, model, (raw, usage.prompt), self.MAX_SAMPLES)
+        if size <= MAX_SAMPLE:
+            keep_newest(self._samples, model, (raw, usage.prompt), MAX_SAMPLES)
         if model in self._dearest:  # of late, as one cheap question says little
             tokens, nano = self._dearest[model]
             used = usage.input + usage.cache_write + usage.output
             self._dearest[model] = (
-                max(used / size, tokens * self.FADING),
-                max(usage.nano_aiu / size, nano * self.FADING),
+                max(used / size, tokens * FADING),
+                max(usage.nano_aiu / size, nano * FADING),
             )
 
     def estimate(self, body: JSON, model: str) -> int:
@@ -11324,35 +11183,30 @@ class PromptSizes:
             self._estimator.learn(model, loads_object(raw), prompt)
         return self._estimator.predict(model, body)
 
-    @property
-    def in_outage(self) -> bool:
-        """Whether a call just failed: an estimate at once is better than a wait."""
-        return time.monotonic() < self._down_until
+    async def ask(self, question: Callable[[], Awaitable[Any]], otherwise: Any) -> Any:
+        """Copilot's answer, or `otherwise`; after a failure nobody waits for one."""
+        try:
+            if time.monotonic() >= self._down_until:
+                return await question()
+        except ProxyError as exc:
+            if exc.status >= 500:  # a 400 is about this body only
+                self._down_until = time.monotonic() + OUTAGE
+        return otherwise
 
-    def note_outage(self) -> None:
-        """Estimate without asking for a while."""
-        self._down_until = time.monotonic() + self.OUTAGE
-
-    async def count(self, raw: bytes, body: JSON, model: Model) -> int:
+    async def count(self, raw: bytes, fit: Fit) -> int:
         """The upstream's own count where it has one, else the estimate."""
         key = hash(raw)  # of 64 bits
         async with self._turn:
-            tokens = self._counted.get(key) or await self._ask_upstream(body, model)
-        if tokens:
-            keep_newest(self._counted, key, tokens, self.MAX_COUNTED)
-            return tokens
-        estimate = functools.partial(self.estimate, body, model.id)
-        return await apart(len(raw), estimate)
-
-    async def _ask_upstream(self, body: JSON, model: Model) -> int:
-        if MESSAGES not in model.endpoints or self.in_outage:
-            return 0
-        try:
-            return await self._copilot.count_tokens(body, model)
-        except ProxyError as exc:
-            if exc.status >= 500:  # a 400 is about this body only
-                self.note_outage()
-            return 0
+            tokens = self._counted.get(key)
+            if not tokens and MESSAGES in fit.model.endpoints:
+                count = self._copilot.count_tokens
+                tokens = await self.ask(
+                    lambda: count(fit.body, fit.model, fit.headers), 0
+                )
+        if not tokens:
+            return await apart(len(raw), lambda: self.estimate(fit.body, fit.model.id))
+        keep_newest(self._counted, key, tokens, MAX_COUNTED)
+        return tokens
 
 
 APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
@@ -11418,12 +11272,13 @@ async def read_opening(exchange: Exchange, patience: float) -> None:
             )
     elif exchange.endpoint == RESPONSES:
         opening = ResponsesOpening()
-        ends = time.monotonic() + patience
-        while not opening.settled:
+        while not opening.done:
             reading = exchange.read_ahead()
-            await asyncio.wait([reading], timeout=ends - time.monotonic())
+            await asyncio.wait([reading], timeout=patience)
             if not reading.done() or reading.exception():
                 return
+            if not reading.result():
+                break
             opening.feed(reading.result())
         if opening.failure and opening.failure.status < 500:
             raise opening.failure
@@ -11437,22 +11292,19 @@ LATE_USAGE = 2.0
 async def pump_late_usage(
     exchange: Exchange, translator: StreamTranslator, take: Callable[[bytes], bool]
 ) -> None:
-    """Wait for what may follow a terminal event: the answer is complete without it."""
+    """Feed what may follow a terminal event: the answer is complete without it."""
     timer = asyncio.get_running_loop().call_later(LATE_USAGE, exchange.close)
     with contextlib.suppress(UpstreamError):
-        while not translator.done:
-            data = await exchange.response.read()
-            if not data:
-                break
-            take(data)
+        while not translator.done and await exchange.response.pour(take):
+            pass
     timer.cancel()
 
 
 async def pump(
     exchange: Exchange, translator: StreamTranslator, push: Callable[[bytes], bool]
-) -> None:
-    """Feed the translator and `push` what it makes of it until nothing can follow;
-    where that gives False the client is slow and is waited for. Raises ProxyError."""
+) -> bytes:
+    """Feed the translator and `push` what it makes of it, until nothing can follow, and
+    give the end. Where push() gives False the client is slow and is waited for."""
 
     def take(data: bytes) -> bool:
         events = translator.feed(data)
@@ -11460,17 +11312,28 @@ async def pump(
         fits = not events or push(events)
         return fits and not translator.finished
 
-    for reading in exchange.begun:
-        piece = await reading
-        if piece:
-            take(piece)
-    exchange.begun = []
-    more = True
-    while more and not translator.finished:
-        await exchange.out.drain()
-        more = await exchange.response.pour(take)
-    if more and not translator.done:
-        await pump_late_usage(exchange, translator, take)
+    try:
+        for reading in exchange.begun:
+            take(await reading)
+        exchange.begun = []
+        while not translator.finished:
+            await exchange.out.drain()
+            if not await exchange.response.pour(take):
+                break
+        if not translator.done:
+            await pump_late_usage(exchange, translator, take)
+        return translator.finish()
+    finally:
+        exchange.usage = translator.usage
+        name = getattr(translator, "model", "")
+        if exchange.model.id == AUTO and MODEL_ID.fullmatch(name):  # Copilot's choice
+            exchange.model = exchange.model._replace(id=name)
+
+
+async def fold_answer(exchange: Exchange, translator: Any) -> JSON:
+    """The whole answer, from the stream that the upstream sends in any case."""
+    await pump(exchange, translator, lambda _: True)
+    return translator.whole()
 
 
 # -- the handlers ------------------------------------------------------------------
@@ -11505,33 +11368,17 @@ class App:
         self._memory = ResponseMemory()
         self._live: Dict[Exchange, None] = {}  # requests under way, for the status page
         self._numbers = itertools.count(1)
-        self._mapped: Dict[Tuple[str, str], bool] = {}  # names that the log has told of
-        self._left_out: Dict[str, str] = {}  # what it has told of each session
-        # What these answer is the same whatever the request says.
-        self._reports: Dict[str, Callable[[], Any]] = {
-            "login": auth.login,
-            "logout": auth.logout,
-            "usage_summary": self._ledger.summary,
-            "usage_details": self._ledger.details,
-            "usage_quota": copilot.quota,
-            "usage_page": self.report,
-        }
+        self._told: Dict[Tuple[str, str], bool] = {}  # what the log says only once
 
     async def handle(self, request: Request, out: Responder) -> None:
         """Answer one request; the server spells a ProxyError in the path's dialect."""
-        try:
-            route = find_route(request.method, request.path)
-            if not route.dialect:
-                await out.send(*await self._reply(request, route.handler))
-                return
-            opened = functools.partial(Exchange, request, out, route.dialect)
-            exchange = await apart(len(request.body), opened)
-        except ProxyError as exc:
-            log_event(
-                "debug" if exc.status == 426 else "warn", "request_refused",
-                status=exc.status, path=request.path[:60], error=exc.reason[:100],
-            )
-            raise
+        route = find_route(request.method, request.path)
+        if not route.dialect:
+            await out.send(*await self._reply(request, route.handler))
+            return
+        exchange = await apart(
+            len(request.body), lambda: Exchange(request, out, route.dialect)
+        )
         with contextlib.closing(exchange):
             await self._serve(exchange, getattr(self, "_" + route.handler))
             if exchange.response:
@@ -11540,8 +11387,9 @@ class App:
 
     async def _reply(self, request: Request, handler: str) -> Tuple[int, Any, bytes]:
         """Status, headers and body for all but model requests."""
-        report = self._reports.get(handler)
-        reply = report() if report else getattr(self, "_" + handler)(request)
+        answer = operator.attrgetter("_" + handler)(self)
+        # What App only passes on is the same whatever the request says.
+        reply = answer() if "." in handler else answer(request)
         if asyncio.iscoroutine(reply):
             reply = await reply
         if isinstance(reply, tuple):
@@ -11562,8 +11410,8 @@ class App:
 
     def _auth_check(self, _: Request) -> Any:
         state = self._auth.check()
-        status = 400 if state["status"] == "unauthenticated" else 200
-        return status, JSON_HEADERS, dumps(state)
+        signed_out = state["status"] == "unauthenticated"
+        return 400 if signed_out else 200, JSON_HEADERS, dumps(state)
 
     def _auth_status(self, _: Request) -> JSON:
         state = self._auth.status()
@@ -11572,10 +11420,12 @@ class App:
         account = self._copilot.account()
         return {**state, **given(login=account.get("login"), plan=account.get("plan"))}
 
-    async def report(self) -> JSON:
-        """All that the status page shows."""
+    async def report(self, _: Any = None) -> JSON:
+        """All that the status page shows, whoever asks."""
         running = [exchange.served() for exchange in self._live]
         return await self._page.report(self._ledger, running)
+
+    _usage_page = report
 
     def _usage_line(self, request: Request) -> Any:
         body = loads_object(request.body)
@@ -11612,31 +11462,25 @@ class App:
                 return model_payload(model, name)
         return model_payload(models.resolve(name, "anthropic"), name)
 
-    def _responses_socket(self, _: Request) -> JSON:
+    def _responses_socket(self, request: Request) -> Any:
         # Codex falls back to POST at once on a 426, after 6 s on anything else
-        # (CLIENTS 2).
-        raise ProxyError(
-            "this proxy serves /v1/responses by POST only; use POST.", status=426
-        )
+        # (CLIENTS 2). It asks each time, so that is not logged.
+        words = "this proxy serves /v1/responses by POST only; use POST."
+        return error_answer(ProxyError(words, status=426), request.path)
 
     async def _count_tokens(self, request: Request) -> JSON:
         raw = request.body
-        body = await apart(len(raw), functools.partial(loads_object, raw))
+        body = await apart(len(raw), lambda: loads_object(raw))
         requested = text_field(body, "model")
         model = Model(requested[:LONGEST_NAME])
-        try:
-            if not self._sizes.in_outage:
-                models = await self._copilot.models()
-                model = models.resolve(requested, "anthropic")
-        except UpstreamError:
-            self._sizes.note_outage()
-        except (NotFound, AuthRequired, BadRequest):
-            pass  # an estimate needs neither sign-in nor catalogue
-        client = ClientBody("anthropic", body)
-        await apart(  # raises what a request would
+        models = await self._sizes.ask(self._copilot.models, Catalogue())
+        with contextlib.suppress(NotFound, BadRequest):  # an estimate needs none
+            model = models.resolve(requested, "anthropic")
+        client = ClientBody("anthropic", "", body)
+        fit = await apart(  # raises what a request would
             len(raw), lambda: self._fitter.fit(client, body, model, MESSAGES)
         )
-        return {"input_tokens": max(1, await self._sizes.count(raw, body, model))}
+        return {"input_tokens": max(1, await self._sizes.count(raw, fit))}
 
     # -- model requests: admit, choose, account --------------------------------------
 
@@ -11646,9 +11490,6 @@ class App:
         """Admit one model request, answer it, and account for it whatever happens."""
         self._live[exchange] = None
         exchange.number = next(self._numbers)
-        exchange.initiator = who_asks(
-            exchange.request.headers, exchange.body, exchange.session
-        )
         try:
             await self._choose(exchange)
             self._admit(exchange)
@@ -11686,10 +11527,15 @@ class App:
             model = await self._copilot.auto_model(exchange.session)
         exchange.model = model
         exchange.endpoint = models.choose_endpoint(model, exchange.dialect)
-        names = (exchange.requested[:100], model.id)
-        if is_mapped(*names) and names not in self._mapped:
-            keep_newest(self._mapped, names, True, MAX_MODELS)
-            log_event("info", "model_mapped", requested=names[0], used=names[1])
+        requested, used = shown_names(exchange.requested[:100], model.id)
+        if requested and self._is_news(requested, used):
+            log_event("info", "model_mapped", requested=requested, used=used)
+
+    def _is_news(self, *fact: str) -> bool:
+        """Whether the log has yet to tell it; clients repeat themselves."""
+        news = fact not in self._told
+        keep_newest(self._told, fact, True, MAX_SESSIONS)
+        return news
 
     def _admit(self, exchange: Exchange) -> None:
         """Apply this proxy's own limits; what they refuse is not charged."""
@@ -11756,15 +11602,11 @@ class App:
             self._sizes.learn(exchange.model.id, exchange.request.body, usage)
         level = "warn" if served.failed else "info"
         if is_logged(level):
-            log_line(level, served_line(served) + self._news_of(exchange))
-
-    def _news_of(self, exchange: Exchange) -> str:
-        """What Copilot was not told: once, as clients repeat themselves."""
-        left_out = exchange.left_out
-        if left_out in ("", self._left_out.get(exchange.session)):
-            return ""
-        keep_newest(self._left_out, exchange.session, left_out, MAX_SESSIONS)
-        return "  left out: " + left_out[:200]
+            line = served_line(served)
+            left_out = exchange.left_out
+            if left_out and self._is_news(exchange.session, left_out):
+                line += "  left out: " + left_out[:200]
+            log_line(level, line)
 
     # -- to the upstream and back ------------------------------------------------------
 
@@ -11778,18 +11620,21 @@ class App:
         Conversation; without it that is the client's own. The answer's head has come,
         and what it `streams` is no refusal.
         """
-        exchange.who = exchange.who or self._copilot.who_pays(exchange.initiator)
-        fitted = functools.partial(self._fit_body, exchange, prepare)
-        before = None
-        refusal: Any = None
-        for repairs_left in range(MAX_REPAIRS, -1, -1):
-            fit, body = await apart(exchange.size, fitted)
-            if (body, fit.betas) == before:  # the lesson did not help
+        initiator = exchange.initiator or who_asks(
+            exchange.request.headers, exchange.body, exchange.session
+        )
+        exchange.initiator = initiator  # another going up answers the same prompt
+        exchange.who = exchange.who or self._copilot.who_pays(initiator)
+        sent: Any = None
+        for _ in range(1 + MAX_REPAIRS):
+            fit, body = await apart(
+                exchange.size, lambda: self._fit_body(exchange, prepare)
+            )
+            if (body, fit.betas) == sent:  # the lesson did not help
                 break
             try:
                 exchange.response = await self._copilot.send(
-                    exchange.endpoint, body, exchange.model, exchange.initiator,
-                    fit.betas,
+                    exchange.endpoint, body, exchange.model, initiator, fit.headers
                 )
                 if streams:
                     # A refusal inside a 200 follows its head at once: half a second.
@@ -11799,13 +11644,11 @@ class App:
             except UpstreamError as exc:
                 refusal = exc
             exchange.close()
-            if not repairs_left:
-                break
             lesson = self._fitter.learn(fit, refusal)
             if not lesson:
                 break
             log_event("info", "lesson", model=exchange.model.id, lesson=lesson)
-            before = (body, fit.betas)
+            sent = (body, fit.betas)
         raise refusal
 
     def _fit_body(
@@ -11825,26 +11668,17 @@ class App:
             body = encode(body, exchange.model)
         fit = self._fitter.fit(client, body, exchange.model, exchange.endpoint)
         exchange.names = fit.names
-        exchange.stops = fit.stops
-        left_out += fit.left_out
-        exchange.left_out = ", ".join(left_out)[:400]
+        exchange.stops = exchange.conversation.stop or fit.stops
+        exchange.left_out = ", ".join([*left_out, *fit.left_out])[:400]
         return fit, fit.encode()
 
-    async def _answer(self, exchange: Exchange, translator: Any) -> None:
+    async def _answer(self, exchange: Exchange, sink: Any) -> None:
         """Stream the translation, or fold it into one object: the same answer."""
+        translator = exchange.translation(sink)
         if exchange.stream:
             await self._relay(exchange, translator)
         else:
-            await exchange.send(dumps(await self._fold(exchange, translator)))
-
-    async def _fold(self, exchange: Exchange, translator: Any) -> JSON:
-        """The whole answer, from the stream that the upstream sends in any case."""
-        try:
-            await pump(exchange, translator, lambda _: True)
-            translator.finish()
-        finally:
-            exchange.take_from(translator)
-        return translator.whole()
+            await exchange.send(dumps(await fold_answer(exchange, translator)))
 
     async def _relay(self, exchange: Exchange, translator: StreamTranslator) -> None:
         """Pump one streamed answer: upstream bytes -> translator -> client."""
@@ -11853,8 +11687,7 @@ class App:
         exchange.log_stream("start")
         self._ping(exchange, translator, due=False)
         try:
-            await pump(exchange, translator, out.push)
-            last = translator.finish()
+            last = await pump(exchange, translator, out.push)
             exchange.log_stream("completed")
         except ProxyError as exc:  # the status line is long gone: say it in the stream
             exchange.close()
@@ -11867,7 +11700,6 @@ class App:
             raise
         finally:
             exchange.timer.cancel()
-            exchange.take_from(translator)
         await out.end(last)
 
     def _ping(
@@ -11876,7 +11708,7 @@ class App:
         """Keep a waiting client's timers from running out, between events only."""
         # An event goes out only behind message_start, which must be the first.
         event = exchange.spoken and exchange.dialect == "anthropic"
-        if due and not (exchange.spoken and translator.finished):
+        if due and not translator.finished:
             exchange.out.push(SSE_PING if event else SSE_COMMENT)
         exchange.timer = asyncio.get_running_loop().call_later(
             self._config.ping_interval, self._ping, exchange, translator
@@ -11892,10 +11724,10 @@ class App:
             await self._forward(exchange, parse_messages)
             writer = MessagesWriter(
                 "msg_" + secrets.token_hex(12), exchange.shown_as,
-                self._sizes.guess(exchange.model.id, exchange.size),
-                fold=not exchange.stream, thinking=exchange.conversation.thinking,
+                exchange.size // BYTES_A_TOKEN, fold=not exchange.stream,
+                thinking=exchange.conversation.thinking,
             )
-            await self._answer(exchange, exchange.translation(writer))
+            await self._answer(exchange, writer)
         else:
             await self._forward(exchange, streams=exchange.stream)
             if exchange.stream:
@@ -11903,7 +11735,7 @@ class App:
                 return
             answer, message = await whole_answer(exchange.response)
             exchange.usage = native_usage(message)
-            if exchange.names and restore_names(message, exchange.names):
+            if restore_names(message, exchange.names):
                 answer = dumps(message)
             await exchange.send(answer)
 
@@ -11941,7 +11773,7 @@ class App:
             options.get("include_usage") is True, fold=not exchange.stream,
             custom=custom_names(exchange.conversation.tools),
         )
-        await self._answer(exchange, exchange.translation(writer))
+        await self._answer(exchange, writer)
 
     async def _responses(self, exchange: Exchange) -> None:
         previous = text_at(exchange.body, "previous_response_id")
@@ -11964,14 +11796,16 @@ class App:
         answer: JSON = {}
         if exchange.endpoint == RESPONSES:
             with contextlib.suppress(UpstreamError):
-                answer = await self._fold(
+                answer = await fold_answer(
                     exchange, await self._forward_responses(exchange)
                 )
         output = compaction_output(body, answer)
         if output is None:
             exchange.close()
             exchange.native = False
-            answer = await self._fold(exchange, await self._forward_responses(exchange))
+            answer = await fold_answer(
+                exchange, await self._forward_responses(exchange)
+            )
             output = compaction_output(body, answer)
         reply = {key: answer.get(key) for key in ("id", "created_at", "usage")}
         reply.update(object="response.compaction", output=output)
@@ -11991,9 +11825,11 @@ class App:
             body = {**body, "input": items}
         if body is not client_body:
             body = loads_object(dumps(body))  # what is remembered must stay as it is
-        if exchange.native and exchange.endpoint == RESPONSES:
+        model, endpoint = exchange.model, exchange.endpoint
+        flat = self._fitter.has_learnt("namespaces", model, endpoint)
+        if exchange.native and endpoint == RESPONSES and not flat:
             exchange.source = ResponsesTap(
-                ToolTable(body).tools, hide=wants_memory(body, exchange.model),
+                hide=wants_memory(body, model),
                 previous=text_at(client_body, "previous_response_id"),
             )
             return body
@@ -12062,7 +11898,11 @@ def client_environment(
     base: str, config: Config, models: Catalogue, key: str
 ) -> Dict[str, str]:
     """The variables that lead clients here, with the models of this account."""
-    env = {
+    # With HTTPS_PROXY set, Claude Code sends even 127.0.0.1 to the proxy (CLIENTS 8).
+    hosts = re.findall(r"[^,\s]+", config.no_proxy)
+    hosts += [urllib.parse.urlsplit(base).hostname, *OWN_HOSTS]
+    no_proxy = ",".join(dict.fromkeys(filter(None, hosts)))
+    return {
         "ANTHROPIC_BASE_URL": base,
         "ANTHROPIC_AUTH_TOKEN": key,
         "OPENAI_BASE_URL": base + "/v1",
@@ -12070,14 +11910,10 @@ def client_environment(
         # The billing line changes with every session, so it would break caching.
         "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
         "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
+        **claude_environment(models),
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
     }
-    if models:
-        env.update(claude_environment(models))
-    # With HTTPS_PROXY set, Claude Code sends even 127.0.0.1 to the proxy (CLIENTS 8).
-    hosts = re.findall(r"[^,\s]+", config.no_proxy)
-    hosts += [urllib.parse.urlsplit(base).hostname, *OWN_HOSTS]
-    no_proxy = ",".join(dict.fromkeys(filter(None, hosts)))
-    return {**env, "NO_PROXY": no_proxy, "no_proxy": no_proxy}
 
 
 def shell_lines(env: Mapping[str, str], shell: str) -> str:
@@ -12112,15 +11948,12 @@ def codex_model(models: Catalogue) -> str:
 
 
 CODEX = "At the top of ~/.codex/config.toml, with OPENAI_API_KEY=%s in the environment."
-IN_TERMINAL = "In the terminal where %s is to run."
-IN_SDKS = "For SDKs, aider, llm: In the terminal where it is to run."
 OPENCODE = """\
 {"provider": {"copilot": {
   "npm": "@ai-sdk/openai-compatible",
   "options": {"baseURL": "%s/v1", "apiKey": %s},
   "models": {"%s": {}}
 }}}"""
-IN_CONTINUE = "In ~/.continue/config.yaml, under models."
 CONTINUE = """\
 - name: Copilot
   provider: openai
@@ -12142,7 +11975,7 @@ def _client_lines(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
     options = codex_options(base, codex_model(models)).items()
     rows = [
         (
-            "Claude Code, " + shell, IN_TERMINAL % "Claude Code",
+            "Claude Code, " + shell, "In the terminal where Claude Code is to run.",
             shell_lines(env, shell.lower()) + "\nclaude",
         )
         for shell in ("bash", "fish", "PowerShell")
@@ -12150,9 +11983,15 @@ def _client_lines(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
     rows += [
         ("Codex", CODEX % key, "\n".join("%s = %s" % option for option in options)),
         ("opencode", "In opencode.json.", OPENCODE % (base, quoted, model)),
-        ("Continue", IN_CONTINUE, CONTINUE % (model, base, quoted)),
+        (
+            "Continue", "In ~/.continue/config.yaml, under models.",
+            CONTINUE % (model, base, quoted),
+        ),
         ("Cursor", CURSOR, ""),
-        ("SDKs", IN_SDKS, shell_lines(env, "bash")),
+        (
+            "SDKs", "For SDKs, aider, llm: In the terminal where it is to run.",
+            shell_lines(env, "bash"),
+        ),
     ]
     return [dict(zip(("name", "where", "text"), row)) for row in rows]
 
@@ -12204,8 +12043,8 @@ def period_of(reset: Any) -> Optional[Period]:
         end = datetime.datetime.fromisoformat(str(reset)[:10] + "T00:00+00:00")
     except ValueError:
         return None
-    last_of_month = end.replace(day=1) - datetime.timedelta(days=1)
-    begin = last_of_month.replace(day=min(end.day, last_of_month.day))
+    month_before = end - datetime.timedelta(days=end.day)  # its last day
+    begin = month_before.replace(day=min(end.day, month_before.day))
     return Period(begin.timestamp(), end.timestamp())
 
 
@@ -12234,15 +12073,10 @@ def _empty_words(name: str, snapshot: JSON, period: Optional[Period]) -> str:
     )
 
 
-def quota_bar(
-    name: str, snapshot: JSON, period: Optional[Period], now: float
-) -> Optional[JSON]:
-    """One limited quota for the page: a bar, today's mark, its sentences; None = it has
-    no figures."""
+def quota_bar(name: str, snapshot: JSON, period: Optional[Period], now: float) -> JSON:
+    """One limited quota for the page: a bar, today's mark, its sentences."""
     total = snapshot["entitlement"]
     left = snapshot["remaining"]
-    if snapshot["unlimited"] or not total or left is None:
-        return None
     note = ""
     warning = ""
     elapsed = -1.0
@@ -12282,11 +12116,10 @@ def allowances(quota: JSON, now: float) -> Tuple[List[JSON], str]:
     unlimited = []
     for key, snapshot in quota.get("quotas", {}).items():
         name = QUOTA_NAMES.get(key, key.replace("_", " "))
-        bar = quota_bar(name, snapshot, period, now)
-        if bar:
-            limited.append(bar)
-        elif snapshot["unlimited"]:
+        if snapshot["unlimited"]:
             unlimited.append(name)
+        elif snapshot["entitlement"] and snapshot["remaining"] is not None:
+            limited.append(quota_bar(name, snapshot, period, now))
     notes = [f"Unlimited: {', '.join(unlimited)}."] * bool(unlimited)
     notes += [TODAY_MARK] * bool(limited and period)
     return limited, " ".join(notes)
@@ -12300,8 +12133,8 @@ def quota_lines(report: JSON) -> List[str]:
     """The allowances of a report for a terminal."""
     lines = []
     for bar in report["quotas"]:
-        words = (_left(bar), bar["name"], "left.", bar["note"], bar["warning"])
-        lines.append(" ".join(filter(None, words)))
+        words = f"{_left(bar)} {bar['name']} left. {bar['note']} {bar['warning']}"
+        lines.append(" ".join(words.split()))
     note = report["quota_note"].replace(TODAY_MARK, "").strip()
     return lines + [note] * bool(note)
 
@@ -12537,11 +12370,9 @@ def _total_note(totals: JSON, since: str) -> str:
     """What was used since the start, in one line."""
     if not totals["requests"]:
         return f"Nothing used since {since}"
-    failed = ", {failed:,} failed,".format(**totals) if totals["failed"] else ""
+    failed = f", {totals['failed']:,} failed," if totals["failed"] else ""
     requests = plural(totals["requests"], "request")
-    return "{:,.2f} credits for {}{} since {}".format(
-        totals["credits"], requests, failed, since
-    )
+    return f"{totals['credits']:,.2f} credits for {requests}{failed} since {since}"
 
 
 class StatusPage:
@@ -12554,12 +12385,12 @@ class StatusPage:
         self._auth = auth
         self._copilot = copilot
         self.base = ""  # our address, once we listen
-        self.models = Catalogue()
         self.failure: Optional[ProxyError] = None  # of the last reading
         self._started = time.time()
+        self._since = time.strftime("%d %b %Y, %H:%M")
         self._read_at = -READ_AGAIN
-        self._reading: Optional[asyncio.Future[None]] = None
-        self._spent: Dict[Any, float] = {}  # credits of the last day that had any
+        self._reading: Any = None
+        self._spent: Dict[Any, float] = collections.defaultdict(float)  # by the day
 
     def document(self, nonce: str) -> Tuple[List[Tuple[str, str]], bytes]:
         """Headers and body for `GET /` when a browser asks; a fresh nonce each time."""
@@ -12581,27 +12412,18 @@ class StatusPage:
         self._read_at = time.monotonic()
         self.failure = None
         try:
-            self.models = await self._copilot.models()
+            await self._copilot.models()
             await self._copilot.quota()
         except ProxyError as exc:
             self.failure = exc
 
-    def close(self) -> None:
-        """Stop reading."""
-        if self._reading:
-            self._reading.cancel()
-
     def _read_soon(self) -> None:
-        if time.monotonic() - self._read_at < READ_AGAIN:
-            return
-        if self._reading is None or self._reading.done():
+        if time.monotonic() - self._read_at >= READ_AGAIN:
             self._reading = asyncio.ensure_future(self.read())
-            self._reading.add_done_callback(retrieve)
 
     def spend(self, credits: float) -> None:
         """Add to what today has cost."""
-        today = time.localtime()[:3]
-        self._spent = {today: self._spent.get(today, 0.0) + credits}
+        self._spent[time.localtime()[:3]] += credits
 
     async def _sign_in_state(self) -> JSON:
         """`auth` of the report; never starts a sign-in."""
@@ -12621,74 +12443,69 @@ class StatusPage:
         """What GitHub last said about the account; {} before, and for nobody."""
         return self._copilot.account() if self._auth.signed_in() else {}
 
-    def _person(self) -> str:
-        plan = str(self._quota.get("plan") or "").replace("_", " ")
-        return ", ".join(filter(None, (self._quota.get("login"), plan)))
-
-    def _state(self, auth: JSON, quotas: List[JSON], latest: List[JSON]) -> List[str]:
+    def _state(
+        self, auth: JSON, person: str, quotas: List[JSON], latest: List[JSON]
+    ) -> List[str]:
         """How the proxy stands: a level, a few words, one line."""
         if auth["status"] == "pending_verification":
             return ["warn", "Waiting for GitHub", "Enter the code on GitHub."]
         if auth["status"] == "unauthenticated":
             return ["warn", "Signed out", "Sign in to start."]
-        line = ", ".join(filter(None, (self._person(), self.base)))
+        line = ", ".join(filter(None, (person, self.base)))
         if any(bar["level"] == "bad" for bar in quotas):
             return ["bad", "Used up", line]
-        for request in latest:
-            if request["status"] in (0, 499):
-                continue
-            recent = time.time() - request["at"] < RECENT_FAILURE
-            if request["status"] >= 400 and recent:
-                return ["warn", "Ready, last request failed", line]
-            break
+        ended = [row for row in latest if row["status"] not in (0, 499)]
+        since = time.time() - RECENT_FAILURE
+        if any(row["status"] >= 400 and row["at"] > since for row in ended[:1]):
+            return ["warn", "Ready, last request failed", line]
         return ["good", "Ready", line]
 
     async def report(self, ledger: UsageLedger, running: Sequence[Served]) -> JSON:
         """`GET /usage/page`: everything that the page shows."""
         now = time.time()
         auth = await self._sign_in_state()
-        self.models = Catalogue()
+        models = Catalogue()
+        quota = self._quota
         if auth["status"] == "authenticated":
             self._read_soon()
-            self.models = self._copilot.kept_models()
-        quotas, quota_note = allowances(self._quota, now)
+            models = self._copilot.kept_models()
+        plan = str(quota.get("plan") or "").replace("_", " ")
+        person = ", ".join(filter(None, (quota.get("login"), plan)))
+        quotas, quota_note = allowances(quota, now)
         if self.failure:
             quota_note = f"Not known now: {self.failure}"
         requests = ledger.requests(running)
         totals = ledger.totals()
         minutes = ledger.minutes(now)
         hour = sum(sum(series["credits"]) for series in minutes["models"])
-        started = time.localtime(self._started)
         key = HIDDEN_KEY if self._config.api_key else "copilot"
-        env = client_environment(self.base, self._config, self.models, key)
-        billing = self._quota.get("billing")
+        env = client_environment(self.base, self._config, models, key)
         return {
             "now": now,
             "started": self._started,
-            "state": self._state(auth, quotas, requests),
+            "state": self._state(auth, person, quotas, requests),
             "auth": auth,
-            "account": self._person(),
+            "account": person,
             "quotas": quotas,
             "quota_note": quota_note,
-            "unit": UNITS.get(billing, "credits"),
+            "unit": UNITS.get(quota.get("billing"), "credits"),
             "hour": hour,
             "now_note": _now_note(len(running), hour),
-            "total_note": _total_note(totals, time.strftime("%H:%M", started)),
+            "total_note": _total_note(totals, self._since[-5:]),
             "totals": totals,
             "minutes": minutes,
             "sessions": ledger.sessions(),
             "requests": requests,
             "env": env,
-            "connect": _client_lines(env, self.models),
-            "foot": "copilot-claude-proxy %s, running since %s"
-            % (__version__, time.strftime("%d %b %Y, %H:%M", started)),
+            "connect": _client_lines(env, models),
+            "foot": f"copilot-claude-proxy {__version__}, running since {self._since}",
         }
 
     def line(self, ledger: UsageLedger, session: str, model: str) -> str:
         """`POST /usage/line`: the status line of Claude Code."""
-        rows = [row for row in ledger.sessions() if row["id"] == session]
-        spent = sum(row["credits"] for row in rows)
-        today = self._spent.get(time.localtime()[:3], 0.0)
+        rows = ledger.sessions()
+        spent = sum(row["credits"] for row in rows if row["id"] == session)
+        today = self._spent[time.localtime()[:3]]
         parts = [model, f"{spent:.2f} credits, {today:.2f} today"]
         bars, _ = allowances(self._quota, time.time())
         self._read_soon()
@@ -12770,7 +12587,6 @@ class Program:
 
     async def close(self, grace: float = 10.0) -> None:
         """Stop listening, let streams finish for `grace` seconds, close everything."""
-        self.page.close()
         if self.listens:
             await self.server.close(grace)
         for part in (self.auth, self.pool, self.direct):
@@ -13234,7 +13050,7 @@ def for_command(command: List[str], program: Program) -> List[str]:
     if name != "codex":
         return command
     chosen = {"-m", "--model"} & set(command)
-    model = "" if chosen else codex_model(program.page.models)
+    model = "" if chosen else codex_model(program.copilot.kept_models())
     options = []
     for pair in codex_options(program.base, model).items():
         options += ["-c", "%s=%s" % pair]
@@ -13283,7 +13099,7 @@ async def verb_run(program: Program, args: argparse.Namespace) -> Optional[int]:
         await listen(program)
         if not program.auth.signed_in() and not await sign_in(program):
             return NOT_SIGNED_IN
-        models = program.page.models = await program.copilot.models()
+        models = await program.copilot.models()
         key = program.config.api_key
         ours = client_environment(program.base, program.config, models, key)
         complain(f"status page {program.base}/#{key}")
