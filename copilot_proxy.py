@@ -1624,8 +1624,8 @@ class CodedContent:
         if self._coding == "zstd":
             options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW}
             return zstd.ZstdDecompressor(options=options)
-        # Many send deflate without zlib's head (RFC 9110 8.4.1.2); the first byte of one
-        # names the method 8, and no encoder begins with that without it.
+        # Many send deflate without zlib's head (RFC 9110 8.4.1.2); the first byte of
+        # one names the method 8, and no encoder begins with that without it.
         bare = self._coding == "deflate" and data[0] & 15 != 8
         return zlib.decompressobj(-zlib.MAX_WBITS if bare else 32 + zlib.MAX_WBITS)
 
@@ -1705,6 +1705,7 @@ def encode_chunk(data: bytes) -> bytes:
 MESSAGES = "/v1/messages"
 CHAT = "/chat/completions"
 RESPONSES = "/responses"
+EMBEDDINGS = "/embeddings"
 
 
 def _strings(obj: JSON, key: str) -> Tuple[str, ...]:
@@ -1728,39 +1729,21 @@ class Model(NamedTuple):
     budget: Tuple[int, int] = (0, 0)  # smallest and largest thinking budget
     headers: Tuple[Tuple[str, str], ...] = ()  # what its requests carry besides
     prices: Optional[Dict[str, float]] = None  # as parse_prices() gives them
+    media_types: Tuple[str, ...] = ()  # what it reads beside text (UPSTREAM 22.4)
+    policy: str = "enabled"  # the state of its terms, if it has any
+    in_picker: bool = True  # of official clients; a hidden one is still callable
     raw: JSON = {}
 
     @property
-    def policy(self) -> str:
-        """The state of its terms; models without terms are enabled."""
-        return text_at(object_at(self.raw, "policy"), "state") or "enabled"
-
-    @property
-    def in_picker(self) -> bool:
-        """Whether official clients show it; a hidden one is still callable."""
-        return self.raw.get("model_picker_enabled") is not False
-
-    @property
     def offered(self) -> bool:
-        """For people to choose."""
-        return self.in_picker and self.policy == "enabled"
+        """For people to choose, and within our reach."""
+        reachable = not {MESSAGES, CHAT, RESPONSES}.isdisjoint(self.endpoints)
+        return reachable and self.in_picker and self.policy == "enabled"
 
     @property
     def maker(self) -> str:
         """The vendor in one word: Azure OpenAI is OpenAI."""
         return self.vendor.lower().rpartition(" ")[2]
-
-    @property
-    def media_types(self) -> Tuple[str, ...]:
-        """What it reads beside text (UPSTREAM 22.4)."""
-        about = object_at(self.raw, "capabilities")
-        vision = object_at(object_at(about, "limits"), "vision")
-        return _strings(vision, "supported_media_types")
-
-    @property
-    def is_claude(self) -> bool:
-        """Speaks Anthropic's dialect, with its caching and thinking."""
-        return MESSAGES in self.endpoints or self.id.lower().startswith("claude")
 
 
 # Copilot's own choice of a model for a conversation, at a tenth less (UPSTREAM 22.1).
@@ -1771,7 +1754,7 @@ AUTO_MODEL = Model(AUTO, "Auto", "GitHub")
 
 # An id stands in our headers, a model's own headers in our requests.
 MODEL_ID = re.compile(r"[!-~]{1,256}")
-MODEL_HEADER = re.compile(r"x-[a-z0-9-]{1,64}")
+MODEL_HEADER = re.compile(r"[Xx]-[A-Za-z0-9-]{1,64}")
 MODEL_HEADER_VALUE = re.compile(r"[!-~](?:[ -~]{0,1000}[!-~])?")
 MOST_TOKENS = 10**12  # no limit of a model is larger
 
@@ -1782,11 +1765,10 @@ def _limit(obj: JSON, key: str) -> int:
 
 def _parse_headers(entry: JSON) -> Tuple[Tuple[str, str], ...]:
     wanted = object_at(entry, "request_headers")
-    pairs = [(name.lower(), text_at(wanted, name)) for name in wanted]
     return tuple(
-        (name, value)
-        for name, value in pairs
-        if MODEL_HEADER.fullmatch(name) and MODEL_HEADER_VALUE.fullmatch(value)
+        (name.lower(), text_at(wanted, name))
+        for name in filter(MODEL_HEADER.fullmatch, wanted)
+        if MODEL_HEADER_VALUE.fullmatch(text_at(wanted, name))
     )
 
 
@@ -1803,20 +1785,15 @@ def parse_prices(entry: JSON) -> Optional[Dict[str, float]]:
     """AI credits for a million tokens (UPSTREAM 6.2); None = the catalogue is mute."""
     billed = object_at(object_at(entry, "billing"), "token_prices")
     batch = _limit(billed, "batch_size") or 10**6
+    listed = object_at(billed, "default")
     prices = {}
-    for key, price in object_at(billed, "default").items():
-        if type(price) in (int, float) and 0 <= price < 1e9 and key in PRICES:
-            prices[PRICES[key]] = price * 10**6 / batch
+    for key, name in PRICES.items():
+        price = listed.get(key)
+        if type(price) in (int, float) and 0 <= price < 1e9:
+            prices[name] = price * 10**6 / batch
     if "input" in prices and "output" in prices:
         return prices
     return None
-
-
-# What the catalogue calls the limits of a model.
-LIMITS = {
-    "context": "max_context_window_tokens", "prompt": "max_prompt_tokens",
-    "output": "max_output_tokens",
-}
 
 
 def _parse_model(entry: JSON) -> Model:
@@ -1827,20 +1804,28 @@ def _parse_model(entry: JSON) -> Model:
     endpoints = _strings(entry, "supported_endpoints")
     if not endpoints and kind == "chat":
         endpoints = (CHAT,)  # older models list nothing and mean chat (UPSTREAM 7.1)
-    figures = {name: _limit(limits, key) for name, key in LIMITS.items()}
-    abilities = {
-        "vision": bool(supports.get("vision") or limits.get("vision")),
-        "efforts": _strings(supports, "reasoning_effort"),
-        "adaptive": supports.get("adaptive_thinking") is True,
-        "budget": (
+    return Model(  # its fields in their order
+        entry["id"],
+        text_at(entry, "name") or entry["id"],
+        text_at(entry, "vendor"),
+        kind,
+        endpoints,
+        _limit(limits, "max_context_window_tokens"),
+        _limit(limits, "max_prompt_tokens"),
+        _limit(limits, "max_output_tokens"),
+        bool(supports.get("vision") or limits.get("vision")),
+        _strings(supports, "reasoning_effort"),
+        supports.get("adaptive_thinking") is True,
+        (
             _limit(supports, "min_thinking_budget"),
             _limit(supports, "max_thinking_budget"),
         ),
-    }
-    return Model(
-        entry["id"], text_at(entry, "name") or entry["id"], text_at(entry, "vendor"),
-        kind, endpoints, headers=_parse_headers(entry), prices=parse_prices(entry),
-        raw=entry, **figures, **abilities,
+        _parse_headers(entry),
+        parse_prices(entry),
+        _strings(object_at(limits, "vision"), "supported_media_types"),
+        text_at(object_at(entry, "policy"), "state") or "enabled",
+        entry.get("model_picker_enabled") is not False,
+        entry,
     )
 
 
@@ -1862,48 +1847,16 @@ ENDPOINT_CHOICE = {
 }
 
 
-def serves(model: Model, dialect: str) -> bool:
-    """Whether a client of `dialect` can be answered by `model`."""
-    if dialect == "embeddings":
-        return model.kind == "embeddings"
-    choice = ENDPOINT_CHOICE[dialect]
-    return model.kind == "chat" and not set(choice).isdisjoint(model.endpoints)
-
-
-def choose_endpoint(model: Model, dialect: str, models: Sequence[Model] = ()) -> str:
-    """The upstream endpoint; raises BadRequest naming which of `models` would work."""
-    for endpoint in ENDPOINT_CHOICE[dialect]:
-        if endpoint in model.endpoints:
-            return endpoint
-    working = [other.id for other in models if other.offered and serves(other, dialect)]
-    raise BadRequest(
-        "model %s is served by %s only, which this API cannot reach; "
-        "models that work here: %s"
-        % (
-            model.id, ", ".join(model.endpoints) or "nothing known",
-            ", ".join(working[:12]) or "none",
-        ),
-        code="unsupported_api_for_model",
-    )
-
-
 # -- names ---------------------------------------------------------------------
 
-# Claude Code's short names; its opusplan asks for Sonnet outside plan mode (CLIENTS 1).
-FAMILIES = "haiku fable opus sonnet".split()
-ALIASES = {
-    "fable": "claude-fable",
-    "opus": "claude-opus",
-    "sonnet": "claude-sonnet",
-    "haiku": "claude-haiku",
-    "opusplan": "claude-sonnet",
-}
+FAMILIES = "haiku fable opus sonnet".split()  # Claude Code's short names (CLIENTS 1)
 # Codex asks for it, Copilot has none (UPSTREAM 22.4).
 CODEX_REVIEW = "codex-auto-review"
 LONGEST_NAME = 256
 MOST_RESOLVED = 256  # names that one catalogue remembers
 DATE_SUFFIX = re.compile(r"-20[0-9]{2}-?[0-9]{2}-?[0-9]{2}$")
-NO_WORD = re.compile("[0-9]+|preview|latest")  # but "4o" and "1m" are some
+# What names no family; "4o" and "1m" do.
+NO_WORD = re.compile("[0-9]+|preview|latest|claude")
 VERSION = re.compile("[0-9]{1,2}")  # longer ones are dates: gpt-4-0613
 
 
@@ -1915,9 +1868,9 @@ def _spellings(name: str) -> Tuple[str, ...]:
 
 
 def _words_and_version(name: str) -> Tuple[List[str], List[int]]:
-    """claude-3-5-haiku -> [claude, haiku], [3, 5]."""
-    plain = name.lower().removesuffix("[1m]")
-    parts = _spellings(ALIASES.get(plain, plain))[-1].split("-")
+    """claude-3-5-haiku -> [haiku], [3, 5]."""
+    # Claude Code's opusplan is Sonnet outside plan mode (CLIENTS 1).
+    parts = _spellings(name)[-1].replace("opusplan", "sonnet").split("-")
     words = [part for part in parts if not NO_WORD.fullmatch(part)]
     return words, [int(part) for part in parts if VERSION.fullmatch(part)]
 
@@ -1965,11 +1918,11 @@ class Catalogue(List[Model]):
 
     def __init__(
         self, models: Iterable[Model] = (), default: str = "",
-        renamed: Iterable[Tuple[str, str]] = (),
+        renamed: Sequence[Tuple[str, str]] = (),
     ) -> None:
         super().__init__(models)
         self._default = default
-        self._renamed = tuple(renamed)
+        self._renamed = renamed
         self.resolve = functools.lru_cache(MOST_RESOLVED)(self._resolve)
         shown = {model.in_picker for model in self if model.kind == "chat"}
         # Copilot Free and Student: every entry is hidden, and none may be named.
@@ -1979,16 +1932,17 @@ class Catalogue(List[Model]):
         """What a client means by a name; raises NotFound with what to do instead."""
         if len(wanted) > LONGEST_NAME:
             raise BadRequest(f"model: a name has at most {LONGEST_NAME} characters")
-        hits = [real for pattern, real in self._renamed if _fits(wanted, pattern)]
-        name = hits[0] if hits else wanted
+        hits = (real for pattern, real in self._renamed if _fits(wanted, pattern))
+        name = next(hits, wanted)
+        kind = "embeddings" if dialect == "embeddings" else "chat"
         if name in ("", "default"):
-            return self.default(dialect)
-        if dialect == "embeddings":
-            return self._named(name, "embeddings")
+            return self.default(kind)
+        if kind == "embeddings":
+            return self._named(name, kind)
         if name.lower() == AUTO:
             return AUTO_MODEL
         if name == CODEX_REVIEW:
-            model = self.default(dialect)
+            model = self.default()
             able = [
                 each for each in self if each.offered and RESPONSES in each.endpoints
             ]
@@ -2001,7 +1955,7 @@ class Catalogue(List[Model]):
                 % ascii(name[:100]),
                 code="model_not_found",
             )
-        return self._named(name, "chat")
+        return self._named(name, kind)
 
     def _named(self, name: str, kind: str) -> Model:
         known = [model for model in self if model.kind == kind]
@@ -2012,46 +1966,53 @@ class Catalogue(List[Model]):
                 return by_name[spelling]
         model = self.newest(name, kind)
         if model is None:
-            listed = [each for each in self.listed() if each.kind == kind]
-            raise _model_not_found(name, listed)
+            raise _model_not_found(name, self.choices(kind))
         return model
 
     def newest(self, name: str, kind: str = "chat") -> Optional[Model]:
         """The best of the family that `name` is of; None = the account has none."""
-        words = _words_and_version(name)[0]
-        best = None
-        highest: Tuple[bool, List[int]] = (False, [])
-        for model in self:
-            family, version = _words_and_version(model.id)
-            rank = (model.offered, version)
-            if model.kind == kind and family == words:
-                if best is None or rank > highest:
-                    best = model
-                    highest = rank
-        return best
 
-    def default(self, dialect: str) -> Model:
-        """The model for a client that names none."""
-        embeds = dialect == "embeddings"  # such a model is in no picker
-        if not embeds:
-            if self._default not in ("", "default"):
-                return self.resolve(self._default, dialect)
-            if self.auto_only:
-                return AUTO_MODEL
-        able = [
+        def rank(model: Model) -> Tuple[bool, List[int]]:
+            return model.offered, _words_and_version(model.id)[1]
+
+        words, _ = _words_and_version(name)
+        family = [
             model
             for model in self
-            if serves(model, dialect) and (model.offered or embeds)
+            if model.kind == kind and _words_and_version(model.id)[0] == words
         ]
+        return max(family, key=rank, default=None)
+
+    def default(self, kind: str = "chat") -> Model:
+        """The model for a client that names none."""
+        if kind == "chat" and self._default not in ("", "default"):
+            return self.resolve(self._default, kind)
+        able = self.choices(kind)
         if not able:
-            raise _model_not_found("default", self.listed())
+            raise _model_not_found("default", able)
         return min(able, key=lambda model: model.raw.get("is_chat_default") is not True)
 
-    def listed(self) -> List[Model]:
+    def choose_endpoint(self, model: Model, dialect: str) -> str:
+        """The upstream endpoint; raises BadRequest naming models that would work."""
+        if dialect == "embeddings":
+            return EMBEDDINGS
+        for endpoint in ENDPOINT_CHOICE[dialect]:
+            if endpoint in model.endpoints:
+                return endpoint
+        working = [each.id for each in self.choices()[:12]]
+        raise BadRequest(
+            "model %s is served by %s only, which this API cannot reach; "
+            "models that work here: %s"
+            % (model.id, ", ".join(model.endpoints), ", ".join(working)),
+            code="unsupported_api_for_model",
+        )
+
+    def choices(self, kind: str = "chat") -> List[Model]:
         """What clients and people may choose from; Auto is open to every plan."""
-        chat = [model for model in self if model.kind == "chat" and model.offered]
-        auto = [AUTO_MODEL] if self else []
-        return chat + auto + [model for model in self if model.kind == "embeddings"]
+        known = [model for model in self if model.kind == kind]
+        if kind != "chat" or not known:
+            return known
+        return [model for model in known if model.offered] + [AUTO_MODEL]
 
 
 # -- effort, and what clients see -----------------------------------------------
@@ -2061,43 +2022,42 @@ EFFORTS = "none minimal low medium high xhigh max".split()
 
 def clamp_effort(effort: str, model: Model) -> str:
     """The nearest effort that the model lists, not above what was asked; "" = none."""
-    if effort not in EFFORTS:
-        return effort if effort in model.efforts else ""
-    at = EFFORTS.index(effort)
-    nearest = EFFORTS[at::-1] + EFFORTS[at + 1 :]
+    nearest = [effort]
+    if effort in EFFORTS:
+        at = EFFORTS.index(effort)
+        nearest = EFFORTS[at::-1] + EFFORTS[at + 1 :]
     return next((word for word in nearest if word in model.efforts), "")
 
 
-def shown_id(model: Model, *, dashed: bool) -> str:
+def shown_id(model: Model, *, dashed: bool = True) -> str:
     """Its id, for Claude Code with the dashes that it knows Claude models by."""
-    return model.id.replace(".", "-") if dashed and model.is_claude else model.id
+    if dashed and model.id.startswith("claude"):
+        return model.id.replace(".", "-")
+    return model.id
 
 
-MODEL_FRAME = {
-    "object": "model",
-    "type": "model",
-    # The catalogue has no dates; Anthropic's own API says an unknown one so.
-    "created": 0,
-    "created_at": "1970-01-01T00:00:00Z",
-}
-
-
-def model_payload(model: Model, shown_as: str = "") -> JSON:
+def model_payload(model: Model, shown_as: str) -> JSON:
     """One model as OpenAI's and Anthropic's SDKs both read it."""
-    limits = {
+    return {
+        "object": "model",
+        "type": "model",
+        # The catalogue has no dates; Anthropic's own API says an unknown one so.
+        "created": 0,
+        "created_at": "1970-01-01T00:00:00Z",
+        "id": shown_as,
+        "owned_by": model.vendor,
+        "display_name": model.name,
+        "endpoints": list(model.endpoints),
+        "vision": model.vision,
+        "credits": model.prices,
         "context_window": model.context or None,
         "max_output_tokens": model.output or None,
-    }
-    return {
-        **MODEL_FRAME, "id": shown_as or model.id, "owned_by": model.vendor,
-        "display_name": model.name, "endpoints": list(model.endpoints),
-        "vision": model.vision, "credits": model.prices, **limits,
     }
 
 
 def models_payload(models: Catalogue, *, dashed: bool = False) -> JSON:
     """Each model once; `dashed` for who speaks Anthropic's API."""
-    listed = models.listed()
+    listed = models.choices() + models.choices("embeddings")
     data = [model_payload(each, shown_id(each, dashed=dashed)) for each in listed]
     ids = [entry["id"] for entry in data] or [None]
     return {
@@ -2120,18 +2080,17 @@ def claude_environment(models: Catalogue) -> Dict[str, str]:
     """
     env = {}
     chosen = None
+    with contextlib.suppress(ProxyError):
+        chosen = models.default()
     for family in FAMILIES:  # the last found is for all
         model = AUTO_MODEL if models.auto_only else models.newest(family)
         if model and model.offered:
             chosen = model
             name = f"ANTHROPIC_DEFAULT_{family.upper()}_MODEL"
-            env[name] = shown_id(model, dashed=True)
+            env[name] = shown_id(model)
             env[name + "_NAME"] = model.name
-    if chosen is None:
-        with contextlib.suppress(ProxyError):
-            chosen = models.default("anthropic")
     if chosen:
-        env["ANTHROPIC_MODEL"] = shown_id(chosen, dashed=True)
+        env["ANTHROPIC_MODEL"] = shown_id(chosen)
         if chosen.prompt >= MIN_COMPACT_WINDOW:
             env["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] = str(chosen.prompt)
     return env
@@ -8642,8 +8601,8 @@ class UpstreamConnection(TimedProtocol):
         # Ends pour(); None while nobody waits in it.
         self._poured: Optional[asyncio.Future[None]] = None
         self._error: Optional[UpstreamError] = None  # why it was closed
-        # When another exchange may begin at the latest, by the clock that runs while the
-        # computer sleeps.
+        # When another exchange may begin at the latest, by the clock that runs while
+        # the computer sleeps.
         self._latest = 0.0
 
     # -- what the transport tells ------------------------------------------------
@@ -9656,11 +9615,19 @@ LOGIN_HINT = (
     "run `python copilot_proxy.py login`, or POST /auth/login and enter the "
     "code it answers with"
 )
-MAX_TOKEN_FILE = 64 * 1024  # ours has about 1 KB; anything larger cannot be ours
+MAX_TOKEN_FILE = 64 * 1024  # ours has about 1 KB; what is cut there is no JSON
 LEFTOVER = re.compile(r"\.copilot-[0-9a-f]{16}")
+SHORT_CALL = Timeouts(total=30.0)  # for all that costs nothing
 NOT_GITHUB = (
     "this answer is not GitHub's, a company proxy or firewall may be in the way"
 )
+
+
+def read_object(raw: bytes) -> JSON:
+    """The object that an answer holds; {} = none."""
+    with contextlib.suppress(BadRequest):
+        return loads_object(raw)
+    return {}
 
 
 def token_in(obj: Any, key: str) -> str:
@@ -9672,7 +9639,7 @@ def token_in(obj: Any, key: str) -> str:
 def _open_plain(path: str, flags: int) -> int:
     # Never a symlink, which could lead to another's file, and no waiting for a FIFO.
     plain = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    return os.open(path, flags | plain)
+    return os.open(path, flags | plain, 0o600)
 
 
 class TokenStore:
@@ -9702,19 +9669,16 @@ class TokenStore:
     def load(self) -> JSON:
         """The file's object; {} when there is none or it cannot be trusted."""
         try:
+            self.check()
             with open(self.path, "rb", opener=_open_plain) as file:
                 info = os.fstat(file.fileno())
-                if not stat.S_ISREG(info.st_mode) or os.path.islink(self.path):
-                    raise ValueError("not a regular file")
-                if info.st_size > MAX_TOKEN_FILE:
-                    raise ValueError("too large")
                 posix = os.name != "nt"  # Windows has no owners and modes of this kind
                 if posix and info.st_uid != os.getuid():
                     raise ValueError("it belongs to another user")
                 if posix and info.st_mode & 0o077:
                     os.fchmod(file.fileno(), 0o600)
                     log_event("warn", "token_file_mode_repaired", path=self.path)
-                return loads_object(file.read())
+                return loads_object(file.read(MAX_TOKEN_FILE))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, BadRequest) as exc:
@@ -9729,8 +9693,7 @@ class TokenStore:
         content = dict(githubToken=github, copilotToken=copilot, savedAt=saved_at)
         try:
             os.makedirs(self._folder, exist_ok=True)
-            private = functools.partial(os.open, mode=0o600)
-            with open(temporary, "xb", opener=private) as file:
+            with open(temporary, "xb", opener=_open_plain) as file:
                 file.write(dumps(content))
                 file.flush()
                 os.fsync(file.fileno())  # else a crash can leave an empty new file
@@ -9811,17 +9774,13 @@ EXCHANGE_FAILURES = {
 GITHUBS_PAGE = re.compile(rb"github|unicorn", re.IGNORECASE)
 
 
-def _notification_error(obj: JSON, hint: str) -> Forbidden:
+def _notification_error(kind: str, hint: str) -> Forbidden:
     # The envelope's own message names the account: shown to nobody, logged nowhere.
-    details = required(obj, "error_details", dict)
-    kind = required_text(details, "notification_id")[:60]
     text = "GitHub refuses Copilot to this account"
     for row in NOTIFICATIONS:
         kinds, meaning = row.split(": ")
         if kind in kinds.split():
             text = meaning
-    if obj.get("can_signup_for_limited"):
-        text += "; Copilot Free is open to it"
     return Forbidden(
         f"{text}. See github.com/settings/copilot ({kind}). {hint}",
         should_retry=kind == "server_error",
@@ -9845,12 +9804,15 @@ def exchange_error(
                 f"GITHUB_TOKEN is {meaning} ({prefix}), Copilot takes an editor's "
                 f"(ghu_); unset it, {LOGIN_HINT}."
             )
-    if status == 403:
-        with contextlib.suppress(BadRequest):
-            return _notification_error(loads_object(body), hint)
+    envelope = read_object(body)
+    kind = text_at(object_at(envelope, "error_details"), "notification_id")[:60]
+    if status == 403 and kind:
+        if envelope.get("can_signup_for_limited"):
+            hint = "Copilot Free is open to it. " + hint
+        return _notification_error(kind, hint)
     signed = headers.get("x-github-request-id")
     if status >= 500:  # its pages in an outage have no request id
-        signed = signed or GITHUBS_PAGE.search(body[:MAX_TOKEN_FILE])
+        signed = signed or GITHUBS_PAGE.search(body)
     if not signed:
         return UpstreamError(f"{NOT_GITHUB}: {exc}")
     if status >= 500:
@@ -9863,9 +9825,10 @@ def exchange_error(
         return exc
     if hint:
         return AuthRequired(hint)
-    kind, text = EXCHANGE_FAILURES[status]
+    failure, text = EXCHANGE_FAILURES[status]
     dead = "GITHUB_TOKEN: unset it" if env_token else "the sign-in"
-    return kind(text.format(dead=dead, host=host, words=exc.words), should_retry=False)
+    words = text.format(dead=dead, host=host, words=exc.words)
+    return failure(words, should_retry=False)
 
 
 def editor_headers(config: Config) -> Dict[str, str]:
@@ -9938,7 +9901,7 @@ class Cached:
     outlives the failure of the next."""
 
     retry_at = 0.0
-    failure: Optional[ProxyError] = None  # the last one
+    failure: Optional[ProxyError] = None  # of the last fetch
     _flight: Optional[asyncio.Future[None]] = None
 
     def __init__(
@@ -9956,7 +9919,7 @@ class Cached:
         """Keep a value, to be renewed in so many seconds and good for so many."""
         now = self._clock()
         self.value = value
-        self._renew_at = now + renew_in
+        self.renew_at = now + renew_in
         self._good_until = now + life
 
     @property
@@ -9964,14 +9927,18 @@ class Cached:
         """How many seconds the value is still good; 0 = not at all."""
         return max(0.0, self._good_until - self._clock())
 
+    def start(self) -> None:
+        """Begin to fetch, unless somebody does or the last failure forbids it."""
+        if self._flight is None and self._clock() >= self.retry_at:
+            self._flight = asyncio.ensure_future(self._load())
+
     async def get(self, *, early: float = 0.0, wait: bool = True) -> Any:
         """The value, new if it is to be renewed in less than `early` seconds; raises
         the ProxyError of fetching it. With `wait` off a good one is given at once and
         the new one later."""
         now = self._clock()
-        if now + early >= self._renew_at:
-            if self._flight is None and now >= self.retry_at:
-                self._flight = asyncio.ensure_future(self._load())
+        if now + early >= self.renew_at:
+            self.start()
             if self._flight and (wait or now >= self._good_until):
                 # Whoever leaves must not take the others down, nor close() the waiters.
                 await asyncio.wait([self._flight])
@@ -9992,6 +9959,7 @@ class Cached:
     async def _load(self) -> None:
         try:
             self.put(*await self._fetch())
+            self.failure = None
         except ProxyError as exc:
             self.failure = exc
             self.retry_at = self._clock() + self._pause(exc)
@@ -10038,9 +10006,9 @@ class CopilotAuth:
         self._code = Cached(self._request_code, self._clock)
         self._tokens = Cached(self._new_token, self._clock, self._back_off)
         self._failures = 0
-        self._worked: Optional[CopilotToken] = None  # the last that Copilot took
-        # When it refused the last others at once.
-        self._unused = collections.deque([-UNUSED_SPAN] * MOST_UNUSED, MOST_UNUSED)
+        self.worked: Optional[CopilotToken] = None  # the last that Copilot took
+        # Until when the last others count that it refused at once.
+        self._unused = collections.deque([0.0] * MOST_UNUSED, MOST_UNUSED)
 
     def signed_in(self) -> bool:
         """Whether a GitHub token is there that is not known to be dead."""
@@ -10055,15 +10023,15 @@ class CopilotAuth:
 
     def _follow_file(self) -> None:
         """Take over what another process wrote: a sign-in, another one, a logout."""
-        by_environment = self._github and self._github == self._config.github_token
-        if by_environment and not self._dead:
+        env_token = self._config.github_token
+        if env_token == self._github != "" and not self._dead:
             return
         saved = self._store.load()
-        github = token_in(saved, "githubToken")
-        if github == self._github or by_environment and not github:
+        github = token_in(saved, "githubToken") or env_token
+        if github == self._github:
             return
         self._leave()
-        self._become(github or self._config.github_token)
+        self._become(github)
         reply = saved.get("copilotToken")
         if token_in(reply, "token"):  # one that is surely good saves an exchange
             left = count(reply.get("expires_at")) - int(time.time())
@@ -10091,33 +10059,28 @@ class CopilotAuth:
             )
         return self._github
 
-    def _standing(self, nobody: str) -> JSON:
-        """Where the sign-in stands, without talking to GitHub; `nobody` is the error
-        when there is no other."""
+    def check(self) -> JSON:
+        """`POST /auth/check`: where the sign-in stands, without talking to GitHub."""
         signed_in = self.signed_in()  # first: it can end our own polling
         if self._polling and not self._polling.done():
             return {"status": "pending_verification"}  # or its first token is to come
         if signed_in:
             return {"status": "authenticated"}
-        state = {"status": "unauthenticated"}
-        error = str(self._code.failure or self._dead or nobody)
-        if error:
-            state["error"] = error
-        return state
+        error = self._failure or f"no sign-in is under way: {LOGIN_HINT}."
+        return {"status": "unauthenticated", "error": error}
 
     def status(self) -> JSON:
         """`GET /auth/status`."""
-        state = self._standing("")
-        if state["status"] == "pending_verification":
-            state["status"] = "unauthenticated"
-        elif state["status"] == "authenticated":
-            token = self._tokens.value
-            state["expiresAt"] = token and token.expires_at
-        return state
+        state = self.check()
+        if state["status"] != "authenticated":
+            return {"status": "unauthenticated", **given(error=self._failure)}
+        token = self._tokens.value
+        return {**state, "expiresAt": token and token.expires_at}
 
-    def check(self) -> JSON:
-        """`POST /auth/check`."""
-        return self._standing(f"no sign-in is under way: {LOGIN_HINT}.")
+    @property
+    def _failure(self) -> str:
+        """Why the last sign-in failed or ended, "" = it did not."""
+        return str(self._code.failure or self._dead)
 
     def logout(self) -> JSON:
         """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
@@ -10144,7 +10107,7 @@ class CopilotAuth:
         if body:
             headers["content-type"] = "application/json"
         response = await self._pool.request(
-            "POST" if body else "GET", url, headers.items(), body, Timeouts(total=30.0)
+            "POST" if body else "GET", url, headers.items(), body, SHORT_CALL
         )
         return response, await response.read_all(MAX_TOKEN_FILE // 2)
 
@@ -10158,13 +10121,9 @@ class CopilotAuth:
         """Give the pending code, or ask GitHub for one and begin to poll."""
         if self.signed_in():
             return {"status": "authenticated"}
-        try:
-            code = await self._code.get()
-        except ProxyError as exc:
-            log_event("warn", "login_failed", reason=str(exc))
-            raise
-        code = {**code, "expires_in": int(self._code.left)}
-        return {"status": "pending_verification", **code}
+        code = await self._code.get()
+        left = int(self._code.left)
+        return {"status": "pending_verification", **code, "expires_in": left}
 
     async def _request_code(self) -> Tuple[JSON, float, float]:
         reply = await self._oauth("/login/device/code", {"scope": "read:user"})
@@ -10172,9 +10131,7 @@ class CopilotAuth:
         code = {key: text_at(reply, key) for key in keys}
         if "" in code.values():
             raise _device_error(reply)
-        interval = reply.get("interval")
-        if type(interval) not in (int, float):
-            interval = 5
+        interval = typed(reply, "interval", float) or count(reply.get("interval")) or 5
         code["interval"] = max(LEAST_POLL, interval)
         life = min(count(reply.get("expires_in")) or 900, 3600)
         polling = self._sign_in(code.pop("device_code"), code["interval"], life)
@@ -10228,26 +10185,21 @@ class CopilotAuth:
 
     # -- the Copilot token (UPSTREAM 3) --------------------------------------
 
-    async def token(self) -> CopilotToken:
+    def token(self) -> Awaitable[CopilotToken]:
         """A valid Copilot token; raises AuthRequired, Forbidden or UpstreamError.
 
         A token within 5 minutes of its end is still given out while its successor is
         fetched; only an expired one makes callers wait, all on the same exchange.
         """
-        if not self.signed_in() and self._tokens.left:
-            return self._tokens.value
-        self.github_token()
-        return await self._tokens.get(wait=False)
+        if not (self.signed_in() or self._tokens.left):
+            self.github_token()
+        return self._tokens.get(wait=False)
 
-    async def renew(self) -> CopilotToken:
+    def renew(self) -> Awaitable[CopilotToken]:
         """Exchange now, whatever is kept: the proof that the sign-in works."""
         self._tokens.put()
         self._tokens.retry_at = 0.0
-        return await self.token()
-
-    def worked(self, token: CopilotToken) -> None:
-        """The upstream took `token`."""
-        self._worked = token
+        return self.token()
 
     def drop_refused(self, token: CopilotToken, *, expired: bool) -> bool:
         """Forget `token`, which the upstream refused, and count that; True = asking
@@ -10259,32 +10211,30 @@ class CopilotAuth:
         if token is not self._tokens.value:
             return True
         now = self._clock()
-        proven = expired and token is self._worked
-        if not proven:
-            if self._unused[0] + UNUSED_SPAN > now:
+        if not expired or token is not self.worked:
+            if self._unused[0] > now:
                 return False  # it is good enough for other requests
-            self._unused.append(now)
+            self._unused.append(now + UNUSED_SPAN)
+            if expired and self._unused[0] > now:
+                self._tokens.retry_at = self._unused[0]
+                self._tokens.failure = UpstreamError(
+                    "GitHub Copilot refuses the tokens that GitHub gives out, "
+                    f"{MOST_UNUSED} in a row. You are still signed in; try again "
+                    "later.",
+                    status=503,
+                )
         self._tokens.put()
-        again_at = self._unused[0] + UNUSED_SPAN
-        if expired and not proven and again_at > now:
-            self._tokens.retry_at = again_at
-            self._tokens.failure = UpstreamError(
-                "GitHub Copilot refuses the tokens that GitHub gives out, "
-                f"{MOST_UNUSED} in a row. You are still signed in; try again later.",
-                status=503,
-            )
         return True
 
     async def _new_token(self) -> Tuple[CopilotToken, float, float]:
         api = self._config.github_api_url
         url = api + "/copilot_internal/v2/token"
-        response, raw = await self.ask_github(url, token=self.github_token())
-        github = self._github
+        github = self.github_token()
+        response, raw = await self.ask_github(url, token=github)
         status = response.status
         reply: JSON = {}
         if status == 200:
-            with contextlib.suppress(BadRequest):
-                reply = loads_object(raw)
+            reply = read_object(raw)
             # Not in its own words: they may hold half a token.
             status = 502
             raw = b"no Copilot token came."
@@ -10302,13 +10252,14 @@ class CopilotAuth:
 
     def _back_off(self, exc: ProxyError) -> float:
         # 1, 2, 4 ... 60 s; the longest for what time does not heal soon (UPSTREAM 3.4).
-        wait = min(2.0 ** min(self._failures, 6), 60.0)
+        wait: float = min(2**self._failures, 60)
         if re.fullmatch("[1-9][0-9]{0,5}", exc.retry_after):
             wait = float(exc.retry_after)
         elif exc.status == 403:
             wait = 60.0
         elif isinstance(exc, AuthRequired):
             self._dead = str(exc)
+            self._tokens.renew_at = math.inf  # there is nothing to renew it with
             self._mark = "to be looked at"  # GITHUB_TOKEN is dead, the file may help
             wait = 0.0
         self._failures += 1
@@ -10320,8 +10271,8 @@ class CopilotAuth:
     ) -> Tuple[CopilotToken, float, float]:
         """A token for refresh_in + 60 s from now, whatever its clock says."""
         life = min(max(refresh_in, 60), 86400) + 60.0
-        api, proxy = endpoints_of(self._config, reply)
-        token = CopilotToken(reply["token"], api, proxy, int(time.time() + life))
+        hosts = endpoints_of(self._config, reply)
+        token = CopilotToken(reply["token"], *hosts, int(time.time() + life))
         return token, max(life - 300, life / 2), life
 
 
@@ -10342,7 +10293,6 @@ class CopilotAuth:
 # no more tokens are asked for until somebody signs in anew.
 
 MODELS = "/models"
-EMBEDDINGS = "/embeddings"
 COUNT_TOKENS = MESSAGES + "/count_tokens"
 AUTO_SESSION = "/models/session"
 ENGINES = "/v1/engines/"  # the autocomplete host's paths (UPSTREAM 14)
@@ -10353,7 +10303,7 @@ CATALOGUE_LIFE = 600.0  # seconds, as in VS Code
 
 def engine_path(engine: str) -> str:
     """The path of the legacy autocomplete service for one engine."""
-    return "%s%s/completions" % (ENGINES, urllib.parse.quote(engine, safe=""))
+    return ENGINES + urllib.parse.quote(engine, "") + "/completions"
 
 
 # Openai-Intent sways Copilot's content filter, so it follows official clients
@@ -10372,9 +10322,8 @@ INTENTS = {
 def new_uuid() -> str:
     """A random UUID (RFC 9562 5.4), at half the uuid module's cost: it names a request
     and guards nothing."""
-    bits = random.getrandbits
-    groups = (bits(32), bits(16), bits(12), bits(12), bits(48))
-    return "%08x-%04x-4%03x-a%03x-%012x" % groups
+    bits = "%032x" % random.getrandbits(128)
+    return f"{bits[:8]}-{bits[8:12]}-4{bits[13:16]}-a{bits[17:20]}-{bits[20:]}"
 
 
 def copilot_headers(config: Config, token: str, endpoint: str) -> Dict[str, str]:
@@ -10421,52 +10370,36 @@ class Initiator(NamedTuple):
 
 
 AGENT = Initiator("agent")
+NOBODY = Initiator("")  # pays for what costs nothing
 
 
-class ClientMarks(NamedTuple):
-    """How the texts begin that one client sends as the user's though nobody typed them.
-
-    They count from that client only: a person may type them elsewhere."""
-
-    client: str  # how its User-Agent begins
-    last: Any  # pattern of the last text of a turn
-    turn: Any = re.compile(r"(?!)")  # pattern of any text of the last two messages
-
-
-CLIENT_MARKS = (
+# How the texts begin that a client sends as the user's though nobody typed them, by how
+# its User-Agent begins: a person may type them elsewhere.
+CLIENT_MARKS = {
     # Titles, searches, compaction, resumed answers, hooks, finished background agents
     # (2.1.197 to 2.1.332, seen 2026-11).
-    ClientMarks(
-        "claude-",
-        re.compile(
-            r"<session>|Perform a web search for the query: |\[SUGGESTION MODE"
-            r"|CRITICAL: Respond with TEXT ONLY|Your task is to create a detailed summ"
-            r"|This session is being continued from |Output token limit hit"
-            r"|\[Your previous response had no visible |Your tool call was malform"
-            r"|Continue from where you left off\.|[A-Za-z]{1,40} hook feedback:"
-            r"|<task-notification>|\[[A-Z -]{1,60} - NOT USER INPUT\]"
-        ),
+    "claude-": re.compile(
+        r"<session>|Perform a web search for the query: |\[SUGGESTION MODE"
+        r"|CRITICAL: Respond with TEXT ONLY|Your task is to create a detailed summ"
+        r"|This session is being continued from |Output token limit hit"
+        r"|\[Your previous response had no visible |Your tool call was malform"
+        r"|Continue from where you left off\.|[A-Za-z]{1,40} hook feedback:"
+        r"|<task-notification>|\[[A-Z -]{1,60} - NOT USER INPUT\]"
     ),
     # Compaction, and the turn that goes on after it (0.169, 0.171).
-    ClientMarks(
-        "codex",
-        re.compile(
-            "You are performing a CONTEXT CHECKPOINT"
-            "|Another language model started to solve this problem"
-        ),
+    "codex": re.compile(
+        "You are performing a CONTEXT CHECKPOINT"
+        "|Another language model started to solve this problem"
     ),
-    # The title, whose prompt follows in the same turn; compaction, and what goes on
-    # after it (1.18.33).
-    ClientMarks(
-        "opencode/",
-        re.compile(
-            "Provide a detailed prompt for continuing our conversation above"
-            "|Here is the conversation so far:"
-            "|Continue if you have next steps, or stop and ask for clarification"
-        ),
-        re.compile("Generate a title for this conversation:"),
+    # Compaction, and what goes on after it (1.18.33).
+    "opencode/": re.compile(
+        "Provide a detailed prompt for continuing our conversation above"
+        "|Here is the conversation so far:"
+        "|Continue if you have next steps, or stop and ask for clarification"
     ),
-)
+}
+# opencode's title, whose prompt follows, in the same turn or in one of its own.
+TITLE_MARK = "Generate a title for this conversation:"
 # Sub-agents and questions beside the conversation say so themselves: Claude Code's,
 # Codex's and opencode's.
 SIDE_HEADERS = """
@@ -10499,9 +10432,9 @@ def _texts_of(item: JSON) -> Optional[List[str]]:
     return [part["text"] for part in parts if isinstance(part.get("text"), str)]
 
 
-def _last_item(body: JSON) -> JSON:
+def _last_item(items: List[Any]) -> JSON:
     """The last message or item; instructions may follow the prompt (CLIENTS 1)."""
-    for item in reversed(_items(body)):
+    for item in reversed(items):
         if isinstance(item, dict) and item.get("role") not in ("system", "developer"):
             return item
     return {"role": "user"}
@@ -10512,9 +10445,9 @@ def _is_side_request(headers: Headers, body: JSON) -> bool:
     if headers.get("x-initiator") == "agent":  # as Copilot's own clients
         return True
     # Claude Code calls the conversation itself "main" (CLIENTS 1).
-    if any(headers.get(name, "main") != "main" for name in SIDE_HEADERS):
+    if not {None, "main"}.issuperset(map(headers.get, SIDE_HEADERS)):
         return True
-    first = objects(body.get("system"))[:1]
+    first = list_at(body, "system")[:1]
     return any("cc_is_subagent=true" in text_at(each, "text")[:2000] for each in first)
 
 
@@ -10525,39 +10458,38 @@ def _is_side_question(body: JSON) -> bool:
     return body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
 
 
-def _is_automatic(agent: str, text: str, body: JSON) -> bool:
+def _is_automatic(agent: str, text: str, items: List[Any]) -> bool:
     """Whether the client that sent it makes such texts by itself."""
-    for marks in CLIENT_MARKS:
-        if agent.startswith(marks.client):
-            texts = []
-            for item in objects(_items(body)[-2:]):
-                texts += _texts_of(item) or ()
-            if any(map(marks.turn.match, texts)) or marks.last.match(text.lstrip()):
-                return True
-    return False
+    for client, marks in CLIENT_MARKS.items():
+        if agent.startswith(client) and marks.match(text.lstrip()):
+            return True
+    if not agent.startswith("opencode/"):
+        return False
+    latest = [_texts_of(item) or () for item in objects(items[-2:])]
+    return any(text.startswith(TITLE_MARK) for texts in latest for text in texts)
 
 
 def who_asks(headers: Headers, body: JSON, session: str) -> Initiator:
     """Who asks: `user` for a prompt that a person typed, and when in doubt."""
     agent = headers.get("user-agent", "")
-    claude_code = agent.startswith("claude-")
-    item = _last_item(body)
+    items = _items(body)
+    item = _last_item(items)
     texts = _texts_of(item)
     if texts is None or _is_side_request(headers, body):
         return AGENT
     texts = texts or [""]  # of a picture
-    if claude_code:
+    if agent.startswith("claude-"):
         if _is_side_question(body):
             return AGENT
         texts = [text for text in texts if not _is_reminder(text)]
-    if not texts or _is_automatic(agent, texts[-1], body):
+    if not texts or _is_automatic(agent, texts[-1], items):
         return AGENT
     prompt = headers.get("x-claude-code-prompt-id")
     if prompt:
         return Initiator("user", prompt)
     if any(map(headers.get, SESSION_HEADERS)):
         key = (session, hash(texts[-1] or dumps(item)))
-        return Initiator("user", key, len(_items(body)))
+        return Initiator("user", key, len(items))
     # Without a session of its own a client's same words may well be typed again.
     return Initiator("user", object())
 
@@ -10570,23 +10502,22 @@ SHORT_WAIT = re.compile("[0-8]?")  # seconds; what takes longer the client decid
 
 def retry_wait(exc: ProxyError, attempt: int, dice: float) -> Optional[float]:
     """Seconds until the next try after `attempt` retries, None = give up; dice < 1."""
-    if exc.should_retry is False or attempt >= RETRIED.get(exc.status, 0):
-        return None
-    if isinstance(exc, UpstreamTimeout):  # has cost 300 s already, and may be billed
-        return None
-    if not SHORT_WAIT.fullmatch(exc.retry_after):  # or a date
+    if (
+        exc.should_retry is False
+        or attempt >= RETRIED.get(exc.status, 0)
+        or isinstance(exc, UpstreamTimeout)  # has cost 300 s already, may be billed
+        or not SHORT_WAIT.fullmatch(exc.retry_after)  # or a date
+    ):
         return None
     return max(0.5 * 4**attempt * (1 + dice), float(exc.retry_after or 0))
 
 
-def wants_new_token(exc: ProxyError) -> bool:
+def wants_new_token(exc: UpstreamError) -> bool:
     """Whether another Copilot token, or the host named with it, may help."""
-    if not isinstance(exc, UpstreamError):
-        return False
-    if exc.status == 403:  # one with a reason is final
-        unreasoned = not exc.code and not exc.kind
-        return unreasoned and exc.words.lower().startswith("forbidden")
-    return exc.status in (401, 421)
+    if exc.status != 403:
+        return exc.status in (401, 421)
+    reason = exc.code or exc.kind  # with one it is final
+    return not reason and exc.words.lower().startswith("forbidden")
 
 
 # -- the account's quota (UPSTREAM 4) ------------------------------------------
@@ -10594,25 +10525,22 @@ def wants_new_token(exc: ProxyError) -> bool:
 
 def _snapshot(raw: JSON) -> JSON:
     """One quota; overdrawn it is used up, and the rest is overage."""
+    unlimited = raw.get("unlimited") is True  # then figures say nothing
     figures = {
         key: value
         for key, value in raw.items()
-        if type(value) in (int, float) and abs(value) < 1e15
+        if type(value) in (int, float) and abs(value) < 1e15 and not unlimited
     }
     total = figures.get("entitlement")
     left = figures.get("quota_remaining", figures.get("remaining"))
     percent = figures.get("percent_remaining")
     overage = figures.get("overage_count", 0)
-    unlimited = raw.get("unlimited") is True
     permitted = raw.get("overage_permitted") is True
-    if unlimited:
-        total = left = percent = None
     if left is not None:
         overage = max(overage, -left)
         left = max(left, 0)
         if total:
             percent = 100.0 * left / total
-    blocked = left == 0 and not permitted
     return {
         "unlimited": unlimited,
         "entitlement": total,
@@ -10620,7 +10548,7 @@ def _snapshot(raw: JSON) -> JSON:
         "percent_remaining": percent and max(0.0, percent),
         "overage_permitted": permitted,
         "overage_count": overage,
-        "blocked": blocked or raw.get("has_quota") is False,
+        "blocked": left == 0 and not permitted or raw.get("has_quota") is False,
     }
 
 
@@ -10631,21 +10559,21 @@ def parse_quota(reply: JSON) -> JSON:
     totals = object_at(reply, "monthly_quotas")
     for name, left in object_at(reply, "limited_user_quotas").items():
         raw[name] = {"remaining": left, "entitlement": totals.get(name)}
-    for name, snapshot in object_at(reply, "quota_snapshots").items():
-        if isinstance(snapshot, dict):
-            raw[name] = snapshot
+    snapshots = object_at(reply, "quota_snapshots")
+    for name in snapshots:
+        raw[name] = object_at(snapshots, name)
     by_tokens = [each.get("token_based_billing") for each in (reply, *raw.values())]
     billing = "ai_credits" if True in by_tokens else "premium_requests"
     names = {"premium_interactions": billing}
     quotas = {names.get(key, key): _snapshot(raw[key]) for key in raw}
-    reset = reply.get("quota_reset_date") or reply.get("limited_user_reset_date")
     return {
         "login": reply.get("login"),
         "plan": reply.get("copilot_plan"),
         "sku": reply.get("access_type_sku"),
         "billing": billing,
         "quotas": quotas,
-        "reset_date": reset,
+        "reset_date": reply.get("quota_reset_date")
+        or reply.get("limited_user_reset_date"),
     }
 
 
@@ -10658,6 +10586,23 @@ NO_MODEL = Model("")
 AUTO_BODY = b'{"auto_mode":{"model_hints":["auto"]}}'
 MOST_PROMPTS = 1000
 REPEATED = 900.0  # seconds within which the same prompt at the same place is a retry
+
+
+async def _refusal(response: Response) -> UpstreamError:
+    """The error that an answer is; one that is long or cut still tells its status."""
+    raw = b""
+    with contextlib.closing(response), contextlib.suppress(UpstreamError):
+        while len(raw) < MAX_ERROR:
+            piece = await response.read()
+            if not piece:
+                break
+            raw += piece
+    exc = upstream_error(response.status, response.headers, raw)
+    log_event(
+        "debug", "upstream_refused", status=response.status, code=exc.code,
+        ids=dict(forward_headers(response.headers)),
+    )
+    return exc
 
 
 class CopilotClient:
@@ -10678,6 +10623,8 @@ class CopilotClient:
         self._headers = functools.lru_cache(64)(
             functools.partial(copilot_headers, config)
         )
+        # As long as the answer speaks; silence is also what comes first.
+        self._patience = Timeouts(config.idle_timeout, config.idle_timeout)
         self._prompts: Dict[Hashable, Tuple[float, int]] = {}  # when, place
         self.forget()
 
@@ -10698,28 +10645,27 @@ class CopilotClient:
             self._owner = owner
             self.forget()
 
-    async def models(self, refresh: bool = False) -> Catalogue:
+    def models(self, refresh: bool = False) -> Awaitable[Catalogue]:
         """The catalogue, `refresh`ed unless it is just half a minute old; raises
         ProxyError when it was never to be had."""
         self._check_owner()
-        return await self._models.get(early=CATALOGUE_LIFE - 30.0 if refresh else 0.0)
+        return self._models.get(early=(CATALOGUE_LIFE - 30.0) * refresh)
 
     async def _fetch_models(self) -> Tuple[Catalogue, float, float]:
-        response = await self.send(MODELS, initiator=None)
-        raw = await response.read_all(MAX_CATALOGUE)
-        with contextlib.suppress(BadRequest):
-            models = Catalogue(
-                parse_models(loads_object(raw)), self._config.copilot_default_model,
-                self._config.model_map,
-            )
-            if models:
-                return models, CATALOGUE_LIFE, math.inf
-        raise UpstreamError("Copilot's list of models cannot be read; try again.")
+        response = await self.send(MODELS)
+        reply = read_object(await response.read_all(MAX_CATALOGUE))
+        config = self._config
+        models = Catalogue(
+            parse_models(reply), config.copilot_default_model, config.model_map
+        )
+        if not models:
+            raise UpstreamError("Copilot's list of models cannot be read; try again.")
+        return models, CATALOGUE_LIFE, math.inf
 
-    async def quota(self) -> JSON:
+    def quota(self) -> Awaitable[JSON]:
         """The account's quota, at most a minute old."""
         self._check_owner()
-        return await self._quota.get()
+        return self._quota.get()
 
     async def _fetch_quota(self) -> Tuple[JSON, float, float]:
         url = self._config.github_api_url + "/copilot_internal/user"
@@ -10727,9 +10673,10 @@ class CopilotClient:
         response, raw = await self._auth.ask_github(url, token=token)
         if response.status != 200:
             raise upstream_error(response.status, response.headers, raw)
-        with contextlib.suppress(BadRequest):
-            return parse_quota(loads_object(raw)), 60.0, math.inf
-        raise UpstreamError("GitHub's account page cannot be read; try again.")
+        reply = read_object(raw)
+        if not reply:
+            raise UpstreamError("GitHub's account page cannot be read; try again.")
+        return parse_quota(reply), 60.0, math.inf
 
     def kept_models(self) -> Catalogue:
         """The catalogue as it was last read, empty before; nobody is asked."""
@@ -10739,11 +10686,6 @@ class CopilotClient:
         """What the last quota call told, {} before; raises AuthRequired."""
         self._check_owner()
         return self._quota.value or {}
-
-    async def close(self) -> None:
-        """Leave what is being fetched."""
-        for cached in (self._models, self._quota, *self._choices.values()):
-            cached.close()
 
     # -- Auto (UPSTREAM 22.1) ----------------------------------------------------
 
@@ -10774,116 +10716,81 @@ class CopilotClient:
 
     async def _choose_auto(self, session: str) -> Tuple[Model, float, float]:
         choice = self._choices.get(session)  # none when it was forgotten meanwhile
-        old = choice and choice.value
-        carrier = NO_MODEL
-        if old:  # its last header is the session's token, added below: no other is sent
-            carrier = old._replace(headers=old.headers[-1:])
+        old = choice and choice.value  # its token is among its headers
         response = await self.send(
-            AUTO_SESSION, AUTO_BODY, carrier, initiator=None, patient=False
+            AUTO_SESSION, AUTO_BODY, old or NO_MODEL, patient=False
         )
-        reply: JSON = {}
-        with contextlib.suppress(BadRequest):
-            reply = loads_object(await response.read_all(MAX_ERROR))
+        reply = read_object(await response.read_all(MAX_ERROR))
         token = token_in(reply, "session_token")
         available = list_at(reply, "available_models")
         names = [text_at(reply, "selected_model"), *available]
         if old and old.id in available:
             names.insert(0, old.id)  # the conversation's cache lives there
-        by_id = {model.id: model for model in await self.models()}
-        for name in names:
-            if token and isinstance(name, str) and name in by_id:
-                life = typed(reply, "expires_at", int) - int(time.time())
-                if not 60 <= life <= 86400:
-                    life = 1800  # one of the two clocks is wrong
-                model = by_id[name]
-                headers = (*model.headers, ("copilot-session-token", token))
-                return model._replace(headers=headers), life - 300, life
-        raise UpstreamError("Copilot's choice of a model cannot be read; try again.")
+        models = await self.models()
+        able = [model for name in names for model in models if model.id == name]
+        if not token or not able:
+            raise UpstreamError(
+                "Copilot's choice of a model cannot be read; try again."
+            )
+        life = typed(reply, "expires_at", int) - int(time.time())
+        if not 60 <= life <= 86400:
+            life = 1800  # one of the two clocks is wrong
+        headers = (*able[0].headers, ("copilot-session-token", token))
+        return able[0]._replace(headers=headers), life - 300, life
 
     # -- requests ----------------------------------------------------------------
 
-    def who_pays(self, headers: Headers, body: JSON, session: str) -> Initiator:
-        """Who asks, but `agent` for a client's retry, as with the official client."""
-        asks = who_asks(headers, body, session)
-        return asks._replace(who="agent") if self._is_repeated(asks) else asks
-
-    def _is_repeated(self, initiator: Initiator) -> bool:
+    def who_pays(self, initiator: Initiator) -> str:
+        """`agent` for a client's retry and for our own, as with the official client."""
         when, place = self._prompts.get(initiator.key, (-1e9, 0))
-        return self._clock() - when < REPEATED and place in (0, initiator.place)
+        repeated = place in (0, initiator.place) and self._clock() - when < REPEATED
+        return "agent" if repeated else initiator.who
 
-    def _note(
-        self, initiator: Optional[Initiator], exc: Optional[ProxyError] = None
-    ) -> None:
+    def _note(self, initiator: Initiator, exc: Optional[ProxyError] = None) -> None:
         """Remember a prompt that Copilot looked at."""
-        key = initiator and initiator.key
-        if key is None or isinstance(exc, ConnectFailed):
+        if initiator.key is None or isinstance(exc, ConnectFailed):
             return
         # Claude Code compacts what is too long, and sends it at another place.
         place = 0 if isinstance(exc, ContextOverflow) else initiator.place
-        keep_newest(self._prompts, key, (self._clock(), place), MOST_PROMPTS)
-
-    async def _attempt(
-        self, token: CopilotToken, endpoint: str, body: bytes, more: Dict[str, str],
-        initiator: Optional[Initiator],
-    ) -> Response:
-        """One request with one token; raises ProxyError for any answer but a 2xx."""
-        # What a model wants besides never replaces ours.
-        headers = {**more, **self._headers(token.token, endpoint)}
-        headers["x-request-id"] = headers["x-agent-task-id"] = new_uuid()
-        timeouts = Timeouts(total=30.0)
-        if initiator:  # as long as it speaks; silence is also what comes first
-            timeouts = Timeouts(self._config.idle_timeout, self._config.idle_timeout)
-            headers["x-initiator"] = initiator.who
-            # Copilot has seen it since who_pays() was asked: this is our own retry.
-            if self._is_repeated(initiator):
-                headers["x-initiator"] = "agent"
-        host = token.proxy if endpoint.startswith(ENGINES) else token.api
-        response = await self._pool.request(
-            "POST" if body else "GET", host + endpoint, headers.items(), body, timeouts
-        )
-        if 200 <= response.status < 300:
-            return response
-        raw = bytearray()  # a body that is long or cut still tells its status
-
-        def take(piece: bytes) -> bool:
-            raw.extend(piece)
-            return len(raw) < MAX_ERROR
-
-        with contextlib.closing(response), contextlib.suppress(UpstreamError):
-            await response.pour(take)
-        exc = upstream_error(response.status, response.headers, bytes(raw))
-        log_event(
-            "debug", "upstream_refused", status=response.status, code=exc.code,
-            ids=dict(forward_headers(response.headers)),
-        )
-        raise exc
+        seen = (self._clock(), place)
+        keep_newest(self._prompts, initiator.key, seen, MOST_PROMPTS)
 
     async def send(
-        self, endpoint: str, body: bytes = b"", model: Model = NO_MODEL, *,
-        initiator: Optional[Initiator] = AGENT, headers: Mapping[str, str] = {},
+        self, endpoint: str, body: bytes = b"", model: Model = NO_MODEL,
+        initiator: Initiator = NOBODY, headers: Mapping[str, str] = {}, *,
         patient: bool = True,
     ) -> Response:
         """Send, and again where another token or, if `patient`, some time may help.
 
-        The answer's head has come and is 2xx; raises ProxyError. No body makes a GET,
-        no initiator says that it costs nothing.
+        The answer's head has come and is 2xx; raises ProxyError. No body makes a GET.
         """
+        method = "POST" if body else "GET"
+        timeouts = self._patience if initiator.who else SHORT_CALL
         more = {**dict(model.headers), **headers}
         renewed = False
         retries = 0
         while True:
             token = await self._auth.token()
+            host = token.proxy if endpoint.startswith(ENGINES) else token.api
+            # What a model wants besides never replaces ours.
+            fields = {**more, **self._headers(token.token, endpoint)}
+            fields["x-request-id"] = fields["x-agent-task-id"] = new_uuid()
+            if initiator.who:
+                fields["x-initiator"] = self.who_pays(initiator)
             try:
-                answer = await self._attempt(token, endpoint, body, more, initiator)
-                self._note(initiator)
-                self._auth.worked(token)
-                return answer
-            except ProxyError as exc:
+                response = await self._pool.request(
+                    method, host + endpoint, fields.items(), body, timeouts
+                )
+                if 200 <= response.status < 300:
+                    self._note(initiator)
+                    self._auth.worked = token
+                    return response
+                refusal = await _refusal(response)
+            except UpstreamError as exc:
                 refusal = exc
             if wants_new_token(refusal):
                 # It counts the second refusal too, so it is asked first.
-                expired = refusal.status == 401
-                again = self._auth.drop_refused(token, expired=expired)
+                again = self._auth.drop_refused(token, expired=refusal.status == 401)
                 if renewed or not again:
                     raise refusal
                 renewed = True
@@ -10905,7 +10812,7 @@ class CopilotClient:
         """The upstream's own count for a Messages request; free of charge."""
         raw = dumps({**body, "model": model.id})
         response = await self.send(
-            COUNT_TOKENS, raw, model, initiator=None, headers=headers, patient=False
+            COUNT_TOKENS, raw, model, headers=headers, patient=False
         )
         reply = loads_object(await response.read_all(MAX_ERROR))
         return count(reply.get("input_tokens"))
@@ -11552,7 +11459,7 @@ class App:
         models = await self._copilot.models()
         for model in models:
             if model.id == name:
-                return model_payload(model)
+                return model_payload(model, name)
         return model_payload(models.resolve(name, "anthropic"), name)
 
     def _responses_socket(self, request: Request) -> Any:
@@ -11583,6 +11490,9 @@ class App:
         """Admit one model request, answer it, and account for it whatever happens."""
         self._live[exchange] = None
         exchange.number = next(self._numbers)
+        exchange.initiator = who_asks(
+            exchange.request.headers, exchange.body, exchange.session
+        )
         try:
             await self._choose(exchange)
             self._admit(exchange)
@@ -11619,9 +11529,7 @@ class App:
         if model.id == AUTO:
             model = await self._copilot.auto_model(exchange.session)
         exchange.model = model
-        exchange.endpoint = EMBEDDINGS
-        if exchange.dialect != "embeddings":
-            exchange.endpoint = choose_endpoint(model, exchange.dialect, models)
+        exchange.endpoint = models.choose_endpoint(model, exchange.dialect)
         requested, used = shown_names(exchange.requested[:100], model.id)
         if requested and self._is_news(requested, used):
             log_event("info", "model_mapped", requested=requested, used=used)
@@ -11715,10 +11623,7 @@ class App:
         Conversation; without it that is the client's own. The answer's head has come,
         and what it `streams` is no refusal.
         """
-        initiator = self._copilot.who_pays(
-            exchange.request.headers, exchange.body, exchange.session
-        )
-        exchange.who = exchange.who or initiator.who
+        exchange.who = exchange.who or self._copilot.who_pays(exchange.initiator)
         sent: Any = None
         for _ in range(1 + MAX_REPAIRS):
             fit, body = await apart(
@@ -11728,8 +11633,8 @@ class App:
                 break
             try:
                 exchange.response = await self._copilot.send(
-                    exchange.endpoint, body, exchange.model, initiator=initiator,
-                    headers=fit.headers,
+                    exchange.endpoint, body, exchange.model, exchange.initiator,
+                    fit.headers,
                 )
                 if streams:
                     # A refusal inside a 200 follows its head at once: half a second.
@@ -12038,7 +11943,7 @@ def codex_model(models: Catalogue) -> str:
         if model.offered and "codex" in model.id:
             return model.id
     with contextlib.suppress(ProxyError):
-        return models.default("responses").id
+        return models.default().id
     return ""
 
 
@@ -12684,7 +12589,7 @@ class Program:
         """Stop listening, let streams finish for `grace` seconds, close everything."""
         if self.listens:
             await self.server.close(grace)
-        for part in (self.copilot, self.auth, self.pool, self.direct):
+        for part in (self.auth, self.pool, self.direct):
             await part.close()
 
 

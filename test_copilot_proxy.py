@@ -4788,7 +4788,7 @@ def test_model_window_variant_and_enabled_are_preferred():
         [
             cp.Model("claude-opus-4.6"),
             cp.Model("claude-opus-4.6-1m"),
-            cp.Model("claude-opus-4.7", raw={"policy": {"state": "disabled"}}),
+            cp.Model("claude-opus-4.7", policy="disabled"),
             cp.Model("claude-fable-5.1"),
         ]
     )
@@ -4824,8 +4824,9 @@ def test_model_map(pattern, asked, expected):
 
 
 def plain_model(name, served="chat", **raw):
-    endpoints = {"chat": (cp.CHAT,), "responses": (cp.RESPONSES,), "both": (cp.CHAT, cp.RESPONSES)}
-    return cp.Model(name, endpoints=endpoints[served], raw=raw)
+    endpoints = {"chat": [cp.CHAT], "responses": [cp.RESPONSES], "both": [cp.CHAT, cp.RESPONSES]}
+    entry = {"id": name, "supported_endpoints": endpoints[served], **raw}
+    return cp.parse_models({"data": [entry]})[0]
 
 
 HIDDEN = {"model_picker_enabled": False}
@@ -4839,6 +4840,8 @@ DEFAULTS = [  # the catalogue, COPILOT_DEFAULT_MODEL, for chat clients
     ([plain_model("a"), plain_model("b")], "b", "b"),
     ([plain_model("a"), plain_model("b")], "auto", "auto"),
     ([plain_model("a", **HIDDEN)], "", "auto"),
+    ([plain_model("a", policy={"state": "disabled"})], "", "auto"),
+    ([cp.Model("a", endpoints=("ws:/responses",))], "", "auto"),
     ([plain_model("a", **HIDDEN)], "a", cp.NotFound),
     ([cp.Model("e", kind="embeddings")], "", cp.NotFound),
     ([], "", cp.NotFound),
@@ -4887,7 +4890,10 @@ def test_model_auto_only_plans():
     for asked in ("claude-haiku-4.5", "gpt-4o", "sonnet", "llama"):
         with pytest.raises(cp.NotFound, match="Auto only.*`auto`"):
             AUTO_ONLY.resolve(asked, "anthropic")
-    assert [model.id for model in AUTO_ONLY.listed()] == ["auto", "text-embedding-3-small"]
+    assert [entry["id"] for entry in cp.models_payload(AUTO_ONLY)["data"]] == [
+        "auto",
+        "text-embedding-3-small",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -4908,7 +4914,7 @@ def test_model_not_found_names_three_ids_and_the_setting(asked, setting):
     text = str(caught.value)
     named = re.search(r"Closest: (.+?)\. Set", text)[1].split(", ")
     assert setting in text and len(named) == 3
-    assert set(named) <= {model.id for model in models.listed()}  # none that are hidden
+    assert set(named) <= {model.id for model in models.choices()}  # none that are hidden
 
 
 def test_model_environment_of_claude_code():
@@ -4969,7 +4975,7 @@ def test_model_fields():
     assert haiku.budget == (1024, 32000) and not haiku.adaptive and haiku.vision
     assert BY_ID["gpt-4.1"].endpoints == (cp.CHAT,) and not BY_ID["gpt-4.1"].offered
     assert BY_ID["text-embedding-3-small"].endpoints == ()
-    assert BY_ID["claude-opus-5"].adaptive and haiku.is_claude
+    assert BY_ID["claude-opus-5"].adaptive
 
 
 ENDPOINTS = [  # SPEC 4, every cell
@@ -4987,9 +4993,9 @@ def test_model_endpoint_choice(name, anthropic, openai, responses):
     for dialect, expected in wanted.items():
         if expected is cp.BadRequest:
             with pytest.raises(cp.BadRequest, match="work here: .*gpt-5"):
-                cp.choose_endpoint(BY_ID[name], dialect, MODELS)
+                MODELS.choose_endpoint(BY_ID[name], dialect)
         else:
-            assert cp.choose_endpoint(BY_ID[name], dialect, MODELS) == expected
+            assert MODELS.choose_endpoint(BY_ID[name], dialect) == expected
 
 
 @pytest.mark.parametrize(
@@ -5020,6 +5026,7 @@ def test_models_payload_pleases_both_sdks_codex_and_claude_code(dashed):
     assert (shown[dashed] in ids, shown[not dashed] in ids) == (True, False)
     assert {"text-embedding-3-small", "auto", "gpt-5.5"} <= set(ids)
     assert not {"gpt-4.1", "claude-opus-4.8", "gpt-5-5"} & set(ids)  # hidden, disabled
+    assert "mind-reader-1" not in ids  # which this API cannot reach
     assert len(ids) == len(set(ids))
     for entry in reply["data"]:
         assert entry["object"] == entry["type"] == "model" and entry["display_name"]
@@ -14884,7 +14891,9 @@ def test_login_is_given_up(tmp_path):
         }
         one.up.script[LOGIN_CODE] = [whole(200, huge)]
         one.up.script[POLL] = [(200, {}, [HANG])] * 2
-        assert (await one.auth.login())["expires_in"] == 3599
+        assert (await one.auth.login())[
+            "expires_in"
+        ] == 3595  # waits 5 s before each poll, as where no interval is named
         one.auth.logout()
         await one.auth.login()  # and close() with a poll under way
 
@@ -14947,7 +14956,7 @@ def test_token_that_has_worked_is_replaced_at_any_time(tmp_path):
     async def test(one):
         for number in range(20):
             token = await one.auth.token()
-            one.auth.worked(token)
+            one.auth.worked = token
             assert one.auth.drop_refused(token, expired=True)
             one.clock.advance(1)
         assert len(one.up.mints) == 20
@@ -14978,7 +14987,7 @@ def test_token_good_for_some_requests_is_not_minted_in_a_loop(tmp_path):
     async def test(one):
         for number in range(30):  # each request of one kind is answered "Forbidden"
             token = await one.auth.token()
-            one.auth.worked(token)
+            one.auth.worked = token
             again = one.auth.drop_refused(token, expired=False)
             assert again is (number < 5)
         assert (await one.auth.token()).token == one.up.mints[-1] and len(one.up.mints) == 6
@@ -15025,6 +15034,23 @@ def test_token_is_renewed_early_in_the_background(tmp_path, skew):
         assert second.token == one.up.mints[1] and len(one.up.asked(MINT[1])) == 4
         one.clock.advance(1561)  # asleep for long: now they wait
         assert (await one.auth.token()).token == one.up.mints[2]
+
+    sign_in(test, saved(tmp_path / "t"))
+
+
+def test_token_refused_while_no_other_may_be_asked_for(tmp_path):
+    async def test(one):
+        token = await one.auth.token()
+        one.auth.worked = token
+        one.clock.advance(1300)
+        one.up.script[MINT] = [whole(503, "no", **{"retry-after": "90"})]
+        assert await one.auth.token() == token
+        await one.settle()
+        assert one.auth.drop_refused(token, expired=True)
+        exc = await one.fails(cp.UpstreamError)
+        assert exc.retry_after == "90" and len(one.up.asked(MINT[1])) == 2
+        one.clock.advance(90)
+        assert (await one.auth.token()).token == one.up.mints[-1] != token.token
 
     sign_in(test, saved(tmp_path / "t"))
 
@@ -15873,7 +15899,8 @@ def test_upstream_send_headers_on_the_wire():
             cp.MESSAGES,
             cp.dumps(ask_of(model="claude-opus-5")),
             model,
-            headers={"anthropic-beta": CONTEXT},
+            cp.AGENT,
+            {"anthropic-beta": CONTEXT},
         )
         assert response.status == 200 and cp.loads(await response.read_all(1 << 20))
         seen = up.asked(cp.MESSAGES)[0]
@@ -16036,7 +16063,7 @@ def test_upstream_prompt_is_user_once():
             else:
                 up.script["POST", CHAT] = []
             with contextlib.suppress(cp.ProxyError):
-                await one.post(CHAT_BODY, initiator=one.client.who_pays(given, body, "s"))
+                await one.post(CHAT_BODY, initiator=cp.who_asks(given, body, "s"))
             return up.initiators[-1]
 
         def typed(text, before=0):
@@ -16050,7 +16077,7 @@ def test_upstream_prompt_is_user_once():
         assert await told(typed("b", 4)) == "user"
         curl = {}  # typed again, for all we know; but a repair is no new prompt
         assert await told(typed("b"), given=curl) == await told(typed("b"), given=curl) == "user"
-        asked = one.client.who_pays(curl, typed("c"), "s")
+        asked = cp.who_asks(curl, typed("c"), "s")
         await one.post(CHAT_BODY, initiator=asked)
         await one.post(CHAT_BODY, initiator=asked)
         assert up.initiators[-2:] == ["user", "agent"]
