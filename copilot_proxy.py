@@ -9689,8 +9689,8 @@ class TokenStore:
         """Replace the file in one step, and give its mark(); a failure is logged, the
         login goes on."""
         temporary = os.path.join(self._folder, ".copilot-" + secrets.token_hex(8))
-        saved_at = int(time.time() * 1000)
-        content = dict(githubToken=github, copilotToken=copilot, savedAt=saved_at)
+        now = int(time.time() * 1000)
+        content = dict(githubToken=github, copilotToken=copilot, savedAt=now)
         try:
             os.makedirs(self._folder, exist_ok=True)
             with open(temporary, "xb", opener=_open_plain) as file:
@@ -9810,10 +9810,9 @@ def exchange_error(
         if envelope.get("can_signup_for_limited"):
             hint = "Copilot Free is open to it. " + hint
         return _notification_error(kind, hint)
-    signed = headers.get("x-github-request-id")
-    if status >= 500:  # its pages in an outage have no request id
-        signed = signed or GITHUBS_PAGE.search(body)
-    if not signed:
+    # Its pages in an outage have no request id.
+    outage = status >= 500 and GITHUBS_PAGE.search(body)
+    if not (outage or headers.get("x-github-request-id")):
         return UpstreamError(f"{NOT_GITHUB}: {exc}")
     if status >= 500:
         return UpstreamError(
