@@ -10765,14 +10765,14 @@ class CopilotClient:
         """
         method = "POST" if body else "GET"
         timeouts = self._patience if initiator.who else SHORT_CALL
-        wanted = {**dict(model.headers), **headers}
+        more = {**dict(model.headers), **headers}
         renewed = False
         retries = 0
         while True:
             token = await self._auth.token()
             host = token.proxy if endpoint.startswith(ENGINES) else token.api
             # What a model wants besides never replaces ours.
-            fields = {**wanted, **self._headers(token.token, endpoint)}
+            fields = {**more, **self._headers(token.token, endpoint)}
             fields["x-request-id"] = fields["x-agent-task-id"] = new_uuid()
             if initiator.who:
                 fields["x-initiator"] = self.who_pays(initiator)
@@ -10974,7 +10974,6 @@ class Exchange:
     status = 0
     usage = TokenUsage()
     who = ""  # "user" or "agent", who pays; "" = it never reached Copilot
-    initiator: Optional[Initiator] = None  # once it has gone up
     number = 0  # unique since the start
     hold: Optional[Hold] = None  # what the limits charged it
     whose = ""  # whose failure it is, as in ProxyError
@@ -11490,6 +11489,9 @@ class App:
         """Admit one model request, answer it, and account for it whatever happens."""
         self._live[exchange] = None
         exchange.number = next(self._numbers)
+        exchange.initiator = who_asks(
+            exchange.request.headers, exchange.body, exchange.session
+        )
         try:
             await self._choose(exchange)
             self._admit(exchange)
@@ -11620,11 +11622,7 @@ class App:
         Conversation; without it that is the client's own. The answer's head has come,
         and what it `streams` is no refusal.
         """
-        initiator = exchange.initiator or who_asks(
-            exchange.request.headers, exchange.body, exchange.session
-        )
-        exchange.initiator = initiator  # another going up answers the same prompt
-        exchange.who = exchange.who or self._copilot.who_pays(initiator)
+        exchange.who = exchange.who or self._copilot.who_pays(exchange.initiator)
         sent: Any = None
         for _ in range(1 + MAX_REPAIRS):
             fit, body = await apart(
@@ -11634,7 +11632,8 @@ class App:
                 break
             try:
                 exchange.response = await self._copilot.send(
-                    exchange.endpoint, body, exchange.model, initiator, fit.headers
+                    exchange.endpoint, body, exchange.model, exchange.initiator,
+                    fit.headers,
                 )
                 if streams:
                     # A refusal inside a 200 follows its head at once: half a second.
