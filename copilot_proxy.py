@@ -10765,14 +10765,14 @@ class CopilotClient:
         """
         method = "POST" if body else "GET"
         timeouts = self._patience if initiator.who else SHORT_CALL
-        more = {**dict(model.headers), **headers}
+        wanted = {**dict(model.headers), **headers}
         renewed = False
         retries = 0
         while True:
             token = await self._auth.token()
             host = token.proxy if endpoint.startswith(ENGINES) else token.api
             # What a model wants besides never replaces ours.
-            fields = {**more, **self._headers(token.token, endpoint)}
+            fields = {**wanted, **self._headers(token.token, endpoint)}
             fields["x-request-id"] = fields["x-agent-task-id"] = new_uuid()
             if initiator.who:
                 fields["x-initiator"] = self.who_pays(initiator)
