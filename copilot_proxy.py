@@ -6513,13 +6513,12 @@ def fit_format_schema(fit: Fit) -> None:
 
 
 # OpenAI documents 64 characters, Anthropic 128 (UPSTREAM 16).
-LONGEST_TOOL = {MESSAGES: 128, CHAT: 64, RESPONSES: 64}
-_match_plain = re.compile(r"[a-zA-Z0-9_-]+").fullmatch
+def _plain_to(most: int) -> Callable[[str], Any]:
+    """What matches the names and ids that every vendor takes."""
+    return re.compile("[a-zA-Z0-9_-]{1,%d}" % most).fullmatch
 
 
-def is_plain(text: str, most: int) -> bool:
-    """Whether a name or an id is one that every vendor takes."""
-    return len(text) <= most and _match_plain(text) is not None
+PLAIN_NAME = {MESSAGES: _plain_to(128), CHAT: _plain_to(64), RESPONSES: _plain_to(64)}
 
 
 def digest_of(text: str) -> str:
@@ -6536,10 +6535,8 @@ def short_name(name: str) -> str:
 def rename(fit: Fit, holder: JSON, key: str = "name") -> int:
     """Shorten one tool name; the answer is given the client's own again."""
     name = holder.get(key)
-    if not name or not isinstance(name, str):
-        return KEPT  # to be refused, not to be made up
-    if is_plain(name, LONGEST_TOOL[fit.endpoint]):
-        return KEPT
+    if not name or not isinstance(name, str) or PLAIN_NAME[fit.endpoint](name):
+        return KEPT  # what is none is to be refused, not to be made up
     holder[key] = short_name(name)
     fit.names[holder[key]] = name
     return CHANGED
@@ -6704,25 +6701,21 @@ def drop_marks(fit: Fit) -> None:
 # --- pictures and documents -----------------------------------------------------------
 
 # "image/jpg" and a type that the bytes contradict are refused (UPSTREAM 22.6).
-MAGIC = (
-    (b"\x89PNG", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"RIFF", "image/webp"),
-)
+MAGIC = {  # how their base64 begins
+    "iVBORw": "image/png",
+    "/9j/": "image/jpeg",
+    "R0lGOD": "image/gif",
+    "UklGR": "image/webp",
+}
 
 
 def picture(named: str, data: str) -> Tuple[str, str]:
     """A picture's type by its first bytes, and its base64 in one line."""
     data = "".join(data.split())
-    named = named.partition(";")[0]
-    head = b""
-    with contextlib.suppress(ValueError):
-        head = base64.b64decode(data[:16])
-    for magic, kind in MAGIC:
-        if head.startswith(magic):
+    for magic, kind in MAGIC.items():
+        if data.startswith(magic):
             return kind, data
-    return named.replace("image/jpg", "image/jpeg"), data
+    return named.partition(";")[0].replace("image/jpg", "image/jpeg"), data
 
 
 def own_source(fit: Fit, block: JSON) -> JSON:
@@ -6808,7 +6801,7 @@ def fit_document(fit: Fit, block: JSON) -> int:
 
 # Chat refuses ids above 40 characters, Responses above 64 (UPSTREAM 22.4); Messages
 # takes no others than these (UPSTREAM 22.3).
-LONGEST_ID = {MESSAGES: 128, CHAT: 40, RESPONSES: 64}
+PLAIN_ID = {MESSAGES: _plain_to(128), CHAT: _plain_to(40), RESPONSES: _plain_to(64)}
 ID_KEYS = "id tool_use_id tool_call_id call_id".split()
 
 
@@ -6819,7 +6812,7 @@ def fit_call_id(fit: Fit, shown: JSON) -> int:
         call_id = shown.get(key)
         if type(call_id) is not str:
             continue
-        if not is_plain(call_id, LONGEST_ID[fit.endpoint]):
+        if not PLAIN_ID[fit.endpoint](call_id):
             call_id = shown[key] = "call_" + digest_of(call_id)[:24]
             verdict = CHANGED
         if key == "id":
