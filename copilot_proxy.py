@@ -6456,6 +6456,8 @@ def fit_schema(fit: Fit, tool: JSON) -> int:
     kind, key = "function", "parameters"
     if fit.endpoint == MESSAGES:
         kind, key = "custom", "input_schema"
+    elif fit.endpoint == CHAT and key not in holder:
+        return KEPT
     if tool.get("type") not in (None, kind):
         return KEPT
     schema = holder.get(key)
