@@ -4603,16 +4603,6 @@ def call_arguments(item: JSON) -> str:
     return held if isinstance(held, str) else dumps_text(held)
 
 
-def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Call:
-    call_id = required_text(item, "call_id", path)
-    name = kind.removesuffix("_call")
-    if kind in CALLS[:2]:
-        required_text(item, "name", path)
-        text_field(item, "arguments" if kind == CALLS[0] else "input", path)
-        name = table.name_of(item)
-    return Call(call_id, name, call_arguments(item))
-
-
 def _parse_result(kind: str, item: JSON, path: str) -> Result:
     call_id = required_text(item, "call_id", path)
     output = item.get("output") or ""
@@ -4638,7 +4628,13 @@ def _parse_item(table: ToolTable, item: JSON, path: str) -> Turn:
         return Turn("user", (Text(summary_text(item)),))
     parts: Tuple[Any, ...] = ()
     if kind in CALLS:
-        parts = (_parse_input_call(table, kind, item, path),)
+        call_id = required_text(item, "call_id", path)
+        name = kind.removesuffix("_call")
+        if kind in CALLS[:2]:
+            required_text(item, "name", path)
+            text_field(item, "arguments" if kind == CALLS[0] else "input", path)
+            name = table.name_of(item)
+        parts = (Call(call_id, name, call_arguments(item)),)
     elif kind == "reasoning":
         ours = unpack_reasoning(text_field(item, "encrypted_content", path))
         if ours and ours[0]:  # else only its own model can read it
@@ -4658,21 +4654,14 @@ def _join_turns(turns: List[Turn]) -> List[Turn]:
     """What a model said in one go is one turn, because thinking must stand before its
     calls (UPSTREAM 11.6); of the others each is a turn of its own."""
     joined: List[Turn] = []
-    said = [turn for turn in turns if turn.parts]
-    for role, group in itertools.groupby(said, operator.attrgetter("role")):
+    full = [turn for turn in turns if turn.parts]
+    for role, group in itertools.groupby(full, operator.attrgetter("role")):
         if role == "assistant":
             parts = itertools.chain.from_iterable(turn.parts for turn in group)
             joined.append(Turn(role, tuple(parts)))
         else:
             joined += group
     return joined
-
-
-def _wanted_format(body: JSON) -> Optional[JSON]:
-    text = field(body, "text", dict, default={})
-    form = field(text, "format", dict, "text", {"type": "text"})
-    schema = {key: form[key] for key in form if key != "type"}
-    return parse_format({**form, "json_schema": schema}, "text.format", "text.format")
 
 
 def _choice_among(body: JSON, table: ToolTable) -> str:
@@ -4710,6 +4699,11 @@ def parse_responses(body: JSON) -> Conversation:
     listed = {"input": input_items(body)}
     turns += parse_list(listed, "input", functools.partial(_parse_item, table))
     reasoning = field(body, "reasoning", dict, default={})
+    text = field(body, "text", dict, default={})
+    form = field(text, "format", dict, "text", {"type": "text"})
+    # In chat all but the type stands one level deeper.
+    named = {key: form[key] for key in form if key != "type"}
+    form = {**form, "json_schema": named}
     choice = _choice_among(body, table)
     return Conversation(
         turns=pair_results(_join_turns(turns)),
@@ -4721,7 +4715,7 @@ def parse_responses(body: JSON) -> Conversation:
         top_p=field(body, "top_p", float),
         effort=text_field(reasoning, "effort", "reasoning"),
         thinking=bool(reasoning.get("summary") or reasoning.get("generate_summary")),
-        schema=_wanted_format(body),
+        schema=parse_format(form, "text.format", "text.format"),
         user=text_field(body, "user") or text_field(body, "prompt_cache_key"),
         left_out=tuple(table.left_out),
     )
@@ -4732,11 +4726,15 @@ def parse_responses(body: JSON) -> Conversation:
 
 def _content_part(part: Any, role: str) -> JSON:
     if isinstance(part, Image):
-        detail = part.detail or "auto"
-        return {"type": "input_image", "image_url": part.url, "detail": detail}
+        return {
+            "type": "input_image", "image_url": part.url,
+            "detail": part.detail or "auto",
+        }
     if isinstance(part, Document):
-        name = part.title or "document.pdf"
-        return {"type": "input_file", "filename": name, "file_data": part.url}
+        return {
+            "type": "input_file", "filename": part.title or "document.pdf",
+            "file_data": part.url,
+        }
     kind = "output_text" if role == "assistant" else "input_text"
     return {"type": kind, "text": part.text}
 
@@ -4790,16 +4788,6 @@ def _turn_items(turn: Turn, model: Model) -> List[JSON]:
     return items
 
 
-def _encode_function(tool: Tool) -> JSON:
-    return {
-        "type": "function",
-        "name": tool.name,
-        "strict": bool(tool.strict),
-        "description": tool.description,
-        "parameters": tool.parameters,
-    }
-
-
 def encode_responses(conv: Conversation, model: Model) -> JSON:
     """The request for a conversation, all but what room 12 sets for every client.
 
@@ -4810,20 +4798,26 @@ def encode_responses(conv: Conversation, model: Model) -> JSON:
         text["format"] = {"type": "json_object"}
     if conv.schema:
         text["format"] = {"type": "json_schema", "name": "answer", **conv.schema}
+    tools = [
+        {
+            "type": "function",
+            "name": tool.name,
+            "strict": bool(tool.strict),
+            "description": tool.description,
+            "parameters": tool.parameters,
+        }
+        for tool in conv.tools
+    ]
     choice: Any = conv.tool_choice
-    if choice[:1] == "=":
+    if choice.startswith("="):
         choice = {"type": "function", "name": choice[1:]}
     return given(
-        **{"prompt_cache_key": conv.user, **conv.extra, "verbosity": None},
-        text=text,
+        **{"prompt_cache_key": conv.user, **conv.extra, "verbosity": None}, text=text,
         input=[item for turn in conv.turns for item in _turn_items(turn, model)],
-        max_output_tokens=conv.max_tokens,
-        temperature=conv.temperature,
+        max_output_tokens=conv.max_tokens, temperature=conv.temperature,
         top_p=conv.top_p,
         reasoning=given(effort=conv.effort, summary="auto" if conv.thinking else ""),
-        tools=list(map(_encode_function, conv.tools)),
-        tool_choice=choice,
-        parallel_tool_calls=conv.parallel,
+        tools=tools, tool_choice=choice, parallel_tool_calls=conv.parallel,
     )
 
 
@@ -5057,11 +5051,10 @@ def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
     """`error` in both its shapes, which SDKs raise, then what Codex reads."""
     error = {"code": exc.code or "server_error", "message": str(exc)}
     event = {"type": "error", "sequence_number": number, **error, "param": None}
-    event.update(openai_error(exc))
     failed = {**response, "status": "failed", "error": error}
-    number += 1
-    end = {"type": "response.failed", "sequence_number": number, "response": failed}
-    return encode_sse("error", event) + encode_sse("response.failed", end)
+    end = {"type": "response.failed", "sequence_number": number + 1, "response": failed}
+    raised = encode_sse("error", {**event, **openai_error(exc)})
+    return raised + encode_sse("response.failed", end)
 
 
 class _Form(NamedTuple):
@@ -5132,15 +5125,6 @@ def call_members(kind: str, arguments: str) -> JSON:
     return {**about["item"], about["member"]: given_members}
 
 
-def call_item(tool: Tool, call_id: str) -> JSON:
-    """The item of a call that has begun; its id is not in it yet."""
-    kind = "custom_tool" if tool.kind == "custom" else tool.kind
-    item = {"type": kind + "_call", "status": "in_progress", "call_id": call_id}
-    if kind not in CLIENT_TOOLS:
-        item.update(name=tool.own or tool.name, **given(namespace=tool.namespace))
-    return {**item, **call_members(tool.kind, "")}
-
-
 class ResponsesWriter:
     """A Sink that writes a Responses stream or, with `fold`, keeps it for whole().
 
@@ -5198,8 +5182,13 @@ class ResponsesWriter:
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._close_item()
         name = self.names.get(name, name)
-        tool = self._tools.get(name) or Tool(name, "", {})
-        self._calls[key] = self._add_item(call_item(tool, call_id), tool)
+        tool = self._tools.get(name) or Tool(name, "", {}, own=name)
+        kind = "custom_tool" if tool.kind == "custom" else tool.kind
+        item = {"type": kind + "_call", "status": "in_progress", "call_id": call_id}
+        if kind not in CLIENT_TOOLS:
+            item.update(name=tool.own, **given(namespace=tool.namespace))
+        item.update(call_members(tool.kind, ""))
+        self._calls[key] = self._add_item(item, tool)
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         call = self._calls.get(key)
@@ -5450,15 +5439,9 @@ class ResponseMemory:
             output = [loads(raw) for _, raw in kept.output]
             items = [*input_items(loads(kept.request)), *output, *items]
             number = kept.previous
-        expanded = {**body, "input": self._complete(session, items)}
-        expanded.pop("previous_response_id", None)
-        return expanded
-
-    def _complete(self, session: str, items: List[Any]) -> List[Any]:
-        """Items in the place of references, each once: so this is never more than what
-        was kept and sent; and reasoning with what its vendor wants back, because many
-        clients leave that out."""
-
+        # Items in the place of references, each once, so that this is never more than
+        # what was kept and sent; and reasoning with what its vendor wants back, because
+        # many clients leave that out.
         seen: Set[str] = set()
         whole: List[Any] = []
         for item in items:
@@ -5474,7 +5457,9 @@ class ResponseMemory:
                     raise not_kept("Item", name, 404)
             seen.add(name)
             whole.append(item)
-        return whole
+        expanded = {**body, "input": whole}
+        expanded.pop("previous_response_id", None)
+        return expanded
 
 
 # --- the pass-through -----------------------------------------------------------------
@@ -5482,10 +5467,9 @@ class ResponseMemory:
 
 def wants_memory(body: JSON, model: Model) -> bool:
     """Whether reasoning must be kept here for a client that does not ask for it."""
-    if not takes_reasoning(model):
-        return False
-    asks = ENCRYPTED in list_at(body, "include")
-    return body.get("store") is not False and not asks
+    include = list_at(body, "include")
+    keeps = body.get("store") is not False and ENCRYPTED not in include
+    return keeps and takes_reasoning(model)
 
 
 ENDINGS = ("response.completed", "response.incomplete")
@@ -5575,18 +5559,14 @@ class ResponsesTap(StreamTranslator):
             if self._changed:
                 data = dumps(obj)
             if kind in ENDINGS:
-                self._end(obj)
+                self.finished = self.done = True
+                cost = obj.get("copilot_usage")
+                self.usage = openai_usage(self._answer.get("usage"), cost)
+                self._answer.update(given(copilot_usage=cost))
         self._number += 1
         head = b"event: %b\n" % name.encode("utf-8") if name else b""
         lines = data.replace(b"\n", b"\ndata: ")
         self._out.append(b"%bdata: %b\n\n" % (head, lines))
-
-    def _end(self, obj: JSON) -> None:
-        self.finished = True
-        self.done = True
-        cost = obj.get("copilot_usage")
-        self.usage = openai_usage(self._answer.get("usage"), cost)
-        self._answer.update(given(copilot_usage=cost))
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
@@ -5611,8 +5591,9 @@ def search_query(body: JSON) -> Optional[str]:
     tools = list_at(body, "tools")
     if len(tools) != 1 or not text_at(tools[0], "type").startswith("web_search_"):
         return None
-    turns = parse_messages({**body, "tools": [], "tool_choice": None}).turns
-    return text_of(part for turn in turns if turn.role == "user" for part in turn.parts)
+    return text_of(
+        parse_messages({**body, "tools": [], "tool_choice": None}).turns[-1].parts
+    )
 
 
 def search_model(models: Sequence[Model]) -> Optional[Model]:
@@ -5640,17 +5621,20 @@ class SearchReader(ResponsesReader):
     """A Reader of a search by Responses: the sink hears of it when all is known."""
 
     def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        parts: List[JSON] = []
-        queries = [""]
-        for item in objects(object_at(obj, "response").get("output")):
-            queries.append(text_at(object_at(item, "action"), "query"))
-            parts += objects(item.get("content"))
+        query = ""
         pages: Dict[str, str] = {}
-        for part in parts:
-            for note in objects(part.get("annotations")):
-                if note.get("type") == "url_citation":
-                    pages[text_at(note, "url")] = text_at(note, "title")
-        sink.search(max(queries, key=len), pages)
+        for item in objects(object_at(obj, "response").get("output")):
+            query = max(query, text_at(object_at(item, "action"), "query"), key=len)
+            notes = [
+                note
+                for part in objects(item.get("content"))
+                for note in objects(part.get("annotations"))
+                if note.get("type") == "url_citation"
+            ]
+            pages.update(
+                (text_at(note, "url"), text_at(note, "title")) for note in notes
+            )
+        sink.search(query, pages)
         self._ended(kind, index, obj, sink)
 
     EVENTS = {
