@@ -945,14 +945,13 @@ def _is_too_deep(raw: bytes, value: Any) -> bool:
     # Each level takes two bytes, so that most events of a stream are not looked at.
     if len(raw) <= 2 * MAX_DEPTH:
         return False
-    # Level by level and in C: an eighth of a millisecond for a megabyte.
+    # Level by level and in C; a dict of nothing but texts and numbers is not tracked.
     level = [value]
-    for _ in range(MAX_DEPTH):
-        held = gc.get_referents(*level)
-        level = [each for each in held if type(each) in (dict, list)]
+    for _ in range(MAX_DEPTH - 1):
+        level = list(filter(gc.is_tracked, gc.get_referents(*level)))
         if not level:
             return False
-    return True
+    return any(isinstance(each, (dict, list)) for each in gc.get_referents(*level))
 
 
 def loads(raw: bytes) -> Any:
@@ -1098,12 +1097,8 @@ def replace_lone_surrogates(raw: bytes) -> bytes:
     return _ESCAPES.sub(lambda found: b"\\ufffd" if found[1] else found[0], raw)
 
 
-# A value, where it stands in a text (a member: from its key on), and the same of its
-# items, if it is one of these lists: a long history is edited at few places.
-Place = Tuple[Any, int, int, Optional[List[Any]]]
-PLACED_LISTS = ("tools", "system", "messages", "input")
-# More items are not placed: each costs a microsecond, and some have three bytes.
-MAX_PLACES = 20_000
+# A member's value, and where it stands in a text, from its key on.
+Place = Tuple[Any, int, int]
 
 
 def _token(pattern: str) -> Callable[..., Any]:
@@ -1113,18 +1108,6 @@ def _token(pattern: str) -> Callable[..., Any]:
 _first_key = _token(r' { "([^"\\\x00-\x1f]*)" : ')
 _next_key = _token(r' , "([^"\\\x00-\x1f]*)" : ')
 _last_brace = _token(r" } \Z")
-_first_item, _next_item, _last_bracket = map(_token, (r"\[ (?=[^]\s])", " , ", r" \]"))
-
-
-def _place_items(text: str, found: Any) -> Tuple[List[Place], int]:
-    """The items of a list from its first on, and where it ends."""
-    items: List[Place] = []
-    while found and len(items) < MAX_PLACES:
-        start = found.end()
-        item, end = _scan(text, start)
-        items.append((item, start, end, None))
-        found = _next_item(text, end)
-    return items, _last_bracket(text, end).end()
 
 
 def _place_members(text: str) -> Dict[str, Place]:
@@ -1132,31 +1115,27 @@ def _place_members(text: str) -> Dict[str, Place]:
     places: Dict[str, Place] = {}
     found = _first_key(text)
     end = found.end()
-    while found and len(places) < MAX_PLACES:
-        key = found[1]
-        opened = key in PLACED_LISTS and _first_item(text, found.end())
-        if opened:
-            items, end = _place_items(text, opened)
-            value = [item[0] for item in items]
-        else:
-            value, end = _scan(text, found.end())
-            items = [] if value == [] else None
-        places[key] = (value, found.start(1) - 1, end, items)
+    while found:
+        value, end = _scan(text, found.end())
+        places[found[1]] = (value, found.start(1) - 1, end)
         found = _next_key(text, end)
     _last_brace(text, end).end()
     return places
 
 
-def parse_placed(raw: bytes) -> Tuple[JSON, Dict[str, Place]]:
-    """Parse a request body and tell where its members stand; raises BadRequest."""
+def parse_placed(raw: bytes) -> Tuple[JSON, bytes, str, Dict[str, Place]]:
+    """Parse a request body; also its bytes as they may be sent, their text, and where
+    its members stand: none where only loads() can read it. Raises BadRequest."""
+    raw = replace_lone_surrogates(raw)
     try:
-        places = _place_members(raw.decode("utf-8"))
+        text = raw.decode("utf-8")
+        places = _place_members(text)
     except (ValueError, AttributeError, StopIteration, RecursionError):
-        return loads_object(raw), {}  # where a token is missing, it says what is wrong
+        return loads_object(raw), raw, "", {}  # a missing token: it says what is wrong
     body = {key: place[0] for key, place in places.items()}
     if _is_too_deep(raw, body):
         loads_object(raw)  # as above
-    return body, places
+    return body, raw, text, places
 
 
 # -- tables that do not grow for ever ------------------------------------------------
@@ -5484,19 +5463,17 @@ class ResponsesTap(StreamTranslator):
     its two wordings.
     """
 
-    def __init__(
-        self, tools: Mapping[str, Tool] = {}, *, hide: bool = False, previous: str = "",
-    ) -> None:
+    _number = 0  # of the event that comes next
+    _changed = False  # whether an event is no more the upstream's own
+
+    def __init__(self, *, hide: bool = False, previous: str = "") -> None:
         super().__init__()
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
         self.items: List[JSON] = []  # the output, with all that is to come back
-        self._tools = tools
         self._hide = hide
         self._previous = previous  # answer that the client named, which went up whole
         self._ids: Dict[Any, str] = {}  # by output_index, and of the "response"
-        self._number = 0  # of the event that comes next
         self._answer: JSON = {"id": "resp_0", "object": "response", "output": []}
-        self._changed = False  # whether an event is no more the upstream's own
 
     def _set(self, holder: JSON, key: str, value: Any) -> None:
         if value and holder.get(key) != value:
@@ -5508,14 +5485,6 @@ class ResponsesTap(StreamTranslator):
         own = text_at(holder, key)
         if own:
             self._set(holder, key, self._ids.setdefault(place, own))
-
-    def _rename(self, item: JSON) -> None:
-        """Give a call the name and the namespace that the client knows."""
-        name = text_at(item, "name")
-        tool = self._tools.get(self.names.get(name, name))
-        if tool and "namespace" not in item:
-            self._set(item, "name", tool.own)
-            self._set(item, "namespace", tool.namespace)
 
     def _pass_on(self, kind: str, obj: JSON) -> None:
         """Make an event what the client is to see."""
@@ -5531,7 +5500,8 @@ class ResponsesTap(StreamTranslator):
             self.items = []
         for at, item in enumerate(items, index):
             self._pin(item, "id", at)
-            self._rename(item)
+            for key in ("name", "namespace"):
+                self._set(item, key, self.names.get(text_at(item, key)))
             if kind != "response.output_item.added":
                 self.items.append(dict(item))
             if self._hide and item.get("type") == "reasoning":
@@ -5653,45 +5623,54 @@ class SearchReader(ResponsesReader):
 # refused by name or said otherwise, and `left_out` says so; a refusal turns rows on.
 
 
-NOWHERE: Place = (None, 0, 0, None)
-
-
 class ClientBody(NamedTuple):
-    """What a client sent: the parsed body, its bytes, and where its parts stand."""
+    """What a client sent: the parsed body, its bytes, and where its members stand."""
 
     dialect: str
+    betas: str  # its anthropic-beta header
     body: JSON
     raw: bytes = b""
+    text: str = ""
     places: Dict[str, Place] = {}
-    betas: str = ""  # its anthropic-beta header
 
 
-# What a rule says of the object that it was shown, all of which may come together.
+# What a rule says of the object that it was shown.
 KEPT = 0
 CHANGED = 1  # a comparison says it too: True counts as 1
-CUT = 2  # alone: nothing but `$schema` went, which Claude Code sends with every tool
-GONE = 4  # the walk empties it and takes it out
+GONE = 2  # the walk empties it and takes it out
 _schema_value = re.compile(r'\s*:\s*"[^"\\]*"\s*(,\s*)?').match
 
 
-def cut_schema(text: str) -> str:
-    """The text of a tool without its one `$schema`; "" if that is not plain to see."""
-    before, key, behind = text.rpartition('"$schema"')
-    found = _schema_value(behind)
-    if not found or key in before:
+def cut_schemas(text: str, number: int) -> str:
+    """A text without its `number` members `$schema`, which Claude Code sends with each
+    tool; "" if those are not plain to see."""
+    first, *others = text.split('"$schema"')
+    if len(others) != number:
         return ""
-    if not found[1]:  # the last member: the comma stands before it
-        before = before.rstrip(", \t\r\n")
-    return before + behind[found.end() :]
+    kept = [first]
+    for other in others:
+        found = _schema_value(other)
+        if not found:
+            return ""
+        if not found[1]:  # the last member: the comma stands before it
+            kept.append(kept.pop().rstrip(", \t\r\n"))
+        kept.append(other[found.end() :])
+    return "".join(kept)
 
 
 class Fit:
     """One request on its way up: what the rules read, change and leave behind.
 
     `body` is the client's own on a pass-through, else what an encoder wrote; rules edit
-    it in place. A member put in another's place is seen by itself; an item of a list
-    that is changed inside must be touched, which the walk does for what it shows.
+    it in place. What is put in a member's place is seen by itself; where something
+    inside was changed, the member must be touched, which the walk does for its own.
     """
+
+    stops: Tuple[str, ...] = ()  # at which the proxy itself has to cut
+    member = ""  # the member that the walk is in
+    cuts = 0  # how many schemas have lost their `$schema`
+    turn = 0  # the number of the turn that the walk is in
+    pictures = False  # whether there are any
 
     def __init__(
         self, client: ClientBody, body: JSON, model: Model, endpoint: str,
@@ -5705,13 +5684,21 @@ class Fit:
         self.left_out: Dict[str, None] = {}  # what the upstream is not told, in words
         self.betas: List[str] = []  # for the anthropic-beta header
         self.names: Dict[str, str] = {}  # the upstream's name of a tool: the client's
-        self.stops: Tuple[str, ...] = ()  # at which the proxy itself has to cut
-        self.member = ""  # the member that the walk is in, and its item
-        self.item: JSON = {}
         self.offered: Dict[str, None] = {}  # names of tools
         self.called: Dict[str, None] = {}
-        self.marked: List[Tuple[JSON, JSON]] = []  # item, and holder of a cache mark
-        self._touched: Dict[int, int] = {}  # what was done to an item, by its id
+        self.calls: List[Tuple[int, Any]] = []  # their turns and ids
+        self.results: List[Tuple[int, Any]] = []  # the turn before each, and its call
+        self.marked: List[Tuple[str, JSON]] = []  # member, and holder of a cache mark
+
+    @property
+    def headers(self) -> Dict[str, str]:
+        """The headers that the request needs besides."""
+        headers = {}
+        if self.betas:
+            headers["anthropic-beta"] = ",".join(self.betas)
+        if self.pictures:  # else not: an organisation may forbid vision
+            headers["copilot-vision-request"] = "true"
+        return headers
 
     def tell(self, what: str) -> None:
         """Note something that is left out."""
@@ -5738,82 +5725,92 @@ class Fit:
         if not config:
             del self.body[holder]
 
-    def touch(self, item: JSON, how: int = CHANGED) -> None:
-        """Have an item written anew, because it was changed inside."""
-        self._touched[id(item)] = self._touched.get(id(item), KEPT) | how
+    def touch(self, key: str) -> None:
+        """Have a list written anew, because something in it was changed."""
+        self.body[key] = [*self.body[key]]
 
     def encode(self) -> bytes:
-        """The bytes to send: the client's own for all that was not touched."""
+        """The bytes to send: the client's own for all members that were not touched."""
         client, body = self.client, self.body
-        if body is not client.body or not client.places:
+        places = client.places
+        if body is not client.body or not places:
             # Arguments were a text: their escapes became characters since.
             return replace_lone_surrogates(dumps(body))
-        if len(body) == len(client.places) and all(map(self._keeps, body)):
+        own = [key for key in places if body.get(key, self) is places[key][0]]
+        if len(own) == len(places) == len(body) and not self.cuts:
             return client.raw
-        text = client.raw.decode("utf-8")
-        members = [self._encode_member(text, key) for key in body]
+        kept: Dict[str, str] = {}
+        for key in own:
+            _, start, end = places[key]
+            kept[key] = client.text[start:end]
+            if key == "tools" and self.cuts:
+                kept[key] = cut_schemas(kept[key], self.cuts)
+        members = [
+            kept.get(key) or f"{dumps_text(key)}:{dumps_text(body[key])}"
+            for key in body
+        ]
         return ("{%s}" % ",".join(members)).encode("utf-8")
-
-    def _keeps(self, key: str) -> bool:
-        """Whether a member is what the client sent, item for item."""
-        value, _, _, items = self.client.places.get(key, NOWHERE)
-        if self.body[key] is not value:
-            return False
-        if items is None:  # not a list: a change inside comes as a copy
-            return True
-        ids = [id(item[0]) for item in items]
-        return list(map(id, value)) == ids and self._touched.keys().isdisjoint(ids)
-
-    def _encode_member(self, text: str, key: str) -> str:
-        _, start, end, items = self.client.places.get(key, NOWHERE)
-        if self._keeps(key):
-            return text[start:end]
-        value = self.body[key]
-        if not items:
-            return f"{dumps_text(key)}:{dumps_text(value)}"
-        # All that stood here is alive in its place, so an id is one object's.
-        kept: Dict[int, str] = {}
-        for item, start, end, _ in items:
-            how = self._touched.get(id(item), KEPT)
-            if how == KEPT:
-                kept[id(item)] = text[start:end]
-            elif how == CUT:
-                kept[id(item)] = cut_schema(text[start:end])
-        written = [kept.get(id(item)) or dumps_text(item) for item in value]
-        return f"{dumps_text(key)}:[{','.join(written)}]"
 
 
 # --- the walk -------------------------------------------------------------------------
 
 # One walk serves all rules about blocks, because a history may have 100,000 of them.
+WALKED = ("tools", "system", "messages", "input")
 OFFERED = "offered"  # the kind of what stands in `tools`
 INNER = ("content", "tool_calls", "output")  # where an object holds others
+LEAVES = frozenset("text tool_use thinking image input_text output_text".split())
 DEEPEST = 4  # turn, result, search result, text: nothing means more below
 Repair = Callable[..., Any]  # (fit) -> None, or (fit, object) -> what it did to it
 Repairs = Dict[str, List[Repair]]
 
 
-def visit(fit: Fit, items: Any, kind: str, repairs: Repairs, depth: int) -> int:
+def path_of(value: Any, wanted: JSON) -> str:
+    """Where this very object stands in a body, as messages.3.content.0."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        if inner is wanted:
+            return str(key)
+        path = path_of(inner, wanted) if isinstance(inner, (dict, list)) else ""
+        if path:
+            return f"{key}.{path}"
+    return ""
+
+
+def drop_nulls(item: JSON) -> bool:
+    """A null member is an absent one: OpenAI's SDKs give back every field that their
+    answers may have, and Copilot knows few. `content` is null in any call's message."""
+    nulls = [key for key, value in item.items() if value is None and key != "content"]
+    for key in nulls:
+        del item[key]
+    return bool(nulls)
+
+
+def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -> int:
     """Show the objects of a list to the rules of their kind, then what those hold."""
     verdict = KEPT
     inner_keys = ("tools",) if kind else INNER  # a namespace has tools
-    for item in objects(items):
-        if depth == 0:
-            fit.item = item
+    for item in items:
+        if type(item) is not dict:
+            if depth < 2:
+                path = f"{path_of(fit.body, items)}.{items.index(item)}"
+                expect(item, dict, path)
+            continue
         answer = KEPT
+        if None in item.values():
+            answer = drop_nulls(item)
         shown = str(kind or item.get("role") or item.get("type"))
         for repair in repairs.get(shown, ()):
             answer |= repair(fit, item)
             if answer & GONE:
                 item.clear()
                 break
+        if shown in LEAVES or depth == DEEPEST:
+            verdict |= answer
+            continue
         for key in inner_keys:
             inner = item.get(key)
-            if type(inner) is list and depth < DEEPEST:
+            if type(inner) is list:
                 # Whatever happened inside, the outer one is changed by it.
                 answer |= bool(visit(fit, inner, kind, repairs, depth + 1))
-        if answer and depth == 0:
-            fit.touch(item, answer)
         verdict |= answer
     if verdict & GONE:  # emptied above; what a client sent empty says nothing either
         items[:] = filter(None, items)
@@ -5822,47 +5819,34 @@ def visit(fit: Fit, items: Any, kind: str, repairs: Repairs, depth: int) -> int:
 
 def walk(fit: Fit, repairs: Repairs) -> None:
     """Show each object of a request to the rules of its kind, outer ones first."""
-    for key in PLACED_LISTS:
+    for key in WALKED:
         fit.member = key
         kind = OFFERED if key == "tools" else ""
-        visit(fit, fit.body.get(key), kind, repairs, 0)
+        items = fit.body.get(key)
+        if isinstance(items, list) and visit(fit, items, kind, repairs, 0):
+            fit.touch(key)
 
 
 # --- what nobody takes, and what is no model's business -------------------------------
 
 
-def check_objects(items: Any, path: str, *at: int) -> None:
-    """A list of objects, or a text; raises BadRequest naming what is neither."""
-    if items is None or type(items) is str:
-        return
-    if type(items) is not list:
-        expect(items, list, path % at)
-    for index, item in enumerate(items):
-        if type(item) is not dict:
-            expect(item, dict, "%s.%d" % (path % at, index))
-
-
 def check_shape(fit: Fit) -> None:
     """What no upstream would take costs no request."""
     body = fit.client.body
-    turns = field(body, "messages", list, default=[])
+    turns = field(body, "messages", list)
     if not turns and fit.client.dialect in ("anthropic", "openai"):
         raise BadRequest("messages: at least one message is required")
     if body.get("input") == [] and not body.get("previous_response_id"):
         raise BadRequest("input: at least one item is required")
-    check_objects(turns, "messages")
-    for at, turn in enumerate(turns):
-        if type(turn.get("role")) is not str:
-            required_text(turn, "role", f"messages.{at}")
-        check_objects(turn.get("content"), "messages.%d.content", at)
-        for place, block in enumerate(objects(turn.get("content"))):
-            if block.get("type") == "tool_result":
-                path = "messages.%d.content.%d.content"
-                check_objects(block.get("content"), path, at, place)
-    if fit.client.dialect == "responses":
-        check_objects(body.get("input"), "input")
-    check_objects(field(body, "tools", list), "tools")
-    check_objects(body.get("system"), "system")
+    field(body, "tools", list)
+
+
+def content_of(fit: Fit, holder: JSON) -> Any:
+    """A text, a list or nothing; raises BadRequest naming what is none of these."""
+    content = holder.get("content")
+    if content is None or isinstance(content, (str, list)):
+        return content
+    return expect(content, list, path_of(fit.body, holder), "content")
 
 
 # Fields that mean something which Copilot has not, and what to do instead, by the API
@@ -5879,8 +5863,6 @@ UNSERVED = {
         "logprobs": "",
         "functions": "use tools",
         "logit_bias": "",
-        "frequency_penalty": "",
-        "presence_penalty": "",
         "web_search_options": "",
     },
     "responses": {
@@ -5890,7 +5872,7 @@ UNSERVED = {
 }
 HARMLESS = {"n": 1, "modalities": ["text"]}  # values that ask for nothing
 # No translation of a chat request has a field for these.
-CHAT_ALONE = "logit_bias frequency_penalty presence_penalty web_search_options".split()
+CHAT_ALONE = ("logit_bias", "web_search_options")
 
 
 def refuse_meaning(fit: Fit) -> None:
@@ -6208,12 +6190,12 @@ def add_to_system(fit: Fit, words: str) -> None:
     """Say something in the system text."""
     body = fit.body
     if fit.endpoint == CHAT:
-        body["messages"].insert(0, {"role": "system", "content": words})
+        body["messages"] = [{"role": "system", "content": words}, *body["messages"]]
         return
     key = {MESSAGES: "system", RESPONSES: "instructions"}[fit.endpoint]
     system = body.get(key)
     if isinstance(system, list):
-        system.append({"type": "text", "text": words})
+        body[key] = [*system, {"type": "text", "text": words}]
     else:
         body[key] = "\n\n".join(filter(None, [system, words]))
 
@@ -6257,9 +6239,8 @@ def fit_messages_tool(fit: Fit, tool: JSON) -> int:
         tool.clear()
         tool.update(name=plain.get("name"), description=plain.get("description"))
         tool["input_schema"] = plain.get("parameters") or {}
+        drop_nulls(tool)
     tool.pop("eager_input_streaming", None)
-    if tool.get("description", "") is None:
-        del tool["description"]
     if tool.get("defer_loading"):
         tool.pop("cache_control", None)
     return tool != before
@@ -6459,7 +6440,10 @@ def fit_schema(fit: Fit, tool: JSON) -> int:
     schema = holder.get(key)
     if not isinstance(schema, dict):
         schema = holder[key] = {}
-    verdict = CUT if schema.pop("$schema", None) is not None else KEPT
+    if "$schema" in schema:
+        del schema["$schema"]
+        fit.cuts += 1
+    verdict = KEPT
     before = {**schema}
     flatten_union(schema, holder)
     schema["type"] = "object"
@@ -6541,11 +6525,9 @@ def rename(fit: Fit, holder: JSON, key: str = "name") -> int:
 
 
 def fit_name(fit: Fit, shown: JSON) -> int:
-    """Tool names, where a tool is offered and where it was called."""
-    if shown.get("type") == "namespace":
-        return KEPT
+    """Names of tools and namespaces, where they are offered and where called."""
     holder = tool_holder(shown)
-    verdict = rename(fit, holder)
+    verdict = rename(fit, holder) | rename(fit, shown, "namespace")
     names = fit.offered if fit.member == "tools" else fit.called
     names[str(holder.get("name"))] = None
     return verdict
@@ -6577,7 +6559,7 @@ def tidy_tools(fit: Fit) -> None:
         if all(tool.get("defer_loading") for tool in tools):
             for tool in tools:  # one at least must not wait to be found
                 del tool["defer_loading"]
-                fit.touch(tool)
+            fit.touch("tools")
 
 
 # --- blocks of a Messages history -----------------------------------------------------
@@ -6666,11 +6648,10 @@ def say_reference(fit: Fit, block: JSON) -> int:
 
 def lift_marks(fit: Fit, block: JSON) -> int:
     """A cache mark inside a result is refused: it belongs to the result."""
-    marked = [part for part in objects(block.get("content")) if "cache_control" in part]
+    parts = objects(content_of(fit, block))
+    marked = [part for part in parts if part.get("cache_control")]
     for part in marked:
-        mark = part.pop("cache_control")
-        if mark is not None:
-            block.setdefault("cache_control", mark)
+        block.setdefault("cache_control", part.pop("cache_control"))
     return bool(marked)
 
 
@@ -6683,7 +6664,7 @@ def fit_mark(fit: Fit, block: JSON) -> int:
     mark = block.get("cache_control")
     if not isinstance(mark, dict):
         return KEPT
-    fit.marked.append((fit.item, block))
+    fit.marked.append((fit.member, block))
     refused = mark.keys() - MARK_KEYS
     for key in refused:
         del mark[key]
@@ -6692,9 +6673,9 @@ def fit_mark(fit: Fit, block: JSON) -> int:
 
 def drop_marks(fit: Fit) -> None:
     """Drop the first cache marks: a later one covers what stands before it."""
-    for item, block in fit.marked[:-MAX_MARKS]:
+    for member, block in fit.marked[:-MAX_MARKS]:
         del block["cache_control"]
-        fit.touch(item)
+        fit.touch(member)
 
 
 # --- pictures and documents -----------------------------------------------------------
@@ -6721,17 +6702,6 @@ def picture(named: str, data: str) -> Tuple[str, str]:
     return named.replace("image/jpg", "image/jpeg"), data
 
 
-def path_of(value: Any, wanted: JSON) -> str:
-    """Where this very object stands in a body, as messages.3.content.0."""
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-        if inner is wanted:
-            return str(key)
-        path = path_of(inner, wanted) if isinstance(inner, (dict, list)) else ""
-        if path:
-            return f"{key}.{path}"
-    return ""
-
-
 def own_source(fit: Fit, block: JSON) -> JSON:
     """The source of a block, which holds its bytes: nobody here fetches any."""
     source = object_at(block, "source")
@@ -6755,6 +6725,7 @@ def check_ability(fit: Fit, lesson: str, able: bool, kind: str, advice: str) -> 
 
 def check_vision(fit: Fit) -> None:
     """Claude Code drops its pictures when it reads this mark (CLIENTS 1)."""
+    fit.pictures = True
     advice = "remove them from the conversation"
     check_ability(fit, "vision", fit.model.vision, "image", advice)
 
@@ -6823,24 +6794,31 @@ def fit_call_id(fit: Fit, shown: JSON) -> int:
     verdict = KEPT
     for key in ID_KEYS:
         call_id = shown.get(key)
-        if type(call_id) is str and not is_plain(call_id, LONGEST_ID[fit.endpoint]):
-            shown[key] = "call_" + digest_of(call_id)[:24]
+        if type(call_id) is not str:
+            continue
+        if not is_plain(call_id, LONGEST_ID[fit.endpoint]):
+            call_id = shown[key] = "call_" + digest_of(call_id)[:24]
             verdict = CHANGED
+        if key == "id":
+            fit.calls.append((fit.turn, call_id))
+        else:
+            fit.results.append((fit.turn - 1, call_id))
     return verdict
 
 
 RANKS = {"tool_result": 0, "tool_use": 2}  # of the blocks of a turn
 
 
-def rank_of(block: JSON) -> int:
+def rank_of(block: Any) -> int:
     """Where a block stands in its turn."""
-    return RANKS.get(str(block.get("type")), 1)
+    return RANKS.get(text_at(block, "type"), 1)
 
 
 def sort_blocks(fit: Fit, turn: JSON) -> int:
     """Results first, as they are looked for right behind the calls (UPSTREAM 11.5), and
     calls last: text behind one is refused as if it were a prefill (UPSTREAM 11.6)."""
-    content = turn.get("content")
+    fit.turn += 1
+    content = content_of(fit, turn)
     if type(content) is not list or len(content) < 2:
         return KEPT
     ranks = list(map(rank_of, content))
@@ -6857,6 +6835,7 @@ def fit_system_turn(fit: Fit, turn: JSON) -> int:
     if refused or not takes_beta(fit, MID_SYSTEM_BETA):  # that model refuses it too
         turn.pop("output_config", None)
         turn["role"] = "user"
+        fit.turn += 1
         return CHANGED
     if MID_SYSTEM_BETA not in fit.betas:
         fit.betas.append(MID_SYSTEM_BETA)
@@ -6870,7 +6849,9 @@ def drop_empty_turns(fit: Fit) -> None:
     if is_blank(fit.body.get("system")):
         del fit.body["system"]
     turns = fit.body["messages"]
-    turns[:] = [turn for turn in turns if not is_blank(turn.get("content"))]
+    kept = [turn for turn in turns if not is_blank(turn.get("content"))]
+    if len(kept) < len(turns):
+        fit.body["messages"] = kept
 
 
 # A call without a result is refused by every vendor; clients lose some on Ctrl-C.
@@ -6892,35 +6873,33 @@ def orphan_parts(content: Any, kind: str) -> List[JSON]:
     return [{"type": kind, "text": words}, *more]
 
 
-def answer_calls(fit: Fit, turns: List[JSON], calls: Iterable[str]) -> List[JSON]:
-    """The turns behind calls, with the results in the first one of the user's."""
-    home: JSON = next((turn for turn in turns if turn.get("role") == "user"), {})
-    waiting = dict.fromkeys(calls)
-    late: List[JSON] = []
+def answer_calls(turns: List[JSON], waiting: Dict[str, None]) -> List[JSON]:
+    """The turns behind calls, with the results in the first one of the user's, since a
+    turn of their own would part the calls from other results."""
+    results: List[JSON] = []
     for turn in turns:
-        content = objects(turn.get("content"))
-        kept: List[JSON] = []
-        for block in content:
+        blocks = objects(turn.get("content"))
+        others: List[JSON] = []
+        for block in blocks:
             call_id = str(block.get("tool_use_id"))
             if block.get("type") != "tool_result":
-                kept.append(block)
-            elif call_id not in waiting:
+                others.append(block)
+            elif call_id in waiting:
+                del waiting[call_id]
+                results.append(block)
+            else:
                 words, *more = orphan_parts(block.get("content"), "text")
                 say_block(block, words["text"])
-                fit.touch(turn)
-                kept += [block, *more]
-            else:
-                del waiting[call_id]
-                (kept if turn is home else late).append(block)
-        if kept != content:
-            turn["content"] = kept
-            fit.touch(turn)
-    late += [{**UNANSWERED, "tool_use_id": call_id} for call_id in waiting]
-    if late and not home:
-        return [{"role": "user", "content": late}, *turns]
-    if late:  # a turn of their own would part the calls from other results
-        home["content"] = late + as_blocks(home.get("content"))
-        fit.touch(home)
+                others += [block, *more]
+        if others != blocks:
+            turn["content"] = others
+    results += [{**UNANSWERED, "tool_use_id": call_id} for call_id in waiting]
+    homes = [turn for turn in turns if turn.get("role") == "user"]
+    if results and not homes:
+        homes = [{"role": "user"}]
+        turns = homes + turns
+    if results:
+        homes[0]["content"] = results + as_blocks(homes[0].get("content"))
     return turns
 
 
@@ -6931,34 +6910,24 @@ def is_answer(turn: JSON) -> bool:
 
 def pair_blocks(fit: Fit) -> None:
     """Every tool_use is answered in the user's next turn, and nothing else is."""
+    if fit.calls == fit.results:  # as nearly always
+        return
     paired: List[JSON] = []
-    calls: List[str] = []
+    waiting: Dict[str, None] = {}
     for answered, run in itertools.groupby([*fit.body["messages"], {}], is_answer):
         turns = list(run)
         if answered:
-            uses = [use for turn in turns for use in blocks_of(turn, "tool_use")]
-            calls = [str(use.get("id")) for use in uses]
+            blocks = [one for turn in turns for one in as_blocks(turn.get("content"))]
+            blocks.sort(key=rank_of)  # one turn: results are looked for behind the last
+            uses = [one for one in blocks if one.get("type") == "tool_use"]
+            waiting = {str(use.get("id")): None for use in uses}
+            if uses:
+                turns = [{**turns[0], "content": blocks}]
         else:
-            turns = answer_calls(fit, turns, calls)
+            turns = answer_calls(turns, waiting)
         paired += turns
-    fit.body["messages"][:] = paired[:-1]
+    fit.body["messages"] = paired[:-1]
     drop_empty_turns(fit)
-
-
-def merge_turns(fit: Fit) -> None:
-    """One turn of calls or results in the place of several in a row: the results are
-    looked for in the turn behind the calls."""
-    turns = fit.body["messages"]
-    merged = turns[:1]
-    for pair in zip(turns, turns[1:]):
-        before, turn = pair
-        alike = before.get("role") == turn.get("role")
-        if alike and all(blocks_of(each, "tool_use", "tool_result") for each in pair):
-            merged[-1]["content"].extend(turn["content"])
-            fit.touch(merged[-1])
-        else:
-            merged.append(turn)
-    turns[:] = merged
 
 
 def end_with_user(fit: Fit) -> None:
@@ -6968,7 +6937,7 @@ def end_with_user(fit: Fit) -> None:
     if adaptive or "prefill" in fit.learnt or fit.endpoint == CHAT:
         roles = [turn.get("role") for turn in turns if turn.get("role") != "system"]
         if roles[-1:] == ["assistant"]:
-            turns.append({"role": "user", "content": GO_ON})
+            fit.body["messages"] = [*turns, {"role": "user", "content": GO_ON}]
 
 
 # --- OpenAI chat ----------------------------------------------------------------------
@@ -7033,7 +7002,7 @@ def fit_role(fit: Fit, message: JSON) -> int:
 
 def fit_chat_turn(fit: Fit, message: JSON) -> int:
     """Copilot gets back what ChatWriter gave out, and nothing that another made; no
-    blank ends, no empty list of calls, no turn that says nothing (UPSTREAM 9.1)."""
+    blank ends, no empty list, no turn that says nothing (UPSTREAM 9.1)."""
     before = {**message}
     plain = uncarry(message)
     if plain is not message:
@@ -7048,8 +7017,9 @@ def fit_chat_turn(fit: Fit, message: JSON) -> int:
     for opaque, source in packed:
         if source == chat_source(fit.model):
             message.update(reasoning_text=thought or "", reasoning_opaque=opaque)
-    if message.get("tool_calls", True) in ([], None):
-        del message["tool_calls"]
+    for key in ("tool_calls", "annotations"):
+        if message.get(key) == []:
+            del message[key]
     if isinstance(message.get("content"), str):
         message["content"] = message["content"].rstrip()
     if not message.get("content") and not message.get("tool_calls"):
@@ -7059,19 +7029,18 @@ def fit_chat_turn(fit: Fit, message: JSON) -> int:
 
 def pair_chat_results(fit: Fit) -> None:
     """Every call is answered right behind it, and nothing else is."""
+    messages = fit.body["messages"]
     paired: List[JSON] = []
     others: List[JSON] = []  # what came before the model's next turn
     waiting: Dict[str, None] = {}
-    for message in [*fit.body["messages"], {"role": "assistant"}]:
+    for message in [*messages, {"role": "assistant"}]:
         call_id = str(message.get("tool_call_id"))
         if is_answer(message):
-            stubs = [
-                {**UNANSWERED_CHAT, "tool_call_id": missing} for missing in waiting
-            ]
-            paired += [*stubs, *others, message]
+            paired += [{**UNANSWERED_CHAT, "tool_call_id": one} for one in waiting]
+            paired += [*others, message]
             others = []
             calls = objects(message.get("tool_calls"))
-            waiting = dict.fromkeys(str(call.get("id")) for call in calls)
+            waiting = {str(call.get("id")): None for call in calls}
         elif message.get("role") != "tool":
             others.append(message)
         elif call_id in waiting:
@@ -7080,7 +7049,8 @@ def pair_chat_results(fit: Fit) -> None:
         else:
             parts = orphan_parts(message.get("content"), "text")
             others.append({"role": "user", "content": parts})
-    fit.body["messages"][:] = paired[:-1]
+    if paired[:-1] != messages:
+        fit.body["messages"] = paired[:-1]
 
 
 def mark_for_cache(fit: Fit) -> None:
@@ -7092,7 +7062,7 @@ def mark_for_cache(fit: Fit) -> None:
     results = [each for each in messages if each.get("role") == "tool"]
     for message in systems[:1] + systems[-1:] + results[-1:] + messages[-1:]:
         message["copilot_cache_control"] = {"type": "ephemeral"}
-        fit.touch(message)
+    fit.touch("messages")
 
 
 # --- OpenAI Responses -----------------------------------------------------------------
@@ -7154,81 +7124,41 @@ def fit_items(fit: Fit) -> None:
         if kind == "item_reference":
             path = path_of(fit.body, item)
             raise BadRequest(f"{path}: Copilot keeps no items; send it whole")
-        names = [key for key in item if key != "id" and not key.startswith(NOTES)]
-        plain = {key: item[key] for key in names}
         ours = unpack_reasoning(text_at(item, "encrypted_content"))
         if kind == "reasoning" and (ours or signature_of(item) in refused):
             continue
+        names = [key for key in item if key != "id" and not key.startswith(NOTES)]
+        plain = {key: item[key] for key in names}
         if ours:
             words = [{"type": "input_text", "text": summary_text(item)}]
             plain = {"type": "message", "role": "user", "content": words}
-        if plain != item:
-            item.clear()
-            item.update(plain)
-            fit.touch(item)
-        kept.append(item)
-    items[:] = kept
+        kept.append(plain)
+    if kept != items:
+        fit.body["input"] = kept
 
 
-SEARCH_KINDS = "tool_search tool_search_call tool_search_output".split()
-
-
-def searches(item: Any) -> bool:
-    """Whether a tool, an item or a choice is about the search for tools."""
-    return text_at(item, "type") in SEARCH_KINDS
-
-
-def flatten_namespaces(fit: Fit) -> None:
-    """Offer the tools of a namespace as functions; the tap gives calls back."""
-    table = ToolTable(fit.body)
-    body = fit.body = {**fit.body}  # which is written anew as a whole
-    items = list_at(body, "input")
-    offers = list_at(body, "tools")
-    for item in objects(items):
-        if item.get("type") == "tool_search_output":
-            offers = offers + list_at(item, "tools")
-    tools: List[Any] = []
-    for tool in offers:
-        if text_at(tool, "type") != "namespace":
-            tools.append(tool)
-            continue
-        for function in objects(tool.get("tools")):
-            tools.append({**function, "namespace": tool.get("name")})
-    for named in objects([*tools, *items, body.get("tool_choice")]):
-        if "namespace" in named:
-            named["name"] = table.name_of(named)
-        for key in {"namespace", "defer_loading"} & named.keys():
-            del named[key]  # nothing finds a tool any more
-    for tool in filter(searches, tools):
-        fit.tell("tool " + tool["type"])
-    body["tools"] = [tool for tool in tools if not searches(tool)]
-    items[:] = [item for item in items if not searches(item)]
-    if searches(body.get("tool_choice")):
-        body["tool_choice"] = "auto"
-
-
-OUTPUT_OF = {
-    "function_call": "function_call_output",
-    "custom_tool_call": "custom_tool_call_output",
-}
+ITEM_CALLS = ("function_call", "custom_tool_call")
 
 
 def pair_items(fit: Fit) -> None:
-    """Every call has an output, and every output a call (UPSTREAM 10.1)."""
+    """Every call has one output, and every output a call (UPSTREAM 10.1)."""
     items = list_at(fit.body, "input")
-    known = {(text_at(item, "type"), text_at(item, "call_id")) for item in items}
-    paired: List[Any] = []
-    for item in items:
-        kind, call_id = text_at(item, "type"), text_at(item, "call_id")
-        called = (kind.removesuffix("_output"), call_id) in known
-        if kind in OUTPUT_OF.values() and not called:
-            parts = orphan_parts(item.get("output"), "input_text")
-            item = {"role": "user", "content": parts}
+    names = [(text_at(item, "type"), text_at(item, "call_id")) for item in items]
+    known = collections.Counter(names)
+    paired: List[JSON] = []
+    for item, (kind, call_id) in zip(items, names):
+        call = kind.removesuffix("_output")
+        if call != kind and call in ITEM_CALLS:
+            known[call, call_id] -= 1
+            if known[call, call_id] < 0:
+                parts = orphan_parts(item.get("output"), "input_text")
+                item = {"role": "user", "content": parts}
         paired.append(item)
-        output = OUTPUT_OF.get(kind)
-        if output and (output, call_id) not in known:
+        output = kind + "_output"
+        if kind in ITEM_CALLS and not known[output, call_id]:
             paired.append({"type": output, "call_id": call_id, "output": INTERRUPTED})
-    items[:] = paired
+    if paired != items:
+        fit.body["input"] = paired
 
 
 MAX_EMBEDDED = 2048  # OpenAI's own limit, where the catalogue names none
@@ -7383,9 +7313,8 @@ RULES: Tuple[Rule, ...] = (
         learn=field_path,
     ),
     Rule("format schema", fit_format_schema, ON_OPENAI),  # UPSTREAM 22.4, 22.5
-    Rule(  # UPSTREAM 22.4
+    Rule(  # UPSTREAM 22.4: such a model gets the request translated (18)
         "namespaces",
-        flatten_namespaces,
         words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b",
     ),
     Rule(  # UPSTREAM 22.4
@@ -7393,8 +7322,6 @@ RULES: Tuple[Rule, ...] = (
         words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
         learn=thought_prints,
     ),
-    Rule("item ids", fit_items, ON_RESPONSES),  # UPSTREAM 10.1
-    Rule("split turns", merge_turns, ON_MESSAGES),  # UPSTREAM 11.5
     # Offered tools: before the turns, because those ask what is offered.
     Rule("tools of Messages", fit_messages_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
     Rule(
@@ -7475,6 +7402,7 @@ RULES: Tuple[Rule, ...] = (
     Rule("empty turns", drop_empty_turns, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("pairs", pair_blocks, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("chat pairs", pair_chat_results, ON_CHAT),
+    Rule("item ids", fit_items, ON_RESPONSES),  # UPSTREAM 10.1
     Rule("item pairs", pair_items, ON_RESPONSES),  # UPSTREAM 10.1
     Rule(  # UPSTREAM 11.5
         "prefill",
@@ -7538,6 +7466,10 @@ class Fitter:
         for step in self._plans[subject]:
             step(fit)
         return fit
+
+    def has_learnt(self, rule: str, model: Model, endpoint: str) -> bool:
+        """Whether a refusal has taught a rule."""
+        return rule in self._learnt.get(subject_of(endpoint, model), {})
 
     def learn(self, fit: Fit, exc: ProxyError) -> str:
         """Take in a refusal; a sentence on what it taught, "" = nothing new."""
@@ -10474,17 +10406,6 @@ def forward_headers(headers: Iterable[Tuple[str, str]]) -> List[Tuple[str, str]]
     return [pair for pair in headers if FORWARDED.fullmatch(pair[0])]
 
 
-IMAGE = re.compile(rb'"type"\s{0,9}:\s{0,9}"(?:image|image_url|input_image)"')
-
-
-def has_image(body: bytes) -> bool:
-    """Whether an image is anywhere in it, for Copilot-Vision-Request (UPSTREAM 5.1).
-
-    Inside a JSON string the quotes would be escaped, so text about images is no match.
-    """
-    return IMAGE.search(body) is not None
-
-
 # -- who pays: `user` once for what a person typed, `agent` for the rest ---------------
 
 
@@ -10913,8 +10834,6 @@ class CopilotClient:
             # Copilot has seen it since who_pays() was asked: this is our own retry.
             if self._is_repeated(initiator):
                 headers["x-initiator"] = "agent"
-        if has_image(body):  # else not: an organisation may forbid vision
-            headers["copilot-vision-request"] = "true"
         host = token.proxy if endpoint.startswith(ENGINES) else token.api
         response = await self._pool.request(
             "POST" if body else "GET", host + endpoint, headers.items(), body, timeouts
@@ -10938,7 +10857,7 @@ class CopilotClient:
 
     async def send(
         self, endpoint: str, body: bytes = b"", model: Model = NO_MODEL, *,
-        initiator: Optional[Initiator] = AGENT, betas: Iterable[str] = (),
+        initiator: Optional[Initiator] = AGENT, headers: Mapping[str, str] = {},
         patient: bool = True,
     ) -> Response:
         """Send, and again where another token or, if `patient`, some time may help.
@@ -10946,15 +10865,13 @@ class CopilotClient:
         The answer's head has come and is 2xx; raises ProxyError. No body makes a GET,
         no initiator says that it costs nothing.
         """
-        headers = dict(model.headers)
-        if betas:
-            headers["anthropic-beta"] = ",".join(betas)
+        more = {**dict(model.headers), **headers}
         renewed = False
         retries = 0
         while True:
             token = await self._auth.token()
             try:
-                answer = await self._attempt(token, endpoint, body, headers, initiator)
+                answer = await self._attempt(token, endpoint, body, more, initiator)
                 self._note(initiator)
                 self._auth.worked(token)
                 return answer
@@ -10979,11 +10896,13 @@ class CopilotClient:
             retries += 1
             await self._sleep(wait)
 
-    async def count_tokens(self, body: JSON, model: Model) -> int:
+    async def count_tokens(
+        self, body: JSON, model: Model, headers: Mapping[str, str] = {}
+    ) -> int:
         """The upstream's own count for a Messages request; free of charge."""
         raw = dumps({**body, "model": model.id})
         response = await self.send(
-            COUNT_TOKENS, raw, model, initiator=None, patient=False
+            COUNT_TOKENS, raw, model, initiator=None, headers=headers, patient=False
         )
         reply = loads_object(await response.read_all(MAX_ERROR))
         return count(reply.get("input_tokens"))
@@ -11174,10 +11093,9 @@ class Exchange:
     def client(self) -> ClientBody:
         """The parsed request, read anew where it is needed again; raises BadRequest."""
         if self.parsed is None:
-            raw = replace_lone_surrogates(self.request.body)
-            body, places = parse_placed(raw)
             betas = self.request.headers.get("anthropic-beta", "")
-            self.parsed = ClientBody(self.dialect, body, raw, places, betas)
+            placed = parse_placed(self.request.body)
+            self.parsed = ClientBody(self.dialect, betas, *placed)
         return self.parsed
 
     @property
@@ -11382,22 +11300,22 @@ class PromptSizes:
         """Estimate without asking for a while."""
         self._down_until = time.monotonic() + self.OUTAGE
 
-    async def count(self, raw: bytes, body: JSON, model: Model) -> int:
+    async def count(self, raw: bytes, fit: Fit) -> int:
         """The upstream's own count where it has one, else the estimate."""
         key = hash(raw)  # of 64 bits
         async with self._turn:
-            tokens = self._counted.get(key) or await self._ask_upstream(body, model)
+            tokens = self._counted.get(key) or await self._ask_upstream(fit)
         if tokens:
             keep_newest(self._counted, key, tokens, self.MAX_COUNTED)
             return tokens
-        estimate = functools.partial(self.estimate, body, model.id)
+        estimate = functools.partial(self.estimate, fit.body, fit.model.id)
         return await apart(len(raw), estimate)
 
-    async def _ask_upstream(self, body: JSON, model: Model) -> int:
-        if MESSAGES not in model.endpoints or self.in_outage:
+    async def _ask_upstream(self, fit: Fit) -> int:
+        if MESSAGES not in fit.model.endpoints or self.in_outage:
             return 0
         try:
-            return await self._copilot.count_tokens(body, model)
+            return await self._copilot.count_tokens(fit.body, fit.model, fit.headers)
         except ProxyError as exc:
             if exc.status >= 500:  # a 400 is about this body only
                 self.note_outage()
@@ -11683,11 +11601,11 @@ class App:
             self._sizes.note_outage()
         except (NotFound, AuthRequired, BadRequest):
             pass  # an estimate needs neither sign-in nor catalogue
-        client = ClientBody("anthropic", body)
-        await apart(  # raises what a request would
+        client = ClientBody("anthropic", "", body)
+        fit = await apart(  # raises what a request would
             len(raw), lambda: self._fitter.fit(client, body, model, MESSAGES)
         )
-        return {"input_tokens": max(1, await self._sizes.count(raw, body, model))}
+        return {"input_tokens": max(1, await self._sizes.count(raw, fit))}
 
     # -- model requests: admit, choose, account --------------------------------------
 
@@ -11842,7 +11760,7 @@ class App:
             try:
                 exchange.response = await self._copilot.send(
                     exchange.endpoint, body, exchange.model,
-                    initiator=exchange.initiator, betas=fit.betas,
+                    initiator=exchange.initiator, headers=fit.headers,
                 )
                 if streams:
                     # A refusal inside a 200 follows its head at once: half a second.
@@ -12044,9 +11962,11 @@ class App:
             body = {**body, "input": items}
         if body is not client_body:
             body = loads_object(dumps(body))  # what is remembered must stay as it is
-        if exchange.native and exchange.endpoint == RESPONSES:
+        model, endpoint = exchange.model, exchange.endpoint
+        flat = self._fitter.has_learnt("namespaces", model, endpoint)
+        if exchange.native and endpoint == RESPONSES and not flat:
             exchange.source = ResponsesTap(
-                ToolTable(body).tools, hide=wants_memory(body, exchange.model),
+                hide=wants_memory(body, model),
                 previous=text_at(client_body, "previous_response_id"),
             )
             return body

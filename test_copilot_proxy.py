@@ -700,12 +700,11 @@ def fit_body(dialect, body, model, endpoint, encode=None, fitter=None, betas="")
         raw = body
     else:
         raw = cp.dumps(body)
-    parsed, places = cp.parse_placed(raw)
-    client = cp.ClientBody(dialect, parsed, raw, places, betas)
+    client = cp.ClientBody(dialect, betas, *cp.parse_placed(raw))
     if encode:
-        upstream = encode(parsed)
+        upstream = encode(client.body)
     else:
-        upstream = parsed
+        upstream = client.body
     fit = (fitter or cp.Fitter()).fit(client, upstream, model, endpoint)
     assert cp.loads(fit.encode()) == fit.body, "changed and not touched"
     return fit
@@ -8875,11 +8874,7 @@ CHAT_CASES = [  # as above; the bodies are those of a chat client
     ("two answers", {"n": 2}, "!n: not available here"),
     ("logprobs", {"logprobs": True}, "!logprobs: not available"),
     ("functions", {"functions": [{}]}, "!functions: not available here; use tools"),
-    (
-        "penalty",
-        {"presence_penalty": 1},
-        {"": ["presence_penalty 1"], "responses": "!presence_penalty: not available"},
-    ),
+    ("penalty", {"presence_penalty": 1}, {"": ["presence_penalty 1"], "responses": []}),
     ("no messages", {"messages": None}, "!messages: "),
     ("no object", {"messages": [1]}, "!messages.0: expected an object"),
 ]
@@ -8948,16 +8943,22 @@ def said_in(conv):
     return lines, sorted(pictures), tools, conv.tool_choice or "auto"
 
 
-def fits(client, served, asked):
-    """Whether what goes up in this cell is taken, after the rules of room 12."""
-    path, name, _, write = DIALECTS[served]
+def fitted(client, served, asked):
+    """What goes up in this cell, after the rules of room 12."""
+    path, _, _, write = DIALECTS[served]
     _, _, parse, _ = DIALECTS[client]
     model = model_of(served)
     kind = {"messages": "anthropic", "chat": "openai"}.get(client, client)
     encode = None
     if client != served:
         encode = lambda body: write(parse(body), model)
-    fit = fit_body(kind, asked, model, path, encode)
+    return fit_body(kind, asked, model, path, encode)
+
+
+def fits(client, served, asked):
+    """Whether what goes up in this cell is taken."""
+    path, name, _, _ = DIALECTS[served]
+    fit = fitted(client, served, asked)
     refuse_body(path, json.loads(fit.encode()), CATALOGUE[name], fit.betas)
 
 
@@ -8979,6 +8980,41 @@ def test_matrix_of_nine_cells_loses_nothing(name, body):
             assert said_in(read_back(sent)) == said_in(conv), (client, served)
             if name not in UNTAKEN or served != "messages":
                 fits(client, served, asked)
+
+
+# What the SDKs' model_dump() gives back of an answer, without a value.
+NULLS = (
+    "refusal audio function_call annotations tool_calls name citations logprobs status phase"
+    " caller namespace detail description strict cache_control filename is_error"
+).split()
+LISTS_HELD = "content tool_calls output tools".split()
+OBJECTS_HELD = "function custom source image_url file".split()  # read by translations alone
+
+
+def with_nulls(value, *holders):
+    """A turn, item or tool with every optional member that it lacks as null."""
+    if isinstance(value, list):
+        return [with_nulls(each, *holders) for each in value]
+    if not isinstance(value, dict):
+        return value
+    held = {key: with_nulls(value[key], *holders) for key in holders if key in value}
+    return {**dict.fromkeys(NULLS), **value, **held}
+
+
+@pytest.mark.parametrize("name, body", [row[:2] for row in NINE_CASES])
+def test_null_member_is_an_absent_one_in_all_nine_cells(name, body):
+    first = cp.parse_messages({"messages": [HI_MESSAGE], "max_tokens": 100, **body})
+    for client, (_, _, _, encode) in DIALECTS.items():
+        asked = {"max_tokens": 100, **encode(first, model_of(client))}
+        for served in DIALECTS:
+            holders = LISTS_HELD
+            if client != served:
+                holders = LISTS_HELD + OBJECTS_HELD
+            members = [key for key in asked if key in cp.WALKED]
+            padded = {key: with_nulls(asked[key], *holders) for key in members}
+            if name not in UNTAKEN or served != "messages":
+                went_up = fitted(client, served, {**asked, **padded}).body
+                assert went_up == fitted(client, served, asked).body, (client, served)
 
 
 def test_matrix_of_nine_cells_has_at_least_forty_conversations():
@@ -9507,7 +9543,7 @@ REPAIRS = [  # name, model, what is put in, what comes out instead
         },
         {
             "tools": [tool_of()],
-            "messages": turns("a", [use_of("a"), use_of("b")], [INTERRUPTED, result_of("a")]),
+            "messages": turns("a", [use_of("a"), use_of("b")], [result_of("a"), INTERRUPTED]),
         },
     ),
     (
@@ -9520,7 +9556,7 @@ REPAIRS = [  # name, model, what is put in, what comes out instead
         "orphan result",
         "claude-haiku-4.5",
         {"messages": turns("a", "b", [result_of("x"), words("c")], ("user", [result_of("y")]))},
-        {"messages": turns("a", "b", [words(ORPHAN_OK), words(ORPHAN_OK), words("c")])},
+        {"messages": turns("a", "b", [words(ORPHAN_OK), words("c")], ("user", [words(ORPHAN_OK)]))},
     ),
     (
         "tool reference",
@@ -10394,7 +10430,7 @@ FLAT = [  # tools of the client, their names after the lesson
             {"type": "function", "name": "mcp__a__r"},
             {"type": "tool_search", "execution": "client"},
         ],
-        ["mcp__a__r_", "mcp__a__r"],
+        ["mcp__a__r_", "mcp__a__r", "tool_search"],
     ),
 ]
 
@@ -10408,18 +10444,37 @@ def test_namespaces_flattened(tools, names):
     body = {"input": [{**call, "arguments": "{}"}, output], "tools": tools}
     fit = fit_body("responses", body, model, RESPONSES, fitter=fitter)
     assert ("tools" in fit.body) == bool(names)
+    assert not fitter.has_learnt("namespaces", model, RESPONSES)
     assert fitter.learn(fit, refusal("Invalid value: 'namespace' at tools[0].tools"))
-    fit = fit_body("responses", body, model, RESPONSES, fitter=fitter)
+    assert fitter.has_learnt("namespaces", model, RESPONSES)
+
+    def encode(client_body):
+        return cp.encode_responses(cp.parse_responses(client_body), model)
+
+    fit = fit_body("responses", body, model, RESPONSES, encode, fitter)
     assert [tool["name"] for tool in fit.body.get("tools", [])] == (names or [])
     if names:
         assert fit.body["input"][0]["name"] == names[0]
-        assert list(fit.left_out) == ["tool tool_search"]
-        tap = cp.ResponsesTap(cp.ToolTable(body).tools)
-        for name, own in zip(names, ({"name": "r", "namespace": "mcp__a"}, {"name": names[1]})):
-            item = {"type": "function_call", "name": name}
-            event = {"type": "response.output_item.done", "output_index": 0, "item": item}
-            told = tap.feed(data(event))
-            assert json.loads(told[6:])["item"] == {"type": "function_call", **own}
+
+
+def test_names_of_namespaces_are_shortened_and_given_back():
+    function = {"type": "function", "name": "r.s"}
+    for space in ("mcp.a", "n" * 65):
+        offer = {"type": "namespace", "name": space, "description": "d", "tools": [function]}
+        call = {"type": "function_call", "call_id": "c", "namespace": space, "name": "r.s"}
+        output = {"type": "function_call_output", "call_id": "c", "output": "x"}
+        body = {"input": [{**call, "arguments": "{}"}, output], "tools": [offer]}
+        fit = fit_body("responses", body, cp.Model("m"), RESPONSES)
+        sent = fit.body["tools"][0]
+        short = {"namespace": sent["name"], "name": sent["tools"][0]["name"]}
+        assert short == {"namespace": cp.short_name(space), "name": cp.short_name("r.s")}
+        assert {**fit.body["input"][0], **short} == fit.body["input"][0]
+        tap = cp.ResponsesTap()
+        tap.names = fit.names
+        item = {"type": "function_call", **short}
+        event = {"type": "response.output_item.done", "output_index": 0, "item": item}
+        told = json.loads(tap.feed(data(event))[6:])["item"]
+        assert told == {"type": "function_call", "namespace": space, "name": "r.s"}
 
 
 def test_translated_to_messages():
@@ -10427,9 +10482,8 @@ def test_translated_to_messages():
     call = {"id": "c", "type": "function", "function": {"name": "f"}}
     call["function"]["arguments"] = '{"x": "\\ud83d"}'
     body = {"messages": [C_HI, {"role": "assistant", "tool_calls": [call]}], "temperature": 1.9}
-    parsed, places = cp.parse_placed(cp.dumps(body))
-    client = cp.ClientBody("openai", parsed, b"", places)
-    encoded = cp.encode_messages(cp.parse_chat(parsed), model)
+    client = cp.ClientBody("openai", "", *cp.parse_placed(cp.dumps(body)))
+    encoded = cp.encode_messages(cp.parse_chat(client.body), model)
     sent = cp.loads(cp.Fitter().fit(client, encoded, model, MESSAGES).encode())
     assert sent["messages"][1]["content"][0]["input"] == {"x": "\ufffd"}
     assert sent["temperature"] == 1
@@ -10637,7 +10691,7 @@ RULE_ROWS = [
     ),
     RuleRow("chat fields", O, GPT, {"stop": list("kvwxy")}, {"stop": LEFT}, said=b'"o"'),
     RuleRow(
-        "split turns",
+        "pairs",
         A,
         HAIKU,
         {
@@ -10738,7 +10792,7 @@ RULE_ROWS = [
         P,
         "gpt-5.5",
         {"tools": [{**NAMESPACE, "description": "d"}]},
-        {"tools": [flat_tool(EMPTY, "ns__f")]},
+        {"tools": [flat_tool(EMPTY, "ns__f", description="", strict=False)]},
         "Invalid type for 'tools[0].tools': expected nothing.",
     ),
     RuleRow(
@@ -11315,6 +11369,29 @@ RULE_ORDER = [  # the first must come before the second, and why
 ]
 
 
+@pytest.mark.parametrize(
+    "dialect, endpoint, name, given, expected",
+    [
+        ("anthropic", MESSAGES, HAIKU, says(picture("image/png")), True),
+        ("anthropic", MESSAGES, HAIKU, says(result_of("a", [picture("image/png")])), True),
+        ("anthropic", MESSAGES, HAIKU, says(words('{"type":"image"} "type": "image"')), False),
+        ("openai", CHAT, GPT, [chat_picture("image/png")], True),
+        ("openai", CHAT, GPT, [{**chat_picture("image/png"), "image": "type"}], True),
+        ("openai", CHAT, GPT, [{"role": "user", "content": "image", "image": "type"}], False),
+        ("responses", RESPONSES, "gpt-5.3-codex", says(PNG_ITEM), True),
+        ("responses", RESPONSES, "gpt-5.3-codex", [{**item_output(), "output": [PNG_ITEM]}], True),
+        ("responses", RESPONSES, "gpt-5.3-codex", says(words("input_image")), False),
+    ],
+)
+def test_pictures_have_their_header(dialect, endpoint, name, given, expected):
+    entry = TURNS_12.get(name) or CATALOGUE[name]
+    body = {"model": name, "max_tokens": 4000, "messages": given}
+    if dialect == "responses":
+        body = {"model": name, "input": given}
+    fit = fit_body(dialect, body, cp.parse_models({"data": [entry]})[0], endpoint)
+    assert fit.headers.get("copilot-vision-request") == ("true" if expected else None)
+
+
 def test_document_of_no_blocks_is_the_upstreams_to_refuse():
     document = {"type": "document", "source": {"type": "content", "content": -1}}
     body = ask_of(messages=says(document))
@@ -11331,7 +11408,7 @@ PAIR_CASES = [  # side, what the client's history is, and what of it goes up
         "anthropic",
         turns("a", [use_of("a"), use_of("b")], [result_of("a")], ("system", "s"))
         + says(result_of("b")),
-        turns("a", [use_of("a"), use_of("b")], [result_of("b"), result_of("a")], ("system", "s")),
+        turns("a", [use_of("a"), use_of("b")], [result_of("a"), result_of("b")], ("system", "s")),
     ),
     (
         "folding",
@@ -11541,7 +11618,10 @@ def odd_object(dice, depth):
     ],
 )
 def test_schema_mark_is_cut_where_it_is_plain_to_see(text, expected):
-    assert cp.cut_schema(text) == expected
+    assert cp.cut_schemas(text, 1) == expected
+    two = "[%s, %s]" % (text, text)
+    assert cp.cut_schemas(two, 2) == (expected and "[%s, %s]" % (expected, expected))
+    assert cp.cut_schemas(two, 1) == ""
 
 
 def test_parse_placed_is_json_loads():
@@ -11551,14 +11631,13 @@ def test_parse_placed_is_json_loads():
     for _ in range(3000):
         text = spaced(dice, odd_object(dice, 3))
         raw = text.encode("utf-8")
-        body, places = cp.parse_placed(raw)
+        client = cp.ClientBody("anthropic", "", *cp.parse_placed(raw))
         expected = json.loads(text)
-        assert repr(body) == repr(expected), text
-        client = cp.ClientBody("anthropic", body, raw, places)
-        fit = cp.Fit(client, body, model, MESSAGES, {})
-        if places:
+        assert repr(client.body) == repr(expected), text
+        fit = cp.Fit(client, client.body, model, MESSAGES, {})
+        if client.places:
             fitted += fit.encode() == raw
-        again = dict(body, added=[1])
+        again = dict(client.body, added=[1])
         fit.body["added"] = [1]
         assert json.loads(fit.encode()) == again
     assert fitted > 1500
@@ -15457,22 +15536,6 @@ def test_forwarded_headers():
     assert cp.forward_headers(cp.Headers(given)) == given[:5]
 
 
-@pytest.mark.parametrize(
-    "body, expected",
-    [
-        ({"content": [{"type": "image", "source": {}}]}, True),
-        ({"content": [{"type": "tool_result", "content": [{"type": "image"}]}]}, True),
-        ({"content": [{"type": "image_url"}]}, True),
-        ({"input": [{"content": [{"type": "input_image"}]}]}, True),
-        ({"content": 'say {"type":"image"} or {"type": "image"}'}, False),
-        ({"content": [{"type": "text", "text": "image"}], "image": "type"}, False),
-    ],
-)
-def test_has_image(body, expected):
-    for raw in (json.dumps(body).encode(), cp.dumps(body)):
-        assert cp.has_image(raw) is expected
-
-
 RESULT = {"role": "user", "content": [result_of("1"), words("go")]}
 CLI = {"user-agent": "claude-cli/2.1.330 (external, cli)"}
 OFF = {"type": "disabled"}
@@ -15779,9 +15842,9 @@ def test_upstream_catalogue_survives_waiters_that_leave():
 def test_upstream_send_headers_on_the_wire():
     async def check(up, one):
         picture = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]
-        await one.post(
-            {**CHAT_BODY, "messages": [{"role": "user", "content": picture}]}, initiator=USER_TURN
-        )
+        body = {**CHAT_BODY, "messages": [{"role": "user", "content": picture}]}
+        vision = {"copilot-vision-request": "true"}
+        await one.post(body, initiator=USER_TURN, headers=vision)
         seen = up.asked(CHAT)[0]
         assert seen.header("copilot-vision-request") == "true"
         assert re.fullmatch(UUID_V4, seen.header("x-request-id"))
@@ -15792,7 +15855,10 @@ def test_upstream_send_headers_on_the_wire():
             headers=(("x-extra", "1"), ("x-initiator", "spoof"), ("authorization", "spoof")),
         )
         response = await one.client.send(
-            cp.MESSAGES, cp.dumps(ask_of(model="claude-opus-5")), model, betas=[CONTEXT]
+            cp.MESSAGES,
+            cp.dumps(ask_of(model="claude-opus-5")),
+            model,
+            headers={"anthropic-beta": CONTEXT},
         )
         assert response.status == 200 and cp.loads(await response.read_all(1 << 20))
         seen = up.asked(cp.MESSAGES)[0]
