@@ -1178,7 +1178,8 @@ def encode_sse(event: str, obj: Any) -> bytes:
     return b"data: %b\n\n" % dumps(obj)
 
 
-def _parse_block(block: bytes) -> Optional[SSEEvent]:
+def parse_block(block: bytes) -> Optional[SSEEvent]:
+    """The event that a block of lines is, None where it has no data."""
     name = b""
     data = []
     for line in block.split(b"\n"):
@@ -1208,34 +1209,38 @@ class SSEDecoder:
         self._skip_lf = False  # a CR ended the last piece, and with it its line
         self._start = True  # only the very first bytes may be a BOM
 
-    @property
-    def pending(self) -> bool:
-        """Whether a part of an event has come and its end has not."""
-        return self._tail not in (b"", b"\n")
-
-    def feed(self, data: bytes) -> List[SSEEvent]:
-        """Take the next bytes, return the events that they complete."""
+    def whole(self, data: bytes) -> bytes:
+        """Take the next bytes, return the events that they complete, each line of them
+        ended by a plain LF."""
         if self._skip_lf or b"\r" in data:
             data = self._plain_newlines(data)
+        if self._start or self._tail or data[-2:] != b"\n\n":  # else: as it came
+            data = self._join(data)
+        return data
+
+    def _join(self, data: bytes) -> bytes:
         if self._tail[-1:] == b"\n":  # half of a blank line, perhaps
             del self._tail[-1:]
             data = b"\n" + data
-        blocks = data.split(b"\n\n")
-        self._tail += blocks[0]  # a bytearray: bytes would be copied for every piece
-        if max(len(self._tail), max(map(len, blocks))) > self._limit:
+        events, blank, rest = data.rpartition(b"\n\n")
+        if blank:
+            events = b"%b%b\n\n" % (self._tail, events)
+            self._tail.clear()
+            if self._start:
+                self._start = False
+                events = events.removeprefix(BOM)
+        self._tail += rest  # a bytearray: bytes would be copied for every piece
+        if len(self._tail) > self._limit:
             raise event_too_large(self._limit)
-        if len(blocks) == 1:
-            return []
-        blocks[0] = bytes(self._tail)
-        self._tail = bytearray(blocks.pop())
-        if self._start:
-            self._start = False
-            blocks[0] = blocks[0].removeprefix(BOM)
-        return [event for event in map(_parse_block, blocks) if event]
+        return events
 
-    def finish(self) -> List[SSEEvent]:
-        """Return the event that the end of the stream completes, if there is one."""
-        return self.feed(b"\n\n")
+    def feed(self, data: bytes) -> List[SSEEvent]:
+        """As whole(), each event by itself. The stream's end is fed as a blank line."""
+        events = self.whole(data)
+        blocks = events.split(b"\n\n")
+        if len(events) > self._limit and max(map(len, blocks)) > self._limit:
+            raise event_too_large(self._limit)
+        return list(filter(None, map(parse_block, blocks[:-1])))
 
     def _plain_newlines(self, data: bytes) -> bytes:
         if not data:
@@ -2268,10 +2273,10 @@ def parse_stops(body: JSON, key: str) -> Tuple[str, ...]:
     """The stop sequences in the list `body[key]`; raises BadRequest for too many."""
     stops = field(body, key, list, default=())
     for at, stop in enumerate(stops):
-        expect(stop, str, f"{key}.{at}")
-    if len(stops) > MAX_STOPS or max(map(len, stops), default=0) > MAX_STOP:
-        words = "%s: at most %d, and %d characters each"
-        raise BadRequest(words % (key, MAX_STOPS, MAX_STOP))
+        if at == MAX_STOPS or len(expect(stop, str, f"{key}.{at}")) > MAX_STOP:
+            raise BadRequest(
+                f"{key}: at most {MAX_STOPS}, and {MAX_STOP} characters each"
+            )
     return tuple(filter(None, stops))
 
 
@@ -2305,20 +2310,21 @@ def custom_names(tools: Iterable[Tool]) -> Set[str]:
 
 
 def parse_object(text: str) -> Optional[JSON]:
-    """The JSON object that `text` is, None for anything else."""
+    """The JSON object that `text` is, perhaps encoded twice; None for anything else."""
     try:
         value = loads(text.encode("utf-8", "backslashreplace"))
     except ValueError:
         return None
+    if isinstance(value, str):
+        return parse_object(value)
     return value if isinstance(value, dict) else None
 
 
 def unwrap_input(arguments: str) -> str:
     """The text for a custom tool; what is not our wrapper is handed over as it is."""
-    wrapped = parse_object(arguments)
-    if wrapped and wrapped.keys() == {"input"} and isinstance(wrapped["input"], str):
-        return wrapped["input"]
-    return arguments
+    wrapped = parse_object(arguments) or {}
+    text = wrapped.get("input")
+    return text if isinstance(text, str) and len(wrapped) == 1 else arguments
 
 
 # --- calls and their results ----------------------------------------------------------
@@ -2327,46 +2333,36 @@ NO_RESULT = Text("(no result)")
 ORPHAN = Text("[result of a tool call that is not shown]")
 
 
-def _kept_parts(turn: Turn, results: Dict[str, Deque[Result]]) -> List[Any]:
-    """The parts of a turn but the results that a call has taken."""
-    kept: List[Any] = []
-    for part in turn.parts:
-        if not isinstance(part, Result):
-            kept.append(part)
-        elif results[part.call_id] and results[part.call_id][0] is part:
-            results[part.call_id].popleft()  # which no call has taken
-            kept += [ORPHAN, *part.parts]
-    return kept
-
-
 def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
     """Put the results of calls right behind them, before anything else that was said.
 
     Every upstream demands it, and a result for each call (UPSTREAM 10.1, 11.5). A call
     without one gets an error that says so; a result without a call becomes text.
     """
-    results: Dict[str, Deque[Result]] = collections.defaultdict(collections.deque)
-    for part in itertools.chain.from_iterable(turn.parts for turn in turns):
-        if isinstance(part, Result):
-            results[part.call_id].append(part)
-    paired: List[Turn] = []
-    due: List[Any] = []  # what the calls of the turn before get
-    for turn in turns:
-        if due and turn.role != "user":
-            paired.append(Turn("user", tuple(due)))
-            due = []
-        parts = due + _kept_parts(turn, results)
-        if parts:
-            paired.append(turn._replace(parts=tuple(parts)))
-        due = []
+    # By the id of a call: where its result is to stand, a list and the place in it.
+    missing: Dict[str, Deque[Any]] = collections.defaultdict(collections.deque)
+    paired: List[Tuple[str, List[Any]]] = []
+    due: List[Any] = []  # the results for the turn before
+    for role, parts in [*turns, Turn("", ())]:
+        kept = due
+        if role != "user":
+            paired.append(("user", due))
+            kept = []
         for part in parts:
+            if not isinstance(part, Result):
+                kept.append(part)
+            elif missing[part.call_id]:
+                results, at = missing[part.call_id].popleft()
+                results[at] = part
+            else:
+                kept += [ORPHAN, *part.parts]
+        paired.append((role, kept))
+        due = []
+        for part in kept:
             if isinstance(part, Call):
-                known = results[part.id]
-                nothing = Result(part.id, (NO_RESULT,), True)
-                due.append(known.popleft() if known else nothing)
-    if due:
-        paired.append(Turn("user", tuple(due)))
-    return tuple(paired)
+                missing[part.id].append((due, len(due)))
+                due.append(Result(part.id, (NO_RESULT,), True))
+    return tuple(Turn(role, tuple(parts)) for role, parts in paired if parts)
 
 
 # --- usage ----------------------------------------------------------------------------
@@ -2491,11 +2487,9 @@ class StopAt:
         text = self._held + text
         stops = self._stops
         ends = [(text.find(s) + len(s), -len(s), s) for s in stops if s in text]
-        begun = [0]
-        for stop in stops:
-            sizes = range(1, min(len(stop), len(text) + 1))
-            begun += [size for size in sizes if text.endswith(stop[:size])]
-        at = len(text) - max(begun)
+        at = max(0, len(text) - max(map(len, stops)))
+        while not any(stop.startswith(text[at:]) for stop in stops):
+            at += 1
         if ends:
             end, size, self._hit = min(ends)  # whichever ends first
             at = end + size
@@ -2520,18 +2514,19 @@ class StopAt:
 
     def __getattr__(self, name: str) -> Any:
         # The other things to say; once a stop was hit, nothing more is said.
-        if name not in ("error", "take", "whole"):
-            self._release()
-            if self._hit is not None:
-                return lambda *_: None
+        self._release()
+        if self._hit is not None:
+            return lambda *_: None
         return getattr(self._sink, name)
 
 
 class CallGuard:
-    """A Sink before `sink` that sees to it that no tool runs with half its arguments.
+    """A Sink before `sink` that tells calls one after another, and sees to it that no
+    tool runs with half its arguments.
 
-    Models send arguments encoded twice, and upstreams cut them: the former are
-    unwrapped, and what is no JSON object at the end is an UpstreamError, so that the
+    A call is told with its first arguments, or at the end if the one before it was not
+    whole then: some upstreams send several at a time. What is encoded twice is
+    unwrapped at the end; what is no JSON object then is an UpstreamError, so that the
     stream and the whole answer come to the same.
     """
 
@@ -2541,11 +2536,13 @@ class CallGuard:
         self._free = free  # names of tools that take any text
         self._names: Dict[Hashable, str] = {}
         self._pieces: Dict[Hashable, List[str]] = {}
+        self._waiting: Dict[Hashable, str] = {}  # ids of the calls that were not told
+        self._latest: List[str] = []  # pieces of the one that was told last
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._names[key] = name
         self._pieces[key] = []
-        self._sink.call(key, call_id, name)
+        self._waiting[key] = call_id
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         if key not in self._pieces:
@@ -2555,11 +2552,22 @@ class CallGuard:
         if not pieces:
             # Blanks alone are no arguments yet, because some upstreams open with one.
             fragment = fragment.lstrip()
-        if fragment:
-            pieces.append(fragment)
-            # What opens as a string is perhaps encoded twice: it waits for its end.
-            if pieces[0][0] != '"' or self._names[key] in self._free:
-                self._sink.arguments(key, fragment)
+        if not fragment:
+            return
+        pieces.append(fragment)
+        if key not in self._waiting:
+            self._sink.arguments(key, fragment)
+        elif len(pieces) == 1 and key == next(iter(self._waiting)):
+            latest = self._latest
+            is_next = not latest or parse_object("".join(latest)) is not None
+            # What opens as a string is perhaps encoded twice.
+            if is_next and (fragment[0] != '"' or self._names[key] in self._free):
+                self._tell(key, pieces)
+
+    def _tell(self, key: Hashable, pieces: List[str]) -> None:
+        self._latest = pieces
+        self._sink.call(key, self._waiting.pop(key), self._names[key])
+        self._sink.arguments(key, "".join(pieces))
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
@@ -2567,19 +2575,17 @@ class CallGuard:
         """End it; raises UpstreamError for a call that nobody can run."""
         for key, pieces in self._pieces.items():
             name = self._names[key]
-            text = "".join(pieces)
-            if name in self._free:
-                continue
-            if text.startswith('"'):
-                with contextlib.suppress(ValueError):
-                    text = str(loads(text.encode("utf-8", "backslashreplace")))
-                self._sink.arguments(key, text)
-            # One that the length limit cut is no error, because its client sees why.
-            if reason in ("stop", "tool_calls") and parse_object(text) is None:
-                raise UpstreamError(
-                    f"the model called {name} with arguments that are not a JSON "
-                    "object; try again."
-                )
+            is_free = name in self._free
+            parsed = parse_object("".join(pieces))
+            if parsed is None and not is_free:
+                # One that the length limit cut is no error: its client sees why.
+                if reason in ("stop", "tool_calls"):
+                    raise UpstreamError(
+                        f"the model called {name} with arguments that are not a JSON "
+                        "object; try again."
+                    )
+            elif key in self._waiting:
+                self._tell(key, pieces if is_free else [dumps_text(parsed)])
         self._sink.end(reason, usage, stop_sequence)
 
     def __getattr__(self, name: str) -> Any:
@@ -2609,13 +2615,15 @@ class StreamTranslator:
         self._decoder = SSEDecoder()
         self._out: List[bytes] = []
 
-    def _take(self) -> bytes:
+    def take(self) -> bytes:
+        """What is ready for the client."""
         out = b"".join(self._out)
-        self._out = []
+        self._out.clear()
         return out
 
-    def _read_all(self, events: List[SSEEvent]) -> None:
-        for event in events:
+    def read_all(self, data: bytes) -> None:
+        """Read the events that `data` completes."""
+        for event in self._decoder.feed(data):
             try:
                 if not self.done:
                     self._read(event)
@@ -2627,53 +2635,60 @@ class StreamTranslator:
 
     def feed(self, data: bytes) -> bytes:
         """Take upstream bytes, give client bytes; raises ProxyError."""
-        self._read_all(self._decoder.feed(data))
-        return self._take()
+        self.read_all(data)
+        return self.take()
 
     def finish(self) -> bytes:
         """The upstream ended; raises its failure, UpstreamError when it was cut."""
-        self._read_all(self._decoder.finish())
+        self.read_all(b"\n\n")  # some leave out the last blank line (UPSTREAM 17.4)
         if self.failure is not None:
             raise self.failure
         if not self.finished:
             raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
-        return self._take()
+        return self.take()
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
-        return self._take() + encode_sse("", openai_error(exc))
+        return self.take() + encode_sse("", openai_error(exc))
 
 
 class Translation(StreamTranslator):
     """A StreamTranslator made of a reader and a sink."""
 
-    def __init__(self, reader: Reader, sink: Sink, free: Container[str] = ()) -> None:
-        """`free` names the tools whose arguments may be any text."""
+    def __init__(
+        self, reader: Reader, sink: Sink, free: Container[str] = (),
+        stops: Sequence[str] = (),
+    ) -> None:
+        """`free` names the tools whose arguments may be any text; the answer ends
+        before the first of `stops`."""
         super().__init__()
         self._reader = reader
-        self._sink = CallGuard(sink, free)
-        self._take = sink.take
-
-    def _read(self, event: SSEEvent) -> None:
-        self._reader.read(event, self._sink)
-        self.finished = self._reader.finish_reason != ""
+        self._sink = sink
+        self._guard = CallGuard(StopAt(sink, stops) if stops else sink, free)
 
     usage = property(lambda self: self._reader.usage)
     failure = property(lambda self: self._reader.failure)
     done = property(lambda self: self._reader.done)
     model = property(lambda self: getattr(self._reader, "model", ""))
 
+    def _read(self, event: SSEEvent) -> None:
+        self._reader.read(event, self._guard)
+        self.finished = self._reader.finish_reason != ""
+
+    def take(self) -> bytes:
+        return self._sink.take()
+
     def finish(self) -> bytes:
         """End the answer; raises what the upstream failed by."""
         out = super().finish()
         reader = self._reader
-        self._sink.end(reader.finish_reason, reader.usage, reader.stop_sequence)
-        return out + self._take()
+        self._guard.end(reader.finish_reason, reader.usage, reader.stop_sequence)
+        return out + self.take()
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
         self._sink.error(exc)
-        return self._take()
+        return self.take()
 
     def whole(self) -> JSON:
         """The non-streaming answer, after finish()."""
@@ -2705,8 +2720,9 @@ def unpack_reasoning(signature: str) -> Optional[Tuple[str, str]]:
     """(opaque, source) of a signature of ours, None for every other one."""
     if not signature.startswith(SIGNATURE_MARK):
         return None
-    source, _, opaque = signature.removeprefix(SIGNATURE_MARK).partition("@")
-    return urllib.parse.unquote(opaque), urllib.parse.unquote(source)
+    words = signature.removeprefix(SIGNATURE_MARK).partition("@")
+    source, _, opaque = map(urllib.parse.unquote, words)
+    return opaque, source
 
 
 # --- requests -------------------------------------------------------------------------
@@ -2762,36 +2778,27 @@ def _parse_stranger(block: JSON, place: str, path: str) -> Text:
     return Text("[%s]" % " ".join(_words_of(block)).replace(" \n ", "\n").strip())
 
 
-SOURCES = {"image": ("base64", "url"), "document": ("base64", "text")}
+SOURCES = {"image": ("base64", "url"), "document": ("base64", "text", "content")}
 
 
 def _parse_media(block: JSON, path: str, parse: Callable[..., Any]) -> List[Any]:
-    """An image or a document. A document of text is its text; of any other the bytes go
-    behind its context; `parse` reads one that is made of blocks."""
+    """An image or a document; `parse` reads a document that is made of blocks."""
     kind = block["type"]
     title = text_field(block, "title", path)
     context = Text(text_field(block, "context", path))
     source = required(block, "source", dict, path)
     path += ".source"
-    if kind == "document" and source.get("type") == "content":
-        parts = parse(source.get("content"), kind, path + ".content")
-        return [Text(title), context, *parts]
     form = required_word(source, "type", SOURCES[kind], path)
+    if form == "content":
+        return [Text(title), context, *parse(source.get(form), kind, f"{path}.{form}")]
     if form == "url":
         return [Image(required_text(source, form, path))]
     data = required_text(source, "data", path)
-    if form == "base64":
-        media_type = required_text(source, "media_type", path)
-        url = f"data:{media_type};base64,{data}"
-        if kind == "image":
-            return [Image(url)]
-        if not media_type.startswith("text/"):
-            return [context, Document(url, title)]
-        try:
-            data = base64.b64decode(data, validate=True).decode("utf-8", "replace")
-        except ValueError:
-            raise BadRequest(f"{path}.data: expected base64") from None
-    return [Text(text_of((Text(title), context, Text(data))))]
+    if form == "text":
+        return [Text(title), context, Text(data)]
+    media_type = text_field(source, "media_type", path)  # room 12 names a picture
+    url = f"data:{media_type};base64,{data}"
+    return [Image(url)] if kind == "image" else [context, Document(url, title)]
 
 
 def _parse_thinking(block: JSON, path: str) -> List[Any]:
@@ -2964,12 +2971,10 @@ def parse_messages(body: JSON) -> Conversation:
     tools = _parse_messages_tools(body)
     choice, parallel = _parse_tool_choice(body, tools)
     effort, thinking = _parse_effort(body, config)
-    max_tokens = field(body, "max_tokens", int)
-    if max_tokens is not None and max_tokens < 1:
-        raise BadRequest("max_tokens: expected at least 1")
     return Conversation(
         turns=pair_results([Turn("system", tuple(rules)), *turns]), tools=tools,
-        tool_choice=choice, parallel=parallel, max_tokens=max_tokens,
+        tool_choice=choice, parallel=parallel,
+        max_tokens=field(body, "max_tokens", int),
         temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float), effort=effort, thinking=thinking,
         stop=parse_stops(body, "stop_sequences"),
@@ -2993,11 +2998,11 @@ def _encode_file(part: Any) -> JSON:
     """An image, or a document, which has a title."""
     head, _, data = part.url.partition(";base64,")
     source = {"type": "url", "url": part.url}
-    if data and head.startswith("data:"):
+    if data:
         source = {"type": "base64", "media_type": head[5:], "data": data}
     if isinstance(part, Image):
         return {"type": "image", "source": source}
-    return {"type": "document", "source": source, **given(title=part.title)}
+    return given(type="document", source=source, title=part.title)
 
 
 def _encode_call(call: Call) -> JSON:
@@ -3029,9 +3034,9 @@ def _encode_parts(parts: Iterable[Any], source: str) -> List[JSON]:
             blocks.append(_encode_thinking(part, source))
         elif isinstance(part, Result):
             content = _encode_parts(part.parts, source)
-            more = given(content=content, is_error=part.is_error or None)
+            failed = part.is_error or None
             block = {"type": "tool_result", "tool_use_id": part.call_id}
-            blocks.append({**block, **more})
+            blocks.append({**block, **given(content=content, is_error=failed)})
         else:
             blocks.append(_encode_file(part))
     return list(filter(None, blocks))
@@ -3039,20 +3044,22 @@ def _encode_parts(parts: Iterable[Any], source: str) -> List[JSON]:
 
 def _encode_tools(conversation: Conversation) -> JSON:
     """`tools` and `tool_choice`."""
+    if not conversation.tools:
+        return {}
     tools = []
     for tool in conversation.tools:
-        more = given(
-            description=tool.description, input_schema=tool.parameters,
+        entry = given(
+            name=tool.name, description=tool.description, input_schema=tool.parameters,
             strict=tool.strict or None,
         )
-        tools.append({"name": tool.name, **more})
+        tools.append(entry)
     wanted = conversation.tool_choice
     choice = given(type=CHOICE_TYPES.get(wanted))
     if wanted.startswith("="):
         choice = {"type": "tool", "name": wanted[1:]}
     if conversation.parallel is False:
         choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}
-    return given(tools=tools, tool_choice=choice) if tools else {}
+    return given(tools=tools, tool_choice=choice)
 
 
 def encode_messages(conversation: Conversation, model: Model) -> JSON:
@@ -3070,9 +3077,8 @@ def encode_messages(conversation: Conversation, model: Model) -> JSON:
         elif content:
             messages.append({"role": turn.role, "content": content})
     effort = conversation.effort
-    thinks = effort not in ("", "none", "minimal")
     thinking = None
-    if thinks and (model.adaptive or model.budget[1]):
+    if effort not in ("", "none", "minimal") and (model.adaptive or model.budget[1]):
         thinking = {"type": "adaptive"}
     config = given(effort=effort)
     if conversation.schema:
@@ -3080,13 +3086,13 @@ def encode_messages(conversation: Conversation, model: Model) -> JSON:
         config["format"] = {"type": "json_schema", "schema": schema}
     elif conversation.schema is not None:
         system.append({"type": "text", "text": JSON_ONLY})
-    settings = given(
+    return given(
+        model=model.id, stream=True, messages=messages,
         max_tokens=conversation.max_tokens, system=system,
         temperature=conversation.temperature, top_p=conversation.top_p,
         stop_sequences=list(conversation.stop), thinking=thinking, output_config=config,
         metadata=given(user_id=conversation.user), **_encode_tools(conversation),
     )
-    return {"model": model.id, "stream": True, **settings, "messages": messages}
 
 
 # --- Copilot's answers ----------------------------------------------------------------
@@ -3145,11 +3151,10 @@ class MessagesReader:
         self.done = False
         self._source = source
         self._message: JSON = {"usage": {}}
-        self._stop = ""
-        self._called = False
+        self._ending: JSON = {}  # what message_delta told
         self._block: JSON = {}  # the open one
         self._signature = ""  # of it
-        self._has_arguments = False
+        self._calls = 0  # how many have begun; the latest is the open one
 
     usage = property(lambda self: native_usage(self._message))
 
@@ -3159,53 +3164,53 @@ class MessagesReader:
             return
         obj = messages_event(event, self._message)
         kind = obj.get("type")
-        index = typed(obj, "index", int)
-        delta = object_at(obj, "delta")
         if kind == "content_block_start":
-            self._block_start(index, object_at(obj, "content_block"), sink)
+            self._block_start(object_at(obj, "content_block"), sink)
         elif kind == "content_block_delta":
-            self._block_delta(index, delta, sink)
+            self._block_delta(object_at(obj, "delta"), sink)
         elif kind == "content_block_stop":
-            self._block_stop(index, sink)
+            self._block_stop(sink)
         elif kind == "message_delta":
-            self._stop = text_at(delta, "stop_reason") or self._stop
-            self.stop_sequence = delta.get("stop_sequence") or self.stop_sequence
-            if self._stop == "refusal":
-                details = object_at(delta, "stop_details")
-                sink.refusal(text_at(details, "explanation") or REFUSED_TEXT)
+            self._ending.update(given(**object_at(obj, "delta")))
         elif kind == "message_stop":
-            calls = self._called and self.stop_sequence is None
+            stop = text_at(self._ending, "stop_reason")
+            if stop == "refusal":
+                details = object_at(self._ending, "stop_details")
+                sink.refusal(text_at(details, "explanation") or REFUSED_TEXT)
+            self.stop_sequence = self._ending.get("stop_sequence")
+            calls = self._calls and self.stop_sequence is None
             ended = "tool_calls" if calls else "stop"
-            self.finish_reason = FINISH_REASONS.get(self._stop, ended)
+            self.finish_reason = FINISH_REASONS.get(stop, ended)
             self.done = True
 
-    def _block_start(self, index: int, block: JSON, sink: Sink) -> None:
+    def _block_start(self, block: JSON, sink: Sink) -> None:
         self._block = block
         self._signature = ""
-        self._has_arguments = False
         if block.get("type") == "tool_use":
-            self._called = True
-            sink.call(index, text_at(block, "id"), text_at(block, "name"))
-        if text_at(block, "text"):
+            self._calls += 1
+            sink.call(self._calls, text_at(block, "id"), text_at(block, "name"))
+        elif text_at(block, "text"):
             sink.text(block["text"])
 
-    def _block_delta(self, index: int, delta: JSON, sink: Sink) -> None:
-        self._signature += text_at(delta, "signature")
+    def _block_delta(self, delta: JSON, sink: Sink) -> None:
+        block = self._block
         if text_at(delta, "text"):
             sink.text(delta["text"])
         elif text_at(delta, "thinking"):
             sink.reasoning(delta["thinking"])
+        elif text_at(delta, "signature"):
+            self._signature = delta["signature"]
         elif text_at(delta, "partial_json"):
-            if text_at(self._block, "type").endswith("_tool_use"):
+            if text_at(block, "type").endswith("_tool_use"):
                 return  # of a tool that ran upstream
-            self._has_arguments = True
-            sink.arguments(index, delta["partial_json"])
+            block.pop("input", None)  # it comes in pieces
+            sink.arguments(self._calls, delta["partial_json"])
 
-    def _block_stop(self, index: int, sink: Sink) -> None:
+    def _block_stop(self, sink: Sink) -> None:
         block = self._block
         kind = block.get("type")
-        if kind == "tool_use" and not self._has_arguments:
-            sink.arguments(index, dumps_text(object_at(block, "input")))
+        if kind == "tool_use" and "input" in block:
+            sink.arguments(self._calls, dumps_text(block["input"]))
         elif kind == "thinking" and self._signature:
             sink.opaque(self._signature, self._source)
         elif kind == "redacted_thinking" and text_at(block, "data"):
@@ -3223,13 +3228,18 @@ STOP_REASONS = {
     "content_filter": "refusal",
 }
 # What may be open -> more of its start, the type and the field of its deltas.
-OPENINGS: Dict[str, Tuple[JSON, str, str]] = {
-    "text": ({"text": ""}, "text_delta", "text"),
-    "thinking": ({"thinking": "", "signature": ""}, "thinking_delta", "thinking"),
-    "tool_use": ({"input": {}}, "input_json_delta", "partial_json"),
-    "server_tool_use": ({"input": {}}, "input_json_delta", "partial_json"),
-    "web_search_tool_result": ({}, "", ""),
+OPENINGS: Dict[str, Tuple[JSON, bytes, bytes]] = {
+    "text": ({"text": ""}, b"text_delta", b"text"),
+    "thinking": ({"thinking": "", "signature": ""}, b"thinking_delta", b"thinking"),
+    "tool_use": ({"input": {}}, b"input_json_delta", b"partial_json"),
+    "server_tool_use": ({"input": {}}, b"input_json_delta", b"partial_json"),
+    "web_search_tool_result": ({}, b"", b""),
 }
+# Most of an answer: its JSON is put together by hand, 0.4 us instead of 2.
+DELTA = (
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,'
+    b'"delta":{"type":"%b","%b":%b}}\n\n'
+)
 
 
 def anthropic_usage(usage: TokenUsage) -> JSON:
@@ -3244,8 +3254,7 @@ class MessagesWriter:
     """A Sink that writes a Messages stream, or with `fold` only what whole() gives.
 
     What is told of one block between two take() goes out as one delta: bursts cost
-    little. A tool block opens with its first arguments and ends when they are complete,
-    other content comes, or the answer ends; fragments of other calls wait until then.
+    little. A tool block ends when other content comes, or the answer ends.
     """
 
     def __init__(
@@ -3273,13 +3282,18 @@ class MessagesWriter:
         self._index = -1
         self._pending: List[str] = []  # told of it, not yet written
         self._text: List[str] = []  # what was
-        self._calls: Dict[Hashable, JSON] = {}  # id and name of every call
-        self._waiting: Dict[Hashable, List[str]] = {}  # fragments of the unopened ones
+        self._calls = 0
         self._signatures: List[str] = []  # not yet written
         self._refusal = ""
 
-    def text(self, text: str) -> None:
-        self._add_piece("text", text)
+    def _add_piece(self, kind: str, text: str) -> None:
+        if self._open != kind:
+            if not text:
+                return
+            self._begin(kind)
+        self._pending.append(text)
+
+    text = functools.partialmethod(_add_piece, "text")
 
     def reasoning(self, text: str) -> None:
         if self._thinking:
@@ -3289,7 +3303,7 @@ class MessagesWriter:
         if not self._refusal:
             self.next_message()
         self._refusal += text
-        self._add_piece("text", text)
+        self.text(text)
 
     def next_message(self) -> None:
         if self._open == "text":
@@ -3303,21 +3317,13 @@ class MessagesWriter:
             self._sign()
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        if key in self._calls:
-            raise UpstreamError(f"the upstream began tool call {key!r} twice")
-        call_id = call_id or f"call_{self._message['id']}_{len(self._calls)}"
-        self._calls[key] = {"id": call_id, "name": self.names.get(name, name)}
-        self._waiting[key] = []
-        self._advance()
+        call_id = call_id or f"call_{self._message['id']}_{self._calls}"
+        self._begin("tool_use", id=call_id, name=self.names.get(name, name))
+        self._calls += 1
+        self._key = key
 
     def arguments(self, key: Hashable, fragment: str) -> None:
-        if key in self._waiting:
-            waiting = self._waiting[key]
-            if waiting or fragment.strip():
-                waiting.append(fragment)
-            if len(waiting) == 1:
-                self._advance()
-        elif self._open == "tool_use" and key == self._key:
+        if self._open == "tool_use" and key == self._key:
             self._pending.append(fragment)
         elif fragment.strip():
             # Clients run a tool at its stop event: what comes later is lost for good.
@@ -3337,20 +3343,18 @@ class MessagesWriter:
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
     ) -> None:
-        """End the answer. A call that was cut stays as it is, as with Anthropic, or is
-        left out if it has not begun; clients go on after max_tokens (CLIENTS 1)."""
-        stop = "refusal" if self._refusal else STOP_REASONS.get(reason, reason)
-        cut = stop not in ("end_turn", "tool_use")
-        for key, fragments in list(self._waiting.items()):
-            if not cut or parse_object("".join(fragments)) is not None:
-                self._begin_call(key)
+        """End the answer. A call that was cut stays as it is, as with Anthropic:
+        clients go on after max_tokens (CLIENTS 1)."""
         self._start()
         self._close()
         if self._calls:
             self._sign()
-        if not cut:
+        stop = STOP_REASONS.get(reason, reason)
+        if stop in ("end_turn", "tool_use"):
             # Claude Code asks again for a tool_use without a call (CLIENTS 1).
             stop = "tool_use" if self._calls else "end_turn"
+        if self._refusal:
+            stop = "refusal"
         if stop_sequence is not None:
             stop = "stop_sequence"
         delta: JSON = {"stop_reason": stop, "stop_sequence": stop_sequence}
@@ -3386,35 +3390,6 @@ class MessagesWriter:
             self._write_event("message_start", message=self._message)
         self._started = True
 
-    def _add_piece(self, kind: str, text: str) -> None:
-        if self._open != kind:
-            if not text:
-                return
-            self._advance(force=True)
-            self._begin(kind)
-        self._pending.append(text)
-
-    def _advance(self, *, force: bool = False) -> None:
-        """End the open call if it has all it needs; open those that wait, in order.
-
-        Looked at when another call begins, not at each fragment: too late is no harm.
-        """
-        while True:
-            if self._open == "tool_use":
-                self._flush()
-                if not force and parse_object("".join(self._text)) is None:
-                    return
-                self._close()
-            key = next(iter(self._waiting), None)
-            if key is None or not self._waiting[key]:
-                return
-            self._begin_call(key)
-
-    def _begin_call(self, key: Hashable) -> None:
-        self._begin("tool_use", **self._calls[key])
-        self._key = key
-        self._pending = self._waiting.pop(key) or ["{}"]
-
     def _begin(self, kind: str, **more: Any) -> None:
         self._start()
         self._close()
@@ -3441,31 +3416,33 @@ class MessagesWriter:
         if not self._open:
             return
         self._flush()
+        block = self._block
         if self._open == "thinking":
-            signature = signature or pack_reasoning("", "")
-            delta = {"type": "signature_delta", "signature": signature}
-            self._write_event("content_block_delta", index=self._index, delta=delta)
-            self._block["signature"] = signature
+            block["signature"] = signature or pack_reasoning("", "")
+            self._write_delta(b"signature_delta", b"signature", block["signature"])
         self._write_event("content_block_stop", index=self._index)
         text = "".join(self._text)
-        if "input" in self._block:
-            self._block["input"] = parse_object(text)
+        if "input" in block:
+            block["input"] = parse_object(text)
         elif text:
-            self._block[self._open] = text
+            block[self._open] = text
         # Of a call that was cut half must not run, and `input` cannot say so.
-        if self._block.get("input", {}) is not None:
-            self._message["content"].append(self._block)
+        if block.get("input", {}) is not None:
+            self._message["content"].append(block)
         self._open = ""
         self._text = []
 
     def _flush(self) -> None:
         text = "".join(self._pending)
-        self._pending = []
-        self._text.append(text)
         if text:
+            self._pending = []
+            self._text.append(text)
             _, kind, key = OPENINGS[self._open]
-            delta = {"type": kind, key: text}
-            self._write_event("content_block_delta", index=self._index, delta=delta)
+            self._write_delta(kind, key, text)
+
+    def _write_delta(self, kind: bytes, key: bytes, text: str) -> None:
+        if not self._mute:
+            self._out.append(DELTA % (self._index, kind, key, dumps(text)))
 
     def _write_event(self, event: str, **fields: Any) -> None:
         if not self._mute:
@@ -3494,89 +3471,53 @@ _STRING = (
 )
 # Events in the two orders of keys that were ever seen: whole JSON that tells neither a
 # usage, nor a tool's name, nor the end, so that most of a stream need not be parsed.
+# Behind them stands one that has to be, if any.
 PLAIN_EVENTS = re.compile(
-    rb"\n?(?:event: content_block_\w+\ndata: \{(?:"
+    rb"(?!\Z)\n*((?:event: content_block_\w+\ndata: \{(?:"
     rb'"type":"content_block_delta","index":\d+,"delta":\{"type":"\w+","\w+":%b\}|'
     rb'"delta":\{"\w+":%b,"type":"\w+"\},"index":\d+,"type":"content_block_delta"|'
     rb'"type":"content_block_stop","index":\d+|"index":\d+,"type":"content_block_stop"|'
     rb'"type":"content_block_start","index":\d+,"content_block":\{"type":"text",'
     rb'"text":""\}|"content_block":\{"text":"","type":"text"\},"index":\d+,'
-    rb'"type":"content_block_start")\}\n\n)*' % (_STRING, _STRING)
+    rb'"type":"content_block_start")\}\n\n)*)((?:(?:.+\n)+\n)?)' % (_STRING, _STRING)
 )
-DATA_LINE = re.compile(rb"^data:(.*)\n?", re.M)
-WHOLE_EVENTS = re.compile(rb".*\n\r?\n", re.S)  # up to the last blank line
 
 
-class MessagesTap:
+class MessagesTap(StreamTranslator):
     """A StreamTranslator that passes events on as they came, and reads the usage.
 
     An event goes out when it is whole: no client could read what stood behind a half.
     `names` are the client's own for tools that had to be called otherwise.
     """
 
-    finished = False  # a message_stop came
-    done = False
-
     def __init__(self, names: Mapping[str, str] = {}) -> None:
+        super().__init__()
         self._names = names
         self._message: JSON = {"usage": {}}
-        self._held = bytearray()  # the event that has not ended
-        self._before = b""  # what came whole before a failure in the same piece
 
     usage = property(lambda self: native_usage(self._message))
 
-    def feed(self, data: bytes) -> bytes:
-        """Give the events that are whole now; raises UpstreamError for a broken one."""
-        if self.done:  # a second answer, or [DONE]: nothing that a client waits for
-            return b""
-        if self._held or data[-2:] != b"\n\n":
-            near = max(0, len(self._held) - 2)  # half of a blank line may stand there
-            self._held += data  # a bytearray: bytes would be copied for every piece
-            found = WHOLE_EVENTS.match(self._held, near)
-            end = found.end() if found else 0
-            data = bytes(memoryview(self._held)[:end])
-            del self._held[:end]
-            if len(self._held) > MAX_EVENT:
-                raise event_too_large(MAX_EVENT)
-        return self._read_events(data)
+    def read_all(self, data: bytes) -> None:
+        for plain, block in PLAIN_EVENTS.findall(self._decoder.whole(data)):
+            if self.done:  # a second answer, or [DONE]: nothing that a client waits for
+                return
+            self._out.append(plain)
+            event = block and parse_block(block)
+            if event:
+                self._out.append(self._restored(event, block))
 
-    def _read_events(self, events: bytes) -> bytes:
-        """Read the events; gives them as the client gets them."""
-        line = DATA_LINE.search(events, PLAIN_EVENTS.match(events).end())
-        while line:
-            try:
-                event = messages_event(SSEEvent("", line[1]), self._message)
-            except ProxyError:
-                before = WHOLE_EVENTS.match(events, 0, line.start())
-                self._before = before[0] if before else b""
-                raise
-            end = line.end()
-            block = event.get("content_block")
-            if self._names and restore_names({"content": [block]}, self._names):
-                head = events[: line.start()] + b"data: %b\n" % dumps(event)
-                events = head + events[end:]
-                end = len(head)
-            if event.get("type") == "message_stop":
-                self.finished = True
-                self.done = True
-                # What stands behind the end is nobody's.
-                return events[: events.find(b"\n", end) + 1 or len(events)]
-            line = DATA_LINE.search(events, PLAIN_EVENTS.match(events, end).end())
-        return events
-
-    def finish(self) -> bytes:
-        """End it; raises UpstreamError when no message_stop came."""
-        rest = b""
-        if not self.done and self._held.strip():  # an event without its blank line
-            rest = self._read_events(bytes(self._held)).rstrip() + b"\n\n"
-        self._held.clear()
-        if not self.finished:
-            raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
-        return rest
+    def _restored(self, event: SSEEvent, block: bytes) -> bytes:
+        """Read an event; gives what the client is to see of it."""
+        obj = messages_event(event, self._message)
+        self.finished = self.done = obj.get("type") == "message_stop"
+        content = [obj.get("content_block")]
+        if self._names and restore_names({"content": content}, self._names):
+            return encode_sse(event.event, obj)
+        return block
 
     def fail(self, exc: ProxyError) -> bytes:
         """What came before the failure, and an error event."""
-        return self._before + encode_sse("error", anthropic_error(exc))
+        return self.take() + encode_sse("error", anthropic_error(exc))
 
 
 # ============================================================================
@@ -4770,7 +4711,7 @@ def _turn_items(turn: Turn, model: Model) -> List[JSON]:
 def encode_responses(conv: Conversation, model: Model) -> JSON:
     """The request for a conversation, all but what room 12 sets for every client.
 
-    Responses has no stop sequences: put StopAt(sink, conv.stop) before the sink.
+    Responses has no stop sequences: Translation is to end the answer at conv.stop.
     """
     text = given(verbosity=conv.extra.get("verbosity"))
     if conv.schema is not None:
@@ -5540,7 +5481,7 @@ class ResponsesTap(StreamTranslator):
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
-        return self._take() + failure_events(exc, self._answer, self._number)
+        return self.take() + failure_events(exc, self._answer, self._number)
 
     def whole(self) -> JSON:
         """The answer for stream:false, after finish()."""
@@ -11149,10 +11090,8 @@ class Exchange:
             return sink
         _, reader, source = UPSTREAMS[self.endpoint]
         stops = self.conversation.stop or self.stops
-        if stops:
-            sink = StopAt(sink, stops)
         custom = custom_names(self.conversation.tools)
-        return Translation(reader(source(self.model)), sink, custom)
+        return Translation(reader(source(self.model)), sink, custom, stops)
 
     def read_ahead(self) -> asyncio.Future[bytes]:
         """Begin to read a piece of the answer, which pump() then takes first."""
