@@ -5409,7 +5409,7 @@ class ResponsesTap(StreamTranslator):
 
     def __init__(self, *, hide: bool = False, previous: str = "") -> None:
         super().__init__()
-        self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
+        self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
         self.items: List[JSON] = []  # the output, with all that is to come back
         self._hide = hide
         self._previous = previous  # answer that the client named, which went up whole
