@@ -5049,8 +5049,7 @@ class ResponsesWriter:
     """A Sink that writes a Responses stream or, with `fold`, keeps it for whole().
 
     `frame` is response_frame(); `tools` are the request's by the names that the model
-    knows. An item is open until something else begins; a call whose arguments are not
-    complete stays open beside the next ones, as some upstreams interleave them.
+    knows. An item is open until something else begins.
     """
 
     def __init__(
@@ -5070,7 +5069,6 @@ class ResponsesWriter:
         self._number = 0
         self._open: Optional[_OpenItem] = None  # a message or reasoning
         self._waiting: List[str] = []  # what came encrypted while a message was open
-        self._calls: Dict[Hashable, _OpenItem] = {}
         for kind in ("created", "in_progress"):
             self._write(kind, response=frame)
 
@@ -5108,12 +5106,14 @@ class ResponsesWriter:
         if kind not in CLIENT_TOOLS:
             item.update(name=tool.own, **given(namespace=tool.namespace))
         item.update(call_members(tool.kind, ""))
-        self._calls[key] = self._add_item(item, tool)
+        self._open = self._add_item(item, tool)
 
     def arguments(self, key: Hashable, fragment: str) -> None:
-        call = self._calls.get(key)
-        if call is None:
-            return  # it was whole: what follows is blank, or CallGuard's to refuse
+        call = self._open
+        if call is None or not isinstance(call.form, Tool):
+            # Clients run a tool when its item is done: what comes later would be lost.
+            words = "the upstream continued tool call %r after its end"
+            raise UpstreamError(words % (key,))
         call.pieces.append(fragment)
         if call.form.kind == "function":
             event = CALL_EVENTS["function"] + ".delta"
@@ -5128,8 +5128,6 @@ class ResponsesWriter:
         if self._compact:
             packed = pack_reasoning("".join(self._gist), COMPACTED)
             self._add_whole("compaction", packed)
-        for key in list(self._calls):  # which began before what is open
-            self._close_call(key, status)
         self._close_item("final_answer", status)
         answer = {
             **self._frame,
@@ -5203,20 +5201,28 @@ class ResponsesWriter:
         self._write(form.event + ".delta", **place, delta=text, **form.more)
 
     def _close_item(self, phase: str = "commentary", status: str = "completed") -> None:
-        """Close the open message or reasoning, and the latest call if nothing can
-        follow. A message was an aside unless it is the last: only that is final."""
-        if self._calls:
-            self._close_call(next(reversed(self._calls)))
+        """Close what is open. A message was an aside unless it is the last."""
         done = self._open
         if done is None:
             return
         self._open = None
         item, place, form, pieces = done
-        part = item[form.parts][0]
-        words = {form.word: "".join(pieces)}
-        part.update(words)
-        self._write(form.event + ".done", **place, **words, **form.more)
-        self._write(form.part_event + ".done", **place, part=part)
+        text = "".join(pieces)
+        if isinstance(form, Tool):
+            if parse_object(text) is not None:
+                status = "completed"  # it was not this that was cut
+            members = call_members(form.kind, text)
+            item.update(members, status=status)
+            event = CALL_EVENTS.get(form.kind)
+            if form.kind == "custom":
+                self._write(event + ".delta", **place, delta=item["input"])
+            if event:
+                self._write(event + ".done", **place, **members, name=item["name"])
+        else:
+            part = item[form.parts][0]
+            part[form.word] = text
+            self._write(form.event + ".done", **place, **{form.word: text}, **form.more)
+            self._write(form.part_event + ".done", **place, part=part)
         if item["type"] == "message":
             item.update(status=status, phase=phase)
         self._end_item(done)
@@ -5225,23 +5231,6 @@ class ResponsesWriter:
         self._waiting = []
 
     next_message = _close_item
-
-    def _close_call(self, key: Hashable, status: str = "") -> None:
-        """Close a call that is complete; any other only with the `status` of a cut."""
-        item, place, tool, pieces = self._calls[key]
-        arguments = "".join(pieces)
-        if parse_object(arguments) is not None:
-            status = "completed"
-        if not status:
-            return
-        members = call_members(tool.kind, arguments)
-        item.update(members, status=status)
-        event = CALL_EVENTS.get(tool.kind)
-        if tool.kind == "custom":
-            self._write(event + ".delta", **place, delta=item["input"])
-        if event:
-            self._write(event + ".done", **place, **members, name=item["name"])
-        self._end_item(self._calls.pop(key))
 
 
 # --- what earlier answers were --------------------------------------------------------

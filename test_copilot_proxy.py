@@ -7921,8 +7921,9 @@ def r_writer(tools=(), **options):
 
 def r_told(told, tools=(), **options):
     """(events, whole answer) of what a sink was told, checked against each other."""
-    stream = r_writer(tools, **options)
-    fold = r_writer(tools, fold=True, **options)
+    free = cp.custom_names(cp.ToolTable({"tools": list(tools)}).tools.values())
+    stream = cp.CallGuard(r_writer(tools, **options), free)
+    fold = cp.CallGuard(r_writer(tools, fold=True, **options), free)
     raw = b""
     for name, *said in told:
         getattr(stream, name)(*said)
@@ -7973,9 +7974,9 @@ def test_responses_writer_phases_reasoning_and_interleaved_calls():
         ("text", "look"),
         ("call", 0, "c0", "f"),
         ("arguments", 0, '{"a'),
+        ("arguments", 0, '":1}'),
         ("call", 1, "c1", "f"),
         ("arguments", 1, "{}"),
-        ("arguments", 0, '":1}'),
         ("text", "do"),
         ("text", "ne"),
         ("opaque", "T", "chat:google"),
@@ -7991,6 +7992,10 @@ def test_responses_writer_phases_reasoning_and_interleaved_calls():
     assert items[0]["summary"] == [{"type": "summary_text", "text": "hm"}]
     hidden = r_told(told, summary=False, encrypted=False)[1]["output"]
     assert "encrypted_content" not in json.dumps(hidden) and hidden[0]["summary"] == []
+    mixed = [*told[:5], *told[6:8], told[5], ("text", "done"), R_TOOLS]
+    items = r_told(mixed)[1]["output"]
+    assert [item["type"] for item in items] == [*kinds[:3], "message", "function_call"]
+    assert [items[at]["arguments"] for at in (2, 4)] == ['{"a":1}', "{}"]
 
 
 def test_responses_writer_ends_what_is_open_in_order():
