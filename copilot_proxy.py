@@ -4390,9 +4390,9 @@ CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
 # Run by OpenAI's servers. Codex always offers the first, so a model without it does
 # without; what has no such use would be another task without its tool.
 SPARED_TOOLS = ("web_search", "image_generation")
-CALLS = (
-    "function_call", "custom_tool_call", *(kind + "_call" for kind in CLIENT_TOOLS),
-)
+# Calls that have a name, and the member that holds their arguments.
+NAMED_CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
+CALLS = (*NAMED_CALLS, *(kind + "_call" for kind in CLIENT_TOOLS))
 RESULTS = tuple(kind + "_output" for kind in (*CALLS, "tool_search"))
 
 
@@ -4550,9 +4550,9 @@ def _parse_item(table: ToolTable, item: JSON, path: str) -> Turn:
     if kind in CALLS:
         call_id = required_text(item, "call_id", path)
         name = kind.removesuffix("_call")
-        if kind in CALLS[:2]:
+        if kind in NAMED_CALLS:
             required_text(item, "name", path)
-            text_field(item, "arguments" if kind == CALLS[0] else "input", path)
+            text_field(item, NAMED_CALLS[kind], path)
             name = table.name_of(item)
         parts = (Call(call_id, name, call_arguments(item)),)
     elif kind == "reasoning":
@@ -4634,7 +4634,7 @@ def parse_responses(body: JSON) -> Conversation:
         temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float),
         effort=text_field(reasoning, "effort", "reasoning"),
-        thinking=bool(reasoning.get("summary") or reasoning.get("generate_summary")),
+        thinking=bool(reasoning.get("summary")),
         schema=parse_format(form, "text.format", "text.format"),
         user=text_field(body, "user") or text_field(body, "prompt_cache_key"),
         left_out=tuple(table.left_out),
@@ -4855,7 +4855,7 @@ class ResponsesReader:
         item = object_at(obj, "item")
         is_done = kind != "response.output_item.added"
         name = text_at(item, "name")
-        is_call = item.get("type") in CALLS[:2] and index not in self._calls
+        is_call = item.get("type") in NAMED_CALLS and index not in self._calls
         if (index, ALL_PARTS) in self._given:
             return
         if is_call and (name or is_done):
@@ -5019,10 +5019,6 @@ ID_PREFIXES = {
     "custom_tool_call": "ctc_",
     "compaction": "cmp_",
 }
-CALL_EVENTS = {
-    "function": "function_call_arguments",
-    "custom": "custom_tool_call_input",
-}
 
 
 class _OpenItem(NamedTuple):
@@ -5116,7 +5112,7 @@ class ResponsesWriter:
             raise UpstreamError(words % (key,))
         call.pieces.append(fragment)
         if call.form.kind == "function":
-            event = CALL_EVENTS["function"] + ".delta"
+            event = "function_call_arguments.delta"
             self._write(event, **call.place, delta=fragment)
 
     def end(
@@ -5213,11 +5209,12 @@ class ResponsesWriter:
                 status = "completed"  # it was not this that was cut
             members = call_members(form.kind, text)
             item.update(members, status=status)
-            event = CALL_EVENTS.get(form.kind)
             if form.kind == "custom":
-                self._write(event + ".delta", **place, delta=item["input"])
-            if event:
-                self._write(event + ".done", **place, **members, name=item["name"])
+                event = "custom_tool_call_input.delta"
+                self._write(event, **place, delta=item["input"])
+            if item["type"] in NAMED_CALLS:
+                event = f"{item['type']}_{NAMED_CALLS[item['type']]}.done"
+                self._write(event, **place, **members, name=item["name"])
         else:
             part = item[form.parts][0]
             part[form.word] = text
@@ -5267,14 +5264,13 @@ def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
 MEMORY = 16 * 1024 * 1024  # bytes of requests and answers, all sessions together
 
 
-def not_kept(what: str, name: str, status: int) -> BadRequest:
+def not_kept(what: str, name: str, status: int, code: str) -> BadRequest:
     """The error for what is not remembered, in OpenAI's words and with its status."""
-    code = what.lower().replace(" ", "_") + "_not_found"
     exc = BadRequest(
         f"{what} with id '{name[:100]}' not found: it was not finished, or too long "
         "ago. Send all of the input.",
-        code=code,
         status=status,
+        code=code,
     )
     exc.reason = "an earlier answer is not known here (any more): " + code
     return exc
@@ -5344,7 +5340,9 @@ class ResponseMemory:
         while number:
             kept = self._answers.get(number)
             if kept is None:
-                raise not_kept("Previous response", previous, 400)
+                raise not_kept(
+                    "Previous response", previous, 400, "previous_response_not_found"
+                )
             output = [loads(raw) for _, raw in kept.output]
             items = [*input_items(loads(kept.request)), *output, *items]
             number = kept.previous
@@ -5363,7 +5361,7 @@ class ResponseMemory:
                 if raw:
                     item = loads(raw)
                 elif _is_reference(item):
-                    raise not_kept("Item", name, 404)
+                    raise not_kept("Item", name, 404, "item_not_found")
             seen.add(name)
             whole.append(item)
         expanded = {**body, "input": whole}
@@ -5403,7 +5401,7 @@ class ResponsesTap(StreamTranslator):
         self._hide = hide
         self._previous = previous  # answer that the client named, which went up whole
         self._ids: Dict[Any, str] = {}  # by output_index, and of the "response"
-        self._answer: JSON = {"id": "resp_0", "object": "response", "output": []}
+        self._answer = BLANK_RESPONSE  # the last event's
 
     def _set(self, holder: JSON, key: str, value: Any) -> None:
         if value and holder.get(key) != value:
@@ -5462,7 +5460,7 @@ class ResponsesTap(StreamTranslator):
                 self.finished = self.done = True
                 cost = obj.get("copilot_usage")
                 self.usage = openai_usage(self._answer.get("usage"), cost)
-                self._answer.update(given(copilot_usage=cost))
+                self._answer = {**self._answer, **given(copilot_usage=cost)}
         self._number += 1
         head = b"event: %b\n" % name.encode("utf-8") if name else b""
         lines = data.replace(b"\n", b"\ndata: ")
