@@ -4413,8 +4413,6 @@ class ToolTable:
         self.tools: Dict[str, Tool] = {}
         self.left_out: Dict[str, None] = {}
         self._flat: Dict[Tuple[str, str], str] = {}
-        # A name in a namespace gives way: the others go up as they are.
-        self._plain = {text_at(one, "name") for one in objects(body.get("tools"))}
         add = functools.partial(self._add_tool, "")
         parse_list(body, "tools", add)
         for at, item in enumerate(input_items(body)):
@@ -4449,9 +4447,8 @@ class ToolTable:
         made = parse_function(kind, tool, path)
         place = (namespace, made.name)
         flat = self.name_of({"namespace": namespace, "name": made.name})
-        if place not in self._flat:
-            while flat in self.tools or namespace and flat in self._plain:
-                flat += "_"  # so that two of one name do not become one
+        while flat in self.tools and place not in self._flat:
+            flat += "_"  # so that two of one name do not become one
         self._flat[place] = flat
         self.tools[flat] = made._replace(name=flat, own=made.name, namespace=namespace)
 
