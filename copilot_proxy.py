@@ -5058,6 +5058,8 @@ class ResponsesWriter:
         self._encrypted = encrypted or compact  # and in its vendor's own form
         self._compact = compact  # the answer is a summary to go on with
         self._gist: List[str] = []  # its words
+        if compact:
+            self.text = self._gist.append
         self._out: List[bytes] = []
         self._number = 0
         self._open: Optional[_OpenItem] = None  # a message or reasoning
@@ -5065,23 +5067,29 @@ class ResponsesWriter:
         for kind in ("created", "in_progress"):
             self._write(kind, response=frame)
 
-    def text(self, text: str) -> None:
-        if self._compact:
-            self._gist.append(text)
-        else:
-            self._add_words("text", text)
+    def _add_words(self, what: str, text: str) -> None:
+        form = FORMS[what]
+        if self._open is None or self._open.form is not form:
+            self._close_item()
+            parts: List[JSON] = []
+            self._open = self._add_item({**form.item, form.parts: parts}, form)
+            place = self._open.place
+            place[form.parts + "_index"] = 0
+            self._write(form.part_event + ".added", **place, part=form.part)
+            parts.append(dict(form.part))
+        _, place, _, pieces = self._open
+        pieces.append(text)
+        self._write(form.event + ".delta", **place, delta=text, **form.more)
 
-    def refusal(self, text: str) -> None:
-        self._add_words("refusal", text)
+    text = functools.partialmethod(_add_words, "text")
+    refusal = functools.partialmethod(_add_words, "refusal")
 
     def reasoning(self, text: str) -> None:
-        if self._summary and not self._compact:
+        if self._summary:
             self._add_words("reasoning", text)
 
     def opaque(self, data: str, source: str) -> None:
         packed = pack_reasoning(data, source)
-        if self._compact:
-            return
         if self._open is None:
             self._add_whole("reasoning", packed, summary=[])
         elif self._open.form is FORMS["reasoning"]:
@@ -5178,20 +5186,6 @@ class ResponsesWriter:
     def _add_whole(self, kind: str, packed: str, **more: Any) -> None:
         item = {"type": kind, **more, "encrypted_content": packed}
         self._end_item(self._add_item(item, None))
-
-    def _add_words(self, what: str, text: str) -> None:
-        form = FORMS[what]
-        if self._open is None or self._open.form is not form:
-            self._close_item()
-            parts: List[JSON] = []
-            self._open = self._add_item({**form.item, form.parts: parts}, form)
-            place = self._open.place
-            place[form.parts + "_index"] = 0
-            self._write(form.part_event + ".added", **place, part=form.part)
-            parts.append(dict(form.part))
-        _, place, _, pieces = self._open
-        pieces.append(text)
-        self._write(form.event + ".delta", **place, delta=text, **form.more)
 
     def _close_item(self, phase: str = "commentary", status: str = "completed") -> None:
         """Close what is open. A message was an aside unless it is the last."""
