@@ -1178,8 +1178,17 @@ def encode_sse(event: str, obj: Any) -> bytes:
     return b"data: %b\n\n" % dumps(obj)
 
 
+def event_too_large() -> UpstreamError:
+    """The error for an event that nobody can want."""
+    return UpstreamError(
+        f"the upstream sent an event of more than {MAX_EVENT} bytes; try again"
+    )
+
+
 def parse_block(block: bytes) -> Optional[SSEEvent]:
     """The event that a block of lines is, None where it has no data."""
+    if len(block) > MAX_EVENT:
+        raise event_too_large()
     name = b""
     data = []
     for line in block.split(b"\n"):
@@ -1193,18 +1202,10 @@ def parse_block(block: bytes) -> Optional[SSEEvent]:
     return SSEEvent(name.decode("utf-8", "replace"), b"\n".join(data))
 
 
-def event_too_large(limit: int) -> UpstreamError:
-    """The error for an event that nobody can want."""
-    return UpstreamError(
-        f"the upstream sent an event of more than {limit} bytes; try again"
-    )
-
-
 class SSEDecoder:
-    """Bytes in, events out; raises UpstreamError for an event over `limit` bytes."""
+    """Bytes in, events out; raises UpstreamError for an event over MAX_EVENT."""
 
-    def __init__(self, limit: int = MAX_EVENT) -> None:
-        self._limit = limit
+    def __init__(self) -> None:
         self._tail = bytearray()  # what follows the last blank line
         self._skip_lf = False  # a CR ended the last piece, and with it its line
         self._start = True  # only the very first bytes may be a BOM
@@ -1218,6 +1219,11 @@ class SSEDecoder:
             data = self._join(data)
         return data
 
+    def feed(self, data: bytes) -> List[SSEEvent]:
+        """As whole(), each event by itself. The stream's end is fed as a blank line."""
+        blocks = self.whole(data).split(b"\n\n")[:-1]
+        return list(filter(None, map(parse_block, blocks)))
+
     def _join(self, data: bytes) -> bytes:
         if self._tail[-1:] == b"\n":  # half of a blank line, perhaps
             del self._tail[-1:]
@@ -1230,17 +1236,9 @@ class SSEDecoder:
                 self._start = False
                 events = events.removeprefix(BOM)
         self._tail += rest  # a bytearray: bytes would be copied for every piece
-        if len(self._tail) > self._limit:
-            raise event_too_large(self._limit)
+        if len(self._tail) > MAX_EVENT:
+            raise event_too_large()
         return events
-
-    def feed(self, data: bytes) -> List[SSEEvent]:
-        """As whole(), each event by itself. The stream's end is fed as a blank line."""
-        events = self.whole(data)
-        blocks = events.split(b"\n\n")
-        if len(events) > self._limit and max(map(len, blocks)) > self._limit:
-            raise event_too_large(self._limit)
-        return list(filter(None, map(parse_block, blocks[:-1])))
 
     def _plain_newlines(self, data: bytes) -> bytes:
         if not data:
@@ -2243,9 +2241,7 @@ def text_of(parts: Iterable[Any]) -> str:
 def given(**fields: Any) -> JSON:
     """The fields that say something; 0 and False do."""
     return {
-        key: value
-        for key, value in fields.items()
-        if value is not None and value not in ("", {}, [])
+        key: value for key, value in fields.items() if value not in (None, "", {}, [])
     }
 
 
@@ -2340,7 +2336,7 @@ def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
     without one gets an error that says so; a result without a call becomes text.
     """
     # By the id of a call: where its result is to stand, a list and the place in it.
-    missing: Dict[str, Deque[Any]] = collections.defaultdict(collections.deque)
+    missing: Dict[str, List[Any]] = collections.defaultdict(list)
     paired: List[Tuple[str, List[Any]]] = []
     due: List[Any] = []  # the results for the turn before
     for role, parts in [*turns, Turn("", ())]:
@@ -2352,7 +2348,7 @@ def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
             if not isinstance(part, Result):
                 kept.append(part)
             elif missing[part.call_id]:
-                results, at = missing[part.call_id].popleft()
+                results, at = missing[part.call_id].pop(0)
                 results[at] = part
             else:
                 kept += [ORPHAN, *part.parts]
@@ -2575,17 +2571,21 @@ class CallGuard:
         """End it; raises UpstreamError for a call that nobody can run."""
         for key, pieces in self._pieces.items():
             name = self._names[key]
-            is_free = name in self._free
-            parsed = parse_object("".join(pieces))
-            if parsed is None and not is_free:
+            text = "".join(pieces)
+            if name not in self._free:
+                parsed = parse_object(text)
                 # One that the length limit cut is no error: its client sees why.
-                if reason in ("stop", "tool_calls"):
+                if parsed is None and reason in ("stop", "tool_calls"):
                     raise UpstreamError(
                         f"the model called {name} with arguments that are not a JSON "
                         "object; try again."
                     )
-            elif key in self._waiting:
-                self._tell(key, pieces if is_free else [dumps_text(parsed)])
+                if parsed is None:
+                    continue
+                if text[0] == '"':
+                    text = dumps_text(parsed)
+            if key in self._waiting:
+                self._tell(key, [text])
         self._sink.end(reason, usage, stop_sequence)
 
     def __getattr__(self, name: str) -> Any:
@@ -2667,13 +2667,14 @@ class Translation(StreamTranslator):
         self._guard = CallGuard(StopAt(sink, stops) if stops else sink, free)
 
     usage = property(lambda self: self._reader.usage)
-    failure = property(lambda self: self._reader.failure)
-    done = property(lambda self: self._reader.done)
     model = property(lambda self: getattr(self._reader, "model", ""))
 
     def _read(self, event: SSEEvent) -> None:
-        self._reader.read(event, self._guard)
-        self.finished = self._reader.finish_reason != ""
+        reader = self._reader
+        reader.read(event, self._guard)
+        self.finished = reader.finish_reason != ""
+        self.failure = reader.failure
+        self.done = reader.done
 
     def take(self) -> bytes:
         return self._sink.take()
@@ -2804,8 +2805,7 @@ def _parse_media(block: JSON, path: str, parse: Callable[..., Any]) -> List[Any]
 def _parse_thinking(block: JSON, path: str) -> List[Any]:
     # With a foreign or no signature only its own model can use the block; another would
     # take it for its answer if it came as text.
-    key = "data" if block["type"] == "redacted_thinking" else "signature"
-    ours = unpack_reasoning(text_field(block, key, path))
+    ours = unpack_reasoning(text_field(block, "signature", path))
     if ours is None:
         return []
     return [Reasoning(text_field(block, "thinking", path), *ours)]
@@ -2846,18 +2846,16 @@ def _parse_parts(content: Any, place: str, path: str) -> List[Any]:
 def _parse_message(message: JSON, path: str) -> Turn:
     roles = ("user", "assistant", "system")
     role = required_word(message, "role", roles, path)
-    path += ".content"
-    if message.get("content") is None:
-        raise BadRequest(f"{path}: required")
-    return Turn(role, tuple(_parse_parts(message["content"], role, path)))
+    parts = _parse_parts(message.get("content"), role, path + ".content")
+    return Turn(role, tuple(parts))
 
 
 def _parse_messages_tool(entry: JSON, path: str) -> Tool:
     kind = field(entry, "type", str, path, "custom")
     if kind not in ("custom", "function"):
         raise BadRequest(
-            "%s.type: %r is known to Anthropic's own models and servers only and "
-            "cannot be used with this model" % (path, kind[:60])
+            f"{path}.type: {kind[:60]!r} is known to Anthropic's own models and "
+            "servers only and cannot be used with this model"
         )
     # OpenAI's shape is accepted: the original's README shows it (UPSTREAM 0.4).
     tool = field(entry, "function", dict, path) or entry
@@ -3009,8 +3007,12 @@ def _encode_call(call: Call) -> JSON:
     arguments = parse_object(call.arguments)
     if arguments is None and call.arguments.strip():
         arguments = {"arguments": call.arguments}  # cut, as the model wrote it
-    block = {"type": "tool_use", "id": call.id, "name": call.name}
-    return {**block, "input": arguments or {}}
+    return {
+        "type": "tool_use",
+        "id": call.id,
+        "name": call.name,
+        "input": arguments or {},
+    }
 
 
 def _encode_thinking(part: Reasoning, source: str) -> JSON:
@@ -3086,13 +3088,13 @@ def encode_messages(conversation: Conversation, model: Model) -> JSON:
         config["format"] = {"type": "json_schema", "schema": schema}
     elif conversation.schema is not None:
         system.append({"type": "text", "text": JSON_ONLY})
-    return given(
-        model=model.id, stream=True, messages=messages,
-        max_tokens=conversation.max_tokens, system=system,
+    settings = given(
+        model=model.id, stream=True, max_tokens=conversation.max_tokens, system=system,
         temperature=conversation.temperature, top_p=conversation.top_p,
         stop_sequences=list(conversation.stop), thinking=thinking, output_config=config,
         metadata=given(user_id=conversation.user), **_encode_tools(conversation),
     )
+    return {**settings, "messages": messages}
 
 
 # --- Copilot's answers ----------------------------------------------------------------
@@ -3273,7 +3275,6 @@ class MessagesWriter:
             "usage": anthropic_usage(TokenUsage(input_tokens)),
         }
         self._thinking = thinking  # asked for; else only what a call needs is told
-        self._started = False
         self._mute = fold  # no bytes are wanted, or none any more
         self._out: List[bytes] = []
         self._open = ""  # the type of the open block
@@ -3333,8 +3334,16 @@ class MessagesWriter:
     def search(self, query: str, pages: Mapping[str, str]) -> None:
         """Tell of a web search that was run for the answer: the titles of its pages."""
         self._message["usage"]["server_tool_use"] = {"web_search_requests": 1}
-        about = {"type": "web_search_result", "page_age": None, "encrypted_content": ""}
-        found = [{**about, "url": url, "title": title} for url, title in pages.items()]
+        found = [
+            {
+                "type": "web_search_result",
+                "page_age": None,
+                "encrypted_content": "",
+                "url": url,
+                "title": title,
+            }
+            for url, title in pages.items()
+        ]
         tool_use_id = "srvtoolu_" + self._message["id"][4:]
         self._begin("server_tool_use", id=tool_use_id, name="web_search")
         self._pending.append(dumps_text({"query": query}))
@@ -3386,20 +3395,20 @@ class MessagesWriter:
         return self._message
 
     def _start(self) -> None:
-        if not self._started:
+        if self._index < 0:
             self._write_event("message_start", message=self._message)
-        self._started = True
 
     def _begin(self, kind: str, **more: Any) -> None:
-        self._start()
         self._close()
         if self._thinking or kind == "tool_use":
             self._sign()
+        self._start()
         self._open = kind
         self._block = {"type": kind, **more, **OPENINGS[kind][0]}
         self._index += 1
-        start = {"index": self._index, "content_block": self._block}
-        self._write_event("content_block_start", **start)
+        self._write_event(
+            "content_block_start", index=self._index, content_block=self._block
+        )
 
     def _sign(self) -> None:
         """Write the signatures, each behind thinking: the open block's or none."""
@@ -3452,11 +3461,11 @@ class MessagesWriter:
 # --- the pass-through -----------------------------------------------------------------
 
 
-def restore_names(message: JSON, names: Mapping[str, str]) -> bool:
-    """Give the calls of a message the client's own names; whether one had another."""
+def restore_names(content: Any, names: Mapping[str, str]) -> bool:
+    """Give the calls of a content the client's own names; whether one had another."""
     found = False
-    for block in objects(message.get("content")):
-        name = block.get("name")
+    for block in objects(content):
+        name = text_at(block, "name")
         if block.get("type") == "tool_use" and name in names:
             block["name"] = names[name]
             found = True
@@ -3510,8 +3519,7 @@ class MessagesTap(StreamTranslator):
         """Read an event; gives what the client is to see of it."""
         obj = messages_event(event, self._message)
         self.finished = self.done = obj.get("type") == "message_stop"
-        content = [obj.get("content_block")]
-        if self._names and restore_names({"content": content}, self._names):
+        if restore_names([obj.get("content_block")], self._names):
             return encode_sse(event.event, obj)
         return block
 
@@ -11791,7 +11799,7 @@ class App:
                 return
             answer, message = await whole_answer(exchange.response)
             exchange.usage = native_usage(message)
-            if exchange.names and restore_names(message, exchange.names):
+            if restore_names(message.get("content"), exchange.names):
                 answer = dumps(message)
             await exchange.send(answer)
 

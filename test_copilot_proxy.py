@@ -3864,8 +3864,8 @@ def test_json_getters(getter, obj, args, expected):
 # ============================================================================
 
 
-def sse_decode(pieces, **options):
-    decoder = cp.SSEDecoder(**options)
+def sse_decode(pieces):
+    decoder = cp.SSEDecoder()
     events = [event for piece in pieces for event in decoder.feed(piece)]
     return events + decoder.feed(b"\n\n")
 
@@ -3963,13 +3963,14 @@ def test_sse_event_is_whole_at_its_carriage_return():
         (b": 1234567890", False),
     ],
 )
-def test_sse_limit_under_every_cut(raw, fits):
+def test_sse_limit_under_every_cut(raw, fits, monkeypatch):
+    monkeypatch.setattr(cp, "MAX_EVENT", 10)
     for pieces in cuts(raw):
         if fits:
-            assert len(sse_decode(pieces, limit=10)) == 3
+            assert len(sse_decode(pieces)) == 3
         else:
             with pytest.raises(cp.UpstreamError):
-                sse_decode(pieces, limit=10)
+                sse_decode(pieces)
 
 
 def test_sse_one_large_event_costs_linear_time():
@@ -5249,7 +5250,7 @@ REFUSALS = [  # body, start of the message
         {"messages": [{"role": "tool", "content": ""}]},
         "messages.0.role: expected user or assistant",
     ),
-    ({"messages": [{"role": "user"}]}, "messages.0.content: required"),
+    ({"messages": [{"role": "user"}]}, AT + ": expected a list"),
     ({"messages": [{"role": "user", "content": 5}]}, AT + ": expected a list"),
     ({"messages": [by_user("hi")]}, IN + ": expected an object"),
     ({"messages": [by_user({"text": "x"})]}, IN + ".type: required"),
@@ -5464,9 +5465,9 @@ def test_messages_system_turns_may_stand_anywhere():
 def test_messages_parse_in_linear_time(turns):
     def seconds(count):
         body = {"messages": turns(count)}
-        started = time.perf_counter()
+        started = time.process_time()
         cp.parse_messages(body)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     few = min(seconds(2000) for _ in range(3))
     assert min(seconds(8000) for _ in range(2)) < 4 * 2 * few + 0.02
