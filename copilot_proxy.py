@@ -5838,9 +5838,9 @@ def refuse_meaning(fit: Fit) -> None:
 # What translation reads, and what changes no answer where an API has none of it.
 HEEDED = frozenset(
     "background cache_control client_metadata conversation include input instructions"
-    " max_completion_tokens max_output_tokens max_tokens messages metadata model"
-    " output_config output_format parallel_tool_calls previous_response_id prompt"
-    " prompt_cache_key prompt_cache_retention reasoning reasoning_effort"
+    " max_completion_tokens max_output_tokens max_tokens messages metadata modalities"
+    " model n output_config output_format parallel_tool_calls previous_response_id"
+    " prompt prompt_cache_key prompt_cache_retention reasoning reasoning_effort"
     " response_format safety_identifier service_tier stop stop_sequences store stream"
     " stream_options system temperature text thinking thread tool_choice tools top_p"
     " truncation user verbosity".split()
@@ -5849,9 +5849,7 @@ HEEDED = frozenset(
 
 def lost_fields(client: ClientBody) -> List[str]:
     """What a request says that its translation has no word for."""
-    unserved = UNSERVED.get(client.dialect, {})
-    used = [key for key, value in client.body.items() if value]
-    return [key for key in used if key not in HEEDED and key not in unserved]
+    return [key for key, value in client.body.items() if value and key not in HEEDED]
 
 
 def name_model(fit: Fit) -> None:
@@ -5912,7 +5910,6 @@ BETA_PREFIXES = tuple(
     " fallback-credit-".split()
 )
 CONTEXT_BETA = "context-management-"
-MID_CONFIG_BETA = "mid-conversation-output-config-"
 MID_SYSTEM_BETA = "mid-conversation-system-2026-04-07"  # role system in messages
 
 
@@ -5971,23 +5968,20 @@ MIN_BUDGET, MAX_BUDGET = 1024, 31999
 def thinking_kind(fit: Fit, thinking: JSON) -> Optional[JSON]:
     """The thinking that the model has; None where max_tokens leaves no room for it."""
     low, high = fit.model.budget
-    adaptive = fit.model.adaptive
+    adaptive = fit.model.adaptive and "no adaptive" not in fit.learnt
     if "no budget" in fit.learnt:
-        low, high, adaptive = 0, 0, True
-    if "no adaptive" in fit.learnt:
-        adaptive = False
+        adaptive = True
+        high = 0
     fitted = {**thinking}
     if fitted.get("display") == "updates":  # its beta is not forwarded
         del fitted["display"]
-    kind = fitted["type"]
-    if kind == "adaptive" and high and not adaptive:
-        kind = "enabled"
+    if adaptive and not high:
+        fitted["type"] = "adaptive"
+    elif high and not adaptive and fitted["type"] == "adaptive":
         effort = str(fit.read("output_config", "effort"))
-        fitted["budget_tokens"] = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
-    elif adaptive and not high:
-        kind = "adaptive"
-    fitted["type"] = kind
-    if kind == "adaptive":
+        budget = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
+        fitted.update(type="enabled", budget_tokens=budget)
+    if fitted["type"] == "adaptive":
         fitted.pop("budget_tokens", None)
         return fitted
     least = low or MIN_BUDGET
@@ -6756,8 +6750,8 @@ def sort_blocks(fit: Fit, turn: JSON) -> int:
 
 
 def fit_system_turn(fit: Fit, turn: JSON) -> int:
-    """Instructions in between need a beta, and their own effort another; else they
-    become the user's words, as Claude Code folds them."""
+    """Instructions in between need a beta; else they become the user's words, as Claude
+    Code folds them."""
     refused = "system turns" in fit.learnt or fit.model.id == "claude-sonnet-4.6"
     if refused or not takes_beta(fit, MID_SYSTEM_BETA):  # that model refuses it too
         turn.pop("output_config", None)
@@ -6766,9 +6760,7 @@ def fit_system_turn(fit: Fit, turn: JSON) -> int:
         return CHANGED
     if MID_SYSTEM_BETA not in fit.betas:
         fit.betas.append(MID_SYSTEM_BETA)
-    if any(name.startswith(MID_CONFIG_BETA) for name in fit.betas):
-        return KEPT
-    return turn.pop("output_config", None) is not None
+    return KEPT
 
 
 def drop_empty_turns(fit: Fit) -> None:
@@ -6789,15 +6781,40 @@ UNANSWERED_CHAT = {"role": "tool", "content": INTERRUPTED}
 
 def orphan_parts(content: Any, kind: str) -> List[JSON]:
     """A result without a call as a text of this kind, and what in it is none: what it
-    says may matter."""
+    says may matter. But a reference loads no tool without its call, and is refused."""
     parts = as_blocks(content)
     if parts != objects(parts):
         parts = as_blocks(dumps_text(content))
     words = "\n".join(filter(None, [ORPHAN.text, texts_in(parts)]))
-    more = [one for one in parts if "text" not in one]
-    # Without its call a reference loads no tool, and is refused.
-    more = [one for one in more if one.get("type") != "tool_reference"]
+    more = [
+        part
+        for part in parts
+        if "text" not in part and part.get("type") != "tool_reference"
+    ]
     return [{"type": kind, "text": words}, *more]
+
+
+def part_results(
+    blocks: List[JSON], waiting: Dict[str, None], results: List[JSON]
+) -> List[JSON]:
+    """Blocks or messages without the results that calls wait for, which `results` gets;
+    those of no call become the user's words."""
+    others: List[JSON] = []
+    for block in blocks:
+        call_id = str(block.get("tool_use_id") or block.get("tool_call_id"))
+        if block.get("type") != "tool_result" and block.get("role") != "tool":
+            others.append(block)
+        elif call_id in waiting:
+            del waiting[call_id]
+            results.append(block)
+        elif "role" in block:
+            parts = orphan_parts(block.get("content"), "text")
+            others.append({"role": "user", "content": parts})
+        else:
+            words, *more = orphan_parts(block.get("content"), "text")
+            say_block(block, words["text"])
+            others += [block, *more]
+    return others
 
 
 def answer_calls(turns: List[JSON], waiting: Dict[str, None]) -> List[JSON]:
@@ -6806,18 +6823,7 @@ def answer_calls(turns: List[JSON], waiting: Dict[str, None]) -> List[JSON]:
     results: List[JSON] = []
     for turn in turns:
         blocks = objects(turn.get("content"))
-        others: List[JSON] = []
-        for block in blocks:
-            call_id = str(block.get("tool_use_id"))
-            if block.get("type") != "tool_result":
-                others.append(block)
-            elif call_id in waiting:
-                del waiting[call_id]
-                results.append(block)
-            else:
-                words, *more = orphan_parts(block.get("content"), "text")
-                say_block(block, words["text"])
-                others += [block, *more]
+        others = part_results(blocks, waiting, results)
         if others != blocks:
             turn["content"] = others
     results += [{**UNANSWERED, "tool_use_id": call_id} for call_id in waiting]
@@ -6921,10 +6927,11 @@ def fit_chat_fields(fit: Fit) -> None:
         body.pop("max_completion_tokens", None)
 
 
-def fit_role(fit: Fit, message: JSON) -> int:
+def fit_role(fit: Fit, message: JSON) -> bool:
     """`developer` is OpenAI's reasoning models' word; o1 knows none but the user's."""
+    before = message["role"]
     message["role"] = "user" if fit.model.id.startswith("o1") else "system"
-    return CHANGED
+    return message["role"] != before
 
 
 def fit_chat_turn(fit: Fit, message: JSON) -> int:
@@ -6958,24 +6965,19 @@ def pair_chat_results(fit: Fit) -> None:
     """Every call is answered right behind it, and nothing else is."""
     messages = fit.body["messages"]
     paired: List[JSON] = []
-    others: List[JSON] = []  # what came before the model's next turn
+    behind: List[JSON] = []  # the model's last turn
     waiting: Dict[str, None] = {}
     for message in [*messages, {"role": "assistant"}]:
-        call_id = str(message.get("tool_call_id"))
-        if is_answer(message):
-            paired += [{**UNANSWERED_CHAT, "tool_call_id": one} for one in waiting]
-            paired += [*others, message]
-            others = []
-            calls = objects(message.get("tool_calls"))
-            waiting = {str(call.get("id")): None for call in calls}
-        elif message.get("role") != "tool":
-            others.append(message)
-        elif call_id in waiting:
-            del waiting[call_id]
-            paired.append(message)
-        else:
-            parts = orphan_parts(message.get("content"), "text")
-            others.append({"role": "user", "content": parts})
+        if not is_answer(message):
+            behind.append(message)
+            continue
+        results: List[JSON] = []
+        others = part_results(behind, waiting, results)
+        stubs = [{**UNANSWERED_CHAT, "tool_call_id": call_id} for call_id in waiting]
+        paired += [*results, *stubs, *others, message]
+        behind = []
+        calls = objects(message.get("tool_calls"))
+        waiting = {str(call.get("id")): None for call in calls}
     if paired[:-1] != messages:
         fit.body["messages"] = paired[:-1]
 
@@ -7088,9 +7090,6 @@ def pair_items(fit: Fit) -> None:
         fit.body["input"] = paired
 
 
-MAX_EMBEDDED = 2048  # OpenAI's own limit, where the catalogue names none
-
-
 def fit_embeddings(fit: Fit) -> None:
     """A list only, and no word on the encoding, which is ignored (UPSTREAM 13)."""
     body = fit.body
@@ -7099,12 +7098,6 @@ def fit_embeddings(fit: Fit) -> None:
         inputs = body["input"] = [inputs]
     if not isinstance(inputs, list) or not inputs:
         raise BadRequest("input: expected a string or a list of strings")
-    about = object_at(object_at(fit.model.raw, "capabilities"), "limits")
-    most = typed(about, "max_inputs", int) or MAX_EMBEDDED
-    if len(inputs) > most:
-        raise BadRequest(
-            f"input: {len(inputs)} texts are too many, send {most} at once"
-        )
     form = field(body, "encoding_format", str, default="float")
     one_of(form, ("float", "base64"), "encoding_format")
     body.pop("encoding_format", None)
@@ -7159,8 +7152,8 @@ class Rule(NamedTuple):
 # which edits in place and answers KEPT, CHANGED or GONE; give it a row here, with
 # `where` if it is known from the start and `words` if a refusal tells of it; add it to
 # the table of this room's tests, and what the real service says to the fake upstream.
-# Top to bottom: neighbours with `kinds` share a walk, and the first words that match
-# teach.
+# Top to bottom: those with `kinds` share a walk, which is where the first of them
+# stands, and the first words that match teach.
 RULES: Tuple[Rule, ...] = (
     # Whole requests: first what must be refused, so that nothing is repaired in vain.
     Rule("shape", check_shape, EVERYWHERE),
@@ -7264,12 +7257,11 @@ RULES: Tuple[Rule, ...] = (
     ),
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
     Rule("chat turns", fit_chat_turn, ON_CHAT, "assistant tool"),
-    Rule("o1 roles", fit_role, r"/chat/completions \S* o1", "system developer"),
     Rule(  # UPSTREAM 9.1
-        "developer",
+        "roles",
         fit_role,
-        r"/chat/completions \S* (?!%s)" % REASONERS,
-        "developer",
+        r"/chat/completions \S* (?:o1|(?!%s))" % REASONERS,
+        "system developer",
     ),
     Rule(  # UPSTREAM 11.5
         "system turns",
@@ -7341,6 +7333,8 @@ RULES: Tuple[Rule, ...] = (
     Rule("too many marks", drop_marks, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("cache", mark_for_cache, r"/chat/completions \S* claude"),  # UPSTREAM 9.1
 )
+MAX_LESSONS = 5000  # of one rule and model: an upstream gone mad must not grow us
+MAX_SUBJECTS = 500  # models times endpoints; never as many in one catalogue
 Step = Callable[[Fit], None]
 
 
@@ -7349,8 +7343,9 @@ def subject_of(endpoint: str, model: Model) -> str:
     return f"{endpoint} {model.maker} {model.id}"
 
 
-def plan_steps(subject: str, learnt: Collection[str]) -> List[Step]:
-    """The rules that hold for "endpoint maker model", as steps; walks are shared."""
+@functools.lru_cache(MAX_SUBJECTS)
+def plan_steps(subject: str, *learnt: str) -> List[Step]:
+    """The rules that hold for "endpoint maker model", as steps; one walks."""
     steps: List[Step] = []
     repairs: Repairs = {}
     for rule in RULES:
@@ -7359,17 +7354,11 @@ def plan_steps(subject: str, learnt: Collection[str]) -> List[Step]:
             continue
         if not rule.kinds:
             steps.append(rule.repair)
-            repairs = {}
-            continue
-        if not repairs:
+        elif not repairs:
             steps.append(functools.partial(walk, repairs=repairs))
         for kind in rule.kinds.split():
             repairs.setdefault(kind, []).append(rule.repair)
     return steps
-
-
-MAX_LESSONS = 5000  # of one rule and model: an upstream gone mad must not grow us
-MAX_SUBJECTS = 500  # models times endpoints; never as many in one catalogue
 
 
 class Fitter:
@@ -7377,7 +7366,6 @@ class Fitter:
 
     def __init__(self) -> None:
         self._learnt: Dict[str, Dict[str, Dict[str, None]]] = {}  # subject -> rule
-        self._plans: Dict[str, List[Step]] = {}
 
     def fit(self, client: ClientBody, body: JSON, model: Model, endpoint: str) -> Fit:
         """Run the rules over `body`, which they edit; raises BadRequest.
@@ -7387,10 +7375,8 @@ class Fitter:
         """
         subject = subject_of(endpoint, model)
         learnt = self._learnt.get(subject, {})
-        if subject not in self._plans:
-            keep_newest(self._plans, subject, plan_steps(subject, learnt), MAX_SUBJECTS)
         fit = Fit(client, body, model, endpoint, learnt)
-        for step in self._plans[subject]:
+        for step in plan_steps(subject, *learnt):
             step(fit)
         return fit
 
@@ -7416,7 +7402,6 @@ class Fitter:
             for name in news:
                 keep_newest(known, name, None, MAX_LESSONS)
             keep_newest(self._learnt, subject, learnt, MAX_SUBJECTS)
-            self._plans.pop(subject, None)
             # Not the upstream's words, which may quote the prompt, nor prints: this is
             # logged.
             names = [name for name in news if re.fullmatch(r"[\w.*-]{1,60}", name)]
