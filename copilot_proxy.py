@@ -7679,7 +7679,6 @@ WEIGHTS = {  # o200k, Claude up to 4.6, Claude from 4.7
     "latin1": (0.35, 0.80, 1.10),  # each letter with an accent
     "extended": (0.50, 1.50, 0.80),  # and more where it is not of Latin-1
     "sign": (1.03, 1.21, 1.52),
-    "emoji": (2.74, 2.70, 2.90),
     "script": (0.35, 0.40, 0.40),
 }
 # Of other scripts each character has a price; a row's holds up to the next one, so
@@ -7698,7 +7697,8 @@ SCRIPTS = (  # first character, o200k, Claude
     (0x3100, 0.81, 0.99),
     (0xAC00, 0.68, 1.24),
     (0xE000, 1.83, 1.90),
-    (0x20000, 0.81, 0.99),
+    (0x1F000, 2.39, 2.40),
+    (0x1FB00, 0.81, 0.99),
 )
 SCRIPT_STARTS = [row[0] for row in SCRIPTS]
 COMMON_SIGNS = re.compile(
@@ -7793,16 +7793,11 @@ def piece_cost(column: int, piece: str) -> float:
         marks = {"script": 1 - len(run) if letters else 0}
     elif COMMON_SIGNS(piece):
         marks = {"sign": 1}
-    elif "\U0001f000" <= piece < "\U0001fb00":
-        marks = {"emoji": 1}
     else:
         row = SCRIPTS[bisect.bisect(SCRIPT_STARTS, ord(piece)) - 1]
         cost = row[min(column, 1) + 1]
         marks = {"script": 1}
-    for name, times in marks.items():
-        if times:
-            cost += WEIGHTS[name][column] * times
-    return cost
+    return cost + sum([WEIGHTS[name][column] * marks[name] for name in marks])
 
 
 IMAGE_TOKENS = 1600  # as for a large one: clients compact late rather than never
@@ -7902,12 +7897,12 @@ class Estimator:
                 waiting += part
             if not isinstance(part, dict):
                 continue
-            kind = str(part.get("type"))
+            kind = text_at(part, "type")
             if kind in MEDIA:
                 tokens += self._media(part, kind, family)
             elif kind not in UNCOUNTED:
                 tokens += AROUND.get(kind, 0)
-                waiting += [part[key] for key in COUNTED if key in part]
+                waiting += filter(None, map(part.get, COUNTED))
                 if "input" in part:
                     waiting.append(dumps_text(part["input"]))
         return tokens
@@ -7992,9 +7987,8 @@ def _report(tallies: Tallies) -> JSON:
     return {**_figures(_sum(used.values())), "models": models}
 
 
-TOKEN_KINDS = TokenUsage._fields[
-    :4
-]  # disjoint; these, and credits, as the page names them
+# Disjoint; these, and credits, as the page names them.
+TOKEN_KINDS = TokenUsage._fields[:4]
 
 
 def _spent(usage: TokenUsage) -> JSON:
@@ -8009,8 +8003,8 @@ def _page_sums(tallies: Tallies) -> JSON:
 def _iso(seconds: float) -> str:
     import datetime  # as difflib
 
-    when = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 LEVELS = {0: "run", 402: "warn", 429: "warn", 499: "off"}  # others by their hundred
@@ -8036,13 +8030,6 @@ def _page_request(served: Served) -> JSON:
     }
 
 
-class _Session:
-    def __init__(self, served: Served) -> None:
-        self.first = self.last = served.at
-        self.client = served.client
-        self.models: Tallies = {}
-
-
 MAX_SESSIONS = 1000
 MAX_RECENT = 100
 MINUTES = 60  # of the chart
@@ -8062,7 +8049,8 @@ class UsageLedger:
 
     def reset_all(self) -> None:
         """Forget everything but the recent requests."""
-        self._sessions: Dict[str, _Session] = {}
+        # What the page tells of each session, and its sums.
+        self._sessions: Dict[str, Tuple[JSON, Tallies]] = {}
         # Sessions dropped for room too. The order of first use is the page's colours.
         self._totals: Tallies = {}
         self._minutes: Dict[int, Tallies] = {}
@@ -8071,9 +8059,10 @@ class UsageLedger:
         """Add one request that has ended, a failed one too."""
         self._recent.append(served)
         end = served.at + served.seconds
-        session = self._sessions.get(served.session) or _Session(served)
-        session.last = max(session.last, end)
-        keep_newest(self._sessions, served.session, session, MAX_SESSIONS)
+        begun = {"client": served.client or None, "first": served.at, "last": end}
+        about, models = self._sessions.get(served.session) or (begun, {})
+        about["last"] = max(about["last"], end)
+        keep_newest(self._sessions, served.session, (about, models), MAX_SESSIONS)
         minute = self._minutes.setdefault(int(end) // 60, {})
         if len(self._minutes) > MINUTES:
             del self._minutes[min(self._minutes)]
@@ -8081,7 +8070,7 @@ class UsageLedger:
         if model not in self._totals and len(self._totals) >= MAX_MODELS:
             model = "other"
         tally = (1, served.failed, *served.usage)
-        for tallies in (session.models, minute, self._totals):
+        for tallies in (models, minute, self._totals):
             _add_tally(tallies, model, tally)
 
     def summary(self) -> JSON:
@@ -8101,12 +8090,12 @@ class UsageLedger:
         return [
             {
                 "sessionId": name,
-                "startTime": _iso(session.first),
-                "lastRequestTime": _iso(session.last),
-                "duration": round(session.last - session.first),
-                **_report(session.models),
+                "startTime": _iso(about["first"]),
+                "lastRequestTime": _iso(about["last"]),
+                "duration": round(about["last"] - about["first"]),
+                **_report(models),
             }
-            for name, session in reversed(self._sessions.items())
+            for name, (about, models) in reversed(self._sessions.items())
         ]
 
     def totals(self) -> JSON:
@@ -8116,14 +8105,8 @@ class UsageLedger:
     def sessions(self) -> List[JSON]:
         """Every session for the page."""
         return [
-            {
-                "id": name,
-                "client": session.client or None,
-                "first": session.first,
-                "last": session.last,
-                **_page_sums(session.models),
-            }
-            for name, session in self._sessions.items()
+            {"id": name, **about, **_page_sums(models)}
+            for name, (about, models) in self._sessions.items()
         ]
 
     def requests(self, running: Iterable[Served]) -> List[JSON]:
@@ -8142,14 +8125,14 @@ class UsageLedger:
             series[f"{len(others)} others"] = others
         models = []
         for title, names in series.items():
-            usages = []
+            row: JSON = {"model": title, "credits": [], "tokens": []}
             for minute in range(first, first + MINUTES):
                 tallies = self._minutes.get(minute, {})
                 tally = _sum(tallies.get(name, NOTHING) for name in names)
-                usages.append(TokenUsage(*tally[2:]))
-            credits = [usage.credits for usage in usages]
-            tokens = [usage.prompt + usage.output for usage in usages]
-            models.append({"model": title, "credits": credits, "tokens": tokens})
+                usage = TokenUsage(*tally[2:])
+                row["credits"].append(usage.credits)
+                row["tokens"].append(usage.prompt + usage.output)
+            models.append(row)
         return {"from": first * 60, "models": models}
 
     def find(self, name: str, others: Iterable[str] = ()) -> str:
@@ -8161,17 +8144,15 @@ class UsageLedger:
         if not found:
             raise NotFound("Session ID not found", code="session_not_found")
         if len(found) > 1:
-            raise BadRequest(
-                f"{len(found)} session ids begin like this; give more of it.",
-                code="session_ambiguous",
-            )
+            words = f"{len(found)} session ids begin like this; give more of it."
+            raise BadRequest(words, code="session_ambiguous")
         return found[0]
 
     def reset(self, session: str) -> None:
         """Forget a session by its whole id."""
-        if session in self._sessions:
-            for model, tally in self._sessions.pop(session).models.items():
-                _add_tally(self._totals, model, map(operator.neg, tally))
+        _, models = self._sessions.pop(session, (None, {}))
+        for model, tally in models.items():
+            _add_tally(self._totals, model, map(operator.neg, tally))
 
 
 # -- USAGE_LOG: a line a request, and what each day cost ----------------------------
@@ -8190,30 +8171,19 @@ def usage_line(served: Served, local_time: str) -> bytes:
     return dumps(record) + b"\n"
 
 
-class DayUse(NamedTuple):
-    """What one model cost on one day."""
-
-    day: str  # as 2026-11-28
-    model: str
-    requests: int
-    tokens: int
-    credits: float
-
-
-def fold_usage(lines: Iterable[bytes], since: str) -> List[DayUse]:
-    """Sum the lines of USAGE_LOG by day and model, from the day `since` on."""
+def fold_usage(lines: Iterable[bytes], since: str) -> List[Tuple[Any, ...]]:
+    """Sum the lines of USAGE_LOG from the day `since` on: day, model, requests, tokens
+    and credits."""
     days: Tallies = {}
     for line in lines:
         record: JSON = {}
         with contextlib.suppress(BadRequest):  # half a line, from a kill
             record = loads_object(line)
-        day = text_at(record, "time")[:10]
-        model = text_at(record, "model")[:100]
-        credits = record.get("credits")
-        if day >= since and type(credits) in (int, float):
+        key = (text_at(record, "time")[:10], text_at(record, "model")[:100])
+        if key[0] >= since:
             tokens = sum(count(record.get(kind)) for kind in TOKEN_KINDS)
-            _add_tally(days, (day, model), (1, tokens, credits))
-    return [DayUse(*key, *sums) for key, sums in sorted(days.items())]
+            _add_tally(days, key, (1, tokens, typed(record, "credits", float)))
+    return [(*key, *sums) for key, sums in sorted(days.items())]
 
 
 # -- limits --------------------------------------------------------------------------
@@ -8248,11 +8218,6 @@ class SlidingWindow:
         self._entries.append([now, cost])
         return self._entries[-1]
 
-    def correct(self, entry: List[float], now: float, cost: int) -> None:
-        """Charge `cost` now, instead of what an entry said before."""
-        entry[1] = 0
-        self.add(now, cost)
-
 
 class Wanted(NamedTuple):
     """A model request, as the limits see it; its costs are estimates."""
@@ -8278,7 +8243,7 @@ class Hold(NamedTuple):
 
     allowance: _Allowance
     nano_aiu: int
-    entry: Optional[List[float]]  # in the window of tokens
+    entry: List[float]  # in the window of tokens
 
 
 # RATE_LIMIT_CHAT_COMPLETIONS is for /v1/chat/completions only, as its name says.
@@ -8314,32 +8279,34 @@ class Limits:
                 % (config.credit_budget, key, wanted.host, wanted.session)
             )
         rate = RATES.get(wanted.dialect, "rate_limit_default")
-        costs = {rate: 1, TOKEN_RATE: wanted.tokens}
-        limited = [name for name in costs if getattr(config, name)]
-        for name in limited:
-            self._check_rate(allowance, name, now)
-        entries = {
-            name: allowance.windows[name].add(now, costs[name]) for name in limited
-        }
+        requests = self._open_window(allowance, rate, now)
+        tokens = self._open_window(allowance, TOKEN_RATE, now)
+        requests.add(now, 1)
         allowance.nano_aiu += wanted.nano_aiu
-        return Hold(allowance, wanted.nano_aiu, entries.get(TOKEN_RATE))
+        return Hold(allowance, wanted.nano_aiu, tokens.add(now, wanted.tokens))
 
-    def _check_rate(self, allowance: _Allowance, name: str, now: float) -> None:
+    def _open_window(
+        self, allowance: _Allowance, name: str, now: float
+    ) -> SlidingWindow:
+        """The window of a limit; raises RateLimited while it is full."""
         limit = getattr(self._config, name)
-        wait = allowance.windows.setdefault(name, SlidingWindow(limit)).wait(now)
-        if wait:
+        window = allowance.windows.setdefault(name, SlidingWindow(limit))
+        wait = window.wait(now)
+        if limit and wait:
             raise RateLimited(
                 f"this proxy's own {name.upper()}={limit} is reached; try again in "
                 f"{wait} s, or raise it (0 = off).",
                 retry_after=str(wait),
             )
+        return window
 
     def settle(self, hold: Hold, now: float, usage: TokenUsage) -> None:
-        """Charge what the answer cost instead of the estimate."""
-        hold.allowance.nano_aiu += usage.nano_aiu - hold.nano_aiu
-        if hold.entry:
-            tokens = usage.input + usage.cache_write + usage.output
-            hold.allowance.windows[TOKEN_RATE].correct(hold.entry, now, tokens)
+        """Charge what the answer cost, and now, instead of the estimate."""
+        allowance, nano_aiu, entry = hold
+        allowance.nano_aiu += usage.nano_aiu - nano_aiu
+        entry[1] = 0
+        tokens = usage.input + usage.cache_write + usage.output
+        allowance.windows[TOKEN_RATE].add(now, tokens)
 
 
 # -- sessions ------------------------------------------------------------------------
@@ -8358,8 +8325,8 @@ def _short_hash(text: str) -> str:
 def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
     """Whose request it is, as a name that is safe in headers, paths and logs."""
     name = next(filter(None, map(headers.get, SESSION_HEADERS)), "")
-    if not name and "metadata" in body:
-        user = text_at(body["metadata"], "user_id")
+    if not name:
+        user = text_at(body.get("metadata"), "user_id")
         found = USER_SESSION.search(user[:1000])
         name = found[1] if found else ""
     key = headers.get("x-api-key") or headers.get("authorization")
@@ -13261,7 +13228,7 @@ def usage_by_day(path: str, days: int) -> str:
     for day, model, requests, tokens, credits in used:
         figures = (f"{requests}", short_number(tokens), f"{credits:.2f}")
         rows.append([day, printable(model)[:40], *figures])
-    spent = sum(each.credits for each in used)
+    spent = sum(each[-1] for each in used)
     return f"{aligned(rows, '<<>>>')}\n\n{spent:.2f} credits in {days} days"
 
 
