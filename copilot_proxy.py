@@ -4075,6 +4075,8 @@ class ChatReader:
         if name and not call.name:
             call.name = name
             sink.call(call.id, call.id, name)
+            if self.finish_reason == "stop":  # the other half of a split answer
+                self.finish_reason = "tool_calls"
         if not isinstance(arguments, str):
             arguments = dumps_text(arguments)
         call.held += arguments
@@ -4111,18 +4113,17 @@ class ChatReader:
             raise UpstreamError("the model ended its answer with an error; try again")
         if reason == "content_filter" and self.finish_reason != reason:
             self._hand(sink.refusal, _filter_text(choice))
-        if reason not in ("length", "content_filter"):
-            # What was sent decides, not the upstream's word (UPSTREAM 9.4).
-            reason = "tool_calls" if self._calls else "stop"
-            for call in self._calls.values():
-                if not call.name:
-                    raise UpstreamError(
-                        "the upstream called a nameless tool; try again"
-                    )
-                if call.empty:  # no arguments are {} (UPSTREAM 9.4)
-                    call.empty = False
-                    sink.arguments(call.id, "{}")
         self.finish_reason = reason
+        if reason in ("length", "content_filter"):
+            return
+        # What was sent decides, not the upstream's word (UPSTREAM 9.4).
+        self.finish_reason = "tool_calls" if self._calls else "stop"
+        for call in self._calls.values():
+            if not call.name:
+                raise UpstreamError("the upstream called a nameless tool; try again")
+            if call.empty:  # no arguments are {} (UPSTREAM 9.4)
+                call.empty = False
+                sink.arguments(call.id, "{}")
 
 
 # --- answers for chat clients ---------------------------------------------------------
@@ -13225,10 +13226,11 @@ def usage_by_day(path: str, days: int) -> str:
     with open(os.path.expanduser(path), "rb") as file:
         used = fold_usage(file, time.strftime("%Y-%m-%d", first))
     rows = [["DAY", "MODEL", "REQUESTS", "TOKENS", "CREDITS"]]
+    spent = 0.0
     for day, model, requests, tokens, credits in used:
         figures = (f"{requests}", short_number(tokens), f"{credits:.2f}")
         rows.append([day, printable(model)[:40], *figures])
-    spent = sum(each[-1] for each in used)
+        spent += credits
     return f"{aligned(rows, '<<>>>')}\n\n{spent:.2f} credits in {days} days"
 
 
