@@ -3787,11 +3787,9 @@ def parse_chat(body: JSON) -> Conversation:
 def needs_translation(body: JSON) -> bool:
     """Whether a chat request says what Copilot's chat endpoint was never seen to take:
     custom tools, and a choice among some of the tools. The hub can say both."""
-    kind = text_at(body.get("tool_choice"), "type")
-    tools = objects(body.get("tools"))
-    return kind in ("custom", "allowed_tools") or any(
-        tool.get("type") == "custom" for tool in tools
-    )
+    named = [body.get("tool_choice"), *list_at(body, "tools")]
+    kinds = {text_at(each, "type") for each in named}
+    return "custom" in kinds or "allowed_tools" in kinds
 
 
 def has_files(body: JSON) -> bool:
@@ -3924,8 +3922,7 @@ def _delta_of(choice: JSON) -> JSON:
 
 def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
     """Of several names for one thing, the first that holds words."""
-    words = [value for value in map(delta.get, keys) if value]
-    return next((value for value in words if isinstance(value, str)), "")
+    return next(filter(None, [text_at(delta, key) for key in keys]), "")
 
 
 def _filter_text(choice: JSON) -> str:
@@ -3945,10 +3942,6 @@ class _OpenCall:
         self.name = ""
         self.held = ""
         self.empty = True  # no argument went on
-
-
-# The bytes before and behind the words of a chunk, and who takes the words.
-Frame = Tuple[bytes, bytes, Callable[[str], None]]
 
 
 def _one_string(raw: bytes) -> Optional[str]:
@@ -3982,7 +3975,8 @@ class ChatReader:
         self._latest: Optional[_OpenCall] = None
         # What the last chunk said, and to whom; None where it cannot be said again.
         self._said: List[Optional[Tuple[Callable[[str], None], str]]] = []
-        self._frame: Optional[Frame] = None  # of the last chunk, if it was plain
+        # Of the last chunk, if it was plain: the bytes around its words, and their taker.
+        self._frame: Optional[Tuple[bytes, bytes, Callable[[str], None]]] = None
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
         """Give one event to `sink`; raises UpstreamError on an error inside it."""
@@ -4174,18 +4168,13 @@ class ChatWriter:
         self._inputs: Dict[int, List[str]] = {}  # of custom calls, till they are whole
         self._carried = ""  # what the next call's id is to carry
         self._out: List[bytes] = []
-        self._write({"role": "assistant", "content": ""})
+        self._write_chunk({"role": "assistant", "content": ""})
 
     def _with_choice(self, key: str, words: JSON, reason: Optional[str]) -> JSON:
-        choice = {
-            "index": 0,
-            key: words,
-            "logprobs": None,
-            "finish_reason": reason,
-        }
+        choice = {"index": 0, key: words, "logprobs": None, "finish_reason": reason}
         return dict(self._about, choices=[choice])
 
-    def _write(self, delta: JSON, reason: Optional[str] = None) -> None:
+    def _write_chunk(self, delta: JSON, reason: Optional[str] = None) -> None:
         self._out.append(encode_sse("", self._with_choice("delta", delta, reason)))
 
     def _put(self, key: Any, text: str) -> None:
@@ -4229,7 +4218,7 @@ class ChatWriter:
         }
         self._carried = ""
         self._calls[key] = (index, call)
-        self._write({"tool_calls": [{"index": index, **call}]})
+        self._write_chunk({"tool_calls": [{"index": index, **call}]})
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         index, call = self._calls[key]
@@ -4249,7 +4238,7 @@ class ChatWriter:
         self._ended = True
         self._reason = reason
         self._usage = usage
-        self._write({}, reason)
+        self._write_chunk({}, reason)
         if self._include_usage:
             accounts = {**self._about, "choices": [], **_accounts(usage)}
             self._out.append(encode_sse("", accounts))
@@ -4321,11 +4310,15 @@ class CompletionStream(StreamTranslator):
 
     def __init__(self, engine: str, n: int = 1) -> None:
         super().__init__()
-        self._engine = engine
         self._n = n
-        self._texts: Dict[int, List[str]] = {}  # by the choice's index
+        self._texts: Dict[int, str] = {}  # by the choice's index
         self._reasons: Dict[int, str] = {}
-        self._last: JSON = {}
+        self._about = {
+            "id": "cmpl-0",
+            "object": "text_completion",
+            "created": 0,
+            "model": engine,
+        }
 
     def _read(self, event: SSEEvent) -> None:
         if event.data.strip() == b"[DONE]":
@@ -4334,10 +4327,11 @@ class CompletionStream(StreamTranslator):
         chunk = event_object(event)
         if chunk.get("error"):
             raise error_in_stream(chunk)
+        self._about.update(given(id=chunk.get("id"), created=chunk.get("created")))
         for choice in objects(chunk.get("choices")):
-            self._last = chunk
             index = count(choice.get("index"))
-            self._texts.setdefault(index, []).append(text_at(choice, "text"))
+            text = self._texts.get(index, "")
+            self._texts[index] = text + text_at(choice, "text")
             if choice.get("finish_reason"):
                 self._reasons[index] = choice["finish_reason"]
         self.finished = len(self._reasons) >= self._n
@@ -4354,20 +4348,13 @@ class CompletionStream(StreamTranslator):
         choices = [
             {
                 "index": index,
-                "text": "".join(pieces),
+                "text": text,
                 "logprobs": None,
                 "finish_reason": self._reasons.get(index, "stop"),
             }
-            for index, pieces in sorted(self._texts.items())
+            for index, text in sorted(self._texts.items())
         ]
-        return {
-            "id": self._last.get("id") or "cmpl-0",
-            "object": "text_completion",
-            "created": self._last.get("created") or 0,
-            "model": self._engine,
-            "choices": choices,
-            **_accounts(self.usage),
-        }
+        return {**self._about, "choices": choices, **_accounts(self.usage)}
 
 
 # ============================================================================
