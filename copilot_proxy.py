@@ -7809,6 +7809,17 @@ COUNTED = """content text name arguments output function tool_calls tool_name
 SLICE = 256 * 1024  # so that the pieces of one long text are never all in memory
 
 
+def declaration(tool: Any) -> str:
+    """What a model reads of a tool of any dialect, as JSON."""
+    spec = object_at(tool, "function") or tool
+    schema = object_at(spec, "input_schema") or object_at(spec, "parameters")
+    shown = {
+        "name": text_at(spec, "name"), "description": text_at(spec, "description"),
+        "parameters": schema,
+    }
+    return dumps_text(shown)
+
+
 class Estimator:
     """Counts tokens without a vocabulary, 10 MB a second; threads may share it.
 
@@ -7851,27 +7862,25 @@ class Estimator:
         turns = body.get("messages") or body.get("input") or body.get("prompt") or []
         if not isinstance(turns, list):
             turns = [turns]
-        parts = (body.get("system"), body.get("instructions"), *turns)
-        units = [self._unit(self._content, part, family) for part in parts]
         tools = list_at(body, "tools")
-        units += [self._unit(self._tool_tokens, tool, family) for tool in tools]
         tokens = family.request + family.message * len(turns)
         if tools:
             tokens += family.tools
-        return tokens + sum(units)
+        for part in (body.get("system"), body.get("instructions"), *turns):
+            tokens += self._unit(part, family)
+        for tool in map(declaration, tools):
+            tokens += family.tool + round(family.declared * self._unit(tool, family))
+        return tokens
 
-    def _unit(
-        self, measure: Callable[[Any, Family], int], unit: Any, family: Family
-    ) -> int:
+    def _unit(self, unit: Any, family: Family) -> int:
         # A conversation grows at its end, and /context asks 35 times about the same
         # parts at once (CLIENTS 1); a digest costs a fiftieth of a count.
         digest = hashlib.blake2b(dumps(unit), digest_size=16).digest()
-        key = (measure.__name__, family, digest)
-        found = self._units.get(key)
+        found = self._units.get((family, digest))
         if found is None:
             if len(self._units) >= self.MOST_UNITS:
                 self._units.clear()
-            found = self._units[key] = measure(unit, family)
+            found = self._units[family, digest] = self._content(unit, family)
         return found
 
     def _content(self, content: Any, family: Family) -> int:
@@ -7902,17 +7911,6 @@ class Estimator:
         if kind in IMAGES:
             return IMAGE_TOKENS
         return PAGE_TOKENS * (1 + len(dumps_text(part)) // PAGE_SIZE)
-
-    def _tool_tokens(self, tool: Any, family: Family) -> int:
-        spec = object_at(tool, "function") or tool
-        shown = {
-            "name": text_at(spec, "name"),
-            "description": text_at(spec, "description"),
-            "parameters": object_at(spec, "input_schema")
-            or object_at(spec, "parameters"),
-        }
-        tokens = self.text(dumps_text(shown), family)
-        return family.tool + round(family.declared * tokens)
 
 
 MAX_MODELS = 100  # a catalogue has about 40
