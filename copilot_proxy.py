@@ -3816,10 +3816,7 @@ def _encode_part(part: Any) -> JSON:
         name = part.title or "document.pdf"
         return {"type": "file", "file": {"filename": name, "file_data": part.url}}
     image = {"url": part.url, **given(detail=part.detail)}
-    return {
-        "type": "image_url",
-        "image_url": image,
-    }
+    return {"type": "image_url", "image_url": image}
 
 
 def _encode_content(parts: List[Any], role: str) -> Any:
@@ -3900,10 +3897,7 @@ def encode_chat(conversation: Conversation, model: Model) -> JSON:
     }
     if conversation.schema:
         schema = {"name": "answer", **conversation.schema}
-        body["response_format"] = {
-            "type": "json_schema",
-            "json_schema": schema,
-        }
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
     elif conversation.schema is not None:
         body["response_format"] = {"type": "json_object"}
     return body
