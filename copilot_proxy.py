@@ -3969,7 +3969,8 @@ class ChatReader:
         self._latest: Optional[_OpenCall] = None
         # What the last chunk said, and to whom; None where it cannot be said again.
         self._said: List[Optional[Tuple[Callable[[str], None], str]]] = []
-        # Of the last chunk, if it was plain: the bytes around its words, and their taker.
+        # Of the last chunk, if it was plain: the bytes around its words, and who takes
+        # them.
         self._frame: Optional[Tuple[bytes, bytes, Callable[[str], None]]] = None
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
