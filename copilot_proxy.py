@@ -3821,10 +3821,9 @@ def _encode_part(part: Any) -> JSON:
 
 def _encode_content(parts: List[Any], role: str) -> Any:
     """A string where there is only text; a model's answer is nothing else."""
-    parts = [part for part in parts if part != Text("")]
     if role == "assistant" or all(isinstance(part, Text) for part in parts):
         return text_of(parts)
-    return list(map(_encode_part, parts))
+    return [_encode_part(part) for part in parts if part != Text("")]
 
 
 def _encode_turn(turn: Turn, source: str) -> List[JSON]:
@@ -7890,22 +7889,19 @@ class Estimator:
             if not isinstance(part, dict):
                 continue
             kind = text_at(part, "type")
-            if kind in MEDIA:
-                tokens += self._media(part, kind, family)
+            source = object_at(part, "source")
+            if kind in MEDIA and source.get("type") == "text":
+                waiting.append(text_at(source, "data"))
+            elif kind in IMAGES:
+                tokens += IMAGE_TOKENS
+            elif kind in MEDIA:
+                tokens += PAGE_TOKENS * (1 + len(dumps_text(part)) // PAGE_SIZE)
             elif kind not in UNCOUNTED:
                 tokens += AROUND.get(kind, 0)
                 waiting += filter(None, map(part.get, COUNTED))
                 if "input" in part:
                     waiting.append(dumps_text(part["input"]))
         return tokens
-
-    def _media(self, part: JSON, kind: str, family: Family) -> int:
-        source = object_at(part, "source")
-        if source.get("type") == "text":
-            return self.text(text_at(source, "data"), family)
-        if kind in IMAGES:
-            return IMAGE_TOKENS
-        return PAGE_TOKENS * (1 + len(dumps_text(part)) // PAGE_SIZE)
 
 
 MAX_MODELS = 100  # a catalogue has about 40
@@ -8173,31 +8169,20 @@ def fold_usage(lines: Iterable[bytes], since: str) -> List[Tuple[Any, ...]]:
 WINDOW = 60.0  # seconds
 
 
-class SlidingWindow:
-    """At most `limit` within any 60 seconds."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._entries: Deque[List[float]] = collections.deque()  # [when, cost]
-
-    def wait(self, now: float) -> int:
-        """The first whole second, counted from now, at which one more fits."""
-        while self._entries and self._entries[0][0] + WINDOW <= now:
-            self._entries.popleft()
-        excess = sum(cost for _, cost in self._entries) + 1 - self._limit
-        free = now
-        for then, cost in self._entries:
-            if excess <= 0:
-                break
-            excess -= cost
-            free = then + WINDOW
-        seconds = int(free - now)
-        return seconds + (now + seconds < free)
-
-    def add(self, now: float, cost: int) -> List[float]:
-        """Charge `cost`, fitting or not; the entry may be corrected."""
-        self._entries.append([now, cost])
-        return self._entries[-1]
+def seconds_until_free(window: Deque[List[float]], limit: int, now: float) -> int:
+    """The first whole second, counted from now, at which one more fits in a window of
+    [when, cost], the oldest first."""
+    while window and window[0][0] + WINDOW <= now:
+        window.popleft()
+    excess = sum(cost for _, cost in window) + 1 - limit
+    free = now
+    for then, cost in window:
+        if excess <= 0:
+            break
+        excess -= cost
+        free = then + WINDOW
+    seconds = int(free - now)
+    return seconds + (now + seconds < free)
 
 
 class Wanted(NamedTuple):
@@ -8216,7 +8201,10 @@ class _Allowance:
 
     def __init__(self) -> None:
         self.nano_aiu = 0
-        self.windows: Dict[str, SlidingWindow] = {}  # by the setting's name
+        # By the name of the setting that limits them.
+        self.windows: Dict[str, Deque[List[float]]] = collections.defaultdict(
+            collections.deque
+        )
 
 
 class Hold(NamedTuple):
@@ -8224,7 +8212,7 @@ class Hold(NamedTuple):
 
     allowance: _Allowance
     nano_aiu: int
-    entry: List[float]  # in the window of tokens
+    entry: List[float]  # of its tokens, in their window
 
 
 # RATE_LIMIT_CHAT_COMPLETIONS is for /v1/chat/completions only, as its name says.
@@ -8260,26 +8248,23 @@ class Limits:
                 % (config.credit_budget, key, wanted.host, wanted.session)
             )
         rate = RATES.get(wanted.dialect, "rate_limit_default")
-        requests = self._open_window(allowance, rate, now)
-        tokens = self._open_window(allowance, TOKEN_RATE, now)
-        requests.add(now, 1)
+        for name in (rate, TOKEN_RATE):
+            self._check_rate(allowance, name, now)
+        allowance.windows[rate].append([now, 1])
+        entry = [now, wanted.tokens]
+        allowance.windows[TOKEN_RATE].append(entry)
         allowance.nano_aiu += wanted.nano_aiu
-        return Hold(allowance, wanted.nano_aiu, tokens.add(now, wanted.tokens))
+        return Hold(allowance, wanted.nano_aiu, entry)
 
-    def _open_window(
-        self, allowance: _Allowance, name: str, now: float
-    ) -> SlidingWindow:
-        """The window of a limit; raises RateLimited while it is full."""
+    def _check_rate(self, allowance: _Allowance, name: str, now: float) -> None:
         limit = getattr(self._config, name)
-        window = allowance.windows.setdefault(name, SlidingWindow(limit))
-        wait = window.wait(now)
+        wait = seconds_until_free(allowance.windows[name], limit, now)
         if limit and wait:
             raise RateLimited(
                 f"this proxy's own {name.upper()}={limit} is reached; try again in "
                 f"{wait} s, or raise it (0 = off).",
                 retry_after=str(wait),
             )
-        return window
 
     def settle(self, hold: Hold, now: float, usage: TokenUsage) -> None:
         """Charge what the answer cost, and now, instead of the estimate."""
@@ -8287,7 +8272,7 @@ class Limits:
         allowance.nano_aiu += usage.nano_aiu - nano_aiu
         entry[1] = 0
         tokens = usage.input + usage.cache_write + usage.output
-        allowance.windows[TOKEN_RATE].add(now, tokens)
+        allowance.windows[TOKEN_RATE].append([now, tokens])
 
 
 # -- sessions ------------------------------------------------------------------------
@@ -8299,6 +8284,7 @@ USER_SESSION = re.compile(r'session_(?:id" ?: ?")?([0-9A-Za-z-]{8,128})')
 SAFE_SESSION = re.compile(r"[0-9A-Za-z._:-]{1,128}")
 
 
+@functools.lru_cache(MAX_SESSIONS)
 def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
 

@@ -12227,36 +12227,36 @@ def test_window_never_over_its_limit_and_retry_after_is_exact():
     for seed in range(40):
         dice = random.Random(seed)
         limit = random.Random(seed).randrange(1, 8)
-        window = cp.SlidingWindow(limit)
+        window = collections.deque()
         now = 1000 * dice.random()
         passed = []
         for _ in range(80):
-            wait = window.wait(now)
+            wait = cp.seconds_until_free(window, limit, now)
             if wait:
                 early = [t for t in passed if t + 60 > now + wait - 1]
                 then = [t for t in passed if t + 60 > now + wait]
                 assert len(early) >= limit > len(then)
             else:
-                window.add(now, 1)
+                window.append([now, 1])
                 passed.append(now)
                 assert len([t for t in passed if t + 60 > now]) <= limit
             now += dice.choice([0, dice.random(), 5 * dice.random(), wait])
 
 
 def test_window_entries_can_be_corrected():
-    window = cp.SlidingWindow(100)
-    first = window.add(0.0, 90)
-    second = window.add(1.0, 10)
-    assert window.wait(2.0) == 58
+    first, second = [0.0, 90], [1.0, 10]
+    window = collections.deque([first, second])
+    wait = functools.partial(cp.seconds_until_free, window, 100)
+    assert wait(2.0) == 58
     first[1] = 0
-    window.add(30.0, 40)
-    assert window.wait(30.0) == 0  # 10 and 40
-    window.add(31.0, 50)
-    assert window.wait(31.0) == 30  # the second one's end
-    assert window.wait(61.5) == 0
+    window.append([30.0, 40])
+    assert wait(30.0) == 0  # 10 and 40
+    window.append([31.0, 50])
+    assert wait(31.0) == 30  # the second one's end
+    assert wait(61.5) == 0
     second[1] = 0
-    window.add(70.0, 60)  # long gone: charged when it is known
-    assert window.wait(70.0) == 21
+    window.append([70.0, 60])  # long gone: charged when it is known
+    assert wait(70.0) == 21
 
 
 LIMITED = [  # limits, requests at second 0, dialect, second, the outcome
