@@ -4169,7 +4169,9 @@ class ChatWriter:
         return dict(self._about, choices=[choice])
 
     def _write_chunk(self, delta: JSON, reason: Optional[str] = None) -> None:
-        self._out.append(encode_sse("", self._with_choice("delta", delta, reason)))
+        if not self._fold:
+            chunk = self._with_choice("delta", delta, reason)
+            self._out.append(encode_sse("", chunk))
 
     def _put(self, key: Any, text: str) -> None:
         """Add to a field of the message, or to a call's arguments by its index."""
