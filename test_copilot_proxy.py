@@ -3864,10 +3864,10 @@ def test_json_getters(getter, obj, args, expected):
 # ============================================================================
 
 
-def sse_decode(pieces, **options):
-    decoder = cp.SSEDecoder(**options)
+def sse_decode(pieces):
+    decoder = cp.SSEDecoder()
     events = [event for piece in pieces for event in decoder.feed(piece)]
-    return events + decoder.finish()
+    return events + decoder.feed(b"\n\n")
 
 
 SSE_CASES = [  # WHATWG HTML 9.2.6, its examples and its corners
@@ -3941,13 +3941,11 @@ def test_sse_corpus_in_one_stream_under_random_cuts():
             assert sse_decode(pieces) == expected
 
 
-def test_sse_pending_tells_an_unfinished_event():
+def test_sse_whole_gives_bytes_of_whole_events_with_plain_line_ends():
     decoder = cp.SSEDecoder()
-    states = []
-    for piece in (b"", b"d", b"ata: a\n", b"\n", b"\n", b"\r\n\r", b"\n", b": c\r"):
-        decoder.feed(piece)
-        states.append(decoder.pending)
-    assert states == [False, True, True, False, False, False, False, True]
+    pieces = (b"", b"d", b"ata: a\n", b"\n", b"\n", b"\r\n\r", b"\n", b": c\r", b"\r:")
+    told = [decoder.whole(piece) for piece in pieces]
+    assert told == [b"", b"", b"", b"data: a\n\n", b"", b"\n\n\n", b"", b"", b": c\n\n"]
 
 
 def test_sse_event_is_whole_at_its_carriage_return():
@@ -3965,13 +3963,14 @@ def test_sse_event_is_whole_at_its_carriage_return():
         (b": 1234567890", False),
     ],
 )
-def test_sse_limit_under_every_cut(raw, fits):
+def test_sse_limit_under_every_cut(raw, fits, monkeypatch):
+    monkeypatch.setattr(cp, "MAX_EVENT", 10)
     for pieces in cuts(raw):
         if fits:
-            assert len(sse_decode(pieces, limit=10)) == 3
+            assert len(sse_decode(pieces)) == 3
         else:
             with pytest.raises(cp.UpstreamError):
-                sse_decode(pieces, limit=10)
+                sse_decode(pieces)
 
 
 def test_sse_one_large_event_costs_linear_time():
@@ -5175,7 +5174,7 @@ def test_hub_stop_sequence_ends_the_text():
         assert sink.told == [("text", expected)] + (
             [(*R_STOP, *cut)] if hit else [("call", 1, "c", "ls"), R_TOOLS]
         )
-        assert stop.take() == b""
+        assert sink.take() == b""
 
 
 @pytest.mark.parametrize("stops", [["x"] * 100_000, ["x" * 257], ["x" * 10**6] * 2])
@@ -5270,7 +5269,7 @@ REFUSALS = [  # body, start of the message
         {"messages": [{"role": "tool", "content": ""}]},
         "messages.0.role: expected user or assistant",
     ),
-    ({"messages": [{"role": "user"}]}, "messages.0.content: required"),
+    ({"messages": [{"role": "user"}]}, AT + ": expected a list"),
     ({"messages": [{"role": "user", "content": 5}]}, AT + ": expected a list"),
     ({"messages": [by_user("hi")]}, IN + ": expected an object"),
     ({"messages": [by_user({"text": "x"})]}, IN + ".type: required"),
@@ -5291,24 +5290,11 @@ REFUSALS = [  # body, start of the message
     ({"messages": [by_user({"type": "image"})]}, IN + ".source: required"),
     (
         {"messages": [by_user({"type": "document", "source": {"type": "url", "url": "u"}})]},
-        IN + ".source.type: expected base64 or text, not 'url'",
+        IN + ".source.type: expected base64 or text or content, not 'url'",
     ),
     (
-        {"messages": [by_user({"type": "image", "source": {"type": "base64", "data": "iV"}})]},
-        IN + ".source.media_type: required",
-    ),
-    (
-        {
-            "messages": [
-                by_user(
-                    {
-                        "type": "document",
-                        "source": {**TEXT_SOURCE, "type": "base64", "data": "a b!"},
-                    }
-                )
-            ]
-        },
-        IN + ".source.data: expected base64",
+        {"messages": [by_user({"type": "image", "source": {"type": "base64", "data": 5}})]},
+        IN + ".source.data: expected a string",
     ),
     ({"tools": [READ, {"input_schema": {}}]}, "tools.1.name: required"),
     (
@@ -5323,7 +5309,6 @@ REFUSALS = [  # body, start of the message
         "output_config.format.schema: required",
     ),
     ({"stop_sequences": [1]}, "stop_sequences.0: expected a string"),
-    ({"max_tokens": 0}, "max_tokens: expected at least 1"),
     ({"max_tokens": True}, "max_tokens: expected a whole number"),
     ({"temperature": "hot"}, "temperature: expected a number"),
 ]
@@ -5414,23 +5399,28 @@ def test_messages_unknown_blocks_are_named(kind):
             cp.parse_messages({"messages": [turn]})
 
 
+NAMELESS = {"type": "base64", "data": "iV"}
 DOCUMENTS = [  # a document without its type, the parts
     ({"source": TEXT_SOURCE}, [cp.Text("body")]),
     (
         {"source": TEXT_SOURCE, "title": "t", "context": "from 1999"},
-        [cp.Text("t\n\nfrom 1999\n\nbody")],
+        [cp.Text("t"), cp.Text("from 1999"), cp.Text("body")],
     ),
     ({k: v for k, v in PDF_BLOCK.items() if k != "type"}, [PDF_PART]),
     ({**PDF_BLOCK, "context": "from 1999"}, [cp.Text("from 1999"), PDF_PART]),
     (
         {"source": {"type": "base64", "media_type": "text/csv", "data": "YSxi"}, "title": "t"},
-        [cp.Text("t\n\na,b")],
+        [cp.Document("data:text/csv;base64,YSxi", "t")],
     ),
     (
         {"source": {"type": "content", "content": [said("one"), PNG_BLOCK]}, "context": "c"},
         [cp.Text("c"), cp.Text("one"), cp.Image("data:image/png;base64,iV")],
     ),
     ({"source": {"type": "content", "content": "one"}}, [cp.Text("one")]),
+    (
+        {"source": {"type": "content", "content": [{**PNG_BLOCK, "source": NAMELESS}]}},
+        [cp.Image("data:;base64,iV")],
+    ),
 ]
 
 
@@ -5494,9 +5484,9 @@ def test_messages_system_turns_may_stand_anywhere():
 def test_messages_parse_in_linear_time(turns):
     def seconds(count):
         body = {"messages": turns(count)}
-        started = time.perf_counter()
+        started = time.process_time()
         cp.parse_messages(body)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     few = min(seconds(2000) for _ in range(3))
     assert min(seconds(8000) for _ in range(2)) < 4 * 2 * few + 0.02
@@ -5512,9 +5502,14 @@ def test_messages_signature_is_one_word_and_comes_back():
 # -- answers -----------------------------------------------------------------
 
 
+def guarded_writer(names={}, **options):
+    writer = cp.MessagesWriter("msg_1", "gpt", 99, **options)
+    writer.names = names
+    return cp.CallGuard(writer)
+
+
 def tell(told, names={}, **options):
-    sink = cp.MessagesWriter("msg_1", "gpt", 99, **options)
-    sink.names = names
+    sink = guarded_writer(names, **options)
     for method, *args in told:
         getattr(sink, method)(*args)
     return sink
@@ -5522,8 +5517,7 @@ def tell(told, names={}, **options):
 
 def streamed(told, takes=False, names={}, **options):
     """The events of `told`, checked; with `takes` the bytes are taken after each call."""
-    sink = cp.MessagesWriter("msg_1", "gpt", 99, **options)
-    sink.names = names
+    sink = guarded_writer(names, **options)
     out = b""
     for method, *args in told:
         getattr(sink, method)(*args)
@@ -5601,13 +5595,15 @@ STREAM_CASES = [  # name, told, stop_reason, content
     ),
     (
         "no arguments",
-        [CALL_A, CALL_B, ("arguments", 1, " "), END],
+        [CALL_A, ("arguments", 0, "{}"), CALL_B, *[("arguments", 1, w) for w in (" ", "{}")], END],
         "tool_use",
         [("t", {}, "a", "A"), ("t", {}, "b", "B")],
     ),
     (
         "no id",
-        [("call", 0, "", "A"), ("call", 1, "", "B"), END],
+        [("call", at, "", name) for at, name in enumerate("AB")]
+        + [("arguments", at, "{}") for at in range(2)]
+        + [END],
         "tool_use",
         [("t", {}, "call_msg_1_0", "A"), ("t", {}, "call_msg_1_1", "B")],
     ),
@@ -5711,7 +5707,8 @@ def test_messages_usage():
 
 
 def test_messages_names_and_refusal_are_told():
-    events = streamed([("call", 0, "i", "read"), END], names={"read": "READ"})
+    told = [("call", 0, "i", "read"), ("arguments", 0, "{}"), END]
+    events = streamed(told, names={"read": "READ"})
     assert events[1]["content_block"] == {
         "type": "tool_use",
         "id": "i",
@@ -5784,7 +5781,7 @@ def test_messages_error_is_the_last_word():
             ("call", 9, "z", "Z"),
             ("opaque", "o", "s"),
             ("arguments", 9, "{}"),
-            END,
+            ("end", "length", USED),
             ("error", cp.UpstreamError("again")),
         ]:
             getattr(sink, method)(*args)
@@ -5811,7 +5808,6 @@ MISUSE = [
         "after the next call",
         [CALL_A, ("arguments", 0, "{}"), CALL_B, ("arguments", 1, "{"), ("arguments", 0, "{}")],
     ),
-    ("twice", [CALL_A, CALL_A]),
     ("unknown", [("arguments", 5, "{}")]),
 ]
 
@@ -6396,7 +6392,7 @@ C_ANSWERS = [
     (
         "cut by length",
         [c_chunk(c_tools((0, "a", "f", ""))), c_chunk({}, "length")],
-        (None, [("a", "f", "")], "length"),
+        ("", [], "length"),
         {},
     ),
     (
@@ -6640,14 +6636,15 @@ def test_chat_fast_route_tells_the_same():
             one = ChatTold()
             other = ChatTold()
             for data in dice.choices(datas, k=40) + dice.choices(datas[:20] + [datas[0]] * 5, k=20):
-                full._head = b""  # never learned anything
-                fast_ones += fast._plain_words(data) is not None
+                full._frame = None  # never learned anything
+                frame = fast._frame
                 results = []
                 for reader, sink in ((fast, one), (full, other)):
                     try:
                         results.append(reader.read(cp.SSEEvent("", data), sink))
                     except cp.UpstreamError as exc:
                         results.append(str(exc))
+                fast_ones += frame is not None and fast._frame is frame
                 assert results[0] == results[1] and one.log == other.log, data
                 assert (fast.usage, fast.finish_reason, fast.done) == (
                     full.usage,
@@ -7510,10 +7507,10 @@ M_STREAMS = [
             ("reasoning", "hm"),
             ("opaque", "SIG", "messages:anthropic"),
             ("text", "go"),
-            ("call", 2, "c1", "ls"),
-            ("arguments", 2, '{"p":1}'),
-            ("call", 3, "c2", "ls"),
-            ("arguments", 3, "{}"),
+            ("call", 1, "c1", "ls"),
+            ("arguments", 1, '{"p":1}'),
+            ("call", 2, "c2", "ls"),
+            ("arguments", 2, "{}"),
             R_TOOLS,
         ],
     ),
@@ -7534,21 +7531,21 @@ M_STREAMS = [
     (
         "a call without arguments",
         m_start() + m_block(0, "tool_use", id="c1", name="ls") + m_end("tool_use"),
-        [("call", 0, "c1", "ls"), ("arguments", 0, "{}"), R_TOOLS],
+        [("call", 1, "c1", "ls"), ("arguments", 1, "{}"), R_TOOLS],
     ),
     (
         "arguments encoded twice",
         m_start()
         + m_block(0, "tool_use", ['"{\\"p', '\\":1}"'], id="c1", name="ls")
         + m_end("tool_use"),
-        [("call", 0, "c1", "ls"), ("arguments", 0, '{"p":1}'), R_TOOLS],
+        [("call", 1, "c1", "ls"), ("arguments", 1, '{"p":1}'), R_TOOLS],
     ),
     (
         "arguments that are none",
         m_start() + m_block(0, "tool_use", ['{"p'], id="c1", name="ls") + m_end("tool_use"),
         [
-            ("call", 0, "c1", "ls"),
-            ("arguments", 0, '{"p'),
+            ("call", 1, "c1", "ls"),
+            ("arguments", 1, '{"p'),
             (cp.UpstreamError, "the model called ls with arguments that are not a JSON object"),
         ],
     ),
@@ -7566,7 +7563,7 @@ M_STREAMS = [
         + m_event("content_block_start", index=2, content_block=[None])
         + m_event("content_block_delta", index=2, delta={"partial_json": "{}"})
         + m_end("tool_use"),
-        [(cp.UpstreamError, "the upstream sent arguments of tool call 2, which never began")],
+        [(cp.UpstreamError, "the upstream sent arguments of tool call 0, which never began")],
     ),
     (
         "stop sequence",
@@ -7579,7 +7576,7 @@ M_STREAMS = [
     (
         "cut",
         m_start() + m_block(0, "tool_use", ['{"p'], id="c1", name="ls") + m_end("max_tokens"),
-        [("call", 0, "c1", "ls"), ("arguments", 0, '{"p'), R_LONG],
+        [("call", 1, "c1", "ls"), ("arguments", 1, '{"p'), R_LONG],
     ),
     (
         "refusal",
@@ -7945,8 +7942,9 @@ def r_writer(tools=(), **options):
 
 def r_told(told, tools=(), **options):
     """(events, whole answer) of what a sink was told, checked against each other."""
-    stream = r_writer(tools, **options)
-    fold = r_writer(tools, fold=True, **options)
+    free = cp.custom_names(cp.ToolTable({"tools": list(tools)}).tools.values())
+    stream = cp.CallGuard(r_writer(tools, **options), free)
+    fold = cp.CallGuard(r_writer(tools, fold=True, **options), free)
     raw = b""
     for name, *said in told:
         getattr(stream, name)(*said)
@@ -7997,9 +7995,9 @@ def test_responses_writer_phases_reasoning_and_interleaved_calls():
         ("text", "look"),
         ("call", 0, "c0", "f"),
         ("arguments", 0, '{"a'),
+        ("arguments", 0, '":1}'),
         ("call", 1, "c1", "f"),
         ("arguments", 1, "{}"),
-        ("arguments", 0, '":1}'),
         ("text", "do"),
         ("text", "ne"),
         ("opaque", "T", "chat:google"),
@@ -8015,6 +8013,10 @@ def test_responses_writer_phases_reasoning_and_interleaved_calls():
     assert items[0]["summary"] == [{"type": "summary_text", "text": "hm"}]
     hidden = r_told(told, summary=False, encrypted=False)[1]["output"]
     assert "encrypted_content" not in json.dumps(hidden) and hidden[0]["summary"] == []
+    mixed = [*told[:5], *told[6:8], told[5], ("text", "done"), R_TOOLS]
+    items = r_told(mixed)[1]["output"]
+    assert [item["type"] for item in items] == [*kinds[:3], "message", "function_call"]
+    assert [items[at]["arguments"] for at in (2, 4)] == ['{"a":1}', "{}"]
 
 
 def test_responses_writer_ends_what_is_open_in_order():
@@ -10190,19 +10192,17 @@ STREAM_OK = b"".join(
 TAPPED_USAGE = cp.TokenUsage(9, 4, 5, 2, 77, 3)
 
 
-@pytest.mark.parametrize("raw", [STREAM_OK, STREAM_OK.replace(b"\n", b"\r\n")], ids=["lf", "crlf"])
-def test_pass_through_is_identity_and_reads_usage(raw):
-    for pieces in cuts(raw):
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["lf", "crlf", "cr"])
+def test_pass_through_is_identity_but_for_line_ends_and_reads_usage(end):
+    for pieces in cuts(STREAM_OK.replace(b"\n", end)):
         tap = cp.MessagesTap()
         seen = b""
         for piece in pieces:
             told = tap.feed(piece)
-            assert told == b"" or told.endswith((b"\n\n", b"\n\r\n"))
+            assert told == b"" or told.endswith(b"\n\n")
             seen += told
-            assert tap.done == (seen == raw), "the client would miss the end"
-        assert tap.finish() == b"" and tap.usage == TAPPED_USAGE and seen == raw
-    for events in (STREAM_OK, STREAM_OK[: STREAM_OK.index(b"\n\n") + 2]):
-        assert cp.MessagesTap().feed(events) is events  # nothing is copied
+            assert tap.done == (seen == STREAM_OK), "the client would miss the end"
+        assert tap.finish() == b"" and tap.usage == TAPPED_USAGE and seen == STREAM_OK
 
 
 def test_pass_through_ends():
@@ -10312,10 +10312,10 @@ def test_messages_tap_parses_no_plain_event_and_every_odd_one():
     for seed in range(400):
         dice = random.Random(seed)
         for event in plain_events(dice):
-            assert cp.PLAIN_EVENTS.match(event)[0] == event, "it would be parsed"
+            assert cp.PLAIN_EVENTS.match(event)[1] == event, "it would be parsed"
             at = dice.randrange(len(event))
             event = event[:at] + dice.choice(odd) + event[at + dice.randrange(3) :]
-            if cp.PLAIN_EVENTS.match(event)[0] == event:
+            if cp.PLAIN_EVENTS.match(event)[1] == event:
                 line = event.partition(b"data: ")[2]
                 assert cp.loads(line)["type"].startswith("content_block_"), event
                 assert "usage" not in cp.loads(line)
@@ -12275,12 +12275,12 @@ def test_usage_log_lines_fold_to_days():
         "credits": 0.25,
     }
     odd = [b"", b"{", b"[]", b"{}", b'{"time":7,"credits":1}', lines[0][:30], b"\xff\n"]
-    huge = b'{"time":"2026-11-28","credits":1,"input":%d}' % 10**400
+    huge = b'{"time":"2026-11-28","credits":1.0,"input":%d}' % 10**400
     assert cp.fold_usage(odd + lines + [huge], "2026-11-27") == [
-        cp.DayUse("2026-11-27", "a", 1, 10, 0.25),
-        cp.DayUse("2026-11-28", "", 1, 0, 1),
-        cp.DayUse("2026-11-28", "a", 2, 20, 0.5),
-        cp.DayUse("2026-11-28", "b", 1, 10, 0.25),
+        ("2026-11-27", "a", 1, 10, 0.25),
+        ("2026-11-28", "", 1, 0, 1),
+        ("2026-11-28", "a", 2, 20, 0.5),
+        ("2026-11-28", "b", 1, 10, 0.25),
     ]
 
 
@@ -12288,34 +12288,36 @@ def test_window_never_over_its_limit_and_retry_after_is_exact():
     for seed in range(40):
         dice = random.Random(seed)
         limit = random.Random(seed).randrange(1, 8)
-        window = cp.SlidingWindow(limit)
+        window = collections.deque()
         now = 1000 * dice.random()
         passed = []
         for _ in range(80):
-            wait = window.wait(now)
+            wait = cp.seconds_until_free(window, limit, now)
             if wait:
                 early = [t for t in passed if t + 60 > now + wait - 1]
                 then = [t for t in passed if t + 60 > now + wait]
                 assert len(early) >= limit > len(then)
             else:
-                window.add(now, 1)
+                window.append([now, 1])
                 passed.append(now)
                 assert len([t for t in passed if t + 60 > now]) <= limit
             now += dice.choice([0, dice.random(), 5 * dice.random(), wait])
 
 
 def test_window_entries_can_be_corrected():
-    window = cp.SlidingWindow(100)
-    first = window.add(0.0, 90)
-    second = window.add(1.0, 10)
-    assert window.wait(2.0) == 58
-    window.correct(first, 30.0, 40)
-    assert window.wait(30.0) == 0  # 10 and 40
-    window.add(31.0, 50)
-    assert window.wait(31.0) == 30  # the second one's end
-    assert window.wait(61.5) == 0
-    window.correct(second, 70.0, 60)  # long gone: charged when it is known
-    assert window.wait(70.0) == 21
+    first, second = [0.0, 90], [1.0, 10]
+    window = collections.deque([first, second])
+    wait = functools.partial(cp.seconds_until_free, window, 100)
+    assert wait(2.0) == 58
+    first[1] = 0
+    window.append([30.0, 40])
+    assert wait(30.0) == 0  # 10 and 40
+    window.append([31.0, 50])
+    assert wait(31.0) == 30  # the second one's end
+    assert wait(61.5) == 0
+    second[1] = 0
+    window.append([70.0, 60])  # long gone: charged when it is known
+    assert wait(70.0) == 21
 
 
 LIMITED = [  # limits, requests at second 0, dialect, second, the outcome
@@ -16729,7 +16731,7 @@ async def test_routes_usage_log_is_written_aside(up, proxy):
     (day,) = {line["time"][:10] for line in lines}
     spent = up.billed["claude-haiku-4.5"]["nano"] / 1e9
     rows = cp.fold_usage(raw, day)
-    assert [(row.model, row.credits) for row in rows] == [
+    assert [(model, credits) for _, model, _, _, credits in rows] == [
         ("claude-haiku-4.5", spent),
         ("nobody", 0),
     ]
