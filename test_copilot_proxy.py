@@ -5762,11 +5762,11 @@ def test_messages_long_arguments_beside_a_waiting_call_are_linear():
 
     def seconds(count):
         sink = tell([CALL_A, ("arguments", 0, "{"), CALL_B, ("arguments", 1, "{")])
-        started = time.perf_counter()
+        started = time.process_time()
         for at in range(count):
             sink.arguments(0, '"%d":{%s},"e":{}' % (at, fragment))
             sink.arguments(0, ",")
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     few = min(seconds(500) for _ in range(3))
     assert seconds(4000) < 8 * 2.6 * few + 0.05
