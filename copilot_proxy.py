@@ -3822,7 +3822,11 @@ def _delta_of(choice: JSON) -> JSON:
 
 def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
     """Of several names for one thing, the first that holds words."""
-    return next(filter(None, [text_at(delta, key) for key in keys]), "")
+    for key in keys:
+        words = delta.get(key)
+        if words and isinstance(words, str):
+            return words
+    return ""
 
 
 def _filter_text(choice: JSON) -> str:
