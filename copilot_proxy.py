@@ -13120,7 +13120,7 @@ async def greet(program: Program) -> None:
     elif not program.auth.signed_in():
         program.show(CURL_LINES.format(program.base))
     while not program.auth.signed_in():  # by now perhaps, on the page or by `login`
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.25)
     await banner(program)
 
 

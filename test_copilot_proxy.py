@@ -2826,15 +2826,8 @@ def rooms(text):
 
 
 ROOMS = rooms(SOURCE)
-
-
-@functools.lru_cache(maxsize=None)
-def nodes_of(tree):
-    """All nodes of a tree: many rules ask, and the walk is what takes their time."""
-    return list(ast.walk(tree))
-
-
-FUNCTIONS = [n for n in nodes_of(TREE) if isinstance(n, FUNCTION)]
+NODES = list(ast.walk(TREE))  # the walk is what takes the time of most rules
+FUNCTIONS = [n for n in NODES if isinstance(n, FUNCTION)]
 
 
 def room_of(line):
@@ -2853,19 +2846,19 @@ def body_lines(node):
     return body[-1].end_lineno - body[0].lineno + 1
 
 
-def docstring_lines(tree):
+def docstring_lines(nodes):
     """The numbers of all lines on which a docstring stands."""
     found = set()
-    for node in nodes_of(tree):
+    for node in nodes:
         if isinstance(node, DEFINITION + (ast.Module,)) and ast.get_docstring(node) is not None:
             found.update(range(node.body[0].lineno, node.body[0].end_lineno + 1))
     return found
 
 
-def annotations(tree):
+def annotations(nodes):
     """{line: [(start, end)]} of all annotations: they are not counted as code."""
     found = collections.defaultdict(list)
-    for node in nodes_of(tree):
+    for node in nodes:
         for name in ("annotation", "returns"):
             note = getattr(node, name, None)
             if not isinstance(note, ast.expr):
@@ -2879,9 +2872,9 @@ def annotations(tree):
 class Density:
     """Size and density of one file, without comments, docstrings and annotations."""
 
-    def __init__(self, source, tree):
-        docs = docstring_lines(tree)
-        notes = annotations(tree)
+    def __init__(self, source, nodes):
+        docs = docstring_lines(nodes)
+        notes = annotations(nodes)
         self.tokens = 0
         self.comments = []
         self.docstrings = []
@@ -2910,12 +2903,12 @@ class Density:
         self.code_lines = len(code_lines)
         alone = [t for t in self.comments if t.start[0] not in code_lines]
         self.comment_share = len(self.comments) / (len(code_lines) + len(alone))
-        self.count(tree)
+        self.count(nodes)
 
-    def count(self, tree):
+    def count(self, nodes):
         """Count what makes a statement dense, for 1,000 statements."""
-        kinds = collections.Counter(map(type, nodes_of(tree)))
-        statements = [n for n in nodes_of(tree) if isinstance(n, ast.stmt)]
+        kinds = collections.Counter(map(type, nodes))
+        statements = [n for n in nodes if isinstance(n, ast.stmt)]
         thousand = len(statements) / 1000
         self.ternaries = kinds[ast.IfExp] / thousand
         self.packed = sum(map(is_packed, statements)) / thousand
@@ -2968,7 +2961,7 @@ def long_closures(function):
 def definitions():
     """{name: [nodes]} of all functions, methods and classes but the special ones."""
     found = collections.defaultdict(list)
-    for node in nodes_of(TREE):
+    for node in NODES:
         if isinstance(node, DEFINITION) and not node.name.startswith("__"):
             found[node.name].append(node)
     return found
@@ -2994,7 +2987,7 @@ def twins():
 
 def vague_names():
     found = []
-    for node in nodes_of(TREE):
+    for node in NODES:
         for attribute in ("id", "arg", "attr"):
             if getattr(node, attribute, None) in VAGUE:
                 found.append((getattr(node, attribute), node.lineno))
@@ -3058,13 +3051,13 @@ HOUSE = {
 
 @functools.lru_cache(maxsize=None)
 def product():
-    return Density(SOURCE, TREE)
+    return Density(SOURCE, NODES)
 
 
 @functools.lru_cache(maxsize=None)
 def measured():
     """What the names of HOUSE stand for."""
-    tests = Density(TEST_SOURCE, ast.parse(TEST_SOURCE))
+    tests = Density(TEST_SOURCE, list(ast.walk(ast.parse(TEST_SOURCE))))
     sizes = sorted(body_lines(f) for f in FUNCTIONS)
     return {
         "tokens": product().tokens,
@@ -3141,7 +3134,7 @@ def test_house_no_name_is_bound_twice():
         if not isinstance(node, ast.AugAssign):
             bound.update(set(defined(node)))
     assert [name for name, count in bound.items() if count > 1] == []
-    for owner in nodes_of(TREE):
+    for owner in NODES:
         if isinstance(owner, ast.ClassDef):
             methods = [n for n in owner.body if isinstance(n, FUNCTION) and not n.decorator_list]
             names = [n.name for n in methods]
@@ -3200,7 +3193,7 @@ IMPURE = {
 def test_house_waterline():
     surface = next(i for i, line in enumerate(LINES, 1) if line.startswith("# ~~~") and i > 90)
     assert room_of(surface - 3) == 13 and room_of(surface + 4) == 14
-    for node in nodes_of(TREE):
+    for node in NODES:
         line = getattr(node, "lineno", surface)
         if line >= surface or room_of(line) in (0, 3):  # 3 formats the time of a record
             continue
@@ -3212,7 +3205,7 @@ def test_house_waterline():
 def test_house_two_broad_excepts_no_leftovers():
     broad = [
         n.lineno
-        for n in nodes_of(TREE)
+        for n in NODES
         if isinstance(n, ast.ExceptHandler)
         and (n.type is None or getattr(n.type, "id", "") in ("Exception", "BaseException"))
     ]
@@ -3220,7 +3213,7 @@ def test_house_two_broad_excepts_no_leftovers():
     assert not re.search(r"\b(TODO|FIXME|XXX)\b", SOURCE)
     prints = [
         n.lineno
-        for n in nodes_of(TREE)
+        for n in NODES
         if isinstance(n, ast.Call)
         and getattr(n.func, "id", "") == "print"
         and room_of(n.lineno) != 20
@@ -3229,7 +3222,7 @@ def test_house_two_broad_excepts_no_leftovers():
 
 
 def test_house_no_changing_globals_and_no_silent_drop():
-    assert not [n for n in nodes_of(TREE) if isinstance(n, ast.Global)]
+    assert not [n for n in NODES if isinstance(n, ast.Global)]
     for node in TREE.body:
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Call):
             for name in defined(node):  # a constant, or a NamedTuple-like value
@@ -3266,7 +3259,7 @@ def test_house_python_floor():
 
 @pytest.mark.skipif(not hasattr(sys, "stdlib_module_names"), reason="needs Python 3.10")
 def test_house_standard_library_only():
-    for node in nodes_of(TREE):
+    for node in NODES:
         names = (
             [a.name for a in node.names]
             if isinstance(node, ast.Import)
@@ -17111,7 +17104,8 @@ def test_odd_but_complete_answers(monkeypatch, cell, stream):
         summary = await proxy.get("/usage/summary")
         assert summary["inputTokens"] == 10 * len(odd_answers(cell))
 
-    monkeypatch.setattr(cp, "LATE_USAGE", 0.1)
+    monkeypatch.setattr(cp, "LATE_USAGE", 0.05)
+    monkeypatch.setattr(cp.Response.finish, "__defaults__", (0.05,))
     check()
 
 
@@ -17920,36 +17914,6 @@ CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BRO
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
 
-def dump_dom(url, profile, *flags):
-    """The page's document after its scripts ran, as headless Chromium has it."""
-    done = subprocess.run(
-        [
-            CHROMIUM,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--user-data-dir=%s" % profile,
-            "--virtual-time-budget=5000",
-            *flags,
-            "--dump-dom",
-            url,
-        ],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        timeout=50,
-    )
-    return done.stdout.decode("utf-8", "replace")
-
-
-async def browse(url, profile, *flags):
-    return await asyncio.get_running_loop().run_in_executor(None, dump_dom, url, profile, *flags)
-
-
 def test_page_is_one_document_with_a_strict_policy():
     async def scenario():
         async with FakeUpstream() as up, Proxy(up) as proxy:
@@ -18099,7 +18063,7 @@ def test_page_contrast_is_readable_in_both_schemes():
                 assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, ground)
 
 
-SPEED = 25  # the page's timers run so much faster in these tests
+SPEED = 50  # the page's timers run so much faster in these tests
 TICK = 2.5 / SPEED
 FASTER = """
 const wait = window.setTimeout;
@@ -18116,25 +18080,11 @@ window.numbers = query => texts(query).map(each => parseFloat(each.replace(/,/g,
 """
 
 
-class Browser:
-    """Headless Chromium over its debugging pipe: nothing else has to be installed."""
+class Chromium:
+    """Headless, over its debugging pipe: nothing else has to be installed. One serves all
+    tests, whatever their event loop, so a thread waits for what it says."""
 
     def __init__(self, profile, width=1280, height=900):
-        self._flags = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-background-networking",
-            "--no-first-run",
-            "--remote-debugging-pipe",
-            "--user-data-dir=%s" % profile,
-            "--window-size=%d,%d" % (width, height),
-        ]
-        self._number = 0
-        self._session = {}
-        self.requests = []
-
-    async def __aenter__(self):
         import fcntl
 
         pipes = [*os.pipe(), *os.pipe()]
@@ -18145,7 +18095,19 @@ class Browser:
             os.dup2(theirs[1], 4)
 
         self._process = subprocess.Popen(
-            [CHROMIUM, *self._flags],
+            [
+                CHROMIUM,
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-background-networking",
+                "--no-first-run",
+                "--remote-debugging-pipe",
+                "--user-data-dir=%s" % profile,
+                "--window-size=%d,%d" % (width, height),
+                # Stands for a name that an attacker points at 127.0.0.1.
+                "--host-resolver-rules=MAP rebind.test 127.0.0.1",
+            ],
             preexec_fn=wire,
             pass_fds=(3, 4),
             stdout=subprocess.DEVNULL,
@@ -18154,11 +18116,53 @@ class Browser:
         for fd in (pipes[0], pipes[3], *theirs):
             os.close(fd)
         self._out = open(pipes[1], "wb", buffering=0)
-        self._in = asyncio.StreamReader(limit=1 << 26)
-        self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(self._in), open(pipes[2], "rb", buffering=0)
-        )
-        target = await self.call("Target.createTarget", url="about:blank")
+        self._in = open(pipes[2], "rb", buffering=0)
+        self._waiting = b""
+        self._number = 0
+
+    def close(self):
+        self._process.kill()
+        self._process.wait()
+        self._out.close()
+        self._in.close()
+
+    async def call(self, method, params, session, seen):
+        """One command of the DevTools protocol; `seen` is called with the events before
+        its answer."""
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": params, **session}
+        self._out.write(json.dumps(message).encode() + b"\0")
+        loop = asyncio.get_running_loop()
+        while True:
+            while b"\0" not in self._waiting:
+                reading = loop.run_in_executor(None, self._in.read, 1 << 20)
+                self._waiting += await asyncio.wait_for(reading, 20)
+            raw, _, self._waiting = self._waiting.partition(b"\0")
+            answer = json.loads(raw)
+            seen(answer)
+            if answer.get("id") == self._number:
+                assert "error" not in answer, answer
+                return answer["result"]
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    started = Chromium(tmp_path_factory.mktemp("chromium"))
+    yield started
+    started.close()
+
+
+class Browser:
+    """A page in a profile of its own."""
+
+    def __init__(self, chromium):
+        self._chromium = chromium
+        self._session = {}
+        self.requests = []
+
+    async def __aenter__(self):
+        self.context = await self.call("Target.createBrowserContext")
+        target = await self.call("Target.createTarget", url="about:blank", **self.context)
         attached = await self.call(
             "Target.attachToTarget", targetId=target["targetId"], flatten=True
         )
@@ -18169,25 +18173,16 @@ class Browser:
         return self
 
     async def __aexit__(self, *_):
-        self._process.kill()
-        self._process.wait()
-        self._transport.close()
-        self._out.close()
-        await asyncio.sleep(0)
+        self._session = {}
+        await self.call("Target.disposeBrowserContext", **self.context)
 
     async def call(self, method, **params):
         """One command of the DevTools protocol."""
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": params, **self._session}
-        self._out.write(json.dumps(message).encode() + b"\0")
-        while True:
-            raw = await asyncio.wait_for(self._in.readuntil(b"\0"), 20)
-            answer = json.loads(raw[:-1])
-            if answer.get("method") == "Network.requestWillBeSent":
-                self.requests.append(answer["params"]["request"]["url"])
-            if answer.get("id") == self._number:
-                assert "error" not in answer, answer
-                return answer["result"]
+        return await self._chromium.call(method, params, self._session, self._see)
+
+    def _see(self, event):
+        if event.get("method") == "Network.requestWillBeSent":
+            self.requests.append(event["params"]["request"]["url"])
 
     async def js(self, expression):
         """The value of an expression in the page."""
@@ -18252,9 +18247,9 @@ async def work(proxy, number, model=""):
 
 
 @contextlib.asynccontextmanager
-async def worked_page(tmp_path, requests=70):
+async def worked_page(chromium, requests=70):
     """(proxy, browser) with the page open and work that goes on."""
-    async with FakeUpstream() as up, Proxy(up) as proxy, Browser(tmp_path) as browser:
+    async with FakeUpstream() as up, Proxy(up) as proxy, Browser(chromium) as browser:
         for number in range(requests):
             await work(proxy, number)
 
@@ -18276,7 +18271,7 @@ async def worked_page(tmp_path, requests=70):
             await asyncio.wait([task])
 
 
-async def ticks(browser, number=5):
+async def ticks(browser, number=4):
     """Let the page refresh some times."""
     await browser.js("new Promise(done => wait(done, %d))" % (1000 * TICK * number))
 
@@ -18286,9 +18281,9 @@ s.setBaseAndExtent(from, 0, to, to.length); window.anchor = from; return s.toStr
 
 
 @needs_browser
-def test_page_holds_still_while_one_reads(tmp_path):
+def test_page_holds_still_while_one_reads(chromium):
     async def scenario():
-        async with worked_page(tmp_path) as (_, browser):
+        async with worked_page(chromium) as (_, browser):
             js = browser.js
             browser.requests.clear()
             await ticks(browser, 4)
@@ -18327,9 +18322,9 @@ def test_page_holds_still_while_one_reads(tmp_path):
 
 
 @needs_browser
-def test_page_adds_up_and_filters(tmp_path):
+def test_page_adds_up_and_filters(chromium):
     async def scenario():
-        async with worked_page(tmp_path) as (_, browser):
+        async with worked_page(chromium) as (_, browser):
             js = browser.js
             await js("$.moresessions.click()")
             rows = "#sessions tbody tr"
@@ -18362,13 +18357,14 @@ def test_page_adds_up_and_filters(tmp_path):
 
 
 @needs_browser
-def test_page_by_keyboard_mouse_and_clipboard(tmp_path):
+def test_page_by_keyboard_mouse_and_clipboard(chromium):
     async def scenario():
-        async with worked_page(tmp_path, 12) as (proxy, browser):
+        async with worked_page(chromium, 12) as (proxy, browser):
             js = browser.js
             await browser.call(
                 "Browser.grantPermissions",
                 permissions=["clipboardReadWrite", "clipboardSanitizedWrite"],
+                **browser.context,
             )
             await browser.until("$.lines.textContent.includes('ANTHROPIC_MODEL')")
             await js("$.copy.click()")
@@ -18401,9 +18397,9 @@ def test_page_by_keyboard_mouse_and_clipboard(tmp_path):
 
 
 @needs_browser
-def test_page_says_when_the_proxy_is_gone_and_back(tmp_path):
+def test_page_says_when_the_proxy_is_gone_and_back(chromium):
     async def scenario():
-        async with FakeUpstream() as up, Browser(tmp_path) as browser:
+        async with FakeUpstream() as up, Browser(chromium) as browser:
             async with Proxy(up) as proxy:
                 for number in range(9):
                     await work(proxy, number)
@@ -18420,11 +18416,11 @@ def test_page_says_when_the_proxy_is_gone_and_back(tmp_path):
 
 
 @needs_browser
-def test_page_asks_for_the_key(tmp_path):
+def test_page_asks_for_the_key(chromium):
     async def scenario():
         key = "a-key-of-more-than-twenty-letters"
         async with FakeUpstream() as up, Proxy(up, api_key=key) as proxy:
-            async with Browser(tmp_path) as browser:
+            async with Browser(chromium) as browser:
                 await browser.open(proxy.url + "/", "$.key.hidden === false")
                 assert await browser.js("$.connect.hidden")
                 for typed, then in (
@@ -18446,10 +18442,10 @@ def test_page_asks_for_the_key(tmp_path):
 
 
 @needs_browser
-def test_page_signs_in_and_offers_a_new_code(tmp_path):
+def test_page_signs_in_and_offers_a_new_code(chromium):
     async def scenario():
         async with FakeUpstream() as up, Proxy(up, github_token="") as proxy:
-            async with Browser(tmp_path) as browser:
+            async with Browser(chromium) as browser:
                 js = browser.js
                 up.interval = 0.1
                 up.device = ["access_denied"]
@@ -18477,10 +18473,10 @@ AXE = os.environ.get("AXE_JS") or next(
 
 @needs_browser
 @pytest.mark.skipif(AXE is None, reason="axe-core is not installed (npm)")
-def test_page_has_no_finding_of_axe(tmp_path):
+def test_page_has_no_finding_of_axe(chromium):
     async def scenario():
         found = []
-        async with FakeUpstream() as up, Browser(tmp_path) as browser:
+        async with FakeUpstream() as up, Browser(chromium) as browser:
             source = pathlib.Path(AXE).read_text("utf-8")
             await browser.call("Page.setBypassCSP", enabled=True)
             for settings in ({}, {"github_token": ""}):
@@ -18514,7 +18510,7 @@ const f=document.createElement("iframe");f.src=t+"/";document.body.append(f);say
 
 
 @needs_browser
-def test_page_of_another_origin_reads_and_triggers_nothing(tmp_path):
+def test_page_of_another_origin_reads_and_triggers_nothing(chromium):
     async def scenario():
         async with FakeUpstream() as up, Proxy(up) as proxy:
 
@@ -18539,19 +18535,18 @@ def test_page_of_another_origin_reads_and_triggers_nothing(tmp_path):
             )
             evil = await asyncio.start_server(serve, "127.0.0.1", 0)
             port = evil.sockets[0].getsockname()[1]
-            # rebind.test stands for a name that the attacker points at 127.0.0.1
-            rebound = await browse(
-                "http://rebind.test:%d/" % proxy.port,
-                tmp_path,
-                "--host-resolver-rules=MAP rebind.test 127.0.0.1",
-            )
-            dom = await browse("http://127.0.0.1:%d/" % port, tmp_path)
+            async with Browser(chromium) as browser:
+                document = "document.documentElement.outerHTML"
+                await browser.open("http://rebind.test:%d/" % proxy.port)
+                rebound = await browser.js(document)
+                await browser.open("http://127.0.0.1:%d/" % port, "/done=/.test(%s)" % document)
+                dom = await browser.js(document)
             evil.close()
             after = (await proxy.ask("GET", "/usage/summary")).json
             status = (await proxy.ask("GET", "/auth/status")).json
             return dom, rebound, after, status
 
-    dom, rebound, after, status = run(scenario(), 110)
+    dom, rebound, after, status = run(scenario(), 60)
     assert "done=yes" in dom and "read=refused" in dom and "json=refused" in dom
     assert after["totalRequests"] == 1 and status["status"] == "authenticated"
     assert "is not this proxy" in rebound and "octocat" not in rebound
@@ -18609,6 +18604,7 @@ class Cli:
             lambda: ListeningProtocol(limit=1 << 20, loop=loop),
             *self.prefix,
             sys.executable,
+            "-S",  # what is installed there is not needed, and takes time to look through
             *self.command,
             *args,
             cwd=self.home,
@@ -18624,6 +18620,10 @@ class Cli:
         process = await self.start(*args)
         out, err = await asyncio.wait_for(process.communicate(), 20)
         return process.returncode, out.decode(), err.decode()
+
+    async def at_once(self, *lines):
+        """What several command lines give that do not depend on each other."""
+        return await asyncio.gather(*[self(*line.split()) for line in lines])
 
 
 def free_port():
@@ -18654,21 +18654,12 @@ def test_cli_help_of_every_verb(capsys, monkeypatch):
 
 def test_cli_lists_and_json(tmp_path):
     async def scenario(do, up):
-        return [
-            await do("models"),
-            await do("models", "--json"),
-            await do("usage"),
-            await do("usage", "--json"),
-            await do("check"),
-            await do("env"),
-            await do("env", "--shell", "powershell"),
-            await do("login"),
-        ]
+        lists = ("models", "models --json", "usage", "usage --json")
+        return await do.at_once(*lists, "check", "env", "env --shell powershell", "login")
 
-    table, raw, usage, raw_usage, check, env, power, login = cli(scenario, tmp_path)
-    assert [code for code, _, _ in (table, raw, usage, raw_usage, check, env, power, login)] == [
-        0
-    ] * 8
+    results = cli(scenario, tmp_path)
+    assert [code for code, _, _ in results] == [0] * 8
+    table, raw, usage, raw_usage, check, env, power, login = results
     assert all(len(line) <= 80 for line in table[1].splitlines())
     assert re.search(r"^claude-sonnet-4\.5 +200k +32k", table[1], re.M)
     assert json.loads(raw[1])["object"] == "list"
@@ -18881,8 +18872,7 @@ def test_cli_serves_until_a_signal_and_knows_its_port(tmp_path):
         port = int(re.search(r"on http://127\.0\.0\.1:(\d+)", told).group(1))
         answer = await ask(port, "GET", "/auth/status")
         do.env["PORT"] = str(port)
-        taken = await do("serve")
-        usage = await do("usage")
+        taken, usage = await do.at_once("serve", "usage")
         server.send_signal(signal.SIGINT)
         out, err = await asyncio.wait_for(server.communicate(), 15)
         code = server.returncode
@@ -19016,11 +19006,6 @@ def test_cli_run_gives_codex_its_own_provider(tmp_path):
 
 
 def test_cli_asks_the_running_proxy_first_and_never_by_a_proxy(tmp_path):
-    verbs = (
-        *(["env"], ["models"], ["usage"], ["check"], ["usage", "--json"]),
-        *(["logout"], ["models"]),
-    )
-
     async def scenario(do, up):
         do.env.update(API_KEY="k" * 16, TOKEN_FILE=str(tmp_path / "other"))
         server = await do.start()
@@ -19030,9 +19015,10 @@ def test_cli_asks_the_running_proxy_first_and_never_by_a_proxy(tmp_path):
         del do.env["GITHUB_TOKEN"]
         do.env.update(http_proxy="http://127.0.0.1:1", https_proxy="http://127.0.0.1:1")
         do.env["no_proxy"] = "nowhere"
-        results = [await do(*verb) for verb in verbs[:3]]
+        results = await do.at_once("env", "models", "usage")
         do.env["no_proxy"] = "127.0.0.1"  # `check` itself tries GitHub's fake
-        results += [await do(*verb) for verb in verbs[3:]]
+        results += await do.at_once("check", "usage --json")
+        results += [await do("logout"), await do("models")]
         server.terminate()
         await asyncio.wait_for(server.communicate(), 15)
         return results
@@ -19054,8 +19040,7 @@ def test_cli_other_loopback_addresses_are_right_everywhere(tmp_path, host, shown
         server = await do.start()
         banner = await until_line(server.stdout, "&& claude")
         port = do.env["PORT"] = re.search(r"on http://\S+:(\d+)", banner)[1]
-        usage = await do("usage")
-        env = await do("env")
+        usage, env = await do.at_once("usage", "env")
         server.terminate()
         await asyncio.wait_for(server.communicate(), 15)
         return "http://%s:%s" % (shown, port), banner, usage, env
@@ -19248,18 +19233,16 @@ def test_cli_settings_files_that_cannot_be_read(beside):
 
 def test_cli_starts_in_odd_surroundings(tmp_path):
     async def scenario(do, up):
-        gone = os.path.join(do.home, "gone")
-        os.mkdir(gone)
-        do.command = [SCRIPT]
-        do.prefix = ("sh", "-c", 'cd "$HOME/gone" && rmdir ../gone && exec "$0" "$@"')
-        deleted = await do("models")
-        do.prefix = ()
-        zipped = os.path.join(do.home, "proxy.zip")
-        with zipfile.ZipFile(zipped, "w") as archive:
+        deleted = copy.copy(do)
+        os.mkdir(os.path.join(do.home, "gone"))
+        deleted.command = [SCRIPT]
+        deleted.prefix = ("sh", "-c", 'cd "$HOME/gone" && rmdir ../gone && exec "$0" "$@"')
+        zipped = copy.copy(do)
+        zipped.command = [os.path.join(do.home, "proxy.zip")]
+        with zipfile.ZipFile(*zipped.command, "w") as archive:
             archive.write(SCRIPT, "copilot_proxy.py")
             archive.writestr("__main__.py", "import copilot_proxy as c, sys; sys.exit(c.main())")
-        do.command = [zipped]
-        return deleted, await do("models")
+        return await asyncio.gather(deleted("models"), zipped("models"))
 
     for code, out, err in cli(scenario, tmp_path):
         assert (code, err) == (0, "") and "claude-sonnet-4.5" in out
