@@ -858,10 +858,10 @@ class LineWriter(logging.Handler):
             self._dropped += 1
 
     def close(self) -> None:
-        """Wait until all is written, but no longer than a second."""
+        """Wait until all is written, but no longer than half a second."""
         if self._raw is not None:
             self._queue.put(None)
-            self._thread.join(1.0)
+            self._thread.join(0.5)
         super().close()
 
     def _run(self) -> None:
@@ -13013,7 +13013,7 @@ async def _count_down(program: Program, seconds: float) -> None:
             if terminal:
                 # Back at the line's start, so that a log line or ^C covers it.
                 program.show("\rThe code works for %d:%02d \r" % divmod(left, 60))
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(0.1)
     finally:
         if terminal:
             program.show("\r%30s\r" % "")
@@ -13193,8 +13193,7 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int
     """Listen until Ctrl-C (the default)."""
     stop = stop_event()
     await listen(program)
-    writer = LineWriter(sys.stdout)  # who reads it may stop reading
-    program.show = writer.put
+    program.show = LineWriter(sys.stdout).put  # who reads it may stop reading
     program.show(f"copilot-claude-proxy {__version__} on {program.base}\n")
     greeting = asyncio.ensure_future(greet(program))
     greeting.add_done_callback(retrieve)
@@ -13206,7 +13205,6 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int
         start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once.\n"
     )
     await program.close()
-    writer.close()
 
 
 async def verb_login(program: Program, args: argparse.Namespace) -> Optional[int]:
