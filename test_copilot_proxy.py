@@ -14332,7 +14332,9 @@ def test_server_names_what_codex_has_to_switch_off(path, kind):
     assert "features.enable_request_compression=false" in answer.json["error"]["message"]
 
 
-def test_server_counts_connections_while_they_are_open():
+def test_server_counts_connections_while_they_are_open(monkeypatch):
+    monkeypatch.setattr(cp, "HEAR_OF_ENDS", 0.005)
+
     async def main():
         good = 0
         async with serving(limits=cp.ServerLimits(connections=3)) as server:
@@ -18479,27 +18481,24 @@ AXE = os.environ.get("AXE_JS") or next(
 
 @needs_browser
 @pytest.mark.skipif(AXE is None, reason="axe-core is not installed (npm)")
-def test_page_has_no_finding_of_axe(chromium):
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("settings", [{}, {"github_token": ""}], ids=["signed in", "signed out"])
+def test_page_has_no_finding_of_axe(chromium, settings, scheme):
     async def scenario():
-        found = []
-        async with FakeUpstream() as up, Browser(chromium) as browser:
-            source = pathlib.Path(AXE).read_text("utf-8")
+        async with FakeUpstream() as up, Browser(chromium) as browser, Proxy(up, **settings) as proxy:
+            if not settings:
+                for number in range(30):
+                    await work(proxy, number)
+            feature = {"name": "prefers-color-scheme", "value": scheme}
+            await browser.call("Emulation.setEmulatedMedia", features=[feature])
             await browser.call("Page.setBypassCSP", enabled=True)
-            for settings in ({}, {"github_token": ""}):
-                async with Proxy(up, **settings) as proxy:
-                    if not settings:
-                        for number in range(30):
-                            await work(proxy, number)
-                    for scheme in ("light", "dark"):
-                        feature = {"name": "prefers-color-scheme", "value": scheme}
-                        await browser.call("Emulation.setEmulatedMedia", features=[feature])
-                        await browser.open(proxy.url + "/", "$.state.textContent !== 'Reading'")
-                        await browser.call("Runtime.evaluate", expression=source)
-                        found += await browser.js(
-                            "axe.run().then(r => r.violations.map(v => v.id + "
-                            "v.nodes.map(n => n.target.join())))"
-                        )
-        return found
+            await browser.open(proxy.url + "/", "$.state.textContent !== 'Reading'")
+            source = pathlib.Path(AXE).read_text("utf-8")
+            await browser.call("Runtime.evaluate", expression=source)
+            return await browser.js(
+                "axe.run().then(r => r.violations.map(v => v.id + "
+                "v.nodes.map(n => n.target.join())))"
+            )
 
     assert run(scenario(), 60) == []
 
@@ -18722,12 +18721,24 @@ CLI_FAILURES = [
 ]
 
 
-@pytest.mark.parametrize("settings, args, code, text", CLI_FAILURES)
-def test_cli_failures_are_one_clear_line(tmp_path, settings, args, code, text):
-    async def scenario(do, up):
-        return await do(*args)
+@pytest.fixture(scope="module")
+def failures(tmp_path_factory):
+    """What each of CLI_FAILURES gives; they run side by side."""
 
-    got, out, err = cli(scenario, tmp_path, **settings)
+    async def scenario(do, up):
+        running = []
+        for settings, args, _, _ in CLI_FAILURES:
+            home = tmp_path_factory.mktemp("failure")
+            one = Cli(up, home, **{"github_token": "ghu_test", **settings})
+            running.append(one(*args))
+        return await asyncio.gather(*running)
+
+    return cli(scenario, tmp_path_factory.mktemp("failures"))
+
+
+@pytest.mark.parametrize("number, code, text", [(n, *row[2:]) for n, row in enumerate(CLI_FAILURES)])
+def test_cli_failures_are_one_clear_line(failures, number, code, text):
+    got, out, err = failures[number]
     assert got == code and text in out + err and "Traceback" not in out + err
 
 
@@ -18954,7 +18965,8 @@ def test_cli_run_hands_on_what_leads_here_and_no_secret(tmp_path):
             GITHUB_URL=up.url,
         )
         do.env["NO_PROXY"] += ",127.0.0.1"
-        return [await do("run", "--", sys.executable, "-c", RUN_CHILD) for _ in range(2)]
+        command = ("run", "--", sys.executable, "-c", RUN_CHILD)
+        return await asyncio.gather(do(*command), do(*command))
 
     keys = set()
     for code, out, err in cli(scenario, tmp_path):
