@@ -8026,12 +8026,22 @@ LABELS = {0: "running", 499: "left"}
 
 
 def _page_request(served: Served) -> JSON:
-    row = served._asdict()
-    row.update(
-        _spent(row.pop("usage")), label=LABELS.get(served.status, str(served.status)),
-        level=LEVELS.get(served.status, "bad" if served.failed else "good"),
-    )
-    return row
+    return {
+        "n": served.number,
+        "at": served.at,
+        "session": served.session,
+        "who": served.who,
+        "model": served.model,
+        "asked": served.requested or None,
+        "status": served.status,
+        "label": LABELS.get(served.status, str(served.status)),
+        "level": LEVELS.get(served.status, "bad" if served.failed else "good"),
+        **_spent(served.usage),
+        "credits": served.usage.credits or None,
+        "seconds": served.seconds if served.status else None,
+        "whose": served.whose or None,
+        "reason": served.reason or None,
+    }
 
 
 class _Session:
@@ -12568,14 +12578,14 @@ async function reset(id){if(!confirm("Forget what this session used? "+id))retur
  try{await ask("/usage/reset/"+encodeURIComponent(id),"POST");$.hs.focus();tick()}catch(e){alert(e.message)}}
 function requests(d,force){const body=$.requests.tBodies[0],fits=d.requests.filter(r=>(view.show==="all"||failed(r))&&(!only||r.session===only)),
  list=cut("requests",fits,12),hold=!force&&body.kept&&busy(body);put($.hr,hold?"Requests, held while you read":"Requests");
- if(hold)d.requests.forEach(r=>body.kept.has(r.number)&&request(body.kept.get(r.number),r));
- else rows(body,list,r=>r.number,()=>{const tr=requestRow(),c=tr.children;c[1].append(el("span"),el("span","dim"));c[2].append(el("span"));
+ if(hold)d.requests.forEach(r=>body.kept.has(r.n)&&request(body.kept.get(r.n),r));
+ else rows(body,list,r=>r.n,()=>{const tr=requestRow(),c=tr.children;c[1].append(el("span"),el("span","dim"));c[2].append(el("span"));
  c[11].append(el("b"),el("span"));return tr},request);see("only",only);put($.only,"Only "+only.slice(0,18)+": show all");see("none",!fits.length);
  put(all("[data-show=failed]")[0],"Failed "+d.requests.filter(failed).length)}
 function request(tr,r){const c=tr.children,pill=c[2].firstChild;
  fill(tr,[clock(r.at,"medium"),null,null,r.session,r.who,num(r.status?r.seconds:data.now-r.at,1),
  r.credits?cr(r.credits):"",...KINDS.map(k=>r[k]?short(r[k]):"")]);
- put(c[1].firstChild,r.model||"no model");put(c[1].lastChild,r.requested?" asked "+r.requested:"");attr(c[1],"title",
+ put(c[1].firstChild,r.model||"no model");put(c[1].lastChild,r.asked?" asked "+r.asked:"");attr(c[1],"title",
  c[1].textContent);attr(c[3],"title",r.session);put(pill,r.label);attr(pill,"class","pill "+r.level);
  c[11].hidden=!r.reason;put(c[11].firstChild,r.whose?r.whose+": ":"");put(c[11].lastChild,r.reason||"")}
 async function catalogue(){try{models=models||(await ask("/v1/models")).data}catch(e){return put($.found,e.message)}

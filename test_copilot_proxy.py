@@ -12078,6 +12078,12 @@ def test_ledger_is_bounded_but_the_totals_keep():
     assert ledger.summary()["totalTokens"] == 0 and ledger.details() == ledger.sessions() == []
 
 
+# What GET /usage/page says of a request; unknown values are null, never left out.
+PAGE_REQUEST = ["n", "at", "session", "who", "model", "asked", "status", "label", "level"]
+PAGE_REQUEST += ["input", "output", "cache_read", "cache_write", "credits", "seconds"]
+PAGE_REQUEST += ["whose", "reason"]
+
+
 def test_ledger_page_requests_and_sessions():
     ledger = cp.UsageLedger()
     usage = cp.TokenUsage(1, 2, 3, 4, 5 * 10**8)
@@ -12090,7 +12096,7 @@ def test_ledger_page_requests_and_sessions():
         ledger.record(request_served(number=number, status=status, whose="client", reason="why"))
     running = cp.Served(99, 60.0, "s", model="m")
     rows = ledger.requests([running])
-    assert [(row["number"], row["label"], row["level"]) for row in rows] == [
+    assert [(row["n"], row["label"], row["level"]) for row in rows] == [
         (99, "running", "run"),
         (12, "502", "bad"),
         (11, "404", "bad"),
@@ -12099,8 +12105,9 @@ def test_ledger_page_requests_and_sessions():
         (8, "left", "off"),
         (7, "200", "good"),
     ]
-    assert not any(rows[0][key] for key in ("seconds", "credits", "whose", "requested"))
-    assert "usage" not in rows[0]
+    unknown = ("seconds", "credits", "whose", "reason", "asked")
+    assert {key for key, value in rows[0].items() if value is None} == set(unknown)
+    assert list(rows[0]) == PAGE_REQUEST
     assert rows[1]["whose"] == "client" and rows[1]["reason"] == "why"
     assert [rows[-1][kind] for kind in KINDS] == [1, 3, 4, 2, 0.5]
     assert (rows[-1]["who"], rows[-1]["seconds"], rows[-1]["at"]) == ("user", 2.5, 50.0)
