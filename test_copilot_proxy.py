@@ -18492,7 +18492,11 @@ AXE = os.environ.get("AXE_JS") or next(
 @pytest.mark.parametrize("settings", [{}, {"github_token": ""}], ids=["signed in", "signed out"])
 def test_page_has_no_finding_of_axe(chromium, settings, scheme):
     async def scenario():
-        async with FakeUpstream() as up, Browser(chromium) as browser, Proxy(up, **settings) as proxy:
+        async with (
+            FakeUpstream() as up,
+            Browser(chromium) as browser,
+            Proxy(up, **settings) as proxy,
+        ):
             if not settings:
                 for number in range(30):
                     await work(proxy, number)
@@ -18743,7 +18747,9 @@ def failures(tmp_path_factory):
     return cli(scenario, tmp_path_factory.mktemp("failures"))
 
 
-@pytest.mark.parametrize("number, code, text", [(n, *row[2:]) for n, row in enumerate(CLI_FAILURES)])
+@pytest.mark.parametrize(
+    "number, code, text", [(n, *row[2:]) for n, row in enumerate(CLI_FAILURES)]
+)
 def test_cli_failures_are_one_clear_line(failures, number, code, text):
     got, out, err = failures[number]
     assert got == code and text in out + err and "Traceback" not in out + err
