@@ -143,9 +143,9 @@ def parse_commas(raw: str) -> Tuple[str, ...]:
 
 def parse_pairs(raw: str) -> Tuple[Tuple[str, ...], ...]:
     """A comma list of `name=id`."""
-    halves = [part.split("=", 1) for part in parse_commas(raw)]
+    halves = [part.partition("=")[::2] for part in parse_commas(raw)]
     pairs = [tuple(map(str.strip, pair)) for pair in halves]
-    if any(len(pair) < 2 or "" in pair for pair in pairs):
+    if not all(map(all, pairs)):
         raise ValueError("pairs like claude-haiku-*=gpt-5-mini, with commas")
     return tuple(pairs)
 
@@ -202,7 +202,7 @@ class Settings:
     usage_log = Setting()
     log_level = Setting("info", parse_choice, "error", "warn", "info", "debug")
     github_url = Setting("https://github.com", parse_address)  # or https://T.ghe.com
-    github_api_url = Setting("", parse_address)  # follows GITHUB_URL
+    github_api_url = Setting("https://api.github.com", parse_address)  # or of tenant T
     copilot_api_url = Setting("", parse_address)  # instead of the token's endpoint
     copilot_editor_version = Setting("vscode/1.113.0")  # to be raised after a 466
     copilot_plugin_version = Setting("copilot-chat/0.42.0")
@@ -240,23 +240,14 @@ def one_layer(source: Mapping[str, str]) -> Dict[str, str]:
     return layer
 
 
-class Config(Settings):
+_DEFAULTS = {name.lower(): row.default for name, row in SETTINGS.items()}
+_Values = collections.namedtuple("_Values", _DEFAULTS, defaults=_DEFAULTS.values())
+
+
+class Config(_Values):
     """All settings, frozen: `config.port` is PORT. `repr` shows no secret."""
 
-    def __init__(self, **values: Any) -> None:
-        for name, setting in SETTINGS.items():
-            name = name.lower()
-            self.__dict__[name] = values.pop(name, setting.default)
-        if values:
-            raise TypeError(f"unknown settings: {', '.join(values)}")
-        if not self.github_api_url:
-            # The API of GitHub tenant T is at api.T.ghe.com (UPSTREAM 1.1).
-            tenant = TENANT.fullmatch(self.github_url)
-            domain = tenant[1] if tenant else "github.com"
-            self.__dict__["github_api_url"] = "https://api." + domain
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError("settings do not change while the program runs")
+    __slots__ = ()
 
     def __repr__(self) -> str:
         public = [name for name in SETTINGS if name not in SECRET_SETTINGS]
@@ -277,6 +268,9 @@ class Config(Settings):
                     raise ConfigError(
                         f"{name}={shown} is not usable: expected {exc}."
                     ) from None
+        tenant = TENANT.fullmatch(values.get("github_url", ""))
+        if tenant:  # its API is at api.T.ghe.com (UPSTREAM 1.1)
+            values.setdefault("github_api_url", "https://api." + tenant[1])
         return cls(**values)
 
 
@@ -296,25 +290,12 @@ def near_misses(names: Iterable[str]) -> List[Tuple[str, str]]:
     return found
 
 
-DOTENV_LINE = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z_0-9]*)\s*=\s*(.*)")
-DOTENV_VALUE = re.compile(
-    r"""'([^']*)'\s*(?:#.*)?|"((?:[^"\\]|\\.)*)"\s*(?:#.*)?|(?!['"]).*"""
+DOTENV_LINE = re.compile(
+    r"(?:export[ \t]+)?([A-Za-z_][A-Za-z_0-9]*)\s*=\s*"
+    r"""(?:'([^']*)'\s*(?:#.*)?|"((?:[^"\\]|\\.)*)"\s*(?:#.*)?|((?!['"\s]).*))"""
 )
 DOTENV_COMMENT = re.compile(r"(?:^|[ \t])#")
 DOTENV_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
-
-
-def _dotenv_value(raw: str) -> Optional[str]:
-    """The value behind the `=`; None = its quotes do not close."""
-    found = DOTENV_VALUE.fullmatch(raw)
-    if not found:
-        return None
-    single, double = found.groups()
-    if double is not None:
-        return re.sub(r"\\(.)", lambda m: DOTENV_ESCAPES.get(m[1], m[1]), double)
-    if single is not None:
-        return single
-    return DOTENV_COMMENT.split(raw, 1)[0].strip()
 
 
 def parse_dotenv(text: str) -> Tuple[Dict[str, str], List[int]]:
@@ -328,11 +309,15 @@ def parse_dotenv(text: str) -> Tuple[Dict[str, str], List[int]]:
         if line[:1] in ("", "#"):
             continue
         found = DOTENV_LINE.fullmatch(line)
-        value = _dotenv_value(found[2]) if found else None
-        if value is None:
+        if not found:  # also where its quotes do not close
             odd.append(number)
-        else:
-            values[found[1]] = value
+            continue
+        name, value, quoted, bare = found.groups()
+        if quoted is not None:
+            value = re.sub(r"\\(.)", lambda m: DOTENV_ESCAPES.get(m[1], m[1]), quoted)
+        elif bare is not None:
+            value = DOTENV_COMMENT.split(bare, 1)[0].strip()
+        values[name] = value
     return values, odd
 
 
@@ -13088,7 +13073,7 @@ def start_line(base: str) -> str:
     python = os.path.basename(sys.executable) or "python3"
     command = "%s %s env" % (python, shlex.quote(os.path.abspath(THIS_FILE)))
     port = base.rpartition(":")[2]
-    if port != str(Settings.port.default):
+    if port != str(Config().port):
         command += " --port " + port
     return STARTERS.get(shell, STARTERS[DEFAULT_SHELL]).format(command)
 
