@@ -338,27 +338,21 @@ LOGIN_OPENINGS = {
 
 
 class ProxyError(Exception):
-    """A failure that the client is told; `status` is what it is answered with."""
+    """A failure that the client is told; `status` is what it is answered with. What
+    `facts` say goes before what the class says."""
 
     status = 500
     whose = "this program"  # fault it is; else client, own limit, GitHub, network
-    code: Optional[str] = None  # OpenAI's error.code
+    code = ""  # OpenAI's error.code
+    kind = ""  # the upstream's own error.type, when it named one
+    details: Any = None  # what SDKs read for their typed errors
+    retry_after = ""  # as the header has it: seconds or a date
     should_retry: Optional[bool] = None  # Claude Code obeys x-should-retry
 
-    def __init__(
-        self, message: str, *, status: int = 0, code: Optional[str] = None,
-        retry_after: str = "", should_retry: Optional[bool] = None,
-        details: Optional[JSON] = None,
-    ) -> None:
-        self.status = status or self.status
-        self.code = code or self.code
-        self.retry_after = retry_after  # as the header has it: seconds or a date
-        # What SDKs read for their typed errors.
-        self.details: JSON = {"details": details} if details else {}
-        if should_retry is not None:
-            self.should_retry = should_retry
+    def __init__(self, message: str, **facts: Any) -> None:
         self.words = message  # without our opening and our advice
         self.reason = message  # for the log: never words that may quote the prompt
+        vars(self).update(facts)
         if self.status in (401, 403):
             message = LOGIN_OPENINGS.get(self.whose, "") + message
         super().__init__(message)
@@ -456,7 +450,6 @@ class UpstreamError(ProxyError):
 
     status = 502
     whose = "GitHub"
-    kind = ""  # the upstream's own error.type, when it named one
 
 
 class UpstreamTimeout(UpstreamError):
@@ -494,21 +487,23 @@ ERROR_TYPES = {
 }
 
 
-def _error_types(exc: ProxyError) -> List[str]:
+def _error_body(exc: ProxyError, spelling: int) -> JSON:
     types = ERROR_TYPES.get(exc.status) or ERROR_TYPES[exc.status // 100 * 100]
-    return types.split()
+    error = {"message": str(exc), "type": types.split()[spelling]}
+    if exc.details:
+        error["details"] = exc.details
+    return error
 
 
 def anthropic_error(exc: ProxyError) -> JSON:
     """The body of an Anthropic error answer, and the data of its `error` event."""
-    error = {"type": _error_types(exc)[0], "message": str(exc), **exc.details}
-    return {"type": "error", "error": error}
+    return {"type": "error", "error": _error_body(exc, 0)}
 
 
 def openai_error(exc: ProxyError) -> JSON:
     """The body of an OpenAI error answer, and the data of a stream's error chunk."""
-    error = {"message": str(exc), "type": _error_types(exc)[1], "param": None}
-    return {"error": {**error, "code": exc.code, **exc.details}}
+    error = {**_error_body(exc, 1), "param": None, "code": exc.code or None}
+    return {"error": error}
 
 
 class Advice(NamedTuple):
@@ -621,7 +616,7 @@ MAX_PAGE = 64 * 1024  # what is looked at of an error that is not JSON
 class ErrorWords(NamedTuple):
     """What an upstream's error says of itself; "" = nothing."""
 
-    message: str
+    words: str
     code: str = ""
     kind: str = ""
     details: Any = None
@@ -655,29 +650,23 @@ def _words_in(obj: Any) -> ErrorWords:
 
 
 def _error_of(error: ErrorWords, status: int, retry_after: str = "") -> ProxyError:
-    words = error.message or "the upstream gave the request up without a word"
+    words = error.words or "the upstream gave the request up without a word"
     name = f"{error.code} {words}"
     if status in (400, 413, 502) and OVERFLOW.search(name):
         found = OVERFLOW_NUMBERS.search(words)
         return ContextOverflow(*map(int, found.groups() if found else ()))
+    facts = error._asdict()
     text = words
     reason = "Copilot refuses the request."
-    should_retry = None
     advice = advice_for(status, name)
     if advice:
-        _, _, should_retry, reason = advice
+        _, _, facts["should_retry"], reason = advice
         end = "" if words.endswith((".", "!", "?")) else "."
         text = f"{words}{end} {reason}"
-    exc = UpstreamError(
-        text, status=RENAMED_STATUSES.get(status, status), code=error.code,
-        retry_after=retry_after, should_retry=should_retry, details=error.details,
-    )
-    exc.kind = error.kind
-    exc.words = words
-    exc.reason = reason
     if error.code:
-        exc.reason += " (%s)" % error.code[:60]
-    return exc
+        reason += " (%s)" % error.code[:60]
+    facts.update(words=words, reason=reason, retry_after=retry_after)
+    return UpstreamError(text, status=RENAMED_STATUSES.get(status, status), **facts)
 
 
 def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> ProxyError:
@@ -690,12 +679,11 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
         error = _words_in(json.loads(body.decode("utf-8", "replace")))
     except (ValueError, RecursionError):
         error = _words_in_text(body[:MAX_PAGE].decode("utf-8", "replace"))
-    if not error.message:
-        words = f"the upstream answered {status} without a word"
-        error = error._replace(message=words)
+    if not error.words:
+        error = error._replace(words=f"the upstream answered {status} without a word")
     if not 400 <= status < 600:
         status = 502
-    if status == 401 and "does not belong to this connection" in error.message:
+    if status == 401 and "does not belong to this connection" in error.words:
         status = 400  # about an input item, not about the sign-in (UPSTREAM 15.2)
     return _error_of(error, status, headers.get("retry-after") or "")
 
