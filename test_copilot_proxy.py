@@ -170,6 +170,16 @@ def quick_collections():
     gc.freeze()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def early_starts(request):
+    """What takes a second to start does so while the first tests run."""
+    wanted = {name for item in request.session.items for name in item.fixturenames}
+    if CHROMIUM and "chromium" in wanted:
+        request.getfixturevalue("chromium")
+    if SCHEDSTAT and "programs" in wanted:
+        request.getfixturevalue("programs")
+
+
 @pytest.fixture(autouse=True)
 def nothing_private_is_printed():
     """Every test is also one of R9, at debug level."""
@@ -18161,7 +18171,7 @@ class Chromium:
                 return answer["result"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chromium(tmp_path_factory):
     started = Chromium(tmp_path_factory.mktemp("chromium"))
     yield started
@@ -19922,14 +19932,14 @@ class Cost(NamedTuple):
 
 async def attack(programs, adversary, size):
     """Send a body; ask `GET /` all the while."""
-    raw = adversary.request(programs.ports["proxy"], size)
+    raw = adversary.request(programs.port("proxy"), size)
     before = worked = programs.cpu("proxy")
-    attacking = asyncio.ensure_future(http(programs.ports["proxy"], raw, 60.0))
+    attacking = asyncio.ensure_future(http(programs.port("proxy"), raw, 60.0))
     seconds = []
     waits = []
     while not attacking.done():
         began = time.perf_counter()
-        await ask(programs.ports["proxy"], "GET", "/")
+        await ask(programs.port("proxy"), "GET", "/")
         seconds.append(time.perf_counter() - began)
         now = programs.cpu("proxy")
         waits.append(now - worked)
@@ -19949,10 +19959,11 @@ def growth(small, large):
 NOT_YET: Dict[str, str] = {}
 
 
-@pytest.fixture(scope="module")
+SCHEDSTAT = os.path.exists("/proc/self/schedstat")
+
+
+@pytest.fixture(scope="session")
 def programs():
-    if not os.path.exists("/proc/self/schedstat"):
-        pytest.skip("the CPU time of a process is read from Linux's /proc")
     with Programs() as started:
         yield started
 
@@ -19985,6 +19996,7 @@ def complaints(costs):
     return found
 
 
+@pytest.mark.skipif(not SCHEDSTAT, reason="the CPU time is read from Linux's /proc")
 @pytest.mark.parametrize("adversary", SOME_ADVERSARIES, ids=lambda row: row.name)
 def test_adversary_costs_linear_time_and_holds_nobody_up(programs, adversary):
     if adversary.name in NOT_YET:
@@ -20457,8 +20469,8 @@ async def _bench(programs):
         prompt = "events=%d pause=%d" % (events, pause)
         for turn in range(5):
             for who in ("proxy", "floor"):
+                ask_one = (programs.port(who), path, model, requests, prompt)
                 before = programs.cpu(who)
-                ask_one = (programs.ports[who], path, model, requests, prompt)
                 got = await asyncio.gather(*[_bench_client(*ask_one) for _ in range(connections)])
                 used = programs.cpu(who) - before
                 if turn:
@@ -20476,26 +20488,34 @@ async def _bench(programs):
 
 
 class Programs:
-    """The proxy in front of a fake upstream that checks nothing, as processes."""
+    """The proxy in front of a fake upstream that checks nothing, as processes. Nobody
+    waits for one before its port is wanted."""
 
     def __init__(self):
         self.children = {}
-        self.ports = {}
+        self._ports = {}
         self.folder = tempfile.mkdtemp(prefix="proxy-bench-")
 
     def start(self, name, *command, **env):
-        child = self.children[name] = subprocess.Popen(
+        self.children[name] = subprocess.Popen(
             [sys.executable, *command],
             stdout=subprocess.PIPE,
             cwd=self.folder,
             stderr=subprocess.DEVNULL,
             env={**os.environ, **env},
         )
-        self.ports[name] = int(re.search(rb":(\d+)\s*$", child.stdout.readline())[1])
 
-    def __enter__(self):
-        self.start("upstream", __file__, "--bench-child", "upstream")
-        url = "http://127.0.0.1:%d" % self.ports["upstream"]
+    def port(self, name):
+        """Where one listens."""
+        if name == "proxy" and name not in self.children:
+            self.start_proxy()
+        if name not in self._ports:
+            line = self.children[name].stdout.readline()
+            self._ports[name] = int(re.search(rb":(\d+)\s*$", line)[1])
+        return self._ports[name]
+
+    def start_proxy(self):
+        url = "http://127.0.0.1:%d" % self.port("upstream")
         self.start(
             "proxy",
             cp.__file__,
@@ -20507,6 +20527,9 @@ class Programs:
             LOG_LEVEL="error",
             TOKEN_FILE=os.path.join(self.folder, "t"),
         )
+
+    def __enter__(self):
+        self.start("upstream", __file__, "--bench-child", "upstream")
         return self
 
     def __exit__(self, *_):
@@ -20541,7 +20564,7 @@ async def _bench_adversaries(programs, size):
 def bench(megabytes):
     """Start upstream, floor and proxy; print what each work costs. Linux only."""
     with Programs() as programs:
-        programs.start("floor", __file__, "--bench-child", str(programs.ports["upstream"]))
+        programs.start("floor", __file__, "--bench-child", str(programs.port("upstream")))
         asyncio.run(_bench(programs))
         asyncio.run(_bench_adversaries(programs, int(megabytes * (1 << 20))))
 
