@@ -421,14 +421,11 @@ class NotFound(ProxyError):
 
 
 class MethodNotAllowed(ProxyError):
-    """The path exists; `allow` lists the methods it takes."""
+    """The path exists; the fact `allow` lists the methods it takes."""
 
     status = 405
     whose = "client"
-
-    def __init__(self, message: str, allow: str) -> None:
-        super().__init__(message)
-        self.allow = allow
+    allow: str
 
 
 class RateLimited(ProxyError):
@@ -622,13 +619,12 @@ class ErrorWords(NamedTuple):
     details: Any = None
 
 
-def _words_in_text(text: str) -> ErrorWords:
+def _words_in_text(text: str) -> str:
     text = text.strip()
-    if text[:1] != "<":
-        return ErrorWords(text[:MAX_MESSAGE])
-    title = re.search(r"<title>([^<]{1,200})", text)  # a load balancer's page
-    words = "the upstream sent a web page"
-    return ErrorWords(words + ": " + title[1].strip() if title else words)
+    if text[:1] == "<":  # a load balancer's page
+        title = re.search(r"<title>([^<]{1,200})|$", text)
+        return "the upstream sent a web page: " + (title[1] or "untitled").strip()
+    return text[:MAX_MESSAGE]
 
 
 def _words_in(obj: Any) -> ErrorWords:
@@ -678,7 +674,8 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
     try:
         error = _words_in(json.loads(body.decode("utf-8", "replace")))
     except (ValueError, RecursionError):
-        error = _words_in_text(body[:MAX_PAGE].decode("utf-8", "replace"))
+        text = body[:MAX_PAGE].decode("utf-8", "replace")
+        error = ErrorWords(_words_in_text(text))
     if not error.words:
         error = error._replace(words=f"the upstream answered {status} without a word")
     if not 400 <= status < 600:
@@ -11110,7 +11107,7 @@ def find_route(method: str, path: str) -> Route:
         return routes[method]
     if routes:
         raise MethodNotAllowed(
-            "%s does not take %s." % (path[:200], method[:20]), ", ".join(routes)
+            "%s does not take %s." % (path[:200], method[:20]), allow=", ".join(routes)
         )
     raise NotFound(
         "no such path: %s. Clients use the base URL without /v1 for "
@@ -12857,15 +12854,6 @@ class Program:
 # -- settings ----------------------------------------------------------------------
 
 
-def _read_settings_file(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except (OSError, UnicodeError) as exc:
-        reason = getattr(exc, "strerror", "it is not UTF-8")
-        raise ConfigError(f"{path} cannot be read: {reason}.") from None
-
-
 def read_environment(
     environ: Mapping[str, str], env_file: str = "", forced: Mapping[str, str] = {}
 ) -> Config:
@@ -12877,9 +12865,14 @@ def read_environment(
     """
     beside = os.path.join(os.path.dirname(THIS_FILE), ".env")
     values: Dict[str, str] = {}
-    names = list(environ)
+    names = [*environ]
     for path in [beside] * os.path.isfile(beside) + [env_file] * bool(env_file):
-        layer, odd = parse_dotenv(_read_settings_file(path))
+        try:
+            with open(path, encoding="utf-8") as file:
+                layer, odd = parse_dotenv(file.read())
+        except (OSError, UnicodeError) as exc:
+            reason = getattr(exc, "strerror", "it is not UTF-8")
+            raise ConfigError(f"{path} cannot be read: {reason}.") from None
         values.update(one_layer(layer))
         names += layer
         if odd:
@@ -13308,9 +13301,8 @@ def for_command(command: List[str], program: Program) -> List[str]:
     name = os.path.basename(command[0]).partition(".")[0].lower()
     if name != "codex":
         return command
-    chosen = {"-m", "--model"} & set(command)
-    model = "" if chosen else codex_model(program.page.models)
     options = []
+    model = codex_model(program.page.models)  # its own -m goes before it
     for pair in codex_options(program.base, model).items():
         options += ["-c", "%s=%s" % pair]
     return [command[0], *options, *command[1:]]
@@ -13427,20 +13419,16 @@ async def run_verb(verb: str, config: Config, args: argparse.Namespace) -> int:
         await program.close(0.0)
 
 
-def _common_options() -> argparse.ArgumentParser:
-    """What every verb takes, before or after its name."""
+def argument_parser() -> argparse.ArgumentParser:
+    """Verbs and their options."""
+    # Before or after a verb's name.
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--port", metavar="N", help="instead of PORT")
     common.add_argument("--host", metavar="ADDRESS", help="instead of HOST")
     common.add_argument("--env-file", metavar="FILE", help="read settings from FILE")
-    return common
-
-
-def argument_parser() -> argparse.ArgumentParser:
-    """Verbs and their options."""
     shared: Any = {
         "epilog": EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter,
-        "parents": [_common_options()],
+        "parents": [common],
     }
     parser = argparse.ArgumentParser(
         prog="copilot_proxy.py",

@@ -13806,7 +13806,7 @@ def test_server_spells_errors_in_the_dialect_of_the_path(path, kind):
             cp.RateLimited("x", retry_after="7", should_retry=True),
             {"retry-after": "7", "x-should-retry": "true"},
         ),
-        (cp.MethodNotAllowed("x", "GET, HEAD"), {"allow": "GET, HEAD"}),
+        (cp.MethodNotAllowed("x", allow="GET, HEAD"), {"allow": "GET, HEAD"}),
         (cp.AuthRequired("x"), {"x-should-retry": "false", "www-authenticate": "Bearer"}),
     ):
         status, got, body = cp.error_answer(exc, path)
