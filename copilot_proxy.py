@@ -12880,8 +12880,9 @@ def read_environment(
             complain(f"{path}: no assignment, line {lines}")
     for pair in near_misses(names):
         complain("%s is no setting; is %s meant?" % pair)
-    values.update(one_layer(environ))
-    config = Config.from_env({**values, **forced})
+    for layer in (environ, forced):
+        values.update(one_layer(layer))
+    config = Config.from_env(values)
     check_bind(config)
     if config.ssl_cert_file or config.ssl_cert_dir:
         make_ssl_context(config)  # raises where they cannot be used
@@ -12890,16 +12891,13 @@ def read_environment(
 
 def read_settings(args: argparse.Namespace) -> Config:
     """The settings of this start; raises ConfigError."""
-    forced = {}
+    forced = {"PORT": args.port, "HOST": args.host}
     if args.verb == "run":
         # Of many at once each has its port, and other users of the machine get in to
         # none: its child alone knows the key.
-        forced = {"PORT": "0", "API_KEY": secrets.token_urlsafe(24)}
-    options = vars(args)
-    forced.update(
-        {name.upper(): options[name] for name in ("port", "host") if name in options}
-    )
-    return read_environment(os.environ, options.get("env_file", ""), forced)
+        forced["PORT"] = args.port or "0"
+        forced["API_KEY"] = secrets.token_urlsafe(24)
+    return read_environment(os.environ, args.env_file, forced)
 
 
 # -- who answers: the proxy that runs, or this process -----------------------------
@@ -13231,8 +13229,8 @@ def usage_by_day(path: str, days: int) -> str:
         used = fold_usage(file, time.strftime("%Y-%m-%d", first))
     rows = [["DAY", "MODEL", "REQUESTS", "TOKENS", "CREDITS"]]
     for day, model, requests, tokens, credits in used:
-        figures = (f"{requests}", short_number(tokens), f"{credits:.2f}")
-        rows.append([day, printable(model)[:40], *figures])
+        name = printable(model)[:40]
+        rows.append([day, name, f"{requests}", short_number(tokens), f"{credits:.2f}"])
     spent = sum(each.credits for each in used)
     return f"{aligned(rows, '<<>>>')}\n\n{spent:.2f} credits in {days} days"
 
@@ -13459,8 +13457,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    args = argument_parser().parse_args(argv)
-    args.verb = args.verb or "serve"
+    defaults = argparse.Namespace(verb="serve", port="", host="", env_file="")
+    args = argument_parser().parse_args(argv, defaults)
     try:
         config = read_settings(args)
         # Where a person reads the outcome of a verb, a log would say it again.
