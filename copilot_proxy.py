@@ -143,9 +143,9 @@ def parse_commas(raw: str) -> Tuple[str, ...]:
 
 def parse_pairs(raw: str) -> Tuple[Tuple[str, ...], ...]:
     """A comma list of `name=id`."""
-    halves = [part.split("=", 1) for part in parse_commas(raw)]
+    halves = [part.partition("=")[::2] for part in parse_commas(raw)]
     pairs = [tuple(map(str.strip, pair)) for pair in halves]
-    if any(len(pair) < 2 or "" in pair for pair in pairs):
+    if not all(map(all, pairs)):
         raise ValueError("pairs like claude-haiku-*=gpt-5-mini, with commas")
     return tuple(pairs)
 
@@ -202,7 +202,7 @@ class Settings:
     usage_log = Setting()
     log_level = Setting("info", parse_choice, "error", "warn", "info", "debug")
     github_url = Setting("https://github.com", parse_address)  # or https://T.ghe.com
-    github_api_url = Setting("", parse_address)  # follows GITHUB_URL
+    github_api_url = Setting("https://api.github.com", parse_address)  # or of tenant T
     copilot_api_url = Setting("", parse_address)  # instead of the token's endpoint
     copilot_editor_version = Setting("vscode/1.113.0")  # to be raised after a 466
     copilot_plugin_version = Setting("copilot-chat/0.42.0")
@@ -240,23 +240,14 @@ def one_layer(source: Mapping[str, str]) -> Dict[str, str]:
     return layer
 
 
-class Config(Settings):
+_DEFAULTS = {name.lower(): row.default for name, row in SETTINGS.items()}
+_Values = collections.namedtuple("_Values", _DEFAULTS, defaults=_DEFAULTS.values())
+
+
+class Config(_Values):
     """All settings, frozen: `config.port` is PORT. `repr` shows no secret."""
 
-    def __init__(self, **values: Any) -> None:
-        for name, setting in SETTINGS.items():
-            name = name.lower()
-            self.__dict__[name] = values.pop(name, setting.default)
-        if values:
-            raise TypeError(f"unknown settings: {', '.join(values)}")
-        if not self.github_api_url:
-            # The API of GitHub tenant T is at api.T.ghe.com (UPSTREAM 1.1).
-            tenant = TENANT.fullmatch(self.github_url)
-            domain = tenant[1] if tenant else "github.com"
-            self.__dict__["github_api_url"] = "https://api." + domain
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError("settings do not change while the program runs")
+    __slots__ = ()
 
     def __repr__(self) -> str:
         public = [name for name in SETTINGS if name not in SECRET_SETTINGS]
@@ -277,6 +268,9 @@ class Config(Settings):
                     raise ConfigError(
                         f"{name}={shown} is not usable: expected {exc}."
                     ) from None
+        tenant = TENANT.fullmatch(values.get("github_url", ""))
+        if tenant:  # its API is at api.T.ghe.com (UPSTREAM 1.1)
+            values.setdefault("github_api_url", "https://api." + tenant[1])
         return cls(**values)
 
 
@@ -296,25 +290,12 @@ def near_misses(names: Iterable[str]) -> List[Tuple[str, str]]:
     return found
 
 
-DOTENV_LINE = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z_0-9]*)\s*=\s*(.*)")
-DOTENV_VALUE = re.compile(
-    r"""'([^']*)'\s*(?:#.*)?|"((?:[^"\\]|\\.)*)"\s*(?:#.*)?|(?!['"]).*"""
+DOTENV_LINE = re.compile(
+    r"(?:export[ \t]+)?([A-Za-z_][A-Za-z_0-9]*)\s*=\s*"
+    r"""(?:'([^']*)'\s*(?:#.*)?|"((?:[^"\\]|\\.)*)"\s*(?:#.*)?|((?!['"\s]).*))"""
 )
 DOTENV_COMMENT = re.compile(r"(?:^|[ \t])#")
 DOTENV_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
-
-
-def _dotenv_value(raw: str) -> Optional[str]:
-    """The value behind the `=`; None = its quotes do not close."""
-    found = DOTENV_VALUE.fullmatch(raw)
-    if not found:
-        return None
-    single, double = found.groups()
-    if double is not None:
-        return re.sub(r"\\(.)", lambda m: DOTENV_ESCAPES.get(m[1], m[1]), double)
-    if single is not None:
-        return single
-    return DOTENV_COMMENT.split(raw, 1)[0].strip()
 
 
 def parse_dotenv(text: str) -> Tuple[Dict[str, str], List[int]]:
@@ -328,11 +309,15 @@ def parse_dotenv(text: str) -> Tuple[Dict[str, str], List[int]]:
         if line[:1] in ("", "#"):
             continue
         found = DOTENV_LINE.fullmatch(line)
-        value = _dotenv_value(found[2]) if found else None
-        if value is None:
+        if not found:  # also where its quotes do not close
             odd.append(number)
-        else:
-            values[found[1]] = value
+            continue
+        name, value, quoted, bare = found.groups()
+        if quoted is not None:
+            value = re.sub(r"\\(.)", lambda m: DOTENV_ESCAPES.get(m[1], m[1]), quoted)
+        elif bare is not None:
+            value = DOTENV_COMMENT.split(bare, 1)[0].strip()
+        values[name] = value
     return values, odd
 
 
@@ -353,28 +338,22 @@ LOGIN_OPENINGS = {
 
 
 class ProxyError(Exception):
-    """A failure that the client is told; `status` is what it is answered with."""
+    """A failure that the client is told; `status` is what it is answered with. What
+    `facts` say goes before what the class says."""
 
     status = 500
     whose = "this program"  # fault it is; else client, own limit, GitHub, network
-    code: Optional[str] = None  # OpenAI's error.code
+    code = ""  # OpenAI's error.code
+    kind = ""  # the upstream's own error.type, when it named one
+    details: Any = None  # what SDKs read for their typed errors
+    retry_after = ""  # as the header has it: seconds or a date
     should_retry: Optional[bool] = None  # Claude Code obeys x-should-retry
     logged = False  # in the line of its request
 
-    def __init__(
-        self, message: str, *, status: int = 0, code: Optional[str] = None,
-        retry_after: str = "", should_retry: Optional[bool] = None,
-        details: Optional[JSON] = None,
-    ) -> None:
-        self.status = status or self.status
-        self.code = code or self.code
-        self.retry_after = retry_after  # as the header has it: seconds or a date
-        # What SDKs read for their typed errors.
-        self.details: JSON = {"details": details} if details else {}
-        if should_retry is not None:
-            self.should_retry = should_retry
+    def __init__(self, message: str, **facts: Any) -> None:
         self.words = message  # without our opening and our advice
         self.reason = message  # for the log: never words that may quote the prompt
+        vars(self).update(facts)
         if self.status in (401, 403):
             message = LOGIN_OPENINGS.get(self.whose, "") + message
         super().__init__(message)
@@ -443,14 +422,11 @@ class NotFound(ProxyError):
 
 
 class MethodNotAllowed(ProxyError):
-    """The path exists; `allow` lists the methods it takes."""
+    """The path exists; the fact `allow` lists the methods it takes."""
 
     status = 405
     whose = "client"
-
-    def __init__(self, message: str, allow: str) -> None:
-        super().__init__(message)
-        self.allow = allow
+    allow: str
 
 
 class RateLimited(ProxyError):
@@ -472,7 +448,6 @@ class UpstreamError(ProxyError):
 
     status = 502
     whose = "GitHub"
-    kind = ""  # the upstream's own error.type, when it named one
 
 
 class UpstreamTimeout(UpstreamError):
@@ -510,21 +485,23 @@ ERROR_TYPES = {
 }
 
 
-def _error_types(exc: ProxyError) -> List[str]:
+def _error_body(exc: ProxyError, spelling: int) -> JSON:
     types = ERROR_TYPES.get(exc.status) or ERROR_TYPES[exc.status // 100 * 100]
-    return types.split()
+    error = {"message": str(exc), "type": types.split()[spelling]}
+    if exc.details:
+        error["details"] = exc.details
+    return error
 
 
 def anthropic_error(exc: ProxyError) -> JSON:
     """The body of an Anthropic error answer, and the data of its `error` event."""
-    error = {"type": _error_types(exc)[0], "message": str(exc), **exc.details}
-    return {"type": "error", "error": error}
+    return {"type": "error", "error": _error_body(exc, 0)}
 
 
 def openai_error(exc: ProxyError) -> JSON:
     """The body of an OpenAI error answer, and the data of a stream's error chunk."""
-    error = {"message": str(exc), "type": _error_types(exc)[1], "param": None}
-    return {"error": {**error, "code": exc.code, **exc.details}}
+    error = {**_error_body(exc, 1), "param": None, "code": exc.code or None}
+    return {"error": error}
 
 
 class Advice(NamedTuple):
@@ -637,19 +614,18 @@ MAX_PAGE = 64 * 1024  # what is looked at of an error that is not JSON
 class ErrorWords(NamedTuple):
     """What an upstream's error says of itself; "" = nothing."""
 
-    message: str
+    words: str
     code: str = ""
     kind: str = ""
     details: Any = None
 
 
-def _words_in_text(text: str) -> ErrorWords:
+def _words_in_text(text: str) -> str:
     text = text.strip()
-    if text[:1] != "<":
-        return ErrorWords(text[:MAX_MESSAGE])
-    title = re.search(r"<title>([^<]{1,200})", text)  # a load balancer's page
-    words = "the upstream sent a web page"
-    return ErrorWords(words + ": " + title[1].strip() if title else words)
+    if text[:1] == "<":  # a load balancer's page
+        title = re.search(r"<title>([^<]{1,200})|$", text)
+        return "the upstream sent a web page: " + (title[1] or "untitled").strip()
+    return text[:MAX_MESSAGE]
 
 
 def _words_in(obj: Any) -> ErrorWords:
@@ -671,29 +647,23 @@ def _words_in(obj: Any) -> ErrorWords:
 
 
 def _error_of(error: ErrorWords, status: int, retry_after: str = "") -> ProxyError:
-    words = error.message or "the upstream gave the request up without a word"
+    words = error.words or "the upstream gave the request up without a word"
     name = f"{error.code} {words}"
     if status in (400, 413, 502) and OVERFLOW.search(name):
         found = OVERFLOW_NUMBERS.search(words)
         return ContextOverflow(*map(int, found.groups() if found else ()))
+    facts = error._asdict()
     text = words
     reason = "Copilot refuses the request."
-    should_retry = None
     advice = advice_for(status, name)
     if advice:
-        _, _, should_retry, reason = advice
+        _, _, facts["should_retry"], reason = advice
         end = "" if words.endswith((".", "!", "?")) else "."
         text = f"{words}{end} {reason}"
-    exc = UpstreamError(
-        text, status=RENAMED_STATUSES.get(status, status), code=error.code,
-        retry_after=retry_after, should_retry=should_retry, details=error.details,
-    )
-    exc.kind = error.kind
-    exc.words = words
-    exc.reason = reason
     if error.code:
-        exc.reason += " (%s)" % error.code[:60]
-    return exc
+        reason += " (%s)" % error.code[:60]
+    facts.update(words=words, reason=reason, retry_after=retry_after)
+    return UpstreamError(text, status=RENAMED_STATUSES.get(status, status), **facts)
 
 
 def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> ProxyError:
@@ -705,13 +675,13 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
     try:
         error = _words_in(json.loads(body.decode("utf-8", "replace")))
     except (ValueError, RecursionError):
-        error = _words_in_text(body[:MAX_PAGE].decode("utf-8", "replace"))
-    if not error.message:
-        words = f"the upstream answered {status} without a word"
-        error = error._replace(message=words)
+        text = body[:MAX_PAGE].decode("utf-8", "replace")
+        error = ErrorWords(_words_in_text(text))
+    if not error.words:
+        error = error._replace(words=f"the upstream answered {status} without a word")
     if not 400 <= status < 600:
         status = 502
-    if status == 401 and "does not belong to this connection" in error.message:
+    if status == 401 and "does not belong to this connection" in error.words:
         status = 400  # about an input item, not about the sign-in (UPSTREAM 15.2)
     return _error_of(error, status, headers.get("retry-after") or "")
 
@@ -859,10 +829,10 @@ class LineWriter(logging.Handler):
             self._dropped += 1
 
     def close(self) -> None:
-        """Wait until all is written, but no longer than a second."""
+        """Wait until all is written, but no longer than half a second."""
         if self._raw is not None:
             self._queue.put(None)
-            self._thread.join(1.0)
+            self._thread.join(0.5)
         super().close()
 
     def _run(self) -> None:
@@ -10749,7 +10719,7 @@ def find_route(method: str, path: str) -> Route:
         return routes[method]
     if routes:
         raise MethodNotAllowed(
-            "%s does not take %s." % (path[:200], method[:20]), ", ".join(routes)
+            "%s does not take %s." % (path[:200], method[:20]), allow=", ".join(routes)
         )
     raise NotFound(
         "no such path: %s. Clients use the base URL without /v1 for "
@@ -12432,15 +12402,6 @@ class Program:
 # -- settings ----------------------------------------------------------------------
 
 
-def _read_settings_file(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except (OSError, UnicodeError) as exc:
-        reason = getattr(exc, "strerror", "it is not UTF-8")
-        raise ConfigError(f"{path} cannot be read: {reason}.") from None
-
-
 def read_environment(
     environ: Mapping[str, str], env_file: str = "", forced: Mapping[str, str] = {}
 ) -> Config:
@@ -12452,9 +12413,14 @@ def read_environment(
     """
     beside = os.path.join(os.path.dirname(THIS_FILE), ".env")
     values: Dict[str, str] = {}
-    names = list(environ)
+    names = [*environ]
     for path in [beside] * os.path.isfile(beside) + [env_file] * bool(env_file):
-        layer, odd = parse_dotenv(_read_settings_file(path))
+        try:
+            with open(path, encoding="utf-8") as file:
+                layer, odd = parse_dotenv(file.read())
+        except (OSError, UnicodeError) as exc:
+            reason = getattr(exc, "strerror", "it is not UTF-8")
+            raise ConfigError(f"{path} cannot be read: {reason}.") from None
         values.update(one_layer(layer))
         names += layer
         if odd:
@@ -12462,8 +12428,9 @@ def read_environment(
             complain(f"{path}: no assignment, line {lines}")
     for pair in near_misses(names):
         complain("%s is no setting; is %s meant?" % pair)
-    values.update(one_layer(environ))
-    config = Config.from_env({**values, **forced})
+    for layer in (environ, forced):
+        values.update(one_layer(layer))
+    config = Config.from_env(values)
     check_bind(config)
     if config.ssl_cert_file or config.ssl_cert_dir:
         make_ssl_context(config)  # raises where they cannot be used
@@ -12472,16 +12439,13 @@ def read_environment(
 
 def read_settings(args: argparse.Namespace) -> Config:
     """The settings of this start; raises ConfigError."""
-    forced = {}
+    forced = {"PORT": args.port, "HOST": args.host}
     if args.verb == "run":
         # Of many at once each has its port, and other users of the machine get in to
         # none: its child alone knows the key.
-        forced = {"PORT": "0", "API_KEY": secrets.token_urlsafe(24)}
-    options = vars(args)
-    forced.update(
-        {name.upper(): options[name] for name in ("port", "host") if name in options}
-    )
-    return read_environment(os.environ, options.get("env_file", ""), forced)
+        forced["PORT"] = args.port or "0"
+        forced["API_KEY"] = secrets.token_urlsafe(24)
+    return read_environment(os.environ, args.env_file, forced)
 
 
 # -- who answers: the proxy that runs, or this process -----------------------------
@@ -12571,7 +12535,7 @@ async def _count_down(program: Program, seconds: float) -> None:
             if terminal:
                 # Back at the line's start, so that a log line or ^C covers it.
                 program.show("\rThe code works for %d:%02d \r" % divmod(left, 60))
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(0.1)
     finally:
         if terminal:
             program.show("\r%30s\r" % "")
@@ -12636,7 +12600,7 @@ def start_line(base: str) -> str:
     python = os.path.basename(sys.executable) or "python3"
     command = "%s %s env" % (python, shlex.quote(os.path.abspath(THIS_FILE)))
     port = base.rpartition(":")[2]
-    if port != str(Settings.port.default):
+    if port != str(Config().port):
         command += " --port " + port
     return STARTERS.get(shell, STARTERS[DEFAULT_SHELL]).format(command)
 
@@ -12678,7 +12642,7 @@ async def greet(program: Program) -> None:
     elif not program.auth.signed_in():
         program.show(CURL_LINES.format(program.base))
     while not program.auth.signed_in():  # by now perhaps, on the page or by `login`
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.25)
     await banner(program)
 
 
@@ -12751,8 +12715,7 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int
     """Listen until Ctrl-C (the default)."""
     stop = stop_event()
     await listen(program)
-    writer = LineWriter(sys.stdout)  # who reads it may stop reading
-    program.show = writer.put
+    program.show = LineWriter(sys.stdout).put  # who reads it may stop reading
     program.show(f"copilot-claude-proxy {__version__} on {program.base}\n")
     greeting = asyncio.ensure_future(greet(program))
     greeting.add_done_callback(retrieve)
@@ -12764,7 +12727,6 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int
         start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once.\n"
     )
     await program.close()
-    writer.close()
 
 
 async def verb_login(program: Program, args: argparse.Namespace) -> Optional[int]:
@@ -12886,9 +12848,8 @@ def for_command(command: List[str], program: Program) -> List[str]:
     name = os.path.basename(command[0]).partition(".")[0].lower()
     if name != "codex":
         return command
-    chosen = {"-m", "--model"} & set(command)
-    model = "" if chosen else codex_model(program.copilot.kept_models())
     options = []
+    model = codex_model(program.copilot.kept_models())  # its own -m goes before it
     for pair in codex_options(program.base, model).items():
         options += ["-c", "%s=%s" % pair]
     return [command[0], *options, *command[1:]]
@@ -13005,20 +12966,16 @@ async def run_verb(verb: str, config: Config, args: argparse.Namespace) -> int:
         await program.close(0.0)
 
 
-def _common_options() -> argparse.ArgumentParser:
-    """What every verb takes, before or after its name."""
+def argument_parser() -> argparse.ArgumentParser:
+    """Verbs and their options."""
+    # Before or after a verb's name.
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--port", metavar="N", help="instead of PORT")
     common.add_argument("--host", metavar="ADDRESS", help="instead of HOST")
     common.add_argument("--env-file", metavar="FILE", help="read settings from FILE")
-    return common
-
-
-def argument_parser() -> argparse.ArgumentParser:
-    """Verbs and their options."""
     shared: Any = {
         "epilog": EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter,
-        "parents": [_common_options()],
+        "parents": [common],
     }
     parser = argparse.ArgumentParser(
         prog="copilot_proxy.py",
@@ -13049,8 +13006,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    args = argument_parser().parse_args(argv)
-    args.verb = args.verb or "serve"
+    defaults = argparse.Namespace(verb="serve", port="", host="", env_file="")
+    args = argument_parser().parse_args(argv, defaults)
     try:
         config = read_settings(args)
         # Where a person reads the outcome of a verb, a log would say it again.
