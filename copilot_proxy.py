@@ -2339,26 +2339,26 @@ class TokenUsage(NamedTuple):
 MOST_COUNTED = 10**15  # a million AI credits; what is larger would not fit a float
 
 
-def count(value: Any) -> int:
-    """A count from the wire: a whole number >= 0, anything else is 0."""
+def count_at(obj: Any, key: str) -> int:
+    """The count `obj[key]` from the wire: a whole number > 0, else 0."""
+    value = obj.get(key) if isinstance(obj, dict) else 0
     return value if type(value) is int and 0 < value <= MOST_COUNTED else 0
 
 
-def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
-    """Read `usage` of chat completions or Responses, and `copilot_usage` beside it."""
-    usage = usage if isinstance(usage, dict) else {}
+def openai_usage(answer: JSON, event: JSON = {}) -> TokenUsage:
+    """Read `usage` of chat completions or Responses, and `copilot_usage` beside it, or
+    of the event that brought the answer."""
+    usage = object_at(answer, "usage")
     kinds = ("prompt", "completion")
     if "input_tokens" in usage:
         kinds = ("input", "output")
-    prompt, output = [count(usage.get(kind + "_tokens")) for kind in kinds]
+    prompt, output = [count_at(usage, kind + "_tokens") for kind in kinds]
     details, more = [object_at(usage, kind + "_tokens_details") for kind in kinds]
-    read = min(count(details.get("cached_tokens")), prompt)
-    write = min(count(details.get("cache_write_tokens")), prompt - read)
-    thought = more.get("reasoning_tokens") or usage.get("reasoning_tokens")
-    nano_aiu = count(typed(cost, "total_nano_aiu", int))
-    return TokenUsage(
-        prompt - read - write, output, read, write, nano_aiu, count(thought)
-    )
+    read = min(count_at(details, "cached_tokens"), prompt)
+    write = min(count_at(details, "cache_write_tokens"), prompt - read)
+    thought = count_at(more, "reasoning_tokens") or count_at(usage, "reasoning_tokens")
+    nano_aiu = count_at((event or answer).get("copilot_usage"), "total_nano_aiu")
+    return TokenUsage(prompt - read - write, output, read, write, nano_aiu, thought)
 
 
 # --- answers --------------------------------------------------------------------------
@@ -2532,7 +2532,7 @@ class CallGuard:
         self._sink.end(reason, usage, stop_sequence)
 
     def __getattr__(self, name: str) -> Any:
-        # What is no call's passes as it is; `text` above, because it is asked for most.
+        # What is no call's passes as it is.
         return getattr(self._sink, name)
 
 
@@ -2600,14 +2600,16 @@ class Translation(StreamTranslator):
 
     def __init__(
         self, reader: Reader, sink: Sink, free: Container[str] = (),
-        stops: Sequence[str] = (),
+        stops: Sequence[str] = (), names: Mapping[str, str] = {},
     ) -> None:
-        """`free` names the tools whose arguments may be any text; the answer ends
-        before the first of `stops`."""
+        """`free` and `names` are CallGuard's; the answer ends before the first of
+        `stops`."""
         super().__init__()
         self._reader = reader
         self._sink = sink
-        self._guard = CallGuard(StopAt(sink, stops) if stops else sink, free)
+        if stops:
+            sink = StopAt(sink, stops)
+        self._guard = CallGuard(sink, free, names)
 
     usage = property(lambda self: self._reader.usage)
     model = property(lambda self: getattr(self._reader, "model", ""))
@@ -3059,9 +3061,9 @@ def native_usage(obj: JSON) -> TokenUsage:
     usage = object_at(obj, "usage")
     details = object_at(usage, "output_tokens_details")
     return TokenUsage(
-        *[count(usage.get(key)) for key in USAGE_KEYS],
-        nano_aiu=count(object_at(obj, "copilot_usage").get("total_nano_aiu")),
-        reasoning=count(details.get("thinking_tokens")),
+        *[count_at(usage, key) for key in USAGE_KEYS],
+        nano_aiu=count_at(obj.get("copilot_usage"), "total_nano_aiu"),
+        reasoning=count_at(details, "thinking_tokens"),
     )
 
 
@@ -3207,7 +3209,6 @@ class MessagesWriter:
         self, message_id: str, model: str, input_tokens: int = 0, *, fold: bool = False,
         thinking: bool = True,
     ) -> None:
-        self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
         self._message = {
             "id": message_id,
             "type": "message",
@@ -3262,8 +3263,7 @@ class MessagesWriter:
             self._sign()
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        call_id = call_id or f"call_{self._message['id']}_{self._calls}"
-        self._begin("tool_use", id=call_id, name=self.names.get(name, name))
+        self._begin("tool_use", id=call_id, name=name)
         self._calls += 1
         self._key = key
 
@@ -3902,7 +3902,7 @@ class ChatReader:
 
     def _read_usage(self, chunk: JSON) -> None:
         if chunk.get("usage") or chunk.get("copilot_usage"):
-            usage = openai_usage(chunk.get("usage"), chunk.get("copilot_usage"))
+            usage = openai_usage(chunk)
             nano_aiu = usage.nano_aiu or self.usage.nano_aiu
             if not usage.prompt and not usage.output:  # Gemini's, with every chunk
                 usage = self.usage
@@ -4019,7 +4019,6 @@ class ChatWriter:
         self, completion_id: str, model: str, created: int, include_usage: bool, *,
         fold: bool = False, custom: Container[str] = (),
     ) -> None:
-        self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
         self._about = {
             "id": completion_id,
             "object": "chat.completion.chunk",
@@ -4081,7 +4080,6 @@ class ChatWriter:
             self._carried = "#" + packed
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        name = self.names.get(name, name)
         index = len(self._calls)
         kind = "custom" if name in self._custom else "function"
         call = {
@@ -4199,14 +4197,14 @@ class CompletionStream(StreamTranslator):
             raise error_in_stream(chunk)
         self._about.update(given(id=chunk.get("id"), created=chunk.get("created")))
         for choice in objects(chunk.get("choices")):
-            index = count(choice.get("index"))
+            index = count_at(choice, "index")
             text = self._texts.get(index, "")
             self._texts[index] = text + text_at(choice, "text")
             if choice.get("finish_reason"):
                 self._reasons[index] = choice["finish_reason"]
         self.finished = len(self._reasons) >= self._n
         if chunk.get("usage"):
-            self.usage = openai_usage(chunk["usage"], chunk.get("copilot_usage"))
+            self.usage = openai_usage(chunk)
         self._out.append(b"data: %b\n\n" % event.data)
 
     def finish(self) -> bytes:
@@ -4801,7 +4799,7 @@ class ResponsesReader:
             if details.get("reason") == "content_filter":
                 self.finish_reason = "content_filter"
                 sink.refusal(FILTERED)
-        self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
+        self.usage = openai_usage(response, obj)
         self.done = True
 
     def _failed(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
@@ -4963,7 +4961,6 @@ class ResponsesWriter:
         self, frame: JSON, tools: Mapping[str, Tool], *, fold: bool = False,
         summary: bool = False, encrypted: bool = False, compact: bool = False,
     ) -> None:
-        self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
         self.items: List[JSON] = []  # the output, with all that is to come back
         self._frame = frame
         self._tools = tools
@@ -5014,7 +5011,6 @@ class ResponsesWriter:
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._close_item()
-        name = self.names.get(name, name)
         tool = self._tools.get(name) or Tool(name, "", {}, own=name)
         kind = "custom_tool" if tool.kind == "custom" else tool.kind
         item = {"type": kind + "_call", "status": "in_progress", "call_id": call_id}
@@ -5362,7 +5358,7 @@ class ResponsesTap(StreamTranslator):
             if kind in ENDINGS:
                 self.finished = self.done = True
                 cost = obj.get("copilot_usage")
-                self.usage = openai_usage(self._answer.get("usage"), cost)
+                self.usage = openai_usage(self._answer, obj)
                 self._answer = {**self._answer, **given(copilot_usage=cost)}
         self._number += 1
         head = b"event: %b\n" % name.encode("utf-8") if name else b""
@@ -5863,7 +5859,7 @@ def fit_messages_limits(fit: Fit) -> None:
     body = fit.body
     limit = min(map(int, fit.learnt.get("max_tokens", ())), default=0)
     # Not clamped to the catalogue, which lists 64,000 where 128,000 is taken.
-    if limit and count(body.get("max_tokens")) > limit:
+    if limit and count_at(body, "max_tokens") > limit:
         body["max_tokens"] = limit
     if fit.client.dialect == "anthropic":
         return
@@ -5899,8 +5895,8 @@ def thinking_kind(fit: Fit, thinking: JSON) -> Optional[JSON]:
         fitted.pop("budget_tokens", None)
         return fitted
     least = low or MIN_BUDGET
-    room = (count(fit.body.get("max_tokens")) or 10**9) - 1
-    wanted = max(count(fitted.get("budget_tokens")), least)
+    room = (count_at(fit.body, "max_tokens") or 10**9) - 1
+    wanted = max(count_at(fitted, "budget_tokens"), least)
     fitted["budget_tokens"] = min(wanted, high or room, room)
     return fitted if fitted["budget_tokens"] >= least else None
 
@@ -7886,7 +7882,7 @@ def fold_usage(lines: Iterable[bytes], since: str) -> List[Tuple[Any, ...]]:
             record = loads_object(line)
         key = (text_at(record, "time")[:10], text_at(record, "model")[:100])
         if key[0] >= since:
-            tokens = sum(count(record.get(kind)) for kind in TOKEN_KINDS)
+            tokens = sum(count_at(record, kind) for kind in TOKEN_KINDS)
             _add_tally(days, key, (1, tokens, typed(record, "credits", float)))
     return [(*key, *sums) for key, sums in sorted(days.items())]
 
@@ -9833,7 +9829,7 @@ class CopilotAuth:
         self._become(github)
         reply = saved.get("copilotToken")
         if token_in(reply, "token"):  # one that is surely good saves an exchange
-            left = count(reply.get("expires_at")) - int(time.time())
+            left = count_at(reply, "expires_at") - int(time.time())
             if 360 < left <= 3600:  # a longer life means that the clock is wrong
                 self._tokens.put(*self._term(reply, left - 60))
 
@@ -9930,9 +9926,9 @@ class CopilotAuth:
         code = {key: text_at(reply, key) for key in keys}
         if "" in code.values():
             raise _device_error(reply)
-        interval = typed(reply, "interval", float) or count(reply.get("interval")) or 5
+        interval = typed(reply, "interval", float) or count_at(reply, "interval") or 5
         code["interval"] = max(LEAST_POLL, interval)
-        life = min(count(reply.get("expires_in")) or 900, 3600)
+        life = min(count_at(reply, "expires_in") or 900, 3600)
         polling = self._sign_in(code.pop("device_code"), code["interval"], life)
         self._polling = asyncio.ensure_future(polling)
         return code, life, life
@@ -9964,7 +9960,7 @@ class CopilotAuth:
                 return token
             error = reply.get("error")
             if error == "slow_down":
-                interval = max(count(reply.get("interval")), interval + 5)
+                interval = max(count_at(reply, "interval"), interval + 5)
             elif error != "authorization_pending":
                 raise _device_error(reply)
         raise _device_error({"error": "expired_token"})
@@ -10042,7 +10038,7 @@ class CopilotAuth:
             host = api.partition("://")[2]
             raise exchange_error(status, response.headers, raw, env_token, host)
         self._failures = 0
-        term = self._term(reply, count(reply.get("refresh_in")) or 1500)
+        term = self._term(reply, count_at(reply, "refresh_in") or 1500)
         # Another process may have signed out, or in as another person.
         if self._store.load().get("githubToken") == github != self._config.github_token:
             kept = {**reply, "expires_at": term[0].expires_at}
@@ -10614,7 +10610,7 @@ class CopilotClient:
             COUNT_TOKENS, raw, model, headers=headers, patient=False
         )
         reply = loads_object(await response.read_all(MAX_ERROR))
-        return count(reply.get("input_tokens"))
+        return count_at(reply, "input_tokens")
 
 
 # ============================================================================
@@ -10844,12 +10840,14 @@ class Exchange:
 
     def translation(self, sink: Any) -> Any:
         """What reads the upstream's answer into `sink`; a tap does so by itself."""
-        sink.names = self.names
         if isinstance(sink, StreamTranslator):
+            sink.names = self.names
             return sink
         _, reader, source = UPSTREAMS[self.endpoint]
         custom = custom_names(self.conversation.tools)
-        return Translation(reader(source(self.model)), sink, custom, self.stops)
+        return Translation(
+            reader(source(self.model)), sink, custom, self.stops, self.names
+        )
 
     def read_ahead(self) -> asyncio.Future[bytes]:
         """Begin to read a piece of the answer, which pump() then takes first."""
@@ -11345,7 +11343,7 @@ class App:
         # No text has more tokens than bytes: short requests need no estimate.
         if 0 < self._config.max_tokens_per_request < exchange.size:
             prompt = self._sizes.estimate(exchange.body, exchange.model.id)
-        most = max(count(exchange.body.get(name)) for name in OUTPUT_LIMITS)
+        most = max(count_at(exchange.body, name) for name in OUTPUT_LIMITS)
         tokens, nano = self._sizes.cost(exchange.model, exchange.size, most)
         wanted = Wanted(
             exchange.session, exchange.dialect, prompt, int(tokens), int(nano),
@@ -11650,7 +11648,7 @@ class App:
         encoding = exchange.body.get("encoding_format")
         await self._forward(exchange, streams=False)
         _, reply = await whole_answer(exchange.response)
-        exchange.usage = openai_usage(reply.get("usage"), reply.get("copilot_usage"))
+        exchange.usage = openai_usage(reply)
         await exchange.send(dumps(encode_embeddings(reply, exchange.model, encoding)))
 
     async def _completions(self, exchange: Exchange) -> None:
@@ -11658,7 +11656,7 @@ class App:
         exchange.model = Model(engine)
         exchange.endpoint = engine_path(engine)
         await self._forward(exchange, lambda _: body)
-        choices = count(body.get("n")) or 1
+        choices = count_at(body, "n") or 1
         await self._answer(exchange, CompletionStream(engine, choices))
 
 
