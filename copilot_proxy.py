@@ -2185,9 +2185,7 @@ def text_of(parts: Iterable[Any]) -> str:
 
 def given(**fields: Any) -> JSON:
     """The fields that say something; 0 and False do."""
-    return {
-        key: value for key, value in fields.items() if value not in (None, "", {}, [])
-    }
+    return {k: v for k, v in fields.items() if v not in (None, "", {}, [])}
 
 
 def required_word(obj: JSON, key: str, words: Collection[str], path: str) -> str:
@@ -2215,9 +2213,7 @@ def parse_stops(body: JSON, key: str) -> Tuple[str, ...]:
     stops = field(body, key, list, default=())
     for at, stop in enumerate(stops):
         if at == MAX_STOPS or len(expect(stop, str, f"{key}.{at}")) > MAX_STOP:
-            raise BadRequest(
-                f"{key}: at most {MAX_STOPS}, and {MAX_STOP} characters each"
-            )
+            raise BadRequest(f"{key}: at most {MAX_STOPS} of {MAX_STOP} characters")
     return tuple(filter(None, stops))
 
 
@@ -2232,10 +2228,8 @@ INPUT_SCHEMA: JSON = {
 
 
 def custom_tool(name: str, description: str, form: JSON) -> Tool:
-    """A tool of free text as a function of one string; `form` is its `format`.
-
-    A grammar cannot be enforced by a schema, so it is said in words.
-    """
+    """A tool of free text as a function of one string; the grammar in `form`, its
+    `format`, cannot be enforced by a schema and is said in words."""
     words = [description, "Put the whole text into `input`."]
     grammar = object_at(form, "grammar") or form
     rules = text_at(grammar, "definition")
@@ -2275,11 +2269,8 @@ ORPHAN = Text("[result of a tool call that is not shown]")
 
 
 def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
-    """Put the results of calls right behind them, before anything else that was said.
-
-    Every upstream demands it, and a result for each call (UPSTREAM 10.1, 11.5). A call
-    without one gets an error that says so; a result without a call becomes text.
-    """
+    """Put the results of calls right behind them: every upstream demands it, and one
+    for each call (UPSTREAM 10.1, 11.5). A result without a call becomes text."""
     # By the id of a call: where its result is to stand, a list and the place in it.
     missing: Dict[str, List[Any]] = collections.defaultdict(list)
     paired: List[Tuple[str, List[Any]]] = []
@@ -2346,8 +2337,7 @@ def count_at(obj: Any, key: str) -> int:
 
 
 def openai_usage(answer: JSON, event: JSON = {}) -> TokenUsage:
-    """Read `usage` of chat completions or Responses, and `copilot_usage` beside it, or
-    of the event that brought the answer."""
+    """The `usage` of an answer of OpenAI's, the `copilot_usage` of it or `event`."""
     usage = object_at(answer, "usage")
     kinds = ("prompt", "completion")
     if "input_tokens" in usage:
@@ -2410,11 +2400,8 @@ def event_object(event: SSEEvent) -> JSON:
 
 
 class StopAt:
-    """A Sink before `sink` that ends the answer before the first of `stops`.
-
-    For what upstreams do not do themselves: Responses has no such field, and newer
-    models refuse it on chat (UPSTREAM 22.6). The rest is read for its usage.
-    """
+    """A Sink before `sink` that ends the answer before the first of `stops`, where an
+    upstream does not (UPSTREAM 22.6). The rest is read for its usage."""
 
     def __init__(self, sink: Any, stops: Sequence[str]) -> None:
         self._sink = sink
@@ -2460,20 +2447,17 @@ class StopAt:
 
 
 class CallGuard:
-    """A Sink before `sink` that tells calls one after another, and sees to it that no
-    tool runs with half its arguments.
+    """A Sink before `sink` that tells calls one after another, each of them whole.
 
     A call is told with its first arguments, or at the end if the one before it was not
     whole then: some upstreams send several at a time. What is encoded twice is
-    unwrapped at the end; what is no JSON object then is an UpstreamError, so that the
-    stream and the whole answer come to the same.
+    unwrapped at the end; what is no JSON object then is an UpstreamError.
     """
 
     def __init__(
         self, sink: Any, free: Container[str] = (), names: Mapping[str, str] = {}
     ) -> None:
-        """`free` names the tools whose arguments may be any text; `names` are the
-        client's own for those of the upstream."""
+        """`free` are the tools that take any text, `names` the client's own names."""
         self._sink = sink
         self.text = sink.text  # most of an answer: not one step more than needed
         self._free = free
@@ -2492,8 +2476,7 @@ class CallGuard:
             raise UpstreamError(words % (key,))
         name, pieces = self._calls[key]
         if not pieces:
-            # Blanks alone are no arguments yet, because some upstreams open with one.
-            fragment = fragment.lstrip()
+            fragment = fragment.lstrip()  # some upstreams open with a blank
         if not fragment:
             return
         pieces.append(fragment)
@@ -2538,8 +2521,8 @@ class CallGuard:
 
 GO_ON = "Please continue."  # where a model takes no text begun for it (UPSTREAM 11.5)
 CUT_SHORT = (
-    "the upstream ended the answer without finishing it. "
-    "Nothing is wrong with your request; try again."
+    "the upstream ended the answer without finishing it. Nothing is wrong with your "
+    "request; try again."
 )
 
 
@@ -2571,8 +2554,7 @@ class StreamTranslator:
                 if not self.done:
                     self._read(event)
             except UpstreamError:
-                # Behind the end only a usage still matters: the answer is whole, and a
-                # broken piece or an error must not undo it.
+                # The answer is whole: behind it only a usage still matters.
                 if not self.finished:
                     raise
 
@@ -2602,8 +2584,7 @@ class Translation(StreamTranslator):
         self, reader: Reader, sink: Sink, free: Container[str] = (),
         stops: Sequence[str] = (), names: Mapping[str, str] = {},
     ) -> None:
-        """`free` and `names` are CallGuard's; the answer ends before the first of
-        `stops`."""
+        """`stops` are StopAt's, `free` and `names` CallGuard's."""
         super().__init__()
         self._reader = reader
         self._sink = sink
@@ -2673,8 +2654,7 @@ def unpack_reasoning(signature: str) -> Optional[Tuple[str, str]]:
 
 # --- requests -------------------------------------------------------------------------
 
-# What Anthropic's servers have run or written stands in the history for good, and no
-# other server can read it as such: it is told in words.
+# What Anthropic's servers have run or written is told in words to all others.
 SERVER_BLOCK = re.compile(
     r"[a-z0-9_]{1,60}_tool_(?:use|result)"
     r"|search_result|compaction|container_upload|fallback",
@@ -2717,10 +2697,8 @@ def _parse_stranger(block: JSON, place: str, path: str) -> Text:
     """A block of another server in words; raises BadRequest for any other."""
     kind = block["type"]
     if place == "system" or not SERVER_BLOCK.fullmatch(kind):
-        raise BadRequest(
-            "%s: a block of type %r cannot be sent to this model (%s)"
-            % (path, kind[:60], place)
-        )
+        words = "%s: a block of type %r cannot be sent to this model (%s)"
+        raise BadRequest(words % (path, kind[:60], place))
     return Text("[%s]" % " ".join(_words_of(block)).replace(" \n ", "\n").strip())
 
 
@@ -2900,10 +2878,7 @@ def _parse_user(body: JSON) -> str:
 
 
 def parse_messages(body: JSON) -> Conversation:
-    """Read a Messages request; raises BadRequest naming the path of what is wrong.
-
-    top_k and context_management have no counterpart anywhere and are left out.
-    """
+    """Read a Messages request; raises BadRequest naming the path of what is wrong."""
     system = _parse_parts(body.get("system") or "", "system", "system")
     rules = [part for part in system if not part.text.startswith(BILLING_MARK)]
     required(body, "messages", list)
@@ -2952,12 +2927,7 @@ def _encode_call(call: Call) -> JSON:
     arguments = parse_object(call.arguments)
     if arguments is None and call.arguments.strip():
         arguments = {"arguments": call.arguments}  # cut, as the model wrote it
-    return {
-        "type": "tool_use",
-        "id": call.id,
-        "name": call.name,
-        "input": arguments or {},
-    }
+    return dict(type="tool_use", id=call.id, name=call.name, input=arguments or {})
 
 
 def _encode_thinking(part: Reasoning, source: str) -> JSON:
@@ -3010,10 +2980,7 @@ def _encode_tools(conversation: Conversation) -> JSON:
 
 
 def encode_messages(conversation: Conversation, model: Model) -> JSON:
-    """The Messages request for a conversation.
-
-    Room 12 adds the limit of its tokens, and a budget where the model thinks by one.
-    """
+    """The Messages request for a conversation; room 12 adds what the model wants."""
     source = messages_source(model)
     system: List[JSON] = []
     messages: List[JSON] = []
@@ -3192,8 +3159,7 @@ DELTA = (
 
 def anthropic_usage(usage: TokenUsage) -> JSON:
     """`usage` in Anthropic's words."""
-    # Clients keep the estimate of message_start where a 0 follows (CLIENTS 1), so a
-    # prompt that came whole from the cache is told as one token more.
+    # Clients keep the estimate of message_start where a 0 follows (CLIENTS 1).
     read = usage.input or min(usage.prompt, 1)
     return dict(zip(USAGE_KEYS, usage._replace(input=read)))
 
@@ -3209,16 +3175,11 @@ class MessagesWriter:
         self, message_id: str, model: str, input_tokens: int = 0, *, fold: bool = False,
         thinking: bool = True,
     ) -> None:
-        self._message = {
-            "id": message_id,
-            "type": "message",
-            "role": "assistant",
-            "model": model,
-            "content": [],
-            "stop_reason": None,
-            "stop_sequence": None,
-            "usage": anthropic_usage(TokenUsage(input_tokens)),
-        }
+        self._message: JSON = dict(
+            id=message_id, type="message", role="assistant", model=model, content=[],
+            stop_reason=None, stop_sequence=None,
+            usage=anthropic_usage(TokenUsage(input_tokens)),
+        )
         self._thinking = thinking  # asked for; else only what a call needs is told
         self._mute = fold  # no bytes are wanted, or none any more
         self._out: List[bytes] = []
@@ -3278,16 +3239,8 @@ class MessagesWriter:
     def search(self, query: str, pages: Mapping[str, str]) -> None:
         """Tell of a web search that was run for the answer: the titles of its pages."""
         self._message["usage"]["server_tool_use"] = {"web_search_requests": 1}
-        found = [
-            {
-                "type": "web_search_result",
-                "page_age": None,
-                "encrypted_content": "",
-                "url": url,
-                "title": title,
-            }
-            for url, title in pages.items()
-        ]
+        about = {"type": "web_search_result", "page_age": None, "encrypted_content": ""}
+        found = [dict(about, url=url, title=title) for url, title in pages.items()]
         tool_use_id = "srvtoolu_" + self._message["id"][4:]
         self._begin("server_tool_use", id=tool_use_id, name="web_search")
         self._pending.append(dumps_text({"query": query}))
