@@ -2439,11 +2439,12 @@ class StopAt:
         self._sink.end(reason, usage, stop_sequence)
 
     def __getattr__(self, name: str) -> Any:
-        # The other things to say; once a stop was hit, nothing more is said.
-        self._release()
-        if self._hit:
-            return lambda *_: None
-        return getattr(self._sink, name)
+        def put(*args: Any) -> None:  # once a stop was hit, nothing more is said
+            if not self._hit:
+                self._release()
+                getattr(self._sink, name)(*args)
+
+        return put
 
 
 class CallGuard:

@@ -5205,6 +5205,7 @@ def test_hub_stop_sequence_ends_the_text():
         stop = cp.StopAt(sink, stops)
         for piece in pieces:
             stop.text(piece)
+            assert stop.reasoning and stop.refusal  # to look at them tells nothing
         stop.call(1, "c", "ls")
         stop.end("tool_calls", R_SPENT)
         hit = expected != "".join(pieces)
