@@ -2255,39 +2255,18 @@ def unwrap_input(arguments: str) -> str:
     return text if isinstance(text, str) and len(wrapped) == 1 else arguments
 
 
-# --- calls and their results ----------------------------------------------------------
-
-NO_RESULT = Text("(no result)")
-ORPHAN = Text("[result of a tool call that is not shown]")
-
-
-def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
-    """Put the results of calls right behind them: every upstream demands it, and one
-    for each call (UPSTREAM 10.1, 11.5). A result without a call becomes text."""
-    # By the id of a call: where its result is to stand, a list and the place in it.
-    missing: Dict[str, List[Any]] = collections.defaultdict(list)
-    paired: List[Tuple[str, List[Any]]] = []
-    due: List[Any] = []  # the results for the turn before
-    for role, parts in [*turns, Turn("", ())]:
-        kept = due
-        if role != "user":
-            paired.append(("user", due))
-            kept = []
-        for part in parts:
-            if not isinstance(part, Result):
-                kept.append(part)
-            elif missing[part.call_id]:
-                results, at = missing[part.call_id].pop(0)
-                results[at] = part
-            else:
-                kept += [ORPHAN, *part.parts]
-        paired.append((role, kept))
-        due = []
-        for part in kept:
-            if isinstance(part, Call):
-                missing[part.id].append((due, len(due)))
-                due.append(Result(part.id, (NO_RESULT,), True))
-    return tuple(Turn(role, tuple(parts)) for role, parts in paired if parts)
+def join_turns(turns: Iterable[Turn]) -> Tuple[Turn, ...]:
+    """What a model said in one go is one turn, because thinking must stand before its
+    calls (UPSTREAM 11.6) and results behind them all; what says nothing is none."""
+    joined: List[Turn] = []
+    full = [turn for turn in turns if turn.parts]
+    for role, group in itertools.groupby(full, operator.attrgetter("role")):
+        if role == "assistant":
+            parts = itertools.chain.from_iterable(turn.parts for turn in group)
+            joined.append(Turn(role, tuple(parts)))
+        else:
+            joined += group
+    return tuple(joined)
 
 
 # --- usage ----------------------------------------------------------------------------
@@ -2884,7 +2863,7 @@ def parse_messages(body: JSON) -> Conversation:
     choice, parallel = _parse_tool_choice(body, tools)
     effort, thinking = _parse_effort(body, config)
     return Conversation(
-        turns=pair_results([Turn("system", tuple(rules)), *turns]), tools=tools,
+        turns=join_turns([Turn("system", tuple(rules)), *turns]), tools=tools,
         tool_choice=choice, parallel=parallel,
         max_tokens=field(body, "max_tokens", int),
         temperature=field(body, "temperature", float),
@@ -3586,7 +3565,7 @@ def parse_chat(body: JSON) -> Conversation:
     effort = text_field(body, "reasoning_effort")
     extra = {key: field(body, key, kind) for key, kind in SAME_IN_RESPONSES.items()}
     return Conversation(
-        turns=pair_results(parse_list(body, "messages", _parse_turn)),
+        turns=join_turns(parse_list(body, "messages", _parse_turn)),
         tools=tools,
         tool_choice=choice,
         parallel=field(body, "parallel_tool_calls", bool),
@@ -4426,20 +4405,6 @@ def _parse_item(table: ToolTable, item: JSON, path: str) -> Turn:
     return Turn("assistant", parts)
 
 
-def _join_turns(turns: List[Turn]) -> List[Turn]:
-    """What a model said in one go is one turn, because thinking must stand before its
-    calls (UPSTREAM 11.6); of the others each is a turn of its own."""
-    joined: List[Turn] = []
-    full = [turn for turn in turns if turn.parts]
-    for role, group in itertools.groupby(full, operator.attrgetter("role")):
-        if role == "assistant":
-            parts = itertools.chain.from_iterable(turn.parts for turn in group)
-            joined.append(Turn(role, tuple(parts)))
-        else:
-            joined += group
-    return joined
-
-
 def _choice_among(body: JSON, table: ToolTable) -> str:
     """The choice; where only some are allowed, the others are not offered then."""
     choice = body.get("tool_choice")
@@ -4482,7 +4447,7 @@ def parse_responses(body: JSON) -> Conversation:
     form = {**form, "json_schema": named}
     choice = _choice_among(body, table)
     return Conversation(
-        turns=pair_results(_join_turns(turns)),
+        turns=join_turns(turns),
         tools=tuple(table.tools.values()),
         tool_choice=choice if table.tools else "",
         parallel=field(body, "parallel_tool_calls", bool),
@@ -6631,6 +6596,7 @@ def drop_empty_turns(fit: Fit) -> None:
 INTERRUPTED = "The call was interrupted."
 UNANSWERED = {"type": "tool_result", "is_error": True, "content": INTERRUPTED}
 UNANSWERED_CHAT = {"role": "tool", "content": INTERRUPTED}
+ORPHAN = "[result of a tool call that is not shown]"
 
 
 def orphan_parts(content: Any, kind: str) -> List[JSON]:
@@ -6639,7 +6605,7 @@ def orphan_parts(content: Any, kind: str) -> List[JSON]:
     parts = as_blocks(content)
     if parts != objects(parts):
         parts = as_blocks(dumps_text(content))
-    words = "\n".join(filter(None, [ORPHAN.text, texts_in(parts)]))
+    words = "\n".join(filter(None, [ORPHAN, texts_in(parts)]))
     more = [
         part
         for part in parts
