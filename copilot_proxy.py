@@ -2399,9 +2399,10 @@ def count(value: Any) -> int:
     return value if type(value) is int and 0 < value <= MOST_COUNTED else 0
 
 
-def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
-    """Read `usage` of chat completions or Responses, and `copilot_usage` beside it."""
-    usage = usage if isinstance(usage, dict) else {}
+def openai_usage(answer: JSON, event: JSON) -> TokenUsage:
+    """Read `usage` of a chat or Responses answer, and `copilot_usage` of its event."""
+    usage = object_at(answer, "usage")
+    cost = object_at(event, "copilot_usage")
     kinds = ("prompt", "completion")
     if "input_tokens" in usage:
         kinds = ("input", "output")
@@ -2410,7 +2411,7 @@ def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
     read = min(count(details.get("cached_tokens")), prompt)
     write = min(count(details.get("cache_write_tokens")), prompt - read)
     thought = more.get("reasoning_tokens") or usage.get("reasoning_tokens")
-    nano_aiu = count(typed(cost, "total_nano_aiu", int))
+    nano_aiu = count(cost.get("total_nano_aiu"))
     return TokenUsage(
         prompt - read - write, output, read, write, nano_aiu, count(thought)
     )
@@ -2440,14 +2441,14 @@ class Sink(Protocol):
     def __getattr__(self, name: str) -> Any: ...
 
 
-class Reader(Protocol):
+class Reader:
     """Reads one upstream dialect; `finish_reason` is "" until a terminal event came."""
 
-    usage: TokenUsage
-    finish_reason: str
-    stop_sequence: Optional[str]
-    failure: Optional[ProxyError]
-    done: bool  # nothing can follow, the upstream may be left
+    usage = TokenUsage()
+    finish_reason = ""
+    stop_sequence: Optional[str] = None
+    failure: Optional[ProxyError] = None
+    done = False  # nothing can follow, the upstream may be left
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
         """Give one event to `sink`; raises UpstreamError on an error inside it."""
@@ -2526,8 +2527,11 @@ class CallGuard:
     stream and the whole answer come to the same.
     """
 
-    def __init__(self, sink: Any, free: Container[str] = ()) -> None:
+    def __init__(
+        self, sink: Any, free: Container[str] = (), names: Mapping[str, str] = {}
+    ) -> None:
         self._sink = sink
+        self._own_names = names  # upstream's of a tool -> the client's
         self.text = sink.text  # most of an answer: not one step more than needed
         self._free = free  # names of tools that take any text
         self._names: Dict[Hashable, str] = {}
@@ -2536,7 +2540,7 @@ class CallGuard:
         self._latest: List[str] = []  # pieces of the one that was told last
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        self._names[key] = name
+        self._names[key] = self._own_names.get(name, name)
         self._pieces[key] = []
         self._waiting[key] = call_id
 
@@ -2657,14 +2661,15 @@ class Translation(StreamTranslator):
 
     def __init__(
         self, reader: Reader, sink: Sink, free: Container[str] = (),
-        stops: Sequence[str] = (),
+        stops: Sequence[str] = (), names: Mapping[str, str] = {},
     ) -> None:
         """`free` names the tools whose arguments may be any text; the answer ends
-        before the first of `stops`."""
+        before the first of `stops`; `names` are the client's own for tools that had to
+        be called otherwise."""
         super().__init__()
         self._reader = reader
         self._sink = sink
-        self._guard = CallGuard(StopAt(sink, stops) if stops else sink, free)
+        self._guard = CallGuard(StopAt(sink, stops) if stops else sink, free, names)
 
     usage = property(lambda self: self._reader.usage)
     model = property(lambda self: getattr(self._reader, "model", ""))
@@ -3142,15 +3147,10 @@ def messages_event(event: SSEEvent, message: JSON) -> JSON:
     return obj
 
 
-class MessagesReader:
+class MessagesReader(Reader):
     """A Reader of /v1/messages; `source` is the model's messages_source()."""
 
-    failure: Optional[ProxyError] = None
-
     def __init__(self, source: str = "messages:anthropic") -> None:
-        self.finish_reason = ""
-        self.stop_sequence: Optional[str] = None
-        self.done = False
         self._source = source
         self._message: JSON = {"usage": {}}
         self._ending: JSON = {}  # what message_delta told
@@ -3263,7 +3263,6 @@ class MessagesWriter:
         self, message_id: str, model: str, input_tokens: int = 0, *, fold: bool = False,
         thinking: bool = True,
     ) -> None:
-        self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
         self._message = {
             "id": message_id,
             "type": "message",
@@ -3319,7 +3318,7 @@ class MessagesWriter:
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         call_id = call_id or f"call_{self._message['id']}_{self._calls}"
-        self._begin("tool_use", id=call_id, name=self.names.get(name, name))
+        self._begin("tool_use", id=call_id, name=name)
         self._calls += 1
         self._key = key
 
@@ -3879,19 +3878,13 @@ def _one_string(raw: bytes) -> Optional[str]:
     return words if end == len(text) else None
 
 
-class ChatReader:
+class ChatReader(Reader):
     """Read Copilot's chunks, by every rule of UPSTREAM 9.4 and 9.5.
 
     `source` is chat_source() of the model; encrypted reasoning is told as its work.
     """
 
-    stop_sequence: Optional[str] = None  # this API does not say
-    failure: Optional[ProxyError] = None
-
     def __init__(self, source: str = "") -> None:
-        self.usage = TokenUsage()
-        self.finish_reason = ""
-        self.done = False
         self.model = ""  # which one answered, as it says itself
         self._source = source
         self._has_content = False
@@ -3958,7 +3951,7 @@ class ChatReader:
 
     def _read_usage(self, chunk: JSON) -> None:
         if chunk.get("usage") or chunk.get("copilot_usage"):
-            usage = openai_usage(chunk.get("usage"), chunk.get("copilot_usage"))
+            usage = openai_usage(chunk, chunk)
             nano_aiu = usage.nano_aiu or self.usage.nano_aiu
             if not usage.prompt and not usage.output:  # Gemini's, with every chunk
                 usage = self.usage
@@ -4075,7 +4068,6 @@ class ChatWriter:
         self, completion_id: str, model: str, created: int, include_usage: bool, *,
         fold: bool = False, custom: Container[str] = (),
     ) -> None:
-        self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
         self._about = {
             "id": completion_id,
             "object": "chat.completion.chunk",
@@ -4137,7 +4129,6 @@ class ChatWriter:
             self._carried = "#" + packed
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        name = self.names.get(name, name)
         index = len(self._calls)
         kind = "custom" if name in self._custom else "function"
         call = {
@@ -4264,7 +4255,7 @@ class CompletionStream(StreamTranslator):
                 self._reasons[index] = choice["finish_reason"]
         self.finished = len(self._reasons) >= self._n
         if chunk.get("usage"):
-            self.usage = openai_usage(chunk["usage"], chunk.get("copilot_usage"))
+            self.usage = openai_usage(chunk, chunk)
         self._out.append(b"data: %b\n\n" % event.data)
 
     def finish(self) -> bytes:
@@ -4773,18 +4764,13 @@ ALL_PARTS = -1  # stands for the parts of an item whose `done` was read
 FILTERED = "The answer was stopped by Copilot's content filter."
 
 
-class ResponsesReader:
+class ResponsesReader(Reader):
     """A Reader of /responses; `source` is the model's responses_source().
 
     Failures come in two events, in any order and each with half the words (UPSTREAM
     22.4): the better one is kept in `failure`, and raised when the stream has ended.
     """
 
-    stop_sequence: Optional[str] = None  # this API has none
-    usage = TokenUsage()
-    finish_reason = ""
-    done = False
-    failure: Optional[ProxyError] = None
     _message = -1  # output_index of the last text
 
     def __init__(self, source: str = "responses:openai") -> None:
@@ -4859,7 +4845,7 @@ class ResponsesReader:
             if details.get("reason") == "content_filter":
                 self.finish_reason = "content_filter"
                 sink.refusal(FILTERED)
-        self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
+        self.usage = openai_usage(response, obj)
         self.done = True
 
     def _failed(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
@@ -5021,7 +5007,6 @@ class ResponsesWriter:
         self, frame: JSON, tools: Mapping[str, Tool], *, fold: bool = False,
         summary: bool = False, encrypted: bool = False, compact: bool = False,
     ) -> None:
-        self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
         self.items: List[JSON] = []  # the output, with all that is to come back
         self._frame = frame
         self._tools = tools
@@ -5072,7 +5057,6 @@ class ResponsesWriter:
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._close_item()
-        name = self.names.get(name, name)
         tool = self._tools.get(name) or Tool(name, "", {}, own=name)
         kind = "custom_tool" if tool.kind == "custom" else tool.kind
         item = {"type": kind + "_call", "status": "in_progress", "call_id": call_id}
@@ -5421,9 +5405,9 @@ class ResponsesTap(StreamTranslator):
                 data = dumps(obj)
             if kind in ENDINGS:
                 self.finished = self.done = True
-                cost = obj.get("copilot_usage")
-                self.usage = openai_usage(self._answer.get("usage"), cost)
-                self._answer = {**self._answer, **given(copilot_usage=cost)}
+                self.usage = openai_usage(self._answer, obj)
+                cost = given(copilot_usage=obj.get("copilot_usage"))
+                self._answer = {**self._answer, **cost}
         self._number += 1
         head = b"event: %b\n" % name.encode("utf-8") if name else b""
         lines = data.replace(b"\n", b"\ndata: ")
@@ -10972,13 +10956,14 @@ class Exchange:
 
     def translation(self, sink: Any) -> Any:
         """What reads the upstream's answer into `sink`; a tap does so by itself."""
-        sink.names = self.names
         if isinstance(sink, StreamTranslator):
+            sink.names = self.names
             return sink
         _, reader, source = UPSTREAMS[self.endpoint]
         stops = self.conversation.stop or self.stops
         custom = custom_names(self.conversation.tools)
-        return Translation(reader(source(self.model)), sink, custom, stops)
+        reader = reader(source(self.model))
+        return Translation(reader, sink, custom, stops, self.names)
 
     def read_ahead(self) -> asyncio.Future[bytes]:
         """Begin to read a piece of the answer, which pump() then takes first."""
@@ -11816,7 +11801,7 @@ class App:
         encoding = exchange.body.get("encoding_format")
         await self._forward(exchange, streams=False)
         _, reply = await whole_answer(exchange.response)
-        exchange.usage = openai_usage(reply.get("usage"), reply.get("copilot_usage"))
+        exchange.usage = openai_usage(reply, reply)
         await exchange.send(dumps(encode_embeddings(reply, exchange.model, encoding)))
 
     async def _completions(self, exchange: Exchange) -> None:

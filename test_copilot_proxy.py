@@ -5092,7 +5092,7 @@ HUB_USAGE = [
 
 @pytest.mark.parametrize("name, usage, cost, expected", HUB_USAGE)
 def test_hub_usage(name, usage, cost, expected):
-    assert cp.openai_usage(usage, cost) == expected
+    assert cp.openai_usage({"usage": usage}, {"copilot_usage": cost}) == expected
 
 
 def test_hub_prompt_is_all_that_was_read():
@@ -5485,8 +5485,7 @@ def test_messages_signature_is_one_word_and_comes_back():
 
 def guarded_writer(names={}, **options):
     writer = cp.MessagesWriter("msg_1", "gpt", 99, **options)
-    writer.names = names
-    return cp.CallGuard(writer)
+    return cp.CallGuard(writer, names=names)
 
 
 def tell(told, names={}, **options):
@@ -6637,9 +6636,10 @@ def test_chat_fast_route_tells_the_same():
 
 def test_chat_stream_error_usage_and_names():
     sink = cp.ChatWriter("i", "m", 1, False)
-    sink.names = {"short": C_LONG}
-    sink.call("k", "c", "short")
-    sink.text("\ud83d")
+    guard = cp.CallGuard(sink, names={"short": C_LONG})
+    guard.call("k", "c", "short")
+    guard.arguments("k", "{}")
+    guard.text("\ud83d")
     out = sink.take()
     assert C_LONG.encode() in out and rb'"\ud83d"' in out and sink.take() == b""
     sink.error(cp.UpstreamError("Gone."))
@@ -9108,9 +9108,9 @@ def as_anthropic(told):
     }
 
 
-def drive(pieces, reader, sink):
+def drive(pieces, reader, sink, names={}):
     """(bytes, translation, error) of one answer."""
-    machine = cp.Translation(reader(), sink)
+    machine = cp.Translation(reader(), sink, names=names)
     out = b""
     try:
         for piece in pieces:
@@ -9243,8 +9243,7 @@ def test_matrix_round_trip_keeps_ids_order_errors_and_reasoning(pair):
         cp.ChatWriter("i", "m", 1, True, fold=True),
     ]
     for sink in sinks:
-        sink.names = {SHORT_NAME: LONG_NAME}
-        assert drive([raw], lambda: reader(source), sink)[2] is None
+        assert drive([raw], lambda: reader(source), sink, {SHORT_NAME: LONG_NAME})[2] is None
     chat = sinks[1].whole()["choices"][0]["message"]
     assert (
         chat["tool_calls"][0]["function"]["name"]
