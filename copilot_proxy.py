@@ -1171,11 +1171,15 @@ class SSEEvent(NamedTuple):
     data: bytes
 
 
-def encode_sse(event: str, obj: Any) -> bytes:
-    """Encode one event; an empty name gives a bare data line, as OpenAI has it."""
-    if event:
-        return b"event: %b\ndata: %b\n\n" % (event.encode("utf-8"), dumps(obj))
-    return b"data: %b\n\n" % dumps(obj)
+def frame_event(name: str, data: bytes) -> bytes:
+    """One event; an empty name gives bare data lines, as OpenAI has them."""
+    head = b"event: %b\n" % name.encode("utf-8") if name else b""
+    return b"%bdata: %b\n\n" % (head, data.replace(b"\n", b"\ndata: "))
+
+
+def encode_sse(name: str, obj: Any) -> bytes:
+    """Encode one event."""
+    return frame_event(name, dumps(obj))
 
 
 def event_too_large() -> UpstreamError:
@@ -2276,6 +2280,11 @@ def parse_stops(body: JSON, key: str) -> Tuple[str, ...]:
     return tuple(filter(None, stops))
 
 
+def samplers(body: JSON) -> JSON:
+    """The members of a Conversation that every API calls alike."""
+    return {key: field(body, key, float) for key in ("temperature", "top_p")}
+
+
 # --- tools that are no functions ------------------------------------------------------
 
 INPUT_SCHEMA: JSON = {
@@ -2977,10 +2986,8 @@ def parse_messages(body: JSON) -> Conversation:
     return Conversation(
         turns=pair_results([Turn("system", tuple(rules)), *turns]), tools=tools,
         tool_choice=choice, parallel=parallel,
-        max_tokens=field(body, "max_tokens", int),
-        temperature=field(body, "temperature", float),
-        top_p=field(body, "top_p", float), effort=effort, thinking=thinking,
-        stop=parse_stops(body, "stop_sequences"),
+        max_tokens=field(body, "max_tokens", int), **samplers(body), effort=effort,
+        thinking=thinking, stop=parse_stops(body, "stop_sequences"),
         schema=_parse_output_format(body, config), user=_parse_user(body),
     )
 
@@ -3704,8 +3711,7 @@ def parse_chat(body: JSON) -> Conversation:
         parallel=field(body, "parallel_tool_calls", bool),
         max_tokens=field(body, "max_completion_tokens", int)
         or field(body, "max_tokens", int),
-        temperature=field(body, "temperature", float),
-        top_p=field(body, "top_p", float),
+        **samplers(body),
         stop=parse_stops({"stop": stops}, "stop"),
         effort=effort,
         thinking=effort not in ("", "none"),
@@ -4256,7 +4262,7 @@ class CompletionStream(StreamTranslator):
         self.finished = len(self._reasons) >= self._n
         if chunk.get("usage"):
             self.usage = openai_usage(chunk, chunk)
-        self._out.append(b"data: %b\n\n" % event.data)
+        self._out.append(frame_event("", event.data))
 
     def finish(self) -> bytes:
         """The end; raises UpstreamError when the upstream had not finished."""
@@ -4591,8 +4597,7 @@ def parse_responses(body: JSON) -> Conversation:
         tool_choice=choice if table.tools else "",
         parallel=field(body, "parallel_tool_calls", bool),
         max_tokens=field(body, "max_output_tokens", int),
-        temperature=field(body, "temperature", float),
-        top_p=field(body, "top_p", float),
+        **samplers(body),
         effort=text_field(reasoning, "effort", "reasoning"),
         thinking=bool(reasoning.get("summary")),
         schema=parse_format(form, "text.format", "text.format"),
@@ -4713,6 +4718,7 @@ def parse_event(event: SSEEvent) -> Tuple[str, JSON]:
     return kind, obj
 
 
+ENDINGS = ("response.completed", "response.incomplete")
 FAILURES = ("response.failed", "response.cancelled", "error")
 PREAMBLE = ("response.created", "response.in_progress")
 
@@ -4773,8 +4779,11 @@ class ResponsesReader(Reader):
 
     _message = -1  # output_index of the last text
 
-    def __init__(self, source: str = "responses:openai") -> None:
+    def __init__(
+        self, source: str = "responses:openai", *, search: bool = False
+    ) -> None:
         self._source = source
+        self._events = self.SEARCH_EVENTS if search else self.EVENTS
         # Of items: (output_index, part) that has words, (output_index, ALL_PARTS).
         self._given: Set[Tuple[int, int]] = set()
         self._calls: Dict[int, str] = {}  # output_index: call id
@@ -4848,6 +4857,24 @@ class ResponsesReader(Reader):
         self.usage = openai_usage(response, obj)
         self.done = True
 
+    def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
+        """A search has ended: the sink hears of it when all is known."""
+        query = ""
+        pages: Dict[str, str] = {}
+        for item in objects(object_at(obj, "response").get("output")):
+            query = max(query, text_at(object_at(item, "action"), "query"), key=len)
+            notes = [
+                note
+                for part in objects(item.get("content"))
+                for note in objects(part.get("annotations"))
+                if note.get("type") == "url_citation"
+            ]
+            pages.update(
+                (text_at(note, "url"), text_at(note, "title")) for note in notes
+            )
+        sink.search(query, pages)
+        self._ended(kind, index, obj, sink)
+
     def _failed(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         # The other event may come before or after, so the first one ends nothing.
         self.done = self.failure is not None
@@ -4862,8 +4889,11 @@ class ResponsesReader(Reader):
         "response.function_call_arguments.done": _arguments,
         "response.output_item.added": _item,
         "response.output_item.done": _item,
-        "response.completed": _ended,
-        "response.incomplete": _ended,
+        **dict.fromkeys(ENDINGS, _ended),
+        **dict.fromkeys(FAILURES, _failed),
+    }
+    SEARCH_EVENTS = {
+        **dict.fromkeys(ENDINGS, _searched),
         **dict.fromkeys(FAILURES, _failed),
     }
 
@@ -4871,7 +4901,7 @@ class ResponsesReader(Reader):
         """Give one event to `sink`; raises UpstreamError for garbage."""
         name, data = event
         # Unparsed: response.created alone repeats 100 KB of tools (UPSTREAM 10.2).
-        if name[:9] == "response." and name not in self.EVENTS or data == b"[DONE]":
+        if name[:9] == "response." and name not in self._events or data == b"[DONE]":
             return
         plain = name and PLAIN_DELTA(data)
         if plain:
@@ -4879,7 +4909,7 @@ class ResponsesReader(Reader):
             self._give(TEXT_DELTA, place, plain[2].decode("ascii"), sink)
             return
         kind, obj = parse_event(event)
-        step = self.EVENTS.get(kind)
+        step = self._events.get(kind)
         if step:
             step(self, kind, typed(obj, "output_index", int), obj, sink)
 
@@ -5326,9 +5356,6 @@ def wants_memory(body: JSON, model: Model) -> bool:
     return keeps and takes_reasoning(model)
 
 
-ENDINGS = ("response.completed", "response.incomplete")
-
-
 class ResponsesTap(StreamTranslator):
     """A StreamTranslator for Responses clients: Copilot's own events with one id each.
 
@@ -5409,9 +5436,7 @@ class ResponsesTap(StreamTranslator):
                 cost = given(copilot_usage=obj.get("copilot_usage"))
                 self._answer = {**self._answer, **cost}
         self._number += 1
-        head = b"event: %b\n" % name.encode("utf-8") if name else b""
-        lines = data.replace(b"\n", b"\ndata: ")
-        self._out.append(b"%bdata: %b\n\n" % (head, lines))
+        self._out.append(frame_event(name, data))
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
@@ -5459,32 +5484,6 @@ def search_request(query: str) -> JSON:
         "tools": [{"type": "web_search"}],
         "tool_choice": "required",
         "reasoning": {"effort": "low"},
-    }
-
-
-class SearchReader(ResponsesReader):
-    """A Reader of a search by Responses: the sink hears of it when all is known."""
-
-    def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        query = ""
-        pages: Dict[str, str] = {}
-        for item in objects(object_at(obj, "response").get("output")):
-            query = max(query, text_at(object_at(item, "action"), "query"), key=len)
-            notes = [
-                note
-                for part in objects(item.get("content"))
-                for note in objects(part.get("annotations"))
-                if note.get("type") == "url_citation"
-            ]
-            pages.update(
-                (text_at(note, "url"), text_at(note, "title")) for note in notes
-            )
-        sink.search(query, pages)
-        self._ended(kind, index, obj, sink)
-
-    EVENTS = {
-        **dict.fromkeys(ENDINGS, _searched),
-        **dict.fromkeys(FAILURES, ResponsesReader._failed),
     }
 
 
@@ -11695,7 +11694,9 @@ class App:
         writer = MessagesWriter(message_id, exchange.shown_as, fold=not exchange.stream)
         if self._config.web_search == "on" and await self._take_searcher(exchange):
             await self._forward(exchange, lambda _: search_request(query))
-            await self._answer(exchange, Translation(SearchReader(), writer))
+            await self._answer(
+                exchange, Translation(ResponsesReader(search=True), writer)
+            )
             return
         writer.text(NO_SEARCH)
         writer.end("stop", TokenUsage())

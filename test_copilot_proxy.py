@@ -7401,7 +7401,9 @@ def test_responses_web_search():
     raw = deltas.end(output=[{"type": "web_search_call"}, search, R_CITED]).raw
     events = []
     for fold in (False, True):
-        machine = cp.Translation(cp.SearchReader(), cp.MessagesWriter("msg_1", "m", fold=fold))
+        machine = cp.Translation(
+            cp.ResponsesReader(search=True), cp.MessagesWriter("msg_1", "m", fold=fold)
+        )
         out = cp.SSEDecoder().feed(machine.feed(raw) + machine.finish())
         events += [json.loads(event.data) for event in out]
         whole = machine.whole()
