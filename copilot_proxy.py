@@ -4320,9 +4320,7 @@ CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
       "working_directory": {"type": "string"},
       "timeout_ms": {"type": "integer"}
     }},
-    "item": {},
-    "member": "action",
-    "blank": {"type": "exec", "env": {}, "command": []}
+    "item": {}, "member": "action", "blank": {"type": "exec", "env": {}, "command": []}
   },
   "shell": {
     "description": "Run shell commands on the user's machine.",
@@ -4331,9 +4329,7 @@ CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
       "timeout_ms": {"type": "integer"},
       "max_output_length": {"type": "integer"}
     }},
-    "item": {},
-    "member": "action",
-    "blank": {}
+    "item": {}, "member": "action", "blank": {}
   },
   "apply_patch": {
     "description": "Create, change or delete a file.",
@@ -4342,18 +4338,14 @@ CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
       "path": {"type": "string"},
       "diff": {"type": "string", "description": "a V4A diff; none to delete"}
     }},
-    "item": {},
-    "member": "operation",
-    "blank": {}
+    "item": {}, "member": "operation", "blank": {}
   },
   "tool_search": {
     "description": "Find more tools.",
     "parameters": {"type": "object", "required": ["query"], "properties": {
       "query": {"type": "string"}
     }},
-    "item": {"execution": "client"},
-    "member": "arguments",
-    "blank": {}
+    "item": {"execution": "client"}, "member": "arguments", "blank": {}
   }
 }""")
 # Run by OpenAI's servers. Codex always offers the first, so a model without it does
@@ -4948,18 +4940,25 @@ BLANK_RESPONSE = loads(b"""{
 def response_frame(body: JSON, response_id: str, model: str, created: int) -> JSON:
     """A response that has only begun, for the request `body`."""
     same = {key: body[key] for key in BLANK_RESPONSE if body.get(key) is not None}
-    about = {"id": response_id, "model": model, "created_at": created}
-    return {**BLANK_RESPONSE, **same, **about}
+    return {
+        **BLANK_RESPONSE, **same, "id": response_id, "model": model,
+        "created_at": created,
+    }
 
 
 def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
     """`error` in both its shapes, which SDKs raise, then what Codex reads."""
     error = {"code": exc.code or "server_error", "message": str(exc)}
-    event = {"type": "error", "sequence_number": number, **error, "param": None}
+    event = {
+        "type": "error",
+        "sequence_number": number,
+        **error,
+        "param": None,
+        **openai_error(exc),
+    }
     failed = {**response, "status": "failed", "error": error}
     end = {"type": "response.failed", "sequence_number": number + 1, "response": failed}
-    raised = encode_sse("error", {**event, **openai_error(exc)})
-    return raised + encode_sse("response.failed", end)
+    return encode_sse("error", event) + encode_sse("response.failed", end)
 
 
 class _Form(NamedTuple):
@@ -4977,24 +4976,19 @@ class _Form(NamedTuple):
 FORMS = {kind: _Form(**row) for kind, row in loads(b"""{
   "text": {
     "item": {"type": "message", "status": "in_progress", "role": "assistant"},
-    "parts": "content",
-    "part_event": "content_part", "event": "output_text",
+    "parts": "content", "part_event": "content_part", "event": "output_text",
     "part": {"type": "output_text", "annotations": [], "logprobs": [], "text": ""},
     "word": "text", "more": {"logprobs": []}
   },
   "refusal": {
     "item": {"type": "message", "status": "in_progress", "role": "assistant"},
-    "parts": "content",
-    "part_event": "content_part", "event": "refusal",
-    "part": {"type": "refusal", "refusal": ""},
-    "word": "refusal", "more": {}
+    "parts": "content", "part_event": "content_part", "event": "refusal",
+    "part": {"type": "refusal", "refusal": ""}, "word": "refusal", "more": {}
   },
   "reasoning": {
-    "item": {"type": "reasoning"},
-    "parts": "summary",
+    "item": {"type": "reasoning"}, "parts": "summary",
     "part_event": "reasoning_summary_part", "event": "reasoning_summary_text",
-    "part": {"type": "summary_text", "text": ""},
-    "word": "text", "more": {}
+    "part": {"type": "summary_text", "text": ""}, "word": "text", "more": {}
   }
 }""").items()}
 ID_PREFIXES = {
@@ -5033,6 +5027,9 @@ class ResponsesWriter:
     knows. An item is open until something else begins.
     """
 
+    _number = 0  # of the event that comes next
+    _open: Optional[_OpenItem] = None
+
     def __init__(
         self, frame: JSON, tools: Mapping[str, Tool], *, fold: bool = False,
         summary: bool = False, encrypted: bool = False, compact: bool = False,
@@ -5048,8 +5045,6 @@ class ResponsesWriter:
         if compact:
             self.text = self._gist.append
         self._out: List[bytes] = []
-        self._number = 0
-        self._open: Optional[_OpenItem] = None  # a message or reasoning
         self._waiting: List[str] = []  # what came encrypted while a message was open
         for kind in ("created", "in_progress"):
             self._write(kind, response=frame)
@@ -5189,8 +5184,9 @@ class ResponsesWriter:
             if form.kind == "custom":
                 event = "custom_tool_call_input.delta"
                 self._write(event, **place, delta=item["input"])
-            if item["type"] in NAMED_CALLS:
-                event = f"{item['type']}_{NAMED_CALLS[item['type']]}.done"
+            member = NAMED_CALLS.get(item["type"])
+            if member:
+                event = f"{item['type']}_{member}.done"
                 self._write(event, **place, **members, name=item["name"])
         else:
             part = item[form.parts][0]
@@ -5217,7 +5213,7 @@ def _is_reference(item: Any) -> bool:
 
 def _lacks_something(item: Any) -> bool:
     """Whether the memory may know more of an item than was sent."""
-    thought = text_at(item, "type") == "reasoning" and "id" in item
+    thought = text_at(item, "type") == "reasoning"
     return thought and not item.get("encrypted_content") or _is_reference(item)
 
 
