@@ -143,9 +143,9 @@ def parse_commas(raw: str) -> Tuple[str, ...]:
 
 def parse_pairs(raw: str) -> Tuple[Tuple[str, ...], ...]:
     """A comma list of `name=id`."""
-    halves = [part.split("=", 1) for part in parse_commas(raw)]
+    halves = [part.partition("=")[::2] for part in parse_commas(raw)]
     pairs = [tuple(map(str.strip, pair)) for pair in halves]
-    if any(len(pair) < 2 or "" in pair for pair in pairs):
+    if not all(map(all, pairs)):
         raise ValueError("pairs like claude-haiku-*=gpt-5-mini, with commas")
     return tuple(pairs)
 
@@ -202,7 +202,7 @@ class Settings:
     usage_log = Setting()
     log_level = Setting("info", parse_choice, "error", "warn", "info", "debug")
     github_url = Setting("https://github.com", parse_address)  # or https://T.ghe.com
-    github_api_url = Setting("", parse_address)  # follows GITHUB_URL
+    github_api_url = Setting("https://api.github.com", parse_address)  # or of tenant T
     copilot_api_url = Setting("", parse_address)  # instead of the token's endpoint
     copilot_editor_version = Setting("vscode/1.113.0")  # to be raised after a 466
     copilot_plugin_version = Setting("copilot-chat/0.42.0")
@@ -240,23 +240,14 @@ def one_layer(source: Mapping[str, str]) -> Dict[str, str]:
     return layer
 
 
-class Config(Settings):
+_DEFAULTS = {name.lower(): row.default for name, row in SETTINGS.items()}
+_Values = collections.namedtuple("_Values", _DEFAULTS, defaults=_DEFAULTS.values())
+
+
+class Config(_Values):
     """All settings, frozen: `config.port` is PORT. `repr` shows no secret."""
 
-    def __init__(self, **values: Any) -> None:
-        for name, setting in SETTINGS.items():
-            name = name.lower()
-            self.__dict__[name] = values.pop(name, setting.default)
-        if values:
-            raise TypeError(f"unknown settings: {', '.join(values)}")
-        if not self.github_api_url:
-            # The API of GitHub tenant T is at api.T.ghe.com (UPSTREAM 1.1).
-            tenant = TENANT.fullmatch(self.github_url)
-            domain = tenant[1] if tenant else "github.com"
-            self.__dict__["github_api_url"] = "https://api." + domain
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError("settings do not change while the program runs")
+    __slots__ = ()
 
     def __repr__(self) -> str:
         public = [name for name in SETTINGS if name not in SECRET_SETTINGS]
@@ -277,6 +268,9 @@ class Config(Settings):
                     raise ConfigError(
                         f"{name}={shown} is not usable: expected {exc}."
                     ) from None
+        tenant = TENANT.fullmatch(values.get("github_url", ""))
+        if tenant:  # its API is at api.T.ghe.com (UPSTREAM 1.1)
+            values.setdefault("github_api_url", "https://api." + tenant[1])
         return cls(**values)
 
 
@@ -296,25 +290,12 @@ def near_misses(names: Iterable[str]) -> List[Tuple[str, str]]:
     return found
 
 
-DOTENV_LINE = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z_0-9]*)\s*=\s*(.*)")
-DOTENV_VALUE = re.compile(
-    r"""'([^']*)'\s*(?:#.*)?|"((?:[^"\\]|\\.)*)"\s*(?:#.*)?|(?!['"]).*"""
+DOTENV_LINE = re.compile(
+    r"(?:export[ \t]+)?([A-Za-z_][A-Za-z_0-9]*)\s*=\s*"
+    r"""(?:'([^']*)'\s*(?:#.*)?|"((?:[^"\\]|\\.)*)"\s*(?:#.*)?|((?!['"\s]).*))"""
 )
 DOTENV_COMMENT = re.compile(r"(?:^|[ \t])#")
 DOTENV_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
-
-
-def _dotenv_value(raw: str) -> Optional[str]:
-    """The value behind the `=`; None = its quotes do not close."""
-    found = DOTENV_VALUE.fullmatch(raw)
-    if not found:
-        return None
-    single, double = found.groups()
-    if double is not None:
-        return re.sub(r"\\(.)", lambda m: DOTENV_ESCAPES.get(m[1], m[1]), double)
-    if single is not None:
-        return single
-    return DOTENV_COMMENT.split(raw, 1)[0].strip()
 
 
 def parse_dotenv(text: str) -> Tuple[Dict[str, str], List[int]]:
@@ -328,11 +309,15 @@ def parse_dotenv(text: str) -> Tuple[Dict[str, str], List[int]]:
         if line[:1] in ("", "#"):
             continue
         found = DOTENV_LINE.fullmatch(line)
-        value = _dotenv_value(found[2]) if found else None
-        if value is None:
+        if not found:  # also where its quotes do not close
             odd.append(number)
-        else:
-            values[found[1]] = value
+            continue
+        name, value, quoted, bare = found.groups()
+        if quoted is not None:
+            value = re.sub(r"\\(.)", lambda m: DOTENV_ESCAPES.get(m[1], m[1]), quoted)
+        elif bare is not None:
+            value = DOTENV_COMMENT.split(bare, 1)[0].strip()
+        values[name] = value
     return values, odd
 
 
@@ -353,27 +338,22 @@ LOGIN_OPENINGS = {
 
 
 class ProxyError(Exception):
-    """A failure that the client is told; `status` is what it is answered with."""
+    """A failure that the client is told; `status` is what it is answered with. What
+    `facts` say goes before what the class says."""
 
     status = 500
     whose = "this program"  # fault it is; else client, own limit, GitHub, network
-    code: Optional[str] = None  # OpenAI's error.code
+    code = ""  # OpenAI's error.code
+    kind = ""  # the upstream's own error.type, when it named one
+    details: Any = None  # what SDKs read for their typed errors
+    retry_after = ""  # as the header has it: seconds or a date
     should_retry: Optional[bool] = None  # Claude Code obeys x-should-retry
+    logged = False  # in the line of its request
 
-    def __init__(
-        self, message: str, *, status: int = 0, code: Optional[str] = None,
-        retry_after: str = "", should_retry: Optional[bool] = None,
-        details: Optional[JSON] = None,
-    ) -> None:
-        self.status = status or self.status
-        self.code = code or self.code
-        self.retry_after = retry_after  # as the header has it: seconds or a date
-        # What SDKs read for their typed errors.
-        self.details: JSON = {"details": details} if details else {}
-        if should_retry is not None:
-            self.should_retry = should_retry
+    def __init__(self, message: str, **facts: Any) -> None:
         self.words = message  # without our opening and our advice
         self.reason = message  # for the log: never words that may quote the prompt
+        vars(self).update(facts)
         if self.status in (401, 403):
             message = LOGIN_OPENINGS.get(self.whose, "") + message
         super().__init__(message)
@@ -442,14 +422,11 @@ class NotFound(ProxyError):
 
 
 class MethodNotAllowed(ProxyError):
-    """The path exists; `allow` lists the methods it takes."""
+    """The path exists; the fact `allow` lists the methods it takes."""
 
     status = 405
     whose = "client"
-
-    def __init__(self, message: str, allow: str) -> None:
-        super().__init__(message)
-        self.allow = allow
+    allow: str
 
 
 class RateLimited(ProxyError):
@@ -471,7 +448,6 @@ class UpstreamError(ProxyError):
 
     status = 502
     whose = "GitHub"
-    kind = ""  # the upstream's own error.type, when it named one
 
 
 class UpstreamTimeout(UpstreamError):
@@ -509,21 +485,23 @@ ERROR_TYPES = {
 }
 
 
-def _error_types(exc: ProxyError) -> List[str]:
+def _error_body(exc: ProxyError, spelling: int) -> JSON:
     types = ERROR_TYPES.get(exc.status) or ERROR_TYPES[exc.status // 100 * 100]
-    return types.split()
+    error = {"message": str(exc), "type": types.split()[spelling]}
+    if exc.details:
+        error["details"] = exc.details
+    return error
 
 
 def anthropic_error(exc: ProxyError) -> JSON:
     """The body of an Anthropic error answer, and the data of its `error` event."""
-    error = {"type": _error_types(exc)[0], "message": str(exc), **exc.details}
-    return {"type": "error", "error": error}
+    return {"type": "error", "error": _error_body(exc, 0)}
 
 
 def openai_error(exc: ProxyError) -> JSON:
     """The body of an OpenAI error answer, and the data of a stream's error chunk."""
-    error = {"message": str(exc), "type": _error_types(exc)[1], "param": None}
-    return {"error": {**error, "code": exc.code, **exc.details}}
+    error = {**_error_body(exc, 1), "param": None, "code": exc.code or None}
+    return {"error": error}
 
 
 class Advice(NamedTuple):
@@ -636,19 +614,18 @@ MAX_PAGE = 64 * 1024  # what is looked at of an error that is not JSON
 class ErrorWords(NamedTuple):
     """What an upstream's error says of itself; "" = nothing."""
 
-    message: str
+    words: str
     code: str = ""
     kind: str = ""
     details: Any = None
 
 
-def _words_in_text(text: str) -> ErrorWords:
+def _words_in_text(text: str) -> str:
     text = text.strip()
-    if text[:1] != "<":
-        return ErrorWords(text[:MAX_MESSAGE])
-    title = re.search(r"<title>([^<]{1,200})", text)  # a load balancer's page
-    words = "the upstream sent a web page"
-    return ErrorWords(words + ": " + title[1].strip() if title else words)
+    if text[:1] == "<":  # a load balancer's page
+        title = re.search(r"<title>([^<]{1,200})|$", text)
+        return "the upstream sent a web page: " + (title[1] or "untitled").strip()
+    return text[:MAX_MESSAGE]
 
 
 def _words_in(obj: Any) -> ErrorWords:
@@ -670,29 +647,23 @@ def _words_in(obj: Any) -> ErrorWords:
 
 
 def _error_of(error: ErrorWords, status: int, retry_after: str = "") -> ProxyError:
-    words = error.message or "the upstream gave the request up without a word"
+    words = error.words or "the upstream gave the request up without a word"
     name = f"{error.code} {words}"
     if status in (400, 413, 502) and OVERFLOW.search(name):
         found = OVERFLOW_NUMBERS.search(words)
         return ContextOverflow(*map(int, found.groups() if found else ()))
+    facts = error._asdict()
     text = words
     reason = "Copilot refuses the request."
-    should_retry = None
     advice = advice_for(status, name)
     if advice:
-        _, _, should_retry, reason = advice
+        _, _, facts["should_retry"], reason = advice
         end = "" if words.endswith((".", "!", "?")) else "."
         text = f"{words}{end} {reason}"
-    exc = UpstreamError(
-        text, status=RENAMED_STATUSES.get(status, status), code=error.code,
-        retry_after=retry_after, should_retry=should_retry, details=error.details,
-    )
-    exc.kind = error.kind
-    exc.words = words
-    exc.reason = reason
     if error.code:
-        exc.reason += " (%s)" % error.code[:60]
-    return exc
+        reason += " (%s)" % error.code[:60]
+    facts.update(words=words, reason=reason, retry_after=retry_after)
+    return UpstreamError(text, status=RENAMED_STATUSES.get(status, status), **facts)
 
 
 def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> ProxyError:
@@ -704,13 +675,13 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
     try:
         error = _words_in(json.loads(body.decode("utf-8", "replace")))
     except (ValueError, RecursionError):
-        error = _words_in_text(body[:MAX_PAGE].decode("utf-8", "replace"))
-    if not error.message:
-        words = f"the upstream answered {status} without a word"
-        error = error._replace(message=words)
+        text = body[:MAX_PAGE].decode("utf-8", "replace")
+        error = ErrorWords(_words_in_text(text))
+    if not error.words:
+        error = error._replace(words=f"the upstream answered {status} without a word")
     if not 400 <= status < 600:
         status = 502
-    if status == 401 and "does not belong to this connection" in error.message:
+    if status == 401 and "does not belong to this connection" in error.words:
         status = 400  # about an input item, not about the sign-in (UPSTREAM 15.2)
     return _error_of(error, status, headers.get("retry-after") or "")
 
@@ -858,10 +829,10 @@ class LineWriter(logging.Handler):
             self._dropped += 1
 
     def close(self) -> None:
-        """Wait until all is written, but no longer than a second."""
+        """Wait until all is written, but no longer than half a second."""
         if self._raw is not None:
             self._queue.put(None)
-            self._thread.join(1.0)
+            self._thread.join(0.5)
         super().close()
 
     def _run(self) -> None:
@@ -1284,8 +1255,6 @@ HOST = re.compile(
 )
 PATH = re.compile(r"/(?:[^%]|%[0-9A-Fa-f]{2})*")
 ABSOLUTE = re.compile(r"(?i:http)://([^/?]*)/?(.*)")
-BLANK_LINES = re.compile(rb"(?:\r\n)*")
-WHOLE_HEAD = re.compile(rb"(?:\r\n){0,4}((?:[^\n]+\r\n)+)\r\n")
 FIRST_BYTE = re.compile(rb"\r|" + _TOKEN.encode("ascii"))
 
 REASONS = {status.value: status.phrase for status in http.HTTPStatus}
@@ -1302,37 +1271,22 @@ ZSTD_ERROR = getattr(zstd, "ZstdError", zlib.error)
 ZSTD_WINDOW = 23  # 8 MB by its logarithm: all that RFC 9659 allows senders
 
 Pairs = Iterable[Tuple[str, str]]
+# By lower-case names. Repeated fields are joined by ", " (RFC 9110 5.3), so that a
+# doubled Origin or Content-Length is no valid one.
+Headers = Dict[str, str]
 
 
-class Headers:
-    """Header fields in order, never changed; their names are lower-case.
-
-    `get(name, default=None)` gives a field's value. Repeated fields are joined by ", "
-    (RFC 9110 5.3), so that a doubled Origin or Content-Length is no valid one.
-    """
-
-    def __init__(self, pairs: Pairs = ()) -> None:
-        self._pairs = tuple(pairs)
-        joined = dict(self._pairs)
-        if len(joined) < len(self._pairs):
-            for name in joined:
-                values = [value for key, value in self._pairs if key == name]
-                joined[name] = ", ".join(values)
-        self.get = joined.get  # the dict's own: one request asks 30 times
-
-    def __iter__(self) -> Iterator[Tuple[str, str]]:
-        return iter(self._pairs)
-
-
-class RequestHead(NamedTuple):
-    """A request without its body; `authority` is None unless in absolute-form."""
+class Request(NamedTuple):
+    """A request, at first without its body."""
 
     method: str
-    authority: Optional[str]
     path: str  # decoded
     query: str  # not decoded
-    version: str  # "1.0", "1.1" or a later 1.x
     headers: Headers
+    body: bytes = b""  # without its Content-Encoding
+    peer: str = ""
+    version: str = "1.1"  # or "1.0", or a later 1.x
+    authority: Optional[str] = None  # of a target in absolute-form
 
 
 class ResponseHead(NamedTuple):
@@ -1356,16 +1310,21 @@ def _parse_field(line: str) -> Tuple[str, str]:
     return found[1].lower(), found[2].strip(" \t")
 
 
-def _parse_fields(block: bytes) -> Headers:
-    return Headers(map(_parse_field, block.decode("latin-1").split("\r\n")[:-1]))
+def _parse_fields(lines: List[str]) -> Headers:
+    pairs = list(map(_parse_field, lines))
+    headers = dict(pairs)
+    if len(headers) < len(pairs):
+        for name in headers:
+            values = [value for key, value in pairs if key == name]
+            headers[name] = ", ".join(values)
+    return headers
 
 
-def _parse_head(pattern: Any, head: bytes) -> Tuple[Tuple[str, ...], Headers]:
-    line, _, block = head.partition(b"\r\n")
-    found = pattern.fullmatch(line.decode("latin-1"))
+def _parse_head(pattern: Any, lines: List[str]) -> Tuple[Tuple[str, ...], Headers]:
+    found = pattern.fullmatch(lines[0])
     if not found:
         raise ProtocolError("the first line is malformed or not of HTTP/1.x")
-    return found.groups(""), _parse_fields(block)
+    return found.groups(""), _parse_fields(lines[1:])
 
 
 @functools.lru_cache(maxsize=64)  # of 16 KiB at most
@@ -1384,27 +1343,29 @@ def _parse_target(target: str) -> Tuple[Optional[str], str, str]:
     return authority, path, query
 
 
-def parse_request_head(head: bytes) -> RequestHead:
-    """Parse what cut_head() gave: a target in origin-form, absolute-form or the `*` of
-    OPTIONS, and exactly one valid Host (HTTP/1.0: at most one)."""
-    (method, target, version), headers = _parse_head(REQUEST_LINE, head)
+def parse_request_head(lines: List[str]) -> Request:
+    """Parse what a HeadReader gave: a target in origin-form, absolute-form or the `*`
+    of OPTIONS, and exactly one valid Host (HTTP/1.0: at most one)."""
+    (method, target, version), headers = _parse_head(REQUEST_LINE, lines)
     # Two come as "a, b", which is no valid one.
     host = headers.get("host", "" if version == "1.0" else None)
     if host is None or not HOST.fullmatch(host):
         raise ProtocolError("exactly one valid Host header is needed")
-    if target == "*" and method == "OPTIONS":
-        return RequestHead(method, None, "*", "", version, headers)
-    authority, path, query = _parse_target(target)
-    return RequestHead(method, authority, path, query, version, headers)
+    path = target
+    query = ""
+    authority = None
+    if (method, target) != ("OPTIONS", "*"):
+        authority, path, query = _parse_target(target)
+    return Request(method, path, query, headers, b"", "", version, authority)
 
 
-def parse_response_head(head: bytes) -> ResponseHead:
-    """Parse what cut_head() gave."""
-    (version, status, reason), headers = _parse_head(STATUS_LINE, head)
+def parse_response_head(lines: List[str]) -> ResponseHead:
+    """Parse what a HeadReader gave."""
+    (version, status, reason), headers = _parse_head(STATUS_LINE, lines)
     return ResponseHead(int(status), reason, version, headers)
 
 
-def keeps_alive(head: Union[RequestHead, ResponseHead]) -> bool:
+def keeps_alive(head: Union[Request, ResponseHead]) -> bool:
     """Does the sender of `head` want to use the connection again?"""
     options = head.headers.get("connection")
     if options is None:  # as it is on most of them
@@ -1413,46 +1374,71 @@ def keeps_alive(head: Union[RequestHead, ResponseHead]) -> bool:
     return "close" not in words and (head.version != "1.0" or "keep-alive" in words)
 
 
-def _check_lines(data: bytes, limits: Tuple[int, int, int, int]) -> None:
-    """Raise ProtocolError 400, 414 or 431 for the first wrong byte of a head, whose
-    last line may be incomplete."""
-    room, longest, block, most = limits
-    start = BLANK_LINES.match(data).end()
-    strange = start < len(data) and not FIRST_BYTE.match(data, start)
-    if strange or start > len(b"\r\n" * MAX_BLANK_LINES):
-        # Said at once: a TLS greeting need not have an LF, and waits for us.
-        raise ProtocolError("not HTTP (this port speaks http, not https)")
-    status = 414
-    lines = data[start:].split(b"\n")
-    for number, line in enumerate(lines):
-        if len(line) > room + len(b"\r"):
+class HeadReader:
+    """A head coming in: feed() until it gives lines; `rest` is then what followed them.
+
+    No byte is judged twice, and the first wrong one is refused when it comes: a TLS
+    greeting need not have an LF, and waits for us.
+    """
+
+    def __init__(self, limits: Tuple[int, int, int, int] = REQUEST_LIMITS) -> None:
+        self.rest = b""
+        self._limits = limits
+        self._lines: List[str] = []  # the whole ones
+        self._line = bytearray()  # the incomplete one
+        self._blank = 0  # lines before the first
+        self._size = 0  # bytes of fields
+
+    def feed(self, data: bytes) -> List[str]:
+        """Take the next bytes; give the lines without the empty last one, [] while it
+        has not come. Raises ProtocolError 400, 414 or 431."""
+        # As a rule all comes at once, and is far from every limit.
+        head, end, rest = data.partition(b"\r\n\r\n")
+        if end and not (self._lines or self._line) and len(head) <= self._limits[0]:
+            lines = head.decode("latin-1").split("\r\n")
+            if lines[0] and len(lines) <= self._limits[3]:
+                self.rest = rest
+                return lines
+        while data:
+            piece, newline, data = data.partition(b"\n")
+            self._line += piece
+            self._check_line()
+            if newline and self._end_line():
+                self.rest = data
+                return self._lines
+        return []
+
+    def _check_line(self) -> None:
+        room, longest, block, _ = self._limits
+        status = 414
+        if self._lines:
+            room = min(longest, block - self._size)
+            status = 431
+        elif not FIRST_BYTE.match(self._line):
+            raise ProtocolError("not HTTP (this port speaks http, not https)")
+        if len(self._line) > room + len(b"\r"):
             raise ProtocolError("a line is too long", status=status)
-        if number == len(lines) - 1:  # it is incomplete, or empty
-            return
-        if not line.endswith(b"\r"):
+
+    def _end_line(self) -> bool:
+        """Put the line to the others; True: it was the empty one that ends them."""
+        line = self._line.decode("latin-1")
+        self._line.clear()
+        if not line.endswith("\r"):
             raise ProtocolError("a line ends without CR")
-        if number:
-            block -= len(line) + len(b"\n")
-        if block < 0 or number > most:
+        if line == "\r" and self._lines:
+            return True
+        if line == "\r":
+            self._blank += 1
+            if self._blank > MAX_BLANK_LINES:
+                raise ProtocolError("too many blank lines")
+            return False
+        if self._lines:
+            self._size += len(line) + len("\n")
+        self._lines.append(line[:-1])
+        _, _, block, most = self._limits
+        if self._size > block or len(self._lines) > most + 1:
             raise ProtocolError("the header fields are too large", status=431)
-        room = min(longest, block)
-        status = 431
-
-
-def cut_head(
-    data: bytes, limits: Tuple[int, int, int, int] = REQUEST_LIMITS
-) -> Tuple[bytes, bytes]:
-    """Cut a head, without its empty last line, off what has come: gives both, or b""
-    and `data` while it is incomplete. Raises ProtocolError 400, 414 or 431."""
-    whole = WHOLE_HEAD.match(data)
-    if not whole:
-        _check_lines(data, limits)
-        return b"", data
-    head = whole[1]
-    # The usual one is far from every limit.
-    if len(head) > limits[0] or head.count(b"\n") > limits[3]:
-        _check_lines(head, limits)
-    return head, data[whole.end() :]
+        return False
 
 
 # -- bodies ----------------------------------------------------------------------
@@ -1494,53 +1480,56 @@ class ChunkedBody(Body):
         self.done = False
         self._limit = limit  # bytes that may come
         self._extensions = MAX_EXTENSIONS  # bytes of them that may come
-        self._tail = b"\r\n"  # of the line or the trailer that is incomplete
-        self._trailing = False
+        self._tail = b"\r\n"  # of the line that is incomplete
+        self._trailer: Optional[HeadReader] = None  # once it has begun
 
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes; raises ProtocolError 400, 413 or 431."""
         data = self._tail + data
-        pieces = [data[: self._left]]
-        at = len(pieces[0])
-        self._left -= at
-        while not (self._left or self._trailing) and at + 2 < len(data):
+        pieces = []
+        at = 0
+        while not self._trailer:
+            piece = data[at : at + self._left]
+            pieces.append(piece)
+            at += len(piece)
+            self._left -= len(piece)
+            if self._left:
+                break
             line = CHUNK_LINE.match(data, at, at + MAX_CHUNK_LINE)
             if not line:
                 break
-            self._take_size(line)
+            self._take_size(*line.groups())
             # The last one's line stands for the first line in the trailer's head.
-            start = line.start(1) if self._trailing else line.end()
-            piece = data[start : start + self._left]
-            pieces.append(piece)
-            at = start + len(piece)
-            self._left -= len(piece)
+            at = line.start(1) if self._trailer else line.end()
         self._tail = data[at:]
-        if self._trailing:
-            self._read_trailer()
+        if self._trailer:
+            self._feed_trailer(self._trailer)
         elif len(self._tail) >= MAX_CHUNK_LINE or self._tail.find(b"\n", 2) > 0:
             raise ProtocolError("a chunk is malformed, or longer than its size")
         return b"".join(pieces)
 
-    def _read_trailer(self) -> None:
-        trailer, self._tail = cut_head(self._tail, TRAILER_LIMITS)
-        if trailer:
-            _parse_fields(trailer.partition(b"\r\n")[2])
-            self.done = True
-            self.rest = self._tail
-
-    def _take_size(self, line: Any) -> None:
-        self._left = int(line[1], 16)
-        self._trailing = not self._left
+    def _take_size(self, size: bytes, extensions: bytes) -> None:
+        self._left = int(size, 16)
+        if not self._left:
+            self._trailer = HeadReader(TRAILER_LIMITS)
         self._limit -= self._left
-        self._extensions -= len(line[2])
         if self._limit < 0:
             raise ProtocolError("the body is too large", status=413)
+        self._extensions -= len(extensions)
         if self._extensions < 0:
             raise ProtocolError("the chunk extensions are too large")
 
+    def _feed_trailer(self, trailer: HeadReader) -> None:
+        lines = trailer.feed(self._tail)
+        self._tail = b""
+        if lines:
+            _parse_fields(lines[1:])
+            self.done = True
+            self.rest = trailer.rest
+
 
 def body_framing(
-    head: Union[RequestHead, ResponseHead], limit: int = UNLIMITED,
+    head: Union[Request, ResponseHead], limit: int = UNLIMITED,
     unsaid: Optional[int] = 0,
 ) -> Body:
     """The reader of the body after `head`, of `unsaid` bytes when no field tells.
@@ -1612,13 +1601,10 @@ class CodedContent:
         if self._coding == "zstd":
             options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW}
             return zstd.ZstdDecompressor(options=options)
-        if self._coding != "deflate":
-            return zlib.decompressobj(16 + zlib.MAX_WBITS)
-        # Many send it without the head that zlib gives it (RFC 9110 8.4.1.2), whose
-        # first byte names the method 8; without it, no encoder begins with one.
-        return zlib.decompressobj(
-            zlib.MAX_WBITS if data[0] & 15 == 8 else -zlib.MAX_WBITS
-        )
+        # Many send deflate without zlib's head (RFC 9110 8.4.1.2); the first byte of
+        # one names the method 8, and no encoder begins with that without it.
+        bare = self._coding == "deflate" and data[0] & 15 != 8
+        return zlib.decompressobj(-zlib.MAX_WBITS if bare else 32 + zlib.MAX_WBITS)
 
     def finish(self) -> None:
         """The body has ended; raises ProtocolError when that cut it short."""
@@ -1696,6 +1682,7 @@ def encode_chunk(data: bytes) -> bytes:
 MESSAGES = "/v1/messages"
 CHAT = "/chat/completions"
 RESPONSES = "/responses"
+EMBEDDINGS = "/embeddings"
 
 
 def _strings(obj: JSON, key: str) -> Tuple[str, ...]:
@@ -1719,39 +1706,21 @@ class Model(NamedTuple):
     budget: Tuple[int, int] = (0, 0)  # smallest and largest thinking budget
     headers: Tuple[Tuple[str, str], ...] = ()  # what its requests carry besides
     prices: Optional[Dict[str, float]] = None  # as parse_prices() gives them
+    media_types: Tuple[str, ...] = ()  # what it reads beside text (UPSTREAM 22.4)
+    policy: str = "enabled"  # the state of its terms, if it has any
+    in_picker: bool = True  # of official clients; a hidden one is still callable
     raw: JSON = {}
 
     @property
-    def policy(self) -> str:
-        """The state of its terms; models without terms are enabled."""
-        return text_at(object_at(self.raw, "policy"), "state") or "enabled"
-
-    @property
-    def in_picker(self) -> bool:
-        """Whether official clients show it; a hidden one is still callable."""
-        return self.raw.get("model_picker_enabled") is not False
-
-    @property
     def offered(self) -> bool:
-        """For people to choose."""
-        return self.in_picker and self.policy == "enabled"
+        """For people to choose, and within our reach."""
+        reachable = not {MESSAGES, CHAT, RESPONSES}.isdisjoint(self.endpoints)
+        return reachable and self.in_picker and self.policy == "enabled"
 
     @property
     def maker(self) -> str:
         """The vendor in one word: Azure OpenAI is OpenAI."""
         return self.vendor.lower().rpartition(" ")[2]
-
-    @property
-    def media_types(self) -> Tuple[str, ...]:
-        """What it reads beside text (UPSTREAM 22.4)."""
-        about = object_at(self.raw, "capabilities")
-        vision = object_at(object_at(about, "limits"), "vision")
-        return _strings(vision, "supported_media_types")
-
-    @property
-    def is_claude(self) -> bool:
-        """Speaks Anthropic's dialect, with its caching and thinking."""
-        return MESSAGES in self.endpoints or self.id.lower().startswith("claude")
 
 
 # Copilot's own choice of a model for a conversation, at a tenth less (UPSTREAM 22.1).
@@ -1762,7 +1731,7 @@ AUTO_MODEL = Model(AUTO, "Auto", "GitHub")
 
 # An id stands in our headers, a model's own headers in our requests.
 MODEL_ID = re.compile(r"[!-~]{1,256}")
-MODEL_HEADER = re.compile(r"x-[a-z0-9-]{1,64}")
+MODEL_HEADER = re.compile(r"[Xx]-[A-Za-z0-9-]{1,64}")
 MODEL_HEADER_VALUE = re.compile(r"[!-~](?:[ -~]{0,1000}[!-~])?")
 MOST_TOKENS = 10**12  # no limit of a model is larger
 
@@ -1773,11 +1742,10 @@ def _limit(obj: JSON, key: str) -> int:
 
 def _parse_headers(entry: JSON) -> Tuple[Tuple[str, str], ...]:
     wanted = object_at(entry, "request_headers")
-    pairs = [(name.lower(), text_at(wanted, name)) for name in wanted]
     return tuple(
-        (name, value)
-        for name, value in pairs
-        if MODEL_HEADER.fullmatch(name) and MODEL_HEADER_VALUE.fullmatch(value)
+        (name.lower(), text_at(wanted, name))
+        for name in filter(MODEL_HEADER.fullmatch, wanted)
+        if MODEL_HEADER_VALUE.fullmatch(text_at(wanted, name))
     )
 
 
@@ -1794,20 +1762,15 @@ def parse_prices(entry: JSON) -> Optional[Dict[str, float]]:
     """AI credits for a million tokens (UPSTREAM 6.2); None = the catalogue is mute."""
     billed = object_at(object_at(entry, "billing"), "token_prices")
     batch = _limit(billed, "batch_size") or 10**6
+    listed = object_at(billed, "default")
     prices = {}
-    for key, price in object_at(billed, "default").items():
-        if type(price) in (int, float) and 0 <= price < 1e9 and key in PRICES:
-            prices[PRICES[key]] = price * 10**6 / batch
+    for key, name in PRICES.items():
+        price = listed.get(key)
+        if type(price) in (int, float) and 0 <= price < 1e9:
+            prices[name] = price * 10**6 / batch
     if "input" in prices and "output" in prices:
         return prices
     return None
-
-
-# What the catalogue calls the limits of a model.
-LIMITS = {
-    "context": "max_context_window_tokens", "prompt": "max_prompt_tokens",
-    "output": "max_output_tokens",
-}
 
 
 def _parse_model(entry: JSON) -> Model:
@@ -1818,20 +1781,28 @@ def _parse_model(entry: JSON) -> Model:
     endpoints = _strings(entry, "supported_endpoints")
     if not endpoints and kind == "chat":
         endpoints = (CHAT,)  # older models list nothing and mean chat (UPSTREAM 7.1)
-    figures = {name: _limit(limits, key) for name, key in LIMITS.items()}
-    abilities = {
-        "vision": bool(supports.get("vision") or limits.get("vision")),
-        "efforts": _strings(supports, "reasoning_effort"),
-        "adaptive": supports.get("adaptive_thinking") is True,
-        "budget": (
+    return Model(  # its fields in their order
+        entry["id"],
+        text_at(entry, "name") or entry["id"],
+        text_at(entry, "vendor"),
+        kind,
+        endpoints,
+        _limit(limits, "max_context_window_tokens"),
+        _limit(limits, "max_prompt_tokens"),
+        _limit(limits, "max_output_tokens"),
+        bool(supports.get("vision") or limits.get("vision")),
+        _strings(supports, "reasoning_effort"),
+        supports.get("adaptive_thinking") is True,
+        (
             _limit(supports, "min_thinking_budget"),
             _limit(supports, "max_thinking_budget"),
         ),
-    }
-    return Model(
-        entry["id"], text_at(entry, "name") or entry["id"], text_at(entry, "vendor"),
-        kind, endpoints, headers=_parse_headers(entry), prices=parse_prices(entry),
-        raw=entry, **figures, **abilities,
+        _parse_headers(entry),
+        parse_prices(entry),
+        _strings(object_at(limits, "vision"), "supported_media_types"),
+        text_at(object_at(entry, "policy"), "state") or "enabled",
+        entry.get("model_picker_enabled") is not False,
+        entry,
     )
 
 
@@ -1853,48 +1824,16 @@ ENDPOINT_CHOICE = {
 }
 
 
-def serves(model: Model, dialect: str) -> bool:
-    """Whether a client of `dialect` can be answered by `model`."""
-    if dialect == "embeddings":
-        return model.kind == "embeddings"
-    choice = ENDPOINT_CHOICE[dialect]
-    return model.kind == "chat" and not set(choice).isdisjoint(model.endpoints)
-
-
-def choose_endpoint(model: Model, dialect: str, models: Sequence[Model] = ()) -> str:
-    """The upstream endpoint; raises BadRequest naming which of `models` would work."""
-    for endpoint in ENDPOINT_CHOICE[dialect]:
-        if endpoint in model.endpoints:
-            return endpoint
-    working = [other.id for other in models if other.offered and serves(other, dialect)]
-    raise BadRequest(
-        "model %s is served by %s only, which this API cannot reach; "
-        "models that work here: %s"
-        % (
-            model.id, ", ".join(model.endpoints) or "nothing known",
-            ", ".join(working[:12]) or "none",
-        ),
-        code="unsupported_api_for_model",
-    )
-
-
 # -- names ---------------------------------------------------------------------
 
-# Claude Code's short names; its opusplan asks for Sonnet outside plan mode (CLIENTS 1).
-FAMILIES = "haiku fable opus sonnet".split()
-ALIASES = {
-    "fable": "claude-fable",
-    "opus": "claude-opus",
-    "sonnet": "claude-sonnet",
-    "haiku": "claude-haiku",
-    "opusplan": "claude-sonnet",
-}
+FAMILIES = "haiku fable opus sonnet".split()  # Claude Code's short names (CLIENTS 1)
 # Codex asks for it, Copilot has none (UPSTREAM 22.4).
 CODEX_REVIEW = "codex-auto-review"
 LONGEST_NAME = 256
 MOST_RESOLVED = 256  # names that one catalogue remembers
 DATE_SUFFIX = re.compile(r"-20[0-9]{2}-?[0-9]{2}-?[0-9]{2}$")
-NO_WORD = re.compile("[0-9]+|preview|latest")  # but "4o" and "1m" are some
+# What names no family; "4o" and "1m" do.
+NO_WORD = re.compile("[0-9]+|preview|latest|claude")
 VERSION = re.compile("[0-9]{1,2}")  # longer ones are dates: gpt-4-0613
 
 
@@ -1906,9 +1845,9 @@ def _spellings(name: str) -> Tuple[str, ...]:
 
 
 def _words_and_version(name: str) -> Tuple[List[str], List[int]]:
-    """claude-3-5-haiku -> [claude, haiku], [3, 5]."""
-    plain = name.lower().removesuffix("[1m]")
-    parts = _spellings(ALIASES.get(plain, plain))[-1].split("-")
+    """claude-3-5-haiku -> [haiku], [3, 5]."""
+    # Claude Code's opusplan is Sonnet outside plan mode (CLIENTS 1).
+    parts = _spellings(name)[-1].replace("opusplan", "sonnet").split("-")
     words = [part for part in parts if not NO_WORD.fullmatch(part)]
     return words, [int(part) for part in parts if VERSION.fullmatch(part)]
 
@@ -1956,11 +1895,11 @@ class Catalogue(List[Model]):
 
     def __init__(
         self, models: Iterable[Model] = (), default: str = "",
-        renamed: Iterable[Tuple[str, str]] = (),
+        renamed: Sequence[Tuple[str, str]] = (),
     ) -> None:
         super().__init__(models)
         self._default = default
-        self._renamed = tuple(renamed)
+        self._renamed = renamed
         self.resolve = functools.lru_cache(MOST_RESOLVED)(self._resolve)
         shown = {model.in_picker for model in self if model.kind == "chat"}
         # Copilot Free and Student: every entry is hidden, and none may be named.
@@ -1970,16 +1909,17 @@ class Catalogue(List[Model]):
         """What a client means by a name; raises NotFound with what to do instead."""
         if len(wanted) > LONGEST_NAME:
             raise BadRequest(f"model: a name has at most {LONGEST_NAME} characters")
-        hits = [real for pattern, real in self._renamed if _fits(wanted, pattern)]
-        name = hits[0] if hits else wanted
+        hits = (real for pattern, real in self._renamed if _fits(wanted, pattern))
+        name = next(hits, wanted)
+        kind = "embeddings" if dialect == "embeddings" else "chat"
         if name in ("", "default"):
-            return self.default(dialect)
-        if dialect == "embeddings":
-            return self._named(name, "embeddings")
+            return self.default(kind)
+        if kind == "embeddings":
+            return self._named(name, kind)
         if name.lower() == AUTO:
             return AUTO_MODEL
         if name == CODEX_REVIEW:
-            model = self.default(dialect)
+            model = self.default()
             able = [
                 each for each in self if each.offered and RESPONSES in each.endpoints
             ]
@@ -1992,7 +1932,7 @@ class Catalogue(List[Model]):
                 % ascii(name[:100]),
                 code="model_not_found",
             )
-        return self._named(name, "chat")
+        return self._named(name, kind)
 
     def _named(self, name: str, kind: str) -> Model:
         known = [model for model in self if model.kind == kind]
@@ -2003,46 +1943,53 @@ class Catalogue(List[Model]):
                 return by_name[spelling]
         model = self.newest(name, kind)
         if model is None:
-            listed = [each for each in self.listed() if each.kind == kind]
-            raise _model_not_found(name, listed)
+            raise _model_not_found(name, self.choices(kind))
         return model
 
     def newest(self, name: str, kind: str = "chat") -> Optional[Model]:
         """The best of the family that `name` is of; None = the account has none."""
-        words = _words_and_version(name)[0]
-        best = None
-        highest: Tuple[bool, List[int]] = (False, [])
-        for model in self:
-            family, version = _words_and_version(model.id)
-            rank = (model.offered, version)
-            if model.kind == kind and family == words:
-                if best is None or rank > highest:
-                    best = model
-                    highest = rank
-        return best
 
-    def default(self, dialect: str) -> Model:
-        """The model for a client that names none."""
-        embeds = dialect == "embeddings"  # such a model is in no picker
-        if not embeds:
-            if self._default not in ("", "default"):
-                return self.resolve(self._default, dialect)
-            if self.auto_only:
-                return AUTO_MODEL
-        able = [
+        def rank(model: Model) -> Tuple[bool, List[int]]:
+            return model.offered, _words_and_version(model.id)[1]
+
+        words, _ = _words_and_version(name)
+        family = [
             model
             for model in self
-            if serves(model, dialect) and (model.offered or embeds)
+            if model.kind == kind and _words_and_version(model.id)[0] == words
         ]
+        return max(family, key=rank, default=None)
+
+    def default(self, kind: str = "chat") -> Model:
+        """The model for a client that names none."""
+        if kind == "chat" and self._default not in ("", "default"):
+            return self.resolve(self._default, kind)
+        able = self.choices(kind)
         if not able:
-            raise _model_not_found("default", self.listed())
+            raise _model_not_found("default", able)
         return min(able, key=lambda model: model.raw.get("is_chat_default") is not True)
 
-    def listed(self) -> List[Model]:
+    def choose_endpoint(self, model: Model, dialect: str) -> str:
+        """The upstream endpoint; raises BadRequest naming models that would work."""
+        if dialect == "embeddings":
+            return EMBEDDINGS
+        for endpoint in ENDPOINT_CHOICE[dialect]:
+            if endpoint in model.endpoints:
+                return endpoint
+        working = [each.id for each in self.choices()[:12]]
+        raise BadRequest(
+            "model %s is served by %s only, which this API cannot reach; "
+            "models that work here: %s"
+            % (model.id, ", ".join(model.endpoints), ", ".join(working)),
+            code="unsupported_api_for_model",
+        )
+
+    def choices(self, kind: str = "chat") -> List[Model]:
         """What clients and people may choose from; Auto is open to every plan."""
-        chat = [model for model in self if model.kind == "chat" and model.offered]
-        auto = [AUTO_MODEL] if self else []
-        return chat + auto + [model for model in self if model.kind == "embeddings"]
+        known = [model for model in self if model.kind == kind]
+        if kind != "chat" or not known:
+            return known
+        return [model for model in known if model.offered] + [AUTO_MODEL]
 
 
 # -- effort, and what clients see -----------------------------------------------
@@ -2052,43 +1999,42 @@ EFFORTS = "none minimal low medium high xhigh max".split()
 
 def clamp_effort(effort: str, model: Model) -> str:
     """The nearest effort that the model lists, not above what was asked; "" = none."""
-    if effort not in EFFORTS:
-        return effort if effort in model.efforts else ""
-    at = EFFORTS.index(effort)
-    nearest = EFFORTS[at::-1] + EFFORTS[at + 1 :]
+    nearest = [effort]
+    if effort in EFFORTS:
+        at = EFFORTS.index(effort)
+        nearest = EFFORTS[at::-1] + EFFORTS[at + 1 :]
     return next((word for word in nearest if word in model.efforts), "")
 
 
-def shown_id(model: Model, *, dashed: bool) -> str:
+def shown_id(model: Model, *, dashed: bool = True) -> str:
     """Its id, for Claude Code with the dashes that it knows Claude models by."""
-    return model.id.replace(".", "-") if dashed and model.is_claude else model.id
+    if dashed and model.id.startswith("claude"):
+        return model.id.replace(".", "-")
+    return model.id
 
 
-MODEL_FRAME = {
-    "object": "model",
-    "type": "model",
-    # The catalogue has no dates; Anthropic's own API says an unknown one so.
-    "created": 0,
-    "created_at": "1970-01-01T00:00:00Z",
-}
-
-
-def model_payload(model: Model, shown_as: str = "") -> JSON:
+def model_payload(model: Model, shown_as: str) -> JSON:
     """One model as OpenAI's and Anthropic's SDKs both read it."""
-    limits = {
+    return {
+        "object": "model",
+        "type": "model",
+        # The catalogue has no dates; Anthropic's own API says an unknown one so.
+        "created": 0,
+        "created_at": "1970-01-01T00:00:00Z",
+        "id": shown_as,
+        "owned_by": model.vendor,
+        "display_name": model.name,
+        "endpoints": list(model.endpoints),
+        "vision": model.vision,
+        "credits": model.prices,
         "context_window": model.context or None,
         "max_output_tokens": model.output or None,
-    }
-    return {
-        **MODEL_FRAME, "id": shown_as or model.id, "owned_by": model.vendor,
-        "display_name": model.name, "endpoints": list(model.endpoints),
-        "vision": model.vision, "credits": model.prices, **limits,
     }
 
 
 def models_payload(models: Catalogue, *, dashed: bool = False) -> JSON:
     """Each model once; `dashed` for who speaks Anthropic's API."""
-    listed = models.listed()
+    listed = models.choices() + models.choices("embeddings")
     data = [model_payload(each, shown_id(each, dashed=dashed)) for each in listed]
     ids = [entry["id"] for entry in data] or [None]
     return {
@@ -2111,18 +2057,17 @@ def claude_environment(models: Catalogue) -> Dict[str, str]:
     """
     env = {}
     chosen = None
+    with contextlib.suppress(ProxyError):
+        chosen = models.default()
     for family in FAMILIES:  # the last found is for all
         model = AUTO_MODEL if models.auto_only else models.newest(family)
         if model and model.offered:
             chosen = model
             name = f"ANTHROPIC_DEFAULT_{family.upper()}_MODEL"
-            env[name] = shown_id(model, dashed=True)
+            env[name] = shown_id(model)
             env[name + "_NAME"] = model.name
-    if chosen is None:
-        with contextlib.suppress(ProxyError):
-            chosen = models.default("anthropic")
     if chosen:
-        env["ANTHROPIC_MODEL"] = shown_id(chosen, dashed=True)
+        env["ANTHROPIC_MODEL"] = shown_id(chosen)
         if chosen.prompt >= MIN_COMPACT_WINDOW:
             env["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] = str(chosen.prompt)
     return env
@@ -3852,7 +3797,11 @@ def _delta_of(choice: JSON) -> JSON:
 
 def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
     """Of several names for one thing, the first that holds words."""
-    return next(filter(None, [text_at(delta, key) for key in keys]), "")
+    for key in keys:
+        words = delta.get(key)
+        if words and isinstance(words, str):
+            return words
+    return ""
 
 
 def _filter_text(choice: JSON) -> str:
@@ -4374,6 +4323,8 @@ class ToolTable:
         self.tools: Dict[str, Tool] = {}
         self.left_out: Dict[str, None] = {}
         self._flat: Dict[Tuple[str, str], str] = {}
+        # A name in a namespace gives way: the others go up as they are.
+        self._plain = {text_at(one, "name") for one in objects(body.get("tools"))}
         add = functools.partial(self._add_tool, "")
         parse_list(body, "tools", add)
         for at, item in enumerate(input_items(body)):
@@ -4408,8 +4359,9 @@ class ToolTable:
         made = parse_function(kind, tool, path)
         place = (namespace, made.name)
         flat = self.name_of({"namespace": namespace, "name": made.name})
-        while flat in self.tools and place not in self._flat:
-            flat += "_"  # so that two of one name do not become one
+        if place not in self._flat:
+            while flat in self.tools or namespace and flat in self._plain:
+                flat += "_"  # so that two of one name do not become one
         self._flat[place] = flat
         self.tools[flat] = made._replace(name=flat, own=made.name, namespace=namespace)
 
@@ -5609,17 +5561,27 @@ class Fit:
         own = [key for key in places if body.get(key, self) is places[key][0]]
         if len(own) == len(places) == len(body) and not self.cuts:
             return client.raw
-        kept: Dict[str, str] = {}
-        for key in own:
-            _, start, end = places[key]
-            kept[key] = client.text[start:end]
-            if key == "tools" and self.cuts:
-                kept[key] = cut_schemas(kept[key], self.cuts)
-        members = [
-            kept.get(key) or f"{dumps_text(key)}:{dumps_text(body[key])}"
-            for key in body
-        ]
-        return ("{%s}" % ",".join(members)).encode("utf-8")
+        pieces: List[Any] = []
+        for key in body:
+            piece: Any = b""
+            if key in own:
+                piece = self._own_bytes(key)
+            pieces += [b",", piece or dumps(key) + b":" + dumps(body[key])]
+        pieces[0] = b"{"
+        return b"".join([*pieces, b"}"])
+
+    def _own_bytes(self, key: str) -> Any:
+        """What the client sent of a member; b"" if that cannot be cut as it must."""
+        raw, text = self.client.raw, self.client.text
+        _, start, end = self.client.places[key]
+        if key == "tools" and self.cuts:
+            return cut_schemas(text[start:end], self.cuts).encode("utf-8")
+        if 2 * (end - start) < len(text):
+            return text[start:end].encode("utf-8")
+        # The bulk is not copied: each megabyte that is allocated costs a millisecond.
+        before = len(text[:start].encode("utf-8"))
+        behind = len(text[end:].encode("utf-8"))
+        return memoryview(raw)[before : len(raw) - behind]
 
 
 # --- the walk -------------------------------------------------------------------------
@@ -6097,17 +6059,21 @@ def fit_messages_tool(fit: Fit, tool: JSON) -> int:
     if kind.startswith(UNSERVED_BY_MESSAGES):
         fit.tell("tool " + kind)
         return GONE
-    before = {**tool}
+    verdict = KEPT
     if kind == "function":
         plain = {**tool_holder(tool)}
         tool.clear()
         tool.update(name=plain.get("name"), description=plain.get("description"))
         tool["input_schema"] = plain.get("parameters") or {}
         drop_nulls(tool)
-    tool.pop("eager_input_streaming", None)
+        verdict = CHANGED
+    refused = {"eager_input_streaming"}
     if tool.get("defer_loading"):
-        tool.pop("cache_control", None)
-    return tool != before
+        refused.add("cache_control")
+    for key in refused & tool.keys():
+        del tool[key]
+        verdict = CHANGED
+    return verdict
 
 
 def is_blank(text: Any) -> bool:
@@ -6297,7 +6263,7 @@ def fit_schema(fit: Fit, tool: JSON) -> int:
     kind, key = "function", "parameters"
     if fit.endpoint == MESSAGES:
         kind, key = "custom", "input_schema"
-    elif key not in holder:
+    elif fit.endpoint == CHAT and key not in holder:
         return KEPT
     if tool.get("type") not in (None, kind):
         return KEPT
@@ -6356,13 +6322,12 @@ def fit_format_schema(fit: Fit) -> None:
 
 
 # OpenAI documents 64 characters, Anthropic 128 (UPSTREAM 16).
-LONGEST_TOOL = {MESSAGES: 128, CHAT: 64, RESPONSES: 64}
-_match_plain = re.compile(r"[a-zA-Z0-9_-]+").fullmatch
+def _plain_to(most: int) -> Callable[[str], Any]:
+    """What matches the names and ids that every vendor takes."""
+    return re.compile("[a-zA-Z0-9_-]{1,%d}" % most).fullmatch
 
 
-def is_plain(text: str, most: int) -> bool:
-    """Whether a name or an id is one that every vendor takes."""
-    return len(text) <= most and _match_plain(text) is not None
+PLAIN_NAME = {MESSAGES: _plain_to(128), CHAT: _plain_to(64), RESPONSES: _plain_to(64)}
 
 
 def digest_of(text: str) -> str:
@@ -6379,10 +6344,8 @@ def short_name(name: str) -> str:
 def rename(fit: Fit, holder: JSON, key: str = "name") -> int:
     """Shorten one tool name; the answer is given the client's own again."""
     name = holder.get(key)
-    if not name or not isinstance(name, str):
-        return KEPT  # to be refused, not to be made up
-    if is_plain(name, LONGEST_TOOL[fit.endpoint]):
-        return KEPT
+    if not name or not isinstance(name, str) or PLAIN_NAME[fit.endpoint](name):
+        return KEPT  # what is none is to be refused, not to be made up
     holder[key] = short_name(name)
     fit.names[holder[key]] = name
     return CHANGED
@@ -6484,8 +6447,10 @@ def drop_blank(fit: Fit, block: JSON) -> int:
     """Refused as "text content blocks must be non-empty" (UPSTREAM 11.5); and Claude
     Code's billing line, which spoils the cache, as each session has its own."""
     text = block.get("text")
-    ours = is_blank(text) or text_at(block, "text").startswith(BILLING_MARK)
-    return GONE if ours else KEPT
+    if not isinstance(text, str):
+        return KEPT
+    blank = not text or text.isspace() or text.startswith(BILLING_MARK)
+    return GONE if blank else KEPT
 
 
 def say_server_block(fit: Fit, block: JSON) -> int:
@@ -6545,25 +6510,21 @@ def drop_marks(fit: Fit) -> None:
 # --- pictures and documents -----------------------------------------------------------
 
 # "image/jpg" and a type that the bytes contradict are refused (UPSTREAM 22.6).
-MAGIC = (
-    (b"\x89PNG", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"RIFF", "image/webp"),
-)
+MAGIC = {  # how their base64 begins
+    "iVBORw": "image/png",
+    "/9j/": "image/jpeg",
+    "R0lGOD": "image/gif",
+    "UklGR": "image/webp",
+}
 
 
 def picture(named: str, data: str) -> Tuple[str, str]:
     """A picture's type by its first bytes, and its base64 in one line."""
     data = "".join(data.split())
-    named = named.partition(";")[0]
-    head = b""
-    with contextlib.suppress(ValueError):
-        head = base64.b64decode(data[:16])
-    for magic, kind in MAGIC:
-        if head.startswith(magic):
+    for magic, kind in MAGIC.items():
+        if data.startswith(magic):
             return kind, data
-    return named.replace("image/jpg", "image/jpeg"), data
+    return named.partition(";")[0].replace("image/jpg", "image/jpeg"), data
 
 
 def own_source(fit: Fit, block: JSON) -> JSON:
@@ -6649,7 +6610,7 @@ def fit_document(fit: Fit, block: JSON) -> int:
 
 # Chat refuses ids above 40 characters, Responses above 64 (UPSTREAM 22.4); Messages
 # takes no others than these (UPSTREAM 22.3).
-LONGEST_ID = {MESSAGES: 128, CHAT: 40, RESPONSES: 64}
+PLAIN_ID = {MESSAGES: _plain_to(128), CHAT: _plain_to(40), RESPONSES: _plain_to(64)}
 ID_KEYS = "id tool_use_id tool_call_id call_id".split()
 
 
@@ -6660,7 +6621,7 @@ def fit_call_id(fit: Fit, shown: JSON) -> int:
         call_id = shown.get(key)
         if type(call_id) is not str:
             continue
-        if not is_plain(call_id, LONGEST_ID[fit.endpoint]):
+        if not PLAIN_ID[fit.endpoint](call_id):
             call_id = shown[key] = "call_" + digest_of(call_id)[:24]
             verdict = CHANGED
         if key == "id":
@@ -6685,11 +6646,9 @@ def sort_blocks(fit: Fit, turn: JSON) -> int:
     content = content_of(fit, turn)
     if type(content) is not list or len(content) < 2:
         return KEPT
-    ranks = list(map(rank_of, content))
-    if ranks == sorted(ranks):
-        return KEPT
+    before = [*content]
     content.sort(key=rank_of)
-    return CHANGED
+    return content != before
 
 
 def fit_system_turn(fit: Fit, turn: JSON) -> int:
@@ -8082,7 +8041,7 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 # interim heads are skipped. Response.pour(), on which read() is built, then gives the
 # body, each wait of at most `idle` seconds, all of it within `total`. Where the body
 # ended as it should and no side said close, the connection rests among the kept ones
-# and looks after itself: it goes after MAX_IDLE seconds, also by the clock that runs
+# and looks after itself: it goes after MAX_IDLE seconds, also of the clock that runs
 # while the computer sleeps, and sooner when there are many. Every other end aborts it:
 # a cut body, silence, a reader that leaves. A network that changed under it (Wi-Fi,
 # VPN) says nothing: the system finds out after DEAD_AFTER seconds, the read fails with
@@ -8327,17 +8286,17 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
         return data
 
     async def read_head(
-        self, data: bytes, limits: Tuple[int, int, int, int], due: float
-    ) -> Tuple[Optional[bytes], bytes]:
-        """The head that `data` begins and what followed it; in its place b"" when the
-        input ended before it did, None when it was not there when due."""
-        head, data = cut_head(data, limits)
-        while not head:
+        self, head: HeadReader, data: bytes, due: float
+    ) -> Optional[List[str]]:
+        """The lines of the head that `data` begins; [] when the input ended before it
+        did, None when it was not there when due."""
+        lines = head.feed(data)
+        while not lines:
             more = await self.read(due - time.monotonic())
             if not more:
-                return more, data
-            head, data = cut_head(data + more, limits)
-        return head, data
+                return None if more is None else []
+            lines = head.feed(more)
+        return lines
 
     def _expect(self, seconds: float) -> None:
         self._due = min(time.monotonic() + seconds, self.deadline)  # the loop's clock
@@ -8433,10 +8392,9 @@ class UpstreamConnection(TimedProtocol):
         # Ends pour(); None while nobody waits in it.
         self._poured: Optional[asyncio.Future[None]] = None
         self._error: Optional[UpstreamError] = None  # why it was closed
-        # When another exchange may begin at the latest, by two clocks: time.time() runs
-        # while the computer sleeps, time.monotonic() never jumps.
+        # When another exchange may begin at the latest, by the clock that runs while
+        # the computer sleeps.
         self._latest = 0.0
-        self._latest_by_wall = 0.0
 
     # -- what the transport tells ------------------------------------------------
 
@@ -8544,8 +8502,7 @@ class UpstreamConnection(TimedProtocol):
     def rest(self) -> None:
         """Its exchange is over; from now on it waits for another."""
         self.deadline = NEVER
-        self._latest = time.monotonic() + MAX_IDLE
-        self._latest_by_wall = time.time() + MAX_IDLE
+        self._latest = time.time() + MAX_IDLE
         self._kept.append(self)
         self._expect(SPARE_IDLE)
 
@@ -8555,8 +8512,7 @@ class UpstreamConnection(TimedProtocol):
             self.ready  # with an end, or with bytes that nobody has asked for
             or self.transport.is_closing()
             or self.transport.get_write_buffer_size() > 0
-            or time.monotonic() >= self._latest
-            or time.time() >= self._latest_by_wall
+            or time.time() >= self._latest
         )
         if stale:
             self.abort()
@@ -8633,11 +8589,12 @@ class UpstreamConnection(TimedProtocol):
         data = b""
         try:
             for _ in range(1 + MAX_INTERIM):
-                data = data or await self.read(due - time.monotonic())
-                block, data = await self.read_head(data, RESPONSE_LIMITS, due)
-                if not block:
+                reader = HeadReader(RESPONSE_LIMITS)
+                lines = await self.read_head(reader, data, due)
+                if not lines:
                     raise self.broken("the connection ended without an answer")
-                answer = parse_response_head(block)
+                data = reader.rest
+                answer = parse_response_head(lines)
                 if answer.status == 101:
                     raise ProtocolError("it changed to another protocol, unasked")
                 if answer.status == 407:
@@ -8878,17 +8835,6 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SAFE_PAIRS = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
 
 
-class Request(NamedTuple):
-    """A whole request; `path` is percent-decoded and without the query."""
-
-    method: str
-    path: str
-    query: str
-    headers: Headers
-    body: bytes  # without its Content-Encoding
-    peer: str
-
-
 def dialect_of(path: str) -> str:
     """The dialect that errors of `path` are spelled in: anthropic or openai."""
     if re.match(r"/+(?:v1/+)*messages", path):
@@ -8935,18 +8881,18 @@ def check_bind(config: Config) -> None:
         )
 
 
-def _is_preflight(head: Union[RequestHead, Request]) -> bool:
-    wanted = head.headers.get("access-control-request-method")
-    return head.method == "OPTIONS" and wanted is not None
+def _is_preflight(request: Request) -> bool:
+    wanted = request.headers.get("access-control-request-method")
+    return request.method == "OPTIONS" and wanted is not None
 
 
-def _cors_pairs(head: RequestHead, config: Config) -> List[Tuple[str, str]]:
-    origin = head.headers.get("origin")
+def _cors_pairs(request: Request, config: Config) -> List[Tuple[str, str]]:
+    origin = request.headers.get("origin")
     if origin is None or origin not in config.allowed_origins:
         return []
     pairs = [("access-control-allow-origin", origin), ("vary", "origin")]
-    if _is_preflight(head):
-        wanted = head.headers.get("access-control-request-headers", "content-type")
+    if _is_preflight(request):
+        wanted = request.headers.get("access-control-request-headers", "content-type")
         pairs += [
             ("access-control-allow-headers", wanted),
             ("access-control-allow-methods", "GET, POST"),
@@ -8970,18 +8916,18 @@ def _own_names(
     return names, origins
 
 
-def _check_browser(head: RequestHead, config: Config, port: int) -> None:
+def _check_browser(request: Request, config: Config, port: int) -> None:
     """Refuse DNS rebinding and the pages of other sites."""
     # Compared whole: startswith("localhost:") would let `localhost:1@evil` in.
     names, origins = _own_names(config.host, config.allowed_hosts, port)
-    for host in (head.headers.get("host"), head.authority):
+    for host in (request.headers.get("host"), request.authority):
         # HTTP/1.0 may leave Host out; no browser does.
         if host is not None and host.lower() not in names:
             raise Outsider(
                 "the Host %s is not this proxy; its owner can add it to "
                 "ALLOWED_HOSTS." % host[:200]
             )
-    origin = head.headers.get("origin")
+    origin = request.headers.get("origin")
     if origin in config.allowed_origins:
         return
     if origin is not None and origin.lower() not in origins:
@@ -8989,35 +8935,38 @@ def _check_browser(head: RequestHead, config: Config, port: int) -> None:
             "pages of %s may not use this proxy; its owner can add them to "
             "ALLOWED_ORIGINS." % origin[:200]
         )
-    if head.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         raise Outsider("other web sites may not use this proxy.")
 
 
-def _check_key(head: RequestHead, key: bytes) -> None:
+def _check_key(request: Request, key: bytes) -> None:
     """Ask for API_KEY, but not at the front page, whose status anybody may see."""
-    front_page = head.method == "HEAD" or (head.method, head.path) == ("GET", "/")
-    if front_page or _is_preflight(head):
+    front_page = request.method == "HEAD" or (request.method, request.path) == (
+        "GET",
+        "/",
+    )
+    if front_page or _is_preflight(request):
         return
-    scheme, _, token = head.headers.get("authorization", "").partition(" ")
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
     bearer = token if scheme.lower() == "bearer" else ""
-    keys = (bearer, head.headers.get("x-api-key", ""))
+    keys = (bearer, request.headers.get("x-api-key", ""))
     if not any([hmac.compare_digest(one.encode("latin-1"), key) for one in keys]):
         raise KeyRequired("this proxy needs its API_KEY as Bearer token or x-api-key.")
 
 
-def guard(head: RequestHead, config: Config, port: int) -> None:
+def guard(request: Request, config: Config, port: int) -> None:
     """Raise ProxyError unless this request may come in."""
-    _check_browser(head, config, port)
+    _check_browser(request, config, port)
     if config.api_key:
-        _check_key(head, config.api_key.encode("utf-8"))
-    if head.method != "POST":
+        _check_key(request, config.api_key.encode("utf-8"))
+    if request.method != "POST":
         return
     # Browsers post forms and plain text anywhere without asking first.
-    media, _, _ = head.headers.get("content-type", "").partition(";")
+    media, _, _ = request.headers.get("content-type", "").partition(";")
     if media.strip(" \t").lower() == "application/json":
         return
-    length = head.headers.get("content-length", "0")
-    if head.headers.get("transfer-encoding") or length.strip("0"):
+    length = request.headers.get("content-length", "0")
+    if request.headers.get("transfer-encoding") or length.strip("0"):
         raise ProxyError("the body of a POST must be application/json.", status=415)
 
 
@@ -9042,7 +8991,6 @@ class ClientConnection(TimedProtocol):
         self._limits = limits
         self._places = places
         self._accept = accept
-        self._draining = asyncio.Lock()
         self._unsent: Optional[int] = None  # bytes, when a slow client is waited for
         self.heavy = False  # this request's body is
         self.places = 0  # that it has taken
@@ -9109,8 +9057,7 @@ class ClientConnection(TimedProtocol):
         """Wait until a slow client has taken the most of what was sent."""
         if self.gone or self.transport.get_write_buffer_size() <= MAX_UNSENT:
             return
-        async with self._draining:  # by one at a time until Python 3.10 (bpo-29930)
-            await self._while_taken(self.writer.drain())
+        await self._while_taken(self.writer.drain())
 
     async def _while_taken(self, sent: Awaitable[None]) -> None:
         """Wait until all is `sent`, as long as the client takes something of it."""
@@ -9167,26 +9114,27 @@ class Responder:
 
     def __init__(self, conn: ClientConnection) -> None:
         self._conn = conn
-        self._pairs: Pairs = ()
         self._head = b""  # of a streamed answer, while it waits for the first piece
-        self._bodiless = False
-        self._chunks = False
-        self.path = ""  # whose dialect errors are spelled in
+        self.request = Request("", "", "", {})  # what it answers, once that is known
+        self.pairs: Pairs = ()  # that every answer to it has
         self.keep = False  # the connection, afterwards
         self.started = False  # the head is out
         self.ended = False  # the answer is complete
-
-    def answer_to(self, head: RequestHead, pairs: Pairs) -> None:
-        """Be the answer to this request, with `pairs` in its head."""
-        self.path = head.path
-        self._pairs = pairs
-        self._bodiless = head.method == "HEAD"
-        # HTTP/1.0 knows no chunks: there the end of the connection ends the answer.
-        self._chunks = head.version != "1.0"
+        self.drain = conn.drain
 
     @property
     def closed(self) -> bool:
+        """Is nobody there who reads it?"""
         return self._conn.gone
+
+    @property
+    def _chunks(self) -> bool:
+        # HTTP/1.0 knows none: there the end of the connection ends the answer.
+        return self.request.version != "1.0"
+
+    @property
+    def _bodiless(self) -> bool:
+        return self.request.method == "HEAD"
 
     def release(self) -> None:
         """The request's body is no longer needed: others may have its place."""
@@ -9195,7 +9143,7 @@ class Responder:
     def _answer_head(self, status: int, pairs: Pairs) -> bytes:
         if self.started:
             raise RuntimeError("a request is answered once")
-        pairs = [*pairs, *SAFE_PAIRS, *self._pairs, ("date", _date(int(time.time())))]
+        pairs = [*pairs, *SAFE_PAIRS, *self.pairs, ("date", _date(int(time.time())))]
         if not self.keep:
             pairs.append(("connection", "close"))
         elif not self._chunks:
@@ -9210,8 +9158,8 @@ class Responder:
             pairs = [*pairs, ("content-length", str(len(body)))]
         head = self._answer_head(status, pairs)
         self.ended = True
-        self._conn.push(head if self._bodiless else head + body)
-        await self._conn.drain()
+        if not self._conn.push(head if self._bodiless else head + body):
+            await self._conn.drain()
 
     async def fail(self, exc: ProxyError) -> None:
         """Answer with an error, or break off what has begun."""
@@ -9222,7 +9170,7 @@ class Responder:
         if self.started:
             self._conn.reset()
         else:
-            await self.send(*error_answer(exc, self.path))
+            await self.send(*error_answer(exc, self.request.path))
 
     def start(self, status: int, pairs: Pairs) -> None:
         """Send the head of a streamed answer, with the first piece if that is there."""
@@ -9241,10 +9189,6 @@ class Responder:
         data = self._head + data
         self._head = b""
         return self._conn.push(data)
-
-    async def drain(self) -> None:
-        """Wait until a slow client has taken the most of what was sent."""
-        await self._conn.drain()
 
     async def end(self, last: bytes = b"") -> None:
         """Complete a streamed answer with `last`; without an end the client sees that
@@ -9297,10 +9241,7 @@ class HTTPServer:
                 conn.transport.close()
         await self._wait(grace)
         for conn in self._connections:
-            if conn.busy:
-                conn.task.cancel()
-            else:
-                conn.transport.close()
+            conn.task.cancel()
         await self._wait(self._limits.linger)
         for conn in self._connections:
             conn.transport.abort()
@@ -9358,14 +9299,17 @@ class HTTPServer:
                 await out.fail(away)
             raise
         except ProxyError as exc:
-            if request is None:
+            if not exc.logged:
                 log_event(
                     "info", "request_refused", status=exc.status, peer=conn.peer,
-                    path=ascii(out.path)[:60], error=ascii(str(exc))[:100],
+                    path=ascii(out.request.path)[:60], error=ascii(exc.reason)[:100],
                 )
             await out.fail(exc)
         except Exception:  # a bug must cost one answer, not the server
-            LOG.error("handler_failed: %s", redact(ascii(out.path))[:80], exc_info=True)
+            LOG.error(
+                "handler_failed: %s", redact(ascii(out.request.path))[:80],
+                exc_info=True,
+            )
             bug = ProxyError("this is a bug of the proxy; its log has the details.")
             await out.fail(bug)
         finally:
@@ -9380,34 +9324,35 @@ class HTTPServer:
             return None
         conn.busy = True
         due = time.monotonic() + self._limits.head
-        block, conn.ahead = await conn.read_head(data, REQUEST_LIMITS, due)
-        if block is None:
+        reader = HeadReader()
+        lines = await conn.read_head(reader, data, due)
+        if lines is None:
             raise ProtocolError("the request head took too long", status=408)
-        if not block:
+        if not lines:
             return None
-        head = parse_request_head(block)
-        out.answer_to(head, _cors_pairs(head, self._config))
-        body = body_framing(head, self._config.max_body_mb << 20)
-        keep = keeps_alive(head) and not self._closing
+        conn.ahead = reader.rest
+        request = parse_request_head(lines)
+        out.request = request
+        out.pairs = _cors_pairs(request, self._config)
+        body = body_framing(request, self._config.max_body_mb << 20)
+        keep = keeps_alive(request) and not self._closing
         out.keep = keep and body.done  # nobody reads the body of what is refused
-        guard(head, self._config, conn.port)
-        content = await self._read_body(conn, head, body)
+        guard(request, self._config, conn.port)
+        content = await self._read_body(conn, request, body)
         out.keep = keep
-        return Request(
-            head.method, head.path, head.query, head.headers, content, conn.peer
-        )
+        return request._replace(body=content, peer=conn.peer)
 
     async def _read_body(
-        self, conn: ClientConnection, head: RequestHead, body: Body
+        self, conn: ClientConnection, request: Request, body: Body
     ) -> bytes:
-        coding = head.headers.get("content-encoding")
+        coding = request.headers.get("content-encoding")
         decoder = content_decoder(coding, self._config.max_body_mb << 20)
-        expectation = head.headers.get("expect")
-        if expectation and head.version != "1.0":  # RFC 9110 10.1.1
+        expectation = request.headers.get("expect")
+        if expectation and request.version != "1.0":  # RFC 9110 10.1.1
             if expectation.lower() != "100-continue":
                 raise ProtocolError("unknown expectation", status=417)
             if not body.done:
-                conn.push(encode_response_head(100, []))
+                conn.push(b"HTTP/1.1 100 Continue\r\n\r\n")
         size = 0
         pieces: List[bytes] = []
         began = time.monotonic()
@@ -9421,13 +9366,14 @@ class HTTPServer:
                 pieces.append(part)
                 size += len(part)
                 if size > self._limits.heavy and not conn.places:
-                    await self._take_places(conn, head)
+                    await self._take_places(conn, request)
                     began = time.monotonic()
                 elif len(part) == DECODED_SLICE:
                     await asyncio.sleep(0)
         if decoder:
             decoder.finish()
-        conn.keep_places(size)
+        if conn.heavy:
+            conn.keep_places(size)
         return b"".join(pieces)
 
     def _patience(self, conn: ClientConnection, began: float, size: int) -> float:
@@ -9436,12 +9382,12 @@ class HTTPServer:
         due = began + self._limits.body + size / (HEAVY_RATE if slow else BODY_RATE)
         return min(self._limits.body, due - time.monotonic())
 
-    async def _take_places(self, conn: ClientConnection, head: RequestHead) -> None:
+    async def _take_places(self, conn: ClientConnection, request: Request) -> None:
         """Wait in line for the places of a heavy body; of those whose size is not known
         four may come at once."""
         size = self._limits.heavy * self._limits.places // 4
-        if not head.headers.get("content-encoding"):
-            size = int(head.headers.get("content-length", size))
+        if not request.headers.get("content-encoding"):
+            size = int(request.headers.get("content-length", size))
         async with self._line:
             await conn.take_places(size)
 
@@ -9460,11 +9406,19 @@ LOGIN_HINT = (
     "run `python copilot_proxy.py login`, or POST /auth/login and enter the "
     "code it answers with"
 )
-MAX_TOKEN_FILE = 64 * 1024  # ours has about 1 KB; anything larger cannot be ours
+MAX_TOKEN_FILE = 64 * 1024  # ours has about 1 KB; what is cut there is no JSON
 LEFTOVER = re.compile(r"\.copilot-[0-9a-f]{16}")
+SHORT_CALL = Timeouts(total=30.0)  # for all that costs nothing
 NOT_GITHUB = (
     "this answer is not GitHub's, a company proxy or firewall may be in the way"
 )
+
+
+def read_object(raw: bytes) -> JSON:
+    """The object that an answer holds; {} = none."""
+    with contextlib.suppress(BadRequest):
+        return loads_object(raw)
+    return {}
 
 
 def token_in(obj: Any, key: str) -> str:
@@ -9476,7 +9430,7 @@ def token_in(obj: Any, key: str) -> str:
 def _open_plain(path: str, flags: int) -> int:
     # Never a symlink, which could lead to another's file, and no waiting for a FIFO.
     plain = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    return os.open(path, flags | plain)
+    return os.open(path, flags | plain, 0o600)
 
 
 class TokenStore:
@@ -9506,19 +9460,16 @@ class TokenStore:
     def load(self) -> JSON:
         """The file's object; {} when there is none or it cannot be trusted."""
         try:
+            self.check()
             with open(self.path, "rb", opener=_open_plain) as file:
                 info = os.fstat(file.fileno())
-                if not stat.S_ISREG(info.st_mode) or os.path.islink(self.path):
-                    raise ValueError("not a regular file")
-                if info.st_size > MAX_TOKEN_FILE:
-                    raise ValueError("too large")
                 posix = os.name != "nt"  # Windows has no owners and modes of this kind
                 if posix and info.st_uid != os.getuid():
                     raise ValueError("it belongs to another user")
                 if posix and info.st_mode & 0o077:
                     os.fchmod(file.fileno(), 0o600)
                     log_event("warn", "token_file_mode_repaired", path=self.path)
-                return loads_object(file.read())
+                return loads_object(file.read(MAX_TOKEN_FILE))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, BadRequest) as exc:
@@ -9529,12 +9480,11 @@ class TokenStore:
         """Replace the file in one step, and give its mark(); a failure is logged, the
         login goes on."""
         temporary = os.path.join(self._folder, ".copilot-" + secrets.token_hex(8))
-        saved_at = int(time.time() * 1000)
-        content = dict(githubToken=github, copilotToken=copilot, savedAt=saved_at)
+        now = int(time.time() * 1000)
+        content = dict(githubToken=github, copilotToken=copilot, savedAt=now)
         try:
             os.makedirs(self._folder, exist_ok=True)
-            private = functools.partial(os.open, mode=0o600)
-            with open(temporary, "xb", opener=private) as file:
+            with open(temporary, "xb", opener=_open_plain) as file:
                 file.write(dumps(content))
                 file.flush()
                 os.fsync(file.fileno())  # else a crash can leave an empty new file
@@ -9615,17 +9565,13 @@ EXCHANGE_FAILURES = {
 GITHUBS_PAGE = re.compile(rb"github|unicorn", re.IGNORECASE)
 
 
-def _notification_error(obj: JSON, hint: str) -> Forbidden:
+def _notification_error(kind: str, hint: str) -> Forbidden:
     # The envelope's own message names the account: shown to nobody, logged nowhere.
-    details = required(obj, "error_details", dict)
-    kind = required_text(details, "notification_id")[:60]
     text = "GitHub refuses Copilot to this account"
     for row in NOTIFICATIONS:
         kinds, meaning = row.split(": ")
         if kind in kinds.split():
             text = meaning
-    if obj.get("can_signup_for_limited"):
-        text += "; Copilot Free is open to it"
     return Forbidden(
         f"{text}. See github.com/settings/copilot ({kind}). {hint}",
         should_retry=kind == "server_error",
@@ -9649,13 +9595,15 @@ def exchange_error(
                 f"GITHUB_TOKEN is {meaning} ({prefix}), Copilot takes an editor's "
                 f"(ghu_); unset it, {LOGIN_HINT}."
             )
-    if status == 403:
-        with contextlib.suppress(BadRequest):
-            return _notification_error(loads_object(body), hint)
-    signed = headers.get("x-github-request-id")
-    if status >= 500:  # its pages in an outage have no request id
-        signed = signed or GITHUBS_PAGE.search(body[:MAX_TOKEN_FILE])
-    if not signed:
+    envelope = read_object(body)
+    kind = text_at(object_at(envelope, "error_details"), "notification_id")[:60]
+    if status == 403 and kind:
+        if envelope.get("can_signup_for_limited"):
+            hint = "Copilot Free is open to it. " + hint
+        return _notification_error(kind, hint)
+    # Its pages in an outage have no request id.
+    outage = status >= 500 and GITHUBS_PAGE.search(body)
+    if not (outage or headers.get("x-github-request-id")):
         return UpstreamError(f"{NOT_GITHUB}: {exc}")
     if status >= 500:
         return UpstreamError(
@@ -9667,9 +9615,10 @@ def exchange_error(
         return exc
     if hint:
         return AuthRequired(hint)
-    kind, text = EXCHANGE_FAILURES[status]
+    failure, text = EXCHANGE_FAILURES[status]
     dead = "GITHUB_TOKEN: unset it" if env_token else "the sign-in"
-    return kind(text.format(dead=dead, host=host, words=exc.words), should_retry=False)
+    words = text.format(dead=dead, host=host, words=exc.words)
+    return failure(words, should_retry=False)
 
 
 def editor_headers(config: Config) -> Dict[str, str]:
@@ -9742,7 +9691,7 @@ class Cached:
     outlives the failure of the next."""
 
     retry_at = 0.0
-    failure: Optional[ProxyError] = None  # the last one
+    failure: Optional[ProxyError] = None  # of the last fetch
     _flight: Optional[asyncio.Future[None]] = None
 
     def __init__(
@@ -9760,7 +9709,7 @@ class Cached:
         """Keep a value, to be renewed in so many seconds and good for so many."""
         now = self._clock()
         self.value = value
-        self._renew_at = now + renew_in
+        self.renew_at = now + renew_in
         self._good_until = now + life
 
     @property
@@ -9768,14 +9717,18 @@ class Cached:
         """How many seconds the value is still good; 0 = not at all."""
         return max(0.0, self._good_until - self._clock())
 
+    def start(self) -> None:
+        """Begin to fetch, unless somebody does or the last failure forbids it."""
+        if self._flight is None and self._clock() >= self.retry_at:
+            self._flight = asyncio.ensure_future(self._load())
+
     async def get(self, *, early: float = 0.0, wait: bool = True) -> Any:
         """The value, new if it is to be renewed in less than `early` seconds; raises
         the ProxyError of fetching it. With `wait` off a good one is given at once and
         the new one later."""
         now = self._clock()
-        if now + early >= self._renew_at:
-            if self._flight is None and now >= self.retry_at:
-                self._flight = asyncio.ensure_future(self._load())
+        if now + early >= self.renew_at:
+            self.start()
             if self._flight and (wait or now >= self._good_until):
                 # Whoever leaves must not take the others down, nor close() the waiters.
                 await asyncio.wait([self._flight])
@@ -9796,6 +9749,7 @@ class Cached:
     async def _load(self) -> None:
         try:
             self.put(*await self._fetch())
+            self.failure = None
         except ProxyError as exc:
             self.failure = exc
             self.retry_at = self._clock() + self._pause(exc)
@@ -9842,9 +9796,9 @@ class CopilotAuth:
         self._code = Cached(self._request_code, self._clock)
         self._tokens = Cached(self._new_token, self._clock, self._back_off)
         self._failures = 0
-        self._worked: Optional[CopilotToken] = None  # the last that Copilot took
-        # When it refused the last others at once.
-        self._unused = collections.deque([-UNUSED_SPAN] * MOST_UNUSED, MOST_UNUSED)
+        self.worked: Optional[CopilotToken] = None  # the last that Copilot took
+        # Until when the last others count that it refused at once.
+        self._unused = collections.deque([0.0] * MOST_UNUSED, MOST_UNUSED)
 
     def signed_in(self) -> bool:
         """Whether a GitHub token is there that is not known to be dead."""
@@ -9859,15 +9813,15 @@ class CopilotAuth:
 
     def _follow_file(self) -> None:
         """Take over what another process wrote: a sign-in, another one, a logout."""
-        by_environment = self._github and self._github == self._config.github_token
-        if by_environment and not self._dead:
+        env_token = self._config.github_token
+        if env_token == self._github != "" and not self._dead:
             return
         saved = self._store.load()
-        github = token_in(saved, "githubToken")
-        if github == self._github or by_environment and not github:
+        github = token_in(saved, "githubToken") or env_token
+        if github == self._github:
             return
         self._leave()
-        self._become(github or self._config.github_token)
+        self._become(github)
         reply = saved.get("copilotToken")
         if token_in(reply, "token"):  # one that is surely good saves an exchange
             left = count(reply.get("expires_at")) - int(time.time())
@@ -9895,33 +9849,28 @@ class CopilotAuth:
             )
         return self._github
 
-    def _standing(self, nobody: str) -> JSON:
-        """Where the sign-in stands, without talking to GitHub; `nobody` is the error
-        when there is no other."""
+    def check(self) -> JSON:
+        """`POST /auth/check`: where the sign-in stands, without talking to GitHub."""
         signed_in = self.signed_in()  # first: it can end our own polling
         if self._polling and not self._polling.done():
             return {"status": "pending_verification"}  # or its first token is to come
         if signed_in:
             return {"status": "authenticated"}
-        state = {"status": "unauthenticated"}
-        error = str(self._code.failure or self._dead or nobody)
-        if error:
-            state["error"] = error
-        return state
+        error = self._failure or f"no sign-in is under way: {LOGIN_HINT}."
+        return {"status": "unauthenticated", "error": error}
 
     def status(self) -> JSON:
         """`GET /auth/status`."""
-        state = self._standing("")
-        if state["status"] == "pending_verification":
-            state["status"] = "unauthenticated"
-        elif state["status"] == "authenticated":
-            token = self._tokens.value
-            state["expiresAt"] = token and token.expires_at
-        return state
+        state = self.check()
+        if state["status"] != "authenticated":
+            return {"status": "unauthenticated", **given(error=self._failure)}
+        token = self._tokens.value
+        return {**state, "expiresAt": token and token.expires_at}
 
-    def check(self) -> JSON:
-        """`POST /auth/check`."""
-        return self._standing(f"no sign-in is under way: {LOGIN_HINT}.")
+    @property
+    def _failure(self) -> str:
+        """Why the last sign-in failed or ended, "" = it did not."""
+        return str(self._code.failure or self._dead)
 
     def logout(self) -> JSON:
         """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
@@ -9948,7 +9897,7 @@ class CopilotAuth:
         if body:
             headers["content-type"] = "application/json"
         response = await self._pool.request(
-            "POST" if body else "GET", url, headers.items(), body, Timeouts(total=30.0)
+            "POST" if body else "GET", url, headers.items(), body, SHORT_CALL
         )
         return response, await response.read_all(MAX_TOKEN_FILE // 2)
 
@@ -9962,13 +9911,9 @@ class CopilotAuth:
         """Give the pending code, or ask GitHub for one and begin to poll."""
         if self.signed_in():
             return {"status": "authenticated"}
-        try:
-            code = await self._code.get()
-        except ProxyError as exc:
-            log_event("warn", "login_failed", reason=str(exc))
-            raise
-        code = {**code, "expires_in": int(self._code.left)}
-        return {"status": "pending_verification", **code}
+        code = await self._code.get()
+        left = int(self._code.left)
+        return {"status": "pending_verification", **code, "expires_in": left}
 
     async def _request_code(self) -> Tuple[JSON, float, float]:
         reply = await self._oauth("/login/device/code", {"scope": "read:user"})
@@ -9976,9 +9921,7 @@ class CopilotAuth:
         code = {key: text_at(reply, key) for key in keys}
         if "" in code.values():
             raise _device_error(reply)
-        interval = reply.get("interval")
-        if type(interval) not in (int, float):
-            interval = 5
+        interval = typed(reply, "interval", float) or count(reply.get("interval")) or 5
         code["interval"] = max(LEAST_POLL, interval)
         life = min(count(reply.get("expires_in")) or 900, 3600)
         polling = self._sign_in(code.pop("device_code"), code["interval"], life)
@@ -10032,26 +9975,21 @@ class CopilotAuth:
 
     # -- the Copilot token (UPSTREAM 3) --------------------------------------
 
-    async def token(self) -> CopilotToken:
+    def token(self) -> Awaitable[CopilotToken]:
         """A valid Copilot token; raises AuthRequired, Forbidden or UpstreamError.
 
         A token within 5 minutes of its end is still given out while its successor is
         fetched; only an expired one makes callers wait, all on the same exchange.
         """
-        if not self.signed_in() and self._tokens.left:
-            return self._tokens.value
-        self.github_token()
-        return await self._tokens.get(wait=False)
+        if not (self.signed_in() or self._tokens.left):
+            self.github_token()
+        return self._tokens.get(wait=False)
 
-    async def renew(self) -> CopilotToken:
+    def renew(self) -> Awaitable[CopilotToken]:
         """Exchange now, whatever is kept: the proof that the sign-in works."""
         self._tokens.put()
         self._tokens.retry_at = 0.0
-        return await self.token()
-
-    def worked(self, token: CopilotToken) -> None:
-        """The upstream took `token`."""
-        self._worked = token
+        return self.token()
 
     def drop_refused(self, token: CopilotToken, *, expired: bool) -> bool:
         """Forget `token`, which the upstream refused, and count that; True = asking
@@ -10063,32 +10001,30 @@ class CopilotAuth:
         if token is not self._tokens.value:
             return True
         now = self._clock()
-        proven = expired and token is self._worked
-        if not proven:
-            if self._unused[0] + UNUSED_SPAN > now:
+        if not expired or token is not self.worked:
+            if self._unused[0] > now:
                 return False  # it is good enough for other requests
-            self._unused.append(now)
+            self._unused.append(now + UNUSED_SPAN)
+            if expired and self._unused[0] > now:
+                self._tokens.retry_at = self._unused[0]
+                self._tokens.failure = UpstreamError(
+                    "GitHub Copilot refuses the tokens that GitHub gives out, "
+                    f"{MOST_UNUSED} in a row. You are still signed in; try again "
+                    "later.",
+                    status=503,
+                )
         self._tokens.put()
-        again_at = self._unused[0] + UNUSED_SPAN
-        if expired and not proven and again_at > now:
-            self._tokens.retry_at = again_at
-            self._tokens.failure = UpstreamError(
-                "GitHub Copilot refuses the tokens that GitHub gives out, "
-                f"{MOST_UNUSED} in a row. You are still signed in; try again later.",
-                status=503,
-            )
         return True
 
     async def _new_token(self) -> Tuple[CopilotToken, float, float]:
         api = self._config.github_api_url
         url = api + "/copilot_internal/v2/token"
-        response, raw = await self.ask_github(url, token=self.github_token())
-        github = self._github
+        github = self.github_token()
+        response, raw = await self.ask_github(url, token=github)
         status = response.status
         reply: JSON = {}
         if status == 200:
-            with contextlib.suppress(BadRequest):
-                reply = loads_object(raw)
+            reply = read_object(raw)
             # Not in its own words: they may hold half a token.
             status = 502
             raw = b"no Copilot token came."
@@ -10106,13 +10042,14 @@ class CopilotAuth:
 
     def _back_off(self, exc: ProxyError) -> float:
         # 1, 2, 4 ... 60 s; the longest for what time does not heal soon (UPSTREAM 3.4).
-        wait = min(2.0 ** min(self._failures, 6), 60.0)
+        wait: float = min(2**self._failures, 60)
         if re.fullmatch("[1-9][0-9]{0,5}", exc.retry_after):
             wait = float(exc.retry_after)
         elif exc.status == 403:
             wait = 60.0
         elif isinstance(exc, AuthRequired):
             self._dead = str(exc)
+            self._tokens.renew_at = math.inf  # there is nothing to renew it with
             self._mark = "to be looked at"  # GITHUB_TOKEN is dead, the file may help
             wait = 0.0
         self._failures += 1
@@ -10124,8 +10061,8 @@ class CopilotAuth:
     ) -> Tuple[CopilotToken, float, float]:
         """A token for refresh_in + 60 s from now, whatever its clock says."""
         life = min(max(refresh_in, 60), 86400) + 60.0
-        api, proxy = endpoints_of(self._config, reply)
-        token = CopilotToken(reply["token"], api, proxy, int(time.time() + life))
+        hosts = endpoints_of(self._config, reply)
+        token = CopilotToken(reply["token"], *hosts, int(time.time() + life))
         return token, max(life - 300, life / 2), life
 
 
@@ -10146,7 +10083,6 @@ class CopilotAuth:
 # no more tokens are asked for until somebody signs in anew.
 
 MODELS = "/models"
-EMBEDDINGS = "/embeddings"
 COUNT_TOKENS = MESSAGES + "/count_tokens"
 AUTO_SESSION = "/models/session"
 ENGINES = "/v1/engines/"  # the autocomplete host's paths (UPSTREAM 14)
@@ -10157,7 +10093,7 @@ CATALOGUE_LIFE = 600.0  # seconds, as in VS Code
 
 def engine_path(engine: str) -> str:
     """The path of the legacy autocomplete service for one engine."""
-    return "%s%s/completions" % (ENGINES, urllib.parse.quote(engine, safe=""))
+    return ENGINES + urllib.parse.quote(engine, "") + "/completions"
 
 
 # Openai-Intent sways Copilot's content filter, so it follows official clients
@@ -10176,9 +10112,8 @@ INTENTS = {
 def new_uuid() -> str:
     """A random UUID (RFC 9562 5.4), at half the uuid module's cost: it names a request
     and guards nothing."""
-    bits = random.getrandbits
-    groups = (bits(32), bits(16), bits(12), bits(12), bits(48))
-    return "%08x-%04x-4%03x-a%03x-%012x" % groups
+    bits = "%032x" % random.getrandbits(128)
+    return f"{bits[:8]}-{bits[8:12]}-4{bits[13:16]}-a{bits[17:20]}-{bits[20:]}"
 
 
 def copilot_headers(config: Config, token: str, endpoint: str) -> Dict[str, str]:
@@ -10210,7 +10145,7 @@ FORWARDED = re.compile(
 
 def forward_headers(headers: Iterable[Tuple[str, str]]) -> List[Tuple[str, str]]:
     """What the client may see of the upstream's headers (UPSTREAM 5.3, 6.3)."""
-    return [pair for pair in headers if FORWARDED.fullmatch(pair[0])]
+    return [pair for pair in headers.items() if FORWARDED.fullmatch(pair[0])]
 
 
 # -- who pays: `user` once for what a person typed, `agent` for the rest ---------------
@@ -10225,52 +10160,36 @@ class Initiator(NamedTuple):
 
 
 AGENT = Initiator("agent")
+NOBODY = Initiator("")  # pays for what costs nothing
 
 
-class ClientMarks(NamedTuple):
-    """How the texts begin that one client sends as the user's though nobody typed them.
-
-    They count from that client only: a person may type them elsewhere."""
-
-    client: str  # how its User-Agent begins
-    last: Any  # pattern of the last text of a turn
-    turn: Any = re.compile(r"(?!)")  # pattern of any text of the last two messages
-
-
-CLIENT_MARKS = (
+# How the texts begin that a client sends as the user's though nobody typed them, by how
+# its User-Agent begins: a person may type them elsewhere.
+CLIENT_MARKS = {
     # Titles, searches, compaction, resumed answers, hooks, finished background agents
     # (2.1.197 to 2.1.332, seen 2026-11).
-    ClientMarks(
-        "claude-",
-        re.compile(
-            r"<session>|Perform a web search for the query: |\[SUGGESTION MODE"
-            r"|CRITICAL: Respond with TEXT ONLY|Your task is to create a detailed summ"
-            r"|This session is being continued from |Output token limit hit"
-            r"|\[Your previous response had no visible |Your tool call was malform"
-            r"|Continue from where you left off\.|[A-Za-z]{1,40} hook feedback:"
-            r"|<task-notification>|\[[A-Z -]{1,60} - NOT USER INPUT\]"
-        ),
+    "claude-": re.compile(
+        r"<session>|Perform a web search for the query: |\[SUGGESTION MODE"
+        r"|CRITICAL: Respond with TEXT ONLY|Your task is to create a detailed summ"
+        r"|This session is being continued from |Output token limit hit"
+        r"|\[Your previous response had no visible |Your tool call was malform"
+        r"|Continue from where you left off\.|[A-Za-z]{1,40} hook feedback:"
+        r"|<task-notification>|\[[A-Z -]{1,60} - NOT USER INPUT\]"
     ),
     # Compaction, and the turn that goes on after it (0.169, 0.171).
-    ClientMarks(
-        "codex",
-        re.compile(
-            "You are performing a CONTEXT CHECKPOINT"
-            "|Another language model started to solve this problem"
-        ),
+    "codex": re.compile(
+        "You are performing a CONTEXT CHECKPOINT"
+        "|Another language model started to solve this problem"
     ),
-    # The title, whose prompt follows in the same turn; compaction, and what goes on
-    # after it (1.18.33).
-    ClientMarks(
-        "opencode/",
-        re.compile(
-            "Provide a detailed prompt for continuing our conversation above"
-            "|Here is the conversation so far:"
-            "|Continue if you have next steps, or stop and ask for clarification"
-        ),
-        re.compile("Generate a title for this conversation:"),
+    # Compaction, and what goes on after it (1.18.33).
+    "opencode/": re.compile(
+        "Provide a detailed prompt for continuing our conversation above"
+        "|Here is the conversation so far:"
+        "|Continue if you have next steps, or stop and ask for clarification"
     ),
-)
+}
+# opencode's title, whose prompt follows, in the same turn or in one of its own.
+TITLE_MARK = "Generate a title for this conversation:"
 # Sub-agents and questions beside the conversation say so themselves: Claude Code's,
 # Codex's and opencode's.
 SIDE_HEADERS = """
@@ -10303,9 +10222,9 @@ def _texts_of(item: JSON) -> Optional[List[str]]:
     return [part["text"] for part in parts if isinstance(part.get("text"), str)]
 
 
-def _last_item(body: JSON) -> JSON:
+def _last_item(items: List[Any]) -> JSON:
     """The last message or item; instructions may follow the prompt (CLIENTS 1)."""
-    for item in reversed(_items(body)):
+    for item in reversed(items):
         if isinstance(item, dict) and item.get("role") not in ("system", "developer"):
             return item
     return {"role": "user"}
@@ -10316,9 +10235,9 @@ def _is_side_request(headers: Headers, body: JSON) -> bool:
     if headers.get("x-initiator") == "agent":  # as Copilot's own clients
         return True
     # Claude Code calls the conversation itself "main" (CLIENTS 1).
-    if any(headers.get(name, "main") != "main" for name in SIDE_HEADERS):
+    if not {None, "main"}.issuperset(map(headers.get, SIDE_HEADERS)):
         return True
-    first = objects(body.get("system"))[:1]
+    first = list_at(body, "system")[:1]
     return any("cc_is_subagent=true" in text_at(each, "text")[:2000] for each in first)
 
 
@@ -10329,39 +10248,38 @@ def _is_side_question(body: JSON) -> bool:
     return body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
 
 
-def _is_automatic(agent: str, text: str, body: JSON) -> bool:
+def _is_automatic(agent: str, text: str, items: List[Any]) -> bool:
     """Whether the client that sent it makes such texts by itself."""
-    for marks in CLIENT_MARKS:
-        if agent.startswith(marks.client):
-            texts = []
-            for item in objects(_items(body)[-2:]):
-                texts += _texts_of(item) or ()
-            if any(map(marks.turn.match, texts)) or marks.last.match(text.lstrip()):
-                return True
-    return False
+    for client, marks in CLIENT_MARKS.items():
+        if agent.startswith(client) and marks.match(text.lstrip()):
+            return True
+    if not agent.startswith("opencode/"):
+        return False
+    latest = [_texts_of(item) or () for item in objects(items[-2:])]
+    return any(text.startswith(TITLE_MARK) for texts in latest for text in texts)
 
 
 def who_asks(headers: Headers, body: JSON, session: str) -> Initiator:
     """Who asks: `user` for a prompt that a person typed, and when in doubt."""
     agent = headers.get("user-agent", "")
-    claude_code = agent.startswith("claude-")
-    item = _last_item(body)
+    items = _items(body)
+    item = _last_item(items)
     texts = _texts_of(item)
     if texts is None or _is_side_request(headers, body):
         return AGENT
     texts = texts or [""]  # of a picture
-    if claude_code:
+    if agent.startswith("claude-"):
         if _is_side_question(body):
             return AGENT
         texts = [text for text in texts if not _is_reminder(text)]
-    if not texts or _is_automatic(agent, texts[-1], body):
+    if not texts or _is_automatic(agent, texts[-1], items):
         return AGENT
     prompt = headers.get("x-claude-code-prompt-id")
     if prompt:
         return Initiator("user", prompt)
     if any(map(headers.get, SESSION_HEADERS)):
         key = (session, hash(texts[-1] or dumps(item)))
-        return Initiator("user", key, len(_items(body)))
+        return Initiator("user", key, len(items))
     # Without a session of its own a client's same words may well be typed again.
     return Initiator("user", object())
 
@@ -10374,23 +10292,22 @@ SHORT_WAIT = re.compile("[0-8]?")  # seconds; what takes longer the client decid
 
 def retry_wait(exc: ProxyError, attempt: int, dice: float) -> Optional[float]:
     """Seconds until the next try after `attempt` retries, None = give up; dice < 1."""
-    if exc.should_retry is False or attempt >= RETRIED.get(exc.status, 0):
-        return None
-    if isinstance(exc, UpstreamTimeout):  # has cost 300 s already, and may be billed
-        return None
-    if not SHORT_WAIT.fullmatch(exc.retry_after):  # or a date
+    if (
+        exc.should_retry is False
+        or attempt >= RETRIED.get(exc.status, 0)
+        or isinstance(exc, UpstreamTimeout)  # has cost 300 s already, may be billed
+        or not SHORT_WAIT.fullmatch(exc.retry_after)  # or a date
+    ):
         return None
     return max(0.5 * 4**attempt * (1 + dice), float(exc.retry_after or 0))
 
 
-def wants_new_token(exc: ProxyError) -> bool:
+def wants_new_token(exc: UpstreamError) -> bool:
     """Whether another Copilot token, or the host named with it, may help."""
-    if not isinstance(exc, UpstreamError):
-        return False
-    if exc.status == 403:  # one with a reason is final
-        unreasoned = not exc.code and not exc.kind
-        return unreasoned and exc.words.lower().startswith("forbidden")
-    return exc.status in (401, 421)
+    if exc.status != 403:
+        return exc.status in (401, 421)
+    reason = exc.code or exc.kind  # with one it is final
+    return not reason and exc.words.lower().startswith("forbidden")
 
 
 # -- the account's quota (UPSTREAM 4) ------------------------------------------
@@ -10398,25 +10315,22 @@ def wants_new_token(exc: ProxyError) -> bool:
 
 def _snapshot(raw: JSON) -> JSON:
     """One quota; overdrawn it is used up, and the rest is overage."""
+    unlimited = raw.get("unlimited") is True  # then figures say nothing
     figures = {
         key: value
         for key, value in raw.items()
-        if type(value) in (int, float) and abs(value) < 1e15
+        if type(value) in (int, float) and abs(value) < 1e15 and not unlimited
     }
     total = figures.get("entitlement")
     left = figures.get("quota_remaining", figures.get("remaining"))
     percent = figures.get("percent_remaining")
     overage = figures.get("overage_count", 0)
-    unlimited = raw.get("unlimited") is True
     permitted = raw.get("overage_permitted") is True
-    if unlimited:
-        total = left = percent = None
     if left is not None:
         overage = max(overage, -left)
         left = max(left, 0)
         if total:
             percent = 100.0 * left / total
-    blocked = left == 0 and not permitted
     return {
         "unlimited": unlimited,
         "entitlement": total,
@@ -10424,7 +10338,7 @@ def _snapshot(raw: JSON) -> JSON:
         "percent_remaining": percent and max(0.0, percent),
         "overage_permitted": permitted,
         "overage_count": overage,
-        "blocked": blocked or raw.get("has_quota") is False,
+        "blocked": left == 0 and not permitted or raw.get("has_quota") is False,
     }
 
 
@@ -10435,21 +10349,21 @@ def parse_quota(reply: JSON) -> JSON:
     totals = object_at(reply, "monthly_quotas")
     for name, left in object_at(reply, "limited_user_quotas").items():
         raw[name] = {"remaining": left, "entitlement": totals.get(name)}
-    for name, snapshot in object_at(reply, "quota_snapshots").items():
-        if isinstance(snapshot, dict):
-            raw[name] = snapshot
+    snapshots = object_at(reply, "quota_snapshots")
+    for name in snapshots:
+        raw[name] = object_at(snapshots, name)
     by_tokens = [each.get("token_based_billing") for each in (reply, *raw.values())]
     billing = "ai_credits" if True in by_tokens else "premium_requests"
     names = {"premium_interactions": billing}
     quotas = {names.get(key, key): _snapshot(raw[key]) for key in raw}
-    reset = reply.get("quota_reset_date") or reply.get("limited_user_reset_date")
     return {
         "login": reply.get("login"),
         "plan": reply.get("copilot_plan"),
         "sku": reply.get("access_type_sku"),
         "billing": billing,
         "quotas": quotas,
-        "reset_date": reset,
+        "reset_date": reply.get("quota_reset_date")
+        or reply.get("limited_user_reset_date"),
     }
 
 
@@ -10462,6 +10376,23 @@ NO_MODEL = Model("")
 AUTO_BODY = b'{"auto_mode":{"model_hints":["auto"]}}'
 MOST_PROMPTS = 1000
 REPEATED = 900.0  # seconds within which the same prompt at the same place is a retry
+
+
+async def _refusal(response: Response) -> UpstreamError:
+    """The error that an answer is; one that is long or cut still tells its status."""
+    raw = b""
+    with contextlib.closing(response), contextlib.suppress(UpstreamError):
+        while len(raw) < MAX_ERROR:
+            piece = await response.read()
+            if not piece:
+                break
+            raw += piece
+    exc = upstream_error(response.status, response.headers, raw)
+    log_event(
+        "debug", "upstream_refused", status=response.status, code=exc.code,
+        ids=dict(forward_headers(response.headers)),
+    )
+    return exc
 
 
 class CopilotClient:
@@ -10482,6 +10413,8 @@ class CopilotClient:
         self._headers = functools.lru_cache(64)(
             functools.partial(copilot_headers, config)
         )
+        # As long as the answer speaks; silence is also what comes first.
+        self._patience = Timeouts(config.idle_timeout, config.idle_timeout)
         self._prompts: Dict[Hashable, Tuple[float, int]] = {}  # when, place
         self.forget()
 
@@ -10502,28 +10435,27 @@ class CopilotClient:
             self._owner = owner
             self.forget()
 
-    async def models(self, refresh: bool = False) -> Catalogue:
+    def models(self, refresh: bool = False) -> Awaitable[Catalogue]:
         """The catalogue, `refresh`ed unless it is just half a minute old; raises
         ProxyError when it was never to be had."""
         self._check_owner()
-        return await self._models.get(early=CATALOGUE_LIFE - 30.0 if refresh else 0.0)
+        return self._models.get(early=(CATALOGUE_LIFE - 30.0) * refresh)
 
     async def _fetch_models(self) -> Tuple[Catalogue, float, float]:
-        response = await self.send(MODELS, initiator=None)
-        raw = await response.read_all(MAX_CATALOGUE)
-        with contextlib.suppress(BadRequest):
-            models = Catalogue(
-                parse_models(loads_object(raw)), self._config.copilot_default_model,
-                self._config.model_map,
-            )
-            if models:
-                return models, CATALOGUE_LIFE, math.inf
-        raise UpstreamError("Copilot's list of models cannot be read; try again.")
+        response = await self.send(MODELS)
+        reply = read_object(await response.read_all(MAX_CATALOGUE))
+        config = self._config
+        models = Catalogue(
+            parse_models(reply), config.copilot_default_model, config.model_map
+        )
+        if not models:
+            raise UpstreamError("Copilot's list of models cannot be read; try again.")
+        return models, CATALOGUE_LIFE, math.inf
 
-    async def quota(self) -> JSON:
+    def quota(self) -> Awaitable[JSON]:
         """The account's quota, at most a minute old."""
         self._check_owner()
-        return await self._quota.get()
+        return self._quota.get()
 
     async def _fetch_quota(self) -> Tuple[JSON, float, float]:
         url = self._config.github_api_url + "/copilot_internal/user"
@@ -10531,9 +10463,10 @@ class CopilotClient:
         response, raw = await self._auth.ask_github(url, token=token)
         if response.status != 200:
             raise upstream_error(response.status, response.headers, raw)
-        with contextlib.suppress(BadRequest):
-            return parse_quota(loads_object(raw)), 60.0, math.inf
-        raise UpstreamError("GitHub's account page cannot be read; try again.")
+        reply = read_object(raw)
+        if not reply:
+            raise UpstreamError("GitHub's account page cannot be read; try again.")
+        return parse_quota(reply), 60.0, math.inf
 
     def kept_models(self) -> Catalogue:
         """The catalogue as it was last read, empty before; nobody is asked."""
@@ -10543,11 +10476,6 @@ class CopilotClient:
         """What the last quota call told, {} before; raises AuthRequired."""
         self._check_owner()
         return self._quota.value or {}
-
-    async def close(self) -> None:
-        """Leave what is being fetched."""
-        for cached in (self._models, self._quota, *self._choices.values()):
-            cached.close()
 
     # -- Auto (UPSTREAM 22.1) ----------------------------------------------------
 
@@ -10578,116 +10506,81 @@ class CopilotClient:
 
     async def _choose_auto(self, session: str) -> Tuple[Model, float, float]:
         choice = self._choices.get(session)  # none when it was forgotten meanwhile
-        old = choice and choice.value
-        carrier = NO_MODEL
-        if old:  # its last header is the session's token, added below: no other is sent
-            carrier = old._replace(headers=old.headers[-1:])
+        old = choice and choice.value  # its token is among its headers
         response = await self.send(
-            AUTO_SESSION, AUTO_BODY, carrier, initiator=None, patient=False
+            AUTO_SESSION, AUTO_BODY, old or NO_MODEL, patient=False
         )
-        reply: JSON = {}
-        with contextlib.suppress(BadRequest):
-            reply = loads_object(await response.read_all(MAX_ERROR))
+        reply = read_object(await response.read_all(MAX_ERROR))
         token = token_in(reply, "session_token")
         available = list_at(reply, "available_models")
         names = [text_at(reply, "selected_model"), *available]
         if old and old.id in available:
             names.insert(0, old.id)  # the conversation's cache lives there
-        by_id = {model.id: model for model in await self.models()}
-        for name in names:
-            if token and isinstance(name, str) and name in by_id:
-                life = typed(reply, "expires_at", int) - int(time.time())
-                if not 60 <= life <= 86400:
-                    life = 1800  # one of the two clocks is wrong
-                model = by_id[name]
-                headers = (*model.headers, ("copilot-session-token", token))
-                return model._replace(headers=headers), life - 300, life
-        raise UpstreamError("Copilot's choice of a model cannot be read; try again.")
+        models = await self.models()
+        able = [model for name in names for model in models if model.id == name]
+        if not token or not able:
+            raise UpstreamError(
+                "Copilot's choice of a model cannot be read; try again."
+            )
+        life = typed(reply, "expires_at", int) - int(time.time())
+        if not 60 <= life <= 86400:
+            life = 1800  # one of the two clocks is wrong
+        headers = (*able[0].headers, ("copilot-session-token", token))
+        return able[0]._replace(headers=headers), life - 300, life
 
     # -- requests ----------------------------------------------------------------
 
-    def who_pays(self, headers: Headers, body: JSON, session: str) -> Initiator:
-        """Who asks, but `agent` for a client's retry, as with the official client."""
-        asks = who_asks(headers, body, session)
-        return asks._replace(who="agent") if self._is_repeated(asks) else asks
-
-    def _is_repeated(self, initiator: Initiator) -> bool:
+    def who_pays(self, initiator: Initiator) -> str:
+        """`agent` for a client's retry and for our own, as with the official client."""
         when, place = self._prompts.get(initiator.key, (-1e9, 0))
-        return self._clock() - when < REPEATED and place in (0, initiator.place)
+        repeated = place in (0, initiator.place) and self._clock() - when < REPEATED
+        return "agent" if repeated else initiator.who
 
-    def _note(
-        self, initiator: Optional[Initiator], exc: Optional[ProxyError] = None
-    ) -> None:
+    def _note(self, initiator: Initiator, exc: Optional[ProxyError] = None) -> None:
         """Remember a prompt that Copilot looked at."""
-        key = initiator and initiator.key
-        if key is None or isinstance(exc, ConnectFailed):
+        if initiator.key is None or isinstance(exc, ConnectFailed):
             return
         # Claude Code compacts what is too long, and sends it at another place.
         place = 0 if isinstance(exc, ContextOverflow) else initiator.place
-        keep_newest(self._prompts, key, (self._clock(), place), MOST_PROMPTS)
-
-    async def _attempt(
-        self, token: CopilotToken, endpoint: str, body: bytes, more: Dict[str, str],
-        initiator: Optional[Initiator],
-    ) -> Response:
-        """One request with one token; raises ProxyError for any answer but a 2xx."""
-        # What a model wants besides never replaces ours.
-        headers = {**more, **self._headers(token.token, endpoint)}
-        headers["x-request-id"] = headers["x-agent-task-id"] = new_uuid()
-        timeouts = Timeouts(total=30.0)
-        if initiator:  # as long as it speaks; silence is also what comes first
-            timeouts = Timeouts(self._config.idle_timeout, self._config.idle_timeout)
-            headers["x-initiator"] = initiator.who
-            # Copilot has seen it since who_pays() was asked: this is our own retry.
-            if self._is_repeated(initiator):
-                headers["x-initiator"] = "agent"
-        host = token.proxy if endpoint.startswith(ENGINES) else token.api
-        response = await self._pool.request(
-            "POST" if body else "GET", host + endpoint, headers.items(), body, timeouts
-        )
-        if 200 <= response.status < 300:
-            return response
-        raw = bytearray()  # a body that is long or cut still tells its status
-
-        def take(piece: bytes) -> bool:
-            raw.extend(piece)
-            return len(raw) < MAX_ERROR
-
-        with contextlib.closing(response), contextlib.suppress(UpstreamError):
-            await response.pour(take)
-        exc = upstream_error(response.status, response.headers, bytes(raw))
-        log_event(
-            "debug", "upstream_refused", status=response.status, code=exc.code,
-            ids=dict(forward_headers(response.headers)),
-        )
-        raise exc
+        seen = (self._clock(), place)
+        keep_newest(self._prompts, initiator.key, seen, MOST_PROMPTS)
 
     async def send(
-        self, endpoint: str, body: bytes = b"", model: Model = NO_MODEL, *,
-        initiator: Optional[Initiator] = AGENT, headers: Mapping[str, str] = {},
+        self, endpoint: str, body: bytes = b"", model: Model = NO_MODEL,
+        initiator: Initiator = NOBODY, headers: Mapping[str, str] = {}, *,
         patient: bool = True,
     ) -> Response:
         """Send, and again where another token or, if `patient`, some time may help.
 
-        The answer's head has come and is 2xx; raises ProxyError. No body makes a GET,
-        no initiator says that it costs nothing.
+        The answer's head has come and is 2xx; raises ProxyError. No body makes a GET.
         """
-        more = {**dict(model.headers), **headers}
+        method = "POST" if body else "GET"
+        timeouts = self._patience if initiator.who else SHORT_CALL
+        wanted = {**dict(model.headers), **headers}
         renewed = False
         retries = 0
         while True:
             token = await self._auth.token()
+            host = token.proxy if endpoint.startswith(ENGINES) else token.api
+            # What a model wants besides never replaces ours.
+            fields = {**wanted, **self._headers(token.token, endpoint)}
+            fields["x-request-id"] = fields["x-agent-task-id"] = new_uuid()
+            if initiator.who:
+                fields["x-initiator"] = self.who_pays(initiator)
             try:
-                answer = await self._attempt(token, endpoint, body, more, initiator)
-                self._note(initiator)
-                self._auth.worked(token)
-                return answer
-            except ProxyError as exc:
+                response = await self._pool.request(
+                    method, host + endpoint, fields.items(), body, timeouts
+                )
+                if 200 <= response.status < 300:
+                    self._note(initiator)
+                    self._auth.worked = token
+                    return response
+                refusal = await _refusal(response)
+            except UpstreamError as exc:
                 refusal = exc
             if wants_new_token(refusal):
                 # It counts the second refusal too, so it is asked first.
-                expired = refusal.status == 401
-                again = self._auth.drop_refused(token, expired=expired)
+                again = self._auth.drop_refused(token, expired=refusal.status == 401)
                 if renewed or not again:
                     raise refusal
                 renewed = True
@@ -10709,7 +10602,7 @@ class CopilotClient:
         """The upstream's own count for a Messages request; free of charge."""
         raw = dumps({**body, "model": model.id})
         response = await self.send(
-            COUNT_TOKENS, raw, model, initiator=None, headers=headers, patient=False
+            COUNT_TOKENS, raw, model, headers=headers, patient=False
         )
         reply = loads_object(await response.read_all(MAX_ERROR))
         return count(reply.get("input_tokens"))
@@ -10747,11 +10640,11 @@ class CopilotClient:
 
 
 class Route(NamedTuple):
-    """One endpoint; `{name}` takes the path's last segment. HEAD follows GET."""
+    """One endpoint; `{id}` is any last part of a path. HEAD follows GET."""
 
     method: str
     path: str
-    handler: str  # a key of App._reports, else a method of App without its "_"
+    handler: str  # what answers it: App's attribute without its "_"
     dialect: str = ""  # of a model request; such a handler is given an Exchange
 
 
@@ -10760,10 +10653,10 @@ class Route(NamedTuple):
 ROUTES = [Route(*row.split()) for row in """
 GET   /                            home
 GET   /api/hello                   home
-POST  /auth/login                  login
+POST  /auth/login                  auth.login
 POST  /auth/check                  auth_check
 GET   /auth/status                 auth_status
-POST  /auth/logout                 logout
+POST  /auth/logout                 auth.logout
 POST  /v1/messages                 messages           anthropic
 POST  /v1/messages/count_tokens    count_tokens
 GET   /v1/models                   models
@@ -10774,12 +10667,12 @@ POST  /v1/responses/compact        responses_compact  responses
 GET   /v1/responses                responses_socket
 POST  /v1/embeddings               embeddings         embeddings
 POST  /v1/completions              completions        completions
-GET   /usage/summary               usage_summary
-GET   /usage/details               usage_details
-GET   /usage/quota                 usage_quota
+GET   /usage/summary               ledger.summary
+GET   /usage/details               ledger.details
+GET   /usage/quota                 copilot.quota
 GET   /usage/page                  usage_page
 POST  /usage/line                  usage_line
-POST  /usage/reset/{session}       usage_reset
+POST  /usage/reset/{id}            usage_reset
 POST  /usage/reset-all             usage_reset_all
 POST  /api/event_logging/batch     event_batch
 """.strip().splitlines()]
@@ -10791,26 +10684,24 @@ def segments(path: str) -> List[str]:
     return list(itertools.dropwhile("v1".__eq__, filter(None, path.split("/"))))
 
 
-ANY = "/"  # stands for a parameter: no segment has it
-ROUTES_AT: Dict[Tuple[str, ...], Dict[str, Route]] = {}  # by path, then by method
-for _route in ROUTES:
-    _parts = [ANY if part[0] == "{" else part for part in segments(_route.path)]
-    _methods = ROUTES_AT.setdefault(tuple(_parts), {})
-    _methods[_route.method] = _route
-    if _route.method == "GET":
-        _methods["HEAD"] = _route
-
-
 @functools.lru_cache(maxsize=256)
 def find_route(method: str, path: str) -> Route:
     """The route of a request; raises NotFound or MethodNotAllowed."""
     parts = segments(path)
-    routes = ROUTES_AT.get(tuple(parts)) or ROUTES_AT.get((*parts[:-1], ANY), {})
+    routes: Dict[str, Route] = {}
+    for route in ROUTES:
+        wanted = segments(route.path)
+        if wanted[-1:] == ["{id}"]:
+            wanted[-1:] = parts[-1:]
+        if wanted == parts:
+            routes[route.method] = route
+    if "GET" in routes:
+        routes["HEAD"] = routes["GET"]
     if method in routes:
         return routes[method]
     if routes:
         raise MethodNotAllowed(
-            "%s does not take %s." % (path[:200], method[:20]), ", ".join(routes)
+            "%s does not take %s." % (path[:200], method[:20]), allow=", ".join(routes)
         )
     raise NotFound(
         "no such path: %s. Clients use the base URL without /v1 for "
@@ -10847,19 +10738,23 @@ SPELLING = re.compile(r"(-20[0-9]{2}(-?[0-9]{2}){2}|\[1m\]|-1m)+$")
 
 
 @functools.lru_cache(MAX_MODELS)
-def is_mapped(*names: str) -> bool:
-    """Whether a client gets another model than it named, not just another spelling."""
+def shown_names(requested: str, used: str) -> Tuple[str, str]:
+    """What log and page call a model: the client's name, "" where another is only
+    another spelling, and Copilot's."""
+    names = (requested, used)
     plain = {SPELLING.sub("", name.lower().replace(".", "-")) for name in names}
-    return "" not in plain and len(plain) > 1
+    mapped = "" not in plain and len(plain) > 1
+    return printable(requested) if mapped else "", printable(used or requested)[:100]
 
 
 class Exchange:
     """One model request: who wants what, what serves it, and what came of it."""
 
+    parsed: Optional[ClientBody] = None  # between two goings up
     model = NO_MODEL
     endpoint = ""
     conversation = NO_CONVERSATION  # what went up, without turns; not for pass-throughs
-    stops: Sequence[str] = ()  # at which the proxy itself has to cut
+    stops: Sequence[str] = ()  # where the answer is cut, as the upstream may not do it
     left_out = ""  # what the upstream was not told, in words
     response: Optional[Response] = None
     source: Any = None  # of a Responses answer: what keeps it for later
@@ -10871,7 +10766,6 @@ class Exchange:
     usage = TokenUsage()
     who = ""  # "user" or "agent", who pays; "" = it never reached Copilot
     number = 0  # unique since the start
-    initiator = AGENT  # judged on what the client sent
     hold: Optional[Hold] = None  # what the limits charged it
     whose = ""  # whose failure it is, as in ProxyError
     reason = ""  # why it failed, in words
@@ -10881,7 +10775,6 @@ class Exchange:
         self.size = len(request.body)
         self.out = out
         self.dialect = dialect
-        self.parsed: Optional[ClientBody] = None  # between two goings up
         body = self.body
         self.requested = text_field(body, "model")
         self.stream = field(body, "stream", bool, default=False)
@@ -10892,6 +10785,7 @@ class Exchange:
 
     def blame(self, exc: ProxyError) -> None:
         """Note a failure for the log and the page."""
+        exc.logged = True
         self.status = exc.status
         self.whose = exc.whose
         self.reason = printable(exc.reason[:300])
@@ -10928,24 +10822,14 @@ class Exchange:
             pairs += forward_headers(self.response.headers)
         return pairs
 
-    def take_from(self, translator: StreamTranslator) -> None:
-        """Note what an answer cost, and the model that Copilot took for it."""
-        self.usage = translator.usage
-        name = getattr(translator, "model", "")
-        if self.model.id == AUTO and MODEL_ID.fullmatch(name):
-            self.model = self.model._replace(id=name)
-
     def served(self) -> Served:
         """The request as it stands, for the log, the page and USAGE_LOG."""
         seconds = time.monotonic() - self.started
         agent = self.request.headers.get("user-agent", "")
-        requested = self.requested[:100]
-        mapped = is_mapped(requested, self.model.id)
         return Served(
             self.number, time.time() - seconds, self.session,
             CLIENT_NAME.match(agent)[0], self.who,
-            printable(requested) if mapped else "",
-            printable(self.model.id or requested)[:100], self.status, self.usage,
+            *shown_names(self.requested[:100], self.model.id), self.status, self.usage,
             seconds, self.whose, self.reason,
         )
 
@@ -10955,10 +10839,9 @@ class Exchange:
             sink.names = self.names
             return sink
         _, reader, source = UPSTREAMS[self.endpoint]
-        stops = self.conversation.stop or self.stops
         custom = custom_names(self.conversation.tools)
         reader = reader(source(self.model))
-        return Translation(reader, sink, custom, stops, self.names)
+        return Translation(reader, sink, custom, self.stops, self.names)
 
     def read_ahead(self) -> asyncio.Future[bytes]:
         """Begin to read a piece of the answer, which pump() then takes first."""
@@ -11027,26 +10910,24 @@ async def apart(size: int, work: Callable[[], Any]) -> Any:
     return await asyncio.get_running_loop().run_in_executor(lane, work)
 
 
+BYTES_A_TOKEN = 4  # of JSON; who sees it as a figure gets the true one at the end
 PromptCost = Tuple[float, float]  # tokens, but for those of the cache, and nano AIU
+MAX_SAMPLE = 1 << 20  # bytes
+MAX_SAMPLES = 4
+MAX_COUNTED = 512
+OUTAGE = 60.0  # seconds for which a failed count is not tried again
+USUAL_OUTPUT = 4000  # tokens that an answer is thought to have at the most
+FADING = 0.7  # of what the dearest cost, with every other
+UNPRICED = 10**9  # nano AIU of a request whose price the catalogue does not tell
 
 
 class PromptSizes:
-    """How long prompts are: a guess by bytes, an estimate, and the upstream's count.
-
-    And what they may cost, so that the limits can charge it before the answer."""
-
-    MAX_SAMPLE = 1 << 20
-    MAX_SAMPLES = 4
-    MAX_COUNTED = 512
-    OUTAGE = 60.0  # seconds for which a failed count is not tried again
-    OUTPUT = 4000  # tokens that an answer may have, as long as none has been seen
-    FADING = 0.7  # of what the dearest cost, with every other
-    UNKNOWN = 10**9  # nano AIU of a request whose price the catalogue does not tell
+    """How long prompts are: an estimate, or the upstream's count; and what they may
+    cost, so that the limits can charge it before the answer."""
 
     def __init__(self, copilot: CopilotClient) -> None:
         self._copilot = copilot
         self._estimator = Estimator()
-        self._ratio: Dict[str, float] = {}
         self._dearest: Dict[str, PromptCost] = {}  # what each byte of it cost
         # The last real request of each model: read only when a count is asked for, so
         # that nobody pays for estimates that nobody wants.
@@ -11055,19 +10936,15 @@ class PromptSizes:
         self._down_until = 0.0
         self._turn = asyncio.Semaphore(4)  # Claude Code asks 35 at once (CLIENTS 1)
 
-    def guess(self, model: str, size: int) -> int:
-        """Tokens of a request body of `size` bytes, for message_start."""
-        return int(size * self._ratio.get(model, 0.27))
-
     def cost(self, model: Model, size: int, most_output: int) -> PromptCost:
         """What a request may cost: nothing of it cached, but scarcely more than those
         of its model did, byte for byte."""
-        prompt = self.guess(model.id, size)
-        output = min(most_output or self.OUTPUT, self.OUTPUT)
+        prompt = size // BYTES_A_TOKEN
+        output = min(most_output or USUAL_OUTPUT, USUAL_OUTPUT)
         prices = model.prices or {}  # for a million
         dear = prompt * prices.get("input", 0) + output * prices.get("output", 0)
         tokens = prompt + output
-        nano = 1000 * dear or self.UNKNOWN
+        nano = 1000 * dear or UNPRICED
         if model.id not in self._dearest:
             dearest = (tokens / size, nano / size)
             keep_newest(self._dearest, model.id, dearest, MAX_MODELS)
@@ -11075,18 +10952,16 @@ class PromptSizes:
         return min(tokens, most_tokens * size), min(nano, most_nano * size)
 
     def learn(self, model: str, raw: bytes, usage: TokenUsage) -> None:
-        """What the upstream counted for a whole request; odd ratios are left out."""
+        """What the upstream counted for a whole request."""
         size = len(raw)
-        if size > 2000 and 0.02 < usage.prompt / size < 2:
-            keep_newest(self._ratio, model, usage.prompt / size, MAX_MODELS)
-        if size <= self.MAX_SAMPLE:
-            keep_newest(self._samples, model, (raw, usage.prompt), self.MAX_SAMPLES)
+        if size <= MAX_SAMPLE:
+            keep_newest(self._samples, model, (raw, usage.prompt), MAX_SAMPLES)
         if model in self._dearest:  # of late, as one cheap question says little
             tokens, nano = self._dearest[model]
             used = usage.input + usage.cache_write + usage.output
             self._dearest[model] = (
-                max(used / size, tokens * self.FADING),
-                max(usage.nano_aiu / size, nano * self.FADING),
+                max(used / size, tokens * FADING),
+                max(usage.nano_aiu / size, nano * FADING),
             )
 
     def estimate(self, body: JSON, model: str) -> int:
@@ -11097,35 +10972,30 @@ class PromptSizes:
             self._estimator.learn(model, loads_object(raw), prompt)
         return self._estimator.predict(model, body)
 
-    @property
-    def in_outage(self) -> bool:
-        """Whether a call just failed: an estimate at once is better than a wait."""
-        return time.monotonic() < self._down_until
-
-    def note_outage(self) -> None:
-        """Estimate without asking for a while."""
-        self._down_until = time.monotonic() + self.OUTAGE
+    async def ask(self, question: Callable[[], Awaitable[Any]], otherwise: Any) -> Any:
+        """Copilot's answer, or `otherwise`; after a failure nobody waits for one."""
+        try:
+            if time.monotonic() >= self._down_until:
+                return await question()
+        except ProxyError as exc:
+            if exc.status >= 500:  # a 400 is about this body only
+                self._down_until = time.monotonic() + OUTAGE
+        return otherwise
 
     async def count(self, raw: bytes, fit: Fit) -> int:
         """The upstream's own count where it has one, else the estimate."""
         key = hash(raw)  # of 64 bits
         async with self._turn:
-            tokens = self._counted.get(key) or await self._ask_upstream(fit)
-        if tokens:
-            keep_newest(self._counted, key, tokens, self.MAX_COUNTED)
-            return tokens
-        estimate = functools.partial(self.estimate, fit.body, fit.model.id)
-        return await apart(len(raw), estimate)
-
-    async def _ask_upstream(self, fit: Fit) -> int:
-        if MESSAGES not in fit.model.endpoints or self.in_outage:
-            return 0
-        try:
-            return await self._copilot.count_tokens(fit.body, fit.model, fit.headers)
-        except ProxyError as exc:
-            if exc.status >= 500:  # a 400 is about this body only
-                self.note_outage()
-            return 0
+            tokens = self._counted.get(key)
+            if not tokens and MESSAGES in fit.model.endpoints:
+                count = self._copilot.count_tokens
+                tokens = await self.ask(
+                    lambda: count(fit.body, fit.model, fit.headers), 0
+                )
+        if not tokens:
+            return await apart(len(raw), lambda: self.estimate(fit.body, fit.model.id))
+        keep_newest(self._counted, key, tokens, MAX_COUNTED)
+        return tokens
 
 
 APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
@@ -11191,10 +11061,9 @@ async def read_opening(exchange: Exchange, patience: float) -> None:
             )
     elif exchange.endpoint == RESPONSES:
         opening = ResponsesOpening()
-        ends = time.monotonic() + patience
         while not opening.done:
             reading = exchange.read_ahead()
-            await asyncio.wait([reading], timeout=ends - time.monotonic())
+            await asyncio.wait([reading], timeout=patience)
             if not reading.done() or reading.exception():
                 return
             if not reading.result():
@@ -11212,22 +11081,19 @@ LATE_USAGE = 2.0
 async def pump_late_usage(
     exchange: Exchange, translator: StreamTranslator, take: Callable[[bytes], bool]
 ) -> None:
-    """Wait for what may follow a terminal event: the answer is complete without it."""
+    """Feed what may follow a terminal event: the answer is complete without it."""
     timer = asyncio.get_running_loop().call_later(LATE_USAGE, exchange.close)
     with contextlib.suppress(UpstreamError):
-        while not translator.done:
-            data = await exchange.response.read()
-            if not data:
-                break
-            take(data)
+        while not translator.done and await exchange.response.pour(take):
+            pass
     timer.cancel()
 
 
 async def pump(
     exchange: Exchange, translator: StreamTranslator, push: Callable[[bytes], bool]
-) -> None:
-    """Feed the translator and `push` what it makes of it until nothing can follow;
-    where that gives False the client is slow and is waited for. Raises ProxyError."""
+) -> bytes:
+    """Feed the translator and `push` what it makes of it, until nothing can follow, and
+    give the end. Where push() gives False the client is slow and is waited for."""
 
     def take(data: bytes) -> bool:
         events = translator.feed(data)
@@ -11235,17 +11101,28 @@ async def pump(
         fits = not events or push(events)
         return fits and not translator.finished
 
-    for reading in exchange.begun:
-        piece = await reading
-        if piece:
-            take(piece)
-    exchange.begun = []
-    more = True
-    while more and not translator.finished:
-        await exchange.out.drain()
-        more = await exchange.response.pour(take)
-    if more and not translator.done:
-        await pump_late_usage(exchange, translator, take)
+    try:
+        for reading in exchange.begun:
+            take(await reading)
+        exchange.begun = []
+        while not translator.finished:
+            await exchange.out.drain()
+            if not await exchange.response.pour(take):
+                break
+        if not translator.done:
+            await pump_late_usage(exchange, translator, take)
+        return translator.finish()
+    finally:
+        exchange.usage = translator.usage
+        name = getattr(translator, "model", "")
+        if exchange.model.id == AUTO and MODEL_ID.fullmatch(name):  # Copilot's choice
+            exchange.model = exchange.model._replace(id=name)
+
+
+async def fold_answer(exchange: Exchange, translator: Any) -> JSON:
+    """The whole answer, from the stream that the upstream sends in any case."""
+    await pump(exchange, translator, lambda _: True)
+    return translator.whole()
 
 
 # -- the handlers ------------------------------------------------------------------
@@ -11280,33 +11157,17 @@ class App:
         self._memory = ResponseMemory()
         self._live: Dict[Exchange, None] = {}  # requests under way, for the status page
         self._numbers = itertools.count(1)
-        self._mapped: Dict[Tuple[str, str], bool] = {}  # names that the log has told of
-        self._left_out: Dict[str, str] = {}  # what it has told of each session
-        # What these answer is the same whatever the request says.
-        self._reports: Dict[str, Callable[[], Any]] = {
-            "login": auth.login,
-            "logout": auth.logout,
-            "usage_summary": self._ledger.summary,
-            "usage_details": self._ledger.details,
-            "usage_quota": copilot.quota,
-            "usage_page": self.report,
-        }
+        self._told: Dict[Tuple[str, str], bool] = {}  # what the log says only once
 
     async def handle(self, request: Request, out: Responder) -> None:
         """Answer one request; the server spells a ProxyError in the path's dialect."""
-        try:
-            route = find_route(request.method, request.path)
-            if not route.dialect:
-                await out.send(*await self._reply(request, route.handler))
-                return
-            opened = functools.partial(Exchange, request, out, route.dialect)
-            exchange = await apart(len(request.body), opened)
-        except ProxyError as exc:
-            log_event(
-                "debug" if exc.status == 426 else "warn", "request_refused",
-                status=exc.status, path=request.path[:60], error=exc.reason[:100],
-            )
-            raise
+        route = find_route(request.method, request.path)
+        if not route.dialect:
+            await out.send(*await self._reply(request, route.handler))
+            return
+        exchange = await apart(
+            len(request.body), lambda: Exchange(request, out, route.dialect)
+        )
         with contextlib.closing(exchange):
             await self._serve(exchange, getattr(self, "_" + route.handler))
             if exchange.response:
@@ -11315,8 +11176,9 @@ class App:
 
     async def _reply(self, request: Request, handler: str) -> Tuple[int, Any, bytes]:
         """Status, headers and body for all but model requests."""
-        report = self._reports.get(handler)
-        reply = report() if report else getattr(self, "_" + handler)(request)
+        answer = operator.attrgetter("_" + handler)(self)
+        # What App only passes on is the same whatever the request says.
+        reply = answer() if "." in handler else answer(request)
         if asyncio.iscoroutine(reply):
             reply = await reply
         if isinstance(reply, tuple):
@@ -11337,8 +11199,8 @@ class App:
 
     def _auth_check(self, _: Request) -> Any:
         state = self._auth.check()
-        status = 400 if state["status"] == "unauthenticated" else 200
-        return status, JSON_HEADERS, dumps(state)
+        signed_out = state["status"] == "unauthenticated"
+        return 400 if signed_out else 200, JSON_HEADERS, dumps(state)
 
     def _auth_status(self, _: Request) -> JSON:
         state = self._auth.status()
@@ -11347,10 +11209,12 @@ class App:
         account = self._copilot.account()
         return {**state, **given(login=account.get("login"), plan=account.get("plan"))}
 
-    async def report(self) -> JSON:
-        """All that the status page shows."""
+    async def report(self, _: Any = None) -> JSON:
+        """All that the status page shows, whoever asks."""
         running = [exchange.served() for exchange in self._live]
         return await self._page.report(self._ledger, running)
+
+    _usage_page = report
 
     def _usage_line(self, request: Request) -> Any:
         body = loads_object(request.body)
@@ -11384,29 +11248,23 @@ class App:
         models = await self._copilot.models()
         for model in models:
             if model.id == name:
-                return model_payload(model)
+                return model_payload(model, name)
         return model_payload(models.resolve(name, "anthropic"), name)
 
-    def _responses_socket(self, _: Request) -> JSON:
+    def _responses_socket(self, request: Request) -> Any:
         # Codex falls back to POST at once on a 426, after 6 s on anything else
-        # (CLIENTS 2).
-        raise ProxyError(
-            "this proxy serves /v1/responses by POST only; use POST.", status=426
-        )
+        # (CLIENTS 2). It asks each time, so that is not logged.
+        words = "this proxy serves /v1/responses by POST only; use POST."
+        return error_answer(ProxyError(words, status=426), request.path)
 
     async def _count_tokens(self, request: Request) -> JSON:
         raw = request.body
-        body = await apart(len(raw), functools.partial(loads_object, raw))
+        body = await apart(len(raw), lambda: loads_object(raw))
         requested = text_field(body, "model")
         model = Model(requested[:LONGEST_NAME])
-        try:
-            if not self._sizes.in_outage:
-                models = await self._copilot.models()
-                model = models.resolve(requested, "anthropic")
-        except UpstreamError:
-            self._sizes.note_outage()
-        except (NotFound, AuthRequired, BadRequest):
-            pass  # an estimate needs neither sign-in nor catalogue
+        models = await self._sizes.ask(self._copilot.models, Catalogue())
+        with contextlib.suppress(NotFound, BadRequest):  # an estimate needs none
+            model = models.resolve(requested, "anthropic")
         client = ClientBody("anthropic", "", body)
         fit = await apart(  # raises what a request would
             len(raw), lambda: self._fitter.fit(client, body, model, MESSAGES)
@@ -11421,7 +11279,7 @@ class App:
         """Admit one model request, answer it, and account for it whatever happens."""
         self._live[exchange] = None
         exchange.number = next(self._numbers)
-        exchange.initiator = self._copilot.who_pays(
+        exchange.initiator = who_asks(
             exchange.request.headers, exchange.body, exchange.session
         )
         try:
@@ -11460,13 +11318,16 @@ class App:
         if model.id == AUTO:
             model = await self._copilot.auto_model(exchange.session)
         exchange.model = model
-        exchange.endpoint = EMBEDDINGS
-        if exchange.dialect != "embeddings":
-            exchange.endpoint = choose_endpoint(model, exchange.dialect, models)
-        names = (exchange.requested[:100], model.id)
-        if is_mapped(*names) and names not in self._mapped:
-            keep_newest(self._mapped, names, True, MAX_MODELS)
-            log_event("info", "model_mapped", requested=names[0], used=names[1])
+        exchange.endpoint = models.choose_endpoint(model, exchange.dialect)
+        requested, used = shown_names(exchange.requested[:100], model.id)
+        if requested and self._is_news(requested, used):
+            log_event("info", "model_mapped", requested=requested, used=used)
+
+    def _is_news(self, *fact: str) -> bool:
+        """Whether the log has yet to tell it; clients repeat themselves."""
+        news = fact not in self._told
+        keep_newest(self._told, fact, True, MAX_SESSIONS)
+        return news
 
     def _admit(self, exchange: Exchange) -> None:
         """Apply this proxy's own limits; what they refuse is not charged."""
@@ -11533,15 +11394,11 @@ class App:
             self._sizes.learn(exchange.model.id, exchange.request.body, usage)
         level = "warn" if served.failed else "info"
         if is_logged(level):
-            log_line(level, served_line(served) + self._news_of(exchange))
-
-    def _news_of(self, exchange: Exchange) -> str:
-        """What Copilot was not told: once, as clients repeat themselves."""
-        left_out = exchange.left_out
-        if left_out in ("", self._left_out.get(exchange.session)):
-            return ""
-        keep_newest(self._left_out, exchange.session, left_out, MAX_SESSIONS)
-        return "  left out: " + left_out[:200]
+            line = served_line(served)
+            left_out = exchange.left_out
+            if left_out and self._is_news(exchange.session, left_out):
+                line += "  left out: " + left_out[:200]
+            log_line(level, line)
 
     # -- to the upstream and back ------------------------------------------------------
 
@@ -11555,18 +11412,18 @@ class App:
         Conversation; without it that is the client's own. The answer's head has come,
         and what it `streams` is no refusal.
         """
-        exchange.who = exchange.initiator.who
-        fitted = functools.partial(self._fit_body, exchange, prepare)
-        before = None
-        refusal: Any = None
-        for repairs_left in range(MAX_REPAIRS, -1, -1):
-            fit, body = await apart(exchange.size, fitted)
-            if (body, fit.betas) == before:  # the lesson did not help
+        exchange.who = exchange.who or self._copilot.who_pays(exchange.initiator)
+        sent: Any = None
+        for _ in range(1 + MAX_REPAIRS):
+            fit, body = await apart(
+                exchange.size, lambda: self._fit_body(exchange, prepare)
+            )
+            if (body, fit.betas) == sent:  # the lesson did not help
                 break
             try:
                 exchange.response = await self._copilot.send(
-                    exchange.endpoint, body, exchange.model,
-                    initiator=exchange.initiator, headers=fit.headers,
+                    exchange.endpoint, body, exchange.model, exchange.initiator,
+                    fit.headers,
                 )
                 if streams:
                     # A refusal inside a 200 follows its head at once: half a second.
@@ -11576,13 +11433,11 @@ class App:
             except UpstreamError as exc:
                 refusal = exc
             exchange.close()
-            if not repairs_left:
-                break
             lesson = self._fitter.learn(fit, refusal)
             if not lesson:
                 break
             log_event("info", "lesson", model=exchange.model.id, lesson=lesson)
-            before = (body, fit.betas)
+            sent = (body, fit.betas)
         raise refusal
 
     def _fit_body(
@@ -11602,26 +11457,17 @@ class App:
             body = encode(body, exchange.model)
         fit = self._fitter.fit(client, body, exchange.model, exchange.endpoint)
         exchange.names = fit.names
-        exchange.stops = fit.stops
-        left_out += fit.left_out
-        exchange.left_out = ", ".join(left_out)[:400]
+        exchange.stops = exchange.conversation.stop or fit.stops
+        exchange.left_out = ", ".join([*left_out, *fit.left_out])[:400]
         return fit, fit.encode()
 
-    async def _answer(self, exchange: Exchange, translator: Any) -> None:
+    async def _answer(self, exchange: Exchange, sink: Any) -> None:
         """Stream the translation, or fold it into one object: the same answer."""
+        translator = exchange.translation(sink)
         if exchange.stream:
             await self._relay(exchange, translator)
         else:
-            await exchange.send(dumps(await self._fold(exchange, translator)))
-
-    async def _fold(self, exchange: Exchange, translator: Any) -> JSON:
-        """The whole answer, from the stream that the upstream sends in any case."""
-        try:
-            await pump(exchange, translator, lambda _: True)
-            translator.finish()
-        finally:
-            exchange.take_from(translator)
-        return translator.whole()
+            await exchange.send(dumps(await fold_answer(exchange, translator)))
 
     async def _relay(self, exchange: Exchange, translator: StreamTranslator) -> None:
         """Pump one streamed answer: upstream bytes -> translator -> client."""
@@ -11630,8 +11476,7 @@ class App:
         exchange.log_stream("start")
         self._ping(exchange, translator, due=False)
         try:
-            await pump(exchange, translator, out.push)
-            last = translator.finish()
+            last = await pump(exchange, translator, out.push)
             exchange.log_stream("completed")
         except ProxyError as exc:  # the status line is long gone: say it in the stream
             exchange.close()
@@ -11644,7 +11489,6 @@ class App:
             raise
         finally:
             exchange.timer.cancel()
-            exchange.take_from(translator)
         await out.end(last)
 
     def _ping(
@@ -11653,7 +11497,7 @@ class App:
         """Keep a waiting client's timers from running out, between events only."""
         # An event goes out only behind message_start, which must be the first.
         event = exchange.spoken and exchange.dialect == "anthropic"
-        if due and not (exchange.spoken and translator.finished):
+        if due and not translator.finished:
             exchange.out.push(SSE_PING if event else SSE_COMMENT)
         exchange.timer = asyncio.get_running_loop().call_later(
             self._config.ping_interval, self._ping, exchange, translator
@@ -11669,10 +11513,10 @@ class App:
             await self._forward(exchange, parse_messages)
             writer = MessagesWriter(
                 "msg_" + secrets.token_hex(12), exchange.shown_as,
-                self._sizes.guess(exchange.model.id, exchange.size),
-                fold=not exchange.stream, thinking=exchange.conversation.thinking,
+                exchange.size // BYTES_A_TOKEN, fold=not exchange.stream,
+                thinking=exchange.conversation.thinking,
             )
-            await self._answer(exchange, exchange.translation(writer))
+            await self._answer(exchange, writer)
         else:
             await self._forward(exchange, streams=exchange.stream)
             if exchange.stream:
@@ -11720,7 +11564,7 @@ class App:
             options.get("include_usage") is True, fold=not exchange.stream,
             custom=custom_names(exchange.conversation.tools),
         )
-        await self._answer(exchange, exchange.translation(writer))
+        await self._answer(exchange, writer)
 
     async def _responses(self, exchange: Exchange) -> None:
         previous = text_at(exchange.body, "previous_response_id")
@@ -11743,14 +11587,16 @@ class App:
         answer: JSON = {}
         if exchange.endpoint == RESPONSES:
             with contextlib.suppress(UpstreamError):
-                answer = await self._fold(
+                answer = await fold_answer(
                     exchange, await self._forward_responses(exchange)
                 )
         output = compaction_output(body, answer)
         if output is None:
             exchange.close()
             exchange.native = False
-            answer = await self._fold(exchange, await self._forward_responses(exchange))
+            answer = await fold_answer(
+                exchange, await self._forward_responses(exchange)
+            )
             output = compaction_output(body, answer)
         reply = {key: answer.get(key) for key in ("id", "created_at", "usage")}
         reply.update(object="response.compaction", output=output)
@@ -11843,7 +11689,11 @@ def client_environment(
     base: str, config: Config, models: Catalogue, key: str
 ) -> Dict[str, str]:
     """The variables that lead clients here, with the models of this account."""
-    env = {
+    # With HTTPS_PROXY set, Claude Code sends even 127.0.0.1 to the proxy (CLIENTS 8).
+    hosts = re.findall(r"[^,\s]+", config.no_proxy)
+    hosts += [urllib.parse.urlsplit(base).hostname, *OWN_HOSTS]
+    no_proxy = ",".join(dict.fromkeys(filter(None, hosts)))
+    return {
         "ANTHROPIC_BASE_URL": base,
         "ANTHROPIC_AUTH_TOKEN": key,
         "OPENAI_BASE_URL": base + "/v1",
@@ -11851,14 +11701,10 @@ def client_environment(
         # The billing line changes with every session, so it would break caching.
         "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
         "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
+        **claude_environment(models),
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
     }
-    if models:
-        env.update(claude_environment(models))
-    # With HTTPS_PROXY set, Claude Code sends even 127.0.0.1 to the proxy (CLIENTS 8).
-    hosts = re.findall(r"[^,\s]+", config.no_proxy)
-    hosts += [urllib.parse.urlsplit(base).hostname, *OWN_HOSTS]
-    no_proxy = ",".join(dict.fromkeys(filter(None, hosts)))
-    return {**env, "NO_PROXY": no_proxy, "no_proxy": no_proxy}
 
 
 def shell_lines(env: Mapping[str, str], shell: str) -> str:
@@ -11888,20 +11734,17 @@ def codex_model(models: Catalogue) -> str:
         if model.offered and "codex" in model.id:
             return model.id
     with contextlib.suppress(ProxyError):
-        return models.default("responses").id
+        return models.default().id
     return ""
 
 
 CODEX = "At the top of ~/.codex/config.toml, with OPENAI_API_KEY=%s in the environment."
-IN_TERMINAL = "In the terminal where %s is to run."
-IN_SDKS = "For SDKs, aider, llm: In the terminal where it is to run."
 OPENCODE = """\
 {"provider": {"copilot": {
   "npm": "@ai-sdk/openai-compatible",
   "options": {"baseURL": "%s/v1", "apiKey": %s},
   "models": {"%s": {}}
 }}}"""
-IN_CONTINUE = "In ~/.continue/config.yaml, under models."
 CONTINUE = """\
 - name: Copilot
   provider: openai
@@ -11923,7 +11766,7 @@ def _client_lines(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
     options = codex_options(base, codex_model(models)).items()
     rows = [
         (
-            "Claude Code, " + shell, IN_TERMINAL % "Claude Code",
+            "Claude Code, " + shell, "In the terminal where Claude Code is to run.",
             shell_lines(env, shell.lower()) + "\nclaude",
         )
         for shell in ("bash", "fish", "PowerShell")
@@ -11931,9 +11774,15 @@ def _client_lines(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
     rows += [
         ("Codex", CODEX % key, "\n".join("%s = %s" % option for option in options)),
         ("opencode", "In opencode.json.", OPENCODE % (base, quoted, model)),
-        ("Continue", IN_CONTINUE, CONTINUE % (model, base, quoted)),
+        (
+            "Continue", "In ~/.continue/config.yaml, under models.",
+            CONTINUE % (model, base, quoted),
+        ),
         ("Cursor", CURSOR, ""),
-        ("SDKs", IN_SDKS, shell_lines(env, "bash")),
+        (
+            "SDKs", "For SDKs, aider, llm: In the terminal where it is to run.",
+            shell_lines(env, "bash"),
+        ),
     ]
     return [dict(zip(("name", "where", "text"), row)) for row in rows]
 
@@ -11985,8 +11834,8 @@ def period_of(reset: Any) -> Optional[Period]:
         end = datetime.datetime.fromisoformat(str(reset)[:10] + "T00:00+00:00")
     except ValueError:
         return None
-    last_of_month = end.replace(day=1) - datetime.timedelta(days=1)
-    begin = last_of_month.replace(day=min(end.day, last_of_month.day))
+    month_before = end - datetime.timedelta(days=end.day)  # its last day
+    begin = month_before.replace(day=min(end.day, month_before.day))
     return Period(begin.timestamp(), end.timestamp())
 
 
@@ -12015,15 +11864,10 @@ def _empty_words(name: str, snapshot: JSON, period: Optional[Period]) -> str:
     )
 
 
-def quota_bar(
-    name: str, snapshot: JSON, period: Optional[Period], now: float
-) -> Optional[JSON]:
-    """One limited quota for the page: a bar, today's mark, its sentences; None = it has
-    no figures."""
+def quota_bar(name: str, snapshot: JSON, period: Optional[Period], now: float) -> JSON:
+    """One limited quota for the page: a bar, today's mark, its sentences."""
     total = snapshot["entitlement"]
     left = snapshot["remaining"]
-    if snapshot["unlimited"] or not total or left is None:
-        return None
     note = ""
     warning = ""
     elapsed = -1.0
@@ -12063,11 +11907,10 @@ def allowances(quota: JSON, now: float) -> Tuple[List[JSON], str]:
     unlimited = []
     for key, snapshot in quota.get("quotas", {}).items():
         name = QUOTA_NAMES.get(key, key.replace("_", " "))
-        bar = quota_bar(name, snapshot, period, now)
-        if bar:
-            limited.append(bar)
-        elif snapshot["unlimited"]:
+        if snapshot["unlimited"]:
             unlimited.append(name)
+        elif snapshot["entitlement"] and snapshot["remaining"] is not None:
+            limited.append(quota_bar(name, snapshot, period, now))
     notes = [f"Unlimited: {', '.join(unlimited)}."] * bool(unlimited)
     notes += [TODAY_MARK] * bool(limited and period)
     return limited, " ".join(notes)
@@ -12081,8 +11924,8 @@ def quota_lines(report: JSON) -> List[str]:
     """The allowances of a report for a terminal."""
     lines = []
     for bar in report["quotas"]:
-        words = (_left(bar), bar["name"], "left.", bar["note"], bar["warning"])
-        lines.append(" ".join(filter(None, words)))
+        words = f"{_left(bar)} {bar['name']} left. {bar['note']} {bar['warning']}"
+        lines.append(" ".join(words.split()))
     note = report["quota_note"].replace(TODAY_MARK, "").strip()
     return lines + [note] * bool(note)
 
@@ -12318,11 +12161,9 @@ def _total_note(totals: JSON, since: str) -> str:
     """What was used since the start, in one line."""
     if not totals["requests"]:
         return f"Nothing used since {since}"
-    failed = ", {failed:,} failed,".format(**totals) if totals["failed"] else ""
+    failed = f", {totals['failed']:,} failed," if totals["failed"] else ""
     requests = plural(totals["requests"], "request")
-    return "{:,.2f} credits for {}{} since {}".format(
-        totals["credits"], requests, failed, since
-    )
+    return f"{totals['credits']:,.2f} credits for {requests}{failed} since {since}"
 
 
 class StatusPage:
@@ -12335,12 +12176,12 @@ class StatusPage:
         self._auth = auth
         self._copilot = copilot
         self.base = ""  # our address, once we listen
-        self.models = Catalogue()
         self.failure: Optional[ProxyError] = None  # of the last reading
         self._started = time.time()
+        self._since = time.strftime("%d %b %Y, %H:%M")
         self._read_at = -READ_AGAIN
-        self._reading: Optional[asyncio.Future[None]] = None
-        self._spent: Dict[Any, float] = {}  # credits of the last day that had any
+        self._reading: Any = None
+        self._spent: Dict[Any, float] = collections.defaultdict(float)  # by the day
 
     def document(self, nonce: str) -> Tuple[List[Tuple[str, str]], bytes]:
         """Headers and body for `GET /` when a browser asks; a fresh nonce each time."""
@@ -12362,27 +12203,18 @@ class StatusPage:
         self._read_at = time.monotonic()
         self.failure = None
         try:
-            self.models = await self._copilot.models()
+            await self._copilot.models()
             await self._copilot.quota()
         except ProxyError as exc:
             self.failure = exc
 
-    def close(self) -> None:
-        """Stop reading."""
-        if self._reading:
-            self._reading.cancel()
-
     def _read_soon(self) -> None:
-        if time.monotonic() - self._read_at < READ_AGAIN:
-            return
-        if self._reading is None or self._reading.done():
+        if time.monotonic() - self._read_at >= READ_AGAIN:
             self._reading = asyncio.ensure_future(self.read())
-            self._reading.add_done_callback(retrieve)
 
     def spend(self, credits: float) -> None:
         """Add to what today has cost."""
-        today = time.localtime()[:3]
-        self._spent = {today: self._spent.get(today, 0.0) + credits}
+        self._spent[time.localtime()[:3]] += credits
 
     async def _sign_in_state(self) -> JSON:
         """`auth` of the report; never starts a sign-in."""
@@ -12402,74 +12234,69 @@ class StatusPage:
         """What GitHub last said about the account; {} before, and for nobody."""
         return self._copilot.account() if self._auth.signed_in() else {}
 
-    def _person(self) -> str:
-        plan = str(self._quota.get("plan") or "").replace("_", " ")
-        return ", ".join(filter(None, (self._quota.get("login"), plan)))
-
-    def _state(self, auth: JSON, quotas: List[JSON], latest: List[JSON]) -> List[str]:
+    def _state(
+        self, auth: JSON, person: str, quotas: List[JSON], latest: List[JSON]
+    ) -> List[str]:
         """How the proxy stands: a level, a few words, one line."""
         if auth["status"] == "pending_verification":
             return ["warn", "Waiting for GitHub", "Enter the code on GitHub."]
         if auth["status"] == "unauthenticated":
             return ["warn", "Signed out", "Sign in to start."]
-        line = ", ".join(filter(None, (self._person(), self.base)))
+        line = ", ".join(filter(None, (person, self.base)))
         if any(bar["level"] == "bad" for bar in quotas):
             return ["bad", "Used up", line]
-        for request in latest:
-            if request["status"] in (0, 499):
-                continue
-            recent = time.time() - request["at"] < RECENT_FAILURE
-            if request["status"] >= 400 and recent:
-                return ["warn", "Ready, last request failed", line]
-            break
+        ended = [row for row in latest if row["status"] not in (0, 499)]
+        since = time.time() - RECENT_FAILURE
+        if any(row["status"] >= 400 and row["at"] > since for row in ended[:1]):
+            return ["warn", "Ready, last request failed", line]
         return ["good", "Ready", line]
 
     async def report(self, ledger: UsageLedger, running: Sequence[Served]) -> JSON:
         """`GET /usage/page`: everything that the page shows."""
         now = time.time()
         auth = await self._sign_in_state()
-        self.models = Catalogue()
+        models = Catalogue()
+        quota = self._quota
         if auth["status"] == "authenticated":
             self._read_soon()
-            self.models = self._copilot.kept_models()
-        quotas, quota_note = allowances(self._quota, now)
+            models = self._copilot.kept_models()
+        plan = str(quota.get("plan") or "").replace("_", " ")
+        person = ", ".join(filter(None, (quota.get("login"), plan)))
+        quotas, quota_note = allowances(quota, now)
         if self.failure:
             quota_note = f"Not known now: {self.failure}"
         requests = ledger.requests(running)
         totals = ledger.totals()
         minutes = ledger.minutes(now)
         hour = sum(sum(series["credits"]) for series in minutes["models"])
-        started = time.localtime(self._started)
         key = HIDDEN_KEY if self._config.api_key else "copilot"
-        env = client_environment(self.base, self._config, self.models, key)
-        billing = self._quota.get("billing")
+        env = client_environment(self.base, self._config, models, key)
         return {
             "now": now,
             "started": self._started,
-            "state": self._state(auth, quotas, requests),
+            "state": self._state(auth, person, quotas, requests),
             "auth": auth,
-            "account": self._person(),
+            "account": person,
             "quotas": quotas,
             "quota_note": quota_note,
-            "unit": UNITS.get(billing, "credits"),
+            "unit": UNITS.get(quota.get("billing"), "credits"),
             "hour": hour,
             "now_note": _now_note(len(running), hour),
-            "total_note": _total_note(totals, time.strftime("%H:%M", started)),
+            "total_note": _total_note(totals, self._since[-5:]),
             "totals": totals,
             "minutes": minutes,
             "sessions": ledger.sessions(),
             "requests": requests,
             "env": env,
-            "connect": _client_lines(env, self.models),
-            "foot": "copilot-claude-proxy %s, running since %s"
-            % (__version__, time.strftime("%d %b %Y, %H:%M", started)),
+            "connect": _client_lines(env, models),
+            "foot": f"copilot-claude-proxy {__version__}, running since {self._since}",
         }
 
     def line(self, ledger: UsageLedger, session: str, model: str) -> str:
         """`POST /usage/line`: the status line of Claude Code."""
-        rows = [row for row in ledger.sessions() if row["id"] == session]
-        spent = sum(row["credits"] for row in rows)
-        today = self._spent.get(time.localtime()[:3], 0.0)
+        rows = ledger.sessions()
+        spent = sum(row["credits"] for row in rows if row["id"] == session)
+        today = self._spent[time.localtime()[:3]]
         parts = [model, f"{spent:.2f} credits, {today:.2f} today"]
         bars, _ = allowances(self._quota, time.time())
         self._read_soon()
@@ -12551,23 +12378,13 @@ class Program:
 
     async def close(self, grace: float = 10.0) -> None:
         """Stop listening, let streams finish for `grace` seconds, close everything."""
-        self.page.close()
         if self.listens:
             await self.server.close(grace)
-        for part in (self.copilot, self.auth, self.pool, self.direct):
+        for part in (self.auth, self.pool, self.direct):
             await part.close()
 
 
 # -- settings ----------------------------------------------------------------------
-
-
-def _read_settings_file(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except (OSError, UnicodeError) as exc:
-        reason = getattr(exc, "strerror", "it is not UTF-8")
-        raise ConfigError(f"{path} cannot be read: {reason}.") from None
 
 
 def read_environment(
@@ -12581,9 +12398,14 @@ def read_environment(
     """
     beside = os.path.join(os.path.dirname(THIS_FILE), ".env")
     values: Dict[str, str] = {}
-    names = list(environ)
+    names = [*environ]
     for path in [beside] * os.path.isfile(beside) + [env_file] * bool(env_file):
-        layer, odd = parse_dotenv(_read_settings_file(path))
+        try:
+            with open(path, encoding="utf-8") as file:
+                layer, odd = parse_dotenv(file.read())
+        except (OSError, UnicodeError) as exc:
+            reason = getattr(exc, "strerror", "it is not UTF-8")
+            raise ConfigError(f"{path} cannot be read: {reason}.") from None
         values.update(one_layer(layer))
         names += layer
         if odd:
@@ -12591,8 +12413,9 @@ def read_environment(
             complain(f"{path}: no assignment, line {lines}")
     for pair in near_misses(names):
         complain("%s is no setting; is %s meant?" % pair)
-    values.update(one_layer(environ))
-    config = Config.from_env({**values, **forced})
+    for layer in (environ, forced):
+        values.update(one_layer(layer))
+    config = Config.from_env(values)
     check_bind(config)
     if config.ssl_cert_file or config.ssl_cert_dir:
         make_ssl_context(config)  # raises where they cannot be used
@@ -12601,16 +12424,13 @@ def read_environment(
 
 def read_settings(args: argparse.Namespace) -> Config:
     """The settings of this start; raises ConfigError."""
-    forced = {}
+    forced = {"PORT": args.port, "HOST": args.host}
     if args.verb == "run":
         # Of many at once each has its port, and other users of the machine get in to
         # none: its child alone knows the key.
-        forced = {"PORT": "0", "API_KEY": secrets.token_urlsafe(24)}
-    options = vars(args)
-    forced.update(
-        {name.upper(): options[name] for name in ("port", "host") if name in options}
-    )
-    return read_environment(os.environ, options.get("env_file", ""), forced)
+        forced["PORT"] = args.port or "0"
+        forced["API_KEY"] = secrets.token_urlsafe(24)
+    return read_environment(os.environ, args.env_file, forced)
 
 
 # -- who answers: the proxy that runs, or this process -----------------------------
@@ -12700,7 +12520,7 @@ async def _count_down(program: Program, seconds: float) -> None:
             if terminal:
                 # Back at the line's start, so that a log line or ^C covers it.
                 program.show("\rThe code works for %d:%02d \r" % divmod(left, 60))
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(0.1)
     finally:
         if terminal:
             program.show("\r%30s\r" % "")
@@ -12765,7 +12585,7 @@ def start_line(base: str) -> str:
     python = os.path.basename(sys.executable) or "python3"
     command = "%s %s env" % (python, shlex.quote(os.path.abspath(THIS_FILE)))
     port = base.rpartition(":")[2]
-    if port != str(Settings.port.default):
+    if port != str(Config().port):
         command += " --port " + port
     return STARTERS.get(shell, STARTERS[DEFAULT_SHELL]).format(command)
 
@@ -12807,7 +12627,7 @@ async def greet(program: Program) -> None:
     elif not program.auth.signed_in():
         program.show(CURL_LINES.format(program.base))
     while not program.auth.signed_in():  # by now perhaps, on the page or by `login`
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.25)
     await banner(program)
 
 
@@ -12880,8 +12700,7 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int
     """Listen until Ctrl-C (the default)."""
     stop = stop_event()
     await listen(program)
-    writer = LineWriter(sys.stdout)  # who reads it may stop reading
-    program.show = writer.put
+    program.show = LineWriter(sys.stdout).put  # who reads it may stop reading
     program.show(f"copilot-claude-proxy {__version__} on {program.base}\n")
     greeting = asyncio.ensure_future(greet(program))
     greeting.add_done_callback(retrieve)
@@ -12893,7 +12712,6 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int
         start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once.\n"
     )
     await program.close()
-    writer.close()
 
 
 async def verb_login(program: Program, args: argparse.Namespace) -> Optional[int]:
@@ -13015,9 +12833,8 @@ def for_command(command: List[str], program: Program) -> List[str]:
     name = os.path.basename(command[0]).partition(".")[0].lower()
     if name != "codex":
         return command
-    chosen = {"-m", "--model"} & set(command)
-    model = "" if chosen else codex_model(program.page.models)
     options = []
+    model = codex_model(program.copilot.kept_models())  # its own -m goes before it
     for pair in codex_options(program.base, model).items():
         options += ["-c", "%s=%s" % pair]
     return [command[0], *options, *command[1:]]
@@ -13065,7 +12882,7 @@ async def verb_run(program: Program, args: argparse.Namespace) -> Optional[int]:
         await listen(program)
         if not program.auth.signed_in() and not await sign_in(program):
             return NOT_SIGNED_IN
-        models = program.page.models = await program.copilot.models()
+        models = await program.copilot.models()
         key = program.config.api_key
         ours = client_environment(program.base, program.config, models, key)
         complain(f"status page {program.base}/#{key}")
@@ -13134,20 +12951,16 @@ async def run_verb(verb: str, config: Config, args: argparse.Namespace) -> int:
         await program.close(0.0)
 
 
-def _common_options() -> argparse.ArgumentParser:
-    """What every verb takes, before or after its name."""
+def argument_parser() -> argparse.ArgumentParser:
+    """Verbs and their options."""
+    # Before or after a verb's name.
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--port", metavar="N", help="instead of PORT")
     common.add_argument("--host", metavar="ADDRESS", help="instead of HOST")
     common.add_argument("--env-file", metavar="FILE", help="read settings from FILE")
-    return common
-
-
-def argument_parser() -> argparse.ArgumentParser:
-    """Verbs and their options."""
     shared: Any = {
         "epilog": EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter,
-        "parents": [_common_options()],
+        "parents": [common],
     }
     parser = argparse.ArgumentParser(
         prog="copilot_proxy.py",
@@ -13178,8 +12991,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    args = argument_parser().parse_args(argv)
-    args.verb = args.verb or "serve"
+    defaults = argparse.Namespace(verb="serve", port="", host="", env_file="")
+    args = argument_parser().parse_args(argv, defaults)
     try:
         config = read_settings(args)
         # Where a person reads the outcome of a verb, a log would say it again.
