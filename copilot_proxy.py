@@ -5361,8 +5361,7 @@ class ResponseMemory:
         self._numbers: Dict[Tuple[str, str], int] = {}  # the latest of a name
 
     def keep(
-        self, session: str, request: bytes, answer: JSON, items: List[JSON],
-        previous: str,
+        self, session: str, request: bytes, answer: JSON, items: List[JSON]
     ) -> None:
         """Remember a finished answer with all its items, no other."""
         if answer.get("status") != "completed":
@@ -5370,7 +5369,7 @@ class ResponseMemory:
         names = [(session, text_at(item, "id")) for item in [answer, *items]]
         output = [(text_at(item, "id"), dumps(item)) for item in items]
         size = len(request) + sum(len(raw) for _, raw in output)
-        before = self._number(session, previous)
+        before = self._number(session, text_at(answer, "previous_response_id"))
         self._count += 1
         self._answers[self._count] = _Kept(before, request, output, names, size)
         self._numbers.update(dict.fromkeys(names, self._count))
@@ -10910,7 +10909,7 @@ def find_route(method: str, path: str) -> Route:
         return routes[method]
     if routes:
         raise MethodNotAllowed(
-            "%s does not take %s." % (path[:200], method[:20]), ", ".join(routes)
+            "%s does not take %s." % (path[:200], method[:20]), allow=", ".join(routes)
         )
     raise NotFound(
         "no such path: %s. Clients use the base URL without /v1 for "
@@ -11775,7 +11774,6 @@ class App:
         await self._answer(exchange, writer)
 
     async def _responses(self, exchange: Exchange) -> None:
-        previous = text_at(exchange.body, "previous_response_id")
         tools = list_at(exchange.body, "tools")
         kinds = {text_at(tool, "type")[:10] for tool in tools}
         if kinds == {"web_search"} and exchange.endpoint != RESPONSES:
@@ -11783,8 +11781,7 @@ class App:
         await self._answer(exchange, await self._forward_responses(exchange))
         source = exchange.source
         self._memory.keep(
-            exchange.session, exchange.request.body, source.whole(), source.items,
-            previous,
+            exchange.session, exchange.request.body, source.whole(), source.items
         )
 
     async def _responses_compact(self, exchange: Exchange) -> None:
@@ -11792,13 +11789,13 @@ class App:
         exchange.stream = False
         exchange.compact = True
         body = self._memory.expand(exchange.session, exchange.body)
-        answer: JSON = {}
+        output = None
         if exchange.endpoint == RESPONSES:
             with contextlib.suppress(UpstreamError):
                 answer = await fold_answer(
                     exchange, await self._forward_responses(exchange)
                 )
-        output = compaction_output(body, answer)
+                output = compaction_output(body, answer)
         if output is None:
             exchange.close()
             exchange.native = False
