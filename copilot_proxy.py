@@ -11246,15 +11246,12 @@ MAX_ANSWER = 64 * 1024 * 1024  # bytes of a whole JSON answer
 async def whole_answer(response: Response, begun: bytes = b"") -> Tuple[bytes, JSON]:
     """A JSON answer and its object; cut, garbled or an error inside is raised."""
     raw = begun + await response.read_all(MAX_ANSWER)
-    try:
-        obj = loads_object(raw)
-    except BadRequest:
-        raise UpstreamError(
-            "the upstream's answer is not whole JSON; try again."
-        ) from None
-    if isinstance(obj.get("error"), dict):  # in a 200 (UPSTREAM 15.2, last row)
-        raise error_in_stream(obj)
-    return raw, obj
+    answer = read_object(raw)
+    if object_at(answer, "error"):  # in a 200 (UPSTREAM 15.2, last row)
+        raise error_in_stream(answer)
+    if not answer:
+        raise UpstreamError("the upstream's answer is not whole JSON; try again.")
+    return raw, answer
 
 
 async def read_opening(exchange: Exchange, patience: float) -> None:
