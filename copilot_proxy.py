@@ -5226,8 +5226,7 @@ class ResponseMemory:
         self._numbers: Dict[Tuple[str, str], int] = {}  # the latest of a name
 
     def keep(
-        self, session: str, request: bytes, answer: JSON, items: List[JSON],
-        previous: str,
+        self, session: str, request: bytes, answer: JSON, items: List[JSON]
     ) -> None:
         """Remember a finished answer with all its items, no other."""
         if answer.get("status") != "completed":
@@ -5235,7 +5234,7 @@ class ResponseMemory:
         names = [(session, text_at(item, "id")) for item in [answer, *items]]
         output = [(text_at(item, "id"), dumps(item)) for item in items]
         size = len(request) + sum(len(raw) for _, raw in output)
-        before = self._number(session, previous)
+        before = self._number(session, text_at(answer, "previous_response_id"))
         self._count += 1
         self._answers[self._count] = _Kept(before, request, output, names, size)
         self._numbers.update(dict.fromkeys(names, self._count))
@@ -11037,15 +11036,12 @@ MAX_ANSWER = 64 * 1024 * 1024  # bytes of a whole JSON answer
 async def whole_answer(response: Response, begun: bytes = b"") -> Tuple[bytes, JSON]:
     """A JSON answer and its object; cut, garbled or an error inside is raised."""
     raw = begun + await response.read_all(MAX_ANSWER)
-    try:
-        obj = loads_object(raw)
-    except BadRequest:
-        raise UpstreamError(
-            "the upstream's answer is not whole JSON; try again."
-        ) from None
-    if isinstance(obj.get("error"), dict):  # in a 200 (UPSTREAM 15.2, last row)
-        raise error_in_stream(obj)
-    return raw, obj
+    answer = read_object(raw)
+    if object_at(answer, "error"):  # in a 200 (UPSTREAM 15.2, last row)
+        raise error_in_stream(answer)
+    if not answer:
+        raise UpstreamError("the upstream's answer is not whole JSON; try again.")
+    return raw, answer
 
 
 async def read_opening(exchange: Exchange, patience: float) -> None:
@@ -11567,7 +11563,6 @@ class App:
         await self._answer(exchange, writer)
 
     async def _responses(self, exchange: Exchange) -> None:
-        previous = text_at(exchange.body, "previous_response_id")
         tools = list_at(exchange.body, "tools")
         kinds = {text_at(tool, "type")[:10] for tool in tools}
         if kinds == {"web_search"} and exchange.endpoint != RESPONSES:
@@ -11575,8 +11570,7 @@ class App:
         await self._answer(exchange, await self._forward_responses(exchange))
         source = exchange.source
         self._memory.keep(
-            exchange.session, exchange.request.body, source.whole(), source.items,
-            previous,
+            exchange.session, exchange.request.body, source.whole(), source.items
         )
 
     async def _responses_compact(self, exchange: Exchange) -> None:
@@ -11584,13 +11578,13 @@ class App:
         exchange.stream = False
         exchange.compact = True
         body = self._memory.expand(exchange.session, exchange.body)
-        answer: JSON = {}
+        output = None
         if exchange.endpoint == RESPONSES:
             with contextlib.suppress(UpstreamError):
                 answer = await fold_answer(
                     exchange, await self._forward_responses(exchange)
                 )
-        output = compaction_output(body, answer)
+                output = compaction_output(body, answer)
         if output is None:
             exchange.close()
             exchange.native = False

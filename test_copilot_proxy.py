@@ -8090,8 +8090,9 @@ def test_responses_writer_incomplete_and_failed():
 # -- the memory of answers -----------------------------------------------------
 
 
-def r_answer(name, *items):
-    return {"id": name, "status": "completed"}, list(items)
+def r_answer(name, *items, previous=None):
+    answer = {"id": name, "status": "completed", "previous_response_id": previous}
+    return answer, list(items)
 
 
 def r_message(name, text):
@@ -8126,8 +8127,9 @@ def test_responses_memory_links_and_forgets():
         if turn:
             previous = body["previous_response_id"]
         else:
-            previous = ""
-        memory.keep("s", raw, *r_answer("r%d" % turn, r_message("m%d" % turn, "a")), previous)
+            previous = None
+        message = r_message("m%d" % turn, "a")
+        memory.keep("s", raw, *r_answer("r%d" % turn, message, previous=previous))
     items = memory.expand("s", {"input": "next", "previous_response_id": "r19"})["input"]
     assert len(items) == 41 and items[-1] == {"role": "user", "content": "next"}
     assert [item["content"] for item in items[0::2]] == ["q%d" % n for n in range(20)] + ["next"]
@@ -8152,13 +8154,13 @@ def test_responses_memory_links_and_forgets():
             ("previous_response_not_found", 400),
             ("item_not_found", 404),
         )
-    memory.keep("t", b"{}" + b" " * 3000, *r_answer("r0"), "")  # pushes the oldest out
+    memory.keep("t", b"{}" + b" " * 3000, *r_answer("r0"))  # pushes the oldest out
     with pytest.raises(cp.BadRequest, match="r.* not found"):
         memory.expand("s", {"input": "next", "previous_response_id": "r19"})
     for turn in range(300):
-        memory.keep("u", b"{}", *r_answer("r%d" % turn, r_message("m", "a" * 50)), "")
+        memory.keep("u", b"{}", *r_answer("r%d" % turn, r_message("m", "a" * 50)))
         assert memory.size <= 4000
-    memory.keep("u", b" " * 5000, *r_answer("r"), "")
+    memory.keep("u", b" " * 5000, *r_answer("r"))
     assert memory.size <= 4000
 
 
@@ -8167,7 +8169,8 @@ def test_responses_memory_of_an_upstream_that_uses_an_id_again():
     for turn in range(4):
         body = {"input": "q%d" % turn, "previous_response_id": "r" if turn else None}
         memory.expand("s", body)
-        memory.keep("s", json.dumps(body).encode(), *r_answer("r"), "r" if turn else "")
+        previous = body["previous_response_id"]
+        memory.keep("s", json.dumps(body).encode(), *r_answer("r", previous=previous))
     items = memory.expand("s", {"input": "next", "previous_response_id": "r"})["input"]
     assert [item["content"] for item in items] == ["q0", "q1", "q2", "q3", "next"]
 
@@ -8175,7 +8178,7 @@ def test_responses_memory_of_an_upstream_that_uses_an_id_again():
 def test_responses_memory_completes_reasoning():
     memory = cp.ResponseMemory()
     thought = r_item("reasoning", id="rs_1", summary=[], encrypted_content="E")
-    memory.keep("s", b'{"input":"x"}', *r_answer("r", thought, r_message("m", "a")), "")
+    memory.keep("s", b'{"input":"x"}', *r_answer("r", thought, r_message("m", "a")))
     asked = {
         "input": [{"type": "item_reference", "id": "m"}, {**thought, "encrypted_content": None}]
     }
