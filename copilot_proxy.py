@@ -4598,9 +4598,8 @@ def _turn_items(turn: Turn, model: Model) -> List[JSON]:
     source = responses_source(model)
     is_phased = turn.role == "assistant" and PHASED.match(model.id)
     for part in turn.parts:
-        is_foreign = isinstance(part, Reasoning) and part.source != source
-        if is_foreign or part == Text(""):
-            continue
+        if isinstance(part, Reasoning) and part.source != source:
+            continue  # only who made it can read it
         item = _item_of(part, turn.role)
         goes_on = items and item["type"] == items[-1]["type"] == "message"
         if goes_on and not is_phased:
@@ -4819,12 +4818,6 @@ class ResponsesReader(Reader):
         sink.search(query, pages)
         self._ended(kind, index, obj, sink)
 
-    def _failed(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        # The other event may come before or after, so the first one ends nothing.
-        self.done = self.failure is not None
-        self.failure = better_failure(obj, self.failure)
-        self.finish_reason = "error"
-
     EVENTS = {
         TEXT_DELTA: _delta,
         "response.refusal.delta": _delta,
@@ -4834,27 +4827,29 @@ class ResponsesReader(Reader):
         "response.output_item.added": _item,
         "response.output_item.done": _item,
         **dict.fromkeys(ENDINGS, _ended),
-        **dict.fromkeys(FAILURES, _failed),
     }
-    SEARCH_EVENTS = {
-        **dict.fromkeys(ENDINGS, _searched),
-        **dict.fromkeys(FAILURES, _failed),
-    }
+    SEARCH_EVENTS = dict.fromkeys(ENDINGS, _searched)
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
         """Give one event to `sink`; raises UpstreamError for garbage."""
         name, data = event
         # Unparsed: response.created alone repeats 100 KB of tools (UPSTREAM 10.2).
-        if name[:9] == "response." and name not in self._events or data == b"[DONE]":
+        is_known = name in self._events or name in FAILURES
+        if name[:9] == "response." and not is_known or data == b"[DONE]":
             return
-        plain = name and PLAIN_DELTA(data)
+        plain = is_known and PLAIN_DELTA(data)
         if plain:
             place = (int(plain[4]), int(plain[1]))
             self._give(TEXT_DELTA, place, plain[2].decode("ascii"), sink)
             return
         kind, obj = parse_event(event)
-        step = self._events.get(kind)
-        if step:
+        if kind in FAILURES:
+            # The other event may come before or after, so the first one ends nothing.
+            self.done = self.failure is not None
+            self.failure = better_failure(obj, self.failure)
+            self.finish_reason = "error"
+        elif kind in self._events:
+            step = self._events[kind]
             step(self, kind, typed(obj, "output_index", int), obj, sink)
 
 
@@ -4913,19 +4908,9 @@ def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
     return encode_sse("error", event) + encode_sse("response.failed", end)
 
 
-class _Form(NamedTuple):
-    """How one kind of words is written."""
-
-    item: JSON  # what holds them,
-    parts: str  # and in which list
-    part_event: str
-    event: str
-    part: JSON
-    word: str  # the member of a part with the text
-    more: JSON  # of its delta and done events
-
-
-FORMS = {kind: _Form(**row) for kind, row in loads(b"""{
+# How one kind of words is written: what holds them, and in which list, the names of the
+# events, the blank part, its member with the text, more of its delta and done events.
+FORMS: Dict[str, JSON] = loads(b"""{
   "text": {
     "item": {"type": "message", "status": "in_progress", "role": "assistant"},
     "parts": "content", "part_event": "content_part", "event": "output_text",
@@ -4942,7 +4927,7 @@ FORMS = {kind: _Form(**row) for kind, row in loads(b"""{
     "part_event": "reasoning_summary_part", "event": "reasoning_summary_text",
     "part": {"type": "summary_text", "text": ""}, "word": "text", "more": {}
   }
-}""").items()}
+}""")
 ID_PREFIXES = {
     "message": "msg_",
     "reasoning": "rs_",
@@ -4957,7 +4942,7 @@ class _OpenItem(NamedTuple):
 
     item: JSON
     place: JSON
-    form: Any  # the _Form of its words, or the Tool that is called
+    form: Any  # that of its words, or the Tool that is called
     pieces: List[str]
 
 
@@ -5006,14 +4991,15 @@ class ResponsesWriter:
         if self._open is None or self._open.form is not form:
             self._close_item()
             parts: List[JSON] = []
-            self._open = self._add_item({**form.item, form.parts: parts}, form)
+            item = {**form["item"], form["parts"]: parts}
+            self._open = self._add_item(item, form)
             place = self._open.place
-            place[form.parts + "_index"] = 0
-            self._write(form.part_event + ".added", **place, part=form.part)
-            parts.append(dict(form.part))
+            place[form["parts"] + "_index"] = 0
+            self._write(form["part_event"] + ".added", **place, part=form["part"])
+            parts.append(dict(form["part"]))
         _, place, _, pieces = self._open
         pieces.append(text)
-        self._write(form.event + ".delta", **place, delta=text, **form.more)
+        self._write(form["event"] + ".delta", **place, delta=text, **form["more"])
 
     text = functools.partialmethod(_add_words, "text")
     refusal = functools.partialmethod(_add_words, "refusal")
@@ -5141,10 +5127,11 @@ class ResponsesWriter:
                 event = f"{item['type']}_{member}.done"
                 self._write(event, **place, **members, name=item["name"])
         else:
-            part = item[form.parts][0]
-            part[form.word] = text
-            self._write(form.event + ".done", **place, **{form.word: text}, **form.more)
-            self._write(form.part_event + ".done", **place, part=part)
+            part = item[form["parts"]][0]
+            words = {form["word"]: text}
+            part.update(words)
+            self._write(form["event"] + ".done", **place, **words, **form["more"])
+            self._write(form["part_event"] + ".done", **place, part=part)
         if item["type"] == "message":
             item.update(status=status, phase=phase)
         self._end_item(done)

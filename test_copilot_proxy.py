@@ -7147,7 +7147,7 @@ def test_responses_reader_knows_an_error_without_a_type():
 
 
 def test_responses_reader_survives_wrong_types():
-    for kind in cp.ResponsesReader.EVENTS:
+    for kind in (*cp.ResponsesReader.EVENTS, *cp.FAILURES):
         for odd in (None, 1, "x", [1], {"type": 1}):
             fields = {
                 key: odd
