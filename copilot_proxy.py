@@ -5145,17 +5145,6 @@ class ResponsesWriter:
 # --- what earlier answers were --------------------------------------------------------
 
 
-def _is_reference(item: Any) -> bool:
-    """An item of which only the id was sent."""
-    return text_at(item, "id") != "" and item.keys() <= {"id", "type"}
-
-
-def _lacks_something(item: Any) -> bool:
-    """Whether the memory may know more of an item than was sent."""
-    thought = text_at(item, "type") == "reasoning"
-    return thought and not item.get("encrypted_content") or _is_reference(item)
-
-
 def is_compaction(body: JSON) -> bool:
     """Whether a request wants its conversation in short, not an answer."""
     return text_at([{}, *input_items(body)][-1], "type") == "compaction_trigger"
@@ -5166,10 +5155,9 @@ def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
 
     None where `answer` has no summary.
     """
-    output = objects(answer.get("output"))
-    summary = [item for item in output if item.get("type") == "compaction"]
-    items = objects(input_items(body))
-    wishes = [item for item in items if item.get("role") == "user"]
+    output = list_at(answer, "output")
+    summary = [item for item in output if text_at(item, "type") == "compaction"]
+    wishes = [item for item in input_items(body) if text_at(item, "role") == "user"]
     return wishes + summary if summary else None
 
 
@@ -5205,10 +5193,11 @@ class ResponseMemory:
     not known any more.
     """
 
+    size = 0
+    _count = 0
+
     def __init__(self, limit: int = MEMORY) -> None:
         self._limit = limit
-        self.size = 0
-        self._count = 0
         self._answers: Dict[int, _Kept] = {}
         self._numbers: Dict[Tuple[str, str], int] = {}  # the latest of a name
 
@@ -5245,8 +5234,6 @@ class ResponseMemory:
         """
         previous = text_field(body, "previous_response_id")
         items = input_items(body)
-        if not previous and not any(map(_lacks_something, items)):
-            return body
         number = self._number(session, previous)
         while number:
             kept = self._answers.get(number)
@@ -5264,17 +5251,21 @@ class ResponseMemory:
         whole: List[Any] = []
         for item in items:
             name = text_at(item, "id")
-            if _is_reference(item) and name in seen:
+            is_reference = name != "" and item.keys() <= {"id", "type"}
+            if is_reference and name in seen:
                 continue
-            if _lacks_something(item):
+            is_thought = text_at(item, "type") == "reasoning"
+            if is_reference or is_thought and not item.get("encrypted_content"):
                 kept = self._answers.get(self._number(session, name))
                 raw = dict(kept.output if kept else ()).get(name)
                 if raw:
                     item = loads(raw)
-                elif _is_reference(item):
+                elif is_reference:
                     raise not_kept("Item", name, 404, "item_not_found")
             seen.add(name)
             whole.append(item)
+        if not previous and whole == items:
+            return body
         expanded = {**body, "input": whole}
         expanded.pop("previous_response_id", None)
         return expanded
