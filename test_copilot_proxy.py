@@ -7349,7 +7349,17 @@ RESP_PREPARED = [
                 {"type": "custom"},
             ]
         },
-        {"tools": [{"type": "function", "name": "f"}, {"type": "web_search"}, {"type": "custom"}]},
+        {
+            "tools": [
+                {
+                    "type": "function",
+                    "name": "f",
+                    "parameters": {"type": "object", "properties": {}},
+                },
+                {"type": "web_search"},
+                {"type": "custom"},
+            ]
+        },
     ),
     ("no tool left", {"tools": [{"type": "image_generation"}], "tool_choice": "auto"}, {}),
     ("a tool that nobody runs", {"tools": [{"type": "mcp"}]}, "Copilot runs no mcp"),
