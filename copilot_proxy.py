@@ -5751,7 +5751,7 @@ class Fit:
         if body is not client.body or not places:
             # Arguments were a text: their escapes became characters since.
             return replace_lone_surrogates(dumps(body))
-        own = [key for key in places if body.get(key, self) is places[key][0]]
+        own = {key for key in places if body.get(key, self) is places[key][0]}
         if len(own) == len(places) == len(body) and not self.cuts:
             return client.raw
         pieces: List[Any] = []
