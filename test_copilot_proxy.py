@@ -9682,19 +9682,11 @@ REPAIRS = [  # name, model, what is put in, what comes out instead
                         "source": {"type": "text", "data": "d"},
                         "cache_control": MARKED,
                     },
-                    {
-                        "type": "document",
-                        "source": {
-                            "type": "base64",
-                            "media_type": "text/plain",
-                            "data": "aMOpIQ==",
-                        },
-                    },
                     PDF,
                 ]
             )
         },
-        {"messages": turns([words("T\n\nd", cache_control=MARKED), words("h\u00e9!"), PDF])},
+        {"messages": turns([words("T\n\nd", cache_control=MARKED), PDF])},
     ),
     (
         "all deferred",
