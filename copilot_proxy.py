@@ -143,9 +143,9 @@ def parse_commas(raw: str) -> Tuple[str, ...]:
 
 def parse_pairs(raw: str) -> Tuple[Tuple[str, ...], ...]:
     """A comma list of `name=id`."""
-    halves = [part.split("=", 1) for part in parse_commas(raw)]
+    halves = [part.partition("=")[::2] for part in parse_commas(raw)]
     pairs = [tuple(map(str.strip, pair)) for pair in halves]
-    if any(len(pair) < 2 or "" in pair for pair in pairs):
+    if not all(map(all, pairs)):
         raise ValueError("pairs like claude-haiku-*=gpt-5-mini, with commas")
     return tuple(pairs)
 
@@ -202,7 +202,7 @@ class Settings:
     usage_log = Setting()
     log_level = Setting("info", parse_choice, "error", "warn", "info", "debug")
     github_url = Setting("https://github.com", parse_address)  # or https://T.ghe.com
-    github_api_url = Setting("", parse_address)  # follows GITHUB_URL
+    github_api_url = Setting("https://api.github.com", parse_address)  # or of tenant T
     copilot_api_url = Setting("", parse_address)  # instead of the token's endpoint
     copilot_editor_version = Setting("vscode/1.113.0")  # to be raised after a 466
     copilot_plugin_version = Setting("copilot-chat/0.42.0")
@@ -240,23 +240,14 @@ def one_layer(source: Mapping[str, str]) -> Dict[str, str]:
     return layer
 
 
-class Config(Settings):
+_DEFAULTS = {name.lower(): row.default for name, row in SETTINGS.items()}
+_Values = collections.namedtuple("_Values", _DEFAULTS, defaults=_DEFAULTS.values())
+
+
+class Config(_Values):
     """All settings, frozen: `config.port` is PORT. `repr` shows no secret."""
 
-    def __init__(self, **values: Any) -> None:
-        for name, setting in SETTINGS.items():
-            name = name.lower()
-            self.__dict__[name] = values.pop(name, setting.default)
-        if values:
-            raise TypeError(f"unknown settings: {', '.join(values)}")
-        if not self.github_api_url:
-            # The API of GitHub tenant T is at api.T.ghe.com (UPSTREAM 1.1).
-            tenant = TENANT.fullmatch(self.github_url)
-            domain = tenant[1] if tenant else "github.com"
-            self.__dict__["github_api_url"] = "https://api." + domain
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError("settings do not change while the program runs")
+    __slots__ = ()
 
     def __repr__(self) -> str:
         public = [name for name in SETTINGS if name not in SECRET_SETTINGS]
@@ -277,6 +268,9 @@ class Config(Settings):
                     raise ConfigError(
                         f"{name}={shown} is not usable: expected {exc}."
                     ) from None
+        tenant = TENANT.fullmatch(values.get("github_url", ""))
+        if tenant:  # its API is at api.T.ghe.com (UPSTREAM 1.1)
+            values.setdefault("github_api_url", "https://api." + tenant[1])
         return cls(**values)
 
 
@@ -296,25 +290,12 @@ def near_misses(names: Iterable[str]) -> List[Tuple[str, str]]:
     return found
 
 
-DOTENV_LINE = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z_0-9]*)\s*=\s*(.*)")
-DOTENV_VALUE = re.compile(
-    r"""'([^']*)'\s*(?:#.*)?|"((?:[^"\\]|\\.)*)"\s*(?:#.*)?|(?!['"]).*"""
+DOTENV_LINE = re.compile(
+    r"(?:export[ \t]+)?([A-Za-z_][A-Za-z_0-9]*)\s*=\s*"
+    r"""(?:'([^']*)'\s*(?:#.*)?|"((?:[^"\\]|\\.)*)"\s*(?:#.*)?|((?!['"\s]).*))"""
 )
 DOTENV_COMMENT = re.compile(r"(?:^|[ \t])#")
 DOTENV_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
-
-
-def _dotenv_value(raw: str) -> Optional[str]:
-    """The value behind the `=`; None = its quotes do not close."""
-    found = DOTENV_VALUE.fullmatch(raw)
-    if not found:
-        return None
-    single, double = found.groups()
-    if double is not None:
-        return re.sub(r"\\(.)", lambda m: DOTENV_ESCAPES.get(m[1], m[1]), double)
-    if single is not None:
-        return single
-    return DOTENV_COMMENT.split(raw, 1)[0].strip()
 
 
 def parse_dotenv(text: str) -> Tuple[Dict[str, str], List[int]]:
@@ -328,11 +309,15 @@ def parse_dotenv(text: str) -> Tuple[Dict[str, str], List[int]]:
         if line[:1] in ("", "#"):
             continue
         found = DOTENV_LINE.fullmatch(line)
-        value = _dotenv_value(found[2]) if found else None
-        if value is None:
+        if not found:  # also where its quotes do not close
             odd.append(number)
-        else:
-            values[found[1]] = value
+            continue
+        name, value, quoted, bare = found.groups()
+        if quoted is not None:
+            value = re.sub(r"\\(.)", lambda m: DOTENV_ESCAPES.get(m[1], m[1]), quoted)
+        elif bare is not None:
+            value = DOTENV_COMMENT.split(bare, 1)[0].strip()
+        values[name] = value
     return values, odd
 
 
@@ -353,27 +338,22 @@ LOGIN_OPENINGS = {
 
 
 class ProxyError(Exception):
-    """A failure that the client is told; `status` is what it is answered with."""
+    """A failure that the client is told; `status` is what it is answered with. What
+    `facts` say goes before what the class says."""
 
     status = 500
     whose = "this program"  # fault it is; else client, own limit, GitHub, network
-    code: Optional[str] = None  # OpenAI's error.code
+    code = ""  # OpenAI's error.code
+    kind = ""  # the upstream's own error.type, when it named one
+    details: Any = None  # what SDKs read for their typed errors
+    retry_after = ""  # as the header has it: seconds or a date
     should_retry: Optional[bool] = None  # Claude Code obeys x-should-retry
+    logged = False  # in the line of its request
 
-    def __init__(
-        self, message: str, *, status: int = 0, code: Optional[str] = None,
-        retry_after: str = "", should_retry: Optional[bool] = None,
-        details: Optional[JSON] = None,
-    ) -> None:
-        self.status = status or self.status
-        self.code = code or self.code
-        self.retry_after = retry_after  # as the header has it: seconds or a date
-        # What SDKs read for their typed errors.
-        self.details: JSON = {"details": details} if details else {}
-        if should_retry is not None:
-            self.should_retry = should_retry
+    def __init__(self, message: str, **facts: Any) -> None:
         self.words = message  # without our opening and our advice
         self.reason = message  # for the log: never words that may quote the prompt
+        vars(self).update(facts)
         if self.status in (401, 403):
             message = LOGIN_OPENINGS.get(self.whose, "") + message
         super().__init__(message)
@@ -442,14 +422,11 @@ class NotFound(ProxyError):
 
 
 class MethodNotAllowed(ProxyError):
-    """The path exists; `allow` lists the methods it takes."""
+    """The path exists; the fact `allow` lists the methods it takes."""
 
     status = 405
     whose = "client"
-
-    def __init__(self, message: str, allow: str) -> None:
-        super().__init__(message)
-        self.allow = allow
+    allow: str
 
 
 class RateLimited(ProxyError):
@@ -471,7 +448,6 @@ class UpstreamError(ProxyError):
 
     status = 502
     whose = "GitHub"
-    kind = ""  # the upstream's own error.type, when it named one
 
 
 class UpstreamTimeout(UpstreamError):
@@ -509,21 +485,23 @@ ERROR_TYPES = {
 }
 
 
-def _error_types(exc: ProxyError) -> List[str]:
+def _error_body(exc: ProxyError, spelling: int) -> JSON:
     types = ERROR_TYPES.get(exc.status) or ERROR_TYPES[exc.status // 100 * 100]
-    return types.split()
+    error = {"message": str(exc), "type": types.split()[spelling]}
+    if exc.details:
+        error["details"] = exc.details
+    return error
 
 
 def anthropic_error(exc: ProxyError) -> JSON:
     """The body of an Anthropic error answer, and the data of its `error` event."""
-    error = {"type": _error_types(exc)[0], "message": str(exc), **exc.details}
-    return {"type": "error", "error": error}
+    return {"type": "error", "error": _error_body(exc, 0)}
 
 
 def openai_error(exc: ProxyError) -> JSON:
     """The body of an OpenAI error answer, and the data of a stream's error chunk."""
-    error = {"message": str(exc), "type": _error_types(exc)[1], "param": None}
-    return {"error": {**error, "code": exc.code, **exc.details}}
+    error = {**_error_body(exc, 1), "param": None, "code": exc.code or None}
+    return {"error": error}
 
 
 class Advice(NamedTuple):
@@ -636,19 +614,18 @@ MAX_PAGE = 64 * 1024  # what is looked at of an error that is not JSON
 class ErrorWords(NamedTuple):
     """What an upstream's error says of itself; "" = nothing."""
 
-    message: str
+    words: str
     code: str = ""
     kind: str = ""
     details: Any = None
 
 
-def _words_in_text(text: str) -> ErrorWords:
+def _words_in_text(text: str) -> str:
     text = text.strip()
-    if text[:1] != "<":
-        return ErrorWords(text[:MAX_MESSAGE])
-    title = re.search(r"<title>([^<]{1,200})", text)  # a load balancer's page
-    words = "the upstream sent a web page"
-    return ErrorWords(words + ": " + title[1].strip() if title else words)
+    if text[:1] == "<":  # a load balancer's page
+        title = re.search(r"<title>([^<]{1,200})|$", text)
+        return "the upstream sent a web page: " + (title[1] or "untitled").strip()
+    return text[:MAX_MESSAGE]
 
 
 def _words_in(obj: Any) -> ErrorWords:
@@ -670,29 +647,23 @@ def _words_in(obj: Any) -> ErrorWords:
 
 
 def _error_of(error: ErrorWords, status: int, retry_after: str = "") -> ProxyError:
-    words = error.message or "the upstream gave the request up without a word"
+    words = error.words or "the upstream gave the request up without a word"
     name = f"{error.code} {words}"
     if status in (400, 413, 502) and OVERFLOW.search(name):
         found = OVERFLOW_NUMBERS.search(words)
         return ContextOverflow(*map(int, found.groups() if found else ()))
+    facts = error._asdict()
     text = words
     reason = "Copilot refuses the request."
-    should_retry = None
     advice = advice_for(status, name)
     if advice:
-        _, _, should_retry, reason = advice
+        _, _, facts["should_retry"], reason = advice
         end = "" if words.endswith((".", "!", "?")) else "."
         text = f"{words}{end} {reason}"
-    exc = UpstreamError(
-        text, status=RENAMED_STATUSES.get(status, status), code=error.code,
-        retry_after=retry_after, should_retry=should_retry, details=error.details,
-    )
-    exc.kind = error.kind
-    exc.words = words
-    exc.reason = reason
     if error.code:
-        exc.reason += " (%s)" % error.code[:60]
-    return exc
+        reason += " (%s)" % error.code[:60]
+    facts.update(words=words, reason=reason, retry_after=retry_after)
+    return UpstreamError(text, status=RENAMED_STATUSES.get(status, status), **facts)
 
 
 def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> ProxyError:
@@ -704,13 +675,13 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
     try:
         error = _words_in(json.loads(body.decode("utf-8", "replace")))
     except (ValueError, RecursionError):
-        error = _words_in_text(body[:MAX_PAGE].decode("utf-8", "replace"))
-    if not error.message:
-        words = f"the upstream answered {status} without a word"
-        error = error._replace(message=words)
+        text = body[:MAX_PAGE].decode("utf-8", "replace")
+        error = ErrorWords(_words_in_text(text))
+    if not error.words:
+        error = error._replace(words=f"the upstream answered {status} without a word")
     if not 400 <= status < 600:
         status = 502
-    if status == 401 and "does not belong to this connection" in error.message:
+    if status == 401 and "does not belong to this connection" in error.words:
         status = 400  # about an input item, not about the sign-in (UPSTREAM 15.2)
     return _error_of(error, status, headers.get("retry-after") or "")
 
@@ -858,10 +829,10 @@ class LineWriter(logging.Handler):
             self._dropped += 1
 
     def close(self) -> None:
-        """Wait until all is written, but no longer than a second."""
+        """Wait until all is written, but no longer than half a second."""
         if self._raw is not None:
             self._queue.put(None)
-            self._thread.join(1.0)
+            self._thread.join(0.5)
         super().close()
 
     def _run(self) -> None:
@@ -1178,7 +1149,17 @@ def encode_sse(event: str, obj: Any) -> bytes:
     return b"data: %b\n\n" % dumps(obj)
 
 
-def _parse_block(block: bytes) -> Optional[SSEEvent]:
+def event_too_large() -> UpstreamError:
+    """The error for an event that nobody can want."""
+    return UpstreamError(
+        f"the upstream sent an event of more than {MAX_EVENT} bytes; try again"
+    )
+
+
+def parse_block(block: bytes) -> Optional[SSEEvent]:
+    """The event that a block of lines is, None where it has no data."""
+    if len(block) > MAX_EVENT:
+        raise event_too_large()
     name = b""
     data = []
     for line in block.split(b"\n"):
@@ -1192,50 +1173,43 @@ def _parse_block(block: bytes) -> Optional[SSEEvent]:
     return SSEEvent(name.decode("utf-8", "replace"), b"\n".join(data))
 
 
-def event_too_large(limit: int) -> UpstreamError:
-    """The error for an event that nobody can want."""
-    return UpstreamError(
-        f"the upstream sent an event of more than {limit} bytes; try again"
-    )
-
-
 class SSEDecoder:
-    """Bytes in, events out; raises UpstreamError for an event over `limit` bytes."""
+    """Bytes in, events out; raises UpstreamError for an event over MAX_EVENT."""
 
-    def __init__(self, limit: int = MAX_EVENT) -> None:
-        self._limit = limit
+    def __init__(self) -> None:
         self._tail = bytearray()  # what follows the last blank line
         self._skip_lf = False  # a CR ended the last piece, and with it its line
         self._start = True  # only the very first bytes may be a BOM
 
-    @property
-    def pending(self) -> bool:
-        """Whether a part of an event has come and its end has not."""
-        return self._tail not in (b"", b"\n")
-
-    def feed(self, data: bytes) -> List[SSEEvent]:
-        """Take the next bytes, return the events that they complete."""
+    def whole(self, data: bytes) -> bytes:
+        """Take the next bytes, return the events that they complete, each line of them
+        ended by a plain LF."""
         if self._skip_lf or b"\r" in data:
             data = self._plain_newlines(data)
+        if self._start or self._tail or data[-2:] != b"\n\n":  # else: as it came
+            data = self._join(data)
+        return data
+
+    def feed(self, data: bytes) -> List[SSEEvent]:
+        """As whole(), each event by itself. The stream's end is fed as a blank line."""
+        blocks = self.whole(data).split(b"\n\n")[:-1]
+        return list(filter(None, map(parse_block, blocks)))
+
+    def _join(self, data: bytes) -> bytes:
         if self._tail[-1:] == b"\n":  # half of a blank line, perhaps
             del self._tail[-1:]
             data = b"\n" + data
-        blocks = data.split(b"\n\n")
-        self._tail += blocks[0]  # a bytearray: bytes would be copied for every piece
-        if max(len(self._tail), max(map(len, blocks))) > self._limit:
-            raise event_too_large(self._limit)
-        if len(blocks) == 1:
-            return []
-        blocks[0] = bytes(self._tail)
-        self._tail = bytearray(blocks.pop())
-        if self._start:
-            self._start = False
-            blocks[0] = blocks[0].removeprefix(BOM)
-        return [event for event in map(_parse_block, blocks) if event]
-
-    def finish(self) -> List[SSEEvent]:
-        """Return the event that the end of the stream completes, if there is one."""
-        return self.feed(b"\n\n")
+        events, blank, rest = data.rpartition(b"\n\n")
+        if blank:
+            events = b"%b%b\n\n" % (self._tail, events)
+            self._tail.clear()
+            if self._start:
+                self._start = False
+                events = events.removeprefix(BOM)
+        self._tail += rest  # a bytearray: bytes would be copied for every piece
+        if len(self._tail) > MAX_EVENT:
+            raise event_too_large()
+        return events
 
     def _plain_newlines(self, data: bytes) -> bytes:
         if not data:
@@ -1277,8 +1251,6 @@ HOST = re.compile(
 )
 PATH = re.compile(r"/(?:[^%]|%[0-9A-Fa-f]{2})*")
 ABSOLUTE = re.compile(r"(?i:http)://([^/?]*)/?(.*)")
-BLANK_LINES = re.compile(rb"(?:\r\n)*")
-WHOLE_HEAD = re.compile(rb"(?:\r\n){0,4}((?:[^\n]+\r\n)+)\r\n")
 FIRST_BYTE = re.compile(rb"\r|" + _TOKEN.encode("ascii"))
 
 REASONS = {status.value: status.phrase for status in http.HTTPStatus}
@@ -1295,37 +1267,22 @@ ZSTD_ERROR = getattr(zstd, "ZstdError", zlib.error)
 ZSTD_WINDOW = 23  # 8 MB by its logarithm: all that RFC 9659 allows senders
 
 Pairs = Iterable[Tuple[str, str]]
+# By lower-case names. Repeated fields are joined by ", " (RFC 9110 5.3), so that a
+# doubled Origin or Content-Length is no valid one.
+Headers = Dict[str, str]
 
 
-class Headers:
-    """Header fields in order, never changed; their names are lower-case.
-
-    `get(name, default=None)` gives a field's value. Repeated fields are joined by ", "
-    (RFC 9110 5.3), so that a doubled Origin or Content-Length is no valid one.
-    """
-
-    def __init__(self, pairs: Pairs = ()) -> None:
-        self._pairs = tuple(pairs)
-        joined = dict(self._pairs)
-        if len(joined) < len(self._pairs):
-            for name in joined:
-                values = [value for key, value in self._pairs if key == name]
-                joined[name] = ", ".join(values)
-        self.get = joined.get  # the dict's own: one request asks 30 times
-
-    def __iter__(self) -> Iterator[Tuple[str, str]]:
-        return iter(self._pairs)
-
-
-class RequestHead(NamedTuple):
-    """A request without its body; `authority` is None unless in absolute-form."""
+class Request(NamedTuple):
+    """A request, at first without its body."""
 
     method: str
-    authority: Optional[str]
     path: str  # decoded
     query: str  # not decoded
-    version: str  # "1.0", "1.1" or a later 1.x
     headers: Headers
+    body: bytes = b""  # without its Content-Encoding
+    peer: str = ""
+    version: str = "1.1"  # or "1.0", or a later 1.x
+    authority: Optional[str] = None  # of a target in absolute-form
 
 
 class ResponseHead(NamedTuple):
@@ -1349,16 +1306,21 @@ def _parse_field(line: str) -> Tuple[str, str]:
     return found[1].lower(), found[2].strip(" \t")
 
 
-def _parse_fields(block: bytes) -> Headers:
-    return Headers(map(_parse_field, block.decode("latin-1").split("\r\n")[:-1]))
+def _parse_fields(lines: List[str]) -> Headers:
+    pairs = list(map(_parse_field, lines))
+    headers = dict(pairs)
+    if len(headers) < len(pairs):
+        for name in headers:
+            values = [value for key, value in pairs if key == name]
+            headers[name] = ", ".join(values)
+    return headers
 
 
-def _parse_head(pattern: Any, head: bytes) -> Tuple[Tuple[str, ...], Headers]:
-    line, _, block = head.partition(b"\r\n")
-    found = pattern.fullmatch(line.decode("latin-1"))
+def _parse_head(pattern: Any, lines: List[str]) -> Tuple[Tuple[str, ...], Headers]:
+    found = pattern.fullmatch(lines[0])
     if not found:
         raise ProtocolError("the first line is malformed or not of HTTP/1.x")
-    return found.groups(""), _parse_fields(block)
+    return found.groups(""), _parse_fields(lines[1:])
 
 
 @functools.lru_cache(maxsize=64)  # of 16 KiB at most
@@ -1377,27 +1339,29 @@ def _parse_target(target: str) -> Tuple[Optional[str], str, str]:
     return authority, path, query
 
 
-def parse_request_head(head: bytes) -> RequestHead:
-    """Parse what cut_head() gave: a target in origin-form, absolute-form or the `*` of
-    OPTIONS, and exactly one valid Host (HTTP/1.0: at most one)."""
-    (method, target, version), headers = _parse_head(REQUEST_LINE, head)
+def parse_request_head(lines: List[str]) -> Request:
+    """Parse what a HeadReader gave: a target in origin-form, absolute-form or the `*`
+    of OPTIONS, and exactly one valid Host (HTTP/1.0: at most one)."""
+    (method, target, version), headers = _parse_head(REQUEST_LINE, lines)
     # Two come as "a, b", which is no valid one.
     host = headers.get("host", "" if version == "1.0" else None)
     if host is None or not HOST.fullmatch(host):
         raise ProtocolError("exactly one valid Host header is needed")
-    if target == "*" and method == "OPTIONS":
-        return RequestHead(method, None, "*", "", version, headers)
-    authority, path, query = _parse_target(target)
-    return RequestHead(method, authority, path, query, version, headers)
+    path = target
+    query = ""
+    authority = None
+    if (method, target) != ("OPTIONS", "*"):
+        authority, path, query = _parse_target(target)
+    return Request(method, path, query, headers, b"", "", version, authority)
 
 
-def parse_response_head(head: bytes) -> ResponseHead:
-    """Parse what cut_head() gave."""
-    (version, status, reason), headers = _parse_head(STATUS_LINE, head)
+def parse_response_head(lines: List[str]) -> ResponseHead:
+    """Parse what a HeadReader gave."""
+    (version, status, reason), headers = _parse_head(STATUS_LINE, lines)
     return ResponseHead(int(status), reason, version, headers)
 
 
-def keeps_alive(head: Union[RequestHead, ResponseHead]) -> bool:
+def keeps_alive(head: Union[Request, ResponseHead]) -> bool:
     """Does the sender of `head` want to use the connection again?"""
     options = head.headers.get("connection")
     if options is None:  # as it is on most of them
@@ -1406,46 +1370,71 @@ def keeps_alive(head: Union[RequestHead, ResponseHead]) -> bool:
     return "close" not in words and (head.version != "1.0" or "keep-alive" in words)
 
 
-def _check_lines(data: bytes, limits: Tuple[int, int, int, int]) -> None:
-    """Raise ProtocolError 400, 414 or 431 for the first wrong byte of a head, whose
-    last line may be incomplete."""
-    room, longest, block, most = limits
-    start = BLANK_LINES.match(data).end()
-    strange = start < len(data) and not FIRST_BYTE.match(data, start)
-    if strange or start > len(b"\r\n" * MAX_BLANK_LINES):
-        # Said at once: a TLS greeting need not have an LF, and waits for us.
-        raise ProtocolError("not HTTP (this port speaks http, not https)")
-    status = 414
-    lines = data[start:].split(b"\n")
-    for number, line in enumerate(lines):
-        if len(line) > room + len(b"\r"):
+class HeadReader:
+    """A head coming in: feed() until it gives lines; `rest` is then what followed them.
+
+    No byte is judged twice, and the first wrong one is refused when it comes: a TLS
+    greeting need not have an LF, and waits for us.
+    """
+
+    def __init__(self, limits: Tuple[int, int, int, int] = REQUEST_LIMITS) -> None:
+        self.rest = b""
+        self._limits = limits
+        self._lines: List[str] = []  # the whole ones
+        self._line = bytearray()  # the incomplete one
+        self._blank = 0  # lines before the first
+        self._size = 0  # bytes of fields
+
+    def feed(self, data: bytes) -> List[str]:
+        """Take the next bytes; give the lines without the empty last one, [] while it
+        has not come. Raises ProtocolError 400, 414 or 431."""
+        # As a rule all comes at once, and is far from every limit.
+        head, end, rest = data.partition(b"\r\n\r\n")
+        if end and not (self._lines or self._line) and len(head) <= self._limits[0]:
+            lines = head.decode("latin-1").split("\r\n")
+            if lines[0] and len(lines) <= self._limits[3]:
+                self.rest = rest
+                return lines
+        while data:
+            piece, newline, data = data.partition(b"\n")
+            self._line += piece
+            self._check_line()
+            if newline and self._end_line():
+                self.rest = data
+                return self._lines
+        return []
+
+    def _check_line(self) -> None:
+        room, longest, block, _ = self._limits
+        status = 414
+        if self._lines:
+            room = min(longest, block - self._size)
+            status = 431
+        elif not FIRST_BYTE.match(self._line):
+            raise ProtocolError("not HTTP (this port speaks http, not https)")
+        if len(self._line) > room + len(b"\r"):
             raise ProtocolError("a line is too long", status=status)
-        if number == len(lines) - 1:  # it is incomplete, or empty
-            return
-        if not line.endswith(b"\r"):
+
+    def _end_line(self) -> bool:
+        """Put the line to the others; True: it was the empty one that ends them."""
+        line = self._line.decode("latin-1")
+        self._line.clear()
+        if not line.endswith("\r"):
             raise ProtocolError("a line ends without CR")
-        if number:
-            block -= len(line) + len(b"\n")
-        if block < 0 or number > most:
+        if line == "\r" and self._lines:
+            return True
+        if line == "\r":
+            self._blank += 1
+            if self._blank > MAX_BLANK_LINES:
+                raise ProtocolError("too many blank lines")
+            return False
+        if self._lines:
+            self._size += len(line) + len("\n")
+        self._lines.append(line[:-1])
+        _, _, block, most = self._limits
+        if self._size > block or len(self._lines) > most + 1:
             raise ProtocolError("the header fields are too large", status=431)
-        room = min(longest, block)
-        status = 431
-
-
-def cut_head(
-    data: bytes, limits: Tuple[int, int, int, int] = REQUEST_LIMITS
-) -> Tuple[bytes, bytes]:
-    """Cut a head, without its empty last line, off what has come: gives both, or b""
-    and `data` while it is incomplete. Raises ProtocolError 400, 414 or 431."""
-    whole = WHOLE_HEAD.match(data)
-    if not whole:
-        _check_lines(data, limits)
-        return b"", data
-    head = whole[1]
-    # The usual one is far from every limit.
-    if len(head) > limits[0] or head.count(b"\n") > limits[3]:
-        _check_lines(head, limits)
-    return head, data[whole.end() :]
+        return False
 
 
 # -- bodies ----------------------------------------------------------------------
@@ -1487,53 +1476,56 @@ class ChunkedBody(Body):
         self.done = False
         self._limit = limit  # bytes that may come
         self._extensions = MAX_EXTENSIONS  # bytes of them that may come
-        self._tail = b"\r\n"  # of the line or the trailer that is incomplete
-        self._trailing = False
+        self._tail = b"\r\n"  # of the line that is incomplete
+        self._trailer: Optional[HeadReader] = None  # once it has begun
 
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes; raises ProtocolError 400, 413 or 431."""
         data = self._tail + data
-        pieces = [data[: self._left]]
-        at = len(pieces[0])
-        self._left -= at
-        while not (self._left or self._trailing) and at + 2 < len(data):
+        pieces = []
+        at = 0
+        while not self._trailer:
+            piece = data[at : at + self._left]
+            pieces.append(piece)
+            at += len(piece)
+            self._left -= len(piece)
+            if self._left:
+                break
             line = CHUNK_LINE.match(data, at, at + MAX_CHUNK_LINE)
             if not line:
                 break
-            self._take_size(line)
+            self._take_size(*line.groups())
             # The last one's line stands for the first line in the trailer's head.
-            start = line.start(1) if self._trailing else line.end()
-            piece = data[start : start + self._left]
-            pieces.append(piece)
-            at = start + len(piece)
-            self._left -= len(piece)
+            at = line.start(1) if self._trailer else line.end()
         self._tail = data[at:]
-        if self._trailing:
-            self._read_trailer()
+        if self._trailer:
+            self._feed_trailer(self._trailer)
         elif len(self._tail) >= MAX_CHUNK_LINE or self._tail.find(b"\n", 2) > 0:
             raise ProtocolError("a chunk is malformed, or longer than its size")
         return b"".join(pieces)
 
-    def _read_trailer(self) -> None:
-        trailer, self._tail = cut_head(self._tail, TRAILER_LIMITS)
-        if trailer:
-            _parse_fields(trailer.partition(b"\r\n")[2])
-            self.done = True
-            self.rest = self._tail
-
-    def _take_size(self, line: Any) -> None:
-        self._left = int(line[1], 16)
-        self._trailing = not self._left
+    def _take_size(self, size: bytes, extensions: bytes) -> None:
+        self._left = int(size, 16)
+        if not self._left:
+            self._trailer = HeadReader(TRAILER_LIMITS)
         self._limit -= self._left
-        self._extensions -= len(line[2])
         if self._limit < 0:
             raise ProtocolError("the body is too large", status=413)
+        self._extensions -= len(extensions)
         if self._extensions < 0:
             raise ProtocolError("the chunk extensions are too large")
 
+    def _feed_trailer(self, trailer: HeadReader) -> None:
+        lines = trailer.feed(self._tail)
+        self._tail = b""
+        if lines:
+            _parse_fields(lines[1:])
+            self.done = True
+            self.rest = trailer.rest
+
 
 def body_framing(
-    head: Union[RequestHead, ResponseHead], limit: int = UNLIMITED,
+    head: Union[Request, ResponseHead], limit: int = UNLIMITED,
     unsaid: Optional[int] = 0,
 ) -> Body:
     """The reader of the body after `head`, of `unsaid` bytes when no field tells.
@@ -1605,13 +1597,10 @@ class CodedContent:
         if self._coding == "zstd":
             options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW}
             return zstd.ZstdDecompressor(options=options)
-        if self._coding != "deflate":
-            return zlib.decompressobj(16 + zlib.MAX_WBITS)
-        # Many send it without the head that zlib gives it (RFC 9110 8.4.1.2), whose
-        # first byte names the method 8; without it, no encoder begins with one.
-        return zlib.decompressobj(
-            zlib.MAX_WBITS if data[0] & 15 == 8 else -zlib.MAX_WBITS
-        )
+        # Many send deflate without zlib's head (RFC 9110 8.4.1.2); the first byte of
+        # one names the method 8, and no encoder begins with that without it.
+        bare = self._coding == "deflate" and data[0] & 15 != 8
+        return zlib.decompressobj(-zlib.MAX_WBITS if bare else 32 + zlib.MAX_WBITS)
 
     def finish(self) -> None:
         """The body has ended; raises ProtocolError when that cut it short."""
@@ -1689,6 +1678,7 @@ def encode_chunk(data: bytes) -> bytes:
 MESSAGES = "/v1/messages"
 CHAT = "/chat/completions"
 RESPONSES = "/responses"
+EMBEDDINGS = "/embeddings"
 
 
 def _strings(obj: JSON, key: str) -> Tuple[str, ...]:
@@ -1712,39 +1702,21 @@ class Model(NamedTuple):
     budget: Tuple[int, int] = (0, 0)  # smallest and largest thinking budget
     headers: Tuple[Tuple[str, str], ...] = ()  # what its requests carry besides
     prices: Optional[Dict[str, float]] = None  # as parse_prices() gives them
+    media_types: Tuple[str, ...] = ()  # what it reads beside text (UPSTREAM 22.4)
+    policy: str = "enabled"  # the state of its terms, if it has any
+    in_picker: bool = True  # of official clients; a hidden one is still callable
     raw: JSON = {}
 
     @property
-    def policy(self) -> str:
-        """The state of its terms; models without terms are enabled."""
-        return text_at(object_at(self.raw, "policy"), "state") or "enabled"
-
-    @property
-    def in_picker(self) -> bool:
-        """Whether official clients show it; a hidden one is still callable."""
-        return self.raw.get("model_picker_enabled") is not False
-
-    @property
     def offered(self) -> bool:
-        """For people to choose."""
-        return self.in_picker and self.policy == "enabled"
+        """For people to choose, and within our reach."""
+        reachable = not {MESSAGES, CHAT, RESPONSES}.isdisjoint(self.endpoints)
+        return reachable and self.in_picker and self.policy == "enabled"
 
     @property
     def maker(self) -> str:
         """The vendor in one word: Azure OpenAI is OpenAI."""
         return self.vendor.lower().rpartition(" ")[2]
-
-    @property
-    def media_types(self) -> Tuple[str, ...]:
-        """What it reads beside text (UPSTREAM 22.4)."""
-        about = object_at(self.raw, "capabilities")
-        vision = object_at(object_at(about, "limits"), "vision")
-        return _strings(vision, "supported_media_types")
-
-    @property
-    def is_claude(self) -> bool:
-        """Speaks Anthropic's dialect, with its caching and thinking."""
-        return MESSAGES in self.endpoints or self.id.lower().startswith("claude")
 
 
 # Copilot's own choice of a model for a conversation, at a tenth less (UPSTREAM 22.1).
@@ -1755,7 +1727,7 @@ AUTO_MODEL = Model(AUTO, "Auto", "GitHub")
 
 # An id stands in our headers, a model's own headers in our requests.
 MODEL_ID = re.compile(r"[!-~]{1,256}")
-MODEL_HEADER = re.compile(r"x-[a-z0-9-]{1,64}")
+MODEL_HEADER = re.compile(r"[Xx]-[A-Za-z0-9-]{1,64}")
 MODEL_HEADER_VALUE = re.compile(r"[!-~](?:[ -~]{0,1000}[!-~])?")
 MOST_TOKENS = 10**12  # no limit of a model is larger
 
@@ -1766,11 +1738,10 @@ def _limit(obj: JSON, key: str) -> int:
 
 def _parse_headers(entry: JSON) -> Tuple[Tuple[str, str], ...]:
     wanted = object_at(entry, "request_headers")
-    pairs = [(name.lower(), text_at(wanted, name)) for name in wanted]
     return tuple(
-        (name, value)
-        for name, value in pairs
-        if MODEL_HEADER.fullmatch(name) and MODEL_HEADER_VALUE.fullmatch(value)
+        (name.lower(), text_at(wanted, name))
+        for name in filter(MODEL_HEADER.fullmatch, wanted)
+        if MODEL_HEADER_VALUE.fullmatch(text_at(wanted, name))
     )
 
 
@@ -1787,20 +1758,15 @@ def parse_prices(entry: JSON) -> Optional[Dict[str, float]]:
     """AI credits for a million tokens (UPSTREAM 6.2); None = the catalogue is mute."""
     billed = object_at(object_at(entry, "billing"), "token_prices")
     batch = _limit(billed, "batch_size") or 10**6
+    listed = object_at(billed, "default")
     prices = {}
-    for key, price in object_at(billed, "default").items():
-        if type(price) in (int, float) and 0 <= price < 1e9 and key in PRICES:
-            prices[PRICES[key]] = price * 10**6 / batch
+    for key, name in PRICES.items():
+        price = listed.get(key)
+        if type(price) in (int, float) and 0 <= price < 1e9:
+            prices[name] = price * 10**6 / batch
     if "input" in prices and "output" in prices:
         return prices
     return None
-
-
-# What the catalogue calls the limits of a model.
-LIMITS = {
-    "context": "max_context_window_tokens", "prompt": "max_prompt_tokens",
-    "output": "max_output_tokens",
-}
 
 
 def _parse_model(entry: JSON) -> Model:
@@ -1811,20 +1777,28 @@ def _parse_model(entry: JSON) -> Model:
     endpoints = _strings(entry, "supported_endpoints")
     if not endpoints and kind == "chat":
         endpoints = (CHAT,)  # older models list nothing and mean chat (UPSTREAM 7.1)
-    figures = {name: _limit(limits, key) for name, key in LIMITS.items()}
-    abilities = {
-        "vision": bool(supports.get("vision") or limits.get("vision")),
-        "efforts": _strings(supports, "reasoning_effort"),
-        "adaptive": supports.get("adaptive_thinking") is True,
-        "budget": (
+    return Model(  # its fields in their order
+        entry["id"],
+        text_at(entry, "name") or entry["id"],
+        text_at(entry, "vendor"),
+        kind,
+        endpoints,
+        _limit(limits, "max_context_window_tokens"),
+        _limit(limits, "max_prompt_tokens"),
+        _limit(limits, "max_output_tokens"),
+        bool(supports.get("vision") or limits.get("vision")),
+        _strings(supports, "reasoning_effort"),
+        supports.get("adaptive_thinking") is True,
+        (
             _limit(supports, "min_thinking_budget"),
             _limit(supports, "max_thinking_budget"),
         ),
-    }
-    return Model(
-        entry["id"], text_at(entry, "name") or entry["id"], text_at(entry, "vendor"),
-        kind, endpoints, headers=_parse_headers(entry), prices=parse_prices(entry),
-        raw=entry, **figures, **abilities,
+        _parse_headers(entry),
+        parse_prices(entry),
+        _strings(object_at(limits, "vision"), "supported_media_types"),
+        text_at(object_at(entry, "policy"), "state") or "enabled",
+        entry.get("model_picker_enabled") is not False,
+        entry,
     )
 
 
@@ -1846,48 +1820,16 @@ ENDPOINT_CHOICE = {
 }
 
 
-def serves(model: Model, dialect: str) -> bool:
-    """Whether a client of `dialect` can be answered by `model`."""
-    if dialect == "embeddings":
-        return model.kind == "embeddings"
-    choice = ENDPOINT_CHOICE[dialect]
-    return model.kind == "chat" and not set(choice).isdisjoint(model.endpoints)
-
-
-def choose_endpoint(model: Model, dialect: str, models: Sequence[Model] = ()) -> str:
-    """The upstream endpoint; raises BadRequest naming which of `models` would work."""
-    for endpoint in ENDPOINT_CHOICE[dialect]:
-        if endpoint in model.endpoints:
-            return endpoint
-    working = [other.id for other in models if other.offered and serves(other, dialect)]
-    raise BadRequest(
-        "model %s is served by %s only, which this API cannot reach; "
-        "models that work here: %s"
-        % (
-            model.id, ", ".join(model.endpoints) or "nothing known",
-            ", ".join(working[:12]) or "none",
-        ),
-        code="unsupported_api_for_model",
-    )
-
-
 # -- names ---------------------------------------------------------------------
 
-# Claude Code's short names; its opusplan asks for Sonnet outside plan mode (CLIENTS 1).
-FAMILIES = "haiku fable opus sonnet".split()
-ALIASES = {
-    "fable": "claude-fable",
-    "opus": "claude-opus",
-    "sonnet": "claude-sonnet",
-    "haiku": "claude-haiku",
-    "opusplan": "claude-sonnet",
-}
+FAMILIES = "haiku fable opus sonnet".split()  # Claude Code's short names (CLIENTS 1)
 # Codex asks for it, Copilot has none (UPSTREAM 22.4).
 CODEX_REVIEW = "codex-auto-review"
 LONGEST_NAME = 256
 MOST_RESOLVED = 256  # names that one catalogue remembers
 DATE_SUFFIX = re.compile(r"-20[0-9]{2}-?[0-9]{2}-?[0-9]{2}$")
-NO_WORD = re.compile("[0-9]+|preview|latest")  # but "4o" and "1m" are some
+# What names no family; "4o" and "1m" do.
+NO_WORD = re.compile("[0-9]+|preview|latest|claude")
 VERSION = re.compile("[0-9]{1,2}")  # longer ones are dates: gpt-4-0613
 
 
@@ -1899,9 +1841,9 @@ def _spellings(name: str) -> Tuple[str, ...]:
 
 
 def _words_and_version(name: str) -> Tuple[List[str], List[int]]:
-    """claude-3-5-haiku -> [claude, haiku], [3, 5]."""
-    plain = name.lower().removesuffix("[1m]")
-    parts = _spellings(ALIASES.get(plain, plain))[-1].split("-")
+    """claude-3-5-haiku -> [haiku], [3, 5]."""
+    # Claude Code's opusplan is Sonnet outside plan mode (CLIENTS 1).
+    parts = _spellings(name)[-1].replace("opusplan", "sonnet").split("-")
     words = [part for part in parts if not NO_WORD.fullmatch(part)]
     return words, [int(part) for part in parts if VERSION.fullmatch(part)]
 
@@ -1949,11 +1891,11 @@ class Catalogue(List[Model]):
 
     def __init__(
         self, models: Iterable[Model] = (), default: str = "",
-        renamed: Iterable[Tuple[str, str]] = (),
+        renamed: Sequence[Tuple[str, str]] = (),
     ) -> None:
         super().__init__(models)
         self._default = default
-        self._renamed = tuple(renamed)
+        self._renamed = renamed
         self.resolve = functools.lru_cache(MOST_RESOLVED)(self._resolve)
         shown = {model.in_picker for model in self if model.kind == "chat"}
         # Copilot Free and Student: every entry is hidden, and none may be named.
@@ -1963,16 +1905,17 @@ class Catalogue(List[Model]):
         """What a client means by a name; raises NotFound with what to do instead."""
         if len(wanted) > LONGEST_NAME:
             raise BadRequest(f"model: a name has at most {LONGEST_NAME} characters")
-        hits = [real for pattern, real in self._renamed if _fits(wanted, pattern)]
-        name = hits[0] if hits else wanted
+        hits = (real for pattern, real in self._renamed if _fits(wanted, pattern))
+        name = next(hits, wanted)
+        kind = "embeddings" if dialect == "embeddings" else "chat"
         if name in ("", "default"):
-            return self.default(dialect)
-        if dialect == "embeddings":
-            return self._named(name, "embeddings")
+            return self.default(kind)
+        if kind == "embeddings":
+            return self._named(name, kind)
         if name.lower() == AUTO:
             return AUTO_MODEL
         if name == CODEX_REVIEW:
-            model = self.default(dialect)
+            model = self.default()
             able = [
                 each for each in self if each.offered and RESPONSES in each.endpoints
             ]
@@ -1985,7 +1928,7 @@ class Catalogue(List[Model]):
                 % ascii(name[:100]),
                 code="model_not_found",
             )
-        return self._named(name, "chat")
+        return self._named(name, kind)
 
     def _named(self, name: str, kind: str) -> Model:
         known = [model for model in self if model.kind == kind]
@@ -1996,46 +1939,53 @@ class Catalogue(List[Model]):
                 return by_name[spelling]
         model = self.newest(name, kind)
         if model is None:
-            listed = [each for each in self.listed() if each.kind == kind]
-            raise _model_not_found(name, listed)
+            raise _model_not_found(name, self.choices(kind))
         return model
 
     def newest(self, name: str, kind: str = "chat") -> Optional[Model]:
         """The best of the family that `name` is of; None = the account has none."""
-        words = _words_and_version(name)[0]
-        best = None
-        highest: Tuple[bool, List[int]] = (False, [])
-        for model in self:
-            family, version = _words_and_version(model.id)
-            rank = (model.offered, version)
-            if model.kind == kind and family == words:
-                if best is None or rank > highest:
-                    best = model
-                    highest = rank
-        return best
 
-    def default(self, dialect: str) -> Model:
-        """The model for a client that names none."""
-        embeds = dialect == "embeddings"  # such a model is in no picker
-        if not embeds:
-            if self._default not in ("", "default"):
-                return self.resolve(self._default, dialect)
-            if self.auto_only:
-                return AUTO_MODEL
-        able = [
+        def rank(model: Model) -> Tuple[bool, List[int]]:
+            return model.offered, _words_and_version(model.id)[1]
+
+        words, _ = _words_and_version(name)
+        family = [
             model
             for model in self
-            if serves(model, dialect) and (model.offered or embeds)
+            if model.kind == kind and _words_and_version(model.id)[0] == words
         ]
+        return max(family, key=rank, default=None)
+
+    def default(self, kind: str = "chat") -> Model:
+        """The model for a client that names none."""
+        if kind == "chat" and self._default not in ("", "default"):
+            return self.resolve(self._default, kind)
+        able = self.choices(kind)
         if not able:
-            raise _model_not_found("default", self.listed())
+            raise _model_not_found("default", able)
         return min(able, key=lambda model: model.raw.get("is_chat_default") is not True)
 
-    def listed(self) -> List[Model]:
+    def choose_endpoint(self, model: Model, dialect: str) -> str:
+        """The upstream endpoint; raises BadRequest naming models that would work."""
+        if dialect == "embeddings":
+            return EMBEDDINGS
+        for endpoint in ENDPOINT_CHOICE[dialect]:
+            if endpoint in model.endpoints:
+                return endpoint
+        working = [each.id for each in self.choices()[:12]]
+        raise BadRequest(
+            "model %s is served by %s only, which this API cannot reach; "
+            "models that work here: %s"
+            % (model.id, ", ".join(model.endpoints), ", ".join(working)),
+            code="unsupported_api_for_model",
+        )
+
+    def choices(self, kind: str = "chat") -> List[Model]:
         """What clients and people may choose from; Auto is open to every plan."""
-        chat = [model for model in self if model.kind == "chat" and model.offered]
-        auto = [AUTO_MODEL] if self else []
-        return chat + auto + [model for model in self if model.kind == "embeddings"]
+        known = [model for model in self if model.kind == kind]
+        if kind != "chat" or not known:
+            return known
+        return [model for model in known if model.offered] + [AUTO_MODEL]
 
 
 # -- effort, and what clients see -----------------------------------------------
@@ -2045,43 +1995,42 @@ EFFORTS = "none minimal low medium high xhigh max".split()
 
 def clamp_effort(effort: str, model: Model) -> str:
     """The nearest effort that the model lists, not above what was asked; "" = none."""
-    if effort not in EFFORTS:
-        return effort if effort in model.efforts else ""
-    at = EFFORTS.index(effort)
-    nearest = EFFORTS[at::-1] + EFFORTS[at + 1 :]
+    nearest = [effort]
+    if effort in EFFORTS:
+        at = EFFORTS.index(effort)
+        nearest = EFFORTS[at::-1] + EFFORTS[at + 1 :]
     return next((word for word in nearest if word in model.efforts), "")
 
 
-def shown_id(model: Model, *, dashed: bool) -> str:
+def shown_id(model: Model, *, dashed: bool = True) -> str:
     """Its id, for Claude Code with the dashes that it knows Claude models by."""
-    return model.id.replace(".", "-") if dashed and model.is_claude else model.id
+    if dashed and model.id.startswith("claude"):
+        return model.id.replace(".", "-")
+    return model.id
 
 
-MODEL_FRAME = {
-    "object": "model",
-    "type": "model",
-    # The catalogue has no dates; Anthropic's own API says an unknown one so.
-    "created": 0,
-    "created_at": "1970-01-01T00:00:00Z",
-}
-
-
-def model_payload(model: Model, shown_as: str = "") -> JSON:
+def model_payload(model: Model, shown_as: str) -> JSON:
     """One model as OpenAI's and Anthropic's SDKs both read it."""
-    limits = {
+    return {
+        "object": "model",
+        "type": "model",
+        # The catalogue has no dates; Anthropic's own API says an unknown one so.
+        "created": 0,
+        "created_at": "1970-01-01T00:00:00Z",
+        "id": shown_as,
+        "owned_by": model.vendor,
+        "display_name": model.name,
+        "endpoints": list(model.endpoints),
+        "vision": model.vision,
+        "credits": model.prices,
         "context_window": model.context or None,
         "max_output_tokens": model.output or None,
-    }
-    return {
-        **MODEL_FRAME, "id": shown_as or model.id, "owned_by": model.vendor,
-        "display_name": model.name, "endpoints": list(model.endpoints),
-        "vision": model.vision, "credits": model.prices, **limits,
     }
 
 
 def models_payload(models: Catalogue, *, dashed: bool = False) -> JSON:
     """Each model once; `dashed` for who speaks Anthropic's API."""
-    listed = models.listed()
+    listed = models.choices() + models.choices("embeddings")
     data = [model_payload(each, shown_id(each, dashed=dashed)) for each in listed]
     ids = [entry["id"] for entry in data] or [None]
     return {
@@ -2104,18 +2053,17 @@ def claude_environment(models: Catalogue) -> Dict[str, str]:
     """
     env = {}
     chosen = None
+    with contextlib.suppress(ProxyError):
+        chosen = models.default()
     for family in FAMILIES:  # the last found is for all
         model = AUTO_MODEL if models.auto_only else models.newest(family)
         if model and model.offered:
             chosen = model
             name = f"ANTHROPIC_DEFAULT_{family.upper()}_MODEL"
-            env[name] = shown_id(model, dashed=True)
+            env[name] = shown_id(model)
             env[name + "_NAME"] = model.name
-    if chosen is None:
-        with contextlib.suppress(ProxyError):
-            chosen = models.default("anthropic")
     if chosen:
-        env["ANTHROPIC_MODEL"] = shown_id(chosen, dashed=True)
+        env["ANTHROPIC_MODEL"] = shown_id(chosen)
         if chosen.prompt >= MIN_COMPACT_WINDOW:
             env["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] = str(chosen.prompt)
     return env
@@ -2238,9 +2186,7 @@ def text_of(parts: Iterable[Any]) -> str:
 def given(**fields: Any) -> JSON:
     """The fields that say something; 0 and False do."""
     return {
-        key: value
-        for key, value in fields.items()
-        if value is not None and value not in ("", {}, [])
+        key: value for key, value in fields.items() if value not in (None, "", {}, [])
     }
 
 
@@ -2268,10 +2214,10 @@ def parse_stops(body: JSON, key: str) -> Tuple[str, ...]:
     """The stop sequences in the list `body[key]`; raises BadRequest for too many."""
     stops = field(body, key, list, default=())
     for at, stop in enumerate(stops):
-        expect(stop, str, f"{key}.{at}")
-    if len(stops) > MAX_STOPS or max(map(len, stops), default=0) > MAX_STOP:
-        words = "%s: at most %d, and %d characters each"
-        raise BadRequest(words % (key, MAX_STOPS, MAX_STOP))
+        if at == MAX_STOPS or len(expect(stop, str, f"{key}.{at}")) > MAX_STOP:
+            raise BadRequest(
+                f"{key}: at most {MAX_STOPS}, and {MAX_STOP} characters each"
+            )
     return tuple(filter(None, stops))
 
 
@@ -2305,20 +2251,21 @@ def custom_names(tools: Iterable[Tool]) -> Set[str]:
 
 
 def parse_object(text: str) -> Optional[JSON]:
-    """The JSON object that `text` is, None for anything else."""
+    """The JSON object that `text` is, perhaps encoded twice; None for anything else."""
     try:
         value = loads(text.encode("utf-8", "backslashreplace"))
     except ValueError:
         return None
+    if isinstance(value, str):
+        return parse_object(value)
     return value if isinstance(value, dict) else None
 
 
 def unwrap_input(arguments: str) -> str:
     """The text for a custom tool; what is not our wrapper is handed over as it is."""
-    wrapped = parse_object(arguments)
-    if wrapped and wrapped.keys() == {"input"} and isinstance(wrapped["input"], str):
-        return wrapped["input"]
-    return arguments
+    wrapped = parse_object(arguments) or {}
+    text = wrapped.get("input")
+    return text if isinstance(text, str) and len(wrapped) == 1 else arguments
 
 
 # --- calls and their results ----------------------------------------------------------
@@ -2327,46 +2274,36 @@ NO_RESULT = Text("(no result)")
 ORPHAN = Text("[result of a tool call that is not shown]")
 
 
-def _kept_parts(turn: Turn, results: Dict[str, Deque[Result]]) -> List[Any]:
-    """The parts of a turn but the results that a call has taken."""
-    kept: List[Any] = []
-    for part in turn.parts:
-        if not isinstance(part, Result):
-            kept.append(part)
-        elif results[part.call_id] and results[part.call_id][0] is part:
-            results[part.call_id].popleft()  # which no call has taken
-            kept += [ORPHAN, *part.parts]
-    return kept
-
-
 def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
     """Put the results of calls right behind them, before anything else that was said.
 
     Every upstream demands it, and a result for each call (UPSTREAM 10.1, 11.5). A call
     without one gets an error that says so; a result without a call becomes text.
     """
-    results: Dict[str, Deque[Result]] = collections.defaultdict(collections.deque)
-    for part in itertools.chain.from_iterable(turn.parts for turn in turns):
-        if isinstance(part, Result):
-            results[part.call_id].append(part)
-    paired: List[Turn] = []
-    due: List[Any] = []  # what the calls of the turn before get
-    for turn in turns:
-        if due and turn.role != "user":
-            paired.append(Turn("user", tuple(due)))
-            due = []
-        parts = due + _kept_parts(turn, results)
-        if parts:
-            paired.append(turn._replace(parts=tuple(parts)))
-        due = []
+    # By the id of a call: where its result is to stand, a list and the place in it.
+    missing: Dict[str, List[Any]] = collections.defaultdict(list)
+    paired: List[Tuple[str, List[Any]]] = []
+    due: List[Any] = []  # the results for the turn before
+    for role, parts in [*turns, Turn("", ())]:
+        kept = due
+        if role != "user":
+            paired.append(("user", due))
+            kept = []
         for part in parts:
+            if not isinstance(part, Result):
+                kept.append(part)
+            elif missing[part.call_id]:
+                results, at = missing[part.call_id].pop(0)
+                results[at] = part
+            else:
+                kept += [ORPHAN, *part.parts]
+        paired.append((role, kept))
+        due = []
+        for part in kept:
             if isinstance(part, Call):
-                known = results[part.id]
-                nothing = Result(part.id, (NO_RESULT,), True)
-                due.append(known.popleft() if known else nothing)
-    if due:
-        paired.append(Turn("user", tuple(due)))
-    return tuple(paired)
+                missing[part.id].append((due, len(due)))
+                due.append(Result(part.id, (NO_RESULT,), True))
+    return tuple(Turn(role, tuple(parts)) for role, parts in paired if parts)
 
 
 # --- usage ----------------------------------------------------------------------------
@@ -2491,11 +2428,9 @@ class StopAt:
         text = self._held + text
         stops = self._stops
         ends = [(text.find(s) + len(s), -len(s), s) for s in stops if s in text]
-        begun = [0]
-        for stop in stops:
-            sizes = range(1, min(len(stop), len(text) + 1))
-            begun += [size for size in sizes if text.endswith(stop[:size])]
-        at = len(text) - max(begun)
+        at = max(0, len(text) - max(map(len, stops)))
+        while not any(stop.startswith(text[at:]) for stop in stops):
+            at += 1
         if ends:
             end, size, self._hit = min(ends)  # whichever ends first
             at = end + size
@@ -2520,18 +2455,19 @@ class StopAt:
 
     def __getattr__(self, name: str) -> Any:
         # The other things to say; once a stop was hit, nothing more is said.
-        if name not in ("error", "take", "whole"):
-            self._release()
-            if self._hit is not None:
-                return lambda *_: None
+        self._release()
+        if self._hit is not None:
+            return lambda *_: None
         return getattr(self._sink, name)
 
 
 class CallGuard:
-    """A Sink before `sink` that sees to it that no tool runs with half its arguments.
+    """A Sink before `sink` that tells calls one after another, and sees to it that no
+    tool runs with half its arguments.
 
-    Models send arguments encoded twice, and upstreams cut them: the former are
-    unwrapped, and what is no JSON object at the end is an UpstreamError, so that the
+    A call is told with its first arguments, or at the end if the one before it was not
+    whole then: some upstreams send several at a time. What is encoded twice is
+    unwrapped at the end; what is no JSON object then is an UpstreamError, so that the
     stream and the whole answer come to the same.
     """
 
@@ -2541,11 +2477,13 @@ class CallGuard:
         self._free = free  # names of tools that take any text
         self._names: Dict[Hashable, str] = {}
         self._pieces: Dict[Hashable, List[str]] = {}
+        self._waiting: Dict[Hashable, str] = {}  # ids of the calls that were not told
+        self._latest: List[str] = []  # pieces of the one that was told last
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._names[key] = name
         self._pieces[key] = []
-        self._sink.call(key, call_id, name)
+        self._waiting[key] = call_id
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         if key not in self._pieces:
@@ -2555,11 +2493,22 @@ class CallGuard:
         if not pieces:
             # Blanks alone are no arguments yet, because some upstreams open with one.
             fragment = fragment.lstrip()
-        if fragment:
-            pieces.append(fragment)
-            # What opens as a string is perhaps encoded twice: it waits for its end.
-            if pieces[0][0] != '"' or self._names[key] in self._free:
-                self._sink.arguments(key, fragment)
+        if not fragment:
+            return
+        pieces.append(fragment)
+        if key not in self._waiting:
+            self._sink.arguments(key, fragment)
+        elif len(pieces) == 1 and key == next(iter(self._waiting)):
+            latest = self._latest
+            is_next = not latest or parse_object("".join(latest)) is not None
+            # What opens as a string is perhaps encoded twice.
+            if is_next and (fragment[0] != '"' or self._names[key] in self._free):
+                self._tell(key, pieces)
+
+    def _tell(self, key: Hashable, pieces: List[str]) -> None:
+        self._latest = pieces
+        self._sink.call(key, self._waiting.pop(key), self._names[key])
+        self._sink.arguments(key, "".join(pieces))
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
@@ -2568,18 +2517,20 @@ class CallGuard:
         for key, pieces in self._pieces.items():
             name = self._names[key]
             text = "".join(pieces)
-            if name in self._free:
-                continue
-            if text.startswith('"'):
-                with contextlib.suppress(ValueError):
-                    text = str(loads(text.encode("utf-8", "backslashreplace")))
-                self._sink.arguments(key, text)
-            # One that the length limit cut is no error, because its client sees why.
-            if reason in ("stop", "tool_calls") and parse_object(text) is None:
-                raise UpstreamError(
-                    f"the model called {name} with arguments that are not a JSON "
-                    "object; try again."
-                )
+            if name not in self._free:
+                parsed = parse_object(text)
+                # One that the length limit cut is no error: its client sees why.
+                if parsed is None and reason in ("stop", "tool_calls"):
+                    raise UpstreamError(
+                        f"the model called {name} with arguments that are not a JSON "
+                        "object; try again."
+                    )
+                if parsed is None:
+                    continue
+                if text[0] == '"':
+                    text = dumps_text(parsed)
+            if key in self._waiting:
+                self._tell(key, [text])
         self._sink.end(reason, usage, stop_sequence)
 
     def __getattr__(self, name: str) -> Any:
@@ -2609,13 +2560,15 @@ class StreamTranslator:
         self._decoder = SSEDecoder()
         self._out: List[bytes] = []
 
-    def _take(self) -> bytes:
+    def take(self) -> bytes:
+        """What is ready for the client."""
         out = b"".join(self._out)
-        self._out = []
+        self._out.clear()
         return out
 
-    def _read_all(self, events: List[SSEEvent]) -> None:
-        for event in events:
+    def read_all(self, data: bytes) -> None:
+        """Read the events that `data` completes."""
+        for event in self._decoder.feed(data):
             try:
                 if not self.done:
                     self._read(event)
@@ -2627,53 +2580,61 @@ class StreamTranslator:
 
     def feed(self, data: bytes) -> bytes:
         """Take upstream bytes, give client bytes; raises ProxyError."""
-        self._read_all(self._decoder.feed(data))
-        return self._take()
+        self.read_all(data)
+        return self.take()
 
     def finish(self) -> bytes:
         """The upstream ended; raises its failure, UpstreamError when it was cut."""
-        self._read_all(self._decoder.finish())
+        self.read_all(b"\n\n")  # some leave out the last blank line (UPSTREAM 17.4)
         if self.failure is not None:
             raise self.failure
         if not self.finished:
             raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
-        return self._take()
+        return self.take()
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
-        return self._take() + encode_sse("", openai_error(exc))
+        return self.take() + encode_sse("", openai_error(exc))
 
 
 class Translation(StreamTranslator):
     """A StreamTranslator made of a reader and a sink."""
 
-    def __init__(self, reader: Reader, sink: Sink, free: Container[str] = ()) -> None:
-        """`free` names the tools whose arguments may be any text."""
+    def __init__(
+        self, reader: Reader, sink: Sink, free: Container[str] = (),
+        stops: Sequence[str] = (),
+    ) -> None:
+        """`free` names the tools whose arguments may be any text; the answer ends
+        before the first of `stops`."""
         super().__init__()
         self._reader = reader
-        self._sink = CallGuard(sink, free)
-        self._take = sink.take
-
-    def _read(self, event: SSEEvent) -> None:
-        self._reader.read(event, self._sink)
-        self.finished = self._reader.finish_reason != ""
+        self._sink = sink
+        self._guard = CallGuard(StopAt(sink, stops) if stops else sink, free)
 
     usage = property(lambda self: self._reader.usage)
-    failure = property(lambda self: self._reader.failure)
-    done = property(lambda self: self._reader.done)
     model = property(lambda self: getattr(self._reader, "model", ""))
+
+    def _read(self, event: SSEEvent) -> None:
+        reader = self._reader
+        reader.read(event, self._guard)
+        self.finished = reader.finish_reason != ""
+        self.failure = reader.failure
+        self.done = reader.done
+
+    def take(self) -> bytes:
+        return self._sink.take()
 
     def finish(self) -> bytes:
         """End the answer; raises what the upstream failed by."""
         out = super().finish()
         reader = self._reader
-        self._sink.end(reader.finish_reason, reader.usage, reader.stop_sequence)
-        return out + self._take()
+        self._guard.end(reader.finish_reason, reader.usage, reader.stop_sequence)
+        return out + self.take()
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
         self._sink.error(exc)
-        return self._take()
+        return self.take()
 
     def whole(self) -> JSON:
         """The non-streaming answer, after finish()."""
@@ -2705,8 +2666,9 @@ def unpack_reasoning(signature: str) -> Optional[Tuple[str, str]]:
     """(opaque, source) of a signature of ours, None for every other one."""
     if not signature.startswith(SIGNATURE_MARK):
         return None
-    source, _, opaque = signature.removeprefix(SIGNATURE_MARK).partition("@")
-    return urllib.parse.unquote(opaque), urllib.parse.unquote(source)
+    words = signature.removeprefix(SIGNATURE_MARK).partition("@")
+    source, _, opaque = map(urllib.parse.unquote, words)
+    return opaque, source
 
 
 # --- requests -------------------------------------------------------------------------
@@ -2762,43 +2724,33 @@ def _parse_stranger(block: JSON, place: str, path: str) -> Text:
     return Text("[%s]" % " ".join(_words_of(block)).replace(" \n ", "\n").strip())
 
 
-SOURCES = {"image": ("base64", "url"), "document": ("base64", "text")}
+SOURCES = {"image": ("base64", "url"), "document": ("base64", "text", "content")}
 
 
 def _parse_media(block: JSON, path: str, parse: Callable[..., Any]) -> List[Any]:
-    """An image or a document. A document of text is its text; of any other the bytes go
-    behind its context; `parse` reads one that is made of blocks."""
+    """An image or a document; `parse` reads a document that is made of blocks."""
     kind = block["type"]
     title = text_field(block, "title", path)
     context = Text(text_field(block, "context", path))
     source = required(block, "source", dict, path)
     path += ".source"
-    if kind == "document" and source.get("type") == "content":
-        parts = parse(source.get("content"), kind, path + ".content")
-        return [Text(title), context, *parts]
     form = required_word(source, "type", SOURCES[kind], path)
+    if form == "content":
+        return [Text(title), context, *parse(source.get(form), kind, f"{path}.{form}")]
     if form == "url":
         return [Image(required_text(source, form, path))]
     data = required_text(source, "data", path)
-    if form == "base64":
-        media_type = required_text(source, "media_type", path)
-        url = f"data:{media_type};base64,{data}"
-        if kind == "image":
-            return [Image(url)]
-        if not media_type.startswith("text/"):
-            return [context, Document(url, title)]
-        try:
-            data = base64.b64decode(data, validate=True).decode("utf-8", "replace")
-        except ValueError:
-            raise BadRequest(f"{path}.data: expected base64") from None
-    return [Text(text_of((Text(title), context, Text(data))))]
+    if form == "text":
+        return [Text(title), context, Text(data)]
+    media_type = text_field(source, "media_type", path)  # room 12 names a picture
+    url = f"data:{media_type};base64,{data}"
+    return [Image(url)] if kind == "image" else [context, Document(url, title)]
 
 
 def _parse_thinking(block: JSON, path: str) -> List[Any]:
     # With a foreign or no signature only its own model can use the block; another would
     # take it for its answer if it came as text.
-    key = "data" if block["type"] == "redacted_thinking" else "signature"
-    ours = unpack_reasoning(text_field(block, key, path))
+    ours = unpack_reasoning(text_field(block, "signature", path))
     if ours is None:
         return []
     return [Reasoning(text_field(block, "thinking", path), *ours)]
@@ -2839,18 +2791,16 @@ def _parse_parts(content: Any, place: str, path: str) -> List[Any]:
 def _parse_message(message: JSON, path: str) -> Turn:
     roles = ("user", "assistant", "system")
     role = required_word(message, "role", roles, path)
-    path += ".content"
-    if message.get("content") is None:
-        raise BadRequest(f"{path}: required")
-    return Turn(role, tuple(_parse_parts(message["content"], role, path)))
+    parts = _parse_parts(message.get("content"), role, path + ".content")
+    return Turn(role, tuple(parts))
 
 
 def _parse_messages_tool(entry: JSON, path: str) -> Tool:
     kind = field(entry, "type", str, path, "custom")
     if kind not in ("custom", "function"):
         raise BadRequest(
-            "%s.type: %r is known to Anthropic's own models and servers only and "
-            "cannot be used with this model" % (path, kind[:60])
+            f"{path}.type: {kind[:60]!r} is known to Anthropic's own models and "
+            "servers only and cannot be used with this model"
         )
     # OpenAI's shape is accepted: the original's README shows it (UPSTREAM 0.4).
     tool = field(entry, "function", dict, path) or entry
@@ -2964,12 +2914,10 @@ def parse_messages(body: JSON) -> Conversation:
     tools = _parse_messages_tools(body)
     choice, parallel = _parse_tool_choice(body, tools)
     effort, thinking = _parse_effort(body, config)
-    max_tokens = field(body, "max_tokens", int)
-    if max_tokens is not None and max_tokens < 1:
-        raise BadRequest("max_tokens: expected at least 1")
     return Conversation(
         turns=pair_results([Turn("system", tuple(rules)), *turns]), tools=tools,
-        tool_choice=choice, parallel=parallel, max_tokens=max_tokens,
+        tool_choice=choice, parallel=parallel,
+        max_tokens=field(body, "max_tokens", int),
         temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float), effort=effort, thinking=thinking,
         stop=parse_stops(body, "stop_sequences"),
@@ -2993,19 +2941,23 @@ def _encode_file(part: Any) -> JSON:
     """An image, or a document, which has a title."""
     head, _, data = part.url.partition(";base64,")
     source = {"type": "url", "url": part.url}
-    if data and head.startswith("data:"):
+    if data:
         source = {"type": "base64", "media_type": head[5:], "data": data}
     if isinstance(part, Image):
         return {"type": "image", "source": source}
-    return {"type": "document", "source": source, **given(title=part.title)}
+    return given(type="document", source=source, title=part.title)
 
 
 def _encode_call(call: Call) -> JSON:
     arguments = parse_object(call.arguments)
     if arguments is None and call.arguments.strip():
         arguments = {"arguments": call.arguments}  # cut, as the model wrote it
-    block = {"type": "tool_use", "id": call.id, "name": call.name}
-    return {**block, "input": arguments or {}}
+    return {
+        "type": "tool_use",
+        "id": call.id,
+        "name": call.name,
+        "input": arguments or {},
+    }
 
 
 def _encode_thinking(part: Reasoning, source: str) -> JSON:
@@ -3029,9 +2981,9 @@ def _encode_parts(parts: Iterable[Any], source: str) -> List[JSON]:
             blocks.append(_encode_thinking(part, source))
         elif isinstance(part, Result):
             content = _encode_parts(part.parts, source)
-            more = given(content=content, is_error=part.is_error or None)
+            failed = part.is_error or None
             block = {"type": "tool_result", "tool_use_id": part.call_id}
-            blocks.append({**block, **more})
+            blocks.append({**block, **given(content=content, is_error=failed)})
         else:
             blocks.append(_encode_file(part))
     return list(filter(None, blocks))
@@ -3039,20 +2991,22 @@ def _encode_parts(parts: Iterable[Any], source: str) -> List[JSON]:
 
 def _encode_tools(conversation: Conversation) -> JSON:
     """`tools` and `tool_choice`."""
+    if not conversation.tools:
+        return {}
     tools = []
     for tool in conversation.tools:
-        more = given(
-            description=tool.description, input_schema=tool.parameters,
+        entry = given(
+            name=tool.name, description=tool.description, input_schema=tool.parameters,
             strict=tool.strict or None,
         )
-        tools.append({"name": tool.name, **more})
+        tools.append(entry)
     wanted = conversation.tool_choice
     choice = given(type=CHOICE_TYPES.get(wanted))
     if wanted.startswith("="):
         choice = {"type": "tool", "name": wanted[1:]}
     if conversation.parallel is False:
         choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}
-    return given(tools=tools, tool_choice=choice) if tools else {}
+    return given(tools=tools, tool_choice=choice)
 
 
 def encode_messages(conversation: Conversation, model: Model) -> JSON:
@@ -3070,9 +3024,8 @@ def encode_messages(conversation: Conversation, model: Model) -> JSON:
         elif content:
             messages.append({"role": turn.role, "content": content})
     effort = conversation.effort
-    thinks = effort not in ("", "none", "minimal")
     thinking = None
-    if thinks and (model.adaptive or model.budget[1]):
+    if effort not in ("", "none", "minimal") and (model.adaptive or model.budget[1]):
         thinking = {"type": "adaptive"}
     config = given(effort=effort)
     if conversation.schema:
@@ -3081,12 +3034,12 @@ def encode_messages(conversation: Conversation, model: Model) -> JSON:
     elif conversation.schema is not None:
         system.append({"type": "text", "text": JSON_ONLY})
     settings = given(
-        max_tokens=conversation.max_tokens, system=system,
+        model=model.id, stream=True, max_tokens=conversation.max_tokens, system=system,
         temperature=conversation.temperature, top_p=conversation.top_p,
         stop_sequences=list(conversation.stop), thinking=thinking, output_config=config,
         metadata=given(user_id=conversation.user), **_encode_tools(conversation),
     )
-    return {"model": model.id, "stream": True, **settings, "messages": messages}
+    return {**settings, "messages": messages}
 
 
 # --- Copilot's answers ----------------------------------------------------------------
@@ -3145,11 +3098,10 @@ class MessagesReader:
         self.done = False
         self._source = source
         self._message: JSON = {"usage": {}}
-        self._stop = ""
-        self._called = False
+        self._ending: JSON = {}  # what message_delta told
         self._block: JSON = {}  # the open one
         self._signature = ""  # of it
-        self._has_arguments = False
+        self._calls = 0  # how many have begun; the latest is the open one
 
     usage = property(lambda self: native_usage(self._message))
 
@@ -3159,53 +3111,53 @@ class MessagesReader:
             return
         obj = messages_event(event, self._message)
         kind = obj.get("type")
-        index = typed(obj, "index", int)
-        delta = object_at(obj, "delta")
         if kind == "content_block_start":
-            self._block_start(index, object_at(obj, "content_block"), sink)
+            self._block_start(object_at(obj, "content_block"), sink)
         elif kind == "content_block_delta":
-            self._block_delta(index, delta, sink)
+            self._block_delta(object_at(obj, "delta"), sink)
         elif kind == "content_block_stop":
-            self._block_stop(index, sink)
+            self._block_stop(sink)
         elif kind == "message_delta":
-            self._stop = text_at(delta, "stop_reason") or self._stop
-            self.stop_sequence = delta.get("stop_sequence") or self.stop_sequence
-            if self._stop == "refusal":
-                details = object_at(delta, "stop_details")
-                sink.refusal(text_at(details, "explanation") or REFUSED_TEXT)
+            self._ending.update(given(**object_at(obj, "delta")))
         elif kind == "message_stop":
-            calls = self._called and self.stop_sequence is None
+            stop = text_at(self._ending, "stop_reason")
+            if stop == "refusal":
+                details = object_at(self._ending, "stop_details")
+                sink.refusal(text_at(details, "explanation") or REFUSED_TEXT)
+            self.stop_sequence = self._ending.get("stop_sequence")
+            calls = self._calls and self.stop_sequence is None
             ended = "tool_calls" if calls else "stop"
-            self.finish_reason = FINISH_REASONS.get(self._stop, ended)
+            self.finish_reason = FINISH_REASONS.get(stop, ended)
             self.done = True
 
-    def _block_start(self, index: int, block: JSON, sink: Sink) -> None:
+    def _block_start(self, block: JSON, sink: Sink) -> None:
         self._block = block
         self._signature = ""
-        self._has_arguments = False
         if block.get("type") == "tool_use":
-            self._called = True
-            sink.call(index, text_at(block, "id"), text_at(block, "name"))
-        if text_at(block, "text"):
+            self._calls += 1
+            sink.call(self._calls, text_at(block, "id"), text_at(block, "name"))
+        elif text_at(block, "text"):
             sink.text(block["text"])
 
-    def _block_delta(self, index: int, delta: JSON, sink: Sink) -> None:
-        self._signature += text_at(delta, "signature")
+    def _block_delta(self, delta: JSON, sink: Sink) -> None:
+        block = self._block
         if text_at(delta, "text"):
             sink.text(delta["text"])
         elif text_at(delta, "thinking"):
             sink.reasoning(delta["thinking"])
+        elif text_at(delta, "signature"):
+            self._signature = delta["signature"]
         elif text_at(delta, "partial_json"):
-            if text_at(self._block, "type").endswith("_tool_use"):
+            if text_at(block, "type").endswith("_tool_use"):
                 return  # of a tool that ran upstream
-            self._has_arguments = True
-            sink.arguments(index, delta["partial_json"])
+            block.pop("input", None)  # it comes in pieces
+            sink.arguments(self._calls, delta["partial_json"])
 
-    def _block_stop(self, index: int, sink: Sink) -> None:
+    def _block_stop(self, sink: Sink) -> None:
         block = self._block
         kind = block.get("type")
-        if kind == "tool_use" and not self._has_arguments:
-            sink.arguments(index, dumps_text(object_at(block, "input")))
+        if kind == "tool_use" and "input" in block:
+            sink.arguments(self._calls, dumps_text(block["input"]))
         elif kind == "thinking" and self._signature:
             sink.opaque(self._signature, self._source)
         elif kind == "redacted_thinking" and text_at(block, "data"):
@@ -3223,13 +3175,18 @@ STOP_REASONS = {
     "content_filter": "refusal",
 }
 # What may be open -> more of its start, the type and the field of its deltas.
-OPENINGS: Dict[str, Tuple[JSON, str, str]] = {
-    "text": ({"text": ""}, "text_delta", "text"),
-    "thinking": ({"thinking": "", "signature": ""}, "thinking_delta", "thinking"),
-    "tool_use": ({"input": {}}, "input_json_delta", "partial_json"),
-    "server_tool_use": ({"input": {}}, "input_json_delta", "partial_json"),
-    "web_search_tool_result": ({}, "", ""),
+OPENINGS: Dict[str, Tuple[JSON, bytes, bytes]] = {
+    "text": ({"text": ""}, b"text_delta", b"text"),
+    "thinking": ({"thinking": "", "signature": ""}, b"thinking_delta", b"thinking"),
+    "tool_use": ({"input": {}}, b"input_json_delta", b"partial_json"),
+    "server_tool_use": ({"input": {}}, b"input_json_delta", b"partial_json"),
+    "web_search_tool_result": ({}, b"", b""),
 }
+# Most of an answer: its JSON is put together by hand, 0.4 us instead of 2.
+DELTA = (
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,'
+    b'"delta":{"type":"%b","%b":%b}}\n\n'
+)
 
 
 def anthropic_usage(usage: TokenUsage) -> JSON:
@@ -3244,8 +3201,7 @@ class MessagesWriter:
     """A Sink that writes a Messages stream, or with `fold` only what whole() gives.
 
     What is told of one block between two take() goes out as one delta: bursts cost
-    little. A tool block opens with its first arguments and ends when they are complete,
-    other content comes, or the answer ends; fragments of other calls wait until then.
+    little. A tool block ends when other content comes, or the answer ends.
     """
 
     def __init__(
@@ -3264,7 +3220,6 @@ class MessagesWriter:
             "usage": anthropic_usage(TokenUsage(input_tokens)),
         }
         self._thinking = thinking  # asked for; else only what a call needs is told
-        self._started = False
         self._mute = fold  # no bytes are wanted, or none any more
         self._out: List[bytes] = []
         self._open = ""  # the type of the open block
@@ -3273,13 +3228,18 @@ class MessagesWriter:
         self._index = -1
         self._pending: List[str] = []  # told of it, not yet written
         self._text: List[str] = []  # what was
-        self._calls: Dict[Hashable, JSON] = {}  # id and name of every call
-        self._waiting: Dict[Hashable, List[str]] = {}  # fragments of the unopened ones
+        self._calls = 0
         self._signatures: List[str] = []  # not yet written
         self._refusal = ""
 
-    def text(self, text: str) -> None:
-        self._add_piece("text", text)
+    def _add_piece(self, kind: str, text: str) -> None:
+        if self._open != kind:
+            if not text:
+                return
+            self._begin(kind)
+        self._pending.append(text)
+
+    text = functools.partialmethod(_add_piece, "text")
 
     def reasoning(self, text: str) -> None:
         if self._thinking:
@@ -3289,7 +3249,7 @@ class MessagesWriter:
         if not self._refusal:
             self.next_message()
         self._refusal += text
-        self._add_piece("text", text)
+        self.text(text)
 
     def next_message(self) -> None:
         if self._open == "text":
@@ -3303,21 +3263,13 @@ class MessagesWriter:
             self._sign()
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        if key in self._calls:
-            raise UpstreamError(f"the upstream began tool call {key!r} twice")
-        call_id = call_id or f"call_{self._message['id']}_{len(self._calls)}"
-        self._calls[key] = {"id": call_id, "name": self.names.get(name, name)}
-        self._waiting[key] = []
-        self._advance()
+        call_id = call_id or f"call_{self._message['id']}_{self._calls}"
+        self._begin("tool_use", id=call_id, name=self.names.get(name, name))
+        self._calls += 1
+        self._key = key
 
     def arguments(self, key: Hashable, fragment: str) -> None:
-        if key in self._waiting:
-            waiting = self._waiting[key]
-            if waiting or fragment.strip():
-                waiting.append(fragment)
-            if len(waiting) == 1:
-                self._advance()
-        elif self._open == "tool_use" and key == self._key:
+        if self._open == "tool_use" and key == self._key:
             self._pending.append(fragment)
         elif fragment.strip():
             # Clients run a tool at its stop event: what comes later is lost for good.
@@ -3327,8 +3279,16 @@ class MessagesWriter:
     def search(self, query: str, pages: Mapping[str, str]) -> None:
         """Tell of a web search that was run for the answer: the titles of its pages."""
         self._message["usage"]["server_tool_use"] = {"web_search_requests": 1}
-        about = {"type": "web_search_result", "page_age": None, "encrypted_content": ""}
-        found = [{**about, "url": url, "title": title} for url, title in pages.items()]
+        found = [
+            {
+                "type": "web_search_result",
+                "page_age": None,
+                "encrypted_content": "",
+                "url": url,
+                "title": title,
+            }
+            for url, title in pages.items()
+        ]
         tool_use_id = "srvtoolu_" + self._message["id"][4:]
         self._begin("server_tool_use", id=tool_use_id, name="web_search")
         self._pending.append(dumps_text({"query": query}))
@@ -3337,20 +3297,18 @@ class MessagesWriter:
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
     ) -> None:
-        """End the answer. A call that was cut stays as it is, as with Anthropic, or is
-        left out if it has not begun; clients go on after max_tokens (CLIENTS 1)."""
-        stop = "refusal" if self._refusal else STOP_REASONS.get(reason, reason)
-        cut = stop not in ("end_turn", "tool_use")
-        for key, fragments in list(self._waiting.items()):
-            if not cut or parse_object("".join(fragments)) is not None:
-                self._begin_call(key)
+        """End the answer. A call that was cut stays as it is, as with Anthropic:
+        clients go on after max_tokens (CLIENTS 1)."""
         self._start()
         self._close()
         if self._calls:
             self._sign()
-        if not cut:
+        stop = STOP_REASONS.get(reason, reason)
+        if stop in ("end_turn", "tool_use"):
             # Claude Code asks again for a tool_use without a call (CLIENTS 1).
             stop = "tool_use" if self._calls else "end_turn"
+        if self._refusal:
+            stop = "refusal"
         if stop_sequence is not None:
             stop = "stop_sequence"
         delta: JSON = {"stop_reason": stop, "stop_sequence": stop_sequence}
@@ -3382,49 +3340,20 @@ class MessagesWriter:
         return self._message
 
     def _start(self) -> None:
-        if not self._started:
+        if self._index < 0:
             self._write_event("message_start", message=self._message)
-        self._started = True
-
-    def _add_piece(self, kind: str, text: str) -> None:
-        if self._open != kind:
-            if not text:
-                return
-            self._advance(force=True)
-            self._begin(kind)
-        self._pending.append(text)
-
-    def _advance(self, *, force: bool = False) -> None:
-        """End the open call if it has all it needs; open those that wait, in order.
-
-        Looked at when another call begins, not at each fragment: too late is no harm.
-        """
-        while True:
-            if self._open == "tool_use":
-                self._flush()
-                if not force and parse_object("".join(self._text)) is None:
-                    return
-                self._close()
-            key = next(iter(self._waiting), None)
-            if key is None or not self._waiting[key]:
-                return
-            self._begin_call(key)
-
-    def _begin_call(self, key: Hashable) -> None:
-        self._begin("tool_use", **self._calls[key])
-        self._key = key
-        self._pending = self._waiting.pop(key) or ["{}"]
 
     def _begin(self, kind: str, **more: Any) -> None:
-        self._start()
         self._close()
         if self._thinking or kind == "tool_use":
             self._sign()
+        self._start()
         self._open = kind
         self._block = {"type": kind, **more, **OPENINGS[kind][0]}
         self._index += 1
-        start = {"index": self._index, "content_block": self._block}
-        self._write_event("content_block_start", **start)
+        self._write_event(
+            "content_block_start", index=self._index, content_block=self._block
+        )
 
     def _sign(self) -> None:
         """Write the signatures, each behind thinking: the open block's or none."""
@@ -3441,31 +3370,33 @@ class MessagesWriter:
         if not self._open:
             return
         self._flush()
+        block = self._block
         if self._open == "thinking":
-            signature = signature or pack_reasoning("", "")
-            delta = {"type": "signature_delta", "signature": signature}
-            self._write_event("content_block_delta", index=self._index, delta=delta)
-            self._block["signature"] = signature
+            block["signature"] = signature or pack_reasoning("", "")
+            self._write_delta(b"signature_delta", b"signature", block["signature"])
         self._write_event("content_block_stop", index=self._index)
         text = "".join(self._text)
-        if "input" in self._block:
-            self._block["input"] = parse_object(text)
+        if "input" in block:
+            block["input"] = parse_object(text)
         elif text:
-            self._block[self._open] = text
+            block[self._open] = text
         # Of a call that was cut half must not run, and `input` cannot say so.
-        if self._block.get("input", {}) is not None:
-            self._message["content"].append(self._block)
+        if block.get("input", {}) is not None:
+            self._message["content"].append(block)
         self._open = ""
         self._text = []
 
     def _flush(self) -> None:
         text = "".join(self._pending)
-        self._pending = []
-        self._text.append(text)
         if text:
+            self._pending = []
+            self._text.append(text)
             _, kind, key = OPENINGS[self._open]
-            delta = {"type": kind, key: text}
-            self._write_event("content_block_delta", index=self._index, delta=delta)
+            self._write_delta(kind, key, text)
+
+    def _write_delta(self, kind: bytes, key: bytes, text: str) -> None:
+        if not self._mute:
+            self._out.append(DELTA % (self._index, kind, key, dumps(text)))
 
     def _write_event(self, event: str, **fields: Any) -> None:
         if not self._mute:
@@ -3475,11 +3406,11 @@ class MessagesWriter:
 # --- the pass-through -----------------------------------------------------------------
 
 
-def restore_names(message: JSON, names: Mapping[str, str]) -> bool:
-    """Give the calls of a message the client's own names; whether one had another."""
+def restore_names(content: Any, names: Mapping[str, str]) -> bool:
+    """Give the calls of a content the client's own names; whether one had another."""
     found = False
-    for block in objects(message.get("content")):
-        name = block.get("name")
+    for block in objects(content):
+        name = text_at(block, "name")
         if block.get("type") == "tool_use" and name in names:
             block["name"] = names[name]
             found = True
@@ -3494,89 +3425,52 @@ _STRING = (
 )
 # Events in the two orders of keys that were ever seen: whole JSON that tells neither a
 # usage, nor a tool's name, nor the end, so that most of a stream need not be parsed.
+# Behind them stands one that has to be, if any.
 PLAIN_EVENTS = re.compile(
-    rb"\n?(?:event: content_block_\w+\ndata: \{(?:"
+    rb"(?!\Z)\n*((?:event: content_block_\w+\ndata: \{(?:"
     rb'"type":"content_block_delta","index":\d+,"delta":\{"type":"\w+","\w+":%b\}|'
     rb'"delta":\{"\w+":%b,"type":"\w+"\},"index":\d+,"type":"content_block_delta"|'
     rb'"type":"content_block_stop","index":\d+|"index":\d+,"type":"content_block_stop"|'
     rb'"type":"content_block_start","index":\d+,"content_block":\{"type":"text",'
     rb'"text":""\}|"content_block":\{"text":"","type":"text"\},"index":\d+,'
-    rb'"type":"content_block_start")\}\n\n)*' % (_STRING, _STRING)
+    rb'"type":"content_block_start")\}\n\n)*)((?:(?:.+\n)+\n)?)' % (_STRING, _STRING)
 )
-DATA_LINE = re.compile(rb"^data:(.*)\n?", re.M)
-WHOLE_EVENTS = re.compile(rb".*\n\r?\n", re.S)  # up to the last blank line
 
 
-class MessagesTap:
+class MessagesTap(StreamTranslator):
     """A StreamTranslator that passes events on as they came, and reads the usage.
 
     An event goes out when it is whole: no client could read what stood behind a half.
     `names` are the client's own for tools that had to be called otherwise.
     """
 
-    finished = False  # a message_stop came
-    done = False
-
     def __init__(self, names: Mapping[str, str] = {}) -> None:
+        super().__init__()
         self._names = names
         self._message: JSON = {"usage": {}}
-        self._held = bytearray()  # the event that has not ended
-        self._before = b""  # what came whole before a failure in the same piece
 
     usage = property(lambda self: native_usage(self._message))
 
-    def feed(self, data: bytes) -> bytes:
-        """Give the events that are whole now; raises UpstreamError for a broken one."""
-        if self.done:  # a second answer, or [DONE]: nothing that a client waits for
-            return b""
-        if self._held or data[-2:] != b"\n\n":
-            near = max(0, len(self._held) - 2)  # half of a blank line may stand there
-            self._held += data  # a bytearray: bytes would be copied for every piece
-            found = WHOLE_EVENTS.match(self._held, near)
-            end = found.end() if found else 0
-            data = bytes(memoryview(self._held)[:end])
-            del self._held[:end]
-            if len(self._held) > MAX_EVENT:
-                raise event_too_large(MAX_EVENT)
-        return self._read_events(data)
+    def read_all(self, data: bytes) -> None:
+        for plain, block in PLAIN_EVENTS.findall(self._decoder.whole(data)):
+            if self.done:  # a second answer, or [DONE]: nothing that a client waits for
+                return
+            self._out.append(plain)
+            event = block and parse_block(block)
+            if event:
+                self._out.append(self._restored(event, block))
 
-    def _read_events(self, events: bytes) -> bytes:
-        """Read the events; gives them as the client gets them."""
-        line = DATA_LINE.search(events, PLAIN_EVENTS.match(events).end())
-        while line:
-            try:
-                event = messages_event(SSEEvent("", line[1]), self._message)
-            except ProxyError:
-                before = WHOLE_EVENTS.match(events, 0, line.start())
-                self._before = before[0] if before else b""
-                raise
-            end = line.end()
-            block = event.get("content_block")
-            if self._names and restore_names({"content": [block]}, self._names):
-                head = events[: line.start()] + b"data: %b\n" % dumps(event)
-                events = head + events[end:]
-                end = len(head)
-            if event.get("type") == "message_stop":
-                self.finished = True
-                self.done = True
-                # What stands behind the end is nobody's.
-                return events[: events.find(b"\n", end) + 1 or len(events)]
-            line = DATA_LINE.search(events, PLAIN_EVENTS.match(events, end).end())
-        return events
-
-    def finish(self) -> bytes:
-        """End it; raises UpstreamError when no message_stop came."""
-        rest = b""
-        if not self.done and self._held.strip():  # an event without its blank line
-            rest = self._read_events(bytes(self._held)).rstrip() + b"\n\n"
-        self._held.clear()
-        if not self.finished:
-            raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
-        return rest
+    def _restored(self, event: SSEEvent, block: bytes) -> bytes:
+        """Read an event; gives what the client is to see of it."""
+        obj = messages_event(event, self._message)
+        self.finished = self.done = obj.get("type") == "message_stop"
+        if restore_names([obj.get("content_block")], self._names):
+            return encode_sse(event.event, obj)
+        return block
 
     def fail(self, exc: ProxyError) -> bytes:
         """What came before the failure, and an error event."""
-        return self._before + encode_sse("error", anthropic_error(exc))
+        return self.take() + encode_sse("error", anthropic_error(exc))
 
 
 # ============================================================================
@@ -3612,9 +3506,7 @@ def uncarry(message: JSON) -> JSON:
     carried = [SIGNATURE_MARK + packed for _, mark, packed in ids if mark]
     if not carried:
         return message
-    for at, (own, mark, _) in enumerate(ids):
-        if mark:
-            calls[at] = dict(calls[at], id=own)
+    calls = [{**call, "id": own} for call, (own, _, _) in zip(calls, ids)]
     opaque = message.get("reasoning_opaque") or carried[0]
     return dict(message, tool_calls=calls, reasoning_opaque=opaque)
 
@@ -3633,10 +3525,9 @@ def _open_entry(entry: JSON, path: str, *kinds: str) -> Tuple[str, JSON, str]:
 
 def _parse_part(part: JSON, path: str) -> Any:
     kind = required_text(part, "type", path)
-    one_of(kind, ("text", "refusal", "image_url", "file"), path)
     if kind in ("text", "refusal"):
         return Text(text_field(part, kind, path))
-    _, inner, path = _open_entry(part, path, kind)
+    _, inner, path = _open_entry(part, path, "text", "image_url", "file")
     if kind == "image_url":
         url = required_text(inner, "url", path)
         return Image(url, text_field(inner, "detail", path))
@@ -3667,16 +3558,15 @@ def _parse_assistant(message: JSON, path: str) -> List[Any]:
     for key in ("function_call", "audio"):
         if message.get(key):
             raise BadRequest(f"{path}.{key}: send tool_calls or text")
-    parts: List[Any] = []
+    thoughts = []
     thought = text_field(message, "reasoning_content", path)
     packed = text_field(message, "reasoning_opaque", path)
     for opaque, source in unpack_reasonings(packed):
-        parts.append(Reasoning(thought, opaque, source))
+        thoughts.append(Reasoning(thought, opaque, source))
         thought = ""  # one text for all: the vendor reads only what is encrypted
-    parts += _parse_content(message, path)
-    parts.append(Text(text_field(message, "refusal", path)))
-    parts += parse_list(message, "tool_calls", _parse_call, path)
-    return parts
+    refusal = Text(text_field(message, "refusal", path))
+    calls = parse_list(message, "tool_calls", _parse_call, path)
+    return [*thoughts, *_parse_content(message, path), refusal, *calls]
 
 
 TURN_ROLES = {
@@ -3774,11 +3664,9 @@ def parse_chat(body: JSON) -> Conversation:
 def needs_translation(body: JSON) -> bool:
     """Whether a chat request says what Copilot's chat endpoint was never seen to take:
     custom tools, and a choice among some of the tools. The hub can say both."""
-    kind = text_at(body.get("tool_choice"), "type")
-    tools = objects(body.get("tools"))
-    return kind in ("custom", "allowed_tools") or any(
-        tool.get("type") == "custom" for tool in tools
-    )
+    named = [body.get("tool_choice"), *list_at(body, "tools")]
+    kinds = {text_at(each, "type") for each in named}
+    return "custom" in kinds or "allowed_tools" in kinds
 
 
 def has_files(body: JSON) -> bool:
@@ -3805,18 +3693,14 @@ def _encode_part(part: Any) -> JSON:
         name = part.title or "document.pdf"
         return {"type": "file", "file": {"filename": name, "file_data": part.url}}
     image = {"url": part.url, **given(detail=part.detail)}
-    return {
-        "type": "image_url",
-        "image_url": image,
-    }
+    return {"type": "image_url", "image_url": image}
 
 
 def _encode_content(parts: List[Any], role: str) -> Any:
     """A string where there is only text; a model's answer is nothing else."""
-    parts = [part for part in parts if part != Text("")]
     if role == "assistant" or all(isinstance(part, Text) for part in parts):
         return text_of(parts)
-    return list(map(_encode_part, parts))
+    return [_encode_part(part) for part in parts if part != Text("")]
 
 
 def _encode_turn(turn: Turn, source: str) -> List[JSON]:
@@ -3835,10 +3719,9 @@ def _encode_turn(turn: Turn, source: str) -> List[JSON]:
             moved = [inner for inner in part.parts if not isinstance(inner, Text)]
             if moved:  # a tool message holds only text
                 content = content or "(see the next message)"
-                moved.insert(0, Text(f"From the result of tool call {part.call_id}:"))
+                rest += [Text(f"From the result of tool call {part.call_id}:"), *moved]
             result = {"role": "tool", "tool_call_id": part.call_id, "content": content}
             messages.append(result)
-            rest += moved
         elif not isinstance(part, Reasoning):
             rest.append(part)
         elif part.source in ("", source):
@@ -3869,6 +3752,12 @@ def encode_chat(conversation: Conversation, model: Model) -> JSON:
     messages: List[JSON] = []
     for turn in conversation.turns:
         messages += _encode_turn(turn, source)
+    choice: Any = conversation.tool_choice
+    if choice.startswith("="):
+        choice = {"type": "function", "function": {"name": choice[1:]}}
+    parallel = conversation.parallel
+    if not conversation.tools:  # OpenAI refuses the two without
+        choice = parallel = None
     body = {
         "model": model.id,
         "stream": True,
@@ -3878,21 +3767,13 @@ def encode_chat(conversation: Conversation, model: Model) -> JSON:
             max_tokens=conversation.max_tokens, temperature=conversation.temperature,
             top_p=conversation.top_p, stop=list(conversation.stop),
             reasoning_effort=conversation.effort, user=conversation.user,
+            tools=list(map(_encode_tool, conversation.tools)), tool_choice=choice,
+            parallel_tool_calls=parallel,
         ),
     }
-    choice: Any = conversation.tool_choice
-    if choice.startswith("="):
-        choice = {"type": "function", "function": {"name": choice[1:]}}
-    if conversation.tools:  # OpenAI refuses the other two without
-        body["tools"] = list(map(_encode_tool, conversation.tools))
-        parallel = conversation.parallel
-        body.update(given(tool_choice=choice, parallel_tool_calls=parallel))
     if conversation.schema:
         schema = {"name": "answer", **conversation.schema}
-        body["response_format"] = {
-            "type": "json_schema",
-            "json_schema": schema,
-        }
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
     elif conversation.schema is not None:
         body["response_format"] = {"type": "json_object"}
     return body
@@ -3911,8 +3792,11 @@ def _delta_of(choice: JSON) -> JSON:
 
 def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
     """Of several names for one thing, the first that holds words."""
-    words = [value for value in map(delta.get, keys) if value]
-    return next((value for value in words if isinstance(value, str)), "")
+    for key in keys:
+        words = delta.get(key)
+        if words and isinstance(words, str):
+            return words
+    return ""
 
 
 def _filter_text(choice: JSON) -> str:
@@ -3925,13 +3809,23 @@ def _filter_text(choice: JSON) -> str:
 
 
 class _OpenCall:
-    """A tool call under way; what came before its name is held."""
+    """A tool call under way; arguments that come before its name are held."""
 
     def __init__(self, call_id: str) -> None:
         self.id = call_id
         self.name = ""
-        self.held = ""  # arguments that came before the name
+        self.held = ""
         self.empty = True  # no argument went on
+
+
+def _one_string(raw: bytes) -> Optional[str]:
+    """What a JSON string without its first quote spells; None if that is not all."""
+    try:
+        text = raw.decode("utf-8")
+        words, end = json.decoder.scanstring(text, 0)
+    except ValueError:  # the full parse says what is wrong
+        return None
+    return words if end == len(text) else None
 
 
 class ChatReader:
@@ -3945,79 +3839,59 @@ class ChatReader:
 
     def __init__(self, source: str = "") -> None:
         self.usage = TokenUsage()
+        self.finish_reason = ""
         self.done = False
         self.model = ""  # which one answered, as it says itself
         self._source = source
-        self._finish = ""
         self._has_content = False
         self._calls: Dict[str, _OpenCall] = {}  # by id
         self._at: Dict[Optional[int], _OpenCall] = {}  # the latest of each index
         self._latest: Optional[_OpenCall] = None
         # What the last chunk said, and to whom; None where it cannot be said again.
         self._said: List[Optional[Tuple[Callable[[str], None], str]]] = []
-        self._head = b""  # if that was one thing: what surrounds its words,
-        self._tail = b""
-        self._taker: Any = None  # and who takes them
-
-    @property
-    def finish_reason(self) -> str:
-        """What was sent decides, not the upstream's word (UPSTREAM 9.4); "" = not
-        finished."""
-        if self._calls and self._finish == "stop":
-            return "tool_calls"
-        return self._finish
+        # Of the last chunk, if it was plain: the bytes around its words, and who takes
+        # them.
+        self._frame: Optional[Tuple[bytes, bytes, Callable[[str], None]]] = None
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
         """Give one event to `sink`; raises UpstreamError on an error inside it."""
-        words = self._plain_words(event.data)
-        if words is None:
+        if self._frame:
+            # What stands between the known bytes is one whole JSON string, so the rest
+            # of the document was parsed just before: 0.8 us instead of 5 to 15.
+            head, tail, put = self._frame
+            data = event.data
+            if data.startswith(head) and data.endswith(tail):
+                words = _one_string(data[len(head) : len(data) - len(tail) + 1])
+                if words:
+                    put(words)
+                if words is not None:
+                    return
+        self._frame = None
+        self._said = []
+        if not self.done:
             self._read_chunk(event, sink)
-        elif words:
-            self._taker(words)
 
-    def _plain_words(self, data: bytes) -> Optional[str]:
-        """The words of a chunk that differs from the last one in nothing else.
-
-        What stands between the known bytes is one whole JSON string, so the rest of the
-        document is what was parsed just before: 0.8 us instead of 5 to 15.
-        """
-        start, end = len(self._head), len(data) - len(self._tail) + 1
-        if not (start and data.startswith(self._head) and data.endswith(self._tail)):
-            return None
-        try:
-            string = data[start:end].decode("utf-8")
-            words, length = json.decoder.scanstring(string, 0)
-        except ValueError:  # the full parse says what is wrong
-            return None
-        return words if length == len(string) else None
-
-    def _learn_plain(self, data: bytes) -> None:
+    def _learn_frame(self, data: bytes) -> None:
         """Keep what surrounds the words of a chunk that says nothing else."""
         if len(self._said) == 1 and self._said[0]:
-            self._taker, words = self._said[0]
+            put, words = self._said[0]
             value = dumps(words)
-            # The only such string, a value, and no other escapes: it is what was said.
-            once = data.count(value) == data.count(b":" + value) == 1
-            if once and data.count(b"\\") == value.count(b"\\"):
-                head, _, tail = data.partition(value)
-                self._head = head + b'"'
-                self._tail = b'"' + tail
+            head, colon, tail = data.partition(b":" + value)
+            rest = head + tail
+            # The only such string, and no other has escapes: it is what was said.
+            if colon and value not in rest and b"\\" not in rest:
+                self._frame = (head + b':"', b'"' + tail, put)
 
     def _hand(self, put: Callable[[str], None], words: str) -> None:
         self._said.append((put, words))
         put(words)
 
     def _read_chunk(self, event: SSEEvent, sink: Sink) -> None:
-        self._head = b""
-        self._said = []
-        if self.done:
-            return
         if event.data.strip() == b"[DONE]":
             # Nothing follows; alone it ends an answer that had said something.
             self.done = True
-            if not self._finish and (self._has_content or self._calls):
-                self._finish = "stop"
-                self._complete_calls(sink)
+            if not self.finish_reason and (self._has_content or self._calls):
+                self._read_finish({"finish_reason": "stop"}, sink)
             return
         chunk = event_object(event)
         failed = "error" in (event.event, chunk.get("type"))
@@ -4029,7 +3903,7 @@ class ChatReader:
         for choice in objects(chunk.get("choices")):
             self._read_delta(_delta_of(choice), chunk, sink)
             self._read_finish(choice, sink)
-        self._learn_plain(event.data)
+        self._learn_frame(event.data)
 
     def _read_usage(self, chunk: JSON) -> None:
         if chunk.get("usage") or chunk.get("copilot_usage"):
@@ -4040,23 +3914,23 @@ class ChatReader:
             self.usage = usage._replace(nano_aiu=nano_aiu)
 
     def _read_delta(self, delta: JSON, chunk: JSON, sink: Sink) -> None:
-        thought = _first_words(delta, REASONING_FIELDS)
-        if thought:
-            self._hand(sink.reasoning, thought)
-        opaque = _first_words(delta, OPAQUE_FIELDS)
-        if opaque:
-            self._hand(lambda data: sink.opaque(data, self._source), opaque)
-        content = delta.get("content")
-        texts = [text_at(part, "text") for part in objects(content)]
-        if isinstance(content, str):
-            texts = [content]
-        for text in filter(None, texts):
-            self._has_content = True
-            self._hand(sink.text, text)
+        parts = list_at(delta, "content")
+        content = text_at(delta, "content")
+        content = content or "".join([text_at(part, "text") for part in parts])
         refusal = text_at(delta, "refusal")
-        if refusal:
+        if content or refusal:
             self._has_content = True
-            self._hand(sink.refusal, refusal)
+        for put, words in (
+            (sink.reasoning, _first_words(delta, REASONING_FIELDS)),
+            (
+                lambda data: sink.opaque(data, self._source),
+                _first_words(delta, OPAQUE_FIELDS),
+            ),
+            (sink.text, content),
+            (sink.refusal, refusal),
+        ):
+            if words:
+                self._hand(put, words)
         for call in objects(delta.get("tool_calls")):
             self._read_call(call, chunk, sink)
 
@@ -4070,6 +3944,8 @@ class ChatReader:
         if name and not call.name:
             call.name = name
             sink.call(call.id, call.id, name)
+            if self.finish_reason == "stop":  # the other half of a split answer
+                self.finish_reason = "tool_calls"
         if not isinstance(arguments, str):
             arguments = dumps_text(arguments)
         call.held += arguments
@@ -4088,12 +3964,11 @@ class ChatReader:
             index = None
         if not call_id:
             call = self._at.get(index, self._latest)
-            if call and name and call.name:
-                if index not in self._at or name != call.name:
-                    call = None
+            named = call and name and call.name
+            if named and (index not in self._at or name != call.name):
+                call = None
         if call is None:
-            made = f"call_{text_at(chunk, 'id')}_{len(self._calls)}"
-            call_id = call_id or made
+            call_id = call_id or f"call_{text_at(chunk, 'id')}_{len(self._calls)}"
             call = self._calls[call_id] = _OpenCall(call_id)
         if index is not None:
             self._at[index] = call
@@ -4105,14 +3980,13 @@ class ChatReader:
             return
         if reason == "error":
             raise UpstreamError("the model ended its answer with an error; try again")
-        if reason == "content_filter" and self._finish != reason:
+        if reason == "content_filter" and self.finish_reason != reason:
             self._hand(sink.refusal, _filter_text(choice))
-        self._finish = reason
-        if reason not in ("length", "content_filter"):
-            self._finish = "stop"
-            self._complete_calls(sink)
-
-    def _complete_calls(self, sink: Sink) -> None:
+        self.finish_reason = reason
+        if reason in ("length", "content_filter"):
+            return
+        # What was sent decides, not the upstream's word (UPSTREAM 9.4).
+        self.finish_reason = "tool_calls" if self._calls else "stop"
         for call in self._calls.values():
             if not call.name:
                 raise UpstreamError("the upstream called a nameless tool; try again")
@@ -4165,27 +4039,20 @@ class ChatWriter:
         self._usage = TokenUsage()
         self._pieces: Dict[Any, List[str]] = {}  # with fold: the texts by their key
         self._frames: Dict[Any, Tuple[bytes, ...]] = {}  # else: the bytes around one
-        self._calls: Dict[Hashable, JSON] = {}
+        self._calls: Dict[Hashable, Tuple[int, JSON]] = {}  # with their indexes
         self._inputs: Dict[int, List[str]] = {}  # of custom calls, till they are whole
         self._carried = ""  # what the next call's id is to carry
         self._out: List[bytes] = []
         self._write_chunk({"role": "assistant", "content": ""})
 
     def _with_choice(self, key: str, words: JSON, reason: Optional[str]) -> JSON:
-        choice = {
-            "index": 0,
-            key: words,
-            "logprobs": None,
-            "finish_reason": reason,
-        }
+        choice = {"index": 0, key: words, "logprobs": None, "finish_reason": reason}
         return dict(self._about, choices=[choice])
-
-    def _chunk(self, delta: JSON, reason: Optional[str] = None) -> bytes:
-        return encode_sse("", self._with_choice("delta", delta, reason))
 
     def _write_chunk(self, delta: JSON, reason: Optional[str] = None) -> None:
         if not self._fold:
-            self._out.append(self._chunk(delta, reason))
+            chunk = self._with_choice("delta", delta, reason)
+            self._out.append(encode_sse("", chunk))
 
     def _put(self, key: Any, text: str) -> None:
         """Add to a field of the message, or to a call's arguments by its index."""
@@ -4197,7 +4064,8 @@ class ChatWriter:
             if isinstance(key, int):
                 kind = "custom" if key in self._inputs else "function"
                 delta = {"tool_calls": [{"index": key, kind: {ARGUMENTS[kind]: "\0"}}]}
-            self._frames[key] = self._chunk(delta).rpartition(b'"\\u0000"')
+            chunk = encode_sse("", self._with_choice("delta", delta, None))
+            self._frames[key] = chunk.rpartition(b'"\\u0000"')
         head, _, tail = self._frames[key]
         # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
         encoded = json_string(text).encode("utf-8", "backslashreplace")
@@ -4220,23 +4088,19 @@ class ChatWriter:
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         name = self.names.get(name, name)
         index = len(self._calls)
-        kind = "function"
-        if name in self._custom:
-            kind = "custom"
-            self._inputs[index] = []
-        call = self._calls[key] = {
-            "index": index,
-            "id": call_id + self._carried,
-            "type": kind,
+        kind = "custom" if name in self._custom else "function"
+        call = {
+            "id": call_id + self._carried, "type": kind,
             kind: {"name": name, ARGUMENTS[kind]: ""},
         }
         self._carried = ""
-        self._write_chunk({"tool_calls": [call]})
+        self._calls[key] = (index, call)
+        self._write_chunk({"tool_calls": [{"index": index, **call}]})
 
     def arguments(self, key: Hashable, fragment: str) -> None:
-        index = self._calls[key]["index"]
-        if index in self._inputs:
-            self._inputs[index].append(fragment)  # a wrapper: unwrapped when whole
+        index, call = self._calls[key]
+        if call["type"] == "custom":  # wrapped: unwrapped when it is whole
+            self._inputs.setdefault(index, []).append(fragment)
         else:
             self._put(index, fragment)
 
@@ -4273,10 +4137,10 @@ class ChatWriter:
         """The chat.completion that the chunks add up to, after end()."""
         texts = {key: "".join(pieces) for key, pieces in self._pieces.items()}
         calls = []
-        for index, call in enumerate(self._calls.values()):
+        for index, call in self._calls.values():
             kind = call["type"]
             inner = {**call[kind], ARGUMENTS[kind]: texts.pop(index, "")}
-            calls.append({"id": call["id"], "type": kind, kind: inner})
+            calls.append({**call, kind: inner})
         message = {"role": "assistant", "content": None if calls else "", **texts}
         message.update(given(tool_calls=calls))
         return {
@@ -4323,11 +4187,15 @@ class CompletionStream(StreamTranslator):
 
     def __init__(self, engine: str, n: int = 1) -> None:
         super().__init__()
-        self._engine = engine
         self._n = n
-        self._texts: Dict[int, List[str]] = {}  # by the choice's index
+        self._texts: Dict[int, str] = {}  # by the choice's index
         self._reasons: Dict[int, str] = {}
-        self._last: JSON = {}
+        self._about = {
+            "id": "cmpl-0",
+            "object": "text_completion",
+            "created": 0,
+            "model": engine,
+        }
 
     def _read(self, event: SSEEvent) -> None:
         if event.data.strip() == b"[DONE]":
@@ -4336,10 +4204,11 @@ class CompletionStream(StreamTranslator):
         chunk = event_object(event)
         if chunk.get("error"):
             raise error_in_stream(chunk)
+        self._about.update(given(id=chunk.get("id"), created=chunk.get("created")))
         for choice in objects(chunk.get("choices")):
-            self._last = chunk
             index = count(choice.get("index"))
-            self._texts.setdefault(index, []).append(text_at(choice, "text"))
+            text = self._texts.get(index, "")
+            self._texts[index] = text + text_at(choice, "text")
             if choice.get("finish_reason"):
                 self._reasons[index] = choice["finish_reason"]
         self.finished = len(self._reasons) >= self._n
@@ -4356,20 +4225,13 @@ class CompletionStream(StreamTranslator):
         choices = [
             {
                 "index": index,
-                "text": "".join(pieces),
+                "text": text,
                 "logprobs": None,
                 "finish_reason": self._reasons.get(index, "stop"),
             }
-            for index, pieces in sorted(self._texts.items())
+            for index, text in sorted(self._texts.items())
         ]
-        return {
-            "id": self._last.get("id") or "cmpl-0",
-            "object": "text_completion",
-            "created": self._last.get("created") or 0,
-            "model": self._engine,
-            "choices": choices,
-            **_accounts(self.usage),
-        }
+        return {**self._about, "choices": choices, **_accounts(self.usage)}
 
 
 # ============================================================================
@@ -4449,9 +4311,9 @@ CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
 # Run by OpenAI's servers. Codex always offers the first, so a model without it does
 # without; what has no such use would be another task without its tool.
 SPARED_TOOLS = ("web_search", "image_generation")
-CALLS = (
-    "function_call", "custom_tool_call", *(kind + "_call" for kind in CLIENT_TOOLS),
-)
+# Calls that have a name, and the member that holds their arguments.
+NAMED_CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
+CALLS = (*NAMED_CALLS, *(kind + "_call" for kind in CLIENT_TOOLS))
 RESULTS = tuple(kind + "_output" for kind in (*CALLS, "tool_search"))
 
 
@@ -4472,8 +4334,6 @@ class ToolTable:
         self.tools: Dict[str, Tool] = {}
         self.left_out: Dict[str, None] = {}
         self._flat: Dict[Tuple[str, str], str] = {}
-        # A name in a namespace gives way: the others go up as they are.
-        self._plain = {text_at(one, "name") for one in objects(body.get("tools"))}
         add = functools.partial(self._add_tool, "")
         parse_list(body, "tools", add)
         for at, item in enumerate(input_items(body)):
@@ -4508,9 +4368,8 @@ class ToolTable:
         made = parse_function(kind, tool, path)
         place = (namespace, made.name)
         flat = self.name_of({"namespace": namespace, "name": made.name})
-        if place not in self._flat:
-            while flat in self.tools or namespace and flat in self._plain:
-                flat += "_"  # so that two of one name do not become one
+        while flat in self.tools and place not in self._flat:
+            flat += "_"  # so that two of one name do not become one
         self._flat[place] = flat
         self.tools[flat] = made._replace(name=flat, own=made.name, namespace=namespace)
 
@@ -4582,16 +4441,6 @@ def call_arguments(item: JSON) -> str:
     return held if isinstance(held, str) else dumps_text(held)
 
 
-def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Call:
-    call_id = required_text(item, "call_id", path)
-    name = kind.removesuffix("_call")
-    if kind in CALLS[:2]:
-        required_text(item, "name", path)
-        text_field(item, "arguments" if kind == CALLS[0] else "input", path)
-        name = table.name_of(item)
-    return Call(call_id, name, call_arguments(item))
-
-
 def _parse_result(kind: str, item: JSON, path: str) -> Result:
     call_id = required_text(item, "call_id", path)
     output = item.get("output") or ""
@@ -4617,7 +4466,13 @@ def _parse_item(table: ToolTable, item: JSON, path: str) -> Turn:
         return Turn("user", (Text(summary_text(item)),))
     parts: Tuple[Any, ...] = ()
     if kind in CALLS:
-        parts = (_parse_input_call(table, kind, item, path),)
+        call_id = required_text(item, "call_id", path)
+        name = kind.removesuffix("_call")
+        if kind in NAMED_CALLS:
+            required_text(item, "name", path)
+            text_field(item, NAMED_CALLS[kind], path)
+            name = table.name_of(item)
+        parts = (Call(call_id, name, call_arguments(item)),)
     elif kind == "reasoning":
         ours = unpack_reasoning(text_field(item, "encrypted_content", path))
         if ours and ours[0]:  # else only its own model can read it
@@ -4637,21 +4492,14 @@ def _join_turns(turns: List[Turn]) -> List[Turn]:
     """What a model said in one go is one turn, because thinking must stand before its
     calls (UPSTREAM 11.6); of the others each is a turn of its own."""
     joined: List[Turn] = []
-    said = [turn for turn in turns if turn.parts]
-    for role, group in itertools.groupby(said, operator.attrgetter("role")):
+    full = [turn for turn in turns if turn.parts]
+    for role, group in itertools.groupby(full, operator.attrgetter("role")):
         if role == "assistant":
             parts = itertools.chain.from_iterable(turn.parts for turn in group)
             joined.append(Turn(role, tuple(parts)))
         else:
             joined += group
     return joined
-
-
-def _wanted_format(body: JSON) -> Optional[JSON]:
-    text = field(body, "text", dict, default={})
-    form = field(text, "format", dict, "text", {"type": "text"})
-    schema = {key: form[key] for key in form if key != "type"}
-    return parse_format({**form, "json_schema": schema}, "text.format", "text.format")
 
 
 def _choice_among(body: JSON, table: ToolTable) -> str:
@@ -4689,6 +4537,11 @@ def parse_responses(body: JSON) -> Conversation:
     listed = {"input": input_items(body)}
     turns += parse_list(listed, "input", functools.partial(_parse_item, table))
     reasoning = field(body, "reasoning", dict, default={})
+    text = field(body, "text", dict, default={})
+    form = field(text, "format", dict, "text", {"type": "text"})
+    # In chat all but the type stands one level deeper.
+    named = {key: form[key] for key in form if key != "type"}
+    form = {**form, "json_schema": named}
     choice = _choice_among(body, table)
     return Conversation(
         turns=pair_results(_join_turns(turns)),
@@ -4699,8 +4552,8 @@ def parse_responses(body: JSON) -> Conversation:
         temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float),
         effort=text_field(reasoning, "effort", "reasoning"),
-        thinking=bool(reasoning.get("summary") or reasoning.get("generate_summary")),
-        schema=_wanted_format(body),
+        thinking=bool(reasoning.get("summary")),
+        schema=parse_format(form, "text.format", "text.format"),
         user=text_field(body, "user") or text_field(body, "prompt_cache_key"),
         left_out=tuple(table.left_out),
     )
@@ -4711,11 +4564,15 @@ def parse_responses(body: JSON) -> Conversation:
 
 def _content_part(part: Any, role: str) -> JSON:
     if isinstance(part, Image):
-        detail = part.detail or "auto"
-        return {"type": "input_image", "image_url": part.url, "detail": detail}
+        return {
+            "type": "input_image", "image_url": part.url,
+            "detail": part.detail or "auto",
+        }
     if isinstance(part, Document):
-        name = part.title or "document.pdf"
-        return {"type": "input_file", "filename": name, "file_data": part.url}
+        return {
+            "type": "input_file", "filename": part.title or "document.pdf",
+            "file_data": part.url,
+        }
     kind = "output_text" if role == "assistant" else "input_text"
     return {"type": kind, "text": part.text}
 
@@ -4769,40 +4626,36 @@ def _turn_items(turn: Turn, model: Model) -> List[JSON]:
     return items
 
 
-def _encode_function(tool: Tool) -> JSON:
-    return {
-        "type": "function",
-        "name": tool.name,
-        "strict": bool(tool.strict),
-        "description": tool.description,
-        "parameters": tool.parameters,
-    }
-
-
 def encode_responses(conv: Conversation, model: Model) -> JSON:
     """The request for a conversation, all but what room 12 sets for every client.
 
-    Responses has no stop sequences: put StopAt(sink, conv.stop) before the sink.
+    Responses has no stop sequences: Translation is to end the answer at conv.stop.
     """
     text = given(verbosity=conv.extra.get("verbosity"))
     if conv.schema is not None:
         text["format"] = {"type": "json_object"}
     if conv.schema:
         text["format"] = {"type": "json_schema", "name": "answer", **conv.schema}
+    tools = [
+        {
+            "type": "function",
+            "name": tool.name,
+            "strict": bool(tool.strict),
+            "description": tool.description,
+            "parameters": tool.parameters,
+        }
+        for tool in conv.tools
+    ]
     choice: Any = conv.tool_choice
-    if choice[:1] == "=":
+    if choice.startswith("="):
         choice = {"type": "function", "name": choice[1:]}
     return given(
-        **{"prompt_cache_key": conv.user, **conv.extra, "verbosity": None},
-        text=text,
+        **{"prompt_cache_key": conv.user, **conv.extra, "verbosity": None}, text=text,
         input=[item for turn in conv.turns for item in _turn_items(turn, model)],
-        max_output_tokens=conv.max_tokens,
-        temperature=conv.temperature,
+        max_output_tokens=conv.max_tokens, temperature=conv.temperature,
         top_p=conv.top_p,
         reasoning=given(effort=conv.effort, summary="auto" if conv.thinking else ""),
-        tools=list(map(_encode_function, conv.tools)),
-        tool_choice=choice,
-        parallel_tool_calls=conv.parallel,
+        tools=tools, tool_choice=choice, parallel_tool_calls=conv.parallel,
     )
 
 
@@ -4920,7 +4773,7 @@ class ResponsesReader:
         item = object_at(obj, "item")
         is_done = kind != "response.output_item.added"
         name = text_at(item, "name")
-        is_call = item.get("type") in CALLS[:2] and index not in self._calls
+        is_call = item.get("type") in NAMED_CALLS and index not in self._calls
         if (index, ALL_PARTS) in self._given:
             return
         if is_call and (name or is_done):
@@ -5036,11 +4889,10 @@ def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
     """`error` in both its shapes, which SDKs raise, then what Codex reads."""
     error = {"code": exc.code or "server_error", "message": str(exc)}
     event = {"type": "error", "sequence_number": number, **error, "param": None}
-    event.update(openai_error(exc))
     failed = {**response, "status": "failed", "error": error}
-    number += 1
-    end = {"type": "response.failed", "sequence_number": number, "response": failed}
-    return encode_sse("error", event) + encode_sse("response.failed", end)
+    end = {"type": "response.failed", "sequence_number": number + 1, "response": failed}
+    raised = encode_sse("error", {**event, **openai_error(exc)})
+    return raised + encode_sse("response.failed", end)
 
 
 class _Form(NamedTuple):
@@ -5085,10 +4937,6 @@ ID_PREFIXES = {
     "custom_tool_call": "ctc_",
     "compaction": "cmp_",
 }
-CALL_EVENTS = {
-    "function": "function_call_arguments",
-    "custom": "custom_tool_call_input",
-}
 
 
 class _OpenItem(NamedTuple):
@@ -5111,21 +4959,11 @@ def call_members(kind: str, arguments: str) -> JSON:
     return {**about["item"], about["member"]: given_members}
 
 
-def call_item(tool: Tool, call_id: str) -> JSON:
-    """The item of a call that has begun; its id is not in it yet."""
-    kind = "custom_tool" if tool.kind == "custom" else tool.kind
-    item = {"type": kind + "_call", "status": "in_progress", "call_id": call_id}
-    if kind not in CLIENT_TOOLS:
-        item.update(name=tool.own or tool.name, **given(namespace=tool.namespace))
-    return {**item, **call_members(tool.kind, "")}
-
-
 class ResponsesWriter:
     """A Sink that writes a Responses stream or, with `fold`, keeps it for whole().
 
     `frame` is response_frame(); `tools` are the request's by the names that the model
-    knows. An item is open until something else begins; a call whose arguments are not
-    complete stays open beside the next ones, as some upstreams interleave them.
+    knows. An item is open until something else begins.
     """
 
     def __init__(
@@ -5141,31 +4979,38 @@ class ResponsesWriter:
         self._encrypted = encrypted or compact  # and in its vendor's own form
         self._compact = compact  # the answer is a summary to go on with
         self._gist: List[str] = []  # its words
+        if compact:
+            self.text = self._gist.append
         self._out: List[bytes] = []
         self._number = 0
         self._open: Optional[_OpenItem] = None  # a message or reasoning
         self._waiting: List[str] = []  # what came encrypted while a message was open
-        self._calls: Dict[Hashable, _OpenItem] = {}
         for kind in ("created", "in_progress"):
             self._write(kind, response=frame)
 
-    def text(self, text: str) -> None:
-        if self._compact:
-            self._gist.append(text)
-        else:
-            self._add_words("text", text)
+    def _add_words(self, what: str, text: str) -> None:
+        form = FORMS[what]
+        if self._open is None or self._open.form is not form:
+            self._close_item()
+            parts: List[JSON] = []
+            self._open = self._add_item({**form.item, form.parts: parts}, form)
+            place = self._open.place
+            place[form.parts + "_index"] = 0
+            self._write(form.part_event + ".added", **place, part=form.part)
+            parts.append(dict(form.part))
+        _, place, _, pieces = self._open
+        pieces.append(text)
+        self._write(form.event + ".delta", **place, delta=text, **form.more)
 
-    def refusal(self, text: str) -> None:
-        self._add_words("refusal", text)
+    text = functools.partialmethod(_add_words, "text")
+    refusal = functools.partialmethod(_add_words, "refusal")
 
     def reasoning(self, text: str) -> None:
-        if self._summary and not self._compact:
+        if self._summary:
             self._add_words("reasoning", text)
 
     def opaque(self, data: str, source: str) -> None:
         packed = pack_reasoning(data, source)
-        if self._compact:
-            return
         if self._open is None:
             self._add_whole("reasoning", packed, summary=[])
         elif self._open.form is FORMS["reasoning"]:
@@ -5177,16 +5022,23 @@ class ResponsesWriter:
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._close_item()
         name = self.names.get(name, name)
-        tool = self._tools.get(name) or Tool(name, "", {})
-        self._calls[key] = self._add_item(call_item(tool, call_id), tool)
+        tool = self._tools.get(name) or Tool(name, "", {}, own=name)
+        kind = "custom_tool" if tool.kind == "custom" else tool.kind
+        item = {"type": kind + "_call", "status": "in_progress", "call_id": call_id}
+        if kind not in CLIENT_TOOLS:
+            item.update(name=tool.own, **given(namespace=tool.namespace))
+        item.update(call_members(tool.kind, ""))
+        self._open = self._add_item(item, tool)
 
     def arguments(self, key: Hashable, fragment: str) -> None:
-        call = self._calls.get(key)
-        if call is None:
-            return  # it was whole: what follows is blank, or CallGuard's to refuse
+        call = self._open
+        if call is None or not isinstance(call.form, Tool):
+            # Clients run a tool when its item is done: what comes later would be lost.
+            words = "the upstream continued tool call %r after its end"
+            raise UpstreamError(words % (key,))
         call.pieces.append(fragment)
         if call.form.kind == "function":
-            event = CALL_EVENTS["function"] + ".delta"
+            event = "function_call_arguments.delta"
             self._write(event, **call.place, delta=fragment)
 
     def end(
@@ -5198,8 +5050,6 @@ class ResponsesWriter:
         if self._compact:
             packed = pack_reasoning("".join(self._gist), COMPACTED)
             self._add_whole("compaction", packed)
-        for key in list(self._calls):  # which began before what is open
-            self._close_call(key, status)
         self._close_item("final_answer", status)
         answer = {
             **self._frame,
@@ -5258,35 +5108,30 @@ class ResponsesWriter:
         item = {"type": kind, **more, "encrypted_content": packed}
         self._end_item(self._add_item(item, None))
 
-    def _add_words(self, what: str, text: str) -> None:
-        form = FORMS[what]
-        if self._open is None or self._open.form is not form:
-            self._close_item()
-            parts: List[JSON] = []
-            self._open = self._add_item({**form.item, form.parts: parts}, form)
-            place = self._open.place
-            place[form.parts + "_index"] = 0
-            self._write(form.part_event + ".added", **place, part=form.part)
-            parts.append(dict(form.part))
-        _, place, _, pieces = self._open
-        pieces.append(text)
-        self._write(form.event + ".delta", **place, delta=text, **form.more)
-
     def _close_item(self, phase: str = "commentary", status: str = "completed") -> None:
-        """Close the open message or reasoning, and the latest call if nothing can
-        follow. A message was an aside unless it is the last: only that is final."""
-        if self._calls:
-            self._close_call(next(reversed(self._calls)))
+        """Close what is open. A message was an aside unless it is the last."""
         done = self._open
         if done is None:
             return
         self._open = None
         item, place, form, pieces = done
-        part = item[form.parts][0]
-        words = {form.word: "".join(pieces)}
-        part.update(words)
-        self._write(form.event + ".done", **place, **words, **form.more)
-        self._write(form.part_event + ".done", **place, part=part)
+        text = "".join(pieces)
+        if isinstance(form, Tool):
+            if parse_object(text) is not None:
+                status = "completed"  # it was not this that was cut
+            members = call_members(form.kind, text)
+            item.update(members, status=status)
+            if form.kind == "custom":
+                event = "custom_tool_call_input.delta"
+                self._write(event, **place, delta=item["input"])
+            if item["type"] in NAMED_CALLS:
+                event = f"{item['type']}_{NAMED_CALLS[item['type']]}.done"
+                self._write(event, **place, **members, name=item["name"])
+        else:
+            part = item[form.parts][0]
+            part[form.word] = text
+            self._write(form.event + ".done", **place, **{form.word: text}, **form.more)
+            self._write(form.part_event + ".done", **place, part=part)
         if item["type"] == "message":
             item.update(status=status, phase=phase)
         self._end_item(done)
@@ -5295,23 +5140,6 @@ class ResponsesWriter:
         self._waiting = []
 
     next_message = _close_item
-
-    def _close_call(self, key: Hashable, status: str = "") -> None:
-        """Close a call that is complete; any other only with the `status` of a cut."""
-        item, place, tool, pieces = self._calls[key]
-        arguments = "".join(pieces)
-        if parse_object(arguments) is not None:
-            status = "completed"
-        if not status:
-            return
-        members = call_members(tool.kind, arguments)
-        item.update(members, status=status)
-        event = CALL_EVENTS.get(tool.kind)
-        if tool.kind == "custom":
-            self._write(event + ".delta", **place, delta=item["input"])
-        if event:
-            self._write(event + ".done", **place, **members, name=item["name"])
-        self._end_item(self._calls.pop(key))
 
 
 # --- what earlier answers were --------------------------------------------------------
@@ -5348,14 +5176,13 @@ def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
 MEMORY = 16 * 1024 * 1024  # bytes of requests and answers, all sessions together
 
 
-def not_kept(what: str, name: str, status: int) -> BadRequest:
+def not_kept(what: str, name: str, status: int, code: str) -> BadRequest:
     """The error for what is not remembered, in OpenAI's words and with its status."""
-    code = what.lower().replace(" ", "_") + "_not_found"
     exc = BadRequest(
         f"{what} with id '{name[:100]}' not found: it was not finished, or too long "
         "ago. Send all of the input.",
-        code=code,
         status=status,
+        code=code,
     )
     exc.reason = "an earlier answer is not known here (any more): " + code
     return exc
@@ -5425,19 +5252,15 @@ class ResponseMemory:
         while number:
             kept = self._answers.get(number)
             if kept is None:
-                raise not_kept("Previous response", previous, 400)
+                raise not_kept(
+                    "Previous response", previous, 400, "previous_response_not_found"
+                )
             output = [loads(raw) for _, raw in kept.output]
             items = [*input_items(loads(kept.request)), *output, *items]
             number = kept.previous
-        expanded = {**body, "input": self._complete(session, items)}
-        expanded.pop("previous_response_id", None)
-        return expanded
-
-    def _complete(self, session: str, items: List[Any]) -> List[Any]:
-        """Items in the place of references, each once: so this is never more than what
-        was kept and sent; and reasoning with what its vendor wants back, because many
-        clients leave that out."""
-
+        # Items in the place of references, each once, so that this is never more than
+        # what was kept and sent; and reasoning with what its vendor wants back, because
+        # many clients leave that out.
         seen: Set[str] = set()
         whole: List[Any] = []
         for item in items:
@@ -5450,10 +5273,12 @@ class ResponseMemory:
                 if raw:
                     item = loads(raw)
                 elif _is_reference(item):
-                    raise not_kept("Item", name, 404)
+                    raise not_kept("Item", name, 404, "item_not_found")
             seen.add(name)
             whole.append(item)
-        return whole
+        expanded = {**body, "input": whole}
+        expanded.pop("previous_response_id", None)
+        return expanded
 
 
 # --- the pass-through -----------------------------------------------------------------
@@ -5461,10 +5286,9 @@ class ResponseMemory:
 
 def wants_memory(body: JSON, model: Model) -> bool:
     """Whether reasoning must be kept here for a client that does not ask for it."""
-    if not takes_reasoning(model):
-        return False
-    asks = ENCRYPTED in list_at(body, "include")
-    return body.get("store") is not False and not asks
+    include = list_at(body, "include")
+    keeps = body.get("store") is not False and ENCRYPTED not in include
+    return keeps and takes_reasoning(model)
 
 
 ENDINGS = ("response.completed", "response.incomplete")
@@ -5479,6 +5303,9 @@ class ResponsesTap(StreamTranslator):
     its two wordings.
     """
 
+    _number = 0  # of the event that comes next
+    _changed = False  # whether an event is no more the upstream's own
+
     def __init__(self, *, hide: bool = False, previous: str = "") -> None:
         super().__init__()
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
@@ -5486,9 +5313,7 @@ class ResponsesTap(StreamTranslator):
         self._hide = hide
         self._previous = previous  # answer that the client named, which went up whole
         self._ids: Dict[Any, str] = {}  # by output_index, and of the "response"
-        self._number = 0  # of the event that comes next
-        self._answer: JSON = {"id": "resp_0", "object": "response", "output": []}
-        self._changed = False  # whether an event is no more the upstream's own
+        self._answer = BLANK_RESPONSE  # the last event's
 
     def _set(self, holder: JSON, key: str, value: Any) -> None:
         if value and holder.get(key) != value:
@@ -5544,22 +5369,18 @@ class ResponsesTap(StreamTranslator):
             if self._changed:
                 data = dumps(obj)
             if kind in ENDINGS:
-                self._end(obj)
+                self.finished = self.done = True
+                cost = obj.get("copilot_usage")
+                self.usage = openai_usage(self._answer.get("usage"), cost)
+                self._answer = {**self._answer, **given(copilot_usage=cost)}
         self._number += 1
         head = b"event: %b\n" % name.encode("utf-8") if name else b""
         lines = data.replace(b"\n", b"\ndata: ")
         self._out.append(b"%bdata: %b\n\n" % (head, lines))
 
-    def _end(self, obj: JSON) -> None:
-        self.finished = True
-        self.done = True
-        cost = obj.get("copilot_usage")
-        self.usage = openai_usage(self._answer.get("usage"), cost)
-        self._answer.update(given(copilot_usage=cost))
-
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
-        return self._take() + failure_events(exc, self._answer, self._number)
+        return self.take() + failure_events(exc, self._answer, self._number)
 
     def whole(self) -> JSON:
         """The answer for stream:false, after finish()."""
@@ -5580,8 +5401,9 @@ def search_query(body: JSON) -> Optional[str]:
     tools = list_at(body, "tools")
     if len(tools) != 1 or not text_at(tools[0], "type").startswith("web_search_"):
         return None
-    turns = parse_messages({**body, "tools": [], "tool_choice": None}).turns
-    return text_of(part for turn in turns if turn.role == "user" for part in turn.parts)
+    return text_of(
+        parse_messages({**body, "tools": [], "tool_choice": None}).turns[-1].parts
+    )
 
 
 def search_model(models: Sequence[Model]) -> Optional[Model]:
@@ -5609,17 +5431,20 @@ class SearchReader(ResponsesReader):
     """A Reader of a search by Responses: the sink hears of it when all is known."""
 
     def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        parts: List[JSON] = []
-        queries = [""]
-        for item in objects(object_at(obj, "response").get("output")):
-            queries.append(text_at(object_at(item, "action"), "query"))
-            parts += objects(item.get("content"))
+        query = ""
         pages: Dict[str, str] = {}
-        for part in parts:
-            for note in objects(part.get("annotations")):
-                if note.get("type") == "url_citation":
-                    pages[text_at(note, "url")] = text_at(note, "title")
-        sink.search(max(queries, key=len), pages)
+        for item in objects(object_at(obj, "response").get("output")):
+            query = max(query, text_at(object_at(item, "action"), "query"), key=len)
+            notes = [
+                note
+                for part in objects(item.get("content"))
+                for note in objects(part.get("annotations"))
+                if note.get("type") == "url_citation"
+            ]
+            pages.update(
+                (text_at(note, "url"), text_at(note, "title")) for note in notes
+            )
+        sink.search(query, pages)
         self._ended(kind, index, obj, sink)
 
     EVENTS = {
@@ -7523,7 +7348,6 @@ WEIGHTS = {  # o200k, Claude up to 4.6, Claude from 4.7
     "latin1": (0.35, 0.80, 1.10),  # each letter with an accent
     "extended": (0.50, 1.50, 0.80),  # and more where it is not of Latin-1
     "sign": (1.03, 1.21, 1.52),
-    "emoji": (2.74, 2.70, 2.90),
     "script": (0.35, 0.40, 0.40),
 }
 # Of other scripts each character has a price; a row's holds up to the next one, so
@@ -7542,7 +7366,8 @@ SCRIPTS = (  # first character, o200k, Claude
     (0x3100, 0.81, 0.99),
     (0xAC00, 0.68, 1.24),
     (0xE000, 1.83, 1.90),
-    (0x20000, 0.81, 0.99),
+    (0x1F000, 2.39, 2.40),
+    (0x1FB00, 0.81, 0.99),
 )
 SCRIPT_STARTS = [row[0] for row in SCRIPTS]
 COMMON_SIGNS = re.compile(
@@ -7637,16 +7462,11 @@ def piece_cost(column: int, piece: str) -> float:
         marks = {"script": 1 - len(run) if letters else 0}
     elif COMMON_SIGNS(piece):
         marks = {"sign": 1}
-    elif "\U0001f000" <= piece < "\U0001fb00":
-        marks = {"emoji": 1}
     else:
         row = SCRIPTS[bisect.bisect(SCRIPT_STARTS, ord(piece)) - 1]
         cost = row[min(column, 1) + 1]
         marks = {"script": 1}
-    for name, times in marks.items():
-        if times:
-            cost += WEIGHTS[name][column] * times
-    return cost
+    return cost + sum([WEIGHTS[name][column] * marks[name] for name in marks])
 
 
 IMAGE_TOKENS = 1600  # as for a large one: clients compact late rather than never
@@ -7668,6 +7488,17 @@ COUNTED = """content text name arguments output function tool_calls tool_name
 
 
 SLICE = 256 * 1024  # so that the pieces of one long text are never all in memory
+
+
+def declaration(tool: Any) -> str:
+    """What a model reads of a tool of any dialect, as JSON."""
+    spec = object_at(tool, "function") or tool
+    schema = object_at(spec, "input_schema") or object_at(spec, "parameters")
+    shown = {
+        "name": text_at(spec, "name"), "description": text_at(spec, "description"),
+        "parameters": schema,
+    }
+    return dumps_text(shown)
 
 
 class Estimator:
@@ -7712,27 +7543,25 @@ class Estimator:
         turns = body.get("messages") or body.get("input") or body.get("prompt") or []
         if not isinstance(turns, list):
             turns = [turns]
-        parts = (body.get("system"), body.get("instructions"), *turns)
-        units = [self._unit(self._content, part, family) for part in parts]
         tools = list_at(body, "tools")
-        units += [self._unit(self._tool_tokens, tool, family) for tool in tools]
         tokens = family.request + family.message * len(turns)
         if tools:
             tokens += family.tools
-        return tokens + sum(units)
+        for part in (body.get("system"), body.get("instructions"), *turns):
+            tokens += self._unit(part, family)
+        for tool in map(declaration, tools):
+            tokens += family.tool + round(family.declared * self._unit(tool, family))
+        return tokens
 
-    def _unit(
-        self, measure: Callable[[Any, Family], int], unit: Any, family: Family
-    ) -> int:
+    def _unit(self, unit: Any, family: Family) -> int:
         # A conversation grows at its end, and /context asks 35 times about the same
         # parts at once (CLIENTS 1); a digest costs a fiftieth of a count.
         digest = hashlib.blake2b(dumps(unit), digest_size=16).digest()
-        key = (measure.__name__, family, digest)
-        found = self._units.get(key)
+        found = self._units.get((family, digest))
         if found is None:
             if len(self._units) >= self.MOST_UNITS:
                 self._units.clear()
-            found = self._units[key] = measure(unit, family)
+            found = self._units[family, digest] = self._content(unit, family)
         return found
 
     def _content(self, content: Any, family: Family) -> int:
@@ -7746,34 +7575,20 @@ class Estimator:
                 waiting += part
             if not isinstance(part, dict):
                 continue
-            kind = str(part.get("type"))
-            if kind in MEDIA:
-                tokens += self._media(part, kind, family)
+            kind = text_at(part, "type")
+            source = object_at(part, "source")
+            if kind in MEDIA and source.get("type") == "text":
+                waiting.append(text_at(source, "data"))
+            elif kind in IMAGES:
+                tokens += IMAGE_TOKENS
+            elif kind in MEDIA:
+                tokens += PAGE_TOKENS * (1 + len(dumps_text(part)) // PAGE_SIZE)
             elif kind not in UNCOUNTED:
                 tokens += AROUND.get(kind, 0)
-                waiting += [part[key] for key in COUNTED if key in part]
+                waiting += filter(None, map(part.get, COUNTED))
                 if "input" in part:
                     waiting.append(dumps_text(part["input"]))
         return tokens
-
-    def _media(self, part: JSON, kind: str, family: Family) -> int:
-        source = object_at(part, "source")
-        if source.get("type") == "text":
-            return self.text(text_at(source, "data"), family)
-        if kind in IMAGES:
-            return IMAGE_TOKENS
-        return PAGE_TOKENS * (1 + len(dumps_text(part)) // PAGE_SIZE)
-
-    def _tool_tokens(self, tool: Any, family: Family) -> int:
-        spec = object_at(tool, "function") or tool
-        shown = {
-            "name": text_at(spec, "name"),
-            "description": text_at(spec, "description"),
-            "parameters": object_at(spec, "input_schema")
-            or object_at(spec, "parameters"),
-        }
-        tokens = self.text(dumps_text(shown), family)
-        return family.tool + round(family.declared * tokens)
 
 
 MAX_MODELS = 100  # a catalogue has about 40
@@ -7836,9 +7651,8 @@ def _report(tallies: Tallies) -> JSON:
     return {**_figures(_sum(used.values())), "models": models}
 
 
-TOKEN_KINDS = TokenUsage._fields[
-    :4
-]  # disjoint; these, and credits, as the page names them
+# Disjoint; these, and credits, as the page names them.
+TOKEN_KINDS = TokenUsage._fields[:4]
 
 
 def _spent(usage: TokenUsage) -> JSON:
@@ -7853,8 +7667,8 @@ def _page_sums(tallies: Tallies) -> JSON:
 def _iso(seconds: float) -> str:
     import datetime  # as difflib
 
-    when = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 LEVELS = {0: "run", 402: "warn", 429: "warn", 499: "off"}  # others by their hundred
@@ -7880,13 +7694,6 @@ def _page_request(served: Served) -> JSON:
     }
 
 
-class _Session:
-    def __init__(self, served: Served) -> None:
-        self.first = self.last = served.at
-        self.client = served.client
-        self.models: Tallies = {}
-
-
 MAX_SESSIONS = 1000
 MAX_RECENT = 100
 MINUTES = 60  # of the chart
@@ -7906,7 +7713,8 @@ class UsageLedger:
 
     def reset_all(self) -> None:
         """Forget everything but the recent requests."""
-        self._sessions: Dict[str, _Session] = {}
+        # What the page tells of each session, and its sums.
+        self._sessions: Dict[str, Tuple[JSON, Tallies]] = {}
         # Sessions dropped for room too. The order of first use is the page's colours.
         self._totals: Tallies = {}
         self._minutes: Dict[int, Tallies] = {}
@@ -7915,9 +7723,10 @@ class UsageLedger:
         """Add one request that has ended, a failed one too."""
         self._recent.append(served)
         end = served.at + served.seconds
-        session = self._sessions.get(served.session) or _Session(served)
-        session.last = max(session.last, end)
-        keep_newest(self._sessions, served.session, session, MAX_SESSIONS)
+        begun = {"client": served.client or None, "first": served.at, "last": end}
+        about, models = self._sessions.get(served.session) or (begun, {})
+        about["last"] = max(about["last"], end)
+        keep_newest(self._sessions, served.session, (about, models), MAX_SESSIONS)
         minute = self._minutes.setdefault(int(end) // 60, {})
         if len(self._minutes) > MINUTES:
             del self._minutes[min(self._minutes)]
@@ -7925,7 +7734,7 @@ class UsageLedger:
         if model not in self._totals and len(self._totals) >= MAX_MODELS:
             model = "other"
         tally = (1, served.failed, *served.usage)
-        for tallies in (session.models, minute, self._totals):
+        for tallies in (models, minute, self._totals):
             _add_tally(tallies, model, tally)
 
     def summary(self) -> JSON:
@@ -7945,12 +7754,12 @@ class UsageLedger:
         return [
             {
                 "sessionId": name,
-                "startTime": _iso(session.first),
-                "lastRequestTime": _iso(session.last),
-                "duration": round(session.last - session.first),
-                **_report(session.models),
+                "startTime": _iso(about["first"]),
+                "lastRequestTime": _iso(about["last"]),
+                "duration": round(about["last"] - about["first"]),
+                **_report(models),
             }
-            for name, session in reversed(self._sessions.items())
+            for name, (about, models) in reversed(self._sessions.items())
         ]
 
     def totals(self) -> JSON:
@@ -7960,14 +7769,8 @@ class UsageLedger:
     def sessions(self) -> List[JSON]:
         """Every session for the page."""
         return [
-            {
-                "id": name,
-                "client": session.client or None,
-                "first": session.first,
-                "last": session.last,
-                **_page_sums(session.models),
-            }
-            for name, session in self._sessions.items()
+            {"id": name, **about, **_page_sums(models)}
+            for name, (about, models) in self._sessions.items()
         ]
 
     def requests(self, running: Iterable[Served]) -> List[JSON]:
@@ -7986,14 +7789,14 @@ class UsageLedger:
             series[f"{len(others)} others"] = others
         models = []
         for title, names in series.items():
-            usages = []
+            row: JSON = {"model": title, "credits": [], "tokens": []}
             for minute in range(first, first + MINUTES):
                 tallies = self._minutes.get(minute, {})
                 tally = _sum(tallies.get(name, NOTHING) for name in names)
-                usages.append(TokenUsage(*tally[2:]))
-            credits = [usage.credits for usage in usages]
-            tokens = [usage.prompt + usage.output for usage in usages]
-            models.append({"model": title, "credits": credits, "tokens": tokens})
+                usage = TokenUsage(*tally[2:])
+                row["credits"].append(usage.credits)
+                row["tokens"].append(usage.prompt + usage.output)
+            models.append(row)
         return {"from": first * 60, "models": models}
 
     def find(self, name: str, others: Iterable[str] = ()) -> str:
@@ -8005,17 +7808,15 @@ class UsageLedger:
         if not found:
             raise NotFound("Session ID not found", code="session_not_found")
         if len(found) > 1:
-            raise BadRequest(
-                f"{len(found)} session ids begin like this; give more of it.",
-                code="session_ambiguous",
-            )
+            words = f"{len(found)} session ids begin like this; give more of it."
+            raise BadRequest(words, code="session_ambiguous")
         return found[0]
 
     def reset(self, session: str) -> None:
         """Forget a session by its whole id."""
-        if session in self._sessions:
-            for model, tally in self._sessions.pop(session).models.items():
-                _add_tally(self._totals, model, map(operator.neg, tally))
+        _, models = self._sessions.pop(session, (None, {}))
+        for model, tally in models.items():
+            _add_tally(self._totals, model, map(operator.neg, tally))
 
 
 # -- USAGE_LOG: a line a request, and what each day cost ----------------------------
@@ -8034,30 +7835,19 @@ def usage_line(served: Served, local_time: str) -> bytes:
     return dumps(record) + b"\n"
 
 
-class DayUse(NamedTuple):
-    """What one model cost on one day."""
-
-    day: str  # as 2026-11-28
-    model: str
-    requests: int
-    tokens: int
-    credits: float
-
-
-def fold_usage(lines: Iterable[bytes], since: str) -> List[DayUse]:
-    """Sum the lines of USAGE_LOG by day and model, from the day `since` on."""
+def fold_usage(lines: Iterable[bytes], since: str) -> List[Tuple[Any, ...]]:
+    """Sum the lines of USAGE_LOG from the day `since` on: day, model, requests, tokens
+    and credits."""
     days: Tallies = {}
     for line in lines:
         record: JSON = {}
         with contextlib.suppress(BadRequest):  # half a line, from a kill
             record = loads_object(line)
-        day = text_at(record, "time")[:10]
-        model = text_at(record, "model")[:100]
-        credits = record.get("credits")
-        if day >= since and type(credits) in (int, float):
+        key = (text_at(record, "time")[:10], text_at(record, "model")[:100])
+        if key[0] >= since:
             tokens = sum(count(record.get(kind)) for kind in TOKEN_KINDS)
-            _add_tally(days, (day, model), (1, tokens, credits))
-    return [DayUse(*key, *sums) for key, sums in sorted(days.items())]
+            _add_tally(days, key, (1, tokens, typed(record, "credits", float)))
+    return [(*key, *sums) for key, sums in sorted(days.items())]
 
 
 # -- limits --------------------------------------------------------------------------
@@ -8066,36 +7856,20 @@ def fold_usage(lines: Iterable[bytes], since: str) -> List[DayUse]:
 WINDOW = 60.0  # seconds
 
 
-class SlidingWindow:
-    """At most `limit` within any 60 seconds."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._entries: Deque[List[float]] = collections.deque()  # [when, cost]
-
-    def wait(self, now: float) -> int:
-        """The first whole second, counted from now, at which one more fits."""
-        while self._entries and self._entries[0][0] + WINDOW <= now:
-            self._entries.popleft()
-        excess = sum(cost for _, cost in self._entries) + 1 - self._limit
-        free = now
-        for then, cost in self._entries:
-            if excess <= 0:
-                break
-            excess -= cost
-            free = then + WINDOW
-        seconds = int(free - now)
-        return seconds + (now + seconds < free)
-
-    def add(self, now: float, cost: int) -> List[float]:
-        """Charge `cost`, fitting or not; the entry may be corrected."""
-        self._entries.append([now, cost])
-        return self._entries[-1]
-
-    def correct(self, entry: List[float], now: float, cost: int) -> None:
-        """Charge `cost` now, instead of what an entry said before."""
-        entry[1] = 0
-        self.add(now, cost)
+def seconds_until_free(window: Deque[List[float]], limit: int, now: float) -> int:
+    """The first whole second, counted from now, at which one more fits in a window of
+    [when, cost], the oldest first."""
+    while window and window[0][0] + WINDOW <= now:
+        window.popleft()
+    excess = sum(cost for _, cost in window) + 1 - limit
+    free = now
+    for then, cost in window:
+        if excess <= 0:
+            break
+        excess -= cost
+        free = then + WINDOW
+    seconds = int(free - now)
+    return seconds + (now + seconds < free)
 
 
 class Wanted(NamedTuple):
@@ -8114,7 +7888,10 @@ class _Allowance:
 
     def __init__(self) -> None:
         self.nano_aiu = 0
-        self.windows: Dict[str, SlidingWindow] = {}  # by the setting's name
+        # By the name of the setting that limits them.
+        self.windows: Dict[str, Deque[List[float]]] = collections.defaultdict(
+            collections.deque
+        )
 
 
 class Hold(NamedTuple):
@@ -8122,7 +7899,7 @@ class Hold(NamedTuple):
 
     allowance: _Allowance
     nano_aiu: int
-    entry: Optional[List[float]]  # in the window of tokens
+    entry: List[float]  # of its tokens, in their window
 
 
 # RATE_LIMIT_CHAT_COMPLETIONS is for /v1/chat/completions only, as its name says.
@@ -8158,20 +7935,18 @@ class Limits:
                 % (config.credit_budget, key, wanted.host, wanted.session)
             )
         rate = RATES.get(wanted.dialect, "rate_limit_default")
-        costs = {rate: 1, TOKEN_RATE: wanted.tokens}
-        limited = [name for name in costs if getattr(config, name)]
-        for name in limited:
+        for name in (rate, TOKEN_RATE):
             self._check_rate(allowance, name, now)
-        entries = {
-            name: allowance.windows[name].add(now, costs[name]) for name in limited
-        }
+        allowance.windows[rate].append([now, 1])
+        entry = [now, wanted.tokens]
+        allowance.windows[TOKEN_RATE].append(entry)
         allowance.nano_aiu += wanted.nano_aiu
-        return Hold(allowance, wanted.nano_aiu, entries.get(TOKEN_RATE))
+        return Hold(allowance, wanted.nano_aiu, entry)
 
     def _check_rate(self, allowance: _Allowance, name: str, now: float) -> None:
         limit = getattr(self._config, name)
-        wait = allowance.windows.setdefault(name, SlidingWindow(limit)).wait(now)
-        if wait:
+        wait = seconds_until_free(allowance.windows[name], limit, now)
+        if limit and wait:
             raise RateLimited(
                 f"this proxy's own {name.upper()}={limit} is reached; try again in "
                 f"{wait} s, or raise it (0 = off).",
@@ -8179,11 +7954,12 @@ class Limits:
             )
 
     def settle(self, hold: Hold, now: float, usage: TokenUsage) -> None:
-        """Charge what the answer cost instead of the estimate."""
-        hold.allowance.nano_aiu += usage.nano_aiu - hold.nano_aiu
-        if hold.entry:
-            tokens = usage.input + usage.cache_write + usage.output
-            hold.allowance.windows[TOKEN_RATE].correct(hold.entry, now, tokens)
+        """Charge what the answer cost, and now, instead of the estimate."""
+        allowance, nano_aiu, entry = hold
+        allowance.nano_aiu += usage.nano_aiu - nano_aiu
+        entry[1] = 0
+        tokens = usage.input + usage.cache_write + usage.output
+        allowance.windows[TOKEN_RATE].append([now, tokens])
 
 
 # -- sessions ------------------------------------------------------------------------
@@ -8195,6 +7971,7 @@ USER_SESSION = re.compile(r'session_(?:id" ?: ?")?([0-9A-Za-z-]{8,128})')
 SAFE_SESSION = re.compile(r"[0-9A-Za-z._:-]{1,128}")
 
 
+@functools.lru_cache(MAX_SESSIONS)
 def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
 
@@ -8202,8 +7979,8 @@ def _short_hash(text: str) -> str:
 def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
     """Whose request it is, as a name that is safe in headers, paths and logs."""
     name = next(filter(None, map(headers.get, SESSION_HEADERS)), "")
-    if not name and "metadata" in body:
-        user = text_at(body["metadata"], "user_id")
+    if not name:
+        user = text_at(body.get("metadata"), "user_id")
         found = USER_SESSION.search(user[:1000])
         name = found[1] if found else ""
     key = headers.get("x-api-key") or headers.get("authorization")
@@ -8232,7 +8009,7 @@ def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
 # interim heads are skipped. Response.pour(), on which read() is built, then gives the
 # body, each wait of at most `idle` seconds, all of it within `total`. Where the body
 # ended as it should and no side said close, the connection rests among the kept ones
-# and looks after itself: it goes after MAX_IDLE seconds, also by the clock that runs
+# and looks after itself: it goes after MAX_IDLE seconds, also of the clock that runs
 # while the computer sleeps, and sooner when there are many. Every other end aborts it:
 # a cut body, silence, a reader that leaves. A network that changed under it (Wi-Fi,
 # VPN) says nothing: the system finds out after DEAD_AFTER seconds, the read fails with
@@ -8477,17 +8254,17 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
         return data
 
     async def read_head(
-        self, data: bytes, limits: Tuple[int, int, int, int], due: float
-    ) -> Tuple[Optional[bytes], bytes]:
-        """The head that `data` begins and what followed it; in its place b"" when the
-        input ended before it did, None when it was not there when due."""
-        head, data = cut_head(data, limits)
-        while not head:
+        self, head: HeadReader, data: bytes, due: float
+    ) -> Optional[List[str]]:
+        """The lines of the head that `data` begins; [] when the input ended before it
+        did, None when it was not there when due."""
+        lines = head.feed(data)
+        while not lines:
             more = await self.read(due - time.monotonic())
             if not more:
-                return more, data
-            head, data = cut_head(data + more, limits)
-        return head, data
+                return None if more is None else []
+            lines = head.feed(more)
+        return lines
 
     def _expect(self, seconds: float) -> None:
         self._due = min(time.monotonic() + seconds, self.deadline)  # the loop's clock
@@ -8583,10 +8360,9 @@ class UpstreamConnection(TimedProtocol):
         # Ends pour(); None while nobody waits in it.
         self._poured: Optional[asyncio.Future[None]] = None
         self._error: Optional[UpstreamError] = None  # why it was closed
-        # When another exchange may begin at the latest, by two clocks: time.time() runs
-        # while the computer sleeps, time.monotonic() never jumps.
+        # When another exchange may begin at the latest, by the clock that runs while
+        # the computer sleeps.
         self._latest = 0.0
-        self._latest_by_wall = 0.0
 
     # -- what the transport tells ------------------------------------------------
 
@@ -8694,8 +8470,7 @@ class UpstreamConnection(TimedProtocol):
     def rest(self) -> None:
         """Its exchange is over; from now on it waits for another."""
         self.deadline = NEVER
-        self._latest = time.monotonic() + MAX_IDLE
-        self._latest_by_wall = time.time() + MAX_IDLE
+        self._latest = time.time() + MAX_IDLE
         self._kept.append(self)
         self._expect(SPARE_IDLE)
 
@@ -8705,8 +8480,7 @@ class UpstreamConnection(TimedProtocol):
             self.ready  # with an end, or with bytes that nobody has asked for
             or self.transport.is_closing()
             or self.transport.get_write_buffer_size() > 0
-            or time.monotonic() >= self._latest
-            or time.time() >= self._latest_by_wall
+            or time.time() >= self._latest
         )
         if stale:
             self.abort()
@@ -8783,11 +8557,12 @@ class UpstreamConnection(TimedProtocol):
         data = b""
         try:
             for _ in range(1 + MAX_INTERIM):
-                data = data or await self.read(due - time.monotonic())
-                block, data = await self.read_head(data, RESPONSE_LIMITS, due)
-                if not block:
+                reader = HeadReader(RESPONSE_LIMITS)
+                lines = await self.read_head(reader, data, due)
+                if not lines:
                     raise self.broken("the connection ended without an answer")
-                answer = parse_response_head(block)
+                data = reader.rest
+                answer = parse_response_head(lines)
                 if answer.status == 101:
                     raise ProtocolError("it changed to another protocol, unasked")
                 if answer.status == 407:
@@ -9028,17 +8803,6 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SAFE_PAIRS = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
 
 
-class Request(NamedTuple):
-    """A whole request; `path` is percent-decoded and without the query."""
-
-    method: str
-    path: str
-    query: str
-    headers: Headers
-    body: bytes  # without its Content-Encoding
-    peer: str
-
-
 def dialect_of(path: str) -> str:
     """The dialect that errors of `path` are spelled in: anthropic or openai."""
     if re.match(r"/+(?:v1/+)*messages", path):
@@ -9085,18 +8849,18 @@ def check_bind(config: Config) -> None:
         )
 
 
-def _is_preflight(head: Union[RequestHead, Request]) -> bool:
-    wanted = head.headers.get("access-control-request-method")
-    return head.method == "OPTIONS" and wanted is not None
+def _is_preflight(request: Request) -> bool:
+    wanted = request.headers.get("access-control-request-method")
+    return request.method == "OPTIONS" and wanted is not None
 
 
-def _cors_pairs(head: RequestHead, config: Config) -> List[Tuple[str, str]]:
-    origin = head.headers.get("origin")
+def _cors_pairs(request: Request, config: Config) -> List[Tuple[str, str]]:
+    origin = request.headers.get("origin")
     if origin is None or origin not in config.allowed_origins:
         return []
     pairs = [("access-control-allow-origin", origin), ("vary", "origin")]
-    if _is_preflight(head):
-        wanted = head.headers.get("access-control-request-headers", "content-type")
+    if _is_preflight(request):
+        wanted = request.headers.get("access-control-request-headers", "content-type")
         pairs += [
             ("access-control-allow-headers", wanted),
             ("access-control-allow-methods", "GET, POST"),
@@ -9120,18 +8884,18 @@ def _own_names(
     return names, origins
 
 
-def _check_browser(head: RequestHead, config: Config, port: int) -> None:
+def _check_browser(request: Request, config: Config, port: int) -> None:
     """Refuse DNS rebinding and the pages of other sites."""
     # Compared whole: startswith("localhost:") would let `localhost:1@evil` in.
     names, origins = _own_names(config.host, config.allowed_hosts, port)
-    for host in (head.headers.get("host"), head.authority):
+    for host in (request.headers.get("host"), request.authority):
         # HTTP/1.0 may leave Host out; no browser does.
         if host is not None and host.lower() not in names:
             raise Outsider(
                 "the Host %s is not this proxy; its owner can add it to "
                 "ALLOWED_HOSTS." % host[:200]
             )
-    origin = head.headers.get("origin")
+    origin = request.headers.get("origin")
     if origin in config.allowed_origins:
         return
     if origin is not None and origin.lower() not in origins:
@@ -9139,35 +8903,38 @@ def _check_browser(head: RequestHead, config: Config, port: int) -> None:
             "pages of %s may not use this proxy; its owner can add them to "
             "ALLOWED_ORIGINS." % origin[:200]
         )
-    if head.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+    if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
         raise Outsider("other web sites may not use this proxy.")
 
 
-def _check_key(head: RequestHead, key: bytes) -> None:
+def _check_key(request: Request, key: bytes) -> None:
     """Ask for API_KEY, but not at the front page, whose status anybody may see."""
-    front_page = head.method == "HEAD" or (head.method, head.path) == ("GET", "/")
-    if front_page or _is_preflight(head):
+    front_page = request.method == "HEAD" or (request.method, request.path) == (
+        "GET",
+        "/",
+    )
+    if front_page or _is_preflight(request):
         return
-    scheme, _, token = head.headers.get("authorization", "").partition(" ")
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
     bearer = token if scheme.lower() == "bearer" else ""
-    keys = (bearer, head.headers.get("x-api-key", ""))
+    keys = (bearer, request.headers.get("x-api-key", ""))
     if not any([hmac.compare_digest(one.encode("latin-1"), key) for one in keys]):
         raise KeyRequired("this proxy needs its API_KEY as Bearer token or x-api-key.")
 
 
-def guard(head: RequestHead, config: Config, port: int) -> None:
+def guard(request: Request, config: Config, port: int) -> None:
     """Raise ProxyError unless this request may come in."""
-    _check_browser(head, config, port)
+    _check_browser(request, config, port)
     if config.api_key:
-        _check_key(head, config.api_key.encode("utf-8"))
-    if head.method != "POST":
+        _check_key(request, config.api_key.encode("utf-8"))
+    if request.method != "POST":
         return
     # Browsers post forms and plain text anywhere without asking first.
-    media, _, _ = head.headers.get("content-type", "").partition(";")
+    media, _, _ = request.headers.get("content-type", "").partition(";")
     if media.strip(" \t").lower() == "application/json":
         return
-    length = head.headers.get("content-length", "0")
-    if head.headers.get("transfer-encoding") or length.strip("0"):
+    length = request.headers.get("content-length", "0")
+    if request.headers.get("transfer-encoding") or length.strip("0"):
         raise ProxyError("the body of a POST must be application/json.", status=415)
 
 
@@ -9192,7 +8959,6 @@ class ClientConnection(TimedProtocol):
         self._limits = limits
         self._places = places
         self._accept = accept
-        self._draining = asyncio.Lock()
         self._unsent: Optional[int] = None  # bytes, when a slow client is waited for
         self.heavy = False  # this request's body is
         self.places = 0  # that it has taken
@@ -9259,8 +9025,7 @@ class ClientConnection(TimedProtocol):
         """Wait until a slow client has taken the most of what was sent."""
         if self.gone or self.transport.get_write_buffer_size() <= MAX_UNSENT:
             return
-        async with self._draining:  # by one at a time until Python 3.10 (bpo-29930)
-            await self._while_taken(self.writer.drain())
+        await self._while_taken(self.writer.drain())
 
     async def _while_taken(self, sent: Awaitable[None]) -> None:
         """Wait until all is `sent`, as long as the client takes something of it."""
@@ -9317,26 +9082,27 @@ class Responder:
 
     def __init__(self, conn: ClientConnection) -> None:
         self._conn = conn
-        self._pairs: Pairs = ()
         self._head = b""  # of a streamed answer, while it waits for the first piece
-        self._bodiless = False
-        self._chunks = False
-        self.path = ""  # whose dialect errors are spelled in
+        self.request = Request("", "", "", {})  # what it answers, once that is known
+        self.pairs: Pairs = ()  # that every answer to it has
         self.keep = False  # the connection, afterwards
         self.started = False  # the head is out
         self.ended = False  # the answer is complete
-
-    def answer_to(self, head: RequestHead, pairs: Pairs) -> None:
-        """Be the answer to this request, with `pairs` in its head."""
-        self.path = head.path
-        self._pairs = pairs
-        self._bodiless = head.method == "HEAD"
-        # HTTP/1.0 knows no chunks: there the end of the connection ends the answer.
-        self._chunks = head.version != "1.0"
+        self.drain = conn.drain
 
     @property
     def closed(self) -> bool:
+        """Is nobody there who reads it?"""
         return self._conn.gone
+
+    @property
+    def _chunks(self) -> bool:
+        # HTTP/1.0 knows none: there the end of the connection ends the answer.
+        return self.request.version != "1.0"
+
+    @property
+    def _bodiless(self) -> bool:
+        return self.request.method == "HEAD"
 
     def release(self) -> None:
         """The request's body is no longer needed: others may have its place."""
@@ -9345,7 +9111,7 @@ class Responder:
     def _answer_head(self, status: int, pairs: Pairs) -> bytes:
         if self.started:
             raise RuntimeError("a request is answered once")
-        pairs = [*pairs, *SAFE_PAIRS, *self._pairs, ("date", _date(int(time.time())))]
+        pairs = [*pairs, *SAFE_PAIRS, *self.pairs, ("date", _date(int(time.time())))]
         if not self.keep:
             pairs.append(("connection", "close"))
         elif not self._chunks:
@@ -9360,8 +9126,8 @@ class Responder:
             pairs = [*pairs, ("content-length", str(len(body)))]
         head = self._answer_head(status, pairs)
         self.ended = True
-        self._conn.push(head if self._bodiless else head + body)
-        await self._conn.drain()
+        if not self._conn.push(head if self._bodiless else head + body):
+            await self._conn.drain()
 
     async def fail(self, exc: ProxyError) -> None:
         """Answer with an error, or break off what has begun."""
@@ -9372,7 +9138,7 @@ class Responder:
         if self.started:
             self._conn.reset()
         else:
-            await self.send(*error_answer(exc, self.path))
+            await self.send(*error_answer(exc, self.request.path))
 
     def start(self, status: int, pairs: Pairs) -> None:
         """Send the head of a streamed answer, with the first piece if that is there."""
@@ -9391,10 +9157,6 @@ class Responder:
         data = self._head + data
         self._head = b""
         return self._conn.push(data)
-
-    async def drain(self) -> None:
-        """Wait until a slow client has taken the most of what was sent."""
-        await self._conn.drain()
 
     async def end(self, last: bytes = b"") -> None:
         """Complete a streamed answer with `last`; without an end the client sees that
@@ -9447,10 +9209,7 @@ class HTTPServer:
                 conn.transport.close()
         await self._wait(grace)
         for conn in self._connections:
-            if conn.busy:
-                conn.task.cancel()
-            else:
-                conn.transport.close()
+            conn.task.cancel()
         await self._wait(self._limits.linger)
         for conn in self._connections:
             conn.transport.abort()
@@ -9508,14 +9267,17 @@ class HTTPServer:
                 await out.fail(away)
             raise
         except ProxyError as exc:
-            if request is None:
+            if not exc.logged:
                 log_event(
                     "info", "request_refused", status=exc.status, peer=conn.peer,
-                    path=ascii(out.path)[:60], error=ascii(str(exc))[:100],
+                    path=ascii(out.request.path)[:60], error=ascii(exc.reason)[:100],
                 )
             await out.fail(exc)
         except Exception:  # a bug must cost one answer, not the server
-            LOG.error("handler_failed: %s", redact(ascii(out.path))[:80], exc_info=True)
+            LOG.error(
+                "handler_failed: %s", redact(ascii(out.request.path))[:80],
+                exc_info=True,
+            )
             bug = ProxyError("this is a bug of the proxy; its log has the details.")
             await out.fail(bug)
         finally:
@@ -9530,34 +9292,35 @@ class HTTPServer:
             return None
         conn.busy = True
         due = time.monotonic() + self._limits.head
-        block, conn.ahead = await conn.read_head(data, REQUEST_LIMITS, due)
-        if block is None:
+        reader = HeadReader()
+        lines = await conn.read_head(reader, data, due)
+        if lines is None:
             raise ProtocolError("the request head took too long", status=408)
-        if not block:
+        if not lines:
             return None
-        head = parse_request_head(block)
-        out.answer_to(head, _cors_pairs(head, self._config))
-        body = body_framing(head, self._config.max_body_mb << 20)
-        keep = keeps_alive(head) and not self._closing
+        conn.ahead = reader.rest
+        request = parse_request_head(lines)
+        out.request = request
+        out.pairs = _cors_pairs(request, self._config)
+        body = body_framing(request, self._config.max_body_mb << 20)
+        keep = keeps_alive(request) and not self._closing
         out.keep = keep and body.done  # nobody reads the body of what is refused
-        guard(head, self._config, conn.port)
-        content = await self._read_body(conn, head, body)
+        guard(request, self._config, conn.port)
+        content = await self._read_body(conn, request, body)
         out.keep = keep
-        return Request(
-            head.method, head.path, head.query, head.headers, content, conn.peer
-        )
+        return request._replace(body=content, peer=conn.peer)
 
     async def _read_body(
-        self, conn: ClientConnection, head: RequestHead, body: Body
+        self, conn: ClientConnection, request: Request, body: Body
     ) -> bytes:
-        coding = head.headers.get("content-encoding")
+        coding = request.headers.get("content-encoding")
         decoder = content_decoder(coding, self._config.max_body_mb << 20)
-        expectation = head.headers.get("expect")
-        if expectation and head.version != "1.0":  # RFC 9110 10.1.1
+        expectation = request.headers.get("expect")
+        if expectation and request.version != "1.0":  # RFC 9110 10.1.1
             if expectation.lower() != "100-continue":
                 raise ProtocolError("unknown expectation", status=417)
             if not body.done:
-                conn.push(encode_response_head(100, []))
+                conn.push(b"HTTP/1.1 100 Continue\r\n\r\n")
         size = 0
         pieces: List[bytes] = []
         began = time.monotonic()
@@ -9571,13 +9334,14 @@ class HTTPServer:
                 pieces.append(part)
                 size += len(part)
                 if size > self._limits.heavy and not conn.places:
-                    await self._take_places(conn, head)
+                    await self._take_places(conn, request)
                     began = time.monotonic()
                 elif len(part) == DECODED_SLICE:
                     await asyncio.sleep(0)
         if decoder:
             decoder.finish()
-        conn.keep_places(size)
+        if conn.heavy:
+            conn.keep_places(size)
         return b"".join(pieces)
 
     def _patience(self, conn: ClientConnection, began: float, size: int) -> float:
@@ -9586,12 +9350,12 @@ class HTTPServer:
         due = began + self._limits.body + size / (HEAVY_RATE if slow else BODY_RATE)
         return min(self._limits.body, due - time.monotonic())
 
-    async def _take_places(self, conn: ClientConnection, head: RequestHead) -> None:
+    async def _take_places(self, conn: ClientConnection, request: Request) -> None:
         """Wait in line for the places of a heavy body; of those whose size is not known
         four may come at once."""
         size = self._limits.heavy * self._limits.places // 4
-        if not head.headers.get("content-encoding"):
-            size = int(head.headers.get("content-length", size))
+        if not request.headers.get("content-encoding"):
+            size = int(request.headers.get("content-length", size))
         async with self._line:
             await conn.take_places(size)
 
@@ -9610,11 +9374,19 @@ LOGIN_HINT = (
     "run `python copilot_proxy.py login`, or POST /auth/login and enter the "
     "code it answers with"
 )
-MAX_TOKEN_FILE = 64 * 1024  # ours has about 1 KB; anything larger cannot be ours
+MAX_TOKEN_FILE = 64 * 1024  # ours has about 1 KB; what is cut there is no JSON
 LEFTOVER = re.compile(r"\.copilot-[0-9a-f]{16}")
+SHORT_CALL = Timeouts(total=30.0)  # for all that costs nothing
 NOT_GITHUB = (
     "this answer is not GitHub's, a company proxy or firewall may be in the way"
 )
+
+
+def read_object(raw: bytes) -> JSON:
+    """The object that an answer holds; {} = none."""
+    with contextlib.suppress(BadRequest):
+        return loads_object(raw)
+    return {}
 
 
 def token_in(obj: Any, key: str) -> str:
@@ -9626,7 +9398,7 @@ def token_in(obj: Any, key: str) -> str:
 def _open_plain(path: str, flags: int) -> int:
     # Never a symlink, which could lead to another's file, and no waiting for a FIFO.
     plain = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    return os.open(path, flags | plain)
+    return os.open(path, flags | plain, 0o600)
 
 
 class TokenStore:
@@ -9656,19 +9428,16 @@ class TokenStore:
     def load(self) -> JSON:
         """The file's object; {} when there is none or it cannot be trusted."""
         try:
+            self.check()
             with open(self.path, "rb", opener=_open_plain) as file:
                 info = os.fstat(file.fileno())
-                if not stat.S_ISREG(info.st_mode) or os.path.islink(self.path):
-                    raise ValueError("not a regular file")
-                if info.st_size > MAX_TOKEN_FILE:
-                    raise ValueError("too large")
                 posix = os.name != "nt"  # Windows has no owners and modes of this kind
                 if posix and info.st_uid != os.getuid():
                     raise ValueError("it belongs to another user")
                 if posix and info.st_mode & 0o077:
                     os.fchmod(file.fileno(), 0o600)
                     log_event("warn", "token_file_mode_repaired", path=self.path)
-                return loads_object(file.read())
+                return loads_object(file.read(MAX_TOKEN_FILE))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, BadRequest) as exc:
@@ -9679,12 +9448,11 @@ class TokenStore:
         """Replace the file in one step, and give its mark(); a failure is logged, the
         login goes on."""
         temporary = os.path.join(self._folder, ".copilot-" + secrets.token_hex(8))
-        saved_at = int(time.time() * 1000)
-        content = dict(githubToken=github, copilotToken=copilot, savedAt=saved_at)
+        now = int(time.time() * 1000)
+        content = dict(githubToken=github, copilotToken=copilot, savedAt=now)
         try:
             os.makedirs(self._folder, exist_ok=True)
-            private = functools.partial(os.open, mode=0o600)
-            with open(temporary, "xb", opener=private) as file:
+            with open(temporary, "xb", opener=_open_plain) as file:
                 file.write(dumps(content))
                 file.flush()
                 os.fsync(file.fileno())  # else a crash can leave an empty new file
@@ -9765,17 +9533,13 @@ EXCHANGE_FAILURES = {
 GITHUBS_PAGE = re.compile(rb"github|unicorn", re.IGNORECASE)
 
 
-def _notification_error(obj: JSON, hint: str) -> Forbidden:
+def _notification_error(kind: str, hint: str) -> Forbidden:
     # The envelope's own message names the account: shown to nobody, logged nowhere.
-    details = required(obj, "error_details", dict)
-    kind = required_text(details, "notification_id")[:60]
     text = "GitHub refuses Copilot to this account"
     for row in NOTIFICATIONS:
         kinds, meaning = row.split(": ")
         if kind in kinds.split():
             text = meaning
-    if obj.get("can_signup_for_limited"):
-        text += "; Copilot Free is open to it"
     return Forbidden(
         f"{text}. See github.com/settings/copilot ({kind}). {hint}",
         should_retry=kind == "server_error",
@@ -9799,13 +9563,15 @@ def exchange_error(
                 f"GITHUB_TOKEN is {meaning} ({prefix}), Copilot takes an editor's "
                 f"(ghu_); unset it, {LOGIN_HINT}."
             )
-    if status == 403:
-        with contextlib.suppress(BadRequest):
-            return _notification_error(loads_object(body), hint)
-    signed = headers.get("x-github-request-id")
-    if status >= 500:  # its pages in an outage have no request id
-        signed = signed or GITHUBS_PAGE.search(body[:MAX_TOKEN_FILE])
-    if not signed:
+    envelope = read_object(body)
+    kind = text_at(object_at(envelope, "error_details"), "notification_id")[:60]
+    if status == 403 and kind:
+        if envelope.get("can_signup_for_limited"):
+            hint = "Copilot Free is open to it. " + hint
+        return _notification_error(kind, hint)
+    # Its pages in an outage have no request id.
+    outage = status >= 500 and GITHUBS_PAGE.search(body)
+    if not (outage or headers.get("x-github-request-id")):
         return UpstreamError(f"{NOT_GITHUB}: {exc}")
     if status >= 500:
         return UpstreamError(
@@ -9817,9 +9583,10 @@ def exchange_error(
         return exc
     if hint:
         return AuthRequired(hint)
-    kind, text = EXCHANGE_FAILURES[status]
+    failure, text = EXCHANGE_FAILURES[status]
     dead = "GITHUB_TOKEN: unset it" if env_token else "the sign-in"
-    return kind(text.format(dead=dead, host=host, words=exc.words), should_retry=False)
+    words = text.format(dead=dead, host=host, words=exc.words)
+    return failure(words, should_retry=False)
 
 
 def editor_headers(config: Config) -> Dict[str, str]:
@@ -9892,7 +9659,7 @@ class Cached:
     outlives the failure of the next."""
 
     retry_at = 0.0
-    failure: Optional[ProxyError] = None  # the last one
+    failure: Optional[ProxyError] = None  # of the last fetch
     _flight: Optional[asyncio.Future[None]] = None
 
     def __init__(
@@ -9910,7 +9677,7 @@ class Cached:
         """Keep a value, to be renewed in so many seconds and good for so many."""
         now = self._clock()
         self.value = value
-        self._renew_at = now + renew_in
+        self.renew_at = now + renew_in
         self._good_until = now + life
 
     @property
@@ -9918,14 +9685,18 @@ class Cached:
         """How many seconds the value is still good; 0 = not at all."""
         return max(0.0, self._good_until - self._clock())
 
+    def start(self) -> None:
+        """Begin to fetch, unless somebody does or the last failure forbids it."""
+        if self._flight is None and self._clock() >= self.retry_at:
+            self._flight = asyncio.ensure_future(self._load())
+
     async def get(self, *, early: float = 0.0, wait: bool = True) -> Any:
         """The value, new if it is to be renewed in less than `early` seconds; raises
         the ProxyError of fetching it. With `wait` off a good one is given at once and
         the new one later."""
         now = self._clock()
-        if now + early >= self._renew_at:
-            if self._flight is None and now >= self.retry_at:
-                self._flight = asyncio.ensure_future(self._load())
+        if now + early >= self.renew_at:
+            self.start()
             if self._flight and (wait or now >= self._good_until):
                 # Whoever leaves must not take the others down, nor close() the waiters.
                 await asyncio.wait([self._flight])
@@ -9946,6 +9717,7 @@ class Cached:
     async def _load(self) -> None:
         try:
             self.put(*await self._fetch())
+            self.failure = None
         except ProxyError as exc:
             self.failure = exc
             self.retry_at = self._clock() + self._pause(exc)
@@ -9992,9 +9764,9 @@ class CopilotAuth:
         self._code = Cached(self._request_code, self._clock)
         self._tokens = Cached(self._new_token, self._clock, self._back_off)
         self._failures = 0
-        self._worked: Optional[CopilotToken] = None  # the last that Copilot took
-        # When it refused the last others at once.
-        self._unused = collections.deque([-UNUSED_SPAN] * MOST_UNUSED, MOST_UNUSED)
+        self.worked: Optional[CopilotToken] = None  # the last that Copilot took
+        # Until when the last others count that it refused at once.
+        self._unused = collections.deque([0.0] * MOST_UNUSED, MOST_UNUSED)
 
     def signed_in(self) -> bool:
         """Whether a GitHub token is there that is not known to be dead."""
@@ -10009,15 +9781,15 @@ class CopilotAuth:
 
     def _follow_file(self) -> None:
         """Take over what another process wrote: a sign-in, another one, a logout."""
-        by_environment = self._github and self._github == self._config.github_token
-        if by_environment and not self._dead:
+        env_token = self._config.github_token
+        if env_token == self._github != "" and not self._dead:
             return
         saved = self._store.load()
-        github = token_in(saved, "githubToken")
-        if github == self._github or by_environment and not github:
+        github = token_in(saved, "githubToken") or env_token
+        if github == self._github:
             return
         self._leave()
-        self._become(github or self._config.github_token)
+        self._become(github)
         reply = saved.get("copilotToken")
         if token_in(reply, "token"):  # one that is surely good saves an exchange
             left = count(reply.get("expires_at")) - int(time.time())
@@ -10045,33 +9817,28 @@ class CopilotAuth:
             )
         return self._github
 
-    def _standing(self, nobody: str) -> JSON:
-        """Where the sign-in stands, without talking to GitHub; `nobody` is the error
-        when there is no other."""
+    def check(self) -> JSON:
+        """`POST /auth/check`: where the sign-in stands, without talking to GitHub."""
         signed_in = self.signed_in()  # first: it can end our own polling
         if self._polling and not self._polling.done():
             return {"status": "pending_verification"}  # or its first token is to come
         if signed_in:
             return {"status": "authenticated"}
-        state = {"status": "unauthenticated"}
-        error = str(self._code.failure or self._dead or nobody)
-        if error:
-            state["error"] = error
-        return state
+        error = self._failure or f"no sign-in is under way: {LOGIN_HINT}."
+        return {"status": "unauthenticated", "error": error}
 
     def status(self) -> JSON:
         """`GET /auth/status`."""
-        state = self._standing("")
-        if state["status"] == "pending_verification":
-            state["status"] = "unauthenticated"
-        elif state["status"] == "authenticated":
-            token = self._tokens.value
-            state["expiresAt"] = token and token.expires_at
-        return state
+        state = self.check()
+        if state["status"] != "authenticated":
+            return {"status": "unauthenticated", **given(error=self._failure)}
+        token = self._tokens.value
+        return {**state, "expiresAt": token and token.expires_at}
 
-    def check(self) -> JSON:
-        """`POST /auth/check`."""
-        return self._standing(f"no sign-in is under way: {LOGIN_HINT}.")
+    @property
+    def _failure(self) -> str:
+        """Why the last sign-in failed or ended, "" = it did not."""
+        return str(self._code.failure or self._dead)
 
     def logout(self) -> JSON:
         """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
@@ -10098,7 +9865,7 @@ class CopilotAuth:
         if body:
             headers["content-type"] = "application/json"
         response = await self._pool.request(
-            "POST" if body else "GET", url, headers.items(), body, Timeouts(total=30.0)
+            "POST" if body else "GET", url, headers.items(), body, SHORT_CALL
         )
         return response, await response.read_all(MAX_TOKEN_FILE // 2)
 
@@ -10112,13 +9879,9 @@ class CopilotAuth:
         """Give the pending code, or ask GitHub for one and begin to poll."""
         if self.signed_in():
             return {"status": "authenticated"}
-        try:
-            code = await self._code.get()
-        except ProxyError as exc:
-            log_event("warn", "login_failed", reason=str(exc))
-            raise
-        code = {**code, "expires_in": int(self._code.left)}
-        return {"status": "pending_verification", **code}
+        code = await self._code.get()
+        left = int(self._code.left)
+        return {"status": "pending_verification", **code, "expires_in": left}
 
     async def _request_code(self) -> Tuple[JSON, float, float]:
         reply = await self._oauth("/login/device/code", {"scope": "read:user"})
@@ -10126,9 +9889,7 @@ class CopilotAuth:
         code = {key: text_at(reply, key) for key in keys}
         if "" in code.values():
             raise _device_error(reply)
-        interval = reply.get("interval")
-        if type(interval) not in (int, float):
-            interval = 5
+        interval = typed(reply, "interval", float) or count(reply.get("interval")) or 5
         code["interval"] = max(LEAST_POLL, interval)
         life = min(count(reply.get("expires_in")) or 900, 3600)
         polling = self._sign_in(code.pop("device_code"), code["interval"], life)
@@ -10182,26 +9943,21 @@ class CopilotAuth:
 
     # -- the Copilot token (UPSTREAM 3) --------------------------------------
 
-    async def token(self) -> CopilotToken:
+    def token(self) -> Awaitable[CopilotToken]:
         """A valid Copilot token; raises AuthRequired, Forbidden or UpstreamError.
 
         A token within 5 minutes of its end is still given out while its successor is
         fetched; only an expired one makes callers wait, all on the same exchange.
         """
-        if not self.signed_in() and self._tokens.left:
-            return self._tokens.value
-        self.github_token()
-        return await self._tokens.get(wait=False)
+        if not (self.signed_in() or self._tokens.left):
+            self.github_token()
+        return self._tokens.get(wait=False)
 
-    async def renew(self) -> CopilotToken:
+    def renew(self) -> Awaitable[CopilotToken]:
         """Exchange now, whatever is kept: the proof that the sign-in works."""
         self._tokens.put()
         self._tokens.retry_at = 0.0
-        return await self.token()
-
-    def worked(self, token: CopilotToken) -> None:
-        """The upstream took `token`."""
-        self._worked = token
+        return self.token()
 
     def drop_refused(self, token: CopilotToken, *, expired: bool) -> bool:
         """Forget `token`, which the upstream refused, and count that; True = asking
@@ -10213,32 +9969,30 @@ class CopilotAuth:
         if token is not self._tokens.value:
             return True
         now = self._clock()
-        proven = expired and token is self._worked
-        if not proven:
-            if self._unused[0] + UNUSED_SPAN > now:
+        if not expired or token is not self.worked:
+            if self._unused[0] > now:
                 return False  # it is good enough for other requests
-            self._unused.append(now)
+            self._unused.append(now + UNUSED_SPAN)
+            if expired and self._unused[0] > now:
+                self._tokens.retry_at = self._unused[0]
+                self._tokens.failure = UpstreamError(
+                    "GitHub Copilot refuses the tokens that GitHub gives out, "
+                    f"{MOST_UNUSED} in a row. You are still signed in; try again "
+                    "later.",
+                    status=503,
+                )
         self._tokens.put()
-        again_at = self._unused[0] + UNUSED_SPAN
-        if expired and not proven and again_at > now:
-            self._tokens.retry_at = again_at
-            self._tokens.failure = UpstreamError(
-                "GitHub Copilot refuses the tokens that GitHub gives out, "
-                f"{MOST_UNUSED} in a row. You are still signed in; try again later.",
-                status=503,
-            )
         return True
 
     async def _new_token(self) -> Tuple[CopilotToken, float, float]:
         api = self._config.github_api_url
         url = api + "/copilot_internal/v2/token"
-        response, raw = await self.ask_github(url, token=self.github_token())
-        github = self._github
+        github = self.github_token()
+        response, raw = await self.ask_github(url, token=github)
         status = response.status
         reply: JSON = {}
         if status == 200:
-            with contextlib.suppress(BadRequest):
-                reply = loads_object(raw)
+            reply = read_object(raw)
             # Not in its own words: they may hold half a token.
             status = 502
             raw = b"no Copilot token came."
@@ -10256,13 +10010,14 @@ class CopilotAuth:
 
     def _back_off(self, exc: ProxyError) -> float:
         # 1, 2, 4 ... 60 s; the longest for what time does not heal soon (UPSTREAM 3.4).
-        wait = min(2.0 ** min(self._failures, 6), 60.0)
+        wait: float = min(2**self._failures, 60)
         if re.fullmatch("[1-9][0-9]{0,5}", exc.retry_after):
             wait = float(exc.retry_after)
         elif exc.status == 403:
             wait = 60.0
         elif isinstance(exc, AuthRequired):
             self._dead = str(exc)
+            self._tokens.renew_at = math.inf  # there is nothing to renew it with
             self._mark = "to be looked at"  # GITHUB_TOKEN is dead, the file may help
             wait = 0.0
         self._failures += 1
@@ -10274,8 +10029,8 @@ class CopilotAuth:
     ) -> Tuple[CopilotToken, float, float]:
         """A token for refresh_in + 60 s from now, whatever its clock says."""
         life = min(max(refresh_in, 60), 86400) + 60.0
-        api, proxy = endpoints_of(self._config, reply)
-        token = CopilotToken(reply["token"], api, proxy, int(time.time() + life))
+        hosts = endpoints_of(self._config, reply)
+        token = CopilotToken(reply["token"], *hosts, int(time.time() + life))
         return token, max(life - 300, life / 2), life
 
 
@@ -10296,7 +10051,6 @@ class CopilotAuth:
 # no more tokens are asked for until somebody signs in anew.
 
 MODELS = "/models"
-EMBEDDINGS = "/embeddings"
 COUNT_TOKENS = MESSAGES + "/count_tokens"
 AUTO_SESSION = "/models/session"
 ENGINES = "/v1/engines/"  # the autocomplete host's paths (UPSTREAM 14)
@@ -10307,7 +10061,7 @@ CATALOGUE_LIFE = 600.0  # seconds, as in VS Code
 
 def engine_path(engine: str) -> str:
     """The path of the legacy autocomplete service for one engine."""
-    return "%s%s/completions" % (ENGINES, urllib.parse.quote(engine, safe=""))
+    return ENGINES + urllib.parse.quote(engine, "") + "/completions"
 
 
 # Openai-Intent sways Copilot's content filter, so it follows official clients
@@ -10326,9 +10080,8 @@ INTENTS = {
 def new_uuid() -> str:
     """A random UUID (RFC 9562 5.4), at half the uuid module's cost: it names a request
     and guards nothing."""
-    bits = random.getrandbits
-    groups = (bits(32), bits(16), bits(12), bits(12), bits(48))
-    return "%08x-%04x-4%03x-a%03x-%012x" % groups
+    bits = "%032x" % random.getrandbits(128)
+    return f"{bits[:8]}-{bits[8:12]}-4{bits[13:16]}-a{bits[17:20]}-{bits[20:]}"
 
 
 def copilot_headers(config: Config, token: str, endpoint: str) -> Dict[str, str]:
@@ -10360,7 +10113,7 @@ FORWARDED = re.compile(
 
 def forward_headers(headers: Iterable[Tuple[str, str]]) -> List[Tuple[str, str]]:
     """What the client may see of the upstream's headers (UPSTREAM 5.3, 6.3)."""
-    return [pair for pair in headers if FORWARDED.fullmatch(pair[0])]
+    return [pair for pair in headers.items() if FORWARDED.fullmatch(pair[0])]
 
 
 # -- who pays: `user` once for what a person typed, `agent` for the rest ---------------
@@ -10375,52 +10128,36 @@ class Initiator(NamedTuple):
 
 
 AGENT = Initiator("agent")
+NOBODY = Initiator("")  # pays for what costs nothing
 
 
-class ClientMarks(NamedTuple):
-    """How the texts begin that one client sends as the user's though nobody typed them.
-
-    They count from that client only: a person may type them elsewhere."""
-
-    client: str  # how its User-Agent begins
-    last: Any  # pattern of the last text of a turn
-    turn: Any = re.compile(r"(?!)")  # pattern of any text of the last two messages
-
-
-CLIENT_MARKS = (
+# How the texts begin that a client sends as the user's though nobody typed them, by how
+# its User-Agent begins: a person may type them elsewhere.
+CLIENT_MARKS = {
     # Titles, searches, compaction, resumed answers, hooks, finished background agents
     # (2.1.197 to 2.1.332, seen 2026-11).
-    ClientMarks(
-        "claude-",
-        re.compile(
-            r"<session>|Perform a web search for the query: |\[SUGGESTION MODE"
-            r"|CRITICAL: Respond with TEXT ONLY|Your task is to create a detailed summ"
-            r"|This session is being continued from |Output token limit hit"
-            r"|\[Your previous response had no visible |Your tool call was malform"
-            r"|Continue from where you left off\.|[A-Za-z]{1,40} hook feedback:"
-            r"|<task-notification>|\[[A-Z -]{1,60} - NOT USER INPUT\]"
-        ),
+    "claude-": re.compile(
+        r"<session>|Perform a web search for the query: |\[SUGGESTION MODE"
+        r"|CRITICAL: Respond with TEXT ONLY|Your task is to create a detailed summ"
+        r"|This session is being continued from |Output token limit hit"
+        r"|\[Your previous response had no visible |Your tool call was malform"
+        r"|Continue from where you left off\.|[A-Za-z]{1,40} hook feedback:"
+        r"|<task-notification>|\[[A-Z -]{1,60} - NOT USER INPUT\]"
     ),
     # Compaction, and the turn that goes on after it (0.169, 0.171).
-    ClientMarks(
-        "codex",
-        re.compile(
-            "You are performing a CONTEXT CHECKPOINT"
-            "|Another language model started to solve this problem"
-        ),
+    "codex": re.compile(
+        "You are performing a CONTEXT CHECKPOINT"
+        "|Another language model started to solve this problem"
     ),
-    # The title, whose prompt follows in the same turn; compaction, and what goes on
-    # after it (1.18.33).
-    ClientMarks(
-        "opencode/",
-        re.compile(
-            "Provide a detailed prompt for continuing our conversation above"
-            "|Here is the conversation so far:"
-            "|Continue if you have next steps, or stop and ask for clarification"
-        ),
-        re.compile("Generate a title for this conversation:"),
+    # Compaction, and what goes on after it (1.18.33).
+    "opencode/": re.compile(
+        "Provide a detailed prompt for continuing our conversation above"
+        "|Here is the conversation so far:"
+        "|Continue if you have next steps, or stop and ask for clarification"
     ),
-)
+}
+# opencode's title, whose prompt follows, in the same turn or in one of its own.
+TITLE_MARK = "Generate a title for this conversation:"
 # Sub-agents and questions beside the conversation say so themselves: Claude Code's,
 # Codex's and opencode's.
 SIDE_HEADERS = """
@@ -10453,9 +10190,9 @@ def _texts_of(item: JSON) -> Optional[List[str]]:
     return [part["text"] for part in parts if isinstance(part.get("text"), str)]
 
 
-def _last_item(body: JSON) -> JSON:
+def _last_item(items: List[Any]) -> JSON:
     """The last message or item; instructions may follow the prompt (CLIENTS 1)."""
-    for item in reversed(_items(body)):
+    for item in reversed(items):
         if isinstance(item, dict) and item.get("role") not in ("system", "developer"):
             return item
     return {"role": "user"}
@@ -10466,9 +10203,9 @@ def _is_side_request(headers: Headers, body: JSON) -> bool:
     if headers.get("x-initiator") == "agent":  # as Copilot's own clients
         return True
     # Claude Code calls the conversation itself "main" (CLIENTS 1).
-    if any(headers.get(name, "main") != "main" for name in SIDE_HEADERS):
+    if not {None, "main"}.issuperset(map(headers.get, SIDE_HEADERS)):
         return True
-    first = objects(body.get("system"))[:1]
+    first = list_at(body, "system")[:1]
     return any("cc_is_subagent=true" in text_at(each, "text")[:2000] for each in first)
 
 
@@ -10479,39 +10216,38 @@ def _is_side_question(body: JSON) -> bool:
     return body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
 
 
-def _is_automatic(agent: str, text: str, body: JSON) -> bool:
+def _is_automatic(agent: str, text: str, items: List[Any]) -> bool:
     """Whether the client that sent it makes such texts by itself."""
-    for marks in CLIENT_MARKS:
-        if agent.startswith(marks.client):
-            texts = []
-            for item in objects(_items(body)[-2:]):
-                texts += _texts_of(item) or ()
-            if any(map(marks.turn.match, texts)) or marks.last.match(text.lstrip()):
-                return True
-    return False
+    for client, marks in CLIENT_MARKS.items():
+        if agent.startswith(client) and marks.match(text.lstrip()):
+            return True
+    if not agent.startswith("opencode/"):
+        return False
+    latest = [_texts_of(item) or () for item in objects(items[-2:])]
+    return any(text.startswith(TITLE_MARK) for texts in latest for text in texts)
 
 
 def who_asks(headers: Headers, body: JSON, session: str) -> Initiator:
     """Who asks: `user` for a prompt that a person typed, and when in doubt."""
     agent = headers.get("user-agent", "")
-    claude_code = agent.startswith("claude-")
-    item = _last_item(body)
+    items = _items(body)
+    item = _last_item(items)
     texts = _texts_of(item)
     if texts is None or _is_side_request(headers, body):
         return AGENT
     texts = texts or [""]  # of a picture
-    if claude_code:
+    if agent.startswith("claude-"):
         if _is_side_question(body):
             return AGENT
         texts = [text for text in texts if not _is_reminder(text)]
-    if not texts or _is_automatic(agent, texts[-1], body):
+    if not texts or _is_automatic(agent, texts[-1], items):
         return AGENT
     prompt = headers.get("x-claude-code-prompt-id")
     if prompt:
         return Initiator("user", prompt)
     if any(map(headers.get, SESSION_HEADERS)):
         key = (session, hash(texts[-1] or dumps(item)))
-        return Initiator("user", key, len(_items(body)))
+        return Initiator("user", key, len(items))
     # Without a session of its own a client's same words may well be typed again.
     return Initiator("user", object())
 
@@ -10524,23 +10260,22 @@ SHORT_WAIT = re.compile("[0-8]?")  # seconds; what takes longer the client decid
 
 def retry_wait(exc: ProxyError, attempt: int, dice: float) -> Optional[float]:
     """Seconds until the next try after `attempt` retries, None = give up; dice < 1."""
-    if exc.should_retry is False or attempt >= RETRIED.get(exc.status, 0):
-        return None
-    if isinstance(exc, UpstreamTimeout):  # has cost 300 s already, and may be billed
-        return None
-    if not SHORT_WAIT.fullmatch(exc.retry_after):  # or a date
+    if (
+        exc.should_retry is False
+        or attempt >= RETRIED.get(exc.status, 0)
+        or isinstance(exc, UpstreamTimeout)  # has cost 300 s already, may be billed
+        or not SHORT_WAIT.fullmatch(exc.retry_after)  # or a date
+    ):
         return None
     return max(0.5 * 4**attempt * (1 + dice), float(exc.retry_after or 0))
 
 
-def wants_new_token(exc: ProxyError) -> bool:
+def wants_new_token(exc: UpstreamError) -> bool:
     """Whether another Copilot token, or the host named with it, may help."""
-    if not isinstance(exc, UpstreamError):
-        return False
-    if exc.status == 403:  # one with a reason is final
-        unreasoned = not exc.code and not exc.kind
-        return unreasoned and exc.words.lower().startswith("forbidden")
-    return exc.status in (401, 421)
+    if exc.status != 403:
+        return exc.status in (401, 421)
+    reason = exc.code or exc.kind  # with one it is final
+    return not reason and exc.words.lower().startswith("forbidden")
 
 
 # -- the account's quota (UPSTREAM 4) ------------------------------------------
@@ -10548,25 +10283,22 @@ def wants_new_token(exc: ProxyError) -> bool:
 
 def _snapshot(raw: JSON) -> JSON:
     """One quota; overdrawn it is used up, and the rest is overage."""
+    unlimited = raw.get("unlimited") is True  # then figures say nothing
     figures = {
         key: value
         for key, value in raw.items()
-        if type(value) in (int, float) and abs(value) < 1e15
+        if type(value) in (int, float) and abs(value) < 1e15 and not unlimited
     }
     total = figures.get("entitlement")
     left = figures.get("quota_remaining", figures.get("remaining"))
     percent = figures.get("percent_remaining")
     overage = figures.get("overage_count", 0)
-    unlimited = raw.get("unlimited") is True
     permitted = raw.get("overage_permitted") is True
-    if unlimited:
-        total = left = percent = None
     if left is not None:
         overage = max(overage, -left)
         left = max(left, 0)
         if total:
             percent = 100.0 * left / total
-    blocked = left == 0 and not permitted
     return {
         "unlimited": unlimited,
         "entitlement": total,
@@ -10574,7 +10306,7 @@ def _snapshot(raw: JSON) -> JSON:
         "percent_remaining": percent and max(0.0, percent),
         "overage_permitted": permitted,
         "overage_count": overage,
-        "blocked": blocked or raw.get("has_quota") is False,
+        "blocked": left == 0 and not permitted or raw.get("has_quota") is False,
     }
 
 
@@ -10585,21 +10317,21 @@ def parse_quota(reply: JSON) -> JSON:
     totals = object_at(reply, "monthly_quotas")
     for name, left in object_at(reply, "limited_user_quotas").items():
         raw[name] = {"remaining": left, "entitlement": totals.get(name)}
-    for name, snapshot in object_at(reply, "quota_snapshots").items():
-        if isinstance(snapshot, dict):
-            raw[name] = snapshot
+    snapshots = object_at(reply, "quota_snapshots")
+    for name in snapshots:
+        raw[name] = object_at(snapshots, name)
     by_tokens = [each.get("token_based_billing") for each in (reply, *raw.values())]
     billing = "ai_credits" if True in by_tokens else "premium_requests"
     names = {"premium_interactions": billing}
     quotas = {names.get(key, key): _snapshot(raw[key]) for key in raw}
-    reset = reply.get("quota_reset_date") or reply.get("limited_user_reset_date")
     return {
         "login": reply.get("login"),
         "plan": reply.get("copilot_plan"),
         "sku": reply.get("access_type_sku"),
         "billing": billing,
         "quotas": quotas,
-        "reset_date": reset,
+        "reset_date": reply.get("quota_reset_date")
+        or reply.get("limited_user_reset_date"),
     }
 
 
@@ -10612,6 +10344,23 @@ NO_MODEL = Model("")
 AUTO_BODY = b'{"auto_mode":{"model_hints":["auto"]}}'
 MOST_PROMPTS = 1000
 REPEATED = 900.0  # seconds within which the same prompt at the same place is a retry
+
+
+async def _refusal(response: Response) -> UpstreamError:
+    """The error that an answer is; one that is long or cut still tells its status."""
+    raw = b""
+    with contextlib.closing(response), contextlib.suppress(UpstreamError):
+        while len(raw) < MAX_ERROR:
+            piece = await response.read()
+            if not piece:
+                break
+            raw += piece
+    exc = upstream_error(response.status, response.headers, raw)
+    log_event(
+        "debug", "upstream_refused", status=response.status, code=exc.code,
+        ids=dict(forward_headers(response.headers)),
+    )
+    return exc
 
 
 class CopilotClient:
@@ -10632,6 +10381,8 @@ class CopilotClient:
         self._headers = functools.lru_cache(64)(
             functools.partial(copilot_headers, config)
         )
+        # As long as the answer speaks; silence is also what comes first.
+        self._patience = Timeouts(config.idle_timeout, config.idle_timeout)
         self._prompts: Dict[Hashable, Tuple[float, int]] = {}  # when, place
         self.forget()
 
@@ -10652,28 +10403,27 @@ class CopilotClient:
             self._owner = owner
             self.forget()
 
-    async def models(self, refresh: bool = False) -> Catalogue:
+    def models(self, refresh: bool = False) -> Awaitable[Catalogue]:
         """The catalogue, `refresh`ed unless it is just half a minute old; raises
         ProxyError when it was never to be had."""
         self._check_owner()
-        return await self._models.get(early=CATALOGUE_LIFE - 30.0 if refresh else 0.0)
+        return self._models.get(early=(CATALOGUE_LIFE - 30.0) * refresh)
 
     async def _fetch_models(self) -> Tuple[Catalogue, float, float]:
-        response = await self.send(MODELS, initiator=None)
-        raw = await response.read_all(MAX_CATALOGUE)
-        with contextlib.suppress(BadRequest):
-            models = Catalogue(
-                parse_models(loads_object(raw)), self._config.copilot_default_model,
-                self._config.model_map,
-            )
-            if models:
-                return models, CATALOGUE_LIFE, math.inf
-        raise UpstreamError("Copilot's list of models cannot be read; try again.")
+        response = await self.send(MODELS)
+        reply = read_object(await response.read_all(MAX_CATALOGUE))
+        config = self._config
+        models = Catalogue(
+            parse_models(reply), config.copilot_default_model, config.model_map
+        )
+        if not models:
+            raise UpstreamError("Copilot's list of models cannot be read; try again.")
+        return models, CATALOGUE_LIFE, math.inf
 
-    async def quota(self) -> JSON:
+    def quota(self) -> Awaitable[JSON]:
         """The account's quota, at most a minute old."""
         self._check_owner()
-        return await self._quota.get()
+        return self._quota.get()
 
     async def _fetch_quota(self) -> Tuple[JSON, float, float]:
         url = self._config.github_api_url + "/copilot_internal/user"
@@ -10681,9 +10431,10 @@ class CopilotClient:
         response, raw = await self._auth.ask_github(url, token=token)
         if response.status != 200:
             raise upstream_error(response.status, response.headers, raw)
-        with contextlib.suppress(BadRequest):
-            return parse_quota(loads_object(raw)), 60.0, math.inf
-        raise UpstreamError("GitHub's account page cannot be read; try again.")
+        reply = read_object(raw)
+        if not reply:
+            raise UpstreamError("GitHub's account page cannot be read; try again.")
+        return parse_quota(reply), 60.0, math.inf
 
     def kept_models(self) -> Catalogue:
         """The catalogue as it was last read, empty before; nobody is asked."""
@@ -10693,11 +10444,6 @@ class CopilotClient:
         """What the last quota call told, {} before; raises AuthRequired."""
         self._check_owner()
         return self._quota.value or {}
-
-    async def close(self) -> None:
-        """Leave what is being fetched."""
-        for cached in (self._models, self._quota, *self._choices.values()):
-            cached.close()
 
     # -- Auto (UPSTREAM 22.1) ----------------------------------------------------
 
@@ -10728,116 +10474,81 @@ class CopilotClient:
 
     async def _choose_auto(self, session: str) -> Tuple[Model, float, float]:
         choice = self._choices.get(session)  # none when it was forgotten meanwhile
-        old = choice and choice.value
-        carrier = NO_MODEL
-        if old:  # its last header is the session's token, added below: no other is sent
-            carrier = old._replace(headers=old.headers[-1:])
+        old = choice and choice.value  # its token is among its headers
         response = await self.send(
-            AUTO_SESSION, AUTO_BODY, carrier, initiator=None, patient=False
+            AUTO_SESSION, AUTO_BODY, old or NO_MODEL, patient=False
         )
-        reply: JSON = {}
-        with contextlib.suppress(BadRequest):
-            reply = loads_object(await response.read_all(MAX_ERROR))
+        reply = read_object(await response.read_all(MAX_ERROR))
         token = token_in(reply, "session_token")
         available = list_at(reply, "available_models")
         names = [text_at(reply, "selected_model"), *available]
         if old and old.id in available:
             names.insert(0, old.id)  # the conversation's cache lives there
-        by_id = {model.id: model for model in await self.models()}
-        for name in names:
-            if token and isinstance(name, str) and name in by_id:
-                life = typed(reply, "expires_at", int) - int(time.time())
-                if not 60 <= life <= 86400:
-                    life = 1800  # one of the two clocks is wrong
-                model = by_id[name]
-                headers = (*model.headers, ("copilot-session-token", token))
-                return model._replace(headers=headers), life - 300, life
-        raise UpstreamError("Copilot's choice of a model cannot be read; try again.")
+        models = await self.models()
+        able = [model for name in names for model in models if model.id == name]
+        if not token or not able:
+            raise UpstreamError(
+                "Copilot's choice of a model cannot be read; try again."
+            )
+        life = typed(reply, "expires_at", int) - int(time.time())
+        if not 60 <= life <= 86400:
+            life = 1800  # one of the two clocks is wrong
+        headers = (*able[0].headers, ("copilot-session-token", token))
+        return able[0]._replace(headers=headers), life - 300, life
 
     # -- requests ----------------------------------------------------------------
 
-    def who_pays(self, headers: Headers, body: JSON, session: str) -> Initiator:
-        """Who asks, but `agent` for a client's retry, as with the official client."""
-        asks = who_asks(headers, body, session)
-        return asks._replace(who="agent") if self._is_repeated(asks) else asks
-
-    def _is_repeated(self, initiator: Initiator) -> bool:
+    def who_pays(self, initiator: Initiator) -> str:
+        """`agent` for a client's retry and for our own, as with the official client."""
         when, place = self._prompts.get(initiator.key, (-1e9, 0))
-        return self._clock() - when < REPEATED and place in (0, initiator.place)
+        repeated = place in (0, initiator.place) and self._clock() - when < REPEATED
+        return "agent" if repeated else initiator.who
 
-    def _note(
-        self, initiator: Optional[Initiator], exc: Optional[ProxyError] = None
-    ) -> None:
+    def _note(self, initiator: Initiator, exc: Optional[ProxyError] = None) -> None:
         """Remember a prompt that Copilot looked at."""
-        key = initiator and initiator.key
-        if key is None or isinstance(exc, ConnectFailed):
+        if initiator.key is None or isinstance(exc, ConnectFailed):
             return
         # Claude Code compacts what is too long, and sends it at another place.
         place = 0 if isinstance(exc, ContextOverflow) else initiator.place
-        keep_newest(self._prompts, key, (self._clock(), place), MOST_PROMPTS)
-
-    async def _attempt(
-        self, token: CopilotToken, endpoint: str, body: bytes, more: Dict[str, str],
-        initiator: Optional[Initiator],
-    ) -> Response:
-        """One request with one token; raises ProxyError for any answer but a 2xx."""
-        # What a model wants besides never replaces ours.
-        headers = {**more, **self._headers(token.token, endpoint)}
-        headers["x-request-id"] = headers["x-agent-task-id"] = new_uuid()
-        timeouts = Timeouts(total=30.0)
-        if initiator:  # as long as it speaks; silence is also what comes first
-            timeouts = Timeouts(self._config.idle_timeout, self._config.idle_timeout)
-            headers["x-initiator"] = initiator.who
-            # Copilot has seen it since who_pays() was asked: this is our own retry.
-            if self._is_repeated(initiator):
-                headers["x-initiator"] = "agent"
-        host = token.proxy if endpoint.startswith(ENGINES) else token.api
-        response = await self._pool.request(
-            "POST" if body else "GET", host + endpoint, headers.items(), body, timeouts
-        )
-        if 200 <= response.status < 300:
-            return response
-        raw = bytearray()  # a body that is long or cut still tells its status
-
-        def take(piece: bytes) -> bool:
-            raw.extend(piece)
-            return len(raw) < MAX_ERROR
-
-        with contextlib.closing(response), contextlib.suppress(UpstreamError):
-            await response.pour(take)
-        exc = upstream_error(response.status, response.headers, bytes(raw))
-        log_event(
-            "debug", "upstream_refused", status=response.status, code=exc.code,
-            ids=dict(forward_headers(response.headers)),
-        )
-        raise exc
+        seen = (self._clock(), place)
+        keep_newest(self._prompts, initiator.key, seen, MOST_PROMPTS)
 
     async def send(
-        self, endpoint: str, body: bytes = b"", model: Model = NO_MODEL, *,
-        initiator: Optional[Initiator] = AGENT, headers: Mapping[str, str] = {},
+        self, endpoint: str, body: bytes = b"", model: Model = NO_MODEL,
+        initiator: Initiator = NOBODY, headers: Mapping[str, str] = {}, *,
         patient: bool = True,
     ) -> Response:
         """Send, and again where another token or, if `patient`, some time may help.
 
-        The answer's head has come and is 2xx; raises ProxyError. No body makes a GET,
-        no initiator says that it costs nothing.
+        The answer's head has come and is 2xx; raises ProxyError. No body makes a GET.
         """
-        more = {**dict(model.headers), **headers}
+        method = "POST" if body else "GET"
+        timeouts = self._patience if initiator.who else SHORT_CALL
+        wanted = {**dict(model.headers), **headers}
         renewed = False
         retries = 0
         while True:
             token = await self._auth.token()
+            host = token.proxy if endpoint.startswith(ENGINES) else token.api
+            # What a model wants besides never replaces ours.
+            fields = {**wanted, **self._headers(token.token, endpoint)}
+            fields["x-request-id"] = fields["x-agent-task-id"] = new_uuid()
+            if initiator.who:
+                fields["x-initiator"] = self.who_pays(initiator)
             try:
-                answer = await self._attempt(token, endpoint, body, more, initiator)
-                self._note(initiator)
-                self._auth.worked(token)
-                return answer
-            except ProxyError as exc:
+                response = await self._pool.request(
+                    method, host + endpoint, fields.items(), body, timeouts
+                )
+                if 200 <= response.status < 300:
+                    self._note(initiator)
+                    self._auth.worked = token
+                    return response
+                refusal = await _refusal(response)
+            except UpstreamError as exc:
                 refusal = exc
             if wants_new_token(refusal):
                 # It counts the second refusal too, so it is asked first.
-                expired = refusal.status == 401
-                again = self._auth.drop_refused(token, expired=expired)
+                again = self._auth.drop_refused(token, expired=refusal.status == 401)
                 if renewed or not again:
                     raise refusal
                 renewed = True
@@ -10859,7 +10570,7 @@ class CopilotClient:
         """The upstream's own count for a Messages request; free of charge."""
         raw = dumps({**body, "model": model.id})
         response = await self.send(
-            COUNT_TOKENS, raw, model, initiator=None, headers=headers, patient=False
+            COUNT_TOKENS, raw, model, headers=headers, patient=False
         )
         reply = loads_object(await response.read_all(MAX_ERROR))
         return count(reply.get("input_tokens"))
@@ -10897,11 +10608,11 @@ class CopilotClient:
 
 
 class Route(NamedTuple):
-    """One endpoint; `{name}` takes the path's last segment. HEAD follows GET."""
+    """One endpoint; `{id}` is any last part of a path. HEAD follows GET."""
 
     method: str
     path: str
-    handler: str  # a key of App._reports, else a method of App without its "_"
+    handler: str  # what answers it: App's attribute without its "_"
     dialect: str = ""  # of a model request; such a handler is given an Exchange
 
 
@@ -10910,10 +10621,10 @@ class Route(NamedTuple):
 ROUTES = [Route(*row.split()) for row in """
 GET   /                            home
 GET   /api/hello                   home
-POST  /auth/login                  login
+POST  /auth/login                  auth.login
 POST  /auth/check                  auth_check
 GET   /auth/status                 auth_status
-POST  /auth/logout                 logout
+POST  /auth/logout                 auth.logout
 POST  /v1/messages                 messages           anthropic
 POST  /v1/messages/count_tokens    count_tokens
 GET   /v1/models                   models
@@ -10924,12 +10635,12 @@ POST  /v1/responses/compact        responses_compact  responses
 GET   /v1/responses                responses_socket
 POST  /v1/embeddings               embeddings         embeddings
 POST  /v1/completions              completions        completions
-GET   /usage/summary               usage_summary
-GET   /usage/details               usage_details
-GET   /usage/quota                 usage_quota
+GET   /usage/summary               ledger.summary
+GET   /usage/details               ledger.details
+GET   /usage/quota                 copilot.quota
 GET   /usage/page                  usage_page
 POST  /usage/line                  usage_line
-POST  /usage/reset/{session}       usage_reset
+POST  /usage/reset/{id}            usage_reset
 POST  /usage/reset-all             usage_reset_all
 POST  /api/event_logging/batch     event_batch
 """.strip().splitlines()]
@@ -10941,26 +10652,24 @@ def segments(path: str) -> List[str]:
     return list(itertools.dropwhile("v1".__eq__, filter(None, path.split("/"))))
 
 
-ANY = "/"  # stands for a parameter: no segment has it
-ROUTES_AT: Dict[Tuple[str, ...], Dict[str, Route]] = {}  # by path, then by method
-for _route in ROUTES:
-    _parts = [ANY if part[0] == "{" else part for part in segments(_route.path)]
-    _methods = ROUTES_AT.setdefault(tuple(_parts), {})
-    _methods[_route.method] = _route
-    if _route.method == "GET":
-        _methods["HEAD"] = _route
-
-
 @functools.lru_cache(maxsize=256)
 def find_route(method: str, path: str) -> Route:
     """The route of a request; raises NotFound or MethodNotAllowed."""
     parts = segments(path)
-    routes = ROUTES_AT.get(tuple(parts)) or ROUTES_AT.get((*parts[:-1], ANY), {})
+    routes: Dict[str, Route] = {}
+    for route in ROUTES:
+        wanted = segments(route.path)
+        if wanted[-1:] == ["{id}"]:
+            wanted[-1:] = parts[-1:]
+        if wanted == parts:
+            routes[route.method] = route
+    if "GET" in routes:
+        routes["HEAD"] = routes["GET"]
     if method in routes:
         return routes[method]
     if routes:
         raise MethodNotAllowed(
-            "%s does not take %s." % (path[:200], method[:20]), ", ".join(routes)
+            "%s does not take %s." % (path[:200], method[:20]), allow=", ".join(routes)
         )
     raise NotFound(
         "no such path: %s. Clients use the base URL without /v1 for "
@@ -10997,19 +10706,23 @@ SPELLING = re.compile(r"(-20[0-9]{2}(-?[0-9]{2}){2}|\[1m\]|-1m)+$")
 
 
 @functools.lru_cache(MAX_MODELS)
-def is_mapped(*names: str) -> bool:
-    """Whether a client gets another model than it named, not just another spelling."""
+def shown_names(requested: str, used: str) -> Tuple[str, str]:
+    """What log and page call a model: the client's name, "" where another is only
+    another spelling, and Copilot's."""
+    names = (requested, used)
     plain = {SPELLING.sub("", name.lower().replace(".", "-")) for name in names}
-    return "" not in plain and len(plain) > 1
+    mapped = "" not in plain and len(plain) > 1
+    return printable(requested) if mapped else "", printable(used or requested)[:100]
 
 
 class Exchange:
     """One model request: who wants what, what serves it, and what came of it."""
 
+    parsed: Optional[ClientBody] = None  # between two goings up
     model = NO_MODEL
     endpoint = ""
     conversation = NO_CONVERSATION  # what went up, without turns; not for pass-throughs
-    stops: Sequence[str] = ()  # at which the proxy itself has to cut
+    stops: Sequence[str] = ()  # where the answer is cut, as the upstream may not do it
     left_out = ""  # what the upstream was not told, in words
     response: Optional[Response] = None
     source: Any = None  # of a Responses answer: what keeps it for later
@@ -11021,7 +10734,6 @@ class Exchange:
     usage = TokenUsage()
     who = ""  # "user" or "agent", who pays; "" = it never reached Copilot
     number = 0  # unique since the start
-    initiator = AGENT  # judged on what the client sent
     hold: Optional[Hold] = None  # what the limits charged it
     whose = ""  # whose failure it is, as in ProxyError
     reason = ""  # why it failed, in words
@@ -11031,7 +10743,6 @@ class Exchange:
         self.size = len(request.body)
         self.out = out
         self.dialect = dialect
-        self.parsed: Optional[ClientBody] = None  # between two goings up
         body = self.body
         self.requested = text_field(body, "model")
         self.stream = field(body, "stream", bool, default=False)
@@ -11042,6 +10753,7 @@ class Exchange:
 
     def blame(self, exc: ProxyError) -> None:
         """Note a failure for the log and the page."""
+        exc.logged = True
         self.status = exc.status
         self.whose = exc.whose
         self.reason = printable(exc.reason[:300])
@@ -11078,24 +10790,14 @@ class Exchange:
             pairs += forward_headers(self.response.headers)
         return pairs
 
-    def take_from(self, translator: StreamTranslator) -> None:
-        """Note what an answer cost, and the model that Copilot took for it."""
-        self.usage = translator.usage
-        name = getattr(translator, "model", "")
-        if self.model.id == AUTO and MODEL_ID.fullmatch(name):
-            self.model = self.model._replace(id=name)
-
     def served(self) -> Served:
         """The request as it stands, for the log, the page and USAGE_LOG."""
         seconds = time.monotonic() - self.started
         agent = self.request.headers.get("user-agent", "")
-        requested = self.requested[:100]
-        mapped = is_mapped(requested, self.model.id)
         return Served(
             self.number, time.time() - seconds, self.session,
             CLIENT_NAME.match(agent)[0], self.who,
-            printable(requested) if mapped else "",
-            printable(self.model.id or requested)[:100], self.status, self.usage,
+            *shown_names(self.requested[:100], self.model.id), self.status, self.usage,
             seconds, self.whose, self.reason,
         )
 
@@ -11105,11 +10807,8 @@ class Exchange:
         if isinstance(sink, StreamTranslator):
             return sink
         _, reader, source = UPSTREAMS[self.endpoint]
-        stops = self.conversation.stop or self.stops
-        if stops:
-            sink = StopAt(sink, stops)
         custom = custom_names(self.conversation.tools)
-        return Translation(reader(source(self.model)), sink, custom)
+        return Translation(reader(source(self.model)), sink, custom, self.stops)
 
     def read_ahead(self) -> asyncio.Future[bytes]:
         """Begin to read a piece of the answer, which pump() then takes first."""
@@ -11178,26 +10877,24 @@ async def apart(size: int, work: Callable[[], Any]) -> Any:
     return await asyncio.get_running_loop().run_in_executor(lane, work)
 
 
+BYTES_A_TOKEN = 4  # of JSON; who sees it as a figure gets the true one at the end
 PromptCost = Tuple[float, float]  # tokens, but for those of the cache, and nano AIU
+MAX_SAMPLE = 1 << 20  # bytes
+MAX_SAMPLES = 4
+MAX_COUNTED = 512
+OUTAGE = 60.0  # seconds for which a failed count is not tried again
+USUAL_OUTPUT = 4000  # tokens that an answer is thought to have at the most
+FADING = 0.7  # of what the dearest cost, with every other
+UNPRICED = 10**9  # nano AIU of a request whose price the catalogue does not tell
 
 
 class PromptSizes:
-    """How long prompts are: a guess by bytes, an estimate, and the upstream's count.
-
-    And what they may cost, so that the limits can charge it before the answer."""
-
-    MAX_SAMPLE = 1 << 20
-    MAX_SAMPLES = 4
-    MAX_COUNTED = 512
-    OUTAGE = 60.0  # seconds for which a failed count is not tried again
-    OUTPUT = 4000  # tokens that an answer may have, as long as none has been seen
-    FADING = 0.7  # of what the dearest cost, with every other
-    UNKNOWN = 10**9  # nano AIU of a request whose price the catalogue does not tell
+    """How long prompts are: an estimate, or the upstream's count; and what they may
+    cost, so that the limits can charge it before the answer."""
 
     def __init__(self, copilot: CopilotClient) -> None:
         self._copilot = copilot
         self._estimator = Estimator()
-        self._ratio: Dict[str, float] = {}
         self._dearest: Dict[str, PromptCost] = {}  # what each byte of it cost
         # The last real request of each model: read only when a count is asked for, so
         # that nobody pays for estimates that nobody wants.
@@ -11206,19 +10903,15 @@ class PromptSizes:
         self._down_until = 0.0
         self._turn = asyncio.Semaphore(4)  # Claude Code asks 35 at once (CLIENTS 1)
 
-    def guess(self, model: str, size: int) -> int:
-        """Tokens of a request body of `size` bytes, for message_start."""
-        return int(size * self._ratio.get(model, 0.27))
-
     def cost(self, model: Model, size: int, most_output: int) -> PromptCost:
         """What a request may cost: nothing of it cached, but scarcely more than those
         of its model did, byte for byte."""
-        prompt = self.guess(model.id, size)
-        output = min(most_output or self.OUTPUT, self.OUTPUT)
+        prompt = size // BYTES_A_TOKEN
+        output = min(most_output or USUAL_OUTPUT, USUAL_OUTPUT)
         prices = model.prices or {}  # for a million
         dear = prompt * prices.get("input", 0) + output * prices.get("output", 0)
         tokens = prompt + output
-        nano = 1000 * dear or self.UNKNOWN
+        nano = 1000 * dear or UNPRICED
         if model.id not in self._dearest:
             dearest = (tokens / size, nano / size)
             keep_newest(self._dearest, model.id, dearest, MAX_MODELS)
@@ -11226,18 +10919,16 @@ class PromptSizes:
         return min(tokens, most_tokens * size), min(nano, most_nano * size)
 
     def learn(self, model: str, raw: bytes, usage: TokenUsage) -> None:
-        """What the upstream counted for a whole request; odd ratios are left out."""
+        """What the upstream counted for a whole request."""
         size = len(raw)
-        if size > 2000 and 0.02 < usage.prompt / size < 2:
-            keep_newest(self._ratio, model, usage.prompt / size, MAX_MODELS)
-        if size <= self.MAX_SAMPLE:
-            keep_newest(self._samples, model, (raw, usage.prompt), self.MAX_SAMPLES)
+        if size <= MAX_SAMPLE:
+            keep_newest(self._samples, model, (raw, usage.prompt), MAX_SAMPLES)
         if model in self._dearest:  # of late, as one cheap question says little
             tokens, nano = self._dearest[model]
             used = usage.input + usage.cache_write + usage.output
             self._dearest[model] = (
-                max(used / size, tokens * self.FADING),
-                max(usage.nano_aiu / size, nano * self.FADING),
+                max(used / size, tokens * FADING),
+                max(usage.nano_aiu / size, nano * FADING),
             )
 
     def estimate(self, body: JSON, model: str) -> int:
@@ -11248,35 +10939,30 @@ class PromptSizes:
             self._estimator.learn(model, loads_object(raw), prompt)
         return self._estimator.predict(model, body)
 
-    @property
-    def in_outage(self) -> bool:
-        """Whether a call just failed: an estimate at once is better than a wait."""
-        return time.monotonic() < self._down_until
-
-    def note_outage(self) -> None:
-        """Estimate without asking for a while."""
-        self._down_until = time.monotonic() + self.OUTAGE
+    async def ask(self, question: Callable[[], Awaitable[Any]], otherwise: Any) -> Any:
+        """Copilot's answer, or `otherwise`; after a failure nobody waits for one."""
+        try:
+            if time.monotonic() >= self._down_until:
+                return await question()
+        except ProxyError as exc:
+            if exc.status >= 500:  # a 400 is about this body only
+                self._down_until = time.monotonic() + OUTAGE
+        return otherwise
 
     async def count(self, raw: bytes, fit: Fit) -> int:
         """The upstream's own count where it has one, else the estimate."""
         key = hash(raw)  # of 64 bits
         async with self._turn:
-            tokens = self._counted.get(key) or await self._ask_upstream(fit)
-        if tokens:
-            keep_newest(self._counted, key, tokens, self.MAX_COUNTED)
-            return tokens
-        estimate = functools.partial(self.estimate, fit.body, fit.model.id)
-        return await apart(len(raw), estimate)
-
-    async def _ask_upstream(self, fit: Fit) -> int:
-        if MESSAGES not in fit.model.endpoints or self.in_outage:
-            return 0
-        try:
-            return await self._copilot.count_tokens(fit.body, fit.model, fit.headers)
-        except ProxyError as exc:
-            if exc.status >= 500:  # a 400 is about this body only
-                self.note_outage()
-            return 0
+            tokens = self._counted.get(key)
+            if not tokens and MESSAGES in fit.model.endpoints:
+                count = self._copilot.count_tokens
+                tokens = await self.ask(
+                    lambda: count(fit.body, fit.model, fit.headers), 0
+                )
+        if not tokens:
+            return await apart(len(raw), lambda: self.estimate(fit.body, fit.model.id))
+        keep_newest(self._counted, key, tokens, MAX_COUNTED)
+        return tokens
 
 
 APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
@@ -11342,10 +11028,9 @@ async def read_opening(exchange: Exchange, patience: float) -> None:
             )
     elif exchange.endpoint == RESPONSES:
         opening = ResponsesOpening()
-        ends = time.monotonic() + patience
         while not opening.done:
             reading = exchange.read_ahead()
-            await asyncio.wait([reading], timeout=ends - time.monotonic())
+            await asyncio.wait([reading], timeout=patience)
             if not reading.done() or reading.exception():
                 return
             if not reading.result():
@@ -11363,22 +11048,19 @@ LATE_USAGE = 2.0
 async def pump_late_usage(
     exchange: Exchange, translator: StreamTranslator, take: Callable[[bytes], bool]
 ) -> None:
-    """Wait for what may follow a terminal event: the answer is complete without it."""
+    """Feed what may follow a terminal event: the answer is complete without it."""
     timer = asyncio.get_running_loop().call_later(LATE_USAGE, exchange.close)
     with contextlib.suppress(UpstreamError):
-        while not translator.done:
-            data = await exchange.response.read()
-            if not data:
-                break
-            take(data)
+        while not translator.done and await exchange.response.pour(take):
+            pass
     timer.cancel()
 
 
 async def pump(
     exchange: Exchange, translator: StreamTranslator, push: Callable[[bytes], bool]
-) -> None:
-    """Feed the translator and `push` what it makes of it until nothing can follow;
-    where that gives False the client is slow and is waited for. Raises ProxyError."""
+) -> bytes:
+    """Feed the translator and `push` what it makes of it, until nothing can follow, and
+    give the end. Where push() gives False the client is slow and is waited for."""
 
     def take(data: bytes) -> bool:
         events = translator.feed(data)
@@ -11386,17 +11068,28 @@ async def pump(
         fits = not events or push(events)
         return fits and not translator.finished
 
-    for reading in exchange.begun:
-        piece = await reading
-        if piece:
-            take(piece)
-    exchange.begun = []
-    more = True
-    while more and not translator.finished:
-        await exchange.out.drain()
-        more = await exchange.response.pour(take)
-    if more and not translator.done:
-        await pump_late_usage(exchange, translator, take)
+    try:
+        for reading in exchange.begun:
+            take(await reading)
+        exchange.begun = []
+        while not translator.finished:
+            await exchange.out.drain()
+            if not await exchange.response.pour(take):
+                break
+        if not translator.done:
+            await pump_late_usage(exchange, translator, take)
+        return translator.finish()
+    finally:
+        exchange.usage = translator.usage
+        name = getattr(translator, "model", "")
+        if exchange.model.id == AUTO and MODEL_ID.fullmatch(name):  # Copilot's choice
+            exchange.model = exchange.model._replace(id=name)
+
+
+async def fold_answer(exchange: Exchange, translator: Any) -> JSON:
+    """The whole answer, from the stream that the upstream sends in any case."""
+    await pump(exchange, translator, lambda _: True)
+    return translator.whole()
 
 
 # -- the handlers ------------------------------------------------------------------
@@ -11431,33 +11124,17 @@ class App:
         self._memory = ResponseMemory()
         self._live: Dict[Exchange, None] = {}  # requests under way, for the status page
         self._numbers = itertools.count(1)
-        self._mapped: Dict[Tuple[str, str], bool] = {}  # names that the log has told of
-        self._left_out: Dict[str, str] = {}  # what it has told of each session
-        # What these answer is the same whatever the request says.
-        self._reports: Dict[str, Callable[[], Any]] = {
-            "login": auth.login,
-            "logout": auth.logout,
-            "usage_summary": self._ledger.summary,
-            "usage_details": self._ledger.details,
-            "usage_quota": copilot.quota,
-            "usage_page": self.report,
-        }
+        self._told: Dict[Tuple[str, str], bool] = {}  # what the log says only once
 
     async def handle(self, request: Request, out: Responder) -> None:
         """Answer one request; the server spells a ProxyError in the path's dialect."""
-        try:
-            route = find_route(request.method, request.path)
-            if not route.dialect:
-                await out.send(*await self._reply(request, route.handler))
-                return
-            opened = functools.partial(Exchange, request, out, route.dialect)
-            exchange = await apart(len(request.body), opened)
-        except ProxyError as exc:
-            log_event(
-                "debug" if exc.status == 426 else "warn", "request_refused",
-                status=exc.status, path=request.path[:60], error=exc.reason[:100],
-            )
-            raise
+        route = find_route(request.method, request.path)
+        if not route.dialect:
+            await out.send(*await self._reply(request, route.handler))
+            return
+        exchange = await apart(
+            len(request.body), lambda: Exchange(request, out, route.dialect)
+        )
         with contextlib.closing(exchange):
             await self._serve(exchange, getattr(self, "_" + route.handler))
             if exchange.response:
@@ -11466,8 +11143,9 @@ class App:
 
     async def _reply(self, request: Request, handler: str) -> Tuple[int, Any, bytes]:
         """Status, headers and body for all but model requests."""
-        report = self._reports.get(handler)
-        reply = report() if report else getattr(self, "_" + handler)(request)
+        answer = operator.attrgetter("_" + handler)(self)
+        # What App only passes on is the same whatever the request says.
+        reply = answer() if "." in handler else answer(request)
         if asyncio.iscoroutine(reply):
             reply = await reply
         if isinstance(reply, tuple):
@@ -11488,8 +11166,8 @@ class App:
 
     def _auth_check(self, _: Request) -> Any:
         state = self._auth.check()
-        status = 400 if state["status"] == "unauthenticated" else 200
-        return status, JSON_HEADERS, dumps(state)
+        signed_out = state["status"] == "unauthenticated"
+        return 400 if signed_out else 200, JSON_HEADERS, dumps(state)
 
     def _auth_status(self, _: Request) -> JSON:
         state = self._auth.status()
@@ -11498,10 +11176,12 @@ class App:
         account = self._copilot.account()
         return {**state, **given(login=account.get("login"), plan=account.get("plan"))}
 
-    async def report(self) -> JSON:
-        """All that the status page shows."""
+    async def report(self, _: Any = None) -> JSON:
+        """All that the status page shows, whoever asks."""
         running = [exchange.served() for exchange in self._live]
         return await self._page.report(self._ledger, running)
+
+    _usage_page = report
 
     def _usage_line(self, request: Request) -> Any:
         body = loads_object(request.body)
@@ -11535,29 +11215,23 @@ class App:
         models = await self._copilot.models()
         for model in models:
             if model.id == name:
-                return model_payload(model)
+                return model_payload(model, name)
         return model_payload(models.resolve(name, "anthropic"), name)
 
-    def _responses_socket(self, _: Request) -> JSON:
+    def _responses_socket(self, request: Request) -> Any:
         # Codex falls back to POST at once on a 426, after 6 s on anything else
-        # (CLIENTS 2).
-        raise ProxyError(
-            "this proxy serves /v1/responses by POST only; use POST.", status=426
-        )
+        # (CLIENTS 2). It asks each time, so that is not logged.
+        words = "this proxy serves /v1/responses by POST only; use POST."
+        return error_answer(ProxyError(words, status=426), request.path)
 
     async def _count_tokens(self, request: Request) -> JSON:
         raw = request.body
-        body = await apart(len(raw), functools.partial(loads_object, raw))
+        body = await apart(len(raw), lambda: loads_object(raw))
         requested = text_field(body, "model")
         model = Model(requested[:LONGEST_NAME])
-        try:
-            if not self._sizes.in_outage:
-                models = await self._copilot.models()
-                model = models.resolve(requested, "anthropic")
-        except UpstreamError:
-            self._sizes.note_outage()
-        except (NotFound, AuthRequired, BadRequest):
-            pass  # an estimate needs neither sign-in nor catalogue
+        models = await self._sizes.ask(self._copilot.models, Catalogue())
+        with contextlib.suppress(NotFound, BadRequest):  # an estimate needs none
+            model = models.resolve(requested, "anthropic")
         client = ClientBody("anthropic", "", body)
         fit = await apart(  # raises what a request would
             len(raw), lambda: self._fitter.fit(client, body, model, MESSAGES)
@@ -11572,7 +11246,7 @@ class App:
         """Admit one model request, answer it, and account for it whatever happens."""
         self._live[exchange] = None
         exchange.number = next(self._numbers)
-        exchange.initiator = self._copilot.who_pays(
+        exchange.initiator = who_asks(
             exchange.request.headers, exchange.body, exchange.session
         )
         try:
@@ -11611,13 +11285,16 @@ class App:
         if model.id == AUTO:
             model = await self._copilot.auto_model(exchange.session)
         exchange.model = model
-        exchange.endpoint = EMBEDDINGS
-        if exchange.dialect != "embeddings":
-            exchange.endpoint = choose_endpoint(model, exchange.dialect, models)
-        names = (exchange.requested[:100], model.id)
-        if is_mapped(*names) and names not in self._mapped:
-            keep_newest(self._mapped, names, True, MAX_MODELS)
-            log_event("info", "model_mapped", requested=names[0], used=names[1])
+        exchange.endpoint = models.choose_endpoint(model, exchange.dialect)
+        requested, used = shown_names(exchange.requested[:100], model.id)
+        if requested and self._is_news(requested, used):
+            log_event("info", "model_mapped", requested=requested, used=used)
+
+    def _is_news(self, *fact: str) -> bool:
+        """Whether the log has yet to tell it; clients repeat themselves."""
+        news = fact not in self._told
+        keep_newest(self._told, fact, True, MAX_SESSIONS)
+        return news
 
     def _admit(self, exchange: Exchange) -> None:
         """Apply this proxy's own limits; what they refuse is not charged."""
@@ -11684,15 +11361,11 @@ class App:
             self._sizes.learn(exchange.model.id, exchange.request.body, usage)
         level = "warn" if served.failed else "info"
         if is_logged(level):
-            log_line(level, served_line(served) + self._news_of(exchange))
-
-    def _news_of(self, exchange: Exchange) -> str:
-        """What Copilot was not told: once, as clients repeat themselves."""
-        left_out = exchange.left_out
-        if left_out in ("", self._left_out.get(exchange.session)):
-            return ""
-        keep_newest(self._left_out, exchange.session, left_out, MAX_SESSIONS)
-        return "  left out: " + left_out[:200]
+            line = served_line(served)
+            left_out = exchange.left_out
+            if left_out and self._is_news(exchange.session, left_out):
+                line += "  left out: " + left_out[:200]
+            log_line(level, line)
 
     # -- to the upstream and back ------------------------------------------------------
 
@@ -11706,18 +11379,18 @@ class App:
         Conversation; without it that is the client's own. The answer's head has come,
         and what it `streams` is no refusal.
         """
-        exchange.who = exchange.initiator.who
-        fitted = functools.partial(self._fit_body, exchange, prepare)
-        before = None
-        refusal: Any = None
-        for repairs_left in range(MAX_REPAIRS, -1, -1):
-            fit, body = await apart(exchange.size, fitted)
-            if (body, fit.betas) == before:  # the lesson did not help
+        exchange.who = exchange.who or self._copilot.who_pays(exchange.initiator)
+        sent: Any = None
+        for _ in range(1 + MAX_REPAIRS):
+            fit, body = await apart(
+                exchange.size, lambda: self._fit_body(exchange, prepare)
+            )
+            if (body, fit.betas) == sent:  # the lesson did not help
                 break
             try:
                 exchange.response = await self._copilot.send(
-                    exchange.endpoint, body, exchange.model,
-                    initiator=exchange.initiator, headers=fit.headers,
+                    exchange.endpoint, body, exchange.model, exchange.initiator,
+                    fit.headers,
                 )
                 if streams:
                     # A refusal inside a 200 follows its head at once: half a second.
@@ -11727,13 +11400,11 @@ class App:
             except UpstreamError as exc:
                 refusal = exc
             exchange.close()
-            if not repairs_left:
-                break
             lesson = self._fitter.learn(fit, refusal)
             if not lesson:
                 break
             log_event("info", "lesson", model=exchange.model.id, lesson=lesson)
-            before = (body, fit.betas)
+            sent = (body, fit.betas)
         raise refusal
 
     def _fit_body(
@@ -11753,26 +11424,17 @@ class App:
             body = encode(body, exchange.model)
         fit = self._fitter.fit(client, body, exchange.model, exchange.endpoint)
         exchange.names = fit.names
-        exchange.stops = fit.stops
-        left_out += fit.left_out
-        exchange.left_out = ", ".join(left_out)[:400]
+        exchange.stops = exchange.conversation.stop or fit.stops
+        exchange.left_out = ", ".join([*left_out, *fit.left_out])[:400]
         return fit, fit.encode()
 
-    async def _answer(self, exchange: Exchange, translator: Any) -> None:
+    async def _answer(self, exchange: Exchange, sink: Any) -> None:
         """Stream the translation, or fold it into one object: the same answer."""
+        translator = exchange.translation(sink)
         if exchange.stream:
             await self._relay(exchange, translator)
         else:
-            await exchange.send(dumps(await self._fold(exchange, translator)))
-
-    async def _fold(self, exchange: Exchange, translator: Any) -> JSON:
-        """The whole answer, from the stream that the upstream sends in any case."""
-        try:
-            await pump(exchange, translator, lambda _: True)
-            translator.finish()
-        finally:
-            exchange.take_from(translator)
-        return translator.whole()
+            await exchange.send(dumps(await fold_answer(exchange, translator)))
 
     async def _relay(self, exchange: Exchange, translator: StreamTranslator) -> None:
         """Pump one streamed answer: upstream bytes -> translator -> client."""
@@ -11781,8 +11443,7 @@ class App:
         exchange.log_stream("start")
         self._ping(exchange, translator, due=False)
         try:
-            await pump(exchange, translator, out.push)
-            last = translator.finish()
+            last = await pump(exchange, translator, out.push)
             exchange.log_stream("completed")
         except ProxyError as exc:  # the status line is long gone: say it in the stream
             exchange.close()
@@ -11795,7 +11456,6 @@ class App:
             raise
         finally:
             exchange.timer.cancel()
-            exchange.take_from(translator)
         await out.end(last)
 
     def _ping(
@@ -11804,7 +11464,7 @@ class App:
         """Keep a waiting client's timers from running out, between events only."""
         # An event goes out only behind message_start, which must be the first.
         event = exchange.spoken and exchange.dialect == "anthropic"
-        if due and not (exchange.spoken and translator.finished):
+        if due and not translator.finished:
             exchange.out.push(SSE_PING if event else SSE_COMMENT)
         exchange.timer = asyncio.get_running_loop().call_later(
             self._config.ping_interval, self._ping, exchange, translator
@@ -11820,10 +11480,10 @@ class App:
             await self._forward(exchange, parse_messages)
             writer = MessagesWriter(
                 "msg_" + secrets.token_hex(12), exchange.shown_as,
-                self._sizes.guess(exchange.model.id, exchange.size),
-                fold=not exchange.stream, thinking=exchange.conversation.thinking,
+                exchange.size // BYTES_A_TOKEN, fold=not exchange.stream,
+                thinking=exchange.conversation.thinking,
             )
-            await self._answer(exchange, exchange.translation(writer))
+            await self._answer(exchange, writer)
         else:
             await self._forward(exchange, streams=exchange.stream)
             if exchange.stream:
@@ -11831,7 +11491,7 @@ class App:
                 return
             answer, message = await whole_answer(exchange.response)
             exchange.usage = native_usage(message)
-            if exchange.names and restore_names(message, exchange.names):
+            if restore_names(message.get("content"), exchange.names):
                 answer = dumps(message)
             await exchange.send(answer)
 
@@ -11869,7 +11529,7 @@ class App:
             options.get("include_usage") is True, fold=not exchange.stream,
             custom=custom_names(exchange.conversation.tools),
         )
-        await self._answer(exchange, exchange.translation(writer))
+        await self._answer(exchange, writer)
 
     async def _responses(self, exchange: Exchange) -> None:
         previous = text_at(exchange.body, "previous_response_id")
@@ -11892,14 +11552,16 @@ class App:
         answer: JSON = {}
         if exchange.endpoint == RESPONSES:
             with contextlib.suppress(UpstreamError):
-                answer = await self._fold(
+                answer = await fold_answer(
                     exchange, await self._forward_responses(exchange)
                 )
         output = compaction_output(body, answer)
         if output is None:
             exchange.close()
             exchange.native = False
-            answer = await self._fold(exchange, await self._forward_responses(exchange))
+            answer = await fold_answer(
+                exchange, await self._forward_responses(exchange)
+            )
             output = compaction_output(body, answer)
         reply = {key: answer.get(key) for key in ("id", "created_at", "usage")}
         reply.update(object="response.compaction", output=output)
@@ -11992,7 +11654,11 @@ def client_environment(
     base: str, config: Config, models: Catalogue, key: str
 ) -> Dict[str, str]:
     """The variables that lead clients here, with the models of this account."""
-    env = {
+    # With HTTPS_PROXY set, Claude Code sends even 127.0.0.1 to the proxy (CLIENTS 8).
+    hosts = re.findall(r"[^,\s]+", config.no_proxy)
+    hosts += [urllib.parse.urlsplit(base).hostname, *OWN_HOSTS]
+    no_proxy = ",".join(dict.fromkeys(filter(None, hosts)))
+    return {
         "ANTHROPIC_BASE_URL": base,
         "ANTHROPIC_AUTH_TOKEN": key,
         "OPENAI_BASE_URL": base + "/v1",
@@ -12000,14 +11666,10 @@ def client_environment(
         # The billing line changes with every session, so it would break caching.
         "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
         "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
+        **claude_environment(models),
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
     }
-    if models:
-        env.update(claude_environment(models))
-    # With HTTPS_PROXY set, Claude Code sends even 127.0.0.1 to the proxy (CLIENTS 8).
-    hosts = re.findall(r"[^,\s]+", config.no_proxy)
-    hosts += [urllib.parse.urlsplit(base).hostname, *OWN_HOSTS]
-    no_proxy = ",".join(dict.fromkeys(filter(None, hosts)))
-    return {**env, "NO_PROXY": no_proxy, "no_proxy": no_proxy}
 
 
 def shell_lines(env: Mapping[str, str], shell: str) -> str:
@@ -12037,20 +11699,17 @@ def codex_model(models: Catalogue) -> str:
         if model.offered and "codex" in model.id:
             return model.id
     with contextlib.suppress(ProxyError):
-        return models.default("responses").id
+        return models.default().id
     return ""
 
 
 CODEX = "At the top of ~/.codex/config.toml, with OPENAI_API_KEY=%s in the environment."
-IN_TERMINAL = "In the terminal where %s is to run."
-IN_SDKS = "For SDKs, aider, llm: In the terminal where it is to run."
 OPENCODE = """\
 {"provider": {"copilot": {
   "npm": "@ai-sdk/openai-compatible",
   "options": {"baseURL": "%s/v1", "apiKey": %s},
   "models": {"%s": {}}
 }}}"""
-IN_CONTINUE = "In ~/.continue/config.yaml, under models."
 CONTINUE = """\
 - name: Copilot
   provider: openai
@@ -12072,7 +11731,7 @@ def _client_lines(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
     options = codex_options(base, codex_model(models)).items()
     rows = [
         (
-            "Claude Code, " + shell, IN_TERMINAL % "Claude Code",
+            "Claude Code, " + shell, "In the terminal where Claude Code is to run.",
             shell_lines(env, shell.lower()) + "\nclaude",
         )
         for shell in ("bash", "fish", "PowerShell")
@@ -12080,9 +11739,15 @@ def _client_lines(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
     rows += [
         ("Codex", CODEX % key, "\n".join("%s = %s" % option for option in options)),
         ("opencode", "In opencode.json.", OPENCODE % (base, quoted, model)),
-        ("Continue", IN_CONTINUE, CONTINUE % (model, base, quoted)),
+        (
+            "Continue", "In ~/.continue/config.yaml, under models.",
+            CONTINUE % (model, base, quoted),
+        ),
         ("Cursor", CURSOR, ""),
-        ("SDKs", IN_SDKS, shell_lines(env, "bash")),
+        (
+            "SDKs", "For SDKs, aider, llm: In the terminal where it is to run.",
+            shell_lines(env, "bash"),
+        ),
     ]
     return [dict(zip(("name", "where", "text"), row)) for row in rows]
 
@@ -12134,8 +11799,8 @@ def period_of(reset: Any) -> Optional[Period]:
         end = datetime.datetime.fromisoformat(str(reset)[:10] + "T00:00+00:00")
     except ValueError:
         return None
-    last_of_month = end.replace(day=1) - datetime.timedelta(days=1)
-    begin = last_of_month.replace(day=min(end.day, last_of_month.day))
+    month_before = end - datetime.timedelta(days=end.day)  # its last day
+    begin = month_before.replace(day=min(end.day, month_before.day))
     return Period(begin.timestamp(), end.timestamp())
 
 
@@ -12164,15 +11829,10 @@ def _empty_words(name: str, snapshot: JSON, period: Optional[Period]) -> str:
     )
 
 
-def quota_bar(
-    name: str, snapshot: JSON, period: Optional[Period], now: float
-) -> Optional[JSON]:
-    """One limited quota for the page: a bar, today's mark, its sentences; None = it has
-    no figures."""
+def quota_bar(name: str, snapshot: JSON, period: Optional[Period], now: float) -> JSON:
+    """One limited quota for the page: a bar, today's mark, its sentences."""
     total = snapshot["entitlement"]
     left = snapshot["remaining"]
-    if snapshot["unlimited"] or not total or left is None:
-        return None
     note = ""
     warning = ""
     elapsed = -1.0
@@ -12212,11 +11872,10 @@ def allowances(quota: JSON, now: float) -> Tuple[List[JSON], str]:
     unlimited = []
     for key, snapshot in quota.get("quotas", {}).items():
         name = QUOTA_NAMES.get(key, key.replace("_", " "))
-        bar = quota_bar(name, snapshot, period, now)
-        if bar:
-            limited.append(bar)
-        elif snapshot["unlimited"]:
+        if snapshot["unlimited"]:
             unlimited.append(name)
+        elif snapshot["entitlement"] and snapshot["remaining"] is not None:
+            limited.append(quota_bar(name, snapshot, period, now))
     notes = [f"Unlimited: {', '.join(unlimited)}."] * bool(unlimited)
     notes += [TODAY_MARK] * bool(limited and period)
     return limited, " ".join(notes)
@@ -12230,8 +11889,8 @@ def quota_lines(report: JSON) -> List[str]:
     """The allowances of a report for a terminal."""
     lines = []
     for bar in report["quotas"]:
-        words = (_left(bar), bar["name"], "left.", bar["note"], bar["warning"])
-        lines.append(" ".join(filter(None, words)))
+        words = f"{_left(bar)} {bar['name']} left. {bar['note']} {bar['warning']}"
+        lines.append(" ".join(words.split()))
     note = report["quota_note"].replace(TODAY_MARK, "").strip()
     return lines + [note] * bool(note)
 
@@ -12467,11 +12126,9 @@ def _total_note(totals: JSON, since: str) -> str:
     """What was used since the start, in one line."""
     if not totals["requests"]:
         return f"Nothing used since {since}"
-    failed = ", {failed:,} failed,".format(**totals) if totals["failed"] else ""
+    failed = f", {totals['failed']:,} failed," if totals["failed"] else ""
     requests = plural(totals["requests"], "request")
-    return "{:,.2f} credits for {}{} since {}".format(
-        totals["credits"], requests, failed, since
-    )
+    return f"{totals['credits']:,.2f} credits for {requests}{failed} since {since}"
 
 
 class StatusPage:
@@ -12484,12 +12141,12 @@ class StatusPage:
         self._auth = auth
         self._copilot = copilot
         self.base = ""  # our address, once we listen
-        self.models = Catalogue()
         self.failure: Optional[ProxyError] = None  # of the last reading
         self._started = time.time()
+        self._since = time.strftime("%d %b %Y, %H:%M")
         self._read_at = -READ_AGAIN
-        self._reading: Optional[asyncio.Future[None]] = None
-        self._spent: Dict[Any, float] = {}  # credits of the last day that had any
+        self._reading: Any = None
+        self._spent: Dict[Any, float] = collections.defaultdict(float)  # by the day
 
     def document(self, nonce: str) -> Tuple[List[Tuple[str, str]], bytes]:
         """Headers and body for `GET /` when a browser asks; a fresh nonce each time."""
@@ -12511,27 +12168,18 @@ class StatusPage:
         self._read_at = time.monotonic()
         self.failure = None
         try:
-            self.models = await self._copilot.models()
+            await self._copilot.models()
             await self._copilot.quota()
         except ProxyError as exc:
             self.failure = exc
 
-    def close(self) -> None:
-        """Stop reading."""
-        if self._reading:
-            self._reading.cancel()
-
     def _read_soon(self) -> None:
-        if time.monotonic() - self._read_at < READ_AGAIN:
-            return
-        if self._reading is None or self._reading.done():
+        if time.monotonic() - self._read_at >= READ_AGAIN:
             self._reading = asyncio.ensure_future(self.read())
-            self._reading.add_done_callback(retrieve)
 
     def spend(self, credits: float) -> None:
         """Add to what today has cost."""
-        today = time.localtime()[:3]
-        self._spent = {today: self._spent.get(today, 0.0) + credits}
+        self._spent[time.localtime()[:3]] += credits
 
     async def _sign_in_state(self) -> JSON:
         """`auth` of the report; never starts a sign-in."""
@@ -12551,74 +12199,69 @@ class StatusPage:
         """What GitHub last said about the account; {} before, and for nobody."""
         return self._copilot.account() if self._auth.signed_in() else {}
 
-    def _person(self) -> str:
-        plan = str(self._quota.get("plan") or "").replace("_", " ")
-        return ", ".join(filter(None, (self._quota.get("login"), plan)))
-
-    def _state(self, auth: JSON, quotas: List[JSON], latest: List[JSON]) -> List[str]:
+    def _state(
+        self, auth: JSON, person: str, quotas: List[JSON], latest: List[JSON]
+    ) -> List[str]:
         """How the proxy stands: a level, a few words, one line."""
         if auth["status"] == "pending_verification":
             return ["warn", "Waiting for GitHub", "Enter the code on GitHub."]
         if auth["status"] == "unauthenticated":
             return ["warn", "Signed out", "Sign in to start."]
-        line = ", ".join(filter(None, (self._person(), self.base)))
+        line = ", ".join(filter(None, (person, self.base)))
         if any(bar["level"] == "bad" for bar in quotas):
             return ["bad", "Used up", line]
-        for request in latest:
-            if request["status"] in (0, 499):
-                continue
-            recent = time.time() - request["at"] < RECENT_FAILURE
-            if request["status"] >= 400 and recent:
-                return ["warn", "Ready, last request failed", line]
-            break
+        ended = [row for row in latest if row["status"] not in (0, 499)]
+        since = time.time() - RECENT_FAILURE
+        if any(row["status"] >= 400 and row["at"] > since for row in ended[:1]):
+            return ["warn", "Ready, last request failed", line]
         return ["good", "Ready", line]
 
     async def report(self, ledger: UsageLedger, running: Sequence[Served]) -> JSON:
         """`GET /usage/page`: everything that the page shows."""
         now = time.time()
         auth = await self._sign_in_state()
-        self.models = Catalogue()
+        models = Catalogue()
+        quota = self._quota
         if auth["status"] == "authenticated":
             self._read_soon()
-            self.models = self._copilot.kept_models()
-        quotas, quota_note = allowances(self._quota, now)
+            models = self._copilot.kept_models()
+        plan = str(quota.get("plan") or "").replace("_", " ")
+        person = ", ".join(filter(None, (quota.get("login"), plan)))
+        quotas, quota_note = allowances(quota, now)
         if self.failure:
             quota_note = f"Not known now: {self.failure}"
         requests = ledger.requests(running)
         totals = ledger.totals()
         minutes = ledger.minutes(now)
         hour = sum(sum(series["credits"]) for series in minutes["models"])
-        started = time.localtime(self._started)
         key = HIDDEN_KEY if self._config.api_key else "copilot"
-        env = client_environment(self.base, self._config, self.models, key)
-        billing = self._quota.get("billing")
+        env = client_environment(self.base, self._config, models, key)
         return {
             "now": now,
             "started": self._started,
-            "state": self._state(auth, quotas, requests),
+            "state": self._state(auth, person, quotas, requests),
             "auth": auth,
-            "account": self._person(),
+            "account": person,
             "quotas": quotas,
             "quota_note": quota_note,
-            "unit": UNITS.get(billing, "credits"),
+            "unit": UNITS.get(quota.get("billing"), "credits"),
             "hour": hour,
             "now_note": _now_note(len(running), hour),
-            "total_note": _total_note(totals, time.strftime("%H:%M", started)),
+            "total_note": _total_note(totals, self._since[-5:]),
             "totals": totals,
             "minutes": minutes,
             "sessions": ledger.sessions(),
             "requests": requests,
             "env": env,
-            "connect": _client_lines(env, self.models),
-            "foot": "copilot-claude-proxy %s, running since %s"
-            % (__version__, time.strftime("%d %b %Y, %H:%M", started)),
+            "connect": _client_lines(env, models),
+            "foot": f"copilot-claude-proxy {__version__}, running since {self._since}",
         }
 
     def line(self, ledger: UsageLedger, session: str, model: str) -> str:
         """`POST /usage/line`: the status line of Claude Code."""
-        rows = [row for row in ledger.sessions() if row["id"] == session]
-        spent = sum(row["credits"] for row in rows)
-        today = self._spent.get(time.localtime()[:3], 0.0)
+        rows = ledger.sessions()
+        spent = sum(row["credits"] for row in rows if row["id"] == session)
+        today = self._spent[time.localtime()[:3]]
         parts = [model, f"{spent:.2f} credits, {today:.2f} today"]
         bars, _ = allowances(self._quota, time.time())
         self._read_soon()
@@ -12700,23 +12343,13 @@ class Program:
 
     async def close(self, grace: float = 10.0) -> None:
         """Stop listening, let streams finish for `grace` seconds, close everything."""
-        self.page.close()
         if self.listens:
             await self.server.close(grace)
-        for part in (self.copilot, self.auth, self.pool, self.direct):
+        for part in (self.auth, self.pool, self.direct):
             await part.close()
 
 
 # -- settings ----------------------------------------------------------------------
-
-
-def _read_settings_file(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except (OSError, UnicodeError) as exc:
-        reason = getattr(exc, "strerror", "it is not UTF-8")
-        raise ConfigError(f"{path} cannot be read: {reason}.") from None
 
 
 def read_environment(
@@ -12730,9 +12363,14 @@ def read_environment(
     """
     beside = os.path.join(os.path.dirname(THIS_FILE), ".env")
     values: Dict[str, str] = {}
-    names = list(environ)
+    names = [*environ]
     for path in [beside] * os.path.isfile(beside) + [env_file] * bool(env_file):
-        layer, odd = parse_dotenv(_read_settings_file(path))
+        try:
+            with open(path, encoding="utf-8") as file:
+                layer, odd = parse_dotenv(file.read())
+        except (OSError, UnicodeError) as exc:
+            reason = getattr(exc, "strerror", "it is not UTF-8")
+            raise ConfigError(f"{path} cannot be read: {reason}.") from None
         values.update(one_layer(layer))
         names += layer
         if odd:
@@ -12740,8 +12378,9 @@ def read_environment(
             complain(f"{path}: no assignment, line {lines}")
     for pair in near_misses(names):
         complain("%s is no setting; is %s meant?" % pair)
-    values.update(one_layer(environ))
-    config = Config.from_env({**values, **forced})
+    for layer in (environ, forced):
+        values.update(one_layer(layer))
+    config = Config.from_env(values)
     check_bind(config)
     if config.ssl_cert_file or config.ssl_cert_dir:
         make_ssl_context(config)  # raises where they cannot be used
@@ -12750,16 +12389,13 @@ def read_environment(
 
 def read_settings(args: argparse.Namespace) -> Config:
     """The settings of this start; raises ConfigError."""
-    forced = {}
+    forced = {"PORT": args.port, "HOST": args.host}
     if args.verb == "run":
         # Of many at once each has its port, and other users of the machine get in to
         # none: its child alone knows the key.
-        forced = {"PORT": "0", "API_KEY": secrets.token_urlsafe(24)}
-    options = vars(args)
-    forced.update(
-        {name.upper(): options[name] for name in ("port", "host") if name in options}
-    )
-    return read_environment(os.environ, options.get("env_file", ""), forced)
+        forced["PORT"] = args.port or "0"
+        forced["API_KEY"] = secrets.token_urlsafe(24)
+    return read_environment(os.environ, args.env_file, forced)
 
 
 # -- who answers: the proxy that runs, or this process -----------------------------
@@ -12849,7 +12485,7 @@ async def _count_down(program: Program, seconds: float) -> None:
             if terminal:
                 # Back at the line's start, so that a log line or ^C covers it.
                 program.show("\rThe code works for %d:%02d \r" % divmod(left, 60))
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(0.1)
     finally:
         if terminal:
             program.show("\r%30s\r" % "")
@@ -12914,7 +12550,7 @@ def start_line(base: str) -> str:
     python = os.path.basename(sys.executable) or "python3"
     command = "%s %s env" % (python, shlex.quote(os.path.abspath(THIS_FILE)))
     port = base.rpartition(":")[2]
-    if port != str(Settings.port.default):
+    if port != str(Config().port):
         command += " --port " + port
     return STARTERS.get(shell, STARTERS[DEFAULT_SHELL]).format(command)
 
@@ -12956,7 +12592,7 @@ async def greet(program: Program) -> None:
     elif not program.auth.signed_in():
         program.show(CURL_LINES.format(program.base))
     while not program.auth.signed_in():  # by now perhaps, on the page or by `login`
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.25)
     await banner(program)
 
 
@@ -13029,8 +12665,7 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int
     """Listen until Ctrl-C (the default)."""
     stop = stop_event()
     await listen(program)
-    writer = LineWriter(sys.stdout)  # who reads it may stop reading
-    program.show = writer.put
+    program.show = LineWriter(sys.stdout).put  # who reads it may stop reading
     program.show(f"copilot-claude-proxy {__version__} on {program.base}\n")
     greeting = asyncio.ensure_future(greet(program))
     greeting.add_done_callback(retrieve)
@@ -13042,7 +12677,6 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int
         start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once.\n"
     )
     await program.close()
-    writer.close()
 
 
 async def verb_login(program: Program, args: argparse.Namespace) -> Optional[int]:
@@ -13092,10 +12726,11 @@ def usage_by_day(path: str, days: int) -> str:
     with open(os.path.expanduser(path), "rb") as file:
         used = fold_usage(file, time.strftime("%Y-%m-%d", first))
     rows = [["DAY", "MODEL", "REQUESTS", "TOKENS", "CREDITS"]]
+    spent = 0.0
     for day, model, requests, tokens, credits in used:
         figures = (f"{requests}", short_number(tokens), f"{credits:.2f}")
         rows.append([day, printable(model)[:40], *figures])
-    spent = sum(each.credits for each in used)
+        spent += credits
     return f"{aligned(rows, '<<>>>')}\n\n{spent:.2f} credits in {days} days"
 
 
@@ -13163,9 +12798,8 @@ def for_command(command: List[str], program: Program) -> List[str]:
     name = os.path.basename(command[0]).partition(".")[0].lower()
     if name != "codex":
         return command
-    chosen = {"-m", "--model"} & set(command)
-    model = "" if chosen else codex_model(program.page.models)
     options = []
+    model = codex_model(program.copilot.kept_models())  # its own -m goes before it
     for pair in codex_options(program.base, model).items():
         options += ["-c", "%s=%s" % pair]
     return [command[0], *options, *command[1:]]
@@ -13213,7 +12847,7 @@ async def verb_run(program: Program, args: argparse.Namespace) -> Optional[int]:
         await listen(program)
         if not program.auth.signed_in() and not await sign_in(program):
             return NOT_SIGNED_IN
-        models = program.page.models = await program.copilot.models()
+        models = await program.copilot.models()
         key = program.config.api_key
         ours = client_environment(program.base, program.config, models, key)
         complain(f"status page {program.base}/#{key}")
@@ -13282,20 +12916,16 @@ async def run_verb(verb: str, config: Config, args: argparse.Namespace) -> int:
         await program.close(0.0)
 
 
-def _common_options() -> argparse.ArgumentParser:
-    """What every verb takes, before or after its name."""
+def argument_parser() -> argparse.ArgumentParser:
+    """Verbs and their options."""
+    # Before or after a verb's name.
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--port", metavar="N", help="instead of PORT")
     common.add_argument("--host", metavar="ADDRESS", help="instead of HOST")
     common.add_argument("--env-file", metavar="FILE", help="read settings from FILE")
-    return common
-
-
-def argument_parser() -> argparse.ArgumentParser:
-    """Verbs and their options."""
     shared: Any = {
         "epilog": EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter,
-        "parents": [_common_options()],
+        "parents": [common],
     }
     parser = argparse.ArgumentParser(
         prog="copilot_proxy.py",
@@ -13326,8 +12956,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    args = argument_parser().parse_args(argv)
-    args.verb = args.verb or "serve"
+    defaults = argparse.Namespace(verb="serve", port="", host="", env_file="")
+    args = argument_parser().parse_args(argv, defaults)
     try:
         config = read_settings(args)
         # Where a person reads the outcome of a verb, a log would say it again.
