@@ -1142,11 +1142,15 @@ class SSEEvent(NamedTuple):
     data: bytes
 
 
-def encode_sse(event: str, obj: Any) -> bytes:
-    """Encode one event; an empty name gives a bare data line, as OpenAI has it."""
-    if event:
-        return b"event: %b\ndata: %b\n\n" % (event.encode("utf-8"), dumps(obj))
-    return b"data: %b\n\n" % dumps(obj)
+def frame_event(name: str, data: bytes) -> bytes:
+    """One event; an empty name gives bare data lines, as OpenAI has them."""
+    head = b"event: %b\n" % name.encode("utf-8") if name else b""
+    return b"%bdata: %b\n\n" % (head, data.replace(b"\n", b"\ndata: "))
+
+
+def encode_sse(name: str, obj: Any) -> bytes:
+    """Encode one event."""
+    return frame_event(name, dumps(obj))
 
 
 def event_too_large() -> UpstreamError:
@@ -2221,6 +2225,11 @@ def parse_stops(body: JSON, key: str) -> Tuple[str, ...]:
     return tuple(filter(None, stops))
 
 
+def samplers(body: JSON) -> JSON:
+    """The members of a Conversation that every API calls alike."""
+    return {key: field(body, key, float) for key in ("temperature", "top_p")}
+
+
 # --- tools that are no functions ------------------------------------------------------
 
 INPUT_SCHEMA: JSON = {
@@ -2344,9 +2353,10 @@ def count(value: Any) -> int:
     return value if type(value) is int and 0 < value <= MOST_COUNTED else 0
 
 
-def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
-    """Read `usage` of chat completions or Responses, and `copilot_usage` beside it."""
-    usage = usage if isinstance(usage, dict) else {}
+def openai_usage(answer: JSON, event: JSON) -> TokenUsage:
+    """Read `usage` of a chat or Responses answer, and `copilot_usage` of its event."""
+    usage = object_at(answer, "usage")
+    cost = object_at(event, "copilot_usage")
     kinds = ("prompt", "completion")
     if "input_tokens" in usage:
         kinds = ("input", "output")
@@ -2355,7 +2365,7 @@ def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
     read = min(count(details.get("cached_tokens")), prompt)
     write = min(count(details.get("cache_write_tokens")), prompt - read)
     thought = more.get("reasoning_tokens") or usage.get("reasoning_tokens")
-    nano_aiu = count(typed(cost, "total_nano_aiu", int))
+    nano_aiu = count(cost.get("total_nano_aiu"))
     return TokenUsage(
         prompt - read - write, output, read, write, nano_aiu, count(thought)
     )
@@ -2385,14 +2395,14 @@ class Sink(Protocol):
     def __getattr__(self, name: str) -> Any: ...
 
 
-class Reader(Protocol):
+class Reader:
     """Reads one upstream dialect; `finish_reason` is "" until a terminal event came."""
 
-    usage: TokenUsage
-    finish_reason: str
-    stop_sequence: Optional[str]
-    failure: Optional[ProxyError]
-    done: bool  # nothing can follow, the upstream may be left
+    usage = TokenUsage()
+    finish_reason = ""
+    stop_sequence: Optional[str] = None
+    failure: Optional[ProxyError] = None
+    done = False  # nothing can follow, the upstream may be left
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
         """Give one event to `sink`; raises UpstreamError on an error inside it."""
@@ -2471,8 +2481,11 @@ class CallGuard:
     stream and the whole answer come to the same.
     """
 
-    def __init__(self, sink: Any, free: Container[str] = ()) -> None:
+    def __init__(
+        self, sink: Any, free: Container[str] = (), names: Mapping[str, str] = {}
+    ) -> None:
         self._sink = sink
+        self._own_names = names  # upstream's of a tool -> the client's
         self.text = sink.text  # most of an answer: not one step more than needed
         self._free = free  # names of tools that take any text
         self._names: Dict[Hashable, str] = {}
@@ -2481,7 +2494,7 @@ class CallGuard:
         self._latest: List[str] = []  # pieces of the one that was told last
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        self._names[key] = name
+        self._names[key] = self._own_names.get(name, name)
         self._pieces[key] = []
         self._waiting[key] = call_id
 
@@ -2602,14 +2615,15 @@ class Translation(StreamTranslator):
 
     def __init__(
         self, reader: Reader, sink: Sink, free: Container[str] = (),
-        stops: Sequence[str] = (),
+        stops: Sequence[str] = (), names: Mapping[str, str] = {},
     ) -> None:
         """`free` names the tools whose arguments may be any text; the answer ends
-        before the first of `stops`."""
+        before the first of `stops`; `names` are the client's own for tools that had to
+        be called otherwise."""
         super().__init__()
         self._reader = reader
         self._sink = sink
-        self._guard = CallGuard(StopAt(sink, stops) if stops else sink, free)
+        self._guard = CallGuard(StopAt(sink, stops) if stops else sink, free, names)
 
     usage = property(lambda self: self._reader.usage)
     model = property(lambda self: getattr(self._reader, "model", ""))
@@ -2917,10 +2931,8 @@ def parse_messages(body: JSON) -> Conversation:
     return Conversation(
         turns=pair_results([Turn("system", tuple(rules)), *turns]), tools=tools,
         tool_choice=choice, parallel=parallel,
-        max_tokens=field(body, "max_tokens", int),
-        temperature=field(body, "temperature", float),
-        top_p=field(body, "top_p", float), effort=effort, thinking=thinking,
-        stop=parse_stops(body, "stop_sequences"),
+        max_tokens=field(body, "max_tokens", int), **samplers(body), effort=effort,
+        thinking=thinking, stop=parse_stops(body, "stop_sequences"),
         schema=_parse_output_format(body, config), user=_parse_user(body),
     )
 
@@ -3087,15 +3099,10 @@ def messages_event(event: SSEEvent, message: JSON) -> JSON:
     return obj
 
 
-class MessagesReader:
+class MessagesReader(Reader):
     """A Reader of /v1/messages; `source` is the model's messages_source()."""
 
-    failure: Optional[ProxyError] = None
-
     def __init__(self, source: str = "messages:anthropic") -> None:
-        self.finish_reason = ""
-        self.stop_sequence: Optional[str] = None
-        self.done = False
         self._source = source
         self._message: JSON = {"usage": {}}
         self._ending: JSON = {}  # what message_delta told
@@ -3208,7 +3215,6 @@ class MessagesWriter:
         self, message_id: str, model: str, input_tokens: int = 0, *, fold: bool = False,
         thinking: bool = True,
     ) -> None:
-        self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
         self._message = {
             "id": message_id,
             "type": "message",
@@ -3264,7 +3270,7 @@ class MessagesWriter:
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         call_id = call_id or f"call_{self._message['id']}_{self._calls}"
-        self._begin("tool_use", id=call_id, name=self.names.get(name, name))
+        self._begin("tool_use", id=call_id, name=name)
         self._calls += 1
         self._key = key
 
@@ -3650,8 +3656,7 @@ def parse_chat(body: JSON) -> Conversation:
         parallel=field(body, "parallel_tool_calls", bool),
         max_tokens=field(body, "max_completion_tokens", int)
         or field(body, "max_tokens", int),
-        temperature=field(body, "temperature", float),
-        top_p=field(body, "top_p", float),
+        **samplers(body),
         stop=parse_stops({"stop": stops}, "stop"),
         effort=effort,
         thinking=effort not in ("", "none"),
@@ -3828,19 +3833,13 @@ def _one_string(raw: bytes) -> Optional[str]:
     return words if end == len(text) else None
 
 
-class ChatReader:
+class ChatReader(Reader):
     """Read Copilot's chunks, by every rule of UPSTREAM 9.4 and 9.5.
 
     `source` is chat_source() of the model; encrypted reasoning is told as its work.
     """
 
-    stop_sequence: Optional[str] = None  # this API does not say
-    failure: Optional[ProxyError] = None
-
     def __init__(self, source: str = "") -> None:
-        self.usage = TokenUsage()
-        self.finish_reason = ""
-        self.done = False
         self.model = ""  # which one answered, as it says itself
         self._source = source
         self._has_content = False
@@ -3907,7 +3906,7 @@ class ChatReader:
 
     def _read_usage(self, chunk: JSON) -> None:
         if chunk.get("usage") or chunk.get("copilot_usage"):
-            usage = openai_usage(chunk.get("usage"), chunk.get("copilot_usage"))
+            usage = openai_usage(chunk, chunk)
             nano_aiu = usage.nano_aiu or self.usage.nano_aiu
             if not usage.prompt and not usage.output:  # Gemini's, with every chunk
                 usage = self.usage
@@ -4024,7 +4023,6 @@ class ChatWriter:
         self, completion_id: str, model: str, created: int, include_usage: bool, *,
         fold: bool = False, custom: Container[str] = (),
     ) -> None:
-        self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
         self._about = {
             "id": completion_id,
             "object": "chat.completion.chunk",
@@ -4086,7 +4084,6 @@ class ChatWriter:
             self._carried = "#" + packed
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        name = self.names.get(name, name)
         index = len(self._calls)
         kind = "custom" if name in self._custom else "function"
         call = {
@@ -4213,8 +4210,8 @@ class CompletionStream(StreamTranslator):
                 self._reasons[index] = choice["finish_reason"]
         self.finished = len(self._reasons) >= self._n
         if chunk.get("usage"):
-            self.usage = openai_usage(chunk["usage"], chunk.get("copilot_usage"))
-        self._out.append(b"data: %b\n\n" % event.data)
+            self.usage = openai_usage(chunk, chunk)
+        self._out.append(frame_event("", event.data))
 
     def finish(self) -> bytes:
         """The end; raises UpstreamError when the upstream had not finished."""
@@ -4272,9 +4269,7 @@ CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
       "working_directory": {"type": "string"},
       "timeout_ms": {"type": "integer"}
     }},
-    "item": {},
-    "member": "action",
-    "blank": {"type": "exec", "env": {}, "command": []}
+    "item": {}, "member": "action", "blank": {"type": "exec", "env": {}, "command": []}
   },
   "shell": {
     "description": "Run shell commands on the user's machine.",
@@ -4283,9 +4278,7 @@ CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
       "timeout_ms": {"type": "integer"},
       "max_output_length": {"type": "integer"}
     }},
-    "item": {},
-    "member": "action",
-    "blank": {}
+    "item": {}, "member": "action", "blank": {}
   },
   "apply_patch": {
     "description": "Create, change or delete a file.",
@@ -4294,18 +4287,14 @@ CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
       "path": {"type": "string"},
       "diff": {"type": "string", "description": "a V4A diff; none to delete"}
     }},
-    "item": {},
-    "member": "operation",
-    "blank": {}
+    "item": {}, "member": "operation", "blank": {}
   },
   "tool_search": {
     "description": "Find more tools.",
     "parameters": {"type": "object", "required": ["query"], "properties": {
       "query": {"type": "string"}
     }},
-    "item": {"execution": "client"},
-    "member": "arguments",
-    "blank": {}
+    "item": {"execution": "client"}, "member": "arguments", "blank": {}
   }
 }""")
 # Run by OpenAI's servers. Codex always offers the first, so a model without it does
@@ -4334,6 +4323,8 @@ class ToolTable:
         self.tools: Dict[str, Tool] = {}
         self.left_out: Dict[str, None] = {}
         self._flat: Dict[Tuple[str, str], str] = {}
+        # A name in a namespace gives way: the others go up as they are.
+        self._plain = {text_at(one, "name") for one in objects(body.get("tools"))}
         add = functools.partial(self._add_tool, "")
         parse_list(body, "tools", add)
         for at, item in enumerate(input_items(body)):
@@ -4368,8 +4359,9 @@ class ToolTable:
         made = parse_function(kind, tool, path)
         place = (namespace, made.name)
         flat = self.name_of({"namespace": namespace, "name": made.name})
-        while flat in self.tools and place not in self._flat:
-            flat += "_"  # so that two of one name do not become one
+        if place not in self._flat:
+            while flat in self.tools or namespace and flat in self._plain:
+                flat += "_"  # so that two of one name do not become one
         self._flat[place] = flat
         self.tools[flat] = made._replace(name=flat, own=made.name, namespace=namespace)
 
@@ -4549,8 +4541,7 @@ def parse_responses(body: JSON) -> Conversation:
         tool_choice=choice if table.tools else "",
         parallel=field(body, "parallel_tool_calls", bool),
         max_tokens=field(body, "max_output_tokens", int),
-        temperature=field(body, "temperature", float),
-        top_p=field(body, "top_p", float),
+        **samplers(body),
         effort=text_field(reasoning, "effort", "reasoning"),
         thinking=bool(reasoning.get("summary")),
         schema=parse_format(form, "text.format", "text.format"),
@@ -4671,6 +4662,7 @@ def parse_event(event: SSEEvent) -> Tuple[str, JSON]:
     return kind, obj
 
 
+ENDINGS = ("response.completed", "response.incomplete")
 FAILURES = ("response.failed", "response.cancelled", "error")
 PREAMBLE = ("response.created", "response.in_progress")
 
@@ -4722,22 +4714,20 @@ ALL_PARTS = -1  # stands for the parts of an item whose `done` was read
 FILTERED = "The answer was stopped by Copilot's content filter."
 
 
-class ResponsesReader:
+class ResponsesReader(Reader):
     """A Reader of /responses; `source` is the model's responses_source().
 
     Failures come in two events, in any order and each with half the words (UPSTREAM
     22.4): the better one is kept in `failure`, and raised when the stream has ended.
     """
 
-    stop_sequence: Optional[str] = None  # this API has none
-    usage = TokenUsage()
-    finish_reason = ""
-    done = False
-    failure: Optional[ProxyError] = None
     _message = -1  # output_index of the last text
 
-    def __init__(self, source: str = "responses:openai") -> None:
+    def __init__(
+        self, source: str = "responses:openai", *, search: bool = False
+    ) -> None:
         self._source = source
+        self._events = self.SEARCH_EVENTS if search else self.EVENTS
         # Of items: (output_index, part) that has words, (output_index, ALL_PARTS).
         self._given: Set[Tuple[int, int]] = set()
         self._calls: Dict[int, str] = {}  # output_index: call id
@@ -4808,8 +4798,26 @@ class ResponsesReader:
             if details.get("reason") == "content_filter":
                 self.finish_reason = "content_filter"
                 sink.refusal(FILTERED)
-        self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
+        self.usage = openai_usage(response, obj)
         self.done = True
+
+    def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
+        """A search has ended: the sink hears of it when all is known."""
+        query = ""
+        pages: Dict[str, str] = {}
+        for item in objects(object_at(obj, "response").get("output")):
+            query = max(query, text_at(object_at(item, "action"), "query"), key=len)
+            notes = [
+                note
+                for part in objects(item.get("content"))
+                for note in objects(part.get("annotations"))
+                if note.get("type") == "url_citation"
+            ]
+            pages.update(
+                (text_at(note, "url"), text_at(note, "title")) for note in notes
+            )
+        sink.search(query, pages)
+        self._ended(kind, index, obj, sink)
 
     def _failed(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         # The other event may come before or after, so the first one ends nothing.
@@ -4825,8 +4833,11 @@ class ResponsesReader:
         "response.function_call_arguments.done": _arguments,
         "response.output_item.added": _item,
         "response.output_item.done": _item,
-        "response.completed": _ended,
-        "response.incomplete": _ended,
+        **dict.fromkeys(ENDINGS, _ended),
+        **dict.fromkeys(FAILURES, _failed),
+    }
+    SEARCH_EVENTS = {
+        **dict.fromkeys(ENDINGS, _searched),
         **dict.fromkeys(FAILURES, _failed),
     }
 
@@ -4834,7 +4845,7 @@ class ResponsesReader:
         """Give one event to `sink`; raises UpstreamError for garbage."""
         name, data = event
         # Unparsed: response.created alone repeats 100 KB of tools (UPSTREAM 10.2).
-        if name[:9] == "response." and name not in self.EVENTS or data == b"[DONE]":
+        if name[:9] == "response." and name not in self._events or data == b"[DONE]":
             return
         plain = name and PLAIN_DELTA(data)
         if plain:
@@ -4842,7 +4853,7 @@ class ResponsesReader:
             self._give(TEXT_DELTA, place, plain[2].decode("ascii"), sink)
             return
         kind, obj = parse_event(event)
-        step = self.EVENTS.get(kind)
+        step = self._events.get(kind)
         if step:
             step(self, kind, typed(obj, "output_index", int), obj, sink)
 
@@ -4881,18 +4892,25 @@ BLANK_RESPONSE = loads(b"""{
 def response_frame(body: JSON, response_id: str, model: str, created: int) -> JSON:
     """A response that has only begun, for the request `body`."""
     same = {key: body[key] for key in BLANK_RESPONSE if body.get(key) is not None}
-    about = {"id": response_id, "model": model, "created_at": created}
-    return {**BLANK_RESPONSE, **same, **about}
+    return {
+        **BLANK_RESPONSE, **same, "id": response_id, "model": model,
+        "created_at": created,
+    }
 
 
 def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
     """`error` in both its shapes, which SDKs raise, then what Codex reads."""
     error = {"code": exc.code or "server_error", "message": str(exc)}
-    event = {"type": "error", "sequence_number": number, **error, "param": None}
+    event = {
+        "type": "error",
+        "sequence_number": number,
+        **error,
+        "param": None,
+        **openai_error(exc),
+    }
     failed = {**response, "status": "failed", "error": error}
     end = {"type": "response.failed", "sequence_number": number + 1, "response": failed}
-    raised = encode_sse("error", {**event, **openai_error(exc)})
-    return raised + encode_sse("response.failed", end)
+    return encode_sse("error", event) + encode_sse("response.failed", end)
 
 
 class _Form(NamedTuple):
@@ -4910,24 +4928,19 @@ class _Form(NamedTuple):
 FORMS = {kind: _Form(**row) for kind, row in loads(b"""{
   "text": {
     "item": {"type": "message", "status": "in_progress", "role": "assistant"},
-    "parts": "content",
-    "part_event": "content_part", "event": "output_text",
+    "parts": "content", "part_event": "content_part", "event": "output_text",
     "part": {"type": "output_text", "annotations": [], "logprobs": [], "text": ""},
     "word": "text", "more": {"logprobs": []}
   },
   "refusal": {
     "item": {"type": "message", "status": "in_progress", "role": "assistant"},
-    "parts": "content",
-    "part_event": "content_part", "event": "refusal",
-    "part": {"type": "refusal", "refusal": ""},
-    "word": "refusal", "more": {}
+    "parts": "content", "part_event": "content_part", "event": "refusal",
+    "part": {"type": "refusal", "refusal": ""}, "word": "refusal", "more": {}
   },
   "reasoning": {
-    "item": {"type": "reasoning"},
-    "parts": "summary",
+    "item": {"type": "reasoning"}, "parts": "summary",
     "part_event": "reasoning_summary_part", "event": "reasoning_summary_text",
-    "part": {"type": "summary_text", "text": ""},
-    "word": "text", "more": {}
+    "part": {"type": "summary_text", "text": ""}, "word": "text", "more": {}
   }
 }""").items()}
 ID_PREFIXES = {
@@ -4966,11 +4979,13 @@ class ResponsesWriter:
     knows. An item is open until something else begins.
     """
 
+    _number = 0  # of the event that comes next
+    _open: Optional[_OpenItem] = None
+
     def __init__(
         self, frame: JSON, tools: Mapping[str, Tool], *, fold: bool = False,
         summary: bool = False, encrypted: bool = False, compact: bool = False,
     ) -> None:
-        self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
         self.items: List[JSON] = []  # the output, with all that is to come back
         self._frame = frame
         self._tools = tools
@@ -4982,8 +4997,6 @@ class ResponsesWriter:
         if compact:
             self.text = self._gist.append
         self._out: List[bytes] = []
-        self._number = 0
-        self._open: Optional[_OpenItem] = None  # a message or reasoning
         self._waiting: List[str] = []  # what came encrypted while a message was open
         for kind in ("created", "in_progress"):
             self._write(kind, response=frame)
@@ -5021,7 +5034,6 @@ class ResponsesWriter:
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._close_item()
-        name = self.names.get(name, name)
         tool = self._tools.get(name) or Tool(name, "", {}, own=name)
         kind = "custom_tool" if tool.kind == "custom" else tool.kind
         item = {"type": kind + "_call", "status": "in_progress", "call_id": call_id}
@@ -5124,8 +5136,9 @@ class ResponsesWriter:
             if form.kind == "custom":
                 event = "custom_tool_call_input.delta"
                 self._write(event, **place, delta=item["input"])
-            if item["type"] in NAMED_CALLS:
-                event = f"{item['type']}_{NAMED_CALLS[item['type']]}.done"
+            member = NAMED_CALLS.get(item["type"])
+            if member:
+                event = f"{item['type']}_{member}.done"
                 self._write(event, **place, **members, name=item["name"])
         else:
             part = item[form.parts][0]
@@ -5152,7 +5165,7 @@ def _is_reference(item: Any) -> bool:
 
 def _lacks_something(item: Any) -> bool:
     """Whether the memory may know more of an item than was sent."""
-    thought = text_at(item, "type") == "reasoning" and "id" in item
+    thought = text_at(item, "type") == "reasoning"
     return thought and not item.get("encrypted_content") or _is_reference(item)
 
 
@@ -5213,8 +5226,7 @@ class ResponseMemory:
         self._numbers: Dict[Tuple[str, str], int] = {}  # the latest of a name
 
     def keep(
-        self, session: str, request: bytes, answer: JSON, items: List[JSON],
-        previous: str,
+        self, session: str, request: bytes, answer: JSON, items: List[JSON]
     ) -> None:
         """Remember a finished answer with all its items, no other."""
         if answer.get("status") != "completed":
@@ -5222,7 +5234,7 @@ class ResponseMemory:
         names = [(session, text_at(item, "id")) for item in [answer, *items]]
         output = [(text_at(item, "id"), dumps(item)) for item in items]
         size = len(request) + sum(len(raw) for _, raw in output)
-        before = self._number(session, previous)
+        before = self._number(session, text_at(answer, "previous_response_id"))
         self._count += 1
         self._answers[self._count] = _Kept(before, request, output, names, size)
         self._numbers.update(dict.fromkeys(names, self._count))
@@ -5289,9 +5301,6 @@ def wants_memory(body: JSON, model: Model) -> bool:
     include = list_at(body, "include")
     keeps = body.get("store") is not False and ENCRYPTED not in include
     return keeps and takes_reasoning(model)
-
-
-ENDINGS = ("response.completed", "response.incomplete")
 
 
 class ResponsesTap(StreamTranslator):
@@ -5370,13 +5379,11 @@ class ResponsesTap(StreamTranslator):
                 data = dumps(obj)
             if kind in ENDINGS:
                 self.finished = self.done = True
-                cost = obj.get("copilot_usage")
-                self.usage = openai_usage(self._answer.get("usage"), cost)
-                self._answer = {**self._answer, **given(copilot_usage=cost)}
+                self.usage = openai_usage(self._answer, obj)
+                cost = given(copilot_usage=obj.get("copilot_usage"))
+                self._answer = {**self._answer, **cost}
         self._number += 1
-        head = b"event: %b\n" % name.encode("utf-8") if name else b""
-        lines = data.replace(b"\n", b"\ndata: ")
-        self._out.append(b"%bdata: %b\n\n" % (head, lines))
+        self._out.append(frame_event(name, data))
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
@@ -5424,32 +5431,6 @@ def search_request(query: str) -> JSON:
         "tools": [{"type": "web_search"}],
         "tool_choice": "required",
         "reasoning": {"effort": "low"},
-    }
-
-
-class SearchReader(ResponsesReader):
-    """A Reader of a search by Responses: the sink hears of it when all is known."""
-
-    def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        query = ""
-        pages: Dict[str, str] = {}
-        for item in objects(object_at(obj, "response").get("output")):
-            query = max(query, text_at(object_at(item, "action"), "query"), key=len)
-            notes = [
-                note
-                for part in objects(item.get("content"))
-                for note in objects(part.get("annotations"))
-                if note.get("type") == "url_citation"
-            ]
-            pages.update(
-                (text_at(note, "url"), text_at(note, "title")) for note in notes
-            )
-        sink.search(query, pages)
-        self._ended(kind, index, obj, sink)
-
-    EVENTS = {
-        **dict.fromkeys(ENDINGS, _searched),
-        **dict.fromkeys(FAILURES, ResponsesReader._failed),
     }
 
 
@@ -10803,12 +10784,13 @@ class Exchange:
 
     def translation(self, sink: Any) -> Any:
         """What reads the upstream's answer into `sink`; a tap does so by itself."""
-        sink.names = self.names
         if isinstance(sink, StreamTranslator):
+            sink.names = self.names
             return sink
         _, reader, source = UPSTREAMS[self.endpoint]
         custom = custom_names(self.conversation.tools)
-        return Translation(reader(source(self.model)), sink, custom, self.stops)
+        reader = reader(source(self.model))
+        return Translation(reader, sink, custom, self.stops, self.names)
 
     def read_ahead(self) -> asyncio.Future[bytes]:
         """Begin to read a piece of the answer, which pump() then takes first."""
@@ -11004,15 +10986,12 @@ MAX_ANSWER = 64 * 1024 * 1024  # bytes of a whole JSON answer
 async def whole_answer(response: Response, begun: bytes = b"") -> Tuple[bytes, JSON]:
     """A JSON answer and its object; cut, garbled or an error inside is raised."""
     raw = begun + await response.read_all(MAX_ANSWER)
-    try:
-        obj = loads_object(raw)
-    except BadRequest:
-        raise UpstreamError(
-            "the upstream's answer is not whole JSON; try again."
-        ) from None
-    if isinstance(obj.get("error"), dict):  # in a 200 (UPSTREAM 15.2, last row)
-        raise error_in_stream(obj)
-    return raw, obj
+    answer = read_object(raw)
+    if object_at(answer, "error"):  # in a 200 (UPSTREAM 15.2, last row)
+        raise error_in_stream(answer)
+    if not answer:
+        raise UpstreamError("the upstream's answer is not whole JSON; try again.")
+    return raw, answer
 
 
 async def read_opening(exchange: Exchange, patience: float) -> None:
@@ -11501,7 +11480,9 @@ class App:
         writer = MessagesWriter(message_id, exchange.shown_as, fold=not exchange.stream)
         if self._config.web_search == "on" and await self._take_searcher(exchange):
             await self._forward(exchange, lambda _: search_request(query))
-            await self._answer(exchange, Translation(SearchReader(), writer))
+            await self._answer(
+                exchange, Translation(ResponsesReader(search=True), writer)
+            )
             return
         writer.text(NO_SEARCH)
         writer.end("stop", TokenUsage())
@@ -11532,7 +11513,6 @@ class App:
         await self._answer(exchange, writer)
 
     async def _responses(self, exchange: Exchange) -> None:
-        previous = text_at(exchange.body, "previous_response_id")
         tools = list_at(exchange.body, "tools")
         kinds = {text_at(tool, "type")[:10] for tool in tools}
         if kinds == {"web_search"} and exchange.endpoint != RESPONSES:
@@ -11540,8 +11520,7 @@ class App:
         await self._answer(exchange, await self._forward_responses(exchange))
         source = exchange.source
         self._memory.keep(
-            exchange.session, exchange.request.body, source.whole(), source.items,
-            previous,
+            exchange.session, exchange.request.body, source.whole(), source.items
         )
 
     async def _responses_compact(self, exchange: Exchange) -> None:
@@ -11549,13 +11528,13 @@ class App:
         exchange.stream = False
         exchange.compact = True
         body = self._memory.expand(exchange.session, exchange.body)
-        answer: JSON = {}
+        output = None
         if exchange.endpoint == RESPONSES:
             with contextlib.suppress(UpstreamError):
                 answer = await fold_answer(
                     exchange, await self._forward_responses(exchange)
                 )
-        output = compaction_output(body, answer)
+                output = compaction_output(body, answer)
         if output is None:
             exchange.close()
             exchange.native = False
@@ -11609,7 +11588,7 @@ class App:
         encoding = exchange.body.get("encoding_format")
         await self._forward(exchange, streams=False)
         _, reply = await whole_answer(exchange.response)
-        exchange.usage = openai_usage(reply.get("usage"), reply.get("copilot_usage"))
+        exchange.usage = openai_usage(reply, reply)
         await exchange.send(dumps(encode_embeddings(reply, exchange.model, encoding)))
 
     async def _completions(self, exchange: Exchange) -> None:

@@ -5148,7 +5148,7 @@ HUB_USAGE = [
 
 @pytest.mark.parametrize("name, usage, cost, expected", HUB_USAGE)
 def test_hub_usage(name, usage, cost, expected):
-    assert cp.openai_usage(usage, cost) == expected
+    assert cp.openai_usage({"usage": usage}, {"copilot_usage": cost}) == expected
 
 
 def test_hub_prompt_is_all_that_was_read():
@@ -5541,8 +5541,7 @@ def test_messages_signature_is_one_word_and_comes_back():
 
 def guarded_writer(names={}, **options):
     writer = cp.MessagesWriter("msg_1", "gpt", 99, **options)
-    writer.names = names
-    return cp.CallGuard(writer)
+    return cp.CallGuard(writer, names=names)
 
 
 def tell(told, names={}, **options):
@@ -6693,9 +6692,10 @@ def test_chat_fast_route_tells_the_same():
 
 def test_chat_stream_error_usage_and_names():
     sink = cp.ChatWriter("i", "m", 1, False)
-    sink.names = {"short": C_LONG}
-    sink.call("k", "c", "short")
-    sink.text("\ud83d")
+    guard = cp.CallGuard(sink, names={"short": C_LONG})
+    guard.call("k", "c", "short")
+    guard.arguments("k", "{}")
+    guard.text("\ud83d")
     out = sink.take()
     assert C_LONG.encode() in out and rb'"\ud83d"' in out and sink.take() == b""
     sink.error(cp.UpstreamError("Gone."))
@@ -7467,7 +7467,9 @@ def test_responses_web_search():
     raw = deltas.end(output=[{"type": "web_search_call"}, search, R_CITED]).raw
     events = []
     for fold in (False, True):
-        machine = cp.Translation(cp.SearchReader(), cp.MessagesWriter("msg_1", "m", fold=fold))
+        machine = cp.Translation(
+            cp.ResponsesReader(search=True), cp.MessagesWriter("msg_1", "m", fold=fold)
+        )
         out = cp.SSEDecoder().feed(machine.feed(raw) + machine.finish())
         events += [json.loads(event.data) for event in out]
         whole = machine.whole()
@@ -8098,8 +8100,9 @@ def test_responses_writer_incomplete_and_failed():
 # -- the memory of answers -----------------------------------------------------
 
 
-def r_answer(name, *items):
-    return {"id": name, "status": "completed"}, list(items)
+def r_answer(name, *items, previous=None):
+    answer = {"id": name, "status": "completed", "previous_response_id": previous}
+    return answer, list(items)
 
 
 def r_message(name, text):
@@ -8134,8 +8137,9 @@ def test_responses_memory_links_and_forgets():
         if turn:
             previous = body["previous_response_id"]
         else:
-            previous = ""
-        memory.keep("s", raw, *r_answer("r%d" % turn, r_message("m%d" % turn, "a")), previous)
+            previous = None
+        message = r_message("m%d" % turn, "a")
+        memory.keep("s", raw, *r_answer("r%d" % turn, message, previous=previous))
     items = memory.expand("s", {"input": "next", "previous_response_id": "r19"})["input"]
     assert len(items) == 41 and items[-1] == {"role": "user", "content": "next"}
     assert [item["content"] for item in items[0::2]] == ["q%d" % n for n in range(20)] + ["next"]
@@ -8160,13 +8164,13 @@ def test_responses_memory_links_and_forgets():
             ("previous_response_not_found", 400),
             ("item_not_found", 404),
         )
-    memory.keep("t", b"{}" + b" " * 3000, *r_answer("r0"), "")  # pushes the oldest out
+    memory.keep("t", b"{}" + b" " * 3000, *r_answer("r0"))  # pushes the oldest out
     with pytest.raises(cp.BadRequest, match="r.* not found"):
         memory.expand("s", {"input": "next", "previous_response_id": "r19"})
     for turn in range(300):
-        memory.keep("u", b"{}", *r_answer("r%d" % turn, r_message("m", "a" * 50)), "")
+        memory.keep("u", b"{}", *r_answer("r%d" % turn, r_message("m", "a" * 50)))
         assert memory.size <= 4000
-    memory.keep("u", b" " * 5000, *r_answer("r"), "")
+    memory.keep("u", b" " * 5000, *r_answer("r"))
     assert memory.size <= 4000
 
 
@@ -8175,7 +8179,8 @@ def test_responses_memory_of_an_upstream_that_uses_an_id_again():
     for turn in range(4):
         body = {"input": "q%d" % turn, "previous_response_id": "r" if turn else None}
         memory.expand("s", body)
-        memory.keep("s", json.dumps(body).encode(), *r_answer("r"), "r" if turn else "")
+        previous = body["previous_response_id"]
+        memory.keep("s", json.dumps(body).encode(), *r_answer("r", previous=previous))
     items = memory.expand("s", {"input": "next", "previous_response_id": "r"})["input"]
     assert [item["content"] for item in items] == ["q0", "q1", "q2", "q3", "next"]
 
@@ -8183,7 +8188,7 @@ def test_responses_memory_of_an_upstream_that_uses_an_id_again():
 def test_responses_memory_completes_reasoning():
     memory = cp.ResponseMemory()
     thought = r_item("reasoning", id="rs_1", summary=[], encrypted_content="E")
-    memory.keep("s", b'{"input":"x"}', *r_answer("r", thought, r_message("m", "a")), "")
+    memory.keep("s", b'{"input":"x"}', *r_answer("r", thought, r_message("m", "a")))
     asked = {
         "input": [{"type": "item_reference", "id": "m"}, {**thought, "encrypted_content": None}]
     }
@@ -9174,9 +9179,9 @@ def as_anthropic(told):
     }
 
 
-def drive(pieces, reader, sink):
+def drive(pieces, reader, sink, names={}):
     """(bytes, translation, error) of one answer."""
-    machine = cp.Translation(reader(), sink)
+    machine = cp.Translation(reader(), sink, names=names)
     out = b""
     try:
         for piece in pieces:
@@ -9309,8 +9314,7 @@ def test_matrix_round_trip_keeps_ids_order_errors_and_reasoning(pair):
         cp.ChatWriter("i", "m", 1, True, fold=True),
     ]
     for sink in sinks:
-        sink.names = {SHORT_NAME: LONG_NAME}
-        assert drive([raw], lambda: reader(source), sink)[2] is None
+        assert drive([raw], lambda: reader(source), sink, {SHORT_NAME: LONG_NAME})[2] is None
     chat = sinks[1].whole()["choices"][0]["message"]
     assert (
         chat["tool_calls"][0]["function"]["name"]
