@@ -6144,9 +6144,7 @@ def fix_containers(schema: JSON) -> None:
     kinds = schema.get("type") or ()  # one text, or a list of them
     if "object" in kinds or "properties" in schema:
         inner = object_at(schema, "properties")
-        schema["properties"] = {
-            name: {} if inner[name] is None else inner[name] for name in inner
-        }
+        schema["properties"] = {name: inner[name] or {} for name in inner}
         if "required" in schema:
             names = texts_of(schema, "required")
             schema["required"] = [name for name in names if name in inner]
@@ -6177,8 +6175,11 @@ def fix_for_google(schema: JSON) -> None:
         return
     if None in values:
         schema["nullable"] = True
-    named = [value for value in values if value is not None]
-    schema["enum"] = [one if isinstance(one, str) else dumps_text(one) for one in named]
+    schema["enum"] = [
+        value if isinstance(value, str) else dumps_text(value)
+        for value in values
+        if value is not None
+    ]
 
 
 def fix_all(schema: Any, *fixes: Callable[[JSON], None]) -> bool:
@@ -6201,15 +6202,12 @@ def definition(root: JSON, schema: JSON) -> JSON:
 
 
 def merge_branches(
-    schema: JSON, root: JSON, properties: JSON, seen: Set[int]
+    schema: JSON, root: JSON, properties: JSON, seen: List[JSON]
 ) -> Set[str]:
-    """Add all properties of a schema and its branches; those that every one requires.
-
-    A branch counts once, so no schema takes longer than its own size.
-    """
-    if id(schema) in seen or len(seen) > MOST_BRANCHES:
+    """Add all properties of a schema and its branches; the names that all require."""
+    if len(seen) > MOST_BRANCHES:  # they may refer to each other
         return set()
-    seen.add(id(schema))
+    seen.append(schema)
     for name, inner in object_at(schema, "properties").items():
         properties.setdefault(name, inner)
     needed = set(texts_of(schema, "required"))
@@ -6230,15 +6228,14 @@ def flatten_union(schema: JSON, tool: JSON) -> None:
     if schema.keys().isdisjoint(("$ref", *UNIONS)):
         return
     properties: JSON = {}
-    needed = merge_branches(schema, schema, properties, set())
-    names = [*texts_of(schema, "required"), *sorted(needed)]
+    needed = merge_branches(schema, schema, properties, [])
     branches = objects(schema.get("anyOf")) + objects(schema.get("oneOf"))
     choices = [definition(schema, branch) or branch for branch in branches]
     for key in ("$ref", *UNIONS):
         schema.pop(key, None)
     if choices:
         describe(tool, "Arguments by one of: %s" % dumps_text(choices)[:2000])
-    schema.update(properties=properties, required=list(dict.fromkeys(names)))
+    schema.update(properties=properties, required=sorted(needed))
 
 
 def fit_schema(fit: Fit, tool: JSON) -> int:
@@ -6257,16 +6254,15 @@ def fit_schema(fit: Fit, tool: JSON) -> int:
     if "$schema" in schema:
         del schema["$schema"]
         fit.cuts += 1
-    verdict = KEPT
     before = {**schema}
     flatten_union(schema, holder)
     schema["type"] = "object"
     schema["properties"] = object_at(schema, "properties")
-    if key == "parameters":
-        verdict |= fix_all(schema, fix_keywords, fix_containers)
-        if fit.model.maker == "google":
-            verdict |= fix_all(schema, fix_for_google)
-    return verdict | (schema != before)
+    fixes: List[Callable[[JSON], None]] = [fix_keywords, fix_containers]
+    if fit.model.maker == "google":
+        fixes.append(fix_for_google)
+    inside = key == "parameters" and fix_all(schema, *fixes)
+    return inside or schema != before
 
 
 def is_strict(schema: Any) -> bool:
