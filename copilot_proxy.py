@@ -5535,7 +5535,7 @@ class Fit:
         if body is not client.body or not places:
             # Arguments were a text: their escapes became characters since.
             return replace_lone_surrogates(dumps(body))
-        own = [key for key in places if body.get(key, self) is places[key][0]]
+        own = {key for key in places if body.get(key, self) is places[key][0]}
         if len(own) == len(places) == len(body) and not self.cuts:
             return client.raw
         pieces: List[Any] = []
@@ -5612,12 +5612,9 @@ def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -
             if answer & GONE:
                 item.clear()
                 break
-        if shown in LEAVES or depth == DEEPEST:
-            verdict |= answer
-            continue
-        for key in inner_keys:
+        for key in () if shown in LEAVES else inner_keys:
             inner = item.get(key)
-            if type(inner) is list:
+            if type(inner) is list and depth < DEEPEST:
                 # Whatever happened inside, the outer one is changed by it.
                 answer |= bool(visit(fit, inner, kind, repairs, depth + 1))
         verdict |= answer
@@ -5671,8 +5668,6 @@ UNSERVED = {
         "modalities": "",
         "logprobs": "",
         "functions": "use tools",
-        "logit_bias": "",
-        "web_search_options": "",
     },
     "responses": {
         "background": "answers come at once; leave it out",
@@ -5680,8 +5675,6 @@ UNSERVED = {
     },
 }
 HARMLESS = {"n": 1, "modalities": ["text"]}  # values that ask for nothing
-# No translation of a chat request has a field for these.
-CHAT_ALONE = ("logit_bias", "web_search_options")
 
 
 def refuse_meaning(fit: Fit) -> None:
@@ -5692,15 +5685,12 @@ def refuse_meaning(fit: Fit) -> None:
     body = fit.client.body
     unserved = UNSERVED.get(fit.client.dialect, {})
     for key in sorted(unserved.keys() & body.keys()):
-        taken = fit.endpoint == CHAT and key in CHAT_ALONE
         if not body[key]:
             fit.body.pop(key, None)  # it says nothing, and is refused
-        elif body[key] != HARMLESS.get(key) and not taken:
+        elif body[key] != HARMLESS.get(key):
             advice = unserved[key] or "leave it out"
-            raise BadRequest(
-                f"{key}: not available here; {advice}",
-                code="unsupported_parameter",
-            )
+            words = f"{key}: not available here; {advice}"
+            raise BadRequest(words, code="unsupported_parameter")
     if fit.client.dialect == "anthropic" and body.pop("thread", None):
         # Both of Anthropic's SDKs send the whole history after exactly this answer.
         raise BadRequest(
@@ -5709,11 +5699,6 @@ def refuse_meaning(fit: Fit) -> None:
                 "error_code": "thread_unsupported_request",
                 "unsupported": ["thread"],
             },
-        )
-    if fit.body.get("previous_response_id"):  # still there: nobody has resolved it
-        raise BadRequest(
-            "previous_response_id: Copilot keeps no answers; send the full input",
-            code="unsupported_parameter",
         )
 
 
@@ -6137,9 +6122,7 @@ def fix_containers(schema: JSON) -> None:
     kinds = schema.get("type") or ()  # one text, or a list of them
     if "object" in kinds or "properties" in schema:
         inner = object_at(schema, "properties")
-        schema["properties"] = {
-            name: {} if inner[name] is None else inner[name] for name in inner
-        }
+        schema["properties"] = {name: inner[name] or {} for name in inner}
         if "required" in schema:
             names = texts_of(schema, "required")
             schema["required"] = [name for name in names if name in inner]
@@ -6170,8 +6153,11 @@ def fix_for_google(schema: JSON) -> None:
         return
     if None in values:
         schema["nullable"] = True
-    named = [value for value in values if value is not None]
-    schema["enum"] = [one if isinstance(one, str) else dumps_text(one) for one in named]
+    schema["enum"] = [
+        value if isinstance(value, str) else dumps_text(value)
+        for value in values
+        if value is not None
+    ]
 
 
 def fix_all(schema: Any, *fixes: Callable[[JSON], None]) -> bool:
@@ -6187,22 +6173,19 @@ def fix_all(schema: Any, *fixes: Callable[[JSON], None]) -> bool:
 
 def definition(root: JSON, schema: JSON) -> JSON:
     """What a schema refers to, if that is a definition of its own root; else {}."""
-    found = re.fullmatch(r"#/(\$defs|definitions)/([^/]+)", str(schema.get("$ref")))
-    if found is None:
+    path = str(schema.get("$ref")).split("/")
+    if len(path) != 3 or path[0] != "#":
         return {}
-    return object_at(object_at(root, found[1]), found[2])
+    return object_at(object_at(root, path[1]), path[2])
 
 
 def merge_branches(
-    schema: JSON, root: JSON, properties: JSON, seen: Set[int]
+    schema: JSON, root: JSON, properties: JSON, seen: List[JSON]
 ) -> Set[str]:
-    """Add all properties of a schema and its branches; those that every one requires.
-
-    A branch counts once, so no schema takes longer than its own size.
-    """
-    if id(schema) in seen or len(seen) > MOST_BRANCHES:
+    """Add all properties of a schema and its branches; the names that all require."""
+    if len(seen) > MOST_BRANCHES:  # they may refer to each other
         return set()
-    seen.add(id(schema))
+    seen.append(schema)
     for name, inner in object_at(schema, "properties").items():
         properties.setdefault(name, inner)
     needed = set(texts_of(schema, "required"))
@@ -6223,15 +6206,14 @@ def flatten_union(schema: JSON, tool: JSON) -> None:
     if schema.keys().isdisjoint(("$ref", *UNIONS)):
         return
     properties: JSON = {}
-    needed = merge_branches(schema, schema, properties, set())
-    names = [*texts_of(schema, "required"), *sorted(needed)]
+    needed = merge_branches(schema, schema, properties, [])
     branches = objects(schema.get("anyOf")) + objects(schema.get("oneOf"))
     choices = [definition(schema, branch) or branch for branch in branches]
     for key in ("$ref", *UNIONS):
         schema.pop(key, None)
     if choices:
         describe(tool, "Arguments by one of: %s" % dumps_text(choices)[:2000])
-    schema.update(properties=properties, required=list(dict.fromkeys(names)))
+    schema.update(properties=properties, required=sorted(needed))
 
 
 def fit_schema(fit: Fit, tool: JSON) -> int:
@@ -6250,16 +6232,15 @@ def fit_schema(fit: Fit, tool: JSON) -> int:
     if "$schema" in schema:
         del schema["$schema"]
         fit.cuts += 1
-    verdict = KEPT
     before = {**schema}
     flatten_union(schema, holder)
     schema["type"] = "object"
     schema["properties"] = object_at(schema, "properties")
-    if key == "parameters":
-        verdict |= fix_all(schema, fix_keywords, fix_containers)
-        if fit.model.maker == "google":
-            verdict |= fix_all(schema, fix_for_google)
-    return verdict | (schema != before)
+    fixes: List[Callable[[JSON], None]] = [fix_keywords, fix_containers]
+    if fit.model.maker == "google":
+        fixes.append(fix_for_google)
+    inside = key == "parameters" and fix_all(schema, *fixes)
+    return inside or schema != before
 
 
 def is_strict(schema: Any) -> bool:
@@ -6401,7 +6382,8 @@ def signature_of(block: JSON) -> str:
 def drop_thinking(fit: Fit, block: JSON) -> int:
     """Thinking that its reader cannot read: of ours, of others, refused before."""
     ours = unpack_reasoning(text_at(block, "signature") or text_at(block, "data"))
-    if ours or signature_of(block) in {"", *fit.learnt.get("thinking", ())}:
+    own = signature_of(block)
+    if ours or not own or own in fit.learnt.get("thinking", ()):
         return GONE
     if "empty thinking" in fit.learnt and is_blank(block.get("thinking")):
         return GONE
@@ -6568,16 +6550,10 @@ def check_document(fit: Fit, part: JSON) -> int:
 def fit_document(fit: Fit, block: JSON) -> int:
     """A document that is text becomes text: only PDF is taken (UPSTREAM 11.5)."""
     source = own_source(fit, block)
-    kind = source.get("type")
     text = text_at(source, "data")
-    if kind == "content" and isinstance(source.get("content"), (str, list)):
-        text = texts_in(source.get("content"))
-    elif kind == "base64" and text_at(source, "media_type").startswith("text/"):
-        try:
-            text = base64.b64decode(text).decode("utf-8", "replace")
-        except ValueError:  # not base64: the upstream has words
-            return KEPT
-    elif kind != "text":
+    if isinstance(source.get("content"), (str, list)):
+        text = texts_in(source["content"])
+    elif source.get("type") != "text":
         return KEPT
     words = [text_at(block, "title"), text_at(block, "context"), text]
     return say_block(block, "\n\n".join(filter(None, words)))
@@ -6796,14 +6772,12 @@ def fit_chat_fields(fit: Fit) -> None:
         wanted = model.output  # as the official client
     if not wanted:
         return
+    for key in ("max_tokens", "max_completion_tokens"):
+        body.pop(key, None)
+    named = reasoner or "limit name" in fit.learnt
+    key = "max_completion_tokens" if named else "max_tokens"
     # Clamped to the catalogue: only Messages is known to take more than that lists.
-    wanted = min(wanted, model.output or wanted)
-    if reasoner or "limit name" in fit.learnt:
-        body["max_completion_tokens"] = wanted
-        body.pop("max_tokens", None)
-    else:
-        body["max_tokens"] = wanted
-        body.pop("max_completion_tokens", None)
+    body[key] = min(wanted, model.output or wanted)
 
 
 def fit_role(fit: Fit, message: JSON) -> bool:
@@ -6881,11 +6855,6 @@ INCLUDES = (
     "message.input_image.image_url",
 )
 NOTES = "internal_"  # so begin members that Codex keeps for itself (CLIENTS 8)
-# Left out without a word, since refuse_meaning has refused what of them means anything;
-# client_metadata is Codex's own (CLIENTS 2).
-UNTOLD_FIELDS = (
-    "background conversation previous_response_id prompt client_metadata".split()
-)
 LEAST_OUTPUT = 16  # a smaller max_output_tokens is a 400 (UPSTREAM 10.1)
 LONGEST_KEY = 64  # of a prompt_cache_key
 
@@ -6896,7 +6865,8 @@ def fit_responses_fields(fit: Fit) -> None:
     body["stream"] = True  # whole answers have a cap and a time-out
     fit.leave_out("service_tier")
     check_tool_count(body)
-    for key in (*UNTOLD_FIELDS, *[key for key in body if key.startswith(NOTES)]):
+    notes = [key for key in body if key.startswith(NOTES)]
+    for key in ("previous_response_id", "client_metadata", *notes):  # (CLIENTS 2)
         body.pop(key, None)
     include = field(body, "include", list, default=[])
     known = INCLUDES
@@ -6928,15 +6898,14 @@ def fit_items(fit: Fit) -> None:
     kept: List[JSON] = []
     refused = fit.learnt.get("reasoning", ())
     for item in items:
-        kind = item.get("type")
-        if kind == "item_reference":
-            path = path_of(fit.body, item)
-            raise BadRequest(f"{path}: Copilot keeps no items; send it whole")
         ours = unpack_reasoning(text_at(item, "encrypted_content"))
-        if kind == "reasoning" and (ours or signature_of(item) in refused):
+        if item.get("type") == "reasoning" and (ours or signature_of(item) in refused):
             continue
-        names = [key for key in item if key != "id" and not key.startswith(NOTES)]
-        plain = {key: item[key] for key in names}
+        plain = {
+            key: value
+            for key, value in item.items()
+            if key != "id" and not key.startswith(NOTES)
+        }
         if ours:
             words = [{"type": "input_text", "text": summary_text(item)}]
             plain = {"type": "message", "role": "user", "content": words}
@@ -7050,27 +7019,24 @@ RULES: Tuple[Rule, ...] = (
     Rule("max_tokens", words=r"max_tokens: \d+ > (\d+)"),
     Rule("responses fields", fit_responses_fields, ON_RESPONSES),  # UPSTREAM 10.1
     Rule("reasoner samplers", drop_both_samplers, OF_REASONERS),  # UPSTREAM 9.1
-    Rule(  # UPSTREAM 22.3
+    Rule(
         "second sampler",
         drop_second_sampler,
         r"/v1/messages \S* claude-(?:sonnet|haiku)-4[.-]5",
         words=r"temperature\W{1,3}and\W{1,3}top_p\W{1,3}cannot both",
-    ),
-    Rule(  # UPSTREAM 22.3
-        "samplers",
-        drop_samplers,
+    ),  # UPSTREAM 22.3
+    Rule(
+        "samplers", drop_samplers,
         words=r"\b(temperature|top_p|top_k)\W{0,2} is (?:not supported|deprecated)",
-    ),
-    Rule(  # UPSTREAM 22.3
+    ),  # UPSTREAM 22.3
+    Rule(
         "forced choice",
         words=r"tool_choice: type .{1,40} (?:is|are) not supported",
-    ),
-    Rule(  # UPSTREAM 22.6
-        "stop",
-        cut_at_stops,
-        r"/responses |" + OF_REASONERS,
+    ),  # UPSTREAM 22.3
+    Rule(
+        "stop", cut_at_stops, r"/responses |" + OF_REASONERS,
         words=r"parameter: 'stop'",
-    ),
+    ),  # UPSTREAM 22.6
     Rule(
         "limit name",
         words=r"'max_tokens' is not supported.{1,80}max_completion_tokens",
@@ -7079,30 +7045,30 @@ RULES: Tuple[Rule, ...] = (
     Rule("always thinks", words=r"thinking\.type\.disabled"),  # UPSTREAM 22.3
     Rule("no adaptive", words=r"adaptive thinking is not supported"),
     Rule("no budget", words=r"thinking\.type\.enabled"),
-    Rule(  # UPSTREAM 22.3
+    Rule(
         "lost thinking",
         words=r"expected `?thinking`? or `?redacted_thinking`?, but found",
         learn=loop_calls,
-    ),
+    ),  # UPSTREAM 22.3
     Rule("thinking kind", fit_thinking, ON_MESSAGES),  # UPSTREAM 11.5
-    Rule(  # UPSTREAM 22.3
+    Rule(
         "calm effort",
         words=r"effort '\w+' is not supported when thinking is disabled",
-    ),
-    Rule(  # UPSTREAM 11.5
+    ),  # UPSTREAM 22.3
+    Rule(
         "effort",
         fit_effort,
         EVERYWHERE,
         words=r"(?:effort\b.{0,80}|'(?:none|minimal|low|medium|high|xhigh|max)' is )"
         r"not supported(?:.{0,120}?supported values[^:]{0,20}:(.*))?",
-    ),
-    Rule(  # UPSTREAM 11.5
+    ),  # UPSTREAM 11.5
+    Rule(
         "format",
         say_format,
         words=r"allowedPartnerModelFeatures"
         r"|(?:output_config\.format|response_format|text\.format|structured outputs?)"
         r"\b.{0,80}(?:not permitted|not supported)",
-    ),
+    ),  # UPSTREAM 11.5
     Rule(
         "fields",
         drop_fields,
@@ -7112,15 +7078,15 @@ RULES: Tuple[Rule, ...] = (
         learn=field_path,
     ),
     Rule("format schema", fit_format_schema, ON_OPENAI),  # UPSTREAM 22.4, 22.5
-    Rule(  # UPSTREAM 22.4: such a model gets the request translated (18)
+    Rule(
         "namespaces",
         words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b",
-    ),
-    Rule(  # UPSTREAM 22.4
+    ),  # UPSTREAM 22.4: such a model gets the request translated (18)
+    Rule(
         "reasoning",
         words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
         learn=thought_prints,
-    ),
+    ),  # UPSTREAM 22.4
     # Offered tools: before the turns, because those ask what is offered.
     Rule("tools of Messages", fit_messages_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
     Rule(
@@ -7128,29 +7094,21 @@ RULES: Tuple[Rule, ...] = (
     ),  # UPSTREAM 10.1
     Rule("schemas", fit_schema, EVERYWHERE, OFFERED),  # UPSTREAM 22.5
     Rule("strict", loosen, ON_OPENAI, OFFERED),  # UPSTREAM 22.4
-    Rule(  # UPSTREAM 11.5, 16
-        "names",
-        fit_name,
-        EVERYWHERE,
-        OFFERED + " " + CALL_KINDS,
-    ),
+    Rule(
+        "names", fit_name, EVERYWHERE, OFFERED + " " + CALL_KINDS,
+    ),  # UPSTREAM 11.5, 16
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
     Rule("chat turns", fit_chat_turn, ON_CHAT, "assistant tool"),
-    Rule(  # UPSTREAM 9.1
-        "roles",
-        fit_role,
-        r"/chat/completions \S* (?:o1|(?!%s))" % REASONERS,
+    Rule(
+        "roles", fit_role, r"/chat/completions \S* (?:o1|(?!%s))" % REASONERS,
         "system developer",
-    ),
-    Rule(  # UPSTREAM 11.5
-        "system turns",
-        fit_system_turn,
-        ON_MESSAGES,
-        "system",
+    ),  # UPSTREAM 9.1
+    Rule(
+        "system turns", fit_system_turn, ON_MESSAGES, "system",
         words=r"unexpected role \W?system",
-    ),
+    ),  # UPSTREAM 11.5
     Rule("order", sort_blocks, ON_MESSAGES, "user assistant"),  # UPSTREAM 11.5, 11.6
-    Rule(  # UPSTREAM 11.6, 22.3
+    Rule(
         "thinking",
         drop_thinking,
         ON_MESSAGES,
@@ -7158,42 +7116,33 @@ RULES: Tuple[Rule, ...] = (
         words=r"signature`? in `?thinking|block cannot be `?thinking"
         r"|thinking.{1,80}cannot be modified|bound to a different conversation",
         learn=thought_prints,
-    ),
-    Rule(  # UPSTREAM 22.3
+    ),  # UPSTREAM 11.6, 22.3
+    Rule(
         "empty thinking",
         words=r"each thinking block must contain thinking",
-    ),
-    Rule(  # UPSTREAM 11.5
-        "server blocks",
-        say_server_block,
-        ON_MESSAGES,
-        SERVER_BLOCKS,
-    ),
+    ),  # UPSTREAM 22.3
+    Rule(
+        "server blocks", say_server_block, ON_MESSAGES, SERVER_BLOCKS,
+    ),  # UPSTREAM 11.5
     Rule("references", say_reference, ON_MESSAGES, "tool_reference"),  # UPSTREAM 11.5
     Rule("result marks", lift_marks, ON_MESSAGES, "tool_result"),  # UPSTREAM 22.3
-    Rule(  # UPSTREAM 22.6
-        "images",
-        fit_image,
-        ON_MESSAGES,
-        "image",
-    ),
+    Rule(
+        "images", fit_image, ON_MESSAGES, "image",
+    ),  # UPSTREAM 22.6
     Rule("image URLs", fit_image_url, ON_OPENAI, "image_url input_image"),
     Rule("vision", words=r"vision is not (?:enabled|supported)"),
     Rule("documents of text", fit_document, ON_MESSAGES, "document"),  # UPSTREAM 11.5
-    Rule(  # UPSTREAM 9.1, 22.4
+    Rule(
         "documents",
         check_document,
         ON_OPENAI,
         "file input_file",
         words=r"only text and image_url are allowed|'(?:input_)?file'|input_file"
         r"|file input is not supported",
-    ),
-    Rule(  # UPSTREAM 22.3, 22.4
-        "ids",
-        fit_call_id,
-        EVERYWHERE,
-        CALL_KINDS + " " + RESULT_KINDS,
-    ),
+    ),  # UPSTREAM 9.1, 22.4
+    Rule(
+        "ids", fit_call_id, EVERYWHERE, CALL_KINDS + " " + RESULT_KINDS,
+    ),  # UPSTREAM 22.3, 22.4
     Rule("blank", drop_blank, ON_MESSAGES, "text"),  # UPSTREAM 11.5
     Rule("marks", fit_mark, ON_MESSAGES, MARKED + " " + SERVER_BLOCKS),  # UPSTREAM 11.5
     # What the walk has left: pairs before the last turn, since they may add one.
@@ -7202,12 +7151,10 @@ RULES: Tuple[Rule, ...] = (
     Rule("chat pairs", pair_chat_results, ON_CHAT),
     Rule("item ids", fit_items, ON_RESPONSES),  # UPSTREAM 10.1
     Rule("item pairs", pair_items, ON_RESPONSES),  # UPSTREAM 10.1
-    Rule(  # UPSTREAM 11.5
-        "prefill",
-        end_with_user,
-        r"/v1/messages |/chat/completions \S* claude",
+    Rule(
+        "prefill", end_with_user, r"/v1/messages |/chat/completions \S* claude",
         words=r"does not support assistant message prefill",
-    ),
+    ),  # UPSTREAM 11.5
     Rule("tool list", tidy_tools, EVERYWHERE),  # UPSTREAM 11.5, 22.6
     Rule("too many marks", drop_marks, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("cache", mark_for_cache, r"/chat/completions \S* claude"),  # UPSTREAM 9.1
@@ -7281,13 +7228,12 @@ class Fitter:
             for name in news:
                 keep_newest(known, name, None, MAX_LESSONS)
             keep_newest(self._learnt, subject, learnt, MAX_SUBJECTS)
-            # Not the upstream's words, which may quote the prompt, nor prints: this is
-            # logged.
-            names = [name for name in news if re.fullmatch(r"[\w.*-]{1,60}", name)]
+            # Logged: not the upstream's words, which may quote the prompt, nor prints.
+            names = [name for name in news[:8] if re.fullmatch(r"[\w.*-]{1,60}", name)]
             if rule.learn is thought_prints:
                 names = []
             return "%s refuses this, so it is sent otherwise: %s %s" % (
-                fit.model.id, rule.name, ", ".join(names[:8]),
+                fit.model.id, rule.name, ", ".join(names),
             )
         return ""
 
