@@ -4512,8 +4512,8 @@ def _choice_among(body: JSON, table: ToolTable) -> str:
     if kind != "allowed_tools":
         return "=" + table.name_of(choice)
     table.tools = chosen
-    modes = ("auto", "required")
-    return required_word({"mode": "auto", **choice}, "mode", modes, "tool_choice")
+    choice = {"mode": "auto", **choice}
+    return required_word(choice, "mode", ("auto", "required"), "tool_choice")
 
 
 def parse_responses(body: JSON) -> Conversation:
@@ -4533,7 +4533,6 @@ def parse_responses(body: JSON) -> Conversation:
     form = field(text, "format", dict, "text", {"type": "text"})
     # In chat all but the type stands one level deeper.
     named = {key: form[key] for key in form if key != "type"}
-    form = {**form, "json_schema": named}
     choice = _choice_among(body, table)
     return Conversation(
         turns=pair_results(_join_turns(turns)),
@@ -4544,7 +4543,9 @@ def parse_responses(body: JSON) -> Conversation:
         **samplers(body),
         effort=text_field(reasoning, "effort", "reasoning"),
         thinking=bool(reasoning.get("summary")),
-        schema=parse_format(form, "text.format", "text.format"),
+        schema=parse_format(
+            {**form, "json_schema": named}, "text.format", "text.format"
+        ),
         user=text_field(body, "user") or text_field(body, "prompt_cache_key"),
         left_out=tuple(table.left_out),
     )
@@ -4704,7 +4705,7 @@ DELTAS = {
 # A delta of text as Copilot writes it: most of an answer, and not worth a whole parse.
 # What differs in anything is parsed, so that broken JSON is found.
 PLAIN_DELTA = re.compile(
-    rb'{"content_index":(\d),"delta":"([ !#-\[\]-~]*)","item_id":("[ !#-\[\]-~]*"),'
+    rb'{"content_index":(\d),"delta":"([ !#-\[\]-~]*)",("item_id":"[ !#-\[\]-~]*"),'
     rb'"logprobs":\[\],"obfuscation":"\w*","output_index":(\d|[1-9]\d),'
     rb'"sequence_number":[1-9]\d{0,8},"type":"response\.output_text\.delta"}',
     re.ASCII,
@@ -5036,8 +5037,7 @@ class ResponsesWriter:
             raise UpstreamError(words % (key,))
         call.pieces.append(fragment)
         if call.form.kind == "function":
-            event = "function_call_arguments.delta"
-            self._write(event, **call.place, delta=fragment)
+            self._write("function_call_arguments.delta", **call.place, delta=fragment)
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
@@ -5046,8 +5046,9 @@ class ResponsesWriter:
         why = {"length": "max_output_tokens", "content_filter": reason}.get(reason)
         status = "incomplete" if why else "completed"
         if self._compact:
-            packed = pack_reasoning("".join(self._gist), COMPACTED)
-            self._add_whole("compaction", packed)
+            self._add_whole(
+                "compaction", pack_reasoning("".join(self._gist), COMPACTED)
+            )
         self._close_item("final_answer", status)
         answer = {
             **self._frame,
@@ -5079,9 +5080,9 @@ class ResponsesWriter:
     def _write(self, event: str, **fields: Any) -> None:
         if not self._mute:
             kind = "response." + event
-            about = {"type": kind, "sequence_number": self._number}
+            obj = {"type": kind, "sequence_number": self._number, **fields}
             self._number += 1
-            self._out.append(encode_sse(kind, {**about, **fields}))
+            self._out.append(encode_sse(kind, obj))
 
     def _shown(self, item: JSON) -> JSON:
         if self._encrypted:
@@ -5120,8 +5121,9 @@ class ResponsesWriter:
             members = call_members(form.kind, text)
             item.update(members, status=status)
             if form.kind == "custom":
-                event = "custom_tool_call_input.delta"
-                self._write(event, **place, delta=item["input"])
+                self._write(
+                    "custom_tool_call_input.delta", **place, delta=item["input"]
+                )
             member = NAMED_CALLS.get(item["type"])
             if member:
                 event = f"{item['type']}_{member}.done"
@@ -5339,8 +5341,7 @@ class ResponsesTap(StreamTranslator):
         plain = PLAIN_DELTA(data)
         own_id = plain and self._ids.get(int(plain[4]))
         if own_id:
-            start, end = plain.span(3)
-            data = b"%b%b%b" % (data[:start], dumps(own_id), data[end:])
+            data = data.replace(plain[3], b'"item_id":' + dumps(own_id))
         elif data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
             return
         else:
