@@ -4266,8 +4266,7 @@ CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
     "description": "Run a command on the user's machine.",
     "parameters": {"type": "object", "required": ["command"], "properties": {
       "command": {"type": "array", "items": {"type": "string"}},
-      "working_directory": {"type": "string"},
-      "timeout_ms": {"type": "integer"}
+      "working_directory": {"type": "string"}, "timeout_ms": {"type": "integer"}
     }},
     "item": {}, "member": "action", "blank": {"type": "exec", "env": {}, "command": []}
   },
@@ -4275,8 +4274,7 @@ CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
     "description": "Run shell commands on the user's machine.",
     "parameters": {"type": "object", "required": ["commands"], "properties": {
       "commands": {"type": "array", "items": {"type": "string"}},
-      "timeout_ms": {"type": "integer"},
-      "max_output_length": {"type": "integer"}
+      "timeout_ms": {"type": "integer"}, "max_output_length": {"type": "integer"}
     }},
     "item": {}, "member": "action", "blank": {}
   },
@@ -4291,9 +4289,8 @@ CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
   },
   "tool_search": {
     "description": "Find more tools.",
-    "parameters": {"type": "object", "required": ["query"], "properties": {
-      "query": {"type": "string"}
-    }},
+    "parameters": {"type": "object", "required": ["query"],
+      "properties": {"query": {"type": "string"}}},
     "item": {"execution": "client"}, "member": "arguments", "blank": {}
   }
 }""")
@@ -4313,11 +4310,8 @@ def input_items(body: JSON) -> List[Any]:
 
 
 class ToolTable:
-    """The tools of a Responses request, each a function of its own name.
-
-    Namespaces are flattened, as no other API has them; what tool searches found counts
-    as declared.
-    """
+    """The tools of a Responses request, and those that its searches found, each a
+    function of its own name: no other API has namespaces."""
 
     def __init__(self, body: JSON) -> None:
         self.tools: Dict[str, Tool] = {}
@@ -4517,10 +4511,8 @@ def _choice_among(body: JSON, table: ToolTable) -> str:
 
 
 def parse_responses(body: JSON) -> Conversation:
-    """Read a Responses request for a model of another endpoint; raises BadRequest.
-
-    References into earlier answers must have been resolved: ResponseMemory.expand().
-    """
+    """Read a request, after ResponseMemory.expand(), for a model of another endpoint;
+    raises BadRequest."""
     table = ToolTable(body)
     text_field(body, "instructions")  # a list of parts is only for content
     turns = [Turn("system", _parse_input_content(body, "instructions", ""))]
@@ -4618,10 +4610,8 @@ def _turn_items(turn: Turn, model: Model) -> List[JSON]:
 
 
 def encode_responses(conv: Conversation, model: Model) -> JSON:
-    """The request for a conversation, all but what room 12 sets for every client.
-
-    Responses has no stop sequences: Translation is to end the answer at conv.stop.
-    """
+    """The request for a conversation, all but what room 12 sets for every client, and
+    `stop`, which Responses does not have."""
     text = given(verbosity=conv.extra.get("verbosity"))
     if conv.schema is not None:
         text["format"] = {"type": "json_object"}
@@ -4668,17 +4658,16 @@ PREAMBLE = ("response.created", "response.in_progress")
 
 
 def better_failure(obj: JSON, old: Optional[ProxyError]) -> ProxyError:
-    """Which tells more: one failure comes as two events, each with half of it."""
+    """Which tells more: one failure comes as two events, in any order and each with
+    half the words (UPSTREAM 22.4)."""
     if old is None or "without a word" in str(old):
         return error_in_stream(obj)
     return old
 
 
 class ResponsesOpening(StreamTranslator):
-    """Looks at how a stream begins: some refusals come as a 200 (UPSTREAM 22.4).
-
-    Once `done`, `failure` tells whether that is all that it was.
-    """
+    """Looks at how a stream begins: some refusals come as a 200 (UPSTREAM 22.4). Once
+    `done`, `failure` tells whether that is all that it was."""
 
     finished = True  # so that garbage is passed over: whoever reads it all says so
 
@@ -4715,11 +4704,8 @@ FILTERED = "The answer was stopped by Copilot's content filter."
 
 
 class ResponsesReader(Reader):
-    """A Reader of /responses; `source` is the model's responses_source().
-
-    Failures come in two events, in any order and each with half the words (UPSTREAM
-    22.4): the better one is kept in `failure`, and raised when the stream has ended.
-    """
+    """A Reader of /responses; `source` is the model's responses_source(). With `search`
+    the sink hears nothing before the end, and then of the search first."""
 
     _message = -1  # output_index of the last text
 
@@ -4802,7 +4788,6 @@ class ResponsesReader(Reader):
         self.done = True
 
     def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        """A search has ended: the sink hears of it when all is known."""
         query = ""
         pages: Dict[str, str] = {}
         for item in objects(object_at(obj, "response").get("output")):
@@ -4845,7 +4830,6 @@ class ResponsesReader(Reader):
             return
         kind, obj = parse_event(event)
         if kind in FAILURES:
-            # The other event may come before or after, so the first one ends nothing.
             self.done = self.failure is not None
             self.failure = better_failure(obj, self.failure)
             self.finish_reason = "error"
@@ -5153,10 +5137,8 @@ def is_compaction(body: JSON) -> bool:
 
 
 def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
-    """What goes on in the place of a conversation: the user's words and its summary.
-
-    None where `answer` has no summary.
-    """
+    """What stands for a conversation: the user's words and the summary that `answer`
+    has, else None."""
     output = list_at(answer, "output")
     summary = [item for item in output if text_at(item, "type") == "compaction"]
     wishes = [item for item in input_items(body) if text_at(item, "role") == "user"]
@@ -5189,11 +5171,8 @@ class _Kept(NamedTuple):
 
 
 class ResponseMemory:
-    """The answers that `previous_response_id` and `item_reference` name.
-
-    Each session finds only its own; the oldest go first, and a chain with a gap is
-    not known any more.
-    """
+    """The answers that `previous_response_id` and `item_reference` name: a session's
+    own. The oldest go first, and a chain with a gap is not known any more."""
 
     size = 0
     _count = 0
@@ -5230,10 +5209,8 @@ class ResponseMemory:
         return self._numbers.get((session, name), -1) if name else 0
 
     def expand(self, session: str, body: JSON) -> JSON:
-        """The request with all that it only refers to; itself where that is nothing.
-
-        Raises BadRequest for an answer or an item that is not known.
-        """
+        """The request with all that it only refers to, itself where that is nothing;
+        raises BadRequest for an answer or an item that is not known."""
         previous = text_field(body, "previous_response_id")
         items = input_items(body)
         number = self._number(session, previous)
@@ -5287,9 +5264,7 @@ class ResponsesTap(StreamTranslator):
     """A StreamTranslator for Responses clients: Copilot's own events with one id each.
 
     OpenAI's SDK raises when the id of a response differs between events (CLIENTS 6).
-    Tools get back the names that the client gave them, and reasoning is shown in its
-    vendor's form only to who asked. A failure is raised by finish(), in the better of
-    its two wordings.
+    Calls get the client's own names, and encrypted reasoning goes to who asked for it.
     """
 
     _number = 0  # of the event that comes next
@@ -5347,7 +5322,6 @@ class ResponsesTap(StreamTranslator):
         else:
             kind, obj = parse_event(event)
             if kind in FAILURES:
-                # The other event may come before or after: the first ends nothing.
                 self.done = self.finished
                 self.finished = True
                 self.failure = better_failure(obj, self.failure)
