@@ -6089,7 +6089,9 @@ def fit_responses_tool(fit: Fit, tool: JSON) -> int:
 
 # Any MCP server can bring a schema that a vendor refuses, and with it every request
 # fails for as long as the server is there (UPSTREAM 22.5).
-SCHEMA_MAPS = "properties patternProperties dependentSchemas $defs definitions".split()
+SCHEMA_MAPS = frozenset(
+    "properties patternProperties dependentSchemas $defs definitions".split()
+)
 UNIONS = ("anyOf", "oneOf", "allOf")
 SCHEMA_HOLDERS = frozenset(
     "anyOf oneOf allOf prefixItems items additionalProperties not if then else"
@@ -6130,7 +6132,7 @@ def describe(schema: JSON, words: str) -> None:
 
 def fix_keywords(schema: JSON) -> None:
     """No keyword that is empty or of another kind than it must be: it says nothing."""
-    for key in LIST_KEYWORDS & schema.keys():
+    for key in LIST_KEYWORDS.intersection(schema):
         value = schema[key]
         if not isinstance(value, list) or (not value and key != "required"):
             del schema[key]
