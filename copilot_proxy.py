@@ -5983,7 +5983,9 @@ def fit_responses_tool(fit: Fit, tool: JSON) -> int:
 
 # Any MCP server can bring a schema that a vendor refuses, and with it every request
 # fails for as long as the server is there (UPSTREAM 22.5).
-SCHEMA_MAPS = "properties patternProperties dependentSchemas $defs definitions".split()
+SCHEMA_MAPS = frozenset(
+    "properties patternProperties dependentSchemas $defs definitions".split()
+)
 UNIONS = ("anyOf", "oneOf", "allOf")
 SCHEMA_HOLDERS = frozenset(
     "anyOf oneOf allOf prefixItems items additionalProperties not if then else"
@@ -6024,7 +6026,7 @@ def describe(schema: JSON, words: str) -> None:
 
 def fix_keywords(schema: JSON) -> None:
     """No keyword that is empty or of another kind than it must be: it says nothing."""
-    for key in LIST_KEYWORDS & schema.keys():
+    for key in LIST_KEYWORDS.intersection(schema):
         value = schema[key]
         if not isinstance(value, list) or (not value and key != "required"):
             del schema[key]
@@ -6806,16 +6808,21 @@ def fit_responses_fields(fit: Fit) -> None:
         body["prompt_cache_key"] = digest_of(cache_key)
 
 
+ITEM_CALLS = ("function_call", "custom_tool_call")
+
+
 def fit_items(fit: Fit) -> None:
     """Leave out ids, which another connection refuses (UPSTREAM 10.1), Codex's notes,
     and reasoning of another vendor or refused before; a compaction of ours becomes the
-    user's words."""
+    user's words. Every call has one output, and every output a call."""
     items = list_at(fit.body, "input")
-    kept: List[JSON] = []
     refused = fit.learnt.get("reasoning", ())
-    for item in items:
+    names = [(text_at(item, "type"), text_at(item, "call_id")) for item in items]
+    known = collections.Counter(names)
+    kept: List[JSON] = []
+    for item, (kind, call_id) in zip(items, names):
         ours = unpack_reasoning(text_at(item, "encrypted_content"))
-        if item.get("type") == "reasoning" and (ours or signature_of(item) in refused):
+        if kind == "reasoning" and (ours or signature_of(item) in refused):
             continue
         plain = {
             key: value
@@ -6825,33 +6832,18 @@ def fit_items(fit: Fit) -> None:
         if ours:
             words = [{"type": "input_text", "text": summary_text(item)}]
             plain = {"type": "message", "role": "user", "content": words}
-        kept.append(plain)
-    if kept != items:
-        fit.body["input"] = kept
-
-
-ITEM_CALLS = ("function_call", "custom_tool_call")
-
-
-def pair_items(fit: Fit) -> None:
-    """Every call has one output, and every output a call (UPSTREAM 10.1)."""
-    items = list_at(fit.body, "input")
-    names = [(text_at(item, "type"), text_at(item, "call_id")) for item in items]
-    known = collections.Counter(names)
-    paired: List[JSON] = []
-    for item, (kind, call_id) in zip(items, names):
         call = kind.removesuffix("_output")
         if call != kind and call in ITEM_CALLS:
             known[call, call_id] -= 1
             if known[call, call_id] < 0:
                 parts = orphan_parts(item.get("output"), "input_text")
-                item = {"role": "user", "content": parts}
-        paired.append(item)
+                plain = {"role": "user", "content": parts}
+        kept.append(plain)
         output = kind + "_output"
         if kind in ITEM_CALLS and not known[output, call_id]:
-            paired.append({"type": output, "call_id": call_id, "output": INTERRUPTED})
-    if paired != items:
-        fit.body["input"] = paired
+            kept.append({"type": output, "call_id": call_id, "output": INTERRUPTED})
+    if kept != items:
+        fit.body["input"] = kept
 
 
 def fit_embeddings(fit: Fit) -> None:
@@ -7065,8 +7057,7 @@ RULES: Tuple[Rule, ...] = (
     Rule("empty turns", drop_empty_turns, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("pairs", pair_blocks, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("chat pairs", pair_chat_results, ON_CHAT),
-    Rule("item ids", fit_items, ON_RESPONSES),  # UPSTREAM 10.1
-    Rule("item pairs", pair_items, ON_RESPONSES),  # UPSTREAM 10.1
+    Rule("items", fit_items, ON_RESPONSES),  # UPSTREAM 10.1
     Rule(
         "prefill", end_with_user, r"/v1/messages |/chat/completions \S* claude",
         words=r"does not support assistant message prefill",

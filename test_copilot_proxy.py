@@ -10994,7 +10994,7 @@ RULE_ROWS = [
         {"messages": turns("a", [use_of("u")], [result_of("u"), words("w")])},
     ),
     RuleRow(
-        "item ids",
+        "items",
         P,
         SOL,
         {"tools": [flat_tool(EMPTY)], "input": [item_call(id="call_1"), item_output()]},
@@ -11149,7 +11149,7 @@ RULE_ROWS = [
         {"messages": [*hi_turn(), orphaned("text")]},
     ),
     RuleRow(
-        "item pairs",
+        "items",
         P,
         SOL,
         {"input": [*hi_turn(), item_output("x")]},
