@@ -4306,13 +4306,11 @@ def prepare_completion(body: JSON) -> Tuple[str, JSON]:
 
 
 class CompletionStream(StreamTranslator):
-    """Legacy completions: events as they are, the texts of `n` choices for whole()."""
+    """Legacy completions: events as they are, and their texts for whole()."""
 
-    def __init__(self, engine: str, n: int = 1) -> None:
+    def __init__(self, engine: str) -> None:
         super().__init__()
-        self._n = n
-        self._texts: Dict[int, str] = {}  # by the choice's index
-        self._reasons: Dict[int, str] = {}
+        self._choices: Dict[int, JSON] = {}  # by their index
         self._about = {
             "id": "cmpl-0",
             "object": "text_completion",
@@ -4330,11 +4328,11 @@ class CompletionStream(StreamTranslator):
         self._about.update(given(id=chunk.get("id"), created=chunk.get("created")))
         for choice in objects(chunk.get("choices")):
             index = count(choice.get("index"))
-            text = self._texts.get(index, "")
-            self._texts[index] = text + text_at(choice, "text")
-            if choice.get("finish_reason"):
-                self._reasons[index] = choice["finish_reason"]
-        self.finished = len(self._reasons) >= self._n
+            fresh = {"index": index, "text": "", "logprobs": None}
+            kept = self._choices.setdefault(index, fresh)
+            kept["text"] += text_at(choice, "text")
+            reason = choice.get("finish_reason")
+            kept["finish_reason"] = reason or kept.get("finish_reason", "stop")
         if chunk.get("usage"):
             self.usage = openai_usage(chunk["usage"], chunk.get("copilot_usage"))
         self._out.append(b"data: %b\n\n" % event.data)
@@ -4345,15 +4343,7 @@ class CompletionStream(StreamTranslator):
 
     def whole(self) -> JSON:
         """The answer for stream:false."""
-        choices = [
-            {
-                "index": index,
-                "text": text,
-                "logprobs": None,
-                "finish_reason": self._reasons.get(index, "stop"),
-            }
-            for index, text in sorted(self._texts.items())
-        ]
+        choices = [choice for _, choice in sorted(self._choices.items())]
         return {**self._about, "choices": choices, **_accounts(self.usage)}
 
 
@@ -12061,8 +12051,7 @@ class App:
         exchange.model = Model(engine)
         exchange.endpoint = engine_path(engine)
         await self._forward(exchange, lambda _: body)
-        choices = count(body.get("n")) or 1
-        await self._answer(exchange, CompletionStream(engine, choices))
+        await self._answer(exchange, CompletionStream(engine))
 
 
 # ============================================================================

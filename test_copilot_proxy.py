@@ -6717,7 +6717,7 @@ def test_completions_of_several_choices_stay_apart():
         C_DONE,
     ]
     for pieces in cuts(c_sse(chunks)):
-        stream = cp.CompletionStream("copilot-codex", 2)
+        stream = cp.CompletionStream("copilot-codex")
         for piece in pieces:
             stream.feed(piece)
         stream.finish()
@@ -6730,7 +6730,7 @@ def test_completions_of_several_choices_stay_apart():
         ]
         assert stream.whole()["usage"]["total_tokens"] == 11
         assert stream.usage.output == 4
-    stream = cp.CompletionStream("copilot-codex", 2)
+    stream = cp.CompletionStream("copilot-codex")
     stream.feed(c_sse(chunks[:2]))
     assert not stream.finished, "the other choice is still to come"
 
