@@ -4148,7 +4148,7 @@ class ChatWriter:
         fold: bool = False, custom: Container[str] = (),
     ) -> None:
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
-        self._about = {
+        self._about: JSON = {
             "id": completion_id,
             "object": "chat.completion.chunk",
             "created": created,
@@ -4157,9 +4157,7 @@ class ChatWriter:
         self._include_usage = include_usage
         self._fold = fold
         self._custom = custom
-        self._ended = False
-        self._reason = ""
-        self._usage = TokenUsage()
+        self._reason = ""  # why it ended
         self._pieces: Dict[Any, List[str]] = {}  # with fold: the texts by their key
         self._frames: Dict[Any, Tuple[bytes, ...]] = {}  # else: the bytes around one
         self._calls: Dict[Hashable, Tuple[int, JSON]] = {}  # with their indexes
@@ -4231,23 +4229,21 @@ class ChatWriter:
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
     ) -> None:
         """Write the finish chunk, the usage when it was asked for, and [DONE]."""
-        if self._ended:
+        if self._reason:
             return
         for index, fragments in self._inputs.items():
             self._put(index, unwrap_input("".join(fragments)))
-        self._ended = True
         self._reason = reason
-        self._usage = usage
         self._write_chunk({}, reason)
+        self._about.update(_accounts(usage))  # which whole() shows in any case
         if self._include_usage:
-            accounts = {**self._about, "choices": [], **_accounts(usage)}
-            self._out.append(encode_sse("", accounts))
+            self._out.append(encode_sse("", {**self._about, "choices": []}))
         self._out.append(SSE_DONE)
 
     def error(self, exc: ProxyError) -> None:
         """Write one error chunk; no [DONE] follows, for the answer is not done."""
-        if not self._ended:
-            self._ended = True
+        if not self._reason:
+            self._reason = "error"
             self._out.append(encode_sse("", openai_error(exc)))
 
     def take(self) -> bytes:
@@ -4266,10 +4262,8 @@ class ChatWriter:
             calls.append({**call, kind: inner})
         message = {"role": "assistant", "content": None if calls else "", **texts}
         message.update(given(tool_calls=calls))
-        return {
-            **self._with_choice("message", message, self._reason),
-            "object": "chat.completion", **_accounts(self._usage),
-        }
+        answer = self._with_choice("message", message, self._reason)
+        return {**answer, "object": "chat.completion"}
 
 
 # --- the two small APIs beside chat ---------------------------------------------------
