@@ -3785,11 +3785,6 @@ REASONING_FIELDS = ("reasoning_text", "cot_summary", "thinking", "reasoning_cont
 OPAQUE_FIELDS = ("reasoning_opaque", "signature")
 
 
-def _delta_of(choice: JSON) -> JSON:
-    # Whole answers come as a message (UPSTREAM 9.5).
-    return object_at(choice, "delta") or object_at(choice, "message")
-
-
 def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
     """Of several names for one thing, the first that holds words."""
     for key in keys:
@@ -3799,11 +3794,11 @@ def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
     return ""
 
 
-def _filter_text(choice: JSON) -> str:
+def _filter_text(choice: JSON, delta: JSON) -> str:
     """What Copilot's filter objected to, in words (UPSTREAM 9.4)."""
     results = object_at(choice, "content_filter_results").items()
     causes = [name for name, result in results if typed(result, "filtered", bool)]
-    causes += object_at(_delta_of(choice), "copilot_annotations")
+    causes += object_at(delta, "copilot_annotations")
     reason = f" ({', '.join(causes)})" if causes else ""
     return f"Copilot's content filter stopped this answer{reason}."
 
@@ -3891,7 +3886,7 @@ class ChatReader:
             # Nothing follows; alone it ends an answer that had said something.
             self.done = True
             if not self.finish_reason and (self._has_content or self._calls):
-                self._read_finish({"finish_reason": "stop"}, sink)
+                self._finish("stop", sink)
             return
         chunk = event_object(event)
         failed = "error" in (event.event, chunk.get("type"))
@@ -3899,10 +3894,15 @@ class ChatReader:
             raise error_in_stream(chunk)
         self.model = text_at(chunk, "model") or self.model
         self._read_usage(chunk)
-        # Split ones are parts of one answer (UPSTREAM 9.5).
+        # Split ones are parts of one answer, whole ones come as a message (UPSTREAM 9.5).
         for choice in objects(chunk.get("choices")):
-            self._read_delta(_delta_of(choice), chunk, sink)
-            self._read_finish(choice, sink)
+            delta = object_at(choice, "delta") or object_at(choice, "message")
+            self._read_delta(delta, chunk, sink)
+            reason = text_at(choice, "finish_reason")
+            if reason == "content_filter" and self.finish_reason != reason:
+                self._hand(sink.refusal, _filter_text(choice, delta))
+            if reason:
+                self._finish(reason, sink)
         self._learn_frame(event.data)
 
     def _read_usage(self, chunk: JSON) -> None:
@@ -3974,14 +3974,9 @@ class ChatReader:
             self._at[index] = call
         return call
 
-    def _read_finish(self, choice: JSON, sink: Sink) -> None:
-        reason = text_at(choice, "finish_reason")
-        if not reason:
-            return
+    def _finish(self, reason: str, sink: Sink) -> None:
         if reason == "error":
             raise UpstreamError("the model ended its answer with an error; try again")
-        if reason == "content_filter" and self.finish_reason != reason:
-            self._hand(sink.refusal, _filter_text(choice))
         self.finish_reason = reason
         if reason in ("length", "content_filter"):
             return
