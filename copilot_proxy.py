@@ -3894,7 +3894,7 @@ class ChatReader:
             raise error_in_stream(chunk)
         self.model = text_at(chunk, "model") or self.model
         self._read_usage(chunk)
-        # Split ones are parts of one answer, whole ones come as a message (UPSTREAM 9.5).
+        # Split ones are one answer; whole ones come as a message (UPSTREAM 9.5).
         for choice in objects(chunk.get("choices")):
             delta = object_at(choice, "delta") or object_at(choice, "message")
             self._read_delta(delta, chunk, sink)
