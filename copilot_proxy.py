@@ -2185,9 +2185,7 @@ def text_of(parts: Iterable[Any]) -> str:
 
 def given(**fields: Any) -> JSON:
     """The fields that say something; 0 and False do."""
-    return {
-        key: value for key, value in fields.items() if value not in (None, "", {}, [])
-    }
+    return {k: v for k, v in fields.items() if v not in (None, "", {}, [])}
 
 
 def required_word(obj: JSON, key: str, words: Collection[str], path: str) -> str:
@@ -2215,9 +2213,7 @@ def parse_stops(body: JSON, key: str) -> Tuple[str, ...]:
     stops = field(body, key, list, default=())
     for at, stop in enumerate(stops):
         if at == MAX_STOPS or len(expect(stop, str, f"{key}.{at}")) > MAX_STOP:
-            raise BadRequest(
-                f"{key}: at most {MAX_STOPS}, and {MAX_STOP} characters each"
-            )
+            raise BadRequest(f"{key}: at most {MAX_STOPS} of {MAX_STOP} characters")
     return tuple(filter(None, stops))
 
 
@@ -2232,10 +2228,8 @@ INPUT_SCHEMA: JSON = {
 
 
 def custom_tool(name: str, description: str, form: JSON) -> Tool:
-    """A tool of free text as a function of one string; `form` is its `format`.
-
-    A grammar cannot be enforced by a schema, so it is said in words.
-    """
+    """A tool of free text as a function of one string; the grammar in `form`, its
+    `format`, cannot be enforced by a schema and is said in words."""
     words = [description, "Put the whole text into `input`."]
     grammar = object_at(form, "grammar") or form
     rules = text_at(grammar, "definition")
@@ -2275,11 +2269,8 @@ ORPHAN = Text("[result of a tool call that is not shown]")
 
 
 def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
-    """Put the results of calls right behind them, before anything else that was said.
-
-    Every upstream demands it, and a result for each call (UPSTREAM 10.1, 11.5). A call
-    without one gets an error that says so; a result without a call becomes text.
-    """
+    """Put the results of calls right behind them: every upstream demands it, and one
+    for each call (UPSTREAM 10.1, 11.5). A result without a call becomes text."""
     # By the id of a call: where its result is to stand, a list and the place in it.
     missing: Dict[str, List[Any]] = collections.defaultdict(list)
     paired: List[Tuple[str, List[Any]]] = []
@@ -2339,26 +2330,25 @@ class TokenUsage(NamedTuple):
 MOST_COUNTED = 10**15  # a million AI credits; what is larger would not fit a float
 
 
-def count(value: Any) -> int:
-    """A count from the wire: a whole number >= 0, anything else is 0."""
+def count_at(obj: Any, key: str) -> int:
+    """The count `obj[key]` from the wire: a whole number > 0, else 0."""
+    value = obj.get(key) if isinstance(obj, dict) else 0
     return value if type(value) is int and 0 < value <= MOST_COUNTED else 0
 
 
-def openai_usage(usage: Any, cost: Any = None) -> TokenUsage:
-    """Read `usage` of chat completions or Responses, and `copilot_usage` beside it."""
-    usage = usage if isinstance(usage, dict) else {}
+def openai_usage(answer: JSON, event: JSON = {}) -> TokenUsage:
+    """The `usage` of an answer of OpenAI's, the `copilot_usage` of it or `event`."""
+    usage = object_at(answer, "usage")
     kinds = ("prompt", "completion")
     if "input_tokens" in usage:
         kinds = ("input", "output")
-    prompt, output = [count(usage.get(kind + "_tokens")) for kind in kinds]
+    prompt, output = [count_at(usage, kind + "_tokens") for kind in kinds]
     details, more = [object_at(usage, kind + "_tokens_details") for kind in kinds]
-    read = min(count(details.get("cached_tokens")), prompt)
-    write = min(count(details.get("cache_write_tokens")), prompt - read)
-    thought = more.get("reasoning_tokens") or usage.get("reasoning_tokens")
-    nano_aiu = count(typed(cost, "total_nano_aiu", int))
-    return TokenUsage(
-        prompt - read - write, output, read, write, nano_aiu, count(thought)
-    )
+    read = min(count_at(details, "cached_tokens"), prompt)
+    write = min(count_at(details, "cache_write_tokens"), prompt - read)
+    thought = count_at(more, "reasoning_tokens") or count_at(usage, "reasoning_tokens")
+    nano_aiu = count_at((event or answer).get("copilot_usage"), "total_nano_aiu")
+    return TokenUsage(prompt - read - write, output, read, write, nano_aiu, thought)
 
 
 # --- answers --------------------------------------------------------------------------
@@ -2374,7 +2364,7 @@ class Sink(Protocol):
     call(key, call_id, name): a tool call begins; `key` names it where its arguments
         follow in fragments
     arguments(key, fragment)
-    end(reason, usage, stop_sequence=None): the answer is complete: stop, length,
+    end(reason, usage, stop_sequence=""): the answer is complete: stop, length,
         tool_calls or content_filter. With "stop", `stop_sequence` is what the answer
         was cut at, where that is known.
     error(exc): one event, and nothing after it
@@ -2390,7 +2380,7 @@ class Reader(Protocol):
 
     usage: TokenUsage
     finish_reason: str
-    stop_sequence: Optional[str]
+    stop_sequence: str
     failure: Optional[ProxyError]
     done: bool  # nothing can follow, the upstream may be left
 
@@ -2410,20 +2400,17 @@ def event_object(event: SSEEvent) -> JSON:
 
 
 class StopAt:
-    """A Sink before `sink` that ends the answer before the first of `stops`.
-
-    For what upstreams do not do themselves: Responses has no such field, and newer
-    models refuse it on chat (UPSTREAM 22.6). The rest is read for its usage.
-    """
+    """A Sink before `sink` that ends the answer before the first of `stops`, where an
+    upstream does not (UPSTREAM 22.6). The rest is read for its usage."""
 
     def __init__(self, sink: Any, stops: Sequence[str]) -> None:
         self._sink = sink
         self._stops = stops
         self._held = ""  # what may begin a stop sequence
-        self._hit: Optional[str] = None
+        self._hit = ""  # the stop sequence that came
 
     def text(self, text: str) -> None:
-        if self._hit is not None:
+        if self._hit:
             return
         text = self._held + text
         stops = self._stops
@@ -2443,12 +2430,10 @@ class StopAt:
             self._sink.text(self._held)
         self._held = ""
 
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None:
+    def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """End it; what was cut ended well."""
         self._release()
-        if self._hit is not None:
+        if self._hit:
             reason = "stop"
             stop_sequence = self._hit
         self._sink.end(reason, usage, stop_sequence)
@@ -2456,43 +2441,42 @@ class StopAt:
     def __getattr__(self, name: str) -> Any:
         # The other things to say; once a stop was hit, nothing more is said.
         self._release()
-        if self._hit is not None:
+        if self._hit:
             return lambda *_: None
         return getattr(self._sink, name)
 
 
 class CallGuard:
-    """A Sink before `sink` that tells calls one after another, and sees to it that no
-    tool runs with half its arguments.
+    """A Sink before `sink` that tells calls one after another, each of them whole.
 
     A call is told with its first arguments, or at the end if the one before it was not
     whole then: some upstreams send several at a time. What is encoded twice is
-    unwrapped at the end; what is no JSON object then is an UpstreamError, so that the
-    stream and the whole answer come to the same.
+    unwrapped at the end; what is no JSON object then is an UpstreamError.
     """
 
-    def __init__(self, sink: Any, free: Container[str] = ()) -> None:
+    def __init__(
+        self, sink: Any, free: Container[str] = (), names: Mapping[str, str] = {}
+    ) -> None:
+        """`free` are the tools that take any text, `names` the client's own names."""
         self._sink = sink
         self.text = sink.text  # most of an answer: not one step more than needed
-        self._free = free  # names of tools that take any text
-        self._names: Dict[Hashable, str] = {}
-        self._pieces: Dict[Hashable, List[str]] = {}
+        self._free = free
+        self._own = names
+        self._calls: Dict[Hashable, Tuple[str, List[str]]] = {}  # name and arguments
         self._waiting: Dict[Hashable, str] = {}  # ids of the calls that were not told
-        self._latest: List[str] = []  # pieces of the one that was told last
+        self._latest: List[str] = []  # arguments of the one that was told last
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        self._names[key] = name
-        self._pieces[key] = []
+        self._calls[key] = (self._own.get(name, name), [])
         self._waiting[key] = call_id
 
     def arguments(self, key: Hashable, fragment: str) -> None:
-        if key not in self._pieces:
+        if key not in self._calls:
             words = "the upstream sent arguments of tool call %r, which never began"
             raise UpstreamError(words % (key,))
-        pieces = self._pieces[key]
+        name, pieces = self._calls[key]
         if not pieces:
-            # Blanks alone are no arguments yet, because some upstreams open with one.
-            fragment = fragment.lstrip()
+            fragment = fragment.lstrip()  # some upstreams open with a blank
         if not fragment:
             return
         pieces.append(fragment)
@@ -2502,20 +2486,17 @@ class CallGuard:
             latest = self._latest
             is_next = not latest or parse_object("".join(latest)) is not None
             # What opens as a string is perhaps encoded twice.
-            if is_next and (fragment[0] != '"' or self._names[key] in self._free):
-                self._tell(key, pieces)
+            if is_next and (fragment[0] != '"' or name in self._free):
+                self._tell(key, name, pieces)
 
-    def _tell(self, key: Hashable, pieces: List[str]) -> None:
+    def _tell(self, key: Hashable, name: str, pieces: List[str]) -> None:
         self._latest = pieces
-        self._sink.call(key, self._waiting.pop(key), self._names[key])
+        self._sink.call(key, self._waiting.pop(key), name)
         self._sink.arguments(key, "".join(pieces))
 
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None:
+    def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """End it; raises UpstreamError for a call that nobody can run."""
-        for key, pieces in self._pieces.items():
-            name = self._names[key]
+        for key, (name, pieces) in self._calls.items():
             text = "".join(pieces)
             if name not in self._free:
                 parsed = parse_object(text)
@@ -2530,18 +2511,18 @@ class CallGuard:
                 if text[0] == '"':
                     text = dumps_text(parsed)
             if key in self._waiting:
-                self._tell(key, [text])
+                self._tell(key, name, [text])
         self._sink.end(reason, usage, stop_sequence)
 
     def __getattr__(self, name: str) -> Any:
-        # What is no call's passes as it is; `text` above, because it is asked for most.
+        # What is no call's passes as it is.
         return getattr(self._sink, name)
 
 
 GO_ON = "Please continue."  # where a model takes no text begun for it (UPSTREAM 11.5)
 CUT_SHORT = (
-    "the upstream ended the answer without finishing it. "
-    "Nothing is wrong with your request; try again."
+    "the upstream ended the answer without finishing it. Nothing is wrong with your "
+    "request; try again."
 )
 
 
@@ -2573,8 +2554,7 @@ class StreamTranslator:
                 if not self.done:
                     self._read(event)
             except UpstreamError:
-                # Behind the end only a usage still matters: the answer is whole, and a
-                # broken piece or an error must not undo it.
+                # The answer is whole: behind it only a usage still matters.
                 if not self.finished:
                     raise
 
@@ -2602,14 +2582,15 @@ class Translation(StreamTranslator):
 
     def __init__(
         self, reader: Reader, sink: Sink, free: Container[str] = (),
-        stops: Sequence[str] = (),
+        stops: Sequence[str] = (), names: Mapping[str, str] = {},
     ) -> None:
-        """`free` names the tools whose arguments may be any text; the answer ends
-        before the first of `stops`."""
+        """`stops` are StopAt's, `free` and `names` CallGuard's."""
         super().__init__()
         self._reader = reader
         self._sink = sink
-        self._guard = CallGuard(StopAt(sink, stops) if stops else sink, free)
+        if stops:
+            sink = StopAt(sink, stops)
+        self._guard = CallGuard(sink, free, names)
 
     usage = property(lambda self: self._reader.usage)
     model = property(lambda self: getattr(self._reader, "model", ""))
@@ -2673,8 +2654,7 @@ def unpack_reasoning(signature: str) -> Optional[Tuple[str, str]]:
 
 # --- requests -------------------------------------------------------------------------
 
-# What Anthropic's servers have run or written stands in the history for good, and no
-# other server can read it as such: it is told in words.
+# What Anthropic's servers have run or written is told in words to all others.
 SERVER_BLOCK = re.compile(
     r"[a-z0-9_]{1,60}_tool_(?:use|result)"
     r"|search_result|compaction|container_upload|fallback",
@@ -2717,10 +2697,8 @@ def _parse_stranger(block: JSON, place: str, path: str) -> Text:
     """A block of another server in words; raises BadRequest for any other."""
     kind = block["type"]
     if place == "system" or not SERVER_BLOCK.fullmatch(kind):
-        raise BadRequest(
-            "%s: a block of type %r cannot be sent to this model (%s)"
-            % (path, kind[:60], place)
-        )
+        words = "%s: a block of type %r cannot be sent to this model (%s)"
+        raise BadRequest(words % (path, kind[:60], place))
     return Text("[%s]" % " ".join(_words_of(block)).replace(" \n ", "\n").strip())
 
 
@@ -2900,10 +2878,7 @@ def _parse_user(body: JSON) -> str:
 
 
 def parse_messages(body: JSON) -> Conversation:
-    """Read a Messages request; raises BadRequest naming the path of what is wrong.
-
-    top_k and context_management have no counterpart anywhere and are left out.
-    """
+    """Read a Messages request; raises BadRequest naming the path of what is wrong."""
     system = _parse_parts(body.get("system") or "", "system", "system")
     rules = [part for part in system if not part.text.startswith(BILLING_MARK)]
     required(body, "messages", list)
@@ -2952,12 +2927,7 @@ def _encode_call(call: Call) -> JSON:
     arguments = parse_object(call.arguments)
     if arguments is None and call.arguments.strip():
         arguments = {"arguments": call.arguments}  # cut, as the model wrote it
-    return {
-        "type": "tool_use",
-        "id": call.id,
-        "name": call.name,
-        "input": arguments or {},
-    }
+    return dict(type="tool_use", id=call.id, name=call.name, input=arguments or {})
 
 
 def _encode_thinking(part: Reasoning, source: str) -> JSON:
@@ -3010,10 +2980,7 @@ def _encode_tools(conversation: Conversation) -> JSON:
 
 
 def encode_messages(conversation: Conversation, model: Model) -> JSON:
-    """The Messages request for a conversation.
-
-    Room 12 adds the limit of its tokens, and a budget where the model thinks by one.
-    """
+    """The Messages request for a conversation; room 12 adds what the model wants."""
     source = messages_source(model)
     system: List[JSON] = []
     messages: List[JSON] = []
@@ -3061,9 +3028,9 @@ def native_usage(obj: JSON) -> TokenUsage:
     usage = object_at(obj, "usage")
     details = object_at(usage, "output_tokens_details")
     return TokenUsage(
-        *[count(usage.get(key)) for key in USAGE_KEYS],
-        nano_aiu=count(object_at(obj, "copilot_usage").get("total_nano_aiu")),
-        reasoning=count(details.get("thinking_tokens")),
+        *[count_at(usage, key) for key in USAGE_KEYS],
+        nano_aiu=count_at(obj.get("copilot_usage"), "total_nano_aiu"),
+        reasoning=count_at(details, "thinking_tokens"),
     )
 
 
@@ -3094,7 +3061,7 @@ class MessagesReader:
 
     def __init__(self, source: str = "messages:anthropic") -> None:
         self.finish_reason = ""
-        self.stop_sequence: Optional[str] = None
+        self.stop_sequence = ""
         self.done = False
         self._source = source
         self._message: JSON = {"usage": {}}
@@ -3124,9 +3091,10 @@ class MessagesReader:
             if stop == "refusal":
                 details = object_at(self._ending, "stop_details")
                 sink.refusal(text_at(details, "explanation") or REFUSED_TEXT)
-            self.stop_sequence = self._ending.get("stop_sequence")
-            calls = self._calls and self.stop_sequence is None
-            ended = "tool_calls" if calls else "stop"
+            self.stop_sequence = text_at(self._ending, "stop_sequence")
+            ended = "stop"
+            if self._calls and not self.stop_sequence:
+                ended = "tool_calls"
             self.finish_reason = FINISH_REASONS.get(stop, ended)
             self.done = True
 
@@ -3191,8 +3159,7 @@ DELTA = (
 
 def anthropic_usage(usage: TokenUsage) -> JSON:
     """`usage` in Anthropic's words."""
-    # Clients keep the estimate of message_start where a 0 follows (CLIENTS 1), so a
-    # prompt that came whole from the cache is told as one token more.
+    # Clients keep the estimate of message_start where a 0 follows (CLIENTS 1).
     read = usage.input or min(usage.prompt, 1)
     return dict(zip(USAGE_KEYS, usage._replace(input=read)))
 
@@ -3208,17 +3175,11 @@ class MessagesWriter:
         self, message_id: str, model: str, input_tokens: int = 0, *, fold: bool = False,
         thinking: bool = True,
     ) -> None:
-        self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
-        self._message = {
-            "id": message_id,
-            "type": "message",
-            "role": "assistant",
-            "model": model,
-            "content": [],
-            "stop_reason": None,
-            "stop_sequence": None,
-            "usage": anthropic_usage(TokenUsage(input_tokens)),
-        }
+        self._message: JSON = dict(
+            id=message_id, type="message", role="assistant", model=model, content=[],
+            stop_reason=None, stop_sequence=None,
+            usage=anthropic_usage(TokenUsage(input_tokens)),
+        )
         self._thinking = thinking  # asked for; else only what a call needs is told
         self._mute = fold  # no bytes are wanted, or none any more
         self._out: List[bytes] = []
@@ -3263,8 +3224,7 @@ class MessagesWriter:
             self._sign()
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        call_id = call_id or f"call_{self._message['id']}_{self._calls}"
-        self._begin("tool_use", id=call_id, name=self.names.get(name, name))
+        self._begin("tool_use", id=call_id, name=name)
         self._calls += 1
         self._key = key
 
@@ -3279,24 +3239,14 @@ class MessagesWriter:
     def search(self, query: str, pages: Mapping[str, str]) -> None:
         """Tell of a web search that was run for the answer: the titles of its pages."""
         self._message["usage"]["server_tool_use"] = {"web_search_requests": 1}
-        found = [
-            {
-                "type": "web_search_result",
-                "page_age": None,
-                "encrypted_content": "",
-                "url": url,
-                "title": title,
-            }
-            for url, title in pages.items()
-        ]
+        about = {"type": "web_search_result", "page_age": None, "encrypted_content": ""}
+        found = [dict(about, url=url, title=title) for url, title in pages.items()]
         tool_use_id = "srvtoolu_" + self._message["id"][4:]
         self._begin("server_tool_use", id=tool_use_id, name="web_search")
         self._pending.append(dumps_text({"query": query}))
         self._begin("web_search_tool_result", tool_use_id=tool_use_id, content=found)
 
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None:
+    def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """End the answer. A call that was cut stays as it is, as with Anthropic:
         clients go on after max_tokens (CLIENTS 1)."""
         self._start()
@@ -3309,9 +3259,9 @@ class MessagesWriter:
             stop = "tool_use" if self._calls else "end_turn"
         if self._refusal:
             stop = "refusal"
-        if stop_sequence is not None:
+        if stop_sequence:
             stop = "stop_sequence"
-        delta: JSON = {"stop_reason": stop, "stop_sequence": stop_sequence}
+        delta: JSON = {"stop_reason": stop, "stop_sequence": stop_sequence or None}
         if stop == "refusal":
             words = self._refusal or "a content filter"
             details = {"type": stop, "category": None, "explanation": words}
@@ -3335,8 +3285,6 @@ class MessagesWriter:
         return data
 
     def whole(self) -> JSON:
-        if self._message["stop_reason"] is None:
-            raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
         return self._message
 
     def _start(self) -> None:
@@ -3829,7 +3777,7 @@ class ChatReader:
     `source` is chat_source() of the model; encrypted reasoning is told as its work.
     """
 
-    stop_sequence: Optional[str] = None  # this API does not say
+    stop_sequence = ""  # this API does not say
     failure: Optional[ProxyError] = None
 
     def __init__(self, source: str = "") -> None:
@@ -3907,7 +3855,7 @@ class ChatReader:
 
     def _read_usage(self, chunk: JSON) -> None:
         if chunk.get("usage") or chunk.get("copilot_usage"):
-            usage = openai_usage(chunk.get("usage"), chunk.get("copilot_usage"))
+            usage = openai_usage(chunk)
             nano_aiu = usage.nano_aiu or self.usage.nano_aiu
             if not usage.prompt and not usage.output:  # Gemini's, with every chunk
                 usage = self.usage
@@ -4019,7 +3967,6 @@ class ChatWriter:
         self, completion_id: str, model: str, created: int, include_usage: bool, *,
         fold: bool = False, custom: Container[str] = (),
     ) -> None:
-        self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
         self._about: JSON = {
             "id": completion_id,
             "object": "chat.completion.chunk",
@@ -4079,7 +4026,6 @@ class ChatWriter:
             self._carried = "#" + packed
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        name = self.names.get(name, name)
         index = len(self._calls)
         kind = "custom" if name in self._custom else "function"
         call = {
@@ -4097,9 +4043,7 @@ class ChatWriter:
         else:
             self._put(index, fragment)
 
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None:
+    def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """Write the finish chunk, the usage when it was asked for, and [DONE]."""
         if self._reason:
             return
@@ -4193,14 +4137,14 @@ class CompletionStream(StreamTranslator):
             raise error_in_stream(chunk)
         self._about.update(given(id=chunk.get("id"), created=chunk.get("created")))
         for choice in objects(chunk.get("choices")):
-            index = count(choice.get("index"))
+            index = count_at(choice, "index")
             fresh = {"index": index, "text": "", "logprobs": None}
             kept = self._choices.setdefault(index, fresh)
             kept["text"] += text_at(choice, "text")
             reason = choice.get("finish_reason")
             kept["finish_reason"] = reason or kept.get("finish_reason", "stop")
         if chunk.get("usage"):
-            self.usage = openai_usage(chunk["usage"], chunk.get("copilot_usage"))
+            self.usage = openai_usage(chunk)
         self._out.append(b"data: %b\n\n" % event.data)
 
     def finish(self) -> bytes:
@@ -4708,7 +4652,7 @@ class ResponsesReader:
     22.4): the better one is kept in `failure`, and raised when the stream has ended.
     """
 
-    stop_sequence: Optional[str] = None  # this API has none
+    stop_sequence = ""  # this API has none
     usage = TokenUsage()
     finish_reason = ""
     done = False
@@ -4787,7 +4731,7 @@ class ResponsesReader:
             if details.get("reason") == "content_filter":
                 self.finish_reason = "content_filter"
                 sink.refusal(FILTERED)
-        self.usage = openai_usage(response.get("usage"), obj.get("copilot_usage"))
+        self.usage = openai_usage(response, obj)
         self.done = True
 
     def _failed(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
@@ -4949,7 +4893,6 @@ class ResponsesWriter:
         self, frame: JSON, tools: Mapping[str, Tool], *, fold: bool = False,
         summary: bool = False, encrypted: bool = False, compact: bool = False,
     ) -> None:
-        self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
         self.items: List[JSON] = []  # the output, with all that is to come back
         self._frame = frame
         self._tools = tools
@@ -5000,7 +4943,6 @@ class ResponsesWriter:
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._close_item()
-        name = self.names.get(name, name)
         tool = self._tools.get(name) or Tool(name, "", {}, own=name)
         kind = "custom_tool" if tool.kind == "custom" else tool.kind
         item = {"type": kind + "_call", "status": "in_progress", "call_id": call_id}
@@ -5020,9 +4962,7 @@ class ResponsesWriter:
             event = "function_call_arguments.delta"
             self._write(event, **call.place, delta=fragment)
 
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None:
+    def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """End the answer; what the length or a filter cut is `incomplete`."""
         why = {"length": "max_output_tokens", "content_filter": reason}.get(reason)
         status = "incomplete" if why else "completed"
@@ -5350,7 +5290,7 @@ class ResponsesTap(StreamTranslator):
             if kind in ENDINGS:
                 self.finished = self.done = True
                 cost = obj.get("copilot_usage")
-                self.usage = openai_usage(self._answer.get("usage"), cost)
+                self.usage = openai_usage(self._answer, obj)
                 self._answer = {**self._answer, **given(copilot_usage=cost)}
         self._number += 1
         head = b"event: %b\n" % name.encode("utf-8") if name else b""
@@ -5851,7 +5791,7 @@ def fit_messages_limits(fit: Fit) -> None:
     body = fit.body
     limit = min(map(int, fit.learnt.get("max_tokens", ())), default=0)
     # Not clamped to the catalogue, which lists 64,000 where 128,000 is taken.
-    if limit and count(body.get("max_tokens")) > limit:
+    if limit and count_at(body, "max_tokens") > limit:
         body["max_tokens"] = limit
     if fit.client.dialect == "anthropic":
         return
@@ -5887,8 +5827,8 @@ def thinking_kind(fit: Fit, thinking: JSON) -> Optional[JSON]:
         fitted.pop("budget_tokens", None)
         return fitted
     least = low or MIN_BUDGET
-    room = (count(fit.body.get("max_tokens")) or 10**9) - 1
-    wanted = max(count(fitted.get("budget_tokens")), least)
+    room = (count_at(fit.body, "max_tokens") or 10**9) - 1
+    wanted = max(count_at(fitted, "budget_tokens"), least)
     fitted["budget_tokens"] = min(wanted, high or room, room)
     return fitted if fitted["budget_tokens"] >= least else None
 
@@ -7874,7 +7814,7 @@ def fold_usage(lines: Iterable[bytes], since: str) -> List[Tuple[Any, ...]]:
             record = loads_object(line)
         key = (text_at(record, "time")[:10], text_at(record, "model")[:100])
         if key[0] >= since:
-            tokens = sum(count(record.get(kind)) for kind in TOKEN_KINDS)
+            tokens = sum(count_at(record, kind) for kind in TOKEN_KINDS)
             _add_tally(days, key, (1, tokens, typed(record, "credits", float)))
     return [(*key, *sums) for key, sums in sorted(days.items())]
 
@@ -9821,7 +9761,7 @@ class CopilotAuth:
         self._become(github)
         reply = saved.get("copilotToken")
         if token_in(reply, "token"):  # one that is surely good saves an exchange
-            left = count(reply.get("expires_at")) - int(time.time())
+            left = count_at(reply, "expires_at") - int(time.time())
             if 360 < left <= 3600:  # a longer life means that the clock is wrong
                 self._tokens.put(*self._term(reply, left - 60))
 
@@ -9918,9 +9858,9 @@ class CopilotAuth:
         code = {key: text_at(reply, key) for key in keys}
         if "" in code.values():
             raise _device_error(reply)
-        interval = typed(reply, "interval", float) or count(reply.get("interval")) or 5
+        interval = typed(reply, "interval", float) or count_at(reply, "interval") or 5
         code["interval"] = max(LEAST_POLL, interval)
-        life = min(count(reply.get("expires_in")) or 900, 3600)
+        life = min(count_at(reply, "expires_in") or 900, 3600)
         polling = self._sign_in(code.pop("device_code"), code["interval"], life)
         self._polling = asyncio.ensure_future(polling)
         return code, life, life
@@ -9952,7 +9892,7 @@ class CopilotAuth:
                 return token
             error = reply.get("error")
             if error == "slow_down":
-                interval = max(count(reply.get("interval")), interval + 5)
+                interval = max(count_at(reply, "interval"), interval + 5)
             elif error != "authorization_pending":
                 raise _device_error(reply)
         raise _device_error({"error": "expired_token"})
@@ -10030,7 +9970,7 @@ class CopilotAuth:
             host = api.partition("://")[2]
             raise exchange_error(status, response.headers, raw, env_token, host)
         self._failures = 0
-        term = self._term(reply, count(reply.get("refresh_in")) or 1500)
+        term = self._term(reply, count_at(reply, "refresh_in") or 1500)
         # Another process may have signed out, or in as another person.
         if self._store.load().get("githubToken") == github != self._config.github_token:
             kept = {**reply, "expires_at": term[0].expires_at}
@@ -10602,7 +10542,7 @@ class CopilotClient:
             COUNT_TOKENS, raw, model, headers=headers, patient=False
         )
         reply = loads_object(await response.read_all(MAX_ERROR))
-        return count(reply.get("input_tokens"))
+        return count_at(reply, "input_tokens")
 
 
 # ============================================================================
@@ -10832,12 +10772,14 @@ class Exchange:
 
     def translation(self, sink: Any) -> Any:
         """What reads the upstream's answer into `sink`; a tap does so by itself."""
-        sink.names = self.names
         if isinstance(sink, StreamTranslator):
+            sink.names = self.names
             return sink
         _, reader, source = UPSTREAMS[self.endpoint]
         custom = custom_names(self.conversation.tools)
-        return Translation(reader(source(self.model)), sink, custom, self.stops)
+        return Translation(
+            reader(source(self.model)), sink, custom, self.stops, self.names
+        )
 
     def read_ahead(self) -> asyncio.Future[bytes]:
         """Begin to read a piece of the answer, which pump() then takes first."""
@@ -11333,7 +11275,7 @@ class App:
         # No text has more tokens than bytes: short requests need no estimate.
         if 0 < self._config.max_tokens_per_request < exchange.size:
             prompt = self._sizes.estimate(exchange.body, exchange.model.id)
-        most = max(count(exchange.body.get(name)) for name in OUTPUT_LIMITS)
+        most = max(count_at(exchange.body, name) for name in OUTPUT_LIMITS)
         tokens, nano = self._sizes.cost(exchange.model, exchange.size, most)
         wanted = Wanted(
             exchange.session, exchange.dialect, prompt, int(tokens), int(nano),
@@ -11638,7 +11580,7 @@ class App:
         encoding = exchange.body.get("encoding_format")
         await self._forward(exchange, streams=False)
         _, reply = await whole_answer(exchange.response)
-        exchange.usage = openai_usage(reply.get("usage"), reply.get("copilot_usage"))
+        exchange.usage = openai_usage(reply)
         await exchange.send(dumps(encode_embeddings(reply, exchange.model, encoding)))
 
     async def _completions(self, exchange: Exchange) -> None:
