@@ -6456,6 +6456,12 @@ C_ANSWERS = [
         {},
     ),
     (
+        "a call after the finish",
+        [c_chunk({"content": "a"}, "stop"), c_chunk(c_tools((0, "b", "f", "{}"))), C_DONE],
+        ("a", [("b", "f", "{}")], "tool_calls"),
+        {},
+    ),
+    (
         "null choices, parts, late usage",
         [
             {"choices": None},
@@ -6770,6 +6776,8 @@ def test_completions_of_several_choices_stay_apart():
     stream = cp.CompletionStream("copilot-codex")
     stream.feed(c_sse(chunks[:2]))
     assert not stream.finished, "the other choice is still to come"
+    with pytest.raises(cp.UpstreamError, match="without finishing"):
+        stream.finish()
 
 
 def test_embeddings_in_base64():
