@@ -3735,11 +3735,6 @@ REASONING_FIELDS = ("reasoning_text", "cot_summary", "thinking", "reasoning_cont
 OPAQUE_FIELDS = ("reasoning_opaque", "signature")
 
 
-def _delta_of(choice: JSON) -> JSON:
-    # Whole answers come as a message (UPSTREAM 9.5).
-    return object_at(choice, "delta") or object_at(choice, "message")
-
-
 def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
     """Of several names for one thing, the first that holds words."""
     for key in keys:
@@ -3749,11 +3744,11 @@ def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
     return ""
 
 
-def _filter_text(choice: JSON) -> str:
+def _filter_text(choice: JSON, delta: JSON) -> str:
     """What Copilot's filter objected to, in words (UPSTREAM 9.4)."""
     results = object_at(choice, "content_filter_results").items()
     causes = [name for name, result in results if typed(result, "filtered", bool)]
-    causes += object_at(_delta_of(choice), "copilot_annotations")
+    causes += object_at(delta, "copilot_annotations")
     reason = f" ({', '.join(causes)})" if causes else ""
     return f"Copilot's content filter stopped this answer{reason}."
 
@@ -3835,7 +3830,7 @@ class ChatReader(Reader):
             # Nothing follows; alone it ends an answer that had said something.
             self.done = True
             if not self.finish_reason and (self._has_content or self._calls):
-                self._read_finish({"finish_reason": "stop"}, sink)
+                self._finish("stop", sink)
             return
         chunk = event_object(event)
         failed = "error" in (event.event, chunk.get("type"))
@@ -3843,10 +3838,15 @@ class ChatReader(Reader):
             raise error_in_stream(chunk)
         self.model = text_at(chunk, "model") or self.model
         self._read_usage(chunk)
-        # Split ones are parts of one answer (UPSTREAM 9.5).
+        # Split ones are one answer; whole ones come as a message (UPSTREAM 9.5).
         for choice in objects(chunk.get("choices")):
-            self._read_delta(_delta_of(choice), chunk, sink)
-            self._read_finish(choice, sink)
+            delta = object_at(choice, "delta") or object_at(choice, "message")
+            self._read_delta(delta, chunk, sink)
+            reason = text_at(choice, "finish_reason")
+            if reason == "content_filter" and self.finish_reason != reason:
+                self._hand(sink.refusal, _filter_text(choice, delta))
+            if reason:
+                self._finish(reason, sink)
         self._learn_frame(event.data)
 
     def _read_usage(self, chunk: JSON) -> None:
@@ -3918,14 +3918,9 @@ class ChatReader(Reader):
             self._at[index] = call
         return call
 
-    def _read_finish(self, choice: JSON, sink: Sink) -> None:
-        reason = text_at(choice, "finish_reason")
-        if not reason:
-            return
+    def _finish(self, reason: str, sink: Sink) -> None:
         if reason == "error":
             raise UpstreamError("the model ended its answer with an error; try again")
-        if reason == "content_filter" and self.finish_reason != reason:
-            self._hand(sink.refusal, _filter_text(choice))
         self.finish_reason = reason
         if reason in ("length", "content_filter"):
             return
@@ -3968,7 +3963,7 @@ class ChatWriter:
         self, completion_id: str, model: str, created: int, include_usage: bool, *,
         fold: bool = False, custom: Container[str] = (),
     ) -> None:
-        self._about = {
+        self._about: JSON = {
             "id": completion_id,
             "object": "chat.completion.chunk",
             "created": created,
@@ -3977,9 +3972,7 @@ class ChatWriter:
         self._include_usage = include_usage
         self._fold = fold
         self._custom = custom
-        self._ended = False
-        self._reason = ""
-        self._usage = TokenUsage()
+        self._reason = ""  # why it ended
         self._pieces: Dict[Any, List[str]] = {}  # with fold: the texts by their key
         self._frames: Dict[Any, Tuple[bytes, ...]] = {}  # else: the bytes around one
         self._calls: Dict[Hashable, Tuple[int, JSON]] = {}  # with their indexes
@@ -4048,23 +4041,21 @@ class ChatWriter:
 
     def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """Write the finish chunk, the usage when it was asked for, and [DONE]."""
-        if self._ended:
+        if self._reason:
             return
         for index, fragments in self._inputs.items():
             self._put(index, unwrap_input("".join(fragments)))
-        self._ended = True
         self._reason = reason
-        self._usage = usage
         self._write_chunk({}, reason)
+        self._about.update(_accounts(usage))  # which whole() shows in any case
         if self._include_usage:
-            accounts = {**self._about, "choices": [], **_accounts(usage)}
-            self._out.append(encode_sse("", accounts))
+            self._out.append(encode_sse("", {**self._about, "choices": []}))
         self._out.append(SSE_DONE)
 
     def error(self, exc: ProxyError) -> None:
         """Write one error chunk; no [DONE] follows, for the answer is not done."""
-        if not self._ended:
-            self._ended = True
+        if not self._reason:
+            self._reason = "error"
             self._out.append(encode_sse("", openai_error(exc)))
 
     def take(self) -> bytes:
@@ -4083,10 +4074,8 @@ class ChatWriter:
             calls.append({**call, kind: inner})
         message = {"role": "assistant", "content": None if calls else "", **texts}
         message.update(given(tool_calls=calls))
-        return {
-            **self._with_choice("message", message, self._reason),
-            "object": "chat.completion", **_accounts(self._usage),
-        }
+        answer = self._with_choice("message", message, self._reason)
+        return {**answer, "object": "chat.completion"}
 
 
 # --- the two small APIs beside chat ---------------------------------------------------
@@ -4123,13 +4112,11 @@ def prepare_completion(body: JSON) -> Tuple[str, JSON]:
 
 
 class CompletionStream(StreamTranslator):
-    """Legacy completions: events as they are, the texts of `n` choices for whole()."""
+    """Legacy completions: events as they are, and their texts for whole()."""
 
-    def __init__(self, engine: str, n: int = 1) -> None:
+    def __init__(self, engine: str) -> None:
         super().__init__()
-        self._n = n
-        self._texts: Dict[int, str] = {}  # by the choice's index
-        self._reasons: Dict[int, str] = {}
+        self._choices: Dict[int, JSON] = {}  # by their index
         self._about = {
             "id": "cmpl-0",
             "object": "text_completion",
@@ -4147,11 +4134,11 @@ class CompletionStream(StreamTranslator):
         self._about.update(given(id=chunk.get("id"), created=chunk.get("created")))
         for choice in objects(chunk.get("choices")):
             index = count_at(choice, "index")
-            text = self._texts.get(index, "")
-            self._texts[index] = text + text_at(choice, "text")
-            if choice.get("finish_reason"):
-                self._reasons[index] = choice["finish_reason"]
-        self.finished = len(self._reasons) >= self._n
+            fresh = {"index": index, "text": "", "logprobs": None}
+            kept = self._choices.setdefault(index, fresh)
+            kept["text"] += text_at(choice, "text")
+            reason = choice.get("finish_reason")
+            kept["finish_reason"] = reason or kept.get("finish_reason", "stop")
         if chunk.get("usage"):
             self.usage = openai_usage(chunk)
         self._out.append(frame_event("", event.data))
@@ -4162,15 +4149,7 @@ class CompletionStream(StreamTranslator):
 
     def whole(self) -> JSON:
         """The answer for stream:false."""
-        choices = [
-            {
-                "index": index,
-                "text": text,
-                "logprobs": None,
-                "finish_reason": self._reasons.get(index, "stop"),
-            }
-            for index, text in sorted(self._texts.items())
-        ]
+        choices = [choice for _, choice in sorted(self._choices.items())]
         return {**self._about, "choices": choices, **_accounts(self.usage)}
 
 
@@ -11477,8 +11456,7 @@ class App:
         exchange.model = Model(engine)
         exchange.endpoint = engine_path(engine)
         await self._forward(exchange, lambda _: body)
-        choices = count_at(body, "n") or 1
-        await self._answer(exchange, CompletionStream(engine, choices))
+        await self._answer(exchange, CompletionStream(engine))
 
 
 # ============================================================================

@@ -6457,6 +6457,12 @@ C_ANSWERS = [
         {},
     ),
     (
+        "a call after the finish",
+        [c_chunk({"content": "a"}, "stop"), c_chunk(c_tools((0, "b", "f", "{}"))), C_DONE],
+        ("a", [("b", "f", "{}")], "tool_calls"),
+        {},
+    ),
+    (
         "null choices, parts, late usage",
         [
             {"choices": None},
@@ -6755,7 +6761,7 @@ def test_completions_of_several_choices_stay_apart():
         C_DONE,
     ]
     for pieces in cuts(c_sse(chunks)):
-        stream = cp.CompletionStream("copilot-codex", 2)
+        stream = cp.CompletionStream("copilot-codex")
         for piece in pieces:
             stream.feed(piece)
         stream.finish()
@@ -6768,9 +6774,11 @@ def test_completions_of_several_choices_stay_apart():
         ]
         assert stream.whole()["usage"]["total_tokens"] == 11
         assert stream.usage.output == 4
-    stream = cp.CompletionStream("copilot-codex", 2)
+    stream = cp.CompletionStream("copilot-codex")
     stream.feed(c_sse(chunks[:2]))
     assert not stream.finished, "the other choice is still to come"
+    with pytest.raises(cp.UpstreamError, match="without finishing"):
+        stream.finish()
 
 
 def test_embeddings_in_base64():
