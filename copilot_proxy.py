@@ -10732,8 +10732,6 @@ SSE_HEADERS = [
     ("content-type", "text/event-stream; charset=utf-8"),
     ("x-accel-buffering", "no"),
 ]
-
-
 # How a conversation goes to an endpoint of Copilot, what reads the answers, and who
 # alone can read its encrypted reasoning.
 UPSTREAMS: Dict[str, Tuple[Callable[..., JSON], Any, Callable[[Model], str]]] = {
@@ -10746,10 +10744,7 @@ NO_CONVERSATION = Conversation(())
 
 # -- one model request, and what the log says of it ------------------------------------
 
-
 CLIENT_NAME = re.compile(r"[0-9A-Za-z._-]{0,40}")  # the first product of User-Agent
-
-
 # What follows a model's name in some spellings: a date, and Claude's 1M window.
 SPELLING = re.compile(r"(-20[0-9]{2}(-?[0-9]{2}){2}|\[1m\]|-1m)+$")
 
@@ -10904,7 +10899,7 @@ def served_line(served: Served) -> str:
     room = 52 - len(figures)
     model = served.model[:room].ljust(room)
     mark = session_mark(served.session)
-    line = "%-4s %-5s %s %s" % (mark, served.who, model, figures)
+    line = f"{mark:4} {served.who:5} {model} {figures}"
     if served.whose:
         line += f"  {served.whose}: {served.reason}"
     return line
@@ -10944,7 +10939,7 @@ class PromptSizes:
     def __init__(self, copilot: CopilotClient) -> None:
         self._copilot = copilot
         self._estimator = Estimator()
-        self._dearest: Dict[str, PromptCost] = {}  # what each byte of it cost
+        self._dearest: Dict[str, PromptCost] = {}  # by model of the catalogue: a byte
         # The last real request of each model: read only when a count is asked for, so
         # that nobody pays for estimates that nobody wants.
         self._samples: Dict[str, Tuple[bytes, int]] = {}
@@ -10961,10 +10956,8 @@ class PromptSizes:
         dear = prompt * prices.get("input", 0) + output * prices.get("output", 0)
         tokens = prompt + output
         nano = 1000 * dear or UNPRICED
-        if model.id not in self._dearest:
-            dearest = (tokens / size, nano / size)
-            keep_newest(self._dearest, model.id, dearest, MAX_MODELS)
-        most_tokens, most_nano = self._dearest[model.id]
+        dearest = (tokens / size, nano / size)
+        most_tokens, most_nano = self._dearest.setdefault(model.id, dearest)
         return min(tokens, most_tokens * size), min(nano, most_nano * size)
 
     def learn(self, model: str, raw: bytes, usage: TokenUsage) -> None:
@@ -11184,8 +11177,7 @@ class App:
         with contextlib.closing(exchange):
             await self._serve(exchange, getattr(self, "_" + route.handler))
             if exchange.response:
-                # The client has its answer; the connection may be of use.
-                await exchange.response.finish()
+                await exchange.response.finish()  # the connection may be of use
 
     async def _reply(self, request: Request, handler: str) -> Tuple[int, Any, bytes]:
         """Status, headers and body for all but model requests."""
@@ -11419,12 +11411,9 @@ class App:
         self, exchange: Exchange, prepare: Optional[Callable[[JSON], Any]] = None, *,
         streams: bool = True,
     ) -> None:
-        """Fit and send, and again when a refusal taught how to say it.
-
-        `prepare` makes of the client's body what goes up: a body for the endpoint, or a
-        Conversation; without it that is the client's own. The answer's head has come,
-        and what it `streams` is no refusal.
-        """
+        """Fit and send, and again when a refusal taught how to say it: then the answer's
+        head has come, and what it `streams` is no refusal. `prepare` makes a body for
+        the endpoint or a Conversation of the client's body, else that goes up itself."""
         exchange.who = exchange.who or self._copilot.who_pays(exchange.initiator)
         sent: Any = None
         for _ in range(1 + MAX_REPAIRS):
@@ -11458,8 +11447,7 @@ class App:
     ) -> Tuple[Fit, bytes]:
         """The request as the upstream takes it, and its bytes."""
         client = exchange.client
-        # The rules edit it, and 100 streams need not hold two of each request.
-        exchange.parsed = None
+        exchange.parsed = None  # the rules edit it, and 100 streams hold none
         body = prepare(client.body) if prepare else client.body
         exchange.conversation = NO_CONVERSATION
         left_out: List[str] = []
