@@ -10717,12 +10717,11 @@ def find_route(method: str, path: str) -> Route:
     if method in routes:
         return routes[method]
     if routes:
-        raise MethodNotAllowed(
-            "%s does not take %s." % (path[:200], method[:20]), allow=", ".join(routes)
-        )
+        words = f"{path[:200]} does not take {method[:20]}."
+        raise MethodNotAllowed(words, allow=", ".join(routes))
     raise NotFound(
-        "no such path: %s. Clients use the base URL without /v1 for "
-        "Anthropic and with /v1 for OpenAI." % path[:200]
+        f"no such path: {path[:200]}. Clients use the base URL without /v1 for "
+        "Anthropic and with /v1 for OpenAI."
     )
 
 
@@ -11413,7 +11412,8 @@ class App:
     ) -> None:
         """Fit and send, and again when a refusal taught how to say it: then the answer's
         head has come, and what it `streams` is no refusal. `prepare` makes a body for
-        the endpoint or a Conversation of the client's body, else that goes up itself."""
+        the endpoint or a Conversation of the client's body, else that goes up itself.
+        """
         exchange.who = exchange.who or self._copilot.who_pays(exchange.initiator)
         sent: Any = None
         for _ in range(1 + MAX_REPAIRS):
@@ -11664,19 +11664,14 @@ class App:
 
 # -- what to paste ---------------------------------------------------------------
 
-
-def _quote_powershell(text: str) -> str:
-    # PowerShell takes the four typographic single quotes for quotes, so they double.
-    return "'%s'" % re.sub("(['\u2018-\u201b])", r"\1\1", text)
-
-
-def _quote_fish(text: str) -> str:
-    return "'%s'" % re.sub(r"(['\\])", r"\\\1", text)
-
-
-SHELLS = {
-    "bash": ("export {}={}", shlex.quote), "fish": ("set -gx {} {}", _quote_fish),
-    "powershell": ("$env:{} = {}", _quote_powershell),
+SHELLS = {  # how a variable is set, and what quotes its value
+    "bash": ("export {}={}", shlex.quote),
+    "fish": ("set -gx {} {}", lambda text: "'%s'" % re.sub(r"(['\\])", r"\\\1", text)),
+    # It takes the four typographic single quotes for quotes, so they double.
+    "powershell": (
+        "$env:{} = {}",
+        lambda text: "'%s'" % re.sub("(['\u2018-\u201b])", r"\1\1", text),
+    ),
 }
 HIDDEN_KEY = "<your API_KEY>"
 OWN_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -11794,12 +11789,12 @@ def _day(seconds: float) -> str:
 
 def amount(number: float) -> str:
     """A figure as people write it: 7.7, 1,287.4, 12."""
-    return "{:,.1f}".format(number).removesuffix(".0")
+    return f"{number:,.1f}".removesuffix(".0")
 
 
 def plural(number: int, word: str) -> str:
     """`1 request`, `2 requests`."""
-    return "{:,} {}{}".format(number, word, "s" * (number != 1))
+    return f"{number:,} {word}" + "s" * (number != 1)
 
 
 def _share(part: float, whole: float) -> float:
@@ -11875,7 +11870,7 @@ def quota_bar(name: str, snapshot: JSON, period: Optional[Period], now: float) -
         warning = _empty_words(name, snapshot, period)
     else:
         if left <= total / 10:
-            warning = "Only %s %% left." % amount(100 * left / total)
+            warning = f"Only {amount(100 * left / total)} % left."
         if period:
             forecast, end = _pace(total - left, left, period, now)
             note = f"{note} {forecast}"
@@ -12187,13 +12182,12 @@ class StatusPage:
             "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
             "frame-ancestors 'none'"
         )
-        headers = [
+        return [
             ("content-type", "text/html; charset=utf-8"),
             ("x-frame-options", "DENY"),
             ("referrer-policy", "no-referrer"),
             ("content-security-policy", policy.format(nonce)),
-        ]
-        return headers, PAGE.replace("{nonce}", nonce).encode("ascii")
+        ], PAGE.replace("{nonce}", nonce).encode("ascii")
 
     async def read(self) -> None:
         """Ask Copilot for models and quota; `failure` says what went wrong."""
