@@ -11410,10 +11410,9 @@ class App:
         self, exchange: Exchange, prepare: Optional[Callable[[JSON], Any]] = None, *,
         streams: bool = True,
     ) -> None:
-        """Fit and send, and again when a refusal taught how to say it: then the answer's
-        head has come, and what it `streams` is no refusal. `prepare` makes a body for
-        the endpoint or a Conversation of the client's body, else that goes up itself.
-        """
+        """Fit and send, and again when a refusal taught how to say it: then the head of
+        an answer has come, and what it `streams` is no refusal. `prepare` makes of the
+        client's body a Conversation, or another body for the endpoint."""
         exchange.who = exchange.who or self._copilot.who_pays(exchange.initiator)
         sent: Any = None
         for _ in range(1 + MAX_REPAIRS):
