@@ -11137,11 +11137,10 @@ MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
 
 
-def stopping() -> ProxyError:
-    """Why a request ends that still runs when the program ends."""
-    return ProxyError(
-        "the proxy is being stopped; start it again and repeat the request.", status=503
-    )
+# Why a request ends that still runs when the program ends; told, never raised.
+STOPPING = ProxyError(
+    "the proxy is being stopped; start it again and repeat the request.", status=503
+)
 
 
 class App:
@@ -11299,7 +11298,7 @@ class App:
             raise await self._blame(exchange, exc) from None
         except asyncio.CancelledError:
             left = ClientLeft("it closed the connection")
-            exchange.blame(left if exchange.out.closed else stopping())
+            exchange.blame(left if exchange.out.closed else STOPPING)
             raise
         finally:
             del self._live[exchange]
@@ -11485,7 +11484,7 @@ class App:
         except asyncio.CancelledError:
             exchange.log_stream("closed")
             if not out.closed:  # the program stops, the client is still there
-                await out.end(translator.fail(stopping()))
+                await out.end(translator.fail(STOPPING))
             raise
         finally:
             exchange.timer.cancel()
@@ -11543,13 +11542,13 @@ class App:
         else:
             await exchange.send(dumps(writer.whole()))
 
-    async def _take_searcher(self, exchange: Exchange) -> bool:
-        """Turn to a model that searches the web; False where the account has none."""
+    async def _take_searcher(self, exchange: Exchange) -> Optional[Model]:
+        """Turn to a model that searches the web; None = the account has none."""
         searcher = search_model(await self._copilot.models())
         if searcher:
             exchange.model = searcher
             exchange.endpoint = RESPONSES
-        return searcher is not None
+        return searcher
 
     async def _chat(self, exchange: Exchange) -> None:
         options = field(exchange.body, "stream_options", dict, default={})
