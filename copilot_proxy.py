@@ -8849,6 +8849,7 @@ TRIM_AFTER = 0.3  # seconds until give_back_memory()
 GIVE_WAY = 0.001  # seconds that the loop waits while a thread is at a large body
 HEAR_OF_ENDS = 0.02  # seconds in which the loop hears of clients that have left
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+JSON_HEADERS = [("content-type", "application/json")]
 SAFE_PAIRS = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
 
 
@@ -8862,7 +8863,7 @@ def dialect_of(path: str) -> str:
 def error_answer(exc: ProxyError, path: str) -> Tuple[int, Pairs, bytes]:
     """Status, headers and body that tell the client of `exc`."""
     spell = anthropic_error if dialect_of(path) == "anthropic" else openai_error
-    pairs = [("content-type", "application/json")]
+    pairs = [*JSON_HEADERS]
     if exc.retry_after:
         pairs.append(("retry-after", exc.retry_after))
     if exc.should_retry is not None:
@@ -10725,7 +10726,6 @@ def find_route(method: str, path: str) -> Route:
     )
 
 
-JSON_HEADERS = [("content-type", "application/json")]
 TEXT_HEADERS = [("content-type", "text/plain; charset=utf-8")]
 SSE_HEADERS = [
     ("content-type", "text/event-stream; charset=utf-8"),
@@ -10951,10 +10951,11 @@ class PromptSizes:
         of its model did, byte for byte."""
         prompt = size // BYTES_A_TOKEN
         output = min(most_output or USUAL_OUTPUT, USUAL_OUTPUT)
-        prices = model.prices or {}  # for a million
-        dear = prompt * prices.get("input", 0) + output * prices.get("output", 0)
         tokens = prompt + output
-        nano = 1000 * dear or UNPRICED
+        nano = UNPRICED
+        if model.prices:  # AI credits for a million
+            price = prompt * model.prices["input"] + output * model.prices["output"]
+            nano = 1000 * price
         dearest = (tokens / size, nano / size)
         most_tokens, most_nano = self._dearest.setdefault(model.id, dearest)
         return min(tokens, most_tokens * size), min(nano, most_nano * size)
@@ -12432,10 +12433,7 @@ async def ask_running(
     program: Program, path: str, method: str = "GET", timeouts: Timeouts = SLOW
 ) -> JSON:
     """The answer of the proxy on our own port; raises ProxyError."""
-    headers = [
-        ("content-type", "application/json"),
-        ("x-api-key", program.config.api_key),
-    ]
+    headers = [*JSON_HEADERS, ("x-api-key", program.config.api_key)]
     body = b"{}" * (method == "POST")
     url = program.base + path
     response = await program.direct.request(
