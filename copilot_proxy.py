@@ -8641,6 +8641,7 @@ TRIM_AFTER = 0.3  # seconds until give_back_memory()
 GIVE_WAY = 0.001  # seconds that the loop waits while a thread is at a large body
 HEAR_OF_ENDS = 0.02  # seconds in which the loop hears of clients that have left
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+JSON_HEADERS = [("content-type", "application/json")]
 SAFE_PAIRS = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
 
 
@@ -8654,7 +8655,7 @@ def dialect_of(path: str) -> str:
 def error_answer(exc: ProxyError, path: str) -> Tuple[int, Pairs, bytes]:
     """Status, headers and body that tell the client of `exc`."""
     spell = anthropic_error if dialect_of(path) == "anthropic" else openai_error
-    pairs = [("content-type", "application/json")]
+    pairs = [*JSON_HEADERS]
     if exc.retry_after:
         pairs.append(("retry-after", exc.retry_after))
     if exc.should_retry is not None:
@@ -10509,23 +10510,19 @@ def find_route(method: str, path: str) -> Route:
     if method in routes:
         return routes[method]
     if routes:
-        raise MethodNotAllowed(
-            "%s does not take %s." % (path[:200], method[:20]), allow=", ".join(routes)
-        )
+        words = f"{path[:200]} does not take {method[:20]}."
+        raise MethodNotAllowed(words, allow=", ".join(routes))
     raise NotFound(
-        "no such path: %s. Clients use the base URL without /v1 for "
-        "Anthropic and with /v1 for OpenAI." % path[:200]
+        f"no such path: {path[:200]}. Clients use the base URL without /v1 for "
+        "Anthropic and with /v1 for OpenAI."
     )
 
 
-JSON_HEADERS = [("content-type", "application/json")]
 TEXT_HEADERS = [("content-type", "text/plain; charset=utf-8")]
 SSE_HEADERS = [
     ("content-type", "text/event-stream; charset=utf-8"),
     ("x-accel-buffering", "no"),
 ]
-
-
 # How a conversation goes to an endpoint of Copilot, what reads the answers, and who
 # alone can read its encrypted reasoning.
 UPSTREAMS: Dict[str, Tuple[Callable[..., JSON], Any, Callable[[Model], str]]] = {
@@ -10538,10 +10535,7 @@ NO_CONVERSATION = Conversation(())
 
 # -- one model request, and what the log says of it ------------------------------------
 
-
 CLIENT_NAME = re.compile(r"[0-9A-Za-z._-]{0,40}")  # the first product of User-Agent
-
-
 # What follows a model's name in some spellings: a date, and Claude's 1M window.
 SPELLING = re.compile(r"(-20[0-9]{2}(-?[0-9]{2}){2}|\[1m\]|-1m)+$")
 
@@ -10697,7 +10691,7 @@ def served_line(served: Served) -> str:
     room = 52 - len(figures)
     model = served.model[:room].ljust(room)
     mark = session_mark(served.session)
-    line = "%-4s %-5s %s %s" % (mark, served.who, model, figures)
+    line = f"{mark:4} {served.who:5} {model} {figures}"
     if served.whose:
         line += f"  {served.whose}: {served.reason}"
     return line
@@ -10737,7 +10731,7 @@ class PromptSizes:
     def __init__(self, copilot: CopilotClient) -> None:
         self._copilot = copilot
         self._estimator = Estimator()
-        self._dearest: Dict[str, PromptCost] = {}  # what each byte of it cost
+        self._dearest: Dict[str, PromptCost] = {}  # by model of the catalogue: a byte
         # The last real request of each model: read only when a count is asked for, so
         # that nobody pays for estimates that nobody wants.
         self._samples: Dict[str, Tuple[bytes, int]] = {}
@@ -10750,14 +10744,13 @@ class PromptSizes:
         of its model did, byte for byte."""
         prompt = size // BYTES_A_TOKEN
         output = min(most_output or USUAL_OUTPUT, USUAL_OUTPUT)
-        prices = model.prices or {}  # for a million
-        dear = prompt * prices.get("input", 0) + output * prices.get("output", 0)
         tokens = prompt + output
-        nano = 1000 * dear or UNPRICED
-        if model.id not in self._dearest:
-            dearest = (tokens / size, nano / size)
-            keep_newest(self._dearest, model.id, dearest, MAX_MODELS)
-        most_tokens, most_nano = self._dearest[model.id]
+        nano = UNPRICED
+        if model.prices:  # AI credits for a million
+            price = prompt * model.prices["input"] + output * model.prices["output"]
+            nano = 1000 * price
+        dearest = (tokens / size, nano / size)
+        most_tokens, most_nano = self._dearest.setdefault(model.id, dearest)
         return min(tokens, most_tokens * size), min(nano, most_nano * size)
 
     def learn(self, model: str, raw: bytes, usage: TokenUsage) -> None:
@@ -10938,11 +10931,10 @@ MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
 
 
-def stopping() -> ProxyError:
-    """Why a request ends that still runs when the program ends."""
-    return ProxyError(
-        "the proxy is being stopped; start it again and repeat the request.", status=503
-    )
+# Why a request ends that still runs when the program ends; told, never raised.
+STOPPING = ProxyError(
+    "the proxy is being stopped; start it again and repeat the request.", status=503
+)
 
 
 class App:
@@ -10977,8 +10969,7 @@ class App:
         with contextlib.closing(exchange):
             await self._serve(exchange, getattr(self, "_" + route.handler))
             if exchange.response:
-                # The client has its answer; the connection may be of use.
-                await exchange.response.finish()
+                await exchange.response.finish()  # the connection may be of use
 
     async def _reply(self, request: Request, handler: str) -> Tuple[int, Any, bytes]:
         """Status, headers and body for all but model requests."""
@@ -11101,7 +11092,7 @@ class App:
             raise await self._blame(exchange, exc) from None
         except asyncio.CancelledError:
             left = ClientLeft("it closed the connection")
-            exchange.blame(left if exchange.out.closed else stopping())
+            exchange.blame(left if exchange.out.closed else STOPPING)
             raise
         finally:
             del self._live[exchange]
@@ -11212,12 +11203,9 @@ class App:
         self, exchange: Exchange, prepare: Optional[Callable[[JSON], Any]] = None, *,
         streams: bool = True,
     ) -> None:
-        """Fit and send, and again when a refusal taught how to say it.
-
-        `prepare` makes of the client's body what goes up: a body for the endpoint, or a
-        Conversation; without it that is the client's own. The answer's head has come,
-        and what it `streams` is no refusal.
-        """
+        """Fit and send, and again when a refusal taught how to say it: then the head of
+        an answer has come, and what it `streams` is no refusal. `prepare` makes of the
+        client's body a Conversation, or another body for the endpoint."""
         exchange.who = exchange.who or self._copilot.who_pays(exchange.initiator)
         sent: Any = None
         for _ in range(1 + MAX_REPAIRS):
@@ -11251,8 +11239,7 @@ class App:
     ) -> Tuple[Fit, bytes]:
         """The request as the upstream takes it, and its bytes."""
         client = exchange.client
-        # The rules edit it, and 100 streams need not hold two of each request.
-        exchange.parsed = None
+        exchange.parsed = None  # the rules edit it, and 100 streams hold none
         body = prepare(client.body) if prepare else client.body
         exchange.conversation = NO_CONVERSATION
         left_out: List[str] = []
@@ -11291,7 +11278,7 @@ class App:
         except asyncio.CancelledError:
             exchange.log_stream("closed")
             if not out.closed:  # the program stops, the client is still there
-                await out.end(translator.fail(stopping()))
+                await out.end(translator.fail(STOPPING))
             raise
         finally:
             exchange.timer.cancel()
@@ -11351,13 +11338,13 @@ class App:
         else:
             await exchange.send(dumps(writer.whole()))
 
-    async def _take_searcher(self, exchange: Exchange) -> bool:
-        """Turn to a model that searches the web; False where the account has none."""
+    async def _take_searcher(self, exchange: Exchange) -> Optional[Model]:
+        """Turn to a model that searches the web; None = the account has none."""
         searcher = search_model(await self._copilot.models())
         if searcher:
             exchange.model = searcher
             exchange.endpoint = RESPONSES
-        return searcher is not None
+        return searcher
 
     async def _chat(self, exchange: Exchange) -> None:
         options = field(exchange.body, "stream_options", dict, default={})
@@ -11470,19 +11457,14 @@ class App:
 
 # -- what to paste ---------------------------------------------------------------
 
-
-def _quote_powershell(text: str) -> str:
-    # PowerShell takes the four typographic single quotes for quotes, so they double.
-    return "'%s'" % re.sub("(['\u2018-\u201b])", r"\1\1", text)
-
-
-def _quote_fish(text: str) -> str:
-    return "'%s'" % re.sub(r"(['\\])", r"\\\1", text)
-
-
-SHELLS = {
-    "bash": ("export {}={}", shlex.quote), "fish": ("set -gx {} {}", _quote_fish),
-    "powershell": ("$env:{} = {}", _quote_powershell),
+SHELLS = {  # how a variable is set, and what quotes its value
+    "bash": ("export {}={}", shlex.quote),
+    "fish": ("set -gx {} {}", lambda text: "'%s'" % re.sub(r"(['\\])", r"\\\1", text)),
+    # It takes the four typographic single quotes for quotes, so they double.
+    "powershell": (
+        "$env:{} = {}",
+        lambda text: "'%s'" % re.sub("(['\u2018-\u201b])", r"\1\1", text),
+    ),
 }
 HIDDEN_KEY = "<your API_KEY>"
 OWN_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -11600,12 +11582,12 @@ def _day(seconds: float) -> str:
 
 def amount(number: float) -> str:
     """A figure as people write it: 7.7, 1,287.4, 12."""
-    return "{:,.1f}".format(number).removesuffix(".0")
+    return f"{number:,.1f}".removesuffix(".0")
 
 
 def plural(number: int, word: str) -> str:
     """`1 request`, `2 requests`."""
-    return "{:,} {}{}".format(number, word, "s" * (number != 1))
+    return f"{number:,} {word}" + "s" * (number != 1)
 
 
 def _share(part: float, whole: float) -> float:
@@ -11681,7 +11663,7 @@ def quota_bar(name: str, snapshot: JSON, period: Optional[Period], now: float) -
         warning = _empty_words(name, snapshot, period)
     else:
         if left <= total / 10:
-            warning = "Only %s %% left." % amount(100 * left / total)
+            warning = f"Only {amount(100 * left / total)} % left."
         if period:
             forecast, end = _pace(total - left, left, period, now)
             note = f"{note} {forecast}"
@@ -11993,13 +11975,12 @@ class StatusPage:
             "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
             "frame-ancestors 'none'"
         )
-        headers = [
+        return [
             ("content-type", "text/html; charset=utf-8"),
             ("x-frame-options", "DENY"),
             ("referrer-policy", "no-referrer"),
             ("content-security-policy", policy.format(nonce)),
-        ]
-        return headers, PAGE.replace("{nonce}", nonce).encode("ascii")
+        ], PAGE.replace("{nonce}", nonce).encode("ascii")
 
     async def read(self) -> None:
         """Ask Copilot for models and quota; `failure` says what went wrong."""
@@ -12246,10 +12227,7 @@ async def ask_running(
     program: Program, path: str, method: str = "GET", timeouts: Timeouts = SLOW
 ) -> JSON:
     """The answer of the proxy on our own port; raises ProxyError."""
-    headers = [
-        ("content-type", "application/json"),
-        ("x-api-key", program.config.api_key),
-    ]
+    headers = [*JSON_HEADERS, ("x-api-key", program.config.api_key)]
     body = b"{}" * (method == "POST")
     url = program.base + path
     response = await program.direct.request(
