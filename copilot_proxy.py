@@ -5065,7 +5065,7 @@ def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
     return wishes + summary if summary else None
 
 
-MEMORY = 16 * 1024 * 1024  # bytes of requests and answers, all sessions together
+MEMORY = 16 << 20  # bytes of requests and answers, all sessions together
 
 
 def not_kept(what: str, name: str, status: int, code: str) -> BadRequest:
@@ -5165,9 +5165,7 @@ class ResponseMemory:
             whole.append(item)
         if not previous and whole == items:
             return body
-        expanded = {**body, "input": whole}
-        expanded.pop("previous_response_id", None)
-        return expanded
+        return {**body, "input": whole, "previous_response_id": ""}
 
 
 # --- the pass-through -----------------------------------------------------------------
