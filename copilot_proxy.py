@@ -2155,13 +2155,6 @@ class Tool(NamedTuple):
     namespace: str = ""
     own: str = ""
 
-    @property
-    def parameters(self) -> JSON:
-        """The schema as the official client fits it (UPSTREAM 11.5)."""
-        fitted: JSON = {"type": "object", "properties": {}, **self.schema}
-        fitted.pop("$schema", None)
-        return fitted
-
 
 class Conversation(NamedTuple):
     """A whole request in no dialect. Absent settings are None or empty."""
@@ -2974,7 +2967,7 @@ def _encode_tools(conversation: Conversation) -> JSON:
     tools = []
     for tool in conversation.tools:
         entry = given(
-            name=tool.name, description=tool.description, input_schema=tool.parameters,
+            name=tool.name, description=tool.description, input_schema=tool.schema,
             strict=tool.strict or None,
         )
         tools.append(entry)
@@ -3691,7 +3684,7 @@ def _encode_turn(turn: Turn, source: str) -> List[JSON]:
 
 
 def _encode_tool(tool: Tool) -> JSON:
-    function = {"name": tool.name, "parameters": tool.parameters}
+    function = {"name": tool.name, "parameters": tool.schema}
     function.update(given(description=tool.description, strict=tool.strict))
     return {"type": "function", "function": function}
 
@@ -4545,7 +4538,7 @@ def encode_responses(conv: Conversation, model: Model) -> JSON:
             "name": tool.name,
             "strict": bool(tool.strict),
             "description": tool.description,
-            "parameters": tool.parameters,
+            "parameters": tool.schema,
         }
         for tool in conv.tools
     ]

@@ -9007,7 +9007,7 @@ def said_in(conv):
                 say(turn.role, part.text)
             elif not isinstance(part, cp.Reasoning):
                 pictures.append(part.url)
-    tools = [(tool.name, tool.description, tool.parameters) for tool in conv.tools]
+    tools = [(tool.name, tool.description, tool.schema) for tool in conv.tools]
     return lines, sorted(pictures), tools, conv.tool_choice or "auto"
 
 
