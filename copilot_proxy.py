@@ -3834,17 +3834,17 @@ class ChatReader:
         self.model = text_at(chunk, "model") or self.model
         self._read_usage(chunk)
         # Split ones are one answer; whole ones come as a message (UPSTREAM 9.5).
-        said: List[Any] = []
+        handed: List[Any] = []
         for choice in objects(chunk.get("choices")):
             delta = object_at(choice, "delta") or object_at(choice, "message")
-            said += self._read_delta(delta, chunk, sink)
+            handed += self._read_delta(delta, chunk, sink)
             reason = text_at(choice, "finish_reason")
             if reason == "content_filter" and self.finish_reason != reason:
                 sink.refusal(_filter_text(choice, delta))
             if reason:
                 self._finish(reason, sink)
-        if len(said) == 1 and said[0]:
-            self._learn_frame(event.data, *said[0])
+        if len(handed) == 1 and handed[0]:
+            self._learn_frame(event.data, *handed[0])
 
     def _read_usage(self, chunk: JSON) -> None:
         if chunk.get("usage") or chunk.get("copilot_usage"):
@@ -3862,18 +3862,18 @@ class ChatReader:
         if content or refusal:
             self._has_content = True
         opaque = _first_words(delta, OPAQUE_FIELDS)
-        said: List[Any] = [
+        handed: List[Any] = [
             (sink.reasoning, _first_words(delta, REASONING_FIELDS)),
             (lambda data: sink.opaque(data, self._source), opaque),
             (sink.text, content),
             (sink.refusal, refusal),
         ]
-        said = [each for each in said if each[1]]
-        for put, words in said:
+        handed = [each for each in handed if each[1]]
+        for put, words in handed:
             put(words)
         for call in objects(delta.get("tool_calls")):
-            said.append(self._read_call(call, chunk, sink))
-        return said
+            handed.append(self._read_call(call, chunk, sink))
+        return handed
 
     def _read_call(self, delta: JSON, chunk: JSON, sink: Sink) -> Any:
         function = object_at(delta, "function")
