@@ -7900,22 +7900,19 @@ class Limits:
             )
         rate = RATES.get(wanted.dialect, "rate_limit_default")
         for name in (rate, TOKEN_RATE):
-            self._check_rate(allowance, name, now)
+            limit = getattr(config, name)
+            wait = seconds_until_free(allowance.windows[name], limit, now)
+            if limit and wait:
+                raise RateLimited(
+                    f"this proxy's own {name.upper()}={limit} is reached; try again in "
+                    f"{wait} s, or raise it (0 = off).",
+                    retry_after=str(wait),
+                )
         allowance.windows[rate].append([now, 1])
         entry = [now, wanted.tokens]
         allowance.windows[TOKEN_RATE].append(entry)
         allowance.nano_aiu += wanted.nano_aiu
         return Hold(allowance, wanted.nano_aiu, entry)
-
-    def _check_rate(self, allowance: _Allowance, name: str, now: float) -> None:
-        limit = getattr(self._config, name)
-        wait = seconds_until_free(allowance.windows[name], limit, now)
-        if limit and wait:
-            raise RateLimited(
-                f"this proxy's own {name.upper()}={limit} is reached; try again in "
-                f"{wait} s, or raise it (0 = off).",
-                retry_after=str(wait),
-            )
 
     def settle(self, hold: Hold, now: float, usage: TokenUsage) -> None:
         """Charge what the answer cost, and now, instead of the estimate."""
