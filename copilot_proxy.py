@@ -3779,8 +3779,6 @@ class ChatReader(Reader):
         self._calls: Dict[str, _OpenCall] = {}  # by id
         self._at: Dict[Optional[int], _OpenCall] = {}  # the latest of each index
         self._latest: Optional[_OpenCall] = None
-        # What the last chunk said, and to whom; None where it cannot be said again.
-        self._said: List[Optional[Tuple[Callable[[str], None], str]]] = []
         # Of the last chunk, if it was plain: the bytes around its words, and who takes
         # them.
         self._frame: Optional[Tuple[bytes, bytes, Callable[[str], None]]] = None
@@ -3799,24 +3797,17 @@ class ChatReader(Reader):
                 if words is not None:
                     return
         self._frame = None
-        self._said = []
         if not self.done:
             self._read_chunk(event, sink)
 
-    def _learn_frame(self, data: bytes) -> None:
+    def _learn_frame(self, data: bytes, put: Callable[[str], None], words: str) -> None:
         """Keep what surrounds the words of a chunk that says nothing else."""
-        if len(self._said) == 1 and self._said[0]:
-            put, words = self._said[0]
-            value = dumps(words)
-            head, colon, tail = data.partition(b":" + value)
-            rest = head + tail
-            # The only such string, and no other has escapes: it is what was said.
-            if colon and value not in rest and b"\\" not in rest:
-                self._frame = (head + b':"', b'"' + tail, put)
-
-    def _hand(self, put: Callable[[str], None], words: str) -> None:
-        self._said.append((put, words))
-        put(words)
+        value = dumps(words)
+        head, colon, tail = data.partition(b":" + value)
+        rest = head + tail
+        # The only such string, and no other has escapes: it is what was said.
+        if colon and value not in rest and b"\\" not in rest:
+            self._frame = (head + b':"', b'"' + tail, put)
 
     def _read_chunk(self, event: SSEEvent, sink: Sink) -> None:
         if event.data.strip() == b"[DONE]":
@@ -3832,15 +3823,17 @@ class ChatReader(Reader):
         self.model = text_at(chunk, "model") or self.model
         self._read_usage(chunk)
         # Split ones are one answer; whole ones come as a message (UPSTREAM 9.5).
+        handed: List[Any] = []
         for choice in objects(chunk.get("choices")):
             delta = object_at(choice, "delta") or object_at(choice, "message")
-            self._read_delta(delta, chunk, sink)
+            handed += self._read_delta(delta, chunk, sink)
             reason = text_at(choice, "finish_reason")
             if reason == "content_filter" and self.finish_reason != reason:
-                self._hand(sink.refusal, _filter_text(choice, delta))
+                sink.refusal(_filter_text(choice, delta))
             if reason:
                 self._finish(reason, sink)
-        self._learn_frame(event.data)
+        if len(handed) == 1 and handed[0]:
+            self._learn_frame(event.data, *handed[0])
 
     def _read_usage(self, chunk: JSON) -> None:
         if chunk.get("usage") or chunk.get("copilot_usage"):
@@ -3850,34 +3843,33 @@ class ChatReader(Reader):
                 usage = self.usage
             self.usage = usage._replace(nano_aiu=nano_aiu)
 
-    def _read_delta(self, delta: JSON, chunk: JSON, sink: Sink) -> None:
-        parts = list_at(delta, "content")
-        content = text_at(delta, "content")
-        content = content or "".join([text_at(part, "text") for part in parts])
+    def _read_delta(self, delta: JSON, chunk: JSON, sink: Sink) -> List[Any]:
+        """Tell a delta; what was told to whom, None where that is not all."""
+        parts = [text_at(part, "text") for part in list_at(delta, "content")]
+        content = text_at(delta, "content") or "".join(parts)
         refusal = text_at(delta, "refusal")
         if content or refusal:
             self._has_content = True
-        for put, words in (
+        opaque = _first_words(delta, OPAQUE_FIELDS)
+        handed: List[Any] = [
             (sink.reasoning, _first_words(delta, REASONING_FIELDS)),
-            (
-                lambda data: sink.opaque(data, self._source),
-                _first_words(delta, OPAQUE_FIELDS),
-            ),
+            (lambda data: sink.opaque(data, self._source), opaque),
             (sink.text, content),
             (sink.refusal, refusal),
-        ):
-            if words:
-                self._hand(put, words)
+        ]
+        handed = [each for each in handed if each[1]]
+        for put, words in handed:
+            put(words)
         for call in objects(delta.get("tool_calls")):
-            self._read_call(call, chunk, sink)
+            handed.append(self._read_call(call, chunk, sink))
+        return handed
 
-    def _read_call(self, delta: JSON, chunk: JSON, sink: Sink) -> None:
+    def _read_call(self, delta: JSON, chunk: JSON, sink: Sink) -> Any:
         function = object_at(delta, "function")
         name = text_at(function, "name")
         call = self._latest = self._call_for(delta, name, chunk)
         arguments = function.get("arguments") or ""
-        if not (call.name and arguments and isinstance(arguments, str)):
-            self._said.append(None)
+        is_plain = call.name and arguments and isinstance(arguments, str)
         if name and not call.name:
             call.name = name
             sink.call(call.id, call.id, name)
@@ -3886,10 +3878,13 @@ class ChatReader(Reader):
         if not isinstance(arguments, str):
             arguments = dumps_text(arguments)
         call.held += arguments
-        if call.held and call.name:
-            self._hand(functools.partial(sink.arguments, call.id), call.held)
-            call.held = ""
-            call.empty = False
+        if not call.held or not call.name:
+            return None
+        put = functools.partial(sink.arguments, call.id)
+        put(call.held)
+        call.held = ""
+        call.empty = False
+        return (put, arguments) if is_plain else None
 
     def _call_for(self, delta: JSON, name: str, chunk: JSON) -> _OpenCall:
         """The call of a fragment: by id, by index, or the latest one; another name
@@ -7768,22 +7763,19 @@ class Limits:
             )
         rate = RATES.get(wanted.dialect, "rate_limit_default")
         for name in (rate, TOKEN_RATE):
-            self._check_rate(allowance, name, now)
+            limit = getattr(config, name)
+            wait = seconds_until_free(allowance.windows[name], limit, now)
+            if limit and wait:
+                raise RateLimited(
+                    f"this proxy's own {name.upper()}={limit} is reached; try again in "
+                    f"{wait} s, or raise it (0 = off).",
+                    retry_after=str(wait),
+                )
         allowance.windows[rate].append([now, 1])
         entry = [now, wanted.tokens]
         allowance.windows[TOKEN_RATE].append(entry)
         allowance.nano_aiu += wanted.nano_aiu
         return Hold(allowance, wanted.nano_aiu, entry)
-
-    def _check_rate(self, allowance: _Allowance, name: str, now: float) -> None:
-        limit = getattr(self._config, name)
-        wait = seconds_until_free(allowance.windows[name], limit, now)
-        if limit and wait:
-            raise RateLimited(
-                f"this proxy's own {name.upper()}={limit} is reached; try again in "
-                f"{wait} s, or raise it (0 = off).",
-                retry_after=str(wait),
-            )
 
     def settle(self, hold: Hold, now: float, usage: TokenUsage) -> None:
         """Charge what the answer cost, and now, instead of the estimate."""
