@@ -6389,11 +6389,9 @@ def texts_in(content: Any) -> str:
 
 def say_block(block: JSON, text: str) -> int:
     """Put a text block in the place of another, with its cache mark."""
-    mark = block.get("cache_control")
-    block.clear()
+    for key in block.keys() - {"cache_control"}:
+        del block[key]
     block.update(type="text", text=text)
-    if mark is not None:
-        block["cache_control"] = mark
     return CHANGED
 
 
@@ -6411,10 +6409,7 @@ def drop_thinking(fit: Fit, block: JSON) -> int:
         return GONE
     if "empty thinking" in fit.learnt and is_blank(block.get("thinking")):
         return GONE
-    if "cache_control" not in block:
-        return KEPT
-    del block["cache_control"]  # refused here
-    return CHANGED
+    return block.pop("cache_control", None) is not None  # which is refused here
 
 
 def thought_prints(fit: Fit, words: str) -> Set[str]:
