@@ -5562,9 +5562,7 @@ class Fit:
             return client.raw
         pieces: List[Any] = []
         for key in body:
-            piece: Any = b""
-            if key in own:
-                piece = self._own_bytes(key)
+            piece = key in own and self._own_bytes(key)
             pieces += [b",", piece or dumps(key) + b":" + dumps(body[key])]
         pieces[0] = b"{"
         return b"".join([*pieces, b"}"])
@@ -5622,8 +5620,8 @@ def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -
     for item in items:
         if type(item) is not dict:
             if depth < 2:
-                path = f"{path_of(fit.body, items)}.{items.index(item)}"
-                expect(item, dict, path)
+                at = f"{path_of(fit.body, items)}.{items.index(item)}"
+                expect(item, dict, at)
             continue
         answer = KEPT
         if None in item.values():
@@ -6041,7 +6039,7 @@ def fit_messages_tool(fit: Fit, tool: JSON) -> int:
     in OpenAI's form are taken as a courtesy (UPSTREAM 0.4); some keys are refused."""
     kind = str(tool.get("type"))
     if kind.startswith(UNSERVED_BY_MESSAGES):
-        fit.tell("tool " + kind)
+        fit.tell(f"tool {kind}")
         return GONE
     verdict = KEPT
     if kind == "function":
@@ -6173,7 +6171,7 @@ def fix_for_google(schema: JSON) -> None:
         return
     if schema.get("type", "string") != "string":
         del schema["enum"]
-        describe(schema, "One of: %s" % dumps_text(values)[1:-1])
+        describe(schema, f"One of: {dumps_text(values)[1:-1]}")
         return
     if None in values:
         schema["nullable"] = True
@@ -6236,7 +6234,7 @@ def flatten_union(schema: JSON, tool: JSON) -> None:
     for key in ("$ref", *UNIONS):
         schema.pop(key, None)
     if choices:
-        describe(tool, "Arguments by one of: %s" % dumps_text(choices)[:2000])
+        describe(tool, f"Arguments by one of: {dumps_text(choices)[:2000]}")
     schema.update(properties=properties, required=sorted(needed))
 
 
@@ -6285,7 +6283,7 @@ def loosen(fit: Fit, shown: JSON, key: str = "parameters", what: str = "tools") 
     holder = tool_holder(shown)
     if holder.get("strict") is not True or is_strict(holder.get(key)):
         return False
-    fit.tell("strict of " + what)
+    fit.tell(f"strict of {what}")
     holder["strict"] = False
     return True
 
@@ -6320,7 +6318,7 @@ def digest_of(text: str) -> str:
 def short_name(name: str) -> str:
     """A tool name that every vendor takes."""
     plain = re.sub(r"[^a-zA-Z0-9_-]", "_", name)
-    return "%s_%s" % (plain[:53], digest_of(name)[:10])
+    return f"{plain[:53]}_{digest_of(name)[:10]}"
 
 
 def rename(fit: Fit, holder: JSON, key: str = "name") -> int:
@@ -6594,7 +6592,7 @@ def fit_call_id(fit: Fit, shown: JSON) -> int:
         if type(call_id) is not str:
             continue
         if not PLAIN_ID[fit.endpoint](call_id):
-            call_id = shown[key] = "call_" + digest_of(call_id)[:24]
+            call_id = shown[key] = f"call_{digest_of(call_id)[:24]}"
             verdict = CHANGED
         if key == "id":
             fit.calls.append((fit.turn, call_id))
@@ -6902,8 +6900,8 @@ def fit_responses_fields(fit: Fit) -> None:
     body["store"] = False
     limit = field(body, "max_output_tokens", int)
     if limit is not None:
-        limit = max(LEAST_OUTPUT, min(limit, model.output or limit))
-        body["max_output_tokens"] = limit
+        most = min(limit, model.output or limit)
+        body["max_output_tokens"] = max(LEAST_OUTPUT, most)
     cache_key = text_at(body, "prompt_cache_key")
     if len(cache_key) > LONGEST_KEY:
         body["prompt_cache_key"] = digest_of(cache_key)
@@ -6969,7 +6967,7 @@ ON_MESSAGES = r"/v1/messages "
 ON_CHAT = r"/chat/completions "
 ON_RESPONSES = r"/responses "
 ON_OPENAI = r"/(?:chat/completions|responses) "
-OF_REASONERS = r"/(?:chat/completions|responses) \S* (?:%s)" % REASONERS
+OF_REASONERS = rf"/(?:chat/completions|responses) \S* (?:{REASONERS})"
 CALL_KINDS = "tool_use function custom function_call custom_tool_call"
 RESULT_KINDS = "tool_result tool function_call_output custom_tool_call_output"
 # What another server ran, so that no model here can read it (UPSTREAM 11.5).
@@ -6982,7 +6980,7 @@ SERVER_BLOCKS = (
 
 
 # Where a cache mark may stand.
-MARKED = OFFERED + " text image document tool_use tool_result search_result"
+MARKED = f"{OFFERED} text image document tool_use tool_result search_result"
 
 
 def whole_words(fit: Fit, words: str) -> Set[str]:
@@ -7015,7 +7013,7 @@ RULES: Tuple[Rule, ...] = (
     # Whole requests: first what must be refused, so that nothing is repaired in vain.
     Rule("shape", check_shape, EVERYWHERE),
     Rule("meaning", refuse_meaning, EVERYWHERE),  # UPSTREAM 22.3
-    Rule("model", name_model, EVERYWHERE + "|/embeddings "),
+    Rule("model", name_model, f"{EVERYWHERE}|/embeddings "),
     Rule("choice", fit_messages_choice, ON_MESSAGES),  # UPSTREAM 0.4
     Rule("embeddings", fit_embeddings, "/embeddings "),  # UPSTREAM 13, 22.6
     Rule(
@@ -7043,8 +7041,7 @@ RULES: Tuple[Rule, ...] = (
         words=r"tool_choice: type .{1,40} (?:is|are) not supported",
     ),  # UPSTREAM 22.3
     Rule(
-        "stop", cut_at_stops, r"/responses |" + OF_REASONERS,
-        words=r"parameter: 'stop'",
+        "stop", cut_at_stops, f"/responses |{OF_REASONERS}", words=r"parameter: 'stop'",
     ),  # UPSTREAM 22.6
     Rule(
         "limit name",
@@ -7104,12 +7101,12 @@ RULES: Tuple[Rule, ...] = (
     Rule("schemas", fit_schema, EVERYWHERE, OFFERED),  # UPSTREAM 22.5
     Rule("strict", loosen, ON_OPENAI, OFFERED),  # UPSTREAM 22.4
     Rule(
-        "names", fit_name, EVERYWHERE, OFFERED + " " + CALL_KINDS,
+        "names", fit_name, EVERYWHERE, f"{OFFERED} {CALL_KINDS}",
     ),  # UPSTREAM 11.5, 16
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
     Rule("chat turns", fit_chat_turn, ON_CHAT, "assistant tool"),
     Rule(
-        "roles", fit_role, r"/chat/completions \S* (?:o1|(?!%s))" % REASONERS,
+        "roles", fit_role, rf"/chat/completions \S* (?:o1|(?!{REASONERS}))",
         "system developer",
     ),  # UPSTREAM 9.1
     Rule(
@@ -7150,10 +7147,10 @@ RULES: Tuple[Rule, ...] = (
         r"|file input is not supported",
     ),  # UPSTREAM 9.1, 22.4
     Rule(
-        "ids", fit_call_id, EVERYWHERE, CALL_KINDS + " " + RESULT_KINDS,
+        "ids", fit_call_id, EVERYWHERE, f"{CALL_KINDS} {RESULT_KINDS}",
     ),  # UPSTREAM 22.3, 22.4
     Rule("blank", drop_blank, ON_MESSAGES, "text"),  # UPSTREAM 11.5
-    Rule("marks", fit_mark, ON_MESSAGES, MARKED + " " + SERVER_BLOCKS),  # UPSTREAM 11.5
+    Rule("marks", fit_mark, ON_MESSAGES, f"{MARKED} {SERVER_BLOCKS}"),  # UPSTREAM 11.5
     # What the walk has left: pairs before the last turn, since they may add one.
     Rule("empty turns", drop_empty_turns, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("pairs", pair_blocks, ON_MESSAGES),  # UPSTREAM 11.5
@@ -7240,9 +7237,8 @@ class Fitter:
             names = [name for name in news[:8] if re.fullmatch(r"[\w.*-]{1,60}", name)]
             if rule.learn is thought_prints:
                 names = []
-            return "%s refuses this, so it is sent otherwise: %s %s" % (
-                fit.model.id, rule.name, ", ".join(names),
-            )
+            told = f"{rule.name} {', '.join(names)}"
+            return f"{fit.model.id} refuses this, so it is sent otherwise: {told}"
         return ""
 
 
