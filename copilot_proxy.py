@@ -5978,7 +5978,7 @@ FORMAT_PATH = {
 def fit_effort(fit: Fit) -> None:
     """Clamp the effort to what the model lists, or what a refusal has listed."""
     path = EFFORT_PATH[fit.endpoint]
-    name = ".".join(filter(None, path))
+    name = f"{path[0]}.{path[1]}".lstrip(".")
     effort = fit.read(*path)
     efforts = tuple(fit.learnt.get("effort", fit.model.efforts))
     if "calm effort" in fit.learnt and fit.read("thinking", "type") == "disabled":
@@ -6531,16 +6531,15 @@ def check_vision(fit: Fit) -> None:
     check_ability(fit, "vision", fit.model.vision, "image", advice)
 
 
-def fit_image(fit: Fit, block: JSON) -> int:
+def fit_image(fit: Fit, block: JSON) -> bool:
     """An image block of Messages."""
     check_vision(fit)
     source = own_source(fit, block)
-    before = (text_at(source, "media_type"), text_at(source, "data"))
-    fitted = picture(*before)
-    if source.get("type") != "base64" or fitted == before:
-        return KEPT
-    source["media_type"], source["data"] = fitted
-    return CHANGED
+    before = {**source}
+    if source.get("type") == "base64":
+        kind, data = picture(text_at(source, "media_type"), text_at(source, "data"))
+        source.update(media_type=kind, data=data)
+    return source != before
 
 
 def fit_image_url(fit: Fit, part: JSON) -> int:
@@ -7016,10 +7015,7 @@ RULES: Tuple[Rule, ...] = (
     Rule("model", name_model, f"{EVERYWHERE}|/embeddings "),
     Rule("choice", fit_messages_choice, ON_MESSAGES),  # UPSTREAM 0.4
     Rule("embeddings", fit_embeddings, "/embeddings "),  # UPSTREAM 13, 22.6
-    Rule(
-        "beta",
-        words=r"unsupported beta header\(s\): ([\w.,\- ]+)|invalid beta flag",
-    ),
+    Rule("beta", words=r"unsupported beta header\(s\): ([\w.,\- ]+)|invalid beta flag"),
     Rule("betas", choose_betas, ON_MESSAGES),  # UPSTREAM 11.4, 22.3
     Rule("top fields", fit_top_fields, ON_MESSAGES),  # UPSTREAM 11.5, 22.3
     Rule("limits", fit_messages_limits, ON_MESSAGES),  # UPSTREAM 11.5
@@ -7037,15 +7033,13 @@ RULES: Tuple[Rule, ...] = (
         words=r"\b(temperature|top_p|top_k)\W{0,2} is (?:not supported|deprecated)",
     ),  # UPSTREAM 22.3
     Rule(
-        "forced choice",
-        words=r"tool_choice: type .{1,40} (?:is|are) not supported",
+        "forced choice", words=r"tool_choice: type .{1,40} (?:is|are) not supported"
     ),  # UPSTREAM 22.3
     Rule(
-        "stop", cut_at_stops, f"/responses |{OF_REASONERS}", words=r"parameter: 'stop'",
+        "stop", cut_at_stops, f"/responses |{OF_REASONERS}", words=r"parameter: 'stop'"
     ),  # UPSTREAM 22.6
     Rule(
-        "limit name",
-        words=r"'max_tokens' is not supported.{1,80}max_completion_tokens",
+        "limit name", words=r"'max_tokens' is not supported.{1,80}max_completion_tokens"
     ),
     Rule("chat fields", fit_chat_fields, ON_CHAT),  # UPSTREAM 9.1
     Rule("always thinks", words=r"thinking\.type\.disabled"),  # UPSTREAM 22.3
@@ -7058,8 +7052,7 @@ RULES: Tuple[Rule, ...] = (
     ),  # UPSTREAM 22.3
     Rule("thinking kind", fit_thinking, ON_MESSAGES),  # UPSTREAM 11.5
     Rule(
-        "calm effort",
-        words=r"effort '\w+' is not supported when thinking is disabled",
+        "calm effort", words=r"effort '\w+' is not supported when thinking is disabled"
     ),  # UPSTREAM 22.3
     Rule(
         "effort",
@@ -7085,8 +7078,7 @@ RULES: Tuple[Rule, ...] = (
     ),
     Rule("format schema", fit_format_schema, ON_OPENAI),  # UPSTREAM 22.4, 22.5
     Rule(
-        "namespaces",
-        words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b",
+        "namespaces", words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b"
     ),  # UPSTREAM 22.4: such a model gets the request translated (18)
     Rule(
         "reasoning",
@@ -7100,9 +7092,7 @@ RULES: Tuple[Rule, ...] = (
     ),  # UPSTREAM 10.1
     Rule("schemas", fit_schema, EVERYWHERE, OFFERED),  # UPSTREAM 22.5
     Rule("strict", loosen, ON_OPENAI, OFFERED),  # UPSTREAM 22.4
-    Rule(
-        "names", fit_name, EVERYWHERE, f"{OFFERED} {CALL_KINDS}",
-    ),  # UPSTREAM 11.5, 16
+    Rule("names", fit_name, EVERYWHERE, f"{OFFERED} {CALL_KINDS}"),  # UPSTREAM 11.5, 16
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
     Rule("chat turns", fit_chat_turn, ON_CHAT, "assistant tool"),
     Rule(
@@ -7124,17 +7114,14 @@ RULES: Tuple[Rule, ...] = (
         learn=thought_prints,
     ),  # UPSTREAM 11.6, 22.3
     Rule(
-        "empty thinking",
-        words=r"each thinking block must contain thinking",
+        "empty thinking", words=r"each thinking block must contain thinking"
     ),  # UPSTREAM 22.3
     Rule(
-        "server blocks", say_server_block, ON_MESSAGES, SERVER_BLOCKS,
+        "server blocks", say_server_block, ON_MESSAGES, SERVER_BLOCKS
     ),  # UPSTREAM 11.5
     Rule("references", say_reference, ON_MESSAGES, "tool_reference"),  # UPSTREAM 11.5
     Rule("result marks", lift_marks, ON_MESSAGES, "tool_result"),  # UPSTREAM 22.3
-    Rule(
-        "images", fit_image, ON_MESSAGES, "image",
-    ),  # UPSTREAM 22.6
+    Rule("images", fit_image, ON_MESSAGES, "image"),  # UPSTREAM 22.6
     Rule("image URLs", fit_image_url, ON_OPENAI, "image_url input_image"),
     Rule("vision", words=r"vision is not (?:enabled|supported)"),
     Rule("documents of text", fit_document, ON_MESSAGES, "document"),  # UPSTREAM 11.5
@@ -7147,7 +7134,7 @@ RULES: Tuple[Rule, ...] = (
         r"|file input is not supported",
     ),  # UPSTREAM 9.1, 22.4
     Rule(
-        "ids", fit_call_id, EVERYWHERE, f"{CALL_KINDS} {RESULT_KINDS}",
+        "ids", fit_call_id, EVERYWHERE, f"{CALL_KINDS} {RESULT_KINDS}"
     ),  # UPSTREAM 22.3, 22.4
     Rule("blank", drop_blank, ON_MESSAGES, "text"),  # UPSTREAM 11.5
     Rule("marks", fit_mark, ON_MESSAGES, f"{MARKED} {SERVER_BLOCKS}"),  # UPSTREAM 11.5
