@@ -6000,7 +6000,7 @@ def add_to_system(fit: Fit, words: str) -> None:
     if fit.endpoint == CHAT:
         body["messages"] = [{"role": "system", "content": words}, *body["messages"]]
         return
-    key = {MESSAGES: "system", RESPONSES: "instructions"}[fit.endpoint]
+    key = "system" if fit.endpoint == MESSAGES else "instructions"
     system = body.get(key)
     if isinstance(system, list):
         body[key] = [*system, {"type": "text", "text": words}]
@@ -6017,7 +6017,7 @@ def say_format(fit: Fit) -> None:
         return
     fit.tell("output format (said in words)")
     schema = object_at(form, "json_schema").get("schema") or form.get("schema")
-    words = JSON_IN_WORDS + "."
+    words = f"{JSON_IN_WORDS}."
     if schema:
         words = f"{JSON_IN_WORDS}, by this JSON Schema: {dumps_text(schema)}"
     add_to_system(fit, words)
@@ -6361,7 +6361,8 @@ def tidy_tools(fit: Fit) -> None:
         for key in ("tools", "tool_choice", "parallel_tool_calls"):
             body.pop(key, None)
     elif on_messages:
-        if text_at(choice, "name") not in {"", *fit.offered}:
+        chosen = text_at(choice, "name")
+        if chosen and chosen not in fit.offered:
             fit.leave_out("tool_choice")
         if all(tool.get("defer_loading") for tool in tools):
             for tool in tools:  # one at least must not wait to be found
@@ -6807,10 +6808,7 @@ def fit_chat_turn(fit: Fit, message: JSON) -> int:
     """Copilot gets back what ChatWriter gave out, and nothing that another made; no
     blank ends, no empty list, no turn that says nothing (UPSTREAM 9.1)."""
     before = {**message}
-    plain = uncarry(message)
-    if plain is not message:
-        message.clear()
-        message.update(plain)
+    message.update(uncarry(message))
     if message.get("role") != "assistant":
         return message != before
     thought = message.pop("reasoning_content", None)
