@@ -5421,9 +5421,7 @@ class Fit:
             return client.raw
         pieces: List[Any] = []
         for key in body:
-            piece: Any = b""
-            if key in own:
-                piece = self._own_bytes(key)
+            piece = key in own and self._own_bytes(key)
             pieces += [b",", piece or dumps(key) + b":" + dumps(body[key])]
         pieces[0] = b"{"
         return b"".join([*pieces, b"}"])
@@ -5481,8 +5479,8 @@ def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -
     for item in items:
         if type(item) is not dict:
             if depth < 2:
-                path = f"{path_of(fit.body, items)}.{items.index(item)}"
-                expect(item, dict, path)
+                at = f"{path_of(fit.body, items)}.{items.index(item)}"
+                expect(item, dict, at)
             continue
         answer = KEPT
         if None in item.values():
@@ -5839,7 +5837,7 @@ FORMAT_PATH = {
 def fit_effort(fit: Fit) -> None:
     """Clamp the effort to what the model lists, or what a refusal has listed."""
     path = EFFORT_PATH[fit.endpoint]
-    name = ".".join(filter(None, path))
+    name = f"{path[0]}.{path[1]}".lstrip(".")
     effort = fit.read(*path)
     efforts = tuple(fit.learnt.get("effort", fit.model.efforts))
     if "calm effort" in fit.learnt and fit.read("thinking", "type") == "disabled":
@@ -5861,7 +5859,7 @@ def add_to_system(fit: Fit, words: str) -> None:
     if fit.endpoint == CHAT:
         body["messages"] = [{"role": "system", "content": words}, *body["messages"]]
         return
-    key = {MESSAGES: "system", RESPONSES: "instructions"}[fit.endpoint]
+    key = "system" if fit.endpoint == MESSAGES else "instructions"
     system = body.get(key)
     if isinstance(system, list):
         body[key] = [*system, {"type": "text", "text": words}]
@@ -5878,7 +5876,7 @@ def say_format(fit: Fit) -> None:
         return
     fit.tell("output format (said in words)")
     schema = object_at(form, "json_schema").get("schema") or form.get("schema")
-    words = JSON_IN_WORDS + "."
+    words = f"{JSON_IN_WORDS}."
     if schema:
         words = f"{JSON_IN_WORDS}, by this JSON Schema: {dumps_text(schema)}"
     add_to_system(fit, words)
@@ -5900,7 +5898,7 @@ def fit_messages_tool(fit: Fit, tool: JSON) -> int:
     in OpenAI's form are taken as a courtesy (UPSTREAM 0.4); some keys are refused."""
     kind = str(tool.get("type"))
     if kind.startswith(UNSERVED_BY_MESSAGES):
-        fit.tell("tool " + kind)
+        fit.tell(f"tool {kind}")
         return GONE
     verdict = KEPT
     if kind == "function":
@@ -6032,7 +6030,7 @@ def fix_for_google(schema: JSON) -> None:
         return
     if schema.get("type", "string") != "string":
         del schema["enum"]
-        describe(schema, "One of: %s" % dumps_text(values)[1:-1])
+        describe(schema, f"One of: {dumps_text(values)[1:-1]}")
         return
     if None in values:
         schema["nullable"] = True
@@ -6095,7 +6093,7 @@ def flatten_union(schema: JSON, tool: JSON) -> None:
     for key in ("$ref", *UNIONS):
         schema.pop(key, None)
     if choices:
-        describe(tool, "Arguments by one of: %s" % dumps_text(choices)[:2000])
+        describe(tool, f"Arguments by one of: {dumps_text(choices)[:2000]}")
     schema.update(properties=properties, required=sorted(needed))
 
 
@@ -6144,7 +6142,7 @@ def loosen(fit: Fit, shown: JSON, key: str = "parameters", what: str = "tools") 
     holder = tool_holder(shown)
     if holder.get("strict") is not True or is_strict(holder.get(key)):
         return False
-    fit.tell("strict of " + what)
+    fit.tell(f"strict of {what}")
     holder["strict"] = False
     return True
 
@@ -6179,7 +6177,7 @@ def digest_of(text: str) -> str:
 def short_name(name: str) -> str:
     """A tool name that every vendor takes."""
     plain = re.sub(r"[^a-zA-Z0-9_-]", "_", name)
-    return "%s_%s" % (plain[:53], digest_of(name)[:10])
+    return f"{plain[:53]}_{digest_of(name)[:10]}"
 
 
 def rename(fit: Fit, holder: JSON, key: str = "name") -> int:
@@ -6222,7 +6220,8 @@ def tidy_tools(fit: Fit) -> None:
         for key in ("tools", "tool_choice", "parallel_tool_calls"):
             body.pop(key, None)
     elif on_messages:
-        if text_at(choice, "name") not in {"", *fit.offered}:
+        chosen = text_at(choice, "name")
+        if chosen and chosen not in fit.offered:
             fit.leave_out("tool_choice")
         if all(tool.get("defer_loading") for tool in tools):
             for tool in tools:  # one at least must not wait to be found
@@ -6248,11 +6247,9 @@ def texts_in(content: Any) -> str:
 
 def say_block(block: JSON, text: str) -> int:
     """Put a text block in the place of another, with its cache mark."""
-    mark = block.get("cache_control")
-    block.clear()
+    for key in block.keys() - {"cache_control"}:
+        del block[key]
     block.update(type="text", text=text)
-    if mark is not None:
-        block["cache_control"] = mark
     return CHANGED
 
 
@@ -6270,10 +6267,7 @@ def drop_thinking(fit: Fit, block: JSON) -> int:
         return GONE
     if "empty thinking" in fit.learnt and is_blank(block.get("thinking")):
         return GONE
-    if "cache_control" not in block:
-        return KEPT
-    del block["cache_control"]  # refused here
-    return CHANGED
+    return block.pop("cache_control", None) is not None  # which is refused here
 
 
 def thought_prints(fit: Fit, words: str) -> Set[str]:
@@ -6397,16 +6391,15 @@ def check_vision(fit: Fit) -> None:
     check_ability(fit, "vision", fit.model.vision, "image", advice)
 
 
-def fit_image(fit: Fit, block: JSON) -> int:
+def fit_image(fit: Fit, block: JSON) -> bool:
     """An image block of Messages."""
     check_vision(fit)
     source = own_source(fit, block)
-    before = (text_at(source, "media_type"), text_at(source, "data"))
-    fitted = picture(*before)
-    if source.get("type") != "base64" or fitted == before:
-        return KEPT
-    source["media_type"], source["data"] = fitted
-    return CHANGED
+    before = {**source}
+    if source.get("type") == "base64":
+        kind, data = picture(text_at(source, "media_type"), text_at(source, "data"))
+        source.update(media_type=kind, data=data)
+    return source != before
 
 
 def fit_image_url(fit: Fit, part: JSON) -> int:
@@ -6458,7 +6451,7 @@ def fit_call_id(fit: Fit, shown: JSON) -> int:
         if type(call_id) is not str:
             continue
         if not PLAIN_ID[fit.endpoint](call_id):
-            call_id = shown[key] = "call_" + digest_of(call_id)[:24]
+            call_id = shown[key] = f"call_{digest_of(call_id)[:24]}"
             verdict = CHANGED
         if key == "id":
             fit.calls.append((fit.turn, call_id))
@@ -6674,10 +6667,7 @@ def fit_chat_turn(fit: Fit, message: JSON) -> int:
     """Copilot gets back what ChatWriter gave out, and nothing that another made; no
     blank ends, no empty list, no turn that says nothing (UPSTREAM 9.1)."""
     before = {**message}
-    plain = uncarry(message)
-    if plain is not message:
-        message.clear()
-        message.update(plain)
+    message.update(uncarry(message))
     if message.get("role") != "assistant":
         return message != before
     thought = message.pop("reasoning_content", None)
@@ -6766,8 +6756,8 @@ def fit_responses_fields(fit: Fit) -> None:
     body["store"] = False
     limit = field(body, "max_output_tokens", int)
     if limit is not None:
-        limit = max(LEAST_OUTPUT, min(limit, model.output or limit))
-        body["max_output_tokens"] = limit
+        most = min(limit, model.output or limit)
+        body["max_output_tokens"] = max(LEAST_OUTPUT, most)
     cache_key = text_at(body, "prompt_cache_key")
     if len(cache_key) > LONGEST_KEY:
         body["prompt_cache_key"] = digest_of(cache_key)
@@ -6833,7 +6823,7 @@ ON_MESSAGES = r"/v1/messages "
 ON_CHAT = r"/chat/completions "
 ON_RESPONSES = r"/responses "
 ON_OPENAI = r"/(?:chat/completions|responses) "
-OF_REASONERS = r"/(?:chat/completions|responses) \S* (?:%s)" % REASONERS
+OF_REASONERS = rf"/(?:chat/completions|responses) \S* (?:{REASONERS})"
 CALL_KINDS = "tool_use function custom function_call custom_tool_call"
 RESULT_KINDS = "tool_result tool function_call_output custom_tool_call_output"
 # What another server ran, so that no model here can read it (UPSTREAM 11.5).
@@ -6846,7 +6836,7 @@ SERVER_BLOCKS = (
 
 
 # Where a cache mark may stand.
-MARKED = OFFERED + " text image document tool_use tool_result search_result"
+MARKED = f"{OFFERED} text image document tool_use tool_result search_result"
 
 
 def whole_words(fit: Fit, words: str) -> Set[str]:
@@ -6879,13 +6869,10 @@ RULES: Tuple[Rule, ...] = (
     # Whole requests: first what must be refused, so that nothing is repaired in vain.
     Rule("shape", check_shape, EVERYWHERE),
     Rule("meaning", refuse_meaning, EVERYWHERE),  # UPSTREAM 22.3
-    Rule("model", name_model, EVERYWHERE + "|/embeddings "),
+    Rule("model", name_model, f"{EVERYWHERE}|/embeddings "),
     Rule("choice", fit_messages_choice, ON_MESSAGES),  # UPSTREAM 0.4
     Rule("embeddings", fit_embeddings, "/embeddings "),  # UPSTREAM 13, 22.6
-    Rule(
-        "beta",
-        words=r"unsupported beta header\(s\): ([\w.,\- ]+)|invalid beta flag",
-    ),
+    Rule("beta", words=r"unsupported beta header\(s\): ([\w.,\- ]+)|invalid beta flag"),
     Rule("betas", choose_betas, ON_MESSAGES),  # UPSTREAM 11.4, 22.3
     Rule("top fields", fit_top_fields, ON_MESSAGES),  # UPSTREAM 11.5, 22.3
     Rule("limits", fit_messages_limits, ON_MESSAGES),  # UPSTREAM 11.5
@@ -6903,16 +6890,13 @@ RULES: Tuple[Rule, ...] = (
         words=r"\b(temperature|top_p|top_k)\W{0,2} is (?:not supported|deprecated)",
     ),  # UPSTREAM 22.3
     Rule(
-        "forced choice",
-        words=r"tool_choice: type .{1,40} (?:is|are) not supported",
+        "forced choice", words=r"tool_choice: type .{1,40} (?:is|are) not supported"
     ),  # UPSTREAM 22.3
     Rule(
-        "stop", cut_at_stops, r"/responses |" + OF_REASONERS,
-        words=r"parameter: 'stop'",
+        "stop", cut_at_stops, f"/responses |{OF_REASONERS}", words=r"parameter: 'stop'"
     ),  # UPSTREAM 22.6
     Rule(
-        "limit name",
-        words=r"'max_tokens' is not supported.{1,80}max_completion_tokens",
+        "limit name", words=r"'max_tokens' is not supported.{1,80}max_completion_tokens"
     ),
     Rule("chat fields", fit_chat_fields, ON_CHAT),  # UPSTREAM 9.1
     Rule("always thinks", words=r"thinking\.type\.disabled"),  # UPSTREAM 22.3
@@ -6925,8 +6909,7 @@ RULES: Tuple[Rule, ...] = (
     ),  # UPSTREAM 22.3
     Rule("thinking kind", fit_thinking, ON_MESSAGES),  # UPSTREAM 11.5
     Rule(
-        "calm effort",
-        words=r"effort '\w+' is not supported when thinking is disabled",
+        "calm effort", words=r"effort '\w+' is not supported when thinking is disabled"
     ),  # UPSTREAM 22.3
     Rule(
         "effort",
@@ -6952,8 +6935,7 @@ RULES: Tuple[Rule, ...] = (
     ),
     Rule("format schema", fit_format_schema, ON_OPENAI),  # UPSTREAM 22.4, 22.5
     Rule(
-        "namespaces",
-        words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b",
+        "namespaces", words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b"
     ),  # UPSTREAM 22.4: such a model gets the request translated (18)
     Rule(
         "reasoning",
@@ -6967,13 +6949,11 @@ RULES: Tuple[Rule, ...] = (
     ),  # UPSTREAM 10.1
     Rule("schemas", fit_schema, EVERYWHERE, OFFERED),  # UPSTREAM 22.5
     Rule("strict", loosen, ON_OPENAI, OFFERED),  # UPSTREAM 22.4
-    Rule(
-        "names", fit_name, EVERYWHERE, OFFERED + " " + CALL_KINDS,
-    ),  # UPSTREAM 11.5, 16
+    Rule("names", fit_name, EVERYWHERE, f"{OFFERED} {CALL_KINDS}"),  # UPSTREAM 11.5, 16
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
     Rule("chat turns", fit_chat_turn, ON_CHAT, "assistant tool"),
     Rule(
-        "roles", fit_role, r"/chat/completions \S* (?:o1|(?!%s))" % REASONERS,
+        "roles", fit_role, rf"/chat/completions \S* (?:o1|(?!{REASONERS}))",
         "system developer",
     ),  # UPSTREAM 9.1
     Rule(
@@ -6991,17 +6971,14 @@ RULES: Tuple[Rule, ...] = (
         learn=thought_prints,
     ),  # UPSTREAM 11.6, 22.3
     Rule(
-        "empty thinking",
-        words=r"each thinking block must contain thinking",
+        "empty thinking", words=r"each thinking block must contain thinking"
     ),  # UPSTREAM 22.3
     Rule(
-        "server blocks", say_server_block, ON_MESSAGES, SERVER_BLOCKS,
+        "server blocks", say_server_block, ON_MESSAGES, SERVER_BLOCKS
     ),  # UPSTREAM 11.5
     Rule("references", say_reference, ON_MESSAGES, "tool_reference"),  # UPSTREAM 11.5
     Rule("result marks", lift_marks, ON_MESSAGES, "tool_result"),  # UPSTREAM 22.3
-    Rule(
-        "images", fit_image, ON_MESSAGES, "image",
-    ),  # UPSTREAM 22.6
+    Rule("images", fit_image, ON_MESSAGES, "image"),  # UPSTREAM 22.6
     Rule("image URLs", fit_image_url, ON_OPENAI, "image_url input_image"),
     Rule("vision", words=r"vision is not (?:enabled|supported)"),
     Rule("documents of text", fit_document, ON_MESSAGES, "document"),  # UPSTREAM 11.5
@@ -7014,10 +6991,10 @@ RULES: Tuple[Rule, ...] = (
         r"|file input is not supported",
     ),  # UPSTREAM 9.1, 22.4
     Rule(
-        "ids", fit_call_id, EVERYWHERE, CALL_KINDS + " " + RESULT_KINDS,
+        "ids", fit_call_id, EVERYWHERE, f"{CALL_KINDS} {RESULT_KINDS}"
     ),  # UPSTREAM 22.3, 22.4
     Rule("blank", drop_blank, ON_MESSAGES, "text"),  # UPSTREAM 11.5
-    Rule("marks", fit_mark, ON_MESSAGES, MARKED + " " + SERVER_BLOCKS),  # UPSTREAM 11.5
+    Rule("marks", fit_mark, ON_MESSAGES, f"{MARKED} {SERVER_BLOCKS}"),  # UPSTREAM 11.5
     # What the walk has left: pairs before the last turn, since they may add one.
     Rule("empty turns", drop_empty_turns, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("pairs", pair_blocks, ON_MESSAGES),  # UPSTREAM 11.5
@@ -7104,9 +7081,8 @@ class Fitter:
             names = [name for name in news[:8] if re.fullmatch(r"[\w.*-]{1,60}", name)]
             if rule.learn is thought_prints:
                 names = []
-            return "%s refuses this, so it is sent otherwise: %s %s" % (
-                fit.model.id, rule.name, ", ".join(names),
-            )
+            told = f"{rule.name} {', '.join(names)}"
+            return f"{fit.model.id} refuses this, so it is sent otherwise: {told}"
         return ""
 
 
