@@ -1142,11 +1142,15 @@ class SSEEvent(NamedTuple):
     data: bytes
 
 
-def encode_sse(event: str, obj: Any) -> bytes:
-    """Encode one event; an empty name gives a bare data line, as OpenAI has it."""
-    if event:
-        return b"event: %b\ndata: %b\n\n" % (event.encode("utf-8"), dumps(obj))
-    return b"data: %b\n\n" % dumps(obj)
+def frame_event(name: str, data: bytes) -> bytes:
+    """One event; an empty name gives bare data lines, as OpenAI has them."""
+    head = b"event: %b\n" % name.encode("utf-8") if name else b""
+    return b"%bdata: %b\n\n" % (head, data.replace(b"\n", b"\ndata: "))
+
+
+def encode_sse(name: str, obj: Any) -> bytes:
+    """Encode one event."""
+    return frame_event(name, dumps(obj))
 
 
 def event_too_large() -> UpstreamError:
@@ -2210,6 +2214,11 @@ def parse_stops(body: JSON, key: str) -> Tuple[str, ...]:
     return tuple(filter(None, stops))
 
 
+def samplers(body: JSON) -> JSON:
+    """The members of a Conversation that every API calls alike."""
+    return {key: field(body, key, float) for key in ("temperature", "top_p")}
+
+
 # --- tools that are no functions ------------------------------------------------------
 
 INPUT_SCHEMA: JSON = {
@@ -2347,14 +2356,14 @@ class Sink(Protocol):
     def __getattr__(self, name: str) -> Any: ...
 
 
-class Reader(Protocol):
+class Reader:
     """Reads one upstream dialect; `finish_reason` is "" until a terminal event came."""
 
-    usage: TokenUsage
-    finish_reason: str
-    stop_sequence: str
-    failure: Optional[ProxyError]
-    done: bool  # nothing can follow, the upstream may be left
+    usage = TokenUsage()
+    finish_reason = ""
+    stop_sequence = ""
+    failure: Optional[ProxyError] = None
+    done = False  # nothing can follow, the upstream may be left
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
         """Give one event to `sink`; raises UpstreamError on an error inside it."""
@@ -2865,10 +2874,8 @@ def parse_messages(body: JSON) -> Conversation:
     return Conversation(
         turns=join_turns([Turn("system", tuple(rules)), *turns]), tools=tools,
         tool_choice=choice, parallel=parallel,
-        max_tokens=field(body, "max_tokens", int),
-        temperature=field(body, "temperature", float),
-        top_p=field(body, "top_p", float), effort=effort, thinking=thinking,
-        stop=parse_stops(body, "stop_sequences"),
+        max_tokens=field(body, "max_tokens", int), **samplers(body), effort=effort,
+        thinking=thinking, stop=parse_stops(body, "stop_sequences"),
         schema=_parse_output_format(body, config), user=_parse_user(body),
     )
 
@@ -3027,15 +3034,10 @@ def messages_event(event: SSEEvent, message: JSON) -> JSON:
     return obj
 
 
-class MessagesReader:
+class MessagesReader(Reader):
     """A Reader of /v1/messages; `source` is the model's messages_source()."""
 
-    failure: Optional[ProxyError] = None
-
     def __init__(self, source: str = "messages:anthropic") -> None:
-        self.finish_reason = ""
-        self.stop_sequence = ""
-        self.done = False
         self._source = source
         self._message: JSON = {"usage": {}}
         self._ending: JSON = {}  # what message_delta told
@@ -3571,8 +3573,7 @@ def parse_chat(body: JSON) -> Conversation:
         parallel=field(body, "parallel_tool_calls", bool),
         max_tokens=field(body, "max_completion_tokens", int)
         or field(body, "max_tokens", int),
-        temperature=field(body, "temperature", float),
-        top_p=field(body, "top_p", float),
+        **samplers(body),
         stop=parse_stops({"stop": stops}, "stop"),
         effort=effort,
         thinking=effort not in ("", "none"),
@@ -3706,11 +3707,6 @@ REASONING_FIELDS = ("reasoning_text", "cot_summary", "thinking", "reasoning_cont
 OPAQUE_FIELDS = ("reasoning_opaque", "signature")
 
 
-def _delta_of(choice: JSON) -> JSON:
-    # Whole answers come as a message (UPSTREAM 9.5).
-    return object_at(choice, "delta") or object_at(choice, "message")
-
-
 def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
     """Of several names for one thing, the first that holds words."""
     for key in keys:
@@ -3720,11 +3716,11 @@ def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
     return ""
 
 
-def _filter_text(choice: JSON) -> str:
+def _filter_text(choice: JSON, delta: JSON) -> str:
     """What Copilot's filter objected to, in words (UPSTREAM 9.4)."""
     results = object_at(choice, "content_filter_results").items()
     causes = [name for name, result in results if typed(result, "filtered", bool)]
-    causes += object_at(_delta_of(choice), "copilot_annotations")
+    causes += object_at(delta, "copilot_annotations")
     reason = f" ({', '.join(causes)})" if causes else ""
     return f"Copilot's content filter stopped this answer{reason}."
 
@@ -3749,27 +3745,19 @@ def _one_string(raw: bytes) -> Optional[str]:
     return words if end == len(text) else None
 
 
-class ChatReader:
+class ChatReader(Reader):
     """Read Copilot's chunks, by every rule of UPSTREAM 9.4 and 9.5.
 
     `source` is chat_source() of the model; encrypted reasoning is told as its work.
     """
 
-    stop_sequence = ""  # this API does not say
-    failure: Optional[ProxyError] = None
-
     def __init__(self, source: str = "") -> None:
-        self.usage = TokenUsage()
-        self.finish_reason = ""
-        self.done = False
         self.model = ""  # which one answered, as it says itself
         self._source = source
         self._has_content = False
         self._calls: Dict[str, _OpenCall] = {}  # by id
         self._at: Dict[Optional[int], _OpenCall] = {}  # the latest of each index
         self._latest: Optional[_OpenCall] = None
-        # What the last chunk said, and to whom; None where it cannot be said again.
-        self._said: List[Optional[Tuple[Callable[[str], None], str]]] = []
         # Of the last chunk, if it was plain: the bytes around its words, and who takes
         # them.
         self._frame: Optional[Tuple[bytes, bytes, Callable[[str], None]]] = None
@@ -3788,31 +3776,24 @@ class ChatReader:
                 if words is not None:
                     return
         self._frame = None
-        self._said = []
         if not self.done:
             self._read_chunk(event, sink)
 
-    def _learn_frame(self, data: bytes) -> None:
+    def _learn_frame(self, data: bytes, put: Callable[[str], None], words: str) -> None:
         """Keep what surrounds the words of a chunk that says nothing else."""
-        if len(self._said) == 1 and self._said[0]:
-            put, words = self._said[0]
-            value = dumps(words)
-            head, colon, tail = data.partition(b":" + value)
-            rest = head + tail
-            # The only such string, and no other has escapes: it is what was said.
-            if colon and value not in rest and b"\\" not in rest:
-                self._frame = (head + b':"', b'"' + tail, put)
-
-    def _hand(self, put: Callable[[str], None], words: str) -> None:
-        self._said.append((put, words))
-        put(words)
+        value = dumps(words)
+        head, colon, tail = data.partition(b":" + value)
+        rest = head + tail
+        # The only such string, and no other has escapes: it is what was said.
+        if colon and value not in rest and b"\\" not in rest:
+            self._frame = (head + b':"', b'"' + tail, put)
 
     def _read_chunk(self, event: SSEEvent, sink: Sink) -> None:
         if event.data.strip() == b"[DONE]":
             # Nothing follows; alone it ends an answer that had said something.
             self.done = True
             if not self.finish_reason and (self._has_content or self._calls):
-                self._read_finish({"finish_reason": "stop"}, sink)
+                self._finish("stop", sink)
             return
         chunk = event_object(event)
         failed = "error" in (event.event, chunk.get("type"))
@@ -3820,11 +3801,18 @@ class ChatReader:
             raise error_in_stream(chunk)
         self.model = text_at(chunk, "model") or self.model
         self._read_usage(chunk)
-        # Split ones are parts of one answer (UPSTREAM 9.5).
+        # Split ones are one answer; whole ones come as a message (UPSTREAM 9.5).
+        handed: List[Any] = []
         for choice in objects(chunk.get("choices")):
-            self._read_delta(_delta_of(choice), chunk, sink)
-            self._read_finish(choice, sink)
-        self._learn_frame(event.data)
+            delta = object_at(choice, "delta") or object_at(choice, "message")
+            handed += self._read_delta(delta, chunk, sink)
+            reason = text_at(choice, "finish_reason")
+            if reason == "content_filter" and self.finish_reason != reason:
+                sink.refusal(_filter_text(choice, delta))
+            if reason:
+                self._finish(reason, sink)
+        if len(handed) == 1 and handed[0]:
+            self._learn_frame(event.data, *handed[0])
 
     def _read_usage(self, chunk: JSON) -> None:
         if chunk.get("usage") or chunk.get("copilot_usage"):
@@ -3834,34 +3822,33 @@ class ChatReader:
                 usage = self.usage
             self.usage = usage._replace(nano_aiu=nano_aiu)
 
-    def _read_delta(self, delta: JSON, chunk: JSON, sink: Sink) -> None:
-        parts = list_at(delta, "content")
-        content = text_at(delta, "content")
-        content = content or "".join([text_at(part, "text") for part in parts])
+    def _read_delta(self, delta: JSON, chunk: JSON, sink: Sink) -> List[Any]:
+        """Tell a delta; what was told to whom, None where that is not all."""
+        parts = [text_at(part, "text") for part in list_at(delta, "content")]
+        content = text_at(delta, "content") or "".join(parts)
         refusal = text_at(delta, "refusal")
         if content or refusal:
             self._has_content = True
-        for put, words in (
+        opaque = _first_words(delta, OPAQUE_FIELDS)
+        handed: List[Any] = [
             (sink.reasoning, _first_words(delta, REASONING_FIELDS)),
-            (
-                lambda data: sink.opaque(data, self._source),
-                _first_words(delta, OPAQUE_FIELDS),
-            ),
+            (lambda data: sink.opaque(data, self._source), opaque),
             (sink.text, content),
             (sink.refusal, refusal),
-        ):
-            if words:
-                self._hand(put, words)
+        ]
+        handed = [each for each in handed if each[1]]
+        for put, words in handed:
+            put(words)
         for call in objects(delta.get("tool_calls")):
-            self._read_call(call, chunk, sink)
+            handed.append(self._read_call(call, chunk, sink))
+        return handed
 
-    def _read_call(self, delta: JSON, chunk: JSON, sink: Sink) -> None:
+    def _read_call(self, delta: JSON, chunk: JSON, sink: Sink) -> Any:
         function = object_at(delta, "function")
         name = text_at(function, "name")
         call = self._latest = self._call_for(delta, name, chunk)
         arguments = function.get("arguments") or ""
-        if not (call.name and arguments and isinstance(arguments, str)):
-            self._said.append(None)
+        is_plain = call.name and arguments and isinstance(arguments, str)
         if name and not call.name:
             call.name = name
             sink.call(call.id, call.id, name)
@@ -3870,10 +3857,13 @@ class ChatReader:
         if not isinstance(arguments, str):
             arguments = dumps_text(arguments)
         call.held += arguments
-        if call.held and call.name:
-            self._hand(functools.partial(sink.arguments, call.id), call.held)
-            call.held = ""
-            call.empty = False
+        if not call.held or not call.name:
+            return None
+        put = functools.partial(sink.arguments, call.id)
+        put(call.held)
+        call.held = ""
+        call.empty = False
+        return (put, arguments) if is_plain else None
 
     def _call_for(self, delta: JSON, name: str, chunk: JSON) -> _OpenCall:
         """The call of a fragment: by id, by index, or the latest one; another name
@@ -3895,14 +3885,9 @@ class ChatReader:
             self._at[index] = call
         return call
 
-    def _read_finish(self, choice: JSON, sink: Sink) -> None:
-        reason = text_at(choice, "finish_reason")
-        if not reason:
-            return
+    def _finish(self, reason: str, sink: Sink) -> None:
         if reason == "error":
             raise UpstreamError("the model ended its answer with an error; try again")
-        if reason == "content_filter" and self.finish_reason != reason:
-            self._hand(sink.refusal, _filter_text(choice))
         self.finish_reason = reason
         if reason in ("length", "content_filter"):
             return
@@ -3945,7 +3930,7 @@ class ChatWriter:
         self, completion_id: str, model: str, created: int, include_usage: bool, *,
         fold: bool = False, custom: Container[str] = (),
     ) -> None:
-        self._about = {
+        self._about: JSON = {
             "id": completion_id,
             "object": "chat.completion.chunk",
             "created": created,
@@ -3954,9 +3939,7 @@ class ChatWriter:
         self._include_usage = include_usage
         self._fold = fold
         self._custom = custom
-        self._ended = False
-        self._reason = ""
-        self._usage = TokenUsage()
+        self._reason = ""  # why it ended
         self._pieces: Dict[Any, List[str]] = {}  # with fold: the texts by their key
         self._frames: Dict[Any, Tuple[bytes, ...]] = {}  # else: the bytes around one
         self._calls: Dict[Hashable, Tuple[int, JSON]] = {}  # with their indexes
@@ -4025,23 +4008,21 @@ class ChatWriter:
 
     def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """Write the finish chunk, the usage when it was asked for, and [DONE]."""
-        if self._ended:
+        if self._reason:
             return
         for index, fragments in self._inputs.items():
             self._put(index, unwrap_input("".join(fragments)))
-        self._ended = True
         self._reason = reason
-        self._usage = usage
         self._write_chunk({}, reason)
+        self._about.update(_accounts(usage))  # which whole() shows in any case
         if self._include_usage:
-            accounts = {**self._about, "choices": [], **_accounts(usage)}
-            self._out.append(encode_sse("", accounts))
+            self._out.append(encode_sse("", {**self._about, "choices": []}))
         self._out.append(SSE_DONE)
 
     def error(self, exc: ProxyError) -> None:
         """Write one error chunk; no [DONE] follows, for the answer is not done."""
-        if not self._ended:
-            self._ended = True
+        if not self._reason:
+            self._reason = "error"
             self._out.append(encode_sse("", openai_error(exc)))
 
     def take(self) -> bytes:
@@ -4060,10 +4041,8 @@ class ChatWriter:
             calls.append({**call, kind: inner})
         message = {"role": "assistant", "content": None if calls else "", **texts}
         message.update(given(tool_calls=calls))
-        return {
-            **self._with_choice("message", message, self._reason),
-            "object": "chat.completion", **_accounts(self._usage),
-        }
+        answer = self._with_choice("message", message, self._reason)
+        return {**answer, "object": "chat.completion"}
 
 
 # --- the two small APIs beside chat ---------------------------------------------------
@@ -4100,13 +4079,11 @@ def prepare_completion(body: JSON) -> Tuple[str, JSON]:
 
 
 class CompletionStream(StreamTranslator):
-    """Legacy completions: events as they are, the texts of `n` choices for whole()."""
+    """Legacy completions: events as they are, and their texts for whole()."""
 
-    def __init__(self, engine: str, n: int = 1) -> None:
+    def __init__(self, engine: str) -> None:
         super().__init__()
-        self._n = n
-        self._texts: Dict[int, str] = {}  # by the choice's index
-        self._reasons: Dict[int, str] = {}
+        self._choices: Dict[int, JSON] = {}  # by their index
         self._about = {
             "id": "cmpl-0",
             "object": "text_completion",
@@ -4124,14 +4101,14 @@ class CompletionStream(StreamTranslator):
         self._about.update(given(id=chunk.get("id"), created=chunk.get("created")))
         for choice in objects(chunk.get("choices")):
             index = count_at(choice, "index")
-            text = self._texts.get(index, "")
-            self._texts[index] = text + text_at(choice, "text")
-            if choice.get("finish_reason"):
-                self._reasons[index] = choice["finish_reason"]
-        self.finished = len(self._reasons) >= self._n
+            fresh = {"index": index, "text": "", "logprobs": None}
+            kept = self._choices.setdefault(index, fresh)
+            kept["text"] += text_at(choice, "text")
+            reason = choice.get("finish_reason")
+            kept["finish_reason"] = reason or kept.get("finish_reason", "stop")
         if chunk.get("usage"):
             self.usage = openai_usage(chunk)
-        self._out.append(b"data: %b\n\n" % event.data)
+        self._out.append(frame_event("", event.data))
 
     def finish(self) -> bytes:
         """The end; raises UpstreamError when the upstream had not finished."""
@@ -4139,15 +4116,7 @@ class CompletionStream(StreamTranslator):
 
     def whole(self) -> JSON:
         """The answer for stream:false."""
-        choices = [
-            {
-                "index": index,
-                "text": text,
-                "logprobs": None,
-                "finish_reason": self._reasons.get(index, "stop"),
-            }
-            for index, text in sorted(self._texts.items())
-        ]
+        choices = [choice for _, choice in sorted(self._choices.items())]
         return {**self._about, "choices": choices, **_accounts(self.usage)}
 
 
@@ -4186,23 +4155,17 @@ CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
     "description": "Run a command on the user's machine.",
     "parameters": {"type": "object", "required": ["command"], "properties": {
       "command": {"type": "array", "items": {"type": "string"}},
-      "working_directory": {"type": "string"},
-      "timeout_ms": {"type": "integer"}
+      "working_directory": {"type": "string"}, "timeout_ms": {"type": "integer"}
     }},
-    "item": {},
-    "member": "action",
-    "blank": {"type": "exec", "env": {}, "command": []}
+    "item": {}, "member": "action", "blank": {"type": "exec", "env": {}, "command": []}
   },
   "shell": {
     "description": "Run shell commands on the user's machine.",
     "parameters": {"type": "object", "required": ["commands"], "properties": {
       "commands": {"type": "array", "items": {"type": "string"}},
-      "timeout_ms": {"type": "integer"},
-      "max_output_length": {"type": "integer"}
+      "timeout_ms": {"type": "integer"}, "max_output_length": {"type": "integer"}
     }},
-    "item": {},
-    "member": "action",
-    "blank": {}
+    "item": {}, "member": "action", "blank": {}
   },
   "apply_patch": {
     "description": "Create, change or delete a file.",
@@ -4211,18 +4174,13 @@ CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
       "path": {"type": "string"},
       "diff": {"type": "string", "description": "a V4A diff; none to delete"}
     }},
-    "item": {},
-    "member": "operation",
-    "blank": {}
+    "item": {}, "member": "operation", "blank": {}
   },
   "tool_search": {
     "description": "Find more tools.",
-    "parameters": {"type": "object", "required": ["query"], "properties": {
-      "query": {"type": "string"}
-    }},
-    "item": {"execution": "client"},
-    "member": "arguments",
-    "blank": {}
+    "parameters": {"type": "object", "required": ["query"],
+      "properties": {"query": {"type": "string"}}},
+    "item": {"execution": "client"}, "member": "arguments", "blank": {}
   }
 }""")
 # Run by OpenAI's servers. Codex always offers the first, so a model without it does
@@ -4241,16 +4199,15 @@ def input_items(body: JSON) -> List[Any]:
 
 
 class ToolTable:
-    """The tools of a Responses request, each a function of its own name.
-
-    Namespaces are flattened, as no other API has them; what tool searches found counts
-    as declared.
-    """
+    """The tools of a Responses request, and those that its searches found, each a
+    function of its own name: no other API has namespaces."""
 
     def __init__(self, body: JSON) -> None:
         self.tools: Dict[str, Tool] = {}
         self.left_out: Dict[str, None] = {}
         self._flat: Dict[Tuple[str, str], str] = {}
+        # A name in a namespace gives way: the others go up as they are.
+        self._plain = {text_at(one, "name") for one in objects(body.get("tools"))}
         add = functools.partial(self._add_tool, "")
         parse_list(body, "tools", add)
         for at, item in enumerate(input_items(body)):
@@ -4285,8 +4242,9 @@ class ToolTable:
         made = parse_function(kind, tool, path)
         place = (namespace, made.name)
         flat = self.name_of({"namespace": namespace, "name": made.name})
-        while flat in self.tools and place not in self._flat:
-            flat += "_"  # so that two of one name do not become one
+        if place not in self._flat:
+            while flat in self.tools or namespace and flat in self._plain:
+                flat += "_"  # so that two of one name do not become one
         self._flat[place] = flat
         self.tools[flat] = made._replace(name=flat, own=made.name, namespace=namespace)
 
@@ -4423,15 +4381,13 @@ def _choice_among(body: JSON, table: ToolTable) -> str:
     if kind != "allowed_tools":
         return "=" + table.name_of(choice)
     table.tools = chosen
-    modes = ("auto", "required")
-    return required_word({"mode": "auto", **choice}, "mode", modes, "tool_choice")
+    choice = {"mode": "auto", **choice}
+    return required_word(choice, "mode", ("auto", "required"), "tool_choice")
 
 
 def parse_responses(body: JSON) -> Conversation:
-    """Read a Responses request for a model of another endpoint; raises BadRequest.
-
-    References into earlier answers must have been resolved: ResponseMemory.expand().
-    """
+    """Read a request, after ResponseMemory.expand(), for a model of another endpoint;
+    raises BadRequest."""
     table = ToolTable(body)
     text_field(body, "instructions")  # a list of parts is only for content
     turns = [Turn("system", _parse_input_content(body, "instructions", ""))]
@@ -4444,7 +4400,6 @@ def parse_responses(body: JSON) -> Conversation:
     form = field(text, "format", dict, "text", {"type": "text"})
     # In chat all but the type stands one level deeper.
     named = {key: form[key] for key in form if key != "type"}
-    form = {**form, "json_schema": named}
     choice = _choice_among(body, table)
     return Conversation(
         turns=join_turns(turns),
@@ -4452,11 +4407,12 @@ def parse_responses(body: JSON) -> Conversation:
         tool_choice=choice if table.tools else "",
         parallel=field(body, "parallel_tool_calls", bool),
         max_tokens=field(body, "max_output_tokens", int),
-        temperature=field(body, "temperature", float),
-        top_p=field(body, "top_p", float),
+        **samplers(body),
         effort=text_field(reasoning, "effort", "reasoning"),
         thinking=bool(reasoning.get("summary")),
-        schema=parse_format(form, "text.format", "text.format"),
+        schema=parse_format(
+            {**form, "json_schema": named}, "text.format", "text.format"
+        ),
         user=text_field(body, "user") or text_field(body, "prompt_cache_key"),
         left_out=tuple(table.left_out),
     )
@@ -4510,9 +4466,8 @@ def _turn_items(turn: Turn, model: Model) -> List[JSON]:
     source = responses_source(model)
     is_phased = turn.role == "assistant" and PHASED.match(model.id)
     for part in turn.parts:
-        is_foreign = isinstance(part, Reasoning) and part.source != source
-        if is_foreign or part == Text(""):
-            continue
+        if isinstance(part, Reasoning) and part.source != source:
+            continue  # only who made it can read it
         item = _item_of(part, turn.role)
         goes_on = items and item["type"] == items[-1]["type"] == "message"
         if goes_on and not is_phased:
@@ -4530,10 +4485,8 @@ def _turn_items(turn: Turn, model: Model) -> List[JSON]:
 
 
 def encode_responses(conv: Conversation, model: Model) -> JSON:
-    """The request for a conversation, all but what room 12 sets for every client.
-
-    Responses has no stop sequences: Translation is to end the answer at conv.stop.
-    """
+    """The request for a conversation, all but what room 12 sets for every client, and
+    `stop`, which Responses does not have."""
     text = given(verbosity=conv.extra.get("verbosity"))
     if conv.schema is not None:
         text["format"] = {"type": "json_object"}
@@ -4574,22 +4527,22 @@ def parse_event(event: SSEEvent) -> Tuple[str, JSON]:
     return kind, obj
 
 
+ENDINGS = ("response.completed", "response.incomplete")
 FAILURES = ("response.failed", "response.cancelled", "error")
 PREAMBLE = ("response.created", "response.in_progress")
 
 
 def better_failure(obj: JSON, old: Optional[ProxyError]) -> ProxyError:
-    """Which tells more: one failure comes as two events, each with half of it."""
+    """Which tells more: one failure comes as two events, in any order and each with
+    half the words (UPSTREAM 22.4)."""
     if old is None or "without a word" in str(old):
         return error_in_stream(obj)
     return old
 
 
 class ResponsesOpening(StreamTranslator):
-    """Looks at how a stream begins: some refusals come as a 200 (UPSTREAM 22.4).
-
-    Once `done`, `failure` tells whether that is all that it was.
-    """
+    """Looks at how a stream begins: some refusals come as a 200 (UPSTREAM 22.4). Once
+    `done`, `failure` tells whether that is all that it was."""
 
     finished = True  # so that garbage is passed over: whoever reads it all says so
 
@@ -4616,7 +4569,7 @@ DELTAS = {
 # A delta of text as Copilot writes it: most of an answer, and not worth a whole parse.
 # What differs in anything is parsed, so that broken JSON is found.
 PLAIN_DELTA = re.compile(
-    rb'{"content_index":(\d),"delta":"([ !#-\[\]-~]*)","item_id":("[ !#-\[\]-~]*"),'
+    rb'{"content_index":(\d),"delta":"([ !#-\[\]-~]*)",("item_id":"[ !#-\[\]-~]*"),'
     rb'"logprobs":\[\],"obfuscation":"\w*","output_index":(\d|[1-9]\d),'
     rb'"sequence_number":[1-9]\d{0,8},"type":"response\.output_text\.delta"}',
     re.ASCII,
@@ -4625,22 +4578,17 @@ ALL_PARTS = -1  # stands for the parts of an item whose `done` was read
 FILTERED = "The answer was stopped by Copilot's content filter."
 
 
-class ResponsesReader:
-    """A Reader of /responses; `source` is the model's responses_source().
+class ResponsesReader(Reader):
+    """A Reader of /responses; `source` is the model's responses_source(). With `search`
+    the sink hears nothing before the end, and then of the search first."""
 
-    Failures come in two events, in any order and each with half the words (UPSTREAM
-    22.4): the better one is kept in `failure`, and raised when the stream has ended.
-    """
-
-    stop_sequence = ""  # this API has none
-    usage = TokenUsage()
-    finish_reason = ""
-    done = False
-    failure: Optional[ProxyError] = None
     _message = -1  # output_index of the last text
 
-    def __init__(self, source: str = "responses:openai") -> None:
+    def __init__(
+        self, source: str = "responses:openai", *, search: bool = False
+    ) -> None:
         self._source = source
+        self._events = self.SEARCH_EVENTS if search else self.EVENTS
         # Of items: (output_index, part) that has words, (output_index, ALL_PARTS).
         self._given: Set[Tuple[int, int]] = set()
         self._calls: Dict[int, str] = {}  # output_index: call id
@@ -4714,11 +4662,22 @@ class ResponsesReader:
         self.usage = openai_usage(response, obj)
         self.done = True
 
-    def _failed(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        # The other event may come before or after, so the first one ends nothing.
-        self.done = self.failure is not None
-        self.failure = better_failure(obj, self.failure)
-        self.finish_reason = "error"
+    def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
+        query = ""
+        pages: Dict[str, str] = {}
+        for item in objects(object_at(obj, "response").get("output")):
+            query = max(query, text_at(object_at(item, "action"), "query"), key=len)
+            notes = [
+                note
+                for part in objects(item.get("content"))
+                for note in objects(part.get("annotations"))
+                if note.get("type") == "url_citation"
+            ]
+            pages.update(
+                (text_at(note, "url"), text_at(note, "title")) for note in notes
+            )
+        sink.search(query, pages)
+        self._ended(kind, index, obj, sink)
 
     EVENTS = {
         TEXT_DELTA: _delta,
@@ -4728,25 +4687,29 @@ class ResponsesReader:
         "response.function_call_arguments.done": _arguments,
         "response.output_item.added": _item,
         "response.output_item.done": _item,
-        "response.completed": _ended,
-        "response.incomplete": _ended,
-        **dict.fromkeys(FAILURES, _failed),
+        **dict.fromkeys(ENDINGS, _ended),
     }
+    SEARCH_EVENTS = dict.fromkeys(ENDINGS, _searched)
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
         """Give one event to `sink`; raises UpstreamError for garbage."""
         name, data = event
         # Unparsed: response.created alone repeats 100 KB of tools (UPSTREAM 10.2).
-        if name[:9] == "response." and name not in self.EVENTS or data == b"[DONE]":
+        is_known = name in self._events or name in FAILURES
+        if name[:9] == "response." and not is_known or data == b"[DONE]":
             return
-        plain = name and PLAIN_DELTA(data)
+        plain = is_known and PLAIN_DELTA(data)
         if plain:
             place = (int(plain[4]), int(plain[1]))
             self._give(TEXT_DELTA, place, plain[2].decode("ascii"), sink)
             return
         kind, obj = parse_event(event)
-        step = self.EVENTS.get(kind)
-        if step:
+        if kind in FAILURES:
+            self.done = self.failure is not None
+            self.failure = better_failure(obj, self.failure)
+            self.finish_reason = "error"
+        elif kind in self._events:
+            step = self._events[kind]
             step(self, kind, typed(obj, "output_index", int), obj, sink)
 
 
@@ -4784,55 +4747,47 @@ BLANK_RESPONSE = loads(b"""{
 def response_frame(body: JSON, response_id: str, model: str, created: int) -> JSON:
     """A response that has only begun, for the request `body`."""
     same = {key: body[key] for key in BLANK_RESPONSE if body.get(key) is not None}
-    about = {"id": response_id, "model": model, "created_at": created}
-    return {**BLANK_RESPONSE, **same, **about}
+    return {
+        **BLANK_RESPONSE, **same, "id": response_id, "model": model,
+        "created_at": created,
+    }
 
 
 def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
     """`error` in both its shapes, which SDKs raise, then what Codex reads."""
     error = {"code": exc.code or "server_error", "message": str(exc)}
-    event = {"type": "error", "sequence_number": number, **error, "param": None}
+    event = {
+        "type": "error",
+        "sequence_number": number,
+        **error,
+        "param": None,
+        **openai_error(exc),
+    }
     failed = {**response, "status": "failed", "error": error}
     end = {"type": "response.failed", "sequence_number": number + 1, "response": failed}
-    raised = encode_sse("error", {**event, **openai_error(exc)})
-    return raised + encode_sse("response.failed", end)
+    return encode_sse("error", event) + encode_sse("response.failed", end)
 
 
-class _Form(NamedTuple):
-    """How one kind of words is written."""
-
-    item: JSON  # what holds them,
-    parts: str  # and in which list
-    part_event: str
-    event: str
-    part: JSON
-    word: str  # the member of a part with the text
-    more: JSON  # of its delta and done events
-
-
-FORMS = {kind: _Form(**row) for kind, row in loads(b"""{
+# How one kind of words is written: what holds them, and in which list, the names of the
+# events, the blank part, its member with the text, more of its delta and done events.
+FORMS: Dict[str, JSON] = loads(b"""{
   "text": {
     "item": {"type": "message", "status": "in_progress", "role": "assistant"},
-    "parts": "content",
-    "part_event": "content_part", "event": "output_text",
+    "parts": "content", "part_event": "content_part", "event": "output_text",
     "part": {"type": "output_text", "annotations": [], "logprobs": [], "text": ""},
     "word": "text", "more": {"logprobs": []}
   },
   "refusal": {
     "item": {"type": "message", "status": "in_progress", "role": "assistant"},
-    "parts": "content",
-    "part_event": "content_part", "event": "refusal",
-    "part": {"type": "refusal", "refusal": ""},
-    "word": "refusal", "more": {}
+    "parts": "content", "part_event": "content_part", "event": "refusal",
+    "part": {"type": "refusal", "refusal": ""}, "word": "refusal", "more": {}
   },
   "reasoning": {
-    "item": {"type": "reasoning"},
-    "parts": "summary",
+    "item": {"type": "reasoning"}, "parts": "summary",
     "part_event": "reasoning_summary_part", "event": "reasoning_summary_text",
-    "part": {"type": "summary_text", "text": ""},
-    "word": "text", "more": {}
+    "part": {"type": "summary_text", "text": ""}, "word": "text", "more": {}
   }
-}""").items()}
+}""")
 ID_PREFIXES = {
     "message": "msg_",
     "reasoning": "rs_",
@@ -4847,7 +4802,7 @@ class _OpenItem(NamedTuple):
 
     item: JSON
     place: JSON
-    form: Any  # the _Form of its words, or the Tool that is called
+    form: Any  # that of its words, or the Tool that is called
     pieces: List[str]
 
 
@@ -4869,6 +4824,9 @@ class ResponsesWriter:
     knows. An item is open until something else begins.
     """
 
+    _number = 0  # of the event that comes next
+    _open: Optional[_OpenItem] = None
+
     def __init__(
         self, frame: JSON, tools: Mapping[str, Tool], *, fold: bool = False,
         summary: bool = False, encrypted: bool = False, compact: bool = False,
@@ -4884,8 +4842,6 @@ class ResponsesWriter:
         if compact:
             self.text = self._gist.append
         self._out: List[bytes] = []
-        self._number = 0
-        self._open: Optional[_OpenItem] = None  # a message or reasoning
         self._waiting: List[str] = []  # what came encrypted while a message was open
         for kind in ("created", "in_progress"):
             self._write(kind, response=frame)
@@ -4895,14 +4851,15 @@ class ResponsesWriter:
         if self._open is None or self._open.form is not form:
             self._close_item()
             parts: List[JSON] = []
-            self._open = self._add_item({**form.item, form.parts: parts}, form)
+            item = {**form["item"], form["parts"]: parts}
+            self._open = self._add_item(item, form)
             place = self._open.place
-            place[form.parts + "_index"] = 0
-            self._write(form.part_event + ".added", **place, part=form.part)
-            parts.append(dict(form.part))
+            place[form["parts"] + "_index"] = 0
+            self._write(form["part_event"] + ".added", **place, part=form["part"])
+            parts.append(dict(form["part"]))
         _, place, _, pieces = self._open
         pieces.append(text)
-        self._write(form.event + ".delta", **place, delta=text, **form.more)
+        self._write(form["event"] + ".delta", **place, delta=text, **form["more"])
 
     text = functools.partialmethod(_add_words, "text")
     refusal = functools.partialmethod(_add_words, "refusal")
@@ -4939,16 +4896,16 @@ class ResponsesWriter:
             raise UpstreamError(words % (key,))
         call.pieces.append(fragment)
         if call.form.kind == "function":
-            event = "function_call_arguments.delta"
-            self._write(event, **call.place, delta=fragment)
+            self._write("function_call_arguments.delta", **call.place, delta=fragment)
 
     def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """End the answer; what the length or a filter cut is `incomplete`."""
         why = {"length": "max_output_tokens", "content_filter": reason}.get(reason)
         status = "incomplete" if why else "completed"
         if self._compact:
-            packed = pack_reasoning("".join(self._gist), COMPACTED)
-            self._add_whole("compaction", packed)
+            self._add_whole(
+                "compaction", pack_reasoning("".join(self._gist), COMPACTED)
+            )
         self._close_item("final_answer", status)
         answer = {
             **self._frame,
@@ -4980,9 +4937,9 @@ class ResponsesWriter:
     def _write(self, event: str, **fields: Any) -> None:
         if not self._mute:
             kind = "response." + event
-            about = {"type": kind, "sequence_number": self._number}
+            obj = {"type": kind, "sequence_number": self._number, **fields}
             self._number += 1
-            self._out.append(encode_sse(kind, {**about, **fields}))
+            self._out.append(encode_sse(kind, obj))
 
     def _shown(self, item: JSON) -> JSON:
         if self._encrypted:
@@ -5021,16 +4978,19 @@ class ResponsesWriter:
             members = call_members(form.kind, text)
             item.update(members, status=status)
             if form.kind == "custom":
-                event = "custom_tool_call_input.delta"
-                self._write(event, **place, delta=item["input"])
-            if item["type"] in NAMED_CALLS:
-                event = f"{item['type']}_{NAMED_CALLS[item['type']]}.done"
+                self._write(
+                    "custom_tool_call_input.delta", **place, delta=item["input"]
+                )
+            member = NAMED_CALLS.get(item["type"])
+            if member:
+                event = f"{item['type']}_{member}.done"
                 self._write(event, **place, **members, name=item["name"])
         else:
-            part = item[form.parts][0]
-            part[form.word] = text
-            self._write(form.event + ".done", **place, **{form.word: text}, **form.more)
-            self._write(form.part_event + ".done", **place, part=part)
+            part = item[form["parts"]][0]
+            words = {form["word"]: text}
+            part.update(words)
+            self._write(form["event"] + ".done", **place, **words, **form["more"])
+            self._write(form["part_event"] + ".done", **place, part=part)
         if item["type"] == "message":
             item.update(status=status, phase=phase)
         self._end_item(done)
@@ -5044,35 +5004,21 @@ class ResponsesWriter:
 # --- what earlier answers were --------------------------------------------------------
 
 
-def _is_reference(item: Any) -> bool:
-    """An item of which only the id was sent."""
-    return text_at(item, "id") != "" and item.keys() <= {"id", "type"}
-
-
-def _lacks_something(item: Any) -> bool:
-    """Whether the memory may know more of an item than was sent."""
-    thought = text_at(item, "type") == "reasoning" and "id" in item
-    return thought and not item.get("encrypted_content") or _is_reference(item)
-
-
 def is_compaction(body: JSON) -> bool:
     """Whether a request wants its conversation in short, not an answer."""
     return text_at([{}, *input_items(body)][-1], "type") == "compaction_trigger"
 
 
 def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
-    """What goes on in the place of a conversation: the user's words and its summary.
-
-    None where `answer` has no summary.
-    """
-    output = objects(answer.get("output"))
-    summary = [item for item in output if item.get("type") == "compaction"]
-    items = objects(input_items(body))
-    wishes = [item for item in items if item.get("role") == "user"]
+    """What stands for a conversation: the user's words and the summary that `answer`
+    has, else None."""
+    output = list_at(answer, "output")
+    summary = [item for item in output if text_at(item, "type") == "compaction"]
+    wishes = [item for item in input_items(body) if text_at(item, "role") == "user"]
     return wishes + summary if summary else None
 
 
-MEMORY = 16 * 1024 * 1024  # bytes of requests and answers, all sessions together
+MEMORY = 16 << 20  # bytes of requests and answers, all sessions together
 
 
 def not_kept(what: str, name: str, status: int, code: str) -> BadRequest:
@@ -5098,22 +5044,19 @@ class _Kept(NamedTuple):
 
 
 class ResponseMemory:
-    """The answers that `previous_response_id` and `item_reference` name.
+    """The answers that `previous_response_id` and `item_reference` name: a session's
+    own. The oldest go first, and a chain with a gap is not known any more."""
 
-    Each session finds only its own; the oldest go first, and a chain with a gap is
-    not known any more.
-    """
+    size = 0
+    _count = 0
 
     def __init__(self, limit: int = MEMORY) -> None:
         self._limit = limit
-        self.size = 0
-        self._count = 0
         self._answers: Dict[int, _Kept] = {}
         self._numbers: Dict[Tuple[str, str], int] = {}  # the latest of a name
 
     def keep(
-        self, session: str, request: bytes, answer: JSON, items: List[JSON],
-        previous: str,
+        self, session: str, request: bytes, answer: JSON, items: List[JSON]
     ) -> None:
         """Remember a finished answer with all its items, no other."""
         if answer.get("status") != "completed":
@@ -5121,7 +5064,7 @@ class ResponseMemory:
         names = [(session, text_at(item, "id")) for item in [answer, *items]]
         output = [(text_at(item, "id"), dumps(item)) for item in items]
         size = len(request) + sum(len(raw) for _, raw in output)
-        before = self._number(session, previous)
+        before = self._number(session, text_at(answer, "previous_response_id"))
         self._count += 1
         self._answers[self._count] = _Kept(before, request, output, names, size)
         self._numbers.update(dict.fromkeys(names, self._count))
@@ -5139,14 +5082,10 @@ class ResponseMemory:
         return self._numbers.get((session, name), -1) if name else 0
 
     def expand(self, session: str, body: JSON) -> JSON:
-        """The request with all that it only refers to; itself where that is nothing.
-
-        Raises BadRequest for an answer or an item that is not known.
-        """
+        """The request with all that it only refers to, itself where that is nothing;
+        raises BadRequest for an answer or an item that is not known."""
         previous = text_field(body, "previous_response_id")
         items = input_items(body)
-        if not previous and not any(map(_lacks_something, items)):
-            return body
         number = self._number(session, previous)
         while number:
             kept = self._answers.get(number)
@@ -5164,20 +5103,22 @@ class ResponseMemory:
         whole: List[Any] = []
         for item in items:
             name = text_at(item, "id")
-            if _is_reference(item) and name in seen:
+            is_reference = name != "" and item.keys() <= {"id", "type"}
+            if is_reference and name in seen:
                 continue
-            if _lacks_something(item):
+            is_thought = text_at(item, "type") == "reasoning"
+            if is_reference or is_thought and not item.get("encrypted_content"):
                 kept = self._answers.get(self._number(session, name))
                 raw = dict(kept.output if kept else ()).get(name)
                 if raw:
                     item = loads(raw)
-                elif _is_reference(item):
+                elif is_reference:
                     raise not_kept("Item", name, 404, "item_not_found")
             seen.add(name)
             whole.append(item)
-        expanded = {**body, "input": whole}
-        expanded.pop("previous_response_id", None)
-        return expanded
+        if not previous and whole == items:
+            return body
+        return {**body, "input": whole, "previous_response_id": ""}
 
 
 # --- the pass-through -----------------------------------------------------------------
@@ -5190,16 +5131,11 @@ def wants_memory(body: JSON, model: Model) -> bool:
     return keeps and takes_reasoning(model)
 
 
-ENDINGS = ("response.completed", "response.incomplete")
-
-
 class ResponsesTap(StreamTranslator):
     """A StreamTranslator for Responses clients: Copilot's own events with one id each.
 
     OpenAI's SDK raises when the id of a response differs between events (CLIENTS 6).
-    Tools get back the names that the client gave them, and reasoning is shown in its
-    vendor's form only to who asked. A failure is raised by finish(), in the better of
-    its two wordings.
+    Calls get the client's own names, and encrypted reasoning goes to who asked for it.
     """
 
     _number = 0  # of the event that comes next
@@ -5251,14 +5187,12 @@ class ResponsesTap(StreamTranslator):
         plain = PLAIN_DELTA(data)
         own_id = plain and self._ids.get(int(plain[4]))
         if own_id:
-            start, end = plain.span(3)
-            data = b"%b%b%b" % (data[:start], dumps(own_id), data[end:])
+            data = data.replace(plain[3], b'"item_id":' + dumps(own_id))
         elif data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
             return
         else:
             kind, obj = parse_event(event)
             if kind in FAILURES:
-                # The other event may come before or after: the first ends nothing.
                 self.done = self.finished
                 self.finished = True
                 self.failure = better_failure(obj, self.failure)
@@ -5269,13 +5203,11 @@ class ResponsesTap(StreamTranslator):
                 data = dumps(obj)
             if kind in ENDINGS:
                 self.finished = self.done = True
-                cost = obj.get("copilot_usage")
                 self.usage = openai_usage(self._answer, obj)
-                self._answer = {**self._answer, **given(copilot_usage=cost)}
+                cost = given(copilot_usage=obj.get("copilot_usage"))
+                self._answer = {**self._answer, **cost}
         self._number += 1
-        head = b"event: %b\n" % name.encode("utf-8") if name else b""
-        lines = data.replace(b"\n", b"\ndata: ")
-        self._out.append(b"%bdata: %b\n\n" % (head, lines))
+        self._out.append(frame_event(name, data))
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
@@ -5323,32 +5255,6 @@ def search_request(query: str) -> JSON:
         "tools": [{"type": "web_search"}],
         "tool_choice": "required",
         "reasoning": {"effort": "low"},
-    }
-
-
-class SearchReader(ResponsesReader):
-    """A Reader of a search by Responses: the sink hears of it when all is known."""
-
-    def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        query = ""
-        pages: Dict[str, str] = {}
-        for item in objects(object_at(obj, "response").get("output")):
-            query = max(query, text_at(object_at(item, "action"), "query"), key=len)
-            notes = [
-                note
-                for part in objects(item.get("content"))
-                for note in objects(part.get("annotations"))
-                if note.get("type") == "url_citation"
-            ]
-            pages.update(
-                (text_at(note, "url"), text_at(note, "title")) for note in notes
-            )
-        sink.search(query, pages)
-        self._ended(kind, index, obj, sink)
-
-    EVENTS = {
-        **dict.fromkeys(ENDINGS, _searched),
-        **dict.fromkeys(FAILURES, ResponsesReader._failed),
     }
 
 
@@ -5475,14 +5381,12 @@ class Fit:
         if body is not client.body or not places:
             # Arguments were a text: their escapes became characters since.
             return replace_lone_surrogates(dumps(body))
-        own = [key for key in places if body.get(key, self) is places[key][0]]
+        own = {key for key in places if body.get(key, self) is places[key][0]}
         if len(own) == len(places) == len(body) and not self.cuts:
             return client.raw
         pieces: List[Any] = []
         for key in body:
-            piece: Any = b""
-            if key in own:
-                piece = self._own_bytes(key)
+            piece = key in own and self._own_bytes(key)
             pieces += [b",", piece or dumps(key) + b":" + dumps(body[key])]
         pieces[0] = b"{"
         return b"".join([*pieces, b"}"])
@@ -5540,8 +5444,8 @@ def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -
     for item in items:
         if type(item) is not dict:
             if depth < 2:
-                path = f"{path_of(fit.body, items)}.{items.index(item)}"
-                expect(item, dict, path)
+                at = f"{path_of(fit.body, items)}.{items.index(item)}"
+                expect(item, dict, at)
             continue
         answer = KEPT
         if None in item.values():
@@ -5552,12 +5456,9 @@ def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -
             if answer & GONE:
                 item.clear()
                 break
-        if shown in LEAVES or depth == DEEPEST:
-            verdict |= answer
-            continue
-        for key in inner_keys:
+        for key in () if shown in LEAVES else inner_keys:
             inner = item.get(key)
-            if type(inner) is list:
+            if type(inner) is list and depth < DEEPEST:
                 # Whatever happened inside, the outer one is changed by it.
                 answer |= bool(visit(fit, inner, kind, repairs, depth + 1))
         verdict |= answer
@@ -5611,8 +5512,6 @@ UNSERVED = {
         "modalities": "",
         "logprobs": "",
         "functions": "use tools",
-        "logit_bias": "",
-        "web_search_options": "",
     },
     "responses": {
         "background": "answers come at once; leave it out",
@@ -5620,8 +5519,6 @@ UNSERVED = {
     },
 }
 HARMLESS = {"n": 1, "modalities": ["text"]}  # values that ask for nothing
-# No translation of a chat request has a field for these.
-CHAT_ALONE = ("logit_bias", "web_search_options")
 
 
 def refuse_meaning(fit: Fit) -> None:
@@ -5632,15 +5529,12 @@ def refuse_meaning(fit: Fit) -> None:
     body = fit.client.body
     unserved = UNSERVED.get(fit.client.dialect, {})
     for key in sorted(unserved.keys() & body.keys()):
-        taken = fit.endpoint == CHAT and key in CHAT_ALONE
         if not body[key]:
             fit.body.pop(key, None)  # it says nothing, and is refused
-        elif body[key] != HARMLESS.get(key) and not taken:
+        elif body[key] != HARMLESS.get(key):
             advice = unserved[key] or "leave it out"
-            raise BadRequest(
-                f"{key}: not available here; {advice}",
-                code="unsupported_parameter",
-            )
+            words = f"{key}: not available here; {advice}"
+            raise BadRequest(words, code="unsupported_parameter")
     if fit.client.dialect == "anthropic" and body.pop("thread", None):
         # Both of Anthropic's SDKs send the whole history after exactly this answer.
         raise BadRequest(
@@ -5649,11 +5543,6 @@ def refuse_meaning(fit: Fit) -> None:
                 "error_code": "thread_unsupported_request",
                 "unsupported": ["thread"],
             },
-        )
-    if fit.body.get("previous_response_id"):  # still there: nobody has resolved it
-        raise BadRequest(
-            "previous_response_id: Copilot keeps no answers; send the full input",
-            code="unsupported_parameter",
         )
 
 
@@ -5913,7 +5802,7 @@ FORMAT_PATH = {
 def fit_effort(fit: Fit) -> None:
     """Clamp the effort to what the model lists, or what a refusal has listed."""
     path = EFFORT_PATH[fit.endpoint]
-    name = ".".join(filter(None, path))
+    name = f"{path[0]}.{path[1]}".lstrip(".")
     effort = fit.read(*path)
     efforts = tuple(fit.learnt.get("effort", fit.model.efforts))
     if "calm effort" in fit.learnt and fit.read("thinking", "type") == "disabled":
@@ -5935,7 +5824,7 @@ def add_to_system(fit: Fit, words: str) -> None:
     if fit.endpoint == CHAT:
         body["messages"] = [{"role": "system", "content": words}, *body["messages"]]
         return
-    key = {MESSAGES: "system", RESPONSES: "instructions"}[fit.endpoint]
+    key = "system" if fit.endpoint == MESSAGES else "instructions"
     system = body.get(key)
     if isinstance(system, list):
         body[key] = [*system, {"type": "text", "text": words}]
@@ -5952,7 +5841,7 @@ def say_format(fit: Fit) -> None:
         return
     fit.tell("output format (said in words)")
     schema = object_at(form, "json_schema").get("schema") or form.get("schema")
-    words = JSON_IN_WORDS + "."
+    words = f"{JSON_IN_WORDS}."
     if schema:
         words = f"{JSON_IN_WORDS}, by this JSON Schema: {dumps_text(schema)}"
     add_to_system(fit, words)
@@ -5974,7 +5863,7 @@ def fit_messages_tool(fit: Fit, tool: JSON) -> int:
     in OpenAI's form are taken as a courtesy (UPSTREAM 0.4); some keys are refused."""
     kind = str(tool.get("type"))
     if kind.startswith(UNSERVED_BY_MESSAGES):
-        fit.tell("tool " + kind)
+        fit.tell(f"tool {kind}")
         return GONE
     verdict = KEPT
     if kind == "function":
@@ -6022,7 +5911,9 @@ def fit_responses_tool(fit: Fit, tool: JSON) -> int:
 
 # Any MCP server can bring a schema that a vendor refuses, and with it every request
 # fails for as long as the server is there (UPSTREAM 22.5).
-SCHEMA_MAPS = "properties patternProperties dependentSchemas $defs definitions".split()
+SCHEMA_MAPS = frozenset(
+    "properties patternProperties dependentSchemas $defs definitions".split()
+)
 UNIONS = ("anyOf", "oneOf", "allOf")
 SCHEMA_HOLDERS = frozenset(
     "anyOf oneOf allOf prefixItems items additionalProperties not if then else"
@@ -6063,7 +5954,7 @@ def describe(schema: JSON, words: str) -> None:
 
 def fix_keywords(schema: JSON) -> None:
     """No keyword that is empty or of another kind than it must be: it says nothing."""
-    for key in LIST_KEYWORDS & schema.keys():
+    for key in LIST_KEYWORDS.intersection(schema):
         value = schema[key]
         if not isinstance(value, list) or (not value and key != "required"):
             del schema[key]
@@ -6077,9 +5968,7 @@ def fix_containers(schema: JSON) -> None:
     kinds = schema.get("type") or ()  # one text, or a list of them
     if "object" in kinds or "properties" in schema:
         inner = object_at(schema, "properties")
-        schema["properties"] = {
-            name: {} if inner[name] is None else inner[name] for name in inner
-        }
+        schema["properties"] = {name: inner[name] or {} for name in inner}
         if "required" in schema:
             names = texts_of(schema, "required")
             schema["required"] = [name for name in names if name in inner]
@@ -6106,12 +5995,15 @@ def fix_for_google(schema: JSON) -> None:
         return
     if schema.get("type", "string") != "string":
         del schema["enum"]
-        describe(schema, "One of: %s" % dumps_text(values)[1:-1])
+        describe(schema, f"One of: {dumps_text(values)[1:-1]}")
         return
     if None in values:
         schema["nullable"] = True
-    named = [value for value in values if value is not None]
-    schema["enum"] = [one if isinstance(one, str) else dumps_text(one) for one in named]
+    schema["enum"] = [
+        value if isinstance(value, str) else dumps_text(value)
+        for value in values
+        if value is not None
+    ]
 
 
 def fix_all(schema: Any, *fixes: Callable[[JSON], None]) -> bool:
@@ -6127,22 +6019,19 @@ def fix_all(schema: Any, *fixes: Callable[[JSON], None]) -> bool:
 
 def definition(root: JSON, schema: JSON) -> JSON:
     """What a schema refers to, if that is a definition of its own root; else {}."""
-    found = re.fullmatch(r"#/(\$defs|definitions)/([^/]+)", str(schema.get("$ref")))
-    if found is None:
+    path = str(schema.get("$ref")).split("/")
+    if len(path) != 3 or path[0] != "#":
         return {}
-    return object_at(object_at(root, found[1]), found[2])
+    return object_at(object_at(root, path[1]), path[2])
 
 
 def merge_branches(
-    schema: JSON, root: JSON, properties: JSON, seen: Set[int]
+    schema: JSON, root: JSON, properties: JSON, seen: List[JSON]
 ) -> Set[str]:
-    """Add all properties of a schema and its branches; those that every one requires.
-
-    A branch counts once, so no schema takes longer than its own size.
-    """
-    if id(schema) in seen or len(seen) > MOST_BRANCHES:
+    """Add all properties of a schema and its branches; the names that all require."""
+    if len(seen) > MOST_BRANCHES:  # they may refer to each other
         return set()
-    seen.add(id(schema))
+    seen.append(schema)
     for name, inner in object_at(schema, "properties").items():
         properties.setdefault(name, inner)
     needed = set(texts_of(schema, "required"))
@@ -6163,15 +6052,14 @@ def flatten_union(schema: JSON, tool: JSON) -> None:
     if schema.keys().isdisjoint(("$ref", *UNIONS)):
         return
     properties: JSON = {}
-    needed = merge_branches(schema, schema, properties, set())
-    names = [*texts_of(schema, "required"), *sorted(needed)]
+    needed = merge_branches(schema, schema, properties, [])
     branches = objects(schema.get("anyOf")) + objects(schema.get("oneOf"))
     choices = [definition(schema, branch) or branch for branch in branches]
     for key in ("$ref", *UNIONS):
         schema.pop(key, None)
     if choices:
-        describe(tool, "Arguments by one of: %s" % dumps_text(choices)[:2000])
-    schema.update(properties=properties, required=list(dict.fromkeys(names)))
+        describe(tool, f"Arguments by one of: {dumps_text(choices)[:2000]}")
+    schema.update(properties=properties, required=sorted(needed))
 
 
 def fit_schema(fit: Fit, tool: JSON) -> int:
@@ -6190,16 +6078,15 @@ def fit_schema(fit: Fit, tool: JSON) -> int:
     if "$schema" in schema:
         del schema["$schema"]
         fit.cuts += 1
-    verdict = KEPT
     before = {**schema}
     flatten_union(schema, holder)
     schema["type"] = "object"
     schema["properties"] = object_at(schema, "properties")
-    if key == "parameters":
-        verdict |= fix_all(schema, fix_keywords, fix_containers)
-        if fit.model.maker == "google":
-            verdict |= fix_all(schema, fix_for_google)
-    return verdict | (schema != before)
+    fixes: List[Callable[[JSON], None]] = [fix_keywords, fix_containers]
+    if fit.model.maker == "google":
+        fixes.append(fix_for_google)
+    inside = key == "parameters" and fix_all(schema, *fixes)
+    return inside or schema != before
 
 
 def is_strict(schema: Any) -> bool:
@@ -6220,7 +6107,7 @@ def loosen(fit: Fit, shown: JSON, key: str = "parameters", what: str = "tools") 
     holder = tool_holder(shown)
     if holder.get("strict") is not True or is_strict(holder.get(key)):
         return False
-    fit.tell("strict of " + what)
+    fit.tell(f"strict of {what}")
     holder["strict"] = False
     return True
 
@@ -6255,7 +6142,7 @@ def digest_of(text: str) -> str:
 def short_name(name: str) -> str:
     """A tool name that every vendor takes."""
     plain = re.sub(r"[^a-zA-Z0-9_-]", "_", name)
-    return "%s_%s" % (plain[:53], digest_of(name)[:10])
+    return f"{plain[:53]}_{digest_of(name)[:10]}"
 
 
 def rename(fit: Fit, holder: JSON, key: str = "name") -> int:
@@ -6298,7 +6185,8 @@ def tidy_tools(fit: Fit) -> None:
         for key in ("tools", "tool_choice", "parallel_tool_calls"):
             body.pop(key, None)
     elif on_messages:
-        if text_at(choice, "name") not in {"", *fit.offered}:
+        chosen = text_at(choice, "name")
+        if chosen and chosen not in fit.offered:
             fit.leave_out("tool_choice")
         if all(tool.get("defer_loading") for tool in tools):
             for tool in tools:  # one at least must not wait to be found
@@ -6324,11 +6212,9 @@ def texts_in(content: Any) -> str:
 
 def say_block(block: JSON, text: str) -> int:
     """Put a text block in the place of another, with its cache mark."""
-    mark = block.get("cache_control")
-    block.clear()
+    for key in block.keys() - {"cache_control"}:
+        del block[key]
     block.update(type="text", text=text)
-    if mark is not None:
-        block["cache_control"] = mark
     return CHANGED
 
 
@@ -6341,14 +6227,12 @@ def signature_of(block: JSON) -> str:
 def drop_thinking(fit: Fit, block: JSON) -> int:
     """Thinking that its reader cannot read: of ours, of others, refused before."""
     ours = unpack_reasoning(text_at(block, "signature") or text_at(block, "data"))
-    if ours or signature_of(block) in {"", *fit.learnt.get("thinking", ())}:
+    own = signature_of(block)
+    if ours or not own or own in fit.learnt.get("thinking", ()):
         return GONE
     if "empty thinking" in fit.learnt and is_blank(block.get("thinking")):
         return GONE
-    if "cache_control" not in block:
-        return KEPT
-    del block["cache_control"]  # refused here
-    return CHANGED
+    return block.pop("cache_control", None) is not None  # which is refused here
 
 
 def thought_prints(fit: Fit, words: str) -> Set[str]:
@@ -6472,16 +6356,15 @@ def check_vision(fit: Fit) -> None:
     check_ability(fit, "vision", fit.model.vision, "image", advice)
 
 
-def fit_image(fit: Fit, block: JSON) -> int:
+def fit_image(fit: Fit, block: JSON) -> bool:
     """An image block of Messages."""
     check_vision(fit)
     source = own_source(fit, block)
-    before = (text_at(source, "media_type"), text_at(source, "data"))
-    fitted = picture(*before)
-    if source.get("type") != "base64" or fitted == before:
-        return KEPT
-    source["media_type"], source["data"] = fitted
-    return CHANGED
+    before = {**source}
+    if source.get("type") == "base64":
+        kind, data = picture(text_at(source, "media_type"), text_at(source, "data"))
+        source.update(media_type=kind, data=data)
+    return source != before
 
 
 def fit_image_url(fit: Fit, part: JSON) -> int:
@@ -6508,16 +6391,10 @@ def check_document(fit: Fit, part: JSON) -> int:
 def fit_document(fit: Fit, block: JSON) -> int:
     """A document that is text becomes text: only PDF is taken (UPSTREAM 11.5)."""
     source = own_source(fit, block)
-    kind = source.get("type")
     text = text_at(source, "data")
-    if kind == "content" and isinstance(source.get("content"), (str, list)):
-        text = texts_in(source.get("content"))
-    elif kind == "base64" and text_at(source, "media_type").startswith("text/"):
-        try:
-            text = base64.b64decode(text).decode("utf-8", "replace")
-        except ValueError:  # not base64: the upstream has words
-            return KEPT
-    elif kind != "text":
+    if isinstance(source.get("content"), (str, list)):
+        text = texts_in(source["content"])
+    elif source.get("type") != "text":
         return KEPT
     words = [text_at(block, "title"), text_at(block, "context"), text]
     return say_block(block, "\n\n".join(filter(None, words)))
@@ -6539,7 +6416,7 @@ def fit_call_id(fit: Fit, shown: JSON) -> int:
         if type(call_id) is not str:
             continue
         if not PLAIN_ID[fit.endpoint](call_id):
-            call_id = shown[key] = "call_" + digest_of(call_id)[:24]
+            call_id = shown[key] = f"call_{digest_of(call_id)[:24]}"
             verdict = CHANGED
         if key == "id":
             fit.calls.append((fit.turn, call_id))
@@ -6737,14 +6614,12 @@ def fit_chat_fields(fit: Fit) -> None:
         wanted = model.output  # as the official client
     if not wanted:
         return
+    for key in ("max_tokens", "max_completion_tokens"):
+        body.pop(key, None)
+    named = reasoner or "limit name" in fit.learnt
+    key = "max_completion_tokens" if named else "max_tokens"
     # Clamped to the catalogue: only Messages is known to take more than that lists.
-    wanted = min(wanted, model.output or wanted)
-    if reasoner or "limit name" in fit.learnt:
-        body["max_completion_tokens"] = wanted
-        body.pop("max_tokens", None)
-    else:
-        body["max_tokens"] = wanted
-        body.pop("max_completion_tokens", None)
+    body[key] = min(wanted, model.output or wanted)
 
 
 def fit_role(fit: Fit, message: JSON) -> bool:
@@ -6758,10 +6633,7 @@ def fit_chat_turn(fit: Fit, message: JSON) -> int:
     """Copilot gets back what ChatWriter gave out, and nothing that another made; no
     blank ends, no empty list, no turn that says nothing (UPSTREAM 9.1)."""
     before = {**message}
-    plain = uncarry(message)
-    if plain is not message:
-        message.clear()
-        message.update(plain)
+    message.update(uncarry(message))
     if message.get("role") != "assistant":
         return message != before
     thought = message.pop("reasoning_content", None)
@@ -6822,11 +6694,6 @@ INCLUDES = (
     "message.input_image.image_url",
 )
 NOTES = "internal_"  # so begin members that Codex keeps for itself (CLIENTS 8)
-# Left out without a word, since refuse_meaning has refused what of them means anything;
-# client_metadata is Codex's own (CLIENTS 2).
-UNTOLD_FIELDS = (
-    "background conversation previous_response_id prompt client_metadata".split()
-)
 LEAST_OUTPUT = 16  # a smaller max_output_tokens is a 400 (UPSTREAM 10.1)
 LONGEST_KEY = 64  # of a prompt_cache_key
 
@@ -6837,7 +6704,8 @@ def fit_responses_fields(fit: Fit) -> None:
     body["stream"] = True  # whole answers have a cap and a time-out
     fit.leave_out("service_tier")
     check_tool_count(body)
-    for key in (*UNTOLD_FIELDS, *[key for key in body if key.startswith(NOTES)]):
+    notes = [key for key in body if key.startswith(NOTES)]
+    for key in ("previous_response_id", "client_metadata", *notes):  # (CLIENTS 2)
         body.pop(key, None)
     include = field(body, "include", list, default=[])
     known = INCLUDES
@@ -6854,60 +6722,49 @@ def fit_responses_fields(fit: Fit) -> None:
     body["store"] = False
     limit = field(body, "max_output_tokens", int)
     if limit is not None:
-        limit = max(LEAST_OUTPUT, min(limit, model.output or limit))
-        body["max_output_tokens"] = limit
+        most = min(limit, model.output or limit)
+        body["max_output_tokens"] = max(LEAST_OUTPUT, most)
     cache_key = text_at(body, "prompt_cache_key")
     if len(cache_key) > LONGEST_KEY:
         body["prompt_cache_key"] = digest_of(cache_key)
 
 
-def fit_items(fit: Fit) -> None:
-    """Leave out ids, which another connection refuses (UPSTREAM 10.1), Codex's notes,
-    and reasoning of another vendor or refused before; a compaction of ours becomes the
-    user's words."""
-    items = list_at(fit.body, "input")
-    kept: List[JSON] = []
-    refused = fit.learnt.get("reasoning", ())
-    for item in items:
-        kind = item.get("type")
-        if kind == "item_reference":
-            path = path_of(fit.body, item)
-            raise BadRequest(f"{path}: Copilot keeps no items; send it whole")
-        ours = unpack_reasoning(text_at(item, "encrypted_content"))
-        if kind == "reasoning" and (ours or signature_of(item) in refused):
-            continue
-        names = [key for key in item if key != "id" and not key.startswith(NOTES)]
-        plain = {key: item[key] for key in names}
-        if ours:
-            words = [{"type": "input_text", "text": summary_text(item)}]
-            plain = {"type": "message", "role": "user", "content": words}
-        kept.append(plain)
-    if kept != items:
-        fit.body["input"] = kept
-
-
 ITEM_CALLS = ("function_call", "custom_tool_call")
 
 
-def pair_items(fit: Fit) -> None:
-    """Every call has one output, and every output a call (UPSTREAM 10.1)."""
+def fit_items(fit: Fit) -> None:
+    """Leave out ids, which another connection refuses (UPSTREAM 10.1), Codex's notes,
+    and reasoning of another vendor or refused before; a compaction of ours becomes the
+    user's words. Every call has one output, and every output a call."""
     items = list_at(fit.body, "input")
+    refused = fit.learnt.get("reasoning", ())
     names = [(text_at(item, "type"), text_at(item, "call_id")) for item in items]
     known = collections.Counter(names)
-    paired: List[JSON] = []
+    kept: List[JSON] = []
     for item, (kind, call_id) in zip(items, names):
+        ours = unpack_reasoning(text_at(item, "encrypted_content"))
+        if kind == "reasoning" and (ours or signature_of(item) in refused):
+            continue
+        plain = {
+            key: value
+            for key, value in item.items()
+            if key != "id" and not key.startswith(NOTES)
+        }
+        if ours:
+            words = [{"type": "input_text", "text": summary_text(item)}]
+            plain = {"type": "message", "role": "user", "content": words}
         call = kind.removesuffix("_output")
         if call != kind and call in ITEM_CALLS:
             known[call, call_id] -= 1
             if known[call, call_id] < 0:
                 parts = orphan_parts(item.get("output"), "input_text")
-                item = {"role": "user", "content": parts}
-        paired.append(item)
+                plain = {"role": "user", "content": parts}
+        kept.append(plain)
         output = kind + "_output"
         if kind in ITEM_CALLS and not known[output, call_id]:
-            paired.append({"type": output, "call_id": call_id, "output": INTERRUPTED})
-    if paired != items:
-        fit.body["input"] = paired
+            kept.append({"type": output, "call_id": call_id, "output": INTERRUPTED})
+    if kept != items:
+        fit.body["input"] = kept
 
 
 def fit_embeddings(fit: Fit) -> None:
@@ -6932,7 +6789,7 @@ ON_MESSAGES = r"/v1/messages "
 ON_CHAT = r"/chat/completions "
 ON_RESPONSES = r"/responses "
 ON_OPENAI = r"/(?:chat/completions|responses) "
-OF_REASONERS = r"/(?:chat/completions|responses) \S* (?:%s)" % REASONERS
+OF_REASONERS = rf"/(?:chat/completions|responses) \S* (?:{REASONERS})"
 CALL_KINDS = "tool_use function custom function_call custom_tool_call"
 RESULT_KINDS = "tool_result tool function_call_output custom_tool_call_output"
 # What another server ran, so that no model here can read it (UPSTREAM 11.5).
@@ -6945,7 +6802,7 @@ SERVER_BLOCKS = (
 
 
 # Where a cache mark may stand.
-MARKED = OFFERED + " text image document tool_use tool_result search_result"
+MARKED = f"{OFFERED} text image document tool_use tool_result search_result"
 
 
 def whole_words(fit: Fit, words: str) -> Set[str]:
@@ -6978,72 +6835,62 @@ RULES: Tuple[Rule, ...] = (
     # Whole requests: first what must be refused, so that nothing is repaired in vain.
     Rule("shape", check_shape, EVERYWHERE),
     Rule("meaning", refuse_meaning, EVERYWHERE),  # UPSTREAM 22.3
-    Rule("model", name_model, EVERYWHERE + "|/embeddings "),
+    Rule("model", name_model, f"{EVERYWHERE}|/embeddings "),
     Rule("choice", fit_messages_choice, ON_MESSAGES),  # UPSTREAM 0.4
     Rule("embeddings", fit_embeddings, "/embeddings "),  # UPSTREAM 13, 22.6
-    Rule(
-        "beta",
-        words=r"unsupported beta header\(s\): ([\w.,\- ]+)|invalid beta flag",
-    ),
+    Rule("beta", words=r"unsupported beta header\(s\): ([\w.,\- ]+)|invalid beta flag"),
     Rule("betas", choose_betas, ON_MESSAGES),  # UPSTREAM 11.4, 22.3
     Rule("top fields", fit_top_fields, ON_MESSAGES),  # UPSTREAM 11.5, 22.3
     Rule("limits", fit_messages_limits, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("max_tokens", words=r"max_tokens: \d+ > (\d+)"),
     Rule("responses fields", fit_responses_fields, ON_RESPONSES),  # UPSTREAM 10.1
     Rule("reasoner samplers", drop_both_samplers, OF_REASONERS),  # UPSTREAM 9.1
-    Rule(  # UPSTREAM 22.3
+    Rule(
         "second sampler",
         drop_second_sampler,
         r"/v1/messages \S* claude-(?:sonnet|haiku)-4[.-]5",
         words=r"temperature\W{1,3}and\W{1,3}top_p\W{1,3}cannot both",
-    ),
-    Rule(  # UPSTREAM 22.3
-        "samplers",
-        drop_samplers,
-        words=r"\b(temperature|top_p|top_k)\W{0,2} is (?:not supported|deprecated)",
-    ),
-    Rule(  # UPSTREAM 22.3
-        "forced choice",
-        words=r"tool_choice: type .{1,40} (?:is|are) not supported",
-    ),
-    Rule(  # UPSTREAM 22.6
-        "stop",
-        cut_at_stops,
-        r"/responses |" + OF_REASONERS,
-        words=r"parameter: 'stop'",
-    ),
+    ),  # UPSTREAM 22.3
     Rule(
-        "limit name",
-        words=r"'max_tokens' is not supported.{1,80}max_completion_tokens",
+        "samplers", drop_samplers,
+        words=r"\b(temperature|top_p|top_k)\W{0,2} is (?:not supported|deprecated)",
+    ),  # UPSTREAM 22.3
+    Rule(
+        "forced choice", words=r"tool_choice: type .{1,40} (?:is|are) not supported"
+    ),  # UPSTREAM 22.3
+    Rule(
+        "stop", cut_at_stops, f"/responses |{OF_REASONERS}", words=r"parameter: 'stop'"
+    ),  # UPSTREAM 22.6
+    Rule(
+        "limit name", words=r"'max_tokens' is not supported.{1,80}max_completion_tokens"
     ),
     Rule("chat fields", fit_chat_fields, ON_CHAT),  # UPSTREAM 9.1
     Rule("always thinks", words=r"thinking\.type\.disabled"),  # UPSTREAM 22.3
     Rule("no adaptive", words=r"adaptive thinking is not supported"),
     Rule("no budget", words=r"thinking\.type\.enabled"),
-    Rule(  # UPSTREAM 22.3
+    Rule(
         "lost thinking",
         words=r"expected `?thinking`? or `?redacted_thinking`?, but found",
         learn=loop_calls,
-    ),
+    ),  # UPSTREAM 22.3
     Rule("thinking kind", fit_thinking, ON_MESSAGES),  # UPSTREAM 11.5
-    Rule(  # UPSTREAM 22.3
-        "calm effort",
-        words=r"effort '\w+' is not supported when thinking is disabled",
-    ),
-    Rule(  # UPSTREAM 11.5
+    Rule(
+        "calm effort", words=r"effort '\w+' is not supported when thinking is disabled"
+    ),  # UPSTREAM 22.3
+    Rule(
         "effort",
         fit_effort,
         EVERYWHERE,
         words=r"(?:effort\b.{0,80}|'(?:none|minimal|low|medium|high|xhigh|max)' is )"
         r"not supported(?:.{0,120}?supported values[^:]{0,20}:(.*))?",
-    ),
-    Rule(  # UPSTREAM 11.5
+    ),  # UPSTREAM 11.5
+    Rule(
         "format",
         say_format,
         words=r"allowedPartnerModelFeatures"
         r"|(?:output_config\.format|response_format|text\.format|structured outputs?)"
         r"\b.{0,80}(?:not permitted|not supported)",
-    ),
+    ),  # UPSTREAM 11.5
     Rule(
         "fields",
         drop_fields,
@@ -7053,15 +6900,14 @@ RULES: Tuple[Rule, ...] = (
         learn=field_path,
     ),
     Rule("format schema", fit_format_schema, ON_OPENAI),  # UPSTREAM 22.4, 22.5
-    Rule(  # UPSTREAM 22.4: such a model gets the request translated (18)
-        "namespaces",
-        words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b",
-    ),
-    Rule(  # UPSTREAM 22.4
+    Rule(
+        "namespaces", words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b"
+    ),  # UPSTREAM 22.4: such a model gets the request translated (18)
+    Rule(
         "reasoning",
         words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
         learn=thought_prints,
-    ),
+    ),  # UPSTREAM 22.4
     # Offered tools: before the turns, because those ask what is offered.
     Rule("tools of Messages", fit_messages_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
     Rule(
@@ -7069,29 +6915,19 @@ RULES: Tuple[Rule, ...] = (
     ),  # UPSTREAM 10.1
     Rule("schemas", fit_schema, EVERYWHERE, OFFERED),  # UPSTREAM 22.5
     Rule("strict", loosen, ON_OPENAI, OFFERED),  # UPSTREAM 22.4
-    Rule(  # UPSTREAM 11.5, 16
-        "names",
-        fit_name,
-        EVERYWHERE,
-        OFFERED + " " + CALL_KINDS,
-    ),
+    Rule("names", fit_name, EVERYWHERE, f"{OFFERED} {CALL_KINDS}"),  # UPSTREAM 11.5, 16
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
     Rule("chat turns", fit_chat_turn, ON_CHAT, "assistant tool"),
-    Rule(  # UPSTREAM 9.1
-        "roles",
-        fit_role,
-        r"/chat/completions \S* (?:o1|(?!%s))" % REASONERS,
+    Rule(
+        "roles", fit_role, rf"/chat/completions \S* (?:o1|(?!{REASONERS}))",
         "system developer",
-    ),
-    Rule(  # UPSTREAM 11.5
-        "system turns",
-        fit_system_turn,
-        ON_MESSAGES,
-        "system",
+    ),  # UPSTREAM 9.1
+    Rule(
+        "system turns", fit_system_turn, ON_MESSAGES, "system",
         words=r"unexpected role \W?system",
-    ),
+    ),  # UPSTREAM 11.5
     Rule("order", sort_blocks, ON_MESSAGES, "user assistant"),  # UPSTREAM 11.5, 11.6
-    Rule(  # UPSTREAM 11.6, 22.3
+    Rule(
         "thinking",
         drop_thinking,
         ON_MESSAGES,
@@ -7099,56 +6935,41 @@ RULES: Tuple[Rule, ...] = (
         words=r"signature`? in `?thinking|block cannot be `?thinking"
         r"|thinking.{1,80}cannot be modified|bound to a different conversation",
         learn=thought_prints,
-    ),
-    Rule(  # UPSTREAM 22.3
-        "empty thinking",
-        words=r"each thinking block must contain thinking",
-    ),
-    Rule(  # UPSTREAM 11.5
-        "server blocks",
-        say_server_block,
-        ON_MESSAGES,
-        SERVER_BLOCKS,
-    ),
+    ),  # UPSTREAM 11.6, 22.3
+    Rule(
+        "empty thinking", words=r"each thinking block must contain thinking"
+    ),  # UPSTREAM 22.3
+    Rule(
+        "server blocks", say_server_block, ON_MESSAGES, SERVER_BLOCKS
+    ),  # UPSTREAM 11.5
     Rule("references", say_reference, ON_MESSAGES, "tool_reference"),  # UPSTREAM 11.5
     Rule("result marks", lift_marks, ON_MESSAGES, "tool_result"),  # UPSTREAM 22.3
-    Rule(  # UPSTREAM 22.6
-        "images",
-        fit_image,
-        ON_MESSAGES,
-        "image",
-    ),
+    Rule("images", fit_image, ON_MESSAGES, "image"),  # UPSTREAM 22.6
     Rule("image URLs", fit_image_url, ON_OPENAI, "image_url input_image"),
     Rule("vision", words=r"vision is not (?:enabled|supported)"),
     Rule("documents of text", fit_document, ON_MESSAGES, "document"),  # UPSTREAM 11.5
-    Rule(  # UPSTREAM 9.1, 22.4
+    Rule(
         "documents",
         check_document,
         ON_OPENAI,
         "file input_file",
         words=r"only text and image_url are allowed|'(?:input_)?file'|input_file"
         r"|file input is not supported",
-    ),
-    Rule(  # UPSTREAM 22.3, 22.4
-        "ids",
-        fit_call_id,
-        EVERYWHERE,
-        CALL_KINDS + " " + RESULT_KINDS,
-    ),
+    ),  # UPSTREAM 9.1, 22.4
+    Rule(
+        "ids", fit_call_id, EVERYWHERE, f"{CALL_KINDS} {RESULT_KINDS}"
+    ),  # UPSTREAM 22.3, 22.4
     Rule("blank", drop_blank, ON_MESSAGES, "text"),  # UPSTREAM 11.5
-    Rule("marks", fit_mark, ON_MESSAGES, MARKED + " " + SERVER_BLOCKS),  # UPSTREAM 11.5
+    Rule("marks", fit_mark, ON_MESSAGES, f"{MARKED} {SERVER_BLOCKS}"),  # UPSTREAM 11.5
     # What the walk has left: pairs before the last turn, since they may add one.
     Rule("empty turns", drop_empty_turns, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("pairs", pair_blocks, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("chat pairs", pair_chat_results, ON_CHAT),
-    Rule("item ids", fit_items, ON_RESPONSES),  # UPSTREAM 10.1
-    Rule("item pairs", pair_items, ON_RESPONSES),  # UPSTREAM 10.1
-    Rule(  # UPSTREAM 11.5
-        "prefill",
-        end_with_user,
-        r"/v1/messages |/chat/completions \S* claude",
+    Rule("items", fit_items, ON_RESPONSES),  # UPSTREAM 10.1
+    Rule(
+        "prefill", end_with_user, r"/v1/messages |/chat/completions \S* claude",
         words=r"does not support assistant message prefill",
-    ),
+    ),  # UPSTREAM 11.5
     Rule("tool list", tidy_tools, EVERYWHERE),  # UPSTREAM 11.5, 22.6
     Rule("too many marks", drop_marks, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("cache", mark_for_cache, r"/chat/completions \S* claude"),  # UPSTREAM 9.1
@@ -7222,14 +7043,12 @@ class Fitter:
             for name in news:
                 keep_newest(known, name, None, MAX_LESSONS)
             keep_newest(self._learnt, subject, learnt, MAX_SUBJECTS)
-            # Not the upstream's words, which may quote the prompt, nor prints: this is
-            # logged.
-            names = [name for name in news if re.fullmatch(r"[\w.*-]{1,60}", name)]
+            # Logged: not the upstream's words, which may quote the prompt, nor prints.
+            names = [name for name in news[:8] if re.fullmatch(r"[\w.*-]{1,60}", name)]
             if rule.learn is thought_prints:
                 names = []
-            return "%s refuses this, so it is sent otherwise: %s %s" % (
-                fit.model.id, rule.name, ", ".join(names[:8]),
-            )
+            told = f"{rule.name} {', '.join(names)}"
+            return f"{fit.model.id} refuses this, so it is sent otherwise: {told}"
         return ""
 
 
@@ -7886,22 +7705,19 @@ class Limits:
             )
         rate = RATES.get(wanted.dialect, "rate_limit_default")
         for name in (rate, TOKEN_RATE):
-            self._check_rate(allowance, name, now)
+            limit = getattr(config, name)
+            wait = seconds_until_free(allowance.windows[name], limit, now)
+            if limit and wait:
+                raise RateLimited(
+                    f"this proxy's own {name.upper()}={limit} is reached; try again in "
+                    f"{wait} s, or raise it (0 = off).",
+                    retry_after=str(wait),
+                )
         allowance.windows[rate].append([now, 1])
         entry = [now, wanted.tokens]
         allowance.windows[TOKEN_RATE].append(entry)
         allowance.nano_aiu += wanted.nano_aiu
         return Hold(allowance, wanted.nano_aiu, entry)
-
-    def _check_rate(self, allowance: _Allowance, name: str, now: float) -> None:
-        limit = getattr(self._config, name)
-        wait = seconds_until_free(allowance.windows[name], limit, now)
-        if limit and wait:
-            raise RateLimited(
-                f"this proxy's own {name.upper()}={limit} is reached; try again in "
-                f"{wait} s, or raise it (0 = off).",
-                retry_after=str(wait),
-            )
 
     def settle(self, hold: Hold, now: float, usage: TokenUsage) -> None:
         """Charge what the answer cost, and now, instead of the estimate."""
@@ -8750,6 +8566,7 @@ TRIM_AFTER = 0.3  # seconds until give_back_memory()
 GIVE_WAY = 0.001  # seconds that the loop waits while a thread is at a large body
 HEAR_OF_ENDS = 0.02  # seconds in which the loop hears of clients that have left
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+JSON_HEADERS = [("content-type", "application/json")]
 SAFE_PAIRS = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
 
 
@@ -8763,7 +8580,7 @@ def dialect_of(path: str) -> str:
 def error_answer(exc: ProxyError, path: str) -> Tuple[int, Pairs, bytes]:
     """Status, headers and body that tell the client of `exc`."""
     spell = anthropic_error if dialect_of(path) == "anthropic" else openai_error
-    pairs = [("content-type", "application/json")]
+    pairs = [*JSON_HEADERS]
     if exc.retry_after:
         pairs.append(("retry-after", exc.retry_after))
     if exc.should_retry is not None:
@@ -10618,23 +10435,19 @@ def find_route(method: str, path: str) -> Route:
     if method in routes:
         return routes[method]
     if routes:
-        raise MethodNotAllowed(
-            "%s does not take %s." % (path[:200], method[:20]), allow=", ".join(routes)
-        )
+        words = f"{path[:200]} does not take {method[:20]}."
+        raise MethodNotAllowed(words, allow=", ".join(routes))
     raise NotFound(
-        "no such path: %s. Clients use the base URL without /v1 for "
-        "Anthropic and with /v1 for OpenAI." % path[:200]
+        f"no such path: {path[:200]}. Clients use the base URL without /v1 for "
+        "Anthropic and with /v1 for OpenAI."
     )
 
 
-JSON_HEADERS = [("content-type", "application/json")]
 TEXT_HEADERS = [("content-type", "text/plain; charset=utf-8")]
 SSE_HEADERS = [
     ("content-type", "text/event-stream; charset=utf-8"),
     ("x-accel-buffering", "no"),
 ]
-
-
 # How a conversation goes to an endpoint of Copilot, what reads the answers, and who
 # alone can read its encrypted reasoning.
 UPSTREAMS: Dict[str, Tuple[Callable[..., JSON], Any, Callable[[Model], str]]] = {
@@ -10647,10 +10460,7 @@ NO_CONVERSATION = Conversation(())
 
 # -- one model request, and what the log says of it ------------------------------------
 
-
 CLIENT_NAME = re.compile(r"[0-9A-Za-z._-]{0,40}")  # the first product of User-Agent
-
-
 # What follows a model's name in some spellings: a date, and Claude's 1M window.
 SPELLING = re.compile(r"(-20[0-9]{2}(-?[0-9]{2}){2}|\[1m\]|-1m)+$")
 
@@ -10758,9 +10568,8 @@ class Exchange:
             return sink
         _, reader, source = UPSTREAMS[self.endpoint]
         custom = custom_names(self.conversation.tools)
-        return Translation(
-            reader(source(self.model)), sink, custom, self.stops, self.names
-        )
+        reader = reader(source(self.model))
+        return Translation(reader, sink, custom, self.stops, self.names)
 
     def read_ahead(self) -> asyncio.Future[bytes]:
         """Begin to read a piece of the answer, which pump() then takes first."""
@@ -10807,7 +10616,7 @@ def served_line(served: Served) -> str:
     room = 52 - len(figures)
     model = served.model[:room].ljust(room)
     mark = session_mark(served.session)
-    line = "%-4s %-5s %s %s" % (mark, served.who, model, figures)
+    line = f"{mark:4} {served.who:5} {model} {figures}"
     if served.whose:
         line += f"  {served.whose}: {served.reason}"
     return line
@@ -10847,7 +10656,7 @@ class PromptSizes:
     def __init__(self, copilot: CopilotClient) -> None:
         self._copilot = copilot
         self._estimator = Estimator()
-        self._dearest: Dict[str, PromptCost] = {}  # what each byte of it cost
+        self._dearest: Dict[str, PromptCost] = {}  # by model of the catalogue: a byte
         # The last real request of each model: read only when a count is asked for, so
         # that nobody pays for estimates that nobody wants.
         self._samples: Dict[str, Tuple[bytes, int]] = {}
@@ -10860,14 +10669,13 @@ class PromptSizes:
         of its model did, byte for byte."""
         prompt = size // BYTES_A_TOKEN
         output = min(most_output or USUAL_OUTPUT, USUAL_OUTPUT)
-        prices = model.prices or {}  # for a million
-        dear = prompt * prices.get("input", 0) + output * prices.get("output", 0)
         tokens = prompt + output
-        nano = 1000 * dear or UNPRICED
-        if model.id not in self._dearest:
-            dearest = (tokens / size, nano / size)
-            keep_newest(self._dearest, model.id, dearest, MAX_MODELS)
-        most_tokens, most_nano = self._dearest[model.id]
+        nano = UNPRICED
+        if model.prices:  # AI credits for a million
+            price = prompt * model.prices["input"] + output * model.prices["output"]
+            nano = 1000 * price
+        dearest = (tokens / size, nano / size)
+        most_tokens, most_nano = self._dearest.setdefault(model.id, dearest)
         return min(tokens, most_tokens * size), min(nano, most_nano * size)
 
     def learn(self, model: str, raw: bytes, usage: TokenUsage) -> None:
@@ -10956,15 +10764,12 @@ MAX_ANSWER = 64 * 1024 * 1024  # bytes of a whole JSON answer
 async def whole_answer(response: Response, begun: bytes = b"") -> Tuple[bytes, JSON]:
     """A JSON answer and its object; cut, garbled or an error inside is raised."""
     raw = begun + await response.read_all(MAX_ANSWER)
-    try:
-        obj = loads_object(raw)
-    except BadRequest:
-        raise UpstreamError(
-            "the upstream's answer is not whole JSON; try again."
-        ) from None
-    if isinstance(obj.get("error"), dict):  # in a 200 (UPSTREAM 15.2, last row)
-        raise error_in_stream(obj)
-    return raw, obj
+    answer = read_object(raw)
+    if object_at(answer, "error"):  # in a 200 (UPSTREAM 15.2, last row)
+        raise error_in_stream(answer)
+    if not answer:
+        raise UpstreamError("the upstream's answer is not whole JSON; try again.")
+    return raw, answer
 
 
 async def read_opening(exchange: Exchange, patience: float) -> None:
@@ -11051,11 +10856,10 @@ MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
 
 
-def stopping() -> ProxyError:
-    """Why a request ends that still runs when the program ends."""
-    return ProxyError(
-        "the proxy is being stopped; start it again and repeat the request.", status=503
-    )
+# Why a request ends that still runs when the program ends; told, never raised.
+STOPPING = ProxyError(
+    "the proxy is being stopped; start it again and repeat the request.", status=503
+)
 
 
 class App:
@@ -11090,8 +10894,7 @@ class App:
         with contextlib.closing(exchange):
             await self._serve(exchange, getattr(self, "_" + route.handler))
             if exchange.response:
-                # The client has its answer; the connection may be of use.
-                await exchange.response.finish()
+                await exchange.response.finish()  # the connection may be of use
 
     async def _reply(self, request: Request, handler: str) -> Tuple[int, Any, bytes]:
         """Status, headers and body for all but model requests."""
@@ -11214,7 +11017,7 @@ class App:
             raise await self._blame(exchange, exc) from None
         except asyncio.CancelledError:
             left = ClientLeft("it closed the connection")
-            exchange.blame(left if exchange.out.closed else stopping())
+            exchange.blame(left if exchange.out.closed else STOPPING)
             raise
         finally:
             del self._live[exchange]
@@ -11325,12 +11128,9 @@ class App:
         self, exchange: Exchange, prepare: Optional[Callable[[JSON], Any]] = None, *,
         streams: bool = True,
     ) -> None:
-        """Fit and send, and again when a refusal taught how to say it.
-
-        `prepare` makes of the client's body what goes up: a body for the endpoint, or a
-        Conversation; without it that is the client's own. The answer's head has come,
-        and what it `streams` is no refusal.
-        """
+        """Fit and send, and again when a refusal taught how to say it: then the head of
+        an answer has come, and what it `streams` is no refusal. `prepare` makes of the
+        client's body a Conversation, or another body for the endpoint."""
         exchange.who = exchange.who or self._copilot.who_pays(exchange.initiator)
         sent: Any = None
         for _ in range(1 + MAX_REPAIRS):
@@ -11364,8 +11164,7 @@ class App:
     ) -> Tuple[Fit, bytes]:
         """The request as the upstream takes it, and its bytes."""
         client = exchange.client
-        # The rules edit it, and 100 streams need not hold two of each request.
-        exchange.parsed = None
+        exchange.parsed = None  # the rules edit it, and 100 streams hold none
         body = prepare(client.body) if prepare else client.body
         exchange.conversation = NO_CONVERSATION
         left_out: List[str] = []
@@ -11404,7 +11203,7 @@ class App:
         except asyncio.CancelledError:
             exchange.log_stream("closed")
             if not out.closed:  # the program stops, the client is still there
-                await out.end(translator.fail(stopping()))
+                await out.end(translator.fail(STOPPING))
             raise
         finally:
             exchange.timer.cancel()
@@ -11453,7 +11252,9 @@ class App:
         writer = MessagesWriter(message_id, exchange.shown_as, fold=not exchange.stream)
         if self._config.web_search == "on" and await self._take_searcher(exchange):
             await self._forward(exchange, lambda _: search_request(query))
-            await self._answer(exchange, Translation(SearchReader(), writer))
+            await self._answer(
+                exchange, Translation(ResponsesReader(search=True), writer)
+            )
             return
         writer.text(NO_SEARCH)
         writer.end("stop", TokenUsage())
@@ -11462,13 +11263,13 @@ class App:
         else:
             await exchange.send(dumps(writer.whole()))
 
-    async def _take_searcher(self, exchange: Exchange) -> bool:
-        """Turn to a model that searches the web; False where the account has none."""
+    async def _take_searcher(self, exchange: Exchange) -> Optional[Model]:
+        """Turn to a model that searches the web; None = the account has none."""
         searcher = search_model(await self._copilot.models())
         if searcher:
             exchange.model = searcher
             exchange.endpoint = RESPONSES
-        return searcher is not None
+        return searcher
 
     async def _chat(self, exchange: Exchange) -> None:
         options = field(exchange.body, "stream_options", dict, default={})
@@ -11484,7 +11285,6 @@ class App:
         await self._answer(exchange, writer)
 
     async def _responses(self, exchange: Exchange) -> None:
-        previous = text_at(exchange.body, "previous_response_id")
         tools = list_at(exchange.body, "tools")
         kinds = {text_at(tool, "type")[:10] for tool in tools}
         if kinds == {"web_search"} and exchange.endpoint != RESPONSES:
@@ -11492,8 +11292,7 @@ class App:
         await self._answer(exchange, await self._forward_responses(exchange))
         source = exchange.source
         self._memory.keep(
-            exchange.session, exchange.request.body, source.whole(), source.items,
-            previous,
+            exchange.session, exchange.request.body, source.whole(), source.items
         )
 
     async def _responses_compact(self, exchange: Exchange) -> None:
@@ -11501,13 +11300,13 @@ class App:
         exchange.stream = False
         exchange.compact = True
         body = self._memory.expand(exchange.session, exchange.body)
-        answer: JSON = {}
+        output = None
         if exchange.endpoint == RESPONSES:
             with contextlib.suppress(UpstreamError):
                 answer = await fold_answer(
                     exchange, await self._forward_responses(exchange)
                 )
-        output = compaction_output(body, answer)
+                output = compaction_output(body, answer)
         if output is None:
             exchange.close()
             exchange.native = False
@@ -11569,8 +11368,7 @@ class App:
         exchange.model = Model(engine)
         exchange.endpoint = engine_path(engine)
         await self._forward(exchange, lambda _: body)
-        choices = count_at(body, "n") or 1
-        await self._answer(exchange, CompletionStream(engine, choices))
+        await self._answer(exchange, CompletionStream(engine))
 
 
 # ============================================================================
@@ -11584,19 +11382,14 @@ class App:
 
 # -- what to paste ---------------------------------------------------------------
 
-
-def _quote_powershell(text: str) -> str:
-    # PowerShell takes the four typographic single quotes for quotes, so they double.
-    return "'%s'" % re.sub("(['\u2018-\u201b])", r"\1\1", text)
-
-
-def _quote_fish(text: str) -> str:
-    return "'%s'" % re.sub(r"(['\\])", r"\\\1", text)
-
-
-SHELLS = {
-    "bash": ("export {}={}", shlex.quote), "fish": ("set -gx {} {}", _quote_fish),
-    "powershell": ("$env:{} = {}", _quote_powershell),
+SHELLS = {  # how a variable is set, and what quotes its value
+    "bash": ("export {}={}", shlex.quote),
+    "fish": ("set -gx {} {}", lambda text: "'%s'" % re.sub(r"(['\\])", r"\\\1", text)),
+    # It takes the four typographic single quotes for quotes, so they double.
+    "powershell": (
+        "$env:{} = {}",
+        lambda text: "'%s'" % re.sub("(['\u2018-\u201b])", r"\1\1", text),
+    ),
 }
 HIDDEN_KEY = "<your API_KEY>"
 OWN_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -11714,12 +11507,12 @@ def _day(seconds: float) -> str:
 
 def amount(number: float) -> str:
     """A figure as people write it: 7.7, 1,287.4, 12."""
-    return "{:,.1f}".format(number).removesuffix(".0")
+    return f"{number:,.1f}".removesuffix(".0")
 
 
 def plural(number: int, word: str) -> str:
     """`1 request`, `2 requests`."""
-    return "{:,} {}{}".format(number, word, "s" * (number != 1))
+    return f"{number:,} {word}" + "s" * (number != 1)
 
 
 def _share(part: float, whole: float) -> float:
@@ -11795,7 +11588,7 @@ def quota_bar(name: str, snapshot: JSON, period: Optional[Period], now: float) -
         warning = _empty_words(name, snapshot, period)
     else:
         if left <= total / 10:
-            warning = "Only %s %% left." % amount(100 * left / total)
+            warning = f"Only {amount(100 * left / total)} % left."
         if period:
             forecast, end = _pace(total - left, left, period, now)
             note = f"{note} {forecast}"
@@ -12107,13 +11900,12 @@ class StatusPage:
             "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
             "frame-ancestors 'none'"
         )
-        headers = [
+        return [
             ("content-type", "text/html; charset=utf-8"),
             ("x-frame-options", "DENY"),
             ("referrer-policy", "no-referrer"),
             ("content-security-policy", policy.format(nonce)),
-        ]
-        return headers, PAGE.replace("{nonce}", nonce).encode("ascii")
+        ], PAGE.replace("{nonce}", nonce).encode("ascii")
 
     async def read(self) -> None:
         """Ask Copilot for models and quota; `failure` says what went wrong."""
@@ -12360,10 +12152,7 @@ async def ask_running(
     program: Program, path: str, method: str = "GET", timeouts: Timeouts = SLOW
 ) -> JSON:
     """The answer of the proxy on our own port; raises ProxyError."""
-    headers = [
-        ("content-type", "application/json"),
-        ("x-api-key", program.config.api_key),
-    ]
+    headers = [*JSON_HEADERS, ("x-api-key", program.config.api_key)]
     body = b"{}" * (method == "POST")
     url = program.base + path
     response = await program.direct.request(
