@@ -2372,12 +2372,10 @@ class Reader:
 def event_object(event: SSEEvent) -> JSON:
     """The object that an event carries; raises UpstreamError for anything else."""
     try:
-        obj = loads(event.data)
-    except ValueError:
-        obj = None
-    if not isinstance(obj, dict):
-        raise UpstreamError("the upstream sent a broken piece of its answer; try again")
-    return obj
+        return loads_object(event.data)
+    except BadRequest:
+        words = "the upstream sent a broken piece of its answer; try again"
+        raise UpstreamError(words) from None
 
 
 class StopAt:
@@ -2923,8 +2921,7 @@ def _encode_parts(parts: Iterable[Any], source: str) -> List[JSON]:
     blocks: List[JSON] = []
     for part in parts:
         if isinstance(part, Text):
-            if part.text.strip():
-                blocks.append({"type": "text", "text": part.text})
+            blocks.append({"type": "text", "text": part.text})
         elif isinstance(part, Call):
             blocks.append(_encode_call(part))
         elif isinstance(part, Reasoning):
@@ -2941,8 +2938,6 @@ def _encode_parts(parts: Iterable[Any], source: str) -> List[JSON]:
 
 def _encode_tools(conversation: Conversation) -> JSON:
     """`tools` and `tool_choice`."""
-    if not conversation.tools:
-        return {}
     tools = []
     for tool in conversation.tools:
         entry = given(
