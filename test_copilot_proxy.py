@@ -5227,6 +5227,42 @@ def test_hub_stop_sequence_ends_the_text():
         assert sink.take() == b""
 
 
+def test_hub_tells_calls_one_after_another():
+    sink = RSink()
+    guard = cp.CallGuard(sink, names={"short": "own"})
+    guard.call(1, "a", "short")
+    guard.call(2, "b", "ls")
+    guard.arguments(2, '{"b":1}')
+    assert sink.told == [], "the first one is still to come"
+    guard.arguments(1, '{"a"')
+    begun = [("call", 1, "a", "own"), ("arguments", 1, '{"a"')]
+    assert sink.told == begun
+    guard.call(3, "c", "ls")
+    guard.arguments(3, "{}")
+    assert sink.told == begun, "the first one is not whole"
+    guard.arguments(1, ":1}")
+    guard.end("tool_calls", R_SPENT)
+    rest = [("call", 2, "b", "ls"), ("arguments", 2, '{"b":1}')]
+    rest += [("call", 3, "c", "ls"), ("arguments", 3, "{}"), R_TOOLS]
+    assert sink.told == [begun[0], ("arguments", 1, '{"a":1}'), *rest]
+
+
+def test_hub_tells_a_call_at_once_behind_a_whole_one():
+    sink = RSink()
+    guard = cp.CallGuard(sink)
+    for key in (1, 2):
+        guard.call(key, "a", "ls")
+        guard.arguments(key, '{"a":1')
+        assert sink.told[-1] == ("arguments", key, '{"a":1')
+        guard.arguments(key, "}")
+    guard.call(3, "c", "ls")
+    with pytest.raises(cp.UpstreamError, match="not a JSON object"):
+        guard.end("stop", R_SPENT)
+    assert len(sink.told) == 4
+    guard.end("length", R_SPENT)
+    assert len(sink.told) == 5, "a cut call that has not begun is left out"
+
+
 @pytest.mark.parametrize("stops", [["x"] * 100_000, ["x" * 257], ["x" * 10**6] * 2])
 def test_hub_refuses_stop_sequences_that_cost_too_much(stops):
     for parse, key in ((cp.parse_messages, "stop_sequences"), (cp.parse_chat, "stop")):
