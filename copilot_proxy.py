@@ -6041,21 +6041,17 @@ def fit_messages_tool(fit: Fit, tool: JSON) -> int:
     if kind.startswith(UNSERVED_BY_MESSAGES):
         fit.tell(f"tool {kind}")
         return GONE
-    verdict = KEPT
+    before = {**tool}
     if kind == "function":
         plain = {**tool_holder(tool)}
         tool.clear()
         tool.update(name=plain.get("name"), description=plain.get("description"))
         tool["input_schema"] = plain.get("parameters") or {}
         drop_nulls(tool)
-        verdict = CHANGED
-    refused = {"eager_input_streaming"}
+    tool.pop("eager_input_streaming", None)
     if tool.get("defer_loading"):
-        refused.add("cache_control")
-    for key in refused & tool.keys():
-        del tool[key]
-        verdict = CHANGED
-    return verdict
+        tool.pop("cache_control", None)
+    return tool != before
 
 
 def is_blank(text: Any) -> bool:
