@@ -11364,7 +11364,9 @@ class App:
         exchange.names = fit.names
         exchange.stops = exchange.conversation.stop or fit.stops
         exchange.left_out = ", ".join([*left_out, *fit.left_out])[:400]
-        return fit, fit.encode()
+        raw = fit.encode()
+        fit.client = client._replace(text="")  # nor its text while they wait
+        return fit, raw
 
     async def _answer(self, exchange: Exchange, sink: Any) -> None:
         """Stream the translation, or fold it into one object: the same answer."""
