@@ -2155,13 +2155,6 @@ class Tool(NamedTuple):
     namespace: str = ""
     own: str = ""
 
-    @property
-    def parameters(self) -> JSON:
-        """The schema as the official client fits it (UPSTREAM 11.5)."""
-        fitted: JSON = {"type": "object", "properties": {}, **self.schema}
-        fitted.pop("$schema", None)
-        return fitted
-
 
 class Conversation(NamedTuple):
     """A whole request in no dialect. Absent settings are None or empty."""
@@ -2189,9 +2182,7 @@ def text_of(parts: Iterable[Any]) -> str:
 
 def given(**fields: Any) -> JSON:
     """The fields that say something; 0 and False do."""
-    return {
-        key: value for key, value in fields.items() if value not in (None, "", {}, [])
-    }
+    return {k: v for k, v in fields.items() if v not in (None, "", {}, [])}
 
 
 def required_word(obj: JSON, key: str, words: Collection[str], path: str) -> str:
@@ -2219,9 +2210,7 @@ def parse_stops(body: JSON, key: str) -> Tuple[str, ...]:
     stops = field(body, key, list, default=())
     for at, stop in enumerate(stops):
         if at == MAX_STOPS or len(expect(stop, str, f"{key}.{at}")) > MAX_STOP:
-            raise BadRequest(
-                f"{key}: at most {MAX_STOPS}, and {MAX_STOP} characters each"
-            )
+            raise BadRequest(f"{key}: at most {MAX_STOPS} of {MAX_STOP} characters")
     return tuple(filter(None, stops))
 
 
@@ -2241,10 +2230,8 @@ INPUT_SCHEMA: JSON = {
 
 
 def custom_tool(name: str, description: str, form: JSON) -> Tool:
-    """A tool of free text as a function of one string; `form` is its `format`.
-
-    A grammar cannot be enforced by a schema, so it is said in words.
-    """
+    """A tool of free text as a function of one string; the grammar in `form`, its
+    `format`, cannot be enforced by a schema and is said in words."""
     words = [description, "Put the whole text into `input`."]
     grammar = object_at(form, "grammar") or form
     rules = text_at(grammar, "definition")
@@ -2277,42 +2264,18 @@ def unwrap_input(arguments: str) -> str:
     return text if isinstance(text, str) and len(wrapped) == 1 else arguments
 
 
-# --- calls and their results ----------------------------------------------------------
-
-NO_RESULT = Text("(no result)")
-ORPHAN = Text("[result of a tool call that is not shown]")
-
-
-def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
-    """Put the results of calls right behind them, before anything else that was said.
-
-    Every upstream demands it, and a result for each call (UPSTREAM 10.1, 11.5). A call
-    without one gets an error that says so; a result without a call becomes text.
-    """
-    # By the id of a call: where its result is to stand, a list and the place in it.
-    missing: Dict[str, List[Any]] = collections.defaultdict(list)
-    paired: List[Tuple[str, List[Any]]] = []
-    due: List[Any] = []  # the results for the turn before
-    for role, parts in [*turns, Turn("", ())]:
-        kept = due
-        if role != "user":
-            paired.append(("user", due))
-            kept = []
-        for part in parts:
-            if not isinstance(part, Result):
-                kept.append(part)
-            elif missing[part.call_id]:
-                results, at = missing[part.call_id].pop(0)
-                results[at] = part
-            else:
-                kept += [ORPHAN, *part.parts]
-        paired.append((role, kept))
-        due = []
-        for part in kept:
-            if isinstance(part, Call):
-                missing[part.id].append((due, len(due)))
-                due.append(Result(part.id, (NO_RESULT,), True))
-    return tuple(Turn(role, tuple(parts)) for role, parts in paired if parts)
+def join_turns(turns: Iterable[Turn]) -> Tuple[Turn, ...]:
+    """What a model said in one go is one turn, because thinking must stand before its
+    calls (UPSTREAM 11.6) and results behind them all; what says nothing is none."""
+    joined: List[Turn] = []
+    full = [turn for turn in turns if turn.parts]
+    for role, group in itertools.groupby(full, operator.attrgetter("role")):
+        if role == "assistant":
+            parts = itertools.chain.from_iterable(turn.parts for turn in group)
+            joined.append(Turn(role, tuple(parts)))
+        else:
+            joined += group
+    return tuple(joined)
 
 
 # --- usage ----------------------------------------------------------------------------
@@ -2348,27 +2311,25 @@ class TokenUsage(NamedTuple):
 MOST_COUNTED = 10**15  # a million AI credits; what is larger would not fit a float
 
 
-def count(value: Any) -> int:
-    """A count from the wire: a whole number >= 0, anything else is 0."""
+def count_at(obj: Any, key: str) -> int:
+    """The count `obj[key]` from the wire: a whole number > 0, else 0."""
+    value = obj.get(key) if isinstance(obj, dict) else 0
     return value if type(value) is int and 0 < value <= MOST_COUNTED else 0
 
 
-def openai_usage(answer: JSON, event: JSON) -> TokenUsage:
-    """Read `usage` of a chat or Responses answer, and `copilot_usage` of its event."""
+def openai_usage(answer: JSON, event: JSON = {}) -> TokenUsage:
+    """The `usage` of an answer of OpenAI's, the `copilot_usage` of it or `event`."""
     usage = object_at(answer, "usage")
-    cost = object_at(event, "copilot_usage")
     kinds = ("prompt", "completion")
     if "input_tokens" in usage:
         kinds = ("input", "output")
-    prompt, output = [count(usage.get(kind + "_tokens")) for kind in kinds]
+    prompt, output = [count_at(usage, kind + "_tokens") for kind in kinds]
     details, more = [object_at(usage, kind + "_tokens_details") for kind in kinds]
-    read = min(count(details.get("cached_tokens")), prompt)
-    write = min(count(details.get("cache_write_tokens")), prompt - read)
-    thought = more.get("reasoning_tokens") or usage.get("reasoning_tokens")
-    nano_aiu = count(cost.get("total_nano_aiu"))
-    return TokenUsage(
-        prompt - read - write, output, read, write, nano_aiu, count(thought)
-    )
+    read = min(count_at(details, "cached_tokens"), prompt)
+    write = min(count_at(details, "cache_write_tokens"), prompt - read)
+    thought = count_at(more, "reasoning_tokens") or count_at(usage, "reasoning_tokens")
+    nano_aiu = count_at((event or answer).get("copilot_usage"), "total_nano_aiu")
+    return TokenUsage(prompt - read - write, output, read, write, nano_aiu, thought)
 
 
 # --- answers --------------------------------------------------------------------------
@@ -2384,7 +2345,7 @@ class Sink(Protocol):
     call(key, call_id, name): a tool call begins; `key` names it where its arguments
         follow in fragments
     arguments(key, fragment)
-    end(reason, usage, stop_sequence=None): the answer is complete: stop, length,
+    end(reason, usage, stop_sequence=""): the answer is complete: stop, length,
         tool_calls or content_filter. With "stop", `stop_sequence` is what the answer
         was cut at, where that is known.
     error(exc): one event, and nothing after it
@@ -2400,7 +2361,7 @@ class Reader:
 
     usage = TokenUsage()
     finish_reason = ""
-    stop_sequence: Optional[str] = None
+    stop_sequence = ""
     failure: Optional[ProxyError] = None
     done = False  # nothing can follow, the upstream may be left
 
@@ -2420,20 +2381,17 @@ def event_object(event: SSEEvent) -> JSON:
 
 
 class StopAt:
-    """A Sink before `sink` that ends the answer before the first of `stops`.
-
-    For what upstreams do not do themselves: Responses has no such field, and newer
-    models refuse it on chat (UPSTREAM 22.6). The rest is read for its usage.
-    """
+    """A Sink before `sink` that ends the answer before the first of `stops`, where an
+    upstream does not (UPSTREAM 22.6). The rest is read for its usage."""
 
     def __init__(self, sink: Any, stops: Sequence[str]) -> None:
         self._sink = sink
         self._stops = stops
         self._held = ""  # what may begin a stop sequence
-        self._hit: Optional[str] = None
+        self._hit = ""  # the stop sequence that came
 
     def text(self, text: str) -> None:
-        if self._hit is not None:
+        if self._hit:
             return
         text = self._held + text
         stops = self._stops
@@ -2453,59 +2411,54 @@ class StopAt:
             self._sink.text(self._held)
         self._held = ""
 
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None:
+    def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """End it; what was cut ended well."""
         self._release()
-        if self._hit is not None:
+        if self._hit:
             reason = "stop"
             stop_sequence = self._hit
         self._sink.end(reason, usage, stop_sequence)
 
     def __getattr__(self, name: str) -> Any:
-        # The other things to say; once a stop was hit, nothing more is said.
-        self._release()
-        if self._hit is not None:
-            return lambda *_: None
-        return getattr(self._sink, name)
+        def put(*args: Any) -> None:  # once a stop was hit, nothing more is said
+            if not self._hit:
+                self._release()
+                getattr(self._sink, name)(*args)
+
+        return put
 
 
 class CallGuard:
-    """A Sink before `sink` that tells calls one after another, and sees to it that no
-    tool runs with half its arguments.
+    """A Sink before `sink` that tells calls one after another, each of them whole.
 
     A call is told with its first arguments, or at the end if the one before it was not
     whole then: some upstreams send several at a time. What is encoded twice is
-    unwrapped at the end; what is no JSON object then is an UpstreamError, so that the
-    stream and the whole answer come to the same.
+    unwrapped at the end; what is no JSON object then is an UpstreamError.
     """
 
     def __init__(
         self, sink: Any, free: Container[str] = (), names: Mapping[str, str] = {}
     ) -> None:
+        """`free` are the tools that take any text, `names` the client's own names."""
         self._sink = sink
-        self._own_names = names  # upstream's of a tool -> the client's
         self.text = sink.text  # most of an answer: not one step more than needed
-        self._free = free  # names of tools that take any text
-        self._names: Dict[Hashable, str] = {}
-        self._pieces: Dict[Hashable, List[str]] = {}
+        self._free = free
+        self._own = names
+        self._calls: Dict[Hashable, Tuple[str, List[str]]] = {}  # name and arguments
         self._waiting: Dict[Hashable, str] = {}  # ids of the calls that were not told
-        self._latest: List[str] = []  # pieces of the one that was told last
+        self._latest: List[str] = []  # arguments of the one that was told last
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        self._names[key] = self._own_names.get(name, name)
-        self._pieces[key] = []
+        self._calls[key] = (self._own.get(name, name), [])
         self._waiting[key] = call_id
 
     def arguments(self, key: Hashable, fragment: str) -> None:
-        if key not in self._pieces:
+        if key not in self._calls:
             words = "the upstream sent arguments of tool call %r, which never began"
             raise UpstreamError(words % (key,))
-        pieces = self._pieces[key]
+        name, pieces = self._calls[key]
         if not pieces:
-            # Blanks alone are no arguments yet, because some upstreams open with one.
-            fragment = fragment.lstrip()
+            fragment = fragment.lstrip()  # some upstreams open with a blank
         if not fragment:
             return
         pieces.append(fragment)
@@ -2515,20 +2468,17 @@ class CallGuard:
             latest = self._latest
             is_next = not latest or parse_object("".join(latest)) is not None
             # What opens as a string is perhaps encoded twice.
-            if is_next and (fragment[0] != '"' or self._names[key] in self._free):
-                self._tell(key, pieces)
+            if is_next and (fragment[0] != '"' or name in self._free):
+                self._tell(key, name, pieces)
 
-    def _tell(self, key: Hashable, pieces: List[str]) -> None:
+    def _tell(self, key: Hashable, name: str, pieces: List[str]) -> None:
         self._latest = pieces
-        self._sink.call(key, self._waiting.pop(key), self._names[key])
+        self._sink.call(key, self._waiting.pop(key), name)
         self._sink.arguments(key, "".join(pieces))
 
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None:
+    def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """End it; raises UpstreamError for a call that nobody can run."""
-        for key, pieces in self._pieces.items():
-            name = self._names[key]
+        for key, (name, pieces) in self._calls.items():
             text = "".join(pieces)
             if name not in self._free:
                 parsed = parse_object(text)
@@ -2543,18 +2493,18 @@ class CallGuard:
                 if text[0] == '"':
                     text = dumps_text(parsed)
             if key in self._waiting:
-                self._tell(key, [text])
+                self._tell(key, name, [text])
         self._sink.end(reason, usage, stop_sequence)
 
     def __getattr__(self, name: str) -> Any:
-        # What is no call's passes as it is; `text` above, because it is asked for most.
+        # What is no call's passes as it is.
         return getattr(self._sink, name)
 
 
 GO_ON = "Please continue."  # where a model takes no text begun for it (UPSTREAM 11.5)
 CUT_SHORT = (
-    "the upstream ended the answer without finishing it. "
-    "Nothing is wrong with your request; try again."
+    "the upstream ended the answer without finishing it. Nothing is wrong with your "
+    "request; try again."
 )
 
 
@@ -2586,8 +2536,7 @@ class StreamTranslator:
                 if not self.done:
                     self._read(event)
             except UpstreamError:
-                # Behind the end only a usage still matters: the answer is whole, and a
-                # broken piece or an error must not undo it.
+                # The answer is whole: behind it only a usage still matters.
                 if not self.finished:
                     raise
 
@@ -2617,13 +2566,13 @@ class Translation(StreamTranslator):
         self, reader: Reader, sink: Sink, free: Container[str] = (),
         stops: Sequence[str] = (), names: Mapping[str, str] = {},
     ) -> None:
-        """`free` names the tools whose arguments may be any text; the answer ends
-        before the first of `stops`; `names` are the client's own for tools that had to
-        be called otherwise."""
+        """`stops` are StopAt's, `free` and `names` CallGuard's."""
         super().__init__()
         self._reader = reader
         self._sink = sink
-        self._guard = CallGuard(StopAt(sink, stops) if stops else sink, free, names)
+        if stops:
+            sink = StopAt(sink, stops)
+        self._guard = CallGuard(sink, free, names)
 
     usage = property(lambda self: self._reader.usage)
     model = property(lambda self: getattr(self._reader, "model", ""))
@@ -2687,8 +2636,7 @@ def unpack_reasoning(signature: str) -> Optional[Tuple[str, str]]:
 
 # --- requests -------------------------------------------------------------------------
 
-# What Anthropic's servers have run or written stands in the history for good, and no
-# other server can read it as such: it is told in words.
+# What Anthropic's servers have run or written is told in words to all others.
 SERVER_BLOCK = re.compile(
     r"[a-z0-9_]{1,60}_tool_(?:use|result)"
     r"|search_result|compaction|container_upload|fallback",
@@ -2731,10 +2679,8 @@ def _parse_stranger(block: JSON, place: str, path: str) -> Text:
     """A block of another server in words; raises BadRequest for any other."""
     kind = block["type"]
     if place == "system" or not SERVER_BLOCK.fullmatch(kind):
-        raise BadRequest(
-            "%s: a block of type %r cannot be sent to this model (%s)"
-            % (path, kind[:60], place)
-        )
+        words = "%s: a block of type %r cannot be sent to this model (%s)"
+        raise BadRequest(words % (path, kind[:60], place))
     return Text("[%s]" % " ".join(_words_of(block)).replace(" \n ", "\n").strip())
 
 
@@ -2914,10 +2860,7 @@ def _parse_user(body: JSON) -> str:
 
 
 def parse_messages(body: JSON) -> Conversation:
-    """Read a Messages request; raises BadRequest naming the path of what is wrong.
-
-    top_k and context_management have no counterpart anywhere and are left out.
-    """
+    """Read a Messages request; raises BadRequest naming the path of what is wrong."""
     system = _parse_parts(body.get("system") or "", "system", "system")
     rules = [part for part in system if not part.text.startswith(BILLING_MARK)]
     required(body, "messages", list)
@@ -2929,7 +2872,7 @@ def parse_messages(body: JSON) -> Conversation:
     choice, parallel = _parse_tool_choice(body, tools)
     effort, thinking = _parse_effort(body, config)
     return Conversation(
-        turns=pair_results([Turn("system", tuple(rules)), *turns]), tools=tools,
+        turns=join_turns([Turn("system", tuple(rules)), *turns]), tools=tools,
         tool_choice=choice, parallel=parallel,
         max_tokens=field(body, "max_tokens", int), **samplers(body), effort=effort,
         thinking=thinking, stop=parse_stops(body, "stop_sequences"),
@@ -2964,12 +2907,7 @@ def _encode_call(call: Call) -> JSON:
     arguments = parse_object(call.arguments)
     if arguments is None and call.arguments.strip():
         arguments = {"arguments": call.arguments}  # cut, as the model wrote it
-    return {
-        "type": "tool_use",
-        "id": call.id,
-        "name": call.name,
-        "input": arguments or {},
-    }
+    return dict(type="tool_use", id=call.id, name=call.name, input=arguments or {})
 
 
 def _encode_thinking(part: Reasoning, source: str) -> JSON:
@@ -3008,7 +2946,7 @@ def _encode_tools(conversation: Conversation) -> JSON:
     tools = []
     for tool in conversation.tools:
         entry = given(
-            name=tool.name, description=tool.description, input_schema=tool.parameters,
+            name=tool.name, description=tool.description, input_schema=tool.schema,
             strict=tool.strict or None,
         )
         tools.append(entry)
@@ -3022,10 +2960,7 @@ def _encode_tools(conversation: Conversation) -> JSON:
 
 
 def encode_messages(conversation: Conversation, model: Model) -> JSON:
-    """The Messages request for a conversation.
-
-    Room 12 adds the limit of its tokens, and a budget where the model thinks by one.
-    """
+    """The Messages request for a conversation; room 12 adds what the model wants."""
     source = messages_source(model)
     system: List[JSON] = []
     messages: List[JSON] = []
@@ -3073,9 +3008,9 @@ def native_usage(obj: JSON) -> TokenUsage:
     usage = object_at(obj, "usage")
     details = object_at(usage, "output_tokens_details")
     return TokenUsage(
-        *[count(usage.get(key)) for key in USAGE_KEYS],
-        nano_aiu=count(object_at(obj, "copilot_usage").get("total_nano_aiu")),
-        reasoning=count(details.get("thinking_tokens")),
+        *[count_at(usage, key) for key in USAGE_KEYS],
+        nano_aiu=count_at(obj.get("copilot_usage"), "total_nano_aiu"),
+        reasoning=count_at(details, "thinking_tokens"),
     )
 
 
@@ -3131,9 +3066,10 @@ class MessagesReader(Reader):
             if stop == "refusal":
                 details = object_at(self._ending, "stop_details")
                 sink.refusal(text_at(details, "explanation") or REFUSED_TEXT)
-            self.stop_sequence = self._ending.get("stop_sequence")
-            calls = self._calls and self.stop_sequence is None
-            ended = "tool_calls" if calls else "stop"
+            self.stop_sequence = text_at(self._ending, "stop_sequence")
+            ended = "stop"
+            if self._calls and not self.stop_sequence:
+                ended = "tool_calls"
             self.finish_reason = FINISH_REASONS.get(stop, ended)
             self.done = True
 
@@ -3198,8 +3134,7 @@ DELTA = (
 
 def anthropic_usage(usage: TokenUsage) -> JSON:
     """`usage` in Anthropic's words."""
-    # Clients keep the estimate of message_start where a 0 follows (CLIENTS 1), so a
-    # prompt that came whole from the cache is told as one token more.
+    # Clients keep the estimate of message_start where a 0 follows (CLIENTS 1).
     read = usage.input or min(usage.prompt, 1)
     return dict(zip(USAGE_KEYS, usage._replace(input=read)))
 
@@ -3215,16 +3150,11 @@ class MessagesWriter:
         self, message_id: str, model: str, input_tokens: int = 0, *, fold: bool = False,
         thinking: bool = True,
     ) -> None:
-        self._message = {
-            "id": message_id,
-            "type": "message",
-            "role": "assistant",
-            "model": model,
-            "content": [],
-            "stop_reason": None,
-            "stop_sequence": None,
-            "usage": anthropic_usage(TokenUsage(input_tokens)),
-        }
+        self._message: JSON = dict(
+            id=message_id, type="message", role="assistant", model=model, content=[],
+            stop_reason=None, stop_sequence=None,
+            usage=anthropic_usage(TokenUsage(input_tokens)),
+        )
         self._thinking = thinking  # asked for; else only what a call needs is told
         self._mute = fold  # no bytes are wanted, or none any more
         self._out: List[bytes] = []
@@ -3269,7 +3199,6 @@ class MessagesWriter:
             self._sign()
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        call_id = call_id or f"call_{self._message['id']}_{self._calls}"
         self._begin("tool_use", id=call_id, name=name)
         self._calls += 1
         self._key = key
@@ -3285,24 +3214,14 @@ class MessagesWriter:
     def search(self, query: str, pages: Mapping[str, str]) -> None:
         """Tell of a web search that was run for the answer: the titles of its pages."""
         self._message["usage"]["server_tool_use"] = {"web_search_requests": 1}
-        found = [
-            {
-                "type": "web_search_result",
-                "page_age": None,
-                "encrypted_content": "",
-                "url": url,
-                "title": title,
-            }
-            for url, title in pages.items()
-        ]
+        about = {"type": "web_search_result", "page_age": None, "encrypted_content": ""}
+        found = [dict(about, url=url, title=title) for url, title in pages.items()]
         tool_use_id = "srvtoolu_" + self._message["id"][4:]
         self._begin("server_tool_use", id=tool_use_id, name="web_search")
         self._pending.append(dumps_text({"query": query}))
         self._begin("web_search_tool_result", tool_use_id=tool_use_id, content=found)
 
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None:
+    def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """End the answer. A call that was cut stays as it is, as with Anthropic:
         clients go on after max_tokens (CLIENTS 1)."""
         self._start()
@@ -3315,9 +3234,9 @@ class MessagesWriter:
             stop = "tool_use" if self._calls else "end_turn"
         if self._refusal:
             stop = "refusal"
-        if stop_sequence is not None:
+        if stop_sequence:
             stop = "stop_sequence"
-        delta: JSON = {"stop_reason": stop, "stop_sequence": stop_sequence}
+        delta: JSON = {"stop_reason": stop, "stop_sequence": stop_sequence or None}
         if stop == "refusal":
             words = self._refusal or "a content filter"
             details = {"type": stop, "category": None, "explanation": words}
@@ -3341,8 +3260,6 @@ class MessagesWriter:
         return data
 
     def whole(self) -> JSON:
-        if self._message["stop_reason"] is None:
-            raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
         return self._message
 
     def _start(self) -> None:
@@ -3650,7 +3567,7 @@ def parse_chat(body: JSON) -> Conversation:
     effort = text_field(body, "reasoning_effort")
     extra = {key: field(body, key, kind) for key, kind in SAME_IN_RESPONSES.items()}
     return Conversation(
-        turns=pair_results(parse_list(body, "messages", _parse_turn)),
+        turns=join_turns(parse_list(body, "messages", _parse_turn)),
         tools=tools,
         tool_choice=choice,
         parallel=field(body, "parallel_tool_calls", bool),
@@ -3746,7 +3663,7 @@ def _encode_turn(turn: Turn, source: str) -> List[JSON]:
 
 
 def _encode_tool(tool: Tool) -> JSON:
-    function = {"name": tool.name, "parameters": tool.parameters}
+    function = {"name": tool.name, "parameters": tool.schema}
     function.update(given(description=tool.description, strict=tool.strict))
     return {"type": "function", "function": function}
 
@@ -3790,11 +3707,6 @@ REASONING_FIELDS = ("reasoning_text", "cot_summary", "thinking", "reasoning_cont
 OPAQUE_FIELDS = ("reasoning_opaque", "signature")
 
 
-def _delta_of(choice: JSON) -> JSON:
-    # Whole answers come as a message (UPSTREAM 9.5).
-    return object_at(choice, "delta") or object_at(choice, "message")
-
-
 def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
     """Of several names for one thing, the first that holds words."""
     for key in keys:
@@ -3804,11 +3716,11 @@ def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
     return ""
 
 
-def _filter_text(choice: JSON) -> str:
+def _filter_text(choice: JSON, delta: JSON) -> str:
     """What Copilot's filter objected to, in words (UPSTREAM 9.4)."""
     results = object_at(choice, "content_filter_results").items()
     causes = [name for name, result in results if typed(result, "filtered", bool)]
-    causes += object_at(_delta_of(choice), "copilot_annotations")
+    causes += object_at(delta, "copilot_annotations")
     reason = f" ({', '.join(causes)})" if causes else ""
     return f"Copilot's content filter stopped this answer{reason}."
 
@@ -3846,8 +3758,6 @@ class ChatReader(Reader):
         self._calls: Dict[str, _OpenCall] = {}  # by id
         self._at: Dict[Optional[int], _OpenCall] = {}  # the latest of each index
         self._latest: Optional[_OpenCall] = None
-        # What the last chunk said, and to whom; None where it cannot be said again.
-        self._said: List[Optional[Tuple[Callable[[str], None], str]]] = []
         # Of the last chunk, if it was plain: the bytes around its words, and who takes
         # them.
         self._frame: Optional[Tuple[bytes, bytes, Callable[[str], None]]] = None
@@ -3866,31 +3776,24 @@ class ChatReader(Reader):
                 if words is not None:
                     return
         self._frame = None
-        self._said = []
         if not self.done:
             self._read_chunk(event, sink)
 
-    def _learn_frame(self, data: bytes) -> None:
+    def _learn_frame(self, data: bytes, put: Callable[[str], None], words: str) -> None:
         """Keep what surrounds the words of a chunk that says nothing else."""
-        if len(self._said) == 1 and self._said[0]:
-            put, words = self._said[0]
-            value = dumps(words)
-            head, colon, tail = data.partition(b":" + value)
-            rest = head + tail
-            # The only such string, and no other has escapes: it is what was said.
-            if colon and value not in rest and b"\\" not in rest:
-                self._frame = (head + b':"', b'"' + tail, put)
-
-    def _hand(self, put: Callable[[str], None], words: str) -> None:
-        self._said.append((put, words))
-        put(words)
+        value = dumps(words)
+        head, colon, tail = data.partition(b":" + value)
+        rest = head + tail
+        # The only such string, and no other has escapes: it is what was said.
+        if colon and value not in rest and b"\\" not in rest:
+            self._frame = (head + b':"', b'"' + tail, put)
 
     def _read_chunk(self, event: SSEEvent, sink: Sink) -> None:
         if event.data.strip() == b"[DONE]":
             # Nothing follows; alone it ends an answer that had said something.
             self.done = True
             if not self.finish_reason and (self._has_content or self._calls):
-                self._read_finish({"finish_reason": "stop"}, sink)
+                self._finish("stop", sink)
             return
         chunk = event_object(event)
         failed = "error" in (event.event, chunk.get("type"))
@@ -3898,48 +3801,54 @@ class ChatReader(Reader):
             raise error_in_stream(chunk)
         self.model = text_at(chunk, "model") or self.model
         self._read_usage(chunk)
-        # Split ones are parts of one answer (UPSTREAM 9.5).
+        # Split ones are one answer; whole ones come as a message (UPSTREAM 9.5).
+        handed: List[Any] = []
         for choice in objects(chunk.get("choices")):
-            self._read_delta(_delta_of(choice), chunk, sink)
-            self._read_finish(choice, sink)
-        self._learn_frame(event.data)
+            delta = object_at(choice, "delta") or object_at(choice, "message")
+            handed += self._read_delta(delta, chunk, sink)
+            reason = text_at(choice, "finish_reason")
+            if reason == "content_filter" and self.finish_reason != reason:
+                sink.refusal(_filter_text(choice, delta))
+            if reason:
+                self._finish(reason, sink)
+        if len(handed) == 1 and handed[0]:
+            self._learn_frame(event.data, *handed[0])
 
     def _read_usage(self, chunk: JSON) -> None:
         if chunk.get("usage") or chunk.get("copilot_usage"):
-            usage = openai_usage(chunk, chunk)
+            usage = openai_usage(chunk)
             nano_aiu = usage.nano_aiu or self.usage.nano_aiu
             if not usage.prompt and not usage.output:  # Gemini's, with every chunk
                 usage = self.usage
             self.usage = usage._replace(nano_aiu=nano_aiu)
 
-    def _read_delta(self, delta: JSON, chunk: JSON, sink: Sink) -> None:
-        parts = list_at(delta, "content")
-        content = text_at(delta, "content")
-        content = content or "".join([text_at(part, "text") for part in parts])
+    def _read_delta(self, delta: JSON, chunk: JSON, sink: Sink) -> List[Any]:
+        """Tell a delta; what was told to whom, None where that is not all."""
+        parts = [text_at(part, "text") for part in list_at(delta, "content")]
+        content = text_at(delta, "content") or "".join(parts)
         refusal = text_at(delta, "refusal")
         if content or refusal:
             self._has_content = True
-        for put, words in (
+        opaque = _first_words(delta, OPAQUE_FIELDS)
+        handed: List[Any] = [
             (sink.reasoning, _first_words(delta, REASONING_FIELDS)),
-            (
-                lambda data: sink.opaque(data, self._source),
-                _first_words(delta, OPAQUE_FIELDS),
-            ),
+            (lambda data: sink.opaque(data, self._source), opaque),
             (sink.text, content),
             (sink.refusal, refusal),
-        ):
-            if words:
-                self._hand(put, words)
+        ]
+        handed = [each for each in handed if each[1]]
+        for put, words in handed:
+            put(words)
         for call in objects(delta.get("tool_calls")):
-            self._read_call(call, chunk, sink)
+            handed.append(self._read_call(call, chunk, sink))
+        return handed
 
-    def _read_call(self, delta: JSON, chunk: JSON, sink: Sink) -> None:
+    def _read_call(self, delta: JSON, chunk: JSON, sink: Sink) -> Any:
         function = object_at(delta, "function")
         name = text_at(function, "name")
         call = self._latest = self._call_for(delta, name, chunk)
         arguments = function.get("arguments") or ""
-        if not (call.name and arguments and isinstance(arguments, str)):
-            self._said.append(None)
+        is_plain = call.name and arguments and isinstance(arguments, str)
         if name and not call.name:
             call.name = name
             sink.call(call.id, call.id, name)
@@ -3948,10 +3857,13 @@ class ChatReader(Reader):
         if not isinstance(arguments, str):
             arguments = dumps_text(arguments)
         call.held += arguments
-        if call.held and call.name:
-            self._hand(functools.partial(sink.arguments, call.id), call.held)
-            call.held = ""
-            call.empty = False
+        if not call.held or not call.name:
+            return None
+        put = functools.partial(sink.arguments, call.id)
+        put(call.held)
+        call.held = ""
+        call.empty = False
+        return (put, arguments) if is_plain else None
 
     def _call_for(self, delta: JSON, name: str, chunk: JSON) -> _OpenCall:
         """The call of a fragment: by id, by index, or the latest one; another name
@@ -3973,14 +3885,9 @@ class ChatReader(Reader):
             self._at[index] = call
         return call
 
-    def _read_finish(self, choice: JSON, sink: Sink) -> None:
-        reason = text_at(choice, "finish_reason")
-        if not reason:
-            return
+    def _finish(self, reason: str, sink: Sink) -> None:
         if reason == "error":
             raise UpstreamError("the model ended its answer with an error; try again")
-        if reason == "content_filter" and self.finish_reason != reason:
-            self._hand(sink.refusal, _filter_text(choice))
         self.finish_reason = reason
         if reason in ("length", "content_filter"):
             return
@@ -4023,7 +3930,7 @@ class ChatWriter:
         self, completion_id: str, model: str, created: int, include_usage: bool, *,
         fold: bool = False, custom: Container[str] = (),
     ) -> None:
-        self._about = {
+        self._about: JSON = {
             "id": completion_id,
             "object": "chat.completion.chunk",
             "created": created,
@@ -4032,9 +3939,7 @@ class ChatWriter:
         self._include_usage = include_usage
         self._fold = fold
         self._custom = custom
-        self._ended = False
-        self._reason = ""
-        self._usage = TokenUsage()
+        self._reason = ""  # why it ended
         self._pieces: Dict[Any, List[str]] = {}  # with fold: the texts by their key
         self._frames: Dict[Any, Tuple[bytes, ...]] = {}  # else: the bytes around one
         self._calls: Dict[Hashable, Tuple[int, JSON]] = {}  # with their indexes
@@ -4101,27 +4006,23 @@ class ChatWriter:
         else:
             self._put(index, fragment)
 
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None:
+    def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """Write the finish chunk, the usage when it was asked for, and [DONE]."""
-        if self._ended:
+        if self._reason:
             return
         for index, fragments in self._inputs.items():
             self._put(index, unwrap_input("".join(fragments)))
-        self._ended = True
         self._reason = reason
-        self._usage = usage
         self._write_chunk({}, reason)
+        self._about.update(_accounts(usage))  # which whole() shows in any case
         if self._include_usage:
-            accounts = {**self._about, "choices": [], **_accounts(usage)}
-            self._out.append(encode_sse("", accounts))
+            self._out.append(encode_sse("", {**self._about, "choices": []}))
         self._out.append(SSE_DONE)
 
     def error(self, exc: ProxyError) -> None:
         """Write one error chunk; no [DONE] follows, for the answer is not done."""
-        if not self._ended:
-            self._ended = True
+        if not self._reason:
+            self._reason = "error"
             self._out.append(encode_sse("", openai_error(exc)))
 
     def take(self) -> bytes:
@@ -4140,10 +4041,8 @@ class ChatWriter:
             calls.append({**call, kind: inner})
         message = {"role": "assistant", "content": None if calls else "", **texts}
         message.update(given(tool_calls=calls))
-        return {
-            **self._with_choice("message", message, self._reason),
-            "object": "chat.completion", **_accounts(self._usage),
-        }
+        answer = self._with_choice("message", message, self._reason)
+        return {**answer, "object": "chat.completion"}
 
 
 # --- the two small APIs beside chat ---------------------------------------------------
@@ -4180,13 +4079,11 @@ def prepare_completion(body: JSON) -> Tuple[str, JSON]:
 
 
 class CompletionStream(StreamTranslator):
-    """Legacy completions: events as they are, the texts of `n` choices for whole()."""
+    """Legacy completions: events as they are, and their texts for whole()."""
 
-    def __init__(self, engine: str, n: int = 1) -> None:
+    def __init__(self, engine: str) -> None:
         super().__init__()
-        self._n = n
-        self._texts: Dict[int, str] = {}  # by the choice's index
-        self._reasons: Dict[int, str] = {}
+        self._choices: Dict[int, JSON] = {}  # by their index
         self._about = {
             "id": "cmpl-0",
             "object": "text_completion",
@@ -4203,14 +4100,14 @@ class CompletionStream(StreamTranslator):
             raise error_in_stream(chunk)
         self._about.update(given(id=chunk.get("id"), created=chunk.get("created")))
         for choice in objects(chunk.get("choices")):
-            index = count(choice.get("index"))
-            text = self._texts.get(index, "")
-            self._texts[index] = text + text_at(choice, "text")
-            if choice.get("finish_reason"):
-                self._reasons[index] = choice["finish_reason"]
-        self.finished = len(self._reasons) >= self._n
+            index = count_at(choice, "index")
+            fresh = {"index": index, "text": "", "logprobs": None}
+            kept = self._choices.setdefault(index, fresh)
+            kept["text"] += text_at(choice, "text")
+            reason = choice.get("finish_reason")
+            kept["finish_reason"] = reason or kept.get("finish_reason", "stop")
         if chunk.get("usage"):
-            self.usage = openai_usage(chunk, chunk)
+            self.usage = openai_usage(chunk)
         self._out.append(frame_event("", event.data))
 
     def finish(self) -> bytes:
@@ -4219,15 +4116,7 @@ class CompletionStream(StreamTranslator):
 
     def whole(self) -> JSON:
         """The answer for stream:false."""
-        choices = [
-            {
-                "index": index,
-                "text": text,
-                "logprobs": None,
-                "finish_reason": self._reasons.get(index, "stop"),
-            }
-            for index, text in sorted(self._texts.items())
-        ]
+        choices = [choice for _, choice in sorted(self._choices.items())]
         return {**self._about, "choices": choices, **_accounts(self.usage)}
 
 
@@ -4266,8 +4155,7 @@ CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
     "description": "Run a command on the user's machine.",
     "parameters": {"type": "object", "required": ["command"], "properties": {
       "command": {"type": "array", "items": {"type": "string"}},
-      "working_directory": {"type": "string"},
-      "timeout_ms": {"type": "integer"}
+      "working_directory": {"type": "string"}, "timeout_ms": {"type": "integer"}
     }},
     "item": {}, "member": "action", "blank": {"type": "exec", "env": {}, "command": []}
   },
@@ -4275,8 +4163,7 @@ CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
     "description": "Run shell commands on the user's machine.",
     "parameters": {"type": "object", "required": ["commands"], "properties": {
       "commands": {"type": "array", "items": {"type": "string"}},
-      "timeout_ms": {"type": "integer"},
-      "max_output_length": {"type": "integer"}
+      "timeout_ms": {"type": "integer"}, "max_output_length": {"type": "integer"}
     }},
     "item": {}, "member": "action", "blank": {}
   },
@@ -4291,9 +4178,8 @@ CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
   },
   "tool_search": {
     "description": "Find more tools.",
-    "parameters": {"type": "object", "required": ["query"], "properties": {
-      "query": {"type": "string"}
-    }},
+    "parameters": {"type": "object", "required": ["query"],
+      "properties": {"query": {"type": "string"}}},
     "item": {"execution": "client"}, "member": "arguments", "blank": {}
   }
 }""")
@@ -4313,11 +4199,8 @@ def input_items(body: JSON) -> List[Any]:
 
 
 class ToolTable:
-    """The tools of a Responses request, each a function of its own name.
-
-    Namespaces are flattened, as no other API has them; what tool searches found counts
-    as declared.
-    """
+    """The tools of a Responses request, and those that its searches found, each a
+    function of its own name: no other API has namespaces."""
 
     def __init__(self, body: JSON) -> None:
         self.tools: Dict[str, Tool] = {}
@@ -4480,20 +4363,6 @@ def _parse_item(table: ToolTable, item: JSON, path: str) -> Turn:
     return Turn("assistant", parts)
 
 
-def _join_turns(turns: List[Turn]) -> List[Turn]:
-    """What a model said in one go is one turn, because thinking must stand before its
-    calls (UPSTREAM 11.6); of the others each is a turn of its own."""
-    joined: List[Turn] = []
-    full = [turn for turn in turns if turn.parts]
-    for role, group in itertools.groupby(full, operator.attrgetter("role")):
-        if role == "assistant":
-            parts = itertools.chain.from_iterable(turn.parts for turn in group)
-            joined.append(Turn(role, tuple(parts)))
-        else:
-            joined += group
-    return joined
-
-
 def _choice_among(body: JSON, table: ToolTable) -> str:
     """The choice; where only some are allowed, the others are not offered then."""
     choice = body.get("tool_choice")
@@ -4512,15 +4381,13 @@ def _choice_among(body: JSON, table: ToolTable) -> str:
     if kind != "allowed_tools":
         return "=" + table.name_of(choice)
     table.tools = chosen
-    modes = ("auto", "required")
-    return required_word({"mode": "auto", **choice}, "mode", modes, "tool_choice")
+    choice = {"mode": "auto", **choice}
+    return required_word(choice, "mode", ("auto", "required"), "tool_choice")
 
 
 def parse_responses(body: JSON) -> Conversation:
-    """Read a Responses request for a model of another endpoint; raises BadRequest.
-
-    References into earlier answers must have been resolved: ResponseMemory.expand().
-    """
+    """Read a request, after ResponseMemory.expand(), for a model of another endpoint;
+    raises BadRequest."""
     table = ToolTable(body)
     text_field(body, "instructions")  # a list of parts is only for content
     turns = [Turn("system", _parse_input_content(body, "instructions", ""))]
@@ -4533,10 +4400,9 @@ def parse_responses(body: JSON) -> Conversation:
     form = field(text, "format", dict, "text", {"type": "text"})
     # In chat all but the type stands one level deeper.
     named = {key: form[key] for key in form if key != "type"}
-    form = {**form, "json_schema": named}
     choice = _choice_among(body, table)
     return Conversation(
-        turns=pair_results(_join_turns(turns)),
+        turns=join_turns(turns),
         tools=tuple(table.tools.values()),
         tool_choice=choice if table.tools else "",
         parallel=field(body, "parallel_tool_calls", bool),
@@ -4544,7 +4410,9 @@ def parse_responses(body: JSON) -> Conversation:
         **samplers(body),
         effort=text_field(reasoning, "effort", "reasoning"),
         thinking=bool(reasoning.get("summary")),
-        schema=parse_format(form, "text.format", "text.format"),
+        schema=parse_format(
+            {**form, "json_schema": named}, "text.format", "text.format"
+        ),
         user=text_field(body, "user") or text_field(body, "prompt_cache_key"),
         left_out=tuple(table.left_out),
     )
@@ -4598,9 +4466,8 @@ def _turn_items(turn: Turn, model: Model) -> List[JSON]:
     source = responses_source(model)
     is_phased = turn.role == "assistant" and PHASED.match(model.id)
     for part in turn.parts:
-        is_foreign = isinstance(part, Reasoning) and part.source != source
-        if is_foreign or part == Text(""):
-            continue
+        if isinstance(part, Reasoning) and part.source != source:
+            continue  # only who made it can read it
         item = _item_of(part, turn.role)
         goes_on = items and item["type"] == items[-1]["type"] == "message"
         if goes_on and not is_phased:
@@ -4618,10 +4485,8 @@ def _turn_items(turn: Turn, model: Model) -> List[JSON]:
 
 
 def encode_responses(conv: Conversation, model: Model) -> JSON:
-    """The request for a conversation, all but what room 12 sets for every client.
-
-    Responses has no stop sequences: Translation is to end the answer at conv.stop.
-    """
+    """The request for a conversation, all but what room 12 sets for every client, and
+    `stop`, which Responses does not have."""
     text = given(verbosity=conv.extra.get("verbosity"))
     if conv.schema is not None:
         text["format"] = {"type": "json_object"}
@@ -4633,7 +4498,7 @@ def encode_responses(conv: Conversation, model: Model) -> JSON:
             "name": tool.name,
             "strict": bool(tool.strict),
             "description": tool.description,
-            "parameters": tool.parameters,
+            "parameters": tool.schema,
         }
         for tool in conv.tools
     ]
@@ -4668,17 +4533,16 @@ PREAMBLE = ("response.created", "response.in_progress")
 
 
 def better_failure(obj: JSON, old: Optional[ProxyError]) -> ProxyError:
-    """Which tells more: one failure comes as two events, each with half of it."""
+    """Which tells more: one failure comes as two events, in any order and each with
+    half the words (UPSTREAM 22.4)."""
     if old is None or "without a word" in str(old):
         return error_in_stream(obj)
     return old
 
 
 class ResponsesOpening(StreamTranslator):
-    """Looks at how a stream begins: some refusals come as a 200 (UPSTREAM 22.4).
-
-    Once `done`, `failure` tells whether that is all that it was.
-    """
+    """Looks at how a stream begins: some refusals come as a 200 (UPSTREAM 22.4). Once
+    `done`, `failure` tells whether that is all that it was."""
 
     finished = True  # so that garbage is passed over: whoever reads it all says so
 
@@ -4705,7 +4569,7 @@ DELTAS = {
 # A delta of text as Copilot writes it: most of an answer, and not worth a whole parse.
 # What differs in anything is parsed, so that broken JSON is found.
 PLAIN_DELTA = re.compile(
-    rb'{"content_index":(\d),"delta":"([ !#-\[\]-~]*)","item_id":("[ !#-\[\]-~]*"),'
+    rb'{"content_index":(\d),"delta":"([ !#-\[\]-~]*)",("item_id":"[ !#-\[\]-~]*"),'
     rb'"logprobs":\[\],"obfuscation":"\w*","output_index":(\d|[1-9]\d),'
     rb'"sequence_number":[1-9]\d{0,8},"type":"response\.output_text\.delta"}',
     re.ASCII,
@@ -4715,11 +4579,8 @@ FILTERED = "The answer was stopped by Copilot's content filter."
 
 
 class ResponsesReader(Reader):
-    """A Reader of /responses; `source` is the model's responses_source().
-
-    Failures come in two events, in any order and each with half the words (UPSTREAM
-    22.4): the better one is kept in `failure`, and raised when the stream has ended.
-    """
+    """A Reader of /responses; `source` is the model's responses_source(). With `search`
+    the sink hears nothing before the end, and then of the search first."""
 
     _message = -1  # output_index of the last text
 
@@ -4802,7 +4663,6 @@ class ResponsesReader(Reader):
         self.done = True
 
     def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        """A search has ended: the sink hears of it when all is known."""
         query = ""
         pages: Dict[str, str] = {}
         for item in objects(object_at(obj, "response").get("output")):
@@ -4819,12 +4679,6 @@ class ResponsesReader(Reader):
         sink.search(query, pages)
         self._ended(kind, index, obj, sink)
 
-    def _failed(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        # The other event may come before or after, so the first one ends nothing.
-        self.done = self.failure is not None
-        self.failure = better_failure(obj, self.failure)
-        self.finish_reason = "error"
-
     EVENTS = {
         TEXT_DELTA: _delta,
         "response.refusal.delta": _delta,
@@ -4834,27 +4688,28 @@ class ResponsesReader(Reader):
         "response.output_item.added": _item,
         "response.output_item.done": _item,
         **dict.fromkeys(ENDINGS, _ended),
-        **dict.fromkeys(FAILURES, _failed),
     }
-    SEARCH_EVENTS = {
-        **dict.fromkeys(ENDINGS, _searched),
-        **dict.fromkeys(FAILURES, _failed),
-    }
+    SEARCH_EVENTS = dict.fromkeys(ENDINGS, _searched)
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
         """Give one event to `sink`; raises UpstreamError for garbage."""
         name, data = event
         # Unparsed: response.created alone repeats 100 KB of tools (UPSTREAM 10.2).
-        if name[:9] == "response." and name not in self._events or data == b"[DONE]":
+        is_known = name in self._events or name in FAILURES
+        if name[:9] == "response." and not is_known or data == b"[DONE]":
             return
-        plain = name and PLAIN_DELTA(data)
+        plain = is_known and PLAIN_DELTA(data)
         if plain:
             place = (int(plain[4]), int(plain[1]))
             self._give(TEXT_DELTA, place, plain[2].decode("ascii"), sink)
             return
         kind, obj = parse_event(event)
-        step = self._events.get(kind)
-        if step:
+        if kind in FAILURES:
+            self.done = self.failure is not None
+            self.failure = better_failure(obj, self.failure)
+            self.finish_reason = "error"
+        elif kind in self._events:
+            step = self._events[kind]
             step(self, kind, typed(obj, "output_index", int), obj, sink)
 
 
@@ -4913,19 +4768,9 @@ def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
     return encode_sse("error", event) + encode_sse("response.failed", end)
 
 
-class _Form(NamedTuple):
-    """How one kind of words is written."""
-
-    item: JSON  # what holds them,
-    parts: str  # and in which list
-    part_event: str
-    event: str
-    part: JSON
-    word: str  # the member of a part with the text
-    more: JSON  # of its delta and done events
-
-
-FORMS = {kind: _Form(**row) for kind, row in loads(b"""{
+# How one kind of words is written: what holds them, and in which list, the names of the
+# events, the blank part, its member with the text, more of its delta and done events.
+FORMS: Dict[str, JSON] = loads(b"""{
   "text": {
     "item": {"type": "message", "status": "in_progress", "role": "assistant"},
     "parts": "content", "part_event": "content_part", "event": "output_text",
@@ -4942,7 +4787,7 @@ FORMS = {kind: _Form(**row) for kind, row in loads(b"""{
     "part_event": "reasoning_summary_part", "event": "reasoning_summary_text",
     "part": {"type": "summary_text", "text": ""}, "word": "text", "more": {}
   }
-}""").items()}
+}""")
 ID_PREFIXES = {
     "message": "msg_",
     "reasoning": "rs_",
@@ -4957,7 +4802,7 @@ class _OpenItem(NamedTuple):
 
     item: JSON
     place: JSON
-    form: Any  # the _Form of its words, or the Tool that is called
+    form: Any  # that of its words, or the Tool that is called
     pieces: List[str]
 
 
@@ -5006,14 +4851,15 @@ class ResponsesWriter:
         if self._open is None or self._open.form is not form:
             self._close_item()
             parts: List[JSON] = []
-            self._open = self._add_item({**form.item, form.parts: parts}, form)
+            item = {**form["item"], form["parts"]: parts}
+            self._open = self._add_item(item, form)
             place = self._open.place
-            place[form.parts + "_index"] = 0
-            self._write(form.part_event + ".added", **place, part=form.part)
-            parts.append(dict(form.part))
+            place[form["parts"] + "_index"] = 0
+            self._write(form["part_event"] + ".added", **place, part=form["part"])
+            parts.append(dict(form["part"]))
         _, place, _, pieces = self._open
         pieces.append(text)
-        self._write(form.event + ".delta", **place, delta=text, **form.more)
+        self._write(form["event"] + ".delta", **place, delta=text, **form["more"])
 
     text = functools.partialmethod(_add_words, "text")
     refusal = functools.partialmethod(_add_words, "refusal")
@@ -5050,18 +4896,16 @@ class ResponsesWriter:
             raise UpstreamError(words % (key,))
         call.pieces.append(fragment)
         if call.form.kind == "function":
-            event = "function_call_arguments.delta"
-            self._write(event, **call.place, delta=fragment)
+            self._write("function_call_arguments.delta", **call.place, delta=fragment)
 
-    def end(
-        self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
-    ) -> None:
+    def end(self, reason: str, usage: TokenUsage, stop_sequence: str = "") -> None:
         """End the answer; what the length or a filter cut is `incomplete`."""
         why = {"length": "max_output_tokens", "content_filter": reason}.get(reason)
         status = "incomplete" if why else "completed"
         if self._compact:
-            packed = pack_reasoning("".join(self._gist), COMPACTED)
-            self._add_whole("compaction", packed)
+            self._add_whole(
+                "compaction", pack_reasoning("".join(self._gist), COMPACTED)
+            )
         self._close_item("final_answer", status)
         answer = {
             **self._frame,
@@ -5093,9 +4937,9 @@ class ResponsesWriter:
     def _write(self, event: str, **fields: Any) -> None:
         if not self._mute:
             kind = "response." + event
-            about = {"type": kind, "sequence_number": self._number}
+            obj = {"type": kind, "sequence_number": self._number, **fields}
             self._number += 1
-            self._out.append(encode_sse(kind, {**about, **fields}))
+            self._out.append(encode_sse(kind, obj))
 
     def _shown(self, item: JSON) -> JSON:
         if self._encrypted:
@@ -5134,17 +4978,19 @@ class ResponsesWriter:
             members = call_members(form.kind, text)
             item.update(members, status=status)
             if form.kind == "custom":
-                event = "custom_tool_call_input.delta"
-                self._write(event, **place, delta=item["input"])
+                self._write(
+                    "custom_tool_call_input.delta", **place, delta=item["input"]
+                )
             member = NAMED_CALLS.get(item["type"])
             if member:
                 event = f"{item['type']}_{member}.done"
                 self._write(event, **place, **members, name=item["name"])
         else:
-            part = item[form.parts][0]
-            part[form.word] = text
-            self._write(form.event + ".done", **place, **{form.word: text}, **form.more)
-            self._write(form.part_event + ".done", **place, part=part)
+            part = item[form["parts"]][0]
+            words = {form["word"]: text}
+            part.update(words)
+            self._write(form["event"] + ".done", **place, **words, **form["more"])
+            self._write(form["part_event"] + ".done", **place, part=part)
         if item["type"] == "message":
             item.update(status=status, phase=phase)
         self._end_item(done)
@@ -5158,35 +5004,21 @@ class ResponsesWriter:
 # --- what earlier answers were --------------------------------------------------------
 
 
-def _is_reference(item: Any) -> bool:
-    """An item of which only the id was sent."""
-    return text_at(item, "id") != "" and item.keys() <= {"id", "type"}
-
-
-def _lacks_something(item: Any) -> bool:
-    """Whether the memory may know more of an item than was sent."""
-    thought = text_at(item, "type") == "reasoning"
-    return thought and not item.get("encrypted_content") or _is_reference(item)
-
-
 def is_compaction(body: JSON) -> bool:
     """Whether a request wants its conversation in short, not an answer."""
     return text_at([{}, *input_items(body)][-1], "type") == "compaction_trigger"
 
 
 def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
-    """What goes on in the place of a conversation: the user's words and its summary.
-
-    None where `answer` has no summary.
-    """
-    output = objects(answer.get("output"))
-    summary = [item for item in output if item.get("type") == "compaction"]
-    items = objects(input_items(body))
-    wishes = [item for item in items if item.get("role") == "user"]
+    """What stands for a conversation: the user's words and the summary that `answer`
+    has, else None."""
+    output = list_at(answer, "output")
+    summary = [item for item in output if text_at(item, "type") == "compaction"]
+    wishes = [item for item in input_items(body) if text_at(item, "role") == "user"]
     return wishes + summary if summary else None
 
 
-MEMORY = 16 * 1024 * 1024  # bytes of requests and answers, all sessions together
+MEMORY = 16 << 20  # bytes of requests and answers, all sessions together
 
 
 def not_kept(what: str, name: str, status: int, code: str) -> BadRequest:
@@ -5212,16 +5044,14 @@ class _Kept(NamedTuple):
 
 
 class ResponseMemory:
-    """The answers that `previous_response_id` and `item_reference` name.
+    """The answers that `previous_response_id` and `item_reference` name: a session's
+    own. The oldest go first, and a chain with a gap is not known any more."""
 
-    Each session finds only its own; the oldest go first, and a chain with a gap is
-    not known any more.
-    """
+    size = 0
+    _count = 0
 
     def __init__(self, limit: int = MEMORY) -> None:
         self._limit = limit
-        self.size = 0
-        self._count = 0
         self._answers: Dict[int, _Kept] = {}
         self._numbers: Dict[Tuple[str, str], int] = {}  # the latest of a name
 
@@ -5252,14 +5082,10 @@ class ResponseMemory:
         return self._numbers.get((session, name), -1) if name else 0
 
     def expand(self, session: str, body: JSON) -> JSON:
-        """The request with all that it only refers to; itself where that is nothing.
-
-        Raises BadRequest for an answer or an item that is not known.
-        """
+        """The request with all that it only refers to, itself where that is nothing;
+        raises BadRequest for an answer or an item that is not known."""
         previous = text_field(body, "previous_response_id")
         items = input_items(body)
-        if not previous and not any(map(_lacks_something, items)):
-            return body
         number = self._number(session, previous)
         while number:
             kept = self._answers.get(number)
@@ -5277,20 +5103,22 @@ class ResponseMemory:
         whole: List[Any] = []
         for item in items:
             name = text_at(item, "id")
-            if _is_reference(item) and name in seen:
+            is_reference = name != "" and item.keys() <= {"id", "type"}
+            if is_reference and name in seen:
                 continue
-            if _lacks_something(item):
+            is_thought = text_at(item, "type") == "reasoning"
+            if is_reference or is_thought and not item.get("encrypted_content"):
                 kept = self._answers.get(self._number(session, name))
                 raw = dict(kept.output if kept else ()).get(name)
                 if raw:
                     item = loads(raw)
-                elif _is_reference(item):
+                elif is_reference:
                     raise not_kept("Item", name, 404, "item_not_found")
             seen.add(name)
             whole.append(item)
-        expanded = {**body, "input": whole}
-        expanded.pop("previous_response_id", None)
-        return expanded
+        if not previous and whole == items:
+            return body
+        return {**body, "input": whole, "previous_response_id": ""}
 
 
 # --- the pass-through -----------------------------------------------------------------
@@ -5307,9 +5135,7 @@ class ResponsesTap(StreamTranslator):
     """A StreamTranslator for Responses clients: Copilot's own events with one id each.
 
     OpenAI's SDK raises when the id of a response differs between events (CLIENTS 6).
-    Tools get back the names that the client gave them, and reasoning is shown in its
-    vendor's form only to who asked. A failure is raised by finish(), in the better of
-    its two wordings.
+    Calls get the client's own names, and encrypted reasoning goes to who asked for it.
     """
 
     _number = 0  # of the event that comes next
@@ -5361,14 +5187,12 @@ class ResponsesTap(StreamTranslator):
         plain = PLAIN_DELTA(data)
         own_id = plain and self._ids.get(int(plain[4]))
         if own_id:
-            start, end = plain.span(3)
-            data = b"%b%b%b" % (data[:start], dumps(own_id), data[end:])
+            data = data.replace(plain[3], b'"item_id":' + dumps(own_id))
         elif data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
             return
         else:
             kind, obj = parse_event(event)
             if kind in FAILURES:
-                # The other event may come before or after: the first ends nothing.
                 self.done = self.finished
                 self.finished = True
                 self.failure = better_failure(obj, self.failure)
@@ -5836,7 +5660,7 @@ def fit_messages_limits(fit: Fit) -> None:
     body = fit.body
     limit = min(map(int, fit.learnt.get("max_tokens", ())), default=0)
     # Not clamped to the catalogue, which lists 64,000 where 128,000 is taken.
-    if limit and count(body.get("max_tokens")) > limit:
+    if limit and count_at(body, "max_tokens") > limit:
         body["max_tokens"] = limit
     if fit.client.dialect == "anthropic":
         return
@@ -5872,8 +5696,8 @@ def thinking_kind(fit: Fit, thinking: JSON) -> Optional[JSON]:
         fitted.pop("budget_tokens", None)
         return fitted
     least = low or MIN_BUDGET
-    room = (count(fit.body.get("max_tokens")) or 10**9) - 1
-    wanted = max(count(fitted.get("budget_tokens")), least)
+    room = (count_at(fit.body, "max_tokens") or 10**9) - 1
+    wanted = max(count_at(fitted, "budget_tokens"), least)
     fitted["budget_tokens"] = min(wanted, high or room, room)
     return fitted if fitted["budget_tokens"] >= least else None
 
@@ -6645,6 +6469,7 @@ def drop_empty_turns(fit: Fit) -> None:
 INTERRUPTED = "The call was interrupted."
 UNANSWERED = {"type": "tool_result", "is_error": True, "content": INTERRUPTED}
 UNANSWERED_CHAT = {"role": "tool", "content": INTERRUPTED}
+ORPHAN = "[result of a tool call that is not shown]"
 
 
 def orphan_parts(content: Any, kind: str) -> List[JSON]:
@@ -6653,7 +6478,7 @@ def orphan_parts(content: Any, kind: str) -> List[JSON]:
     parts = as_blocks(content)
     if parts != objects(parts):
         parts = as_blocks(dumps_text(content))
-    words = "\n".join(filter(None, [ORPHAN.text, texts_in(parts)]))
+    words = "\n".join(filter(None, [ORPHAN, texts_in(parts)]))
     more = [
         part
         for part in parts
@@ -7785,7 +7610,7 @@ def fold_usage(lines: Iterable[bytes], since: str) -> List[Tuple[Any, ...]]:
             record = loads_object(line)
         key = (text_at(record, "time")[:10], text_at(record, "model")[:100])
         if key[0] >= since:
-            tokens = sum(count(record.get(kind)) for kind in TOKEN_KINDS)
+            tokens = sum(count_at(record, kind) for kind in TOKEN_KINDS)
             _add_tally(days, key, (1, tokens, typed(record, "credits", float)))
     return [(*key, *sums) for key, sums in sorted(days.items())]
 
@@ -7876,22 +7701,19 @@ class Limits:
             )
         rate = RATES.get(wanted.dialect, "rate_limit_default")
         for name in (rate, TOKEN_RATE):
-            self._check_rate(allowance, name, now)
+            limit = getattr(config, name)
+            wait = seconds_until_free(allowance.windows[name], limit, now)
+            if limit and wait:
+                raise RateLimited(
+                    f"this proxy's own {name.upper()}={limit} is reached; try again in "
+                    f"{wait} s, or raise it (0 = off).",
+                    retry_after=str(wait),
+                )
         allowance.windows[rate].append([now, 1])
         entry = [now, wanted.tokens]
         allowance.windows[TOKEN_RATE].append(entry)
         allowance.nano_aiu += wanted.nano_aiu
         return Hold(allowance, wanted.nano_aiu, entry)
-
-    def _check_rate(self, allowance: _Allowance, name: str, now: float) -> None:
-        limit = getattr(self._config, name)
-        wait = seconds_until_free(allowance.windows[name], limit, now)
-        if limit and wait:
-            raise RateLimited(
-                f"this proxy's own {name.upper()}={limit} is reached; try again in "
-                f"{wait} s, or raise it (0 = off).",
-                retry_after=str(wait),
-            )
 
     def settle(self, hold: Hold, now: float, usage: TokenUsage) -> None:
         """Charge what the answer cost, and now, instead of the estimate."""
@@ -8740,6 +8562,7 @@ TRIM_AFTER = 0.3  # seconds until give_back_memory()
 GIVE_WAY = 0.001  # seconds that the loop waits while a thread is at a large body
 HEAR_OF_ENDS = 0.02  # seconds in which the loop hears of clients that have left
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+JSON_HEADERS = [("content-type", "application/json")]
 SAFE_PAIRS = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
 
 
@@ -8753,7 +8576,7 @@ def dialect_of(path: str) -> str:
 def error_answer(exc: ProxyError, path: str) -> Tuple[int, Pairs, bytes]:
     """Status, headers and body that tell the client of `exc`."""
     spell = anthropic_error if dialect_of(path) == "anthropic" else openai_error
-    pairs = [("content-type", "application/json")]
+    pairs = [*JSON_HEADERS]
     if exc.retry_after:
         pairs.append(("retry-after", exc.retry_after))
     if exc.should_retry is not None:
@@ -9732,7 +9555,7 @@ class CopilotAuth:
         self._become(github)
         reply = saved.get("copilotToken")
         if token_in(reply, "token"):  # one that is surely good saves an exchange
-            left = count(reply.get("expires_at")) - int(time.time())
+            left = count_at(reply, "expires_at") - int(time.time())
             if 360 < left <= 3600:  # a longer life means that the clock is wrong
                 self._tokens.put(*self._term(reply, left - 60))
 
@@ -9829,9 +9652,9 @@ class CopilotAuth:
         code = {key: text_at(reply, key) for key in keys}
         if "" in code.values():
             raise _device_error(reply)
-        interval = typed(reply, "interval", float) or count(reply.get("interval")) or 5
+        interval = typed(reply, "interval", float) or count_at(reply, "interval") or 5
         code["interval"] = max(LEAST_POLL, interval)
-        life = min(count(reply.get("expires_in")) or 900, 3600)
+        life = min(count_at(reply, "expires_in") or 900, 3600)
         polling = self._sign_in(code.pop("device_code"), code["interval"], life)
         self._polling = asyncio.ensure_future(polling)
         return code, life, life
@@ -9863,7 +9686,7 @@ class CopilotAuth:
                 return token
             error = reply.get("error")
             if error == "slow_down":
-                interval = max(count(reply.get("interval")), interval + 5)
+                interval = max(count_at(reply, "interval"), interval + 5)
             elif error != "authorization_pending":
                 raise _device_error(reply)
         raise _device_error({"error": "expired_token"})
@@ -9941,7 +9764,7 @@ class CopilotAuth:
             host = api.partition("://")[2]
             raise exchange_error(status, response.headers, raw, env_token, host)
         self._failures = 0
-        term = self._term(reply, count(reply.get("refresh_in")) or 1500)
+        term = self._term(reply, count_at(reply, "refresh_in") or 1500)
         # Another process may have signed out, or in as another person.
         if self._store.load().get("githubToken") == github != self._config.github_token:
             kept = {**reply, "expires_at": term[0].expires_at}
@@ -10513,7 +10336,7 @@ class CopilotClient:
             COUNT_TOKENS, raw, model, headers=headers, patient=False
         )
         reply = loads_object(await response.read_all(MAX_ERROR))
-        return count(reply.get("input_tokens"))
+        return count_at(reply, "input_tokens")
 
 
 # ============================================================================
@@ -10608,23 +10431,19 @@ def find_route(method: str, path: str) -> Route:
     if method in routes:
         return routes[method]
     if routes:
-        raise MethodNotAllowed(
-            "%s does not take %s." % (path[:200], method[:20]), allow=", ".join(routes)
-        )
+        words = f"{path[:200]} does not take {method[:20]}."
+        raise MethodNotAllowed(words, allow=", ".join(routes))
     raise NotFound(
-        "no such path: %s. Clients use the base URL without /v1 for "
-        "Anthropic and with /v1 for OpenAI." % path[:200]
+        f"no such path: {path[:200]}. Clients use the base URL without /v1 for "
+        "Anthropic and with /v1 for OpenAI."
     )
 
 
-JSON_HEADERS = [("content-type", "application/json")]
 TEXT_HEADERS = [("content-type", "text/plain; charset=utf-8")]
 SSE_HEADERS = [
     ("content-type", "text/event-stream; charset=utf-8"),
     ("x-accel-buffering", "no"),
 ]
-
-
 # How a conversation goes to an endpoint of Copilot, what reads the answers, and who
 # alone can read its encrypted reasoning.
 UPSTREAMS: Dict[str, Tuple[Callable[..., JSON], Any, Callable[[Model], str]]] = {
@@ -10637,10 +10456,7 @@ NO_CONVERSATION = Conversation(())
 
 # -- one model request, and what the log says of it ------------------------------------
 
-
 CLIENT_NAME = re.compile(r"[0-9A-Za-z._-]{0,40}")  # the first product of User-Agent
-
-
 # What follows a model's name in some spellings: a date, and Claude's 1M window.
 SPELLING = re.compile(r"(-20[0-9]{2}(-?[0-9]{2}){2}|\[1m\]|-1m)+$")
 
@@ -10796,7 +10612,7 @@ def served_line(served: Served) -> str:
     room = 52 - len(figures)
     model = served.model[:room].ljust(room)
     mark = session_mark(served.session)
-    line = "%-4s %-5s %s %s" % (mark, served.who, model, figures)
+    line = f"{mark:4} {served.who:5} {model} {figures}"
     if served.whose:
         line += f"  {served.whose}: {served.reason}"
     return line
@@ -10836,7 +10652,7 @@ class PromptSizes:
     def __init__(self, copilot: CopilotClient) -> None:
         self._copilot = copilot
         self._estimator = Estimator()
-        self._dearest: Dict[str, PromptCost] = {}  # what each byte of it cost
+        self._dearest: Dict[str, PromptCost] = {}  # by model of the catalogue: a byte
         # The last real request of each model: read only when a count is asked for, so
         # that nobody pays for estimates that nobody wants.
         self._samples: Dict[str, Tuple[bytes, int]] = {}
@@ -10849,14 +10665,13 @@ class PromptSizes:
         of its model did, byte for byte."""
         prompt = size // BYTES_A_TOKEN
         output = min(most_output or USUAL_OUTPUT, USUAL_OUTPUT)
-        prices = model.prices or {}  # for a million
-        dear = prompt * prices.get("input", 0) + output * prices.get("output", 0)
         tokens = prompt + output
-        nano = 1000 * dear or UNPRICED
-        if model.id not in self._dearest:
-            dearest = (tokens / size, nano / size)
-            keep_newest(self._dearest, model.id, dearest, MAX_MODELS)
-        most_tokens, most_nano = self._dearest[model.id]
+        nano = UNPRICED
+        if model.prices:  # AI credits for a million
+            price = prompt * model.prices["input"] + output * model.prices["output"]
+            nano = 1000 * price
+        dearest = (tokens / size, nano / size)
+        most_tokens, most_nano = self._dearest.setdefault(model.id, dearest)
         return min(tokens, most_tokens * size), min(nano, most_nano * size)
 
     def learn(self, model: str, raw: bytes, usage: TokenUsage) -> None:
@@ -11037,11 +10852,10 @@ MAX_REPAIRS = 3  # a body may need more than one lesson; each is learnt once
 STALE_CATALOGUE = ("model_not_supported", "unsupported_api_for_model")
 
 
-def stopping() -> ProxyError:
-    """Why a request ends that still runs when the program ends."""
-    return ProxyError(
-        "the proxy is being stopped; start it again and repeat the request.", status=503
-    )
+# Why a request ends that still runs when the program ends; told, never raised.
+STOPPING = ProxyError(
+    "the proxy is being stopped; start it again and repeat the request.", status=503
+)
 
 
 class App:
@@ -11076,8 +10890,7 @@ class App:
         with contextlib.closing(exchange):
             await self._serve(exchange, getattr(self, "_" + route.handler))
             if exchange.response:
-                # The client has its answer; the connection may be of use.
-                await exchange.response.finish()
+                await exchange.response.finish()  # the connection may be of use
 
     async def _reply(self, request: Request, handler: str) -> Tuple[int, Any, bytes]:
         """Status, headers and body for all but model requests."""
@@ -11200,7 +11013,7 @@ class App:
             raise await self._blame(exchange, exc) from None
         except asyncio.CancelledError:
             left = ClientLeft("it closed the connection")
-            exchange.blame(left if exchange.out.closed else stopping())
+            exchange.blame(left if exchange.out.closed else STOPPING)
             raise
         finally:
             del self._live[exchange]
@@ -11242,7 +11055,7 @@ class App:
         # No text has more tokens than bytes: short requests need no estimate.
         if 0 < self._config.max_tokens_per_request < exchange.size:
             prompt = self._sizes.estimate(exchange.body, exchange.model.id)
-        most = max(count(exchange.body.get(name)) for name in OUTPUT_LIMITS)
+        most = max(count_at(exchange.body, name) for name in OUTPUT_LIMITS)
         tokens, nano = self._sizes.cost(exchange.model, exchange.size, most)
         wanted = Wanted(
             exchange.session, exchange.dialect, prompt, int(tokens), int(nano),
@@ -11311,12 +11124,9 @@ class App:
         self, exchange: Exchange, prepare: Optional[Callable[[JSON], Any]] = None, *,
         streams: bool = True,
     ) -> None:
-        """Fit and send, and again when a refusal taught how to say it.
-
-        `prepare` makes of the client's body what goes up: a body for the endpoint, or a
-        Conversation; without it that is the client's own. The answer's head has come,
-        and what it `streams` is no refusal.
-        """
+        """Fit and send, and again when a refusal taught how to say it: then the head of
+        an answer has come, and what it `streams` is no refusal. `prepare` makes of the
+        client's body a Conversation, or another body for the endpoint."""
         exchange.who = exchange.who or self._copilot.who_pays(exchange.initiator)
         sent: Any = None
         for _ in range(1 + MAX_REPAIRS):
@@ -11350,8 +11160,7 @@ class App:
     ) -> Tuple[Fit, bytes]:
         """The request as the upstream takes it, and its bytes."""
         client = exchange.client
-        # The rules edit it, and 100 streams need not hold two of each request.
-        exchange.parsed = None
+        exchange.parsed = None  # the rules edit it, and 100 streams hold none
         body = prepare(client.body) if prepare else client.body
         exchange.conversation = NO_CONVERSATION
         left_out: List[str] = []
@@ -11392,7 +11201,7 @@ class App:
         except asyncio.CancelledError:
             exchange.log_stream("closed")
             if not out.closed:  # the program stops, the client is still there
-                await out.end(translator.fail(stopping()))
+                await out.end(translator.fail(STOPPING))
             raise
         finally:
             exchange.timer.cancel()
@@ -11452,13 +11261,13 @@ class App:
         else:
             await exchange.send(dumps(writer.whole()))
 
-    async def _take_searcher(self, exchange: Exchange) -> bool:
-        """Turn to a model that searches the web; False where the account has none."""
+    async def _take_searcher(self, exchange: Exchange) -> Optional[Model]:
+        """Turn to a model that searches the web; None = the account has none."""
         searcher = search_model(await self._copilot.models())
         if searcher:
             exchange.model = searcher
             exchange.endpoint = RESPONSES
-        return searcher is not None
+        return searcher
 
     async def _chat(self, exchange: Exchange) -> None:
         options = field(exchange.body, "stream_options", dict, default={})
@@ -11549,7 +11358,7 @@ class App:
         encoding = exchange.body.get("encoding_format")
         await self._forward(exchange, streams=False)
         _, reply = await whole_answer(exchange.response)
-        exchange.usage = openai_usage(reply, reply)
+        exchange.usage = openai_usage(reply)
         await exchange.send(dumps(encode_embeddings(reply, exchange.model, encoding)))
 
     async def _completions(self, exchange: Exchange) -> None:
@@ -11557,8 +11366,7 @@ class App:
         exchange.model = Model(engine)
         exchange.endpoint = engine_path(engine)
         await self._forward(exchange, lambda _: body)
-        choices = count(body.get("n")) or 1
-        await self._answer(exchange, CompletionStream(engine, choices))
+        await self._answer(exchange, CompletionStream(engine))
 
 
 # ============================================================================
@@ -11572,19 +11380,14 @@ class App:
 
 # -- what to paste ---------------------------------------------------------------
 
-
-def _quote_powershell(text: str) -> str:
-    # PowerShell takes the four typographic single quotes for quotes, so they double.
-    return "'%s'" % re.sub("(['\u2018-\u201b])", r"\1\1", text)
-
-
-def _quote_fish(text: str) -> str:
-    return "'%s'" % re.sub(r"(['\\])", r"\\\1", text)
-
-
-SHELLS = {
-    "bash": ("export {}={}", shlex.quote), "fish": ("set -gx {} {}", _quote_fish),
-    "powershell": ("$env:{} = {}", _quote_powershell),
+SHELLS = {  # how a variable is set, and what quotes its value
+    "bash": ("export {}={}", shlex.quote),
+    "fish": ("set -gx {} {}", lambda text: "'%s'" % re.sub(r"(['\\])", r"\\\1", text)),
+    # It takes the four typographic single quotes for quotes, so they double.
+    "powershell": (
+        "$env:{} = {}",
+        lambda text: "'%s'" % re.sub("(['\u2018-\u201b])", r"\1\1", text),
+    ),
 }
 HIDDEN_KEY = "<your API_KEY>"
 OWN_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -11702,12 +11505,12 @@ def _day(seconds: float) -> str:
 
 def amount(number: float) -> str:
     """A figure as people write it: 7.7, 1,287.4, 12."""
-    return "{:,.1f}".format(number).removesuffix(".0")
+    return f"{number:,.1f}".removesuffix(".0")
 
 
 def plural(number: int, word: str) -> str:
     """`1 request`, `2 requests`."""
-    return "{:,} {}{}".format(number, word, "s" * (number != 1))
+    return f"{number:,} {word}" + "s" * (number != 1)
 
 
 def _share(part: float, whole: float) -> float:
@@ -11783,7 +11586,7 @@ def quota_bar(name: str, snapshot: JSON, period: Optional[Period], now: float) -
         warning = _empty_words(name, snapshot, period)
     else:
         if left <= total / 10:
-            warning = "Only %s %% left." % amount(100 * left / total)
+            warning = f"Only {amount(100 * left / total)} % left."
         if period:
             forecast, end = _pace(total - left, left, period, now)
             note = f"{note} {forecast}"
@@ -12095,13 +11898,12 @@ class StatusPage:
             "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
             "frame-ancestors 'none'"
         )
-        headers = [
+        return [
             ("content-type", "text/html; charset=utf-8"),
             ("x-frame-options", "DENY"),
             ("referrer-policy", "no-referrer"),
             ("content-security-policy", policy.format(nonce)),
-        ]
-        return headers, PAGE.replace("{nonce}", nonce).encode("ascii")
+        ], PAGE.replace("{nonce}", nonce).encode("ascii")
 
     async def read(self) -> None:
         """Ask Copilot for models and quota; `failure` says what went wrong."""
@@ -12348,10 +12150,7 @@ async def ask_running(
     program: Program, path: str, method: str = "GET", timeouts: Timeouts = SLOW
 ) -> JSON:
     """The answer of the proxy on our own port; raises ProxyError."""
-    headers = [
-        ("content-type", "application/json"),
-        ("x-api-key", program.config.api_key),
-    ]
+    headers = [*JSON_HEADERS, ("x-api-key", program.config.api_key)]
     body = b"{}" * (method == "POST")
     url = program.base + path
     response = await program.direct.request(
