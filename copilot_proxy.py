@@ -9889,12 +9889,6 @@ def _device_error(reply: JSON) -> UpstreamError:
     return UpstreamError(DEVICE_FAILURES.get(error, unheard_of))
 
 
-def retrieve(task: asyncio.Future[Any]) -> None:
-    """Take a failure that nobody waits for any more; else asyncio complains."""
-    if not task.cancelled():
-        task.exception()
-
-
 class Cached:
     """A value fetched on need, by one flight for all who wait; one that is still good
     outlives the failure of the next."""
@@ -10098,7 +10092,8 @@ class CopilotAuth:
     async def ask_github(
         self, url: str, body: bytes = b"", *, token: str = ""
     ) -> Tuple[Response, bytes]:
-        """GET, or POST a body, in the name of `token`; the answer's head and body."""
+        """GET, or POST a body, in the name of `token`; the answer's head and body.
+        Raises the ProxyError that says why GitHub cannot be reached."""
         headers = {"accept": "application/json", **editor_headers(self._config)}
         if token:
             headers["authorization"] = "token " + token
@@ -10109,10 +10104,6 @@ class CopilotAuth:
             "POST" if body else "GET", url, headers.items(), body, SHORT_CALL
         )
         return response, await response.read_all(MAX_TOKEN_FILE // 2)
-
-    async def reach(self) -> None:
-        """Return if GitHub answers at all; raises the ProxyError that says why not."""
-        await self.ask_github(self._config.github_api_url + "/")
 
     # -- the device flow (RFC 8628, UPSTREAM 2) ------------------------------
 
@@ -12918,10 +12909,9 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int
     program.show = writer.put
     program.show(f"copilot-claude-proxy {__version__} on {program.base}\n")
     greeting = asyncio.ensure_future(greet(program))
-    greeting.add_done_callback(retrieve)
     await stop.wait()
     greeting.cancel()
-    await asyncio.wait([greeting])
+    await asyncio.gather(greeting, return_exceptions=True)
     start = "\r" * at_terminal()  # over the ^C that the terminal shows
     program.show(
         start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once.\n"
@@ -13131,7 +13121,8 @@ async def verb_check(program: Program, args: argparse.Namespace) -> Optional[int
         else:
             say("none  " + name)
     who = "this program" if absent else "the running proxy"
-    steps = {"GitHub answers, TLS included": program.auth.reach}
+    reach = functools.partial(program.auth.ask_github, config.github_api_url + "/")
+    steps = {"GitHub answers, TLS included": reach}
     if absent or program.auth.signed_in():
         steps["the sign-in gives a Copilot token"] = program.auth.renew
     steps[who + " reads the catalogue"] = functools.partial(ask, "/v1/models")

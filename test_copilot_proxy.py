@@ -15482,12 +15482,12 @@ def test_token_of_the_environment_is_never_written(tmp_path):
 
 def test_github_is_reached(tmp_path):
     async def test(one):
-        await one.auth.reach()
+        await one.auth.ask_github(one.up.url + "/")
         assert len(one.up.requests) == 1
         one.up._server.close()
         await one.pool.close()
         with pytest.raises(cp.ConnectFailed):
-            await one.auth.reach()
+            await one.auth.ask_github(one.up.url + "/")
 
     sign_in(test, tmp_path / "t")
 
