@@ -1679,6 +1679,11 @@ MESSAGES = "/v1/messages"
 CHAT = "/chat/completions"
 RESPONSES = "/responses"
 EMBEDDINGS = "/embeddings"
+# What each client dialect can be served from, best first.
+ENDPOINT_CHOICE = {
+    "anthropic": (MESSAGES, CHAT, RESPONSES), "openai": (CHAT, MESSAGES, RESPONSES),
+    "responses": (RESPONSES, MESSAGES, CHAT),
+}
 
 
 def _strings(obj: JSON, key: str) -> Tuple[str, ...]:
@@ -1720,8 +1725,7 @@ class Model(NamedTuple):
 
 
 # Copilot's own choice of a model for a conversation, at a tenth less (UPSTREAM 22.1).
-# Served as it stands here: without a model, which chat takes (the choice was not to be
-# had).
+# As it stands here where that was not to be had: chat takes requests without a model.
 AUTO = "auto"
 AUTO_MODEL = Model(AUTO, "Auto", "GitHub")
 
@@ -1811,15 +1815,6 @@ def parse_models(reply: Any) -> List[Model]:
     ]
 
 
-# -- endpoints -----------------------------------------------------------------
-
-# What each client dialect can be served from, best first.
-ENDPOINT_CHOICE = {
-    "anthropic": (MESSAGES, CHAT, RESPONSES), "openai": (CHAT, MESSAGES, RESPONSES),
-    "responses": (RESPONSES, MESSAGES, CHAT),
-}
-
-
 # -- names ---------------------------------------------------------------------
 
 FAMILIES = "haiku fable opus sonnet".split()  # Claude Code's short names (CLIENTS 1)
@@ -1852,8 +1847,8 @@ def switched_off(model: Model) -> Forbidden:
     """The refusal of a model whose terms nobody has accepted, or an owner forbids."""
     return Forbidden(
         f"GitHub Copilot has the model {model.id} switched off for this account; "
-        "enable it "
-        "under github.com/settings/copilot, or ask your organisation's administrator.",
+        "enable it under github.com/settings/copilot, or ask your organisation's "
+        "administrator.",
         code="model_disabled",
         should_retry=False,
     )
@@ -1884,7 +1879,6 @@ def _fits(name: str, pattern: str) -> bool:
 
 class Catalogue(List[Model]):
     """An account's models in the upstream's order, and what names mean among them.
-
     `default` is the model for clients that name none, "" = the catalogue's own;
     `renamed` are pairs of a name, with `*` for anything, and the id that it stands for.
     """
@@ -1916,10 +1910,10 @@ class Catalogue(List[Model]):
             return AUTO_MODEL
         if name == CODEX_REVIEW:
             model = self.default()
-            able = [
-                each for each in self if each.offered and RESPONSES in each.endpoints
-            ]
-            return able[0] if able and RESPONSES not in model.endpoints else model
+            able = (
+                each for each in (model, *self.choices()) if RESPONSES in each.endpoints
+            )
+            return next(able, model)
         if self.auto_only:
             raise NotFound(
                 "this GitHub Copilot plan is Auto only: GitHub chooses the model, as "
@@ -2047,10 +2041,8 @@ MIN_COMPACT_WINDOW = 60_000  # Claude Code compacts 33,000 below it (CLIENTS 1)
 
 
 def claude_environment(models: Catalogue) -> Dict[str, str]:
-    """The variables that tell Claude Code this account's models, for any shell.
-
-    Families that the account lacks are left out; on an Auto-only plan all are Auto.
-    """
+    """The variables that tell Claude Code this account's models: no families that the
+    account lacks, and Auto for all on an Auto-only plan."""
     env = {}
     chosen = None
     with contextlib.suppress(ProxyError):
@@ -9985,11 +9977,9 @@ class CopilotAuth:
     # -- the Copilot token (UPSTREAM 3) --------------------------------------
 
     def token(self) -> Awaitable[CopilotToken]:
-        """A valid Copilot token; raises AuthRequired, Forbidden or UpstreamError.
-
-        A token within 5 minutes of its end is still given out while its successor is
-        fetched; only an expired one makes callers wait, all on the same exchange.
-        """
+        """A valid Copilot token; raises AuthRequired, Forbidden or UpstreamError. In its
+        last 5 minutes it is still given out while its successor is fetched; only an
+        expired one makes callers wait, all on the same exchange."""
         if not (self.signed_in() or self._tokens.left):
             self.github_token()
         return self._tokens.get(wait=False)
@@ -10001,12 +9991,9 @@ class CopilotAuth:
         return self.token()
 
     def drop_refused(self, token: CopilotToken, *, expired: bool) -> bool:
-        """Forget `token`, which the upstream refused, and count that; True = asking
-        for one again may help.
-
-        One that has worked and then expired is replaced at any time. All others count:
-        five in five minutes, then no more is minted until the first is that old.
-        """
+        """Forget `token`, which the upstream refused; True = another may help. One that
+        has worked and then expired is replaced at any time, others are counted: five in
+        five minutes, then no more is minted until the first is that old."""
         if token is not self._tokens.value:
             return True
         now = self._clock()
@@ -10105,8 +10092,7 @@ def engine_path(engine: str) -> str:
     return ENGINES + urllib.parse.quote(engine, "") + "/completions"
 
 
-# Openai-Intent sways Copilot's content filter, so it follows official clients
-# (UPSTREAM 5.1).
+# They sway Copilot's content filter, so they follow official clients (UPSTREAM 5.1).
 INTENTS = {
     MESSAGES: "messages-proxy",
     COUNT_TOKENS: "messages-proxy",
@@ -10119,8 +10105,7 @@ INTENTS = {
 
 
 def new_uuid() -> str:
-    """A random UUID (RFC 9562 5.4), at half the uuid module's cost: it names a request
-    and guards nothing."""
+    """A random UUID (RFC 9562 5.4) that guards nothing, at half the uuid's cost."""
     bits = "%032x" % random.getrandbits(128)
     return f"{bits[:8]}-{bits[8:12]}-4{bits[13:16]}-a{bits[17:20]}-{bits[20:]}"
 
@@ -10152,7 +10137,7 @@ FORWARDED = re.compile(
 )
 
 
-def forward_headers(headers: Iterable[Tuple[str, str]]) -> List[Tuple[str, str]]:
+def forward_headers(headers: Mapping[str, str]) -> List[Tuple[str, str]]:
     """What the client may see of the upstream's headers (UPSTREAM 5.3, 6.3)."""
     return [pair for pair in headers.items() if FORWARDED.fullmatch(pair[0])]
 
@@ -10489,11 +10474,8 @@ class CopilotClient:
     # -- Auto (UPSTREAM 22.1) ----------------------------------------------------
 
     async def auto_model(self, session: str) -> Model:
-        """The model that Copilot chooses for a conversation and then stays with.
-
-        Its token is among its headers. AUTO_MODEL where the choice is not to be had;
-        `auto_failure` tells why.
-        """
+        """The model that Copilot chooses for a conversation and then stays with; its
+        token is among its headers. AUTO_MODEL where `auto_failure` tells why."""
         self._check_owner()
         choice = self._choices.get(session) or Cached(
             functools.partial(self._choose_auto, session), self._clock
@@ -10559,10 +10541,8 @@ class CopilotClient:
         initiator: Initiator = NOBODY, headers: Mapping[str, str] = {}, *,
         patient: bool = True,
     ) -> Response:
-        """Send, and again where another token or, if `patient`, some time may help.
-
-        The answer's head has come and is 2xx; raises ProxyError. No body makes a GET.
-        """
+        """Send, and again where another token or, if `patient`, some time may help; the
+        answer's head has come and is 2xx. Raises ProxyError. No body makes a GET."""
         method = "POST" if body else "GET"
         timeouts = self._patience if initiator.who else SHORT_CALL
         wanted = {**dict(model.headers), **headers}
