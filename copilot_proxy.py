@@ -9977,8 +9977,8 @@ class CopilotAuth:
     # -- the Copilot token (UPSTREAM 3) --------------------------------------
 
     def token(self) -> Awaitable[CopilotToken]:
-        """A valid Copilot token; raises AuthRequired, Forbidden or UpstreamError. In its
-        last 5 minutes it is still given out while its successor is fetched; only an
+        """A valid Copilot token; raises AuthRequired, Forbidden or UpstreamError. In
+        its last 5 minutes it is still given out while its successor is fetched; only an
         expired one makes callers wait, all on the same exchange."""
         if not (self.signed_in() or self._tokens.left):
             self.github_token()
