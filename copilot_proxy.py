@@ -1904,24 +1904,25 @@ class Catalogue(List[Model]):
         kind = "embeddings" if dialect == "embeddings" else "chat"
         if name in ("", "default"):
             return self.default(kind)
-        if kind == "embeddings":
-            return self._named(name, kind)
-        if name.lower() == AUTO:
-            return AUTO_MODEL
-        if name == CODEX_REVIEW:
-            model = self.default()
-            able = (
-                each for each in (model, *self.choices()) if RESPONSES in each.endpoints
-            )
-            return next(able, model)
-        if self.auto_only:
-            raise NotFound(
-                "this GitHub Copilot plan is Auto only: GitHub chooses the model, as "
-                "on Copilot Free and Student, and %s cannot be named. Ask for the "
-                "model `auto`, or map the name to it: MODEL_MAP=*=auto"
-                % ascii(name[:100]),
-                code="model_not_found",
-            )
+        if kind == "chat":
+            if name.lower() == AUTO:
+                return AUTO_MODEL
+            if name == CODEX_REVIEW:
+                model = self.default()
+                able = (
+                    each
+                    for each in (model, *self.choices())
+                    if RESPONSES in each.endpoints
+                )
+                return next(able, model)
+            if self.auto_only:
+                raise NotFound(
+                    "this GitHub Copilot plan is Auto only: GitHub chooses the model, "
+                    "as on Copilot Free and Student, and %s cannot be named. Ask for "
+                    "the model `auto`, or map the name to it: MODEL_MAP=*=auto"
+                    % ascii(name[:100]),
+                    code="model_not_found",
+                )
         return self._named(name, kind)
 
     def _named(self, name: str, kind: str) -> Model:
@@ -9590,8 +9591,7 @@ def _notification_error(kind: str, hint: str) -> Forbidden:
 
 
 def exchange_error(
-    status: int, headers: Mapping[str, str], body: bytes, env_token: str = "",
-    host: str = "api.github.com",
+    status: int, headers: Mapping[str, str], body: bytes, env_token: str, host: str
 ) -> ProxyError:
     """Tell the failures of the token exchange with `host` apart: AuthRequired only
     when the GitHub token is dead. `env_token` is GITHUB_TOKEN if that was sent."""
@@ -9791,7 +9791,6 @@ class CopilotAuth:
         self._sleep = sleep
         self._become(config.github_token)
         self._store.sweep()
-        self.signed_in()
 
     def _become(self, github: str) -> None:
         """Start afresh with this GitHub token, or with none."""
@@ -9918,8 +9917,10 @@ class CopilotAuth:
 
     async def _request_code(self) -> Tuple[JSON, float, float]:
         reply = await self._oauth("/login/device/code", {"scope": "read:user"})
-        keys = ("device_code", "verification_uri", "user_code")
-        code = {key: text_at(reply, key) for key in keys}
+        code = {
+            key: text_at(reply, key)
+            for key in ("device_code", "verification_uri", "user_code")
+        }
         if "" in code.values():
             raise _device_error(reply)
         interval = typed(reply, "interval", float) or count(reply.get("interval")) or 5
@@ -10014,9 +10015,10 @@ class CopilotAuth:
 
     async def _new_token(self) -> Tuple[CopilotToken, float, float]:
         api = self._config.github_api_url
-        url = api + "/copilot_internal/v2/token"
         github = self.github_token()
-        response, raw = await self.ask_github(url, token=github)
+        response, raw = await self.ask_github(
+            api + "/copilot_internal/v2/token", token=github
+        )
         status = response.status
         reply: JSON = {}
         if status == 200:
@@ -10452,9 +10454,10 @@ class CopilotClient:
         return self._quota.get()
 
     async def _fetch_quota(self) -> Tuple[JSON, float, float]:
-        url = self._config.github_api_url + "/copilot_internal/user"
-        token = self._auth.github_token()
-        response, raw = await self._auth.ask_github(url, token=token)
+        response, raw = await self._auth.ask_github(
+            self._config.github_api_url + "/copilot_internal/user",
+            token=self._auth.github_token(),
+        )
         if response.status != 200:
             raise upstream_error(response.status, response.headers, raw)
         reply = read_object(raw)
@@ -10529,12 +10532,12 @@ class CopilotClient:
 
     def _note(self, initiator: Initiator, exc: Optional[ProxyError] = None) -> None:
         """Remember a prompt that Copilot looked at."""
-        if initiator.key is None or isinstance(exc, ConnectFailed):
+        key = initiator.key
+        if key is None or isinstance(exc, ConnectFailed):
             return
         # Claude Code compacts what is too long, and sends it at another place.
         place = 0 if isinstance(exc, ContextOverflow) else initiator.place
-        seen = (self._clock(), place)
-        keep_newest(self._prompts, initiator.key, seen, MOST_PROMPTS)
+        keep_newest(self._prompts, key, (self._clock(), place), MOST_PROMPTS)
 
     async def send(
         self, endpoint: str, body: bytes = b"", model: Model = NO_MODEL,

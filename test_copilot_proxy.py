@@ -15150,7 +15150,11 @@ EXCHANGES = [  # status, body, headers, GITHUB_TOKEN, class, status, text
 @pytest.mark.parametrize("status, body, headers, env, kind, expected, text", EXCHANGES)
 def test_token_refusals(status, body, headers, env, kind, expected, text):
     exc = cp.exchange_error(
-        status, headers, (body if isinstance(body, str) else json.dumps(body)).encode(), env
+        status,
+        headers,
+        (body if isinstance(body, str) else json.dumps(body)).encode(),
+        env,
+        "api.github.com",
     )
     assert type(exc) is kind and exc.status == expected and text in str(exc)
     assert ("company proxy" in str(exc)) == ("company" in text)
@@ -15163,7 +15167,7 @@ def test_token_notifications_are_told_apart():
         for kind in kinds.split():
             body = {**ENVELOPE, "can_signup_for_limited": kind == "not_signed_up"}
             body["error_details"] = {**body["error_details"], "notification_id": kind}
-            exc = cp.exchange_error(403, FOUND, json.dumps(body).encode(), "gho_1")
+            exc = cp.exchange_error(403, FOUND, json.dumps(body).encode(), "gho_1", "h")
             texts[kind] = str(exc)
             assert text in str(exc) and "octocat" not in str(exc)
             assert "Free" in str(exc) or kind != "not_signed_up"
