@@ -950,6 +950,13 @@ def loads_object(raw: bytes) -> JSON:
     return value
 
 
+def read_object(raw: bytes) -> JSON:
+    """The JSON object in `raw`; {} = there is none."""
+    with contextlib.suppress(BadRequest):
+        return loads_object(raw)
+    return {}
+
+
 def dumps(value: Any) -> bytes:
     """Encode as compact UTF-8; total over whatever loads() returned."""
     # What UTF-8 cannot say is a lone surrogate, and \udc80 is also JSON's spelling.
@@ -7883,9 +7890,7 @@ def fold_usage(lines: Iterable[bytes], since: str) -> List[Tuple[Any, ...]]:
     and credits."""
     days: Tallies = {}
     for line in lines:
-        record: JSON = {}
-        with contextlib.suppress(BadRequest):  # half a line, from a kill
-            record = loads_object(line)
+        record = read_object(line)  # none in half a line, from a kill
         key = (text_at(record, "time")[:10], text_at(record, "model")[:100])
         if key[0] >= since:
             tokens = sum(count(record.get(kind)) for kind in TOKEN_KINDS)
@@ -9423,13 +9428,6 @@ SHORT_CALL = Timeouts(total=30.0)  # for all that costs nothing
 NOT_GITHUB = (
     "this answer is not GitHub's, a company proxy or firewall may be in the way"
 )
-
-
-def read_object(raw: bytes) -> JSON:
-    """The object that an answer holds; {} = none."""
-    with contextlib.suppress(BadRequest):
-        return loads_object(raw)
-    return {}
 
 
 def token_in(obj: Any, key: str) -> str:
