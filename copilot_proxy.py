@@ -9821,7 +9821,7 @@ class CopilotAuth:
         github = token_in(saved, "githubToken") or env_token
         if github == self._github:
             return
-        self._leave()
+        self.close()
         self._become(github)
         reply = saved.get("copilotToken")
         if token_in(reply, "token"):  # one that is surely good saves an exchange
@@ -9829,16 +9829,13 @@ class CopilotAuth:
             if 360 < left <= 3600:  # a longer life means that the clock is wrong
                 self._tokens.put(*self._term(reply, left - 60))
 
-    def _leave(self) -> None:
+    def close(self) -> None:
+        """Stop polling and exchanging."""
         self._code.close()
         self._tokens.close()
         if self._polling:
             self._polling.cancel()
             self._polling = None
-
-    async def close(self) -> None:
-        """Stop polling and exchanging."""
-        self._leave()
 
     # -- the GitHub token ----------------------------------------------------
 
@@ -9877,7 +9874,7 @@ class CopilotAuth:
         """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
         self._store.clear()
         self._mark = None  # of a file that is not there
-        self._leave()
+        self.close()
         self._become(self._config.github_token)
         reply = {"status": "logged_out"}
         if self._github:
@@ -10249,8 +10246,11 @@ def _is_automatic(agent: str, text: str, items: List[Any]) -> bool:
             return True
     if not agent.startswith("opencode/"):
         return False
-    latest = [_texts_of(item) or () for item in objects(items[-2:])]
-    return any(text.startswith(TITLE_MARK) for texts in latest for text in texts)
+    for item in objects(items[-2:]):
+        for spoken in _texts_of(item) or ():
+            if spoken.startswith(TITLE_MARK):
+                return True
+    return False
 
 
 def who_asks(headers: Headers, body: JSON, session: str) -> Initiator:
@@ -12367,8 +12367,9 @@ class Program:
         """Stop listening, let streams finish for `grace` seconds, close everything."""
         if self.listens:
             await self.server.close(grace)
-        for part in (self.auth, self.pool, self.direct):
-            await part.close()
+        self.auth.close()
+        await self.pool.close()
+        await self.direct.close()
 
 
 # -- settings ----------------------------------------------------------------------

@@ -14645,7 +14645,7 @@ def sign_in(test, path, **settings):
             try:
                 await test(one)
             finally:
-                await one.auth.close()
+                one.auth.close()
                 await one.pool.close()
                 mine = [
                     task
@@ -14946,7 +14946,7 @@ def test_login_in_another_process_is_taken_over(tmp_path):
         other = one.another()
         await other.login()
         await one.polled(other)
-        await other.close()
+        other.close()
         assert (await one.auth.token()).token in one.up.mints
         assert len(one.up.mints) == 1  # the saved one
 
@@ -15446,7 +15446,7 @@ def test_token_saved_is_taken_over_only_when_surely_good(tmp_path, left, taken):
         elsewhere = one.another()
         assert (await elsewhere.token()).token == one.up.mints[0]  # saved, taken over
         assert len(one.up.mints) == 1
-        await elsewhere.close()
+        elsewhere.close()
 
     sign_in(test, saved(tmp_path / "t", copilot={**SAVED, "expires_at": int(time.time()) + left}))
 
@@ -15567,7 +15567,7 @@ class Upstream:
         return self
 
     async def __aexit__(self, *_):
-        await self.auth.close()
+        self.auth.close()
         await self.pool.close()
 
     async def post(self, body, endpoint=cp.CHAT, model="gpt-4.1", **more):
