@@ -9557,20 +9557,6 @@ TOKEN_PREFIXES = {
     "github_pat_": "a fine-grained personal access token",
     "ghs_": "an Actions or App installation token",
 }
-# What a refusal means that GitHub itself has sent; only the first ends the sign-in.
-EXCHANGE_FAILURES = {
-    401: (AuthRequired, "GitHub no longer accepts {dead}; %s." % LOGIN_HINT),
-    403: (
-        Forbidden,
-        "{host} refuses this account a Copilot token (403: {words}). A policy of your "
-        "organisation can forbid it; ask its administrator.",
-    ),
-    404: (
-        Forbidden,
-        "GitHub knows no Copilot for this account here; check GITHUB_URL, or sign in "
-        "with another account.",
-    ),
-}
 GITHUBS_PAGE = re.compile(rb"github|unicorn", re.IGNORECASE)
 
 
@@ -9588,6 +9574,16 @@ def _notification_error(kind: str, hint: str) -> Forbidden:
     )
 
 
+def _token_hint(env_token: str) -> str:
+    for prefix, meaning in TOKEN_PREFIXES.items():
+        if env_token.startswith(prefix):
+            return (
+                f"GITHUB_TOKEN is {meaning} ({prefix}), Copilot takes an editor's "
+                f"(ghu_); unset it, {LOGIN_HINT}."
+            )
+    return ""
+
+
 def exchange_error(
     status: int, headers: Mapping[str, str], body: bytes, env_token: str, host: str
 ) -> ProxyError:
@@ -9596,13 +9592,7 @@ def exchange_error(
     exc = upstream_error(status, headers, body)
     if status == 429 or "rate limit" in str(exc).lower():
         return exc  # throttled, so still signed in
-    hint = ""
-    for prefix, meaning in TOKEN_PREFIXES.items():
-        if env_token.startswith(prefix):
-            hint = (
-                f"GITHUB_TOKEN is {meaning} ({prefix}), Copilot takes an editor's "
-                f"(ghu_); unset it, {LOGIN_HINT}."
-            )
+    hint = _token_hint(env_token)
     envelope = read_object(body)
     kind = text_at(object_at(envelope, "error_details"), "notification_id")[:60]
     if status == 403 and kind:
@@ -9619,14 +9609,23 @@ def exchange_error(
             "again in a moment.",
             retry_after=exc.retry_after,
         )
-    if status not in EXCHANGE_FAILURES:
+    if status not in (401, 403, 404):
         return exc
     if hint:
         return AuthRequired(hint)
-    failure, text = EXCHANGE_FAILURES[status]
-    dead = "GITHUB_TOKEN: unset it" if env_token else "the sign-in"
-    words = text.format(dead=dead, host=host, words=exc.words)
-    return failure(words, should_retry=False)
+    if status == 401:  # only this ends the sign-in
+        dead = "GITHUB_TOKEN: unset it" if env_token else "the sign-in"
+        return AuthRequired(f"GitHub no longer accepts {dead}; {LOGIN_HINT}.")
+    words = (
+        f"{host} refuses this account a Copilot token (403: {exc.words}). A policy of "
+        "your organisation can forbid it; ask its administrator."
+    )
+    if status == 404:
+        words = (
+            "GitHub knows no Copilot for this account here; check GITHUB_URL, or sign "
+            "in with another account."
+        )
+    return Forbidden(words, should_retry=False)
 
 
 def editor_headers(config: Config) -> Dict[str, str]:
