@@ -950,6 +950,13 @@ def loads_object(raw: bytes) -> JSON:
     return value
 
 
+def read_object(raw: bytes) -> JSON:
+    """The JSON object in `raw`; {} = there is none."""
+    with contextlib.suppress(BadRequest):
+        return loads_object(raw)
+    return {}
+
+
 def dumps(value: Any) -> bytes:
     """Encode as compact UTF-8; total over whatever loads() returned."""
     # What UTF-8 cannot say is a lone surrogate, and \udc80 is also JSON's spelling.
@@ -1683,6 +1690,11 @@ MESSAGES = "/v1/messages"
 CHAT = "/chat/completions"
 RESPONSES = "/responses"
 EMBEDDINGS = "/embeddings"
+# What each client dialect can be served from, best first.
+ENDPOINT_CHOICE = {
+    "anthropic": (MESSAGES, CHAT, RESPONSES), "openai": (CHAT, MESSAGES, RESPONSES),
+    "responses": (RESPONSES, MESSAGES, CHAT),
+}
 
 
 def _strings(obj: JSON, key: str) -> Tuple[str, ...]:
@@ -1724,8 +1736,7 @@ class Model(NamedTuple):
 
 
 # Copilot's own choice of a model for a conversation, at a tenth less (UPSTREAM 22.1).
-# Served as it stands here: without a model, which chat takes (the choice was not to be
-# had).
+# As it stands here where that was not to be had: chat takes requests without a model.
 AUTO = "auto"
 AUTO_MODEL = Model(AUTO, "Auto", "GitHub")
 
@@ -1815,15 +1826,6 @@ def parse_models(reply: Any) -> List[Model]:
     ]
 
 
-# -- endpoints -----------------------------------------------------------------
-
-# What each client dialect can be served from, best first.
-ENDPOINT_CHOICE = {
-    "anthropic": (MESSAGES, CHAT, RESPONSES), "openai": (CHAT, MESSAGES, RESPONSES),
-    "responses": (RESPONSES, MESSAGES, CHAT),
-}
-
-
 # -- names ---------------------------------------------------------------------
 
 FAMILIES = "haiku fable opus sonnet".split()  # Claude Code's short names (CLIENTS 1)
@@ -1856,8 +1858,8 @@ def switched_off(model: Model) -> Forbidden:
     """The refusal of a model whose terms nobody has accepted, or an owner forbids."""
     return Forbidden(
         f"GitHub Copilot has the model {model.id} switched off for this account; "
-        "enable it "
-        "under github.com/settings/copilot, or ask your organisation's administrator.",
+        "enable it under github.com/settings/copilot, or ask your organisation's "
+        "administrator.",
         code="model_disabled",
         should_retry=False,
     )
@@ -1888,7 +1890,6 @@ def _fits(name: str, pattern: str) -> bool:
 
 class Catalogue(List[Model]):
     """An account's models in the upstream's order, and what names mean among them.
-
     `default` is the model for clients that name none, "" = the catalogue's own;
     `renamed` are pairs of a name, with `*` for anything, and the id that it stands for.
     """
@@ -1914,24 +1915,25 @@ class Catalogue(List[Model]):
         kind = "embeddings" if dialect == "embeddings" else "chat"
         if name in ("", "default"):
             return self.default(kind)
-        if kind == "embeddings":
-            return self._named(name, kind)
-        if name.lower() == AUTO:
-            return AUTO_MODEL
-        if name == CODEX_REVIEW:
-            model = self.default()
-            able = [
-                each for each in self if each.offered and RESPONSES in each.endpoints
-            ]
-            return able[0] if able and RESPONSES not in model.endpoints else model
-        if self.auto_only:
-            raise NotFound(
-                "this GitHub Copilot plan is Auto only: GitHub chooses the model, as "
-                "on Copilot Free and Student, and %s cannot be named. Ask for the "
-                "model `auto`, or map the name to it: MODEL_MAP=*=auto"
-                % ascii(name[:100]),
-                code="model_not_found",
-            )
+        if kind == "chat":
+            if name.lower() == AUTO:
+                return AUTO_MODEL
+            if name == CODEX_REVIEW:
+                model = self.default()
+                able = (
+                    each
+                    for each in (model, *self.choices())
+                    if RESPONSES in each.endpoints
+                )
+                return next(able, model)
+            if self.auto_only:
+                raise NotFound(
+                    "this GitHub Copilot plan is Auto only: GitHub chooses the model, "
+                    "as on Copilot Free and Student, and %s cannot be named. Ask for "
+                    "the model `auto`, or map the name to it: MODEL_MAP=*=auto"
+                    % ascii(name[:100]),
+                    code="model_not_found",
+                )
         return self._named(name, kind)
 
     def _named(self, name: str, kind: str) -> Model:
@@ -2051,10 +2053,8 @@ MIN_COMPACT_WINDOW = 60_000  # Claude Code compacts 33,000 below it (CLIENTS 1)
 
 
 def claude_environment(models: Catalogue) -> Dict[str, str]:
-    """The variables that tell Claude Code this account's models, for any shell.
-
-    Families that the account lacks are left out; on an Auto-only plan all are Auto.
-    """
+    """The variables that tell Claude Code this account's models: no families that the
+    account lacks, and Auto for all on an Auto-only plan."""
     env = {}
     chosen = None
     with contextlib.suppress(ProxyError):
@@ -7605,9 +7605,7 @@ def fold_usage(lines: Iterable[bytes], since: str) -> List[Tuple[Any, ...]]:
     and credits."""
     days: Tallies = {}
     for line in lines:
-        record: JSON = {}
-        with contextlib.suppress(BadRequest):  # half a line, from a kill
-            record = loads_object(line)
+        record = read_object(line)  # none in half a line, from a kill
         key = (text_at(record, "time")[:10], text_at(record, "model")[:100])
         if key[0] >= since:
             tokens = sum(count_at(record, kind) for kind in TOKEN_KINDS)
@@ -9145,13 +9143,6 @@ NOT_GITHUB = (
 )
 
 
-def read_object(raw: bytes) -> JSON:
-    """The object that an answer holds; {} = none."""
-    with contextlib.suppress(BadRequest):
-        return loads_object(raw)
-    return {}
-
-
 def token_in(obj: Any, key: str) -> str:
     """A token that may stand in a header, "" when there is none."""
     token = text_at(obj, key)
@@ -9279,20 +9270,6 @@ TOKEN_PREFIXES = {
     "github_pat_": "a fine-grained personal access token",
     "ghs_": "an Actions or App installation token",
 }
-# What a refusal means that GitHub itself has sent; only the first ends the sign-in.
-EXCHANGE_FAILURES = {
-    401: (AuthRequired, "GitHub no longer accepts {dead}; %s." % LOGIN_HINT),
-    403: (
-        Forbidden,
-        "{host} refuses this account a Copilot token (403: {words}). A policy of your "
-        "organisation can forbid it; ask its administrator.",
-    ),
-    404: (
-        Forbidden,
-        "GitHub knows no Copilot for this account here; check GITHUB_URL, or sign in "
-        "with another account.",
-    ),
-}
 GITHUBS_PAGE = re.compile(rb"github|unicorn", re.IGNORECASE)
 
 
@@ -9310,22 +9287,25 @@ def _notification_error(kind: str, hint: str) -> Forbidden:
     )
 
 
+def _token_hint(env_token: str) -> str:
+    for prefix, meaning in TOKEN_PREFIXES.items():
+        if env_token.startswith(prefix):
+            return (
+                f"GITHUB_TOKEN is {meaning} ({prefix}), Copilot takes an editor's "
+                f"(ghu_); unset it, {LOGIN_HINT}."
+            )
+    return ""
+
+
 def exchange_error(
-    status: int, headers: Mapping[str, str], body: bytes, env_token: str = "",
-    host: str = "api.github.com",
+    status: int, headers: Mapping[str, str], body: bytes, env_token: str, host: str
 ) -> ProxyError:
     """Tell the failures of the token exchange with `host` apart: AuthRequired only
     when the GitHub token is dead. `env_token` is GITHUB_TOKEN if that was sent."""
     exc = upstream_error(status, headers, body)
     if status == 429 or "rate limit" in str(exc).lower():
         return exc  # throttled, so still signed in
-    hint = ""
-    for prefix, meaning in TOKEN_PREFIXES.items():
-        if env_token.startswith(prefix):
-            hint = (
-                f"GITHUB_TOKEN is {meaning} ({prefix}), Copilot takes an editor's "
-                f"(ghu_); unset it, {LOGIN_HINT}."
-            )
+    hint = _token_hint(env_token)
     envelope = read_object(body)
     kind = text_at(object_at(envelope, "error_details"), "notification_id")[:60]
     if status == 403 and kind:
@@ -9342,14 +9322,23 @@ def exchange_error(
             "again in a moment.",
             retry_after=exc.retry_after,
         )
-    if status not in EXCHANGE_FAILURES:
+    if status not in (401, 403, 404):
         return exc
     if hint:
         return AuthRequired(hint)
-    failure, text = EXCHANGE_FAILURES[status]
-    dead = "GITHUB_TOKEN: unset it" if env_token else "the sign-in"
-    words = text.format(dead=dead, host=host, words=exc.words)
-    return failure(words, should_retry=False)
+    if status == 401:  # only this ends the sign-in
+        dead = "GITHUB_TOKEN: unset it" if env_token else "the sign-in"
+        return AuthRequired(f"GitHub no longer accepts {dead}; {LOGIN_HINT}.")
+    words = (
+        f"{host} refuses this account a Copilot token (403: {exc.words}). A policy of "
+        "your organisation can forbid it; ask its administrator."
+    )
+    if status == 404:
+        words = (
+            "GitHub knows no Copilot for this account here; check GITHUB_URL, or sign "
+            "in with another account."
+        )
+    return Forbidden(words, should_retry=False)
 
 
 def editor_headers(config: Config) -> Dict[str, str]:
@@ -9409,12 +9398,6 @@ def _device_error(reply: JSON) -> UpstreamError:
     reason = str(reply.get("error_description") or "no reason given")[:200]
     unheard_of = f"GitHub refuses the sign-in: {reason} ({error})."
     return UpstreamError(DEVICE_FAILURES.get(error, unheard_of))
-
-
-def retrieve(task: asyncio.Future[Any]) -> None:
-    """Take a failure that nobody waits for any more; else asyncio complains."""
-    if not task.cancelled():
-        task.exception()
 
 
 class Cached:
@@ -9518,7 +9501,6 @@ class CopilotAuth:
         self._sleep = sleep
         self._become(config.github_token)
         self._store.sweep()
-        self.signed_in()
 
     def _become(self, github: str) -> None:
         """Start afresh with this GitHub token, or with none."""
@@ -9551,7 +9533,7 @@ class CopilotAuth:
         github = token_in(saved, "githubToken") or env_token
         if github == self._github:
             return
-        self._leave()
+        self.close()
         self._become(github)
         reply = saved.get("copilotToken")
         if token_in(reply, "token"):  # one that is surely good saves an exchange
@@ -9559,16 +9541,13 @@ class CopilotAuth:
             if 360 < left <= 3600:  # a longer life means that the clock is wrong
                 self._tokens.put(*self._term(reply, left - 60))
 
-    def _leave(self) -> None:
+    def close(self) -> None:
+        """Stop polling and exchanging."""
         self._code.close()
         self._tokens.close()
         if self._polling:
             self._polling.cancel()
             self._polling = None
-
-    async def close(self) -> None:
-        """Stop polling and exchanging."""
-        self._leave()
 
     # -- the GitHub token ----------------------------------------------------
 
@@ -9607,7 +9586,7 @@ class CopilotAuth:
         """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
         self._store.clear()
         self._mark = None  # of a file that is not there
-        self._leave()
+        self.close()
         self._become(self._config.github_token)
         reply = {"status": "logged_out"}
         if self._github:
@@ -9620,7 +9599,8 @@ class CopilotAuth:
     async def ask_github(
         self, url: str, body: bytes = b"", *, token: str = ""
     ) -> Tuple[Response, bytes]:
-        """GET, or POST a body, in the name of `token`; the answer's head and body."""
+        """GET, or POST a body, in the name of `token`; the answer's head and body.
+        Raises the ProxyError that says why GitHub cannot be reached."""
         headers = {"accept": "application/json", **editor_headers(self._config)}
         if token:
             headers["authorization"] = "token " + token
@@ -9631,10 +9611,6 @@ class CopilotAuth:
             "POST" if body else "GET", url, headers.items(), body, SHORT_CALL
         )
         return response, await response.read_all(MAX_TOKEN_FILE // 2)
-
-    async def reach(self) -> None:
-        """Return if GitHub answers at all; raises the ProxyError that says why not."""
-        await self.ask_github(self._config.github_api_url + "/")
 
     # -- the device flow (RFC 8628, UPSTREAM 2) ------------------------------
 
@@ -9648,8 +9624,10 @@ class CopilotAuth:
 
     async def _request_code(self) -> Tuple[JSON, float, float]:
         reply = await self._oauth("/login/device/code", {"scope": "read:user"})
-        keys = ("device_code", "verification_uri", "user_code")
-        code = {key: text_at(reply, key) for key in keys}
+        code = {
+            key: text_at(reply, key)
+            for key in ("device_code", "verification_uri", "user_code")
+        }
         if "" in code.values():
             raise _device_error(reply)
         interval = typed(reply, "interval", float) or count_at(reply, "interval") or 5
@@ -9707,11 +9685,9 @@ class CopilotAuth:
     # -- the Copilot token (UPSTREAM 3) --------------------------------------
 
     def token(self) -> Awaitable[CopilotToken]:
-        """A valid Copilot token; raises AuthRequired, Forbidden or UpstreamError.
-
-        A token within 5 minutes of its end is still given out while its successor is
-        fetched; only an expired one makes callers wait, all on the same exchange.
-        """
+        """A valid Copilot token; raises AuthRequired, Forbidden or UpstreamError. In
+        its last 5 minutes it is still given out while its successor is fetched; only an
+        expired one makes callers wait, all on the same exchange."""
         if not (self.signed_in() or self._tokens.left):
             self.github_token()
         return self._tokens.get(wait=False)
@@ -9723,12 +9699,9 @@ class CopilotAuth:
         return self.token()
 
     def drop_refused(self, token: CopilotToken, *, expired: bool) -> bool:
-        """Forget `token`, which the upstream refused, and count that; True = asking
-        for one again may help.
-
-        One that has worked and then expired is replaced at any time. All others count:
-        five in five minutes, then no more is minted until the first is that old.
-        """
+        """Forget `token`, which the upstream refused; True = another may help. One that
+        has worked and then expired is replaced at any time, others are counted: five in
+        five minutes, then no more is minted until the first is that old."""
         if token is not self._tokens.value:
             return True
         now = self._clock()
@@ -9749,9 +9722,10 @@ class CopilotAuth:
 
     async def _new_token(self) -> Tuple[CopilotToken, float, float]:
         api = self._config.github_api_url
-        url = api + "/copilot_internal/v2/token"
         github = self.github_token()
-        response, raw = await self.ask_github(url, token=github)
+        response, raw = await self.ask_github(
+            api + "/copilot_internal/v2/token", token=github
+        )
         status = response.status
         reply: JSON = {}
         if status == 200:
@@ -9827,8 +9801,7 @@ def engine_path(engine: str) -> str:
     return ENGINES + urllib.parse.quote(engine, "") + "/completions"
 
 
-# Openai-Intent sways Copilot's content filter, so it follows official clients
-# (UPSTREAM 5.1).
+# They sway Copilot's content filter, so they follow official clients (UPSTREAM 5.1).
 INTENTS = {
     MESSAGES: "messages-proxy",
     COUNT_TOKENS: "messages-proxy",
@@ -9841,8 +9814,7 @@ INTENTS = {
 
 
 def new_uuid() -> str:
-    """A random UUID (RFC 9562 5.4), at half the uuid module's cost: it names a request
-    and guards nothing."""
+    """A random UUID (RFC 9562 5.4) that guards nothing, at half the uuid's cost."""
     bits = "%032x" % random.getrandbits(128)
     return f"{bits[:8]}-{bits[8:12]}-4{bits[13:16]}-a{bits[17:20]}-{bits[20:]}"
 
@@ -9874,7 +9846,7 @@ FORWARDED = re.compile(
 )
 
 
-def forward_headers(headers: Iterable[Tuple[str, str]]) -> List[Tuple[str, str]]:
+def forward_headers(headers: Mapping[str, str]) -> List[Tuple[str, str]]:
     """What the client may see of the upstream's headers (UPSTREAM 5.3, 6.3)."""
     return [pair for pair in headers.items() if FORWARDED.fullmatch(pair[0])]
 
@@ -9986,8 +9958,11 @@ def _is_automatic(agent: str, text: str, items: List[Any]) -> bool:
             return True
     if not agent.startswith("opencode/"):
         return False
-    latest = [_texts_of(item) or () for item in objects(items[-2:])]
-    return any(text.startswith(TITLE_MARK) for texts in latest for text in texts)
+    for item in objects(items[-2:]):
+        for spoken in _texts_of(item) or ():
+            if spoken.startswith(TITLE_MARK):
+                return True
+    return False
 
 
 def who_asks(headers: Headers, body: JSON, session: str) -> Initiator:
@@ -10189,9 +10164,10 @@ class CopilotClient:
         return self._quota.get()
 
     async def _fetch_quota(self) -> Tuple[JSON, float, float]:
-        url = self._config.github_api_url + "/copilot_internal/user"
-        token = self._auth.github_token()
-        response, raw = await self._auth.ask_github(url, token=token)
+        response, raw = await self._auth.ask_github(
+            self._config.github_api_url + "/copilot_internal/user",
+            token=self._auth.github_token(),
+        )
         if response.status != 200:
             raise upstream_error(response.status, response.headers, raw)
         reply = read_object(raw)
@@ -10211,11 +10187,8 @@ class CopilotClient:
     # -- Auto (UPSTREAM 22.1) ----------------------------------------------------
 
     async def auto_model(self, session: str) -> Model:
-        """The model that Copilot chooses for a conversation and then stays with.
-
-        Its token is among its headers. AUTO_MODEL where the choice is not to be had;
-        `auto_failure` tells why.
-        """
+        """The model that Copilot chooses for a conversation and then stays with; its
+        token is among its headers. AUTO_MODEL where `auto_failure` tells why."""
         self._check_owner()
         choice = self._choices.get(session) or Cached(
             functools.partial(self._choose_auto, session), self._clock
@@ -10269,22 +10242,20 @@ class CopilotClient:
 
     def _note(self, initiator: Initiator, exc: Optional[ProxyError] = None) -> None:
         """Remember a prompt that Copilot looked at."""
-        if initiator.key is None or isinstance(exc, ConnectFailed):
+        key = initiator.key
+        if key is None or isinstance(exc, ConnectFailed):
             return
         # Claude Code compacts what is too long, and sends it at another place.
         place = 0 if isinstance(exc, ContextOverflow) else initiator.place
-        seen = (self._clock(), place)
-        keep_newest(self._prompts, initiator.key, seen, MOST_PROMPTS)
+        keep_newest(self._prompts, key, (self._clock(), place), MOST_PROMPTS)
 
     async def send(
         self, endpoint: str, body: bytes = b"", model: Model = NO_MODEL,
         initiator: Initiator = NOBODY, headers: Mapping[str, str] = {}, *,
         patient: bool = True,
     ) -> Response:
-        """Send, and again where another token or, if `patient`, some time may help.
-
-        The answer's head has come and is 2xx; raises ProxyError. No body makes a GET.
-        """
+        """Send, and again where another token or, if `patient`, some time may help; the
+        answer's head has come and is 2xx. Raises ProxyError. No body makes a GET."""
         method = "POST" if body else "GET"
         timeouts = self._patience if initiator.who else SHORT_CALL
         wanted = {**dict(model.headers), **headers}
@@ -12087,8 +12058,9 @@ class Program:
         """Stop listening, let streams finish for `grace` seconds, close everything."""
         if self.listens:
             await self.server.close(grace)
-        for part in (self.auth, self.pool, self.direct):
-            await part.close()
+        self.auth.close()
+        await self.pool.close()
+        await self.direct.close()
 
 
 # -- settings ----------------------------------------------------------------------
@@ -12407,10 +12379,9 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int
     program.show = LineWriter(sys.stdout).put  # who reads it may stop reading
     program.show(f"copilot-claude-proxy {__version__} on {program.base}\n")
     greeting = asyncio.ensure_future(greet(program))
-    greeting.add_done_callback(retrieve)
     await stop.wait()
     greeting.cancel()
-    await asyncio.wait([greeting])
+    await asyncio.gather(greeting, return_exceptions=True)
     start = "\r" * at_terminal()  # over the ^C that the terminal shows
     program.show(
         start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once.\n"
@@ -12619,7 +12590,8 @@ async def verb_check(program: Program, args: argparse.Namespace) -> Optional[int
         else:
             say("none  " + name)
     who = "this program" if absent else "the running proxy"
-    steps = {"GitHub answers, TLS included": program.auth.reach}
+    reach = functools.partial(program.auth.ask_github, config.github_api_url + "/")
+    steps = {"GitHub answers, TLS included": reach}
     if absent or program.auth.signed_in():
         steps["the sign-in gives a Copilot token"] = program.auth.renew
     steps[who + " reads the catalogue"] = functools.partial(ask, "/v1/models")

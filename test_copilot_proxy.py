@@ -14679,7 +14679,7 @@ def sign_in(test, path, **settings):
             try:
                 await test(one)
             finally:
-                await one.auth.close()
+                one.auth.close()
                 await one.pool.close()
                 mine = [
                     task
@@ -14980,7 +14980,7 @@ def test_login_in_another_process_is_taken_over(tmp_path):
         other = one.another()
         await other.login()
         await one.polled(other)
-        await other.close()
+        other.close()
         assert (await one.auth.token()).token in one.up.mints
         assert len(one.up.mints) == 1  # the saved one
 
@@ -15184,7 +15184,11 @@ EXCHANGES = [  # status, body, headers, GITHUB_TOKEN, class, status, text
 @pytest.mark.parametrize("status, body, headers, env, kind, expected, text", EXCHANGES)
 def test_token_refusals(status, body, headers, env, kind, expected, text):
     exc = cp.exchange_error(
-        status, headers, (body if isinstance(body, str) else json.dumps(body)).encode(), env
+        status,
+        headers,
+        (body if isinstance(body, str) else json.dumps(body)).encode(),
+        env,
+        "api.github.com",
     )
     assert type(exc) is kind and exc.status == expected and text in str(exc)
     assert ("company proxy" in str(exc)) == ("company" in text)
@@ -15197,7 +15201,7 @@ def test_token_notifications_are_told_apart():
         for kind in kinds.split():
             body = {**ENVELOPE, "can_signup_for_limited": kind == "not_signed_up"}
             body["error_details"] = {**body["error_details"], "notification_id": kind}
-            exc = cp.exchange_error(403, FOUND, json.dumps(body).encode(), "gho_1")
+            exc = cp.exchange_error(403, FOUND, json.dumps(body).encode(), "gho_1", "h")
             texts[kind] = str(exc)
             assert text in str(exc) and "octocat" not in str(exc)
             assert "Free" in str(exc) or kind != "not_signed_up"
@@ -15476,7 +15480,7 @@ def test_token_saved_is_taken_over_only_when_surely_good(tmp_path, left, taken):
         elsewhere = one.another()
         assert (await elsewhere.token()).token == one.up.mints[0]  # saved, taken over
         assert len(one.up.mints) == 1
-        await elsewhere.close()
+        elsewhere.close()
 
     sign_in(test, saved(tmp_path / "t", copilot={**SAVED, "expires_at": int(time.time()) + left}))
 
@@ -15556,12 +15560,12 @@ def test_token_of_the_environment_is_never_written(tmp_path):
 
 def test_github_is_reached(tmp_path):
     async def test(one):
-        await one.auth.reach()
+        await one.auth.ask_github(one.up.url + "/")
         assert len(one.up.requests) == 1
         one.up._server.close()
         await one.pool.close()
         with pytest.raises(cp.ConnectFailed):
-            await one.auth.reach()
+            await one.auth.ask_github(one.up.url + "/")
 
     sign_in(test, tmp_path / "t")
 
@@ -15597,7 +15601,7 @@ class Upstream:
         return self
 
     async def __aexit__(self, *_):
-        await self.auth.close()
+        self.auth.close()
         await self.pool.close()
 
     async def post(self, body, endpoint=cp.CHAT, model="gpt-4.1", **more):
