@@ -2201,7 +2201,7 @@ class FakeUpstream:
         self.tokens = set()
         self.token_fields: Dict[str, Any] = {}  # overrides of the token reply
         self.device: List[Any] = ["authorization_pending"]  # polls before the success
-        self.interval = 0
+        self.interval = 0.1
         self.cut = 0  # cut streams in pieces of this many bytes
         self.pause = 0.0  # seconds between the pieces of a default stream
         self._failed = collections.Counter()
@@ -18582,7 +18582,6 @@ def test_page_signs_in_and_offers_a_new_code(chromium):
         async with FakeUpstream() as up, Proxy(up, github_token="") as proxy:
             async with Browser(chromium) as browser:
                 js = browser.js
-                up.interval = 0.1
                 up.device = ["access_denied"]
                 await browser.open(proxy.url + "/", "$.state.textContent === 'Signed out'")
                 await js("$.login.click()")
@@ -18772,7 +18771,6 @@ def free_port():
 def cli(scenario, home, **settings):
     async def whole():
         async with FakeUpstream() as up:
-            up.interval = 0.1
             return await scenario(Cli(up, home, **{"github_token": "ghu_test", **settings}), up)
 
     return run(whole(), 60)
@@ -20331,7 +20329,7 @@ def test_no_secret_is_ever_answered(tmp_path):
                     "user_code": "AAAA-BBBB",
                     "expires_in": 900,
                     "verification_uri": up.url + "/login/device",
-                    "interval": 0,
+                    "interval": 0.1,
                 },
             )
         ]
