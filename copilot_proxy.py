@@ -12598,7 +12598,7 @@ def start_line(base: str) -> str:
     """The one line that starts Claude Code on this proxy, for the shell in use."""
     shell = os.path.basename(os.environ.get("SHELL", DEFAULT_SHELL))
     python = os.path.basename(sys.executable) or "python3"
-    command = "%s %s env" % (python, shlex.quote(os.path.abspath(THIS_FILE)))
+    command = "%s %s env" % (python, shlex.quote(THIS_FILE))
     port = base.rpartition(":")[2]
     if port != str(Config().port):
         command += " --port " + port
@@ -12726,7 +12726,6 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int
     program.show(
         start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once.\n"
     )
-    await program.close()
 
 
 async def verb_login(program: Program, args: argparse.Namespace) -> Optional[int]:
@@ -12849,7 +12848,7 @@ def for_command(command: List[str], program: Program) -> List[str]:
     if name != "codex":
         return command
     options = []
-    model = codex_model(program.copilot.kept_models())  # its own -m goes before it
+    model = codex_model(program.copilot.kept_models())  # an own -m beats it
     for pair in codex_options(program.base, model).items():
         options += ["-c", "%s=%s" % pair]
     return [command[0], *options, *command[1:]]
@@ -12857,23 +12856,17 @@ def for_command(command: List[str], program: Program) -> List[str]:
 
 async def run_command(command: List[str], env: Dict[str, str]) -> int:
     """Run to the end; its exit code, as a shell has it."""
-    child = None
-    ended: List[int] = []  # the signals, as one may come before there is a child
+    child = await asyncio.create_subprocess_exec(*command, env=env)
 
     def pass_on(number: int, _: Any) -> None:
-        ended.append(number)
-        if child and child.returncode is None:
+        if child.returncode is None:
             child.send_signal(number)
 
-    # Ctrl-C reaches the whole foreground group: the command decides what it means. A
-    # handler and not SIG_IGN, which the child would inherit.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    # Ctrl-C reaches the whole foreground group: the command decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, pass_on)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, pass_on)
-    child = await asyncio.create_subprocess_exec(*command, env=env)
-    if ended:
-        child.send_signal(ended[0])
     code = await child.wait()
     if code < 0:
         return 128 - code
@@ -12963,7 +12956,7 @@ async def run_verb(verb: str, config: Config, args: argparse.Namespace) -> int:
     try:
         return await VERBS[verb](program, args) or DONE
     finally:
-        await program.close(0.0)
+        await program.close()
 
 
 def argument_parser() -> argparse.ArgumentParser:
