@@ -18211,6 +18211,7 @@ window.numbers = query => texts(query).map(each => parseFloat(each.replace(/,/g,
 """
 
 UNTIL = """(async () => {
+%s;
 for (const end = performance.now() + 8000; performance.now() < end;) {
 if (%s) return true;
 await new Promise(done => wait(done, 1))}})()"""
@@ -18332,9 +18333,10 @@ class Browser:
         assert "exceptionDetails" not in told, told["exceptionDetails"]
         return told["result"].get("value")
 
-    async def until(self, expression):
-        """Wait until an expression is true; the page looks itself, to miss no moment."""
-        assert await self.js(UNTIL % expression), expression
+    async def until(self, expression, first=""):
+        """Do what comes first and wait until an expression is true; the page looks itself,
+        to miss no moment."""
+        assert await self.js(UNTIL % (first, expression)), expression
 
     async def open(self, url, ready="true"):
         """Go to a page and wait until it is there."""
@@ -18502,8 +18504,7 @@ def test_page_by_keyboard_mouse_and_clipboard(chromium):
                 **browser.context,
             )
             await browser.until("$.lines.textContent.includes('ANTHROPIC_MODEL')")
-            await js("$.copy.click()")
-            await browser.until("$.copy.textContent === 'Copied'")
+            await browser.until("$.copy.textContent === 'Copied'", first="$.copy.click()")
             report = (await proxy.ask("GET", "/usage/page")).json
             assert await js("navigator.clipboard.readText()") == report["connect"][0]["text"]
             await browser.until("$.copy.textContent === 'Copy'")
@@ -18587,12 +18588,13 @@ def test_page_signs_in_and_offers_a_new_code(chromium):
                 await js("$.login.click()")
                 await browser.until("$.login.textContent === 'Get a new code'")
                 assert "cancelled" in await js("$.refused.textContent")
-                up.device = ["authorization_pending"]
+                up.device = ["authorization_pending"] * 99
                 await js("$.login.click()")
                 await browser.until("document.activeElement.id === 'copycode'")
                 assert await js("$.usercode.textContent") == "WDJB-MJHT"
                 left = await js("$.left.textContent")
                 assert re.fullmatch(r"1[45] min \d+ s", left)
+                up.device.clear()
                 await browser.until("$.state.textContent === 'Ready'")
                 await browser.until("$.detail.textContent.includes('octocat')")
 
