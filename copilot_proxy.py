@@ -12437,17 +12437,6 @@ def read_environment(
     return config
 
 
-def read_settings(args: argparse.Namespace) -> Config:
-    """The settings of this start; raises ConfigError."""
-    forced = {"PORT": args.port, "HOST": args.host}
-    if args.verb == "run":
-        # Of many at once each has its port, and other users of the machine get in to
-        # none: its child alone knows the key.
-        forced["PORT"] = args.port or "0"
-        forced["API_KEY"] = secrets.token_urlsafe(24)
-    return read_environment(os.environ, args.env_file, forced)
-
-
 # -- who answers: the proxy that runs, or this process -----------------------------
 
 QUICK = Timeouts(head=2.0, idle=2.0, total=5.0)  # it answers from memory
@@ -12491,8 +12480,8 @@ async def find_source(
     that only it has is enough, else this process; and why it is not the proxy."""
     absent = "The proxy on %s is signed out."
     try:
-        report = await ask_running(program, "/usage/page", timeouts=QUICK)
-        if text_at(object_at(report, "auth"), "status") == "authenticated":
+        state = await ask_running(program, "/auth/status", timeouts=QUICK)
+        if state.get("status") == "authenticated":
             return functools.partial(ask_running, program), ""
     except ProxyError as exc:
         absent = "No proxy answers on %s."
@@ -12978,19 +12967,19 @@ def argument_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    add = {}
     for name, verb in VERBS.items():
         text = verb.__doc__
-        add[name] = verbs.add_parser(
-            name, help=text, description=text, **shared
-        ).add_argument
-    for name in ("models", "usage"):
-        add[name]("--json", action="store_true", help="for programs")
-    days = "what each day of USAGE_LOG cost"
-    add["usage"]("--days", metavar="N", type=int, default=0, help=days)
-    add["env"]("--shell", choices=sorted(SHELLS), default=DEFAULT_SHELL)
-    add["run"]("--log", metavar="FILE", help="append the log to FILE")
-    add["run"]("command", nargs=argparse.REMAINDER, metavar="-- COMMAND...")
+        add = verbs.add_parser(name, help=text, description=text, **shared).add_argument
+        if name in ("models", "usage"):
+            add("--json", action="store_true", help="for programs")
+        if name == "usage":
+            days = "what each day of USAGE_LOG cost"
+            add("--days", metavar="N", type=int, default=0, help=days)
+        elif name == "env":
+            add("--shell", choices=sorted(SHELLS), default=DEFAULT_SHELL)
+        elif name == "run":
+            add("--log", metavar="FILE", help="append the log to FILE")
+            add("command", nargs=argparse.REMAINDER, metavar="-- COMMAND...")
     return parser
 
 
@@ -13001,8 +12990,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     defaults = argparse.Namespace(verb="serve", port="", host="", env_file="")
     args = argument_parser().parse_args(argv, defaults)
+    forced = {"PORT": args.port, "HOST": args.host}
+    if args.verb == "run":
+        # Of many at once each has its port, and other users of the machine get in to
+        # none: its child alone knows the key.
+        forced["PORT"] = args.port or "0"
+        forced["API_KEY"] = secrets.token_urlsafe(24)
     try:
-        config = read_settings(args)
+        config = read_environment(os.environ, args.env_file, forced)
         # Where a person reads the outcome of a verb, a log would say it again.
         level = config.log_level if args.verb == "serve" else "error"
         colour = is_terminal(sys.stderr) and not os.environ.get("NO_COLOR")
