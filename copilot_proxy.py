@@ -672,11 +672,11 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
     `headers` needs only .get("retry-after"). A context overflow comes back as
     ContextOverflow, everything else as UpstreamError with the upstream's status.
     """
+    text = body.decode("utf-8", "replace")
     try:
-        error = _words_in(json.loads(body.decode("utf-8", "replace")))
+        error = _words_in(json.loads(text))
     except (ValueError, RecursionError):
-        text = body[:MAX_PAGE].decode("utf-8", "replace")
-        error = ErrorWords(_words_in_text(text))
+        error = ErrorWords(_words_in_text(text[:MAX_PAGE]))
     if not error.words:
         error = error._replace(words=f"the upstream answered {status} without a word")
     if not 400 <= status < 600:
