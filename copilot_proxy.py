@@ -672,11 +672,11 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
     `headers` needs only .get("retry-after"). A context overflow comes back as
     ContextOverflow, everything else as UpstreamError with the upstream's status.
     """
+    text = body.decode("utf-8", "replace")
     try:
-        error = _words_in(json.loads(body.decode("utf-8", "replace")))
+        error = _words_in(json.loads(text))
     except (ValueError, RecursionError):
-        text = body[:MAX_PAGE].decode("utf-8", "replace")
-        error = ErrorWords(_words_in_text(text))
+        error = ErrorWords(_words_in_text(text[:MAX_PAGE]))
     if not error.words:
         error = error._replace(words=f"the upstream answered {status} without a word")
     if not 400 <= status < 600:
@@ -12101,17 +12101,6 @@ def read_environment(
     return config
 
 
-def read_settings(args: argparse.Namespace) -> Config:
-    """The settings of this start; raises ConfigError."""
-    forced = {"PORT": args.port, "HOST": args.host}
-    if args.verb == "run":
-        # Of many at once each has its port, and other users of the machine get in to
-        # none: its child alone knows the key.
-        forced["PORT"] = args.port or "0"
-        forced["API_KEY"] = secrets.token_urlsafe(24)
-    return read_environment(os.environ, args.env_file, forced)
-
-
 # -- who answers: the proxy that runs, or this process -----------------------------
 
 QUICK = Timeouts(head=2.0, idle=2.0, total=5.0)  # it answers from memory
@@ -12152,8 +12141,8 @@ async def find_source(
     that only it has is enough, else this process; and why it is not the proxy."""
     absent = "The proxy on %s is signed out."
     try:
-        report = await ask_running(program, "/usage/page", timeouts=QUICK)
-        if text_at(object_at(report, "auth"), "status") == "authenticated":
+        state = await ask_running(program, "/auth/status", timeouts=QUICK)
+        if state.get("status") == "authenticated":
             return functools.partial(ask_running, program), ""
     except ProxyError as exc:
         absent = "No proxy answers on %s."
@@ -12259,7 +12248,7 @@ def start_line(base: str) -> str:
     """The one line that starts Claude Code on this proxy, for the shell in use."""
     shell = os.path.basename(os.environ.get("SHELL", DEFAULT_SHELL))
     python = os.path.basename(sys.executable) or "python3"
-    command = "%s %s env" % (python, shlex.quote(os.path.abspath(THIS_FILE)))
+    command = "%s %s env" % (python, shlex.quote(THIS_FILE))
     port = base.rpartition(":")[2]
     if port != str(Config().port):
         command += " --port " + port
@@ -12386,7 +12375,6 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int
     program.show(
         start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once.\n"
     )
-    await program.close()
 
 
 async def verb_login(program: Program, args: argparse.Namespace) -> Optional[int]:
@@ -12509,7 +12497,7 @@ def for_command(command: List[str], program: Program) -> List[str]:
     if name != "codex":
         return command
     options = []
-    model = codex_model(program.copilot.kept_models())  # its own -m goes before it
+    model = codex_model(program.copilot.kept_models())  # an own -m beats it
     for pair in codex_options(program.base, model).items():
         options += ["-c", "%s=%s" % pair]
     return [command[0], *options, *command[1:]]
@@ -12517,23 +12505,17 @@ def for_command(command: List[str], program: Program) -> List[str]:
 
 async def run_command(command: List[str], env: Dict[str, str]) -> int:
     """Run to the end; its exit code, as a shell has it."""
-    child = None
-    ended: List[int] = []  # the signals, as one may come before there is a child
+    child = await asyncio.create_subprocess_exec(*command, env=env)
 
     def pass_on(number: int, _: Any) -> None:
-        ended.append(number)
-        if child and child.returncode is None:
+        if child.returncode is None:
             child.send_signal(number)
 
-    # Ctrl-C reaches the whole foreground group: the command decides what it means. A
-    # handler and not SIG_IGN, which the child would inherit.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    # Ctrl-C reaches the whole foreground group: the command decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, pass_on)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, pass_on)
-    child = await asyncio.create_subprocess_exec(*command, env=env)
-    if ended:
-        child.send_signal(ended[0])
     code = await child.wait()
     if code < 0:
         return 128 - code
@@ -12624,7 +12606,7 @@ async def run_verb(verb: str, config: Config, args: argparse.Namespace) -> int:
     try:
         return await VERBS[verb](program, args) or DONE
     finally:
-        await program.close(0.0)
+        await program.close()
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -12646,19 +12628,19 @@ def argument_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    add = {}
     for name, verb in VERBS.items():
         text = verb.__doc__
-        add[name] = verbs.add_parser(
-            name, help=text, description=text, **shared
-        ).add_argument
-    for name in ("models", "usage"):
-        add[name]("--json", action="store_true", help="for programs")
-    days = "what each day of USAGE_LOG cost"
-    add["usage"]("--days", metavar="N", type=int, default=0, help=days)
-    add["env"]("--shell", choices=sorted(SHELLS), default=DEFAULT_SHELL)
-    add["run"]("--log", metavar="FILE", help="append the log to FILE")
-    add["run"]("command", nargs=argparse.REMAINDER, metavar="-- COMMAND...")
+        add = verbs.add_parser(name, help=text, description=text, **shared).add_argument
+        if name in ("models", "usage"):
+            add("--json", action="store_true", help="for programs")
+        if name == "usage":
+            days = "what each day of USAGE_LOG cost"
+            add("--days", metavar="N", type=int, default=0, help=days)
+        elif name == "env":
+            add("--shell", choices=sorted(SHELLS), default=DEFAULT_SHELL)
+        elif name == "run":
+            add("--log", metavar="FILE", help="append the log to FILE")
+            add("command", nargs=argparse.REMAINDER, metavar="-- COMMAND...")
     return parser
 
 
@@ -12669,8 +12651,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     defaults = argparse.Namespace(verb="serve", port="", host="", env_file="")
     args = argument_parser().parse_args(argv, defaults)
+    forced = {"PORT": args.port, "HOST": args.host}
+    if args.verb == "run":
+        # Of many at once each has its port, and other users of the machine get in to
+        # none: its child alone knows the key.
+        forced["PORT"] = args.port or "0"
+        forced["API_KEY"] = secrets.token_urlsafe(24)
     try:
-        config = read_settings(args)
+        config = read_environment(os.environ, args.env_file, forced)
         # Where a person reads the outcome of a verb, a log would say it again.
         level = config.log_level if args.verb == "serve" else "error"
         colour = is_terminal(sys.stderr) and not os.environ.get("NO_COLOR")

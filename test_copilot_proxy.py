@@ -2202,7 +2202,7 @@ class FakeUpstream:
         self.tokens = set()
         self.token_fields: Dict[str, Any] = {}  # overrides of the token reply
         self.device: List[Any] = ["authorization_pending"]  # polls before the success
-        self.interval = 0
+        self.interval = 0.1
         self.cut = 0  # cut streams in pieces of this many bytes
         self.pause = 0.0  # seconds between the pieces of a default stream
         self._failed = collections.Counter()
@@ -18249,6 +18249,7 @@ window.numbers = query => texts(query).map(each => parseFloat(each.replace(/,/g,
 """
 
 UNTIL = """(async () => {
+%s;
 for (const end = performance.now() + 8000; performance.now() < end;) {
 if (%s) return true;
 await new Promise(done => wait(done, 1))}})()"""
@@ -18370,9 +18371,10 @@ class Browser:
         assert "exceptionDetails" not in told, told["exceptionDetails"]
         return told["result"].get("value")
 
-    async def until(self, expression):
-        """Wait until an expression is true; the page looks itself, to miss no moment."""
-        assert await self.js(UNTIL % expression), expression
+    async def until(self, expression, first=""):
+        """Do what comes first and wait until an expression is true; the page looks itself,
+        to miss no moment."""
+        assert await self.js(UNTIL % (first, expression)), expression
 
     async def open(self, url, ready="true"):
         """Go to a page and wait until it is there."""
@@ -18540,8 +18542,7 @@ def test_page_by_keyboard_mouse_and_clipboard(chromium):
                 **browser.context,
             )
             await browser.until("$.lines.textContent.includes('ANTHROPIC_MODEL')")
-            await js("$.copy.click()")
-            await browser.until("$.copy.textContent === 'Copied'")
+            await browser.until("$.copy.textContent === 'Copied'", first="$.copy.click()")
             report = (await proxy.ask("GET", "/usage/page")).json
             assert await js("navigator.clipboard.readText()") == report["connect"][0]["text"]
             await browser.until("$.copy.textContent === 'Copy'")
@@ -18620,18 +18621,18 @@ def test_page_signs_in_and_offers_a_new_code(chromium):
         async with FakeUpstream() as up, Proxy(up, github_token="") as proxy:
             async with Browser(chromium) as browser:
                 js = browser.js
-                up.interval = 0.1
                 up.device = ["access_denied"]
                 await browser.open(proxy.url + "/", "$.state.textContent === 'Signed out'")
                 await js("$.login.click()")
                 await browser.until("$.login.textContent === 'Get a new code'")
                 assert "cancelled" in await js("$.refused.textContent")
-                up.device = ["authorization_pending"]
+                up.device = ["authorization_pending"] * 99
                 await js("$.login.click()")
                 await browser.until("document.activeElement.id === 'copycode'")
                 assert await js("$.usercode.textContent") == "WDJB-MJHT"
                 left = await js("$.left.textContent")
                 assert re.fullmatch(r"1[45] min \d+ s", left)
+                up.device.clear()
                 await browser.until("$.state.textContent === 'Ready'")
                 await browser.until("$.detail.textContent.includes('octocat')")
 
@@ -18810,7 +18811,6 @@ def free_port():
 def cli(scenario, home, **settings):
     async def whole():
         async with FakeUpstream() as up:
-            up.interval = 0.1
             return await scenario(Cli(up, home, **{"github_token": "ghu_test", **settings}), up)
 
     return run(whole(), 60)
@@ -20369,7 +20369,7 @@ def test_no_secret_is_ever_answered(tmp_path):
                     "user_code": "AAAA-BBBB",
                     "expires_in": 900,
                     "verification_uri": up.url + "/login/device",
-                    "interval": 0,
+                    "interval": 0.1,
                 },
             )
         ]
