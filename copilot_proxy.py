@@ -1408,13 +1408,13 @@ def parse_response_head(lines: List[str]) -> ResponseHead:
     return ResponseHead(int(status), reason, version, headers)
 
 
-def keeps_alive(head: Union[Request, ResponseHead]) -> bool:
-    """Does the sender of `head` want to use the connection again?"""
-    options = head.headers.get("connection")
-    if options is None:  # as it is on most of them
-        return head.version != "1.0"
+@functools.lru_cache(maxsize=64)
+def keeps_alive(version: str, options: Optional[str]) -> bool:
+    """Does a sender whose `Connection` has these options want to use it again?"""
+    if options is None:
+        return version != "1.0"
     words = [word.strip(" \t") for word in options.lower().split(",")]
-    return "close" not in words and (head.version != "1.0" or "keep-alive" in words)
+    return "close" not in words and (version != "1.0" or "keep-alive" in words)
 
 
 class HeadReader:
@@ -1424,13 +1424,14 @@ class HeadReader:
     greeting need not have an LF, and waits for us.
     """
 
+    rest = b""
+    _blank = 0  # lines before the first
+    _size = 0  # bytes of fields
+
     def __init__(self, limits: Tuple[int, int, int, int] = REQUEST_LIMITS) -> None:
-        self.rest = b""
         self._limits = limits
         self._lines: List[str] = []  # the whole ones
         self._line = bytearray()  # the incomplete one
-        self._blank = 0  # lines before the first
-        self._size = 0  # bytes of fields
 
     def feed(self, data: bytes) -> List[str]:
         """Take the next bytes; give the lines without the empty last one, [] while it
@@ -1501,11 +1502,12 @@ class Body:
 
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes."""
-        body = data[: self._left]
-        self._left -= len(body)
+        if len(data) > self._left:
+            self.rest = data[self._left :]
+            data = data[: self._left]
+        self._left -= len(data)
         self.done = not self._left
-        self.rest += data[len(body) :]
-        return body
+        return data
 
     def eof(self) -> bytes:
         """The peer closed; raises ProtocolError when that cut the body short."""
@@ -8624,6 +8626,7 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
         self.transport: Any = None
         self.unread = 0  # bytes
         self.deadline = NEVER  # of everything; no read() waits longer
+        self.error: Optional[UpstreamError] = None  # raised at the end of what came
         self._due = 0.0  # 0: nobody waits
         self._timer: Any = None
 
@@ -8653,6 +8656,8 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
         finally:
             self._due = 0.0
         self.unread -= len(data)
+        if self.error and not data:
+            raise self.error
         return data
 
     async def read_head(
@@ -8761,7 +8766,6 @@ class UpstreamConnection(TimedProtocol):
         self._patience = 0.0  # seconds of silence that pour() bears
         # Ends pour(); None while nobody waits in it.
         self._poured: Optional[asyncio.Future[None]] = None
-        self._error: Optional[UpstreamError] = None  # why it was closed
         # When another exchange may begin at the latest, by the clock that runs while the
         # computer sleeps.
         self._latest = 0.0
@@ -8770,7 +8774,7 @@ class UpstreamConnection(TimedProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if self._error:  # who waited for it has left
+        if self.error:  # who waited for it has left
             self._loop.call_soon(transport.abort)  # Python 3.9 first adds its reader
 
     def data_received(self, data: bytes) -> None:
@@ -8799,8 +8803,8 @@ class UpstreamConnection(TimedProtocol):
         return True
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
-        if exc and not self._error:
-            self._error = self.broken(f"the connection broke ({exc})")
+        if exc and not self.error:
+            self.error = self.broken(f"the connection broke ({exc})")
         super().connection_lost(exc)
         if self._poured:
             self._pour_out(b"")
@@ -8853,7 +8857,7 @@ class UpstreamConnection(TimedProtocol):
         tls = TLS(context, self.origin.host, self.transport.write)
         data = b""
         while not tls.shake_hands(data):
-            data = await super().read(MAX_HANDSHAKE) or b""
+            data = await self.read(MAX_HANDSHAKE)
             if not data:
                 raise ConnectionError("it was closed during the TLS handshake")
         self._tls = tls
@@ -8865,7 +8869,7 @@ class UpstreamConnection(TimedProtocol):
 
     def abort(self, error: Optional[UpstreamError] = None) -> None:
         """Close the socket at once; who reads from it now or later gets `error`."""
-        self._error = self._error or error or self.broken("the answer was given up")
+        self.error = self.error or error or self.broken("the answer was given up")
         if self.transport:
             self.transport.abort()
 
@@ -8895,13 +8899,6 @@ class UpstreamConnection(TimedProtocol):
         """Does read() give bytes or the end without waiting?"""
         return self.unread > 0 or self.reader.at_eof()
 
-    async def read(self, seconds: float) -> bytes:
-        """Some bytes, or b"" at the end; waits so long for them."""
-        data = await super().read(seconds)
-        if not data and self._error:
-            raise self._error
-        return data
-
     async def pour(self, take: Callable[[bytes], bool], seconds: float) -> None:
         """Give the bytes to `take` the moment they come, b"" at the end, until it
         returns False; what it raises is raised here.
@@ -8929,8 +8926,8 @@ class UpstreamConnection(TimedProtocol):
         failure = None
         self._due = 0.0
         try:
-            if not data and self._error:
-                raise self._error
+            if not data and self.error:
+                raise self.error
             if self._take(data):
                 self._expect(self._patience)
                 return
@@ -8993,7 +8990,7 @@ class Response:
         self._body = body
         self._connection = connection
         self._closed = False
-        self._reusable = keeps_alive(head)
+        self._reusable = keeps_alive(head.version, head.headers.get("connection"))
         self._ahead = b""  # body bytes that nobody has read yet
         if data or body.done:
             self._ahead = self._decode(data)
@@ -9705,12 +9702,12 @@ class HTTPServer:
         out.request = request
         out.pairs = _cors_pairs(request, self._config)
         body = body_framing(request, self._config.max_body_mb << 20)
-        keep = keeps_alive(request) and not self._closing
+        keep = keeps_alive(request.version, request.headers.get("connection")) and not self._closing
         out.keep = keep and body.done  # nobody reads the body of what is refused
         guard(request, self._config, conn.port)
         content = await self._read_body(conn, request, body)
         out.keep = keep
-        return request._replace(body=content, peer=conn.peer)
+        return Request(*request[:4], content, conn.peer)
 
     async def _read_body(
         self, conn: ClientConnection, request: Request, body: Body

@@ -4397,6 +4397,10 @@ HTTP_CASES = (
 )
 
 
+def keeps_alive(head):
+    return cp.keeps_alive(head.version, head.headers.get("connection"))
+
+
 def test_wire_table_size():
     assert len({raw for _, raw, _ in HTTP_CASES}) >= 320
     assert sum(expected[-3:].isdigit() for *_, expected in HTTP_CASES) >= 240  # refused
@@ -4435,7 +4439,7 @@ class SansIO:
         if not self.framing.done:
             return None
         self.words.append("ok:%s" % self.body.decode("latin-1") if self.body else "ok")
-        self.open = cp.keeps_alive(self.head)
+        self.open = keeps_alive(self.head)
         self.head = None
         return self.framing.rest
 
@@ -4522,7 +4526,7 @@ def read_response(method, pieces):
             body += framing.feed(piece)
         if head is None:
             return "cut"
-        reusable = framing.done and not framing.rest and cp.keeps_alive(head)
+        reusable = framing.done and not framing.rest and keeps_alive(head)
         framing.eof()
         return head.status, body, reusable
     except cp.ProtocolError:
@@ -4699,7 +4703,7 @@ def test_wire_hostile_lines_cost_a_millisecond(line):
         began = time.perf_counter()
         with contextlib.suppress(cp.ProxyError):
             head = cp.parse_request_head(head_lines(get(line)))
-            cp.keeps_alive(head)
+            keeps_alive(head)
             cp.guard(head, cp.Config(), 1)
             cp.body_framing(head, MAX)
         took.append(time.perf_counter() - began)
