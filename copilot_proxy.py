@@ -1531,38 +1531,33 @@ class ChunkedBody(Body):
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes; raises ProtocolError 400, 413 or 431."""
         data = self._tail + data
-        pieces = []
-        at = 0
-        while not self._trailer:
-            piece = data[at : at + self._left]
-            pieces.append(piece)
-            at += len(piece)
-            self._left -= len(piece)
-            if self._left:
-                break
+        pieces = [data[: self._left]]
+        at = self._left  # the end of a chunk's data, perhaps of what is still to come
+        while at < len(data) and not self._trailer:
             line = CHUNK_LINE.match(data, at, at + MAX_CHUNK_LINE)
             if not line:
                 break
-            self._take_size(*line.groups())
-            # The last one's line stands for the first line in the trailer's head.
-            at = line.start(1) if self._trailer else line.end()
+            size = int(line[1], 16)
+            self._limit -= size
+            if self._limit < 0:
+                raise ProtocolError("the body is too large", status=413)
+            self._extensions -= len(line[2])
+            if self._extensions < 0:
+                raise ProtocolError("the chunk extensions are too large")
+            start = line.end()
+            at = start + size
+            pieces.append(data[start:at])
+            if not size:
+                # The last one's line stands for the first line in the trailer's head.
+                self._trailer = HeadReader(TRAILER_LIMITS)
+                at = line.start(1)
+        self._left = max(at - len(data), 0)
         self._tail = data[at:]
         if self._trailer:
             self._feed_trailer(self._trailer)
         elif len(self._tail) >= MAX_CHUNK_LINE or self._tail.find(b"\n", 2) > 0:
             raise ProtocolError("a chunk is malformed, or longer than its size")
         return b"".join(pieces)
-
-    def _take_size(self, size: bytes, extensions: bytes) -> None:
-        self._left = int(size, 16)
-        if not self._left:
-            self._trailer = HeadReader(TRAILER_LIMITS)
-        self._limit -= self._left
-        if self._limit < 0:
-            raise ProtocolError("the body is too large", status=413)
-        self._extensions -= len(extensions)
-        if self._extensions < 0:
-            raise ProtocolError("the chunk extensions are too large")
 
     def _feed_trailer(self, trailer: HeadReader) -> None:
         lines = trailer.feed(self._tail)
@@ -8678,17 +8673,15 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
         if not self._timer or self._timer.when() > self._due:
             self._set_timer()
 
-    def _set_timer(self, looked: bool = False) -> None:
+    def _set_timer(self, was_late: bool = False) -> None:
         if self._timer:
             self._timer.cancel()
         self._timer = None
         wait = self._due - time.monotonic()
-        if wait > 0:
-            self._timer = self._loop.call_later(wait, self._set_timer)
-        elif self._due and not looked:
-            # After a sleep or a SIGSTOP the loop runs its timers before it has read
-            # what waits in the sockets: it does that before it comes to this one.
-            self._timer = self._loop.call_later(0, self._set_timer, True)
+        # After a sleep or a SIGSTOP the loop runs its timers before it has read what
+        # waits in the sockets: it does that before it comes to the second one.
+        if wait > 0 or not was_late:
+            self._timer = self._loop.call_later(wait, self._set_timer, wait <= 0)
         elif self._due:
             self.time_out()
 
@@ -9007,8 +9000,7 @@ class Response:
 
         def take_body(data: bytes) -> bool:
             body = self._decode(data)
-            more = not body or bool(take(body))
-            return more and not self._body.done
+            return (not body or bool(take(body))) and not self._body.done
 
         ahead = self._ahead
         self._ahead = b""
@@ -9494,15 +9486,6 @@ class Responder:
         """Is nobody there who reads it?"""
         return self._conn.gone
 
-    @property
-    def _chunks(self) -> bool:
-        # HTTP/1.0 knows none: there the end of the connection ends the answer.
-        return self.request.version != "1.0"
-
-    @property
-    def _bodiless(self) -> bool:
-        return self.request.method == "HEAD"
-
     def release(self) -> None:
         """The request's body is no longer needed: others may have its place."""
         self._conn.keep_places(0)
@@ -9513,7 +9496,7 @@ class Responder:
         pairs = [*pairs, *SAFE_PAIRS, *self.pairs, ("date", _date(int(time.time())))]
         if not self.keep:
             pairs.append(("connection", "close"))
-        elif not self._chunks:
+        elif self.request.version == "1.0":
             pairs.append(("connection", "keep-alive"))
         head = encode_response_head(status, pairs)
         self.started = True
@@ -9525,7 +9508,9 @@ class Responder:
             pairs = [*pairs, ("content-length", str(len(body)))]
         head = self._answer_head(status, pairs)
         self.ended = True
-        if not self._conn.push(head if self._bodiless else head + body):
+        if self.request.method != "HEAD":
+            head += body
+        if not self._conn.push(head):
             await self._conn.drain()
 
     async def fail(self, exc: ProxyError) -> None:
@@ -9541,6 +9526,8 @@ class Responder:
 
     def start(self, status: int, pairs: Pairs) -> None:
         """Send the head of a streamed answer, with the first piece if that is there."""
+        # HTTP/1.0 knows no chunks: there the end of the connection ends the answer.
+        self._chunks = self.request.version != "1.0"
         self.keep = self.keep and self._chunks
         if self._chunks:
             pairs = [*pairs, ("transfer-encoding", "chunked")]
@@ -9549,7 +9536,7 @@ class Responder:
 
     def push(self, data: bytes, ending: bytes = b"") -> bool:
         """Send a piece of a streamed answer; False: call drain() before more."""
-        if self._bodiless or self.ended:
+        if self.ended or self.request.method == "HEAD":
             data = b""
         elif self._chunks:
             data = encode_chunk(data) + ending
@@ -9702,7 +9689,10 @@ class HTTPServer:
         out.request = request
         out.pairs = _cors_pairs(request, self._config)
         body = body_framing(request, self._config.max_body_mb << 20)
-        keep = keeps_alive(request.version, request.headers.get("connection")) and not self._closing
+        keep = (
+            keeps_alive(request.version, request.headers.get("connection"))
+            and not self._closing
+        )
         out.keep = keep and body.done  # nobody reads the body of what is refused
         guard(request, self._config, conn.port)
         content = await self._read_body(conn, request, body)
