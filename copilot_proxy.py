@@ -1641,7 +1641,7 @@ class CodedContent:
         if self._coding == "zstd":
             options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW}
             return zstd.ZstdDecompressor(options=options)
-        # Many send deflate without zlib's head (RFC 9110 8.4.1.2); the first byte of one
+        # Many send deflate without its head (RFC 9110 8.4.1.2); the first byte of one
         # names the method 8, and no encoder begins with that without it.
         bare = self._coding == "deflate" and data[0] & 15 != 8
         return zlib.decompressobj(-zlib.MAX_WBITS if bare else 32 + zlib.MAX_WBITS)
@@ -8759,7 +8759,7 @@ class UpstreamConnection(TimedProtocol):
         self._patience = 0.0  # seconds of silence that pour() bears
         # Ends pour(); None while nobody waits in it.
         self._poured: Optional[asyncio.Future[None]] = None
-        # When another exchange may begin at the latest, by the clock that runs while the
+        # When another exchange may begin at the latest, by the clock that runs while a
         # computer sleeps.
         self._latest = 0.0
 
