@@ -4622,6 +4622,15 @@ def test_wire_a_malformed_field_costs_linear_time(unit):
     assert time.process_time() - began < 1  # quadratic, blanks take 3 s and more
 
 
+def test_wire_a_head_byte_by_byte_costs_linear_time():
+    raw = b"HTTP/1.1 200 OK\r\n" + b"a: %b\r\n" % (b"b" * 500) * 120 + b"\r\n"
+    reader = cp.HeadReader(cp.RESPONSE_LIMITS)
+    began = time.process_time()
+    lines = [line for byte in raw for line in reader.feed(bytes([byte]))]
+    assert len(lines) == 121 and lines[-1] == "a: " + "b" * 500
+    assert time.process_time() - began < 1  # 0.1 s; judged anew with each it takes 5 s
+
+
 LONG_TEXT = json.dumps({"a": "words " * 300000}).encode()  # 1.8 MB of JSON
 CODED = [  # coding, body as sent, body or status, words
     ("gzip", gzip.compress(b"{}"), b"{}", ""),
