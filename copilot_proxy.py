@@ -1309,6 +1309,7 @@ UNLIMITED = 1 << 63
 MAX_BLANK_LINES = 4  # before a request; RFC 9112 2.2 asks for one
 MAX_CHUNK_LINE = 1024
 MAX_EXTENSIONS = 16384  # in a message; CVE-2023-39326 is a drip of ignored bytes
+CODINGS = ("identity", "gzip", "x-gzip", "deflate")
 DECODED_SLICE = 1 << 20  # bytes undone at once: some milliseconds
 ZSTD_ERROR = getattr(zstd, "ZstdError", zlib.error)
 ZSTD_WINDOW = 23  # 8 MB by its logarithm: all that RFC 9659 allows senders
@@ -1603,19 +1604,30 @@ def response_framing(method: str, head: ResponseHead) -> Body:
     return body_framing(head, unsaid=None)
 
 
-class CodedContent:
+class ContentDecoder:
     """Undoes a Content-Encoding, in slices, each when it is wanted.
 
     It may give `limit` bytes, of one member after another (RFC 1952 2.2).
     """
 
     def __init__(self, coding: str, limit: int) -> None:
-        self._coding = coding
+        """Raises ProxyError 415."""
+        self._coding = coding.lower() or "identity"
         self._left = limit  # bytes that may come out
         self._engine: Any = None
+        if self._coding not in CODINGS and not (self._coding == "zstd" and zstd):
+            raise ProxyError(
+                "Content-Encoding %s cannot be read here (zstd takes Python 3.14): send "
+                "the body as it is, or in gzip or deflate; in Codex set "
+                "features.enable_request_compression=false." % ascii(coding[:40]),
+                status=415,
+            )
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take coded bytes, give plain ones; raises ProtocolError, 413 at the limit."""
+        if self._coding == "identity":
+            yield data
+            return
         piece = b""
         while data or len(piece) == DECODED_SLICE:
             engine = self._engine or self._new_engine(data)
@@ -1650,26 +1662,6 @@ class CodedContent:
         """The body has ended; raises ProtocolError when that cut it short."""
         if self._engine:
             raise ProtocolError(f"the {self._coding} body is cut short")
-
-
-def content_decoder(coding: Optional[str], limit: int) -> Optional[CodedContent]:
-    """What undoes the Content-Encoding of a request, None where it has none; raises
-    ProxyError 415."""
-    coding = (coding or "identity").lower()
-    if coding == "identity":
-        return None
-    if coding in ("gzip", "x-gzip", "deflate") or coding == "zstd" and zstd:
-        return CodedContent(coding, limit)
-    advice = "send the body as it is, or in gzip or deflate."
-    if coding == "zstd":
-        advice = (
-            "that takes Python 3.14. Send the body as it is; in Codex set "
-            "features.enable_request_compression=false."
-        )
-    raise ProxyError(
-        "Content-Encoding %s cannot be read here: %s" % (ascii(coding[:40]), advice),
-        status=415,
-    )
 
 
 # -- what is sent ------------------------------------------------------------------
@@ -8448,7 +8440,7 @@ class Timeouts(NamedTuple):
 
     head: float = 300.0  # from the request until the whole head of its answer
     idle: float = 300.0  # between two pieces of the body
-    total: float = 0.0  # for all of it, connecting too; 0: as long as it goes on
+    total: float = NEVER  # for all of it, connecting too
 
 
 class Origin(NamedTuple):
@@ -8755,10 +8747,9 @@ class UpstreamConnection(TimedProtocol):
         self._kept = kept
         self._tls: Optional[TLS] = None
         self._heard = False  # has a byte of this answer come?
-        self._take: Callable[[bytes], bool]  # what pour() was given
-        self._patience = 0.0  # seconds of silence that pour() bears
-        # Ends pour(); None while nobody waits in it.
-        self._poured: Optional[asyncio.Future[None]] = None
+        # While somebody waits in pour(): what takes the bytes, the seconds of silence that
+        # it bears, and the future that ends it.
+        self._pouring: Any = None
         # When another exchange may begin at the latest, by the clock that runs while a
         # computer sleeps.
         self._latest = 0.0
@@ -8782,7 +8773,7 @@ class UpstreamConnection(TimedProtocol):
         if not data:
             return
         self._heard = True
-        if self._poured:
+        if self._pouring:
             self._pour_out(data)
         else:
             super().data_received(data)
@@ -8791,7 +8782,7 @@ class UpstreamConnection(TimedProtocol):
         super().eof_received()
         if self._tls and not self._tls.ended:  # by whom is not known (RFC 9112 9.8)
             self.abort(self.broken("the connection was cut"))
-        if self._poured:
+        if self._pouring:
             self._pour_out(b"")
         return True
 
@@ -8799,7 +8790,7 @@ class UpstreamConnection(TimedProtocol):
         if exc and not self.error:
             self.error = self.broken(f"the connection broke ({exc})")
         super().connection_lost(exc)
-        if self._poured:
+        if self._pouring:
             self._pour_out(b"")
 
     def time_out(self) -> None:
@@ -8901,32 +8892,31 @@ class UpstreamConnection(TimedProtocol):
         while self.ready:
             if not take(await self.read(seconds)):
                 return
-        self._take = take
-        self._patience = seconds
         poured = self._loop.create_future()
-        self._poured = poured
+        pouring = (take, seconds, poured)
+        self._pouring = pouring
         self._expect(seconds)
         try:
             await poured
         except asyncio.CancelledError:
-            if self._poured is poured:  # else the connection may be another's by now
-                self._poured = None
+            if self._pouring is pouring:  # else the connection may be another's by now
+                self._pouring = None
                 self.abort()
             raise
 
     def _pour_out(self, data: bytes) -> None:
-        poured = self._poured
+        take, seconds, poured = self._pouring
         failure = None
         self._due = 0.0
         try:
             if not data and self.error:
                 raise self.error
-            if self._take(data):
-                self._expect(self._patience)
+            if take(data):
+                self._expect(seconds)
                 return
         except Exception as exc:  # its place is in pour()
             failure = exc
-        self._poured = None
+        self._pouring = None
         if poured.done():  # who waits may have been cancelled in this turn
             return
         if failure:
@@ -9082,7 +9072,7 @@ class ConnectionPool:
             target = f"http://{origin.authority}{target}"
             pairs += proxy.pairs
         head = encode_request_head(method, target, pairs)
-        deadline = time.monotonic() + (timeouts.total or NEVER)
+        deadline = time.monotonic() + timeouts.total
         for connection in self._candidates(origin):
             connection.deadline = deadline
             fresh = connection.transport is None
@@ -9702,8 +9692,8 @@ class HTTPServer:
     async def _read_body(
         self, conn: ClientConnection, request: Request, body: Body
     ) -> bytes:
-        coding = request.headers.get("content-encoding")
-        decoder = content_decoder(coding, self._config.max_body_mb << 20)
+        coding = request.headers.get("content-encoding", "identity")
+        decoder = ContentDecoder(coding, self._config.max_body_mb << 20)
         expectation = request.headers.get("expect")
         if expectation and request.version != "1.0":  # RFC 9110 10.1.1
             if expectation.lower() != "100-continue":
@@ -9719,7 +9709,7 @@ class HTTPServer:
                 raise ProtocolError("the request body took too long", status=408)
             data = body.feed(data) if data else body.eof()
             conn.ahead = body.rest
-            for part in decoder.feed(data) if decoder else (data,):
+            for part in decoder.feed(data):
                 pieces.append(part)
                 size += len(part)
                 if size > self._limits.heavy and not conn.places:
@@ -9727,8 +9717,7 @@ class HTTPServer:
                     began = time.monotonic()
                 elif len(part) == DECODED_SLICE:
                     await asyncio.sleep(0)
-        if decoder:
-            decoder.finish()
+        decoder.finish()
         if conn.heavy:
             conn.keep_places(size)
         return b"".join(pieces)
