@@ -143,9 +143,9 @@ def parse_commas(raw: str) -> Tuple[str, ...]:
 
 def parse_pairs(raw: str) -> Tuple[Tuple[str, ...], ...]:
     """A comma list of `name=id`."""
-    halves = [part.split("=", 1) for part in parse_commas(raw)]
+    halves = [part.partition("=")[::2] for part in parse_commas(raw)]
     pairs = [tuple(map(str.strip, pair)) for pair in halves]
-    if any(len(pair) < 2 or "" in pair for pair in pairs):
+    if not all(map(all, pairs)):
         raise ValueError("pairs like claude-haiku-*=gpt-5-mini, with commas")
     return tuple(pairs)
 
@@ -202,7 +202,7 @@ class Settings:
     usage_log = Setting()
     log_level = Setting("info", parse_choice, "error", "warn", "info", "debug")
     github_url = Setting("https://github.com", parse_address)  # or https://T.ghe.com
-    github_api_url = Setting("", parse_address)  # follows GITHUB_URL
+    github_api_url = Setting("https://api.github.com", parse_address)  # or of tenant T
     copilot_api_url = Setting("", parse_address)  # instead of the token's endpoint
     copilot_editor_version = Setting("vscode/1.113.0")  # to be raised after a 466
     copilot_plugin_version = Setting("copilot-chat/0.42.0")
@@ -240,23 +240,14 @@ def one_layer(source: Mapping[str, str]) -> Dict[str, str]:
     return layer
 
 
-class Config(Settings):
+_DEFAULTS = {name.lower(): row.default for name, row in SETTINGS.items()}
+_Values = collections.namedtuple("_Values", _DEFAULTS, defaults=_DEFAULTS.values())
+
+
+class Config(_Values):
     """All settings, frozen: `config.port` is PORT. `repr` shows no secret."""
 
-    def __init__(self, **values: Any) -> None:
-        for name, setting in SETTINGS.items():
-            name = name.lower()
-            self.__dict__[name] = values.pop(name, setting.default)
-        if values:
-            raise TypeError(f"unknown settings: {', '.join(values)}")
-        if not self.github_api_url:
-            # The API of GitHub tenant T is at api.T.ghe.com (UPSTREAM 1.1).
-            tenant = TENANT.fullmatch(self.github_url)
-            domain = tenant[1] if tenant else "github.com"
-            self.__dict__["github_api_url"] = "https://api." + domain
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError("settings do not change while the program runs")
+    __slots__ = ()
 
     def __repr__(self) -> str:
         public = [name for name in SETTINGS if name not in SECRET_SETTINGS]
@@ -277,6 +268,9 @@ class Config(Settings):
                     raise ConfigError(
                         f"{name}={shown} is not usable: expected {exc}."
                     ) from None
+        tenant = TENANT.fullmatch(values.get("github_url", ""))
+        if tenant:  # its API is at api.T.ghe.com (UPSTREAM 1.1)
+            values.setdefault("github_api_url", "https://api." + tenant[1])
         return cls(**values)
 
 
@@ -296,25 +290,12 @@ def near_misses(names: Iterable[str]) -> List[Tuple[str, str]]:
     return found
 
 
-DOTENV_LINE = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z_0-9]*)\s*=\s*(.*)")
-DOTENV_VALUE = re.compile(
-    r"""'([^']*)'\s*(?:#.*)?|"((?:[^"\\]|\\.)*)"\s*(?:#.*)?|(?!['"]).*"""
+DOTENV_LINE = re.compile(
+    r"(?:export[ \t]+)?([A-Za-z_][A-Za-z_0-9]*)\s*=\s*"
+    r"""(?:'([^']*)'\s*(?:#.*)?|"((?:[^"\\]|\\.)*)"\s*(?:#.*)?|((?!['"\s]).*))"""
 )
 DOTENV_COMMENT = re.compile(r"(?:^|[ \t])#")
 DOTENV_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
-
-
-def _dotenv_value(raw: str) -> Optional[str]:
-    """The value behind the `=`; None = its quotes do not close."""
-    found = DOTENV_VALUE.fullmatch(raw)
-    if not found:
-        return None
-    single, double = found.groups()
-    if double is not None:
-        return re.sub(r"\\(.)", lambda m: DOTENV_ESCAPES.get(m[1], m[1]), double)
-    if single is not None:
-        return single
-    return DOTENV_COMMENT.split(raw, 1)[0].strip()
 
 
 def parse_dotenv(text: str) -> Tuple[Dict[str, str], List[int]]:
@@ -328,11 +309,15 @@ def parse_dotenv(text: str) -> Tuple[Dict[str, str], List[int]]:
         if line[:1] in ("", "#"):
             continue
         found = DOTENV_LINE.fullmatch(line)
-        value = _dotenv_value(found[2]) if found else None
-        if value is None:
+        if not found:  # also where its quotes do not close
             odd.append(number)
-        else:
-            values[found[1]] = value
+            continue
+        name, value, quoted, bare = found.groups()
+        if quoted is not None:
+            value = re.sub(r"\\(.)", lambda m: DOTENV_ESCAPES.get(m[1], m[1]), quoted)
+        elif bare is not None:
+            value = DOTENV_COMMENT.split(bare, 1)[0].strip()
+        values[name] = value
     return values, odd
 
 
@@ -353,27 +338,22 @@ LOGIN_OPENINGS = {
 
 
 class ProxyError(Exception):
-    """A failure that the client is told; `status` is what it is answered with."""
+    """A failure that the client is told; `status` is what it is answered with. What
+    `facts` say goes before what the class says."""
 
     status = 500
     whose = "this program"  # fault it is; else client, own limit, GitHub, network
-    code: Optional[str] = None  # OpenAI's error.code
+    code = ""  # OpenAI's error.code
+    kind = ""  # the upstream's own error.type, when it named one
+    details: Any = None  # what SDKs read for their typed errors
+    retry_after = ""  # as the header has it: seconds or a date
     should_retry: Optional[bool] = None  # Claude Code obeys x-should-retry
+    logged = False  # in the line of its request
 
-    def __init__(
-        self, message: str, *, status: int = 0, code: Optional[str] = None,
-        retry_after: str = "", should_retry: Optional[bool] = None,
-        details: Optional[JSON] = None,
-    ) -> None:
-        self.status = status or self.status
-        self.code = code or self.code
-        self.retry_after = retry_after  # as the header has it: seconds or a date
-        # What SDKs read for their typed errors.
-        self.details: JSON = {"details": details} if details else {}
-        if should_retry is not None:
-            self.should_retry = should_retry
+    def __init__(self, message: str, **facts: Any) -> None:
         self.words = message  # without our opening and our advice
         self.reason = message  # for the log: never words that may quote the prompt
+        vars(self).update(facts)
         if self.status in (401, 403):
             message = LOGIN_OPENINGS.get(self.whose, "") + message
         super().__init__(message)
@@ -442,14 +422,11 @@ class NotFound(ProxyError):
 
 
 class MethodNotAllowed(ProxyError):
-    """The path exists; `allow` lists the methods it takes."""
+    """The path exists; the fact `allow` lists the methods it takes."""
 
     status = 405
     whose = "client"
-
-    def __init__(self, message: str, allow: str) -> None:
-        super().__init__(message)
-        self.allow = allow
+    allow: str
 
 
 class RateLimited(ProxyError):
@@ -471,7 +448,6 @@ class UpstreamError(ProxyError):
 
     status = 502
     whose = "GitHub"
-    kind = ""  # the upstream's own error.type, when it named one
 
 
 class UpstreamTimeout(UpstreamError):
@@ -509,21 +485,23 @@ ERROR_TYPES = {
 }
 
 
-def _error_types(exc: ProxyError) -> List[str]:
+def _error_body(exc: ProxyError, spelling: int) -> JSON:
     types = ERROR_TYPES.get(exc.status) or ERROR_TYPES[exc.status // 100 * 100]
-    return types.split()
+    error = {"message": str(exc), "type": types.split()[spelling]}
+    if exc.details:
+        error["details"] = exc.details
+    return error
 
 
 def anthropic_error(exc: ProxyError) -> JSON:
     """The body of an Anthropic error answer, and the data of its `error` event."""
-    error = {"type": _error_types(exc)[0], "message": str(exc), **exc.details}
-    return {"type": "error", "error": error}
+    return {"type": "error", "error": _error_body(exc, 0)}
 
 
 def openai_error(exc: ProxyError) -> JSON:
     """The body of an OpenAI error answer, and the data of a stream's error chunk."""
-    error = {"message": str(exc), "type": _error_types(exc)[1], "param": None}
-    return {"error": {**error, "code": exc.code, **exc.details}}
+    error = {**_error_body(exc, 1), "param": None, "code": exc.code or None}
+    return {"error": error}
 
 
 class Advice(NamedTuple):
@@ -636,19 +614,18 @@ MAX_PAGE = 64 * 1024  # what is looked at of an error that is not JSON
 class ErrorWords(NamedTuple):
     """What an upstream's error says of itself; "" = nothing."""
 
-    message: str
+    words: str
     code: str = ""
     kind: str = ""
     details: Any = None
 
 
-def _words_in_text(text: str) -> ErrorWords:
+def _words_in_text(text: str) -> str:
     text = text.strip()
-    if text[:1] != "<":
-        return ErrorWords(text[:MAX_MESSAGE])
-    title = re.search(r"<title>([^<]{1,200})", text)  # a load balancer's page
-    words = "the upstream sent a web page"
-    return ErrorWords(words + ": " + title[1].strip() if title else words)
+    if text[:1] == "<":  # a load balancer's page
+        title = re.search(r"<title>([^<]{1,200})|$", text)
+        return "the upstream sent a web page: " + (title[1] or "untitled").strip()
+    return text[:MAX_MESSAGE]
 
 
 def _words_in(obj: Any) -> ErrorWords:
@@ -670,29 +647,23 @@ def _words_in(obj: Any) -> ErrorWords:
 
 
 def _error_of(error: ErrorWords, status: int, retry_after: str = "") -> ProxyError:
-    words = error.message or "the upstream gave the request up without a word"
+    words = error.words or "the upstream gave the request up without a word"
     name = f"{error.code} {words}"
     if status in (400, 413, 502) and OVERFLOW.search(name):
         found = OVERFLOW_NUMBERS.search(words)
         return ContextOverflow(*map(int, found.groups() if found else ()))
+    facts = error._asdict()
     text = words
     reason = "Copilot refuses the request."
-    should_retry = None
     advice = advice_for(status, name)
     if advice:
-        _, _, should_retry, reason = advice
+        _, _, facts["should_retry"], reason = advice
         end = "" if words.endswith((".", "!", "?")) else "."
         text = f"{words}{end} {reason}"
-    exc = UpstreamError(
-        text, status=RENAMED_STATUSES.get(status, status), code=error.code,
-        retry_after=retry_after, should_retry=should_retry, details=error.details,
-    )
-    exc.kind = error.kind
-    exc.words = words
-    exc.reason = reason
     if error.code:
-        exc.reason += " (%s)" % error.code[:60]
-    return exc
+        reason += " (%s)" % error.code[:60]
+    facts.update(words=words, reason=reason, retry_after=retry_after)
+    return UpstreamError(text, status=RENAMED_STATUSES.get(status, status), **facts)
 
 
 def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> ProxyError:
@@ -704,13 +675,13 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
     try:
         error = _words_in(json.loads(body.decode("utf-8", "replace")))
     except (ValueError, RecursionError):
-        error = _words_in_text(body[:MAX_PAGE].decode("utf-8", "replace"))
-    if not error.message:
-        words = f"the upstream answered {status} without a word"
-        error = error._replace(message=words)
+        text = body[:MAX_PAGE].decode("utf-8", "replace")
+        error = ErrorWords(_words_in_text(text))
+    if not error.words:
+        error = error._replace(words=f"the upstream answered {status} without a word")
     if not 400 <= status < 600:
         status = 502
-    if status == 401 and "does not belong to this connection" in error.message:
+    if status == 401 and "does not belong to this connection" in error.words:
         status = 400  # about an input item, not about the sign-in (UPSTREAM 15.2)
     return _error_of(error, status, headers.get("retry-after") or "")
 
@@ -858,10 +829,10 @@ class LineWriter(logging.Handler):
             self._dropped += 1
 
     def close(self) -> None:
-        """Wait until all is written, but no longer than a second."""
+        """Wait until all is written, but no longer than half a second."""
         if self._raw is not None:
             self._queue.put(None)
-            self._thread.join(1.0)
+            self._thread.join(0.5)
         super().close()
 
     def _run(self) -> None:
@@ -945,14 +916,13 @@ def _is_too_deep(raw: bytes, value: Any) -> bool:
     # Each level takes two bytes, so that most events of a stream are not looked at.
     if len(raw) <= 2 * MAX_DEPTH:
         return False
-    # Level by level and in C: an eighth of a millisecond for a megabyte.
+    # Level by level and in C; a dict of nothing but texts and numbers is not tracked.
     level = [value]
-    for _ in range(MAX_DEPTH):
-        held = gc.get_referents(*level)
-        level = [each for each in held if type(each) in (dict, list)]
+    for _ in range(MAX_DEPTH - 1):
+        level = list(filter(gc.is_tracked, gc.get_referents(*level)))
         if not level:
             return False
-    return True
+    return any(isinstance(each, (dict, list)) for each in gc.get_referents(*level))
 
 
 def loads(raw: bytes) -> Any:
@@ -1098,12 +1068,8 @@ def replace_lone_surrogates(raw: bytes) -> bytes:
     return _ESCAPES.sub(lambda found: b"\\ufffd" if found[1] else found[0], raw)
 
 
-# A value, where it stands in a text (a member: from its key on), and the same of its
-# items, if it is one of these lists: a long history is edited at few places.
-Place = Tuple[Any, int, int, Optional[List[Any]]]
-PLACED_LISTS = ("tools", "system", "messages", "input")
-# More items are not placed: each costs a microsecond, and some have three bytes.
-MAX_PLACES = 20_000
+# A member's value, and where it stands in a text, from its key on.
+Place = Tuple[Any, int, int]
 
 
 def _token(pattern: str) -> Callable[..., Any]:
@@ -1113,18 +1079,6 @@ def _token(pattern: str) -> Callable[..., Any]:
 _first_key = _token(r' { "([^"\\\x00-\x1f]*)" : ')
 _next_key = _token(r' , "([^"\\\x00-\x1f]*)" : ')
 _last_brace = _token(r" } \Z")
-_first_item, _next_item, _last_bracket = map(_token, (r"\[ (?=[^]\s])", " , ", r" \]"))
-
-
-def _place_items(text: str, found: Any) -> Tuple[List[Place], int]:
-    """The items of a list from its first on, and where it ends."""
-    items: List[Place] = []
-    while found and len(items) < MAX_PLACES:
-        start = found.end()
-        item, end = _scan(text, start)
-        items.append((item, start, end, None))
-        found = _next_item(text, end)
-    return items, _last_bracket(text, end).end()
 
 
 def _place_members(text: str) -> Dict[str, Place]:
@@ -1132,31 +1086,27 @@ def _place_members(text: str) -> Dict[str, Place]:
     places: Dict[str, Place] = {}
     found = _first_key(text)
     end = found.end()
-    while found and len(places) < MAX_PLACES:
-        key = found[1]
-        opened = key in PLACED_LISTS and _first_item(text, found.end())
-        if opened:
-            items, end = _place_items(text, opened)
-            value = [item[0] for item in items]
-        else:
-            value, end = _scan(text, found.end())
-            items = [] if value == [] else None
-        places[key] = (value, found.start(1) - 1, end, items)
+    while found:
+        value, end = _scan(text, found.end())
+        places[found[1]] = (value, found.start(1) - 1, end)
         found = _next_key(text, end)
     _last_brace(text, end).end()
     return places
 
 
-def parse_placed(raw: bytes) -> Tuple[JSON, Dict[str, Place]]:
-    """Parse a request body and tell where its members stand; raises BadRequest."""
+def parse_placed(raw: bytes) -> Tuple[JSON, bytes, str, Dict[str, Place]]:
+    """Parse a request body; also its bytes as they may be sent, their text, and where
+    its members stand: none where only loads() can read it. Raises BadRequest."""
+    raw = replace_lone_surrogates(raw)
     try:
-        places = _place_members(raw.decode("utf-8"))
+        text = raw.decode("utf-8")
+        places = _place_members(text)
     except (ValueError, AttributeError, StopIteration, RecursionError):
-        return loads_object(raw), {}  # where a token is missing, it says what is wrong
+        return loads_object(raw), raw, "", {}  # a missing token: it says what is wrong
     body = {key: place[0] for key, place in places.items()}
     if _is_too_deep(raw, body):
         loads_object(raw)  # as above
-    return body, places
+    return body, raw, text, places
 
 
 # -- tables that do not grow for ever ------------------------------------------------
@@ -1199,7 +1149,17 @@ def encode_sse(event: str, obj: Any) -> bytes:
     return b"data: %b\n\n" % dumps(obj)
 
 
-def _parse_block(block: bytes) -> Optional[SSEEvent]:
+def event_too_large() -> UpstreamError:
+    """The error for an event that nobody can want."""
+    return UpstreamError(
+        f"the upstream sent an event of more than {MAX_EVENT} bytes; try again"
+    )
+
+
+def parse_block(block: bytes) -> Optional[SSEEvent]:
+    """The event that a block of lines is, None where it has no data."""
+    if len(block) > MAX_EVENT:
+        raise event_too_large()
     name = b""
     data = []
     for line in block.split(b"\n"):
@@ -1213,50 +1173,43 @@ def _parse_block(block: bytes) -> Optional[SSEEvent]:
     return SSEEvent(name.decode("utf-8", "replace"), b"\n".join(data))
 
 
-def event_too_large(limit: int) -> UpstreamError:
-    """The error for an event that nobody can want."""
-    return UpstreamError(
-        f"the upstream sent an event of more than {limit} bytes; try again"
-    )
-
-
 class SSEDecoder:
-    """Bytes in, events out; raises UpstreamError for an event over `limit` bytes."""
+    """Bytes in, events out; raises UpstreamError for an event over MAX_EVENT."""
 
-    def __init__(self, limit: int = MAX_EVENT) -> None:
-        self._limit = limit
+    def __init__(self) -> None:
         self._tail = bytearray()  # what follows the last blank line
         self._skip_lf = False  # a CR ended the last piece, and with it its line
         self._start = True  # only the very first bytes may be a BOM
 
-    @property
-    def pending(self) -> bool:
-        """Whether a part of an event has come and its end has not."""
-        return self._tail not in (b"", b"\n")
-
-    def feed(self, data: bytes) -> List[SSEEvent]:
-        """Take the next bytes, return the events that they complete."""
+    def whole(self, data: bytes) -> bytes:
+        """Take the next bytes, return the events that they complete, each line of them
+        ended by a plain LF."""
         if self._skip_lf or b"\r" in data:
             data = self._plain_newlines(data)
+        if self._start or self._tail or data[-2:] != b"\n\n":  # else: as it came
+            data = self._join(data)
+        return data
+
+    def feed(self, data: bytes) -> List[SSEEvent]:
+        """As whole(), each event by itself. The stream's end is fed as a blank line."""
+        blocks = self.whole(data).split(b"\n\n")[:-1]
+        return list(filter(None, map(parse_block, blocks)))
+
+    def _join(self, data: bytes) -> bytes:
         if self._tail[-1:] == b"\n":  # half of a blank line, perhaps
             del self._tail[-1:]
             data = b"\n" + data
-        blocks = data.split(b"\n\n")
-        self._tail += blocks[0]  # a bytearray: bytes would be copied for every piece
-        if max(len(self._tail), max(map(len, blocks))) > self._limit:
-            raise event_too_large(self._limit)
-        if len(blocks) == 1:
-            return []
-        blocks[0] = bytes(self._tail)
-        self._tail = bytearray(blocks.pop())
-        if self._start:
-            self._start = False
-            blocks[0] = blocks[0].removeprefix(BOM)
-        return [event for event in map(_parse_block, blocks) if event]
-
-    def finish(self) -> List[SSEEvent]:
-        """Return the event that the end of the stream completes, if there is one."""
-        return self.feed(b"\n\n")
+        events, blank, rest = data.rpartition(b"\n\n")
+        if blank:
+            events = b"%b%b\n\n" % (self._tail, events)
+            self._tail.clear()
+            if self._start:
+                self._start = False
+                events = events.removeprefix(BOM)
+        self._tail += rest  # a bytearray: bytes would be copied for every piece
+        if len(self._tail) > MAX_EVENT:
+            raise event_too_large()
+        return events
 
     def _plain_newlines(self, data: bytes) -> bytes:
         if not data:
@@ -1653,8 +1606,8 @@ class ContentDecoder:
         if self._coding == "zstd":
             options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW}
             return zstd.ZstdDecompressor(options=options)
-        # Many send deflate without its head (RFC 9110 8.4.1.2); the first byte of one
-        # names the method 8, and no encoder begins with that without it.
+        # Many send deflate without zlib's head (RFC 9110 8.4.1.2); the first byte of
+        # one names the method 8, and no encoder begins with that without it.
         bare = self._coding == "deflate" and data[0] & 15 != 8
         return zlib.decompressobj(-zlib.MAX_WBITS if bare else 32 + zlib.MAX_WBITS)
 
@@ -1714,6 +1667,7 @@ def encode_chunk(data: bytes) -> bytes:
 MESSAGES = "/v1/messages"
 CHAT = "/chat/completions"
 RESPONSES = "/responses"
+EMBEDDINGS = "/embeddings"
 
 
 def _strings(obj: JSON, key: str) -> Tuple[str, ...]:
@@ -1737,39 +1691,21 @@ class Model(NamedTuple):
     budget: Tuple[int, int] = (0, 0)  # smallest and largest thinking budget
     headers: Tuple[Tuple[str, str], ...] = ()  # what its requests carry besides
     prices: Optional[Dict[str, float]] = None  # as parse_prices() gives them
+    media_types: Tuple[str, ...] = ()  # what it reads beside text (UPSTREAM 22.4)
+    policy: str = "enabled"  # the state of its terms, if it has any
+    in_picker: bool = True  # of official clients; a hidden one is still callable
     raw: JSON = {}
 
     @property
-    def policy(self) -> str:
-        """The state of its terms; models without terms are enabled."""
-        return text_at(object_at(self.raw, "policy"), "state") or "enabled"
-
-    @property
-    def in_picker(self) -> bool:
-        """Whether official clients show it; a hidden one is still callable."""
-        return self.raw.get("model_picker_enabled") is not False
-
-    @property
     def offered(self) -> bool:
-        """For people to choose."""
-        return self.in_picker and self.policy == "enabled"
+        """For people to choose, and within our reach."""
+        reachable = not {MESSAGES, CHAT, RESPONSES}.isdisjoint(self.endpoints)
+        return reachable and self.in_picker and self.policy == "enabled"
 
     @property
     def maker(self) -> str:
         """The vendor in one word: Azure OpenAI is OpenAI."""
         return self.vendor.lower().rpartition(" ")[2]
-
-    @property
-    def media_types(self) -> Tuple[str, ...]:
-        """What it reads beside text (UPSTREAM 22.4)."""
-        about = object_at(self.raw, "capabilities")
-        vision = object_at(object_at(about, "limits"), "vision")
-        return _strings(vision, "supported_media_types")
-
-    @property
-    def is_claude(self) -> bool:
-        """Speaks Anthropic's dialect, with its caching and thinking."""
-        return MESSAGES in self.endpoints or self.id.lower().startswith("claude")
 
 
 # Copilot's own choice of a model for a conversation, at a tenth less (UPSTREAM 22.1).
@@ -1780,7 +1716,7 @@ AUTO_MODEL = Model(AUTO, "Auto", "GitHub")
 
 # An id stands in our headers, a model's own headers in our requests.
 MODEL_ID = re.compile(r"[!-~]{1,256}")
-MODEL_HEADER = re.compile(r"x-[a-z0-9-]{1,64}")
+MODEL_HEADER = re.compile(r"[Xx]-[A-Za-z0-9-]{1,64}")
 MODEL_HEADER_VALUE = re.compile(r"[!-~](?:[ -~]{0,1000}[!-~])?")
 MOST_TOKENS = 10**12  # no limit of a model is larger
 
@@ -1791,11 +1727,10 @@ def _limit(obj: JSON, key: str) -> int:
 
 def _parse_headers(entry: JSON) -> Tuple[Tuple[str, str], ...]:
     wanted = object_at(entry, "request_headers")
-    pairs = [(name.lower(), text_at(wanted, name)) for name in wanted]
     return tuple(
-        (name, value)
-        for name, value in pairs
-        if MODEL_HEADER.fullmatch(name) and MODEL_HEADER_VALUE.fullmatch(value)
+        (name.lower(), text_at(wanted, name))
+        for name in filter(MODEL_HEADER.fullmatch, wanted)
+        if MODEL_HEADER_VALUE.fullmatch(text_at(wanted, name))
     )
 
 
@@ -1812,20 +1747,15 @@ def parse_prices(entry: JSON) -> Optional[Dict[str, float]]:
     """AI credits for a million tokens (UPSTREAM 6.2); None = the catalogue is mute."""
     billed = object_at(object_at(entry, "billing"), "token_prices")
     batch = _limit(billed, "batch_size") or 10**6
+    listed = object_at(billed, "default")
     prices = {}
-    for key, price in object_at(billed, "default").items():
-        if type(price) in (int, float) and 0 <= price < 1e9 and key in PRICES:
-            prices[PRICES[key]] = price * 10**6 / batch
+    for key, name in PRICES.items():
+        price = listed.get(key)
+        if type(price) in (int, float) and 0 <= price < 1e9:
+            prices[name] = price * 10**6 / batch
     if "input" in prices and "output" in prices:
         return prices
     return None
-
-
-# What the catalogue calls the limits of a model.
-LIMITS = {
-    "context": "max_context_window_tokens", "prompt": "max_prompt_tokens",
-    "output": "max_output_tokens",
-}
 
 
 def _parse_model(entry: JSON) -> Model:
@@ -1836,20 +1766,28 @@ def _parse_model(entry: JSON) -> Model:
     endpoints = _strings(entry, "supported_endpoints")
     if not endpoints and kind == "chat":
         endpoints = (CHAT,)  # older models list nothing and mean chat (UPSTREAM 7.1)
-    figures = {name: _limit(limits, key) for name, key in LIMITS.items()}
-    abilities = {
-        "vision": bool(supports.get("vision") or limits.get("vision")),
-        "efforts": _strings(supports, "reasoning_effort"),
-        "adaptive": supports.get("adaptive_thinking") is True,
-        "budget": (
+    return Model(  # its fields in their order
+        entry["id"],
+        text_at(entry, "name") or entry["id"],
+        text_at(entry, "vendor"),
+        kind,
+        endpoints,
+        _limit(limits, "max_context_window_tokens"),
+        _limit(limits, "max_prompt_tokens"),
+        _limit(limits, "max_output_tokens"),
+        bool(supports.get("vision") or limits.get("vision")),
+        _strings(supports, "reasoning_effort"),
+        supports.get("adaptive_thinking") is True,
+        (
             _limit(supports, "min_thinking_budget"),
             _limit(supports, "max_thinking_budget"),
         ),
-    }
-    return Model(
-        entry["id"], text_at(entry, "name") or entry["id"], text_at(entry, "vendor"),
-        kind, endpoints, headers=_parse_headers(entry), prices=parse_prices(entry),
-        raw=entry, **figures, **abilities,
+        _parse_headers(entry),
+        parse_prices(entry),
+        _strings(object_at(limits, "vision"), "supported_media_types"),
+        text_at(object_at(entry, "policy"), "state") or "enabled",
+        entry.get("model_picker_enabled") is not False,
+        entry,
     )
 
 
@@ -1871,48 +1809,16 @@ ENDPOINT_CHOICE = {
 }
 
 
-def serves(model: Model, dialect: str) -> bool:
-    """Whether a client of `dialect` can be answered by `model`."""
-    if dialect == "embeddings":
-        return model.kind == "embeddings"
-    choice = ENDPOINT_CHOICE[dialect]
-    return model.kind == "chat" and not set(choice).isdisjoint(model.endpoints)
-
-
-def choose_endpoint(model: Model, dialect: str, models: Sequence[Model] = ()) -> str:
-    """The upstream endpoint; raises BadRequest naming which of `models` would work."""
-    for endpoint in ENDPOINT_CHOICE[dialect]:
-        if endpoint in model.endpoints:
-            return endpoint
-    working = [other.id for other in models if other.offered and serves(other, dialect)]
-    raise BadRequest(
-        "model %s is served by %s only, which this API cannot reach; "
-        "models that work here: %s"
-        % (
-            model.id, ", ".join(model.endpoints) or "nothing known",
-            ", ".join(working[:12]) or "none",
-        ),
-        code="unsupported_api_for_model",
-    )
-
-
 # -- names ---------------------------------------------------------------------
 
-# Claude Code's short names; its opusplan asks for Sonnet outside plan mode (CLIENTS 1).
-FAMILIES = "haiku fable opus sonnet".split()
-ALIASES = {
-    "fable": "claude-fable",
-    "opus": "claude-opus",
-    "sonnet": "claude-sonnet",
-    "haiku": "claude-haiku",
-    "opusplan": "claude-sonnet",
-}
+FAMILIES = "haiku fable opus sonnet".split()  # Claude Code's short names (CLIENTS 1)
 # Codex asks for it, Copilot has none (UPSTREAM 22.4).
 CODEX_REVIEW = "codex-auto-review"
 LONGEST_NAME = 256
 MOST_RESOLVED = 256  # names that one catalogue remembers
 DATE_SUFFIX = re.compile(r"-20[0-9]{2}-?[0-9]{2}-?[0-9]{2}$")
-NO_WORD = re.compile("[0-9]+|preview|latest")  # but "4o" and "1m" are some
+# What names no family; "4o" and "1m" do.
+NO_WORD = re.compile("[0-9]+|preview|latest|claude")
 VERSION = re.compile("[0-9]{1,2}")  # longer ones are dates: gpt-4-0613
 
 
@@ -1924,9 +1830,9 @@ def _spellings(name: str) -> Tuple[str, ...]:
 
 
 def _words_and_version(name: str) -> Tuple[List[str], List[int]]:
-    """claude-3-5-haiku -> [claude, haiku], [3, 5]."""
-    plain = name.lower().removesuffix("[1m]")
-    parts = _spellings(ALIASES.get(plain, plain))[-1].split("-")
+    """claude-3-5-haiku -> [haiku], [3, 5]."""
+    # Claude Code's opusplan is Sonnet outside plan mode (CLIENTS 1).
+    parts = _spellings(name)[-1].replace("opusplan", "sonnet").split("-")
     words = [part for part in parts if not NO_WORD.fullmatch(part)]
     return words, [int(part) for part in parts if VERSION.fullmatch(part)]
 
@@ -1974,11 +1880,11 @@ class Catalogue(List[Model]):
 
     def __init__(
         self, models: Iterable[Model] = (), default: str = "",
-        renamed: Iterable[Tuple[str, str]] = (),
+        renamed: Sequence[Tuple[str, str]] = (),
     ) -> None:
         super().__init__(models)
         self._default = default
-        self._renamed = tuple(renamed)
+        self._renamed = renamed
         self.resolve = functools.lru_cache(MOST_RESOLVED)(self._resolve)
         shown = {model.in_picker for model in self if model.kind == "chat"}
         # Copilot Free and Student: every entry is hidden, and none may be named.
@@ -1988,16 +1894,17 @@ class Catalogue(List[Model]):
         """What a client means by a name; raises NotFound with what to do instead."""
         if len(wanted) > LONGEST_NAME:
             raise BadRequest(f"model: a name has at most {LONGEST_NAME} characters")
-        hits = [real for pattern, real in self._renamed if _fits(wanted, pattern)]
-        name = hits[0] if hits else wanted
+        hits = (real for pattern, real in self._renamed if _fits(wanted, pattern))
+        name = next(hits, wanted)
+        kind = "embeddings" if dialect == "embeddings" else "chat"
         if name in ("", "default"):
-            return self.default(dialect)
-        if dialect == "embeddings":
-            return self._named(name, "embeddings")
+            return self.default(kind)
+        if kind == "embeddings":
+            return self._named(name, kind)
         if name.lower() == AUTO:
             return AUTO_MODEL
         if name == CODEX_REVIEW:
-            model = self.default(dialect)
+            model = self.default()
             able = [
                 each for each in self if each.offered and RESPONSES in each.endpoints
             ]
@@ -2010,7 +1917,7 @@ class Catalogue(List[Model]):
                 % ascii(name[:100]),
                 code="model_not_found",
             )
-        return self._named(name, "chat")
+        return self._named(name, kind)
 
     def _named(self, name: str, kind: str) -> Model:
         known = [model for model in self if model.kind == kind]
@@ -2021,46 +1928,53 @@ class Catalogue(List[Model]):
                 return by_name[spelling]
         model = self.newest(name, kind)
         if model is None:
-            listed = [each for each in self.listed() if each.kind == kind]
-            raise _model_not_found(name, listed)
+            raise _model_not_found(name, self.choices(kind))
         return model
 
     def newest(self, name: str, kind: str = "chat") -> Optional[Model]:
         """The best of the family that `name` is of; None = the account has none."""
-        words = _words_and_version(name)[0]
-        best = None
-        highest: Tuple[bool, List[int]] = (False, [])
-        for model in self:
-            family, version = _words_and_version(model.id)
-            rank = (model.offered, version)
-            if model.kind == kind and family == words:
-                if best is None or rank > highest:
-                    best = model
-                    highest = rank
-        return best
 
-    def default(self, dialect: str) -> Model:
-        """The model for a client that names none."""
-        embeds = dialect == "embeddings"  # such a model is in no picker
-        if not embeds:
-            if self._default not in ("", "default"):
-                return self.resolve(self._default, dialect)
-            if self.auto_only:
-                return AUTO_MODEL
-        able = [
+        def rank(model: Model) -> Tuple[bool, List[int]]:
+            return model.offered, _words_and_version(model.id)[1]
+
+        words, _ = _words_and_version(name)
+        family = [
             model
             for model in self
-            if serves(model, dialect) and (model.offered or embeds)
+            if model.kind == kind and _words_and_version(model.id)[0] == words
         ]
+        return max(family, key=rank, default=None)
+
+    def default(self, kind: str = "chat") -> Model:
+        """The model for a client that names none."""
+        if kind == "chat" and self._default not in ("", "default"):
+            return self.resolve(self._default, kind)
+        able = self.choices(kind)
         if not able:
-            raise _model_not_found("default", self.listed())
+            raise _model_not_found("default", able)
         return min(able, key=lambda model: model.raw.get("is_chat_default") is not True)
 
-    def listed(self) -> List[Model]:
+    def choose_endpoint(self, model: Model, dialect: str) -> str:
+        """The upstream endpoint; raises BadRequest naming models that would work."""
+        if dialect == "embeddings":
+            return EMBEDDINGS
+        for endpoint in ENDPOINT_CHOICE[dialect]:
+            if endpoint in model.endpoints:
+                return endpoint
+        working = [each.id for each in self.choices()[:12]]
+        raise BadRequest(
+            "model %s is served by %s only, which this API cannot reach; "
+            "models that work here: %s"
+            % (model.id, ", ".join(model.endpoints), ", ".join(working)),
+            code="unsupported_api_for_model",
+        )
+
+    def choices(self, kind: str = "chat") -> List[Model]:
         """What clients and people may choose from; Auto is open to every plan."""
-        chat = [model for model in self if model.kind == "chat" and model.offered]
-        auto = [AUTO_MODEL] if self else []
-        return chat + auto + [model for model in self if model.kind == "embeddings"]
+        known = [model for model in self if model.kind == kind]
+        if kind != "chat" or not known:
+            return known
+        return [model for model in known if model.offered] + [AUTO_MODEL]
 
 
 # -- effort, and what clients see -----------------------------------------------
@@ -2070,43 +1984,42 @@ EFFORTS = "none minimal low medium high xhigh max".split()
 
 def clamp_effort(effort: str, model: Model) -> str:
     """The nearest effort that the model lists, not above what was asked; "" = none."""
-    if effort not in EFFORTS:
-        return effort if effort in model.efforts else ""
-    at = EFFORTS.index(effort)
-    nearest = EFFORTS[at::-1] + EFFORTS[at + 1 :]
+    nearest = [effort]
+    if effort in EFFORTS:
+        at = EFFORTS.index(effort)
+        nearest = EFFORTS[at::-1] + EFFORTS[at + 1 :]
     return next((word for word in nearest if word in model.efforts), "")
 
 
-def shown_id(model: Model, *, dashed: bool) -> str:
+def shown_id(model: Model, *, dashed: bool = True) -> str:
     """Its id, for Claude Code with the dashes that it knows Claude models by."""
-    return model.id.replace(".", "-") if dashed and model.is_claude else model.id
+    if dashed and model.id.startswith("claude"):
+        return model.id.replace(".", "-")
+    return model.id
 
 
-MODEL_FRAME = {
-    "object": "model",
-    "type": "model",
-    # The catalogue has no dates; Anthropic's own API says an unknown one so.
-    "created": 0,
-    "created_at": "1970-01-01T00:00:00Z",
-}
-
-
-def model_payload(model: Model, shown_as: str = "") -> JSON:
+def model_payload(model: Model, shown_as: str) -> JSON:
     """One model as OpenAI's and Anthropic's SDKs both read it."""
-    limits = {
+    return {
+        "object": "model",
+        "type": "model",
+        # The catalogue has no dates; Anthropic's own API says an unknown one so.
+        "created": 0,
+        "created_at": "1970-01-01T00:00:00Z",
+        "id": shown_as,
+        "owned_by": model.vendor,
+        "display_name": model.name,
+        "endpoints": list(model.endpoints),
+        "vision": model.vision,
+        "credits": model.prices,
         "context_window": model.context or None,
         "max_output_tokens": model.output or None,
-    }
-    return {
-        **MODEL_FRAME, "id": shown_as or model.id, "owned_by": model.vendor,
-        "display_name": model.name, "endpoints": list(model.endpoints),
-        "vision": model.vision, "credits": model.prices, **limits,
     }
 
 
 def models_payload(models: Catalogue, *, dashed: bool = False) -> JSON:
     """Each model once; `dashed` for who speaks Anthropic's API."""
-    listed = models.listed()
+    listed = models.choices() + models.choices("embeddings")
     data = [model_payload(each, shown_id(each, dashed=dashed)) for each in listed]
     ids = [entry["id"] for entry in data] or [None]
     return {
@@ -2129,18 +2042,17 @@ def claude_environment(models: Catalogue) -> Dict[str, str]:
     """
     env = {}
     chosen = None
+    with contextlib.suppress(ProxyError):
+        chosen = models.default()
     for family in FAMILIES:  # the last found is for all
         model = AUTO_MODEL if models.auto_only else models.newest(family)
         if model and model.offered:
             chosen = model
             name = f"ANTHROPIC_DEFAULT_{family.upper()}_MODEL"
-            env[name] = shown_id(model, dashed=True)
+            env[name] = shown_id(model)
             env[name + "_NAME"] = model.name
-    if chosen is None:
-        with contextlib.suppress(ProxyError):
-            chosen = models.default("anthropic")
     if chosen:
-        env["ANTHROPIC_MODEL"] = shown_id(chosen, dashed=True)
+        env["ANTHROPIC_MODEL"] = shown_id(chosen)
         if chosen.prompt >= MIN_COMPACT_WINDOW:
             env["CLAUDE_CODE_AUTO_COMPACT_WINDOW"] = str(chosen.prompt)
     return env
@@ -2263,9 +2175,7 @@ def text_of(parts: Iterable[Any]) -> str:
 def given(**fields: Any) -> JSON:
     """The fields that say something; 0 and False do."""
     return {
-        key: value
-        for key, value in fields.items()
-        if value is not None and value not in ("", {}, [])
+        key: value for key, value in fields.items() if value not in (None, "", {}, [])
     }
 
 
@@ -2293,10 +2203,10 @@ def parse_stops(body: JSON, key: str) -> Tuple[str, ...]:
     """The stop sequences in the list `body[key]`; raises BadRequest for too many."""
     stops = field(body, key, list, default=())
     for at, stop in enumerate(stops):
-        expect(stop, str, f"{key}.{at}")
-    if len(stops) > MAX_STOPS or max(map(len, stops), default=0) > MAX_STOP:
-        words = "%s: at most %d, and %d characters each"
-        raise BadRequest(words % (key, MAX_STOPS, MAX_STOP))
+        if at == MAX_STOPS or len(expect(stop, str, f"{key}.{at}")) > MAX_STOP:
+            raise BadRequest(
+                f"{key}: at most {MAX_STOPS}, and {MAX_STOP} characters each"
+            )
     return tuple(filter(None, stops))
 
 
@@ -2330,20 +2240,21 @@ def custom_names(tools: Iterable[Tool]) -> Set[str]:
 
 
 def parse_object(text: str) -> Optional[JSON]:
-    """The JSON object that `text` is, None for anything else."""
+    """The JSON object that `text` is, perhaps encoded twice; None for anything else."""
     try:
         value = loads(text.encode("utf-8", "backslashreplace"))
     except ValueError:
         return None
+    if isinstance(value, str):
+        return parse_object(value)
     return value if isinstance(value, dict) else None
 
 
 def unwrap_input(arguments: str) -> str:
     """The text for a custom tool; what is not our wrapper is handed over as it is."""
-    wrapped = parse_object(arguments)
-    if wrapped and wrapped.keys() == {"input"} and isinstance(wrapped["input"], str):
-        return wrapped["input"]
-    return arguments
+    wrapped = parse_object(arguments) or {}
+    text = wrapped.get("input")
+    return text if isinstance(text, str) and len(wrapped) == 1 else arguments
 
 
 # --- calls and their results ----------------------------------------------------------
@@ -2352,46 +2263,36 @@ NO_RESULT = Text("(no result)")
 ORPHAN = Text("[result of a tool call that is not shown]")
 
 
-def _kept_parts(turn: Turn, results: Dict[str, Deque[Result]]) -> List[Any]:
-    """The parts of a turn but the results that a call has taken."""
-    kept: List[Any] = []
-    for part in turn.parts:
-        if not isinstance(part, Result):
-            kept.append(part)
-        elif results[part.call_id] and results[part.call_id][0] is part:
-            results[part.call_id].popleft()  # which no call has taken
-            kept += [ORPHAN, *part.parts]
-    return kept
-
-
 def pair_results(turns: Sequence[Turn]) -> Tuple[Turn, ...]:
     """Put the results of calls right behind them, before anything else that was said.
 
     Every upstream demands it, and a result for each call (UPSTREAM 10.1, 11.5). A call
     without one gets an error that says so; a result without a call becomes text.
     """
-    results: Dict[str, Deque[Result]] = collections.defaultdict(collections.deque)
-    for part in itertools.chain.from_iterable(turn.parts for turn in turns):
-        if isinstance(part, Result):
-            results[part.call_id].append(part)
-    paired: List[Turn] = []
-    due: List[Any] = []  # what the calls of the turn before get
-    for turn in turns:
-        if due and turn.role != "user":
-            paired.append(Turn("user", tuple(due)))
-            due = []
-        parts = due + _kept_parts(turn, results)
-        if parts:
-            paired.append(turn._replace(parts=tuple(parts)))
-        due = []
+    # By the id of a call: where its result is to stand, a list and the place in it.
+    missing: Dict[str, List[Any]] = collections.defaultdict(list)
+    paired: List[Tuple[str, List[Any]]] = []
+    due: List[Any] = []  # the results for the turn before
+    for role, parts in [*turns, Turn("", ())]:
+        kept = due
+        if role != "user":
+            paired.append(("user", due))
+            kept = []
         for part in parts:
+            if not isinstance(part, Result):
+                kept.append(part)
+            elif missing[part.call_id]:
+                results, at = missing[part.call_id].pop(0)
+                results[at] = part
+            else:
+                kept += [ORPHAN, *part.parts]
+        paired.append((role, kept))
+        due = []
+        for part in kept:
             if isinstance(part, Call):
-                known = results[part.id]
-                nothing = Result(part.id, (NO_RESULT,), True)
-                due.append(known.popleft() if known else nothing)
-    if due:
-        paired.append(Turn("user", tuple(due)))
-    return tuple(paired)
+                missing[part.id].append((due, len(due)))
+                due.append(Result(part.id, (NO_RESULT,), True))
+    return tuple(Turn(role, tuple(parts)) for role, parts in paired if parts)
 
 
 # --- usage ----------------------------------------------------------------------------
@@ -2516,11 +2417,9 @@ class StopAt:
         text = self._held + text
         stops = self._stops
         ends = [(text.find(s) + len(s), -len(s), s) for s in stops if s in text]
-        begun = [0]
-        for stop in stops:
-            sizes = range(1, min(len(stop), len(text) + 1))
-            begun += [size for size in sizes if text.endswith(stop[:size])]
-        at = len(text) - max(begun)
+        at = max(0, len(text) - max(map(len, stops)))
+        while not any(stop.startswith(text[at:]) for stop in stops):
+            at += 1
         if ends:
             end, size, self._hit = min(ends)  # whichever ends first
             at = end + size
@@ -2545,18 +2444,19 @@ class StopAt:
 
     def __getattr__(self, name: str) -> Any:
         # The other things to say; once a stop was hit, nothing more is said.
-        if name not in ("error", "take", "whole"):
-            self._release()
-            if self._hit is not None:
-                return lambda *_: None
+        self._release()
+        if self._hit is not None:
+            return lambda *_: None
         return getattr(self._sink, name)
 
 
 class CallGuard:
-    """A Sink before `sink` that sees to it that no tool runs with half its arguments.
+    """A Sink before `sink` that tells calls one after another, and sees to it that no
+    tool runs with half its arguments.
 
-    Models send arguments encoded twice, and upstreams cut them: the former are
-    unwrapped, and what is no JSON object at the end is an UpstreamError, so that the
+    A call is told with its first arguments, or at the end if the one before it was not
+    whole then: some upstreams send several at a time. What is encoded twice is
+    unwrapped at the end; what is no JSON object then is an UpstreamError, so that the
     stream and the whole answer come to the same.
     """
 
@@ -2566,11 +2466,13 @@ class CallGuard:
         self._free = free  # names of tools that take any text
         self._names: Dict[Hashable, str] = {}
         self._pieces: Dict[Hashable, List[str]] = {}
+        self._waiting: Dict[Hashable, str] = {}  # ids of the calls that were not told
+        self._latest: List[str] = []  # pieces of the one that was told last
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._names[key] = name
         self._pieces[key] = []
-        self._sink.call(key, call_id, name)
+        self._waiting[key] = call_id
 
     def arguments(self, key: Hashable, fragment: str) -> None:
         if key not in self._pieces:
@@ -2580,11 +2482,22 @@ class CallGuard:
         if not pieces:
             # Blanks alone are no arguments yet, because some upstreams open with one.
             fragment = fragment.lstrip()
-        if fragment:
-            pieces.append(fragment)
-            # What opens as a string is perhaps encoded twice: it waits for its end.
-            if pieces[0][0] != '"' or self._names[key] in self._free:
-                self._sink.arguments(key, fragment)
+        if not fragment:
+            return
+        pieces.append(fragment)
+        if key not in self._waiting:
+            self._sink.arguments(key, fragment)
+        elif len(pieces) == 1 and key == next(iter(self._waiting)):
+            latest = self._latest
+            is_next = not latest or parse_object("".join(latest)) is not None
+            # What opens as a string is perhaps encoded twice.
+            if is_next and (fragment[0] != '"' or self._names[key] in self._free):
+                self._tell(key, pieces)
+
+    def _tell(self, key: Hashable, pieces: List[str]) -> None:
+        self._latest = pieces
+        self._sink.call(key, self._waiting.pop(key), self._names[key])
+        self._sink.arguments(key, "".join(pieces))
 
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
@@ -2593,18 +2506,20 @@ class CallGuard:
         for key, pieces in self._pieces.items():
             name = self._names[key]
             text = "".join(pieces)
-            if name in self._free:
-                continue
-            if text.startswith('"'):
-                with contextlib.suppress(ValueError):
-                    text = str(loads(text.encode("utf-8", "backslashreplace")))
-                self._sink.arguments(key, text)
-            # One that the length limit cut is no error, because its client sees why.
-            if reason in ("stop", "tool_calls") and parse_object(text) is None:
-                raise UpstreamError(
-                    f"the model called {name} with arguments that are not a JSON "
-                    "object; try again."
-                )
+            if name not in self._free:
+                parsed = parse_object(text)
+                # One that the length limit cut is no error: its client sees why.
+                if parsed is None and reason in ("stop", "tool_calls"):
+                    raise UpstreamError(
+                        f"the model called {name} with arguments that are not a JSON "
+                        "object; try again."
+                    )
+                if parsed is None:
+                    continue
+                if text[0] == '"':
+                    text = dumps_text(parsed)
+            if key in self._waiting:
+                self._tell(key, [text])
         self._sink.end(reason, usage, stop_sequence)
 
     def __getattr__(self, name: str) -> Any:
@@ -2634,13 +2549,15 @@ class StreamTranslator:
         self._decoder = SSEDecoder()
         self._out: List[bytes] = []
 
-    def _take(self) -> bytes:
+    def take(self) -> bytes:
+        """What is ready for the client."""
         out = b"".join(self._out)
-        self._out = []
+        self._out.clear()
         return out
 
-    def _read_all(self, events: List[SSEEvent]) -> None:
-        for event in events:
+    def read_all(self, data: bytes) -> None:
+        """Read the events that `data` completes."""
+        for event in self._decoder.feed(data):
             try:
                 if not self.done:
                     self._read(event)
@@ -2652,53 +2569,61 @@ class StreamTranslator:
 
     def feed(self, data: bytes) -> bytes:
         """Take upstream bytes, give client bytes; raises ProxyError."""
-        self._read_all(self._decoder.feed(data))
-        return self._take()
+        self.read_all(data)
+        return self.take()
 
     def finish(self) -> bytes:
         """The upstream ended; raises its failure, UpstreamError when it was cut."""
-        self._read_all(self._decoder.finish())
+        self.read_all(b"\n\n")  # some leave out the last blank line (UPSTREAM 17.4)
         if self.failure is not None:
             raise self.failure
         if not self.finished:
             raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
-        return self._take()
+        return self.take()
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
-        return self._take() + encode_sse("", openai_error(exc))
+        return self.take() + encode_sse("", openai_error(exc))
 
 
 class Translation(StreamTranslator):
     """A StreamTranslator made of a reader and a sink."""
 
-    def __init__(self, reader: Reader, sink: Sink, free: Container[str] = ()) -> None:
-        """`free` names the tools whose arguments may be any text."""
+    def __init__(
+        self, reader: Reader, sink: Sink, free: Container[str] = (),
+        stops: Sequence[str] = (),
+    ) -> None:
+        """`free` names the tools whose arguments may be any text; the answer ends
+        before the first of `stops`."""
         super().__init__()
         self._reader = reader
-        self._sink = CallGuard(sink, free)
-        self._take = sink.take
-
-    def _read(self, event: SSEEvent) -> None:
-        self._reader.read(event, self._sink)
-        self.finished = self._reader.finish_reason != ""
+        self._sink = sink
+        self._guard = CallGuard(StopAt(sink, stops) if stops else sink, free)
 
     usage = property(lambda self: self._reader.usage)
-    failure = property(lambda self: self._reader.failure)
-    done = property(lambda self: self._reader.done)
     model = property(lambda self: getattr(self._reader, "model", ""))
+
+    def _read(self, event: SSEEvent) -> None:
+        reader = self._reader
+        reader.read(event, self._guard)
+        self.finished = reader.finish_reason != ""
+        self.failure = reader.failure
+        self.done = reader.done
+
+    def take(self) -> bytes:
+        return self._sink.take()
 
     def finish(self) -> bytes:
         """End the answer; raises what the upstream failed by."""
         out = super().finish()
         reader = self._reader
-        self._sink.end(reader.finish_reason, reader.usage, reader.stop_sequence)
-        return out + self._take()
+        self._guard.end(reader.finish_reason, reader.usage, reader.stop_sequence)
+        return out + self.take()
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
         self._sink.error(exc)
-        return self._take()
+        return self.take()
 
     def whole(self) -> JSON:
         """The non-streaming answer, after finish()."""
@@ -2730,8 +2655,9 @@ def unpack_reasoning(signature: str) -> Optional[Tuple[str, str]]:
     """(opaque, source) of a signature of ours, None for every other one."""
     if not signature.startswith(SIGNATURE_MARK):
         return None
-    source, _, opaque = signature.removeprefix(SIGNATURE_MARK).partition("@")
-    return urllib.parse.unquote(opaque), urllib.parse.unquote(source)
+    words = signature.removeprefix(SIGNATURE_MARK).partition("@")
+    source, _, opaque = map(urllib.parse.unquote, words)
+    return opaque, source
 
 
 # --- requests -------------------------------------------------------------------------
@@ -2787,43 +2713,33 @@ def _parse_stranger(block: JSON, place: str, path: str) -> Text:
     return Text("[%s]" % " ".join(_words_of(block)).replace(" \n ", "\n").strip())
 
 
-SOURCES = {"image": ("base64", "url"), "document": ("base64", "text")}
+SOURCES = {"image": ("base64", "url"), "document": ("base64", "text", "content")}
 
 
 def _parse_media(block: JSON, path: str, parse: Callable[..., Any]) -> List[Any]:
-    """An image or a document. A document of text is its text; of any other the bytes go
-    behind its context; `parse` reads one that is made of blocks."""
+    """An image or a document; `parse` reads a document that is made of blocks."""
     kind = block["type"]
     title = text_field(block, "title", path)
     context = Text(text_field(block, "context", path))
     source = required(block, "source", dict, path)
     path += ".source"
-    if kind == "document" and source.get("type") == "content":
-        parts = parse(source.get("content"), kind, path + ".content")
-        return [Text(title), context, *parts]
     form = required_word(source, "type", SOURCES[kind], path)
+    if form == "content":
+        return [Text(title), context, *parse(source.get(form), kind, f"{path}.{form}")]
     if form == "url":
         return [Image(required_text(source, form, path))]
     data = required_text(source, "data", path)
-    if form == "base64":
-        media_type = required_text(source, "media_type", path)
-        url = f"data:{media_type};base64,{data}"
-        if kind == "image":
-            return [Image(url)]
-        if not media_type.startswith("text/"):
-            return [context, Document(url, title)]
-        try:
-            data = base64.b64decode(data, validate=True).decode("utf-8", "replace")
-        except ValueError:
-            raise BadRequest(f"{path}.data: expected base64") from None
-    return [Text(text_of((Text(title), context, Text(data))))]
+    if form == "text":
+        return [Text(title), context, Text(data)]
+    media_type = text_field(source, "media_type", path)  # room 12 names a picture
+    url = f"data:{media_type};base64,{data}"
+    return [Image(url)] if kind == "image" else [context, Document(url, title)]
 
 
 def _parse_thinking(block: JSON, path: str) -> List[Any]:
     # With a foreign or no signature only its own model can use the block; another would
     # take it for its answer if it came as text.
-    key = "data" if block["type"] == "redacted_thinking" else "signature"
-    ours = unpack_reasoning(text_field(block, key, path))
+    ours = unpack_reasoning(text_field(block, "signature", path))
     if ours is None:
         return []
     return [Reasoning(text_field(block, "thinking", path), *ours)]
@@ -2864,18 +2780,16 @@ def _parse_parts(content: Any, place: str, path: str) -> List[Any]:
 def _parse_message(message: JSON, path: str) -> Turn:
     roles = ("user", "assistant", "system")
     role = required_word(message, "role", roles, path)
-    path += ".content"
-    if message.get("content") is None:
-        raise BadRequest(f"{path}: required")
-    return Turn(role, tuple(_parse_parts(message["content"], role, path)))
+    parts = _parse_parts(message.get("content"), role, path + ".content")
+    return Turn(role, tuple(parts))
 
 
 def _parse_messages_tool(entry: JSON, path: str) -> Tool:
     kind = field(entry, "type", str, path, "custom")
     if kind not in ("custom", "function"):
         raise BadRequest(
-            "%s.type: %r is known to Anthropic's own models and servers only and "
-            "cannot be used with this model" % (path, kind[:60])
+            f"{path}.type: {kind[:60]!r} is known to Anthropic's own models and "
+            "servers only and cannot be used with this model"
         )
     # OpenAI's shape is accepted: the original's README shows it (UPSTREAM 0.4).
     tool = field(entry, "function", dict, path) or entry
@@ -2989,12 +2903,10 @@ def parse_messages(body: JSON) -> Conversation:
     tools = _parse_messages_tools(body)
     choice, parallel = _parse_tool_choice(body, tools)
     effort, thinking = _parse_effort(body, config)
-    max_tokens = field(body, "max_tokens", int)
-    if max_tokens is not None and max_tokens < 1:
-        raise BadRequest("max_tokens: expected at least 1")
     return Conversation(
         turns=pair_results([Turn("system", tuple(rules)), *turns]), tools=tools,
-        tool_choice=choice, parallel=parallel, max_tokens=max_tokens,
+        tool_choice=choice, parallel=parallel,
+        max_tokens=field(body, "max_tokens", int),
         temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float), effort=effort, thinking=thinking,
         stop=parse_stops(body, "stop_sequences"),
@@ -3018,19 +2930,23 @@ def _encode_file(part: Any) -> JSON:
     """An image, or a document, which has a title."""
     head, _, data = part.url.partition(";base64,")
     source = {"type": "url", "url": part.url}
-    if data and head.startswith("data:"):
+    if data:
         source = {"type": "base64", "media_type": head[5:], "data": data}
     if isinstance(part, Image):
         return {"type": "image", "source": source}
-    return {"type": "document", "source": source, **given(title=part.title)}
+    return given(type="document", source=source, title=part.title)
 
 
 def _encode_call(call: Call) -> JSON:
     arguments = parse_object(call.arguments)
     if arguments is None and call.arguments.strip():
         arguments = {"arguments": call.arguments}  # cut, as the model wrote it
-    block = {"type": "tool_use", "id": call.id, "name": call.name}
-    return {**block, "input": arguments or {}}
+    return {
+        "type": "tool_use",
+        "id": call.id,
+        "name": call.name,
+        "input": arguments or {},
+    }
 
 
 def _encode_thinking(part: Reasoning, source: str) -> JSON:
@@ -3054,9 +2970,9 @@ def _encode_parts(parts: Iterable[Any], source: str) -> List[JSON]:
             blocks.append(_encode_thinking(part, source))
         elif isinstance(part, Result):
             content = _encode_parts(part.parts, source)
-            more = given(content=content, is_error=part.is_error or None)
+            failed = part.is_error or None
             block = {"type": "tool_result", "tool_use_id": part.call_id}
-            blocks.append({**block, **more})
+            blocks.append({**block, **given(content=content, is_error=failed)})
         else:
             blocks.append(_encode_file(part))
     return list(filter(None, blocks))
@@ -3064,20 +2980,22 @@ def _encode_parts(parts: Iterable[Any], source: str) -> List[JSON]:
 
 def _encode_tools(conversation: Conversation) -> JSON:
     """`tools` and `tool_choice`."""
+    if not conversation.tools:
+        return {}
     tools = []
     for tool in conversation.tools:
-        more = given(
-            description=tool.description, input_schema=tool.parameters,
+        entry = given(
+            name=tool.name, description=tool.description, input_schema=tool.parameters,
             strict=tool.strict or None,
         )
-        tools.append({"name": tool.name, **more})
+        tools.append(entry)
     wanted = conversation.tool_choice
     choice = given(type=CHOICE_TYPES.get(wanted))
     if wanted.startswith("="):
         choice = {"type": "tool", "name": wanted[1:]}
     if conversation.parallel is False:
         choice = {"type": "auto", **choice, "disable_parallel_tool_use": True}
-    return given(tools=tools, tool_choice=choice) if tools else {}
+    return given(tools=tools, tool_choice=choice)
 
 
 def encode_messages(conversation: Conversation, model: Model) -> JSON:
@@ -3095,9 +3013,8 @@ def encode_messages(conversation: Conversation, model: Model) -> JSON:
         elif content:
             messages.append({"role": turn.role, "content": content})
     effort = conversation.effort
-    thinks = effort not in ("", "none", "minimal")
     thinking = None
-    if thinks and (model.adaptive or model.budget[1]):
+    if effort not in ("", "none", "minimal") and (model.adaptive or model.budget[1]):
         thinking = {"type": "adaptive"}
     config = given(effort=effort)
     if conversation.schema:
@@ -3106,12 +3023,12 @@ def encode_messages(conversation: Conversation, model: Model) -> JSON:
     elif conversation.schema is not None:
         system.append({"type": "text", "text": JSON_ONLY})
     settings = given(
-        max_tokens=conversation.max_tokens, system=system,
+        model=model.id, stream=True, max_tokens=conversation.max_tokens, system=system,
         temperature=conversation.temperature, top_p=conversation.top_p,
         stop_sequences=list(conversation.stop), thinking=thinking, output_config=config,
         metadata=given(user_id=conversation.user), **_encode_tools(conversation),
     )
-    return {"model": model.id, "stream": True, **settings, "messages": messages}
+    return {**settings, "messages": messages}
 
 
 # --- Copilot's answers ----------------------------------------------------------------
@@ -3170,11 +3087,10 @@ class MessagesReader:
         self.done = False
         self._source = source
         self._message: JSON = {"usage": {}}
-        self._stop = ""
-        self._called = False
+        self._ending: JSON = {}  # what message_delta told
         self._block: JSON = {}  # the open one
         self._signature = ""  # of it
-        self._has_arguments = False
+        self._calls = 0  # how many have begun; the latest is the open one
 
     usage = property(lambda self: native_usage(self._message))
 
@@ -3184,53 +3100,53 @@ class MessagesReader:
             return
         obj = messages_event(event, self._message)
         kind = obj.get("type")
-        index = typed(obj, "index", int)
-        delta = object_at(obj, "delta")
         if kind == "content_block_start":
-            self._block_start(index, object_at(obj, "content_block"), sink)
+            self._block_start(object_at(obj, "content_block"), sink)
         elif kind == "content_block_delta":
-            self._block_delta(index, delta, sink)
+            self._block_delta(object_at(obj, "delta"), sink)
         elif kind == "content_block_stop":
-            self._block_stop(index, sink)
+            self._block_stop(sink)
         elif kind == "message_delta":
-            self._stop = text_at(delta, "stop_reason") or self._stop
-            self.stop_sequence = delta.get("stop_sequence") or self.stop_sequence
-            if self._stop == "refusal":
-                details = object_at(delta, "stop_details")
-                sink.refusal(text_at(details, "explanation") or REFUSED_TEXT)
+            self._ending.update(given(**object_at(obj, "delta")))
         elif kind == "message_stop":
-            calls = self._called and self.stop_sequence is None
+            stop = text_at(self._ending, "stop_reason")
+            if stop == "refusal":
+                details = object_at(self._ending, "stop_details")
+                sink.refusal(text_at(details, "explanation") or REFUSED_TEXT)
+            self.stop_sequence = self._ending.get("stop_sequence")
+            calls = self._calls and self.stop_sequence is None
             ended = "tool_calls" if calls else "stop"
-            self.finish_reason = FINISH_REASONS.get(self._stop, ended)
+            self.finish_reason = FINISH_REASONS.get(stop, ended)
             self.done = True
 
-    def _block_start(self, index: int, block: JSON, sink: Sink) -> None:
+    def _block_start(self, block: JSON, sink: Sink) -> None:
         self._block = block
         self._signature = ""
-        self._has_arguments = False
         if block.get("type") == "tool_use":
-            self._called = True
-            sink.call(index, text_at(block, "id"), text_at(block, "name"))
-        if text_at(block, "text"):
+            self._calls += 1
+            sink.call(self._calls, text_at(block, "id"), text_at(block, "name"))
+        elif text_at(block, "text"):
             sink.text(block["text"])
 
-    def _block_delta(self, index: int, delta: JSON, sink: Sink) -> None:
-        self._signature += text_at(delta, "signature")
+    def _block_delta(self, delta: JSON, sink: Sink) -> None:
+        block = self._block
         if text_at(delta, "text"):
             sink.text(delta["text"])
         elif text_at(delta, "thinking"):
             sink.reasoning(delta["thinking"])
+        elif text_at(delta, "signature"):
+            self._signature = delta["signature"]
         elif text_at(delta, "partial_json"):
-            if text_at(self._block, "type").endswith("_tool_use"):
+            if text_at(block, "type").endswith("_tool_use"):
                 return  # of a tool that ran upstream
-            self._has_arguments = True
-            sink.arguments(index, delta["partial_json"])
+            block.pop("input", None)  # it comes in pieces
+            sink.arguments(self._calls, delta["partial_json"])
 
-    def _block_stop(self, index: int, sink: Sink) -> None:
+    def _block_stop(self, sink: Sink) -> None:
         block = self._block
         kind = block.get("type")
-        if kind == "tool_use" and not self._has_arguments:
-            sink.arguments(index, dumps_text(object_at(block, "input")))
+        if kind == "tool_use" and "input" in block:
+            sink.arguments(self._calls, dumps_text(block["input"]))
         elif kind == "thinking" and self._signature:
             sink.opaque(self._signature, self._source)
         elif kind == "redacted_thinking" and text_at(block, "data"):
@@ -3248,13 +3164,18 @@ STOP_REASONS = {
     "content_filter": "refusal",
 }
 # What may be open -> more of its start, the type and the field of its deltas.
-OPENINGS: Dict[str, Tuple[JSON, str, str]] = {
-    "text": ({"text": ""}, "text_delta", "text"),
-    "thinking": ({"thinking": "", "signature": ""}, "thinking_delta", "thinking"),
-    "tool_use": ({"input": {}}, "input_json_delta", "partial_json"),
-    "server_tool_use": ({"input": {}}, "input_json_delta", "partial_json"),
-    "web_search_tool_result": ({}, "", ""),
+OPENINGS: Dict[str, Tuple[JSON, bytes, bytes]] = {
+    "text": ({"text": ""}, b"text_delta", b"text"),
+    "thinking": ({"thinking": "", "signature": ""}, b"thinking_delta", b"thinking"),
+    "tool_use": ({"input": {}}, b"input_json_delta", b"partial_json"),
+    "server_tool_use": ({"input": {}}, b"input_json_delta", b"partial_json"),
+    "web_search_tool_result": ({}, b"", b""),
 }
+# Most of an answer: its JSON is put together by hand, 0.4 us instead of 2.
+DELTA = (
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,'
+    b'"delta":{"type":"%b","%b":%b}}\n\n'
+)
 
 
 def anthropic_usage(usage: TokenUsage) -> JSON:
@@ -3269,8 +3190,7 @@ class MessagesWriter:
     """A Sink that writes a Messages stream, or with `fold` only what whole() gives.
 
     What is told of one block between two take() goes out as one delta: bursts cost
-    little. A tool block opens with its first arguments and ends when they are complete,
-    other content comes, or the answer ends; fragments of other calls wait until then.
+    little. A tool block ends when other content comes, or the answer ends.
     """
 
     def __init__(
@@ -3289,7 +3209,6 @@ class MessagesWriter:
             "usage": anthropic_usage(TokenUsage(input_tokens)),
         }
         self._thinking = thinking  # asked for; else only what a call needs is told
-        self._started = False
         self._mute = fold  # no bytes are wanted, or none any more
         self._out: List[bytes] = []
         self._open = ""  # the type of the open block
@@ -3298,13 +3217,18 @@ class MessagesWriter:
         self._index = -1
         self._pending: List[str] = []  # told of it, not yet written
         self._text: List[str] = []  # what was
-        self._calls: Dict[Hashable, JSON] = {}  # id and name of every call
-        self._waiting: Dict[Hashable, List[str]] = {}  # fragments of the unopened ones
+        self._calls = 0
         self._signatures: List[str] = []  # not yet written
         self._refusal = ""
 
-    def text(self, text: str) -> None:
-        self._add_piece("text", text)
+    def _add_piece(self, kind: str, text: str) -> None:
+        if self._open != kind:
+            if not text:
+                return
+            self._begin(kind)
+        self._pending.append(text)
+
+    text = functools.partialmethod(_add_piece, "text")
 
     def reasoning(self, text: str) -> None:
         if self._thinking:
@@ -3314,7 +3238,7 @@ class MessagesWriter:
         if not self._refusal:
             self.next_message()
         self._refusal += text
-        self._add_piece("text", text)
+        self.text(text)
 
     def next_message(self) -> None:
         if self._open == "text":
@@ -3328,21 +3252,13 @@ class MessagesWriter:
             self._sign()
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
-        if key in self._calls:
-            raise UpstreamError(f"the upstream began tool call {key!r} twice")
-        call_id = call_id or f"call_{self._message['id']}_{len(self._calls)}"
-        self._calls[key] = {"id": call_id, "name": self.names.get(name, name)}
-        self._waiting[key] = []
-        self._advance()
+        call_id = call_id or f"call_{self._message['id']}_{self._calls}"
+        self._begin("tool_use", id=call_id, name=self.names.get(name, name))
+        self._calls += 1
+        self._key = key
 
     def arguments(self, key: Hashable, fragment: str) -> None:
-        if key in self._waiting:
-            waiting = self._waiting[key]
-            if waiting or fragment.strip():
-                waiting.append(fragment)
-            if len(waiting) == 1:
-                self._advance()
-        elif self._open == "tool_use" and key == self._key:
+        if self._open == "tool_use" and key == self._key:
             self._pending.append(fragment)
         elif fragment.strip():
             # Clients run a tool at its stop event: what comes later is lost for good.
@@ -3352,8 +3268,16 @@ class MessagesWriter:
     def search(self, query: str, pages: Mapping[str, str]) -> None:
         """Tell of a web search that was run for the answer: the titles of its pages."""
         self._message["usage"]["server_tool_use"] = {"web_search_requests": 1}
-        about = {"type": "web_search_result", "page_age": None, "encrypted_content": ""}
-        found = [{**about, "url": url, "title": title} for url, title in pages.items()]
+        found = [
+            {
+                "type": "web_search_result",
+                "page_age": None,
+                "encrypted_content": "",
+                "url": url,
+                "title": title,
+            }
+            for url, title in pages.items()
+        ]
         tool_use_id = "srvtoolu_" + self._message["id"][4:]
         self._begin("server_tool_use", id=tool_use_id, name="web_search")
         self._pending.append(dumps_text({"query": query}))
@@ -3362,20 +3286,18 @@ class MessagesWriter:
     def end(
         self, reason: str, usage: TokenUsage, stop_sequence: Optional[str] = None
     ) -> None:
-        """End the answer. A call that was cut stays as it is, as with Anthropic, or is
-        left out if it has not begun; clients go on after max_tokens (CLIENTS 1)."""
-        stop = "refusal" if self._refusal else STOP_REASONS.get(reason, reason)
-        cut = stop not in ("end_turn", "tool_use")
-        for key, fragments in list(self._waiting.items()):
-            if not cut or parse_object("".join(fragments)) is not None:
-                self._begin_call(key)
+        """End the answer. A call that was cut stays as it is, as with Anthropic:
+        clients go on after max_tokens (CLIENTS 1)."""
         self._start()
         self._close()
         if self._calls:
             self._sign()
-        if not cut:
+        stop = STOP_REASONS.get(reason, reason)
+        if stop in ("end_turn", "tool_use"):
             # Claude Code asks again for a tool_use without a call (CLIENTS 1).
             stop = "tool_use" if self._calls else "end_turn"
+        if self._refusal:
+            stop = "refusal"
         if stop_sequence is not None:
             stop = "stop_sequence"
         delta: JSON = {"stop_reason": stop, "stop_sequence": stop_sequence}
@@ -3407,49 +3329,20 @@ class MessagesWriter:
         return self._message
 
     def _start(self) -> None:
-        if not self._started:
+        if self._index < 0:
             self._write_event("message_start", message=self._message)
-        self._started = True
-
-    def _add_piece(self, kind: str, text: str) -> None:
-        if self._open != kind:
-            if not text:
-                return
-            self._advance(force=True)
-            self._begin(kind)
-        self._pending.append(text)
-
-    def _advance(self, *, force: bool = False) -> None:
-        """End the open call if it has all it needs; open those that wait, in order.
-
-        Looked at when another call begins, not at each fragment: too late is no harm.
-        """
-        while True:
-            if self._open == "tool_use":
-                self._flush()
-                if not force and parse_object("".join(self._text)) is None:
-                    return
-                self._close()
-            key = next(iter(self._waiting), None)
-            if key is None or not self._waiting[key]:
-                return
-            self._begin_call(key)
-
-    def _begin_call(self, key: Hashable) -> None:
-        self._begin("tool_use", **self._calls[key])
-        self._key = key
-        self._pending = self._waiting.pop(key) or ["{}"]
 
     def _begin(self, kind: str, **more: Any) -> None:
-        self._start()
         self._close()
         if self._thinking or kind == "tool_use":
             self._sign()
+        self._start()
         self._open = kind
         self._block = {"type": kind, **more, **OPENINGS[kind][0]}
         self._index += 1
-        start = {"index": self._index, "content_block": self._block}
-        self._write_event("content_block_start", **start)
+        self._write_event(
+            "content_block_start", index=self._index, content_block=self._block
+        )
 
     def _sign(self) -> None:
         """Write the signatures, each behind thinking: the open block's or none."""
@@ -3466,31 +3359,33 @@ class MessagesWriter:
         if not self._open:
             return
         self._flush()
+        block = self._block
         if self._open == "thinking":
-            signature = signature or pack_reasoning("", "")
-            delta = {"type": "signature_delta", "signature": signature}
-            self._write_event("content_block_delta", index=self._index, delta=delta)
-            self._block["signature"] = signature
+            block["signature"] = signature or pack_reasoning("", "")
+            self._write_delta(b"signature_delta", b"signature", block["signature"])
         self._write_event("content_block_stop", index=self._index)
         text = "".join(self._text)
-        if "input" in self._block:
-            self._block["input"] = parse_object(text)
+        if "input" in block:
+            block["input"] = parse_object(text)
         elif text:
-            self._block[self._open] = text
+            block[self._open] = text
         # Of a call that was cut half must not run, and `input` cannot say so.
-        if self._block.get("input", {}) is not None:
-            self._message["content"].append(self._block)
+        if block.get("input", {}) is not None:
+            self._message["content"].append(block)
         self._open = ""
         self._text = []
 
     def _flush(self) -> None:
         text = "".join(self._pending)
-        self._pending = []
-        self._text.append(text)
         if text:
+            self._pending = []
+            self._text.append(text)
             _, kind, key = OPENINGS[self._open]
-            delta = {"type": kind, key: text}
-            self._write_event("content_block_delta", index=self._index, delta=delta)
+            self._write_delta(kind, key, text)
+
+    def _write_delta(self, kind: bytes, key: bytes, text: str) -> None:
+        if not self._mute:
+            self._out.append(DELTA % (self._index, kind, key, dumps(text)))
 
     def _write_event(self, event: str, **fields: Any) -> None:
         if not self._mute:
@@ -3500,11 +3395,11 @@ class MessagesWriter:
 # --- the pass-through -----------------------------------------------------------------
 
 
-def restore_names(message: JSON, names: Mapping[str, str]) -> bool:
-    """Give the calls of a message the client's own names; whether one had another."""
+def restore_names(content: Any, names: Mapping[str, str]) -> bool:
+    """Give the calls of a content the client's own names; whether one had another."""
     found = False
-    for block in objects(message.get("content")):
-        name = block.get("name")
+    for block in objects(content):
+        name = text_at(block, "name")
         if block.get("type") == "tool_use" and name in names:
             block["name"] = names[name]
             found = True
@@ -3519,89 +3414,52 @@ _STRING = (
 )
 # Events in the two orders of keys that were ever seen: whole JSON that tells neither a
 # usage, nor a tool's name, nor the end, so that most of a stream need not be parsed.
+# Behind them stands one that has to be, if any.
 PLAIN_EVENTS = re.compile(
-    rb"\n?(?:event: content_block_\w+\ndata: \{(?:"
+    rb"(?!\Z)\n*((?:event: content_block_\w+\ndata: \{(?:"
     rb'"type":"content_block_delta","index":\d+,"delta":\{"type":"\w+","\w+":%b\}|'
     rb'"delta":\{"\w+":%b,"type":"\w+"\},"index":\d+,"type":"content_block_delta"|'
     rb'"type":"content_block_stop","index":\d+|"index":\d+,"type":"content_block_stop"|'
     rb'"type":"content_block_start","index":\d+,"content_block":\{"type":"text",'
     rb'"text":""\}|"content_block":\{"text":"","type":"text"\},"index":\d+,'
-    rb'"type":"content_block_start")\}\n\n)*' % (_STRING, _STRING)
+    rb'"type":"content_block_start")\}\n\n)*)((?:(?:.+\n)+\n)?)' % (_STRING, _STRING)
 )
-DATA_LINE = re.compile(rb"^data:(.*)\n?", re.M)
-WHOLE_EVENTS = re.compile(rb".*\n\r?\n", re.S)  # up to the last blank line
 
 
-class MessagesTap:
+class MessagesTap(StreamTranslator):
     """A StreamTranslator that passes events on as they came, and reads the usage.
 
     An event goes out when it is whole: no client could read what stood behind a half.
     `names` are the client's own for tools that had to be called otherwise.
     """
 
-    finished = False  # a message_stop came
-    done = False
-
     def __init__(self, names: Mapping[str, str] = {}) -> None:
+        super().__init__()
         self._names = names
         self._message: JSON = {"usage": {}}
-        self._held = bytearray()  # the event that has not ended
-        self._before = b""  # what came whole before a failure in the same piece
 
     usage = property(lambda self: native_usage(self._message))
 
-    def feed(self, data: bytes) -> bytes:
-        """Give the events that are whole now; raises UpstreamError for a broken one."""
-        if self.done:  # a second answer, or [DONE]: nothing that a client waits for
-            return b""
-        if self._held or data[-2:] != b"\n\n":
-            near = max(0, len(self._held) - 2)  # half of a blank line may stand there
-            self._held += data  # a bytearray: bytes would be copied for every piece
-            found = WHOLE_EVENTS.match(self._held, near)
-            end = found.end() if found else 0
-            data = bytes(memoryview(self._held)[:end])
-            del self._held[:end]
-            if len(self._held) > MAX_EVENT:
-                raise event_too_large(MAX_EVENT)
-        return self._read_events(data)
+    def read_all(self, data: bytes) -> None:
+        for plain, block in PLAIN_EVENTS.findall(self._decoder.whole(data)):
+            if self.done:  # a second answer, or [DONE]: nothing that a client waits for
+                return
+            self._out.append(plain)
+            event = block and parse_block(block)
+            if event:
+                self._out.append(self._restored(event, block))
 
-    def _read_events(self, events: bytes) -> bytes:
-        """Read the events; gives them as the client gets them."""
-        line = DATA_LINE.search(events, PLAIN_EVENTS.match(events).end())
-        while line:
-            try:
-                event = messages_event(SSEEvent("", line[1]), self._message)
-            except ProxyError:
-                before = WHOLE_EVENTS.match(events, 0, line.start())
-                self._before = before[0] if before else b""
-                raise
-            end = line.end()
-            block = event.get("content_block")
-            if self._names and restore_names({"content": [block]}, self._names):
-                head = events[: line.start()] + b"data: %b\n" % dumps(event)
-                events = head + events[end:]
-                end = len(head)
-            if event.get("type") == "message_stop":
-                self.finished = True
-                self.done = True
-                # What stands behind the end is nobody's.
-                return events[: events.find(b"\n", end) + 1 or len(events)]
-            line = DATA_LINE.search(events, PLAIN_EVENTS.match(events, end).end())
-        return events
-
-    def finish(self) -> bytes:
-        """End it; raises UpstreamError when no message_stop came."""
-        rest = b""
-        if not self.done and self._held.strip():  # an event without its blank line
-            rest = self._read_events(bytes(self._held)).rstrip() + b"\n\n"
-        self._held.clear()
-        if not self.finished:
-            raise UpstreamError(CUT_SHORT, code="upstream_cut_short")
-        return rest
+    def _restored(self, event: SSEEvent, block: bytes) -> bytes:
+        """Read an event; gives what the client is to see of it."""
+        obj = messages_event(event, self._message)
+        self.finished = self.done = obj.get("type") == "message_stop"
+        if restore_names([obj.get("content_block")], self._names):
+            return encode_sse(event.event, obj)
+        return block
 
     def fail(self, exc: ProxyError) -> bytes:
         """What came before the failure, and an error event."""
-        return self._before + encode_sse("error", anthropic_error(exc))
+        return self.take() + encode_sse("error", anthropic_error(exc))
 
 
 # ============================================================================
@@ -3637,9 +3495,7 @@ def uncarry(message: JSON) -> JSON:
     carried = [SIGNATURE_MARK + packed for _, mark, packed in ids if mark]
     if not carried:
         return message
-    for at, (own, mark, _) in enumerate(ids):
-        if mark:
-            calls[at] = dict(calls[at], id=own)
+    calls = [{**call, "id": own} for call, (own, _, _) in zip(calls, ids)]
     opaque = message.get("reasoning_opaque") or carried[0]
     return dict(message, tool_calls=calls, reasoning_opaque=opaque)
 
@@ -3658,10 +3514,9 @@ def _open_entry(entry: JSON, path: str, *kinds: str) -> Tuple[str, JSON, str]:
 
 def _parse_part(part: JSON, path: str) -> Any:
     kind = required_text(part, "type", path)
-    one_of(kind, ("text", "refusal", "image_url", "file"), path)
     if kind in ("text", "refusal"):
         return Text(text_field(part, kind, path))
-    _, inner, path = _open_entry(part, path, kind)
+    _, inner, path = _open_entry(part, path, "text", "image_url", "file")
     if kind == "image_url":
         url = required_text(inner, "url", path)
         return Image(url, text_field(inner, "detail", path))
@@ -3692,16 +3547,15 @@ def _parse_assistant(message: JSON, path: str) -> List[Any]:
     for key in ("function_call", "audio"):
         if message.get(key):
             raise BadRequest(f"{path}.{key}: send tool_calls or text")
-    parts: List[Any] = []
+    thoughts = []
     thought = text_field(message, "reasoning_content", path)
     packed = text_field(message, "reasoning_opaque", path)
     for opaque, source in unpack_reasonings(packed):
-        parts.append(Reasoning(thought, opaque, source))
+        thoughts.append(Reasoning(thought, opaque, source))
         thought = ""  # one text for all: the vendor reads only what is encrypted
-    parts += _parse_content(message, path)
-    parts.append(Text(text_field(message, "refusal", path)))
-    parts += parse_list(message, "tool_calls", _parse_call, path)
-    return parts
+    refusal = Text(text_field(message, "refusal", path))
+    calls = parse_list(message, "tool_calls", _parse_call, path)
+    return [*thoughts, *_parse_content(message, path), refusal, *calls]
 
 
 TURN_ROLES = {
@@ -3724,14 +3578,18 @@ def _parse_turn(message: JSON, path: str) -> Turn:
     return Turn(TURN_ROLES[role], tuple(parts))
 
 
-def _parse_tool(entry: JSON, path: str) -> Tool:
-    kind, inner, path = _open_entry(entry, path, *ARGUMENTS)
-    name = required_text(inner, "name", path)
-    description = text_field(inner, "description", path)
+def parse_function(kind: str, tool: JSON, path: str) -> Tool:
+    """Read what a tool of `kind` says; it is the same in chat and in Responses."""
+    name = required_text(tool, "name", path)
+    description = text_field(tool, "description", path)
     if kind == "custom":
-        return custom_tool(name, description, field(inner, "format", dict, path, {}))
-    schema = field(inner, "parameters", dict, path, {})
-    return Tool(name, description, schema, field(inner, "strict", bool, path))
+        return custom_tool(name, description, field(tool, "format", dict, path, {}))
+    schema = field(tool, "parameters", dict, path, {})
+    return Tool(name, description, schema, field(tool, "strict", bool, path), kind)
+
+
+def _parse_tool(entry: JSON, path: str) -> Tool:
+    return parse_function(*_open_entry(entry, path, *ARGUMENTS))
 
 
 def _parse_choice(body: JSON, tools: Tuple[Tool, ...]) -> Tuple[str, Tuple[Tool, ...]]:
@@ -3795,11 +3653,9 @@ def parse_chat(body: JSON) -> Conversation:
 def needs_translation(body: JSON) -> bool:
     """Whether a chat request says what Copilot's chat endpoint was never seen to take:
     custom tools, and a choice among some of the tools. The hub can say both."""
-    kind = text_at(body.get("tool_choice"), "type")
-    tools = objects(body.get("tools"))
-    return kind in ("custom", "allowed_tools") or any(
-        tool.get("type") == "custom" for tool in tools
-    )
+    named = [body.get("tool_choice"), *list_at(body, "tools")]
+    kinds = {text_at(each, "type") for each in named}
+    return "custom" in kinds or "allowed_tools" in kinds
 
 
 def has_files(body: JSON) -> bool:
@@ -3826,18 +3682,14 @@ def _encode_part(part: Any) -> JSON:
         name = part.title or "document.pdf"
         return {"type": "file", "file": {"filename": name, "file_data": part.url}}
     image = {"url": part.url, **given(detail=part.detail)}
-    return {
-        "type": "image_url",
-        "image_url": image,
-    }
+    return {"type": "image_url", "image_url": image}
 
 
 def _encode_content(parts: List[Any], role: str) -> Any:
     """A string where there is only text; a model's answer is nothing else."""
-    parts = [part for part in parts if part != Text("")]
     if role == "assistant" or all(isinstance(part, Text) for part in parts):
         return text_of(parts)
-    return list(map(_encode_part, parts))
+    return [_encode_part(part) for part in parts if part != Text("")]
 
 
 def _encode_turn(turn: Turn, source: str) -> List[JSON]:
@@ -3856,10 +3708,9 @@ def _encode_turn(turn: Turn, source: str) -> List[JSON]:
             moved = [inner for inner in part.parts if not isinstance(inner, Text)]
             if moved:  # a tool message holds only text
                 content = content or "(see the next message)"
-                moved.insert(0, Text(f"From the result of tool call {part.call_id}:"))
+                rest += [Text(f"From the result of tool call {part.call_id}:"), *moved]
             result = {"role": "tool", "tool_call_id": part.call_id, "content": content}
             messages.append(result)
-            rest += moved
         elif not isinstance(part, Reasoning):
             rest.append(part)
         elif part.source in ("", source):
@@ -3890,6 +3741,12 @@ def encode_chat(conversation: Conversation, model: Model) -> JSON:
     messages: List[JSON] = []
     for turn in conversation.turns:
         messages += _encode_turn(turn, source)
+    choice: Any = conversation.tool_choice
+    if choice.startswith("="):
+        choice = {"type": "function", "function": {"name": choice[1:]}}
+    parallel = conversation.parallel
+    if not conversation.tools:  # OpenAI refuses the two without
+        choice = parallel = None
     body = {
         "model": model.id,
         "stream": True,
@@ -3899,21 +3756,13 @@ def encode_chat(conversation: Conversation, model: Model) -> JSON:
             max_tokens=conversation.max_tokens, temperature=conversation.temperature,
             top_p=conversation.top_p, stop=list(conversation.stop),
             reasoning_effort=conversation.effort, user=conversation.user,
+            tools=list(map(_encode_tool, conversation.tools)), tool_choice=choice,
+            parallel_tool_calls=parallel,
         ),
     }
-    choice: Any = conversation.tool_choice
-    if choice.startswith("="):
-        choice = {"type": "function", "function": {"name": choice[1:]}}
-    if conversation.tools:  # OpenAI refuses the other two without
-        body["tools"] = list(map(_encode_tool, conversation.tools))
-        parallel = conversation.parallel
-        body.update(given(tool_choice=choice, parallel_tool_calls=parallel))
     if conversation.schema:
         schema = {"name": "answer", **conversation.schema}
-        body["response_format"] = {
-            "type": "json_schema",
-            "json_schema": schema,
-        }
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
     elif conversation.schema is not None:
         body["response_format"] = {"type": "json_object"}
     return body
@@ -3932,8 +3781,11 @@ def _delta_of(choice: JSON) -> JSON:
 
 def _first_words(delta: JSON, keys: Tuple[str, ...]) -> str:
     """Of several names for one thing, the first that holds words."""
-    words = [value for value in map(delta.get, keys) if value]
-    return next((value for value in words if isinstance(value, str)), "")
+    for key in keys:
+        words = delta.get(key)
+        if words and isinstance(words, str):
+            return words
+    return ""
 
 
 def _filter_text(choice: JSON) -> str:
@@ -3946,13 +3798,23 @@ def _filter_text(choice: JSON) -> str:
 
 
 class _OpenCall:
-    """A tool call under way; what came before its name is held."""
+    """A tool call under way; arguments that come before its name are held."""
 
     def __init__(self, call_id: str) -> None:
         self.id = call_id
         self.name = ""
-        self.held = ""  # arguments that came before the name
+        self.held = ""
         self.empty = True  # no argument went on
+
+
+def _one_string(raw: bytes) -> Optional[str]:
+    """What a JSON string without its first quote spells; None if that is not all."""
+    try:
+        text = raw.decode("utf-8")
+        words, end = json.decoder.scanstring(text, 0)
+    except ValueError:  # the full parse says what is wrong
+        return None
+    return words if end == len(text) else None
 
 
 class ChatReader:
@@ -3966,79 +3828,59 @@ class ChatReader:
 
     def __init__(self, source: str = "") -> None:
         self.usage = TokenUsage()
+        self.finish_reason = ""
         self.done = False
         self.model = ""  # which one answered, as it says itself
         self._source = source
-        self._finish = ""
         self._has_content = False
         self._calls: Dict[str, _OpenCall] = {}  # by id
         self._at: Dict[Optional[int], _OpenCall] = {}  # the latest of each index
         self._latest: Optional[_OpenCall] = None
         # What the last chunk said, and to whom; None where it cannot be said again.
         self._said: List[Optional[Tuple[Callable[[str], None], str]]] = []
-        self._head = b""  # if that was one thing: what surrounds its words,
-        self._tail = b""
-        self._taker: Any = None  # and who takes them
-
-    @property
-    def finish_reason(self) -> str:
-        """What was sent decides, not the upstream's word (UPSTREAM 9.4); "" = not
-        finished."""
-        if self._calls and self._finish == "stop":
-            return "tool_calls"
-        return self._finish
+        # Of the last chunk, if it was plain: the bytes around its words, and who takes
+        # them.
+        self._frame: Optional[Tuple[bytes, bytes, Callable[[str], None]]] = None
 
     def read(self, event: SSEEvent, sink: Sink) -> None:
         """Give one event to `sink`; raises UpstreamError on an error inside it."""
-        words = self._plain_words(event.data)
-        if words is None:
+        if self._frame:
+            # What stands between the known bytes is one whole JSON string, so the rest
+            # of the document was parsed just before: 0.8 us instead of 5 to 15.
+            head, tail, put = self._frame
+            data = event.data
+            if data.startswith(head) and data.endswith(tail):
+                words = _one_string(data[len(head) : len(data) - len(tail) + 1])
+                if words:
+                    put(words)
+                if words is not None:
+                    return
+        self._frame = None
+        self._said = []
+        if not self.done:
             self._read_chunk(event, sink)
-        elif words:
-            self._taker(words)
 
-    def _plain_words(self, data: bytes) -> Optional[str]:
-        """The words of a chunk that differs from the last one in nothing else.
-
-        What stands between the known bytes is one whole JSON string, so the rest of the
-        document is what was parsed just before: 0.8 us instead of 5 to 15.
-        """
-        start, end = len(self._head), len(data) - len(self._tail) + 1
-        if not (start and data.startswith(self._head) and data.endswith(self._tail)):
-            return None
-        try:
-            string = data[start:end].decode("utf-8")
-            words, length = json.decoder.scanstring(string, 0)
-        except ValueError:  # the full parse says what is wrong
-            return None
-        return words if length == len(string) else None
-
-    def _learn_plain(self, data: bytes) -> None:
+    def _learn_frame(self, data: bytes) -> None:
         """Keep what surrounds the words of a chunk that says nothing else."""
         if len(self._said) == 1 and self._said[0]:
-            self._taker, words = self._said[0]
+            put, words = self._said[0]
             value = dumps(words)
-            # The only such string, a value, and no other escapes: it is what was said.
-            once = data.count(value) == data.count(b":" + value) == 1
-            if once and data.count(b"\\") == value.count(b"\\"):
-                head, _, tail = data.partition(value)
-                self._head = head + b'"'
-                self._tail = b'"' + tail
+            head, colon, tail = data.partition(b":" + value)
+            rest = head + tail
+            # The only such string, and no other has escapes: it is what was said.
+            if colon and value not in rest and b"\\" not in rest:
+                self._frame = (head + b':"', b'"' + tail, put)
 
     def _hand(self, put: Callable[[str], None], words: str) -> None:
         self._said.append((put, words))
         put(words)
 
     def _read_chunk(self, event: SSEEvent, sink: Sink) -> None:
-        self._head = b""
-        self._said = []
-        if self.done:
-            return
         if event.data.strip() == b"[DONE]":
             # Nothing follows; alone it ends an answer that had said something.
             self.done = True
-            if not self._finish and (self._has_content or self._calls):
-                self._finish = "stop"
-                self._complete_calls(sink)
+            if not self.finish_reason and (self._has_content or self._calls):
+                self._read_finish({"finish_reason": "stop"}, sink)
             return
         chunk = event_object(event)
         failed = "error" in (event.event, chunk.get("type"))
@@ -4050,7 +3892,7 @@ class ChatReader:
         for choice in objects(chunk.get("choices")):
             self._read_delta(_delta_of(choice), chunk, sink)
             self._read_finish(choice, sink)
-        self._learn_plain(event.data)
+        self._learn_frame(event.data)
 
     def _read_usage(self, chunk: JSON) -> None:
         if chunk.get("usage") or chunk.get("copilot_usage"):
@@ -4061,23 +3903,23 @@ class ChatReader:
             self.usage = usage._replace(nano_aiu=nano_aiu)
 
     def _read_delta(self, delta: JSON, chunk: JSON, sink: Sink) -> None:
-        thought = _first_words(delta, REASONING_FIELDS)
-        if thought:
-            self._hand(sink.reasoning, thought)
-        opaque = _first_words(delta, OPAQUE_FIELDS)
-        if opaque:
-            self._hand(lambda data: sink.opaque(data, self._source), opaque)
-        content = delta.get("content")
-        texts = [text_at(part, "text") for part in objects(content)]
-        if isinstance(content, str):
-            texts = [content]
-        for text in filter(None, texts):
-            self._has_content = True
-            self._hand(sink.text, text)
+        parts = list_at(delta, "content")
+        content = text_at(delta, "content")
+        content = content or "".join([text_at(part, "text") for part in parts])
         refusal = text_at(delta, "refusal")
-        if refusal:
+        if content or refusal:
             self._has_content = True
-            self._hand(sink.refusal, refusal)
+        for put, words in (
+            (sink.reasoning, _first_words(delta, REASONING_FIELDS)),
+            (
+                lambda data: sink.opaque(data, self._source),
+                _first_words(delta, OPAQUE_FIELDS),
+            ),
+            (sink.text, content),
+            (sink.refusal, refusal),
+        ):
+            if words:
+                self._hand(put, words)
         for call in objects(delta.get("tool_calls")):
             self._read_call(call, chunk, sink)
 
@@ -4091,6 +3933,8 @@ class ChatReader:
         if name and not call.name:
             call.name = name
             sink.call(call.id, call.id, name)
+            if self.finish_reason == "stop":  # the other half of a split answer
+                self.finish_reason = "tool_calls"
         if not isinstance(arguments, str):
             arguments = dumps_text(arguments)
         call.held += arguments
@@ -4109,12 +3953,11 @@ class ChatReader:
             index = None
         if not call_id:
             call = self._at.get(index, self._latest)
-            if call and name and call.name:
-                if index not in self._at or name != call.name:
-                    call = None
+            named = call and name and call.name
+            if named and (index not in self._at or name != call.name):
+                call = None
         if call is None:
-            made = f"call_{text_at(chunk, 'id')}_{len(self._calls)}"
-            call_id = call_id or made
+            call_id = call_id or f"call_{text_at(chunk, 'id')}_{len(self._calls)}"
             call = self._calls[call_id] = _OpenCall(call_id)
         if index is not None:
             self._at[index] = call
@@ -4126,14 +3969,13 @@ class ChatReader:
             return
         if reason == "error":
             raise UpstreamError("the model ended its answer with an error; try again")
-        if reason == "content_filter" and self._finish != reason:
+        if reason == "content_filter" and self.finish_reason != reason:
             self._hand(sink.refusal, _filter_text(choice))
-        self._finish = reason
-        if reason not in ("length", "content_filter"):
-            self._finish = "stop"
-            self._complete_calls(sink)
-
-    def _complete_calls(self, sink: Sink) -> None:
+        self.finish_reason = reason
+        if reason in ("length", "content_filter"):
+            return
+        # What was sent decides, not the upstream's word (UPSTREAM 9.4).
+        self.finish_reason = "tool_calls" if self._calls else "stop"
         for call in self._calls.values():
             if not call.name:
                 raise UpstreamError("the upstream called a nameless tool; try again")
@@ -4186,27 +4028,20 @@ class ChatWriter:
         self._usage = TokenUsage()
         self._pieces: Dict[Any, List[str]] = {}  # with fold: the texts by their key
         self._frames: Dict[Any, Tuple[bytes, ...]] = {}  # else: the bytes around one
-        self._calls: Dict[Hashable, JSON] = {}
+        self._calls: Dict[Hashable, Tuple[int, JSON]] = {}  # with their indexes
         self._inputs: Dict[int, List[str]] = {}  # of custom calls, till they are whole
         self._carried = ""  # what the next call's id is to carry
         self._out: List[bytes] = []
         self._write_chunk({"role": "assistant", "content": ""})
 
     def _with_choice(self, key: str, words: JSON, reason: Optional[str]) -> JSON:
-        choice = {
-            "index": 0,
-            key: words,
-            "logprobs": None,
-            "finish_reason": reason,
-        }
+        choice = {"index": 0, key: words, "logprobs": None, "finish_reason": reason}
         return dict(self._about, choices=[choice])
-
-    def _chunk(self, delta: JSON, reason: Optional[str] = None) -> bytes:
-        return encode_sse("", self._with_choice("delta", delta, reason))
 
     def _write_chunk(self, delta: JSON, reason: Optional[str] = None) -> None:
         if not self._fold:
-            self._out.append(self._chunk(delta, reason))
+            chunk = self._with_choice("delta", delta, reason)
+            self._out.append(encode_sse("", chunk))
 
     def _put(self, key: Any, text: str) -> None:
         """Add to a field of the message, or to a call's arguments by its index."""
@@ -4218,7 +4053,8 @@ class ChatWriter:
             if isinstance(key, int):
                 kind = "custom" if key in self._inputs else "function"
                 delta = {"tool_calls": [{"index": key, kind: {ARGUMENTS[kind]: "\0"}}]}
-            self._frames[key] = self._chunk(delta).rpartition(b'"\\u0000"')
+            chunk = encode_sse("", self._with_choice("delta", delta, None))
+            self._frames[key] = chunk.rpartition(b'"\\u0000"')
         head, _, tail = self._frames[key]
         # A lone surrogate has no UTF-8; its backslash form is its JSON escape.
         encoded = json_string(text).encode("utf-8", "backslashreplace")
@@ -4241,23 +4077,19 @@ class ChatWriter:
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         name = self.names.get(name, name)
         index = len(self._calls)
-        kind = "function"
-        if name in self._custom:
-            kind = "custom"
-            self._inputs[index] = []
-        call = self._calls[key] = {
-            "index": index,
-            "id": call_id + self._carried,
-            "type": kind,
+        kind = "custom" if name in self._custom else "function"
+        call = {
+            "id": call_id + self._carried, "type": kind,
             kind: {"name": name, ARGUMENTS[kind]: ""},
         }
         self._carried = ""
-        self._write_chunk({"tool_calls": [call]})
+        self._calls[key] = (index, call)
+        self._write_chunk({"tool_calls": [{"index": index, **call}]})
 
     def arguments(self, key: Hashable, fragment: str) -> None:
-        index = self._calls[key]["index"]
-        if index in self._inputs:
-            self._inputs[index].append(fragment)  # a wrapper: unwrapped when whole
+        index, call = self._calls[key]
+        if call["type"] == "custom":  # wrapped: unwrapped when it is whole
+            self._inputs.setdefault(index, []).append(fragment)
         else:
             self._put(index, fragment)
 
@@ -4294,10 +4126,10 @@ class ChatWriter:
         """The chat.completion that the chunks add up to, after end()."""
         texts = {key: "".join(pieces) for key, pieces in self._pieces.items()}
         calls = []
-        for index, call in enumerate(self._calls.values()):
+        for index, call in self._calls.values():
             kind = call["type"]
             inner = {**call[kind], ARGUMENTS[kind]: texts.pop(index, "")}
-            calls.append({"id": call["id"], "type": kind, kind: inner})
+            calls.append({**call, kind: inner})
         message = {"role": "assistant", "content": None if calls else "", **texts}
         message.update(given(tool_calls=calls))
         return {
@@ -4344,11 +4176,15 @@ class CompletionStream(StreamTranslator):
 
     def __init__(self, engine: str, n: int = 1) -> None:
         super().__init__()
-        self._engine = engine
         self._n = n
-        self._texts: Dict[int, List[str]] = {}  # by the choice's index
+        self._texts: Dict[int, str] = {}  # by the choice's index
         self._reasons: Dict[int, str] = {}
-        self._last: JSON = {}
+        self._about = {
+            "id": "cmpl-0",
+            "object": "text_completion",
+            "created": 0,
+            "model": engine,
+        }
 
     def _read(self, event: SSEEvent) -> None:
         if event.data.strip() == b"[DONE]":
@@ -4357,10 +4193,11 @@ class CompletionStream(StreamTranslator):
         chunk = event_object(event)
         if chunk.get("error"):
             raise error_in_stream(chunk)
+        self._about.update(given(id=chunk.get("id"), created=chunk.get("created")))
         for choice in objects(chunk.get("choices")):
-            self._last = chunk
             index = count(choice.get("index"))
-            self._texts.setdefault(index, []).append(text_at(choice, "text"))
+            text = self._texts.get(index, "")
+            self._texts[index] = text + text_at(choice, "text")
             if choice.get("finish_reason"):
                 self._reasons[index] = choice["finish_reason"]
         self.finished = len(self._reasons) >= self._n
@@ -4377,20 +4214,13 @@ class CompletionStream(StreamTranslator):
         choices = [
             {
                 "index": index,
-                "text": "".join(pieces),
+                "text": text,
                 "logprobs": None,
                 "finish_reason": self._reasons.get(index, "stop"),
             }
-            for index, pieces in sorted(self._texts.items())
+            for index, text in sorted(self._texts.items())
         ]
-        return {
-            "id": self._last.get("id") or "cmpl-0",
-            "object": "text_completion",
-            "created": self._last.get("created") or 0,
-            "model": self._engine,
-            "choices": choices,
-            **_accounts(self.usage),
-        }
+        return {**self._about, "choices": choices, **_accounts(self.usage)}
 
 
 # ============================================================================
@@ -4470,9 +4300,9 @@ CLIENT_TOOLS: Dict[str, JSON] = loads(b"""{
 # Run by OpenAI's servers. Codex always offers the first, so a model without it does
 # without; what has no such use would be another task without its tool.
 SPARED_TOOLS = ("web_search", "image_generation")
-CALLS = (
-    "function_call", "custom_tool_call", *(kind + "_call" for kind in CLIENT_TOOLS),
-)
+# Calls that have a name, and the member that holds their arguments.
+NAMED_CALLS = {"function_call": "arguments", "custom_tool_call": "input"}
+CALLS = (*NAMED_CALLS, *(kind + "_call" for kind in CLIENT_TOOLS))
 RESULTS = tuple(kind + "_output" for kind in (*CALLS, "tool_search"))
 
 
@@ -4493,8 +4323,6 @@ class ToolTable:
         self.tools: Dict[str, Tool] = {}
         self.left_out: Dict[str, None] = {}
         self._flat: Dict[Tuple[str, str], str] = {}
-        # A name in a namespace gives way: the others go up as they are.
-        self._plain = {text_at(one, "name") for one in objects(body.get("tools"))}
         add = functools.partial(self._add_tool, "")
         parse_list(body, "tools", add)
         for at, item in enumerate(input_items(body)):
@@ -4519,63 +4347,51 @@ class ToolTable:
             return
         if kind in CLIENT_TOOLS:
             tool = {**CLIENT_TOOLS[kind], **given(**tool), "name": kind}
-        elif kind not in ("function", "custom"):
+        elif kind not in ARGUMENTS:
             raise BadRequest(
-                "%s: a tool of type %s is run by OpenAI's servers, which Copilot does "
-                "not offer; use a function or an MCP server of your client"
-                % (path, ascii(kind[:40])),
+                f"{path}: a tool of type {kind[:40]!a} is run by OpenAI's servers, "
+                "which Copilot does not offer; use a function or an MCP server of your "
+                "client",
                 code="unsupported_tool",
             )
-        name = required_text(tool, "name", path)
-        about = text_field(tool, "description", path)
-        if kind == "custom":
-            made = custom_tool(name, about, field(tool, "format", dict, path, {}))
-        else:
-            schema = field(tool, "parameters", dict, path, {})
-            made = Tool(name, about, schema, field(tool, "strict", bool, path), kind)
-        place = (namespace, name)
-        flat = self.name_of({"namespace": namespace, "name": name})
-        taken: Container[str] = self._plain if namespace else ()
-        while place not in self._flat and (flat in self.tools or flat in taken):
+        made = parse_function(kind, tool, path)
+        place = (namespace, made.name)
+        flat = self.name_of({"namespace": namespace, "name": made.name})
+        while flat in self.tools and place not in self._flat:
             flat += "_"  # so that two of one name do not become one
         self._flat[place] = flat
-        self.tools[flat] = made._replace(name=flat, own=name, namespace=namespace)
+        self.tools[flat] = made._replace(name=flat, own=made.name, namespace=namespace)
 
 
-def _parse_input_part(part: Any, path: str) -> Any:
+def _parse_input_part(part: JSON, path: str) -> Any:
     kind = required_text(part, "type", path)
-    if kind == "refusal":
-        return Text(text_field(part, kind, path))
     if kind.endswith("text"):
         return Text(text_field(part, "text", path))
+    if kind == "refusal":
+        return Text(text_field(part, kind, path))
     if part.get("file_id") or part.get("file_url"):
         raise BadRequest(f"{path}: Copilot keeps no files; send the data itself")
     if kind == "input_image":
         detail = text_field(part, "detail", path)
         return Image(required_text(part, "image_url", path), detail)
-    if kind != "input_file":
-        words = "%s: a part of type %s cannot be sent to this model"
-        raise BadRequest(words % (path, ascii(kind[:40])))
-    url = required_text(part, "file_data", path)
-    if not url.startswith("data:"):
-        url = "data:application/pdf;base64," + url
-    return Document(url, text_field(part, "filename", path))
+    if kind == "input_file":
+        url = required_text(part, "file_data", path)
+        return Document(url, text_field(part, "filename", path))
+    raise BadRequest(
+        f"{path}: a part of type {kind[:40]!a} cannot be sent to this model"
+    )
 
 
 def _parse_input_content(holder: JSON, key: str, path: str) -> Tuple[Any, ...]:
     content = holder.get(key)
     if isinstance(content, str):
-        content = [{"type": "input_text", "text": content}]
-    parts = parse_list({key: content}, key, _parse_input_part, path)
+        parts = [Text(content)]
+    else:
+        parts = parse_list(holder, key, _parse_input_part, path)
     return tuple(part for part in parts if part != Text(""))
 
 
-INPUT_ROLES = {
-    "user": "user",
-    "assistant": "assistant",
-    "system": "system",
-    "developer": "system",
-}
+INPUT_ROLES = ("user", "assistant", "system", "developer")
 COMPACTED = "copilot-claude-proxy:summary"  # the source of a summary that we made
 SUMMARY_LEAD = "What happened so far in this conversation:\n\n"
 LOST_SUMMARY = (
@@ -4597,7 +4413,9 @@ WORDS = ("action", "queries", "name", "arguments", "code", "output", "error", "t
 
 
 def summary_text(item: JSON) -> str:
-    """The words that stand for a compaction item."""
+    """The words that stand for a compaction item, or for the wish for one."""
+    if item.get("type") == "compaction_trigger":
+        return SUMMARY_PROMPT
     ours = unpack_reasoning(text_at(item, "encrypted_content"))
     if ours and ours[1] == COMPACTED:
         return SUMMARY_LEAD + ours[0]
@@ -4612,73 +4430,65 @@ def call_arguments(item: JSON) -> str:
     return held if isinstance(held, str) else dumps_text(held)
 
 
-def _parse_input_call(table: ToolTable, kind: str, item: JSON, path: str) -> Call:
-    call_id = required_text(item, "call_id", path)
-    name = kind[: -len("_call")]
-    if kind in CALLS[:2]:
-        required_text(item, "name", path)
-        text_field(item, "arguments" if kind == CALLS[0] else "input", path)
-        name = table.name_of(item)
-    return Call(call_id, name, call_arguments(item))
-
-
 def _parse_result(kind: str, item: JSON, path: str) -> Result:
     call_id = required_text(item, "call_id", path)
-    if kind in RESULTS[:2]:
-        return Result(call_id, _parse_input_content(item, "output", path))
     output = item.get("output") or ""
     if kind == "tool_search_output":
         found = ToolTable({"tools": item.get("tools")}).tools
         output = "Found tools: %s" % (", ".join(found) or "none")
+    elif kind in RESULTS[:2]:
+        return Result(call_id, _parse_input_content(item, "output", path))
     elif not isinstance(output, str):
         output = dumps_text(output)
     return Result(call_id, (Text(output),))
 
 
-def _parse_item(table: ToolTable, item: Any, path: str) -> Turn:
+def _parse_item(table: ToolTable, item: JSON, path: str) -> Turn:
     kind = text_field(item, "type", path) or "message"
     if kind == "message":
-        role = INPUT_ROLES[required_word(item, "role", INPUT_ROLES, path)]
-        return Turn(role, _parse_input_content(item, "content", path))
+        role = required_word(item, "role", INPUT_ROLES, path)
+        content = _parse_input_content(item, "content", path)
+        return Turn(role.replace("developer", "system"), content)
     if kind in RESULTS:
         return Turn("user", (_parse_result(kind, item, path),))
-    if kind in ("compaction", "compaction_summary"):
+    if kind.startswith("compaction"):
         return Turn("user", (Text(summary_text(item)),))
-    if kind == "compaction_trigger":
-        return Turn("user", (Text(SUMMARY_PROMPT),))
-    if kind == "reasoning":
-        ours = unpack_reasoning(text_field(item, "encrypted_content", path))
-        thought = text_of(_parse_input_content(item, "summary", path))
-        # What another made only its own model can read.
-        parts = (Reasoning(thought, *ours),) if ours and ours[0] else ()
-        return Turn("assistant", parts)
+    parts: Tuple[Any, ...] = ()
     if kind in CALLS:
-        return Turn("assistant", (_parse_input_call(table, kind, item, path),))
-    if not SERVER_ITEMS.fullmatch(kind):
-        words = "%s: an item of type %s cannot be sent to this model"
-        raise BadRequest(words % (path, ascii(kind[:40])))
-    about = {key: item[key] for key in WORDS if key in item}
-    return Turn("assistant", (Text(f"[{kind} {dumps_text(about)}]"),))
+        call_id = required_text(item, "call_id", path)
+        name = kind.removesuffix("_call")
+        if kind in NAMED_CALLS:
+            required_text(item, "name", path)
+            text_field(item, NAMED_CALLS[kind], path)
+            name = table.name_of(item)
+        parts = (Call(call_id, name, call_arguments(item)),)
+    elif kind == "reasoning":
+        ours = unpack_reasoning(text_field(item, "encrypted_content", path))
+        if ours and ours[0]:  # else only its own model can read it
+            thought = text_of(_parse_input_content(item, "summary", path))
+            parts = (Reasoning(thought, *ours),)
+    elif SERVER_ITEMS.fullmatch(kind):
+        about = {key: item[key] for key in WORDS if key in item}
+        parts = (Text(f"[{kind} {dumps_text(about)}]"),)
+    else:
+        raise BadRequest(
+            f"{path}: an item of type {kind[:40]!a} cannot be sent to this model"
+        )
+    return Turn("assistant", parts)
 
 
 def _join_turns(turns: List[Turn]) -> List[Turn]:
     """What a model said in one go is one turn, because thinking must stand before its
     calls (UPSTREAM 11.6); of the others each is a turn of its own."""
-    joined: List[Tuple[str, List[Any]]] = [("", [])]
-    for turn in turns:
-        role, parts = joined[-1]
-        if turn.role == role == "assistant":
-            parts += turn.parts
-        elif turn.parts:
-            joined.append((turn.role, list(turn.parts)))
-    return [Turn(role, tuple(parts)) for role, parts in joined[1:]]
-
-
-def _wanted_format(body: JSON) -> Optional[JSON]:
-    text = field(body, "text", dict, default={})
-    form = field(text, "format", dict, "text", {"type": "text"})
-    schema = {key: form[key] for key in form if key != "type"}
-    return parse_format({**form, "json_schema": schema}, "text.format", "text.format")
+    joined: List[Turn] = []
+    full = [turn for turn in turns if turn.parts]
+    for role, group in itertools.groupby(full, operator.attrgetter("role")):
+        if role == "assistant":
+            parts = itertools.chain.from_iterable(turn.parts for turn in group)
+            joined.append(Turn(role, tuple(parts)))
+        else:
+            joined += group
+    return joined
 
 
 def _choice_among(body: JSON, table: ToolTable) -> str:
@@ -4690,14 +4500,13 @@ def _choice_among(body: JSON, table: ToolTable) -> str:
     if kind.startswith(SPARED_TOOLS):
         table.left_out["tool_choice " + kind] = None
         return ""
-    is_narrowed = kind == "allowed_tools"
-    entries = objects(choice.get("tools")) if is_narrowed else [choice]
+    entries = objects(choice.get("tools", [choice]))
     names = dict.fromkeys(map(table.name_of, entries))
     chosen = {name: tool for name, tool in table.tools.items() if name in names}
     if not chosen:
-        words = "tool_choice: %s is not among the tools"
-        raise BadRequest(words % ascii(", ".join(names)[:64]))
-    if not is_narrowed:
+        wanted = ", ".join(names)[:64]
+        raise BadRequest(f"tool_choice: {wanted!a} is not among the tools")
+    if kind != "allowed_tools":
         return "=" + table.name_of(choice)
     table.tools = chosen
     modes = ("auto", "required")
@@ -4717,6 +4526,11 @@ def parse_responses(body: JSON) -> Conversation:
     listed = {"input": input_items(body)}
     turns += parse_list(listed, "input", functools.partial(_parse_item, table))
     reasoning = field(body, "reasoning", dict, default={})
+    text = field(body, "text", dict, default={})
+    form = field(text, "format", dict, "text", {"type": "text"})
+    # In chat all but the type stands one level deeper.
+    named = {key: form[key] for key in form if key != "type"}
+    form = {**form, "json_schema": named}
     choice = _choice_among(body, table)
     return Conversation(
         turns=pair_results(_join_turns(turns)),
@@ -4727,8 +4541,8 @@ def parse_responses(body: JSON) -> Conversation:
         temperature=field(body, "temperature", float),
         top_p=field(body, "top_p", float),
         effort=text_field(reasoning, "effort", "reasoning"),
-        thinking=bool(reasoning.get("summary") or reasoning.get("generate_summary")),
-        schema=_wanted_format(body),
+        thinking=bool(reasoning.get("summary")),
+        schema=parse_format(form, "text.format", "text.format"),
         user=text_field(body, "user") or text_field(body, "prompt_cache_key"),
         left_out=tuple(table.left_out),
     )
@@ -4739,11 +4553,15 @@ def parse_responses(body: JSON) -> Conversation:
 
 def _content_part(part: Any, role: str) -> JSON:
     if isinstance(part, Image):
-        detail = part.detail or "auto"
-        return {"type": "input_image", "image_url": part.url, "detail": detail}
+        return {
+            "type": "input_image", "image_url": part.url,
+            "detail": part.detail or "auto",
+        }
     if isinstance(part, Document):
-        name = part.title or "document.pdf"
-        return {"type": "input_file", "filename": name, "file_data": part.url}
+        return {
+            "type": "input_file", "filename": part.title or "document.pdf",
+            "file_data": part.url,
+        }
     kind = "output_text" if role == "assistant" else "input_text"
     return {"type": kind, "text": part.text}
 
@@ -4797,40 +4615,36 @@ def _turn_items(turn: Turn, model: Model) -> List[JSON]:
     return items
 
 
-def _encode_function(tool: Tool) -> JSON:
-    return {
-        "type": "function",
-        "name": tool.name,
-        "strict": bool(tool.strict),
-        "description": tool.description,
-        "parameters": tool.parameters,
-    }
-
-
 def encode_responses(conv: Conversation, model: Model) -> JSON:
     """The request for a conversation, all but what room 12 sets for every client.
 
-    Responses has no stop sequences: put StopAt(sink, conv.stop) before the sink.
+    Responses has no stop sequences: Translation is to end the answer at conv.stop.
     """
     text = given(verbosity=conv.extra.get("verbosity"))
     if conv.schema is not None:
         text["format"] = {"type": "json_object"}
     if conv.schema:
         text["format"] = {"type": "json_schema", "name": "answer", **conv.schema}
+    tools = [
+        {
+            "type": "function",
+            "name": tool.name,
+            "strict": bool(tool.strict),
+            "description": tool.description,
+            "parameters": tool.parameters,
+        }
+        for tool in conv.tools
+    ]
     choice: Any = conv.tool_choice
-    if choice[:1] == "=":
+    if choice.startswith("="):
         choice = {"type": "function", "name": choice[1:]}
     return given(
-        **{"prompt_cache_key": conv.user, **conv.extra, "verbosity": None},
-        text=text,
+        **{"prompt_cache_key": conv.user, **conv.extra, "verbosity": None}, text=text,
         input=[item for turn in conv.turns for item in _turn_items(turn, model)],
-        max_output_tokens=conv.max_tokens,
-        temperature=conv.temperature,
+        max_output_tokens=conv.max_tokens, temperature=conv.temperature,
         top_p=conv.top_p,
         reasoning=given(effort=conv.effort, summary="auto" if conv.thinking else ""),
-        tools=list(map(_encode_function, conv.tools)),
-        tool_choice=choice,
-        parallel_tool_calls=conv.parallel,
+        tools=tools, tool_choice=choice, parallel_tool_calls=conv.parallel,
     )
 
 
@@ -4857,29 +4671,22 @@ def better_failure(obj: JSON, old: Optional[ProxyError]) -> ProxyError:
     return old
 
 
-class ResponsesOpening:
+class ResponsesOpening(StreamTranslator):
     """Looks at how a stream begins: some refusals come as a 200 (UPSTREAM 22.4).
 
-    Once `settled`, `failure` tells whether that is all that it was.
+    Once `done`, `failure` tells whether that is all that it was.
     """
 
-    def __init__(self) -> None:
-        self.settled = False
-        self.failure: Optional[ProxyError] = None
-        self._decoder = SSEDecoder()
+    finished = True  # so that garbage is passed over: whoever reads it all says so
 
-    def feed(self, data: bytes) -> None:
-        """Take the next bytes, b"" at the end of the stream."""
-        for event in self._decoder.feed(data):
-            if self.settled or event.event in PREAMBLE:
-                continue
-            kind = ""
-            with contextlib.suppress(UpstreamError):  # whoever reads it all says so
-                kind, obj = parse_event(event)
-            self.settled = kind not in FAILURES or self.failure is not None
-            if kind in FAILURES:
-                self.failure = better_failure(obj, self.failure)
-        self.settled = self.settled or not data
+    def _read(self, event: SSEEvent) -> None:
+        if event.event in PREAMBLE:
+            return
+        self.done = True
+        kind, obj = parse_event(event)
+        if kind in FAILURES:
+            self.done = self.failure is not None
+            self.failure = better_failure(obj, self.failure)
 
 
 TEXT_DELTA = "response.output_text.delta"
@@ -4897,7 +4704,7 @@ DELTAS = {
 PLAIN_DELTA = re.compile(
     rb'{"content_index":(\d),"delta":"([ !#-\[\]-~]*)","item_id":("[ !#-\[\]-~]*"),'
     rb'"logprobs":\[\],"obfuscation":"\w*","output_index":(\d|[1-9]\d),'
-    rb'"sequence_number":([1-9]\d{0,8}),"type":"response\.output_text\.delta"}',
+    rb'"sequence_number":[1-9]\d{0,8},"type":"response\.output_text\.delta"}',
     re.ASCII,
 ).fullmatch
 ALL_PARTS = -1  # stands for the parts of an item whose `done` was read
@@ -4912,29 +4719,30 @@ class ResponsesReader:
     """
 
     stop_sequence: Optional[str] = None  # this API has none
+    usage = TokenUsage()
+    finish_reason = ""
+    done = False
+    failure: Optional[ProxyError] = None
+    _message = -1  # output_index of the last text
 
     def __init__(self, source: str = "responses:openai") -> None:
-        self.usage = TokenUsage()
-        self.finish_reason = ""
-        self.done = False
-        self.failure: Optional[ProxyError] = None
         self._source = source
-        self._seen: Set[Tuple[int, int]] = set()  # (output_index, part) with a text
-        self._calls: Dict[int, bool] = {}  # output_index: have arguments come?
-        self._call_ids: Dict[str, int] = {}  # and their output_index
-        self._message = -1  # output_index of the last text
+        # Of items: (output_index, part) that has words, (output_index, ALL_PARTS).
+        self._given: Set[Tuple[int, int]] = set()
+        self._calls: Dict[int, str] = {}  # output_index: call id
 
     def _give(self, kind: str, place: Tuple[int, int], text: str, sink: Sink) -> None:
         method = DELTAS.get(kind)
         if not method or not text:
             return
-        if method == "reasoning" and place[1] and place not in self._seen:
-            text = "\n\n" + text
-        if method == "text" and self._message != place[0]:
+        index, part = place
+        if method == "text" and self._message != index:
             if self._message >= 0:
                 sink.next_message()
-            self._message = place[0]
-        self._seen.add(place)
+            self._message = index
+        if method == "reasoning" and part and place not in self._given:
+            text = "\n\n" + text
+        self._given.add(place)
         getattr(sink, method)(text)
 
     def _delta(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
@@ -4943,34 +4751,31 @@ class ResponsesReader:
 
     def _arguments(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         text = text_at(obj, "delta")
-        if not text and not self._calls.get(index):
-            text = text_at(obj, "arguments")
+        if (index, 0) not in self._given:
+            text = text or text_at(obj, "arguments")
         if text and index in self._calls:  # else: the item's `done` brings them
-            self._calls[index] = True
+            self._given.add((index, 0))
             sink.arguments(index, text)
 
     def _item(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         """An item begins or is done: give what has not been given."""
         item = object_at(obj, "item")
         is_done = kind != "response.output_item.added"
-        if is_done and (index, ALL_PARTS) in self._seen:
-            return
         name = text_at(item, "name")
-        if item.get("type") in CALLS[:2] and index not in self._calls:
-            if name:
-                self._calls[index] = False
-                call_id = text_at(item, "call_id")
-                self._call_ids[call_id] = index
-                sink.call(index, call_id, name)
-            elif is_done:
+        is_call = item.get("type") in NAMED_CALLS and index not in self._calls
+        if (index, ALL_PARTS) in self._given:
+            return
+        if is_call and (name or is_done):
+            if not name:
                 raise UpstreamError("the upstream called a nameless tool; try again")
+            self._calls[index] = text_at(item, "call_id")
+            sink.call(index, self._calls[index], name)
         if not is_done:
             return
-        self._seen.add((index, ALL_PARTS))
-        parts = list_at(item, "summary") or list_at(item, "content")
-        for at, part in enumerate(parts):
-            text = text_at(part, "text") or text_at(part, "refusal")
-            if (index, at) not in self._seen:
+        self._given.add((index, ALL_PARTS))
+        for at, part in enumerate(list_at(item, "summary") or list_at(item, "content")):
+            if (index, at) not in self._given:
+                text = text_at(part, "text") or text_at(part, "refusal")
                 self._give(text_at(part, "type"), (index, at), text, sink)
         self._arguments(kind, index, {"arguments": call_arguments(item)}, sink)
         # The value in `added` is another one, and not to be used (UPSTREAM 10.1).
@@ -4981,10 +4786,10 @@ class ResponsesReader:
     def _ended(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
         response = object_at(obj, "response")
         # Some items stand only here, and some upstreams count them otherwise.
+        known = {call_id: index for index, call_id in self._calls.items()}
         for at, item in enumerate(objects(response.get("output"))):
-            index = self._call_ids.get(text_at(item, "call_id"), at)
-            if (index, 0) not in self._seen:
-                self._item(kind, index, {"item": item}, sink)
+            index = known.get(text_at(item, "call_id"), at)
+            self._item(kind, index, {"item": item}, sink)
         self.finish_reason = "tool_calls" if self._calls else "stop"
         if kind == "response.incomplete":
             self.finish_reason = "length"
@@ -5065,18 +4870,18 @@ BLANK_RESPONSE = loads(b"""{
 def response_frame(body: JSON, response_id: str, model: str, created: int) -> JSON:
     """A response that has only begun, for the request `body`."""
     same = {key: body[key] for key in BLANK_RESPONSE if body.get(key) is not None}
-    frame = {**BLANK_RESPONSE, **same, "created_at": created}
-    return {**frame, "id": response_id, "model": model}
+    about = {"id": response_id, "model": model, "created_at": created}
+    return {**BLANK_RESPONSE, **same, **about}
 
 
 def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
     """`error` in both its shapes, which SDKs raise, then what Codex reads."""
     error = {"code": exc.code or "server_error", "message": str(exc)}
-    event = {"type": "error", **error, "param": None, **openai_error(exc)}
-    event["sequence_number"] = number
-    failed = {"type": "response.failed", "sequence_number": number + 1}
-    failed["response"] = {**response, "status": "failed", "error": error}
-    return encode_sse("error", event) + encode_sse("response.failed", failed)
+    event = {"type": "error", "sequence_number": number, **error, "param": None}
+    failed = {**response, "status": "failed", "error": error}
+    end = {"type": "response.failed", "sequence_number": number + 1, "response": failed}
+    raised = encode_sse("error", {**event, **openai_error(exc)})
+    return raised + encode_sse("response.failed", end)
 
 
 class _Form(NamedTuple):
@@ -5121,10 +4926,6 @@ ID_PREFIXES = {
     "custom_tool_call": "ctc_",
     "compaction": "cmp_",
 }
-CALL_EVENTS = {
-    "function": "function_call_arguments",
-    "custom": "custom_tool_call_input",
-}
 
 
 class _OpenItem(NamedTuple):
@@ -5147,21 +4948,11 @@ def call_members(kind: str, arguments: str) -> JSON:
     return {**about["item"], about["member"]: given_members}
 
 
-def call_item(tool: Tool, call_id: str) -> JSON:
-    """The item of a call that has begun; its id is not in it yet."""
-    kind = "custom_tool" if tool.kind == "custom" else tool.kind
-    item = {"type": kind + "_call", "status": "in_progress", "call_id": call_id}
-    if kind not in CLIENT_TOOLS:
-        item.update(name=tool.own or tool.name, **given(namespace=tool.namespace))
-    return {**item, **call_members(tool.kind, "")}
-
-
 class ResponsesWriter:
     """A Sink that writes a Responses stream or, with `fold`, keeps it for whole().
 
     `frame` is response_frame(); `tools` are the request's by the names that the model
-    knows. An item is open until something else begins; a call whose arguments are not
-    complete stays open beside the next ones, as some upstreams interleave them.
+    knows. An item is open until something else begins.
     """
 
     def __init__(
@@ -5169,62 +4960,74 @@ class ResponsesWriter:
         summary: bool = False, encrypted: bool = False, compact: bool = False,
     ) -> None:
         self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
-        self._compact = compact  # the answer is a summary to go on with
+        self.items: List[JSON] = []  # the output, with all that is to come back
         self._frame = frame
         self._tools = tools
-        self._fold = fold
+        self._mute = fold
         self._summary = summary  # reasoning is shown in words
         self._encrypted = encrypted or compact  # and in its vendor's own form
-        self.items: List[JSON] = []  # the output, with all that is to come back
+        self._compact = compact  # the answer is a summary to go on with
+        self._gist: List[str] = []  # its words
+        if compact:
+            self.text = self._gist.append
         self._out: List[bytes] = []
         self._number = 0
-        self._over = False
         self._open: Optional[_OpenItem] = None  # a message or reasoning
-        self._calls: Dict[Hashable, _OpenItem] = {}
-        self._gist: List[str] = []  # the words of a summary
-        self._waiting: List[Tuple[str, str]] = []  # opaque, while a message was open
+        self._waiting: List[str] = []  # what came encrypted while a message was open
         for kind in ("created", "in_progress"):
             self._write(kind, response=frame)
 
-    def text(self, text: str) -> None:
-        self._add_words("text", text)
+    def _add_words(self, what: str, text: str) -> None:
+        form = FORMS[what]
+        if self._open is None or self._open.form is not form:
+            self._close_item()
+            parts: List[JSON] = []
+            self._open = self._add_item({**form.item, form.parts: parts}, form)
+            place = self._open.place
+            place[form.parts + "_index"] = 0
+            self._write(form.part_event + ".added", **place, part=form.part)
+            parts.append(dict(form.part))
+        _, place, _, pieces = self._open
+        pieces.append(text)
+        self._write(form.event + ".delta", **place, delta=text, **form.more)
 
-    def refusal(self, text: str) -> None:
-        self._add_words("refusal", text)
+    text = functools.partialmethod(_add_words, "text")
+    refusal = functools.partialmethod(_add_words, "refusal")
 
     def reasoning(self, text: str) -> None:
         if self._summary:
             self._add_words("reasoning", text)
 
-    def next_message(self) -> None:
-        self._close_item()
-
     def opaque(self, data: str, source: str) -> None:
-        if self._compact:
-            return
+        packed = pack_reasoning(data, source)
         if self._open is None:
-            self._open = self._add_item({"type": "reasoning", "summary": []}, None)
-        item = self._open.item
-        if item["type"] == "message":  # so that a text is not broken in two
-            self._waiting.append((data, source))
-        else:
-            item["encrypted_content"] = pack_reasoning(data, source)
+            self._add_whole("reasoning", packed, summary=[])
+        elif self._open.form is FORMS["reasoning"]:
+            self._open.item["encrypted_content"] = packed
             self._close_item()
+        else:  # so that a text is not broken in two
+            self._waiting.append(packed)
 
     def call(self, key: Hashable, call_id: str, name: str) -> None:
         self._close_item()
         name = self.names.get(name, name)
-        tool = self._tools.get(name) or Tool(name, "", {})
-        call_id = call_id or f"call_{self._frame['id']}_{len(self.items)}"
-        self._calls[key] = self._add_item(call_item(tool, call_id), tool)
+        tool = self._tools.get(name) or Tool(name, "", {}, own=name)
+        kind = "custom_tool" if tool.kind == "custom" else tool.kind
+        item = {"type": kind + "_call", "status": "in_progress", "call_id": call_id}
+        if kind not in CLIENT_TOOLS:
+            item.update(name=tool.own, **given(namespace=tool.namespace))
+        item.update(call_members(tool.kind, ""))
+        self._open = self._add_item(item, tool)
 
     def arguments(self, key: Hashable, fragment: str) -> None:
-        call = self._calls.get(key)
-        if call is None:
-            return  # it was whole: what follows is blank, or CallGuard's to refuse
+        call = self._open
+        if call is None or not isinstance(call.form, Tool):
+            # Clients run a tool when its item is done: what comes later would be lost.
+            words = "the upstream continued tool call %r after its end"
+            raise UpstreamError(words % (key,))
         call.pieces.append(fragment)
         if call.form.kind == "function":
-            event = CALL_EVENTS["function"] + ".delta"
+            event = "function_call_arguments.delta"
             self._write(event, **call.place, delta=fragment)
 
     def end(
@@ -5235,10 +5038,7 @@ class ResponsesWriter:
         status = "incomplete" if why else "completed"
         if self._compact:
             packed = pack_reasoning("".join(self._gist), COMPACTED)
-            item = {"type": "compaction", "encrypted_content": packed}
-            self._end_item(self._add_item(item, None))
-        for key in list(self._calls):  # which began before what is open
-            self._close_call(key, status)
+            self._add_whole("compaction", packed)
         self._close_item("final_answer", status)
         answer = {
             **self._frame,
@@ -5250,16 +5050,16 @@ class ResponsesWriter:
         }
         self._write(status, response=answer, **usage.cost)
         self._frame = {**answer, **usage.cost}
-        self._over = True
+        self._mute = True
 
     def error(self, exc: ProxyError) -> None:
-        if not self._over:
-            self._over = True
+        if not self._mute:
+            self._mute = True
             self._out.append(failure_events(exc, self._frame, self._number))
 
     def take(self) -> bytes:
         """The bytes written since the last call; none with `fold`."""
-        data = b"" if self._fold else b"".join(self._out)
+        data = b"".join(self._out)
         self._out.clear()
         return data
 
@@ -5268,7 +5068,7 @@ class ResponsesWriter:
         return self._frame
 
     def _write(self, event: str, **fields: Any) -> None:
-        if not self._fold and not self._over:
+        if not self._mute:
             kind = "response." + event
             about = {"type": kind, "sequence_number": self._number}
             self._number += 1
@@ -5281,84 +5081,54 @@ class ResponsesWriter:
 
     def _add_item(self, item: JSON, form: Any) -> _OpenItem:
         index = len(self.items)
+        prefix = ID_PREFIXES.get(item["type"], "item_")
         # Of the answer's id, because this room has no randomness of its own.
-        name = "%s%04x%s" % (
-            ID_PREFIXES.get(item["type"], "item_"), index, self._frame["id"][-20:],
-        )
-        item["id"] = name
+        item["id"] = f"{prefix}{index:04x}{self._frame['id'][-20:]}"
         self.items.append(item)
-        self._write("output_item.added", output_index=index, item=item)
-        return _OpenItem(item, {"item_id": name, "output_index": index}, form, [])
+        self._write("output_item.added", output_index=index, item=self._shown(item))
+        return _OpenItem(item, {"item_id": item["id"], "output_index": index}, form, [])
 
     def _end_item(self, done: _OpenItem) -> None:
-        item = self._shown(done.item)
         index = done.place["output_index"]
+        item = self._shown(done.item)
         self._write("output_item.done", output_index=index, item=item)
 
-    def _add_words(self, what: str, text: str) -> None:
-        if self._compact:
-            if what == "text":
-                self._gist.append(text)
-        elif text:
-            form = FORMS[what]
-            if self._open is None or self._open.form is not form:
-                self._open_item(form)
-            _, place, _, pieces = self._open
-            pieces.append(text)
-            self._write(form.event + ".delta", **place, delta=text, **form.more)
-
-    def _open_item(self, form: _Form) -> None:
-        """Open an item of one part, the words that follow."""
-        self._close_item()
-        parts: List[JSON] = []
-        self._open = self._add_item({**form.item, form.parts: parts}, form)
-        place = self._open.place
-        place[form.parts + "_index"] = 0
-        self._write(form.part_event + ".added", **place, part=form.part)
-        parts.append(dict(form.part))
+    def _add_whole(self, kind: str, packed: str, **more: Any) -> None:
+        item = {"type": kind, **more, "encrypted_content": packed}
+        self._end_item(self._add_item(item, None))
 
     def _close_item(self, phase: str = "commentary", status: str = "completed") -> None:
-        """Close the open message or reasoning, and the latest call if nothing can
-        follow. A message was an aside unless it is the last: only that is final."""
-        if self._calls:
-            self._close_call(next(reversed(self._calls)))
+        """Close what is open. A message was an aside unless it is the last."""
         done = self._open
         if done is None:
             return
         self._open = None
         item, place, form, pieces = done
-        if form:
+        text = "".join(pieces)
+        if isinstance(form, Tool):
+            if parse_object(text) is not None:
+                status = "completed"  # it was not this that was cut
+            members = call_members(form.kind, text)
+            item.update(members, status=status)
+            if form.kind == "custom":
+                event = "custom_tool_call_input.delta"
+                self._write(event, **place, delta=item["input"])
+            if item["type"] in NAMED_CALLS:
+                event = f"{item['type']}_{NAMED_CALLS[item['type']]}.done"
+                self._write(event, **place, **members, name=item["name"])
+        else:
             part = item[form.parts][0]
-            words = {form.word: "".join(pieces)}
-            part.update(words)
-            self._write(form.event + ".done", **place, **words, **form.more)
+            part[form.word] = text
+            self._write(form.event + ".done", **place, **{form.word: text}, **form.more)
             self._write(form.part_event + ".done", **place, part=part)
         if item["type"] == "message":
             item.update(status=status, phase=phase)
         self._end_item(done)
-        waiting = self._waiting
+        for packed in self._waiting:
+            self._add_whole("reasoning", packed, summary=[])
         self._waiting = []
-        for data, source in waiting:
-            self.opaque(data, source)
 
-    def _close_call(self, key: Hashable, status: str = "") -> None:
-        """Close a call that is complete; any other only with the `status` of a cut."""
-        done = self._calls[key]
-        item, place, tool, pieces = done
-        arguments = "".join(pieces)
-        if parse_object(arguments) is not None:
-            status = "completed"
-        if not status:
-            return
-        del self._calls[key]
-        members = call_members(tool.kind, arguments)
-        item.update(members, status=status)
-        event = CALL_EVENTS.get(tool.kind)
-        if tool.kind == "custom":
-            self._write(event + ".delta", **place, delta=item["input"])
-        if event:
-            self._write(event + ".done", **place, **members, name=item["name"])
-        self._end_item(done)
+    next_message = _close_item
 
 
 # --- what earlier answers were --------------------------------------------------------
@@ -5366,15 +5136,13 @@ class ResponsesWriter:
 
 def _is_reference(item: Any) -> bool:
     """An item of which only the id was sent."""
-    if text_at(item, "type") == "item_reference":
-        return True
     return text_at(item, "id") != "" and item.keys() <= {"id", "type"}
 
 
 def _lacks_something(item: Any) -> bool:
     """Whether the memory may know more of an item than was sent."""
     thought = text_at(item, "type") == "reasoning" and "id" in item
-    return _is_reference(item) or thought and not item.get("encrypted_content")
+    return thought and not item.get("encrypted_content") or _is_reference(item)
 
 
 def is_compaction(body: JSON) -> bool:
@@ -5397,12 +5165,11 @@ def compaction_output(body: JSON, answer: JSON) -> Optional[List[JSON]]:
 MEMORY = 16 * 1024 * 1024  # bytes of requests and answers, all sessions together
 
 
-def not_kept(what: str, name: str, status: int) -> BadRequest:
+def not_kept(what: str, name: str, status: int, code: str) -> BadRequest:
     """The error for what is not remembered, in OpenAI's words and with its status."""
-    code = what.lower().replace(" ", "_") + "_not_found"
     exc = BadRequest(
-        "%s with id '%s' not found: it was not finished, or too long ago. Send all of "
-        "the input." % (what, name[:100]),
+        f"{what} with id '{name[:100]}' not found: it was not finished, or too long "
+        "ago. Send all of the input.",
         status=status,
         code=code,
     )
@@ -5415,8 +5182,9 @@ class _Kept(NamedTuple):
 
     previous: int  # always a smaller one, so no chain is a ring; 0 = none
     request: bytes  # as the client sent it: parsed only when it is wanted
-    output: bytes
+    output: List[Tuple[str, bytes]]  # the id of each item, and all of it
     names: List[Tuple[str, str]]  # session and id, of it and of its items
+    size: int
 
 
 class ResponseMemory:
@@ -5441,15 +5209,17 @@ class ResponseMemory:
         if answer.get("status") != "completed":
             return
         names = [(session, text_at(item, "id")) for item in [answer, *items]]
-        kept = _Kept(self._number(session, previous), request, dumps(items), names)
+        output = [(text_at(item, "id"), dumps(item)) for item in items]
+        size = len(request) + sum(len(raw) for _, raw in output)
+        before = self._number(session, previous)
         self._count += 1
-        self._answers[self._count] = kept
+        self._answers[self._count] = _Kept(before, request, output, names, size)
         self._numbers.update(dict.fromkeys(names, self._count))
-        self.size += len(request) + len(kept.output)
+        self.size += size
         while self.size > self._limit:
             number = next(iter(self._answers))
             kept = self._answers.pop(number)
-            self.size -= len(kept.request) + len(kept.output)
+            self.size -= kept.size
             for name in kept.names:
                 if self._numbers.get(name) == number:  # else it was used again
                     del self._numbers[name]
@@ -5467,29 +5237,19 @@ class ResponseMemory:
         items = input_items(body)
         if not previous and not any(map(_lacks_something, items)):
             return body
-        chain: List[Any] = []  # the newest first
         number = self._number(session, previous)
         while number:
             kept = self._answers.get(number)
             if kept is None:
-                raise not_kept("Previous response", previous, 400)
-            chain.append([*input_items(loads(kept.request)), *loads(kept.output)])
+                raise not_kept(
+                    "Previous response", previous, 400, "previous_response_not_found"
+                )
+            output = [loads(raw) for _, raw in kept.output]
+            items = [*input_items(loads(kept.request)), *output, *items]
             number = kept.previous
-        items = [*itertools.chain.from_iterable(reversed(chain)), *items]
-        expanded = {**body, "input": self._complete(session, items)}
-        expanded.pop("previous_response_id", None)
-        return expanded
-
-    def _complete(self, session: str, items: List[Any]) -> List[Any]:
-        """Items in the place of references, each once: so this is never more than what
-        was kept and sent; and reasoning with what its vendor wants back, because many
-        clients leave that out."""
-
-        @functools.lru_cache(maxsize=None)
-        def output(number: int) -> Dict[str, JSON]:
-            items = loads(self._answers[number].output) if number > 0 else ()
-            return {text_at(item, "id"): item for item in items}
-
+        # Items in the place of references, each once, so that this is never more than
+        # what was kept and sent; and reasoning with what its vendor wants back, because
+        # many clients leave that out.
         seen: Set[str] = set()
         whole: List[Any] = []
         for item in items:
@@ -5497,13 +5257,17 @@ class ResponseMemory:
             if _is_reference(item) and name in seen:
                 continue
             if _lacks_something(item):
-                known = output(self._number(session, name)).get(name)
-                if known is None and _is_reference(item):
-                    raise not_kept("Item", name, 404)
-                item = known or item
+                kept = self._answers.get(self._number(session, name))
+                raw = dict(kept.output if kept else ()).get(name)
+                if raw:
+                    item = loads(raw)
+                elif _is_reference(item):
+                    raise not_kept("Item", name, 404, "item_not_found")
             seen.add(name)
             whole.append(item)
-        return whole
+        expanded = {**body, "input": whole}
+        expanded.pop("previous_response_id", None)
+        return expanded
 
 
 # --- the pass-through -----------------------------------------------------------------
@@ -5511,10 +5275,9 @@ class ResponseMemory:
 
 def wants_memory(body: JSON, model: Model) -> bool:
     """Whether reasoning must be kept here for a client that does not ask for it."""
-    if not takes_reasoning(model):
-        return False
-    asks = ENCRYPTED in list_at(body, "include")
-    return body.get("store") is not False and not asks
+    include = list_at(body, "include")
+    keeps = body.get("store") is not False and ENCRYPTED not in include
+    return keeps and takes_reasoning(model)
 
 
 ENDINGS = ("response.completed", "response.incomplete")
@@ -5529,113 +5292,88 @@ class ResponsesTap(StreamTranslator):
     its two wordings.
     """
 
-    def __init__(
-        self, tools: Mapping[str, Tool] = {}, *, hide: bool = False,
-        previous: Optional[str] = None,
-    ) -> None:
+    _number = 0  # of the event that comes next
+    _changed = False  # whether an event is no more the upstream's own
+
+    def __init__(self, *, hide: bool = False, previous: str = "") -> None:
         super().__init__()
-        self._previous = previous  # answer that the client named, which went up whole
-        self.names: Mapping[str, str] = {}  # upstream's tool name -> the request's
-        self._tools = tools
+        self.names: Mapping[str, str] = {}  # upstream's tool name -> the client's
+        self.items: List[JSON] = []  # the output, with all that is to come back
         self._hide = hide
+        self._previous = previous  # answer that the client named, which went up whole
         self._ids: Dict[Any, str] = {}  # by output_index, and of the "response"
-        self._number = 0  # of the event that comes next
-        self._items: Dict[int, JSON] = {}  # the output, with all that is to come back
-        self._answer: JSON = {}  # the last event's response
+        self._answer = BLANK_RESPONSE  # the last event's
 
-    def _pin(self, holder: JSON, key: str, place: Any) -> bool:
-        """Give an id its first value; whether it had another."""
+    def _set(self, holder: JSON, key: str, value: Any) -> None:
+        if value and holder.get(key) != value:
+            holder[key] = value
+            self._changed = True
+
+    def _pin(self, holder: JSON, key: str, place: Any) -> None:
+        """Give an id its first value."""
         own = text_at(holder, key)
-        if not own or self._ids.setdefault(place, own) == own:
-            return False
-        holder[key] = self._ids[place]
-        return True
+        if own:
+            self._set(holder, key, self._ids.setdefault(place, own))
 
-    def _rename(self, item: JSON) -> bool:
-        """Give a call the name and the namespace that the client knows."""
-        name = text_at(item, "name")
-        tool = self._tools.get(self.names.get(name, name))
-        if not tool or "namespace" in item or item.get("type") not in CALLS[:2]:
-            return False
-        item.update(name=tool.own, **given(namespace=tool.namespace))
-        return tool.namespace != "" or tool.own != name
-
-    def _pass_on(self, kind: str, obj: JSON) -> bool:
-        """Make an event what the client is to see; whether it was something else."""
+    def _pass_on(self, kind: str, obj: JSON) -> None:
+        """Make an event what the client is to see."""
         index = typed(obj, "output_index", int)
-        changed = self._pin(obj, "item_id", index)
+        self._pin(obj, "item_id", index)
         response = object_at(obj, "response")
-        changed |= self._pin(response, "id", "response")
-        if response and self._previous:
-            response["previous_response_id"] = self._previous
-            changed = True
-        items = [(index, item) for item in objects([obj.get("item")])]
-        items += enumerate(objects(response.get("output")))
+        if response:
+            self._pin(response, "id", "response")
+            self._set(response, "previous_response_id", self._previous)
+            self._answer = response
+        items = objects([obj.get("item"), *list_at(response, "output")])
         if items and kind in ENDINGS:  # else they came one by one only
-            self._items.clear()
-        for at, item in items:
-            changed |= self._pin(item, "id", at)
-            changed |= self._rename(item)
+            self.items = []
+        for at, item in enumerate(items, index):
+            self._pin(item, "id", at)
+            for key in ("name", "namespace"):
+                self._set(item, key, self.names.get(text_at(item, key)))
             if kind != "response.output_item.added":
-                self._items[at] = dict(item)
+                self.items.append(dict(item))
             if self._hide and item.get("type") == "reasoning":
-                changed |= item.pop("encrypted_content", None) is not None
-        return changed
+                self._changed |= item.pop("encrypted_content", None) is not None
 
     def _read(self, event: SSEEvent) -> None:
         name, data = event
         plain = PLAIN_DELTA(data)
         own_id = plain and self._ids.get(int(plain[4]))
         if own_id:
-            self._number = int(plain[5]) + 1
             start, end = plain.span(3)
             data = b"%b%b%b" % (data[:start], dumps(own_id), data[end:])
+        elif data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
+            return
         else:
-            data = self._parse(event)
-        if data:
-            head = b"event: %b\n" % name.encode("utf-8") if name else b""
-            lines = data.replace(b"\n", b"\ndata: ")
-            self._out.append(b"%bdata: %b\n\n" % (head, lines))
-
-    def _parse(self, event: SSEEvent) -> bytes:
-        """Read an event; gives what the client is to see of it."""
-        data = event.data
-        if data == b"[DONE]":  # not of this API, never seen (UPSTREAM 10.2)
-            return b""
-        kind, obj = parse_event(event)
-        if kind in FAILURES:
-            # The other event may come before or after, so the first one ends nothing.
-            self.done = self.finished
-            self.finished = True
-            self.failure = better_failure(obj, self.failure)
-            return b""
-        self._number = count(obj.get("sequence_number")) + 1
-        if self._pass_on(kind, obj):
-            data = dumps(obj)
-        if kind in ENDINGS:
-            self.finished = True
-            self.done = True
-            cost = obj.get("copilot_usage")
-            response = object_at(obj, "response")
-            self.usage = openai_usage(response.get("usage"), cost)
-            about = {"status": kind[len("response.") :]}
-            self._answer = {**about, **response, **given(copilot_usage=cost)}
-        return data
+            kind, obj = parse_event(event)
+            if kind in FAILURES:
+                # The other event may come before or after: the first ends nothing.
+                self.done = self.finished
+                self.finished = True
+                self.failure = better_failure(obj, self.failure)
+                return
+            self._changed = False
+            self._pass_on(kind, obj)
+            if self._changed:
+                data = dumps(obj)
+            if kind in ENDINGS:
+                self.finished = self.done = True
+                cost = obj.get("copilot_usage")
+                self.usage = openai_usage(self._answer.get("usage"), cost)
+                self._answer = {**self._answer, **given(copilot_usage=cost)}
+        self._number += 1
+        head = b"event: %b\n" % name.encode("utf-8") if name else b""
+        lines = data.replace(b"\n", b"\ndata: ")
+        self._out.append(b"%bdata: %b\n\n" % (head, lines))
 
     def fail(self, exc: ProxyError) -> bytes:
         """The bytes that tell the client of `exc` inside the stream."""
-        response_id = self._ids.get("response", "resp_0")
-        response = {"id": response_id, "object": "response", "output": []}
-        return self._take() + failure_events(exc, response, self._number)
+        return self.take() + failure_events(exc, self._answer, self._number)
 
     def whole(self) -> JSON:
         """The answer for stream:false, after finish()."""
         return self._answer
-
-    @property
-    def items(self) -> List[JSON]:
-        """The output, with all that is to come back."""
-        return list(self._items.values())
 
 
 # --- Claude Code's web search ---------------------------------------------------------
@@ -5652,8 +5390,9 @@ def search_query(body: JSON) -> Optional[str]:
     tools = list_at(body, "tools")
     if len(tools) != 1 or not text_at(tools[0], "type").startswith("web_search_"):
         return None
-    turns = parse_messages({**body, "tools": [], "tool_choice": None}).turns
-    return text_of(part for turn in turns if turn.role == "user" for part in turn.parts)
+    return text_of(
+        parse_messages({**body, "tools": [], "tool_choice": None}).turns[-1].parts
+    )
 
 
 def search_model(models: Sequence[Model]) -> Optional[Model]:
@@ -5681,17 +5420,20 @@ class SearchReader(ResponsesReader):
     """A Reader of a search by Responses: the sink hears of it when all is known."""
 
     def _searched(self, kind: str, index: int, obj: JSON, sink: Sink) -> None:
-        parts: List[JSON] = []
-        queries = [""]
-        for item in objects(object_at(obj, "response").get("output")):
-            queries.append(text_at(object_at(item, "action"), "query"))
-            parts += objects(item.get("content"))
+        query = ""
         pages: Dict[str, str] = {}
-        for part in parts:
-            for note in objects(part.get("annotations")):
-                if note.get("type") == "url_citation":
-                    pages[text_at(note, "url")] = text_at(note, "title")
-        sink.search(max(queries, key=len), pages)
+        for item in objects(object_at(obj, "response").get("output")):
+            query = max(query, text_at(object_at(item, "action"), "query"), key=len)
+            notes = [
+                note
+                for part in objects(item.get("content"))
+                for note in objects(part.get("annotations"))
+                if note.get("type") == "url_citation"
+            ]
+            pages.update(
+                (text_at(note, "url"), text_at(note, "title")) for note in notes
+            )
+        sink.search(query, pages)
         self._ended(kind, index, obj, sink)
 
     EVENTS = {
@@ -5710,45 +5452,54 @@ class SearchReader(ResponsesReader):
 # refused by name or said otherwise, and `left_out` says so; a refusal turns rows on.
 
 
-NOWHERE: Place = (None, 0, 0, None)
-
-
 class ClientBody(NamedTuple):
-    """What a client sent: the parsed body, its bytes, and where its parts stand."""
+    """What a client sent: the parsed body, its bytes, and where its members stand."""
 
     dialect: str
+    betas: str  # its anthropic-beta header
     body: JSON
     raw: bytes = b""
+    text: str = ""
     places: Dict[str, Place] = {}
-    betas: str = ""  # its anthropic-beta header
 
 
-# What a rule says of the object that it was shown, all of which may come together.
+# What a rule says of the object that it was shown.
 KEPT = 0
 CHANGED = 1  # a comparison says it too: True counts as 1
-CUT = 2  # alone: nothing but `$schema` went, which Claude Code sends with every tool
-GONE = 4  # the walk empties it and takes it out
+GONE = 2  # the walk empties it and takes it out
 _schema_value = re.compile(r'\s*:\s*"[^"\\]*"\s*(,\s*)?').match
 
 
-def cut_schema(text: str) -> str:
-    """The text of a tool without its one `$schema`; "" if that is not plain to see."""
-    before, key, behind = text.rpartition('"$schema"')
-    found = _schema_value(behind)
-    if not found or key in before:
+def cut_schemas(text: str, number: int) -> str:
+    """A text without its `number` members `$schema`, which Claude Code sends with each
+    tool; "" if those are not plain to see."""
+    first, *others = text.split('"$schema"')
+    if len(others) != number:
         return ""
-    if not found[1]:  # the last member: the comma stands before it
-        before = before.rstrip(", \t\r\n")
-    return before + behind[found.end() :]
+    kept = [first]
+    for other in others:
+        found = _schema_value(other)
+        if not found:
+            return ""
+        if not found[1]:  # the last member: the comma stands before it
+            kept.append(kept.pop().rstrip(", \t\r\n"))
+        kept.append(other[found.end() :])
+    return "".join(kept)
 
 
 class Fit:
     """One request on its way up: what the rules read, change and leave behind.
 
     `body` is the client's own on a pass-through, else what an encoder wrote; rules edit
-    it in place. A member put in another's place is seen by itself; an item of a list
-    that is changed inside must be touched, which the walk does for what it shows.
+    it in place. What is put in a member's place is seen by itself; where something
+    inside was changed, the member must be touched, which the walk does for its own.
     """
+
+    stops: Tuple[str, ...] = ()  # at which the proxy itself has to cut
+    member = ""  # the member that the walk is in
+    cuts = 0  # how many schemas have lost their `$schema`
+    turn = 0  # the number of the turn that the walk is in
+    pictures = False  # whether there are any
 
     def __init__(
         self, client: ClientBody, body: JSON, model: Model, endpoint: str,
@@ -5762,13 +5513,21 @@ class Fit:
         self.left_out: Dict[str, None] = {}  # what the upstream is not told, in words
         self.betas: List[str] = []  # for the anthropic-beta header
         self.names: Dict[str, str] = {}  # the upstream's name of a tool: the client's
-        self.stops: Tuple[str, ...] = ()  # at which the proxy itself has to cut
-        self.member = ""  # the member that the walk is in, and its item
-        self.item: JSON = {}
         self.offered: Dict[str, None] = {}  # names of tools
         self.called: Dict[str, None] = {}
-        self.marked: List[Tuple[JSON, JSON]] = []  # item, and holder of a cache mark
-        self._touched: Dict[int, int] = {}  # what was done to an item, by its id
+        self.calls: List[Tuple[int, Any]] = []  # their turns and ids
+        self.results: List[Tuple[int, Any]] = []  # the turn before each, and its call
+        self.marked: List[Tuple[str, JSON]] = []  # member, and holder of a cache mark
+
+    @property
+    def headers(self) -> Dict[str, str]:
+        """The headers that the request needs besides."""
+        headers = {}
+        if self.betas:
+            headers["anthropic-beta"] = ",".join(self.betas)
+        if self.pictures:  # else not: an organisation may forbid vision
+            headers["copilot-vision-request"] = "true"
+        return headers
 
     def tell(self, what: str) -> None:
         """Note something that is left out."""
@@ -5795,82 +5554,102 @@ class Fit:
         if not config:
             del self.body[holder]
 
-    def touch(self, item: JSON, how: int = CHANGED) -> None:
-        """Have an item written anew, because it was changed inside."""
-        self._touched[id(item)] = self._touched.get(id(item), KEPT) | how
+    def touch(self, key: str) -> None:
+        """Have a list written anew, because something in it was changed."""
+        self.body[key] = [*self.body[key]]
 
     def encode(self) -> bytes:
-        """The bytes to send: the client's own for all that was not touched."""
+        """The bytes to send: the client's own for all members that were not touched."""
         client, body = self.client, self.body
-        if body is not client.body or not client.places:
+        places = client.places
+        if body is not client.body or not places:
             # Arguments were a text: their escapes became characters since.
             return replace_lone_surrogates(dumps(body))
-        if len(body) == len(client.places) and all(map(self._keeps, body)):
+        own = [key for key in places if body.get(key, self) is places[key][0]]
+        if len(own) == len(places) == len(body) and not self.cuts:
             return client.raw
-        text = client.raw.decode("utf-8")
-        members = [self._encode_member(text, key) for key in body]
-        return ("{%s}" % ",".join(members)).encode("utf-8")
+        pieces: List[Any] = []
+        for key in body:
+            piece: Any = b""
+            if key in own:
+                piece = self._own_bytes(key)
+            pieces += [b",", piece or dumps(key) + b":" + dumps(body[key])]
+        pieces[0] = b"{"
+        return b"".join([*pieces, b"}"])
 
-    def _keeps(self, key: str) -> bool:
-        """Whether a member is what the client sent, item for item."""
-        value, _, _, items = self.client.places.get(key, NOWHERE)
-        if self.body[key] is not value:
-            return False
-        if items is None:  # not a list: a change inside comes as a copy
-            return True
-        ids = [id(item[0]) for item in items]
-        return list(map(id, value)) == ids and self._touched.keys().isdisjoint(ids)
-
-    def _encode_member(self, text: str, key: str) -> str:
-        _, start, end, items = self.client.places.get(key, NOWHERE)
-        if self._keeps(key):
-            return text[start:end]
-        value = self.body[key]
-        if not items:
-            return f"{dumps_text(key)}:{dumps_text(value)}"
-        # All that stood here is alive in its place, so an id is one object's.
-        kept: Dict[int, str] = {}
-        for item, start, end, _ in items:
-            how = self._touched.get(id(item), KEPT)
-            if how == KEPT:
-                kept[id(item)] = text[start:end]
-            elif how == CUT:
-                kept[id(item)] = cut_schema(text[start:end])
-        written = [kept.get(id(item)) or dumps_text(item) for item in value]
-        return f"{dumps_text(key)}:[{','.join(written)}]"
+    def _own_bytes(self, key: str) -> Any:
+        """What the client sent of a member; b"" if that cannot be cut as it must."""
+        raw, text = self.client.raw, self.client.text
+        _, start, end = self.client.places[key]
+        if key == "tools" and self.cuts:
+            return cut_schemas(text[start:end], self.cuts).encode("utf-8")
+        if 2 * (end - start) < len(text):
+            return text[start:end].encode("utf-8")
+        # The bulk is not copied: each megabyte that is allocated costs a millisecond.
+        before = len(text[:start].encode("utf-8"))
+        behind = len(text[end:].encode("utf-8"))
+        return memoryview(raw)[before : len(raw) - behind]
 
 
 # --- the walk -------------------------------------------------------------------------
 
 # One walk serves all rules about blocks, because a history may have 100,000 of them.
+WALKED = ("tools", "system", "messages", "input")
 OFFERED = "offered"  # the kind of what stands in `tools`
 INNER = ("content", "tool_calls", "output")  # where an object holds others
+LEAVES = frozenset("text tool_use thinking image input_text output_text".split())
 DEEPEST = 4  # turn, result, search result, text: nothing means more below
 Repair = Callable[..., Any]  # (fit) -> None, or (fit, object) -> what it did to it
 Repairs = Dict[str, List[Repair]]
 
 
-def visit(fit: Fit, items: Any, kind: str, repairs: Repairs, depth: int) -> int:
+def path_of(value: Any, wanted: JSON) -> str:
+    """Where this very object stands in a body, as messages.3.content.0."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        if inner is wanted:
+            return str(key)
+        path = path_of(inner, wanted) if isinstance(inner, (dict, list)) else ""
+        if path:
+            return f"{key}.{path}"
+    return ""
+
+
+def drop_nulls(item: JSON) -> bool:
+    """A null member is an absent one: OpenAI's SDKs give back every field that their
+    answers may have, and Copilot knows few. `content` is null in any call's message."""
+    nulls = [key for key, value in item.items() if value is None and key != "content"]
+    for key in nulls:
+        del item[key]
+    return bool(nulls)
+
+
+def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -> int:
     """Show the objects of a list to the rules of their kind, then what those hold."""
     verdict = KEPT
     inner_keys = ("tools",) if kind else INNER  # a namespace has tools
-    for item in objects(items):
-        if depth == 0:
-            fit.item = item
+    for item in items:
+        if type(item) is not dict:
+            if depth < 2:
+                path = f"{path_of(fit.body, items)}.{items.index(item)}"
+                expect(item, dict, path)
+            continue
         answer = KEPT
+        if None in item.values():
+            answer = drop_nulls(item)
         shown = str(kind or item.get("role") or item.get("type"))
         for repair in repairs.get(shown, ()):
             answer |= repair(fit, item)
             if answer & GONE:
                 item.clear()
                 break
+        if shown in LEAVES or depth == DEEPEST:
+            verdict |= answer
+            continue
         for key in inner_keys:
             inner = item.get(key)
-            if type(inner) is list and depth < DEEPEST:
+            if type(inner) is list:
                 # Whatever happened inside, the outer one is changed by it.
                 answer |= bool(visit(fit, inner, kind, repairs, depth + 1))
-        if answer and depth == 0:
-            fit.touch(item, answer)
         verdict |= answer
     if verdict & GONE:  # emptied above; what a client sent empty says nothing either
         items[:] = filter(None, items)
@@ -5879,47 +5658,34 @@ def visit(fit: Fit, items: Any, kind: str, repairs: Repairs, depth: int) -> int:
 
 def walk(fit: Fit, repairs: Repairs) -> None:
     """Show each object of a request to the rules of its kind, outer ones first."""
-    for key in PLACED_LISTS:
+    for key in WALKED:
         fit.member = key
         kind = OFFERED if key == "tools" else ""
-        visit(fit, fit.body.get(key), kind, repairs, 0)
+        items = fit.body.get(key)
+        if isinstance(items, list) and visit(fit, items, kind, repairs, 0):
+            fit.touch(key)
 
 
 # --- what nobody takes, and what is no model's business -------------------------------
 
 
-def check_objects(items: Any, path: str, *at: int) -> None:
-    """A list of objects, or a text; raises BadRequest naming what is neither."""
-    if items is None or type(items) is str:
-        return
-    if type(items) is not list:
-        expect(items, list, path % at)
-    for index, item in enumerate(items):
-        if type(item) is not dict:
-            expect(item, dict, "%s.%d" % (path % at, index))
-
-
 def check_shape(fit: Fit) -> None:
     """What no upstream would take costs no request."""
     body = fit.client.body
-    turns = field(body, "messages", list, default=[])
+    turns = field(body, "messages", list)
     if not turns and fit.client.dialect in ("anthropic", "openai"):
         raise BadRequest("messages: at least one message is required")
     if body.get("input") == [] and not body.get("previous_response_id"):
         raise BadRequest("input: at least one item is required")
-    check_objects(turns, "messages")
-    for at, turn in enumerate(turns):
-        if type(turn.get("role")) is not str:
-            required_text(turn, "role", f"messages.{at}")
-        check_objects(turn.get("content"), "messages.%d.content", at)
-        for place, block in enumerate(objects(turn.get("content"))):
-            if block.get("type") == "tool_result":
-                path = "messages.%d.content.%d.content"
-                check_objects(block.get("content"), path, at, place)
-    if fit.client.dialect == "responses":
-        check_objects(body.get("input"), "input")
-    check_objects(field(body, "tools", list), "tools")
-    check_objects(body.get("system"), "system")
+    field(body, "tools", list)
+
+
+def content_of(fit: Fit, holder: JSON) -> Any:
+    """A text, a list or nothing; raises BadRequest naming what is none of these."""
+    content = holder.get("content")
+    if content is None or isinstance(content, (str, list)):
+        return content
+    return expect(content, list, path_of(fit.body, holder), "content")
 
 
 # Fields that mean something which Copilot has not, and what to do instead, by the API
@@ -5936,8 +5702,6 @@ UNSERVED = {
         "logprobs": "",
         "functions": "use tools",
         "logit_bias": "",
-        "frequency_penalty": "",
-        "presence_penalty": "",
         "web_search_options": "",
     },
     "responses": {
@@ -5947,7 +5711,7 @@ UNSERVED = {
 }
 HARMLESS = {"n": 1, "modalities": ["text"]}  # values that ask for nothing
 # No translation of a chat request has a field for these.
-CHAT_ALONE = "logit_bias frequency_penalty presence_penalty web_search_options".split()
+CHAT_ALONE = ("logit_bias", "web_search_options")
 
 
 def refuse_meaning(fit: Fit) -> None:
@@ -5986,9 +5750,9 @@ def refuse_meaning(fit: Fit) -> None:
 # What translation reads, and what changes no answer where an API has none of it.
 HEEDED = frozenset(
     "background cache_control client_metadata conversation include input instructions"
-    " max_completion_tokens max_output_tokens max_tokens messages metadata model"
-    " output_config output_format parallel_tool_calls previous_response_id prompt"
-    " prompt_cache_key prompt_cache_retention reasoning reasoning_effort"
+    " max_completion_tokens max_output_tokens max_tokens messages metadata modalities"
+    " model n output_config output_format parallel_tool_calls previous_response_id"
+    " prompt prompt_cache_key prompt_cache_retention reasoning reasoning_effort"
     " response_format safety_identifier service_tier stop stop_sequences store stream"
     " stream_options system temperature text thinking thread tool_choice tools top_p"
     " truncation user verbosity".split()
@@ -5997,9 +5761,7 @@ HEEDED = frozenset(
 
 def lost_fields(client: ClientBody) -> List[str]:
     """What a request says that its translation has no word for."""
-    unserved = UNSERVED.get(client.dialect, {})
-    used = [key for key, value in client.body.items() if value]
-    return [key for key in used if key not in HEEDED and key not in unserved]
+    return [key for key, value in client.body.items() if value and key not in HEEDED]
 
 
 def name_model(fit: Fit) -> None:
@@ -6060,7 +5822,6 @@ BETA_PREFIXES = tuple(
     " fallback-credit-".split()
 )
 CONTEXT_BETA = "context-management-"
-MID_CONFIG_BETA = "mid-conversation-output-config-"
 MID_SYSTEM_BETA = "mid-conversation-system-2026-04-07"  # role system in messages
 
 
@@ -6119,23 +5880,20 @@ MIN_BUDGET, MAX_BUDGET = 1024, 31999
 def thinking_kind(fit: Fit, thinking: JSON) -> Optional[JSON]:
     """The thinking that the model has; None where max_tokens leaves no room for it."""
     low, high = fit.model.budget
-    adaptive = fit.model.adaptive
+    adaptive = fit.model.adaptive and "no adaptive" not in fit.learnt
     if "no budget" in fit.learnt:
-        low, high, adaptive = 0, 0, True
-    if "no adaptive" in fit.learnt:
-        adaptive = False
+        adaptive = True
+        high = 0
     fitted = {**thinking}
     if fitted.get("display") == "updates":  # its beta is not forwarded
         del fitted["display"]
-    kind = fitted["type"]
-    if kind == "adaptive" and high and not adaptive:
-        kind = "enabled"
+    if adaptive and not high:
+        fitted["type"] = "adaptive"
+    elif high and not adaptive and fitted["type"] == "adaptive":
         effort = str(fit.read("output_config", "effort"))
-        fitted["budget_tokens"] = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
-    elif adaptive and not high:
-        kind = "adaptive"
-    fitted["type"] = kind
-    if kind == "adaptive":
+        budget = EFFORT_BUDGETS.get(effort, MAX_BUDGET)
+        fitted.update(type="enabled", budget_tokens=budget)
+    if fitted["type"] == "adaptive":
         fitted.pop("budget_tokens", None)
         return fitted
     least = low or MIN_BUDGET
@@ -6265,12 +6023,12 @@ def add_to_system(fit: Fit, words: str) -> None:
     """Say something in the system text."""
     body = fit.body
     if fit.endpoint == CHAT:
-        body["messages"].insert(0, {"role": "system", "content": words})
+        body["messages"] = [{"role": "system", "content": words}, *body["messages"]]
         return
     key = {MESSAGES: "system", RESPONSES: "instructions"}[fit.endpoint]
     system = body.get(key)
     if isinstance(system, list):
-        system.append({"type": "text", "text": words})
+        body[key] = [*system, {"type": "text", "text": words}]
     else:
         body[key] = "\n\n".join(filter(None, [system, words]))
 
@@ -6308,18 +6066,21 @@ def fit_messages_tool(fit: Fit, tool: JSON) -> int:
     if kind.startswith(UNSERVED_BY_MESSAGES):
         fit.tell("tool " + kind)
         return GONE
-    before = {**tool}
+    verdict = KEPT
     if kind == "function":
         plain = {**tool_holder(tool)}
         tool.clear()
         tool.update(name=plain.get("name"), description=plain.get("description"))
         tool["input_schema"] = plain.get("parameters") or {}
-    tool.pop("eager_input_streaming", None)
-    if tool.get("description", "") is None:
-        del tool["description"]
+        drop_nulls(tool)
+        verdict = CHANGED
+    refused = {"eager_input_streaming"}
     if tool.get("defer_loading"):
-        tool.pop("cache_control", None)
-    return tool != before
+        refused.add("cache_control")
+    for key in refused & tool.keys():
+        del tool[key]
+        verdict = CHANGED
+    return verdict
 
 
 def is_blank(text: Any) -> bool:
@@ -6509,14 +6270,17 @@ def fit_schema(fit: Fit, tool: JSON) -> int:
     kind, key = "function", "parameters"
     if fit.endpoint == MESSAGES:
         kind, key = "custom", "input_schema"
-    elif key not in holder:
+    elif fit.endpoint == CHAT and key not in holder:
         return KEPT
     if tool.get("type") not in (None, kind):
         return KEPT
     schema = holder.get(key)
     if not isinstance(schema, dict):
         schema = holder[key] = {}
-    verdict = CUT if schema.pop("$schema", None) is not None else KEPT
+    if "$schema" in schema:
+        del schema["$schema"]
+        fit.cuts += 1
+    verdict = KEPT
     before = {**schema}
     flatten_union(schema, holder)
     schema["type"] = "object"
@@ -6565,13 +6329,12 @@ def fit_format_schema(fit: Fit) -> None:
 
 
 # OpenAI documents 64 characters, Anthropic 128 (UPSTREAM 16).
-LONGEST_TOOL = {MESSAGES: 128, CHAT: 64, RESPONSES: 64}
-_match_plain = re.compile(r"[a-zA-Z0-9_-]+").fullmatch
+def _plain_to(most: int) -> Callable[[str], Any]:
+    """What matches the names and ids that every vendor takes."""
+    return re.compile("[a-zA-Z0-9_-]{1,%d}" % most).fullmatch
 
 
-def is_plain(text: str, most: int) -> bool:
-    """Whether a name or an id is one that every vendor takes."""
-    return len(text) <= most and _match_plain(text) is not None
+PLAIN_NAME = {MESSAGES: _plain_to(128), CHAT: _plain_to(64), RESPONSES: _plain_to(64)}
 
 
 def digest_of(text: str) -> str:
@@ -6588,21 +6351,17 @@ def short_name(name: str) -> str:
 def rename(fit: Fit, holder: JSON, key: str = "name") -> int:
     """Shorten one tool name; the answer is given the client's own again."""
     name = holder.get(key)
-    if not name or not isinstance(name, str):
-        return KEPT  # to be refused, not to be made up
-    if is_plain(name, LONGEST_TOOL[fit.endpoint]):
-        return KEPT
+    if not name or not isinstance(name, str) or PLAIN_NAME[fit.endpoint](name):
+        return KEPT  # what is none is to be refused, not to be made up
     holder[key] = short_name(name)
     fit.names[holder[key]] = name
     return CHANGED
 
 
 def fit_name(fit: Fit, shown: JSON) -> int:
-    """Tool names, where a tool is offered and where it was called."""
-    if shown.get("type") == "namespace":
-        return KEPT
+    """Names of tools and namespaces, where they are offered and where called."""
     holder = tool_holder(shown)
-    verdict = rename(fit, holder)
+    verdict = rename(fit, holder) | rename(fit, shown, "namespace")
     names = fit.offered if fit.member == "tools" else fit.called
     names[str(holder.get("name"))] = None
     return verdict
@@ -6634,7 +6393,7 @@ def tidy_tools(fit: Fit) -> None:
         if all(tool.get("defer_loading") for tool in tools):
             for tool in tools:  # one at least must not wait to be found
                 del tool["defer_loading"]
-                fit.touch(tool)
+            fit.touch("tools")
 
 
 # --- blocks of a Messages history -----------------------------------------------------
@@ -6695,8 +6454,10 @@ def drop_blank(fit: Fit, block: JSON) -> int:
     """Refused as "text content blocks must be non-empty" (UPSTREAM 11.5); and Claude
     Code's billing line, which spoils the cache, as each session has its own."""
     text = block.get("text")
-    ours = is_blank(text) or text_at(block, "text").startswith(BILLING_MARK)
-    return GONE if ours else KEPT
+    if not isinstance(text, str):
+        return KEPT
+    blank = not text or text.isspace() or text.startswith(BILLING_MARK)
+    return GONE if blank else KEPT
 
 
 def say_server_block(fit: Fit, block: JSON) -> int:
@@ -6723,11 +6484,10 @@ def say_reference(fit: Fit, block: JSON) -> int:
 
 def lift_marks(fit: Fit, block: JSON) -> int:
     """A cache mark inside a result is refused: it belongs to the result."""
-    marked = [part for part in objects(block.get("content")) if "cache_control" in part]
+    parts = objects(content_of(fit, block))
+    marked = [part for part in parts if part.get("cache_control")]
     for part in marked:
-        mark = part.pop("cache_control")
-        if mark is not None:
-            block.setdefault("cache_control", mark)
+        block.setdefault("cache_control", part.pop("cache_control"))
     return bool(marked)
 
 
@@ -6740,7 +6500,7 @@ def fit_mark(fit: Fit, block: JSON) -> int:
     mark = block.get("cache_control")
     if not isinstance(mark, dict):
         return KEPT
-    fit.marked.append((fit.item, block))
+    fit.marked.append((fit.member, block))
     refused = mark.keys() - MARK_KEYS
     for key in refused:
         del mark[key]
@@ -6749,44 +6509,29 @@ def fit_mark(fit: Fit, block: JSON) -> int:
 
 def drop_marks(fit: Fit) -> None:
     """Drop the first cache marks: a later one covers what stands before it."""
-    for item, block in fit.marked[:-MAX_MARKS]:
+    for member, block in fit.marked[:-MAX_MARKS]:
         del block["cache_control"]
-        fit.touch(item)
+        fit.touch(member)
 
 
 # --- pictures and documents -----------------------------------------------------------
 
 # "image/jpg" and a type that the bytes contradict are refused (UPSTREAM 22.6).
-MAGIC = (
-    (b"\x89PNG", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"RIFF", "image/webp"),
-)
+MAGIC = {  # how their base64 begins
+    "iVBORw": "image/png",
+    "/9j/": "image/jpeg",
+    "R0lGOD": "image/gif",
+    "UklGR": "image/webp",
+}
 
 
 def picture(named: str, data: str) -> Tuple[str, str]:
     """A picture's type by its first bytes, and its base64 in one line."""
     data = "".join(data.split())
-    named = named.partition(";")[0]
-    head = b""
-    with contextlib.suppress(ValueError):
-        head = base64.b64decode(data[:16])
-    for magic, kind in MAGIC:
-        if head.startswith(magic):
+    for magic, kind in MAGIC.items():
+        if data.startswith(magic):
             return kind, data
-    return named.replace("image/jpg", "image/jpeg"), data
-
-
-def path_of(value: Any, wanted: JSON) -> str:
-    """Where this very object stands in a body, as messages.3.content.0."""
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-        if inner is wanted:
-            return str(key)
-        path = path_of(inner, wanted) if isinstance(inner, (dict, list)) else ""
-        if path:
-            return f"{key}.{path}"
-    return ""
+    return named.partition(";")[0].replace("image/jpg", "image/jpeg"), data
 
 
 def own_source(fit: Fit, block: JSON) -> JSON:
@@ -6812,6 +6557,7 @@ def check_ability(fit: Fit, lesson: str, able: bool, kind: str, advice: str) -> 
 
 def check_vision(fit: Fit) -> None:
     """Claude Code drops its pictures when it reads this mark (CLIENTS 1)."""
+    fit.pictures = True
     advice = "remove them from the conversation"
     check_ability(fit, "vision", fit.model.vision, "image", advice)
 
@@ -6871,7 +6617,7 @@ def fit_document(fit: Fit, block: JSON) -> int:
 
 # Chat refuses ids above 40 characters, Responses above 64 (UPSTREAM 22.4); Messages
 # takes no others than these (UPSTREAM 22.3).
-LONGEST_ID = {MESSAGES: 128, CHAT: 40, RESPONSES: 64}
+PLAIN_ID = {MESSAGES: _plain_to(128), CHAT: _plain_to(40), RESPONSES: _plain_to(64)}
 ID_KEYS = "id tool_use_id tool_call_id call_id".split()
 
 
@@ -6880,46 +6626,50 @@ def fit_call_id(fit: Fit, shown: JSON) -> int:
     verdict = KEPT
     for key in ID_KEYS:
         call_id = shown.get(key)
-        if type(call_id) is str and not is_plain(call_id, LONGEST_ID[fit.endpoint]):
-            shown[key] = "call_" + digest_of(call_id)[:24]
+        if type(call_id) is not str:
+            continue
+        if not PLAIN_ID[fit.endpoint](call_id):
+            call_id = shown[key] = "call_" + digest_of(call_id)[:24]
             verdict = CHANGED
+        if key == "id":
+            fit.calls.append((fit.turn, call_id))
+        else:
+            fit.results.append((fit.turn - 1, call_id))
     return verdict
 
 
 RANKS = {"tool_result": 0, "tool_use": 2}  # of the blocks of a turn
 
 
-def rank_of(block: JSON) -> int:
+def rank_of(block: Any) -> int:
     """Where a block stands in its turn."""
-    return RANKS.get(str(block.get("type")), 1)
+    return RANKS.get(text_at(block, "type"), 1)
 
 
 def sort_blocks(fit: Fit, turn: JSON) -> int:
     """Results first, as they are looked for right behind the calls (UPSTREAM 11.5), and
     calls last: text behind one is refused as if it were a prefill (UPSTREAM 11.6)."""
-    content = turn.get("content")
+    fit.turn += 1
+    content = content_of(fit, turn)
     if type(content) is not list or len(content) < 2:
         return KEPT
-    ranks = list(map(rank_of, content))
-    if ranks == sorted(ranks):
-        return KEPT
+    before = [*content]
     content.sort(key=rank_of)
-    return CHANGED
+    return content != before
 
 
 def fit_system_turn(fit: Fit, turn: JSON) -> int:
-    """Instructions in between need a beta, and their own effort another; else they
-    become the user's words, as Claude Code folds them."""
+    """Instructions in between need a beta; else they become the user's words, as Claude
+    Code folds them."""
     refused = "system turns" in fit.learnt or fit.model.id == "claude-sonnet-4.6"
     if refused or not takes_beta(fit, MID_SYSTEM_BETA):  # that model refuses it too
         turn.pop("output_config", None)
         turn["role"] = "user"
+        fit.turn += 1
         return CHANGED
     if MID_SYSTEM_BETA not in fit.betas:
         fit.betas.append(MID_SYSTEM_BETA)
-    if any(name.startswith(MID_CONFIG_BETA) for name in fit.betas):
-        return KEPT
-    return turn.pop("output_config", None) is not None
+    return KEPT
 
 
 def drop_empty_turns(fit: Fit) -> None:
@@ -6927,7 +6677,9 @@ def drop_empty_turns(fit: Fit) -> None:
     if is_blank(fit.body.get("system")):
         del fit.body["system"]
     turns = fit.body["messages"]
-    turns[:] = [turn for turn in turns if not is_blank(turn.get("content"))]
+    kept = [turn for turn in turns if not is_blank(turn.get("content"))]
+    if len(kept) < len(turns):
+        fit.body["messages"] = kept
 
 
 # A call without a result is refused by every vendor; clients lose some on Ctrl-C.
@@ -6938,46 +6690,58 @@ UNANSWERED_CHAT = {"role": "tool", "content": INTERRUPTED}
 
 def orphan_parts(content: Any, kind: str) -> List[JSON]:
     """A result without a call as a text of this kind, and what in it is none: what it
-    says may matter."""
+    says may matter. But a reference loads no tool without its call, and is refused."""
     parts = as_blocks(content)
     if parts != objects(parts):
         parts = as_blocks(dumps_text(content))
     words = "\n".join(filter(None, [ORPHAN.text, texts_in(parts)]))
-    more = [one for one in parts if "text" not in one]
-    # Without its call a reference loads no tool, and is refused.
-    more = [one for one in more if one.get("type") != "tool_reference"]
+    more = [
+        part
+        for part in parts
+        if "text" not in part and part.get("type") != "tool_reference"
+    ]
     return [{"type": kind, "text": words}, *more]
 
 
-def answer_calls(fit: Fit, turns: List[JSON], calls: Iterable[str]) -> List[JSON]:
-    """The turns behind calls, with the results in the first one of the user's."""
-    home: JSON = next((turn for turn in turns if turn.get("role") == "user"), {})
-    waiting = dict.fromkeys(calls)
-    late: List[JSON] = []
+def part_results(
+    blocks: List[JSON], waiting: Dict[str, None], results: List[JSON]
+) -> List[JSON]:
+    """Blocks or messages without the results that calls wait for, which `results` gets;
+    those of no call become the user's words."""
+    others: List[JSON] = []
+    for block in blocks:
+        call_id = str(block.get("tool_use_id") or block.get("tool_call_id"))
+        if block.get("type") != "tool_result" and block.get("role") != "tool":
+            others.append(block)
+        elif call_id in waiting:
+            del waiting[call_id]
+            results.append(block)
+        elif "role" in block:
+            parts = orphan_parts(block.get("content"), "text")
+            others.append({"role": "user", "content": parts})
+        else:
+            words, *more = orphan_parts(block.get("content"), "text")
+            say_block(block, words["text"])
+            others += [block, *more]
+    return others
+
+
+def answer_calls(turns: List[JSON], waiting: Dict[str, None]) -> List[JSON]:
+    """The turns behind calls, with the results in the first one of the user's, since a
+    turn of their own would part the calls from other results."""
+    results: List[JSON] = []
     for turn in turns:
-        content = objects(turn.get("content"))
-        kept: List[JSON] = []
-        for block in content:
-            call_id = str(block.get("tool_use_id"))
-            if block.get("type") != "tool_result":
-                kept.append(block)
-            elif call_id not in waiting:
-                words, *more = orphan_parts(block.get("content"), "text")
-                say_block(block, words["text"])
-                fit.touch(turn)
-                kept += [block, *more]
-            else:
-                del waiting[call_id]
-                (kept if turn is home else late).append(block)
-        if kept != content:
-            turn["content"] = kept
-            fit.touch(turn)
-    late += [{**UNANSWERED, "tool_use_id": call_id} for call_id in waiting]
-    if late and not home:
-        return [{"role": "user", "content": late}, *turns]
-    if late:  # a turn of their own would part the calls from other results
-        home["content"] = late + as_blocks(home.get("content"))
-        fit.touch(home)
+        blocks = objects(turn.get("content"))
+        others = part_results(blocks, waiting, results)
+        if others != blocks:
+            turn["content"] = others
+    results += [{**UNANSWERED, "tool_use_id": call_id} for call_id in waiting]
+    homes = [turn for turn in turns if turn.get("role") == "user"]
+    if results and not homes:
+        homes = [{"role": "user"}]
+        turns = homes + turns
+    if results:
+        homes[0]["content"] = results + as_blocks(homes[0].get("content"))
     return turns
 
 
@@ -6988,34 +6752,24 @@ def is_answer(turn: JSON) -> bool:
 
 def pair_blocks(fit: Fit) -> None:
     """Every tool_use is answered in the user's next turn, and nothing else is."""
+    if fit.calls == fit.results:  # as nearly always
+        return
     paired: List[JSON] = []
-    calls: List[str] = []
+    waiting: Dict[str, None] = {}
     for answered, run in itertools.groupby([*fit.body["messages"], {}], is_answer):
         turns = list(run)
         if answered:
-            uses = [use for turn in turns for use in blocks_of(turn, "tool_use")]
-            calls = [str(use.get("id")) for use in uses]
+            blocks = [one for turn in turns for one in as_blocks(turn.get("content"))]
+            blocks.sort(key=rank_of)  # one turn: results are looked for behind the last
+            uses = [one for one in blocks if one.get("type") == "tool_use"]
+            waiting = {str(use.get("id")): None for use in uses}
+            if uses:
+                turns = [{**turns[0], "content": blocks}]
         else:
-            turns = answer_calls(fit, turns, calls)
+            turns = answer_calls(turns, waiting)
         paired += turns
-    fit.body["messages"][:] = paired[:-1]
+    fit.body["messages"] = paired[:-1]
     drop_empty_turns(fit)
-
-
-def merge_turns(fit: Fit) -> None:
-    """One turn of calls or results in the place of several in a row: the results are
-    looked for in the turn behind the calls."""
-    turns = fit.body["messages"]
-    merged = turns[:1]
-    for pair in zip(turns, turns[1:]):
-        before, turn = pair
-        alike = before.get("role") == turn.get("role")
-        if alike and all(blocks_of(each, "tool_use", "tool_result") for each in pair):
-            merged[-1]["content"].extend(turn["content"])
-            fit.touch(merged[-1])
-        else:
-            merged.append(turn)
-    turns[:] = merged
 
 
 def end_with_user(fit: Fit) -> None:
@@ -7025,7 +6779,7 @@ def end_with_user(fit: Fit) -> None:
     if adaptive or "prefill" in fit.learnt or fit.endpoint == CHAT:
         roles = [turn.get("role") for turn in turns if turn.get("role") != "system"]
         if roles[-1:] == ["assistant"]:
-            turns.append({"role": "user", "content": GO_ON})
+            fit.body["messages"] = [*turns, {"role": "user", "content": GO_ON}]
 
 
 # --- OpenAI chat ----------------------------------------------------------------------
@@ -7082,15 +6836,16 @@ def fit_chat_fields(fit: Fit) -> None:
         body.pop("max_completion_tokens", None)
 
 
-def fit_role(fit: Fit, message: JSON) -> int:
+def fit_role(fit: Fit, message: JSON) -> bool:
     """`developer` is OpenAI's reasoning models' word; o1 knows none but the user's."""
+    before = message["role"]
     message["role"] = "user" if fit.model.id.startswith("o1") else "system"
-    return CHANGED
+    return message["role"] != before
 
 
 def fit_chat_turn(fit: Fit, message: JSON) -> int:
     """Copilot gets back what ChatWriter gave out, and nothing that another made; no
-    blank ends, no empty list of calls, no turn that says nothing (UPSTREAM 9.1)."""
+    blank ends, no empty list, no turn that says nothing (UPSTREAM 9.1)."""
     before = {**message}
     plain = uncarry(message)
     if plain is not message:
@@ -7105,8 +6860,9 @@ def fit_chat_turn(fit: Fit, message: JSON) -> int:
     for opaque, source in packed:
         if source == chat_source(fit.model):
             message.update(reasoning_text=thought or "", reasoning_opaque=opaque)
-    if message.get("tool_calls", True) in ([], None):
-        del message["tool_calls"]
+    for key in ("tool_calls", "annotations"):
+        if message.get(key) == []:
+            del message[key]
     if isinstance(message.get("content"), str):
         message["content"] = message["content"].rstrip()
     if not message.get("content") and not message.get("tool_calls"):
@@ -7116,28 +6872,23 @@ def fit_chat_turn(fit: Fit, message: JSON) -> int:
 
 def pair_chat_results(fit: Fit) -> None:
     """Every call is answered right behind it, and nothing else is."""
+    messages = fit.body["messages"]
     paired: List[JSON] = []
-    others: List[JSON] = []  # what came before the model's next turn
+    behind: List[JSON] = []  # the model's last turn
     waiting: Dict[str, None] = {}
-    for message in [*fit.body["messages"], {"role": "assistant"}]:
-        call_id = str(message.get("tool_call_id"))
-        if is_answer(message):
-            stubs = [
-                {**UNANSWERED_CHAT, "tool_call_id": missing} for missing in waiting
-            ]
-            paired += [*stubs, *others, message]
-            others = []
-            calls = objects(message.get("tool_calls"))
-            waiting = dict.fromkeys(str(call.get("id")) for call in calls)
-        elif message.get("role") != "tool":
-            others.append(message)
-        elif call_id in waiting:
-            del waiting[call_id]
-            paired.append(message)
-        else:
-            parts = orphan_parts(message.get("content"), "text")
-            others.append({"role": "user", "content": parts})
-    fit.body["messages"][:] = paired[:-1]
+    for message in [*messages, {"role": "assistant"}]:
+        if not is_answer(message):
+            behind.append(message)
+            continue
+        results: List[JSON] = []
+        others = part_results(behind, waiting, results)
+        stubs = [{**UNANSWERED_CHAT, "tool_call_id": call_id} for call_id in waiting]
+        paired += [*results, *stubs, *others, message]
+        behind = []
+        calls = objects(message.get("tool_calls"))
+        waiting = {str(call.get("id")): None for call in calls}
+    if paired[:-1] != messages:
+        fit.body["messages"] = paired[:-1]
 
 
 def mark_for_cache(fit: Fit) -> None:
@@ -7149,7 +6900,7 @@ def mark_for_cache(fit: Fit) -> None:
     results = [each for each in messages if each.get("role") == "tool"]
     for message in systems[:1] + systems[-1:] + results[-1:] + messages[-1:]:
         message["copilot_cache_control"] = {"type": "ephemeral"}
-        fit.touch(message)
+    fit.touch("messages")
 
 
 # --- OpenAI Responses -----------------------------------------------------------------
@@ -7211,84 +6962,41 @@ def fit_items(fit: Fit) -> None:
         if kind == "item_reference":
             path = path_of(fit.body, item)
             raise BadRequest(f"{path}: Copilot keeps no items; send it whole")
-        names = [key for key in item if key != "id" and not key.startswith(NOTES)]
-        plain = {key: item[key] for key in names}
         ours = unpack_reasoning(text_at(item, "encrypted_content"))
         if kind == "reasoning" and (ours or signature_of(item) in refused):
             continue
+        names = [key for key in item if key != "id" and not key.startswith(NOTES)]
+        plain = {key: item[key] for key in names}
         if ours:
             words = [{"type": "input_text", "text": summary_text(item)}]
             plain = {"type": "message", "role": "user", "content": words}
-        if plain != item:
-            item.clear()
-            item.update(plain)
-            fit.touch(item)
-        kept.append(item)
-    items[:] = kept
+        kept.append(plain)
+    if kept != items:
+        fit.body["input"] = kept
 
 
-SEARCH_KINDS = "tool_search tool_search_call tool_search_output".split()
-
-
-def searches(item: Any) -> bool:
-    """Whether a tool, an item or a choice is about the search for tools."""
-    return text_at(item, "type") in SEARCH_KINDS
-
-
-def flatten_namespaces(fit: Fit) -> None:
-    """Offer the tools of a namespace as functions; the tap gives calls back."""
-    table = ToolTable(fit.body)
-    body = fit.body = {**fit.body}  # which is written anew as a whole
-    items = list_at(body, "input")
-    offers = list_at(body, "tools")
-    for item in objects(items):
-        if item.get("type") == "tool_search_output":
-            offers = offers + list_at(item, "tools")
-    tools: List[Any] = []
-    for tool in offers:
-        if text_at(tool, "type") != "namespace":
-            tools.append(tool)
-            continue
-        for function in objects(tool.get("tools")):
-            tools.append({**function, "namespace": tool.get("name")})
-    for named in objects([*tools, *items, body.get("tool_choice")]):
-        if "namespace" in named:
-            named["name"] = table.name_of(named)
-        for key in {"namespace", "defer_loading"} & named.keys():
-            del named[key]  # nothing finds a tool any more
-    for tool in filter(searches, tools):
-        fit.tell("tool " + tool["type"])
-    body["tools"] = [tool for tool in tools if not searches(tool)]
-    items[:] = [item for item in items if not searches(item)]
-    if searches(body.get("tool_choice")):
-        body["tool_choice"] = "auto"
-
-
-OUTPUT_OF = {
-    "function_call": "function_call_output",
-    "custom_tool_call": "custom_tool_call_output",
-}
+ITEM_CALLS = ("function_call", "custom_tool_call")
 
 
 def pair_items(fit: Fit) -> None:
-    """Every call has an output, and every output a call (UPSTREAM 10.1)."""
+    """Every call has one output, and every output a call (UPSTREAM 10.1)."""
     items = list_at(fit.body, "input")
-    known = {(text_at(item, "type"), text_at(item, "call_id")) for item in items}
-    paired: List[Any] = []
-    for item in items:
-        kind, call_id = text_at(item, "type"), text_at(item, "call_id")
-        called = (kind.removesuffix("_output"), call_id) in known
-        if kind in OUTPUT_OF.values() and not called:
-            parts = orphan_parts(item.get("output"), "input_text")
-            item = {"role": "user", "content": parts}
+    names = [(text_at(item, "type"), text_at(item, "call_id")) for item in items]
+    known = collections.Counter(names)
+    paired: List[JSON] = []
+    for item, (kind, call_id) in zip(items, names):
+        call = kind.removesuffix("_output")
+        if call != kind and call in ITEM_CALLS:
+            known[call, call_id] -= 1
+            if known[call, call_id] < 0:
+                parts = orphan_parts(item.get("output"), "input_text")
+                item = {"role": "user", "content": parts}
         paired.append(item)
-        output = OUTPUT_OF.get(kind)
-        if output and (output, call_id) not in known:
+        output = kind + "_output"
+        if kind in ITEM_CALLS and not known[output, call_id]:
             paired.append({"type": output, "call_id": call_id, "output": INTERRUPTED})
-    items[:] = paired
-
-
-MAX_EMBEDDED = 2048  # OpenAI's own limit, where the catalogue names none
+    if paired != items:
+        fit.body["input"] = paired
 
 
 def fit_embeddings(fit: Fit) -> None:
@@ -7299,12 +7007,6 @@ def fit_embeddings(fit: Fit) -> None:
         inputs = body["input"] = [inputs]
     if not isinstance(inputs, list) or not inputs:
         raise BadRequest("input: expected a string or a list of strings")
-    about = object_at(object_at(fit.model.raw, "capabilities"), "limits")
-    most = typed(about, "max_inputs", int) or MAX_EMBEDDED
-    if len(inputs) > most:
-        raise BadRequest(
-            f"input: {len(inputs)} texts are too many, send {most} at once"
-        )
     form = field(body, "encoding_format", str, default="float")
     one_of(form, ("float", "base64"), "encoding_format")
     body.pop("encoding_format", None)
@@ -7359,8 +7061,8 @@ class Rule(NamedTuple):
 # which edits in place and answers KEPT, CHANGED or GONE; give it a row here, with
 # `where` if it is known from the start and `words` if a refusal tells of it; add it to
 # the table of this room's tests, and what the real service says to the fake upstream.
-# Top to bottom: neighbours with `kinds` share a walk, and the first words that match
-# teach.
+# Top to bottom: those with `kinds` share a walk, which is where the first of them
+# stands, and the first words that match teach.
 RULES: Tuple[Rule, ...] = (
     # Whole requests: first what must be refused, so that nothing is repaired in vain.
     Rule("shape", check_shape, EVERYWHERE),
@@ -7440,9 +7142,8 @@ RULES: Tuple[Rule, ...] = (
         learn=field_path,
     ),
     Rule("format schema", fit_format_schema, ON_OPENAI),  # UPSTREAM 22.4, 22.5
-    Rule(  # UPSTREAM 22.4
+    Rule(  # UPSTREAM 22.4: such a model gets the request translated (18)
         "namespaces",
-        flatten_namespaces,
         words=r"tools\[\d+\]\.tools|\bnamespace\b|\btool_search\b",
     ),
     Rule(  # UPSTREAM 22.4
@@ -7450,8 +7151,6 @@ RULES: Tuple[Rule, ...] = (
         words=r"encrypted content.{1,200}could not be (?:verified|decrypted)",
         learn=thought_prints,
     ),
-    Rule("item ids", fit_items, ON_RESPONSES),  # UPSTREAM 10.1
-    Rule("split turns", merge_turns, ON_MESSAGES),  # UPSTREAM 11.5
     # Offered tools: before the turns, because those ask what is offered.
     Rule("tools of Messages", fit_messages_tool, ON_MESSAGES, OFFERED),  # UPSTREAM 11.5
     Rule(
@@ -7467,12 +7166,11 @@ RULES: Tuple[Rule, ...] = (
     ),
     # Turns, items and blocks: carried ids before ids, else they would be hashed.
     Rule("chat turns", fit_chat_turn, ON_CHAT, "assistant tool"),
-    Rule("o1 roles", fit_role, r"/chat/completions \S* o1", "system developer"),
     Rule(  # UPSTREAM 9.1
-        "developer",
+        "roles",
         fit_role,
-        r"/chat/completions \S* (?!%s)" % REASONERS,
-        "developer",
+        r"/chat/completions \S* (?:o1|(?!%s))" % REASONERS,
+        "system developer",
     ),
     Rule(  # UPSTREAM 11.5
         "system turns",
@@ -7532,6 +7230,7 @@ RULES: Tuple[Rule, ...] = (
     Rule("empty turns", drop_empty_turns, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("pairs", pair_blocks, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("chat pairs", pair_chat_results, ON_CHAT),
+    Rule("item ids", fit_items, ON_RESPONSES),  # UPSTREAM 10.1
     Rule("item pairs", pair_items, ON_RESPONSES),  # UPSTREAM 10.1
     Rule(  # UPSTREAM 11.5
         "prefill",
@@ -7543,6 +7242,8 @@ RULES: Tuple[Rule, ...] = (
     Rule("too many marks", drop_marks, ON_MESSAGES),  # UPSTREAM 11.5
     Rule("cache", mark_for_cache, r"/chat/completions \S* claude"),  # UPSTREAM 9.1
 )
+MAX_LESSONS = 5000  # of one rule and model: an upstream gone mad must not grow us
+MAX_SUBJECTS = 500  # models times endpoints; never as many in one catalogue
 Step = Callable[[Fit], None]
 
 
@@ -7551,8 +7252,9 @@ def subject_of(endpoint: str, model: Model) -> str:
     return f"{endpoint} {model.maker} {model.id}"
 
 
-def plan_steps(subject: str, learnt: Collection[str]) -> List[Step]:
-    """The rules that hold for "endpoint maker model", as steps; walks are shared."""
+@functools.lru_cache(MAX_SUBJECTS)
+def plan_steps(subject: str, *learnt: str) -> List[Step]:
+    """The rules that hold for "endpoint maker model", as steps; one walks."""
     steps: List[Step] = []
     repairs: Repairs = {}
     for rule in RULES:
@@ -7561,17 +7263,11 @@ def plan_steps(subject: str, learnt: Collection[str]) -> List[Step]:
             continue
         if not rule.kinds:
             steps.append(rule.repair)
-            repairs = {}
-            continue
-        if not repairs:
+        elif not repairs:
             steps.append(functools.partial(walk, repairs=repairs))
         for kind in rule.kinds.split():
             repairs.setdefault(kind, []).append(rule.repair)
     return steps
-
-
-MAX_LESSONS = 5000  # of one rule and model: an upstream gone mad must not grow us
-MAX_SUBJECTS = 500  # models times endpoints; never as many in one catalogue
 
 
 class Fitter:
@@ -7579,7 +7275,6 @@ class Fitter:
 
     def __init__(self) -> None:
         self._learnt: Dict[str, Dict[str, Dict[str, None]]] = {}  # subject -> rule
-        self._plans: Dict[str, List[Step]] = {}
 
     def fit(self, client: ClientBody, body: JSON, model: Model, endpoint: str) -> Fit:
         """Run the rules over `body`, which they edit; raises BadRequest.
@@ -7589,12 +7284,14 @@ class Fitter:
         """
         subject = subject_of(endpoint, model)
         learnt = self._learnt.get(subject, {})
-        if subject not in self._plans:
-            keep_newest(self._plans, subject, plan_steps(subject, learnt), MAX_SUBJECTS)
         fit = Fit(client, body, model, endpoint, learnt)
-        for step in self._plans[subject]:
+        for step in plan_steps(subject, *learnt):
             step(fit)
         return fit
+
+    def has_learnt(self, rule: str, model: Model, endpoint: str) -> bool:
+        """Whether a refusal has taught a rule."""
+        return rule in self._learnt.get(subject_of(endpoint, model), {})
 
     def learn(self, fit: Fit, exc: ProxyError) -> str:
         """Take in a refusal; a sentence on what it taught, "" = nothing new."""
@@ -7614,7 +7311,6 @@ class Fitter:
             for name in news:
                 keep_newest(known, name, None, MAX_LESSONS)
             keep_newest(self._learnt, subject, learnt, MAX_SUBJECTS)
-            self._plans.pop(subject, None)
             # Not the upstream's words, which may quote the prompt, nor prints: this is
             # logged.
             names = [name for name in news if re.fullmatch(r"[\w.*-]{1,60}", name)]
@@ -7691,7 +7387,6 @@ WEIGHTS = {  # o200k, Claude up to 4.6, Claude from 4.7
     "latin1": (0.35, 0.80, 1.10),  # each letter with an accent
     "extended": (0.50, 1.50, 0.80),  # and more where it is not of Latin-1
     "sign": (1.03, 1.21, 1.52),
-    "emoji": (2.74, 2.70, 2.90),
     "script": (0.35, 0.40, 0.40),
 }
 # Of other scripts each character has a price; a row's holds up to the next one, so
@@ -7710,7 +7405,8 @@ SCRIPTS = (  # first character, o200k, Claude
     (0x3100, 0.81, 0.99),
     (0xAC00, 0.68, 1.24),
     (0xE000, 1.83, 1.90),
-    (0x20000, 0.81, 0.99),
+    (0x1F000, 2.39, 2.40),
+    (0x1FB00, 0.81, 0.99),
 )
 SCRIPT_STARTS = [row[0] for row in SCRIPTS]
 COMMON_SIGNS = re.compile(
@@ -7805,16 +7501,11 @@ def piece_cost(column: int, piece: str) -> float:
         marks = {"script": 1 - len(run) if letters else 0}
     elif COMMON_SIGNS(piece):
         marks = {"sign": 1}
-    elif "\U0001f000" <= piece < "\U0001fb00":
-        marks = {"emoji": 1}
     else:
         row = SCRIPTS[bisect.bisect(SCRIPT_STARTS, ord(piece)) - 1]
         cost = row[min(column, 1) + 1]
         marks = {"script": 1}
-    for name, times in marks.items():
-        if times:
-            cost += WEIGHTS[name][column] * times
-    return cost
+    return cost + sum([WEIGHTS[name][column] * marks[name] for name in marks])
 
 
 IMAGE_TOKENS = 1600  # as for a large one: clients compact late rather than never
@@ -7836,6 +7527,17 @@ COUNTED = """content text name arguments output function tool_calls tool_name
 
 
 SLICE = 256 * 1024  # so that the pieces of one long text are never all in memory
+
+
+def declaration(tool: Any) -> str:
+    """What a model reads of a tool of any dialect, as JSON."""
+    spec = object_at(tool, "function") or tool
+    schema = object_at(spec, "input_schema") or object_at(spec, "parameters")
+    shown = {
+        "name": text_at(spec, "name"), "description": text_at(spec, "description"),
+        "parameters": schema,
+    }
+    return dumps_text(shown)
 
 
 class Estimator:
@@ -7880,27 +7582,25 @@ class Estimator:
         turns = body.get("messages") or body.get("input") or body.get("prompt") or []
         if not isinstance(turns, list):
             turns = [turns]
-        parts = (body.get("system"), body.get("instructions"), *turns)
-        units = [self._unit(self._content, part, family) for part in parts]
         tools = list_at(body, "tools")
-        units += [self._unit(self._tool_tokens, tool, family) for tool in tools]
         tokens = family.request + family.message * len(turns)
         if tools:
             tokens += family.tools
-        return tokens + sum(units)
+        for part in (body.get("system"), body.get("instructions"), *turns):
+            tokens += self._unit(part, family)
+        for tool in map(declaration, tools):
+            tokens += family.tool + round(family.declared * self._unit(tool, family))
+        return tokens
 
-    def _unit(
-        self, measure: Callable[[Any, Family], int], unit: Any, family: Family
-    ) -> int:
+    def _unit(self, unit: Any, family: Family) -> int:
         # A conversation grows at its end, and /context asks 35 times about the same
         # parts at once (CLIENTS 1); a digest costs a fiftieth of a count.
         digest = hashlib.blake2b(dumps(unit), digest_size=16).digest()
-        key = (measure.__name__, family, digest)
-        found = self._units.get(key)
+        found = self._units.get((family, digest))
         if found is None:
             if len(self._units) >= self.MOST_UNITS:
                 self._units.clear()
-            found = self._units[key] = measure(unit, family)
+            found = self._units[family, digest] = self._content(unit, family)
         return found
 
     def _content(self, content: Any, family: Family) -> int:
@@ -7914,34 +7614,20 @@ class Estimator:
                 waiting += part
             if not isinstance(part, dict):
                 continue
-            kind = str(part.get("type"))
-            if kind in MEDIA:
-                tokens += self._media(part, kind, family)
+            kind = text_at(part, "type")
+            source = object_at(part, "source")
+            if kind in MEDIA and source.get("type") == "text":
+                waiting.append(text_at(source, "data"))
+            elif kind in IMAGES:
+                tokens += IMAGE_TOKENS
+            elif kind in MEDIA:
+                tokens += PAGE_TOKENS * (1 + len(dumps_text(part)) // PAGE_SIZE)
             elif kind not in UNCOUNTED:
                 tokens += AROUND.get(kind, 0)
-                waiting += [part[key] for key in COUNTED if key in part]
+                waiting += filter(None, map(part.get, COUNTED))
                 if "input" in part:
                     waiting.append(dumps_text(part["input"]))
         return tokens
-
-    def _media(self, part: JSON, kind: str, family: Family) -> int:
-        source = object_at(part, "source")
-        if source.get("type") == "text":
-            return self.text(text_at(source, "data"), family)
-        if kind in IMAGES:
-            return IMAGE_TOKENS
-        return PAGE_TOKENS * (1 + len(dumps_text(part)) // PAGE_SIZE)
-
-    def _tool_tokens(self, tool: Any, family: Family) -> int:
-        spec = object_at(tool, "function") or tool
-        shown = {
-            "name": text_at(spec, "name"),
-            "description": text_at(spec, "description"),
-            "parameters": object_at(spec, "input_schema")
-            or object_at(spec, "parameters"),
-        }
-        tokens = self.text(dumps_text(shown), family)
-        return family.tool + round(family.declared * tokens)
 
 
 MAX_MODELS = 100  # a catalogue has about 40
@@ -8004,9 +7690,8 @@ def _report(tallies: Tallies) -> JSON:
     return {**_figures(_sum(used.values())), "models": models}
 
 
-TOKEN_KINDS = TokenUsage._fields[
-    :4
-]  # disjoint; these, and credits, as the page names them
+# Disjoint; these, and credits, as the page names them.
+TOKEN_KINDS = TokenUsage._fields[:4]
 
 
 def _spent(usage: TokenUsage) -> JSON:
@@ -8021,8 +7706,8 @@ def _page_sums(tallies: Tallies) -> JSON:
 def _iso(seconds: float) -> str:
     import datetime  # as difflib
 
-    when = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 LEVELS = {0: "run", 402: "warn", 429: "warn", 499: "off"}  # others by their hundred
@@ -8048,13 +7733,6 @@ def _page_request(served: Served) -> JSON:
     }
 
 
-class _Session:
-    def __init__(self, served: Served) -> None:
-        self.first = self.last = served.at
-        self.client = served.client
-        self.models: Tallies = {}
-
-
 MAX_SESSIONS = 1000
 MAX_RECENT = 100
 MINUTES = 60  # of the chart
@@ -8074,7 +7752,8 @@ class UsageLedger:
 
     def reset_all(self) -> None:
         """Forget everything but the recent requests."""
-        self._sessions: Dict[str, _Session] = {}
+        # What the page tells of each session, and its sums.
+        self._sessions: Dict[str, Tuple[JSON, Tallies]] = {}
         # Sessions dropped for room too. The order of first use is the page's colours.
         self._totals: Tallies = {}
         self._minutes: Dict[int, Tallies] = {}
@@ -8083,9 +7762,10 @@ class UsageLedger:
         """Add one request that has ended, a failed one too."""
         self._recent.append(served)
         end = served.at + served.seconds
-        session = self._sessions.get(served.session) or _Session(served)
-        session.last = max(session.last, end)
-        keep_newest(self._sessions, served.session, session, MAX_SESSIONS)
+        begun = {"client": served.client or None, "first": served.at, "last": end}
+        about, models = self._sessions.get(served.session) or (begun, {})
+        about["last"] = max(about["last"], end)
+        keep_newest(self._sessions, served.session, (about, models), MAX_SESSIONS)
         minute = self._minutes.setdefault(int(end) // 60, {})
         if len(self._minutes) > MINUTES:
             del self._minutes[min(self._minutes)]
@@ -8093,7 +7773,7 @@ class UsageLedger:
         if model not in self._totals and len(self._totals) >= MAX_MODELS:
             model = "other"
         tally = (1, served.failed, *served.usage)
-        for tallies in (session.models, minute, self._totals):
+        for tallies in (models, minute, self._totals):
             _add_tally(tallies, model, tally)
 
     def summary(self) -> JSON:
@@ -8113,12 +7793,12 @@ class UsageLedger:
         return [
             {
                 "sessionId": name,
-                "startTime": _iso(session.first),
-                "lastRequestTime": _iso(session.last),
-                "duration": round(session.last - session.first),
-                **_report(session.models),
+                "startTime": _iso(about["first"]),
+                "lastRequestTime": _iso(about["last"]),
+                "duration": round(about["last"] - about["first"]),
+                **_report(models),
             }
-            for name, session in reversed(self._sessions.items())
+            for name, (about, models) in reversed(self._sessions.items())
         ]
 
     def totals(self) -> JSON:
@@ -8128,14 +7808,8 @@ class UsageLedger:
     def sessions(self) -> List[JSON]:
         """Every session for the page."""
         return [
-            {
-                "id": name,
-                "client": session.client or None,
-                "first": session.first,
-                "last": session.last,
-                **_page_sums(session.models),
-            }
-            for name, session in self._sessions.items()
+            {"id": name, **about, **_page_sums(models)}
+            for name, (about, models) in self._sessions.items()
         ]
 
     def requests(self, running: Iterable[Served]) -> List[JSON]:
@@ -8154,14 +7828,14 @@ class UsageLedger:
             series[f"{len(others)} others"] = others
         models = []
         for title, names in series.items():
-            usages = []
+            row: JSON = {"model": title, "credits": [], "tokens": []}
             for minute in range(first, first + MINUTES):
                 tallies = self._minutes.get(minute, {})
                 tally = _sum(tallies.get(name, NOTHING) for name in names)
-                usages.append(TokenUsage(*tally[2:]))
-            credits = [usage.credits for usage in usages]
-            tokens = [usage.prompt + usage.output for usage in usages]
-            models.append({"model": title, "credits": credits, "tokens": tokens})
+                usage = TokenUsage(*tally[2:])
+                row["credits"].append(usage.credits)
+                row["tokens"].append(usage.prompt + usage.output)
+            models.append(row)
         return {"from": first * 60, "models": models}
 
     def find(self, name: str, others: Iterable[str] = ()) -> str:
@@ -8173,17 +7847,15 @@ class UsageLedger:
         if not found:
             raise NotFound("Session ID not found", code="session_not_found")
         if len(found) > 1:
-            raise BadRequest(
-                f"{len(found)} session ids begin like this; give more of it.",
-                code="session_ambiguous",
-            )
+            words = f"{len(found)} session ids begin like this; give more of it."
+            raise BadRequest(words, code="session_ambiguous")
         return found[0]
 
     def reset(self, session: str) -> None:
         """Forget a session by its whole id."""
-        if session in self._sessions:
-            for model, tally in self._sessions.pop(session).models.items():
-                _add_tally(self._totals, model, map(operator.neg, tally))
+        _, models = self._sessions.pop(session, (None, {}))
+        for model, tally in models.items():
+            _add_tally(self._totals, model, map(operator.neg, tally))
 
 
 # -- USAGE_LOG: a line a request, and what each day cost ----------------------------
@@ -8202,30 +7874,19 @@ def usage_line(served: Served, local_time: str) -> bytes:
     return dumps(record) + b"\n"
 
 
-class DayUse(NamedTuple):
-    """What one model cost on one day."""
-
-    day: str  # as 2026-11-28
-    model: str
-    requests: int
-    tokens: int
-    credits: float
-
-
-def fold_usage(lines: Iterable[bytes], since: str) -> List[DayUse]:
-    """Sum the lines of USAGE_LOG by day and model, from the day `since` on."""
+def fold_usage(lines: Iterable[bytes], since: str) -> List[Tuple[Any, ...]]:
+    """Sum the lines of USAGE_LOG from the day `since` on: day, model, requests, tokens
+    and credits."""
     days: Tallies = {}
     for line in lines:
         record: JSON = {}
         with contextlib.suppress(BadRequest):  # half a line, from a kill
             record = loads_object(line)
-        day = text_at(record, "time")[:10]
-        model = text_at(record, "model")[:100]
-        credits = record.get("credits")
-        if day >= since and type(credits) in (int, float):
+        key = (text_at(record, "time")[:10], text_at(record, "model")[:100])
+        if key[0] >= since:
             tokens = sum(count(record.get(kind)) for kind in TOKEN_KINDS)
-            _add_tally(days, (day, model), (1, tokens, credits))
-    return [DayUse(*key, *sums) for key, sums in sorted(days.items())]
+            _add_tally(days, key, (1, tokens, typed(record, "credits", float)))
+    return [(*key, *sums) for key, sums in sorted(days.items())]
 
 
 # -- limits --------------------------------------------------------------------------
@@ -8234,36 +7895,20 @@ def fold_usage(lines: Iterable[bytes], since: str) -> List[DayUse]:
 WINDOW = 60.0  # seconds
 
 
-class SlidingWindow:
-    """At most `limit` within any 60 seconds."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._entries: Deque[List[float]] = collections.deque()  # [when, cost]
-
-    def wait(self, now: float) -> int:
-        """The first whole second, counted from now, at which one more fits."""
-        while self._entries and self._entries[0][0] + WINDOW <= now:
-            self._entries.popleft()
-        excess = sum(cost for _, cost in self._entries) + 1 - self._limit
-        free = now
-        for then, cost in self._entries:
-            if excess <= 0:
-                break
-            excess -= cost
-            free = then + WINDOW
-        seconds = int(free - now)
-        return seconds + (now + seconds < free)
-
-    def add(self, now: float, cost: int) -> List[float]:
-        """Charge `cost`, fitting or not; the entry may be corrected."""
-        self._entries.append([now, cost])
-        return self._entries[-1]
-
-    def correct(self, entry: List[float], now: float, cost: int) -> None:
-        """Charge `cost` now, instead of what an entry said before."""
-        entry[1] = 0
-        self.add(now, cost)
+def seconds_until_free(window: Deque[List[float]], limit: int, now: float) -> int:
+    """The first whole second, counted from now, at which one more fits in a window of
+    [when, cost], the oldest first."""
+    while window and window[0][0] + WINDOW <= now:
+        window.popleft()
+    excess = sum(cost for _, cost in window) + 1 - limit
+    free = now
+    for then, cost in window:
+        if excess <= 0:
+            break
+        excess -= cost
+        free = then + WINDOW
+    seconds = int(free - now)
+    return seconds + (now + seconds < free)
 
 
 class Wanted(NamedTuple):
@@ -8282,7 +7927,10 @@ class _Allowance:
 
     def __init__(self) -> None:
         self.nano_aiu = 0
-        self.windows: Dict[str, SlidingWindow] = {}  # by the setting's name
+        # By the name of the setting that limits them.
+        self.windows: Dict[str, Deque[List[float]]] = collections.defaultdict(
+            collections.deque
+        )
 
 
 class Hold(NamedTuple):
@@ -8290,7 +7938,7 @@ class Hold(NamedTuple):
 
     allowance: _Allowance
     nano_aiu: int
-    entry: Optional[List[float]]  # in the window of tokens
+    entry: List[float]  # of its tokens, in their window
 
 
 # RATE_LIMIT_CHAT_COMPLETIONS is for /v1/chat/completions only, as its name says.
@@ -8326,20 +7974,18 @@ class Limits:
                 % (config.credit_budget, key, wanted.host, wanted.session)
             )
         rate = RATES.get(wanted.dialect, "rate_limit_default")
-        costs = {rate: 1, TOKEN_RATE: wanted.tokens}
-        limited = [name for name in costs if getattr(config, name)]
-        for name in limited:
+        for name in (rate, TOKEN_RATE):
             self._check_rate(allowance, name, now)
-        entries = {
-            name: allowance.windows[name].add(now, costs[name]) for name in limited
-        }
+        allowance.windows[rate].append([now, 1])
+        entry = [now, wanted.tokens]
+        allowance.windows[TOKEN_RATE].append(entry)
         allowance.nano_aiu += wanted.nano_aiu
-        return Hold(allowance, wanted.nano_aiu, entries.get(TOKEN_RATE))
+        return Hold(allowance, wanted.nano_aiu, entry)
 
     def _check_rate(self, allowance: _Allowance, name: str, now: float) -> None:
         limit = getattr(self._config, name)
-        wait = allowance.windows.setdefault(name, SlidingWindow(limit)).wait(now)
-        if wait:
+        wait = seconds_until_free(allowance.windows[name], limit, now)
+        if limit and wait:
             raise RateLimited(
                 f"this proxy's own {name.upper()}={limit} is reached; try again in "
                 f"{wait} s, or raise it (0 = off).",
@@ -8347,11 +7993,12 @@ class Limits:
             )
 
     def settle(self, hold: Hold, now: float, usage: TokenUsage) -> None:
-        """Charge what the answer cost instead of the estimate."""
-        hold.allowance.nano_aiu += usage.nano_aiu - hold.nano_aiu
-        if hold.entry:
-            tokens = usage.input + usage.cache_write + usage.output
-            hold.allowance.windows[TOKEN_RATE].correct(hold.entry, now, tokens)
+        """Charge what the answer cost, and now, instead of the estimate."""
+        allowance, nano_aiu, entry = hold
+        allowance.nano_aiu += usage.nano_aiu - nano_aiu
+        entry[1] = 0
+        tokens = usage.input + usage.cache_write + usage.output
+        allowance.windows[TOKEN_RATE].append([now, tokens])
 
 
 # -- sessions ------------------------------------------------------------------------
@@ -8363,6 +8010,7 @@ USER_SESSION = re.compile(r'session_(?:id" ?: ?")?([0-9A-Za-z-]{8,128})')
 SAFE_SESSION = re.compile(r"[0-9A-Za-z._:-]{1,128}")
 
 
+@functools.lru_cache(MAX_SESSIONS)
 def _short_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:12]
 
@@ -8370,8 +8018,8 @@ def _short_hash(text: str) -> str:
 def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
     """Whose request it is, as a name that is safe in headers, paths and logs."""
     name = next(filter(None, map(headers.get, SESSION_HEADERS)), "")
-    if not name and "metadata" in body:
-        user = text_at(body["metadata"], "user_id")
+    if not name:
+        user = text_at(body.get("metadata"), "user_id")
         found = USER_SESSION.search(user[:1000])
         name = found[1] if found else ""
     key = headers.get("x-api-key") or headers.get("authorization")
@@ -8747,11 +8395,11 @@ class UpstreamConnection(TimedProtocol):
         self._kept = kept
         self._tls: Optional[TLS] = None
         self._heard = False  # has a byte of this answer come?
-        # While somebody waits in pour(): what takes the bytes, the seconds of silence that
-        # it bears, and the future that ends it.
+        # While somebody waits in pour(): what takes the bytes, the seconds of silence
+        # that it bears, and the future that ends it.
         self._pouring: Any = None
-        # When another exchange may begin at the latest, by the clock that runs while a
-        # computer sleeps.
+        # When another exchange may begin at the latest, by the clock that runs while
+        # the computer sleeps.
         self._latest = 0.0
 
     # -- what the transport tells ------------------------------------------------
@@ -9643,10 +9291,10 @@ class HTTPServer:
                 await out.fail(away)
             raise
         except ProxyError as exc:
-            if request is None:
+            if not exc.logged:
                 log_event(
                     "info", "request_refused", status=exc.status, peer=conn.peer,
-                    path=ascii(out.request.path)[:60], error=ascii(str(exc))[:100],
+                    path=ascii(out.request.path)[:60], error=ascii(exc.reason)[:100],
                 )
             await out.fail(exc)
         except Exception:  # a bug must cost one answer, not the server
@@ -9752,11 +9400,19 @@ LOGIN_HINT = (
     "run `python copilot_proxy.py login`, or POST /auth/login and enter the "
     "code it answers with"
 )
-MAX_TOKEN_FILE = 64 * 1024  # ours has about 1 KB; anything larger cannot be ours
+MAX_TOKEN_FILE = 64 * 1024  # ours has about 1 KB; what is cut there is no JSON
 LEFTOVER = re.compile(r"\.copilot-[0-9a-f]{16}")
+SHORT_CALL = Timeouts(total=30.0)  # for all that costs nothing
 NOT_GITHUB = (
     "this answer is not GitHub's, a company proxy or firewall may be in the way"
 )
+
+
+def read_object(raw: bytes) -> JSON:
+    """The object that an answer holds; {} = none."""
+    with contextlib.suppress(BadRequest):
+        return loads_object(raw)
+    return {}
 
 
 def token_in(obj: Any, key: str) -> str:
@@ -9768,7 +9424,7 @@ def token_in(obj: Any, key: str) -> str:
 def _open_plain(path: str, flags: int) -> int:
     # Never a symlink, which could lead to another's file, and no waiting for a FIFO.
     plain = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    return os.open(path, flags | plain)
+    return os.open(path, flags | plain, 0o600)
 
 
 class TokenStore:
@@ -9798,19 +9454,16 @@ class TokenStore:
     def load(self) -> JSON:
         """The file's object; {} when there is none or it cannot be trusted."""
         try:
+            self.check()
             with open(self.path, "rb", opener=_open_plain) as file:
                 info = os.fstat(file.fileno())
-                if not stat.S_ISREG(info.st_mode) or os.path.islink(self.path):
-                    raise ValueError("not a regular file")
-                if info.st_size > MAX_TOKEN_FILE:
-                    raise ValueError("too large")
                 posix = os.name != "nt"  # Windows has no owners and modes of this kind
                 if posix and info.st_uid != os.getuid():
                     raise ValueError("it belongs to another user")
                 if posix and info.st_mode & 0o077:
                     os.fchmod(file.fileno(), 0o600)
                     log_event("warn", "token_file_mode_repaired", path=self.path)
-                return loads_object(file.read())
+                return loads_object(file.read(MAX_TOKEN_FILE))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, BadRequest) as exc:
@@ -9821,12 +9474,11 @@ class TokenStore:
         """Replace the file in one step, and give its mark(); a failure is logged, the
         login goes on."""
         temporary = os.path.join(self._folder, ".copilot-" + secrets.token_hex(8))
-        saved_at = int(time.time() * 1000)
-        content = dict(githubToken=github, copilotToken=copilot, savedAt=saved_at)
+        now = int(time.time() * 1000)
+        content = dict(githubToken=github, copilotToken=copilot, savedAt=now)
         try:
             os.makedirs(self._folder, exist_ok=True)
-            private = functools.partial(os.open, mode=0o600)
-            with open(temporary, "xb", opener=private) as file:
+            with open(temporary, "xb", opener=_open_plain) as file:
                 file.write(dumps(content))
                 file.flush()
                 os.fsync(file.fileno())  # else a crash can leave an empty new file
@@ -9907,17 +9559,13 @@ EXCHANGE_FAILURES = {
 GITHUBS_PAGE = re.compile(rb"github|unicorn", re.IGNORECASE)
 
 
-def _notification_error(obj: JSON, hint: str) -> Forbidden:
+def _notification_error(kind: str, hint: str) -> Forbidden:
     # The envelope's own message names the account: shown to nobody, logged nowhere.
-    details = required(obj, "error_details", dict)
-    kind = required_text(details, "notification_id")[:60]
     text = "GitHub refuses Copilot to this account"
     for row in NOTIFICATIONS:
         kinds, meaning = row.split(": ")
         if kind in kinds.split():
             text = meaning
-    if obj.get("can_signup_for_limited"):
-        text += "; Copilot Free is open to it"
     return Forbidden(
         f"{text}. See github.com/settings/copilot ({kind}). {hint}",
         should_retry=kind == "server_error",
@@ -9941,13 +9589,15 @@ def exchange_error(
                 f"GITHUB_TOKEN is {meaning} ({prefix}), Copilot takes an editor's "
                 f"(ghu_); unset it, {LOGIN_HINT}."
             )
-    if status == 403:
-        with contextlib.suppress(BadRequest):
-            return _notification_error(loads_object(body), hint)
-    signed = headers.get("x-github-request-id")
-    if status >= 500:  # its pages in an outage have no request id
-        signed = signed or GITHUBS_PAGE.search(body[:MAX_TOKEN_FILE])
-    if not signed:
+    envelope = read_object(body)
+    kind = text_at(object_at(envelope, "error_details"), "notification_id")[:60]
+    if status == 403 and kind:
+        if envelope.get("can_signup_for_limited"):
+            hint = "Copilot Free is open to it. " + hint
+        return _notification_error(kind, hint)
+    # Its pages in an outage have no request id.
+    outage = status >= 500 and GITHUBS_PAGE.search(body)
+    if not (outage or headers.get("x-github-request-id")):
         return UpstreamError(f"{NOT_GITHUB}: {exc}")
     if status >= 500:
         return UpstreamError(
@@ -9959,9 +9609,10 @@ def exchange_error(
         return exc
     if hint:
         return AuthRequired(hint)
-    kind, text = EXCHANGE_FAILURES[status]
+    failure, text = EXCHANGE_FAILURES[status]
     dead = "GITHUB_TOKEN: unset it" if env_token else "the sign-in"
-    return kind(text.format(dead=dead, host=host, words=exc.words), should_retry=False)
+    words = text.format(dead=dead, host=host, words=exc.words)
+    return failure(words, should_retry=False)
 
 
 def editor_headers(config: Config) -> Dict[str, str]:
@@ -10034,7 +9685,7 @@ class Cached:
     outlives the failure of the next."""
 
     retry_at = 0.0
-    failure: Optional[ProxyError] = None  # the last one
+    failure: Optional[ProxyError] = None  # of the last fetch
     _flight: Optional[asyncio.Future[None]] = None
 
     def __init__(
@@ -10052,7 +9703,7 @@ class Cached:
         """Keep a value, to be renewed in so many seconds and good for so many."""
         now = self._clock()
         self.value = value
-        self._renew_at = now + renew_in
+        self.renew_at = now + renew_in
         self._good_until = now + life
 
     @property
@@ -10060,14 +9711,18 @@ class Cached:
         """How many seconds the value is still good; 0 = not at all."""
         return max(0.0, self._good_until - self._clock())
 
+    def start(self) -> None:
+        """Begin to fetch, unless somebody does or the last failure forbids it."""
+        if self._flight is None and self._clock() >= self.retry_at:
+            self._flight = asyncio.ensure_future(self._load())
+
     async def get(self, *, early: float = 0.0, wait: bool = True) -> Any:
         """The value, new if it is to be renewed in less than `early` seconds; raises
         the ProxyError of fetching it. With `wait` off a good one is given at once and
         the new one later."""
         now = self._clock()
-        if now + early >= self._renew_at:
-            if self._flight is None and now >= self.retry_at:
-                self._flight = asyncio.ensure_future(self._load())
+        if now + early >= self.renew_at:
+            self.start()
             if self._flight and (wait or now >= self._good_until):
                 # Whoever leaves must not take the others down, nor close() the waiters.
                 await asyncio.wait([self._flight])
@@ -10088,6 +9743,7 @@ class Cached:
     async def _load(self) -> None:
         try:
             self.put(*await self._fetch())
+            self.failure = None
         except ProxyError as exc:
             self.failure = exc
             self.retry_at = self._clock() + self._pause(exc)
@@ -10134,9 +9790,9 @@ class CopilotAuth:
         self._code = Cached(self._request_code, self._clock)
         self._tokens = Cached(self._new_token, self._clock, self._back_off)
         self._failures = 0
-        self._worked: Optional[CopilotToken] = None  # the last that Copilot took
-        # When it refused the last others at once.
-        self._unused = collections.deque([-UNUSED_SPAN] * MOST_UNUSED, MOST_UNUSED)
+        self.worked: Optional[CopilotToken] = None  # the last that Copilot took
+        # Until when the last others count that it refused at once.
+        self._unused = collections.deque([0.0] * MOST_UNUSED, MOST_UNUSED)
 
     def signed_in(self) -> bool:
         """Whether a GitHub token is there that is not known to be dead."""
@@ -10151,15 +9807,15 @@ class CopilotAuth:
 
     def _follow_file(self) -> None:
         """Take over what another process wrote: a sign-in, another one, a logout."""
-        by_environment = self._github and self._github == self._config.github_token
-        if by_environment and not self._dead:
+        env_token = self._config.github_token
+        if env_token == self._github != "" and not self._dead:
             return
         saved = self._store.load()
-        github = token_in(saved, "githubToken")
-        if github == self._github or by_environment and not github:
+        github = token_in(saved, "githubToken") or env_token
+        if github == self._github:
             return
         self._leave()
-        self._become(github or self._config.github_token)
+        self._become(github)
         reply = saved.get("copilotToken")
         if token_in(reply, "token"):  # one that is surely good saves an exchange
             left = count(reply.get("expires_at")) - int(time.time())
@@ -10187,33 +9843,28 @@ class CopilotAuth:
             )
         return self._github
 
-    def _standing(self, nobody: str) -> JSON:
-        """Where the sign-in stands, without talking to GitHub; `nobody` is the error
-        when there is no other."""
+    def check(self) -> JSON:
+        """`POST /auth/check`: where the sign-in stands, without talking to GitHub."""
         signed_in = self.signed_in()  # first: it can end our own polling
         if self._polling and not self._polling.done():
             return {"status": "pending_verification"}  # or its first token is to come
         if signed_in:
             return {"status": "authenticated"}
-        state = {"status": "unauthenticated"}
-        error = str(self._code.failure or self._dead or nobody)
-        if error:
-            state["error"] = error
-        return state
+        error = self._failure or f"no sign-in is under way: {LOGIN_HINT}."
+        return {"status": "unauthenticated", "error": error}
 
     def status(self) -> JSON:
         """`GET /auth/status`."""
-        state = self._standing("")
-        if state["status"] == "pending_verification":
-            state["status"] = "unauthenticated"
-        elif state["status"] == "authenticated":
-            token = self._tokens.value
-            state["expiresAt"] = token and token.expires_at
-        return state
+        state = self.check()
+        if state["status"] != "authenticated":
+            return {"status": "unauthenticated", **given(error=self._failure)}
+        token = self._tokens.value
+        return {**state, "expiresAt": token and token.expires_at}
 
-    def check(self) -> JSON:
-        """`POST /auth/check`."""
-        return self._standing(f"no sign-in is under way: {LOGIN_HINT}.")
+    @property
+    def _failure(self) -> str:
+        """Why the last sign-in failed or ended, "" = it did not."""
+        return str(self._code.failure or self._dead)
 
     def logout(self) -> JSON:
         """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
@@ -10240,7 +9891,7 @@ class CopilotAuth:
         if body:
             headers["content-type"] = "application/json"
         response = await self._pool.request(
-            "POST" if body else "GET", url, headers.items(), body, Timeouts(total=30.0)
+            "POST" if body else "GET", url, headers.items(), body, SHORT_CALL
         )
         return response, await response.read_all(MAX_TOKEN_FILE // 2)
 
@@ -10254,13 +9905,9 @@ class CopilotAuth:
         """Give the pending code, or ask GitHub for one and begin to poll."""
         if self.signed_in():
             return {"status": "authenticated"}
-        try:
-            code = await self._code.get()
-        except ProxyError as exc:
-            log_event("warn", "login_failed", reason=str(exc))
-            raise
-        code = {**code, "expires_in": int(self._code.left)}
-        return {"status": "pending_verification", **code}
+        code = await self._code.get()
+        left = int(self._code.left)
+        return {"status": "pending_verification", **code, "expires_in": left}
 
     async def _request_code(self) -> Tuple[JSON, float, float]:
         reply = await self._oauth("/login/device/code", {"scope": "read:user"})
@@ -10268,9 +9915,7 @@ class CopilotAuth:
         code = {key: text_at(reply, key) for key in keys}
         if "" in code.values():
             raise _device_error(reply)
-        interval = reply.get("interval")
-        if type(interval) not in (int, float):
-            interval = 5
+        interval = typed(reply, "interval", float) or count(reply.get("interval")) or 5
         code["interval"] = max(LEAST_POLL, interval)
         life = min(count(reply.get("expires_in")) or 900, 3600)
         polling = self._sign_in(code.pop("device_code"), code["interval"], life)
@@ -10324,26 +9969,21 @@ class CopilotAuth:
 
     # -- the Copilot token (UPSTREAM 3) --------------------------------------
 
-    async def token(self) -> CopilotToken:
+    def token(self) -> Awaitable[CopilotToken]:
         """A valid Copilot token; raises AuthRequired, Forbidden or UpstreamError.
 
         A token within 5 minutes of its end is still given out while its successor is
         fetched; only an expired one makes callers wait, all on the same exchange.
         """
-        if not self.signed_in() and self._tokens.left:
-            return self._tokens.value
-        self.github_token()
-        return await self._tokens.get(wait=False)
+        if not (self.signed_in() or self._tokens.left):
+            self.github_token()
+        return self._tokens.get(wait=False)
 
-    async def renew(self) -> CopilotToken:
+    def renew(self) -> Awaitable[CopilotToken]:
         """Exchange now, whatever is kept: the proof that the sign-in works."""
         self._tokens.put()
         self._tokens.retry_at = 0.0
-        return await self.token()
-
-    def worked(self, token: CopilotToken) -> None:
-        """The upstream took `token`."""
-        self._worked = token
+        return self.token()
 
     def drop_refused(self, token: CopilotToken, *, expired: bool) -> bool:
         """Forget `token`, which the upstream refused, and count that; True = asking
@@ -10355,32 +9995,30 @@ class CopilotAuth:
         if token is not self._tokens.value:
             return True
         now = self._clock()
-        proven = expired and token is self._worked
-        if not proven:
-            if self._unused[0] + UNUSED_SPAN > now:
+        if not expired or token is not self.worked:
+            if self._unused[0] > now:
                 return False  # it is good enough for other requests
-            self._unused.append(now)
+            self._unused.append(now + UNUSED_SPAN)
+            if expired and self._unused[0] > now:
+                self._tokens.retry_at = self._unused[0]
+                self._tokens.failure = UpstreamError(
+                    "GitHub Copilot refuses the tokens that GitHub gives out, "
+                    f"{MOST_UNUSED} in a row. You are still signed in; try again "
+                    "later.",
+                    status=503,
+                )
         self._tokens.put()
-        again_at = self._unused[0] + UNUSED_SPAN
-        if expired and not proven and again_at > now:
-            self._tokens.retry_at = again_at
-            self._tokens.failure = UpstreamError(
-                "GitHub Copilot refuses the tokens that GitHub gives out, "
-                f"{MOST_UNUSED} in a row. You are still signed in; try again later.",
-                status=503,
-            )
         return True
 
     async def _new_token(self) -> Tuple[CopilotToken, float, float]:
         api = self._config.github_api_url
         url = api + "/copilot_internal/v2/token"
-        response, raw = await self.ask_github(url, token=self.github_token())
-        github = self._github
+        github = self.github_token()
+        response, raw = await self.ask_github(url, token=github)
         status = response.status
         reply: JSON = {}
         if status == 200:
-            with contextlib.suppress(BadRequest):
-                reply = loads_object(raw)
+            reply = read_object(raw)
             # Not in its own words: they may hold half a token.
             status = 502
             raw = b"no Copilot token came."
@@ -10398,13 +10036,14 @@ class CopilotAuth:
 
     def _back_off(self, exc: ProxyError) -> float:
         # 1, 2, 4 ... 60 s; the longest for what time does not heal soon (UPSTREAM 3.4).
-        wait = min(2.0 ** min(self._failures, 6), 60.0)
+        wait: float = min(2**self._failures, 60)
         if re.fullmatch("[1-9][0-9]{0,5}", exc.retry_after):
             wait = float(exc.retry_after)
         elif exc.status == 403:
             wait = 60.0
         elif isinstance(exc, AuthRequired):
             self._dead = str(exc)
+            self._tokens.renew_at = math.inf  # there is nothing to renew it with
             self._mark = "to be looked at"  # GITHUB_TOKEN is dead, the file may help
             wait = 0.0
         self._failures += 1
@@ -10416,8 +10055,8 @@ class CopilotAuth:
     ) -> Tuple[CopilotToken, float, float]:
         """A token for refresh_in + 60 s from now, whatever its clock says."""
         life = min(max(refresh_in, 60), 86400) + 60.0
-        api, proxy = endpoints_of(self._config, reply)
-        token = CopilotToken(reply["token"], api, proxy, int(time.time() + life))
+        hosts = endpoints_of(self._config, reply)
+        token = CopilotToken(reply["token"], *hosts, int(time.time() + life))
         return token, max(life - 300, life / 2), life
 
 
@@ -10438,7 +10077,6 @@ class CopilotAuth:
 # no more tokens are asked for until somebody signs in anew.
 
 MODELS = "/models"
-EMBEDDINGS = "/embeddings"
 COUNT_TOKENS = MESSAGES + "/count_tokens"
 AUTO_SESSION = "/models/session"
 ENGINES = "/v1/engines/"  # the autocomplete host's paths (UPSTREAM 14)
@@ -10449,7 +10087,7 @@ CATALOGUE_LIFE = 600.0  # seconds, as in VS Code
 
 def engine_path(engine: str) -> str:
     """The path of the legacy autocomplete service for one engine."""
-    return "%s%s/completions" % (ENGINES, urllib.parse.quote(engine, safe=""))
+    return ENGINES + urllib.parse.quote(engine, "") + "/completions"
 
 
 # Openai-Intent sways Copilot's content filter, so it follows official clients
@@ -10468,9 +10106,8 @@ INTENTS = {
 def new_uuid() -> str:
     """A random UUID (RFC 9562 5.4), at half the uuid module's cost: it names a request
     and guards nothing."""
-    bits = random.getrandbits
-    groups = (bits(32), bits(16), bits(12), bits(12), bits(48))
-    return "%08x-%04x-4%03x-a%03x-%012x" % groups
+    bits = "%032x" % random.getrandbits(128)
+    return f"{bits[:8]}-{bits[8:12]}-4{bits[13:16]}-a{bits[17:20]}-{bits[20:]}"
 
 
 def copilot_headers(config: Config, token: str, endpoint: str) -> Dict[str, str]:
@@ -10505,17 +10142,6 @@ def forward_headers(headers: Iterable[Tuple[str, str]]) -> List[Tuple[str, str]]
     return [pair for pair in headers.items() if FORWARDED.fullmatch(pair[0])]
 
 
-IMAGE = re.compile(rb'"type"\s{0,9}:\s{0,9}"(?:image|image_url|input_image)"')
-
-
-def has_image(body: bytes) -> bool:
-    """Whether an image is anywhere in it, for Copilot-Vision-Request (UPSTREAM 5.1).
-
-    Inside a JSON string the quotes would be escaped, so text about images is no match.
-    """
-    return IMAGE.search(body) is not None
-
-
 # -- who pays: `user` once for what a person typed, `agent` for the rest ---------------
 
 
@@ -10528,52 +10154,36 @@ class Initiator(NamedTuple):
 
 
 AGENT = Initiator("agent")
+NOBODY = Initiator("")  # pays for what costs nothing
 
 
-class ClientMarks(NamedTuple):
-    """How the texts begin that one client sends as the user's though nobody typed them.
-
-    They count from that client only: a person may type them elsewhere."""
-
-    client: str  # how its User-Agent begins
-    last: Any  # pattern of the last text of a turn
-    turn: Any = re.compile(r"(?!)")  # pattern of any text of the last two messages
-
-
-CLIENT_MARKS = (
+# How the texts begin that a client sends as the user's though nobody typed them, by how
+# its User-Agent begins: a person may type them elsewhere.
+CLIENT_MARKS = {
     # Titles, searches, compaction, resumed answers, hooks, finished background agents
     # (2.1.197 to 2.1.332, seen 2026-11).
-    ClientMarks(
-        "claude-",
-        re.compile(
-            r"<session>|Perform a web search for the query: |\[SUGGESTION MODE"
-            r"|CRITICAL: Respond with TEXT ONLY|Your task is to create a detailed summ"
-            r"|This session is being continued from |Output token limit hit"
-            r"|\[Your previous response had no visible |Your tool call was malform"
-            r"|Continue from where you left off\.|[A-Za-z]{1,40} hook feedback:"
-            r"|<task-notification>|\[[A-Z -]{1,60} - NOT USER INPUT\]"
-        ),
+    "claude-": re.compile(
+        r"<session>|Perform a web search for the query: |\[SUGGESTION MODE"
+        r"|CRITICAL: Respond with TEXT ONLY|Your task is to create a detailed summ"
+        r"|This session is being continued from |Output token limit hit"
+        r"|\[Your previous response had no visible |Your tool call was malform"
+        r"|Continue from where you left off\.|[A-Za-z]{1,40} hook feedback:"
+        r"|<task-notification>|\[[A-Z -]{1,60} - NOT USER INPUT\]"
     ),
     # Compaction, and the turn that goes on after it (0.169, 0.171).
-    ClientMarks(
-        "codex",
-        re.compile(
-            "You are performing a CONTEXT CHECKPOINT"
-            "|Another language model started to solve this problem"
-        ),
+    "codex": re.compile(
+        "You are performing a CONTEXT CHECKPOINT"
+        "|Another language model started to solve this problem"
     ),
-    # The title, whose prompt follows in the same turn; compaction, and what goes on
-    # after it (1.18.33).
-    ClientMarks(
-        "opencode/",
-        re.compile(
-            "Provide a detailed prompt for continuing our conversation above"
-            "|Here is the conversation so far:"
-            "|Continue if you have next steps, or stop and ask for clarification"
-        ),
-        re.compile("Generate a title for this conversation:"),
+    # Compaction, and what goes on after it (1.18.33).
+    "opencode/": re.compile(
+        "Provide a detailed prompt for continuing our conversation above"
+        "|Here is the conversation so far:"
+        "|Continue if you have next steps, or stop and ask for clarification"
     ),
-)
+}
+# opencode's title, whose prompt follows, in the same turn or in one of its own.
+TITLE_MARK = "Generate a title for this conversation:"
 # Sub-agents and questions beside the conversation say so themselves: Claude Code's,
 # Codex's and opencode's.
 SIDE_HEADERS = """
@@ -10606,9 +10216,9 @@ def _texts_of(item: JSON) -> Optional[List[str]]:
     return [part["text"] for part in parts if isinstance(part.get("text"), str)]
 
 
-def _last_item(body: JSON) -> JSON:
+def _last_item(items: List[Any]) -> JSON:
     """The last message or item; instructions may follow the prompt (CLIENTS 1)."""
-    for item in reversed(_items(body)):
+    for item in reversed(items):
         if isinstance(item, dict) and item.get("role") not in ("system", "developer"):
             return item
     return {"role": "user"}
@@ -10619,9 +10229,9 @@ def _is_side_request(headers: Headers, body: JSON) -> bool:
     if headers.get("x-initiator") == "agent":  # as Copilot's own clients
         return True
     # Claude Code calls the conversation itself "main" (CLIENTS 1).
-    if any(headers.get(name, "main") != "main" for name in SIDE_HEADERS):
+    if not {None, "main"}.issuperset(map(headers.get, SIDE_HEADERS)):
         return True
-    first = objects(body.get("system"))[:1]
+    first = list_at(body, "system")[:1]
     return any("cc_is_subagent=true" in text_at(each, "text")[:2000] for each in first)
 
 
@@ -10632,39 +10242,38 @@ def _is_side_question(body: JSON) -> bool:
     return body.get("max_tokens") == 1 or no_thinking and not body.get("tools")
 
 
-def _is_automatic(agent: str, text: str, body: JSON) -> bool:
+def _is_automatic(agent: str, text: str, items: List[Any]) -> bool:
     """Whether the client that sent it makes such texts by itself."""
-    for marks in CLIENT_MARKS:
-        if agent.startswith(marks.client):
-            texts = []
-            for item in objects(_items(body)[-2:]):
-                texts += _texts_of(item) or ()
-            if any(map(marks.turn.match, texts)) or marks.last.match(text.lstrip()):
-                return True
-    return False
+    for client, marks in CLIENT_MARKS.items():
+        if agent.startswith(client) and marks.match(text.lstrip()):
+            return True
+    if not agent.startswith("opencode/"):
+        return False
+    latest = [_texts_of(item) or () for item in objects(items[-2:])]
+    return any(text.startswith(TITLE_MARK) for texts in latest for text in texts)
 
 
 def who_asks(headers: Headers, body: JSON, session: str) -> Initiator:
     """Who asks: `user` for a prompt that a person typed, and when in doubt."""
     agent = headers.get("user-agent", "")
-    claude_code = agent.startswith("claude-")
-    item = _last_item(body)
+    items = _items(body)
+    item = _last_item(items)
     texts = _texts_of(item)
     if texts is None or _is_side_request(headers, body):
         return AGENT
     texts = texts or [""]  # of a picture
-    if claude_code:
+    if agent.startswith("claude-"):
         if _is_side_question(body):
             return AGENT
         texts = [text for text in texts if not _is_reminder(text)]
-    if not texts or _is_automatic(agent, texts[-1], body):
+    if not texts or _is_automatic(agent, texts[-1], items):
         return AGENT
     prompt = headers.get("x-claude-code-prompt-id")
     if prompt:
         return Initiator("user", prompt)
     if any(map(headers.get, SESSION_HEADERS)):
         key = (session, hash(texts[-1] or dumps(item)))
-        return Initiator("user", key, len(_items(body)))
+        return Initiator("user", key, len(items))
     # Without a session of its own a client's same words may well be typed again.
     return Initiator("user", object())
 
@@ -10677,23 +10286,22 @@ SHORT_WAIT = re.compile("[0-8]?")  # seconds; what takes longer the client decid
 
 def retry_wait(exc: ProxyError, attempt: int, dice: float) -> Optional[float]:
     """Seconds until the next try after `attempt` retries, None = give up; dice < 1."""
-    if exc.should_retry is False or attempt >= RETRIED.get(exc.status, 0):
-        return None
-    if isinstance(exc, UpstreamTimeout):  # has cost 300 s already, and may be billed
-        return None
-    if not SHORT_WAIT.fullmatch(exc.retry_after):  # or a date
+    if (
+        exc.should_retry is False
+        or attempt >= RETRIED.get(exc.status, 0)
+        or isinstance(exc, UpstreamTimeout)  # has cost 300 s already, may be billed
+        or not SHORT_WAIT.fullmatch(exc.retry_after)  # or a date
+    ):
         return None
     return max(0.5 * 4**attempt * (1 + dice), float(exc.retry_after or 0))
 
 
-def wants_new_token(exc: ProxyError) -> bool:
+def wants_new_token(exc: UpstreamError) -> bool:
     """Whether another Copilot token, or the host named with it, may help."""
-    if not isinstance(exc, UpstreamError):
-        return False
-    if exc.status == 403:  # one with a reason is final
-        unreasoned = not exc.code and not exc.kind
-        return unreasoned and exc.words.lower().startswith("forbidden")
-    return exc.status in (401, 421)
+    if exc.status != 403:
+        return exc.status in (401, 421)
+    reason = exc.code or exc.kind  # with one it is final
+    return not reason and exc.words.lower().startswith("forbidden")
 
 
 # -- the account's quota (UPSTREAM 4) ------------------------------------------
@@ -10701,25 +10309,22 @@ def wants_new_token(exc: ProxyError) -> bool:
 
 def _snapshot(raw: JSON) -> JSON:
     """One quota; overdrawn it is used up, and the rest is overage."""
+    unlimited = raw.get("unlimited") is True  # then figures say nothing
     figures = {
         key: value
         for key, value in raw.items()
-        if type(value) in (int, float) and abs(value) < 1e15
+        if type(value) in (int, float) and abs(value) < 1e15 and not unlimited
     }
     total = figures.get("entitlement")
     left = figures.get("quota_remaining", figures.get("remaining"))
     percent = figures.get("percent_remaining")
     overage = figures.get("overage_count", 0)
-    unlimited = raw.get("unlimited") is True
     permitted = raw.get("overage_permitted") is True
-    if unlimited:
-        total = left = percent = None
     if left is not None:
         overage = max(overage, -left)
         left = max(left, 0)
         if total:
             percent = 100.0 * left / total
-    blocked = left == 0 and not permitted
     return {
         "unlimited": unlimited,
         "entitlement": total,
@@ -10727,7 +10332,7 @@ def _snapshot(raw: JSON) -> JSON:
         "percent_remaining": percent and max(0.0, percent),
         "overage_permitted": permitted,
         "overage_count": overage,
-        "blocked": blocked or raw.get("has_quota") is False,
+        "blocked": left == 0 and not permitted or raw.get("has_quota") is False,
     }
 
 
@@ -10738,21 +10343,21 @@ def parse_quota(reply: JSON) -> JSON:
     totals = object_at(reply, "monthly_quotas")
     for name, left in object_at(reply, "limited_user_quotas").items():
         raw[name] = {"remaining": left, "entitlement": totals.get(name)}
-    for name, snapshot in object_at(reply, "quota_snapshots").items():
-        if isinstance(snapshot, dict):
-            raw[name] = snapshot
+    snapshots = object_at(reply, "quota_snapshots")
+    for name in snapshots:
+        raw[name] = object_at(snapshots, name)
     by_tokens = [each.get("token_based_billing") for each in (reply, *raw.values())]
     billing = "ai_credits" if True in by_tokens else "premium_requests"
     names = {"premium_interactions": billing}
     quotas = {names.get(key, key): _snapshot(raw[key]) for key in raw}
-    reset = reply.get("quota_reset_date") or reply.get("limited_user_reset_date")
     return {
         "login": reply.get("login"),
         "plan": reply.get("copilot_plan"),
         "sku": reply.get("access_type_sku"),
         "billing": billing,
         "quotas": quotas,
-        "reset_date": reset,
+        "reset_date": reply.get("quota_reset_date")
+        or reply.get("limited_user_reset_date"),
     }
 
 
@@ -10765,6 +10370,23 @@ NO_MODEL = Model("")
 AUTO_BODY = b'{"auto_mode":{"model_hints":["auto"]}}'
 MOST_PROMPTS = 1000
 REPEATED = 900.0  # seconds within which the same prompt at the same place is a retry
+
+
+async def _refusal(response: Response) -> UpstreamError:
+    """The error that an answer is; one that is long or cut still tells its status."""
+    raw = b""
+    with contextlib.closing(response), contextlib.suppress(UpstreamError):
+        while len(raw) < MAX_ERROR:
+            piece = await response.read()
+            if not piece:
+                break
+            raw += piece
+    exc = upstream_error(response.status, response.headers, raw)
+    log_event(
+        "debug", "upstream_refused", status=response.status, code=exc.code,
+        ids=dict(forward_headers(response.headers)),
+    )
+    return exc
 
 
 class CopilotClient:
@@ -10785,6 +10407,8 @@ class CopilotClient:
         self._headers = functools.lru_cache(64)(
             functools.partial(copilot_headers, config)
         )
+        # As long as the answer speaks; silence is also what comes first.
+        self._patience = Timeouts(config.idle_timeout, config.idle_timeout)
         self._prompts: Dict[Hashable, Tuple[float, int]] = {}  # when, place
         self.forget()
 
@@ -10805,28 +10429,27 @@ class CopilotClient:
             self._owner = owner
             self.forget()
 
-    async def models(self, refresh: bool = False) -> Catalogue:
+    def models(self, refresh: bool = False) -> Awaitable[Catalogue]:
         """The catalogue, `refresh`ed unless it is just half a minute old; raises
         ProxyError when it was never to be had."""
         self._check_owner()
-        return await self._models.get(early=CATALOGUE_LIFE - 30.0 if refresh else 0.0)
+        return self._models.get(early=(CATALOGUE_LIFE - 30.0) * refresh)
 
     async def _fetch_models(self) -> Tuple[Catalogue, float, float]:
-        response = await self.send(MODELS, initiator=None)
-        raw = await response.read_all(MAX_CATALOGUE)
-        with contextlib.suppress(BadRequest):
-            models = Catalogue(
-                parse_models(loads_object(raw)), self._config.copilot_default_model,
-                self._config.model_map,
-            )
-            if models:
-                return models, CATALOGUE_LIFE, math.inf
-        raise UpstreamError("Copilot's list of models cannot be read; try again.")
+        response = await self.send(MODELS)
+        reply = read_object(await response.read_all(MAX_CATALOGUE))
+        config = self._config
+        models = Catalogue(
+            parse_models(reply), config.copilot_default_model, config.model_map
+        )
+        if not models:
+            raise UpstreamError("Copilot's list of models cannot be read; try again.")
+        return models, CATALOGUE_LIFE, math.inf
 
-    async def quota(self) -> JSON:
+    def quota(self) -> Awaitable[JSON]:
         """The account's quota, at most a minute old."""
         self._check_owner()
-        return await self._quota.get()
+        return self._quota.get()
 
     async def _fetch_quota(self) -> Tuple[JSON, float, float]:
         url = self._config.github_api_url + "/copilot_internal/user"
@@ -10834,9 +10457,10 @@ class CopilotClient:
         response, raw = await self._auth.ask_github(url, token=token)
         if response.status != 200:
             raise upstream_error(response.status, response.headers, raw)
-        with contextlib.suppress(BadRequest):
-            return parse_quota(loads_object(raw)), 60.0, math.inf
-        raise UpstreamError("GitHub's account page cannot be read; try again.")
+        reply = read_object(raw)
+        if not reply:
+            raise UpstreamError("GitHub's account page cannot be read; try again.")
+        return parse_quota(reply), 60.0, math.inf
 
     def kept_models(self) -> Catalogue:
         """The catalogue as it was last read, empty before; nobody is asked."""
@@ -10846,11 +10470,6 @@ class CopilotClient:
         """What the last quota call told, {} before; raises AuthRequired."""
         self._check_owner()
         return self._quota.value or {}
-
-    async def close(self) -> None:
-        """Leave what is being fetched."""
-        for cached in (self._models, self._quota, *self._choices.values()):
-            cached.close()
 
     # -- Auto (UPSTREAM 22.1) ----------------------------------------------------
 
@@ -10881,120 +10500,81 @@ class CopilotClient:
 
     async def _choose_auto(self, session: str) -> Tuple[Model, float, float]:
         choice = self._choices.get(session)  # none when it was forgotten meanwhile
-        old = choice and choice.value
-        carrier = NO_MODEL
-        if old:  # its last header is the session's token, added below: no other is sent
-            carrier = old._replace(headers=old.headers[-1:])
+        old = choice and choice.value  # its token is among its headers
         response = await self.send(
-            AUTO_SESSION, AUTO_BODY, carrier, initiator=None, patient=False
+            AUTO_SESSION, AUTO_BODY, old or NO_MODEL, patient=False
         )
-        reply: JSON = {}
-        with contextlib.suppress(BadRequest):
-            reply = loads_object(await response.read_all(MAX_ERROR))
+        reply = read_object(await response.read_all(MAX_ERROR))
         token = token_in(reply, "session_token")
         available = list_at(reply, "available_models")
         names = [text_at(reply, "selected_model"), *available]
         if old and old.id in available:
             names.insert(0, old.id)  # the conversation's cache lives there
-        by_id = {model.id: model for model in await self.models()}
-        for name in names:
-            if token and isinstance(name, str) and name in by_id:
-                life = typed(reply, "expires_at", int) - int(time.time())
-                if not 60 <= life <= 86400:
-                    life = 1800  # one of the two clocks is wrong
-                model = by_id[name]
-                headers = (*model.headers, ("copilot-session-token", token))
-                return model._replace(headers=headers), life - 300, life
-        raise UpstreamError("Copilot's choice of a model cannot be read; try again.")
+        models = await self.models()
+        able = [model for name in names for model in models if model.id == name]
+        if not token or not able:
+            raise UpstreamError(
+                "Copilot's choice of a model cannot be read; try again."
+            )
+        life = typed(reply, "expires_at", int) - int(time.time())
+        if not 60 <= life <= 86400:
+            life = 1800  # one of the two clocks is wrong
+        headers = (*able[0].headers, ("copilot-session-token", token))
+        return able[0]._replace(headers=headers), life - 300, life
 
     # -- requests ----------------------------------------------------------------
 
-    def who_pays(self, headers: Headers, body: JSON, session: str) -> Initiator:
-        """Who asks, but `agent` for a client's retry, as with the official client."""
-        asks = who_asks(headers, body, session)
-        return asks._replace(who="agent") if self._is_repeated(asks) else asks
-
-    def _is_repeated(self, initiator: Initiator) -> bool:
+    def who_pays(self, initiator: Initiator) -> str:
+        """`agent` for a client's retry and for our own, as with the official client."""
         when, place = self._prompts.get(initiator.key, (-1e9, 0))
-        return self._clock() - when < REPEATED and place in (0, initiator.place)
+        repeated = place in (0, initiator.place) and self._clock() - when < REPEATED
+        return "agent" if repeated else initiator.who
 
-    def _note(
-        self, initiator: Optional[Initiator], exc: Optional[ProxyError] = None
-    ) -> None:
+    def _note(self, initiator: Initiator, exc: Optional[ProxyError] = None) -> None:
         """Remember a prompt that Copilot looked at."""
-        key = initiator and initiator.key
-        if key is None or isinstance(exc, ConnectFailed):
+        if initiator.key is None or isinstance(exc, ConnectFailed):
             return
         # Claude Code compacts what is too long, and sends it at another place.
         place = 0 if isinstance(exc, ContextOverflow) else initiator.place
-        keep_newest(self._prompts, key, (self._clock(), place), MOST_PROMPTS)
-
-    async def _attempt(
-        self, token: CopilotToken, endpoint: str, body: bytes, more: Dict[str, str],
-        initiator: Optional[Initiator],
-    ) -> Response:
-        """One request with one token; raises ProxyError for any answer but a 2xx."""
-        # What a model wants besides never replaces ours.
-        headers = {**more, **self._headers(token.token, endpoint)}
-        headers["x-request-id"] = headers["x-agent-task-id"] = new_uuid()
-        timeouts = Timeouts(total=30.0)
-        if initiator:  # as long as it speaks; silence is also what comes first
-            timeouts = Timeouts(self._config.idle_timeout, self._config.idle_timeout)
-            headers["x-initiator"] = initiator.who
-            # Copilot has seen it since who_pays() was asked: this is our own retry.
-            if self._is_repeated(initiator):
-                headers["x-initiator"] = "agent"
-        if has_image(body):  # else not: an organisation may forbid vision
-            headers["copilot-vision-request"] = "true"
-        host = token.proxy if endpoint.startswith(ENGINES) else token.api
-        response = await self._pool.request(
-            "POST" if body else "GET", host + endpoint, headers.items(), body, timeouts
-        )
-        if 200 <= response.status < 300:
-            return response
-        raw = bytearray()  # a body that is long or cut still tells its status
-
-        def take(piece: bytes) -> bool:
-            raw.extend(piece)
-            return len(raw) < MAX_ERROR
-
-        with contextlib.closing(response), contextlib.suppress(UpstreamError):
-            await response.pour(take)
-        exc = upstream_error(response.status, response.headers, bytes(raw))
-        log_event(
-            "debug", "upstream_refused", status=response.status, code=exc.code,
-            ids=dict(forward_headers(response.headers)),
-        )
-        raise exc
+        seen = (self._clock(), place)
+        keep_newest(self._prompts, initiator.key, seen, MOST_PROMPTS)
 
     async def send(
-        self, endpoint: str, body: bytes = b"", model: Model = NO_MODEL, *,
-        initiator: Optional[Initiator] = AGENT, betas: Iterable[str] = (),
+        self, endpoint: str, body: bytes = b"", model: Model = NO_MODEL,
+        initiator: Initiator = NOBODY, headers: Mapping[str, str] = {}, *,
         patient: bool = True,
     ) -> Response:
         """Send, and again where another token or, if `patient`, some time may help.
 
-        The answer's head has come and is 2xx; raises ProxyError. No body makes a GET,
-        no initiator says that it costs nothing.
+        The answer's head has come and is 2xx; raises ProxyError. No body makes a GET.
         """
-        headers = dict(model.headers)
-        if betas:
-            headers["anthropic-beta"] = ",".join(betas)
+        method = "POST" if body else "GET"
+        timeouts = self._patience if initiator.who else SHORT_CALL
+        wanted = {**dict(model.headers), **headers}
         renewed = False
         retries = 0
         while True:
             token = await self._auth.token()
+            host = token.proxy if endpoint.startswith(ENGINES) else token.api
+            # What a model wants besides never replaces ours.
+            fields = {**wanted, **self._headers(token.token, endpoint)}
+            fields["x-request-id"] = fields["x-agent-task-id"] = new_uuid()
+            if initiator.who:
+                fields["x-initiator"] = self.who_pays(initiator)
             try:
-                answer = await self._attempt(token, endpoint, body, headers, initiator)
-                self._note(initiator)
-                self._auth.worked(token)
-                return answer
-            except ProxyError as exc:
+                response = await self._pool.request(
+                    method, host + endpoint, fields.items(), body, timeouts
+                )
+                if 200 <= response.status < 300:
+                    self._note(initiator)
+                    self._auth.worked = token
+                    return response
+                refusal = await _refusal(response)
+            except UpstreamError as exc:
                 refusal = exc
             if wants_new_token(refusal):
                 # It counts the second refusal too, so it is asked first.
-                expired = refusal.status == 401
-                again = self._auth.drop_refused(token, expired=expired)
+                again = self._auth.drop_refused(token, expired=refusal.status == 401)
                 if renewed or not again:
                     raise refusal
                 renewed = True
@@ -11010,11 +10590,13 @@ class CopilotClient:
             retries += 1
             await self._sleep(wait)
 
-    async def count_tokens(self, body: JSON, model: Model) -> int:
+    async def count_tokens(
+        self, body: JSON, model: Model, headers: Mapping[str, str] = {}
+    ) -> int:
         """The upstream's own count for a Messages request; free of charge."""
         raw = dumps({**body, "model": model.id})
         response = await self.send(
-            COUNT_TOKENS, raw, model, initiator=None, patient=False
+            COUNT_TOKENS, raw, model, headers=headers, patient=False
         )
         reply = loads_object(await response.read_all(MAX_ERROR))
         return count(reply.get("input_tokens"))
@@ -11052,11 +10634,11 @@ class CopilotClient:
 
 
 class Route(NamedTuple):
-    """One endpoint; `{name}` takes the path's last segment. HEAD follows GET."""
+    """One endpoint; `{id}` is any last part of a path. HEAD follows GET."""
 
     method: str
     path: str
-    handler: str  # a key of App._reports, else a method of App without its "_"
+    handler: str  # what answers it: App's attribute without its "_"
     dialect: str = ""  # of a model request; such a handler is given an Exchange
 
 
@@ -11065,10 +10647,10 @@ class Route(NamedTuple):
 ROUTES = [Route(*row.split()) for row in """
 GET   /                            home
 GET   /api/hello                   home
-POST  /auth/login                  login
+POST  /auth/login                  auth.login
 POST  /auth/check                  auth_check
 GET   /auth/status                 auth_status
-POST  /auth/logout                 logout
+POST  /auth/logout                 auth.logout
 POST  /v1/messages                 messages           anthropic
 POST  /v1/messages/count_tokens    count_tokens
 GET   /v1/models                   models
@@ -11079,12 +10661,12 @@ POST  /v1/responses/compact        responses_compact  responses
 GET   /v1/responses                responses_socket
 POST  /v1/embeddings               embeddings         embeddings
 POST  /v1/completions              completions        completions
-GET   /usage/summary               usage_summary
-GET   /usage/details               usage_details
-GET   /usage/quota                 usage_quota
+GET   /usage/summary               ledger.summary
+GET   /usage/details               ledger.details
+GET   /usage/quota                 copilot.quota
 GET   /usage/page                  usage_page
 POST  /usage/line                  usage_line
-POST  /usage/reset/{session}       usage_reset
+POST  /usage/reset/{id}            usage_reset
 POST  /usage/reset-all             usage_reset_all
 POST  /api/event_logging/batch     event_batch
 """.strip().splitlines()]
@@ -11096,26 +10678,24 @@ def segments(path: str) -> List[str]:
     return list(itertools.dropwhile("v1".__eq__, filter(None, path.split("/"))))
 
 
-ANY = "/"  # stands for a parameter: no segment has it
-ROUTES_AT: Dict[Tuple[str, ...], Dict[str, Route]] = {}  # by path, then by method
-for _route in ROUTES:
-    _parts = [ANY if part[0] == "{" else part for part in segments(_route.path)]
-    _methods = ROUTES_AT.setdefault(tuple(_parts), {})
-    _methods[_route.method] = _route
-    if _route.method == "GET":
-        _methods["HEAD"] = _route
-
-
 @functools.lru_cache(maxsize=256)
 def find_route(method: str, path: str) -> Route:
     """The route of a request; raises NotFound or MethodNotAllowed."""
     parts = segments(path)
-    routes = ROUTES_AT.get(tuple(parts)) or ROUTES_AT.get((*parts[:-1], ANY), {})
+    routes: Dict[str, Route] = {}
+    for route in ROUTES:
+        wanted = segments(route.path)
+        if wanted[-1:] == ["{id}"]:
+            wanted[-1:] = parts[-1:]
+        if wanted == parts:
+            routes[route.method] = route
+    if "GET" in routes:
+        routes["HEAD"] = routes["GET"]
     if method in routes:
         return routes[method]
     if routes:
         raise MethodNotAllowed(
-            "%s does not take %s." % (path[:200], method[:20]), ", ".join(routes)
+            "%s does not take %s." % (path[:200], method[:20]), allow=", ".join(routes)
         )
     raise NotFound(
         "no such path: %s. Clients use the base URL without /v1 for "
@@ -11152,19 +10732,23 @@ SPELLING = re.compile(r"(-20[0-9]{2}(-?[0-9]{2}){2}|\[1m\]|-1m)+$")
 
 
 @functools.lru_cache(MAX_MODELS)
-def is_mapped(*names: str) -> bool:
-    """Whether a client gets another model than it named, not just another spelling."""
+def shown_names(requested: str, used: str) -> Tuple[str, str]:
+    """What log and page call a model: the client's name, "" where another is only
+    another spelling, and Copilot's."""
+    names = (requested, used)
     plain = {SPELLING.sub("", name.lower().replace(".", "-")) for name in names}
-    return "" not in plain and len(plain) > 1
+    mapped = "" not in plain and len(plain) > 1
+    return printable(requested) if mapped else "", printable(used or requested)[:100]
 
 
 class Exchange:
     """One model request: who wants what, what serves it, and what came of it."""
 
+    parsed: Optional[ClientBody] = None  # between two goings up
     model = NO_MODEL
     endpoint = ""
     conversation = NO_CONVERSATION  # what went up, without turns; not for pass-throughs
-    stops: Sequence[str] = ()  # at which the proxy itself has to cut
+    stops: Sequence[str] = ()  # where the answer is cut, as the upstream may not do it
     left_out = ""  # what the upstream was not told, in words
     response: Optional[Response] = None
     source: Any = None  # of a Responses answer: what keeps it for later
@@ -11176,7 +10760,6 @@ class Exchange:
     usage = TokenUsage()
     who = ""  # "user" or "agent", who pays; "" = it never reached Copilot
     number = 0  # unique since the start
-    initiator = AGENT  # judged on what the client sent
     hold: Optional[Hold] = None  # what the limits charged it
     whose = ""  # whose failure it is, as in ProxyError
     reason = ""  # why it failed, in words
@@ -11186,7 +10769,6 @@ class Exchange:
         self.size = len(request.body)
         self.out = out
         self.dialect = dialect
-        self.parsed: Optional[ClientBody] = None  # between two goings up
         body = self.body
         self.requested = text_field(body, "model")
         self.stream = field(body, "stream", bool, default=False)
@@ -11197,6 +10779,7 @@ class Exchange:
 
     def blame(self, exc: ProxyError) -> None:
         """Note a failure for the log and the page."""
+        exc.logged = True
         self.status = exc.status
         self.whose = exc.whose
         self.reason = printable(exc.reason[:300])
@@ -11205,10 +10788,9 @@ class Exchange:
     def client(self) -> ClientBody:
         """The parsed request, read anew where it is needed again; raises BadRequest."""
         if self.parsed is None:
-            raw = replace_lone_surrogates(self.request.body)
-            body, places = parse_placed(raw)
             betas = self.request.headers.get("anthropic-beta", "")
-            self.parsed = ClientBody(self.dialect, body, raw, places, betas)
+            placed = parse_placed(self.request.body)
+            self.parsed = ClientBody(self.dialect, betas, *placed)
         return self.parsed
 
     @property
@@ -11234,24 +10816,14 @@ class Exchange:
             pairs += forward_headers(self.response.headers)
         return pairs
 
-    def take_from(self, translator: StreamTranslator) -> None:
-        """Note what an answer cost, and the model that Copilot took for it."""
-        self.usage = translator.usage
-        name = getattr(translator, "model", "")
-        if self.model.id == AUTO and MODEL_ID.fullmatch(name):
-            self.model = self.model._replace(id=name)
-
     def served(self) -> Served:
         """The request as it stands, for the log, the page and USAGE_LOG."""
         seconds = time.monotonic() - self.started
         agent = self.request.headers.get("user-agent", "")
-        requested = self.requested[:100]
-        mapped = is_mapped(requested, self.model.id)
         return Served(
             self.number, time.time() - seconds, self.session,
             CLIENT_NAME.match(agent)[0], self.who,
-            printable(requested) if mapped else "",
-            printable(self.model.id or requested)[:100], self.status, self.usage,
+            *shown_names(self.requested[:100], self.model.id), self.status, self.usage,
             seconds, self.whose, self.reason,
         )
 
@@ -11261,11 +10833,8 @@ class Exchange:
         if isinstance(sink, StreamTranslator):
             return sink
         _, reader, source = UPSTREAMS[self.endpoint]
-        stops = self.conversation.stop or self.stops
-        if stops:
-            sink = StopAt(sink, stops)
         custom = custom_names(self.conversation.tools)
-        return Translation(reader(source(self.model)), sink, custom)
+        return Translation(reader(source(self.model)), sink, custom, self.stops)
 
     def read_ahead(self) -> asyncio.Future[bytes]:
         """Begin to read a piece of the answer, which pump() then takes first."""
@@ -11334,26 +10903,24 @@ async def apart(size: int, work: Callable[[], Any]) -> Any:
     return await asyncio.get_running_loop().run_in_executor(lane, work)
 
 
+BYTES_A_TOKEN = 4  # of JSON; who sees it as a figure gets the true one at the end
 PromptCost = Tuple[float, float]  # tokens, but for those of the cache, and nano AIU
+MAX_SAMPLE = 1 << 20  # bytes
+MAX_SAMPLES = 4
+MAX_COUNTED = 512
+OUTAGE = 60.0  # seconds for which a failed count is not tried again
+USUAL_OUTPUT = 4000  # tokens that an answer is thought to have at the most
+FADING = 0.7  # of what the dearest cost, with every other
+UNPRICED = 10**9  # nano AIU of a request whose price the catalogue does not tell
 
 
 class PromptSizes:
-    """How long prompts are: a guess by bytes, an estimate, and the upstream's count.
-
-    And what they may cost, so that the limits can charge it before the answer."""
-
-    MAX_SAMPLE = 1 << 20
-    MAX_SAMPLES = 4
-    MAX_COUNTED = 512
-    OUTAGE = 60.0  # seconds for which a failed count is not tried again
-    OUTPUT = 4000  # tokens that an answer may have, as long as none has been seen
-    FADING = 0.7  # of what the dearest cost, with every other
-    UNKNOWN = 10**9  # nano AIU of a request whose price the catalogue does not tell
+    """How long prompts are: an estimate, or the upstream's count; and what they may
+    cost, so that the limits can charge it before the answer."""
 
     def __init__(self, copilot: CopilotClient) -> None:
         self._copilot = copilot
         self._estimator = Estimator()
-        self._ratio: Dict[str, float] = {}
         self._dearest: Dict[str, PromptCost] = {}  # what each byte of it cost
         # The last real request of each model: read only when a count is asked for, so
         # that nobody pays for estimates that nobody wants.
@@ -11362,19 +10929,15 @@ class PromptSizes:
         self._down_until = 0.0
         self._turn = asyncio.Semaphore(4)  # Claude Code asks 35 at once (CLIENTS 1)
 
-    def guess(self, model: str, size: int) -> int:
-        """Tokens of a request body of `size` bytes, for message_start."""
-        return int(size * self._ratio.get(model, 0.27))
-
     def cost(self, model: Model, size: int, most_output: int) -> PromptCost:
         """What a request may cost: nothing of it cached, but scarcely more than those
         of its model did, byte for byte."""
-        prompt = self.guess(model.id, size)
-        output = min(most_output or self.OUTPUT, self.OUTPUT)
+        prompt = size // BYTES_A_TOKEN
+        output = min(most_output or USUAL_OUTPUT, USUAL_OUTPUT)
         prices = model.prices or {}  # for a million
         dear = prompt * prices.get("input", 0) + output * prices.get("output", 0)
         tokens = prompt + output
-        nano = 1000 * dear or self.UNKNOWN
+        nano = 1000 * dear or UNPRICED
         if model.id not in self._dearest:
             dearest = (tokens / size, nano / size)
             keep_newest(self._dearest, model.id, dearest, MAX_MODELS)
@@ -11382,18 +10945,16 @@ class PromptSizes:
         return min(tokens, most_tokens * size), min(nano, most_nano * size)
 
     def learn(self, model: str, raw: bytes, usage: TokenUsage) -> None:
-        """What the upstream counted for a whole request; odd ratios are left out."""
+        """What the upstream counted for a whole request."""
         size = len(raw)
-        if size > 2000 and 0.02 < usage.prompt / size < 2:
-            keep_newest(self._ratio, model, usage.prompt / size, MAX_MODELS)
-        if size <= self.MAX_SAMPLE:
-            keep_newest(self._samples, model, (raw, usage.prompt), self.MAX_SAMPLES)
+        if size <= MAX_SAMPLE:
+            keep_newest(self._samples, model, (raw, usage.prompt), MAX_SAMPLES)
         if model in self._dearest:  # of late, as one cheap question says little
             tokens, nano = self._dearest[model]
             used = usage.input + usage.cache_write + usage.output
             self._dearest[model] = (
-                max(used / size, tokens * self.FADING),
-                max(usage.nano_aiu / size, nano * self.FADING),
+                max(used / size, tokens * FADING),
+                max(usage.nano_aiu / size, nano * FADING),
             )
 
     def estimate(self, body: JSON, model: str) -> int:
@@ -11404,35 +10965,30 @@ class PromptSizes:
             self._estimator.learn(model, loads_object(raw), prompt)
         return self._estimator.predict(model, body)
 
-    @property
-    def in_outage(self) -> bool:
-        """Whether a call just failed: an estimate at once is better than a wait."""
-        return time.monotonic() < self._down_until
+    async def ask(self, question: Callable[[], Awaitable[Any]], otherwise: Any) -> Any:
+        """Copilot's answer, or `otherwise`; after a failure nobody waits for one."""
+        try:
+            if time.monotonic() >= self._down_until:
+                return await question()
+        except ProxyError as exc:
+            if exc.status >= 500:  # a 400 is about this body only
+                self._down_until = time.monotonic() + OUTAGE
+        return otherwise
 
-    def note_outage(self) -> None:
-        """Estimate without asking for a while."""
-        self._down_until = time.monotonic() + self.OUTAGE
-
-    async def count(self, raw: bytes, body: JSON, model: Model) -> int:
+    async def count(self, raw: bytes, fit: Fit) -> int:
         """The upstream's own count where it has one, else the estimate."""
         key = hash(raw)  # of 64 bits
         async with self._turn:
-            tokens = self._counted.get(key) or await self._ask_upstream(body, model)
-        if tokens:
-            keep_newest(self._counted, key, tokens, self.MAX_COUNTED)
-            return tokens
-        estimate = functools.partial(self.estimate, body, model.id)
-        return await apart(len(raw), estimate)
-
-    async def _ask_upstream(self, body: JSON, model: Model) -> int:
-        if MESSAGES not in model.endpoints or self.in_outage:
-            return 0
-        try:
-            return await self._copilot.count_tokens(body, model)
-        except ProxyError as exc:
-            if exc.status >= 500:  # a 400 is about this body only
-                self.note_outage()
-            return 0
+            tokens = self._counted.get(key)
+            if not tokens and MESSAGES in fit.model.endpoints:
+                count = self._copilot.count_tokens
+                tokens = await self.ask(
+                    lambda: count(fit.body, fit.model, fit.headers), 0
+                )
+        if not tokens:
+            return await apart(len(raw), lambda: self.estimate(fit.body, fit.model.id))
+        keep_newest(self._counted, key, tokens, MAX_COUNTED)
+        return tokens
 
 
 APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
@@ -11498,12 +11054,13 @@ async def read_opening(exchange: Exchange, patience: float) -> None:
             )
     elif exchange.endpoint == RESPONSES:
         opening = ResponsesOpening()
-        ends = time.monotonic() + patience
-        while not opening.settled:
+        while not opening.done:
             reading = exchange.read_ahead()
-            await asyncio.wait([reading], timeout=ends - time.monotonic())
+            await asyncio.wait([reading], timeout=patience)
             if not reading.done() or reading.exception():
                 return
+            if not reading.result():
+                break
             opening.feed(reading.result())
         if opening.failure and opening.failure.status < 500:
             raise opening.failure
@@ -11517,22 +11074,19 @@ LATE_USAGE = 2.0
 async def pump_late_usage(
     exchange: Exchange, translator: StreamTranslator, take: Callable[[bytes], bool]
 ) -> None:
-    """Wait for what may follow a terminal event: the answer is complete without it."""
+    """Feed what may follow a terminal event: the answer is complete without it."""
     timer = asyncio.get_running_loop().call_later(LATE_USAGE, exchange.close)
     with contextlib.suppress(UpstreamError):
-        while not translator.done:
-            data = await exchange.response.read()
-            if not data:
-                break
-            take(data)
+        while not translator.done and await exchange.response.pour(take):
+            pass
     timer.cancel()
 
 
 async def pump(
     exchange: Exchange, translator: StreamTranslator, push: Callable[[bytes], bool]
-) -> None:
-    """Feed the translator and `push` what it makes of it until nothing can follow;
-    where that gives False the client is slow and is waited for. Raises ProxyError."""
+) -> bytes:
+    """Feed the translator and `push` what it makes of it, until nothing can follow, and
+    give the end. Where push() gives False the client is slow and is waited for."""
 
     def take(data: bytes) -> bool:
         events = translator.feed(data)
@@ -11540,17 +11094,28 @@ async def pump(
         fits = not events or push(events)
         return fits and not translator.finished
 
-    for reading in exchange.begun:
-        piece = await reading
-        if piece:
-            take(piece)
-    exchange.begun = []
-    more = True
-    while more and not translator.finished:
-        await exchange.out.drain()
-        more = await exchange.response.pour(take)
-    if more and not translator.done:
-        await pump_late_usage(exchange, translator, take)
+    try:
+        for reading in exchange.begun:
+            take(await reading)
+        exchange.begun = []
+        while not translator.finished:
+            await exchange.out.drain()
+            if not await exchange.response.pour(take):
+                break
+        if not translator.done:
+            await pump_late_usage(exchange, translator, take)
+        return translator.finish()
+    finally:
+        exchange.usage = translator.usage
+        name = getattr(translator, "model", "")
+        if exchange.model.id == AUTO and MODEL_ID.fullmatch(name):  # Copilot's choice
+            exchange.model = exchange.model._replace(id=name)
+
+
+async def fold_answer(exchange: Exchange, translator: Any) -> JSON:
+    """The whole answer, from the stream that the upstream sends in any case."""
+    await pump(exchange, translator, lambda _: True)
+    return translator.whole()
 
 
 # -- the handlers ------------------------------------------------------------------
@@ -11585,33 +11150,17 @@ class App:
         self._memory = ResponseMemory()
         self._live: Dict[Exchange, None] = {}  # requests under way, for the status page
         self._numbers = itertools.count(1)
-        self._mapped: Dict[Tuple[str, str], bool] = {}  # names that the log has told of
-        self._left_out: Dict[str, str] = {}  # what it has told of each session
-        # What these answer is the same whatever the request says.
-        self._reports: Dict[str, Callable[[], Any]] = {
-            "login": auth.login,
-            "logout": auth.logout,
-            "usage_summary": self._ledger.summary,
-            "usage_details": self._ledger.details,
-            "usage_quota": copilot.quota,
-            "usage_page": self.report,
-        }
+        self._told: Dict[Tuple[str, str], bool] = {}  # what the log says only once
 
     async def handle(self, request: Request, out: Responder) -> None:
         """Answer one request; the server spells a ProxyError in the path's dialect."""
-        try:
-            route = find_route(request.method, request.path)
-            if not route.dialect:
-                await out.send(*await self._reply(request, route.handler))
-                return
-            opened = functools.partial(Exchange, request, out, route.dialect)
-            exchange = await apart(len(request.body), opened)
-        except ProxyError as exc:
-            log_event(
-                "debug" if exc.status == 426 else "warn", "request_refused",
-                status=exc.status, path=request.path[:60], error=exc.reason[:100],
-            )
-            raise
+        route = find_route(request.method, request.path)
+        if not route.dialect:
+            await out.send(*await self._reply(request, route.handler))
+            return
+        exchange = await apart(
+            len(request.body), lambda: Exchange(request, out, route.dialect)
+        )
         with contextlib.closing(exchange):
             await self._serve(exchange, getattr(self, "_" + route.handler))
             if exchange.response:
@@ -11620,8 +11169,9 @@ class App:
 
     async def _reply(self, request: Request, handler: str) -> Tuple[int, Any, bytes]:
         """Status, headers and body for all but model requests."""
-        report = self._reports.get(handler)
-        reply = report() if report else getattr(self, "_" + handler)(request)
+        answer = operator.attrgetter("_" + handler)(self)
+        # What App only passes on is the same whatever the request says.
+        reply = answer() if "." in handler else answer(request)
         if asyncio.iscoroutine(reply):
             reply = await reply
         if isinstance(reply, tuple):
@@ -11642,8 +11192,8 @@ class App:
 
     def _auth_check(self, _: Request) -> Any:
         state = self._auth.check()
-        status = 400 if state["status"] == "unauthenticated" else 200
-        return status, JSON_HEADERS, dumps(state)
+        signed_out = state["status"] == "unauthenticated"
+        return 400 if signed_out else 200, JSON_HEADERS, dumps(state)
 
     def _auth_status(self, _: Request) -> JSON:
         state = self._auth.status()
@@ -11652,10 +11202,12 @@ class App:
         account = self._copilot.account()
         return {**state, **given(login=account.get("login"), plan=account.get("plan"))}
 
-    async def report(self) -> JSON:
-        """All that the status page shows."""
+    async def report(self, _: Any = None) -> JSON:
+        """All that the status page shows, whoever asks."""
         running = [exchange.served() for exchange in self._live]
         return await self._page.report(self._ledger, running)
+
+    _usage_page = report
 
     def _usage_line(self, request: Request) -> Any:
         body = loads_object(request.body)
@@ -11689,34 +11241,28 @@ class App:
         models = await self._copilot.models()
         for model in models:
             if model.id == name:
-                return model_payload(model)
+                return model_payload(model, name)
         return model_payload(models.resolve(name, "anthropic"), name)
 
-    def _responses_socket(self, _: Request) -> JSON:
+    def _responses_socket(self, request: Request) -> Any:
         # Codex falls back to POST at once on a 426, after 6 s on anything else
-        # (CLIENTS 2).
-        raise ProxyError(
-            "this proxy serves /v1/responses by POST only; use POST.", status=426
-        )
+        # (CLIENTS 2). It asks each time, so that is not logged.
+        words = "this proxy serves /v1/responses by POST only; use POST."
+        return error_answer(ProxyError(words, status=426), request.path)
 
     async def _count_tokens(self, request: Request) -> JSON:
         raw = request.body
-        body = await apart(len(raw), functools.partial(loads_object, raw))
+        body = await apart(len(raw), lambda: loads_object(raw))
         requested = text_field(body, "model")
         model = Model(requested[:LONGEST_NAME])
-        try:
-            if not self._sizes.in_outage:
-                models = await self._copilot.models()
-                model = models.resolve(requested, "anthropic")
-        except UpstreamError:
-            self._sizes.note_outage()
-        except (NotFound, AuthRequired, BadRequest):
-            pass  # an estimate needs neither sign-in nor catalogue
-        client = ClientBody("anthropic", body)
-        await apart(  # raises what a request would
+        models = await self._sizes.ask(self._copilot.models, Catalogue())
+        with contextlib.suppress(NotFound, BadRequest):  # an estimate needs none
+            model = models.resolve(requested, "anthropic")
+        client = ClientBody("anthropic", "", body)
+        fit = await apart(  # raises what a request would
             len(raw), lambda: self._fitter.fit(client, body, model, MESSAGES)
         )
-        return {"input_tokens": max(1, await self._sizes.count(raw, body, model))}
+        return {"input_tokens": max(1, await self._sizes.count(raw, fit))}
 
     # -- model requests: admit, choose, account --------------------------------------
 
@@ -11726,7 +11272,7 @@ class App:
         """Admit one model request, answer it, and account for it whatever happens."""
         self._live[exchange] = None
         exchange.number = next(self._numbers)
-        exchange.initiator = self._copilot.who_pays(
+        exchange.initiator = who_asks(
             exchange.request.headers, exchange.body, exchange.session
         )
         try:
@@ -11765,13 +11311,16 @@ class App:
         if model.id == AUTO:
             model = await self._copilot.auto_model(exchange.session)
         exchange.model = model
-        exchange.endpoint = EMBEDDINGS
-        if exchange.dialect != "embeddings":
-            exchange.endpoint = choose_endpoint(model, exchange.dialect, models)
-        names = (exchange.requested[:100], model.id)
-        if is_mapped(*names) and names not in self._mapped:
-            keep_newest(self._mapped, names, True, MAX_MODELS)
-            log_event("info", "model_mapped", requested=names[0], used=names[1])
+        exchange.endpoint = models.choose_endpoint(model, exchange.dialect)
+        requested, used = shown_names(exchange.requested[:100], model.id)
+        if requested and self._is_news(requested, used):
+            log_event("info", "model_mapped", requested=requested, used=used)
+
+    def _is_news(self, *fact: str) -> bool:
+        """Whether the log has yet to tell it; clients repeat themselves."""
+        news = fact not in self._told
+        keep_newest(self._told, fact, True, MAX_SESSIONS)
+        return news
 
     def _admit(self, exchange: Exchange) -> None:
         """Apply this proxy's own limits; what they refuse is not charged."""
@@ -11838,15 +11387,11 @@ class App:
             self._sizes.learn(exchange.model.id, exchange.request.body, usage)
         level = "warn" if served.failed else "info"
         if is_logged(level):
-            log_line(level, served_line(served) + self._news_of(exchange))
-
-    def _news_of(self, exchange: Exchange) -> str:
-        """What Copilot was not told: once, as clients repeat themselves."""
-        left_out = exchange.left_out
-        if left_out in ("", self._left_out.get(exchange.session)):
-            return ""
-        keep_newest(self._left_out, exchange.session, left_out, MAX_SESSIONS)
-        return "  left out: " + left_out[:200]
+            line = served_line(served)
+            left_out = exchange.left_out
+            if left_out and self._is_news(exchange.session, left_out):
+                line += "  left out: " + left_out[:200]
+            log_line(level, line)
 
     # -- to the upstream and back ------------------------------------------------------
 
@@ -11860,18 +11405,18 @@ class App:
         Conversation; without it that is the client's own. The answer's head has come,
         and what it `streams` is no refusal.
         """
-        exchange.who = exchange.initiator.who
-        fitted = functools.partial(self._fit_body, exchange, prepare)
-        before = None
-        refusal: Any = None
-        for repairs_left in range(MAX_REPAIRS, -1, -1):
-            fit, body = await apart(exchange.size, fitted)
-            if (body, fit.betas) == before:  # the lesson did not help
+        exchange.who = exchange.who or self._copilot.who_pays(exchange.initiator)
+        sent: Any = None
+        for _ in range(1 + MAX_REPAIRS):
+            fit, body = await apart(
+                exchange.size, lambda: self._fit_body(exchange, prepare)
+            )
+            if (body, fit.betas) == sent:  # the lesson did not help
                 break
             try:
                 exchange.response = await self._copilot.send(
-                    exchange.endpoint, body, exchange.model,
-                    initiator=exchange.initiator, betas=fit.betas,
+                    exchange.endpoint, body, exchange.model, exchange.initiator,
+                    fit.headers,
                 )
                 if streams:
                     # A refusal inside a 200 follows its head at once: half a second.
@@ -11881,13 +11426,11 @@ class App:
             except UpstreamError as exc:
                 refusal = exc
             exchange.close()
-            if not repairs_left:
-                break
             lesson = self._fitter.learn(fit, refusal)
             if not lesson:
                 break
             log_event("info", "lesson", model=exchange.model.id, lesson=lesson)
-            before = (body, fit.betas)
+            sent = (body, fit.betas)
         raise refusal
 
     def _fit_body(
@@ -11907,26 +11450,17 @@ class App:
             body = encode(body, exchange.model)
         fit = self._fitter.fit(client, body, exchange.model, exchange.endpoint)
         exchange.names = fit.names
-        exchange.stops = fit.stops
-        left_out += fit.left_out
-        exchange.left_out = ", ".join(left_out)[:400]
+        exchange.stops = exchange.conversation.stop or fit.stops
+        exchange.left_out = ", ".join([*left_out, *fit.left_out])[:400]
         return fit, fit.encode()
 
-    async def _answer(self, exchange: Exchange, translator: Any) -> None:
+    async def _answer(self, exchange: Exchange, sink: Any) -> None:
         """Stream the translation, or fold it into one object: the same answer."""
+        translator = exchange.translation(sink)
         if exchange.stream:
             await self._relay(exchange, translator)
         else:
-            await exchange.send(dumps(await self._fold(exchange, translator)))
-
-    async def _fold(self, exchange: Exchange, translator: Any) -> JSON:
-        """The whole answer, from the stream that the upstream sends in any case."""
-        try:
-            await pump(exchange, translator, lambda _: True)
-            translator.finish()
-        finally:
-            exchange.take_from(translator)
-        return translator.whole()
+            await exchange.send(dumps(await fold_answer(exchange, translator)))
 
     async def _relay(self, exchange: Exchange, translator: StreamTranslator) -> None:
         """Pump one streamed answer: upstream bytes -> translator -> client."""
@@ -11935,8 +11469,7 @@ class App:
         exchange.log_stream("start")
         self._ping(exchange, translator, due=False)
         try:
-            await pump(exchange, translator, out.push)
-            last = translator.finish()
+            last = await pump(exchange, translator, out.push)
             exchange.log_stream("completed")
         except ProxyError as exc:  # the status line is long gone: say it in the stream
             exchange.close()
@@ -11949,7 +11482,6 @@ class App:
             raise
         finally:
             exchange.timer.cancel()
-            exchange.take_from(translator)
         await out.end(last)
 
     def _ping(
@@ -11958,7 +11490,7 @@ class App:
         """Keep a waiting client's timers from running out, between events only."""
         # An event goes out only behind message_start, which must be the first.
         event = exchange.spoken and exchange.dialect == "anthropic"
-        if due and not (exchange.spoken and translator.finished):
+        if due and not translator.finished:
             exchange.out.push(SSE_PING if event else SSE_COMMENT)
         exchange.timer = asyncio.get_running_loop().call_later(
             self._config.ping_interval, self._ping, exchange, translator
@@ -11974,10 +11506,10 @@ class App:
             await self._forward(exchange, parse_messages)
             writer = MessagesWriter(
                 "msg_" + secrets.token_hex(12), exchange.shown_as,
-                self._sizes.guess(exchange.model.id, exchange.size),
-                fold=not exchange.stream, thinking=exchange.conversation.thinking,
+                exchange.size // BYTES_A_TOKEN, fold=not exchange.stream,
+                thinking=exchange.conversation.thinking,
             )
-            await self._answer(exchange, exchange.translation(writer))
+            await self._answer(exchange, writer)
         else:
             await self._forward(exchange, streams=exchange.stream)
             if exchange.stream:
@@ -11985,7 +11517,7 @@ class App:
                 return
             answer, message = await whole_answer(exchange.response)
             exchange.usage = native_usage(message)
-            if exchange.names and restore_names(message, exchange.names):
+            if restore_names(message.get("content"), exchange.names):
                 answer = dumps(message)
             await exchange.send(answer)
 
@@ -12023,7 +11555,7 @@ class App:
             options.get("include_usage") is True, fold=not exchange.stream,
             custom=custom_names(exchange.conversation.tools),
         )
-        await self._answer(exchange, exchange.translation(writer))
+        await self._answer(exchange, writer)
 
     async def _responses(self, exchange: Exchange) -> None:
         previous = text_at(exchange.body, "previous_response_id")
@@ -12046,14 +11578,16 @@ class App:
         answer: JSON = {}
         if exchange.endpoint == RESPONSES:
             with contextlib.suppress(UpstreamError):
-                answer = await self._fold(
+                answer = await fold_answer(
                     exchange, await self._forward_responses(exchange)
                 )
         output = compaction_output(body, answer)
         if output is None:
             exchange.close()
             exchange.native = False
-            answer = await self._fold(exchange, await self._forward_responses(exchange))
+            answer = await fold_answer(
+                exchange, await self._forward_responses(exchange)
+            )
             output = compaction_output(body, answer)
         reply = {key: answer.get(key) for key in ("id", "created_at", "usage")}
         reply.update(object="response.compaction", output=output)
@@ -12073,9 +11607,11 @@ class App:
             body = {**body, "input": items}
         if body is not client_body:
             body = loads_object(dumps(body))  # what is remembered must stay as it is
-        if exchange.native and exchange.endpoint == RESPONSES:
+        model, endpoint = exchange.model, exchange.endpoint
+        flat = self._fitter.has_learnt("namespaces", model, endpoint)
+        if exchange.native and endpoint == RESPONSES and not flat:
             exchange.source = ResponsesTap(
-                ToolTable(body).tools, hide=wants_memory(body, exchange.model),
+                hide=wants_memory(body, model),
                 previous=text_at(client_body, "previous_response_id"),
             )
             return body
@@ -12144,7 +11680,11 @@ def client_environment(
     base: str, config: Config, models: Catalogue, key: str
 ) -> Dict[str, str]:
     """The variables that lead clients here, with the models of this account."""
-    env = {
+    # With HTTPS_PROXY set, Claude Code sends even 127.0.0.1 to the proxy (CLIENTS 8).
+    hosts = re.findall(r"[^,\s]+", config.no_proxy)
+    hosts += [urllib.parse.urlsplit(base).hostname, *OWN_HOSTS]
+    no_proxy = ",".join(dict.fromkeys(filter(None, hosts)))
+    return {
         "ANTHROPIC_BASE_URL": base,
         "ANTHROPIC_AUTH_TOKEN": key,
         "OPENAI_BASE_URL": base + "/v1",
@@ -12152,14 +11692,10 @@ def client_environment(
         # The billing line changes with every session, so it would break caching.
         "CLAUDE_CODE_ATTRIBUTION_HEADER": "0",
         "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "1",
+        **claude_environment(models),
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
     }
-    if models:
-        env.update(claude_environment(models))
-    # With HTTPS_PROXY set, Claude Code sends even 127.0.0.1 to the proxy (CLIENTS 8).
-    hosts = re.findall(r"[^,\s]+", config.no_proxy)
-    hosts += [urllib.parse.urlsplit(base).hostname, *OWN_HOSTS]
-    no_proxy = ",".join(dict.fromkeys(filter(None, hosts)))
-    return {**env, "NO_PROXY": no_proxy, "no_proxy": no_proxy}
 
 
 def shell_lines(env: Mapping[str, str], shell: str) -> str:
@@ -12189,20 +11725,17 @@ def codex_model(models: Catalogue) -> str:
         if model.offered and "codex" in model.id:
             return model.id
     with contextlib.suppress(ProxyError):
-        return models.default("responses").id
+        return models.default().id
     return ""
 
 
 CODEX = "At the top of ~/.codex/config.toml, with OPENAI_API_KEY=%s in the environment."
-IN_TERMINAL = "In the terminal where %s is to run."
-IN_SDKS = "For SDKs, aider, llm: In the terminal where it is to run."
 OPENCODE = """\
 {"provider": {"copilot": {
   "npm": "@ai-sdk/openai-compatible",
   "options": {"baseURL": "%s/v1", "apiKey": %s},
   "models": {"%s": {}}
 }}}"""
-IN_CONTINUE = "In ~/.continue/config.yaml, under models."
 CONTINUE = """\
 - name: Copilot
   provider: openai
@@ -12224,7 +11757,7 @@ def _client_lines(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
     options = codex_options(base, codex_model(models)).items()
     rows = [
         (
-            "Claude Code, " + shell, IN_TERMINAL % "Claude Code",
+            "Claude Code, " + shell, "In the terminal where Claude Code is to run.",
             shell_lines(env, shell.lower()) + "\nclaude",
         )
         for shell in ("bash", "fish", "PowerShell")
@@ -12232,9 +11765,15 @@ def _client_lines(env: Mapping[str, str], models: Catalogue) -> List[JSON]:
     rows += [
         ("Codex", CODEX % key, "\n".join("%s = %s" % option for option in options)),
         ("opencode", "In opencode.json.", OPENCODE % (base, quoted, model)),
-        ("Continue", IN_CONTINUE, CONTINUE % (model, base, quoted)),
+        (
+            "Continue", "In ~/.continue/config.yaml, under models.",
+            CONTINUE % (model, base, quoted),
+        ),
         ("Cursor", CURSOR, ""),
-        ("SDKs", IN_SDKS, shell_lines(env, "bash")),
+        (
+            "SDKs", "For SDKs, aider, llm: In the terminal where it is to run.",
+            shell_lines(env, "bash"),
+        ),
     ]
     return [dict(zip(("name", "where", "text"), row)) for row in rows]
 
@@ -12286,8 +11825,8 @@ def period_of(reset: Any) -> Optional[Period]:
         end = datetime.datetime.fromisoformat(str(reset)[:10] + "T00:00+00:00")
     except ValueError:
         return None
-    last_of_month = end.replace(day=1) - datetime.timedelta(days=1)
-    begin = last_of_month.replace(day=min(end.day, last_of_month.day))
+    month_before = end - datetime.timedelta(days=end.day)  # its last day
+    begin = month_before.replace(day=min(end.day, month_before.day))
     return Period(begin.timestamp(), end.timestamp())
 
 
@@ -12316,15 +11855,10 @@ def _empty_words(name: str, snapshot: JSON, period: Optional[Period]) -> str:
     )
 
 
-def quota_bar(
-    name: str, snapshot: JSON, period: Optional[Period], now: float
-) -> Optional[JSON]:
-    """One limited quota for the page: a bar, today's mark, its sentences; None = it has
-    no figures."""
+def quota_bar(name: str, snapshot: JSON, period: Optional[Period], now: float) -> JSON:
+    """One limited quota for the page: a bar, today's mark, its sentences."""
     total = snapshot["entitlement"]
     left = snapshot["remaining"]
-    if snapshot["unlimited"] or not total or left is None:
-        return None
     note = ""
     warning = ""
     elapsed = -1.0
@@ -12364,11 +11898,10 @@ def allowances(quota: JSON, now: float) -> Tuple[List[JSON], str]:
     unlimited = []
     for key, snapshot in quota.get("quotas", {}).items():
         name = QUOTA_NAMES.get(key, key.replace("_", " "))
-        bar = quota_bar(name, snapshot, period, now)
-        if bar:
-            limited.append(bar)
-        elif snapshot["unlimited"]:
+        if snapshot["unlimited"]:
             unlimited.append(name)
+        elif snapshot["entitlement"] and snapshot["remaining"] is not None:
+            limited.append(quota_bar(name, snapshot, period, now))
     notes = [f"Unlimited: {', '.join(unlimited)}."] * bool(unlimited)
     notes += [TODAY_MARK] * bool(limited and period)
     return limited, " ".join(notes)
@@ -12382,8 +11915,8 @@ def quota_lines(report: JSON) -> List[str]:
     """The allowances of a report for a terminal."""
     lines = []
     for bar in report["quotas"]:
-        words = (_left(bar), bar["name"], "left.", bar["note"], bar["warning"])
-        lines.append(" ".join(filter(None, words)))
+        words = f"{_left(bar)} {bar['name']} left. {bar['note']} {bar['warning']}"
+        lines.append(" ".join(words.split()))
     note = report["quota_note"].replace(TODAY_MARK, "").strip()
     return lines + [note] * bool(note)
 
@@ -12619,11 +12152,9 @@ def _total_note(totals: JSON, since: str) -> str:
     """What was used since the start, in one line."""
     if not totals["requests"]:
         return f"Nothing used since {since}"
-    failed = ", {failed:,} failed,".format(**totals) if totals["failed"] else ""
+    failed = f", {totals['failed']:,} failed," if totals["failed"] else ""
     requests = plural(totals["requests"], "request")
-    return "{:,.2f} credits for {}{} since {}".format(
-        totals["credits"], requests, failed, since
-    )
+    return f"{totals['credits']:,.2f} credits for {requests}{failed} since {since}"
 
 
 class StatusPage:
@@ -12636,12 +12167,12 @@ class StatusPage:
         self._auth = auth
         self._copilot = copilot
         self.base = ""  # our address, once we listen
-        self.models = Catalogue()
         self.failure: Optional[ProxyError] = None  # of the last reading
         self._started = time.time()
+        self._since = time.strftime("%d %b %Y, %H:%M")
         self._read_at = -READ_AGAIN
-        self._reading: Optional[asyncio.Future[None]] = None
-        self._spent: Dict[Any, float] = {}  # credits of the last day that had any
+        self._reading: Any = None
+        self._spent: Dict[Any, float] = collections.defaultdict(float)  # by the day
 
     def document(self, nonce: str) -> Tuple[List[Tuple[str, str]], bytes]:
         """Headers and body for `GET /` when a browser asks; a fresh nonce each time."""
@@ -12663,27 +12194,18 @@ class StatusPage:
         self._read_at = time.monotonic()
         self.failure = None
         try:
-            self.models = await self._copilot.models()
+            await self._copilot.models()
             await self._copilot.quota()
         except ProxyError as exc:
             self.failure = exc
 
-    def close(self) -> None:
-        """Stop reading."""
-        if self._reading:
-            self._reading.cancel()
-
     def _read_soon(self) -> None:
-        if time.monotonic() - self._read_at < READ_AGAIN:
-            return
-        if self._reading is None or self._reading.done():
+        if time.monotonic() - self._read_at >= READ_AGAIN:
             self._reading = asyncio.ensure_future(self.read())
-            self._reading.add_done_callback(retrieve)
 
     def spend(self, credits: float) -> None:
         """Add to what today has cost."""
-        today = time.localtime()[:3]
-        self._spent = {today: self._spent.get(today, 0.0) + credits}
+        self._spent[time.localtime()[:3]] += credits
 
     async def _sign_in_state(self) -> JSON:
         """`auth` of the report; never starts a sign-in."""
@@ -12703,74 +12225,69 @@ class StatusPage:
         """What GitHub last said about the account; {} before, and for nobody."""
         return self._copilot.account() if self._auth.signed_in() else {}
 
-    def _person(self) -> str:
-        plan = str(self._quota.get("plan") or "").replace("_", " ")
-        return ", ".join(filter(None, (self._quota.get("login"), plan)))
-
-    def _state(self, auth: JSON, quotas: List[JSON], latest: List[JSON]) -> List[str]:
+    def _state(
+        self, auth: JSON, person: str, quotas: List[JSON], latest: List[JSON]
+    ) -> List[str]:
         """How the proxy stands: a level, a few words, one line."""
         if auth["status"] == "pending_verification":
             return ["warn", "Waiting for GitHub", "Enter the code on GitHub."]
         if auth["status"] == "unauthenticated":
             return ["warn", "Signed out", "Sign in to start."]
-        line = ", ".join(filter(None, (self._person(), self.base)))
+        line = ", ".join(filter(None, (person, self.base)))
         if any(bar["level"] == "bad" for bar in quotas):
             return ["bad", "Used up", line]
-        for request in latest:
-            if request["status"] in (0, 499):
-                continue
-            recent = time.time() - request["at"] < RECENT_FAILURE
-            if request["status"] >= 400 and recent:
-                return ["warn", "Ready, last request failed", line]
-            break
+        ended = [row for row in latest if row["status"] not in (0, 499)]
+        since = time.time() - RECENT_FAILURE
+        if any(row["status"] >= 400 and row["at"] > since for row in ended[:1]):
+            return ["warn", "Ready, last request failed", line]
         return ["good", "Ready", line]
 
     async def report(self, ledger: UsageLedger, running: Sequence[Served]) -> JSON:
         """`GET /usage/page`: everything that the page shows."""
         now = time.time()
         auth = await self._sign_in_state()
-        self.models = Catalogue()
+        models = Catalogue()
+        quota = self._quota
         if auth["status"] == "authenticated":
             self._read_soon()
-            self.models = self._copilot.kept_models()
-        quotas, quota_note = allowances(self._quota, now)
+            models = self._copilot.kept_models()
+        plan = str(quota.get("plan") or "").replace("_", " ")
+        person = ", ".join(filter(None, (quota.get("login"), plan)))
+        quotas, quota_note = allowances(quota, now)
         if self.failure:
             quota_note = f"Not known now: {self.failure}"
         requests = ledger.requests(running)
         totals = ledger.totals()
         minutes = ledger.minutes(now)
         hour = sum(sum(series["credits"]) for series in minutes["models"])
-        started = time.localtime(self._started)
         key = HIDDEN_KEY if self._config.api_key else "copilot"
-        env = client_environment(self.base, self._config, self.models, key)
-        billing = self._quota.get("billing")
+        env = client_environment(self.base, self._config, models, key)
         return {
             "now": now,
             "started": self._started,
-            "state": self._state(auth, quotas, requests),
+            "state": self._state(auth, person, quotas, requests),
             "auth": auth,
-            "account": self._person(),
+            "account": person,
             "quotas": quotas,
             "quota_note": quota_note,
-            "unit": UNITS.get(billing, "credits"),
+            "unit": UNITS.get(quota.get("billing"), "credits"),
             "hour": hour,
             "now_note": _now_note(len(running), hour),
-            "total_note": _total_note(totals, time.strftime("%H:%M", started)),
+            "total_note": _total_note(totals, self._since[-5:]),
             "totals": totals,
             "minutes": minutes,
             "sessions": ledger.sessions(),
             "requests": requests,
             "env": env,
-            "connect": _client_lines(env, self.models),
-            "foot": "copilot-claude-proxy %s, running since %s"
-            % (__version__, time.strftime("%d %b %Y, %H:%M", started)),
+            "connect": _client_lines(env, models),
+            "foot": f"copilot-claude-proxy {__version__}, running since {self._since}",
         }
 
     def line(self, ledger: UsageLedger, session: str, model: str) -> str:
         """`POST /usage/line`: the status line of Claude Code."""
-        rows = [row for row in ledger.sessions() if row["id"] == session]
-        spent = sum(row["credits"] for row in rows)
-        today = self._spent.get(time.localtime()[:3], 0.0)
+        rows = ledger.sessions()
+        spent = sum(row["credits"] for row in rows if row["id"] == session)
+        today = self._spent[time.localtime()[:3]]
         parts = [model, f"{spent:.2f} credits, {today:.2f} today"]
         bars, _ = allowances(self._quota, time.time())
         self._read_soon()
@@ -12852,23 +12369,13 @@ class Program:
 
     async def close(self, grace: float = 10.0) -> None:
         """Stop listening, let streams finish for `grace` seconds, close everything."""
-        self.page.close()
         if self.listens:
             await self.server.close(grace)
-        for part in (self.copilot, self.auth, self.pool, self.direct):
+        for part in (self.auth, self.pool, self.direct):
             await part.close()
 
 
 # -- settings ----------------------------------------------------------------------
-
-
-def _read_settings_file(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except (OSError, UnicodeError) as exc:
-        reason = getattr(exc, "strerror", "it is not UTF-8")
-        raise ConfigError(f"{path} cannot be read: {reason}.") from None
 
 
 def read_environment(
@@ -12882,9 +12389,14 @@ def read_environment(
     """
     beside = os.path.join(os.path.dirname(THIS_FILE), ".env")
     values: Dict[str, str] = {}
-    names = list(environ)
+    names = [*environ]
     for path in [beside] * os.path.isfile(beside) + [env_file] * bool(env_file):
-        layer, odd = parse_dotenv(_read_settings_file(path))
+        try:
+            with open(path, encoding="utf-8") as file:
+                layer, odd = parse_dotenv(file.read())
+        except (OSError, UnicodeError) as exc:
+            reason = getattr(exc, "strerror", "it is not UTF-8")
+            raise ConfigError(f"{path} cannot be read: {reason}.") from None
         values.update(one_layer(layer))
         names += layer
         if odd:
@@ -12892,8 +12404,9 @@ def read_environment(
             complain(f"{path}: no assignment, line {lines}")
     for pair in near_misses(names):
         complain("%s is no setting; is %s meant?" % pair)
-    values.update(one_layer(environ))
-    config = Config.from_env({**values, **forced})
+    for layer in (environ, forced):
+        values.update(one_layer(layer))
+    config = Config.from_env(values)
     check_bind(config)
     if config.ssl_cert_file or config.ssl_cert_dir:
         make_ssl_context(config)  # raises where they cannot be used
@@ -12902,16 +12415,13 @@ def read_environment(
 
 def read_settings(args: argparse.Namespace) -> Config:
     """The settings of this start; raises ConfigError."""
-    forced = {}
+    forced = {"PORT": args.port, "HOST": args.host}
     if args.verb == "run":
         # Of many at once each has its port, and other users of the machine get in to
         # none: its child alone knows the key.
-        forced = {"PORT": "0", "API_KEY": secrets.token_urlsafe(24)}
-    options = vars(args)
-    forced.update(
-        {name.upper(): options[name] for name in ("port", "host") if name in options}
-    )
-    return read_environment(os.environ, options.get("env_file", ""), forced)
+        forced["PORT"] = args.port or "0"
+        forced["API_KEY"] = secrets.token_urlsafe(24)
+    return read_environment(os.environ, args.env_file, forced)
 
 
 # -- who answers: the proxy that runs, or this process -----------------------------
@@ -13001,7 +12511,7 @@ async def _count_down(program: Program, seconds: float) -> None:
             if terminal:
                 # Back at the line's start, so that a log line or ^C covers it.
                 program.show("\rThe code works for %d:%02d \r" % divmod(left, 60))
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(0.1)
     finally:
         if terminal:
             program.show("\r%30s\r" % "")
@@ -13066,7 +12576,7 @@ def start_line(base: str) -> str:
     python = os.path.basename(sys.executable) or "python3"
     command = "%s %s env" % (python, shlex.quote(os.path.abspath(THIS_FILE)))
     port = base.rpartition(":")[2]
-    if port != str(Settings.port.default):
+    if port != str(Config().port):
         command += " --port " + port
     return STARTERS.get(shell, STARTERS[DEFAULT_SHELL]).format(command)
 
@@ -13108,7 +12618,7 @@ async def greet(program: Program) -> None:
     elif not program.auth.signed_in():
         program.show(CURL_LINES.format(program.base))
     while not program.auth.signed_in():  # by now perhaps, on the page or by `login`
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.25)
     await banner(program)
 
 
@@ -13181,8 +12691,7 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int
     """Listen until Ctrl-C (the default)."""
     stop = stop_event()
     await listen(program)
-    writer = LineWriter(sys.stdout)  # who reads it may stop reading
-    program.show = writer.put
+    program.show = LineWriter(sys.stdout).put  # who reads it may stop reading
     program.show(f"copilot-claude-proxy {__version__} on {program.base}\n")
     greeting = asyncio.ensure_future(greet(program))
     greeting.add_done_callback(retrieve)
@@ -13194,7 +12703,6 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int
         start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once.\n"
     )
     await program.close()
-    writer.close()
 
 
 async def verb_login(program: Program, args: argparse.Namespace) -> Optional[int]:
@@ -13244,10 +12752,11 @@ def usage_by_day(path: str, days: int) -> str:
     with open(os.path.expanduser(path), "rb") as file:
         used = fold_usage(file, time.strftime("%Y-%m-%d", first))
     rows = [["DAY", "MODEL", "REQUESTS", "TOKENS", "CREDITS"]]
+    spent = 0.0
     for day, model, requests, tokens, credits in used:
         figures = (f"{requests}", short_number(tokens), f"{credits:.2f}")
         rows.append([day, printable(model)[:40], *figures])
-    spent = sum(each.credits for each in used)
+        spent += credits
     return f"{aligned(rows, '<<>>>')}\n\n{spent:.2f} credits in {days} days"
 
 
@@ -13315,9 +12824,8 @@ def for_command(command: List[str], program: Program) -> List[str]:
     name = os.path.basename(command[0]).partition(".")[0].lower()
     if name != "codex":
         return command
-    chosen = {"-m", "--model"} & set(command)
-    model = "" if chosen else codex_model(program.page.models)
     options = []
+    model = codex_model(program.copilot.kept_models())  # its own -m goes before it
     for pair in codex_options(program.base, model).items():
         options += ["-c", "%s=%s" % pair]
     return [command[0], *options, *command[1:]]
@@ -13365,7 +12873,7 @@ async def verb_run(program: Program, args: argparse.Namespace) -> Optional[int]:
         await listen(program)
         if not program.auth.signed_in() and not await sign_in(program):
             return NOT_SIGNED_IN
-        models = program.page.models = await program.copilot.models()
+        models = await program.copilot.models()
         key = program.config.api_key
         ours = client_environment(program.base, program.config, models, key)
         complain(f"status page {program.base}/#{key}")
@@ -13434,20 +12942,16 @@ async def run_verb(verb: str, config: Config, args: argparse.Namespace) -> int:
         await program.close(0.0)
 
 
-def _common_options() -> argparse.ArgumentParser:
-    """What every verb takes, before or after its name."""
+def argument_parser() -> argparse.ArgumentParser:
+    """Verbs and their options."""
+    # Before or after a verb's name.
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     common.add_argument("--port", metavar="N", help="instead of PORT")
     common.add_argument("--host", metavar="ADDRESS", help="instead of HOST")
     common.add_argument("--env-file", metavar="FILE", help="read settings from FILE")
-    return common
-
-
-def argument_parser() -> argparse.ArgumentParser:
-    """Verbs and their options."""
     shared: Any = {
         "epilog": EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter,
-        "parents": [_common_options()],
+        "parents": [common],
     }
     parser = argparse.ArgumentParser(
         prog="copilot_proxy.py",
@@ -13478,8 +12982,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    args = argument_parser().parse_args(argv)
-    args.verb = args.verb or "serve"
+    defaults = argparse.Namespace(verb="serve", port="", host="", env_file="")
+    args = argument_parser().parse_args(argv, defaults)
     try:
         config = read_settings(args)
         # Where a person reads the outcome of a verb, a log would say it again.
