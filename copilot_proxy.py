@@ -1570,8 +1570,8 @@ class ContentDecoder:
         self._engine: Any = None
         if self._coding not in CODINGS and not (self._coding == "zstd" and zstd):
             raise ProxyError(
-                "Content-Encoding %s cannot be read here (zstd takes Python 3.14): send "
-                "the body as it is, or in gzip or deflate; in Codex set "
+                "Content-Encoding %s cannot be read here (zstd takes Python 3.14): "
+                "send the body as it is, or in gzip or deflate; in Codex set "
                 "features.enable_request_compression=false." % ascii(coding[:40]),
                 status=415,
             )
