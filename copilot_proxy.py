@@ -8443,9 +8443,10 @@ class UpstreamConnection(TimedProtocol):
 
     def time_out(self) -> None:
         if self in self._kept:
-            if self in self._kept[:-MAX_KEPT] or self.close_if_stale():
-                self._kept.remove(self)
+            if self in self._kept[:-MAX_KEPT]:
                 self.abort()
+            if self.close_if_stale():
+                self._kept.remove(self)
             else:
                 self._expect(SPARE_IDLE)
             return
@@ -8832,16 +8833,11 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 SAFE_PAIRS = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
 
 
-def dialect_of(path: str) -> str:
-    """The dialect that errors of `path` are spelled in: anthropic or openai."""
-    if re.match(r"/+(?:v1/+)*messages", path):
-        return "anthropic"
-    return "openai"
-
-
 def error_answer(exc: ProxyError, path: str) -> Tuple[int, Pairs, bytes]:
     """Status, headers and body that tell the client of `exc`."""
-    spell = anthropic_error if dialect_of(path) == "anthropic" else openai_error
+    spell = openai_error
+    if re.match(r"/+(?:v1/+)*messages", path):
+        spell = anthropic_error
     pairs = [("content-type", "application/json")]
     if exc.retry_after:
         pairs.append(("retry-after", exc.retry_after))
@@ -8962,8 +8958,7 @@ def guard(request: Request, config: Config, port: int) -> None:
     media, _, _ = request.headers.get("content-type", "").partition(";")
     if media.strip(" \t").lower() == "application/json":
         return
-    length = request.headers.get("content-length", "0")
-    if request.headers.get("transfer-encoding") or length.strip("0"):
+    if not body_framing(request).done:
         raise ProxyError("the body of a POST must be application/json.", status=415)
 
 
@@ -8988,7 +8983,7 @@ class ClientConnection(TimedProtocol):
         self._limits = limits
         self._places = places
         self._accept = accept
-        self._unsent: Optional[int] = None  # bytes, when a slow client is waited for
+        self._unsent = 0.0  # bytes, when a slow client is waited for
         self.heavy = False  # this request's body is
         self.places = 0  # that it has taken
         self.ahead = b""  # what was read too early, for the next read
@@ -9058,25 +9053,24 @@ class ClientConnection(TimedProtocol):
 
     async def _while_taken(self, sent: Awaitable[None]) -> None:
         """Wait until all is `sent`, as long as the client takes something of it."""
-        self._expect_less()
+        self._unsent = NEVER
+        self.time_out()
         try:
             with contextlib.suppress(ConnectionError):  # connection_lost tells
                 await sent
         finally:
-            self._unsent = None
+            self._unsent = 0
             self._due = 0.0
 
-    def _expect_less(self) -> None:
-        self._unsent = self.transport.get_write_buffer_size()
-        self._expect(self._limits.stall)
-
     def time_out(self) -> None:
-        if self._unsent is None:
+        unsent = self.transport.get_write_buffer_size()
+        if not self._unsent:
             super().time_out()
-        elif self.transport.get_write_buffer_size() >= self._unsent:
-            self.transport.abort()
+        elif unsent < self._unsent:
+            self._unsent = unsent
+            self._expect(self._limits.stall)
         else:
-            self._expect_less()
+            self.transport.abort()
 
     def reset(self) -> None:
         """Break off, by RST: HTTP/1.0 takes the usual FIN for the end of the answer."""
@@ -9327,10 +9321,7 @@ class HTTPServer:
         out.request = request
         out.pairs = _cors_pairs(request, self._config)
         body = body_framing(request, self._config.max_body_mb << 20)
-        keep = (
-            keeps_alive(request.version, request.headers.get("connection"))
-            and not self._closing
-        )
+        keep = keeps_alive(request.version, request.headers.get("connection"))
         out.keep = keep and body.done  # nobody reads the body of what is refused
         guard(request, self._config, conn.port)
         content = await self._read_body(conn, request, body)
