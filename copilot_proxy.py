@@ -1238,12 +1238,9 @@ REQUEST_LINE = re.compile(r"(%s) ([!$-;=?-~]+) HTTP/(1\.[0-9])" % _TOKEN)
 STATUS_LINE = re.compile(r"HTTP/(1\.[0-9]) ([1-5][0-9][0-9])(?: (%s))?" % _VALUE)
 FIELD = re.compile(r"(%s):(%s)" % (_TOKEN, _VALUE))  # [ \t]* there is quadratic
 # The end of a chunk's data, with which the next one begins: its size and extensions.
+_EXTENSION = r"[ \t]*;[ \t]*%s(?:[ \t]*=[ \t]*(?:%s|%s))?" % (_TOKEN, _TOKEN, _QUOTED)
 CHUNK_LINE = re.compile(
-    (
-        r"\r\n([0-9A-Fa-f]{1,16})"
-        r"((?:[ \t]*;[ \t]*%s(?:[ \t]*=[ \t]*(?:%s|%s))?)*)\r\n"
-        % (_TOKEN, _TOKEN, _QUOTED)
-    ).encode("ascii")
+    rb"\r\n([0-9A-Fa-f]{1,16})((?:%b)*)\r\n" % _EXTENSION.encode("ascii")
 )
 LENGTH = re.compile(r"[0-9]{1,19}")  # 19 digits reach 2^63
 HOST = re.compile(
@@ -1258,11 +1255,11 @@ REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 REQUEST_LIMITS = (16384, 16384, 32768, 100)  # nginx: 8k lines, 32k in all
 RESPONSE_LIMITS = (16384, 65536, 65536, 128)  # github.com's CSP alone is 4k
 TRAILER_LIMITS = (1024, 16384, 16384, 64)  # its first line is the last chunk's
-UNLIMITED = 1 << 63
+UNLIMITED = math.inf
 MAX_BLANK_LINES = 4  # before a request; RFC 9112 2.2 asks for one
 MAX_CHUNK_LINE = 1024
 MAX_EXTENSIONS = 16384  # in a message; CVE-2023-39326 is a drip of ignored bytes
-CODINGS = ("identity", "gzip", "x-gzip", "deflate")
+CODINGS = ("identity", "gzip", "x-gzip", "deflate", "zstd" if zstd else "")
 DECODED_SLICE = 1 << 20  # bytes undone at once: some milliseconds
 ZSTD_ERROR = getattr(zstd, "ZstdError", zlib.error)
 ZSTD_WINDOW = 23  # 8 MB by its logarithm: all that RFC 9659 allows senders
@@ -1373,10 +1370,8 @@ def keeps_alive(version: str, options: Optional[str]) -> bool:
 
 class HeadReader:
     """A head coming in: feed() until it gives lines; `rest` is then what followed them.
-
     No byte is judged twice, and the first wrong one is refused when it comes: a TLS
-    greeting need not have an LF, and waits for us.
-    """
+    greeting need not have an LF, and waits for us."""
 
     rest = b""
     _blank = 0  # lines before the first
@@ -1399,41 +1394,39 @@ class HeadReader:
                 return lines
         while data:
             piece, newline, data = data.partition(b"\n")
-            self._line += piece
-            self._check_line()
-            if newline and self._end_line():
+            if self._take(piece, newline):
                 self.rest = data
                 return self._lines
         return []
 
-    def _check_line(self) -> None:
-        room, longest, block, _ = self._limits
+    def _take(self, piece: bytes, newline: bytes) -> bool:
+        """Judge more of a line; True: it is the empty one that ends the others."""
+        room, longest, block, most = self._limits
         status = 414
+        line = self._line
+        line += piece
         if self._lines:
             room = min(longest, block - self._size)
             status = 431
-        elif not FIRST_BYTE.match(self._line):
+        elif not FIRST_BYTE.match(line):
             raise ProtocolError("not HTTP (this port speaks http, not https)")
-        if len(self._line) > room + len(b"\r"):
+        if len(line) > room + len(b"\r"):
             raise ProtocolError("a line is too long", status=status)
-
-    def _end_line(self) -> bool:
-        """Put the line to the others; True: it was the empty one that ends them."""
-        line = self._line.decode("latin-1")
-        self._line.clear()
-        if not line.endswith("\r"):
+        if not newline:
+            return False
+        if not line.endswith(b"\r"):
             raise ProtocolError("a line ends without CR")
-        if line == "\r" and self._lines:
+        self._line = bytearray()
+        if line == b"\r" and self._lines:
             return True
-        if line == "\r":
+        if line == b"\r":
             self._blank += 1
             if self._blank > MAX_BLANK_LINES:
                 raise ProtocolError("too many blank lines")
             return False
         if self._lines:
-            self._size += len(line) + len("\n")
-        self._lines.append(line[:-1])
-        _, _, block, most = self._limits
+            self._size += len(line + newline)
+        self._lines.append(line[:-1].decode("latin-1"))
         if self._size > block or len(self._lines) > most + 1:
             raise ProtocolError("the header fields are too large", status=431)
         return False
@@ -1443,16 +1436,15 @@ class HeadReader:
 
 
 class Body:
-    """A body coming in, of `length` bytes, or None: until the connection ends.
+    """A body coming in: feed() until `done`; `rest` is then what followed it. One of
+    UNLIMITED length goes until the connection ends."""
 
-    feed() until `done`; `rest` is then what followed it.
-    """
+    done = False
+    rest = b""
 
-    def __init__(self, length: Optional[int]) -> None:
-        self.done = length == 0
-        self.rest = b""
-        self._closes = length is None
-        self._left = UNLIMITED if length is None else length
+    def __init__(self, length: float) -> None:
+        self._left: Any = length
+        self.done = not length
 
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes."""
@@ -1465,7 +1457,7 @@ class Body:
 
     def eof(self) -> bytes:
         """The peer closed; raises ProtocolError when that cut the body short."""
-        self.done = self.done or self._closes
+        self.done = self.done or self._left == UNLIMITED
         if not self.done:
             raise ProtocolError("the connection ended inside a body")
         return b""
@@ -1474,9 +1466,8 @@ class Body:
 class ChunkedBody(Body):
     """A chunked body (RFC 9112 7.1); extensions and trailers are checked, not kept."""
 
-    def __init__(self, limit: int = UNLIMITED) -> None:
-        super().__init__(0)
-        self.done = False
+    def __init__(self, limit: float = UNLIMITED) -> None:
+        self._left = 0  # bytes of this chunk
         self._limit = limit  # bytes that may come
         self._extensions = MAX_EXTENSIONS  # bytes of them that may come
         self._tail = b"\r\n"  # of the line that is incomplete
@@ -1523,13 +1514,10 @@ class ChunkedBody(Body):
 
 
 def body_framing(
-    head: Union[Request, ResponseHead], limit: int = UNLIMITED,
-    unsaid: Optional[int] = 0,
+    head: Union[Request, ResponseHead], limit: float = UNLIMITED, unsaid: float = 0
 ) -> Body:
-    """The reader of the body after `head`, of `unsaid` bytes when no field tells.
-
-    Raises ProtocolError, 413 above `limit` bytes.
-    """
+    """The reader of the body after `head`, of `unsaid` bytes when no field tells;
+    raises ProtocolError, 413 above `limit` bytes."""
     coding = head.headers.get("transfer-encoding")
     length = head.headers.get("content-length")
     if coding is not None:
@@ -1554,21 +1542,18 @@ def response_framing(method: str, head: ResponseHead) -> Body:
     bodiless = method == "HEAD" or head.status < 200 or head.status in (204, 304)
     if bodiless or method == "CONNECT" and head.status < 300:
         return Body(0)
-    return body_framing(head, unsaid=None)
+    return body_framing(head, unsaid=UNLIMITED)
 
 
 class ContentDecoder:
-    """Undoes a Content-Encoding, in slices, each when it is wanted.
-
-    It may give `limit` bytes, of one member after another (RFC 1952 2.2).
-    """
+    """Undoes a Content-Encoding (else ProxyError 415), in slices, each when it is
+    wanted: `limit` bytes at most, of one member after another (RFC 1952 2.2)."""
 
     def __init__(self, coding: str, limit: int) -> None:
-        """Raises ProxyError 415."""
         self._coding = coding.lower() or "identity"
         self._left = limit  # bytes that may come out
         self._engine: Any = None
-        if self._coding not in CODINGS and not (self._coding == "zstd" and zstd):
+        if self._coding not in CODINGS:
             raise ProxyError(
                 "Content-Encoding %s cannot be read here (zstd takes Python 3.14): "
                 "send the body as it is, or in gzip or deflate; in Codex set "
@@ -8248,11 +8233,9 @@ def _keep_alive(sock: socket.socket) -> None:
 
 
 class TimedProtocol(asyncio.StreamReaderProtocol):
-    """A StreamReader over one socket, and a deadline for who reads from it.
-
-    One timer for all deadlines, which finds out late that it is not due yet: one for
-    each costs 3 us, asyncio.wait_for 24.
-    """
+    """A StreamReader over one socket, and a deadline for who reads from it. One timer
+    for all deadlines, which finds out late that it is not due yet: one for each costs 3
+    us, asyncio.wait_for 24."""
 
     def __init__(self, limit: int) -> None:
         self.reader = asyncio.StreamReader(limit // 2)  # it stops at twice that
@@ -8333,10 +8316,8 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
 
 class TLS:
     """The client's side of TLS over `write`, bytes to bytes; it raises ssl.SSLError.
-
     With asyncio's transport for it a paced stream costs a fifth more (2026-11), and a
-    connection has a buffer of 256 KiB.
-    """
+    connection has a buffer of 256 KiB."""
 
     def __init__(
         self, context: ssl.SSLContext, host: str, write: Callable[[bytes], Any]
@@ -8384,10 +8365,8 @@ class TLS:
 
 
 class UpstreamConnection(TimedProtocol):
-    """The way to one origin, for one exchange after another.
-
-    Between two of them it stands in `kept`, the one that was used last at the end.
-    """
+    """The way to one origin, for one exchange after another. Between two of them it
+    stands in `kept`, the one that was used last at the end."""
 
     def __init__(self, origin: Origin, kept: List[UpstreamConnection]) -> None:
         super().__init__(READ_AHEAD)
@@ -8534,10 +8513,8 @@ class UpstreamConnection(TimedProtocol):
 
     async def pour(self, take: Callable[[bytes], bool], seconds: float) -> None:
         """Give the bytes to `take` the moment they come, b"" at the end, until it
-        returns False; what it raises is raised here.
-
-        A reader that is woken for them costs a turn of the event loop: 25 us of 60.
-        """
+        returns False; what it raises is raised here. A reader that is woken for them
+        costs a turn of the event loop: 25 us of 60."""
         while self.ready:
             if not take(await self.read(seconds)):
                 return
@@ -9099,9 +9076,7 @@ def _date(second: int) -> str:
 
 class Responder:
     """The one answer to a request: send(), or start(), push() with drain(), and end().
-
-    What is written to a client that is gone is dropped; `closed` tells.
-    """
+    What is written to a client that is gone is dropped; `closed` tells."""
 
     def __init__(self, conn: ClientConnection) -> None:
         self._conn = conn
@@ -9185,11 +9160,9 @@ class Responder:
 
 
 class HTTPServer:
-    """Calls `handler(request, responder)` for each request.
-
-    A ProxyError it raises before it began to answer is answered for it. At a shutdown
-    it is cancelled while `responder.closed` is false, and may write an error event.
-    """
+    """Calls `handler(request, responder)` for each request. A ProxyError it raises
+    before it began to answer is answered for it. At a shutdown it is cancelled while
+    `responder.closed` is false, and may write an error event."""
 
     def __init__(
         self, config: Config, handler: Callable[[Request, Responder], Awaitable[None]],
