@@ -1523,10 +1523,7 @@ def body_framing(
     if coding is not None:
         # RFC 9112 6.1: each of these three is a way to smuggle a request.
         if coding.lower() != "chunked" or length is not None or head.version == "1.0":
-            raise ProtocolError(
-                "Transfer-Encoding must be chunked, without "
-                "Content-Length, and not in HTTP/1.0"
-            )
+            raise ProtocolError("Transfer-Encoding must be chunked, and stand alone")
         return ChunkedBody(limit)
     if length is None:
         return Body(unsaid)
@@ -1572,9 +1569,7 @@ class ContentDecoder:
             try:
                 piece = engine.decompress(data, DECODED_SLICE)
             except (zlib.error, ZSTD_ERROR) as exc:
-                raise ProtocolError(
-                    f"the body is not proper {self._coding} ({exc})"
-                ) from None
+                raise ProtocolError(f"not proper {self._coding} ({exc})") from None
             self._left -= len(piece)
             if self._left < 0:
                 raise ProtocolError("the decoded body is too large", status=413)
@@ -8858,7 +8853,7 @@ def _is_preflight(request: Request) -> bool:
 
 def _cors_pairs(request: Request, config: Config) -> List[Tuple[str, str]]:
     origin = request.headers.get("origin")
-    if origin is None or origin not in config.allowed_origins:
+    if origin not in config.allowed_origins:
         return []
     pairs = [("access-control-allow-origin", origin), ("vary", "origin")]
     if _is_preflight(request):
@@ -8911,11 +8906,9 @@ def _check_browser(request: Request, config: Config, port: int) -> None:
 
 def _check_key(request: Request, key: bytes) -> None:
     """Ask for API_KEY, but not at the front page, whose status anybody may see."""
-    front_page = request.method == "HEAD" or (request.method, request.path) == (
-        "GET",
-        "/",
-    )
-    if front_page or _is_preflight(request):
+    if request.method == "HEAD" or _is_preflight(request):
+        return
+    if request.method == "GET" and request.path == "/":
         return
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     bearer = token if scheme.lower() == "bearer" else ""
