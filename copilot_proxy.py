@@ -1249,12 +1249,9 @@ REQUEST_LINE = re.compile(r"(%s) ([!$-;=?-~]+) HTTP/(1\.[0-9])" % _TOKEN)
 STATUS_LINE = re.compile(r"HTTP/(1\.[0-9]) ([1-5][0-9][0-9])(?: (%s))?" % _VALUE)
 FIELD = re.compile(r"(%s):(%s)" % (_TOKEN, _VALUE))  # [ \t]* there is quadratic
 # The end of a chunk's data, with which the next one begins: its size and extensions.
+_EXTENSION = r"[ \t]*;[ \t]*%s(?:[ \t]*=[ \t]*(?:%s|%s))?" % (_TOKEN, _TOKEN, _QUOTED)
 CHUNK_LINE = re.compile(
-    (
-        r"\r\n([0-9A-Fa-f]{1,16})"
-        r"((?:[ \t]*;[ \t]*%s(?:[ \t]*=[ \t]*(?:%s|%s))?)*)\r\n"
-        % (_TOKEN, _TOKEN, _QUOTED)
-    ).encode("ascii")
+    rb"\r\n([0-9A-Fa-f]{1,16})((?:%b)*)\r\n" % _EXTENSION.encode("ascii")
 )
 LENGTH = re.compile(r"[0-9]{1,19}")  # 19 digits reach 2^63
 HOST = re.compile(
@@ -1269,10 +1266,11 @@ REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 REQUEST_LIMITS = (16384, 16384, 32768, 100)  # nginx: 8k lines, 32k in all
 RESPONSE_LIMITS = (16384, 65536, 65536, 128)  # github.com's CSP alone is 4k
 TRAILER_LIMITS = (1024, 16384, 16384, 64)  # its first line is the last chunk's
-UNLIMITED = 1 << 63
+UNLIMITED = math.inf
 MAX_BLANK_LINES = 4  # before a request; RFC 9112 2.2 asks for one
 MAX_CHUNK_LINE = 1024
 MAX_EXTENSIONS = 16384  # in a message; CVE-2023-39326 is a drip of ignored bytes
+CODINGS = ("identity", "gzip", "x-gzip", "deflate", "zstd" if zstd else "")
 DECODED_SLICE = 1 << 20  # bytes undone at once: some milliseconds
 ZSTD_ERROR = getattr(zstd, "ZstdError", zlib.error)
 ZSTD_WINDOW = 23  # 8 MB by its logarithm: all that RFC 9659 allows senders
@@ -1372,29 +1370,28 @@ def parse_response_head(lines: List[str]) -> ResponseHead:
     return ResponseHead(int(status), reason, version, headers)
 
 
-def keeps_alive(head: Union[Request, ResponseHead]) -> bool:
-    """Does the sender of `head` want to use the connection again?"""
-    options = head.headers.get("connection")
-    if options is None:  # as it is on most of them
-        return head.version != "1.0"
+@functools.lru_cache(maxsize=64)
+def keeps_alive(version: str, options: Optional[str]) -> bool:
+    """Does a sender whose `Connection` has these options want to use it again?"""
+    if options is None:
+        return version != "1.0"
     words = [word.strip(" \t") for word in options.lower().split(",")]
-    return "close" not in words and (head.version != "1.0" or "keep-alive" in words)
+    return "close" not in words and (version != "1.0" or "keep-alive" in words)
 
 
 class HeadReader:
     """A head coming in: feed() until it gives lines; `rest` is then what followed them.
-
     No byte is judged twice, and the first wrong one is refused when it comes: a TLS
-    greeting need not have an LF, and waits for us.
-    """
+    greeting need not have an LF, and waits for us."""
+
+    rest = b""
+    _blank = 0  # lines before the first
+    _size = 0  # bytes of fields
 
     def __init__(self, limits: Tuple[int, int, int, int] = REQUEST_LIMITS) -> None:
-        self.rest = b""
         self._limits = limits
         self._lines: List[str] = []  # the whole ones
         self._line = bytearray()  # the incomplete one
-        self._blank = 0  # lines before the first
-        self._size = 0  # bytes of fields
 
     def feed(self, data: bytes) -> List[str]:
         """Take the next bytes; give the lines without the empty last one, [] while it
@@ -1408,41 +1405,39 @@ class HeadReader:
                 return lines
         while data:
             piece, newline, data = data.partition(b"\n")
-            self._line += piece
-            self._check_line()
-            if newline and self._end_line():
+            if self._take(piece, newline):
                 self.rest = data
                 return self._lines
         return []
 
-    def _check_line(self) -> None:
-        room, longest, block, _ = self._limits
+    def _take(self, piece: bytes, newline: bytes) -> bool:
+        """Judge more of a line; True: it is the empty one that ends the others."""
+        room, longest, block, most = self._limits
         status = 414
+        line = self._line
+        line += piece
         if self._lines:
             room = min(longest, block - self._size)
             status = 431
-        elif not FIRST_BYTE.match(self._line):
+        elif not FIRST_BYTE.match(line):
             raise ProtocolError("not HTTP (this port speaks http, not https)")
-        if len(self._line) > room + len(b"\r"):
+        if len(line) > room + len(b"\r"):
             raise ProtocolError("a line is too long", status=status)
-
-    def _end_line(self) -> bool:
-        """Put the line to the others; True: it was the empty one that ends them."""
-        line = self._line.decode("latin-1")
-        self._line.clear()
-        if not line.endswith("\r"):
+        if not newline:
+            return False
+        if not line.endswith(b"\r"):
             raise ProtocolError("a line ends without CR")
-        if line == "\r" and self._lines:
+        self._line = bytearray()
+        if line == b"\r" and self._lines:
             return True
-        if line == "\r":
+        if line == b"\r":
             self._blank += 1
             if self._blank > MAX_BLANK_LINES:
                 raise ProtocolError("too many blank lines")
             return False
         if self._lines:
-            self._size += len(line) + len("\n")
-        self._lines.append(line[:-1])
-        _, _, block, most = self._limits
+            self._size += len(line + newline)
+        self._lines.append(line[:-1].decode("latin-1"))
         if self._size > block or len(self._lines) > most + 1:
             raise ProtocolError("the header fields are too large", status=431)
         return False
@@ -1452,28 +1447,28 @@ class HeadReader:
 
 
 class Body:
-    """A body coming in, of `length` bytes, or None: until the connection ends.
+    """A body coming in: feed() until `done`; `rest` is then what followed it. One of
+    UNLIMITED length goes until the connection ends."""
 
-    feed() until `done`; `rest` is then what followed it.
-    """
+    done = False
+    rest = b""
 
-    def __init__(self, length: Optional[int]) -> None:
-        self.done = length == 0
-        self.rest = b""
-        self._closes = length is None
-        self._left = UNLIMITED if length is None else length
+    def __init__(self, length: float) -> None:
+        self._left: Any = length
+        self.done = not length
 
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes."""
-        body = data[: self._left]
-        self._left -= len(body)
+        if len(data) > self._left:
+            self.rest = data[self._left :]
+            data = data[: self._left]
+        self._left -= len(data)
         self.done = not self._left
-        self.rest += data[len(body) :]
-        return body
+        return data
 
     def eof(self) -> bytes:
         """The peer closed; raises ProtocolError when that cut the body short."""
-        self.done = self.done or self._closes
+        self.done = self.done or self._left == UNLIMITED
         if not self.done:
             raise ProtocolError("the connection ended inside a body")
         return b""
@@ -1482,9 +1477,8 @@ class Body:
 class ChunkedBody(Body):
     """A chunked body (RFC 9112 7.1); extensions and trailers are checked, not kept."""
 
-    def __init__(self, limit: int = UNLIMITED) -> None:
-        super().__init__(0)
-        self.done = False
+    def __init__(self, limit: float = UNLIMITED) -> None:
+        self._left = 0  # bytes of this chunk
         self._limit = limit  # bytes that may come
         self._extensions = MAX_EXTENSIONS  # bytes of them that may come
         self._tail = b"\r\n"  # of the line that is incomplete
@@ -1493,38 +1487,33 @@ class ChunkedBody(Body):
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes; raises ProtocolError 400, 413 or 431."""
         data = self._tail + data
-        pieces = []
-        at = 0
-        while not self._trailer:
-            piece = data[at : at + self._left]
-            pieces.append(piece)
-            at += len(piece)
-            self._left -= len(piece)
-            if self._left:
-                break
+        pieces = [data[: self._left]]
+        at = self._left  # the end of a chunk's data, perhaps of what is still to come
+        while at < len(data) and not self._trailer:
             line = CHUNK_LINE.match(data, at, at + MAX_CHUNK_LINE)
             if not line:
                 break
-            self._take_size(*line.groups())
-            # The last one's line stands for the first line in the trailer's head.
-            at = line.start(1) if self._trailer else line.end()
+            size = int(line[1], 16)
+            self._limit -= size
+            if self._limit < 0:
+                raise ProtocolError("the body is too large", status=413)
+            self._extensions -= len(line[2])
+            if self._extensions < 0:
+                raise ProtocolError("the chunk extensions are too large")
+            start = line.end()
+            at = start + size
+            pieces.append(data[start:at])
+            if not size:
+                # The last one's line stands for the first line in the trailer's head.
+                self._trailer = HeadReader(TRAILER_LIMITS)
+                at = line.start(1)
+        self._left = max(at - len(data), 0)
         self._tail = data[at:]
         if self._trailer:
             self._feed_trailer(self._trailer)
         elif len(self._tail) >= MAX_CHUNK_LINE or self._tail.find(b"\n", 2) > 0:
             raise ProtocolError("a chunk is malformed, or longer than its size")
         return b"".join(pieces)
-
-    def _take_size(self, size: bytes, extensions: bytes) -> None:
-        self._left = int(size, 16)
-        if not self._left:
-            self._trailer = HeadReader(TRAILER_LIMITS)
-        self._limit -= self._left
-        if self._limit < 0:
-            raise ProtocolError("the body is too large", status=413)
-        self._extensions -= len(extensions)
-        if self._extensions < 0:
-            raise ProtocolError("the chunk extensions are too large")
 
     def _feed_trailer(self, trailer: HeadReader) -> None:
         lines = trailer.feed(self._tail)
@@ -1536,22 +1525,16 @@ class ChunkedBody(Body):
 
 
 def body_framing(
-    head: Union[Request, ResponseHead], limit: int = UNLIMITED,
-    unsaid: Optional[int] = 0,
+    head: Union[Request, ResponseHead], limit: float = UNLIMITED, unsaid: float = 0
 ) -> Body:
-    """The reader of the body after `head`, of `unsaid` bytes when no field tells.
-
-    Raises ProtocolError, 413 above `limit` bytes.
-    """
+    """The reader of the body after `head`, of `unsaid` bytes when no field tells;
+    raises ProtocolError, 413 above `limit` bytes."""
     coding = head.headers.get("transfer-encoding")
     length = head.headers.get("content-length")
     if coding is not None:
         # RFC 9112 6.1: each of these three is a way to smuggle a request.
         if coding.lower() != "chunked" or length is not None or head.version == "1.0":
-            raise ProtocolError(
-                "Transfer-Encoding must be chunked, without "
-                "Content-Length, and not in HTTP/1.0"
-            )
+            raise ProtocolError("Transfer-Encoding must be chunked, and stand alone")
         return ChunkedBody(limit)
     if length is None:
         return Body(unsaid)
@@ -1567,31 +1550,37 @@ def response_framing(method: str, head: ResponseHead) -> Body:
     bodiless = method == "HEAD" or head.status < 200 or head.status in (204, 304)
     if bodiless or method == "CONNECT" and head.status < 300:
         return Body(0)
-    return body_framing(head, unsaid=None)
+    return body_framing(head, unsaid=UNLIMITED)
 
 
-class CodedContent:
-    """Undoes a Content-Encoding, in slices, each when it is wanted.
-
-    It may give `limit` bytes, of one member after another (RFC 1952 2.2).
-    """
+class ContentDecoder:
+    """Undoes a Content-Encoding (else ProxyError 415), in slices, each when it is
+    wanted: `limit` bytes at most, of one member after another (RFC 1952 2.2)."""
 
     def __init__(self, coding: str, limit: int) -> None:
-        self._coding = coding
+        self._coding = coding.lower() or "identity"
         self._left = limit  # bytes that may come out
         self._engine: Any = None
+        if self._coding not in CODINGS:
+            raise ProxyError(
+                "Content-Encoding %s cannot be read here (zstd takes Python 3.14): "
+                "send the body as it is, or in gzip or deflate; in Codex set "
+                "features.enable_request_compression=false." % ascii(coding[:40]),
+                status=415,
+            )
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take coded bytes, give plain ones; raises ProtocolError, 413 at the limit."""
+        if self._coding == "identity":
+            yield data
+            return
         piece = b""
         while data or len(piece) == DECODED_SLICE:
             engine = self._engine or self._new_engine(data)
             try:
                 piece = engine.decompress(data, DECODED_SLICE)
             except (zlib.error, ZSTD_ERROR) as exc:
-                raise ProtocolError(
-                    f"the body is not proper {self._coding} ({exc})"
-                ) from None
+                raise ProtocolError(f"not proper {self._coding} ({exc})") from None
             self._left -= len(piece)
             if self._left < 0:
                 raise ProtocolError("the decoded body is too large", status=413)
@@ -1617,26 +1606,6 @@ class CodedContent:
         """The body has ended; raises ProtocolError when that cut it short."""
         if self._engine:
             raise ProtocolError(f"the {self._coding} body is cut short")
-
-
-def content_decoder(coding: Optional[str], limit: int) -> Optional[CodedContent]:
-    """What undoes the Content-Encoding of a request, None where it has none; raises
-    ProxyError 415."""
-    coding = (coding or "identity").lower()
-    if coding == "identity":
-        return None
-    if coding in ("gzip", "x-gzip", "deflate") or coding == "zstd" and zstd:
-        return CodedContent(coding, limit)
-    advice = "send the body as it is, or in gzip or deflate."
-    if coding == "zstd":
-        advice = (
-            "that takes Python 3.14. Send the body as it is; in Codex set "
-            "features.enable_request_compression=false."
-        )
-    raise ProxyError(
-        "Content-Encoding %s cannot be read here: %s" % (ascii(coding[:40]), advice),
-        status=415,
-    )
 
 
 # -- what is sent ------------------------------------------------------------------
@@ -7809,7 +7778,7 @@ class Timeouts(NamedTuple):
 
     head: float = 300.0  # from the request until the whole head of its answer
     idle: float = 300.0  # between two pieces of the body
-    total: float = 0.0  # for all of it, connecting too; 0: as long as it goes on
+    total: float = NEVER  # for all of it, connecting too
 
 
 class Origin(NamedTuple):
@@ -7969,11 +7938,9 @@ def _keep_alive(sock: socket.socket) -> None:
 
 
 class TimedProtocol(asyncio.StreamReaderProtocol):
-    """A StreamReader over one socket, and a deadline for who reads from it.
-
-    One timer for all deadlines, which finds out late that it is not due yet: one for
-    each costs 3 us, asyncio.wait_for 24.
-    """
+    """A StreamReader over one socket, and a deadline for who reads from it. One timer
+    for all deadlines, which finds out late that it is not due yet: one for each costs 3
+    us, asyncio.wait_for 24."""
 
     def __init__(self, limit: int) -> None:
         self.reader = asyncio.StreamReader(limit // 2)  # it stops at twice that
@@ -7982,6 +7949,7 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
         self.transport: Any = None
         self.unread = 0  # bytes
         self.deadline = NEVER  # of everything; no read() waits longer
+        self.error: Optional[UpstreamError] = None  # raised at the end of what came
         self._due = 0.0  # 0: nobody waits
         self._timer: Any = None
 
@@ -8011,6 +7979,8 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
         finally:
             self._due = 0.0
         self.unread -= len(data)
+        if self.error and not data:
+            raise self.error
         return data
 
     async def read_head(
@@ -8031,17 +8001,15 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
         if not self._timer or self._timer.when() > self._due:
             self._set_timer()
 
-    def _set_timer(self, looked: bool = False) -> None:
+    def _set_timer(self, was_late: bool = False) -> None:
         if self._timer:
             self._timer.cancel()
         self._timer = None
         wait = self._due - time.monotonic()
-        if wait > 0:
-            self._timer = self._loop.call_later(wait, self._set_timer)
-        elif self._due and not looked:
-            # After a sleep or a SIGSTOP the loop runs its timers before it has read
-            # what waits in the sockets: it does that before it comes to this one.
-            self._timer = self._loop.call_later(0, self._set_timer, True)
+        # After a sleep or a SIGSTOP the loop runs its timers before it has read what
+        # waits in the sockets: it does that before it comes to the second one.
+        if wait > 0 or not was_late:
+            self._timer = self._loop.call_later(wait, self._set_timer, wait <= 0)
         elif self._due:
             self.time_out()
 
@@ -8053,10 +8021,8 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
 
 class TLS:
     """The client's side of TLS over `write`, bytes to bytes; it raises ssl.SSLError.
-
     With asyncio's transport for it a paced stream costs a fifth more (2026-11), and a
-    connection has a buffer of 256 KiB.
-    """
+    connection has a buffer of 256 KiB."""
 
     def __init__(
         self, context: ssl.SSLContext, host: str, write: Callable[[bytes], Any]
@@ -8104,10 +8070,8 @@ class TLS:
 
 
 class UpstreamConnection(TimedProtocol):
-    """The way to one origin, for one exchange after another.
-
-    Between two of them it stands in `kept`, the one that was used last at the end.
-    """
+    """The way to one origin, for one exchange after another. Between two of them it
+    stands in `kept`, the one that was used last at the end."""
 
     def __init__(self, origin: Origin, kept: List[UpstreamConnection]) -> None:
         super().__init__(READ_AHEAD)
@@ -8115,11 +8079,9 @@ class UpstreamConnection(TimedProtocol):
         self._kept = kept
         self._tls: Optional[TLS] = None
         self._heard = False  # has a byte of this answer come?
-        self._take: Callable[[bytes], bool]  # what pour() was given
-        self._patience = 0.0  # seconds of silence that pour() bears
-        # Ends pour(); None while nobody waits in it.
-        self._poured: Optional[asyncio.Future[None]] = None
-        self._error: Optional[UpstreamError] = None  # why it was closed
+        # While somebody waits in pour(): what takes the bytes, the seconds of silence
+        # that it bears, and the future that ends it.
+        self._pouring: Any = None
         # When another exchange may begin at the latest, by the clock that runs while
         # the computer sleeps.
         self._latest = 0.0
@@ -8128,7 +8090,7 @@ class UpstreamConnection(TimedProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if self._error:  # who waited for it has left
+        if self.error:  # who waited for it has left
             self._loop.call_soon(transport.abort)  # Python 3.9 first adds its reader
 
     def data_received(self, data: bytes) -> None:
@@ -8143,7 +8105,7 @@ class UpstreamConnection(TimedProtocol):
         if not data:
             return
         self._heard = True
-        if self._poured:
+        if self._pouring:
             self._pour_out(data)
         else:
             super().data_received(data)
@@ -8152,22 +8114,23 @@ class UpstreamConnection(TimedProtocol):
         super().eof_received()
         if self._tls and not self._tls.ended:  # by whom is not known (RFC 9112 9.8)
             self.abort(self.broken("the connection was cut"))
-        if self._poured:
+        if self._pouring:
             self._pour_out(b"")
         return True
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
-        if exc and not self._error:
-            self._error = self.broken(f"the connection broke ({exc})")
+        if exc and not self.error:
+            self.error = self.broken(f"the connection broke ({exc})")
         super().connection_lost(exc)
-        if self._poured:
+        if self._pouring:
             self._pour_out(b"")
 
     def time_out(self) -> None:
         if self in self._kept:
-            if self in self._kept[:-MAX_KEPT] or self.close_if_stale():
-                self._kept.remove(self)
+            if self in self._kept[:-MAX_KEPT]:
                 self.abort()
+            if self.close_if_stale():
+                self._kept.remove(self)
             else:
                 self._expect(SPARE_IDLE)
             return
@@ -8211,7 +8174,7 @@ class UpstreamConnection(TimedProtocol):
         tls = TLS(context, self.origin.host, self.transport.write)
         data = b""
         while not tls.shake_hands(data):
-            data = await super().read(MAX_HANDSHAKE) or b""
+            data = await self.read(MAX_HANDSHAKE)
             if not data:
                 raise ConnectionError("it was closed during the TLS handshake")
         self._tls = tls
@@ -8223,7 +8186,7 @@ class UpstreamConnection(TimedProtocol):
 
     def abort(self, error: Optional[UpstreamError] = None) -> None:
         """Close the socket at once; who reads from it now or later gets `error`."""
-        self._error = self._error or error or self.broken("the answer was given up")
+        self.error = self.error or error or self.broken("the answer was given up")
         if self.transport:
             self.transport.abort()
 
@@ -8253,48 +8216,38 @@ class UpstreamConnection(TimedProtocol):
         """Does read() give bytes or the end without waiting?"""
         return self.unread > 0 or self.reader.at_eof()
 
-    async def read(self, seconds: float) -> bytes:
-        """Some bytes, or b"" at the end; waits so long for them."""
-        data = await super().read(seconds)
-        if not data and self._error:
-            raise self._error
-        return data
-
     async def pour(self, take: Callable[[bytes], bool], seconds: float) -> None:
         """Give the bytes to `take` the moment they come, b"" at the end, until it
-        returns False; what it raises is raised here.
-
-        A reader that is woken for them costs a turn of the event loop: 25 us of 60.
-        """
+        returns False; what it raises is raised here. A reader that is woken for them
+        costs a turn of the event loop: 25 us of 60."""
         while self.ready:
             if not take(await self.read(seconds)):
                 return
-        self._take = take
-        self._patience = seconds
         poured = self._loop.create_future()
-        self._poured = poured
+        pouring = (take, seconds, poured)
+        self._pouring = pouring
         self._expect(seconds)
         try:
             await poured
         except asyncio.CancelledError:
-            if self._poured is poured:  # else the connection may be another's by now
-                self._poured = None
+            if self._pouring is pouring:  # else the connection may be another's by now
+                self._pouring = None
                 self.abort()
             raise
 
     def _pour_out(self, data: bytes) -> None:
-        poured = self._poured
+        take, seconds, poured = self._pouring
         failure = None
         self._due = 0.0
         try:
-            if not data and self._error:
-                raise self._error
-            if self._take(data):
-                self._expect(self._patience)
+            if not data and self.error:
+                raise self.error
+            if take(data):
+                self._expect(seconds)
                 return
         except Exception as exc:  # its place is in pour()
             failure = exc
-        self._poured = None
+        self._pouring = None
         if poured.done():  # who waits may have been cancelled in this turn
             return
         if failure:
@@ -8351,7 +8304,7 @@ class Response:
         self._body = body
         self._connection = connection
         self._closed = False
-        self._reusable = keeps_alive(head)
+        self._reusable = keeps_alive(head.version, head.headers.get("connection"))
         self._ahead = b""  # body bytes that nobody has read yet
         if data or body.done:
             self._ahead = self._decode(data)
@@ -8368,8 +8321,7 @@ class Response:
 
         def take_body(data: bytes) -> bool:
             body = self._decode(data)
-            more = not body or bool(take(body))
-            return more and not self._body.done
+            return (not body or bool(take(body))) and not self._body.done
 
         ahead = self._ahead
         self._ahead = b""
@@ -8451,7 +8403,7 @@ class ConnectionPool:
             target = f"http://{origin.authority}{target}"
             pairs += proxy.pairs
         head = encode_request_head(method, target, pairs)
-        deadline = time.monotonic() + (timeouts.total or NEVER)
+        deadline = time.monotonic() + timeouts.total
         for connection in self._candidates(origin):
             connection.deadline = deadline
             fresh = connection.transport is None
@@ -8564,16 +8516,11 @@ JSON_HEADERS = [("content-type", "application/json")]
 SAFE_PAIRS = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
 
 
-def dialect_of(path: str) -> str:
-    """The dialect that errors of `path` are spelled in: anthropic or openai."""
-    if re.match(r"/+(?:v1/+)*messages", path):
-        return "anthropic"
-    return "openai"
-
-
 def error_answer(exc: ProxyError, path: str) -> Tuple[int, Pairs, bytes]:
     """Status, headers and body that tell the client of `exc`."""
-    spell = anthropic_error if dialect_of(path) == "anthropic" else openai_error
+    spell = openai_error
+    if re.match(r"/+(?:v1/+)*messages", path):
+        spell = anthropic_error
     pairs = [*JSON_HEADERS]
     if exc.retry_after:
         pairs.append(("retry-after", exc.retry_after))
@@ -8617,7 +8564,7 @@ def _is_preflight(request: Request) -> bool:
 
 def _cors_pairs(request: Request, config: Config) -> List[Tuple[str, str]]:
     origin = request.headers.get("origin")
-    if origin is None or origin not in config.allowed_origins:
+    if origin not in config.allowed_origins:
         return []
     pairs = [("access-control-allow-origin", origin), ("vary", "origin")]
     if _is_preflight(request):
@@ -8670,11 +8617,9 @@ def _check_browser(request: Request, config: Config, port: int) -> None:
 
 def _check_key(request: Request, key: bytes) -> None:
     """Ask for API_KEY, but not at the front page, whose status anybody may see."""
-    front_page = request.method == "HEAD" or (request.method, request.path) == (
-        "GET",
-        "/",
-    )
-    if front_page or _is_preflight(request):
+    if request.method == "HEAD" or _is_preflight(request):
+        return
+    if request.method == "GET" and request.path == "/":
         return
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     bearer = token if scheme.lower() == "bearer" else ""
@@ -8694,8 +8639,7 @@ def guard(request: Request, config: Config, port: int) -> None:
     media, _, _ = request.headers.get("content-type", "").partition(";")
     if media.strip(" \t").lower() == "application/json":
         return
-    length = request.headers.get("content-length", "0")
-    if request.headers.get("transfer-encoding") or length.strip("0"):
+    if not body_framing(request).done:
         raise ProxyError("the body of a POST must be application/json.", status=415)
 
 
@@ -8720,7 +8664,7 @@ class ClientConnection(TimedProtocol):
         self._limits = limits
         self._places = places
         self._accept = accept
-        self._unsent: Optional[int] = None  # bytes, when a slow client is waited for
+        self._unsent = 0.0  # bytes, when a slow client is waited for
         self.heavy = False  # this request's body is
         self.places = 0  # that it has taken
         self.ahead = b""  # what was read too early, for the next read
@@ -8790,25 +8734,24 @@ class ClientConnection(TimedProtocol):
 
     async def _while_taken(self, sent: Awaitable[None]) -> None:
         """Wait until all is `sent`, as long as the client takes something of it."""
-        self._expect_less()
+        self._unsent = NEVER
+        self.time_out()
         try:
             with contextlib.suppress(ConnectionError):  # connection_lost tells
                 await sent
         finally:
-            self._unsent = None
+            self._unsent = 0
             self._due = 0.0
 
-    def _expect_less(self) -> None:
-        self._unsent = self.transport.get_write_buffer_size()
-        self._expect(self._limits.stall)
-
     def time_out(self) -> None:
-        if self._unsent is None:
+        unsent = self.transport.get_write_buffer_size()
+        if not self._unsent:
             super().time_out()
-        elif self.transport.get_write_buffer_size() >= self._unsent:
-            self.transport.abort()
+        elif unsent < self._unsent:
+            self._unsent = unsent
+            self._expect(self._limits.stall)
         else:
-            self._expect_less()
+            self.transport.abort()
 
     def reset(self) -> None:
         """Break off, by RST: HTTP/1.0 takes the usual FIN for the end of the answer."""
@@ -8837,9 +8780,7 @@ def _date(second: int) -> str:
 
 class Responder:
     """The one answer to a request: send(), or start(), push() with drain(), and end().
-
-    What is written to a client that is gone is dropped; `closed` tells.
-    """
+    What is written to a client that is gone is dropped; `closed` tells."""
 
     def __init__(self, conn: ClientConnection) -> None:
         self._conn = conn
@@ -8856,15 +8797,6 @@ class Responder:
         """Is nobody there who reads it?"""
         return self._conn.gone
 
-    @property
-    def _chunks(self) -> bool:
-        # HTTP/1.0 knows none: there the end of the connection ends the answer.
-        return self.request.version != "1.0"
-
-    @property
-    def _bodiless(self) -> bool:
-        return self.request.method == "HEAD"
-
     def release(self) -> None:
         """The request's body is no longer needed: others may have its place."""
         self._conn.keep_places(0)
@@ -8875,7 +8807,7 @@ class Responder:
         pairs = [*pairs, *SAFE_PAIRS, *self.pairs, ("date", _date(int(time.time())))]
         if not self.keep:
             pairs.append(("connection", "close"))
-        elif not self._chunks:
+        elif self.request.version == "1.0":
             pairs.append(("connection", "keep-alive"))
         head = encode_response_head(status, pairs)
         self.started = True
@@ -8887,7 +8819,9 @@ class Responder:
             pairs = [*pairs, ("content-length", str(len(body)))]
         head = self._answer_head(status, pairs)
         self.ended = True
-        if not self._conn.push(head if self._bodiless else head + body):
+        if self.request.method != "HEAD":
+            head += body
+        if not self._conn.push(head):
             await self._conn.drain()
 
     async def fail(self, exc: ProxyError) -> None:
@@ -8903,6 +8837,8 @@ class Responder:
 
     def start(self, status: int, pairs: Pairs) -> None:
         """Send the head of a streamed answer, with the first piece if that is there."""
+        # HTTP/1.0 knows no chunks: there the end of the connection ends the answer.
+        self._chunks = self.request.version != "1.0"
         self.keep = self.keep and self._chunks
         if self._chunks:
             pairs = [*pairs, ("transfer-encoding", "chunked")]
@@ -8911,7 +8847,7 @@ class Responder:
 
     def push(self, data: bytes, ending: bytes = b"") -> bool:
         """Send a piece of a streamed answer; False: call drain() before more."""
-        if self._bodiless or self.ended:
+        if self.ended or self.request.method == "HEAD":
             data = b""
         elif self._chunks:
             data = encode_chunk(data) + ending
@@ -8928,11 +8864,9 @@ class Responder:
 
 
 class HTTPServer:
-    """Calls `handler(request, responder)` for each request.
-
-    A ProxyError it raises before it began to answer is answered for it. At a shutdown
-    it is cancelled while `responder.closed` is false, and may write an error event.
-    """
+    """Calls `handler(request, responder)` for each request. A ProxyError it raises
+    before it began to answer is answered for it. At a shutdown it is cancelled while
+    `responder.closed` is false, and may write an error event."""
 
     def __init__(
         self, config: Config, handler: Callable[[Request, Responder], Awaitable[None]],
@@ -9064,18 +8998,18 @@ class HTTPServer:
         out.request = request
         out.pairs = _cors_pairs(request, self._config)
         body = body_framing(request, self._config.max_body_mb << 20)
-        keep = keeps_alive(request) and not self._closing
+        keep = keeps_alive(request.version, request.headers.get("connection"))
         out.keep = keep and body.done  # nobody reads the body of what is refused
         guard(request, self._config, conn.port)
         content = await self._read_body(conn, request, body)
         out.keep = keep
-        return request._replace(body=content, peer=conn.peer)
+        return Request(*request[:4], content, conn.peer)
 
     async def _read_body(
         self, conn: ClientConnection, request: Request, body: Body
     ) -> bytes:
-        coding = request.headers.get("content-encoding")
-        decoder = content_decoder(coding, self._config.max_body_mb << 20)
+        coding = request.headers.get("content-encoding", "identity")
+        decoder = ContentDecoder(coding, self._config.max_body_mb << 20)
         expectation = request.headers.get("expect")
         if expectation and request.version != "1.0":  # RFC 9110 10.1.1
             if expectation.lower() != "100-continue":
@@ -9091,7 +9025,7 @@ class HTTPServer:
                 raise ProtocolError("the request body took too long", status=408)
             data = body.feed(data) if data else body.eof()
             conn.ahead = body.rest
-            for part in decoder.feed(data) if decoder else (data,):
+            for part in decoder.feed(data):
                 pieces.append(part)
                 size += len(part)
                 if size > self._limits.heavy and not conn.places:
@@ -9099,8 +9033,7 @@ class HTTPServer:
                     began = time.monotonic()
                 elif len(part) == DECODED_SLICE:
                     await asyncio.sleep(0)
-        if decoder:
-            decoder.finish()
+        decoder.finish()
         if conn.heavy:
             conn.keep_places(size)
         return b"".join(pieces)
