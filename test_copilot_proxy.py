@@ -3032,8 +3032,8 @@ def unresolved_citations():
 # How much it may be today, which only falls; how much it shall be. The rooms are being
 # rewritten one by one: who lands one lowers the first number.
 HOUSE = {
-    "tokens": (76700, 69000),
-    "lines": (13550, 11000),
+    "tokens": (71150, 69000),
+    "lines": (12650, 11000),
     "tokens a code line": (8.5, 8.5),
     "ternaries in 1,000 statements": (25, 25),
     "packed assignments in 1,000 statements": (8, 8),
