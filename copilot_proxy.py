@@ -8741,7 +8741,7 @@ class ConnectionPool:
                 task.cancel()
                 raise TimeoutError("none within %g s" % self._connect_timeout)
             task.result()
-        except (OSError, UnicodeError, ConfigError) as exc:
+        except (OSError, UnicodeError, ConfigError, ConnectFailed) as exc:
             where = connection.origin.host
             if proxy:
                 where += " by the proxy " + proxy.origin.authority
