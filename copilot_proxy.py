@@ -2341,12 +2341,10 @@ class Reader:
 def event_object(event: SSEEvent) -> JSON:
     """The object that an event carries; raises UpstreamError for anything else."""
     try:
-        obj = loads(event.data)
-    except ValueError:
-        obj = None
-    if not isinstance(obj, dict):
-        raise UpstreamError("the upstream sent a broken piece of its answer; try again")
-    return obj
+        return loads_object(event.data)
+    except BadRequest:
+        words = "the upstream sent a broken piece of its answer; try again"
+        raise UpstreamError(words) from None
 
 
 class StopAt:
@@ -2892,8 +2890,7 @@ def _encode_parts(parts: Iterable[Any], source: str) -> List[JSON]:
     blocks: List[JSON] = []
     for part in parts:
         if isinstance(part, Text):
-            if part.text.strip():
-                blocks.append({"type": "text", "text": part.text})
+            blocks.append({"type": "text", "text": part.text})
         elif isinstance(part, Call):
             blocks.append(_encode_call(part))
         elif isinstance(part, Reasoning):
@@ -2910,8 +2907,6 @@ def _encode_parts(parts: Iterable[Any], source: str) -> List[JSON]:
 
 def _encode_tools(conversation: Conversation) -> JSON:
     """`tools` and `tool_choice`."""
-    if not conversation.tools:
-        return {}
     tools = []
     for tool in conversation.tools:
         entry = given(
@@ -8200,7 +8195,8 @@ class UpstreamConnection(TimedProtocol):
     def close_if_stale(self) -> bool:
         """Close it if no other exchange can begin on it; True = none can."""
         stale = (
-            self.ready  # with an end, or with bytes that nobody has asked for
+            self.unread > 0  # bytes that nobody has asked for
+            or self.reader.at_eof()
             or self.transport.is_closing()
             or self.transport.get_write_buffer_size() > 0
             or time.time() >= self._latest
@@ -8211,16 +8207,11 @@ class UpstreamConnection(TimedProtocol):
 
     # -- an exchange -----------------------------------------------------------------
 
-    @property
-    def ready(self) -> bool:
-        """Does read() give bytes or the end without waiting?"""
-        return self.unread > 0 or self.reader.at_eof()
-
     async def pour(self, take: Callable[[bytes], bool], seconds: float) -> None:
         """Give the bytes to `take` the moment they come, b"" at the end, until it
         returns False; what it raises is raised here. A reader that is woken for them
         costs a turn of the event loop: 25 us of 60."""
-        while self.ready:
+        while self.unread or self.reader.at_eof():
             if not take(await self.read(seconds)):
                 return
         poured = self._loop.create_future()
@@ -8455,7 +8446,7 @@ class ConnectionPool:
                 task.cancel()
                 raise TimeoutError("none within %g s" % self._connect_timeout)
             task.result()
-        except (OSError, UnicodeError, ConfigError) as exc:
+        except (OSError, UnicodeError, ConfigError, ConnectFailed) as exc:
             where = connection.origin.host
             if proxy:
                 where += " by the proxy " + proxy.origin.authority
@@ -8699,16 +8690,14 @@ class ClientConnection(TimedProtocol):
     async def take_places(self, size: int) -> None:
         """Wait until there is room for a heavy body."""
         self.heavy = True
-        while self.places < min(self._needed(size), self._limits.places):
+        needed = math.ceil(size / self._limits.heavy)
+        while self.places < min(needed, self._limits.places):
             await self._places.acquire()
             self.places += 1
 
-    def _needed(self, size: int) -> int:
-        return math.ceil(size / self._limits.heavy)
-
     def keep_places(self, size: int) -> None:
         """Give back what a body of this size does not need: all with 0."""
-        while self.places > self._needed(size):
+        while self.places > math.ceil(size / self._limits.heavy):
             self.places -= 1
             self._places.release()
 

@@ -5205,6 +5205,15 @@ def test_hub_translation_never_makes_up_an_end():
     assert frames(hub.feed(b"data: one\n\n") + hub.fail(caught.value))[-1][0] == "error"
 
 
+def test_hub_translation_ends_before_a_stop_sequence():
+    hub = cp.Translation(LineReader(), cp.MessagesWriter("msg_1", "m"), stops=("wo",))
+    hub.feed(b"data: one \n\ndata: two\n\ndata: end\n\n")
+    hub.finish()
+    whole = hub.whole()
+    assert whole["content"] == [{"type": "text", "text": "one t"}]
+    assert (whole["stop_reason"], whole["stop_sequence"]) == ("stop_sequence", "wo")
+
+
 def test_hub_stop_sequence_ends_the_text():
     for stops, pieces, expected in [
         (("END",), ["one E", "N", "D two"], "one "),
