@@ -5467,7 +5467,7 @@ def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -
     return verdict
 
 
-def walk(fit: Fit, repairs: Repairs) -> None:
+def walk(repairs: Repairs, fit: Fit) -> None:
     """Show each object of a request to the rules of its kind, outer ones first."""
     for key in WALKED:
         fit.member = key
@@ -6520,12 +6520,13 @@ def answer_calls(turns: List[JSON], waiting: Dict[str, None]) -> List[JSON]:
         if others != blocks:
             turn["content"] = others
     results += [{**UNANSWERED, "tool_use_id": call_id} for call_id in waiting]
+    if not results:
+        return turns
     homes = [turn for turn in turns if turn.get("role") == "user"]
-    if results and not homes:
+    if not homes:
         homes = [{"role": "user"}]
         turns = homes + turns
-    if results:
-        homes[0]["content"] = results + as_blocks(homes[0].get("content"))
+    homes[0]["content"] = results + as_blocks(homes[0].get("content"))
     return turns
 
 
@@ -6992,7 +6993,7 @@ def plan_steps(subject: str, *learnt: str) -> List[Step]:
         if not rule.kinds:
             steps.append(rule.repair)
         elif not repairs:
-            steps.append(functools.partial(walk, repairs=repairs))
+            steps.append(functools.partial(walk, repairs))
         for kind in rule.kinds.split():
             repairs.setdefault(kind, []).append(rule.repair)
     return steps
@@ -7031,13 +7032,14 @@ class Fitter:
             found = rule.words and re.search(rule.words, exc.words, re.I | re.S)
             if not found:
                 continue
+            known = learnt.get(rule.name, {})
             details = rule.learn(fit, "".join(filter(None, found.groups())))
-            news = sorted(details.difference(learnt.get(rule.name, ())))
+            news = sorted(details - known.keys())
             if not news:  # these words may be another rule's
                 continue
-            known = learnt.setdefault(rule.name, {})
             for name in news:
                 keep_newest(known, name, None, MAX_LESSONS)
+            learnt[rule.name] = known
             keep_newest(self._learnt, subject, learnt, MAX_SUBJECTS)
             # Logged: not the upstream's words, which may quote the prompt, nor prints.
             names = [name for name in news[:8] if re.fullmatch(r"[\w.*-]{1,60}", name)]
