@@ -7009,8 +7009,8 @@ class Fitter:
             names = [name for name in news[:8] if re.fullmatch(r"[\w.*-]{1,60}", name)]
             if rule.learn is thought_prints:
                 names = []
-            told = f"{rule.name} {', '.join(names)}"
-            return f"{fit.model.id} refuses this, so it is sent otherwise: {told}"
+            lesson = f"{rule.name} {', '.join(names)}"
+            return f"{fit.model.id} refuses this, so it is sent otherwise: {lesson}"
         return ""
 
 
