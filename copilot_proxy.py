@@ -5278,7 +5278,7 @@ class Fit:
     stops: Tuple[str, ...] = ()  # at which the proxy itself has to cut
     member = ""  # the member that the walk is in
     cuts = 0  # how many schemas have lost their `$schema`
-    turn = 0  # the number of the turn that the walk is in
+    turn = 0  # of the user's and the model's, the number that the walk is in
     pictures = False  # whether there are any
 
     def __init__(
@@ -5363,7 +5363,7 @@ class Fit:
             return cut_schemas(text[start:end], self.cuts).encode("utf-8")
         if 2 * (end - start) < len(text):
             return text[start:end].encode("utf-8")
-        # The bulk is not copied: each megabyte that is allocated costs a millisecond.
+        # The bulk is not copied: a megabyte newly allocated costs up to a millisecond.
         before = len(text[:start].encode("utf-8"))
         behind = len(text[end:].encode("utf-8"))
         return memoryview(raw)[before : len(raw) - behind]
@@ -5407,7 +5407,7 @@ def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -
     inner_keys = ("tools",) if kind else INNER  # a namespace has tools
     for item in items:
         if type(item) is not dict:
-            if depth < 2:
+            if depth < 2:  # deeper ones may be what an unknown block holds
                 at = f"{path_of(fit.body, items)}.{items.index(item)}"
                 expect(item, dict, at)
             continue
@@ -5431,7 +5431,7 @@ def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -
     return verdict
 
 
-def walk(fit: Fit, repairs: Repairs) -> None:
+def walk(repairs: Repairs, fit: Fit) -> None:
     """Show each object of a request to the rules of its kind, outer ones first."""
     for key in WALKED:
         fit.member = key
@@ -6412,7 +6412,7 @@ def fit_system_turn(fit: Fit, turn: JSON) -> int:
     if refused or not takes_beta(fit, MID_SYSTEM_BETA):  # that model refuses it too
         turn.pop("output_config", None)
         turn["role"] = "user"
-        fit.turn += 1
+        fit.turn += 1  # which it counts as from here on
         return CHANGED
     if MID_SYSTEM_BETA not in fit.betas:
         fit.betas.append(MID_SYSTEM_BETA)
@@ -6484,12 +6484,13 @@ def answer_calls(turns: List[JSON], waiting: Dict[str, None]) -> List[JSON]:
         if others != blocks:
             turn["content"] = others
     results += [{**UNANSWERED, "tool_use_id": call_id} for call_id in waiting]
+    if not results:
+        return turns
     homes = [turn for turn in turns if turn.get("role") == "user"]
-    if results and not homes:
+    if not homes:
         homes = [{"role": "user"}]
         turns = homes + turns
-    if results:
-        homes[0]["content"] = results + as_blocks(homes[0].get("content"))
+    homes[0]["content"] = results + as_blocks(homes[0].get("content"))
     return turns
 
 
@@ -6500,7 +6501,7 @@ def is_answer(turn: JSON) -> bool:
 
 def pair_blocks(fit: Fit) -> None:
     """Every tool_use is answered in the user's next turn, and nothing else is."""
-    if fit.calls == fit.results:  # as nearly always
+    if fit.calls == fit.results:  # each right behind its call, as nearly always
         return
     paired: List[JSON] = []
     waiting: Dict[str, None] = {}
@@ -6956,7 +6957,7 @@ def plan_steps(subject: str, *learnt: str) -> List[Step]:
         if not rule.kinds:
             steps.append(rule.repair)
         elif not repairs:
-            steps.append(functools.partial(walk, repairs=repairs))
+            steps.append(functools.partial(walk, repairs))
         for kind in rule.kinds.split():
             repairs.setdefault(kind, []).append(rule.repair)
     return steps
@@ -6995,20 +6996,21 @@ class Fitter:
             found = rule.words and re.search(rule.words, exc.words, re.I | re.S)
             if not found:
                 continue
+            known = learnt.get(rule.name, {})
             details = rule.learn(fit, "".join(filter(None, found.groups())))
-            news = sorted(details.difference(learnt.get(rule.name, ())))
+            news = sorted(details - known.keys())
             if not news:  # these words may be another rule's
                 continue
-            known = learnt.setdefault(rule.name, {})
             for name in news:
                 keep_newest(known, name, None, MAX_LESSONS)
+            learnt[rule.name] = known
             keep_newest(self._learnt, subject, learnt, MAX_SUBJECTS)
             # Logged: not the upstream's words, which may quote the prompt, nor prints.
             names = [name for name in news[:8] if re.fullmatch(r"[\w.*-]{1,60}", name)]
             if rule.learn is thought_prints:
                 names = []
-            told = f"{rule.name} {', '.join(names)}"
-            return f"{fit.model.id} refuses this, so it is sent otherwise: {told}"
+            lesson = f"{rule.name} {', '.join(names)}"
+            return f"{fit.model.id} refuses this, so it is sent otherwise: {lesson}"
         return ""
 
 
