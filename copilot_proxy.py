@@ -10160,9 +10160,11 @@ class CopilotClient:
 
     def who_pays(self, initiator: Initiator) -> str:
         """`agent` for a client's retry and for our own, as with the official client."""
-        when, place = self._prompts.get(initiator.key, (-1e9, 0))
-        repeated = place in (0, initiator.place) and self._clock() - when < REPEATED
-        return "agent" if repeated else initiator.who
+        seen = self._prompts.get(initiator.key)
+        if seen and seen[1] in (0, initiator.place):
+            if self._clock() - seen[0] < REPEATED:
+                return "agent"
+        return initiator.who
 
     def _note(self, initiator: Initiator, exc: Optional[ProxyError] = None) -> None:
         """Remember a prompt that Copilot looked at."""
