@@ -7454,8 +7454,10 @@ class UsageLedger:
         """Add one request that has ended, a failed one too."""
         self._recent.append(served)
         end = served.at + served.seconds
-        begun = {"client": served.client or None, "first": served.at, "last": end}
-        about, models = self._sessions.get(served.session) or (begun, {})
+        about, models = self._sessions.get(served.session) or (
+            {"client": served.client or None, "first": served.at, "last": end},
+            {},
+        )
         about["last"] = max(about["last"], end)
         keep_newest(self._sessions, served.session, (about, models), MAX_SESSIONS)
         minute = self._minutes.setdefault(int(end) // 60, {})
@@ -7705,8 +7707,8 @@ def _short_hash(text: str) -> str:
 def session_of(headers: Mapping[str, str], body: JSON, peer: str) -> str:
     """Whose request it is, as a name that is safe in headers, paths and logs."""
     name = next(filter(None, map(headers.get, SESSION_HEADERS)), "")
-    if not name:
-        user = text_at(body.get("metadata"), "user_id")
+    if not name and "metadata" in body:
+        user = text_at(body["metadata"], "user_id")
         found = USER_SESSION.search(user[:1000])
         name = found[1] if found else ""
     key = headers.get("x-api-key") or headers.get("authorization")
