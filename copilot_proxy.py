@@ -5309,7 +5309,7 @@ class Fit:
     stops: Tuple[str, ...] = ()  # at which the proxy itself has to cut
     member = ""  # the member that the walk is in
     cuts = 0  # how many schemas have lost their `$schema`
-    turn = 0  # the number of the turn that the walk is in
+    turn = 0  # of the user's and the model's, the number that the walk is in
     pictures = False  # whether there are any
 
     def __init__(
@@ -5394,7 +5394,7 @@ class Fit:
             return cut_schemas(text[start:end], self.cuts).encode("utf-8")
         if 2 * (end - start) < len(text):
             return text[start:end].encode("utf-8")
-        # The bulk is not copied: each megabyte that is allocated costs a millisecond.
+        # The bulk is not copied: a megabyte that is allocated costs up to a millisecond.
         before = len(text[:start].encode("utf-8"))
         behind = len(text[end:].encode("utf-8"))
         return memoryview(raw)[before : len(raw) - behind]
@@ -5438,7 +5438,7 @@ def visit(fit: Fit, items: List[Any], kind: str, repairs: Repairs, depth: int) -
     inner_keys = ("tools",) if kind else INNER  # a namespace has tools
     for item in items:
         if type(item) is not dict:
-            if depth < 2:
+            if depth < 2:  # deeper ones may be what an unknown block holds
                 at = f"{path_of(fit.body, items)}.{items.index(item)}"
                 expect(item, dict, at)
             continue
@@ -5860,21 +5860,17 @@ def fit_messages_tool(fit: Fit, tool: JSON) -> int:
     if kind.startswith(UNSERVED_BY_MESSAGES):
         fit.tell(f"tool {kind}")
         return GONE
-    verdict = KEPT
+    before = {**tool}
     if kind == "function":
         plain = {**tool_holder(tool)}
         tool.clear()
         tool.update(name=plain.get("name"), description=plain.get("description"))
         tool["input_schema"] = plain.get("parameters") or {}
         drop_nulls(tool)
-        verdict = CHANGED
-    refused = {"eager_input_streaming"}
+    tool.pop("eager_input_streaming", None)
     if tool.get("defer_loading"):
-        refused.add("cache_control")
-    for key in refused & tool.keys():
-        del tool[key]
-        verdict = CHANGED
-    return verdict
+        tool.pop("cache_control", None)
+    return tool != before
 
 
 def is_blank(text: Any) -> bool:
@@ -6447,7 +6443,7 @@ def fit_system_turn(fit: Fit, turn: JSON) -> int:
     if refused or not takes_beta(fit, MID_SYSTEM_BETA):  # that model refuses it too
         turn.pop("output_config", None)
         turn["role"] = "user"
-        fit.turn += 1
+        fit.turn += 1  # which it counts as from here on
         return CHANGED
     if MID_SYSTEM_BETA not in fit.betas:
         fit.betas.append(MID_SYSTEM_BETA)
@@ -6535,7 +6531,7 @@ def is_answer(turn: JSON) -> bool:
 
 def pair_blocks(fit: Fit) -> None:
     """Every tool_use is answered in the user's next turn, and nothing else is."""
-    if fit.calls == fit.results:  # as nearly always
+    if fit.calls == fit.results:  # each right behind its call, as nearly always
         return
     paired: List[JSON] = []
     waiting: Dict[str, None] = {}
@@ -11172,7 +11168,9 @@ class App:
         exchange.names = fit.names
         exchange.stops = exchange.conversation.stop or fit.stops
         exchange.left_out = ", ".join([*left_out, *fit.left_out])[:400]
-        return fit, fit.encode()
+        raw = fit.encode()
+        fit.client = client._replace(text="")  # nor its text while they wait
+        return fit, raw
 
     async def _answer(self, exchange: Exchange, sink: Any) -> None:
         """Stream the translation, or fold it into one object: the same answer."""
