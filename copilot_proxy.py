@@ -5394,7 +5394,7 @@ class Fit:
             return cut_schemas(text[start:end], self.cuts).encode("utf-8")
         if 2 * (end - start) < len(text):
             return text[start:end].encode("utf-8")
-        # The bulk is not copied: a megabyte that is allocated costs up to a millisecond.
+        # The bulk is not copied: a megabyte newly allocated costs up to a millisecond.
         before = len(text[:start].encode("utf-8"))
         behind = len(text[end:].encode("utf-8"))
         return memoryview(raw)[before : len(raw) - behind]
