@@ -672,11 +672,11 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
     `headers` needs only .get("retry-after"). A context overflow comes back as
     ContextOverflow, everything else as UpstreamError with the upstream's status.
     """
+    text = body.decode("utf-8", "replace")
     try:
-        error = _words_in(json.loads(body.decode("utf-8", "replace")))
+        error = _words_in(json.loads(text))
     except (ValueError, RecursionError):
-        text = body[:MAX_PAGE].decode("utf-8", "replace")
-        error = ErrorWords(_words_in_text(text))
+        error = ErrorWords(_words_in_text(text[:MAX_PAGE]))
     if not error.words:
         error = error._replace(words=f"the upstream answered {status} without a word")
     if not 400 <= status < 600:
@@ -948,6 +948,13 @@ def loads_object(raw: bytes) -> JSON:
     if not isinstance(value, dict):
         raise BadRequest("the body must be a JSON object")
     return value
+
+
+def read_object(raw: bytes) -> JSON:
+    """The JSON object in `raw`; {} = there is none."""
+    with contextlib.suppress(BadRequest):
+        return loads_object(raw)
+    return {}
 
 
 def dumps(value: Any) -> bytes:
@@ -1242,12 +1249,9 @@ REQUEST_LINE = re.compile(r"(%s) ([!$-;=?-~]+) HTTP/(1\.[0-9])" % _TOKEN)
 STATUS_LINE = re.compile(r"HTTP/(1\.[0-9]) ([1-5][0-9][0-9])(?: (%s))?" % _VALUE)
 FIELD = re.compile(r"(%s):(%s)" % (_TOKEN, _VALUE))  # [ \t]* there is quadratic
 # The end of a chunk's data, with which the next one begins: its size and extensions.
+_EXTENSION = r"[ \t]*;[ \t]*%s(?:[ \t]*=[ \t]*(?:%s|%s))?" % (_TOKEN, _TOKEN, _QUOTED)
 CHUNK_LINE = re.compile(
-    (
-        r"\r\n([0-9A-Fa-f]{1,16})"
-        r"((?:[ \t]*;[ \t]*%s(?:[ \t]*=[ \t]*(?:%s|%s))?)*)\r\n"
-        % (_TOKEN, _TOKEN, _QUOTED)
-    ).encode("ascii")
+    rb"\r\n([0-9A-Fa-f]{1,16})((?:%b)*)\r\n" % _EXTENSION.encode("ascii")
 )
 LENGTH = re.compile(r"[0-9]{1,19}")  # 19 digits reach 2^63
 HOST = re.compile(
@@ -1262,10 +1266,11 @@ REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 REQUEST_LIMITS = (16384, 16384, 32768, 100)  # nginx: 8k lines, 32k in all
 RESPONSE_LIMITS = (16384, 65536, 65536, 128)  # github.com's CSP alone is 4k
 TRAILER_LIMITS = (1024, 16384, 16384, 64)  # its first line is the last chunk's
-UNLIMITED = 1 << 63
+UNLIMITED = math.inf
 MAX_BLANK_LINES = 4  # before a request; RFC 9112 2.2 asks for one
 MAX_CHUNK_LINE = 1024
 MAX_EXTENSIONS = 16384  # in a message; CVE-2023-39326 is a drip of ignored bytes
+CODINGS = ("identity", "gzip", "x-gzip", "deflate", "zstd" if zstd else "")
 DECODED_SLICE = 1 << 20  # bytes undone at once: some milliseconds
 ZSTD_ERROR = getattr(zstd, "ZstdError", zlib.error)
 ZSTD_WINDOW = 23  # 8 MB by its logarithm: all that RFC 9659 allows senders
@@ -1365,29 +1370,28 @@ def parse_response_head(lines: List[str]) -> ResponseHead:
     return ResponseHead(int(status), reason, version, headers)
 
 
-def keeps_alive(head: Union[Request, ResponseHead]) -> bool:
-    """Does the sender of `head` want to use the connection again?"""
-    options = head.headers.get("connection")
-    if options is None:  # as it is on most of them
-        return head.version != "1.0"
+@functools.lru_cache(maxsize=64)
+def keeps_alive(version: str, options: Optional[str]) -> bool:
+    """Does a sender whose `Connection` has these options want to use it again?"""
+    if options is None:
+        return version != "1.0"
     words = [word.strip(" \t") for word in options.lower().split(",")]
-    return "close" not in words and (head.version != "1.0" or "keep-alive" in words)
+    return "close" not in words and (version != "1.0" or "keep-alive" in words)
 
 
 class HeadReader:
     """A head coming in: feed() until it gives lines; `rest` is then what followed them.
-
     No byte is judged twice, and the first wrong one is refused when it comes: a TLS
-    greeting need not have an LF, and waits for us.
-    """
+    greeting need not have an LF, and waits for us."""
+
+    rest = b""
+    _blank = 0  # lines before the first
+    _size = 0  # bytes of fields
 
     def __init__(self, limits: Tuple[int, int, int, int] = REQUEST_LIMITS) -> None:
-        self.rest = b""
         self._limits = limits
         self._lines: List[str] = []  # the whole ones
         self._line = bytearray()  # the incomplete one
-        self._blank = 0  # lines before the first
-        self._size = 0  # bytes of fields
 
     def feed(self, data: bytes) -> List[str]:
         """Take the next bytes; give the lines without the empty last one, [] while it
@@ -1401,41 +1405,39 @@ class HeadReader:
                 return lines
         while data:
             piece, newline, data = data.partition(b"\n")
-            self._line += piece
-            self._check_line()
-            if newline and self._end_line():
+            if self._take(piece, newline):
                 self.rest = data
                 return self._lines
         return []
 
-    def _check_line(self) -> None:
-        room, longest, block, _ = self._limits
+    def _take(self, piece: bytes, newline: bytes) -> bool:
+        """Judge more of a line; True: it is the empty one that ends the others."""
+        room, longest, block, most = self._limits
         status = 414
+        line = self._line
+        line += piece
         if self._lines:
             room = min(longest, block - self._size)
             status = 431
-        elif not FIRST_BYTE.match(self._line):
+        elif not FIRST_BYTE.match(line):
             raise ProtocolError("not HTTP (this port speaks http, not https)")
-        if len(self._line) > room + len(b"\r"):
+        if len(line) > room + len(b"\r"):
             raise ProtocolError("a line is too long", status=status)
-
-    def _end_line(self) -> bool:
-        """Put the line to the others; True: it was the empty one that ends them."""
-        line = self._line.decode("latin-1")
-        self._line.clear()
-        if not line.endswith("\r"):
+        if not newline:
+            return False
+        if not line.endswith(b"\r"):
             raise ProtocolError("a line ends without CR")
-        if line == "\r" and self._lines:
+        self._line = bytearray()
+        if line == b"\r" and self._lines:
             return True
-        if line == "\r":
+        if line == b"\r":
             self._blank += 1
             if self._blank > MAX_BLANK_LINES:
                 raise ProtocolError("too many blank lines")
             return False
         if self._lines:
-            self._size += len(line) + len("\n")
-        self._lines.append(line[:-1])
-        _, _, block, most = self._limits
+            self._size += len(line + newline)
+        self._lines.append(line[:-1].decode("latin-1"))
         if self._size > block or len(self._lines) > most + 1:
             raise ProtocolError("the header fields are too large", status=431)
         return False
@@ -1445,28 +1447,28 @@ class HeadReader:
 
 
 class Body:
-    """A body coming in, of `length` bytes, or None: until the connection ends.
+    """A body coming in: feed() until `done`; `rest` is then what followed it. One of
+    UNLIMITED length goes until the connection ends."""
 
-    feed() until `done`; `rest` is then what followed it.
-    """
+    done = False
+    rest = b""
 
-    def __init__(self, length: Optional[int]) -> None:
-        self.done = length == 0
-        self.rest = b""
-        self._closes = length is None
-        self._left = UNLIMITED if length is None else length
+    def __init__(self, length: float) -> None:
+        self._left: Any = length
+        self.done = not length
 
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes."""
-        body = data[: self._left]
-        self._left -= len(body)
+        if len(data) > self._left:
+            self.rest = data[self._left :]
+            data = data[: self._left]
+        self._left -= len(data)
         self.done = not self._left
-        self.rest += data[len(body) :]
-        return body
+        return data
 
     def eof(self) -> bytes:
         """The peer closed; raises ProtocolError when that cut the body short."""
-        self.done = self.done or self._closes
+        self.done = self.done or self._left == UNLIMITED
         if not self.done:
             raise ProtocolError("the connection ended inside a body")
         return b""
@@ -1475,9 +1477,8 @@ class Body:
 class ChunkedBody(Body):
     """A chunked body (RFC 9112 7.1); extensions and trailers are checked, not kept."""
 
-    def __init__(self, limit: int = UNLIMITED) -> None:
-        super().__init__(0)
-        self.done = False
+    def __init__(self, limit: float = UNLIMITED) -> None:
+        self._left = 0  # bytes of this chunk
         self._limit = limit  # bytes that may come
         self._extensions = MAX_EXTENSIONS  # bytes of them that may come
         self._tail = b"\r\n"  # of the line that is incomplete
@@ -1486,38 +1487,33 @@ class ChunkedBody(Body):
     def feed(self, data: bytes) -> bytes:
         """Take wire bytes, give body bytes; raises ProtocolError 400, 413 or 431."""
         data = self._tail + data
-        pieces = []
-        at = 0
-        while not self._trailer:
-            piece = data[at : at + self._left]
-            pieces.append(piece)
-            at += len(piece)
-            self._left -= len(piece)
-            if self._left:
-                break
+        pieces = [data[: self._left]]
+        at = self._left  # the end of a chunk's data, perhaps of what is still to come
+        while at < len(data) and not self._trailer:
             line = CHUNK_LINE.match(data, at, at + MAX_CHUNK_LINE)
             if not line:
                 break
-            self._take_size(*line.groups())
-            # The last one's line stands for the first line in the trailer's head.
-            at = line.start(1) if self._trailer else line.end()
+            size = int(line[1], 16)
+            self._limit -= size
+            if self._limit < 0:
+                raise ProtocolError("the body is too large", status=413)
+            self._extensions -= len(line[2])
+            if self._extensions < 0:
+                raise ProtocolError("the chunk extensions are too large")
+            start = line.end()
+            at = start + size
+            pieces.append(data[start:at])
+            if not size:
+                # The last one's line stands for the first line in the trailer's head.
+                self._trailer = HeadReader(TRAILER_LIMITS)
+                at = line.start(1)
+        self._left = max(at - len(data), 0)
         self._tail = data[at:]
         if self._trailer:
             self._feed_trailer(self._trailer)
         elif len(self._tail) >= MAX_CHUNK_LINE or self._tail.find(b"\n", 2) > 0:
             raise ProtocolError("a chunk is malformed, or longer than its size")
         return b"".join(pieces)
-
-    def _take_size(self, size: bytes, extensions: bytes) -> None:
-        self._left = int(size, 16)
-        if not self._left:
-            self._trailer = HeadReader(TRAILER_LIMITS)
-        self._limit -= self._left
-        if self._limit < 0:
-            raise ProtocolError("the body is too large", status=413)
-        self._extensions -= len(extensions)
-        if self._extensions < 0:
-            raise ProtocolError("the chunk extensions are too large")
 
     def _feed_trailer(self, trailer: HeadReader) -> None:
         lines = trailer.feed(self._tail)
@@ -1529,22 +1525,16 @@ class ChunkedBody(Body):
 
 
 def body_framing(
-    head: Union[Request, ResponseHead], limit: int = UNLIMITED,
-    unsaid: Optional[int] = 0,
+    head: Union[Request, ResponseHead], limit: float = UNLIMITED, unsaid: float = 0
 ) -> Body:
-    """The reader of the body after `head`, of `unsaid` bytes when no field tells.
-
-    Raises ProtocolError, 413 above `limit` bytes.
-    """
+    """The reader of the body after `head`, of `unsaid` bytes when no field tells;
+    raises ProtocolError, 413 above `limit` bytes."""
     coding = head.headers.get("transfer-encoding")
     length = head.headers.get("content-length")
     if coding is not None:
         # RFC 9112 6.1: each of these three is a way to smuggle a request.
         if coding.lower() != "chunked" or length is not None or head.version == "1.0":
-            raise ProtocolError(
-                "Transfer-Encoding must be chunked, without "
-                "Content-Length, and not in HTTP/1.0"
-            )
+            raise ProtocolError("Transfer-Encoding must be chunked, and stand alone")
         return ChunkedBody(limit)
     if length is None:
         return Body(unsaid)
@@ -1560,31 +1550,37 @@ def response_framing(method: str, head: ResponseHead) -> Body:
     bodiless = method == "HEAD" or head.status < 200 or head.status in (204, 304)
     if bodiless or method == "CONNECT" and head.status < 300:
         return Body(0)
-    return body_framing(head, unsaid=None)
+    return body_framing(head, unsaid=UNLIMITED)
 
 
-class CodedContent:
-    """Undoes a Content-Encoding, in slices, each when it is wanted.
-
-    It may give `limit` bytes, of one member after another (RFC 1952 2.2).
-    """
+class ContentDecoder:
+    """Undoes a Content-Encoding (else ProxyError 415), in slices, each when it is
+    wanted: `limit` bytes at most, of one member after another (RFC 1952 2.2)."""
 
     def __init__(self, coding: str, limit: int) -> None:
-        self._coding = coding
+        self._coding = coding.lower() or "identity"
         self._left = limit  # bytes that may come out
         self._engine: Any = None
+        if self._coding not in CODINGS:
+            raise ProxyError(
+                "Content-Encoding %s cannot be read here (zstd takes Python 3.14): "
+                "send the body as it is, or in gzip or deflate; in Codex set "
+                "features.enable_request_compression=false." % ascii(coding[:40]),
+                status=415,
+            )
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take coded bytes, give plain ones; raises ProtocolError, 413 at the limit."""
+        if self._coding == "identity":
+            yield data
+            return
         piece = b""
         while data or len(piece) == DECODED_SLICE:
             engine = self._engine or self._new_engine(data)
             try:
                 piece = engine.decompress(data, DECODED_SLICE)
             except (zlib.error, ZSTD_ERROR) as exc:
-                raise ProtocolError(
-                    f"the body is not proper {self._coding} ({exc})"
-                ) from None
+                raise ProtocolError(f"not proper {self._coding} ({exc})") from None
             self._left -= len(piece)
             if self._left < 0:
                 raise ProtocolError("the decoded body is too large", status=413)
@@ -1610,26 +1606,6 @@ class CodedContent:
         """The body has ended; raises ProtocolError when that cut it short."""
         if self._engine:
             raise ProtocolError(f"the {self._coding} body is cut short")
-
-
-def content_decoder(coding: Optional[str], limit: int) -> Optional[CodedContent]:
-    """What undoes the Content-Encoding of a request, None where it has none; raises
-    ProxyError 415."""
-    coding = (coding or "identity").lower()
-    if coding == "identity":
-        return None
-    if coding in ("gzip", "x-gzip", "deflate") or coding == "zstd" and zstd:
-        return CodedContent(coding, limit)
-    advice = "send the body as it is, or in gzip or deflate."
-    if coding == "zstd":
-        advice = (
-            "that takes Python 3.14. Send the body as it is; in Codex set "
-            "features.enable_request_compression=false."
-        )
-    raise ProxyError(
-        "Content-Encoding %s cannot be read here: %s" % (ascii(coding[:40]), advice),
-        status=415,
-    )
 
 
 # -- what is sent ------------------------------------------------------------------
@@ -1683,6 +1659,11 @@ MESSAGES = "/v1/messages"
 CHAT = "/chat/completions"
 RESPONSES = "/responses"
 EMBEDDINGS = "/embeddings"
+# What each client dialect can be served from, best first.
+ENDPOINT_CHOICE = {
+    "anthropic": (MESSAGES, CHAT, RESPONSES), "openai": (CHAT, MESSAGES, RESPONSES),
+    "responses": (RESPONSES, MESSAGES, CHAT),
+}
 
 
 def _strings(obj: JSON, key: str) -> Tuple[str, ...]:
@@ -1724,8 +1705,7 @@ class Model(NamedTuple):
 
 
 # Copilot's own choice of a model for a conversation, at a tenth less (UPSTREAM 22.1).
-# Served as it stands here: without a model, which chat takes (the choice was not to be
-# had).
+# As it stands here where that was not to be had: chat takes requests without a model.
 AUTO = "auto"
 AUTO_MODEL = Model(AUTO, "Auto", "GitHub")
 
@@ -1815,15 +1795,6 @@ def parse_models(reply: Any) -> List[Model]:
     ]
 
 
-# -- endpoints -----------------------------------------------------------------
-
-# What each client dialect can be served from, best first.
-ENDPOINT_CHOICE = {
-    "anthropic": (MESSAGES, CHAT, RESPONSES), "openai": (CHAT, MESSAGES, RESPONSES),
-    "responses": (RESPONSES, MESSAGES, CHAT),
-}
-
-
 # -- names ---------------------------------------------------------------------
 
 FAMILIES = "haiku fable opus sonnet".split()  # Claude Code's short names (CLIENTS 1)
@@ -1856,8 +1827,8 @@ def switched_off(model: Model) -> Forbidden:
     """The refusal of a model whose terms nobody has accepted, or an owner forbids."""
     return Forbidden(
         f"GitHub Copilot has the model {model.id} switched off for this account; "
-        "enable it "
-        "under github.com/settings/copilot, or ask your organisation's administrator.",
+        "enable it under github.com/settings/copilot, or ask your organisation's "
+        "administrator.",
         code="model_disabled",
         should_retry=False,
     )
@@ -1888,7 +1859,6 @@ def _fits(name: str, pattern: str) -> bool:
 
 class Catalogue(List[Model]):
     """An account's models in the upstream's order, and what names mean among them.
-
     `default` is the model for clients that name none, "" = the catalogue's own;
     `renamed` are pairs of a name, with `*` for anything, and the id that it stands for.
     """
@@ -1914,24 +1884,25 @@ class Catalogue(List[Model]):
         kind = "embeddings" if dialect == "embeddings" else "chat"
         if name in ("", "default"):
             return self.default(kind)
-        if kind == "embeddings":
-            return self._named(name, kind)
-        if name.lower() == AUTO:
-            return AUTO_MODEL
-        if name == CODEX_REVIEW:
-            model = self.default()
-            able = [
-                each for each in self if each.offered and RESPONSES in each.endpoints
-            ]
-            return able[0] if able and RESPONSES not in model.endpoints else model
-        if self.auto_only:
-            raise NotFound(
-                "this GitHub Copilot plan is Auto only: GitHub chooses the model, as "
-                "on Copilot Free and Student, and %s cannot be named. Ask for the "
-                "model `auto`, or map the name to it: MODEL_MAP=*=auto"
-                % ascii(name[:100]),
-                code="model_not_found",
-            )
+        if kind == "chat":
+            if name.lower() == AUTO:
+                return AUTO_MODEL
+            if name == CODEX_REVIEW:
+                model = self.default()
+                able = (
+                    each
+                    for each in (model, *self.choices())
+                    if RESPONSES in each.endpoints
+                )
+                return next(able, model)
+            if self.auto_only:
+                raise NotFound(
+                    "this GitHub Copilot plan is Auto only: GitHub chooses the model, "
+                    "as on Copilot Free and Student, and %s cannot be named. Ask for "
+                    "the model `auto`, or map the name to it: MODEL_MAP=*=auto"
+                    % ascii(name[:100]),
+                    code="model_not_found",
+                )
         return self._named(name, kind)
 
     def _named(self, name: str, kind: str) -> Model:
@@ -2051,10 +2022,8 @@ MIN_COMPACT_WINDOW = 60_000  # Claude Code compacts 33,000 below it (CLIENTS 1)
 
 
 def claude_environment(models: Catalogue) -> Dict[str, str]:
-    """The variables that tell Claude Code this account's models, for any shell.
-
-    Families that the account lacks are left out; on an Auto-only plan all are Auto.
-    """
+    """The variables that tell Claude Code this account's models: no families that the
+    account lacks, and Auto for all on an Auto-only plan."""
     env = {}
     chosen = None
     with contextlib.suppress(ProxyError):
@@ -7600,9 +7569,7 @@ def fold_usage(lines: Iterable[bytes], since: str) -> List[Tuple[Any, ...]]:
     and credits."""
     days: Tallies = {}
     for line in lines:
-        record: JSON = {}
-        with contextlib.suppress(BadRequest):  # half a line, from a kill
-            record = loads_object(line)
+        record = read_object(line)  # none in half a line, from a kill
         key = (text_at(record, "time")[:10], text_at(record, "model")[:100])
         if key[0] >= since:
             tokens = sum(count_at(record, kind) for kind in TOKEN_KINDS)
@@ -7806,7 +7773,7 @@ class Timeouts(NamedTuple):
 
     head: float = 300.0  # from the request until the whole head of its answer
     idle: float = 300.0  # between two pieces of the body
-    total: float = 0.0  # for all of it, connecting too; 0: as long as it goes on
+    total: float = NEVER  # for all of it, connecting too
 
 
 class Origin(NamedTuple):
@@ -7966,11 +7933,9 @@ def _keep_alive(sock: socket.socket) -> None:
 
 
 class TimedProtocol(asyncio.StreamReaderProtocol):
-    """A StreamReader over one socket, and a deadline for who reads from it.
-
-    One timer for all deadlines, which finds out late that it is not due yet: one for
-    each costs 3 us, asyncio.wait_for 24.
-    """
+    """A StreamReader over one socket, and a deadline for who reads from it. One timer
+    for all deadlines, which finds out late that it is not due yet: one for each costs 3
+    us, asyncio.wait_for 24."""
 
     def __init__(self, limit: int) -> None:
         self.reader = asyncio.StreamReader(limit // 2)  # it stops at twice that
@@ -7979,6 +7944,7 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
         self.transport: Any = None
         self.unread = 0  # bytes
         self.deadline = NEVER  # of everything; no read() waits longer
+        self.error: Optional[UpstreamError] = None  # raised at the end of what came
         self._due = 0.0  # 0: nobody waits
         self._timer: Any = None
 
@@ -8008,6 +7974,8 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
         finally:
             self._due = 0.0
         self.unread -= len(data)
+        if self.error and not data:
+            raise self.error
         return data
 
     async def read_head(
@@ -8028,17 +7996,15 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
         if not self._timer or self._timer.when() > self._due:
             self._set_timer()
 
-    def _set_timer(self, looked: bool = False) -> None:
+    def _set_timer(self, was_late: bool = False) -> None:
         if self._timer:
             self._timer.cancel()
         self._timer = None
         wait = self._due - time.monotonic()
-        if wait > 0:
-            self._timer = self._loop.call_later(wait, self._set_timer)
-        elif self._due and not looked:
-            # After a sleep or a SIGSTOP the loop runs its timers before it has read
-            # what waits in the sockets: it does that before it comes to this one.
-            self._timer = self._loop.call_later(0, self._set_timer, True)
+        # After a sleep or a SIGSTOP the loop runs its timers before it has read what
+        # waits in the sockets: it does that before it comes to the second one.
+        if wait > 0 or not was_late:
+            self._timer = self._loop.call_later(wait, self._set_timer, wait <= 0)
         elif self._due:
             self.time_out()
 
@@ -8050,10 +8016,8 @@ class TimedProtocol(asyncio.StreamReaderProtocol):
 
 class TLS:
     """The client's side of TLS over `write`, bytes to bytes; it raises ssl.SSLError.
-
     With asyncio's transport for it a paced stream costs a fifth more (2026-11), and a
-    connection has a buffer of 256 KiB.
-    """
+    connection has a buffer of 256 KiB."""
 
     def __init__(
         self, context: ssl.SSLContext, host: str, write: Callable[[bytes], Any]
@@ -8101,10 +8065,8 @@ class TLS:
 
 
 class UpstreamConnection(TimedProtocol):
-    """The way to one origin, for one exchange after another.
-
-    Between two of them it stands in `kept`, the one that was used last at the end.
-    """
+    """The way to one origin, for one exchange after another. Between two of them it
+    stands in `kept`, the one that was used last at the end."""
 
     def __init__(self, origin: Origin, kept: List[UpstreamConnection]) -> None:
         super().__init__(READ_AHEAD)
@@ -8112,11 +8074,9 @@ class UpstreamConnection(TimedProtocol):
         self._kept = kept
         self._tls: Optional[TLS] = None
         self._heard = False  # has a byte of this answer come?
-        self._take: Callable[[bytes], bool]  # what pour() was given
-        self._patience = 0.0  # seconds of silence that pour() bears
-        # Ends pour(); None while nobody waits in it.
-        self._poured: Optional[asyncio.Future[None]] = None
-        self._error: Optional[UpstreamError] = None  # why it was closed
+        # While somebody waits in pour(): what takes the bytes, the seconds of silence
+        # that it bears, and the future that ends it.
+        self._pouring: Any = None
         # When another exchange may begin at the latest, by the clock that runs while
         # the computer sleeps.
         self._latest = 0.0
@@ -8125,7 +8085,7 @@ class UpstreamConnection(TimedProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if self._error:  # who waited for it has left
+        if self.error:  # who waited for it has left
             self._loop.call_soon(transport.abort)  # Python 3.9 first adds its reader
 
     def data_received(self, data: bytes) -> None:
@@ -8140,7 +8100,7 @@ class UpstreamConnection(TimedProtocol):
         if not data:
             return
         self._heard = True
-        if self._poured:
+        if self._pouring:
             self._pour_out(data)
         else:
             super().data_received(data)
@@ -8149,22 +8109,23 @@ class UpstreamConnection(TimedProtocol):
         super().eof_received()
         if self._tls and not self._tls.ended:  # by whom is not known (RFC 9112 9.8)
             self.abort(self.broken("the connection was cut"))
-        if self._poured:
+        if self._pouring:
             self._pour_out(b"")
         return True
 
     def connection_lost(self, exc: Optional[Exception]) -> None:
-        if exc and not self._error:
-            self._error = self.broken(f"the connection broke ({exc})")
+        if exc and not self.error:
+            self.error = self.broken(f"the connection broke ({exc})")
         super().connection_lost(exc)
-        if self._poured:
+        if self._pouring:
             self._pour_out(b"")
 
     def time_out(self) -> None:
         if self in self._kept:
-            if self in self._kept[:-MAX_KEPT] or self.close_if_stale():
-                self._kept.remove(self)
+            if self in self._kept[:-MAX_KEPT]:
                 self.abort()
+            if self.close_if_stale():
+                self._kept.remove(self)
             else:
                 self._expect(SPARE_IDLE)
             return
@@ -8208,7 +8169,7 @@ class UpstreamConnection(TimedProtocol):
         tls = TLS(context, self.origin.host, self.transport.write)
         data = b""
         while not tls.shake_hands(data):
-            data = await super().read(MAX_HANDSHAKE) or b""
+            data = await self.read(MAX_HANDSHAKE)
             if not data:
                 raise ConnectionError("it was closed during the TLS handshake")
         self._tls = tls
@@ -8220,7 +8181,7 @@ class UpstreamConnection(TimedProtocol):
 
     def abort(self, error: Optional[UpstreamError] = None) -> None:
         """Close the socket at once; who reads from it now or later gets `error`."""
-        self._error = self._error or error or self.broken("the answer was given up")
+        self.error = self.error or error or self.broken("the answer was given up")
         if self.transport:
             self.transport.abort()
 
@@ -8234,7 +8195,8 @@ class UpstreamConnection(TimedProtocol):
     def close_if_stale(self) -> bool:
         """Close it if no other exchange can begin on it; True = none can."""
         stale = (
-            self.ready  # with an end, or with bytes that nobody has asked for
+            self.unread > 0  # bytes that nobody has asked for
+            or self.reader.at_eof()
             or self.transport.is_closing()
             or self.transport.get_write_buffer_size() > 0
             or time.time() >= self._latest
@@ -8245,53 +8207,38 @@ class UpstreamConnection(TimedProtocol):
 
     # -- an exchange -----------------------------------------------------------------
 
-    @property
-    def ready(self) -> bool:
-        """Does read() give bytes or the end without waiting?"""
-        return self.unread > 0 or self.reader.at_eof()
-
-    async def read(self, seconds: float) -> bytes:
-        """Some bytes, or b"" at the end; waits so long for them."""
-        data = await super().read(seconds)
-        if not data and self._error:
-            raise self._error
-        return data
-
     async def pour(self, take: Callable[[bytes], bool], seconds: float) -> None:
         """Give the bytes to `take` the moment they come, b"" at the end, until it
-        returns False; what it raises is raised here.
-
-        A reader that is woken for them costs a turn of the event loop: 25 us of 60.
-        """
-        while self.ready:
+        returns False; what it raises is raised here. A reader that is woken for them
+        costs a turn of the event loop: 25 us of 60."""
+        while self.unread or self.reader.at_eof():
             if not take(await self.read(seconds)):
                 return
-        self._take = take
-        self._patience = seconds
         poured = self._loop.create_future()
-        self._poured = poured
+        pouring = (take, seconds, poured)
+        self._pouring = pouring
         self._expect(seconds)
         try:
             await poured
         except asyncio.CancelledError:
-            if self._poured is poured:  # else the connection may be another's by now
-                self._poured = None
+            if self._pouring is pouring:  # else the connection may be another's by now
+                self._pouring = None
                 self.abort()
             raise
 
     def _pour_out(self, data: bytes) -> None:
-        poured = self._poured
+        take, seconds, poured = self._pouring
         failure = None
         self._due = 0.0
         try:
-            if not data and self._error:
-                raise self._error
-            if self._take(data):
-                self._expect(self._patience)
+            if not data and self.error:
+                raise self.error
+            if take(data):
+                self._expect(seconds)
                 return
         except Exception as exc:  # its place is in pour()
             failure = exc
-        self._poured = None
+        self._pouring = None
         if poured.done():  # who waits may have been cancelled in this turn
             return
         if failure:
@@ -8348,7 +8295,7 @@ class Response:
         self._body = body
         self._connection = connection
         self._closed = False
-        self._reusable = keeps_alive(head)
+        self._reusable = keeps_alive(head.version, head.headers.get("connection"))
         self._ahead = b""  # body bytes that nobody has read yet
         if data or body.done:
             self._ahead = self._decode(data)
@@ -8365,8 +8312,7 @@ class Response:
 
         def take_body(data: bytes) -> bool:
             body = self._decode(data)
-            more = not body or bool(take(body))
-            return more and not self._body.done
+            return (not body or bool(take(body))) and not self._body.done
 
         ahead = self._ahead
         self._ahead = b""
@@ -8448,7 +8394,7 @@ class ConnectionPool:
             target = f"http://{origin.authority}{target}"
             pairs += proxy.pairs
         head = encode_request_head(method, target, pairs)
-        deadline = time.monotonic() + (timeouts.total or NEVER)
+        deadline = time.monotonic() + timeouts.total
         for connection in self._candidates(origin):
             connection.deadline = deadline
             fresh = connection.transport is None
@@ -8500,7 +8446,7 @@ class ConnectionPool:
                 task.cancel()
                 raise TimeoutError("none within %g s" % self._connect_timeout)
             task.result()
-        except (OSError, UnicodeError, ConfigError) as exc:
+        except (OSError, UnicodeError, ConfigError, ConnectFailed) as exc:
             where = connection.origin.host
             if proxy:
                 where += " by the proxy " + proxy.origin.authority
@@ -8561,16 +8507,11 @@ JSON_HEADERS = [("content-type", "application/json")]
 SAFE_PAIRS = (("x-content-type-options", "nosniff"), ("cache-control", "no-store"))
 
 
-def dialect_of(path: str) -> str:
-    """The dialect that errors of `path` are spelled in: anthropic or openai."""
-    if re.match(r"/+(?:v1/+)*messages", path):
-        return "anthropic"
-    return "openai"
-
-
 def error_answer(exc: ProxyError, path: str) -> Tuple[int, Pairs, bytes]:
     """Status, headers and body that tell the client of `exc`."""
-    spell = anthropic_error if dialect_of(path) == "anthropic" else openai_error
+    spell = openai_error
+    if re.match(r"/+(?:v1/+)*messages", path):
+        spell = anthropic_error
     pairs = [*JSON_HEADERS]
     if exc.retry_after:
         pairs.append(("retry-after", exc.retry_after))
@@ -8614,7 +8555,7 @@ def _is_preflight(request: Request) -> bool:
 
 def _cors_pairs(request: Request, config: Config) -> List[Tuple[str, str]]:
     origin = request.headers.get("origin")
-    if origin is None or origin not in config.allowed_origins:
+    if origin not in config.allowed_origins:
         return []
     pairs = [("access-control-allow-origin", origin), ("vary", "origin")]
     if _is_preflight(request):
@@ -8667,11 +8608,9 @@ def _check_browser(request: Request, config: Config, port: int) -> None:
 
 def _check_key(request: Request, key: bytes) -> None:
     """Ask for API_KEY, but not at the front page, whose status anybody may see."""
-    front_page = request.method == "HEAD" or (request.method, request.path) == (
-        "GET",
-        "/",
-    )
-    if front_page or _is_preflight(request):
+    if request.method == "HEAD" or _is_preflight(request):
+        return
+    if request.method == "GET" and request.path == "/":
         return
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     bearer = token if scheme.lower() == "bearer" else ""
@@ -8691,8 +8630,7 @@ def guard(request: Request, config: Config, port: int) -> None:
     media, _, _ = request.headers.get("content-type", "").partition(";")
     if media.strip(" \t").lower() == "application/json":
         return
-    length = request.headers.get("content-length", "0")
-    if request.headers.get("transfer-encoding") or length.strip("0"):
+    if not body_framing(request).done:
         raise ProxyError("the body of a POST must be application/json.", status=415)
 
 
@@ -8717,7 +8655,7 @@ class ClientConnection(TimedProtocol):
         self._limits = limits
         self._places = places
         self._accept = accept
-        self._unsent: Optional[int] = None  # bytes, when a slow client is waited for
+        self._unsent = 0.0  # bytes, when a slow client is waited for
         self.heavy = False  # this request's body is
         self.places = 0  # that it has taken
         self.ahead = b""  # what was read too early, for the next read
@@ -8752,16 +8690,14 @@ class ClientConnection(TimedProtocol):
     async def take_places(self, size: int) -> None:
         """Wait until there is room for a heavy body."""
         self.heavy = True
-        while self.places < min(self._needed(size), self._limits.places):
+        needed = math.ceil(size / self._limits.heavy)
+        while self.places < min(needed, self._limits.places):
             await self._places.acquire()
             self.places += 1
 
-    def _needed(self, size: int) -> int:
-        return math.ceil(size / self._limits.heavy)
-
     def keep_places(self, size: int) -> None:
         """Give back what a body of this size does not need: all with 0."""
-        while self.places > self._needed(size):
+        while self.places > math.ceil(size / self._limits.heavy):
             self.places -= 1
             self._places.release()
 
@@ -8787,25 +8723,24 @@ class ClientConnection(TimedProtocol):
 
     async def _while_taken(self, sent: Awaitable[None]) -> None:
         """Wait until all is `sent`, as long as the client takes something of it."""
-        self._expect_less()
+        self._unsent = NEVER
+        self.time_out()
         try:
             with contextlib.suppress(ConnectionError):  # connection_lost tells
                 await sent
         finally:
-            self._unsent = None
+            self._unsent = 0
             self._due = 0.0
 
-    def _expect_less(self) -> None:
-        self._unsent = self.transport.get_write_buffer_size()
-        self._expect(self._limits.stall)
-
     def time_out(self) -> None:
-        if self._unsent is None:
+        unsent = self.transport.get_write_buffer_size()
+        if not self._unsent:
             super().time_out()
-        elif self.transport.get_write_buffer_size() >= self._unsent:
-            self.transport.abort()
+        elif unsent < self._unsent:
+            self._unsent = unsent
+            self._expect(self._limits.stall)
         else:
-            self._expect_less()
+            self.transport.abort()
 
     def reset(self) -> None:
         """Break off, by RST: HTTP/1.0 takes the usual FIN for the end of the answer."""
@@ -8834,9 +8769,7 @@ def _date(second: int) -> str:
 
 class Responder:
     """The one answer to a request: send(), or start(), push() with drain(), and end().
-
-    What is written to a client that is gone is dropped; `closed` tells.
-    """
+    What is written to a client that is gone is dropped; `closed` tells."""
 
     def __init__(self, conn: ClientConnection) -> None:
         self._conn = conn
@@ -8853,15 +8786,6 @@ class Responder:
         """Is nobody there who reads it?"""
         return self._conn.gone
 
-    @property
-    def _chunks(self) -> bool:
-        # HTTP/1.0 knows none: there the end of the connection ends the answer.
-        return self.request.version != "1.0"
-
-    @property
-    def _bodiless(self) -> bool:
-        return self.request.method == "HEAD"
-
     def release(self) -> None:
         """The request's body is no longer needed: others may have its place."""
         self._conn.keep_places(0)
@@ -8872,7 +8796,7 @@ class Responder:
         pairs = [*pairs, *SAFE_PAIRS, *self.pairs, ("date", _date(int(time.time())))]
         if not self.keep:
             pairs.append(("connection", "close"))
-        elif not self._chunks:
+        elif self.request.version == "1.0":
             pairs.append(("connection", "keep-alive"))
         head = encode_response_head(status, pairs)
         self.started = True
@@ -8884,7 +8808,9 @@ class Responder:
             pairs = [*pairs, ("content-length", str(len(body)))]
         head = self._answer_head(status, pairs)
         self.ended = True
-        if not self._conn.push(head if self._bodiless else head + body):
+        if self.request.method != "HEAD":
+            head += body
+        if not self._conn.push(head):
             await self._conn.drain()
 
     async def fail(self, exc: ProxyError) -> None:
@@ -8900,6 +8826,8 @@ class Responder:
 
     def start(self, status: int, pairs: Pairs) -> None:
         """Send the head of a streamed answer, with the first piece if that is there."""
+        # HTTP/1.0 knows no chunks: there the end of the connection ends the answer.
+        self._chunks = self.request.version != "1.0"
         self.keep = self.keep and self._chunks
         if self._chunks:
             pairs = [*pairs, ("transfer-encoding", "chunked")]
@@ -8908,7 +8836,7 @@ class Responder:
 
     def push(self, data: bytes, ending: bytes = b"") -> bool:
         """Send a piece of a streamed answer; False: call drain() before more."""
-        if self._bodiless or self.ended:
+        if self.ended or self.request.method == "HEAD":
             data = b""
         elif self._chunks:
             data = encode_chunk(data) + ending
@@ -8925,11 +8853,9 @@ class Responder:
 
 
 class HTTPServer:
-    """Calls `handler(request, responder)` for each request.
-
-    A ProxyError it raises before it began to answer is answered for it. At a shutdown
-    it is cancelled while `responder.closed` is false, and may write an error event.
-    """
+    """Calls `handler(request, responder)` for each request. A ProxyError it raises
+    before it began to answer is answered for it. At a shutdown it is cancelled while
+    `responder.closed` is false, and may write an error event."""
 
     def __init__(
         self, config: Config, handler: Callable[[Request, Responder], Awaitable[None]],
@@ -9061,18 +8987,18 @@ class HTTPServer:
         out.request = request
         out.pairs = _cors_pairs(request, self._config)
         body = body_framing(request, self._config.max_body_mb << 20)
-        keep = keeps_alive(request) and not self._closing
+        keep = keeps_alive(request.version, request.headers.get("connection"))
         out.keep = keep and body.done  # nobody reads the body of what is refused
         guard(request, self._config, conn.port)
         content = await self._read_body(conn, request, body)
         out.keep = keep
-        return request._replace(body=content, peer=conn.peer)
+        return Request(*request[:4], content, conn.peer)
 
     async def _read_body(
         self, conn: ClientConnection, request: Request, body: Body
     ) -> bytes:
-        coding = request.headers.get("content-encoding")
-        decoder = content_decoder(coding, self._config.max_body_mb << 20)
+        coding = request.headers.get("content-encoding", "identity")
+        decoder = ContentDecoder(coding, self._config.max_body_mb << 20)
         expectation = request.headers.get("expect")
         if expectation and request.version != "1.0":  # RFC 9110 10.1.1
             if expectation.lower() != "100-continue":
@@ -9088,7 +9014,7 @@ class HTTPServer:
                 raise ProtocolError("the request body took too long", status=408)
             data = body.feed(data) if data else body.eof()
             conn.ahead = body.rest
-            for part in decoder.feed(data) if decoder else (data,):
+            for part in decoder.feed(data):
                 pieces.append(part)
                 size += len(part)
                 if size > self._limits.heavy and not conn.places:
@@ -9096,8 +9022,7 @@ class HTTPServer:
                     began = time.monotonic()
                 elif len(part) == DECODED_SLICE:
                     await asyncio.sleep(0)
-        if decoder:
-            decoder.finish()
+        decoder.finish()
         if conn.heavy:
             conn.keep_places(size)
         return b"".join(pieces)
@@ -9138,13 +9063,6 @@ SHORT_CALL = Timeouts(total=30.0)  # for all that costs nothing
 NOT_GITHUB = (
     "this answer is not GitHub's, a company proxy or firewall may be in the way"
 )
-
-
-def read_object(raw: bytes) -> JSON:
-    """The object that an answer holds; {} = none."""
-    with contextlib.suppress(BadRequest):
-        return loads_object(raw)
-    return {}
 
 
 def token_in(obj: Any, key: str) -> str:
@@ -9274,20 +9192,6 @@ TOKEN_PREFIXES = {
     "github_pat_": "a fine-grained personal access token",
     "ghs_": "an Actions or App installation token",
 }
-# What a refusal means that GitHub itself has sent; only the first ends the sign-in.
-EXCHANGE_FAILURES = {
-    401: (AuthRequired, "GitHub no longer accepts {dead}; %s." % LOGIN_HINT),
-    403: (
-        Forbidden,
-        "{host} refuses this account a Copilot token (403: {words}). A policy of your "
-        "organisation can forbid it; ask its administrator.",
-    ),
-    404: (
-        Forbidden,
-        "GitHub knows no Copilot for this account here; check GITHUB_URL, or sign in "
-        "with another account.",
-    ),
-}
 GITHUBS_PAGE = re.compile(rb"github|unicorn", re.IGNORECASE)
 
 
@@ -9305,22 +9209,25 @@ def _notification_error(kind: str, hint: str) -> Forbidden:
     )
 
 
+def _token_hint(env_token: str) -> str:
+    for prefix, meaning in TOKEN_PREFIXES.items():
+        if env_token.startswith(prefix):
+            return (
+                f"GITHUB_TOKEN is {meaning} ({prefix}), Copilot takes an editor's "
+                f"(ghu_); unset it, {LOGIN_HINT}."
+            )
+    return ""
+
+
 def exchange_error(
-    status: int, headers: Mapping[str, str], body: bytes, env_token: str = "",
-    host: str = "api.github.com",
+    status: int, headers: Mapping[str, str], body: bytes, env_token: str, host: str
 ) -> ProxyError:
     """Tell the failures of the token exchange with `host` apart: AuthRequired only
     when the GitHub token is dead. `env_token` is GITHUB_TOKEN if that was sent."""
     exc = upstream_error(status, headers, body)
     if status == 429 or "rate limit" in str(exc).lower():
         return exc  # throttled, so still signed in
-    hint = ""
-    for prefix, meaning in TOKEN_PREFIXES.items():
-        if env_token.startswith(prefix):
-            hint = (
-                f"GITHUB_TOKEN is {meaning} ({prefix}), Copilot takes an editor's "
-                f"(ghu_); unset it, {LOGIN_HINT}."
-            )
+    hint = _token_hint(env_token)
     envelope = read_object(body)
     kind = text_at(object_at(envelope, "error_details"), "notification_id")[:60]
     if status == 403 and kind:
@@ -9337,14 +9244,23 @@ def exchange_error(
             "again in a moment.",
             retry_after=exc.retry_after,
         )
-    if status not in EXCHANGE_FAILURES:
+    if status not in (401, 403, 404):
         return exc
     if hint:
         return AuthRequired(hint)
-    failure, text = EXCHANGE_FAILURES[status]
-    dead = "GITHUB_TOKEN: unset it" if env_token else "the sign-in"
-    words = text.format(dead=dead, host=host, words=exc.words)
-    return failure(words, should_retry=False)
+    if status == 401:  # only this ends the sign-in
+        dead = "GITHUB_TOKEN: unset it" if env_token else "the sign-in"
+        return AuthRequired(f"GitHub no longer accepts {dead}; {LOGIN_HINT}.")
+    words = (
+        f"{host} refuses this account a Copilot token (403: {exc.words}). A policy of "
+        "your organisation can forbid it; ask its administrator."
+    )
+    if status == 404:
+        words = (
+            "GitHub knows no Copilot for this account here; check GITHUB_URL, or sign "
+            "in with another account."
+        )
+    return Forbidden(words, should_retry=False)
 
 
 def editor_headers(config: Config) -> Dict[str, str]:
@@ -9404,12 +9320,6 @@ def _device_error(reply: JSON) -> UpstreamError:
     reason = str(reply.get("error_description") or "no reason given")[:200]
     unheard_of = f"GitHub refuses the sign-in: {reason} ({error})."
     return UpstreamError(DEVICE_FAILURES.get(error, unheard_of))
-
-
-def retrieve(task: asyncio.Future[Any]) -> None:
-    """Take a failure that nobody waits for any more; else asyncio complains."""
-    if not task.cancelled():
-        task.exception()
 
 
 class Cached:
@@ -9513,7 +9423,6 @@ class CopilotAuth:
         self._sleep = sleep
         self._become(config.github_token)
         self._store.sweep()
-        self.signed_in()
 
     def _become(self, github: str) -> None:
         """Start afresh with this GitHub token, or with none."""
@@ -9546,7 +9455,7 @@ class CopilotAuth:
         github = token_in(saved, "githubToken") or env_token
         if github == self._github:
             return
-        self._leave()
+        self.close()
         self._become(github)
         reply = saved.get("copilotToken")
         if token_in(reply, "token"):  # one that is surely good saves an exchange
@@ -9554,16 +9463,13 @@ class CopilotAuth:
             if 360 < left <= 3600:  # a longer life means that the clock is wrong
                 self._tokens.put(*self._term(reply, left - 60))
 
-    def _leave(self) -> None:
+    def close(self) -> None:
+        """Stop polling and exchanging."""
         self._code.close()
         self._tokens.close()
         if self._polling:
             self._polling.cancel()
             self._polling = None
-
-    async def close(self) -> None:
-        """Stop polling and exchanging."""
-        self._leave()
 
     # -- the GitHub token ----------------------------------------------------
 
@@ -9602,7 +9508,7 @@ class CopilotAuth:
         """Forget the login and delete the file; GITHUB_TOKEN can only be named."""
         self._store.clear()
         self._mark = None  # of a file that is not there
-        self._leave()
+        self.close()
         self._become(self._config.github_token)
         reply = {"status": "logged_out"}
         if self._github:
@@ -9615,7 +9521,8 @@ class CopilotAuth:
     async def ask_github(
         self, url: str, body: bytes = b"", *, token: str = ""
     ) -> Tuple[Response, bytes]:
-        """GET, or POST a body, in the name of `token`; the answer's head and body."""
+        """GET, or POST a body, in the name of `token`; the answer's head and body.
+        Raises the ProxyError that says why GitHub cannot be reached."""
         headers = {"accept": "application/json", **editor_headers(self._config)}
         if token:
             headers["authorization"] = "token " + token
@@ -9626,10 +9533,6 @@ class CopilotAuth:
             "POST" if body else "GET", url, headers.items(), body, SHORT_CALL
         )
         return response, await response.read_all(MAX_TOKEN_FILE // 2)
-
-    async def reach(self) -> None:
-        """Return if GitHub answers at all; raises the ProxyError that says why not."""
-        await self.ask_github(self._config.github_api_url + "/")
 
     # -- the device flow (RFC 8628, UPSTREAM 2) ------------------------------
 
@@ -9643,8 +9546,10 @@ class CopilotAuth:
 
     async def _request_code(self) -> Tuple[JSON, float, float]:
         reply = await self._oauth("/login/device/code", {"scope": "read:user"})
-        keys = ("device_code", "verification_uri", "user_code")
-        code = {key: text_at(reply, key) for key in keys}
+        code = {
+            key: text_at(reply, key)
+            for key in ("device_code", "verification_uri", "user_code")
+        }
         if "" in code.values():
             raise _device_error(reply)
         interval = typed(reply, "interval", float) or count_at(reply, "interval") or 5
@@ -9702,11 +9607,9 @@ class CopilotAuth:
     # -- the Copilot token (UPSTREAM 3) --------------------------------------
 
     def token(self) -> Awaitable[CopilotToken]:
-        """A valid Copilot token; raises AuthRequired, Forbidden or UpstreamError.
-
-        A token within 5 minutes of its end is still given out while its successor is
-        fetched; only an expired one makes callers wait, all on the same exchange.
-        """
+        """A valid Copilot token; raises AuthRequired, Forbidden or UpstreamError. In
+        its last 5 minutes it is still given out while its successor is fetched; only an
+        expired one makes callers wait, all on the same exchange."""
         if not (self.signed_in() or self._tokens.left):
             self.github_token()
         return self._tokens.get(wait=False)
@@ -9718,12 +9621,9 @@ class CopilotAuth:
         return self.token()
 
     def drop_refused(self, token: CopilotToken, *, expired: bool) -> bool:
-        """Forget `token`, which the upstream refused, and count that; True = asking
-        for one again may help.
-
-        One that has worked and then expired is replaced at any time. All others count:
-        five in five minutes, then no more is minted until the first is that old.
-        """
+        """Forget `token`, which the upstream refused; True = another may help. One that
+        has worked and then expired is replaced at any time, others are counted: five in
+        five minutes, then no more is minted until the first is that old."""
         if token is not self._tokens.value:
             return True
         now = self._clock()
@@ -9744,9 +9644,10 @@ class CopilotAuth:
 
     async def _new_token(self) -> Tuple[CopilotToken, float, float]:
         api = self._config.github_api_url
-        url = api + "/copilot_internal/v2/token"
         github = self.github_token()
-        response, raw = await self.ask_github(url, token=github)
+        response, raw = await self.ask_github(
+            api + "/copilot_internal/v2/token", token=github
+        )
         status = response.status
         reply: JSON = {}
         if status == 200:
@@ -9822,8 +9723,7 @@ def engine_path(engine: str) -> str:
     return ENGINES + urllib.parse.quote(engine, "") + "/completions"
 
 
-# Openai-Intent sways Copilot's content filter, so it follows official clients
-# (UPSTREAM 5.1).
+# They sway Copilot's content filter, so they follow official clients (UPSTREAM 5.1).
 INTENTS = {
     MESSAGES: "messages-proxy",
     COUNT_TOKENS: "messages-proxy",
@@ -9836,8 +9736,7 @@ INTENTS = {
 
 
 def new_uuid() -> str:
-    """A random UUID (RFC 9562 5.4), at half the uuid module's cost: it names a request
-    and guards nothing."""
+    """A random UUID (RFC 9562 5.4) that guards nothing, at half the uuid's cost."""
     bits = "%032x" % random.getrandbits(128)
     return f"{bits[:8]}-{bits[8:12]}-4{bits[13:16]}-a{bits[17:20]}-{bits[20:]}"
 
@@ -9869,7 +9768,7 @@ FORWARDED = re.compile(
 )
 
 
-def forward_headers(headers: Iterable[Tuple[str, str]]) -> List[Tuple[str, str]]:
+def forward_headers(headers: Mapping[str, str]) -> List[Tuple[str, str]]:
     """What the client may see of the upstream's headers (UPSTREAM 5.3, 6.3)."""
     return [pair for pair in headers.items() if FORWARDED.fullmatch(pair[0])]
 
@@ -9981,8 +9880,11 @@ def _is_automatic(agent: str, text: str, items: List[Any]) -> bool:
             return True
     if not agent.startswith("opencode/"):
         return False
-    latest = [_texts_of(item) or () for item in objects(items[-2:])]
-    return any(text.startswith(TITLE_MARK) for texts in latest for text in texts)
+    for item in objects(items[-2:]):
+        for spoken in _texts_of(item) or ():
+            if spoken.startswith(TITLE_MARK):
+                return True
+    return False
 
 
 def who_asks(headers: Headers, body: JSON, session: str) -> Initiator:
@@ -10184,9 +10086,10 @@ class CopilotClient:
         return self._quota.get()
 
     async def _fetch_quota(self) -> Tuple[JSON, float, float]:
-        url = self._config.github_api_url + "/copilot_internal/user"
-        token = self._auth.github_token()
-        response, raw = await self._auth.ask_github(url, token=token)
+        response, raw = await self._auth.ask_github(
+            self._config.github_api_url + "/copilot_internal/user",
+            token=self._auth.github_token(),
+        )
         if response.status != 200:
             raise upstream_error(response.status, response.headers, raw)
         reply = read_object(raw)
@@ -10206,11 +10109,8 @@ class CopilotClient:
     # -- Auto (UPSTREAM 22.1) ----------------------------------------------------
 
     async def auto_model(self, session: str) -> Model:
-        """The model that Copilot chooses for a conversation and then stays with.
-
-        Its token is among its headers. AUTO_MODEL where the choice is not to be had;
-        `auto_failure` tells why.
-        """
+        """The model that Copilot chooses for a conversation and then stays with; its
+        token is among its headers. AUTO_MODEL where `auto_failure` tells why."""
         self._check_owner()
         choice = self._choices.get(session) or Cached(
             functools.partial(self._choose_auto, session), self._clock
@@ -10264,22 +10164,20 @@ class CopilotClient:
 
     def _note(self, initiator: Initiator, exc: Optional[ProxyError] = None) -> None:
         """Remember a prompt that Copilot looked at."""
-        if initiator.key is None or isinstance(exc, ConnectFailed):
+        key = initiator.key
+        if key is None or isinstance(exc, ConnectFailed):
             return
         # Claude Code compacts what is too long, and sends it at another place.
         place = 0 if isinstance(exc, ContextOverflow) else initiator.place
-        seen = (self._clock(), place)
-        keep_newest(self._prompts, initiator.key, seen, MOST_PROMPTS)
+        keep_newest(self._prompts, key, (self._clock(), place), MOST_PROMPTS)
 
     async def send(
         self, endpoint: str, body: bytes = b"", model: Model = NO_MODEL,
         initiator: Initiator = NOBODY, headers: Mapping[str, str] = {}, *,
         patient: bool = True,
     ) -> Response:
-        """Send, and again where another token or, if `patient`, some time may help.
-
-        The answer's head has come and is 2xx; raises ProxyError. No body makes a GET.
-        """
+        """Send, and again where another token or, if `patient`, some time may help; the
+        answer's head has come and is 2xx. Raises ProxyError. No body makes a GET."""
         method = "POST" if body else "GET"
         timeouts = self._patience if initiator.who else SHORT_CALL
         wanted = {**dict(model.headers), **headers}
@@ -12082,8 +11980,9 @@ class Program:
         """Stop listening, let streams finish for `grace` seconds, close everything."""
         if self.listens:
             await self.server.close(grace)
-        for part in (self.auth, self.pool, self.direct):
-            await part.close()
+        self.auth.close()
+        await self.pool.close()
+        await self.direct.close()
 
 
 # -- settings ----------------------------------------------------------------------
@@ -12122,17 +12021,6 @@ def read_environment(
     if config.ssl_cert_file or config.ssl_cert_dir:
         make_ssl_context(config)  # raises where they cannot be used
     return config
-
-
-def read_settings(args: argparse.Namespace) -> Config:
-    """The settings of this start; raises ConfigError."""
-    forced = {"PORT": args.port, "HOST": args.host}
-    if args.verb == "run":
-        # Of many at once each has its port, and other users of the machine get in to
-        # none: its child alone knows the key.
-        forced["PORT"] = args.port or "0"
-        forced["API_KEY"] = secrets.token_urlsafe(24)
-    return read_environment(os.environ, args.env_file, forced)
 
 
 # -- who answers: the proxy that runs, or this process -----------------------------
@@ -12175,8 +12063,8 @@ async def find_source(
     that only it has is enough, else this process; and why it is not the proxy."""
     absent = "The proxy on %s is signed out."
     try:
-        report = await ask_running(program, "/usage/page", timeouts=QUICK)
-        if text_at(object_at(report, "auth"), "status") == "authenticated":
+        state = await ask_running(program, "/auth/status", timeouts=QUICK)
+        if state.get("status") == "authenticated":
             return functools.partial(ask_running, program), ""
     except ProxyError as exc:
         absent = "No proxy answers on %s."
@@ -12282,7 +12170,7 @@ def start_line(base: str) -> str:
     """The one line that starts Claude Code on this proxy, for the shell in use."""
     shell = os.path.basename(os.environ.get("SHELL", DEFAULT_SHELL))
     python = os.path.basename(sys.executable) or "python3"
-    command = "%s %s env" % (python, shlex.quote(os.path.abspath(THIS_FILE)))
+    command = "%s %s env" % (python, shlex.quote(THIS_FILE))
     port = base.rpartition(":")[2]
     if port != str(Config().port):
         command += " --port " + port
@@ -12402,15 +12290,13 @@ async def verb_serve(program: Program, args: argparse.Namespace) -> Optional[int
     program.show = LineWriter(sys.stdout).put  # who reads it may stop reading
     program.show(f"copilot-claude-proxy {__version__} on {program.base}\n")
     greeting = asyncio.ensure_future(greet(program))
-    greeting.add_done_callback(retrieve)
     await stop.wait()
     greeting.cancel()
-    await asyncio.wait([greeting])
+    await asyncio.gather(greeting, return_exceptions=True)
     start = "\r" * at_terminal()  # over the ^C that the terminal shows
     program.show(
         start + "Stopping; running answers get 10 seconds. Ctrl-C stops at once.\n"
     )
-    await program.close()
 
 
 async def verb_login(program: Program, args: argparse.Namespace) -> Optional[int]:
@@ -12533,7 +12419,7 @@ def for_command(command: List[str], program: Program) -> List[str]:
     if name != "codex":
         return command
     options = []
-    model = codex_model(program.copilot.kept_models())  # its own -m goes before it
+    model = codex_model(program.copilot.kept_models())  # an own -m beats it
     for pair in codex_options(program.base, model).items():
         options += ["-c", "%s=%s" % pair]
     return [command[0], *options, *command[1:]]
@@ -12541,23 +12427,17 @@ def for_command(command: List[str], program: Program) -> List[str]:
 
 async def run_command(command: List[str], env: Dict[str, str]) -> int:
     """Run to the end; its exit code, as a shell has it."""
-    child = None
-    ended: List[int] = []  # the signals, as one may come before there is a child
+    child = await asyncio.create_subprocess_exec(*command, env=env)
 
     def pass_on(number: int, _: Any) -> None:
-        ended.append(number)
-        if child and child.returncode is None:
+        if child.returncode is None:
             child.send_signal(number)
 
-    # Ctrl-C reaches the whole foreground group: the command decides what it means. A
-    # handler and not SIG_IGN, which the child would inherit.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    # Ctrl-C reaches the whole foreground group: the command decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, pass_on)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, pass_on)
-    child = await asyncio.create_subprocess_exec(*command, env=env)
-    if ended:
-        child.send_signal(ended[0])
     code = await child.wait()
     if code < 0:
         return 128 - code
@@ -12614,7 +12494,8 @@ async def verb_check(program: Program, args: argparse.Namespace) -> Optional[int
         else:
             say("none  " + name)
     who = "this program" if absent else "the running proxy"
-    steps = {"GitHub answers, TLS included": program.auth.reach}
+    reach = functools.partial(program.auth.ask_github, config.github_api_url + "/")
+    steps = {"GitHub answers, TLS included": reach}
     if absent or program.auth.signed_in():
         steps["the sign-in gives a Copilot token"] = program.auth.renew
     steps[who + " reads the catalogue"] = functools.partial(ask, "/v1/models")
@@ -12647,7 +12528,7 @@ async def run_verb(verb: str, config: Config, args: argparse.Namespace) -> int:
     try:
         return await VERBS[verb](program, args) or DONE
     finally:
-        await program.close(0.0)
+        await program.close()
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -12669,19 +12550,19 @@ def argument_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    add = {}
     for name, verb in VERBS.items():
         text = verb.__doc__
-        add[name] = verbs.add_parser(
-            name, help=text, description=text, **shared
-        ).add_argument
-    for name in ("models", "usage"):
-        add[name]("--json", action="store_true", help="for programs")
-    days = "what each day of USAGE_LOG cost"
-    add["usage"]("--days", metavar="N", type=int, default=0, help=days)
-    add["env"]("--shell", choices=sorted(SHELLS), default=DEFAULT_SHELL)
-    add["run"]("--log", metavar="FILE", help="append the log to FILE")
-    add["run"]("command", nargs=argparse.REMAINDER, metavar="-- COMMAND...")
+        add = verbs.add_parser(name, help=text, description=text, **shared).add_argument
+        if name in ("models", "usage"):
+            add("--json", action="store_true", help="for programs")
+        if name == "usage":
+            days = "what each day of USAGE_LOG cost"
+            add("--days", metavar="N", type=int, default=0, help=days)
+        elif name == "env":
+            add("--shell", choices=sorted(SHELLS), default=DEFAULT_SHELL)
+        elif name == "run":
+            add("--log", metavar="FILE", help="append the log to FILE")
+            add("command", nargs=argparse.REMAINDER, metavar="-- COMMAND...")
     return parser
 
 
@@ -12692,8 +12573,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     defaults = argparse.Namespace(verb="serve", port="", host="", env_file="")
     args = argument_parser().parse_args(argv, defaults)
+    forced = {"PORT": args.port, "HOST": args.host}
+    if args.verb == "run":
+        # Of many at once each has its port, and other users of the machine get in to
+        # none: its child alone knows the key.
+        forced["PORT"] = args.port or "0"
+        forced["API_KEY"] = secrets.token_urlsafe(24)
     try:
-        config = read_settings(args)
+        config = read_environment(os.environ, args.env_file, forced)
         # Where a person reads the outcome of a verb, a log would say it again.
         level = config.log_level if args.verb == "serve" else "error"
         colour = is_terminal(sys.stderr) and not os.environ.get("NO_COLOR")
