@@ -4387,15 +4387,11 @@ def parse_responses(body: JSON) -> Conversation:
 
 def _content_part(part: Any, role: str) -> JSON:
     if isinstance(part, Image):
-        return {
-            "type": "input_image", "image_url": part.url,
-            "detail": part.detail or "auto",
-        }
+        detail = part.detail or "auto"
+        return {"type": "input_image", "image_url": part.url, "detail": detail}
     if isinstance(part, Document):
-        return {
-            "type": "input_file", "filename": part.title or "document.pdf",
-            "file_data": part.url,
-        }
+        name = part.title or "document.pdf"
+        return {"type": "input_file", "filename": name, "file_data": part.url}
     kind = "output_text" if role == "assistant" else "input_text"
     return {"type": kind, "text": part.text}
 
@@ -4403,12 +4399,10 @@ def _content_part(part: Any, role: str) -> JSON:
 def _item_of(part: Any, role: str) -> JSON:
     # Without ids: those of another connection are refused (UPSTREAM 10.1).
     if isinstance(part, Call):
-        return {
-            "type": "function_call",
-            "call_id": part.id,
-            "name": part.name,
-            "arguments": part.arguments or "{}",
-        }
+        return dict(
+            type="function_call", call_id=part.id, name=part.name,
+            arguments=part.arguments or "{}",
+        )
     if isinstance(part, Reasoning):
         summary = {"type": "summary_text", "text": part.text}
         return {
@@ -4457,13 +4451,10 @@ def encode_responses(conv: Conversation, model: Model) -> JSON:
     if conv.schema:
         text["format"] = {"type": "json_schema", "name": "answer", **conv.schema}
     tools = [
-        {
-            "type": "function",
-            "name": tool.name,
-            "strict": bool(tool.strict),
-            "description": tool.description,
-            "parameters": tool.schema,
-        }
+        dict(
+            type="function", name=tool.name, strict=bool(tool.strict),
+            description=tool.description, parameters=tool.schema,
+        )
         for tool in conv.tools
     ]
     choice: Any = conv.tool_choice
@@ -4720,13 +4711,9 @@ def response_frame(body: JSON, response_id: str, model: str, created: int) -> JS
 def failure_events(exc: ProxyError, response: JSON, number: int) -> bytes:
     """`error` in both its shapes, which SDKs raise, then what Codex reads."""
     error = {"code": exc.code or "server_error", "message": str(exc)}
-    event = {
-        "type": "error",
-        "sequence_number": number,
-        **error,
-        "param": None,
-        **openai_error(exc),
-    }
+    event = dict(
+        error, type="error", sequence_number=number, param=None, **openai_error(exc)
+    )
     failed = {**response, "status": "failed", "error": error}
     end = {"type": "response.failed", "sequence_number": number + 1, "response": failed}
     return encode_sse("error", event) + encode_sse("response.failed", end)
@@ -4752,13 +4739,10 @@ FORMS: Dict[str, JSON] = loads(b"""{
     "part": {"type": "summary_text", "text": ""}, "word": "text", "more": {}
   }
 }""")
-ID_PREFIXES = {
-    "message": "msg_",
-    "reasoning": "rs_",
-    "function_call": "fc_",
-    "custom_tool_call": "ctc_",
-    "compaction": "cmp_",
-}
+ID_PREFIXES = dict(
+    message="msg_", reasoning="rs_", function_call="fc_", custom_tool_call="ctc_",
+    compaction="cmp_",
+)
 
 
 class _OpenItem(NamedTuple):
@@ -4871,14 +4855,12 @@ class ResponsesWriter:
                 "compaction", pack_reasoning("".join(self._gist), COMPACTED)
             )
         self._close_item("final_answer", status)
-        answer = {
-            **self._frame,
-            "status": status,
-            "completed_at": None if why else self._frame["created_at"],
-            "incomplete_details": {"reason": why} if why else None,
-            "usage": responses_usage(usage),
-            "output": list(map(self._shown, self.items)),
-        }
+        answer = dict(
+            self._frame, status=status, usage=responses_usage(usage),
+            completed_at=None if why else self._frame["created_at"],
+            incomplete_details={"reason": why} if why else None,
+            output=list(map(self._shown, self.items)),
+        )
         self._write(status, response=answer, **usage.cost)
         self._frame = {**answer, **usage.cost}
         self._mute = True
@@ -5214,12 +5196,10 @@ def search_model(models: Sequence[Model]) -> Optional[Model]:
 
 def search_request(query: str) -> JSON:
     """A Responses body that answers `query` from the web."""
-    return {
-        "input": query,
-        "tools": [{"type": "web_search"}],
-        "tool_choice": "required",
-        "reasoning": {"effort": "low"},
-    }
+    return dict(
+        input=query, tools=[{"type": "web_search"}], tool_choice="required",
+        reasoning={"effort": "low"},
+    )
 
 
 # ============================================================================

@@ -7503,6 +7503,13 @@ def test_responses_prepared(name, body, expected):
         }
 
 
+def test_responses_second_output_of_a_call_is_told_as_text():
+    calls = [r_call("f"), r_out("c", "1"), r_out("c", "2")]
+    sent = fit_body("responses", {"input": calls}, R_GPT, RESPONSES).body["input"]
+    told = "[result of a tool call that is not shown]\n2"
+    assert sent == [*calls[:2], {"role": "user", "content": [r_item("input_text", text=told)]}]
+
+
 def test_responses_web_search():
     body = fit_body("responses", cp.search_request("cats"), R_GPT, RESPONSES).body
     assert {key: body[key] for key in body if key != "include"} == {
