@@ -8954,7 +8954,7 @@ class HTTPServer:
             if not exc.logged:
                 log_event(
                     "info", "request_refused", status=exc.status, peer=conn.peer,
-                    path=ascii(out.request.path)[:60], error=ascii(exc.reason)[:100],
+                    path=out.request.path[:60], error=exc.reason[:100],
                 )
             await out.fail(exc)
         except Exception:  # a bug must cost one answer, not the server
