@@ -8938,7 +8938,7 @@ class HTTPServer:
             if not exc.logged:
                 log_event(
                     "info", "request_refused", status=exc.status, peer=conn.peer,
-                    path=ascii(out.request.path)[:60], error=ascii(exc.reason)[:100],
+                    path=out.request.path[:60], error=exc.reason[:100],
                 )
             await out.fail(exc)
         except Exception:  # a bug must cost one answer, not the server
@@ -11014,10 +11014,13 @@ class App:
             )
             if (body, fit.betas) == sent:  # the lesson did not help
                 break
+            sent = (body, fit.betas)
+            headers = fit.headers
+            del fit  # ten times its bytes, while a model thinks
             try:
                 exchange.response = await self._copilot.send(
                     exchange.endpoint, body, exchange.model, exchange.initiator,
-                    fit.headers,
+                    headers,
                 )
                 if streams:
                     # A refusal inside a 200 follows its head at once: half a second.
@@ -11027,11 +11030,15 @@ class App:
             except UpstreamError as exc:
                 refusal = exc
             exchange.close()
+            if refusal.status != 400:  # it teaches nothing
+                break
+            fit, _ = await apart(
+                exchange.size, lambda: self._fit_body(exchange, prepare)
+            )
             lesson = self._fitter.learn(fit, refusal)
             if not lesson:
                 break
             log_event("info", "lesson", model=exchange.model.id, lesson=lesson)
-            sent = (body, fit.betas)
         raise refusal
 
     def _fit_body(

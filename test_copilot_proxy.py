@@ -17426,6 +17426,19 @@ async def test_shutdown_ends_a_stream_with_an_error_event(up, proxy, cell):
 
 
 @EACH_CELL
+@whole_program(HoldingUpstream)
+async def test_no_parsed_request_is_held_while_a_model_thinks(up, proxy, cell):
+    up.hold = asyncio.Event()
+    asking = asyncio.ensure_future(proxy.ask("POST", cell.path, cell.body(True)))
+    assert await until(lambda: up.asked(cell.served))
+    gc.collect()
+    held = [one for one in gc.get_objects() if isinstance(one, (cp.Fit, cp.ClientBody))]
+    assert held == []
+    up.hold.set()
+    assert (await asking).status == 200
+
+
+@EACH_CELL
 @whole_program(ping_interval=0.005)
 async def test_pings_only_between_events(up, proxy, cell):
     raw = b"".join(events_of(cell)[0])
