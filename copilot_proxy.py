@@ -620,14 +620,6 @@ class ErrorWords(NamedTuple):
     details: Any = None
 
 
-def _words_in_text(text: str) -> str:
-    text = text.strip()
-    if text[:1] == "<":  # a load balancer's page
-        title = re.search(r"<title>([^<]{1,200})|$", text)
-        return "the upstream sent a web page: " + (title[1] or "untitled").strip()
-    return text[:MAX_MESSAGE]
-
-
 def _words_in(obj: Any) -> ErrorWords:
     """Read an error of any shape: flat, under `error`, in a list, in a response."""
     inner = obj
@@ -676,7 +668,11 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
     try:
         error = _words_in(json.loads(text))
     except (ValueError, RecursionError):
-        error = ErrorWords(_words_in_text(text[:MAX_PAGE]))
+        words = text[:MAX_PAGE].strip()
+        if words[:1] == "<":  # a load balancer's page
+            title = re.search(r"<title>([^<]{1,200})|$", words)
+            words = "the upstream sent a web page: " + (title[1] or "untitled").strip()
+        error = ErrorWords(words[:MAX_MESSAGE])
     if not error.words:
         error = error._replace(words=f"the upstream answered {status} without a word")
     if not 400 <= status < 600:
