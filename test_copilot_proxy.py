@@ -19098,6 +19098,19 @@ def test_cli_serves_until_a_signal_and_knows_its_port(tmp_path):
     assert "Nothing used since" in usage[1] and "Traceback" not in err
 
 
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_cli_a_signal_wakes_an_event_loop_that_is_about_to_sleep():
+    async def scenario():
+        stop = cp.stop_event()
+        wakes = signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(wakes)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(stop.wait(), 1)
+        return wakes
+
+    assert run(scenario()) != -1
+
+
 @pytest.mark.parametrize("prefix", [(), ("sh", "-c", 'exec "$0" "$@" <&-')])  # no stdin at all
 def test_cli_signed_out_without_a_terminal_prints_curl(tmp_path, prefix):
     async def scenario(do, up):
