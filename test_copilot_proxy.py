@@ -17294,8 +17294,8 @@ def test_odd_but_complete_answers(monkeypatch, cell, stream):
         summary = await proxy.get("/usage/summary")
         assert summary["inputTokens"] == 10 * len(odd_answers(cell))
 
-    monkeypatch.setattr(cp, "LATE_USAGE", 0.05)
-    monkeypatch.setattr(cp.Response.finish, "__defaults__", (0.05,))
+    monkeypatch.setattr(cp, "LATE_USAGE", 0.03)
+    monkeypatch.setattr(cp.Response.finish, "__defaults__", (0.03,))
     check()
 
 
@@ -18253,7 +18253,7 @@ def test_page_contrast_is_readable_in_both_schemes():
                 assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, ground)
 
 
-SPEED = 50  # the page's timers run so much faster in these tests
+SPEED = 100  # the page's timers run so much faster in these tests
 TICK = 2.5 / SPEED
 FASTER = """
 const wait = window.setTimeout, get = window.fetch;
@@ -18468,7 +18468,7 @@ async def worked_page(chromium, requests=70):
             await asyncio.wait([task])
 
 
-async def refreshed(browser, times=3):
+async def refreshed(browser, times=2):
     """Wait until the page has read and shown what is new some times."""
     await browser.until("refreshes > %d" % (await browser.js("refreshes") + times))
 
