@@ -620,14 +620,6 @@ class ErrorWords(NamedTuple):
     details: Any = None
 
 
-def _words_in_text(text: str) -> str:
-    text = text.strip()
-    if text[:1] == "<":  # a load balancer's page
-        title = re.search(r"<title>([^<]{1,200})|$", text)
-        return "the upstream sent a web page: " + (title[1] or "untitled").strip()
-    return text[:MAX_MESSAGE]
-
-
 def _words_in(obj: Any) -> ErrorWords:
     """Read an error of any shape: flat, under `error`, in a list, in a response."""
     inner = obj
@@ -676,7 +668,11 @@ def upstream_error(status: int, headers: Mapping[str, str], body: bytes) -> Prox
     try:
         error = _words_in(json.loads(text))
     except (ValueError, RecursionError):
-        error = ErrorWords(_words_in_text(text[:MAX_PAGE]))
+        words = text[:MAX_PAGE].strip()
+        if words[:1] == "<":  # a load balancer's page
+            title = re.search(r"<title>([^<]{1,200})|$", words)
+            words = "the upstream sent a web page: " + (title[1] or "untitled").strip()
+        error = ErrorWords(words[:MAX_MESSAGE])
     if not error.words:
         error = error._replace(words=f"the upstream answered {status} without a word")
     if not 400 <= status < 600:
@@ -12244,18 +12240,27 @@ def models_table(entries: Sequence[JSON]) -> str:
     return aligned(rows, "<>><>><") + "\n\nIN, OUT: AI credits per million tokens."
 
 
+def on_signal(number: int, call: Callable[[], None]) -> None:
+    """Have `call` called by the event loop when a signal comes."""
+    loop = asyncio.get_running_loop()
+    try:
+        # Not signal.signal(): a signal just before the loop goes to sleep wakes nobody.
+        loop.add_signal_handler(number, call)
+    except NotImplementedError:  # Windows, whose loop is always woken
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(call))
+
+
 def stop_event() -> asyncio.Event:
     """Set by the first SIGINT or SIGTERM; the second one ends the program at once."""
     event = asyncio.Event()
-    loop = asyncio.get_running_loop()
 
-    def stop(*_: Any) -> None:
+    def stop() -> None:
         if event.is_set():
             os._exit(128 + signal.SIGINT)
-        loop.call_soon_threadsafe(event.set)
+        event.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)  # loop.add_signal_handler does not exist on Windows
+        on_signal(number, stop)
     return event
 
 
@@ -12422,15 +12427,16 @@ async def run_command(command: List[str], env: Dict[str, str]) -> int:
     """Run to the end; its exit code, as a shell has it."""
     child = await asyncio.create_subprocess_exec(*command, env=env)
 
-    def pass_on(number: int, _: Any) -> None:
+    def pass_on(number: int) -> None:
         if child.returncode is None:
             child.send_signal(number)
 
     # Ctrl-C reaches the whole foreground group: the command decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, pass_on)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, pass_on)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            number = getattr(signal, name)
+            on_signal(number, functools.partial(pass_on, number))
     code = await child.wait()
     if code < 0:
         return 128 - code
